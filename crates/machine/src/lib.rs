@@ -1,1 +1,29 @@
-//! In the making.
+//! What a state machine is here, and the two that every client needs: the cluster's metadata and a group's coordinator.
+//!
+//! A machine owns no socket and reads no clock. Time comes in as `now`, what it wants done goes out as values:
+//!
+//! 1. change it: a command, [`handle_answer`](metadata::Metadata::handle_answer), or the clock reaching `poll_timeout`;
+//! 2. drain it: `poll_transmit` until `None`, `poll_event` until `None`;
+//! 3. ask `poll_timeout` when to come back, and do.
+//!
+//! A [`Transmit`] is answered exactly once, by [`Answer`] or [`CallError`], under the [`CallId`] it left with. An answer
+//! to a call that the machine has given up changes nothing.
+
+pub mod backoff;
+pub mod call;
+pub mod cluster;
+pub mod coordinator;
+pub mod metadata;
+pub mod names;
+
+pub use backoff::{Backoff, BackoffConfig};
+pub use call::{Answer, Call, CallError, CallId, CallIds, Target, Transmit};
+pub use cluster::{Broker, Cluster, PartitionInfo, TopicInfo};
+pub use coordinator::Coordinator;
+pub use metadata::{Metadata, MetadataConfig};
+pub use names::{BrokerId, LeaderEpoch, Position, Token, Topic, TopicPartition};
+
+/// The earliest of some wake-up times.
+pub fn earliest(times: impl IntoIterator<Item = Option<std::time::Instant>>) -> Option<std::time::Instant> {
+    times.into_iter().flatten().min()
+}

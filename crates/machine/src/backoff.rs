@@ -1,0 +1,87 @@
+//! How long to wait before trying again: exponential, bounded, with seeded jitter (KIP-580).
+
+use std::time::Duration;
+
+/// `retry.backoff.ms` and `retry.backoff.max.ms`, or the `reconnect.` pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackoffConfig {
+    /// The first wait.
+    pub base: Duration,
+    /// The longest wait, before jitter.
+    pub max: Duration,
+}
+
+impl Default for BackoffConfig {
+    fn default() -> Self {
+        Self { base: Duration::from_millis(100), max: Duration::from_millis(1000) }
+    }
+}
+
+/// Consecutive waits of one thing that keeps failing.
+#[derive(Clone, Debug)]
+pub struct Backoff {
+    config: BackoffConfig,
+    failures: u32,
+    random: u64,
+}
+
+impl Backoff {
+    /// Nothing has failed yet. Equal seeds wait equally long.
+    pub fn new(config: BackoffConfig, seed: u64) -> Self {
+        Self { config, failures: 0, random: seed }
+    }
+
+    /// It failed (again): how long to wait now, between 80 % and 120 % of `base × 2ⁿ`, capped at `max`.
+    pub fn failed(&mut self) -> Duration {
+        let factor = 1u32.checked_shl(self.failures.min(16)).unwrap_or(u32::MAX);
+        self.failures = self.failures.saturating_add(1);
+        let wait = self.config.base.saturating_mul(factor).min(self.config.max);
+        let per_mille = 800 + u32::try_from(self.draw() % 401).unwrap_or(200);
+        wait.saturating_mul(per_mille) / 1000
+    }
+
+    /// It worked: the next failure waits `base` again.
+    pub fn worked(&mut self) {
+        self.failures = 0;
+    }
+
+    /// How many times in a row it has failed.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// SplitMix64: small, seedable, good enough to keep a thousand clients apart.
+    fn draw(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a3_waits_grow_to_the_maximum_and_never_reach_zero() {
+        let mut backoff = Backoff::new(BackoffConfig::default(), 7);
+        let waits: Vec<_> = (0..40).map(|_| backoff.failed().as_millis()).collect();
+        assert!((80..=120).contains(&waits[0]), "{waits:?}");
+        assert!((160..=240).contains(&waits[1]), "{waits:?}");
+        assert!(waits[4..].iter().all(|ms| (800..=1200).contains(ms)), "{waits:?}");
+        backoff.worked();
+        assert!(backoff.failed().as_millis() <= 120);
+    }
+
+    #[test]
+    fn equal_seeds_wait_equally_long_and_others_do_not() {
+        let waits = |seed| {
+            let mut backoff = Backoff::new(BackoffConfig::default(), seed);
+            (0..5).map(|_| backoff.failed()).collect::<Vec<_>>()
+        };
+        assert_eq!(waits(1), waits(1));
+        assert_ne!(waits(1), waits(2));
+    }
+}

@@ -1,0 +1,164 @@
+//! Which broker coordinates a group: FindCoordinator, asked only while somebody needs to know.
+//!
+//! Forgets a coordinator when it says it is none, or when its connection ends; identity of the member is not touched by
+//! either (FAILURES C1, C4). At most one call is outstanding; a lost one is asked again (C3).
+
+use std::{collections::VecDeque, time::{Duration, Instant}};
+
+use offtake_wire::{messages::find_coordinator::FindCoordinatorRequest, request::Response, ErrorCode};
+
+use crate::{backoff::{Backoff, BackoffConfig}, call::{Answer, Call, CallError, CallId, CallIds, Target, Transmit}, names::BrokerId};
+
+/// The coordinator of one group.
+#[derive(Debug)]
+pub struct Coordinator {
+    group: String,
+    request_timeout: Duration,
+    backoff: Backoff,
+    ids: CallIds,
+    state: State,
+    events: VecDeque<Event>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Nobody has asked, or it was lost and nobody has asked since.
+    Unknown,
+    Finding { call: Call },
+    Known { broker: BrokerId },
+}
+
+/// What became of the search.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Found, at an address that the metadata need not know yet.
+    Found {
+        /// Its id.
+        broker: BrokerId,
+        /// Its host.
+        host: String,
+        /// Its port.
+        port: u16,
+    },
+    /// The broker refused to tell; asked again only when somebody still wants to know.
+    Refused(ErrorCode),
+    /// No broker could be asked; it goes on trying.
+    Failing(CallError),
+}
+
+impl Coordinator {
+    /// The coordinator of `group`, not looked for yet.
+    pub fn new(group: impl Into<String>, request_timeout: Duration, backoff: BackoffConfig, seed: u64) -> Self {
+        Self {
+            group: group.into(),
+            request_timeout,
+            backoff: Backoff::new(backoff, seed),
+            ids: CallIds::default(),
+            state: State::Unknown,
+            events: VecDeque::new(),
+        }
+    }
+
+    /// The coordinator, if known.
+    pub fn broker(&self) -> Option<BrokerId> {
+        match self.state {
+            State::Known { broker } => Some(broker),
+            State::Unknown | State::Finding { .. } => None,
+        }
+    }
+
+    /// Somebody needs it: looks for it unless it is known or being looked for.
+    pub fn want(&mut self, now: Instant) {
+        if matches!(self.state, State::Unknown) {
+            self.state = State::Finding { call: Call::Due(now) };
+        }
+    }
+
+    /// `broker` said that it is not the coordinator, or its connection ended. Says nothing about any other broker.
+    pub fn lost(&mut self, now: Instant, broker: BrokerId) {
+        if self.broker() == Some(broker) {
+            self.state = State::Finding { call: Call::Due(now + self.backoff.failed()) };
+        }
+    }
+
+    /// The coordinator answered a request as one: the next search starts without delay.
+    pub fn answered(&mut self) {
+        self.backoff.worked();
+    }
+
+    /// The answer to FindCoordinator.
+    pub fn handle_answer(&mut self, now: Instant, id: CallId, answer: Result<Answer, CallError>) {
+        let State::Finding { call } = &mut self.state else { return };
+        if !call.take(id) {
+            return;
+        }
+        let again = match answer {
+            Ok(Answer { response: Response::FindCoordinator(found), .. }) => {
+                // One key was asked: the newer form answers with a list, the older in place.
+                let (code, node, host, port) = match found.coordinators.into_iter().find(|c| c.key == self.group) {
+                    Some(one) => (one.error_code, one.node_id, one.host, one.port),
+                    None => (found.error_code, found.node_id, found.host, found.port),
+                };
+                match (code, BrokerId::known(node), u16::try_from(port)) {
+                    (ErrorCode::None, Some(broker), Ok(port)) if port > 0 && !host.is_empty() => {
+                        self.state = State::Known { broker };
+                        self.events.push_back(Event::Found { broker, host, port });
+                        return;
+                    }
+                    (ErrorCode::None, ..) => true,
+                    (code, ..) if code.is_retriable() => true,
+                    (code, ..) => {
+                        self.events.push_back(Event::Refused(code));
+                        false
+                    }
+                }
+            }
+            Ok(_) => true,
+            Err(error) => {
+                let again = error.is_retriable();
+                self.events.push_back(Event::Failing(error));
+                again
+            }
+        };
+        self.state = if again {
+            State::Finding { call: Call::Due(now + self.backoff.failed()) }
+        } else {
+            State::Unknown
+        };
+    }
+
+    /// The clock moved.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if let State::Finding { call } = &mut self.state
+            && call.is_overdue(now)
+        {
+            *call = Call::Due(now + self.backoff.failed());
+        }
+    }
+
+    /// What to send.
+    pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
+        let State::Finding { call } = &mut self.state else { return None };
+        let id = call.start(now, &mut self.ids, self.request_timeout)?;
+        let request = FindCoordinatorRequest {
+            key: self.group.clone(),
+            key_type: 0,
+            coordinator_keys: vec![self.group.clone()],
+            ..Default::default()
+        };
+        Some(Transmit { id, to: Target::Any, request: request.into(), max_version: None, timeout: self.request_timeout })
+    }
+
+    /// When to come back.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        match &self.state {
+            State::Finding { call } => call.deadline(),
+            State::Unknown | State::Known { .. } => None,
+        }
+    }
+
+    /// What happened.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+}

@@ -1,0 +1,349 @@
+//! The cluster's metadata: brokers, topics, leaders, kept fresh.
+//!
+//! Refreshed when asked to, when it is older than `metadata.max.age.ms`, and, with a growing pause, for as long as a topic
+//! that is wanted has no leader. What is known only gets better: a leader epoch never goes back (FAILURES B2), a passing
+//! error does not wipe out what we knew (B9), and "no error, no partitions" is not an answer (B6).
+
+use std::{collections::{BTreeMap, BTreeSet, VecDeque}, sync::Arc, time::{Duration, Instant}};
+
+use offtake_wire::{messages::metadata as wire, request::Response, ErrorCode, Uuid};
+
+use crate::{
+    backoff::{Backoff, BackoffConfig},
+    call::{Answer, Call, CallError, CallId, CallIds, Target, Transmit},
+    cluster::{Broker, Cluster, PartitionInfo, TopicInfo},
+    names::{known_epoch, BrokerId, Topic, TopicPartition},
+};
+
+/// How many refreshes in a row must call a known topic unknown before we believe that it was deleted: a broker that has
+/// just started answers so too.
+const UNKNOWN_BEFORE_GONE: u32 = 3;
+
+/// How the metadata is kept.
+#[derive(Clone, Debug)]
+pub struct MetadataConfig {
+    /// `request.timeout.ms`.
+    pub request_timeout: Duration,
+    /// `metadata.max.age.ms`.
+    pub max_age: Duration,
+    /// `retry.backoff.ms`, `retry.backoff.max.ms`.
+    pub backoff: BackoffConfig,
+    /// `allow.auto.create.topics`.
+    pub allow_auto_topic_creation: bool,
+    /// `metadata.recovery.rebootstrap.trigger.ms`, or `None` for `metadata.recovery.strategy=none` (KIP-899, KIP-1102).
+    pub rebootstrap_after: Option<Duration>,
+    /// For the jitter of the pauses.
+    pub seed: u64,
+}
+
+/// The machine.
+#[derive(Debug)]
+pub struct Metadata {
+    config: MetadataConfig,
+    interest: Interest,
+    cluster: Arc<Cluster>,
+    /// Refreshes in a row that called a topic unknown which we knew.
+    unknown: BTreeMap<Topic, u32>,
+    backoff: Backoff,
+    ids: CallIds,
+    call: Call,
+    /// Whether something changed that the call under way did not ask for.
+    again: bool,
+    /// Since when no refresh has succeeded, while one was wanted.
+    failing_since: Option<Instant>,
+    events: VecDeque<Event>,
+}
+
+#[derive(Debug, PartialEq)]
+enum Interest {
+    Topics(BTreeSet<Topic>),
+    All,
+}
+
+/// What the metadata tells.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// There is a newer view.
+    Updated,
+    /// A refresh failed; it goes on trying.
+    Failing(CallError),
+    /// The brokers we know are of no use: start again from the bootstrap servers.
+    Rebootstrap,
+}
+
+impl Metadata {
+    /// Nothing known, nothing wanted but the brokers themselves.
+    pub fn new(now: Instant, config: MetadataConfig) -> Self {
+        Self {
+            interest: Interest::Topics(BTreeSet::new()),
+            cluster: Arc::default(),
+            unknown: BTreeMap::new(),
+            backoff: Backoff::new(config.backoff, config.seed),
+            ids: CallIds::default(),
+            call: Call::Due(now),
+            again: false,
+            failing_since: None,
+            events: VecDeque::new(),
+            config,
+        }
+    }
+
+    /// The newest view.
+    pub fn cluster(&self) -> &Arc<Cluster> {
+        &self.cluster
+    }
+
+    /// Keep these topics fresh, and no others.
+    pub fn want_topics(&mut self, now: Instant, topics: BTreeSet<Topic>) {
+        let news = match &self.interest {
+            Interest::Topics(old) => !topics.is_subset(old),
+            Interest::All => false,
+        };
+        self.interest = Interest::Topics(topics);
+        if news {
+            self.refresh_at(now);
+        }
+    }
+
+    /// Keep all topics of the cluster fresh: somebody subscribes by pattern.
+    pub fn want_all(&mut self, now: Instant) {
+        if self.interest != Interest::All {
+            self.interest = Interest::All;
+            self.refresh_at(now);
+        }
+    }
+
+    /// Somebody saw that the view is stale. Refreshes soon, though not more often than the pauses allow.
+    pub fn refresh(&mut self, now: Instant) {
+        let wait = self.backoff.failed();
+        self.refresh_at(now + wait);
+    }
+
+    /// Refreshes at once: the application asked.
+    pub fn refresh_now(&mut self, now: Instant) {
+        self.refresh_at(now);
+    }
+
+    fn refresh_at(&mut self, at: Instant) {
+        match self.call {
+            Call::Sent { .. } => self.again = true,
+            Call::Due(due) => self.call = Call::Due(due.min(at)),
+            Call::Idle => self.call = Call::Due(at),
+        }
+    }
+
+    /// A broker told who leads now, in its answer to something else (KIP-951). Taken only if the epoch is newer.
+    /// True if it was news.
+    pub fn learn_leader(&mut self, of: &TopicPartition, leader: BrokerId, epoch: i32, at: Option<Broker>) -> bool {
+        let newer = |info: &PartitionInfo| info.epoch.is_none_or(|known| known < epoch);
+        if epoch < 0 || !self.cluster.partition(of).is_some_and(newer) {
+            return false;
+        }
+        let cluster = Arc::make_mut(&mut self.cluster);
+        if let Some(address) = at {
+            cluster.brokers.insert(leader, address);
+        }
+        if !cluster.brokers.contains_key(&leader) {
+            return false;
+        }
+        if let Some(info) =
+            cluster.topics.get_mut(&of.topic).and_then(|topic| topic.partitions.get_mut(&of.partition))
+        {
+            info.leader = Some(leader);
+            info.epoch = Some(epoch);
+        }
+        self.events.push_back(Event::Updated);
+        true
+    }
+
+    /// The answer to Metadata.
+    pub fn handle_answer(&mut self, now: Instant, id: CallId, answer: Result<Answer, CallError>) {
+        if !self.call.take(id) {
+            return;
+        }
+        match answer {
+            Ok(Answer { response: Response::Metadata(response), .. }) => self.learn(now, response),
+            Ok(_) => self.failed(now),
+            Err(error) => {
+                self.events.push_back(Event::Failing(error));
+                self.failed(now);
+            }
+        }
+    }
+
+    fn failed(&mut self, now: Instant) {
+        self.again = false;
+        self.call = Call::Due(now + self.backoff.failed());
+        let since = *self.failing_since.get_or_insert(now);
+        if self.config.rebootstrap_after.is_some_and(|limit| now.saturating_duration_since(since) >= limit) {
+            self.failing_since = None;
+            self.events.push_back(Event::Rebootstrap);
+        }
+    }
+
+    fn learn(&mut self, now: Instant, response: wire::MetadataResponse) {
+        if response.error_code == ErrorCode::RebootstrapRequired {
+            self.call = Call::Due(now + self.backoff.failed());
+            self.events.push_back(Event::Rebootstrap);
+            return;
+        }
+        let brokers = brokers(response.brokers);
+        if brokers.is_empty() {
+            // A broker that has just started may know none, not even itself.
+            return self.failed(now);
+        }
+        self.failing_since = None;
+        let mut topics = BTreeMap::new();
+        for topic in response.topics {
+            let Some(name) = topic.name.filter(|name| !name.is_empty()).map(Topic::from) else { continue };
+            let wanted = match &self.interest {
+                Interest::All => true,
+                Interest::Topics(wanted) => wanted.contains(&name),
+            };
+            if wanted {
+                let known = self.cluster.topics.get(&name);
+                let info = merge(known, topic.topic_id, topic.error_code, topic.is_internal, topic.partitions);
+                let info = self.or_still_known(&name, info);
+                topics.insert(name, info);
+            }
+        }
+        if self.interest == Interest::All {
+            // Gone from a full listing is gone.
+            self.unknown.clear();
+        }
+        let complete = topics.values().all(is_complete);
+        let cluster = Cluster {
+            cluster_id: response.cluster_id,
+            controller: BrokerId::known(response.controller_id),
+            brokers,
+            topics,
+        };
+        self.cluster = Arc::new(cluster);
+        self.events.push_back(Event::Updated);
+        self.call = if std::mem::take(&mut self.again) {
+            Call::Due(now)
+        } else if complete {
+            self.backoff.worked();
+            Call::Due(now + self.config.max_age)
+        } else {
+            Call::Due(now + self.backoff.failed())
+        };
+    }
+
+    /// What to believe of a topic that now has an error and had none before.
+    fn or_still_known(&mut self, name: &Topic, new: TopicInfo) -> TopicInfo {
+        let known = self.cluster.topic(name.as_str());
+        match (new.error, known) {
+            (ErrorCode::None, _) | (_, None) => {
+                self.unknown.remove(name);
+                new
+            }
+            (ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId, Some(known)) => {
+                let times = self.unknown.entry(name.clone()).or_default();
+                *times = times.saturating_add(1);
+                if *times >= UNKNOWN_BEFORE_GONE { new } else { known.clone() }
+            }
+            (error, Some(known)) if error.is_retriable() => known.clone(),
+            (_, Some(_)) => new,
+        }
+    }
+
+    /// The clock moved.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.call.is_overdue(now) {
+            self.failed(now);
+        }
+    }
+
+    /// What to send.
+    pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
+        let id = self.call.start(now, &mut self.ids, self.config.request_timeout)?;
+        let topics = match &self.interest {
+            Interest::All => None,
+            Interest::Topics(topics) => Some(
+                topics
+                    .iter()
+                    .map(|name| wire::MetadataRequestTopic {
+                        name: Some(name.as_str().to_owned()),
+                        ..Default::default()
+                    })
+                    .collect(),
+            ),
+        };
+        let request = wire::MetadataRequest {
+            topics,
+            allow_auto_topic_creation: self.config.allow_auto_topic_creation,
+            ..Default::default()
+        };
+        Some(Transmit {
+            id,
+            to: Target::Any,
+            request: request.into(),
+            max_version: None,
+            timeout: self.config.request_timeout,
+        })
+    }
+
+    /// When to come back.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.call.deadline()
+    }
+
+    /// What happened.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+}
+
+/// Whether nothing of it can be expected to turn up at the next refresh.
+fn is_complete(topic: &TopicInfo) -> bool {
+    match topic.error {
+        ErrorCode::None => topic.partitions.values().all(|partition| partition.leader.is_some()),
+        error => !error.is_retriable(),
+    }
+}
+
+/// The brokers that can be dialled; entries with an impossible address are dropped (FAILURES §3 row 20).
+fn brokers(of: Vec<wire::MetadataResponseBroker>) -> BTreeMap<BrokerId, Broker> {
+    let mut brokers = BTreeMap::new();
+    for broker in of {
+        let port = u16::try_from(broker.port).ok().filter(|port| *port > 0);
+        if let (Some(id), Some(port), false) = (BrokerId::known(broker.node_id), port, broker.host.is_empty()) {
+            brokers.entry(id).or_insert(Broker { host: broker.host, port, rack: broker.rack });
+        }
+    }
+    brokers
+}
+
+/// A topic as a broker tells it, over what we knew: an older epoch never replaces a newer one of the same topic.
+fn merge(
+    known: Option<&TopicInfo>,
+    id: Uuid,
+    error: ErrorCode,
+    internal: bool,
+    partitions: Vec<wire::MetadataResponsePartition>,
+) -> TopicInfo {
+    let known = known.filter(|known| known.id == id);
+    let mut infos = BTreeMap::new();
+    for partition in partitions.into_iter().filter(|partition| partition.partition_index >= 0) {
+        let index = partition.partition_index;
+        let ids = |ids: Vec<i32>| ids.into_iter().filter_map(BrokerId::known).collect();
+        let mut info = PartitionInfo {
+            leader: BrokerId::known(partition.leader_id).filter(|_| partition.error_code != ErrorCode::LeaderNotAvailable),
+            epoch: known_epoch(partition.leader_epoch),
+            replicas: ids(partition.replica_nodes),
+            isr: ids(partition.isr_nodes),
+            offline: ids(partition.offline_replicas),
+        };
+        if let Some(before) = known.and_then(|known| known.partitions.get(&index)) {
+            match (before.epoch, info.epoch) {
+                (Some(old), Some(new)) if new < old => info = before.clone(),
+                (Some(_), None) => info.epoch = before.epoch,
+                _ => {}
+            }
+        }
+        infos.entry(index).or_insert(info);
+    }
+    let error = if error.is_ok() && infos.is_empty() { ErrorCode::UnknownTopicOrPartition } else { error };
+    TopicInfo { id, error, internal, partitions: infos }
+}

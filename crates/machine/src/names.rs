@@ -1,0 +1,166 @@
+//! The names that all machines share.
+
+use std::{borrow::Borrow, fmt, sync::Arc};
+
+/// A broker's id, as the cluster numbers them. Never negative: a missing broker is an `Option`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BrokerId(pub i32);
+
+impl BrokerId {
+    /// `None` for Kafka's -1, "no such broker".
+    pub fn known(id: i32) -> Option<Self> {
+        (id >= 0).then_some(Self(id))
+    }
+}
+
+impl fmt::Display for BrokerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "broker {}", self.0)
+    }
+}
+
+/// A topic's name; cheap to clone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Topic(Arc<str>);
+
+impl Topic {
+    /// The name itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Topic {
+    fn from(name: &str) -> Self {
+        Self(name.into())
+    }
+}
+
+impl From<String> for Topic {
+    fn from(name: String) -> Self {
+        Self(name.into())
+    }
+}
+
+impl From<&Self> for Topic {
+    fn from(topic: &Self) -> Self {
+        topic.clone()
+    }
+}
+
+impl Borrow<str> for Topic {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl AsRef<str> for Topic {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl PartialEq<str> for Topic {
+    fn eq(&self, other: &str) -> bool {
+        &*self.0 == other
+    }
+}
+
+impl PartialEq<&str> for Topic {
+    fn eq(&self, other: &&str) -> bool {
+        &*self.0 == *other
+    }
+}
+
+impl fmt::Debug for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Display for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One partition of one topic.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicPartition {
+    /// The topic's name.
+    pub topic: Topic,
+    /// The partition's index, from 0.
+    pub partition: i32,
+}
+
+impl TopicPartition {
+    /// `partition` of `topic`.
+    pub fn new(topic: impl Into<Topic>, partition: i32) -> Self {
+        Self { topic: topic.into(), partition }
+    }
+}
+
+impl<T: Into<Topic>> From<(T, i32)> for TopicPartition {
+    fn from((topic, partition): (T, i32)) -> Self {
+        Self::new(topic, partition)
+    }
+}
+
+impl fmt::Debug for TopicPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.topic, self.partition)
+    }
+}
+
+/// A partition leader's term of office (KIP-320). `None` wherever Kafka writes -1.
+pub type LeaderEpoch = Option<i32>;
+
+/// Turns Kafka's -1 into `None`.
+pub fn known_epoch(epoch: i32) -> LeaderEpoch {
+    (epoch >= 0).then_some(epoch)
+}
+
+/// Where reading stands in one partition: the next offset, and the leader epoch of the record before it, by which a
+/// truncated log is noticed (KIP-320).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// The next offset to read.
+    pub offset: i64,
+    /// The epoch under which the record before it was written, where known.
+    pub epoch: LeaderEpoch,
+}
+
+impl Position {
+    /// `offset`, with no epoch known.
+    pub fn at(offset: i64) -> Self {
+        Self { offset, epoch: None }
+    }
+}
+
+/// Ownership of a partition, as a value. Each assignment mints a new one; records, stored offsets and commits carry it,
+/// and a stale one is refused locally, so that nothing is committed after a revoke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token {
+    /// Which assignment of the partition: unique in a consumer's life.
+    pub assignment: u64,
+    /// How often the application has moved the position since: records fetched before a seek are not handed out after it.
+    pub seek: u64,
+}
+
+impl Token {
+    /// Whether both come from the same assignment, whatever was sought in between: enough for a commit.
+    pub fn same_owner(self, other: Self) -> bool {
+        self.assignment == other.assignment
+    }
+
+    /// The token after a seek.
+    pub fn sought(self) -> Self {
+        Self { seek: self.seek.saturating_add(1), ..self }
+    }
+}

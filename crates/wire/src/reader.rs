@@ -1,0 +1,282 @@
+//! [`Reader`]: the only way from a broker's bytes to values.
+//!
+//! Always true:
+//! - nothing is read beyond the end, and inside a tagged field nothing beyond its declared size;
+//! - nothing is allocated on the word of a count: an array must fit the bytes left at its smallest element, and all
+//!   arrays of one message together a small multiple of the message;
+//! - byte fields are slices of what came in, never copies;
+//! - the first thing wrong ends it: no method loops once the bytes have run out.
+
+use bytes::Bytes;
+
+use crate::{DecodeError, Uuid};
+
+/// Kafka's strings have 16-bit signed lengths; the compact form is held to the same.
+pub(crate) const MAX_STRING: usize = i16::MAX as usize;
+
+/// Memory for array elements, per byte of message. The widest honest ratio is near 12 (a list of one-letter topic
+/// names: 24 bytes of `String` for 2 bytes on the wire).
+const UNFOLD: usize = 16;
+/// And some for the smallest messages, whose ratio says little.
+const UNFOLD_SLACK: usize = 16 * 1024;
+
+/// Known tags are few and small; a bit each says which have been seen.
+const KNOWN_TAGS: u32 = 64;
+
+/// Reads one message from front to back.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    bytes: Bytes,
+    at: usize,
+    /// Where reading stops: the end of the bytes, or of the tagged field we are in.
+    end: usize,
+    /// Memory that array elements may still take.
+    memory: usize,
+    what: &'static str,
+}
+
+macro_rules! fixed {
+    ($($(#[$doc:meta])* $name:ident: $ty:ty),* $(,)?) => {$(
+        $(#[$doc])*
+        pub fn $name(&mut self) -> Result<$ty, DecodeError> {
+            Ok(<$ty>::from_be_bytes(self.array()?))
+        }
+    )*};
+}
+
+impl Reader {
+    /// Over one whole message, without its length prefix.
+    pub fn new(bytes: Bytes) -> Self {
+        let end = bytes.len();
+        let memory = end.saturating_mul(UNFOLD).saturating_add(UNFOLD_SLACK);
+        Self { bytes, at: 0, end, memory, what: "message" }
+    }
+
+    /// Names what is read next, for the error if there is one.
+    pub fn enter(&mut self, what: &'static str) {
+        self.what = what;
+    }
+
+    /// What [`enter`](Self::enter) named last.
+    pub fn what(&self) -> &'static str {
+        self.what
+    }
+
+    /// Bytes not yet read.
+    pub fn remaining(&self) -> usize {
+        self.end.saturating_sub(self.at)
+    }
+
+    /// Bytes already read.
+    pub fn position(&self) -> usize {
+        self.at
+    }
+
+    /// Nothing may be left over.
+    pub fn finish(&self) -> Result<(), DecodeError> {
+        match self.remaining() {
+            0 => Ok(()),
+            left => Err(DecodeError::Trailing { what: self.what, left }),
+        }
+    }
+
+    /// The next `n` bytes, sharing the message's memory.
+    pub fn take(&mut self, n: usize) -> Result<Bytes, DecodeError> {
+        let from = self.advance(n)?;
+        Ok(self.bytes.slice(from..self.at))
+    }
+
+    /// Whatever is left.
+    pub fn rest(&mut self) -> Bytes {
+        let rest = self.bytes.slice(self.at..self.end);
+        self.at = self.end;
+        rest
+    }
+
+    fixed! {
+        /// A signed byte.
+        i8: i8,
+        /// A byte.
+        u8: u8,
+        /// Big endian, as all fixed-width numbers are.
+        i16: i16,
+        /// Big endian.
+        u16: u16,
+        /// Big endian.
+        i32: i32,
+        /// Big endian.
+        u32: u32,
+        /// Big endian.
+        i64: i64,
+        /// IEEE 754, big endian.
+        f64: f64,
+    }
+
+    /// One byte; anything but zero is true, as in Kafka.
+    pub fn bool(&mut self) -> Result<bool, DecodeError> {
+        Ok(self.u8()? != 0)
+    }
+
+    /// Sixteen bytes.
+    pub fn uuid(&mut self) -> Result<Uuid, DecodeError> {
+        Ok(Uuid(self.array()?))
+    }
+
+    /// Seven bits a byte, least significant first, five bytes at most. Padding with zero bits is accepted, set bits
+    /// above the 32nd are not.
+    pub fn unsigned_varint(&mut self) -> Result<u32, DecodeError> {
+        let value = self.base128(32)?;
+        u32::try_from(value).map_err(|_| DecodeError::Varint { what: self.what, bits: 32 })
+    }
+
+    /// Zigzag over [`unsigned_varint`](Self::unsigned_varint).
+    pub fn varint(&mut self) -> Result<i32, DecodeError> {
+        let zigzag = self.unsigned_varint()?;
+        Ok((zigzag >> 1).cast_signed() ^ -(zigzag & 1).cast_signed())
+    }
+
+    /// As [`unsigned_varint`](Self::unsigned_varint), ten bytes and 64 bits at most.
+    pub fn unsigned_varlong(&mut self) -> Result<u64, DecodeError> {
+        self.base128(64)
+    }
+
+    /// Zigzag over [`unsigned_varlong`](Self::unsigned_varlong).
+    pub fn varlong(&mut self) -> Result<i64, DecodeError> {
+        let zigzag = self.unsigned_varlong()?;
+        Ok((zigzag >> 1).cast_signed() ^ -(zigzag & 1).cast_signed())
+    }
+
+    /// A string that may be null; `compact` is the form of flexible versions.
+    pub fn nullable_string(&mut self, compact: bool) -> Result<Option<String>, DecodeError> {
+        let length = if compact { self.compact_length()? } else { length(self.i16()?.into(), self.what)? };
+        let Some(length) = length else { return Ok(None) };
+        if length > MAX_STRING {
+            return Err(DecodeError::TooLong { what: self.what, length, max: MAX_STRING });
+        }
+        let from = self.advance(length)?;
+        let text = self.bytes.get(from..self.at).unwrap_or_default();
+        match str::from_utf8(text) {
+            Ok(text) => Ok(Some(text.to_owned())),
+            Err(_) => Err(DecodeError::NotUtf8 { what: self.what }),
+        }
+    }
+
+    /// A string that may not be null.
+    pub fn string(&mut self, compact: bool) -> Result<String, DecodeError> {
+        self.nullable_string(compact)?.ok_or(DecodeError::Null { what: self.what })
+    }
+
+    /// Bytes that may be null, sharing the message's memory.
+    pub fn nullable_bytes(&mut self, compact: bool) -> Result<Option<Bytes>, DecodeError> {
+        match self.length32(compact)? {
+            Some(length) => self.take(length).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Bytes that may not be null.
+    pub fn bytes(&mut self, compact: bool) -> Result<Bytes, DecodeError> {
+        self.nullable_bytes(compact)?.ok_or(DecodeError::Null { what: self.what })
+    }
+
+    /// The number of elements of an array, `None` for null. What it returns is safe to allocate: every element needs
+    /// `smallest` bytes on the wire and takes `in_memory` bytes here, and both are there.
+    pub fn count(
+        &mut self,
+        compact: bool,
+        smallest: usize,
+        in_memory: usize,
+    ) -> Result<Option<usize>, DecodeError> {
+        let Some(count) = self.length32(compact)? else { return Ok(None) };
+        let (what, left) = (self.what, self.remaining());
+        // No element of ours is empty on the wire; were one, it would count as a byte.
+        let smallest = smallest.max(1);
+        if count.checked_mul(smallest).is_none_or(|needed| needed > left) {
+            return Err(DecodeError::Count { what, count, smallest, left });
+        }
+        let memory = count.checked_mul(in_memory).and_then(|taken| self.memory.checked_sub(taken));
+        self.memory = memory.ok_or(DecodeError::Budget { what, count })?;
+        Ok(Some(count))
+    }
+
+    /// The tagged fields at the end of a flexible struct. `known` reads the value of a tag that it knows and returns
+    /// true, or returns false; unknown tags are skipped, in whatever order they come. A known one must end exactly
+    /// where its size says.
+    pub fn tagged_fields(
+        &mut self,
+        mut known: impl FnMut(u32, &mut Self) -> Result<bool, DecodeError>,
+    ) -> Result<(), DecodeError> {
+        let mut seen = 0_u64;
+        for _ in 0..self.unsigned_varint()? {
+            let (tag, size) = (self.unsigned_varint()?, self.unsigned_varint()? as usize);
+            let (outer, left) = (self.end, self.remaining());
+            if size > left {
+                return Err(DecodeError::Short { what: self.what, needed: size, left });
+            }
+            if tag < KNOWN_TAGS && seen & (1 << tag) != 0 {
+                return Err(DecodeError::DuplicateTag { what: self.what, tag });
+            }
+            self.end = self.at.saturating_add(size);
+            if known(tag, self)? {
+                seen |= 1_u64.checked_shl(tag).unwrap_or(0);
+                self.finish()?;
+            }
+            self.at = self.end;
+            self.end = outer;
+        }
+        Ok(())
+    }
+
+    /// 32-bit length or count, `None` for null.
+    fn length32(&mut self, compact: bool) -> Result<Option<usize>, DecodeError> {
+        if compact { self.compact_length() } else { length(self.i32()?.into(), self.what) }
+    }
+
+    /// One more than the length; zero is null.
+    fn compact_length(&mut self) -> Result<Option<usize>, DecodeError> {
+        Ok((self.unsigned_varint()? as usize).checked_sub(1))
+    }
+
+    fn base128(&mut self, bits: u32) -> Result<u64, DecodeError> {
+        let mut value = 0_u64;
+        for shift in (0..bits).step_by(7) {
+            let byte = self.u8()?;
+            let low = u64::from(byte & 0x7f);
+            // The last byte of ten has room for one bit; shifting back shows what would fall off.
+            if (low << shift) >> shift != low {
+                break;
+            }
+            value |= low << shift;
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(DecodeError::Varint { what: self.what, bits })
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        let (what, left) = (self.what, self.remaining());
+        let from = self.advance(N)?;
+        let bytes = self.bytes.get(from..).and_then(|rest| rest.first_chunk::<N>());
+        bytes.copied().ok_or(DecodeError::Short { what, needed: N, left })
+    }
+
+    /// Moves on by `n` and returns where it was.
+    fn advance(&mut self, n: usize) -> Result<usize, DecodeError> {
+        let left = self.remaining();
+        if n > left {
+            return Err(DecodeError::Short { what: self.what, needed: n, left });
+        }
+        let from = self.at;
+        self.at = from.saturating_add(n);
+        Ok(from)
+    }
+}
+
+/// -1 is null, anything else below zero is nonsense.
+fn length(length: i64, what: &'static str) -> Result<Option<usize>, DecodeError> {
+    match length {
+        -1 => Ok(None),
+        _ => usize::try_from(length).map(Some).map_err(|_| DecodeError::NegativeLength { what, length }),
+    }
+}

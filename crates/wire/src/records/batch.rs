@@ -1,0 +1,292 @@
+//! A v2 record batch: 61 bytes of header, and the records, packed or not.
+
+use bytes::Bytes;
+
+use super::compression::Compression;
+use super::error::{RecordError, RecordFault};
+use super::set::{Framed, frame};
+use super::varint;
+
+/// Bytes of a v2 header.
+pub(super) const HEADER: usize = 61;
+/// Where the part that the checksum covers begins: at the attributes.
+const CHECKED: usize = 21;
+
+pub(super) const CODEC_MASK: i16 = 0x07;
+pub(super) const LOG_APPEND_TIME: i16 = 0x08;
+pub(super) const TRANSACTIONAL: i16 = 0x10;
+pub(super) const CONTROL: i16 = 0x20;
+pub(super) const DELETE_HORIZON: i16 = 0x40;
+
+/// Where a record's timestamp comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TimestampType {
+    /// Message format 0 has none; the timestamp reads -1.
+    NoTimestampType,
+    /// Given by the producer.
+    CreateTime,
+    /// Given by the broker: one for the whole batch.
+    LogAppendTime,
+}
+
+/// Whether a batch's checksum is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Crc {
+    /// Compared once, when the batch is taken off the buffer.
+    #[default]
+    Check,
+    /// Trusted: `check.crcs=false`.
+    Trust,
+}
+
+/// The header of a v2 batch, whose offsets are known to be offsets.
+///
+/// From [`RecordBatch`] the checksum covers everything but the base offset and the leader epoch, which a broker
+/// assigns. From a peek nothing is covered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchHeader {
+    base_offset: i64,
+    last_offset: i64,
+    batch_length: i32,
+    partition_leader_epoch: i32,
+    crc: u32,
+    attributes: i16,
+    last_offset_delta: i32,
+    base_timestamp: i64,
+    max_timestamp: i64,
+    producer_id: i64,
+    producer_epoch: i16,
+    base_sequence: i32,
+    count: i32,
+}
+
+impl BatchHeader {
+    /// Reads the header at the front of `buf` and takes nothing; `None` if the whole batch is not there. The
+    /// checksum is not compared.
+    pub fn peek(buf: &[u8]) -> Result<Option<Self>, RecordError> {
+        match frame(buf)? {
+            Framed::CutShort { .. } => Ok(None),
+            Framed::Whole { base, magic, .. } => {
+                Self::parse(buf).filter(|_| magic == 2).ok_or(unknown_magic(base, magic))?.checked().map(Some)
+            }
+        }
+    }
+
+    pub(super) fn parse(mut buf: &[u8]) -> Option<Self> {
+        let buf = &mut buf;
+        let base_offset = varint::i64(buf)?;
+        let batch_length = varint::i32(buf)?;
+        let partition_leader_epoch = varint::i32(buf)?;
+        let _magic = varint::i8(buf)?;
+        let crc = varint::u32(buf)?;
+        let attributes = varint::i16(buf)?;
+        let last_offset_delta = varint::i32(buf)?;
+        Some(Self {
+            base_offset,
+            last_offset: base_offset.saturating_add(i64::from(last_offset_delta)),
+            batch_length,
+            partition_leader_epoch,
+            crc,
+            attributes,
+            last_offset_delta,
+            base_timestamp: varint::i64(buf)?,
+            max_timestamp: varint::i64(buf)?,
+            producer_id: varint::i64(buf)?,
+            producer_epoch: varint::i16(buf)?,
+            base_sequence: varint::i32(buf)?,
+            count: varint::i32(buf)?,
+        })
+    }
+
+    /// What must hold before anybody may do arithmetic with these offsets (rows 31, 39, 40).
+    pub(super) fn checked(self) -> Result<Self, RecordError> {
+        let delta = self.last_offset_delta;
+        if delta < 0 {
+            return Err(self.error(RecordFault::LastOffsetDelta(delta)));
+        }
+        // The offset after the last must exist too: it is the next fetch position.
+        let end = self.base_offset.checked_add(i64::from(delta)).and_then(|last| last.checked_add(1));
+        if self.base_offset < 0 || end.is_none() {
+            return Err(self.error(RecordFault::Offset { base: self.base_offset, delta }));
+        }
+        if self.count < 0 || i64::from(self.count) > i64::from(delta) + 1 {
+            return Err(self.error(RecordFault::RecordCount(self.count)));
+        }
+        Ok(self)
+    }
+
+    pub(super) fn error(&self, fault: RecordFault) -> RecordError {
+        RecordError::new(self.base_offset, self.last_offset, fault)
+    }
+
+    /// Offset of the first record that the batch was written with; compaction may have removed it.
+    pub fn base_offset(&self) -> i64 {
+        self.base_offset
+    }
+
+    /// Offset of the last record that the batch was written with; compaction may have removed it.
+    pub fn last_offset(&self) -> i64 {
+        self.last_offset
+    }
+
+    /// Where reading goes on after this batch, whether or not its last record still exists.
+    pub fn next_offset(&self) -> i64 {
+        self.last_offset.saturating_add(1)
+    }
+
+    /// `last_offset` less `base_offset`.
+    pub fn last_offset_delta(&self) -> i32 {
+        self.last_offset_delta
+    }
+
+    /// Bytes of the whole batch.
+    pub fn size(&self) -> usize {
+        usize::try_from(self.batch_length).unwrap_or(0).saturating_add(12)
+    }
+
+    /// Epoch of the leader that appended the batch; -1 if none did.
+    pub fn partition_leader_epoch(&self) -> i32 {
+        self.partition_leader_epoch
+    }
+
+    /// What the timestamps of the records count from.
+    pub fn base_timestamp(&self) -> i64 {
+        self.base_timestamp
+    }
+
+    /// The largest timestamp in the batch; under LogAppendTime that of every record.
+    pub fn max_timestamp(&self) -> i64 {
+        self.max_timestamp
+    }
+
+    /// Who gave the timestamps.
+    pub fn timestamp_type(&self) -> TimestampType {
+        if self.attributes & LOG_APPEND_TIME == 0 {
+            TimestampType::CreateTime
+        } else {
+            TimestampType::LogAppendTime
+        }
+    }
+
+    /// The attribute bits as they came.
+    pub fn attributes(&self) -> i16 {
+        self.attributes
+    }
+
+    /// Whether the batch belongs to a transaction. One without a producer id does not, whatever it says (row 47).
+    pub fn is_transactional(&self) -> bool {
+        self.attributes & TRANSACTIONAL != 0 && self.has_producer_id()
+    }
+
+    /// Whether the batch holds a marker of the broker's instead of records.
+    pub fn is_control(&self) -> bool {
+        self.attributes & CONTROL != 0
+    }
+
+    /// Whether `base_timestamp` is the time at which the cleaner may drop what the batch still holds (KIP-534).
+    pub fn has_delete_horizon(&self) -> bool {
+        self.attributes & DELETE_HORIZON != 0
+    }
+
+    /// Id of the producer; -1 if it is not idempotent.
+    pub fn producer_id(&self) -> i64 {
+        self.producer_id
+    }
+
+    /// Whether an idempotent producer wrote the batch.
+    pub fn has_producer_id(&self) -> bool {
+        self.producer_id >= 0
+    }
+
+    /// Epoch of the producer; -1 if it is not idempotent.
+    pub fn producer_epoch(&self) -> i16 {
+        self.producer_epoch
+    }
+
+    /// Sequence number of the first record; -1 if the producer is not idempotent.
+    pub fn base_sequence(&self) -> i32 {
+        self.base_sequence
+    }
+
+    /// Records in the batch. Less than its offsets where compaction has been; 0 if it has been thorough.
+    pub fn count(&self) -> u32 {
+        u32::try_from(self.count).unwrap_or(0)
+    }
+}
+
+/// A v2 record batch, length and checksum already verified. Cheap to clone: a slice of the fetch response.
+///
+/// It reads like its header, to which it dereferences.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordBatch {
+    header: BatchHeader,
+    compression: Compression,
+    bytes: Bytes,
+}
+
+impl RecordBatch {
+    /// Takes the first batch off `buf`; `None` if the broker cut it short, as it may with the last one.
+    ///
+    /// After an error `buf` is as it was.
+    pub fn split_from(buf: &mut Bytes, crc: Crc) -> Result<Option<Self>, RecordError> {
+        match frame(buf)? {
+            Framed::CutShort { .. } => Ok(None),
+            Framed::Whole { magic: 2, size, .. } => {
+                let batch = Self::verify(buf.slice(..size), crc)?;
+                *buf = buf.slice(size..);
+                Ok(Some(batch))
+            }
+            Framed::Whole { base, magic, .. } => Err(unknown_magic(base, magic)),
+        }
+    }
+
+    /// `bytes` is exactly one batch, of magic 2.
+    pub(super) fn verify(bytes: Bytes, crc: Crc) -> Result<Self, RecordError> {
+        let Some(header) = BatchHeader::parse(&bytes) else {
+            return Err(RecordError::new(0, 0, RecordFault::BatchLength(0)));
+        };
+        if crc == Crc::Check {
+            let computed = crc32c::crc32c(bytes.get(CHECKED..).unwrap_or_default());
+            if computed != header.crc {
+                return Err(header.error(RecordFault::WrongCrc { stored: header.crc, computed }));
+            }
+        }
+        let header = header.checked()?;
+        let codec = (header.attributes & CODEC_MASK) as u8;
+        let compression =
+            Compression::from_id(codec).ok_or_else(|| header.error(RecordFault::UnknownCodec(codec)))?;
+        Ok(Self { header, compression, bytes })
+    }
+
+    /// How the records are packed.
+    pub fn compression(&self) -> Compression {
+        self.compression
+    }
+
+    /// The header.
+    pub fn header(&self) -> &BatchHeader {
+        &self.header
+    }
+
+    /// The whole batch as it came.
+    pub fn as_bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The records as they came, packed or not.
+    pub(super) fn packed(&self) -> Bytes {
+        self.bytes.slice(HEADER.min(self.bytes.len())..)
+    }
+}
+
+impl std::ops::Deref for RecordBatch {
+    type Target = BatchHeader;
+
+    fn deref(&self) -> &BatchHeader {
+        &self.header
+    }
+}
+
+pub(super) fn unknown_magic(base: i64, magic: i8) -> RecordError {
+    RecordError::new(base, base, RecordFault::Magic(magic))
+}

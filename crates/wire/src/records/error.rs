@@ -1,0 +1,148 @@
+//! What may be wrong with the bytes of a record set, and which offsets it concerns.
+//!
+//! Small and `Copy`: it travels in the result of every record, where a destructor would cost.
+
+use thiserror::Error;
+
+use super::compression::CodecError;
+
+/// Records that cannot be read: the offsets they would have had, and why.
+///
+/// The range is what the batch claims of itself. When the checksum is wrong the claim may be wrong
+/// too; it is still the best answer to "what would I skip".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("records {first} to {last}: {fault}")]
+pub struct RecordError {
+    first: i64,
+    last: i64,
+    fault: RecordFault,
+}
+
+impl RecordError {
+    pub(super) fn new(first: i64, last: i64, fault: RecordFault) -> Self {
+        Self { first, last: last.max(first), fault }
+    }
+
+    /// The first offset that the unreadable stretch covers.
+    pub fn first_offset(&self) -> i64 {
+        self.first
+    }
+
+    /// The last offset that the unreadable stretch covers, as far as can be told.
+    pub fn last_offset(&self) -> i64 {
+        self.last
+    }
+
+    /// What was wrong.
+    pub fn fault(&self) -> &RecordFault {
+        &self.fault
+    }
+
+    /// Whether the batch is sound but larger, once inflated, than the reader allows.
+    pub fn is_too_large(&self) -> bool {
+        matches!(self.fault, RecordFault::Codec(CodecError::TooLarge { .. }))
+    }
+
+    /// Whether the broker sent less than one whole batch, so that asking again for more may help.
+    pub fn is_cut_short(&self) -> bool {
+        matches!(self.fault, RecordFault::CutShort { .. })
+    }
+}
+
+/// Why records cannot be read. The row numbers of FAILURES §3 are given where there is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum RecordFault {
+    /// Row 23: a batch length that no batch can have.
+    #[error("a batch cannot be {0} bytes long")]
+    BatchLength(i32),
+    /// Row 24: not even one whole batch was sent.
+    #[error("the only batch was cut short: {have} of {need} bytes")]
+    CutShort {
+        /// Bytes the batch has.
+        need: usize,
+        /// Bytes that arrived.
+        have: usize,
+    },
+    /// Row 25: the checksum does not match.
+    #[error("the checksum is {computed:08x}, the batch says {stored:08x}")]
+    WrongCrc {
+        /// As the batch has it.
+        stored: u32,
+        /// As it would have to be.
+        computed: u32,
+    },
+    /// Row 26: a message format that we do not know.
+    #[error("message format {0} is unknown")]
+    Magic(i8),
+    /// Row 28: a codec that we do not know, or that this message format does not have.
+    #[error("codec {0} is unknown")]
+    UnknownCodec(u8),
+    /// Rows 29, 30, 44, 45: what the codec made of it.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// Row 31: a negative record count, or more records than the batch has offsets.
+    #[error("a batch cannot hold {0} records")]
+    RecordCount(i32),
+    /// Row 32: fewer bytes than the records need.
+    #[error("the bytes end {missing} records too early")]
+    TooFewBytes {
+        /// Records that were announced and are not there.
+        missing: u32,
+    },
+    /// Rows 33, 34: bytes left after the last record.
+    #[error("{0} bytes are left after the last record")]
+    BytesLeft(usize),
+    /// Row 35: a record length that is negative, larger than what is left, or not what its fields need.
+    #[error("a record length is wrong")]
+    RecordLength,
+    /// Row 36: a key or value length below -1, or beyond the record.
+    #[error("a key or value length is wrong")]
+    FieldLength,
+    /// Row 37: a header count that is negative or cannot fit, or a header without a key.
+    #[error("the record's headers are malformed")]
+    Headers,
+    /// Row 38: an offset that is not above the one before it, or is above the batch's last.
+    #[error("offset delta {delta} after {previous} in a batch that ends at {last}")]
+    NonMonotonic {
+        /// The delta found.
+        delta: i32,
+        /// The delta before it, -1 at the start.
+        previous: i32,
+        /// The last offset delta of the batch.
+        last: i32,
+    },
+    /// Row 39: a last offset delta that is negative.
+    #[error("last offset delta {0} is negative")]
+    LastOffsetDelta(i32),
+    /// Row 39: a batch that ends beyond where the log ends.
+    #[error("the batch ends at {last}, the log at {end}")]
+    BeyondTheEnd {
+        /// The last offset of the batch.
+        last: i64,
+        /// The first offset that cannot exist yet.
+        end: i64,
+    },
+    /// Row 40: offsets outside 0..=i64::MAX.
+    #[error("base offset {base} plus {delta} is no offset")]
+    Offset {
+        /// The base offset.
+        base: i64,
+        /// What was to be added.
+        delta: i32,
+    },
+    /// Row 42: a batch that begins before the previous one ended.
+    #[error("a batch begins at {base} although the one before it ended at {previous}")]
+    Overlap {
+        /// Where it begins.
+        base: i64,
+        /// The last offset of the batch before.
+        previous: i64,
+    },
+    /// Row 43: a message set of format 0 or 1 that breaks its own rules.
+    #[error("message format 0/1: {0}")]
+    Legacy(&'static str),
+    /// Row 46: a control record that is not one.
+    #[error("control record: {0}")]
+    Control(&'static str),
+}

@@ -1,0 +1,1 @@
+//! Record batches: checked views over the bytes of a fetch response.

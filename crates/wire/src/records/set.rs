@@ -1,0 +1,260 @@
+//! The records field of a fetched partition: batches end to end, of any message format, the last perhaps cut short.
+
+use bytes::Bytes;
+
+use super::batch::{BatchHeader, Crc, HEADER, RecordBatch, unknown_magic};
+use super::compression::Decompressor;
+use super::cursor::Payload;
+use super::error::{RecordError, RecordFault};
+use super::legacy::LegacyBatch;
+use super::varint;
+
+/// Offset and length, which all formats begin with.
+const OVERHEAD: usize = 12;
+/// Where all formats have their magic.
+const MAGIC: usize = 16;
+/// The least that can follow the length: format 0 with neither key nor value.
+const SMALLEST: [i32; 3] = [14, 22, (HEADER - OVERHEAD) as i32];
+
+/// What stands at the front of a buffer.
+pub(super) enum Framed {
+    Whole { base: i64, magic: i8, size: usize },
+    CutShort { base: i64, need: usize },
+}
+
+/// Reads no more than where the first batch begins and ends (rows 23, 24). A magic outside 0..=2 is left for the
+/// caller to refuse.
+pub(super) fn frame(buf: &[u8]) -> Result<Framed, RecordError> {
+    let mut head = buf;
+    let (Some(base), Some(length)) = (varint::i64(&mut head), varint::i32(&mut head)) else {
+        return Ok(Framed::CutShort { base: 0, need: HEADER });
+    };
+    let magic = buf.get(MAGIC).map(|byte| *byte as i8);
+    let smallest = magic
+        .and_then(|magic| SMALLEST.get(usize::try_from(magic).ok()?))
+        .or(SMALLEST.first())
+        .copied()
+        .unwrap_or(0);
+    let size = usize::try_from(length).ok().filter(|_| length >= smallest).map(|length| length + OVERHEAD);
+    let Some(size) = size else {
+        return Err(RecordError::new(base, base, RecordFault::BatchLength(length)));
+    };
+    match magic {
+        Some(magic) if size <= buf.len() => Ok(Framed::Whole { base, magic, size }),
+        _ => Ok(Framed::CutShort { base, need: size }),
+    }
+}
+
+/// One batch of any message format, its checksum verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Batch {
+    /// Format 2, since Kafka 0.11.
+    V2(RecordBatch),
+    /// Formats 0 and 1: one message, or one that wraps a compressed set of them.
+    Legacy(LegacyBatch),
+}
+
+impl Batch {
+    /// The lowest offset that may be in the batch, as far as its outside tells: a wrapper of format 0 or 1 says only
+    /// where it ends.
+    pub fn base_offset(&self) -> i64 {
+        match self {
+            Self::V2(batch) => batch.base_offset(),
+            Self::Legacy(batch) => batch.last_offset(),
+        }
+    }
+
+    /// The highest offset of the batch.
+    pub fn last_offset(&self) -> i64 {
+        match self {
+            Self::V2(batch) => batch.last_offset(),
+            Self::Legacy(batch) => batch.last_offset(),
+        }
+    }
+
+    /// Where reading goes on after the batch.
+    pub fn next_offset(&self) -> i64 {
+        self.last_offset().saturating_add(1)
+    }
+
+    /// The header, which only format 2 has: transactions and control batches, leader epochs.
+    pub fn header(&self) -> Option<&BatchHeader> {
+        match self {
+            Self::V2(batch) => Some(batch.header()),
+            Self::Legacy(_) => None,
+        }
+    }
+
+    /// Epoch of the leader that appended the batch, where the format has it and a leader did.
+    pub fn leader_epoch(&self) -> Option<i32> {
+        self.header().map(BatchHeader::partition_leader_epoch).filter(|epoch| *epoch >= 0)
+    }
+
+    /// Whether the batch holds a marker of the broker's instead of records.
+    pub fn is_control(&self) -> bool {
+        self.header().is_some_and(BatchHeader::is_control)
+    }
+
+    /// Bytes of the whole batch as it came.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::V2(batch) => batch.size(),
+            Self::Legacy(batch) => batch.size(),
+        }
+    }
+
+    /// Its records, inflated if they were packed. Uncompressed v2 records are not copied.
+    pub fn open(&self, decompressor: &mut Decompressor) -> Result<Payload, RecordError> {
+        match self {
+            Self::V2(batch) => Payload::open(batch, decompressor),
+            Self::Legacy(batch) => batch.open(decompressor),
+        }
+    }
+}
+
+/// What a batch says on its outside, nothing verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BatchHead {
+    /// The header of a v2 batch.
+    V2(BatchHeader),
+    /// A message of format 0 or 1.
+    Legacy {
+        /// Its offset; the last of the set if it is a wrapper.
+        last_offset: i64,
+        /// Bytes it takes.
+        size: usize,
+    },
+}
+
+impl BatchHead {
+    /// The highest offset of the batch.
+    pub fn last_offset(&self) -> i64 {
+        match self {
+            Self::V2(header) => header.last_offset(),
+            Self::Legacy { last_offset, .. } => *last_offset,
+        }
+    }
+
+    /// Where reading goes on after the batch.
+    pub fn next_offset(&self) -> i64 {
+        self.last_offset().saturating_add(1)
+    }
+
+    /// Bytes of the whole batch.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::V2(header) => header.size(),
+            Self::Legacy { size, .. } => *size,
+        }
+    }
+}
+
+/// The batches of one partition's answer, in order.
+///
+/// A last batch that was cut short ends it silently; a first one is an error ([`RecordError::is_cut_short`]), since
+/// asking again would bring the same. After an error it yields nothing more: the partition stops where it is until
+/// somebody decides to skip.
+#[derive(Debug, Clone)]
+pub struct Batches {
+    rest: Bytes,
+    crc: Crc,
+    end: Option<i64>,
+    /// The last offset of the batch before (row 42).
+    previous: Option<i64>,
+    failed: bool,
+}
+
+impl Batches {
+    /// Reads `records`, the records field of a fetched partition.
+    pub fn new(records: Bytes, crc: Crc) -> Self {
+        Self { rest: records, crc, end: None, previous: None, failed: false }
+    }
+
+    /// Refuses batches that reach `end` or beyond it, so that a false `lastOffsetDelta` cannot make the position jump
+    /// (row 39).
+    ///
+    /// A leader reads its high watermark before the log, so a batch may pass the watermark of its own answer; `end`
+    /// has to leave room for that.
+    pub fn ending_before(mut self, end: i64) -> Self {
+        self.end = Some(end);
+        self
+    }
+
+    /// The next batch's outside, without comparing checksums; `None` where [`next`](Self::next) would end or fail.
+    pub fn peek(&self) -> Option<BatchHead> {
+        if self.failed {
+            return None;
+        }
+        match frame(&self.rest).ok()? {
+            Framed::Whole { magic: 2, .. } => {
+                let header = BatchHeader::peek(&self.rest).ok()??;
+                self.in_order(header.base_offset(), header.last_offset()).ok()?;
+                Some(BatchHead::V2(header))
+            }
+            Framed::Whole { base, magic: 0 | 1, size } => {
+                self.in_order(base, base).ok()?;
+                Some(BatchHead::Legacy { last_offset: base, size })
+            }
+            _ => None,
+        }
+    }
+
+    /// Passes over the batch that [`peek`](Self::peek) showed, its checksum unread. Without one, does nothing.
+    pub fn skip(&mut self) {
+        if let Some(head) = self.peek() {
+            self.rest = self.rest.slice(head.size().min(self.rest.len())..);
+            self.previous = Some(head.last_offset());
+        }
+    }
+
+    /// Bytes not yet read. At the end: those of the batch that was cut short.
+    pub fn bytes_left(&self) -> usize {
+        self.rest.len()
+    }
+
+    fn in_order(&self, base: i64, last: i64) -> Result<(), RecordError> {
+        if let Some(previous) = self.previous.filter(|previous| base <= *previous) {
+            return Err(RecordError::new(base, last, RecordFault::Overlap { base, previous }));
+        }
+        if let Some(end) = self.end.filter(|end| last >= *end) {
+            return Err(RecordError::new(base, last, RecordFault::BeyondTheEnd { last, end }));
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self) -> Result<Option<Batch>, RecordError> {
+        let batch = match frame(&self.rest)? {
+            Framed::CutShort { base, need } if self.previous.is_none() && !self.rest.is_empty() => {
+                let have = self.rest.len();
+                return Err(RecordError::new(base, base, RecordFault::CutShort { need, have }));
+            }
+            Framed::CutShort { .. } => return Ok(None),
+            Framed::Whole { magic: 2, size, .. } => {
+                Batch::V2(RecordBatch::verify(self.rest.slice(..size), self.crc)?)
+            }
+            Framed::Whole { magic: 0 | 1, size, .. } => {
+                Batch::Legacy(LegacyBatch::verify(self.rest.slice(..size), self.crc)?)
+            }
+            Framed::Whole { base, magic, .. } => return Err(unknown_magic(base, magic)),
+        };
+        self.in_order(batch.base_offset(), batch.last_offset())?;
+        self.previous = Some(batch.last_offset());
+        self.rest = self.rest.slice(batch.size().min(self.rest.len())..);
+        Ok(Some(batch))
+    }
+}
+
+impl Iterator for Batches {
+    type Item = Result<Batch, RecordError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let next = self.advance().transpose();
+        self.failed = matches!(next, Some(Err(_)));
+        next
+    }
+}
+
+impl std::iter::FusedIterator for Batches {}

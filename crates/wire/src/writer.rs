@@ -1,0 +1,176 @@
+//! [`Writer`]: values to bytes, the counterpart of [`Reader`](crate::Reader).
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::{EncodeError, Uuid, reader::MAX_STRING};
+
+/// Kafka's lengths and counts are signed 32-bit numbers, in the compact form too.
+const MAX_LENGTH: usize = i32::MAX as usize;
+
+/// Appends to a buffer that becomes one frame or one embedded value.
+#[derive(Clone, Debug)]
+pub struct Writer {
+    buf: BytesMut,
+    what: &'static str,
+}
+
+impl Default for Writer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+macro_rules! fixed {
+    ($($name:ident: $ty:ty = $put:ident),* $(,)?) => {$(
+        #[doc = concat!("Big endian `", stringify!($ty), "`.")]
+        pub fn $name(&mut self, value: $ty) {
+            self.buf.$put(value);
+        }
+    )*};
+}
+
+impl Writer {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self { buf: BytesMut::new(), what: "message" }
+    }
+
+    /// Names what is written next, for the error if there is one.
+    pub fn enter(&mut self, what: &'static str) {
+        self.what = what;
+    }
+
+    /// What [`enter`](Self::enter) named last.
+    pub fn what(&self) -> &'static str {
+        self.what
+    }
+
+    /// Bytes written.
+    pub fn len(&self) -> usize {
+        self.buf.len()
+    }
+
+    /// Whether nothing has been written.
+    pub fn is_empty(&self) -> bool {
+        self.buf.is_empty()
+    }
+
+    /// What was written.
+    pub fn into_bytes(self) -> Bytes {
+        self.buf.freeze()
+    }
+
+    fixed! {
+        i8: i8 = put_i8,
+        u8: u8 = put_u8,
+        i16: i16 = put_i16,
+        u16: u16 = put_u16,
+        i32: i32 = put_i32,
+        u32: u32 = put_u32,
+        i64: i64 = put_i64,
+        f64: f64 = put_f64,
+    }
+
+    /// One byte, 0 or 1.
+    pub fn bool(&mut self, value: bool) {
+        self.buf.put_u8(value.into());
+    }
+
+    /// Sixteen bytes.
+    pub fn uuid(&mut self, value: Uuid) {
+        self.raw(&value.0);
+    }
+
+    /// Bytes as they are, without a length.
+    pub fn raw(&mut self, bytes: &[u8]) {
+        self.buf.put_slice(bytes);
+    }
+
+    /// Seven bits a byte, least significant first.
+    pub fn unsigned_varint(&mut self, value: u32) {
+        self.unsigned_varlong(value.into());
+    }
+
+    /// Zigzag over [`unsigned_varint`](Self::unsigned_varint).
+    pub fn varint(&mut self, value: i32) {
+        self.unsigned_varint(((value << 1) ^ (value >> 31)).cast_unsigned());
+    }
+
+    /// Seven bits a byte, least significant first.
+    pub fn unsigned_varlong(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.buf.put_u8((value & 0x7f) as u8 | 0x80);
+            value >>= 7;
+        }
+        self.buf.put_u8(value as u8);
+    }
+
+    /// Zigzag over [`unsigned_varlong`](Self::unsigned_varlong).
+    pub fn varlong(&mut self, value: i64) {
+        self.unsigned_varlong(((value << 1) ^ (value >> 63)).cast_unsigned());
+    }
+
+    /// A string or null; `compact` is the form of flexible versions.
+    pub fn nullable_string(&mut self, compact: bool, value: Option<&str>) -> Result<(), EncodeError> {
+        let length = value.map(|text| self.checked(text.len(), MAX_STRING)).transpose()?;
+        if compact {
+            self.compact_length(length);
+        } else {
+            self.i16(length.map_or(-1, |length| length as i16)); // at most MAX_STRING
+        }
+        self.raw(value.unwrap_or_default().as_bytes());
+        Ok(())
+    }
+
+    /// A string.
+    pub fn string(&mut self, compact: bool, value: &str) -> Result<(), EncodeError> {
+        self.nullable_string(compact, Some(value))
+    }
+
+    /// Bytes or null.
+    pub fn nullable_bytes(&mut self, compact: bool, value: Option<&[u8]>) -> Result<(), EncodeError> {
+        self.count(compact, value.map(<[u8]>::len))?;
+        self.raw(value.unwrap_or_default());
+        Ok(())
+    }
+
+    /// Bytes.
+    pub fn bytes(&mut self, compact: bool, value: &[u8]) -> Result<(), EncodeError> {
+        self.nullable_bytes(compact, Some(value))
+    }
+
+    /// The number of elements of an array, or null.
+    pub fn count(&mut self, compact: bool, count: Option<usize>) -> Result<(), EncodeError> {
+        let count = count.map(|count| self.checked(count, MAX_LENGTH)).transpose()?;
+        if compact {
+            self.compact_length(count);
+        } else {
+            self.i32(count.map_or(-1, |count| count as i32)); // at most MAX_LENGTH
+        }
+        Ok(())
+    }
+
+    /// Tagged fields, lowest tag first: their number, then tag, size and value of each.
+    pub fn tagged_fields(&mut self, fields: &[(u32, Self)]) -> Result<(), EncodeError> {
+        self.unsigned_varint(fields.len() as u32); // a handful
+        for (tag, value) in fields {
+            let size = self.checked(value.len(), MAX_LENGTH)?;
+            self.unsigned_varint(*tag);
+            self.unsigned_varint(size);
+            self.raw(&value.buf);
+        }
+        Ok(())
+    }
+
+    /// One more than the length; zero is null.
+    fn compact_length(&mut self, length: Option<u32>) {
+        self.unsigned_varint(length.map_or(0, |length| length.saturating_add(1)));
+    }
+
+    fn checked(&self, length: usize, max: usize) -> Result<u32, EncodeError> {
+        match u32::try_from(length) {
+            Ok(fits) if length <= max => Ok(fits),
+            _ => Err(EncodeError::TooLong { what: self.what, length, max }),
+        }
+    }
+}
