@@ -1,8 +1,11 @@
 //! One request that a machine wants sent, and what may become of it.
 
-use std::{fmt, time::{Duration, Instant}};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
-use offtake_wire::{request::{Request, Response}, ApiKey, DecodeError};
+use offtake_wire::{ApiKey, DecodeError, Request, Response};
 
 use crate::names::BrokerId;
 
@@ -116,7 +119,10 @@ impl CallError {
     pub fn is_retriable(&self) -> bool {
         match self {
             Self::Unreachable { not_kafka, .. } => !not_kafka,
-            Self::Disconnected { .. } | Self::TimedOut { .. } | Self::Malformed { .. } | Self::UnknownBroker(_) => true,
+            Self::Disconnected { .. }
+            | Self::TimedOut { .. }
+            | Self::Malformed { .. }
+            | Self::UnknownBroker(_) => true,
             Self::Unsupported { .. } => false,
         }
     }

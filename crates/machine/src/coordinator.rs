@@ -3,11 +3,18 @@
 //! Forgets a coordinator when it says it is none, or when its connection ends; identity of the member is not touched by
 //! either (FAILURES C1, C4). At most one call is outstanding; a lost one is asked again (C3).
 
-use std::{collections::VecDeque, time::{Duration, Instant}};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
-use offtake_wire::{messages::find_coordinator::FindCoordinatorRequest, request::Response, ErrorCode};
+use offtake_wire::{ErrorCode, FindCoordinatorRequest, Response};
 
-use crate::{backoff::{Backoff, BackoffConfig}, call::{Answer, Call, CallError, CallId, CallIds, Target, Transmit}, names::BrokerId};
+use crate::{
+    backoff::{Backoff, BackoffConfig},
+    call::{Answer, Call, CallError, CallId, CallIds, Target, Transmit},
+    names::BrokerId,
+};
 
 /// The coordinator of one group.
 #[derive(Debug)]
@@ -24,8 +31,12 @@ pub struct Coordinator {
 enum State {
     /// Nobody has asked, or it was lost and nobody has asked since.
     Unknown,
-    Finding { call: Call },
-    Known { broker: BrokerId },
+    Finding {
+        call: Call,
+    },
+    Known {
+        broker: BrokerId,
+    },
 }
 
 /// What became of the search.
@@ -48,7 +59,12 @@ pub enum Event {
 
 impl Coordinator {
     /// The coordinator of `group`, not looked for yet.
-    pub fn new(group: impl Into<String>, request_timeout: Duration, backoff: BackoffConfig, seed: u64) -> Self {
+    pub fn new(
+        group: impl Into<String>,
+        request_timeout: Duration,
+        backoff: BackoffConfig,
+        seed: u64,
+    ) -> Self {
         Self {
             group: group.into(),
             request_timeout,
@@ -95,10 +111,11 @@ impl Coordinator {
         let again = match answer {
             Ok(Answer { response: Response::FindCoordinator(found), .. }) => {
                 // One key was asked: the newer form answers with a list, the older in place.
-                let (code, node, host, port) = match found.coordinators.into_iter().find(|c| c.key == self.group) {
-                    Some(one) => (one.error_code, one.node_id, one.host, one.port),
-                    None => (found.error_code, found.node_id, found.host, found.port),
-                };
+                let (code, node, host, port) =
+                    match found.coordinators.into_iter().find(|c| c.key == self.group) {
+                        Some(one) => (one.error_code, one.node_id, one.host, one.port),
+                        None => (found.error_code, found.node_id, found.host, found.port),
+                    };
                 match (code, BrokerId::known(node), u16::try_from(port)) {
                     (ErrorCode::None, Some(broker), Ok(port)) if port > 0 && !host.is_empty() => {
                         self.state = State::Known { broker };
@@ -146,7 +163,13 @@ impl Coordinator {
             coordinator_keys: vec![self.group.clone()],
             ..Default::default()
         };
-        Some(Transmit { id, to: Target::Any, request: request.into(), max_version: None, timeout: self.request_timeout })
+        Some(Transmit {
+            id,
+            to: Target::Any,
+            request: request.into(),
+            max_version: None,
+            timeout: self.request_timeout,
+        })
     }
 
     /// When to come back.

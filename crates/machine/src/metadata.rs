@@ -4,15 +4,19 @@
 //! that is wanted has no leader. What is known only gets better: a leader epoch never goes back (FAILURES B2), a passing
 //! error does not wipe out what we knew (B9), and "no error, no partitions" is not an answer (B6).
 
-use std::{collections::{BTreeMap, BTreeSet, VecDeque}, sync::Arc, time::{Duration, Instant}};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use offtake_wire::{messages::metadata as wire, request::Response, ErrorCode, Uuid};
+use offtake_wire::{ErrorCode, Response, Uuid, messages::metadata as wire};
 
 use crate::{
     backoff::{Backoff, BackoffConfig},
     call::{Answer, Call, CallError, CallId, CallIds, Target, Transmit},
     cluster::{Broker, Cluster, PartitionInfo, TopicInfo},
-    names::{known_epoch, BrokerId, Topic, TopicPartition},
+    names::{BrokerId, Topic, TopicPartition, known_epoch},
 };
 
 /// How many refreshes in a row must call a known topic unknown before we believe that it was deleted: a broker that has
@@ -134,7 +138,13 @@ impl Metadata {
 
     /// A broker told who leads now, in its answer to something else (KIP-951). Taken only if the epoch is newer.
     /// True if it was news.
-    pub fn learn_leader(&mut self, of: &TopicPartition, leader: BrokerId, epoch: i32, at: Option<Broker>) -> bool {
+    pub fn learn_leader(
+        &mut self,
+        of: &TopicPartition,
+        leader: BrokerId,
+        epoch: i32,
+        at: Option<Broker>,
+    ) -> bool {
         let newer = |info: &PartitionInfo| info.epoch.is_none_or(|known| known < epoch);
         if epoch < 0 || !self.cluster.partition(of).is_some_and(newer) {
             return false;
@@ -202,7 +212,8 @@ impl Metadata {
             };
             if wanted {
                 let known = self.cluster.topics.get(&name);
-                let info = merge(known, topic.topic_id, topic.error_code, topic.is_internal, topic.partitions);
+                let info =
+                    merge(known, topic.topic_id, topic.error_code, topic.is_internal, topic.partitions);
                 let info = self.or_still_known(&name, info);
                 topics.insert(name, info);
             }
@@ -308,7 +319,8 @@ fn brokers(of: Vec<wire::MetadataResponseBroker>) -> BTreeMap<BrokerId, Broker> 
     let mut brokers = BTreeMap::new();
     for broker in of {
         let port = u16::try_from(broker.port).ok().filter(|port| *port > 0);
-        if let (Some(id), Some(port), false) = (BrokerId::known(broker.node_id), port, broker.host.is_empty()) {
+        if let (Some(id), Some(port), false) = (BrokerId::known(broker.node_id), port, broker.host.is_empty())
+        {
             brokers.entry(id).or_insert(Broker { host: broker.host, port, rack: broker.rack });
         }
     }
@@ -329,7 +341,8 @@ fn merge(
         let index = partition.partition_index;
         let ids = |ids: Vec<i32>| ids.into_iter().filter_map(BrokerId::known).collect();
         let mut info = PartitionInfo {
-            leader: BrokerId::known(partition.leader_id).filter(|_| partition.error_code != ErrorCode::LeaderNotAvailable),
+            leader: BrokerId::known(partition.leader_id)
+                .filter(|_| partition.error_code != ErrorCode::LeaderNotAvailable),
             epoch: known_epoch(partition.leader_epoch),
             replicas: ids(partition.replica_nodes),
             isr: ids(partition.isr_nodes),
