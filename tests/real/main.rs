@@ -1,1 +1,7 @@
-//! In the making.
+//! Tests against real Apache Kafka and Java's own clients. `scripts/test` runs them.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests watch processes from outside: they wait, and have threads for it"
+)]
+
+mod support;

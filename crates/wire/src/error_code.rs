@@ -69,6 +69,7 @@ impl ErrorCode {
     }
 }
 
+#[expect(clippy::derivable_impls, reason = "the list of codes has no room for an attribute on one of them")]
 impl Default for ErrorCode {
     fn default() -> Self {
         Self::None

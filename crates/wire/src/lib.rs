@@ -1,1 +1,61 @@
-//! In the making.
+//! Kafka's wire protocol as pure functions over bytes: frames, versions, messages, and the record batches inside them.
+//!
+//! Knows nothing of sockets, time or what an answer means. [`Request`] and [`Response`] are all the messages, in every
+//! version that brokers from 2.4 to 4.3 speak; [`frame`] puts them into frames and takes them out; [`records`] reads and
+//! builds record batches. Each message is one table in [`messages`], written with `message!` (see [`message`]).
+//!
+//! Always true:
+//! - bytes from outside cannot panic, spin, or make memory grow past a small multiple of their size;
+//! - byte fields of a decoded message are slices of the frame that it came in;
+//! - a decoded message encodes to an equal one, in both directions and every version.
+
+mod consumer_protocol;
+mod error;
+mod error_code;
+mod field;
+pub mod frame;
+pub mod message;
+pub mod messages;
+mod reader;
+pub mod records;
+mod request;
+mod shape;
+mod uuid;
+mod writer;
+
+pub use consumer_protocol::{ConsumerProtocolAssignment, ConsumerProtocolSubscription, TopicPartition};
+pub use error::{DecodeError, EncodeError};
+pub use error_code::ErrorCode;
+pub use field::{Field, Form};
+pub use frame::{
+    Decoded, FrameError, RequestHeader, check_frame_len, decode_api_response, decode_request,
+    decode_response, encode_api_request, encode_request, encode_response,
+};
+pub use message::{Api, Message, Versions};
+pub use messages::{
+    api_versions::{ApiVersionsRequest, ApiVersionsResponse},
+    consumer_group_describe::{ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse},
+    consumer_group_heartbeat::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse},
+    create_topics::{CreateTopicsRequest, CreateTopicsResponse},
+    delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse},
+    describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse},
+    fetch::{FetchRequest, FetchResponse},
+    find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse},
+    heartbeat::{HeartbeatRequest, HeartbeatResponse},
+    init_producer_id::{InitProducerIdRequest, InitProducerIdResponse},
+    join_group::{JoinGroupRequest, JoinGroupResponse},
+    leave_group::{LeaveGroupRequest, LeaveGroupResponse},
+    list_groups::{ListGroupsRequest, ListGroupsResponse},
+    list_offsets::{ListOffsetsRequest, ListOffsetsResponse},
+    metadata::{MetadataRequest, MetadataResponse},
+    offset_commit::{OffsetCommitRequest, OffsetCommitResponse},
+    offset_fetch::{OffsetFetchRequest, OffsetFetchResponse},
+    offset_for_leader_epoch::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse},
+    produce::{ProduceRequest, ProduceResponse},
+    sync_group::{SyncGroupRequest, SyncGroupResponse},
+};
+pub use reader::Reader;
+pub use request::{ApiKey, Request, Response};
+pub use shape::{FieldShape, Kind, Shape};
+pub use uuid::{ParseUuidError, Uuid};
+pub use writer::Writer;

@@ -50,7 +50,9 @@ impl FromStr for Uuid {
         let (Some((&last, head)), 22) = (letters.split_last(), letters.len()) else {
             return Err(ParseUuidError);
         };
-        let six = |letter: u8| ALPHABET.iter().position(|&a| a == letter).map(|at| at as u128).ok_or(ParseUuidError);
+        let six = |letter: u8| {
+            ALPHABET.iter().position(|&a| a == letter).map(|at| at as u128).ok_or(ParseUuidError)
+        };
         let bits = head.iter().try_fold(0_u128, |bits, &letter| Ok(bits << 6 | six(letter)?))?;
         match six(last)? {
             // The last character carries two bits; set bits below them would not come back.
@@ -75,7 +77,9 @@ mod tests {
 
     #[test]
     fn what_is_not_an_id_is_refused() {
-        for text in ["", "AAAA", "AAAAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAAA!", "AAAAAAAAAAAAAAAAAAAAAB"] {
+        for text in
+            ["", "AAAA", "AAAAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAAA!", "AAAAAAAAAAAAAAAAAAAAAB"]
+        {
             assert_eq!(text.parse::<Uuid>(), Err(ParseUuidError), "{text:?}");
         }
     }

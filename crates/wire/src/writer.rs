@@ -35,6 +35,23 @@ impl Writer {
         Self { buf: BytesMut::new(), what: "message" }
     }
 
+    /// One that will be a frame: four bytes are kept for its length.
+    pub fn frame() -> Self {
+        let mut w = Self::new();
+        w.i32(0);
+        w
+    }
+
+    /// The frame, with the length of what follows it in the bytes that [`frame`](Self::frame) kept.
+    pub fn into_frame(mut self) -> Result<Bytes, EncodeError> {
+        self.what = "frame";
+        let length = self.checked(self.len().saturating_sub(4), MAX_LENGTH)?;
+        if let Some(prefix) = self.buf.first_chunk_mut::<4>() {
+            *prefix = length.to_be_bytes();
+        }
+        Ok(self.buf.freeze())
+    }
+
     /// Names what is written next, for the error if there is one.
     pub fn enter(&mut self, what: &'static str) {
         self.what = what;

@@ -1,1 +1,37 @@
-//! Record batches: checked views over the bytes of a fetch response.
+//! Record batches: what a Fetch answer carries and a Produce request sends.
+//!
+//! [`Batches`] cuts the records field of a fetched partition into batches and verifies each one's checksum, once.
+//! [`Batch::open`] unpacks one into a [`Payload`], [`Records`] walks that, and a [`Record`] is a view into it: between
+//! the socket and the application a record is neither copied (unless its batch was compressed, and then once, with the
+//! batch) nor allocated.
+//!
+//! Message formats 0 and 1 come out of the same calls: a [`LegacyBatch`] is rewritten to v2 records when it is opened,
+//! so that everything above knows one format.
+//!
+//! Every byte here may be hostile. What can be wrong is a [`RecordFault`], with the offsets it concerns; an error
+//! consumes nothing, so that the position stays until somebody decides to skip.
+
+mod aborted;
+mod batch;
+mod builder;
+mod compression;
+mod control;
+mod cursor;
+mod error;
+mod legacy;
+mod legacy_builder;
+mod record;
+mod set;
+mod varint;
+
+pub use aborted::AbortedTransactions;
+pub use batch::{BatchHeader, Crc, RecordBatch, TimestampType};
+pub use builder::{BatchBuilder, BuildError};
+pub use compression::{CodecError, Compression, Decompressor, Lz4Checksum, compress};
+pub use control::ControlRecord;
+pub use cursor::{Payload, Position, Records, Run, RunIter};
+pub use error::{RecordError, RecordFault};
+pub use legacy::LegacyBatch;
+pub use legacy_builder::{LegacyMessage, legacy_set, legacy_wrapper};
+pub use record::{Header, Headers, OwnedRecord, Record};
+pub use set::{Batch, BatchHead, Batches};

@@ -200,7 +200,7 @@ impl Batches {
     }
 
     /// Passes over the batch that [`peek`](Self::peek) showed, its checksum unread. Without one, does nothing.
-    pub fn skip(&mut self) {
+    pub fn pass(&mut self) {
         if let Some(head) = self.peek() {
             self.rest = self.rest.slice(head.size().min(self.rest.len())..);
             self.previous = Some(head.last_offset());

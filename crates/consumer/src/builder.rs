@@ -1,0 +1,98 @@
+//! From what was written to what is meant: a [`Consumer`].
+
+use std::sync::Arc;
+
+use crate::{
+    config::Config,
+    consumer::Consumer,
+    engine::driver,
+    error::{Error, ErrorKind, Result},
+    event::{Event, Sink},
+    listener::{Listener, Silent},
+};
+
+/// Puts a consumer together. Made by [`Consumer::builder`].
+#[derive(Debug)]
+pub struct Builder {
+    config: Result<Config>,
+    parts: Parts,
+}
+
+/// What a consumer is told beside its configuration.
+pub(crate) struct Parts {
+    pub(crate) listener: Arc<dyn Listener>,
+    pub(crate) sink: Sink,
+    pub(crate) runtime: Option<tokio::runtime::Handle>,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").field("sink", &self.sink).finish_non_exhaustive()
+    }
+}
+
+impl Builder {
+    pub(crate) fn new(bootstrap: &str) -> Self {
+        Self::from_config(Config::default()).property("bootstrap.servers", bootstrap)
+    }
+
+    /// Starts from a configuration.
+    pub fn from_config(config: Config) -> Self {
+        let parts = Parts { listener: Arc::new(Silent), sink: Sink::none(), runtime: None };
+        Self { config: Ok(config), parts }
+    }
+
+    /// `group.id`: join this consumer group.
+    pub fn group(self, group: &str) -> Self {
+        self.property("group.id", group)
+    }
+
+    /// Sets a property by its Java name (librdkafka's aliases are understood). What is wrong with it is told by
+    /// [`build`](Self::build); later properties override earlier ones.
+    pub fn property(mut self, name: &str, value: &str) -> Self {
+        self.config = self.config.and_then(|mut config| {
+            config.set(name, value).map_err(|error| Error::new(ErrorKind::Config, error.to_string()))?;
+            Ok(config)
+        });
+        self
+    }
+
+    /// Changes the configuration by its fields.
+    pub fn configure(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        if let Ok(config) = &mut self.config {
+            change(config);
+        }
+        self
+    }
+
+    /// Who is told of rebalances, inside `poll`.
+    pub fn listener(mut self, listener: impl Listener) -> Self {
+        self.parts.listener = Arc::new(listener);
+        self
+    }
+
+    /// Who is told of everything that happens beside records. Called from the engine's thread and from `poll`; it must
+    /// not block.
+    pub fn events(mut self, sink: impl Fn(Event) + Send + Sync + 'static) -> Self {
+        self.parts.sink = Sink::to(sink);
+        self
+    }
+
+    /// Runs the engine on this runtime rather than on a thread of its own: fewer threads, but a handler that blocks the
+    /// runtime then blocks heartbeats with it. The runtime needs its time and I/O drivers.
+    pub fn spawn_on(mut self, runtime: tokio::runtime::Handle) -> Self {
+        self.parts.runtime = Some(runtime);
+        self
+    }
+
+    /// Checks the configuration and starts the engine. No broker is asked yet: whether they answer shows with the first
+    /// call that needs one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`], with the property and what it may be.
+    pub async fn build(self) -> Result<Consumer> {
+        let config = self.config?;
+        config.validate().map_err(|error| Error::new(ErrorKind::Config, error.to_string()))?;
+        driver::start(Arc::new(config), self.parts)
+    }
+}

@@ -1,0 +1,102 @@
+//! The properties that take one of a few words.
+
+use std::time::Duration;
+
+/// Where to begin in a partition for which the group has committed nothing, or whose offset the broker no longer has:
+/// `auto.offset.reset`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AutoOffsetReset {
+    /// At the first record that is still there.
+    Earliest,
+    /// After the last record: only what is written from now on.
+    Latest,
+    /// Nowhere: the application gets an error and decides.
+    None,
+    /// At the first record that is not older than this (KIP-1106).
+    ByDuration(Duration),
+}
+
+/// How members agree on who reads what: `group.protocol`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupProtocol {
+    /// JoinGroup and SyncGroup; one of the members assigns.
+    Classic,
+    /// ConsumerGroupHeartbeat; the broker assigns (KIP-848).
+    Consumer,
+}
+
+/// Which records of transactions are handed out: `isolation.level`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IsolationLevel {
+    /// All of them, those of aborted transactions included.
+    ReadUncommitted,
+    /// Those of committed transactions, up to the last stable offset.
+    ReadCommitted,
+}
+
+/// What to do when none of the known brokers can be reached: `metadata.recovery.strategy` (KIP-899).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetadataRecoveryStrategy {
+    /// Go on trying them.
+    None,
+    /// Begin again from `bootstrap.servers`.
+    Rebootstrap,
+}
+
+/// Which addresses of a host name to use: `broker.address.family`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressFamily {
+    /// All of them.
+    Any,
+    /// IPv4 only.
+    V4,
+    /// IPv6 only.
+    V6,
+}
+
+/// A way to divide partitions among the members of a classic group: `partition.assignment.strategy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AssignmentStrategy {
+    /// Topic by topic, neighbouring partitions to the same member.
+    Range,
+    /// All partitions in turn.
+    RoundRobin,
+    /// Balanced, moving as few partitions as can be; everything is given up while it happens.
+    Sticky,
+    /// The same, giving up only what moves (KIP-429).
+    CooperativeSticky,
+}
+
+impl AssignmentStrategy {
+    /// All there are.
+    pub const ALL: [Self; 4] = [Self::Range, Self::RoundRobin, Self::Sticky, Self::CooperativeSticky];
+
+    /// The name that members tell one another.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Range => "range",
+            Self::RoundRobin => "roundrobin",
+            Self::Sticky => "sticky",
+            Self::CooperativeSticky => "cooperative-sticky",
+        }
+    }
+
+    /// Java's class of that name.
+    pub fn java_class(self) -> &'static str {
+        match self {
+            Self::Range => "org.apache.kafka.clients.consumer.RangeAssignor",
+            Self::RoundRobin => "org.apache.kafka.clients.consumer.RoundRobinAssignor",
+            Self::Sticky => "org.apache.kafka.clients.consumer.StickyAssignor",
+            Self::CooperativeSticky => "org.apache.kafka.clients.consumer.CooperativeStickyAssignor",
+        }
+    }
+
+    /// By either name, the class with or without its package.
+    pub fn named(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|strategy| {
+            let class = strategy.java_class();
+            let simple = class.rsplit('.').next().unwrap_or(class);
+            text.eq_ignore_ascii_case(strategy.name()) || text == class || text == simple
+        })
+    }
+}

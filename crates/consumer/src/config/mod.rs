@@ -1,0 +1,259 @@
+//! [`Config`]: everything a consumer can be told, under Java's names.
+//!
+//! A property keeps Kafka's name with `_` for `.` and its unit in its type: `session.timeout.ms` is
+//! [`session_timeout`](Config::session_timeout). Written as text, both Java's names and librdkafka's are understood; one
+//! that nobody knows is refused with the nearest that is known. Defaults are those of Java's consumer 4.3.
+//!
+//! ```
+//! use offtake::config::Config;
+//! let config = Config::from_properties([("bootstrap.servers", "localhost:9092"), ("group.id", "orders")])?;
+//! assert_eq!(config.session_timeout.as_secs(), 45);
+//! # Ok::<_, offtake::config::ConfigError>(())
+//! ```
+
+mod address;
+mod check;
+mod choices;
+mod error;
+mod file;
+mod java;
+mod nearest;
+mod other;
+mod properties;
+mod setters;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::{collections::BTreeSet, time::Duration};
+
+pub use choices::{
+    AddressFamily, AssignmentStrategy, AutoOffsetReset, GroupProtocol, IsolationLevel,
+    MetadataRecoveryStrategy,
+};
+pub use error::{ConfigError, Shown};
+pub use file::parse_properties;
+
+use properties::Meaning;
+use value::Value;
+
+/// What a consumer is told. See the [module](self) for the names.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `bootstrap.servers`: the brokers to ask first, as host and port. Must not be empty.
+    pub bootstrap_servers: Vec<(String, u16)>,
+    /// `client.id`: what brokers call this client in their logs and quotas. Empty: a name is made.
+    pub client_id: String,
+    /// `client.rack`: where this client is, so that it may read from a replica nearby (KIP-392). Empty: unknown.
+    pub client_rack: String,
+
+    /// `group.id`: the group to be a member of, and whose offsets are committed. Without one, only hand assignment.
+    pub group_id: Option<String>,
+    /// `group.instance.id`: a name that survives restarts, for static membership (KIP-345).
+    pub group_instance_id: Option<String>,
+    /// `group.protocol`: classic.
+    pub group_protocol: GroupProtocol,
+    /// `group.remote.assignor`: the broker's assignor to use, under `group.protocol=consumer` alone.
+    pub group_remote_assignor: Option<String>,
+    /// `partition.assignment.strategy`: range, cooperative-sticky. The first that every member knows is used.
+    pub partition_assignment_strategy: Vec<AssignmentStrategy>,
+    /// `session.timeout.ms`: 45 s without a heartbeat, and the group goes on without this member.
+    pub session_timeout: Duration,
+    /// `heartbeat.interval.ms`: 3 s. Shorter than a third of the session timeout.
+    pub heartbeat_interval: Duration,
+    /// `max.poll.interval.ms`: 5 min without a `poll`, and the group goes on without this member.
+    pub max_poll_interval: Duration,
+    /// `max.poll.records`: 500, the most that one `poll` hands out.
+    pub max_poll_records: usize,
+
+    /// `enable.auto.commit`: true, if there is a group. What was handed out by earlier polls is committed.
+    pub enable_auto_commit: bool,
+    /// `enable.auto.offset.store`, librdkafka's: true. What a `poll` handed out is finished when the next one begins;
+    /// false: when the application says so, by `store` or `commit`.
+    pub enable_auto_offset_store: bool,
+    /// `auto.commit.interval.ms`: 5 s.
+    pub auto_commit_interval: Duration,
+    /// `auto.offset.reset`: latest.
+    pub auto_offset_reset: AutoOffsetReset,
+    /// `isolation.level`: read_uncommitted.
+    pub isolation_level: IsolationLevel,
+    /// `allow.auto.create.topics`: true. The broker decides too.
+    pub allow_auto_create_topics: bool,
+    /// `exclude.internal.topics`: true. A pattern does not match `__consumer_offsets` and its like.
+    pub exclude_internal_topics: bool,
+    /// `check.crcs`: true.
+    pub check_crcs: bool,
+
+    /// `fetch.min.bytes`: 1. The broker waits until it has so many.
+    pub fetch_min_bytes: u32,
+    /// `fetch.max.bytes`: 50 MiB in one response, unless the first batch alone is larger.
+    pub fetch_max_bytes: u32,
+    /// `fetch.max.wait.ms`: 500 ms, how long the broker waits for `fetch.min.bytes`.
+    pub fetch_max_wait: Duration,
+    /// `max.partition.fetch.bytes`: 1 MiB of one partition in one response, unless its first batch is larger.
+    pub max_partition_fetch_bytes: u32,
+    /// `fetch.buffer.max.bytes`, ours: 64 MiB fetched ahead and not yet handed out, all partitions together.
+    /// librdkafka's `queued.max.messages.kbytes` sets it too.
+    pub fetch_buffer_max_bytes: usize,
+    /// `decompressed.batch.max.bytes`, ours: 64 MiB, the most that one batch may inflate to.
+    pub decompressed_batch_max_bytes: usize,
+    /// `receive.message.max.bytes`, librdkafka's: 100 000 000, the largest response that is read. A larger
+    /// `fetch.max.bytes` raises it: see [`largest_response`](Self::largest_response).
+    pub receive_message_max_bytes: u32,
+
+    /// `request.timeout.ms`: 30 s for one answer of one broker.
+    pub request_timeout: Duration,
+    /// `default.api.timeout.ms`: 60 s for a call of the application, retries included.
+    pub default_api_timeout: Duration,
+    /// `retry.backoff.ms`: 100 ms before the first retry.
+    pub retry_backoff: Duration,
+    /// `retry.backoff.max.ms`: 1 s before the later ones.
+    pub retry_backoff_max: Duration,
+    /// `reconnect.backoff.ms`: 50 ms before the first attempt to connect again.
+    pub reconnect_backoff: Duration,
+    /// `reconnect.backoff.max.ms`: 1 s before the later ones.
+    pub reconnect_backoff_max: Duration,
+    /// `connections.max.idle.ms`: 9 min until an unused connection is closed; `None` (any negative number) for never.
+    pub connections_max_idle: Option<Duration>,
+    /// `socket.connection.setup.timeout.ms`: 10 s for the first attempt to connect.
+    pub socket_connection_setup_timeout: Duration,
+    /// `socket.connection.setup.timeout.max.ms`: 30 s for the later ones.
+    pub socket_connection_setup_timeout_max: Duration,
+    /// `send.buffer.bytes`: 128 KiB; `None` (-1) for what the system chooses.
+    pub send_buffer: Option<u32>,
+    /// `receive.buffer.bytes`: 64 KiB; `None` (-1) for what the system chooses.
+    pub receive_buffer: Option<u32>,
+    /// `broker.address.family`, librdkafka's: any.
+    pub broker_address_family: AddressFamily,
+    /// `metadata.max.age.ms`: 5 min, after which new partitions and topics are looked for.
+    pub metadata_max_age: Duration,
+    /// `metadata.recovery.strategy`: rebootstrap.
+    pub metadata_recovery_strategy: MetadataRecoveryStrategy,
+    /// `metadata.recovery.rebootstrap.trigger.ms`: 5 min without metadata (KIP-1102).
+    pub metadata_recovery_rebootstrap_trigger: Duration,
+
+    /// The properties that were set by name: a combination may be refused only because both were asked for.
+    given: BTreeSet<&'static str>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            bootstrap_servers: Vec::new(),
+            client_id: String::new(),
+            client_rack: String::new(),
+            group_id: None,
+            group_instance_id: None,
+            group_protocol: GroupProtocol::Classic,
+            group_remote_assignor: None,
+            partition_assignment_strategy: vec![
+                AssignmentStrategy::Range,
+                AssignmentStrategy::CooperativeSticky,
+            ],
+            session_timeout: Duration::from_secs(45),
+            heartbeat_interval: Duration::from_secs(3),
+            max_poll_interval: Duration::from_secs(300),
+            max_poll_records: 500,
+            enable_auto_commit: true,
+            enable_auto_offset_store: true,
+            auto_commit_interval: Duration::from_secs(5),
+            auto_offset_reset: AutoOffsetReset::Latest,
+            isolation_level: IsolationLevel::ReadUncommitted,
+            allow_auto_create_topics: true,
+            exclude_internal_topics: true,
+            check_crcs: true,
+            fetch_min_bytes: 1,
+            fetch_max_bytes: 50 << 20,
+            fetch_max_wait: Duration::from_millis(500),
+            max_partition_fetch_bytes: 1 << 20,
+            fetch_buffer_max_bytes: 64 << 20,
+            decompressed_batch_max_bytes: 64 << 20,
+            receive_message_max_bytes: 100_000_000,
+            request_timeout: Duration::from_secs(30),
+            default_api_timeout: Duration::from_secs(60),
+            retry_backoff: Duration::from_millis(100),
+            retry_backoff_max: Duration::from_secs(1),
+            reconnect_backoff: Duration::from_millis(50),
+            reconnect_backoff_max: Duration::from_secs(1),
+            connections_max_idle: Some(Duration::from_secs(540)),
+            socket_connection_setup_timeout: Duration::from_secs(10),
+            socket_connection_setup_timeout_max: Duration::from_secs(30),
+            send_buffer: Some(128 << 10),
+            receive_buffer: Some(64 << 10),
+            broker_address_family: AddressFamily::Any,
+            metadata_max_age: Duration::from_secs(300),
+            metadata_recovery_strategy: MetadataRecoveryStrategy::Rebootstrap,
+            metadata_recovery_rebootstrap_trigger: Duration::from_secs(300),
+            given: BTreeSet::new(),
+        }
+    }
+}
+
+impl Config {
+    /// The defaults, changed by these properties in turn (the last one of a name counts), and [checked](Self::check).
+    pub fn from_properties<N: AsRef<str>, V: AsRef<str>>(
+        properties: impl IntoIterator<Item = (N, V)>,
+    ) -> Result<Self, ConfigError> {
+        let mut config = Self::default();
+        for (name, value) in properties {
+            config.set(name.as_ref(), value.as_ref())?;
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Sets one property by its Java name or one of librdkafka's. What excludes one another is found by
+    /// [`check`](Self::check) later.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), ConfigError> {
+        let Some(mut property) = properties::find(name.trim()) else {
+            let nearest = nearest::nearest(name.trim(), properties::all().map(|known| known.name));
+            let name = name.trim().chars().take(128).flat_map(char::escape_debug).collect();
+            return Err(ConfigError::Unknown { name, nearest });
+        };
+        let value = Value { name: property.name, text: value, secret: properties::is_secret(property.name) };
+        if let Meaning::Is(other) = property.meaning {
+            property = properties::find(other).unwrap_or(property);
+        }
+        match property.meaning {
+            Meaning::Sets(set) => set(self, value)?,
+            Meaning::Is(_) => {}
+            Meaning::Ignored(why) => ignored(value.name, why),
+            Meaning::IgnoredUnless(fine, why) => {
+                if !fine.contains(&value.text()) {
+                    ignored(value.name, why);
+                }
+            }
+            Meaning::Only(fine, reason) => {
+                if !fine.contains(&value.text()) {
+                    return Err(ConfigError::Unsupported {
+                        name: value.name.to_owned(),
+                        reason: reason.to_owned(),
+                    });
+                }
+            }
+        }
+        self.given.insert(property.name);
+        Ok(())
+    }
+
+    /// Whether this property was set by its name (or an alias of it), be it to its default.
+    pub fn is_given(&self, name: &str) -> bool {
+        self.given.contains(name)
+    }
+
+    /// The largest response that is read, in bytes: `receive.message.max.bytes`, or room for `fetch.max.bytes`.
+    pub fn largest_response(&self) -> usize {
+        // Beside records: names and the headers of partitions.
+        const MARGIN: u32 = 1 << 20;
+        self.receive_message_max_bytes.max(self.fetch_max_bytes.saturating_add(MARGIN)) as usize
+    }
+
+    /// Every name that [`set`](Self::set) knows.
+    pub fn known_names() -> impl Iterator<Item = &'static str> {
+        properties::all().map(|property| property.name)
+    }
+}
+
+fn ignored(name: &str, why: &str) {
+    tracing::warn!("property `{name}` is ignored: {why}");
+}

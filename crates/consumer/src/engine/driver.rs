@@ -1,0 +1,147 @@
+//! The one loop that acts: it reads the clock, waits, and carries what the engine wants to the sockets and back.
+
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use offtake_fetch::Chunk;
+use offtake_net::Net;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    Engine,
+    command::{Command, Notice, Output},
+    rooms,
+};
+use crate::{
+    builder::Parts,
+    clock,
+    config::Config,
+    consumer::Consumer,
+    error::{Error, ErrorKind, Result},
+    handle::Handle,
+    shared::Shared,
+};
+
+/// What the loop holds towards the handle. Neither channel is bounded by itself: notices are few, and chunks are bounded
+/// in bytes by the fetcher's budget; commands are each awaited by their sender, or few.
+struct Ends {
+    commands: mpsc::UnboundedReceiver<Command>,
+    notices: mpsc::UnboundedSender<Notice>,
+    chunks: mpsc::UnboundedSender<Chunk>,
+    /// Ends when the consumer is dropped.
+    alive: oneshot::Receiver<()>,
+}
+
+/// Starts an engine, on a thread of its own unless told otherwise, and gives the handle to it.
+pub(crate) fn start(config: Arc<Config>, parts: Parts) -> Result<Consumer> {
+    let now = clock::now();
+    let shared = Arc::new(Shared::new(now));
+    let engine = Engine::new(now, clock::wall_ms(), config.clone(), shared.clone(), parts.sink.clone())?;
+    let (commands, commanded) = mpsc::unbounded_channel();
+    let (notices, noticed) = mpsc::unbounded_channel();
+    let (chunks, delivered) = mpsc::unbounded_channel();
+    let (alive, dropped) = oneshot::channel();
+    let ends = Ends { commands: commanded, notices, chunks, alive: dropped };
+    let net = rooms::net(&config);
+    match &parts.runtime {
+        Some(runtime) => {
+            runtime.spawn(run(engine, net, ends));
+        }
+        None => {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(|error| Error::new(ErrorKind::Config, format!("cannot start the engine's runtime: {error}")))?;
+            thread::Builder::new()
+                .name("offtake-engine".to_owned())
+                .spawn(move || runtime.block_on(run(engine, net, ends)))
+                .map_err(|error| Error::new(ErrorKind::Config, format!("cannot start the engine's thread: {error}")))?;
+        }
+    }
+    let handle = Handle { commands, config };
+    Ok(Consumer::new(handle, shared, parts, noticed, delivered, alive))
+}
+
+async fn run(mut engine: Engine, net: rooms::NetParts, mut ends: Ends) {
+    let mut net = Net::new(net.config, net.bootstrap);
+    let mut abandoned = false;
+    loop {
+        let now = clock::now();
+        engine.handle_timeout(now);
+        drain(&mut engine, &mut net, &ends, now);
+        if engine.is_closed() {
+            break;
+        }
+        let wake = engine.poll_timeout();
+        tokio::select! {
+            biased;
+            completion = net.next() => {
+                let now = clock::now();
+                engine.handle_answer(now, completion.tag, completion.result);
+            }
+            command = ends.commands.recv(), if !abandoned => {
+                let now = clock::now();
+                // Time first: whether we still own anything is settled before anything is committed (FAILURES M4).
+                engine.handle_timeout(now);
+                match command {
+                    Some(command) => engine.handle_command(now, command),
+                    None => {
+                        abandoned = true;
+                        engine.abandoned(now);
+                    }
+                }
+                while let Ok(command) = ends.commands.try_recv() {
+                    engine.handle_command(now, command);
+                }
+            }
+            _ = &mut ends.alive, if !abandoned => {
+                abandoned = true;
+                engine.abandoned(clock::now());
+            }
+            () = until(wake) => {}
+        }
+    }
+    net.close(clock::now() + Duration::from_millis(200)).await;
+}
+
+/// Carries out everything that the engine wants done now.
+fn drain(engine: &mut Engine, net: &mut Net, ends: &Ends, now: Instant) {
+    loop {
+        let mut quiet = true;
+        while let Some(output) = engine.poll_output(now) {
+            quiet = false;
+            // The handle may be gone; then nobody misses it.
+            match output {
+                Output::Notice(notice) => drop(ends.notices.send(notice)),
+                Output::Chunk(chunk) => drop(ends.chunks.send(chunk)),
+            }
+        }
+        if engine.wants_rebootstrap() {
+            net.forget_brokers();
+        }
+        if let Some(cluster) = engine.changed_cluster() {
+            net.update_brokers(&cluster);
+        }
+        while let Some((broker, host, port)) = engine.found_broker() {
+            net.learn_broker(broker, host, port);
+        }
+        while let Some((tag, lane, transmit)) = engine.poll_transmit(now) {
+            quiet = false;
+            net.send(tag, lane, transmit);
+        }
+        if quiet {
+            break;
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the loop waits; machines say until when")]
+async fn until(wake: Option<Instant>) {
+    match wake {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,242 @@
+//! One machine's event is another's command: here, and nowhere else, they meet.
+
+use std::time::Instant;
+
+use offtake_machine::{coordinator, metadata, TopicPartition};
+
+use super::{
+    answer, command::Notice, rooms, Engine, Life, Question,
+};
+use crate::{
+    error::{Error, ErrorKind},
+    event::Event,
+};
+
+impl Engine {
+    /// Until no machine has anything to tell.
+    pub(super) fn carry_events(&mut self, now: Instant) {
+        loop {
+            let mut quiet = true;
+            while let Some(event) = self.metadata.poll_event() {
+                quiet = false;
+                self.metadata_says(now, event);
+            }
+            while let Some(event) = self.coordinator.as_mut().and_then(|coordinator| coordinator.poll_event()) {
+                quiet = false;
+                self.coordinator_says(event);
+            }
+            while let Some(event) = self.member.as_mut().and_then(|member| member.poll_event()) {
+                quiet = false;
+                self.member_says(now, event);
+            }
+            self.follow_member(now);
+            while let Some(event) = self.offsets.poll_event() {
+                quiet = false;
+                self.offsets_say(now, event);
+            }
+            while let Some(event) = self.fetch.poll_event() {
+                quiet = false;
+                self.fetch_says(now, event);
+            }
+            if quiet {
+                break;
+            }
+        }
+        self.settle_close(now);
+    }
+
+    fn metadata_says(&mut self, now: Instant, event: metadata::Event) {
+        match event {
+            metadata::Event::Updated => self.cluster_news(now),
+            metadata::Event::Failing(error) => {
+                if self.trouble.is_none() {
+                    tracing::warn!(%error, "the cluster cannot be asked for metadata; trying again");
+                    self.sink.tell(|| Event::Error(error.clone().into()));
+                    if !self.reached && !error.is_retriable() {
+                        self.fail(error.clone().into());
+                    }
+                }
+                self.trouble = Some(error);
+                self.settle_lookups(now);
+            }
+            metadata::Event::Rebootstrap => {
+                tracing::warn!("starting again from the bootstrap servers");
+                self.rebootstrap = true;
+            }
+        }
+    }
+
+    fn coordinator_says(&mut self, event: coordinator::Event) {
+        match event {
+            coordinator::Event::Found { broker, host, port } => {
+                tracing::debug!(%broker, host, port, "found the group coordinator");
+                self.found.push_back((broker, host, port));
+            }
+            coordinator::Event::Refused(code) => {
+                let group = self.config.group_id.as_deref().unwrap_or_default();
+                let (kind, message) = rooms::coordinator_refused(group, code);
+                self.fail(Error::new(kind, message).with_code(code));
+            }
+            coordinator::Event::Failing(error) => {
+                tracing::debug!(%error, "the group coordinator cannot be looked up; trying again");
+            }
+        }
+    }
+
+    fn member_says(&mut self, now: Instant, event: offtake_group::Event) {
+        use offtake_group::Event as Said;
+        match event {
+            Said::Assigned { added, owned, generation } => {
+                self.assigned = owned.into_iter().collect();
+                self.generation = Some(generation);
+                self.want_topics(now);
+                let new = added.into_iter().map(|partition| {
+                    let start = self.start_of(&partition);
+                    (partition, start)
+                });
+                let new = new.collect();
+                self.begin(now, new, Some(generation));
+            }
+            Said::Revoke { partitions, generation } => {
+                self.stop(&partitions);
+                self.give_back(&partitions);
+                self.releasing.clone_from(&partitions);
+                let owned = self.owned();
+                self.tell(Notice::Revoke { partitions, owned, generation });
+            }
+            Said::Lost { partitions, generation } => {
+                self.stop(&partitions);
+                self.offsets.unassign(&partitions);
+                self.give_back(&partitions);
+                self.releasing.clear();
+                let owned = self.owned();
+                self.tell(Notice::Lost { partitions, owned, generation });
+            }
+            Said::CoordinatorLost(broker) => self.coordinator_lost(now, broker),
+            Said::PollIntervalExceeded => {
+                let limit = self.config.max_poll_interval;
+                tracing::warn!(?limit, "poll was not called for max.poll.interval.ms: leaving the group until it is");
+                self.sink.tell(|| Event::PollIntervalExceeded);
+                self.tell(Notice::PollIntervalExceeded);
+            }
+            Said::Left => {
+                if let Life::Closing { left, .. } = &mut self.life {
+                    *left = true;
+                }
+            }
+            Said::Failed(error) => {
+                let (kind, code) = rooms::group_failed(&error);
+                let failure = Error::new(kind, error.to_string());
+                self.fail(match code {
+                    Some(code) => failure.with_code(code),
+                    None => failure,
+                });
+            }
+        }
+    }
+
+    fn give_back(&mut self, partitions: &[TopicPartition]) {
+        for partition in partitions {
+            self.assigned.remove(partition);
+        }
+    }
+
+    pub(super) fn coordinator_lost(&mut self, now: Instant, broker: offtake_machine::BrokerId) {
+        if let Some(coordinator) = &mut self.coordinator {
+            coordinator.lost(now, broker);
+        }
+    }
+
+    /// What follows from the member's state rather than from an event of it.
+    fn follow_member(&mut self, now: Instant) {
+        let Some(member) = &self.member else { return };
+        self.offsets.set_identity(member.identity().map(rooms::identity));
+        if self.shared.set_valid_until(now, member.valid_until()) {
+            self.tell(Notice::Current);
+        }
+        if self.member.as_ref().is_some_and(|member| member.group_topics().is_some()) {
+            self.want_topics(now);
+        }
+    }
+
+    fn offsets_say(&mut self, now: Instant, event: offtake_offsets::Event) {
+        use offtake_offsets::Event as Said;
+        match event {
+            Said::Start { partition, token, position } => {
+                self.fetch.start(now, partition.clone(), token, position);
+                self.tell(Notice::Started { partition, token, position });
+            }
+            Said::Reset { partition, from, to, reason, .. } => {
+                tracing::warn!(%partition, ?from, to, %reason, "the position was reset");
+                self.sink.tell(|| Event::Reset { partition, from, to, reason: reason.to_string() });
+            }
+            Said::Truncated { partition, from, to, .. } => {
+                tracing::warn!(%partition, from, ?to, "the log was truncated");
+                self.sink.tell(|| Event::Truncated { partition, from, to });
+            }
+            Said::PartitionFailed { partition, error, .. } => {
+                let failure = rooms::offsets_failed(&partition, &error);
+                self.fail(failure);
+            }
+            Said::RefreshMetadata => self.metadata.refresh(now),
+            Said::CoordinatorLost(broker) => self.coordinator_lost(now, broker),
+            Said::MembershipRefused { code, identity } => {
+                if let Some(member) = &mut self.member {
+                    member.commit_refused(now, code, &rooms::group_identity(identity));
+                }
+            }
+            Said::Committed { offsets } => {
+                if let Some(coordinator) = &mut self.coordinator {
+                    coordinator.answered();
+                }
+                self.sink.tell(|| Event::Committed { offsets });
+            }
+            Said::CommitDone { id, outcome } => {
+                let result = rooms::committed(outcome);
+                match (self.commits.remove(&id), result) {
+                    (Some(reply), result) => answer(Some(reply), result),
+                    (None, Err(error)) => {
+                        tracing::warn!(%error, "a commit that nobody waits for failed");
+                        self.sink.tell(|| Event::Error(error));
+                    }
+                    (None, Ok(())) => {}
+                }
+            }
+            Said::QueryDone { id, outcome } => match self.questions.remove(&id) {
+                Some(Question::Committed(reply)) => {
+                    let _ = reply.send(rooms::committed_offsets(outcome));
+                }
+                Some(Question::List(reply)) => {
+                    let _ = reply.send(rooms::listed_offsets(outcome));
+                }
+                None => {}
+            },
+        }
+    }
+
+    fn fetch_says(&mut self, now: Instant, event: offtake_fetch::Event) {
+        use offtake_fetch::Event as Said;
+        match event {
+            Said::OutOfRange { partition, token, position, .. } => {
+                self.offsets.out_of_range(now, &partition, token, position);
+            }
+            Said::Validate { partition, token, position } => self.offsets.validate(now, &partition, token, position),
+            Said::Diverged { partition, token, position, .. } => {
+                self.offsets.validate(now, &partition, token, position);
+            }
+            Said::Failed { partition, error, .. } => {
+                let failure = rooms::fetch_failed(&partition, &error);
+                self.fail(failure);
+            }
+            Said::RefreshMetadata => self.metadata.refresh(now),
+            Said::LeaderHint { partition, leader, epoch, address } => {
+                self.metadata.learn_leader(&partition, leader, epoch, address);
+            }
+        }
+    }
+
+    /// An error with no partition and no broker to it.
+    pub(super) fn timed_out(what: &str) -> Error {
+        Error::new(ErrorKind::Timeout, format!("{what} took longer than its timeout"))
+    }
+}

@@ -1,0 +1,125 @@
+//! Questions about topics that wait for metadata: answered when it is there, and with the reason when time is up.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use offtake_machine::{CallError, Cluster, PartitionInfo, Topic};
+use offtake_wire::ErrorCode;
+use regex::Regex;
+
+use super::{command::Reply, matching};
+use crate::error::{Error, ErrorKind, Result};
+
+#[derive(Debug, Default)]
+pub(super) struct Lookups {
+    waiting: Vec<Lookup>,
+}
+
+#[derive(Debug)]
+struct Lookup {
+    question: Question,
+    deadline: Instant,
+}
+
+#[derive(Debug)]
+enum Question {
+    Partitions(Topic, Reply<BTreeMap<i32, PartitionInfo>>),
+    Matching(Vec<Regex>, Reply<Vec<Topic>>),
+}
+
+impl Lookups {
+    pub(super) fn partitions(&mut self, topic: Topic, deadline: Instant, reply: Reply<BTreeMap<i32, PartitionInfo>>) {
+        self.waiting.push(Lookup { question: Question::Partitions(topic, reply), deadline });
+    }
+
+    pub(super) fn matching(&mut self, patterns: Vec<Regex>, deadline: Instant, reply: Reply<Vec<Topic>>) {
+        self.waiting.push(Lookup { question: Question::Matching(patterns, reply), deadline });
+    }
+
+    /// Whether somebody waits for a full listing.
+    pub(super) fn wants_all(&self) -> bool {
+        self.waiting.iter().any(|lookup| matches!(lookup.question, Question::Matching(..)))
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.waiting.iter().map(|lookup| lookup.deadline).min()
+    }
+
+    /// Answers what can be answered. `hopeless`: the trouble will not go away by waiting.
+    pub(super) fn settle(
+        &mut self,
+        now: Instant,
+        cluster: &Cluster,
+        trouble: Option<&CallError>,
+        hopeless: bool,
+        exclude_internal: bool,
+    ) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        for lookup in std::mem::take(&mut self.waiting) {
+            let late = hopeless || now >= lookup.deadline;
+            match lookup.question {
+                Question::Partitions(topic, reply) => match partitions(cluster, &topic, trouble, late) {
+                    Some(result) => drop(reply.send(result)),
+                    None => self.waiting.push(Lookup {
+                        question: Question::Partitions(topic, reply),
+                        deadline: lookup.deadline,
+                    }),
+                },
+                Question::Matching(patterns, reply) => {
+                    if cluster.brokers.is_empty() && !late {
+                        let question = Question::Matching(patterns, reply);
+                        self.waiting.push(Lookup { question, deadline: lookup.deadline });
+                    } else if cluster.brokers.is_empty() {
+                        let _ = reply.send(Err(unanswered("the list of topics", trouble)));
+                    } else {
+                        let topics = matching(cluster, &patterns, exclude_internal);
+                        let _ = reply.send(Ok(topics.into_iter().collect()));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `None`: it is worth waiting.
+fn partitions(
+    cluster: &Cluster,
+    topic: &Topic,
+    trouble: Option<&CallError>,
+    late: bool,
+) -> Option<Result<BTreeMap<i32, PartitionInfo>>> {
+    let Some(info) = cluster.topics.get(topic) else {
+        return late.then(|| Err(unanswered(&format!("topic {topic}"), trouble)));
+    };
+    match info.error {
+        ErrorCode::None => Some(Ok(info.partitions.clone())),
+        code if code.is_retriable() && !late => None,
+        code => Some(Err(refused(topic, code))),
+    }
+}
+
+fn unanswered(what: &str, trouble: Option<&CallError>) -> Error {
+    match trouble {
+        Some(trouble) => trouble.clone().into(),
+        None => Error::new(ErrorKind::Timeout, format!("no broker answered in time when asked for {what}")),
+    }
+}
+
+fn refused(topic: &Topic, code: ErrorCode) -> Error {
+    let (kind, message) = match code {
+        ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId => (
+            ErrorKind::UnknownTopic,
+            format!("topic {topic} does not exist; create it, or check its name and the brokers' address"),
+        ),
+        ErrorCode::InvalidTopicException => (
+            ErrorKind::UnknownTopic,
+            format!("{topic:?} is no legal topic name: letters, digits, '.', '_' and '-', 249 at most"),
+        ),
+        ErrorCode::TopicAuthorizationFailed => {
+            (ErrorKind::Authorization, format!("not authorised for topic {topic}; it needs the DESCRIBE permission"))
+        }
+        code => (ErrorKind::UnknownTopic, format!("topic {topic} is not available: {code}")),
+    };
+    Error::new(kind, message).with_code(code)
+}

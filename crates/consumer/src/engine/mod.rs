@@ -1,0 +1,624 @@
+//! One consumer's engine: a machine of machines.
+//!
+//! Owns the metadata, the coordinator, the group's member, the offsets and the fetcher, and turns one's events into
+//! another's commands; none of them knows another. Like them it owns no socket and reads no clock: the [`driver`] does.
+//!
+//! A partition is always in exactly one hand: waiting in `offsets`, flowing in `fetch`, or gone.
+
+pub(crate) mod command;
+pub(crate) mod driver;
+mod events;
+mod lookups;
+mod rooms;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use offtake_fetch::Fetcher;
+use offtake_group::Member;
+use offtake_machine::{
+    Answer, BrokerId, CallError, CallId, Cluster, Coordinator, Metadata, Topic, TopicPartition, Transmit, earliest,
+};
+use offtake_net::Lane;
+use offtake_offsets::{CommitId, Offsets, QueryId};
+use regex::Regex;
+
+use self::{
+    command::{Command, ListAt, Notice, Output, Reply, Subscription},
+    lookups::Lookups,
+};
+use crate::{
+    config::Config,
+    error::{Error, ErrorKind, Result},
+    event::{Event, Sink},
+    offsets::{OffsetAndMetadata, OffsetAndTimestamp, StartAt},
+    shared::Shared,
+};
+
+/// Which machine a call belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    Metadata,
+    Coordinator,
+    Group,
+    Offsets,
+    Fetch,
+}
+
+/// What a question to `offsets` was for.
+#[derive(Debug)]
+enum Question {
+    Committed(Reply<BTreeMap<TopicPartition, OffsetAndMetadata>>),
+    List(Reply<BTreeMap<TopicPartition, OffsetAndTimestamp>>),
+}
+
+/// How far closing has come.
+#[derive(Debug)]
+enum Life {
+    Open,
+    /// The group is being left and the fetch sessions are being closed.
+    Closing { deadline: Instant, reply: Option<Reply<()>>, left: bool },
+    Closed,
+}
+
+/// The engine.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    config: Arc<Config>,
+    shared: Arc<Shared>,
+    sink: Sink,
+
+    metadata: Metadata,
+    coordinator: Option<Coordinator>,
+    member: Option<Member>,
+    offsets: Offsets,
+    fetch: Fetcher,
+
+    subscription: Subscription,
+    /// Partition counts as they were when a topic was first seen after it was subscribed to: what is born later is read
+    /// from its first record, whatever `auto.offset.reset` says (FAILURES B4).
+    born: BTreeMap<Topic, i32>,
+    /// What is assigned now, by the group or by hand.
+    assigned: BTreeSet<TopicPartition>,
+    generation: Option<i32>,
+    /// Topics that somebody asked about without subscribing.
+    asked: BTreeSet<Topic>,
+    lookups: Lookups,
+
+    routes: BTreeMap<u64, (Room, CallId)>,
+    next_tag: u64,
+    commits: BTreeMap<CommitId, Reply<()>>,
+    questions: BTreeMap<QueryId, Question>,
+    /// What the handle is to release: the partitions of the revoke or loss it was told of.
+    releasing: Vec<TopicPartition>,
+    outputs: VecDeque<Output>,
+    /// The last thing that went wrong on the way to the brokers, until something goes right.
+    trouble: Option<CallError>,
+    reached: bool,
+    found: VecDeque<(BrokerId, String, u16)>,
+    rebootstrap: bool,
+    cluster_changed: bool,
+    life: Life,
+}
+
+impl Engine {
+    pub(crate) fn new(now: Instant, wall_ms: i64, config: Arc<Config>, shared: Arc<Shared>, sink: Sink) -> Result<Self> {
+        let seed = config.seed;
+        let backoff = config.backoff();
+        let metadata = Metadata::new(now, rooms::metadata(&config));
+        let coordinator =
+            config.group_id.as_ref().map(|group| Coordinator::new(group, config.request_timeout, backoff, seed ^ 1));
+        Ok(Self {
+            metadata,
+            coordinator,
+            member: None,
+            offsets: Offsets::new(rooms::offsets(&config, now, wall_ms)),
+            fetch: Fetcher::new(rooms::fetch(&config)),
+            subscription: Subscription::None,
+            born: BTreeMap::new(),
+            assigned: BTreeSet::new(),
+            generation: None,
+            asked: BTreeSet::new(),
+            lookups: Lookups::default(),
+            routes: BTreeMap::new(),
+            next_tag: 0,
+            commits: BTreeMap::new(),
+            questions: BTreeMap::new(),
+            releasing: Vec::new(),
+            outputs: VecDeque::new(),
+            trouble: None,
+            reached: false,
+            found: VecDeque::new(),
+            rebootstrap: false,
+            cluster_changed: false,
+            life: Life::Open,
+            config,
+            shared,
+            sink,
+        })
+    }
+
+    /// The newest view, if it changed since the last call.
+    pub(crate) fn changed_cluster(&mut self) -> Option<Arc<Cluster>> {
+        std::mem::take(&mut self.cluster_changed).then(|| self.metadata.cluster().clone())
+    }
+
+    /// A broker's address that came from elsewhere than the metadata.
+    pub(crate) fn found_broker(&mut self) -> Option<(BrokerId, String, u16)> {
+        self.found.pop_front()
+    }
+
+    /// Whether to start again from the bootstrap servers.
+    pub(crate) fn wants_rebootstrap(&mut self) -> bool {
+        std::mem::take(&mut self.rebootstrap)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(self.life, Life::Closed)
+    }
+
+    // ---- what the handle asks ------------------------------------------------------------------------------------
+
+    pub(crate) fn handle_command(&mut self, now: Instant, command: Command) {
+        match command {
+            Command::Subscribe { to, reply } => {
+                let result = self.subscribe(now, to);
+                let _ = reply.send(result);
+            }
+            Command::Assign { partitions, reply } => {
+                let result = self.assign(now, partitions);
+                let _ = reply.send(result);
+            }
+            Command::Released => self.released(now),
+            Command::Unsubscribe { reason, reply } => {
+                self.give_up_everything(now, reason);
+                self.subscription = Subscription::None;
+                let _ = reply.send(Ok(()));
+            }
+            Command::Seek { partition, at, reply } => {
+                let result = self.seek(now, partition, at);
+                let _ = reply.send(result);
+            }
+            Command::Pause { partitions } => {
+                for partition in &partitions {
+                    self.fetch.pause(partition);
+                }
+                self.tell(Notice::Paused { partitions });
+            }
+            Command::Resume { partitions } => {
+                for partition in &partitions {
+                    self.fetch.resume(now, partition);
+                }
+                self.tell(Notice::Resumed { partitions });
+            }
+            Command::Finished { positions } => {
+                for (partition, token, position) in positions {
+                    // A stale token is refused there, which is all that it deserves.
+                    let _ = self.offsets.finished(&partition, token, position);
+                }
+            }
+            Command::CommitFinished { deadline, reply } => self.commit_finished(now, deadline, reply),
+            Command::CommitThese { offsets, deadline, reply } => self.commit_these(now, offsets, deadline, reply),
+            Command::Committed { partitions, deadline, reply } => {
+                if self.coordinator.is_none() {
+                    let _ = reply.send(Err(no_group("committed")));
+                    return;
+                }
+                self.ask_about(now, partitions.iter().map(|partition| partition.topic.clone()));
+                let id = self.offsets.fetch_committed(now, partitions, deadline);
+                self.questions.insert(id, Question::Committed(reply));
+            }
+            Command::List { partitions, deadline, reply } => {
+                self.ask_about(now, partitions.iter().map(|(partition, _)| partition.topic.clone()));
+                let specs = partitions.into_iter().map(|(partition, at)| (partition, rooms::list_spec(at))).collect();
+                let id = self.offsets.list(now, specs, deadline);
+                self.questions.insert(id, Question::List(reply));
+            }
+            Command::Partitions { topic, deadline, reply } => {
+                self.ask_about(now, [topic.clone()]);
+                self.lookups.partitions(topic, deadline, reply);
+                self.settle_lookups(now);
+            }
+            Command::Matching { patterns, deadline, reply } => {
+                self.metadata.want_all(now);
+                self.lookups.matching(patterns, deadline, reply);
+                self.settle_lookups(now);
+            }
+            Command::Freed { partition, bytes } => self.fetch.release(now, &partition, bytes),
+            Command::Wake => self.tell(Notice::Wake),
+            Command::Polled => self.sync_polls(now),
+            Command::Close { deadline, reply } => self.close(now, deadline, Some(reply)),
+        }
+    }
+
+    /// The handle is gone without a word: leave, quickly.
+    pub(crate) fn abandoned(&mut self, now: Instant) {
+        if matches!(self.life, Life::Open) {
+            self.close(now, now + Duration::from_secs(1), None);
+        }
+    }
+
+    fn subscribe(&mut self, now: Instant, to: Subscription) -> Result<()> {
+        if matches!(self.subscription, Subscription::Assigned) {
+            return Err(Error::misuse("partitions are assigned by hand: unsubscribe before subscribing to topics"));
+        }
+        if self.config.group_id.is_none() {
+            return Err(no_group("subscribe"));
+        }
+        if self.member.is_none() {
+            let config = rooms::group(&self.config)?;
+            let member = Member::new(config).map_err(|error| Error::new(ErrorKind::Config, error.to_string()))?;
+            self.member = Some(member);
+        }
+        self.subscription = to;
+        self.sync_polls(now);
+        self.want_topics(now);
+        self.resolve_subscription(now);
+        Ok(())
+    }
+
+    fn assign(&mut self, now: Instant, partitions: Vec<(TopicPartition, StartAt)>) -> Result<()> {
+        if matches!(self.subscription, Subscription::Topics(_) | Subscription::Patterns(_)) {
+            return Err(Error::misuse("topics are subscribed to: unsubscribe before assigning partitions by hand"));
+        }
+        let wanted: BTreeSet<_> = partitions.iter().map(|(partition, _)| partition.clone()).collect();
+        let gone: Vec<_> = self.assigned.difference(&wanted).cloned().collect();
+        self.stop(&gone);
+        self.offsets.unassign(&gone);
+        let kept = self.assigned.clone();
+        let new: Vec<_> = partitions
+            .into_iter()
+            .filter(|(partition, _)| !kept.contains(partition))
+            .map(|(partition, at)| match at {
+                // Without a group nothing can be committed: the policy decides.
+                StartAt::Committed if self.config.group_id.is_none() => (partition, rooms::policy(&self.config)),
+                at => (partition, at),
+            })
+            .collect();
+        self.subscription = Subscription::Assigned;
+        self.assigned = wanted;
+        self.offsets.set_identity(self.config.group_id.as_ref().map(|_| rooms::standalone()));
+        self.want_topics(now);
+        self.begin(now, new, None);
+        Ok(())
+    }
+
+    fn seek(&mut self, now: Instant, partition: TopicPartition, at: StartAt) -> Result<()> {
+        self.fetch.stop(&partition);
+        match self.offsets.seek(now, &partition, at) {
+            Ok(token) => {
+                self.tell(Notice::Sought { partition, token });
+                Ok(())
+            }
+            Err(_) => Err(not_assigned(&partition)),
+        }
+    }
+
+    fn commit_finished(&mut self, now: Instant, deadline: Instant, reply: Option<Reply<()>>) {
+        if self.coordinator.is_none() {
+            answer(reply, Err(no_group("commit")));
+            return;
+        }
+        let id = self.offsets.commit(now, offtake_offsets::Commit::Finished, deadline);
+        self.await_commit(id, reply);
+    }
+
+    fn commit_these(
+        &mut self,
+        now: Instant,
+        offsets: Vec<(TopicPartition, Option<offtake_machine::Token>, OffsetAndMetadata)>,
+        deadline: Instant,
+        reply: Option<Reply<()>>,
+    ) {
+        if self.coordinator.is_none() {
+            answer(reply, Err(no_group("commit")));
+            return;
+        }
+        let mut these = Vec::with_capacity(offsets.len());
+        for (partition, token, offset) in offsets {
+            let Some(token) = token.or_else(|| self.offsets.token_of(&partition)) else {
+                answer(reply, Err(not_assigned(&partition)));
+                return;
+            };
+            these.push((partition, token, rooms::to_commit(offset)));
+        }
+        let id = self.offsets.commit(now, offtake_offsets::Commit::These(these), deadline);
+        self.await_commit(id, reply);
+    }
+
+    fn await_commit(&mut self, id: CommitId, reply: Option<Reply<()>>) {
+        if let Some(reply) = reply {
+            self.commits.insert(id, reply);
+        }
+    }
+
+    fn close(&mut self, now: Instant, deadline: Instant, reply: Option<Reply<()>>) {
+        let leaving = self.member.is_some() && matches!(self.life, Life::Open);
+        self.give_up_everything(now, "the consumer is being closed");
+        self.fetch.close(now);
+        self.life = Life::Closing { deadline, reply, left: !leaving };
+        self.settle_close(now);
+    }
+
+    fn give_up_everything(&mut self, now: Instant, reason: &str) {
+        let all: Vec<_> = std::mem::take(&mut self.assigned).into_iter().collect();
+        self.stop(&all);
+        self.offsets.unassign(&all);
+        self.releasing.clear();
+        self.born.clear();
+        self.generation = None;
+        if let Some(member) = &mut self.member {
+            member.leave(now, reason);
+        }
+    }
+
+    fn settle_close(&mut self, now: Instant) {
+        let Life::Closing { deadline, reply, left } = &mut self.life else { return };
+        let done = *left && self.fetch.is_closed() && self.commits.is_empty();
+        if done || now >= *deadline {
+            answer(reply.take(), Ok(()));
+            self.life = Life::Closed;
+        }
+    }
+
+    // ---- assignment ----------------------------------------------------------------------------------------------
+
+    /// Partitions begin to flow: first their start offsets.
+    fn begin(&mut self, now: Instant, new: Vec<(TopicPartition, StartAt)>, generation: Option<i32>) {
+        let names: Vec<_> = new.iter().map(|(partition, _)| partition.clone()).collect();
+        self.offsets.assign(now, new);
+        let added = names
+            .into_iter()
+            .filter_map(|partition| self.offsets.token_of(&partition).map(|token| (partition, token)))
+            .collect();
+        let owned = self.owned();
+        self.tell(Notice::Assigned { added, owned, generation });
+    }
+
+    /// Nothing more of these is handed out.
+    fn stop(&mut self, partitions: &[TopicPartition]) {
+        for partition in partitions {
+            self.fetch.stop(partition);
+        }
+    }
+
+    fn released(&mut self, now: Instant) {
+        let gone = std::mem::take(&mut self.releasing);
+        self.offsets.unassign(&gone);
+        if let Some(member) = &mut self.member {
+            member.released(now);
+        }
+    }
+
+    fn owned(&self) -> Vec<TopicPartition> {
+        self.assigned.iter().cloned().collect()
+    }
+
+    /// Where an assigned partition starts: what is committed, and failing that the policy; but the first record of a
+    /// partition that did not exist when the topic was subscribed to (FAILURES B4).
+    fn start_of(&self, partition: &TopicPartition) -> StartAt {
+        match self.born.get(&partition.topic) {
+            Some(count) if partition.partition >= *count => StartAt::CommittedOrEarliest,
+            _ => StartAt::Committed,
+        }
+    }
+
+    // ---- topics --------------------------------------------------------------------------------------------------
+
+    fn ask_about(&mut self, now: Instant, topics: impl IntoIterator<Item = Topic>) {
+        let before = self.asked.len();
+        self.asked.extend(topics);
+        if self.asked.len() != before {
+            self.want_topics(now);
+        }
+    }
+
+    fn want_topics(&mut self, now: Instant) {
+        if matches!(self.subscription, Subscription::Patterns(_)) || self.lookups.wants_all() {
+            self.metadata.want_all(now);
+            return;
+        }
+        let mut wanted = self.asked.clone();
+        if let Subscription::Topics(topics) = &self.subscription {
+            wanted.extend(topics.iter().cloned());
+        }
+        wanted.extend(self.assigned.iter().map(|partition| partition.topic.clone()));
+        if let Some(topics) = self.member.as_ref().and_then(Member::group_topics) {
+            wanted.extend(topics.iter().cloned());
+        }
+        self.metadata.want_topics(now, wanted);
+    }
+
+    /// Tells the member which topics the subscription means now.
+    fn resolve_subscription(&mut self, now: Instant) {
+        let cluster = self.metadata.cluster().clone();
+        let topics: BTreeSet<Topic> = match &self.subscription {
+            Subscription::None | Subscription::Assigned => return,
+            Subscription::Topics(topics) => topics.iter().cloned().collect(),
+            Subscription::Patterns(patterns) => {
+                // Before the first full listing nothing is known to match.
+                if cluster.brokers.is_empty() {
+                    return;
+                }
+                matching(&cluster, patterns, self.config.exclude_internal_topics)
+            }
+        };
+        for name in &topics {
+            if let Some(info) = cluster.topic(name.as_str())
+                && !self.born.contains_key(name)
+            {
+                self.born.insert(name.clone(), i32::try_from(info.partitions.len()).unwrap_or(i32::MAX));
+            }
+        }
+        if let Some(member) = &mut self.member {
+            member.subscribe(now, topics);
+        }
+    }
+
+    fn cluster_news(&mut self, now: Instant) {
+        self.cluster_changed = true;
+        self.reached = true;
+        if self.trouble.take().is_some() {
+            tracing::info!("the cluster answers again");
+        }
+        self.resolve_subscription(now);
+        let cluster = self.metadata.cluster().clone();
+        if let Some(member) = &mut self.member {
+            member.handle_cluster(now, &cluster);
+        }
+        self.fetch.handle_cluster(now, &cluster);
+        self.offsets.handle_cluster(now, &cluster);
+        self.settle_lookups(now);
+    }
+
+    fn settle_lookups(&mut self, now: Instant) {
+        let hopeless = self.trouble.as_ref().filter(|error| !self.reached && !error.is_retriable());
+        let cluster = self.metadata.cluster();
+        self.lookups.settle(now, cluster, self.trouble.as_ref(), hopeless.is_some(), self.config.exclude_internal_topics);
+    }
+
+    // ---- the clock, answers, what to send ------------------------------------------------------------------------
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.sync_polls(now);
+        self.metadata.handle_timeout(now);
+        if let Some(coordinator) = &mut self.coordinator {
+            coordinator.handle_timeout(now);
+        }
+        if let Some(member) = &mut self.member {
+            member.handle_timeout(now);
+        }
+        self.offsets.handle_timeout(now);
+        self.fetch.handle_timeout(now);
+        self.settle_lookups(now);
+        self.settle_close(now);
+    }
+
+    /// Tells the member when the application last called `poll`, before anything is concluded from its silence.
+    fn sync_polls(&mut self, now: Instant) {
+        if let (Some(at), Some(member)) = (self.shared.last_poll(now), &mut self.member) {
+            member.polled(at);
+        }
+    }
+
+    pub(crate) fn handle_answer(&mut self, now: Instant, tag: u64, result: Result<Answer, CallError>) {
+        let Some((room, id)) = self.routes.remove(&tag) else { return };
+        if result.is_ok() {
+            self.reached = true;
+        }
+        match room {
+            Room::Metadata => self.metadata.handle_answer(now, id, result),
+            Room::Coordinator => {
+                if let Some(coordinator) = &mut self.coordinator {
+                    coordinator.handle_answer(now, id, result);
+                }
+            }
+            Room::Group => {
+                if let Some(member) = &mut self.member {
+                    member.handle_answer(now, id, result);
+                }
+            }
+            Room::Offsets => self.offsets.handle_answer(now, id, result),
+            Room::Fetch => self.fetch.handle_answer(now, id, result),
+        }
+    }
+
+    pub(crate) fn poll_transmit(&mut self, now: Instant) -> Option<(u64, Lane, Transmit)> {
+        let (room, lane, transmit) = self.next_transmit(now)?;
+        self.next_tag = self.next_tag.wrapping_add(1);
+        self.routes.insert(self.next_tag, (room, transmit.id));
+        Some((self.next_tag, lane, transmit))
+    }
+
+    fn next_transmit(&mut self, now: Instant) -> Option<(Room, Lane, Transmit)> {
+        if let Some(transmit) = self.metadata.poll_transmit(now) {
+            return Some((Room::Metadata, Lane::Control, transmit));
+        }
+        let cluster = self.metadata.cluster().clone();
+        let mut at = None;
+        if let Some(coordinator) = &mut self.coordinator {
+            let wanted = self.member.as_ref().is_some_and(Member::wants_coordinator) || self.offsets.wants_coordinator();
+            if wanted {
+                coordinator.want(now);
+            }
+            if let Some(transmit) = coordinator.poll_transmit(now) {
+                return Some((Room::Coordinator, Lane::Control, transmit));
+            }
+            at = coordinator.broker();
+        }
+        if let Some(member) = &mut self.member
+            && let Some(transmit) = member.poll_transmit(now, at, &cluster)
+        {
+            return Some((Room::Group, Lane::Group, transmit));
+        }
+        if let Some(transmit) = self.offsets.poll_transmit(now, at, &cluster) {
+            return Some((Room::Offsets, rooms::lane_of(&transmit), transmit));
+        }
+        let transmit = self.fetch.poll_transmit(now, &cluster)?;
+        Some((Room::Fetch, Lane::Fetch, transmit))
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let closing = match &self.life {
+            Life::Closing { deadline, .. } => Some(*deadline),
+            Life::Open | Life::Closed => None,
+        };
+        earliest([
+            self.metadata.poll_timeout(),
+            self.coordinator.as_ref().and_then(Coordinator::poll_timeout),
+            self.member.as_ref().and_then(Member::poll_timeout),
+            self.offsets.poll_timeout(),
+            self.fetch.poll_timeout(),
+            self.lookups.poll_timeout(),
+            closing,
+        ])
+    }
+
+    /// What the handle is to get, after every event of every machine has been carried to the others.
+    pub(crate) fn poll_output(&mut self, now: Instant) -> Option<Output> {
+        self.carry_events(now);
+        if let Some(output) = self.outputs.pop_front() {
+            return Some(output);
+        }
+        self.fetch.take().map(Output::Chunk)
+    }
+
+    fn tell(&mut self, notice: Notice) {
+        self.outputs.push_back(Output::Notice(notice));
+    }
+
+    fn fail(&mut self, error: Error) {
+        tracing::error!(%error, "the application must know");
+        self.sink.tell(|| Event::Error(error.clone()));
+        self.tell(Notice::Failed(error));
+    }
+}
+
+/// The topics whose whole names match one of the patterns.
+fn matching(cluster: &Cluster, patterns: &[Regex], exclude_internal: bool) -> BTreeSet<Topic> {
+    cluster
+        .topics
+        .iter()
+        .filter(|(_, info)| info.error.is_ok() && !(exclude_internal && info.internal))
+        .filter(|(name, _)| patterns.iter().any(|pattern| pattern.is_match(name.as_str())))
+        .map(|(name, _)| name.clone())
+        .collect()
+}
+
+fn answer(reply: Option<Reply<()>>, result: Result<()>) {
+    if let Some(reply) = reply {
+        let _ = reply.send(result);
+    }
+}
+
+fn no_group(what: &str) -> Error {
+    Error::misuse(format!("{what} needs a consumer group: set group.id"))
+}
+
+pub(crate) fn not_assigned(partition: &TopicPartition) -> Error {
+    Error::new(ErrorKind::NotOwned, format!("{partition} is not assigned to this consumer"))
+        .with_partition(partition.clone())
+}

@@ -1,0 +1,150 @@
+//! What the application is told when the client cannot mend something itself.
+
+use std::fmt;
+
+use offtake_machine::{CallError, TopicPartition};
+use offtake_wire::ErrorCode;
+
+/// The result of everything that can fail here.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error, with what it concerns and a sentence that says what to do about it.
+///
+/// What the client can mend (a moved leader, a broker that restarts, a lost connection) never becomes one.
+#[derive(Clone, Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+    code: Option<ErrorCode>,
+    partition: Option<TopicPartition>,
+}
+
+/// What a program can tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The configuration cannot be meant as written.
+    Config,
+    /// A call that the consumer's state does not allow, such as `assign` while subscribed.
+    Misuse,
+    /// No broker could be reached within the timeout.
+    Unreachable,
+    /// Something answered that is no Kafka broker, or is one that expects TLS or SASL: waiting will not help.
+    NotKafka,
+    /// The brokers do not speak a request in any version that this client speaks.
+    Unsupported,
+    /// The topic or partition does not exist.
+    UnknownTopic,
+    /// An ACL forbids it.
+    Authorization,
+    /// The group refused this member, and will again: its message says what to change.
+    Group,
+    /// Another member took this one's `group.instance.id`.
+    Fenced,
+    /// The partition has no committed offset, or one that is out of range, and `auto.offset.reset` is `none`.
+    NoOffset,
+    /// A record batch is damaged. The partition stops before it; others go on. [`Consumer::seek`] past it to skip.
+    ///
+    /// [`Consumer::seek`]: crate::Consumer::seek
+    Corrupt,
+    /// A batch inflates to more than is allowed, or does not fit into the largest fetch.
+    TooLarge,
+    /// The commit was refused; its records may be delivered again.
+    CommitFailed,
+    /// The partition is no longer this consumer's: nothing was sent.
+    NotOwned,
+    /// It took longer than its timeout.
+    Timeout,
+    /// The consumer is closed.
+    Closed,
+    /// A broker answered what makes no sense.
+    Malformed,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), code: None, partition: None }
+    }
+
+    pub(crate) fn closed() -> Self {
+        Self::new(ErrorKind::Closed, "the consumer is closed")
+    }
+
+    pub(crate) fn misuse(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Misuse, message)
+    }
+
+    pub(crate) fn with_code(self, code: ErrorCode) -> Self {
+        Self { code: Some(code), ..self }
+    }
+
+    pub(crate) fn with_partition(self, partition: TopicPartition) -> Self {
+        Self { partition: Some(partition), ..self }
+    }
+
+    /// What kind of error this is.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// Kafka's code, where a broker gave one.
+    pub fn code(&self) -> Option<ErrorCode> {
+        self.code
+    }
+
+    /// The partition it concerns, if it concerns just one.
+    pub fn partition(&self) -> Option<&TopicPartition> {
+        self.partition.as_ref()
+    }
+
+    /// Whether the same call may succeed later though nothing changes on our side.
+    pub fn is_retriable(&self) -> bool {
+        match self.kind {
+            ErrorKind::Unreachable | ErrorKind::Timeout | ErrorKind::CommitFailed | ErrorKind::Malformed => true,
+            ErrorKind::Config
+            | ErrorKind::Misuse
+            | ErrorKind::NotKafka
+            | ErrorKind::Unsupported
+            | ErrorKind::UnknownTopic
+            | ErrorKind::Authorization
+            | ErrorKind::Group
+            | ErrorKind::Fenced
+            | ErrorKind::NoOffset
+            | ErrorKind::Corrupt
+            | ErrorKind::TooLarge
+            | ErrorKind::NotOwned
+            | ErrorKind::Closed => false,
+        }
+    }
+
+    /// Whether this consumer can do nothing more: close it, and start another once the cause is gone.
+    pub fn is_fatal(&self) -> bool {
+        matches!(
+            self.kind,
+            ErrorKind::Group | ErrorKind::Fenced | ErrorKind::NotKafka | ErrorKind::Unsupported | ErrorKind::Closed
+        )
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<CallError> for Error {
+    fn from(error: CallError) -> Self {
+        let kind = match &error {
+            CallError::Unreachable { not_kafka: true, .. } => ErrorKind::NotKafka,
+            CallError::Unreachable { .. } | CallError::Disconnected { .. } | CallError::UnknownBroker(_) => {
+                ErrorKind::Unreachable
+            }
+            CallError::TimedOut { .. } => ErrorKind::Timeout,
+            CallError::Unsupported { .. } => ErrorKind::Unsupported,
+            CallError::Malformed { .. } => ErrorKind::Malformed,
+        };
+        Self::new(kind, error.to_string())
+    }
+}

@@ -1,0 +1,85 @@
+//! The consumer from other tasks, and from inside a listener.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use offtake_machine::TopicPartition;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    clock,
+    config::Config,
+    engine::command::{Command, Reply},
+    error::{Error, Result},
+    offsets::{OffsetAndMetadata, StartAt},
+};
+
+/// Speaks to a consumer's engine from any task. Cheap to clone; keeps nothing alive: once the consumer is closed or
+/// dropped, every call answers [`ErrorKind::Closed`](crate::ErrorKind::Closed).
+#[derive(Clone, Debug)]
+pub struct Handle {
+    pub(crate) commands: mpsc::UnboundedSender<Command>,
+    pub(crate) config: Arc<Config>,
+}
+
+impl Handle {
+    /// Sends a command and waits for its answer. Dropping the future does not undo the command.
+    pub(crate) async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        self.send(command(reply))?;
+        answer.await.map_err(|_| Error::closed())?
+    }
+
+    pub(crate) fn send(&self, command: Command) -> Result<()> {
+        self.commands.send(command).map_err(|_| Error::closed())
+    }
+
+    pub(crate) fn deadline(&self) -> std::time::Instant {
+        clock::now() + self.config.default_api_timeout
+    }
+
+    /// Commits exactly these offsets, retrying for `default.api.timeout.ms`.
+    ///
+    /// # Errors
+    /// `NotOwned` if a partition is not assigned to this consumer (nothing is sent then), `CommitFailed` where the
+    /// group refused.
+    pub async fn commit_offsets(&self, offsets: impl IntoIterator<Item = (TopicPartition, OffsetAndMetadata)>) -> Result<()> {
+        let offsets = offsets.into_iter().map(|(partition, offset)| (partition, None, offset)).collect();
+        let deadline = self.deadline();
+        self.ask(|reply| Command::CommitThese { offsets, deadline, reply: Some(reply) }).await
+    }
+
+    /// The group's committed offsets; partitions without one are absent.
+    pub async fn committed(
+        &self,
+        partitions: impl IntoIterator<Item = TopicPartition>,
+    ) -> Result<BTreeMap<TopicPartition, OffsetAndMetadata>> {
+        let partitions = partitions.into_iter().collect();
+        let deadline = self.deadline();
+        self.ask(|reply| Command::Committed { partitions, deadline, reply }).await
+    }
+
+    /// Reads on from elsewhere. Records fetched before are not handed out after.
+    pub async fn seek(&self, partition: TopicPartition, at: StartAt) -> Result<()> {
+        self.ask(|reply| Command::Seek { partition, at, reply }).await
+    }
+
+    /// Hands out nothing more of these until [`resume`](Self::resume); what is buffered is kept.
+    pub fn pause(&self, partitions: impl IntoIterator<Item = TopicPartition>) -> Result<()> {
+        self.send(Command::Pause { partitions: partitions.into_iter().collect() })
+    }
+
+    /// Hands them out again.
+    pub fn resume(&self, partitions: impl IntoIterator<Item = TopicPartition>) -> Result<()> {
+        self.send(Command::Resume { partitions: partitions.into_iter().collect() })
+    }
+
+    /// Makes the running `poll`, or the next, return at once, with no records if there are none.
+    pub fn wake(&self) -> Result<()> {
+        self.send(Command::Wake)
+    }
+
+    /// How long [`close`](crate::Consumer::close) may take when nobody says.
+    pub fn close_timeout(&self) -> Duration {
+        self.config.default_api_timeout
+    }
+}

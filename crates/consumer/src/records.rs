@@ -1,0 +1,344 @@
+//! Records as the application reads them: views into what the broker sent.
+
+use std::iter::FusedIterator;
+
+use bytes::Bytes;
+use offtake_machine::{Position, Token, TopicPartition};
+use offtake_wire::records as wire;
+pub use offtake_wire::records::{Header, Headers, TimestampType};
+
+/// What one `poll` handed out: records of one or more partitions, each partition's in offset order.
+///
+/// Owns the memory that its records point into. Cheap to clone and to send to another thread.
+#[derive(Clone, Debug, Default)]
+pub struct Records {
+    pub(crate) parts: Vec<PartitionRecords>,
+    pub(crate) len: usize,
+}
+
+impl Records {
+    pub(crate) fn push(&mut self, part: PartitionRecords) {
+        self.len = self.len.saturating_add(part.len());
+        self.parts.push(part);
+    }
+
+    /// How many records.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none: the timeout passed, or a rebalance ended.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// All records, partition by partition.
+    pub fn iter(&self) -> Iter<'_> {
+        Iter { parts: self.parts.iter(), current: None, left: self.len }
+    }
+
+    /// The runs of consecutive records that they came in. A partition may have several, in offset order.
+    pub fn partitions(&self) -> std::slice::Iter<'_, PartitionRecords> {
+        self.parts.iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a Records {
+    type Item = Record<'a>;
+    type IntoIter = Iter<'a>;
+
+    fn into_iter(self) -> Iter<'a> {
+        self.iter()
+    }
+}
+
+/// Consecutive records of one partition, out of one batch.
+#[derive(Clone, Debug)]
+pub struct PartitionRecords {
+    pub(crate) partition: TopicPartition,
+    pub(crate) token: Token,
+    pub(crate) leader_epoch: Option<i32>,
+    pub(crate) run: wire::Run,
+    /// Where reading goes on after them: past compacted and control records too.
+    pub(crate) next: Position,
+}
+
+impl PartitionRecords {
+    /// The topic's name.
+    pub fn topic(&self) -> &str {
+        self.partition.topic.as_str()
+    }
+
+    /// The partition's index.
+    pub fn partition(&self) -> i32 {
+        self.partition.partition
+    }
+
+    /// Topic and partition.
+    pub fn topic_partition(&self) -> &TopicPartition {
+        &self.partition
+    }
+
+    /// The offset to commit when all of them are done.
+    pub fn next_offset(&self) -> i64 {
+        self.next.offset
+    }
+
+    /// How many records.
+    pub fn len(&self) -> usize {
+        self.run.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.run.is_empty()
+    }
+
+    /// The records, in offset order.
+    pub fn iter(&self) -> PartitionIter<'_> {
+        PartitionIter { of: self, records: self.run.iter() }
+    }
+}
+
+impl<'a> IntoIterator for &'a PartitionRecords {
+    type Item = Record<'a>;
+    type IntoIter = PartitionIter<'a>;
+
+    fn into_iter(self) -> PartitionIter<'a> {
+        self.iter()
+    }
+}
+
+/// A record: a view into its batch. Nothing is copied until [`detach`](Self::detach).
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    of: &'a PartitionRecords,
+    record: wire::Record<'a>,
+}
+
+impl<'a> Record<'a> {
+    /// The topic's name.
+    pub fn topic(&self) -> &'a str {
+        self.of.topic()
+    }
+
+    /// The partition's index.
+    pub fn partition(&self) -> i32 {
+        self.of.partition()
+    }
+
+    /// Topic and partition.
+    pub fn topic_partition(&self) -> &'a TopicPartition {
+        &self.of.partition
+    }
+
+    /// The record's offset.
+    #[inline]
+    pub fn offset(&self) -> i64 {
+        self.record.offset()
+    }
+
+    /// Milliseconds since 1970, as [`timestamp_type`](Self::timestamp_type) says; -1 where there is none.
+    #[inline]
+    pub fn timestamp(&self) -> i64 {
+        self.record.timestamp()
+    }
+
+    /// Who gave the timestamp.
+    pub fn timestamp_type(&self) -> TimestampType {
+        self.record.timestamp_type()
+    }
+
+    /// The key; `None` where it is null, which differs from empty.
+    #[inline]
+    pub fn key(&self) -> Option<&'a [u8]> {
+        self.record.key()
+    }
+
+    /// The value; `None` where it is null: a tombstone in a compacted topic.
+    #[inline]
+    pub fn value(&self) -> Option<&'a [u8]> {
+        self.record.value()
+    }
+
+    /// The headers, in order, duplicates kept; read when asked for.
+    #[inline]
+    pub fn headers(&self) -> Headers<'a> {
+        self.record.headers()
+    }
+
+    /// The leader epoch under which it was written, where the format has it.
+    pub fn leader_epoch(&self) -> Option<i32> {
+        self.of.leader_epoch
+    }
+
+    /// The record on its own, sharing the batch's memory.
+    pub fn detach(&self) -> OwnedRecord {
+        OwnedRecord { partition: self.of.partition.clone(), token: self.of.token, leader_epoch: self.of.leader_epoch, record: self.record.detach() }
+    }
+
+    pub(crate) fn token(&self) -> Token {
+        self.of.token
+    }
+}
+
+/// A record that outlives the [`Records`] it came in. Its bytes are shared with its batch, which stays in memory as long
+/// as any of them does.
+#[derive(Clone, Debug)]
+pub struct OwnedRecord {
+    partition: TopicPartition,
+    token: Token,
+    leader_epoch: Option<i32>,
+    record: wire::OwnedRecord,
+}
+
+impl OwnedRecord {
+    /// The topic's name.
+    pub fn topic(&self) -> &str {
+        self.partition.topic.as_str()
+    }
+
+    /// The partition's index.
+    pub fn partition(&self) -> i32 {
+        self.partition.partition
+    }
+
+    /// Topic and partition.
+    pub fn topic_partition(&self) -> &TopicPartition {
+        &self.partition
+    }
+
+    /// The record's offset.
+    pub fn offset(&self) -> i64 {
+        self.record.offset()
+    }
+
+    /// Milliseconds since 1970; -1 where there is none.
+    pub fn timestamp(&self) -> i64 {
+        self.record.timestamp()
+    }
+
+    /// Who gave the timestamp.
+    pub fn timestamp_type(&self) -> TimestampType {
+        self.record.timestamp_type()
+    }
+
+    /// The key; `None` where it is null.
+    pub fn key(&self) -> Option<&Bytes> {
+        self.record.key()
+    }
+
+    /// The value; `None` where it is null.
+    pub fn value(&self) -> Option<&Bytes> {
+        self.record.value()
+    }
+
+    /// The headers, in order, duplicates kept.
+    pub fn headers(&self) -> Headers<'_> {
+        self.record.headers()
+    }
+
+    /// The leader epoch under which it was written, where the format has it.
+    pub fn leader_epoch(&self) -> Option<i32> {
+        self.leader_epoch
+    }
+
+    pub(crate) fn token(&self) -> Token {
+        self.token
+    }
+}
+
+/// Something that names a record's place, and that it was ours when it was read.
+pub trait Delivered {
+    #[doc(hidden)]
+    fn place(&self) -> Place;
+}
+
+/// Where a record stood, and under which ownership it was delivered.
+#[doc(hidden)]
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub(crate) partition: TopicPartition,
+    pub(crate) token: Token,
+    pub(crate) next: Position,
+}
+
+impl Delivered for Record<'_> {
+    fn place(&self) -> Place {
+        Place {
+            partition: self.of.partition.clone(),
+            token: self.token(),
+            next: Position { offset: self.offset().saturating_add(1), epoch: self.leader_epoch() },
+        }
+    }
+}
+
+impl Delivered for OwnedRecord {
+    fn place(&self) -> Place {
+        Place {
+            partition: self.partition.clone(),
+            token: self.token(),
+            next: Position { offset: self.offset().saturating_add(1), epoch: self.leader_epoch },
+        }
+    }
+}
+
+impl Delivered for PartitionRecords {
+    fn place(&self) -> Place {
+        Place { partition: self.partition.clone(), token: self.token, next: self.next }
+    }
+}
+
+/// The records of one [`PartitionRecords`].
+#[derive(Clone, Debug)]
+pub struct PartitionIter<'a> {
+    of: &'a PartitionRecords,
+    records: wire::RunIter<'a>,
+}
+
+impl<'a> Iterator for PartitionIter<'a> {
+    type Item = Record<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Record<'a>> {
+        let record = self.records.next()?;
+        Some(Record { of: self.of, record })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.records.size_hint()
+    }
+}
+
+impl ExactSizeIterator for PartitionIter<'_> {}
+impl FusedIterator for PartitionIter<'_> {}
+
+/// The records of one [`Records`].
+#[derive(Clone, Debug)]
+pub struct Iter<'a> {
+    parts: std::slice::Iter<'a, PartitionRecords>,
+    current: Option<PartitionIter<'a>>,
+    left: usize,
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = Record<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Record<'a>> {
+        loop {
+            if let Some(record) = self.current.as_mut().and_then(Iterator::next) {
+                self.left = self.left.saturating_sub(1);
+                return Some(record);
+            }
+            self.current = Some(self.parts.next()?.iter());
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for Iter<'_> {}
+impl FusedIterator for Iter<'_> {}

@@ -1,0 +1,80 @@
+//! What the application decides about fetching.
+
+use std::time::Duration;
+
+use offtake_machine::BackoffConfig;
+
+/// How much to ask for, of whom, and how much to hold. The defaults are Kafka's, but for the budget.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `fetch.min.bytes`: the broker waits for this much, up to [`max_wait`](Self::max_wait). At least 1.
+    pub min_bytes: i32,
+    /// `fetch.max.bytes`: the most that one answer should carry. A first batch larger than that is sent whole (KIP-74).
+    pub max_bytes: i32,
+    /// `max.partition.fetch.bytes`: the most that one answer should carry of one partition; the same holds.
+    pub max_partition_bytes: i32,
+    /// `fetch.max.wait.ms`: how long the broker may wait for `min_bytes`. At least a millisecond: some brokers never
+    /// answer to 0, the others would answer without pause.
+    pub max_wait: Duration,
+    /// `isolation.level`.
+    pub isolation: Isolation,
+    /// `client.rack`: brokers may then point us to a replica nearby (KIP-392).
+    pub rack: Option<String>,
+    /// Bytes of records to hold, handed out and not yet released included. Reached, nothing more is asked for; one
+    /// batch that is larger than what was left may exceed it once.
+    pub budget: usize,
+    /// `request.timeout.ms`.
+    pub request_timeout: Duration,
+    /// How long a preferred replica is believed to be one: `metadata.max.age.ms`.
+    pub replica_lease: Duration,
+    /// `check.crcs`, for the batches that nobody reads after us: those of aborted transactions, and control batches.
+    pub check_crcs: bool,
+    /// `retry.backoff.ms`, `retry.backoff.max.ms`.
+    pub backoff: BackoffConfig,
+    /// For the jitter of the pauses.
+    pub seed: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            min_bytes: 1,
+            max_bytes: 50 << 20,
+            max_partition_bytes: 1 << 20,
+            max_wait: Duration::from_millis(500),
+            isolation: Isolation::ReadUncommitted,
+            rack: None,
+            budget: 64 << 20,
+            request_timeout: Duration::from_secs(30),
+            replica_lease: Duration::from_secs(300),
+            check_crcs: true,
+            backoff: BackoffConfig::default(),
+            seed: 0,
+        }
+    }
+}
+
+impl Config {
+    /// As meant: sizes and waits that no broker can work with are raised to the least that it can.
+    pub(crate) fn meant(mut self) -> Self {
+        self.min_bytes = self.min_bytes.max(1);
+        self.max_bytes = self.max_bytes.max(1);
+        self.max_partition_bytes = self.max_partition_bytes.max(1);
+        self.max_wait = self.max_wait.max(Duration::from_millis(1));
+        self.budget = self.budget.max(1);
+        self.rack = self.rack.filter(|rack| !rack.is_empty());
+        // A long poll is no reason to give up a connection.
+        self.request_timeout = self.request_timeout.max(self.max_wait.saturating_mul(2));
+        self
+    }
+}
+
+/// Which records of transactions are shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Isolation {
+    /// All of them, as soon as they are replicated.
+    #[default]
+    ReadUncommitted,
+    /// Those of committed transactions, in log order: nothing beyond the last stable offset.
+    ReadCommitted,
+}

@@ -1,0 +1,211 @@
+//! One incremental fetch session with one broker (KIP-227): what the broker has been told, so that a request carries
+//! only what has changed since.
+//!
+//! Always true: `entries` is what the broker holds once it has read the last request that was built. With at most one
+//! request outstanding it is therefore also what the next answer speaks of.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use offtake_machine::{LeaderEpoch, Token, Topic, TopicPartition};
+use offtake_wire::{
+    Uuid,
+    messages::fetch::{FetchPartition, FetchTopic, ForgottenTopic},
+};
+
+/// What a broker was told of one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// Not sent: it makes a seek to the same offset a change, so that the answer to the earlier request is not taken
+    /// for one to the later (I7, I15).
+    pub(crate) token: Token,
+    pub(crate) topic_id: Uuid,
+    pub(crate) offset: i64,
+    pub(crate) leader_epoch: LeaderEpoch,
+    pub(crate) last_fetched_epoch: LeaderEpoch,
+}
+
+/// The session.
+#[derive(Debug, Default)]
+pub(crate) struct Session {
+    /// 0: the broker gave none.
+    id: i32,
+    /// Of the next request; 0 opens a session and says everything.
+    epoch: i32,
+    /// Whether topics go by id (KIP-516). Must not change within a session (I13).
+    by_id: bool,
+    entries: BTreeMap<TopicPartition, Entry>,
+    names: BTreeMap<Uuid, Topic>,
+}
+
+/// What a request says of topics.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    pub(crate) session_id: i32,
+    pub(crate) session_epoch: i32,
+    pub(crate) by_id: bool,
+    pub(crate) topics: Vec<FetchTopic>,
+    pub(crate) forgotten: Vec<ForgottenTopic>,
+}
+
+impl Session {
+    /// The next request says everything again; the broker closes what it had.
+    pub(crate) fn restart(&mut self) {
+        self.epoch = 0;
+    }
+
+    /// The broker has no session of this id.
+    pub(crate) fn forget(&mut self) {
+        self.id = 0;
+        self.epoch = 0;
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.id != 0
+    }
+
+    pub(crate) fn id(&self) -> i32 {
+        self.id
+    }
+
+    /// Whether topics go by name.
+    pub(crate) fn by_name(&self) -> bool {
+        !self.by_id
+    }
+
+    pub(crate) fn entry(&self, tp: &TopicPartition) -> Option<Entry> {
+        self.entries.get(tp).copied()
+    }
+
+    /// The topic of this id, if it was asked for.
+    pub(crate) fn named(&self, id: Uuid) -> Option<&Topic> {
+        self.names.get(&id)
+    }
+
+    /// The broker has accepted the request that was built last, and says that this is its session.
+    pub(crate) fn accepted(&mut self, id: i32) {
+        if id == 0 {
+            // Its cache is full: we say everything each time, until it has room (I2).
+            self.forget();
+        } else if self.epoch == 0 || id == self.id {
+            self.id = id;
+            self.epoch = self.epoch.checked_add(1).unwrap_or(1);
+        } else {
+            self.restart();
+        }
+    }
+
+    /// What to say so that the broker knows `wanted` and nothing else. `dirty` is where that may have changed since
+    /// the request before; it is emptied.
+    pub(crate) fn ask(
+        &mut self,
+        wanted: &BTreeSet<TopicPartition>,
+        dirty: &mut BTreeSet<TopicPartition>,
+        max_bytes: i32,
+        entry: impl Fn(&TopicPartition) -> Option<Entry>,
+    ) -> Ask {
+        let mut topics = Topics::default();
+        let mut forgotten = Forgotten::default();
+        let changed = std::mem::take(dirty);
+        if self.by_id && changed.iter().any(|tp| wanted.contains(tp) && entry(tp).is_some_and(has_no_id)) {
+            self.restart();
+        }
+        if self.epoch == 0 {
+            self.entries = wanted.iter().filter_map(|tp| Some((tp.clone(), entry(tp)?))).collect();
+            self.by_id = !self.entries.values().copied().any(has_no_id);
+            self.names = self.entries.iter().map(|(tp, entry)| (entry.topic_id, tp.topic.clone())).collect();
+            self.names.remove(&Uuid::ZERO);
+            for (tp, entry) in &self.entries {
+                topics.push(tp, *entry, max_bytes);
+            }
+        } else {
+            for tp in changed {
+                let now = if wanted.contains(&tp) { entry(&tp) } else { None };
+                match (self.entries.get(&tp).copied(), now) {
+                    (Some(old), Some(new)) if old == new => {}
+                    (old, Some(new)) => {
+                        // A new id under the same name is another topic to the broker.
+                        if let Some(old) = old.filter(|old| self.by_id && old.topic_id != new.topic_id) {
+                            forgotten.push(&tp, old.topic_id);
+                        }
+                        topics.push(&tp, new, max_bytes);
+                        if !new.topic_id.is_zero() {
+                            self.names.insert(new.topic_id, tp.topic.clone());
+                        }
+                        self.entries.insert(tp, new);
+                    }
+                    (Some(old), None) => {
+                        forgotten.push(&tp, old.topic_id);
+                        self.entries.remove(&tp);
+                    }
+                    (None, None) => {}
+                }
+            }
+        }
+        Ask {
+            session_id: self.id,
+            session_epoch: self.epoch,
+            by_id: self.by_id,
+            topics: topics.0,
+            forgotten: forgotten.0,
+        }
+    }
+
+    /// Whether the request that was built last opened a session.
+    pub(crate) fn was_full(&self) -> bool {
+        self.epoch == 0
+    }
+
+    /// Partitions that the broker was told of.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+}
+
+fn has_no_id(entry: Entry) -> bool {
+    entry.topic_id.is_zero()
+}
+
+/// Partitions grouped by topic as they come, which is in order of topic.
+#[derive(Default)]
+struct Topics(Vec<FetchTopic>);
+
+impl Topics {
+    fn push(&mut self, tp: &TopicPartition, entry: Entry, max_bytes: i32) {
+        let partition = FetchPartition {
+            partition: tp.partition,
+            current_leader_epoch: entry.leader_epoch.unwrap_or(-1),
+            fetch_offset: entry.offset,
+            last_fetched_epoch: entry.last_fetched_epoch.unwrap_or(-1),
+            partition_max_bytes: max_bytes,
+            ..Default::default()
+        };
+        match self.0.last_mut() {
+            Some(topic) if tp.topic == topic.topic.as_str() && topic.topic_id == entry.topic_id => {
+                topic.partitions.push(partition);
+            }
+            _ => self.0.push(FetchTopic {
+                topic: tp.topic.as_str().to_owned(),
+                topic_id: entry.topic_id,
+                partitions: vec![partition],
+            }),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Forgotten(Vec<ForgottenTopic>);
+
+impl Forgotten {
+    fn push(&mut self, tp: &TopicPartition, topic_id: Uuid) {
+        match self.0.last_mut() {
+            Some(topic) if tp.topic == topic.topic.as_str() && topic.topic_id == topic_id => {
+                topic.partitions.push(tp.partition);
+            }
+            _ => self.0.push(ForgottenTopic {
+                topic: tp.topic.as_str().to_owned(),
+                topic_id,
+                partitions: vec![tp.partition],
+            }),
+        }
+    }
+}

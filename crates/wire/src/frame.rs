@@ -1,0 +1,202 @@
+//! Frames: the length that comes first, the headers, and the bodies behind them.
+//!
+//! A client checks the length with [`check_frame_len`] before it makes room, finds the call that a frame answers by
+//! [`correlation_id`], and reads it with [`decode_response`]. A broker uses [`decode_request`] and [`encode_response`].
+
+use bytes::Bytes;
+
+use crate::{Api, ApiKey, DecodeError, EncodeError, Message, Reader, Request, Response, Writer};
+
+/// Every frame begins with at least a correlation id.
+const SMALLEST_FRAME: usize = 4;
+
+/// The length before a frame is none that we would follow.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// Below zero.
+    #[error("frame length {length}: this is not a Kafka broker, or the connection is out of step")]
+    Negative {
+        /// The length on the wire.
+        length: i32,
+    },
+    /// Too short for the header that every frame has.
+    #[error("a frame of {length} bytes is too short for a header")]
+    TooShort {
+        /// The length on the wire.
+        length: usize,
+    },
+    /// More than we have said we would read.
+    #[error("a frame of {length} bytes, {cap} at most")]
+    TooLarge {
+        /// The length on the wire.
+        length: usize,
+        /// The most allowed.
+        cap: usize,
+    },
+    /// The other end answers `HTTP`.
+    #[error(
+        "the other end speaks HTTP, not Kafka: is this the port of a REST proxy, a registry or a web server?"
+    )]
+    Http,
+    /// The other end sends a TLS alert: it did not understand what we said in plain text.
+    #[error("the other end speaks TLS, and we do not: this listener needs security.protocol SSL or SASL_SSL")]
+    TlsAlert,
+    /// The other end begins a TLS handshake.
+    #[error(
+        "the other end begins a TLS handshake, as a client would: this is not the plain-text port of a broker"
+    )]
+    TlsHandshake,
+}
+
+/// The length of the frame that `prefix` announces, at most `cap`.
+///
+/// A length beyond the cap is often none at all: the first bytes of an HTTP answer or of a TLS record are recognised,
+/// and the error says so (FAILURES A5).
+pub fn check_frame_len(prefix: [u8; 4], cap: usize) -> Result<usize, FrameError> {
+    let signed = i32::from_be_bytes(prefix);
+    let length = usize::try_from(signed).map_err(|_| FrameError::Negative { length: signed })?;
+    if length > cap {
+        return Err(match prefix {
+            [b'H', b'T', b'T', b'P'] => FrameError::Http,
+            [0x15, 0x03, ..] => FrameError::TlsAlert,
+            [0x16, 0x03, ..] => FrameError::TlsHandshake,
+            _ => FrameError::TooLarge { length, cap },
+        });
+    }
+    if length < SMALLEST_FRAME {
+        return Err(FrameError::TooShort { length });
+    }
+    Ok(length)
+}
+
+/// What stands before the body of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestHeader {
+    /// A number, for a client may ask for what we do not know.
+    pub api_key: i16,
+    /// The version of the body.
+    pub api_version: i16,
+    /// Comes back with the answer.
+    pub correlation_id: i32,
+    /// How the client calls itself.
+    pub client_id: Option<String>,
+}
+
+impl RequestHeader {
+    /// Reads header version 1 or 2, as the API and its version demand; of an unknown API the part that all versions
+    /// have.
+    pub fn decode(r: &mut Reader) -> Result<Self, DecodeError> {
+        r.enter("RequestHeader");
+        let (api_key, api_version, correlation_id) = (r.i16()?, r.i16()?, r.i32()?);
+        let client_id = r.nullable_string(false)?; // never compact
+        if ApiKey::from_code(api_key).is_some_and(|api| api.is_flexible(api_version)) {
+            r.tagged_fields(|_, _| Ok(false))?;
+        }
+        Ok(Self { api_key, api_version, correlation_id, client_id })
+    }
+}
+
+/// A whole frame, length included, of any request.
+pub fn encode_request(
+    correlation_id: i32,
+    client_id: Option<&str>,
+    version: i16,
+    request: &Request,
+) -> Result<Bytes, EncodeError> {
+    request_frame(request.api_key(), correlation_id, client_id, version, |w| request.encode(w, version))
+}
+
+/// A whole frame, length included, of a request whose type is known.
+pub fn encode_api_request<R: Api>(
+    correlation_id: i32,
+    client_id: Option<&str>,
+    version: i16,
+    request: &R,
+) -> Result<Bytes, EncodeError> {
+    request_frame(R::KEY, correlation_id, client_id, version, |w| request.encode(w, version))
+}
+
+/// The correlation id with which every response begins.
+pub fn correlation_id(frame: &Bytes) -> Result<i32, DecodeError> {
+    let mut r = Reader::new(frame.clone());
+    r.enter("ResponseHeader.correlation_id");
+    r.i32()
+}
+
+/// A response, read to its end.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decoded<T> {
+    /// Of the request it answers.
+    pub correlation_id: i32,
+    /// The answer.
+    pub response: T,
+    /// Bytes that came after it and that we have no name for: 0 from every broker that keeps to the protocol.
+    pub trailing: usize,
+}
+
+/// A frame, without its length, that answers a request of `api` at `version`.
+pub fn decode_response(frame: Bytes, api: ApiKey, version: i16) -> Result<Decoded<Response>, DecodeError> {
+    response_frame(frame, api, version, |r| Response::decode(api, r, version))
+}
+
+/// As [`decode_response`], for a request whose type is known.
+pub fn decode_api_response<R: Api>(frame: Bytes, version: i16) -> Result<Decoded<R::Response>, DecodeError> {
+    response_frame(frame, R::KEY, version, |r| R::Response::decode(r, version))
+}
+
+/// A frame, without its length, that a client sent. Nothing may be left over.
+pub fn decode_request(frame: Bytes) -> Result<(RequestHeader, Request), DecodeError> {
+    let mut r = Reader::new(frame);
+    let header = RequestHeader::decode(&mut r)?;
+    let api = ApiKey::from_code(header.api_key).ok_or(DecodeError::ApiKey(header.api_key))?;
+    let request = Request::decode(api, &mut r, header.api_version)?;
+    r.finish()?;
+    Ok((header, request))
+}
+
+/// A whole frame, length included, that answers a request at `version`.
+pub fn encode_response(correlation_id: i32, version: i16, response: &Response) -> Result<Bytes, EncodeError> {
+    let mut w = Writer::frame();
+    w.i32(correlation_id);
+    if response.api_key().response_header_version(version) >= 1 {
+        w.tagged_fields(&[])?;
+    }
+    response.encode(&mut w, version)?;
+    w.into_frame()
+}
+
+fn request_frame(
+    api: ApiKey,
+    correlation_id: i32,
+    client_id: Option<&str>,
+    version: i16,
+    body: impl FnOnce(&mut Writer) -> Result<(), EncodeError>,
+) -> Result<Bytes, EncodeError> {
+    let mut w = Writer::frame();
+    w.enter("RequestHeader.client_id");
+    w.i16(api.code());
+    w.i16(version);
+    w.i32(correlation_id);
+    w.nullable_string(false, client_id)?; // never compact
+    if api.request_header_version(version) >= 2 {
+        w.tagged_fields(&[])?;
+    }
+    body(&mut w)?;
+    w.into_frame()
+}
+
+fn response_frame<T>(
+    frame: Bytes,
+    api: ApiKey,
+    version: i16,
+    body: impl FnOnce(&mut Reader) -> Result<T, DecodeError>,
+) -> Result<Decoded<T>, DecodeError> {
+    let mut r = Reader::new(frame);
+    r.enter("ResponseHeader");
+    let correlation_id = r.i32()?;
+    if api.response_header_version(version) >= 1 {
+        r.tagged_fields(|_, _| Ok(false))?;
+    }
+    let response = body(&mut r)?;
+    Ok(Decoded { correlation_id, response, trailing: r.remaining() })
+}

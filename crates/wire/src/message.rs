@@ -1,0 +1,279 @@
+//! [`Message`], and the `message!` table that every message is written as: one entry for both directions and all
+//! versions.
+//!
+//! A field of a table is `name: Type [versions, null from.., tag n] = default`; each part but the first two may be
+//! left out. `[3..]`, `[..=12]` and `[3..=7]` say in which versions it is on the wire. A nullable field is an `Option`;
+//! `null 12..` says that it may be null only from that version on. Fields stand in the order of the wire; tagged ones
+//! follow all others there, wherever they stand in the table, lowest tag first. They are written when they differ from
+//! their default; an `Option` of a struct among them is one that may be absent.
+//!
+//! What a version does not carry reads as the default and is left out silently when written: who sets it chooses the
+//! version. Defaults are Kafka's.
+
+use std::fmt::Debug;
+
+use crate::{ApiKey, DecodeError, EncodeError, Field, Form, Reader, Shape, Writer};
+
+/// A range of versions, both ends in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Versions {
+    /// The lowest.
+    pub min: i16,
+    /// The highest.
+    pub max: i16,
+}
+
+impl Versions {
+    /// From `min` to `max`.
+    pub const fn new(min: i16, max: i16) -> Self {
+        Self { min, max }
+    }
+
+    /// Whether `version` is one of them.
+    pub const fn contains(self, version: i16) -> bool {
+        self.min <= version && version <= self.max
+    }
+
+    /// The versions that both have, if there are any.
+    pub fn intersect(self, other: Self) -> Option<Self> {
+        let both = Self { min: self.min.max(other.min), max: self.max.min(other.max) };
+        (both.min <= both.max).then_some(both)
+    }
+}
+
+/// A request, a response, or a struct in one: anything that a `message!` table describes.
+pub trait Message: Field + Clone + Debug + Default + PartialEq {
+    /// Kafka's name.
+    const NAME: &'static str;
+    /// The versions in the table.
+    const VERSIONS: Versions;
+    /// The first flexible version (KIP-482); beyond the last one if none is.
+    const FLEXIBLE: i16;
+
+    /// Reads one at `version`. What follows it stays in the reader: [`Reader::finish`] refuses leftovers.
+    fn decode(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
+        match Self::form(version) {
+            Some(form) => Self::read(r, form),
+            None => Err(DecodeError::Version { what: Self::NAME, version }),
+        }
+    }
+
+    /// Writes it at `version`.
+    fn encode(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        match Self::form(version) {
+            Some(form) => self.write(w, form),
+            None => Err(EncodeError::Version { what: Self::NAME, version }),
+        }
+    }
+
+    /// How `version` is encoded, if it is in the table.
+    fn form(version: i16) -> Option<Form> {
+        Self::VERSIONS.contains(version).then_some(Form { version, flexible: version >= Self::FLEXIBLE })
+    }
+
+    /// Its fields at `version`.
+    fn shape(version: i16) -> Shape;
+}
+
+/// A request: it knows its key and its answer.
+pub trait Api: Message {
+    /// The API.
+    const KEY: ApiKey;
+    /// What the broker answers.
+    type Response: Message;
+}
+
+/// What a table says of a field besides its type.
+#[derive(Clone, Copy)]
+pub(crate) struct Spec {
+    pub(crate) versions: Versions,
+    /// The first version in which an optional field may be null.
+    pub(crate) null_from: i16,
+    pub(crate) tag: Option<u32>,
+}
+
+impl Spec {
+    pub(crate) const fn over(min: i16, max: i16) -> Self {
+        Self { versions: Versions { min, max }, null_from: i16::MIN, tag: None }
+    }
+
+    pub(crate) const fn null_from(self, version: i16) -> Self {
+        Self { null_from: version, ..self }
+    }
+
+    pub(crate) const fn tagged(self, tag: u32) -> Self {
+        Self { tag: Some(tag), ..self }
+    }
+
+    /// Among the fields that stand in order.
+    pub(crate) const fn in_order(self, form: Form) -> bool {
+        self.tag.is_none() && self.versions.contains(form.version)
+    }
+
+    /// Among the tagged ones: its tag.
+    pub(crate) const fn in_tags(self, form: Form) -> Option<u32> {
+        if form.flexible && self.versions.contains(form.version) { self.tag } else { None }
+    }
+
+    pub(crate) const fn refuses_null(self, form: Form) -> bool {
+        form.version < self.null_from
+    }
+}
+
+/// The bracket of a field.
+macro_rules! spec {
+    () => { $crate::message::Spec::over(i16::MIN, i16::MAX) };
+    (null $($rest:tt)*) => { $crate::message::spec!(0.., null $($rest)*) };
+    (tag $($rest:tt)*) => { $crate::message::spec!(0.., tag $($rest)*) };
+    (..= $max:literal $($rest:tt)*) => { $crate::message::spec!(0..=$max $($rest)*) };
+    ($min:literal ..= $max:literal $(, null $null:literal ..)? $(, tag $tag:literal)?) => {
+        $crate::message::Spec::over($min, $max)$(.null_from($null))?$(.tagged($tag))?
+    };
+    ($min:literal .. $(, null $null:literal ..)? $(, tag $tag:literal)?) => {
+        $crate::message::Spec::over($min, i16::MAX)$(.null_from($null))?$(.tagged($tag))?
+    };
+}
+
+/// The default of a field.
+macro_rules! default {
+    () => {
+        Default::default()
+    };
+    ($value:expr) => {
+        $value
+    };
+}
+
+/// The structs of one API (or of one embedded protocol), which share their versions.
+macro_rules! message {
+    ($min:literal ..= $max:literal; $($structs:tt)*) => {
+        message! { $min..=$max, flexible 32767..; $($structs)* }
+    };
+    (
+        $min:literal ..= $max:literal, flexible $flexible:literal ..;
+        $(
+            $(#[$doc:meta])*
+            pub struct $name:ident {
+                $(
+                    $(#[$field_doc:meta])*
+                    $field:ident: $ty:ty $([ $($spec:tt)* ])? $(= $default:expr)?
+                ),* $(,)?
+            }
+        )+
+    ) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq)]
+        #[allow(missing_docs, reason = "fields are Kafka's; what their names do not say has a line")]
+        pub struct $name {
+            $( $(#[$field_doc])* pub $field: $ty, )*
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $( $field: $crate::message::default!($($default)?), )* }
+            }
+        }
+
+        impl $crate::Message for $name {
+            const NAME: &'static str = stringify!($name);
+            const VERSIONS: $crate::Versions = $crate::Versions::new($min, $max);
+            const FLEXIBLE: i16 = $flexible;
+
+            fn shape(version: i16) -> $crate::Shape {
+                let form = $crate::Form { version, flexible: version >= Self::FLEXIBLE };
+                let mut fields = Vec::new();
+                $({
+                    const SPEC: $crate::message::Spec = $crate::message::spec!($($($spec)*)?);
+                    let kind = if SPEC.in_order(form) {
+                        Some(<$ty as $crate::Field>::kind(form))
+                    } else {
+                        SPEC.in_tags(form).map(|_| <$ty as $crate::Field>::kind_tagged(form))
+                    };
+                    if let Some(kind) = kind {
+                        let kind = if SPEC.refuses_null(form) { kind.with_null(false) } else { kind };
+                        fields.push($crate::FieldShape { name: stringify!($field), tag: SPEC.tag, kind });
+                    }
+                })*
+                fields.sort_by_key(|field| field.tag); // stable: tagged ones last
+                $crate::Shape { flexible: form.flexible, fields }
+            }
+        }
+
+        impl $crate::Field for $name {
+            fn smallest(form: $crate::Form) -> usize {
+                usize::from(form.flexible) $( + {
+                    const SPEC: $crate::message::Spec = $crate::message::spec!($($($spec)*)?);
+                    if SPEC.in_order(form) { <$ty as $crate::Field>::smallest(form) } else { 0 }
+                } )*
+            }
+
+            fn read(r: &mut $crate::Reader, form: $crate::Form) -> Result<Self, $crate::DecodeError> {
+                let mut message = Self::default();
+                $({
+                    const SPEC: $crate::message::Spec = $crate::message::spec!($($($spec)*)?);
+                    if SPEC.in_order(form) {
+                        let what = concat!(stringify!($name), ".", stringify!($field));
+                        r.enter(what);
+                        message.$field = <$ty as $crate::Field>::read(r, form)?;
+                        if SPEC.refuses_null(form) && $crate::Field::is_null(&message.$field) {
+                            return Err($crate::DecodeError::Null { what });
+                        }
+                    }
+                })*
+                if form.flexible {
+                    r.tagged_fields(|tag, r| {
+                        $({
+                            const SPEC: $crate::message::Spec = $crate::message::spec!($($($spec)*)?);
+                            if SPEC.in_tags(form) == Some(tag) {
+                                r.enter(concat!(stringify!($name), ".", stringify!($field)));
+                                message.$field = <$ty as $crate::Field>::read_tagged(r, form)?;
+                                return Ok(true);
+                            }
+                        })*
+                        Ok(false)
+                    })?;
+                }
+                Ok(message)
+            }
+
+            fn write(&self, w: &mut $crate::Writer, form: $crate::Form) -> Result<(), $crate::EncodeError> {
+                $({
+                    const SPEC: $crate::message::Spec = $crate::message::spec!($($($spec)*)?);
+                    if SPEC.in_order(form) {
+                        let what = concat!(stringify!($name), ".", stringify!($field));
+                        if SPEC.refuses_null(form) && $crate::Field::is_null(&self.$field) {
+                            return Err($crate::EncodeError::Null { what, version: form.version });
+                        }
+                        w.enter(what);
+                        $crate::Field::write(&self.$field, w, form)?;
+                    }
+                })*
+                if form.flexible {
+                    #[allow(unused_mut, reason = "most structs have no tagged fields")]
+                    let mut tagged = Vec::new();
+                    $({
+                        const SPEC: $crate::message::Spec = $crate::message::spec!($($($spec)*)?);
+                        if let Some(tag) = SPEC.in_tags(form) {
+                            let default: $ty = $crate::message::default!($($default)?);
+                            if self.$field != default {
+                                let mut value = $crate::Writer::new();
+                                value.enter(concat!(stringify!($name), ".", stringify!($field)));
+                                $crate::Field::write_tagged(&self.$field, &mut value, form)?;
+                                tagged.push((tag, value));
+                            }
+                        }
+                    })*
+                    w.tagged_fields(&tagged)?;
+                }
+                Ok(())
+            }
+
+            fn kind(form: $crate::Form) -> $crate::Kind {
+                let shape = <Self as $crate::Message>::shape(form.version);
+                $crate::Kind::Struct { shape, nullable: false }
+            }
+        }
+    )+};
+}
+
+pub(crate) use {default, message, spec};

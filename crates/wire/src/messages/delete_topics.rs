@@ -1,0 +1,34 @@
+//! DeleteTopics, by name or from version 6 on by id.
+
+use crate::{ErrorCode, Uuid, message::message};
+
+message! {
+    1..=6, flexible 4..;
+
+    /// Topics to delete, each for itself.
+    pub struct DeleteTopicsRequest {
+        topics: Vec<DeleteTopicState> [6..],
+        topic_names: Vec<String> [..=5],
+        timeout_ms: i32,
+    }
+
+    /// A name, or an id with a null name.
+    pub struct DeleteTopicState {
+        name: Option<String>,
+        topic_id: Uuid,
+    }
+
+    /// Topic by topic.
+    pub struct DeleteTopicsResponse {
+        throttle_time_ms: i32,
+        responses: Vec<DeletableTopicResult>,
+    }
+
+    /// One topic.
+    pub struct DeletableTopicResult {
+        name: Option<String> [null 6..],
+        topic_id: Uuid [6..],
+        error_code: ErrorCode,
+        error_message: Option<String> [5..],
+    }
+}

@@ -1,0 +1,36 @@
+//! FindCoordinator: the broker that is in charge of a group or of a transactional id.
+
+use crate::{ErrorCode, message::message};
+
+message! {
+    0..=6, flexible 3..;
+
+    /// Up to version 3 about one key, from version 4 on about many (KIP-699).
+    pub struct FindCoordinatorRequest {
+        key: String [..=3],
+        /// 0: group, 1: transaction, 2: share group.
+        key_type: i8 [1..],
+        coordinator_keys: Vec<String> [4..],
+    }
+
+    /// As many answers as questions.
+    pub struct FindCoordinatorResponse {
+        throttle_time_ms: i32 [1..],
+        error_code: ErrorCode [..=3],
+        error_message: Option<String> [1..=3],
+        node_id: i32 [..=3],
+        host: String [..=3],
+        port: i32 [..=3],
+        coordinators: Vec<Coordinator> [4..],
+    }
+
+    /// The coordinator of one key.
+    pub struct Coordinator {
+        key: String,
+        node_id: i32,
+        host: String,
+        port: i32,
+        error_code: ErrorCode,
+        error_message: Option<String>,
+    }
+}

@@ -1,0 +1,21 @@
+//! Heartbeat of the classic protocol.
+
+use crate::{ErrorCode, message::message};
+
+message! {
+    0..=4, flexible 4..;
+
+    /// Tells the coordinator we are alive; its answer tells us whether to rejoin.
+    pub struct HeartbeatRequest {
+        group_id: String,
+        generation_id: i32,
+        member_id: String,
+        group_instance_id: Option<String> [3..],
+    }
+
+    /// REBALANCE_IN_PROGRESS is the usual news.
+    pub struct HeartbeatResponse {
+        throttle_time_ms: i32 [1..],
+        error_code: ErrorCode,
+    }
+}

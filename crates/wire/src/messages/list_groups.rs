@@ -1,0 +1,28 @@
+//! ListGroups: the groups that one broker coordinates. Version 4 has states (KIP-518), 5 types (KIP-848).
+
+use crate::{ErrorCode, message::message};
+
+message! {
+    0..=5, flexible 3..;
+
+    /// An empty filter lets everything through.
+    pub struct ListGroupsRequest {
+        states_filter: Vec<String> [4..],
+        types_filter: Vec<String> [5..],
+    }
+
+    /// The groups.
+    pub struct ListGroupsResponse {
+        throttle_time_ms: i32 [1..],
+        error_code: ErrorCode,
+        groups: Vec<ListedGroup>,
+    }
+
+    /// One group.
+    pub struct ListedGroup {
+        group_id: String,
+        protocol_type: String,
+        group_state: String [4..],
+        group_type: String [5..],
+    }
+}

@@ -1,0 +1,69 @@
+//! Metadata: brokers, topics, and the leader of each partition.
+
+use crate::{ErrorCode, Uuid, message::message};
+
+message! {
+    0..=13, flexible 9..;
+
+    /// Which topics, by name or (version 12) by id.
+    pub struct MetadataRequest {
+        /// Null: all of them. Version 0 has no null; there, an empty list means all.
+        topics: Option<Vec<MetadataRequestTopic>> [null 1..] = Some(Vec::new()),
+        allow_auto_topic_creation: bool [4..] = true,
+        include_cluster_authorized_operations: bool [8..=10],
+        include_topic_authorized_operations: bool [8..],
+    }
+
+    /// One topic asked for. An id goes with a null name.
+    pub struct MetadataRequestTopic {
+        topic_id: Uuid [10..],
+        name: Option<String> [null 10..],
+    }
+
+    /// The cluster as one broker sees it.
+    pub struct MetadataResponse {
+        throttle_time_ms: i32 [3..],
+        brokers: Vec<MetadataResponseBroker>,
+        cluster_id: Option<String> [2..],
+        /// -1: unknown.
+        controller_id: i32 [1..] = -1,
+        topics: Vec<MetadataResponseTopic>,
+        /// i32::MIN: not asked for.
+        cluster_authorized_operations: i32 [8..=10] = i32::MIN,
+        /// REBOOTSTRAP_REQUIRED is what it is there for (KIP-1102).
+        error_code: ErrorCode [13..],
+    }
+
+    /// Where a broker is.
+    pub struct MetadataResponseBroker {
+        node_id: i32,
+        host: String,
+        port: i32,
+        rack: Option<String> [1..],
+    }
+
+    /// One topic.
+    pub struct MetadataResponseTopic {
+        error_code: ErrorCode,
+        /// Null in the answer to an id that the broker does not know.
+        name: Option<String> [null 12..],
+        topic_id: Uuid [10..],
+        is_internal: bool [1..],
+        partitions: Vec<MetadataResponsePartition>,
+        /// i32::MIN: not asked for.
+        topic_authorized_operations: i32 [8..] = i32::MIN,
+    }
+
+    /// One partition.
+    pub struct MetadataResponsePartition {
+        error_code: ErrorCode,
+        partition_index: i32,
+        /// -1: none at the moment.
+        leader_id: i32,
+        /// -1: unknown.
+        leader_epoch: i32 [7..] = -1,
+        replica_nodes: Vec<i32>,
+        isr_nodes: Vec<i32>,
+        offline_replicas: Vec<i32> [5..],
+    }
+}

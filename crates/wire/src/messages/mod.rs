@@ -1,0 +1,25 @@
+//! The messages, one file per API: the request, the response and what is nested in them, named as in Kafka.
+//!
+//! Requests and responses are also at the root of the crate; nested structs are reached through their API, for some
+//! names occur in several.
+
+pub mod api_versions;
+pub mod consumer_group_describe;
+pub mod consumer_group_heartbeat;
+pub mod create_topics;
+pub mod delete_topics;
+pub mod describe_groups;
+pub mod fetch;
+pub mod find_coordinator;
+pub mod heartbeat;
+pub mod init_producer_id;
+pub mod join_group;
+pub mod leave_group;
+pub mod list_groups;
+pub mod list_offsets;
+pub mod metadata;
+pub mod offset_commit;
+pub mod offset_fetch;
+pub mod offset_for_leader_epoch;
+pub mod produce;
+pub mod sync_group;

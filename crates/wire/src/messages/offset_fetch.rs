@@ -1,0 +1,89 @@
+//! OffsetFetch: what a group has committed. Version 7 waits for open transactions (KIP-447), 8 asks for many groups at
+//! once (KIP-709), 9 carries a member epoch (KIP-848), 10 topic ids.
+
+use crate::{ErrorCode, Uuid, message::message};
+
+message! {
+    1..=10, flexible 6..;
+
+    /// Up to version 7 about one group, from version 8 on about many.
+    pub struct OffsetFetchRequest {
+        group_id: String [..=7],
+        /// Null: all that the group has.
+        topics: Option<Vec<OffsetFetchRequestTopic>> [..=7, null 2..] = Some(Vec::new()),
+        groups: Vec<OffsetFetchRequestGroup> [8..],
+        require_stable: bool [7..],
+    }
+
+    /// One topic, up to version 7.
+    pub struct OffsetFetchRequestTopic {
+        name: String,
+        partition_indexes: Vec<i32>,
+    }
+
+    /// One group, from version 8 on.
+    pub struct OffsetFetchRequestGroup {
+        group_id: String,
+        member_id: Option<String> [9..],
+        member_epoch: i32 [9..] = -1,
+        /// Null: all that the group has.
+        topics: Option<Vec<OffsetFetchRequestTopics>> = Some(Vec::new()),
+    }
+
+    /// One topic, by name or from version 10 on by id.
+    pub struct OffsetFetchRequestTopics {
+        name: String [..=9],
+        topic_id: Uuid [10..],
+        partition_indexes: Vec<i32>,
+    }
+
+    /// Up to version 7 about one group, from version 8 on about many.
+    pub struct OffsetFetchResponse {
+        throttle_time_ms: i32 [3..],
+        topics: Vec<OffsetFetchResponseTopic> [..=7],
+        error_code: ErrorCode [2..=7],
+        groups: Vec<OffsetFetchResponseGroup> [8..],
+    }
+
+    /// One topic, up to version 7.
+    pub struct OffsetFetchResponseTopic {
+        name: String,
+        partitions: Vec<OffsetFetchResponsePartition>,
+    }
+
+    /// One partition, up to version 7.
+    pub struct OffsetFetchResponsePartition {
+        partition_index: i32,
+        /// -1: nothing committed.
+        committed_offset: i64,
+        /// -1: unknown.
+        committed_leader_epoch: i32 [5..] = -1,
+        metadata: Option<String>,
+        error_code: ErrorCode,
+    }
+
+    /// One group, from version 8 on.
+    pub struct OffsetFetchResponseGroup {
+        group_id: String,
+        topics: Vec<OffsetFetchResponseTopics>,
+        error_code: ErrorCode,
+    }
+
+    /// One topic, by name or from version 10 on by id.
+    pub struct OffsetFetchResponseTopics {
+        name: String [..=9],
+        topic_id: Uuid [10..],
+        partitions: Vec<OffsetFetchResponsePartitions>,
+    }
+
+    /// One partition, from version 8 on.
+    pub struct OffsetFetchResponsePartitions {
+        partition_index: i32,
+        /// -1: nothing committed.
+        committed_offset: i64,
+        /// -1: unknown.
+        committed_leader_epoch: i32 = -1,
+        metadata: Option<String>,
+        error_code: ErrorCode,
+    }
+}

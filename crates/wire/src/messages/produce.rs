@@ -1,0 +1,81 @@
+//! Produce. Version 8 names the records at fault (KIP-467), 10 has leader hints (KIP-951), 13 topic ids (KIP-516).
+
+use bytes::Bytes;
+
+use crate::{ErrorCode, Uuid, message::message};
+
+message! {
+    3..=13, flexible 9..;
+
+    /// Record batches, one per partition.
+    pub struct ProduceRequest {
+        transactional_id: Option<String>,
+        /// 0: no answer at all, 1: the leader, -1: all in-sync replicas.
+        acks: i16,
+        timeout_ms: i32,
+        topic_data: Vec<TopicProduceData>,
+    }
+
+    /// One topic, by name or from version 13 on by id.
+    pub struct TopicProduceData {
+        name: String [..=12],
+        topic_id: Uuid [13..],
+        partition_data: Vec<PartitionProduceData>,
+    }
+
+    /// One partition.
+    pub struct PartitionProduceData {
+        index: i32,
+        records: Option<Bytes>,
+    }
+
+    /// Where the batches went.
+    pub struct ProduceResponse {
+        responses: Vec<TopicProduceResponse>,
+        throttle_time_ms: i32,
+        /// Where the leaders named in [`PartitionProduceResponse::current_leader`] are.
+        node_endpoints: Vec<NodeEndpoint> [10.., tag 0],
+    }
+
+    /// One topic, by name or from version 13 on by id.
+    pub struct TopicProduceResponse {
+        name: String [..=12],
+        topic_id: Uuid [13..],
+        partition_responses: Vec<PartitionProduceResponse>,
+    }
+
+    /// One partition.
+    pub struct PartitionProduceResponse {
+        index: i32,
+        error_code: ErrorCode,
+        base_offset: i64,
+        /// -1 unless the topic uses append time.
+        log_append_time_ms: i64 = -1,
+        log_start_offset: i64 [5..] = -1,
+        record_errors: Vec<BatchIndexAndErrorMessage> [8..],
+        error_message: Option<String> [8..],
+        current_leader: Option<LeaderIdAndEpoch> [10.., tag 0],
+    }
+
+    /// A record that the broker would not take.
+    pub struct BatchIndexAndErrorMessage {
+        batch_index: i32,
+        batch_index_error_message: Option<String>,
+    }
+
+    /// Who leads now (KIP-951).
+    pub struct LeaderIdAndEpoch {
+        /// -1: unknown.
+        leader_id: i32 = -1,
+        /// -1: unknown.
+        leader_epoch: i32 = -1,
+    }
+
+    /// Where a broker is (KIP-951).
+    pub struct NodeEndpoint {
+        node_id: i32,
+        host: String,
+        port: i32,
+        rack: Option<String>,
+    }
+}

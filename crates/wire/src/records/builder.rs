@@ -1,0 +1,251 @@
+//! Writes v2 batches: for producing, and, since nothing stops it from writing what no broker would, for tests.
+
+use bytes::Bytes;
+use thiserror::Error;
+
+use super::batch::{CONTROL, DELETE_HORIZON, HEADER, LOG_APPEND_TIME, TRANSACTIONAL};
+use super::compression::{CodecError, Compression, compress};
+use super::varint::{put_varint, put_varlong};
+
+/// Records that do not fit into a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum BuildError {
+    /// A length or count beyond what the format can say.
+    #[error("records exceed what one batch can hold")]
+    TooLarge,
+    /// The codec failed.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+}
+
+/// One v2 batch in the making.
+///
+/// ```
+/// use offtake_wire::records::{BatchBuilder, Compression};
+///
+/// let mut batch = BatchBuilder::new(0).compression(Compression::Lz4);
+/// batch.push(1_700_000_000_000, Some(b"key"), Some(b"value"), &[("trace", Some(b"7"))]);
+/// let bytes = batch.build()?;
+/// # assert_eq!(&bytes[..8], &[0; 8]);
+/// # Ok::<(), offtake_wire::records::BuildError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct BatchBuilder {
+    base_offset: i64,
+    leader_epoch: i32,
+    compression: Compression,
+    flags: i16,
+    base_timestamp: Option<i64>,
+    max_timestamp: Option<i64>,
+    log_append_time: Option<i64>,
+    producer: (i64, i16, i32),
+    records: Vec<u8>,
+    scratch: Vec<u8>,
+    count: i32,
+    next_delta: i32,
+    last_offset_delta: Option<i32>,
+    claimed_count: Option<i32>,
+    too_large: bool,
+}
+
+impl BatchBuilder {
+    /// An empty batch, uncompressed, with the times of its records, of no producer in particular.
+    pub fn new(base_offset: i64) -> Self {
+        Self {
+            base_offset,
+            leader_epoch: -1,
+            compression: Compression::None,
+            flags: 0,
+            base_timestamp: None,
+            max_timestamp: None,
+            log_append_time: None,
+            producer: (-1, -1, -1),
+            records: Vec::new(),
+            scratch: Vec::new(),
+            count: 0,
+            next_delta: 0,
+            last_offset_delta: None,
+            claimed_count: None,
+            too_large: false,
+        }
+    }
+
+    /// How to pack the records.
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.compression = compression;
+        self
+    }
+
+    /// The leader epoch, which a broker assigns.
+    pub fn leader_epoch(mut self, epoch: i32) -> Self {
+        self.leader_epoch = epoch;
+        self
+    }
+
+    /// LogAppendTime: this one timestamp for all records, which keep their own inside.
+    pub fn log_append_time(mut self, timestamp: i64) -> Self {
+        self.log_append_time = Some(timestamp);
+        self
+    }
+
+    /// What timestamps are written relative to, instead of the first record's.
+    pub fn base_timestamp(mut self, timestamp: i64) -> Self {
+        self.base_timestamp = Some(timestamp);
+        self
+    }
+
+    /// The base timestamp is a delete horizon (KIP-534).
+    pub fn delete_horizon(mut self, timestamp: i64) -> Self {
+        self.flags |= DELETE_HORIZON;
+        self.base_timestamp(timestamp)
+    }
+
+    /// An idempotent producer's id, epoch and first sequence.
+    pub fn producer(mut self, id: i64, epoch: i16, base_sequence: i32) -> Self {
+        self.producer = (id, epoch, base_sequence);
+        self
+    }
+
+    /// Part of a transaction.
+    pub fn transactional(mut self) -> Self {
+        self.flags |= TRANSACTIONAL;
+        self
+    }
+
+    /// A control batch.
+    pub fn control(mut self) -> Self {
+        self.flags |= CONTROL;
+        self
+    }
+
+    /// The last offset delta, instead of the last record's: the tail was compacted away.
+    pub fn last_offset_delta(mut self, delta: i32) -> Self {
+        self.last_offset_delta = Some(delta);
+        self
+    }
+
+    /// A record count other than the true one, for tests of readers.
+    pub fn claim_count(mut self, count: i32) -> Self {
+        self.claimed_count = Some(count);
+        self
+    }
+
+    /// Leaves out this many offsets before the next record, as compaction does.
+    pub fn gap(&mut self, offsets: i32) -> &mut Self {
+        self.next_delta = self.next_delta.wrapping_add(offsets);
+        self
+    }
+
+    /// Adds a record at the next offset.
+    pub fn push(
+        &mut self,
+        timestamp: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[(&str, Option<&[u8]>)],
+    ) -> &mut Self {
+        let headers = headers.iter().map(|(key, value)| (key.as_bytes(), *value));
+        self.push_at(self.next_delta, timestamp, key, value, headers)
+    }
+
+    /// Adds a record at any offset delta, with raw header keys.
+    pub fn push_at<'a>(
+        &mut self,
+        delta: i32,
+        timestamp: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: impl ExactSizeIterator<Item = (&'a [u8], Option<&'a [u8]>)>,
+    ) -> &mut Self {
+        let base = *self.base_timestamp.get_or_insert(timestamp);
+        self.max_timestamp = self.max_timestamp.max(Some(timestamp));
+        let mut body = std::mem::take(&mut self.scratch);
+        body.clear();
+        body.push(0);
+        put_varlong(&mut body, timestamp.wrapping_sub(base));
+        put_varint(&mut body, delta);
+        let mut fits = put_field(&mut body, key) && put_field(&mut body, value);
+        fits &= put_length(&mut body, headers.len());
+        for (key, value) in headers {
+            fits &= put_field(&mut body, Some(key)) && put_field(&mut body, value);
+        }
+        fits &= put_field(&mut self.records, Some(&body));
+        self.scratch = body;
+        self.push_encoded(&[], 1);
+        self.too_large |= !fits || self.count == i32::MAX;
+        self.next_delta = delta.wrapping_add(1);
+        self
+    }
+
+    /// Adds bytes that stand for `count` records, as they are: for tests of readers.
+    pub fn push_encoded(&mut self, bytes: &[u8], count: i32) -> &mut Self {
+        self.records.extend_from_slice(bytes);
+        self.count = self.count.saturating_add(count);
+        self.next_delta = self.next_delta.wrapping_add(count);
+        self
+    }
+
+    /// Bytes of the records before packing.
+    pub fn unpacked_size(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Records so far.
+    pub fn count(&self) -> i32 {
+        self.count
+    }
+
+    /// The batch, packed and with its checksum.
+    pub fn build(&self) -> Result<Bytes, BuildError> {
+        if self.too_large {
+            return Err(BuildError::TooLarge);
+        }
+        let mut out = Vec::with_capacity(HEADER.saturating_add(self.records.len()));
+        let append_time = if self.log_append_time.is_some() { LOG_APPEND_TIME } else { 0 };
+        let attributes = self.flags | append_time | i16::from(self.compression.id());
+        let last_delta = self.last_offset_delta.unwrap_or(self.next_delta.wrapping_sub(1)).to_be_bytes();
+        let max_timestamp = self.log_append_time.or(self.max_timestamp).unwrap_or(-1);
+        let (producer_id, producer_epoch, base_sequence) = self.producer;
+
+        let mut checked = Vec::with_capacity(HEADER);
+        checked.extend_from_slice(&attributes.to_be_bytes());
+        checked.extend_from_slice(&last_delta);
+        checked.extend_from_slice(&self.base_timestamp.unwrap_or(-1).to_be_bytes());
+        checked.extend_from_slice(&max_timestamp.to_be_bytes());
+        checked.extend_from_slice(&producer_id.to_be_bytes());
+        checked.extend_from_slice(&producer_epoch.to_be_bytes());
+        checked.extend_from_slice(&base_sequence.to_be_bytes());
+        checked.extend_from_slice(&self.claimed_count.unwrap_or(self.count).to_be_bytes());
+        // A batch without records is written without a codec, as the cleaner does.
+        let codec = if self.records.is_empty() { Compression::None } else { self.compression };
+        compress(codec, &self.records, &mut checked)?;
+
+        // Leader epoch, magic and checksum stand between the length and what is checked.
+        let length = i32::try_from(checked.len().saturating_add(9)).map_err(|_| BuildError::TooLarge)?;
+        out.extend_from_slice(&self.base_offset.to_be_bytes());
+        out.extend_from_slice(&length.to_be_bytes());
+        out.extend_from_slice(&self.leader_epoch.to_be_bytes());
+        out.push(2);
+        out.extend_from_slice(&crc32c::crc32c(&checked).to_be_bytes());
+        out.extend_from_slice(&checked);
+        Ok(out.into())
+    }
+}
+
+fn put_length(out: &mut Vec<u8>, length: usize) -> bool {
+    let Ok(length) = i32::try_from(length) else { return false };
+    put_varint(out, length);
+    true
+}
+
+fn put_field(out: &mut Vec<u8>, field: Option<&[u8]>) -> bool {
+    let Some(field) = field else {
+        put_varint(out, -1);
+        return true;
+    };
+    let fits = put_length(out, field.len());
+    if fits {
+        out.extend_from_slice(field);
+    }
+    fits
+}

@@ -1,0 +1,351 @@
+//! From a batch to its records.
+//!
+//! [`Payload`] is a batch opened: its records, unpacked, and what they inherit from the batch. It owns its bytes and
+//! is cheap to clone. [`Records`] walks it and checks each record on the way; [`Position`] remembers how far, so that
+//! a batch can be handed out in parts. [`Payload::take`] walks once and gives a [`Run`], which has been found whole
+//! and reads without a `Result`.
+
+use bytes::Bytes;
+
+use super::batch::{RecordBatch, TimestampType};
+use super::compression::{Compression, Decompressor, Lz4Checksum};
+use super::error::{RecordError, RecordFault};
+use super::record::{Headers, Record, field};
+use super::varint::{take, take_slice, varint, varlong};
+
+/// The records of one batch, unpacked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Payload {
+    pub(super) bytes: Bytes,
+    pub(super) base_offset: i64,
+    pub(super) last_offset_delta: i32,
+    pub(super) base_timestamp: i64,
+    pub(super) max_timestamp: i64,
+    pub(super) timestamp_type: TimestampType,
+    pub(super) count: u32,
+}
+
+impl Payload {
+    /// Unpacks `batch`; what is not packed is not copied.
+    pub(super) fn open(batch: &RecordBatch, decompressor: &mut Decompressor) -> Result<Self, RecordError> {
+        let packed = batch.packed();
+        let bytes = match batch.compression() {
+            // Nothing was packed: a codec need not have an empty form.
+            _ if batch.count() == 0 && packed.is_empty() => packed,
+            Compression::None => packed,
+            codec => decompressor
+                .decompress(codec, &packed, Lz4Checksum::Required)
+                .map_err(|error| batch.error(error.into()))?,
+        };
+        Ok(Self {
+            bytes,
+            base_offset: batch.base_offset(),
+            last_offset_delta: batch.last_offset_delta(),
+            base_timestamp: batch.base_timestamp(),
+            max_timestamp: batch.max_timestamp(),
+            timestamp_type: batch.timestamp_type(),
+            count: batch.count(),
+        })
+    }
+
+    /// From the first record.
+    pub fn records(&self) -> Records<'_> {
+        self.records_from(Position::START)
+    }
+
+    /// From where an earlier walk stopped. A position of another payload gives an error or an end, nothing worse.
+    pub fn records_from(&self, at: Position) -> Records<'_> {
+        Records {
+            payload: self,
+            rest: self.bytes.get(at.byte..).unwrap_or_default(),
+            left: self.count.saturating_sub(at.index),
+            previous: at.previous,
+            stuck: None,
+        }
+    }
+
+    /// Takes up to `most` records and moves `at` behind them. The error, if any, belongs to the record after the run;
+    /// it comes again as long as nobody skips the batch.
+    pub fn take(&self, at: &mut Position, most: usize) -> (Run, Option<RecordError>) {
+        let from = *at;
+        let mut records = self.records_from(from);
+        let mut error = None;
+        for _ in 0..most {
+            match records.next() {
+                Some(Ok(_)) => {}
+                Some(Err(fault)) => {
+                    error = Some(fault);
+                    break;
+                }
+                None => break,
+            }
+        }
+        // The bytes behind the last record are looked at with it, lest a run that ends there hide them.
+        if error.is_none() && records.left == 0 {
+            error = records.next().and_then(Result::err);
+        }
+        *at = records.at();
+        let run = Run { payload: self.clone(), from, count: at.index.saturating_sub(from.index), to: *at };
+        (run, error)
+    }
+
+    /// The offset the batch begins with.
+    pub fn base_offset(&self) -> i64 {
+        self.base_offset
+    }
+
+    /// The offset the batch ends with, whether or not a record still has it.
+    pub fn last_offset(&self) -> i64 {
+        self.base_offset.saturating_add(i64::from(self.last_offset_delta))
+    }
+
+    /// Where reading goes on after the batch.
+    pub fn next_offset(&self) -> i64 {
+        self.last_offset().saturating_add(1)
+    }
+
+    /// Where reading goes on after the records before `at`: behind the batch when nothing is left of it.
+    pub fn next_offset_at(&self, at: Position) -> i64 {
+        if at.index >= self.count && at.byte >= self.bytes.len() {
+            self.next_offset()
+        } else {
+            self.offset(at.previous).saturating_add(1)
+        }
+    }
+
+    /// Records in the batch.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Records at and after `at`.
+    pub fn count_from(&self, at: Position) -> u32 {
+        self.count.saturating_sub(at.index)
+    }
+
+    /// Who gave the timestamps.
+    pub fn timestamp_type(&self) -> TimestampType {
+        self.timestamp_type
+    }
+
+    /// The unpacked records.
+    pub fn as_bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    #[inline(always)]
+    fn offset(&self, delta: i32) -> i64 {
+        // Cannot wrap: every delta is within -1..=last_offset_delta, which was added when the batch was checked.
+        self.base_offset.wrapping_add(i64::from(delta))
+    }
+}
+
+/// How far into a payload a walk has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    byte: usize,
+    index: u32,
+    /// The offset delta of the record before; -1 if there is none.
+    previous: i32,
+}
+
+impl Position {
+    /// Before the first record.
+    pub const START: Self = Self { byte: 0, index: 0, previous: -1 };
+
+    /// Records before this position.
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+}
+
+impl Default for Position {
+    fn default() -> Self {
+        Self::START
+    }
+}
+
+/// Walks the records of a payload, checking each. Ends after the first error.
+#[derive(Debug, Clone)]
+pub struct Records<'a> {
+    payload: &'a Payload,
+    rest: &'a [u8],
+    left: u32,
+    previous: i32,
+    /// Where an error stopped the walk.
+    stuck: Option<Position>,
+}
+
+impl<'a> Records<'a> {
+    /// Where the walk stands: before the record that `next` would give, also if that one is an error.
+    pub fn at(&self) -> Position {
+        self.stuck.unwrap_or(Position {
+            byte: self.payload.bytes.len().saturating_sub(self.rest.len()),
+            index: self.payload.count.saturating_sub(self.left),
+            previous: self.previous,
+        })
+    }
+
+    /// Records that have not been walked.
+    pub fn left(&self) -> u32 {
+        self.left
+    }
+
+    /// Passes over the records before `offset`, so that none of them is handed out (J8).
+    pub fn skip_to(&mut self, offset: i64) -> Result<(), RecordError> {
+        loop {
+            let before = self.clone();
+            match self.next() {
+                Some(Ok(record)) if record.offset < offset => {}
+                Some(Ok(_)) => {
+                    *self = before;
+                    return Ok(());
+                }
+                Some(Err(error)) => return Err(error),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn decode(&mut self) -> Result<Record<'a>, RecordFault> {
+        let mut rest = self.rest;
+        let body = varint(&mut rest).and_then(|length| take_slice(&mut rest, usize::try_from(length).ok()?));
+        let Some(mut body) = body else {
+            return Err(if self.rest.is_empty() {
+                RecordFault::TooFewBytes { missing: self.left }
+            } else {
+                RecordFault::RecordLength
+            });
+        };
+        let body = &mut body;
+        let lead = (|| {
+            let _attributes = take::<1>(body)?;
+            Some((varlong(body)?, varint(body)?))
+        })();
+        let (timestamp, delta) = lead.ok_or(RecordFault::RecordLength)?;
+        let key = field(body).ok_or(RecordFault::FieldLength)?;
+        let value = field(body).ok_or(RecordFault::FieldLength)?;
+        let header_count = varint(body).ok_or(RecordFault::RecordLength)?;
+        let headers = Headers::check(header_count, body).ok_or(if header_count == 0 {
+            RecordFault::RecordLength // bytes behind a record without headers
+        } else {
+            RecordFault::Headers
+        })?;
+
+        let payload = self.payload;
+        let last = payload.last_offset_delta;
+        if delta <= self.previous || delta > last {
+            return Err(RecordFault::NonMonotonic { delta, previous: self.previous, last });
+        }
+        self.rest = rest;
+        self.previous = delta;
+        // Timestamps wrap, as they do for every Kafka client (row 49).
+        let timestamp = match payload.timestamp_type {
+            TimestampType::CreateTime => payload.base_timestamp.wrapping_add(timestamp),
+            TimestampType::LogAppendTime => payload.max_timestamp,
+            TimestampType::NoTimestampType => -1,
+        };
+        Ok(Record { payload, offset: payload.offset(delta), timestamp, key, value, headers })
+    }
+
+    #[cold]
+    fn fail(&mut self, fault: RecordFault) -> RecordError {
+        self.stuck = Some(self.at());
+        self.rest = &[];
+        self.left = 0;
+        let first = self.payload.offset(self.previous).saturating_add(1);
+        RecordError::new(first, self.payload.last_offset(), fault)
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Result<Record<'a>, RecordError>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left == 0 {
+            let extra = self.rest.len();
+            return (extra > 0).then(|| Err(self.fail(RecordFault::BytesLeft(extra))));
+        }
+        match self.decode() {
+            Ok(record) => {
+                self.left -= 1;
+                Some(Ok(record))
+            }
+            Err(fault) => Some(Err(self.fail(fault))),
+        }
+    }
+}
+
+impl std::iter::FusedIterator for Records<'_> {}
+
+/// Consecutive records of one batch that have been walked and found whole.
+#[derive(Debug, Clone)]
+pub struct Run {
+    payload: Payload,
+    from: Position,
+    to: Position,
+    count: u32,
+}
+
+impl Run {
+    /// How many records.
+    pub fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Where reading goes on after the run: behind the batch if it reaches the batch's last record.
+    pub fn next_offset(&self) -> i64 {
+        self.payload.next_offset_at(self.to)
+    }
+
+    /// The batch it is a part of.
+    pub fn payload(&self) -> &Payload {
+        &self.payload
+    }
+
+    /// The records.
+    pub fn iter(&self) -> RunIter<'_> {
+        RunIter { records: self.payload.records_from(self.from), left: self.count }
+    }
+}
+
+impl<'a> IntoIterator for &'a Run {
+    type Item = Record<'a>;
+    type IntoIter = RunIter<'a>;
+
+    fn into_iter(self) -> RunIter<'a> {
+        self.iter()
+    }
+}
+
+/// Reads a [`Run`].
+#[derive(Debug, Clone)]
+pub struct RunIter<'a> {
+    records: Records<'a>,
+    left: u32,
+}
+
+impl<'a> Iterator for RunIter<'a> {
+    type Item = Record<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Record<'a>> {
+        self.left = self.left.checked_sub(1)?;
+        // The same bytes were walked before, so this does not fail.
+        self.records.next()?.ok()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left as usize, Some(self.left as usize))
+    }
+}
+
+impl ExactSizeIterator for RunIter<'_> {}
+impl std::iter::FusedIterator for RunIter<'_> {}

@@ -1,0 +1,230 @@
+//! The support code itself: brokers boot, come back, and Java's tool reads what it wrote.
+
+use std::time::Duration;
+
+use offtake_tests::{
+    JavaMember, JavaTool, Kafka, MemberBuilder, RecordSpec, V2_8_2, V3_9_1, V4_3_0, Version,
+    brokers_known_to, shared, three_brokers, unique,
+};
+use serde_json::{Value, json};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn a_record_goes_in_and_comes_out(version: Version) {
+    let at = shared(version);
+    let topic = at.tool.create_topic(&unique("orders"), 2, &[]);
+    let first = RecordSpec::to(&topic).partition(0).timestamp(1_700_000_000_000).key("k").value("v");
+    let second = RecordSpec::to(&topic).partition(1).timestamp(1_700_000_000_001).value([0xff]);
+    let offsets = at.tool.produce(&[first.header("h", "x").header("h", [0xfe]).null_header("n"), second]);
+    assert_eq!(offsets, [0, 0]);
+    assert_eq!(
+        at.tool.read(&[&topic], "read_uncommitted"),
+        [
+            json!({
+                "topic": topic, "partition": 0, "offset": 0, "timestamp": 1_700_000_000_000_i64,
+                "timestamp_type": "create", "key": "k", "value": "v",
+                "headers": [["h", "x"], ["h", {"base64": "/g=="}], ["n", null]],
+            }),
+            json!({
+                "topic": topic, "partition": 1, "offset": 0, "timestamp": 1_700_000_000_001_i64,
+                "timestamp_type": "create", "key": null, "value_base64": "/w==", "headers": [],
+            }),
+        ]
+    );
+}
+
+#[test]
+fn kafka_4_3_boots_and_java_reads_what_it_wrote() {
+    a_record_goes_in_and_comes_out(V4_3_0);
+}
+
+#[test]
+fn kafka_3_9_boots_and_java_reads_what_it_wrote() {
+    a_record_goes_in_and_comes_out(V3_9_1);
+}
+
+#[test]
+fn kafka_2_8_boots_with_its_zookeeper_and_java_reads_what_it_wrote() {
+    a_record_goes_in_and_comes_out(V2_8_2);
+}
+
+#[test]
+fn a_killed_broker_comes_back_at_its_port_and_the_cluster_serves_meanwhile() {
+    let at = three_brokers();
+    let topic = at.tool.create_topic(&unique("orders"), 3, &[]);
+    let victim = at.tool.leader(&topic, 0);
+    let port = at.kafka.broker(victim).port();
+    at.kafka.broker(victim).kill9();
+    assert!(!at.kafka.broker(victim).is_running());
+    let spec = |text: &str| RecordSpec::to(&topic).partition(0).value(text);
+    at.tool.produce(&[spec("while it is away")]);
+    assert_ne!(at.tool.leader(&topic, 0), victim);
+    at.kafka.broker(victim).start();
+    assert_eq!(at.kafka.broker(victim).port(), port);
+    at.tool.move_leader(&topic, 0, victim);
+    at.tool.produce(&[spec("when it is back")]);
+    let values: Vec<Value> =
+        at.tool.read(&[&topic], "read_uncommitted").iter().map(|record| record["value"].clone()).collect();
+    assert_eq!(values, ["while it is away", "when it is back"]);
+}
+
+#[test]
+fn a_stopped_broker_hands_over_and_a_paused_one_answers_nothing() {
+    let at = three_brokers();
+    at.kafka.broker(2).stop();
+    assert!(brokers_known_to(at.kafka.broker(1).port()).is_ok_and(|known| known.len() == 2));
+    at.kafka.broker(2).start();
+    at.kafka.broker(3).pause();
+    assert!(brokers_known_to(at.kafka.broker(3).port()).is_err(), "its time stands still");
+    at.kafka.broker(3).resume();
+    assert!(brokers_known_to(at.kafka.broker(3).port()).is_ok());
+}
+
+#[test]
+fn a_broker_with_zookeeper_comes_back_after_kill_9() {
+    let kafka = Kafka::builder().version(V2_8_2).start();
+    let tool = JavaTool::start(&kafka);
+    tool.create_topic("orders", 1, &[]);
+    kafka.broker(1).kill9();
+    kafka.broker(1).start();
+    assert_eq!(tool.produce(&[RecordSpec::to("orders").value("v")]), [0]);
+}
+
+#[test]
+fn three_brokers_with_zookeeper_know_each_other() {
+    let kafka = Kafka::builder().version(V2_8_2).brokers(3).start();
+    let tool = JavaTool::start(&kafka);
+    tool.create_topic("orders", 3, &[]);
+    tool.move_leader("orders", 0, 3);
+    assert_eq!(tool.leader("orders", 0), 3);
+}
+
+#[test]
+fn read_committed_ends_at_the_last_stable_offset() {
+    for version in Version::ALL {
+        let at = shared(version);
+        let topic = at.tool.create_topic(&unique("orders"), 1, &[]);
+        let spec = |text: &str| [RecordSpec::to(&topic).partition(0).value(text)];
+        let [committed, aborted, open] = ["committed", "aborted", "open"].map(unique);
+        at.tool.begin(&committed);
+        at.tool.produce_within(&committed, &spec("committed"));
+        at.tool.commit(&committed);
+        at.tool.begin(&aborted);
+        at.tool.produce_within(&aborted, &spec("aborted"));
+        at.tool.abort(&aborted);
+        at.tool.begin(&open);
+        at.tool.produce_within(&open, &spec("open"));
+        at.tool.produce(&spec("after"));
+        let values = |isolation: &str| -> Vec<Value> {
+            at.tool.read(&[&topic], isolation).iter().map(|record| record["value"].clone()).collect()
+        };
+        assert_eq!(values("read_committed"), ["committed"]);
+        assert_eq!(values("read_uncommitted"), ["committed", "aborted", "open", "after"]);
+        assert_eq!(at.tool.list_offsets(&topic, "latest", "read_committed"), [4]);
+        assert_eq!(at.tool.list_offsets(&topic, "latest", "read_uncommitted"), [6]);
+    }
+}
+
+#[test]
+fn a_compacted_topic_keeps_the_last_of_each_key() {
+    for version in Version::ALL {
+        let at = shared(version);
+        let topic = at.tool.create_topic(&unique("orders"), 1, &[]);
+        let spec = |key: &str, value: &str| RecordSpec::to(&topic).partition(0).key(key).value(value);
+        let gone = RecordSpec::to(&topic).partition(0).key("c");
+        at.tool.produce(&[
+            spec("a", "1"),
+            spec("b", "1"),
+            spec("c", "1"),
+            spec("a", "2"),
+            gone,
+            spec("b", "2"),
+        ]);
+        at.tool.compact(&topic, true);
+        let left: Vec<(i64, Value)> = at
+            .tool
+            .read(&[&topic], "read_uncommitted")
+            .iter()
+            .filter(|record| record["key"] != "roll")
+            .map(|record| (record["offset"].as_i64().unwrap(), record["value"].clone()))
+            .collect();
+        assert_eq!(left, [(3, json!("2")), (5, json!("2"))], "{version:?}");
+    }
+}
+
+#[test]
+fn java_members_share_a_topic_and_one_that_is_killed_is_replaced() {
+    let at = shared(V4_3_0);
+    let (topic, group) = (at.tool.create_topic(&unique("orders"), 4, &[]), unique("group"));
+    let member =
+        |builder: MemberBuilder| builder.topics(&[&topic]).assignors(&["cooperative-sticky"]).start();
+    let first = member(JavaMember::of(&at.kafka, &group));
+    first.wait_owned(PATIENCE, |owned| owned.len() == 4);
+    let second = member(JavaMember::alone(&at.kafka, &group));
+    second.wait_owned(PATIENCE, |owned| owned.len() == 2);
+    first.wait_owned(PATIENCE, |owned| owned.len() == 2);
+    assert!(first.owned().is_disjoint(&second.owned()));
+    assert_eq!(first.generation(), second.generation());
+    at.tool.fill(&topic, 4, 40, 10, json!({}));
+    for each in [&first, &second] {
+        let all = each
+            .events()
+            .wait_until(PATIENCE, |_| each.records().values().map(Vec::len).sum::<usize>() == 20);
+        assert!(all, "{:?}", each.records());
+    }
+    second.kill9();
+    first.wait_owned(PATIENCE, |owned| owned.len() == 4);
+    let group_now = at.tool.describe_group(&group);
+    assert_eq!(group_now["members"].as_array().map(Vec::len), Some(1));
+    first.stop();
+    assert_eq!(at.tool.committed(&group).values().sum::<i64>(), 40);
+}
+
+#[test]
+fn a_coordinator_moves_when_told() {
+    let at = three_brokers();
+    let (topic, group) = (at.tool.create_topic(&unique("orders"), 1, &[]), unique("group"));
+    at.tool.alter_offsets(&group, &[(&topic, 0, 0)]);
+    let (from, to) = at.tool.move_coordinator(&group, None);
+    assert_ne!(from, to);
+    assert_eq!(at.tool.describe_group(&group)["coordinator"], to);
+}
+
+#[test]
+fn javas_assignors_can_be_asked_without_a_broker() {
+    let tool = &shared(V4_3_0).tool;
+    let members = json!([{ "member": "a", "topics": ["t"] }, { "member": "b", "topics": ["t"] }]);
+    let range = tool.assign("range", &[("t", 3)], members);
+    assert_eq!(range, json!({ "a": [["t", 0], ["t", 1]], "b": [["t", 2]] }));
+    let owner =
+        json!({ "member": "b", "topics": ["t"], "owned": [["t", 0], ["t", 1], ["t", 2]], "generation": 3 });
+    let sticky =
+        tool.assign("cooperative-sticky", &[("t", 3)], json!([{ "member": "a", "topics": ["t"] }, owner]));
+    assert_eq!(sticky["b"].as_array().map(Vec::len), Some(2), "{sticky}");
+    assert_eq!(sticky["a"], json!([]), "what moves is first given up: {sticky}");
+}
+
+#[test]
+fn a_proxy_cuts_in_the_middle_of_a_response_and_stalls() {
+    let kafka = Kafka::builder().proxied().start();
+    let proxy = kafka.proxy(1);
+    assert_eq!(kafka.bootstrap(), format!("127.0.0.1:{}", proxy.port()));
+    let through = brokers_known_to(proxy.port()).expect("it passes on what is said");
+    assert_eq!(through.first().map(|node| node.port), Some(proxy.port()), "the broker advertises its proxy");
+
+    proxy.cut_response(20, 10);
+    let cut = brokers_known_to(proxy.port()).expect_err("half a response is none");
+    assert_eq!((cut.kind(), proxy.cuts()), (std::io::ErrorKind::UnexpectedEof, 1));
+    assert!(brokers_known_to(proxy.port()).is_ok(), "it cuts once");
+
+    proxy.stall();
+    let stalled = brokers_known_to(proxy.port()).expect_err("nothing comes");
+    assert_eq!(stalled.kind(), std::io::ErrorKind::WouldBlock);
+    proxy.flow();
+    assert!(brokers_known_to(proxy.port()).is_ok());
+
+    proxy.refuse();
+    assert!(brokers_known_to(proxy.port()).is_err());
+    proxy.admit();
+    assert!(brokers_known_to(proxy.port()).is_ok());
+}

@@ -1,0 +1,100 @@
+//! One process of ours: ended by its id when dropped, signalled through the `kill` program.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::reaper;
+
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    ended: Option<ExitStatus>,
+}
+
+impl Process {
+    /// Starts `command` with the pipes it asks for.
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let child = command.spawn().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
+        reaper::add(child.id());
+        Self { child, ended: None }
+    }
+
+    /// Starts `command` with its output appended to the file at `log`.
+    pub(crate) fn start_logging(command: &mut Command, log: &Path) -> Self {
+        let out = File::options().create(true).append(true).open(log).expect("a log file can be opened");
+        let err = out.try_clone().expect("a file handle can be duplicated");
+        Self::start(command.stdin(Stdio::null()).stdout(out).stderr(err))
+    }
+
+    pub(crate) fn child(&mut self) -> &mut Child {
+        &mut self.child
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        if self.ended.is_none() {
+            signal(self.id(), name);
+        }
+    }
+
+    /// The exit status, once it has ended. The id stays ours until this has been seen.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        if self.ended.is_none() {
+            self.ended = self.child.try_wait().expect("a child can be waited for");
+            if self.ended.is_some() {
+                reaper::remove(self.id());
+            }
+        }
+        self.ended
+    }
+
+    pub(crate) fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let ended = self.ended();
+            if ended.is_some() || Instant::now() > deadline {
+                return ended;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub(crate) fn kill9(&mut self) {
+        if self.ended.is_none() {
+            self.child.kill().ok();
+            reaper::remove(self.id());
+            self.ended = self.child.wait().ok();
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill9();
+    }
+}
+
+/// Sends the signal of that name (`TERM`, `STOP`, …) to one process.
+pub(crate) fn signal(pid: u32, name: &str) {
+    let status =
+        Command::new("kill").args(["-s", name, &pid.to_string()]).status().expect("kill(1) is there");
+    assert!(status.success(), "signal {name} cannot be sent to process {pid}");
+}
+
+/// User and system time of a process that has not been waited for, and whether it has ended.
+pub(crate) fn cpu_time(pid: u32) -> Option<(Duration, bool)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name of the command stands in parentheses and may hold anything; what follows is plain.
+    let mut fields = stat.get(stat.rfind(')')? + 2..)?.split(' ');
+    let dead = matches!(fields.next()?, "Z" | "X");
+    let mut ticks = fields.skip(10);
+    let user: u64 = ticks.next()?.parse().ok()?;
+    let system: u64 = ticks.next()?.parse().ok()?;
+    // Linux shows times in hundredths of a second on every architecture it is built for here.
+    Some((Duration::from_millis((user + system) * 10), dead))
+}

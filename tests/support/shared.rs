@@ -1,0 +1,70 @@
+//! Clusters that tests share, because a boot costs more than most tests do. They end with the process.
+
+use std::ops::Deref;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock};
+
+use crate::java::JavaTool;
+use crate::kafka::{Kafka, Version};
+
+/// A cluster and Java's tool for it.
+#[derive(Debug)]
+pub struct Shared {
+    /// The cluster.
+    pub kafka: Kafka,
+    /// Java's tool, on that cluster.
+    pub tool: JavaTool,
+}
+
+impl Shared {
+    fn start(version: Version, brokers: usize) -> Self {
+        let kafka = Kafka::builder().version(version).brokers(brokers).start();
+        let tool = JavaTool::start(&kafka);
+        Self { kafka, tool }
+    }
+}
+
+/// The single broker of a version. Many tests use it at once: take topics and groups of your own ([`unique`]), and leave
+/// the broker alone.
+pub fn shared(version: Version) -> &'static Shared {
+    static ALL: [OnceLock<Shared>; 3] = [const { OnceLock::new() }; 3];
+    let [oldest, middle, newest] = &ALL;
+    let cell = match version {
+        Version::V2_8_2 => oldest,
+        Version::V3_9_1 => middle,
+        Version::V4_3_0 => newest,
+    };
+    cell.get_or_init(|| Shared::start(version, 1))
+}
+
+/// Three brokers of the newest version, for one test at a time: it may kill, pause and move; the next one finds all of
+/// them up.
+#[derive(Debug)]
+pub struct Lease {
+    shared: &'static Shared,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Deref for Lease {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        self.shared
+    }
+}
+
+/// Waits for its turn.
+pub fn three_brokers() -> Lease {
+    static TURN: Mutex<()> = Mutex::new(());
+    static THREE: OnceLock<Shared> = OnceLock::new();
+    let turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let shared = THREE.get_or_init(|| Shared::start(Version::V4_3_0, 3));
+    shared.kafka.heal();
+    Lease { shared, _turn: turn }
+}
+
+/// A name that no other test of this process has.
+pub fn unique(name: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("{name}-{}", COUNT.fetch_add(1, Ordering::Relaxed))
+}
