@@ -1,1 +1,1 @@
-//! In the making.
+//! What the codec costs, measured; each bench is a file beside this one.

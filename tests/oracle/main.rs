@@ -4,6 +4,7 @@
 //! Samples are made from the shapes that `crates/wire/tests/schema.rs` holds against a real broker's schemas. Their
 //! encoder is generated from Kafka's message definitions, ours is the table: where both make the same bytes of the same
 //! message, neither reads a field as another.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on ends")]
 
 use std::{fmt::Debug, process::Command};
 

@@ -1,6 +1,9 @@
 //! The support code itself: brokers boot, come back, and Java's tool reads what it wrote.
 
-use std::time::Duration;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use offtake_tests::{
     JavaMember, JavaTool, Kafka, MemberBuilder, RecordSpec, V2_8_2, V3_9_1, V4_3_0, Version,
@@ -167,10 +170,7 @@ fn java_members_share_a_topic_and_one_that_is_killed_is_replaced() {
     assert_eq!(first.generation(), second.generation());
     at.tool.fill(&topic, 4, 40, 10, json!({}));
     for each in [&first, &second] {
-        let all = each
-            .events()
-            .wait_until(PATIENCE, |_| each.records().values().map(Vec::len).sum::<usize>() == 20);
-        assert!(all, "{:?}", each.records());
+        each.wait_records(PATIENCE, |records| records.values().map(Vec::len).sum::<usize>() == 20);
     }
     second.kill9();
     first.wait_owned(PATIENCE, |owned| owned.len() == 4);
@@ -227,4 +227,36 @@ fn a_proxy_cuts_in_the_middle_of_a_response_and_stalls() {
     assert!(brokers_known_to(proxy.port()).is_err());
     proxy.admit();
     assert!(brokers_known_to(proxy.port()).is_ok());
+}
+
+/// Not a test: the process that the next one kills.
+#[test]
+#[ignore = "run by the test after it"]
+fn a_process_with_a_broker() {
+    let at = shared(V4_3_0);
+    println!("\n{} {}", at.kafka.broker(1).port(), at.kafka.folder().display());
+    std::thread::sleep(PATIENCE * 4);
+}
+
+#[test]
+fn a_killed_test_process_leaves_neither_a_broker_nor_a_folder() {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "support::a_process_with_a_broker", "--nocapture"])
+        .env_remove("OFFTAKE_KEEP")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let parse = |line: String| {
+        line.split_once(' ').and_then(|(port, folder)| Some((port.parse().ok()?, folder.to_owned())))
+    };
+    let (port, folder): (u16, String) = lines.filter_map(parse).next().expect("it says where its broker is");
+    assert!(brokers_known_to(port).is_ok() && Path::new(&folder).exists());
+    child.kill().unwrap(); // SIGKILL
+    child.wait().unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while brokers_known_to(port).is_ok() || Path::new(&folder).exists() {
+        assert!(Instant::now() < deadline, "the broker at {port} or {folder} is still there");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }

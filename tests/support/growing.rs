@@ -70,7 +70,8 @@ impl<T: Clone> Growing<T> {
         found
     }
 
-    /// Waits until the whole list satisfies `enough`; false when `patience` or the source ended first.
+    /// Waits until the whole list satisfies `enough`; false when `patience` or the source ended first. The list is locked
+    /// while `enough` looks at it, so it must not ask for it by another way.
     pub fn wait_until(&self, patience: Duration, mut enough: impl FnMut(&[T]) -> bool) -> bool {
         let deadline = Instant::now() + patience;
         let mut state = self.lock();

@@ -119,15 +119,17 @@ impl JavaMember {
 
     /// Every record it was given, as `(topic, partition) → offsets` in the order it saw them.
     pub fn records(&self) -> BTreeMap<(String, i32), Vec<i64>> {
-        let mut all: BTreeMap<_, Vec<i64>> = BTreeMap::new();
-        for event in self.events.all().iter().filter(|event| event["event"] == "records") {
-            for record in event["records"].as_array().map(Vec::as_slice).unwrap_or_default() {
-                if let (Some(partition), Some(offset)) = (partition(record), record[2].as_i64()) {
-                    all.entry(partition).or_default().push(offset);
-                }
-            }
-        }
-        all
+        records(&self.events.all())
+    }
+
+    /// Waits until it was given what `enough` accepts; fails the test when that does not come.
+    pub fn wait_records(
+        &self,
+        patience: Duration,
+        mut enough: impl FnMut(&BTreeMap<(String, i32), Vec<i64>>) -> bool,
+    ) {
+        let came = self.events.wait_until(patience, |events| enough(&records(events)));
+        assert!(came, "after {patience:?} the Java member was given {:?}", self.records());
     }
 
     /// Waits until it holds what `enough` accepts; fails the test when that does not come.
@@ -171,4 +173,16 @@ impl Drop for JavaMember {
 fn owned(events: &[Value]) -> BTreeSet<(String, i32)> {
     let last = events.iter().rev().find_map(|event| event["owned"].as_array());
     last.map(|owned| owned.iter().filter_map(partition).collect()).unwrap_or_default()
+}
+
+fn records(events: &[Value]) -> BTreeMap<(String, i32), Vec<i64>> {
+    let mut all: BTreeMap<_, Vec<i64>> = BTreeMap::new();
+    for event in events.iter().filter(|event| event["event"] == "records") {
+        for record in event["records"].as_array().map(Vec::as_slice).unwrap_or_default() {
+            if let (Some(partition), Some(offset)) = (partition(record), record[2].as_i64()) {
+                all.entry(partition).or_default().push(offset);
+            }
+        }
+    }
+    all
 }

@@ -5,12 +5,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use offtake_fetch::Chunk;
+use offtake_fetch::{Chunk, ReadBatches};
 use offtake_machine::{Position, Token, TopicPartition};
-use offtake_wire::records::{self as wire, Batches, Crc, Decompressor, Payload, RecordError};
+use offtake_wire::records::{self as wire, Crc, Decompressor, Payload, RecordError};
 
 use crate::{
-    config::Config,
+    config::{Config, IsolationLevel},
     engine::command::Command,
     error::{Error, ErrorKind, Result},
     handle::Handle,
@@ -28,6 +28,7 @@ pub(crate) struct Delivery {
     decompressor: Decompressor,
     crc: Crc,
     most: usize,
+    committed_only: bool,
 }
 
 #[derive(Debug)]
@@ -40,15 +41,16 @@ struct Flow {
     stopped: bool,
     open: Option<Open>,
     queue: VecDeque<Chunk>,
-    /// Where the log ends for this reader, as of the last chunk.
+    /// Where the log ends, as of the last chunk: what is replicated, and what is in no open transaction.
     end: Option<i64>,
+    stable_end: Option<i64>,
 }
 
 /// A chunk that is being handed out.
 #[derive(Debug)]
 struct Open {
     chunk: Chunk,
-    batches: Batches,
+    batches: ReadBatches,
     batch: Option<OpenBatch>,
 }
 
@@ -65,9 +67,10 @@ impl Delivery {
             flows: BTreeMap::new(),
             turns: VecDeque::new(),
             passed: Vec::new(),
-            decompressor: Decompressor::new(config.max_decompressed_batch_bytes),
+            decompressor: Decompressor::with_limit(config.decompressed_batch_max_bytes),
             crc: if config.check_crcs { Crc::Check } else { Crc::Trust },
             most: config.max_poll_records,
+            committed_only: config.isolation_level == IsolationLevel::ReadCommitted,
         }
     }
 
@@ -82,6 +85,7 @@ impl Delivery {
             open: None,
             queue: VecDeque::new(),
             end: None,
+            stable_end: None,
         };
         self.flows.insert(partition, flow);
     }
@@ -158,7 +162,8 @@ impl Delivery {
 
     pub(crate) fn lag(&self, partition: &TopicPartition) -> Option<u64> {
         let flow = self.flows.get(partition)?;
-        let left = flow.end?.saturating_sub(flow.position?.offset);
+        let end = if self.committed_only { flow.stable_end } else { flow.end };
+        let left = end?.saturating_sub(flow.position?.offset);
         Some(u64::try_from(left).unwrap_or(0))
     }
 
@@ -236,9 +241,10 @@ impl Flow {
     ) -> Result<Option<PartitionRecords>, RecordError> {
         loop {
             let Some(open) = &mut self.open else {
-                let Some(chunk) = self.queue.pop_front() else { return Ok(None) };
-                self.end = Some(chunk.end());
-                let batches = Batches::new(chunk.records.clone(), crc);
+                let Some(mut chunk) = self.queue.pop_front() else { return Ok(None) };
+                self.end = Some(chunk.high_watermark);
+                self.stable_end = Some(chunk.last_stable_offset);
+                let batches = std::mem::take(&mut chunk.batches).read(crc);
                 self.open = Some(Open { chunk, batches, batch: None });
                 continue;
             };
@@ -282,14 +288,14 @@ impl Open {
         loop {
             let Some(batch) = self.batches.next() else { return Ok(None) };
             let batch = batch?;
-            if batch.is_control() || batch.next_offset() <= self.chunk.fetch_offset || self.chunk.hides(&batch) {
+            if batch.next_offset() <= self.chunk.fetch_offset {
                 continue;
             }
             let payload = batch.open(decompressor)?;
             let mut records = payload.records();
             // A fetch may begin in the middle of a batch (FAILURES J8).
             records.skip_to(self.chunk.fetch_offset)?;
-            let at = records.position();
+            let at = records.at();
             return Ok(Some(OpenBatch { at, leader_epoch: batch.leader_epoch(), payload }));
         }
     }

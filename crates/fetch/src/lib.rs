@@ -1,1 +1,21 @@
-//! In the making.
+//! Fetching: which partitions flow, what to ask of which broker next, and the records that are ready.
+//!
+//! [`Fetcher`] is the machine; [`Chunk`] is what it hands out, [`Event`] what it tells the engine.
+
+mod answer;
+mod ask;
+mod chunk;
+mod config;
+mod event;
+mod fetcher;
+mod node;
+mod partition;
+mod place;
+mod read;
+mod session;
+
+pub use chunk::{Chunk, ReadBatches, VisibleBatches};
+pub use config::{Config, Isolation};
+pub use event::{BrokerError, Event, OutOfRangeReason, PartitionError};
+pub use fetcher::Fetcher;
+pub use partition::Watermarks;

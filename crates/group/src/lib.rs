@@ -1,1 +1,2 @@
-//! In the making.
+//! One member of one consumer group, without sockets or clocks; the assignors.
+pub mod assignor;

@@ -18,7 +18,7 @@ pub(crate) const MAX_STRING: usize = i16::MAX as usize;
 /// names: 24 bytes of `String` for 2 bytes on the wire).
 const UNFOLD: usize = 16;
 /// And some for the smallest messages, whose ratio says little.
-const UNFOLD_SLACK: usize = 16 * 1024;
+const UNFOLD_SLACK: usize = 64 * 1024;
 
 /// Known tags are few and small; a bit each says which have been seen.
 const KNOWN_TAGS: u32 = 64;

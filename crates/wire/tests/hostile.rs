@@ -1,5 +1,6 @@
 //! FAILURES §3, the rows that are the codec's: bytes that no honest broker or group member sends. Each test is named by
 //! its row.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 use bytes::Bytes;
 use offtake_wire::{

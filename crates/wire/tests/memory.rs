@@ -1,5 +1,6 @@
 //! Counts on the wire reserve nothing: alone in its process, so that nothing else moves the peak it looks at.
 #![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 use bytes::Bytes;
 use offtake_wire::{ApiKey, DecodeError, Kind, Reader, Response};

@@ -6,7 +6,7 @@ use super::{Config, ConfigError, GroupProtocol};
 
 impl Config {
     /// Refuses what cannot be meant: combinations that exclude one another, and numbers that only make sense together.
-    pub fn check(&self) -> Result<(), ConfigError> {
+    pub fn validate(&self) -> Result<(), ConfigError> {
         let conflict = |text: String| Err(ConfigError::Conflict(text));
         if self.bootstrap_servers.is_empty() {
             return conflict("`bootstrap.servers` is empty: give at least one `host:port`".to_owned());

@@ -66,7 +66,7 @@ pub struct Config {
     /// `max.poll.records`: 500, the most that one `poll` hands out.
     pub max_poll_records: usize,
 
-    /// `enable.auto.commit`: true, if there is a group. What was handed out by earlier polls is committed.
+    /// `enable.auto.commit`: true, if there is a group. What is finished is committed.
     pub enable_auto_commit: bool,
     /// `enable.auto.offset.store`, librdkafka's: true. What a `poll` handed out is finished when the next one begins;
     /// false: when the application says so, by `store` or `commit`.
@@ -155,8 +155,8 @@ impl Default for Config {
             max_poll_interval: Duration::from_secs(300),
             max_poll_records: 500,
             enable_auto_commit: true,
-            enable_auto_offset_store: true,
             auto_commit_interval: Duration::from_secs(5),
+            enable_auto_offset_store: true,
             auto_offset_reset: AutoOffsetReset::Latest,
             isolation_level: IsolationLevel::ReadUncommitted,
             allow_auto_create_topics: true,
@@ -190,7 +190,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The defaults, changed by these properties in turn (the last one of a name counts), and [checked](Self::check).
+    /// The defaults, changed by these properties in turn (the last one of a name counts), and [validated](Self::validate).
     pub fn from_properties<N: AsRef<str>, V: AsRef<str>>(
         properties: impl IntoIterator<Item = (N, V)>,
     ) -> Result<Self, ConfigError> {
@@ -198,12 +198,12 @@ impl Config {
         for (name, value) in properties {
             config.set(name.as_ref(), value.as_ref())?;
         }
-        config.check()?;
+        config.validate()?;
         Ok(config)
     }
 
     /// Sets one property by its Java name or one of librdkafka's. What excludes one another is found by
-    /// [`check`](Self::check) later.
+    /// [`validate`](Self::validate) later.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), ConfigError> {
         let Some(mut property) = properties::find(name.trim()) else {
             let nearest = nearest::nearest(name.trim(), properties::all().map(|known| known.name));

@@ -11,7 +11,7 @@ use super::{
 const OWN_WAY: &str = "the client chooses this itself";
 
 pub(super) static OTHER: &[Property] = &[
-    // ours, one of them under the name that librdkafka gave it
+    // ours, some under the names that librdkafka gave them
     p("fetch.buffer.max.bytes", Sets(|c, v| v.large_bytes(1).map(|n| c.fetch_buffer_max_bytes = n))),
     p(
         "decompressed.batch.max.bytes",
@@ -19,6 +19,7 @@ pub(super) static OTHER: &[Property] = &[
     ),
     p("receive.message.max.bytes", Sets(|c, v| v.bytes(1000).map(|n| c.receive_message_max_bytes = n))),
     p("broker.address.family", Sets(family)),
+    p("enable.auto.offset.store", Sets(|c, v| v.boolean().map(|yes| c.enable_auto_offset_store = yes))),
     // librdkafka: other names for the same
     p("metadata.broker.list", Is("bootstrap.servers")),
     p("fetch.wait.max.ms", Is("fetch.max.wait.ms")),
@@ -37,7 +38,6 @@ pub(super) static OTHER: &[Property] = &[
     p("topic.metadata.refresh.interval.ms", Sets(refresh_interval)),
     p("auto.commit.enable", Is("enable.auto.commit")),
     // librdkafka: what asks for another behaviour than ours
-    p("enable.auto.offset.store", Sets(|c, v| v.boolean().map(|yes| c.enable_auto_offset_store = yes))),
     p("enable.partition.eof", Only(&["false"], "compare `position` with `end_offsets` instead")),
     p("enable.ssl.certificate.verification", Only(&["true"], "certificates are always verified")),
     p("consume.callback.max.messages", Only(&["0"], "use `max.poll.records`")),

@@ -128,7 +128,7 @@ fn librdkafkas_names_and_words_mean_what_they_mean_there() {
         ("receive.message.max.bytes", "60000000"),
         ("broker.address.family", "v4"),
         ("auto.offset.reset", "smallest"),
-        ("enable.auto.offset.store", "true"),
+        ("enable.auto.offset.store", "false"),
         ("enable.partition.eof", "false"),
     ])
     .unwrap();
@@ -140,6 +140,7 @@ fn librdkafkas_names_and_words_mean_what_they_mean_there() {
     assert_eq!(config.metadata_max_age, Duration::from_secs(60));
     assert_eq!(config.receive_message_max_bytes, 60_000_000);
     assert_eq!(config.broker_address_family, AddressFamily::V4);
+    assert!(!config.enable_auto_offset_store);
     for (word, reset) in [
         ("smallest", AutoOffsetReset::Earliest),
         ("beginning", AutoOffsetReset::Earliest),
@@ -253,7 +254,7 @@ fn the_combinations_that_java_refuses_are_refused() {
         let text = refusal(&properties);
         assert!(text.contains(about), "{text}");
     }
-    assert!(Config::default().check().unwrap_err().to_string().contains("bootstrap.servers"));
+    assert!(Config::default().validate().unwrap_err().to_string().contains("bootstrap.servers"));
     with(&[group, consumer, ("group.remote.assignor", "uniform")]).unwrap();
     with(&[group, ("enable.auto.commit", "true")]).unwrap();
 }
@@ -269,7 +270,7 @@ fn a_full_fetch_always_fits_into_the_largest_response() {
 fn a_field_set_by_hand_conflicts_like_a_property() {
     let mut config = with(&[("group.id", "g"), ("group.protocol", "consumer")]).unwrap();
     config.session_timeout = Duration::from_secs(10);
-    assert!(config.check().is_err());
+    assert!(config.validate().is_err());
 }
 
 #[test]

@@ -1,0 +1,309 @@
+//! The command line as it is written.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use crate::text::{format::Format, place::Place};
+
+/// Read Kafka topics and consumer groups.
+#[derive(Debug, Parser)]
+#[command(name = "offtake", version, max_term_width = 110, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Every command")]
+pub(crate) struct Common {
+    /// Bootstrap servers; else KAFKA_BOOTSTRAP_SERVERS, else localhost:9092
+    #[arg(short, long, global = true, value_name = "HOST:PORT,…")]
+    pub(crate) brokers: Option<String>,
+    /// A Kafka client property by its Java name or librdkafka's (may be given again)
+    #[arg(short = 'X', global = true, value_name = "KEY=VALUE", value_parser = property)]
+    pub(crate) properties: Vec<(String, String)>,
+    /// A Java .properties file, read before -X
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// One JSON object a line
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Log more; twice for everything (RUST_LOG is understood too)
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Log errors only
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+}
+
+fn property(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.to_owned())),
+        _ => Err("write it as KEY=VALUE".to_owned()),
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Print the records of topics
+    Consume(Consume),
+    /// List, describe, create or delete topics
+    Topics(Topics),
+    /// Print the first, last and by-time offsets of topics
+    Offsets(Offsets),
+    /// List or describe consumer groups
+    Groups(Groups),
+    /// Measure
+    Bench(Bench),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Consume {
+    /// The topics, or with --regex patterns of their whole names
+    #[arg(required = true, value_name = "TOPIC")]
+    pub(crate) topics: Vec<String>,
+    /// Join this group and commit what was printed; without it every partition is read and nothing committed
+    #[arg(short, long)]
+    pub(crate) group: Option<String>,
+    /// Only these partitions (may be given again)
+    #[arg(short, long = "partition", value_name = "N", conflicts_with = "group", value_delimiter = ',',
+        value_parser = clap::value_parser!(i32).range(0..))]
+    pub(crate) partitions: Vec<i32>,
+    /// The topics are regular expressions
+    #[arg(long)]
+    pub(crate) regex: bool,
+    /// Where to begin: earliest, latest, an offset, -N (N before the end), @TIME (RFC 3339 or epoch milliseconds);
+    /// in a group only where nothing is committed
+    #[arg(long, value_name = "WHERE", allow_hyphen_values = true)]
+    pub(crate) from: Option<Place>,
+    /// Where to stop, the same forms: before that offset in each partition; latest is the end as it was at the start
+    #[arg(long, value_name = "WHERE", allow_hyphen_values = true)]
+    pub(crate) until: Option<Place>,
+    /// Stop after so many records
+    #[arg(short = 'n', long, value_name = "N")]
+    pub(crate) count: Option<u64>,
+    /// Which records of transactions to print
+    #[arg(long, value_enum)]
+    pub(crate) isolation: Option<Isolation>,
+    /// How a classic group divides the partitions: range, roundrobin, sticky, cooperative-sticky
+    #[arg(long, value_name = "NAME[,NAME]", requires = "group")]
+    pub(crate) assignor: Option<String>,
+    /// The group protocol; consumer is KIP-848
+    #[arg(long, value_enum, requires = "group")]
+    pub(crate) protocol: Option<Protocol>,
+    /// A name that survives restarts: static membership
+    #[arg(long, value_name = "ID", requires = "group")]
+    pub(crate) instance_id: Option<String>,
+    /// How to print a record: %t topic, %p partition, %o offset, %k key, %s value, %h headers, %T timestamp, %K %S
+    /// lengths (-1 for null), \n \t \0
+    #[arg(short, long, value_name = "FMT", conflicts_with = "json")]
+    pub(crate) format: Option<Format>,
+    /// Tell what happens beside records as JSON lines on stderr
+    #[arg(long)]
+    pub(crate) events: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Isolation {
+    #[value(name = "read_uncommitted")]
+    ReadUncommitted,
+    #[value(name = "read_committed")]
+    ReadCommitted,
+}
+
+impl Isolation {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::ReadUncommitted => "read_uncommitted",
+            Self::ReadCommitted => "read_committed",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Protocol {
+    Classic,
+    Consumer,
+}
+
+impl Protocol {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Classic => "classic",
+            Self::Consumer => "consumer",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Topics {
+    #[command(subcommand)]
+    pub(crate) what: Option<TopicsCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TopicsCommand {
+    /// The topics of the cluster
+    List {
+        /// Kafka's own too
+        #[arg(long)]
+        internal: bool,
+    },
+    /// Partitions, leaders, replicas
+    Describe {
+        #[arg(required = true, value_name = "TOPIC")]
+        topics: Vec<String>,
+    },
+    /// Create a topic
+    Create(Create),
+    /// Delete topics with all their records
+    Delete {
+        #[arg(required = true, value_name = "TOPIC")]
+        topics: Vec<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    #[arg(value_name = "TOPIC")]
+    pub(crate) topic: String,
+    /// How many partitions; else the broker's default
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) partitions: Option<i32>,
+    /// How many replicas of each; else the broker's default
+    #[arg(short, long = "replication-factor", visible_alias = "replication", value_name = "N",
+        value_parser = clap::value_parser!(i16).range(1..))]
+    pub(crate) replication: Option<i16>,
+    /// A setting of the topic, such as cleanup.policy=compact (may be given again)
+    #[arg(short = 'c', long = "set", visible_alias = "topic-config", value_name = "KEY=VALUE", value_parser = property)]
+    pub(crate) settings: Vec<(String, String)>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Offsets {
+    #[arg(required = true, value_name = "TOPIC")]
+    pub(crate) topics: Vec<String>,
+    /// Only these partitions (may be given again)
+    #[arg(short, long = "partition", value_name = "N", value_delimiter = ',',
+        value_parser = clap::value_parser!(i32).range(0..))]
+    pub(crate) partitions: Vec<i32>,
+    /// Also the first offset that is not older: RFC 3339 or epoch milliseconds, with or without @
+    #[arg(long, value_name = "TIME", value_parser = crate::text::place::time)]
+    pub(crate) at: Option<i64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Groups {
+    #[command(subcommand)]
+    pub(crate) what: GroupsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GroupsCommand {
+    /// The groups of the cluster
+    List,
+    /// A group's state, protocol and coordinator, its members and what each owns
+    Describe {
+        #[arg(value_name = "GROUP")]
+        group: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    #[command(subcommand)]
+    pub(crate) what: BenchCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Read topics to the end as it was at the start, looking at every key and value
+    Consume(BenchConsume),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchConsume {
+    #[arg(required = true, value_name = "TOPIC")]
+    pub(crate) topics: Vec<String>,
+    /// Stop after so many records
+    #[arg(short = 'n', long, value_name = "N")]
+    pub(crate) count: Option<u64>,
+    /// Read through this group
+    #[arg(short, long)]
+    pub(crate) group: Option<String>,
+    /// Read headers too
+    #[arg(long)]
+    pub(crate) headers: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_stand_before_or_after_the_command() {
+        for line in [
+            "offtake -b a:1 -X group.id=x --json consume t",
+            "offtake consume t --json -X group.id=x --brokers a:1",
+        ] {
+            let cli = parsed(line).unwrap();
+            assert!(cli.common.json, "{line}");
+            assert_eq!(cli.common.brokers.as_deref(), Some("a:1"));
+            assert_eq!(cli.common.properties, [("group.id".to_owned(), "x".to_owned())]);
+        }
+    }
+
+    #[test]
+    fn every_option_of_consume_is_understood() {
+        let line = "offtake consume a b --regex -g g --from -10 --until @1700000000000 -n 3 --isolation read_committed \
+                    --assignor range,sticky --protocol classic --instance-id i --events -f %s\\n -vv";
+        let cli = parsed(line).unwrap();
+        let Command::Consume(consume) = cli.command else { panic!("another command") };
+        assert_eq!(consume.topics, ["a", "b"]);
+        assert_eq!(consume.from, Some(Place::BeforeEnd(10)));
+        assert_eq!(consume.until, Some(Place::Time(1_700_000_000_000)));
+        assert_eq!((consume.count, consume.isolation), (Some(3), Some(Isolation::ReadCommitted)));
+        assert_eq!(cli.common.verbose, 2);
+        let cli = parsed("offtake consume a -p 0 -p 2,3 --from earliest").unwrap();
+        let Command::Consume(consume) = cli.command else { panic!("another command") };
+        assert_eq!(consume.partitions, [0, 2, 3]);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_a_usage_error() {
+        for line in [
+            "offtake",
+            "offtake consume",
+            "offtake consume t -p 0 -g g",
+            "offtake consume t -p -1",
+            "offtake consume t --assignor range",
+            "offtake consume t --from yesterday",
+            "offtake consume t -f %z",
+            "offtake consume t -f %s --json",
+            "offtake consume t -X novalue",
+            "offtake consume t -v -q",
+            "offtake topics create",
+            "offtake groups describe",
+            "offtake offsets",
+            "offtake nosuch",
+        ] {
+            let error = parsed(line).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! A record as a line of JSON, written straight into the output buffer: nothing is allocated and nothing looked at twice
+//! that is plain ASCII.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+
+use super::{number, row::Row};
+
+/// Appends `row` and a newline.
+pub(crate) fn push_row<'a, H>(out: &mut Vec<u8>, row: Row<'a, H>)
+where
+    H: Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
+{
+    out.extend_from_slice(b"{\"topic\":");
+    push_str(out, row.topic);
+    out.extend_from_slice(b",\"partition\":");
+    number::push(out, i64::from(row.partition));
+    out.extend_from_slice(b",\"offset\":");
+    number::push(out, row.offset);
+    out.extend_from_slice(b",\"timestamp\":");
+    number::push(out, row.timestamp);
+    out.extend_from_slice(b",\"timestamp_type\":\"");
+    out.extend_from_slice(row.timestamp_type.as_bytes());
+    out.push(b'"');
+    push_field(out, b",\"key", row.key);
+    push_field(out, b",\"value", row.value);
+    out.extend_from_slice(b",\"headers\":[");
+    for (nth, (key, value)) in row.headers.enumerate() {
+        out.extend_from_slice(if nth == 0 { b"[" } else { b",[" });
+        push_str(out, &String::from_utf8_lossy(key));
+        out.push(b',');
+        match value.map(|value| (value, std::str::from_utf8(value))) {
+            None => out.extend_from_slice(b"null"),
+            Some((_, Ok(text))) => push_str(out, text),
+            Some((bytes, Err(_))) => {
+                out.extend_from_slice(b"{\"base64\":");
+                push_base64(out, bytes);
+                out.push(b'}');
+            }
+        }
+        out.push(b']');
+    }
+    out.extend_from_slice(b"]}\n");
+}
+
+/// `,"key":"text"`, `,"key":null` or `,"key_base64":"…"`; `name` is without its closing quote.
+fn push_field(out: &mut Vec<u8>, name: &[u8], bytes: Option<&[u8]>) {
+    out.extend_from_slice(name);
+    match bytes.map(|bytes| (bytes, std::str::from_utf8(bytes))) {
+        None => out.extend_from_slice(b"\":null"),
+        Some((_, Ok(text))) => {
+            out.extend_from_slice(b"\":");
+            push_str(out, text);
+        }
+        Some((bytes, Err(_))) => {
+            out.extend_from_slice(b"_base64\":");
+            push_base64(out, bytes);
+        }
+    }
+}
+
+fn push_base64(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.push(b'"');
+    out.extend_from_slice(STANDARD.encode(bytes).as_bytes()); // rare: binary payloads
+    out.push(b'"');
+}
+
+/// Appends `text` as a JSON string.
+pub(crate) fn push_str(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    // Bytes that need an escape are ASCII, so a run up to one is a whole number of characters.
+    for run in text.as_bytes().split_inclusive(|byte| needs_escape(*byte)) {
+        match run.split_last() {
+            Some((last, plain)) if needs_escape(*last) => {
+                out.extend_from_slice(plain);
+                push_escaped(out, *last);
+            }
+            _ => out.extend_from_slice(run),
+        }
+    }
+    out.push(b'"');
+}
+
+/// What JSON forbids in a string, and DEL, which a terminal may act upon.
+#[inline]
+fn needs_escape(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\' || byte == 0x7f
+}
+
+fn push_escaped(out: &mut Vec<u8>, byte: u8) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let hex = |nibble: u8| HEX.get(usize::from(nibble)).copied().unwrap_or(b'0');
+    match byte {
+        b'"' => out.extend_from_slice(b"\\\""),
+        b'\\' => out.extend_from_slice(b"\\\\"),
+        b'\n' => out.extend_from_slice(b"\\n"),
+        b'\r' => out.extend_from_slice(b"\\r"),
+        b'\t' => out.extend_from_slice(b"\\t"),
+        other => {
+            out.extend_from_slice(b"\\u00");
+            out.extend_from_slice(&[hex(other >> 4), hex(other & 15)]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    type Pairs<'a> = Vec<(&'a [u8], Option<&'a [u8]>)>;
+
+    fn line<'a>(key: Option<&'a [u8]>, value: Option<&'a [u8]>, headers: Pairs<'a>) -> String {
+        let mut out = Vec::new();
+        let row = Row {
+            topic: "orders",
+            partition: 0,
+            offset: 7,
+            timestamp: 1_790_000_000_000,
+            timestamp_type: "create",
+            key,
+            value,
+            headers: headers.into_iter(),
+        };
+        push_row(&mut out, row);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_record_has_the_documented_shape() {
+        assert_eq!(
+            line(Some(b"k"), Some(b"v"), vec![(b"h", Some(b"x"))]),
+            "{\"topic\":\"orders\",\"partition\":0,\"offset\":7,\"timestamp\":1790000000000,\"timestamp_type\":\"create\",\
+             \"key\":\"k\",\"value\":\"v\",\"headers\":[[\"h\",\"x\"]]}\n"
+        );
+    }
+
+    #[test]
+    fn null_and_empty_are_told_apart() {
+        let parsed: Value = serde_json::from_str(&line(None, Some(b""), Vec::new())).unwrap();
+        assert_eq!((&parsed["key"], &parsed["value"]), (&Value::Null, &json!("")));
+        assert_eq!(parsed["headers"], json!([]));
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_come_as_base64() {
+        let headers: Pairs<'_> = vec![(b"a", Some(b"\xff")), (b"a", None), (b"", Some("é".as_bytes()))];
+        let parsed: Value = serde_json::from_str(&line(Some(b"\xff\x00"), Some(b"\x80"), headers)).unwrap();
+        assert_eq!((&parsed["key_base64"], &parsed["value_base64"]), (&json!("/wA="), &json!("gA==")));
+        assert!(parsed.get("key").is_none() && parsed.get("value").is_none());
+        assert_eq!(parsed["headers"], json!([["a", {"base64": "/w=="}], ["a", null], ["", "é"]]));
+    }
+
+    #[test]
+    fn any_text_survives_the_way_through_json() {
+        let all: String = (0..0x300).filter_map(char::from_u32).chain("\u{2028}😀\u{10ffff}".chars()).collect();
+        for text in [all.as_str(), "", "\"", "\\", "a\"b\\c\n", "\u{7f}\u{1b}[2J"] {
+            let mut out = Vec::new();
+            push_str(&mut out, text);
+            let written = String::from_utf8(out).unwrap();
+            assert_eq!(serde_json::from_str::<String>(&written).unwrap(), text);
+            assert!(!written.contains(|c: char| c.is_ascii_control()), "{written:?}");
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! What is read from and written for people and scripts: places in a log, formats, JSON.
+
+pub(crate) mod format;
+pub(crate) mod json;
+pub(crate) mod number;
+pub(crate) mod place;
+pub(crate) mod row;
+pub(crate) mod table;

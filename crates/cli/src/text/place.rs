@@ -1,0 +1,84 @@
+//! `--from` and `--until`: a place in a partition.
+
+use std::str::FromStr;
+
+use jiff::Timestamp;
+
+/// A place, before anybody knows which offset it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Earliest,
+    Latest,
+    Offset(i64),
+    /// So many records before the end.
+    BeforeEnd(i64),
+    /// The first record that is not older; milliseconds since 1970.
+    Time(i64),
+}
+
+impl FromStr for Place {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const FORMS: &str =
+            "write earliest, latest, an offset, -N (N before the end) or @TIME (RFC 3339 or epoch milliseconds)";
+        let number = |digits: &str| {
+            let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+            let number = if plain { digits.parse::<i64>().ok() } else { None };
+            number.ok_or_else(|| FORMS.to_owned())
+        };
+        match text {
+            "earliest" | "beginning" | "smallest" => Ok(Self::Earliest),
+            "latest" | "end" | "largest" => Ok(Self::Latest),
+            _ => match (text.strip_prefix('@'), text.strip_prefix('-')) {
+                (Some(at), _) => time(at).map(Self::Time),
+                (None, Some(before)) => number(before).map(Self::BeforeEnd),
+                (None, None) => number(text).map(Self::Offset),
+            },
+        }
+    }
+}
+
+/// RFC 3339 or milliseconds since 1970, with or without the `@`.
+pub(crate) fn time(text: &str) -> Result<i64, String> {
+    let text = text.strip_prefix('@').unwrap_or(text);
+    let millis = match text.parse::<i64>() {
+        Ok(millis) => millis,
+        Err(_) => text
+            .parse::<Timestamp>()
+            .map_err(|_| "write a time as 2026-01-31T12:00:00Z or in milliseconds since 1970".to_owned())?
+            .as_millisecond(),
+    };
+    if millis < 0 { Err("times before 1970 are not supported".to_owned()) } else { Ok(millis) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_is_read() {
+        for (text, place) in [
+            ("earliest", Place::Earliest),
+            ("latest", Place::Latest),
+            ("0", Place::Offset(0)),
+            ("9223372036854775807", Place::Offset(i64::MAX)),
+            ("-1", Place::BeforeEnd(1)),
+            ("-0", Place::BeforeEnd(0)),
+            ("@1700000000000", Place::Time(1_700_000_000_000)),
+            ("@2023-11-14T22:13:20Z", Place::Time(1_700_000_000_000)),
+            ("@2023-11-14T23:13:20.5+01:00", Place::Time(1_700_000_000_500)),
+        ] {
+            assert_eq!(text.parse(), Ok(place), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_place_is_refused() {
+        for text in ["", "-", "--1", "-+1", "+1", "first", "@", "@-1", "@yesterday", "@2023-11-14", "1.5",
+            "9223372036854775808"]
+        {
+            assert!(text.parse::<Place>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Where a partition belongs: at its leader, at a replica nearby, at nobody for the moment, or back at `offsets`.
+
+use std::time::Instant;
+
+use offtake_machine::{BrokerId, Cluster, TopicPartition};
+
+use crate::{
+    Event, Fetcher, OutOfRangeReason,
+    node::Node,
+    partition::{Partition, State},
+};
+
+/// After so many failures in a row we ask the leader without telling our rack.
+const REPLICA_FAILURES: u32 = 3;
+
+impl Fetcher {
+    /// There is a newer view of the cluster: partitions move to their leaders' sessions.
+    pub fn handle_cluster(&mut self, now: Instant, cluster: &Cluster) {
+        if self.closing {
+            return;
+        }
+        self.brokers = cluster.brokers.keys().copied().collect();
+        self.unplaced = self.partitions.keys().cloned().collect();
+        self.place_all(now, cluster);
+        for node in self.nodes.values_mut() {
+            // Ids have become known: from now on topics may go by id (I13).
+            let has_id = |tp| self.partitions.get(tp).is_some_and(|partition| !partition.topic_id.is_zero());
+            if node.session.by_name() && node.wanted.iter().all(has_id) {
+                node.session.restart();
+            }
+        }
+        self.nodes.retain(|id, node| node.is_active() || self.brokers.contains(id));
+    }
+
+    /// Looks up what was started since the last time.
+    pub(crate) fn place_all(&mut self, now: Instant, cluster: &Cluster) {
+        while let Some(tp) = self.unplaced.pop_first() {
+            self.place(&tp, cluster);
+        }
+        if self.leaderless.is_empty() {
+            self.lookup_at = None;
+            self.lookup.worked();
+        } else if self.lookup_at.is_none() {
+            self.look_up(now);
+        }
+    }
+
+    /// Asks for metadata, and again after a pause, for as long as a partition has no leader (B1, B5).
+    pub(crate) fn look_up(&mut self, now: Instant) {
+        self.refresh = true;
+        self.lookup_at = Some(now + self.lookup.failed());
+    }
+
+    fn place(&mut self, tp: &TopicPartition, cluster: &Cluster) {
+        let Some(partition) = self.partitions.get_mut(tp) else { return };
+        if partition.state == State::Parked {
+            return; // looked up when it is started again
+        }
+        if let Some(info) = cluster.partition(tp) {
+            if let Some(new) = cluster.topic_id(tp.topic.as_str()).filter(|id| *id != partition.topic_id) {
+                let old = std::mem::replace(&mut partition.topic_id, new);
+                if !old.is_zero() {
+                    return self.recreated(tp, OutOfRangeReason::TopicRecreated { old, new });
+                }
+            }
+            let advanced = match (partition.leader_epoch, info.epoch) {
+                (Some(known), Some(told)) if told < known => return, // an old view (B2)
+                (Some(known), Some(told)) => told > known,
+                _ => false,
+            };
+            let leader = cluster.leader(tp);
+            let moved = leader != partition.leader;
+            partition.leader = leader;
+            partition.leader_epoch = info.epoch.or(partition.leader_epoch);
+            if advanced || moved || partition.replica.is_some_and(|it| !self.brokers.contains(&it.broker)) {
+                partition.replica = None;
+            }
+            if advanced || moved {
+                // The first fetch at a new leader waits for nothing (I5).
+                partition.state = State::Flowing;
+            }
+            if advanced && partition.position.epoch.is_some() {
+                let (token, position) = (partition.token, partition.position);
+                partition.state = State::Parked;
+                self.events.push_back(Event::Validate { tp: tp.clone(), token, position });
+            }
+        }
+        // A view that leaves the partition out says nothing about it (B5).
+        if partition.leader.is_some() {
+            self.leaderless.remove(tp);
+        } else {
+            self.leaderless.insert(tp.clone());
+        }
+        self.settle(tp);
+    }
+
+    fn recreated(&mut self, tp: &TopicPartition, reason: OutOfRangeReason) {
+        let Some(partition) = self.partitions.get_mut(tp) else { return };
+        let position = partition.queue.front().unwrap_or(partition.position);
+        let token = partition.token;
+        partition.state = State::Parked;
+        partition.position = position;
+        // Epochs of the old log say nothing about the new one.
+        partition.leader_epoch = None;
+        partition.leader = None;
+        partition.replica = None;
+        partition.watermarks = None;
+        while let Some(waiting) = self.partitions.get_mut(tp).and_then(|partition| partition.queue.take_oldest()) {
+            self.dropped(&waiting);
+        }
+        self.leaderless.remove(tp);
+        self.events.push_back(Event::OutOfRange { tp: tp.clone(), token, position, reason });
+        self.settle(tp);
+    }
+
+    /// The leader refuses the position.
+    pub(crate) fn out_of_range(&mut self, tp: &TopicPartition) {
+        let Some(partition) = self.partitions.get_mut(tp) else { return };
+        partition.state = State::Parked;
+        self.events.push_back(Event::OutOfRange {
+            tp: tp.clone(),
+            token: partition.token,
+            position: partition.position,
+            reason: OutOfRangeReason::Refused,
+        });
+    }
+
+    /// Puts a partition among what its broker is asked for, or takes it out, as its state says now.
+    pub(crate) fn settle(&mut self, tp: &TopicPartition) {
+        let share = self.share();
+        let paused = self.paused.contains_key(tp);
+        let Some(partition) = self.partitions.get(tp) else { return };
+        let askable = partition.state == State::Flowing && !paused && self.load(tp, partition) < share;
+        let source = partition.source().filter(|_| askable);
+        let wakes_at = partition.wakes_at();
+        let Some(partition) = self.partitions.get_mut(tp) else { return };
+        if partition.timer != wakes_at {
+            if let Some(at) = partition.timer {
+                self.timers.remove(&(at, tp.clone()));
+            }
+            self.timers.extend(wakes_at.map(|at| (at, tp.clone())));
+            partition.timer = wakes_at;
+        }
+        let before = std::mem::replace(&mut partition.asked_of, source);
+        if before != source {
+            if let Some(node) = before.and_then(|broker| self.nodes.get_mut(&broker)) {
+                node.wanted.remove(tp);
+                node.dirty.insert(tp.clone());
+            }
+            if let Some(node) = source.map(|broker| self.node(broker)) {
+                node.wanted.insert(tp.clone());
+            }
+        }
+        if let Some(node) = source.and_then(|broker| self.nodes.get_mut(&broker)) {
+            node.dirty.insert(tp.clone());
+        }
+    }
+
+    /// How much of one partition may be buffered before it is left out of requests. Reached only by partitions that
+    /// bring more than is read of them, or that nobody reads.
+    fn share(&self) -> usize {
+        (self.config.budget / self.partitions.len().max(1)).max(1)
+    }
+
+    fn node(&mut self, broker: BrokerId) -> &mut Node {
+        let seed = self.next_seed();
+        self.nodes.entry(broker).or_insert_with(|| Node::new(self.config.backoff, seed))
+    }
+
+    /// Its timer has come: a pause is over, or a preferred replica's lease.
+    pub(crate) fn wake(&mut self, now: Instant, tp: &TopicPartition) {
+        let Some(partition) = self.partitions.get_mut(tp) else { return };
+        partition.timer = None;
+        match partition.state {
+            State::Waiting { until } if until <= now => partition.state = State::Flowing,
+            State::Flowing if partition.replica.is_some_and(|replica| replica.until <= now) => {
+                partition.replica = None;
+            }
+            State::Flowing | State::Waiting { .. } | State::Parked => {}
+        }
+        self.settle(tp);
+    }
+
+    /// Trouble with this partition: not before a pause, unless it gets a new leader.
+    pub(crate) fn pause_after_trouble(&mut self, now: Instant, tp: &TopicPartition) -> Option<&mut Partition> {
+        let partition = self.partitions.get_mut(tp)?;
+        partition.state = State::Waiting { until: now + partition.backoff.failed() };
+        self.settle(tp);
+        self.partitions.get_mut(tp)
+    }
+
+    /// A preferred replica was of no use: back to the leader, without a word to anybody (I9). A leader that keeps
+    /// sending us there is not told our rack for a while, and then has to send the records itself.
+    pub(crate) fn back_to_leader(&mut self, now: Instant, tp: &TopicPartition) {
+        let Some(partition) = self.partitions.get_mut(tp) else { return };
+        partition.replica = None;
+        partition.replica_failures = partition.replica_failures.saturating_add(1);
+        if partition.replica_failures >= REPLICA_FAILURES {
+            partition.replica_failures = 0;
+            let leader = partition.leader;
+            let until = now + self.config.replica_lease;
+            if let Some(leader) = leader {
+                self.node(leader).rackless_until = Some(until);
+            }
+        }
+        self.settle(tp);
+    }
+}
