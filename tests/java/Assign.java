@@ -80,7 +80,7 @@ public final class Assign {
 
     private void live(ExecutorService worker) throws Exception {
         boolean alike = random.nextInt(3) == 0;
-        for (int n = 1 + random.nextInt(5); n > 0; n--) topics.put("topic" + n, 1 + random.nextInt(9));
+        for (int n = 1 + random.nextInt(5); n > 0; n--) topics.put("t" + n, 1 + random.nextInt(9));
         for (int n = 1 + random.nextInt(7); n > 0; n--) join(alike);
         for (int round = 1 + random.nextInt(6); round > 0; round--) {
             String said = describe();
@@ -111,10 +111,10 @@ public final class Assign {
 
     private void join(boolean alike) {
         Member member = new Member();
-        if (random.nextInt(5) == 0) member.instance = "static-" + random.nextInt(1000);
+        if (random.nextInt(5) == 0) member.instance = "s" + random.nextInt(100) + "-" + members.size();
         if (alike) member.topics.addAll(topics.keySet());
         else choose(member);
-        members.put(String.format("client-%d-%08x-%04x", 1 + random.nextInt(3), random.nextInt(), random.nextInt(65536)), member);
+        members.put(String.format("c%d-%08x", 1 + random.nextInt(3), random.nextInt()), member);
     }
 
     private void choose(Member member) {
@@ -146,7 +146,8 @@ public final class Assign {
                 case 6 -> lag(members.get(id), 1 + random.nextInt(2));
                 case 7 -> claim(members.get(id), ids);
                 default -> {
-                    topics.put("zz" + random.nextInt(3), 1 + random.nextInt(5));
+                    // Never fewer than before: Java then hands out partitions that are gone.
+                    topics.merge("z" + random.nextInt(3), 1 + random.nextInt(5), Math::max);
                     if (alike) members.values().forEach(member -> member.topics.addAll(topics.keySet()));
                 }
             }

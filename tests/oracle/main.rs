@@ -1,9 +1,9 @@
-//! The second opinion on the wire: the `kafka-protocol` crate reads what we write and writes what we read, each
-//! message, each version, both directions.
+//! The second opinion on the wire: the `kafka-protocol` crate reads what we write and writes what we read,
+//! each message, each version, both directions.
 //!
-//! Samples are made from the shapes that `crates/wire/tests/schema.rs` holds against a real broker's schemas. Their
-//! encoder is generated from Kafka's message definitions, ours is the table: where both make the same bytes of the same
-//! message, neither reads a field as another.
+//! Samples are made from the shapes that `crates/wire/tests/schema.rs` holds against a real broker's schemas.
+//! Their encoder is generated from Kafka's message definitions, ours is the table: where both make the same
+//! bytes of the same message, neither reads a field as another.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on ends")]
 
 use std::{fmt::Debug, process::Command};
@@ -195,8 +195,9 @@ const HOSTILE: [u8; 18] = [0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x0f, 0, 0, 0, 0,
 /// The same in an old version: two billion brokers.
 const HOSTILE_OLD: [u8; 20] = [0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
-/// Why their codec does not read what real brokers send (FAILURES §3 row 12): it sizes vectors on the word of a count.
-/// This test runs itself again as a process of its own, with a limit on its memory, and lets them read the bytes there.
+/// Why their codec does not read what real brokers send (FAILURES §3 row 12): it sizes vectors on the word of
+/// a count. This test runs itself again as a process of its own, with a limit on its memory, and lets them
+/// read the bytes there.
 #[test]
 fn s3_12_twenty_bytes_end_a_process_of_theirs_and_are_an_error_of_ours() {
     const NAME: &str = "s3_12_twenty_bytes_end_a_process_of_theirs_and_are_an_error_of_ours";

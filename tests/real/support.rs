@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use offtake_tests::{
-    JavaMember, JavaTool, Kafka, MemberBuilder, RecordSpec, V2_8_2, V3_9_1, V4_3_0, Version,
+    JavaMember, JavaTool, Kafka, MemberBuilder, Offtake, RecordSpec, V2_8_2, V3_9_1, V4_3_0, Version,
     brokers_known_to, shared, three_brokers, unique,
 };
 use serde_json::{Value, json};
@@ -167,11 +167,16 @@ fn java_members_share_a_topic_and_one_that_is_killed_is_replaced() {
     second.wait_owned(PATIENCE, |owned| owned.len() == 2);
     first.wait_owned(PATIENCE, |owned| owned.len() == 2);
     assert!(first.owned().is_disjoint(&second.owned()));
-    assert_eq!(first.generation(), second.generation());
+    let same = |event: &Value| event["generation"].as_i64().is_some_and(|of| Some(of) == second.generation());
+    assert!(first.events().wait_for(PATIENCE, same).is_some(), "both come to the same generation");
     at.tool.fill(&topic, 4, 40, 10, json!({}));
     for each in [&first, &second] {
         each.wait_records(PATIENCE, |records| records.values().map(Vec::len).sum::<usize>() == 20);
     }
+    // What was polled is told before it is committed.
+    let committed =
+        |event: &Value| event["event"] == "committed" && event.to_string().matches(",10]").count() == 2;
+    assert!(second.events().wait_for(PATIENCE, committed).is_some(), "{:?}", second.events().all());
     second.kill9();
     first.wait_owned(PATIENCE, |owned| owned.len() == 4);
     let group_now = at.tool.describe_group(&group);
@@ -259,4 +264,27 @@ fn a_killed_test_process_leaves_neither_a_broker_nor_a_folder() {
         assert!(Instant::now() < deadline, "the broker at {port} or {folder} is still there");
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+#[test]
+fn a_command_is_watched_from_outside() {
+    let script = r#"
+        trap 'echo "{\"event\":\"left\"}" >&2; exit 7' TERM
+        echo '{"ready":true}'
+        i=0; while [ $i -lt 200000 ]; do i=$((i + 1)); done
+        echo '{"counted":true}'
+        while :; do sleep 0.01; done"#;
+    let running = Offtake::new(["-c", script]).instead("/bin/sh").start();
+    running.wait_json(PATIENCE, |line| line["ready"] == true);
+    running.wait_json(PATIENCE, |line| line["counted"] == true);
+    assert!(running.cpu_time() > Duration::ZERO);
+    running.signal("TERM");
+    let finished = running.finish(PATIENCE);
+    assert_eq!((finished.code, finished.stdout.len(), finished.events("left").len()), (Some(7), 2, 1));
+    assert!(finished.cpu > Duration::ZERO && finished.cpu <= finished.elapsed * 2);
+    let echoed =
+        Offtake::new(["-c", "cat; echo no newline | tr -d '\\n'"]).instead("/bin/sh").stdin("a\nb\n").run();
+    assert_eq!(echoed.stdout, ["a", "b", "no newline"]);
+    let killed = Offtake::new(["-c", "kill -9 $$"]).instead("/bin/sh").run();
+    assert_eq!(killed.code, None);
 }

@@ -15,6 +15,7 @@ use crate::process::{Process, cpu_time, signal};
 /// The command to be run. `OFFTAKE_BIN` says which; else the one beside the running test, as cargo builds it.
 #[derive(Debug)]
 pub struct Offtake {
+    binary: Option<PathBuf>,
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
     stdin: Option<Vec<u8>>,
@@ -25,7 +26,13 @@ impl Offtake {
     /// With these arguments.
     pub fn new<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Self {
         let args = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
-        Self { args, env: Vec::new(), stdin: None, patience: Duration::from_secs(60) }
+        Self { binary: None, args, env: Vec::new(), stdin: None, patience: Duration::from_secs(60) }
+    }
+
+    /// Another program, watched the same way: a rival to compare with.
+    pub fn instead(mut self, binary: impl Into<PathBuf>) -> Self {
+        self.binary = Some(binary.into());
+        self
     }
 
     /// More arguments.
@@ -65,7 +72,7 @@ impl Offtake {
 
     /// Starts it.
     pub fn start(self) -> Running {
-        let mut command = Command::new(binary());
+        let mut command = Command::new(self.binary.unwrap_or_else(binary));
         command.args(&self.args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         for name in ["KAFKA_BOOTSTRAP_SERVERS", "RUST_LOG", "NO_COLOR"] {
             command.env_remove(name);

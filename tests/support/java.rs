@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A `java` that starts fast and stays small, with all jars of a version on its class path.
 pub(crate) fn jvm(home: &Path, heap: &str) -> Command {
-    let mut classes = OsString::from(home.join("tool"));
+    let mut classes = OsString::from(home.join("tool/tool.jar"));
     classes.push(":");
     classes.push(home.join("libs/*"));
     let mut command = Command::new("java");

@@ -9,6 +9,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     event::{Event, Sink},
     listener::{Listener, Silent},
+    offsets::Place,
 };
 
 /// Puts a consumer together. Made by [`Consumer::builder`].
@@ -23,6 +24,7 @@ pub(crate) struct Parts {
     pub(crate) listener: Arc<dyn Listener>,
     pub(crate) sink: Sink,
     pub(crate) runtime: Option<tokio::runtime::Handle>,
+    pub(crate) begin_at: Option<Place>,
 }
 
 impl std::fmt::Debug for Parts {
@@ -38,7 +40,7 @@ impl Builder {
 
     /// Starts from a configuration.
     pub fn from_config(config: Config) -> Self {
-        let parts = Parts { listener: Arc::new(Silent), sink: Sink::none(), runtime: None };
+        let parts = Parts { listener: Arc::new(Silent), sink: Sink::none(), runtime: None, begin_at: None };
         Self { config: Ok(config), parts }
     }
 
@@ -78,6 +80,13 @@ impl Builder {
         self
     }
 
+    /// Where an assigned partition begins for which the group has committed nothing, instead of where
+    /// `auto.offset.reset` says.
+    pub fn begin_at(mut self, place: Place) -> Self {
+        self.parts.begin_at = Some(place);
+        self
+    }
+
     /// Runs the engine on this runtime rather than on a thread of its own: fewer threads, but a handler that blocks the
     /// runtime then blocks heartbeats with it. The runtime needs its time and I/O drivers.
     pub fn spawn_on(mut self, runtime: tokio::runtime::Handle) -> Self {
@@ -92,7 +101,7 @@ impl Builder {
     /// [`ErrorKind::Config`], with the property and what it may be.
     pub async fn build(self) -> Result<Consumer> {
         let config = self.config?;
-        config.validate().map_err(|error| Error::new(ErrorKind::Config, error.to_string()))?;
+        config.check().map_err(|error| Error::new(ErrorKind::Config, error.to_string()))?;
         driver::start(Arc::new(config), self.parts)
     }
 }

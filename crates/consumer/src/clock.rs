@@ -15,6 +15,13 @@ pub(crate) fn wall_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// What tells this consumer's jitter from that of every other.
+pub(crate) fn seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    // The standard library's own source of randomness: each `RandomState` has other keys.
+    RandomState::new().hash_one(std::process::id())
+}
+
 /// What the future gives, or `None` when it took too long. A future that is ready is never too late.
 pub(crate) async fn timeout<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
     tokio::time::timeout(limit, future).await.ok()

@@ -336,8 +336,8 @@ impl Consumer {
             }
             Notice::Current => {}
             Notice::Wake => return Heeded::Woken,
-            Notice::Failed(error) => {
-                if let Some(partition) = error.partition() {
+            Notice::Failed { error, stops } => {
+                if let Some(partition) = error.partition().filter(|_| stops) {
                     self.delivery.stop(partition, &self.handle);
                 }
                 return Heeded::Failed(error);
@@ -453,7 +453,7 @@ impl Consumer {
     fn commit_of(&mut self, records: &Records) -> impl FnOnce(Option<crate::engine::command::Reply<()>>) -> Command + use<> {
         let mut last = BTreeMap::new();
         for part in &records.parts {
-            last.insert(part.partition.clone(), part.place());
+            last.insert(part.partition.clone(), part.spot());
         }
         for place in last.values() {
             self.progress.finish(place.clone());
@@ -495,7 +495,7 @@ impl Consumer {
     /// # Errors
     /// `NotOwned` if its partition was given up since.
     pub fn store(&mut self, delivered: &impl Delivered) -> Result<()> {
-        let place = delivered.place();
+        let place = delivered.spot();
         if !self.delivery.owns(&place.partition, place.token) {
             return Err(crate::engine::not_assigned(&place.partition));
         }

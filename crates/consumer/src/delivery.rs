@@ -14,7 +14,7 @@ use crate::{
     engine::command::Command,
     error::{Error, ErrorKind, Result},
     handle::Handle,
-    records::{PartitionRecords, Place, Records},
+    records::{PartitionRecords, Spot, Records},
 };
 
 /// Everything that is ours, and what is buffered of it.
@@ -24,7 +24,7 @@ pub(crate) struct Delivery {
     /// Partitions with something buffered, in the order in which their turn comes.
     turns: VecDeque<TopicPartition>,
     /// Positions that moved though there was nothing to hand out: control and aborted batches, emptied ones.
-    passed: Vec<Place>,
+    passed: Vec<Spot>,
     decompressor: Decompressor,
     crc: Crc,
     most: usize,
@@ -90,13 +90,14 @@ impl Delivery {
         self.flows.insert(partition, flow);
     }
 
-    /// Reading starts here. Not told again for what was handed out since.
+    /// Reading starts here. A later start under the same token (a position validated, or reset) shows with its first
+    /// chunk, after what was buffered before it.
     pub(crate) fn started(&mut self, partition: &TopicPartition, token: Token, position: Position) {
         if let Some(flow) = self.flows.get_mut(partition)
             && flow.token == token
+            && flow.position.is_none()
         {
             flow.position = Some(position);
-            flow.stopped = false;
         }
     }
 
@@ -212,7 +213,7 @@ impl Delivery {
     }
 
     /// Positions that moved without a record, since the last call: finished as soon as what came before them is.
-    pub(crate) fn passed(&mut self) -> Vec<Place> {
+    pub(crate) fn passed(&mut self) -> Vec<Spot> {
         std::mem::take(&mut self.passed)
     }
 }
@@ -237,13 +238,16 @@ impl Flow {
         crc: Crc,
         decompressor: &mut Decompressor,
         handle: &Handle,
-        passed: &mut Vec<Place>,
+        passed: &mut Vec<Spot>,
     ) -> Result<Option<PartitionRecords>, RecordError> {
         loop {
             let Some(open) = &mut self.open else {
                 let Some(mut chunk) = self.queue.pop_front() else { return Ok(None) };
                 self.end = Some(chunk.high_watermark);
                 self.stable_end = Some(chunk.last_stable_offset);
+                if self.position.is_none_or(|position| position.offset != chunk.fetch_offset) {
+                    self.position = Some(Position::at(chunk.fetch_offset));
+                }
                 let batches = std::mem::take(&mut chunk.batches).read(crc);
                 self.open = Some(Open { chunk, batches, batch: None });
                 continue;
@@ -256,7 +260,7 @@ impl Flow {
                         let next = open.chunk.next;
                         if self.position.is_none_or(|position| position.offset < next.offset) {
                             self.position = Some(next);
-                            passed.push(Place { partition: partition.clone(), token: self.token, next });
+                            passed.push(Spot { partition: partition.clone(), token: self.token, next });
                         }
                         free(&open.chunk, handle);
                         self.open = None;

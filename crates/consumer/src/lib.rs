@@ -56,8 +56,8 @@ pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, OwnershipChange};
 pub use handle::Handle;
 pub use listener::{Listener, ListenerError, ListenerFuture, Rebalance};
-pub use offsets::{OffsetAndMetadata, OffsetAndTimestamp, StartAt};
-pub use offtake_machine::{PartitionInfo, Topic, TopicPartition};
+pub use offsets::{OffsetAndMetadata, OffsetAndTimestamp, Place, StartAt};
+pub use offtake_machine::{PartitionInfo, Position, Topic, TopicPartition};
 pub use records::{
-    Delivered, Header, Headers, Iter, OwnedRecord, PartitionIter, PartitionRecords, Place, Record, Records, TimestampType,
+    Delivered, Header, Headers, Iter, OwnedRecord, PartitionIter, PartitionRecords, Record, Records, TimestampType,
 };

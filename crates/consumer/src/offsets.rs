@@ -1,6 +1,6 @@
 //! Offsets as the application writes and reads them.
 
-pub use offtake_offsets::StartAt;
+pub use offtake_offsets::{Place, StartAt};
 
 /// An offset to commit, or one that was committed.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 
 use offtake_machine::{Position, Token, TopicPartition};
 
-use crate::records::{Place, Records};
+use crate::records::{Spot, Records};
 
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     /// Handed out by the last `poll`.
-    handed: Vec<Place>,
+    handed: Vec<Spot>,
     finished: BTreeMap<TopicPartition, (Token, Position)>,
     /// Finished since it was last reported.
     news: bool,
@@ -23,7 +23,7 @@ impl Progress {
     /// The last `poll` hands these out.
     pub(crate) fn hand_out(&mut self, records: &Records) {
         for part in &records.parts {
-            let place = Place { partition: part.partition.clone(), token: part.token, next: part.next };
+            let place = Spot { partition: part.partition.clone(), token: part.token, next: part.next };
             // A partition's later run supersedes its earlier one.
             match self.handed.last_mut().filter(|last| last.partition == place.partition) {
                 Some(last) => *last = place,
@@ -45,8 +45,8 @@ impl Progress {
     }
 
     /// Everything up to here is finished.
-    pub(crate) fn finish(&mut self, place: Place) {
-        let Place { partition, token, next } = place;
+    pub(crate) fn finish(&mut self, place: Spot) {
+        let Spot { partition, token, next } = place;
         match self.finished.get_mut(&partition) {
             // Later tokens win; under the same one it only grows.
             Some((held, position)) if *held > token || (*held == token && position.offset >= next.offset) => {}

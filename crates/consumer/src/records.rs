@@ -251,21 +251,21 @@ impl OwnedRecord {
 /// Something that names a record's place, and that it was ours when it was read.
 pub trait Delivered {
     #[doc(hidden)]
-    fn place(&self) -> Place;
+    fn spot(&self) -> Spot;
 }
 
 /// Where a record stood, and under which ownership it was delivered.
 #[doc(hidden)]
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct Spot {
     pub(crate) partition: TopicPartition,
     pub(crate) token: Token,
     pub(crate) next: Position,
 }
 
 impl Delivered for Record<'_> {
-    fn place(&self) -> Place {
-        Place {
+    fn spot(&self) -> Spot {
+        Spot {
             partition: self.of.partition.clone(),
             token: self.token(),
             next: Position { offset: self.offset().saturating_add(1), epoch: self.leader_epoch() },
@@ -274,8 +274,8 @@ impl Delivered for Record<'_> {
 }
 
 impl Delivered for OwnedRecord {
-    fn place(&self) -> Place {
-        Place {
+    fn spot(&self) -> Spot {
+        Spot {
             partition: self.partition.clone(),
             token: self.token(),
             next: Position { offset: self.offset().saturating_add(1), epoch: self.leader_epoch },
@@ -284,8 +284,8 @@ impl Delivered for OwnedRecord {
 }
 
 impl Delivered for PartitionRecords {
-    fn place(&self) -> Place {
-        Place { partition: self.partition.clone(), token: self.token, next: self.next }
+    fn spot(&self) -> Spot {
+        Spot { partition: self.partition.clone(), token: self.token, next: self.next }
     }
 }
 

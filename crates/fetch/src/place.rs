@@ -25,7 +25,7 @@ impl Fetcher {
         for node in self.nodes.values_mut() {
             // Ids have become known: from now on topics may go by id (I13).
             let has_id = |tp| self.partitions.get(tp).is_some_and(|partition| !partition.topic_id.is_zero());
-            if node.session.by_name() && node.wanted.iter().all(has_id) {
+            if node.session.by_name() && !node.wanted.is_empty() && node.wanted.iter().all(has_id) {
                 node.session.restart();
             }
         }

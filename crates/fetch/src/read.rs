@@ -71,7 +71,7 @@ impl Reader {
                 found.next = Position { offset: head.next_offset(), epoch: epoch(&head) };
             }
             at = after;
-            batches.skip();
+            batches.pass();
         }
         found.visible.push(records.slice(run..at));
         if found.error.is_none() {

@@ -31,6 +31,8 @@ pub(crate) struct Session {
     id: i32,
     /// Of the next request; 0 opens a session and says everything.
     epoch: i32,
+    /// The next request is to say everything, whatever becomes of the one under way.
+    again: bool,
     /// Whether topics go by id (KIP-516). Must not change within a session (I13).
     by_id: bool,
     entries: BTreeMap<TopicPartition, Entry>,
@@ -50,7 +52,7 @@ pub(crate) struct Ask {
 impl Session {
     /// The next request says everything again; the broker closes what it had.
     pub(crate) fn restart(&mut self) {
-        self.epoch = 0;
+        self.again = true;
     }
 
     /// The broker has no session of this id.
@@ -108,6 +110,9 @@ impl Session {
         let changed = std::mem::take(dirty);
         if self.by_id && changed.iter().any(|tp| wanted.contains(tp) && entry(tp).is_some_and(has_no_id)) {
             self.restart();
+        }
+        if std::mem::take(&mut self.again) {
+            self.epoch = 0;
         }
         if self.epoch == 0 {
             self.entries = wanted.iter().filter_map(|tp| Some((tp.clone(), entry(tp)?))).collect();

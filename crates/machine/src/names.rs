@@ -143,6 +143,12 @@ impl Position {
     }
 }
 
+impl From<i64> for Position {
+    fn from(offset: i64) -> Self {
+        Self::at(offset)
+    }
+}
+
 /// Ownership of a partition, as a value. Each assignment mints a new one; records, stored offsets and commits carry it,
 /// and a stale one is refused locally, so that nothing is committed after a revoke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

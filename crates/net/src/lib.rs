@@ -1,1 +1,39 @@
-//! In the making.
+//! The loop's hands: connections to brokers.
+//!
+//! [`Net`] carries a machine's [`Transmit`](offtake_machine::Transmit) to a broker and brings back exactly one
+//! [`Completion`] for each. It belongs to one task, the engine's; each connection is a task of its own, which owns the
+//! socket and the table of calls that wait on it, and ends by telling each of them why.
+//!
+//! Always true:
+//! - each call is answered exactly once, whatever happens to its connection;
+//! - there is one connection per broker and [`Lane`], and one dial per address and reconnect backoff;
+//! - bytes that arrive after a call was given up reach nobody, for its connection is closed with it;
+//! - memory for a frame grows with the bytes received, never with the length claimed;
+//! - while nothing happens, nothing runs.
+//!
+//! Plain text only: [`Dial`] is the seam where TLS goes. Until it does, the configuration refuses every
+//! `security.protocol` but `PLAINTEXT`, so that nobody believes to be encrypted who is not.
+//!
+//! Needs a tokio runtime with I/O and time; a current-thread one is enough.
+
+mod address;
+mod call;
+mod clock;
+mod config;
+mod connection;
+mod dial;
+mod establish;
+mod frames;
+mod handshake;
+mod inbox;
+mod net;
+mod route;
+mod shared;
+mod standing;
+mod throttle;
+
+pub use call::{Completion, Lane};
+pub use config::Config;
+pub use dial::{Dial, DialFuture, Stream, Tcp};
+pub use net::Net;
+pub use shared::Stats;

@@ -1,9 +1,9 @@
-//! What consumers of the classic protocol tell one another through the group: their subscriptions, which the leader
-//! reads, and the assignments it makes. The broker passes them on unread.
+//! What consumers of the classic protocol tell one another through the group: their subscriptions, which the
+//! leader reads, and the assignments it makes. The broker passes them on unread.
 //!
-//! They come from other clients, so they are read leniently: a version above ours is read as our highest, and bytes
-//! after the last field that we know are a newer member's business. What is read may still make no sense (negative
-//! partitions, unknown topics, duplicates): that is for the reader of the values to judge.
+//! They come from other clients, so they are read leniently: a version above ours is read as our highest, and
+//! bytes after the last field that we know are a newer member's business. What is read may still make no
+//! sense (negative partitions, unknown topics, duplicates): that is for the reader of the values to judge.
 
 use bytes::Bytes;
 
@@ -52,8 +52,8 @@ impl ConsumerProtocolSubscription {
 }
 
 impl ConsumerProtocolAssignment {
-    /// Reads the version and what it says follows. No bytes at all, which is what a broker sends with an error, are an
-    /// error here too.
+    /// Reads the version and what it says follows. No bytes at all, which is what a broker sends with an
+    /// error, are an error here too.
     pub fn decode_versioned(bytes: Bytes) -> Result<Self, DecodeError> {
         decode(bytes)
     }

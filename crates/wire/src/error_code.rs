@@ -4,7 +4,8 @@ use std::fmt;
 
 macro_rules! error_codes {
     ($($variant:ident = $code:literal $name:ident $($retriable:ident)?),* $(,)?) => {
-        /// What a broker says went wrong. A code that we do not know is kept as it came, and is not retriable.
+        /// What a broker says went wrong. A code that we do not know is kept as it came, and is not
+        /// retriable.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum ErrorCode {
             $(

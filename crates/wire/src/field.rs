@@ -204,8 +204,9 @@ impl<T: Field> Field for Option<Vec<T>> {
     }
 }
 
-/// A nullable struct has a byte before it, 1 or -1 for null. As a tagged field it has none: there, what is null is
-/// absent. Some senders spell out a default that they could have left away; it says as little, and reads as absent.
+/// A nullable struct has a byte before it, 1 or -1 for null. As a tagged field it has none: there, what is
+/// null is absent. Some senders spell out a default that they could have left away; it says as little, and
+/// reads as absent.
 impl<T: Message> Field for Option<T> {
     fn smallest(_: Form) -> usize {
         1

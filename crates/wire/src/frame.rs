@@ -1,7 +1,8 @@
 //! Frames: the length that comes first, the headers, and the bodies behind them.
 //!
-//! A client checks the length with [`check_frame_len`] before it makes room, finds the call that a frame answers by
-//! [`correlation_id`], and reads it with [`decode_response`]. A broker uses [`decode_request`] and [`encode_response`].
+//! A client checks the length with [`check_frame_len`] before it makes room, finds the call that a frame
+//! answers by [`correlation_id`], and reads it with [`decode_response`]. A broker uses [`decode_request`] and
+//! [`encode_response`].
 
 use bytes::Bytes;
 
@@ -50,8 +51,8 @@ pub enum FrameError {
 
 /// The length of the frame that `prefix` announces, at most `cap`.
 ///
-/// A length beyond the cap is often none at all: the first bytes of an HTTP answer or of a TLS record are recognised,
-/// and the error says so (FAILURES A5).
+/// A length beyond the cap is often none at all: the first bytes of an HTTP answer or of a TLS record are
+/// recognised, and the error says so (FAILURES A5).
 pub fn check_frame_len(prefix: [u8; 4], cap: usize) -> Result<usize, FrameError> {
     let signed = i32::from_be_bytes(prefix);
     let length = usize::try_from(signed).map_err(|_| FrameError::Negative { length: signed })?;
@@ -83,8 +84,8 @@ pub struct RequestHeader {
 }
 
 impl RequestHeader {
-    /// Reads header version 1 or 2, as the API and its version demand; of an unknown API the part that all versions
-    /// have.
+    /// Reads header version 1 or 2, as the API and its version demand; of an unknown API the part that all
+    /// versions have.
     pub fn decode(r: &mut Reader) -> Result<Self, DecodeError> {
         r.enter("RequestHeader");
         let (api_key, api_version, correlation_id) = (r.i16()?, r.i16()?, r.i32()?);

@@ -1,8 +1,10 @@
-//! Kafka's wire protocol as pure functions over bytes: frames, versions, messages, and the record batches inside them.
+//! Kafka's wire protocol as pure functions over bytes: frames, versions, messages, and the record batches
+//! inside them.
 //!
-//! Knows nothing of sockets, time or what an answer means. [`Request`] and [`Response`] are all the messages, in every
-//! version that brokers from 2.4 to 4.3 speak; [`frame`] puts them into frames and takes them out; [`records`] reads and
-//! builds record batches. Each message is one table in [`messages`], written with `message!` (see [`message`]).
+//! Knows nothing of sockets, time or what an answer means. [`Request`] and [`Response`] are all the messages,
+//! in every version that brokers from 2.4 to 4.3 speak; [`frame`] puts them into frames and takes them out;
+//! [`records`] reads and builds record batches. Each message is one table in [`messages`], written with
+//! `message!` (see [`message`]).
 //!
 //! Always true:
 //! - bytes from outside cannot panic, spin, or make memory grow past a small multiple of their size;

@@ -1,14 +1,15 @@
-//! [`Message`], and the `message!` table that every message is written as: one entry for both directions and all
-//! versions.
+//! [`Message`], and the `message!` table that every message is written as: one entry for both directions and
+//! all versions.
 //!
-//! A field of a table is `name: Type [versions, null from.., tag n] = default`; each part but the first two may be
-//! left out. `[3..]`, `[..=12]` and `[3..=7]` say in which versions it is on the wire. A nullable field is an `Option`;
-//! `null 12..` says that it may be null only from that version on. Fields stand in the order of the wire; tagged ones
-//! follow all others there, wherever they stand in the table, lowest tag first. They are written when they differ from
-//! their default; an `Option` of a struct among them is one that may be absent.
+//! A field of a table is `name: Type [versions, null from.., tag n] = default`; each part but the first two
+//! may be left out. `[3..]`, `[..=12]` and `[3..=7]` say in which versions it is on the wire. A nullable
+//! field is an `Option`; `null 12..` says that it may be null only from that version on. Fields stand in the
+//! order of the wire; tagged ones follow all others there, wherever they stand in the table, lowest tag
+//! first. They are written when they differ from their default; an `Option` of a struct among them is one
+//! that may be absent.
 //!
-//! What a version does not carry reads as the default and is left out silently when written: who sets it chooses the
-//! version. Defaults are Kafka's.
+//! What a version does not carry reads as the default and is left out silently when written: who sets it
+//! chooses the version. Defaults are Kafka's.
 
 use std::fmt::Debug;
 

@@ -2,8 +2,8 @@
 //!
 //! Always true:
 //! - nothing is read beyond the end, and inside a tagged field nothing beyond its declared size;
-//! - nothing is allocated on the word of a count: an array must fit the bytes left at its smallest element, and all
-//!   arrays of one message together a small multiple of the message;
+//! - nothing is allocated on the word of a count: an array must fit the bytes left at its smallest element,
+//!   and all arrays of one message together a small multiple of the message;
 //! - byte fields are slices of what came in, never copies;
 //! - the first thing wrong ends it: no method loops once the bytes have run out.
 
@@ -14,8 +14,8 @@ use crate::{DecodeError, Uuid};
 /// Kafka's strings have 16-bit signed lengths; the compact form is held to the same.
 pub(crate) const MAX_STRING: usize = i16::MAX as usize;
 
-/// Memory for array elements, per byte of message. The widest honest ratio is near 12 (a list of one-letter topic
-/// names: 24 bytes of `String` for 2 bytes on the wire).
+/// Memory for array elements, per byte of message. The widest honest ratio is near 12 (a list of one-letter
+/// topic names: 24 bytes of `String` for 2 bytes on the wire).
 const UNFOLD: usize = 16;
 /// And some for the smallest messages, whose ratio says little.
 const UNFOLD_SLACK: usize = 64 * 1024;
@@ -122,8 +122,8 @@ impl Reader {
         Ok(Uuid(self.array()?))
     }
 
-    /// Seven bits a byte, least significant first, five bytes at most. Padding with zero bits is accepted, set bits
-    /// above the 32nd are not.
+    /// Seven bits a byte, least significant first, five bytes at most. Padding with zero bits is accepted,
+    /// set bits above the 32nd are not.
     pub fn unsigned_varint(&mut self) -> Result<u32, DecodeError> {
         let value = self.base128(32)?;
         u32::try_from(value).map_err(|_| DecodeError::Varint { what: self.what, bits: 32 })
@@ -179,8 +179,8 @@ impl Reader {
         self.nullable_bytes(compact)?.ok_or(DecodeError::Null { what: self.what })
     }
 
-    /// The number of elements of an array, `None` for null. What it returns is safe to allocate: every element needs
-    /// `smallest` bytes on the wire and takes `in_memory` bytes here, and both are there.
+    /// The number of elements of an array, `None` for null. What it returns is safe to allocate: every
+    /// element needs `smallest` bytes on the wire and takes `in_memory` bytes here, and both are there.
     pub fn count(
         &mut self,
         compact: bool,
@@ -199,9 +199,9 @@ impl Reader {
         Ok(Some(count))
     }
 
-    /// The tagged fields at the end of a flexible struct. `known` reads the value of a tag that it knows and returns
-    /// true, or returns false; unknown tags are skipped, in whatever order they come. A known one must end exactly
-    /// where its size says.
+    /// The tagged fields at the end of a flexible struct. `known` reads the value of a tag that it knows and
+    /// returns true, or returns false; unknown tags are skipped, in whatever order they come. A known one
+    /// must end exactly where its size says.
     pub fn tagged_fields(
         &mut self,
         mut known: impl FnMut(u32, &mut Self) -> Result<bool, DecodeError>,

@@ -193,8 +193,8 @@ impl ApiKey {
         if self.is_flexible(version) { 2 } else { 1 }
     }
 
-    /// The version of the header before a response at `version`: 1 in flexible versions, 0 in others, and always 0 for
-    /// ApiVersions (KIP-511), which must be readable by a client that guessed the version.
+    /// The version of the header before a response at `version`: 1 in flexible versions, 0 in others, and
+    /// always 0 for ApiVersions (KIP-511), which must be readable by a client that guessed the version.
     pub fn response_header_version(self, version: i16) -> i16 {
         if self.is_flexible(version) && self != Self::ApiVersions { 1 } else { 0 }
     }

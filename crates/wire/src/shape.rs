@@ -1,4 +1,5 @@
-//! [`Shape`]: what a message looks like on the wire in one version, as data. Tests hold it against Kafka's schemas.
+//! [`Shape`]: what a message looks like on the wire in one version, as data. Tests hold it against Kafka's
+//! schemas.
 
 /// The fields of a struct in one version.
 #[derive(Clone, Debug, PartialEq, Eq)]

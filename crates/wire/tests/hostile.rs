@@ -1,13 +1,13 @@
-//! FAILURES §3, the rows that are the codec's: bytes that no honest broker or group member sends. Each test is named by
-//! its row.
+//! FAILURES §3, the rows that are the messages': bytes that no honest broker or group member sends. Each test
+//! is named by its row.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 use bytes::Bytes;
 use offtake_wire::{
-    ApiKey, ApiVersionsResponse, ConsumerProtocolAssignment, ConsumerProtocolSubscription, DecodeError,
-    ErrorCode, FetchResponse, FrameError, HeartbeatResponse, LeaveGroupRequest, ListGroupsRequest, Message,
-    MetadataResponse, Reader, SyncGroupResponse, Uuid, Writer, check_frame_len, decode_api_response,
-    decode_response, frame::correlation_id, messages::heartbeat::HeartbeatRequest,
+    ApiKey, ApiVersionsResponse, DecodeError, ErrorCode, FetchResponse, FrameError, HeartbeatResponse,
+    LeaveGroupRequest, ListGroupsRequest, Message, MetadataResponse, Reader, SyncGroupResponse, Uuid, Writer,
+    check_frame_len, decode_api_response, decode_response, frame::correlation_id,
+    messages::heartbeat::HeartbeatRequest,
 };
 
 const CAP: usize = 100 << 20;
@@ -377,72 +377,45 @@ fn a_presence_byte_is_one_or_minus_one() {
     assert_eq!(read::<Beat>(0, body(&[0xff, 0])).unwrap().assignment, None);
     assert!(read::<Beat>(0, body(&[1, 1, 0, 0])).unwrap().assignment.is_some());
     let what = "ConsumerGroupHeartbeatResponse.assignment";
-    assert_eq!(read::<Beat>(0, body(&[2, 1, 0, 0])), Err(DecodeError::Presence { what, byte: 2 }));
-}
-
-fn subscription(bytes: &[u8]) -> Result<ConsumerProtocolSubscription, DecodeError> {
-    ConsumerProtocolSubscription::decode_versioned(Bytes::copy_from_slice(bytes))
+    for byte in [0, 2, -2, i8::MIN] {
+        let [presence] = byte.to_be_bytes();
+        let refused = refusal::<Beat>(0, body(&[presence, 1, 0, 0]));
+        assert_eq!(refused, DecodeError::Presence { what, byte });
+    }
 }
 
 #[test]
-fn s3_50_a_subscription_of_a_later_version_is_read_as_our_latest() {
-    let sent = ConsumerProtocolSubscription {
-        topics: vec!["orders".into()],
-        user_data: Some(Bytes::from_static(b"sticky")),
-        owned_partitions: vec![offtake_wire::TopicPartition {
-            topic: "orders".into(),
-            partitions: vec![0, 3],
-        }],
-        generation_id: 4,
-        rack_id: Some("a".into()),
+fn null_is_refused_up_to_the_version_that_allows_it() {
+    use offtake_wire::{JoinGroupResponse, MetadataRequest};
+    // No error, generation, then the protocol's name; from version 7 on after throttling and protocol type.
+    let old = [&[0; 6][..], &[0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0]].concat();
+    let what = "JoinGroupResponse.protocol_name";
+    assert_eq!(refusal::<JoinGroupResponse>(0, old), DecodeError::Null { what });
+    let compact = |leading: usize| [&vec![0; leading][..], &[0, 1, 1, 1, 0]].concat();
+    assert_eq!(refusal::<JoinGroupResponse>(6, compact(10)), DecodeError::Null { what });
+    assert_eq!(read::<JoinGroupResponse>(7, compact(11)).unwrap().protocol_name, None);
+    let what = "MetadataRequest.topics";
+    assert_eq!(refusal::<MetadataRequest>(0, [0xff; 4]), DecodeError::Null { what });
+    assert_eq!(read::<MetadataRequest>(1, [0xff; 4]).unwrap().topics, None);
+}
+
+#[test]
+fn a_tagged_struct_that_spells_out_its_default_says_nothing() {
+    // One topic by id, one partition of zeros but for the tag: a current leader of -1 in epoch -1.
+    let leader = |id: i32| {
+        let mut body = vec![0; 10]; // throttling, error, session
+        body.push(2);
+        body.extend([0; 16]);
+        body.push(2);
+        body.extend([0; 4 + 2 + 8 + 8 + 8 + 1 + 4 + 1]);
+        body.extend([1, 1, 9]);
+        body.extend(id.to_be_bytes());
+        body.extend([0xff, 0xff, 0xff, 0xff, 0]);
+        body.extend([0, 0]);
+        read::<FetchResponse>(16, body).unwrap().responses[0].partitions[0].current_leader.clone()
     };
-    for version in 0..=3 {
-        let read = subscription(&sent.encode_versioned(version).unwrap()).unwrap();
-        assert_eq!(read.topics, sent.topics);
-        assert_eq!(read.owned_partitions.is_empty(), version < 1);
-        assert_eq!(read.generation_id, if version < 2 { -1 } else { 4 });
-        assert_eq!(read.rack_id.is_some(), version >= 3);
-    }
-    let mut later = sent.encode_versioned(3).unwrap().to_vec();
-    later[..2].copy_from_slice(&9_i16.to_be_bytes());
-    later.extend(b"what later members say");
-    assert_eq!(subscription(&later), Ok(sent));
-}
-
-#[test]
-fn s3_50_a_subscription_that_is_none_is_refused() {
-    assert!(matches!(subscription(&[]), Err(DecodeError::Short { .. })), "no bytes at all");
-    assert!(matches!(subscription(&[0]), Err(DecodeError::Short { .. })), "half a version");
-    for version in [-1, i16::MIN] {
-        let [a, b] = version.to_be_bytes();
-        let refused = subscription(&[a, b, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]);
-        assert_eq!(refused, Err(DecodeError::Version { what: "ConsumerProtocolSubscription", version }));
-    }
-    let topics = [0, 0, 0x7f, 0xff, 0xff, 0xff];
-    assert!(matches!(subscription(&topics), Err(DecodeError::Count { .. })), "more topics than bytes");
-    let null = [0, 0, 0xff, 0xff, 0xff, 0xff];
-    assert!(matches!(subscription(&null), Err(DecodeError::Null { .. })), "no list of topics");
-    let user_data = [0, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff];
-    assert!(matches!(subscription(&user_data), Err(DecodeError::Short { .. })), "more user data than bytes");
-}
-
-#[test]
-fn s3_50_an_assignment_that_makes_no_sense_is_read_and_one_that_is_broken_is_refused() {
-    let sent = ConsumerProtocolAssignment {
-        assigned_partitions: vec![
-            offtake_wire::TopicPartition {
-                topic: String::new(),
-                partitions: vec![-1, -1, i32::MAX]
-            };
-            2
-        ],
-        user_data: None,
-    };
-    let bytes = sent.encode_versioned(0).unwrap();
-    assert_eq!(ConsumerProtocolAssignment::decode_versioned(bytes.clone()), Ok(sent));
-    for end in 0..bytes.len() {
-        assert!(ConsumerProtocolAssignment::decode_versioned(bytes.slice(..end)).is_err(), "cut at {end}");
-    }
+    assert_eq!(leader(-1), None);
+    assert_eq!(leader(3).map(|leader| leader.leader_id), Some(3));
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! What is read is what was written: every message, every version, both directions, on samples made without the tables
-//! and on hostile variations of them.
+//! What is read is what was written: every message, every version, both directions, on samples made without
+//! the tables and on hostile variations of them.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 use bytes::Bytes;

@@ -1,7 +1,8 @@
-//! Every table against what a real broker's own classes say: `tests/data/schemas-4.3.0.jsonl` has one line per API and
-//! version, `errors-4.3.0.tsv` one per error code.
+//! Every table against what a real broker's own classes say: `tests/data/schemas-4.3.0.jsonl` has one line
+//! per API and version, `errors-4.3.0.tsv` one per error code.
 //!
-//! Both sides become a [`Shape`], so that a field, a type, a null, an order, a tag or a version that differs is seen.
+//! Both sides become a [`Shape`], so that a field, a type, a null, an order, a tag or a version that differs
+//! is seen.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on ends")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,8 +27,8 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap()
 }
 
-/// Kafka's struct as ours. `flexible` is checked on the way: in flexible versions everything is compact and every
-/// struct ends in tagged fields, in others nothing is.
+/// Kafka's struct as ours. `flexible` is checked on the way: in flexible versions everything is compact and
+/// every struct ends in tagged fields, in others nothing is.
 fn theirs(schema: &Value, flexible: bool) -> Shape {
     let mut fields = Vec::new();
     let (mut plain, mut tags) = (schema["struct"].as_array().unwrap().as_slice(), None);

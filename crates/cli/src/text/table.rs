@@ -10,7 +10,7 @@ pub(crate) struct Sheet {
 impl Sheet {
     pub(crate) fn new(head: &[&str]) -> Self {
         let mut table = Table::new();
-        table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
         table.set_header(head.iter().map(|name| name.trim_start_matches('#').to_uppercase()));
         for (column, name) in table.column_iter_mut().zip(head) {
             column.set_padding((0, 2));
@@ -53,6 +53,6 @@ mod tests {
         sheet.push(&mut out);
         let text = String::from_utf8(out).unwrap();
         let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines, ["TOPIC      PARTITIONS", "orders              3", "a\\u{1b}b          120"], "{text}");
+        assert_eq!(lines, ["TOPIC     PARTITIONS", "orders             3", "a\\u{1b}b         120"], "{text}");
     }
 }

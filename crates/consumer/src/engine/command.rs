@@ -77,8 +77,12 @@ pub(crate) enum Notice {
     Sought { partition: TopicPartition, token: Token },
     Paused { partitions: Vec<TopicPartition> },
     Resumed { partitions: Vec<TopicPartition> },
-    /// To be returned from `poll` once. With a partition: that one has stopped.
-    Failed(Error),
+    /// To be returned from `poll` once.
+    Failed {
+        error: Error,
+        /// Its partition has stopped; otherwise it is being tried again.
+        stops: bool,
+    },
     PollIntervalExceeded,
     /// `poll` returns at once.
     Wake,

@@ -39,13 +39,14 @@ struct Ends {
 pub(crate) fn start(config: Arc<Config>, parts: Parts) -> Result<Consumer> {
     let now = clock::now();
     let shared = Arc::new(Shared::new(now));
-    let engine = Engine::new(now, clock::wall_ms(), config.clone(), shared.clone(), parts.sink.clone())?;
+    let seed = clock::seed();
+    let engine = Engine::new(now, clock::wall_ms(), seed, config.clone(), shared.clone(), &parts);
     let (commands, commanded) = mpsc::unbounded_channel();
     let (notices, noticed) = mpsc::unbounded_channel();
     let (chunks, delivered) = mpsc::unbounded_channel();
     let (alive, dropped) = oneshot::channel();
     let ends = Ends { commands: commanded, notices, chunks, alive: dropped };
-    let net = rooms::net(&config);
+    let net = rooms::net(&config, seed);
     match &parts.runtime {
         Some(runtime) => {
             runtime.spawn(run(engine, net, ends));
@@ -126,7 +127,7 @@ fn drain(engine: &mut Engine, net: &mut Net, ends: &Ends, now: Instant) {
             net.update_brokers(&cluster);
         }
         while let Some((broker, host, port)) = engine.found_broker() {
-            net.learn_broker(broker, host, port);
+            net.learn_broker(broker, &host, port);
         }
         while let Some((tag, lane, transmit)) = engine.poll_transmit(now) {
             quiet = false;

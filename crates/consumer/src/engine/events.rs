@@ -4,9 +4,7 @@ use std::time::Instant;
 
 use offtake_machine::{coordinator, metadata, TopicPartition};
 
-use super::{
-    answer, command::Notice, rooms, Engine, Life, Question,
-};
+use super::{Engine, Life, Question, answer, command::Notice, rooms};
 use crate::{
     error::{Error, ErrorKind},
     event::Event,
@@ -124,14 +122,12 @@ impl Engine {
                     *left = true;
                 }
             }
-            Said::Failed(error) => {
-                let (kind, code) = rooms::group_failed(&error);
-                let failure = Error::new(kind, error.to_string());
-                self.fail(match code {
-                    Some(code) => failure.with_code(code),
-                    None => failure,
-                });
+            Said::Failed(error) => self.fail(rooms::group_failed(&error)),
+            Said::Trouble(what) => {
+                tracing::warn!(what, "the group coordinator does not answer as it should; trying again");
+                self.sink.tell(|| Event::Error(Error::new(ErrorKind::Unreachable, what)));
             }
+            Said::Recovered => tracing::info!("the group coordinator answers again"),
         }
     }
 
@@ -150,7 +146,8 @@ impl Engine {
     /// What follows from the member's state rather than from an event of it.
     fn follow_member(&mut self, now: Instant) {
         let Some(member) = &self.member else { return };
-        self.offsets.set_identity(member.identity().map(rooms::identity));
+        let identity = member.identity().map(|identity| rooms::identity(identity, self.config.group_protocol));
+        self.offsets.set_identity(now, identity);
         if self.shared.set_valid_until(now, member.valid_until()) {
             self.tell(Notice::Current);
         }
@@ -175,8 +172,8 @@ impl Engine {
                 self.sink.tell(|| Event::Truncated { partition, from, to });
             }
             Said::PartitionFailed { partition, error, .. } => {
-                let failure = rooms::offsets_failed(&partition, &error);
-                self.fail(failure);
+                let stops = error.stops();
+                self.partition_failed(rooms::offsets_failed(&partition, &error), stops);
             }
             Said::RefreshMetadata => self.metadata.refresh(now),
             Said::CoordinatorLost(broker) => self.coordinator_lost(now, broker),
@@ -217,26 +214,26 @@ impl Engine {
     fn fetch_says(&mut self, now: Instant, event: offtake_fetch::Event) {
         use offtake_fetch::Event as Said;
         match event {
-            Said::OutOfRange { partition, token, position, .. } => {
-                self.offsets.out_of_range(now, &partition, token, position);
+            Said::OutOfRange { tp, token, position, reason } => {
+                let recreated = matches!(reason, offtake_fetch::OutOfRangeReason::TopicRecreated { .. });
+                self.offsets.out_of_range(now, tp, token, position, recreated);
             }
-            Said::Validate { partition, token, position } => self.offsets.validate(now, &partition, token, position),
-            Said::Diverged { partition, token, position, .. } => {
-                self.offsets.validate(now, &partition, token, position);
+            Said::Validate { tp, token, position } | Said::Diverged { tp, token, position, .. } => {
+                self.offsets.validate(now, tp, token, position);
             }
-            Said::Failed { partition, error, .. } => {
-                let failure = rooms::fetch_failed(&partition, &error);
-                self.fail(failure);
+            Said::Failed { tp, error, .. } => {
+                let stops = error.stops();
+                self.partition_failed(rooms::fetch_failed(&tp, &error), stops);
             }
             Said::RefreshMetadata => self.metadata.refresh(now),
-            Said::LeaderHint { partition, leader, epoch, address } => {
-                self.metadata.learn_leader(&partition, leader, epoch, address);
+            Said::LeaderHint { tp, leader, epoch, address } => {
+                self.metadata.learn_leader(&tp, leader, epoch, address);
             }
+            Said::BrokerFailing { broker, error } => {
+                tracing::warn!(%broker, %error, "fetching fails; trying again");
+                self.sink.tell(|| Event::Error(rooms::broker_failing(broker, &error)));
+            }
+            Said::BrokerRecovered { broker } => tracing::info!(%broker, "fetching works again"),
         }
-    }
-
-    /// An error with no partition and no broker to it.
-    pub(super) fn timed_out(what: &str) -> Error {
-        Error::new(ErrorKind::Timeout, format!("{what} took longer than its timeout"))
     }
 }

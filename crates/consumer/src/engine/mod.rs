@@ -23,7 +23,7 @@ use offtake_machine::{
     Answer, BrokerId, CallError, CallId, Cluster, Coordinator, Metadata, Topic, TopicPartition, Transmit, earliest,
 };
 use offtake_net::Lane;
-use offtake_offsets::{CommitId, Offsets, QueryId};
+use offtake_offsets::{CommitId, Identity, Offsets, QueryId};
 use regex::Regex;
 
 use self::{
@@ -31,10 +31,11 @@ use self::{
     lookups::Lookups,
 };
 use crate::{
+    builder::Parts,
     config::Config,
     error::{Error, ErrorKind, Result},
     event::{Event, Sink},
-    offsets::{OffsetAndMetadata, OffsetAndTimestamp, StartAt},
+    offsets::{OffsetAndMetadata, OffsetAndTimestamp, Place, StartAt},
     shared::Shared,
 };
 
@@ -70,6 +71,9 @@ pub(crate) struct Engine {
     config: Arc<Config>,
     shared: Arc<Shared>,
     sink: Sink,
+    seed: u64,
+    /// Where to begin where nothing is committed, if the application has said so.
+    begin_at: Option<Place>,
 
     metadata: Metadata,
     coordinator: Option<Coordinator>,
@@ -105,18 +109,25 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    pub(crate) fn new(now: Instant, wall_ms: i64, config: Arc<Config>, shared: Arc<Shared>, sink: Sink) -> Result<Self> {
-        let seed = config.seed;
-        let backoff = config.backoff();
-        let metadata = Metadata::new(now, rooms::metadata(&config));
+    pub(crate) fn new(
+        now: Instant,
+        wall_ms: i64,
+        seed: u64,
+        config: Arc<Config>,
+        shared: Arc<Shared>,
+        parts: &Parts,
+    ) -> Self {
+        let backoff = rooms::backoff(&config);
         let coordinator =
             config.group_id.as_ref().map(|group| Coordinator::new(group, config.request_timeout, backoff, seed ^ 1));
-        Ok(Self {
-            metadata,
+        Self {
+            seed,
+            begin_at: parts.begin_at,
+            metadata: Metadata::new(now, rooms::metadata(&config, seed)),
             coordinator,
             member: None,
-            offsets: Offsets::new(rooms::offsets(&config, now, wall_ms)),
-            fetch: Fetcher::new(rooms::fetch(&config)),
+            offsets: Offsets::new(rooms::offsets(&config, seed ^ 2, (now, wall_ms))),
+            fetch: Fetcher::new(rooms::fetch(&config, seed ^ 3)),
             subscription: Subscription::None,
             born: BTreeMap::new(),
             assigned: BTreeSet::new(),
@@ -137,8 +148,8 @@ impl Engine {
             life: Life::Open,
             config,
             shared,
-            sink,
-        })
+            sink: parts.sink.clone(),
+        }
     }
 
     /// The newest view, if it changed since the last call.
@@ -249,7 +260,7 @@ impl Engine {
             return Err(no_group("subscribe"));
         }
         if self.member.is_none() {
-            let config = rooms::group(&self.config)?;
+            let config = rooms::group(&self.config, self.seed ^ 4);
             let member = Member::new(config).map_err(|error| Error::new(ErrorKind::Config, error.to_string()))?;
             self.member = Some(member);
         }
@@ -272,15 +283,10 @@ impl Engine {
         let new: Vec<_> = partitions
             .into_iter()
             .filter(|(partition, _)| !kept.contains(partition))
-            .map(|(partition, at)| match at {
-                // Without a group nothing can be committed: the policy decides.
-                StartAt::Committed if self.config.group_id.is_none() => (partition, rooms::policy(&self.config)),
-                at => (partition, at),
-            })
             .collect();
         self.subscription = Subscription::Assigned;
         self.assigned = wanted;
-        self.offsets.set_identity(self.config.group_id.as_ref().map(|_| rooms::standalone()));
+        self.offsets.set_identity(now, self.config.group_id.as_ref().map(|_| Identity::standalone()));
         self.want_topics(now);
         self.begin(now, new, None);
         Ok(())
@@ -402,7 +408,7 @@ impl Engine {
     fn start_of(&self, partition: &TopicPartition) -> StartAt {
         match self.born.get(&partition.topic) {
             Some(count) if partition.partition >= *count => StartAt::CommittedOrEarliest,
-            _ => StartAt::Committed,
+            _ => self.begin_at.map_or(StartAt::Committed, StartAt::CommittedOr),
         }
     }
 
@@ -592,8 +598,12 @@ impl Engine {
 
     fn fail(&mut self, error: Error) {
         tracing::error!(%error, "the application must know");
+        self.partition_failed(error, false);
+    }
+
+    fn partition_failed(&mut self, error: Error, stops: bool) {
         self.sink.tell(|| Event::Error(error.clone()));
-        self.tell(Notice::Failed(error));
+        self.tell(Notice::Failed { error, stops });
     }
 }
 

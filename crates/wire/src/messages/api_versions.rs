@@ -1,7 +1,7 @@
 //! ApiVersions: which versions of which APIs the broker speaks (KIP-35, KIP-511, KIP-584).
 //!
-//! The response has header version 0 in every version, so that a client can read the refusal of a version that it
-//! guessed; the broker answers such a request with a version 0 body.
+//! The response has header version 0 in every version, so that a client can read the refusal of a version
+//! that it guessed; the broker answers such a request with a version 0 body.
 
 use crate::message::message;
 

@@ -1,6 +1,6 @@
-//! Fetch. Version 7 has sessions (KIP-227), 9 leader epochs (KIP-320), 11 racks and preferred replicas (KIP-392), 12
-//! truncation detected on the way (KIP-595), 13 topic ids (KIP-516), 16 leader hints (KIP-951). Some fields are there for
-//! followers alone.
+//! Fetch. Version 7 has sessions (KIP-227), 9 leader epochs (KIP-320), 11 racks and preferred replicas
+//! (KIP-392), 12 truncation detected on the way (KIP-595), 13 topic ids (KIP-516), 16 leader hints (KIP-951).
+//! Some fields are there for followers alone.
 
 use bytes::Bytes;
 

@@ -1,7 +1,7 @@
 //! JoinGroup: the first half of a classic rebalance.
 //!
-//! Version 4 has MEMBER_ID_REQUIRED (KIP-394), 5 static membership (KIP-345), 8 the reason (KIP-800), 9 a leader that
-//! need not assign (KIP-814).
+//! Version 4 has MEMBER_ID_REQUIRED (KIP-394), 5 static membership (KIP-345), 8 the reason (KIP-800), 9 a
+//! leader that need not assign (KIP-814).
 
 use bytes::Bytes;
 

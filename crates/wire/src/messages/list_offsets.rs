@@ -27,8 +27,8 @@ message! {
         partition_index: i32,
         /// -1: unknown, do not check.
         current_leader_epoch: i32 [4..] = -1,
-        /// Milliseconds, or -1 latest, -2 earliest, -3 of the greatest time (7), -4 earliest on the broker's disk (8), -5
-        /// latest in remote storage (9), -6 earliest not yet in it (11).
+        /// Milliseconds, or -1 latest, -2 earliest, -3 of the greatest time (7), -4 earliest on the broker's
+        /// disk (8), -5 latest in remote storage (9), -6 earliest not yet in it (11).
         timestamp: i64,
     }
 

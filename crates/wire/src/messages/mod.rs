@@ -1,7 +1,7 @@
 //! The messages, one file per API: the request, the response and what is nested in them, named as in Kafka.
 //!
-//! Requests and responses are also at the root of the crate; nested structs are reached through their API, for some
-//! names occur in several.
+//! Requests and responses are also at the root of the crate; nested structs are reached through their API,
+//! for some names occur in several.
 
 pub mod api_versions;
 pub mod consumer_group_describe;

@@ -1,4 +1,5 @@
-//! OffsetCommit. Version 6 carries leader epochs (KIP-320), 7 the instance id, 9 a member epoch (KIP-848), 10 topic ids.
+//! OffsetCommit. Version 6 carries leader epochs (KIP-320), 7 the instance id, 9 a member epoch (KIP-848), 10
+//! topic ids.
 
 use crate::{ErrorCode, Uuid, message::message};
 

@@ -1,5 +1,5 @@
-//! OffsetFetch: what a group has committed. Version 7 waits for open transactions (KIP-447), 8 asks for many groups at
-//! once (KIP-709), 9 carries a member epoch (KIP-848), 10 topic ids.
+//! OffsetFetch: what a group has committed. Version 7 waits for open transactions (KIP-447), 8 asks for many
+//! groups at once (KIP-709), 9 carries a member epoch (KIP-848), 10 topic ids.
 
 use crate::{ErrorCode, Uuid, message::message};
 

@@ -1,4 +1,5 @@
-//! Produce. Version 8 names the records at fault (KIP-467), 10 has leader hints (KIP-951), 13 topic ids (KIP-516).
+//! Produce. Version 8 names the records at fault (KIP-467), 10 has leader hints (KIP-951), 13 topic ids
+//! (KIP-516).
 
 use bytes::Bytes;
 

@@ -30,7 +30,8 @@ message! {
         error_code: ErrorCode,
         protocol_type: Option<String> [5..],
         protocol_name: Option<String> [5..],
-        /// A [`ConsumerProtocolAssignment`](crate::ConsumerProtocolAssignment), for consumers; empty with an error.
+        /// A [`ConsumerProtocolAssignment`](crate::ConsumerProtocolAssignment), for consumers; empty with an
+        /// error.
         assignment: Bytes,
     }
 }

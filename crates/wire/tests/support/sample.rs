@@ -1,7 +1,8 @@
 //! Bytes of a message that has something in every field, made from its [`Shape`] and a seed.
 //!
-//! The encoder here knows nothing of `message!`: it is a second way from a shape to bytes, so that a round trip through
-//! a table compares two writers. Tagged values are never the default, which the tables would leave out again.
+//! The encoder here knows nothing of `message!`: it is a second way from a shape to bytes, so that a round
+//! trip through a table compares two writers. Tagged values are never the default, which the tables would
+//! leave out again.
 
 use offtake_wire::{Kind, Shape};
 

@@ -1,0 +1,142 @@
+//! `--events`: what happens beside records, as JSON lines on stderr.
+
+use std::{
+    io::Write,
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread::{Builder, JoinHandle},
+};
+
+use jiff::Timestamp;
+use offtake::{Event, OwnershipChange, TopicPartition};
+use serde_json::{Value, json};
+
+use crate::failure::Failure;
+
+/// How many may wait for a slow reader of stderr; beyond it they are dropped rather than hold up the group.
+const WAITING: usize = 1 << 14;
+
+enum Note {
+    Line(String),
+    End,
+}
+
+/// Writes events from a thread of its own: the engine that tells them must not wait for stderr.
+pub(crate) struct EventLog {
+    notes: SyncSender<Note>,
+    writer: JoinHandle<()>,
+}
+
+impl EventLog {
+    pub(crate) fn start() -> Result<Self, Failure> {
+        let (notes, waiting) = sync_channel(WAITING);
+        let writer = Builder::new().name("offtake-events".to_owned()).spawn(move || write(&waiting));
+        let writer = writer.map_err(|error| Failure::failed(format!("cannot start a thread: {error}")))?;
+        Ok(Self { notes, writer })
+    }
+
+    /// For [`offtake::Builder::events`].
+    pub(crate) fn sink(&self) -> impl Fn(Event) + Send + Sync + 'static {
+        let notes = self.notes.clone();
+        let told = AtomicBool::new(false);
+        move |event| {
+            let line = line(&event, Timestamp::now().as_millisecond()).to_string();
+            if notes.try_send(Note::Line(line)).is_err() && !told.swap(true, Ordering::Relaxed) {
+                tracing::warn!("stderr is not read fast enough: events are left out");
+            }
+        }
+    }
+
+    /// Everything told so far is written when this returns.
+    pub(crate) fn finish(self) {
+        if self.notes.send(Note::End).is_ok() {
+            let _ = self.writer.join();
+        }
+    }
+}
+
+fn write(notes: &Receiver<Note>) {
+    while let Ok(Note::Line(mut line)) = notes.recv() {
+        line.push('\n');
+        let _ = std::io::stderr().lock().write_all(line.as_bytes());
+    }
+}
+
+fn line(event: &Event, at: i64) -> Value {
+    match event {
+        Event::Assigned(change) => change_line("assigned", change, at),
+        Event::Revoked(change) => change_line("revoked", change, at),
+        Event::Lost(change) => change_line("lost", change, at),
+        Event::Committed { offsets } => {
+            let offsets: Vec<_> =
+                offsets.iter().map(|(of, offset)| json!([of.topic.as_str(), of.partition, offset])).collect();
+            json!({"event": "committed", "at": at, "offsets": offsets})
+        }
+        Event::Reset { partition, from, to, reason } => json!({
+            "event": "reset", "at": at, "topic": partition.topic.as_str(), "partition": partition.partition,
+            "from": from, "to": to, "reason": reason,
+        }),
+        Event::Truncated { partition, from, to } => json!({
+            "event": "truncated", "at": at, "topic": partition.topic.as_str(), "partition": partition.partition,
+            "from": from, "to": to,
+        }),
+        Event::PollIntervalExceeded => json!({"event": "poll_interval_exceeded", "at": at}),
+        Event::Error(error) => {
+            let mut line = json!({
+                "event": "error", "at": at, "retriable": error.is_retriable(), "message": error.to_string(),
+            });
+            if let (Some(of), Some(fields)) = (error.partition(), line.as_object_mut()) {
+                fields.insert("topic".to_owned(), of.topic.as_str().into());
+                fields.insert("partition".to_owned(), of.partition.into());
+            }
+            line
+        }
+        other => json!({"event": "other", "at": at, "message": format!("{other:?}")}),
+    }
+}
+
+fn change_line(event: &str, change: &OwnershipChange, at: i64) -> Value {
+    json!({
+        "event": event, "at": at, "partitions": pairs(&change.partitions), "owned": pairs(&change.owned),
+        "generation": change.generation,
+    })
+}
+
+fn pairs(partitions: &[TopicPartition]) -> Vec<Value> {
+    partitions.iter().map(|of| json!([of.topic.as_str(), of.partition])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_of_ownership_has_the_documented_shape() {
+        let change = OwnershipChange {
+            partitions: vec![TopicPartition::new("orders", 0)],
+            owned: vec![TopicPartition::new("orders", 0), TopicPartition::new("orders", 1)],
+            generation: Some(3),
+        };
+        assert_eq!(
+            line(&Event::Assigned(change), 7).to_string(),
+            r#"{"event":"assigned","at":7,"partitions":[["orders",0]],"owned":[["orders",0],["orders",1]],"generation":3}"#
+        );
+    }
+
+    #[test]
+    fn commits_and_resets_have_the_documented_shape() {
+        let offsets = vec![(TopicPartition::new("orders", 0), 42)];
+        assert_eq!(
+            line(&Event::Committed { offsets }, 7).to_string(),
+            r#"{"event":"committed","at":7,"offsets":[["orders",0,42]]}"#
+        );
+        let partition = TopicPartition::new("orders", 2);
+        let reset = Event::Reset { partition, from: None, to: 5, reason: "nothing committed".to_owned() };
+        assert_eq!(
+            line(&reset, 7).to_string(),
+            r#"{"event":"reset","at":7,"topic":"orders","partition":2,"from":null,"to":5,"reason":"nothing committed"}"#
+        );
+    }
+}

@@ -1,0 +1,237 @@
+//! `offtake consume`: records to stdout.
+//!
+//! Always true: in a group, an offset is stored for the next commit only after the records below it are written to
+//! stdout and the write has returned; what is cut off by `--count` or `--until` is not stored.
+
+pub(crate) mod begin;
+mod events;
+mod print;
+mod progress;
+pub(crate) mod target;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use offtake::{
+    Builder, Consumer, Records, TopicPartition,
+    config::{AutoOffsetReset, Config, GroupProtocol},
+};
+
+use crate::{
+    args::{Common, Consume},
+    failure::Failure,
+    output::Output,
+    setup,
+    stop::Stop,
+    text::place::Place,
+};
+use begin::BeginAt;
+use events::EventLog;
+use print::Printer;
+use progress::Progress;
+
+/// How long one poll waits: the loop looks for the end of a read this often.
+const POLL: Duration = Duration::from_millis(100);
+/// A poll of Java's 500 records is little for printing.
+const MAX_POLL_RECORDS: usize = 5000;
+
+pub(crate) async fn run(common: &Common, args: Consume) -> Result<(), Failure> {
+    let config = config(common, &args)?;
+    let mut stop = Stop::listen()?;
+    let events = if args.events { Some(EventLog::start()?) } else { None };
+    let mut builder = Builder::from_config(config);
+    if let Some(events) = &events {
+        builder = builder.events(events.sink());
+    }
+    if let (Some(_), Some(from @ (Place::Offset(_) | Place::BeforeEnd(_) | Place::Time(_)))) = (&args.group, args.from) {
+        builder = builder.listener(BeginAt(target::start_at(from)));
+    }
+    let consumer = builder.build().await?;
+    let output = Output::stdout();
+    let progress = Progress::new(output.is_terminal(), common.quiet);
+    let printer = Printer::new(common.json, args.format.clone(), output.is_terminal());
+    let closing = consumer.config().default_api_timeout;
+    let mut reading = Reading { consumer, output, printer, progress, ends: None, left: args.count };
+
+    let read = match stop.or(reading.begin(&args)).await {
+        Some(Ok(())) => reading.read(&mut stop).await,
+        Some(Err(failure)) => Err(failure),
+        None => Ok(()),
+    };
+    reading.progress.finish();
+    // Commits what was stored and leaves the group, whatever became of the reading.
+    let closed = reading.consumer.close(closing).await.map_err(Failure::from);
+    if let Some(events) = events {
+        events.finish();
+    }
+    read.and(closed)
+}
+
+fn config(common: &Common, args: &Consume) -> Result<Config, Failure> {
+    let mut config = setup::config(common)?;
+    let mut set = |name: &str, value: &str| config.set(name, value);
+    if let Some(isolation) = args.isolation {
+        set("isolation.level", isolation.name())?;
+    }
+    if let Some(assignors) = &args.assignor {
+        set("partition.assignment.strategy", assignors)?;
+    }
+    if let Some(protocol) = args.protocol {
+        set("group.protocol", protocol.name())?;
+    }
+    if let Some(id) = &args.instance_id {
+        set("group.instance.id", id)?;
+    }
+    if let Some(group) = &args.group {
+        set("group.id", group)?;
+    }
+    match (&args.group, args.from) {
+        // Without the option, a group and its commits are nobody's wish, whatever a shared file says.
+        (None, _) => {
+            config.group_id = None;
+            config.group_instance_id = None;
+            config.group_remote_assignor = None;
+            config.group_protocol = GroupProtocol::Classic;
+            config.enable_auto_commit = false;
+            if !config.is_given("auto.offset.reset") {
+                config.auto_offset_reset = AutoOffsetReset::Earliest;
+            }
+        }
+        (Some(_), None) => {}
+        (Some(_), Some(Place::Latest)) => config.auto_offset_reset = AutoOffsetReset::Latest,
+        // For the other forms a listener moves the start; this one loses nothing until it does.
+        (Some(_), Some(_)) => config.auto_offset_reset = AutoOffsetReset::Earliest,
+    }
+    config.enable_auto_offset_store = false; // what is finished is what was printed
+    if !config.is_given("max.poll.records") {
+        config.max_poll_records = MAX_POLL_RECORDS;
+    }
+    config.validate()?;
+    Ok(config)
+}
+
+struct Reading {
+    consumer: Consumer,
+    output: Output,
+    printer: Printer,
+    progress: Progress,
+    /// `--until`, once it is known which offsets that are.
+    ends: Option<BTreeMap<TopicPartition, i64>>,
+    /// `--count`: how many may still be printed.
+    left: Option<u64>,
+}
+
+/// How much of one run of records was printed.
+enum Printed {
+    All,
+    /// So many, and there were more.
+    First(usize),
+}
+
+impl Reading {
+    /// Finds the topics, and subscribes or assigns.
+    async fn begin(&mut self, args: &Consume) -> Result<(), Failure> {
+        let consumer = &mut self.consumer;
+        let partitions = target::partitions(consumer, &args.topics, args.regex, &args.partitions).await?;
+        if partitions.is_empty() && (args.group.is_none() || args.until.is_some()) {
+            return Err(Failure::failed(format!("no topic matches {}", args.topics.join(", "))));
+        }
+        if let Some(until) = args.until {
+            self.ends = Some(target::ends(consumer, &partitions, until).await?);
+        }
+        if args.group.is_none() {
+            let default = match consumer.config().auto_offset_reset {
+                AutoOffsetReset::Latest => Place::Latest,
+                _ => Place::Earliest,
+            };
+            let starts = target::starts(consumer, &partitions, args.from.unwrap_or(default)).await?;
+            consumer.assign(starts).await?;
+        } else if args.regex {
+            consumer.subscribe_patterns(&args.topics).await?;
+        } else {
+            consumer.subscribe(args.topics.iter().map(String::as_str)).await?;
+        }
+        Ok(())
+    }
+
+    async fn read(&mut self, stop: &mut Stop) -> Result<(), Failure> {
+        while self.left != Some(0) && !self.is_at_end()? {
+            let Some(polled) = stop.or(self.consumer.poll(POLL)).await else { break };
+            match polled {
+                Ok(records) => {
+                    self.print(&records)?;
+                    let consumer = &self.consumer;
+                    self.progress.show(|| consumer.assignment().filter_map(|of| consumer.lag(of)).sum());
+                }
+                Err(error) if error.is_retriable() => tracing::warn!("{error}"),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Prints, then says what is finished.
+    fn print(&mut self, records: &Records) -> Result<(), Failure> {
+        let mut printed = Vec::new();
+        for part in records.partitions() {
+            let end = self.ends.as_ref().map_or(i64::MAX, |ends| {
+                // A partition that came later has nothing before the end as it was at the start.
+                ends.get(part.topic_partition()).copied().unwrap_or(0)
+            });
+            let mut count = 0;
+            for record in part {
+                if record.offset() >= end || self.left == Some(0) {
+                    break;
+                }
+                let before = self.output.buffer().len();
+                self.printer.print(self.output.buffer(), &record);
+                let bytes = self.output.buffer().len().saturating_sub(before);
+                self.progress.add(1, bytes);
+                self.left = self.left.map(|left| left.saturating_sub(1));
+                self.output.spill()?;
+                count += 1;
+            }
+            printed.push(if count == part.len() { Printed::All } else { Printed::First(count) });
+        }
+        self.output.flush()?;
+        if self.consumer.config().group_id.is_none() {
+            return Ok(());
+        }
+        for (part, printed) in records.partitions().zip(printed) {
+            let stored = match printed {
+                Printed::All => self.consumer.store(part),
+                Printed::First(count) => match count.checked_sub(1).and_then(|last| part.iter().nth(last)) {
+                    Some(record) => self.consumer.store(&record),
+                    None => Ok(()),
+                },
+            };
+            stored?; // ownership changes in `poll` alone, so it is still ours
+        }
+        Ok(())
+    }
+
+    /// Whether every partition that is ours has reached its end. Those that have are not fetched any more.
+    fn is_at_end(&mut self) -> Result<bool, Failure> {
+        let Some(ends) = &self.ends else { return Ok(false) };
+        let mut all = true;
+        let mut any = false;
+        let mut done = Vec::new();
+        for partition in self.consumer.assignment() {
+            any = true;
+            let end = ends.get(partition).copied().unwrap_or(0);
+            if self.consumer.position(partition).is_some_and(|position| position >= end) {
+                done.push(partition.clone());
+            } else {
+                all = false;
+            }
+        }
+        if any && all {
+            return Ok(true);
+        }
+        let paused: Vec<_> = self.consumer.paused().cloned().collect();
+        done.retain(|partition| !paused.contains(partition));
+        if !done.is_empty() {
+            self.consumer.pause(done)?;
+        }
+        Ok(false)
+    }
+}

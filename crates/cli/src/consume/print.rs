@@ -1,0 +1,38 @@
+//! One record to the output buffer, as JSON or by a format.
+
+use offtake::{Record, TimestampType};
+
+use crate::text::{format::Format, json, row::Row};
+
+/// How records are written.
+pub(crate) enum Printer {
+    Json,
+    Format { format: Format, terminal: bool },
+}
+
+impl Printer {
+    pub(crate) fn new(json: bool, format: Option<Format>, terminal: bool) -> Self {
+        if json { Self::Json } else { Self::Format { format: format.unwrap_or_default(), terminal } }
+    }
+
+    pub(crate) fn print(&self, out: &mut Vec<u8>, record: &Record<'_>) {
+        let row = Row {
+            topic: record.topic(),
+            partition: record.partition(),
+            offset: record.offset(),
+            timestamp: record.timestamp(),
+            timestamp_type: match record.timestamp_type() {
+                TimestampType::Create => "create",
+                TimestampType::LogAppend => "log_append",
+                TimestampType::None => "none",
+            },
+            key: record.key(),
+            value: record.value(),
+            headers: record.headers().map(|header| (header.key, header.value)),
+        };
+        match self {
+            Self::Json => json::push_row(out, row),
+            Self::Format { format, terminal } => format.push(out, &row, *terminal),
+        }
+    }
+}

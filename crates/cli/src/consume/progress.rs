@@ -1,0 +1,95 @@
+//! The progress line of a long read.
+
+use std::{io::IsTerminal, time::{Duration, Instant}};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// A short read needs none.
+const PATIENCE: Duration = Duration::from_secs(2);
+const INTERVAL: Duration = Duration::from_millis(500);
+
+/// Counts what was read, and shows it where a person watches stderr and stdout goes elsewhere.
+pub(crate) struct Progress {
+    bar: Option<ProgressBar>,
+    began: Instant,
+    shown: Instant,
+    records: u64,
+    bytes: u64,
+}
+
+impl Progress {
+    pub(crate) fn new(stdout_is_terminal: bool, quiet: bool) -> Self {
+        let visible = std::io::stderr().is_terminal() && !stdout_is_terminal && !quiet;
+        let bar = visible.then(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            if let Ok(style) = ProgressStyle::with_template("{msg}") {
+                bar.set_style(style);
+            }
+            bar
+        });
+        let now = now();
+        Self { bar, began: now, shown: now, records: 0, bytes: 0 }
+    }
+
+    pub(crate) fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// So much more was printed.
+    pub(crate) fn add(&mut self, records: u64, bytes: usize) {
+        self.records = self.records.saturating_add(records);
+        self.bytes = self.bytes.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+    }
+
+    /// Shows it if it is time to. `lag` is asked only then.
+    pub(crate) fn show(&mut self, lag: impl FnOnce() -> u64) {
+        let Some(bar) = &self.bar else { return };
+        let now = now();
+        let elapsed = now.saturating_duration_since(self.began);
+        if elapsed < PATIENCE || now.saturating_duration_since(self.shown) < INTERVAL {
+            return;
+        }
+        self.shown = now;
+        bar.set_message(line(self.records, self.bytes, elapsed, lag()));
+        bar.tick();
+    }
+
+    pub(crate) fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the command's own stopwatch")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for the eye")]
+fn line(records: u64, bytes: u64, elapsed: Duration, lag: u64) -> String {
+    let seconds = elapsed.as_secs_f64().max(0.001);
+    let rate = records as f64 / seconds;
+    let megabytes = bytes as f64 / 1e6 / seconds;
+    let eta = if lag == 0 {
+        "at the end".to_owned()
+    } else if rate >= 1.0 {
+        format!("ETA {} s", (lag as f64 / rate).ceil())
+    } else {
+        "ETA unknown".to_owned()
+    };
+    format!("{records} records  {rate:.0}/s  {megabytes:.1} MB/s  lag {lag}  {eta}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_tells_records_rates_lag_and_the_time_left() {
+        let text = line(1000, 5_000_000, Duration::from_secs(2), 2000);
+        assert_eq!(text, "1000 records  500/s  2.5 MB/s  lag 2000  ETA 4 s");
+        assert!(line(1, 1, Duration::from_secs(2), 0).ends_with("at the end"));
+        assert!(line(0, 0, Duration::ZERO, 5).ends_with("ETA unknown"));
+    }
+}

@@ -1,0 +1,74 @@
+//! Why a command did not do what it was asked, and the status it ends with.
+
+use std::{fmt, io, process::ExitCode};
+
+use offtake::config::ConfigError;
+
+use crate::text::table::visible;
+
+/// How a command ends when it does not end well.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// What was asked makes no sense: status 2.
+    Usage(String),
+    /// It could not be done: status 1, and this sentence as the last line on stderr.
+    Failed(String),
+    /// Nobody reads our output any more: not worth a word.
+    BrokenPipe,
+}
+
+impl Failure {
+    pub(crate) fn failed(message: impl Into<String>) -> Self {
+        Self::Failed(message.into())
+    }
+
+    /// Says it and ends.
+    pub(crate) fn report(&self) -> ExitCode {
+        match self {
+            Self::BrokenPipe => ExitCode::SUCCESS,
+            Self::Usage(message) => {
+                eprintln!("offtake: {}", visible(message));
+                ExitCode::from(2)
+            }
+            Self::Failed(message) => {
+                eprintln!("offtake: {}", visible(message));
+                ExitCode::from(1)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(message) | Self::Failed(message) => f.write_str(message),
+            Self::BrokenPipe => f.write_str("the reader of our output is gone"),
+        }
+    }
+}
+
+impl From<offtake::Error> for Failure {
+    fn from(error: offtake::Error) -> Self {
+        if error.kind() == offtake::ErrorKind::Config {
+            Self::Usage(error.to_string())
+        } else {
+            Self::Failed(error.to_string())
+        }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+/// Of writing to stdout.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::BrokenPipe,
+            _ => Self::Failed(format!("cannot write to stdout: {error}")),
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! What to send: one request per broker, as large as the budget allows, and at the end one that closes the session.
+
+use std::{
+    ops::Bound,
+    time::{Duration, Instant},
+};
+
+use offtake_machine::{BrokerId, Call, Cluster, Target, Transmit};
+use offtake_wire::messages::fetch::FetchRequest;
+
+use crate::{
+    Fetcher, Isolation,
+    node::{Flight, Node},
+};
+
+/// The last version in which topics go by name.
+const LAST_BY_NAME: i16 = 12;
+/// The session epoch that closes a session.
+const FINAL_EPOCH: i32 = -1;
+/// A broker is asked only for this part of its slice of the budget, or more: small requests while the application is
+/// slow would cost more than they bring.
+const LEAST_PART: usize = 4;
+
+impl Fetcher {
+    /// What to send. With the budget spent nothing, until [`release`](Self::release) makes room.
+    pub fn poll_transmit(&mut self, now: Instant, cluster: &Cluster) -> Option<Transmit> {
+        if self.closing {
+            return self.close_next(now);
+        }
+        if !self.unplaced.is_empty() {
+            if self.brokers.is_empty() {
+                self.brokers = cluster.brokers.keys().copied().collect();
+            }
+            self.place_all(now, cluster);
+        }
+        let broker = match self.next_due(now) {
+            Some(broker) => broker,
+            None => {
+                self.make_room(now);
+                self.next_due(now)?
+            }
+        };
+        self.ask(now, broker)
+    }
+
+    /// The next broker after the one asked last, so that under a full budget each gets its turn.
+    fn next_due(&self, now: Instant) -> Option<BrokerId> {
+        let after = self.last_asked.map_or(Bound::Unbounded, Bound::Excluded);
+        let room = self.room();
+        self.nodes
+            .range((after, Bound::Unbounded))
+            .chain(self.nodes.iter())
+            .find(|(_, node)| node.due(now) && room.admits(node.wanted.len()))
+            .map(|(broker, _)| *broker)
+    }
+
+    fn room(&self) -> Room {
+        let active = self.nodes.values().filter(|node| node.is_active()).count();
+        let under_way: usize = self.nodes.values().filter_map(|node| node.flight).map(|flight| flight.ask).sum();
+        let spent = self.buffered().saturating_add(under_way);
+        Room {
+            slice: (self.config.budget / active.max(1)).max(1),
+            left: self.config.budget.saturating_sub(spent),
+            untouched: spent == 0,
+            partition: size(self.config.max_partition_bytes),
+        }
+    }
+
+    /// Paused partitions must not hold up the others (I12): what they buffered last is dropped, and read again later.
+    fn make_room(&mut self, now: Instant) {
+        let waits = |this: &Self| {
+            let room = this.room();
+            this.nodes.values().any(|node| node.due(now) && !room.admits(node.wanted.len()))
+        };
+        let mut paused = self.paused.keys().cloned().collect::<Vec<_>>().into_iter();
+        let mut current = None;
+        while waits(self) {
+            let Some(tp) = current.take().or_else(|| paused.next()) else { return };
+            let Some(partition) = self.partitions.get_mut(&tp) else { continue };
+            let Some(waiting) = partition.queue.drop_newest() else { continue };
+            partition.position = waiting.from;
+            self.dropped(&waiting);
+            current = Some(tp);
+        }
+    }
+
+    fn ask(&mut self, now: Instant, broker: BrokerId) -> Option<Transmit> {
+        let room = self.room();
+        let node = self.nodes.get_mut(&broker)?;
+        let ask = room.ask(node.wanted.len()).clamp(1, size(self.config.max_bytes));
+        if node.call == Call::Idle {
+            node.call = Call::Due(now);
+        }
+        let id = node.call.start(now, &mut self.ids, self.config.request_timeout)?;
+        node.flight = Some(Flight { sent: now, ask });
+        if node.rackless_until.is_some_and(|until| until <= now) {
+            node.rackless_until = None;
+        }
+        let rack = self.config.rack.as_ref().filter(|_| node.rackless_until.is_none());
+        let partitions = &self.partitions;
+        let said = node.session.ask(&node.wanted, &mut node.dirty, self.config.max_partition_bytes, |tp| {
+            partitions.get(tp).map(|partition| partition.entry())
+        });
+        self.last_asked = Some(broker);
+        let request = FetchRequest {
+            max_wait_ms: millis(self.config.max_wait),
+            min_bytes: self.config.min_bytes,
+            max_bytes: i32::try_from(ask).unwrap_or(i32::MAX),
+            isolation_level: self.isolation_level(),
+            session_id: said.session_id,
+            session_epoch: said.session_epoch,
+            topics: said.topics,
+            forgotten_topics_data: said.forgotten,
+            rack_id: rack.cloned().unwrap_or_default(),
+            ..Default::default()
+        };
+        Some(Transmit {
+            id,
+            to: Target::Broker(broker),
+            request: request.into(),
+            max_version: (!said.by_id).then_some(LAST_BY_NAME),
+            timeout: self.config.request_timeout,
+        })
+    }
+
+    fn isolation_level(&self) -> i8 {
+        match self.config.isolation {
+            Isolation::ReadUncommitted => 0,
+            Isolation::ReadCommitted => 1,
+        }
+    }
+
+    /// When the next call is due to be sent or given up. One that waits for room has no time.
+    pub(crate) fn next_call(&self) -> Option<Instant> {
+        let room = self.room();
+        let time = |node: &Node| match node.call {
+            Call::Idle => None,
+            Call::Due(at) if self.closing => Some(at),
+            Call::Due(at) => Some(at).filter(|_| !node.wanted.is_empty() && room.admits(node.wanted.len())),
+            Call::Sent { deadline, .. } => Some(deadline),
+        };
+        self.nodes.values().filter_map(time).min()
+    }
+
+    /// Fetches no more and closes the sessions at the brokers, so that they need not keep them until they age (I14).
+    ///
+    /// Answers to requests under way are not waited for. Drive it on until [`is_closed`](Self::is_closed), or for as
+    /// long as you like.
+    pub fn close(&mut self, now: Instant) {
+        if self.closing {
+            return;
+        }
+        self.closing = true;
+        for tp in self.partitions.keys().cloned().collect::<Vec<_>>() {
+            self.stop(&tp);
+        }
+        self.lookup_at = None;
+        self.refresh = false;
+        self.nodes.retain(|_, node| {
+            node.flight = None;
+            node.call = Call::Due(now);
+            // One that fails is not worth waiting for.
+            node.session.is_open() && node.backoff.failures() == 0
+        });
+    }
+
+    /// Whether it has been closed and no broker need be told any more.
+    pub fn is_closed(&self) -> bool {
+        self.closing && self.nodes.is_empty()
+    }
+
+    fn close_next(&mut self, now: Instant) -> Option<Transmit> {
+        for (broker, node) in &mut self.nodes {
+            let Some(id) = node.call.start(now, &mut self.ids, self.config.request_timeout) else { continue };
+            let request = FetchRequest {
+                // Nobody waits when nothing is asked for; with 0 Redpanda would not answer at all.
+                max_wait_ms: millis(self.config.max_wait),
+                min_bytes: self.config.min_bytes,
+                max_bytes: self.config.max_bytes,
+                isolation_level: 0,
+                session_id: node.session.id(),
+                session_epoch: FINAL_EPOCH,
+                ..Default::default()
+            };
+            return Some(Transmit {
+                id,
+                to: Target::Broker(*broker),
+                request: request.into(),
+                max_version: node.session.by_name().then_some(LAST_BY_NAME),
+                timeout: self.config.request_timeout,
+            });
+        }
+        None
+    }
+}
+
+/// What is left of the budget, for one more request.
+#[derive(Clone, Copy, Debug)]
+struct Room {
+    /// Each broker's part of the whole.
+    slice: usize,
+    left: usize,
+    /// Whether nothing is held and nothing under way.
+    untouched: bool,
+    /// The most that is wanted of one partition.
+    partition: usize,
+}
+
+impl Room {
+    /// Whether there is enough to ask for so many partitions.
+    fn admits(self, partitions: usize) -> bool {
+        let least = (self.slice / LEAST_PART).clamp(1, self.partition.saturating_mul(partitions).max(1));
+        self.untouched || self.left >= least
+    }
+
+    /// How much to ask for. Never more than half of what is left, so that a broker that does not answer leaves
+    /// something for those that join later (I12).
+    fn ask(self, partitions: usize) -> usize {
+        self.slice.min(self.left.div_ceil(2)).min(self.partition.saturating_mul(partitions))
+    }
+}
+
+fn size(bytes: i32) -> usize {
+    usize::try_from(bytes).unwrap_or(0)
+}
+
+fn millis(wait: Duration) -> i32 {
+    i32::try_from(wait.as_millis()).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,250 @@
+//! Which answers count, and what is handed out: seeks, revokes, pauses, resets, truncation.
+
+use offtake_fetch::{Event, OutOfRangeReason, PartitionError};
+use offtake_machine::{Position, Token};
+use offtake_wire::{ErrorCode, Uuid, messages::fetch::EpochEndOffset};
+
+use crate::rig::{Rig, TOKEN, batch, data, error, id_of, nothing, response, tp};
+
+fn at(offset: i64, epoch: i32) -> Position {
+    Position { offset, epoch: Some(epoch) }
+}
+
+/// Partition 0 of "a" flows, and is being asked for.
+fn flowing(offset: i64) -> (Rig, crate::rig::Asked) {
+    let mut rig = Rig::new().topic("a", &[1]);
+    rig.start("a", 0, offset);
+    let asked = rig.ask();
+    (rig, asked)
+}
+
+#[test]
+fn b3_a_recreated_topic_gets_no_position_of_the_old_one() {
+    let (mut rig, asked) = flowing(0);
+    rig.answer(&asked, response(7, vec![("a", vec![data(0, batch(0, 5))])]));
+    let asked = rig.ask();
+    let new = Uuid([9; 16]);
+    rig.topic_mut("a").id = new;
+    rig.show();
+    let reason = OutOfRangeReason::TopicRecreated { old: id_of("a"), new };
+    let refused = Event::OutOfRange { tp: tp("a", 0), token: TOKEN, position: Position::at(0), reason };
+    assert_eq!(rig.told(), [refused]);
+    assert!(rig.fetcher.take().is_none(), "records of the old topic");
+    assert_eq!(rig.fetcher.buffered(), 0);
+    rig.answer(&asked, response(7, vec![("a", vec![data(0, batch(5, 5))])]));
+    rig.silent();
+    // The policy has decided.
+    rig.start("a", 0, 0);
+    let asked = rig.ask();
+    assert_eq!(asked.asks(), ["a-0@0"]);
+    assert_eq!(asked.request.topics[0].topic_id, new);
+    assert_eq!(asked.request.forgotten_topics_data[0].topic_id, id_of("a"), "KIP-516: another topic to the broker");
+}
+
+#[test]
+fn e3_an_answer_to_a_revoked_partition_is_ignored_and_a_kept_one_is_delivered() {
+    let mut rig = Rig::new().topic("a", &[1, 1]);
+    rig.start("a", 0, 0);
+    rig.start("a", 1, 0);
+    let asked = rig.ask();
+    rig.fetcher.stop(&tp("a", 0));
+    rig.answer(&asked, response(7, vec![("a", vec![data(0, batch(0, 5)), data(1, batch(0, 5))])]));
+    assert_eq!(rig.drain(), [("a-1".to_owned(), vec![0, 1, 2, 3, 4])]);
+    assert_eq!(rig.fetcher.position(&tp("a", 0)), None);
+}
+
+#[test]
+fn h8_after_stop_nothing_is_handed_out_and_the_position_is_behind_what_was_taken() {
+    let (mut rig, asked) = flowing(0);
+    rig.answer(&asked, response(7, vec![("a", vec![data(0, batch(0, 5))])]));
+    let asked = rig.ask();
+    rig.answer(&asked, response(7, vec![("a", vec![data(0, batch(5, 5))])]));
+    let first = rig.fetcher.take().unwrap();
+    assert_eq!(rig.fetcher.position(&tp("a", 0)), Some(at(10, 5)));
+    assert_eq!(rig.fetcher.stop(&tp("a", 0)), Some(at(5, 5)));
+    assert_eq!(first.next, at(5, 5));
+    assert!(rig.fetcher.take().is_none());
+    assert_eq!(rig.fetcher.buffered(), first.size, "what was taken is still held by somebody");
+    rig.fetcher.release(rig.now, &tp("a", 0), first.size);
+    assert_eq!(rig.fetcher.buffered(), 0);
+}
+
+#[test]
+fn i7_an_answer_older_than_a_seek_is_dropped_also_if_it_is_an_error() {
+    let (mut rig, asked) = flowing(0);
+    rig.start_as("a", 0, TOKEN.sought(), Position::at(40));
+    rig.answer(&asked, response(7, vec![("a", vec![error(0, ErrorCode::OffsetOutOfRange)])]));
+    assert_eq!(rig.told(), []);
+    let asked = rig.ask();
+    assert_eq!(asked.asks(), ["a-0@40"]);
+    rig.answer(&asked, response(7, vec![("a", vec![data(0, batch(38, 4))])]));
+    assert_eq!(rig.drain(), [("a-0".to_owned(), vec![40, 41])], "J8: the batch begins before the position");
+}
+
+#[test]
+fn i8_an_answer_during_validation_is_dropped_and_asked_for_again() {
+    let mut rig = Rig::new().topic("a", &[1]);
+    rig.start_as("a", 0, TOKEN, at(10, 4));
+    let asked = rig.ask();
+    rig.lead("a", 0, 1, 6);
+    rig.show();
+    assert_eq!(rig.told(), [Event::Validate { tp: tp("a", 0), token: TOKEN, position: at(10, 4) }]);
+    rig.show();
+    assert_eq!(rig.told(), [], "asked for once");
+    rig.answer(&asked, response(7, vec![("a", vec![data(0, batch(10, 5))])]));
+    assert!(!rig.fetcher.is_ready());
+    rig.silent();
+    rig.start_as("a", 0, TOKEN, at(10, 4));
+    assert_eq!(rig.told(), [], "it is valid for the epoch that we told of");
+    let asked = rig.ask();
+    assert_eq!(asked.asks(), ["a-0@10"]);
+    rig.answer(&asked, response(7, vec![("a", vec![data(0, batch(10, 5))])]));
+    assert_eq!(rig.drain(), [("a-0".to_owned(), vec![10, 11, 12, 13, 14])]);
+}
+
+#[test]
+fn l5_a_second_leader_change_during_validation_is_validated_too() {
+    let mut rig = Rig::new().topic("a", &[1]);
+    rig.start_as("a", 0, TOKEN, at(10, 4));
+    rig.ask();
+    rig.lead("a", 0, 2, 6);
+    rig.show();
+    rig.lead("a", 0, 3, 7);
+    rig.show();
+    assert_eq!(rig.told().len(), 1);
+    rig.start_as("a", 0, TOKEN, at(10, 4));
+    rig.silent();
+    assert_eq!(rig.told(), [Event::Validate { tp: tp("a", 0), token: TOKEN, position: at(10, 4) }]);
+}
+
+#[test]
+fn a_position_without_an_epoch_cannot_be_validated_and_moves_at_once() {
+    let (mut rig, _) = flowing(10);
+    rig.lead("a", 0, 2, 6);
+    rig.show();
+    assert_eq!(rig.told(), []);
+    let asked = rig.ask();
+    assert_eq!((asked.broker.0, asked.asks()), (2, vec!["a-0@10".to_owned()]));
+    assert_eq!(asked.request.topics[0].partitions[0].current_leader_epoch, 6);
+}
+
+#[test]
+fn a_validated_position_keeps_what_is_buffered() {
+    let (mut rig, asked) = flowing(0);
+    rig.answer(&asked, response(7, vec![("a", vec![data(0, batch(0, 5))])]));
+    rig.ask();
+    rig.lead("a", 0, 1, 6);
+    rig.show();
+    rig.start_as("a", 0, TOKEN, at(5, 5));
+    assert_eq!(rig.drain(), [("a-0".to_owned(), vec![0, 1, 2, 3, 4])]);
+}
+
+#[test]
+fn l3_truncation_into_what_is_buffered_keeps_what_lies_before_it_without_a_hole() {
+    let (mut rig, mut asked) = flowing(0);
+    for base in [0, 5, 10] {
+        rig.answer(&asked, response(7, vec![("a", vec![data(0, batch(base, 5))])]));
+        asked = rig.ask();
+    }
+    let diverging_epoch = Some(EpochEndOffset { epoch: 5, end_offset: 8 });
+    let diverged = offtake_wire::messages::fetch::PartitionData { diverging_epoch, ..nothing(0) };
+    rig.answer(&asked, response(7, vec![("a", vec![diverged])]));
+    let told = Event::Diverged { tp: tp("a", 0), token: TOKEN, position: at(15, 5), epoch: Some(5), end_offset: 8 };
+    assert_eq!(rig.told(), [told]);
+    rig.silent();
+    rig.start_as("a", 0, TOKEN, at(8, 5));
+    assert_eq!(rig.ask().asks(), ["a-0@5"], "5, 6 and 7 are still good, and were not handed out");
+    assert_eq!(rig.drain(), [("a-0".to_owned(), vec![0, 1, 2, 3, 4])]);
+}
+
+#[test]
+fn i11_a_pause_keeps_what_is_buffered_in_order_and_a_seek_keeps_the_pause() {
+    let (mut rig, asked) = flowing(0);
+    rig.answer(&asked, response(7, vec![("a", vec![data(0, batch(0, 2))])]));
+    let asked = rig.ask();
+    rig.fetcher.pause(&tp("a", 0));
+    rig.answer(&asked, response(7, vec![("a", vec![data(0, batch(2, 2))])]));
+    assert!(rig.fetcher.take().is_none());
+    rig.silent();
+    rig.fetcher.resume(rig.now, &tp("a", 0));
+    assert_eq!(rig.drain(), [("a-0".to_owned(), vec![0, 1]), ("a-0".to_owned(), vec![2, 3])]);
+    assert_eq!(rig.ask().asks(), ["a-0@4"], "not from an older position");
+    rig.fetcher.pause(&tp("a", 0));
+    rig.start_as("a", 0, TOKEN.sought(), Position::at(0));
+    assert!(rig.fetcher.is_paused(&tp("a", 0)));
+    rig.fetcher.stop(&tp("a", 0));
+    rig.start_as("a", 0, Token { assignment: 2, seek: 0 }, Position::at(0));
+    assert!(!rig.fetcher.is_paused(&tp("a", 0)), "E10: the pause was the earlier owner's");
+}
+
+#[test]
+fn l1_out_of_range_goes_back_to_offsets_once_and_keeps_what_is_buffered() {
+    let (mut rig, asked) = flowing(0);
+    rig.answer(&asked, response(7, vec![("a", vec![data(0, batch(0, 5))])]));
+    let asked = rig.ask();
+    rig.answer(&asked, response(7, vec![("a", vec![error(0, ErrorCode::OffsetOutOfRange)])]));
+    assert_eq!(rig.told(), [], "L4: first without the epoch, which the leader may have lost");
+    let asked = rig.ask();
+    assert_eq!(asked.request.topics[0].partitions[0].last_fetched_epoch, -1);
+    rig.answer(&asked, response(7, vec![("a", vec![error(0, ErrorCode::OffsetOutOfRange)])]));
+    let reason = OutOfRangeReason::Refused;
+    assert_eq!(rig.told(), [Event::OutOfRange { tp: tp("a", 0), token: TOKEN, position: at(5, 5), reason }]);
+    rig.silent();
+    rig.start("a", 0, 100);
+    assert_eq!(rig.ask().asks(), ["a-0@100"]);
+    assert_eq!(rig.drain(), [("a-0".to_owned(), vec![0, 1, 2, 3, 4])]);
+}
+
+#[test]
+fn o5_missing_permission_is_told_once_and_recovers() {
+    let (mut rig, mut asked) = flowing(0);
+    let mut told = Vec::new();
+    for _ in 0..5 {
+        rig.answer(&asked, response(7, vec![("a", vec![error(0, ErrorCode::TopicAuthorizationFailed)])]));
+        told.extend(rig.told());
+        rig.silent();
+        rig.pass_ms(1300);
+        asked = rig.ask();
+    }
+    let failed = PartitionError::Refused(ErrorCode::TopicAuthorizationFailed);
+    assert_eq!(told, [Event::Failed { tp: tp("a", 0), token: TOKEN, position: Position::at(0), error: failed }]);
+    rig.answer(&asked, response(7, vec![("a", vec![data(0, batch(0, 1))])]));
+    assert_eq!(rig.drain(), [("a-0".to_owned(), vec![0])]);
+}
+
+#[test]
+fn q4_an_unknown_code_backs_off_and_is_told_when_it_stays() {
+    let (mut rig, mut asked) = flowing(0);
+    let mut told = Vec::new();
+    for _ in 0..5 {
+        rig.answer(&asked, response(7, vec![("a", vec![error(0, ErrorCode::Unknown(4711))])]));
+        told.push(rig.told().len());
+        rig.pass_ms(1300);
+        asked = rig.ask();
+    }
+    assert_eq!(told, [0, 0, 1, 0, 0]);
+}
+
+#[test]
+fn s13_a_negative_position_is_never_asked_for() {
+    let mut rig = Rig::new().topic("a", &[1]);
+    rig.start("a", 0, -1);
+    rig.silent();
+    assert!(matches!(rig.told().as_slice(), [Event::OutOfRange { .. }]));
+}
+
+#[test]
+fn s13_watermarks_are_put_in_order() {
+    let (mut rig, asked) = flowing(0);
+    assert_eq!(rig.fetcher.watermarks(&tp("a", 0)), None);
+    let odd = offtake_wire::messages::fetch::PartitionData {
+        high_watermark: 3,
+        last_stable_offset: 9,
+        log_start_offset: 7,
+        ..data(0, batch(0, 5))
+    };
+    rig.answer(&asked, response(7, vec![("a", vec![odd])]));
+    let watermarks = rig.fetcher.watermarks(&tp("a", 0)).unwrap();
+    assert_eq!((watermarks.low, watermarks.last_stable, watermarks.high), (3, 3, 3));
+    assert_eq!(rig.drain(), [("a-0".to_owned(), vec![0, 1, 2, 3, 4])], "§3 row 22: the data is accepted");
+}

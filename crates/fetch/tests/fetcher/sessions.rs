@@ -1,0 +1,275 @@
+//! KIP-227: what the broker is told, and what becomes of a session that it no longer has.
+
+use offtake_machine::{BrokerId, Position, Token};
+use offtake_wire::{ErrorCode, Uuid};
+
+use crate::rig::{Rig, TOKEN, batch, data, error, id_of, named, nothing, refusal, response, tp};
+
+/// Partitions 0 and 1 of "a" flow from 10 on, and the broker has session 77 of them.
+fn in_session() -> Rig {
+    let mut rig = Rig::new().topic("a", &[1, 1]);
+    rig.start("a", 0, 10);
+    rig.start("a", 1, 10);
+    let asked = rig.ask();
+    assert_eq!(asked.session(), (0, 0));
+    assert_eq!(asked.asks(), ["a-0@10", "a-1@10"]);
+    rig.answer_late(&asked, response(77, vec![("a", vec![nothing(0), nothing(1)])]));
+    rig
+}
+
+#[test]
+fn only_what_has_changed_is_said_again() {
+    let mut rig = in_session();
+    let asked = rig.ask();
+    assert_eq!((asked.session(), asked.asks()), ((77, 1), vec![]));
+    rig.answer(&asked, response(77, vec![("a", vec![data(1, batch(10, 5))])]));
+    let asked = rig.ask();
+    assert_eq!((asked.session(), asked.asks(), asked.forgets()), ((77, 2), vec!["a-1@15".to_owned()], vec![]));
+    let sent = &asked.request.topics[0];
+    assert_eq!((sent.topic_id, sent.partitions[0].current_leader_epoch), (id_of("a"), 5));
+    assert_eq!(sent.partitions[0].last_fetched_epoch, 5, "the epoch of the record before (KIP-320)");
+    assert_eq!(rig.drain(), [("a-1".to_owned(), vec![10, 11, 12, 13, 14])]);
+}
+
+#[test]
+fn only_one_request_is_outstanding_per_broker() {
+    let mut rig = Rig::new().topic("a", &[1, 2]);
+    rig.start("a", 0, 0);
+    rig.start("a", 1, 0);
+    let (one, two) = (rig.ask(), rig.ask());
+    assert_eq!((one.broker, two.broker), (BrokerId(1), BrokerId(2)));
+    rig.silent();
+}
+
+#[test]
+fn a1_a_lost_connection_restarts_the_session_at_the_same_position() {
+    let mut rig = in_session();
+    let asked = rig.ask();
+    rig.fail(&asked);
+    rig.silent();
+    rig.pass_ms(150);
+    let asked = rig.ask();
+    assert_eq!(asked.session(), (77, 0), "the broker may drop what it had");
+    assert_eq!(asked.asks(), ["a-0@10", "a-1@10"]);
+}
+
+#[test]
+fn a2_a_call_that_nobody_answers_is_given_up() {
+    let mut rig = in_session();
+    let asked = rig.ask();
+    rig.pass(std::time::Duration::from_secs(61));
+    rig.pass_ms(150);
+    let again = rig.ask();
+    assert_eq!(again.asks(), ["a-0@10", "a-1@10"]);
+    rig.answer(&asked, response(77, vec![("a", vec![data(0, batch(10, 5))])]));
+    assert!(!rig.fetcher.is_ready(), "an answer to a call that was given up");
+}
+
+#[test]
+fn i1_an_unknown_session_is_opened_anew_at_once() {
+    for (code, session) in [
+        (ErrorCode::FetchSessionIdNotFound, (0, 0)),
+        (ErrorCode::InvalidFetchSessionEpoch, (77, 0)),
+        (ErrorCode::FetchSessionTopicIdError, (77, 0)),
+    ] {
+        let mut rig = in_session();
+        let asked = rig.ask();
+        rig.answer(&asked, refusal(code));
+        let asked = rig.ask();
+        assert_eq!((asked.session(), asked.asks()), (session, vec!["a-0@10".to_owned(), "a-1@10".to_owned()]));
+        rig.answer(&asked, response(78, vec![("a", vec![data(0, batch(10, 1)), nothing(1)])]));
+        assert_eq!(rig.ask().session(), (78, 1));
+        assert_eq!(rig.drain(), [("a-0".to_owned(), vec![10])], "neither lost nor repeated");
+    }
+}
+
+#[test]
+fn i1_a_broker_that_refuses_every_session_is_not_asked_without_pause() {
+    let mut rig = in_session();
+    let mut requests = 0;
+    for _ in 0..100 {
+        if let Some(asked) = rig.sent() {
+            requests += 1;
+            rig.answer(&asked, refusal(ErrorCode::FetchSessionIdNotFound));
+        }
+        rig.pass_ms(10);
+    }
+    assert!((2..=8).contains(&requests), "{requests} requests in a second");
+}
+
+#[test]
+fn i2_without_a_session_everything_is_said_each_time_and_nothing_spins() {
+    let mut rig = Rig::new().topic("a", &[1]);
+    rig.start("a", 0, 0);
+    for base in [0, 5] {
+        let asked = rig.ask();
+        assert_eq!((asked.session(), asked.asks()), ((0, 0), vec![format!("a-0@{base}")]));
+        rig.answer(&asked, response(0, vec![("a", vec![data(0, batch(base, 5))])]));
+    }
+    // From here on the broker answers at once that there is nothing, as no broker should.
+    let mut requests = 0;
+    for _ in 0..100 {
+        if let Some(asked) = rig.sent() {
+            requests += 1;
+            rig.answer(&asked, response(0, vec![("a", vec![nothing(0)])]));
+        }
+        rig.pass_ms(10);
+    }
+    assert!((2..=10).contains(&requests), "{requests} requests in a second");
+}
+
+#[test]
+fn i3_what_was_not_asked_for_is_ignored() {
+    let mut rig = in_session();
+    let asked = rig.ask();
+    let stray = response(77, vec![("a", vec![data(7, batch(0, 3))]), ("b", vec![data(0, batch(0, 3))])]);
+    rig.answer_late(&asked, stray);
+    assert!(!rig.fetcher.is_ready());
+    assert_eq!(rig.ask().session(), (77, 2), "the session goes on");
+    assert_eq!(rig.told(), []);
+}
+
+#[test]
+fn i3_a_paused_or_stopped_partition_is_forgotten() {
+    let mut rig = in_session();
+    rig.fetcher.pause(&tp("a", 0));
+    let asked = rig.ask();
+    assert_eq!((asked.asks(), asked.forgets()), (vec![], vec!["a-0".to_owned()]));
+    rig.fetcher.resume(rig.now, &tp("a", 0));
+    rig.fetcher.stop(&tp("a", 1));
+    rig.answer_late(&asked, response(77, vec![]));
+    let asked = rig.ask();
+    assert_eq!((asked.asks(), asked.forgets()), (vec!["a-0@10".to_owned()], vec!["a-1".to_owned()]));
+}
+
+#[test]
+fn i4_a_partition_twice_in_one_answer_counts_once() {
+    let mut rig = in_session();
+    let asked = rig.ask();
+    let twice = vec![data(0, batch(10, 5)), data(0, batch(15, 5)), data(0, batch(10, 5))];
+    rig.answer(&asked, response(77, vec![("a", twice)]));
+    assert_eq!(rig.drain(), [("a-0".to_owned(), vec![10, 11, 12, 13, 14])]);
+    assert_eq!(rig.fetcher.position(&tp("a", 0)).unwrap().offset, 15);
+}
+
+#[test]
+fn i4_a_session_that_lacks_a_partition_is_opened_anew() {
+    let mut rig = Rig::new().topic("a", &[1, 1]);
+    rig.start("a", 0, 0);
+    rig.start("a", 1, 0);
+    let asked = rig.ask();
+    rig.answer_late(&asked, response(77, vec![("a", vec![data(0, batch(0, 1))])]));
+    let asked = rig.ask();
+    assert_eq!((asked.session(), asked.asks()), ((77, 0), vec!["a-0@1".to_owned(), "a-1@0".to_owned()]));
+}
+
+#[test]
+fn i6_an_unknown_error_of_the_whole_request_backs_off_and_is_told_once() {
+    let mut rig = in_session();
+    let mut requests = 0;
+    for _ in 0..1000 {
+        if let Some(asked) = rig.sent() {
+            requests += 1;
+            rig.answer(&asked, refusal(ErrorCode::Unknown(999)));
+        }
+        rig.pass_ms(10);
+    }
+    assert!((8..=20).contains(&requests), "{requests} requests in 10 s");
+    let told = rig.told();
+    assert_eq!(told.len(), 1, "{told:?}");
+    rig.pass_ms(1500);
+    let asked = rig.ask();
+    rig.answer(&asked, response(1, vec![("a", vec![data(0, batch(10, 1)), nothing(1)])]));
+    assert_eq!(rig.told().len(), 1, "and once that it is over");
+}
+
+#[test]
+fn i13_topics_go_by_name_unless_all_have_ids() {
+    let mut rig = Rig::new().topic("a", &[1]).topic("b", &[1]);
+    rig.topic_mut("b").id = Uuid::ZERO;
+    rig.show();
+    rig.start("a", 0, 0);
+    let asked = rig.ask();
+    assert_eq!((asked.max_version, asked.session()), (None, (0, 0)));
+    rig.answer_late(&asked, response(77, vec![("a", vec![nothing(0)])]));
+    rig.start("b", 0, 0);
+    let asked = rig.ask();
+    assert_eq!((asked.max_version, asked.session()), (Some(12), (77, 0)), "a session is by name or by id");
+    assert_eq!(asked.asks(), ["a-0@0", "b-0@0"]);
+    rig.answer(&asked, named(78, vec![("a", vec![data(0, batch(0, 1))]), ("b", vec![data(0, batch(0, 2))])]));
+    assert_eq!(rig.drain(), [("a-0".to_owned(), vec![0]), ("b-0".to_owned(), vec![0, 1])]);
+    let asked = rig.ask();
+    assert_eq!((asked.max_version, asked.session()), (Some(12), (78, 1)));
+    // While that is under way the id becomes known.
+    rig.topic_mut("b").id = id_of("b");
+    rig.show();
+    rig.answer_late(&asked, named(78, vec![]));
+    let asked = rig.ask();
+    assert_eq!((asked.max_version, asked.session()), (None, (78, 0)));
+    assert_eq!(asked.asks(), ["a-0@1", "b-0@2"]);
+}
+
+#[test]
+fn i14_close_closes_every_session_and_waits_for_no_long_poll() {
+    let mut rig = in_session();
+    rig.ask();
+    rig.fetcher.close(rig.now);
+    let asked = rig.ask();
+    assert_eq!((asked.session(), asked.asks()), ((77, -1), vec![]));
+    assert_eq!(asked.request.max_wait_ms, 500, "some brokers never answer to 0");
+    rig.silent();
+    assert!(!rig.fetcher.is_closed());
+    rig.answer(&asked, refusal(ErrorCode::FetchSessionIdNotFound));
+    assert!(rig.fetcher.is_closed());
+    assert_eq!(rig.fetcher.poll_timeout(), None);
+}
+
+#[test]
+fn i14_close_without_sessions_is_done_at_once_and_nothing_starts_after() {
+    let mut rig = Rig::new().topic("a", &[1]);
+    rig.start("a", 0, 0);
+    rig.fetcher.close(rig.now);
+    assert!(rig.fetcher.is_closed());
+    rig.start("a", 0, 0);
+    rig.silent();
+}
+
+#[test]
+fn i14_close_gives_up_a_broker_that_does_not_answer() {
+    let mut rig = in_session();
+    rig.fetcher.close(rig.now);
+    let asked = rig.ask();
+    rig.fail(&asked);
+    assert!(rig.fetcher.is_closed());
+}
+
+#[test]
+fn i15_a_seek_is_said_in_the_session_even_back_to_where_it_was() {
+    let mut rig = in_session();
+    let asked = rig.ask();
+    rig.fetcher.stop(&tp("a", 0));
+    let sought: Token = TOKEN.sought();
+    rig.start_as("a", 0, sought, Position::at(10));
+    rig.answer(&asked, response(77, vec![("a", vec![data(0, batch(10, 5))])]));
+    assert!(!rig.fetcher.is_ready(), "asked for before the seek (I7)");
+    let asked = rig.ask();
+    assert_eq!((asked.session(), asked.asks(), asked.forgets()), ((77, 2), vec!["a-0@10".to_owned()], vec![]));
+    rig.answer(&asked, response(77, vec![("a", vec![data(0, batch(10, 5))])]));
+    assert_eq!(rig.fetcher.take().unwrap().token, sought);
+}
+
+#[test]
+fn i12_an_error_of_one_partition_leaves_the_others_and_the_session_alone() {
+    let mut rig = in_session();
+    let asked = rig.ask();
+    let mixed = vec![error(0, ErrorCode::KafkaStorageError), data(1, batch(10, 2))];
+    rig.answer(&asked, response(77, vec![("a", mixed)]));
+    assert_eq!(rig.drain(), [("a-1".to_owned(), vec![10, 11])]);
+    let asked = rig.ask();
+    assert_eq!((asked.session(), asked.asks(), asked.forgets()), ((77, 2), vec!["a-1@12".to_owned()], vec![
+        "a-0".to_owned()
+    ]));
+    rig.pass_ms(150);
+    rig.answer(&asked, response(77, vec![]));
+    assert_eq!(rig.ask().asks(), ["a-0@10"]);
+}

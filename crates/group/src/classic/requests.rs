@@ -1,0 +1,112 @@
+//! What each state has to say to the coordinator.
+
+use offtake_wire::{
+    EncodeError, Request,
+    messages::{
+        heartbeat::HeartbeatRequest,
+        join_group::{JoinGroupRequest, JoinGroupRequestProtocol},
+        leave_group::{LeaveGroupRequest, MemberIdentity},
+        sync_group::SyncGroupRequest,
+    },
+};
+
+use super::{Classic, Plan, State};
+use crate::{
+    assignor::{Assignor, Claim, RebalanceProtocol, encode_subscription},
+    config::millis,
+};
+
+/// "consumer": the type of groups whose members are consumers.
+pub(super) const PROTOCOL_TYPE: &str = "consumer";
+
+/// Brokers refuse longer reasons.
+const LONGEST_REASON: usize = 255;
+
+impl Classic {
+    /// `None` in a state that says nothing.
+    pub(super) fn request(&mut self) -> Result<Option<Request>, EncodeError> {
+        Ok(match &self.state {
+            State::Outside | State::Unpolled | State::Failed => None,
+            State::Joining { reason, .. } => Some(self.join(reason)?.into()),
+            State::Syncing { .. } => Some(self.sync().into()),
+            State::Stable { .. } | State::Releasing { .. } => Some(self.beat().into()),
+            State::Leaving { reason, .. } => Some(self.goodbye(reason).into()),
+        })
+    }
+
+    fn join(&self, reason: &str) -> Result<JoinGroupRequest, EncodeError> {
+        let protocols = self.config.assignors.iter().map(|assignor| {
+            let metadata = encode_subscription(*assignor, &self.claim(*assignor))?;
+            Ok(JoinGroupRequestProtocol { name: assignor.name().to_owned(), metadata })
+        });
+        Ok(JoinGroupRequest {
+            group_id: self.config.group.clone(),
+            session_timeout_ms: millis(self.config.session_timeout),
+            rebalance_timeout_ms: millis(self.config.rebalance_timeout),
+            member_id: self.member_id.clone(),
+            group_instance_id: self.config.instance_id.clone(),
+            protocol_type: PROTOCOL_TYPE.to_owned(),
+            protocols: protocols.collect::<Result<_, EncodeError>>()?,
+            reason: Some(reason.to_owned()),
+        })
+    }
+
+    /// A claim is as old as the assignment it rests on: a generation that we joined but were given nothing in does not
+    /// renew it (FAILURES D4, E5).
+    fn claim(&self, assignor: Assignor) -> Claim<'_> {
+        let owned = match self.config.rebalance_protocol() {
+            RebalanceProtocol::Eager => Vec::new(),
+            RebalanceProtocol::Cooperative => self.held.all.iter().cloned().collect(),
+        };
+        let generation = match (assignor.protocol(), self.lost_since()) {
+            // Members of an eager group have nothing that could be stale.
+            (_, true) => -1,
+            (_, false) => self.held.generation(),
+        };
+        Claim {
+            topics: &self.subscription,
+            owned,
+            generation,
+            last: self.held.last.as_ref().map(|(partitions, generation)| (partitions, *generation)),
+            rack: self.config.rack.as_deref(),
+        }
+    }
+
+    fn sync(&mut self) -> SyncGroupRequest {
+        let assignments = match &mut self.state {
+            State::Syncing { plan: Plan::Say(assignments), .. } => std::mem::take(assignments),
+            _ => Vec::new(),
+        };
+        SyncGroupRequest {
+            group_id: self.config.group.clone(),
+            generation_id: self.generation.unwrap_or(-1),
+            member_id: self.member_id.clone(),
+            group_instance_id: self.config.instance_id.clone(),
+            protocol_type: Some(PROTOCOL_TYPE.to_owned()),
+            protocol_name: self.assignor.map(|assignor| assignor.name().to_owned()),
+            assignments,
+        }
+    }
+
+    fn beat(&self) -> HeartbeatRequest {
+        HeartbeatRequest {
+            group_id: self.config.group.clone(),
+            generation_id: self.generation.unwrap_or(-1),
+            member_id: self.member_id.clone(),
+            group_instance_id: self.config.instance_id.clone(),
+        }
+    }
+
+    fn goodbye(&self, reason: &str) -> LeaveGroupRequest {
+        let reason = reason.char_indices().take_while(|(at, c)| at + c.len_utf8() <= LONGEST_REASON).map(|(_, c)| c);
+        LeaveGroupRequest {
+            group_id: self.config.group.clone(),
+            member_id: self.member_id.clone(),
+            members: vec![MemberIdentity {
+                member_id: self.member_id.clone(),
+                group_instance_id: None,
+                reason: Some(reason.collect()),
+            }],
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! [`Config`]: who the member is and how patient it is.
+
+use std::time::Duration;
+
+use offtake_machine::BackoffConfig;
+
+use crate::assignor::{Assignor, RebalanceProtocol};
+
+/// One member of one group. [`Config::new`] has Java's defaults.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `group.id`.
+    pub group: String,
+    /// `group.instance.id`: a static member keeps its partitions over a restart (KIP-345).
+    pub instance_id: Option<String>,
+    /// `group.protocol`.
+    pub protocol: Protocol,
+    /// `session.timeout.ms`: the coordinator gives a silent member up after this long, and so does the member itself.
+    /// With the consumer protocol the broker decides, and this is only our own bound.
+    pub session_timeout: Duration,
+    /// `heartbeat.interval.ms`. With the consumer protocol the broker decides.
+    pub heartbeat_interval: Duration,
+    /// `max.poll.interval.ms`: how long the application may take between polls, and to let go of partitions.
+    pub rebalance_timeout: Duration,
+    /// `request.timeout.ms`. A JoinGroup may wait for the other members: it has the rebalance timeout on top.
+    pub request_timeout: Duration,
+    /// `retry.backoff.ms` and `retry.backoff.max.ms`.
+    pub backoff: BackoffConfig,
+    /// `partition.assignment.strategy`, by preference. With any eager assignor in the list the member gives everything
+    /// up before it joins: the group may vote for that one, and then others get what we hold (FAILURES E6).
+    pub assignors: Vec<Assignor>,
+    /// `client.rack`.
+    pub rack: Option<String>,
+    /// Keeps the retries of a thousand members apart, and makes member ids where the member makes its own.
+    pub seed: u64,
+}
+
+/// `group.protocol`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// The members assign, one of them for all: JoinGroup, SyncGroup, Heartbeat.
+    #[default]
+    Classic,
+    /// The broker assigns (KIP-848).
+    Consumer {
+        /// `group.remote.assignor`; `None`: the broker's first.
+        remote_assignor: Option<String>,
+    },
+}
+
+impl Config {
+    /// A member of `group`, otherwise with Java's defaults.
+    pub fn new(group: impl Into<String>) -> Self {
+        Self {
+            group: group.into(),
+            instance_id: None,
+            protocol: Protocol::default(),
+            session_timeout: Duration::from_secs(45),
+            heartbeat_interval: Duration::from_secs(3),
+            rebalance_timeout: Duration::from_secs(300),
+            request_timeout: Duration::from_secs(30),
+            backoff: BackoffConfig::default(),
+            assignors: vec![Assignor::Range, Assignor::CooperativeSticky],
+            rack: None,
+            seed: 0,
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        if self.group.is_empty() {
+            return Err(ConfigError::NoGroup);
+        }
+        if self.instance_id.as_ref().is_some_and(String::is_empty) {
+            return Err(ConfigError::EmptyInstanceId);
+        }
+        if self.session_timeout.is_zero() || self.rebalance_timeout.is_zero() || self.request_timeout.is_zero() {
+            return Err(ConfigError::ZeroTimeout);
+        }
+        if self.protocol == Protocol::Classic {
+            if self.assignors.is_empty() {
+                return Err(ConfigError::NoAssignor);
+            }
+            if self.heartbeat_interval.is_zero() || self.heartbeat_interval >= self.session_timeout {
+                return Err(ConfigError::HeartbeatInterval {
+                    interval: self.heartbeat_interval,
+                    session: self.session_timeout,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// What the member gives up before it joins: that of the most careful of its assignors.
+    pub(crate) fn rebalance_protocol(&self) -> RebalanceProtocol {
+        self.assignors.iter().map(|assignor| assignor.protocol()).min().unwrap_or(RebalanceProtocol::Eager)
+    }
+}
+
+/// Milliseconds for the wire; what does not fit is as long as can be said (FAILURES D13).
+pub(crate) fn millis(duration: Duration) -> i32 {
+    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
+}
+
+/// Why no member can be made of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// `group.id` is empty.
+    #[error("group.id is empty: a member needs the name of its group")]
+    NoGroup,
+    /// `group.instance.id` is empty.
+    #[error("group.instance.id is empty: leave it out, or give each instance a name of its own")]
+    EmptyInstanceId,
+    /// No assignor to vote for.
+    #[error("partition.assignment.strategy is empty: name one assignor or more, cooperative-sticky for instance")]
+    NoAssignor,
+    /// A timeout of zero.
+    #[error("session.timeout.ms, max.poll.interval.ms and request.timeout.ms must be above zero")]
+    ZeroTimeout,
+    /// Heartbeats would come too late.
+    #[error(
+        "heartbeat.interval.ms ({} ms) must be above zero and below session.timeout.ms ({} ms); a third of it is usual",
+        .interval.as_millis(), .session.as_millis()
+    )]
+    HeartbeatInterval {
+        /// Between heartbeats.
+        interval: Duration,
+        /// Without any.
+        session: Duration,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn d13_a_poll_interval_beyond_the_wire_is_as_long_as_can_be_said() {
+        assert_eq!(millis(Duration::MAX), i32::MAX);
+        assert_eq!(millis(Duration::from_millis(2_147_483_647)), i32::MAX);
+        assert_eq!(millis(Duration::from_millis(300_000)), 300_000);
+    }
+
+    #[test]
+    fn e6_one_eager_assignor_in_the_list_makes_the_member_eager() {
+        let with = |assignors: &[Assignor]| Config { assignors: assignors.into(), ..Config::new("g") };
+        assert_eq!(with(&[Assignor::CooperativeSticky]).rebalance_protocol(), RebalanceProtocol::Cooperative);
+        let mixed = with(&[Assignor::CooperativeSticky, Assignor::Range]);
+        assert_eq!(mixed.rebalance_protocol(), RebalanceProtocol::Eager);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_a_reason() {
+        let ok = Config::new("g");
+        assert_eq!(ok.check(), Ok(()));
+        assert_eq!(Config::new("").check(), Err(ConfigError::NoGroup));
+        assert_eq!(Config { assignors: vec![], ..ok.clone() }.check(), Err(ConfigError::NoAssignor));
+        let slow = Config { heartbeat_interval: ok.session_timeout, ..ok.clone() };
+        assert!(slow.check().unwrap_err().to_string().contains("heartbeat.interval.ms (45000 ms)"));
+        assert_eq!(Config { instance_id: Some(String::new()), ..ok }.check(), Err(ConfigError::EmptyInstanceId));
+    }
+}

@@ -1,0 +1,205 @@
+//! [`Event`]: what a member tells the engine.
+
+use std::collections::VecDeque;
+
+use offtake_machine::{BrokerId, TopicPartition};
+use offtake_wire::ErrorCode;
+
+/// What happened to a member. In order: an event is to be acted upon before the next is taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A rebalance is complete. Comes once for each, also when nothing was added.
+    Assigned {
+        /// What is ours now and was not before.
+        added: Vec<TopicPartition>,
+        /// All that is ours now.
+        owned: Vec<TopicPartition>,
+        /// The generation, or the member epoch.
+        generation: i32,
+    },
+    /// Stop handing these out. They are still ours and may be committed; [`released`](crate::Member::released) says that
+    /// they need not be any longer.
+    Revoke {
+        /// What has to be let go.
+        partitions: Vec<TopicPartition>,
+        /// The generation they were ours in.
+        generation: i32,
+    },
+    /// These are no longer ours: hand nothing out, commit nothing. To be answered with
+    /// [`released`](crate::Member::released) too, when the application has heard of it.
+    Lost {
+        /// What is gone.
+        partitions: Vec<TopicPartition>,
+        /// The generation they were ours in.
+        generation: i32,
+    },
+    /// That broker is not our coordinator, or cannot be reached: it is to be looked for again. Costs no partition.
+    CoordinatorLost(BrokerId),
+    /// The application did not poll for `max.poll.interval.ms`: the member has left, and comes back with the next poll.
+    PollIntervalExceeded,
+    /// The group has been told that we left, or could not be told in time.
+    Left,
+    /// It cannot go on; a new `subscribe` starts afresh.
+    Failed(GroupError),
+    /// Calls to the coordinator have failed several times in a row: once, when it starts.
+    Trouble(String),
+    /// And once, when they work again.
+    Recovered,
+}
+
+impl Event {
+    /// Whether the application has to let go of something, which [`released`](crate::Member::released) confirms.
+    pub fn wants_release(&self) -> bool {
+        matches!(self, Self::Revoke { .. } | Self::Lost { .. })
+    }
+}
+
+/// What commits are made as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The generation, or the member epoch.
+    pub generation: i32,
+    /// The member.
+    pub member_id: String,
+    /// The name it keeps over restarts. Never without a member id (FAILURES G7).
+    pub instance_id: Option<String>,
+}
+
+/// Why membership ended for good.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GroupError {
+    /// The principal may not read the group.
+    #[error("not allowed to join group {group}: the principal needs READ on the group")]
+    GroupAuthorizationFailed {
+        /// The group.
+        group: String,
+    },
+    /// The principal may not read a topic of the subscription (the broker assigns, and checks).
+    #[error("not allowed to read a topic that group {group} subscribes to: the principal needs DESCRIBE and READ on it")]
+    TopicAuthorizationFailed {
+        /// The group.
+        group: String,
+    },
+    /// Another process uses our instance id.
+    #[error(
+        "another consumer has taken over group.instance.id {instance_id} in group {group}: each running instance needs \
+         an id of its own"
+    )]
+    FencedInstanceId {
+        /// The group.
+        group: String,
+        /// The instance id.
+        instance_id: String,
+    },
+    /// Another process holds our instance id and has not let go of it.
+    #[error(
+        "group.instance.id {instance_id} is in use in group {group}: each running instance needs an id of its own; after \
+         a crash it is free when the session has expired"
+    )]
+    UnreleasedInstanceId {
+        /// The group.
+        group: String,
+        /// The instance id.
+        instance_id: String,
+    },
+    /// The group cannot agree with us on an assignor.
+    #[error(
+        "group {group} has no assignor in common with this member's partition.assignment.strategy ({ours}): give all \
+         members one they share"
+    )]
+    InconsistentGroupProtocol {
+        /// The group.
+        group: String,
+        /// What we offered.
+        ours: String,
+    },
+    /// The group is full.
+    #[error("group {group} has as many members as the broker allows: see group.max.size (classic) or group.consumer.max.size")]
+    GroupMaxSizeReached {
+        /// The group.
+        group: String,
+    },
+    /// The broker does not like our session timeout.
+    #[error(
+        "the broker refuses session.timeout.ms={session_ms} of group {group}: it must lie between its \
+         group.min.session.timeout.ms and group.max.session.timeout.ms"
+    )]
+    InvalidSessionTimeout {
+        /// The group.
+        group: String,
+        /// What we asked for.
+        session_ms: i32,
+    },
+    /// The broker is too old for what we want.
+    #[error("the coordinator of group {group} is too old: {what}")]
+    UnsupportedVersion {
+        /// The group.
+        group: String,
+        /// What it cannot do, and what to do about it.
+        what: String,
+    },
+    /// Anything else that retrying does not mend.
+    #[error("the coordinator refuses group {group} with {code}{}", .message.as_deref().map(|m| format!(": {m}")).unwrap_or_default())]
+    Refused {
+        /// The group.
+        group: String,
+        /// Its code.
+        code: ErrorCode,
+        /// Its words, where it has any.
+        message: Option<String>,
+    },
+    /// What we would have to say does not fit the wire.
+    #[error("cannot tell the coordinator of group {group} what we subscribe to: {reason}")]
+    Unsayable {
+        /// The group.
+        group: String,
+        /// What does not fit.
+        reason: String,
+    },
+}
+
+/// Events on their way to the engine, and whether the application still has to let go of something.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Outbox {
+    queue: VecDeque<Event>,
+    /// A Revoke or Lost has been taken out and not been answered.
+    taken: bool,
+}
+
+impl Outbox {
+    pub(crate) fn push(&mut self, event: Event) {
+        self.queue.push_back(event);
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Event> {
+        let event = self.queue.pop_front()?;
+        self.taken |= event.wants_release();
+        Some(event)
+    }
+
+    /// Whether something has still to be let go.
+    pub(crate) fn waits(&self) -> bool {
+        self.taken || self.queue.iter().any(Event::wants_release)
+    }
+
+    /// What has been taken out is let go. Whether that was all.
+    pub(crate) fn released(&mut self) -> bool {
+        let answered = std::mem::take(&mut self.taken);
+        answered && !self.waits()
+    }
+
+    /// A Revoke that nobody has heard of yet has come too late: it is Lost.
+    pub(crate) fn revokes_are_lost(&mut self) {
+        for event in &mut self.queue {
+            if let Event::Revoke { partitions, generation } = event {
+                *event = Event::Lost { partitions: std::mem::take(partitions), generation: *generation };
+            }
+        }
+    }
+
+    /// The application has let go of everything already.
+    pub(crate) fn forget_partitions(&mut self) {
+        self.queue.retain(|event| !event.wants_release() && !matches!(event, Event::Assigned { .. }));
+        self.taken = false;
+    }
+}

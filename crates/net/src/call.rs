@@ -1,0 +1,124 @@
+//! What goes between [`Net`](crate::Net) and the connection tasks: calls there, events back.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use offtake_machine::{Answer, BrokerId, CallError, Target};
+use offtake_wire::Request;
+use tokio::time::Instant;
+
+use crate::{address::Address, handshake::Ranges};
+
+/// Which of a broker's connections a request goes over. A broker answers one request at a time on each, so what must not
+/// wait goes apart from what waits long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lane {
+    /// Metadata, offsets, administration: answered at once.
+    Control,
+    /// JoinGroup, Heartbeat, OffsetCommit: what membership depends on.
+    Group,
+    /// Long polls.
+    Fetch,
+}
+
+impl Lane {
+    pub(crate) const ALL: [Self; 3] = [Self::Control, Self::Group, Self::Fetch];
+}
+
+/// What became of one call.
+#[derive(Debug)]
+pub struct Completion {
+    /// The tag it was sent under.
+    pub tag: u64,
+    /// The answer, or why there is none.
+    pub result: Result<Answer, CallError>,
+}
+
+/// Whom a connection is for. By id, never by address: two brokers may share one, and one may move (FAILURES A9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Endpoint {
+    Broker(BrokerId),
+    /// The nth bootstrap server.
+    Bootstrap(usize),
+}
+
+/// A call on its way.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) tag: u64,
+    pub(crate) lane: Lane,
+    pub(crate) to: Target,
+    pub(crate) request: Request,
+    pub(crate) max_version: Option<i16>,
+    pub(crate) timeout: Duration,
+    pub(crate) deadline: Instant,
+    /// Who could not be reached: a call to any broker tries each once.
+    pub(crate) tried: Vec<Endpoint>,
+    /// What was wrong with them, so far.
+    pub(crate) trouble: Option<CallError>,
+    /// A connection ended before the call was written to it, which costs the call nothing, once.
+    pub(crate) moved: bool,
+}
+
+impl Call {
+    /// One more could not be reached. That something is no Kafka broker is the verdict only if it is so of all that were
+    /// tried: where another is merely down, waiting may help.
+    pub(crate) fn note(&mut self, error: CallError) {
+        let keeps = match (&self.trouble, &error) {
+            (Some(old), new) => old.is_retriable() && !new.is_retriable(),
+            (None, _) => false,
+        };
+        if !keeps {
+            self.trouble = Some(error);
+        }
+    }
+}
+
+/// Which connection an event is from.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    /// Tells it from an earlier or later one of the same endpoint and lane.
+    pub(crate) serial: u64,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) lane: Lane,
+    pub(crate) address: Address,
+}
+
+/// What a connection task tells.
+#[derive(Debug)]
+pub(crate) struct Event {
+    pub(crate) from: Arc<Origin>,
+    pub(crate) what: What,
+}
+
+#[derive(Debug)]
+pub(crate) enum What {
+    Connected {
+        ranges: Arc<Ranges>,
+        /// The address that worked.
+        via: SocketAddr,
+        /// The version of ApiVersions that worked.
+        spoke: i16,
+    },
+    Done {
+        tag: u64,
+        result: Box<Result<Answer, CallError>>,
+    },
+    /// Its last word. These calls were never written.
+    Ended {
+        why: End,
+        unsent: Vec<Call>,
+    },
+}
+
+/// Why a connection ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// Nothing was under way, and one of the two ends had had enough of it: no failure (FAILURES A6).
+    Idle,
+    /// Nobody can send on it any more, and all answers are in.
+    Retired,
+    /// It never came about.
+    Unreachable(CallError),
+    /// It came about and broke.
+    Broken(String),
+}

@@ -1,0 +1,59 @@
+//! [`Config`]: what may be set about connections.
+
+use std::time::Duration;
+
+use offtake_machine::BackoffConfig;
+
+/// What may be set about connections. The defaults are those of Kafka's Java client, except where a line says why not.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `client.id`: how the broker's logs and quotas name us.
+    pub client_id: String,
+    /// How the broker's metrics name this software (KIP-511): letters, digits, `-` and `.`, or it refuses us.
+    pub software_name: String,
+    /// And its version.
+    pub software_version: String,
+    /// `socket.connection.setup.timeout.ms`: for resolving a name, and for each of its addresses to accept a connection.
+    /// Doubles with every failure in a row.
+    pub connect_timeout: Duration,
+    /// `socket.connection.setup.timeout.max.ms`: how far it doubles.
+    pub connect_timeout_max: Duration,
+    /// For ApiVersions to be answered on a new connection: 5 s. Java waits `request.timeout.ms`, half a minute in which
+    /// nobody hears that a port is silent; a broker that answers later is found at the next dial.
+    pub handshake_timeout: Duration,
+    /// `reconnect.backoff.ms` and `reconnect.backoff.max.ms`: between two dials of one address after a failure.
+    pub reconnect: BackoffConfig,
+    /// `connections.max.idle.ms`: a connection that carried nothing for so long is closed.
+    pub max_idle: Duration,
+    /// `send.buffer.bytes`; `None` leaves it to the system.
+    pub send_buffer: Option<usize>,
+    /// `receive.buffer.bytes`; `None`, the default here, leaves it to the system, which grows it as needed: 64 KiB, Java's
+    /// default, caps the speed of a long road.
+    pub receive_buffer: Option<usize>,
+    /// The largest frame that is read: more than `fetch.max.bytes`, for the first batch of an answer may exceed that.
+    pub max_frame: usize,
+    /// Whether bytes left over after an answer make it malformed. Tests say yes; brokers newer than us deserve no.
+    pub strict: bool,
+    /// Seeds the jitter of backoffs and where the rotation over brokers begins.
+    pub seed: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            client_id: "offtake".to_owned(),
+            software_name: "offtake".to_owned(),
+            software_version: env!("CARGO_PKG_VERSION").to_owned(),
+            connect_timeout: Duration::from_secs(10),
+            connect_timeout_max: Duration::from_secs(30),
+            handshake_timeout: Duration::from_secs(5),
+            reconnect: BackoffConfig { base: Duration::from_millis(50), max: Duration::from_secs(1) },
+            max_idle: Duration::from_secs(540),
+            send_buffer: Some(128 * 1024),
+            receive_buffer: None,
+            max_frame: 100 * 1024 * 1024,
+            strict: false,
+            seed: 0,
+        }
+    }
+}

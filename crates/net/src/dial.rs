@@ -1,0 +1,62 @@
+//! [`Dial`]: how a name becomes addresses, and an address a stream of bytes. The seam for TLS, for proxies, and for tests.
+
+use std::{fmt, io, net::SocketAddr, pin::Pin, time::Duration};
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpSocket, lookup_host},
+};
+
+/// A quiet connection is probed after this long, so that a peer that vanished is noticed and a NAT remembers us.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// Bytes both ways.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+/// What [`Dial`] promises.
+pub type DialFuture<'a, T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send + 'a>>;
+
+/// How connections come about. Deadlines are the caller's: a future is dropped when its time is over.
+pub trait Dial: fmt::Debug + Send + Sync + 'static {
+    /// All addresses of `host`, in the order to try them.
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> DialFuture<'a, Vec<SocketAddr>>;
+
+    /// A connection to `address`, one of those that `host` resolved to (and by which a TLS certificate would be checked).
+    fn connect<'a>(&'a self, host: &'a str, address: SocketAddr) -> DialFuture<'a, Box<dyn Stream>>;
+}
+
+/// Plain TCP: the system's resolver, no Nagle delay, keepalive.
+#[derive(Clone, Debug, Default)]
+pub struct Tcp {
+    /// The socket's send buffer, if not the system's choice.
+    pub send_buffer: Option<usize>,
+    /// The socket's receive buffer, if not the system's choice.
+    pub receive_buffer: Option<usize>,
+}
+
+impl Dial for Tcp {
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> DialFuture<'a, Vec<SocketAddr>> {
+        Box::pin(async move { Ok(lookup_host((host, port)).await?.collect()) })
+    }
+
+    fn connect<'a>(&'a self, _host: &'a str, address: SocketAddr) -> DialFuture<'a, Box<dyn Stream>> {
+        Box::pin(async move {
+            let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+            // Sizes go in before the connection is made: the receive buffer decides the window that is offered.
+            if let Some(size) = self.send_buffer {
+                socket.set_send_buffer_size(u32::try_from(size).unwrap_or(u32::MAX))?;
+            }
+            if let Some(size) = self.receive_buffer {
+                socket.set_recv_buffer_size(u32::try_from(size).unwrap_or(u32::MAX))?;
+            }
+            let stream = socket.connect(address).await?;
+            stream.set_nodelay(true)?;
+            let keepalive = TcpKeepalive::new().with_time(KEEPALIVE);
+            SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+            Ok(Box::new(stream) as Box<dyn Stream>)
+        })
+    }
+}

@@ -1,0 +1,250 @@
+//! [`Frames`]: bytes from a socket become frames.
+//!
+//! Each frame gets one allocation of its own, of its exact size, and is read straight into it: only the bytes that came
+//! in one read with the length are copied, 16 KiB at most. The allocation begins small and doubles as bytes arrive, so
+//! that a length which is a lie costs no more than twice what was sent (FAILURES A4, §3 row 2). A length that this
+//! connection has once made good is believed at once, and then large answers are never moved.
+//!
+//! Cancel-safe: dropping [`Frames::next`] loses nothing.
+
+use std::{io, sync::Arc};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use offtake_wire::{FrameError, check_frame_len};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use crate::shared::{Shared, count};
+
+/// Read at once while no frame is begun.
+const STAGING: usize = 16 * 1024;
+/// A frame's first allocation, if it claims to be larger.
+const FIRST_STEP: usize = 64 * 1024;
+
+/// Why there are no more frames.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoMore {
+    #[error("before answering")]
+    Closed,
+    #[error("in the middle of an answer, {have} of {length} bytes in")]
+    Cut { have: usize, length: usize },
+    #[error("{}", plain(.0))]
+    Io(io::Error),
+    #[error("{0}")]
+    Frame(#[from] FrameError),
+    #[error("no memory for an answer of {0} bytes")]
+    Memory(usize),
+}
+
+/// What an I/O error means, without the system's number where there is a plain word.
+pub(crate) fn plain(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => "connection reset".to_owned(),
+        io::ErrorKind::BrokenPipe => "it was closed while we were writing".to_owned(),
+        io::ErrorKind::TimedOut => "its host cannot be reached any more".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// Reads frames off one connection.
+#[derive(Debug)]
+pub(crate) struct Frames {
+    shared: Arc<Shared>,
+    staging: BytesMut,
+    body: Option<Body>,
+    cap: usize,
+    /// The largest frame so far.
+    largest: usize,
+}
+
+#[derive(Debug)]
+struct Body {
+    length: usize,
+    bytes: Vec<u8>,
+}
+
+impl Frames {
+    /// Frames of up to `cap` bytes.
+    pub(crate) fn new(shared: Arc<Shared>, cap: usize) -> Self {
+        Self { shared, staging: BytesMut::new(), body: None, cap, largest: 0 }
+    }
+
+    /// From now on, frames of up to `cap` bytes.
+    pub(crate) fn set_cap(&mut self, cap: usize) {
+        self.cap = cap;
+    }
+
+    /// The next frame, without its length.
+    pub(crate) async fn next<R: AsyncRead + Unpin>(&mut self, from: &mut R) -> Result<Bytes, NoMore> {
+        loop {
+            if let Some(frame) = self.take()? {
+                return Ok(frame);
+            }
+            let read = self.read(from).await.map_err(NoMore::Io)?;
+            count(&self.shared.counters.bytes_in, read);
+            if read == 0 {
+                return Err(self.ended());
+            }
+        }
+    }
+
+    /// The frame, if it is complete; else there is room to read more into.
+    fn take(&mut self) -> Result<Option<Bytes>, NoMore> {
+        let mut body = match self.body.take() {
+            Some(body) => body,
+            None => {
+                let Some(prefix) = self.staging.first_chunk::<4>().copied() else {
+                    self.staging.reserve(STAGING.saturating_sub(self.staging.len()));
+                    return Ok(None);
+                };
+                let length = check_frame_len(prefix, self.cap)?;
+                self.staging.advance(prefix.len());
+                Body { length, bytes: Vec::new() }
+            }
+        };
+        body.make_room(self.largest)?;
+        let staged = self.staging.len().min(body.missing());
+        if let Some(bytes) = self.staging.get(..staged) {
+            body.bytes.extend_from_slice(bytes); // fits: a first step is larger than the staging
+            self.staging.advance(staged);
+        }
+        if body.missing() == 0 {
+            self.largest = self.largest.max(body.length);
+            return Ok(Some(Bytes::from(body.bytes)));
+        }
+        self.body = Some(body);
+        Ok(None)
+    }
+
+    async fn read<R: AsyncRead + Unpin>(&mut self, from: &mut R) -> io::Result<usize> {
+        match &mut self.body {
+            // Never beyond the frame: what follows it must not share its allocation.
+            Some(body) => {
+                let missing = body.missing();
+                from.read_buf(&mut (&mut body.bytes).limit(missing)).await
+            }
+            None => from.read_buf(&mut self.staging).await,
+        }
+    }
+
+    fn ended(&self) -> NoMore {
+        match &self.body {
+            Some(body) => NoMore::Cut { have: body.bytes.len(), length: body.length },
+            None => NoMore::Closed,
+        }
+    }
+}
+
+impl Body {
+    fn missing(&self) -> usize {
+        self.length.saturating_sub(self.bytes.len())
+    }
+
+    /// Room for at least one byte more, unless nothing is missing.
+    fn make_room(&mut self, believed: usize) -> Result<(), NoMore> {
+        let have = self.bytes.len();
+        if have < self.bytes.capacity() || self.missing() == 0 {
+            return Ok(());
+        }
+        let size = self.length.min(have.saturating_mul(2).max(FIRST_STEP).max(believed));
+        self.bytes.try_reserve_exact(size.saturating_sub(have)).map_err(|_| NoMore::Memory(self.length))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, Tcp, shared::Counters};
+
+    fn frames(cap: usize) -> Frames {
+        let shared = Shared {
+            config: Config::default(),
+            dial: Arc::new(Tcp::default()),
+            counters: Counters::default(),
+        };
+        Frames::new(Arc::new(shared), cap)
+    }
+
+    fn frame(length: usize) -> Vec<u8> {
+        let mut bytes = u32::try_from(length).unwrap().to_be_bytes().to_vec();
+        bytes.extend((0..length).map(|at| (at % 251) as u8));
+        bytes
+    }
+
+    #[tokio::test]
+    async fn frames_arrive_whole_wherever_the_stream_was_split() {
+        let lengths = [4, 5, 100, STAGING - 4, STAGING, STAGING + 1, FIRST_STEP + 1, 300_000, 4];
+        let stream: Vec<u8> = lengths.iter().flat_map(|length| frame(*length)).collect();
+        for chunk in [1, 3, 7, 1000, STAGING, 65_537, usize::MAX] {
+            let mut script = tokio_test_reader(&stream, chunk);
+            let mut frames = frames(1 << 20);
+            for length in lengths {
+                let got = frames.next(&mut script).await.unwrap();
+                assert_eq!(got, frame(length)[4..], "length {length}, chunk {chunk}");
+            }
+            assert!(matches!(frames.next(&mut script).await, Err(NoMore::Closed)));
+        }
+    }
+
+    #[tokio::test]
+    async fn a4_memory_follows_the_bytes_received_and_not_the_length_claimed() {
+        let (mut near, far) = tokio::io::duplex(1 << 20);
+        let mut stream = 90_000_000u32.to_be_bytes().to_vec();
+        stream.extend(vec![7; 100_000]);
+        tokio::io::AsyncWriteExt::write_all(&mut near, &stream).await.unwrap();
+        drop(near);
+        let mut frames = frames(100 << 20);
+        let mut far = far;
+        let end = frames.next(&mut far).await.unwrap_err();
+        assert!(matches!(end, NoMore::Cut { have: 100_000, length: 90_000_000 }), "{end}");
+        assert!(frames.body.unwrap().bytes.capacity() <= 200_000);
+    }
+
+    #[tokio::test]
+    async fn a_length_once_made_good_is_believed_and_the_frame_is_never_moved() {
+        let stream = [frame(500_000), frame(500_000)].concat();
+        let mut script = tokio_test_reader(&stream, 100_000);
+        let mut frames = frames(1 << 20);
+        frames.next(&mut script).await.unwrap();
+        frames.staging.reserve(STAGING);
+        while frames.body.is_none() {
+            frames.read(&mut script).await.unwrap();
+            assert!(frames.take().unwrap().is_none());
+        }
+        assert_eq!(frames.body.unwrap().bytes.capacity(), 500_000);
+    }
+
+    #[tokio::test]
+    async fn lengths_that_cannot_be_end_the_stream() {
+        for (stream, says) in [
+            (&[0xff, 0xff, 0xff, 0xff][..], "-1"),
+            (&[0, 0, 0, 0], "too short"),
+            (&[0, 0, 0, 3, 1, 1, 1], "too short"),
+            (&[0x7f, 0xff, 0xff, 0xff], "2147483647"),
+            (b"HTTP/1.1 400 Bad Request", "HTTP"),
+            (&[0x15, 3, 3, 0, 2, 2, 40], "TLS"),
+        ] {
+            let mut stream = stream;
+            let end = frames(1 << 20).next(&mut stream).await.unwrap_err();
+            assert!(end.to_string().contains(says), "{end}");
+        }
+    }
+
+    /// Gives at most `chunk` bytes a read.
+    fn tokio_test_reader(stream: &[u8], chunk: usize) -> impl AsyncRead + Unpin + use<> {
+        struct Chunks(Vec<u8>, usize, usize);
+        impl AsyncRead for Chunks {
+            fn poll_read(
+                mut self: std::pin::Pin<&mut Self>,
+                _: &mut std::task::Context<'_>,
+                buf: &mut tokio::io::ReadBuf<'_>,
+            ) -> std::task::Poll<io::Result<()>> {
+                let n = self.2.min(buf.remaining()).min(self.0.len() - self.1);
+                buf.put_slice(&self.0[self.1..self.1 + n]);
+                self.1 += n;
+                std::task::Poll::Ready(Ok(()))
+            }
+        }
+        Chunks(stream.to_vec(), 0, chunk)
+    }
+}

@@ -1,0 +1,259 @@
+//! The greeting of each connection: ApiVersions, and what it means when something else answers.
+//!
+//! KIP-35, KIP-511. Versions are negotiated on every connection, for a broker may have been up- or downgraded between
+//! two (FAILURES Q2), and kept as ranges, for brokers drop old versions too (Q3).
+
+use std::{collections::BTreeMap, time::Duration};
+
+use bytes::Bytes;
+use offtake_wire::{
+    ApiKey, ApiVersionsRequest, ApiVersionsResponse, ErrorCode, FrameError, Versions, decode_api_response,
+    encode_api_request, frame,
+};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+use crate::{
+    clock,
+    config::Config,
+    dial::Stream,
+    frames::{Frames, NoMore},
+    shared::{Shared, count},
+};
+
+/// No list of versions is larger.
+const LARGEST_GREETING: usize = 1 << 20;
+/// A broker that refuses our version tells one that it speaks: the second guess is right, the third for good measure.
+const GUESSES: i32 = 3;
+
+/// What a broker speaks, of what we do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ranges(BTreeMap<ApiKey, Versions>);
+
+impl Ranges {
+    fn new(response: &ApiVersionsResponse) -> Self {
+        let ours = response.api_keys.iter().filter_map(|theirs| {
+            let api = ApiKey::from_code(theirs.api_key)?;
+            let both = api.versions().intersect(Versions::new(theirs.min_version, theirs.max_version))?;
+            Some((api, both))
+        });
+        Self(ours.collect())
+    }
+
+    /// The versions that both of us speak.
+    pub(crate) fn of(&self, api: ApiKey) -> Option<Versions> {
+        self.0.get(&api).copied()
+    }
+
+    /// The newest of them, up to `max`.
+    pub(crate) fn pick(&self, api: ApiKey, max: Option<i16>) -> Option<i16> {
+        let both = self.of(api)?;
+        let newest = max.map_or(both.max, |max| max.min(both.max));
+        both.contains(newest).then_some(newest)
+    }
+}
+
+/// Why there is no connection, ready for a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Trouble {
+    pub(crate) reason: String,
+    /// What answered is no Kafka broker.
+    pub(crate) not_kafka: bool,
+    /// Something accepted the connection: worth more to know than that another address of the name did not.
+    pub(crate) accepted: bool,
+}
+
+impl Trouble {
+    /// Nothing accepted a connection.
+    pub(crate) fn unreachable(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), not_kafka: false, accepted: false }
+    }
+
+    fn broker(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), not_kafka: false, accepted: true }
+    }
+
+    fn not_kafka(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), not_kafka: true, accepted: true }
+    }
+
+    /// It took the connection and ended it instead of answering the greeting, in every version.
+    pub(crate) fn closed() -> Self {
+        Self::broker(
+            "closed the connection during the first request; it may expect TLS or SASL: use a PLAINTEXT listener, \
+             others are not supported yet",
+        )
+    }
+
+    /// It took the connection and said nothing.
+    pub(crate) fn silent(after: Duration) -> Self {
+        Self::broker(format!(
+            "accepted the connection but did not answer ApiVersions within {} ms",
+            after.as_millis()
+        ))
+    }
+}
+
+/// How a greeting failed.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// The other end closed the connection: it may do better in an older version (FAILURES Q1).
+    Closed,
+    Final(Trouble),
+}
+
+/// A connection that knows what the broker speaks.
+pub(crate) struct Greeted {
+    pub(crate) stream: Box<dyn Stream>,
+    pub(crate) frames: Frames,
+    pub(crate) ranges: Ranges,
+    /// The version of ApiVersions that worked.
+    pub(crate) spoke: i16,
+    pub(crate) next_correlation: i32,
+    pub(crate) throttle_time_ms: i32,
+}
+
+/// Greets in `version`, or in an older one if the broker says so.
+pub(crate) async fn greet(
+    shared: &std::sync::Arc<Shared>,
+    mut stream: Box<dyn Stream>,
+    mut version: i16,
+) -> Result<Greeted, Refusal> {
+    let timeout = shared.config.handshake_timeout;
+    let deadline = clock::now() + timeout;
+    let mut frames = Frames::new(shared.clone(), LARGEST_GREETING);
+    for correlation in 0..GUESSES {
+        let exchange = exchange(shared, &mut stream, &mut frames, correlation, version);
+        let frame = tokio::time::timeout_at(deadline, exchange)
+            .await
+            .map_err(|_| Refusal::Final(Trouble::silent(timeout)))??;
+        let response = read(frame, correlation, version)?;
+        match response.error_code {
+            ErrorCode::None if response.api_keys.is_empty() => {
+                return Err(Refusal::Final(Trouble::broker("answered ApiVersions with an empty list")));
+            }
+            ErrorCode::None => {
+                frames.set_cap(shared.config.max_frame);
+                let (ranges, throttle_time_ms) = (Ranges::new(&response), response.throttle_time_ms);
+                return Ok(Greeted {
+                    stream,
+                    frames,
+                    ranges,
+                    spoke: version,
+                    next_correlation: GUESSES,
+                    throttle_time_ms,
+                });
+            }
+            ErrorCode::UnsupportedVersion if version > 0 => version = step_down(&response, version),
+            other => {
+                return Err(Refusal::Final(Trouble::broker(format!("answered ApiVersions with {other}"))));
+            }
+        }
+    }
+    Err(Refusal::Final(Trouble::broker("supports no version of ApiVersions that this client speaks")))
+}
+
+/// The newest version both speak, if the refusal says so; else the oldest there is.
+fn step_down(refusal: &ApiVersionsResponse, from: i16) -> i16 {
+    Ranges::new(refusal).pick(ApiKey::ApiVersions, Some(from - 1)).unwrap_or(0)
+}
+
+async fn exchange(
+    shared: &Shared,
+    stream: &mut Box<dyn Stream>,
+    frames: &mut Frames,
+    correlation: i32,
+    version: i16,
+) -> Result<Bytes, Refusal> {
+    let request = greeting(&shared.config, correlation, version)?;
+    send(stream, &request).await.map_err(|_| Refusal::Closed)?;
+    count(&shared.counters.bytes_out, request.len());
+    frames.next(stream).await.map_err(|end| match end {
+        NoMore::Closed | NoMore::Cut { .. } | NoMore::Io(_) => Refusal::Closed,
+        NoMore::Frame(error) => Refusal::Final(Trouble::not_kafka(sentence(&error))),
+        NoMore::Memory(_) => Refusal::Final(Trouble::broker(end.to_string())),
+    })
+}
+
+async fn send<W: AsyncWrite + Unpin>(to: &mut W, bytes: &Bytes) -> std::io::Result<()> {
+    to.write_all(bytes).await?;
+    to.flush().await
+}
+
+fn greeting(config: &Config, correlation: i32, version: i16) -> Result<Bytes, Refusal> {
+    let request = ApiVersionsRequest {
+        client_software_name: config.software_name.clone(),
+        client_software_version: config.software_version.clone(),
+    };
+    encode_api_request(correlation, Some(&config.client_id), version, &request)
+        .map_err(|error| Refusal::Final(Trouble::unreachable(format!("client.id cannot be sent: {error}"))))
+}
+
+fn read(frame: Bytes, correlation: i32, version: i16) -> Result<ApiVersionsResponse, Refusal> {
+    let refused = frame.get(4..6) == Some(&ErrorCode::UnsupportedVersion.code().to_be_bytes()[..]);
+    // A refusal is written in version 0, whatever was asked (KIP-511).
+    let spoken = if refused { 0 } else { version };
+    match frame::correlation_id(&frame) {
+        Ok(id) if id == correlation => {}
+        _ => return Err(Refusal::Final(Trouble::not_kafka(NO_KAFKA))),
+    }
+    match decode_api_response::<ApiVersionsRequest>(frame, spoken) {
+        Ok(decoded) => Ok(decoded.response),
+        Err(error) => {
+            let reason = format!("its answer to ApiVersions is malformed ({error}); check the port");
+            Err(Refusal::Final(Trouble::not_kafka(reason)))
+        }
+    }
+}
+
+const NO_KAFKA: &str = "what answers there is not the Kafka protocol; check the port";
+
+/// What the first bytes of a stranger say, behind "cannot connect to host:port: ".
+fn sentence(error: &FrameError) -> String {
+    match error {
+        FrameError::Http => "it speaks HTTP, not the Kafka protocol; check the port".to_owned(),
+        FrameError::TlsAlert => {
+            "it answers with TLS: set security.protocol=SSL (not supported yet) or use the plaintext port"
+                .to_owned()
+        }
+        FrameError::TlsHandshake => {
+            "it begins a TLS handshake of its own, as no broker does; check the port".to_owned()
+        }
+        FrameError::Negative { .. } | FrameError::TooShort { .. } | FrameError::TooLarge { .. } => {
+            NO_KAFKA.to_owned()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use offtake_wire::messages::api_versions::ApiVersion;
+
+    use super::*;
+
+    fn speaks(list: &[(i16, i16, i16)]) -> ApiVersionsResponse {
+        let api_keys = list
+            .iter()
+            .map(|&(api_key, min_version, max_version)| ApiVersion { api_key, min_version, max_version })
+            .collect();
+        ApiVersionsResponse { api_keys, ..Default::default() }
+    }
+
+    #[test]
+    fn q3_a_version_is_picked_from_ranges_at_both_ends() {
+        let ours = ApiKey::Fetch.versions();
+        let ranges = Ranges::new(&speaks(&[(1, 0, 11), (3, i16::MAX, i16::MAX), (12, -5, 2), (77, 0, 1)]));
+        assert_eq!(ranges.pick(ApiKey::Fetch, None), Some(11));
+        assert_eq!(ranges.pick(ApiKey::Fetch, Some(ours.min)), Some(ours.min));
+        assert_eq!(ranges.pick(ApiKey::Fetch, Some(ours.min - 1)), None, "below what we speak");
+        assert_eq!(ranges.pick(ApiKey::Metadata, None), None, "newer than we speak");
+        assert_eq!(ranges.pick(ApiKey::JoinGroup, None), None, "not listed");
+        assert_eq!(ranges.pick(ApiKey::Heartbeat, None), Some(2), "a negative minimum does no harm");
+    }
+
+    #[test]
+    fn q1_a_refusal_names_the_version_to_step_down_to() {
+        assert_eq!(step_down(&speaks(&[(18, 0, 3)]), 4), 3);
+        assert_eq!(step_down(&speaks(&[(18, 0, 9)]), 4), 3, "never the one that was refused");
+        assert_eq!(step_down(&speaks(&[]), 4), 0);
+    }
+}

@@ -1,0 +1,90 @@
+//! Which connection a call that any broker may answer goes over.
+//!
+//! The best of those not tried yet, in this order: a broker with a connection on the lane, a broker with any connection,
+//! a known broker that is not being left alone, a bootstrap server with a connection, one that is not being left alone
+//! (FAILURES A7), and in the end whoever may be dialled soonest. Among equals, the one with the least to do, then by
+//! rotation.
+
+use tokio::time::Instant;
+
+use crate::call::Endpoint;
+
+/// One that could be asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Candidate {
+    pub(crate) endpoint: Endpoint,
+    /// It has a connection on the lane.
+    pub(crate) on_lane: bool,
+    /// It has a connection on some lane.
+    pub(crate) connected: bool,
+    /// Calls waiting on the lane.
+    pub(crate) in_flight: usize,
+    /// When it may be dialled again, if that is not now.
+    pub(crate) waits: Option<Instant>,
+}
+
+/// The best of them. They come in a fixed order; `rotation` says with whom to begin among equals.
+pub(crate) fn best(candidates: &[Candidate], rotation: u64) -> Option<Endpoint> {
+    let count = candidates.len() as u64;
+    let turn = |at: usize| (at as u64 + count - rotation.checked_rem(count).unwrap_or(0)) % count.max(1);
+    let ranked =
+        candidates.iter().enumerate().map(|(at, candidate)| (rank(candidate), turn(at), candidate.endpoint));
+    ranked.min().map(|(_, _, endpoint)| endpoint)
+}
+
+fn rank(of: &Candidate) -> (u8, Option<Instant>, usize) {
+    let is_broker = matches!(of.endpoint, Endpoint::Broker(_));
+    match (of.on_lane, of.connected, of.waits, is_broker) {
+        (true, _, _, true) => (0, None, of.in_flight),
+        (false, true, None, true) => (1, None, of.in_flight),
+        (_, _, None, true) => (2, None, of.in_flight),
+        (true, _, _, false) => (3, None, of.in_flight),
+        (_, _, None, false) => (4, None, of.in_flight),
+        (_, _, Some(until), _) => (5, Some(until), of.in_flight),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use offtake_machine::BrokerId;
+
+    use super::*;
+
+    fn broker(id: i32) -> Candidate {
+        let endpoint = Endpoint::Broker(BrokerId(id));
+        Candidate { endpoint, on_lane: false, connected: false, in_flight: 0, waits: None }
+    }
+
+    fn bootstrap(at: usize) -> Candidate {
+        Candidate { endpoint: Endpoint::Bootstrap(at), ..broker(0) }
+    }
+
+    #[test]
+    fn a_connected_broker_with_the_least_to_do_is_asked_first() {
+        let busy = Candidate { on_lane: true, connected: true, in_flight: 3, ..broker(1) };
+        let free = Candidate { on_lane: true, connected: true, in_flight: 1, ..broker(2) };
+        let elsewhere = Candidate { connected: true, ..broker(3) };
+        let all = [broker(0), busy, free, elsewhere, bootstrap(0)];
+        assert_eq!(best(&all, 0), Some(free.endpoint));
+        assert_eq!(best(&[all[0], elsewhere], 0), Some(elsewhere.endpoint));
+    }
+
+    #[test]
+    fn equals_take_turns() {
+        let all = [broker(0), broker(1), broker(2)];
+        let picked: Vec<_> = (1..5).map(|rotation| best(&all, rotation)).collect();
+        assert_eq!(picked, [1, 2, 0, 1].map(|id| Some(broker(id).endpoint)));
+        assert_eq!(best(&[], 3), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a7_when_every_known_broker_is_failing_the_bootstrap_servers_are_asked() {
+        let soon = crate::clock::now() + Duration::from_millis(50);
+        let failing = Candidate { waits: Some(soon), ..broker(1) };
+        let later = Candidate { waits: Some(soon + Duration::from_secs(1)), ..bootstrap(0) };
+        assert_eq!(best(&[failing, bootstrap(0)], 0), Some(bootstrap(0).endpoint));
+        assert_eq!(best(&[later, failing], 0), Some(failing.endpoint), "all fail: whoever is soonest");
+    }
+}

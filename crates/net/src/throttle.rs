@@ -1,0 +1,59 @@
+//! How long a broker asks us to be quiet (KIP-219).
+
+use std::time::Duration;
+
+use offtake_wire::{Request, Response};
+
+/// Nobody is quiet for longer, whatever is asked (FAILURES §3 row 51).
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// The wait that an answer asks for.
+pub(crate) fn asked_by(response: &Response) -> Duration {
+    let ms = match response {
+        Response::Produce(r) => r.throttle_time_ms,
+        Response::Fetch(r) => r.throttle_time_ms,
+        Response::ListOffsets(r) => r.throttle_time_ms,
+        Response::Metadata(r) => r.throttle_time_ms,
+        Response::OffsetCommit(r) => r.throttle_time_ms,
+        Response::OffsetFetch(r) => r.throttle_time_ms,
+        Response::FindCoordinator(r) => r.throttle_time_ms,
+        Response::JoinGroup(r) => r.throttle_time_ms,
+        Response::Heartbeat(r) => r.throttle_time_ms,
+        Response::LeaveGroup(r) => r.throttle_time_ms,
+        Response::SyncGroup(r) => r.throttle_time_ms,
+        Response::DescribeGroups(r) => r.throttle_time_ms,
+        Response::ListGroups(r) => r.throttle_time_ms,
+        Response::ApiVersions(r) => r.throttle_time_ms,
+        Response::CreateTopics(r) => r.throttle_time_ms,
+        Response::DeleteTopics(r) => r.throttle_time_ms,
+        Response::InitProducerId(r) => r.throttle_time_ms,
+        Response::OffsetForLeaderEpoch(r) => r.throttle_time_ms,
+        Response::ConsumerGroupHeartbeat(r) => r.throttle_time_ms,
+        Response::ConsumerGroupDescribe(r) => r.throttle_time_ms,
+    };
+    clamped(ms)
+}
+
+/// Never below zero, never beyond an hour.
+pub(crate) fn clamped(ms: i32) -> Duration {
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0)).min(LONGEST)
+}
+
+/// What is sent although we were asked to be quiet. A broker that throttles does not read from the connection
+/// meanwhile, so it loses nothing; and a wrong number in one answer must not cost a membership (FAILURES A10).
+pub(crate) fn is_exempt(request: &Request) -> bool {
+    matches!(request, Request::Heartbeat(_) | Request::ConsumerGroupHeartbeat(_) | Request::LeaveGroup(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a10_a_throttle_time_is_clamped_to_an_hour_and_never_negative() {
+        assert_eq!(clamped(-1), Duration::ZERO);
+        assert_eq!(clamped(i32::MIN), Duration::ZERO);
+        assert_eq!(clamped(250), Duration::from_millis(250));
+        assert_eq!(clamped(i32::MAX), Duration::from_secs(3600));
+    }
+}

@@ -1,0 +1,70 @@
+//! OffsetForLeaderEpoch: where an epoch of ours ends in the leader's log (KIP-320).
+
+use offtake_machine::{LeaderEpoch, Position, TopicPartition, names::known_epoch};
+use offtake_wire::{
+    ApiKey, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
+    messages::offset_for_leader_epoch::{OffsetForLeaderPartition, OffsetForLeaderTopic},
+};
+
+use super::{Answers, by_topic};
+use crate::Cause;
+
+/// What the leader's log has of our epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Agreement {
+    /// All up to our position.
+    Agrees,
+    /// Only up to here.
+    Ends(Position),
+    /// It knows nothing of the epoch: its epochs are all older, as after a re-creation, or it keeps none (FAILURES L4).
+    Unknown,
+}
+
+/// To one leader: each partition with the epoch in which we believe it leads, and the epoch of our position.
+pub(crate) fn request(partitions: &[(TopicPartition, (LeaderEpoch, i32))]) -> OffsetForLeaderEpochRequest {
+    let topics = by_topic(partitions.iter().map(|(partition, epochs)| (partition, *epochs)));
+    OffsetForLeaderEpochRequest {
+        topics: topics
+            .into_iter()
+            .map(|(topic, partitions)| OffsetForLeaderTopic {
+                topic: topic.as_str().to_owned(),
+                partitions: partitions
+                    .into_iter()
+                    .map(|(partition, (current, ours))| OffsetForLeaderPartition {
+                        partition,
+                        current_leader_epoch: current.unwrap_or(-1),
+                        leader_epoch: ours,
+                    })
+                    .collect(),
+            })
+            .collect(),
+        ..Default::default()
+    }
+}
+
+/// Where the epochs end: the last epoch up to ours, and its end. `None` where the leader does not know.
+pub(crate) fn read(response: OffsetForLeaderEpochResponse) -> Answers<Option<Position>> {
+    let mut answers = Answers::new();
+    for topic in response.topics {
+        for p in topic.partitions {
+            let known = p.end_offset >= 0 && p.leader_epoch >= 0;
+            let end = Position { offset: p.end_offset, epoch: known_epoch(p.leader_epoch) };
+            let answer = p
+                .error_code
+                .ok()
+                .map(|()| known.then_some(end))
+                .map_err(|code| Cause::Refused { api: ApiKey::OffsetForLeaderEpoch, code });
+            answers.entry(TopicPartition::new(topic.topic.as_str(), p.partition)).or_insert(answer);
+        }
+    }
+    answers
+}
+
+/// What the end of its epoch says about a position.
+pub(crate) fn compare(position: Position, end: Option<Position>) -> Agreement {
+    match end {
+        None => Agreement::Unknown,
+        Some(end) if end.offset < position.offset => Agreement::Ends(end),
+        Some(_) => Agreement::Agrees,
+    }
+}

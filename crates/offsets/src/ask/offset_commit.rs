@@ -1,0 +1,64 @@
+//! OffsetCommit.
+
+use offtake_machine::{Cluster, TopicPartition};
+use offtake_wire::{
+    ApiKey, OffsetCommitRequest, OffsetCommitResponse,
+    messages::offset_commit::{OffsetCommitRequestPartition, OffsetCommitRequestTopic},
+};
+
+use super::{Answers, TopicIds, by_topic};
+use crate::{Cause, Identity, OffsetAndMetadata};
+
+/// From this version on topics have ids instead of names.
+const IDS: i16 = 10;
+
+/// The request, the highest version it fits, and what is needed to read its answer.
+pub(crate) fn request(
+    group: &str,
+    identity: &Identity,
+    offsets: &[(TopicPartition, OffsetAndMetadata)],
+    cluster: &Cluster,
+) -> (OffsetCommitRequest, Option<i16>, TopicIds) {
+    let topics = by_topic(offsets.iter().map(|(partition, offset)| (partition, offset)));
+    let ids = TopicIds::of(cluster, topics.keys().copied());
+    let max_version = ids.is_none().then_some(IDS - 1);
+    let ids = ids.unwrap_or_default();
+    let request = OffsetCommitRequest {
+        group_id: group.to_owned(),
+        generation_id_or_member_epoch: identity.generation,
+        member_id: identity.member_id.clone(),
+        // An instance id without a member id is refused, and means nothing (FAILURES G7).
+        group_instance_id: identity.instance_id.clone().filter(|_| !identity.member_id.is_empty()),
+        topics: topics
+            .into_iter()
+            .map(|(topic, partitions)| OffsetCommitRequestTopic {
+                name: topic.as_str().to_owned(),
+                topic_id: ids.id(topic),
+                partitions: partitions
+                    .into_iter()
+                    .map(|(partition_index, offset)| OffsetCommitRequestPartition {
+                        partition_index,
+                        committed_offset: offset.offset,
+                        committed_leader_epoch: offset.leader_epoch.unwrap_or(-1),
+                        committed_metadata: Some(offset.metadata.clone()),
+                    })
+                    .collect(),
+            })
+            .collect(),
+        ..Default::default()
+    };
+    (request, max_version, ids)
+}
+
+/// Which partitions were committed (FAILURES H5: one by one).
+pub(crate) fn read(response: OffsetCommitResponse, ids: &TopicIds) -> Answers<()> {
+    let mut answers = Answers::new();
+    for topic in response.topics {
+        let Some(name) = ids.name(topic.name, topic.topic_id) else { continue };
+        for p in topic.partitions {
+            let answer = p.error_code.ok().map_err(|code| Cause::Refused { api: ApiKey::OffsetCommit, code });
+            answers.entry(TopicPartition::new(&name, p.partition_index)).or_insert(answer);
+        }
+    }
+    answers
+}

@@ -1,0 +1,453 @@
+//! [`Offsets`]: the state, the commands that concern partitions, and the clock.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Instant,
+};
+
+use offtake_machine::{
+    Answer, BrokerId, CallError, CallId, CallIds, Cluster, Position, Target, Token, TopicPartition, Transmit, earliest,
+};
+use offtake_wire::{ErrorCode, Request};
+
+use crate::{
+    Config, Event, Identity, NotAssigned, Place, Refused, ResetReason, StartAt,
+    ask::TopicIds,
+    commits::{AutoCommit, Commits},
+    partition::{Hand, Partition},
+    queries::Queries,
+    remedy::Remedy,
+    retry::Pauses,
+};
+use crate::QueryId;
+
+/// The offsets of one consumer.
+#[derive(Debug)]
+pub struct Offsets {
+    pub(crate) config: Config,
+    pub(crate) pauses: Pauses,
+    /// As whom commits are sent; `None`: not at all.
+    pub(crate) identity: Option<Identity>,
+    pub(crate) partitions: BTreeMap<TopicPartition, Partition>,
+    /// Those of them in our hand: all that `poll_transmit` looks at.
+    pub(crate) waiting: BTreeSet<TopicPartition>,
+    /// Those of them of which something is finished that the group does not have.
+    pub(crate) uncommitted: BTreeSet<TopicPartition>,
+    pub(crate) commits: Commits,
+    pub(crate) auto: AutoCommit,
+    pub(crate) queries: Queries,
+    ids: CallIds,
+    calls: BTreeMap<CallId, Outstanding>,
+    assignments: u64,
+    /// The highest offset the group has had from us, of all that we ever owned (FAILURES L9).
+    pub(crate) high: BTreeMap<TopicPartition, i64>,
+    pub(crate) went_back: u64,
+    events: VecDeque<Event>,
+    clock: Instant,
+    /// When `poll_transmit` last had nothing to say, if nothing has changed since.
+    drained: Option<Instant>,
+}
+
+/// A call on its way.
+#[derive(Debug)]
+pub(crate) struct Outstanding {
+    pub(crate) what: Asked,
+    pub(crate) of: BrokerId,
+    deadline: Instant,
+}
+
+/// What a call asks.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    Load { ids: TopicIds, identity: Option<Identity> },
+    List,
+    Epochs,
+    Commit { ids: TopicIds, identity: Identity },
+    QueryCommitted { query: QueryId, ids: TopicIds },
+    QueryList { query: QueryId },
+}
+
+impl Offsets {
+    /// Nothing assigned.
+    pub fn new(config: Config) -> Self {
+        Self {
+            pauses: Pauses::new(config.backoff, config.seed),
+            identity: None,
+            partitions: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            uncommitted: BTreeSet::new(),
+            commits: Commits::default(),
+            auto: AutoCommit::default(),
+            queries: Queries::default(),
+            ids: CallIds::default(),
+            calls: BTreeMap::new(),
+            assignments: 0,
+            high: BTreeMap::new(),
+            went_back: 0,
+            events: VecDeque::new(),
+            clock: config.wall.0,
+            drained: None,
+            config,
+        }
+    }
+
+    // ---- partitions ----------------------------------------------------------------------------------------------
+
+    /// These are ours now, each under a new token. What is assigned already stays as it is (FAILURES E9, F5).
+    pub fn assign(&mut self, now: Instant, partitions: impl IntoIterator<Item = (TopicPartition, StartAt)>) {
+        self.see(now);
+        for (partition, at) in partitions {
+            if self.partitions.contains_key(&partition) {
+                continue;
+            }
+            self.assignments = self.assignments.wrapping_add(1);
+            let token = Token { assignment: self.assignments, seek: 0 };
+            self.partitions.insert(partition.clone(), Partition::new(token));
+            self.send_to(now, &partition, at);
+        }
+        if let (Some(interval), None, Some(_)) = (self.config.auto_commit, self.auto.at, &self.config.group) {
+            self.auto.at = Some(now + interval);
+        }
+    }
+
+    /// These are no longer ours: what is finished, stored or waiting is forgotten (FAILURES H14), what is queued of them
+    /// is never sent (H2).
+    pub fn unassign<'a>(&mut self, partitions: impl IntoIterator<Item = &'a TopicPartition>) {
+        self.changed();
+        for partition in partitions {
+            if self.partitions.remove(partition).is_some() {
+                self.waiting.remove(partition);
+                self.uncommitted.remove(partition);
+                let done = self.commits.disown(partition);
+                self.commits_done(done);
+            }
+        }
+    }
+
+    /// Goes on elsewhere, under a new token. The caller has stopped the partition in `fetch`; whatever was being found out
+    /// about it no longer matters (FAILURES L8).
+    pub fn seek(&mut self, now: Instant, partition: &TopicPartition, at: StartAt) -> Result<Token, NotAssigned> {
+        self.see(now);
+        let Some(state) = self.partitions.get_mut(partition) else {
+            return Err(NotAssigned::Partition(partition.clone()));
+        };
+        if let (_, Place::Offset(Position { offset, .. })) = at.parts()
+            && offset < 0
+        {
+            return Err(NotAssigned::NegativeOffset(offset));
+        }
+        state.token = state.token.sought();
+        state.stalls = 0;
+        let token = state.token;
+        self.send_to(now, partition, at);
+        Ok(token)
+    }
+
+    /// `fetch` gives it back: the position is not in the log. The policy decides.
+    pub fn out_of_range(&mut self, now: Instant, partition: &TopicPartition, token: Token, position: Position) {
+        self.useless(now, partition, token, position, ResetReason::OutOfRange);
+    }
+
+    /// `fetch` gives it back: the topic was deleted and created again, and the position belongs to a log that is gone
+    /// (FAILURES B3). The policy decides.
+    pub fn recreated(&mut self, now: Instant, partition: &TopicPartition, token: Token, position: Position) {
+        self.useless(now, partition, token, position, ResetReason::TopicRecreated);
+    }
+
+    /// `fetch` gives it back: the leader has changed, or says that it has. Starts again when the log is known to contain
+    /// the position, or where it ends (KIP-320).
+    pub fn validate(&mut self, now: Instant, partition: &TopicPartition, token: Token, position: Position) {
+        self.see(now);
+        if let Some(not_before) = self.take_back(now, partition, token, position) {
+            self.compare_with_leader(partition, position, not_before);
+        }
+    }
+
+    fn useless(
+        &mut self,
+        now: Instant,
+        partition: &TopicPartition,
+        token: Token,
+        position: Position,
+        reason: ResetReason,
+    ) {
+        self.see(now);
+        if let Some(not_before) = self.take_back(now, partition, token, position) {
+            self.by_policy(now, partition, reason, Some(position.offset), false, not_before);
+        }
+    }
+
+    /// A flowing partition under this very token: when to ask about it, which is later each time it comes back from where
+    /// it was started, so that nothing can make us ask without pause (FAILURES L5).
+    fn take_back(
+        &mut self,
+        now: Instant,
+        partition: &TopicPartition,
+        token: Token,
+        position: Position,
+    ) -> Option<Option<Instant>> {
+        let state = self.partitions.get_mut(partition)?;
+        if state.token != token || !matches!(state.hand, Hand::Flowing) {
+            return None;
+        }
+        state.comes_back(position);
+        let pauses = self.pauses.next_round();
+        Some(state.stalls.checked_sub(1).map(|failures| now + pauses.after(failures)))
+    }
+
+    // ---- finished ------------------------------------------------------------------------------------------------
+
+    /// All before `next` is done. What was done before stays done: a lower position changes nothing, unless the
+    /// application or the cluster has moved us back.
+    pub fn finished(&mut self, partition: &TopicPartition, token: Token, next: Position) -> Result<(), Refused> {
+        if next.offset < 0 {
+            return Err(Refused::NegativeOffset);
+        }
+        let Some(state) = self.partitions.get_mut(partition).filter(|state| state.token.same_owner(token)) else {
+            return Err(Refused::NotOwned);
+        };
+        if state.token != token {
+            return Err(Refused::Sought);
+        }
+        if state.rewound || state.finished.is_none_or(|done| done.offset <= next.offset) {
+            state.finished = Some(next);
+            self.note_finished(partition);
+            self.changed();
+        }
+        Ok(())
+    }
+
+    /// Keeps [`uncommitted`](Self::uncommitted) true of `partition`.
+    pub(crate) fn note_finished(&mut self, partition: &TopicPartition) {
+        let news = self.config.group.is_some()
+            && self.partitions.get(partition).is_some_and(Partition::is_uncommitted);
+        if news {
+            self.uncommitted.insert(partition.clone());
+        } else {
+            self.uncommitted.remove(partition);
+        }
+    }
+
+    /// As whom the group knows us. `None`: not at all, and no commit leaves.
+    pub fn set_identity(&mut self, identity: Option<Identity>) {
+        if self.identity == identity {
+            return;
+        }
+        self.identity = identity;
+        self.commits.hurry();
+        for partition in &self.waiting {
+            if let Some(waiting) = self.partitions.get_mut(partition).and_then(Partition::waiting_mut)
+                && waiting.is_for_coordinator()
+            {
+                waiting.retry.hurry();
+            }
+        }
+        self.changed();
+    }
+
+    // ---- what is known -------------------------------------------------------------------------------------------
+
+    /// Under which token the partition is assigned, if it is.
+    pub fn token_of(&self, partition: &TopicPartition) -> Option<Token> {
+        self.partitions.get(partition).map(|state| state.token)
+    }
+
+    /// Up to where it is finished.
+    pub fn finished_of(&self, partition: &TopicPartition) -> Option<Position> {
+        self.partitions.get(partition)?.finished
+    }
+
+    /// What the group has of it, as far as we know.
+    pub fn committed_of(&self, partition: &TopicPartition) -> Option<Position> {
+        self.partitions.get(partition)?.committed
+    }
+
+    /// Whether something is finished that the group does not have.
+    pub fn has_uncommitted(&self) -> bool {
+        !self.uncommitted.is_empty()
+    }
+
+    /// Whether the partition waits for its start offset.
+    pub fn is_waiting(&self, partition: &TopicPartition) -> bool {
+        self.waiting.contains(partition)
+    }
+
+    /// How often the group's offset of a partition was found below what we had committed of it ourselves: somebody has
+    /// reset the group, or the brokers have lost its offsets (FAILURES L9).
+    pub fn went_back(&self) -> u64 {
+        self.went_back
+    }
+
+    /// Whether anything waits for the coordinator.
+    pub fn wants_coordinator(&self) -> bool {
+        self.config.group.is_some()
+            && (self.waiting_for_coordinator()
+                || self.queries.wants_coordinator()
+                || (self.identity.is_some() && (!self.commits.is_empty() || self.auto_commits())))
+    }
+
+    fn waiting_for_coordinator(&self) -> bool {
+        let waiting = self.waiting.iter().filter_map(|partition| self.partitions.get(partition)?.waiting());
+        waiting.into_iter().any(|waiting| waiting.is_for_coordinator())
+    }
+
+    /// Whether an automatic commit is due and has something to say.
+    pub(crate) fn auto_commits(&self) -> bool {
+        self.auto.due && !self.uncommitted.is_empty()
+    }
+
+    // ---- the clock, answers, what to send ------------------------------------------------------------------------
+
+    /// The metadata has changed: whoever waits for a leader may have one.
+    pub fn handle_cluster(&mut self, now: Instant, cluster: &Cluster) {
+        self.see(now);
+        for partition in &self.waiting {
+            let (Some(leader), Some(info)) = (cluster.leader(partition), cluster.partition(partition)) else {
+                continue;
+            };
+            if let Some(waiting) = self.partitions.get_mut(partition).and_then(Partition::waiting_mut) {
+                waiting.retry.news((leader, info.epoch));
+            }
+        }
+        self.queries.news(cluster);
+    }
+
+    /// What became of a call.
+    pub fn handle_answer(&mut self, now: Instant, id: CallId, answer: Result<Answer, CallError>) {
+        self.see(now);
+        let Some(call) = self.calls.remove(&id) else { return };
+        match call.what {
+            Asked::Load { ids, identity } => self.loaded(now, id, call.of, &ids, identity, answer),
+            Asked::List => self.listed(now, id, answer),
+            Asked::Epochs => self.epochs_told(now, id, answer),
+            Asked::Commit { ids, identity } => self.committed(now, id, call.of, &ids, &identity, answer),
+            Asked::QueryCommitted { query, ids } => {
+                self.query_loaded(now, query, id, call.of, &ids, answer);
+            }
+            Asked::QueryList { query } => self.query_listed(now, query, id, answer),
+        }
+    }
+
+    /// The clock moved.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.see(now);
+        let overdue: Vec<_> =
+            self.calls.iter().filter(|(_, call)| call.deadline <= now).map(|(id, call)| (*id, call.of)).collect();
+        for (id, of) in overdue {
+            // The loop has forgotten it.
+            self.handle_answer(now, id, Err(CallError::UnknownBroker(of)));
+        }
+        let done = self.commits.expire(now);
+        self.commits_done(done);
+        for (id, outcome) in self.queries.expire(now) {
+            self.tell(Event::QueryDone { id, outcome });
+        }
+        if self.auto.at.is_some_and(|at| at <= now) {
+            self.auto.due = true;
+            self.auto.at = self.config.auto_commit.filter(|_| !self.partitions.is_empty()).map(|every| now + every);
+        }
+    }
+
+    /// What to send, to the group's coordinator if it is known, and to the leaders that `cluster` knows.
+    pub fn poll_transmit(
+        &mut self,
+        now: Instant,
+        coordinator: Option<BrokerId>,
+        cluster: &Cluster,
+    ) -> Option<Transmit> {
+        self.clock = now;
+        let mut transmit = None;
+        if let (Some(of), Some(group)) = (coordinator, self.config.group.clone()) {
+            transmit = self.ask_committed(now, of, &group, cluster);
+            if transmit.is_none() {
+                transmit = self.send_commits(now, of, &group, cluster);
+            }
+            if transmit.is_none() {
+                transmit = self.query_committed(now, of, &group, cluster);
+            }
+        }
+        if transmit.is_none() {
+            transmit = self.ask_leaders(now, cluster);
+        }
+        if transmit.is_none() {
+            transmit = self.query_leaders(now, cluster);
+        }
+        self.drained = transmit.is_none().then_some(now);
+        transmit
+    }
+
+    /// When to come back.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let Some(drained) = self.drained.filter(|_| self.events.is_empty()) else { return Some(self.clock) };
+        let waiting = self.waiting.iter().filter_map(|partition| self.partitions.get(partition)?.waiting());
+        earliest([
+            waiting.into_iter().filter_map(|waiting| waiting.retry.wakes_after(drained)).min(),
+            self.calls.values().map(|call| call.deadline).min(),
+            self.commits.wakes_after(drained),
+            self.queries.wakes_after(drained),
+            self.auto.at,
+        ])
+    }
+
+    /// What happened.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    // ---- for the files beside this one ---------------------------------------------------------------------------
+
+    pub(crate) fn see(&mut self, now: Instant) {
+        self.clock = now;
+        self.changed();
+    }
+
+    fn changed(&mut self) {
+        self.drained = None;
+    }
+
+    pub(crate) fn tell(&mut self, event: Event) {
+        self.events.push_back(event);
+    }
+
+    pub(crate) fn next_call(&mut self) -> CallId {
+        self.ids.next_id()
+    }
+
+    /// The call `id`, on its way.
+    pub(crate) fn send(
+        &mut self,
+        now: Instant,
+        id: CallId,
+        of: BrokerId,
+        what: Asked,
+        request: Request,
+        max_version: Option<i16>,
+    ) -> Transmit {
+        let timeout = self.config.request_timeout;
+        // The loop answers at `timeout`; the margin is for a loop that forgot.
+        self.calls.insert(id, Outstanding { what, of, deadline: now + timeout + timeout });
+        Transmit { id, to: Target::Broker(of), request, max_version, timeout }
+    }
+
+    /// Does what a failure asks for beside trying again; once, however many partitions failed.
+    pub(crate) fn apply(&mut self, remedy: Remedy, of: Option<BrokerId>) {
+        let event = match (remedy, of) {
+            (Remedy::FindCoordinator, Some(of)) => Event::CoordinatorLost(of),
+            (Remedy::RefreshMetadata, _) => Event::RefreshMetadata,
+            (Remedy::Wait | Remedy::Membership | Remedy::FindCoordinator, _) => return,
+        };
+        if !self.events.contains(&event) {
+            self.events.push_back(event);
+        }
+    }
+
+    /// The coordinator does not know `identity`; no news if we are somebody else by now (FAILURES C7, E4).
+    pub(crate) fn refused_as(&mut self, code: ErrorCode, identity: &Identity) {
+        if self.identity.as_ref() == Some(identity) {
+            let event = Event::MembershipRefused { code, identity: identity.clone() };
+            if !self.events.contains(&event) {
+                self.events.push_back(event);
+            }
+        }
+    }
+}

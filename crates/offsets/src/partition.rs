@@ -1,0 +1,128 @@
+//! One assigned partition: whose hand it is in, and how far it is done.
+
+use offtake_machine::{Position, Token};
+
+use crate::{ListSpec, Place, ResetReason, retry::Retry};
+
+/// A partition for as long as it is assigned.
+#[derive(Debug)]
+pub(crate) struct Partition {
+    pub(crate) token: Token,
+    pub(crate) hand: Hand,
+    /// All below is done; what may be committed.
+    pub(crate) finished: Option<Position>,
+    /// Whether the cluster has moved us back since the last seek: then what the application says last counts, though it
+    /// be less than what it said before.
+    pub(crate) rewound: bool,
+    /// What the group has, as far as we know.
+    pub(crate) committed: Option<Position>,
+    /// Where it was last handed to `fetch`.
+    pub(crate) started: Option<Position>,
+    /// How often in a row it came back from `fetch` exactly as it went.
+    pub(crate) stalls: u32,
+}
+
+/// Whose hand it is in.
+#[derive(Debug)]
+pub(crate) enum Hand {
+    /// Ours: it is being found out where it begins.
+    Waiting(Waiting),
+    /// That of `fetch`.
+    Flowing,
+    /// Nobody's: only the application can say where to go on.
+    Stopped,
+}
+
+/// A partition that has no start offset yet.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) need: Need,
+    /// Whether this start is the first since the assignment or a seek: then it also says what is finished.
+    pub(crate) fresh: bool,
+    /// Why the policy is at work, if it is, and the position that was of no use.
+    pub(crate) reset: Option<(ResetReason, Option<i64>)>,
+    /// Whether the application knows that something is wrong.
+    pub(crate) told: bool,
+    pub(crate) retry: Retry,
+}
+
+/// What has to be known next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// What the group has committed; and where to begin if that is nothing.
+    Committed { otherwise: Place },
+    /// An offset that the leader lists.
+    Listed { spec: ListSpec, then: Then },
+    /// Whether the leader's log agrees with this position (KIP-320).
+    Agreement { position: Position },
+}
+
+/// What to do with a listed offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// Begin there.
+    Begin,
+    /// Begin so many before it, if there are as many.
+    Back(u64),
+    /// It is the first one: begin there or at this, whichever is later.
+    NotBelow(i64),
+}
+
+impl Partition {
+    pub(crate) fn new(token: Token) -> Self {
+        Self {
+            token,
+            hand: Hand::Stopped,
+            finished: None,
+            rewound: false,
+            committed: None,
+            started: None,
+            stalls: 0,
+        }
+    }
+
+    pub(crate) fn waiting(&self) -> Option<&Waiting> {
+        match &self.hand {
+            Hand::Waiting(waiting) => Some(waiting),
+            Hand::Flowing | Hand::Stopped => None,
+        }
+    }
+
+    pub(crate) fn waiting_mut(&mut self) -> Option<&mut Waiting> {
+        match &mut self.hand {
+            Hand::Waiting(waiting) => Some(waiting),
+            Hand::Flowing | Hand::Stopped => None,
+        }
+    }
+
+    /// The position of a flowing partition that `fetch` gives back counts its steps on the spot.
+    pub(crate) fn comes_back(&mut self, position: Position) {
+        self.stalls = if self.started == Some(position) { self.stalls.saturating_add(1) } else { 0 };
+    }
+
+    /// Handed to `fetch` at `position`.
+    pub(crate) fn starts(&mut self, position: Position, fresh: bool) {
+        self.hand = Hand::Flowing;
+        self.started = Some(position);
+        if fresh {
+            // All that lies before it is none of our business: neither was it asked for, nor will it be read.
+            self.finished = Some(position);
+            self.rewound = false;
+        } else if self.finished.is_some_and(|finished| finished.offset > position.offset) {
+            self.finished = Some(position);
+            self.rewound = true;
+        }
+    }
+
+    /// Whether something is finished that the group does not have from us.
+    pub(crate) fn is_uncommitted(&self) -> bool {
+        match (self.finished, self.committed) {
+            (None, _) => false,
+            (Some(_), None) => true,
+            (Some(done), Some(had)) => {
+                // An unknown epoch is no news (FAILURES H10).
+                done.offset != had.offset || (done.epoch.is_some() && had.epoch.is_some() && done.epoch != had.epoch)
+            }
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! What a refusal asks of us: the codes that Kafka names for the request, then what a code means in general.
+
+use offtake_machine::CallError;
+use offtake_wire::{ApiKey, ErrorCode};
+
+use crate::Cause;
+
+/// When the application is to hear of a failure that is being retried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Weight {
+    /// Never: it belongs to normal operation.
+    Quiet,
+    /// When it lasts.
+    IfItLasts,
+    /// At once: somebody has to do something.
+    AtOnce,
+}
+
+/// So many failures in a row are lasting.
+pub(crate) const LASTING: u32 = 5;
+
+/// What else is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Remedy {
+    /// Nothing.
+    Wait,
+    /// Another broker is the coordinator.
+    FindCoordinator,
+    /// The metadata is out of date.
+    RefreshMetadata,
+    /// The coordinator does not know us as who we said we are.
+    Membership,
+}
+
+/// What to make of a failed OffsetFetch. None of this is ever taken for "nothing committed" (FAILURES F2, H11, L2).
+pub(crate) fn of_load(cause: &Cause) -> (Remedy, Weight) {
+    use ErrorCode as E;
+    match cause {
+        Cause::Refused { code, .. } => match *code {
+            E::NotCoordinator | E::CoordinatorNotAvailable => (Remedy::FindCoordinator, Weight::Quiet),
+            E::CoordinatorLoadInProgress
+            | E::UnstableOffsetCommit
+            | E::RebalanceInProgress
+            | E::StaleMemberEpoch
+            | E::RequestTimedOut
+            | E::ThrottlingQuotaExceeded => (Remedy::Wait, Weight::Quiet),
+            E::UnknownMemberId | E::IllegalGeneration | E::FencedMemberEpoch | E::FencedInstanceId => {
+                (Remedy::Membership, Weight::Quiet)
+            }
+            E::GroupIdNotFound => (Remedy::Membership, Weight::IfItLasts),
+            E::UnknownTopicOrPartition | E::UnknownTopicId => (Remedy::RefreshMetadata, Weight::IfItLasts),
+            code => (Remedy::Wait, in_general(code)),
+        },
+        Cause::Call(error) => (coordinator_call(error), call(error)),
+        Cause::LeftOut { .. } | Cause::BadOffset { .. } => (Remedy::Wait, Weight::IfItLasts),
+        Cause::NoLeader => (Remedy::RefreshMetadata, Weight::IfItLasts),
+        Cause::Topic(code) => (Remedy::RefreshMetadata, in_general(*code)),
+    }
+}
+
+/// What to make of a failed ListOffsets or OffsetForLeaderEpoch.
+pub(crate) fn of_leader(cause: &Cause) -> (Remedy, Weight) {
+    use ErrorCode as E;
+    match cause {
+        Cause::Refused { code, .. } => match *code {
+            E::UnknownTopicOrPartition | E::UnknownTopicId => (Remedy::RefreshMetadata, Weight::IfItLasts),
+            E::ThrottlingQuotaExceeded => (Remedy::Wait, Weight::Quiet),
+            code if code.is_retriable() => (Remedy::RefreshMetadata, Weight::Quiet),
+            code => (Remedy::RefreshMetadata, in_general(code)),
+        },
+        Cause::Call(error) => (Remedy::RefreshMetadata, call(error)),
+        Cause::LeftOut { .. } | Cause::BadOffset { .. } => (Remedy::Wait, Weight::IfItLasts),
+        Cause::NoLeader => (Remedy::RefreshMetadata, Weight::Quiet),
+        Cause::Topic(code) => (Remedy::RefreshMetadata, in_general(*code)),
+    }
+}
+
+/// What a commit does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// The same again until the deadline.
+    Again,
+    /// The same again a few times: the topic may be gone (FAILURES H6).
+    AFewTimes,
+    /// The same again, but only as somebody else.
+    AsAnother,
+    /// Nothing.
+    Fail,
+}
+
+/// What to make of a failed OffsetCommit.
+pub(crate) fn of_commit(cause: &Cause) -> (Remedy, Next) {
+    use ErrorCode as E;
+    match cause {
+        Cause::Refused { code, .. } => match *code {
+            E::NotCoordinator | E::CoordinatorNotAvailable | E::RequestTimedOut => {
+                (Remedy::FindCoordinator, Next::Again)
+            }
+            // Between JoinGroup and SyncGroup, or between a bumped epoch and the heartbeat that tells us: still owner
+            // (FAILURES E4, F3, H7).
+            E::RebalanceInProgress | E::StaleMemberEpoch => (Remedy::Wait, Next::Again),
+            E::IllegalGeneration => (Remedy::Membership, Next::AsAnother),
+            E::UnknownMemberId | E::FencedMemberEpoch | E::FencedInstanceId | E::GroupIdNotFound => {
+                (Remedy::Membership, Next::Fail)
+            }
+            E::UnknownTopicOrPartition | E::UnknownTopicId => (Remedy::RefreshMetadata, Next::AFewTimes),
+            code if code.is_retriable() => (Remedy::Wait, Next::Again),
+            _ => (Remedy::Wait, Next::Fail),
+        },
+        Cause::Call(CallError::Unsupported { .. }) => (Remedy::Wait, Next::Fail),
+        Cause::Call(error) => (coordinator_call(error), Next::Again),
+        Cause::LeftOut { .. } | Cause::BadOffset { .. } | Cause::NoLeader => (Remedy::Wait, Next::Again),
+        Cause::Topic(_) => (Remedy::Wait, Next::Fail),
+    }
+}
+
+/// Whether a question that failed so is not worth asking again.
+pub(crate) fn is_hopeless(cause: &Cause) -> bool {
+    match cause {
+        Cause::Refused { code, .. } => !code.is_retriable() && *code != ErrorCode::StaleMemberEpoch,
+        Cause::Topic(code) => !code.is_retriable(),
+        Cause::Call(CallError::Unsupported { .. }) => true,
+        Cause::Call(_) | Cause::LeftOut { .. } | Cause::NoLeader => false,
+        Cause::BadOffset { .. } => true,
+    }
+}
+
+/// Whether a leader that answers so cannot validate positions at all: then nobody does (FAILURES L6).
+pub(crate) fn cannot_validate(cause: &Cause) -> bool {
+    match cause {
+        Cause::Call(CallError::Unsupported { .. }) => true,
+        // Before version 3 only other brokers might ask.
+        Cause::Refused { api: ApiKey::OffsetForLeaderEpoch, code } => {
+            matches!(*code, ErrorCode::ClusterAuthorizationFailed | ErrorCode::UnsupportedVersion)
+        }
+        _ => false,
+    }
+}
+
+fn in_general(code: ErrorCode) -> Weight {
+    use ErrorCode as E;
+    match code {
+        E::TopicAuthorizationFailed
+        | E::GroupAuthorizationFailed
+        | E::ClusterAuthorizationFailed
+        | E::InvalidTopicException
+        | E::InvalidGroupId
+        | E::InvalidRequest
+        | E::UnsupportedVersion
+        | E::UnsupportedForMessageFormat
+        | E::SecurityDisabled => Weight::AtOnce,
+        code if code.is_retriable() => Weight::Quiet,
+        _ => Weight::IfItLasts,
+    }
+}
+
+fn call(error: &CallError) -> Weight {
+    match error {
+        CallError::Unsupported { .. } => Weight::AtOnce,
+        CallError::Malformed { .. } => Weight::IfItLasts,
+        CallError::Unreachable { not_kafka, .. } if *not_kafka => Weight::IfItLasts,
+        // `net` and `metadata` tell of brokers that are away.
+        CallError::Unreachable { .. }
+        | CallError::Disconnected { .. }
+        | CallError::TimedOut { .. }
+        | CallError::UnknownBroker(_) => Weight::Quiet,
+    }
+}
+
+fn coordinator_call(error: &CallError) -> Remedy {
+    match error {
+        CallError::Unreachable { .. }
+        | CallError::Disconnected { .. }
+        | CallError::TimedOut { .. }
+        | CallError::UnknownBroker(_) => Remedy::FindCoordinator,
+        CallError::Unsupported { .. } | CallError::Malformed { .. } => Remedy::Wait,
+    }
+}

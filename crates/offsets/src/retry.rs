@@ -1,0 +1,115 @@
+//! One thing that is asked for until there is an answer.
+
+use std::time::{Duration, Instant};
+
+use offtake_machine::{Backoff, BackoffConfig, BrokerId, CallId, LeaderEpoch};
+
+use crate::Cause;
+
+/// Pauses that are alike for all that fails together, so that what was one request does not fall apart into many.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pauses {
+    config: BackoffConfig,
+    seed: u64,
+    round: u64,
+}
+
+impl Pauses {
+    pub(crate) fn new(config: BackoffConfig, seed: u64) -> Self {
+        Self { config, seed, round: 0 }
+    }
+
+    /// Those of the next answer.
+    pub(crate) fn next_round(&mut self) -> Self {
+        self.round = self.round.wrapping_add(1);
+        *self
+    }
+
+    /// After so many failures in a row before this one.
+    pub(crate) fn after(&self, failures: u32) -> Duration {
+        let mut backoff = Backoff::new(self.config, self.seed ^ self.round.rotate_left(32));
+        let mut wait = backoff.failed();
+        // Beyond sixteen doublings only the cap counts.
+        for _ in 0..failures.min(16) {
+            wait = backoff.failed();
+        }
+        wait
+    }
+}
+
+/// Where the asking stands.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Retry {
+    /// On its way under this id.
+    pub(crate) asked: Option<CallId>,
+    /// Not to be asked before.
+    not_before: Option<Instant>,
+    failures: u32,
+    /// What was wrong last.
+    pub(crate) last: Option<Cause>,
+    /// Whom it was asked of, as the metadata had it.
+    leader: Option<(BrokerId, LeaderEpoch)>,
+    /// Waits for the metadata rather than for the clock.
+    needs_news: bool,
+}
+
+impl Retry {
+    /// Not before `at`.
+    pub(crate) fn at(at: Option<Instant>) -> Self {
+        Self { not_before: at, ..Self::default() }
+    }
+
+    pub(crate) fn is_ready(&self, now: Instant) -> bool {
+        self.asked.is_none() && self.not_before.is_none_or(|at| at <= now)
+    }
+
+    pub(crate) fn sent(&mut self, id: CallId, leader: Option<(BrokerId, LeaderEpoch)>) {
+        self.asked = Some(id);
+        self.leader = leader;
+        self.needs_news = false;
+    }
+
+    /// It came to nothing; `needs_news` if another leader may do better.
+    pub(crate) fn failed(&mut self, now: Instant, cause: Cause, pauses: &Pauses, needs_news: bool) {
+        self.asked = None;
+        self.not_before = Some(now + pauses.after(self.failures));
+        self.failures = self.failures.saturating_add(1);
+        if matches!(cause, Cause::NoLeader | Cause::Topic(_)) {
+            self.leader = None;
+        }
+        self.last = Some(cause);
+        self.needs_news = needs_news;
+    }
+
+    /// It was answered, and the next question follows from the answer.
+    pub(crate) fn answered(&mut self) {
+        *self = Self::default();
+    }
+
+    /// How many times in a row it has failed.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// Something changed that it may have waited for.
+    pub(crate) fn hurry(&mut self) {
+        if self.asked.is_none() {
+            self.not_before = None;
+        }
+    }
+
+    /// The metadata has changed, and this is the leader now. True if it is another one than was asked.
+    pub(crate) fn news(&mut self, leader: (BrokerId, LeaderEpoch)) -> bool {
+        let news = self.needs_news && self.asked.is_none() && self.leader != Some(leader);
+        if news {
+            self.needs_news = false;
+            self.not_before = None;
+        }
+        news
+    }
+
+    /// When the pause ends, if one is what it waits for and that lies after `drained`.
+    pub(crate) fn wakes_after(&self, drained: Instant) -> Option<Instant> {
+        self.not_before.filter(|at| self.asked.is_none() && *at > drained)
+    }
+}
