@@ -73,7 +73,10 @@ impl Config {
         if self.instance_id.as_ref().is_some_and(String::is_empty) {
             return Err(ConfigError::EmptyInstanceId);
         }
-        if self.session_timeout.is_zero() || self.rebalance_timeout.is_zero() || self.request_timeout.is_zero() {
+        if self.session_timeout.is_zero()
+            || self.rebalance_timeout.is_zero()
+            || self.request_timeout.is_zero()
+        {
             return Err(ConfigError::ZeroTimeout);
         }
         if self.protocol == Protocol::Classic {
@@ -111,7 +114,9 @@ pub enum ConfigError {
     #[error("group.instance.id is empty: leave it out, or give each instance a name of its own")]
     EmptyInstanceId,
     /// No assignor to vote for.
-    #[error("partition.assignment.strategy is empty: name one assignor or more, cooperative-sticky for instance")]
+    #[error(
+        "partition.assignment.strategy is empty: name one assignor or more, cooperative-sticky for instance"
+    )]
     NoAssignor,
     /// A timeout of zero.
     #[error("session.timeout.ms, max.poll.interval.ms and request.timeout.ms must be above zero")]
@@ -156,6 +161,9 @@ mod tests {
         assert_eq!(Config { assignors: vec![], ..ok.clone() }.check(), Err(ConfigError::NoAssignor));
         let slow = Config { heartbeat_interval: ok.session_timeout, ..ok.clone() };
         assert!(slow.check().unwrap_err().to_string().contains("heartbeat.interval.ms (45000 ms)"));
-        assert_eq!(Config { instance_id: Some(String::new()), ..ok }.check(), Err(ConfigError::EmptyInstanceId));
+        assert_eq!(
+            Config { instance_id: Some(String::new()), ..ok }.check(),
+            Err(ConfigError::EmptyInstanceId)
+        );
     }
 }

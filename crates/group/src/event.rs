@@ -75,7 +75,9 @@ pub enum GroupError {
         group: String,
     },
     /// The principal may not read a topic of the subscription (the broker assigns, and checks).
-    #[error("not allowed to read a topic that group {group} subscribes to: the principal needs DESCRIBE and READ on it")]
+    #[error(
+        "not allowed to read a topic that group {group} subscribes to: the principal needs DESCRIBE and READ on it"
+    )]
     TopicAuthorizationFailed {
         /// The group.
         group: String,
@@ -114,7 +116,9 @@ pub enum GroupError {
         ours: String,
     },
     /// The group is full.
-    #[error("group {group} has as many members as the broker allows: see group.max.size (classic) or group.consumer.max.size")]
+    #[error(
+        "group {group} has as many members as the broker allows: see group.max.size (classic) or group.consumer.max.size"
+    )]
     GroupMaxSizeReached {
         /// The group.
         group: String,

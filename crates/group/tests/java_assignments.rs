@@ -17,7 +17,9 @@ struct Round {
 
 fn rounds(text: &str) -> Vec<Round> {
     let mut rounds: Vec<Round> = Vec::new();
-    for (line, words) in text.lines().enumerate().map(|(n, line)| (n + 1, line.split(' ').collect::<Vec<_>>())) {
+    for (line, words) in
+        text.lines().enumerate().map(|(n, line)| (n + 1, line.split(' ').collect::<Vec<_>>()))
+    {
         if let ["round", name] = words[..] {
             let assignor = Assignor::named(name).unwrap();
             let (counts, members, java) = Default::default();

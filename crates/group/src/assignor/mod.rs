@@ -82,7 +82,11 @@ impl Assignor {
     ///
     /// Cooperative: a partition that moves is nobody's in this round; its owner gives it up and joins again, and then
     /// it is assigned (FAILURES E1).
-    pub fn assign(self, counts: &PartitionCounts, members: &BTreeMap<String, MemberSubscription>) -> Assignment {
+    pub fn assign(
+        self,
+        counts: &PartitionCounts,
+        members: &BTreeMap<String, MemberSubscription>,
+    ) -> Assignment {
         let mut assignment = match self {
             Self::Range => range::assign(counts, members),
             Self::RoundRobin => roundrobin::assign(counts, members),
@@ -122,5 +126,9 @@ fn subscribed<'a>(
     members: &BTreeMap<String, MemberSubscription>,
 ) -> BTreeMap<&'a Topic, i32> {
     let wanted: BTreeSet<&Topic> = members.values().flat_map(|member| &member.topics).collect();
-    counts.iter().filter(|(topic, count)| **count > 0 && wanted.contains(topic)).map(|(t, n)| (t, *n)).collect()
+    counts
+        .iter()
+        .filter(|(topic, count)| **count > 0 && wanted.contains(topic))
+        .map(|(t, n)| (t, *n))
+        .collect()
 }

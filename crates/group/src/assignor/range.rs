@@ -16,7 +16,8 @@ pub(super) fn assign(counts: &PartitionCounts, members: &BTreeMap<String, Member
             .filter(|id| members.get(*id).is_some_and(|member| member.topics.contains(topic)))
             .collect();
         let count = usize::try_from(count).unwrap_or(0);
-        let (Some(each), Some(extra)) = (count.checked_div(takers.len()), count.checked_rem(takers.len())) else {
+        let (Some(each), Some(extra)) = (count.checked_div(takers.len()), count.checked_rem(takers.len()))
+        else {
             continue;
         };
         let mut partitions = 0..;

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use offtake_machine::{Topic, TopicPartition};
 use offtake_wire::{
-    ConsumerProtocolAssignment, ConsumerProtocolSubscription, DecodeError, EncodeError, Reader, Writer,
-    TopicPartition as OfTopic,
+    ConsumerProtocolAssignment, ConsumerProtocolSubscription, DecodeError, EncodeError, Reader,
+    TopicPartition as OfTopic, Writer,
 };
 
 use super::Assignor;
@@ -33,7 +33,11 @@ pub struct MemberSubscription {
 impl MemberSubscription {
     /// Reads what a member sent with its JoinGroup. What makes no sense in it is left out; only bytes that cannot be
     /// read at all are an error.
-    pub fn decode(assignor: Assignor, instance_id: Option<String>, bytes: Bytes) -> Result<Self, DecodeError> {
+    pub fn decode(
+        assignor: Assignor,
+        instance_id: Option<String>,
+        bytes: Bytes,
+    ) -> Result<Self, DecodeError> {
         let read = ConsumerProtocolSubscription::decode_versioned(bytes)?;
         let told = (read.generation_id >= 0).then_some(read.generation_id);
         let (owned, generation) = match assignor {
@@ -83,7 +87,8 @@ pub(crate) fn encode_subscription(assignor: Assignor, claim: &Claim<'_>) -> Resu
 }
 
 pub(crate) fn encode_assignment(assigned: &[TopicPartition]) -> Result<Bytes, EncodeError> {
-    ConsumerProtocolAssignment { assigned_partitions: by_topic(assigned), user_data: None }.encode_versioned(VERSION)
+    ConsumerProtocolAssignment { assigned_partitions: by_topic(assigned), user_data: None }
+        .encode_versioned(VERSION)
 }
 
 /// Each partition once, however often the leader named it (FAILURES F5).
@@ -166,7 +171,11 @@ mod tests {
     fn claim<'a>(topics: &'a BTreeSet<Topic>, last: &'a BTreeSet<TopicPartition>) -> Claim<'a> {
         Claim {
             topics,
-            owned: vec![TopicPartition::new("b", 1), TopicPartition::new("a", 2), TopicPartition::new("b", 0)],
+            owned: vec![
+                TopicPartition::new("b", 1),
+                TopicPartition::new("a", 2),
+                TopicPartition::new("b", 0),
+            ],
             generation: 4,
             last: Some((last, 3)),
             rack: Some("here"),
@@ -186,7 +195,11 @@ mod tests {
             let (owned, generation) = match assignor {
                 Assignor::Sticky => (vec![TopicPartition::new("a", 0)], Some(3)),
                 _ => (
-                    vec![TopicPartition::new("a", 2), TopicPartition::new("b", 0), TopicPartition::new("b", 1)],
+                    vec![
+                        TopicPartition::new("a", 2),
+                        TopicPartition::new("b", 0),
+                        TopicPartition::new("b", 1),
+                    ],
                     Some(4),
                 ),
             };
@@ -237,7 +250,10 @@ mod tests {
     fn an_assignment_names_each_partition_once() {
         let twice = [TopicPartition::new("a", 1), TopicPartition::new("a", 0), TopicPartition::new("a", 1)];
         let read = decode_assignment(encode_assignment(&twice).unwrap()).unwrap();
-        assert_eq!(read.into_iter().collect::<Vec<_>>(), [TopicPartition::new("a", 0), TopicPartition::new("a", 1)]);
+        assert_eq!(
+            read.into_iter().collect::<Vec<_>>(),
+            [TopicPartition::new("a", 0), TopicPartition::new("a", 1)]
+        );
         assert!(decode_assignment(Bytes::new()).is_err());
     }
 }

@@ -31,7 +31,9 @@ impl Lead {
             }
             let instance = member.group_instance_id;
             let subscription = MemberSubscription::decode(assignor, instance, member.metadata)
-                .inspect_err(|error| tracing::warn!(member = %member.member_id, %error, "unreadable subscription"))
+                .inspect_err(
+                    |error| tracing::warn!(member = %member.member_id, %error, "unreadable subscription"),
+                )
                 .unwrap_or_default();
             members.insert(member.member_id, subscription);
         }
@@ -55,7 +57,11 @@ impl Lead {
                 Some(info) if info.error.is_ok() => {
                     info.partitions.last_key_value().map_or(0, |(last, _)| last.saturating_add(1))
                 }
-                Some(info) if info.error == ErrorCode::UnknownTopicOrPartition || !info.error.is_retriable() => 0,
+                Some(info)
+                    if info.error == ErrorCode::UnknownTopicOrPartition || !info.error.is_retriable() =>
+                {
+                    0
+                }
                 _ => {
                     complete = false;
                     self.counts.as_ref().and_then(|counts| counts.get(topic)).copied().unwrap_or(0)

@@ -25,7 +25,8 @@ use std::{
 };
 
 use offtake_machine::{
-    Answer, Backoff, BrokerId, Call, CallError, CallId, CallIds, Cluster, Topic, TopicPartition, Transmit, earliest,
+    Answer, Backoff, BrokerId, Call, CallError, CallId, CallIds, Cluster, Topic, TopicPartition, Transmit,
+    earliest,
 };
 use offtake_wire::{ErrorCode, messages::sync_group::SyncGroupRequestAssignment};
 
@@ -92,13 +93,31 @@ enum State {
     /// Out for good.
     Failed,
     /// `asked` is the subscription that the outstanding JoinGroup carries.
-    Joining { call: Call, asked: BTreeSet<Topic>, reason: &'static str },
-    Syncing { call: Call, asked: BTreeSet<Topic>, plan: Plan },
+    Joining {
+        call: Call,
+        asked: BTreeSet<Topic>,
+        reason: &'static str,
+    },
+    Syncing {
+        call: Call,
+        asked: BTreeSet<Topic>,
+        plan: Plan,
+    },
     /// Holding an assignment; the call is the next heartbeat.
-    Stable { call: Call },
+    Stable {
+        call: Call,
+    },
     /// The application is letting go; then we join again. Idle when there is no generation to beat for.
-    Releasing { call: Call, reason: &'static str },
-    Leaving { call: Call, until: Instant, reason: String, then: Next },
+    Releasing {
+        call: Call,
+        reason: &'static str,
+    },
+    Leaving {
+        call: Call,
+        until: Instant,
+        reason: String,
+        then: Next,
+    },
 }
 
 /// What a SyncGroup says.
@@ -156,7 +175,9 @@ impl State {
     fn is_member(&self) -> bool {
         match self {
             Self::Outside | Self::Unpolled | Self::Failed | Self::Leaving { .. } => false,
-            Self::Joining { .. } | Self::Syncing { .. } | Self::Stable { .. } | Self::Releasing { .. } => true,
+            Self::Joining { .. } | Self::Syncing { .. } | Self::Stable { .. } | Self::Releasing { .. } => {
+                true
+            }
         }
     }
 }
@@ -336,7 +357,10 @@ impl Classic {
                 Some(Transmit { id, to, request: request?, max_version: None, timeout })
             }
             Err(error) => {
-                self.fail(GroupError::Unsayable { group: self.config.group.clone(), reason: error.to_string() });
+                self.fail(GroupError::Unsayable {
+                    group: self.config.group.clone(),
+                    reason: error.to_string(),
+                });
                 None
             }
         }
@@ -542,9 +566,6 @@ impl Classic {
         match self.state {
             // The others may take the whole rebalance timeout; the rest is for the way.
             State::Joining { .. } => self.config.rebalance_timeout.saturating_add(JOIN_MARGIN),
-            State::Syncing { .. } => {
-                self.config.rebalance_timeout.saturating_add(JOIN_MARGIN).max(self.config.request_timeout)
-            }
             // So that there is time for a second one.
             State::Stable { .. } | State::Releasing { .. } => {
                 self.config.request_timeout.min(self.config.session_timeout / 2)

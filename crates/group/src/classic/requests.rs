@@ -12,7 +12,7 @@ use offtake_wire::{
 
 use super::{Classic, Plan, State};
 use crate::{
-    assignor::{Assignor, Claim, RebalanceProtocol, encode_subscription},
+    assignor::{Claim, RebalanceProtocol, encode_subscription},
     config::millis,
 };
 
@@ -36,7 +36,7 @@ impl Classic {
 
     fn join(&self, reason: &str) -> Result<JoinGroupRequest, EncodeError> {
         let protocols = self.config.assignors.iter().map(|assignor| {
-            let metadata = encode_subscription(*assignor, &self.claim(*assignor))?;
+            let metadata = encode_subscription(*assignor, &self.claim())?;
             Ok(JoinGroupRequestProtocol { name: assignor.name().to_owned(), metadata })
         });
         Ok(JoinGroupRequest {
@@ -53,20 +53,15 @@ impl Classic {
 
     /// A claim is as old as the assignment it rests on: a generation that we joined but were given nothing in does not
     /// renew it (FAILURES D4, E5).
-    fn claim(&self, assignor: Assignor) -> Claim<'_> {
+    fn claim(&self) -> Claim<'_> {
         let owned = match self.config.rebalance_protocol() {
             RebalanceProtocol::Eager => Vec::new(),
             RebalanceProtocol::Cooperative => self.held.all.iter().cloned().collect(),
         };
-        let generation = match (assignor.protocol(), self.lost_since()) {
-            // Members of an eager group have nothing that could be stale.
-            (_, true) => -1,
-            (_, false) => self.held.generation(),
-        };
         Claim {
             topics: &self.subscription,
             owned,
-            generation,
+            generation: self.generation.map_or(-1, |_| self.held.generation()),
             last: self.held.last.as_ref().map(|(partitions, generation)| (partitions, *generation)),
             rack: self.config.rack.as_deref(),
         }
@@ -98,7 +93,8 @@ impl Classic {
     }
 
     fn goodbye(&self, reason: &str) -> LeaveGroupRequest {
-        let reason = reason.char_indices().take_while(|(at, c)| at + c.len_utf8() <= LONGEST_REASON).map(|(_, c)| c);
+        let reason =
+            reason.char_indices().take_while(|(at, c)| at + c.len_utf8() <= LONGEST_REASON).map(|(_, c)| c);
         LeaveGroupRequest {
             group_id: self.config.group.clone(),
             member_id: self.member_id.clone(),

@@ -100,7 +100,13 @@ impl Group {
             .map(|(id, member)| Numbered {
                 id: id.clone(),
                 topics: member.topics.iter().filter_map(|topic| numbers.get(topic).copied()).collect(),
-                owned: member.owned.iter().filter_map(partition).collect::<BTreeSet<_>>().into_iter().collect(),
+                owned: member
+                    .owned
+                    .iter()
+                    .filter_map(partition)
+                    .collect::<BTreeSet<_>>()
+                    .into_iter()
+                    .collect(),
                 generation: member.generation,
             })
             .collect();

@@ -161,14 +161,20 @@ impl<'a> Table<'a> {
 
     fn may_change(&self, member: usize) -> bool {
         let Some(numbered) = self.group.member(member) else { return false };
-        let most: usize = numbered.topics.iter().filter_map(|t| self.group.topics.get(*t)).map(|t| t.count).sum();
+        let most: usize =
+            numbered.topics.iter().filter_map(|t| self.group.topics.get(*t)).map(|t| t.count).sum();
         self.size(member) < most
-            || self.held.get(member).is_some_and(|held| held.keys().any(|topic| self.takers(*topic).len() > 1))
+            || self
+                .held
+                .get(member)
+                .is_some_and(|held| held.keys().any(|topic| self.takers(*topic).len() > 1))
     }
 
     /// Whether nobody could take a partition from somebody who has two more.
     fn is_even(&self) -> bool {
-        let (Some((least, _)), Some((most, _))) = (self.order.first(), self.order.last()) else { return true };
+        let (Some((least, _)), Some((most, _))) = (self.order.first(), self.order.last()) else {
+            return true;
+        };
         if least + 1 >= *most {
             return true;
         }
@@ -208,7 +214,11 @@ impl<'a> Table<'a> {
                 let has_two_more = |than: usize| self.size(owner) > self.size(than) + 1;
                 let home = previous.get(&partition).copied().filter(|member| has_two_more(*member));
                 let to = home.or_else(|| {
-                    self.takers(topic).iter().any(|m| has_two_more(*m)).then(|| self.neediest(topic)).flatten()
+                    self.takers(topic)
+                        .iter()
+                        .any(|m| has_two_more(*m))
+                        .then(|| self.neediest(topic))
+                        .flatten()
                 });
                 if let Some(to) = to {
                     let chosen = self.movements.instead_of(self.group, partition, owner, to);

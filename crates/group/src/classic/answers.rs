@@ -1,0 +1,342 @@
+//! What the coordinator's answers mean: for each call the codes that Kafka names for it, then what a code means in
+//! general.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use offtake_machine::{Answer, Call, CallError, CallId, TopicPartition};
+use offtake_wire::{
+    ErrorCode, Response,
+    messages::{
+        heartbeat::HeartbeatResponse, join_group::JoinGroupResponse, leave_group::LeaveGroupResponse,
+        sync_group::SyncGroupResponse,
+    },
+};
+
+use super::{As, Classic, Lead, Plan, State, requests::PROTOCOL_TYPE};
+use crate::{
+    assignor::{Assignor, decode_assignment},
+    config::millis,
+    event::{Event, GroupError},
+};
+
+/// Failures in a row that make a Trouble.
+const TROUBLE: u32 = 3;
+/// Times that we ask again after a code we have never heard of (FAILURES Q4).
+const UNKNOWN_CODE_RETRIES: u32 = 5;
+/// The first JoinGroup version with static members (KIP-345).
+const STATIC_MEMBERS_SINCE: i16 = 5;
+
+impl Classic {
+    pub(crate) fn handle_answer(&mut self, now: Instant, id: CallId, answer: Result<Answer, CallError>) {
+        if !self.state.call_mut().is_some_and(|call| call.take(id)) {
+            return; // answers a call we have given up
+        }
+        match (&self.state, answer) {
+            (State::Joining { .. }, Ok(Answer { version, response: Response::JoinGroup(join), .. })) => {
+                self.joined(now, version, join);
+            }
+            (State::Syncing { .. }, Ok(Answer { response: Response::SyncGroup(sync), .. })) => {
+                self.synced(now, sync)
+            }
+            (
+                State::Stable { .. } | State::Releasing { .. },
+                Ok(Answer { response: Response::Heartbeat(beat), .. }),
+            ) => {
+                self.beaten(now, &beat);
+            }
+            (State::Leaving { .. }, Ok(Answer { response: Response::LeaveGroup(bye), .. })) => {
+                self.left(now, &bye)
+            }
+            (_, Ok(_)) => self.retry(now, "an answer to another question"),
+            (_, Err(error)) => self.unanswered(now, &error),
+        }
+    }
+
+    fn joined(&mut self, now: Instant, version: i16, join: JoinGroupResponse) {
+        match join.error_code {
+            ErrorCode::None => self.joined_generation(now, version, join),
+            // KIP-394: the same again, with the id that the coordinator will know us by.
+            ErrorCode::MemberIdRequired if !join.member_id.is_empty() => {
+                let at = if self.member_id.is_empty() { now } else { self.soon(now) };
+                self.member_id = join.member_id;
+                self.call_again_at(at);
+            }
+            ErrorCode::UnknownMemberId => self.lost(now, As::New),
+            ErrorCode::IllegalGeneration => self.lost(now, As::Same),
+            ErrorCode::FencedInstanceId => self.fail(self.fenced()),
+            code => self.refused(now, code),
+        }
+    }
+
+    fn joined_generation(&mut self, now: Instant, version: i16, join: JoinGroupResponse) {
+        if join.generation_id < 0 || join.member_id.is_empty() {
+            return self.retry(now, "a JoinGroup answer without a generation or a member id");
+        }
+        if self.config.instance_id.is_some() && version < STATIC_MEMBERS_SINCE {
+            return self.fail(GroupError::UnsupportedVersion {
+                group: self.config.group.clone(),
+                what: "group.instance.id needs Kafka 2.3 or newer; leave it out".into(),
+            });
+        }
+        let chosen = join.protocol_name.as_deref().and_then(Assignor::named);
+        let chosen = chosen.filter(|assignor| self.config.assignors.contains(assignor));
+        let of_consumers = join.protocol_type.as_deref().is_none_or(|of| of == PROTOCOL_TYPE);
+        let Some(assignor) = chosen.filter(|_| of_consumers) else {
+            return self.fail(self.inconsistent());
+        };
+        let State::Joining { asked, .. } = &mut self.state else { return };
+        let asked = std::mem::take(asked);
+        let leads = join.leader == join.member_id;
+        self.member_id = join.member_id;
+        self.generation = Some(join.generation_id);
+        self.assignor = Some(assignor);
+        self.lead = leads.then(|| Lead::new(assignor, join.members));
+        let (plan, at) = match (leads, join.skip_assignment) {
+            (false, _) => (Plan::Say(Vec::new()), now),
+            (true, true) => (Plan::Keep, now),
+            (true, false) => (Plan::Make, now + self.patience()),
+        };
+        self.state = State::Syncing { call: Call::Due(at), asked, plan };
+    }
+
+    /// How long the leader waits for metadata before it assigns without: the coordinator counts its silence.
+    fn patience(&self) -> Duration {
+        self.config
+            .request_timeout
+            .min(self.config.session_timeout / 3)
+            .min(self.config.rebalance_timeout / 2)
+    }
+
+    fn synced(&mut self, now: Instant, sync: SyncGroupResponse) {
+        match sync.error_code {
+            ErrorCode::None => {
+                let chosen = self.assignor.map(Assignor::name);
+                let of_consumers = sync.protocol_type.as_deref().is_none_or(|of| of == PROTOCOL_TYPE);
+                if !of_consumers || sync.protocol_name.as_deref().is_some_and(|name| Some(name) != chosen) {
+                    return self.fail(self.inconsistent());
+                }
+                match assignment(sync.assignment) {
+                    Ok(assigned) => self.assigned(now, assigned),
+                    Err(error) => {
+                        tracing::warn!(group = %self.config.group, %error, "unreadable assignment: joining again");
+                        self.rejoin_after_failure(now, "could not read the assignment");
+                    }
+                }
+            }
+            // What we hold we still hold; our claim to it is as old as it was (FAILURES D4).
+            ErrorCode::RebalanceInProgress => {
+                self.rejoin_after_failure(now, "the group began another rebalance")
+            }
+            ErrorCode::UnknownMemberId => self.lost(now, As::New),
+            ErrorCode::IllegalGeneration => self.lost(now, As::Same),
+            ErrorCode::FencedInstanceId => self.fail(self.fenced()),
+            code => self.refused(now, code),
+        }
+    }
+
+    fn assigned(&mut self, now: Instant, mut assigned: BTreeSet<TopicPartition>) {
+        let State::Syncing { asked, .. } = &mut self.state else { return };
+        let asked = std::mem::take(asked);
+        self.coordinator_answered();
+        self.accepted();
+        // The coordinator counts from its answer; when that was we cannot know, only that it was not later than now.
+        self.deadline = self.deadline.max(now.checked_add(self.config.session_timeout));
+        self.state = State::Stable { call: Call::Due(self.next_beat(now)) };
+        if asked != self.subscription {
+            // Made for a subscription that we no longer have (FAILURES D8).
+            return self.join_again(now, "the subscription has changed");
+        }
+        assigned.retain(|partition| {
+            let wanted = self.subscription.contains(&partition.topic);
+            if !wanted {
+                tracing::warn!(%partition, "assigned by the leader but not subscribed to");
+            }
+            wanted
+        });
+        let generation = self.generation.unwrap_or(-1);
+        let added: Vec<_> = assigned.difference(&self.held.all).cloned().collect();
+        let surplus: BTreeSet<_> = self.held.all.difference(&assigned).cloned().collect();
+        let owned = assigned.iter().cloned().collect();
+        let moves = !surplus.is_empty();
+        self.revoke(surplus);
+        self.held.all.extend(added.iter().cloned());
+        self.held.last = Some((assigned, generation));
+        self.outbox.push(Event::Assigned { added, owned, generation });
+        if moves {
+            self.join_again(now, "partitions that move have been let go");
+        } else if let Some(reason) = self.again.take() {
+            self.join_again(now, reason);
+        }
+    }
+
+    fn beaten(&mut self, now: Instant, beat: &HeartbeatResponse) {
+        match beat.error_code {
+            ErrorCode::None => {
+                self.coordinator_answered();
+                self.accepted();
+                self.call_again_at(self.next_beat(now));
+            }
+            ErrorCode::RebalanceInProgress => {
+                self.coordinator_answered();
+                self.accepted();
+                self.call_again_at(self.next_beat(now));
+                if matches!(self.state, State::Stable { .. }) {
+                    self.join_again(now, "the group is rebalancing");
+                }
+            }
+            ErrorCode::UnknownMemberId => self.lost(now, As::New),
+            ErrorCode::IllegalGeneration => self.lost(now, As::Same),
+            ErrorCode::FencedInstanceId => self.fail(self.fenced()),
+            code => self.refused(now, code),
+        }
+    }
+
+    fn left(&mut self, now: Instant, bye: &LeaveGroupResponse) {
+        let code = match bye.members.first() {
+            Some(member) if bye.error_code.is_ok() => member.error_code,
+            _ => bye.error_code,
+        };
+        // Who is not known has left. Other refusals will not get better in the little time there is.
+        if code.is_retriable() {
+            self.refused(now, code);
+        } else {
+            self.gone(now);
+        }
+    }
+
+    /// A code that the call has no remedy of its own for.
+    fn refused(&mut self, now: Instant, code: ErrorCode) {
+        let group = || self.config.group.clone();
+        let error = match code {
+            ErrorCode::NotCoordinator | ErrorCode::CoordinatorNotAvailable => {
+                self.coordinator_lost();
+                return self.retry(now, code.name());
+            }
+            ErrorCode::RebalanceInProgress | ErrorCode::UnknownServerError => {
+                return self.retry(now, code.name());
+            }
+            ErrorCode::Unknown(_) if self.backoff.failures() < UNKNOWN_CODE_RETRIES => {
+                return self.retry(now, code.name());
+            }
+            code if code.is_retriable() => return self.retry(now, code.name()),
+            ErrorCode::GroupAuthorizationFailed => GroupError::GroupAuthorizationFailed { group: group() },
+            ErrorCode::InconsistentGroupProtocol => self.inconsistent(),
+            ErrorCode::GroupMaxSizeReached => GroupError::GroupMaxSizeReached { group: group() },
+            ErrorCode::InvalidSessionTimeout => GroupError::InvalidSessionTimeout {
+                group: group(),
+                session_ms: millis(self.config.session_timeout),
+            },
+            ErrorCode::UnsupportedVersion => GroupError::UnsupportedVersion {
+                group: group(),
+                what: "it does not speak the classic group protocol as we do".into(),
+            },
+            code => GroupError::Refused { group: group(), code, message: None },
+        };
+        self.fail(error);
+    }
+
+    fn unanswered(&mut self, now: Instant, error: &CallError) {
+        match error {
+            CallError::Unsupported { .. } => {
+                return self.fail(GroupError::UnsupportedVersion {
+                    group: self.config.group.clone(),
+                    what: error.to_string(),
+                });
+            }
+            CallError::Unreachable { .. }
+            | CallError::Disconnected { .. }
+            | CallError::TimedOut { .. }
+            | CallError::UnknownBroker(_) => self.coordinator_lost(),
+            CallError::Malformed { .. } => {}
+        }
+        self.retry(now, &error.to_string());
+    }
+
+    /// The call again, after a while; a SyncGroup's generation may be over by then, so it is a JoinGroup.
+    pub(super) fn retry(&mut self, now: Instant, why: &str) {
+        let at = now + self.backoff.failed();
+        self.trouble(why);
+        match self.state {
+            State::Syncing { .. } => {
+                self.state = State::Joining {
+                    call: Call::Due(at),
+                    asked: BTreeSet::new(),
+                    reason: "the assignment did not arrive",
+                };
+            }
+            State::Stable { .. } | State::Releasing { .. } => {
+                self.call_again_at(at.min(now + self.config.heartbeat_interval));
+            }
+            _ => self.call_again_at(at),
+        }
+    }
+
+    fn rejoin_after_failure(&mut self, now: Instant, reason: &'static str) {
+        self.state = State::Joining { call: Call::Due(self.soon(now)), asked: BTreeSet::new(), reason };
+    }
+
+    /// At once the first time; then ever later, so that a coordinator of firm opinion is not asked in a loop.
+    pub(super) fn soon(&mut self, now: Instant) -> Instant {
+        let first = self.backoff.failures() == 0;
+        let wait = self.backoff.failed();
+        if first { now } else { now + wait }
+    }
+
+    fn call_again_at(&mut self, at: Instant) {
+        if let Some(call) = self.state.call_mut() {
+            *call = Call::Due(at);
+        }
+    }
+
+    /// An interval after the last one left, however long its answer took.
+    fn next_beat(&self, now: Instant) -> Instant {
+        self.sent.map_or(now, |(at, _)| (at + self.config.heartbeat_interval).max(now))
+    }
+
+    /// The call that was answered counts as a sign of life from when it left.
+    fn accepted(&mut self) {
+        self.alive = self.sent.map(|(at, _)| at).max(self.alive);
+        self.deadline = self.valid_until().max(self.deadline);
+    }
+
+    fn coordinator_answered(&mut self) {
+        self.backoff.worked();
+        if std::mem::take(&mut self.in_trouble) {
+            self.outbox.push(Event::Recovered);
+        }
+    }
+
+    pub(super) fn coordinator_lost(&mut self) {
+        if let Some((_, broker)) = self.sent {
+            self.outbox.push(Event::CoordinatorLost(broker));
+        }
+    }
+
+    fn trouble(&mut self, why: &str) {
+        if self.backoff.failures() >= TROUBLE && !self.in_trouble {
+            self.in_trouble = true;
+            self.outbox.push(Event::Trouble(format!("{}: {why}", self.state_name())));
+        }
+    }
+
+    fn inconsistent(&self) -> GroupError {
+        let ours: Vec<_> = self.config.assignors.iter().map(|assignor| assignor.name()).collect();
+        GroupError::InconsistentGroupProtocol { group: self.config.group.clone(), ours: ours.join(", ") }
+    }
+
+    pub(super) fn fenced(&self) -> GroupError {
+        GroupError::FencedInstanceId {
+            group: self.config.group.clone(),
+            instance_id: self.config.instance_id.clone().unwrap_or_default(),
+        }
+    }
+}
+
+/// Some leaders leave out members that get nothing; the coordinator then hands on no bytes at all.
+fn assignment(bytes: Bytes) -> Result<BTreeSet<TopicPartition>, offtake_wire::DecodeError> {
+    if bytes.is_empty() { Ok(BTreeSet::new()) } else { decode_assignment(bytes) }
+}
