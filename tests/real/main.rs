@@ -3,5 +3,6 @@
     clippy::disallowed_methods,
     reason = "tests watch processes from outside: they wait, and have threads for it"
 )]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails says where")]
 
 mod support;

@@ -1,2 +1,47 @@
-//! In the making.
-fn main() {}
+//! The `offtake` command.
+//!
+//! Data goes to stdout, everything else to stderr. Status: 0 done, 1 failed (the last line on stderr says why), 2 usage,
+//! 130 interrupted twice.
+
+mod args;
+mod bench;
+mod consume;
+mod failure;
+mod groups;
+mod offsets;
+mod output;
+mod setup;
+mod stop;
+mod text;
+mod topics;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let Cli { common, command } = Cli::parse();
+    setup::logging(&common);
+    // The main thread runs the command; the worker is there for signals, which must be heard while it writes to a pipe
+    // that nobody reads.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(async {
+            match command {
+                Command::Consume(args) => consume::run(&common, args).await,
+                Command::Topics(args) => topics::run(&common, args).await,
+                Command::Offsets(args) => offsets::run(&common, args).await,
+                Command::Groups(args) => groups::run(&common, args).await,
+                Command::Bench(args) => bench::run(&common, args).await,
+            }
+        }),
+        Err(error) => Err(Failure::failed(format!("cannot start the runtime: {error}"))),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

@@ -15,6 +15,15 @@ pub(crate) struct Shared {
     valid_until: AtomicU64,
 }
 
+/// For how long ownership is known to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Validity {
+    /// A hand assignment: nobody takes it away.
+    Forever,
+    /// A member's: until the coordinator may have given it to somebody else; `None` while it is no member.
+    Until(Option<Instant>),
+}
+
 /// Nothing limits the ownership: a hand assignment, or nothing assigned.
 const FOREVER: u64 = u64::MAX;
 /// `poll` was never called.
@@ -56,9 +65,14 @@ impl Shared {
         }
     }
 
-    /// The engine: nothing may be handed out after `until` (FAILURES M2, M4). True if it had run out before `now`.
-    pub(crate) fn set_valid_until(&self, now: Instant, until: Option<Instant>) -> bool {
-        let until = until.map_or(FOREVER, |until| self.millis(until));
+    /// The engine: until when what was assigned may be handed out (FAILURES M2, M4). True if it may again, and could not
+    /// before.
+    pub(crate) fn set_validity(&self, now: Instant, validity: Validity) -> bool {
+        let until = match validity {
+            Validity::Forever => FOREVER,
+            Validity::Until(Some(until)) => self.millis(until),
+            Validity::Until(None) => 0,
+        };
         let before = self.valid_until.swap(until, Ordering::AcqRel);
         let now = self.millis(now);
         before <= now && until > now

@@ -72,6 +72,8 @@ struct Link {
     in_flight: usize,
     /// What the broker speaks, once connected.
     ranges: Option<Arc<Ranges>>,
+    /// Calls for which it has just ended: they wait for the news of why, so that no dial overtakes its backoff.
+    parked: Vec<Call>,
 }
 
 impl Net {
@@ -225,33 +227,30 @@ impl Net {
     }
 
     /// Gives the call to a connection, a new one if need be.
-    fn place(&mut self, now: Instant, mut call: Call) {
-        loop {
-            let endpoint = match call.to {
-                Target::Broker(id) => Endpoint::Broker(id),
-                Target::Any => match self.anybody(now, &call) {
-                    Some(endpoint) => endpoint,
-                    None => return self.refuse(call, "no bootstrap server is configured".to_owned()),
-                },
-            };
-            let key = (endpoint, call.lane);
-            let Some(link) = self.link(now, key) else {
-                let Endpoint::Broker(id) = endpoint else { return };
-                return self.complete(call.tag, Err(CallError::UnknownBroker(id)));
-            };
-            let (tag, serial) = (call.tag, link.serial);
-            match link.calls.try_send(call) {
-                Ok(()) => {
-                    link.in_flight += 1;
-                    self.outstanding.insert(tag, serial);
-                    return;
-                }
-                Err(TrySendError::Closed(back)) => {
-                    self.links.remove(&key); // it has ended, and the news is on its way
-                    call = back;
-                }
-                Err(TrySendError::Full(back)) => return self.refuse(back, "its queue is full".to_owned()),
+    fn place(&mut self, now: Instant, call: Call) {
+        let endpoint = match call.to {
+            Target::Broker(id) => Endpoint::Broker(id),
+            Target::Any => match self.anybody(now, &call) {
+                Some(endpoint) => endpoint,
+                None => return self.refuse(call, "no bootstrap server is configured".to_owned()),
+            },
+        };
+        let key = (endpoint, call.lane);
+        let Some(link) = self.link(now, key) else {
+            let Endpoint::Broker(id) = endpoint else { return };
+            return self.complete(call.tag, Err(CallError::UnknownBroker(id)));
+        };
+        let (tag, serial) = (call.tag, link.serial);
+        match link.calls.try_send(call) {
+            Ok(()) => {
+                link.in_flight += 1;
+                self.outstanding.insert(tag, serial);
             }
+            Err(TrySendError::Closed(back)) => {
+                link.parked.push(back);
+                self.outstanding.insert(tag, serial);
+            }
+            Err(TrySendError::Full(back)) => self.refuse(back, "its queue is full".to_owned()),
         }
     }
 
@@ -270,6 +269,7 @@ impl Net {
                     on_lane: connected(call.lane),
                     connected: Lane::ALL.into_iter().any(connected),
                     in_flight: link(call.lane).map_or(0, |link| link.in_flight),
+                    failing: self.standings.get(address).is_some_and(Standing::is_failing),
                     waits: self.standings.get(address).and_then(|standing| standing.waits(now)),
                 }
             })
@@ -300,7 +300,7 @@ impl Net {
         let reporter = Reporter { from: from.clone(), events: self.events.0.clone() };
         let task = self.tasks.spawn(connection::run(self.shared.clone(), reporter, inbox, plan));
         self.running.insert(task.id(), from);
-        Some(Link { serial, calls, in_flight: 0, ranges: None })
+        Some(Link { serial, calls, in_flight: 0, ranges: None, parked: Vec::new() })
     }
 
     fn address(&self, of: Endpoint) -> Option<&Address> {
@@ -332,8 +332,9 @@ impl Net {
                 }
                 self.complete_from(&from, tag, *result);
             }
-            What::Ended { why, unsent } => {
-                if link.is_some() {
+            What::Ended { why, mut unsent } => {
+                if let Some(link) = link {
+                    unsent.append(&mut link.parked);
                     self.links.remove(&key);
                 }
                 self.ended(&from, &why);

@@ -1,9 +1,9 @@
 //! Which connection a call that any broker may answer goes over.
 //!
 //! The best of those not tried yet, in this order: a broker with a connection on the lane, a broker with any connection,
-//! a known broker that is not being left alone, a bootstrap server with a connection, one that is not being left alone
-//! (FAILURES A7), and in the end whoever may be dialled soonest. Among equals, the one with the least to do, then by
-//! rotation.
+//! a known broker that did not fail the last time, a bootstrap server with a connection, one that did not fail (FAILURES
+//! A7), one that failed and may be dialled again, and in the end whoever may be dialled soonest. Among equals, the one
+//! with the least to do, then by rotation.
 
 use tokio::time::Instant;
 
@@ -19,6 +19,8 @@ pub(crate) struct Candidate {
     pub(crate) connected: bool,
     /// Calls waiting on the lane.
     pub(crate) in_flight: usize,
+    /// Its address did not work the last time.
+    pub(crate) failing: bool,
     /// When it may be dialled again, if that is not now.
     pub(crate) waits: Option<Instant>,
 }
@@ -36,11 +38,12 @@ fn rank(of: &Candidate) -> (u8, Option<Instant>, usize) {
     let is_broker = matches!(of.endpoint, Endpoint::Broker(_));
     match (of.on_lane, of.connected, of.waits, is_broker) {
         (true, _, _, true) => (0, None, of.in_flight),
-        (false, true, None, true) => (1, None, of.in_flight),
-        (_, _, None, true) => (2, None, of.in_flight),
         (true, _, _, false) => (3, None, of.in_flight),
-        (_, _, None, false) => (4, None, of.in_flight),
-        (_, _, Some(until), _) => (5, Some(until), of.in_flight),
+        (_, _, Some(until), _) => (6, Some(until), of.in_flight),
+        _ if of.failing => (5, None, of.in_flight),
+        (_, true, _, true) => (1, None, of.in_flight),
+        (_, false, _, true) => (2, None, of.in_flight),
+        (_, _, _, false) => (4, None, of.in_flight),
     }
 }
 
@@ -54,7 +57,7 @@ mod tests {
 
     fn broker(id: i32) -> Candidate {
         let endpoint = Endpoint::Broker(BrokerId(id));
-        Candidate { endpoint, on_lane: false, connected: false, in_flight: 0, waits: None }
+        Candidate { endpoint, on_lane: false, connected: false, in_flight: 0, failing: false, waits: None }
     }
 
     fn bootstrap(at: usize) -> Candidate {
@@ -82,9 +85,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a7_when_every_known_broker_is_failing_the_bootstrap_servers_are_asked() {
         let soon = crate::clock::now() + Duration::from_millis(50);
-        let failing = Candidate { waits: Some(soon), ..broker(1) };
+        let failing = Candidate { failing: true, waits: Some(soon), ..broker(1) };
         let later = Candidate { waits: Some(soon + Duration::from_secs(1)), ..bootstrap(0) };
         assert_eq!(best(&[failing, bootstrap(0)], 0), Some(bootstrap(0).endpoint));
         assert_eq!(best(&[later, failing], 0), Some(failing.endpoint), "all fail: whoever is soonest");
+        let due = Candidate { failing: true, ..broker(1) };
+        assert_eq!(best(&[due, bootstrap(0)], 0), Some(bootstrap(0).endpoint), "it may be a black hole");
     }
 }

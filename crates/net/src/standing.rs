@@ -46,7 +46,7 @@ impl Standing {
 
     /// A connection to it could not be made, or broke. One line for the first time, none for the rest.
     pub(crate) fn failed(&mut self, now: Instant, address: &Address, reason: &str) {
-        if self.backoff.failures() == 0 {
+        if !self.is_failing() {
             tracing::warn!(%address, reason, "connection lost or refused; dialling again on demand");
         }
         self.greeting = None; // it may come back as something else
@@ -66,12 +66,17 @@ impl Standing {
     /// It answered a call. A greeting alone does not count: a port that greets and then closes must not be dialled
     /// without pause.
     pub(crate) fn worked(&mut self, address: &Address) {
-        if self.backoff.failures() > 0 {
+        if self.is_failing() {
             tracing::info!(%address, "answers again");
             self.backoff.worked();
             self.until = None;
             self.last_reason = None;
         }
+    }
+
+    /// It has not worked since it failed.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.backoff.failures() > 0
     }
 
     /// Until when it is left alone, if that is in the future.

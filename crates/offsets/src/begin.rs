@@ -1,16 +1,15 @@
 //! How a waiting partition comes to its start: what is committed, else what is listed, and whether the leader agrees.
 
-use std::{
-    collections::BTreeMap,
-    time::Instant,
-};
+use std::{collections::BTreeMap, time::Instant};
 
-use offtake_machine::{Answer, BrokerId, CallError, CallId, Cluster, LeaderEpoch, Position, TopicPartition, Transmit};
+use offtake_machine::{
+    Answer, BrokerId, CallError, CallId, Cluster, LeaderEpoch, Position, TopicPartition, Transmit,
+};
 use offtake_wire::{ApiKey, Response};
 
 use crate::{
-    Cause, Event, Identity, ListSpec, ListedOffset, OffsetAndMetadata, Offsets, PartitionError, Place, ResetPolicy,
-    ResetReason, StartAt,
+    Cause, Event, Identity, ListSpec, ListedOffset, OffsetAndMetadata, Offsets, PartitionError, Place,
+    ResetPolicy, ResetReason, StartAt,
     ask::{Answers, TopicIds, epochs, offset_fetch, offset_list},
     machine::Asked,
     partition::{Hand, Need, Partition, Then, Waiting},
@@ -43,7 +42,7 @@ impl Offsets {
                 self.wait(partition, Need::Committed { otherwise: place }, true, None, None);
             }
             (true, None) => self.nothing_committed(now, partition, place),
-            (false, _) => self.go_to(now, partition, place, true, None, None),
+            (false, _) => self.go_to(now, partition, place, None),
         }
     }
 
@@ -73,28 +72,27 @@ impl Offsets {
 
     fn nothing_committed(&mut self, now: Instant, partition: &TopicPartition, otherwise: Place) {
         let reset = Some((ResetReason::NothingCommitted, None));
-        self.go_to(now, partition, otherwise, true, reset, None);
+        self.go_to(now, partition, otherwise, reset);
     }
 
+    /// The first start at a place that needs nothing committed.
     fn go_to(
         &mut self,
         now: Instant,
         partition: &TopicPartition,
         place: Place,
-        fresh: bool,
         reset: Option<(ResetReason, Option<i64>)>,
-        not_before: Option<Instant>,
     ) {
         let (spec, then) = match place {
             Place::Policy => {
                 let (reason, from) = reset.unwrap_or((ResetReason::Asked, None));
-                return self.by_policy(now, partition, reason, from, fresh, not_before);
+                return self.by_policy(now, partition, reason, from, true, None);
             }
             Place::Offset(Position { offset, .. }) if offset < 0 => {
                 return self.stop(partition, PartitionError::NegativeOffset(offset));
             }
             Place::Offset(position) => {
-                self.wait(partition, Need::Agreement { position }, fresh, reset, not_before);
+                self.wait(partition, Need::Agreement { position }, true, reset, None);
                 return self.begin_unless_validated(partition, position);
             }
             Place::Earliest => (ListSpec::Earliest, Then::Begin),
@@ -102,7 +100,7 @@ impl Offsets {
             Place::Timestamp(at) => (ListSpec::Timestamp(at), Then::Begin),
             Place::BeforeEnd(records) => (ListSpec::Latest, Then::Back(records)),
         };
-        self.wait(partition, Need::Listed { spec, then }, fresh, reset, not_before);
+        self.wait(partition, Need::Listed { spec, then }, true, reset, None);
     }
 
     /// `auto.offset.reset` decides.
@@ -217,7 +215,8 @@ impl Offsets {
             self.sent(partition, id, None);
         }
         let identity = self.identity.clone();
-        let (request, max_version, ids) = offset_fetch::request(group, identity.as_ref(), &partitions, cluster);
+        let (request, max_version, ids) =
+            offset_fetch::request(group, identity.as_ref(), &partitions, cluster);
         Some(self.send(now, id, of, Asked::Load { ids, identity }, request.into(), max_version))
     }
 
@@ -229,7 +228,9 @@ impl Offsets {
             let place = cluster.leader(&partition).zip(cluster.partition(&partition));
             match (need, place) {
                 (Need::Committed { .. }, _) => {}
-                (Need::Agreement { position }, _) if position.epoch.is_none() => self.begin(&partition, position),
+                (Need::Agreement { position }, _) if position.epoch.is_none() => {
+                    self.begin(&partition, position)
+                }
                 (_, None) => lost.push(partition),
                 (Need::Agreement { position }, Some((leader, info))) => match (position.epoch, info.epoch) {
                     (Some(ours), Some(current)) => {
@@ -301,9 +302,9 @@ impl Offsets {
         for (partition, need) in self.asked_in(id) {
             let Need::Committed { otherwise } = need else { continue };
             let answer = match &mut answers {
-                Ok(answers) => answers
-                    .remove(&partition)
-                    .unwrap_or(Err(Cause::LeftOut { api: ApiKey::OffsetFetch })),
+                Ok(answers) => {
+                    answers.remove(&partition).unwrap_or(Err(Cause::LeftOut { api: ApiKey::OffsetFetch }))
+                }
                 Err(cause) => Err(cause.clone()),
             };
             match answer {
@@ -315,13 +316,16 @@ impl Offsets {
                         // It concerns the group: one partition speaks for all.
                         weight = Weight::Quiet;
                     }
-                    if let (Remedy::Membership, Some(code), Some(identity)) = (remedy, cause.code(), &identity) {
+                    if let (Remedy::Membership, Some(code), Some(identity)) =
+                        (remedy, cause.code(), &identity)
+                    {
                         self.refused_as(code, identity);
                     }
                     self.failed(now, &partition, cause, &pauses, remedy, weight);
                     self.apply(remedy, Some(of));
                     if self.identity != identity
-                        && let Some(waiting) = self.partitions.get_mut(&partition).and_then(Partition::waiting_mut)
+                        && let Some(waiting) =
+                            self.partitions.get_mut(&partition).and_then(Partition::waiting_mut)
                     {
                         waiting.retry.hurry();
                     }
@@ -386,7 +390,9 @@ impl Offsets {
 
     pub(crate) fn epochs_told(&mut self, now: Instant, id: CallId, answer: Result<Answer, CallError>) {
         let mut answers = match answer {
-            Ok(Answer { response: Response::OffsetForLeaderEpoch(response), .. }) => Ok(epochs::read(response)),
+            Ok(Answer { response: Response::OffsetForLeaderEpoch(response), .. }) => {
+                Ok(epochs::read(response))
+            }
             Ok(_) => Ok(Answers::new()),
             Err(error) => Err(Cause::Call(error)),
         };
@@ -403,7 +409,8 @@ impl Offsets {
                 Ok(epochs::Agreement::Agrees) => self.begin(&partition, position),
                 Ok(epochs::Agreement::Ends(end)) => self.truncated(&partition, position, end),
                 Ok(epochs::Agreement::Unknown) => {
-                    let fresh = self.partitions.get(&partition).and_then(Partition::waiting).is_some_and(|w| w.fresh);
+                    let fresh =
+                        self.partitions.get(&partition).and_then(Partition::waiting).is_some_and(|w| w.fresh);
                     let from = Some(position.offset);
                     self.by_policy(now, &partition, ResetReason::EpochUnknown, from, fresh, None);
                 }
@@ -420,7 +427,9 @@ impl Offsets {
         self.tell(Event::Truncated { partition: partition_, token, from, to: Some(to), epoch: end.epoch });
         match self.config.reset {
             ResetPolicy::None => self.stop(partition, PartitionError::LogTruncated { from, to }),
-            ResetPolicy::Earliest | ResetPolicy::Latest | ResetPolicy::ByDuration(_) => self.begin(partition, end),
+            ResetPolicy::Earliest | ResetPolicy::Latest | ResetPolicy::ByDuration(_) => {
+                self.begin(partition, end)
+            }
         }
     }
 

@@ -62,7 +62,9 @@ pub enum PartitionError {
         position: i64,
     },
     /// The log was truncated below the position, and the policy is to have none.
-    #[error("the log was truncated: offset {from} was read, but the leader's log ends at {to}; auto.offset.reset is none")]
+    #[error(
+        "the log was truncated: offset {from} was read, but the leader's log ends at {to}; auto.offset.reset is none"
+    )]
     LogTruncated {
         /// The position.
         from: i64,

@@ -2,16 +2,17 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use offtake_machine::{
-    Answer, BrokerId, CallError, CallId, CallIds, Cluster, Position, Target, Token, TopicPartition, Transmit, earliest,
+    Answer, BrokerId, CallError, CallId, CallIds, Cluster, Position, Target, Token, TopicPartition, Transmit,
+    earliest,
 };
-use offtake_wire::{ErrorCode, Request};
+use offtake_wire::{ApiKey, ErrorCode, Request};
 
 use crate::{
-    Config, Event, Identity, NotAssigned, Place, Refused, ResetReason, StartAt,
+    Config, Event, Identity, NotAssigned, Place, QueryId, Refused, ResetReason, StartAt,
     ask::TopicIds,
     commits::{AutoCommit, Commits},
     partition::{Hand, Partition},
@@ -19,7 +20,6 @@ use crate::{
     remedy::Remedy,
     retry::Pauses,
 };
-use crate::QueryId;
 
 /// The offsets of one consumer.
 #[derive(Debug)]
@@ -54,6 +54,19 @@ pub(crate) struct Outstanding {
     pub(crate) what: Asked,
     pub(crate) of: BrokerId,
     deadline: Instant,
+}
+
+impl Outstanding {
+    /// The loop has forgotten it.
+    fn given_up(&self, after: Duration) -> CallError {
+        let api = match self.what {
+            Asked::Load { .. } | Asked::QueryCommitted { .. } => ApiKey::OffsetFetch,
+            Asked::List | Asked::QueryList { .. } => ApiKey::ListOffsets,
+            Asked::Epochs => ApiKey::OffsetForLeaderEpoch,
+            Asked::Commit { .. } => ApiKey::OffsetCommit,
+        };
+        CallError::TimedOut { address: self.of.to_string(), api, after }
+    }
 }
 
 /// What a call asks.
@@ -126,7 +139,12 @@ impl Offsets {
 
     /// Goes on elsewhere, under a new token. The caller has stopped the partition in `fetch`; whatever was being found out
     /// about it no longer matters (FAILURES L8).
-    pub fn seek(&mut self, now: Instant, partition: &TopicPartition, at: StartAt) -> Result<Token, NotAssigned> {
+    pub fn seek(
+        &mut self,
+        now: Instant,
+        partition: &TopicPartition,
+        at: StartAt,
+    ) -> Result<Token, NotAssigned> {
         self.see(now);
         let Some(state) = self.partitions.get_mut(partition) else {
             return Err(NotAssigned::Partition(partition.clone()));
@@ -144,7 +162,13 @@ impl Offsets {
     }
 
     /// `fetch` gives it back: the position is not in the log. The policy decides.
-    pub fn out_of_range(&mut self, now: Instant, partition: &TopicPartition, token: Token, position: Position) {
+    pub fn out_of_range(
+        &mut self,
+        now: Instant,
+        partition: &TopicPartition,
+        token: Token,
+        position: Position,
+    ) {
         self.useless(now, partition, token, position, ResetReason::OutOfRange);
     }
 
@@ -199,11 +223,17 @@ impl Offsets {
 
     /// All before `next` is done. What was done before stays done: a lower position changes nothing, unless the
     /// application or the cluster has moved us back.
-    pub fn finished(&mut self, partition: &TopicPartition, token: Token, next: Position) -> Result<(), Refused> {
+    pub fn finished(
+        &mut self,
+        partition: &TopicPartition,
+        token: Token,
+        next: Position,
+    ) -> Result<(), Refused> {
         if next.offset < 0 {
             return Err(Refused::NegativeOffset);
         }
-        let Some(state) = self.partitions.get_mut(partition).filter(|state| state.token.same_owner(token)) else {
+        let Some(state) = self.partitions.get_mut(partition).filter(|state| state.token.same_owner(token))
+        else {
             return Err(Refused::NotOwned);
         };
         if state.token != token {
@@ -331,11 +361,11 @@ impl Offsets {
     /// The clock moved.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.see(now);
+        let overdue = self.calls.iter().filter(|(_, call)| call.deadline <= now);
         let overdue: Vec<_> =
-            self.calls.iter().filter(|(_, call)| call.deadline <= now).map(|(id, call)| (*id, call.of)).collect();
-        for (id, of) in overdue {
-            // The loop has forgotten it.
-            self.handle_answer(now, id, Err(CallError::UnknownBroker(of)));
+            overdue.map(|(id, call)| (*id, call.given_up(self.config.request_timeout))).collect();
+        for (id, error) in overdue {
+            self.handle_answer(now, id, Err(error));
         }
         let done = self.commits.expire(now);
         self.commits_done(done);
@@ -344,7 +374,8 @@ impl Offsets {
         }
         if self.auto.at.is_some_and(|at| at <= now) {
             self.auto.due = true;
-            self.auto.at = self.config.auto_commit.filter(|_| !self.partitions.is_empty()).map(|every| now + every);
+            self.auto.at =
+                self.config.auto_commit.filter(|_| !self.partitions.is_empty()).map(|every| now + every);
         }
     }
 

@@ -121,7 +121,8 @@ impl Partition {
             (Some(_), None) => true,
             (Some(done), Some(had)) => {
                 // An unknown epoch is no news (FAILURES H10).
-                done.offset != had.offset || (done.epoch.is_some() && had.epoch.is_some() && done.epoch != had.epoch)
+                done.offset != had.offset
+                    || (done.epoch.is_some() && had.epoch.is_some() && done.epoch != had.epoch)
             }
         }
     }

@@ -2,12 +2,14 @@
 
 use std::time::Instant;
 
-use offtake_machine::{coordinator, metadata, TopicPartition};
+use offtake_fetch::OutOfRangeReason;
+use offtake_machine::{TopicPartition, coordinator, metadata};
 
-use super::{Engine, Life, Question, answer, command::Notice, rooms};
+use super::{Engine, Life, Question, answer, command::{Notice, Subscription}, rooms};
 use crate::{
     error::{Error, ErrorKind},
     event::Event,
+    shared::Validity,
 };
 
 impl Engine {
@@ -72,8 +74,7 @@ impl Engine {
             }
             coordinator::Event::Refused(code) => {
                 let group = self.config.group_id.as_deref().unwrap_or_default();
-                let (kind, message) = rooms::coordinator_refused(group, code);
-                self.fail(Error::new(kind, message).with_code(code));
+                self.fail(rooms::coordinator_refused(group, code));
             }
             coordinator::Event::Failing(error) => {
                 tracing::debug!(%error, "the group coordinator cannot be looked up; trying again");
@@ -147,8 +148,10 @@ impl Engine {
     fn follow_member(&mut self, now: Instant) {
         let Some(member) = &self.member else { return };
         let identity = member.identity().map(|identity| rooms::identity(identity, self.config.group_protocol));
-        self.offsets.set_identity(now, identity);
-        if self.shared.set_valid_until(now, member.valid_until()) {
+        self.offsets.set_identity(identity);
+        let subscribed = matches!(self.subscription, Subscription::Topics(_) | Subscription::Patterns(_));
+        let validity = if subscribed { Validity::Until(member.valid_until()) } else { Validity::Forever };
+        if self.shared.set_validity(now, validity) {
             self.tell(Notice::Current);
         }
         if self.member.as_ref().is_some_and(|member| member.group_topics().is_some()) {
@@ -215,11 +218,13 @@ impl Engine {
         use offtake_fetch::Event as Said;
         match event {
             Said::OutOfRange { tp, token, position, reason } => {
-                let recreated = matches!(reason, offtake_fetch::OutOfRangeReason::TopicRecreated { .. });
-                self.offsets.out_of_range(now, tp, token, position, recreated);
+                match reason {
+                    OutOfRangeReason::Refused => self.offsets.out_of_range(now, &tp, token, position),
+                    OutOfRangeReason::TopicRecreated { .. } => self.offsets.recreated(now, &tp, token, position),
+                }
             }
             Said::Validate { tp, token, position } | Said::Diverged { tp, token, position, .. } => {
-                self.offsets.validate(now, tp, token, position);
+                self.offsets.validate(now, &tp, token, position);
             }
             Said::Failed { tp, error, .. } => {
                 let stops = error.stops();

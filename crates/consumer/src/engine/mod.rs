@@ -286,7 +286,7 @@ impl Engine {
             .collect();
         self.subscription = Subscription::Assigned;
         self.assigned = wanted;
-        self.offsets.set_identity(now, self.config.group_id.as_ref().map(|_| Identity::standalone()));
+        self.offsets.set_identity(self.config.group_id.as_ref().map(|_| Identity::standalone()));
         self.want_topics(now);
         self.begin(now, new, None);
         Ok(())
@@ -329,7 +329,7 @@ impl Engine {
                 answer(reply, Err(not_assigned(&partition)));
                 return;
             };
-            these.push((partition, token, rooms::to_commit(offset)));
+            these.push((partition, token, offset));
         }
         let id = self.offsets.commit(now, offtake_offsets::Commit::These(these), deadline);
         self.await_commit(id, reply);

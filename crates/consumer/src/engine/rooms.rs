@@ -1,19 +1,21 @@
 //! The configuration as each room wants it, and each room's results as the application wants them.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     time::{Duration, Instant},
 };
 
-use offtake_machine::{BackoffConfig, MetadataConfig, TopicPartition, Transmit};
+use offtake_group::{Assignor, GroupError};
+use offtake_machine::{BackoffConfig, BrokerId, MetadataConfig, TopicPartition, Transmit};
 use offtake_net::Lane;
+use offtake_offsets::{CommitError, CommitOutcome, ListSpec, ListedOffset, QueryError, QueryOutcome};
 use offtake_wire::{ErrorCode, Request};
 
 use super::command::ListAt;
 use crate::{
     config::{AssignmentStrategy, AutoOffsetReset, Config, GroupProtocol, IsolationLevel, MetadataRecoveryStrategy},
     error::{Error, ErrorKind, Result},
-    offsets::{OffsetAndMetadata, OffsetAndTimestamp, StartAt},
+    offsets::{OffsetAndMetadata, OffsetAndTimestamp},
 };
 
 // ---- what each room is told --------------------------------------------------------------------------------------
@@ -59,7 +61,7 @@ fn clamped(bytes: u32) -> i32 {
 }
 
 /// What a [`Net`](offtake_net::Net) is made of; it is made on the runtime that it runs on.
-pub(super) struct NetParts {
+pub(crate) struct NetParts {
     pub(super) config: offtake_net::Config,
     pub(super) bootstrap: Vec<(String, u16)>,
 }
@@ -89,5 +91,229 @@ pub(super) fn lane_of(transmit: &Transmit) -> Lane {
     match transmit.request {
         Request::OffsetCommit(_) | Request::OffsetFetch(_) => Lane::Group,
         _ => Lane::Control,
+    }
+}
+
+pub(super) fn offsets(config: &Config, seed: u64, wall: (Instant, i64)) -> offtake_offsets::Config {
+    offtake_offsets::Config {
+        group: config.group_id.clone(),
+        reset: match config.auto_offset_reset {
+            AutoOffsetReset::Earliest => offtake_offsets::ResetPolicy::Earliest,
+            AutoOffsetReset::Latest => offtake_offsets::ResetPolicy::Latest,
+            AutoOffsetReset::None => offtake_offsets::ResetPolicy::None,
+            AutoOffsetReset::ByDuration(ago) => offtake_offsets::ResetPolicy::ByDuration(ago),
+        },
+        isolation: match config.isolation_level {
+            IsolationLevel::ReadUncommitted => offtake_offsets::Isolation::ReadUncommitted,
+            IsolationLevel::ReadCommitted => offtake_offsets::Isolation::ReadCommitted,
+        },
+        request_timeout: config.request_timeout,
+        backoff: backoff(config),
+        // The handle takes the snapshot, on the application's task, and says when.
+        auto_commit: None,
+        wall,
+        seed,
+    }
+}
+
+pub(super) fn group(config: &Config, seed: u64) -> offtake_group::Config {
+    let group = config.group_id.clone().unwrap_or_default();
+    offtake_group::Config {
+        instance_id: config.group_instance_id.clone(),
+        protocol: match config.group_protocol {
+            GroupProtocol::Classic => offtake_group::Protocol::Classic,
+            GroupProtocol::Consumer => {
+                offtake_group::Protocol::Consumer { remote_assignor: config.group_remote_assignor.clone() }
+            }
+        },
+        session_timeout: config.session_timeout,
+        heartbeat_interval: config.heartbeat_interval,
+        rebalance_timeout: config.max_poll_interval,
+        request_timeout: config.request_timeout,
+        backoff: backoff(config),
+        assignors: config.partition_assignment_strategy.iter().map(|strategy| assignor(*strategy)).collect(),
+        rack: Some(config.client_rack.clone()).filter(|rack| !rack.is_empty()),
+        seed,
+        ..offtake_group::Config::new(group)
+    }
+}
+
+fn assignor(strategy: AssignmentStrategy) -> Assignor {
+    match strategy {
+        AssignmentStrategy::Range => Assignor::Range,
+        AssignmentStrategy::RoundRobin => Assignor::RoundRobin,
+        AssignmentStrategy::Sticky => Assignor::Sticky,
+        AssignmentStrategy::CooperativeSticky => Assignor::CooperativeSticky,
+    }
+}
+
+// ---- between two rooms -------------------------------------------------------------------------------------------
+
+pub(super) fn identity(of: offtake_group::Identity, protocol: GroupProtocol) -> offtake_offsets::Identity {
+    offtake_offsets::Identity {
+        protocol: match protocol {
+            GroupProtocol::Classic => offtake_offsets::Protocol::Classic,
+            GroupProtocol::Consumer => offtake_offsets::Protocol::Consumer,
+        },
+        generation: of.generation,
+        member_id: of.member_id,
+        instance_id: of.instance_id,
+    }
+}
+
+pub(super) fn group_identity(of: offtake_offsets::Identity) -> offtake_group::Identity {
+    offtake_group::Identity { generation: of.generation, member_id: of.member_id, instance_id: of.instance_id }
+}
+
+pub(super) fn list_spec(at: ListAt) -> ListSpec {
+    match at {
+        ListAt::Earliest => ListSpec::Earliest,
+        ListAt::Latest => ListSpec::Latest,
+        ListAt::Timestamp(at) => ListSpec::Timestamp(at),
+    }
+}
+
+// ---- what the application is told --------------------------------------------------------------------------------
+
+/// The first refusal of a commit, if there was any; the rest of the partitions counts as committed.
+pub(super) fn committed(outcome: CommitOutcome) -> Result<()> {
+    let refused = outcome.into_iter().find_map(|(partition, result)| result.err().map(|error| (partition, error)));
+    let Some((partition, error)) = refused else { return Ok(()) };
+    let kind = match &error {
+        CommitError::NotOwned => ErrorKind::NotOwned,
+        CommitError::NoGroup | CommitError::NegativeOffset(_) => ErrorKind::Misuse,
+        CommitError::TimedOut(_) => ErrorKind::Timeout,
+        CommitError::QueueFull | CommitError::Failed(_) => match error.code() {
+            Some(ErrorCode::GroupAuthorizationFailed | ErrorCode::TopicAuthorizationFailed) => {
+                ErrorKind::Authorization
+            }
+            Some(ErrorCode::FencedInstanceId) => ErrorKind::Fenced,
+            _ => ErrorKind::CommitFailed,
+        },
+    };
+    Err(coded(Error::new(kind, format!("the offset of {partition} was not committed: {error}")), error.code())
+        .with_partition(partition))
+}
+
+pub(super) fn committed_offsets(outcome: QueryOutcome) -> Result<BTreeMap<TopicPartition, OffsetAndMetadata>> {
+    let QueryOutcome::Committed(answers) = outcome else { return Err(mixed_up()) };
+    let mut found = BTreeMap::new();
+    for (partition, answer) in answers {
+        match answer {
+            Ok(Some(offset)) => drop(found.insert(partition, offset)),
+            Ok(None) => {}
+            Err(error) => return Err(unanswered(&partition, &error)),
+        }
+    }
+    Ok(found)
+}
+
+pub(super) fn listed_offsets(outcome: QueryOutcome) -> Result<BTreeMap<TopicPartition, OffsetAndTimestamp>> {
+    let QueryOutcome::Listed(answers) = outcome else { return Err(mixed_up()) };
+    let mut found = BTreeMap::new();
+    for (partition, answer) in answers {
+        match answer {
+            Ok(Some(ListedOffset { offset, timestamp, leader_epoch })) => {
+                found.insert(partition, OffsetAndTimestamp { offset, timestamp, leader_epoch });
+            }
+            Ok(None) => {}
+            Err(error) => return Err(unanswered(&partition, &error)),
+        }
+    }
+    Ok(found)
+}
+
+fn unanswered(partition: &TopicPartition, error: &QueryError) -> Error {
+    let kind = match (error, error.code()) {
+        (_, Some(ErrorCode::GroupAuthorizationFailed | ErrorCode::TopicAuthorizationFailed)) => ErrorKind::Authorization,
+        (_, Some(ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId)) => ErrorKind::UnknownTopic,
+        (QueryError::NoGroup, _) => ErrorKind::Misuse,
+        (QueryError::TimedOut(_) | QueryError::Failed(_), _) => ErrorKind::Timeout,
+    };
+    coded(Error::new(kind, format!("the offset of {partition} is not known: {error}")), error.code())
+        .with_partition(partition.clone())
+}
+
+fn mixed_up() -> Error {
+    Error::new(ErrorKind::Malformed, "the answer belongs to another question")
+}
+
+pub(super) fn offsets_failed(partition: &TopicPartition, error: &offtake_offsets::PartitionError) -> Error {
+    use offtake_offsets::PartitionError as Failed;
+    let (kind, advice) = match error {
+        Failed::NoOffset | Failed::OffsetOutOfRange { .. } | Failed::LogTruncated { .. } => {
+            (ErrorKind::NoOffset, "; seek to where it is to go on")
+        }
+        Failed::NegativeOffset(_) => (ErrorKind::Misuse, ""),
+        Failed::Failing(_) => (authorization_or(error.code(), ErrorKind::Unreachable), "; trying again"),
+    };
+    coded(Error::new(kind, format!("{partition}: {error}{advice}")), error.code()).with_partition(partition.clone())
+}
+
+pub(super) fn fetch_failed(partition: &TopicPartition, error: &offtake_fetch::PartitionError) -> Error {
+    use offtake_fetch::PartitionError as Failed;
+    let (kind, code, advice) = match error {
+        Failed::Records(fault) if fault.is_too_large() => (ErrorKind::TooLarge, None, past(error)),
+        Failed::Records(_) => (ErrorKind::Corrupt, None, past(error)),
+        Failed::NoProgress { .. } => (ErrorKind::TooLarge, None, "; the partition stops there".to_owned()),
+        Failed::Refused(code) => {
+            (authorization_or(Some(*code), ErrorKind::Malformed), Some(*code), "; trying again".to_owned())
+        }
+    };
+    coded(Error::new(kind, format!("{partition}: {error}{advice}")), code).with_partition(partition.clone())
+}
+
+fn past(error: &offtake_fetch::PartitionError) -> String {
+    match error.offsets() {
+        Some((_, last)) => {
+            format!("; the partition stops there, seek to {} to go on without them", last.saturating_add(1))
+        }
+        None => "; the partition stops there".to_owned(),
+    }
+}
+
+pub(super) fn broker_failing(broker: BrokerId, error: &offtake_fetch::BrokerError) -> Error {
+    Error::new(ErrorKind::Unreachable, format!("fetching from {broker} fails: {error}; trying again"))
+}
+
+pub(super) fn group_failed(error: &GroupError) -> Error {
+    let (kind, code) = match error {
+        GroupError::GroupAuthorizationFailed { .. } => (ErrorKind::Group, Some(ErrorCode::GroupAuthorizationFailed)),
+        GroupError::TopicAuthorizationFailed { .. } => (ErrorKind::Group, Some(ErrorCode::TopicAuthorizationFailed)),
+        GroupError::FencedInstanceId { .. } => (ErrorKind::Fenced, Some(ErrorCode::FencedInstanceId)),
+        GroupError::UnreleasedInstanceId { .. } => (ErrorKind::Fenced, Some(ErrorCode::UnreleasedInstanceId)),
+        GroupError::InconsistentGroupProtocol { .. } => {
+            (ErrorKind::Group, Some(ErrorCode::InconsistentGroupProtocol))
+        }
+        GroupError::GroupMaxSizeReached { .. } => (ErrorKind::Group, Some(ErrorCode::GroupMaxSizeReached)),
+        GroupError::InvalidSessionTimeout { .. } => (ErrorKind::Group, Some(ErrorCode::InvalidSessionTimeout)),
+        GroupError::UnsupportedVersion { .. } => (ErrorKind::Unsupported, None),
+        GroupError::Refused { code, .. } => (ErrorKind::Group, Some(*code)),
+        GroupError::Unsayable { .. } => (ErrorKind::Group, None),
+    };
+    coded(Error::new(kind, error.to_string()), code)
+}
+
+pub(super) fn coordinator_refused(group: &str, code: ErrorCode) -> Error {
+    let message = match code {
+        ErrorCode::GroupAuthorizationFailed => {
+            format!("not authorised for group {group}; it needs the READ permission on the group")
+        }
+        code => format!("the coordinator of group {group} cannot be found: {code}"),
+    };
+    Error::new(ErrorKind::Group, message).with_code(code)
+}
+
+fn authorization_or(code: Option<ErrorCode>, kind: ErrorKind) -> ErrorKind {
+    match code {
+        Some(ErrorCode::TopicAuthorizationFailed | ErrorCode::GroupAuthorizationFailed) => ErrorKind::Authorization,
+        _ => kind,
+    }
+}
+
+fn coded(error: Error, code: Option<ErrorCode>) -> Error {
+    match code {
+        Some(code) => error.with_code(code),
+        None => error,
     }
 }

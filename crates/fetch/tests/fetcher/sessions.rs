@@ -269,7 +269,6 @@ fn i12_an_error_of_one_partition_leaves_the_others_and_the_session_alone() {
     assert_eq!((asked.session(), asked.asks(), asked.forgets()), ((77, 2), vec!["a-1@12".to_owned()], vec![
         "a-0".to_owned()
     ]));
-    rig.pass_ms(150);
-    rig.answer(&asked, response(77, vec![]));
+    rig.answer_late(&asked, response(77, vec![]));
     assert_eq!(rig.ask().asks(), ["a-0@10"]);
 }

@@ -23,6 +23,13 @@ use crate::{
     event::{Event, GroupError},
 };
 
+/// Whether the coordinator answered without mentioning a rebalance.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Undisturbed {
+    Yes,
+    No,
+}
+
 /// Failures in a row that make a Trouble.
 const TROUBLE: u32 = 3;
 /// Times that we ask again after a code we have never heard of (FAILURES Q4).
@@ -93,6 +100,7 @@ impl Classic {
         let leads = join.leader == join.member_id;
         self.member_id = join.member_id;
         self.generation = Some(join.generation_id);
+        self.silence_counts_from(now);
         self.assignor = Some(assignor);
         self.lead = leads.then(|| Lead::new(assignor, join.members));
         let (plan, at) = match (leads, join.skip_assignment) {
@@ -142,9 +150,8 @@ impl Classic {
         let State::Syncing { asked, .. } = &mut self.state else { return };
         let asked = std::mem::take(asked);
         self.coordinator_answered();
-        self.accepted();
-        // The coordinator counts from its answer; when that was we cannot know, only that it was not later than now.
-        self.deadline = self.deadline.max(now.checked_add(self.config.session_timeout));
+        self.accepted(Undisturbed::Yes);
+        self.silence_counts_from(now);
         self.state = State::Stable { call: Call::Due(self.next_beat(now)) };
         if asked != self.subscription {
             // Made for a subscription that we no longer have (FAILURES D8).
@@ -177,12 +184,12 @@ impl Classic {
         match beat.error_code {
             ErrorCode::None => {
                 self.coordinator_answered();
-                self.accepted();
+                self.accepted(Undisturbed::Yes);
                 self.call_again_at(self.next_beat(now));
             }
             ErrorCode::RebalanceInProgress => {
                 self.coordinator_answered();
-                self.accepted();
+                self.accepted(Undisturbed::No);
                 self.call_again_at(self.next_beat(now));
                 if matches!(self.state, State::Stable { .. }) {
                     self.join_again(now, "the group is rebalancing");
@@ -298,9 +305,20 @@ impl Classic {
     }
 
     /// The call that was answered counts as a sign of life from when it left.
-    fn accepted(&mut self) {
-        self.alive = self.sent.map(|(at, _)| at).max(self.alive);
-        self.deadline = self.valid_until().max(self.deadline);
+    fn accepted(&mut self, undisturbed: Undisturbed) {
+        let sent = self.sent.map(|(at, _)| at);
+        self.alive = self.alive.max(sent);
+        if undisturbed == Undisturbed::Yes {
+            self.undisturbed = self.undisturbed.max(sent);
+        }
+        self.deadline = self.deadline.max(sent.and_then(|at| at.checked_add(self.config.session_timeout)));
+    }
+
+    /// The coordinator kept us while a JoinGroup or SyncGroup waited, and counts again from its answer on. When it gave
+    /// that we cannot know, only that it was not later than now: enough for not giving ourselves up, though not for
+    /// handing anything out.
+    fn silence_counts_from(&mut self, now: Instant) {
+        self.deadline = self.deadline.max(now.checked_add(self.config.session_timeout));
     }
 
     fn coordinator_answered(&mut self) {

@@ -25,7 +25,7 @@ use std::{
 };
 
 use offtake_machine::{
-    Answer, Backoff, BrokerId, Call, CallError, CallId, CallIds, Cluster, Topic, TopicPartition, Transmit,
+    Backoff, BrokerId, Call, CallIds, Cluster, Topic, TopicPartition, Transmit,
     earliest,
 };
 use offtake_wire::{ErrorCode, messages::sync_group::SyncGroupRequestAssignment};
@@ -61,6 +61,9 @@ pub(crate) struct Classic {
     held: Held,
     /// When the last call left that the coordinator took as a sign of life.
     alive: Option<Instant>,
+    /// When the last call left that was answered as if nothing was the matter: no rebalance that we do not take part in
+    /// can be over before the rebalance timeout counted from here.
+    undisturbed: Option<Instant>,
     /// When we give ourselves up.
     deadline: Option<Instant>,
     polled: Option<Instant>,
@@ -197,6 +200,7 @@ impl Classic {
             lead: None,
             held: Held::default(),
             alive: None,
+            undisturbed: None,
             deadline: None,
             polled: None,
             sent: None,
@@ -290,11 +294,8 @@ impl Classic {
     pub(crate) fn handle_cluster(&mut self, now: Instant, cluster: &Cluster) {
         let Some(lead) = &mut self.lead else { return };
         match &mut self.state {
-            State::Syncing { call: call @ Call::Due(_), plan: Plan::Make, .. } => {
-                if lead.knows_enough(cluster) {
-                    *call = Call::Due(now);
-                }
-            }
+            State::Syncing { plan: Plan::Make, .. } if !lead.knows_enough(cluster) => {}
+            State::Syncing { call, plan: Plan::Make, .. } => *call = Call::Due(now),
             State::Syncing { .. } if lead.outdated_by(cluster) => self.again = Some(PARTITIONS_CHANGED),
             State::Stable { .. } if lead.outdated_by(cluster) => self.join_again(now, PARTITIONS_CHANGED),
             _ => {}
@@ -408,7 +409,9 @@ impl Classic {
     }
 
     pub(crate) fn valid_until(&self) -> Option<Instant> {
-        self.alive?.checked_add(self.config.session_timeout)
+        let by_session = self.alive?.checked_add(self.config.session_timeout)?;
+        let by_rebalance = self.undisturbed?.checked_add(self.config.rebalance_timeout)?;
+        Some(by_session.min(by_rebalance))
     }
 
     pub(crate) fn state_name(&self) -> &'static str {
@@ -477,6 +480,7 @@ impl Classic {
         self.assignor = None;
         self.lead = None;
         self.alive = None;
+        self.undisturbed = None;
         self.deadline = None;
         self.again = None;
     }

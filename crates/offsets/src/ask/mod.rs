@@ -25,8 +25,9 @@ pub(crate) struct TopicIds {
 impl TopicIds {
     /// `None` unless the cluster tells all of them: a request cannot mix ids and names.
     fn of<'a>(cluster: &Cluster, topics: impl Iterator<Item = &'a Topic>) -> Option<Self> {
-        let ids: BTreeMap<_, _> =
-            topics.map(|topic| Some((topic.clone(), cluster.topic_id(topic.as_str())?))).collect::<Option<_>>()?;
+        let ids: BTreeMap<_, _> = topics
+            .map(|topic| Some((topic.clone(), cluster.topic_id(topic.as_str())?)))
+            .collect::<Option<_>>()?;
         let names = ids.iter().map(|(topic, id)| (*id, topic.clone())).collect();
         Some(Self { names, ids })
     }

@@ -1,0 +1,180 @@
+//! `offtake bench consume`: how fast, at what cost, and whether everything came in order.
+
+mod tally;
+mod usage;
+
+use std::{collections::BTreeMap, time::{Duration, Instant}};
+
+use offtake::{
+    Builder, Consumer, StartAt, TopicPartition,
+    config::{AutoOffsetReset, Config, GroupProtocol},
+};
+use serde_json::json;
+
+use crate::{
+    args::{Bench, BenchCommand, BenchConsume, Common},
+    consume::target,
+    failure::Failure,
+    output::Output,
+    setup,
+    stop::Stop,
+    text::place::Place,
+};
+use tally::Tally;
+
+const POLL: Duration = Duration::from_millis(100);
+/// Java's 500 records a poll measure the poll.
+const MAX_POLL_RECORDS: usize = 10_000;
+
+pub(crate) async fn run(common: &Common, args: Bench) -> Result<(), Failure> {
+    match args.what {
+        BenchCommand::Consume(args) => consume(common, args).await,
+    }
+}
+
+async fn consume(common: &Common, args: BenchConsume) -> Result<(), Failure> {
+    let config = config(common, &args)?;
+    let closing = config.default_api_timeout;
+    let mut stop = Stop::listen()?;
+    let mut consumer = Builder::from_config(config).build().await?;
+    let measured = match stop.or(begin(&mut consumer, &args)).await {
+        Some(Ok(ends)) => read(&mut consumer, &args, &ends, &mut stop).await,
+        Some(Err(failure)) => Err(failure),
+        None => Ok(Measured::default()),
+    };
+    let closed = consumer.close(closing).await;
+    let measured = measured?;
+    closed?;
+    let mut output = Output::stdout();
+    report(&measured, common.json, &mut output);
+    Ok(output.flush()?)
+}
+
+fn config(common: &Common, args: &BenchConsume) -> Result<Config, Failure> {
+    let mut config = setup::config(common)?;
+    match &args.group {
+        Some(group) => config.set("group.id", group)?,
+        None => {
+            config.group_id = None;
+            config.group_instance_id = None;
+            config.group_remote_assignor = None;
+            config.group_protocol = GroupProtocol::Classic;
+            config.enable_auto_commit = false;
+        }
+    }
+    config.auto_offset_reset = AutoOffsetReset::Earliest;
+    if !config.is_given("max.poll.records") {
+        config.max_poll_records = MAX_POLL_RECORDS;
+    }
+    config.validate()?;
+    Ok(config)
+}
+
+/// Where each partition ends now.
+async fn begin(consumer: &mut Consumer, args: &BenchConsume) -> Result<BTreeMap<TopicPartition, i64>, Failure> {
+    let partitions = target::partitions(consumer, &args.topics, false, &[]).await?;
+    let ends = target::ends(consumer, &partitions, Place::Latest).await?;
+    if args.group.is_some() {
+        consumer.subscribe(args.topics.iter().map(String::as_str)).await?;
+    } else {
+        consumer.assign(partitions.into_iter().map(|of| (of, StartAt::Earliest))).await?;
+    }
+    Ok(ends)
+}
+
+/// What was measured.
+#[derive(Default)]
+struct Measured {
+    tally: Tally,
+    /// When the first records came, and when the last were read.
+    span: Option<(Instant, Instant)>,
+}
+
+async fn read(
+    consumer: &mut Consumer,
+    args: &BenchConsume,
+    ends: &BTreeMap<TopicPartition, i64>,
+    stop: &mut Stop,
+) -> Result<Measured, Failure> {
+    let mut measured = Measured::default();
+    let most = args.count.unwrap_or(u64::MAX);
+    while measured.tally.records < most && !is_at_end(consumer, ends) {
+        let Some(polled) = stop.or(consumer.poll(POLL)).await else { break };
+        let records = match polled {
+            Ok(records) => records,
+            Err(error) if error.is_retriable() => {
+                tracing::warn!("{error}");
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if records.is_empty() {
+            continue;
+        }
+        let began = measured.span.map_or_else(now, |(began, _)| began);
+        for part in records.partitions() {
+            let end = ends.get(part.topic_partition()).copied().unwrap_or(0);
+            let mut order = measured.tally.order(part.topic_partition());
+            for record in part {
+                if record.offset() >= end || measured.tally.records >= most {
+                    break;
+                }
+                order.follow(record.offset());
+                measured.tally.add(record.partition(), record.offset(), record.key(), record.value());
+                if args.headers {
+                    measured.tally.add_headers(record.headers().map(|header| (header.key, header.value)));
+                }
+            }
+            measured.tally.settle(order);
+        }
+        measured.span = Some((began, now()));
+    }
+    Ok(measured)
+}
+
+fn is_at_end(consumer: &Consumer, ends: &BTreeMap<TopicPartition, i64>) -> bool {
+    let mut ours = consumer.assignment().peekable();
+    let at_end = |of: &TopicPartition| {
+        let end = ends.get(of).copied().unwrap_or(0);
+        consumer.position(of).is_some_and(|position| position >= end)
+    };
+    ours.peek().is_some() && ours.all(at_end)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the command's own stopwatch")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "rates are read to three digits")]
+fn report(measured: &Measured, json: bool, output: &mut Output) {
+    let Measured { tally, span } = measured;
+    let seconds = span.map_or(0.0, |(began, ended)| ended.saturating_duration_since(began).as_secs_f64());
+    let cpu = usage::cpu_seconds();
+    let millions = tally.records as f64 / 1e6;
+    let per_million = cpu.map(|cpu| if millions > 0.0 { cpu / millions } else { 0.0 });
+    let rate = if seconds > 0.0 { tally.records as f64 / seconds } else { 0.0 };
+    let rss = usage::peak_rss_kib();
+    if json {
+        output.json(&json!({
+            "records": tally.records, "bytes": tally.bytes, "seconds": seconds, "cpu_seconds": cpu,
+            "cpu_seconds_per_million": per_million, "records_per_second": rate, "peak_rss_kib": rss,
+            "order_errors": tally.order_errors, "checksum": tally.checksum,
+        }));
+        return;
+    }
+    let megabytes = if seconds > 0.0 { tally.bytes as f64 / 1e6 / seconds } else { 0.0 };
+    let unknown = || "unknown".to_owned();
+    let text = format!(
+        "records       {}\nbytes         {}\nseconds       {seconds:.3}\nrecords/s     {rate:.0}\nMB/s          {megabytes:.1}\n\
+         cpu seconds   {} ({} per million records)\npeak memory   {}\norder errors  {}\nchecksum      {}\n",
+        tally.records,
+        tally.bytes,
+        cpu.map_or_else(unknown, |cpu| format!("{cpu:.3}")),
+        per_million.map_or_else(unknown, |cpu| format!("{cpu:.4}")),
+        rss.map_or_else(unknown, |kib| format!("{kib} KiB")),
+        tally.order_errors,
+        tally.checksum,
+    );
+    output.buffer().extend_from_slice(text.as_bytes());
+}

@@ -1,0 +1,214 @@
+//! Requests and answers, one task's worth: no engine behind it.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use offtake_machine::{
+    Answer, BackoffConfig, Broker, BrokerId, CallError, CallId, Cluster, PartitionInfo, Target, Topic, TopicInfo,
+    Transmit, names::known_epoch,
+};
+use offtake_net::{Lane, Net};
+use offtake_wire::{
+    Api, ErrorCode, Request, Response,
+    messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse},
+};
+
+use super::trouble::{Attempts, Trouble};
+use crate::{clock, config::Config, engine::net_config, error::Result};
+
+/// How long open connections may take to close.
+const CLOSING: Duration = Duration::from_millis(200);
+
+/// Which topics to look at.
+#[derive(Clone, Debug)]
+pub(super) enum Which {
+    None,
+    All,
+    Named(Vec<Topic>),
+}
+
+/// The connections, and the deadline arithmetic.
+#[derive(Debug)]
+pub(super) struct Calls {
+    net: Net,
+    next_tag: u64,
+    request_timeout: Duration,
+    backoff: BackoffConfig,
+}
+
+impl Calls {
+    pub(super) fn new(config: &Config) -> Self {
+        // Where the rotation over brokers begins matters to nobody.
+        let net = Net::new(net_config(config, 1), config.bootstrap_servers.clone());
+        Self {
+            net,
+            next_tag: 0,
+            request_timeout: config.request_timeout,
+            backoff: BackoffConfig { base: config.retry_backoff, max: config.retry_backoff_max },
+        }
+    }
+
+    pub(super) async fn close(self) {
+        self.net.close(clock::now() + CLOSING).await;
+    }
+
+    /// Makes attempts until one works, one fails for good, or the time is over.
+    pub(super) async fn retrying<T>(
+        &mut self,
+        deadline: Instant,
+        mut attempt: impl AsyncFnMut(&mut Self) -> Result<T, Trouble>,
+    ) -> Result<T> {
+        let limit = deadline.saturating_duration_since(clock::now());
+        let mut attempts = Attempts::new(self.backoff);
+        loop {
+            match attempt(self).await {
+                Ok(done) => return Ok(done),
+                Err(trouble) => attempts.after(trouble, deadline, limit).await?,
+            }
+        }
+    }
+
+    /// One request, one answer. `what` completes "cannot …".
+    pub(super) async fn call<R>(
+        &mut self,
+        what: &str,
+        deadline: Instant,
+        to: Target,
+        request: R,
+    ) -> Result<R::Response, Trouble>
+    where
+        R: Api + Into<Request>,
+        R::Response: TryFrom<Response>,
+    {
+        let tag = self.send(deadline, to, request.into());
+        let answer = self.answer(tag).await.map_err(|error| Trouble::call(what, error))?;
+        answer.response.try_into().map_err(|_| Trouble::malformed(what, "the answer is of another request"))
+    }
+
+    /// The same request to several brokers at once; answers in the order of `to`.
+    pub(super) async fn call_each<K, R>(
+        &mut self,
+        deadline: Instant,
+        requests: Vec<(K, BrokerId, R)>,
+    ) -> Vec<(K, BrokerId, Result<R::Response, CallError>)>
+    where
+        R: Api + Into<Request>,
+        R::Response: TryFrom<Response>,
+    {
+        let mut waiting = BTreeMap::new();
+        for (key, broker, request) in requests {
+            let tag = self.send(deadline, Target::Broker(broker), request.into());
+            waiting.insert(tag, (key, broker));
+        }
+        let mut answered = Vec::new();
+        while !waiting.is_empty() {
+            let completion = self.net.next().await;
+            let Some((key, broker)) = waiting.remove(&completion.tag) else { continue };
+            let result = completion.result.and_then(|answer| {
+                let foreign = CallError::Disconnected {
+                    address: broker.to_string(),
+                    reason: "it answered another request".to_owned(),
+                };
+                answer.response.try_into().map_err(|_| foreign)
+            });
+            answered.push((key, broker, result));
+        }
+        answered
+    }
+
+    fn send(&mut self, deadline: Instant, to: Target, request: Request) -> u64 {
+        self.next_tag = self.next_tag.wrapping_add(1);
+        let left = deadline.saturating_duration_since(clock::now());
+        // Zero would be refused unsent; the attempt that comes just too late may as well fail by itself.
+        let timeout = left.min(self.request_timeout).max(Duration::from_millis(1));
+        let id = CallId(self.next_tag);
+        self.net.send(self.next_tag, Lane::Control, Transmit { id, to, request, max_version: None, timeout });
+        self.next_tag
+    }
+
+    async fn answer(&mut self, tag: u64) -> Result<Answer, CallError> {
+        loop {
+            let completion = self.net.next().await;
+            if completion.tag == tag {
+                return completion.result;
+            }
+            // An answer that an abandoned future was waiting for.
+        }
+    }
+
+    /// The cluster as one broker sees it now, and an error for each topic that has one.
+    pub(super) async fn cluster(
+        &mut self,
+        what: &str,
+        deadline: Instant,
+        which: &Which,
+    ) -> Result<Cluster, Trouble> {
+        let topics = match which {
+            Which::None => Some(Vec::new()),
+            Which::All => None,
+            Which::Named(names) => Some(
+                names
+                    .iter()
+                    .map(|name| MetadataRequestTopic {
+                        name: Some(name.as_str().to_owned()),
+                        ..MetadataRequestTopic::default()
+                    })
+                    .collect(),
+            ),
+        };
+        let request = MetadataRequest { topics, allow_auto_topic_creation: false, ..MetadataRequest::default() };
+        let answer = self.call(what, deadline, Target::Any, request).await?;
+        if answer.error_code != ErrorCode::None {
+            return Err(Trouble::code(what, answer.error_code, None));
+        }
+        let cluster = cluster_of(answer);
+        if cluster.brokers.is_empty() {
+            return Err(Trouble::malformed(what, "the broker knows of no broker, not even of itself"));
+        }
+        self.net.update_brokers(&cluster);
+        Ok(cluster)
+    }
+
+    /// A broker that FindCoordinator named.
+    pub(super) fn learn(&mut self, broker: BrokerId, host: &str, port: u16) {
+        self.net.learn_broker(broker, host, port);
+    }
+}
+
+fn cluster_of(answer: MetadataResponse) -> Cluster {
+    let broker = |id: i32, host: String, port: i32, rack| {
+        let port = u16::try_from(port).ok().filter(|port| *port > 0 && !host.is_empty())?;
+        Some((BrokerId::known(id)?, Broker { host, port, rack }))
+    };
+    let ids = |nodes: Vec<i32>| nodes.into_iter().filter_map(BrokerId::known).collect();
+    Cluster {
+        cluster_id: answer.cluster_id,
+        controller: BrokerId::known(answer.controller_id),
+        brokers: answer.brokers.into_iter().filter_map(|b| broker(b.node_id, b.host, b.port, b.rack)).collect(),
+        topics: answer
+            .topics
+            .into_iter()
+            .filter_map(|topic| {
+                let partitions = topic.partitions.into_iter().map(|p| {
+                    let info = PartitionInfo {
+                        leader: BrokerId::known(p.leader_id),
+                        epoch: known_epoch(p.leader_epoch),
+                        replicas: ids(p.replica_nodes),
+                        isr: ids(p.isr_nodes),
+                        offline: ids(p.offline_replicas),
+                    };
+                    (p.partition_index, info)
+                });
+                let info = TopicInfo {
+                    id: topic.topic_id,
+                    error: topic.error_code,
+                    internal: topic.is_internal,
+                    partitions: partitions.collect(),
+                };
+                Some((topic.name?.into(), info))
+            })
+            .collect(),
+    }
+}

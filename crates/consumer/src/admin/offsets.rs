@@ -1,0 +1,170 @@
+//! ListOffsets: where logs begin and end, and where a time is in them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
+
+use offtake_machine::{BrokerId, Topic, TopicPartition, names::known_epoch};
+use offtake_wire::{
+    ErrorCode,
+    messages::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic},
+};
+
+use super::{
+    Admin,
+    calls::Calls,
+    topics,
+    trouble::{Again, Trouble},
+};
+use crate::{config::IsolationLevel, error::Result};
+
+/// Which offset of a partition is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OffsetSpec {
+    /// Of the first record.
+    Earliest,
+    /// After the last record: the high watermark, or under read_committed the last stable offset.
+    Latest,
+    /// Of the first record with this timestamp (milliseconds since 1970) or a later one.
+    Timestamp(i64),
+}
+
+/// An offset that a leader told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListedOffset {
+    /// The offset.
+    pub offset: i64,
+    /// The timestamp of the record there, for [`OffsetSpec::Timestamp`].
+    pub timestamp: Option<i64>,
+    /// The leader epoch of the record there, where known.
+    pub leader_epoch: Option<i32>,
+}
+
+impl Admin {
+    /// The offset of each partition that the specification means; partitions where no record fits are absent.
+    ///
+    /// # Errors
+    /// `UnknownTopic` if one of them does not exist.
+    pub async fn list_offsets(
+        &mut self,
+        partitions: impl IntoIterator<Item = TopicPartition>,
+        at: OffsetSpec,
+        isolation: IsolationLevel,
+    ) -> Result<BTreeMap<TopicPartition, ListedOffset>> {
+        let deadline = self.deadline();
+        let mut asking = Asking {
+            left: partitions.into_iter().collect(),
+            at,
+            isolation: match isolation {
+                IsolationLevel::ReadUncommitted => 0,
+                IsolationLevel::ReadCommitted => 1,
+            },
+            found: BTreeMap::new(),
+        };
+        self.calls.retrying(deadline, async |calls| asking.ask(calls, deadline).await).await?;
+        Ok(asking.found)
+    }
+}
+
+/// One question about many partitions, until each is answered.
+struct Asking {
+    left: BTreeSet<TopicPartition>,
+    at: OffsetSpec,
+    isolation: i8,
+    found: BTreeMap<TopicPartition, ListedOffset>,
+}
+
+impl Asking {
+    /// Asks the leaders of those that are left, each leader once.
+    async fn ask(&mut self, calls: &mut Calls, deadline: Instant) -> Result<(), Trouble> {
+        let names: BTreeSet<Topic> = self.left.iter().map(|partition| partition.topic.clone()).collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<_> = names.into_iter().collect();
+        let cluster = topics::describe(calls, deadline, &names).await?;
+        let mut trouble = None;
+        let mut by_leader: BTreeMap<BrokerId, Vec<&TopicPartition>> = BTreeMap::new();
+        for partition in &self.left {
+            match (cluster.partition(partition), cluster.leader(partition)) {
+                (_, Some(leader)) => by_leader.entry(leader).or_default().push(partition),
+                (Some(_), None) => trouble = Some(refused(partition, ErrorCode::LeaderNotAvailable)),
+                (None, None) => trouble = Some(refused(partition, ErrorCode::UnknownTopicOrPartition)),
+            }
+        }
+        let requests = by_leader.into_iter().map(|(leader, partitions)| ((), leader, self.request(&partitions)));
+        let requests = requests.collect();
+        for ((), leader, answer) in calls.call_each(deadline, requests).await {
+            let answer = match answer {
+                Ok(answer) => answer,
+                Err(error) => {
+                    trouble = Some(Trouble::call(&format!("list offsets of {leader}"), error));
+                    continue;
+                }
+            };
+            for topic in answer.topics {
+                let name: Topic = topic.name.into();
+                for told in topic.partitions {
+                    let partition = TopicPartition::new(name.clone(), told.partition_index);
+                    match told.error_code {
+                        ErrorCode::None => {
+                            if self.left.remove(&partition) && told.offset >= 0 {
+                                let listed = ListedOffset {
+                                    offset: told.offset,
+                                    timestamp: (told.timestamp >= 0).then_some(told.timestamp),
+                                    leader_epoch: known_epoch(told.leader_epoch),
+                                };
+                                self.found.insert(partition, listed);
+                            }
+                        }
+                        code => trouble = Some(refused(&partition, code)),
+                    }
+                }
+            }
+        }
+        match (trouble, self.left.first()) {
+            (None, None) => Ok(()),
+            (Some(trouble), _) => Err(trouble),
+            (None, Some(partition)) => {
+                let what = format!("list offsets of {partition}");
+                Err(Trouble::malformed(&what, "the leader's answer leaves it out"))
+            }
+        }
+    }
+
+    fn request(&self, partitions: &[&TopicPartition]) -> ListOffsetsRequest {
+        let timestamp = match self.at {
+            OffsetSpec::Latest => -1,
+            OffsetSpec::Earliest => -2,
+            OffsetSpec::Timestamp(millis) => millis,
+        };
+        let mut topics: BTreeMap<&str, ListOffsetsTopic> = BTreeMap::new();
+        for partition in partitions {
+            let name = partition.topic.as_str();
+            let topic = topics
+                .entry(name)
+                .or_insert_with(|| ListOffsetsTopic { name: name.to_owned(), ..ListOffsetsTopic::default() });
+            topic.partitions.push(ListOffsetsPartition {
+                partition_index: partition.partition,
+                timestamp,
+                ..ListOffsetsPartition::default()
+            });
+        }
+        ListOffsetsRequest {
+            isolation_level: self.isolation,
+            topics: topics.into_values().collect(),
+            ..ListOffsetsRequest::default()
+        }
+    }
+}
+
+fn refused(partition: &TopicPartition, code: ErrorCode) -> Trouble {
+    let trouble = Trouble::code(&format!("list offsets of {partition}"), code, None);
+    // These two say that the view is stale, or the leader not ready yet; both pass.
+    let passes = matches!(code, ErrorCode::FencedLeaderEpoch | ErrorCode::OffsetNotAvailable);
+    Trouble {
+        error: trouble.error.with_partition(partition.clone()),
+        again: if passes { Again::Yes } else { trouble.again },
+    }
+}

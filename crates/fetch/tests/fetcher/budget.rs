@@ -1,0 +1,166 @@
+//! How much is asked for and held: the budget, shares of it, and what costs nothing.
+
+use std::time::{Duration, Instant};
+
+use offtake_fetch::Config;
+use offtake_machine::{BrokerId, Position};
+use offtake_wire::records::Crc;
+
+use crate::rig::{Rig, TOKEN, batch, build, data, epoch, nothing, response, tp};
+
+fn small(budget: usize) -> Config {
+    Config { budget, max_partition_bytes: 1000, ..Default::default() }
+}
+
+/// A batch of exactly one record and at least `size` bytes.
+fn wide(base: i64, size: usize) -> bytes::Bytes {
+    let value = vec![b'x'; size];
+    build(base, 0, |mut builder| {
+        builder.push(1_000, None, Some(&value), &[]);
+        builder
+    })
+}
+
+#[test]
+fn p1_ten_thousand_partitions_stay_inside_one_budget() {
+    let budget = 1 << 20;
+    let mut rig = Rig::with(Config { budget, ..Default::default() }).topic("a", &vec![1; 10_000]);
+    for partition in 0..10_000 {
+        rig.start("a", partition, 0);
+    }
+    let mut largest = 0;
+    for _ in 0..100 {
+        let Some(asked) = rig.sent() else { break };
+        let allowed = usize::try_from(asked.request.max_bytes).unwrap();
+        assert!(rig.fetcher.buffered() + allowed <= budget);
+        // The broker sends as much as it may, from whichever partitions have been asked for.
+        let mut sent = 0;
+        let partitions = asked.request.topics.iter().flat_map(|topic| &topic.partitions);
+        let batches = partitions.map(|p| data(p.partition, wide(p.fetch_offset, 20_000))).take_while(|data| {
+            sent += data.records.as_ref().unwrap().len();
+            sent <= allowed
+        });
+        let answer = response(7, vec![("a", batches.collect())]);
+        rig.answer(&asked, answer);
+        largest = largest.max(rig.fetcher.buffered());
+    }
+    assert!(largest > budget / 2 && largest <= budget, "{largest}");
+    rig.silent();
+}
+
+#[test]
+fn p1_idle_partitions_cost_nothing_per_request() {
+    let mut rig = Rig::new().topic("a", &vec![1; 10_000]);
+    for partition in 0..10_000 {
+        rig.start("a", partition, 0);
+    }
+    let asked = rig.ask();
+    rig.answer_late(&asked, response(7, vec![("a", (0..10_000).map(nothing).collect())]));
+    let began: Instant = epoch();
+    for _ in 0..10_000 {
+        let asked = rig.ask();
+        assert!(asked.request.topics.is_empty());
+        rig.answer_late(&asked, response(7, vec![]));
+    }
+    assert!(began.elapsed() < Duration::from_secs(5), "10 000 idle rounds took {:?}", began.elapsed());
+}
+
+#[test]
+fn p2_a_slow_reader_stops_the_fetching_and_each_release_lets_it_go_on() {
+    let mut rig = Rig::with(small(4000)).topic("a", &[1]);
+    rig.start("a", 0, 0);
+    let mut next = 0;
+    while let Some(asked) = rig.sent() {
+        rig.answer(&asked, response(7, vec![("a", vec![data(0, wide(next, 700))])]));
+        next += 1;
+    }
+    assert!((3000..=5000).contains(&rig.fetcher.buffered()), "{}", rig.fetcher.buffered());
+    let wakes = rig.fetcher.poll_timeout();
+    assert_eq!(wakes, None, "room is made by the reader, not by a timer");
+    let taken: Vec<_> = std::iter::from_fn(|| rig.fetcher.take()).collect();
+    rig.silent();
+    let mut taken = taken.into_iter();
+    for chunk in taken.by_ref().take(2) {
+        rig.fetcher.release(rig.now, &chunk.partition, chunk.size);
+    }
+    assert_eq!(rig.ask().asks(), [format!("a-0@{next}")]);
+    for chunk in taken {
+        rig.fetcher.release(rig.now, &chunk.partition, chunk.size);
+    }
+    assert_eq!(rig.fetcher.buffered(), 0);
+    rig.fetcher.release(rig.now, &tp("a", 0), 12_345);
+    assert_eq!(rig.fetcher.buffered(), 0, "more than was lent cannot come back");
+}
+
+#[test]
+fn s15_a_batch_larger_than_the_whole_budget_passes_once_and_alone() {
+    let mut rig = Rig::with(small(1000)).topic("a", &[1]);
+    rig.start("a", 0, 0);
+    let asked = rig.ask();
+    rig.answer(&asked, response(7, vec![("a", vec![data(0, wide(0, 50_000))])]));
+    rig.silent();
+    let chunk = rig.fetcher.take().expect("KIP-74: it is delivered (I10)");
+    assert_eq!(chunk.batches.read(Crc::Check).count(), 1);
+    rig.silent();
+    rig.fetcher.release(rig.now, &tp("a", 0), chunk.size);
+    assert_eq!(rig.ask().asks(), ["a-0@1"]);
+}
+
+#[test]
+fn prefetch_goes_on_while_there_is_room() {
+    let mut rig = Rig::new().topic("a", &[1]);
+    rig.start("a", 0, 0);
+    for round in 0..50 {
+        let asked = rig.ask();
+        rig.answer(&asked, response(7, vec![("a", vec![data(0, batch(round * 5, 5))])]));
+    }
+    assert_eq!(rig.drain().len(), 50);
+}
+
+#[test]
+fn a_partition_over_its_share_is_left_out_and_the_others_flow() {
+    let mut rig = Rig::with(small(4000)).topic("a", &[1, 1]);
+    rig.start("a", 0, 0);
+    rig.start("a", 1, 0);
+    let asked = rig.ask();
+    rig.answer_late(&asked, response(7, vec![("a", vec![data(0, wide(0, 2500)), nothing(1)])]));
+    let asked = rig.ask();
+    assert_eq!(asked.forgets(), ["a-0"]);
+    rig.answer(&asked, response(7, vec![("a", vec![data(1, batch(0, 1))])]));
+    rig.drain();
+    assert_eq!(rig.ask().asks(), ["a-0@1", "a-1@1"]);
+}
+
+#[test]
+fn i12_a_paused_partition_that_holds_the_budget_gives_way_and_loses_nothing() {
+    let mut rig = Rig::with(small(4000)).topic("a", &[1, 2]);
+    rig.start("a", 0, 0);
+    let mut next = 0;
+    while let Some(asked) = rig.sent() {
+        rig.answer(&asked, response(7, vec![("a", vec![data(0, wide(next, 700))])]));
+        next += 1;
+    }
+    rig.fetcher.pause(&tp("a", 0));
+    rig.start("a", 1, 0);
+    let asked = rig.ask();
+    assert_eq!(asked.broker, BrokerId(2));
+    rig.answer(&asked, response(8, vec![("a", vec![data(1, batch(0, 1))])]));
+    assert_eq!(rig.drain(), [("a-1".to_owned(), vec![0])]);
+    rig.fetcher.resume(rig.now, &tp("a", 0));
+    let mut seen: Vec<i64> = rig.drain().into_iter().flat_map(|(_, offsets)| offsets).collect();
+    assert!(seen.len() < usize::try_from(next).unwrap(), "something had to give way");
+    let position = rig.fetcher.position(&tp("a", 0)).unwrap();
+    seen.extend(position.offset..next);
+    assert_eq!(seen, (0..next).collect::<Vec<_>>(), "the rest is read again");
+}
+
+#[test]
+fn p4_nothing_to_fetch_is_nothing_to_do() {
+    let mut rig = Rig::new().topic("a", &[1]);
+    rig.silent();
+    assert_eq!((rig.fetcher.poll_timeout(), rig.events()), (None, vec![]));
+    rig.start_as("a", 0, TOKEN, Position::at(0));
+    rig.fetcher.stop(&tp("a", 0));
+    rig.silent();
+    assert_eq!((rig.fetcher.poll_timeout(), rig.events()), (None, vec![]));
+}

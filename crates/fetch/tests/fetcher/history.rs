@@ -1,0 +1,337 @@
+//! Random histories: whatever goes wrong, what is handed out is the log, without hole or repeat.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use offtake_fetch::{Chunk, Config, Event, Isolation};
+use offtake_machine::{BrokerId, CallError, Position, Token, TopicPartition};
+use offtake_wire::Uuid;
+use proptest::{prelude::*, sample::select};
+
+use crate::{
+    model::{Entry, Fault, Model, TOPIC},
+    rig::{Asked, Rig, id_of, offsets, tp},
+};
+
+const PARTITIONS: i32 = 4;
+const BUDGET: usize = 3000;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Append { partition: i32, entry: Entry, count: i64 },
+    Wait { ms: u64 },
+    Answer { broker: i32, fault: Fault },
+    Lead { partition: i32, leader: i32 },
+    Show,
+    Validate,
+    Take { chunks: usize },
+    Release { chunks: usize },
+    Pause { partition: i32 },
+    Resume { partition: i32 },
+    Revoke { partition: i32 },
+    Assign { partition: i32 },
+    Seek { partition: i32, back: i64 },
+    Prefer { replica: Option<i32> },
+    FollowersServe { serve: bool },
+    Hints { hints: bool },
+    LearnId,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let partition = || 0..PARTITIONS;
+    let broker = || 1..=3;
+    let entry =
+        select(vec![Entry::Plain, Entry::Plain, Entry::Tailless, Entry::Emptied, Entry::Committed, Entry::Aborted]);
+    let fault = select(vec![
+        Fault::LostRequest,
+        Fault::LostAnswer,
+        Fault::Evicted,
+        Fault::CacheFull,
+        Fault::Doubled,
+        Fault::Omitted,
+        Fault::Stray,
+        Fault::Cut,
+    ]);
+    prop_oneof![
+        6 => (partition(), entry, 1..12i64).prop_map(|(partition, entry, count)| Step::Append { partition, entry, count }),
+        6 => (1..700u64).prop_map(|ms| Step::Wait { ms }),
+        12 => broker().prop_map(|broker| Step::Answer { broker, fault: Fault::None }),
+        6 => (broker(), fault).prop_map(|(broker, fault)| Step::Answer { broker, fault }),
+        2 => (partition(), broker()).prop_map(|(partition, leader)| Step::Lead { partition, leader }),
+        3 => Just(Step::Show),
+        3 => Just(Step::Validate),
+        6 => (1..5usize).prop_map(|chunks| Step::Take { chunks }),
+        6 => (1..5usize).prop_map(|chunks| Step::Release { chunks }),
+        1 => partition().prop_map(|partition| Step::Pause { partition }),
+        2 => partition().prop_map(|partition| Step::Resume { partition }),
+        1 => partition().prop_map(|partition| Step::Revoke { partition }),
+        3 => partition().prop_map(|partition| Step::Assign { partition }),
+        1 => (partition(), 0..30i64).prop_map(|(partition, back)| Step::Seek { partition, back }),
+        1 => select(vec![None, Some(1), Some(2), Some(3), Some(9)]).prop_map(|replica| Step::Prefer { replica }),
+        1 => any::<bool>().prop_map(|serve| Step::FollowersServe { serve }),
+        1 => any::<bool>().prop_map(|hints| Step::Hints { hints }),
+        1 => Just(Step::LearnId),
+    ]
+}
+
+/// What the application has seen of a partition.
+struct Reading {
+    token: Token,
+    /// Everything below has been handed out, or is not to be seen.
+    delivered: i64,
+}
+
+struct World {
+    rig: Rig,
+    model: Model,
+    committed: bool,
+    under_way: BTreeMap<BrokerId, Asked>,
+    reading: BTreeMap<i32, Reading>,
+    /// Where a partition is read on when it is assigned again.
+    left_at: BTreeMap<i32, i64>,
+    validating: Vec<(TopicPartition, Token, Position)>,
+    held: VecDeque<Chunk>,
+    assignments: u64,
+    largest: usize,
+    requests: usize,
+}
+
+impl World {
+    fn new(committed: bool, rack: bool, ids: bool) -> Self {
+        let config = Config {
+            isolation: if committed { Isolation::ReadCommitted } else { Isolation::ReadUncommitted },
+            rack: rack.then(|| "r".to_owned()),
+            budget: BUDGET,
+            max_partition_bytes: 700,
+            ..Default::default()
+        };
+        let leaders = [1, 2, 3, 1];
+        let mut rig = Rig::with(config).topic(TOPIC, &leaders);
+        if !ids {
+            rig.topic_mut(TOPIC).id = Uuid::ZERO;
+        }
+        rig.show();
+        let mut world = Self {
+            rig,
+            model: Model::new(leaders.map(|leader| (leader, 5)).to_vec()),
+            committed,
+            under_way: BTreeMap::new(),
+            reading: BTreeMap::new(),
+            left_at: BTreeMap::new(),
+            validating: Vec::new(),
+            held: VecDeque::new(),
+            assignments: 0,
+            largest: 0,
+            requests: 0,
+        };
+        for partition in 0..PARTITIONS {
+            world.assign(partition);
+        }
+        world
+    }
+
+    fn assign(&mut self, partition: i32) {
+        if self.reading.contains_key(&partition) {
+            return;
+        }
+        self.assignments += 1;
+        let token = Token { assignment: self.assignments, seek: 0 };
+        let at = self.left_at.get(&partition).copied().unwrap_or(0);
+        self.begin(partition, token, at);
+    }
+
+    fn begin(&mut self, partition: i32, token: Token, at: i64) {
+        self.validating.retain(|(tp, ..)| tp.partition != partition);
+        self.reading.insert(partition, Reading { token, delivered: at });
+        self.rig.start_as(TOPIC, partition, token, Position::at(at));
+    }
+
+    fn revoke(&mut self, partition: i32) {
+        if let Some(reading) = self.reading.remove(&partition) {
+            let position = self.rig.fetcher.stop(&tp(TOPIC, partition)).expect("it was started");
+            assert_eq!(position.offset, reading.delivered, "stop says where the application is");
+            self.left_at.insert(partition, reading.delivered);
+            self.validating.retain(|(tp, ..)| tp.partition != partition);
+        }
+    }
+
+    fn take(&mut self) -> bool {
+        let Some(chunk) = self.rig.fetcher.take() else { return false };
+        let partition = chunk.partition.partition;
+        let reading = self.reading.get_mut(&partition).expect("nothing of what was revoked (E3)");
+        assert_eq!(chunk.token, reading.token, "nothing from before a seek (I7)");
+        assert!(!self.rig.fetcher.is_paused(&chunk.partition), "nothing of what is paused (I11)");
+        assert_eq!(chunk.fetch_offset, reading.delivered, "neither hole nor repeat (S3)");
+        assert!(chunk.next.offset > reading.delivered, "a chunk moves the position (S13)");
+        let log = &self.model.logs[usize::try_from(partition).unwrap()];
+        assert!(chunk.next.offset <= log.end);
+        assert_eq!(offsets(&chunk), log.visible(reading.delivered, chunk.next.offset, self.committed));
+        reading.delivered = chunk.next.offset;
+        self.held.push_back(chunk);
+        true
+    }
+
+    fn release(&mut self) {
+        if let Some(chunk) = self.held.pop_front() {
+            self.rig.fetcher.release(self.rig.now, &chunk.partition, chunk.size);
+        }
+    }
+
+    fn validate(&mut self) {
+        for (tp, token, position) in std::mem::take(&mut self.validating) {
+            self.rig.start_as(TOPIC, tp.partition, token, position);
+        }
+    }
+
+    fn show(&mut self) {
+        for (partition, (leader, epoch)) in (0..).zip(self.model.leaders.clone()) {
+            self.rig.lead(TOPIC, partition, leader, epoch);
+        }
+        self.rig.show();
+    }
+
+    fn answer(&mut self, broker: BrokerId, fault: Fault) {
+        let Some(asked) = self.under_way.remove(&broker) else { return };
+        match self.model.serve(&asked, fault) {
+            Some(response) => {
+                let partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
+                let bytes: usize = partitions.filter_map(|data| data.records.as_ref()).map(|r| r.len()).sum();
+                self.largest = self.largest.max(bytes);
+                let empty = bytes == 0;
+                if empty && !response.responses.iter().any(|topic| !topic.partitions.is_empty()) {
+                    self.rig.pass(Duration::from_millis(500)); // the broker waited
+                }
+                self.rig.answer(&asked, response);
+            }
+            None => {
+                let error = CallError::Disconnected { address: String::new(), reason: String::new() };
+                self.rig.fetcher.handle_answer(self.rig.now, asked.id, Err(error));
+            }
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Append { partition, entry, count } => {
+                self.model.logs[usize::try_from(partition).unwrap()].append(entry, count);
+            }
+            Step::Wait { ms } => self.rig.pass_ms(ms),
+            Step::Answer { broker, fault } => self.answer(BrokerId(broker), fault),
+            Step::Lead { partition, leader } => {
+                let (now, epoch) = &mut self.model.leaders[usize::try_from(partition).unwrap()];
+                if *now != leader {
+                    (*now, *epoch) = (leader, *epoch + 1);
+                }
+            }
+            Step::Show => self.show(),
+            Step::Validate => self.validate(),
+            Step::Take { chunks } => {
+                let _all = (0..chunks).all(|_| self.take());
+            }
+            Step::Release { chunks } => (0..chunks).for_each(|_| self.release()),
+            Step::Pause { partition } => self.rig.fetcher.pause(&tp(TOPIC, partition)),
+            Step::Resume { partition } => self.rig.fetcher.resume(self.rig.now, &tp(TOPIC, partition)),
+            Step::Revoke { partition } => self.revoke(partition),
+            Step::Assign { partition } => self.assign(partition),
+            Step::Seek { partition, back } => {
+                if let Some(reading) = self.reading.get(&partition) {
+                    let (token, at) = (reading.token.sought(), (reading.delivered - back).max(0));
+                    self.begin(partition, token, at);
+                }
+            }
+            Step::Prefer { replica } => self.model.prefers = replica,
+            Step::FollowersServe { serve } => self.model.followers_serve = serve,
+            Step::Hints { hints } => self.model.hints = hints,
+            Step::LearnId => {
+                self.rig.topic_mut(TOPIC).id = id_of(TOPIC);
+                self.rig.show();
+            }
+        }
+        self.drain();
+    }
+
+    /// What the loop does after every change.
+    fn drain(&mut self) {
+        for event in self.rig.events() {
+            match event {
+                Event::RefreshMetadata | Event::BrokerFailing { .. } | Event::BrokerRecovered { .. } => {}
+                Event::LeaderHint { tp, leader, epoch, .. } => {
+                    self.rig.lead(TOPIC, tp.partition, leader.0, epoch);
+                    self.rig.show();
+                    return self.drain();
+                }
+                Event::Validate { tp, token, position } => self.validating.push((tp, token, position)),
+                event => panic!("{event:?}"),
+            }
+        }
+        while let Some(asked) = self.rig.sent() {
+            self.requests += 1;
+            let before = self.under_way.insert(asked.broker, asked);
+            assert!(before.is_none(), "one request per broker");
+        }
+        let held = self.rig.fetcher.buffered();
+        assert!(held <= BUDGET + self.largest, "{held} bytes (S15)");
+    }
+
+    /// Nothing goes wrong any more: everything is delivered soon (L2), and then there is quiet.
+    fn heal(&mut self) {
+        self.model.prefers = None;
+        for partition in 0..PARTITIONS {
+            self.step(Step::Resume { partition });
+            self.step(Step::Assign { partition });
+        }
+        let deadline = self.rig.now + Duration::from_secs(60);
+        let is_done = |world: &Self| {
+            world.reading.iter().all(|(index, reading)| {
+                reading.delivered == world.model.logs[usize::try_from(*index).unwrap()].end
+            })
+        };
+        while !is_done(self) {
+            assert!(self.rig.now < deadline, "stuck: {:#?}", self.rig.fetcher);
+            self.step(Step::Show);
+            self.step(Step::Validate);
+            for broker in 1..=3 {
+                self.step(Step::Answer { broker, fault: Fault::None });
+            }
+            self.step(Step::Take { chunks: 10 });
+            self.step(Step::Release { chunks: 20 });
+            self.step(Step::Wait { ms: 20 });
+        }
+        while !self.held.is_empty() {
+            self.release();
+        }
+        assert_eq!(self.rig.fetcher.buffered(), 0);
+        self.drain();
+        let before = self.requests;
+        let quiet = self.rig.now + Duration::from_secs(30);
+        while self.rig.now < quiet {
+            for broker in 1..=3 {
+                self.step(Step::Answer { broker, fault: Fault::None });
+            }
+            self.step(Step::Wait { ms: 500 });
+        }
+        let requests = self.requests - before;
+        assert!(requests <= 3 * 80, "{requests} requests in 30 s of nothing (S15)");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn s3_chunks_are_the_log_whatever_happens(
+        committed in any::<bool>(),
+        rack in any::<bool>(),
+        ids in any::<bool>(),
+        steps in prop::collection::vec(step(), 1..250),
+    ) {
+        let mut world = World::new(committed, rack, ids);
+        world.drain();
+        for step in steps {
+            world.step(step);
+        }
+        world.heal();
+    }
+}

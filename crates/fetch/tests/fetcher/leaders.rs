@@ -1,0 +1,216 @@
+//! Whom to ask: leaders that move, replicas nearby, nobody at all.
+
+use std::time::Duration;
+
+use offtake_fetch::{Config, Event};
+use offtake_machine::{Broker, BrokerId};
+use offtake_wire::{
+    ErrorCode,
+    messages::fetch::{LeaderIdAndEpoch, NodeEndpoint, PartitionData},
+};
+
+use crate::rig::{Asked, Rig, batch, data, error, nothing, response, tp};
+
+const LEASE: Duration = Duration::from_secs(300);
+
+fn preferring(replica: i32) -> PartitionData {
+    PartitionData { preferred_read_replica: replica, ..nothing(0) }
+}
+
+/// "a-0" is led by broker 1, which has sent us to broker 2, which has been asked.
+fn at_replica() -> (Rig, Asked) {
+    let mut rig = Rig::with(Config { rack: Some("rack2".to_owned()), ..Default::default() }).topic("a", &[1]);
+    rig.start("a", 0, 10);
+    let asked = rig.ask();
+    assert_eq!((asked.broker, asked.request.rack_id.as_str()), (BrokerId(1), "rack2"));
+    rig.answer(&asked, response(7, vec![("a", vec![preferring(2)])]));
+    let asked = rig.ask();
+    assert_eq!((asked.broker, asked.asks()), (BrokerId(2), vec!["a-0@10".to_owned()]));
+    (rig, asked)
+}
+
+#[test]
+fn b1_without_a_leader_metadata_is_asked_for_with_pauses_until_there_is_one() {
+    let mut rig = Rig::new().topic("a", &[-1]);
+    rig.start("a", 0, 0);
+    rig.silent();
+    let mut wishes = rig.events().len();
+    for _ in 0..1000 {
+        rig.pass_ms(10);
+        rig.silent();
+        wishes += rig.events().len();
+    }
+    assert!((9..=20).contains(&wishes), "{wishes} in 10 s");
+    rig.lead("a", 0, 1, 5);
+    rig.show();
+    assert_eq!(rig.ask().asks(), ["a-0@0"]);
+    assert_eq!(rig.events(), []);
+}
+
+#[test]
+fn b2_an_older_view_changes_nothing() {
+    let mut rig = Rig::new().topic("a", &[1]);
+    rig.start("a", 0, 0);
+    let asked = rig.ask();
+    rig.lead("a", 0, 2, 4);
+    rig.show();
+    rig.answer(&asked, response(7, vec![("a", vec![data(0, batch(0, 1))])]));
+    assert_eq!(rig.ask().broker, BrokerId(1));
+    assert_eq!(rig.drain().len(), 1);
+}
+
+#[test]
+fn b5_a_view_without_the_partition_stops_nothing_and_one_that_brings_it_heals() {
+    let mut rig = Rig::new().topic("a", &[1]);
+    rig.start("a", 0, 0);
+    rig.start("b", 0, 0);
+    let asked = rig.ask();
+    assert_eq!(asked.asks(), ["a-0@0"]);
+    assert_eq!(rig.events(), [Event::RefreshMetadata]);
+    rig.cluster.topics.clear();
+    rig.show();
+    rig.answer(&asked, response(7, vec![("a", vec![data(0, batch(0, 1))])]));
+    assert_eq!(rig.ask().asks(), ["a-0@1"]);
+    let mut rig = rig.topic("a", &[1]).topic("b", &[2]);
+    assert_eq!(rig.ask().asks(), ["b-0@0"]);
+}
+
+#[test]
+fn i5_a_moved_partition_waits_for_the_view_and_for_nothing_more() {
+    for code in [
+        ErrorCode::NotLeaderOrFollower,
+        ErrorCode::FencedLeaderEpoch,
+        ErrorCode::UnknownTopicId,
+        ErrorCode::InconsistentTopicId,
+        ErrorCode::UnknownTopicOrPartition,
+        ErrorCode::ReplicaNotAvailable,
+        ErrorCode::KafkaStorageError,
+    ] {
+        let mut rig = Rig::new().topic("a", &[1]);
+        rig.start("a", 0, 10);
+        let asked = rig.ask();
+        rig.answer(&asked, response(7, vec![("a", vec![error(0, code)])]));
+        assert_eq!(rig.events(), [Event::RefreshMetadata], "{code}");
+        rig.silent();
+        rig.lead("a", 0, 2, 6);
+        rig.show();
+        let asked = rig.ask();
+        assert_eq!((asked.broker, asked.asks()), (BrokerId(2), vec!["a-0@10".to_owned()]), "{code}");
+    }
+}
+
+#[test]
+fn i5_a_broker_behind_our_view_is_asked_again_after_a_pause() {
+    for code in [ErrorCode::UnknownLeaderEpoch, ErrorCode::OffsetNotAvailable] {
+        let mut rig = Rig::new().topic("a", &[1]);
+        rig.start("a", 0, 10);
+        let asked = rig.ask();
+        rig.answer(&asked, response(7, vec![("a", vec![error(0, code)])]));
+        assert_eq!(rig.events(), [], "{code} says nothing against our view");
+        rig.silent();
+        let wake = rig.fetcher.poll_timeout().expect("a time to come back");
+        assert!(wake > rig.now && wake <= rig.now + Duration::from_millis(150));
+        rig.pass(wake - rig.now);
+        rig.ask();
+    }
+}
+
+#[test]
+fn i5_a_hint_names_the_new_leader_and_its_address() {
+    let mut rig = Rig::new().topic("a", &[1]);
+    rig.start("a", 0, 10);
+    let asked = rig.ask();
+    let moved = PartitionData {
+        current_leader: Some(LeaderIdAndEpoch { leader_id: 9, leader_epoch: 6 }),
+        ..error(0, ErrorCode::NotLeaderOrFollower)
+    };
+    let mut answer = response(7, vec![("a", vec![moved.clone()])]);
+    answer.node_endpoints = vec![NodeEndpoint { node_id: 9, host: "new".to_owned(), port: 9092, rack: None }];
+    rig.answer(&asked, answer);
+    let address = Broker { host: "new".to_owned(), port: 9092, rack: None };
+    let hint = Event::LeaderHint { tp: tp("a", 0), leader: BrokerId(9), epoch: 6, address: Some(address.clone()) };
+    assert_eq!(rig.events(), [hint], "no metadata is needed");
+    rig.cluster.brokers.insert(BrokerId(9), address);
+    rig.lead("a", 0, 9, 6);
+    rig.show();
+    let asked = rig.ask();
+    assert_eq!(asked.broker, BrokerId(9));
+    // The same hint again is no news.
+    rig.answer(&asked, response(8, vec![("a", vec![moved])]));
+    assert_eq!(rig.events(), [Event::RefreshMetadata]);
+}
+
+#[test]
+fn i12_a_silent_broker_holds_up_nobody_else() {
+    let mut rig = Rig::new().topic("a", &[1, 2]);
+    rig.start("a", 0, 0);
+    rig.start("a", 1, 0);
+    let (_black_hole, mut asked) = (rig.ask(), rig.ask());
+    for round in 0..50 {
+        rig.answer_late(&asked, response(7, vec![("a", vec![data(1, batch(round * 5, 5))])]));
+        assert_eq!(rig.drain().len(), 1);
+        asked = rig.ask();
+        assert_eq!(asked.broker, BrokerId(2));
+    }
+}
+
+#[test]
+fn i9_a_preferred_replica_is_asked_until_its_lease_ends_and_the_leader_forgets() {
+    let (mut rig, asked) = at_replica();
+    rig.answer(&asked, response(8, vec![("a", vec![data(0, batch(10, 5))])]));
+    assert_eq!(rig.drain(), [("a-0".to_owned(), vec![10, 11, 12, 13, 14])]);
+    let asked = rig.ask();
+    assert_eq!((asked.broker, asked.asks()), (BrokerId(2), vec!["a-0@15".to_owned()]));
+    rig.answer_late(&asked, response(8, vec![]));
+    rig.pass(LEASE);
+    let asked = rig.ask();
+    assert_eq!((asked.broker, asked.session()), (BrokerId(1), (7, 1)));
+    assert_eq!((asked.asks(), asked.forgets()), (vec!["a-0@15".to_owned()], vec![]));
+    assert_eq!(rig.told(), []);
+}
+
+#[test]
+fn i9_trouble_at_a_replica_goes_back_to_the_leader_without_a_reset() {
+    for code in [ErrorCode::OffsetOutOfRange, ErrorCode::NotLeaderOrFollower, ErrorCode::ReplicaNotAvailable] {
+        let (mut rig, asked) = at_replica();
+        rig.answer(&asked, response(8, vec![("a", vec![error(0, code)])]));
+        assert_eq!(rig.told(), [], "a follower's {code} is no reason to reset");
+        let asked = rig.ask();
+        assert_eq!((asked.broker, asked.session(), asked.asks()), (BrokerId(1), (7, 1), vec![]), "which knows what");
+    }
+    let (mut rig, asked) = at_replica();
+    rig.fail(&asked);
+    assert_eq!(rig.ask().broker, BrokerId(1), "nor is a connection that ended");
+    let (mut rig, _) = at_replica();
+    rig.cluster.brokers.remove(&BrokerId(2));
+    rig.show();
+    assert_eq!(rig.ask().broker, BrokerId(1), "nor a replica that is gone");
+}
+
+#[test]
+fn i9_a_leader_that_keeps_sending_us_away_must_serve_us_itself() {
+    for replica in [2, 99] {
+        let mut rig = Rig::with(Config { rack: Some("r".to_owned()), ..Default::default() }).topic("a", &[1]);
+        rig.start("a", 0, 10);
+        let mut requests = 0;
+        let served = loop {
+            rig.pass_ms(10);
+            let Some(asked) = rig.sent() else { continue };
+            requests += 1;
+            assert!(requests < 12, "stranded");
+            if asked.broker == BrokerId(2) {
+                rig.answer(&asked, response(8, vec![("a", vec![error(0, ErrorCode::OffsetOutOfRange)])]));
+            } else if asked.request.rack_id.is_empty() {
+                break asked;
+            } else {
+                rig.answer(&asked, response(7, vec![("a", vec![preferring(replica)])]));
+            }
+        };
+        rig.answer(&served, response(7, vec![("a", vec![data(0, batch(10, 1))])]));
+        assert_eq!(rig.drain(), [("a-0".to_owned(), vec![10])]);
+        let asked = rig.ask();
+        rig.answer_late(&asked, response(7, vec![]));
+        rig.pass(LEASE);
+        assert_eq!(rig.ask().request.rack_id, "r", "and after a while it is told our rack again");
+    }
+}

@@ -1,0 +1,18 @@
+//! Connections against hand-written peers: over loopback sockets where the system's behaviour counts, over pipes in
+//! stopped time where the clock does.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests play the rest of the world"
+)]
+
+mod closing;
+mod greeting;
+mod peer;
+mod pipes;
+mod routing;
+mod sockets;
+mod time;

@@ -1,0 +1,286 @@
+//! Deadlines, backoff, throttling, idleness: in stopped time.
+
+use offtake_machine::{BackoffConfig, CallError, Target};
+use offtake_net::{Config, Lane};
+use offtake_wire::{HeartbeatResponse, MetadataResponse};
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    peer::{Peer, Speaks, broker, cluster, config, encoded, fetch, heartbeat, metadata, ms, secs},
+    pipes::World,
+};
+
+#[tokio::test(start_paused = true)]
+async fn a2_a_black_hole_costs_one_timeout_and_the_connection_and_only_the_late_call_timed_out() {
+    let world = World::new();
+    let mut peers = world.listen(1);
+    let mut net = world.net(config(), &[("10.0.0.1", 9092)]);
+    let peer = tokio::spawn(async move {
+        let mut peer = peers.recv().await.unwrap();
+        peer.greet().await;
+        peer.until_closed().await;
+        peers.recv().await.unwrap().serve().await;
+    });
+    let begin = Instant::now();
+    net.ask(1, Target::Any, metadata(), secs(3));
+    net.ask(2, Target::Any, metadata(), secs(60)); // a long poll allows itself more
+    let done = net.all(2).await;
+    assert_eq!(begin.elapsed(), secs(3));
+    assert!(matches!(done[0].result, Err(CallError::TimedOut { after, .. }) if after == secs(3)), "{done:?}");
+    assert!(matches!(done[1].result, Err(CallError::Disconnected { .. })), "{done:?}");
+    net.call(Target::Any, metadata()).await.unwrap();
+    drop(net);
+    peer.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a3_a_refusing_broker_is_dialled_with_growing_pauses_however_often_it_is_asked() {
+    let world = World::new();
+    let mut net = world.net(config(), &[("10.0.0.1", 9092)]);
+    let begin = Instant::now();
+    let mut asked = 0;
+    while begin.elapsed() < secs(60) {
+        let error = net.call(Target::Any, metadata()).await.unwrap_err();
+        assert_eq!(error.to_string(), "cannot connect to 10.0.0.1:9092: connection refused");
+        asked += 1;
+    }
+    let dials = world.dialled().len();
+    assert!((50..=90).contains(&dials), "{dials} dials in a minute, with pauses of about a second");
+    assert_eq!(asked, dials, "a call waits for the dial that is due; it does not fail before");
+    let times = world.dial_times();
+    let pauses: Vec<_> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!((ms(40)..=ms(61)).contains(&pauses[0]), "{pauses:?}");
+    assert!(pauses[6..].iter().all(|pause| (ms(800)..=ms(1201)).contains(pause)), "{pauses:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a3_a_port_that_greets_and_then_hangs_up_is_dialled_with_pauses_too() {
+    let world = World::new();
+    let mut peers = world.listen(1);
+    tokio::spawn(async move {
+        while let Some(mut peer) = peers.recv().await {
+            peer.greet().await;
+            peer.request().await;
+        }
+    });
+    let mut net = world.net(config(), &[("10.0.0.1", 9092)]);
+    let begin = Instant::now();
+    for _ in 0..20 {
+        let error = net.call(Target::Any, metadata()).await.unwrap_err();
+        assert!(error.to_string().contains("SASL"), "{error}");
+    }
+    assert!(begin.elapsed() >= secs(12), "{:?}", begin.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a4_a_slow_drip_has_one_deadline_for_the_whole_answer() {
+    let world = World::new();
+    let mut peers = world.listen(1);
+    let mut net = world.net(config(), &[("10.0.0.1", 9092)]);
+    tokio::spawn(async move {
+        let mut peer = peers.recv().await.unwrap();
+        peer.greet().await;
+        let (header, _) = peer.request().await.unwrap();
+        for byte in encoded(&header, MetadataResponse::default()) {
+            sleep(secs(1)).await;
+            peer.raw(&[byte]).await;
+        }
+    });
+    let begin = Instant::now();
+    net.ask(1, Target::Any, metadata(), secs(5));
+    let error = net.next().await.result.unwrap_err();
+    assert!(matches!(error, CallError::TimedOut { .. }), "{error}");
+    assert_eq!(begin.elapsed(), secs(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a6_a_connection_that_nobody_uses_is_closed_and_made_again_on_demand() {
+    let world = World::new();
+    let mut peers = world.listen(1);
+    let mut net = world.net(Config { max_idle: secs(10), ..config() }, &[("10.0.0.1", 9092)]);
+    let peer = tokio::spawn(async move {
+        for _ in 0..2 {
+            peers.recv().await.unwrap().serve().await; // until the client hangs up
+        }
+        Instant::now()
+    });
+    let begin = Instant::now();
+    net.call(Target::Any, metadata()).await.unwrap();
+    sleep(secs(9)).await;
+    net.call(Target::Any, metadata()).await.unwrap();
+    assert_eq!(world.dialled().len(), 1, "not idle yet");
+    sleep(secs(11)).await;
+    net.call(Target::Any, metadata()).await.unwrap();
+    assert_eq!(begin.elapsed(), secs(20), "no pause before a dial that follows no failure");
+    assert_eq!(peer.await.unwrap() - begin, secs(30));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a6_a_broker_that_closes_idle_connections_is_no_failure() {
+    let world = World::new();
+    let mut peers = world.listen(1);
+    let mut net = world.net(config(), &[("10.0.0.1", 9092)]);
+    tokio::spawn(async move {
+        while let Some(mut peer) = peers.recv().await {
+            peer.greet().await;
+            let (header, request) = peer.request().await.unwrap();
+            peer.answer(&header, crate::peer::empty(&request)).await;
+        }
+    });
+    let begin = Instant::now();
+    for _ in 0..10 {
+        net.call(Target::Any, metadata()).await.unwrap();
+    }
+    assert_eq!(begin.elapsed(), ms(0), "no pauses");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a10_a_throttled_connection_is_quiet_until_the_time_is_over_and_heartbeats_are_not() {
+    let world = World::new();
+    let mut peers = world.listen(1);
+    let mut net = world.net(config(), &[("10.0.0.1", 9092)]);
+    let peer = tokio::spawn(async move {
+        let mut peer = peers.recv().await.unwrap();
+        peer.greet().await;
+        let (header, _) = peer.request().await.unwrap();
+        peer.answer(&header, MetadataResponse { throttle_time_ms: 2000, ..Default::default() }).await;
+        let mut order = Vec::new();
+        for _ in 0..3 {
+            let (header, request) = peer.request().await.unwrap();
+            order.push((request.api_key(), Instant::now()));
+            peer.answer(&header, crate::peer::empty(&request)).await;
+        }
+        order
+    });
+    net.call(Target::Any, metadata()).await.unwrap();
+    let begin = Instant::now();
+    net.ask(1, Target::Any, metadata(), secs(10));
+    net.ask(2, Target::Any, heartbeat(), secs(10));
+    net.ask(3, Target::Any, metadata(), ms(500)); // would be late, but not because of the connection
+    let late = net.all(2).await;
+    assert!(late[0].tag == 2 && late[0].result.is_ok(), "{late:?}");
+    assert!(matches!(late[1].result, Err(CallError::TimedOut { .. })), "{late:?}");
+    net.next().await.result.unwrap();
+    assert_eq!(begin.elapsed(), secs(2));
+    net.call(Target::Any, metadata()).await.unwrap();
+    let order = peer.await.unwrap();
+    use offtake_wire::ApiKey::{Heartbeat, Metadata};
+    assert_eq!(
+        order,
+        [(Heartbeat, begin), (Metadata, begin + secs(2)), (Metadata, begin + secs(2))],
+        "the late one was never sent"
+    );
+    assert_eq!(world.dialled(), [1], "and the connection is the same");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a10_a_throttled_heartbeat_answer_mutes_for_an_hour_at_most() {
+    let world = World::new();
+    let mut peers = world.listen(1);
+    let mut net = world.net(config(), &[("10.0.0.1", 9092)]);
+    tokio::spawn(async move {
+        let mut peer = peers.recv().await.unwrap();
+        peer.greet().await;
+        let (header, _) = peer.request().await.unwrap();
+        peer.answer(&header, HeartbeatResponse { throttle_time_ms: i32::MAX, ..Default::default() }).await;
+        peer.serve_on().await;
+    });
+    net.call(Target::Any, heartbeat()).await.unwrap();
+    let begin = Instant::now();
+    net.ask(1, Target::Any, metadata(), secs(7200));
+    net.next().await.result.unwrap();
+    assert_eq!(begin.elapsed(), secs(3600));
+}
+
+#[tokio::test(start_paused = true)]
+async fn c7_an_answer_after_the_deadline_reaches_nobody() {
+    let world = World::new();
+    let mut peers = world.listen(1);
+    let mut net = world.net(config(), &[("10.0.0.1", 9092)]);
+    tokio::spawn(async move {
+        let mut peer = peers.recv().await.unwrap();
+        peer.greet().await;
+        let (header, request) = peer.request().await.unwrap();
+        tokio::spawn(async move {
+            sleep(secs(5)).await;
+            peer.answer(&header, crate::peer::empty(&request)).await;
+        });
+        peers.recv().await.unwrap().serve().await;
+    });
+    net.ask(1, Target::Any, metadata(), secs(2));
+    assert!(matches!(net.next().await.result, Err(CallError::TimedOut { .. })));
+    net.ask(2, Target::Any, fetch(), secs(60));
+    let done = net.next().await;
+    assert_eq!(done.tag, 2);
+    assert!(matches!(done.result.unwrap().response, offtake_wire::Response::Fetch(_)));
+    let nothing = tokio::time::timeout(secs(20), net.next()).await;
+    assert!(nothing.is_err(), "{nothing:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_heartbeat_never_waits_behind_a_long_poll_nor_a_lookup_behind_a_fetch() {
+    let world = World::new();
+    let mut peers = world.listen(1);
+    let mut net = world.net(config(), &[]);
+    net.update_brokers(&cluster(&[(1, "10.0.0.1", 9092)]));
+    tokio::spawn(async move {
+        while let Some(mut peer) = peers.recv().await {
+            tokio::spawn(async move {
+                peer.greet().await;
+                while let Some((header, request)) = peer.request().await {
+                    if request.api_key() == offtake_wire::ApiKey::Fetch {
+                        sleep(secs(30)).await; // a broker answers one request at a time on a connection
+                    }
+                    peer.answer(&header, crate::peer::empty(&request)).await;
+                }
+            });
+        }
+    });
+    let begin = Instant::now();
+    net.ask_on(Lane::Fetch, 1, broker(1), fetch(), secs(60));
+    net.ask_on(Lane::Group, 2, broker(1), heartbeat(), secs(60));
+    net.ask_on(Lane::Control, 3, broker(1), metadata(), secs(60));
+    let done = net.all(2).await;
+    assert_eq!(done.iter().map(|done| done.tag).collect::<Vec<_>>(), [2, 3]);
+    assert_eq!(begin.elapsed(), ms(0));
+    assert_eq!(net.next().await.tag, 1);
+    assert_eq!(begin.elapsed(), secs(30));
+    assert_eq!(net.stats().connections, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_gives_up_during_the_backoff_says_what_was_wrong_before() {
+    let world = World::new();
+    let slow = BackoffConfig { base: secs(10), max: secs(10) };
+    let mut net = world.net(Config { reconnect: slow, ..config() }, &[("10.0.0.1", 9092)]);
+    net.call(Target::Any, metadata()).await.unwrap_err();
+    net.ask(1, Target::Any, metadata(), secs(1));
+    let error = net.next().await.result.unwrap_err();
+    assert_eq!(error.to_string(), "cannot connect to 10.0.0.1:9092: connection refused");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_runs_while_nothing_happens() {
+    let world = World::new();
+    let mut peers = world.listen(1);
+    let mut net = world.net(config(), &[("10.0.0.1", 9092)]);
+    tokio::spawn(async move {
+        let mut peer: Peer = peers.recv().await.unwrap();
+        peer.greet().await;
+        peer.until_closed().await;
+    });
+    net.ask(1, Target::Any, fetch(), secs(500));
+    // Each time that time moves, somebody was woken: count that by a timer's own wake-ups.
+    let polls = std::cell::Cell::new(0);
+    let waiting = async {
+        let mut next = std::pin::pin!(net.next());
+        std::future::poll_fn(|cx| {
+            polls.set(polls.get() + 1);
+            next.as_mut().poll(cx)
+        })
+        .await
+    };
+    let done = waiting.await;
+    assert!(matches!(done.result, Err(CallError::TimedOut { .. })));
+    assert!(polls.get() < 10, "{} polls in 500 s", polls.get());
+}

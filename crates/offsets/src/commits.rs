@@ -1,0 +1,466 @@
+//! Commits: what was asked for, in order and partition by partition, until it is done, refused or too late.
+//!
+//! Of each partition one commit at most is on the wire, and the next leaves when that one is answered, so that an older
+//! one never lands after a newer (FAILURES H1). An automatic commit is not queued at all: it is made of what is finished
+//! at the moment when it can be sent, and if it fails the next one is made anew (H4).
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Instant,
+};
+
+use offtake_machine::{
+    Answer, BrokerId, CallError, CallId, Cluster, Token, TopicPartition, Transmit, earliest,
+};
+use offtake_wire::{ErrorCode, Response};
+
+use crate::{
+    Cause, CommitError, Event, Identity, OffsetAndMetadata, Offsets,
+    ask::{Answers, TopicIds, offset_commit},
+    machine::Asked,
+    remedy::{LASTING, Next, Remedy, of_commit},
+    retry::{Pauses, Retry},
+};
+
+/// How many commits of the application may wait at a time; the next is refused (FAILURES H15).
+pub const MAX_QUEUED_COMMITS: usize = 1000;
+
+/// Names one commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CommitId(pub u64);
+
+/// What to commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Commit {
+    /// All that is finished by now and that the group does not have.
+    Finished,
+    /// These offsets, of these assignments: an ended one is refused, an older seek is not.
+    These(Vec<(TopicPartition, Token, OffsetAndMetadata)>),
+}
+
+/// What became of a commit, partition by partition (FAILURES H5).
+pub type CommitOutcome = BTreeMap<TopicPartition, Result<(), CommitError>>;
+
+/// When the next automatic commit is due.
+#[derive(Debug, Default)]
+pub(crate) struct AutoCommit {
+    pub(crate) at: Option<Instant>,
+    /// It is: waits for the coordinator, and for something to say.
+    pub(crate) due: bool,
+}
+
+/// All commits that are not over.
+#[derive(Debug, Default)]
+pub(crate) struct Commits {
+    /// Never empty; only the first of each may be on the wire.
+    queues: BTreeMap<TopicPartition, VecDeque<Entry>>,
+    open: BTreeMap<CommitId, Open>,
+    last_id: u64,
+}
+
+/// One offset on its way.
+#[derive(Debug)]
+struct Entry {
+    by: By,
+    token: Token,
+    /// The assignment has ended: the answer still counts, but nothing is sent again.
+    disowned: bool,
+    offset: OffsetAndMetadata,
+    retry: Retry,
+    /// As whom it is not to be sent again.
+    refused_as: Option<Identity>,
+}
+
+/// Who wants to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    Application(CommitId),
+    Clock,
+    /// Told already that the time was up.
+    Nobody,
+}
+
+/// A commit of the application.
+#[derive(Debug)]
+struct Open {
+    deadline: Instant,
+    left: usize,
+    outcome: CommitOutcome,
+}
+
+/// Commits that are over.
+pub(crate) type Done = Vec<(CommitId, CommitOutcome)>;
+
+/// What an answer comes to.
+#[derive(Debug, Default)]
+struct Settled {
+    landed: Vec<(TopicPartition, Token, OffsetAndMetadata)>,
+    done: Done,
+    remedies: Vec<(Remedy, Option<ErrorCode>)>,
+    /// Automatic ones that another attempt may mend.
+    auto_again: bool,
+    /// Automatic ones that it does not.
+    auto_failed: CommitOutcome,
+}
+
+impl Commits {
+    fn next_id(&mut self) -> CommitId {
+        self.last_id = self.last_id.wrapping_add(1);
+        CommitId(self.last_id)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queues.is_empty()
+    }
+
+    /// Queues `offsets` behind what waits already; what is refused is so from the beginning.
+    fn ask(
+        &mut self,
+        deadline: Instant,
+        offsets: Vec<(TopicPartition, Token, OffsetAndMetadata)>,
+        mut refused: CommitOutcome,
+    ) -> (CommitId, Option<CommitOutcome>) {
+        let id = self.next_id();
+        if self.open.len() >= MAX_QUEUED_COMMITS {
+            refused
+                .extend(offsets.into_iter().map(|(partition, ..)| (partition, Err(CommitError::QueueFull))));
+            return (id, Some(refused));
+        }
+        if offsets.is_empty() {
+            return (id, Some(refused));
+        }
+        self.open.insert(id, Open { deadline, left: offsets.len(), outcome: refused });
+        for (partition, token, offset) in offsets {
+            self.queues.entry(partition).or_default().push_back(Entry::new(
+                By::Application(id),
+                token,
+                offset,
+            ));
+        }
+        (id, None)
+    }
+
+    /// One offset of `by` is over.
+    fn settle(
+        &mut self,
+        by: By,
+        partition: &TopicPartition,
+        result: Result<(), CommitError>,
+        done: &mut Done,
+    ) {
+        let By::Application(id) = by else { return };
+        let Some(open) = self.open.get_mut(&id) else { return };
+        open.left = open.left.saturating_sub(1);
+        let outcome = open.outcome.entry(partition.clone()).or_insert(Ok(()));
+        if result.is_err() {
+            *outcome = result;
+        }
+        if open.left == 0
+            && let Some(open) = self.open.remove(&id)
+        {
+            done.push((id, open.outcome));
+        }
+    }
+
+    /// The assignment has ended: what is queued is refused, what is on the wire is not sent again (FAILURES H2).
+    pub(crate) fn disown(&mut self, partition: &TopicPartition) -> Done {
+        let mut done = Done::new();
+        let Some(mut queue) = self.queues.remove(partition) else { return done };
+        let mut kept = VecDeque::new();
+        while let Some(mut entry) = queue.pop_front() {
+            if entry.retry.asked.is_some() {
+                entry.disowned = true;
+                kept.push_back(entry);
+            } else {
+                self.settle(entry.by, partition, Err(CommitError::NotOwned), &mut done);
+            }
+        }
+        if !kept.is_empty() {
+            self.queues.insert(partition.clone(), kept);
+        }
+        done
+    }
+
+    /// Those whose time is up. What of them is on the wire keeps its place until it is answered.
+    pub(crate) fn expire(&mut self, now: Instant) -> Done {
+        let mut done = Done::new();
+        if self.open.values().all(|open| open.deadline > now) {
+            return done;
+        }
+        let mut late = Vec::new();
+        for (partition, queue) in &mut self.queues {
+            queue.retain_mut(|entry| {
+                let By::Application(id) = entry.by else { return true };
+                if self.open.get(&id).is_none_or(|open| open.deadline > now) {
+                    return true;
+                }
+                late.push((entry.by, partition.clone(), entry.retry.last.clone()));
+                entry.by = By::Nobody;
+                entry.retry.asked.is_some()
+            });
+        }
+        self.queues.retain(|_, queue| !queue.is_empty());
+        for (by, partition, last) in late {
+            self.settle(by, &partition, Err(CommitError::TimedOut(last)), &mut done);
+        }
+        done
+    }
+
+    /// Something changed that commits may have waited for.
+    pub(crate) fn hurry(&mut self) {
+        for entry in self.queues.values_mut().filter_map(VecDeque::front_mut) {
+            entry.retry.hurry();
+        }
+    }
+
+    /// What may be sent now as `identity`.
+    fn ready(&self, now: Instant, identity: &Identity) -> Vec<(TopicPartition, OffsetAndMetadata)> {
+        let heads = self.queues.iter().filter_map(|(partition, queue)| Some((partition, queue.front()?)));
+        heads
+            .filter(|(_, entry)| entry.retry.is_ready(now) && entry.refused_as.as_ref() != Some(identity))
+            .map(|(partition, entry)| (partition.clone(), entry.offset.clone()))
+            .collect()
+    }
+
+    /// An automatic one, unless the application has something of its own in the queue.
+    fn offer(&mut self, partition: &TopicPartition, token: Token, offset: OffsetAndMetadata) {
+        self.queues
+            .entry(partition.clone())
+            .or_insert_with(|| VecDeque::from([Entry::new(By::Clock, token, offset)]));
+    }
+
+    fn sent(&mut self, partition: &TopicPartition, id: CallId) {
+        if let Some(entry) = self.queues.get_mut(partition).and_then(VecDeque::front_mut) {
+            entry.retry.sent(id, None);
+        }
+    }
+
+    fn answered(
+        &mut self,
+        now: Instant,
+        call: CallId,
+        mut answers: Result<Answers<()>, Cause>,
+        asked_as: &Identity,
+        pauses: &Pauses,
+    ) -> Settled {
+        let mut settled = Settled::default();
+        let asked =
+            |queue: &VecDeque<Entry>| queue.front().is_some_and(|entry| entry.retry.asked == Some(call));
+        let partitions: Vec<_> = self
+            .queues
+            .iter()
+            .filter(|(_, queue)| asked(queue))
+            .map(|(partition, _)| partition.clone())
+            .collect();
+        for partition in partitions {
+            let Some(mut entry) = self.queues.get_mut(&partition).and_then(VecDeque::pop_front) else {
+                continue;
+            };
+            let answer = match &mut answers {
+                Ok(answers) => answers
+                    .remove(&partition)
+                    .unwrap_or(Err(Cause::LeftOut { api: offtake_wire::ApiKey::OffsetCommit })),
+                Err(cause) => Err(cause.clone()),
+            };
+            let result = match answer {
+                Ok(()) => {
+                    settled.landed.push((partition.clone(), entry.token, entry.offset));
+                    Ok(())
+                }
+                Err(cause) => {
+                    let (remedy, next) = of_commit(&cause);
+                    if !settled.remedies.contains(&(remedy, cause.code())) {
+                        settled.remedies.push((remedy, cause.code()));
+                    }
+                    let next = match next {
+                        Next::AFewTimes if entry.retry.failures() >= LASTING => Next::Fail,
+                        next => next,
+                    };
+                    match (entry.by, next) {
+                        (By::Nobody, _) => Ok(()),
+                        (_, _) if entry.disowned => Err(CommitError::NotOwned),
+                        (By::Clock, Next::Fail) => {
+                            settled.auto_failed.insert(partition.clone(), Err(CommitError::Failed(cause)));
+                            Ok(())
+                        }
+                        (By::Clock, _) => {
+                            settled.auto_again = true;
+                            Ok(())
+                        }
+                        (By::Application(_), Next::Fail) => Err(CommitError::Failed(cause)),
+                        (By::Application(_), Next::Again | Next::AFewTimes | Next::AsAnother) => {
+                            entry.refused_as = (next == Next::AsAnother).then(|| asked_as.clone());
+                            entry.retry.failed(now, cause, pauses, false);
+                            self.queues.entry(partition).or_default().push_front(entry);
+                            continue;
+                        }
+                    }
+                }
+            };
+            self.settle(entry.by, &partition, result, &mut settled.done);
+        }
+        self.queues.retain(|_, queue| !queue.is_empty());
+        settled
+    }
+
+    pub(crate) fn wakes_after(&self, drained: Instant) -> Option<Instant> {
+        let heads = self.queues.values().filter_map(VecDeque::front);
+        earliest([
+            heads.filter_map(|entry| entry.retry.wakes_after(drained)).min(),
+            self.open.values().map(|open| open.deadline).min(),
+        ])
+    }
+}
+
+impl Entry {
+    fn new(by: By, token: Token, offset: OffsetAndMetadata) -> Self {
+        Self { by, token, disowned: false, offset, retry: Retry::default(), refused_as: None }
+    }
+}
+
+impl Offsets {
+    /// Commits, until `deadline`: through moves of the coordinator and changes of the generation, as long as the
+    /// partitions are ours. [`Event::CommitDone`] tells how it went.
+    pub fn commit(&mut self, now: Instant, what: Commit, deadline: Instant) -> CommitId {
+        self.see(now);
+        let mut refused = CommitOutcome::new();
+        let mut offsets = Vec::new();
+        match what {
+            Commit::Finished => offsets = self.finished_now(),
+            Commit::These(these) => {
+                for (partition, token, offset) in these {
+                    match self.check(&partition, token, &offset) {
+                        Ok(()) => offsets.push((partition, token, offset)),
+                        Err(error) => {
+                            refused.insert(partition, Err(error));
+                        }
+                    }
+                }
+            }
+        }
+        let (id, outcome) = self.commits.ask(deadline, offsets, refused);
+        if let Some(outcome) = outcome {
+            self.tell(Event::CommitDone { id, outcome });
+        }
+        id
+    }
+
+    fn check(
+        &self,
+        partition: &TopicPartition,
+        token: Token,
+        offset: &OffsetAndMetadata,
+    ) -> Result<(), CommitError> {
+        if self.config.group.is_none() {
+            return Err(CommitError::NoGroup);
+        }
+        if offset.offset < 0 {
+            return Err(CommitError::NegativeOffset(offset.offset));
+        }
+        match self.token_of(partition) {
+            Some(current) if current.same_owner(token) => Ok(()),
+            _ => Err(CommitError::NotOwned),
+        }
+    }
+
+    /// What is finished and not committed.
+    fn finished_now(&self) -> Vec<(TopicPartition, Token, OffsetAndMetadata)> {
+        let finished = self.uncommitted.iter().filter_map(|partition| {
+            let state = self.partitions.get(partition)?;
+            Some((partition.clone(), state.token, state.finished?.into()))
+        });
+        finished.collect()
+    }
+
+    /// One OffsetCommit for all that may leave.
+    pub(crate) fn send_commits(
+        &mut self,
+        now: Instant,
+        of: BrokerId,
+        group: &str,
+        cluster: &Cluster,
+    ) -> Option<Transmit> {
+        let identity = self.identity.clone()?;
+        if self.auto.due {
+            self.auto.due = false;
+            for (partition, token, offset) in self.finished_now() {
+                self.commits.offer(&partition, token, offset);
+            }
+        }
+        let offsets = self.commits.ready(now, &identity);
+        if offsets.is_empty() {
+            return None;
+        }
+        let id = self.next_call();
+        for (partition, _) in &offsets {
+            self.commits.sent(partition, id);
+        }
+        let (request, max_version, ids) = offset_commit::request(group, &identity, &offsets, cluster);
+        Some(self.send(now, id, of, Asked::Commit { ids, identity }, request.into(), max_version))
+    }
+
+    pub(crate) fn committed(
+        &mut self,
+        now: Instant,
+        id: CallId,
+        of: BrokerId,
+        ids: &TopicIds,
+        identity: &Identity,
+        answer: Result<Answer, CallError>,
+    ) {
+        let answers = match answer {
+            Ok(Answer { response: Response::OffsetCommit(response), .. }) => {
+                Ok(offset_commit::read(response, ids))
+            }
+            Ok(_) => Ok(Answers::new()),
+            Err(error) => Err(Cause::Call(error)),
+        };
+        let pauses = self.pauses.next_round();
+        let settled = self.commits.answered(now, id, answers, identity, &pauses);
+        for (remedy, code) in settled.remedies {
+            if let (Remedy::Membership, Some(code)) = (remedy, code) {
+                self.refused_as(code, identity);
+            }
+            self.apply(remedy, Some(of));
+        }
+        if self.identity.as_ref() != Some(identity) {
+            self.commits.hurry();
+        }
+        self.landed(settled.landed);
+        self.commits_done(settled.done);
+        if settled.auto_again {
+            let soon = now + pauses.after(0);
+            self.auto.at = Some(self.auto.at.map_or(soon, |at| at.min(soon)));
+        }
+        if !settled.auto_failed.is_empty() {
+            let id = self.commits.next_id();
+            self.tell(Event::CommitDone { id, outcome: settled.auto_failed });
+        }
+    }
+
+    fn landed(&mut self, landed: Vec<(TopicPartition, Token, OffsetAndMetadata)>) {
+        if landed.is_empty() {
+            return;
+        }
+        for (partition, token, offset) in &landed {
+            self.high
+                .entry(partition.clone())
+                .and_modify(|high| *high = offset.offset.max(*high))
+                .or_insert(offset.offset);
+            if let Some(state) =
+                self.partitions.get_mut(partition).filter(|state| state.token.same_owner(*token))
+            {
+                state.committed = Some(offset.position());
+                self.note_finished(partition);
+            }
+        }
+        let offsets = landed.into_iter().map(|(partition, _, offset)| (partition, offset.offset)).collect();
+        self.tell(Event::Committed { offsets });
+    }
+
+    pub(crate) fn commits_done(&mut self, done: Done) {
+        for (id, outcome) in done {
+            self.tell(Event::CommitDone { id, outcome });
+        }
+    }
+}

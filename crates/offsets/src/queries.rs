@@ -1,0 +1,342 @@
+//! Questions of the application: what is committed, and what the leaders list. They change nothing here.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use offtake_machine::{
+    Answer, BrokerId, CallError, CallId, Cluster, LeaderEpoch, TopicPartition, Transmit, earliest,
+};
+use offtake_wire::{ApiKey, Response};
+
+use crate::{
+    Cause, Event, OffsetAndMetadata, Offsets, QueryError,
+    ask::{Answers, TopicIds, offset_fetch, offset_list},
+    begin::no_leader,
+    machine::Asked,
+    remedy::{is_hopeless, of_leader, of_load},
+    retry::{Pauses, Retry},
+};
+
+/// Names one question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct QueryId(pub u64);
+
+/// Which offset a leader is to list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListSpec {
+    /// The first.
+    Earliest,
+    /// The one after the last; the last stable offset for those who read committed.
+    Latest,
+    /// The first of this time, in milliseconds since 1970, or a later one.
+    Timestamp(i64),
+}
+
+/// An offset that a leader lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListedOffset {
+    /// The offset.
+    pub offset: i64,
+    /// The record's timestamp in milliseconds since 1970; the ends of a log have none.
+    pub timestamp: Option<i64>,
+    /// The record's leader epoch, where known.
+    pub leader_epoch: LeaderEpoch,
+}
+
+/// Answers, partition by partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum QueryOutcome {
+    /// Of [`Offsets::fetch_committed`]; `None`: the group has committed nothing.
+    Committed(BTreeMap<TopicPartition, Result<Option<OffsetAndMetadata>, QueryError>>),
+    /// Of [`Offsets::list`]; `None`: no record is of that time or later.
+    Listed(BTreeMap<TopicPartition, Result<Option<ListedOffset>, QueryError>>),
+}
+
+/// All questions that are not answered.
+#[derive(Debug, Default)]
+pub(crate) struct Queries {
+    committed: BTreeMap<QueryId, Query<(), OffsetAndMetadata>>,
+    listed: BTreeMap<QueryId, Query<ListSpec, ListedOffset>>,
+    last_id: u64,
+}
+
+/// One question about some partitions.
+#[derive(Debug)]
+struct Query<S, A> {
+    deadline: Instant,
+    open: BTreeMap<TopicPartition, (S, Retry)>,
+    done: BTreeMap<TopicPartition, Result<Option<A>, QueryError>>,
+}
+
+impl<S: Copy, A> Query<S, A> {
+    fn new(deadline: Instant, partitions: impl IntoIterator<Item = (TopicPartition, S)>) -> Self {
+        let open = partitions.into_iter().map(|(partition, spec)| (partition, (spec, Retry::default())));
+        Self { deadline, open: open.collect(), done: BTreeMap::new() }
+    }
+
+    fn ready(&self, now: Instant) -> impl Iterator<Item = (&TopicPartition, S)> {
+        let ready = self.open.iter().filter(move |(_, (_, retry))| retry.is_ready(now));
+        ready.map(|(partition, (spec, _))| (partition, *spec))
+    }
+
+    fn sent(&mut self, partition: &TopicPartition, id: CallId, leader: Option<(BrokerId, LeaderEpoch)>) {
+        if let Some((_, retry)) = self.open.get_mut(partition) {
+            retry.sent(id, leader);
+        }
+    }
+
+    fn asked_in(&self, call: CallId) -> Vec<(TopicPartition, S)> {
+        let asked = self.open.iter().filter(|(_, (_, retry))| retry.asked == Some(call));
+        asked.map(|(partition, (spec, _))| (partition.clone(), *spec)).collect()
+    }
+
+    /// One partition is answered, or is asked about again later.
+    fn take(
+        &mut self,
+        now: Instant,
+        partition: TopicPartition,
+        answer: Result<Option<A>, Cause>,
+        pauses: &Pauses,
+        needs_news: bool,
+    ) {
+        match answer {
+            Err(cause) if !is_hopeless(&cause) => {
+                if let Some((_, retry)) = self.open.get_mut(&partition) {
+                    retry.failed(now, cause, pauses, needs_news);
+                }
+            }
+            answer => {
+                self.open.remove(&partition);
+                self.done.insert(partition, answer.map_err(QueryError::Failed));
+            }
+        }
+    }
+
+    fn expire(&mut self, now: Instant) -> bool {
+        let late = self.deadline <= now;
+        if late {
+            for (partition, (_, retry)) in std::mem::take(&mut self.open) {
+                self.done.insert(partition, Err(QueryError::TimedOut(retry.last)));
+            }
+        }
+        late
+    }
+
+    fn wakes_after(&self, drained: Instant) -> Option<Instant> {
+        let retries = self.open.values().filter_map(|(_, retry)| retry.wakes_after(drained));
+        earliest([retries.min(), Some(self.deadline)])
+    }
+
+    fn news(&mut self, cluster: &Cluster) {
+        for (partition, (_, retry)) in &mut self.open {
+            if let (Some(leader), Some(info)) = (cluster.leader(partition), cluster.partition(partition)) {
+                retry.news((leader, info.epoch));
+            }
+        }
+    }
+}
+
+impl Queries {
+    fn next_id(&mut self) -> QueryId {
+        self.last_id = self.last_id.wrapping_add(1);
+        QueryId(self.last_id)
+    }
+
+    pub(crate) fn wants_coordinator(&self) -> bool {
+        !self.committed.is_empty()
+    }
+
+    pub(crate) fn news(&mut self, cluster: &Cluster) {
+        self.listed.values_mut().for_each(|query| query.news(cluster));
+    }
+
+    pub(crate) fn expire(&mut self, now: Instant) -> Vec<(QueryId, QueryOutcome)> {
+        let mut late: Vec<QueryId> = Vec::new();
+        late.extend(self.committed.iter_mut().filter_map(|(id, query)| query.expire(now).then_some(*id)));
+        late.extend(self.listed.iter_mut().filter_map(|(id, query)| query.expire(now).then_some(*id)));
+        late.into_iter().filter_map(|id| Some((id, self.finish(id)?))).collect()
+    }
+
+    /// The outcome, once nothing of it is open.
+    fn finish(&mut self, id: QueryId) -> Option<QueryOutcome> {
+        if self.committed.get(&id).is_some_and(|query| query.open.is_empty()) {
+            return self.committed.remove(&id).map(|query| QueryOutcome::Committed(query.done));
+        }
+        if self.listed.get(&id).is_some_and(|query| query.open.is_empty()) {
+            return self.listed.remove(&id).map(|query| QueryOutcome::Listed(query.done));
+        }
+        None
+    }
+
+    pub(crate) fn wakes_after(&self, drained: Instant) -> Option<Instant> {
+        let committed = self.committed.values().filter_map(|query| query.wakes_after(drained));
+        let listed = self.listed.values().filter_map(|query| query.wakes_after(drained));
+        committed.chain(listed).min()
+    }
+}
+
+impl Offsets {
+    /// What has the group committed? [`Event::QueryDone`] tells, at the deadline at the latest.
+    pub fn fetch_committed(
+        &mut self,
+        now: Instant,
+        partitions: impl IntoIterator<Item = TopicPartition>,
+        deadline: Instant,
+    ) -> QueryId {
+        self.see(now);
+        let id = self.queries.next_id();
+        let mut query = Query::new(deadline, partitions.into_iter().map(|partition| (partition, ())));
+        if self.config.group.is_none() {
+            for (partition, _) in std::mem::take(&mut query.open) {
+                query.done.insert(partition, Err(QueryError::NoGroup));
+            }
+        }
+        self.queries.committed.insert(id, query);
+        self.finish_query(id);
+        id
+    }
+
+    /// Which offsets do the leaders list? [`Event::QueryDone`] tells, at the deadline at the latest.
+    pub fn list(
+        &mut self,
+        now: Instant,
+        partitions: impl IntoIterator<Item = (TopicPartition, ListSpec)>,
+        deadline: Instant,
+    ) -> QueryId {
+        self.see(now);
+        let id = self.queries.next_id();
+        self.queries.listed.insert(id, Query::new(deadline, partitions));
+        self.finish_query(id);
+        id
+    }
+
+    fn finish_query(&mut self, id: QueryId) {
+        if let Some(outcome) = self.queries.finish(id) {
+            self.tell(Event::QueryDone { id, outcome });
+        }
+    }
+
+    pub(crate) fn query_committed(
+        &mut self,
+        now: Instant,
+        of: BrokerId,
+        group: &str,
+        cluster: &Cluster,
+    ) -> Option<Transmit> {
+        let queries = self.queries.committed.iter();
+        let (query, partitions) = queries
+            .map(|(id, query)| {
+                (*id, query.ready(now).map(|(partition, ())| partition.clone()).collect::<Vec<_>>())
+            })
+            .find(|(_, partitions)| !partitions.is_empty())?;
+        let id = self.next_call();
+        if let Some(query) = self.queries.committed.get_mut(&query) {
+            partitions.iter().for_each(|partition| query.sent(partition, id, None));
+        }
+        // Asked from outside the group: a question does not depend on the membership.
+        let (request, max_version, ids) = offset_fetch::request(group, None, &partitions, cluster);
+        Some(self.send(now, id, of, Asked::QueryCommitted { query, ids }, request.into(), max_version))
+    }
+
+    pub(crate) fn query_loaded(
+        &mut self,
+        now: Instant,
+        query: QueryId,
+        call: CallId,
+        of: BrokerId,
+        ids: &TopicIds,
+        answer: Result<Answer, CallError>,
+    ) {
+        let group = self.config.group.clone().unwrap_or_default();
+        let mut answers = match answer {
+            Ok(Answer { response: Response::OffsetFetch(response), version, .. }) => {
+                offset_fetch::read(response, version, &group, ids)
+            }
+            Ok(_) => Ok(Answers::new()),
+            Err(error) => Err(Cause::Call(error)),
+        };
+        let pauses = self.pauses.next_round();
+        let Some(open) = self.queries.committed.get_mut(&query) else { return };
+        let mut remedies = Vec::new();
+        for (partition, ()) in open.asked_in(call) {
+            let answer = match &mut answers {
+                Ok(answers) => {
+                    answers.remove(&partition).unwrap_or(Err(Cause::LeftOut { api: ApiKey::OffsetFetch }))
+                }
+                Err(cause) => Err(cause.clone()),
+            };
+            remedies.extend(answer.as_ref().err().map(|cause| of_load(cause).0));
+            open.take(now, partition, answer, &pauses, false);
+        }
+        for remedy in remedies {
+            self.apply(remedy, Some(of));
+        }
+        self.finish_query(query);
+    }
+
+    pub(crate) fn query_leaders(&mut self, now: Instant, cluster: &Cluster) -> Option<Transmit> {
+        let ids: Vec<_> = self.queries.listed.keys().copied().collect();
+        ids.into_iter().find_map(|query| self.query_leader(now, query, cluster))
+    }
+
+    /// One ListOffsets for one leader.
+    fn query_leader(&mut self, now: Instant, query: QueryId, cluster: &Cluster) -> Option<Transmit> {
+        let open = self.queries.listed.get_mut(&query)?;
+        let mut leaders: BTreeMap<BrokerId, Vec<_>> = BTreeMap::new();
+        let mut lost = Vec::new();
+        for (partition, spec) in open.ready(now) {
+            match cluster.leader(partition).zip(cluster.partition(partition)) {
+                Some((leader, info)) => {
+                    leaders.entry(leader).or_default().push((partition.clone(), (info.epoch, spec)));
+                }
+                None => lost.push(partition.clone()),
+            }
+        }
+        if !lost.is_empty() {
+            let pauses = self.pauses.next_round();
+            for partition in lost {
+                let cause = no_leader(cluster, &partition);
+                open.take(now, partition, Err(cause), &pauses, true);
+            }
+            self.apply(crate::remedy::Remedy::RefreshMetadata, None);
+            self.finish_query(query);
+        }
+        let (of, partitions) = leaders.pop_first()?;
+        let id = self.next_call();
+        if let Some(open) = self.queries.listed.get_mut(&query) {
+            for (partition, (epoch, _)) in &partitions {
+                open.sent(partition, id, Some((of, *epoch)));
+            }
+        }
+        let request = offset_list::request(self.config.isolation, self.config.request_timeout, &partitions);
+        Some(self.send(now, id, of, Asked::QueryList { query }, request.into(), None))
+    }
+
+    pub(crate) fn query_listed(
+        &mut self,
+        now: Instant,
+        query: QueryId,
+        call: CallId,
+        answer: Result<Answer, CallError>,
+    ) {
+        let mut answers = match answer {
+            Ok(Answer { response: Response::ListOffsets(response), .. }) => Ok(offset_list::read(response)),
+            Ok(_) => Ok(Answers::new()),
+            Err(error) => Err(Cause::Call(error)),
+        };
+        let pauses = self.pauses.next_round();
+        let Some(open) = self.queries.listed.get_mut(&query) else { return };
+        let mut remedies = Vec::new();
+        for (partition, spec) in open.asked_in(call) {
+            let answer = match &mut answers {
+                Ok(answers) => offset_list::checked(spec, answers.remove(&partition)),
+                Err(cause) => Err(cause.clone()),
+            };
+            remedies.extend(answer.as_ref().err().map(|cause| of_leader(cause).0));
+            open.take(now, partition, answer, &pauses, true);
+        }
+        for remedy in remedies {
+            self.apply(remedy, None);
+        }
+        self.finish_query(query);
+    }
+}

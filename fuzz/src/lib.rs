@@ -1,0 +1,14 @@
+//! Fuzz targets for everything that reads bytes from outside: what each of them does to an input, and what must
+//! hold then. `fuzz_targets/` has one line for each; `src/bin/seeds` and `src/bin/capture` make the saved corpora.
+//!
+//! A finding is a panic: an assertion here, one in the code under test (debug assertions and overflow checks are
+//! on), or more memory than the input can account for ([`meter`]).
+
+pub mod codec;
+pub mod differential;
+pub mod frame;
+pub mod group;
+pub mod message;
+pub mod meter;
+pub mod records;
+pub mod select;
