@@ -12,3 +12,8 @@ pub mod message;
 pub mod meter;
 pub mod records;
 pub mod select;
+
+#[path = "../../crates/net/src/frames.rs"]
+#[allow(dead_code, reason = "net's own; the target needs a part of it")]
+mod frames;
+mod shared; // `frames` looks for it at the root

@@ -1,6 +1,6 @@
 //! `offtake topics`: what there is, and making and removing it.
 
-use offtake::admin::{Admin, NewTopic, TopicDescription};
+use offtake::admin::{Admin, BrokerId, NewTopic, TopicDescription};
 use serde_json::json;
 
 use crate::{
@@ -47,8 +47,8 @@ async fn list(admin: &mut Admin, internal: bool, json: bool, output: &mut Output
 
 async fn describe(admin: &mut Admin, topics: Vec<String>, json: bool, output: &mut Output) -> Result<(), Failure> {
     let topics = admin.describe_topics(topics).await?;
-    let ids = |brokers: &[offtake::BrokerId]| brokers.iter().map(|broker| broker.0).collect::<Vec<_>>();
-    let text = |brokers: &[offtake::BrokerId]| {
+    let ids = |brokers: &[BrokerId]| brokers.iter().map(|broker| broker.0).collect::<Vec<_>>();
+    let text = |brokers: &[BrokerId]| {
         ids(brokers).iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
     };
     let mut sheet = Sheet::new(&["topic", "#partition", "#leader", "#epoch", "replicas", "isr", "offline"]);

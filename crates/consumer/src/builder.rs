@@ -101,7 +101,7 @@ impl Builder {
     /// [`ErrorKind::Config`], with the property and what it may be.
     pub async fn build(self) -> Result<Consumer> {
         let config = self.config?;
-        config.check().map_err(|error| Error::new(ErrorKind::Config, error.to_string()))?;
+        config.validate().map_err(|error| Error::new(ErrorKind::Config, error.to_string()))?;
         driver::start(Arc::new(config), self.parts)
     }
 }

@@ -190,7 +190,7 @@ impl Consumer {
     /// # Errors
     /// What the client cannot mend, once each. An error with a [`partition`](Error::partition) stops that one alone.
     pub async fn poll(&mut self, timeout: Duration) -> Result<Records> {
-        let mut polling = Polling { consumer: self };
+        let polling = Polling { consumer: self };
         let next = std::future::poll_fn(|cx| polling.consumer.poll_records(cx));
         match clock::timeout(timeout, next).await {
             Some(records) => records,

@@ -93,11 +93,27 @@ impl Config {
         Ok(())
     }
 
+    /// No timeout longer than can be said to the coordinator, so that both sides count the same (FAILURES D13).
+    pub(crate) fn within_the_wire(mut self) -> Self {
+        for timeout in [
+            &mut self.session_timeout,
+            &mut self.heartbeat_interval,
+            &mut self.rebalance_timeout,
+            &mut self.request_timeout,
+        ] {
+            *timeout = (*timeout).min(LONGEST);
+        }
+        self
+    }
+
     /// What the member gives up before it joins: that of the most careful of its assignors.
     pub(crate) fn rebalance_protocol(&self) -> RebalanceProtocol {
         self.assignors.iter().map(|assignor| assignor.protocol()).min().unwrap_or(RebalanceProtocol::Eager)
     }
 }
+
+/// Some 25 days: as many milliseconds as the wire can say.
+const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
 
 /// Milliseconds for the wire; what does not fit is as long as can be said (FAILURES D13).
 pub(crate) fn millis(duration: Duration) -> i32 {

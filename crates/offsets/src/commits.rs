@@ -12,7 +12,7 @@ use std::{
 use offtake_machine::{
     Answer, BrokerId, CallError, CallId, Cluster, Token, TopicPartition, Transmit, earliest,
 };
-use offtake_wire::{ErrorCode, Response};
+use offtake_wire::{ApiKey, ErrorCode, Response};
 
 use crate::{
     Cause, CommitError, Event, Identity, OffsetAndMetadata, Offsets,
@@ -47,6 +47,8 @@ pub(crate) struct AutoCommit {
     pub(crate) at: Option<Instant>,
     /// It is: waits for the coordinator, and for something to say.
     pub(crate) due: bool,
+    /// How many in a row came to nothing.
+    failures: u32,
 }
 
 /// All commits that are not over.
@@ -241,6 +243,7 @@ impl Commits {
         call: CallId,
         mut answers: Result<Answers<()>, Cause>,
         asked_as: &Identity,
+        we_are: Option<&Identity>,
         pauses: &Pauses,
     ) -> Settled {
         let mut settled = Settled::default();
@@ -257,9 +260,9 @@ impl Commits {
                 continue;
             };
             let answer = match &mut answers {
-                Ok(answers) => answers
-                    .remove(&partition)
-                    .unwrap_or(Err(Cause::LeftOut { api: offtake_wire::ApiKey::OffsetCommit })),
+                Ok(answers) => {
+                    answers.remove(&partition).unwrap_or(Err(Cause::LeftOut { api: ApiKey::OffsetCommit }))
+                }
                 Err(cause) => Err(cause.clone()),
             };
             let result = match answer {
@@ -274,6 +277,14 @@ impl Commits {
                     }
                     let next = match next {
                         Next::AFewTimes if entry.retry.failures() >= LASTING => Next::Fail,
+                        // Somebody from outside the group has nobody else to be.
+                        Next::AsAnother if asked_as.member_id.is_empty() => Next::Fail,
+                        // It was not us, as we are now, who was refused.
+                        Next::Fail
+                            if remedy == Remedy::Membership && we_are.is_some_and(|we| we != asked_as) =>
+                        {
+                            Next::Again
+                        }
                         next => next,
                     };
                     match (entry.by, next) {
@@ -416,7 +427,7 @@ impl Offsets {
             Err(error) => Err(Cause::Call(error)),
         };
         let pauses = self.pauses.next_round();
-        let settled = self.commits.answered(now, id, answers, identity, &pauses);
+        let settled = self.commits.answered(now, id, answers, identity, self.identity.as_ref(), &pauses);
         for (remedy, code) in settled.remedies {
             if let (Remedy::Membership, Some(code)) = (remedy, code) {
                 self.refused_as(code, identity);
@@ -429,7 +440,8 @@ impl Offsets {
         self.landed(settled.landed);
         self.commits_done(settled.done);
         if settled.auto_again {
-            let soon = now + pauses.after(0);
+            let soon = now + pauses.after(self.auto.failures);
+            self.auto.failures = self.auto.failures.saturating_add(1);
             self.auto.at = Some(self.auto.at.map_or(soon, |at| at.min(soon)));
         }
         if !settled.auto_failed.is_empty() {
@@ -442,6 +454,7 @@ impl Offsets {
         if landed.is_empty() {
             return;
         }
+        self.auto.failures = 0;
         for (partition, token, offset) in &landed {
             self.high
                 .entry(partition.clone())

@@ -201,8 +201,8 @@ impl Offsets {
         }
     }
 
-    /// A flowing partition under this very token: when to ask about it, which is later each time it comes back from where
-    /// it was started, so that nothing can make us ask without pause (FAILURES L5).
+    /// A flowing partition under this very token: when to ask about it, which is at once the first time that it comes back
+    /// from where it was started, and then later each time: nothing can make us ask without pause (FAILURES L5).
     fn take_back(
         &mut self,
         now: Instant,
@@ -216,7 +216,7 @@ impl Offsets {
         }
         state.comes_back(position);
         let pauses = self.pauses.next_round();
-        Some(state.stalls.checked_sub(1).map(|failures| now + pauses.after(failures)))
+        Some(state.stalls.checked_sub(2).map(|failures| now + pauses.after(failures)))
     }
 
     // ---- finished ------------------------------------------------------------------------------------------------

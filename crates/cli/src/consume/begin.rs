@@ -1,17 +1,16 @@
 //! `--from` in a group: only where nothing is committed.
 
-use offtake::{Listener, ListenerFuture, Rebalance, StartAt};
+use offtake::{Listener, ListenerFuture, Place, Rebalance, StartAt};
 
-/// Moves partitions for which the group has committed nothing to where `--from` says, before their first record.
-pub(crate) struct BeginAt(pub(crate) StartAt);
+/// Where the group has committed nothing, begins here rather than where `auto.offset.reset` says.
+pub(crate) struct BeginAt(pub(crate) Place);
 
 impl Listener for BeginAt {
     fn assigned(&self, rebalance: Rebalance) -> ListenerFuture {
-        let at = self.0;
+        let at = StartAt::CommittedOr(self.0);
         Box::pin(async move {
             let Rebalance { partitions, consumer, .. } = rebalance;
-            let committed = consumer.committed(partitions.iter().cloned()).await?;
-            for partition in partitions.into_iter().filter(|of| !committed.contains_key(of)) {
+            for partition in partitions {
                 consumer.seek(partition, at).await?;
             }
             Ok(())

@@ -42,8 +42,13 @@ pub(crate) async fn run(common: &Common, args: Consume) -> Result<(), Failure> {
     if let Some(events) = &events {
         builder = builder.events(events.sink());
     }
-    if let (Some(_), Some(from @ (Place::Offset(_) | Place::BeforeEnd(_) | Place::Time(_)))) = (&args.group, args.from) {
-        builder = builder.listener(BeginAt(target::start_at(from)));
+    if args.group.is_some() {
+        builder = match args.from {
+            Some(Place::Offset(offset)) => builder.listener(BeginAt(offtake::Place::Offset(offset.into()))),
+            Some(Place::BeforeEnd(count)) => builder.listener(BeginAt(offtake::Place::BeforeEnd(count))),
+            Some(Place::Time(millis)) => builder.listener(BeginAt(offtake::Place::Timestamp(millis))),
+            Some(Place::Earliest | Place::Latest) | None => builder, // `auto.offset.reset` says it
+        };
     }
     let consumer = builder.build().await?;
     let output = Output::stdout();

@@ -22,9 +22,9 @@ impl Printer {
             offset: record.offset(),
             timestamp: record.timestamp(),
             timestamp_type: match record.timestamp_type() {
-                TimestampType::Create => "create",
-                TimestampType::LogAppend => "log_append",
-                TimestampType::None => "none",
+                TimestampType::CreateTime => "create",
+                TimestampType::LogAppendTime => "log_append",
+                TimestampType::NoTimestampType => "none",
             },
             key: record.key(),
             value: record.value(),

@@ -31,10 +31,6 @@ impl Progress {
         Self { bar, began: now, shown: now, records: 0, bytes: 0 }
     }
 
-    pub(crate) fn records(&self) -> u64 {
-        self.records
-    }
-
     /// So much more was printed.
     pub(crate) fn add(&mut self, records: u64, bytes: usize) {
         self.records = self.records.saturating_add(records);

@@ -53,7 +53,7 @@ pub(crate) async fn starts(
         let end = end.get(of).copied().unwrap_or(i64::MAX);
         wanted.clamp(first, end.max(first))
     };
-    Ok(partitions.iter().map(|of| (of.clone(), StartAt::Offset(inside(of)))).collect())
+    Ok(partitions.iter().map(|of| (of.clone(), StartAt::Offset(inside(of).into()))).collect())
 }
 
 /// The place as the consumer understands it.
@@ -61,8 +61,8 @@ pub(crate) fn start_at(place: Place) -> StartAt {
     match place {
         Place::Earliest => StartAt::Earliest,
         Place::Latest => StartAt::Latest,
-        Place::Offset(offset) => StartAt::Offset(offset),
-        Place::BeforeEnd(count) => StartAt::Tail(count),
+        Place::Offset(offset) => StartAt::Offset(offset.into()),
+        Place::BeforeEnd(count) => StartAt::BeforeEnd(count),
         Place::Time(millis) => StartAt::Timestamp(millis),
     }
 }
@@ -80,7 +80,7 @@ pub(crate) async fn ends(
         Place::Latest => consumer.end_offsets(all()).await?,
         Place::BeforeEnd(count) => {
             let ends = consumer.end_offsets(all()).await?;
-            ends.into_iter().map(|(of, end)| (of, end.saturating_sub(count))).collect()
+            ends.into_iter().map(|(of, end)| (of, end.saturating_sub_unsigned(count))).collect()
         }
         Place::Time(millis) => {
             let mut ends = consumer.end_offsets(all()).await?;

@@ -11,7 +11,7 @@ pub(crate) enum Place {
     Latest,
     Offset(i64),
     /// So many records before the end.
-    BeforeEnd(i64),
+    BeforeEnd(u64),
     /// The first record that is not older; milliseconds since 1970.
     Time(i64),
 }
@@ -32,7 +32,7 @@ impl FromStr for Place {
             "latest" | "end" | "largest" => Ok(Self::Latest),
             _ => match (text.strip_prefix('@'), text.strip_prefix('-')) {
                 (Some(at), _) => time(at).map(Self::Time),
-                (None, Some(before)) => number(before).map(Self::BeforeEnd),
+                (None, Some(before)) => number(before).map(i64::unsigned_abs).map(Self::BeforeEnd),
                 (None, None) => number(text).map(Self::Offset),
             },
         }

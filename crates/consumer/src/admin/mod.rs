@@ -22,6 +22,8 @@ use crate::{
 };
 use calls::Calls;
 
+pub use offtake_machine::BrokerId;
+
 pub use groups::{GroupDescription, GroupListing, GroupMember};
 pub use offsets::{ListedOffset, OffsetSpec};
 pub use topics::{NewTopic, TopicDescription};

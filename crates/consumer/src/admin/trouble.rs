@@ -104,8 +104,12 @@ impl Attempts {
             Again::Soon | Again::Yes => {}
         }
         if clock::now() + wait >= deadline {
-            let seconds = limit.as_secs_f64();
-            let message = format!("{}; gave up after {seconds:.0} s", trouble.error);
+            let seconds = (limit.as_secs_f64() * 10.0).round() / 10.0;
+            let hint = match trouble.error.kind() {
+                ErrorKind::Unreachable => ": check the address, and that the broker is up",
+                _ => "",
+            };
+            let message = format!("{}; gave up after {seconds} s{hint}", trouble.error);
             let error = Error::new(trouble.error.kind(), message);
             return Err(match trouble.error.code() {
                 Some(code) => error.with_code(code),

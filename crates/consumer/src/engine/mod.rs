@@ -11,6 +11,8 @@ mod events;
 mod lookups;
 mod rooms;
 
+pub(crate) use rooms::net_config;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
@@ -27,7 +29,7 @@ use offtake_offsets::{CommitId, Identity, Offsets, QueryId};
 use regex::Regex;
 
 use self::{
-    command::{Command, ListAt, Notice, Output, Reply, Subscription},
+    command::{Command, Notice, Output, Reply, Subscription},
     lookups::Lookups,
 };
 use crate::{
@@ -224,7 +226,7 @@ impl Engine {
             }
             Command::List { partitions, deadline, reply } => {
                 self.ask_about(now, partitions.iter().map(|(partition, _)| partition.topic.clone()));
-                let specs = partitions.into_iter().map(|(partition, at)| (partition, rooms::list_spec(at))).collect();
+                let specs = partitions.into_iter().map(|(partition, at)| (partition, rooms::list_spec(at)));
                 let id = self.offsets.list(now, specs, deadline);
                 self.questions.insert(id, Question::List(reply));
             }

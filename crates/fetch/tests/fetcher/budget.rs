@@ -133,25 +133,64 @@ fn a_partition_over_its_share_is_left_out_and_the_others_flow() {
 
 #[test]
 fn i12_a_paused_partition_that_holds_the_budget_gives_way_and_loses_nothing() {
-    let mut rig = Rig::with(small(4000)).topic("a", &[1, 2]);
+    let mut rig = Rig::with(small(4000)).topic("a", &[1, 2, 3]);
     rig.start("a", 0, 0);
-    let mut next = 0;
-    while let Some(asked) = rig.sent() {
-        rig.answer(&asked, response(7, vec![("a", vec![data(0, wide(next, 700))])]));
-        next += 1;
+    rig.start("a", 1, 0);
+    let (mut under_way, other) = (rig.ask(), rig.ask());
+    for offset in [0, 1] {
+        rig.answer(&under_way, response(7, vec![("a", vec![data(0, wide(offset, 700))])]));
+        under_way = rig.ask();
     }
     rig.fetcher.pause(&tp("a", 0));
-    rig.start("a", 1, 0);
+    rig.answer(&other, response(8, vec![("a", vec![data(1, wide(0, 3000))])]));
+    rig.start("a", 2, 0);
     let asked = rig.ask();
-    assert_eq!(asked.broker, BrokerId(2));
-    rig.answer(&asked, response(8, vec![("a", vec![data(1, batch(0, 1))])]));
-    assert_eq!(rig.drain(), [("a-1".to_owned(), vec![0])]);
+    assert_eq!(asked.broker, BrokerId(3));
+    let position = rig.fetcher.position(&tp("a", 0)).unwrap().offset;
+    assert!(position < 2, "something had to give way");
+    rig.answer(&under_way, response(7, vec![("a", vec![data(0, wide(2, 700))])]));
+    assert_eq!(rig.fetcher.position(&tp("a", 0)).unwrap().offset, position, "I7: not what is missing now");
+    rig.answer(&asked, response(9, vec![("a", vec![data(2, batch(0, 1))])]));
+    assert_eq!(rig.drain(), [("a-1".to_owned(), vec![0]), ("a-2".to_owned(), vec![0])]);
     rig.fetcher.resume(rig.now, &tp("a", 0));
-    let mut seen: Vec<i64> = rig.drain().into_iter().flat_map(|(_, offsets)| offsets).collect();
-    assert!(seen.len() < usize::try_from(next).unwrap(), "something had to give way");
-    let position = rig.fetcher.position(&tp("a", 0)).unwrap();
-    seen.extend(position.offset..next);
-    assert_eq!(seen, (0..next).collect::<Vec<_>>(), "the rest is read again");
+    let seen: Vec<i64> = rig.drain().into_iter().flat_map(|(_, offsets)| offsets).collect();
+    assert_eq!(seen, (0..position).collect::<Vec<_>>());
+    let asks: Vec<_> = std::iter::from_fn(|| rig.sent()).flat_map(|asked| asked.asks()).collect();
+    assert!(asks.contains(&format!("a-0@{position}")), "the rest is read again: {asks:?}");
+}
+
+#[test]
+fn i12_a_broker_that_joins_while_another_is_silent_finds_room() {
+    let greedy = Config { budget: 4000, max_partition_bytes: 4000, ..Default::default() };
+    let mut rig = Rig::with(greedy).topic("a", &[1, 2, 3]);
+    for (partition, broker) in [(0, 1), (1, 2), (2, 3)] {
+        rig.start("a", partition, 0);
+        assert_eq!(rig.ask().broker, BrokerId(broker));
+    }
+}
+
+#[test]
+fn i12_when_there_is_room_for_one_request_brokers_take_turns() {
+    let greedy = Config { budget: 4000, max_partition_bytes: 4000, ..Default::default() };
+    let mut rig = Rig::with(greedy).topic("a", &[1, 1, 2]);
+    rig.start("a", 0, 0);
+    let asked = rig.ask();
+    rig.answer(&asked, response(7, vec![("a", vec![data(0, wide(0, 3200))])]));
+    let held = rig.fetcher.take().unwrap();
+    rig.fetcher.stop(&tp("a", 0));
+    rig.start("a", 1, 0);
+    rig.start("a", 2, 0);
+    let mut turns = Vec::new();
+    for _ in 0..4 {
+        let asked = rig.ask();
+        rig.silent();
+        turns.push(asked.broker.0);
+        let session = if asked.broker == BrokerId(1) { 7 } else { 8 };
+        rig.answer_late(&asked, response(session, vec![("a", vec![nothing(asked.broker.0)])]));
+    }
+    assert_eq!(turns, [2, 1, 2, 1]);
+    rig.fetcher.release(rig.now, &held.partition, held.size);
+    assert!(rig.sent().is_some() && rig.sent().is_some(), "both at once");
 }
 
 #[test]

@@ -184,6 +184,16 @@ fn row_27_only_batches_from_before_the_position_are_no_progress_and_no_loop() {
 }
 
 #[test]
+fn row_27_batches_from_before_the_position_are_skipped_silently() {
+    let (mut rig, asked) = asked_at(7, Isolation::ReadUncommitted);
+    answer(&mut rig, &asked, joined(&[batch(0, 5), batch(5, 5), batch(10, 5)]));
+    let chunk = rig.fetcher.take().unwrap();
+    assert_eq!(chunk.batches.clone().read(Crc::Check).count(), 2);
+    assert_eq!(crate::rig::offsets(&chunk), (7..15).collect::<Vec<_>>(), "J8");
+    assert_eq!(rig.told(), []);
+}
+
+#[test]
 fn row_39_a_false_last_offset_does_not_make_the_position_jump() {
     let (mut rig, asked) = asked();
     answer(&mut rig, &asked, build(0, 5, |builder| builder.last_offset_delta(i32::MAX)));

@@ -164,6 +164,14 @@ fn i4_a_session_that_lacks_a_partition_is_opened_anew() {
 }
 
 #[test]
+fn i1_an_answer_from_another_session_opens_one_anew() {
+    let mut rig = in_session();
+    let asked = rig.ask();
+    rig.answer_late(&asked, response(78, vec![]));
+    assert_eq!(rig.ask().session(), (77, 0));
+}
+
+#[test]
 fn i6_an_unknown_error_of_the_whole_request_backs_off_and_is_told_once() {
     let mut rig = in_session();
     let mut requests = 0;
@@ -203,7 +211,7 @@ fn i13_topics_go_by_name_unless_all_have_ids() {
     // While that is under way the id becomes known.
     rig.topic_mut("b").id = id_of("b");
     rig.show();
-    rig.answer_late(&asked, named(78, vec![]));
+    rig.answer_late(&asked, named(78, vec![("a", vec![nothing(0)]), ("b", vec![nothing(0)])]));
     let asked = rig.ask();
     assert_eq!((asked.max_version, asked.session()), (None, (78, 0)));
     assert_eq!(asked.asks(), ["a-0@1", "b-0@2"]);
@@ -250,6 +258,7 @@ fn i15_a_seek_is_said_in_the_session_even_back_to_where_it_was() {
     rig.fetcher.stop(&tp("a", 0));
     let sought: Token = TOKEN.sought();
     rig.start_as("a", 0, sought, Position::at(10));
+    rig.silent();
     rig.answer(&asked, response(77, vec![("a", vec![data(0, batch(10, 5))])]));
     assert!(!rig.fetcher.is_ready(), "asked for before the seek (I7)");
     let asked = rig.ask();

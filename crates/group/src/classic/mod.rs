@@ -24,10 +24,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake_machine::{
-    Backoff, BrokerId, Call, CallIds, Cluster, Topic, TopicPartition, Transmit,
-    earliest,
-};
+use offtake_machine::{Backoff, BrokerId, Call, CallIds, Cluster, Topic, TopicPartition, Transmit, earliest};
 use offtake_wire::{ErrorCode, messages::sync_group::SyncGroupRequestAssignment};
 
 use crate::{
@@ -187,6 +184,7 @@ impl State {
 
 impl Classic {
     pub(crate) fn new(config: Config) -> Self {
+        let config = config.within_the_wire();
         Self {
             backoff: Backoff::new(config.backoff, config.seed),
             config,

@@ -7,7 +7,9 @@ use offtake_wire::{
     ErrorCode, Request, Response,
     messages::{
         heartbeat::{HeartbeatRequest, HeartbeatResponse},
-        join_group::{JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse, JoinGroupResponseMember},
+        join_group::{
+            JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse, JoinGroupResponseMember,
+        },
         leave_group::{LeaveGroupRequest, LeaveGroupResponse, MemberResponse},
         sync_group::{SyncGroupRequest, SyncGroupResponse},
     },
@@ -161,7 +163,8 @@ impl Coordinator {
             Request::LeaveGroup(leave) => {
                 if loading {
                     let error_code = ErrorCode::CoordinatorLoadInProgress;
-                    return self.answer(caller, LeaveGroupResponse { error_code, ..Default::default() }.into());
+                    return self
+                        .answer(caller, LeaveGroupResponse { error_code, ..Default::default() }.into());
                 }
                 self.leave(now, caller, leave);
             }
@@ -185,7 +188,11 @@ impl Coordinator {
     fn new_id(&mut self) -> String {
         self.ids += 1;
         // As scattered as the real ones.
-        format!("m-{:08x}-{}", self.ids.wrapping_mul(0x9E37_79B9).wrapping_add(0x51ED) & 0xffff_ffff, self.ids)
+        format!(
+            "m-{:08x}-{}",
+            self.ids.wrapping_mul(0x9E37_79B9).wrapping_add(0x51ED) & 0xffff_ffff,
+            self.ids
+        )
     }
 
     fn agrees(&self, protocols: &[JoinGroupRequestProtocol]) -> bool {
@@ -200,7 +207,11 @@ impl Coordinator {
         }
         let instance = join.group_instance_id.clone();
         let of_instance = instance.as_ref().and_then(|name| {
-            self.group.members.iter().find(|(_, m)| m.instance.as_ref() == Some(name)).map(|(id, _)| id.clone())
+            self.group
+                .members
+                .iter()
+                .find(|(_, m)| m.instance.as_ref() == Some(name))
+                .map(|(id, _)| id.clone())
         });
         if join.member_id.is_empty() {
             return match (&instance, of_instance) {
@@ -296,16 +307,17 @@ impl Coordinator {
 
     fn joined(&self, id: &str, skip_assignment: bool) -> Response {
         let leads = self.group.leader == id;
-        let members = self.group.members.iter().filter(|_| leads).map(|(id, member)| JoinGroupResponseMember {
-            member_id: id.clone(),
-            group_instance_id: member.instance.clone(),
-            metadata: member
-                .protocols
-                .iter()
-                .find(|p| p.name == self.group.protocol)
-                .map(|p| p.metadata.clone())
-                .unwrap_or_default(),
-        });
+        let members =
+            self.group.members.iter().filter(|_| leads).map(|(id, member)| JoinGroupResponseMember {
+                member_id: id.clone(),
+                group_instance_id: member.instance.clone(),
+                metadata: member
+                    .protocols
+                    .iter()
+                    .find(|p| p.name == self.group.protocol)
+                    .map(|p| p.metadata.clone())
+                    .unwrap_or_default(),
+            });
         JoinGroupResponse {
             generation_id: self.group.generation,
             protocol_type: Some("consumer".into()),
@@ -322,8 +334,8 @@ impl Coordinator {
     fn prepare(&mut self, now: Millis) {
         match self.group.phase {
             Phase::Preparing => {}
-            Phase::Empty => self.deadline = Some(now + self.initial_delay),
-            Phase::Completing | Phase::Stable => {
+            Phase::Empty if self.initial_delay > 0 => self.deadline = Some(now + self.initial_delay),
+            Phase::Empty | Phase::Completing | Phase::Stable => {
                 let waiting: Vec<Caller> =
                     self.group.members.values_mut().filter_map(|member| member.syncing.take()).collect();
                 for caller in waiting {
@@ -340,15 +352,23 @@ impl Coordinator {
     fn complete_if_all_are_here(&mut self, now: Millis) {
         let all = self.group.members.values().all(|member| member.joining.is_some());
         let first = self.group.generation == 0 || self.persisted.phase == Phase::Empty;
-        if self.group.phase == Phase::Preparing && all && self.pending.is_empty() && !(first && self.initial_delay > 0) {
+        if self.group.phase == Phase::Preparing
+            && all
+            && self.pending.is_empty()
+            && !(first && self.initial_delay > 0)
+        {
             self.complete(now);
         }
     }
 
     fn complete(&mut self, now: Millis) {
-        let absent: Vec<String> = self.group.members.iter()
+        let absent: Vec<String> = self
+            .group
+            .members
+            .iter()
             .filter(|(_, m)| m.joining.is_none() && m.instance.is_none())
-            .map(|(id, _)| id.clone()).collect();
+            .map(|(id, _)| id.clone())
+            .collect();
         for id in absent {
             self.expelled.push((now, id.clone(), "did not rejoin in time"));
             self.group.members.remove(&id);
@@ -370,7 +390,10 @@ impl Coordinator {
         self.group.phase = Phase::Completing;
         let patience = self.group.members.values().map(|member| member.rebalance).max().unwrap_or(0);
         self.deadline = Some(now + patience);
-        let callers: Vec<(String, Caller)> = self.group.members.iter_mut()
+        let callers: Vec<(String, Caller)> = self
+            .group
+            .members
+            .iter_mut()
             .filter_map(|(id, m)| {
                 m.assignment = Bytes::new();
                 let caller = m.joining.take()?;
@@ -385,7 +408,8 @@ impl Coordinator {
     }
 
     fn vote(&self) -> String {
-        let common = |name: &str| self.group.members.values().all(|m| m.protocols.iter().any(|p| p.name == name));
+        let common =
+            |name: &str| self.group.members.values().all(|m| m.protocols.iter().any(|p| p.name == name));
         let mut votes: BTreeMap<&str, usize> = BTreeMap::new();
         for member in self.group.members.values() {
             if let Some(vote) = member.protocols.iter().find(|p| common(&p.name)) {
@@ -430,7 +454,10 @@ impl Coordinator {
                     self.group.phase = Phase::Stable;
                     self.deadline = None;
                     self.persisted = self.group.clone();
-                    let waiting: Vec<(Caller, Bytes)> = self.group.members.values_mut()
+                    let waiting: Vec<(Caller, Bytes)> = self
+                        .group
+                        .members
+                        .values_mut()
                         .filter_map(|m| {
                             let caller = m.syncing.take()?;
                             m.seen = now;
@@ -488,7 +515,8 @@ impl Coordinator {
             } else if was_pending {
                 self.complete_if_all_are_here(now);
             }
-            let error_code = if was_member || was_pending { ErrorCode::None } else { ErrorCode::UnknownMemberId };
+            let error_code =
+                if was_member || was_pending { ErrorCode::None } else { ErrorCode::UnknownMemberId };
             members.push(MemberResponse { member_id: who.member_id, group_instance_id: None, error_code });
         }
         self.answer(caller, LeaveGroupResponse { members, ..Default::default() }.into());
@@ -511,16 +539,23 @@ impl Coordinator {
     }
 
     pub fn next_deadline(&self) -> Option<Millis> {
-        let sessions = self.group.members.values()
+        let sessions = self
+            .group
+            .members
+            .values()
             .filter(|m| m.joining.is_none() && m.syncing.is_none())
             .map(|m| m.seen + m.session);
         sessions.chain(self.pending.values().copied()).chain(self.deadline).min()
     }
 
     pub fn tick(&mut self, now: Millis) {
-        let expired: Vec<String> = self.group.members.iter()
+        let expired: Vec<String> = self
+            .group
+            .members
+            .iter()
             .filter(|(_, m)| m.joining.is_none() && m.syncing.is_none() && m.seen + m.session <= now)
-            .map(|(id, _)| id.clone()).collect();
+            .map(|(id, _)| id.clone())
+            .collect();
         for id in expired {
             self.remove(now, &id, "session expired");
         }
@@ -534,8 +569,13 @@ impl Coordinator {
             match self.group.phase {
                 Phase::Preparing => self.complete(now),
                 Phase::Completing => {
-                    let silent: Vec<String> = self.group.members.iter()
-                        .filter(|(_, m)| m.syncing.is_none()).map(|(id, _)| id.clone()).collect();
+                    let silent: Vec<String> = self
+                        .group
+                        .members
+                        .iter()
+                        .filter(|(_, m)| m.syncing.is_none())
+                        .map(|(id, _)| id.clone())
+                        .collect();
                     for id in silent {
                         self.remove(now, &id, "did not sync in time");
                     }

@@ -9,6 +9,7 @@
     reason = "tests play the rest of the world"
 )]
 
+mod chaos;
 mod closing;
 mod greeting;
 mod peer;

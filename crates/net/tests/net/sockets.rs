@@ -207,3 +207,34 @@ async fn large_answers_arrive_whole_and_the_records_are_slices_of_one_frame() ->
     net.close(std::time::Instant::now() + secs(5)).await;
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_call_is_answered_once_when_connections_end_on_other_threads() {
+    let (listener, port) = listener().await;
+    tokio::spawn(async move {
+        for patience in 0.. {
+            let (stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let mut peer = Peer::new(stream);
+                peer.greet().await;
+                for _ in 0..patience % 7 {
+                    let Some((header, request)) = peer.request().await else { return };
+                    peer.answer(&header, crate::peer::empty(&request)).await;
+                }
+            });
+        }
+    });
+    let mut net = net(port);
+    let mut open = std::collections::BTreeSet::new();
+    for tag in 0..3000 {
+        open.insert(tag);
+        net.ask(tag, Target::Any, metadata(), secs(60));
+        while open.len() > 3 {
+            assert!(open.remove(&net.next().await.tag), "once");
+        }
+    }
+    while !open.is_empty() {
+        assert!(open.remove(&net.next().await.tag), "once");
+    }
+    assert_eq!(net.in_flight(), 0);
+}

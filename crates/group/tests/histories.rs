@@ -1,0 +1,117 @@
+//! Random histories: members come, go, die, stop, are slow, change their minds; the network loses and delays; the
+//! coordinator moves. The invariants are checked at every step ([`sim`]); when the trouble ends everything must be owned
+//! again within bounds (L1), and no more generations must have passed than there were reasons for (L4).
+
+mod sim;
+
+use offtake_group::{Assignor, Assignor::*};
+use sim::{Dice, Sim};
+
+struct Trouble {
+    network: bool,
+    crashes: bool,
+    stops: bool,
+    coordinator: bool,
+    slow: bool,
+    topics: bool,
+}
+
+fn history(seed: u64) {
+    let mut dice = Dice(seed);
+    let lists: [&[Assignor]; 6] = [
+        &[Range],
+        &[CooperativeSticky],
+        &[CooperativeSticky],
+        &[Sticky],
+        &[CooperativeSticky, Range],
+        &[RoundRobin, Sticky],
+    ];
+    let list = lists[dice.roll(6) as usize];
+    let mut on = || dice.chance(50);
+    let trouble =
+        Trouble { network: on(), crashes: on(), stops: on(), coordinator: on(), slow: on(), topics: on() };
+    let mut sim = Sim::seeded(seed)
+        .with_topic("a", 1 + dice.roll(6) as i32)
+        .with_topic("b", dice.roll(5) as i32 + 1)
+        .with(list);
+    sim.coordinator.initial_delay = dice.roll(2) * 1000;
+    if trouble.network {
+        sim.jitter = dice.roll(400);
+        sim.loses_requests = dice.roll(8);
+        sim.loses_answers = dice.roll(8);
+        sim.repeats_answers = dice.roll(20);
+    }
+    for _ in 0..1 + dice.roll(3) {
+        sim.join();
+    }
+    for _ in 0..dice.roll(25) {
+        sim.run(dice.roll(6_000));
+        let living: Vec<usize> = (0..sim.processes.len()).filter(|p| !sim.processes[*p].dead).collect();
+        let who = living[dice.roll(living.len() as u64) as usize];
+        match dice.roll(10) {
+            0 | 1 if living.len() < 7 => {
+                sim.join();
+            }
+            2 if living.len() > 1 => {
+                sim.leave(who);
+                sim.run(dice.roll(100));
+                sim.run(6_000);
+                sim.kill(who);
+            }
+            3 if living.len() > 1 && trouble.crashes => sim.kill(who),
+            4 if trouble.stops => sim.stop_for(who, dice.roll(25_000)),
+            5 if trouble.coordinator => sim.fail_over(dice.roll(3_000)),
+            6 if trouble.slow => sim.processes[who].callback_takes = dice.roll(2) * dice.roll(40_000),
+            7 if trouble.slow => {
+                sim.processes[who].polls_every = if dice.chance(50) { None } else { Some(500) };
+            }
+            8 if trouble.topics => {
+                let more = 1 + dice.roll(8) as i32;
+                let now = sim.partitions().iter().filter(|p| p.topic == "a").count() as i32;
+                sim.set_partitions("a", now.max(more));
+            }
+            9 if trouble.topics && living.len() > 1 => {
+                // Somebody must want each topic, or nobody has it: the first stays with both.
+                if who != living[0] {
+                    sim.subscribe(who, if dice.chance(50) { &["a"] } else { &["a", "b"] });
+                }
+            }
+            _ if trouble.network && dice.chance(30) => {
+                sim.cut.insert(who);
+                sim.run(dice.roll(15_000));
+                sim.cut.clear();
+            }
+            _ => {}
+        }
+    }
+    // Peace.
+    sim.loses_requests = 0;
+    sim.loses_answers = 0;
+    sim.jitter = 0;
+    let stopped = sim.processes.iter().filter(|p| !p.dead).map(|p| p.callback_takes).max().unwrap_or(0);
+    for process in &mut sim.processes {
+        process.polls_every = Some(500);
+        process.callback_takes = 0;
+    }
+    sim.subscribe_all();
+    sim.run(stopped + 25_000);
+    sim.settle();
+    let before = sim.coordinator.generation();
+    sim.run(60_000);
+    assert_eq!(sim.coordinator.generation(), before, "a group at peace does not rebalance");
+}
+
+#[test]
+fn no_partition_has_two_owners_and_none_is_left_behind_whatever_happens() {
+    let (from, to) = match std::env::var("OFFTAKE_SEEDS").ok().and_then(|s| {
+        let (from, to) = s.split_once("..")?;
+        Some((from.parse().ok()?, to.parse().ok()?))
+    }) {
+        Some(range) => range,
+        None => (0, 400),
+    };
+    for seed in from..to {
+        let result = std::panic::catch_unwind(|| history(seed));
+        assert!(result.is_ok(), "seed {seed}");
+    }
+}

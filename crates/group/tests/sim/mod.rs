@@ -1,0 +1,653 @@
+//! Several members, one coordinator, a bad network, virtual time, one seed.
+//!
+//! After every step the invariants of the catalogue are checked: S5 (one owner in a generation), S6 (nothing is handed
+//! out by two members at once), S7 (no identity to commit with when nothing may be committed), S9 (the callback grammar)
+//! and S15 (no hot loop).
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test's support: not every test needs all of it"
+)]
+
+pub mod coordinator;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use coordinator::{Caller, Coordinator, Millis};
+use offtake_group::{Assignor, Config, Event, GroupError, Member};
+use offtake_machine::{
+    Answer, BackoffConfig, BrokerId, CallError, CallId, Cluster, PartitionInfo, Topic, TopicInfo,
+    TopicPartition,
+};
+use offtake_wire::{ApiKey, ErrorCode, JoinGroupRequest, Request, Response, Uuid};
+
+/// SplitMix64.
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (z ^ (z >> 31)) % sides.max(1)
+    }
+
+    pub fn chance(&mut self, percent: u64) -> bool {
+        self.roll(100) < percent
+    }
+}
+
+/// What an application saw.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Saw {
+    Assigned { added: Vec<TopicPartition>, owned: Vec<TopicPartition>, generation: i32 },
+    Revoked(Vec<TopicPartition>),
+    Lost(Vec<TopicPartition>),
+    Exceeded,
+    Left,
+    Failed(GroupError),
+    Trouble,
+    Recovered,
+}
+
+/// One process.
+pub struct Process {
+    pub member: Member,
+    pub cluster: Cluster,
+    pub saw: Vec<(Millis, Saw)>,
+    /// What its callbacks say it has.
+    pub has: BTreeSet<TopicPartition>,
+    /// Of that, what a callback is letting go.
+    going: BTreeSet<TopicPartition>,
+    callback_until: Option<Millis>,
+    pub callback_takes: Millis,
+    /// It polls this often; `None`: it is stuck.
+    pub polls_every: Option<Millis>,
+    next_poll: Millis,
+    /// Stopped as by SIGSTOP until then.
+    stopped_until: Millis,
+    pub dead: bool,
+    coordinator: Option<BrokerId>,
+    found_at: Option<Millis>,
+}
+
+struct Call {
+    process: usize,
+    id: CallId,
+    api: ApiKey,
+    version: i16,
+}
+
+enum Parcel {
+    Request(Caller, Request),
+    Answer(Caller, Result<Response, bool>),
+}
+
+pub struct Sim {
+    base: Instant,
+    pub now: Millis,
+    pub dice: Dice,
+    pub processes: Vec<Process>,
+    pub coordinator: Coordinator,
+    pub broker: i32,
+    topics: BTreeMap<Topic, i32>,
+    mail: BTreeMap<(Millis, u64), Parcel>,
+    calls: BTreeMap<Caller, Call>,
+    serial: u64,
+    pub delay: Millis,
+    pub jitter: Millis,
+    /// Chances in a hundred.
+    pub loses_requests: u64,
+    pub loses_answers: u64,
+    pub repeats_answers: u64,
+    /// Nothing gets through, and nobody is told.
+    pub cut: BTreeSet<usize>,
+    /// The next answers of an API are these, whatever the coordinator says.
+    pub instead: Vec<(ApiKey, Response)>,
+    owners: BTreeMap<(i32, TopicPartition), usize>,
+    /// Of every process that the story does not configure itself.
+    pub template: Config,
+    pub requests: Vec<(Millis, usize, ApiKey)>,
+    pub joins: Vec<(usize, JoinGroupRequest)>,
+}
+
+impl Sim {
+    pub fn seeded(seed: u64) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "an origin for virtual time; only differences count")]
+        let base = Instant::now();
+        let template = Config {
+            session_timeout: Duration::from_secs(10),
+            heartbeat_interval: Duration::from_secs(3),
+            rebalance_timeout: Duration::from_secs(30),
+            request_timeout: Duration::from_secs(5),
+            backoff: BackoffConfig { base: Duration::from_millis(100), max: Duration::from_secs(1) },
+            ..Config::new("group")
+        };
+        Self {
+            base,
+            now: 0,
+            dice: Dice(seed),
+            processes: Vec::new(),
+            coordinator: Coordinator::new(),
+            broker: 1,
+            topics: BTreeMap::new(),
+            mail: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            serial: 0,
+            delay: 5,
+            jitter: 0,
+            loses_requests: 0,
+            loses_answers: 0,
+            repeats_answers: 0,
+            cut: BTreeSet::new(),
+            instead: Vec::new(),
+            owners: BTreeMap::new(),
+            template,
+            requests: Vec::new(),
+            joins: Vec::new(),
+        }
+    }
+
+    pub fn with_topic(mut self, topic: &str, partitions: i32) -> Self {
+        self.topics.insert(topic.into(), partitions);
+        self
+    }
+
+    pub fn with(mut self, assignors: &[Assignor]) -> Self {
+        self.template.assignors = assignors.into();
+        self
+    }
+
+    pub fn at(&self, millis: Millis) -> Instant {
+        self.base + Duration::from_millis(millis)
+    }
+
+    fn millis(&self, at: Instant) -> Millis {
+        // Rounded up, so that nobody is woken too early.
+        u64::try_from((at - self.base).as_nanos().div_ceil(1_000_000)).unwrap()
+    }
+
+    pub fn session(&self) -> Millis {
+        u64::try_from(self.template.session_timeout.as_millis()).unwrap()
+    }
+
+    pub fn rebalance(&self) -> Millis {
+        u64::try_from(self.template.rebalance_timeout.as_millis()).unwrap()
+    }
+
+    pub fn cluster(&self) -> Cluster {
+        let info = |count: i32| TopicInfo {
+            id: Uuid::ZERO,
+            error: ErrorCode::None,
+            internal: false,
+            partitions: (0..count)
+                .map(|p| {
+                    let leader = Some(BrokerId(1));
+                    (p, PartitionInfo { leader, epoch: None, replicas: vec![], isr: vec![], offline: vec![] })
+                })
+                .collect(),
+        };
+        Cluster {
+            topics: self.topics.iter().map(|(t, n)| (t.clone(), info(*n))).collect(),
+            ..Cluster::default()
+        }
+    }
+
+    // ── what the story tells ─────────────────────────────────────────────────────────────────────────────────────────
+
+    /// A process that subscribes to all topics.
+    pub fn join(&mut self) -> usize {
+        let topics: Vec<Topic> = self.topics.keys().cloned().collect();
+        let config = self.template.clone();
+        self.start(config, topics)
+    }
+
+    pub fn join_static(&mut self, instance: &str) -> usize {
+        let topics: Vec<Topic> = self.topics.keys().cloned().collect();
+        let config = Config { instance_id: Some(instance.into()), ..self.template.clone() };
+        self.start(config, topics)
+    }
+
+    pub fn start(&mut self, config: Config, topics: Vec<Topic>) -> usize {
+        let seed = self.dice.roll(u64::MAX);
+        let mut member = Member::new(Config { seed, ..config }).unwrap();
+        member.subscribe(self.at(self.now), topics.into_iter().collect());
+        self.processes.push(Process {
+            member,
+            cluster: self.cluster(),
+            saw: Vec::new(),
+            has: BTreeSet::new(),
+            going: BTreeSet::new(),
+            callback_until: None,
+            callback_takes: 0,
+            polls_every: Some(500),
+            next_poll: self.now,
+            stopped_until: 0,
+            dead: false,
+            coordinator: None,
+            found_at: None,
+        });
+        self.processes.len() - 1
+    }
+
+    pub fn subscribe(&mut self, who: usize, topics: &[&str]) {
+        let now = self.at(self.now);
+        self.processes[who].member.subscribe(now, topics.iter().map(|t| Topic::from(*t)).collect());
+    }
+
+    /// Everybody who lives wants all topics.
+    pub fn subscribe_all(&mut self) {
+        let now = self.at(self.now);
+        let topics: BTreeSet<Topic> = self.topics.keys().cloned().collect();
+        for process in self.processes.iter_mut().filter(|p| !p.dead) {
+            process.member.subscribe(now, topics.clone());
+        }
+    }
+
+    pub fn leave(&mut self, who: usize) {
+        let now = self.at(self.now);
+        let process = &mut self.processes[who];
+        process.has.clear();
+        process.going.clear();
+        process.callback_until = None;
+        process.member.leave(now, "the story says so");
+    }
+
+    pub fn kill(&mut self, who: usize) {
+        self.processes[who].dead = true;
+    }
+
+    /// SIGSTOP, and SIGCONT so much later.
+    pub fn stop_for(&mut self, who: usize, millis: Millis) {
+        self.processes[who].stopped_until = self.now + millis;
+    }
+
+    pub fn set_partitions(&mut self, topic: &str, partitions: i32) {
+        self.topics.insert(topic.into(), partitions);
+        let cluster = self.cluster();
+        let now = self.at(self.now);
+        for process in self.processes.iter_mut().filter(|p| !p.dead) {
+            process.cluster = cluster.clone();
+            process.member.handle_cluster(now, &cluster);
+        }
+    }
+
+    /// The coordinator's broker dies, another takes over.
+    pub fn fail_over(&mut self, loading: Millis) {
+        let cut = self.coordinator.fail_over(self.now, loading);
+        self.broker += 1;
+        for caller in cut {
+            self.post(1, Parcel::Answer(caller, Err(false)));
+        }
+    }
+
+    pub fn run(&mut self, millis: Millis) {
+        let until = self.now + millis;
+        while let Some(next) = self.next_time().filter(|next| *next <= until) {
+            self.now = next.max(self.now);
+            self.step();
+        }
+        self.now = until;
+        self.step();
+    }
+
+    /// Runs, a millisecond at a time, until it is so.
+    pub fn until(&mut self, what: &str, so: impl Fn(&Self) -> bool) {
+        let patience = self.now + 200_000;
+        while !so(self) {
+            assert!(self.now < patience, "never: {what}; {}", self.states());
+            self.run(1);
+        }
+    }
+
+    /// Runs until everybody who lives has what the group thinks, or the time is up.
+    pub fn settle(&mut self) {
+        let until = self.now + self.session() + self.rebalance() + 10_000;
+        while self.now < until {
+            if self.is_settled() {
+                return;
+            }
+            let Some(next) = self.next_time() else { return };
+            self.now = next.max(self.now);
+            self.step();
+        }
+        panic!("not settled: {:?}, {}", self.coordinator.phase(), self.states());
+    }
+
+    pub fn states(&self) -> String {
+        self.processes.iter().map(|p| format!("{} {:?}; ", p.member.state_name(), p.member.owned())).collect()
+    }
+
+    pub fn is_settled(&self) -> bool {
+        let living: Vec<&Process> =
+            self.processes.iter().filter(|p| !p.dead && p.member.state_name() != "outside").collect();
+        living.iter().all(|p| p.member.state_name() == "stable" && p.callback_until.is_none())
+            && self.coordinator.member_ids().len() == living.len()
+            && self.coordinator.phase() == coordinator::Phase::Stable
+            && living
+                .iter()
+                .all(|p| p.member.identity().is_some_and(|i| i.generation == self.coordinator.generation()))
+            && self.assigned() == self.partitions()
+    }
+
+    /// All partitions of all topics.
+    pub fn partitions(&self) -> BTreeSet<TopicPartition> {
+        self.topics.iter().flat_map(|(t, n)| (0..*n).map(move |p| TopicPartition::new(t, p))).collect()
+    }
+
+    pub fn assigned(&self) -> BTreeSet<TopicPartition> {
+        self.processes.iter().filter(|p| !p.dead).flat_map(|p| p.has.iter().cloned()).collect()
+    }
+
+    pub fn has(&self, who: usize) -> usize {
+        self.processes[who].has.len()
+    }
+
+    pub fn saw(&self, who: usize) -> Vec<&Saw> {
+        self.processes[who].saw.iter().map(|(_, saw)| saw).collect()
+    }
+
+    pub fn revoked(&self, who: usize) -> Vec<TopicPartition> {
+        let revoked = self
+            .saw(who)
+            .into_iter()
+            .filter_map(|saw| if let Saw::Revoked(p) = saw { Some(p.clone()) } else { None });
+        revoked.flatten().collect()
+    }
+
+    pub fn lost(&self, who: usize) -> Vec<TopicPartition> {
+        let lost = self
+            .saw(who)
+            .into_iter()
+            .filter_map(|saw| if let Saw::Lost(p) = saw { Some(p.clone()) } else { None });
+        lost.flatten().collect()
+    }
+
+    pub fn failure(&self, who: usize) -> Option<&GroupError> {
+        self.processes[who]
+            .saw
+            .iter()
+            .find_map(|(_, saw)| if let Saw::Failed(error) = saw { Some(error) } else { None })
+    }
+
+    pub fn count(&self, who: usize, api: ApiKey) -> usize {
+        self.requests.iter().filter(|(_, w, a)| *w == who && *a == api).count()
+    }
+
+    /// The coordinator's next answer to `api` is this instead of its own.
+    pub fn answer_instead(&mut self, api: ApiKey, response: impl Into<Response>) {
+        self.instead.push((api, response.into()));
+    }
+
+    // ── the machinery ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    fn post(&mut self, after: Millis, parcel: Parcel) {
+        self.serial += 1;
+        self.mail.insert((self.now + after, self.serial), parcel);
+    }
+
+    fn delay(&mut self) -> Millis {
+        self.delay + self.dice.roll(self.jitter + 1)
+    }
+
+    fn next_time(&self) -> Option<Millis> {
+        let mail = self.mail.first_key_value().map(|((at, _), _)| *at);
+        let processes = self.processes.iter().filter(|p| !p.dead).filter_map(|p| {
+            let machine = p.member.poll_timeout().map(|at| self.millis(at));
+            let poll = p.polls_every.filter(|_| p.callback_until.is_none()).map(|_| p.next_poll);
+            let next = [machine, poll, p.callback_until, p.found_at].into_iter().flatten().min()?;
+            Some(next.max(p.stopped_until))
+        });
+        processes.chain(mail).chain(self.coordinator.next_deadline()).min().map(|at| at.max(self.now))
+    }
+
+    fn step(&mut self) {
+        let now = self.now;
+        self.coordinator.tick(now);
+        self.collect();
+        while let Some(((at, _), _)) = self.mail.first_key_value() {
+            if *at > now {
+                break;
+            }
+            let (key, parcel) = self.mail.pop_first().unwrap();
+            match parcel {
+                Parcel::Request(caller, request) => {
+                    self.coordinator.handle(now, caller, request);
+                    self.collect();
+                }
+                Parcel::Answer(caller, result) => {
+                    let Some(call) = self.calls.get(&caller) else { continue };
+                    let resumes = self.processes[call.process].stopped_until;
+                    if resumes > now {
+                        self.mail.insert((resumes, key.1), Parcel::Answer(caller, result));
+                        continue;
+                    }
+                    self.deliver(caller, result);
+                }
+            }
+        }
+        for who in 0..self.processes.len() {
+            self.drive(who);
+        }
+        self.check();
+    }
+
+    /// Sends off what the coordinator has answered.
+    fn collect(&mut self) {
+        for (caller, response) in std::mem::take(&mut self.coordinator.answers) {
+            let Some(call) = self.calls.get(&caller) else { continue };
+            let (process, api) = (call.process, call.api);
+            let replaced =
+                self.instead.iter().position(|(of, _)| *of == api).map(|at| self.instead.remove(at).1);
+            let response = replaced.unwrap_or(response);
+            if self.cut.contains(&process) {
+                continue;
+            }
+            let delay = self.delay();
+            if self.dice.chance(self.loses_answers) {
+                self.post(delay, Parcel::Answer(caller, Err(false)));
+            } else {
+                if self.dice.chance(self.repeats_answers) {
+                    self.post(delay + 3, Parcel::Answer(caller, Ok(response.clone())));
+                }
+                self.post(delay, Parcel::Answer(caller, Ok(response)));
+            }
+        }
+    }
+
+    fn deliver(&mut self, caller: Caller, result: Result<Response, bool>) {
+        let now = self.at(self.now);
+        let Some(call) = self.calls.get(&caller) else { return };
+        let address = "broker:9092".to_owned();
+        let answer = match result {
+            Ok(response) => Ok(Answer { from: Some(BrokerId(self.broker)), version: call.version, response }),
+            Err(true) => Err(CallError::TimedOut { address, api: call.api, after: Duration::from_secs(5) }),
+            Err(false) => Err(CallError::Disconnected { address, reason: "the simulation".into() }),
+        };
+        let process = &mut self.processes[call.process];
+        if !process.dead {
+            process.member.handle_answer(now, call.id, answer);
+        }
+    }
+
+    fn drive(&mut self, who: usize) {
+        let (now, instant) = (self.now, self.at(self.now));
+        let broker = BrokerId(self.broker);
+        let process = &mut self.processes[who];
+        if process.dead || process.stopped_until > now {
+            return;
+        }
+        if process.found_at.is_some_and(|at| at <= now) {
+            process.found_at = None;
+            process.coordinator = Some(broker);
+        }
+        if process.callback_until.is_some_and(|until| until <= now) {
+            process.callback_until = None;
+            for partition in std::mem::take(&mut process.going) {
+                process.has.remove(&partition);
+            }
+            process.member.polled(instant);
+            process.member.released(instant);
+        }
+        if let Some(every) =
+            process.polls_every.filter(|_| process.callback_until.is_none() && process.next_poll <= now)
+        {
+            process.next_poll = now + every;
+            process.member.polled(instant);
+        }
+        process.member.handle_timeout(instant);
+        loop {
+            let process = &mut self.processes[who];
+            let mut quiet = true;
+            if process.callback_until.is_none()
+                && let Some(event) = process.member.poll_event()
+            {
+                quiet = false;
+                self.act(who, event);
+            }
+            let process = &mut self.processes[who];
+            if process.member.wants_coordinator()
+                && process.coordinator.is_none()
+                && process.found_at.is_none()
+            {
+                process.found_at = Some(now + 10);
+            }
+            let cluster = process.cluster.clone();
+            if let Some(transmit) = process.member.poll_transmit(instant, process.coordinator, &cluster) {
+                quiet = false;
+                self.send(who, transmit);
+            }
+            if quiet {
+                return;
+            }
+        }
+    }
+
+    fn send(&mut self, who: usize, transmit: offtake_machine::Transmit) {
+        self.serial += 1;
+        let caller = self.serial;
+        let api = transmit.request.api_key();
+        self.requests.push((self.now, who, api));
+        if let Request::JoinGroup(join) = &transmit.request {
+            self.joins.push((who, join.clone()));
+        }
+        let version = api.versions().max;
+        self.calls.insert(caller, Call { process: who, id: transmit.id, api, version });
+        let timeout = u64::try_from(transmit.timeout.as_millis()).unwrap();
+        self.post(timeout, Parcel::Answer(caller, Err(true)));
+        if self.cut.contains(&who) {
+            return;
+        }
+        let delay = self.delay();
+        if transmit.to != offtake_machine::Target::Broker(BrokerId(self.broker))
+            || self.dice.chance(self.loses_requests)
+        {
+            self.post(delay, Parcel::Answer(caller, Err(false)));
+        } else {
+            self.post(delay, Parcel::Request(caller, transmit.request));
+        }
+    }
+
+    fn act(&mut self, who: usize, event: Event) {
+        let now = self.now;
+        let process = &mut self.processes[who];
+        let mut note = |saw| process.saw.push((now, saw));
+        match event {
+            Event::Assigned { added, owned, generation } => {
+                for partition in &added {
+                    assert!(process.has.insert(partition.clone()), "S9: {partition} assigned twice to {who}");
+                }
+                let remains: BTreeSet<_> = process.has.difference(&process.going).cloned().collect();
+                assert_eq!(remains, owned.iter().cloned().collect(), "S9: {who} has what it was told it has");
+                for partition in &owned {
+                    let owner = *self.owners.entry((generation, partition.clone())).or_insert(who);
+                    assert_eq!(owner, who, "S5: {partition} has two owners in generation {generation}");
+                }
+                process.saw.push((now, Saw::Assigned { added, owned, generation }));
+            }
+            Event::Revoke { partitions, .. } | Event::Lost { partitions, .. } if partitions.is_empty() => {
+                panic!("nothing to let go of");
+            }
+            Event::Revoke { partitions, .. } => {
+                note(Saw::Revoked(partitions.clone()));
+                self.let_go(who, partitions);
+            }
+            Event::Lost { partitions, .. } => {
+                note(Saw::Lost(partitions.clone()));
+                self.let_go(who, partitions);
+            }
+            Event::CoordinatorLost(broker) => {
+                if process.coordinator == Some(broker) {
+                    process.coordinator = None;
+                }
+            }
+            Event::PollIntervalExceeded => note(Saw::Exceeded),
+            Event::Left => note(Saw::Left),
+            Event::Failed(error) => note(Saw::Failed(error)),
+            Event::Trouble(_) => note(Saw::Trouble),
+            Event::Recovered => note(Saw::Recovered),
+        }
+    }
+
+    fn let_go(&mut self, who: usize, partitions: Vec<TopicPartition>) {
+        let now = self.now;
+        let process = &mut self.processes[who];
+        for partition in partitions {
+            assert!(
+                process.has.contains(&partition),
+                "S9: {partition} taken from {who}, which does not have it"
+            );
+            assert!(process.going.insert(partition.clone()), "S9: {partition} taken from {who} twice");
+        }
+        process.callback_until = Some(now + process.callback_takes);
+    }
+
+    /// What a process may hand out now.
+    pub fn hands_out(&self, who: usize) -> BTreeSet<TopicPartition> {
+        let process = &self.processes[who];
+        let valid = process.member.valid_until().is_some_and(|until| self.at(self.now) < until);
+        if process.dead || process.stopped_until > self.now || !valid {
+            return BTreeSet::new();
+        }
+        // What the machine has let go of is gone, though the application may not have heard of it yet.
+        let kept = process.has.difference(&process.going);
+        kept.filter(|p| process.member.owned().contains(*p)).cloned().collect()
+    }
+
+    fn check(&mut self) {
+        let mut seen: BTreeMap<TopicPartition, usize> = BTreeMap::new();
+        for who in 0..self.processes.len() {
+            for partition in self.hands_out(who) {
+                if let Some(other) = seen.insert(partition.clone(), who) {
+                    panic!(
+                        "S6: {partition} is handed out by {other} and {who} at {}: {}",
+                        self.now,
+                        self.states()
+                    );
+                }
+            }
+            let process = &self.processes[who];
+            if let Some(identity) = process.member.identity() {
+                assert!(process.member.valid_until().is_some(), "S7: an identity without a membership");
+                assert!(!identity.member_id.is_empty(), "G7");
+            }
+        }
+        let (now, requests) = (self.now, &self.requests);
+        for who in 0..self.processes.len() {
+            let burst = requests
+                .iter()
+                .rev()
+                .take_while(|(at, ..)| at + 10 > now)
+                .filter(|(_, w, _)| *w == who)
+                .count();
+            assert!(burst <= 50, "S15: {who} sent {burst} requests within 10 ms");
+        }
+    }
+}

@@ -1,0 +1,613 @@
+//! What is finished, and how it comes to the group.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use offtake_machine::{BrokerId, CallError, Position, Token, TopicPartition, Transmit};
+use offtake_offsets::{
+    Cause, Commit, CommitError, CommitId, CommitOutcome, Event, Identity, MAX_QUEUED_COMMITS,
+    OffsetAndMetadata, Protocol, Refused, StartAt,
+};
+use offtake_wire::{ApiKey, ErrorCode, Uuid};
+
+use crate::support::*;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+impl Sim {
+    fn commit(&mut self, what: Commit) -> CommitId {
+        self.offsets.commit(self.now, what, self.now + MINUTE)
+    }
+
+    fn commit_at(&mut self, token: Token, offset: i64) -> CommitId {
+        self.commit(Commit::These(vec![(orders(0), token, Position::at(offset).into())]))
+    }
+
+    fn finish(&mut self, token: Token, offset: i64) {
+        self.offsets.finished(&orders(0), token, Position::at(offset)).unwrap();
+    }
+
+    fn accept(&mut self, transmit: &Transmit) {
+        let offsets = commit_offsets(transmit);
+        self.answer(transmit, 9, commits(offsets.into_iter().map(|(of, ..)| (of, ErrorCode::None))));
+    }
+
+    fn refuse(&mut self, transmit: &Transmit, code: ErrorCode) {
+        self.answer(transmit, 9, commits([(orders(0), code)]));
+    }
+}
+
+fn done(id: CommitId, outcome: impl IntoIterator<Item = (TopicPartition, Result<(), CommitError>)>) -> Event {
+    Event::CommitDone { id, outcome: outcome.into_iter().collect() }
+}
+
+fn ok(id: CommitId) -> Event {
+    done(id, [(orders(0), Ok(()))])
+}
+
+fn failed(id: CommitId, error: CommitError) -> Event {
+    done(id, [(orders(0), Err(error))])
+}
+
+fn committed(offset: i64) -> Event {
+    Event::Committed { offsets: vec![(orders(0), offset)] }
+}
+
+fn refused(code: ErrorCode) -> Cause {
+    Cause::Refused { api: ApiKey::OffsetCommit, code }
+}
+
+#[test]
+fn what_is_finished_is_committed_as_the_member_that_finished_it() {
+    let (mut sim, token) = Sim::flowing(|_| {});
+    sim.offsets.set_identity(Some(Identity { instance_id: Some("i".into()), ..member(3) }));
+    sim.offsets.finished(&orders(0), token, at(15, 4)).unwrap();
+    assert!(sim.offsets.has_uncommitted());
+    let id = sim.commit(Commit::Finished);
+    assert!(sim.offsets.wants_coordinator());
+    let commit = sim.transmit();
+    let request = as_commit(&commit);
+    assert_eq!((request.generation_id_or_member_epoch, request.member_id.as_str()), (3, "m-1"));
+    assert_eq!(request.group_instance_id.as_deref(), Some("i"));
+    assert_eq!(request.topics[0].topic_id, Uuid([7; 16]));
+    assert_eq!(commit_offsets(&commit), [(orders(0), 15, 4)]);
+    sim.quiet();
+    sim.accept(&commit);
+    assert_eq!(sim.events(), [committed(15), ok(id)]);
+    assert_eq!(sim.offsets.committed_of(&orders(0)), Some(at(15, 4)));
+    assert!(!sim.offsets.has_uncommitted());
+    let id = sim.commit(Commit::Finished);
+    assert_eq!(sim.events(), [done(id, [])], "nothing is left to commit");
+}
+
+#[test]
+fn version_10_answers_with_topic_ids_and_older_ones_only_with_names() {
+    let (mut sim, token) = Sim::flowing(|_| {});
+    let id = sim.commit_at(token, 11);
+    let commit = sim.transmit();
+    assert_eq!(commit.max_version, None);
+    let mut answer = commits([(orders(0), ErrorCode::None)]);
+    answer.topics[0].name.clear();
+    answer.topics[0].topic_id = Uuid([7; 16]);
+    sim.answer(&commit, 10, answer);
+    assert_eq!(sim.events(), [committed(11), ok(id)]);
+    sim.cluster.topics.clear();
+    sim.commit_at(token, 12);
+    assert_eq!(sim.transmit().max_version, Some(9));
+}
+
+#[test]
+fn g7_no_instance_id_without_a_member_id() {
+    let (mut sim, token) = Sim::flowing(|_| {});
+    sim.offsets.set_identity(Some(Identity { instance_id: Some("i".into()), ..Identity::standalone() }));
+    sim.commit_at(token, 11);
+    let commit = sim.transmit();
+    assert_eq!(as_commit(&commit).group_instance_id, None);
+    assert_eq!(as_commit(&commit).generation_id_or_member_epoch, -1);
+}
+
+#[test]
+fn h1_of_overlapping_commits_the_later_waits_for_the_earlier() {
+    let (mut sim, token) = Sim::flowing(|_| {});
+    let first = sim.commit_at(token, 20);
+    let one = sim.transmit();
+    let second = sim.commit_at(token, 30);
+    sim.quiet();
+    sim.refuse(&one, ErrorCode::CoordinatorLoadInProgress);
+    sim.wake();
+    let again = sim.transmit();
+    assert_eq!(commit_offsets(&again), [(orders(0), 20, -1)], "C5: the same offsets");
+    sim.quiet();
+    sim.accept(&again);
+    assert_eq!(sim.events(), [committed(20), ok(first)]);
+    let two = sim.transmit();
+    assert_eq!(commit_offsets(&two), [(orders(0), 30, -1)]);
+    sim.accept(&two);
+    assert_eq!(sim.events(), [committed(30), ok(second)]);
+}
+
+#[test]
+fn h1_a_commit_whose_time_is_up_on_the_wire_still_holds_back_the_next() {
+    let (mut sim, token) = Sim::flowing(|_| {});
+    let soon = sim.now + Duration::from_secs(1);
+    let first =
+        sim.offsets.commit(sim.now, Commit::These(vec![(orders(0), token, Position::at(20).into())]), soon);
+    let one = sim.transmit();
+    let second = sim.commit_at(token, 30);
+    sim.advance(Duration::from_secs(1));
+    assert_eq!(sim.events(), [failed(first, CommitError::TimedOut(None))]);
+    sim.quiet();
+    sim.accept(&one);
+    assert_eq!(sim.events(), [committed(20)], "C7: nobody waits for it, but it is true");
+    let two = sim.transmit();
+    sim.accept(&two);
+    assert_eq!(sim.events(), [committed(30), ok(second)]);
+}
+
+#[test]
+fn h2_after_a_revoke_nothing_is_sent_and_everybody_is_told() {
+    let (mut sim, token) = Sim::flowing(|_| {});
+    let in_flight = sim.commit_at(token, 20);
+    let one = sim.transmit();
+    let queued = sim.commit_at(token, 30);
+    sim.finish(token, 40);
+    sim.offsets.unassign([&orders(0)]);
+    assert_eq!(sim.events(), [failed(queued, CommitError::NotOwned)]);
+    assert_eq!(sim.offsets.finished(&orders(0), token, Position::at(50)), Err(Refused::NotOwned));
+    let late = sim.commit_at(token, 50);
+    assert_eq!(sim.events(), [failed(late, CommitError::NotOwned)]);
+    sim.quiet();
+    sim.refuse(&one, ErrorCode::CoordinatorLoadInProgress);
+    assert_eq!(sim.events(), [failed(in_flight, CommitError::NotOwned)]);
+    sim.advance(MINUTE);
+    sim.quiet();
+}
+
+#[test]
+fn h2_h14_a_token_of_the_previous_assignment_commits_nothing_in_the_next() {
+    let (mut sim, old) = Sim::flowing(|_| {});
+    sim.finish(old, 40);
+    sim.offsets.unassign([&orders(0)]);
+    sim.assign([(orders(0), StartAt::Offset(Position::at(10)))]);
+    sim.events();
+    assert_eq!(sim.offsets.finished(&orders(0), old, Position::at(50)), Err(Refused::NotOwned));
+    let id = sim.commit_at(old, 50);
+    assert_eq!(sim.events(), [failed(id, CommitError::NotOwned)]);
+    assert_eq!(sim.offsets.finished_of(&orders(0)), Some(Position::at(10)));
+    sim.quiet();
+}
+
+#[test]
+fn s7_no_commit_leaves_without_an_identity() {
+    let (mut sim, token) = Sim::flowing(|_| {});
+    sim.offsets.set_identity(None);
+    let id = sim.commit_at(token, 20);
+    sim.quiet();
+    assert!(!sim.offsets.wants_coordinator());
+    sim.offsets.set_identity(Some(member(2)));
+    let commit = sim.transmit();
+    assert_eq!(as_commit(&commit).generation_id_or_member_epoch, 2, "H7: it waited for the new generation");
+    sim.accept(&commit);
+    assert_eq!(sim.events(), [committed(20), ok(id)]);
+}
+
+#[test]
+fn h3_only_what_was_reported_finished_is_committed_and_never_less_than_before() {
+    let (mut sim, token) = Sim::flowing(|_| {});
+    sim.finish(token, 30);
+    sim.finish(token, 20);
+    assert_eq!(sim.offsets.finished_of(&orders(0)), Some(Position::at(30)));
+    sim.commit(Commit::Finished);
+    sim.finish(token, 35);
+    assert_eq!(commit_offsets(&sim.transmit()), [(orders(0), 30, -1)], "as it was when asked for");
+}
+
+#[test]
+fn a_position_from_before_a_seek_is_not_finished_after_it_but_may_be_committed() {
+    let (mut sim, old) = Sim::flowing(|_| {});
+    sim.finish(old, 30);
+    let new = sim.offsets.seek(sim.now, &orders(0), StartAt::Offset(Position::at(12))).unwrap();
+    assert_eq!(sim.offsets.finished(&orders(0), old, Position::at(31)), Err(Refused::Sought));
+    assert_eq!(sim.offsets.finished_of(&orders(0)), Some(Position::at(12)));
+    sim.finish(new, 13);
+    sim.commit_at(old, 31);
+    assert_eq!(commit_offsets(&sim.transmit()), [(orders(0), 31, -1)], "the application says so");
+}
+
+#[test]
+fn h9_negative_offsets_are_refused_where_they_are_said() {
+    let (mut sim, token) = Sim::flowing(|_| {});
+    assert_eq!(sim.offsets.finished(&orders(0), token, Position::at(-1)), Err(Refused::NegativeOffset));
+    let id = sim.commit_at(token, -1);
+    assert_eq!(sim.events(), [failed(id, CommitError::NegativeOffset(-1))]);
+    sim.quiet();
+}
+
+#[test]
+fn h10_an_unknown_epoch_is_committed_all_the_same() {
+    let (mut sim, token) = Sim::flowing(|_| {});
+    sim.offsets.finished(&orders(0), token, at(20, 6)).unwrap();
+    sim.offsets.finished(&orders(0), token, Position::at(21)).unwrap();
+    sim.commit(Commit::Finished);
+    assert_eq!(commit_offsets(&sim.transmit()), [(orders(0), 21, -1)]);
+}
+
+#[test]
+fn h5_one_partition_refused_does_not_unmake_the_others() {
+    let mut sim = Sim::new(|_| {});
+    sim.assign((0..3).map(|p| (orders(p), StartAt::Offset(Position::at(5)))));
+    sim.events();
+    let id = sim.commit(Commit::Finished);
+    let commit = sim.transmit();
+    let code = ErrorCode::TopicAuthorizationFailed;
+    let answers = [(orders(0), ErrorCode::None), (orders(1), code), (orders(2), ErrorCode::None)];
+    sim.answer(&commit, 9, commits(answers));
+    let error = CommitError::Failed(refused(code));
+    assert_eq!(
+        sim.events(),
+        [
+            Event::Committed { offsets: vec![(orders(0), 5), (orders(2), 5)] },
+            done(id, [(orders(0), Ok(())), (orders(1), Err(error)), (orders(2), Ok(()))]),
+        ]
+    );
+    assert_eq!(sim.offsets.committed_of(&orders(1)), None);
+    sim.quiet();
+}
+
+#[test]
+fn h6_a_topic_that_is_gone_is_tried_a_few_times_and_then_failed() {
+    let (mut sim, token) = Sim::flowing(|_| {});
+    let id = sim.commit_at(token, 20);
+    let begun = sim.now;
+    let mut tries = 0;
+    let code = ErrorCode::UnknownTopicOrPartition;
+    let end = loop {
+        let commit = sim.transmit();
+        sim.refuse(&commit, code);
+        tries += 1;
+        let events = sim.events();
+        if let Some(end) = events.iter().find(|event| matches!(event, Event::CommitDone { .. })) {
+            break end.clone();
+        }
+        assert_eq!(events, [Event::RefreshMetadata]);
+        sim.wake();
+    };
+    assert_eq!(end, failed(id, CommitError::Failed(refused(code))));
+    assert!((3..10).contains(&tries), "{tries}");
+    assert!(sim.now - begun < Duration::from_secs(10), "a revoke must not wait for ever");
+}
+
+#[test]
+fn c1_c5_a_commit_follows_the_coordinator_with_the_same_offsets() {
+    let (mut sim, token) = Sim::flowing(|_| {});
+    let id = sim.commit_at(token, 20);
+    let commit = sim.transmit();
+    sim.refuse(&commit, ErrorCode::NotCoordinator);
+    assert_eq!(sim.events(), [Event::CoordinatorLost(COORDINATOR)]);
+    sim.coordinator = None;
+    sim.wake();
+    sim.quiet();
+    sim.coordinator = Some(BrokerId(2));
+    let commit = sim.transmit();
+    assert_eq!(commit_offsets(&commit), [(orders(0), 20, -1)]);
+    sim.fail(&commit, disconnected());
+    assert_eq!(sim.events(), [Event::CoordinatorLost(BrokerId(2))]);
+    sim.wake();
+    let commit = sim.transmit();
+    assert_eq!(commit_offsets(&commit), [(orders(0), 20, -1)]);
+    sim.accept(&commit);
+    assert_eq!(sim.events(), [committed(20), ok(id)]);
+}
+
+#[test]
+fn a_commit_that_never_gets_through_ends_at_its_deadline_with_the_reason() {
+    let (mut sim, token) = Sim::flowing(|_| {});
+    let begun = sim.now;
+    let id = sim.commit_at(token, 20);
+    let mut sent = 0;
+    let outcome = loop {
+        if let Some(commit) = sim.next_transmit() {
+            sent += 1;
+            sim.refuse(&commit, ErrorCode::CoordinatorLoadInProgress);
+        }
+        if let Some(event) = sim.events().pop() {
+            break event;
+        }
+        sim.wake();
+    };
+    let code = ErrorCode::CoordinatorLoadInProgress;
+    assert_eq!(outcome, failed(id, CommitError::TimedOut(Some(refused(code)))));
+    assert_eq!(sim.now - begun, MINUTE);
+    assert!((40..90).contains(&sent), "A3: with pauses: {sent}");
+    sim.quiet();
+}
+
+#[test]
+fn e4_h7_a_commit_between_join_and_sync_waits_for_the_generation() {
+    let (mut sim, token) = Sim::flowing(|_| {});
+    let id = sim.commit_at(token, 20);
+    let commit = sim.transmit();
+    sim.refuse(&commit, ErrorCode::RebalanceInProgress);
+    assert_eq!(sim.events(), [], "nothing for the application");
+    sim.quiet();
+    sim.offsets.set_identity(Some(member(2)));
+    let commit = sim.transmit();
+    assert_eq!(as_commit(&commit).generation_id_or_member_epoch, 2);
+    sim.accept(&commit);
+    assert_eq!(sim.events(), [committed(20), ok(id)]);
+}
+
+#[test]
+fn h7_a_generation_that_stays_the_same_is_tried_again_too() {
+    let (mut sim, token) = Sim::flowing(|_| {});
+    let id = sim.commit_at(token, 20);
+    let commit = sim.transmit();
+    sim.refuse(&commit, ErrorCode::RebalanceInProgress);
+    sim.wake();
+    let commit = sim.transmit();
+    sim.accept(&commit);
+    assert_eq!(sim.events(), [committed(20), ok(id)]);
+}
+
+#[test]
+fn e4_an_illegal_generation_is_asked_about_and_the_commit_goes_out_as_the_next_one() {
+    let (mut sim, token) = Sim::flowing(|_| {});
+    let id = sim.commit_at(token, 20);
+    let commit = sim.transmit();
+    sim.refuse(&commit, ErrorCode::IllegalGeneration);
+    let identity = member(1);
+    assert_eq!(sim.events(), [Event::MembershipRefused { code: ErrorCode::IllegalGeneration, identity }]);
+    sim.advance(Duration::from_secs(5));
+    sim.quiet();
+    sim.offsets.set_identity(Some(member(2)));
+    let commit = sim.transmit();
+    sim.accept(&commit);
+    assert_eq!(sim.events(), [committed(20), ok(id)]);
+}
+
+#[test]
+fn e4_a_generation_that_was_bumped_while_the_commit_was_under_way_is_nobodys_loss() {
+    let (mut sim, token) = Sim::flowing(|_| {});
+    let id = sim.commit_at(token, 20);
+    for code in [ErrorCode::IllegalGeneration, ErrorCode::UnknownMemberId] {
+        let commit = sim.transmit();
+        let next = as_commit(&commit).generation_id_or_member_epoch + 1;
+        sim.offsets.set_identity(Some(member(next)));
+        sim.refuse(&commit, code);
+        assert_eq!(sim.events(), [], "C7: it was not us, as we are now, who was refused");
+    }
+    let commit = sim.transmit();
+    sim.accept(&commit);
+    assert_eq!(sim.events(), [committed(20), ok(id)]);
+}
+
+#[test]
+fn d2_a_member_that_the_group_does_not_know_fails_its_commits_and_the_group_is_told() {
+    use ErrorCode as E;
+    for code in [E::UnknownMemberId, E::FencedInstanceId, E::FencedMemberEpoch] {
+        let (mut sim, token) = Sim::flowing(|_| {});
+        let id = sim.commit_at(token, 20);
+        let commit = sim.transmit();
+        sim.refuse(&commit, code);
+        let identity = member(1);
+        let error = CommitError::Failed(refused(code));
+        assert_eq!(sim.events(), [Event::MembershipRefused { code, identity }, failed(id, error)]);
+        sim.quiet();
+    }
+}
+
+#[test]
+fn a_commit_from_outside_into_a_group_with_members_fails_at_once() {
+    let (mut sim, token) = Sim::flowing(|_| {});
+    sim.offsets.set_identity(Some(Identity::standalone()));
+    let id = sim.commit_at(token, 20);
+    let commit = sim.transmit();
+    sim.refuse(&commit, ErrorCode::IllegalGeneration);
+    let error = CommitError::Failed(refused(ErrorCode::IllegalGeneration));
+    assert!(sim.events().contains(&failed(id, error)));
+}
+
+#[test]
+fn f3_a_stale_member_epoch_is_tried_again_with_the_next_one() {
+    let (mut sim, token) = Sim::flowing(|_| {});
+    let epoch = |generation| Some(Identity { protocol: Protocol::Consumer, ..member(generation) });
+    sim.offsets.set_identity(epoch(3));
+    let id = sim.commit_at(token, 20);
+    let commit = sim.transmit();
+    sim.refuse(&commit, ErrorCode::StaleMemberEpoch);
+    assert_eq!(sim.events(), []);
+    sim.offsets.set_identity(epoch(4));
+    let commit = sim.transmit();
+    assert_eq!(as_commit(&commit).generation_id_or_member_epoch, 4);
+    sim.accept(&commit);
+    assert_eq!(sim.events(), [committed(20), ok(id)]);
+}
+
+#[test]
+fn h13_metadata_travels_exactly_and_too_much_of_it_fails_that_commit_alone() {
+    let (mut sim, token) = Sim::flowing(|_| {});
+    let metadata = "a\0b".to_owned();
+    let offset = OffsetAndMetadata { offset: 20, leader_epoch: None, metadata: metadata.clone() };
+    let id = sim.commit(Commit::These(vec![(orders(0), token, offset)]));
+    let next = sim.commit_at(token, 21);
+    let commit = sim.transmit();
+    assert_eq!(as_commit(&commit).topics[0].partitions[0].committed_metadata, Some(metadata));
+    sim.refuse(&commit, ErrorCode::OffsetMetadataTooLarge);
+    let error = CommitError::Failed(refused(ErrorCode::OffsetMetadataTooLarge));
+    assert_eq!(sim.events(), [failed(id, error)]);
+    let commit = sim.transmit();
+    sim.accept(&commit);
+    assert_eq!(sim.events(), [committed(21), ok(next)]);
+}
+
+#[test]
+fn h15_thousands_of_commits_without_a_coordinator_are_bounded() {
+    let (mut sim, token) = Sim::flowing(|_| {});
+    sim.coordinator = None;
+    for offset in 0..5 * MAX_QUEUED_COMMITS {
+        sim.commit_at(token, offset as i64);
+    }
+    let refused = sim.events();
+    assert_eq!(refused.len(), 4 * MAX_QUEUED_COMMITS);
+    let full = |event: &Event| {
+        matches!(event, Event::CommitDone { outcome, .. }
+        if outcome[&orders(0)] == Err(CommitError::QueueFull))
+    };
+    assert!(refused.iter().all(full));
+    sim.advance(MINUTE);
+    assert_eq!(sim.events().len(), MAX_QUEUED_COMMITS);
+    let id = sim.commit_at(token, 9);
+    sim.coordinator = Some(COORDINATOR);
+    let commit = sim.transmit();
+    sim.accept(&commit);
+    assert_eq!(sim.events(), [committed(9), ok(id)]);
+}
+
+#[test]
+fn an_answer_that_leaves_a_partition_out_does_not_count_as_committed() {
+    let (mut sim, token) = Sim::flowing(|_| {});
+    let id = sim.commit_at(token, 20);
+    let commit = sim.transmit();
+    sim.answer(&commit, 9, commits([]));
+    assert_eq!(sim.events(), []);
+    sim.wake();
+    let commit = sim.transmit();
+    sim.accept(&commit);
+    assert_eq!(sim.events(), [committed(20), ok(id)]);
+}
+
+#[test]
+fn a_broker_without_offset_commit_fails_it_at_once() {
+    let (mut sim, token) = Sim::flowing(|_| {});
+    let id = sim.commit_at(token, 20);
+    let commit = sim.transmit();
+    let error = CallError::Unsupported { address: "a:9092".into(), api: ApiKey::OffsetCommit };
+    sim.fail(&commit, error.clone());
+    assert_eq!(sim.events(), [failed(id, CommitError::Failed(Cause::Call(error)))]);
+}
+
+#[test]
+fn without_a_group_there_is_nothing_to_commit_to() {
+    let mut sim = Sim::new(|c| c.group = None);
+    sim.assign([(orders(0), StartAt::Offset(Position::at(5)))]);
+    let token = sim.token(0);
+    sim.events();
+    sim.finish(token, 6);
+    assert!(!sim.offsets.has_uncommitted());
+    let id = sim.commit_at(token, 6);
+    assert_eq!(sim.events(), [failed(id, CommitError::NoGroup)]);
+    let id = sim.commit(Commit::Finished);
+    assert_eq!(sim.events(), [done(id, [])]);
+    sim.quiet();
+}
+
+// ---- automatic ---------------------------------------------------------------------------------------------------
+
+const FIVE: Duration = Duration::from_secs(5);
+
+fn automatic() -> (Sim, Token) {
+    Sim::flowing(|c| c.auto_commit = Some(FIVE))
+}
+
+#[test]
+fn every_interval_commits_what_changed() {
+    let (mut sim, token) = automatic();
+    sim.advance(FIVE);
+    sim.quiet();
+    sim.finish(token, 12);
+    sim.quiet();
+    sim.advance(FIVE);
+    let commit = sim.transmit();
+    assert_eq!(commit_offsets(&commit), [(orders(0), 12, -1)]);
+    sim.accept(&commit);
+    assert_eq!(sim.events(), [committed(12)]);
+    sim.advance(FIVE);
+    sim.quiet();
+}
+
+#[test]
+fn h4_an_automatic_commit_that_failed_is_made_anew_never_sent_again() {
+    let (mut sim, token) = automatic();
+    sim.finish(token, 12);
+    sim.advance(FIVE);
+    let commit = sim.transmit();
+    sim.finish(token, 20);
+    sim.refuse(&commit, ErrorCode::NotCoordinator);
+    assert_eq!(sim.events(), [Event::CoordinatorLost(COORDINATOR)]);
+    sim.wake();
+    let commit = sim.transmit();
+    assert_eq!(commit_offsets(&commit), [(orders(0), 20, -1)]);
+}
+
+#[test]
+fn h1_h4_an_automatic_commit_does_not_overtake_one_of_the_application() {
+    let (mut sim, token) = automatic();
+    sim.finish(token, 30);
+    let id = sim.commit_at(token, 20);
+    let commit = sim.transmit();
+    sim.advance(FIVE);
+    sim.quiet();
+    sim.accept(&commit);
+    assert_eq!(sim.events(), [committed(20), ok(id)]);
+    sim.advance(FIVE);
+    assert_eq!(commit_offsets(&sim.transmit()), [(orders(0), 30, -1)]);
+}
+
+#[test]
+fn an_automatic_commit_without_a_coordinator_is_of_the_moment_when_there_is_one() {
+    let (mut sim, token) = automatic();
+    sim.coordinator = None;
+    sim.finish(token, 12);
+    assert!(!sim.offsets.wants_coordinator());
+    sim.advance(FIVE);
+    assert!(sim.offsets.wants_coordinator());
+    sim.quiet();
+    sim.advance(FIVE);
+    sim.finish(token, 40);
+    sim.coordinator = Some(COORDINATOR);
+    assert_eq!(commit_offsets(&sim.transmit()), [(orders(0), 40, -1)]);
+    sim.quiet();
+}
+
+#[test]
+fn g1_an_automatic_commit_that_is_refused_for_good_is_told_of() {
+    let (mut sim, token) = automatic();
+    sim.finish(token, 12);
+    sim.advance(FIVE);
+    let commit = sim.transmit();
+    sim.refuse(&commit, ErrorCode::FencedInstanceId);
+    let events = sim.events();
+    let code = ErrorCode::FencedInstanceId;
+    assert_eq!(events[0], Event::MembershipRefused { code, identity: member(1) });
+    let Event::CommitDone { outcome, .. } = &events[1] else { panic!("{events:?}") };
+    let expected: CommitOutcome = BTreeMap::from([(orders(0), Err(CommitError::Failed(refused(code))))]);
+    assert_eq!(*outcome, expected);
+}
+
+#[test]
+fn s8_a_truncation_takes_the_committed_offset_back_with_it() {
+    let (mut sim, token) = automatic();
+    sim.offsets.finished(&orders(0), token, at(100, 4)).unwrap();
+    sim.advance(FIVE);
+    let commit = sim.transmit();
+    sim.accept(&commit);
+    sim.offsets.validate(sim.now, &orders(0), token, at(100, 4));
+    let ask = sim.transmit();
+    sim.answer(&ask, 4, ends(orders(0), 4, 80, ErrorCode::None));
+    sim.advance(FIVE);
+    assert_eq!(commit_offsets(&sim.transmit()), [(orders(0), 80, 4)]);
+}
+
+#[test]
+fn l9_an_offset_below_what_we_committed_ourselves_is_counted() {
+    let (mut sim, token) = Sim::flowing(|_| {});
+    sim.commit_at(token, 500);
+    let commit = sim.transmit();
+    sim.accept(&commit);
+    for (offset, count) in [(500, 0), (0, 1), (0, 1)] {
+        sim.offsets.unassign([&orders(0)]);
+        sim.assign([(orders(0), StartAt::Committed)]);
+        let load = sim.transmit();
+        sim.answer(&load, 9, fetched([(orders(0), offset, -1, ErrorCode::None)]));
+        assert_eq!(sim.offsets.went_back(), count);
+    }
+}

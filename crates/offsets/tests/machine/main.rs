@@ -1,0 +1,8 @@
+//! The offsets machine, driven by literal answers and by random histories. Names cite the rows of the failure catalogue.
+
+mod commit;
+mod histories;
+mod query;
+mod start;
+mod support;
+mod validate;

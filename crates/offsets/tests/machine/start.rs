@@ -1,0 +1,570 @@
+//! Where a partition begins: committed, asked for, or by policy; and that no error ever stands for "nothing committed".
+
+use std::time::Duration;
+
+use crate::support::*;
+use offtake_machine::{BrokerId, CallError, Position, Token};
+use offtake_offsets::{
+    Cause, Event, Identity, NotAssigned, PartitionError, Place, Protocol, ResetPolicy, ResetReason, StartAt,
+};
+use offtake_wire::{ApiKey, ErrorCode, OffsetFetchResponse, Uuid};
+
+fn start(sim: &Sim, partition: i32, position: Position) -> Event {
+    Event::Start { partition: orders(partition), token: sim.token(partition), position }
+}
+
+#[test]
+fn s4_all_that_waits_is_asked_for_at_once_and_starts_where_the_group_is() {
+    let mut sim = Sim::new(|_| {});
+    sim.assign((0..3).map(|p| (orders(p), StartAt::Committed)));
+    assert!(sim.offsets.wants_coordinator());
+    let load = sim.transmit();
+    assert_eq!(fetch_names(&load), [orders(0), orders(1), orders(2)]);
+    assert!(as_fetch(&load).require_stable, "H11: a pending transaction is waited for");
+    assert_eq!(load.max_version, None, "all topic ids are known");
+    assert_eq!(as_fetch(&load).groups[0].topics.as_ref().unwrap()[0].topic_id, Uuid([7; 16]));
+    sim.quiet();
+    let answers = (0..3).map(|p| (orders(p), i64::from(p) * 10, -1, ErrorCode::None));
+    sim.answer(&load, 10, with_ids(fetched(answers), Uuid([7; 16])));
+    let expected: Vec<_> = (0..3).map(|p| start(&sim, p, Position::at(i64::from(p) * 10))).collect();
+    assert_eq!(sim.events(), expected);
+    assert!(!sim.offsets.wants_coordinator());
+    assert!(!sim.offsets.has_uncommitted(), "what was loaded need not be committed");
+}
+
+#[test]
+fn unknown_topic_ids_keep_the_request_at_names() {
+    let mut sim = Sim::new(|_| {});
+    sim.cluster.topics.get_mut("orders").unwrap().id = Uuid::ZERO;
+    sim.assign([(orders(0), StartAt::Committed)]);
+    let load = sim.transmit();
+    assert_eq!(load.max_version, Some(9));
+    sim.answer(&load, 7, without_groups(fetched([(orders(0), 4, -1, ErrorCode::None)])));
+    let expected = [start(&sim, 0, Position::at(4))];
+    assert_eq!(sim.events(), expected);
+}
+
+#[test]
+fn only_a_member_of_a_kip_848_group_asks_as_one() {
+    let ask = |protocol| {
+        let mut sim = Sim::new(|_| {});
+        sim.offsets.set_identity(Some(Identity { protocol, ..member(3) }));
+        sim.assign([(orders(0), StartAt::Committed)]);
+        let load = sim.transmit();
+        let group = as_fetch(&load).groups[0].clone();
+        (group.member_id, group.member_epoch)
+    };
+    assert_eq!(ask(Protocol::Classic), (None, -1));
+    assert_eq!(ask(Protocol::Consumer), (Some("m-1".into()), 3));
+}
+
+#[test]
+fn f2_l2_h11_c2_no_refusal_is_taken_for_nothing_committed() {
+    use ErrorCode as E;
+    for code in E::ALL.iter().copied().filter(|code| !code.is_ok()).chain([E::Unknown(999)]) {
+        for whole_group in [false, true] {
+            let mut sim = Sim::new(|_| {});
+            sim.assign([(orders(0), StartAt::Committed)]);
+            let mut last = None;
+            for _ in 0..12 {
+                let load = sim.transmit();
+                assert_eq!(fetch_names(&load), [orders(0)], "{code}");
+                let partition = if whole_group { E::None } else { code };
+                let group = if whole_group { code } else { E::None };
+                sim.answer(&load, 9, fetched_group([(orders(0), -1, -1, partition)], group));
+                for event in sim.events() {
+                    let known = match &event {
+                        Event::PartitionFailed { error: PartitionError::Failing(_), .. } => {
+                            assert!(last.replace(event.clone()).is_none(), "{code}: told twice");
+                            true
+                        }
+                        Event::CoordinatorLost(_)
+                        | Event::RefreshMetadata
+                        | Event::MembershipRefused { .. } => true,
+                        _ => false,
+                    };
+                    assert!(known, "{code}: {event:?}");
+                }
+                sim.quiet();
+                sim.wake();
+            }
+            let load = sim.transmit();
+            sim.answer(&load, 9, fetched([(orders(0), 42, -1, E::None)]));
+            let expected = [start(&sim, 0, Position::at(42))];
+            assert_eq!(sim.events(), expected, "{code}: F10, never stranded");
+        }
+    }
+}
+
+#[test]
+fn c1_a_coordinator_that_is_none_is_looked_for_and_the_new_one_asked() {
+    let mut sim = Sim::new(|_| {});
+    sim.assign([(orders(0), StartAt::Committed)]);
+    let load = sim.transmit();
+    sim.answer(&load, 9, fetched_group([], ErrorCode::NotCoordinator));
+    assert_eq!(sim.events(), [Event::CoordinatorLost(COORDINATOR)]);
+    sim.coordinator = None;
+    sim.wake();
+    sim.quiet();
+    assert_eq!(sim.offsets.poll_timeout(), None, "no timer: the engine comes back when it is found");
+    assert!(sim.offsets.wants_coordinator());
+    sim.coordinator = Some(BrokerId(2));
+    let load = sim.transmit();
+    assert_eq!(load.to, offtake_machine::Target::Broker(BrokerId(2)));
+}
+
+#[test]
+fn c7_l8_an_answer_from_before_a_seek_moves_nothing() {
+    let mut sim = Sim::new(|c| c.reset = ResetPolicy::Earliest);
+    sim.assign([(orders(0), StartAt::Committed)]);
+    let load = sim.transmit();
+    let before = sim.token(0);
+    let token = sim.offsets.seek(sim.now, &orders(0), StartAt::Offset(Position::at(77))).unwrap();
+    assert_eq!(token, Token { seek: 1, ..before });
+    assert_eq!(sim.events(), [Event::Start { partition: orders(0), token, position: Position::at(77) }]);
+    sim.answer(&load, 9, fetched([(orders(0), -1, -1, ErrorCode::None)]));
+    assert_eq!(sim.events(), []);
+    sim.quiet();
+}
+
+#[test]
+fn l8_a_seek_beats_the_reset_and_the_validation_that_are_under_way() {
+    for give_back_for_validation in [true, false] {
+        let (mut sim, token) = Sim::flowing(|_| {});
+        if give_back_for_validation {
+            sim.offsets.validate(sim.now, &orders(0), token, at(10, 4));
+        } else {
+            sim.offsets.out_of_range(sim.now, &orders(0), token, Position::at(10));
+        }
+        let ask = sim.transmit();
+        let token = sim.offsets.seek(sim.now, &orders(0), StartAt::Offset(Position::at(3))).unwrap();
+        assert_eq!(sim.events(), [Event::Start { partition: orders(0), token, position: Position::at(3) }]);
+        if give_back_for_validation {
+            sim.answer(&ask, 4, ends(orders(0), 4, 8, ErrorCode::None));
+        } else {
+            sim.answer(&ask, 7, lists(orders(0), 500));
+        }
+        assert_eq!(sim.events(), []);
+    }
+}
+
+#[test]
+fn l8_an_earlier_reset_that_arrives_late_does_not_end_the_later_one() {
+    let mut sim = Sim::new(|_| {});
+    sim.assign([(orders(0), StartAt::Earliest)]);
+    let early = sim.transmit();
+    sim.offsets.seek(sim.now, &orders(0), StartAt::Latest).unwrap();
+    let late = sim.transmit();
+    assert_eq!(list_specs(&early), [(orders(0), 5, -2)]);
+    assert_eq!(list_specs(&late), [(orders(0), 5, -1)]);
+    sim.answer(&late, 7, lists(orders(0), 900));
+    sim.answer(&early, 7, lists(orders(0), 0));
+    let expected = [start(&sim, 0, at(900, 5))];
+    assert_eq!(sim.events(), expected);
+}
+
+#[test]
+fn nothing_committed_goes_by_the_policy_and_says_so() {
+    let minute = Duration::from_secs(60);
+    for (reset, timestamp) in [
+        (ResetPolicy::Earliest, -2),
+        (ResetPolicy::Latest, -1),
+        (ResetPolicy::ByDuration(minute), WALL_MS + 5_000 - 60_000),
+    ] {
+        let mut sim = Sim::new(|c| c.reset = reset);
+        sim.advance(Duration::from_secs(5));
+        sim.assign([(orders(0), StartAt::Committed)]);
+        let load = sim.transmit();
+        sim.answer(&load, 9, fetched([(orders(0), -1, -1, ErrorCode::None)]));
+        let list = sim.transmit();
+        assert_eq!(list_specs(&list), [(orders(0), 5, timestamp)]);
+        assert_eq!(list.to, offtake_machine::Target::Broker(BrokerId(1)));
+        sim.answer(&list, 7, lists(orders(0), 30));
+        let (partition, token, reason) = (orders(0), sim.token(0), ResetReason::NothingCommitted);
+        let reset = Event::Reset { partition, token, from: None, to: 30, reason, skipped: None };
+        let expected = [reset, start(&sim, 0, at(30, 5))];
+        assert_eq!(sim.events(), expected);
+        assert!(sim.offsets.has_uncommitted(), "the choice may be committed, so that it is made once");
+    }
+}
+
+#[test]
+fn with_the_policy_none_the_application_decides() {
+    let mut sim = Sim::new(|c| c.reset = ResetPolicy::None);
+    sim.assign([(orders(0), StartAt::Committed)]);
+    let load = sim.transmit();
+    sim.answer(&load, 9, fetched([(orders(0), -1, -1, ErrorCode::None)]));
+    let (partition, token) = (orders(0), sim.token(0));
+    assert_eq!(sim.events(), [Event::PartitionFailed { partition, token, error: PartitionError::NoOffset }]);
+    sim.quiet();
+    assert_eq!(sim.offsets.poll_timeout(), None);
+    sim.offsets.seek(sim.now, &orders(0), StartAt::Offset(Position::at(1))).unwrap();
+    let expected = [start(&sim, 0, Position::at(1))];
+    assert_eq!(sim.events(), expected);
+}
+
+#[test]
+fn b4_a_partition_born_after_the_subscription_begins_at_its_first_record() {
+    let mut sim = Sim::new(|c| c.reset = ResetPolicy::Latest);
+    sim.assign([(orders(3), StartAt::CommittedOrEarliest)]);
+    let load = sim.transmit();
+    sim.answer(&load, 9, fetched([(orders(3), -1, -1, ErrorCode::None)]));
+    let list = sim.transmit();
+    assert_eq!(list_specs(&list), [(orders(3), 5, -2)]);
+    sim.answer(&list, 7, lists(orders(3), 0));
+    assert!(sim.events().contains(&start(&sim, 3, at(0, 5))));
+}
+
+#[test]
+fn a_place_of_ones_own_counts_only_where_nothing_is_committed() {
+    let here = StartAt::CommittedOr(Place::Offset(Position::at(5)));
+    let mut sim = Sim::new(|_| {});
+    sim.assign([(orders(0), here), (orders(1), here)]);
+    let load = sim.transmit();
+    sim.answer(
+        &load,
+        9,
+        fetched([(orders(0), 9, -1, ErrorCode::None), (orders(1), -1, -1, ErrorCode::None)]),
+    );
+    let events = sim.events();
+    assert!(events.contains(&start(&sim, 0, Position::at(9))), "{events:?}");
+    assert!(events.contains(&start(&sim, 1, Position::at(5))), "{events:?}");
+}
+
+#[test]
+fn without_a_group_the_policy_decides_and_nobody_asks_for_a_coordinator() {
+    let mut sim = Sim::new(|c| (c.group, c.reset) = (None, ResetPolicy::Earliest));
+    sim.assign([(orders(0), StartAt::Committed)]);
+    assert!(!sim.offsets.wants_coordinator());
+    assert_eq!(list_specs(&sim.transmit()), [(orders(0), 5, -2)]);
+}
+
+#[test]
+fn each_leader_is_asked_once_and_all_at_the_same_time() {
+    let mut sim = Sim::new(|_| {});
+    sim.assign((0..4).map(|p| (orders(p), StartAt::Latest)));
+    let asked = sim.transmits();
+    let who: Vec<_> = asked.iter().map(|transmit| transmit.to).collect();
+    use offtake_machine::Target::Broker;
+    assert_eq!(who, [Broker(BrokerId(1)), Broker(BrokerId(2))]);
+    assert_eq!(list_specs(&asked[0]), [(orders(0), 5, -1), (orders(2), 5, -1)]);
+    assert_eq!(list_specs(&asked[1]), [(orders(1), 5, -1), (orders(3), 5, -1)]);
+}
+
+#[test]
+fn read_committed_lists_the_last_stable_offset() {
+    let mut sim = Sim::new(|c| c.isolation = offtake_offsets::Isolation::ReadCommitted);
+    sim.assign([(orders(0), StartAt::Latest)]);
+    assert_eq!(as_list(&sim.transmit()).isolation_level, 1);
+}
+
+#[test]
+fn h12_a_partition_left_out_is_asked_for_again_and_in_the_end_loudly() {
+    let mut sim = Sim::new(|_| {});
+    sim.assign([(orders(0), StartAt::Committed), (orders(1), StartAt::Committed)]);
+    let load = sim.transmit();
+    sim.answer(
+        &load,
+        9,
+        fetched([(orders(1), 1, -1, ErrorCode::None), (orders(1), 999, -1, ErrorCode::None)]),
+    );
+    let expected = [start(&sim, 1, Position::at(1))];
+    assert_eq!(sim.events(), expected, "a partition that is repeated starts once");
+    for _ in 0..4 {
+        sim.wake();
+        let load = sim.transmit();
+        assert_eq!(fetch_names(&load), [orders(0)]);
+        assert_eq!(sim.events(), []);
+        // Not even the group is in it.
+        sim.answer(&load, 9, OffsetFetchResponse::default());
+    }
+    let error = PartitionError::Failing(Cause::LeftOut { api: ApiKey::OffsetFetch });
+    assert_eq!(sim.events(), [Event::PartitionFailed { partition: orders(0), token: sim.token(0), error }]);
+    sim.wake();
+    let load = sim.transmit();
+    sim.answer(&load, 9, fetched([(orders(0), 8, -1, ErrorCode::None)]));
+    let expected = [start(&sim, 0, Position::at(8))];
+    assert_eq!(sim.events(), expected);
+}
+
+#[test]
+fn an_impossible_committed_offset_is_no_offset_at_all() {
+    let mut sim = Sim::new(|_| {});
+    sim.assign([(orders(0), StartAt::Committed)]);
+    let load = sim.transmit();
+    sim.answer(&load, 9, fetched([(orders(0), -7, -1, ErrorCode::None)]));
+    assert_eq!(sim.events(), []);
+    sim.wake();
+    assert_eq!(fetch_names(&sim.transmit()), [orders(0)]);
+}
+
+#[test]
+fn c6_an_authorization_refused_for_the_group_is_told_once_not_once_a_partition() {
+    let mut sim = Sim::new(|_| {});
+    sim.assign((0..4).map(|p| (orders(p), StartAt::Committed)));
+    let mut failures = 0;
+    for _ in 0..5 {
+        let load = sim.transmit();
+        assert_eq!(fetch_names(&load).len(), 4, "S15: what was one request stays one");
+        sim.answer(&load, 9, fetched_group([], ErrorCode::GroupAuthorizationFailed));
+        failures += sim.events().len();
+        sim.quiet();
+        sim.wake();
+    }
+    assert_eq!(failures, 1);
+}
+
+#[test]
+fn l2_errors_of_a_leader_refresh_the_metadata_and_never_run_the_policy() {
+    use ErrorCode as E;
+    for code in E::ALL.iter().copied().filter(|code| !code.is_ok()) {
+        let mut sim = Sim::new(|c| c.reset = ResetPolicy::Latest);
+        sim.assign([(orders(0), StartAt::Earliest)]);
+        let list = sim.transmit();
+        sim.answer(&list, 7, listed([(orders(0), -1, -1, code)]));
+        let events = sim.events();
+        let moved = events.iter().any(|event| matches!(event, Event::Start { .. } | Event::Reset { .. }));
+        assert!(!moved, "{code}: {events:?}");
+        sim.quiet();
+        sim.wake();
+        assert_eq!(list_specs(&sim.transmit()), [(orders(0), 5, -2)], "{code}: the same question again");
+    }
+}
+
+#[test]
+fn l2_a_lost_connection_moves_nothing_and_a_new_leader_is_asked_at_once() {
+    let mut sim = Sim::new(|_| {});
+    sim.assign([(orders(0), StartAt::Earliest)]);
+    let list = sim.transmit();
+    sim.fail(&list, disconnected());
+    assert_eq!(sim.events(), [Event::RefreshMetadata]);
+    sim.quiet();
+    sim.lead(0, 1, 5);
+    sim.quiet();
+    sim.lead(0, 2, 6);
+    let list = sim.transmit();
+    assert_eq!(list.to, offtake_machine::Target::Broker(BrokerId(2)));
+    assert_eq!(list_specs(&list), [(orders(0), 6, -2)]);
+}
+
+#[test]
+fn b5_a_partition_that_the_metadata_does_not_know_waits_for_it() {
+    let mut sim = Sim::new(|_| {});
+    let known = std::mem::take(&mut sim.cluster);
+    sim.assign([(orders(0), StartAt::Latest)]);
+    sim.quiet();
+    assert_eq!(sim.events(), [Event::RefreshMetadata]);
+    sim.cluster = known;
+    sim.offsets.handle_cluster(sim.now, &sim.cluster);
+    assert_eq!(list_specs(&sim.transmit()), [(orders(0), 5, -1)]);
+}
+
+#[test]
+fn l7_a_negative_offset_in_a_success_is_an_error_not_zero() {
+    for offset in [-1, -2, i64::MIN] {
+        let mut sim = Sim::new(|_| {});
+        sim.assign([(orders(0), StartAt::Earliest)]);
+        for _ in 0..5 {
+            let list = sim.transmit();
+            sim.answer(&list, 7, lists(orders(0), offset));
+            sim.quiet();
+            sim.wake();
+        }
+        let error = PartitionError::Failing(Cause::BadOffset { api: ApiKey::ListOffsets, offset });
+        assert_eq!(
+            sim.events(),
+            [Event::PartitionFailed { partition: orders(0), token: sim.token(0), error }]
+        );
+    }
+}
+
+#[test]
+fn a_time_beyond_the_end_is_the_end() {
+    let mut sim = Sim::new(|_| {});
+    sim.assign([(orders(0), StartAt::Timestamp(123))]);
+    let list = sim.transmit();
+    assert_eq!(list_specs(&list), [(orders(0), 5, 123)]);
+    sim.answer(&list, 7, listed([(orders(0), -1, -1, ErrorCode::None)]));
+    let list = sim.transmit();
+    assert_eq!(list_specs(&list), [(orders(0), 5, -1)]);
+    sim.answer(&list, 7, lists(orders(0), 60));
+    let expected = [start(&sim, 0, at(60, 5))];
+    assert_eq!(sim.events(), expected);
+}
+
+#[test]
+fn so_many_before_the_end_but_not_before_the_beginning() {
+    for (records, first, expected) in
+        [(10, 0, Position::at(50)), (10, 55, at(55, 5)), (u64::MAX, 7, at(7, 5))]
+    {
+        let mut sim = Sim::new(|_| {});
+        sim.assign([(orders(0), StartAt::BeforeEnd(records))]);
+        let list = sim.transmit();
+        sim.answer(&list, 7, lists(orders(0), 60));
+        let list = sim.transmit();
+        assert_eq!(list_specs(&list), [(orders(0), 5, -2)]);
+        sim.answer(&list, 7, lists(orders(0), first));
+        let expected = [start(&sim, 0, expected)];
+        assert_eq!(sim.events(), expected);
+    }
+}
+
+#[test]
+fn l1_out_of_range_goes_by_the_policy_with_both_ends_of_the_jump() {
+    let (mut sim, token) = Sim::flowing(|c| c.reset = ResetPolicy::Earliest);
+    sim.offsets.out_of_range(sim.now, &orders(0), token, Position::at(10));
+    let list = sim.transmit();
+    sim.answer(&list, 7, lists(orders(0), 25));
+    let (partition, reason) = (orders(0), ResetReason::OutOfRange);
+    let reset = Event::Reset { partition, token, from: Some(10), to: 25, reason, skipped: Some(15) };
+    let expected = [reset, start(&sim, 0, at(25, 5))];
+    assert_eq!(sim.events(), expected);
+    assert_eq!(
+        sim.offsets.finished_of(&orders(0)),
+        Some(Position::at(10)),
+        "what was handed out before the jump may not be finished yet"
+    );
+}
+
+#[test]
+fn l1_out_of_range_under_none_fails_the_partition() {
+    let (mut sim, token) = Sim::flowing(|c| c.reset = ResetPolicy::None);
+    sim.offsets.out_of_range(sim.now, &orders(0), token, Position::at(10));
+    let error = PartitionError::OffsetOutOfRange { position: 10 };
+    assert_eq!(sim.events(), [Event::PartitionFailed { partition: orders(0), token, error }]);
+    sim.quiet();
+}
+
+#[test]
+fn b3_a_topic_made_anew_goes_by_the_policy_and_its_lower_offsets_can_be_finished() {
+    let (mut sim, token) = Sim::flowing(|c| c.reset = ResetPolicy::Earliest);
+    sim.offsets.finished(&orders(0), token, Position::at(40)).unwrap();
+    sim.offsets.recreated(sim.now, &orders(0), token, Position::at(40));
+    let list = sim.transmit();
+    sim.answer(&list, 7, lists(orders(0), 0));
+    let (partition, reason) = (orders(0), ResetReason::TopicRecreated);
+    let reset = Event::Reset { partition, token, from: Some(40), to: 0, reason, skipped: Some(0) };
+    let expected = [reset, start(&sim, 0, at(0, 5))];
+    assert_eq!(sim.events(), expected);
+    sim.offsets.finished(&orders(0), token, Position::at(3)).unwrap();
+    assert_eq!(sim.offsets.finished_of(&orders(0)), Some(Position::at(3)));
+}
+
+#[test]
+fn s15_a_partition_that_comes_back_from_where_it_went_is_asked_about_with_pauses() {
+    let (mut sim, token) = Sim::flowing(|c| c.reset = ResetPolicy::Latest);
+    let begun = sim.now;
+    let mut position = Position::at(10);
+    for _ in 0..20 {
+        sim.offsets.out_of_range(sim.now, &orders(0), token, position);
+        if sim.next_transmit().map(|list| sim.answer(&list, 7, lists(orders(0), 10))).is_none() {
+            sim.wake();
+            let list = sim.transmit();
+            sim.answer(&list, 7, lists(orders(0), 10));
+        }
+        position = at(10, 5);
+        sim.events();
+    }
+    assert!(sim.now - begun > Duration::from_secs(10), "{:?}", sim.now - begun);
+}
+
+#[test]
+fn e2_a_load_that_is_under_way_survives_a_second_rebalance() {
+    let mut sim = Sim::new(|_| {});
+    sim.assign([(orders(0), StartAt::Committed), (orders(1), StartAt::Committed)]);
+    let load = sim.transmit();
+    sim.offsets.set_identity(None);
+    sim.offsets.unassign([&orders(1)]);
+    sim.offsets.set_identity(Some(member(2)));
+    sim.assign([(orders(0), StartAt::Committed), (orders(2), StartAt::Committed)]);
+    let second = sim.transmit();
+    assert_eq!(fetch_names(&second), [orders(2)], "E9, F5: what is kept is not loaded anew");
+    sim.answer(&load, 9, fetched([(orders(0), 6, -1, ErrorCode::None), (orders(1), 7, -1, ErrorCode::None)]));
+    let expected = [start(&sim, 0, Position::at(6))];
+    assert_eq!(sim.events(), expected, "and what was revoked does not start");
+}
+
+#[test]
+fn e11_revoked_and_assigned_again_is_loaded_again_under_a_fresh_token() {
+    let (mut sim, before) = Sim::flowing(|_| {});
+    sim.offsets.finished(&orders(0), before, Position::at(15)).unwrap();
+    sim.offsets.unassign([&orders(0)]);
+    assert_eq!(sim.offsets.token_of(&orders(0)), None);
+    sim.assign([(orders(0), StartAt::Committed)]);
+    assert!(!sim.token(0).same_owner(before));
+    assert_eq!(sim.offsets.finished_of(&orders(0)), None, "H14");
+    let load = sim.transmit();
+    sim.answer(&load, 9, fetched([(orders(0), 12, -1, ErrorCode::None)]));
+    let expected = [start(&sim, 0, Position::at(12))];
+    assert_eq!(sim.events(), expected);
+}
+
+#[test]
+fn e11_an_old_load_does_not_answer_for_the_new_assignment() {
+    let mut sim = Sim::new(|_| {});
+    sim.assign([(orders(0), StartAt::Committed)]);
+    let old = sim.transmit();
+    sim.offsets.unassign([&orders(0)]);
+    sim.assign([(orders(0), StartAt::Committed)]);
+    let new = sim.transmit();
+    sim.answer(&old, 9, fetched([(orders(0), 1, -1, ErrorCode::None)]));
+    assert_eq!(sim.events(), []);
+    sim.answer(&new, 9, fetched([(orders(0), 2, -1, ErrorCode::None)]));
+    let expected = [start(&sim, 0, Position::at(2))];
+    assert_eq!(sim.events(), expected);
+}
+
+#[test]
+fn f2_a_new_member_epoch_is_used_at_once() {
+    let mut sim = Sim::new(|_| {});
+    let epoch = |generation| Some(Identity { protocol: Protocol::Consumer, ..member(generation) });
+    sim.offsets.set_identity(epoch(4));
+    sim.assign([(orders(0), StartAt::Committed)]);
+    let load = sim.transmit();
+    sim.answer(&load, 9, fetched_group([], ErrorCode::StaleMemberEpoch));
+    assert_eq!(sim.events(), []);
+    sim.quiet();
+    sim.offsets.set_identity(epoch(5));
+    assert_eq!(as_fetch(&sim.transmit()).groups[0].member_epoch, 5);
+}
+
+#[test]
+fn a_load_that_the_loop_forgot_is_given_up_and_asked_again() {
+    let mut sim = Sim::new(|_| {});
+    sim.assign([(orders(0), StartAt::Committed)]);
+    let forgotten = sim.transmit();
+    sim.quiet();
+    sim.wake();
+    assert_eq!(sim.events(), [Event::CoordinatorLost(COORDINATOR)]);
+    sim.quiet();
+    sim.wake();
+    let load = sim.transmit();
+    assert_ne!(load.id, forgotten.id);
+}
+
+#[test]
+fn q_a_broker_without_list_offsets_is_told_of_at_once() {
+    let mut sim = Sim::new(|_| {});
+    sim.assign([(orders(0), StartAt::Latest)]);
+    let list = sim.transmit();
+    let error = CallError::Unsupported { address: "a:9092".into(), api: ApiKey::ListOffsets };
+    sim.fail(&list, error.clone());
+    let error = PartitionError::Failing(Cause::Call(error));
+    let failed = Event::PartitionFailed { partition: orders(0), token: sim.token(0), error };
+    assert!(sim.events().contains(&failed));
+}
+
+#[test]
+fn h9_there_is_no_place_below_zero() {
+    let (mut sim, token) = Sim::flowing(|_| {});
+    let below = StartAt::Offset(Position::at(-1));
+    assert_eq!(sim.offsets.seek(sim.now, &orders(0), below), Err(NotAssigned::NegativeOffset(-1)));
+    assert_eq!(sim.token(0), token, "a refused seek changes nothing");
+    assert_eq!(
+        sim.offsets.seek(sim.now, &orders(1), StartAt::Earliest),
+        Err(NotAssigned::Partition(orders(1)))
+    );
+    sim.assign([(orders(1), below)]);
+    let error = PartitionError::NegativeOffset(-1);
+    assert_eq!(sim.events(), [Event::PartitionFailed { partition: orders(1), token: sim.token(1), error }]);
+}
