@@ -59,7 +59,9 @@ fn remedy(code: ErrorCode) -> Remedy {
 impl Fetcher {
     /// The answer to a Fetch, or why there is none.
     pub fn handle_answer(&mut self, now: Instant, id: CallId, answer: Result<Answer, CallError>) {
-        let Some((&broker, node)) = self.nodes.iter_mut().find(|(_, node)| node.call.awaits(id)) else { return };
+        let Some((&broker, node)) = self.nodes.iter_mut().find(|(_, node)| node.call.awaits(id)) else {
+            return;
+        };
         node.call = Call::Idle;
         let flight = node.flight.take();
         if self.closing {
@@ -67,7 +69,9 @@ impl Fetcher {
             return;
         }
         match answer {
-            Ok(Answer { response: Response::Fetch(response), .. }) => self.fetched(now, broker, flight, response),
+            Ok(Answer { response: Response::Fetch(response), .. }) => {
+                self.fetched(now, broker, flight, response)
+            }
             Ok(_) => self.broker_failed(now, broker, BrokerError::NoAnswer),
             Err(error) => self.broker_failed(now, broker, BrokerError::Call(error)),
         }
@@ -75,8 +79,12 @@ impl Fetcher {
 
     /// Calls that the loop never answered.
     pub(crate) fn give_up_overdue(&mut self, now: Instant) {
-        let overdue: Vec<_> =
-            self.nodes.iter().filter(|(_, node)| node.call.is_overdue(now)).map(|(broker, _)| *broker).collect();
+        let overdue: Vec<_> = self
+            .nodes
+            .iter()
+            .filter(|(_, node)| node.call.is_overdue(now))
+            .map(|(broker, _)| *broker)
+            .collect();
         for broker in overdue {
             if self.closing {
                 self.nodes.remove(&broker);
@@ -150,7 +158,8 @@ impl Fetcher {
             // The broker's session is not the one that we asked for.
             node.session.restart();
         }
-        let early = flight.is_some_and(|flight| now.saturating_duration_since(flight.sent) < self.config.max_wait / 2);
+        let early = flight
+            .is_some_and(|flight| now.saturating_duration_since(flight.sent) < self.config.max_wait / 2);
         if early && !news {
             // Brokers wait when they have nothing: one that does not must not make us spin (S15).
             node.call = Call::Due(now + node.empty.failed());
@@ -176,7 +185,8 @@ impl Fetcher {
                 let Some(entry) = self.nodes.get(&broker).and_then(|node| node.session.entry(&tp)) else {
                     continue; // not asked for (I3)
                 };
-                if !entry.topic_id.is_zero() && !topic.topic_id.is_zero() && entry.topic_id != topic.topic_id {
+                if !entry.topic_id.is_zero() && !topic.topic_id.is_zero() && entry.topic_id != topic.topic_id
+                {
                     continue; // the topic that had this name before
                 }
                 if seen.insert(tp.clone()) {
@@ -205,7 +215,9 @@ impl Fetcher {
         data: PartitionData,
         endpoints: &[NodeEndpoint],
     ) -> bool {
-        let Some(partition) = self.partitions.get_mut(tp).filter(|partition| partition.awaits(&entry, broker)) else {
+        let Some(partition) =
+            self.partitions.get_mut(tp).filter(|partition| partition.awaits(&entry, broker))
+        else {
             return true; // asked for before a seek, a revoke, a new leader (I7, I8, E3)
         };
         if !data.error_code.is_ok() {
@@ -237,7 +249,9 @@ impl Fetcher {
             partition.backoff.worked();
             partition.announced = false;
         }
-        if let Some(replica) = BrokerId::known(data.preferred_read_replica).filter(|to| from_leader && *to != broker) {
+        if let Some(replica) =
+            BrokerId::known(data.preferred_read_replica).filter(|to| from_leader && *to != broker)
+        {
             news = true;
             self.prefer(now, tp, replica);
         }
@@ -247,7 +261,9 @@ impl Fetcher {
     /// The leader says that a replica is nearer to us (KIP-392).
     fn prefer(&mut self, now: Instant, tp: &TopicPartition, broker: BrokerId) {
         let known = self.brokers.contains(&broker);
-        let Some(partition) = self.partitions.get_mut(tp).filter(|it| it.state == State::Flowing) else { return };
+        let Some(partition) = self.partitions.get_mut(tp).filter(|it| it.state == State::Flowing) else {
+            return;
+        };
         if known {
             partition.replica = Some(Replica { broker, until: now + self.config.replica_lease });
             self.settle(tp);
@@ -297,7 +313,8 @@ impl Fetcher {
             None if moved => {}
             None => {
                 // Only batches from before the position (§3 row 27).
-                let tries = self.pause_after_trouble(now, tp).map_or(0, |partition| partition.backoff.failures());
+                let tries =
+                    self.pause_after_trouble(now, tp).map_or(0, |partition| partition.backoff.failures());
                 if tries >= TELLING {
                     self.failed(tp, PartitionError::NoProgress { offset: from.offset });
                 }
@@ -373,12 +390,18 @@ impl Fetcher {
         if Some(hint.leader_epoch) <= partition.leader_epoch.or(Some(-1)) {
             return false;
         }
-        let address = endpoints.iter().find(|endpoint| endpoint.node_id == hint.leader_id).and_then(|endpoint| {
-            let port = u16::try_from(endpoint.port).ok().filter(|port| *port > 0)?;
-            let host = Some(endpoint.host.clone()).filter(|host| !host.is_empty())?;
-            Some(Broker { host, port, rack: endpoint.rack.clone() })
+        let address =
+            endpoints.iter().find(|endpoint| endpoint.node_id == hint.leader_id).and_then(|endpoint| {
+                let port = u16::try_from(endpoint.port).ok().filter(|port| *port > 0)?;
+                let host = Some(endpoint.host.clone()).filter(|host| !host.is_empty())?;
+                Some(Broker { host, port, rack: endpoint.rack.clone() })
+            });
+        self.events.push_back(Event::LeaderHint {
+            tp: tp.clone(),
+            leader,
+            epoch: hint.leader_epoch,
+            address,
         });
-        self.events.push_back(Event::LeaderHint { tp: tp.clone(), leader, epoch: hint.leader_epoch, address });
         true
     }
 }

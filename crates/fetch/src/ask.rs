@@ -56,7 +56,8 @@ impl Fetcher {
 
     fn room(&self) -> Room {
         let active = self.nodes.values().filter(|node| node.is_active()).count();
-        let under_way: usize = self.nodes.values().filter_map(|node| node.flight).map(|flight| flight.ask).sum();
+        let under_way: usize =
+            self.nodes.values().filter_map(|node| node.flight).map(|flight| flight.ask).sum();
         let spent = self.buffered().saturating_add(under_way);
         Room {
             slice: (self.config.budget / active.max(1)).max(1),

@@ -126,7 +126,8 @@ impl Fetcher {
 
     fn restart(&mut self, tp: &TopicPartition, position: Position) {
         let mut at = position;
-        while let Some(waiting) = self.partitions.get_mut(tp).and_then(|p| p.queue.drop_newest_beyond(position.offset))
+        while let Some(waiting) =
+            self.partitions.get_mut(tp).and_then(|p| p.queue.drop_newest_beyond(position.offset))
         {
             // Part of it lay before `position`: read that again.
             if waiting.from.offset < position.offset {

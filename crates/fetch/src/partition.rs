@@ -68,7 +68,8 @@ impl Watermarks {
     pub(crate) fn of(data: &PartitionData) -> Option<Self> {
         let high = Some(data.high_watermark).filter(|high| *high >= 0)?;
         // -1: the broker is too old to tell, or has no transactions.
-        let last_stable = Some(data.last_stable_offset).filter(|offset| (0..=high).contains(offset)).unwrap_or(high);
+        let last_stable =
+            Some(data.last_stable_offset).filter(|offset| (0..=high).contains(offset)).unwrap_or(high);
         let low = data.log_start_offset.clamp(0, last_stable);
         Some(Self { low, high, last_stable })
     }
@@ -104,7 +105,8 @@ impl Partition {
     pub(crate) fn entry(&self) -> Entry {
         // A leader that does not know the epoch calls the position out of range: not worth asking where the epoch is
         // newer than the leader's own.
-        let last_fetched = self.position.epoch.filter(|epoch| self.tell_epoch && Some(*epoch) <= self.leader_epoch);
+        let last_fetched =
+            self.position.epoch.filter(|epoch| self.tell_epoch && Some(*epoch) <= self.leader_epoch);
         Entry {
             token: self.token,
             topic_id: self.topic_id,

@@ -105,7 +105,9 @@ impl Fetcher {
         partition.leader = None;
         partition.replica = None;
         partition.watermarks = None;
-        while let Some(waiting) = self.partitions.get_mut(tp).and_then(|partition| partition.queue.take_oldest()) {
+        while let Some(waiting) =
+            self.partitions.get_mut(tp).and_then(|partition| partition.queue.take_oldest())
+        {
             self.dropped(&waiting);
         }
         self.leaderless.remove(tp);
@@ -182,7 +184,11 @@ impl Fetcher {
     }
 
     /// Trouble with this partition: not before a pause, unless it gets a new leader.
-    pub(crate) fn pause_after_trouble(&mut self, now: Instant, tp: &TopicPartition) -> Option<&mut Partition> {
+    pub(crate) fn pause_after_trouble(
+        &mut self,
+        now: Instant,
+        tp: &TopicPartition,
+    ) -> Option<&mut Partition> {
         let partition = self.partitions.get_mut(tp)?;
         partition.state = State::Waiting { until: now + partition.backoff.failed() };
         self.settle(tp);

@@ -7,7 +7,8 @@
 use bytes::Bytes;
 use offtake_machine::{LeaderEpoch, Position};
 use offtake_wire::records::{
-    AbortedTransactions, Batch, BatchHead, BatchHeader, Batches, ControlRecord, Crc, Decompressor, RecordError,
+    AbortedTransactions, Batch, BatchHead, BatchHeader, Batches, ControlRecord, Crc, Decompressor,
+    RecordError,
 };
 
 use crate::chunk::VisibleBatches;
@@ -56,7 +57,8 @@ impl Reader {
         let mut run = at;
         while let Some(head) = batches.peek() {
             let after = at.saturating_add(head.size()).min(records.len());
-            let shown = match self.shows(from, &head, &records.slice(at..after), high_watermark, &mut aborted) {
+            let shown = match self.shows(from, &head, &records.slice(at..after), high_watermark, &mut aborted)
+            {
                 Ok(shown) => shown,
                 Err(error) => {
                     found.error = Some(error);

@@ -285,6 +285,8 @@ fn d9_a_callback_that_outlives_the_rebalance_costs_the_membership_but_not_the_gr
         sim.processes[a].callback_takes = 2 * sim.rebalance();
         let b = sim.join();
         sim.until("b has it all", |sim| sim.has(b) == 4);
+        assert_eq!(sim.hands_out(a).len(), 0);
+        sim.run(3_100); // until the next heartbeat
         assert!(sim.processes[a].member.identity().is_none(), "nothing to commit with");
         assert_eq!(sim.hands_out(a).len(), 0);
         sim.processes[a].callback_takes = 0;

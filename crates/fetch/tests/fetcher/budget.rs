@@ -36,10 +36,11 @@ fn p1_ten_thousand_partitions_stay_inside_one_budget() {
         // The broker sends as much as it may, from whichever partitions have been asked for.
         let mut sent = 0;
         let partitions = asked.request.topics.iter().flat_map(|topic| &topic.partitions);
-        let batches = partitions.map(|p| data(p.partition, wide(p.fetch_offset, 20_000))).take_while(|data| {
-            sent += data.records.as_ref().unwrap().len();
-            sent <= allowed
-        });
+        let batches =
+            partitions.map(|p| data(p.partition, wide(p.fetch_offset, 20_000))).take_while(|data| {
+                sent += data.records.as_ref().unwrap().len();
+                sent <= allowed
+            });
         let answer = response(7, vec![("a", batches.collect())]);
         rig.answer(&asked, answer);
         largest = largest.max(rig.fetcher.buffered());
@@ -142,7 +143,7 @@ fn i12_a_paused_partition_that_holds_the_budget_gives_way_and_loses_nothing() {
         under_way = rig.ask();
     }
     rig.fetcher.pause(&tp("a", 0));
-    rig.answer(&other, response(8, vec![("a", vec![data(1, wide(0, 3000))])]));
+    rig.answer(&other, response(8, vec![("a", vec![data(1, wide(0, 2500))])]));
     rig.start("a", 2, 0);
     let asked = rig.ask();
     assert_eq!(asked.broker, BrokerId(3));

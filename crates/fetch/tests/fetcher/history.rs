@@ -42,8 +42,14 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let partition = || 0..PARTITIONS;
     let broker = || 1..=3;
-    let entry =
-        select(vec![Entry::Plain, Entry::Plain, Entry::Tailless, Entry::Emptied, Entry::Committed, Entry::Aborted]);
+    let entry = select(vec![
+        Entry::Plain,
+        Entry::Plain,
+        Entry::Tailless,
+        Entry::Emptied,
+        Entry::Committed,
+        Entry::Aborted,
+    ]);
     let fault = select(vec![
         Fault::LostRequest,
         Fault::LostAnswer,

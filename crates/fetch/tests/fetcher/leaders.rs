@@ -142,7 +142,8 @@ fn i5_a_hint_names_the_new_leader_and_its_address() {
     answer.node_endpoints = vec![NodeEndpoint { node_id: 9, host: "new".to_owned(), port: 9092, rack: None }];
     rig.answer(&asked, answer);
     let address = Broker { host: "new".to_owned(), port: 9092, rack: None };
-    let hint = Event::LeaderHint { tp: tp("a", 0), leader: BrokerId(9), epoch: 6, address: Some(address.clone()) };
+    let hint =
+        Event::LeaderHint { tp: tp("a", 0), leader: BrokerId(9), epoch: 6, address: Some(address.clone()) };
     assert_eq!(rig.events(), [hint], "no metadata is needed");
     rig.cluster.brokers.insert(BrokerId(9), address);
     rig.lead("a", 0, 9, 6);
@@ -185,12 +186,17 @@ fn i9_a_preferred_replica_is_asked_until_its_lease_ends_and_the_leader_forgets()
 
 #[test]
 fn i9_trouble_at_a_replica_goes_back_to_the_leader_without_a_reset() {
-    for code in [ErrorCode::OffsetOutOfRange, ErrorCode::NotLeaderOrFollower, ErrorCode::ReplicaNotAvailable] {
+    for code in [ErrorCode::OffsetOutOfRange, ErrorCode::NotLeaderOrFollower, ErrorCode::ReplicaNotAvailable]
+    {
         let (mut rig, asked) = at_replica();
         rig.answer(&asked, response(8, vec![("a", vec![error(0, code)])]));
         assert_eq!(rig.told(), [], "a follower's {code} is no reason to reset");
         let asked = rig.ask();
-        assert_eq!((asked.broker, asked.session(), asked.asks()), (BrokerId(1), (7, 1), vec![]), "which knows what");
+        assert_eq!(
+            (asked.broker, asked.session(), asked.asks()),
+            (BrokerId(1), (7, 1), vec![]),
+            "which knows what"
+        );
     }
     let (mut rig, asked) = at_replica();
     rig.fail(&asked);

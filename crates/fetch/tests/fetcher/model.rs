@@ -7,8 +7,8 @@ use offtake_machine::BrokerId;
 use offtake_wire::{
     ErrorCode,
     messages::fetch::{
-        AbortedTransaction, FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch,
-        PartitionData,
+        AbortedTransaction, FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse,
+        LeaderIdAndEpoch, PartitionData,
     },
     records::BatchBuilder,
 };
@@ -91,9 +91,10 @@ impl Log {
 
     /// What is to be seen of `from..to`.
     pub(crate) fn visible(&self, from: i64, to: i64, committed_only: bool) -> Vec<i64> {
-        let seen = self.records.iter().filter(|(offset, committed)| {
-            (from..to).contains(offset) && (*committed || !committed_only)
-        });
+        let seen = self
+            .records
+            .iter()
+            .filter(|(offset, committed)| (from..to).contains(offset) && (*committed || !committed_only));
         seen.map(|(offset, _)| *offset).collect()
     }
 
@@ -251,7 +252,8 @@ impl Model {
             assert!(forgotten_topics_data.is_empty(), "nothing to forget yet");
             Session { by_name, ..Default::default() }
         } else {
-            let held = self.sessions.get(&(asked.broker, *session_id)).ok_or(ErrorCode::FetchSessionIdNotFound)?;
+            let held =
+                self.sessions.get(&(asked.broker, *session_id)).ok_or(ErrorCode::FetchSessionIdNotFound)?;
             if held.epoch != *session_epoch {
                 return Err(ErrorCode::InvalidFetchSessionEpoch);
             }
@@ -282,7 +284,9 @@ impl Model {
                 partition_index: wanted.partition,
                 error_code,
                 high_watermark: -1,
-                current_leader: self.hints.then_some(LeaderIdAndEpoch { leader_id: leader, leader_epoch: epoch }),
+                current_leader: self
+                    .hints
+                    .then_some(LeaderIdAndEpoch { leader_id: leader, leader_epoch: epoch }),
                 ..Default::default()
             };
             let error = match wanted.current_leader_epoch {
@@ -302,7 +306,8 @@ impl Model {
                 log_start_offset: 0,
                 ..Default::default()
             };
-            let nearer = self.prefers.filter(|to| leads && *to != leader && !asked.request.rack_id.is_empty());
+            let nearer =
+                self.prefers.filter(|to| leads && *to != leader && !asked.request.rack_id.is_empty());
             if let Some(replica) = nearer {
                 data.preferred_read_replica = replica;
                 all.push(data);
@@ -315,8 +320,7 @@ impl Model {
             sent_any |= !records.is_empty();
             if !records.is_empty() || full {
                 let to = log.offset_after(wanted.fetch_offset, records.len());
-                data.aborted_transactions =
-                    committed.then(|| log.aborted_between(wanted.fetch_offset, to));
+                data.aborted_transactions = committed.then(|| log.aborted_between(wanted.fetch_offset, to));
                 data.records = Some(records.into());
                 all.push(data);
             }

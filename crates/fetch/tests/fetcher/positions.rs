@@ -38,7 +38,11 @@ fn b3_a_recreated_topic_gets_no_position_of_the_old_one() {
     let asked = rig.ask();
     assert_eq!(asked.asks(), ["a-0@0"]);
     assert_eq!(asked.request.topics[0].topic_id, new);
-    assert_eq!(asked.request.forgotten_topics_data[0].topic_id, id_of("a"), "KIP-516: another topic to the broker");
+    assert_eq!(
+        asked.request.forgotten_topics_data[0].topic_id,
+        id_of("a"),
+        "KIP-516: another topic to the broker"
+    );
 }
 
 #[test]
@@ -149,7 +153,8 @@ fn l3_truncation_into_what_is_buffered_keeps_what_lies_before_it_without_a_hole(
     let diverging_epoch = Some(EpochEndOffset { epoch: 5, end_offset: 8 });
     let diverged = offtake_wire::messages::fetch::PartitionData { diverging_epoch, ..nothing(0) };
     rig.answer(&asked, response(7, vec![("a", vec![diverged])]));
-    let told = Event::Diverged { tp: tp("a", 0), token: TOKEN, position: at(15, 5), epoch: Some(5), end_offset: 8 };
+    let told =
+        Event::Diverged { tp: tp("a", 0), token: TOKEN, position: at(15, 5), epoch: Some(5), end_offset: 8 };
     assert_eq!(rig.told(), [told]);
     rig.silent();
     rig.start_as("a", 0, TOKEN, at(8, 5));
@@ -207,7 +212,10 @@ fn o5_missing_permission_is_told_once_and_recovers() {
         asked = rig.ask();
     }
     let failed = PartitionError::Refused(ErrorCode::TopicAuthorizationFailed);
-    assert_eq!(told, [Event::Failed { tp: tp("a", 0), token: TOKEN, position: Position::at(0), error: failed }]);
+    assert_eq!(
+        told,
+        [Event::Failed { tp: tp("a", 0), token: TOKEN, position: Position::at(0), error: failed }]
+    );
     rig.answer(&asked, response(7, vec![("a", vec![data(0, batch(0, 1))])]));
     assert_eq!(rig.drain(), [("a-0".to_owned(), vec![0])]);
 }

@@ -52,7 +52,8 @@ fn transactional(base: i64, count: i64, producer: i64) -> Bytes {
 }
 
 fn marker(offset: i64, producer: i64, kind: i16) -> Bytes {
-    let mut builder = BatchBuilder::new(offset).leader_epoch(5).producer(producer, 0, -1).transactional().control();
+    let mut builder =
+        BatchBuilder::new(offset).leader_epoch(5).producer(producer, 0, -1).transactional().control();
     let key = [[0, 0], kind.to_be_bytes()].concat();
     builder.push(1_000, Some(&key), Some(&[0, 0, 0, 0, 0, 1]), &[]);
     builder.build().unwrap()

@@ -8,8 +8,8 @@ use std::{
 use bytes::Bytes;
 use offtake_fetch::{Chunk, Config, Event, Fetcher};
 use offtake_machine::{
-    Answer, Broker, BrokerId, CallError, CallId, Cluster, PartitionInfo, Position, Target, Token, Topic, TopicInfo,
-    TopicPartition,
+    Answer, Broker, BrokerId, CallError, CallId, Cluster, PartitionInfo, Position, Target, Token, Topic,
+    TopicInfo, TopicPartition,
 };
 use offtake_wire::{
     ErrorCode, Request, Response, Uuid,
@@ -56,7 +56,9 @@ impl Asked {
     pub(crate) fn asks(&self) -> Vec<String> {
         let of = |topic: &str, partition: i32, offset: i64| format!("{topic}-{partition}@{offset}");
         let topics = self.request.topics.iter();
-        topics.flat_map(|t| t.partitions.iter().map(move |p| of(&t.topic, p.partition, p.fetch_offset))).collect()
+        topics
+            .flat_map(|t| t.partitions.iter().map(move |p| of(&t.topic, p.partition, p.fetch_offset)))
+            .collect()
     }
 
     /// `topic-partition` of all that is forgotten.

@@ -24,7 +24,10 @@ fn only_what_has_changed_is_said_again() {
     assert_eq!((asked.session(), asked.asks()), ((77, 1), vec![]));
     rig.answer(&asked, response(77, vec![("a", vec![data(1, batch(10, 5))])]));
     let asked = rig.ask();
-    assert_eq!((asked.session(), asked.asks(), asked.forgets()), ((77, 2), vec!["a-1@15".to_owned()], vec![]));
+    assert_eq!(
+        (asked.session(), asked.asks(), asked.forgets()),
+        ((77, 2), vec!["a-1@15".to_owned()], vec![])
+    );
     let sent = &asked.request.topics[0];
     assert_eq!((sent.topic_id, sent.partitions[0].current_leader_epoch), (id_of("a"), 5));
     assert_eq!(sent.partitions[0].last_fetched_epoch, 5, "the epoch of the record before (KIP-320)");
@@ -76,7 +79,10 @@ fn i1_an_unknown_session_is_opened_anew_at_once() {
         let asked = rig.ask();
         rig.answer(&asked, refusal(code));
         let asked = rig.ask();
-        assert_eq!((asked.session(), asked.asks()), (session, vec!["a-0@10".to_owned(), "a-1@10".to_owned()]));
+        assert_eq!(
+            (asked.session(), asked.asks()),
+            (session, vec!["a-0@10".to_owned(), "a-1@10".to_owned()])
+        );
         rig.answer(&asked, response(78, vec![("a", vec![data(0, batch(10, 1)), nothing(1)])]));
         assert_eq!(rig.ask().session(), (78, 1));
         assert_eq!(rig.drain(), [("a-0".to_owned(), vec![10])], "neither lost nor repeated");
@@ -262,7 +268,10 @@ fn i15_a_seek_is_said_in_the_session_even_back_to_where_it_was() {
     rig.answer(&asked, response(77, vec![("a", vec![data(0, batch(10, 5))])]));
     assert!(!rig.fetcher.is_ready(), "asked for before the seek (I7)");
     let asked = rig.ask();
-    assert_eq!((asked.session(), asked.asks(), asked.forgets()), ((77, 2), vec!["a-0@10".to_owned()], vec![]));
+    assert_eq!(
+        (asked.session(), asked.asks(), asked.forgets()),
+        ((77, 2), vec!["a-0@10".to_owned()], vec![])
+    );
     rig.answer(&asked, response(77, vec![("a", vec![data(0, batch(10, 5))])]));
     assert_eq!(rig.fetcher.take().unwrap().token, sought);
 }
@@ -275,9 +284,10 @@ fn i12_an_error_of_one_partition_leaves_the_others_and_the_session_alone() {
     rig.answer(&asked, response(77, vec![("a", mixed)]));
     assert_eq!(rig.drain(), [("a-1".to_owned(), vec![10, 11])]);
     let asked = rig.ask();
-    assert_eq!((asked.session(), asked.asks(), asked.forgets()), ((77, 2), vec!["a-1@12".to_owned()], vec![
-        "a-0".to_owned()
-    ]));
+    assert_eq!(
+        (asked.session(), asked.asks(), asked.forgets()),
+        ((77, 2), vec!["a-1@12".to_owned()], vec!["a-0".to_owned()])
+    );
     rig.answer_late(&asked, response(77, vec![]));
     assert_eq!(rig.ask().asks(), ["a-0@10"]);
 }

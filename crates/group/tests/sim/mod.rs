@@ -59,6 +59,8 @@ pub enum Saw {
 
 /// One process.
 pub struct Process {
+    /// The instance id if it has one: in its place another may come.
+    name: String,
     pub member: Member,
     pub cluster: Cluster,
     pub saw: Vec<(Millis, Saw)>,
@@ -111,7 +113,7 @@ pub struct Sim {
     pub cut: BTreeSet<usize>,
     /// The next answers of an API are these, whatever the coordinator says.
     pub instead: Vec<(ApiKey, Response)>,
-    owners: BTreeMap<(i32, TopicPartition), usize>,
+    owners: BTreeMap<(i32, TopicPartition), String>,
     /// Of every process that the story does not configure itself.
     pub template: Config,
     pub requests: Vec<(Millis, usize, ApiKey)>,
@@ -217,9 +219,11 @@ impl Sim {
 
     pub fn start(&mut self, config: Config, topics: Vec<Topic>) -> usize {
         let seed = self.dice.roll(u64::MAX);
+        let name = config.instance_id.clone().unwrap_or_else(|| format!("#{}", self.processes.len()));
         let mut member = Member::new(Config { seed, ..config }).unwrap();
         member.subscribe(self.at(self.now), topics.into_iter().collect());
         self.processes.push(Process {
+            name,
             member,
             cluster: self.cluster(),
             saw: Vec::new(),
@@ -240,6 +244,7 @@ impl Sim {
     pub fn subscribe(&mut self, who: usize, topics: &[&str]) {
         let now = self.at(self.now);
         self.processes[who].member.subscribe(now, topics.iter().map(|t| Topic::from(*t)).collect());
+        self.step();
     }
 
     /// Everybody who lives wants all topics.
@@ -258,6 +263,7 @@ impl Sim {
         process.going.clear();
         process.callback_until = None;
         process.member.leave(now, "the story says so");
+        self.step();
     }
 
     pub fn kill(&mut self, who: usize) {
@@ -277,6 +283,7 @@ impl Sim {
             process.cluster = cluster.clone();
             process.member.handle_cluster(now, &cluster);
         }
+        self.step();
     }
 
     /// The coordinator's broker dies, another takes over.
@@ -493,7 +500,9 @@ impl Sim {
             for partition in std::mem::take(&mut process.going) {
                 process.has.remove(&partition);
             }
-            process.member.polled(instant);
+            if process.polls_every.is_some() {
+                process.member.polled(instant);
+            }
             process.member.released(instant);
         }
         if let Some(every) =
@@ -567,8 +576,12 @@ impl Sim {
                 let remains: BTreeSet<_> = process.has.difference(&process.going).cloned().collect();
                 assert_eq!(remains, owned.iter().cloned().collect(), "S9: {who} has what it was told it has");
                 for partition in &owned {
-                    let owner = *self.owners.entry((generation, partition.clone())).or_insert(who);
-                    assert_eq!(owner, who, "S5: {partition} has two owners in generation {generation}");
+                    let owner =
+                        self.owners.entry((generation, partition.clone())).or_insert(process.name.clone());
+                    assert_eq!(
+                        *owner, process.name,
+                        "S5: {partition} has two owners in generation {generation}"
+                    );
                 }
                 process.saw.push((now, Saw::Assigned { added, owned, generation }));
             }
@@ -625,7 +638,9 @@ impl Sim {
         let mut seen: BTreeMap<TopicPartition, usize> = BTreeMap::new();
         for who in 0..self.processes.len() {
             for partition in self.hands_out(who) {
-                if let Some(other) = seen.insert(partition.clone(), who) {
+                if let Some(other) = seen.insert(partition.clone(), who)
+                    && self.processes[other].name != self.processes[who].name
+                {
                     panic!(
                         "S6: {partition} is handed out by {other} and {who} at {}: {}",
                         self.now,
