@@ -104,7 +104,8 @@ fn owned(partitions: &[TopicPartition]) -> String {
     for partition in partitions {
         topics.entry(partition.topic.as_str()).or_default().push(partition.partition);
     }
-    let topics: Vec<_> = topics.into_iter().map(|(topic, indexes)| format!("{topic}: {}", runs(&indexes))).collect();
+    let topics: Vec<_> =
+        topics.into_iter().map(|(topic, indexes)| format!("{topic}: {}", runs(&indexes))).collect();
     if topics.is_empty() { "-".to_owned() } else { topics.join("  ") }
 }
 

@@ -38,7 +38,10 @@ async fn print(admin: &mut Admin, args: &Offsets, json: bool, output: &mut Outpu
                 topic.name
             )));
         }
-        let wanted = topic.partitions.keys().filter(|index| args.partitions.is_empty() || args.partitions.contains(index));
+        let wanted = topic
+            .partitions
+            .keys()
+            .filter(|index| args.partitions.is_empty() || args.partitions.contains(index));
         partitions.extend(wanted.map(|index| TopicPartition::new(topic.name.clone(), *index)));
     }
     let all = || partitions.iter().cloned();
@@ -57,7 +60,8 @@ async fn print(admin: &mut Admin, args: &Offsets, json: bool, output: &mut Outpu
     let mut sheet = Sheet::new(&head);
     for partition in &partitions {
         let (topic, index) = (partition.topic.as_str(), partition.partition);
-        let offsets = [&earliest, &latest, &stable].map(|listed| listed.get(partition).map(|listed| listed.offset));
+        let offsets =
+            [&earliest, &latest, &stable].map(|listed| listed.get(partition).map(|listed| listed.offset));
         let found = at.as_ref().map(|at| at.get(partition));
         if json {
             let [earliest, latest, stable] = offsets;

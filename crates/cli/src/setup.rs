@@ -34,7 +34,9 @@ pub(crate) fn config(common: &Common) -> Result<Config, Failure> {
     }
     match (&common.brokers, env::var("KAFKA_BOOTSTRAP_SERVERS")) {
         (Some(brokers), _) => {
-            config.set("bootstrap.servers", brokers).map_err(|error| Failure::Usage(format!("--brokers: {error}")))?;
+            config
+                .set("bootstrap.servers", brokers)
+                .map_err(|error| Failure::Usage(format!("--brokers: {error}")))?;
         }
         (None, _) if config.is_given("bootstrap.servers") => {}
         (None, Ok(brokers)) if !brokers.trim().is_empty() => config
@@ -59,7 +61,8 @@ pub(crate) fn logging(common: &Common) {
     } else {
         filter.from_env_lossy()
     };
-    let colour = std::io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let colour =
+        std::io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // Fails only where somebody has set a subscriber before us, and nobody has.
     let _ = subscriber.with_ansi(colour).with_target(false).compact().try_init();
@@ -70,7 +73,8 @@ mod tests {
     use super::*;
 
     fn common(properties: &[(&str, &str)]) -> Common {
-        let properties = properties.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let properties =
+            properties.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         Common { properties, brokers: Some("b:1".to_owned()), ..Common::default() }
     }
 
@@ -79,7 +83,10 @@ mod tests {
         let config = super::config(&common(&[])).unwrap();
         assert_eq!(config.default_api_timeout, Duration::from_secs(10));
         assert!(!config.allow_auto_create_topics);
-        let told = super::config(&common(&[("default.api.timeout.ms", "3000"), ("allow.auto.create.topics", "true")]));
+        let told = super::config(&common(&[
+            ("default.api.timeout.ms", "3000"),
+            ("allow.auto.create.topics", "true"),
+        ]));
         let told = told.unwrap();
         assert_eq!(told.default_api_timeout, Duration::from_secs(3));
         assert!(told.allow_auto_create_topics);
@@ -109,6 +116,9 @@ mod tests {
     fn a_missing_file_is_named() {
         let options = Common { config: Some("/nonexistent/x.properties".into()), ..Common::default() };
         let failure = super::config(&options).unwrap_err();
-        assert!(matches!(&failure, Failure::Usage(text) if text.contains("/nonexistent/x.properties")), "{failure}");
+        assert!(
+            matches!(&failure, Failure::Usage(text) if text.contains("/nonexistent/x.properties")),
+            "{failure}"
+        );
     }
 }

@@ -12,10 +12,14 @@ pub(crate) struct Stop {
 
 impl Stop {
     /// Listens from now on, on a thread of the runtime that the command does not block.
-    #[expect(clippy::disallowed_methods, reason = "signals come from outside every loop; ends with the process")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "signals come from outside every loop; ends with the process"
+    )]
     pub(crate) fn listen() -> Result<Self, Failure> {
         let (ask, asked) = watch::channel(false);
-        let mut signals = Signals::new().map_err(|error| Failure::failed(format!("cannot catch signals: {error}")))?;
+        let mut signals =
+            Signals::new().map_err(|error| Failure::failed(format!("cannot catch signals: {error}")))?;
         tokio::spawn(async move {
             signals.next().await;
             tracing::info!("stopping; once more to stop at once");

@@ -45,12 +45,16 @@ async fn list(admin: &mut Admin, internal: bool, json: bool, output: &mut Output
     Ok(())
 }
 
-async fn describe(admin: &mut Admin, topics: Vec<String>, json: bool, output: &mut Output) -> Result<(), Failure> {
+async fn describe(
+    admin: &mut Admin,
+    topics: Vec<String>,
+    json: bool,
+    output: &mut Output,
+) -> Result<(), Failure> {
     let topics = admin.describe_topics(topics).await?;
     let ids = |brokers: &[BrokerId]| brokers.iter().map(|broker| broker.0).collect::<Vec<_>>();
-    let text = |brokers: &[BrokerId]| {
-        ids(brokers).iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
-    };
+    let text =
+        |brokers: &[BrokerId]| ids(brokers).iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     let mut sheet = Sheet::new(&["topic", "#partition", "#leader", "#epoch", "replicas", "isr", "offline"]);
     for topic in &topics {
         for (index, partition) in &topic.partitions {
@@ -89,13 +93,19 @@ async fn create(admin: &mut Admin, args: Create, json: bool, output: &mut Output
         output.json(&summary(&created));
     } else {
         let (name, partitions) = (&created.name, created.partitions.len());
-        let text = format!("created {name} with {partitions} partitions of {} replicas\n", replicas(&created));
+        let text =
+            format!("created {name} with {partitions} partitions of {} replicas\n", replicas(&created));
         output.buffer().extend_from_slice(text.as_bytes());
     }
     Ok(())
 }
 
-async fn delete(admin: &mut Admin, topics: Vec<String>, json: bool, output: &mut Output) -> Result<(), Failure> {
+async fn delete(
+    admin: &mut Admin,
+    topics: Vec<String>,
+    json: bool,
+    output: &mut Output,
+) -> Result<(), Failure> {
     for topic in topics {
         admin.delete_topic(&topic).await?;
         if json {

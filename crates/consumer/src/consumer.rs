@@ -136,7 +136,10 @@ impl Consumer {
     ///
     /// # Errors
     /// `Config` for a pattern that is no regular expression.
-    pub async fn subscribe_patterns<P: AsRef<str>>(&mut self, patterns: impl IntoIterator<Item = P>) -> Result<()> {
+    pub async fn subscribe_patterns<P: AsRef<str>>(
+        &mut self,
+        patterns: impl IntoIterator<Item = P>,
+    ) -> Result<()> {
         let patterns = compile(patterns)?;
         self.handle.ask(|reply| Command::Subscribe { to: Subscription::Patterns(patterns), reply }).await?;
         self.subscribed.clear();
@@ -149,7 +152,8 @@ impl Consumer {
     /// # Errors
     /// `Misuse` while topics are subscribed to.
     pub async fn assign<A: Into<Assign>>(&mut self, partitions: impl IntoIterator<Item = A>) -> Result<()> {
-        let partitions: Vec<_> = partitions.into_iter().map(Into::into).map(|Assign { partition, at }| (partition, at)).collect();
+        let partitions: Vec<_> =
+            partitions.into_iter().map(Into::into).map(|Assign { partition, at }| (partition, at)).collect();
         let gone: Vec<_> = {
             let wanted: BTreeSet<_> = partitions.iter().map(|(partition, _)| partition).collect();
             self.delivery.owned().filter(|partition| !wanted.contains(partition)).cloned().collect()
@@ -307,7 +311,11 @@ impl Consumer {
                 }
                 self.generation = generation;
                 self.sink.tell(|| {
-                    Event::Assigned(OwnershipChange { partitions: partitions.clone(), owned: owned.clone(), generation })
+                    Event::Assigned(OwnershipChange {
+                        partitions: partitions.clone(),
+                        owned: owned.clone(),
+                        generation,
+                    })
                 });
                 if let (Some(generation), false) = (generation, partitions.is_empty()) {
                     let rebalance = self.rebalance(partitions, owned, generation);
@@ -324,7 +332,9 @@ impl Consumer {
                 let lost = self.listener.0.lost(rebalance);
                 self.running = Some(Running::lost(lost, self.handle.clone(), self.sink.clone(), change));
             }
-            Notice::Started { partition, token, position } => self.delivery.started(&partition, token, position),
+            Notice::Started { partition, token, position } => {
+                self.delivery.started(&partition, token, position)
+            }
             Notice::Sought { partition, token } => {
                 self.progress.sought(&partition);
                 self.delivery.sought(&partition, token, &self.handle);
@@ -366,14 +376,31 @@ impl Consumer {
         let change = self.change(partitions.clone(), owned.clone(), Some(generation));
         let rebalance = self.rebalance(partitions, owned, generation);
         let listener = self.listener.0.clone();
-        Running::revoked(commit, Box::new(move || listener.revoked(rebalance)), self.handle.clone(), self.sink.clone(), change, tell_engine)
+        Running::revoked(
+            commit,
+            Box::new(move || listener.revoked(rebalance)),
+            self.handle.clone(),
+            self.sink.clone(),
+            change,
+            tell_engine,
+        )
     }
 
-    fn change(&self, partitions: Vec<TopicPartition>, owned: Vec<TopicPartition>, generation: Option<i32>) -> Change {
+    fn change(
+        &self,
+        partitions: Vec<TopicPartition>,
+        owned: Vec<TopicPartition>,
+        generation: Option<i32>,
+    ) -> Change {
         Change(OwnershipChange { partitions, owned, generation })
     }
 
-    fn rebalance(&self, partitions: Vec<TopicPartition>, owned: Vec<TopicPartition>, generation: i32) -> Rebalance {
+    fn rebalance(
+        &self,
+        partitions: Vec<TopicPartition>,
+        owned: Vec<TopicPartition>,
+        generation: i32,
+    ) -> Rebalance {
         Rebalance { partitions, owned, generation, consumer: self.handle.clone() }
     }
 
@@ -408,7 +435,8 @@ impl Consumer {
                 if self.commits_by_itself() && !owned.is_empty() {
                     self.report_finished();
                     let at = deadline;
-                    let commit = self.handle.ask(|reply| Command::CommitFinished { deadline: at, reply: Some(reply) });
+                    let commit =
+                        self.handle.ask(|reply| Command::CommitFinished { deadline: at, reply: Some(reply) });
                     result = result.and(clock::timeout_at(deadline, commit).await.unwrap_or(Ok(())));
                 }
                 self.give_up(&owned);
@@ -450,7 +478,10 @@ impl Consumer {
         self.handle.send(command(None))
     }
 
-    fn commit_of(&mut self, records: &Records) -> impl FnOnce(Option<crate::engine::command::Reply<()>>) -> Command + use<> {
+    fn commit_of(
+        &mut self,
+        records: &Records,
+    ) -> impl FnOnce(Option<crate::engine::command::Reply<()>>) -> Command + use<> {
         let mut last = BTreeMap::new();
         for part in &records.parts {
             last.insert(part.partition.clone(), part.spot());
@@ -485,7 +516,10 @@ impl Consumer {
     }
 
     /// Commits exactly these offsets; see [`Handle::commit_offsets`].
-    pub async fn commit_offsets(&mut self, offsets: impl IntoIterator<Item = (TopicPartition, OffsetAndMetadata)>) -> Result<()> {
+    pub async fn commit_offsets(
+        &mut self,
+        offsets: impl IntoIterator<Item = (TopicPartition, OffsetAndMetadata)>,
+    ) -> Result<()> {
         self.handle.commit_offsets(offsets).await
     }
 
@@ -540,22 +574,35 @@ impl Consumer {
     }
 
     /// The group's committed offsets; partitions without one are absent.
-    pub async fn committed(&self, partitions: impl IntoIterator<Item = TopicPartition>) -> Result<BTreeMap<TopicPartition, OffsetAndMetadata>> {
+    pub async fn committed(
+        &self,
+        partitions: impl IntoIterator<Item = TopicPartition>,
+    ) -> Result<BTreeMap<TopicPartition, OffsetAndMetadata>> {
         self.handle.committed(partitions).await
     }
 
     /// The offset of the first record of each partition, or of where it would be.
-    pub async fn beginning_offsets(&self, partitions: impl IntoIterator<Item = TopicPartition>) -> Result<BTreeMap<TopicPartition, i64>> {
+    pub async fn beginning_offsets(
+        &self,
+        partitions: impl IntoIterator<Item = TopicPartition>,
+    ) -> Result<BTreeMap<TopicPartition, i64>> {
         self.ends(partitions, ListAt::Earliest).await
     }
 
     /// The offset after the last record of each partition: the high watermark, or under read_committed the last stable
     /// offset.
-    pub async fn end_offsets(&self, partitions: impl IntoIterator<Item = TopicPartition>) -> Result<BTreeMap<TopicPartition, i64>> {
+    pub async fn end_offsets(
+        &self,
+        partitions: impl IntoIterator<Item = TopicPartition>,
+    ) -> Result<BTreeMap<TopicPartition, i64>> {
         self.ends(partitions, ListAt::Latest).await
     }
 
-    async fn ends(&self, partitions: impl IntoIterator<Item = TopicPartition>, at: ListAt) -> Result<BTreeMap<TopicPartition, i64>> {
+    async fn ends(
+        &self,
+        partitions: impl IntoIterator<Item = TopicPartition>,
+        at: ListAt,
+    ) -> Result<BTreeMap<TopicPartition, i64>> {
         let partitions = partitions.into_iter().map(|partition| (partition, at)).collect();
         let deadline = self.handle.deadline();
         let listed = self.handle.ask(|reply| Command::List { partitions, deadline, reply }).await?;
@@ -579,7 +626,8 @@ impl Consumer {
         &self,
         times: impl IntoIterator<Item = (TopicPartition, i64)>,
     ) -> Result<BTreeMap<TopicPartition, OffsetAndTimestamp>> {
-        let partitions = times.into_iter().map(|(partition, at)| (partition, ListAt::Timestamp(at))).collect();
+        let partitions =
+            times.into_iter().map(|(partition, at)| (partition, ListAt::Timestamp(at))).collect();
         let deadline = self.handle.deadline();
         self.handle.ask(|reply| Command::List { partitions, deadline, reply }).await
     }
@@ -596,7 +644,10 @@ impl Consumer {
     }
 
     /// The topics whose whole names match one of the patterns now.
-    pub async fn topics_matching<P: AsRef<str>>(&self, patterns: impl IntoIterator<Item = P>) -> Result<Vec<Topic>> {
+    pub async fn topics_matching<P: AsRef<str>>(
+        &self,
+        patterns: impl IntoIterator<Item = P>,
+    ) -> Result<Vec<Topic>> {
         let patterns = compile(patterns)?;
         let deadline = self.handle.deadline();
         self.handle.ask(|reply| Command::Matching { patterns, deadline, reply }).await
@@ -700,8 +751,9 @@ fn compile<P: AsRef<str>>(patterns: impl IntoIterator<Item = P>) -> Result<Vec<R
         .into_iter()
         .map(|pattern| {
             let pattern = pattern.as_ref();
-            Regex::new(&format!("^(?:{pattern})$"))
-                .map_err(|error| Error::new(ErrorKind::Config, format!("{pattern:?} is no regular expression: {error}")))
+            Regex::new(&format!("^(?:{pattern})$")).map_err(|error| {
+                Error::new(ErrorKind::Config, format!("{pattern:?} is no regular expression: {error}"))
+            })
         })
         .collect()
 }

@@ -14,7 +14,7 @@ use crate::{
     engine::command::Command,
     error::{Error, ErrorKind, Result},
     handle::Handle,
-    records::{PartitionRecords, Spot, Records},
+    records::{PartitionRecords, Records, Spot},
 };
 
 /// Everything that is ours, and what is buffered of it.
@@ -188,12 +188,14 @@ impl Delivery {
         let mut records = Records::default();
         while records.len() < self.most {
             let Some(partition) = self.turns.front() else { break };
-            let Some(flow) = self.flows.get_mut(partition).filter(|flow| !flow.paused && flow.has_buffered()) else {
+            let Some(flow) = self.flows.get_mut(partition).filter(|flow| !flow.paused && flow.has_buffered())
+            else {
                 self.turns.pop_front();
                 continue;
             };
             let left = self.most - records.len();
-            match flow.next_part(partition, left, self.crc, &mut self.decompressor, handle, &mut self.passed) {
+            match flow.next_part(partition, left, self.crc, &mut self.decompressor, handle, &mut self.passed)
+            {
                 Ok(Some(part)) => records.push(part),
                 Ok(None) => {
                     self.turns.pop_front();
@@ -281,7 +283,13 @@ impl Flow {
                 continue;
             }
             self.position = Some(next);
-            return Ok(Some(PartitionRecords { partition: partition.clone(), token: self.token, leader_epoch, run, next }));
+            return Ok(Some(PartitionRecords {
+                partition: partition.clone(),
+                token: self.token,
+                leader_epoch,
+                run,
+                next,
+            }));
         }
     }
 }

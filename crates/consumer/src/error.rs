@@ -100,7 +100,9 @@ impl Error {
     /// Whether the same call may succeed later though nothing changes on our side.
     pub fn is_retriable(&self) -> bool {
         match self.kind {
-            ErrorKind::Unreachable | ErrorKind::Timeout | ErrorKind::CommitFailed | ErrorKind::Malformed => true,
+            ErrorKind::Unreachable | ErrorKind::Timeout | ErrorKind::CommitFailed | ErrorKind::Malformed => {
+                true
+            }
             ErrorKind::Config
             | ErrorKind::Misuse
             | ErrorKind::NotKafka
@@ -121,7 +123,11 @@ impl Error {
     pub fn is_fatal(&self) -> bool {
         matches!(
             self.kind,
-            ErrorKind::Group | ErrorKind::Fenced | ErrorKind::NotKafka | ErrorKind::Unsupported | ErrorKind::Closed
+            ErrorKind::Group
+                | ErrorKind::Fenced
+                | ErrorKind::NotKafka
+                | ErrorKind::Unsupported
+                | ErrorKind::Closed
         )
     }
 }

@@ -42,7 +42,10 @@ impl Handle {
     /// # Errors
     /// `NotOwned` if a partition is not assigned to this consumer (nothing is sent then), `CommitFailed` where the
     /// group refused.
-    pub async fn commit_offsets(&self, offsets: impl IntoIterator<Item = (TopicPartition, OffsetAndMetadata)>) -> Result<()> {
+    pub async fn commit_offsets(
+        &self,
+        offsets: impl IntoIterator<Item = (TopicPartition, OffsetAndMetadata)>,
+    ) -> Result<()> {
         let offsets = offsets.into_iter().map(|(partition, offset)| (partition, None, offset)).collect();
         let deadline = self.deadline();
         self.ask(|reply| Command::CommitThese { offsets, deadline, reply: Some(reply) }).await

@@ -59,5 +59,6 @@ pub use listener::{Listener, ListenerError, ListenerFuture, Rebalance};
 pub use offsets::{OffsetAndMetadata, OffsetAndTimestamp, Place, StartAt};
 pub use offtake_machine::{PartitionInfo, Position, Topic, TopicPartition};
 pub use records::{
-    Delivered, Header, Headers, Iter, OwnedRecord, PartitionIter, PartitionRecords, Record, Records, TimestampType,
+    Delivered, Header, Headers, Iter, OwnedRecord, PartitionIter, PartitionRecords, Record, Records,
+    TimestampType,
 };

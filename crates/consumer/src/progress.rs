@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use offtake_machine::{Position, Token, TopicPartition};
 
-use crate::records::{Spot, Records};
+use crate::records::{Records, Spot};
 
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
@@ -49,7 +49,8 @@ impl Progress {
         let Spot { partition, token, next } = place;
         match self.finished.get_mut(&partition) {
             // Later tokens win; under the same one it only grows.
-            Some((held, position)) if *held > token || (*held == token && position.offset >= next.offset) => {}
+            Some((held, position)) if *held > token || (*held == token && position.offset >= next.offset) => {
+            }
             Some(held) => {
                 *held = (token, next);
                 self.news = true;
@@ -79,6 +80,11 @@ impl Progress {
         if !std::mem::take(&mut self.news) {
             return None;
         }
-        Some(self.finished.iter().map(|(partition, (token, position))| (partition.clone(), *token, *position)).collect())
+        Some(
+            self.finished
+                .iter()
+                .map(|(partition, (token, position))| (partition.clone(), *token, *position))
+                .collect(),
+        )
     }
 }

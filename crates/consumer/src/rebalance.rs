@@ -31,14 +31,23 @@ pub(crate) struct Running {
 
 enum Step {
     /// What is finished is being committed, before the listener hears of it.
-    Committing { answer: oneshot::Receiver<Result<()>>, begin: Option<Begin> },
+    Committing {
+        answer: oneshot::Receiver<Result<()>>,
+        begin: Option<Begin>,
+    },
     Listening(SyncFuture),
     Done,
 }
 
 enum Then {
     Nothing,
-    Release { handle: Handle, tell_engine: bool, sink: Sink, event: fn(OwnershipChange) -> Event, change: Change },
+    Release {
+        handle: Handle,
+        tell_engine: bool,
+        sink: Sink,
+        event: fn(OwnershipChange) -> Event,
+        change: Change,
+    },
 }
 
 /// A future that only `&mut` access reaches, so that sharing it is harmless: it makes the consumer `Sync`.
@@ -74,7 +83,11 @@ impl Running {
             Some(answer) => Step::Committing { answer, begin: Some(begin) },
             None => Step::Listening(SyncFuture::new(begin())),
         };
-        Self { step, then: Then::Release { handle, tell_engine, sink, event: Event::Revoked, change }, failed: None }
+        Self {
+            step,
+            then: Then::Release { handle, tell_engine, sink, event: Event::Revoked, change },
+            failed: None,
+        }
     }
 
     pub(crate) fn lost(future: ListenerFuture, handle: Handle, sink: Sink, change: Change) -> Self {

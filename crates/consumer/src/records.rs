@@ -174,7 +174,12 @@ impl<'a> Record<'a> {
 
     /// The record on its own, sharing the batch's memory.
     pub fn detach(&self) -> OwnedRecord {
-        OwnedRecord { partition: self.of.partition.clone(), token: self.of.token, leader_epoch: self.of.leader_epoch, record: self.record.detach() }
+        OwnedRecord {
+            partition: self.of.partition.clone(),
+            token: self.of.token,
+            leader_epoch: self.of.leader_epoch,
+            record: self.record.detach(),
+        }
     }
 
     pub(crate) fn token(&self) -> Token {

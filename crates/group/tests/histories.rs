@@ -4,6 +4,8 @@
 
 mod sim;
 
+use std::time::Duration;
+
 use offtake_group::{Assignor, Assignor::*};
 use sim::{Dice, Sim};
 
@@ -34,6 +36,8 @@ fn history(seed: u64) {
         .with_topic("a", 1 + dice.roll(6) as i32)
         .with_topic("b", dice.roll(5) as i32 + 1)
         .with(list);
+    sim.template.session_timeout = Duration::from_secs([7, 10, 20][dice.roll(3) as usize]);
+    sim.template.rebalance_timeout = Duration::from_secs([8, 30, 60][dice.roll(3) as usize]);
     sim.coordinator.initial_delay = dice.roll(2) * 1000;
     if trouble.network {
         sim.jitter = dice.roll(400);

@@ -161,7 +161,6 @@ impl Coordinator {
             key: self.group.clone(),
             key_type: 0,
             coordinator_keys: vec![self.group.clone()],
-            ..Default::default()
         };
         Some(Transmit {
             id,
@@ -185,3 +184,6 @@ impl Coordinator {
         self.events.pop_front()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -204,6 +204,7 @@ impl Metadata {
         }
         self.failing_since = None;
         let mut topics = BTreeMap::new();
+        let mut complete = true;
         for topic in response.topics {
             let Some(name) = topic.name.filter(|name| !name.is_empty()).map(Topic::from) else { continue };
             let wanted = match &self.interest {
@@ -214,6 +215,7 @@ impl Metadata {
                 let known = self.cluster.topics.get(&name);
                 let info =
                     merge(known, topic.topic_id, topic.error_code, topic.is_internal, topic.partitions);
+                complete &= is_complete(&info);
                 let info = self.or_still_known(&name, info);
                 topics.insert(name, info);
             }
@@ -222,7 +224,9 @@ impl Metadata {
             // Gone from a full listing is gone.
             self.unknown.clear();
         }
-        let complete = topics.values().all(is_complete);
+        if let Interest::Topics(wanted) = &self.interest {
+            complete &= wanted.iter().all(|name| topics.contains_key(name));
+        }
         let cluster = Cluster {
             cluster_id: response.cluster_id,
             controller: BrokerId::known(response.controller_id),
@@ -360,3 +364,6 @@ fn merge(
     let error = if error.is_ok() && infos.is_empty() { ErrorCode::UnknownTopicOrPartition } else { error };
     TopicInfo { id, error, internal, partitions: infos }
 }
+
+#[cfg(test)]
+mod tests;

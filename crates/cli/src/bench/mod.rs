@@ -3,7 +3,10 @@
 mod tally;
 mod usage;
 
-use std::{collections::BTreeMap, time::{Duration, Instant}};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use offtake::{
     Builder, Consumer, StartAt, TopicPartition,
@@ -71,7 +74,10 @@ fn config(common: &Common, args: &BenchConsume) -> Result<Config, Failure> {
 }
 
 /// Where each partition ends now.
-async fn begin(consumer: &mut Consumer, args: &BenchConsume) -> Result<BTreeMap<TopicPartition, i64>, Failure> {
+async fn begin(
+    consumer: &mut Consumer,
+    args: &BenchConsume,
+) -> Result<BTreeMap<TopicPartition, i64>, Failure> {
     let partitions = target::partitions(consumer, &args.topics, false, &[]).await?;
     let ends = target::ends(consumer, &partitions, Place::Latest).await?;
     if args.group.is_some() {

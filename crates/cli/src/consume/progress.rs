@@ -1,6 +1,9 @@
 //! The progress line of a long read.
 
-use std::{io::IsTerminal, time::{Duration, Instant}};
+use std::{
+    io::IsTerminal,
+    time::{Duration, Instant},
+};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 

@@ -46,8 +46,9 @@ impl FromStr for Format {
                         literal.push(b'%');
                         continue;
                     }
-                    let piece = token_piece(token)
-                        .ok_or_else(|| format!("unknown token %{token}: there are %t %p %o %k %s %h %T %K %S and %%"))?;
+                    let piece = token_piece(token).ok_or_else(|| {
+                        format!("unknown token %{token}: there are %t %p %o %k %s %h %T %K %S and %%")
+                    })?;
                     if !literal.is_empty() {
                         pieces.push(Piece::Literal(std::mem::take(&mut literal)));
                     }
@@ -172,7 +173,12 @@ mod tests {
 
     #[test]
     fn every_token_is_written() {
-        let out = written("%t/%p/%o k=%k(%K) v=%s(%S) %T %h %%\\n\\t\\0\\x41\\\\", Some(b"ab"), Some(b"cde"), false);
+        let out = written(
+            "%t/%p/%o k=%k(%K) v=%s(%S) %T %h %%\\n\\t\\0\\x41\\\\",
+            Some(b"ab"),
+            Some(b"cde"),
+            false,
+        );
         let expected = "orders/3/42 k=ab(2) v=cde(3) 1700000000000 a=1,b=NULL %\n\t\0A\\";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }

@@ -153,7 +153,8 @@ mod tests {
 
     #[test]
     fn any_text_survives_the_way_through_json() {
-        let all: String = (0..0x300).filter_map(char::from_u32).chain("\u{2028}😀\u{10ffff}".chars()).collect();
+        let all: String =
+            (0..0x300).filter_map(char::from_u32).chain("\u{2028}😀\u{10ffff}".chars()).collect();
         for text in [all.as_str(), "", "\"", "\\", "a\"b\\c\n", "\u{7f}\u{1b}[2J"] {
             let mut out = Vec::new();
             push_str(&mut out, text);

@@ -20,8 +20,7 @@ impl FromStr for Place {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        const FORMS: &str =
-            "write earliest, latest, an offset, -N (N before the end) or @TIME (RFC 3339 or epoch milliseconds)";
+        const FORMS: &str = "write earliest, latest, an offset, -N (N before the end) or @TIME (RFC 3339 or epoch milliseconds)";
         let number = |digits: &str| {
             let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
             let number = if plain { digits.parse::<i64>().ok() } else { None };
@@ -75,9 +74,20 @@ mod tests {
 
     #[test]
     fn what_is_no_place_is_refused() {
-        for text in ["", "-", "--1", "-+1", "+1", "first", "@", "@-1", "@yesterday", "@2023-11-14", "1.5",
-            "9223372036854775808"]
-        {
+        for text in [
+            "",
+            "-",
+            "--1",
+            "-+1",
+            "+1",
+            "first",
+            "@",
+            "@-1",
+            "@yesterday",
+            "@2023-11-14",
+            "1.5",
+            "9223372036854775808",
+        ] {
             assert!(text.parse::<Place>().is_err(), "{text}");
         }
     }

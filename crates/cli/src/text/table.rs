@@ -53,6 +53,10 @@ mod tests {
         sheet.push(&mut out);
         let text = String::from_utf8(out).unwrap();
         let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines, ["TOPIC     PARTITIONS", "orders             3", "a\\u{1b}b         120"], "{text}");
+        assert_eq!(
+            lines,
+            ["TOPIC     PARTITIONS", "orders             3", "a\\u{1b}b         120"],
+            "{text}"
+        );
     }
 }

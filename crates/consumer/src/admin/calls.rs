@@ -6,8 +6,8 @@ use std::{
 };
 
 use offtake_machine::{
-    Answer, BackoffConfig, Broker, BrokerId, CallError, CallId, Cluster, PartitionInfo, Target, Topic, TopicInfo,
-    Transmit, names::known_epoch,
+    Answer, BackoffConfig, Broker, BrokerId, CallError, CallId, Cluster, PartitionInfo, Target, Topic,
+    TopicInfo, Transmit, names::known_epoch,
 };
 use offtake_net::{Lane, Net};
 use offtake_wire::{
@@ -158,7 +158,8 @@ impl Calls {
                     .collect(),
             ),
         };
-        let request = MetadataRequest { topics, allow_auto_topic_creation: false, ..MetadataRequest::default() };
+        let request =
+            MetadataRequest { topics, allow_auto_topic_creation: false, ..MetadataRequest::default() };
         let answer = self.call(what, deadline, Target::Any, request).await?;
         if answer.error_code != ErrorCode::None {
             return Err(Trouble::code(what, answer.error_code, None));
@@ -186,7 +187,11 @@ fn cluster_of(answer: MetadataResponse) -> Cluster {
     Cluster {
         cluster_id: answer.cluster_id,
         controller: BrokerId::known(answer.controller_id),
-        brokers: answer.brokers.into_iter().filter_map(|b| broker(b.node_id, b.host, b.port, b.rack)).collect(),
+        brokers: answer
+            .brokers
+            .into_iter()
+            .filter_map(|b| broker(b.node_id, b.host, b.port, b.rack))
+            .collect(),
         topics: answer
             .topics
             .into_iter()

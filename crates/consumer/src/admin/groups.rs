@@ -88,7 +88,8 @@ impl Admin {
         let mut groups = BTreeMap::new();
         self.calls
             .retrying(deadline, async |calls| {
-                let requests = left.iter().map(|broker| ((), *broker, ListGroupsRequest::default())).collect();
+                let requests =
+                    left.iter().map(|broker| ((), *broker, ListGroupsRequest::default())).collect();
                 let mut trouble = None;
                 for ((), broker, answer) in calls.call_each(deadline, requests).await {
                     let what = format!("{WHAT} of {broker}");
@@ -113,7 +114,11 @@ impl Admin {
     }
 
     /// Brokers before 2.6 list groups without their states.
-    async fn fill_in_states(&mut self, deadline: Instant, groups: &mut BTreeMap<String, GroupListing>) -> Result<()> {
+    async fn fill_in_states(
+        &mut self,
+        deadline: Instant,
+        groups: &mut BTreeMap<String, GroupListing>,
+    ) -> Result<()> {
         const WHAT: &str = "describe the groups";
         let mut by_broker: BTreeMap<BrokerId, Vec<String>> = BTreeMap::new();
         for listing in groups.values().filter(|listing| listing.state.is_empty()) {
@@ -123,7 +128,8 @@ impl Admin {
             let described = self
                 .calls
                 .retrying(deadline, async |calls| {
-                    let request = DescribeGroupsRequest { groups: names.clone(), ..DescribeGroupsRequest::default() };
+                    let request =
+                        DescribeGroupsRequest { groups: names.clone(), ..DescribeGroupsRequest::default() };
                     calls.call(WHAT, deadline, Target::Broker(broker), request).await
                 })
                 .await?;
@@ -153,7 +159,9 @@ async fn describe(calls: &mut Calls, deadline: Instant, group: &str) -> Result<G
         key_type: 0,
         coordinator_keys: vec![group.to_owned()],
     };
-    let answer = calls.call(&format!("find the coordinator of group `{group}`"), deadline, Target::Any, request).await?;
+    let answer = calls
+        .call(&format!("find the coordinator of group `{group}`"), deadline, Target::Any, request)
+        .await?;
     // Newer brokers answer with a list, older ones in place.
     let found = match answer.coordinators.into_iter().find(|one| one.key == group) {
         Some(one) => (one.error_code, one.node_id, one.host, one.port, one.error_message),
@@ -185,7 +193,8 @@ async fn describe(calls: &mut Calls, deadline: Instant, group: &str) -> Result<G
         Err(trouble) if trouble.error.kind() == ErrorKind::Unsupported => {}
         Err(trouble) => return Err(trouble),
     }
-    let request = DescribeGroupsRequest { groups: vec![group.to_owned()], ..DescribeGroupsRequest::default() };
+    let request =
+        DescribeGroupsRequest { groups: vec![group.to_owned()], ..DescribeGroupsRequest::default() };
     let answer = calls.call(&what, deadline, Target::Broker(coordinator), request).await?;
     of_classic(&what, group, answer, place)
 }
@@ -297,7 +306,8 @@ fn by_id(members: impl Iterator<Item = GroupMember>) -> Vec<GroupMember> {
 
 fn listing(group: ListedGroup, coordinator: BrokerId) -> GroupListing {
     // Brokers that do not say know nothing but classic groups.
-    let group_type = if group.group_type.is_empty() { "classic".to_owned() } else { group.group_type.to_lowercase() };
+    let group_type =
+        if group.group_type.is_empty() { "classic".to_owned() } else { group.group_type.to_lowercase() };
     GroupListing {
         group: group.group_id,
         state: group.group_state,

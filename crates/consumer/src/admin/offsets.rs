@@ -93,7 +93,8 @@ impl Asking {
                 (None, None) => trouble = Some(refused(partition, ErrorCode::UnknownTopicOrPartition)),
             }
         }
-        let requests = by_leader.into_iter().map(|(leader, partitions)| ((), leader, self.request(&partitions)));
+        let requests =
+            by_leader.into_iter().map(|(leader, partitions)| ((), leader, self.request(&partitions)));
         let requests = requests.collect();
         for ((), leader, answer) in calls.call_each(deadline, requests).await {
             let answer = match answer {

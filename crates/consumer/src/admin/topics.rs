@@ -71,7 +71,9 @@ impl Admin {
         let topics: Vec<Topic> = topics.into_iter().map(Into::into).collect();
         let mut cluster =
             self.calls.retrying(deadline, async |calls| describe(calls, deadline, &topics).await).await?;
-        Ok(topics.into_iter().filter_map(|name| Some((cluster.topics.remove(&name)?, name)))
+        Ok(topics
+            .into_iter()
+            .filter_map(|name| Some((cluster.topics.remove(&name)?, name)))
             .map(|(topic, name)| description(name, topic))
             .collect())
     }
@@ -91,7 +93,8 @@ impl Admin {
                     validate_only: false,
                 };
                 let to = controller(calls, &what, deadline).await?;
-                let answer = calls.call(&what, deadline, to, request).await.inspect_err(|_| unclear = true)?;
+                let answer =
+                    calls.call(&what, deadline, to, request).await.inspect_err(|_| unclear = true)?;
                 let Some(result) = answer.topics.into_iter().find(|result| result.name == topic.name) else {
                     return Err(Trouble::malformed(&what, "the answer leaves it out"));
                 };
@@ -106,12 +109,16 @@ impl Admin {
             .calls
             .retrying(deadline, async |calls| {
                 let mut cluster =
-                    describe(calls, deadline, std::slice::from_ref(&name)).await.map_err(|trouble| Trouble {
-                        again: Again::Yes, // it is on its way
-                        ..trouble
+                    describe(calls, deadline, std::slice::from_ref(&name)).await.map_err(|trouble| {
+                        Trouble {
+                            again: Again::Yes, // it is on its way
+                            ..trouble
+                        }
                     })?;
                 match cluster.topics.remove(&name) {
-                    Some(topic) if topic.partitions.values().all(|partition| partition.leader.is_some()) => Ok(topic),
+                    Some(topic) if topic.partitions.values().all(|partition| partition.leader.is_some()) => {
+                        Ok(topic)
+                    }
                     _ => Err(Trouble::code(&what, ErrorCode::LeaderNotAvailable, None)),
                 }
             })
@@ -127,12 +134,16 @@ impl Admin {
         self.calls
             .retrying(deadline, async |calls| {
                 let request = DeleteTopicsRequest {
-                    topics: vec![DeleteTopicState { name: Some(topic.to_owned()), ..DeleteTopicState::default() }],
+                    topics: vec![DeleteTopicState {
+                        name: Some(topic.to_owned()),
+                        ..DeleteTopicState::default()
+                    }],
                     topic_names: vec![topic.to_owned()],
                     timeout_ms: millis_left(deadline),
                 };
                 let to = controller(calls, &what, deadline).await?;
-                let answer = calls.call(&what, deadline, to, request).await.inspect_err(|_| unclear = true)?;
+                let answer =
+                    calls.call(&what, deadline, to, request).await.inspect_err(|_| unclear = true)?;
                 match answer.responses.into_iter().next() {
                     None => Err(Trouble::malformed(&what, "the answer leaves it out")),
                     Some(result) => match result.error_code {
@@ -149,7 +160,8 @@ impl Admin {
                 let cluster = calls.cluster(&what, deadline, &Which::Named(vec![name.clone()])).await?;
                 match cluster.topics.get(&name) {
                     Some(still) if still.error == ErrorCode::None => {
-                        let error = Error::new(ErrorKind::Timeout, format!("topic `{name}` is still being deleted"));
+                        let error =
+                            Error::new(ErrorKind::Timeout, format!("topic `{name}` is still being deleted"));
                         Err(Trouble { error, again: Again::Yes })
                     }
                     _ => Ok(()),
@@ -174,7 +186,9 @@ pub(super) async fn describe(
         let what = format!("describe topic `{name}`");
         match cluster.topics.get(name) {
             None => return Err(Trouble::malformed(&what, "the answer leaves it out")),
-            Some(topic) if topic.error != ErrorCode::None => return Err(Trouble::code(&what, topic.error, None)),
+            Some(topic) if topic.error != ErrorCode::None => {
+                return Err(Trouble::code(&what, topic.error, None));
+            }
             Some(_) => {}
         }
     }

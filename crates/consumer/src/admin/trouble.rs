@@ -41,7 +41,8 @@ impl Trouble {
     /// The broker answered with an error. `said` is what it has to say about it.
     pub(super) fn code(what: &str, code: ErrorCode, said: Option<&str>) -> Self {
         let (kind, again, hint) = judge(code);
-        let said = said.filter(|said| !said.is_empty()).map(|said| format!(" ({})", said.trim_end_matches('.')));
+        let said =
+            said.filter(|said| !said.is_empty()).map(|said| format!(" ({})", said.trim_end_matches('.')));
         let said = said.unwrap_or_default();
         let hint = if hint.is_empty() { String::new() } else { format!(": {hint}") };
         Self { error: Error::new(kind, format!("cannot {what}: {code}{said}{hint}")).with_code(code), again }
@@ -136,7 +137,11 @@ mod tests {
 
     #[test]
     fn the_sentence_has_what_was_tried_the_code_and_the_brokers_words() {
-        let trouble = Trouble::code("create topic `t`", ErrorCode::TopicAlreadyExists, Some("Topic 't' already exists."));
+        let trouble = Trouble::code(
+            "create topic `t`",
+            ErrorCode::TopicAlreadyExists,
+            Some("Topic 't' already exists."),
+        );
         assert_eq!(
             trouble.error.to_string(),
             "cannot create topic `t`: TOPIC_ALREADY_EXISTS (Topic 't' already exists): delete it first, or use it"

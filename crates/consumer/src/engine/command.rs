@@ -1,6 +1,9 @@
 //! What the handle asks of the engine, and what the engine tells the handle.
 
-use std::{collections::BTreeMap, time::{Duration, Instant}};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use offtake_fetch::Chunk;
 use offtake_machine::{PartitionInfo, Position, Token, Topic, TopicPartition};
@@ -27,33 +30,81 @@ pub(crate) enum Subscription {
 /// From the handle to the engine.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Subscribe { to: Subscription, reply: Reply<()> },
-    Assign { partitions: Vec<(TopicPartition, StartAt)>, reply: Reply<()> },
+    Subscribe {
+        to: Subscription,
+        reply: Reply<()>,
+    },
+    Assign {
+        partitions: Vec<(TopicPartition, StartAt)>,
+        reply: Reply<()>,
+    },
     /// The listener is done with the last revoke or loss.
     Released,
     /// Gives up everything and leaves the group; the listener has run.
-    Unsubscribe { reason: &'static str, reply: Reply<()> },
-    Seek { partition: TopicPartition, at: StartAt, reply: Reply<()> },
-    Pause { partitions: Vec<TopicPartition> },
-    Resume { partitions: Vec<TopicPartition> },
+    Unsubscribe {
+        reason: &'static str,
+        reply: Reply<()>,
+    },
+    Seek {
+        partition: TopicPartition,
+        at: StartAt,
+        reply: Reply<()>,
+    },
+    Pause {
+        partitions: Vec<TopicPartition>,
+    },
+    Resume {
+        partitions: Vec<TopicPartition>,
+    },
     /// These positions are finished; said before a commit of them.
-    Finished { positions: Vec<(TopicPartition, Token, Position)> },
+    Finished {
+        positions: Vec<(TopicPartition, Token, Position)>,
+    },
     /// Commits what is finished.
-    CommitFinished { deadline: Instant, reply: Option<Reply<()>> },
+    CommitFinished {
+        deadline: Instant,
+        reply: Option<Reply<()>>,
+    },
     /// Commits exactly these; without a token, whatever the present assignment is.
-    CommitThese { offsets: Vec<(TopicPartition, Option<Token>, OffsetAndMetadata)>, deadline: Instant, reply: Option<Reply<()>> },
-    Committed { partitions: Vec<TopicPartition>, deadline: Instant, reply: Reply<BTreeMap<TopicPartition, OffsetAndMetadata>> },
-    List { partitions: Vec<(TopicPartition, ListAt)>, deadline: Instant, reply: Reply<BTreeMap<TopicPartition, OffsetAndTimestamp>> },
-    Partitions { topic: Topic, deadline: Instant, reply: Reply<BTreeMap<i32, PartitionInfo>> },
+    CommitThese {
+        offsets: Vec<(TopicPartition, Option<Token>, OffsetAndMetadata)>,
+        deadline: Instant,
+        reply: Option<Reply<()>>,
+    },
+    Committed {
+        partitions: Vec<TopicPartition>,
+        deadline: Instant,
+        reply: Reply<BTreeMap<TopicPartition, OffsetAndMetadata>>,
+    },
+    List {
+        partitions: Vec<(TopicPartition, ListAt)>,
+        deadline: Instant,
+        reply: Reply<BTreeMap<TopicPartition, OffsetAndTimestamp>>,
+    },
+    Partitions {
+        topic: Topic,
+        deadline: Instant,
+        reply: Reply<BTreeMap<i32, PartitionInfo>>,
+    },
     /// Topics whose names match, as the cluster has them now.
-    Matching { patterns: Vec<Regex>, deadline: Instant, reply: Reply<Vec<Topic>> },
+    Matching {
+        patterns: Vec<Regex>,
+        deadline: Instant,
+        reply: Reply<Vec<Topic>>,
+    },
     /// The handle is done with a chunk of so many bytes.
-    Freed { partition: TopicPartition, bytes: usize },
+    Freed {
+        partition: TopicPartition,
+        bytes: usize,
+    },
     /// Ends the running `poll`, or the next.
     Wake,
     /// `poll` was called after it had not been for `max.poll.interval.ms`.
     Polled,
-    Close { deadline: Instant, reply: Reply<()> },
+    Close {
+        deadline: Instant,
+        reply: Reply<()>,
+    },
 }
 
 /// Which offset of a partition is asked for.
@@ -68,15 +119,38 @@ pub(crate) enum ListAt {
 /// From the engine to the handle, in order.
 #[derive(Debug)]
 pub(crate) enum Notice {
-    Assigned { added: Vec<(TopicPartition, Token)>, owned: Vec<TopicPartition>, generation: Option<i32> },
-    Revoke { partitions: Vec<TopicPartition>, owned: Vec<TopicPartition>, generation: i32 },
-    Lost { partitions: Vec<TopicPartition>, owned: Vec<TopicPartition>, generation: i32 },
+    Assigned {
+        added: Vec<(TopicPartition, Token)>,
+        owned: Vec<TopicPartition>,
+        generation: Option<i32>,
+    },
+    Revoke {
+        partitions: Vec<TopicPartition>,
+        owned: Vec<TopicPartition>,
+        generation: i32,
+    },
+    Lost {
+        partitions: Vec<TopicPartition>,
+        owned: Vec<TopicPartition>,
+        generation: i32,
+    },
     /// Reading starts (again) here.
-    Started { partition: TopicPartition, token: Token, position: Position },
+    Started {
+        partition: TopicPartition,
+        token: Token,
+        position: Position,
+    },
     /// Records fetched under an older token are not to be handed out.
-    Sought { partition: TopicPartition, token: Token },
-    Paused { partitions: Vec<TopicPartition> },
-    Resumed { partitions: Vec<TopicPartition> },
+    Sought {
+        partition: TopicPartition,
+        token: Token,
+    },
+    Paused {
+        partitions: Vec<TopicPartition>,
+    },
+    Resumed {
+        partitions: Vec<TopicPartition>,
+    },
     /// To be returned from `poll` once.
     Failed {
         error: Error,

@@ -52,14 +52,16 @@ pub(crate) fn start(config: Arc<Config>, parts: Parts) -> Result<Consumer> {
             runtime.spawn(run(engine, net, ends));
         }
         None => {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .map_err(|error| Error::new(ErrorKind::Config, format!("cannot start the engine's runtime: {error}")))?;
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+                    Error::new(ErrorKind::Config, format!("cannot start the engine's runtime: {error}"))
+                })?;
             thread::Builder::new()
                 .name("offtake-engine".to_owned())
                 .spawn(move || runtime.block_on(run(engine, net, ends)))
-                .map_err(|error| Error::new(ErrorKind::Config, format!("cannot start the engine's thread: {error}")))?;
+                .map_err(|error| {
+                    Error::new(ErrorKind::Config, format!("cannot start the engine's thread: {error}"))
+                })?;
         }
     }
     let handle = Handle { commands, config };

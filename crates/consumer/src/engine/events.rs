@@ -5,7 +5,11 @@ use std::time::Instant;
 use offtake_fetch::OutOfRangeReason;
 use offtake_machine::{TopicPartition, coordinator, metadata};
 
-use super::{Engine, Life, Question, answer, command::{Notice, Subscription}, rooms};
+use super::{
+    Engine, Life, Question, answer,
+    command::{Notice, Subscription},
+    rooms,
+};
 use crate::{
     error::{Error, ErrorKind},
     event::Event,
@@ -21,7 +25,8 @@ impl Engine {
                 quiet = false;
                 self.metadata_says(now, event);
             }
-            while let Some(event) = self.coordinator.as_mut().and_then(|coordinator| coordinator.poll_event()) {
+            while let Some(event) = self.coordinator.as_mut().and_then(|coordinator| coordinator.poll_event())
+            {
                 quiet = false;
                 self.coordinator_says(event);
             }
@@ -114,7 +119,10 @@ impl Engine {
             Said::CoordinatorLost(broker) => self.coordinator_lost(now, broker),
             Said::PollIntervalExceeded => {
                 let limit = self.config.max_poll_interval;
-                tracing::warn!(?limit, "poll was not called for max.poll.interval.ms: leaving the group until it is");
+                tracing::warn!(
+                    ?limit,
+                    "poll was not called for max.poll.interval.ms: leaving the group until it is"
+                );
                 self.sink.tell(|| Event::PollIntervalExceeded);
                 self.tell(Notice::PollIntervalExceeded);
             }
@@ -147,7 +155,8 @@ impl Engine {
     /// What follows from the member's state rather than from an event of it.
     fn follow_member(&mut self, now: Instant) {
         let Some(member) = &self.member else { return };
-        let identity = member.identity().map(|identity| rooms::identity(identity, self.config.group_protocol));
+        let identity =
+            member.identity().map(|identity| rooms::identity(identity, self.config.group_protocol));
         self.offsets.set_identity(identity);
         let subscribed = matches!(self.subscription, Subscription::Topics(_) | Subscription::Patterns(_));
         let validity = if subscribed { Validity::Until(member.valid_until()) } else { Validity::Forever };
@@ -217,12 +226,10 @@ impl Engine {
     fn fetch_says(&mut self, now: Instant, event: offtake_fetch::Event) {
         use offtake_fetch::Event as Said;
         match event {
-            Said::OutOfRange { tp, token, position, reason } => {
-                match reason {
-                    OutOfRangeReason::Refused => self.offsets.out_of_range(now, &tp, token, position),
-                    OutOfRangeReason::TopicRecreated { .. } => self.offsets.recreated(now, &tp, token, position),
-                }
-            }
+            Said::OutOfRange { tp, token, position, reason } => match reason {
+                OutOfRangeReason::Refused => self.offsets.out_of_range(now, &tp, token, position),
+                OutOfRangeReason::TopicRecreated { .. } => self.offsets.recreated(now, &tp, token, position),
+            },
             Said::Validate { tp, token, position } | Said::Diverged { tp, token, position, .. } => {
                 self.offsets.validate(now, &tp, token, position);
             }

@@ -27,7 +27,12 @@ enum Question {
 }
 
 impl Lookups {
-    pub(super) fn partitions(&mut self, topic: Topic, deadline: Instant, reply: Reply<BTreeMap<i32, PartitionInfo>>) {
+    pub(super) fn partitions(
+        &mut self,
+        topic: Topic,
+        deadline: Instant,
+        reply: Reply<BTreeMap<i32, PartitionInfo>>,
+    ) {
         self.waiting.push(Lookup { question: Question::Partitions(topic, reply), deadline });
     }
 
@@ -116,9 +121,10 @@ fn refused(topic: &Topic, code: ErrorCode) -> Error {
             ErrorKind::UnknownTopic,
             format!("{topic:?} is no legal topic name: letters, digits, '.', '_' and '-', 249 at most"),
         ),
-        ErrorCode::TopicAuthorizationFailed => {
-            (ErrorKind::Authorization, format!("not authorised for topic {topic}; it needs the DESCRIBE permission"))
-        }
+        ErrorCode::TopicAuthorizationFailed => (
+            ErrorKind::Authorization,
+            format!("not authorised for topic {topic}; it needs the DESCRIBE permission"),
+        ),
         code => (ErrorKind::UnknownTopic, format!("topic {topic} is not available: {code}")),
     };
     Error::new(kind, message).with_code(code)

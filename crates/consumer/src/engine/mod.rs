@@ -22,7 +22,8 @@ use std::{
 use offtake_fetch::Fetcher;
 use offtake_group::Member;
 use offtake_machine::{
-    Answer, BrokerId, CallError, CallId, Cluster, Coordinator, Metadata, Topic, TopicPartition, Transmit, earliest,
+    Answer, BrokerId, CallError, CallId, Cluster, Coordinator, Metadata, Topic, TopicPartition, Transmit,
+    earliest,
 };
 use offtake_net::Lane;
 use offtake_offsets::{CommitId, Identity, Offsets, QueryId};
@@ -63,7 +64,11 @@ enum Question {
 enum Life {
     Open,
     /// The group is being left and the fetch sessions are being closed.
-    Closing { deadline: Instant, reply: Option<Reply<()>>, left: bool },
+    Closing {
+        deadline: Instant,
+        reply: Option<Reply<()>>,
+        left: bool,
+    },
     Closed,
 }
 
@@ -120,8 +125,10 @@ impl Engine {
         parts: &Parts,
     ) -> Self {
         let backoff = rooms::backoff(&config);
-        let coordinator =
-            config.group_id.as_ref().map(|group| Coordinator::new(group, config.request_timeout, backoff, seed ^ 1));
+        let coordinator = config
+            .group_id
+            .as_ref()
+            .map(|group| Coordinator::new(group, config.request_timeout, backoff, seed ^ 1));
         Self {
             seed,
             begin_at: parts.begin_at,
@@ -214,7 +221,9 @@ impl Engine {
                 }
             }
             Command::CommitFinished { deadline, reply } => self.commit_finished(now, deadline, reply),
-            Command::CommitThese { offsets, deadline, reply } => self.commit_these(now, offsets, deadline, reply),
+            Command::CommitThese { offsets, deadline, reply } => {
+                self.commit_these(now, offsets, deadline, reply)
+            }
             Command::Committed { partitions, deadline, reply } => {
                 if self.coordinator.is_none() {
                     let _ = reply.send(Err(no_group("committed")));
@@ -256,14 +265,17 @@ impl Engine {
 
     fn subscribe(&mut self, now: Instant, to: Subscription) -> Result<()> {
         if matches!(self.subscription, Subscription::Assigned) {
-            return Err(Error::misuse("partitions are assigned by hand: unsubscribe before subscribing to topics"));
+            return Err(Error::misuse(
+                "partitions are assigned by hand: unsubscribe before subscribing to topics",
+            ));
         }
         if self.config.group_id.is_none() {
             return Err(no_group("subscribe"));
         }
         if self.member.is_none() {
             let config = rooms::group(&self.config, self.seed ^ 4);
-            let member = Member::new(config).map_err(|error| Error::new(ErrorKind::Config, error.to_string()))?;
+            let member =
+                Member::new(config).map_err(|error| Error::new(ErrorKind::Config, error.to_string()))?;
             self.member = Some(member);
         }
         self.subscription = to;
@@ -275,17 +287,16 @@ impl Engine {
 
     fn assign(&mut self, now: Instant, partitions: Vec<(TopicPartition, StartAt)>) -> Result<()> {
         if matches!(self.subscription, Subscription::Topics(_) | Subscription::Patterns(_)) {
-            return Err(Error::misuse("topics are subscribed to: unsubscribe before assigning partitions by hand"));
+            return Err(Error::misuse(
+                "topics are subscribed to: unsubscribe before assigning partitions by hand",
+            ));
         }
         let wanted: BTreeSet<_> = partitions.iter().map(|(partition, _)| partition.clone()).collect();
         let gone: Vec<_> = self.assigned.difference(&wanted).cloned().collect();
         self.stop(&gone);
         self.offsets.unassign(&gone);
         let kept = self.assigned.clone();
-        let new: Vec<_> = partitions
-            .into_iter()
-            .filter(|(partition, _)| !kept.contains(partition))
-            .collect();
+        let new: Vec<_> = partitions.into_iter().filter(|(partition, _)| !kept.contains(partition)).collect();
         self.subscription = Subscription::Assigned;
         self.assigned = wanted;
         self.offsets.set_identity(self.config.group_id.as_ref().map(|_| Identity::standalone()));
@@ -485,7 +496,13 @@ impl Engine {
     fn settle_lookups(&mut self, now: Instant) {
         let hopeless = self.trouble.as_ref().filter(|error| !self.reached && !error.is_retriable());
         let cluster = self.metadata.cluster();
-        self.lookups.settle(now, cluster, self.trouble.as_ref(), hopeless.is_some(), self.config.exclude_internal_topics);
+        self.lookups.settle(
+            now,
+            cluster,
+            self.trouble.as_ref(),
+            hopeless.is_some(),
+            self.config.exclude_internal_topics,
+        );
     }
 
     // ---- the clock, answers, what to send ------------------------------------------------------------------------
@@ -548,7 +565,8 @@ impl Engine {
         let cluster = self.metadata.cluster().clone();
         let mut at = None;
         if let Some(coordinator) = &mut self.coordinator {
-            let wanted = self.member.as_ref().is_some_and(Member::wants_coordinator) || self.offsets.wants_coordinator();
+            let wanted = self.member.as_ref().is_some_and(Member::wants_coordinator)
+                || self.offsets.wants_coordinator();
             if wanted {
                 coordinator.want(now);
             }

@@ -13,7 +13,9 @@ use offtake_wire::{ErrorCode, Request};
 
 use super::command::ListAt;
 use crate::{
-    config::{AssignmentStrategy, AutoOffsetReset, Config, GroupProtocol, IsolationLevel, MetadataRecoveryStrategy},
+    config::{
+        AssignmentStrategy, AutoOffsetReset, Config, GroupProtocol, IsolationLevel, MetadataRecoveryStrategy,
+    },
     error::{Error, ErrorKind, Result},
     offsets::{OffsetAndMetadata, OffsetAndTimestamp},
 };
@@ -162,7 +164,11 @@ pub(super) fn identity(of: offtake_group::Identity, protocol: GroupProtocol) -> 
 }
 
 pub(super) fn group_identity(of: offtake_offsets::Identity) -> offtake_group::Identity {
-    offtake_group::Identity { generation: of.generation, member_id: of.member_id, instance_id: of.instance_id }
+    offtake_group::Identity {
+        generation: of.generation,
+        member_id: of.member_id,
+        instance_id: of.instance_id,
+    }
 }
 
 pub(super) fn list_spec(at: ListAt) -> ListSpec {
@@ -177,7 +183,8 @@ pub(super) fn list_spec(at: ListAt) -> ListSpec {
 
 /// The first refusal of a commit, if there was any; the rest of the partitions counts as committed.
 pub(super) fn committed(outcome: CommitOutcome) -> Result<()> {
-    let refused = outcome.into_iter().find_map(|(partition, result)| result.err().map(|error| (partition, error)));
+    let refused =
+        outcome.into_iter().find_map(|(partition, result)| result.err().map(|error| (partition, error)));
     let Some((partition, error)) = refused else { return Ok(()) };
     let kind = match &error {
         CommitError::NotOwned => ErrorKind::NotOwned,
@@ -191,11 +198,16 @@ pub(super) fn committed(outcome: CommitOutcome) -> Result<()> {
             _ => ErrorKind::CommitFailed,
         },
     };
-    Err(coded(Error::new(kind, format!("the offset of {partition} was not committed: {error}")), error.code())
-        .with_partition(partition))
+    Err(coded(
+        Error::new(kind, format!("the offset of {partition} was not committed: {error}")),
+        error.code(),
+    )
+    .with_partition(partition))
 }
 
-pub(super) fn committed_offsets(outcome: QueryOutcome) -> Result<BTreeMap<TopicPartition, OffsetAndMetadata>> {
+pub(super) fn committed_offsets(
+    outcome: QueryOutcome,
+) -> Result<BTreeMap<TopicPartition, OffsetAndMetadata>> {
     let QueryOutcome::Committed(answers) = outcome else { return Err(mixed_up()) };
     let mut found = BTreeMap::new();
     for (partition, answer) in answers {
@@ -225,7 +237,9 @@ pub(super) fn listed_offsets(outcome: QueryOutcome) -> Result<BTreeMap<TopicPart
 
 fn unanswered(partition: &TopicPartition, error: &QueryError) -> Error {
     let kind = match (error, error.code()) {
-        (_, Some(ErrorCode::GroupAuthorizationFailed | ErrorCode::TopicAuthorizationFailed)) => ErrorKind::Authorization,
+        (_, Some(ErrorCode::GroupAuthorizationFailed | ErrorCode::TopicAuthorizationFailed)) => {
+            ErrorKind::Authorization
+        }
         (_, Some(ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId)) => ErrorKind::UnknownTopic,
         (QueryError::NoGroup, _) => ErrorKind::Misuse,
         (QueryError::TimedOut(_) | QueryError::Failed(_), _) => ErrorKind::Timeout,
@@ -247,7 +261,8 @@ pub(super) fn offsets_failed(partition: &TopicPartition, error: &offtake_offsets
         Failed::NegativeOffset(_) => (ErrorKind::Misuse, ""),
         Failed::Failing(_) => (authorization_or(error.code(), ErrorKind::Unreachable), "; trying again"),
     };
-    coded(Error::new(kind, format!("{partition}: {error}{advice}")), error.code()).with_partition(partition.clone())
+    coded(Error::new(kind, format!("{partition}: {error}{advice}")), error.code())
+        .with_partition(partition.clone())
 }
 
 pub(super) fn fetch_failed(partition: &TopicPartition, error: &offtake_fetch::PartitionError) -> Error {
@@ -278,15 +293,21 @@ pub(super) fn broker_failing(broker: BrokerId, error: &offtake_fetch::BrokerErro
 
 pub(super) fn group_failed(error: &GroupError) -> Error {
     let (kind, code) = match error {
-        GroupError::GroupAuthorizationFailed { .. } => (ErrorKind::Group, Some(ErrorCode::GroupAuthorizationFailed)),
-        GroupError::TopicAuthorizationFailed { .. } => (ErrorKind::Group, Some(ErrorCode::TopicAuthorizationFailed)),
+        GroupError::GroupAuthorizationFailed { .. } => {
+            (ErrorKind::Group, Some(ErrorCode::GroupAuthorizationFailed))
+        }
+        GroupError::TopicAuthorizationFailed { .. } => {
+            (ErrorKind::Group, Some(ErrorCode::TopicAuthorizationFailed))
+        }
         GroupError::FencedInstanceId { .. } => (ErrorKind::Fenced, Some(ErrorCode::FencedInstanceId)),
         GroupError::UnreleasedInstanceId { .. } => (ErrorKind::Fenced, Some(ErrorCode::UnreleasedInstanceId)),
         GroupError::InconsistentGroupProtocol { .. } => {
             (ErrorKind::Group, Some(ErrorCode::InconsistentGroupProtocol))
         }
         GroupError::GroupMaxSizeReached { .. } => (ErrorKind::Group, Some(ErrorCode::GroupMaxSizeReached)),
-        GroupError::InvalidSessionTimeout { .. } => (ErrorKind::Group, Some(ErrorCode::InvalidSessionTimeout)),
+        GroupError::InvalidSessionTimeout { .. } => {
+            (ErrorKind::Group, Some(ErrorCode::InvalidSessionTimeout))
+        }
         GroupError::UnsupportedVersion { .. } => (ErrorKind::Unsupported, None),
         GroupError::Refused { code, .. } => (ErrorKind::Group, Some(*code)),
         GroupError::Unsayable { .. } => (ErrorKind::Group, None),
@@ -306,7 +327,9 @@ pub(super) fn coordinator_refused(group: &str, code: ErrorCode) -> Error {
 
 fn authorization_or(code: Option<ErrorCode>, kind: ErrorKind) -> ErrorKind {
     match code {
-        Some(ErrorCode::TopicAuthorizationFailed | ErrorCode::GroupAuthorizationFailed) => ErrorKind::Authorization,
+        Some(ErrorCode::TopicAuthorizationFailed | ErrorCode::GroupAuthorizationFailed) => {
+            ErrorKind::Authorization
+        }
         _ => kind,
     }
 }

@@ -101,16 +101,18 @@ fn i5_a_moved_partition_waits_for_the_view_and_for_nothing_more() {
 
 #[test]
 fn i5_what_the_old_leader_says_after_the_move_is_ignored() {
-    let mut rig = Rig::new().topic("a", &[1]);
-    rig.start("a", 0, 10);
-    let old = rig.ask();
-    rig.lead("a", 0, 2, 6);
-    rig.show();
-    let new = rig.ask();
-    rig.answer(&old, response(7, vec![("a", vec![error(0, ErrorCode::NotLeaderOrFollower)])]));
-    assert_eq!(rig.events(), []);
-    rig.answer(&new, response(8, vec![("a", vec![data(0, batch(10, 2))])]));
-    assert_eq!(rig.drain(), [("a-0".to_owned(), vec![10, 11])]);
+    for late in [error(0, ErrorCode::NotLeaderOrFollower), data(0, batch(10, 7))] {
+        let mut rig = Rig::new().topic("a", &[1]);
+        rig.start("a", 0, 10);
+        let old = rig.ask();
+        rig.lead("a", 0, 2, 6);
+        rig.show();
+        let new = rig.ask();
+        rig.answer(&old, response(7, vec![("a", vec![late])]));
+        assert_eq!((rig.events(), rig.fetcher.is_ready()), (vec![], false));
+        rig.answer(&new, response(8, vec![("a", vec![data(0, batch(10, 2))])]));
+        assert_eq!(rig.drain(), [("a-0".to_owned(), vec![10, 11])]);
+    }
 }
 
 #[test]

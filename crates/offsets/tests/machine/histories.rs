@@ -1,1 +1,622 @@
-//! tbd
+//! Random histories: commands, answers in any order, errors and losses; then the faults stop.
+//!
+//! Whatever happens: a partition starts only where the group, the application or the policy says; the policy speaks only
+//! after an answer that allows it; nothing is committed that was not finished or asked for, nor for an assignment that
+//! has ended, nor twice at a time; and in the end everything that waits starts, and every commit has one outcome.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use offtake_machine::{BrokerId, Position, Target, Token, TopicPartition, Transmit};
+use offtake_offsets::{Commit, CommitId, Event, Place, ResetPolicy, StartAt};
+use offtake_wire::{ErrorCode, Request, Response, Uuid, messages::offset_for_leader_epoch::EpochEndOffset};
+use proptest::{collection::vec, prelude::*};
+
+use crate::support::*;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Assign(i32, StartAt),
+    Unassign(i32),
+    Seek(i32, StartAt),
+    Finish(i32, i64),
+    CommitFinished,
+    CommitThese(i32, i64),
+    GiveBack {
+        partition: i32,
+        ahead: i64,
+        validate: bool,
+    },
+    /// The truth, as of now.
+    Answer(usize, u8),
+    /// The truth, carried out, but the answer is lost.
+    Lose(usize),
+    Refuse(usize, ErrorCode),
+    LeaveOut(usize),
+    /// Never answered at all.
+    Forget(usize),
+    Advance(u64),
+    /// Another generation, or none.
+    Identity(bool),
+    Coordinator(Option<i32>),
+    /// A new leader, which the client has not heard of; and the log may be cut.
+    Elect(i32, bool),
+    Refresh,
+}
+
+fn start_at() -> impl Strategy<Value = StartAt> {
+    let place = prop_oneof![
+        Just(Place::Policy),
+        Just(Place::Earliest),
+        (0..200i64).prop_map(|offset| Place::Offset(Position::at(offset))),
+    ];
+    prop_oneof![
+        6 => Just(StartAt::Committed),
+        1 => Just(StartAt::CommittedOrEarliest),
+        1 => place.prop_map(StartAt::CommittedOr),
+        1 => Just(StartAt::Policy),
+        1 => Just(StartAt::Earliest),
+        1 => Just(StartAt::Latest),
+        1 => (0..200i64).prop_map(StartAt::Timestamp),
+        1 => (0..300u64).prop_map(StartAt::BeforeEnd),
+        2 => (0..200i64).prop_map(|offset| StartAt::Offset(Position::at(offset))),
+        1 => (0..200i64, 0..8i32).prop_map(|(offset, epoch)| StartAt::Offset(at(offset, epoch))),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let p = 0..4i32;
+    let i = any::<usize>();
+    let code =
+        proptest::sample::select(ErrorCode::ALL.to_vec()).prop_filter("an error", |code| !code.is_ok());
+    let near = prop_oneof![
+        Just(ErrorCode::NotCoordinator),
+        Just(ErrorCode::CoordinatorLoadInProgress),
+        Just(ErrorCode::RebalanceInProgress),
+        Just(ErrorCode::IllegalGeneration),
+        Just(ErrorCode::UnstableOffsetCommit),
+        Just(ErrorCode::NotLeaderOrFollower),
+        Just(ErrorCode::StaleMemberEpoch),
+        code,
+    ];
+    prop_oneof![
+        6 => (p.clone(), start_at()).prop_map(|(p, at)| Step::Assign(p, at)),
+        2 => p.clone().prop_map(Step::Unassign),
+        2 => (p.clone(), start_at()).prop_map(|(p, at)| Step::Seek(p, at)),
+        8 => (p.clone(), 0..30i64).prop_map(|(p, n)| Step::Finish(p, n)),
+        3 => Just(Step::CommitFinished),
+        2 => (p.clone(), 0..200i64).prop_map(|(p, n)| Step::CommitThese(p, n)),
+        4 => (p.clone(), 0..50i64, any::<bool>())
+            .prop_map(|(partition, ahead, validate)| Step::GiveBack { partition, ahead, validate }),
+        16 => (i.clone(), any::<u8>()).prop_map(|(i, v)| Step::Answer(i, v)),
+        2 => i.clone().prop_map(Step::Lose),
+        4 => (i.clone(), near).prop_map(|(i, code)| Step::Refuse(i, code)),
+        1 => i.clone().prop_map(Step::LeaveOut),
+        1 => i.prop_map(Step::Forget),
+        6 => (0..3000u64).prop_map(Step::Advance),
+        2 => any::<bool>().prop_map(Step::Identity),
+        1 => proptest::option::of(1..4i32).prop_map(Step::Coordinator),
+        2 => (p, any::<bool>()).prop_map(|(p, cut)| Step::Elect(p, cut)),
+        3 => Just(Step::Refresh),
+    ]
+}
+
+/// One partition as the brokers have it.
+struct Log {
+    start: i64,
+    end: i64,
+    /// Epochs and the offsets at which they begin.
+    epochs: Vec<(i32, i64)>,
+    leader: i32,
+    committed: Option<(i64, i32)>,
+}
+
+impl Log {
+    fn epoch(&self) -> i32 {
+        self.epochs.last().map_or(0, |(epoch, _)| *epoch)
+    }
+
+    fn epoch_at(&self, offset: i64) -> i32 {
+        self.epochs.iter().rev().find(|(_, begin)| *begin <= offset).map_or(0, |(epoch, _)| *epoch)
+    }
+
+    /// As Kafka's epoch cache answers.
+    fn end_of(&self, epoch: i32) -> (i32, i64) {
+        if epoch == self.epoch() {
+            return (epoch, self.end);
+        }
+        match self.epochs.iter().position(|(known, _)| *known > epoch) {
+            None => (-1, -1),
+            Some(0) => (epoch, self.epochs[0].1),
+            Some(next) => (self.epochs[next - 1].0, self.epochs[next].1),
+        }
+    }
+}
+
+/// What is known of one assignment, and what it allows.
+#[derive(Default)]
+struct Claim {
+    /// Where it may start: what was answered, asked for, or given back.
+    places: BTreeSet<i64>,
+    /// An answer, or the application, has called for the policy.
+    policy: bool,
+    /// What may be committed.
+    done: BTreeSet<i64>,
+    /// It may be committed below what the group has.
+    rewound: bool,
+    position: Option<i64>,
+}
+
+struct History {
+    sim: Sim,
+    logs: BTreeMap<TopicPartition, Log>,
+    claims: BTreeMap<TopicPartition, Claim>,
+    outstanding: Vec<Transmit>,
+    /// Commits on the wire, as far as the machine can know.
+    on_wire: BTreeMap<TopicPartition, (offtake_machine::CallId, Instant)>,
+    commits: BTreeMap<CommitId, bool>,
+    generation: i32,
+}
+
+impl History {
+    fn new(reset: ResetPolicy, auto: bool) -> Self {
+        let mut sim = Sim::new(|c| {
+            c.reset = reset;
+            c.auto_commit = auto.then_some(Duration::from_secs(5));
+        });
+        let logs = (0..4).map(|p| {
+            let committed = (p % 2 == 0).then_some((60 + i64::from(p), if p == 0 { 4 } else { -1 }));
+            let log = Log {
+                start: 20,
+                end: 150,
+                epochs: vec![(2, 0), (4, 50), (5, 100)],
+                leader: 1 + p % 2,
+                committed,
+            };
+            (orders(p), log)
+        });
+        let logs = logs.collect();
+        sim.cluster = cluster();
+        Self {
+            sim,
+            logs,
+            claims: BTreeMap::new(),
+            outstanding: vec![],
+            on_wire: BTreeMap::new(),
+            commits: BTreeMap::new(),
+            generation: 1,
+        }
+    }
+
+    fn claim(&mut self, of: &TopicPartition) -> &mut Claim {
+        self.claims.entry(of.clone()).or_default()
+    }
+
+    fn token(&self, of: &TopicPartition) -> Option<Token> {
+        self.sim.offsets.token_of(of)
+    }
+
+    /// A place of the application's choice.
+    fn aims(&mut self, of: &TopicPartition, start: StartAt) {
+        let claim = self.claim(of);
+        claim.rewound = true;
+        claim.places.clear();
+        claim.position = None;
+        claim.policy = matches!(start, StartAt::Policy);
+        if let StartAt::Offset(position) | StartAt::CommittedOr(Place::Offset(position)) = start {
+            claim.places.insert(position.offset);
+        }
+        if let StartAt::BeforeEnd(back) = start {
+            // Wherever the end may be by then.
+            let ends = (0..=400i64).map(|end| end.saturating_sub(back as i64));
+            claim.places.extend(ends.filter(|offset| *offset >= 0));
+        }
+    }
+
+    fn run(&mut self, step: Step) {
+        match step {
+            Step::Assign(p, start) => {
+                let of = orders(p);
+                if self.token(&of).is_none() {
+                    self.claims.remove(&of);
+                    self.aims(&of, start);
+                }
+                self.sim.assign([(of, start)]);
+            }
+            Step::Unassign(p) => self.sim.offsets.unassign([&orders(p)]),
+            Step::Seek(p, start) => {
+                let of = orders(p);
+                if self.token(&of).is_some() {
+                    self.aims(&of, start);
+                    self.sim.offsets.seek(self.sim.now, &of, start).unwrap();
+                }
+            }
+            Step::Finish(p, further) => {
+                let of = orders(p);
+                let (Some(token), Some(from)) = (self.token(&of), self.claim(&of).position) else { return };
+                let next = from + further;
+                let claim = self.claim(&of);
+                claim.position = Some(next);
+                claim.done.insert(next);
+                let epoch = self.logs[&of].epoch_at(next);
+                self.sim.offsets.finished(&of, token, at(next, epoch)).unwrap();
+            }
+            Step::CommitFinished => {
+                let id = self.sim.offsets.commit(self.sim.now, Commit::Finished, self.sim.deadline());
+                self.commits.insert(id, false);
+            }
+            Step::CommitThese(p, offset) => {
+                let of = orders(p);
+                let token = self.token(&of).unwrap_or(Token { assignment: 0, seek: 0 });
+                if self.token(&of).is_some() {
+                    let claim = self.claim(&of);
+                    claim.done.insert(offset);
+                    claim.rewound = true;
+                }
+                let these = vec![(of, token, Position::at(offset).into())];
+                let id = self.sim.offsets.commit(self.sim.now, Commit::These(these), self.sim.deadline());
+                self.commits.insert(id, false);
+            }
+            Step::GiveBack { partition, ahead, validate } => {
+                let of = orders(partition);
+                let Some(token) = self.token(&of) else { return };
+                let Some(from) = self.claim(&of).position.filter(|_| !self.sim.offsets.is_waiting(&of))
+                else {
+                    return;
+                };
+                let offset = from + ahead;
+                let position = at(offset, self.logs[&of].epoch_at(offset));
+                if validate {
+                    self.claim(&of).places.insert(offset);
+                    self.sim.offsets.validate(self.sim.now, &of, token, position);
+                } else {
+                    self.claim(&of).policy = true;
+                    self.sim.offsets.out_of_range(self.sim.now, &of, token, position);
+                }
+            }
+            Step::Answer(i, version) => {
+                if let Some(transmit) = self.take(i) {
+                    let (version, response) = self.truth(&transmit, version);
+                    self.learn(&transmit, &response);
+                    self.sim.answer(&transmit, version, response);
+                }
+            }
+            Step::Lose(i) => {
+                if let Some(transmit) = self.take(i) {
+                    self.truth(&transmit, 0);
+                    self.sim.fail(&transmit, disconnected());
+                }
+            }
+            Step::Refuse(i, code) => {
+                if let Some(transmit) = self.take(i) {
+                    let response = refusal(&transmit, code);
+                    self.sim.answer(&transmit, 9, response);
+                    if matches!(code, ErrorCode::NotCoordinator | ErrorCode::CoordinatorNotAvailable) {
+                        self.sim.coordinator = Some(COORDINATOR);
+                    }
+                }
+            }
+            Step::LeaveOut(i) => {
+                if let Some(transmit) = self.take(i) {
+                    let response: Response = match &transmit.request {
+                        Request::OffsetFetch(_) => fetched([]).into(),
+                        Request::OffsetCommit(_) => commits([]).into(),
+                        Request::ListOffsets(_) => listed([]).into(),
+                        _ => offtake_wire::OffsetForLeaderEpochResponse::default().into(),
+                    };
+                    self.sim.answer(&transmit, 9, response);
+                }
+            }
+            Step::Forget(i) => {
+                self.take(i);
+            }
+            Step::Advance(ms) => self.sim.advance(Duration::from_millis(ms)),
+            Step::Identity(known) => {
+                self.generation += 1;
+                self.sim.offsets.set_identity(known.then(|| member(self.generation)));
+            }
+            Step::Coordinator(broker) => self.sim.coordinator = broker.map(BrokerId),
+            Step::Elect(p, cut) => {
+                let log = self.logs.get_mut(&orders(p)).unwrap();
+                let epoch = log.epoch() + 1;
+                if cut {
+                    log.end = log.start.max(log.end - 40);
+                    let end = log.end;
+                    log.epochs.retain(|(_, begin)| *begin < end);
+                }
+                log.epochs.push((epoch, log.end));
+                log.end += 30;
+                log.leader = 3 - log.leader;
+            }
+            Step::Refresh => self.refresh(),
+        }
+    }
+
+    fn refresh(&mut self) {
+        for (of, log) in &self.logs {
+            let topic = self.sim.cluster.topics.get_mut(of.topic.as_str()).unwrap();
+            let info = topic.partitions.get_mut(&of.partition).unwrap();
+            info.leader = Some(BrokerId(log.leader));
+            info.epoch = Some(log.epoch());
+        }
+        self.sim.offsets.handle_cluster(self.sim.now, &self.sim.cluster);
+    }
+
+    fn take(&mut self, i: usize) -> Option<Transmit> {
+        if self.outstanding.is_empty() {
+            return None;
+        }
+        let transmit = self.outstanding.remove(i % self.outstanding.len());
+        Some(transmit)
+    }
+
+    /// What the brokers answer now, having done it.
+    fn truth(&mut self, transmit: &Transmit, version: u8) -> (i16, Response) {
+        match &transmit.request {
+            Request::OffsetFetch(_) => {
+                let answers = fetch_names(transmit).into_iter().map(|of| {
+                    let (offset, epoch) = self.logs[&of].committed.unwrap_or((-1, -1));
+                    (of, offset, epoch, ErrorCode::None)
+                });
+                let response = fetched(answers.collect::<Vec<_>>());
+                match (version % 3, transmit.max_version) {
+                    (0, _) => (7, without_groups(response).into()),
+                    (1, None) => (10, with_ids(response, Uuid([7; 16])).into()),
+                    _ => (9, response.into()),
+                }
+            }
+            Request::OffsetCommit(request) => {
+                let known = request.generation_id_or_member_epoch == self.generation;
+                let code = if known { ErrorCode::None } else { ErrorCode::IllegalGeneration };
+                let offsets = commit_offsets(transmit);
+                for (of, offset, epoch) in offsets.iter().filter(|_| known) {
+                    self.logs.get_mut(of).unwrap().committed = Some((*offset, *epoch));
+                }
+                (9, commits(offsets.into_iter().map(|(of, ..)| (of, code))).into())
+            }
+            Request::ListOffsets(_) => {
+                let answers = list_specs(transmit).into_iter().map(|(of, current, timestamp)| {
+                    let log = &self.logs[&of];
+                    match self.leads(transmit, &of, current) {
+                        ErrorCode::None => {}
+                        code => return (of, -1, -1, code),
+                    }
+                    let offset = match timestamp {
+                        -1 => log.end,
+                        -2 => log.start,
+                        time if time < log.end => time.max(log.start),
+                        _ => return (of, -1, -1, ErrorCode::None),
+                    };
+                    let epoch = log.epoch_at(offset);
+                    (of, offset, epoch, ErrorCode::None)
+                });
+                (7, listed(answers.collect::<Vec<_>>()).into())
+            }
+            Request::OffsetForLeaderEpoch(_) => {
+                let mut response = offtake_wire::OffsetForLeaderEpochResponse::default();
+                for (of, current, epoch) in epoch_specs(transmit) {
+                    let error_code = self.leads(transmit, &of, current);
+                    let (leader_epoch, end_offset) =
+                        if error_code.is_ok() { self.logs[&of].end_of(epoch) } else { (-1, -1) };
+                    let mut one = ends(of.clone(), 0, 0, ErrorCode::None);
+                    one.topics[0].partitions = vec![EpochEndOffset {
+                        error_code,
+                        partition: of.partition,
+                        leader_epoch,
+                        end_offset,
+                    }];
+                    response.topics.append(&mut one.topics);
+                }
+                (4, response.into())
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn leads(&self, transmit: &Transmit, of: &TopicPartition, current: i32) -> ErrorCode {
+        let log = &self.logs[of];
+        if transmit.to != Target::Broker(BrokerId(log.leader)) {
+            return ErrorCode::NotLeaderOrFollower;
+        }
+        match current.cmp(&log.epoch()) {
+            std::cmp::Ordering::Equal => ErrorCode::None,
+            std::cmp::Ordering::Less => ErrorCode::FencedLeaderEpoch,
+            std::cmp::Ordering::Greater => ErrorCode::UnknownLeaderEpoch,
+        }
+    }
+
+    /// What an answer allows.
+    fn learn(&mut self, transmit: &Transmit, response: &Response) {
+        match (&transmit.request, response) {
+            (Request::OffsetFetch(_), _) => {
+                for of in fetch_names(transmit) {
+                    match self.logs[&of].committed {
+                        Some((offset, _)) => {
+                            self.claim(&of).places.insert(offset);
+                        }
+                        None => self.claim(&of).policy = true,
+                    }
+                }
+            }
+            (_, Response::ListOffsets(response)) => {
+                for topic in &response.topics {
+                    for p in topic.partitions.iter().filter(|p| p.error_code.is_ok() && p.offset >= 0) {
+                        self.claim(&orders(p.partition_index)).places.insert(p.offset);
+                    }
+                }
+            }
+            (_, Response::OffsetForLeaderEpoch(response)) => {
+                for topic in &response.topics {
+                    for p in topic.partitions.iter().filter(|p| p.error_code.is_ok()) {
+                        let claim = self.claim(&orders(p.partition));
+                        if p.end_offset >= 0 {
+                            claim.places.insert(p.end_offset);
+                        } else {
+                            claim.policy = true;
+                        }
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Everything that the machine has to say, checked.
+    fn drain(&mut self) -> Result<(), TestCaseError> {
+        loop {
+            let transmits = self.sim.transmits();
+            let events = self.sim.events();
+            if transmits.is_empty() && events.is_empty() {
+                return Ok(());
+            }
+            for transmit in transmits {
+                self.check_transmit(&transmit)?;
+                self.outstanding.push(transmit);
+            }
+            for event in events {
+                self.check_event(event)?;
+            }
+        }
+    }
+
+    fn check_transmit(&mut self, transmit: &Transmit) -> Result<(), TestCaseError> {
+        let Request::OffsetCommit(request) = &transmit.request else { return Ok(()) };
+        prop_assert_eq!(request.generation_id_or_member_epoch, self.generation, "S7: as who we are");
+        for (of, offset, _) in commit_offsets(transmit) {
+            prop_assert!(self.token(&of).is_some(), "H2: {of} is not ours");
+            let busy = self.on_wire.get(&of).filter(|(_, until)| *until > self.sim.now);
+            prop_assert!(busy.is_none(), "H1: two commits of {of} at a time");
+            self.on_wire.insert(of.clone(), (transmit.id, self.sim.now + Duration::from_secs(60)));
+            let had = self.logs[&of].committed;
+            let claim = self.claim(&of);
+            prop_assert!(claim.done.contains(&offset), "H3: {of} {offset} is not among {:?}", claim.done);
+            let back = had.is_some_and(|(had, _)| offset < had);
+            prop_assert!(!back || claim.rewound, "S8: {of} back from {had:?} to {offset}");
+        }
+        Ok(())
+    }
+
+    fn check_event(&mut self, event: Event) -> Result<(), TestCaseError> {
+        match event {
+            Event::Start { partition, token, position } => {
+                prop_assert_eq!(Some(token), self.token(&partition), "a stale start");
+                prop_assert!(position.offset >= 0, "S13");
+                let claim = self.claim(&partition);
+                let known = claim.places.contains(&position.offset);
+                prop_assert!(known, "S4: {partition} at {position:?}, not among {:?}", claim.places);
+                claim.position = Some(position.offset);
+                claim.done.insert(position.offset);
+            }
+            Event::Reset { partition, from, to, .. } => {
+                let claim = self.claim(&partition);
+                prop_assert!(
+                    claim.policy,
+                    "L2: nothing allowed a reset of {partition} from {from:?} to {to}"
+                );
+                claim.rewound |= from.is_none_or(|from| to < from);
+            }
+            Event::Truncated { partition, from, to, .. } => {
+                prop_assert!(to.is_some_and(|to| to < from), "{from} {to:?}");
+                self.claim(&partition).rewound = true;
+            }
+            Event::CommitDone { id, .. } => {
+                // An automatic one that failed has an id that nobody knows.
+                if let Some(done) = self.commits.get_mut(&id) {
+                    prop_assert!(!std::mem::replace(done, true), "{id:?} is over twice");
+                }
+            }
+            Event::PartitionFailed { .. }
+            | Event::RefreshMetadata
+            | Event::CoordinatorLost(_)
+            | Event::MembershipRefused { .. }
+            | Event::Committed { .. }
+            | Event::QueryDone { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, step: Step) -> Result<(), TestCaseError> {
+        let before = self.outstanding.clone();
+        let forgets = matches!(step, Step::Forget(_));
+        self.run(step);
+        // Answered, or lost: no longer on the wire as far as the machine knows. What was forgotten stays until given up.
+        for gone in before {
+            if !forgets && !self.outstanding.iter().any(|transmit| transmit.id == gone.id) {
+                self.on_wire.retain(|_, (id, _)| *id != gone.id);
+            }
+        }
+        self.drain()
+    }
+
+    /// No more faults.
+    fn heal(&mut self) -> Result<(), TestCaseError> {
+        self.generation += 1;
+        self.sim.coordinator = Some(COORDINATOR);
+        self.sim.offsets.set_identity(Some(member(self.generation)));
+        self.refresh();
+        self.drain()?;
+        let begun = self.sim.now;
+        for _ in 0..2000 {
+            while let Some(transmit) = self.take(0) {
+                let (version, response) = self.truth(&transmit, 2);
+                self.learn(&transmit, &response);
+                self.on_wire.retain(|_, (id, _)| *id != transmit.id);
+                self.sim.answer(&transmit, version, response);
+                self.drain()?;
+            }
+            let waiting = (0..4).any(|p| self.sim.offsets.is_waiting(&orders(p)));
+            if !waiting && self.commits.values().all(|done| *done) {
+                return Ok(());
+            }
+            self.sim.wake();
+            self.drain()?;
+            // What was forgotten is given up after two minutes at most, and then asked again.
+            prop_assert!(
+                self.sim.now - begun < Duration::from_secs(150),
+                "L2: stuck: {:?}",
+                self.sim.offsets
+            );
+        }
+        prop_assert!(false, "S15: does not come to rest");
+        Ok(())
+    }
+}
+
+/// The same error for all that was asked.
+fn refusal(transmit: &Transmit, code: ErrorCode) -> Response {
+    match &transmit.request {
+        Request::OffsetFetch(_) if code.code() % 2 == 0 => fetched_group([], code).into(),
+        Request::OffsetFetch(_) => {
+            fetched(fetch_names(transmit).into_iter().map(|of| (of, -1, -1, code))).into()
+        }
+        Request::OffsetCommit(_) => {
+            commits(commit_offsets(transmit).into_iter().map(|(of, ..)| (of, code))).into()
+        }
+        Request::ListOffsets(_) => {
+            listed(list_specs(transmit).into_iter().map(|(of, ..)| (of, -1, -1, code))).into()
+        }
+        _ => {
+            let (of, ..) = epoch_specs(transmit).remove(0);
+            ends(of, -1, -1, code).into()
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1024, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn s4_s7_s8_s13_l2_h1_h2_whatever_happens(
+        reset in prop_oneof![Just(ResetPolicy::Earliest), Just(ResetPolicy::Latest), Just(ResetPolicy::None)],
+        auto in any::<bool>(),
+        steps in vec(step(), 0..120),
+    ) {
+        let mut history = History::new(reset, auto);
+        for step in steps {
+            history.step(step)?;
+        }
+        history.heal()?;
+    }
+}

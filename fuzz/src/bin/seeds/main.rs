@@ -1,2 +1,65 @@
-//! x
-fn main() {}
+//! Makes the saved corpora anew, but for the files that `capture` has brought from a real broker:
+//!
+//! ```text
+//! cargo run --manifest-path fuzz/Cargo.toml --bin seeds
+//! ```
+//!
+//! Three sources: a message with something in every field, for each version in which an API changed; sets that Java
+//! wrote; and the rows of FAILURES §3, each named by its row.
+
+mod messages;
+mod records;
+#[path = "../../../../crates/wire/tests/support/sample.rs"]
+mod sample;
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// The corpora, and what is in them.
+struct Corpora {
+    root: PathBuf,
+    written: BTreeSet<PathBuf>,
+}
+
+impl Corpora {
+    fn add(&mut self, target: &str, name: &str, parts: &[&[u8]]) {
+        let path = self.root.join(target).join(name);
+        let input = parts.concat();
+        assert!(input.len() <= 16 << 10, "{} is large: {}", path.display(), input.len());
+        fs::create_dir_all(self.root.join(target)).expect("the corpora can be written");
+        fs::write(&path, input).expect("the corpora can be written");
+        assert!(self.written.insert(path.clone()), "{} has two meanings", path.display());
+    }
+
+    /// Removes what no seed is any more.
+    fn sweep(&self) -> io::Result<()> {
+        for target in fs::read_dir(&self.root)? {
+            for file in fs::read_dir(target?.path())? {
+                let path = file?.path();
+                let from_a_broker = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("kafka-"));
+                if !from_a_broker && !self.written.contains(&path) {
+                    fs::remove_file(path)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn main() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
+    let mut corpora = Corpora { root, written: BTreeSet::new() };
+    messages::filled(&mut corpora);
+    messages::hostile(&mut corpora);
+    messages::frames(&mut corpora);
+    messages::consumer_protocol(&mut corpora);
+    records::java(&mut corpora);
+    records::batches(&mut corpora);
+    records::legacy(&mut corpora);
+    records::codecs(&mut corpora);
+    corpora.sweep().expect("the corpora can be written");
+    println!("{} seeds", corpora.written.len());
+}

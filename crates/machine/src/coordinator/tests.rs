@@ -1,0 +1,149 @@
+use std::time::{Duration, Instant};
+
+use offtake_wire::{ErrorCode, FindCoordinatorResponse, messages::find_coordinator as wire};
+
+use super::*;
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+#[expect(clippy::disallowed_methods, reason = "some moment to count from")]
+fn start() -> Instant {
+    Instant::now()
+}
+
+fn coordinator() -> Coordinator {
+    Coordinator::new("orders", TIMEOUT, BackoffConfig::default(), 7)
+}
+
+/// Sends what is due, however long the machine wants to wait first.
+fn ask(of: &mut Coordinator, now: &mut Instant) -> CallId {
+    of.handle_timeout(*now);
+    if let Some(at) = of.poll_timeout() {
+        *now = at.max(*now);
+    }
+    of.handle_timeout(*now);
+    of.poll_transmit(*now).expect("a search").id
+}
+
+fn found(node_id: i32) -> FindCoordinatorResponse {
+    let one = wire::Coordinator {
+        key: "orders".to_owned(),
+        node_id,
+        host: "kafka".to_owned(),
+        port: 9092,
+        ..Default::default()
+    };
+    FindCoordinatorResponse { coordinators: vec![one], ..Default::default() }
+}
+
+fn answer(response: FindCoordinatorResponse) -> Result<Answer, CallError> {
+    Ok(Answer { from: None, version: 6, response: response.into() })
+}
+
+fn gone() -> CallError {
+    CallError::Disconnected { address: "kafka:9092".to_owned(), reason: "closed".to_owned() }
+}
+
+#[test]
+fn nobody_is_looked_for_before_somebody_wants_to_know() {
+    let mut coordinator = coordinator();
+    assert!(coordinator.poll_transmit(start()).is_none());
+    assert_eq!(coordinator.poll_timeout(), None);
+}
+
+#[test]
+fn both_forms_of_the_answer_are_understood() {
+    let old =
+        FindCoordinatorResponse { node_id: 4, host: "old".to_owned(), port: 9093, ..Default::default() };
+    for (response, id, host) in [(found(3), 3, "kafka"), (old, 4, "old")] {
+        let (mut coordinator, mut now) = (coordinator(), start());
+        coordinator.want(now);
+        let id_of_call = ask(&mut coordinator, &mut now);
+        coordinator.handle_answer(now, id_of_call, answer(response));
+        assert_eq!(coordinator.broker(), Some(BrokerId(id)));
+        assert!(matches!(coordinator.poll_event(), Some(Event::Found { host: at, .. }) if at == host));
+        assert_eq!(coordinator.poll_timeout(), None, "known is known");
+    }
+}
+
+#[test]
+fn c1_a_moved_coordinator_is_found_again_and_another_brokers_trouble_says_nothing() {
+    let (mut coordinator, mut now) = (coordinator(), start());
+    coordinator.want(now);
+    let id = ask(&mut coordinator, &mut now);
+    coordinator.handle_answer(now, id, answer(found(3)));
+    coordinator.lost(now, BrokerId(9));
+    assert_eq!(coordinator.broker(), Some(BrokerId(3)));
+    coordinator.lost(now, BrokerId(3));
+    assert_eq!(coordinator.broker(), None);
+    let id = ask(&mut coordinator, &mut now);
+    coordinator.handle_answer(now, id, answer(found(5)));
+    assert_eq!(coordinator.broker(), Some(BrokerId(5)));
+}
+
+#[test]
+fn c2_a_coordinator_that_is_not_there_yet_is_asked_for_without_end_and_without_haste() {
+    let (mut coordinator, mut now) = (coordinator(), start());
+    let begun = now;
+    coordinator.want(now);
+    for _ in 0..100 {
+        let id = ask(&mut coordinator, &mut now);
+        let mut response = found(-1);
+        response.coordinators[0].error_code = ErrorCode::CoordinatorNotAvailable;
+        coordinator.handle_answer(now, id, answer(response));
+    }
+    assert!(now - begun > Duration::from_secs(70), "the pauses grow to a second");
+    assert_eq!(coordinator.poll_event(), None, "nothing the application must know");
+}
+
+#[test]
+fn c3_a_lost_search_starts_again_and_its_late_answer_changes_nothing() {
+    let (mut coordinator, mut now) = (coordinator(), start());
+    coordinator.want(now);
+    let lost = ask(&mut coordinator, &mut now);
+    now += TIMEOUT * 2;
+    let again = ask(&mut coordinator, &mut now);
+    assert_ne!(lost, again);
+    coordinator.handle_answer(now, lost, answer(found(1)));
+    assert_eq!(coordinator.broker(), None);
+    coordinator.handle_answer(now, again, answer(found(2)));
+    assert_eq!(coordinator.broker(), Some(BrokerId(2)));
+}
+
+#[test]
+fn c6_a_refusal_ends_the_search_and_is_told_once() {
+    let (mut coordinator, mut now) = (coordinator(), start());
+    coordinator.want(now);
+    let id = ask(&mut coordinator, &mut now);
+    let mut response = found(-1);
+    response.coordinators[0].error_code = ErrorCode::GroupAuthorizationFailed;
+    coordinator.handle_answer(now, id, answer(response));
+    assert_eq!(coordinator.poll_event(), Some(Event::Refused(ErrorCode::GroupAuthorizationFailed)));
+    assert_eq!(coordinator.poll_event(), None);
+    assert_eq!(coordinator.poll_timeout(), None, "no spinning");
+}
+
+#[test]
+fn s3_20_an_address_that_cannot_be_is_not_taken_for_a_coordinator() {
+    for (node, host, port) in [(-1, "kafka", 9092), (1, "", 9092), (1, "kafka", 0), (1, "kafka", 65_536)] {
+        let (mut coordinator, mut now) = (coordinator(), start());
+        coordinator.want(now);
+        let id = ask(&mut coordinator, &mut now);
+        let mut response = found(node);
+        response.coordinators[0].host = host.to_owned();
+        response.coordinators[0].port = port;
+        coordinator.handle_answer(now, id, answer(response));
+        assert_eq!(coordinator.broker(), None, "{node} {host:?} {port}");
+        assert!(coordinator.poll_timeout().is_some(), "it is looked for again");
+    }
+}
+
+#[test]
+fn a_lost_connection_is_told_and_tried_again() {
+    let (mut coordinator, mut now) = (coordinator(), start());
+    coordinator.want(now);
+    let id = ask(&mut coordinator, &mut now);
+    coordinator.handle_answer(now, id, Err(gone()));
+    assert_eq!(coordinator.poll_event(), Some(Event::Failing(gone())));
+    ask(&mut coordinator, &mut now);
+}

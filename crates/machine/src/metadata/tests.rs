@@ -1,0 +1,279 @@
+use std::time::{Duration, Instant};
+
+use offtake_wire::{MetadataResponse, Request};
+
+use super::*;
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+const MAX_AGE: Duration = Duration::from_secs(300);
+const TRIGGER: Duration = Duration::from_secs(120);
+
+/// A machine, its clock, and the broker that it asks.
+struct Sim {
+    metadata: Metadata,
+    now: Instant,
+    asked: u32,
+}
+
+impl Sim {
+    #[expect(clippy::disallowed_methods, reason = "some moment to count from")]
+    fn wanting(topics: &[&str]) -> Self {
+        let now = Instant::now();
+        let config = MetadataConfig {
+            request_timeout: TIMEOUT,
+            max_age: MAX_AGE,
+            backoff: BackoffConfig::default(),
+            allow_auto_topic_creation: false,
+            rebootstrap_after: Some(TRIGGER),
+            seed: 7,
+        };
+        let mut metadata = Metadata::new(now, config);
+        metadata.want_topics(now, topics.iter().map(|name| Topic::from(*name)).collect());
+        Self { metadata, now, asked: 0 }
+    }
+
+    /// Lets time pass until the next request.
+    fn ask(&mut self) -> Transmit {
+        let at = self.metadata.poll_timeout().expect("there is always a next time");
+        self.now = self.now.max(at);
+        self.metadata.handle_timeout(self.now);
+        let transmit = match self.metadata.poll_transmit(self.now) {
+            Some(transmit) => transmit,
+            None => {
+                self.now = self.now.max(self.metadata.poll_timeout().expect("a next time"));
+                self.metadata.poll_transmit(self.now).expect("a request")
+            }
+        };
+        assert!(self.metadata.poll_transmit(self.now).is_none(), "one at a time");
+        self.asked += 1;
+        transmit
+    }
+
+    fn told(&mut self, response: MetadataResponse) -> &mut Self {
+        let id = self.ask().id;
+        let answer = Answer { from: None, version: 13, response: response.into() };
+        self.metadata.handle_answer(self.now, id, Ok(answer));
+        self
+    }
+
+    fn failed(&mut self) {
+        let id = self.ask().id;
+        let error = CallError::Disconnected { address: "kafka:9092".to_owned(), reason: "closed".to_owned() };
+        self.metadata.handle_answer(self.now, id, Err(error));
+    }
+
+    fn leader(&self, topic: &str, partition: i32) -> Option<(i32, LeaderEpochOf)> {
+        let partition = self.metadata.cluster().partition(&TopicPartition::new(topic, partition))?.clone();
+        Some((partition.leader?.0, partition.epoch))
+    }
+
+    fn events(&mut self) -> Vec<Event> {
+        std::iter::from_fn(|| self.metadata.poll_event()).collect()
+    }
+
+    fn next_in(&self) -> Duration {
+        self.metadata.poll_timeout().expect("a next time") - self.now
+    }
+}
+
+type LeaderEpochOf = Option<i32>;
+
+fn cluster(topics: Vec<wire::MetadataResponseTopic>) -> MetadataResponse {
+    let broker = |node_id| wire::MetadataResponseBroker {
+        node_id,
+        host: "kafka".to_owned(),
+        port: 9092 + node_id,
+        ..Default::default()
+    };
+    MetadataResponse { brokers: vec![broker(1), broker(2)], topics, ..Default::default() }
+}
+
+fn topic(name: &str, id: u8, partitions: &[(i32, i32)]) -> wire::MetadataResponseTopic {
+    let partitions = partitions.iter().zip(0..).map(|((leader_id, leader_epoch), partition_index)| {
+        wire::MetadataResponsePartition {
+            partition_index,
+            leader_id: *leader_id,
+            leader_epoch: *leader_epoch,
+            ..Default::default()
+        }
+    });
+    wire::MetadataResponseTopic {
+        name: Some(name.to_owned()),
+        topic_id: Uuid([id; 16]),
+        partitions: partitions.collect(),
+        ..Default::default()
+    }
+}
+
+fn refused(name: &str, code: ErrorCode) -> wire::MetadataResponseTopic {
+    wire::MetadataResponseTopic { name: Some(name.to_owned()), error_code: code, ..Default::default() }
+}
+
+#[test]
+fn what_is_complete_is_asked_again_when_it_is_old() {
+    let mut sim = Sim::wanting(&["orders"]);
+    sim.told(cluster(vec![topic("orders", 1, &[(1, 5), (2, 5)])]));
+    assert_eq!(sim.leader("orders", 1), Some((2, Some(5))));
+    assert_eq!(sim.next_in(), MAX_AGE);
+    assert_eq!(sim.events(), [Event::Updated]);
+}
+
+#[test]
+fn only_what_is_wanted_is_asked_for_and_kept() {
+    let mut sim = Sim::wanting(&["orders"]);
+    let Request::Metadata(request) = sim.ask().request else { panic!("a metadata request") };
+    let names: Vec<_> = request.topics.unwrap().into_iter().map(|topic| topic.name.unwrap()).collect();
+    assert_eq!(names, ["orders"]);
+    sim.now += TIMEOUT * 2;
+    sim.told(cluster(vec![topic("orders", 1, &[(1, 0)]), topic("other", 2, &[(1, 0)])]));
+    assert!(sim.metadata.cluster().topic("other").is_none());
+}
+
+#[test]
+fn b1_a_topic_without_leaders_is_asked_for_again_with_growing_pauses() {
+    let mut sim = Sim::wanting(&["orders"]);
+    let begun = sim.now;
+    for _ in 0..50 {
+        sim.told(cluster(vec![topic("orders", 1, &[(-1, -1)])]));
+    }
+    assert!(sim.now - begun > Duration::from_secs(30), "no tight loop: {:?}", sim.now - begun);
+    sim.told(cluster(vec![topic("orders", 1, &[(1, 0)])]));
+    assert_eq!(sim.leader("orders", 0), Some((1, Some(0))));
+    assert_eq!(sim.next_in(), MAX_AGE);
+}
+
+#[test]
+fn b2_an_older_leader_epoch_changes_nothing_and_an_unknown_one_keeps_the_known() {
+    let mut sim = Sim::wanting(&["orders"]);
+    sim.told(cluster(vec![topic("orders", 1, &[(2, 7)])]));
+    sim.told(cluster(vec![topic("orders", 1, &[(1, 6)])]));
+    assert_eq!(sim.leader("orders", 0), Some((2, Some(7))), "a lagging broker");
+    sim.told(cluster(vec![topic("orders", 1, &[(1, -1)])]));
+    assert_eq!(sim.leader("orders", 0), Some((1, Some(7))), "fencing stays possible");
+    sim.told(cluster(vec![topic("orders", 1, &[(1, 8)])]));
+    assert_eq!(sim.leader("orders", 0), Some((1, Some(8))));
+}
+
+#[test]
+fn b3_a_topic_created_again_starts_its_epochs_anew() {
+    let mut sim = Sim::wanting(&["orders"]);
+    sim.told(cluster(vec![topic("orders", 1, &[(2, 7)])]));
+    sim.told(cluster(vec![topic("orders", 2, &[(1, 0)])]));
+    assert_eq!(sim.leader("orders", 0), Some((1, Some(0))));
+}
+
+#[test]
+fn b6_no_error_and_no_partitions_is_no_topic() {
+    let mut sim = Sim::wanting(&["orders"]);
+    sim.told(cluster(vec![topic("orders", 1, &[])]));
+    assert!(sim.metadata.cluster().topic("orders").is_none());
+    assert!(sim.next_in() < Duration::from_secs(2), "it is asked for again");
+}
+
+#[test]
+fn b9_a_passing_error_keeps_what_was_known_and_a_lasting_absence_is_believed() {
+    let mut sim = Sim::wanting(&["orders"]);
+    sim.told(cluster(vec![topic("orders", 1, &[(1, 0)])]));
+    for _ in 0..10 {
+        sim.told(cluster(vec![refused("orders", ErrorCode::LeaderNotAvailable)]));
+        assert!(sim.metadata.cluster().topic("orders").is_some());
+    }
+    for left in [true, true, false] {
+        sim.told(cluster(vec![refused("orders", ErrorCode::UnknownTopicOrPartition)]));
+        assert_eq!(sim.metadata.cluster().topic("orders").is_some(), left);
+    }
+}
+
+#[test]
+fn b9_a_topic_that_is_kept_over_an_error_is_asked_for_again_soon() {
+    let mut sim = Sim::wanting(&["orders"]);
+    sim.told(cluster(vec![topic("orders", 1, &[(1, 0)])]));
+    sim.told(cluster(vec![refused("orders", ErrorCode::LeaderNotAvailable)]));
+    assert!(sim.next_in() < Duration::from_secs(2), "not in five minutes: {:?}", sim.next_in());
+}
+
+#[test]
+fn b10_a_refresh_that_nobody_answers_is_given_up_and_asked_again() {
+    let mut sim = Sim::wanting(&["orders"]);
+    let stuck = sim.ask().id;
+    sim.now += TIMEOUT * 2;
+    sim.told(cluster(vec![topic("orders", 1, &[(1, 0)])]));
+    let late =
+        Answer { from: None, version: 13, response: cluster(vec![topic("orders", 1, &[(2, 9)])]).into() };
+    sim.metadata.handle_answer(sim.now, stuck, Ok(late));
+    assert_eq!(sim.leader("orders", 0), Some((1, Some(0))), "the late answer changes nothing");
+}
+
+#[test]
+fn a7_brokers_that_stay_silent_for_long_are_given_up_for_the_bootstrap_servers() {
+    let mut sim = Sim::wanting(&[]);
+    let begun = sim.now;
+    while !sim.events().contains(&Event::Rebootstrap) {
+        sim.failed();
+        assert!(sim.now - begun < TRIGGER * 2);
+    }
+    assert!(sim.now - begun >= TRIGGER);
+    let rebootstrap = MetadataResponse { error_code: ErrorCode::RebootstrapRequired, ..Default::default() };
+    sim.told(rebootstrap);
+    assert_eq!(sim.events(), [Event::Rebootstrap], "KIP-1102: a broker may ask for it");
+}
+
+#[test]
+fn s3_20_and_21_entries_that_cannot_be_are_dropped() {
+    let mut sim = Sim::wanting(&["orders"]);
+    let mut response = cluster(vec![topic("orders", 1, &[(1, 0)])]);
+    for (node_id, host, port) in [(3, "kafka", 0), (4, "", 9092), (-5, "kafka", 9092), (6, "kafka", 65_536)] {
+        response.brokers.push(wire::MetadataResponseBroker {
+            node_id,
+            host: host.to_owned(),
+            port,
+            ..Default::default()
+        });
+    }
+    response.topics[0].partitions.push(wire::MetadataResponsePartition {
+        partition_index: -1,
+        leader_id: 1,
+        ..Default::default()
+    });
+    sim.told(response);
+    let ids: Vec<_> = sim.metadata.cluster().brokers.keys().map(|id| id.0).collect();
+    assert_eq!(ids, [1, 2]);
+    assert_eq!(sim.metadata.cluster().topic("orders").unwrap().partitions.len(), 1);
+}
+
+#[test]
+fn i5_a_leader_told_in_passing_is_taken_only_if_it_is_newer() {
+    let mut sim = Sim::wanting(&["orders"]);
+    sim.told(cluster(vec![topic("orders", 1, &[(1, 3)])]));
+    let of = TopicPartition::new("orders", 0);
+    assert!(!sim.metadata.learn_leader(&of, BrokerId(2), 3, None), "the same epoch is no news");
+    assert!(!sim.metadata.learn_leader(&of, BrokerId(9), 4, None), "nor is a broker without an address");
+    let at = Broker { host: "kafka".to_owned(), port: 9101, rack: None };
+    assert!(sim.metadata.learn_leader(&of, BrokerId(9), 4, Some(at)));
+    assert_eq!(sim.leader("orders", 0), Some((9, Some(4))));
+}
+
+#[test]
+fn a_new_interest_during_a_refresh_is_asked_for_right_after_it() {
+    let mut sim = Sim::wanting(&["orders"]);
+    let id = sim.ask().id;
+    let both = ["orders", "returns"].map(Topic::from).into_iter().collect();
+    sim.metadata.want_topics(sim.now, both);
+    let answer =
+        Answer { from: None, version: 13, response: cluster(vec![topic("orders", 1, &[(1, 0)])]).into() };
+    sim.metadata.handle_answer(sim.now, id, Ok(answer));
+    assert_eq!(sim.next_in(), Duration::ZERO);
+}
+
+#[test]
+fn many_refreshes_asked_for_at_once_are_one_and_not_before_the_pause() {
+    let mut sim = Sim::wanting(&["orders"]);
+    sim.told(cluster(vec![topic("orders", 1, &[(1, 0)])]));
+    for _ in 0..20 {
+        sim.metadata.refresh(sim.now);
+    }
+    let pause = sim.next_in();
+    assert!((Duration::from_millis(80)..=Duration::from_millis(120)).contains(&pause), "{pause:?}");
+    sim.told(cluster(vec![topic("orders", 1, &[(1, 0)])]));
+    assert_eq!(sim.next_in(), MAX_AGE);
+}

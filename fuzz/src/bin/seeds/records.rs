@@ -1,0 +1,237 @@
+//! Record sets of all formats, and packed data.
+
+use bytes::Bytes;
+use offtake_wire::records::{BatchBuilder, Compression, LegacyMessage, compress, legacy_set, legacy_wrapper};
+
+use super::Corpora;
+
+/// Mode and step before a set that is taken as it is.
+const RAW: &[u8] = &[0, 2];
+const PACKED: [Compression; 4] = [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
+
+/// The mode in which a target packs what follows.
+fn pack_with(codec: Compression) -> u8 {
+    1 | codec.id() << 1
+}
+
+/// Sets that Java wrote: whole ones for `batch_v2` and `legacy`, what is packed in them for the codecs.
+pub(crate) fn java(corpora: &mut Corpora) {
+    let sets = include_str!("../../../../crates/wire/tests/records/java-3.9.1.txt");
+    for line in sets.lines().filter_map(|line| line.strip_prefix("set ")) {
+        let (name, hex) = line.split_once(" x").expect("a name and bytes");
+        let bytes: Vec<u8> =
+            (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex")).collect();
+        let target = if name.starts_with("v2") { "batch_v2" } else { "legacy" };
+        corpora.add(target, &format!("java-{name}"), &[RAW, &bytes]);
+        let codec = PACKED.into_iter().find(|codec| name.contains(codec.name()));
+        if let (Some(codec), "batch_v2") = (codec, target) {
+            corpora.add(codec.name(), &format!("java-{name}"), &[&bytes[61..]]);
+        }
+    }
+}
+
+fn abc(base: i64) -> BatchBuilder {
+    let mut batch = BatchBuilder::new(base);
+    for value in [b"a", b"b", b"c"] {
+        batch.push(1000, Some(b"key"), Some(value), &[("h", Some(b"1")), ("h", None)]);
+    }
+    batch
+}
+
+fn bytes(batch: &BatchBuilder) -> Vec<u8> {
+    batch.build().expect("it is small").to_vec()
+}
+
+fn one(records: &[u8]) -> Vec<u8> {
+    bytes(BatchBuilder::new(0).push_encoded(records, 1))
+}
+
+fn raw_record(body: &[u8]) -> Vec<u8> {
+    [&[u8::try_from(body.len() * 2).expect("it is small")], body].concat()
+}
+
+fn deltas(all: &[i32]) -> Vec<u8> {
+    let mut batch = BatchBuilder::new(10).last_offset_delta(6);
+    for delta in all {
+        batch.push_at(*delta, 0, None, None, std::iter::empty());
+    }
+    bytes(&batch)
+}
+
+fn with(mut batch: Vec<u8>, at: usize, change: &[u8]) -> Vec<u8> {
+    batch[at..at + change.len()].copy_from_slice(change);
+    batch
+}
+
+/// Format 2: FAILURES §3, rows 23 to 49. Checksums do not matter here.
+pub(crate) fn batches(corpora: &mut Corpora) {
+    let good = bytes(&abc(5));
+    let mut gaps = BatchBuilder::new(10).last_offset_delta(9);
+    gaps.gap(2).push(0, None, None, &[]).gap(3).push(0, None, None, &[]);
+    let emptied = BatchBuilder::new(25).last_offset_delta(4);
+    let mut times = BatchBuilder::new(0);
+    times.push(i64::MIN, None, None, &[]).push(i64::MAX, None, None, &[]).push(-1, None, None, &[]);
+    let mut marker = BatchBuilder::new(5).control().transactional().producer(1, 0, -1);
+    marker.push(0, Some(&[0, 0, 0, 0]), Some(&[0, 0, 0, 0, 0, 21]), &[]);
+    let mut short_marker = BatchBuilder::new(5).control().transactional().producer(1, 0, -1);
+    short_marker.push(0, Some(&[0, 0, 0]), None, &[]);
+    let record = raw_record(&[0, 0, 0, 1, 2, b'v', 0]);
+
+    let rows: &[(&str, Vec<u8>)] = &[
+        ("s3-23-negative-length", with(good.clone(), 8, &[0xff; 4])),
+        ("s3-23-short-length", with(good.clone(), 8, &48_i32.to_be_bytes())),
+        ("s3-23-endless-length", with(good.clone(), 8, &i32::MAX.to_be_bytes())),
+        ("s3-24-cut-short", [&bytes(&abc(0))[..], &bytes(&abc(3))[..70]].concat()),
+        ("s3-24-only-one-cut-short", good[..70].to_vec()),
+        ("s3-26-magic-3", with(good.clone(), 16, &[3])),
+        ("s3-26-magic-negative", with(good.clone(), 16, &[0xff])),
+        ("s3-28-codec-5", with(good.clone(), 21, &[0, 5])),
+        ("s3-30-not-packed", with(good.clone(), 21, &[0, 1])),
+        ("s3-31-negative-count", bytes(&abc(0).claim_count(-1))),
+        ("s3-31-large-count", bytes(&abc(0).claim_count(i32::MAX))),
+        ("s3-32-count-above-the-bytes", bytes(&abc(10).claim_count(5).last_offset_delta(9))),
+        ("s3-33-count-below-the-bytes", bytes(&abc(10).claim_count(2))),
+        ("s3-34-no-bytes", bytes(&BatchBuilder::new(0).last_offset_delta(0).claim_count(1))),
+        ("s3-34-no-records", bytes(BatchBuilder::new(0).last_offset_delta(0).push_encoded(&[0; 5], 0))),
+        ("s3-35-negative-record", one(&[&[0x01][..], &record[1..]].concat())),
+        ("s3-35-huge-record", one(&[&[0xfe, 0xff, 0xff, 0xff, 0x0f][..], &record[1..]].concat())),
+        ("s3-35-endless-varint", one(&[&[0x80, 0x80, 0x80, 0x80, 0x80, 1][..], &record[1..]].concat())),
+        ("s3-36-key-of-minus-two", one(&raw_record(&[0, 0, 0, 3, 1, 0]))),
+        ("s3-36-value-beyond-the-record", one(&raw_record(&[0, 0, 0, 1, 100, 0]))),
+        ("s3-37-negative-headers", one(&raw_record(&[0, 0, 0, 1, 1, 1]))),
+        ("s3-37-null-header-key", one(&raw_record(&[0, 0, 0, 1, 1, 2, 1, 1]))),
+        ("s3-37-many-headers", one(&raw_record(&[0, 0, 0, 1, 1, 0xfe, 0xff, 0xff, 0xff, 0x0f, 0, 1]))),
+        ("s3-38-negative-delta", deltas(&[-1])),
+        ("s3-38-same-delta", deltas(&[0, 0])),
+        ("s3-38-falling-delta", deltas(&[3, 2, 5])),
+        ("s3-38-delta-beyond-the-last", deltas(&[0, 7])),
+        ("s3-39-negative-last-delta", bytes(&abc(0).last_offset_delta(-1))),
+        ("s3-39-huge-last-delta", bytes(&abc(0).last_offset_delta(i32::MAX))),
+        ("s3-40-last-offset", bytes(&abc(i64::MAX - 3))),
+        ("s3-40-overflow", bytes(&abc(i64::MAX - 2))),
+        ("s3-40-negative", bytes(&abc(-1))),
+        ("s3-41-gaps", [bytes(&gaps), bytes(&emptied), bytes(&abc(40))].concat()),
+        ("s3-42-overlap", [bytes(&abc(10)), bytes(&abc(12))].concat()),
+        ("s3-46-marker", bytes(&marker)),
+        ("s3-46-short-marker", bytes(&short_marker)),
+        ("s3-47-no-producer", bytes(&abc(0).transactional())),
+        ("s3-49-times", bytes(&times)),
+        ("transactional", bytes(&abc(0).transactional().producer(7, 1, 0))),
+        ("append-time", bytes(&abc(0).log_append_time(77))),
+        ("delete-horizon", bytes(&abc(0).delete_horizon(i64::MAX))),
+    ];
+    for (name, set) in rows {
+        corpora.add("batch_v2", name, &[RAW, set]);
+    }
+    for codec in PACKED {
+        let mut many = BatchBuilder::new(7).compression(codec);
+        for at in 0..40 {
+            many.push(at, Some(b"key"), Some(&[b'v'; 60]), &[("h", Some(b"1"))]);
+        }
+        corpora.add("batch_v2", codec.name(), &[RAW, &bytes(&many)]);
+    }
+    let records = &bytes(&abc(0))[61..];
+    for codec in Compression::ALL {
+        // Count, last delta, flags.
+        corpora.add("batch_v2", &format!("pack-{codec}"), &[&[pack_with(codec), 1, 3, 2, 0], records]);
+    }
+    corpora.add("batch_v2", "pack-flags", &[&[pack_with(Compression::Lz4), 0, 3, 9, 0x0f], records]);
+}
+
+fn message(offset: i64, value: &[u8]) -> LegacyMessage<'_> {
+    LegacyMessage { offset, timestamp: offset.wrapping_mul(10), value: Some(value), ..Default::default() }
+}
+
+fn inner(magic: i8, offsets: &[i64]) -> Bytes {
+    legacy_set(magic, &offsets.iter().map(|offset| message(*offset, b"v")).collect::<Vec<_>>())
+}
+
+/// Formats 0 and 1: rows 43 and 44, and what they share with format 2.
+pub(crate) fn legacy(corpora: &mut Corpora) {
+    for magic in [0, 1] {
+        let wrap = |offset, inner: &[u8]| legacy_wrapper(magic, offset, Compression::Gzip, 0, false, inner);
+        let good = inner(magic, &[0, 1]);
+        let negative = with(good.to_vec(), 8, &[0xff; 4]);
+        let length_at = good.len() / 2 - 5;
+        let null = LegacyMessage { attributes: 1, ..Default::default() };
+        let odd = LegacyMessage { attributes: 5, value: Some(b"v"), ..Default::default() };
+        let rows: &[(&str, Vec<u8>)] = &[
+            ("s3-43-wrapper-in-a-wrapper", wrap(1, &wrap(1, &good)).to_vec()),
+            ("s3-43-other-format-inside", wrap(1, &inner(1 - magic, &[0, 1])).to_vec()),
+            ("s3-43-nothing-inside", wrap(1, &[]).to_vec()),
+            ("s3-43-offset-too-small", wrap(0, &good).to_vec()),
+            ("s3-43-negative-offset", wrap(5, &inner(magic, &[-1, 1])).to_vec()),
+            ("s3-43-same-offset", wrap(5, &inner(magic, &[1, 1])).to_vec()),
+            ("s3-43-cut-inside", wrap(5, &good[..5]).to_vec()),
+            ("s3-43-negative-size-inside", wrap(1, &negative).to_vec()),
+            ("s3-43-no-value", legacy_set(magic, &[null]).to_vec()),
+            ("s3-43-wide", wrap(i64::from(i32::MAX) + 2, &inner(magic, &[0, i64::from(i32::MAX) + 2])).to_vec()),
+            ("s3-44-zstd", legacy_wrapper(magic, 1, Compression::Zstd, 0, false, &good).to_vec()),
+            ("s3-28-codec-5", legacy_set(magic, &[odd]).to_vec()),
+            ("s3-36-value-length", with(good.to_vec(), length_at, &[0x80, 0, 0, 0])),
+            ("s3-24-cut-short", good[..good.len() - 3].to_vec()),
+            ("s3-42-overlap", inner(magic, &[3, 3]).to_vec()),
+            ("s3-40-last-offset", inner(magic, &[i64::MAX - 1]).to_vec()),
+            ("s3-40-no-offset", inner(magic, &[i64::MAX]).to_vec()),
+        ];
+        for (name, set) in rows {
+            corpora.add("legacy", &format!("{name}-v{magic}"), &[RAW, set]);
+        }
+        for codec in [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4] {
+            let mode = pack_with(codec) | magic.cast_unsigned() << 5;
+            let set = inner(magic, &[0, 1, 5, 9]);
+            corpora.add("legacy", &format!("wrap-{codec}-v{magic}"), &[&[mode, 1, 9], &set]);
+        }
+    }
+    let mode = pack_with(Compression::Lz4) | 0x60;
+    corpora.add("legacy", "wrap-append-time", &[&[mode, 0, 200], &inner(1, &[0, 9])]);
+    corpora.add("legacy", "mixed", &[RAW, &inner(0, &[3, 4]), &bytes(&abc(5))]);
+}
+
+fn xerial(blocks: &[&[u8]]) -> Vec<u8> {
+    let mut out = b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01".to_vec();
+    for block in blocks {
+        out.extend(u32::try_from(block.len()).expect("it is small").to_be_bytes());
+        out.extend(*block);
+    }
+    out
+}
+
+/// Rows 29, 30 and 45, and the corners of each format.
+pub(crate) fn codecs(corpora: &mut Corpora) {
+    let pack = |codec, data: &[u8]| {
+        let mut out = Vec::new();
+        compress(codec, data, &mut out).expect("anything can be packed");
+        out
+    };
+    let text: Vec<u8> = (0..3000_usize).map(|at| b"the quick brown fox "[at % 20] ^ (at / 999) as u8).collect();
+    for codec in PACKED {
+        let name = codec.name();
+        corpora.add(name, "nothing", &[&pack(codec, b"")]);
+        corpora.add(name, "text", &[&pack(codec, &text)]);
+        corpora.add(name, "two", &[&pack(codec, b"first, "), &pack(codec, b"second")]);
+        corpora.add(name, "s3-29-bomb", &[&pack(codec, &vec![0; if codec == Compression::Snappy { 200_000 } else { 1_500_000 }])]);
+        let packed = pack(codec, &text);
+        corpora.add(name, "s3-30-cut", &[&packed[..packed.len() - 2]]);
+        corpora.add(name, "s3-30-behind", &[&packed, &[0]]);
+    }
+    let snappy = b"\xac\x02\x14SNAPPY\xfe\x06\0\xfe\x06\0\xfe\x06\0\xfe\x06\0\x96\x06\0";
+    corpora.add("snappy", "s3-45-raw", &[snappy]);
+    corpora.add("snappy", "s3-45-xerial", &[&xerial(&[snappy, snappy])]);
+    corpora.add("snappy", "s3-45-empty-block", &[&xerial(&[snappy, b""])]);
+    corpora.add("snappy", "s3-45-negative-block", &[&with(xerial(&[snappy]), 16, &[0xff; 4])]);
+    corpora.add("snappy", "s3-45-huge-block", &[&with(xerial(&[snappy]), 16, &i32::MAX.to_be_bytes())]);
+    corpora.add("snappy", "s3-29-claims-4-gib", &[b"\xff\xff\xff\xff\x0f"]);
+    let member = pack(Compression::Gzip, b"named");
+    // Extra field, name, comment and header checksum.
+    let flagged = [&member[..3], &[0x1e], &member[4..10], &[2, 0, 1, 2], b"name\0comment\0\x11\x22", &member[10..]].concat();
+    corpora.add("gzip", "every-flag", &[&flagged]);
+    corpora.add("zstd", "skippable", &[&[0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3], &pack(Compression::Zstd, b"a")]);
+    // A window of 2 GiB and more, and a content size of 2^64 - 1.
+    corpora.add("zstd", "s3-29-window", &[&[0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xff, 9, 0, 0, b'a']]);
+    corpora.add("zstd", "s3-29-claims-all", &[&[0x28, 0xb5, 0x2f, 0xfd, 0xe0], &[0xff; 8], &[9, 0, 0, b'a']]);
+    corpora.add("zstd", "run", &[&[0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x58, 0x03, 0x40, 0x1f, b'r']]);
+    // Linked blocks, every checksum and a content size: header checksum left to the format without one.
+    corpora.add("lz4", "stored", &[&[4, 0x22, 0x4d, 0x18, 0x60, 0x40, 0x82, 1, 0, 0, 0x80, b'a', 0, 0, 0, 0]]);
+    corpora.add("lz4", "every-flag", &[&[4, 0x22, 0x4d, 0x18, 0x5c, 0x70], &[1, 0, 0, 0, 0, 0, 0, 0, 0], &[1, 0, 0, 0x80, b'a', 0xcd, 0xe4, 0x0d, 0x55, 0, 0, 0, 0, 0xcd, 0xe4, 0x0d, 0x55]]);
+}
