@@ -223,11 +223,7 @@ impl Consumer {
     }
 
     fn begin_poll(&mut self) {
-        if self.handle.config.enable_auto_offset_store {
-            self.progress.finish_handed();
-        } else {
-            self.progress.forget_handed();
-        }
+        self.finish_passed();
         if self.commits_by_itself() {
             let now = clock::now();
             if now >= self.next_commit {
@@ -236,6 +232,20 @@ impl Consumer {
                 self.report_finished();
                 let _ = self.handle.send(Command::CommitFinished { deadline, reply: None });
             }
+        }
+    }
+
+    /// What earlier polls handed out is finished, and with it what needed no handing out since; unless the application
+    /// says itself what is (FAILURES H3).
+    fn finish_passed(&mut self) {
+        let passed = self.delivery.passed();
+        if self.handle.config.enable_auto_offset_store {
+            self.progress.finish_handed();
+            for spot in passed {
+                self.progress.finish(spot);
+            }
+        } else {
+            self.progress.forget_handed();
         }
     }
 
@@ -290,9 +300,7 @@ impl Consumer {
                     return Poll::Ready(Err(error));
                 }
                 None => {
-                    for place in self.delivery.passed() {
-                        self.progress.finish(place);
-                    }
+                    self.finish_passed();
                     let chunk = ready!(self.chunks.poll_recv(cx));
                     let Some(chunk) = chunk else { return Poll::Ready(Err(Error::closed())) };
                     // Its notice was sent before it: once more round, and it is known or stale.

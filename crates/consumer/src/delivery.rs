@@ -23,8 +23,8 @@ pub(crate) struct Delivery {
     flows: BTreeMap<TopicPartition, Flow>,
     /// Partitions with something buffered, in the order in which their turn comes.
     turns: VecDeque<TopicPartition>,
-    /// Positions that moved though there was nothing to hand out: control and aborted batches, emptied ones.
-    passed: Vec<Spot>,
+    /// Positions that moved beyond the last record handed out: control and aborted batches, emptied ones.
+    passed: BTreeMap<TopicPartition, (Token, Position)>,
     decompressor: Decompressor,
     crc: Crc,
     most: usize,
@@ -66,7 +66,7 @@ impl Delivery {
         Self {
             flows: BTreeMap::new(),
             turns: VecDeque::new(),
-            passed: Vec::new(),
+            passed: BTreeMap::new(),
             decompressor: Decompressor::with_limit(config.decompressed_batch_max_bytes),
             crc: if config.check_crcs { Crc::Check } else { Crc::Trust },
             most: config.max_poll_records,
@@ -214,9 +214,11 @@ impl Delivery {
         (!records.is_empty()).then_some(Ok(records))
     }
 
-    /// Positions that moved without a record, since the last call: finished as soon as what came before them is.
-    pub(crate) fn passed(&mut self) -> Vec<Spot> {
-        std::mem::take(&mut self.passed)
+    /// Positions that moved without a record, since the last call: finished as soon as everything that was handed out
+    /// before is.
+    pub(crate) fn passed(&mut self) -> impl Iterator<Item = Spot> + use<> {
+        let passed = std::mem::take(&mut self.passed);
+        passed.into_iter().map(|(partition, (token, next))| Spot { partition, token, next })
     }
 }
 
@@ -240,7 +242,7 @@ impl Flow {
         crc: Crc,
         decompressor: &mut Decompressor,
         handle: &Handle,
-        passed: &mut Vec<Spot>,
+        passed: &mut BTreeMap<TopicPartition, (Token, Position)>,
     ) -> Result<Option<PartitionRecords>, RecordError> {
         loop {
             let Some(open) = &mut self.open else {
@@ -262,7 +264,7 @@ impl Flow {
                         let next = open.chunk.next;
                         if self.position.is_none_or(|position| position.offset < next.offset) {
                             self.position = Some(next);
-                            passed.push(Spot { partition: partition.clone(), token: self.token, next });
+                            passed.insert(partition.clone(), (self.token, next));
                         }
                         free(&open.chunk, handle);
                         self.open = None;

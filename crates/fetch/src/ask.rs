@@ -11,6 +11,7 @@ use offtake_wire::messages::fetch::FetchRequest;
 use crate::{
     Fetcher, Isolation,
     node::{Flight, Node},
+    partition::State,
 };
 
 /// The last version in which topics go by name.
@@ -78,6 +79,9 @@ impl Fetcher {
         while waits(self) {
             let Some(tp) = current.take().or_else(|| paused.next()) else { return };
             let Some(partition) = self.partitions.get_mut(&tp) else { continue };
+            if partition.state == State::Parked {
+                continue; // somebody else holds its position, which must not go back meanwhile
+            }
             let Some(waiting) = partition.queue.drop_newest() else { continue };
             partition.position = waiting.from;
             self.dropped(&waiting);

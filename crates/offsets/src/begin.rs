@@ -310,8 +310,7 @@ impl Offsets {
             match answer {
                 Ok(Some(committed)) => self.found_committed(&partition, &committed),
                 Ok(None) => self.nothing_committed(now, &partition, otherwise),
-                Err(_) if answers.is_ok() => self.nothing_committed(now, &partition, otherwise),
- Err(cause) => {
+                Err(cause) => {
                     let (remedy, mut weight) = of_load(&cause);
                     if answers.is_err() && !std::mem::take(&mut loud) {
                         // It concerns the group: one partition speaks for all.

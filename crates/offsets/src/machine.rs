@@ -211,7 +211,7 @@ impl Offsets {
         position: Position,
     ) -> Option<Option<Instant>> {
         let state = self.partitions.get_mut(partition)?;
-        if state.token != token || !matches!(state.hand, Hand::Flowing) {
+        if !matches!(state.hand, Hand::Flowing) {
             return None;
         }
         state.comes_back(position);

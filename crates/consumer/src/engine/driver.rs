@@ -141,7 +141,7 @@ fn drain(engine: &mut Engine, net: &mut Net, ends: &Ends, now: Instant) {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the loop waits; machines say until when")]
+/// The loop waits; the machines say until when.
 async fn until(wake: Option<Instant>) {
     match wake {
         Some(at) => tokio::time::sleep_until(at.into()).await,

@@ -112,7 +112,9 @@ impl Engine {
                 self.stop(&partitions);
                 self.offsets.unassign(&partitions);
                 self.give_back(&partitions);
-                self.releasing.clear();
+                // What was being released is gone with the rest.
+                let releasing = std::mem::take(&mut self.releasing);
+                self.offsets.unassign(&releasing);
                 let owned = self.owned();
                 self.tell(Notice::Lost { partitions, owned, generation });
             }
@@ -163,9 +165,6 @@ impl Engine {
         if self.shared.set_validity(now, validity) {
             self.tell(Notice::Current);
         }
-        if self.member.as_ref().is_some_and(|member| member.group_topics().is_some()) {
-            self.want_topics(now);
-        }
     }
 
     fn offsets_say(&mut self, now: Instant, event: offtake_offsets::Event) {
@@ -176,7 +175,12 @@ impl Engine {
                 self.tell(Notice::Started { partition, token, position });
             }
             Said::Reset { partition, from, to, reason, .. } => {
-                tracing::warn!(%partition, ?from, to, %reason, "the position was reset");
+                match from {
+                    Some(from) => tracing::warn!(%partition, from, to, %reason, "the position was reset"),
+                    None => {
+                        tracing::info!(%partition, to, %reason, "reading starts where auto.offset.reset says")
+                    }
+                }
                 self.sink.tell(|| Event::Reset { partition, from, to, reason: reason.to_string() });
             }
             Said::Truncated { partition, from, to, .. } => {
@@ -203,12 +207,12 @@ impl Engine {
             Said::CommitDone { id, outcome } => {
                 let result = rooms::committed(outcome);
                 match (self.commits.remove(&id), result) {
-                    (Some(reply), result) => answer(Some(reply), result),
-                    (None, Err(error)) => {
+                    (Some(Some(reply)), result) => answer(Some(reply), result),
+                    (_, Err(error)) => {
                         tracing::warn!(%error, "a commit that nobody waits for failed");
                         self.sink.tell(|| Event::Error(error));
                     }
-                    (None, Ok(())) => {}
+                    (_, Ok(())) => {}
                 }
             }
             Said::QueryDone { id, outcome } => match self.questions.remove(&id) {

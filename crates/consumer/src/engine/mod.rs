@@ -63,6 +63,11 @@ enum Question {
 #[derive(Debug)]
 enum Life {
     Open,
+    /// Waits for the commits that are under way (FAILURES N6).
+    Settling {
+        deadline: Instant,
+        reply: Option<Reply<()>>,
+    },
     /// The group is being left and the fetch sessions are being closed.
     Closing {
         deadline: Instant,
@@ -101,7 +106,8 @@ pub(crate) struct Engine {
 
     routes: BTreeMap<u64, (Room, CallId)>,
     next_tag: u64,
-    commits: BTreeMap<CommitId, Reply<()>>,
+    /// Commits under way, and who waits for them, if anybody.
+    commits: BTreeMap<CommitId, Option<Reply<()>>>,
     questions: BTreeMap<QueryId, Question>,
     /// What the handle is to release: the partitions of the revoke or loss it was told of.
     releasing: Vec<TopicPartition>,
@@ -112,6 +118,8 @@ pub(crate) struct Engine {
     found: VecDeque<(BrokerId, String, u16)>,
     rebootstrap: bool,
     cluster_changed: bool,
+    /// When `poll` ran last, as the member knows.
+    polled: Option<Instant>,
     life: Life,
 }
 
@@ -154,6 +162,7 @@ impl Engine {
             found: VecDeque::new(),
             rebootstrap: false,
             cluster_changed: false,
+            polled: None,
             life: Life::Open,
             config,
             shared,
@@ -349,16 +358,11 @@ impl Engine {
     }
 
     fn await_commit(&mut self, id: CommitId, reply: Option<Reply<()>>) {
-        if let Some(reply) = reply {
-            self.commits.insert(id, reply);
-        }
+        self.commits.insert(id, reply);
     }
 
     fn close(&mut self, now: Instant, deadline: Instant, reply: Option<Reply<()>>) {
-        let leaving = self.member.is_some() && matches!(self.life, Life::Open);
-        self.give_up_everything(now, "the consumer is being closed");
-        self.fetch.close(now);
-        self.life = Life::Closing { deadline, reply, left: !leaving };
+        self.life = Life::Settling { deadline, reply };
         self.settle_close(now);
     }
 
@@ -375,9 +379,18 @@ impl Engine {
     }
 
     fn settle_close(&mut self, now: Instant) {
-        let Life::Closing { deadline, reply, left } = &mut self.life else { return };
-        let done = *left && self.fetch.is_closed() && self.commits.is_empty();
-        if done || now >= *deadline {
+        if let Life::Settling { deadline, reply } = &mut self.life
+            && (self.commits.is_empty() || now >= *deadline)
+        {
+            let (deadline, reply) = (*deadline, reply.take());
+            let left = self.member.is_none();
+            self.give_up_everything(now, "the consumer is being closed");
+            self.fetch.close(now);
+            self.life = Life::Closing { deadline, reply, left };
+        }
+        if let Life::Closing { deadline, reply, left } = &mut self.life
+            && ((*left && self.fetch.is_closed()) || now >= *deadline)
+        {
             answer(reply.take(), Ok(()));
             self.life = Life::Closed;
         }
@@ -524,7 +537,10 @@ impl Engine {
 
     /// Tells the member when the application last called `poll`, before anything is concluded from its silence.
     fn sync_polls(&mut self, now: Instant) {
-        if let (Some(at), Some(member)) = (self.shared.last_poll(now), &mut self.member) {
+        // An old poll is no new one: a member that left for the lack of polls comes back with the next.
+        let news = self.shared.last_poll(now).filter(|at| self.polled.is_none_or(|before| before < *at));
+        if let (Some(at), Some(member)) = (news, &mut self.member) {
+            self.polled = Some(at);
             member.polled(at);
         }
     }
@@ -545,6 +561,8 @@ impl Engine {
                 if let Some(member) = &mut self.member {
                     member.handle_answer(now, id, result);
                 }
+                // It may have become the leader, who needs the metadata of all members' topics.
+                self.want_topics(now);
             }
             Room::Offsets => self.offsets.handle_answer(now, id, result),
             Room::Fetch => self.fetch.handle_answer(now, id, result),
@@ -589,7 +607,7 @@ impl Engine {
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let closing = match &self.life {
-            Life::Closing { deadline, .. } => Some(*deadline),
+            Life::Settling { deadline, .. } | Life::Closing { deadline, .. } => Some(*deadline),
             Life::Open | Life::Closed => None,
         };
         earliest([

@@ -260,13 +260,12 @@ impl World {
 
     /// What the loop does after every change.
     fn drain(&mut self) {
-        for event in self.rig.events() {
+        while let Some(event) = self.rig.fetcher.poll_event() {
             match event {
                 Event::RefreshMetadata | Event::BrokerFailing { .. } | Event::BrokerRecovered { .. } => {}
                 Event::LeaderHint { tp, leader, epoch, .. } => {
                     self.rig.lead(TOPIC, tp.partition, leader.0, epoch);
                     self.rig.show();
-                    return self.drain();
                 }
                 Event::Validate { tp, token, position } => self.validating.push((tp, token, position)),
                 event => panic!("{event:?}"),

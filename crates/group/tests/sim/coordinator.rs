@@ -1,6 +1,6 @@
 //! A model of Kafka's classic group coordinator: one group, what the broker refuses it refuses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use offtake_wire::{
@@ -66,6 +66,8 @@ pub struct Coordinator {
     /// Members it gave up, with the reason.
     pub expelled: Vec<(Millis, String, &'static str)>,
     pub generations: Vec<i32>,
+    /// Answers given without knowing the group.
+    pub blind: BTreeSet<Caller>,
 }
 
 impl Coordinator {
@@ -90,6 +92,7 @@ impl Coordinator {
             answers: Vec::new(),
             expelled: Vec::new(),
             generations: Vec::new(),
+            blind: BTreeSet::new(),
         }
     }
 
@@ -156,8 +159,11 @@ impl Coordinator {
             }
             Request::Heartbeat(beat) => {
                 assert!(!beat.member_id.is_empty() && beat.generation_id >= 0, "{beat:?}");
-                // A broker that is still loading lets heartbeats pass.
+                // A broker that is still loading knows nobody, and tells everybody that all is well.
                 let error_code = if loading { ErrorCode::None } else { self.beat(now, &beat) };
+                if loading {
+                    self.blind.insert(caller);
+                }
                 self.answer(caller, HeartbeatResponse { error_code, ..Default::default() }.into());
             }
             Request::LeaveGroup(leave) => {

@@ -76,6 +76,9 @@ pub struct Process {
     /// Stopped as by SIGSTOP until then.
     stopped_until: Millis,
     pub dead: bool,
+    /// The last answer came from a coordinator that did not know better. Kafka offers no way to tell, so such a member
+    /// may hand out what another has been given: the one exception to S6.
+    deceived: bool,
     coordinator: Option<BrokerId>,
     found_at: Option<Millis>,
 }
@@ -235,6 +238,7 @@ impl Sim {
             next_poll: self.now,
             stopped_until: 0,
             dead: false,
+            deceived: false,
             coordinator: None,
             found_at: None,
         });
@@ -330,6 +334,23 @@ impl Sim {
 
     pub fn states(&self) -> String {
         self.processes.iter().map(|p| format!("{} {:?}; ", p.member.state_name(), p.member.owned())).collect()
+    }
+
+    /// What happened to these, for whoever looks for the reason.
+    pub fn story(&self, of: &[usize]) -> String {
+        let mut lines: Vec<(Millis, String)> = Vec::new();
+        for who in of {
+            lines.extend(self.processes[*who].saw.iter().map(|(at, saw)| (*at, format!("#{who} {saw:?}"))));
+        }
+        lines.extend(
+            self.requests
+                .iter()
+                .filter(|r| of.contains(&r.1))
+                .map(|(at, who, api)| (*at, format!("#{who} > {api:?}"))),
+        );
+        lines.extend(self.coordinator.expelled.iter().map(|(at, id, why)| (*at, format!("{id} out: {why}"))));
+        lines.sort_by_key(|(at, _)| *at);
+        lines.iter().rev().take(60).rev().map(|(at, line)| format!("{at:>7} {line}\n")).collect()
     }
 
     pub fn is_settled(&self) -> bool {
@@ -479,6 +500,9 @@ impl Sim {
             Err(false) => Err(CallError::Disconnected { address, reason: "the simulation".into() }),
         };
         let process = &mut self.processes[call.process];
+        if answer.is_ok() {
+            process.deceived = self.coordinator.blind.contains(&caller);
+        }
         if !process.dead {
             process.member.handle_answer(now, call.id, answer);
         }
@@ -626,7 +650,7 @@ impl Sim {
     pub fn hands_out(&self, who: usize) -> BTreeSet<TopicPartition> {
         let process = &self.processes[who];
         let valid = process.member.valid_until().is_some_and(|until| self.at(self.now) < until);
-        if process.dead || process.stopped_until > self.now || !valid {
+        if process.dead || process.deceived || process.stopped_until > self.now || !valid {
             return BTreeSet::new();
         }
         // What the machine has let go of is gone, though the application may not have heard of it yet.
@@ -642,9 +666,10 @@ impl Sim {
                     && self.processes[other].name != self.processes[who].name
                 {
                     panic!(
-                        "S6: {partition} is handed out by {other} and {who} at {}: {}",
+                        "S6: {partition} is handed out by {other} and {who} at {}: {}\n{}",
                         self.now,
-                        self.states()
+                        self.states(),
+                        self.story(&[other, who])
                     );
                 }
             }

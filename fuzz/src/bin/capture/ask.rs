@@ -90,7 +90,7 @@ fn metadata(broker: &mut Broker) -> Uuid {
 }
 
 fn produce(broker: &mut Broker, id: Uuid) {
-    for version in 0..=6 {
+    for version in 0..=5 {
         broker.ask(version, InitProducerIdRequest { transaction_timeout_ms: 1000, ..Default::default() });
     }
     for version in 3..=13_i16 {
