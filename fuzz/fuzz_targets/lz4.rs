@@ -1,4 +1,7 @@
 //! The Lz4 decompressor, and the way there and back.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| offtake_fuzz::codec::run(offtake_wire::records::Compression::Lz4, input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| offtake_fuzz::codec::run(
+    offtake_wire::records::Compression::Lz4,
+    input
+));

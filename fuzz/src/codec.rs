@@ -24,7 +24,8 @@ pub fn run(codec: Compression, input: &[u8]) {
 fn unpack(codec: Compression, input: &[u8], checksum: Lz4Checksum) {
     let mut used = Decompressor::with_limit(LIMIT);
     // At most the limit and what growing to it needs, however small the input.
-    let first = meter::within(3 * LIMIT + 4 * input.len() + CONTEXT, || used.decompress(codec, input, checksum));
+    let first =
+        meter::within(3 * LIMIT + 4 * input.len() + CONTEXT, || used.decompress(codec, input, checksum));
     match &first {
         Ok(output) => assert!(output.len() <= LIMIT, "{} bytes passed the limit", output.len()),
         Err(CodecError::TooLarge { limit, .. }) => assert_eq!(*limit, LIMIT),
@@ -39,7 +40,9 @@ fn unpack(codec: Compression, input: &[u8], checksum: Lz4Checksum) {
     match (Decompressor::with_limit(LOW_LIMIT).decompress(codec, input, checksum), &kept) {
         (Ok(low), Ok(output)) => assert!(low == *output && low.len() <= LOW_LIMIT),
         (Ok(_), Err(error)) => panic!("a lower limit mends {error}"),
-        (Err(CodecError::TooLarge { .. }), Ok(output)) => assert!(output.len() > LOW_LIMIT, "{}", output.len()),
+        (Err(CodecError::TooLarge { .. }), Ok(output)) => {
+            assert!(output.len() > LOW_LIMIT, "{}", output.len())
+        }
         (Err(error), Ok(_)) => panic!("a lower limit makes it {error}"),
         (Err(_), Err(_)) => {}
     }

@@ -34,11 +34,17 @@ pub fn run(input: &[u8]) {
     match input {
         [SUBSCRIPTION, version, body @ ..] => {
             use offtake_wire::ConsumerProtocolSubscription;
-            compare::<ConsumerProtocolSubscription, theirs::ConsumerProtocolSubscription>((version % 4).into(), body);
+            compare::<ConsumerProtocolSubscription, theirs::ConsumerProtocolSubscription>(
+                (version % 4).into(),
+                body,
+            );
         }
         [ASSIGNMENT, version, body @ ..] => {
             use offtake_wire::ConsumerProtocolAssignment;
-            compare::<ConsumerProtocolAssignment, theirs::ConsumerProtocolAssignment>((version % 4).into(), body);
+            compare::<ConsumerProtocolAssignment, theirs::ConsumerProtocolAssignment>(
+                (version % 4).into(),
+                body,
+            );
         }
         [first, ..] => {
             let Some((api, version, body)) = select::api(input) else { return };
@@ -99,7 +105,10 @@ impl<T: kafka_protocol::protocol::Message> HasVersions for T {
     }
 }
 
-fn compare<O: Message, T: Encodable + Decodable + PartialEq + Debug + HasVersions>(version: i16, body: &[u8]) {
+fn compare<O: Message, T: Encodable + Decodable + PartialEq + Debug + HasVersions>(
+    version: i16,
+    body: &[u8],
+) {
     if !T::has(version) {
         return;
     }
@@ -113,9 +122,11 @@ fn compare<O: Message, T: Encodable + Decodable + PartialEq + Debug + HasVersion
     let mut w = Writer::new();
     message.encode(&mut w, version).expect("what was read can be written");
     let written = w.into_bytes();
-    let read = decode::<T>(&written, version).unwrap_or_else(|error| panic!("{what} {version}: {error}\n{message:#?}"));
+    let read = decode::<T>(&written, version)
+        .unwrap_or_else(|error| panic!("{what} {version}: {error}\n{message:#?}"));
     let mut theirs = BytesMut::new();
-    read.encode(&mut theirs, version).unwrap_or_else(|error| panic!("{what} {version}: they cannot write {read:#?}: {error}"));
+    read.encode(&mut theirs, version)
+        .unwrap_or_else(|error| panic!("{what} {version}: they cannot write {read:#?}: {error}"));
     let mut r = Reader::new(theirs.clone().freeze());
     assert_eq!(O::decode(&mut r, version).as_ref(), Ok(&message), "{what} {version}: {read:#?}");
     assert_eq!(r.remaining(), 0, "{what} {version}: {read:#?}");

@@ -10,7 +10,8 @@ use std::{
 
 use bytes::Bytes;
 use offtake_wire::{
-    ApiKey, check_frame_len, decode_request, decode_response, encode_request, encode_response, frame::correlation_id,
+    ApiKey, check_frame_len, decode_request, decode_response, encode_request, encode_response,
+    frame::correlation_id,
 };
 use tokio::io::{AsyncRead, ReadBuf};
 
@@ -61,7 +62,11 @@ struct Pieces<'a> {
 }
 
 impl AsyncRead for Pieces<'_> {
-    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let mut size = self.left.len();
         if let Some(dice) = &mut self.dice {
             *dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -90,7 +95,8 @@ fn response(frame: &Bytes, api: ApiKey, version: i16) {
 fn request(frame: &Bytes) {
     let Ok((header, request)) = decode_request(frame.clone()) else { return };
     let (id, version) = (header.correlation_id, header.api_version);
-    let written = encode_request(id, header.client_id.as_deref(), version, &request).expect("what was read can be written");
+    let written = encode_request(id, header.client_id.as_deref(), version, &request)
+        .expect("what was read can be written");
     assert_eq!(decode_request(body(written)), Ok((header, request)));
 }
 

@@ -23,7 +23,10 @@ fn given_back(size: usize) {
     NOW.fetch_sub(size, Relaxed);
 }
 
-#[expect(unsafe_code, reason = "an allocator cannot be written without; this one only counts what the system's does")]
+#[expect(
+    unsafe_code,
+    reason = "an allocator cannot be written without; this one only counts what the system's does"
+)]
 // SAFETY: every call goes to the system's allocator unchanged, or answers null, which the contract allows.
 unsafe impl GlobalAlloc for Meter {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {

@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use offtake_wire::records::{
-    AbortedTransactions, Batch, BatchBuilder, Batches, Compression, ControlRecord, Crc, Decompressor, Payload, Position,
-    Record, RecordError, legacy_wrapper,
+    AbortedTransactions, Batch, BatchBuilder, Batches, Compression, ControlRecord, Crc, Decompressor,
+    Payload, Position, Record, RecordError, legacy_wrapper,
 };
 
 use crate::meter;
@@ -134,7 +134,10 @@ fn walk(payload: &Payload, step: usize) {
         let owned = record.detach();
         for owned in [owned.compact(), owned] {
             assert_eq!((owned.offset(), owned.timestamp()), (record.offset(), record.timestamp()));
-            assert_eq!((owned.key().map(|key| &key[..]), owned.value().map(|value| &value[..])), (record.key(), record.value()));
+            assert_eq!(
+                (owned.key().map(|key| &key[..]), owned.value().map(|value| &value[..])),
+                (record.key(), record.value())
+            );
             assert!(owned.headers().eq(record.headers()));
         }
         assert_eq!(record.headers().count(), record.headers().len());
@@ -190,7 +193,8 @@ fn build_again(payload: &Payload, walked: &[Record<'_>]) {
     let delta = |offset: i64| i32::try_from(offset - base).expect("within a batch");
     let mut batch = BatchBuilder::new(base).last_offset_delta(delta(payload.last_offset()));
     for record in walked {
-        let headers = record.headers().map(|header| (header.key, header.value)).collect::<Vec<_>>().into_iter();
+        let headers =
+            record.headers().map(|header| (header.key, header.value)).collect::<Vec<_>>().into_iter();
         batch.push_at(delta(record.offset()), record.timestamp(), record.key(), record.value(), headers);
     }
     let mut batches = Batches::new(batch.build().expect("no larger than it was"), Crc::Check);
@@ -198,9 +202,39 @@ fn build_again(payload: &Payload, walked: &[Record<'_>]) {
     assert_eq!((batches.next(), batches.bytes_left()), (None, 0));
     let again = again.open(&mut Decompressor::new()).expect("and not packed");
     assert_eq!(again.next_offset(), payload.next_offset());
-    let all = |record: &Record<'_>| (record.offset(), record.timestamp(), record.key().map(<[u8]>::to_vec), record.value().map(<[u8]>::to_vec));
-    let again: Vec<_> = again.records().map(|record| record.expect("sound")).map(|record| (all(&record), record.headers().map(|header| (header.key.to_vec(), header.value.map(<[u8]>::to_vec))).collect::<Vec<_>>())).collect();
-    let before: Vec<_> = walked.iter().map(|record| (all(record), record.headers().map(|header| (header.key.to_vec(), header.value.map(<[u8]>::to_vec))).collect::<Vec<_>>())).collect();
+    let all = |record: &Record<'_>| {
+        (
+            record.offset(),
+            record.timestamp(),
+            record.key().map(<[u8]>::to_vec),
+            record.value().map(<[u8]>::to_vec),
+        )
+    };
+    let again: Vec<_> = again
+        .records()
+        .map(|record| record.expect("sound"))
+        .map(|record| {
+            (
+                all(&record),
+                record
+                    .headers()
+                    .map(|header| (header.key.to_vec(), header.value.map(<[u8]>::to_vec)))
+                    .collect::<Vec<_>>(),
+            )
+        })
+        .collect();
+    let before: Vec<_> = walked
+        .iter()
+        .map(|record| {
+            (
+                all(record),
+                record
+                    .headers()
+                    .map(|header| (header.key.to_vec(), header.value.map(<[u8]>::to_vec)))
+                    .collect::<Vec<_>>(),
+            )
+        })
+        .collect();
     assert_eq!(again, before);
 }
 

@@ -1,8 +1,8 @@
 //! The command line as it is written.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::text::{format::Format, place::Place};
 
@@ -23,8 +23,8 @@ pub(crate) struct Common {
     /// Bootstrap servers; else KAFKA_BOOTSTRAP_SERVERS, else localhost:9092
     #[arg(short, long, global = true, value_name = "HOST:PORT,…")]
     pub(crate) brokers: Option<String>,
-    /// A Kafka client property by its Java name or librdkafka's (may be given again)
-    #[arg(short = 'X', global = true, value_name = "KEY=VALUE", value_parser = property)]
+    /// `-X`, in the order they stand in: see [`Cli::read`]
+    #[arg(skip)]
     pub(crate) properties: Vec<(String, String)>,
     /// A Java .properties file, read before -X
     #[arg(long, global = true, value_name = "FILE")]
@@ -38,6 +38,38 @@ pub(crate) struct Common {
     /// Log errors only
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
+}
+
+impl Cli {
+    /// The command line, or the error that clap prints.
+    ///
+    /// Of a global option clap keeps what stands deepest; `-X` counts wherever it stands, so each command has its own.
+    pub(crate) fn read<T: Into<OsString> + Clone>(
+        args: impl IntoIterator<Item = T>,
+    ) -> Result<Self, clap::Error> {
+        let matches = with_properties(Self::command()).try_get_matches_from(args)?;
+        let mut cli = Self::from_arg_matches(&matches)?;
+        let mut level = Some(&matches);
+        while let Some(matches) = level {
+            let given = matches.get_many::<(String, String)>(PROPERTIES).into_iter().flatten();
+            cli.common.properties.extend(given.cloned());
+            level = matches.subcommand().map(|(_, below)| below);
+        }
+        Ok(cli)
+    }
+}
+
+const PROPERTIES: &str = "properties";
+
+fn with_properties(command: clap::Command) -> clap::Command {
+    let option = Arg::new(PROPERTIES)
+        .short('X')
+        .value_name("KEY=VALUE")
+        .action(ArgAction::Append)
+        .value_parser(property)
+        .help("A Kafka client property by its Java name or librdkafka's (may be given again)")
+        .help_heading("Every command");
+    command.arg(option).mut_subcommands(with_properties)
 }
 
 fn property(text: &str) -> Result<(String, String), String> {
@@ -242,17 +274,15 @@ pub(crate) struct BenchConsume {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     fn parsed(line: &str) -> Result<Cli, clap::Error> {
-        Cli::try_parse_from(line.split(' '))
+        Cli::read(line.split(' '))
     }
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        with_properties(Cli::command()).debug_assert();
     }
 
     #[test]
@@ -266,6 +296,13 @@ mod tests {
             assert_eq!(cli.common.brokers.as_deref(), Some("a:1"));
             assert_eq!(cli.common.properties, [("group.id".to_owned(), "x".to_owned())]);
         }
+    }
+
+    #[test]
+    fn properties_before_and_after_the_command_all_count() {
+        let cli = parsed("offtake -X a=1 -X b=2 consume t -X c=3").unwrap();
+        let names: Vec<_> = cli.common.properties.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["a", "b", "c"]);
     }
 
     #[test]

@@ -49,10 +49,14 @@ impl fmt::Display for Failure {
 
 impl From<offtake::Error> for Failure {
     fn from(error: offtake::Error) -> Self {
-        if error.kind() == offtake::ErrorKind::Config {
-            Self::Usage(error.to_string())
-        } else {
-            Self::Failed(error.to_string())
+        let message = error.to_string();
+        match error.kind() {
+            offtake::ErrorKind::Config => Self::Usage(message),
+            // Whoever said it may have had no advice.
+            offtake::ErrorKind::Unreachable if !message.contains("check ") => {
+                Self::Failed(format!("{message}; check the address (--brokers), and that the broker is up"))
+            }
+            _ => Self::Failed(message),
         }
     }
 }

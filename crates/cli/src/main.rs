@@ -17,13 +17,11 @@ mod topics;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use args::{Cli, Command};
 use failure::Failure;
 
 fn main() -> ExitCode {
-    let Cli { common, command } = Cli::parse();
+    let Cli { common, command } = Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
     setup::logging(&common);
     // The main thread runs the command; the worker is there for signals, which must be heard while it writes to a pipe
     // that nobody reads.

@@ -235,18 +235,15 @@ impl Consumer {
         }
     }
 
-    /// What earlier polls handed out is finished, and with it what needed no handing out since; unless the application
-    /// says itself what is (FAILURES H3).
+    /// What earlier polls handed out is finished, unless the application says itself what is (FAILURES H3), and with it
+    /// what came after it without a record.
     fn finish_passed(&mut self) {
-        let passed = self.delivery.passed();
         if self.handle.config.enable_auto_offset_store {
             self.progress.finish_handed();
-            for spot in passed {
-                self.progress.finish(spot);
-            }
         } else {
             self.progress.forget_handed();
         }
+        self.progress.pass(self.delivery.passed(), self.handle.config.enable_auto_offset_store);
     }
 
     fn end_poll(&mut self) {

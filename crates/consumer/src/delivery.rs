@@ -14,6 +14,7 @@ use crate::{
     engine::command::Command,
     error::{Error, ErrorKind, Result},
     handle::Handle,
+    progress::Passed,
     records::{PartitionRecords, Records, Spot},
 };
 
@@ -24,7 +25,7 @@ pub(crate) struct Delivery {
     /// Partitions with something buffered, in the order in which their turn comes.
     turns: VecDeque<TopicPartition>,
     /// Positions that moved beyond the last record handed out: control and aborted batches, emptied ones.
-    passed: BTreeMap<TopicPartition, (Token, Position)>,
+    passed: Vec<Passed>,
     decompressor: Decompressor,
     crc: Crc,
     most: usize,
@@ -66,7 +67,7 @@ impl Delivery {
         Self {
             flows: BTreeMap::new(),
             turns: VecDeque::new(),
-            passed: BTreeMap::new(),
+            passed: Vec::new(),
             decompressor: Decompressor::with_limit(config.decompressed_batch_max_bytes),
             crc: if config.check_crcs { Crc::Check } else { Crc::Trust },
             most: config.max_poll_records,
@@ -206,6 +207,7 @@ impl Delivery {
                     let error = unreadable(partition, &error);
                     flow.stopped = true;
                     flow.drop_buffered(partition, handle);
+                    let _ = handle.send(Command::Stop { partition: partition.clone() });
                     self.turns.pop_front();
                     return Some(Err(error));
                 }
@@ -214,11 +216,9 @@ impl Delivery {
         (!records.is_empty()).then_some(Ok(records))
     }
 
-    /// Positions that moved without a record, since the last call: finished as soon as everything that was handed out
-    /// before is.
-    pub(crate) fn passed(&mut self) -> impl Iterator<Item = Spot> + use<> {
-        let passed = std::mem::take(&mut self.passed);
-        passed.into_iter().map(|(partition, (token, next))| Spot { partition, token, next })
+    /// Positions that moved without a record, since the last call.
+    pub(crate) fn passed(&mut self) -> Vec<Passed> {
+        std::mem::take(&mut self.passed)
     }
 }
 
@@ -242,7 +242,7 @@ impl Flow {
         crc: Crc,
         decompressor: &mut Decompressor,
         handle: &Handle,
-        passed: &mut BTreeMap<TopicPartition, (Token, Position)>,
+        passed: &mut Vec<Passed>,
     ) -> Result<Option<PartitionRecords>, RecordError> {
         loop {
             let Some(open) = &mut self.open else {
@@ -263,8 +263,10 @@ impl Flow {
                         // The chunk is done; it may end behind its last record.
                         let next = open.chunk.next;
                         if self.position.is_none_or(|position| position.offset < next.offset) {
+                            let from = self.position.map_or(next.offset, |position| position.offset);
                             self.position = Some(next);
-                            passed.insert(partition.clone(), (self.token, next));
+                            let to = Spot { partition: partition.clone(), token: self.token, next };
+                            passed.push(Passed { from, to });
                         }
                         free(&open.chunk, handle);
                         self.open = None;

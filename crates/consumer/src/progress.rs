@@ -10,11 +10,22 @@ use offtake_machine::{Position, Token, TopicPartition};
 
 use crate::records::{Records, Spot};
 
+/// A position that moved though there was nothing to hand out: over control and aborted batches, and emptied ones.
+#[derive(Clone, Debug)]
+pub(crate) struct Passed {
+    /// Where it stood before.
+    pub(crate) from: i64,
+    /// Where it stands.
+    pub(crate) to: Spot,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     /// Handed out by the last `poll`.
     handed: Vec<Spot>,
     finished: BTreeMap<TopicPartition, (Token, Position)>,
+    /// Passed behind records that are not finished yet; of each partition the last.
+    passed: BTreeMap<TopicPartition, Passed>,
     /// Finished since it was last reported.
     news: bool,
 }
@@ -44,6 +55,28 @@ impl Progress {
         self.handed.clear();
     }
 
+    /// The position passed over these; that is finished as soon as everything handed out before it is, which holds if
+    /// `all_finished`.
+    pub(crate) fn pass(&mut self, passed: Vec<Passed>, all_finished: bool) {
+        for new in passed {
+            let old = self.passed.get_mut(&new.to.partition);
+            match old.filter(|old| old.to.token == new.to.token && old.to.next.offset == new.from) {
+                Some(old) => old.to = new.to,
+                None => drop(self.passed.insert(new.to.partition.clone(), new)),
+            }
+        }
+        for passed in std::mem::take(&mut self.passed).into_values() {
+            let done = self.finished.get(&passed.to.partition).is_some_and(|(token, position)| {
+                *token == passed.to.token && position.offset >= passed.from
+            });
+            if done || all_finished {
+                self.finish(passed.to);
+            } else {
+                self.passed.insert(passed.to.partition.clone(), passed);
+            }
+        }
+    }
+
     /// Everything up to here is finished.
     pub(crate) fn finish(&mut self, place: Spot) {
         let Spot { partition, token, next } = place;
@@ -66,6 +99,7 @@ impl Progress {
     pub(crate) fn forget(&mut self, partitions: &[TopicPartition]) {
         for partition in partitions {
             self.finished.remove(partition);
+            self.passed.remove(partition);
         }
         self.handed.retain(|place| !partitions.contains(&place.partition));
     }
@@ -86,5 +120,53 @@ impl Progress {
                 .map(|(partition, (token, position))| (partition.clone(), *token, *position))
                 .collect(),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKEN: Token = Token { assignment: 1, seek: 0 };
+
+    fn spot(offset: i64) -> Spot {
+        Spot { partition: TopicPartition::new("orders", 0), token: TOKEN, next: Position::at(offset) }
+    }
+
+    fn reported(progress: &mut Progress) -> Option<i64> {
+        progress.report().map(|positions| positions[0].2.offset)
+    }
+
+    #[test]
+    fn h3_what_is_passed_over_waits_for_what_was_handed_out_before_it() {
+        let mut progress = Progress::default();
+        progress.pass(vec![Passed { from: 10, to: spot(12) }, Passed { from: 12, to: spot(13) }], false);
+        assert_eq!(reported(&mut progress), None, "records up to 10 are not finished");
+        progress.finish(spot(9));
+        progress.pass(Vec::new(), false);
+        assert_eq!(reported(&mut progress), Some(9));
+        progress.finish(spot(10));
+        progress.pass(Vec::new(), false);
+        assert_eq!(reported(&mut progress), Some(13));
+    }
+
+    #[test]
+    fn h1_what_is_finished_does_not_go_back_under_one_token() {
+        let mut progress = Progress::default();
+        progress.finish(spot(9));
+        progress.finish(spot(4));
+        assert_eq!(reported(&mut progress), Some(9));
+        assert_eq!(reported(&mut progress), None, "no news");
+    }
+
+    #[test]
+    fn h14_nothing_of_an_earlier_assignment_is_reported_for_a_later_one() {
+        let mut progress = Progress::default();
+        progress.finish(spot(9));
+        progress.forget(&[TopicPartition::new("orders", 0)]);
+        progress.finish(Spot { token: Token { assignment: 2, seek: 0 }, ..spot(3) });
+        assert_eq!(reported(&mut progress), Some(3));
+        progress.finish(spot(20));
+        assert_eq!(reported(&mut progress), None, "the old owner's word counts no more");
     }
 }

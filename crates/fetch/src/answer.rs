@@ -229,6 +229,7 @@ impl Fetcher {
         }
         if let Some(end) = data.diverging_epoch.as_ref().filter(|end| end.end_offset >= 0) {
             partition.state = State::Parked;
+            partition.tell_epoch = false;
             self.events.push_back(Event::Diverged {
                 tp: tp.clone(),
                 token: partition.token,

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use offtake_machine::BackoffConfig;
 
+/// Longer waits mean "for ever"; added to a time they must still be one.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// How much to ask for, of whom, and how much to hold. The defaults are Kafka's, but for the budget.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -63,6 +66,15 @@ impl Config {
         self.max_wait = self.max_wait.max(Duration::from_millis(1));
         self.budget = self.budget.max(1);
         self.rack = self.rack.filter(|rack| !rack.is_empty());
+        for wait in [
+            &mut self.max_wait,
+            &mut self.request_timeout,
+            &mut self.replica_lease,
+            &mut self.backoff.base,
+            &mut self.backoff.max,
+        ] {
+            *wait = (*wait).min(LONGEST);
+        }
         // A long poll is no reason to give up a connection.
         self.request_timeout = self.request_timeout.max(self.max_wait.saturating_mul(2));
         self

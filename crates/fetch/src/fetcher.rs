@@ -136,9 +136,10 @@ impl Fetcher {
             self.dropped(&waiting);
         }
         if let Some(partition) = self.partitions.get_mut(tp) {
+            // A leader that called the same position wrong by its epoch would only do so again.
+            partition.tell_epoch |= partition.position != at;
             partition.position = at;
             partition.state = State::Flowing;
-            partition.tell_epoch = true;
         }
     }
 

@@ -1,5 +1,7 @@
 //! Our assignors against Java's: `data/assignments.txt` is what `tests/java/Assign.java` wrote with kafka-clients 4.3.0.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test's support")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use offtake_group::assignor::{Assignment, Assignor, MemberSubscription, PartitionCounts};
@@ -60,20 +62,46 @@ fn partitions(words: &str) -> Vec<TopicPartition> {
     set.into_iter().collect()
 }
 
+/// Where two claim the same partition, Java may give it to the one whose claim is void, at once. We wait until the
+/// other has let go of it.
+fn without_what_two_claim(round: &Round) -> Assignment {
+    let claimed =
+        |tp: &TopicPartition| round.members.values().filter(|member| member.owned.contains(tp)).count();
+    let keeps = |id: &String, tp: &TopicPartition| {
+        round.assignor != Assignor::CooperativeSticky
+            || !round.members[id].owned.contains(tp)
+            || claimed(tp) < 2
+    };
+    let kept = round
+        .java
+        .iter()
+        .map(|(id, list)| (id.clone(), list.iter().filter(|tp| keeps(id, tp)).cloned().collect()));
+    kept.collect()
+}
+
 #[test]
 fn every_assignment_is_the_one_that_java_makes() {
     let rounds = rounds(include_str!("data/assignments.txt"));
-    let mut differing = 0;
+    let (mut differing, mut disputed) = (0, 0);
     for round in &rounds {
         let ours = round.assignor.assign(&round.counts, &round.members);
-        if ours != round.java {
+        if ours == round.java {
+            continue;
+        }
+        let waits = without_what_two_claim(round);
+        let between = |id: &String, list: &Vec<TopicPartition>| {
+            list.iter().all(|tp| round.java[id].contains(tp)) && waits[id].iter().all(|tp| list.contains(tp))
+        };
+        if ours.iter().all(|(id, list)| between(id, list)) {
+            disputed += 1;
+        } else {
             differing += 1;
-            if differing <= 3 {
-                println!("line {}: {:#?}\nours {ours:#?}", round.line, round);
-            }
+            println!("line {}: {:#?}\nours {ours:#?}", round.line, round);
         }
     }
     assert_eq!(differing, 0, "of {}", rounds.len());
+    println!("disputed {disputed} of {}", rounds.len());
+    assert!(disputed * 50 < rounds.len(), "{disputed}");
     for assignor in Assignor::ALL {
         assert!(rounds.iter().filter(|round| round.assignor == assignor).count() > 100, "{assignor}");
     }

@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use offtake_machine::{
@@ -25,6 +25,10 @@ use crate::{
 /// How many commits of the application may wait at a time; the next is refused (FAILURES H15).
 pub const MAX_QUEUED_COMMITS: usize = 1000;
 
+/// How often what the group has already is committed once more, for consumers that are no members: the broker forgets their
+/// offsets `offsets.retention.minutes` after the commit, though they be idle all the while.
+const RENEWAL: Duration = Duration::from_secs(3600);
+
 /// Names one commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CommitId(pub u64);
@@ -32,7 +36,7 @@ pub struct CommitId(pub u64);
 /// What to commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Commit {
-    /// All that is finished by now and that the group does not have.
+    /// All that is finished by now and that the group does not have, where a partition starts included.
     Finished,
     /// These offsets, of these assignments: an ended one is refused, an older seek is not.
     These(Vec<(TopicPartition, Token, OffsetAndMetadata)>),
@@ -49,6 +53,8 @@ pub(crate) struct AutoCommit {
     pub(crate) due: bool,
     /// How many in a row came to nothing.
     failures: u32,
+    /// When all was last committed again.
+    renewed: Option<Instant>,
 }
 
 /// All commits that are not over.
@@ -337,7 +343,10 @@ impl Offsets {
         let mut refused = CommitOutcome::new();
         let mut offsets = Vec::new();
         match what {
-            Commit::Finished => offsets = self.finished_now(),
+            Commit::Finished => {
+                self.renew(now);
+                offsets = self.finished_now();
+            }
             Commit::These(these) => {
                 for (partition, token, offset) in these {
                     match self.check(&partition, token, &offset) {
@@ -381,6 +390,17 @@ impl Offsets {
             Some((partition.clone(), state.token, state.finished?.into()))
         });
         finished.collect()
+    }
+
+    /// Counts all that is finished as uncommitted once in a while, where the broker would forget it otherwise.
+    pub(crate) fn renew(&mut self, now: Instant) {
+        let last = *self.auto.renewed.get_or_insert(now);
+        let outside = self.identity.as_ref().is_some_and(|identity| identity.member_id.is_empty());
+        if outside && now.saturating_duration_since(last) >= RENEWAL {
+            self.auto.renewed = Some(now);
+            let finished = self.partitions.iter().filter(|(_, state)| state.finished.is_some());
+            self.uncommitted.extend(finished.map(|(partition, _)| partition.clone()));
+        }
     }
 
     /// One OffsetCommit for all that may leave.

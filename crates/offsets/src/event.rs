@@ -62,7 +62,8 @@ pub enum Event {
     RefreshMetadata,
     /// This broker is not the coordinator, or cannot be reached.
     CoordinatorLost(BrokerId),
-    /// The coordinator does not know us as this.
+    /// The coordinator does not take this from who we are: it does not know us, or not any more; or, of
+    /// `REBALANCE_IN_PROGRESS` and `STALE_MEMBER_EPOCH`, it has news for us. Not said of who we no longer are.
     MembershipRefused {
         /// What it said.
         code: ErrorCode,

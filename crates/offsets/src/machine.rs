@@ -211,7 +211,7 @@ impl Offsets {
         position: Position,
     ) -> Option<Option<Instant>> {
         let state = self.partitions.get_mut(partition)?;
-        if !matches!(state.hand, Hand::Flowing) {
+        if state.token != token || !matches!(state.hand, Hand::Flowing) {
             return None;
         }
         state.comes_back(position);
@@ -374,6 +374,7 @@ impl Offsets {
         }
         if self.auto.at.is_some_and(|at| at <= now) {
             self.auto.due = true;
+            self.renew(now);
             self.auto.at =
                 self.config.auto_commit.filter(|_| !self.partitions.is_empty()).map(|every| now + every);
         }

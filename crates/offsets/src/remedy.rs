@@ -28,7 +28,7 @@ pub(crate) enum Remedy {
     FindCoordinator,
     /// The metadata is out of date.
     RefreshMetadata,
-    /// The coordinator does not know us as who we said we are.
+    /// The coordinator does not know us as who we said we are, or not for much longer.
     Membership,
 }
 
@@ -41,12 +41,13 @@ pub(crate) fn of_load(cause: &Cause) -> (Remedy, Weight) {
             E::CoordinatorLoadInProgress
             | E::UnstableOffsetCommit
             | E::RebalanceInProgress
-            | E::StaleMemberEpoch
             | E::RequestTimedOut
             | E::ThrottlingQuotaExceeded => (Remedy::Wait, Weight::Quiet),
-            E::UnknownMemberId | E::IllegalGeneration | E::FencedMemberEpoch | E::FencedInstanceId => {
-                (Remedy::Membership, Weight::Quiet)
-            }
+            E::StaleMemberEpoch
+            | E::UnknownMemberId
+            | E::IllegalGeneration
+            | E::FencedMemberEpoch
+            | E::FencedInstanceId => (Remedy::Membership, Weight::Quiet),
             E::GroupIdNotFound => (Remedy::Membership, Weight::IfItLasts),
             E::UnknownTopicOrPartition | E::UnknownTopicId => (Remedy::RefreshMetadata, Weight::IfItLasts),
             code => (Remedy::Wait, in_general(code)),
@@ -98,7 +99,7 @@ pub(crate) fn of_commit(cause: &Cause) -> (Remedy, Next) {
             }
             // Between JoinGroup and SyncGroup, or between a bumped epoch and the heartbeat that tells us: still owner
             // (FAILURES E4, F3, H7).
-            E::RebalanceInProgress | E::StaleMemberEpoch => (Remedy::Wait, Next::Again),
+            E::RebalanceInProgress | E::StaleMemberEpoch => (Remedy::Membership, Next::Again),
             E::IllegalGeneration => (Remedy::Membership, Next::AsAnother),
             E::UnknownMemberId | E::FencedMemberEpoch | E::FencedInstanceId | E::GroupIdNotFound => {
                 (Remedy::Membership, Next::Fail)

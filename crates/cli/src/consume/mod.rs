@@ -240,3 +240,45 @@ impl Reading {
         Ok(false)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn config_of(line: &str) -> Result<Config, Failure> {
+        let Cli { common, command } = Cli::read(line.split(' ')).unwrap();
+        let Command::Consume(args) = command else { panic!("another command") };
+        config(&common, &args)
+    }
+
+    #[test]
+    fn without_the_option_a_group_in_a_shared_file_is_neither_joined_nor_committed_for() {
+        let config = config_of("offtake -b a:1 -X group.id=g -X enable.auto.commit=true consume t").unwrap();
+        assert_eq!(config.group_id, None);
+        assert!(!config.enable_auto_commit);
+        assert_eq!(config.auto_offset_reset, AutoOffsetReset::Earliest);
+    }
+
+    #[test]
+    fn in_a_group_only_what_was_printed_counts_as_finished() {
+        let config =
+            config_of("offtake -b a:1 consume t -g g --from latest --assignor sticky,range").unwrap();
+        assert_eq!(config.group_id.as_deref(), Some("g"));
+        assert!(config.enable_auto_commit && !config.enable_auto_offset_store);
+        assert_eq!(config.auto_offset_reset, AutoOffsetReset::Latest);
+        assert_eq!(config.partition_assignment_strategy.len(), 2);
+    }
+
+    #[test]
+    fn options_that_exclude_one_another_are_usage_errors() {
+        for line in [
+            "offtake -b a:1 consume t -g g --protocol consumer --assignor range",
+            "offtake -b a:1 consume t -g g --assignor nosuch",
+            "offtake -b a:1 -X group.protocol=consumer -X session.timeout.ms=9000 consume t -g g",
+        ] {
+            let failure = config_of(line).unwrap_err();
+            assert!(matches!(failure, Failure::Usage(_)), "{line}");
+        }
+    }
+}

@@ -9,13 +9,14 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// A short read needs none.
 const PATIENCE: Duration = Duration::from_secs(2);
-const INTERVAL: Duration = Duration::from_millis(500);
+const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Counts what was read, and shows it where a person watches stderr and stdout goes elsewhere.
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     began: Instant,
-    shown: Instant,
+    /// When it was last shown, and what had been printed by then: rates are of the time since.
+    shown: (Instant, u64, u64),
     records: u64,
     bytes: u64,
 }
@@ -31,7 +32,7 @@ impl Progress {
             bar
         });
         let now = now();
-        Self { bar, began: now, shown: now, records: 0, bytes: 0 }
+        Self { bar, began: now, shown: (now, 0, 0), records: 0, bytes: 0 }
     }
 
     /// So much more was printed.
@@ -44,13 +45,14 @@ impl Progress {
     pub(crate) fn show(&mut self, lag: impl FnOnce() -> u64) {
         let Some(bar) = &self.bar else { return };
         let now = now();
-        let elapsed = now.saturating_duration_since(self.began);
-        if elapsed < PATIENCE || now.saturating_duration_since(self.shown) < INTERVAL {
+        let (last, records, bytes) = self.shown;
+        let since = now.saturating_duration_since(last);
+        if now.saturating_duration_since(self.began) < PATIENCE || since < INTERVAL {
             return;
         }
-        self.shown = now;
-        bar.set_message(line(self.records, self.bytes, elapsed, lag()));
-        bar.tick();
+        self.shown = (now, self.records, self.bytes);
+        let records = self.records.saturating_sub(records);
+        bar.set_message(line(self.records, records, self.bytes.saturating_sub(bytes), since, lag()));
     }
 
     pub(crate) fn finish(&self) {
@@ -66,8 +68,9 @@ fn now() -> Instant {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "for the eye")]
-fn line(records: u64, bytes: u64, elapsed: Duration, lag: u64) -> String {
-    let seconds = elapsed.as_secs_f64().max(0.001);
+/// `total` printed so far; of these `records` and `bytes` within `since`.
+fn line(total: u64, records: u64, bytes: u64, since: Duration, lag: u64) -> String {
+    let seconds = since.as_secs_f64().max(0.001);
     let rate = records as f64 / seconds;
     let megabytes = bytes as f64 / 1e6 / seconds;
     let eta = if lag == 0 {
@@ -77,7 +80,7 @@ fn line(records: u64, bytes: u64, elapsed: Duration, lag: u64) -> String {
     } else {
         "ETA unknown".to_owned()
     };
-    format!("{records} records  {rate:.0}/s  {megabytes:.1} MB/s  lag {lag}  {eta}")
+    format!("{total} records  {rate:.0}/s  {megabytes:.1} MB/s  lag {lag}  {eta}")
 }
 
 #[cfg(test)]
@@ -86,9 +89,9 @@ mod tests {
 
     #[test]
     fn the_line_tells_records_rates_lag_and_the_time_left() {
-        let text = line(1000, 5_000_000, Duration::from_secs(2), 2000);
-        assert_eq!(text, "1000 records  500/s  2.5 MB/s  lag 2000  ETA 4 s");
-        assert!(line(1, 1, Duration::from_secs(2), 0).ends_with("at the end"));
-        assert!(line(0, 0, Duration::ZERO, 5).ends_with("ETA unknown"));
+        let text = line(7000, 1000, 5_000_000, Duration::from_secs(2), 2000);
+        assert_eq!(text, "7000 records  500/s  2.5 MB/s  lag 2000  ETA 4 s");
+        assert!(line(1, 1, 1, Duration::from_secs(2), 0).ends_with("at the end"));
+        assert!(line(0, 0, 0, Duration::ZERO, 5).ends_with("ETA unknown"));
     }
 }

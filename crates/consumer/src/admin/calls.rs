@@ -217,3 +217,46 @@ fn cluster_of(answer: MetadataResponse) -> Cluster {
             .collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use offtake_wire::messages::metadata::{
+        MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+    };
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_a_broker_or_a_leader_is_left_out() {
+        let broker = |node_id, host: &str, port| MetadataResponseBroker {
+            node_id,
+            host: host.to_owned(),
+            port,
+            ..MetadataResponseBroker::default()
+        };
+        let answer = MetadataResponse {
+            brokers: vec![
+                broker(1, "a", 9092),
+                broker(2, "", 9092),
+                broker(3, "c", 70_000),
+                broker(-1, "d", 1),
+            ],
+            controller_id: -1,
+            topics: vec![MetadataResponseTopic {
+                name: Some("t".to_owned()),
+                partitions: vec![MetadataResponsePartition {
+                    leader_id: -1,
+                    replica_nodes: vec![1, -1],
+                    ..MetadataResponsePartition::default()
+                }],
+                ..MetadataResponseTopic::default()
+            }],
+            ..MetadataResponse::default()
+        };
+        let cluster = cluster_of(answer);
+        assert_eq!(cluster.brokers.keys().copied().collect::<Vec<_>>(), [BrokerId(1)]);
+        assert_eq!(cluster.controller, None);
+        let partition = &cluster.topics["t"].partitions[&0];
+        assert_eq!((partition.leader, partition.replicas.as_slice()), (None, &[BrokerId(1)][..]));
+    }
+}

@@ -316,3 +316,78 @@ fn listing(group: ListedGroup, coordinator: BrokerId) -> GroupListing {
         coordinator,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use offtake_wire::{TopicPartition as WirePartition, messages::describe_groups::DescribedGroup};
+
+    use super::*;
+
+    fn place() -> Place {
+        Place { coordinator: BrokerId(1), host: "b".to_owned(), port: 9092 }
+    }
+
+    fn answer(group: DescribedGroup) -> DescribeGroupsResponse {
+        DescribeGroupsResponse { groups: vec![group], ..DescribeGroupsResponse::default() }
+    }
+
+    fn member(id: &str, assignment: Bytes) -> describe_groups::DescribedGroupMember {
+        describe_groups::DescribedGroupMember {
+            member_id: id.to_owned(),
+            member_assignment: assignment,
+            ..describe_groups::DescribedGroupMember::default()
+        }
+    }
+
+    #[test]
+    fn members_come_by_id_with_what_they_own_in_order() {
+        let assignment = ConsumerProtocolAssignment {
+            assigned_partitions: vec![
+                WirePartition { topic: "b".to_owned(), partitions: vec![3, 1] },
+                WirePartition { topic: "a".to_owned(), partitions: vec![0] },
+            ],
+            user_data: None,
+        };
+        let members = vec![
+            member("z", Bytes::new()), // while a rebalance is on
+            member("y", assignment.encode_versioned(3).unwrap()),
+            member("x", Bytes::from_static(b"\x00")), // no assignment at all
+        ];
+        let group = DescribedGroup {
+            group_id: "g".to_owned(),
+            group_state: "Stable".to_owned(),
+            protocol_type: "consumer".to_owned(),
+            protocol_data: "range".to_owned(),
+            members,
+            ..DescribedGroup::default()
+        };
+        let described = of_classic("x", "g", answer(group), place()).unwrap();
+        let ids: Vec<_> = described.members.iter().map(|member| member.member_id.as_str()).collect();
+        assert_eq!(ids, ["x", "y", "z"]);
+        let owned: Vec<_> = described.members.iter().map(|member| member.partitions.len()).collect();
+        assert_eq!(owned, [0, 3, 0]);
+        let of = |topic: &str, index| TopicPartition::new(topic, index);
+        assert_eq!(described.members[1].partitions, [of("a", 0), of("b", 1), of("b", 3)]);
+        assert_eq!(described.assignor.as_deref(), Some("range"));
+    }
+
+    #[test]
+    fn a_dead_group_is_one_that_does_not_exist() {
+        let group = DescribedGroup {
+            group_id: "g".to_owned(),
+            group_state: "Dead".to_owned(),
+            ..DescribedGroup::default()
+        };
+        let trouble = of_classic("describe group `g`", "g", answer(group), place()).unwrap_err();
+        assert_eq!(trouble.error.code(), Some(ErrorCode::GroupIdNotFound));
+        assert_eq!(trouble.error.kind(), ErrorKind::Group);
+    }
+
+    #[test]
+    fn an_answer_about_another_group_is_none() {
+        let group = DescribedGroup { group_id: "h".to_owned(), ..DescribedGroup::default() };
+        let trouble = of_classic("x", "g", answer(group), place()).unwrap_err();
+        assert_eq!(trouble.error.kind(), ErrorKind::Malformed);
+    }
+}

@@ -108,13 +108,11 @@ impl Admin {
         let described = self
             .calls
             .retrying(deadline, async |calls| {
-                let mut cluster =
-                    describe(calls, deadline, std::slice::from_ref(&name)).await.map_err(|trouble| {
-                        Trouble {
-                            again: Again::Yes, // it is on its way
-                            ..trouble
-                        }
-                    })?;
+                let described = describe(calls, deadline, std::slice::from_ref(&name)).await;
+                let mut cluster = described.map_err(|trouble| match trouble.again {
+                    Again::Soon => Trouble { again: Again::Yes, ..trouble }, // the news is on its way
+                    Again::Never | Again::Yes => trouble,
+                })?;
                 match cluster.topics.remove(&name) {
                     Some(topic) if topic.partitions.values().all(|partition| partition.leader.is_some()) => {
                         Ok(topic)

@@ -92,6 +92,8 @@ pub(crate) enum Command {
         deadline: Instant,
         reply: Reply<Vec<Topic>>,
     },
+    /// The handle cannot read on in this partition: nothing more of it is fetched until it is sought.
+    Stop { partition: TopicPartition },
     /// The handle is done with a chunk of so many bytes.
     Freed {
         partition: TopicPartition,

@@ -258,6 +258,9 @@ impl Engine {
                 self.lookups.matching(patterns, deadline, reply);
                 self.settle_lookups(now);
             }
+            Command::Stop { partition } => {
+                self.fetch.stop(&partition);
+            }
             Command::Freed { partition, bytes } => self.fetch.release(now, &partition, bytes),
             Command::Wake => self.tell(Notice::Wake),
             Command::Polled => self.sync_polls(now),

@@ -161,6 +161,30 @@ fn i12_a_paused_partition_that_holds_the_budget_gives_way_and_loses_nothing() {
 }
 
 #[test]
+fn i12_a_partition_that_is_being_validated_does_not_give_way_since_its_position_is_not_ours() {
+    let mut rig = Rig::with(small(4000)).topic("a", &[1, 2, 3]);
+    rig.start("a", 0, 0);
+    rig.start("a", 1, 0);
+    let (mut first, other) = (rig.ask(), rig.ask());
+    for offset in [0, 1] {
+        rig.answer(&first, response(7, vec![("a", vec![data(0, wide(offset, 700))])]));
+        first = rig.ask();
+    }
+    rig.fetcher.pause(&tp("a", 0));
+    let position = rig.fetcher.position(&tp("a", 0)).unwrap();
+    rig.lead("a", 0, 1, 6);
+    rig.show();
+    assert_eq!(rig.told().len(), 1, "it is to be validated");
+    rig.answer(&other, response(8, vec![("a", vec![data(1, wide(0, 2500))])]));
+    rig.start("a", 2, 0);
+    rig.silent();
+    rig.start_as("a", 0, TOKEN, position);
+    rig.fetcher.resume(rig.now, &tp("a", 0));
+    let seen = rig.drain().into_iter().filter(|(tp, _)| tp == "a-0").flat_map(|(_, offsets)| offsets);
+    assert_eq!(seen.collect::<Vec<_>>(), [0, 1]);
+}
+
+#[test]
 fn i12_a_broker_that_joins_while_another_is_silent_finds_room() {
     let greedy = Config { budget: 4000, max_partition_bytes: 4000, ..Default::default() };
     let mut rig = Rig::with(greedy).topic("a", &[1, 2, 3]);
@@ -203,4 +227,26 @@ fn p4_nothing_to_fetch_is_nothing_to_do() {
     rig.fetcher.stop(&tp("a", 0));
     rig.silent();
     assert_eq!((rig.fetcher.poll_timeout(), rig.events()), (None, vec![]));
+}
+
+#[test]
+fn sizes_and_waits_that_no_broker_can_work_with_are_raised_or_lowered() {
+    let odd = Config {
+        min_bytes: 0,
+        max_bytes: -1,
+        max_partition_bytes: 0,
+        max_wait: Duration::ZERO,
+        budget: 0,
+        request_timeout: Duration::MAX,
+        replica_lease: Duration::MAX,
+        ..Default::default()
+    };
+    let mut rig = Rig::with(odd).topic("a", &[1]);
+    rig.start("a", 0, 0);
+    let asked = rig.ask();
+    let request = &asked.request;
+    assert_eq!((request.min_bytes, request.max_bytes, request.max_wait_ms), (1, 1, 1));
+    assert_eq!(request.topics[0].partitions[0].partition_max_bytes, 1);
+    rig.answer(&asked, response(7, vec![("a", vec![data(0, batch(0, 5))])]));
+    assert_eq!(rig.drain().len(), 1);
 }

@@ -1,5 +1,7 @@
 //! The fetch machine against literal answers, and against a broker that is strict and breaks things.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod budget;
 mod history;
 mod leaders;

@@ -163,6 +163,26 @@ fn l3_truncation_into_what_is_buffered_keeps_what_lies_before_it_without_a_hole(
 }
 
 #[test]
+fn l3_a_position_found_good_after_all_is_not_held_against_its_epoch_again() {
+    let mut rig = Rig::new().topic("a", &[1]);
+    rig.start_as("a", 0, TOKEN, at(10, 4));
+    let asked = rig.ask();
+    assert_eq!(asked.request.topics[0].partitions[0].last_fetched_epoch, 4);
+    let diverging_epoch = Some(EpochEndOffset { epoch: 3, end_offset: 8 });
+    let diverged = offtake_wire::messages::fetch::PartitionData { diverging_epoch, ..nothing(0) };
+    rig.answer(&asked, response(7, vec![("a", vec![diverged])]));
+    assert_eq!(rig.told().len(), 1);
+    rig.start_as("a", 0, TOKEN, at(10, 4));
+    let asked = rig.ask();
+    assert_eq!(
+        asked.request.topics[0].partitions[0].last_fetched_epoch, -1,
+        "or the two would go round for ever"
+    );
+    rig.answer(&asked, response(7, vec![("a", vec![data(0, batch(10, 1))])]));
+    assert_eq!(rig.ask().request.topics[0].partitions[0].last_fetched_epoch, 5);
+}
+
+#[test]
 fn i11_a_pause_keeps_what_is_buffered_in_order_and_a_seek_keeps_the_pause() {
     let (mut rig, asked) = flowing(0);
     rig.answer(&asked, response(7, vec![("a", vec![data(0, batch(0, 2))])]));

@@ -121,6 +121,8 @@ pub struct Sim {
     pub template: Config,
     pub requests: Vec<(Millis, usize, ApiKey)>,
     pub joins: Vec<(usize, JoinGroupRequest)>,
+    stepped: Millis,
+    steps: u32,
 }
 
 impl Sim {
@@ -157,6 +159,8 @@ impl Sim {
             template,
             requests: Vec::new(),
             joins: Vec::new(),
+            stepped: 0,
+            steps: 0,
         }
     }
 
@@ -438,6 +442,9 @@ impl Sim {
 
     fn step(&mut self) {
         let now = self.now;
+        self.steps = if self.stepped == now { self.steps + 1 } else { 0 };
+        self.stepped = now;
+        assert!(self.steps < 1_000, "S15: time stands still: {}", self.states());
         self.coordinator.tick(now);
         self.collect();
         while let Some(((at, _), _)) = self.mail.first_key_value() {

@@ -151,6 +151,7 @@ fn h2_after_a_revoke_nothing_is_sent_and_everybody_is_told() {
     let queued = sim.commit_at(token, 30);
     sim.finish(token, 40);
     sim.offsets.unassign([&orders(0)]);
+    assert!(!sim.offsets.has_uncommitted());
     assert_eq!(sim.events(), [failed(queued, CommitError::NotOwned)]);
     assert_eq!(sim.offsets.finished(&orders(0), token, Position::at(50)), Err(Refused::NotOwned));
     let late = sim.commit_at(token, 50);
@@ -326,8 +327,12 @@ fn e4_h7_a_commit_between_join_and_sync_waits_for_the_generation() {
     let (mut sim, token) = Sim::flowing(|_| {});
     let id = sim.commit_at(token, 20);
     let commit = sim.transmit();
-    sim.refuse(&commit, ErrorCode::RebalanceInProgress);
-    assert_eq!(sim.events(), [], "nothing for the application");
+    let code = ErrorCode::RebalanceInProgress;
+    sim.refuse(&commit, code);
+    let identity = member(1);
+    assert_eq!(sim.events(), [Event::MembershipRefused { code, identity }], "nothing for the application");
+    sim.offsets.set_identity(None);
+    sim.advance(Duration::from_secs(5));
     sim.quiet();
     sim.offsets.set_identity(Some(member(2)));
     let commit = sim.transmit();
@@ -343,6 +348,7 @@ fn h7_a_generation_that_stays_the_same_is_tried_again_too() {
     let commit = sim.transmit();
     sim.refuse(&commit, ErrorCode::RebalanceInProgress);
     sim.wake();
+    sim.events();
     let commit = sim.transmit();
     sim.accept(&commit);
     assert_eq!(sim.events(), [committed(20), ok(id)]);
@@ -413,8 +419,9 @@ fn f3_a_stale_member_epoch_is_tried_again_with_the_next_one() {
     sim.offsets.set_identity(epoch(3));
     let id = sim.commit_at(token, 20);
     let commit = sim.transmit();
-    sim.refuse(&commit, ErrorCode::StaleMemberEpoch);
-    assert_eq!(sim.events(), []);
+    let code = ErrorCode::StaleMemberEpoch;
+    sim.refuse(&commit, code);
+    assert_eq!(sim.events(), [Event::MembershipRefused { code, identity: epoch(3).unwrap() }]);
     sim.offsets.set_identity(epoch(4));
     let commit = sim.transmit();
     assert_eq!(as_commit(&commit).generation_id_or_member_epoch, 4);
@@ -566,6 +573,26 @@ fn an_automatic_commit_without_a_coordinator_is_of_the_moment_when_there_is_one(
     sim.coordinator = Some(COORDINATOR);
     assert_eq!(commit_offsets(&sim.transmit()), [(orders(0), 40, -1)]);
     sim.quiet();
+}
+
+#[test]
+fn an_idle_consumer_outside_the_group_renews_its_offsets_before_they_expire() {
+    let hours = |identity| {
+        let (mut sim, _) = automatic();
+        sim.offsets.set_identity(Some(identity));
+        let mut renewed = 0;
+        for _ in 0..3 * 3600 / 5 {
+            sim.advance(FIVE);
+            if let Some(commit) = sim.next_transmit() {
+                assert_eq!(commit_offsets(&commit), [(orders(0), 10, -1)]);
+                sim.accept(&commit);
+                renewed += 1;
+            }
+        }
+        renewed
+    };
+    assert_eq!(hours(member(1)), 0, "the offsets of members are kept");
+    assert_eq!(hours(Identity::standalone()), 2);
 }
 
 #[test]

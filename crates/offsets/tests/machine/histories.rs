@@ -9,12 +9,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake_machine::{BrokerId, Position, Target, Token, TopicPartition, Transmit};
+use offtake_machine::{BrokerId, Position, Token, TopicPartition, Transmit};
 use offtake_offsets::{Commit, CommitId, Event, Place, ResetPolicy, StartAt};
-use offtake_wire::{ErrorCode, Request, Response, Uuid, messages::offset_for_leader_epoch::EpochEndOffset};
+use offtake_wire::{ErrorCode, Request, Response};
 use proptest::{collection::vec, prelude::*};
 
-use crate::support::*;
+use crate::{
+    brokers::{Brokers, refusal},
+    support::*,
+};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -90,10 +93,10 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (p.clone(), 0..200i64).prop_map(|(p, n)| Step::CommitThese(p, n)),
         4 => (p.clone(), 0..50i64, any::<bool>())
             .prop_map(|(partition, ahead, validate)| Step::GiveBack { partition, ahead, validate }),
-        16 => (i.clone(), any::<u8>()).prop_map(|(i, v)| Step::Answer(i, v)),
-        2 => i.clone().prop_map(Step::Lose),
-        4 => (i.clone(), near).prop_map(|(i, code)| Step::Refuse(i, code)),
-        1 => i.clone().prop_map(Step::LeaveOut),
+        16 => (i, any::<u8>()).prop_map(|(i, v)| Step::Answer(i, v)),
+        2 => i.prop_map(Step::Lose),
+        4 => (i, near).prop_map(|(i, code)| Step::Refuse(i, code)),
+        1 => i.prop_map(Step::LeaveOut),
         1 => i.prop_map(Step::Forget),
         6 => (0..3000u64).prop_map(Step::Advance),
         2 => any::<bool>().prop_map(Step::Identity),
@@ -101,38 +104,6 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (p, any::<bool>()).prop_map(|(p, cut)| Step::Elect(p, cut)),
         3 => Just(Step::Refresh),
     ]
-}
-
-/// One partition as the brokers have it.
-struct Log {
-    start: i64,
-    end: i64,
-    /// Epochs and the offsets at which they begin.
-    epochs: Vec<(i32, i64)>,
-    leader: i32,
-    committed: Option<(i64, i32)>,
-}
-
-impl Log {
-    fn epoch(&self) -> i32 {
-        self.epochs.last().map_or(0, |(epoch, _)| *epoch)
-    }
-
-    fn epoch_at(&self, offset: i64) -> i32 {
-        self.epochs.iter().rev().find(|(_, begin)| *begin <= offset).map_or(0, |(epoch, _)| *epoch)
-    }
-
-    /// As Kafka's epoch cache answers.
-    fn end_of(&self, epoch: i32) -> (i32, i64) {
-        if epoch == self.epoch() {
-            return (epoch, self.end);
-        }
-        match self.epochs.iter().position(|(known, _)| *known > epoch) {
-            None => (-1, -1),
-            Some(0) => (epoch, self.epochs[0].1),
-            Some(next) => (self.epochs[next - 1].0, self.epochs[next].1),
-        }
-    }
 }
 
 /// What is known of one assignment, and what it allows.
@@ -151,42 +122,27 @@ struct Claim {
 
 struct History {
     sim: Sim,
-    logs: BTreeMap<TopicPartition, Log>,
+    brokers: Brokers,
     claims: BTreeMap<TopicPartition, Claim>,
     outstanding: Vec<Transmit>,
     /// Commits on the wire, as far as the machine can know.
     on_wire: BTreeMap<TopicPartition, (offtake_machine::CallId, Instant)>,
     commits: BTreeMap<CommitId, bool>,
-    generation: i32,
 }
 
 impl History {
     fn new(reset: ResetPolicy, auto: bool) -> Self {
-        let mut sim = Sim::new(|c| {
+        let sim = Sim::new(|c| {
             c.reset = reset;
             c.auto_commit = auto.then_some(Duration::from_secs(5));
         });
-        let logs = (0..4).map(|p| {
-            let committed = (p % 2 == 0).then_some((60 + i64::from(p), if p == 0 { 4 } else { -1 }));
-            let log = Log {
-                start: 20,
-                end: 150,
-                epochs: vec![(2, 0), (4, 50), (5, 100)],
-                leader: 1 + p % 2,
-                committed,
-            };
-            (orders(p), log)
-        });
-        let logs = logs.collect();
-        sim.cluster = cluster();
         Self {
             sim,
-            logs,
+            brokers: Brokers::new(),
             claims: BTreeMap::new(),
             outstanding: vec![],
             on_wire: BTreeMap::new(),
             commits: BTreeMap::new(),
-            generation: 1,
         }
     }
 
@@ -240,7 +196,7 @@ impl History {
                 let claim = self.claim(&of);
                 claim.position = Some(next);
                 claim.done.insert(next);
-                let epoch = self.logs[&of].epoch_at(next);
+                let epoch = self.brokers.logs[&of].epoch_at(next);
                 self.sim.offsets.finished(&of, token, at(next, epoch)).unwrap();
             }
             Step::CommitFinished => {
@@ -267,7 +223,7 @@ impl History {
                     return;
                 };
                 let offset = from + ahead;
-                let position = at(offset, self.logs[&of].epoch_at(offset));
+                let position = at(offset, self.brokers.logs[&of].epoch_at(offset));
                 if validate {
                     self.claim(&of).places.insert(offset);
                     self.sim.offsets.validate(self.sim.now, &of, token, position);
@@ -278,14 +234,14 @@ impl History {
             }
             Step::Answer(i, version) => {
                 if let Some(transmit) = self.take(i) {
-                    let (version, response) = self.truth(&transmit, version);
+                    let (version, response) = self.brokers.truth(&transmit, version);
                     self.learn(&transmit, &response);
                     self.sim.answer(&transmit, version, response);
                 }
             }
             Step::Lose(i) => {
                 if let Some(transmit) = self.take(i) {
-                    self.truth(&transmit, 0);
+                    self.brokers.truth(&transmit, 0);
                     self.sim.fail(&transmit, disconnected());
                 }
             }
@@ -314,28 +270,19 @@ impl History {
             }
             Step::Advance(ms) => self.sim.advance(Duration::from_millis(ms)),
             Step::Identity(known) => {
-                self.generation += 1;
-                self.sim.offsets.set_identity(known.then(|| member(self.generation)));
+                self.brokers.generation += 1;
+                self.sim.offsets.set_identity(known.then(|| member(self.brokers.generation)));
             }
             Step::Coordinator(broker) => self.sim.coordinator = broker.map(BrokerId),
             Step::Elect(p, cut) => {
-                let log = self.logs.get_mut(&orders(p)).unwrap();
-                let epoch = log.epoch() + 1;
-                if cut {
-                    log.end = log.start.max(log.end - 40);
-                    let end = log.end;
-                    log.epochs.retain(|(_, begin)| *begin < end);
-                }
-                log.epochs.push((epoch, log.end));
-                log.end += 30;
-                log.leader = 3 - log.leader;
+                self.brokers.elect(&orders(p), cut);
             }
             Step::Refresh => self.refresh(),
         }
     }
 
     fn refresh(&mut self) {
-        for (of, log) in &self.logs {
+        for (of, log) in &self.brokers.logs {
             let topic = self.sim.cluster.topics.get_mut(of.topic.as_str()).unwrap();
             let info = topic.partitions.get_mut(&of.partition).unwrap();
             info.leader = Some(BrokerId(log.leader));
@@ -352,87 +299,12 @@ impl History {
         Some(transmit)
     }
 
-    /// What the brokers answer now, having done it.
-    fn truth(&mut self, transmit: &Transmit, version: u8) -> (i16, Response) {
-        match &transmit.request {
-            Request::OffsetFetch(_) => {
-                let answers = fetch_names(transmit).into_iter().map(|of| {
-                    let (offset, epoch) = self.logs[&of].committed.unwrap_or((-1, -1));
-                    (of, offset, epoch, ErrorCode::None)
-                });
-                let response = fetched(answers.collect::<Vec<_>>());
-                match (version % 3, transmit.max_version) {
-                    (0, _) => (7, without_groups(response).into()),
-                    (1, None) => (10, with_ids(response, Uuid([7; 16])).into()),
-                    _ => (9, response.into()),
-                }
-            }
-            Request::OffsetCommit(request) => {
-                let known = request.generation_id_or_member_epoch == self.generation;
-                let code = if known { ErrorCode::None } else { ErrorCode::IllegalGeneration };
-                let offsets = commit_offsets(transmit);
-                for (of, offset, epoch) in offsets.iter().filter(|_| known) {
-                    self.logs.get_mut(of).unwrap().committed = Some((*offset, *epoch));
-                }
-                (9, commits(offsets.into_iter().map(|(of, ..)| (of, code))).into())
-            }
-            Request::ListOffsets(_) => {
-                let answers = list_specs(transmit).into_iter().map(|(of, current, timestamp)| {
-                    let log = &self.logs[&of];
-                    match self.leads(transmit, &of, current) {
-                        ErrorCode::None => {}
-                        code => return (of, -1, -1, code),
-                    }
-                    let offset = match timestamp {
-                        -1 => log.end,
-                        -2 => log.start,
-                        time if time < log.end => time.max(log.start),
-                        _ => return (of, -1, -1, ErrorCode::None),
-                    };
-                    let epoch = log.epoch_at(offset);
-                    (of, offset, epoch, ErrorCode::None)
-                });
-                (7, listed(answers.collect::<Vec<_>>()).into())
-            }
-            Request::OffsetForLeaderEpoch(_) => {
-                let mut response = offtake_wire::OffsetForLeaderEpochResponse::default();
-                for (of, current, epoch) in epoch_specs(transmit) {
-                    let error_code = self.leads(transmit, &of, current);
-                    let (leader_epoch, end_offset) =
-                        if error_code.is_ok() { self.logs[&of].end_of(epoch) } else { (-1, -1) };
-                    let mut one = ends(of.clone(), 0, 0, ErrorCode::None);
-                    one.topics[0].partitions = vec![EpochEndOffset {
-                        error_code,
-                        partition: of.partition,
-                        leader_epoch,
-                        end_offset,
-                    }];
-                    response.topics.append(&mut one.topics);
-                }
-                (4, response.into())
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn leads(&self, transmit: &Transmit, of: &TopicPartition, current: i32) -> ErrorCode {
-        let log = &self.logs[of];
-        if transmit.to != Target::Broker(BrokerId(log.leader)) {
-            return ErrorCode::NotLeaderOrFollower;
-        }
-        match current.cmp(&log.epoch()) {
-            std::cmp::Ordering::Equal => ErrorCode::None,
-            std::cmp::Ordering::Less => ErrorCode::FencedLeaderEpoch,
-            std::cmp::Ordering::Greater => ErrorCode::UnknownLeaderEpoch,
-        }
-    }
-
     /// What an answer allows.
     fn learn(&mut self, transmit: &Transmit, response: &Response) {
         match (&transmit.request, response) {
             (Request::OffsetFetch(_), _) => {
                 for of in fetch_names(transmit) {
-                    match self.logs[&of].committed {
+                    match self.brokers.logs[&of].committed {
                         Some((offset, _)) => {
                             self.claim(&of).places.insert(offset);
                         }
@@ -483,13 +355,13 @@ impl History {
 
     fn check_transmit(&mut self, transmit: &Transmit) -> Result<(), TestCaseError> {
         let Request::OffsetCommit(request) = &transmit.request else { return Ok(()) };
-        prop_assert_eq!(request.generation_id_or_member_epoch, self.generation, "S7: as who we are");
+        prop_assert_eq!(request.generation_id_or_member_epoch, self.brokers.generation, "S7: as who we are");
         for (of, offset, _) in commit_offsets(transmit) {
             prop_assert!(self.token(&of).is_some(), "H2: {of} is not ours");
             let busy = self.on_wire.get(&of).filter(|(_, until)| *until > self.sim.now);
             prop_assert!(busy.is_none(), "H1: two commits of {of} at a time");
             self.on_wire.insert(of.clone(), (transmit.id, self.sim.now + Duration::from_secs(60)));
-            let had = self.logs[&of].committed;
+            let had = self.brokers.logs[&of].committed;
             let claim = self.claim(&of);
             prop_assert!(claim.done.contains(&offset), "H3: {of} {offset} is not among {:?}", claim.done);
             let back = had.is_some_and(|(had, _)| offset < had);
@@ -552,15 +424,15 @@ impl History {
 
     /// No more faults.
     fn heal(&mut self) -> Result<(), TestCaseError> {
-        self.generation += 1;
+        self.brokers.generation += 1;
         self.sim.coordinator = Some(COORDINATOR);
-        self.sim.offsets.set_identity(Some(member(self.generation)));
+        self.sim.offsets.set_identity(Some(member(self.brokers.generation)));
         self.refresh();
         self.drain()?;
         let begun = self.sim.now;
         for _ in 0..2000 {
             while let Some(transmit) = self.take(0) {
-                let (version, response) = self.truth(&transmit, 2);
+                let (version, response) = self.brokers.truth(&transmit, 2);
                 self.learn(&transmit, &response);
                 self.on_wire.retain(|_, (id, _)| *id != transmit.id);
                 self.sim.answer(&transmit, version, response);
@@ -584,28 +456,8 @@ impl History {
     }
 }
 
-/// The same error for all that was asked.
-fn refusal(transmit: &Transmit, code: ErrorCode) -> Response {
-    match &transmit.request {
-        Request::OffsetFetch(_) if code.code() % 2 == 0 => fetched_group([], code).into(),
-        Request::OffsetFetch(_) => {
-            fetched(fetch_names(transmit).into_iter().map(|of| (of, -1, -1, code))).into()
-        }
-        Request::OffsetCommit(_) => {
-            commits(commit_offsets(transmit).into_iter().map(|(of, ..)| (of, code))).into()
-        }
-        Request::ListOffsets(_) => {
-            listed(list_specs(transmit).into_iter().map(|(of, ..)| (of, -1, -1, code))).into()
-        }
-        _ => {
-            let (of, ..) = epoch_specs(transmit).remove(0);
-            ends(of, -1, -1, code).into()
-        }
-    }
-}
-
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1024, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn s4_s7_s8_s13_l2_h1_h2_whatever_happens(

@@ -521,8 +521,14 @@ fn f2_a_new_member_epoch_is_used_at_once() {
     sim.offsets.set_identity(epoch(4));
     sim.assign([(orders(0), StartAt::Committed)]);
     let load = sim.transmit();
-    sim.answer(&load, 9, fetched_group([], ErrorCode::StaleMemberEpoch));
-    assert_eq!(sim.events(), []);
+    let code = ErrorCode::StaleMemberEpoch;
+    sim.answer(&load, 9, fetched_group([], code));
+    let identity = epoch(4).unwrap();
+    assert_eq!(
+        sim.events(),
+        [Event::MembershipRefused { code, identity }],
+        "a heartbeat will tell the new one"
+    );
     sim.quiet();
     sim.offsets.set_identity(epoch(5));
     assert_eq!(as_fetch(&sim.transmit()).groups[0].member_epoch, 5);

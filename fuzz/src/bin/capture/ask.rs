@@ -1,12 +1,12 @@
 //! What is asked, in an order in which a broker has something to say.
 
 use offtake_wire::{
-    ApiVersionsRequest, ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, ConsumerProtocolAssignment,
-    ConsumerProtocolSubscription, CreateTopicsRequest, DeleteTopicsRequest, DescribeGroupsRequest, ErrorCode,
-    FetchRequest, FindCoordinatorRequest, HeartbeatRequest, InitProducerIdRequest, JoinGroupRequest,
-    JoinGroupResponse, LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, MetadataRequest, MetadataResponse,
-    OffsetCommitRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest, Response, SyncGroupRequest,
-    TopicPartition, Uuid,
+    ApiVersionsRequest, ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest,
+    ConsumerProtocolAssignment, ConsumerProtocolSubscription, CreateTopicsRequest, DeleteTopicsRequest,
+    DescribeGroupsRequest, ErrorCode, FetchRequest, FindCoordinatorRequest, HeartbeatRequest,
+    InitProducerIdRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, ListGroupsRequest,
+    ListOffsetsRequest, MetadataRequest, MetadataResponse, OffsetCommitRequest, OffsetFetchRequest,
+    OffsetForLeaderEpochRequest, ProduceRequest, Response, SyncGroupRequest, TopicPartition, Uuid,
     messages::{
         create_topics::{CreatableTopic, CreatableTopicConfig},
         delete_topics::DeleteTopicState,
@@ -30,7 +30,10 @@ const TOPIC: &str = "seeds-7";
 
 pub(crate) fn everything(broker: &mut Broker) {
     for version in 0..=4 {
-        let request = ApiVersionsRequest { client_software_name: "capture".into(), client_software_version: "1".into() };
+        let request = ApiVersionsRequest {
+            client_software_name: "capture".into(),
+            client_software_version: "1".into(),
+        };
         broker.ask(version, request);
     }
     topics(broker);
@@ -97,17 +100,30 @@ fn produce(broker: &mut Broker, id: Uuid) {
         let codec = Compression::ALL[usize::try_from(version).unwrap_or(0) % Compression::ALL.len()];
         let mut batch = BatchBuilder::new(0).compression(codec);
         for at in 0..3 {
-            batch.push(1_700_000_000_000 + at, Some(b"key"), Some(b"a value of a record"), &[("trace", Some(b"7"))]);
+            batch.push(
+                1_700_000_000_000 + at,
+                Some(b"key"),
+                Some(b"a value of a record"),
+                &[("trace", Some(b"7"))],
+            );
         }
         let records = Some(batch.build().expect("it is small"));
         let partition_data = vec![PartitionProduceData { index: 0, records }];
         let topic = TopicProduceData { name: TOPIC.into(), topic_id: id, partition_data };
-        let request = ProduceRequest { transactional_id: None, acks: -1, timeout_ms: 10_000, topic_data: vec![topic] };
+        let request =
+            ProduceRequest { transactional_id: None, acks: -1, timeout_ms: 10_000, topic_data: vec![topic] };
         broker.ask(version, request);
     }
-    let partition_data = vec![PartitionProduceData { index: 9, records: Some(BatchBuilder::new(0).push(0, None, None, &[]).build().expect("it is small")) }];
+    let partition_data = vec![PartitionProduceData {
+        index: 9,
+        records: Some(BatchBuilder::new(0).push(0, None, None, &[]).build().expect("it is small")),
+    }];
     let topic = TopicProduceData { name: TOPIC.into(), topic_id: id, partition_data };
-    broker.ask_named("no-partition", 12, ProduceRequest { transactional_id: None, acks: -1, timeout_ms: 10_000, topic_data: vec![topic] });
+    broker.ask_named(
+        "no-partition",
+        12,
+        ProduceRequest { transactional_id: None, acks: -1, timeout_ms: 10_000, topic_data: vec![topic] },
+    );
 }
 
 fn fetch(broker: &mut Broker, id: Uuid) {
@@ -131,14 +147,23 @@ fn fetch(broker: &mut Broker, id: Uuid) {
     broker.ask_named("out-of-range", 17, request(0, 1_000_000, 500));
     broker.ask_named("no-partition", 11, request(9, 0, 500));
     broker.ask_named("session", 17, FetchRequest { session_epoch: 0, ..request(0, 30, 500) });
-    broker.ask_named("no-session", 17, FetchRequest { session_id: 77, session_epoch: 3, ..request(0, 30, 500) });
+    broker.ask_named(
+        "no-session",
+        17,
+        FetchRequest { session_id: 77, session_epoch: 3, ..request(0, 30, 500) },
+    );
 }
 
 fn offsets(broker: &mut Broker) {
     for version in 1..=11 {
         for (name, timestamp) in [("", -1), ("earliest", -2), ("of-a-time", 1_700_000_000_001)] {
-            let partition = |partition_index| ListOffsetsPartition { partition_index, current_leader_epoch: -1, timestamp };
-            let topics = vec![ListOffsetsTopic { name: TOPIC.into(), partitions: vec![partition(0), partition(1)] }];
+            let partition = |partition_index| ListOffsetsPartition {
+                partition_index,
+                current_leader_epoch: -1,
+                timestamp,
+            };
+            let topics =
+                vec![ListOffsetsTopic { name: TOPIC.into(), partitions: vec![partition(0), partition(1)] }];
             let request = ListOffsetsRequest { topics, timeout_ms: 1000, ..ListOffsetsRequest::default() };
             match name {
                 "" => drop(broker.ask(version, request)),
@@ -148,7 +173,11 @@ fn offsets(broker: &mut Broker) {
         }
     }
     for version in 2..=4 {
-        let partition = |partition, leader_epoch| OffsetForLeaderPartition { partition, current_leader_epoch: -1, leader_epoch };
+        let partition = |partition, leader_epoch| OffsetForLeaderPartition {
+            partition,
+            current_leader_epoch: -1,
+            leader_epoch,
+        };
         let partitions = vec![partition(0, 0), partition(1, 7), partition(9, 0)];
         let topics = vec![OffsetForLeaderTopic { topic: TOPIC.into(), partitions }];
         broker.ask(version, OffsetForLeaderEpochRequest { topics, ..Default::default() });
@@ -156,11 +185,16 @@ fn offsets(broker: &mut Broker) {
 }
 
 fn coordinator(broker: &mut Broker) {
-    let request = || FindCoordinatorRequest { key: "seeds".into(), key_type: 0, coordinator_keys: vec!["seeds".into(), "others".into()] };
+    let request = || FindCoordinatorRequest {
+        key: "seeds".into(),
+        key_type: 0,
+        coordinator_keys: vec!["seeds".into(), "others".into()],
+    };
     // The first question makes the topic of the groups; the group is there when it can be described.
     loop {
         broker.call(6, request().into());
-        let groups = DescribeGroupsRequest { groups: vec!["seeds".into()], include_authorized_operations: false };
+        let groups =
+            DescribeGroupsRequest { groups: vec!["seeds".into()], include_authorized_operations: false };
         let (answer, _) = broker.call(5, groups.into());
         if let Response::DescribeGroups(answer) = answer
             && answer.groups.iter().all(|group| group.error_code.is_ok())
@@ -215,7 +249,12 @@ fn classic_group(broker: &mut Broker, version: i16, id: Uuid) {
         ..SyncGroupRequest::default()
     };
     broker.ask(version.min(5), sync);
-    let beat = HeartbeatRequest { group_id: group_id.clone(), generation_id, member_id: member_id.clone(), group_instance_id: None };
+    let beat = HeartbeatRequest {
+        group_id: group_id.clone(),
+        generation_id,
+        member_id: member_id.clone(),
+        group_instance_id: None,
+    };
     broker.ask(version.min(4), beat);
 
     let partition = |partition_index| OffsetCommitRequestPartition {
@@ -236,10 +275,17 @@ fn classic_group(broker: &mut Broker, version: i16, id: Uuid) {
     let indexes = vec![0, 1];
     let fetch = OffsetFetchRequest {
         group_id: group_id.clone(),
-        topics: Some(vec![OffsetFetchRequestTopic { name: TOPIC.into(), partition_indexes: indexes.clone() }]),
+        topics: Some(vec![OffsetFetchRequestTopic {
+            name: TOPIC.into(),
+            partition_indexes: indexes.clone(),
+        }]),
         groups: vec![OffsetFetchRequestGroup {
             group_id: group_id.clone(),
-            topics: Some(vec![OffsetFetchRequestTopics { name: TOPIC.into(), topic_id: id, partition_indexes: indexes }]),
+            topics: Some(vec![OffsetFetchRequestTopics {
+                name: TOPIC.into(),
+                topic_id: id,
+                partition_indexes: indexes,
+            }]),
             ..OffsetFetchRequestGroup::default()
         }],
         require_stable: true,
@@ -249,7 +295,11 @@ fn classic_group(broker: &mut Broker, version: i16, id: Uuid) {
     let groups = vec![group_id.clone(), "nobody".into()];
     broker.ask(version.min(6), DescribeGroupsRequest { groups, include_authorized_operations: true });
     broker.ask(version.min(5), ListGroupsRequest::default());
-    let members = vec![MemberIdentity { member_id: member_id.clone(), group_instance_id: None, reason: Some("done".into()) }];
+    let members = vec![MemberIdentity {
+        member_id: member_id.clone(),
+        group_instance_id: None,
+        reason: Some("done".into()),
+    }];
     broker.ask(version.min(5), LeaveGroupRequest { group_id, member_id, members });
 }
 
@@ -266,7 +316,11 @@ fn consumer_group(broker: &mut Broker, version: i16) {
     let (mut epoch, mut member_id) = (0, join.member_id.clone());
     let mut request = join;
     loop {
-        let answer = if epoch == 0 { broker.ask(version, request.clone()) } else { broker.ask_named("beat", version, request.clone()) };
+        let answer = if epoch == 0 {
+            broker.ask(version, request.clone())
+        } else {
+            broker.ask_named("beat", version, request.clone())
+        };
         let Response::ConsumerGroupHeartbeat(answer) = answer else { unreachable!("its own answer") };
         if !answer.error_code.is_ok() {
             assert!(answer.error_code.is_retriable(), "ConsumerGroupHeartbeat {version}: {answer:?}");
@@ -279,11 +333,21 @@ fn consumer_group(broker: &mut Broker, version: i16) {
             break;
         }
         epoch = answer.member_epoch;
-        request = ConsumerGroupHeartbeatRequest { group_id: group_id.clone(), member_id: member_id.clone(), member_epoch: epoch, ..Default::default() };
+        request = ConsumerGroupHeartbeatRequest {
+            group_id: group_id.clone(),
+            member_id: member_id.clone(),
+            member_epoch: epoch,
+            ..Default::default()
+        };
     }
     let group_ids = vec![group_id.clone(), "nobody".into()];
     broker.ask(version, ConsumerGroupDescribeRequest { group_ids, include_authorized_operations: true });
-    let fenced = ConsumerGroupHeartbeatRequest { group_id: group_id.clone(), member_id: member_id.clone(), member_epoch: 77, ..Default::default() };
+    let fenced = ConsumerGroupHeartbeatRequest {
+        group_id: group_id.clone(),
+        member_id: member_id.clone(),
+        member_epoch: 77,
+        ..Default::default()
+    };
     broker.ask_named("fenced", version, fenced);
     let leave = ConsumerGroupHeartbeatRequest { group_id, member_id, member_epoch: -1, ..Default::default() };
     broker.ask_named("leave", version, leave);

@@ -38,7 +38,8 @@ impl Broker {
         let api = response.api_key();
         if self.saved.insert((api, version)) {
             let versions = api.versions();
-            let alike = version > versions.min && api.response_shape(version) == api.response_shape(version - 1);
+            let alike =
+                version > versions.min && api.response_shape(version) == api.response_shape(version - 1);
             if version == versions.max || !alike {
                 self.save("", api, version, &body);
             }
@@ -72,7 +73,8 @@ impl Broker {
 
     fn save(&self, suffix: &str, api: ApiKey, version: i16, body: &[u8]) {
         let path = self.folder.join(format!("{}-{}-{version}{suffix}", self.name, api.name()));
-        fs::write(path, [&select::prefix(api, version, false), body].concat()).expect("the corpus can be written");
+        fs::write(path, [&select::prefix(api, version, false), body].concat())
+            .expect("the corpus can be written");
     }
 }
 

@@ -39,7 +39,8 @@ impl Corpora {
         for target in fs::read_dir(&self.root)? {
             for file in fs::read_dir(target?.path())? {
                 let path = file?.path();
-                let from_a_broker = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("kafka-"));
+                let from_a_broker =
+                    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("kafka-"));
                 if !from_a_broker && !self.written.contains(&path) {
                     fs::remove_file(path)?;
                 }

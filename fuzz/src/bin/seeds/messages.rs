@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use offtake_fuzz::{differential, select};
 use offtake_wire::{
-    ApiKey, ConsumerProtocolAssignment, ConsumerProtocolSubscription, HeartbeatResponse, Message, Reader, Request,
-    Response, TopicPartition, encode_request, encode_response,
+    ApiKey, ConsumerProtocolAssignment, ConsumerProtocolSubscription, HeartbeatResponse, Message, Reader,
+    Request, Response, TopicPartition, encode_request, encode_response,
 };
 
 use super::{
@@ -35,7 +35,8 @@ pub(crate) fn filled(corpora: &mut Corpora) {
 /// FAILURES §3, the rows that are the messages'.
 pub(crate) fn hostile(corpora: &mut Corpora) {
     use ApiKey::{
-        ApiVersions, ConsumerGroupHeartbeat, Fetch, Heartbeat, JoinGroup, LeaveGroup, ListGroups, Metadata, SyncGroup,
+        ApiVersions, ConsumerGroupHeartbeat, Fetch, Heartbeat, JoinGroup, LeaveGroup, ListGroups, Metadata,
+        SyncGroup,
     };
     const MANY: &[u8] = &[0x7f, 0xff, 0xff, 0xff];
     const MANY_COMPACT: &[u8] = &[0xff, 0xff, 0xff, 0xff, 0x0f];
@@ -59,7 +60,12 @@ pub(crate) fn hostile(corpora: &mut Corpora) {
         ("s3-14-varint-overflow", Metadata, 9, &[&[0; 4], &[0xff, 0xff, 0xff, 0xff, 0x7f]]),
         ("s3-15-tag-count", ApiVersions, 3, &[&NO_TAGS_YET[..6], MANY_COMPACT]),
         ("s3-16-known-tag-twice", ApiVersions, 3, &[NO_TAGS_YET, &[2], EPOCH, EPOCH]),
-        ("s3-16-unknown-tags", ApiVersions, 3, &[NO_TAGS_YET, &[4, 77, 2, 0xaa, 0xbb], EPOCH, &[9, 0, 9, 1, 0xff]]),
+        (
+            "s3-16-unknown-tags",
+            ApiVersions,
+            3,
+            &[NO_TAGS_YET, &[4, 77, 2, 0xaa, 0xbb], EPOCH, &[9, 0, 9, 1, 0xff]],
+        ),
         ("s3-16-largest-tag", ApiVersions, 3, &[NO_TAGS_YET, &[1, 0xff, 0xff, 0xff, 0xff, 0x0f, 0]]),
         ("s3-17-tag-beyond-the-end", ApiVersions, 3, &[NO_TAGS_YET, &[1, 77, 4, 0, 0, 0]]),
         ("s3-17-tag-too-small", ApiVersions, 3, &[NO_TAGS_YET, &[1, 1, 4, 0, 0, 0, 0, 0, 0, 0, 5]]),
@@ -146,7 +152,10 @@ pub(crate) fn consumer_protocol(corpora: &mut Corpora) {
     };
     let assignment = ConsumerProtocolAssignment { assigned_partitions: owned, user_data: None };
     let nonsense = ConsumerProtocolAssignment {
-        assigned_partitions: vec![TopicPartition { topic: String::new(), partitions: vec![-1, -1, i32::MAX] }; 2],
+        assigned_partitions: vec![
+            TopicPartition { topic: String::new(), partitions: vec![-1, -1, i32::MAX] };
+            2
+        ],
         user_data: Some(Bytes::from_static(b"?")),
     };
     for version in 0..=3_i16 {
@@ -157,9 +166,17 @@ pub(crate) fn consumer_protocol(corpora: &mut Corpora) {
         corpora.add("assignment", &name, &[&bytes]);
         let version = [version as u8];
         let body = sample(&ConsumerProtocolSubscription::shape(version[0].into()), &mut Dice(1), true);
-        corpora.add("differential", &format!("subscription-{}", version[0]), &[&[differential::SUBSCRIPTION], &version, &body]);
+        corpora.add(
+            "differential",
+            &format!("subscription-{}", version[0]),
+            &[&[differential::SUBSCRIPTION], &version, &body],
+        );
         let body = sample(&ConsumerProtocolAssignment::shape(version[0].into()), &mut Dice(1), true);
-        corpora.add("differential", &format!("assignment-{}", version[0]), &[&[differential::ASSIGNMENT], &version, &body]);
+        corpora.add(
+            "differential",
+            &format!("assignment-{}", version[0]),
+            &[&[differential::ASSIGNMENT], &version, &body],
+        );
     }
     let latest = subscription.encode_versioned(3).expect("it is small");
     corpora.add("subscription", "s3-50-later-version", &[&[0, 9], &latest[2..], b"what later members say"]);
@@ -169,5 +186,9 @@ pub(crate) fn consumer_protocol(corpora: &mut Corpora) {
     corpora.add("subscription", "s3-50-null-topics", &[&[0, 0, 0xff, 0xff, 0xff, 0xff]]);
     corpora.add("subscription", "s3-50-huge-user-data", &[&[0, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff]]);
     corpora.add("assignment", "s3-50-nonsense", &[&nonsense.encode_versioned(0).expect("it is small")]);
-    corpora.add("assignment", "s3-50-many-partitions", &[&[0, 0, 0, 0, 0, 1, 0, 1, b't', 0x7f, 0xff, 0xff, 0xff]]);
+    corpora.add(
+        "assignment",
+        "s3-50-many-partitions",
+        &[&[0, 0, 0, 0, 0, 1, 0, 1, b't', 0x7f, 0xff, 0xff, 0xff]],
+    );
 }

@@ -7,7 +7,8 @@ use super::Corpora;
 
 /// Mode and step before a set that is taken as it is.
 const RAW: &[u8] = &[0, 2];
-const PACKED: [Compression; 4] = [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
+const PACKED: [Compression; 4] =
+    [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
 
 /// The mode in which a target packs what follows.
 fn pack_with(codec: Compression) -> u8 {
@@ -19,8 +20,10 @@ pub(crate) fn java(corpora: &mut Corpora) {
     let sets = include_str!("../../../../crates/wire/tests/records/java-3.9.1.txt");
     for line in sets.lines().filter_map(|line| line.strip_prefix("set ")) {
         let (name, hex) = line.split_once(" x").expect("a name and bytes");
-        let bytes: Vec<u8> =
-            (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex")).collect();
+        let bytes: Vec<u8> = (0..hex.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex"))
+            .collect();
         let target = if name.starts_with("v2") { "batch_v2" } else { "legacy" };
         corpora.add(target, &format!("java-{name}"), &[RAW, &bytes]);
         let codec = PACKED.into_iter().find(|codec| name.contains(codec.name()));
@@ -165,7 +168,10 @@ pub(crate) fn legacy(corpora: &mut Corpora) {
             ("s3-43-cut-inside", wrap(5, &good[..5]).to_vec()),
             ("s3-43-negative-size-inside", wrap(1, &negative).to_vec()),
             ("s3-43-no-value", legacy_set(magic, &[null]).to_vec()),
-            ("s3-43-wide", wrap(i64::from(i32::MAX) + 2, &inner(magic, &[0, i64::from(i32::MAX) + 2])).to_vec()),
+            (
+                "s3-43-wide",
+                wrap(i64::from(i32::MAX) + 2, &inner(magic, &[0, i64::from(i32::MAX) + 2])).to_vec(),
+            ),
             ("s3-44-zstd", legacy_wrapper(magic, 1, Compression::Zstd, 0, false, &good).to_vec()),
             ("s3-28-codec-5", legacy_set(magic, &[odd]).to_vec()),
             ("s3-36-value-length", with(good.to_vec(), length_at, &[0x80, 0, 0, 0])),
@@ -204,13 +210,18 @@ pub(crate) fn codecs(corpora: &mut Corpora) {
         compress(codec, data, &mut out).expect("anything can be packed");
         out
     };
-    let text: Vec<u8> = (0..3000_usize).map(|at| b"the quick brown fox "[at % 20] ^ (at / 999) as u8).collect();
+    let text: Vec<u8> =
+        (0..3000_usize).map(|at| b"the quick brown fox "[at % 20] ^ (at / 999) as u8).collect();
     for codec in PACKED {
         let name = codec.name();
         corpora.add(name, "nothing", &[&pack(codec, b"")]);
         corpora.add(name, "text", &[&pack(codec, &text)]);
         corpora.add(name, "two", &[&pack(codec, b"first, "), &pack(codec, b"second")]);
-        corpora.add(name, "s3-29-bomb", &[&pack(codec, &vec![0; if codec == Compression::Snappy { 200_000 } else { 1_500_000 }])]);
+        corpora.add(
+            name,
+            "s3-29-bomb",
+            &[&pack(codec, &vec![0; if codec == Compression::Snappy { 200_000 } else { 1_500_000 }])],
+        );
         let packed = pack(codec, &text);
         corpora.add(name, "s3-30-cut", &[&packed[..packed.len() - 2]]);
         corpora.add(name, "s3-30-behind", &[&packed, &[0]]);
@@ -224,14 +235,32 @@ pub(crate) fn codecs(corpora: &mut Corpora) {
     corpora.add("snappy", "s3-29-claims-4-gib", &[b"\xff\xff\xff\xff\x0f"]);
     let member = pack(Compression::Gzip, b"named");
     // Extra field, name, comment and header checksum.
-    let flagged = [&member[..3], &[0x1e], &member[4..10], &[2, 0, 1, 2], b"name\0comment\0\x11\x22", &member[10..]].concat();
+    let flagged =
+        [&member[..3], &[0x1e], &member[4..10], &[2, 0, 1, 2], b"name\0comment\0\x11\x22", &member[10..]]
+            .concat();
     corpora.add("gzip", "every-flag", &[&flagged]);
-    corpora.add("zstd", "skippable", &[&[0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3], &pack(Compression::Zstd, b"a")]);
+    corpora.add(
+        "zstd",
+        "skippable",
+        &[&[0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3], &pack(Compression::Zstd, b"a")],
+    );
     // A window of 2 GiB and more, and a content size of 2^64 - 1.
     corpora.add("zstd", "s3-29-window", &[&[0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xff, 9, 0, 0, b'a']]);
     corpora.add("zstd", "s3-29-claims-all", &[&[0x28, 0xb5, 0x2f, 0xfd, 0xe0], &[0xff; 8], &[9, 0, 0, b'a']]);
     corpora.add("zstd", "run", &[&[0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x58, 0x03, 0x40, 0x1f, b'r']]);
     // Linked blocks, every checksum and a content size: header checksum left to the format without one.
-    corpora.add("lz4", "stored", &[&[4, 0x22, 0x4d, 0x18, 0x60, 0x40, 0x82, 1, 0, 0, 0x80, b'a', 0, 0, 0, 0]]);
-    corpora.add("lz4", "every-flag", &[&[4, 0x22, 0x4d, 0x18, 0x5c, 0x70], &[1, 0, 0, 0, 0, 0, 0, 0, 0], &[1, 0, 0, 0x80, b'a', 0xcd, 0xe4, 0x0d, 0x55, 0, 0, 0, 0, 0xcd, 0xe4, 0x0d, 0x55]]);
+    corpora.add(
+        "lz4",
+        "stored",
+        &[&[4, 0x22, 0x4d, 0x18, 0x60, 0x40, 0x82, 1, 0, 0, 0x80, b'a', 0, 0, 0, 0]],
+    );
+    corpora.add(
+        "lz4",
+        "every-flag",
+        &[
+            &[4, 0x22, 0x4d, 0x18, 0x5c, 0x70],
+            &[1, 0, 0, 0, 0, 0, 0, 0, 0],
+            &[1, 0, 0, 0x80, b'a', 0xcd, 0xe4, 0x0d, 0x55, 0, 0, 0, 0, 0xcd, 0xe4, 0x0d, 0x55],
+        ],
+    );
 }

@@ -36,7 +36,7 @@ pub(super) fn assign(
         equal::assign(&group, &claims)
     } else {
         let plan = unequal::assign(&group, &claims);
-        let withheld = group.moving(&plan);
+        let withheld = group.moving(&plan, &claims);
         (plan, withheld)
     };
     if moves == Moves::AfterRelease {
@@ -128,15 +128,17 @@ impl Group {
         self.member(member).is_some_and(|member| member.topics.contains(&topic))
     }
 
-    /// The partitions that `plan` gives to one member although another holds them.
-    fn moving(&self, plan: &Plan) -> BTreeSet<usize> {
+    /// The partitions that `plan` gives to one member although another holds them. Java overlooks one that goes to a
+    /// member whose own claim to it is void: that would have two owners, so we withhold it too.
+    fn moving(&self, plan: &Plan, claims: &Claims) -> BTreeSet<usize> {
         let mut gained = BTreeSet::new();
         let mut taken = BTreeSet::new();
-        for (member, planned) in self.members.iter().zip(plan) {
-            let owned: BTreeSet<usize> = member.owned.iter().copied().collect();
+        for (number, (member, planned)) in self.members.iter().zip(plan).enumerate() {
+            let claimed: BTreeSet<usize> = member.owned.iter().copied().collect();
+            let owned: BTreeSet<usize> = claims.of(number).iter().copied().collect();
             let planned: BTreeSet<usize> = planned.iter().copied().collect();
             gained.extend(planned.difference(&owned));
-            taken.extend(owned.difference(&planned));
+            taken.extend(claimed.difference(&planned));
         }
         gained.intersection(&taken).copied().collect()
     }

@@ -1,0 +1,526 @@
+//! Transcripts of single members: what exactly is said, and what becomes of each answer.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test's support")]
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use offtake_group::{Assignor, Config, Event, GroupError, Identity, Member};
+use offtake_machine::{
+    Answer, BrokerId, CallError, CallId, Cluster, PartitionInfo, Target, Topic, TopicInfo, TopicPartition,
+};
+use offtake_wire::{
+    ApiKey, ConsumerProtocolAssignment, ConsumerProtocolSubscription, ErrorCode, HeartbeatResponse,
+    JoinGroupRequest, JoinGroupResponse, LeaveGroupResponse, Request, Response, SyncGroupRequest,
+    SyncGroupResponse, TopicPartition as OfTopic, Uuid, messages::join_group::JoinGroupResponseMember,
+};
+
+const COORDINATOR: BrokerId = BrokerId(3);
+
+struct Hand {
+    member: Member,
+    now: Instant,
+    cluster: Cluster,
+    outstanding: Option<CallId>,
+}
+
+impl Hand {
+    fn new(config: Config) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "an origin for virtual time; only differences count")]
+        let now = Instant::now();
+        let mut hand = Self {
+            member: Member::new(config).unwrap(),
+            now,
+            cluster: cluster(&[("a", 3)]),
+            outstanding: None,
+        };
+        hand.member.subscribe(now, topics(&["a"]));
+        hand
+    }
+
+    fn sends(&mut self) -> Option<Request> {
+        let transmit = self.member.poll_transmit(self.now, Some(COORDINATOR), &self.cluster)?;
+        assert_eq!(transmit.to, Target::Broker(COORDINATOR));
+        self.outstanding = Some(transmit.id);
+        assert!(
+            self.member.poll_transmit(self.now, Some(COORDINATOR), &self.cluster).is_none(),
+            "one at a time"
+        );
+        Some(transmit.request)
+    }
+
+    fn wait(&mut self, millis: u64) {
+        self.now += Duration::from_millis(millis);
+        self.member.handle_timeout(self.now);
+    }
+
+    fn hears(&mut self, response: impl Into<Response>) {
+        let answer = Answer { from: Some(COORDINATOR), version: 9, response: response.into() };
+        self.member.handle_answer(self.now, self.outstanding.take().unwrap(), Ok(answer));
+    }
+
+    fn hears_nothing(&mut self) {
+        let error = CallError::Disconnected { address: "b:9092".into(), reason: "gone".into() };
+        self.member.handle_answer(self.now, self.outstanding.take().unwrap(), Err(error));
+    }
+
+    fn events(&mut self) -> Vec<Event> {
+        std::iter::from_fn(|| self.member.poll_event()).collect()
+    }
+
+    fn joins(&mut self) -> JoinGroupRequest {
+        match self.sends() {
+            Some(Request::JoinGroup(join)) => join,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn syncs(&mut self) -> SyncGroupRequest {
+        match self.sends() {
+            Some(Request::SyncGroup(sync)) => sync,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// As a follower, from nothing to owning `partitions` of "a".
+    fn settles_with(&mut self, generation: i32, partitions: &[i32]) {
+        self.joins();
+        self.hears(joined(generation, "leader", "me", vec![]));
+        self.syncs();
+        self.hears(assigned(partitions));
+        assert_eq!(self.member.state_name(), "stable");
+        self.events();
+    }
+}
+
+fn topics(names: &[&str]) -> BTreeSet<Topic> {
+    names.iter().map(|name| Topic::from(*name)).collect()
+}
+
+fn cluster(topics: &[(&str, i32)]) -> Cluster {
+    let partition =
+        PartitionInfo { leader: None, epoch: None, replicas: vec![], isr: vec![], offline: vec![] };
+    let info = |count: i32| TopicInfo {
+        id: Uuid::ZERO,
+        error: if count > 0 { ErrorCode::None } else { ErrorCode::UnknownTopicOrPartition },
+        internal: false,
+        partitions: (0..count).map(|p| (p, partition.clone())).collect(),
+    };
+    Cluster {
+        topics: topics.iter().map(|(t, n)| (Topic::from(*t), info(*n))).collect(),
+        ..Cluster::default()
+    }
+}
+
+fn config(assignor: Assignor) -> Config {
+    Config { assignors: vec![assignor], ..Config::new("group") }
+}
+
+fn joined(
+    generation: i32,
+    leader: &str,
+    me: &str,
+    members: Vec<JoinGroupResponseMember>,
+) -> JoinGroupResponse {
+    JoinGroupResponse {
+        generation_id: generation,
+        protocol_name: Some("cooperative-sticky".into()),
+        leader: leader.into(),
+        member_id: me.into(),
+        members,
+        ..Default::default()
+    }
+}
+
+fn assigned(partitions: &[i32]) -> SyncGroupResponse {
+    let of = OfTopic { topic: "a".into(), partitions: partitions.to_vec() };
+    let assignment = ConsumerProtocolAssignment { assigned_partitions: vec![of], user_data: None };
+    SyncGroupResponse { assignment: assignment.encode_versioned(3).unwrap(), ..Default::default() }
+}
+
+fn beat(error_code: ErrorCode) -> HeartbeatResponse {
+    HeartbeatResponse { error_code, ..Default::default() }
+}
+
+fn member(id: &str, metadata: Bytes) -> JoinGroupResponseMember {
+    JoinGroupResponseMember { member_id: id.into(), group_instance_id: None, metadata }
+}
+
+fn subscription(topics: &[&str]) -> Bytes {
+    let topics = topics.iter().map(|topic| (*topic).to_owned()).collect();
+    ConsumerProtocolSubscription { topics, ..Default::default() }.encode_versioned(3).unwrap()
+}
+
+fn tps(partitions: &[i32]) -> Vec<TopicPartition> {
+    partitions.iter().map(|p| TopicPartition::new("a", *p)).collect()
+}
+
+fn given(sync: &SyncGroupRequest, member: &str) -> Vec<OfTopic> {
+    let found = sync.assignments.iter().find(|given| given.member_id == member).unwrap();
+    ConsumerProtocolAssignment::decode_versioned(found.assignment.clone()).unwrap().assigned_partitions
+}
+
+#[test]
+fn a_join_says_everything_that_kafka_asks_for() {
+    let mut hand = Hand::new(Config {
+        instance_id: Some("i".into()),
+        rack: Some("r".into()),
+        assignors: vec![Assignor::CooperativeSticky, Assignor::Range],
+        ..Config::new("group")
+    });
+    let join = hand.joins();
+    assert_eq!((join.session_timeout_ms, join.rebalance_timeout_ms), (45_000, 300_000));
+    assert_eq!((join.protocol_type.as_str(), join.group_instance_id.as_deref()), ("consumer", Some("i")));
+    let names: Vec<_> = join.protocols.iter().map(|p| p.name.as_str()).collect();
+    assert_eq!(names, ["cooperative-sticky", "range"]);
+    let told = ConsumerProtocolSubscription::decode_versioned(join.protocols[1].metadata.clone()).unwrap();
+    assert_eq!((told.topics, told.rack_id, told.generation_id), (vec!["a".to_owned()], Some("r".into()), -1));
+    assert!(join.reason.is_some_and(|reason| !reason.is_empty()), "KIP-800");
+}
+
+#[test]
+fn d13_the_longest_timeouts_are_said_as_what_fits_and_overflow_nothing() {
+    let mut hand = Hand::new(Config {
+        rebalance_timeout: Duration::MAX,
+        session_timeout: Duration::MAX,
+        request_timeout: Duration::MAX,
+        ..config(Assignor::CooperativeSticky)
+    });
+    let join = hand.joins();
+    assert_eq!((join.session_timeout_ms, join.rebalance_timeout_ms), (i32::MAX, i32::MAX));
+    hand.hears(joined(1, "leader", "me", vec![]));
+    hand.syncs();
+    hand.hears(assigned(&[0]));
+    assert!(hand.member.valid_until().is_some() && hand.member.poll_timeout().is_some());
+}
+
+#[test]
+fn d6_a_leader_makes_the_best_of_what_others_wrote() {
+    let mut hand = Hand::new(config(Assignor::CooperativeSticky));
+    hand.joins();
+    let members = vec![
+        member("me", subscription(&["a"])),
+        member("garbage", Bytes::from_static(b"\xff\xff\xff\xff\xff")),
+        member("empty", Bytes::new()),
+        member("twice", subscription(&["a"])),
+        member("twice", subscription(&["b"])),
+    ];
+    hand.hears(joined(1, "me", "me", members));
+    let sync = hand.syncs();
+    let mut ids: Vec<_> = sync.assignments.iter().map(|given| given.member_id.as_str()).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, ["empty", "garbage", "me", "twice"]);
+    assert!(given(&sync, "garbage").is_empty() && given(&sync, "empty").is_empty());
+    let shared: usize =
+        ["me", "twice"].iter().flat_map(|m| given(&sync, m)).map(|of| of.partitions.len()).sum();
+    assert_eq!(shared, 3);
+}
+
+#[test]
+fn s3_50_an_assignment_that_cannot_be_read_is_asked_for_again() {
+    let mut hand = Hand::new(config(Assignor::CooperativeSticky));
+    hand.joins();
+    hand.hears(joined(1, "leader", "me", vec![]));
+    hand.syncs();
+    hand.hears(SyncGroupResponse {
+        assignment: Bytes::from_static(&[0, 1, 0, 0, 0, 9]),
+        ..Default::default()
+    });
+    assert_eq!(hand.events(), []);
+    assert_eq!(hand.joins().member_id, "me");
+}
+
+#[test]
+fn f5_an_assignment_that_names_a_partition_twice_assigns_it_once() {
+    let mut hand = Hand::new(config(Assignor::CooperativeSticky));
+    hand.joins();
+    hand.hears(joined(1, "leader", "me", vec![]));
+    hand.syncs();
+    hand.hears(assigned(&[1, 0, 1, -4]));
+    assert_eq!(hand.events(), [Event::Assigned { added: tps(&[0, 1]), owned: tps(&[0, 1]), generation: 1 }]);
+}
+
+#[test]
+fn the_leader_waits_for_metadata_of_the_whole_group_but_not_for_ever() {
+    let mut hand = Hand::new(config(Assignor::CooperativeSticky));
+    hand.joins();
+    hand.hears(joined(
+        1,
+        "me",
+        "me",
+        vec![member("me", subscription(&["a"])), member("x", subscription(&["b"]))],
+    ));
+    assert_eq!(hand.member.group_topics(), Some(&topics(&["a", "b"])));
+    assert!(hand.sends().is_none());
+    hand.wait(1_000);
+    hand.cluster = cluster(&[("a", 3), ("b", 2)]);
+    hand.member.handle_cluster(hand.now, &hand.cluster);
+    assert_eq!(given(&hand.syncs(), "x")[0].partitions, [0, 1]);
+
+    let mut hand = Hand::new(config(Assignor::CooperativeSticky));
+    hand.joins();
+    hand.hears(joined(
+        1,
+        "me",
+        "me",
+        vec![member("me", subscription(&["a"])), member("x", subscription(&["b"]))],
+    ));
+    assert!(hand.sends().is_none());
+    let until = hand.member.poll_timeout().unwrap();
+    assert!(until <= hand.now + Duration::from_secs(15));
+    hand.wait(15_000);
+    let sync = hand.syncs();
+    assert!(given(&sync, "x").is_empty() && given(&sync, "me")[0].partitions == [0, 1, 2]);
+    hand.hears(assigned(&[0, 1, 2]));
+    // When it turns up, everybody comes together again.
+    hand.cluster = cluster(&[("a", 3), ("b", 2)]);
+    hand.member.handle_cluster(hand.now, &hand.cluster);
+    hand.joins();
+}
+
+#[test]
+fn a_topic_that_does_not_exist_is_not_waited_for() {
+    let mut hand = Hand::new(config(Assignor::CooperativeSticky));
+    hand.cluster = cluster(&[("a", 3), ("b", 0)]);
+    hand.joins();
+    hand.hears(joined(1, "me", "me", vec![member("me", subscription(&["a", "b"]))]));
+    hand.syncs();
+}
+
+#[test]
+fn d10_refusals_end_it_with_a_sentence() {
+    let cases = [
+        (ErrorCode::InconsistentGroupProtocol, "give all members one they share"),
+        (ErrorCode::InvalidSessionTimeout, "session.timeout.ms=45000"),
+        (ErrorCode::GroupAuthorizationFailed, "needs READ"),
+        (ErrorCode::FencedInstanceId, "taken over"),
+        (ErrorCode::GroupMaxSizeReached, "group.max.size"),
+        (ErrorCode::UnsupportedVersion, "too old"),
+        (ErrorCode::InvalidGroupId, "INVALID_GROUP_ID"),
+    ];
+    for (error_code, hint) in cases {
+        let mut hand = Hand::new(config(Assignor::CooperativeSticky));
+        hand.joins();
+        hand.hears(JoinGroupResponse { error_code, ..Default::default() });
+        let [Event::Failed(error)] = &hand.events()[..] else { panic!("{error_code}") };
+        assert!(error.to_string().contains(hint), "{error}");
+        hand.wait(60_000);
+        assert!(
+            hand.sends().is_none()
+                && hand.member.poll_timeout().is_none()
+                && !hand.member.wants_coordinator()
+        );
+    }
+}
+
+#[test]
+fn g1_a_fence_is_the_end_wherever_it_is_met() {
+    let fenced = |mut hand: Hand| {
+        let events = hand.events();
+        assert!(
+            matches!(events.last(), Some(Event::Failed(GroupError::FencedInstanceId { .. }))),
+            "{events:?}"
+        );
+        assert!(hand.member.identity().is_none() && hand.sends().is_none());
+    };
+    let config = Config { instance_id: Some("i".into()), ..config(Assignor::CooperativeSticky) };
+    let code = ErrorCode::FencedInstanceId;
+
+    let mut hand = Hand::new(config.clone());
+    hand.joins();
+    hand.hears(joined(1, "leader", "me", vec![]));
+    hand.syncs();
+    hand.hears(SyncGroupResponse { error_code: code, ..Default::default() });
+    fenced(hand);
+
+    let mut hand = Hand::new(config.clone());
+    hand.settles_with(1, &[0]);
+    hand.wait(3_000);
+    hand.sends();
+    hand.hears(beat(code));
+    fenced(hand);
+
+    let mut hand = Hand::new(config);
+    hand.settles_with(1, &[0]);
+    let identity = hand.member.identity().unwrap();
+    assert_eq!(identity.instance_id.as_deref(), Some("i"));
+    hand.member.commit_refused(hand.now, code, &identity);
+    fenced(hand);
+}
+
+#[test]
+fn e4_a_commit_refused_for_who_we_were_means_nothing() {
+    let mut hand = Hand::new(config(Assignor::CooperativeSticky));
+    hand.settles_with(1, &[0]);
+    let old = hand.member.identity().unwrap();
+    hand.wait(3_000);
+    hand.sends();
+    hand.hears(beat(ErrorCode::RebalanceInProgress));
+    hand.joins();
+    hand.member.commit_refused(hand.now, ErrorCode::IllegalGeneration, &old); // the join bumped it
+    hand.hears(joined(2, "leader", "me", vec![]));
+    hand.syncs();
+    hand.hears(assigned(&[0]));
+    assert_eq!(hand.events(), [Event::Assigned { added: vec![], owned: tps(&[0]), generation: 2 }]);
+    hand.member.commit_refused(hand.now, ErrorCode::IllegalGeneration, &old);
+    assert_eq!(hand.events(), []);
+    let now = hand.member.identity().unwrap();
+    assert_eq!(now, Identity { generation: 2, ..old });
+    hand.member.commit_refused(hand.now, ErrorCode::IllegalGeneration, &now);
+    assert_eq!(hand.events(), [Event::Lost { partitions: tps(&[0]), generation: 2 }]);
+}
+
+#[test]
+fn a_commit_refused_because_the_group_rebalances_is_as_good_as_a_heartbeat() {
+    let mut hand = Hand::new(config(Assignor::CooperativeSticky));
+    hand.settles_with(1, &[0]);
+    let identity = hand.member.identity().unwrap();
+    hand.member.commit_refused(hand.now, ErrorCode::RebalanceInProgress, &identity);
+    hand.joins();
+}
+
+#[test]
+fn c7_an_answer_to_a_call_that_was_given_up_changes_nothing() {
+    let mut hand = Hand::new(config(Assignor::CooperativeSticky));
+    hand.settles_with(1, &[0]);
+    hand.wait(3_000);
+    hand.sends();
+    let late = hand.outstanding.take().unwrap();
+    hand.member.subscribe(hand.now, topics(&["a", "b"]));
+    hand.joins();
+    let answer = Answer { from: None, version: 4, response: beat(ErrorCode::UnknownMemberId).into() };
+    hand.member.handle_answer(hand.now, late, Ok(answer));
+    assert_eq!((hand.events(), hand.member.state_name()), (vec![], "joining"));
+}
+
+#[test]
+fn nothing_leaves_while_nobody_knows_the_coordinator_and_nobody_spins() {
+    let mut hand = Hand::new(config(Assignor::CooperativeSticky));
+    assert!(hand.member.wants_coordinator());
+    assert!(hand.member.poll_transmit(hand.now, None, &hand.cluster).is_none());
+    assert!(hand.member.poll_timeout().is_none_or(|at| at > hand.now), "nothing to come back for at once");
+    hand.joins();
+}
+
+#[test]
+fn s9_a_revoke_that_nobody_has_heard_of_is_lost_when_everything_is() {
+    let mut hand = Hand::new(config(Assignor::Range));
+    hand.joins();
+    let join = JoinGroupResponse { protocol_name: Some("range".into()), ..joined(1, "leader", "me", vec![]) };
+    hand.hears(join);
+    hand.syncs();
+    hand.hears(assigned(&[0, 1]));
+    hand.events();
+    hand.wait(3_000);
+    hand.sends();
+    hand.hears(beat(ErrorCode::RebalanceInProgress));
+    hand.wait(3_000);
+    hand.sends();
+    hand.hears(beat(ErrorCode::UnknownMemberId));
+    assert_eq!(hand.events(), [Event::Lost { partitions: tps(&[0, 1]), generation: 1 }]);
+    assert!(hand.sends().is_none(), "not before it is released");
+    hand.member.released(hand.now);
+    assert_eq!(hand.joins().member_id, "");
+}
+
+#[test]
+fn s9_what_is_being_revoked_is_not_lost_too() {
+    let mut hand = Hand::new(config(Assignor::CooperativeSticky));
+    hand.settles_with(1, &[0, 1]);
+    hand.wait(3_000);
+    hand.sends();
+    hand.hears(beat(ErrorCode::RebalanceInProgress));
+    hand.joins();
+    hand.hears(joined(2, "leader", "me", vec![]));
+    hand.syncs();
+    hand.hears(assigned(&[1]));
+    assert_eq!(
+        hand.events(),
+        [
+            Event::Revoke { partitions: tps(&[0]), generation: 1 },
+            Event::Assigned { added: vec![], owned: tps(&[1]), generation: 2 },
+        ]
+    );
+    assert_eq!(hand.member.owned().len(), 2);
+    hand.wait(3_000);
+    hand.sends();
+    hand.hears(beat(ErrorCode::IllegalGeneration));
+    assert_eq!(hand.events(), [Event::Lost { partitions: tps(&[1]), generation: 2 }]);
+    assert!(hand.member.identity().is_none() && hand.member.owned().is_empty());
+    assert!(hand.sends().is_none());
+    hand.member.released(hand.now);
+    hand.joins();
+}
+
+#[test]
+fn d3_who_is_cut_off_while_joining_asks_again_under_the_same_name() {
+    let mut hand = Hand::new(config(Assignor::CooperativeSticky));
+    assert_eq!(hand.joins().member_id, "");
+    let required = JoinGroupResponse {
+        error_code: ErrorCode::MemberIdRequired,
+        member_id: "me".into(),
+        ..Default::default()
+    };
+    hand.hears(required);
+    assert_eq!(hand.joins().member_id, "me");
+    hand.hears_nothing();
+    assert_eq!(hand.events(), [Event::CoordinatorLost(COORDINATOR)]);
+    assert!(hand.sends().is_none(), "not at once");
+    hand.wait(200);
+    assert_eq!(hand.joins().member_id, "me");
+}
+
+#[test]
+fn f9_leaving_is_retried_where_that_helps_and_an_unknown_member_has_left() {
+    let mut hand = Hand::new(config(Assignor::CooperativeSticky));
+    hand.settles_with(1, &[0]);
+    hand.member.leave(hand.now, &"long ".repeat(100));
+    let Some(Request::LeaveGroup(leave)) = hand.sends() else { panic!() };
+    assert!(leave.members[0].reason.as_ref().is_some_and(|r| r.len() == 255));
+    assert_eq!(leave.members[0].member_id, leave.member_id, "for brokers that read either");
+    hand.hears(LeaveGroupResponse { error_code: ErrorCode::NotCoordinator, ..Default::default() });
+    assert_eq!(hand.events(), [Event::CoordinatorLost(COORDINATOR)]);
+    hand.wait(200);
+    assert!(matches!(hand.sends(), Some(Request::LeaveGroup(_))));
+    hand.hears(LeaveGroupResponse { error_code: ErrorCode::UnknownMemberId, ..Default::default() });
+    assert_eq!(hand.events(), [Event::Left]);
+}
+
+#[test]
+fn a_broker_without_static_members_is_refused_by_one() {
+    let mut hand = Hand::new(Config { instance_id: Some("i".into()), ..config(Assignor::CooperativeSticky) });
+    hand.joins();
+    let answer = Answer { from: None, version: 4, response: joined(1, "me", "me", vec![]).into() };
+    hand.member.handle_answer(hand.now, hand.outstanding.unwrap(), Ok(answer));
+    assert!(matches!(&hand.events()[..], [Event::Failed(GroupError::UnsupportedVersion { .. })]));
+}
+
+#[test]
+fn trouble_is_told_once_when_it_starts_and_once_when_it_ends() {
+    let mut hand = Hand::new(config(Assignor::CooperativeSticky));
+    hand.settles_with(1, &[0]);
+    let mut told = Vec::new();
+    for _ in 0..6 {
+        hand.wait(3_000);
+        assert!(matches!(hand.sends(), Some(Request::Heartbeat(_))));
+        hand.hears_nothing();
+        told.extend(hand.events().into_iter().filter(|event| matches!(event, Event::Trouble(_))));
+    }
+    assert_eq!(told.len(), 1);
+    hand.wait(3_000);
+    hand.sends();
+    hand.hears(beat(ErrorCode::None));
+    assert_eq!(hand.events(), [Event::Recovered]);
+}
+
+#[test]
+fn unsupported_by_the_broker_is_the_end() {
+    let mut hand = Hand::new(config(Assignor::CooperativeSticky));
+    hand.joins();
+    let error = CallError::Unsupported { address: "b:9092".into(), api: ApiKey::JoinGroup };
+    hand.member.handle_answer(hand.now, hand.outstanding.unwrap(), Err(error));
+    assert!(matches!(&hand.events()[..], [Event::Failed(GroupError::UnsupportedVersion { .. })]));
+}
