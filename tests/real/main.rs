@@ -5,4 +5,6 @@
 )]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails says where")]
 
+mod records;
+mod specimens;
 mod support;

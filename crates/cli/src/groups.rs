@@ -59,10 +59,12 @@ async fn describe(admin: &mut Admin, group: &str, json: bool, output: &mut Outpu
     let GroupDescription { state, group_type, coordinator, host, port, members, .. } = &group;
     let assignor = group.assignor.as_deref().unwrap_or("-");
     let text = format!(
-        "group        {}\nstate        {state}\ntype         {group_type}\nassignor     {}\ncoordinator  {} ({host}:{port})\n",
+        "group        {}\nstate        {}\ntype         {group_type}\nassignor     {}\ncoordinator  {} ({}:{port})\n",
         visible(&group.group),
+        visible(state),
         visible(assignor),
         coordinator.0,
+        visible(host),
     );
     output.buffer().extend_from_slice(text.as_bytes());
     if members.is_empty() {

@@ -74,14 +74,6 @@ pub enum GroupError {
         /// The group.
         group: String,
     },
-    /// The principal may not read a topic of the subscription (the broker assigns, and checks).
-    #[error(
-        "not allowed to read a topic that group {group} subscribes to: the principal needs DESCRIBE and READ on it"
-    )]
-    TopicAuthorizationFailed {
-        /// The group.
-        group: String,
-    },
     /// Another process uses our instance id.
     #[error(
         "another consumer has taken over group.instance.id {instance_id} in group {group}: each running instance needs \

@@ -15,71 +15,97 @@
 use std::{collections::BTreeSet, time::Instant};
 
 use offtake_machine::{Answer, BrokerId, CallError, CallId, Cluster, Topic, TopicPartition, Transmit};
-use offtake_wire::ErrorCode;
+use offtake_wire::{ErrorCode, Uuid};
 
 pub mod assignor;
 mod classic;
 mod config;
+mod consumer;
 mod event;
+mod health;
 
 pub use assignor::Assignor;
 pub use config::{Config, ConfigError, Protocol};
 pub use event::{Event, GroupError, Identity};
 
 use classic::Classic;
+use consumer::Consumer;
 
 /// One member of one group, by either protocol.
 #[derive(Debug)]
-pub struct Member(Classic);
+pub struct Member(Machine);
+
+#[derive(Debug)]
+enum Machine {
+    Classic(Box<Classic>),
+    Consumer(Box<Consumer>),
+}
+
+/// The same to either machine.
+macro_rules! either {
+    ($member:expr, $machine:ident => $call:expr) => {
+        match $member {
+            Machine::Classic($machine) => $call,
+            Machine::Consumer($machine) => $call,
+        }
+    };
+}
 
 impl Member {
     /// Not a member of anything yet.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         config.check()?;
-        Ok(Self(Classic::new(config)))
+        Ok(Self(match config.protocol {
+            Protocol::Classic => Machine::Classic(Box::new(Classic::new(config))),
+            Protocol::Consumer { .. } => Machine::Consumer(Box::new(Consumer::new(config))),
+        }))
     }
 
     /// Wants these topics: joins, or joins again if they are others than before. The same again changes nothing.
     pub fn subscribe(&mut self, now: Instant, topics: BTreeSet<Topic>) {
-        self.0.subscribe(now, topics);
+        either!(&mut self.0, machine => machine.subscribe(now, topics));
     }
 
     /// Leaves. The application has let go of everything already; [`Event::Left`] follows, at the latest after
     /// `request.timeout.ms`. A static member says nothing: it keeps its partitions for as long as its session lasts.
     pub fn leave(&mut self, now: Instant, reason: &str) {
-        self.0.leave(now, reason);
+        match &mut self.0 {
+            Machine::Classic(machine) => machine.leave(now, reason),
+            // The consumer protocol has no word for reasons.
+            Machine::Consumer(machine) => machine.leave(now),
+        }
     }
 
     /// What is known of the cluster has changed. As leader: joins again when topics of the group have more or fewer
     /// partitions than it assigned.
     pub fn handle_cluster(&mut self, now: Instant, cluster: &Cluster) {
-        self.0.handle_cluster(now, cluster);
+        either!(&mut self.0, machine => machine.handle_cluster(now, cluster));
     }
 
     /// The answer to a call.
     pub fn handle_answer(&mut self, now: Instant, id: CallId, answer: Result<Answer, CallError>) {
-        self.0.handle_answer(now, id, answer);
+        either!(&mut self.0, machine => machine.handle_answer(now, id, answer));
     }
 
     /// The time of [`poll_timeout`](Self::poll_timeout) has come.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.0.handle_timeout(now);
+        either!(&mut self.0, machine => machine.handle_timeout(now));
     }
 
     /// The application polls. Also to be told while a poll waits: who waits for records is not slow.
     pub fn polled(&mut self, now: Instant) {
-        self.0.polled(now);
+        either!(&mut self.0, machine => machine.polled(now));
     }
 
     /// The application has let go of what the [`Event::Revoke`] or [`Event::Lost`] taken last named. To be called once
     /// for each; more often does no harm.
     pub fn released(&mut self, now: Instant) {
-        self.0.released(now);
+        either!(&mut self.0, machine => machine.released(now));
     }
 
     /// A commit made as `identity` was refused with `code`. Means nothing if we have become somebody else since.
     pub fn commit_refused(&mut self, now: Instant, code: ErrorCode, identity: &Identity) {
-        self.0.commit_refused(now, code, identity);
+        either!(&mut self.0, machine => machine.commit_refused(now, code, identity));
     }
 
     /// What to send.
@@ -89,48 +115,60 @@ impl Member {
         coordinator: Option<BrokerId>,
         cluster: &Cluster,
     ) -> Option<Transmit> {
-        self.0.poll_transmit(now, coordinator, cluster)
+        either!(&mut self.0, machine => machine.poll_transmit(now, coordinator, cluster))
     }
 
     /// When to come back.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.0.poll_timeout()
+        either!(&self.0, machine => machine.poll_timeout())
     }
 
     /// What happened.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.0.poll_event()
+        either!(&mut self.0, machine => machine.poll_event())
     }
 
     /// Whether somebody should look for the coordinator if it is not known.
     pub fn wants_coordinator(&self) -> bool {
-        self.0.wants_coordinator()
+        either!(&self.0, machine => machine.wants_coordinator())
     }
 
     /// As leader: the topics of all members. Their metadata is needed although we may not subscribe to them; the
     /// assignment waits for it, though not for ever.
     pub fn group_topics(&self) -> Option<&BTreeSet<Topic>> {
-        self.0.group_topics()
+        match &self.0 {
+            Machine::Classic(machine) => machine.group_topics(),
+            Machine::Consumer(_) => None,
+        }
+    }
+
+    /// Consumer protocol: topics that we have been assigned but whose names nobody has told. They are taken when
+    /// [`handle_cluster`](Self::handle_cluster) brings the names (FAILURES F4).
+    pub fn wanted_topic_ids(&self) -> Vec<Uuid> {
+        match &self.0 {
+            Machine::Classic(_) => Vec::new(),
+            Machine::Consumer(machine) => machine.wanted_topic_ids(),
+        }
     }
 
     /// What to commit as. `None` while commits would be refused.
     pub fn identity(&self) -> Option<Identity> {
-        self.0.identity()
+        either!(&self.0, machine => machine.identity())
     }
 
     /// What the application holds, that which is being revoked included.
     pub fn owned(&self) -> &BTreeSet<TopicPartition> {
-        self.0.owned()
+        either!(&self.0, machine => machine.owned())
     }
 
     /// Until when what is [`owned`](Self::owned) may be handed out, by what the coordinator last confirmed. `None`: no
     /// member, so nothing may.
     pub fn valid_until(&self) -> Option<Instant> {
-        self.0.valid_until()
+        either!(&self.0, machine => machine.valid_until())
     }
 
     /// Where it stands, for people.
     pub fn state_name(&self) -> &'static str {
-        self.0.state_name()
+        either!(&self.0, machine => machine.state_name())
     }
 }

@@ -81,7 +81,7 @@ fn next(members: &Members, assignment: &Assignment, generation: i32) -> Members 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn d7_eager_assignors_give_everything_to_somebody(counts in counts(), members in members()) {

@@ -29,8 +29,10 @@ use events::EventLog;
 use print::Printer;
 use progress::Progress;
 
-/// How long one poll waits: the loop looks for the end of a read this often.
+/// How long one poll waits while there is an end to look for, which may be reached without a record.
 const POLL: Duration = Duration::from_millis(100);
+/// And while there is none: records and signals do not wait for it.
+const IDLE_POLL: Duration = Duration::from_secs(1);
 /// A poll of Java's 500 records is little for printing.
 const MAX_POLL_RECORDS: usize = 5000;
 
@@ -159,8 +161,9 @@ impl Reading {
     }
 
     async fn read(&mut self, stop: &mut Stop) -> Result<(), Failure> {
+        let wait = if self.ends.is_some() { POLL } else { IDLE_POLL };
         while self.left != Some(0) && !self.is_at_end()? {
-            let Some(polled) = stop.or(self.consumer.poll(POLL)).await else { break };
+            let Some(polled) = stop.or(self.consumer.poll(wait)).await else { break };
             match polled {
                 Ok(records) => {
                     self.print(&records)?;

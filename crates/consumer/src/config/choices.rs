@@ -43,17 +43,6 @@ pub enum MetadataRecoveryStrategy {
     Rebootstrap,
 }
 
-/// Which addresses of a host name to use: `broker.address.family`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AddressFamily {
-    /// All of them.
-    Any,
-    /// IPv4 only.
-    V4,
-    /// IPv6 only.
-    V6,
-}
-
 /// A way to divide partitions among the members of a classic group: `partition.assignment.strategy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AssignmentStrategy {

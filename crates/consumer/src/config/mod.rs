@@ -2,7 +2,7 @@
 //!
 //! A property keeps Kafka's name with `_` for `.` and its unit in its type: `session.timeout.ms` is
 //! [`session_timeout`](Config::session_timeout). Written as text, both Java's names and librdkafka's are understood; one
-//! that nobody knows is refused with the nearest that is known. Defaults are those of Java's consumer 4.3.
+//! that nobody knows is refused with the nearest that is known. Defaults are those of Java's consumer 4.3; a line says where not.
 //!
 //! ```
 //! use offtake::config::Config;
@@ -28,8 +28,7 @@ mod value;
 use std::{collections::BTreeSet, time::Duration};
 
 pub use choices::{
-    AddressFamily, AssignmentStrategy, AutoOffsetReset, GroupProtocol, IsolationLevel,
-    MetadataRecoveryStrategy,
+    AssignmentStrategy, AutoOffsetReset, GroupProtocol, IsolationLevel, MetadataRecoveryStrategy,
 };
 pub use error::{ConfigError, Shown};
 pub use file::parse_properties;
@@ -121,10 +120,9 @@ pub struct Config {
     pub socket_connection_setup_timeout_max: Duration,
     /// `send.buffer.bytes`: 128 KiB; `None` (-1) for what the system chooses.
     pub send_buffer: Option<u32>,
-    /// `receive.buffer.bytes`: 64 KiB; `None` (-1) for what the system chooses.
+    /// `receive.buffer.bytes`: `None` (-1), what the system chooses and enlarges as needed. Not Java's 64 KiB, which
+    /// caps the speed of a connection over any distance.
     pub receive_buffer: Option<u32>,
-    /// `broker.address.family`, librdkafka's: any.
-    pub broker_address_family: AddressFamily,
     /// `metadata.max.age.ms`: 5 min, after which new partitions and topics are looked for.
     pub metadata_max_age: Duration,
     /// `metadata.recovery.strategy`: rebootstrap.
@@ -179,8 +177,7 @@ impl Default for Config {
             socket_connection_setup_timeout: Duration::from_secs(10),
             socket_connection_setup_timeout_max: Duration::from_secs(30),
             send_buffer: Some(128 << 10),
-            receive_buffer: Some(64 << 10),
-            broker_address_family: AddressFamily::Any,
+            receive_buffer: None,
             metadata_max_age: Duration::from_secs(300),
             metadata_recovery_strategy: MetadataRecoveryStrategy::Rebootstrap,
             metadata_recovery_rebootstrap_trigger: Duration::from_secs(300),

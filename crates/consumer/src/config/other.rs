@@ -5,7 +5,7 @@ use super::{
         Meaning::{Ignored, IgnoredUnless, Is, Only, Sets},
         NO_METRICS, NO_SASL, NO_TLS, Property, p,
     },
-    setters::{family, queue_kbytes, refresh_interval, socket_buffer},
+    setters::{queue_kbytes, refresh_interval, socket_buffer},
 };
 
 const OWN_WAY: &str = "the client chooses this itself";
@@ -18,7 +18,6 @@ pub(super) static OTHER: &[Property] = &[
         Sets(|c, v| v.large_bytes(1).map(|n| c.decompressed_batch_max_bytes = n)),
     ),
     p("receive.message.max.bytes", Sets(|c, v| v.bytes(1000).map(|n| c.receive_message_max_bytes = n))),
-    p("broker.address.family", Sets(family)),
     p("enable.auto.offset.store", Sets(|c, v| v.boolean().map(|yes| c.enable_auto_offset_store = yes))),
     // librdkafka: other names for the same
     p("metadata.broker.list", Is("bootstrap.servers")),
@@ -52,6 +51,10 @@ pub(super) static OTHER: &[Property] = &[
     p("socket.nagle.disable", IgnoredUnless(&["true"], OWN_WAY)),
     p("socket.max.fails", Ignored(OWN_WAY)),
     p("socket.blocking.max.ms", Ignored(OWN_WAY)),
+    p(
+        "broker.address.family",
+        IgnoredUnless(&["any"], "every address of a name is tried, whatever its family"),
+    ),
     p("broker.address.ttl", Ignored("names are resolved again for every connection")),
     p("api.version.request", IgnoredUnless(&["true"], "brokers are always asked which versions they speak")),
     p("api.version.request.timeout.ms", Ignored(OWN_WAY)),

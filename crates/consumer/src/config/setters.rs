@@ -4,7 +4,7 @@ use super::{
     Config, ConfigError,
     address::parse_servers,
     choices::MetadataRecoveryStrategy,
-    choices::{AddressFamily, AssignmentStrategy, AutoOffsetReset, GroupProtocol, IsolationLevel},
+    choices::{AssignmentStrategy, AutoOffsetReset, GroupProtocol, IsolationLevel},
     value::{ENDLESS, Value, parse_iso_duration},
 };
 
@@ -109,12 +109,6 @@ pub(super) fn recovery(c: &mut Config, v: Value<'_>) -> Set {
 /// Bytes, or -1 for what the system chooses.
 pub(super) fn socket_buffer(v: Value<'_>) -> Result<Option<u32>, ConfigError> {
     if v.text() == "-1" { Ok(None) } else { v.bytes(0).map(Some) }
-}
-
-pub(super) fn family(c: &mut Config, v: Value<'_>) -> Set {
-    c.broker_address_family =
-        v.word(&[("any", AddressFamily::Any), ("v4", AddressFamily::V4), ("v6", AddressFamily::V6)])?;
-    Ok(())
 }
 
 /// librdkafka counts its queue in KiB.

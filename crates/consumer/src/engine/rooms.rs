@@ -296,9 +296,6 @@ pub(super) fn group_failed(error: &GroupError) -> Error {
         GroupError::GroupAuthorizationFailed { .. } => {
             (ErrorKind::Group, Some(ErrorCode::GroupAuthorizationFailed))
         }
-        GroupError::TopicAuthorizationFailed { .. } => {
-            (ErrorKind::Group, Some(ErrorCode::TopicAuthorizationFailed))
-        }
         GroupError::FencedInstanceId { .. } => (ErrorKind::Fenced, Some(ErrorCode::FencedInstanceId)),
         GroupError::UnreleasedInstanceId { .. } => (ErrorKind::Fenced, Some(ErrorCode::UnreleasedInstanceId)),
         GroupError::InconsistentGroupProtocol { .. } => {

@@ -30,8 +30,6 @@ enum Undisturbed {
     No,
 }
 
-/// Failures in a row that make a Trouble.
-const TROUBLE: u32 = 3;
 /// Times that we ask again after a code we have never heard of (FAILURES Q4).
 const UNKNOWN_CODE_RETRIES: u32 = 5;
 /// The first JoinGroup version with static members (KIP-345).
@@ -68,7 +66,7 @@ impl Classic {
             ErrorCode::None => self.joined_generation(now, version, join),
             // KIP-394: the same again, with the id that the coordinator will know us by.
             ErrorCode::MemberIdRequired if !join.member_id.is_empty() => {
-                let at = if self.member_id.is_empty() { now } else { self.soon(now) };
+                let at = if self.member_id.is_empty() { now } else { self.health.soon(now) };
                 self.member_id = join.member_id;
                 self.call_again_at(at);
             }
@@ -149,7 +147,7 @@ impl Classic {
     fn assigned(&mut self, now: Instant, mut assigned: BTreeSet<TopicPartition>) {
         let State::Syncing { asked, .. } = &mut self.state else { return };
         let asked = std::mem::take(asked);
-        self.coordinator_answered();
+        self.health.worked(&mut self.outbox);
         self.accepted(Undisturbed::Yes);
         self.silence_counts_from(now);
         self.state = State::Stable { call: Call::Due(self.next_beat(now)) };
@@ -183,12 +181,12 @@ impl Classic {
     fn beaten(&mut self, now: Instant, beat: &HeartbeatResponse) {
         match beat.error_code {
             ErrorCode::None => {
-                self.coordinator_answered();
+                self.health.worked(&mut self.outbox);
                 self.accepted(Undisturbed::Yes);
                 self.call_again_at(self.next_beat(now));
             }
             ErrorCode::RebalanceInProgress => {
-                self.coordinator_answered();
+                self.health.worked(&mut self.outbox);
                 self.accepted(Undisturbed::No);
                 self.call_again_at(self.next_beat(now));
                 if matches!(self.state, State::Stable { .. }) {
@@ -226,7 +224,7 @@ impl Classic {
             ErrorCode::RebalanceInProgress | ErrorCode::UnknownServerError => {
                 return self.retry(now, code.name());
             }
-            ErrorCode::Unknown(_) if self.backoff.failures() < UNKNOWN_CODE_RETRIES => {
+            ErrorCode::Unknown(_) if self.health.failures() < UNKNOWN_CODE_RETRIES => {
                 return self.retry(now, code.name());
             }
             code if code.is_retriable() => return self.retry(now, code.name()),
@@ -265,8 +263,8 @@ impl Classic {
 
     /// The call again, after a while; a SyncGroup's generation may be over by then, so it is a JoinGroup.
     pub(super) fn retry(&mut self, now: Instant, why: &str) {
-        let at = now + self.backoff.failed();
-        self.trouble(why);
+        let state = self.state_name();
+        let at = self.health.failed(now, &mut self.outbox, || format!("{state}: {why}"));
         match self.state {
             State::Syncing { .. } => {
                 self.state = State::Joining {
@@ -283,14 +281,8 @@ impl Classic {
     }
 
     fn rejoin_after_failure(&mut self, now: Instant, reason: &'static str) {
-        self.state = State::Joining { call: Call::Due(self.soon(now)), asked: BTreeSet::new(), reason };
-    }
-
-    /// At once the first time; then ever later, so that a coordinator of firm opinion is not asked in a loop.
-    pub(super) fn soon(&mut self, now: Instant) -> Instant {
-        let first = self.backoff.failures() == 0;
-        let wait = self.backoff.failed();
-        if first { now } else { now + wait }
+        self.state =
+            State::Joining { call: Call::Due(self.health.soon(now)), asked: BTreeSet::new(), reason };
     }
 
     fn call_again_at(&mut self, at: Instant) {
@@ -321,23 +313,9 @@ impl Classic {
         self.deadline = self.deadline.max(now.checked_add(self.config.session_timeout));
     }
 
-    fn coordinator_answered(&mut self) {
-        self.backoff.worked();
-        if std::mem::take(&mut self.in_trouble) {
-            self.outbox.push(Event::Recovered);
-        }
-    }
-
     pub(super) fn coordinator_lost(&mut self) {
         if let Some((_, broker)) = self.sent {
             self.outbox.push(Event::CoordinatorLost(broker));
-        }
-    }
-
-    fn trouble(&mut self, why: &str) {
-        if self.backoff.failures() >= TROUBLE && !self.in_trouble {
-            self.in_trouble = true;
-            self.outbox.push(Event::Trouble(format!("{}: {why}", self.state_name())));
         }
     }
 

@@ -24,13 +24,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake_machine::{Backoff, BrokerId, Call, CallIds, Cluster, Topic, TopicPartition, Transmit, earliest};
+use offtake_machine::{BrokerId, Call, CallIds, Cluster, Topic, TopicPartition, Transmit, earliest};
 use offtake_wire::{ErrorCode, messages::sync_group::SyncGroupRequestAssignment};
 
 use crate::{
     assignor::{Assignor, RebalanceProtocol},
     config::Config,
     event::{Event, GroupError, Identity, Outbox},
+    health::Health,
 };
 
 mod answers;
@@ -44,7 +45,7 @@ use lead::Lead;
 pub(crate) struct Classic {
     config: Config,
     ids: CallIds,
-    backoff: Backoff,
+    health: Health,
     outbox: Outbox,
     state: State,
     subscription: BTreeSet<Topic>,
@@ -70,7 +71,6 @@ pub(crate) struct Classic {
     blocked: bool,
     /// Why to join again as soon as this rebalance is through.
     again: Option<&'static str>,
-    in_trouble: bool,
 }
 
 /// Partitions in the application's hands.
@@ -186,7 +186,7 @@ impl Classic {
     pub(crate) fn new(config: Config) -> Self {
         let config = config.within_the_wire();
         Self {
-            backoff: Backoff::new(config.backoff, config.seed),
+            health: Health::new(config.backoff, config.seed),
             config,
             ids: CallIds::default(),
             outbox: Outbox::default(),
@@ -204,7 +204,6 @@ impl Classic {
             sent: None,
             blocked: false,
             again: None,
-            in_trouble: false,
         }
     }
 
@@ -496,7 +495,7 @@ impl Classic {
         self.state = if self.outbox.waits() {
             State::Releasing { call: Call::Idle, reason }
         } else {
-            State::Joining { call: Call::Due(self.soon(now)), asked: BTreeSet::new(), reason }
+            State::Joining { call: Call::Due(self.health.soon(now)), asked: BTreeSet::new(), reason }
         };
     }
 

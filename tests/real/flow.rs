@@ -1,0 +1,210 @@
+//! A topic that is produced to all the time, the members that read it, and what they printed of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use offtake_tests::{JavaTool, Kafka, Offtake, RecordSpec, Running};
+use serde_json::{Value, json};
+
+/// Long for anything but a machine that has other things to do.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+/// Between two batches of a partition.
+const PACE: Duration = Duration::from_millis(50);
+const BATCH: usize = 5;
+
+/// Values by partition and offset.
+pub(crate) type Log = BTreeMap<(i32, i64), String>;
+
+/// Some hundred records a second to each partition until it is told to stop. Each partition has a producer of its own,
+/// so that one whose leader is away holds up no other.
+pub(crate) struct Production {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<Log>>,
+}
+
+impl Production {
+    pub(crate) fn start(tool: &JavaTool, topic: &str, partitions: i32) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let produce = |partition: i32| {
+            let (tool, topic, stop) = (tool.clone(), topic.to_owned(), Arc::clone(&stop));
+            std::thread::spawn(move || {
+                let mut log = Log::new();
+                while !stop.load(Ordering::Relaxed) {
+                    let values: Vec<String> =
+                        (0..BATCH).map(|at| format!("{partition}-{}", log.len() + at)).collect();
+                    let spec = |value: &String| RecordSpec::to(&topic).partition(partition).value(value);
+                    let specs: Vec<RecordSpec> = values.iter().map(spec).collect();
+                    // Java's tool has one producer for each size of batches.
+                    let offsets = tool.produce_with(&specs, json!({ "batch_size": 16384 + partition }));
+                    log.extend(offsets.into_iter().map(|offset| (partition, offset)).zip(values));
+                    std::thread::sleep(PACE);
+                }
+                log
+            })
+        };
+        let threads = (0..partitions).map(produce).collect();
+        Self { stop, threads }
+    }
+
+    /// Everything that the brokers took.
+    pub(crate) fn stop(self) -> Log {
+        self.stop.store(true, Ordering::Relaxed);
+        self.threads.into_iter().flat_map(|thread| thread.join().expect("Java produces")).collect()
+    }
+}
+
+/// `offtake consume` of a topic, with what the tests look at.
+pub(crate) fn consume(kafka: &Kafka, topic: &str) -> Offtake {
+    Offtake::new(["consume", topic, "--json", "--events", "--from", "earliest"]).brokers(kafka)
+}
+
+/// A member of a group that commits every second.
+pub(crate) fn member(kafka: &Kafka, topic: &str, group: &str, assignor: &str, session: Duration) -> Running {
+    let session = format!("session.timeout.ms={}", session.as_millis());
+    consume(kafka, topic)
+        .args(["--group", group, "--assignor", assignor, "-X", &session, "-X", "auto.commit.interval.ms=1000"])
+        .start()
+}
+
+/// One record as it was printed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Printed {
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+    pub(crate) timestamp: i64,
+    pub(crate) value: String,
+}
+
+/// The records on stdout, in order. `torn`: the process was killed, so that its last line may be half a line.
+pub(crate) fn printed(lines: &[String], torn: bool) -> Vec<Printed> {
+    let parse = |line: &String| {
+        let value: Value = serde_json::from_str(line).ok()?;
+        Some(Printed {
+            partition: i32::try_from(value["partition"].as_i64()?).ok()?,
+            offset: value["offset"].as_i64()?,
+            timestamp: value["timestamp"].as_i64()?,
+            value: value["value"].as_str()?.to_owned(),
+        })
+    };
+    let mut records = Vec::with_capacity(lines.len());
+    for (at, line) in lines.iter().enumerate() {
+        match parse(line) {
+            Some(record) => records.push(record),
+            None => assert!(torn && at + 1 == lines.len(), "not a record: {line}"),
+        }
+    }
+    records
+}
+
+/// Where each partition would go on after these records.
+pub(crate) fn ends<'a>(records: impl IntoIterator<Item = &'a Printed>) -> BTreeMap<i32, i64> {
+    let mut ends = BTreeMap::new();
+    for record in records {
+        let end = ends.entry(record.partition).or_insert(0);
+        *end = record.offset.saturating_add(1).max(*end);
+    }
+    ends
+}
+
+/// How often each record was printed. Fails the test when one of `log` is missing, or was printed with another value.
+pub(crate) fn all_of<'a>(
+    log: &Log,
+    records: impl IntoIterator<Item = &'a Printed>,
+) -> BTreeMap<(i32, i64), usize> {
+    let mut times: BTreeMap<(i32, i64), usize> = BTreeMap::new();
+    for record in records {
+        let at = (record.partition, record.offset);
+        *times.entry(at).or_default() += 1;
+        if let Some(value) = log.get(&at) {
+            assert_eq!(&record.value, value, "the record at {at:?}");
+        }
+    }
+    let missing: Vec<&(i32, i64)> = log.keys().filter(|at| !times.contains_key(at)).collect();
+    assert!(missing.is_empty(), "{} of {} records are missing: {missing:?}", missing.len(), log.len());
+    times
+}
+
+/// Waits until every record of `log` is among the lines of these processes, and fails the test when that does not come.
+/// (That each is there once, and right, is for [`all_of`].)
+pub(crate) fn wait_for_all(log: &Log, of: &[&Running], already: &[Printed]) {
+    let mut left: BTreeSet<(i32, i64)> = log.keys().copied().collect();
+    already.iter().for_each(|record| {
+        left.remove(&(record.partition, record.offset));
+    });
+    let deadline = Instant::now() + PATIENCE;
+    let mut seen = vec![0; of.len()];
+    while !left.is_empty() {
+        for (process, seen) in of.iter().zip(&mut seen) {
+            let fresh = process.stdout().since(*seen);
+            *seen += fresh.len();
+            for record in printed(&fresh, true) {
+                left.remove(&(record.partition, record.offset));
+            }
+        }
+        assert!(
+            Instant::now() < deadline,
+            "after {PATIENCE:?} {} records are not printed: {:?}; {:#?}",
+            left.len(),
+            left.iter().take(20).collect::<Vec<_>>(),
+            of.iter().map(|process| process.stderr().all()).collect::<Vec<_>>()
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// What a process has told of itself so far.
+pub(crate) fn events(of: &Running) -> Vec<Value> {
+    of.stderr().all().iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+/// The partitions in `[[topic, partition, …], …]` of an event.
+pub(crate) fn partitions(list: &Value) -> BTreeSet<i32> {
+    let list = list.as_array().map(Vec::as_slice).unwrap_or_default();
+    list.iter().filter_map(|each| i32::try_from(each[1].as_i64()?).ok()).collect()
+}
+
+/// What a member holds by its own account, and since when (epoch milliseconds).
+pub(crate) fn holds(of: &Running) -> (BTreeSet<i32>, i64) {
+    let last = events(of).into_iter().rev().find(|event| event["owned"].is_array());
+    last.map(|event| (partitions(&event["owned"]), at(&event))).unwrap_or_default()
+}
+
+/// When an event happened, in epoch milliseconds.
+pub(crate) fn at(event: &Value) -> i64 {
+    event["at"].as_i64().expect("an event says when")
+}
+
+/// Waits until these members hold all partitions, so many at least each, and nothing twice; since when (epoch
+/// milliseconds).
+pub(crate) fn wait_settled(members: &[&Running], count: i32, least: usize) -> i64 {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let held: Vec<(BTreeSet<i32>, i64)> = members.iter().map(|member| holds(member)).collect();
+        let union: BTreeSet<i32> = held.iter().flat_map(|(held, _)| held.iter().copied()).collect();
+        let total: usize = held.iter().map(|(held, _)| held.len()).sum();
+        if union == (0..count).collect() && total == union.len() && held.iter().all(|(h, _)| h.len() >= least) {
+            return held.into_iter().map(|(_, since)| since).max().unwrap_or_default();
+        }
+        assert!(
+            Instant::now() < deadline,
+            "after {PATIENCE:?} the members hold {held:?}; {:#?}",
+            members.iter().map(|member| member.stderr().all()).collect::<Vec<_>>()
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The clock that events carry.
+pub(crate) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later than 1970");
+    i64::try_from(since.as_millis()).expect("it is not that late")
+}
+
+/// What the group has committed in a topic, by partition.
+pub(crate) fn committed(tool: &JavaTool, group: &str, topic: &str) -> BTreeMap<i32, i64> {
+    let all = tool.committed(group).into_iter().filter(|((of, _), _)| of == topic);
+    all.map(|((_, partition), offset)| (partition, offset)).collect()
+}
