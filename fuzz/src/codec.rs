@@ -67,18 +67,15 @@ fn second_opinion(codec: Compression, input: &[u8], checksum: Lz4Checksum, outpu
     }
 }
 
-/// They stop at the end of a frame, we go on with the next.
-fn lz4(mut input: &[u8], output: &mut Vec<u8>) -> std::io::Result<usize> {
-    while !input.is_empty() {
-        let mut decoder = lz4_flex::frame::FrameDecoder::new(input);
-        decoder.read_to_end(output)?;
-        let left = decoder.into_inner();
-        if left.len() == input.len() {
-            break;
+/// They pause at the end of a frame, and at a block of nothing.
+fn lz4(input: &[u8], output: &mut Vec<u8>) -> std::io::Result<usize> {
+    let mut decoder = lz4_flex::frame::FrameDecoder::new(input);
+    loop {
+        let left = decoder.get_ref().len();
+        if decoder.read_to_end(output)? == 0 && decoder.get_ref().len() == left {
+            return Ok(output.len());
         }
-        input = left;
     }
-    Ok(output.len())
 }
 
 /// Whether some member may have one.

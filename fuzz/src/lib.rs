@@ -1,5 +1,5 @@
 //! Fuzz targets for everything that reads bytes from outside: what each of them does to an input, and what must
-//! hold then. `fuzz_targets/` has one line for each; `src/bin/seeds` and `src/bin/capture` make the saved corpora.
+//! hold then. `fuzz_targets/` has one line for each; `examples/seeds` and `examples/capture` make the saved corpora.
 //!
 //! A finding is a panic: an assertion here, one in the code under test (debug assertions and overflow checks are
 //! on), or more memory than the input can account for ([`meter`]).

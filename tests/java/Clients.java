@@ -27,8 +27,16 @@ final class Clients {
 
     /** Batches end where the caller flushes or a batch is full, not where the clock says. */
     static KafkaProducer<byte[], byte[]> producer(String bootstrap, String codec, long batchSize) {
-        return PRODUCERS.computeIfAbsent(bootstrap + "|codec|" + codec + "|" + batchSize,
-            key -> new KafkaProducer<>(producing(bootstrap, codec, batchSize)));
+        return producer(bootstrap, codec, batchSize, true);
+    }
+
+    /** Logs of the formats before 2 take records from producers without an id only. */
+    static KafkaProducer<byte[], byte[]> producer(String bootstrap, String codec, long batchSize, boolean idempotent) {
+        return PRODUCERS.computeIfAbsent(bootstrap + "|codec|" + codec + "|" + batchSize + "|" + idempotent, key -> {
+            Properties config = producing(bootstrap, codec, batchSize);
+            config.put("enable.idempotence", Boolean.toString(idempotent));
+            return new KafkaProducer<>(config);
+        });
     }
 
     /** The producer of one transactional id, fencing its predecessors when first asked for. */

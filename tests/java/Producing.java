@@ -20,13 +20,13 @@ final class Producing {
     /**
      * {@code records}: {@code {topic, partition, timestamp, key_base64, value_base64, headers: [[key, base64|null]…]}}; all
      * but the topic may be absent. {@code codec}, {@code transaction} (an id with an open transaction), {@code batch_size},
-     * {@code flush_every} (records, where a batch must end). Answers with the offsets in the order of the records.
+     * {@code flush_every} (records, where a batch must end), {@code idempotent} (true unless said). Answers with the offsets in the order of the records.
      */
     static ObjectNode produce(Tool.Call call) throws Exception {
         String transaction = call.text("transaction", null);
         String codec = call.text("codec", "none");
         KafkaProducer<byte[], byte[]> producer = transaction == null
-            ? Clients.producer(call.bootstrap, codec, call.number("batch_size", 16384))
+            ? Clients.producer(call.bootstrap, codec, call.number("batch_size", 16384), call.args.path("idempotent").asBoolean(true))
             : Clients.transactional(call.bootstrap, transaction, codec);
         long flushEvery = call.number("flush_every", Long.MAX_VALUE);
         List<Future<RecordMetadata>> sent = new ArrayList<>();

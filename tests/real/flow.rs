@@ -138,11 +138,13 @@ pub(crate) fn wait_for_all(log: &Log, of: &[&Running], already: &[Printed]) {
     let mut seen = vec![0; of.len()];
     while !left.is_empty() {
         for (process, seen) in of.iter().zip(&mut seen) {
-            let fresh = process.stdout().since(*seen);
-            *seen += fresh.len();
-            for record in printed(&fresh, true) {
-                left.remove(&(record.partition, record.offset));
-            }
+            process.stdout().wait_until(Duration::ZERO, |lines| {
+                for record in printed(lines.get(*seen..).unwrap_or_default(), true) {
+                    left.remove(&(record.partition, record.offset));
+                }
+                *seen = lines.len();
+                true
+            });
         }
         assert!(
             Instant::now() < deadline,

@@ -5,6 +5,9 @@
 )]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails says where")]
 
+mod death;
+mod flow;
 mod records;
 mod specimens;
+mod refusals;
 mod support;

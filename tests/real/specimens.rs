@@ -183,8 +183,9 @@ fn old_formats(at: &Shared) -> Vec<String> {
                     _ => to.value("text that compresses, compresses, compresses".repeat(number * 20)),
                 }
             };
-            at.tool.produce_in(codec, &(0..23).map(bare).collect::<Vec<_>>());
-            at.tool.produce_in(codec, &[bare(3)]);
+            let plainly = json!({ "codec": codec, "idempotent": false });
+            at.tool.produce_with(&(0..23).map(bare).collect::<Vec<_>>(), plainly.clone());
+            at.tool.produce_with(&[bare(3)], plainly);
         }
         topics.push(topic);
     }

@@ -29,6 +29,11 @@ impl Offtake {
         Self { binary: None, args, env: Vec::new(), stdin: None, patience: Duration::from_secs(60) }
     }
 
+    /// Where the command lies, for a script that runs it.
+    pub fn path() -> PathBuf {
+        binary()
+    }
+
     /// Another program, watched the same way: a rival to compare with.
     pub fn instead(mut self, binary: impl Into<PathBuf>) -> Self {
         self.binary = Some(binary.into());

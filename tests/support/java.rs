@@ -203,7 +203,8 @@ impl JavaTool {
         self.produce_with(records, json!({ "transaction": transaction }))
     }
 
-    /// With any of `codec`, `transaction`, `batch_size` (bytes) and `flush_every` (records, where a batch ends).
+    /// With any of `codec`, `transaction`, `batch_size` (bytes), `flush_every` (records, where a batch ends) and
+    /// `idempotent` (must be false where a log is of a format before 2).
     pub fn produce_with(&self, records: &[RecordSpec], mut options: Value) -> Vec<i64> {
         options["records"] = records.iter().map(RecordSpec::to_json).collect();
         let done = self.call("produce", options).unwrap_or_else(|why| panic!("java produce: {why}")).1;

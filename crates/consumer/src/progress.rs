@@ -66,9 +66,10 @@ impl Progress {
             }
         }
         for passed in std::mem::take(&mut self.passed).into_values() {
-            let done = self.finished.get(&passed.to.partition).is_some_and(|(token, position)| {
-                *token == passed.to.token && position.offset >= passed.from
-            });
+            let done = self
+                .finished
+                .get(&passed.to.partition)
+                .is_some_and(|(token, position)| *token == passed.to.token && position.offset >= passed.from);
             if done || all_finished {
                 self.finish(passed.to);
             } else {

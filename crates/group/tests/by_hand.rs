@@ -490,6 +490,36 @@ fn f9_leaving_is_retried_where_that_helps_and_an_unknown_member_has_left() {
 }
 
 #[test]
+fn n1_who_leaves_before_it_has_a_name_leaves_no_ghost() {
+    let mut hand = Hand::new(config(Assignor::CooperativeSticky));
+    hand.joins();
+    hand.member.leave(hand.now, "changed our mind");
+    assert_eq!((hand.events(), hand.sends().is_none()), (vec![], true));
+    let required = JoinGroupResponse {
+        error_code: ErrorCode::MemberIdRequired,
+        member_id: "me".into(),
+        ..Default::default()
+    };
+    hand.hears(required);
+    let Some(Request::LeaveGroup(leave)) = hand.sends() else { panic!() };
+    assert_eq!(leave.members[0].member_id, "me");
+    hand.hears(LeaveGroupResponse::default());
+    assert_eq!(hand.events(), [Event::Left]);
+
+    let mut hand = Hand::new(config(Assignor::CooperativeSticky));
+    hand.joins();
+    hand.member.leave(hand.now, "changed our mind");
+    hand.hears_nothing();
+    assert_eq!(hand.events(), [Event::Left]);
+
+    let mut hand = Hand::new(config(Assignor::CooperativeSticky));
+    hand.joins();
+    hand.member.leave(hand.now, "changed our mind");
+    hand.wait(30_000);
+    assert_eq!(hand.events(), [Event::Left]);
+}
+
+#[test]
 fn a_broker_without_static_members_is_refused_by_one() {
     let mut hand = Hand::new(Config { instance_id: Some("i".into()), ..config(Assignor::CooperativeSticky) });
     hand.joins();

@@ -18,7 +18,7 @@ struct Trouble {
     topics: bool,
 }
 
-fn history(seed: u64) {
+fn history(seed: u64, modern: bool) {
     let mut dice = Dice(seed);
     let lists: [&[Assignor]; 6] = [
         &[Range],
@@ -36,6 +36,9 @@ fn history(seed: u64) {
         .with_topic("a", 1 + dice.roll(6) as i32)
         .with_topic("b", dice.roll(5) as i32 + 1)
         .with(list);
+    if modern {
+        sim = sim.modern();
+    }
     sim.template.session_timeout = Duration::from_secs([7, 10, 20][dice.roll(3) as usize]);
     sim.template.rebalance_timeout = Duration::from_secs([8, 30, 60][dice.roll(3) as usize]);
     sim.coordinator.initial_delay = dice.roll(2) * 1000;
@@ -98,20 +101,30 @@ fn history(seed: u64) {
     sim.subscribe_all();
     sim.run(stopped + 25_000);
     sim.settle();
-    let before = sim.coordinator.generation();
+    let epoch = |sim: &Sim| (sim.coordinator.generation(), sim.coordinator.modern.epoch());
+    let before = epoch(&sim);
     sim.run(60_000);
-    assert_eq!(sim.coordinator.generation(), before, "a group at peace does not rebalance");
+    assert_eq!(epoch(&sim), before, "a group at peace does not rebalance");
 }
 
-#[test]
-fn no_partition_has_two_owners_and_none_is_left_behind_whatever_happens() {
+fn histories(modern: bool) {
     let asked = std::env::var("OFFTAKE_SEEDS").ok().and_then(|seeds| {
         let (from, to) = seeds.split_once("..")?;
         Some((from.parse().ok()?, to.parse().ok()?))
     });
     let (from, to) = asked.unwrap_or((0, 400));
     for seed in from..to {
-        let result = std::panic::catch_unwind(|| history(seed));
+        let result = std::panic::catch_unwind(|| history(seed, modern));
         assert!(result.is_ok(), "seed {seed}");
     }
+}
+
+#[test]
+fn classic_no_partition_has_two_owners_and_none_is_left_behind_whatever_happens() {
+    histories(false);
+}
+
+#[test]
+fn consumer_no_partition_has_two_owners_and_none_is_left_behind_whatever_happens() {
+    histories(true);
 }

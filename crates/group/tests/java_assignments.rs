@@ -1,4 +1,5 @@
-//! Our assignors against Java's: `data/assignments.txt` is what `tests/java/Assign.java` wrote with kafka-clients 4.3.0.
+//! Our assignors against Java's: `data/assignments.txt` is what `tests/java/Assign.java` of the workspace wrote with
+//! kafka-clients 4.3.0 (`java -cp kafka-clients-4.3.0.jar:slf4j-api.jar Assign.java 1 260`).
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's support")]
 

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use offtake_wire::{ErrorCode, Uuid};
+use offtake_wire::{
+    ErrorCode, MetadataResponse, Uuid,
+    messages::metadata::{MetadataResponseBroker, MetadataResponsePartition},
+};
 
-use crate::names::{BrokerId, LeaderEpoch, Topic, TopicPartition};
+use crate::names::{BrokerId, LeaderEpoch, Topic, TopicPartition, known_epoch};
 
 /// Brokers, topics and leaders as the newest metadata has them.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -17,6 +20,8 @@ pub struct Cluster {
     pub brokers: BTreeMap<BrokerId, Broker>,
     /// The topics we asked about, those with errors included.
     pub topics: BTreeMap<Topic, TopicInfo>,
+    /// Whether we asked about all there are: a topic that is not here then does not exist.
+    pub lists_all: bool,
 }
 
 /// A broker's address.
@@ -59,6 +64,25 @@ pub struct PartitionInfo {
 }
 
 impl Cluster {
+    /// What a broker answered, over what was known `before`: an older leader epoch never replaces a newer one of the same
+    /// topic (FAILURES B2). `asked_all`: no topics were named in the question.
+    pub fn read(response: MetadataResponse, asked_all: bool, before: &Self) -> Self {
+        let mut topics = BTreeMap::new();
+        for topic in response.topics {
+            let Some(name) = topic.name.filter(|name| !name.is_empty()).map(Topic::from) else { continue };
+            let known = before.topics.get(&name);
+            let info = merge(known, topic.topic_id, topic.error_code, topic.is_internal, topic.partitions);
+            topics.entry(name).or_insert(info);
+        }
+        Self {
+            cluster_id: response.cluster_id,
+            controller: BrokerId::known(response.controller_id),
+            brokers: brokers(response.brokers),
+            topics,
+            lists_all: asked_all,
+        }
+    }
+
     /// The topic, if we asked about it and it exists.
     pub fn topic(&self, name: &str) -> Option<&TopicInfo> {
         self.topics.get(name).filter(|topic| topic.error.is_ok())
@@ -86,4 +110,51 @@ impl Cluster {
         }
         self.topics.iter().find(|(_, topic)| topic.id == id).map(|(name, _)| name)
     }
+}
+
+/// The brokers that can be dialled; entries with an impossible address are dropped (FAILURES §3 row 20).
+fn brokers(of: Vec<MetadataResponseBroker>) -> BTreeMap<BrokerId, Broker> {
+    let mut brokers = BTreeMap::new();
+    for broker in of {
+        let port = u16::try_from(broker.port).ok().filter(|port| *port > 0);
+        if let (Some(id), Some(port), false) = (BrokerId::known(broker.node_id), port, broker.host.is_empty())
+        {
+            brokers.entry(id).or_insert(Broker { host: broker.host, port, rack: broker.rack });
+        }
+    }
+    brokers
+}
+
+/// A topic as a broker tells it, over what we knew: an older epoch never replaces a newer one of the same topic.
+fn merge(
+    known: Option<&TopicInfo>,
+    id: Uuid,
+    error: ErrorCode,
+    internal: bool,
+    partitions: Vec<MetadataResponsePartition>,
+) -> TopicInfo {
+    let known = known.filter(|known| known.id == id);
+    let mut infos = BTreeMap::new();
+    for partition in partitions.into_iter().filter(|partition| partition.partition_index >= 0) {
+        let index = partition.partition_index;
+        let ids = |ids: Vec<i32>| ids.into_iter().filter_map(BrokerId::known).collect();
+        let mut info = PartitionInfo {
+            leader: BrokerId::known(partition.leader_id)
+                .filter(|_| partition.error_code != ErrorCode::LeaderNotAvailable),
+            epoch: known_epoch(partition.leader_epoch),
+            replicas: ids(partition.replica_nodes),
+            isr: ids(partition.isr_nodes),
+            offline: ids(partition.offline_replicas),
+        };
+        if let Some(before) = known.and_then(|known| known.partitions.get(&index)) {
+            match (before.epoch, info.epoch) {
+                (Some(old), Some(new)) if new < old => info = before.clone(),
+                (Some(_), None) => info.epoch = before.epoch,
+                _ => {}
+            }
+        }
+        infos.entry(index).or_insert(info);
+    }
+    let error = if error.is_ok() && infos.is_empty() { ErrorCode::UnknownTopicOrPartition } else { error };
+    TopicInfo { id, error, internal, partitions: infos }
 }

@@ -10,13 +10,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake_wire::{ErrorCode, Response, Uuid, messages::metadata as wire};
+use offtake_wire::{ErrorCode, Response, messages::metadata as wire};
 
 use crate::{
     backoff::{Backoff, BackoffConfig},
     call::{Answer, Call, CallError, CallId, CallIds, Target, Transmit},
     cluster::{Broker, Cluster, PartitionInfo, TopicInfo},
-    names::{BrokerId, Topic, TopicPartition, known_epoch},
+    names::{BrokerId, Topic, TopicPartition},
 };
 
 /// How many refreshes in a row must call a known topic unknown before we believe that it was deleted: a broker that has
@@ -53,6 +53,8 @@ pub struct Metadata {
     call: Call,
     /// Whether something changed that the call under way did not ask for.
     again: bool,
+    /// Whether the call under way asked for all topics.
+    asked_all: bool,
     /// Since when no refresh has succeeded, while one was wanted.
     failing_since: Option<Instant>,
     events: VecDeque<Event>,
@@ -86,6 +88,7 @@ impl Metadata {
             ids: CallIds::default(),
             call: Call::Due(now),
             again: false,
+            asked_all: false,
             failing_since: None,
             events: VecDeque::new(),
             config,
@@ -197,24 +200,20 @@ impl Metadata {
             self.events.push_back(Event::Rebootstrap);
             return;
         }
-        let brokers = brokers(response.brokers);
-        if brokers.is_empty() {
+        let told = Cluster::read(response, self.asked_all, &self.cluster);
+        if told.brokers.is_empty() {
             // A broker that has just started may know none, not even itself.
             return self.failed(now);
         }
         self.failing_since = None;
         let mut topics = BTreeMap::new();
         let mut complete = true;
-        for topic in response.topics {
-            let Some(name) = topic.name.filter(|name| !name.is_empty()).map(Topic::from) else { continue };
+        for (name, info) in told.topics {
             let wanted = match &self.interest {
                 Interest::All => true,
                 Interest::Topics(wanted) => wanted.contains(&name),
             };
             if wanted {
-                let known = self.cluster.topics.get(&name);
-                let info =
-                    merge(known, topic.topic_id, topic.error_code, topic.is_internal, topic.partitions);
                 complete &= is_complete(&info);
                 let info = self.or_still_known(&name, info);
                 topics.insert(name, info);
@@ -227,13 +226,7 @@ impl Metadata {
         if let Interest::Topics(wanted) = &self.interest {
             complete &= wanted.iter().all(|name| topics.contains_key(name));
         }
-        let cluster = Cluster {
-            cluster_id: response.cluster_id,
-            controller: BrokerId::known(response.controller_id),
-            brokers,
-            topics,
-        };
-        self.cluster = Arc::new(cluster);
+        self.cluster = Arc::new(Cluster { topics, ..told });
         self.events.push_back(Event::Updated);
         self.call = if std::mem::take(&mut self.again) {
             Call::Due(now)
@@ -273,6 +266,7 @@ impl Metadata {
     /// What to send.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
         let id = self.call.start(now, &mut self.ids, self.config.request_timeout)?;
+        self.asked_all = self.interest == Interest::All;
         let topics = match &self.interest {
             Interest::All => None,
             Interest::Topics(topics) => Some(
@@ -316,53 +310,6 @@ fn is_complete(topic: &TopicInfo) -> bool {
         ErrorCode::None => topic.partitions.values().all(|partition| partition.leader.is_some()),
         error => !error.is_retriable(),
     }
-}
-
-/// The brokers that can be dialled; entries with an impossible address are dropped (FAILURES §3 row 20).
-fn brokers(of: Vec<wire::MetadataResponseBroker>) -> BTreeMap<BrokerId, Broker> {
-    let mut brokers = BTreeMap::new();
-    for broker in of {
-        let port = u16::try_from(broker.port).ok().filter(|port| *port > 0);
-        if let (Some(id), Some(port), false) = (BrokerId::known(broker.node_id), port, broker.host.is_empty())
-        {
-            brokers.entry(id).or_insert(Broker { host: broker.host, port, rack: broker.rack });
-        }
-    }
-    brokers
-}
-
-/// A topic as a broker tells it, over what we knew: an older epoch never replaces a newer one of the same topic.
-fn merge(
-    known: Option<&TopicInfo>,
-    id: Uuid,
-    error: ErrorCode,
-    internal: bool,
-    partitions: Vec<wire::MetadataResponsePartition>,
-) -> TopicInfo {
-    let known = known.filter(|known| known.id == id);
-    let mut infos = BTreeMap::new();
-    for partition in partitions.into_iter().filter(|partition| partition.partition_index >= 0) {
-        let index = partition.partition_index;
-        let ids = |ids: Vec<i32>| ids.into_iter().filter_map(BrokerId::known).collect();
-        let mut info = PartitionInfo {
-            leader: BrokerId::known(partition.leader_id)
-                .filter(|_| partition.error_code != ErrorCode::LeaderNotAvailable),
-            epoch: known_epoch(partition.leader_epoch),
-            replicas: ids(partition.replica_nodes),
-            isr: ids(partition.isr_nodes),
-            offline: ids(partition.offline_replicas),
-        };
-        if let Some(before) = known.and_then(|known| known.partitions.get(&index)) {
-            match (before.epoch, info.epoch) {
-                (Some(old), Some(new)) if new < old => info = before.clone(),
-                (Some(_), None) => info.epoch = before.epoch,
-                _ => {}
-            }
-        }
-        infos.entry(index).or_insert(info);
-    }
-    let error = if error.is_ok() && infos.is_empty() { ErrorCode::UnknownTopicOrPartition } else { error };
-    TopicInfo { id, error, internal, partitions: infos }
 }
 
 #[cfg(test)]

@@ -5,14 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake_machine::{
-    Answer, BackoffConfig, Broker, BrokerId, CallError, CallId, Cluster, PartitionInfo, Target, Topic,
-    TopicInfo, Transmit, names::known_epoch,
-};
+use offtake_machine::{Answer, BackoffConfig, BrokerId, CallError, CallId, Cluster, Target, Topic, Transmit};
 use offtake_net::{Lane, Net};
 use offtake_wire::{
     Api, ErrorCode, Request, Response,
-    messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse},
+    messages::metadata::{MetadataRequest, MetadataRequestTopic},
 };
 
 use super::trouble::{Attempts, Trouble};
@@ -164,7 +161,8 @@ impl Calls {
         if answer.error_code != ErrorCode::None {
             return Err(Trouble::code(what, answer.error_code, None));
         }
-        let cluster = cluster_of(answer);
+        let asked_all = matches!(which, Which::All);
+        let cluster = Cluster::read(answer, asked_all, &Cluster::default());
         if cluster.brokers.is_empty() {
             return Err(Trouble::malformed(what, "the broker knows of no broker, not even of itself"));
         }
@@ -175,88 +173,5 @@ impl Calls {
     /// A broker that FindCoordinator named.
     pub(super) fn learn(&mut self, broker: BrokerId, host: &str, port: u16) {
         self.net.learn_broker(broker, host, port);
-    }
-}
-
-fn cluster_of(answer: MetadataResponse) -> Cluster {
-    let broker = |id: i32, host: String, port: i32, rack| {
-        let port = u16::try_from(port).ok().filter(|port| *port > 0 && !host.is_empty())?;
-        Some((BrokerId::known(id)?, Broker { host, port, rack }))
-    };
-    let ids = |nodes: Vec<i32>| nodes.into_iter().filter_map(BrokerId::known).collect();
-    Cluster {
-        cluster_id: answer.cluster_id,
-        controller: BrokerId::known(answer.controller_id),
-        brokers: answer
-            .brokers
-            .into_iter()
-            .filter_map(|b| broker(b.node_id, b.host, b.port, b.rack))
-            .collect(),
-        topics: answer
-            .topics
-            .into_iter()
-            .filter_map(|topic| {
-                let partitions = topic.partitions.into_iter().map(|p| {
-                    let info = PartitionInfo {
-                        leader: BrokerId::known(p.leader_id),
-                        epoch: known_epoch(p.leader_epoch),
-                        replicas: ids(p.replica_nodes),
-                        isr: ids(p.isr_nodes),
-                        offline: ids(p.offline_replicas),
-                    };
-                    (p.partition_index, info)
-                });
-                let info = TopicInfo {
-                    id: topic.topic_id,
-                    error: topic.error_code,
-                    internal: topic.is_internal,
-                    partitions: partitions.collect(),
-                };
-                Some((topic.name?.into(), info))
-            })
-            .collect(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use offtake_wire::messages::metadata::{
-        MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
-    };
-
-    use super::*;
-
-    #[test]
-    fn what_cannot_be_a_broker_or_a_leader_is_left_out() {
-        let broker = |node_id, host: &str, port| MetadataResponseBroker {
-            node_id,
-            host: host.to_owned(),
-            port,
-            ..MetadataResponseBroker::default()
-        };
-        let answer = MetadataResponse {
-            brokers: vec![
-                broker(1, "a", 9092),
-                broker(2, "", 9092),
-                broker(3, "c", 70_000),
-                broker(-1, "d", 1),
-            ],
-            controller_id: -1,
-            topics: vec![MetadataResponseTopic {
-                name: Some("t".to_owned()),
-                partitions: vec![MetadataResponsePartition {
-                    leader_id: -1,
-                    replica_nodes: vec![1, -1],
-                    ..MetadataResponsePartition::default()
-                }],
-                ..MetadataResponseTopic::default()
-            }],
-            ..MetadataResponse::default()
-        };
-        let cluster = cluster_of(answer);
-        assert_eq!(cluster.brokers.keys().copied().collect::<Vec<_>>(), [BrokerId(1)]);
-        assert_eq!(cluster.controller, None);
-        let partition = &cluster.topics["t"].partitions[&0];
-        assert_eq!((partition.leader, partition.replicas.as_slice()), (None, &[BrokerId(1)][..]));
     }
 }

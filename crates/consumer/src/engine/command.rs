@@ -93,7 +93,9 @@ pub(crate) enum Command {
         reply: Reply<Vec<Topic>>,
     },
     /// The handle cannot read on in this partition: nothing more of it is fetched until it is sought.
-    Stop { partition: TopicPartition },
+    Stop {
+        partition: TopicPartition,
+    },
     /// The handle is done with a chunk of so many bytes.
     Freed {
         partition: TopicPartition,

@@ -71,16 +71,15 @@ impl Lookups {
                         deadline: lookup.deadline,
                     }),
                 },
-                Question::Matching(patterns, reply) => {
-                    if cluster.brokers.is_empty() && !late {
-                        let question = Question::Matching(patterns, reply);
-                        self.waiting.push(Lookup { question, deadline: lookup.deadline });
-                    } else if cluster.brokers.is_empty() {
-                        let _ = reply.send(Err(unanswered("the list of topics", trouble)));
-                    } else {
-                        let topics = matching(cluster, &patterns, exclude_internal);
-                        let _ = reply.send(Ok(topics.into_iter().collect()));
-                    }
+                Question::Matching(patterns, reply) if cluster.lists_all => {
+                    let topics = matching(cluster, &patterns, exclude_internal);
+                    let _ = reply.send(Ok(topics.into_iter().collect()));
+                }
+                Question::Matching(_, reply) if late => {
+                    let _ = reply.send(Err(unanswered("the list of topics", trouble)));
+                }
+                question @ Question::Matching(..) => {
+                    self.waiting.push(Lookup { question, deadline: lookup.deadline });
                 }
             }
         }

@@ -475,7 +475,7 @@ impl Engine {
             Subscription::Topics(topics) => topics.iter().cloned().collect(),
             Subscription::Patterns(patterns) => {
                 // Before the first full listing nothing is known to match.
-                if cluster.brokers.is_empty() {
+                if !cluster.lists_all {
                     return;
                 }
                 matching(&cluster, patterns, self.config.exclude_internal_topics)
@@ -605,7 +605,9 @@ impl Engine {
             return Some((Room::Offsets, rooms::lane_of(&transmit), transmit));
         }
         let transmit = self.fetch.poll_transmit(now, &cluster)?;
-        Some((Room::Fetch, Lane::Fetch, transmit))
+        // The end of a session must not stand behind the session's own long poll.
+        let lane = if matches!(self.life, Life::Closing { .. }) { Lane::Control } else { Lane::Fetch };
+        Some((Room::Fetch, lane, transmit))
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
@@ -638,7 +640,7 @@ impl Engine {
     }
 
     fn fail(&mut self, error: Error) {
-        tracing::error!(%error, "the application must know");
+        tracing::debug!(%error, "the application is told");
         self.partition_failed(error, false);
     }
 

@@ -1,7 +1,9 @@
 //! [`Assignor`]: who of a group reads which partitions. The leader of a classic group computes it for all.
 //!
 //! The assignments are those of Java's classes of the same names, so that it does not matter who leads a mixed group.
-//! Where Java lets a hash table decide between equals, we ask the same question of the same hash (`java`).
+//! Where Java lets a hash table decide between equals, we ask the same question of the same hash (`java`). We part with
+//! Java where it goes wrong: claims to partitions that a topic no longer has, a member that subscribes to nothing at
+//! all, and a partition that two members claim and that goes to the one whose claim is void.
 //! Partition counts are all that is looked at: rack-aware assignment (KIP-881) is not made yet, though a member's rack is
 //! told to the other leaders.
 //!

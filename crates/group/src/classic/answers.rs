@@ -56,6 +56,15 @@ impl Classic {
             (State::Leaving { .. }, Ok(Answer { response: Response::LeaveGroup(bye), .. })) => {
                 self.left(now, &bye)
             }
+            // Asked before we left: now we know who has to.
+            (State::Leaving { .. }, Ok(Answer { response: Response::JoinGroup(join), .. })) => {
+                self.member_id = join.member_id;
+                self.call_again_at(now);
+                if self.member_id.is_empty() {
+                    self.gone(now);
+                }
+            }
+            (State::Leaving { .. }, _) if self.member_id.is_empty() => self.gone(now),
             (_, Ok(_)) => self.retry(now, "an answer to another question"),
             (_, Err(error)) => self.unanswered(now, &error),
         }

@@ -240,10 +240,17 @@ impl Classic {
             *then = Next::Outside;
             return;
         }
-        let is_member = self.state.is_member();
+        let (is_member, is_named) = (self.state.is_member(), !self.member_id.is_empty());
+        let asks_for_a_name = match &self.state {
+            State::Joining { call, .. } if call.is_sent() && !is_named => Some(*call),
+            _ => None,
+        };
         self.step_out();
-        if is_member && self.config.instance_id.is_none() && !self.member_id.is_empty() {
+        if is_member && self.config.instance_id.is_none() && (is_named || asks_for_a_name.is_some()) {
             self.say_goodbye(now, reason, Next::Outside);
+            if let (State::Leaving { call, .. }, Some(asked)) = (&mut self.state, asks_for_a_name) {
+                *call = asked; // the answer says who it is that has to be taken leave of
+            }
         } else {
             // A static member is away for as long as its session lasts (KIP-345).
             self.member_id.clear();

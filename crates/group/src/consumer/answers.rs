@@ -55,12 +55,19 @@ impl Consumer {
         }
         let sent = self.sent.map(|(at, _)| at);
         self.alive = self.alive.max(sent);
-        self.deadline = self.valid_until();
+        self.deadline = sent.and_then(|at| at.checked_add(self.config.session_timeout)).max(self.deadline);
         let next = sent.map_or(now, |at| (at + self.interval).max(now));
         let at = if std::mem::take(&mut self.hurry) { now } else { next };
         self.state = State::Member { call: Call::Due(at) };
-        if let Some(assignment) = beat.assignment {
-            self.holding.wants(partitions(assignment));
+        if self.holding.is_settled() {
+            self.giving_up_since = None;
+        }
+        if let Some(target) = beat.assignment.map(partitions)
+            // Who has said everything is told everything again.
+            && !(self.announced == Some(self.epoch) && self.holding.is_as_wanted(&target))
+            && self.holding.wants(target)
+        {
+            self.giving_up_since = self.giving_up_since.or(sent);
         }
         self.reconcile(now);
     }

@@ -34,9 +34,16 @@ impl Holding {
         self.target.is_none() && self.leaving.is_empty()
     }
 
-    /// The newest word of the broker replaces any older one.
-    pub(super) fn wants(&mut self, target: BTreeSet<Id>) {
+    /// The newest word of the broker replaces any older one. Whether something has to be let go for it.
+    pub(super) fn wants(&mut self, target: BTreeSet<Id>) -> bool {
+        let gives_up = self.owned.keys().any(|id| !target.contains(id));
         self.target = Some(target);
+        gives_up
+    }
+
+    /// Whether that is what we have, and nothing else was wanted before.
+    pub(super) fn is_as_wanted(&self, target: &BTreeSet<Id>) -> bool {
+        self.is_settled() && self.owned.keys().eq(target)
     }
 
     /// Target topics whose names nobody knows yet (F4).
@@ -70,7 +77,10 @@ impl Holding {
         let Some(target) = &self.target else { return (Vec::new(), false) };
         let mut added = Vec::new();
         let mut complete = true;
-        for id @ (topic, partition) in target.iter().filter(|id| !self.owned.contains_key(id)) {
+        for id @ (topic, partition) in target {
+            if self.owned.contains_key(id) {
+                continue;
+            }
             match names.get(topic).map(|name| TopicPartition::new(name, *partition)) {
                 Some(name) if self.names.insert(name.clone()) => {
                     added.push(name.clone());

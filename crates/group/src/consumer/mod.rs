@@ -65,6 +65,11 @@ pub(crate) struct Consumer {
     /// Send the next heartbeat as soon as the outstanding one is answered.
     hurry: bool,
     alive: Option<Instant>,
+    /// Since when, at the earliest, the broker waits for us to let go of something: after the rebalance timeout it
+    /// waits no longer, and takes everything.
+    giving_up_since: Option<Instant>,
+    /// The epoch that the application last heard of.
+    announced: Option<i32>,
     deadline: Option<Instant>,
     polled: Option<Instant>,
     sent: Option<(Instant, BrokerId)>,
@@ -154,6 +159,8 @@ impl Consumer {
             say: Say::default(),
             hurry: false,
             alive: None,
+            giving_up_since: None,
+            announced: None,
             deadline: None,
             polled: None,
             sent: None,
@@ -371,7 +378,10 @@ impl Consumer {
     }
 
     pub(crate) fn valid_until(&self) -> Option<Instant> {
-        self.alive?.checked_add(self.config.session_timeout)
+        let by_session = self.alive?.checked_add(self.config.session_timeout)?;
+        let by_rebalance =
+            self.giving_up_since.and_then(|since| since.checked_add(self.config.rebalance_timeout));
+        Some(by_rebalance.map_or(by_session, |until| until.min(by_session)))
     }
 
     pub(crate) fn state_name(&self) -> &'static str {
@@ -409,6 +419,7 @@ impl Consumer {
         if complete || !added.is_empty() {
             let owned = self.holding.names().iter().cloned().collect();
             self.outbox.push(Event::Assigned { added, owned, generation });
+            self.announced = Some(self.epoch);
         }
         if complete {
             self.say.owned = true;
@@ -430,6 +441,8 @@ impl Consumer {
         self.say = Say::default();
         self.hurry = false;
         self.alive = None;
+        self.giving_up_since = None;
+        self.announced = None;
         self.deadline = None;
         self.unreleased_since = None;
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use offtake_wire::{
-    ErrorCode, Request, Response,
+    ConsumerGroupHeartbeatResponse, ErrorCode, Request, Response,
     messages::{
         heartbeat::{HeartbeatRequest, HeartbeatResponse},
         join_group::{
@@ -14,6 +14,8 @@ use offtake_wire::{
         sync_group::{SyncGroupRequest, SyncGroupResponse},
     },
 };
+
+use super::modern::Modern;
 
 /// Milliseconds since the simulation began.
 pub type Millis = u64;
@@ -66,6 +68,8 @@ pub struct Coordinator {
     /// Members it gave up, with the reason.
     pub expelled: Vec<(Millis, String, &'static str)>,
     pub generations: Vec<i32>,
+    /// The group, where it speaks the consumer protocol.
+    pub modern: Modern,
     /// Answers given without knowing the group.
     pub blind: BTreeSet<Caller>,
 }
@@ -92,6 +96,7 @@ impl Coordinator {
             answers: Vec::new(),
             expelled: Vec::new(),
             generations: Vec::new(),
+            modern: Modern::default(),
             blind: BTreeSet::new(),
         }
     }
@@ -130,6 +135,7 @@ impl Coordinator {
         self.pending.clear();
         self.deadline = None;
         self.loading_until = now + loading;
+        self.modern.fail_over(self.loading_until);
         for member in self.group.members.values_mut() {
             member.seen = self.loading_until;
             member.joining = None;
@@ -173,6 +179,18 @@ impl Coordinator {
                         .answer(caller, LeaveGroupResponse { error_code, ..Default::default() }.into());
                 }
                 self.leave(now, caller, leave);
+            }
+            Request::ConsumerGroupHeartbeat(_) if loading => {
+                let error_code = ErrorCode::CoordinatorLoadInProgress;
+                self.answer(
+                    caller,
+                    ConsumerGroupHeartbeatResponse { error_code, ..Default::default() }.into(),
+                );
+            }
+            Request::ConsumerGroupHeartbeat(beat) => {
+                self.modern.handle(now, caller, beat);
+                let answers = std::mem::take(&mut self.modern.answers);
+                self.answers.extend(answers.into_iter().map(|(caller, answer)| (caller, answer.into())));
             }
             other => panic!("not for a coordinator: {other:?}"),
         }
@@ -551,10 +569,15 @@ impl Coordinator {
             .values()
             .filter(|m| m.joining.is_none() && m.syncing.is_none())
             .map(|m| m.seen + m.session);
-        sessions.chain(self.pending.values().copied()).chain(self.deadline).min()
+        sessions
+            .chain(self.pending.values().copied())
+            .chain(self.deadline)
+            .chain(self.modern.next_deadline())
+            .min()
     }
 
     pub fn tick(&mut self, now: Millis) {
+        self.modern.tick(now);
         let expired: Vec<String> = self
             .group
             .members

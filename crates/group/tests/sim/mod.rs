@@ -13,6 +13,7 @@
 )]
 
 pub mod coordinator;
+pub mod modern;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,7 +21,7 @@ use std::{
 };
 
 use coordinator::{Caller, Coordinator, Millis};
-use offtake_group::{Assignor, Config, Event, GroupError, Member};
+use offtake_group::{Assignor, Config, Event, GroupError, Member, Protocol};
 use offtake_machine::{
     Answer, BackoffConfig, BrokerId, CallError, CallId, Cluster, PartitionInfo, Topic, TopicInfo,
     TopicPartition,
@@ -174,6 +175,24 @@ impl Sim {
         self
     }
 
+    /// Everybody speaks the consumer protocol.
+    pub fn modern(mut self) -> Self {
+        self.template.protocol = Protocol::Consumer { remote_assignor: None };
+        self.coordinator.modern.interval = 3_000;
+        self
+    }
+
+    fn is_modern(&self) -> bool {
+        self.template.protocol != Protocol::Classic
+    }
+
+    /// What the broker knows of topics and sessions.
+    fn tell_the_broker(&mut self) {
+        self.coordinator.modern.session = self.session();
+        let topics = self.topics.iter().map(|(t, n)| (t.as_str().to_owned(), (topic_id(t), *n))).collect();
+        self.coordinator.modern.set_topics(topics);
+    }
+
     pub fn at(&self, millis: Millis) -> Instant {
         self.base + Duration::from_millis(millis)
     }
@@ -192,8 +211,8 @@ impl Sim {
     }
 
     pub fn cluster(&self) -> Cluster {
-        let info = |count: i32| TopicInfo {
-            id: Uuid::ZERO,
+        let info = |topic: &Topic, count: i32| TopicInfo {
+            id: topic_id(topic),
             error: ErrorCode::None,
             internal: false,
             partitions: (0..count)
@@ -204,7 +223,7 @@ impl Sim {
                 .collect(),
         };
         Cluster {
-            topics: self.topics.iter().map(|(t, n)| (t.clone(), info(*n))).collect(),
+            topics: self.topics.iter().map(|(t, n)| (t.clone(), info(t, *n))).collect(),
             ..Cluster::default()
         }
     }
@@ -225,6 +244,7 @@ impl Sim {
     }
 
     pub fn start(&mut self, config: Config, topics: Vec<Topic>) -> usize {
+        self.tell_the_broker();
         let seed = self.dice.roll(u64::MAX);
         let name = config.instance_id.clone().unwrap_or_else(|| format!("#{}", self.processes.len()));
         let mut member = Member::new(Config { seed, ..config }).unwrap();
@@ -285,6 +305,7 @@ impl Sim {
 
     pub fn set_partitions(&mut self, topic: &str, partitions: i32) {
         self.topics.insert(topic.into(), partitions);
+        self.tell_the_broker();
         let cluster = self.cluster();
         let now = self.at(self.now);
         for process in self.processes.iter_mut().filter(|p| !p.dead) {
@@ -358,14 +379,15 @@ impl Sim {
     }
 
     pub fn is_settled(&self) -> bool {
+        let (classic, modern) = (&self.coordinator, &self.coordinator.modern);
+        let generation = if self.is_modern() { modern.epoch() } else { classic.generation() };
         let living: Vec<&Process> =
             self.processes.iter().filter(|p| !p.dead && p.member.state_name() != "outside").collect();
         living.iter().all(|p| p.member.state_name() == "stable" && p.callback_until.is_none())
-            && self.coordinator.member_ids().len() == living.len()
-            && self.coordinator.phase() == coordinator::Phase::Stable
-            && living
-                .iter()
-                .all(|p| p.member.identity().is_some_and(|i| i.generation == self.coordinator.generation()))
+            && classic.member_ids().len() + modern.member_count() == living.len()
+            && (self.is_modern() || classic.phase() == coordinator::Phase::Stable)
+            && modern.is_stable()
+            && living.iter().all(|p| p.member.identity().is_some_and(|i| i.generation == generation))
             && self.assigned() == self.partitions()
     }
 
@@ -697,4 +719,10 @@ impl Sim {
             assert!(burst <= 50, "S15: {who} sent {burst} requests within 10 ms");
         }
     }
+}
+
+fn topic_id(topic: &Topic) -> Uuid {
+    let mut id = [7; 16];
+    id.iter_mut().zip(topic.as_str().bytes()).for_each(|(to, from)| *to = from);
+    Uuid(id)
 }

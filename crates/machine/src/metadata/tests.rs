@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use offtake_wire::{MetadataResponse, Request};
+use offtake_wire::{MetadataResponse, Request, Uuid};
 
 use super::*;
 
@@ -276,4 +276,18 @@ fn many_refreshes_asked_for_at_once_are_one_and_not_before_the_pause() {
     assert!((Duration::from_millis(80)..=Duration::from_millis(120)).contains(&pause), "{pause:?}");
     sim.told(cluster(vec![topic("orders", 1, &[(1, 0)])]));
     assert_eq!(sim.next_in(), MAX_AGE);
+}
+
+#[test]
+fn a_listing_counts_as_full_only_if_all_topics_were_asked_for() {
+    let mut sim = Sim::wanting(&["orders"]);
+    let id = sim.ask().id;
+    sim.metadata.want_all(sim.now);
+    let answer =
+        Answer { from: None, version: 13, response: cluster(vec![topic("orders", 1, &[(1, 0)])]).into() };
+    sim.metadata.handle_answer(sim.now, id, Ok(answer));
+    assert!(!sim.metadata.cluster().lists_all, "it was under way before");
+    sim.told(cluster(vec![topic("orders", 1, &[(1, 0)]), topic("returns", 2, &[(1, 0)])]));
+    assert!(sim.metadata.cluster().lists_all);
+    assert!(sim.metadata.cluster().topic("returns").is_some());
 }

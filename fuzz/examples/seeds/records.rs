@@ -17,7 +17,7 @@ fn pack_with(codec: Compression) -> u8 {
 
 /// Sets that Java wrote: whole ones for `batch_v2` and `legacy`, what is packed in them for the codecs.
 pub(crate) fn java(corpora: &mut Corpora) {
-    let sets = include_str!("../../../../crates/wire/tests/records/java-3.9.1.txt");
+    let sets = include_str!("../../../crates/wire/tests/records/java-3.9.1.txt");
     for line in sets.lines().filter_map(|line| line.strip_prefix("set ")) {
         let (name, hex) = line.split_once(" x").expect("a name and bytes");
         let bytes: Vec<u8> = (0..hex.len())

@@ -1,7 +1,7 @@
 //! Makes the saved corpora anew, but for the files that `capture` has brought from a real broker:
 //!
 //! ```text
-//! cargo run --manifest-path fuzz/Cargo.toml --bin seeds
+//! cargo run --manifest-path fuzz/Cargo.toml --example seeds
 //! ```
 //!
 //! Three sources: a message with something in every field, for each version in which an API changed; sets that Java
@@ -9,7 +9,7 @@
 
 mod messages;
 mod records;
-#[path = "../../../../crates/wire/tests/support/sample.rs"]
+#[path = "../../../crates/wire/tests/support/sample.rs"]
 mod sample;
 
 use std::{

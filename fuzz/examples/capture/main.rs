@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! scripts/kafka-run 4.3.0 9092 &
-//! cargo run --manifest-path fuzz/Cargo.toml --bin capture -- 127.0.0.1:9092 kafka-4.3.0
+//! cargo run --manifest-path fuzz/Cargo.toml --example capture -- 127.0.0.1:9092 kafka-4.3.0
 //! ```
 //!
 //! The broker has to be a fresh one. Of versions whose answers look alike the first and the last are saved.
