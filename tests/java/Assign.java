@@ -36,6 +36,7 @@ import org.apache.kafka.common.TopicPartition;
  * {@code gets ID PARTITIONS}, where "-" stands for nothing and partitions are {@code topic:index,...}. Members are put into
  * Java's tables in the order of their ids.
  */
+@SuppressWarnings("removal") // of the constructor of ConsumerGroupMetadata, which the sticky assignor is told of
 public final class Assign {
     private static final Node NODE = new Node(1, "127.0.0.1", 1);
 

@@ -91,7 +91,9 @@ fn wait_printed(members: &[Running], from: &BTreeMap<i32, i64>) {
         for (member, seen) in members.iter().zip(&mut seen) {
             member.stdout().wait_until(Duration::ZERO, |lines| {
                 for record in printed(lines.get(*seen..).unwrap_or_default(), true) {
-                    left.retain(|partition, offset| *partition != record.partition || record.offset < *offset);
+                    left.retain(|partition, offset| {
+                        *partition != record.partition || record.offset < *offset
+                    });
                 }
                 *seen = lines.len();
                 true
@@ -144,8 +146,9 @@ fn the_others_take_over_from_a_killed_member(assignor: &str) {
     eprintln!("{assignor}: {} produced, {repeats} repeated", log.len());
     // What is repeated is bounded by the interval of commits: a second, and the time a commit takes.
     let old = last_words.iter().filter(|record| record.timestamp < killed - 3000);
-    let uncommitted: Vec<&Printed> =
-        old.filter(|record| committed.get(&record.partition).is_none_or(|done| record.offset >= *done)).collect();
+    let uncommitted: Vec<&Printed> = old
+        .filter(|record| committed.get(&record.partition).is_none_or(|done| record.offset >= *done))
+        .collect();
     assert_eq!(uncommitted, [] as [&Printed; 0], "printed three seconds before the kill, and not committed");
     for event in dead.events("committed") {
         for each in event["offsets"].as_array().into_iter().flatten() {
@@ -186,13 +189,22 @@ fn a_member_that_is_told_to_stop_repeats_nothing(assignor: &str) {
             done.extend(offsets.filter_map(|each| Some((each[1].as_i64()?, each[2].as_i64()?))));
         }
         for (partition, end) in &said {
-            assert_eq!(done.get(&i64::from(*partition)), Some(end), "it committed what it printed of {partition}");
+            assert_eq!(
+                done.get(&i64::from(*partition)),
+                Some(end),
+                "it committed what it printed of {partition}"
+            );
             assert!(committed.get(partition) >= Some(end), "and so the broker has it: {committed:?}");
         }
         let others: Vec<&Running> = story.members.iter().collect();
         let taken = seconds(flow::wait_settled(&others, PARTITIONS, 6 / others.len()) - told);
-        eprintln!("{assignor}: SIG{signal}: ended after {took:.1} s, the others had its partitions after {taken:.1} s");
-        assert!(taken < SESSION.as_secs_f64(), "it left the group, nobody had to wait for its session: {taken} s");
+        eprintln!(
+            "{assignor}: SIG{signal}: ended after {took:.1} s, the others had its partitions after {taken:.1} s"
+        );
+        assert!(
+            taken < SESSION.as_secs_f64(),
+            "it left the group, nobody had to wait for its session: {taken} s"
+        );
         all.extend(last_words);
     }
     let (log, told) = story.end(&all);
@@ -265,21 +277,24 @@ fn m4_a_member_that_slept_past_its_session_prints_and_commits_nothing_stale(assi
         assert!(after.get(partition) >= Some(offset), "committed went back: {before:?}, then {after:?}");
     }
     let events = flow::events(sleeper);
-    let again = events.iter().filter(|event| event["event"] == "assigned").map(flow::at).find(|at| *at >= woken);
+    let again =
+        events.iter().filter(|event| event["event"] == "assigned").map(flow::at).find(|at| *at >= woken);
     let again = again.expect("it was given its share again");
     let told: Vec<_> = events.iter().filter(|each| (woken..again).contains(&flow::at(each))).collect();
     eprintln!("{assignor}: it knew {} ms after it woke; {told:#?}", flow::at(&lost) - woken);
-    assert!(!told.iter().any(|event| event["event"] == "committed"), "it committed what it had lost: {told:#?}");
+    assert!(
+        !told.iter().any(|event| event["event"] == "committed"),
+        "it committed what it had lost: {told:#?}"
+    );
 
     let ends: BTreeMap<i32, i64> = (0..PARTITIONS).map(|of| (of, end + 100)).collect();
     let log: Log = Log::new();
-    let everything: Vec<(i32, i64)> = (0..PARTITIONS).flat_map(|of| (0..end + 100).map(move |at| (of, at))).collect();
+    let everything: Vec<(i32, i64)> =
+        (0..PARTITIONS).flat_map(|of| (0..end + 100).map(move |at| (of, at))).collect();
     let deadline = Instant::now() + PATIENCE;
     let [sleeper, other] = loop {
         let lines = members.iter().map(|member| member.stdout().len()).sum::<usize>();
-        if lines >= everything.len()
-            && flow::committed(&at.tool, &group, &topic) == ends
-        {
+        if lines >= everything.len() && flow::committed(&at.tool, &group, &topic) == ends {
             break members;
         }
         assert!(Instant::now() < deadline, "{lines} of {} lines", everything.len());

@@ -65,7 +65,16 @@ pub(crate) fn consume(kafka: &Kafka, topic: &str) -> Offtake {
 pub(crate) fn member(kafka: &Kafka, topic: &str, group: &str, assignor: &str, session: Duration) -> Running {
     let session = format!("session.timeout.ms={}", session.as_millis());
     consume(kafka, topic)
-        .args(["--group", group, "--assignor", assignor, "-X", &session, "-X", "auto.commit.interval.ms=1000"])
+        .args([
+            "--group",
+            group,
+            "--assignor",
+            assignor,
+            "-X",
+            &session,
+            "-X",
+            "auto.commit.interval.ms=1000",
+        ])
         .start()
 }
 
@@ -187,7 +196,8 @@ pub(crate) fn wait_settled(members: &[&Running], count: i32, least: usize) -> i6
         let held: Vec<(BTreeSet<i32>, i64)> = members.iter().map(|member| holds(member)).collect();
         let union: BTreeSet<i32> = held.iter().flat_map(|(held, _)| held.iter().copied()).collect();
         let total: usize = held.iter().map(|(held, _)| held.len()).sum();
-        if union == (0..count).collect() && total == union.len() && held.iter().all(|(h, _)| h.len() >= least) {
+        if union == (0..count).collect() && total == union.len() && held.iter().all(|(h, _)| h.len() >= least)
+        {
             return held.into_iter().map(|(_, since)| since).max().unwrap_or_default();
         }
         assert!(

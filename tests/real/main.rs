@@ -5,9 +5,11 @@
 )]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails says where")]
 
+mod commands;
 mod death;
 mod flow;
 mod records;
 mod specimens;
 mod refusals;
+mod rough;
 mod support;

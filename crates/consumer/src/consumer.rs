@@ -757,7 +757,10 @@ fn compile<P: AsRef<str>>(patterns: impl IntoIterator<Item = P>) -> Result<Vec<R
         .map(|pattern| {
             let pattern = pattern.as_ref();
             Regex::new(&format!("^(?:{pattern})$")).map_err(|error| {
-                Error::new(ErrorKind::Config, format!("{pattern:?} is no regular expression: {error}"))
+                // The parser draws a picture of several lines; its last one says what is wrong.
+                let text = error.to_string();
+                let why = text.lines().last().map_or("", |last| last.trim_start_matches("error: "));
+                Error::new(ErrorKind::Config, format!("`{pattern}` is no regular expression: {why}"))
             })
         })
         .collect()

@@ -158,8 +158,8 @@ pub enum GroupError {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outbox {
     queue: VecDeque<Event>,
-    /// A Revoke or Lost has been taken out and not been answered.
-    taken: bool,
+    /// Each Revoke and each Lost that has been taken out and not been answered.
+    taken: u32,
 }
 
 impl Outbox {
@@ -169,19 +169,20 @@ impl Outbox {
 
     pub(crate) fn pop(&mut self) -> Option<Event> {
         let event = self.queue.pop_front()?;
-        self.taken |= event.wants_release();
+        self.taken = self.taken.saturating_add(u32::from(event.wants_release()));
         Some(event)
     }
 
     /// Whether something has still to be let go.
     pub(crate) fn waits(&self) -> bool {
-        self.taken || self.queue.iter().any(Event::wants_release)
+        self.taken > 0 || self.queue.iter().any(Event::wants_release)
     }
 
-    /// What has been taken out is let go. Whether that was all.
+    /// What was taken out first is let go. Whether that was all.
     pub(crate) fn released(&mut self) -> bool {
-        let answered = std::mem::take(&mut self.taken);
-        answered && !self.waits()
+        let Some(rest) = self.taken.checked_sub(1) else { return false };
+        self.taken = rest;
+        !self.waits()
     }
 
     /// A Revoke that nobody has heard of yet has come too late: it is Lost.
@@ -196,6 +197,6 @@ impl Outbox {
     /// The application has let go of everything already.
     pub(crate) fn forget_partitions(&mut self) {
         self.queue.retain(|event| !event.wants_release() && !matches!(event, Event::Assigned { .. }));
-        self.taken = false;
+        self.taken = 0;
     }
 }

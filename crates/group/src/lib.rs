@@ -97,8 +97,8 @@ impl Member {
         either!(&mut self.0, machine => machine.polled(now));
     }
 
-    /// The application has let go of what the [`Event::Revoke`] or [`Event::Lost`] taken last named. To be called once
-    /// for each; more often does no harm.
+    /// The application has let go of what an [`Event::Revoke`] or [`Event::Lost`] named. To be called once for each that
+    /// was taken; the member joins again, or says what it has left, after the last.
     pub fn released(&mut self, now: Instant) {
         either!(&mut self.0, machine => machine.released(now));
     }

@@ -452,6 +452,8 @@ fn s9_what_is_being_revoked_is_not_lost_too() {
     assert!(hand.member.identity().is_none() && hand.member.owned().is_empty());
     assert!(hand.sends().is_none());
     hand.member.released(hand.now);
+    assert!(hand.sends().is_none(), "one of two");
+    hand.member.released(hand.now);
     hand.joins();
 }
 

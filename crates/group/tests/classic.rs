@@ -1,5 +1,7 @@
 //! Stories of the classic protocol, told with several members and a model of the coordinator.
 
+#![allow(clippy::unwrap_used, reason = "a test's support")]
+
 mod sim;
 
 use offtake_group::{

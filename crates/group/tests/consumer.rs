@@ -1,9 +1,13 @@
 //! Stories of the consumer protocol (KIP-848), told with several members and a model of the broker.
 
+#![allow(clippy::unwrap_used, reason = "a test's support")]
+
 mod sim;
 
+use std::sync::Arc;
+
 use offtake_group::{Config, GroupError, Protocol};
-use offtake_machine::{Cluster, Topic};
+use offtake_machine::Topic;
 use offtake_wire::{
     ApiKey, ConsumerGroupHeartbeatResponse, ErrorCode, Uuid,
     messages::consumer_group_heartbeat::{Assignment, TopicPartitions},
@@ -158,7 +162,7 @@ fn f3_a_stale_epoch_on_a_commit_asks_for_the_new_one_and_loses_nothing() {
 fn f4_a_topic_without_a_name_is_parked_and_not_said_to_be_owned() {
     let mut sim = modern(10);
     let a = sim.join();
-    sim.processes[a].cluster = Cluster::default();
+    sim.processes[a].cluster = Arc::default();
     sim.run(10_000);
     assert_eq!(sim.has(a), 0);
     assert_eq!(sim.processes[a].member.wanted_topic_ids().len(), 1);
@@ -167,7 +171,7 @@ fn f4_a_topic_without_a_name_is_parked_and_not_said_to_be_owned() {
         heard.filter(|beat| beat.topic_partitions.as_ref().is_some_and(|t| !t.is_empty())).count()
     };
     assert_eq!(owning(&sim), 0);
-    sim.processes[a].cluster = sim.cluster();
+    sim.processes[a].cluster = Arc::new(sim.cluster());
     sim.settle();
     assert_eq!((sim.has(a), sim.processes[a].member.wanted_topic_ids().len()), (4, 0));
     sim.run(20);
@@ -178,12 +182,12 @@ fn f4_a_topic_without_a_name_is_parked_and_not_said_to_be_owned() {
 fn f4_what_is_parked_is_forgotten_with_the_membership() {
     let mut sim = modern(11);
     let a = sim.join();
-    sim.processes[a].cluster = Cluster::default();
+    sim.processes[a].cluster = Arc::default();
     sim.run(1_000);
     sim.coordinator.modern.instead.push(refusal(ErrorCode::FencedMemberEpoch));
     sim.until("fenced", |sim| sim.processes[a].member.wanted_topic_ids().is_empty());
     assert!(sim.lost(a).is_empty(), "it never had them");
-    sim.processes[a].cluster = sim.cluster();
+    sim.processes[a].cluster = Arc::new(sim.cluster());
     sim.settle();
 }
 
@@ -373,7 +377,7 @@ fn b3_a_topic_that_was_deleted_and_made_again_is_another_one() {
     let mut cluster = sim.cluster();
     let id = Uuid([9; 16]);
     cluster.topics.get_mut(&Topic::from("orders")).unwrap().id = id;
-    sim.processes[a].cluster = cluster;
+    sim.processes[a].cluster = Arc::new(cluster);
     sim.coordinator.modern.set_topics([("orders".to_owned(), (id, 2))].into());
     sim.run(20_000);
     let saw = sim.saw(a);

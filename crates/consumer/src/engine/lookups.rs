@@ -9,9 +9,11 @@ use regex::Regex;
 use super::{command::Reply, matching};
 use crate::error::{Error, ErrorKind, Result};
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Lookups {
     waiting: Vec<Lookup>,
+    /// Who is asked first, for the reader of an error.
+    servers: String,
 }
 
 #[derive(Debug)]
@@ -27,6 +29,11 @@ enum Question {
 }
 
 impl Lookups {
+    pub(super) fn new(bootstrap_servers: &[(String, u16)]) -> Self {
+        let servers: Vec<_> = bootstrap_servers.iter().map(|(host, port)| format!("{host}:{port}")).collect();
+        Self { waiting: Vec::new(), servers: servers.join(",") }
+    }
+
     pub(super) fn partitions(
         &mut self,
         topic: Topic,
@@ -64,7 +71,7 @@ impl Lookups {
         for lookup in std::mem::take(&mut self.waiting) {
             let late = hopeless || now >= lookup.deadline;
             match lookup.question {
-                Question::Partitions(topic, reply) => match partitions(cluster, &topic, trouble, late) {
+                Question::Partitions(topic, reply) => match self.known(cluster, &topic, trouble, late) {
                     Some(result) => drop(reply.send(result)),
                     None => self.waiting.push(Lookup {
                         question: Question::Partitions(topic, reply),
@@ -76,7 +83,7 @@ impl Lookups {
                     let _ = reply.send(Ok(topics.into_iter().collect()));
                 }
                 Question::Matching(_, reply) if late => {
-                    let _ = reply.send(Err(unanswered("the list of topics", trouble)));
+                    let _ = reply.send(Err(self.unanswered("the list of topics", trouble)));
                 }
                 question @ Question::Matching(..) => {
                     self.waiting.push(Lookup { question, deadline: lookup.deadline });
@@ -84,29 +91,35 @@ impl Lookups {
             }
         }
     }
-}
 
-/// `None`: it is worth waiting.
-fn partitions(
-    cluster: &Cluster,
-    topic: &Topic,
-    trouble: Option<&CallError>,
-    late: bool,
-) -> Option<Result<BTreeMap<i32, PartitionInfo>>> {
-    let Some(info) = cluster.topics.get(topic) else {
-        return late.then(|| Err(unanswered(&format!("topic {topic}"), trouble)));
-    };
-    match info.error {
-        ErrorCode::None => Some(Ok(info.partitions.clone())),
-        code if code.is_retriable() && !late => None,
-        code => Some(Err(refused(topic, code))),
+    /// The partitions of a topic; `None`: it is worth waiting.
+    fn known(
+        &self,
+        cluster: &Cluster,
+        topic: &Topic,
+        trouble: Option<&CallError>,
+        late: bool,
+    ) -> Option<Result<BTreeMap<i32, PartitionInfo>>> {
+        let Some(info) = cluster.topics.get(topic) else {
+            return late.then(|| Err(self.unanswered(&format!("topic {topic}"), trouble)));
+        };
+        match info.error {
+            ErrorCode::None => Some(Ok(info.partitions.clone())),
+            code if code.is_retriable() && !late => None,
+            code => Some(Err(refused(topic, code))),
+        }
     }
-}
 
-fn unanswered(what: &str, trouble: Option<&CallError>) -> Error {
-    match trouble {
-        Some(trouble) => trouble.clone().into(),
-        None => Error::new(ErrorKind::Timeout, format!("no broker answered in time when asked for {what}")),
+    fn unanswered(&self, what: &str, trouble: Option<&CallError>) -> Error {
+        match trouble {
+            Some(trouble) => trouble.clone().into(),
+            None => {
+                let servers = &self.servers;
+                let message =
+                    format!("no broker answered in time when asked for {what} (bootstrap servers {servers})");
+                Error::new(ErrorKind::Unreachable, message)
+            }
+        }
     }
 }
 

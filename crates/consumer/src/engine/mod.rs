@@ -150,7 +150,7 @@ impl Engine {
             assigned: BTreeSet::new(),
             generation: None,
             asked: BTreeSet::new(),
-            lookups: Lookups::default(),
+            lookups: Lookups::new(&config.bootstrap_servers),
             routes: BTreeMap::new(),
             next_tag: 0,
             commits: BTreeMap::new(),

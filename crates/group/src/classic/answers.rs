@@ -16,7 +16,12 @@ use offtake_wire::{
     },
 };
 
-use super::{As, Classic, Lead, Plan, State, requests::PROTOCOL_TYPE};
+use super::{
+    Classic,
+    lead::Lead,
+    requests::PROTOCOL_TYPE,
+    state::{As, Plan, State},
+};
 use crate::{
     assignor::{Assignor, decode_assignment},
     config::millis,

@@ -16,19 +16,15 @@
 //! - the identity is reset no further than an error implies: a moved coordinator costs nothing, an illegal generation
 //!   the partitions, an unknown member id that too.
 //!
-//! Eager and cooperative differ in `before_joining` alone. KIP-62, 345, 394, 429, 792, 800, 814.
+//! Eager and cooperative differ in `Classic::before_joining` alone. KIP-62, 345, 394, 429, 792, 800, 814.
 
-use std::{
-    collections::BTreeSet,
-    mem,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, mem, time::Instant};
 
 use offtake_machine::{BrokerId, Call, CallIds, Cluster, Topic, TopicPartition, Transmit, earliest};
-use offtake_wire::{ErrorCode, messages::sync_group::SyncGroupRequestAssignment};
+use offtake_wire::ErrorCode;
 
 use crate::{
-    assignor::{Assignor, RebalanceProtocol},
+    assignor::Assignor,
     config::Config,
     event::{Event, GroupError, Identity, Outbox},
     health::Health,
@@ -37,8 +33,11 @@ use crate::{
 mod answers;
 mod lead;
 mod requests;
+mod state;
+mod transitions;
 
 use lead::Lead;
+use state::{As, Held, Next, Plan, State};
 
 /// One member.
 #[derive(Debug)]
@@ -71,115 +70,6 @@ pub(crate) struct Classic {
     blocked: bool,
     /// Why to join again as soon as this rebalance is through.
     again: Option<&'static str>,
-}
-
-/// Partitions in the application's hands.
-#[derive(Debug, Default)]
-struct Held {
-    /// All of them, those being let go included.
-    all: BTreeSet<TopicPartition>,
-    /// Those that a Revoke is out for.
-    leaving: BTreeSet<TopicPartition>,
-    /// The newest assignment and its generation, kept for the sticky assignor even when it is over.
-    last: Option<(BTreeSet<TopicPartition>, i32)>,
-}
-
-#[derive(Debug)]
-enum State {
-    /// Not a member, and not trying to be one.
-    Outside,
-    /// Out because the application stopped polling; back when it does.
-    Unpolled,
-    /// Out for good.
-    Failed,
-    /// `asked` is the subscription that the outstanding JoinGroup carries.
-    Joining {
-        call: Call,
-        asked: BTreeSet<Topic>,
-        reason: &'static str,
-    },
-    Syncing {
-        call: Call,
-        asked: BTreeSet<Topic>,
-        plan: Plan,
-    },
-    /// Holding an assignment; the call is the next heartbeat.
-    Stable {
-        call: Call,
-    },
-    /// The application is letting go; then we join again. Idle when there is no generation to beat for.
-    Releasing {
-        call: Call,
-        reason: &'static str,
-    },
-    Leaving {
-        call: Call,
-        until: Instant,
-        reason: String,
-        then: Next,
-    },
-}
-
-/// What a SyncGroup says.
-#[derive(Debug)]
-enum Plan {
-    /// As leader: to be made once the metadata is there, at the call's time at the latest.
-    Make,
-    /// As leader, when the coordinator keeps the assignment there is.
-    Keep,
-    /// A leader's assignment; nothing from a follower.
-    Say(Vec<SyncGroupRequestAssignment>),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
-    Outside,
-    Unpolled,
-    /// The application has polled meanwhile.
-    Join,
-    /// It has left and subscribed again meanwhile.
-    LeftThenJoin,
-}
-
-/// Whether the coordinator still knows our member id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum As {
-    Same,
-    New,
-}
-
-impl State {
-    fn call(&self) -> Option<&Call> {
-        match self {
-            Self::Outside | Self::Unpolled | Self::Failed => None,
-            Self::Joining { call, .. }
-            | Self::Syncing { call, .. }
-            | Self::Stable { call }
-            | Self::Releasing { call, .. }
-            | Self::Leaving { call, .. } => Some(call),
-        }
-    }
-
-    fn call_mut(&mut self) -> Option<&mut Call> {
-        match self {
-            Self::Outside | Self::Unpolled | Self::Failed => None,
-            Self::Joining { call, .. }
-            | Self::Syncing { call, .. }
-            | Self::Stable { call }
-            | Self::Releasing { call, .. }
-            | Self::Leaving { call, .. } => Some(call),
-        }
-    }
-
-    /// Whether the application is expected to poll.
-    fn is_member(&self) -> bool {
-        match self {
-            Self::Outside | Self::Unpolled | Self::Failed | Self::Leaving { .. } => false,
-            Self::Joining { .. } | Self::Syncing { .. } | Self::Stable { .. } | Self::Releasing { .. } => {
-                true
-            }
-        }
-    }
 }
 
 impl Classic {
@@ -272,7 +162,7 @@ impl Classic {
     }
 
     pub(crate) fn polled(&mut self, now: Instant) {
-        self.polled = Some(now);
+        self.polled = self.polled.max(Some(now));
         match &mut self.state {
             State::Unpolled => self.join_again(now, "polling again"),
             State::Leaving { then: then @ Next::Unpolled, .. } => *then = Next::Join,
@@ -430,167 +320,6 @@ impl Classic {
             State::Leaving { .. } => "leaving",
         }
     }
-
-    // ── transitions ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-    /// What has to be let go before a JoinGroup: all of it, or only what we no longer subscribe to.
-    fn before_joining(&self) -> BTreeSet<TopicPartition> {
-        let kept = |partition: &TopicPartition| match self.config.rebalance_protocol() {
-            RebalanceProtocol::Eager => false,
-            RebalanceProtocol::Cooperative => self.subscription.contains(&partition.topic),
-        };
-        self.held.all.iter().filter(|p| !kept(p) && !self.held.leaving.contains(*p)).cloned().collect()
-    }
-
-    /// Joins, or joins again: at once, or when the application has let go of what it has to.
-    fn join_again(&mut self, now: Instant, reason: &'static str) {
-        let surplus = self.before_joining();
-        self.revoke(surplus);
-        if self.outbox.waits() {
-            // In Stable the next heartbeat is on its way or due; it goes on while the application lets go.
-            let call = match (&self.state, self.generation) {
-                (State::Stable { call } | State::Releasing { call, .. }, Some(_)) => *call,
-                _ => Call::Idle,
-            };
-            self.state = State::Releasing { call, reason };
-        } else {
-            self.again = None;
-            self.state = State::Joining { call: Call::Due(now), asked: BTreeSet::new(), reason };
-        }
-    }
-
-    fn revoke(&mut self, partitions: BTreeSet<TopicPartition>) {
-        if !partitions.is_empty() {
-            let generation = self.held.generation();
-            self.outbox.push(Event::Revoke { partitions: partitions.iter().cloned().collect(), generation });
-            self.held.leaving.extend(partitions);
-        }
-    }
-
-    /// The group goes on without us. What is being let go already is not lost a second time (invariant S9).
-    fn lose_everything(&mut self) {
-        self.outbox.revokes_are_lost();
-        let all = mem::take(&mut self.held.all);
-        let partitions: Vec<_> = all.into_iter().filter(|p| !self.held.leaving.contains(p)).collect();
-        self.held.leaving.clear();
-        if !partitions.is_empty() {
-            self.outbox.push(Event::Lost { partitions, generation: self.held.generation() });
-        }
-        self.step_out();
-    }
-
-    fn step_out(&mut self) {
-        self.generation = None;
-        self.assignor = None;
-        self.lead = None;
-        self.alive = None;
-        self.undisturbed = None;
-        self.deadline = None;
-        self.again = None;
-    }
-
-    /// We are out of the generation, and come back.
-    fn lost(&mut self, now: Instant, r#as: As) {
-        self.lose_everything();
-        if r#as == As::New {
-            self.member_id.clear();
-        }
-        let reason = match r#as {
-            As::Same => "out of the generation",
-            As::New => "unknown to the coordinator",
-        };
-        self.state = if self.outbox.waits() {
-            State::Releasing { call: Call::Idle, reason }
-        } else {
-            State::Joining { call: Call::Due(self.health.soon(now)), asked: BTreeSet::new(), reason }
-        };
-    }
-
-    fn session_expired(&mut self, now: Instant) {
-        tracing::warn!(group = %self.config.group, timeout = ?self.config.session_timeout,
-            "no heartbeat was accepted within the session timeout: membership is lost");
-        if let Some((_, broker)) = self.sent {
-            self.outbox.push(Event::CoordinatorLost(broker));
-        }
-        // The coordinator may be of another opinion, or know us still: it says so when we join with the id we have.
-        self.lost(now, As::Same);
-    }
-
-    fn poll_interval_exceeded(&mut self, now: Instant) {
-        tracing::warn!(group = %self.config.group, interval = ?self.config.rebalance_timeout,
-            "not polled within max.poll.interval.ms: leaving the group until the next poll");
-        self.outbox.push(Event::PollIntervalExceeded);
-        self.lose_everything();
-        if self.config.instance_id.is_none() && !self.member_id.is_empty() {
-            self.say_goodbye(now, "max.poll.interval.ms exceeded", Next::Unpolled);
-        } else {
-            self.member_id.clear();
-            self.state = State::Unpolled;
-        }
-    }
-
-    fn say_goodbye(&mut self, now: Instant, reason: &str, then: Next) {
-        let until = now + self.config.request_timeout;
-        self.state = State::Leaving { call: Call::Due(now), until, reason: reason.to_owned(), then };
-    }
-
-    /// The goodbye is said, or it has been tried for long enough.
-    fn gone(&mut self, now: Instant) {
-        let State::Leaving { then, .. } = mem::replace(&mut self.state, State::Outside) else { return };
-        self.member_id.clear();
-        if matches!(then, Next::Outside | Next::LeftThenJoin) {
-            self.outbox.push(Event::Left);
-        }
-        match then {
-            Next::Outside => {}
-            Next::Unpolled => self.state = State::Unpolled,
-            Next::Join | Next::LeftThenJoin => self.join_again(now, "joining again after leaving"),
-        }
-    }
-
-    fn fail(&mut self, error: GroupError) {
-        self.lose_everything();
-        self.member_id.clear();
-        self.state = State::Failed;
-        self.outbox.push(Event::Failed(error));
-    }
-
-    fn poll_deadline(&self) -> Option<Instant> {
-        self.polled.filter(|_| self.state.is_member())?.checked_add(self.config.rebalance_timeout)
-    }
-
-    /// When we give ourselves up. Not while the coordinator has a JoinGroup or SyncGroup of ours: as long as it does, it
-    /// keeps us (D11), and what we still hold is anyway not handed out beyond `valid_until`.
-    fn session_deadline(&self) -> Option<Instant> {
-        match &self.state {
-            State::Joining { call, .. } | State::Syncing { call, .. } if call.is_sent() => None,
-            state if state.is_member() => self.deadline,
-            _ => None,
-        }
-    }
-
-    /// How long to wait for the answer to the call that is due.
-    fn timeout(&self) -> Duration {
-        match self.state {
-            // The others may take the whole rebalance timeout; the rest is for the way.
-            State::Joining { .. } => self.config.rebalance_timeout.saturating_add(JOIN_MARGIN),
-            // So that there is time for a second one.
-            State::Stable { .. } | State::Releasing { .. } => {
-                self.config.request_timeout.min(self.config.session_timeout / 2)
-            }
-            _ => self.config.request_timeout,
-        }
-    }
-}
-
-impl Held {
-    /// The generation in which we got what we hold.
-    fn generation(&self) -> i32 {
-        self.last.as_ref().map_or(-1, |(_, generation)| *generation)
-    }
 }
 
 const PARTITIONS_CHANGED: &str = "the partitions of the group's topics have changed";
-
-/// What a JoinGroup may take beyond the rebalance timeout, as in Java.
-const JOIN_MARGIN: Duration = Duration::from_secs(5);

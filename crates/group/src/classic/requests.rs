@@ -10,7 +10,10 @@ use offtake_wire::{
     },
 };
 
-use super::{Classic, Plan, State};
+use super::{
+    Classic,
+    state::{Plan, State},
+};
 use crate::{
     assignor::{Claim, RebalanceProtocol, encode_subscription},
     config::millis,

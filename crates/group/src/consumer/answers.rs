@@ -11,7 +11,7 @@ use offtake_wire::{
     messages::consumer_group_heartbeat::{Assignment, ConsumerGroupHeartbeatResponse},
 };
 
-use super::{Consumer, State};
+use super::{Consumer, state::State};
 use crate::event::{Event, GroupError};
 
 /// Bounds on the heartbeat interval that a broker may ask for (FAILURES §3 row 51).
@@ -59,6 +59,7 @@ impl Consumer {
         let next = sent.map_or(now, |at| (at + self.interval).max(now));
         let at = if std::mem::take(&mut self.hurry) { now } else { next };
         self.state = State::Member { call: Call::Due(at) };
+        let unheard_since = self.unheard_since.take();
         if self.holding.is_settled() {
             self.giving_up_since = None;
         }
@@ -67,7 +68,7 @@ impl Consumer {
             && !(self.announced == Some(self.epoch) && self.holding.is_as_wanted(&target))
             && self.holding.wants(target)
         {
-            self.giving_up_since = self.giving_up_since.or(sent);
+            self.giving_up_since = self.giving_up_since.or(unheard_since);
         }
         self.reconcile(now);
     }

@@ -18,31 +18,27 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    mem,
     time::{Duration, Instant},
 };
 
 use offtake_machine::{BrokerId, Call, CallIds, Cluster, Target, Topic, TopicPartition, Transmit, earliest};
-use offtake_wire::{
-    ErrorCode, Uuid,
-    messages::consumer_group_heartbeat::{ConsumerGroupHeartbeatRequest, TopicPartitions},
-};
+use offtake_wire::{ErrorCode, Uuid};
 
 use crate::{
-    config::{Config, Protocol, millis},
-    event::{Event, GroupError, Identity, Outbox},
+    config::Config,
+    event::{Event, Identity, Outbox},
     health::Health,
 };
 
 mod answers;
 mod holding;
+mod requests;
+mod state;
+mod transitions;
 
 use holding::Holding;
-
-/// The epoch of a heartbeat that joins, leaves, or leaves as a static member that means to be back.
-const JOIN: i32 = 0;
-const LEAVE: i32 = -1;
-const LEAVE_FOR_A_WHILE: i32 = -2;
+use requests::JOIN;
+use state::{Next, Say, State};
 
 /// One member.
 #[derive(Debug)]
@@ -65,6 +61,8 @@ pub(crate) struct Consumer {
     /// Send the next heartbeat as soon as the outstanding one is answered.
     hurry: bool,
     alive: Option<Instant>,
+    /// When the first heartbeat left that nothing has been heard of since: its answer may have told us to let go.
+    unheard_since: Option<Instant>,
     /// Since when, at the earliest, the broker waits for us to let go of something: after the rebalance timeout it
     /// waits no longer, and takes everything.
     giving_up_since: Option<Instant>,
@@ -76,70 +74,6 @@ pub(crate) struct Consumer {
     /// Since when our instance id has been somebody else's.
     unreleased_since: Option<Instant>,
     blocked: bool,
-}
-
-#[derive(Debug)]
-enum State {
-    /// Not a member, and not trying to be one.
-    Outside,
-    /// Out because the application stopped polling; back when it does.
-    Unpolled,
-    /// Out for good.
-    Failed,
-    Joining {
-        call: Call,
-    },
-    /// The call is the next heartbeat.
-    Member {
-        call: Call,
-    },
-    /// The application lets go of what is lost; then we join again. Silent until then (FAILURES F1).
-    Releasing,
-    Leaving {
-        call: Call,
-        until: Instant,
-        then: Next,
-    },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
-    Outside,
-    Unpolled,
-    /// The application has polled meanwhile.
-    Join,
-    /// It has left and subscribed again meanwhile.
-    LeftThenJoin,
-}
-
-/// What the next heartbeat has to mention. Null means "as before".
-#[derive(Clone, Copy, Debug, Default)]
-struct Say {
-    topics: bool,
-    owned: bool,
-    /// The broker may not have heard the last one.
-    everything: bool,
-}
-
-impl State {
-    fn call(&self) -> Option<&Call> {
-        match self {
-            Self::Outside | Self::Unpolled | Self::Failed | Self::Releasing => None,
-            Self::Joining { call } | Self::Member { call } | Self::Leaving { call, .. } => Some(call),
-        }
-    }
-
-    fn call_mut(&mut self) -> Option<&mut Call> {
-        match self {
-            Self::Outside | Self::Unpolled | Self::Failed | Self::Releasing => None,
-            Self::Joining { call } | Self::Member { call } | Self::Leaving { call, .. } => Some(call),
-        }
-    }
-
-    /// Whether the application is expected to poll.
-    fn is_member(&self) -> bool {
-        matches!(self, Self::Joining { .. } | Self::Member { .. } | Self::Releasing)
-    }
 }
 
 impl Consumer {
@@ -159,6 +93,7 @@ impl Consumer {
             say: Say::default(),
             hurry: false,
             alive: None,
+            unheard_since: None,
             giving_up_since: None,
             announced: None,
             deadline: None,
@@ -236,7 +171,7 @@ impl Consumer {
     }
 
     pub(crate) fn polled(&mut self, now: Instant) {
-        self.polled = Some(now);
+        self.polled = self.polled.max(Some(now));
         match &mut self.state {
             State::Unpolled => self.join(now),
             State::Leaving { then: then @ Next::Unpolled, .. } => *then = Next::Join,
@@ -305,6 +240,7 @@ impl Consumer {
         };
         let id = self.state.call_mut()?.start(now, &mut self.ids, timeout)?;
         self.sent = Some((now, coordinator));
+        self.unheard_since.get_or_insert(now);
         let request = self.request();
         Some(Transmit {
             id,
@@ -313,35 +249,6 @@ impl Consumer {
             max_version: None,
             timeout,
         })
-    }
-
-    fn request(&mut self) -> ConsumerGroupHeartbeatRequest {
-        let say = mem::take(&mut self.say);
-        let (joins, leaves) =
-            (matches!(self.state, State::Joining { .. }), matches!(self.state, State::Leaving { .. }));
-        let everything = !leaves && (joins || say.everything);
-        let remote_assignor = match &self.config.protocol {
-            Protocol::Consumer { remote_assignor } => remote_assignor.clone(),
-            Protocol::Classic => None,
-        };
-        let topics = || self.subscription.iter().map(|topic| topic.as_str().to_owned()).collect();
-        ConsumerGroupHeartbeatRequest {
-            group_id: self.config.group.clone(),
-            member_id: self.member_id.clone(),
-            member_epoch: match (&self.state, &self.config.instance_id) {
-                (State::Leaving { .. }, None) => LEAVE,
-                (State::Leaving { .. }, Some(_)) => LEAVE_FOR_A_WHILE,
-                (State::Joining { .. }, _) => JOIN,
-                _ => self.epoch,
-            },
-            instance_id: self.config.instance_id.clone(),
-            rack_id: self.config.rack.clone().filter(|_| everything),
-            rebalance_timeout_ms: if everything { millis(self.config.rebalance_timeout) } else { -1 },
-            subscribed_topic_names: (everything || say.topics).then(topics),
-            subscribed_topic_regex: None,
-            server_assignor: remote_assignor.filter(|_| everything),
-            topic_partitions: (everything || say.owned).then(|| by_topic(self.holding.ids())),
-        }
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
@@ -379,8 +286,8 @@ impl Consumer {
 
     pub(crate) fn valid_until(&self) -> Option<Instant> {
         let by_session = self.alive?.checked_add(self.config.session_timeout)?;
-        let by_rebalance =
-            self.giving_up_since.and_then(|since| since.checked_add(self.config.rebalance_timeout));
+        let since = earliest([self.giving_up_since, self.unheard_since]);
+        let by_rebalance = since.and_then(|since| since.checked_add(self.config.rebalance_timeout));
         Some(by_rebalance.map_or(by_session, |until| until.min(by_session)))
     }
 
@@ -396,130 +303,6 @@ impl Consumer {
             State::Leaving { .. } => "leaving",
         }
     }
-
-    // ── transitions ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-    fn join(&mut self, now: Instant) {
-        self.state =
-            if self.outbox.waits() { State::Releasing } else { State::Joining { call: Call::Due(now) } };
-    }
-
-    /// Towards the newest target, as far as it goes now.
-    fn reconcile(&mut self, now: Instant) {
-        if !matches!(self.state, State::Member { .. }) || self.outbox.waits() || self.holding.is_settled() {
-            return;
-        }
-        let generation = self.epoch;
-        let partitions = self.holding.let_go();
-        if !partitions.is_empty() {
-            self.outbox.push(Event::Revoke { partitions, generation });
-            return;
-        }
-        let (added, complete) = self.holding.take(&self.names);
-        if complete || !added.is_empty() {
-            let owned = self.holding.names().iter().cloned().collect();
-            self.outbox.push(Event::Assigned { added, owned, generation });
-            self.announced = Some(self.epoch);
-        }
-        if complete {
-            self.say.owned = true;
-            self.beat_soon(now);
-        }
-    }
-
-    fn lose_everything(&mut self) {
-        self.outbox.revokes_are_lost();
-        let partitions = self.holding.lose();
-        if !partitions.is_empty() {
-            self.outbox.push(Event::Lost { partitions, generation: self.epoch });
-        }
-        self.step_out();
-    }
-
-    fn step_out(&mut self) {
-        self.epoch = JOIN;
-        self.say = Say::default();
-        self.hurry = false;
-        self.alive = None;
-        self.giving_up_since = None;
-        self.announced = None;
-        self.deadline = None;
-        self.unreleased_since = None;
-    }
-
-    /// The group goes on without us; we come back under the same name, owning nothing.
-    fn lost(&mut self, now: Instant) {
-        self.lose_everything();
-        let at = self.health.soon(now);
-        self.join(at);
-    }
-
-    fn poll_interval_exceeded(&mut self, now: Instant) {
-        tracing::warn!(group = %self.config.group, interval = ?self.config.rebalance_timeout,
-            "not polled within max.poll.interval.ms: leaving the group until the next poll");
-        self.outbox.push(Event::PollIntervalExceeded);
-        let known = !matches!(self.state, State::Releasing);
-        self.lose_everything();
-        if known {
-            self.say_goodbye(now, Next::Unpolled);
-        } else {
-            self.state = State::Unpolled;
-        }
-    }
-
-    fn say_goodbye(&mut self, now: Instant, then: Next) {
-        let until = now + self.config.request_timeout;
-        self.state = State::Leaving { call: Call::Due(now), until, then };
-    }
-
-    /// The goodbye is said, or it has been tried for long enough.
-    fn gone(&mut self, now: Instant) {
-        let State::Leaving { then, .. } = mem::replace(&mut self.state, State::Outside) else { return };
-        if matches!(then, Next::Outside | Next::LeftThenJoin) {
-            self.outbox.push(Event::Left);
-        }
-        match then {
-            Next::Outside => {}
-            Next::Unpolled => self.state = State::Unpolled,
-            Next::Join | Next::LeftThenJoin => self.join(now),
-        }
-    }
-
-    fn fail(&mut self, error: GroupError) {
-        self.lose_everything();
-        self.state = State::Failed;
-        self.outbox.push(Event::Failed(error));
-    }
-
-    /// There is something to say that should not wait for the interval.
-    fn beat_soon(&mut self, now: Instant) {
-        match self.state.call_mut() {
-            Some(call @ Call::Due(_))
-                if matches!(*call, Call::Due(at) if at > now) && self.health.failures() == 0 =>
-            {
-                *call = Call::Due(now);
-            }
-            Some(Call::Sent { .. }) => self.hurry = true,
-            _ => {}
-        }
-    }
-
-    fn poll_deadline(&self) -> Option<Instant> {
-        self.polled.filter(|_| self.state.is_member())?.checked_add(self.config.rebalance_timeout)
-    }
-
-    fn session_deadline(&self) -> Option<Instant> {
-        self.deadline.filter(|_| matches!(self.state, State::Member { .. }))
-    }
-}
-
-/// Partition indices by topic id.
-fn by_topic(ids: impl Iterator<Item = (Uuid, i32)>) -> Vec<TopicPartitions> {
-    let mut topics: BTreeMap<Uuid, Vec<i32>> = BTreeMap::new();
-    for (topic, partition) in ids {
-        topics.entry(topic).or_default().push(partition);
-    }
-    topics.into_iter().map(|(topic_id, partitions)| TopicPartitions { topic_id, partitions }).collect()
 }
 
 /// An id that no other member has, written as Kafka writes them (KIP-1082).

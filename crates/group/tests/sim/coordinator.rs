@@ -59,6 +59,8 @@ pub struct Coordinator {
     persisted: Group,
     pending: BTreeMap<String, Millis>,
     deadline: Option<Millis>,
+    /// The first members wait for others (`group.initial.rebalance.delay.ms`).
+    delayed: bool,
     ids: u64,
     pub initial_delay: Millis,
     pub loading_until: Millis,
@@ -88,6 +90,7 @@ impl Coordinator {
             group,
             pending: BTreeMap::new(),
             deadline: None,
+            delayed: false,
             ids: 0,
             initial_delay: 0,
             loading_until: 0,
@@ -134,6 +137,7 @@ impl Coordinator {
         self.group = self.persisted.clone();
         self.pending.clear();
         self.deadline = None;
+        self.delayed = false;
         self.loading_until = now + loading;
         self.modern.fail_over(self.loading_until);
         for member in self.group.members.values_mut() {
@@ -358,7 +362,10 @@ impl Coordinator {
     fn prepare(&mut self, now: Millis) {
         match self.group.phase {
             Phase::Preparing => {}
-            Phase::Empty if self.initial_delay > 0 => self.deadline = Some(now + self.initial_delay),
+            Phase::Empty if self.initial_delay > 0 => {
+                self.delayed = true;
+                self.deadline = Some(now + self.initial_delay);
+            }
             Phase::Empty | Phase::Completing | Phase::Stable => {
                 let waiting: Vec<Caller> =
                     self.group.members.values_mut().filter_map(|member| member.syncing.take()).collect();
@@ -375,17 +382,13 @@ impl Coordinator {
 
     fn complete_if_all_are_here(&mut self, now: Millis) {
         let all = self.group.members.values().all(|member| member.joining.is_some());
-        let first = self.group.generation == 0 || self.persisted.phase == Phase::Empty;
-        if self.group.phase == Phase::Preparing
-            && all
-            && self.pending.is_empty()
-            && !(first && self.initial_delay > 0)
-        {
+        if self.group.phase == Phase::Preparing && all && self.pending.is_empty() && !self.delayed {
             self.complete(now);
         }
     }
 
     fn complete(&mut self, now: Millis) {
+        self.delayed = false;
         let absent: Vec<String> = self
             .group
             .members

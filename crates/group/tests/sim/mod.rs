@@ -17,6 +17,7 @@ pub mod modern;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -63,7 +64,7 @@ pub struct Process {
     /// The instance id if it has one: in its place another may come.
     name: String,
     pub member: Member,
-    pub cluster: Cluster,
+    pub cluster: Arc<Cluster>,
     pub saw: Vec<(Millis, Saw)>,
     /// What its callbacks say it has.
     pub has: BTreeSet<TopicPartition>,
@@ -252,7 +253,7 @@ impl Sim {
         self.processes.push(Process {
             name,
             member,
-            cluster: self.cluster(),
+            cluster: Arc::new(self.cluster()),
             saw: Vec::new(),
             has: BTreeSet::new(),
             going: BTreeSet::new(),
@@ -306,7 +307,7 @@ impl Sim {
     pub fn set_partitions(&mut self, topic: &str, partitions: i32) {
         self.topics.insert(topic.into(), partitions);
         self.tell_the_broker();
-        let cluster = self.cluster();
+        let cluster = Arc::new(self.cluster());
         let now = self.at(self.now);
         for process in self.processes.iter_mut().filter(|p| !p.dead) {
             process.cluster = cluster.clone();
@@ -354,7 +355,8 @@ impl Sim {
             self.now = next.max(self.now);
             self.step();
         }
-        panic!("not settled: {:?}, {}", self.coordinator.phase(), self.states());
+        let all: Vec<usize> = (0..self.processes.len()).collect();
+        panic!("not settled: {:?}, {}\n{}", self.coordinator.phase(), self.states(), self.story(&all));
     }
 
     pub fn states(&self) -> String {
@@ -581,7 +583,7 @@ impl Sim {
             {
                 process.found_at = Some(now + 10);
             }
-            let cluster = process.cluster.clone();
+            let cluster = Arc::clone(&process.cluster);
             if let Some(transmit) = process.member.poll_transmit(instant, process.coordinator, &cluster) {
                 quiet = false;
                 self.send(who, transmit);
@@ -676,22 +678,22 @@ impl Sim {
     }
 
     /// What a process may hand out now.
-    pub fn hands_out(&self, who: usize) -> BTreeSet<TopicPartition> {
+    pub fn hands_out(&self, who: usize) -> Vec<&TopicPartition> {
         let process = &self.processes[who];
         let valid = process.member.valid_until().is_some_and(|until| self.at(self.now) < until);
         if process.dead || process.deceived || process.stopped_until > self.now || !valid {
-            return BTreeSet::new();
+            return Vec::new();
         }
         // What the machine has let go of is gone, though the application may not have heard of it yet.
-        let kept = process.has.difference(&process.going);
-        kept.filter(|p| process.member.owned().contains(*p)).cloned().collect()
+        let kept = process.has.iter().filter(|p| !process.going.contains(*p));
+        kept.filter(|p| process.member.owned().contains(*p)).collect()
     }
 
-    fn check(&mut self) {
-        let mut seen: BTreeMap<TopicPartition, usize> = BTreeMap::new();
+    fn check(&self) {
+        let mut seen: BTreeMap<&TopicPartition, usize> = BTreeMap::new();
         for who in 0..self.processes.len() {
             for partition in self.hands_out(who) {
-                if let Some(other) = seen.insert(partition.clone(), who)
+                if let Some(other) = seen.insert(partition, who)
                     && self.processes[other].name != self.processes[who].name
                 {
                     panic!(

@@ -111,8 +111,13 @@ impl Modern {
             request.topic_partitions.as_ref().is_some_and(Vec::is_empty),
             "who joins owns nothing: {request:?}"
         );
-        let topics: BTreeSet<String> =
-            request.subscribed_topic_names.as_ref().expect("F14").iter().cloned().collect();
+        let topics: BTreeSet<String> = request
+            .subscribed_topic_names
+            .as_ref()
+            .unwrap_or_else(|| panic!("F14"))
+            .iter()
+            .cloned()
+            .collect();
         let mut assigned = BTreeSet::new();
         if let Some(name) = &request.instance_id {
             let holder = self.members.iter().find(|(_, m)| m.instance.as_ref() == Some(name));

@@ -1,0 +1,172 @@
+//! How a member of the classic protocol gets from one state to the next, and what it has to let go on the way.
+
+use std::{
+    collections::BTreeSet,
+    mem,
+    time::{Duration, Instant},
+};
+
+use offtake_machine::{Call, TopicPartition};
+
+use super::{
+    Classic,
+    state::{As, Next, State},
+};
+use crate::{
+    assignor::RebalanceProtocol,
+    event::{Event, GroupError},
+};
+
+/// What a JoinGroup may take beyond the rebalance timeout, as in Java.
+const JOIN_MARGIN: Duration = Duration::from_secs(5);
+
+impl Classic {
+    /// What has to be let go before a JoinGroup: all of it, or only what we no longer subscribe to.
+    pub(super) fn before_joining(&self) -> BTreeSet<TopicPartition> {
+        let kept = |partition: &TopicPartition| match self.config.rebalance_protocol() {
+            RebalanceProtocol::Eager => false,
+            RebalanceProtocol::Cooperative => self.subscription.contains(&partition.topic),
+        };
+        self.held.all.iter().filter(|p| !kept(p) && !self.held.leaving.contains(*p)).cloned().collect()
+    }
+
+    /// Joins, or joins again: at once, or when the application has let go of what it has to.
+    pub(super) fn join_again(&mut self, now: Instant, reason: &'static str) {
+        let surplus = self.before_joining();
+        self.revoke(surplus);
+        if self.outbox.waits() {
+            // In Stable the next heartbeat is on its way or due; it goes on while the application lets go.
+            let call = match (&self.state, self.generation) {
+                (State::Stable { call } | State::Releasing { call, .. }, Some(_)) => *call,
+                _ => Call::Idle,
+            };
+            self.state = State::Releasing { call, reason };
+        } else {
+            self.again = None;
+            self.state = State::Joining { call: Call::Due(now), asked: BTreeSet::new(), reason };
+        }
+    }
+
+    pub(super) fn revoke(&mut self, partitions: BTreeSet<TopicPartition>) {
+        if !partitions.is_empty() {
+            let generation = self.held.generation();
+            self.outbox.push(Event::Revoke { partitions: partitions.iter().cloned().collect(), generation });
+            self.held.leaving.extend(partitions);
+        }
+    }
+
+    /// The group goes on without us. What is being let go already is not lost a second time (invariant S9).
+    pub(super) fn lose_everything(&mut self) {
+        self.outbox.revokes_are_lost();
+        let all = mem::take(&mut self.held.all);
+        let partitions: Vec<_> = all.into_iter().filter(|p| !self.held.leaving.contains(p)).collect();
+        self.held.leaving.clear();
+        if !partitions.is_empty() {
+            self.outbox.push(Event::Lost { partitions, generation: self.held.generation() });
+        }
+        self.step_out();
+    }
+
+    pub(super) fn step_out(&mut self) {
+        self.generation = None;
+        self.assignor = None;
+        self.lead = None;
+        self.alive = None;
+        self.undisturbed = None;
+        self.deadline = None;
+        self.again = None;
+    }
+
+    /// We are out of the generation, and come back.
+    pub(super) fn lost(&mut self, now: Instant, r#as: As) {
+        self.lose_everything();
+        if r#as == As::New {
+            self.member_id.clear();
+        }
+        let reason = match r#as {
+            As::Same => "out of the generation",
+            As::New => "unknown to the coordinator",
+        };
+        self.state = if self.outbox.waits() {
+            State::Releasing { call: Call::Idle, reason }
+        } else {
+            State::Joining { call: Call::Due(self.health.soon(now)), asked: BTreeSet::new(), reason }
+        };
+    }
+
+    pub(super) fn session_expired(&mut self, now: Instant) {
+        tracing::warn!(group = %self.config.group, timeout = ?self.config.session_timeout,
+            "no heartbeat was accepted within the session timeout: membership is lost");
+        if let Some((_, broker)) = self.sent {
+            self.outbox.push(Event::CoordinatorLost(broker));
+        }
+        // The coordinator may be of another opinion, or know us still: it says so when we join with the id we have.
+        self.lost(now, As::Same);
+    }
+
+    pub(super) fn poll_interval_exceeded(&mut self, now: Instant) {
+        tracing::warn!(group = %self.config.group, interval = ?self.config.rebalance_timeout,
+            "not polled within max.poll.interval.ms: leaving the group until the next poll");
+        self.outbox.push(Event::PollIntervalExceeded);
+        self.lose_everything();
+        if self.config.instance_id.is_none() && !self.member_id.is_empty() {
+            self.say_goodbye(now, "max.poll.interval.ms exceeded", Next::Unpolled);
+        } else {
+            self.member_id.clear();
+            self.state = State::Unpolled;
+        }
+    }
+
+    pub(super) fn say_goodbye(&mut self, now: Instant, reason: &str, then: Next) {
+        let until = now + self.config.request_timeout;
+        self.state = State::Leaving { call: Call::Due(now), until, reason: reason.to_owned(), then };
+    }
+
+    /// The goodbye is said, or it has been tried for long enough.
+    pub(super) fn gone(&mut self, now: Instant) {
+        let State::Leaving { then, .. } = mem::replace(&mut self.state, State::Outside) else { return };
+        self.member_id.clear();
+        if matches!(then, Next::Outside | Next::LeftThenJoin) {
+            self.outbox.push(Event::Left);
+        }
+        match then {
+            Next::Outside => {}
+            Next::Unpolled => self.state = State::Unpolled,
+            Next::Join | Next::LeftThenJoin => self.join_again(now, "joining again after leaving"),
+        }
+    }
+
+    pub(super) fn fail(&mut self, error: GroupError) {
+        self.lose_everything();
+        self.member_id.clear();
+        self.state = State::Failed;
+        self.outbox.push(Event::Failed(error));
+    }
+
+    pub(super) fn poll_deadline(&self) -> Option<Instant> {
+        self.polled.filter(|_| self.state.is_member())?.checked_add(self.config.rebalance_timeout)
+    }
+
+    /// When we give ourselves up. Not while the coordinator has a JoinGroup or SyncGroup of ours: as long as it does, it
+    /// keeps us (D11), and what we still hold is anyway not handed out beyond `valid_until`.
+    pub(super) fn session_deadline(&self) -> Option<Instant> {
+        match &self.state {
+            State::Joining { call, .. } | State::Syncing { call, .. } if call.is_sent() => None,
+            state if state.is_member() => self.deadline,
+            _ => None,
+        }
+    }
+
+    /// How long to wait for the answer to the call that is due.
+    pub(super) fn timeout(&self) -> Duration {
+        match self.state {
+            // The others may take the whole rebalance timeout; the rest is for the way.
+            State::Joining { .. } => self.config.rebalance_timeout.saturating_add(JOIN_MARGIN),
+            // So that there is time for a second one.
+            State::Stable { .. } | State::Releasing { .. } => {
+                self.config.request_timeout.min(self.config.session_timeout / 2)
+            }
+            _ => self.config.request_timeout,
+        }
+    }
+}
