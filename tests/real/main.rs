@@ -5,6 +5,9 @@
 )]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails says where")]
 
+mod partitions;
+mod groups;
+mod company;
 mod commands;
 mod death;
 mod flow;

@@ -26,11 +26,11 @@ struct World {
 }
 
 impl World {
-    fn begin(kafka: &Kafka, tool: &JavaTool) -> Self {
+    fn begin(kafka: &Kafka, tool: &JavaTool, session: Duration) -> Self {
         let topic = tool.create_topic(&unique("orders"), PARTITIONS, &[]);
         let group = unique("group");
         let production = Production::start(tool, &topic, PARTITIONS);
-        let member = || flow::member(kafka, &topic, &group, "cooperative-sticky", SESSION);
+        let member = || flow::member(kafka, &topic, &group, "cooperative-sticky", session);
         let members = [member(), member()];
         let reader = flow::consume(kafka, &topic).start();
         let [one, two] = &members;
@@ -53,7 +53,8 @@ impl World {
     fn wait_fresh(&self, what: &str) {
         let (since, started) = (flow::now(), Instant::now());
         let processes = self.members.iter().map(|member| ("group", member)).chain([("reader", &self.reader)]);
-        let mut processes: Vec<(&str, &Running, usize)> = processes.map(|(who, each)| (who, each, 0)).collect();
+        let mut processes: Vec<(&str, &Running, usize)> =
+            processes.map(|(who, each)| (who, each, 0)).collect();
         let mut fresh: BTreeMap<&str, BTreeMap<i32, Duration>> = BTreeMap::new();
         while fresh.values().map(BTreeMap::len).sum::<usize>() < 2 * PARTITIONS as usize {
             for (who, process, seen) in &mut processes {
@@ -76,7 +77,8 @@ impl World {
             std::thread::sleep(Duration::from_millis(20));
         }
         for (who, times) in fresh {
-            let times: Vec<String> = times.values().map(|time| format!("{:.1}", time.as_secs_f32())).collect();
+            let times: Vec<String> =
+                times.values().map(|time| format!("{:.1}", time.as_secs_f32())).collect();
             eprintln!("{what}: the {who} goes on with the partitions after {} s", times.join(", "));
         }
     }
@@ -142,7 +144,8 @@ fn wait_in_sync(tool: &JavaTool, topic: &str) {
     loop {
         let now = tool.describe_topic(topic);
         let partitions = now["partitions"].as_array().cloned().unwrap_or_default();
-        let whole = |each: &Value| each["isr"].as_array().map(Vec::len) == each["replicas"].as_array().map(Vec::len);
+        let whole =
+            |each: &Value| each["isr"].as_array().map(Vec::len) == each["replicas"].as_array().map(Vec::len);
         if !partitions.is_empty() && partitions.iter().all(whole) {
             return;
         }
@@ -154,7 +157,7 @@ fn wait_in_sync(tool: &JavaTool, topic: &str) {
 /// Three brokers, and the world on them.
 fn world() -> (Lease, World) {
     let at = three_brokers();
-    let world = World::begin(&at.kafka, &at.tool);
+    let world = World::begin(&at.kafka, &at.tool, SESSION);
     (at, world)
 }
 
@@ -229,7 +232,7 @@ fn c4_a_broker_sleeps_for_twenty_seconds() {
 fn a1_connections_are_cut_in_the_middle_of_an_answer() {
     let kafka = Kafka::builder().proxied().start();
     let tool = JavaTool::start(&kafka);
-    let world = World::begin(&kafka, &tool);
+    let world = World::begin(&kafka, &tool, SESSION);
     let proxy = kafka.proxy(1);
     // Any answer in its first bytes, and those with records all along.
     let small = (0..16).map(|after| (1, after));
@@ -256,7 +259,8 @@ fn a1_connections_are_cut_in_the_middle_of_an_answer() {
 fn a3_waiting_for_a_broker_that_is_away_costs_nothing() {
     let kafka = Kafka::builder().proxied().start();
     let tool = JavaTool::start(&kafka);
-    let world = World::begin(&kafka, &tool);
+    // The only broker boots in less than that.
+    let world = World::begin(&kafka, &tool, 3 * SESSION);
     let proxy = kafka.proxy(1);
     let all: Vec<&Running> = world.members.iter().chain([&world.reader]).collect();
     let idle = |what: &str| {

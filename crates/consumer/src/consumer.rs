@@ -1,7 +1,7 @@
 //! The consumer: the handle that the application holds.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -23,10 +23,10 @@ use crate::{
     error::{Error, ErrorKind, Result},
     event::{Event, OwnershipChange, Sink},
     handle::Handle,
-    listener::{Listener, Rebalance},
+    listener::{Listener, ListenerFuture, Rebalance},
     offsets::{OffsetAndMetadata, OffsetAndTimestamp, StartAt},
     progress::Progress,
-    rebalance::{Change, Running},
+    rebalance::{After, Running},
     records::{Delivered, Records},
     shared::Shared,
 };
@@ -53,11 +53,24 @@ pub struct Consumer {
     /// A rebalance whose listener has not ended yet: it goes on in the next `poll`.
     running: Option<Running>,
     generation: Option<i32>,
+    group: Group,
+    /// Errors that stopped a partition, to be told when everything before them has been handed out.
+    deferred: VecDeque<Error>,
     next_commit: Instant,
     in_poll: bool,
     subscribed: BTreeSet<Topic>,
     /// Dropped with the consumer: the engine then leaves the group and ends.
     _alive: oneshot::Sender<()>,
+}
+
+/// What this end knows of its membership.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Group {
+    /// Not subscribed: what a group may still say is not for us.
+    Outside,
+    Subscribed,
+    /// An `unsubscribe` was begun, and perhaps dropped before its end.
+    Leaving,
 }
 
 struct ListenerBox(Arc<dyn Listener>);
@@ -91,6 +104,8 @@ impl Consumer {
             progress: Progress::default(),
             running: None,
             generation: None,
+            group: Group::Outside,
+            deferred: VecDeque::new(),
             next_commit,
             in_poll: false,
             subscribed: BTreeSet::new(),
@@ -126,7 +141,7 @@ impl Consumer {
             return self.unsubscribe().await;
         }
         let names = topics.iter().cloned().collect();
-        self.handle.ask(|reply| Command::Subscribe { to: Subscription::Topics(topics), reply }).await?;
+        self.subscribe_to(Subscription::Topics(topics)).await?;
         self.subscribed = names;
         Ok(())
     }
@@ -141,9 +156,20 @@ impl Consumer {
         patterns: impl IntoIterator<Item = P>,
     ) -> Result<()> {
         let patterns = compile(patterns)?;
-        self.handle.ask(|reply| Command::Subscribe { to: Subscription::Patterns(patterns), reply }).await?;
+        self.subscribe_to(Subscription::Patterns(patterns)).await?;
         self.subscribed.clear();
         Ok(())
+    }
+
+    async fn subscribe_to(&mut self, to: Subscription) -> Result<()> {
+        self.finish_leaving().await?;
+        // Before the engine hears of it: its first notices may come with the answer.
+        let before = std::mem::replace(&mut self.group, Group::Subscribed);
+        let subscribed = self.handle.ask(|reply| Command::Subscribe { to, reply }).await;
+        if subscribed.is_err() {
+            self.group = before;
+        }
+        subscribed
     }
 
     /// Reads these partitions, with or without a group, and no others. Partitions that were assigned before keep their
@@ -152,26 +178,43 @@ impl Consumer {
     /// # Errors
     /// `Misuse` while topics are subscribed to.
     pub async fn assign<A: Into<Assign>>(&mut self, partitions: impl IntoIterator<Item = A>) -> Result<()> {
-        let partitions: Vec<_> =
-            partitions.into_iter().map(Into::into).map(|Assign { partition, at }| (partition, at)).collect();
-        let gone: Vec<_> = {
-            let wanted: BTreeSet<_> = partitions.iter().map(|(partition, _)| partition).collect();
-            self.delivery.owned().filter(|partition| !wanted.contains(partition)).cloned().collect()
-        };
-        self.handle.ask(|reply| Command::Assign { partitions, reply }).await?;
-        self.give_up(&gone);
-        Ok(())
+        let partitions: Vec<_> = partitions.into_iter().map(|assign| assign.into().parts()).collect();
+        self.finish_leaving().await?;
+        self.handle.ask(|reply| Command::Assign { partitions, reply }).await
     }
 
     /// Commits what is finished if `enable.auto.commit` is on, runs the listener's `revoked`, gives up everything and
     /// leaves the group.
     pub async fn unsubscribe(&mut self) -> Result<()> {
         let deadline = self.handle.deadline();
-        let listened = self.hand_over(deadline).await;
+        let (reply, _) = oneshot::channel();
+        let command = Command::Unsubscribe { reason: "the consumer unsubscribed", reply };
+        let handed_over = self.hand_over(deadline, Some(command)).await;
+        self.group = Group::Leaving;
+        self.finish_leaving().await?;
+        handed_over
+    }
+
+    /// Brings an `unsubscribe` to its end, be it one that was dropped in the middle, and forgets what it left behind.
+    async fn finish_leaving(&mut self) -> Result<()> {
+        if self.group != Group::Leaving {
+            return Ok(());
+        }
+        if let Some(running) = &mut self.running {
+            // Its error is of a rebalance that no longer matters.
+            let _ = std::future::poll_fn(|cx| running.poll(cx)).await;
+            self.running = None;
+        }
         self.handle.ask(|reply| Command::Unsubscribe { reason: "the consumer unsubscribed", reply }).await?;
+        // Everything that the engine said before its answer is of the time before.
+        while self.notices.try_recv().is_ok() {}
+        self.deferred.clear();
+        let owned: Vec<_> = self.delivery.owned().cloned().collect();
+        self.give_up(&owned);
         self.subscribed.clear();
         self.generation = None;
-        listened
+        self.group = Group::Outside;
+        Ok(())
     }
 
     /// The topics subscribed to by name.
@@ -228,9 +271,8 @@ impl Consumer {
             let now = clock::now();
             if now >= self.next_commit {
                 self.next_commit = now + self.handle.config.auto_commit_interval;
-                let deadline = now + self.handle.config.default_api_timeout;
                 self.report_finished();
-                let _ = self.handle.send(Command::CommitFinished { deadline, reply: None });
+                let _ = self.handle.send(Command::CommitSoon);
             }
         }
     }
@@ -281,6 +323,9 @@ impl Consumer {
                     Heeded::Failed(error) => return Poll::Ready(Err(error)),
                 },
                 Poll::Ready(None) => return Poll::Ready(Err(Error::closed())),
+                // Pending may also mean that the runtime wants its turn, and it has seen to our waking already: what has
+                // come is heeded before any record.
+                Poll::Pending if !self.notices.is_empty() => return Poll::Pending,
                 Poll::Pending => {}
             }
             // After a pause of the process, say: the engine finds out, and tells by a notice (FAILURES M2, M4).
@@ -290,58 +335,73 @@ impl Consumer {
             if let Some(chunk) = self.early.take() {
                 self.delivery.take_in(chunk, &self.handle);
             }
-            match self.delivery.hand_out(&self.handle) {
+            let handed_out = self.delivery.hand_out(&self.handle);
+            for (partition, token) in self.delivery.moved_back() {
+                self.progress.forget(std::slice::from_ref(&partition));
+                let _ = self.handle.send(Command::MovedBack { partition, token });
+            }
+            match handed_out {
                 Some(Ok(records)) => return Poll::Ready(Ok(records)),
                 Some(Err(error)) => {
                     self.sink.tell(|| Event::Error(error.clone()));
                     return Poll::Ready(Err(error));
                 }
-                None => {
-                    self.finish_passed();
-                    let chunk = ready!(self.chunks.poll_recv(cx));
-                    let Some(chunk) = chunk else { return Poll::Ready(Err(Error::closed())) };
-                    // Its notice was sent before it: once more round, and it is known or stale.
-                    self.early = Some(chunk);
-                }
+                None => self.finish_passed(),
+            }
+            match self.chunks.poll_recv(cx) {
+                // Its notice was sent before it: once more round, and it is known or stale.
+                Poll::Ready(Some(chunk)) => self.early = Some(chunk),
+                Poll::Ready(None) => return Poll::Ready(Err(Error::closed())),
+                Poll::Pending if !self.chunks.is_empty() => return Poll::Pending,
+                Poll::Pending => match self.deferred.pop_front() {
+                    Some(error) => return Poll::Ready(Err(error)),
+                    None => return Poll::Pending,
+                },
             }
         }
     }
 
     fn heed(&mut self, notice: Notice) -> Heeded {
         match notice {
+            // Of a group that this end has left.
+            Notice::Assigned { generation: Some(_), .. } | Notice::Revoke { .. } | Notice::Lost { .. }
+                if self.group != Group::Subscribed => {}
             Notice::Assigned { added, owned, generation } => {
                 let partitions: Vec<_> = added.iter().map(|(partition, _)| partition.clone()).collect();
+                if generation.is_none() {
+                    let gone: Vec<_> = {
+                        let kept: BTreeSet<_> = owned.iter().collect();
+                        self.delivery.owned().filter(|held| !kept.contains(held)).cloned().collect()
+                    };
+                    self.give_up(&gone);
+                }
                 for (partition, token) in added {
-                    self.delivery.start(partition, token);
+                    self.delivery.start(partition, token, &self.handle);
                 }
                 self.generation = generation;
-                self.sink.tell(|| {
-                    Event::Assigned(OwnershipChange {
-                        partitions: partitions.clone(),
-                        owned: owned.clone(),
-                        generation,
-                    })
-                });
-                if let (Some(generation), false) = (generation, partitions.is_empty()) {
-                    let rebalance = self.rebalance(partitions, owned, generation);
-                    self.running = Some(Running::assigned(self.listener.0.assigned(rebalance)));
+                let change = OwnershipChange { partitions, owned, generation };
+                self.sink.tell(|| Event::Assigned(change.clone()));
+                if let (Some(generation), false) = (generation, change.partitions.is_empty()) {
+                    let listening = self.listening(Listener::assigned, &change, generation);
+                    self.running = Some(Running::new(None, listening, self.after(None)));
                 }
             }
             Notice::Revoke { partitions, owned, generation } => {
-                self.running = Some(self.revoke(partitions, owned, generation, true));
+                self.running = Some(self.revoke(partitions, owned, generation, Some(Command::Released)));
             }
             Notice::Lost { partitions, owned, generation } => {
                 self.give_up(&partitions);
-                let change = self.change(partitions.clone(), owned.clone(), Some(generation));
-                let rebalance = self.rebalance(partitions, owned, generation);
-                let lost = self.listener.0.lost(rebalance);
-                self.running = Some(Running::lost(lost, self.handle.clone(), self.sink.clone(), change));
+                let change = OwnershipChange { partitions, owned, generation: Some(generation) };
+                let listening = self.listening(Listener::lost, &change, generation);
+                let after = self.after(Some(Command::Released)).told(Event::Lost, change);
+                self.running = Some(Running::new(None, listening, after));
             }
             Notice::Started { partition, token, position } => {
                 self.delivery.started(&partition, token, position)
             }
             Notice::Sought { partition, token } => {
-                self.progress.sought(&partition);
+                self.progress.forget(std::slice::from_ref(&partition));
+                self.deferred.retain(|error| error.partition() != Some(&partition));
                 self.delivery.sought(&partition, token, &self.handle);
             }
             Notice::Paused { partitions } => self.delivery.pause(&partitions),
@@ -351,23 +411,20 @@ impl Consumer {
             }
             Notice::Current => {}
             Notice::Wake => return Heeded::Woken,
-            Notice::Failed { error, stops } => {
-                if let Some(partition) = error.partition().filter(|_| stops) {
-                    self.delivery.stop(partition, &self.handle);
-                }
-                return Heeded::Failed(error);
-            }
+            Notice::Failed { error, last: true } => self.deferred.push_back(error),
+            Notice::Failed { error, last: false } => return Heeded::Failed(error),
         }
         Heeded::On
     }
 
-    /// Nothing more of these is handed out; what is finished is committed if that is our task; the listener runs.
+    /// Nothing more of these is handed out; what is finished is committed if that is our task; the listener runs; then the
+    /// engine hears of it.
     fn revoke(
         &mut self,
         partitions: Vec<TopicPartition>,
         owned: Vec<TopicPartition>,
         generation: i32,
-        tell_engine: bool,
+        command: Option<Command>,
     ) -> Running {
         self.delivery.remove(&partitions, &self.handle);
         let commit = self.commits_by_itself().then(|| {
@@ -378,35 +435,30 @@ impl Consumer {
             answer
         });
         self.progress.forget(&partitions);
-        let change = self.change(partitions.clone(), owned.clone(), Some(generation));
-        let rebalance = self.rebalance(partitions, owned, generation);
-        let listener = self.listener.0.clone();
-        Running::revoked(
-            commit,
-            Box::new(move || listener.revoked(rebalance)),
-            self.handle.clone(),
-            self.sink.clone(),
-            change,
-            tell_engine,
-        )
+        let change = OwnershipChange { partitions, owned, generation: Some(generation) };
+        let listening = self.listening(Listener::revoked, &change, generation);
+        Running::new(commit, listening, self.after(command).told(Event::Revoked, change))
     }
 
-    fn change(
+    /// The listener's future; its first step too is taken inside `poll`, where a panic is contained (FAILURES D9).
+    fn listening(
         &self,
-        partitions: Vec<TopicPartition>,
-        owned: Vec<TopicPartition>,
-        generation: Option<i32>,
-    ) -> Change {
-        Change(OwnershipChange { partitions, owned, generation })
-    }
-
-    fn rebalance(
-        &self,
-        partitions: Vec<TopicPartition>,
-        owned: Vec<TopicPartition>,
+        tell: fn(&dyn Listener, Rebalance) -> ListenerFuture,
+        change: &OwnershipChange,
         generation: i32,
-    ) -> Rebalance {
-        Rebalance { partitions, owned, generation, consumer: self.handle.clone() }
+    ) -> ListenerFuture {
+        let rebalance = Rebalance {
+            partitions: change.partitions.clone(),
+            owned: change.owned.clone(),
+            generation,
+            consumer: self.handle.clone(),
+        };
+        let listener = self.listener.0.clone();
+        Box::pin(async move { tell(&*listener, rebalance).await })
+    }
+
+    fn after(&self, command: Option<Command>) -> After {
+        After { handle: self.handle.clone(), sink: self.sink.clone(), event: None, command }
     }
 
     fn give_up(&mut self, partitions: &[TopicPartition]) {
@@ -414,52 +466,43 @@ impl Consumer {
         self.progress.forget(partitions);
     }
 
-    /// Revokes everything that is owned, as a rebalance would: commit, listener.
-    async fn hand_over(&mut self, deadline: Instant) -> Result<()> {
-        let mut result = Ok(());
+    /// Revokes everything that is owned, as a rebalance would: commit, listener, then the command to the engine, which is
+    /// sent in any case.
+    async fn hand_over(&mut self, deadline: Instant, command: Option<Command>) -> Result<()> {
         // A rebalance that is under way comes first.
-        while let Some(running) = &mut self.running {
-            let step = std::future::poll_fn(|cx| running.poll(cx));
-            match clock::timeout_at(deadline, step).await {
-                Some(listened) => {
-                    self.running = None;
-                    result = result.and(listened);
-                }
-                None => return Err(Error::new(ErrorKind::Timeout, "the listener did not end in time")),
-            }
-        }
+        let before = self.finish_running(deadline).await;
         // What was handed out last is finished if the next `poll` would have said so.
-        if self.handle.config.enable_auto_offset_store {
-            self.progress.finish_handed();
-        }
+        self.finish_passed();
         let owned: Vec<_> = self.delivery.owned().cloned().collect();
-        let generation = match self.generation {
-            Some(generation) if !owned.is_empty() => generation,
-            _ => {
-                // By hand: nobody is told, but what is finished is committed.
-                if self.commits_by_itself() && !owned.is_empty() {
-                    self.report_finished();
-                    let at = deadline;
-                    let commit =
-                        self.handle.ask(|reply| Command::CommitFinished { deadline: at, reply: Some(reply) });
-                    result = result.and(clock::timeout_at(deadline, commit).await.unwrap_or(Ok(())));
-                }
-                self.give_up(&owned);
-                return result;
-            }
-        };
-        self.running = Some(self.revoke(owned, Vec::new(), generation, false));
-        if let Some(running) = &mut self.running {
-            let step = std::future::poll_fn(|cx| running.poll(cx));
-            match clock::timeout_at(deadline, step).await {
-                Some(listened) => {
-                    self.running = None;
-                    result = result.and(listened);
-                }
-                None => return Err(Error::new(ErrorKind::Timeout, "the listener did not end in time")),
-            }
+        if let (Group::Subscribed, Some(generation), false) = (self.group, self.generation, owned.is_empty())
+        {
+            self.group = Group::Leaving;
+            self.running = Some(self.revoke(owned, Vec::new(), generation, command));
+            return before.and(self.finish_running(deadline).await);
         }
-        result
+        // By hand: nobody is told, but what is finished is committed.
+        let mut committed = Ok(());
+        if self.commits_by_itself() && !owned.is_empty() {
+            self.report_finished();
+            let commit = self.handle.ask(|reply| Command::CommitFinished { deadline, reply: Some(reply) });
+            committed = clock::timeout_at(deadline, commit).await.unwrap_or(Ok(()));
+        }
+        self.give_up(&owned);
+        if let Some(command) = command {
+            self.handle.send(command)?;
+        }
+        before.and(committed)
+    }
+
+    /// Until the listener that is running has ended, or the time is up.
+    async fn finish_running(&mut self, deadline: Instant) -> Result<()> {
+        let Some(running) = &mut self.running else { return Ok(()) };
+        let listened = clock::timeout_at(deadline, std::future::poll_fn(|cx| running.poll(cx))).await;
+        if listened.is_none() {
+            running.end();
+        }
+        self.running = None;
+        listened.unwrap_or_else(|| Err(Error::new(ErrorKind::Timeout, "the listener did not end in time")))
     }
 
     // ---- offsets -------------------------------------------------------------------------------------------------
@@ -667,7 +710,7 @@ impl Consumer {
     /// What the last commit or the listener failed with. The consumer is closed all the same.
     pub async fn close(mut self, timeout: Duration) -> Result<()> {
         let deadline = clock::now() + timeout;
-        let handed_over = self.hand_over(deadline).await;
+        let handed_over = self.hand_over(deadline, None).await;
         let closed = self.handle.ask(|reply| Command::Close { deadline, reply }).await;
         handed_over.and(match closed {
             Err(error) if error.kind() == ErrorKind::Closed => Ok(()),
@@ -687,6 +730,12 @@ enum Heeded {
 pub struct Assign {
     partition: TopicPartition,
     at: StartAt,
+}
+
+impl Assign {
+    fn parts(self) -> (TopicPartition, StartAt) {
+        (self.partition, self.at)
+    }
 }
 
 impl From<TopicPartition> for Assign {

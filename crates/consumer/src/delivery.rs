@@ -24,8 +24,7 @@ pub(crate) struct Delivery {
     flows: BTreeMap<TopicPartition, Flow>,
     /// Partitions with something buffered, in the order in which their turn comes.
     turns: VecDeque<TopicPartition>,
-    /// Positions that moved beyond the last record handed out: control and aborted batches, emptied ones.
-    passed: Vec<Passed>,
+    moved: Moved,
     decompressor: Decompressor,
     crc: Crc,
     most: usize,
@@ -53,6 +52,8 @@ struct Open {
     chunk: Chunk,
     batches: ReadBatches,
     batch: Option<OpenBatch>,
+    /// What cannot be read, once everything before it has been: from there nothing goes on.
+    failed: Option<RecordError>,
 }
 
 #[derive(Debug)]
@@ -67,7 +68,7 @@ impl Delivery {
         Self {
             flows: BTreeMap::new(),
             turns: VecDeque::new(),
-            passed: Vec::new(),
+            moved: Moved::default(),
             decompressor: Decompressor::with_limit(config.decompressed_batch_max_bytes),
             crc: if config.check_crcs { Crc::Check } else { Crc::Trust },
             most: config.max_poll_records,
@@ -77,7 +78,8 @@ impl Delivery {
 
     // ---- ownership -----------------------------------------------------------------------------------------------
 
-    pub(crate) fn start(&mut self, partition: TopicPartition, token: Token) {
+    pub(crate) fn start(&mut self, partition: TopicPartition, token: Token, handle: &Handle) {
+        self.remove(std::slice::from_ref(&partition), handle);
         let flow = Flow {
             token,
             position: None,
@@ -116,14 +118,6 @@ impl Delivery {
             if let Some(mut flow) = self.flows.remove(partition) {
                 flow.drop_buffered(partition, handle);
             }
-        }
-    }
-
-    /// An error stopped it: what is buffered behind the error is not handed out.
-    pub(crate) fn stop(&mut self, partition: &TopicPartition, handle: &Handle) {
-        if let Some(flow) = self.flows.get_mut(partition) {
-            flow.stopped = true;
-            flow.drop_buffered(partition, handle);
         }
     }
 
@@ -195,8 +189,7 @@ impl Delivery {
                 continue;
             };
             let left = self.most - records.len();
-            match flow.next_part(partition, left, self.crc, &mut self.decompressor, handle, &mut self.passed)
-            {
+            match flow.next_part(partition, left, self.crc, &mut self.decompressor, handle, &mut self.moved) {
                 Ok(Some(part)) => records.push(part),
                 Ok(None) => {
                     self.turns.pop_front();
@@ -207,7 +200,7 @@ impl Delivery {
                     let error = unreadable(partition, &error);
                     flow.stopped = true;
                     flow.drop_buffered(partition, handle);
-                    let _ = handle.send(Command::Stop { partition: partition.clone() });
+                    let _ = handle.send(Command::Stop { partition: partition.clone(), token: flow.token });
                     self.turns.pop_front();
                     return Some(Err(error));
                 }
@@ -218,8 +211,22 @@ impl Delivery {
 
     /// Positions that moved without a record, since the last call.
     pub(crate) fn passed(&mut self) -> Vec<Passed> {
-        std::mem::take(&mut self.passed)
+        std::mem::take(&mut self.moved.over)
     }
+
+    /// Partitions that the cluster has moved back, since the last call: what is handed out of them from here on comes
+    /// again, and what was finished of them was another log's (FAILURES B3, L1, L3).
+    pub(crate) fn moved_back(&mut self) -> Vec<(TopicPartition, Token)> {
+        std::mem::take(&mut self.moved.back)
+    }
+}
+
+/// Positions that moved otherwise than by handing out.
+#[derive(Debug, Default)]
+struct Moved {
+    /// Beyond the last record handed out: control and aborted batches, emptied ones.
+    over: Vec<Passed>,
+    back: Vec<(TopicPartition, Token)>,
 }
 
 impl Flow {
@@ -242,31 +249,40 @@ impl Flow {
         crc: Crc,
         decompressor: &mut Decompressor,
         handle: &Handle,
-        passed: &mut Vec<Passed>,
+        moved: &mut Moved,
     ) -> Result<Option<PartitionRecords>, RecordError> {
         loop {
             let Some(open) = &mut self.open else {
                 let Some(mut chunk) = self.queue.pop_front() else { return Ok(None) };
                 self.end = Some(chunk.high_watermark);
                 self.stable_end = Some(chunk.last_stable_offset);
-                if self.position.is_none_or(|position| position.offset != chunk.fetch_offset) {
-                    self.position = Some(Position::at(chunk.fetch_offset));
+                match self.position {
+                    Some(position) if position.offset == chunk.fetch_offset => {}
+                    Some(position) if position.offset > chunk.fetch_offset => {
+                        moved.back.push((partition.clone(), self.token));
+                        self.position = Some(Position::at(chunk.fetch_offset));
+                    }
+                    _ => self.position = Some(Position::at(chunk.fetch_offset)),
                 }
                 let batches = std::mem::take(&mut chunk.batches).read(crc);
-                self.open = Some(Open { chunk, batches, batch: None });
+                self.open = Some(Open { chunk, batches, batch: None, failed: None });
                 continue;
             };
             let Some(batch) = &mut open.batch else {
-                match open.next_batch(decompressor)? {
-                    Some(batch) => open.batch = Some(batch),
-                    None => {
+                if let Some(failed) = open.failed {
+                    return Err(failed);
+                }
+                match open.next_batch(decompressor) {
+                    Ok(Some(batch)) => open.batch = Some(batch),
+                    Err(failed) => open.failed = Some(failed),
+                    Ok(None) => {
                         // The chunk is done; it may end behind its last record.
                         let next = open.chunk.next;
                         if self.position.is_none_or(|position| position.offset < next.offset) {
                             let from = self.position.map_or(next.offset, |position| position.offset);
                             self.position = Some(next);
                             let to = Spot { partition: partition.clone(), token: self.token, next };
-                            passed.push(Passed { from, to });
+                            moved.over.push(Passed { from, to });
                         }
                         free(&open.chunk, handle);
                         self.open = None;
@@ -274,14 +290,12 @@ impl Flow {
                 }
                 continue;
             };
-            let (run, error) = batch.payload.take(&mut batch.at, most);
-            if let (true, Some(error)) = (run.is_empty(), error) {
-                return Err(error);
-            }
+            let (run, failed) = batch.payload.take(&mut batch.at, most);
             let next = Position { offset: run.next_offset(), epoch: batch.leader_epoch };
             let leader_epoch = batch.leader_epoch;
-            if batch.payload.count_from(batch.at) == 0 {
+            if failed.is_some() || batch.payload.count_from(batch.at) == 0 {
                 open.batch = None;
+                open.failed = failed;
             }
             if run.is_empty() {
                 continue;

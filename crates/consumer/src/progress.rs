@@ -105,11 +105,6 @@ impl Progress {
         self.handed.retain(|place| !partitions.contains(&place.partition));
     }
 
-    /// The position moved: what was finished before it is not what will be committed next.
-    pub(crate) fn sought(&mut self, partition: &TopicPartition) {
-        self.forget(std::slice::from_ref(partition));
-    }
-
     /// What is finished, if that is news.
     pub(crate) fn report(&mut self) -> Option<Vec<(TopicPartition, Token, Position)>> {
         if !std::mem::take(&mut self.news) {

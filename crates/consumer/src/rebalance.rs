@@ -3,6 +3,8 @@
 
 use std::{
     fmt,
+    pin::Pin,
+    sync::Mutex,
     task::{Context, Poll, ready},
 };
 
@@ -13,52 +15,41 @@ use crate::{
     error::{Error, ErrorKind, Result},
     event::{Event, OwnershipChange, Sink},
     handle::Handle,
-    listener::ListenerFuture,
+    listener::{ListenerError, ListenerFuture},
 };
-
-/// What changed hands.
-#[derive(Clone, Debug)]
-pub(crate) struct Change(pub(crate) OwnershipChange);
-
-type Begin = Box<dyn FnOnce() -> ListenerFuture + Send + Sync>;
 
 /// A listener at work.
 pub(crate) struct Running {
-    step: Step,
-    then: Then,
+    /// What is finished is being committed, before the listener hears of it.
+    commit: Option<oneshot::Receiver<Result<()>>>,
+    listener: Option<SyncFuture>,
+    after: After,
     failed: Option<Error>,
 }
 
-enum Step {
-    /// What is finished is being committed, before the listener hears of it.
-    Committing {
-        answer: oneshot::Receiver<Result<()>>,
-        begin: Option<Begin>,
-    },
-    Listening(SyncFuture),
-    Done,
+/// What follows when the listener has ended.
+pub(crate) struct After {
+    pub(crate) handle: Handle,
+    pub(crate) sink: Sink,
+    /// What the world is told.
+    pub(crate) event: Option<Event>,
+    /// What the engine is told.
+    pub(crate) command: Option<Command>,
 }
 
-enum Then {
-    Nothing,
-    Release {
-        handle: Handle,
-        tell_engine: bool,
-        sink: Sink,
-        event: fn(OwnershipChange) -> Event,
-        change: Change,
-    },
+impl After {
+    /// The event for a change of ownership.
+    pub(crate) fn told(mut self, event: fn(OwnershipChange) -> Event, change: OwnershipChange) -> Self {
+        self.event = Some(event(change));
+        self
+    }
 }
 
-/// A future that only `&mut` access reaches, so that sharing it is harmless: it makes the consumer `Sync`.
-struct SyncFuture(std::sync::Mutex<ListenerFuture>);
+/// A future that is reached through `&mut` alone, so that sharing it is harmless: it keeps the consumer `Sync`.
+struct SyncFuture(Mutex<ListenerFuture>);
 
 impl SyncFuture {
-    fn new(future: ListenerFuture) -> Self {
-        Self(std::sync::Mutex::new(future))
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), crate::listener::ListenerError>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ListenerError>> {
         match self.0.get_mut() {
             Ok(future) => future.as_mut().poll(cx),
             Err(poisoned) => poisoned.into_inner().as_mut().poll(cx),
@@ -67,74 +58,40 @@ impl SyncFuture {
 }
 
 impl Running {
-    pub(crate) fn assigned(future: ListenerFuture) -> Self {
-        Self { step: Step::Listening(SyncFuture::new(future)), then: Then::Nothing, failed: None }
-    }
-
-    pub(crate) fn revoked(
+    pub(crate) fn new(
         commit: Option<oneshot::Receiver<Result<()>>>,
-        begin: Begin,
-        handle: Handle,
-        sink: Sink,
-        change: Change,
-        tell_engine: bool,
+        listener: ListenerFuture,
+        after: After,
     ) -> Self {
-        let step = match commit {
-            Some(answer) => Step::Committing { answer, begin: Some(begin) },
-            None => Step::Listening(SyncFuture::new(begin())),
-        };
-        Self {
-            step,
-            then: Then::Release { handle, tell_engine, sink, event: Event::Revoked, change },
-            failed: None,
-        }
+        Self { commit, listener: Some(SyncFuture(Mutex::new(listener))), after, failed: None }
     }
 
-    pub(crate) fn lost(future: ListenerFuture, handle: Handle, sink: Sink, change: Change) -> Self {
-        let then = Then::Release { handle, tell_engine: true, sink, event: Event::Lost, change };
-        Self { step: Step::Listening(SyncFuture::new(future)), then, failed: None }
-    }
-
-    /// Ready when the listener has ended and the engine knows it; the error is the listener's, or the commit's.
+    /// Ready when the listener has ended and the engine knows it; the error is the listener's.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        loop {
-            match &mut self.step {
-                Step::Committing { answer, begin } => {
-                    let committed = ready!(std::pin::Pin::new(answer).poll(cx));
-                    if let Ok(Err(error)) = committed {
-                        // The records come again, to whoever owns them next: worth knowing, not worth failing for.
-                        tracing::warn!(%error, "the commit before a revoke failed");
-                    }
-                    self.step = match begin.take() {
-                        Some(begin) => Step::Listening(SyncFuture::new(begin())),
-                        None => Step::Done,
-                    };
-                }
-                Step::Listening(future) => {
-                    if let Err(error) = ready!(listen(future, cx)) {
-                        self.failed = Some(error);
-                    }
-                    self.step = Step::Done;
-                    self.release();
-                }
-                Step::Done => {
-                    return Poll::Ready(match self.failed.take() {
-                        Some(error) => Err(error),
-                        None => Ok(()),
-                    });
-                }
+        if let Some(commit) = &mut self.commit {
+            let committed = ready!(Pin::new(commit).poll(cx));
+            self.commit = None;
+            if let Ok(Err(error)) = committed {
+                // The records come again, to whoever owns them next: worth knowing, not worth failing for.
+                tracing::warn!(%error, "the commit before a revoke failed");
             }
         }
+        if let Some(listener) = &mut self.listener {
+            let listened = ready!(listen(listener, cx));
+            self.listener = None;
+            self.failed = listened.err();
+        }
+        self.end();
+        Poll::Ready(self.failed.take().map_or(Ok(()), Err))
     }
 
-    fn release(&mut self) {
-        if let Then::Release { handle, tell_engine, sink, event, change } =
-            std::mem::replace(&mut self.then, Then::Nothing)
-        {
-            sink.tell(|| event(change.0));
-            if tell_engine {
-                let _ = handle.send(Command::Released);
-            }
+    /// Tells what follows, once; also of a listener that took too long.
+    pub(crate) fn end(&mut self) {
+        if let Some(event) = self.after.event.take() {
+            self.after.sink.tell(|| event);
+        }
+        if let Some(command) = self.after.command.take() {
+            let _ = self.after.handle.send(command);
         }
     }
 }
@@ -153,10 +110,10 @@ fn listen(future: &mut SyncFuture, cx: &mut Context<'_>) -> Poll<Result<()>> {
 
 impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.step {
-            Step::Committing { .. } => "Running(committing)",
-            Step::Listening(_) => "Running(listening)",
-            Step::Done => "Running(done)",
+        f.write_str(match (&self.commit, &self.listener) {
+            (Some(_), _) => "Running(committing)",
+            (None, Some(_)) => "Running(listening)",
+            (None, None) => "Running(done)",
         })
     }
 }

@@ -13,6 +13,8 @@ pub(crate) struct Shared {
     last_poll: AtomicU64,
     polling: AtomicBool,
     valid_until: AtomicU64,
+    /// The handle waits to be told that ownership holds again.
+    blocked: AtomicBool,
 }
 
 /// For how long ownership is known to hold.
@@ -36,6 +38,7 @@ impl Shared {
             last_poll: AtomicU64::new(NEVER),
             polling: AtomicBool::new(false),
             valid_until: AtomicU64::new(FOREVER),
+            blocked: AtomicBool::new(false),
         }
     }
 
@@ -65,21 +68,26 @@ impl Shared {
         }
     }
 
-    /// The engine: until when what was assigned may be handed out (FAILURES M2, M4). True if it may again, and could not
-    /// before.
+    /// The engine: until when what was assigned may be handed out (FAILURES M2, M4). True if the
+    /// handle has to be told that it may again.
     pub(crate) fn set_validity(&self, now: Instant, validity: Validity) -> bool {
         let until = match validity {
             Validity::Forever => FOREVER,
             Validity::Until(Some(until)) => self.millis(until),
             Validity::Until(None) => 0,
         };
-        let before = self.valid_until.swap(until, Ordering::AcqRel);
-        let now = self.millis(now);
-        before <= now && until > now
+        self.valid_until.store(until, Ordering::SeqCst);
+        until > self.millis(now) && self.blocked.swap(false, Ordering::SeqCst)
     }
 
-    /// The handle: whether ownership is known to hold now.
+    /// The handle: whether ownership is known to hold now. If not, the engine will tell when it does again.
     pub(crate) fn is_valid(&self, now: Instant) -> bool {
-        self.valid_until.load(Ordering::Acquire) > self.millis(now)
+        let holds = || self.valid_until.load(Ordering::SeqCst) > self.millis(now);
+        if holds() {
+            return true;
+        }
+        // Said before looking again: whichever of the two is later sees the other.
+        self.blocked.store(true, Ordering::SeqCst);
+        holds()
     }
 }

@@ -24,13 +24,15 @@ pub struct Coordinator {
     backoff: Backoff,
     ids: CallIds,
     state: State,
+    /// What was told already.
+    refused: Option<ErrorCode>,
     events: VecDeque<Event>,
 }
 
 #[derive(Debug)]
 enum State {
-    /// Nobody has asked, or it was lost and nobody has asked since.
-    Unknown,
+    /// Nobody has asked; or the search was refused, and is not to be repeated before this.
+    Unknown { not_before: Option<Instant> },
     Finding {
         call: Call,
     },
@@ -51,7 +53,7 @@ pub enum Event {
         /// Its port.
         port: u16,
     },
-    /// The broker refused to tell; asked again only when somebody still wants to know.
+    /// The broker refused to tell. Asked again, with pauses, while somebody wants to know; told once.
     Refused(ErrorCode),
     /// No broker could be asked; it goes on trying.
     Failing(CallError),
@@ -70,7 +72,8 @@ impl Coordinator {
             request_timeout,
             backoff: Backoff::new(backoff, seed),
             ids: CallIds::default(),
-            state: State::Unknown,
+            state: State::Unknown { not_before: None },
+            refused: None,
             events: VecDeque::new(),
         }
     }
@@ -79,14 +82,15 @@ impl Coordinator {
     pub fn broker(&self) -> Option<BrokerId> {
         match self.state {
             State::Known { broker } => Some(broker),
-            State::Unknown | State::Finding { .. } => None,
+            State::Unknown { .. } | State::Finding { .. } => None,
         }
     }
 
     /// Somebody needs it: looks for it unless it is known or being looked for.
     pub fn want(&mut self, now: Instant) {
-        if matches!(self.state, State::Unknown) {
-            self.state = State::Finding { call: Call::Due(now) };
+        if let State::Unknown { not_before } = self.state {
+            let at = not_before.map_or(now, |at| at.max(now));
+            self.state = State::Finding { call: Call::Due(at) };
         }
     }
 
@@ -119,13 +123,16 @@ impl Coordinator {
                 match (code, BrokerId::known(node), u16::try_from(port)) {
                     (ErrorCode::None, Some(broker), Ok(port)) if port > 0 && !host.is_empty() => {
                         self.state = State::Known { broker };
+                        self.refused = None;
                         self.events.push_back(Event::Found { broker, host, port });
                         return;
                     }
                     (ErrorCode::None, ..) => true,
                     (code, ..) if code.is_retriable() => true,
                     (code, ..) => {
-                        self.events.push_back(Event::Refused(code));
+                        if self.refused.replace(code) != Some(code) {
+                            self.events.push_back(Event::Refused(code));
+                        }
                         false
                     }
                 }
@@ -140,7 +147,7 @@ impl Coordinator {
         self.state = if again {
             State::Finding { call: Call::Due(now + self.backoff.failed()) }
         } else {
-            State::Unknown
+            State::Unknown { not_before: Some(now + self.backoff.failed()) }
         };
     }
 
@@ -175,7 +182,7 @@ impl Coordinator {
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.state {
             State::Finding { call } => call.deadline(),
-            State::Unknown | State::Known { .. } => None,
+            State::Unknown { .. } | State::Known { .. } => None,
         }
     }
 

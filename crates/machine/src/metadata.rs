@@ -200,7 +200,8 @@ impl Metadata {
             self.events.push_back(Event::Rebootstrap);
             return;
         }
-        let told = Cluster::read(response, self.asked_all, &self.cluster);
+        let lists_all = self.asked_all && self.interest == Interest::All;
+        let told = Cluster::read(response, lists_all, &self.cluster);
         if told.brokers.is_empty() {
             // A broker that has just started may know none, not even itself.
             return self.failed(now);

@@ -2,8 +2,11 @@
 //!
 //! The best of those not tried yet, in this order: a broker with a connection on the lane, a broker with any connection,
 //! a known broker that did not fail the last time, a bootstrap server with a connection, one that did not fail (FAILURES
-//! A7), one that failed and may be dialled again, and in the end whoever may be dialled soonest. Among equals, the one
-//! with the least to do, then by rotation.
+//! A7); then those that failed: one with a connection all the same, one that may be dialled again, and in the end whoever
+//! may be dialled soonest. Among equals, the one with the least to do, then by rotation.
+//!
+//! A broker that stopped answering on one lane is most likely silent on the others, though they are still open: whoever
+//! looks for a new coordinator because the old one sleeps must not ask that one (FAILURES A2, C4).
 
 use tokio::time::Instant;
 
@@ -36,14 +39,15 @@ pub(crate) fn best(candidates: &[Candidate], rotation: u64) -> Option<Endpoint> 
 
 fn rank(of: &Candidate) -> (u8, Option<Instant>, usize) {
     let is_broker = matches!(of.endpoint, Endpoint::Broker(_));
-    match (of.on_lane, of.connected, of.waits, is_broker) {
-        (true, _, _, true) => (0, None, of.in_flight),
-        (true, _, _, false) => (3, None, of.in_flight),
-        (_, _, Some(until), _) => (6, Some(until), of.in_flight),
-        _ if of.failing => (5, None, of.in_flight),
-        (_, true, _, true) => (1, None, of.in_flight),
-        (_, false, _, true) => (2, None, of.in_flight),
-        (_, _, _, false) => (4, None, of.in_flight),
+    match (of.on_lane, of.failing, of.waits, is_broker) {
+        (true, true, ..) => (5, None, of.in_flight),
+        (true, false, _, true) => (0, None, of.in_flight),
+        (true, false, _, false) => (3, None, of.in_flight),
+        (false, _, Some(until), _) => (7, Some(until), of.in_flight),
+        (false, true, None, _) => (6, None, of.in_flight),
+        (false, false, None, true) if of.connected => (1, None, of.in_flight),
+        (false, false, None, true) => (2, None, of.in_flight),
+        (false, false, None, false) => (4, None, of.in_flight),
     }
 }
 
@@ -72,6 +76,15 @@ mod tests {
         let all = [broker(0), busy, free, elsewhere, bootstrap(0)];
         assert_eq!(best(&all, 0), Some(free.endpoint));
         assert_eq!(best(&[all[0], elsewhere], 0), Some(elsewhere.endpoint));
+    }
+
+    #[test]
+    fn a2_a_broker_that_is_silent_on_another_lane_is_not_asked_while_there_is_a_better_one() {
+        let sleeping = Candidate { on_lane: true, connected: true, failing: true, ..broker(1) };
+        assert_eq!(best(&[sleeping, broker(2)], 0), Some(broker(2).endpoint));
+        assert_eq!(best(&[sleeping, bootstrap(0)], 0), Some(bootstrap(0).endpoint));
+        let worse = Candidate { failing: true, ..broker(2) };
+        assert_eq!(best(&[worse, sleeping], 0), Some(sleeping.endpoint), "no dial is needed");
     }
 
     #[test]

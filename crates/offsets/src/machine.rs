@@ -221,8 +221,8 @@ impl Offsets {
 
     // ---- finished ------------------------------------------------------------------------------------------------
 
-    /// All before `next` is done. What was done before stays done: a lower position changes nothing, unless the
-    /// application or the cluster has moved us back.
+    /// All before `next` is done. What was done before stays done: a lower position changes nothing. After the cluster has
+    /// moved us back nothing counts until [`moved_back`](Self::moved_back): it may be said of the log that is gone.
     pub fn finished(
         &mut self,
         partition: &TopicPartition,
@@ -239,12 +239,20 @@ impl Offsets {
         if state.token != token {
             return Err(Refused::Sought);
         }
-        if state.rewound || state.finished.is_none_or(|done| done.offset <= next.offset) {
+        if !state.rewound && state.finished.is_none_or(|done| done.offset <= next.offset) {
             state.finished = Some(next);
             self.note_finished(partition);
             self.changed();
         }
         Ok(())
+    }
+
+    /// Whoever reports what is finished knows that the cluster has moved the position back, and speaks of what comes again
+    /// from here on.
+    pub fn moved_back(&mut self, partition: &TopicPartition, token: Token) {
+        if let Some(state) = self.partitions.get_mut(partition).filter(|state| state.token == token) {
+            state.rewound = false;
+        }
     }
 
     /// Keeps [`uncommitted`](Self::uncommitted) true of `partition`.

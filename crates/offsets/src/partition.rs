@@ -11,8 +11,7 @@ pub(crate) struct Partition {
     pub(crate) hand: Hand,
     /// All below is done; what may be committed.
     pub(crate) finished: Option<Position>,
-    /// Whether the cluster has moved us back since the last seek: then what the application says last counts, though it
-    /// be less than what it said before.
+    /// Whether the cluster has moved us back, and whoever reports what is finished does not know it yet.
     pub(crate) rewound: bool,
     /// What the group has, as far as we know.
     pub(crate) committed: Option<Position>,

@@ -60,6 +60,8 @@ pub(crate) enum Command {
     Finished {
         positions: Vec<(TopicPartition, Token, Position)>,
     },
+    /// Commits what is finished as soon as it can be sent: the automatic commit. Failing that, the next one does.
+    CommitSoon,
     /// Commits what is finished.
     CommitFinished {
         deadline: Instant,
@@ -95,6 +97,12 @@ pub(crate) enum Command {
     /// The handle cannot read on in this partition: nothing more of it is fetched until it is sought.
     Stop {
         partition: TopicPartition,
+        token: Token,
+    },
+    /// The handle has begun to hand out what comes again since the cluster moved the position back.
+    MovedBack {
+        partition: TopicPartition,
+        token: Token,
     },
     /// The handle is done with a chunk of so many bytes.
     Freed {
@@ -155,11 +163,11 @@ pub(crate) enum Notice {
     Resumed {
         partitions: Vec<TopicPartition>,
     },
-    /// To be returned from `poll` once.
+    /// To be returned from `poll` once; if `last`, after everything that is buffered.
     Failed {
         error: Error,
-        /// Its partition has stopped; otherwise it is being tried again.
-        stops: bool,
+        /// Its partition has stopped there: what was fetched before it comes first.
+        last: bool,
     },
     PollIntervalExceeded,
     /// `poll` returns at once.
@@ -173,6 +181,8 @@ pub(crate) enum Notice {
 pub(crate) enum Output {
     Notice(Notice),
     Chunk(Chunk),
+    /// Answers a command after which the handle looks at the notices: they have been sent before it.
+    Reply(Reply<()>, Result<()>),
 }
 
 /// How long a listener's or a closing commit may take when nobody said.

@@ -120,6 +120,7 @@ fn drain(engine: &mut Engine, net: &mut Net, ends: &Ends, now: Instant) {
             match output {
                 Output::Notice(notice) => drop(ends.notices.send(notice)),
                 Output::Chunk(chunk) => drop(ends.chunks.send(chunk)),
+                Output::Reply(reply, result) => drop(reply.send(result)),
             }
         }
         if engine.wants_rebootstrap() {

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use offtake_fetch::OutOfRangeReason;
 use offtake_machine::{TopicPartition, coordinator, metadata};
+use offtake_offsets::Identity;
 
 use super::{
     Engine, Life, Question, answer,
@@ -47,7 +48,6 @@ impl Engine {
                 break;
             }
         }
-        self.settle_close(now);
     }
 
     fn metadata_says(&mut self, now: Instant, event: metadata::Event) {
@@ -133,7 +133,10 @@ impl Engine {
                     *left = true;
                 }
             }
-            Said::Failed(error) => self.fail(rooms::group_failed(&error)),
+            Said::Failed(error) => {
+                self.group_failed = true;
+                self.fail(rooms::group_failed(&error));
+            }
             Said::Trouble(what) => {
                 tracing::warn!(what, "the group coordinator does not answer as it should; trying again");
                 self.sink.tell(|| Event::Error(Error::new(ErrorKind::Unreachable, what)));
@@ -156,12 +159,20 @@ impl Engine {
 
     /// What follows from the member's state rather than from an event of it.
     fn follow_member(&mut self, now: Instant) {
-        let Some(member) = &self.member else { return };
-        let identity =
-            member.identity().map(|identity| rooms::identity(identity, self.config.group_protocol));
+        let member = match self.subscription {
+            Subscription::Topics(_) | Subscription::Patterns(_) => self.member.as_ref(),
+            // By hand nobody takes anything away, and commits are made as nobody's member. A member that is still
+            // leaving says nothing about that.
+            Subscription::Assigned | Subscription::None => None,
+        };
+        let (identity, validity) = match member {
+            Some(member) => (
+                member.identity().map(|identity| rooms::identity(identity, self.config.group_protocol)),
+                Validity::Until(member.valid_until()),
+            ),
+            None => (self.config.group_id.as_ref().map(|_| Identity::standalone()), Validity::Forever),
+        };
         self.offsets.set_identity(identity);
-        let subscribed = matches!(self.subscription, Subscription::Topics(_) | Subscription::Patterns(_));
-        let validity = if subscribed { Validity::Until(member.valid_until()) } else { Validity::Forever };
         if self.shared.set_validity(now, validity) {
             self.tell(Notice::Current);
         }
@@ -170,7 +181,13 @@ impl Engine {
     fn offsets_say(&mut self, now: Instant, event: offtake_offsets::Event) {
         use offtake_offsets::Event as Said;
         match event {
+            // Given up, sought elsewhere, or stopped by the handle, while it was being found out.
+            Said::Start { partition, token, .. }
+                if !self.assigned.contains(&partition)
+                    || self.offsets.token_of(&partition) != Some(token)
+                    || self.stopped.get(&partition) == Some(&token) => {}
             Said::Start { partition, token, position } => {
+                self.stopped.remove(&partition);
                 self.fetch.start(now, partition.clone(), token, position);
                 self.tell(Notice::Started { partition, token, position });
             }

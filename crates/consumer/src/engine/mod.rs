@@ -22,11 +22,12 @@ use std::{
 use offtake_fetch::Fetcher;
 use offtake_group::Member;
 use offtake_machine::{
-    Answer, BrokerId, CallError, CallId, Cluster, Coordinator, Metadata, Topic, TopicPartition, Transmit,
-    earliest,
+    Answer, BrokerId, CallError, CallId, Cluster, Coordinator, Metadata, Token, Topic, TopicPartition,
+    Transmit, earliest,
 };
 use offtake_net::Lane;
-use offtake_offsets::{CommitId, Identity, Offsets, QueryId};
+use offtake_offsets::{CommitId, NotAssigned, Offsets, QueryId};
+use offtake_wire::ErrorCode;
 use regex::Regex;
 
 use self::{
@@ -65,6 +66,7 @@ enum Life {
     Open,
     /// Waits for the commits that are under way (FAILURES N6).
     Settling {
+        until: Instant,
         deadline: Instant,
         reply: Option<Reply<()>>,
     },
@@ -97,6 +99,8 @@ pub(crate) struct Engine {
     /// Partition counts as they were when a topic was first seen after it was subscribed to: what is born later is read
     /// from its first record, whatever `auto.offset.reset` says (FAILURES B4).
     born: BTreeMap<Topic, i32>,
+    /// Whether the topics are known that matched when patterns were subscribed to: what matches later was born later.
+    listed: bool,
     /// What is assigned now, by the group or by hand.
     assigned: BTreeSet<TopicPartition>,
     generation: Option<i32>,
@@ -118,6 +122,12 @@ pub(crate) struct Engine {
     found: VecDeque<(BrokerId, String, u16)>,
     rebootstrap: bool,
     cluster_changed: bool,
+    /// Errors that stopped a partition: told when everything that was fetched before them has been.
+    failures: VecDeque<Notice>,
+    /// Partitions in which the handle met something unreadable: nothing of them is fetched before they are sought.
+    stopped: BTreeMap<TopicPartition, Token>,
+    /// The group will not have us; only the application's next word changes that (FAILURES G1, D10).
+    group_failed: bool,
     /// When `poll` ran last, as the member knows.
     polled: Option<Instant>,
     life: Life,
@@ -147,6 +157,7 @@ impl Engine {
             fetch: Fetcher::new(rooms::fetch(&config, seed ^ 3)),
             subscription: Subscription::None,
             born: BTreeMap::new(),
+            listed: false,
             assigned: BTreeSet::new(),
             generation: None,
             asked: BTreeSet::new(),
@@ -162,6 +173,9 @@ impl Engine {
             found: VecDeque::new(),
             rebootstrap: false,
             cluster_changed: false,
+            failures: VecDeque::new(),
+            stopped: BTreeMap::new(),
+            group_failed: false,
             polled: None,
             life: Life::Open,
             config,
@@ -195,21 +209,20 @@ impl Engine {
         match command {
             Command::Subscribe { to, reply } => {
                 let result = self.subscribe(now, to);
-                let _ = reply.send(result);
+                self.outputs.push_back(Output::Reply(reply, result));
             }
             Command::Assign { partitions, reply } => {
                 let result = self.assign(now, partitions);
-                let _ = reply.send(result);
+                self.outputs.push_back(Output::Reply(reply, result));
             }
             Command::Released => self.released(now),
             Command::Unsubscribe { reason, reply } => {
                 self.give_up_everything(now, reason);
-                self.subscription = Subscription::None;
-                let _ = reply.send(Ok(()));
+                self.outputs.push_back(Output::Reply(reply, Ok(())));
             }
             Command::Seek { partition, at, reply } => {
                 let result = self.seek(now, partition, at);
-                let _ = reply.send(result);
+                self.outputs.push_back(Output::Reply(reply, result));
             }
             Command::Pause { partitions } => {
                 for partition in &partitions {
@@ -229,6 +242,7 @@ impl Engine {
                     let _ = self.offsets.finished(&partition, token, position);
                 }
             }
+            Command::CommitSoon => self.offsets.commit_soon(now),
             Command::CommitFinished { deadline, reply } => self.commit_finished(now, deadline, reply),
             Command::CommitThese { offsets, deadline, reply } => {
                 self.commit_these(now, offsets, deadline, reply)
@@ -258,9 +272,14 @@ impl Engine {
                 self.lookups.matching(patterns, deadline, reply);
                 self.settle_lookups(now);
             }
-            Command::Stop { partition } => {
-                self.fetch.stop(&partition);
+            Command::Stop { partition, token } => {
+                // Sought meanwhile: what flows now is something else.
+                if self.offsets.token_of(&partition) == Some(token) {
+                    self.fetch.stop(&partition);
+                    self.stopped.insert(partition, token);
+                }
             }
+            Command::MovedBack { partition, token } => self.offsets.moved_back(&partition, token),
             Command::Freed { partition, bytes } => self.fetch.release(now, &partition, bytes),
             Command::Wake => self.tell(Notice::Wake),
             Command::Polled => self.sync_polls(now),
@@ -291,6 +310,8 @@ impl Engine {
             self.member = Some(member);
         }
         self.subscription = to;
+        self.listed = false;
+        self.group_failed = false;
         self.sync_polls(now);
         self.want_topics(now);
         self.resolve_subscription(now);
@@ -311,20 +332,22 @@ impl Engine {
         let new: Vec<_> = partitions.into_iter().filter(|(partition, _)| !kept.contains(partition)).collect();
         self.subscription = Subscription::Assigned;
         self.assigned = wanted;
-        self.offsets.set_identity(self.config.group_id.as_ref().map(|_| Identity::standalone()));
         self.want_topics(now);
         self.begin(now, new, None);
         Ok(())
     }
 
     fn seek(&mut self, now: Instant, partition: TopicPartition, at: StartAt) -> Result<()> {
-        self.fetch.stop(&partition);
         match self.offsets.seek(now, &partition, at) {
             Ok(token) => {
+                self.fetch.stop(&partition);
                 self.tell(Notice::Sought { partition, token });
                 Ok(())
             }
-            Err(_) => Err(not_assigned(&partition)),
+            Err(NotAssigned::Partition(partition)) => Err(not_assigned(&partition)),
+            Err(error @ NotAssigned::NegativeOffset(_)) => {
+                Err(Error::misuse(format!("cannot seek in {partition}: {error}")))
+            }
         }
     }
 
@@ -365,11 +388,14 @@ impl Engine {
     }
 
     fn close(&mut self, now: Instant, deadline: Instant, reply: Option<Reply<()>>) {
-        self.life = Life::Settling { deadline, reply };
+        // Half of the time, so that there is some left to leave the group in.
+        let until = now + deadline.saturating_duration_since(now) / 2;
+        self.life = Life::Settling { until, deadline, reply };
         self.settle_close(now);
     }
 
     fn give_up_everything(&mut self, now: Instant, reason: &str) {
+        self.subscription = Subscription::None;
         let all: Vec<_> = std::mem::take(&mut self.assigned).into_iter().collect();
         self.stop(&all);
         self.offsets.unassign(&all);
@@ -382,8 +408,8 @@ impl Engine {
     }
 
     fn settle_close(&mut self, now: Instant) {
-        if let Life::Settling { deadline, reply } = &mut self.life
-            && (self.commits.is_empty() || now >= *deadline)
+        if let Life::Settling { until, deadline, reply } = &mut self.life
+            && (self.commits.is_empty() || now >= *until)
         {
             let (deadline, reply) = (*deadline, reply.take());
             let left = self.member.is_none();
@@ -417,11 +443,13 @@ impl Engine {
     fn stop(&mut self, partitions: &[TopicPartition]) {
         for partition in partitions {
             self.fetch.stop(partition);
+            self.stopped.remove(partition);
         }
     }
 
     fn released(&mut self, now: Instant) {
         let gone = std::mem::take(&mut self.releasing);
+        self.stop(&gone);
         self.offsets.unassign(&gone);
         if let Some(member) = &mut self.member {
             member.released(now);
@@ -481,14 +509,19 @@ impl Engine {
                 matching(&cluster, patterns, self.config.exclude_internal_topics)
             }
         };
+        let patterns = matches!(self.subscription, Subscription::Patterns(_));
+        let later = patterns && std::mem::replace(&mut self.listed, true);
         for name in &topics {
-            if let Some(info) = cluster.topic(name.as_str())
-                && !self.born.contains_key(name)
-            {
-                self.born.insert(name.clone(), i32::try_from(info.partitions.len()).unwrap_or(i32::MAX));
-            }
+            let count = match cluster.topics.get(name) {
+                Some(_) if later => 0,
+                Some(info) if info.error.is_ok() => i32::try_from(info.partitions.len()).unwrap_or(i32::MAX),
+                // It does not exist yet: all of it will have been born after the subscription.
+                Some(info) if info.error == ErrorCode::UnknownTopicOrPartition => 0,
+                _ => continue,
+            };
+            self.born.entry(name.clone()).or_insert(count);
         }
-        if let Some(member) = &mut self.member {
+        if let Some(member) = self.member.as_mut().filter(|_| !self.group_failed) {
             member.subscribe(now, topics);
         }
     }
@@ -564,8 +597,12 @@ impl Engine {
                 if let Some(member) = &mut self.member {
                     member.handle_answer(now, id, result);
                 }
-                // It may have become the leader, who needs the metadata of all members' topics.
+                // It may have become the leader, who needs the metadata of all members' topics, or have been assigned a
+                // topic that we know by no name yet (FAILURES F4).
                 self.want_topics(now);
+                if self.member.as_ref().is_some_and(|member| !member.wanted_topic_ids().is_empty()) {
+                    self.metadata.refresh(now);
+                }
             }
             Room::Offsets => self.offsets.handle_answer(now, id, result),
             Room::Fetch => self.fetch.handle_answer(now, id, result),
@@ -612,7 +649,7 @@ impl Engine {
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let closing = match &self.life {
-            Life::Settling { deadline, .. } | Life::Closing { deadline, .. } => Some(*deadline),
+            Life::Settling { until: at, .. } | Life::Closing { deadline: at, .. } => Some(*at),
             Life::Open | Life::Closed => None,
         };
         earliest([
@@ -629,10 +666,16 @@ impl Engine {
     /// What the handle is to get, after every event of every machine has been carried to the others.
     pub(crate) fn poll_output(&mut self, now: Instant) -> Option<Output> {
         self.carry_events(now);
+        self.settle_close(now);
+        // Closing has its own consequences.
+        self.carry_events(now);
         if let Some(output) = self.outputs.pop_front() {
             return Some(output);
         }
-        self.fetch.take().map(Output::Chunk)
+        if let Some(chunk) = self.fetch.take() {
+            return Some(Output::Chunk(chunk));
+        }
+        self.failures.pop_front().map(Output::Notice)
     }
 
     fn tell(&mut self, notice: Notice) {
@@ -646,7 +689,12 @@ impl Engine {
 
     fn partition_failed(&mut self, error: Error, stops: bool) {
         self.sink.tell(|| Event::Error(error.clone()));
-        self.tell(Notice::Failed { error, stops });
+        let notice = Notice::Failed { error, last: stops };
+        if stops {
+            self.failures.push_back(notice);
+        } else {
+            self.tell(notice);
+        }
     }
 }
 

@@ -111,7 +111,7 @@ fn c3_a_lost_search_starts_again_and_its_late_answer_changes_nothing() {
 }
 
 #[test]
-fn c6_a_refusal_ends_the_search_and_is_told_once() {
+fn c6_a_refusal_ends_the_search_and_is_told() {
     let (mut coordinator, mut now) = (coordinator(), start());
     coordinator.want(now);
     let id = ask(&mut coordinator, &mut now);
@@ -120,7 +120,23 @@ fn c6_a_refusal_ends_the_search_and_is_told_once() {
     coordinator.handle_answer(now, id, answer(response));
     assert_eq!(coordinator.poll_event(), Some(Event::Refused(ErrorCode::GroupAuthorizationFailed)));
     assert_eq!(coordinator.poll_event(), None);
-    assert_eq!(coordinator.poll_timeout(), None, "no spinning");
+    assert_eq!(coordinator.poll_timeout(), None, "nobody asks");
+}
+
+#[test]
+fn c6_who_goes_on_asking_after_a_refusal_is_answered_with_pauses_and_not_told_again() {
+    let (mut coordinator, mut now) = (coordinator(), start());
+    let begun = now;
+    for _ in 0..50 {
+        coordinator.want(now);
+        let id = ask(&mut coordinator, &mut now);
+        let mut response = found(-1);
+        response.coordinators[0].error_code = ErrorCode::GroupAuthorizationFailed;
+        coordinator.handle_answer(now, id, answer(response));
+    }
+    assert!(now - begun > Duration::from_secs(30), "no spinning: {:?}", now - begun);
+    let told: Vec<_> = std::iter::from_fn(|| coordinator.poll_event()).collect();
+    assert_eq!(told, [Event::Refused(ErrorCode::GroupAuthorizationFailed)]);
 }
 
 #[test]

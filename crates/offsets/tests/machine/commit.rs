@@ -576,6 +576,24 @@ fn an_automatic_commit_without_a_coordinator_is_of_the_moment_when_there_is_one(
 }
 
 #[test]
+fn h15_automatic_commits_do_not_pile_up_while_the_coordinator_is_away() {
+    let (mut sim, token) = Sim::flowing(|_| {});
+    sim.coordinator = None;
+    for offset in 11..=40 {
+        sim.finish(token, offset);
+        sim.offsets.commit_soon(sim.now);
+        sim.quiet();
+    }
+    sim.coordinator = Some(COORDINATOR);
+    let commit = sim.transmit();
+    assert_eq!(commit_offsets(&commit), [(orders(0), 40, -1)]);
+    sim.accept(&commit);
+    assert_eq!(sim.events(), [committed(40)]);
+    sim.offsets.commit_soon(sim.now);
+    sim.quiet();
+}
+
+#[test]
 fn an_idle_consumer_outside_the_group_renews_its_offsets_before_they_expire() {
     let hours = |identity| {
         let (mut sim, _) = automatic();

@@ -446,6 +446,10 @@ fn b3_a_topic_made_anew_goes_by_the_policy_and_its_lower_offsets_can_be_finished
     let reset = Event::Reset { partition, token, from: Some(40), to: 0, reason, skipped: Some(0) };
     let expected = [reset, start(&sim, 0, at(0, 5))];
     assert_eq!(sim.events(), expected);
+    // Said of the log that is gone, before its reader knew.
+    sim.offsets.finished(&orders(0), token, Position::at(41)).unwrap();
+    assert_eq!(sim.offsets.finished_of(&orders(0)), Some(at(0, 5)));
+    sim.offsets.moved_back(&orders(0), token);
     sim.offsets.finished(&orders(0), token, Position::at(3)).unwrap();
     assert_eq!(sim.offsets.finished_of(&orders(0)), Some(Position::at(3)));
 }

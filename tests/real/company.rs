@@ -1,0 +1,242 @@
+//! Members of one group, ours and Java's, seen through the same eyes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use offtake_tests::{JavaMember, Offtake, Running, Shared};
+use serde_json::{Value, json};
+
+use crate::flow::{PATIENCE, at};
+
+pub(crate) type Partition = (String, i32);
+pub(crate) type Partitions = BTreeSet<Partition>;
+
+/// A live member of a group, known to the broker by its name.
+pub(crate) struct Member {
+    pub(crate) name: String,
+    kind: Kind,
+}
+
+enum Kind {
+    Ours(Running),
+    Java(JavaMember),
+}
+
+/// What is left of one that has gone.
+pub(crate) struct Gone {
+    pub(crate) name: String,
+    pub(crate) events: Vec<Value>,
+    /// What it read, in order.
+    pub(crate) records: Vec<(Partition, i64)>,
+}
+
+impl Member {
+    pub(crate) fn ours(group: &str, name: &str, command: Offtake) -> Self {
+        let client = format!("client.id={name}");
+        let quick = ["-X", "session.timeout.ms=6000", "-X", "heartbeat.interval.ms=500", "-X", &client];
+        let kind = Kind::Ours(command.args(["--group", group, "--json", "--events"]).args(quick).start());
+        Self { name: name.to_owned(), kind }
+    }
+
+    pub(crate) fn java(of: &Shared, group: &str, name: &str, topics: &[&str], assignors: &[&str]) -> Self {
+        let member = JavaMember::of(&of.kafka, group).topics(topics).assignors(assignors);
+        Self { name: name.to_owned(), kind: Kind::Java(member.config("client.id", name).start()) }
+    }
+
+    pub(crate) fn events(&self) -> Vec<Value> {
+        match &self.kind {
+            Kind::Ours(running) => crate::flow::events(running),
+            Kind::Java(member) => member.events().all(),
+        }
+    }
+
+    /// What it holds by its own account.
+    pub(crate) fn owned(&self) -> Partitions {
+        let events = self.events();
+        let last = events.iter().rev().find(|event| event["owned"].is_array());
+        last.map(|event| partitions(&event["owned"])).unwrap_or_default()
+    }
+
+    /// What it has read so far.
+    pub(crate) fn records(&self) -> Vec<(Partition, i64)> {
+        match &self.kind {
+            Kind::Ours(running) => read(&running.stdout().all()),
+            Kind::Java(member) => read_by_java(&member.events().all()),
+        }
+    }
+
+    /// Leaves as members should, and has said its last word.
+    pub(crate) fn leave(self) -> Gone {
+        match self.kind {
+            Kind::Ours(running) => {
+                running.signal("TERM");
+                let finished = running.finish(PATIENCE);
+                assert_eq!(finished.code, Some(0), "{}: {:#?}", self.name, finished.stderr);
+                let parse = |line: &String| serde_json::from_str(line).ok();
+                let events = finished.stderr.iter().filter_map(parse).collect();
+                Gone { name: self.name, events, records: read(&finished.stdout) }
+            }
+            Kind::Java(member) => {
+                let events = member.events().clone();
+                member.stop();
+                let events = events.all();
+                Gone { name: self.name, records: read_by_java(&events), events }
+            }
+        }
+    }
+}
+
+fn partition(of: &Value) -> Partition {
+    let index = of[1].as_i64().and_then(|index| i32::try_from(index).ok()).expect("a partition");
+    (of[0].as_str().expect("a topic").to_owned(), index)
+}
+
+fn partitions(of: &Value) -> Partitions {
+    of.as_array().map(Vec::as_slice).unwrap_or_default().iter().map(partition).collect()
+}
+
+fn read(lines: &[String]) -> Vec<(Partition, i64)> {
+    let parse = |line: &String| {
+        let value: Value = serde_json::from_str(line).ok()?;
+        let place = json!([value["topic"], value["partition"]]);
+        Some((partition(&place), value["offset"].as_i64()?))
+    };
+    lines.iter().filter_map(parse).collect()
+}
+
+fn read_by_java(events: &[Value]) -> Vec<(Partition, i64)> {
+    let told = events.iter().filter(|event| event["event"] == "records");
+    let records = told.flat_map(|event| event["records"].as_array().cloned().unwrap_or_default());
+    records.filter_map(|record| Some((partition(&record), record[2].as_i64()?))).collect()
+}
+
+/// The group at rest: by name, each member's id and what it holds. The broker and the members themselves agree on it.
+pub(crate) type Rest = BTreeMap<String, (String, Partitions)>;
+
+/// Waits until these members, and no others, hold all of these topics. Fails the test when that does not come.
+pub(crate) fn wait_at_rest(of: &Shared, group: &str, members: &[&Member], topics: &[(&str, i32)]) -> Rest {
+    let all: Partitions = topics
+        .iter()
+        .flat_map(|(topic, count)| (0..*count).map(|index| ((*topic).to_owned(), index)))
+        .collect();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let group = of.tool.describe_group(group);
+        let rest: Rest = group["members"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default()
+            .iter()
+            .map(|member| {
+                let text = |field: &str| member[field].as_str().unwrap_or_default().to_owned();
+                (text("client_id"), (text("member_id"), partitions(&member["partitions"])))
+            })
+            .collect();
+        let held: usize = rest.values().map(|(_, held)| held.len()).sum();
+        let union: Partitions = rest.values().flat_map(|(_, held)| held.clone()).collect();
+        let agree = |member: &&Member| rest.get(&member.name).is_some_and(|(_, held)| *held == member.owned());
+        let stable = group["state"].as_str().is_some_and(|state| state.eq_ignore_ascii_case("stable"));
+        if stable && rest.len() == members.len() && members.iter().all(agree) && union == all && held == all.len() {
+            return rest;
+        }
+        if Instant::now() > deadline {
+            let accounts: Vec<_> = members.iter().map(|member| (&member.name, member.owned())).collect();
+            let events: Vec<_> = members.iter().map(|member| (&member.name, member.events())).collect();
+            panic!("after {PATIENCE:?} the broker says {group}; the members {accounts:?}; {events:#?}");
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// What Java's assignor makes of a group of these members holding that, after as many rounds as it takes. `newest` is
+/// the generation in which they got it.
+pub(crate) fn as_java_would(
+    of: &Shared,
+    assignor: &str,
+    topics: &[(&str, i32)],
+    mut held: BTreeMap<String, Partitions>,
+    mut newest: i64,
+) -> BTreeMap<String, Partitions> {
+    let names: Vec<&str> = topics.iter().map(|(topic, _)| *topic).collect();
+    for _ in 0..5 {
+        let members: Vec<Value> = held
+            .iter()
+            .map(|(id, owned)| {
+                let generation = if owned.is_empty() { json!(null) } else { json!(newest) };
+                json!({ "member": id, "topics": names, "owned": owned, "generation": generation })
+            })
+            .collect();
+        let made = of.tool.assign(assignor, topics, json!(members));
+        let made: BTreeMap<String, Partitions> =
+            held.keys().map(|id| (id.clone(), partitions(&made[id]))).collect();
+        let settled = assignor == "range" || held.iter().all(|(id, owned)| owned.is_subset(&made[id]));
+        held = made;
+        newest += 1;
+        if settled {
+            return held;
+        }
+    }
+    panic!("Java's {assignor} does not settle: {held:?}")
+}
+
+/// No partition was held by two at once, by the members' own accounts.
+pub(crate) fn assert_one_owner(gone: &[Gone]) {
+    let mut changes: Vec<(i64, bool, Partition, &str)> = Vec::new();
+    for member in gone {
+        for event in &member.events {
+            let takes = match event["event"].as_str() {
+                Some("assigned") => true,
+                Some("revoked" | "lost") => false,
+                _ => continue,
+            };
+            let each = partitions(&event["partitions"]).into_iter();
+            changes.extend(each.map(|partition| (at(event), takes, partition, member.name.as_str())));
+        }
+    }
+    changes.sort(); // within a millisecond, what is given up comes first
+    let mut owner: BTreeMap<Partition, &str> = BTreeMap::new();
+    for (at, takes, partition, name) in changes {
+        if takes {
+            let before = owner.insert(partition.clone(), name);
+            assert_eq!(before, None, "{name} was given {partition:?} at {at} while another held it");
+        } else {
+            assert_eq!(owner.remove(&partition), Some(name), "{name} gave up {partition:?} at {at}");
+        }
+    }
+    assert!(owner.is_empty(), "all have left, and yet {owner:?}");
+}
+
+/// Each of these was read once, and nothing else was; each member read each partition in order.
+pub(crate) fn assert_read_once(gone: &[Gone], produced: &BTreeSet<(Partition, i64)>) {
+    let mut times: BTreeMap<(Partition, i64), Vec<&str>> = BTreeMap::new();
+    for member in gone {
+        let mut last: BTreeMap<&Partition, i64> = BTreeMap::new();
+        for (partition, offset) in &member.records {
+            let before = last.insert(partition, *offset);
+            assert!(before.is_none_or(|before| before < *offset), "{}: {partition:?} {offset}", member.name);
+            times.entry((partition.clone(), *offset)).or_default().push(&member.name);
+        }
+    }
+    let missing: Vec<_> = produced.iter().filter(|each| !times.contains_key(each)).collect();
+    assert!(missing.is_empty(), "{} records were not read: {missing:?}", missing.len());
+    let odd: Vec<_> =
+        times.iter().filter(|(each, by)| by.len() != 1 || !produced.contains(each)).collect();
+    assert!(odd.is_empty(), "{} records were read twice, or are none: {odd:?}", odd.len());
+}
+
+/// Waits until the members have read so many records among them, on top of what others have.
+pub(crate) fn wait_read(members: &[&Member], gone: &[Gone], count: usize) {
+    let already: usize = gone.iter().map(|gone| gone.records.len()).sum();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let read: Vec<usize> = members.iter().map(|member| member.records().len()).collect();
+        if read.iter().sum::<usize>() + already >= count {
+            return;
+        }
+        if Instant::now() > deadline {
+            let events: Vec<_> = members.iter().map(|member| (&member.name, member.owned())).collect();
+            panic!("after {PATIENCE:?} {read:?} and {already} of {count} records are read; {events:#?}");
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
