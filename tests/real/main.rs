@@ -5,6 +5,8 @@
 )]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails says where")]
 
+mod membership;
+mod library;
 mod partitions;
 mod groups;
 mod company;

@@ -346,3 +346,6 @@ fn unreadable(partition: &TopicPartition, error: &RecordError) -> Error {
     )
     .with_partition(partition.clone())
 }
+
+#[cfg(test)]
+mod tests;

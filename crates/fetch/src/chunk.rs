@@ -63,6 +63,15 @@ impl VisibleBatches {
     }
 }
 
+/// From slices of whole batches, in offset order.
+impl FromIterator<Bytes> for VisibleBatches {
+    fn from_iter<I: IntoIterator<Item = Bytes>>(runs: I) -> Self {
+        let mut batches = Self::default();
+        runs.into_iter().for_each(|run| batches.push(run));
+        batches
+    }
+}
+
 /// The batches of a chunk, one by one.
 #[derive(Debug)]
 pub struct ReadBatches {

@@ -1,0 +1,210 @@
+use bytes::{Bytes, BytesMut};
+use offtake_wire::records::{BatchBuilder, Compression};
+use tokio::sync::mpsc;
+
+use super::*;
+
+const TOKEN: Token = Token { assignment: 1, seek: 0 };
+
+/// The application's end, without an engine: commands are collected.
+struct Sim {
+    delivery: Delivery,
+    handle: Handle,
+    commands: mpsc::UnboundedReceiver<Command>,
+}
+
+impl Sim {
+    fn handing_out(most: usize) -> Self {
+        let mut config = Config::default();
+        config.max_poll_records = most;
+        let delivery = Delivery::new(&config);
+        let (sender, commands) = mpsc::unbounded_channel();
+        let handle = Handle { commands: sender, config: config.into() };
+        let mut sim = Self { delivery, handle, commands };
+        sim.delivery.start(orders(), TOKEN, &sim.handle);
+        sim.delivery.started(&orders(), TOKEN, Position::at(0));
+        sim
+    }
+
+    fn take_in(&mut self, chunk: Chunk) {
+        self.delivery.take_in(chunk, &self.handle);
+    }
+
+    /// The offsets that one poll gets; `None` for none at all.
+    fn poll(&mut self) -> Option<Result<Vec<i64>>> {
+        let handed_out = self.delivery.hand_out(&self.handle)?;
+        Some(handed_out.map(|records| records.iter().map(|record| record.offset()).collect()))
+    }
+
+    fn freed(&mut self) -> usize {
+        let mut bytes = 0;
+        while let Ok(command) = self.commands.try_recv() {
+            if let Command::Freed { bytes: these, .. } = command {
+                bytes += these;
+            }
+        }
+        bytes
+    }
+}
+
+fn orders() -> TopicPartition {
+    TopicPartition::new("orders", 0)
+}
+
+fn batch(base: i64, count: i64) -> Bytes {
+    let mut builder = BatchBuilder::new(base).leader_epoch(3);
+    for _ in 0..count {
+        builder.push(1, None, Some(b"value"), &[]);
+    }
+    builder.build().unwrap()
+}
+
+fn damaged(batch: &Bytes) -> Bytes {
+    let mut bytes = BytesMut::from(&batch[..]);
+    let last = bytes.len() - 1;
+    bytes[last] ^= 0xff;
+    bytes.freeze()
+}
+
+fn chunk(fetch_offset: i64, next: i64, batches: &[Bytes]) -> Chunk {
+    Chunk {
+        partition: orders(),
+        token: TOKEN,
+        fetch_offset,
+        next: Position::at(next),
+        batches: batches.iter().cloned().collect(),
+        high_watermark: 100,
+        last_stable_offset: 90,
+        log_start_offset: 0,
+        size: 1000,
+    }
+}
+
+#[test]
+fn j1_good_records_come_before_the_error_of_a_damaged_batch_and_nothing_after_it() {
+    for together in [true, false] {
+        let mut sim = Sim::handing_out(500);
+        let [good, bad, behind] = [batch(0, 3), damaged(&batch(3, 3)), batch(6, 3)];
+        let batches = match together {
+            true => vec![Bytes::from([&good[..], &bad[..], &behind[..]].concat())],
+            false => vec![good, bad, behind],
+        };
+        sim.take_in(chunk(0, 9, &batches));
+        sim.take_in(chunk(9, 12, &[batch(9, 3)]));
+        assert_eq!(sim.poll().unwrap().unwrap(), [0, 1, 2]);
+        let error = sim.poll().unwrap().unwrap_err();
+        assert_eq!((error.kind(), error.partition()), (ErrorKind::Corrupt, Some(&orders())));
+        assert!(error.to_string().contains("offsets 3 to 5"), "{error}");
+        assert!(sim.poll().is_none(), "the partition has stopped");
+        assert!(sim.delivery.passed().is_empty(), "nothing is passed over");
+        assert_eq!(sim.delivery.position(&orders()), Some(3), "the position is kept");
+        assert_eq!(sim.freed(), 2000, "each chunk once");
+        sim.take_in(chunk(12, 15, &[batch(12, 3)]));
+        assert!(sim.poll().is_none());
+        assert_eq!(sim.freed(), 1000);
+    }
+}
+
+#[test]
+fn j5_a_batch_that_cannot_be_inflated_is_not_passed_over_either() {
+    let mut builder = BatchBuilder::new(3).compression(Compression::Zstd);
+    for _ in 0..3 {
+        builder.push(1, None, Some(&[7; 4000]), &[]);
+    }
+    let large = builder.build().unwrap();
+    let mut sim = Sim::handing_out(500);
+    sim.delivery.decompressor = Decompressor::with_limit(1000);
+    sim.take_in(chunk(0, 9, &[batch(0, 3), large, batch(6, 3)]));
+    assert_eq!(sim.poll().unwrap().unwrap(), [0, 1, 2]);
+    assert_eq!(sim.poll().unwrap().unwrap_err().kind(), ErrorKind::TooLarge);
+    assert!(sim.poll().is_none());
+}
+
+#[test]
+fn a_seek_goes_on_where_an_error_had_stopped() {
+    let mut sim = Sim::handing_out(500);
+    sim.take_in(chunk(0, 3, &[damaged(&batch(0, 3))]));
+    sim.poll().unwrap().unwrap_err();
+    sim.delivery.sought(&orders(), TOKEN.sought(), &sim.handle);
+    let token = TOKEN.sought();
+    sim.take_in(Chunk { token, ..chunk(3, 6, &[batch(3, 3)]) });
+    assert_eq!(sim.poll().unwrap().unwrap(), [3, 4, 5]);
+}
+
+#[test]
+fn max_poll_records_cuts_a_batch_and_the_next_poll_goes_on_in_it() {
+    let mut sim = Sim::handing_out(4);
+    sim.take_in(chunk(0, 10, &[batch(0, 10)]));
+    let polls: Vec<_> = std::iter::from_fn(|| sim.poll()).map(|poll| poll.unwrap()).collect();
+    assert_eq!(polls, [vec![0, 1, 2, 3], vec![4, 5, 6, 7], vec![8, 9]]);
+}
+
+#[test]
+fn j8_a_fetch_that_began_inside_a_batch_hands_out_nothing_before_its_offset() {
+    let mut sim = Sim::handing_out(500);
+    sim.delivery.sought(&orders(), TOKEN, &sim.handle);
+    sim.take_in(chunk(4, 10, &[batch(0, 10)]));
+    assert_eq!(sim.poll().unwrap().unwrap(), [4, 5, 6, 7, 8, 9]);
+}
+
+#[test]
+fn j3_what_lies_behind_the_last_record_moves_the_position_with_it() {
+    let mut sim = Sim::handing_out(500);
+    sim.take_in(chunk(0, 7, &[batch(0, 3)]));
+    assert_eq!(sim.poll().unwrap().unwrap(), [0, 1, 2]);
+    assert!(sim.poll().is_none());
+    assert_eq!(sim.delivery.position(&orders()), Some(7));
+    let passed = sim.delivery.passed();
+    assert_eq!((passed[0].from, passed[0].to.next.offset), (3, 7));
+    assert_eq!(sim.freed(), 1000);
+}
+
+#[test]
+fn i11_a_pause_keeps_what_is_buffered_and_in_order() {
+    let mut sim = Sim::handing_out(2);
+    sim.take_in(chunk(0, 4, &[batch(0, 4)]));
+    assert_eq!(sim.poll().unwrap().unwrap(), [0, 1]);
+    sim.delivery.pause(&[orders()]);
+    assert!(sim.poll().is_none());
+    sim.take_in(chunk(4, 6, &[batch(4, 2)]));
+    assert!(sim.poll().is_none());
+    assert_eq!(sim.freed(), 0);
+    sim.delivery.resume(&[orders()]);
+    let polls: Vec<_> = std::iter::from_fn(|| sim.poll()).map(|poll| poll.unwrap()).collect();
+    assert_eq!(polls, [vec![2, 3], vec![4, 5]]);
+}
+
+#[test]
+fn i7_what_was_fetched_before_a_seek_or_for_an_earlier_owner_is_dropped() {
+    let mut sim = Sim::handing_out(500);
+    sim.take_in(chunk(0, 3, &[batch(0, 3)]));
+    sim.delivery.sought(&orders(), TOKEN.sought(), &sim.handle);
+    sim.take_in(chunk(3, 6, &[batch(3, 3)]));
+    assert!(sim.poll().is_none());
+    sim.delivery.remove(&[orders()], &sim.handle);
+    sim.take_in(Chunk { token: TOKEN.sought(), ..chunk(9, 12, &[batch(9, 3)]) });
+    assert!(sim.poll().is_none());
+    assert_eq!(sim.freed(), 3000);
+}
+
+#[test]
+fn l3_a_position_that_was_moved_back_is_told_before_what_comes_again() {
+    let mut sim = Sim::handing_out(500);
+    sim.take_in(chunk(0, 6, &[batch(0, 6)]));
+    assert_eq!(sim.poll().unwrap().unwrap(), [0, 1, 2, 3, 4, 5]);
+    assert!(sim.delivery.moved_back().is_empty());
+    sim.take_in(chunk(4, 7, &[batch(4, 3)]));
+    assert_eq!(sim.poll().unwrap().unwrap(), [4, 5, 6]);
+    assert_eq!(sim.delivery.moved_back(), [(orders(), TOKEN)]);
+}
+
+#[test]
+fn s14_lag_counts_to_the_end_that_the_isolation_level_sees() {
+    let mut sim = Sim::handing_out(500);
+    assert_eq!(sim.delivery.lag(&orders()), None);
+    sim.take_in(chunk(0, 3, &[batch(0, 3)]));
+    sim.poll().unwrap().unwrap();
+    assert_eq!(sim.delivery.lag(&orders()), Some(97));
+    sim.delivery.committed_only = true;
+    assert_eq!(sim.delivery.lag(&orders()), Some(87));
+}

@@ -1,0 +1,476 @@
+//! The library as a member of a group: dropped futures, listeners, revoked and lost partitions, and ways to end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use offtake::{
+    Builder, Consumer, ErrorKind, Event, Listener, ListenerFuture, OffsetAndMetadata, Rebalance, StartAt, TopicPartition,
+};
+use offtake_tests::{Kafka, RecordSpec, Shared, V4_3_0, shared, unique};
+use serde_json::json;
+use tokio::time::sleep;
+
+use crate::flow::PATIENCE;
+use crate::library::{A_MOMENT, Read, at, filled, more, program, take};
+
+fn member(of: &Shared, group: &str) -> Builder {
+    let builder = Consumer::builder(&of.kafka.bootstrap()).group(group).property("session.timeout.ms", "6000");
+    builder.property("heartbeat.interval.ms", "300").property("auto.offset.reset", "earliest")
+}
+
+/// What listeners were told, in order, across all members.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Vec<(usize, &'static str, TopicPartition)>>>);
+
+impl Told {
+    fn push(&self, who: usize, what: &'static str, partitions: &[TopicPartition]) {
+        let mut told = self.0.lock().unwrap();
+        told.extend(partitions.iter().map(|partition| (who, what, partition.clone())));
+    }
+
+    fn count(&self, what: &str) -> usize {
+        self.0.lock().unwrap().iter().filter(|(_, told, _)| *told == what).count()
+    }
+
+    /// `(assigned (revoked | lost))*` for each member and partition (FAILURES S9), and never two owners.
+    fn assert_grammar(&self) {
+        let mut owners: BTreeMap<TopicPartition, usize> = BTreeMap::new();
+        for (who, what, partition) in self.0.lock().unwrap().iter() {
+            if *what == "assigned" {
+                let before = owners.insert(partition.clone(), *who);
+                assert_eq!(before, None, "{partition} is assigned to {who}");
+            } else {
+                assert_eq!(owners.remove(partition), Some(*who), "{partition} is {what} by {who}");
+            }
+        }
+        assert!(owners.is_empty(), "{owners:?}");
+    }
+}
+
+/// Takes its time over everything, so that futures are dropped in the middle of it.
+struct Slow {
+    who: usize,
+    told: Told,
+}
+
+impl Slow {
+    fn tell(&self, what: &'static str, rebalance: Rebalance) -> ListenerFuture {
+        let (who, told) = (self.who, self.told.clone());
+        Box::pin(async move {
+            if what == "assigned" {
+                told.push(who, what, &rebalance.partitions);
+            }
+            for _ in 0..10 {
+                sleep(Duration::from_millis(3)).await;
+            }
+            rebalance.consumer.committed(rebalance.partitions.clone()).await?;
+            if what != "assigned" {
+                told.push(who, what, &rebalance.partitions);
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Listener for Slow {
+    fn assigned(&self, rebalance: Rebalance) -> ListenerFuture {
+        self.tell("assigned", rebalance)
+    }
+    fn revoked(&self, rebalance: Rebalance) -> ListenerFuture {
+        self.tell("revoked", rebalance)
+    }
+    fn lost(&self, rebalance: Rebalance) -> ListenerFuture {
+        self.tell("lost", rebalance)
+    }
+}
+
+/// Small numbers that look random.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % sides
+    }
+}
+
+/// Polls and commits, and gives up on both all the time; ends by closing when `enough` says so.
+async fn impatient(builder: Builder, topic: &str, mut dice: Dice, mut enough: impl FnMut(usize) -> bool) -> Read {
+    let mut consumer = builder.build().await.unwrap();
+    consumer.subscribe([topic]).await.unwrap();
+    let mut read = Read::new();
+    let mut dropped = 0;
+    while !enough(read.values().map(Vec::len).sum()) {
+        tokio::select! {
+            records = consumer.poll(Duration::from_secs(10)) => {
+                let records = records.unwrap();
+                take(&mut read, &records);
+                if dice.roll(3) == 0 {
+                    tokio::select! {
+                        committed = consumer.commit(&records) => committed.unwrap(),
+                        () = sleep(Duration::from_micros(dice.roll(3000))) => {}
+                    }
+                }
+            }
+            () = sleep(Duration::from_micros(dice.roll(4000))) => dropped += 1,
+        }
+    }
+    assert!(dropped > 20, "futures were dropped");
+    consumer.close(PATIENCE).await.unwrap();
+    read
+}
+
+fn dropped_futures(assignor: &str) {
+    program(async {
+        let of = shared(V4_3_0);
+        let topic = filled(of, 4, 500, "lz4");
+        let (group, told) = (unique("group"), Told::default());
+        let builder = |who: usize| {
+            let builder = member(of, &group).property("partition.assignment.strategy", assignor);
+            builder.property("max.poll.records", "3").listener(Slow { who, told: told.clone() })
+        };
+        let (tell_total, total) = tokio::sync::watch::channel([0; 2]);
+        let tell_total = Arc::new(tell_total);
+        let count = |who: usize| {
+            let tell = Arc::clone(&tell_total);
+            move |own: usize| {
+                tell.send_modify(|totals| totals[who] = own);
+                own
+            }
+        };
+        // The first stays for all; others come, read a little, and go.
+        let first = {
+            let (topic, builder, mut count) = (topic.clone(), builder(0), count(0));
+            let total = total.clone();
+            let enough = move |own| {
+                count(own);
+                total.borrow().iter().sum::<usize>() >= 2000
+            };
+            tokio::spawn(async move { impatient(builder, &topic, Dice(1), enough).await })
+        };
+        let mut all: Vec<Read> = Vec::new();
+        let mut others = 0;
+        for who in 1..4 {
+            let before = others;
+            let mut count = count(1);
+            let mut most = 150;
+            let enough = |own: usize| {
+                count(before + own);
+                if total.borrow().iter().sum::<usize>() >= 2000 {
+                    most = 0;
+                }
+                own >= most
+            };
+            let read = impatient(builder(who), &topic, Dice(who as u64 * 77), enough).await;
+            others += read.values().map(Vec::len).sum::<usize>();
+            all.push(read);
+        }
+        all.push(first.await.unwrap());
+        let mut times: BTreeMap<(i32, i64), usize> = BTreeMap::new();
+        for read in &all {
+            for (index, offsets) in read {
+                assert!(offsets.is_sorted(), "{index}: {offsets:?}");
+                offsets.iter().for_each(|offset| *times.entry((*index, *offset)).or_default() += 1);
+            }
+        }
+        assert_eq!(times.len(), 2000, "nothing is lost");
+        assert!(times.values().all(|times| *times == 1), "nothing is repeated: everyone commits before giving up");
+        assert!(of.tool.committed(&group).values().all(|offset| *offset == 500), "{:?}", of.tool.committed(&group));
+        told.assert_grammar();
+        assert!(told.count("assigned") > 10 && told.count("lost") == 0, "there were rebalances");
+    });
+}
+
+#[test]
+fn m7_dropped_polls_and_commits_lose_nothing_while_the_group_rebalances_eagerly() {
+    dropped_futures("range");
+}
+
+#[test]
+fn m7_dropped_polls_and_commits_lose_nothing_while_the_group_rebalances_cooperatively() {
+    dropped_futures("cooperative-sticky");
+}
+
+/// Begins every partition at its fifth record, and leaves it as if eight were done.
+struct FromFiveToEight;
+
+impl Listener for FromFiveToEight {
+    fn assigned(&self, rebalance: Rebalance) -> ListenerFuture {
+        Box::pin(async move {
+            for partition in rebalance.partitions {
+                rebalance.consumer.seek(partition, StartAt::Offset(5.into())).await?;
+            }
+            Ok(())
+        })
+    }
+    fn revoked(&self, rebalance: Rebalance) -> ListenerFuture {
+        Box::pin(async move {
+            let eight = || OffsetAndMetadata { offset: 8, leader_epoch: None, metadata: "by hand".to_owned() };
+            let offsets = rebalance.partitions.into_iter().map(|partition| (partition, eight()));
+            rebalance.consumer.commit_offsets(offsets.collect::<Vec<_>>()).await?;
+            Ok(())
+        })
+    }
+}
+
+#[test]
+fn m9_listeners_seek_and_commit() {
+    program(async {
+        let of = shared(V4_3_0);
+        let topic = filled(of, 3, 20, "gzip");
+        let group = unique("group");
+        let builder = member(of, &group).property("enable.auto.commit", "false").listener(FromFiveToEight);
+        let mut consumer = builder.build().await.unwrap();
+        consumer.subscribe([topic.as_str()]).await.unwrap();
+        let mut read = Read::new();
+        while read.values().map(Vec::len).sum::<usize>() < 45 {
+            take(&mut read, &consumer.poll(A_MOMENT).await.unwrap());
+        }
+        assert!(read.values().all(|offsets| offsets.iter().copied().eq(5..20)), "{read:?}");
+        consumer.close(PATIENCE).await.unwrap();
+        assert!(of.tool.committed(&group).values().all(|offset| *offset == 8), "{:?}", of.tool.committed(&group));
+        assert_eq!(of.tool.committed(&group).len(), 3);
+    });
+}
+
+#[test]
+fn h2_what_was_revoked_can_neither_be_committed_nor_stored_and_nothing_goes_on_the_wire() {
+    program(async {
+        let of = shared(V4_3_0);
+        let topic = filled(of, 2, 10, "none");
+        let group = unique("group");
+        let builder = || member(of, &group).property("enable.auto.commit", "false");
+        let mut consumer = builder().build().await.unwrap();
+        consumer.subscribe([topic.as_str()]).await.unwrap();
+        let mut held = Vec::new();
+        while held.iter().map(offtake::Records::len).sum::<usize>() < 20 {
+            held.push(consumer.poll(A_MOMENT).await.unwrap());
+        }
+        // Another member gets one of the two.
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let other = {
+            let (builder, topic) = (builder(), topic.clone());
+            tokio::spawn(async move {
+                let mut other = builder.build().await.unwrap();
+                other.subscribe([topic.as_str()]).await.unwrap();
+                let mut stopped = stopped;
+                while stopped.try_recv().is_err() {
+                    other.poll(Duration::from_millis(50)).await.unwrap();
+                }
+                other.close(PATIENCE).await.unwrap();
+            })
+        };
+        while consumer.assignment().count() != 1 {
+            consumer.poll(Duration::from_millis(50)).await.unwrap();
+        }
+        let parts = || held.iter().flat_map(offtake::Records::partitions);
+        for part in parts() {
+            // Records of a partition that came back belong to the assignment before.
+            let refused = consumer.store(part).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::NotOwned, "{refused}");
+        }
+        for records in held.iter().filter(|records| !records.is_empty()) {
+            let refused = consumer.commit(records).await.unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::NotOwned, "{refused}");
+        }
+        assert!(of.tool.committed(&group).values().all(|offset| *offset == 0), "nothing was committed");
+        let _ = stop.send(());
+        other.await.unwrap();
+        consumer.unsubscribe().await.unwrap();
+        let refused = consumer.commit_offsets([(at(&topic, 0), OffsetAndMetadata {
+            offset: 10,
+            leader_epoch: None,
+            metadata: String::new(),
+        })]);
+        assert_eq!(refused.await.unwrap_err().kind(), ErrorKind::NotOwned);
+        consumer.close(PATIENCE).await.unwrap();
+    });
+}
+
+#[test]
+fn m1_a_member_that_does_not_poll_loses_its_partitions_and_comes_back_when_it_does() {
+    program(async {
+        let of = shared(V4_3_0);
+        let topic = filled(of, 2, 10, "none");
+        let (group, told) = (unique("group"), Told::default());
+        let (tell, mut events) = tokio::sync::mpsc::unbounded_channel();
+        let builder = member(of, &group).property("max.poll.interval.ms", "1500").property("max.poll.records", "5");
+        let builder = builder.listener(Slow { who: 0, told: told.clone() });
+        let mut consumer = builder.events(move |event| drop(tell.send(event))).build().await.unwrap();
+        consumer.subscribe([topic.as_str()]).await.unwrap();
+        let mut read = Read::new();
+        while read.is_empty() {
+            take(&mut read, &consumer.poll(A_MOMENT).await.unwrap());
+        }
+        // The application is busy with these five for too long.
+        let busy = Instant::now();
+        loop {
+            match events.recv().await.expect("the engine lives") {
+                Event::PollIntervalExceeded => break,
+                _ => assert!(busy.elapsed() < Duration::from_secs(10)),
+            }
+        }
+        let deadline = Instant::now() + PATIENCE;
+        while of.tool.describe_group(&group)["members"] != json!([]) {
+            assert!(Instant::now() < deadline, "it leaves, long before its session ends: {:?}", busy.elapsed());
+        }
+        assert_eq!(told.count("lost"), 0, "listeners run in poll");
+        // What was read last was never finished: it comes again.
+        read.clear();
+        while read.values().map(Vec::len).sum::<usize>() < 20 {
+            take(&mut read, &consumer.poll(A_MOMENT).await.unwrap());
+        }
+        assert_eq!(told.count("lost"), 2);
+        assert!(read.values().all(|offsets| offsets.iter().copied().eq(0..10)), "{read:?}");
+        consumer.close(PATIENCE).await.unwrap();
+        told.assert_grammar();
+        assert!(of.tool.committed(&group).values().all(|offset| *offset == 10));
+    });
+}
+
+/// Joined, with everything assigned.
+async fn joined(builder: Builder, topic: &str, partitions: usize) -> Consumer {
+    let mut consumer = builder.build().await.unwrap();
+    consumer.subscribe([topic]).await.unwrap();
+    while consumer.assignment().count() != partitions {
+        consumer.poll(Duration::from_millis(50)).await.unwrap();
+    }
+    consumer
+}
+
+fn members(of: &Shared, group: &str) -> usize {
+    of.tool.describe_group(group)["members"].as_array().map_or(0, Vec::len)
+}
+
+#[test]
+fn n3_a_consumer_that_is_dropped_leaves_its_group() {
+    program(async {
+        let of = shared(V4_3_0);
+        let topic = filled(of, 2, 10, "none");
+        let group = unique("group");
+        let builder = member(of, &group).property("session.timeout.ms", "45000");
+        let consumer = joined(builder, &topic, 2).await;
+        assert_eq!(members(of, &group), 1);
+        let handle = consumer.handle();
+        let dropped = Instant::now();
+        drop(consumer);
+        while members(of, &group) > 0 {
+            assert!(dropped.elapsed() < Duration::from_secs(10), "its session would end in 45 s");
+        }
+        let committed = handle.committed([at(&topic, 0)]).await.unwrap_err();
+        assert_eq!(committed.kind(), ErrorKind::Closed);
+    });
+}
+
+#[test]
+fn n1_closing_in_the_middle_of_a_rebalance_is_bounded_and_leaves() {
+    program(async {
+        let of = shared(V4_3_0);
+        let topic = filled(of, 2, 10, "none");
+        let group = unique("group");
+        let mut holder = joined(member(of, &group), &topic, 2).await;
+        while holder.poll(A_MOMENT).await.unwrap().is_empty() {}
+        // The holder does not poll, so whoever joins now waits for it.
+        let mut waits = member(of, &group).build().await.unwrap();
+        waits.subscribe([topic.as_str()]).await.unwrap();
+        while members(of, &group) < 2 {
+            waits.poll(Duration::from_millis(20)).await.unwrap();
+        }
+        let began = Instant::now();
+        waits.close(Duration::from_secs(2)).await.unwrap();
+        assert!(began.elapsed() < Duration::from_millis(2300), "{:?}", began.elapsed());
+        // The one that was to give up everything closes instead, and commits what it has handed out.
+        let began = Instant::now();
+        holder.close(Duration::from_secs(5)).await.unwrap();
+        assert!(began.elapsed() < Duration::from_millis(5300), "{:?}", began.elapsed());
+        let deadline = Instant::now() + Duration::from_secs(4);
+        while members(of, &group) > 0 {
+            assert!(Instant::now() < deadline, "both have left, long before their sessions end");
+        }
+        assert!(of.tool.committed(&group).values().sum::<i64>() > 0);
+    });
+}
+
+#[test]
+fn n2_closing_is_bounded_when_the_broker_is_silent_and_when_it_is_gone() {
+    let kafka = Kafka::builder().proxied().start();
+    let tool = offtake_tests::JavaTool::start(&kafka);
+    let topic = tool.create_topic("orders", 2, &[]);
+    tool.produce(&[RecordSpec::to(&topic).partition(0).value("v"), RecordSpec::to(&topic).partition(1).value("v")]);
+    let of = Shared { kafka, tool };
+    program(async {
+        for silent in [true, false] {
+            let group = unique("group");
+            let builder = member(&of, &group).property("default.api.timeout.ms", "3000");
+            let mut consumer = joined(builder, &topic, 2).await;
+            let mut count = 0;
+            while count < 2 {
+                count += consumer.poll(A_MOMENT).await.unwrap().len();
+            }
+            let proxy = of.kafka.proxy(1);
+            if silent {
+                proxy.stall();
+            } else {
+                proxy.refuse();
+            }
+            let began = Instant::now();
+            assert!(consumer.poll(Duration::from_millis(200)).await.unwrap_or_default().is_empty());
+            assert!(began.elapsed() < Duration::from_millis(450), "L7: {:?}", began.elapsed());
+            let began = Instant::now();
+            let closed = consumer.close(Duration::from_secs(1)).await;
+            let took = began.elapsed();
+            // L7: its timeout + 100 ms; the rest is for machines that have other things to do.
+            assert!(took < Duration::from_millis(1400), "silent: {silent}: {took:?}");
+            // What it could not commit, it says or has logged; it did not pretend.
+            println!("closed: {closed:?} after {took:?}");
+            proxy.flow();
+            proxy.admit();
+            assert_eq!(of.tool.committed(&group).values().sum::<i64>(), 0);
+        }
+    });
+}
+
+#[test]
+fn n6_commits_in_flight_are_awaited_by_close() {
+    program(async {
+        let of = shared(V4_3_0);
+        let topic = filled(of, 1, 100, "none");
+        let group = unique("group");
+        let builder = member(of, &group).property("enable.auto.commit", "false").property("max.poll.records", "1");
+        let mut consumer = joined(builder, &topic, 1).await;
+        let mut count = 0;
+        while count < 100 {
+            let records = consumer.poll(A_MOMENT).await.unwrap();
+            count += records.len() as i64;
+            if !records.is_empty() {
+                consumer.commit_async(&records).unwrap();
+            }
+        }
+        consumer.close(PATIENCE).await.unwrap();
+        assert_eq!(of.tool.committed(&group).into_values().collect::<Vec<_>>(), [100]);
+    });
+}
+
+#[test]
+fn a_second_subscription_replaces_the_first() {
+    program(async {
+        let of = shared(V4_3_0);
+        let [one, two] = [filled(of, 1, 10, "none"), filled(of, 1, 10, "none")];
+        let told = Told::default();
+        let builder = member(of, &unique("group")).listener(Slow { who: 0, told: told.clone() });
+        let mut consumer = joined(builder, &one, 1).await;
+        consumer.subscribe([two.as_str()]).await.unwrap();
+        let mut topics = BTreeSet::new();
+        while !topics.contains(&two) {
+            let records = consumer.poll(A_MOMENT).await.unwrap();
+            topics.extend(records.iter().map(|record| record.topic().to_owned()));
+        }
+        assert_eq!(consumer.assignment().collect::<Vec<_>>(), [&at(&two, 0)]);
+        more(of, &one, 1, 10, "none");
+        assert!(consumer.poll(A_MOMENT).await.unwrap().iter().all(|record| record.topic() == two));
+        consumer.close(PATIENCE).await.unwrap();
+        told.assert_grammar();
+        assert_eq!(told.count("revoked"), 2);
+    });
+}
