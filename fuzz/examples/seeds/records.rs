@@ -248,6 +248,11 @@ pub(crate) fn codecs(corpora: &mut Corpora) {
     corpora.add("zstd", "s3-29-window", &[&[0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xff, 9, 0, 0, b'a']]);
     corpora.add("zstd", "s3-29-claims-all", &[&[0x28, 0xb5, 0x2f, 0xfd, 0xe0], &[0xff; 8], &[9, 0, 0, b'a']]);
     corpora.add("zstd", "run", &[&[0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x58, 0x03, 0x40, 0x1f, b'r']]);
+    let reserved =
+        [4, 0x22, 0x4d, 0x18, 0x60, 0xf7, 0x82, 7, 0, 0, 0x80, 0, 0x32, 0x0c, 0, 1, 0, 0, 0, 0, 0, 0];
+    corpora.add("lz4", "reserved-bits", &[&reserved]);
+    let of_nothing = [4, 0x22, 0x4d, 0x18, 0x60, 0x40, 0x82, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+    corpora.add("lz4", "blocks-of-nothing", &[&of_nothing, &of_nothing]);
     // Linked blocks, every checksum and a content size: header checksum left to the format without one.
     corpora.add(
         "lz4",

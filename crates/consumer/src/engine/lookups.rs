@@ -6,7 +6,7 @@ use offtake_machine::{CallError, Cluster, PartitionInfo, Topic};
 use offtake_wire::ErrorCode;
 use regex::Regex;
 
-use super::{command::Reply, matching};
+use super::{command::Reply, topics::matching};
 use crate::error::{Error, ErrorKind, Result};
 
 #[derive(Debug)]

@@ -5,18 +5,20 @@
 //!
 //! A partition is always in exactly one hand: waiting in `offsets`, flowing in `fetch`, or gone.
 
+mod asked;
 pub(crate) mod command;
 pub(crate) mod driver;
 mod events;
 mod lookups;
 mod rooms;
+mod topics;
 
 pub(crate) use rooms::net_config;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use offtake_fetch::Fetcher;
@@ -26,12 +28,10 @@ use offtake_machine::{
     Transmit, earliest,
 };
 use offtake_net::Lane;
-use offtake_offsets::{CommitId, NotAssigned, Offsets, QueryId};
-use offtake_wire::ErrorCode;
-use regex::Regex;
+use offtake_offsets::{CommitId, Offsets, QueryId};
 
 use self::{
-    command::{Command, Notice, Output, Reply, Subscription},
+    command::{Notice, Output, Reply, Subscription},
     lookups::Lookups,
 };
 use crate::{
@@ -203,196 +203,7 @@ impl Engine {
         matches!(self.life, Life::Closed)
     }
 
-    // ---- what the handle asks ------------------------------------------------------------------------------------
-
-    pub(crate) fn handle_command(&mut self, now: Instant, command: Command) {
-        match command {
-            Command::Subscribe { to, reply } => {
-                let result = self.subscribe(now, to);
-                self.outputs.push_back(Output::Reply(reply, result));
-            }
-            Command::Assign { partitions, reply } => {
-                let result = self.assign(now, partitions);
-                self.outputs.push_back(Output::Reply(reply, result));
-            }
-            Command::Released => self.released(now),
-            Command::Unsubscribe { reason, reply } => {
-                self.give_up_everything(now, reason);
-                self.outputs.push_back(Output::Reply(reply, Ok(())));
-            }
-            Command::Seek { partition, at, reply } => {
-                let result = self.seek(now, partition, at);
-                self.outputs.push_back(Output::Reply(reply, result));
-            }
-            Command::Pause { partitions } => {
-                for partition in &partitions {
-                    self.fetch.pause(partition);
-                }
-                self.tell(Notice::Paused { partitions });
-            }
-            Command::Resume { partitions } => {
-                for partition in &partitions {
-                    self.fetch.resume(now, partition);
-                }
-                self.tell(Notice::Resumed { partitions });
-            }
-            Command::Finished { positions } => {
-                for (partition, token, position) in positions {
-                    // A stale token is refused there, which is all that it deserves.
-                    let _ = self.offsets.finished(&partition, token, position);
-                }
-            }
-            Command::CommitSoon => self.offsets.commit_soon(now),
-            Command::CommitFinished { deadline, reply } => self.commit_finished(now, deadline, reply),
-            Command::CommitThese { offsets, deadline, reply } => {
-                self.commit_these(now, offsets, deadline, reply)
-            }
-            Command::Committed { partitions, deadline, reply } => {
-                if self.coordinator.is_none() {
-                    let _ = reply.send(Err(no_group("committed")));
-                    return;
-                }
-                self.ask_about(now, partitions.iter().map(|partition| partition.topic.clone()));
-                let id = self.offsets.fetch_committed(now, partitions, deadline);
-                self.questions.insert(id, Question::Committed(reply));
-            }
-            Command::List { partitions, deadline, reply } => {
-                self.ask_about(now, partitions.iter().map(|(partition, _)| partition.topic.clone()));
-                let specs = partitions.into_iter().map(|(partition, at)| (partition, rooms::list_spec(at)));
-                let id = self.offsets.list(now, specs, deadline);
-                self.questions.insert(id, Question::List(reply));
-            }
-            Command::Partitions { topic, deadline, reply } => {
-                self.ask_about(now, [topic.clone()]);
-                self.lookups.partitions(topic, deadline, reply);
-                self.settle_lookups(now);
-            }
-            Command::Matching { patterns, deadline, reply } => {
-                self.metadata.want_all(now);
-                self.lookups.matching(patterns, deadline, reply);
-                self.settle_lookups(now);
-            }
-            Command::Stop { partition, token } => {
-                // Sought meanwhile: what flows now is something else.
-                if self.offsets.token_of(&partition) == Some(token) {
-                    self.fetch.stop(&partition);
-                    self.stopped.insert(partition, token);
-                }
-            }
-            Command::MovedBack { partition, token } => self.offsets.moved_back(&partition, token),
-            Command::Freed { partition, bytes } => self.fetch.release(now, &partition, bytes),
-            Command::Wake => self.tell(Notice::Wake),
-            Command::Polled => self.sync_polls(now),
-            Command::Close { deadline, reply } => self.close(now, deadline, Some(reply)),
-        }
-    }
-
-    /// The handle is gone without a word: leave, quickly.
-    pub(crate) fn abandoned(&mut self, now: Instant) {
-        if matches!(self.life, Life::Open) {
-            self.close(now, now + Duration::from_secs(1), None);
-        }
-    }
-
-    fn subscribe(&mut self, now: Instant, to: Subscription) -> Result<()> {
-        if matches!(self.subscription, Subscription::Assigned) {
-            return Err(Error::misuse(
-                "partitions are assigned by hand: unsubscribe before subscribing to topics",
-            ));
-        }
-        if self.config.group_id.is_none() {
-            return Err(no_group("subscribe"));
-        }
-        if self.member.is_none() {
-            let config = rooms::group(&self.config, self.seed ^ 4);
-            let member =
-                Member::new(config).map_err(|error| Error::new(ErrorKind::Config, error.to_string()))?;
-            self.member = Some(member);
-        }
-        self.subscription = to;
-        self.listed = false;
-        self.group_failed = false;
-        self.sync_polls(now);
-        self.want_topics(now);
-        self.resolve_subscription(now);
-        Ok(())
-    }
-
-    fn assign(&mut self, now: Instant, partitions: Vec<(TopicPartition, StartAt)>) -> Result<()> {
-        if matches!(self.subscription, Subscription::Topics(_) | Subscription::Patterns(_)) {
-            return Err(Error::misuse(
-                "topics are subscribed to: unsubscribe before assigning partitions by hand",
-            ));
-        }
-        let wanted: BTreeSet<_> = partitions.iter().map(|(partition, _)| partition.clone()).collect();
-        let gone: Vec<_> = self.assigned.difference(&wanted).cloned().collect();
-        self.stop(&gone);
-        self.offsets.unassign(&gone);
-        let kept = self.assigned.clone();
-        let new: Vec<_> = partitions.into_iter().filter(|(partition, _)| !kept.contains(partition)).collect();
-        self.subscription = Subscription::Assigned;
-        self.assigned = wanted;
-        self.want_topics(now);
-        self.begin(now, new, None);
-        Ok(())
-    }
-
-    fn seek(&mut self, now: Instant, partition: TopicPartition, at: StartAt) -> Result<()> {
-        match self.offsets.seek(now, &partition, at) {
-            Ok(token) => {
-                self.fetch.stop(&partition);
-                self.tell(Notice::Sought { partition, token });
-                Ok(())
-            }
-            Err(NotAssigned::Partition(partition)) => Err(not_assigned(&partition)),
-            Err(error @ NotAssigned::NegativeOffset(_)) => {
-                Err(Error::misuse(format!("cannot seek in {partition}: {error}")))
-            }
-        }
-    }
-
-    fn commit_finished(&mut self, now: Instant, deadline: Instant, reply: Option<Reply<()>>) {
-        if self.coordinator.is_none() {
-            answer(reply, Err(no_group("commit")));
-            return;
-        }
-        let id = self.offsets.commit(now, offtake_offsets::Commit::Finished, deadline);
-        self.await_commit(id, reply);
-    }
-
-    fn commit_these(
-        &mut self,
-        now: Instant,
-        offsets: Vec<(TopicPartition, Option<offtake_machine::Token>, OffsetAndMetadata)>,
-        deadline: Instant,
-        reply: Option<Reply<()>>,
-    ) {
-        if self.coordinator.is_none() {
-            answer(reply, Err(no_group("commit")));
-            return;
-        }
-        let mut these = Vec::with_capacity(offsets.len());
-        for (partition, token, offset) in offsets {
-            let Some(token) = token.or_else(|| self.offsets.token_of(&partition)) else {
-                answer(reply, Err(not_assigned(&partition)));
-                return;
-            };
-            these.push((partition, token, offset));
-        }
-        let id = self.offsets.commit(now, offtake_offsets::Commit::These(these), deadline);
-        self.await_commit(id, reply);
-    }
-
-    fn await_commit(&mut self, id: CommitId, reply: Option<Reply<()>>) {
-        self.commits.insert(id, reply);
-    }
-
-    fn close(&mut self, now: Instant, deadline: Instant, reply: Option<Reply<()>>) {
-        // Half of the time, so that there is some left to leave the group in.
-        let until = now + deadline.saturating_duration_since(now) / 2;
-        self.life = Life::Settling { until, deadline, reply };
-        self.settle_close(now);
-    }
+    // ---- the end -------------------------------------------------------------------------------------------------
 
     fn give_up_everything(&mut self, now: Instant, reason: &str) {
         self.subscription = Subscription::None;
@@ -467,91 +278,6 @@ impl Engine {
             Some(count) if partition.partition >= *count => StartAt::CommittedOrEarliest,
             _ => self.begin_at.map_or(StartAt::Committed, StartAt::CommittedOr),
         }
-    }
-
-    // ---- topics --------------------------------------------------------------------------------------------------
-
-    fn ask_about(&mut self, now: Instant, topics: impl IntoIterator<Item = Topic>) {
-        let before = self.asked.len();
-        self.asked.extend(topics);
-        if self.asked.len() != before {
-            self.want_topics(now);
-        }
-    }
-
-    fn want_topics(&mut self, now: Instant) {
-        if matches!(self.subscription, Subscription::Patterns(_)) || self.lookups.wants_all() {
-            self.metadata.want_all(now);
-            return;
-        }
-        let mut wanted = self.asked.clone();
-        if let Subscription::Topics(topics) = &self.subscription {
-            wanted.extend(topics.iter().cloned());
-        }
-        wanted.extend(self.assigned.iter().map(|partition| partition.topic.clone()));
-        if let Some(topics) = self.member.as_ref().and_then(Member::group_topics) {
-            wanted.extend(topics.iter().cloned());
-        }
-        self.metadata.want_topics(now, wanted);
-    }
-
-    /// Tells the member which topics the subscription means now.
-    fn resolve_subscription(&mut self, now: Instant) {
-        let cluster = self.metadata.cluster().clone();
-        let topics: BTreeSet<Topic> = match &self.subscription {
-            Subscription::None | Subscription::Assigned => return,
-            Subscription::Topics(topics) => topics.iter().cloned().collect(),
-            Subscription::Patterns(patterns) => {
-                // Before the first full listing nothing is known to match.
-                if !cluster.lists_all {
-                    return;
-                }
-                matching(&cluster, patterns, self.config.exclude_internal_topics)
-            }
-        };
-        let patterns = matches!(self.subscription, Subscription::Patterns(_));
-        let later = patterns && std::mem::replace(&mut self.listed, true);
-        for name in &topics {
-            let count = match cluster.topics.get(name) {
-                Some(_) if later => 0,
-                Some(info) if info.error.is_ok() => i32::try_from(info.partitions.len()).unwrap_or(i32::MAX),
-                // It does not exist yet: all of it will have been born after the subscription.
-                Some(info) if info.error == ErrorCode::UnknownTopicOrPartition => 0,
-                _ => continue,
-            };
-            self.born.entry(name.clone()).or_insert(count);
-        }
-        if let Some(member) = self.member.as_mut().filter(|_| !self.group_failed) {
-            member.subscribe(now, topics);
-        }
-    }
-
-    fn cluster_news(&mut self, now: Instant) {
-        self.cluster_changed = true;
-        self.reached = true;
-        if self.trouble.take().is_some() {
-            tracing::info!("the cluster answers again");
-        }
-        self.resolve_subscription(now);
-        let cluster = self.metadata.cluster().clone();
-        if let Some(member) = &mut self.member {
-            member.handle_cluster(now, &cluster);
-        }
-        self.fetch.handle_cluster(now, &cluster);
-        self.offsets.handle_cluster(now, &cluster);
-        self.settle_lookups(now);
-    }
-
-    fn settle_lookups(&mut self, now: Instant) {
-        let hopeless = self.trouble.as_ref().filter(|error| !self.reached && !error.is_retriable());
-        let cluster = self.metadata.cluster();
-        self.lookups.settle(
-            now,
-            cluster,
-            self.trouble.as_ref(),
-            hopeless.is_some(),
-            self.config.exclude_internal_topics,
-        );
     }
 
     // ---- the clock, answers, what to send ------------------------------------------------------------------------
@@ -696,17 +422,6 @@ impl Engine {
             self.tell(notice);
         }
     }
-}
-
-/// The topics whose whole names match one of the patterns.
-fn matching(cluster: &Cluster, patterns: &[Regex], exclude_internal: bool) -> BTreeSet<Topic> {
-    cluster
-        .topics
-        .iter()
-        .filter(|(_, info)| info.error.is_ok() && !(exclude_internal && info.internal))
-        .filter(|(name, _)| patterns.iter().any(|pattern| pattern.is_match(name.as_str())))
-        .map(|(name, _)| name.clone())
-        .collect()
 }
 
 fn answer(reply: Option<Reply<()>>, result: Result<()>) {

@@ -154,6 +154,22 @@ fn lz4_a_small_block_that_inflates_a_lot() {
 }
 
 #[test]
+fn lz4_bits_kept_for_the_future_are_refused() {
+    let good = pack(Compression::Lz4, b"some data");
+    // The header's checksum is passed over, so that it is not what refuses them.
+    let read = |frame: &[u8]| {
+        Decompressor::new().decompress(Compression::Lz4, frame, Lz4Checksum::Ignored).map(Vec::from)
+    };
+    assert_eq!(read(&good).unwrap(), b"some data");
+    for (at, bit) in [(4, 0x02), (5, 0x01), (5, 0x02), (5, 0x04), (5, 0x08), (5, 0x80)] {
+        let mut bad = good.clone();
+        bad[at] |= bit;
+        let reason = "reserved bits are set";
+        assert_eq!(read(&bad), Err(CodecError::Corrupt { codec: Compression::Lz4, reason }));
+    }
+}
+
+#[test]
 fn zstd_frames_of_other_shapes() {
     let data = text(300_000);
     // Streamed: no content size, a checksum, many blocks, a large window asked for.

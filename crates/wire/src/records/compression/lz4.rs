@@ -27,6 +27,8 @@ const BLOCK_CHECKSUMS: u8 = 0x10;
 const CONTENT_SIZE: u8 = 0x08;
 const CONTENT_CHECKSUM: u8 = 0x04;
 const DICTIONARY: u8 = 0x01;
+/// What the format keeps for its future, in the flags and in the block descriptor.
+const RESERVED: [u8; 2] = [0x02, 0x8f];
 const STORED: u32 = 0x8000_0000;
 /// How far back a block may refer.
 const WINDOW: usize = 64 << 10;
@@ -59,6 +61,9 @@ impl Frame {
         let [flags, block] = take::<2>(input).ok_or(short)?;
         if flags & VERSION_MASK != VERSION {
             return Err(Fault::Corrupt("unknown frame version"));
+        }
+        if flags & RESERVED[0] != 0 || block & RESERVED[1] != 0 {
+            return Err(Fault::Corrupt("reserved bits are set"));
         }
         if flags & DICTIONARY != 0 {
             return Err(Fault::Corrupt("needs a dictionary"));

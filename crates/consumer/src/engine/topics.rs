@@ -1,0 +1,106 @@
+//! Which topics are kept fresh, and what the subscription means by them.
+
+use std::{collections::BTreeSet, time::Instant};
+
+use offtake_group::Member;
+use offtake_machine::{Cluster, Topic};
+use offtake_wire::ErrorCode;
+use regex::Regex;
+
+use super::{Engine, command::Subscription};
+
+impl Engine {
+    pub(super) fn ask_about(&mut self, now: Instant, topics: impl IntoIterator<Item = Topic>) {
+        let before = self.asked.len();
+        self.asked.extend(topics);
+        if self.asked.len() != before {
+            self.want_topics(now);
+        }
+    }
+
+    pub(super) fn want_topics(&mut self, now: Instant) {
+        if matches!(self.subscription, Subscription::Patterns(_)) || self.lookups.wants_all() {
+            self.metadata.want_all(now);
+            return;
+        }
+        let mut wanted = self.asked.clone();
+        if let Subscription::Topics(topics) = &self.subscription {
+            wanted.extend(topics.iter().cloned());
+        }
+        wanted.extend(self.assigned.iter().map(|partition| partition.topic.clone()));
+        if let Some(topics) = self.member.as_ref().and_then(Member::group_topics) {
+            wanted.extend(topics.iter().cloned());
+        }
+        self.metadata.want_topics(now, wanted);
+    }
+
+    /// Tells the member which topics the subscription means now.
+    pub(super) fn resolve_subscription(&mut self, now: Instant) {
+        let cluster = self.metadata.cluster().clone();
+        let topics: BTreeSet<Topic> = match &self.subscription {
+            Subscription::None | Subscription::Assigned => return,
+            Subscription::Topics(topics) => topics.iter().cloned().collect(),
+            Subscription::Patterns(patterns) => {
+                // Before the first full listing nothing is known to match.
+                if !cluster.lists_all {
+                    return;
+                }
+                matching(&cluster, patterns, self.config.exclude_internal_topics)
+            }
+        };
+        let patterns = matches!(self.subscription, Subscription::Patterns(_));
+        let later = patterns && std::mem::replace(&mut self.listed, true);
+        for name in &topics {
+            let count = match cluster.topics.get(name) {
+                Some(_) if later => 0,
+                Some(info) if info.error.is_ok() => i32::try_from(info.partitions.len()).unwrap_or(i32::MAX),
+                // It does not exist yet: all of it will have been born after the subscription.
+                Some(info) if info.error == ErrorCode::UnknownTopicOrPartition => 0,
+                _ => continue,
+            };
+            self.born.entry(name.clone()).or_insert(count);
+        }
+        if let Some(member) = self.member.as_mut().filter(|_| !self.group_failed) {
+            member.subscribe(now, topics);
+        }
+    }
+
+    pub(super) fn cluster_news(&mut self, now: Instant) {
+        self.cluster_changed = true;
+        self.reached = true;
+        if self.trouble.take().is_some() {
+            tracing::info!("the cluster answers again");
+        }
+        self.resolve_subscription(now);
+        let cluster = self.metadata.cluster().clone();
+        if let Some(member) = &mut self.member {
+            member.handle_cluster(now, &cluster);
+        }
+        self.fetch.handle_cluster(now, &cluster);
+        self.offsets.handle_cluster(now, &cluster);
+        self.settle_lookups(now);
+    }
+
+    pub(super) fn settle_lookups(&mut self, now: Instant) {
+        let hopeless = self.trouble.as_ref().filter(|error| !self.reached && !error.is_retriable());
+        let cluster = self.metadata.cluster();
+        self.lookups.settle(
+            now,
+            cluster,
+            self.trouble.as_ref(),
+            hopeless.is_some(),
+            self.config.exclude_internal_topics,
+        );
+    }
+}
+
+/// The topics whose whole names match one of the patterns.
+pub(super) fn matching(cluster: &Cluster, patterns: &[Regex], exclude_internal: bool) -> BTreeSet<Topic> {
+    cluster
+        .topics
+        .iter()
+        .filter(|(_, info)| info.error.is_ok() && !(exclude_internal && info.internal))
+        .filter(|(name, _)| patterns.iter().any(|pattern| pattern.is_match(name.as_str())))
+        .map(|(name, _)| name.clone())
+        .collect()
+}
