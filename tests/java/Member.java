@@ -33,11 +33,13 @@ final class Member implements ConsumerRebalanceListener {
         this.call = call;
         Properties config = Reading.config(call.bootstrap, call.text("isolation", "read_uncommitted"));
         config.put("group.id", call.text("group"));
-        config.put("session.timeout.ms", Long.toString(call.number("session", 6000)));
-        config.put("heartbeat.interval.ms", Long.toString(call.number("heartbeat", 500)));
         config.put("metadata.max.age.ms", "1000");
-        config.put("partition.assignment.strategy",
-            call.list("assignors", String.class).stream().map(Member::assignor).toList());
+        if (!"consumer".equals(call.map("configs").get("group.protocol"))) { // KIP-848: the broker decides on these
+            config.put("session.timeout.ms", Long.toString(call.number("session", 6000)));
+            config.put("heartbeat.interval.ms", Long.toString(call.number("heartbeat", 500)));
+            config.put("partition.assignment.strategy",
+                call.list("assignors", String.class).stream().map(Member::assignor).toList());
+        }
         String instance = call.text("instance", null);
         if (instance != null) config.put("group.instance.id", instance);
         config.putAll(call.map("configs"));

@@ -223,10 +223,10 @@ fn a_member_that_is_told_to_stop_repeats_nothing_cooperative() {
     a_member_that_is_told_to_stop_repeats_nothing("cooperative-sticky");
 }
 
-/// Records before the members begin, so that the one put to sleep has plenty fetched and not yet printed.
-const BACKLOG: u64 = 240_000;
-/// `max.poll.records`: what may be in the application's hand when its time stops.
-const IN_HAND: usize = 100;
+/// Of which the member put to sleep has plenty fetched and not yet printed.
+const BACKLOG: u64 = 90_000;
+/// `max.poll.records`: what may be in the application's hand when its time stops, and is printed when it goes on.
+const IN_HAND: usize = 1;
 
 fn m4_a_member_that_slept_past_its_session_prints_and_commits_nothing_stale(assignor: &str) {
     let at = shared(V4_3_0);
@@ -244,8 +244,11 @@ fn m4_a_member_that_slept_past_its_session_prints_and_commits_nothing_stale(assi
     let [sleeper, other] = &members;
     flow::wait_settled(&[sleeper, other], PARTITIONS, 3);
     let (held, _) = flow::holds(sleeper);
+    // A nap, much shorter than the session, so that there is a heap to read when it wakes.
     let before = sleeper.stdout().len();
+    sleeper.signal("STOP");
     at.tool.fill(&topic, PARTITIONS, BACKLOG, 20, json!({}));
+    sleeper.signal("CONT");
     sleeper.stdout().wait_until(PATIENCE, |lines| lines.len() > before + 2000);
     sleeper.signal("STOP");
     // What is in its pipe is not its doing any more; nothing can be added to it.

@@ -90,6 +90,11 @@ impl Cluster {
         set("auto.leader.rebalance.enable", &false);
         set("group.initial.rebalance.delay.ms", &0);
         set("group.min.session.timeout.ms", &1000);
+        // KIP-848: here the broker says how often members are heard of.
+        set("group.consumer.min.heartbeat.interval.ms", &500);
+        set("group.consumer.heartbeat.interval.ms", &500);
+        set("group.consumer.min.session.timeout.ms", &1000);
+        set("group.consumer.session.timeout.ms", &6000);
         set("transaction.max.timeout.ms", &900_000);
         // Records carry timestamps that tests chose, of years ago: nothing goes unless a topic says so.
         set("log.retention.ms", &-1);

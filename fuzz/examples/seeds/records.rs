@@ -1,5 +1,7 @@
 //! Record sets of all formats, and packed data.
 
+use std::io::Write;
+
 use bytes::Bytes;
 use offtake_wire::records::{BatchBuilder, Compression, LegacyMessage, compress, legacy_set, legacy_wrapper};
 
@@ -247,25 +249,30 @@ pub(crate) fn codecs(corpora: &mut Corpora) {
     // A window of 2 GiB and more, and a content size of 2^64 - 1.
     corpora.add("zstd", "s3-29-window", &[&[0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xff, 9, 0, 0, b'a']]);
     corpora.add("zstd", "s3-29-claims-all", &[&[0x28, 0xb5, 0x2f, 0xfd, 0xe0], &[0xff; 8], &[9, 0, 0, b'a']]);
-    corpora.add("zstd", "run", &[&[0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x58, 0x03, 0x40, 0x1f, b'r']]);
+    corpora.add("zstd", "run", &[&[0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x58, 0x03, 0x00, 0x10, b'r']]);
     let reserved =
         [4, 0x22, 0x4d, 0x18, 0x60, 0xf7, 0x82, 7, 0, 0, 0x80, 0, 0x32, 0x0c, 0, 1, 0, 0, 0, 0, 0, 0];
     corpora.add("lz4", "reserved-bits", &[&reserved]);
     let of_nothing = [4, 0x22, 0x4d, 0x18, 0x60, 0x40, 0x82, 1, 0, 0, 0, 0, 0, 0, 0, 0];
     corpora.add("lz4", "blocks-of-nothing", &[&of_nothing, &of_nothing]);
-    // Linked blocks, every checksum and a content size: header checksum left to the format without one.
     corpora.add(
         "lz4",
         "stored",
         &[&[4, 0x22, 0x4d, 0x18, 0x60, 0x40, 0x82, 1, 0, 0, 0x80, b'a', 0, 0, 0, 0]],
     );
-    corpora.add(
-        "lz4",
-        "every-flag",
-        &[
-            &[4, 0x22, 0x4d, 0x18, 0x5c, 0x70],
-            &[1, 0, 0, 0, 0, 0, 0, 0, 0],
-            &[1, 0, 0, 0x80, b'a', 0xcd, 0xe4, 0x0d, 0x55, 0, 0, 0, 0, 0xcd, 0xe4, 0x0d, 0x55],
-        ],
-    );
+    corpora.add("lz4", "linked-and-checked", &[&linked(&text.repeat(30))]);
+}
+
+/// An lz4 frame with everything that may be in one: blocks that refer to those before, both checksums, its size.
+fn linked(data: &[u8]) -> Vec<u8> {
+    use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
+    let info = FrameInfo::new()
+        .block_mode(BlockMode::Linked)
+        .block_size(BlockSize::Max64KB)
+        .block_checksums(true)
+        .content_checksum(true)
+        .content_size(Some(data.len() as u64));
+    let mut encoder = FrameEncoder::with_frame_info(info, Vec::new());
+    encoder.write_all(data).expect("anything can be packed");
+    encoder.finish().expect("anything can be packed")
 }

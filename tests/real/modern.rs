@@ -1,0 +1,145 @@
+//! Groups by the consumer protocol (KIP-848), with Java's members, and while a group moves from the old to the new.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use offtake_tests::{Offtake, RecordSpec, Shared, V4_3_0, shared, unique};
+
+use crate::company::{Gone, Member, Partition, assert_one_owner, assert_read_once, wait_at_rest, wait_read};
+use crate::flow::Production;
+
+struct Group {
+    of: &'static Shared,
+    name: String,
+    topic: String,
+    count: i32,
+}
+
+impl Group {
+    fn new(count: i32) -> Self {
+        let of = shared(V4_3_0);
+        let topic = of.tool.create_topic(&unique("modern"), count, &[]);
+        Self { of, name: unique("group"), topic, count }
+    }
+
+    fn consume(&self) -> Offtake {
+        let consume = ["consume", &self.topic, "-X", "metadata.max.age.ms=1000"];
+        Offtake::new(consume).brokers(&self.of.kafka)
+    }
+
+    fn ours(&self) -> Member {
+        Member::ours_modern(&self.name, &unique("ours"), self.consume().args(["--from", "earliest"]))
+    }
+
+    fn java(&self) -> Member {
+        Member::java_modern(self.of, &self.name, &unique("java"), &[&self.topic])
+    }
+
+    fn at_rest(&self, members: &[&Member]) {
+        wait_at_rest(self.of, &self.name, members, &[(&self.topic, self.count)]);
+    }
+
+    fn kind(&self) -> String {
+        self.of.tool.describe_group(&self.name)["type"].as_str().unwrap_or_default().to_uppercase()
+    }
+
+    /// Everything was read once, by one owner at a time, and is committed.
+    fn finish(&self, gone: &[Gone], produced: BTreeSet<(i32, i64)>) {
+        let mut ends = BTreeMap::new();
+        let mut all: BTreeSet<(Partition, i64)> = BTreeSet::new();
+        for (index, offset) in produced {
+            let partition = (self.topic.clone(), index);
+            ends.insert(partition.clone(), offset + 1);
+            all.insert((partition, offset));
+        }
+        assert_read_once(gone, &all);
+        assert_one_owner(gone);
+        let mut committed = self.of.tool.committed(&self.name);
+        committed.retain(|partition, offset| *offset > 0 || ends.contains_key(partition)); // Java commits beginnings too
+        assert_eq!(committed, ends);
+    }
+}
+
+#[test]
+fn members_come_and_go_under_steady_production_by_the_consumer_protocol() {
+    let group = Group::new(6);
+    let production = Production::start(&group.of.tool, &group.topic, 6);
+    let first = group.ours();
+    group.at_rest(&[&first]);
+    assert_eq!(group.kind(), "CONSUMER");
+    let second = group.java();
+    group.at_rest(&[&first, &second]);
+    let third = group.ours();
+    group.at_rest(&[&first, &second, &third]);
+    assert!([&first, &second, &third].iter().all(|member| member.owned().len() == 2), "each has its share");
+    let mut gone = vec![first.leave()];
+    group.at_rest(&[&second, &third]);
+    let (fourth, fifth) = (group.java(), group.ours());
+    gone.push(second.leave());
+    group.at_rest(&[&third, &fourth, &fifth]);
+    gone.push(fourth.leave());
+    group.at_rest(&[&third, &fifth]);
+    let produced: BTreeSet<_> = production.stop().into_keys().collect();
+    wait_read(&[&third, &fifth], &gone, produced.len());
+    gone.extend([third.leave(), fifth.leave()]);
+    group.finish(&gone, produced);
+}
+
+#[test]
+fn b4_added_partitions_are_read_from_their_first_record_by_the_consumer_protocol() {
+    let mut group = Group::new(2);
+    let latest = group.consume().args(["--from", "latest"]);
+    let (ours, java) = (Member::ours_modern(&group.name, &unique("ours"), latest), group.java());
+    group.at_rest(&[&ours, &java]);
+    group.of.tool.create_partitions(&group.topic, 6);
+    group.count = 6;
+    let spec = |nth: i32| RecordSpec::to(&group.topic).partition(2 + nth % 4).value(nth.to_string());
+    let specs: Vec<_> = (0..40).map(spec).collect();
+    group.of.tool.produce(&specs);
+    group.at_rest(&[&ours, &java]);
+    group.of.tool.produce(&specs);
+    wait_read(&[&ours, &java], &[], 80);
+    let produced = (2..6).flat_map(|index| (0..20).map(move |offset| (index, offset)));
+    group.finish(&[ours.leave(), java.leave()], produced.collect());
+}
+
+/// Members of both protocols in one group, while it goes from the one to the other (FAILURES F12).
+fn migration(ours_move_first: bool) {
+    let group = Group::new(4);
+    let production = Production::start(&group.of.tool, &group.topic, 4);
+    let classic = |ours: bool| {
+        if ours {
+            let command = group.consume().args(["--from", "earliest", "--assignor", "cooperative-sticky"]);
+            Member::ours(&group.name, &unique("ours-classic"), command)
+        } else {
+            let name = unique("java-classic");
+            Member::java(group.of, &group.name, &name, &[&group.topic], &["cooperative-sticky"])
+        }
+    };
+    let modern = |ours: bool| if ours { group.ours() } else { group.java() };
+    let [first, second] = [classic(true), classic(false)];
+    group.at_rest(&[&first, &second]);
+    assert_eq!(group.kind(), "CLASSIC");
+    let third = modern(ours_move_first);
+    group.at_rest(&[&first, &second, &third]);
+    assert_eq!(group.kind(), "CONSUMER");
+    let mut gone = vec![first.leave()];
+    group.at_rest(&[&second, &third]);
+    let fourth = modern(!ours_move_first);
+    group.at_rest(&[&second, &third, &fourth]);
+    gone.push(second.leave());
+    group.at_rest(&[&third, &fourth]);
+    let produced: BTreeSet<_> = production.stop().into_keys().collect();
+    wait_read(&[&third, &fourth], &gone, produced.len());
+    gone.extend([third.leave(), fourth.leave()]);
+    group.finish(&gone, produced);
+}
+
+#[test]
+fn f12_a_group_moves_to_the_consumer_protocol_with_ours_first() {
+    migration(true);
+}
+
+#[test]
+fn f12_a_group_moves_to_the_consumer_protocol_with_java_first() {
+    migration(false);
+}
