@@ -40,7 +40,8 @@ fn every_form_of_from_and_until_finds_what_java_finds() {
     for version in [V2_8_2, V4_3_0] {
         let at = shared(version);
         let topic = twenty_each(at);
-        let of_time = |millis: i64| at.tool.list_offsets(&topic, &(THEN + millis).to_string(), "read_uncommitted")[0];
+        let of_time =
+            |millis: i64| at.tool.list_offsets(&topic, &(THEN + millis).to_string(), "read_uncommitted")[0];
         let all: [(&str, i64, i64); 9] = [
             ("--from earliest --until latest", 0, 20),
             ("--until latest", 0, 20),
@@ -118,7 +119,8 @@ fn formats_are_written_as_kcat_writes_them() {
     let null = RecordSpec::to(&topic).partition(0).timestamp(THEN + 1);
     at.tool.produce(&[full.header("h", "2").null_header("n"), null]);
     let printed = |format: &str| {
-        let read = Offtake::new(["consume", &topic, "--until", "latest", "-f", format]).brokers(&at.kafka).run();
+        let read =
+            Offtake::new(["consume", &topic, "--until", "latest", "-f", format]).brokers(&at.kafka).run();
         assert_eq!(read.code, Some(0), "{:?}", read.stderr);
         read.stdout
     };
@@ -139,7 +141,9 @@ fn topics_are_listed_described_created_and_deleted_as_java_sees_them() {
     for version in Version::ALL {
         let at = shared(version);
         let topic = unique("administered");
-        let create = format!("topics create {topic} --partitions 3 --replication-factor 1 --set retention.ms=123456789");
+        let create = format!(
+            "topics create {topic} --partitions 3 --replication-factor 1 --set retention.ms=123456789"
+        );
         let created = offtake(at, &create).run();
         assert_eq!(created.code, Some(0), "{version:?}: {:?}", created.stderr);
         let java = at.tool.describe_topic(&topic);
@@ -147,7 +151,10 @@ fn topics_are_listed_described_created_and_deleted_as_java_sees_them() {
         let fields = ["partition", "leader", "replicas", "isr"];
         let ours: Vec<_> = described.iter().map(|each| fields.map(|field| each[field].clone())).collect();
         let javas = java["partitions"].as_array().cloned().unwrap_or_default();
-        assert_eq!(ours, javas.iter().map(|each| fields.map(|field| each[field].clone())).collect::<Vec<_>>());
+        assert_eq!(
+            ours,
+            javas.iter().map(|each| fields.map(|field| each[field].clone())).collect::<Vec<_>>()
+        );
         assert_eq!(ours.len(), 3);
         // Topics have ids since 2.8 with KRaft, 3.0 without.
         if java["topic_id"] != "AAAAAAAAAAAAAAAAAAAAAA" {
@@ -162,7 +169,10 @@ fn topics_are_listed_described_created_and_deleted_as_java_sees_them() {
         };
         assert_eq!(listed(&topic).map(|each| each["partitions"].clone()), Some(json!(3)));
         assert_eq!(offtake(at, &format!("topics delete {topic}")).run().code, Some(0));
-        assert!(at.tool.call("describe_topic", json!({ "topic": topic })).is_err(), "{version:?}: it is gone");
+        assert!(
+            at.tool.call("describe_topic", json!({ "topic": topic })).is_err(),
+            "{version:?}: it is gone"
+        );
         assert_eq!(listed(&topic), None);
         let gone = offtake(at, &format!("topics describe {topic} -X default.api.timeout.ms=1000")).run();
         assert!(gone.code == Some(1) && gone.last_line().contains(&topic), "{gone:?}");

@@ -46,7 +46,8 @@ impl Member {
     /// By the consumer protocol (KIP-848), where the broker assigns.
     pub(crate) fn ours_modern(group: &str, name: &str, command: Offtake) -> Self {
         let client = format!("client.id={name}");
-        let command = command.args(["--protocol", "consumer", "--group", group, "--json", "--events", "-X", &client]);
+        let command =
+            command.args(["--protocol", "consumer", "--group", group, "--json", "--events", "-X", &client]);
         Self { name: name.to_owned(), kind: Kind::Ours(command.start()) }
     }
 
@@ -135,7 +136,10 @@ pub(crate) fn wait_at_rest(of: &Shared, group: &str, members: &[&Member], topics
     let deadline = Instant::now() + PATIENCE;
     loop {
         // Before its first member has come there is no such group.
-        let group = of.tool.call("describe_group", json!({ "group": group })).map_or_else(Value::from, |(_, told)| told);
+        let group = of
+            .tool
+            .call("describe_group", json!({ "group": group }))
+            .map_or_else(Value::from, |(_, told)| told);
         let rest: Rest = group["members"]
             .as_array()
             .map(Vec::as_slice)
@@ -148,9 +152,15 @@ pub(crate) fn wait_at_rest(of: &Shared, group: &str, members: &[&Member], topics
             .collect();
         let held: usize = rest.values().map(|(_, held)| held.len()).sum();
         let union: Partitions = rest.values().flat_map(|(_, held)| held.clone()).collect();
-        let agree = |member: &&Member| rest.get(&member.name).is_some_and(|(_, held)| *held == member.owned());
+        let agree =
+            |member: &&Member| rest.get(&member.name).is_some_and(|(_, held)| *held == member.owned());
         let stable = group["state"].as_str().is_some_and(|state| state.eq_ignore_ascii_case("stable"));
-        if stable && rest.len() == members.len() && members.iter().all(agree) && union == all && held == all.len() {
+        if stable
+            && rest.len() == members.len()
+            && members.iter().all(agree)
+            && union == all
+            && held == all.len()
+        {
             return rest;
         }
         if Instant::now() > deadline {

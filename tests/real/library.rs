@@ -164,12 +164,14 @@ fn offsets_are_told_as_java_tells_them() {
                 assert_eq!(beginnings.into_values().collect::<Vec<_>>(), [0, 4]);
                 let times = [(at(&topic, 0), 1_700_000_000_007), (at(&topic, 1), 0)];
                 let found = consumer.offsets_for_times(times).await.unwrap();
-                let found: Vec<_> = found.into_values().map(|found| (found.offset, found.timestamp)).collect();
+                let found: Vec<_> =
+                    found.into_values().map(|found| (found.offset, found.timestamp)).collect();
                 assert_eq!(found, [(7, Some(1_700_000_000_007)), (4, Some(1_700_000_000_004))]);
                 let never = consumer.offsets_for_times([(at(&topic, 1), 1_900_000_000_000)]).await.unwrap();
                 assert!(never.is_empty(), "{never:?}");
                 let committed = consumer.committed(places()).await.unwrap();
-                let committed: Vec<_> = committed.into_iter().map(|(of, at)| (of.partition, at.offset)).collect();
+                let committed: Vec<_> =
+                    committed.into_iter().map(|(of, at)| (of.partition, at.offset)).collect();
                 assert_eq!(committed, [(1, 12)], "{version:?}");
                 consumer.close(BOUND).await.unwrap();
             }
@@ -184,8 +186,10 @@ fn what_is_stored_is_committed_and_nothing_else() {
         let of = shared(V4_3_0);
         let topic = filled(of, 2, 20, "none");
         let group = unique("group");
-        let builder = Consumer::builder(&of.kafka.bootstrap()).group(&group).property("max.poll.records", "10");
-        let builder = builder.property("enable.auto.offset.store", "false").property("auto.offset.reset", "earliest");
+        let builder =
+            Consumer::builder(&of.kafka.bootstrap()).group(&group).property("max.poll.records", "10");
+        let builder =
+            builder.property("enable.auto.offset.store", "false").property("auto.offset.reset", "earliest");
         let mut consumer = builder.build().await.unwrap();
         consumer.subscribe([topic.as_str()]).await.unwrap();
         let committed = || of.tool.committed(&group).into_iter().map(|((_, at), offset)| (at, offset));
@@ -193,7 +197,8 @@ fn what_is_stored_is_committed_and_nothing_else() {
         let mut polled = 0;
         while polled < 40 {
             let records = consumer.poll(A_MOMENT).await.unwrap();
-            for record in records.iter().filter(|record| record.offset() <= 4 + i64::from(record.partition())) {
+            for record in records.iter().filter(|record| record.offset() <= 4 + i64::from(record.partition()))
+            {
                 last.insert(record.partition(), record.detach());
             }
             polled += records.len();
@@ -207,7 +212,11 @@ fn what_is_stored_is_committed_and_nothing_else() {
         consumer.commit_finished().await.unwrap();
         assert_eq!(committed().collect::<Vec<_>>(), [(0, 5), (1, 6)]);
         consumer.close(BOUND).await.unwrap();
-        assert_eq!(committed().collect::<Vec<_>>(), [(0, 5), (1, 6)], "closing commits no more than was stored");
+        assert_eq!(
+            committed().collect::<Vec<_>>(),
+            [(0, 5), (1, 6)],
+            "closing commits no more than was stored"
+        );
     });
 }
 
@@ -219,7 +228,8 @@ fn the_shortest_loop_commits_what_it_has_finished() {
         let group = unique("group");
         let member = async || {
             let builder = Consumer::builder(&of.kafka.bootstrap()).group(&group);
-            let builder = builder.property("max.poll.records", "10").property("auto.offset.reset", "earliest");
+            let builder =
+                builder.property("max.poll.records", "10").property("auto.offset.reset", "earliest");
             let mut consumer = builder.build().await.unwrap();
             consumer.subscribe([topic.as_str()]).await.unwrap();
             consumer
@@ -239,7 +249,11 @@ fn the_shortest_loop_commits_what_it_has_finished() {
         let mut second = member().await;
         assert_eq!(read(&mut second, 20).await[&0], (10..30).collect::<Vec<_>>());
         second.close(BOUND).await.unwrap();
-        assert_eq!(of.tool.committed(&group)[&(topic.clone(), 0)], 30, "what was handed out is done when it is closed");
+        assert_eq!(
+            of.tool.committed(&group)[&(topic.clone(), 0)],
+            30,
+            "what was handed out is done when it is closed"
+        );
     });
 }
 
@@ -249,8 +263,10 @@ fn a_group_can_be_committed_for_by_hand() {
         let of = shared(V4_3_0);
         let topic = filled(of, 1, 20, "none");
         let group = unique("group");
-        let builder = Consumer::builder(&of.kafka.bootstrap()).group(&group).property("max.poll.records", "5");
-        let builder = builder.property("enable.auto.commit", "false").property("auto.offset.reset", "earliest");
+        let builder =
+            Consumer::builder(&of.kafka.bootstrap()).group(&group).property("max.poll.records", "5");
+        let builder =
+            builder.property("enable.auto.commit", "false").property("auto.offset.reset", "earliest");
         let mut consumer = builder.build().await.unwrap();
         consumer.assign([at(&topic, 0)]).await.unwrap();
         let records = loop {
@@ -263,7 +279,11 @@ fn a_group_can_be_committed_for_by_hand() {
         assert_eq!(of.tool.committed(&group)[&(topic.clone(), 0)], 5);
         read(&mut consumer, 5).await;
         consumer.close(BOUND).await.unwrap();
-        assert_eq!(of.tool.committed(&group)[&(topic.clone(), 0)], 5, "it commits by itself only where it is told to");
+        assert_eq!(
+            of.tool.committed(&group)[&(topic.clone(), 0)],
+            5,
+            "it commits by itself only where it is told to"
+        );
         assert_eq!(of.tool.describe_group(&group)["members"], json!([]), "nobody is a member");
     });
 }

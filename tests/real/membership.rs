@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use offtake::{
-    Builder, Consumer, ErrorKind, Event, Listener, ListenerFuture, OffsetAndMetadata, Rebalance, StartAt, TopicPartition,
+    Builder, Consumer, ErrorKind, Event, Listener, ListenerFuture, OffsetAndMetadata, Rebalance, StartAt,
+    TopicPartition,
 };
 use offtake_tests::{Kafka, RecordSpec, Shared, V4_3_0, shared, unique};
 use serde_json::json;
@@ -14,14 +15,24 @@ use tokio::time::sleep;
 use crate::flow::{PATIENCE, Production};
 use crate::library::{A_MOMENT, Read, at, filled, more, program, take};
 
+fn modern(of: &Shared, group: &str) -> Builder {
+    let builder =
+        Consumer::builder(&of.kafka.bootstrap()).group(group).property("group.protocol", "consumer");
+    builder.property("auto.offset.reset", "earliest")
+}
+
 fn member(of: &Shared, group: &str) -> Builder {
-    let builder = Consumer::builder(&of.kafka.bootstrap()).group(group).property("session.timeout.ms", "6000");
+    let builder =
+        Consumer::builder(&of.kafka.bootstrap()).group(group).property("session.timeout.ms", "6000");
     builder.property("heartbeat.interval.ms", "300").property("auto.offset.reset", "earliest")
 }
 
+/// Who was told what of which partition.
+type Word = (usize, &'static str, TopicPartition);
+
 /// What listeners were told, in order, across all members.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<(usize, &'static str, TopicPartition)>>>);
+struct Told(Arc<Mutex<Vec<Word>>>);
 
 impl Told {
     fn push(&self, who: usize, what: &'static str, partitions: &[TopicPartition]) {
@@ -96,7 +107,12 @@ impl Dice {
 }
 
 /// Polls and commits, and gives up on both all the time; ends by closing when `enough` says so.
-async fn impatient(builder: Builder, topic: &str, mut dice: Dice, mut enough: impl FnMut(usize) -> bool) -> Read {
+async fn impatient(
+    builder: Builder,
+    topic: &str,
+    mut dice: Dice,
+    mut enough: impl FnMut(usize) -> bool,
+) -> Read {
     let mut consumer = builder.build().await.unwrap();
     consumer.subscribe([topic]).await.unwrap();
     let mut read = Read::new();
@@ -121,21 +137,23 @@ async fn impatient(builder: Builder, topic: &str, mut dice: Dice, mut enough: im
     read
 }
 
-fn dropped_futures(assignor: &str) {
+fn dropped_futures(member: impl Fn(&Shared, &str) -> Builder) {
     program(async {
         let of = shared(V4_3_0);
         let topic = of.tool.create_topic(&unique("library"), 4, &[]);
         let production = Production::start(&of.tool, &topic, 4);
         let (group, told) = (unique("group"), Told::default());
         let builder = |who: usize| {
-            let builder = member(of, &group).property("partition.assignment.strategy", assignor);
-            builder.property("max.poll.records", "3").listener(Slow { who, told: told.clone() })
+            let builder = member(of, &group).property("max.poll.records", "3");
+            builder.listener(Slow { who, told: told.clone() })
         };
         // The first stays for all; others come, read a little, and go.
         let (end, ended) = tokio::sync::watch::channel(usize::MAX);
         let first = {
             let (topic, builder) = (topic.clone(), builder(0));
-            tokio::spawn(async move { impatient(builder, &topic, Dice(1), |own| own >= *ended.borrow()).await })
+            tokio::spawn(
+                async move { impatient(builder, &topic, Dice(1), |own| own >= *ended.borrow()).await },
+            )
         };
         let mut all: Vec<Read> = Vec::new();
         for who in 1..4 {
@@ -153,7 +171,10 @@ fn dropped_futures(assignor: &str) {
             }
         }
         assert!(times.keys().eq(log.keys()), "nothing is lost: {} of {}", times.len(), log.len());
-        assert!(times.values().all(|times| *times == 1), "nothing is repeated: everyone commits before giving up");
+        assert!(
+            times.values().all(|times| *times == 1),
+            "nothing is repeated: everyone commits before giving up"
+        );
         assert_eq!(of.tool.committed(&group).values().sum::<i64>(), log.len() as i64);
         told.assert_grammar();
         let (assigned, lost) = (told.count("assigned"), told.count("lost"));
@@ -163,12 +184,18 @@ fn dropped_futures(assignor: &str) {
 
 #[test]
 fn m7_dropped_polls_and_commits_lose_nothing_while_the_group_rebalances_eagerly() {
-    dropped_futures("range");
+    dropped_futures(|of, group| member(of, group).property("partition.assignment.strategy", "range"));
 }
 
 #[test]
 fn m7_dropped_polls_and_commits_lose_nothing_while_the_group_rebalances_cooperatively() {
-    dropped_futures("cooperative-sticky");
+    let cooperative = ("partition.assignment.strategy", "cooperative-sticky");
+    dropped_futures(|of, group| member(of, group).property(cooperative.0, cooperative.1));
+}
+
+#[test]
+fn m7_dropped_polls_and_commits_lose_nothing_while_the_broker_assigns() {
+    dropped_futures(modern);
 }
 
 /// Begins every partition at its fifth record, and leaves it as if eight were done.
@@ -185,7 +212,8 @@ impl Listener for FromFiveToEight {
     }
     fn revoked(&self, rebalance: Rebalance) -> ListenerFuture {
         Box::pin(async move {
-            let eight = || OffsetAndMetadata { offset: 8, leader_epoch: None, metadata: "by hand".to_owned() };
+            let eight =
+                || OffsetAndMetadata { offset: 8, leader_epoch: None, metadata: "by hand".to_owned() };
             let offsets = rebalance.partitions.into_iter().map(|partition| (partition, eight()));
             rebalance.consumer.commit_offsets(offsets.collect::<Vec<_>>()).await?;
             Ok(())
@@ -208,7 +236,11 @@ fn m9_listeners_seek_and_commit() {
         }
         assert!(read.values().all(|offsets| offsets.iter().copied().eq(5..20)), "{read:?}");
         consumer.close(PATIENCE).await.unwrap();
-        assert!(of.tool.committed(&group).values().all(|offset| *offset == 8), "{:?}", of.tool.committed(&group));
+        assert!(
+            of.tool.committed(&group).values().all(|offset| *offset == 8),
+            "{:?}",
+            of.tool.committed(&group)
+        );
         assert_eq!(of.tool.committed(&group).len(), 3);
     });
 }
@@ -257,11 +289,10 @@ fn h2_what_was_revoked_can_neither_be_committed_nor_stored_and_nothing_goes_on_t
         let _ = stop.send(());
         other.await.unwrap();
         consumer.unsubscribe().await.unwrap();
-        let refused = consumer.commit_offsets([(at(&topic, 0), OffsetAndMetadata {
-            offset: 10,
-            leader_epoch: None,
-            metadata: String::new(),
-        })]);
+        let refused = consumer.commit_offsets([(
+            at(&topic, 0),
+            OffsetAndMetadata { offset: 10, leader_epoch: None, metadata: String::new() },
+        )]);
         assert_eq!(refused.await.unwrap_err().kind(), ErrorKind::NotOwned);
         consumer.close(PATIENCE).await.unwrap();
     });
@@ -274,7 +305,8 @@ fn m1_a_member_that_does_not_poll_loses_its_partitions_and_comes_back_when_it_do
         let topic = filled(of, 2, 10, "none");
         let (group, told) = (unique("group"), Told::default());
         let (tell, mut events) = tokio::sync::mpsc::unbounded_channel();
-        let builder = member(of, &group).property("max.poll.interval.ms", "1500").property("max.poll.records", "5");
+        let builder =
+            member(of, &group).property("max.poll.interval.ms", "1500").property("max.poll.records", "5");
         let builder = builder.listener(Slow { who: 0, told: told.clone() });
         let mut consumer = builder.events(move |event| drop(tell.send(event))).build().await.unwrap();
         consumer.subscribe([topic.as_str()]).await.unwrap();
@@ -292,7 +324,11 @@ fn m1_a_member_that_does_not_poll_loses_its_partitions_and_comes_back_when_it_do
         }
         let deadline = Instant::now() + PATIENCE;
         while of.tool.describe_group(&group)["members"] != json!([]) {
-            assert!(Instant::now() < deadline, "it leaves, long before its session ends: {:?}", busy.elapsed());
+            assert!(
+                Instant::now() < deadline,
+                "it leaves, long before its session ends: {:?}",
+                busy.elapsed()
+            );
         }
         assert_eq!(told.count("lost"), 0, "listeners run in poll");
         // What was read last was never finished: it comes again.
@@ -376,7 +412,10 @@ fn n2_closing_is_bounded_when_the_broker_is_silent_and_when_it_is_gone() {
     let kafka = Kafka::builder().proxied().start();
     let tool = offtake_tests::JavaTool::start(&kafka);
     let topic = tool.create_topic("orders", 2, &[]);
-    tool.produce(&[RecordSpec::to(&topic).partition(0).value("v"), RecordSpec::to(&topic).partition(1).value("v")]);
+    tool.produce(&[
+        RecordSpec::to(&topic).partition(0).value("v"),
+        RecordSpec::to(&topic).partition(1).value("v"),
+    ]);
     let of = Shared { kafka, tool };
     program(async {
         for silent in [true, false] {
@@ -412,7 +451,8 @@ fn n6_commits_in_flight_are_awaited_by_close() {
         let of = shared(V4_3_0);
         let topic = filled(of, 1, 100, "none");
         let group = unique("group");
-        let builder = member(of, &group).property("enable.auto.commit", "false").property("max.poll.records", "1");
+        let builder =
+            member(of, &group).property("enable.auto.commit", "false").property("max.poll.records", "1");
         let mut consumer = builder.build().await.unwrap();
         consumer.subscribe([topic.as_str()]).await.unwrap();
         let mut count = 0;

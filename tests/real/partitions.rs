@@ -22,7 +22,8 @@ fn ten_each(of: &Shared, topic: &str, count: i32) -> BTreeSet<(Partition, i64)> 
     let specs = (0..10).flat_map(|nth| (0..count).map(move |index| (index, nth)));
     let spec = |(index, nth): (i32, i32)| RecordSpec::to(topic).partition(index).value(nth.to_string());
     of.tool.produce(&specs.map(spec).collect::<Vec<_>>());
-    let range = |(index, from): (i32, i64)| (from..from + 10).map(move |offset| ((topic.to_owned(), index), offset));
+    let range =
+        |(index, from): (i32, i64)| (from..from + 10).map(move |offset| ((topic.to_owned(), index), offset));
     (0..).zip(from).flat_map(range).collect()
 }
 
@@ -31,7 +32,8 @@ fn produce_until_read(of: &Shared, topic: &str, count: i32, members: &[&Member])
     let deadline = Instant::now() + PATIENCE;
     loop {
         ten_each(of, topic, count);
-        let read: BTreeSet<_> = members.iter().flat_map(|member| member.records()).map(|(of, _)| of).collect();
+        let read: BTreeSet<_> =
+            members.iter().flat_map(|member| member.records()).map(|(of, _)| of).collect();
         if read.len() == count as usize {
             return;
         }
@@ -41,7 +43,8 @@ fn produce_until_read(of: &Shared, topic: &str, count: i32, members: &[&Member])
 
 /// What a member that begins at the end may skip: what was there before its first record of a partition.
 fn seen_from(produced: BTreeSet<(Partition, i64)>, read: &[(Partition, i64)]) -> BTreeSet<(Partition, i64)> {
-    let first = |of: &Partition| read.iter().filter(|(partition, _)| partition == of).map(|(_, at)| *at).min();
+    let first =
+        |of: &Partition| read.iter().filter(|(partition, _)| partition == of).map(|(_, at)| *at).min();
     produced.into_iter().filter(|(of, at)| first(of).is_some_and(|first| first <= *at)).collect()
 }
 
@@ -75,17 +78,27 @@ fn grows(version: Version, assignor: &str, from: &str, with_java_leading: bool) 
     let gone: Vec<_> = java.into_iter().chain([ours]).map(Member::leave).collect();
     let all = |topic: &str| -> BTreeSet<(Partition, i64)> {
         let ends = of.tool.list_offsets(topic, "latest", "read_uncommitted");
-        (0..).zip(ends).flat_map(|(at, end)| (0..end).map(move |offset| ((topic.to_owned(), at), offset))).collect()
+        (0..)
+            .zip(ends)
+            .flat_map(|(at, end)| (0..end).map(move |offset| ((topic.to_owned(), at), offset)))
+            .collect()
     };
     let read: Vec<_> = gone.iter().flat_map(|gone| gone.records.clone()).collect();
     let expected = if from == "latest" { seen_from(all(&topic), &read) } else { all(&topic) };
-    assert!((2..5).all(|index| expected.contains(&((topic.clone(), index), 0))), "new ones from their first record");
+    assert!(
+        (2..5).all(|index| expected.contains(&((topic.clone(), index), 0))),
+        "new ones from their first record"
+    );
     assert_read_once(&gone, &expected);
     assert_one_owner(&gone);
     if assignor == "cooperative-sticky" && !with_java_leading {
         let ours = gone.last().expect("ours");
         let given_up = ours.events.iter().filter(|event| event["event"] == "revoked").count();
-        assert!(given_up == 1 && before.len() == 2, "what stays is given up at the end only: {:?}", ours.events);
+        assert!(
+            given_up == 1 && before.len() == 2,
+            "what stays is given up at the end only: {:?}",
+            ours.events
+        );
     }
 }
 

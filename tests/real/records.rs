@@ -93,7 +93,11 @@ fn bench_sums_what_java_sums() {
             let ours = Offtake::new(["bench", "consume", "--json"]).args(topics).brokers(&at.kafka);
             let ours = if headers { ours.args(["--headers"]) } else { ours }.run().json();
             let [ours] = ours.as_slice() else { panic!("one object, not {ours:?}") };
-            assert_eq!(ours["checksum"].to_string(), javas["checksum"].as_str().expect("text"), "{version:?}");
+            assert_eq!(
+                ours["checksum"].to_string(),
+                javas["checksum"].as_str().expect("text"),
+                "{version:?}"
+            );
             for field in ["records", "bytes", "order_errors"] {
                 assert_eq!(ours[field], javas[field], "{version:?}, {field}");
             }

@@ -83,7 +83,11 @@ fn shapes(topic: &str, seed: u8) -> Vec<RecordSpec> {
         to(0).key("k").value("").header("h", "x"),
         to(0).key("").value("v").header("h", "1").header("h", "2").header("h", "1").header("i", ""),
         to(0).value("v").null_header("n").null_header("n").header("n", "not null").header("", "no name"),
-        to(0).value("v").header("bytes", [0xff, 0xfe, 0]).header("Käse 🧀", "naïve \u{2028}").header("nul", [0]),
+        to(0)
+            .value("v")
+            .header("bytes", [0xff, 0xfe, 0])
+            .header("Käse 🧀", "naïve \u{2028}")
+            .header("nul", [0]),
         to(1).key("\"\\\u{0}\u{7}\n\r\t\u{7f}</script>").value("{\"a\":[1,\"\\u0000\"]} 🧀 \u{fffd}\u{feff}"),
         to(1).key([0xc3]).value([0xed, 0xa0, 0x80]),
         to(1).key(noise(20, 1)).value(noise(200, u64::from(seed) + 2)),
@@ -154,7 +158,13 @@ fn compacted(at: &Shared, codec: &str) -> String {
         let to = |key: &str| RecordSpec::to(&topic).partition(partition).timestamp(THEN).key(key);
         let put = |specs: &[RecordSpec]| drop(at.tool.produce_in(codec, specs));
         let value = |key: &str, text: &str| to(key).value(text.repeat(10)).header("h", text);
-        put(&[value("head", "goes"), value("a", "stays"), value("b", "goes"), value("c", "goes"), value("d", "goes")]);
+        put(&[
+            value("head", "goes"),
+            value("a", "stays"),
+            value("b", "goes"),
+            value("c", "goes"),
+            value("d", "goes"),
+        ]);
         put(&[value("b", "goes too"), value("c", "all of this batch goes")]);
         at.tool.begin_in(codec, &aborted);
         at.tool.produce_within(&aborted, &[value("a", "aborted"), value("z", "aborted")]);
@@ -168,14 +178,13 @@ fn compacted(at: &Shared, codec: &str) -> String {
 /// Message sets of formats 0 and 1, plain and wrapped; such a log knows neither headers nor zstd.
 fn old_formats(at: &Shared) -> Vec<String> {
     let mut topics = Vec::new();
-    for (format, stamps) in
-        [("0.9.0", "CreateTime"), ("0.10.0", "CreateTime"), ("0.10.0", "LogAppendTime")]
-    {
+    for (format, stamps) in [("0.9.0", "CreateTime"), ("0.10.0", "CreateTime"), ("0.10.0", "LogAppendTime")] {
         let configs = [("message.format.version", format), ("message.timestamp.type", stamps)];
         let topic = at.tool.create_topic(&unique(&format!("format-{format}")), 3, &configs);
         for (nth, codec) in ["none", "gzip", "snappy", "lz4"].iter().enumerate() {
             let bare = |number: usize| {
-                let to = RecordSpec::to(&topic).partition((number % 2) as i32).timestamp(THEN + number as i64);
+                let to =
+                    RecordSpec::to(&topic).partition((number % 2) as i32).timestamp(THEN + number as i64);
                 match number % 4 {
                     0 => to,
                     1 => to.key("").value(""),
