@@ -5,17 +5,17 @@
 )]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails says where")]
 
-mod modern;
-mod membership;
-mod library;
-mod partitions;
-mod groups;
-mod company;
 mod commands;
+mod company;
 mod death;
 mod flow;
+mod groups;
+mod library;
+mod membership;
+mod modern;
+mod partitions;
 mod records;
-mod specimens;
 mod refusals;
 mod rough;
+mod specimens;
 mod support;

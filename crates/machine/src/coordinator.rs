@@ -32,7 +32,9 @@ pub struct Coordinator {
 #[derive(Debug)]
 enum State {
     /// Nobody has asked; or the search was refused, and is not to be repeated before this.
-    Unknown { not_before: Option<Instant> },
+    Unknown {
+        not_before: Option<Instant>,
+    },
     Finding {
         call: Call,
     },
