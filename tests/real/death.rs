@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use offtake_tests::{Finished, Growing, Offtake, Running, Shared, V4_3_0, shared, unique};
+use offtake_tests::{
+    Finished, Growing, Offtake, Running, Shared, V2_8_2, V3_9_1, V4_3_0, Version, shared, unique,
+};
 use serde_json::json;
 
 use crate::flow::{self, Log, PATIENCE, Printed, Production, printed};
@@ -24,8 +26,8 @@ struct Story {
 }
 
 impl Story {
-    fn begin(assignor: &str, members: usize) -> Self {
-        let at = shared(V4_3_0);
+    fn begin(version: Version, assignor: &str, members: usize) -> Self {
+        let at = shared(version);
         let topic = at.tool.create_topic(&unique("orders"), PARTITIONS, &[]);
         let group = unique("group");
         let production = Production::start(&at.tool, &topic, PARTITIONS);
@@ -104,8 +106,8 @@ fn wait_printed(members: &[Running], from: &BTreeMap<i32, i64>) {
     }
 }
 
-fn the_others_take_over_from_a_killed_member(assignor: &str) {
-    let mut story = Story::begin(assignor, 3);
+fn the_others_take_over_from_a_killed_member(version: Version, assignor: &str) {
+    let mut story = Story::begin(version, assignor, 3);
     // The first to have joined leads the group; the death of the leader is the hardest.
     let victim = story.members.remove(0);
     let (held, _) = flow::holds(&victim);
@@ -160,16 +162,16 @@ fn the_others_take_over_from_a_killed_member(assignor: &str) {
 
 #[test]
 fn the_others_have_a_killed_members_partitions_in_time_eager() {
-    the_others_take_over_from_a_killed_member("range");
+    the_others_take_over_from_a_killed_member(V2_8_2, "range");
 }
 
 #[test]
 fn the_others_have_a_killed_members_partitions_in_time_cooperative() {
-    the_others_take_over_from_a_killed_member("cooperative-sticky");
+    the_others_take_over_from_a_killed_member(V4_3_0, "cooperative-sticky");
 }
 
-fn a_member_that_is_told_to_stop_repeats_nothing(assignor: &str) {
-    let mut story = Story::begin(assignor, 3);
+fn a_member_that_is_told_to_stop_repeats_nothing(version: Version, assignor: &str) {
+    let mut story = Story::begin(version, assignor, 3);
     let mut all: Vec<Printed> = Vec::new();
     for signal in ["TERM", "INT"] {
         let leaver = story.members.remove(0);
@@ -215,12 +217,12 @@ fn a_member_that_is_told_to_stop_repeats_nothing(assignor: &str) {
 
 #[test]
 fn a_member_that_is_told_to_stop_repeats_nothing_eager() {
-    a_member_that_is_told_to_stop_repeats_nothing("range");
+    a_member_that_is_told_to_stop_repeats_nothing(V3_9_1, "range");
 }
 
 #[test]
 fn a_member_that_is_told_to_stop_repeats_nothing_cooperative() {
-    a_member_that_is_told_to_stop_repeats_nothing("cooperative-sticky");
+    a_member_that_is_told_to_stop_repeats_nothing(V2_8_2, "cooperative-sticky");
 }
 
 /// Of which the member put to sleep has plenty fetched and not yet printed.

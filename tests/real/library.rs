@@ -89,10 +89,16 @@ fn a_stream_gives_every_record_in_order() {
 fn i11_what_is_buffered_when_a_partition_is_paused_comes_in_order_when_it_is_resumed() {
     program(async {
         let of = shared(V4_3_0);
-        let topic = filled(of, 2, 200, "gzip");
-        let mut consumer = by_hand(of, &topic, 2, 10).await;
+        let topic = of.tool.create_topic(&unique("library"), 2, &[]);
+        (0..20).for_each(|_| more(of, &topic, 2, 10, "gzip"));
+        // A batch a fetch, so that several answers are buffered when it is paused.
+        let builder = Consumer::builder(&of.kafka.bootstrap()).property("max.partition.fetch.bytes", "1");
+        let builder = builder.property("max.poll.records", "10").property("auto.offset.reset", "earliest");
+        let mut consumer = builder.build().await.unwrap();
+        consumer.assign([at(&topic, 0), at(&topic, 1)]).await.unwrap();
         let mut all = read(&mut consumer, 100).await;
         let stopped = all.get(&0).map_or(0, Vec::len) as i64;
+        tokio::time::sleep(A_MOMENT).await; // the engine fetches ahead
         consumer.pause([at(&topic, 0)]).unwrap();
         assert_eq!(consumer.paused().collect::<Vec<_>>(), [&at(&topic, 0)]);
         // The other flows on to its end and beyond; this one stands.

@@ -1,7 +1,7 @@
 //! A rough world: brokers that restart, die and sleep, leaders and coordinators that move, connections that break in the
 //! middle of an answer. Reading goes on, nothing is lost or read twice, nothing is reset, nobody loses a partition.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use offtake_tests::{JavaTool, Kafka, Lease, Running, three_brokers, unique};
@@ -51,16 +51,21 @@ impl World {
     /// Waits until the reader and the group have printed a record of every partition that was produced from now on, and
     /// tells how long that took.
     fn wait_fresh(&self, what: &str) {
+        self.wait_fresh_in(what, &(0..PARTITIONS).collect());
+    }
+
+    /// The same of these partitions only.
+    fn wait_fresh_in(&self, what: &str, partitions: &BTreeSet<i32>) {
         let (since, started) = (flow::now(), Instant::now());
         let processes = self.members.iter().map(|member| ("group", member)).chain([("reader", &self.reader)]);
         let mut processes: Vec<(&str, &Running, usize)> =
             processes.map(|(who, each)| (who, each, 0)).collect();
         let mut fresh: BTreeMap<&str, BTreeMap<i32, Duration>> = BTreeMap::new();
-        while fresh.values().map(BTreeMap::len).sum::<usize>() < 2 * PARTITIONS as usize {
+        while fresh.values().map(BTreeMap::len).sum::<usize>() < 2 * partitions.len() {
             for (who, process, seen) in &mut processes {
                 process.stdout().wait_until(Duration::ZERO, |lines| {
                     for record in printed(lines.get(*seen..).unwrap_or_default(), true) {
-                        if record.timestamp >= since {
+                        if record.timestamp >= since && partitions.contains(&record.partition) {
                             let times = fresh.entry(who).or_default();
                             times.entry(record.partition).or_insert_with(|| started.elapsed());
                         }
@@ -162,17 +167,19 @@ fn world() -> (Lease, World) {
 }
 
 #[test]
-fn c4_a_broker_stops_and_comes_back() {
+fn c4_all_brokers_are_restarted_one_after_the_other() {
     let (at, world) = world();
-    let broker = at.kafka.broker(world.coordinator());
-    broker.stop();
-    world.wait_fresh("the coordinator stopped");
-    broker.start();
-    world.wait_fresh("it is back");
-    wait_in_sync(&at.tool, &world.topic);
-    // Leaders go back to it, so that the connections to it are needed again.
-    at.tool.move_leader(&world.topic, 0, broker.id());
-    world.wait_fresh("it leads again");
+    let first = world.coordinator();
+    for broker in (0..3).map(|turn| at.kafka.broker((first + turn - 1) % 3 + 1)) {
+        broker.stop();
+        world.wait_fresh(&format!("broker {} stopped", broker.id()));
+        broker.start();
+        wait_in_sync(&at.tool, &world.topic);
+        wait_in_sync(&at.tool, "__consumer_offsets");
+        // It leads again, so that the connections to it are needed.
+        at.tool.move_leader(&world.topic, 0, broker.id());
+        world.wait_fresh("it is back");
+    }
     world.end();
 }
 
@@ -219,10 +226,15 @@ fn c4_the_coordinator_moves() {
 fn c4_a_broker_sleeps_for_twenty_seconds() {
     let (at, world) = world();
     let broker = at.kafka.broker(world.coordinator());
+    let elsewhere = (0..PARTITIONS).filter(|of| at.tool.leader(&world.topic, *of) != broker.id()).collect();
     broker.pause();
-    let until = Instant::now() + Duration::from_secs(20);
+    let asleep = Instant::now();
     // Kafka has others do its work after four seconds. Its clients hear nothing: connections to it are open and silent.
-    std::thread::sleep(until.saturating_duration_since(Instant::now()));
+    for _ in 0..3 {
+        world.wait_fresh_in("the coordinator sleeps", &elsewhere);
+        std::thread::sleep(Duration::from_secs(6));
+    }
+    std::thread::sleep(Duration::from_secs(20).saturating_sub(asleep.elapsed()));
     broker.resume();
     world.wait_fresh("the coordinator woke up");
     world.end();

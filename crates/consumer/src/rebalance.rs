@@ -85,6 +85,11 @@ impl Running {
         Poll::Ready(self.failed.take().map_or(Ok(()), Err))
     }
 
+    /// Whether the commit is still waited for, and the listener has not begun.
+    pub(crate) fn is_committing(&self) -> bool {
+        self.commit.is_some()
+    }
+
     /// Tells what follows, once; also of a listener that took too long.
     pub(crate) fn end(&mut self) {
         if let Some(event) = self.after.event.take() {

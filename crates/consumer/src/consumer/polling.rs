@@ -23,6 +23,10 @@ use crate::{
     records::Records,
 };
 
+/// Of a consumer that ends while the coordinator is away.
+const NOT_COMMITTED: &str =
+    "what was finished could not be committed in time: no answer from the coordinator; it will be read again";
+
 impl Consumer {
     pub(super) fn poll_records(&mut self, cx: &mut Context<'_>) -> Poll<Result<Records>> {
         if !self.in_poll {
@@ -258,7 +262,8 @@ impl Consumer {
         if self.commits_by_itself() && !owned.is_empty() {
             self.report_finished();
             let commit = self.handle.ask(|reply| Command::CommitFinished { deadline, reply: Some(reply) });
-            committed = clock::timeout_at(deadline, commit).await.unwrap_or(Ok(()));
+            let late = || Err(Error::new(ErrorKind::Timeout, NOT_COMMITTED));
+            committed = clock::timeout_at(deadline, commit).await.unwrap_or_else(late);
         }
         self.give_up(&owned);
         if let Some(command) = command {
@@ -271,11 +276,12 @@ impl Consumer {
     pub(super) async fn finish_running(&mut self, deadline: Instant) -> Result<()> {
         let Some(running) = &mut self.running else { return Ok(()) };
         let listened = clock::timeout_at(deadline, std::future::poll_fn(|cx| running.poll(cx))).await;
+        let late = if running.is_committing() { NOT_COMMITTED } else { "the listener did not end in time" };
         if listened.is_none() {
             running.end();
         }
         self.running = None;
-        listened.unwrap_or_else(|| Err(Error::new(ErrorKind::Timeout, "the listener did not end in time")))
+        listened.unwrap_or_else(|| Err(Error::new(ErrorKind::Timeout, late)))
     }
 }
 
