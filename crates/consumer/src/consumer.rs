@@ -259,7 +259,8 @@ impl Consumer {
     /// fetch sessions and closes the connections, all within `timeout`.
     ///
     /// # Errors
-    /// What the last commit or the listener failed with. The consumer is closed all the same.
+    /// What the listener failed with, or that the last commit could not be made in time. (One that the group refuses is
+    /// logged: its records are delivered again, to whoever owns them next.) The consumer is closed all the same.
     pub async fn close(mut self, timeout: Duration) -> Result<()> {
         let deadline = clock::now() + timeout;
         let handed_over = self.hand_over(deadline, None).await;

@@ -139,7 +139,10 @@ impl Engine {
             }
             Said::Trouble(what) => {
                 tracing::warn!(what, "the group coordinator does not answer as it should; trying again");
-                self.sink.tell(|| Event::Error(Error::new(ErrorKind::Unreachable, what)));
+                self.sink.tell(|| {
+                    let message = format!("the group coordinator does not answer as it should: {what}");
+                    Event::Error(Error::new(ErrorKind::Unreachable, message))
+                });
             }
             Said::Recovered => tracing::info!("the group coordinator answers again"),
         }
