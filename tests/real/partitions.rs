@@ -69,9 +69,17 @@ fn grows(version: Version, assignor: &str, from: &str, with_java_leading: bool) 
     wait_at_rest(of, &group, &members, &[(&topic, 5)]);
     ten_each(of, &topic, 5);
     let new = |read: Vec<(Partition, i64)>| read.into_iter().filter(|((_, index), _)| *index >= 2).count();
+    let ends = of.tool.list_offsets(&topic, "latest", "read_uncommitted");
+    let last_are_read = |read: &[Vec<(Partition, i64)>]| {
+        let last = |(index, end): (i32, &i64)| ((topic.clone(), index), end - 1);
+        (0..).zip(&ends).map(last).all(|last| read.iter().any(|read| read.contains(&last)))
+    };
     let deadline = Instant::now() + PATIENCE;
-    while members.iter().map(|member| new(member.records())).sum::<usize>() < 60 {
+    loop {
         let read: Vec<_> = members.iter().map(|member| member.records()).collect();
+        if read.iter().cloned().map(new).sum::<usize>() >= 60 && last_are_read(&read) {
+            break;
+        }
         assert!(Instant::now() < deadline, "{version:?} {assignor} {from}: {read:?}");
         std::thread::sleep(Duration::from_millis(50));
     }
