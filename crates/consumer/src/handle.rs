@@ -1,6 +1,6 @@
 //! The consumer from other tasks, and from inside a listener.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use offtake_machine::TopicPartition;
 use tokio::sync::{mpsc, oneshot};
@@ -79,10 +79,5 @@ impl Handle {
     /// Makes the running `poll`, or the next, return at once, with no records if there are none.
     pub fn wake(&self) -> Result<()> {
         self.send(Command::Wake)
-    }
-
-    /// How long [`close`](crate::Consumer::close) may take when nobody says.
-    pub fn close_timeout(&self) -> Duration {
-        self.config.default_api_timeout
     }
 }
