@@ -1,0 +1,194 @@
+//! The APIs: which versions are spoken, and who handles what.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use kafka_protocol::{
+    error::ResponseError,
+    messages::{
+        ApiKey, ApiVersionsRequest, ApiVersionsResponse, RequestKind, ResponseHeader, ResponseKind,
+        api_versions_response::ApiVersion,
+    },
+    protocol::{Encodable, StrBytes, decode_request_header_from_buffer},
+};
+
+use crate::{
+    connection::ConnectionId,
+    model::Model,
+    observe::Observed,
+    request::{Context, Reply},
+};
+
+/// What Kafka 4.3 speaks, as far as `kafka-protocol` can: API, lowest and highest version.
+pub(crate) const VERSIONS: &[(ApiKey, i16, i16)] = &[
+    (ApiKey::Produce, 3, 13),
+    (ApiKey::Fetch, 4, 18),
+    (ApiKey::ListOffsets, 1, 10),
+    (ApiKey::Metadata, 0, 13),
+    (ApiKey::OffsetCommit, 2, 9),
+    (ApiKey::OffsetFetch, 1, 9),
+    (ApiKey::FindCoordinator, 0, 6),
+    (ApiKey::JoinGroup, 0, 9),
+    (ApiKey::Heartbeat, 0, 4),
+    (ApiKey::LeaveGroup, 0, 5),
+    (ApiKey::SyncGroup, 0, 5),
+    (ApiKey::DescribeGroups, 0, 6),
+    (ApiKey::ListGroups, 0, 5),
+    (ApiKey::ApiVersions, 0, 4),
+    (ApiKey::CreateTopics, 2, 7),
+    (ApiKey::DeleteTopics, 1, 6),
+    (ApiKey::DeleteRecords, 0, 2),
+    (ApiKey::InitProducerId, 0, 5),
+    (ApiKey::OffsetForLeaderEpoch, 2, 4),
+    (ApiKey::AddPartitionsToTxn, 0, 5),
+    (ApiKey::AddOffsetsToTxn, 0, 4),
+    (ApiKey::EndTxn, 0, 5),
+    (ApiKey::TxnOffsetCommit, 0, 5),
+    (ApiKey::DescribeConfigs, 1, 4),
+    (ApiKey::CreatePartitions, 0, 3),
+    (ApiKey::DeleteGroups, 0, 2),
+    (ApiKey::IncrementalAlterConfigs, 0, 1),
+    (ApiKey::OffsetDelete, 0, 0),
+    (ApiKey::DescribeCluster, 0, 2),
+    (ApiKey::DescribeProducers, 0, 0),
+    (ApiKey::DescribeTransactions, 0, 0),
+    (ApiKey::ListTransactions, 0, 1),
+    (ApiKey::ConsumerGroupHeartbeat, 0, 1),
+    (ApiKey::ConsumerGroupDescribe, 0, 1),
+    (ApiKey::DescribeTopicPartitions, 0, 0),
+];
+
+impl Model {
+    /// Decodes a request and hands it to who answers it; `None` when it is such that Kafka closes the connection.
+    pub(crate) fn handle_frame(
+        &mut self,
+        connection: ConnectionId,
+        broker: i32,
+        mut frame: Bytes,
+    ) -> Option<(Context, Reply)> {
+        if frame.len() < 8 {
+            return None;
+        }
+        let version = i16::from_be_bytes([*frame.get(2)?, *frame.get(3)?]);
+        let key = ApiKey::try_from(i16::from_be_bytes([*frame.first()?, *frame.get(1)?])).ok()?;
+        let spoken = self.arms.versions_of(broker, key);
+        let supported = spoken.is_some_and(|(min, max)| (min..=max).contains(&version));
+        if !supported && key == ApiKey::ApiVersions {
+            // KIP-511: the only API that is answered in a version that is not spoken, in version 0.
+            let correlation = i32::from_be_bytes(frame.get(4..8)?.try_into().ok()?);
+            let context = self.context(connection, broker, key, 0, correlation, None);
+            let mut response = self.api_versions(broker);
+            response.error_code = ResponseError::UnsupportedVersion.code();
+            return Some((context, response.into()));
+        }
+        if !supported {
+            return None;
+        }
+        let header = decode_request_header_from_buffer(&mut frame).ok()?;
+        let context = self.context(connection, broker, key, version, header.correlation_id, header.client_id);
+        let request = RequestKind::decode(key, &mut frame, version)
+            .inspect_err(|error| tracing::debug!(?key, version, %error, "a request could not be read"))
+            .ok()?;
+        self.observe(|at| Observed::Request {
+            at,
+            broker,
+            api: key as i16,
+            version,
+            client: context.client_id.as_deref().unwrap_or_default().to_owned(),
+        });
+        if let Some(reply) = self.strike(&context, &request) {
+            return Some((context, reply));
+        }
+        let reply = self.dispatch(&context, request);
+        Some((context, reply))
+    }
+
+    fn context(
+        &self,
+        connection: ConnectionId,
+        broker: i32,
+        key: ApiKey,
+        version: i16,
+        correlation: i32,
+        client_id: Option<StrBytes>,
+    ) -> Context {
+        let host = self.connections.open.get(&connection).map(|open| open.host.clone()).unwrap_or_default();
+        Context { connection, broker, key, version, correlation, client_id, host }
+    }
+
+    pub(crate) fn dispatch(&mut self, context: &Context, request: RequestKind) -> Reply {
+        use RequestKind as R;
+        match request {
+            R::ApiVersions(request) => self.handle_api_versions(context, &request),
+            R::Metadata(request) => self.handle_metadata(context, request),
+            R::DescribeCluster(request) => self.handle_describe_cluster(context, &request),
+            R::DescribeTopicPartitions(request) => self.handle_describe_topic_partitions(context, request),
+            R::CreateTopics(request) => self.handle_create_topics(context, request),
+            R::DeleteTopics(request) => self.handle_delete_topics(context, request),
+            R::CreatePartitions(request) => self.handle_create_partitions(context, request),
+            R::DescribeConfigs(request) => self.handle_describe_configs(context, request),
+            R::IncrementalAlterConfigs(request) => self.handle_incremental_alter_configs(context, request),
+
+            R::Produce(request) => self.handle_produce(context, request),
+            R::Fetch(request) => self.handle_fetch(context, request),
+            R::ListOffsets(request) => self.handle_list_offsets(context, request),
+            R::OffsetForLeaderEpoch(request) => self.handle_offset_for_leader_epoch(context, request),
+            R::DeleteRecords(request) => self.handle_delete_records(context, request),
+            R::DescribeProducers(request) => self.handle_describe_producers(context, request),
+
+            R::FindCoordinator(request) => self.handle_find_coordinator(context, request),
+            R::JoinGroup(request) => self.handle_join_group(context, request),
+            R::SyncGroup(request) => self.handle_sync_group(context, request),
+            R::Heartbeat(request) => self.handle_heartbeat(context, request),
+            R::LeaveGroup(request) => self.handle_leave_group(context, request),
+            R::OffsetCommit(request) => self.handle_offset_commit(context, request),
+            R::OffsetFetch(request) => self.handle_offset_fetch(context, request),
+            R::OffsetDelete(request) => self.handle_offset_delete(context, request),
+            R::ListGroups(request) => self.handle_list_groups(context, request),
+            R::DescribeGroups(request) => self.handle_describe_groups(context, request),
+            R::DeleteGroups(request) => self.handle_delete_groups(context, request),
+            R::ConsumerGroupHeartbeat(request) => self.handle_consumer_group_heartbeat(context, request),
+            R::ConsumerGroupDescribe(request) => self.handle_consumer_group_describe(context, request),
+
+            R::InitProducerId(request) => self.handle_init_producer_id(context, request),
+            R::AddPartitionsToTxn(request) => self.handle_add_partitions_to_txn(context, request),
+            R::AddOffsetsToTxn(request) => self.handle_add_offsets_to_txn(context, request),
+            R::EndTxn(request) => self.handle_end_txn(context, request),
+            R::TxnOffsetCommit(request) => self.handle_txn_offset_commit(context, request),
+            R::DescribeTransactions(request) => self.handle_describe_transactions(context, request),
+            R::ListTransactions(request) => self.handle_list_transactions(context, request),
+            // Not in the table above, so never asked.
+            _ => Reply::Close,
+        }
+    }
+
+    fn handle_api_versions(&mut self, context: &Context, request: &ApiVersionsRequest) -> Reply {
+        let _ = request;
+        self.api_versions(context.broker).into()
+    }
+
+    fn api_versions(&self, broker: i32) -> ApiVersionsResponse {
+        let keys = VERSIONS
+            .iter()
+            .filter_map(|(key, ..)| self.arms.versions_of(broker, *key).map(|range| (*key, range)))
+            .map(|(key, (min, max))| {
+                ApiVersion::default().with_api_key(key as i16).with_min_version(min).with_max_version(max)
+            })
+            .collect();
+        ApiVersionsResponse::default().with_api_keys(keys)
+    }
+}
+
+/// A whole frame, its length in front.
+pub(crate) fn encode(context: &Context, response: &ResponseKind) -> Result<Bytes, String> {
+    let mut body = BytesMut::new();
+    body.put_i32(0);
+    let header = ResponseHeader::default().with_correlation_id(context.correlation);
+    header
+        .encode(&mut body, context.key.response_header_version(context.version))
+        .map_err(|error| error.to_string())?;
+    response.encode(&mut body, context.version).map_err(|error| error.to_string())?;
+    let length = i32::try_from(body.len() - 4).map_err(|_| "an answer of more than 2 GiB".to_owned())?;
+    if let Some(prefix) = body.get_mut(..4) {
+        prefix.copy_from_slice(&length.to_be_bytes());
+    }
+    Ok(body.freeze())
+}

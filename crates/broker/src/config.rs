@@ -1,0 +1,77 @@
+//! [`Config`]: what may be set about a cluster. Names and defaults are Kafka's `server.properties`.
+
+use std::time::Duration;
+
+/// What may be set about a cluster. Names and defaults are those of Kafka's `server.properties`, except where a line says
+/// why not.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How many brokers; they are numbered from 1.
+    pub brokers: i32,
+    /// The cluster's id: 22 characters.
+    pub cluster_id: String,
+    /// Seeds everything that is random in a broker: ids, which member leads.
+    pub seed: u64,
+    /// Wall-clock time, in milliseconds since 1970, at the moment that is given to [`Model::new`](crate::Model::new).
+    pub wall_ms: i64,
+    /// `auto.create.topics.enable`. Kafka says true; here a topic that nobody created is a mistake in the test.
+    pub auto_create_topics: bool,
+    /// `num.partitions`, for topics created without a count.
+    pub num_partitions: i32,
+    /// `default.replication.factor`, at most the number of brokers.
+    pub replication_factor: i16,
+    /// `group.initial.rebalance.delay.ms`. Kafka says 3 s; tests want none.
+    pub initial_rebalance_delay: Duration,
+    /// `group.min.session.timeout.ms`.
+    pub min_session_timeout: Duration,
+    /// `group.max.session.timeout.ms`.
+    pub max_session_timeout: Duration,
+    /// `group.max.size`.
+    pub group_max_size: usize,
+    /// `group.consumer.session.timeout.ms` (KIP-848).
+    pub consumer_session_timeout: Duration,
+    /// `group.consumer.heartbeat.interval.ms` (KIP-848).
+    pub consumer_heartbeat_interval: Duration,
+    /// `max.incremental.fetch.session.cache.slots`, a broker.
+    pub fetch_session_slots: usize,
+    /// `fetch.max.bytes` of the broker.
+    pub fetch_max_bytes: i32,
+    /// `message.max.bytes`.
+    pub max_message_bytes: i32,
+    /// `offset.metadata.max.bytes`.
+    pub offset_metadata_max_bytes: usize,
+    /// `socket.request.max.bytes`.
+    pub max_frame: usize,
+    /// How long after a broker died its partitions get other leaders and its groups another coordinator: Kafka's
+    /// `broker.session.timeout.ms`, there 9 s.
+    pub failover: Duration,
+    /// Whether what happens is told by [`Model::poll_observed`](crate::Model::poll_observed).
+    pub observe: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            brokers: 1,
+            cluster_id: "T2ZmdGFrZUluVGhlQm94MA".to_owned(),
+            seed: 0,
+            wall_ms: 1_790_000_000_000,
+            auto_create_topics: false,
+            num_partitions: 1,
+            replication_factor: 1,
+            initial_rebalance_delay: Duration::ZERO,
+            min_session_timeout: Duration::from_secs(6),
+            max_session_timeout: Duration::from_secs(1800),
+            group_max_size: usize::MAX,
+            consumer_session_timeout: Duration::from_secs(45),
+            consumer_heartbeat_interval: Duration::from_secs(5),
+            fetch_session_slots: 1000,
+            fetch_max_bytes: 55 * 1024 * 1024,
+            max_message_bytes: 1_048_588,
+            offset_metadata_max_bytes: 4096,
+            max_frame: 100 * 1024 * 1024,
+            failover: Duration::from_millis(500),
+            observe: false,
+        }
+    }
+}

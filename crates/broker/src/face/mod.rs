@@ -1,0 +1,1 @@
+//! The faces: a model on loopback, or in memory.

@@ -1,0 +1,237 @@
+//! [`Model`]: the whole cluster, as values.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use kafka_protocol::{messages::ResponseKind, protocol::StrBytes};
+
+use crate::{
+    armed::Arms,
+    config::Config,
+    connection::{ConnectionId, Connections, Output},
+    fetch::Fetches,
+    groups::Groups,
+    nodes::Nodes,
+    observe::Observed,
+    random::Random,
+    request::{Context, Reply},
+    topics::Topics,
+    transactions::Transactions,
+};
+
+/// A cluster without sockets or clocks: frames and time go in, frames come out.
+///
+/// After every call: take [`poll_output`](Self::poll_output) until it is empty, and call
+/// [`handle_timeout`](Self::handle_timeout) at [`poll_timeout`](Self::poll_timeout). Time never goes back.
+#[derive(Debug)]
+pub struct Model {
+    pub(crate) config: Config,
+    /// The moment of the call that is being handled.
+    pub(crate) now: Instant,
+    started: Instant,
+    pub(crate) random: Random,
+    pub(crate) nodes: Nodes,
+    pub(crate) connections: Connections,
+    pub(crate) topics: Topics,
+    pub(crate) fetches: Fetches,
+    pub(crate) groups: Groups,
+    pub(crate) transactions: Transactions,
+    pub(crate) arms: Arms,
+    pub(crate) outputs: VecDeque<Output>,
+    observed: VecDeque<Observed>,
+}
+
+impl Model {
+    /// A cluster that starts now, without topics.
+    pub fn new(now: Instant, config: Config) -> Self {
+        Self {
+            now,
+            started: now,
+            random: Random::new(config.seed),
+            nodes: Nodes::new(config.brokers),
+            connections: Connections::default(),
+            topics: Topics::default(),
+            fetches: Fetches::default(),
+            groups: Groups::default(),
+            transactions: Transactions::default(),
+            arms: Arms::default(),
+            outputs: VecDeque::new(),
+            observed: VecDeque::new(),
+            config,
+        }
+    }
+
+    /// Wall-clock time in milliseconds since 1970.
+    pub(crate) fn wall_ms(&self) -> i64 {
+        let since = self.now.saturating_duration_since(self.started).as_millis();
+        self.config.wall_ms.saturating_add(i64::try_from(since).unwrap_or(i64::MAX))
+    }
+
+    /// A client dials a broker: its connection, or `None` when the broker is down and the dial is refused. `host` is the
+    /// client's address without a port.
+    pub fn connect(&mut self, now: Instant, broker: i32, host: &str) -> Option<ConnectionId> {
+        self.now = now;
+        self.nodes
+            .is_up(broker)
+            .then(|| self.connections.accept(broker, StrBytes::from_string(host.to_owned())))
+    }
+
+    /// A connection is gone: the client closed it.
+    pub fn disconnect(&mut self, now: Instant, connection: ConnectionId) {
+        self.now = now;
+        self.forget_connection(connection);
+    }
+
+    /// A frame arrived, given without its length.
+    pub fn receive(&mut self, now: Instant, connection: ConnectionId, frame: Bytes) {
+        self.now = now;
+        if let Some(open) = self.connections.open.get_mut(&connection) {
+            open.waiting.push_back(frame);
+            self.serve(connection);
+        }
+    }
+
+    /// What is to be done to connections.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// What happened, if [`Config::observe`] asks for it.
+    pub fn poll_observed(&mut self) -> Option<Observed> {
+        self.observed.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let failover = self.nodes.all.values().filter_map(|node| node.fails_over).min();
+        let parts = [
+            failover,
+            self.fetches.next_timeout(),
+            self.groups.next_timeout(),
+            self.transactions.next_timeout(),
+            self.arms.next_timeout(),
+        ];
+        parts.into_iter().flatten().min()
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.now = now;
+        self.fail_over();
+        self.expire_fetches();
+        self.expire_groups();
+        self.expire_transactions();
+        self.release_delayed();
+    }
+
+    // ---- requests and answers ------------------------------------------------------------------------------------
+
+    /// Reads the next requests of a connection, as far as it may.
+    pub(crate) fn serve(&mut self, connection: ConnectionId) {
+        loop {
+            let Some(open) = self.connections.open.get_mut(&connection) else { return };
+            let broker = open.broker;
+            if open.busy || self.nodes.all.get(&broker).is_none_or(|node| node.paused) {
+                return;
+            }
+            let Some(frame) = open.waiting.pop_front() else { return };
+            open.busy = true;
+            match self.handle_frame(connection, broker, frame) {
+                Some((context, Reply::Now(response))) => self.answer(&context, response),
+                Some((_, Reply::Nothing)) => self.idle(connection),
+                Some((_, Reply::Later)) => return,
+                Some((_, Reply::Close)) | None => self.close(connection),
+            }
+        }
+    }
+
+    /// Answers a request, now or after [`Reply::Later`]. Does nothing when the connection is gone. Goes on with the
+    /// connection's next request.
+    pub(crate) fn answer_later(&mut self, context: &Context, response: ResponseKind) {
+        self.answer(context, response);
+        self.serve(context.connection);
+    }
+
+    fn answer(&mut self, context: &Context, response: ResponseKind) {
+        if !self.connections.open.contains_key(&context.connection) {
+            return;
+        }
+        match crate::api::encode(context, &response) {
+            Ok(frame) => self.send(context, frame),
+            Err(error) => {
+                tracing::error!(?context, %error, "an answer could not be encoded");
+                self.close(context.connection);
+            }
+        }
+    }
+
+    /// The connection may go on with its next request.
+    pub(crate) fn idle(&mut self, connection: ConnectionId) {
+        if let Some(open) = self.connections.open.get_mut(&connection) {
+            open.busy = false;
+        }
+    }
+
+    /// Closes a connection from our side.
+    pub(crate) fn close(&mut self, connection: ConnectionId) {
+        if self.connections.open.contains_key(&connection) {
+            self.outputs.push_back(Output::Close(connection));
+            self.forget_connection(connection);
+        }
+    }
+
+    fn forget_connection(&mut self, connection: ConnectionId) {
+        self.connections.open.remove(&connection);
+        self.forget_fetches(connection);
+    }
+
+    pub(crate) fn observe(&mut self, event: impl FnOnce(Instant) -> Observed) {
+        if self.config.observe {
+            let event = event(self.now);
+            self.observed.push_back(event);
+        }
+    }
+
+    /// The broker that coordinates a group or a transactional id: the leader of its partition of the internal topic.
+    pub(crate) fn coordinator_of(&self, key: &str) -> Option<i32> {
+        self.arms.coordinator(key).filter(|broker| self.nodes.is_up(*broker)).or_else(|| {
+            let home = self.nodes.home_of(key)?;
+            // Until the controller notices, a dead broker is still believed to lead.
+            let node = self.nodes.all.get(&home)?;
+            if node.up || node.fails_over.is_some() {
+                return Some(home);
+            }
+            let live: Vec<i32> = self.nodes.live().collect();
+            live.get(usize::try_from(home).ok()? % live.len().max(1)).copied()
+        })
+    }
+
+    /// Whether a request about a group or a transactional id came to the right broker.
+    pub(crate) fn coordinates(&self, context: &Context, key: &str) -> bool {
+        self.coordinator_of(key) == Some(context.broker)
+    }
+
+    fn fail_over(&mut self) {
+        let due: Vec<i32> = self
+            .nodes
+            .all
+            .iter()
+            .filter(|(_, node)| node.fails_over.is_some_and(|at| at <= self.now))
+            .map(|(id, _)| *id)
+            .collect();
+        for broker in due {
+            if let Some(node) = self.nodes.all.get_mut(&broker) {
+                node.fails_over = None;
+            }
+            self.take_leadership_from(broker);
+        }
+    }
+}
+
+/// The number of milliseconds that a protocol field says, clamped to what is sensible.
+pub(crate) fn millis(field: i32) -> Duration {
+    Duration::from_millis(u64::try_from(field).unwrap_or(0))
+}

@@ -1,0 +1,64 @@
+//! The brokers of the cluster: which are up, and where they listen.
+
+use std::{collections::BTreeMap, time::Instant};
+
+/// One broker.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) rack: Option<String>,
+    /// Accepts connections.
+    pub(crate) up: bool,
+    /// Accepts connections and says nothing, as after SIGSTOP.
+    pub(crate) paused: bool,
+    /// When the controller takes its partitions and groups from it.
+    pub(crate) fails_over: Option<Instant>,
+}
+
+/// All brokers.
+#[derive(Debug)]
+pub(crate) struct Nodes {
+    pub(crate) all: BTreeMap<i32, Node>,
+    pub(crate) controller: i32,
+}
+
+impl Nodes {
+    pub(crate) fn new(count: i32) -> Self {
+        let node = |id: i32| {
+            let port = 9091_u16.saturating_add(u16::try_from(id).unwrap_or(0));
+            let node = Node {
+                host: "localhost".to_owned(),
+                port,
+                rack: None,
+                up: true,
+                paused: false,
+                fails_over: None,
+            };
+            (id, node)
+        };
+        Self { all: (1..=count.max(1)).map(node).collect(), controller: 1 }
+    }
+
+    /// Whether a broker answers requests.
+    pub(crate) fn is_up(&self, broker: i32) -> bool {
+        self.all.get(&broker).is_some_and(|node| node.up)
+    }
+
+    /// The brokers that are up, in order.
+    pub(crate) fn live(&self) -> impl Iterator<Item = i32> + '_ {
+        self.all.iter().filter(|(_, node)| node.up).map(|(id, _)| *id)
+    }
+
+    /// The broker whose partition of `__consumer_offsets` or `__transaction_state` a key falls into, by Java's
+    /// `String.hashCode`.
+    pub(crate) fn home_of(&self, key: &str) -> Option<i32> {
+        let hash =
+            key.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
+        let partition = usize::try_from(hash & i32::MAX).ok()? % INTERNAL_PARTITIONS;
+        self.all.keys().nth(partition % self.all.len().max(1)).copied()
+    }
+}
+
+/// How many partitions `__consumer_offsets` and `__transaction_state` have.
+pub(crate) const INTERNAL_PARTITIONS: usize = 50;

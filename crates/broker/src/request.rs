@@ -1,0 +1,84 @@
+//! One request on its way through the model: who asked, and how the answer gets back.
+
+use kafka_protocol::{
+    messages::{ApiKey, ResponseKind},
+    protocol::StrBytes,
+};
+
+use crate::connection::ConnectionId;
+
+/// Who asked what, of which broker: all that a handler may know about a request beside its body, and what it keeps to
+/// answer later ([`Model::answer`](crate::Model::answer)).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Context {
+    pub(crate) connection: ConnectionId,
+    /// The broker that was asked.
+    pub(crate) broker: i32,
+    pub(crate) key: ApiKey,
+    pub(crate) version: i16,
+    pub(crate) correlation: i32,
+    pub(crate) client_id: Option<StrBytes>,
+    /// The client's address, without its port: what Kafka shows as `client host`, there with a leading `/`.
+    pub(crate) host: StrBytes,
+}
+
+/// What a handler says.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    /// This.
+    Now(ResponseKind),
+    /// The context was kept; the answer comes from [`Model::answer`](crate::Model::answer).
+    Later,
+    /// Nothing is sent, and the next request is read (a Produce with `acks=0`).
+    Nothing,
+    /// The request is such that Kafka closes the connection.
+    Close,
+}
+
+macro_rules! reply_from {
+    ($($name:ident($response:ident)),* $(,)?) => {$(
+        impl From<kafka_protocol::messages::$response> for Reply {
+            fn from(response: kafka_protocol::messages::$response) -> Self {
+                Self::Now(ResponseKind::$name(response))
+            }
+        }
+    )*};
+}
+
+reply_from! {
+    ApiVersions(ApiVersionsResponse),
+    Metadata(MetadataResponse),
+    Produce(ProduceResponse),
+    Fetch(FetchResponse),
+    ListOffsets(ListOffsetsResponse),
+    OffsetForLeaderEpoch(OffsetForLeaderEpochResponse),
+    DeleteRecords(DeleteRecordsResponse),
+    FindCoordinator(FindCoordinatorResponse),
+    OffsetCommit(OffsetCommitResponse),
+    OffsetFetch(OffsetFetchResponse),
+    OffsetDelete(OffsetDeleteResponse),
+    JoinGroup(JoinGroupResponse),
+    SyncGroup(SyncGroupResponse),
+    Heartbeat(HeartbeatResponse),
+    LeaveGroup(LeaveGroupResponse),
+    ListGroups(ListGroupsResponse),
+    DescribeGroups(DescribeGroupsResponse),
+    DeleteGroups(DeleteGroupsResponse),
+    ConsumerGroupHeartbeat(ConsumerGroupHeartbeatResponse),
+    ConsumerGroupDescribe(ConsumerGroupDescribeResponse),
+    InitProducerId(InitProducerIdResponse),
+    AddPartitionsToTxn(AddPartitionsToTxnResponse),
+    AddOffsetsToTxn(AddOffsetsToTxnResponse),
+    EndTxn(EndTxnResponse),
+    TxnOffsetCommit(TxnOffsetCommitResponse),
+    DescribeProducers(DescribeProducersResponse),
+    DescribeTransactions(DescribeTransactionsResponse),
+    ListTransactions(ListTransactionsResponse),
+    CreateTopics(CreateTopicsResponse),
+    DeleteTopics(DeleteTopicsResponse),
+    CreatePartitions(CreatePartitionsResponse),
+    DescribeConfigs(DescribeConfigsResponse),
+    IncrementalAlterConfigs(IncrementalAlterConfigsResponse),
+    DescribeCluster(DescribeClusterResponse),
+    DescribeTopicPartitions(DescribeTopicPartitionsResponse),
+}
