@@ -6,7 +6,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use kafka_protocol::{messages::ResponseKind, protocol::StrBytes};
+use kafka_protocol::{
+    messages::{ApiKey, ResponseKind},
+    protocol::StrBytes,
+};
 
 use crate::{
     armed::Arms,
@@ -207,6 +210,26 @@ impl Model {
             let live: Vec<i32> = self.nodes.live().collect();
             live.get(usize::try_from(home).ok()? % live.len().max(1)).copied()
         })
+    }
+
+    /// The broker that coordinates a group or a transactional id, if any does.
+    pub fn coordinator(&self, key: &str) -> Option<i32> {
+        self.coordinator_of(key)
+    }
+
+    /// The broker that leads a partition, if any does.
+    pub fn leader_of(&self, topic: &str, partition: i32) -> Option<i32> {
+        self.topics.partition(topic, partition)?.leader
+    }
+
+    /// How many partitions a topic has, if there is one of that name.
+    pub fn partition_count(&self, topic: &str) -> Option<i32> {
+        i32::try_from(self.topics.all.get(topic)?.partitions.len()).ok()
+    }
+
+    /// The versions of an API, by Kafka's number, that a broker speaks.
+    pub fn versions(&self, broker: i32, api: i16) -> Option<(i16, i16)> {
+        self.arms.versions_of(broker, ApiKey::try_from(api).ok()?)
     }
 
     /// Whether a request about a group or a transactional id came to the right broker.

@@ -1,6 +1,8 @@
 //! From what was written to what is meant: a [`Consumer`].
 
-use std::sync::Arc;
+use std::{pin::Pin, sync::Arc};
+
+use offtake_net::{Carrier, Dial};
 
 use crate::{
     config::Config,
@@ -19,12 +21,28 @@ pub struct Builder {
     parts: Parts,
 }
 
+/// The engine at work: ends when the consumer is closed or dropped.
+pub type EngineFuture = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
+
 /// What a consumer is told beside its configuration.
 pub(crate) struct Parts {
     pub(crate) listener: Arc<dyn Listener>,
     pub(crate) sink: Sink,
-    pub(crate) runtime: Option<tokio::runtime::Handle>,
     pub(crate) begin_at: Option<Place>,
+    /// Who runs the engine, unless it gets a thread of its own.
+    pub(crate) spawn: Option<Box<dyn FnOnce(EngineFuture) + Send>>,
+    /// How brokers are reached, unless by plain TCP.
+    pub(crate) dial: Option<Arc<dyn Dial>>,
+    /// What carries requests, unless connections do.
+    pub(crate) carrier: Option<Box<dyn Carrier>>,
+    pub(crate) replay: Option<Replay>,
+}
+
+/// What else a consumer takes from outside: fixed, it does the same again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Replay {
+    pub(crate) seed: u64,
+    pub(crate) wall_ms: i64,
 }
 
 impl std::fmt::Debug for Parts {
@@ -40,7 +58,15 @@ impl Builder {
 
     /// Starts from a configuration.
     pub fn from_config(config: Config) -> Self {
-        let parts = Parts { listener: Arc::new(Silent), sink: Sink::none(), runtime: None, begin_at: None };
+        let parts = Parts {
+            listener: Arc::new(Silent),
+            sink: Sink::none(),
+            begin_at: None,
+            spawn: None,
+            dial: None,
+            carrier: None,
+            replay: None,
+        };
         Self { config: Ok(config), parts }
     }
 
@@ -89,8 +115,35 @@ impl Builder {
 
     /// Runs the engine on this runtime rather than on a thread of its own: fewer threads, but a handler that blocks the
     /// runtime then blocks heartbeats with it. The runtime needs its time and I/O drivers.
-    pub fn spawn_on(mut self, runtime: tokio::runtime::Handle) -> Self {
-        self.parts.runtime = Some(runtime);
+    pub fn spawn_on(self, runtime: tokio::runtime::Handle) -> Self {
+        self.spawn_with(move |engine| drop(runtime.spawn(engine)))
+    }
+
+    /// Gives the engine to this function, which has to have it run by a tokio runtime until it ends.
+    pub fn spawn_with(mut self, spawn: impl FnOnce(EngineFuture) + Send + 'static) -> Self {
+        self.parts.spawn = Some(Box::new(spawn));
+        self
+    }
+
+    /// Reaches brokers this way instead of by plain TCP: through a proxy, or into a cluster that runs in this process.
+    pub fn dial(mut self, dial: Arc<dyn Dial>) -> Self {
+        self.parts.dial = Some(dial);
+        self
+    }
+
+    /// Carries requests by this instead of by connections: the simulation of this project's own tests does, to run
+    /// engines without any.
+    #[doc(hidden)]
+    pub fn carrier(mut self, carrier: Box<dyn Carrier>) -> Self {
+        self.parts.carrier = Some(carrier);
+        self
+    }
+
+    /// For tests: all that is random, the jitter of backoffs and the ids this member makes up, comes from `seed`, and the
+    /// wall clock shows `wall_ms` milliseconds since 1970 at the start. With time and brokers that do the same again, so
+    /// does the consumer.
+    pub fn replay(mut self, seed: u64, wall_ms: i64) -> Self {
+        self.parts.replay = Some(Replay { seed, wall_ms });
         self
     }
 

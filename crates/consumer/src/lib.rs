@@ -49,7 +49,7 @@ mod rebalance;
 mod records;
 mod shared;
 
-pub use builder::Builder;
+pub use builder::{Builder, EngineFuture};
 pub use config::Config;
 pub use consumer::{Assign, Consumer, RecordStream};
 pub use error::{Error, ErrorKind, Result};
@@ -58,6 +58,7 @@ pub use handle::Handle;
 pub use listener::{Listener, ListenerError, ListenerFuture, Rebalance};
 pub use offsets::{OffsetAndMetadata, OffsetAndTimestamp, Place, StartAt};
 pub use offtake_machine::{PartitionInfo, Position, Topic, TopicPartition};
+pub use offtake_net::{Dial, DialFuture, Stream};
 pub use records::{
     Delivered, Header, Headers, Iter, OwnedRecord, PartitionIter, PartitionRecords, Record, Records,
     TimestampType,

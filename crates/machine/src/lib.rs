@@ -14,6 +14,8 @@ pub mod call;
 pub mod cluster;
 pub mod coordinator;
 pub mod metadata;
+#[doc(hidden)]
+pub mod mutant;
 pub mod names;
 
 pub use backoff::{Backoff, BackoffConfig};

@@ -18,6 +18,7 @@
 
 mod address;
 mod call;
+mod carrier;
 mod clock;
 mod config;
 mod connection;
@@ -33,6 +34,7 @@ mod standing;
 mod throttle;
 
 pub use call::{Completion, Lane};
+pub use carrier::Carrier;
 pub use config::Config;
 pub use dial::{Dial, DialFuture, Stream, Tcp};
 pub use net::Net;

@@ -7,16 +7,16 @@ use std::{
 };
 
 use offtake_fetch::Chunk;
-use offtake_net::Net;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Engine,
     command::{Command, Notice, Output},
+    hands::{Hands, HandsParts},
     rooms,
 };
 use crate::{
-    builder::Parts,
+    builder::{Parts, Replay},
     clock,
     config::Config,
     consumer::Consumer,
@@ -36,21 +36,23 @@ struct Ends {
 }
 
 /// Starts an engine, on a thread of its own unless told otherwise, and gives the handle to it.
-pub(crate) fn start(config: Arc<Config>, parts: Parts) -> Result<Consumer> {
+pub(crate) fn start(config: Arc<Config>, mut parts: Parts) -> Result<Consumer> {
     let now = clock::now();
     let shared = Arc::new(Shared::new(now));
-    let seed = clock::seed();
-    let engine = Engine::new(now, clock::wall_ms(), seed, config.clone(), shared.clone(), &parts);
+    let Replay { seed, wall_ms } =
+        parts.replay.unwrap_or_else(|| Replay { seed: clock::seed(), wall_ms: clock::wall_ms() });
+    let engine = Engine::new(now, wall_ms, seed, config.clone(), shared.clone(), &parts);
     let (commands, commanded) = mpsc::unbounded_channel();
     let (notices, noticed) = mpsc::unbounded_channel();
     let (chunks, delivered) = mpsc::unbounded_channel();
     let (alive, dropped) = oneshot::channel();
     let ends = Ends { commands: commanded, notices, chunks, alive: dropped };
-    let net = rooms::net(&config, seed);
-    match &parts.runtime {
-        Some(runtime) => {
-            runtime.spawn(run(engine, net, ends));
-        }
+    let hands = match parts.carrier.take() {
+        Some(carrier) => HandsParts::Given(carrier),
+        None => HandsParts::Net(rooms::net(&config, seed, parts.dial.take())),
+    };
+    match parts.spawn.take() {
+        Some(spawn) => spawn(Box::pin(run(engine, hands, ends))),
         None => {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
@@ -58,7 +60,7 @@ pub(crate) fn start(config: Arc<Config>, parts: Parts) -> Result<Consumer> {
                 })?;
             thread::Builder::new()
                 .name("offtake-engine".to_owned())
-                .spawn(move || runtime.block_on(run(engine, net, ends)))
+                .spawn(move || runtime.block_on(run(engine, hands, ends)))
                 .map_err(|error| {
                     Error::new(ErrorKind::Config, format!("cannot start the engine's thread: {error}"))
                 })?;
@@ -68,8 +70,8 @@ pub(crate) fn start(config: Arc<Config>, parts: Parts) -> Result<Consumer> {
     Ok(Consumer::new(handle, shared, parts, noticed, delivered, alive))
 }
 
-async fn run(mut engine: Engine, net: rooms::NetParts, mut ends: Ends) {
-    let mut net = Net::new(net.config, net.bootstrap);
+async fn run(mut engine: Engine, hands: HandsParts, mut ends: Ends) {
+    let mut net = hands.make();
     let mut abandoned = false;
     loop {
         let now = clock::now();
@@ -111,7 +113,7 @@ async fn run(mut engine: Engine, net: rooms::NetParts, mut ends: Ends) {
 }
 
 /// Carries out everything that the engine wants done now.
-fn drain(engine: &mut Engine, net: &mut Net, ends: &Ends, now: Instant) {
+fn drain(engine: &mut Engine, net: &mut Hands, ends: &Ends, now: Instant) {
     loop {
         let mut quiet = true;
         while let Some(output) = engine.poll_output(now) {

@@ -9,6 +9,7 @@ mod asked;
 pub(crate) mod command;
 pub(crate) mod driver;
 mod events;
+mod hands;
 mod lookups;
 mod rooms;
 mod topics;

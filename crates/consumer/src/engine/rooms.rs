@@ -2,12 +2,13 @@
 
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use offtake_group::{Assignor, GroupError};
 use offtake_machine::{BackoffConfig, BrokerId, MetadataConfig, TopicPartition, Transmit};
-use offtake_net::Lane;
+use offtake_net::{Dial, Lane, Net};
 use offtake_offsets::{CommitError, CommitOutcome, ListSpec, ListedOffset, QueryError, QueryOutcome};
 use offtake_wire::{ErrorCode, Request};
 
@@ -64,8 +65,18 @@ fn clamped(bytes: u32) -> i32 {
 
 /// What a [`Net`](offtake_net::Net) is made of; it is made on the runtime that it runs on.
 pub(crate) struct NetParts {
-    pub(super) config: offtake_net::Config,
-    pub(super) bootstrap: Vec<(String, u16)>,
+    config: offtake_net::Config,
+    bootstrap: Vec<(String, u16)>,
+    dial: Option<Arc<dyn Dial>>,
+}
+
+impl NetParts {
+    pub(super) fn make(self) -> Net {
+        match self.dial {
+            Some(dial) => Net::with_dial(self.config, self.bootstrap, dial),
+            None => Net::new(self.config, self.bootstrap),
+        }
+    }
 }
 
 pub(crate) fn net_config(config: &Config, seed: u64) -> offtake_net::Config {
@@ -84,8 +95,8 @@ pub(crate) fn net_config(config: &Config, seed: u64) -> offtake_net::Config {
     }
 }
 
-pub(super) fn net(config: &Config, seed: u64) -> NetParts {
-    NetParts { config: net_config(config, seed), bootstrap: config.bootstrap_servers.clone() }
+pub(super) fn net(config: &Config, seed: u64, dial: Option<Arc<dyn Dial>>) -> NetParts {
+    NetParts { config: net_config(config, seed), bootstrap: config.bootstrap_servers.clone(), dial }
 }
 
 /// Which connection a request of `offsets` goes over: the coordinator's are the group's.

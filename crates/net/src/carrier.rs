@@ -1,0 +1,26 @@
+//! [`Carrier`]: the seam under the engine.
+
+use std::task::{Context, Poll};
+
+use offtake_machine::{BrokerId, Cluster, Transmit};
+
+use crate::call::{Completion, Lane};
+
+/// What carries calls to brokers and brings back what became of them. [`Net`](crate::Net) does it over connections; a
+/// simulation puts itself in its place, to run an engine without any.
+pub trait Carrier: Send {
+    /// See [`Net::send`](crate::Net::send).
+    fn send(&mut self, tag: u64, lane: Lane, transmit: Transmit);
+
+    /// See [`Net::next`](crate::Net::next).
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Completion>;
+
+    /// See [`Net::update_brokers`](crate::Net::update_brokers).
+    fn update_brokers(&mut self, cluster: &Cluster);
+
+    /// See [`Net::learn_broker`](crate::Net::learn_broker).
+    fn learn_broker(&mut self, id: BrokerId, host: &str, port: u16);
+
+    /// See [`Net::forget_brokers`](crate::Net::forget_brokers).
+    fn forget_brokers(&mut self);
+}

@@ -1,0 +1,110 @@
+//! What the logs hold, by the word of those who wrote them.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    events::{Event, Place, What},
+    plan::Plan,
+};
+
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) id: u64,
+    /// 0: outside of any.
+    pub(super) transaction: u64,
+    /// Compacted away, deleted by retention.
+    pub(super) gone: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    pub(super) records: BTreeMap<i64, Record>,
+    /// The first offset that is there.
+    pub(super) start: i64,
+    /// What was there and is no more may still be on its way to a reader.
+    pub(super) former: BTreeMap<i64, Vec<u64>>,
+    /// It was cut or replaced at some time: offsets do not say all.
+    pub(super) rewritten: bool,
+    pub(super) recreated: bool,
+    /// It came into being after the group.
+    pub(super) born_late: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Ledger {
+    logs: BTreeMap<Place, Log>,
+    outcomes: BTreeMap<u64, bool>,
+}
+
+impl Ledger {
+    pub(super) fn new(plan: &Plan) -> Self {
+        let places =
+            plan.topics.iter().flat_map(|topic| (0..topic.partitions).map(|n| Place::new(&topic.name, n)));
+        Self { logs: places.map(|place| (place, Log::default())).collect(), outcomes: BTreeMap::new() }
+    }
+
+    pub(super) fn places(&self) -> impl Iterator<Item = &Place> {
+        self.logs.keys()
+    }
+
+    pub(super) fn log(&self, place: &Place) -> Option<&Log> {
+        self.logs.get(place)
+    }
+
+    /// Whether a transaction committed; `None` while it is open.
+    pub(super) fn outcome(&self, transaction: u64) -> Option<bool> {
+        if transaction == 0 { Some(true) } else { self.outcomes.get(&transaction).copied() }
+    }
+
+    /// Whether every group has to process this record in the end.
+    pub(super) fn is_due(&self, record: &Record) -> bool {
+        !record.gone && self.outcome(record.transaction) == Some(true)
+    }
+
+    pub(super) fn feed(&mut self, event: &Event) {
+        match &event.what {
+            What::Appended { at, offset, id, transaction } => {
+                let log = self.logs.entry(at.clone()).or_default();
+                let record = Record { id: *id, transaction: *transaction, gone: false };
+                log.records.insert(*offset, record);
+            }
+            What::Ended { transaction, committed } => {
+                self.outcomes.insert(*transaction, *committed);
+            }
+            What::Compacted { at, offset } => {
+                if let Some(record) = self.logs.get_mut(at).and_then(|log| log.records.get_mut(offset)) {
+                    record.gone = true;
+                }
+            }
+            What::StartMoved { at, start } => {
+                if let Some(log) = self.logs.get_mut(at) {
+                    log.start = (*start).max(log.start);
+                    log.records.range_mut(..*start).for_each(|(_, record)| record.gone = true);
+                }
+            }
+            What::Truncated { at, end } => {
+                if let Some(log) = self.logs.get_mut(at) {
+                    for (offset, record) in log.records.split_off(end) {
+                        log.former.entry(offset).or_default().push(record.id);
+                    }
+                    log.rewritten = true;
+                }
+            }
+            What::Recreated { topic } => {
+                for (_, log) in self.logs.iter_mut().filter(|(place, _)| place.topic == *topic) {
+                    for (offset, record) in std::mem::take(&mut log.records) {
+                        log.former.entry(offset).or_default().push(record.id);
+                    }
+                    (log.start, log.rewritten, log.recreated) = (0, true, true);
+                }
+            }
+            What::Grown { topic, partitions } => {
+                for number in 0..*partitions {
+                    let late = Log { born_late: true, ..Log::default() };
+                    self.logs.entry(Place::new(topic, number)).or_insert(late);
+                }
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! The invariants of FAILURES §5.3, checked on the event log.
+//!
+//! A [`Judge`] is fed every event in order and remembers what it must; each file holds the rules of one subject.
+
+mod ledger;
+mod liveness;
+mod ownership;
+mod records;
+mod requests;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use self::{ledger::Ledger, liveness::Liveness, ownership::Ownership, records::Records, requests::Requests};
+use crate::{
+    events::{Event, Place},
+    plan::Plan,
+};
+
+/// A rule that did not hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Violation {
+    /// `S1` … `S18`, `L1` … `L7`.
+    pub(crate) rule: String,
+    /// Milliseconds of virtual time.
+    pub(crate) at: u64,
+    pub(crate) text: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (seconds, millis) = (self.at / 1000, self.at % 1000);
+        write!(f, "{} at {seconds}.{millis:03} s: {}", self.rule, self.text)
+    }
+}
+
+/// Where rules complain.
+#[derive(Debug, Default)]
+struct Complaints(Vec<Violation>);
+
+impl Complaints {
+    fn add(&mut self, rule: &str, at: Duration, text: String) {
+        // One run, one cause: what follows from it only hides it.
+        if self.0.len() < 20 {
+            let at = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
+            self.0.push(Violation { rule: rule.to_owned(), at, text });
+        }
+    }
+}
+
+/// Watches a run.
+pub(crate) struct Judge {
+    plan: Arc<Plan>,
+    ledger: Ledger,
+    records: Records,
+    ownership: Ownership,
+    requests: Requests,
+    liveness: Liveness,
+    complaints: Complaints,
+}
+
+impl Judge {
+    pub(crate) fn new(plan: Arc<Plan>) -> Self {
+        Self {
+            ledger: Ledger::new(&plan),
+            records: Records::default(),
+            ownership: Ownership::default(),
+            requests: Requests::default(),
+            liveness: Liveness::default(),
+            complaints: Complaints::default(),
+            plan,
+        }
+    }
+
+    /// The next event.
+    pub(crate) fn feed(&mut self, event: &Event) {
+        let complaints = &mut self.complaints;
+        self.ledger.feed(event);
+        self.records.feed(&self.plan, &self.ledger, event, complaints);
+        self.ownership.feed(&self.plan, event, complaints);
+        self.requests.feed(&self.plan, event, complaints);
+        self.liveness.feed(&self.plan, event, complaints);
+    }
+
+    /// What somebody has still to process: a partition, the offset of the first such record, and how many there are.
+    pub(crate) fn unprocessed(&self) -> Vec<(Place, i64, usize)> {
+        self.records.unprocessed(&self.ledger)
+    }
+
+    /// Partitions that nobody holds.
+    pub(crate) fn unowned(&self) -> Vec<Place> {
+        self.ledger.places().filter(|place| !self.ownership.is_held(place)).cloned().collect()
+    }
+
+    /// The bound was reached and this was still open.
+    pub(crate) fn stuck(&mut self, at: Duration, text: String) {
+        self.complaints.add("L1", at, text);
+    }
+
+    pub(crate) fn violations(self) -> Vec<Violation> {
+        self.complaints.0
+    }
+
+    pub(crate) fn is_content(&self) -> bool {
+        self.complaints.0.is_empty()
+    }
+}

@@ -1,0 +1,152 @@
+//! Who holds what: S5 one owner in a generation, S6 one owner at a time, S7 no commit of what was given up, S9 the grammar of
+//! listeners.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::Complaints;
+use crate::{
+    events::{Event, Place, What, Who},
+    plan::{Plan, Protocol},
+};
+
+#[derive(Debug, Default)]
+pub(super) struct Ownership {
+    held: BTreeMap<Place, BTreeMap<Who, i32>>,
+    members: BTreeMap<String, Who>,
+    /// Who was put out of the group, when and why, since it was last given something.
+    gone: BTreeMap<Who, (Duration, &'static str)>,
+    listening: BTreeMap<Who, u32>,
+    ended: BTreeMap<Who, Duration>,
+    /// The coordinator lost its mind: members learn of it one by one.
+    forgotten: Option<Duration>,
+}
+
+impl Ownership {
+    pub(super) fn is_held(&self, place: &Place) -> bool {
+        self.held.get(place).is_some_and(|holders| !holders.is_empty())
+    }
+
+    pub(super) fn feed(&mut self, plan: &Plan, event: &Event, complaints: &mut Complaints) {
+        let at = event.at;
+        match &event.what {
+            What::Named { who, member } if !member.is_empty() => {
+                self.members.insert(member.clone(), *who);
+            }
+            What::MemberGone { member, why } => {
+                if let Some(who) = self.members.get(member) {
+                    self.gone.insert(*who, (at, why));
+                }
+            }
+            What::Forgotten => self.forgotten = Some(at),
+            What::Assigned { who, places, generation } => {
+                for place in places {
+                    self.assigned(plan, at, (*who, place, *generation), complaints);
+                }
+                self.gone.remove(who);
+            }
+            What::Revoked { who, places } | What::Lost { who, places } => {
+                for place in places {
+                    let held = self.held.get_mut(place).and_then(|holders| holders.remove(who));
+                    if held.is_none() {
+                        complaints.add(
+                            "S9",
+                            at,
+                            format!("{who} was told that {place} goes, and did not hold it"),
+                        );
+                    }
+                }
+            }
+            What::Crashed { who } | What::CloseEnds { who } | What::Panicked { who, .. } => {
+                self.ended.insert(*who, at);
+                self.held.values_mut().for_each(|holders| drop(holders.remove(who)));
+            }
+            What::ListenerBegins { who, call, .. } => {
+                let running = self.listening.entry(*who).or_default();
+                *running += 1;
+                if *running > 1 {
+                    complaints.add("S9", at, format!("{who}: {call:?} began within another listener's call"));
+                }
+            }
+            What::ListenerEnds { who, .. } => {
+                let running = self.listening.entry(*who).or_default();
+                *running = running.saturating_sub(1);
+            }
+            What::Delivered { who, at: place, offset, .. } => {
+                self.delivered(plan, at, (*who, place, *offset), complaints);
+            }
+            What::CommitSent { who, at: place, offset } => {
+                if !self.held.get(place).is_some_and(|holders| holders.contains_key(who)) {
+                    let text = format!("{who} sent a commit of {offset} in {place}, which it does not hold");
+                    complaints.add("S7", at, text);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn assigned(
+        &mut self,
+        plan: &Plan,
+        at: Duration,
+        (who, place, generation): (Who, &Place, i32),
+        complaints: &mut Complaints,
+    ) {
+        let holders = self.held.entry(place.clone()).or_default();
+        if holders.contains_key(&who) {
+            complaints.add("S9", at, format!("{who} was given {place}, which it holds"));
+        }
+        for (other, theirs) in holders.iter() {
+            let classic = !matches!(plan.protocol, Protocol::Consumer | Protocol::Migrating);
+            if *other != who && *theirs == generation && classic {
+                let text = format!("{other} and {who} both hold {place} in generation {generation}");
+                complaints.add("S5", at, text);
+            }
+            // The other may not know yet that it is out; but it must be out.
+            if *other != who && !self.gone.contains_key(other) && self.forgotten.is_none() {
+                complaints.add(
+                    "S6",
+                    at,
+                    format!("{who} was given {place} while {other} holds it and is a member"),
+                );
+            }
+        }
+        holders.insert(who, generation);
+    }
+
+    fn delivered(
+        &self,
+        plan: &Plan,
+        at: Duration,
+        (who, place, offset): (Who, &Place, i64),
+        complaints: &mut Complaints,
+    ) {
+        let holders = self.held.get(place);
+        if !holders.is_some_and(|holders| holders.contains_key(&who)) {
+            let text = format!("{who} was handed {place} offset {offset}, and does not hold {place}");
+            complaints.add("S9", at, text);
+        }
+        if self.listening.get(&who).is_some_and(|running| *running > 0) {
+            complaints.add(
+                "S9",
+                at,
+                format!("{who} was handed {place} offset {offset} while its listener ran"),
+            );
+        }
+        let session = Duration::from_millis(if plan.members[who.member].consumer_protocol {
+            crate::run::CONSUMER_SESSION
+        } else {
+            plan.session_timeout
+        });
+        if let Some((gone, why)) = self.gone.get(&who) {
+            // The session ran out at the coordinator, which began to count later than the member did.
+            let late = at > *gone && (*why == "session" || at > *gone + session);
+            if late {
+                let since = at.saturating_sub(*gone).as_millis();
+                let text = format!(
+                    "{who} was handed {place} offset {offset} {since} ms after it was put out of the group ({why})"
+                );
+                complaints.add("S6", at, text);
+            }
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! Records and offsets: S1 no loss, S2 no repeats beyond the bound, S3 order, S4 where reading starts, S8 what may be
+//! committed, S10 transactions, S13 positions, S14 lag.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use super::{Complaints, ledger::Ledger};
+use crate::{
+    events::{Event, Place, What, Who},
+    plan::{Plan, Reset},
+};
+
+#[derive(Debug, Default)]
+pub(super) struct Records {
+    places: BTreeMap<Place, Of>,
+    readers: BTreeMap<(Who, Place), Reader>,
+    quiet: bool,
+}
+
+/// What the group has of a partition.
+#[derive(Debug, Default)]
+struct Of {
+    processed: BTreeSet<i64>,
+    committed: Option<i64>,
+    leader_epoch: i32,
+    /// Up to here S1 was checked.
+    checked: i64,
+    /// What lies before this was not to be read (`latest`).
+    begin: Option<i64>,
+    /// A position went back for a reason: so may the next commit.
+    rewound: bool,
+}
+
+/// What a member knows of a partition that it was given.
+#[derive(Debug, Default)]
+struct Reader {
+    held: bool,
+    /// What was committed when it was given the partition.
+    found: Option<i64>,
+    /// Where it was told to go on.
+    told: Option<i64>,
+    /// The last it was handed.
+    last: Option<i64>,
+}
+
+impl Records {
+    pub(super) fn feed(&mut self, plan: &Plan, ledger: &Ledger, event: &Event, complaints: &mut Complaints) {
+        let at = event.at;
+        match &event.what {
+            What::Assigned { who, places, .. } => {
+                for place in places {
+                    let found = self.places.entry(place.clone()).or_default().committed;
+                    let reader = self.readers.entry((*who, place.clone())).or_default();
+                    (reader.held, reader.found, reader.last) = (true, found, None);
+                }
+            }
+            What::Revoked { who, places } | What::Lost { who, places } => {
+                for place in places {
+                    self.readers.remove(&(*who, place.clone()));
+                }
+            }
+            What::Crashed { who } | What::CloseEnds { who } => {
+                self.readers.retain(|(reader, _), _| reader != who);
+            }
+            What::Reset { who, at: place, from, to, reason } => {
+                self.reset(plan, ledger, at, (*who, place, *from, *to, reason), complaints);
+            }
+            What::Sought { who, at: place, to } => {
+                let reader = self.readers.entry((*who, place.clone())).or_default();
+                (reader.told, reader.last) = (Some(*to), None);
+            }
+            What::TruncationTold { who, at: place, from, to } => {
+                if ledger.log(place).is_none_or(|log| !log.rewritten) {
+                    let text = format!("{who} was told that {place} was truncated at {from}, and it was not");
+                    complaints.add("S13", at, text);
+                }
+                let reader = self.readers.entry((*who, place.clone())).or_default();
+                (reader.told, reader.last) = (to.or(reader.told), None);
+                self.places.entry(place.clone()).or_default().rewound = true;
+            }
+            What::Delivered { who, at: place, offset, id } => {
+                self.delivered(plan, ledger, at, (*who, place, *offset, *id), complaints);
+            }
+            What::Processed { at: place, offset, .. } => {
+                self.places.entry(place.clone()).or_default().processed.insert(*offset);
+            }
+            What::Committed { member, at: place, offset, leader_epoch, .. } => {
+                self.committed(ledger, at, (member, place, *offset, *leader_epoch), complaints);
+            }
+            What::Truncated { at: place, end } => {
+                let of = self.places.entry(place.clone()).or_default();
+                of.processed.split_off(end);
+                of.checked = of.checked.min(*end);
+                of.rewound = true;
+            }
+            What::Recreated { topic } => {
+                for (_, of) in self.places.iter_mut().filter(|(place, _)| place.topic == *topic) {
+                    *of = Of { rewound: true, ..Of::default() };
+                }
+            }
+            What::Forgotten => {
+                for of in self.places.values_mut() {
+                    (of.committed, of.rewound, of.checked) = (None, true, 0);
+                    of.leader_epoch = -1;
+                }
+            }
+            What::Quiet => self.quiet = true,
+            What::LagRead { who, at: place, lag } if self.quiet && *lag != 0 => {
+                complaints.add("S14", at, format!("{who} says that {place} lags by {lag}, and all is read"));
+            }
+            _ => {}
+        }
+    }
+
+    /// S13: a position is given up only when there is nothing at it, and never because a question failed (L2).
+    fn reset(
+        &mut self,
+        plan: &Plan,
+        ledger: &Ledger,
+        at: Duration,
+        (who, place, from, to, reason): (Who, &Place, Option<i64>, i64, &str),
+        complaints: &mut Complaints,
+    ) {
+        let of = self.places.entry(place.clone()).or_default();
+        let Some(log) = ledger.log(place) else { return };
+        let cause = match from {
+            None => of.committed.is_none() || log.recreated,
+            Some(from) => from < log.start || log.rewritten,
+        };
+        if !cause {
+            let stands = of.committed.map_or("nothing".to_owned(), |offset| offset.to_string());
+            let text = format!(
+                "{who} went from {from:?} to {to} in {place} ({reason}) without cause: committed is {stands}, the log \
+                 starts at {}",
+                log.start
+            );
+            complaints.add("S13", at, text);
+        }
+        let first = from.is_none() && of.begin.is_none() && of.processed.is_empty();
+        if first && plan.reset == Reset::Latest && !log.recreated {
+            if log.born_late && to > log.start && lived_before(who) {
+                let text = format!(
+                    "{place} was created under the group's eyes, and {who} began at {to} (FAILURES B4)"
+                );
+                complaints.add("S13", at, text);
+            }
+            of.begin = Some(to);
+        }
+        if from.is_some_and(|from| to < from) || log.rewritten || log.recreated {
+            of.rewound = true;
+        }
+        let reader = self.readers.entry((who, place.clone())).or_default();
+        (reader.told, reader.last) = (Some(to), None);
+    }
+
+    fn delivered(
+        &mut self,
+        plan: &Plan,
+        ledger: &Ledger,
+        at: Duration,
+        (who, place, offset, id): (Who, &Place, i64, u64),
+        complaints: &mut Complaints,
+    ) {
+        let Some(log) = ledger.log(place) else {
+            return complaints.add(
+                "S3",
+                at,
+                format!("{who} was handed a record of {place}, which does not exist"),
+            );
+        };
+        let known = log.records.get(&offset).is_some_and(|record| record.id == id);
+        let former = log.former.get(&offset).is_some_and(|ids| ids.contains(&id));
+        if !known && !former {
+            let text = format!(
+                "{who} was handed {place} offset {offset} with value {id}, which was never written there"
+            );
+            complaints.add("S3", at, text);
+        }
+        let read_committed = plan.members[who.member].read_committed;
+        if let Some(record) = log.records.get(&offset)
+            && read_committed
+            && ledger.outcome(record.transaction) != Some(true)
+        {
+            let text =
+                format!("{who} reads what is committed and was handed {place} offset {offset}, which is not");
+            complaints.add("S10", at, text);
+        }
+        let of = self.places.entry(place.clone()).or_default();
+        let reader = self.readers.entry((who, place.clone())).or_default();
+        let from = match (reader.last, reader.told) {
+            (Some(last), _) => vec![last + 1],
+            (None, Some(told)) => vec![told],
+            // Nobody but the new owner commits from now on, so either may have been what it was told.
+            (None, None) => [reader.found, of.committed].into_iter().flatten().collect(),
+        };
+        if reader.last.is_some_and(|last| offset <= last) {
+            let text = format!("{who} was handed {place} offset {offset} after {:?}", reader.last);
+            complaints.add("S3", at, text);
+        }
+        if !log.rewritten {
+            let start = from.iter().copied().min();
+            if start.is_some_and(|start| offset < start) {
+                let text =
+                    format!("{who} was handed {place} offset {offset}, and was to go on from {from:?}");
+                complaints.add("S2", at, text);
+            }
+            if from.is_empty() && plan.reset == Reset::Earliest && offset > log.start {
+                let text = format!("{who} began {place} at {offset}, and nobody told it to");
+                complaints.add("S4", at, text);
+            }
+            let start = from.iter().copied().max().unwrap_or(offset).max(log.start);
+            let skipped = log.records.range(start..offset.max(start)).find(|(_, record)| {
+                let unseen =
+                    record.gone || (read_committed && ledger.outcome(record.transaction) == Some(false));
+                !unseen
+            });
+            if let Some((missing, _)) = skipped {
+                let text = format!(
+                    "{who} was handed {place} offset {offset} after {start}, without {missing} between"
+                );
+                complaints.add("S3", at, text);
+            }
+        }
+        (reader.last, reader.told) = (Some(offset), None);
+    }
+
+    fn committed(
+        &mut self,
+        ledger: &Ledger,
+        at: Duration,
+        (member, place, offset, leader_epoch): (&str, &Place, i64, i32),
+        complaints: &mut Complaints,
+    ) {
+        let of = self.places.entry(place.clone()).or_default();
+        let Some(log) = ledger.log(place) else { return };
+        if !log.recreated {
+            let begin = of.begin.unwrap_or(0).max(log.start).max(of.checked);
+            let missing = log
+                .records
+                .range(begin..offset.max(begin))
+                .find(|(number, record)| ledger.is_due(record) && !of.processed.contains(number));
+            if let Some((missing, _)) = missing {
+                let text =
+                    format!("{member} committed {offset} of {place}, and nobody has processed {missing}");
+                complaints.add("S1", at, text);
+            }
+            of.checked = of.checked.max(offset);
+            if let Some(before) = of.committed.filter(|before| offset < *before)
+                && !of.rewound
+            {
+                let text = format!("{member} committed {offset} of {place} after {before}");
+                complaints.add("S8", at, text);
+            }
+            if leader_epoch >= 0 && leader_epoch < of.leader_epoch && !of.rewound {
+                let text = format!(
+                    "{member} committed leader epoch {leader_epoch} of {place} after {}",
+                    of.leader_epoch
+                );
+                complaints.add("S8", at, text);
+            }
+        }
+        of.committed = Some(offset);
+        of.leader_epoch = leader_epoch.max(of.leader_epoch);
+    }
+
+    pub(super) fn unprocessed(&self, ledger: &Ledger) -> Vec<(Place, i64, usize)> {
+        let nothing = Of::default();
+        let mut left = Vec::new();
+        for place in ledger.places() {
+            let of = self.places.get(place).unwrap_or(&nothing);
+            let Some(log) = ledger.log(place) else { continue };
+            // What was written before anybody looked is not for a group that begins at the end.
+            let begin = of.begin.unwrap_or(log.start);
+            let mut due = log
+                .records
+                .range(begin..)
+                .filter(|(number, record)| ledger.is_due(record) && !of.processed.contains(number));
+            if let Some((first, _)) = due.next() {
+                left.push((place.clone(), *first, due.count() + 1));
+            }
+        }
+        left
+    }
+}
+
+/// Whether this life saw the topics before they grew: later lives may find a partition that they never saw being born.
+fn lived_before(who: Who) -> bool {
+    who.life == 0 && who.member == 0
+}

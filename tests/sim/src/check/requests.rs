@@ -1,0 +1,76 @@
+//! Requests: S15 no hot loop, S16 nothing that a broker would call invalid.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use super::Complaints;
+use crate::{
+    events::{Event, What, Who},
+    plan::{Commits, Plan},
+};
+
+const FETCH: i16 = 1;
+const OFFSET_COMMIT: i16 = 8;
+/// Not one of Kafka's: dialling.
+const DIAL: i16 = -1;
+
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    recent: BTreeMap<(String, i32, i16), VecDeque<Duration>>,
+    idle: Option<Duration>,
+}
+
+impl Requests {
+    pub(super) fn feed(&mut self, plan: &Plan, event: &Event, complaints: &mut Complaints) {
+        let at = event.at;
+        match &event.what {
+            What::Request { broker, api, client } => {
+                self.count(plan, at, (client.clone(), *broker, *api), complaints);
+            }
+            What::Dialled { who, broker, .. } => {
+                self.count(plan, at, (who.to_string(), *broker, DIAL), complaints)
+            }
+            What::Quiet => self.idle = Some(at),
+            What::CloseBegins { .. } => self.idle = None,
+            What::Refused { broker, api, code, client } if INVALID.contains(code) => {
+                let text = format!("broker {broker} refused request {api} of {client} with code {code}");
+                complaints.add("S16", at, text);
+            }
+            _ => {}
+        }
+    }
+
+    fn count(&mut self, plan: &Plan, at: Duration, key: (String, i32, i16), complaints: &mut Complaints) {
+        let commits = Who::parse(&key.0).map(|who| plan.members[who.member].commits);
+        let per_second = match key.2 {
+            // Where nothing happens, a long poll takes half a second.
+            FETCH if self.idle.is_some_and(|idle| at > idle + Duration::from_secs(1)) => 12,
+            FETCH => 1_000,
+            OFFSET_COMMIT if matches!(commits, Some(Commits::Sync | Commits::Async | Commits::Listener)) => {
+                1_000
+            }
+            _ => 60,
+        };
+        let recent = self.recent.entry(key).or_default();
+        recent.push_back(at);
+        while recent.front().is_some_and(|first| at - *first > Duration::from_secs(1)) {
+            recent.pop_front();
+        }
+        if recent.len() > per_second {
+            let count = recent.len();
+            recent.clear();
+            let (client, broker, api) = self.recent.iter().find(|(_, times)| times.is_empty()).map_or_else(
+                || (String::new(), 0, 0),
+                |((client, broker, api), _)| (client.clone(), *broker, *api),
+            );
+            let text =
+                format!("{client} sent {count} requests of kind {api} to broker {broker} within a second");
+            complaints.add("S15", at, text);
+        }
+    }
+}
+
+/// INVALID_REQUEST, INCONSISTENT_GROUP_PROTOCOL is no bug of a member's: only what no correct client ever sends.
+const INVALID: &[i16] = &[42, 87];

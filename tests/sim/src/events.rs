@@ -1,0 +1,307 @@
+//! The event log: everything that happened in a run, on one clock, in one order. The checks read nothing else.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// One life of one member: a restart is another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Who {
+    pub(crate) member: usize,
+    pub(crate) life: u32,
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "m{}.{}", self.member, self.life)
+    }
+}
+
+impl Who {
+    /// Back from `client.id`.
+    pub(crate) fn parse(client: &str) -> Option<Self> {
+        let (member, life) = client.strip_prefix('m')?.split_once('.')?;
+        Some(Self { member: member.parse().ok()?, life: life.parse().ok()? })
+    }
+}
+
+/// A partition. Topics are few and their names short.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Place {
+    pub(crate) topic: Arc<str>,
+    pub(crate) partition: i32,
+}
+
+impl Place {
+    pub(crate) fn new(topic: &str, partition: i32) -> Self {
+        Self { topic: topic.into(), partition }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.topic, self.partition)
+    }
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum What {
+    // ---- the log, as it is --------------------------------------------------------------------------------------
+    /// A record was appended: `id` is its value. `transaction` is 0 outside of one.
+    Appended {
+        at: Place,
+        offset: i64,
+        id: u64,
+        transaction: u64,
+    },
+    /// A transaction ended.
+    Ended {
+        transaction: u64,
+        committed: bool,
+    },
+    /// This offset can be read no more: compacted.
+    Compacted {
+        at: Place,
+        offset: i64,
+    },
+    /// The log starts here now.
+    StartMoved {
+        at: Place,
+        start: i64,
+    },
+    /// An unclean election: the log ends here now.
+    Truncated {
+        at: Place,
+        end: i64,
+    },
+    /// The topic was deleted and created again.
+    Recreated {
+        topic: Arc<str>,
+    },
+    /// The topic has so many partitions now.
+    Grown {
+        topic: Arc<str>,
+        partitions: i32,
+    },
+
+    // ---- the coordinator, as it sees it ---------------------------------------------------------------------------
+    Committed {
+        member: String,
+        generation: i32,
+        at: Place,
+        offset: i64,
+        leader_epoch: i32,
+    },
+    GroupAssigned {
+        member: String,
+        generation: i32,
+        places: Vec<Place>,
+    },
+    MemberGone {
+        member: String,
+        why: &'static str,
+    },
+    /// The coordinator forgot the group.
+    Forgotten,
+    Request {
+        broker: i32,
+        api: i16,
+        client: String,
+    },
+    Refused {
+        broker: i32,
+        api: i16,
+        code: i16,
+        client: String,
+    },
+    /// A client dialled.
+    Dialled {
+        who: Who,
+        broker: i32,
+        refused: bool,
+    },
+
+    // ---- the wire, as a member's end of it -------------------------------------------------------------------------
+    /// An OffsetCommit left.
+    CommitSent {
+        who: Who,
+        at: Place,
+        offset: i64,
+    },
+    /// A member said who it is.
+    Named {
+        who: Who,
+        member: String,
+    },
+    /// A heartbeat left.
+    HeartbeatSent {
+        who: Who,
+    },
+
+    // ---- the application ------------------------------------------------------------------------------------------
+    Started {
+        who: Who,
+    },
+    PollBegins {
+        who: Who,
+        timeout: Duration,
+    },
+    PollEnds {
+        who: Who,
+        dropped: bool,
+    },
+    ListenerBegins {
+        who: Who,
+        call: Call,
+        places: Vec<Place>,
+        generation: i32,
+    },
+    ListenerEnds {
+        who: Who,
+        call: Call,
+    },
+    Assigned {
+        who: Who,
+        places: Vec<Place>,
+        generation: i32,
+    },
+    Revoked {
+        who: Who,
+        places: Vec<Place>,
+    },
+    Lost {
+        who: Who,
+        places: Vec<Place>,
+    },
+    Delivered {
+        who: Who,
+        at: Place,
+        offset: i64,
+        id: u64,
+    },
+    Processed {
+        who: Who,
+        at: Place,
+        offset: i64,
+        id: u64,
+    },
+    Sought {
+        who: Who,
+        at: Place,
+        to: i64,
+    },
+    Reset {
+        who: Who,
+        at: Place,
+        from: Option<i64>,
+        to: i64,
+        reason: String,
+    },
+    TruncationTold {
+        who: Who,
+        at: Place,
+        from: i64,
+        to: Option<i64>,
+    },
+    LagRead {
+        who: Who,
+        at: Place,
+        lag: u64,
+    },
+    Failed {
+        who: Who,
+        call: &'static str,
+        message: String,
+        fatal: bool,
+    },
+    CloseBegins {
+        who: Who,
+        timeout: Duration,
+    },
+    CloseEnds {
+        who: Who,
+    },
+    /// The process died, or stopped, or went on.
+    Crashed {
+        who: Who,
+    },
+    Frozen {
+        who: Who,
+    },
+    Thawed {
+        who: Who,
+    },
+    Panicked {
+        who: Who,
+        message: String,
+    },
+
+    // ---- the run -------------------------------------------------------------------------------------------------
+    Fault {
+        class: &'static str,
+        text: String,
+    },
+    /// No fault from here on.
+    Healed,
+    /// Everything that is due has been processed.
+    Quiet,
+    /// All were closed: what is left of them.
+    Over {
+        tasks: usize,
+        connections: usize,
+    },
+}
+
+/// A listener's call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Call {
+    Assigned,
+    Revoked,
+    Lost,
+}
+
+/// When, and what.
+#[derive(Clone, Debug)]
+pub(crate) struct Event {
+    pub(crate) at: Duration,
+    pub(crate) what: What,
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:>10.3} {:?}", self.at.as_secs_f64(), self.what)
+    }
+}
+
+/// Where everybody writes.
+#[derive(Clone, Debug)]
+pub(crate) struct Log {
+    start: Instant,
+    events: Arc<Mutex<Vec<Event>>>,
+}
+
+impl Log {
+    pub(crate) fn new(start: Instant) -> Self {
+        Self { start, events: Arc::default() }
+    }
+
+    pub(crate) fn tell(&self, what: What) {
+        self.tell_at(crate::clock::now(), what);
+    }
+
+    pub(crate) fn tell_at(&self, at: Instant, what: What) {
+        let event = Event { at: at.saturating_duration_since(self.start), what };
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+    }
+
+    pub(crate) fn take(&self) -> Vec<Event> {
+        std::mem::take(&mut *self.events.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn read<R>(&self, read: impl FnOnce(&[Event]) -> R) -> R {
+        read(&self.events.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

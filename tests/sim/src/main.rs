@@ -1,0 +1,103 @@
+//! The arena: consumers against the cluster in a box, in virtual time, from a seed.
+//!
+//! ```text
+//! simulate --seed S            one run, with its events        simulate --count N [--from S] [--jobs J]    many
+//! simulate --plan FILE         a saved plan                    simulate --shrink S                         a small one
+//! simulate --twice N           each seed two times: the same events?
+//! ```
+//!
+//! Status 0 when every invariant held, 1 when one did not, 2 for a command line that makes no sense.
+
+mod check;
+mod clock;
+mod events;
+mod member;
+mod nemesis;
+mod panics;
+mod plan;
+mod producer;
+mod random;
+mod run;
+mod shrink;
+mod swarm;
+mod world;
+
+use std::process::ExitCode;
+
+use plan::Plan;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match command(&arguments) {
+        Some(held) => ExitCode::from(u8::from(!held)),
+        None => {
+            eprintln!(
+                "usage: simulate --seed S [--events] | --count N [--from S] [--jobs J] | --twice N | --plan FILE | --shrink S"
+            );
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Whether everything held; `None` when the arguments make no sense.
+fn command(arguments: &[String]) -> Option<bool> {
+    let value = |name: &str| {
+        let at = arguments.iter().position(|argument| argument == name)?;
+        arguments.get(at + 1)
+    };
+    let number = |name: &str| value(name).and_then(|value| value.parse::<u64>().ok());
+    let flag = |name: &str| arguments.iter().any(|argument| argument == name);
+    panics::keep();
+    if let Some(seed) = number("--seed") {
+        return Some(one(&Plan::draw(seed), flag("--events")));
+    }
+    if let Some(file) = value("--plan") {
+        let text = std::fs::read_to_string(file).ok()?;
+        return Some(one(&serde_json::from_str(&text).ok()?, flag("--events")));
+    }
+    if let Some(seed) = number("--shrink") {
+        return Some(shrunk(&Plan::draw(seed)));
+    }
+    let from = number("--from").unwrap_or(0);
+    let jobs = number("--jobs").unwrap_or_else(swarm::cores);
+    if let Some(count) = number("--twice") {
+        return Some(swarm::twice(from, count, jobs));
+    }
+    number("--count").map(|count| swarm::many(from, count, jobs))
+}
+
+fn one(plan: &Plan, events: bool) -> bool {
+    let outcome = run::guarded(plan);
+    if events {
+        println!("{plan:#?}");
+        for event in &outcome.events {
+            println!("{event}");
+        }
+    }
+    for violation in &outcome.violations {
+        println!("{violation}");
+    }
+    println!(
+        "seed {}: {} events in {:.1} s of virtual time, hash {:016x}, {} violations",
+        plan.seed,
+        outcome.events.len(),
+        outcome.virtual_time.as_secs_f64(),
+        outcome.hash,
+        outcome.violations.len()
+    );
+    outcome.violations.is_empty()
+}
+
+fn shrunk(plan: &Plan) -> bool {
+    let Some(violation) = run::guarded(plan).violations.into_iter().next() else {
+        println!("seed {} breaks nothing", plan.seed);
+        return true;
+    };
+    let small = shrink::shrink(plan, &violation.rule, 600);
+    let left = run::guarded(&small).violations;
+    println!("{}", serde_json::to_string_pretty(&small).unwrap_or_default());
+    for violation in left {
+        eprintln!("{violation}");
+    }
+    false
+}

@@ -1,0 +1,428 @@
+//! A member: an application of the kind that people write around a consumer, and its lives.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use offtake::{
+    Consumer, Error, ErrorKind, Event, Listener, ListenerFuture, OffsetAndMetadata, Position, Rebalance,
+    StartAt, TopicPartition,
+};
+
+use crate::{
+    clock::{self, ms},
+    events::{Call, Place, What, Who},
+    plan::{self, Commits, Leave, Plan, Reset},
+    random::Random,
+    world::{Direct, Road, World},
+};
+
+/// For the last commit and for leaving.
+const CLOSE: Duration = Duration::from_secs(10);
+
+/// A member's standing orders.
+#[derive(Debug, Default)]
+pub(crate) struct Orders {
+    /// The run is over: close.
+    pub(crate) stop: AtomicBool,
+}
+
+/// What a life is made of.
+#[derive(Clone)]
+pub(crate) struct Life {
+    pub(crate) world: World,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) orders: Arc<Orders>,
+    pub(crate) who: Who,
+}
+
+/// How a life ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// As planned, or with the run.
+    Left,
+    /// The consumer said that it can do nothing more.
+    Failed,
+}
+
+impl Life {
+    fn member(&self) -> &plan::Member {
+        &self.plan.members[self.who.member]
+    }
+
+    fn tell(&self, what: What) {
+        self.world.log.tell(what);
+    }
+
+    fn random(&self, stream: u64) -> Random {
+        let who = u64::try_from(self.who.member).unwrap_or(0) << 32 | u64::from(self.who.life);
+        Random::new(self.plan.seed ^ who.wrapping_mul(0x5851_F42D_4C95_7F2D), stream)
+    }
+
+    async fn build(&self) -> Result<Consumer, Error> {
+        let (plan, member, who) = (&self.plan, self.member(), self.who);
+        let set = |yes: bool| if yes { "true" } else { "false" };
+        let mut builder = Consumer::builder("localhost:9092")
+            .group(crate::world::GROUP)
+            .property("client.id", &who.to_string())
+            .property("heartbeat.interval.ms", &plan.heartbeat_interval.to_string())
+            .property("max.poll.interval.ms", &plan.max_poll_interval.to_string())
+            .property("max.poll.records", &member.max_poll_records.to_string())
+            .property("fetch.max.bytes", &member.fetch_max_bytes.to_string())
+            .property(
+                "isolation.level",
+                if member.read_committed { "read_committed" } else { "read_uncommitted" },
+            )
+            .property("auto.offset.reset", if plan.reset == Reset::Earliest { "earliest" } else { "latest" })
+            .property("enable.auto.commit", set(matches!(member.commits, Commits::Auto | Commits::Store)))
+            .property("enable.auto.offset.store", set(member.commits != Commits::Store))
+            .property("auto.commit.interval.ms", &member.auto_commit_interval.to_string())
+            .property("metadata.max.age.ms", "10000")
+            .property("request.timeout.ms", "10000")
+            .property("default.api.timeout.ms", "20000");
+        builder = if member.consumer_protocol {
+            builder.property("group.protocol", "consumer")
+        } else {
+            builder
+                .property("session.timeout.ms", &plan.session_timeout.to_string())
+                .property("partition.assignment.strategy", &member.assignors)
+        };
+        if member.instance_id {
+            builder = builder.property("group.instance.id", &format!("i{}", who.member));
+        }
+        let (world, index, seed) = (self.world.clone(), who.member, self.random(0).next());
+        let told = self.clone();
+        builder = if plan.connections {
+            builder.dial(Arc::new(Road { world: self.world.clone(), who }))
+        } else {
+            builder.carrier(Box::new(Direct::new(self.world.clone(), who, plan.brokers)))
+        };
+        builder
+            .replay(seed, 1_790_000_000_000)
+            .spawn_with(move |engine| drop(world.spawn(index, engine)))
+            .listener(Watch { life: self.clone(), random: Mutex::new(self.random(7)) })
+            .events(move |event| told.event(event))
+            .build()
+            .await
+    }
+
+    fn event(&self, event: Event) {
+        let who = self.who;
+        let what = match event {
+            Event::Assigned(change) => What::Assigned {
+                who,
+                places: places(&change.partitions),
+                generation: change.generation.unwrap_or(-1),
+            },
+            Event::Revoked(change) => What::Revoked { who, places: places(&change.partitions) },
+            Event::Lost(change) => What::Lost { who, places: places(&change.partitions) },
+            Event::Reset { partition, from, to, reason } => {
+                What::Reset { who, at: place(&partition), from, to, reason }
+            }
+            Event::Truncated { partition, from, to } => {
+                What::TruncationTold { who, at: place(&partition), from, to }
+            }
+            Event::Error(error) => {
+                What::Failed { who, call: "event", message: error.to_string(), fatal: error.is_fatal() }
+            }
+            _ => return,
+        };
+        self.tell(what);
+    }
+
+    /// One life, to its end.
+    pub(crate) async fn live(self, until: Option<(Duration, Leave)>) -> Ended {
+        self.tell(What::Started { who: self.who });
+        let mut consumer = match self.build().await {
+            Ok(consumer) => consumer,
+            Err(error) => return self.failed("build", &error),
+        };
+        let topics: Vec<_> = self.plan.topics.iter().map(|topic| topic.name.clone()).collect();
+        if let Err(error) = consumer.subscribe(topics.iter().map(String::as_str)).await {
+            return self.failed("subscribe", &error);
+        }
+        let end = until.map(|(after, how)| (clock::now() + after, how));
+        let mut application =
+            Application { random: self.random(3), stuck: BTreeMap::new(), paused: None, life: self };
+        loop {
+            let life = &application.life;
+            if life.orders.stop.load(Ordering::Relaxed) {
+                return application.leave(consumer, Leave::Close).await;
+            }
+            if let Some((_, how)) = end.filter(|(at, _)| clock::now() >= *at) {
+                return application.leave(consumer, how).await;
+            }
+            life.stalls().await;
+            if !application.turn(&mut consumer).await {
+                drop(consumer);
+                return Ended::Failed;
+            }
+        }
+    }
+
+    async fn stalls(&self) {
+        let until = self.world.lock().processes.get(&self.who.member).and_then(|process| process.stalled);
+        if let Some(until) = until.filter(|until| *until > clock::now()) {
+            clock::sleep_until(until).await;
+        }
+    }
+
+    fn failed(&self, call: &'static str, error: &Error) -> Ended {
+        let (message, fatal) = (error.to_string(), error.is_fatal());
+        self.tell(What::Failed { who: self.who, call, message, fatal });
+        Ended::Failed
+    }
+}
+
+/// The application's own state.
+struct Application {
+    life: Life,
+    random: Random,
+    /// Partitions that stopped with an error, and where they are to go on.
+    stuck: BTreeMap<TopicPartition, ()>,
+    paused: Option<(TopicPartition, u32)>,
+}
+
+impl Application {
+    /// Polls once and does what there is to do. False when the consumer can do nothing more.
+    async fn turn(&mut self, consumer: &mut Consumer) -> bool {
+        let who = self.life.who;
+        let timeout = ms(self.life.member().poll_timeout);
+        self.life.tell(What::PollBegins { who, timeout });
+        let dropped = self.random.percent(self.life.member().drops);
+        let polled = if dropped {
+            let patience = ms(self.random.between(0, self.life.member().poll_timeout));
+            tokio::time::timeout(patience, consumer.poll(timeout)).await.ok()
+        } else {
+            Some(consumer.poll(timeout).await)
+        };
+        self.life.tell(What::PollEnds { who, dropped: polled.is_none() });
+        match polled {
+            None => {}
+            Some(Ok(records)) => {
+                for record in &records {
+                    let at = place(record.topic_partition());
+                    self.life.tell(What::Delivered {
+                        who,
+                        at,
+                        offset: record.offset(),
+                        id: id_of(record.value()),
+                    });
+                }
+                let empty = records.is_empty();
+                if !self.process(consumer, &records).await {
+                    return false;
+                }
+                if empty && timeout.is_zero() {
+                    clock::sleep(ms(20)).await;
+                }
+            }
+            Some(Err(error)) => {
+                let _ = self.life.failed("poll", &error);
+                if error.is_fatal() {
+                    return false;
+                }
+                if let Some(partition) = error.partition() {
+                    self.stuck.insert(partition.clone(), ());
+                }
+                clock::sleep(ms(100)).await;
+            }
+        }
+        self.unstick(consumer).await;
+        self.pause_and_resume(consumer);
+        true
+    }
+
+    async fn process(&mut self, consumer: &mut Consumer, records: &offtake::Records) -> bool {
+        let (who, commits) = (self.life.who, self.life.member().commits);
+        let (low, high) = self.life.member().processing;
+        for record in records {
+            let takes = self.random.between(low, high);
+            if takes > 0 {
+                clock::sleep(ms(takes)).await;
+            }
+            let at = place(record.topic_partition());
+            self.life.tell(What::Processed { who, at, offset: record.offset(), id: id_of(record.value()) });
+            if commits == Commits::Store
+                && let Err(error) = consumer.store(&record)
+                && error.kind() != ErrorKind::NotOwned
+            {
+                return self.life.failed("store", &error) != Ended::Failed;
+            }
+        }
+        if records.is_empty() {
+            return true;
+        }
+        let committed = match commits {
+            Commits::Sync => {
+                let patience = ms(self.random.between(0, 50));
+                if self.random.percent(self.life.member().drops) {
+                    tokio::time::timeout(patience, consumer.commit(records)).await.unwrap_or(Ok(()))
+                } else {
+                    consumer.commit(records).await
+                }
+            }
+            Commits::Async => consumer.commit_async(records),
+            Commits::Listener if self.random.percent(20) => consumer.commit_finished().await,
+            _ => Ok(()),
+        };
+        match committed {
+            Ok(()) => true,
+            Err(error) => {
+                let _ = self.life.failed("commit", &error);
+                !error.is_fatal()
+            }
+        }
+    }
+
+    /// A partition that stopped with an error goes on from where it stopped: nothing is skipped.
+    async fn unstick(&mut self, consumer: &mut Consumer) {
+        for partition in std::mem::take(&mut self.stuck).into_keys() {
+            let Some(position) = consumer.position(&partition) else { continue };
+            let (who, at) = (self.life.who, place(&partition));
+            match consumer.seek(partition, StartAt::Offset(Position::at(position))).await {
+                Ok(()) => self.life.tell(What::Sought { who, at, to: position }),
+                Err(error) => drop(self.life.failed("seek", &error)),
+            }
+        }
+    }
+
+    fn pause_and_resume(&mut self, consumer: &mut Consumer) {
+        if let Some((partition, turns)) = self.paused.take() {
+            if turns > 0 {
+                self.paused = Some((partition, turns - 1));
+            } else {
+                let _ = consumer.resume([partition]);
+            }
+        } else if self.random.percent(self.life.member().pauses) {
+            let owned: Vec<_> = consumer.assignment().cloned().collect();
+            if !owned.is_empty() {
+                let partition = self.random.pick(&owned).clone();
+                if consumer.pause([partition.clone()]).is_ok() {
+                    self.paused = Some((partition, 5));
+                }
+            }
+        }
+    }
+
+    async fn leave(self, mut consumer: Consumer, how: Leave) -> Ended {
+        let who = self.life.who;
+        if self.life.orders.stop.load(Ordering::Relaxed) {
+            let owned: Vec<_> = consumer.assignment().cloned().collect();
+            for partition in owned {
+                if let Some(lag) = consumer.lag(&partition) {
+                    self.life.tell(What::LagRead { who, at: place(&partition), lag });
+                }
+            }
+        }
+        match how {
+            Leave::Drop => {
+                self.life.tell(What::Crashed { who });
+                drop(consumer);
+            }
+            Leave::Unsubscribe | Leave::Close => {
+                if how == Leave::Unsubscribe
+                    && let Err(error) = consumer.unsubscribe().await
+                {
+                    let _ = self.life.failed("unsubscribe", &error);
+                }
+                self.life.tell(What::CloseBegins { who, timeout: CLOSE });
+                if let Err(error) = consumer.close(CLOSE).await {
+                    let _ = self.life.failed("close", &error);
+                }
+                self.life.tell(What::CloseEnds { who });
+            }
+        }
+        Ended::Left
+    }
+}
+
+/// The application's listener.
+struct Watch {
+    life: Life,
+    random: Mutex<Random>,
+}
+
+impl Watch {
+    fn call(&self, call: Call, rebalance: Rebalance) -> ListenerFuture {
+        let who = self.life.who;
+        let (takes, fails) = self.life.member().listener;
+        let fails = self.random.lock().unwrap_or_else(PoisonError::into_inner).percent(fails);
+        let commits = call == Call::Revoked && self.life.member().commits == Commits::Listener;
+        let life = self.life.clone();
+        Box::pin(async move {
+            let (places, generation) = (places(&rebalance.partitions), rebalance.generation);
+            life.tell(What::ListenerBegins { who, call, places, generation });
+            if takes > 0 {
+                clock::sleep(ms(takes)).await;
+            }
+            if commits {
+                let done = life.processed_up_to(&rebalance.partitions);
+                if !done.is_empty()
+                    && let Err(error) = rebalance.consumer.commit_offsets(done).await
+                {
+                    let _ = life.failed("commit in revoked", &error);
+                }
+            }
+            life.tell(What::ListenerEnds { who, call });
+            if fails { Err("the listener fails".into()) } else { Ok(()) }
+        })
+    }
+}
+
+impl Listener for Watch {
+    fn assigned(&self, rebalance: Rebalance) -> ListenerFuture {
+        self.call(Call::Assigned, rebalance)
+    }
+
+    fn revoked(&self, rebalance: Rebalance) -> ListenerFuture {
+        self.call(Call::Revoked, rebalance)
+    }
+
+    fn lost(&self, rebalance: Rebalance) -> ListenerFuture {
+        self.call(Call::Lost, rebalance)
+    }
+}
+
+impl Life {
+    /// What this life has processed of partitions since it was given them: the next offset of each.
+    fn processed_up_to(&self, partitions: &[TopicPartition]) -> Vec<(TopicPartition, OffsetAndMetadata)> {
+        self.world.log.read(|events| {
+            let mut done = Vec::new();
+            for partition in partitions {
+                let wanted = place(partition);
+                let last = events.iter().rev().find_map(|event| match &event.what {
+                    What::Processed { who, at, offset, .. } if *who == self.who && *at == wanted => {
+                        Some(Some(*offset))
+                    }
+                    What::Assigned { who, places, .. } if *who == self.who && places.contains(&wanted) => {
+                        Some(None)
+                    }
+                    _ => None,
+                });
+                if let Some(Some(offset)) = last {
+                    done.push((partition.clone(), OffsetAndMetadata::from(Position::at(offset + 1))));
+                }
+            }
+            done
+        })
+    }
+}
+
+pub(crate) fn place(partition: &TopicPartition) -> Place {
+    Place::new(partition.topic.as_str(), partition.partition)
+}
+
+fn places(partitions: &[TopicPartition]) -> Vec<Place> {
+    partitions.iter().map(place).collect()
+}
+
+/// Every record's value begins with its number.
+fn id_of(value: Option<&[u8]>) -> u64 {
+    value.and_then(|value| value.get(..8)?.try_into().ok()).map_or(u64::MAX, u64::from_be_bytes)
+}

@@ -1,0 +1,341 @@
+//! [`Plan`]: everything that will happen to a run, as plain data. A seed draws one; a failing one is made smaller and saved.
+
+mod draw;
+
+use serde::{Deserialize, Serialize};
+
+/// All times are milliseconds of virtual time from the start.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Plan {
+    /// What the run draws its latencies and jitter from.
+    pub(crate) seed: u64,
+    /// Members run the real connection code over the simulated network; otherwise their engines meet the model directly.
+    pub(crate) connections: bool,
+    pub(crate) brokers: i32,
+    /// One way, least and most.
+    pub(crate) latency: (u64, u64),
+    pub(crate) topics: Vec<Topic>,
+    pub(crate) protocol: Protocol,
+    pub(crate) reset: Reset,
+    pub(crate) session_timeout: u64,
+    pub(crate) heartbeat_interval: u64,
+    pub(crate) max_poll_interval: u64,
+    pub(crate) initial_rebalance_delay: u64,
+    pub(crate) members: Vec<Member>,
+    pub(crate) producers: Vec<Producer>,
+    pub(crate) faults: Vec<Fault>,
+    /// Producers and faults are over by then.
+    pub(crate) calm: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Topic {
+    pub(crate) name: String,
+    pub(crate) partitions: i32,
+    pub(crate) compacted: bool,
+}
+
+/// Which protocols the members of the group speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Protocol {
+    Eager,
+    Cooperative,
+    /// Members that know both: eager or cooperative by vote.
+    Voting,
+    Consumer,
+    /// Cooperative and KIP-848 members in one group.
+    Migrating,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Reset {
+    Earliest,
+    Latest,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Member {
+    pub(crate) joins: u64,
+    /// When it ends of itself, and how.
+    pub(crate) leaves: Option<(u64, Leave)>,
+    /// How long after its end it comes again, once.
+    pub(crate) returns: Option<u64>,
+    pub(crate) assignors: String,
+    pub(crate) consumer_protocol: bool,
+    pub(crate) instance_id: bool,
+    pub(crate) commits: Commits,
+    pub(crate) auto_commit_interval: u64,
+    pub(crate) read_committed: bool,
+    /// For one record, least and most.
+    pub(crate) processing: (u64, u64),
+    pub(crate) max_poll_records: u32,
+    pub(crate) poll_timeout: u64,
+    /// How long a listener takes, and how often in a hundred it fails.
+    pub(crate) listener: (u64, u64),
+    /// How often in a hundred a future is dropped before it is ready.
+    pub(crate) drops: u64,
+    /// How often in a hundred it pauses a partition for a while.
+    pub(crate) pauses: u64,
+    pub(crate) fetch_max_bytes: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Leave {
+    Close,
+    Drop,
+    Unsubscribe,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Commits {
+    Auto,
+    /// `commit(&records).await` after each poll.
+    Sync,
+    Async,
+    /// `store` each record when it is done, with `enable.auto.offset.store=false`.
+    Store,
+    /// By hand, from within `revoked` and now and then.
+    Listener,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Producer {
+    pub(crate) topic: usize,
+    pub(crate) kind: Kind,
+    pub(crate) every: u64,
+    /// So many batches.
+    pub(crate) batches: u64,
+    /// Records in a batch.
+    pub(crate) records: u64,
+    pub(crate) value_bytes: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Kind {
+    Plain,
+    /// Batches in transactions, of which so many in a hundred are aborted; markers come so many milliseconds late.
+    Transactional {
+        aborts: u64,
+        late: u64,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Fault {
+    pub(crate) at: u64,
+    pub(crate) what: Harm,
+}
+
+/// What is done. `for` is how long.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Harm {
+    /// All that goes between a member and a broker takes longer.
+    Slow {
+        member: usize,
+        broker: i32,
+        by: u64,
+        lasts: u64,
+    },
+    /// Nothing goes between them; bytes wait, as TCP's do.
+    Partition {
+        member: usize,
+        broker: i32,
+        lasts: u64,
+        one_way: bool,
+    },
+    /// Connections between them are reset.
+    Reset {
+        member: usize,
+        broker: i32,
+    },
+    /// The next answer to a request of this kind: cut after so many bytes.
+    Cut {
+        api: i16,
+        after: usize,
+    },
+    /// The next requests of this kind take effect, and their answers are lost with the connection.
+    Lose {
+        api: i16,
+        times: u32,
+    },
+    /// The next requests of this kind are never answered.
+    Swallow {
+        api: i16,
+        times: u32,
+    },
+    /// The next answers of this kind come late.
+    Late {
+        api: i16,
+        by: u64,
+        times: u32,
+    },
+    /// The next requests of this kind are answered with this code.
+    Code {
+        api: i16,
+        code: i16,
+        times: u32,
+    },
+    Throttle {
+        api: i16,
+        by: u64,
+    },
+    /// Bytes of the next Fetch answers flip.
+    Corrupt {
+        times: u32,
+    },
+    /// Legal by the protocol, and wrong.
+    Odd {
+        which: Odd,
+        times: u32,
+    },
+    Resolve {
+        member: usize,
+        lasts: u64,
+    },
+    PauseBroker {
+        broker: i32,
+        lasts: u64,
+    },
+    CrashBroker {
+        broker: i32,
+        lasts: u64,
+    },
+    MoveCoordinator {
+        to: i32,
+    },
+    LoadGroups {
+        broker: i32,
+    },
+    ForgetGroup,
+    MoveLeader {
+        topic: usize,
+        partition: i32,
+        to: i32,
+    },
+    EvictSessions {
+        broker: i32,
+    },
+    Vintage {
+        broker: i32,
+        which: u8,
+    },
+    Crash {
+        member: usize,
+        returns: Option<u64>,
+    },
+    Freeze {
+        member: usize,
+        lasts: u64,
+    },
+    Grow {
+        topic: usize,
+    },
+    Recreate {
+        topic: usize,
+    },
+    Truncate {
+        topic: usize,
+        partition: i32,
+        by: i64,
+    },
+    Retain {
+        topic: usize,
+        partition: i32,
+        keep: i64,
+    },
+    Compact {
+        topic: usize,
+        partition: i32,
+    },
+    /// The application does not poll for so long.
+    Stall {
+        member: usize,
+        lasts: u64,
+    },
+}
+
+/// Answers that are wrong but legal (FAILURES §3 and §1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Odd {
+    /// I4: a partition twice in one Fetch answer.
+    FetchTwice,
+    /// I3: a partition that was not asked for.
+    FetchUnasked,
+    /// I2: session id 0.
+    NoSession,
+    /// K1: the aborted list in reverse.
+    AbortsReversed,
+    /// H12: a partition missing from an OffsetFetch answer.
+    CommittedOmitted,
+    /// F5: a partition twice in an assignment.
+    AssignedTwice,
+    /// F6: an epoch of -1 in a good answer.
+    NegativeEpoch,
+    /// B6: no error and no partitions.
+    NoPartitions,
+    /// B2: a leader epoch older than the last.
+    OldEpoch,
+    /// L7: a negative offset in a good ListOffsets answer.
+    NegativeOffset,
+    /// L4: undefined epoch and offset in a good OffsetForLeaderEpoch answer.
+    UndefinedEpoch,
+}
+
+impl Harm {
+    /// Its class: on or off for a whole seed, and counted.
+    pub(crate) fn class(&self) -> &'static str {
+        match self {
+            Self::Slow { .. } => "slow network",
+            Self::Partition { .. } => "network partition",
+            Self::Reset { .. } => "connection reset",
+            Self::Cut { .. } => "answer cut",
+            Self::Lose { .. } => "answer lost",
+            Self::Swallow { .. } => "request swallowed",
+            Self::Late { .. } => "late answer",
+            Self::Code { .. } => "error code",
+            Self::Throttle { .. } => "throttle",
+            Self::Corrupt { .. } => "corruption",
+            Self::Odd { .. } => "odd answer",
+            Self::Resolve { .. } => "name resolution",
+            Self::PauseBroker { .. } => "broker paused",
+            Self::CrashBroker { .. } => "broker crash",
+            Self::MoveCoordinator { .. } => "coordinator moved",
+            Self::LoadGroups { .. } => "coordinator loading",
+            Self::ForgetGroup => "group forgotten",
+            Self::MoveLeader { .. } => "leader moved",
+            Self::EvictSessions { .. } => "fetch sessions evicted",
+            Self::Vintage { .. } => "older broker",
+            Self::Crash { .. } => "member crash",
+            Self::Freeze { .. } => "member stopped",
+            Self::Grow { .. } => "partitions added",
+            Self::Recreate { .. } => "topic recreated",
+            Self::Truncate { .. } => "truncation",
+            Self::Retain { .. } => "retention",
+            Self::Compact { .. } => "compaction",
+            Self::Stall { .. } => "application stalls",
+        }
+    }
+}
+
+impl Harm {
+    /// The member that it names.
+    pub(crate) fn member(&self) -> Option<usize> {
+        match self {
+            Self::Slow { member, .. }
+            | Self::Partition { member, .. }
+            | Self::Reset { member, .. }
+            | Self::Resolve { member, .. }
+            | Self::Crash { member, .. }
+            | Self::Freeze { member, .. }
+            | Self::Stall { member, .. } => Some(*member),
+            _ => None,
+        }
+    }
+}
+
+impl Plan {
+    /// Whether some records may rightly be gone or come again: those that check so look here.
+    pub(crate) fn has(&self, class: &str) -> bool {
+        self.faults.iter().any(|fault| fault.what.class() == class)
+    }
+}

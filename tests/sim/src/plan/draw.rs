@@ -1,0 +1,223 @@
+//! Drawing a plan from a seed: the swarm. Each class of fault is on or off for the whole seed, so that rare combinations
+//! meet and common ones do not drown them (FAILURES §5.2).
+
+use super::{Commits, Fault, Harm, Kind, Leave, Member, Odd, Plan, Producer, Protocol, Reset, Topic};
+use crate::random::Random;
+
+/// Requests of the consumer, by their number: what rules strike.
+const APIS: &[i16] = &[1, 1, 2, 3, 8, 8, 9, 10, 11, 12, 13, 14, 18, 23, 68, 68];
+
+/// Codes that Kafka answers to each.
+fn code_for(random: &mut Random, api: i16) -> i16 {
+    let codes: &[i16] = match api {
+        1 => &[6, 6, 74, 76, 70, 71, -1, 3, 5, 100, 56],
+        2 => &[6, 5, 3, 75, 78, -1, 7],
+        3 => &[5, 3, -1],
+        8 => &[14, 15, 16, 27, 22, 25, 3, 7, -1],
+        9 => &[14, 15, 16, 88, 88, -1],
+        10 => &[15, 14, -1],
+        11 => &[14, 15, 16, 25, -1],
+        12 => &[14, 15, 16, 22, 25, 27],
+        13 => &[14, 15, 16, 25],
+        14 => &[14, 15, 16, 27, 22, 25, -1],
+        18 => &[35],
+        23 => &[6, 5, 3, 75, -1],
+        68 => &[14, 15, 16, 25, 110],
+        _ => &[-1],
+    };
+    *random.pick(codes)
+}
+
+const ODDS: &[Odd] = &[
+    Odd::FetchTwice,
+    Odd::FetchUnasked,
+    Odd::NoSession,
+    Odd::AbortsReversed,
+    Odd::CommittedOmitted,
+    Odd::AssignedTwice,
+    Odd::NegativeEpoch,
+    Odd::NoPartitions,
+    Odd::OldEpoch,
+    Odd::NegativeOffset,
+    Odd::UndefinedEpoch,
+];
+
+impl Plan {
+    /// The plan of a seed.
+    pub(crate) fn draw(seed: u64) -> Self {
+        let random = &mut Random::new(seed, 1);
+        let brokers = *random.pick(&[1, 2, 3, 3]);
+        let slow = random.percent(30);
+        let latency =
+            if slow { (random.between(1, 20), random.between(20, 80)) } else { (1, random.between(1, 5)) };
+        let topics: Vec<_> = (0..random.between(1, 2))
+            .map(|number| Topic {
+                name: ["orders", "bills"][usize::try_from(number).unwrap_or(0) % 2].to_owned(),
+                partitions: i32::try_from(random.between(1, 4)).unwrap_or(1),
+                compacted: random.percent(20),
+            })
+            .collect();
+        let protocol = *random.pick(&[
+            Protocol::Eager,
+            Protocol::Cooperative,
+            Protocol::Cooperative,
+            Protocol::Voting,
+            Protocol::Consumer,
+            Protocol::Consumer,
+            Protocol::Migrating,
+        ]);
+        let calm = random.between(4_000, 40_000);
+        let session_timeout = *random.pick(&[6_000, 6_000, 10_000, 45_000]);
+        let max_poll_interval = *random.pick(&[session_timeout.max(8_000), 20_000, 60_000, 300_000]);
+        let lively = random.percent(60);
+        let members: Vec<_> =
+            (0..random.between(1, 5)).map(|number| member(random, number, protocol, calm, lively)).collect();
+        let producers = topics.iter().enumerate().map(|(topic, _)| producer(random, topic, calm)).collect();
+        let mut plan = Self {
+            seed,
+            connections: random.percent(50),
+            brokers,
+            latency,
+            topics,
+            protocol,
+            reset: if random.percent(75) { Reset::Earliest } else { Reset::Latest },
+            session_timeout,
+            heartbeat_interval: *random
+                .pick(&[500, 1_000, 2_000, session_timeout / 3])
+                .min(&(session_timeout / 3)),
+            max_poll_interval,
+            initial_rebalance_delay: *random.pick(&[0, 0, 0, 500, 3_000]),
+            members,
+            producers,
+            faults: Vec::new(),
+            calm,
+        };
+        plan.faults = faults(random, &plan);
+        plan
+    }
+}
+
+fn member(random: &mut Random, number: u64, protocol: Protocol, calm: u64, lively: bool) -> Member {
+    let joins =
+        if number == 0 || random.percent(50) { random.between(0, 50) } else { random.between(0, calm) };
+    let leaves = (lively && random.percent(40)).then(|| {
+        let how = *random.pick(&[Leave::Close, Leave::Close, Leave::Drop, Leave::Unsubscribe]);
+        (random.between(joins, calm), how)
+    });
+    let (assignors, consumer_protocol) = match protocol {
+        Protocol::Eager => ("range,roundrobin", false),
+        Protocol::Cooperative => ("cooperative-sticky", false),
+        Protocol::Voting => (*random.pick(&["cooperative-sticky,range", "range,cooperative-sticky"]), false),
+        Protocol::Consumer => ("range", true),
+        Protocol::Migrating => ("cooperative-sticky", random.percent(50)),
+    };
+    let read_committed = random.percent(50);
+    Member {
+        joins,
+        returns: leaves.and_then(|_| random.percent(60).then(|| random.between(0, 5_000))),
+        leaves,
+        assignors: assignors.to_owned(),
+        consumer_protocol,
+        instance_id: random.percent(20),
+        commits: *random.pick(&[
+            Commits::Auto,
+            Commits::Auto,
+            Commits::Sync,
+            Commits::Async,
+            Commits::Store,
+            Commits::Listener,
+        ]),
+        auto_commit_interval: *random.pick(&[50, 200, 1_000, 5_000]),
+        read_committed,
+        processing: *random.pick(&[(0, 0), (0, 2), (1, 10), (0, 60)]),
+        max_poll_records: *random.pick(&[1, 3, 10, 500]),
+        poll_timeout: *random.pick(&[0, 1, 50, 100, 500, 2_000]),
+        listener: *random.pick(&[(0, 0), (0, 0), (5, 0), (200, 10), (1_500, 0), (20, 30)]),
+        drops: *random.pick(&[0, 0, 0, 10, 40]),
+        pauses: *random.pick(&[0, 0, 0, 5]),
+        fetch_max_bytes: *random.pick(&[200, 2_000, 1 << 20, 1 << 20]),
+    }
+}
+
+fn producer(random: &mut Random, topic: usize, calm: u64) -> Producer {
+    let batches = random.between(5, 120);
+    let aborts = *random.pick(&[0, 30, 100]);
+    let late = *random.pick(&[0, 0, 20, 400]);
+    Producer {
+        topic,
+        kind: if random.percent(60) { Kind::Plain } else { Kind::Transactional { aborts, late } },
+        every: (calm / batches).max(1),
+        batches,
+        records: *random.pick(&[1, 1, 3, 10]),
+        value_bytes: *random.pick(&[8, 8, 100, 1_000]),
+    }
+}
+
+fn faults(random: &mut Random, plan: &Plan) -> Vec<Fault> {
+    // A tenth of the seeds are peaceful: there the tight bounds hold.
+    if random.percent(10) {
+        return Vec::new();
+    }
+    let on: Vec<usize> = (0..KINDS).filter(|_| random.percent(22)).collect();
+    if on.is_empty() {
+        return Vec::new();
+    }
+    let most = *random.pick(&[2, 5, 12, 30]);
+    let count = random.between(1, most);
+    let mut faults: Vec<_> = (0..count)
+        .map(|_| {
+            let at = random.between(10, plan.calm.saturating_sub(500));
+            let kind = *random.pick(&on);
+            Fault { at, what: harm(random, plan, kind, plan.calm - at) }
+        })
+        .collect();
+    faults.sort_by_key(|fault| fault.at);
+    faults
+}
+
+const KINDS: usize = 28;
+
+/// `left`: until all must be calm again.
+fn harm(random: &mut Random, plan: &Plan, kind: usize, left: u64) -> Harm {
+    let member = random.below(plan.members.len());
+    let broker = i32::try_from(random.between(1, u64::try_from(plan.brokers).unwrap_or(1))).unwrap_or(1);
+    let topic = random.below(plan.topics.len());
+    let partitions = u64::try_from(plan.topics[topic].partitions).unwrap_or(1);
+    let partition = i32::try_from(random.between(0, partitions - 1)).unwrap_or(0);
+    let api = *random.pick(APIS);
+    let short = random.between(1, left.min(2_000));
+    let longest = *random.pick(&[1_000, 8_000, 15_000, 30_000]);
+    let long = random.between(1, left.min(longest));
+    let most = *random.pick(&[1, 3, 12]);
+    let few = u32::try_from(random.between(1, most)).unwrap_or(1);
+    match kind {
+        0 => Harm::Slow { member, broker, by: random.between(10, 1_500), lasts: long },
+        1 => Harm::Partition { member, broker, lasts: long, one_way: random.percent(30) },
+        2 => Harm::Reset { member, broker },
+        3 => Harm::Cut { api, after: random.below(200) },
+        4 => Harm::Lose { api, times: few },
+        5 => Harm::Swallow { api, times: 1 },
+        6 => Harm::Late { api, by: long.min(10_000), times: few },
+        7 => Harm::Code { api, code: code_for(random, api), times: few },
+        8 => Harm::Throttle { api, by: short },
+        9 => Harm::Corrupt { times: few.min(3) },
+        10 => Harm::Odd { which: *random.pick(ODDS), times: few },
+        11 => Harm::Resolve { member, lasts: long },
+        12 => Harm::PauseBroker { broker, lasts: long },
+        13 => Harm::CrashBroker { broker, lasts: long },
+        14 => Harm::MoveCoordinator { to: broker },
+        15 => Harm::LoadGroups { broker },
+        16 => Harm::ForgetGroup,
+        17 => Harm::MoveLeader { topic, partition, to: broker },
+        18 => Harm::EvictSessions { broker },
+        19 => Harm::Vintage { broker, which: u8::try_from(random.below(4)).unwrap_or(0) },
+        20 => Harm::Crash { member, returns: random.percent(70).then(|| random.between(0, 10_000)) },
+        21 => Harm::Freeze { member, lasts: long },
+        22 => Harm::Grow { topic },
+        23 => Harm::Recreate { topic },
+        24 => Harm::Truncate { topic, partition, by: i64::try_from(random.between(1, 20)).unwrap_or(1) },
+        25 => Harm::Retain { topic, partition, keep: i64::try_from(random.between(0, 10)).unwrap_or(0) },
+        26 => Harm::Compact { topic, partition },
+        _ => Harm::Stall { member, lasts: long },
+    }
+}

@@ -1,0 +1,258 @@
+//! Producers: what there is to read. They meet no network: what they wrote is known exactly.
+
+use std::{sync::Arc, time::Instant};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use kafka_protocol::{
+    messages::{
+        AddPartitionsToTxnRequest, ApiKey, EndTxnRequest, InitProducerIdRequest, ProduceRequest, ProducerId,
+        RequestKind, ResponseKind, TopicName, TransactionalId,
+        add_partitions_to_txn_request::AddPartitionsToTxnTopic,
+        produce_request::{PartitionProduceData, TopicProduceData},
+    },
+    protocol::StrBytes,
+    records::{Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType},
+};
+
+use crate::{
+    clock::{self, ms},
+    events::{Place, What},
+    plan::{Kind, Plan},
+    random::Random,
+    world::{State, World},
+};
+
+/// One producer.
+pub(crate) struct Producer {
+    pub(crate) world: World,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) number: usize,
+    random: Random,
+    next_id: u64,
+    /// The producer's id, epoch and the next sequence of each partition.
+    session: Option<Session>,
+    transactions: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Session {
+    id: i64,
+    epoch: i16,
+    sequences: std::collections::BTreeMap<i32, i32>,
+}
+
+impl Producer {
+    pub(crate) fn new(world: World, plan: Arc<Plan>, number: usize) -> Self {
+        let random = Random::new(plan.seed, 100 + u64::try_from(number).unwrap_or(0));
+        let next_id = u64::try_from(number + 1).unwrap_or(1) << 32;
+        Self { world, plan, number, random, next_id, session: None, transactions: next_id }
+    }
+
+    fn me(&self) -> &crate::plan::Producer {
+        &self.plan.producers[self.number]
+    }
+
+    /// Writes all that is planned.
+    pub(crate) async fn run(mut self) {
+        for _ in 0..self.me().batches {
+            clock::sleep(ms(self.me().every)).await;
+            match self.me().kind {
+                Kind::Plain => self.plain(),
+                Kind::Transactional { aborts, late } => self.transaction(aborts, late).await,
+            }
+        }
+    }
+
+    fn topic(&self) -> String {
+        self.plan.topics[self.me().topic].name.clone()
+    }
+
+    fn partition(&mut self) -> i32 {
+        let count = self.world.lock().model.partition_count(&self.topic()).unwrap_or(1);
+        i32::try_from(self.random.below(usize::try_from(count).unwrap_or(1))).unwrap_or(0)
+    }
+
+    fn values(&mut self) -> Vec<(u64, Option<Bytes>, Bytes)> {
+        let keyed = self.plan.topics[self.me().topic].compacted;
+        (0..self.me().records)
+            .map(|_| {
+                self.next_id += 1;
+                let mut value = BytesMut::new();
+                value.put_u64(self.next_id);
+                value.resize(usize::try_from(self.me().value_bytes.max(8)).unwrap_or(8), b'.');
+                let key = keyed.then(|| Bytes::from(format!("k{}", self.random.below(5))));
+                (self.next_id, key, value.freeze())
+            })
+            .collect()
+    }
+
+    fn plain(&mut self) {
+        let (partition, values, topic) = (self.partition(), self.values(), self.topic());
+        self.world.clone().with(|state, now| {
+            self.append(state, now, &topic, partition, &values, 0);
+        });
+    }
+
+    /// Appends a batch; the records count when the broker says so.
+    fn append(
+        &mut self,
+        state: &mut State,
+        now: Instant,
+        topic: &str,
+        partition: i32,
+        values: &[(u64, Option<Bytes>, Bytes)],
+        transaction: u64,
+    ) -> Option<()> {
+        let leader = state.model.leader_of(topic, partition)?;
+        let session = self.session.clone().filter(|_| transaction != 0);
+        let sequence =
+            session.as_ref().map_or(-1, |session| session.sequences.get(&partition).copied().unwrap_or(0));
+        let records: Vec<_> = values
+            .iter()
+            .zip(0_i32..)
+            .map(|((_, key, value), number)| Record {
+                transactional: transaction != 0,
+                control: false,
+                delete_horizon: false,
+                partition_leader_epoch: -1,
+                producer_id: session.as_ref().map_or(-1, |session| session.id),
+                producer_epoch: session.as_ref().map_or(-1, |session| session.epoch),
+                timestamp_type: TimestampType::Creation,
+                offset: i64::from(number),
+                sequence: if sequence < 0 { -1 } else { sequence + number },
+                timestamp: 1_790_000_000_000,
+                key: key.clone(),
+                value: Some(value.clone()),
+                headers: Default::default(),
+            })
+            .collect();
+        let mut bytes = BytesMut::new();
+        let options = RecordEncodeOptions { version: 2, compression: Compression::None };
+        RecordBatchEncoder::encode(&mut bytes, &records, &options).ok()?;
+        let data = PartitionProduceData::default().with_index(partition).with_records(Some(bytes.freeze()));
+        let topic_data = TopicProduceData::default()
+            .with_name(TopicName(StrBytes::from_string(topic.to_owned())))
+            .with_partition_data(vec![data]);
+        let request = ProduceRequest::default()
+            .with_acks(-1)
+            .with_timeout_ms(1000)
+            .with_transactional_id((transaction != 0).then(|| self.transactional_id()))
+            .with_topic_data(vec![topic_data]);
+        let answer = state.ask(now, leader, (ApiKey::Produce, 9), &RequestKind::Produce(request))?;
+        let ResponseKind::Produce(answer) = answer else { return None };
+        let partition_answer = answer.responses.first()?.partition_responses.first()?;
+        if partition_answer.error_code != 0 {
+            return None;
+        }
+        for ((id, ..), number) in values.iter().zip(0_i64..) {
+            let (at, offset) = (Place::new(topic, partition), partition_answer.base_offset + number);
+            self.world.log.tell(What::Appended { at, offset, id: *id, transaction });
+        }
+        if let Some(session) = &mut self.session
+            && transaction != 0
+        {
+            let next = sequence + i32::try_from(values.len()).unwrap_or(0);
+            session.sequences.insert(partition, next);
+        }
+        Some(())
+    }
+
+    fn transactional_id(&self) -> TransactionalId {
+        TransactionalId(StrBytes::from_string(format!("t{}", self.number)))
+    }
+
+    async fn transaction(&mut self, aborts: u64, late: u64) {
+        let world = self.world.clone();
+        if self.session.is_none() {
+            self.session = world.with(|state, now| self.begin_session(state, now));
+        }
+        if self.session.is_none() {
+            return;
+        }
+        self.transactions += 1;
+        let (transaction, topic) = (self.transactions, self.topic());
+        let mut wrote = false;
+        for _ in 0..self.random.between(1, 3) {
+            let (partition, values) = (self.partition(), self.values());
+            wrote |= world
+                .with(|state, now| {
+                    self.add(state, now, &topic, partition)?;
+                    self.append(state, now, &topic, partition, &values, transaction)
+                })
+                .is_some();
+        }
+        clock::sleep(ms(late)).await;
+        let commit = !self.random.percent(aborts);
+        let ended = !wrote || world.with(|state, now| self.end(state, now, commit)).is_some();
+        if !ended || !wrote {
+            // What became of it is settled by a new session, which aborts what was left open.
+            self.session = world.with(|state, now| self.begin_session(state, now));
+            let settled = self.session.is_some();
+            if wrote && settled {
+                self.world.log.tell(What::Ended { transaction, committed: false });
+            }
+            return;
+        }
+        self.world.log.tell(What::Ended { transaction, committed: commit });
+    }
+
+    fn coordinator(&self, state: &State) -> Option<i32> {
+        state.model.coordinator(&format!("t{}", self.number))
+    }
+
+    fn begin_session(&mut self, state: &mut State, now: Instant) -> Option<Session> {
+        let request = InitProducerIdRequest::default()
+            .with_transactional_id(Some(self.transactional_id()))
+            .with_transaction_timeout_ms(60_000);
+        let at = self.coordinator(state)?;
+        for _ in 0..3 {
+            let request = RequestKind::InitProducerId(request.clone());
+            let answer = state.ask(now, at, (ApiKey::InitProducerId, 1), &request)?;
+            if let ResponseKind::InitProducerId(answer) = answer
+                && answer.error_code == 0
+            {
+                return Some(Session {
+                    id: answer.producer_id.0,
+                    epoch: answer.producer_epoch,
+                    ..Session::default()
+                });
+            }
+        }
+        None
+    }
+
+    fn add(&mut self, state: &mut State, now: Instant, topic: &str, partition: i32) -> Option<()> {
+        let session = self.session.clone()?;
+        let topic = AddPartitionsToTxnTopic::default()
+            .with_name(TopicName(StrBytes::from_string(topic.to_owned())))
+            .with_partitions(vec![partition]);
+        let request = AddPartitionsToTxnRequest::default()
+            .with_v3_and_below_transactional_id(self.transactional_id())
+            .with_v3_and_below_producer_id(ProducerId(session.id))
+            .with_v3_and_below_producer_epoch(session.epoch)
+            .with_v3_and_below_topics(vec![topic]);
+        let at = self.coordinator(state)?;
+        let request = RequestKind::AddPartitionsToTxn(request);
+        let answer = state.ask(now, at, (ApiKey::AddPartitionsToTxn, 3), &request)?;
+        let ResponseKind::AddPartitionsToTxn(answer) = answer else { return None };
+        let topic = answer.results_by_topic_v3_and_below.first()?;
+        let result = topic.results_by_partition.first()?;
+        (result.partition_error_code == 0).then_some(())
+    }
+
+    fn end(&mut self, state: &mut State, now: Instant, commit: bool) -> Option<()> {
+        let session = self.session.clone()?;
+        let request = EndTxnRequest::default()
+            .with_transactional_id(self.transactional_id())
+            .with_producer_id(ProducerId(session.id))
+            .with_producer_epoch(session.epoch)
+            .with_committed(commit);
+        let at = self.coordinator(state)?;
+        let ResponseKind::EndTxn(answer) =
+            state.ask(now, at, (ApiKey::EndTxn, 3), &RequestKind::EndTxn(request))?
+        else {
+            return None;
+        };
+        (answer.error_code == 0).then_some(())
+    }
+}

@@ -1,0 +1,295 @@
+//! One run: a plan carried out in virtual time, and what the judge says of it.
+
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    panic::AssertUnwindSafe,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use offtake_broker::{Config, Model};
+use tokio::{runtime::Builder, task::JoinSet};
+
+use crate::{
+    check::{Judge, Violation},
+    clock::{self, ms},
+    events::{Event, Log, What, Who},
+    member::{Ended, Life, Orders},
+    nemesis,
+    plan::Plan,
+    producer::Producer,
+    world::World,
+};
+
+/// `group.consumer.session.timeout.ms` of every run.
+pub(crate) const CONSUMER_SESSION: u64 = 10_000;
+
+/// What came of a run.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) violations: Vec<Violation>,
+    /// Of every event: two runs of one plan have the same.
+    pub(crate) hash: u64,
+    pub(crate) virtual_time: Duration,
+    /// Classes of faults that struck, and marks of what was reached.
+    pub(crate) marks: BTreeMap<&'static str, u64>,
+    pub(crate) events: Vec<Event>,
+}
+
+/// Carries out a plan.
+pub(crate) fn run(plan: &Plan) -> Outcome {
+    let plan = Arc::new(plan.clone());
+    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
+    let Ok(runtime) = runtime else {
+        unreachable!("a runtime without I/O needs nothing that can be missing")
+    };
+    let outcome = runtime.block_on(arena(plan));
+    drop(runtime);
+    outcome
+}
+
+async fn arena(plan: Arc<Plan>) -> Outcome {
+    let start = clock::now();
+    let log = Log::new(start);
+    let mut model = Model::new(
+        start,
+        Config {
+            brokers: plan.brokers,
+            seed: plan.seed,
+            replication_factor: i16::try_from(plan.brokers).unwrap_or(1),
+            initial_rebalance_delay: ms(plan.initial_rebalance_delay),
+            consumer_session_timeout: ms(CONSUMER_SESSION),
+            consumer_heartbeat_interval: ms(1_000),
+            observe: true,
+            ..Config::default()
+        },
+    );
+    nemesis::create_topics(&mut model, &plan);
+    let world = World::new(model, log.clone(), plan.seed, plan.latency);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(world.clone().run());
+    for number in 0..plan.producers.len() {
+        tasks.spawn(Producer::new(world.clone(), plan.clone(), number).run());
+    }
+    let cast = Cast::default();
+    tasks.spawn(nemesis::run(world.clone(), plan.clone(), cast.clone()));
+    let mut members = JoinSet::new();
+    for number in 0..plan.members.len() {
+        members.spawn(lives(world.clone(), plan.clone(), cast.clone(), number));
+    }
+
+    let mut judge = Judge::new(plan.clone());
+    let mut events = Vec::new();
+    let deadline = ms(plan.calm) + patience(&plan);
+    let calm = start + ms(plan.calm);
+    let mut verdict = Verdict::Working;
+    while verdict == Verdict::Working {
+        clock::sleep(ms(100)).await;
+        take(&log, &mut judge, &mut events);
+        if !judge.is_content() {
+            verdict = Verdict::Wrong;
+        } else if clock::now() > calm && judge.unprocessed().is_empty() && judge.unowned().is_empty() {
+            verdict = Verdict::Quiet;
+        } else if clock::now() > start + deadline {
+            verdict = Verdict::Stuck;
+        }
+    }
+    match verdict {
+        Verdict::Stuck => {
+            let at = clock::now().saturating_duration_since(start);
+            let (left, unowned) = (judge.unprocessed(), judge.unowned());
+            let open: Vec<_> = left
+                .iter()
+                .map(|(place, offset, count)| format!("{count} of {place} from {offset}"))
+                .collect();
+            let unowned: Vec<_> = unowned.iter().map(ToString::to_string).collect();
+            let text = format!("not processed: {open:?}; nobody holds {unowned:?}");
+            judge.stuck(at, text);
+        }
+        Verdict::Quiet => {
+            log.tell(What::Quiet);
+            // Idle, so that a spinning machine shows.
+            clock::sleep(Duration::from_secs(4)).await;
+            cast.orders.stop.store(true, Ordering::Relaxed);
+            while members.join_next().await.is_some() {}
+            clock::sleep(ms(2 * plan.latency.1 + 300)).await;
+            let connections = world.lock().open_lines();
+            let alive = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+            log.tell(What::Over { tasks: alive.saturating_sub(tasks.len()), connections });
+        }
+        Verdict::Working | Verdict::Wrong => {}
+    }
+    take(&log, &mut judge, &mut events);
+    let virtual_time = clock::now().saturating_duration_since(start);
+    members.abort_all();
+    tasks.abort_all();
+    world.with(|state, _| {
+        for process in state.processes.values_mut() {
+            process.tasks.drain(..).for_each(|task| task.abort());
+        }
+    });
+    Outcome {
+        hash: hash(&events),
+        marks: marks(&events),
+        violations: judge.violations(),
+        virtual_time,
+        events,
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Working,
+    Quiet,
+    Wrong,
+    Stuck,
+}
+
+fn take(log: &Log, judge: &mut Judge, events: &mut Vec<Event>) {
+    // The log is read by members too: it stays whole.
+    let new = log.read(|all| all.get(events.len()..).unwrap_or_default().to_vec());
+    for event in new {
+        judge.feed(&event);
+        events.push(event);
+    }
+}
+
+/// L1 and L2: how long after the last fault everything must be owned and read.
+fn patience(plan: &Plan) -> Duration {
+    let session = plan.session_timeout.max(CONSUMER_SESSION);
+    // Members that died while they joined are waited for.
+    let rebalance = plan.max_poll_interval;
+    let request_timeouts = 2 * 10_000;
+    let backoffs = 2 * 1_000;
+    let processing: u64 =
+        plan.producers.iter().map(|producer| producer.batches * producer.records * 3).sum::<u64>()
+            * plan
+                .members
+                .iter()
+                .map(|member| member.processing.1 + member.listener.0 / 100 + 2)
+                .max()
+                .unwrap_or(0);
+    let slow = plan.members.iter().map(|member| member.poll_timeout + member.listener.0).max().unwrap_or(0);
+    ms(session + rebalance + request_timeouts + backoffs + 5_000 + processing + 20 * (slow + plan.latency.1))
+}
+
+/// What the nemesis and the members share.
+#[derive(Clone, Default)]
+pub(crate) struct Cast {
+    pub(crate) orders: Arc<Orders>,
+    /// Kills and, if so, when to come back.
+    kills: Arc<std::sync::Mutex<BTreeMap<usize, Option<u64>>>>,
+    struck: Arc<tokio::sync::Notify>,
+}
+
+impl Cast {
+    pub(crate) fn kill(&self, member: usize, returns: Option<u64>) {
+        self.kills.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(member, returns);
+        self.struck.notify_waiters();
+    }
+
+    fn killed(&self, member: usize) -> Option<Option<u64>> {
+        self.kills.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&member)
+    }
+}
+
+/// The lives of one member, one after the other.
+async fn lives(world: World, plan: Arc<Plan>, cast: Cast, member: usize) {
+    let mine = &plan.members[member];
+    clock::sleep(ms(mine.joins)).await;
+    let mut leaves = mine.leaves.map(|(at, how)| (ms(at.saturating_sub(mine.joins)), how));
+    for life in 0.. {
+        let who = Who { member, life };
+        let one = Life { world: world.clone(), plan: plan.clone(), orders: cast.orders.clone(), who }
+            .live(leaves.take());
+        let mut task = world.spawn(member, Box::pin(one));
+        let again = loop {
+            let struck = cast.struck.notified();
+            if let Some(returns) = cast.killed(member) {
+                world.log.tell(What::Crashed { who });
+                world.with(|state, _| {
+                    let process = state.processes.entry(member).or_default();
+                    process.tasks.drain(..).for_each(|task| task.abort());
+                    process.thaw();
+                });
+                break returns;
+            }
+            tokio::select! {
+                biased;
+                ended = &mut task => break match ended {
+                    Ok(Ended::Left) => mine.returns.filter(|_| life == 0 && mine.leaves.is_some()),
+                    Ok(Ended::Failed) => {
+                        world.log.tell(What::Crashed { who });
+                        Some(1_000)
+                    }
+                    Err(error) if error.is_panic() => {
+                        let message = crate::panics::last().unwrap_or_default();
+                        world.log.tell(What::Panicked { who, message });
+                        None
+                    }
+                    Err(_) => None,
+                },
+                () = struck => {}
+            }
+        };
+        if cast.orders.stop.load(Ordering::Relaxed) {
+            return;
+        }
+        match again {
+            Some(after) => clock::sleep(ms(after)).await,
+            None => return,
+        }
+        if cast.orders.stop.load(Ordering::Relaxed) {
+            return;
+        }
+    }
+}
+
+fn hash(events: &[Event]) -> u64 {
+    // The standard library's hasher has fixed keys when made like this: the same in every process.
+    let mut hasher = DefaultHasher::new();
+    for event in events {
+        event.to_string().hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+fn marks(events: &[Event]) -> BTreeMap<&'static str, u64> {
+    let mut marks: BTreeMap<&'static str, u64> = BTreeMap::new();
+    for event in events {
+        let mark = match &event.what {
+            What::Fault { class, .. } => class,
+            What::Revoked { .. } => "partitions revoked",
+            What::Lost { .. } => "partitions lost",
+            What::Reset { from: None, .. } => "began by policy",
+            What::Reset { .. } => "position reset",
+            What::TruncationTold { .. } => "truncation told",
+            What::Sought { .. } => "partition stopped and sought",
+            What::PollEnds { dropped: true, .. } => "poll dropped",
+            What::Failed { fatal: true, .. } => "fatal error",
+            What::Ended { committed: false, .. } => "transaction aborted",
+            What::MemberGone { why, .. } => why,
+            What::Delivered { .. } => "records delivered",
+            What::CloseEnds { .. } => "closed",
+            _ => continue,
+        };
+        *marks.entry(mark).or_default() += 1;
+    }
+    marks
+}
+
+/// Catches what escapes from a run: the arena goes on with the next seed.
+pub(crate) fn guarded(plan: &Plan) -> Outcome {
+    let caught = std::panic::catch_unwind(AssertUnwindSafe(|| run(plan)));
+    caught.unwrap_or_else(|_| {
+        let text = crate::panics::last().unwrap_or_else(|| "the run panicked".to_owned());
+        Outcome {
+            violations: vec![Violation { rule: "S17".to_owned(), at: 0, text }],
+            hash: 0,
+            virtual_time: Duration::ZERO,
+            marks: BTreeMap::new(),
+            events: Vec::new(),
+        }
+    })
+}

@@ -1,0 +1,118 @@
+//! Many seeds, on all cores.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use crate::{
+    panics,
+    plan::Plan,
+    run::{self, Outcome},
+};
+
+/// How many seeds at a time.
+pub(crate) fn cores() -> u64 {
+    std::thread::available_parallelism().map_or(1, |count| u64::try_from(count.get()).unwrap_or(1))
+}
+
+/// What many runs came to.
+#[derive(Debug, Default)]
+struct Tally {
+    runs: u64,
+    virtual_time: Duration,
+    events: u64,
+    marks: BTreeMap<&'static str, u64>,
+    failures: Vec<(u64, String)>,
+}
+
+/// Runs seeds and prints what was reached. True when every invariant held.
+pub(crate) fn many(from: u64, count: u64, jobs: u64) -> bool {
+    let tally = Mutex::new(Tally::default());
+    let started = now();
+    each(from, count, jobs, |seed| {
+        let outcome = run::guarded(&Plan::draw(seed));
+        note(&mut tally.lock().unwrap_or_else(PoisonError::into_inner), seed, outcome);
+    });
+    let mut tally = tally.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let took = now().saturating_duration_since(started).as_secs_f64();
+    tally.failures.sort();
+    for (seed, violation) in &tally.failures {
+        println!("seed {seed}: {violation}");
+    }
+    for (mark, runs) in &tally.marks {
+        println!("{runs:>8} runs: {mark}");
+    }
+    let hours = tally.virtual_time.as_secs_f64() / 3600.0;
+    println!(
+        "{} seeds in {took:.1} s ({:.1} a second), {hours:.1} virtual hours ({:.0} an hour), {} events, {} failed",
+        tally.runs,
+        f64::from(u32::try_from(tally.runs).unwrap_or(u32::MAX)) / took,
+        hours * 3600.0 / took,
+        tally.events,
+        tally.failures.len()
+    );
+    tally.failures.is_empty()
+}
+
+fn note(tally: &mut Tally, seed: u64, outcome: Outcome) {
+    tally.runs += 1;
+    tally.virtual_time += outcome.virtual_time;
+    tally.events += u64::try_from(outcome.events.len()).unwrap_or(0);
+    for mark in outcome.marks.keys() {
+        *tally.marks.entry(mark).or_default() += 1;
+    }
+    if let Some(violation) = outcome.violations.first() {
+        tally.failures.push((seed, violation.to_string()));
+    }
+}
+
+/// Runs each seed twice and compares every event.
+pub(crate) fn twice(from: u64, count: u64, jobs: u64) -> bool {
+    let different = Mutex::new(Vec::new());
+    each(from, count, jobs, |seed| {
+        let plan = Plan::draw(seed);
+        let (first, second) = (run::guarded(&plan), run::guarded(&plan));
+        if first.hash != second.hash {
+            let at =
+                first.events.iter().zip(&second.events).position(|(a, b)| a.to_string() != b.to_string());
+            let text = at.map_or("one is longer".to_owned(), |at| {
+                format!("event {at}:\n  {}\n  {}", first.events[at], second.events[at])
+            });
+            different.lock().unwrap_or_else(PoisonError::into_inner).push((seed, text));
+        }
+    });
+    let different = different.into_inner().unwrap_or_else(PoisonError::into_inner);
+    for (seed, text) in &different {
+        println!("seed {seed} does not repeat itself: {text}");
+    }
+    println!("{count} seeds run twice, {} differ", different.len());
+    different.is_empty()
+}
+
+fn each(from: u64, count: u64, jobs: u64, run: impl Fn(u64) + Sync) {
+    let next = AtomicU64::new(from);
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.max(1) {
+            scope.spawn(|| {
+                panics::keep();
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= from + count {
+                        return;
+                    }
+                    run(seed);
+                }
+            });
+        }
+    });
+}
+
+#[expect(clippy::disallowed_methods, reason = "how long it took, for people")]
+fn now() -> Instant {
+    Instant::now()
+}

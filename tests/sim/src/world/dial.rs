@@ -1,0 +1,92 @@
+//! How members reach brokers.
+
+use std::{
+    fmt, io,
+    net::{Ipv4Addr, SocketAddr},
+    time::Instant,
+};
+
+use bytes::BytesMut;
+use offtake::{Dial, DialFuture};
+
+use super::{Line, Obstacle, PORT, World, stream::Stream};
+use crate::{
+    clock,
+    events::{What, Who},
+};
+
+/// The way from one member to all brokers.
+pub(crate) struct Road {
+    pub(crate) world: World,
+    pub(crate) who: Who,
+}
+
+impl fmt::Debug for Road {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Road({})", self.who)
+    }
+}
+
+impl Dial for Road {
+    fn resolve<'a>(&'a self, _host: &'a str, port: u16) -> DialFuture<'a, Vec<SocketAddr>> {
+        Box::pin(async move {
+            let now = clock::now();
+            let fails = self.world.lock().troubles.iter().any(|trouble| {
+                matches!(trouble.what, Obstacle::Names)
+                    && trouble.until > now
+                    && trouble.member == self.who.member
+            });
+            if fails {
+                return Err(io::Error::other("the name server does not answer"));
+            }
+            Ok(vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))])
+        })
+    }
+
+    fn connect<'a>(
+        &'a self,
+        _host: &'a str,
+        address: SocketAddr,
+    ) -> DialFuture<'a, Box<dyn offtake::Stream>> {
+        Box::pin(async move {
+            let broker = i32::from(address.port()) - i32::from(PORT);
+            let there_and_back = {
+                let mut state = self.world.lock();
+                state.one_way() + state.one_way()
+            };
+            clock::sleep(there_and_back).await;
+            while let Some(until) = self.wall(broker) {
+                clock::sleep_until(until).await;
+            }
+            let line = self.world.with(|state, now| {
+                let connection = state.model.connect(now, broker, "127.0.0.1");
+                state.log.tell(What::Dialled { who: self.who, broker, refused: connection.is_none() });
+                let connection = connection?;
+                state.next_line += 1;
+                let line = Line {
+                    who: self.who,
+                    broker,
+                    connection,
+                    partial: BytesMut::new(),
+                    readable: BytesMut::new(),
+                    reader: None,
+                    end: None,
+                    last: [now, now],
+                };
+                let id = state.next_line;
+                state.lines.insert(id, line);
+                state.of_connection.insert(connection, id);
+                Some(id)
+            });
+            let line = line.ok_or(io::ErrorKind::ConnectionRefused)?;
+            let stream = Stream { world: self.world.clone(), member: self.who.member, line };
+            Ok(Box::new(stream) as Box<dyn offtake::Stream>)
+        })
+    }
+}
+
+impl Road {
+    fn wall(&self, broker: i32) -> Option<Instant> {
+        self.world.lock().wall(clock::now(), self.who.member, broker, false)
+    }
+}

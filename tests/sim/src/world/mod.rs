@@ -1,0 +1,342 @@
+//! The world of a run: the cluster, the network between it and the members, and the members' processes.
+
+mod ask;
+mod dial;
+mod direct;
+mod peek;
+mod process;
+mod stream;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Waker,
+    time::{Duration, Instant},
+};
+
+use bytes::{Bytes, BytesMut};
+use offtake_broker::{ConnectionId, Model, Observed, Output};
+use tokio::sync::Notify;
+
+pub(crate) use self::{dial::Road, direct::Direct};
+use crate::{
+    clock,
+    events::{Log, Place, What, Who},
+    random::Random,
+};
+
+/// The group of every run.
+pub(crate) const GROUP: &str = "g";
+/// Broker n listens on `localhost`, at this port plus n.
+pub(crate) const PORT: u16 = 9091;
+
+/// The world. All share it; nobody holds it across an await.
+#[derive(Clone)]
+pub(crate) struct World {
+    state: Arc<Mutex<State>>,
+    stir: Arc<Notify>,
+    pub(crate) log: Log,
+}
+
+pub(crate) struct State {
+    pub(crate) model: Model,
+    pub(crate) log: Log,
+    pub(crate) random: Random,
+    latency: (u64, u64),
+    lines: BTreeMap<u64, Line>,
+    of_connection: BTreeMap<ConnectionId, u64>,
+    next_line: u64,
+    due: BTreeMap<(Instant, u64), Step>,
+    next_step: u64,
+    pub(crate) troubles: Vec<Trouble>,
+    pub(crate) processes: BTreeMap<usize, process::Process>,
+}
+
+/// A connection, as the network sees it.
+struct Line {
+    who: Who,
+    broker: i32,
+    connection: ConnectionId,
+    /// What the member wrote of a frame that is not whole yet.
+    partial: BytesMut,
+    /// What has arrived for the member.
+    readable: BytesMut,
+    reader: Option<Waker>,
+    end: Option<End>,
+    /// Nothing overtakes on a connection.
+    last: [Instant; 2],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Closed,
+    Reset,
+}
+
+enum Step {
+    ToBroker { line: u64, frame: Bytes },
+    ToMember { line: u64, bytes: Bytes },
+    CloseAtMember { line: u64, end: End },
+    CloseAtBroker { line: u64 },
+}
+
+impl Step {
+    fn line(&self) -> u64 {
+        match self {
+            Self::ToBroker { line, .. }
+            | Self::ToMember { line, .. }
+            | Self::CloseAtMember { line, .. }
+            | Self::CloseAtBroker { line } => *line,
+        }
+    }
+
+    fn to_broker(&self) -> bool {
+        matches!(self, Self::ToBroker { .. } | Self::CloseAtBroker { .. })
+    }
+}
+
+/// What is wrong between a member and a broker, and until when.
+pub(crate) struct Trouble {
+    pub(crate) member: usize,
+    pub(crate) broker: i32,
+    pub(crate) until: Instant,
+    pub(crate) what: Obstacle,
+}
+
+pub(crate) enum Obstacle {
+    Slow(Duration),
+    /// Nothing passes; `one_way`: only what goes to the member.
+    Wall {
+        one_way: bool,
+    },
+    Names,
+}
+
+impl World {
+    pub(crate) fn new(model: Model, log: Log, seed: u64, latency: (u64, u64)) -> Self {
+        let state = State {
+            model,
+            log: log.clone(),
+            random: Random::new(seed, 2),
+            latency,
+            lines: BTreeMap::new(),
+            of_connection: BTreeMap::new(),
+            next_line: 0,
+            due: BTreeMap::new(),
+            next_step: 0,
+            troubles: Vec::new(),
+            processes: BTreeMap::new(),
+        };
+        Self { state: Arc::new(Mutex::new(state)), stir: Arc::new(Notify::new()), log }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something to the world, and has its consequences carried out.
+    pub(crate) fn with<R>(&self, act: impl FnOnce(&mut State, Instant) -> R) -> R {
+        let now = clock::now();
+        let mut state = self.lock();
+        let result = act(&mut state, now);
+        state.settle(now);
+        drop(state);
+        self.stir.notify_one();
+        result
+    }
+
+    /// Carries out what is due, for ever.
+    pub(crate) async fn run(self) {
+        loop {
+            let wake = {
+                let now = clock::now();
+                let mut state = self.lock();
+                state.settle(now);
+                state.next_wake()
+            };
+            let sleep = async {
+                match wake {
+                    Some(at) => clock::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = self.stir.notified() => {}
+                () = sleep => {}
+            }
+        }
+    }
+}
+
+impl State {
+    fn next_wake(&self) -> Option<Instant> {
+        let step = self.due.keys().next().map(|(at, _)| *at);
+        [step, self.model.poll_timeout()].into_iter().flatten().min()
+    }
+
+    /// Everything that is due now, and what follows from it at once.
+    fn settle(&mut self, now: Instant) {
+        loop {
+            let mut quiet = true;
+            while let Some(entry) = self.due.first_entry() {
+                if entry.key().0 > now {
+                    break;
+                }
+                let step = entry.remove();
+                quiet = false;
+                self.carry_out(now, step);
+            }
+            if self.model.poll_timeout().is_some_and(|at| at <= now) {
+                quiet = false;
+                self.model.handle_timeout(now);
+            }
+            while let Some(output) = self.model.poll_output() {
+                quiet = false;
+                self.send_out(now, output);
+            }
+            while let Some(observed) = self.model.poll_observed() {
+                self.note(observed);
+            }
+            if quiet {
+                break;
+            }
+        }
+    }
+
+    fn carry_out(&mut self, now: Instant, step: Step) {
+        let Some(line) = self.lines.get_mut(&step.line()) else { return };
+        let (who, broker) = (line.who, line.broker);
+        // What met a wall on its way arrives when that is gone.
+        if let Some(until) = self.wall(now, who.member, broker, step.to_broker()) {
+            let at = until + self.one_way();
+            return self.at(at, step);
+        }
+        let Some(line) = self.lines.get_mut(&step.line()) else { return };
+        match step {
+            Step::ToBroker { frame, .. } => self.model.receive(now, line.connection, frame),
+            Step::CloseAtBroker { line } => {
+                if let Some(line) = self.lines.remove(&line) {
+                    self.of_connection.remove(&line.connection);
+                    self.model.disconnect(now, line.connection);
+                }
+            }
+            Step::ToMember { bytes, .. } => {
+                if line.end.is_none() {
+                    line.readable.extend_from_slice(&bytes);
+                    wake(&mut line.reader);
+                }
+            }
+            Step::CloseAtMember { end, .. } => {
+                line.end.get_or_insert(end);
+                if end == End::Reset {
+                    line.readable.clear();
+                }
+                wake(&mut line.reader);
+            }
+        }
+    }
+
+    fn send_out(&mut self, now: Instant, output: Output) {
+        let (connection, bytes) = match output {
+            Output::Send { connection, bytes } => (connection, Some(bytes)),
+            Output::Close(connection) => (connection, None),
+        };
+        let Some(line) = self.of_connection.get(&connection).copied() else { return };
+        let step = match bytes {
+            Some(bytes) => Step::ToMember { line, bytes },
+            None => Step::CloseAtMember { line, end: End::Closed },
+        };
+        self.travel(now, step);
+    }
+
+    /// Puts something on its way.
+    fn travel(&mut self, now: Instant, step: Step) {
+        let mut takes = self.one_way();
+        let Some(line) = self.lines.get(&step.line()) else { return };
+        for trouble in &self.troubles {
+            if let Obstacle::Slow(by) = trouble.what
+                && trouble.until > now
+                && (trouble.member, trouble.broker) == (line.who.member, line.broker)
+            {
+                takes += by;
+            }
+        }
+        let at = now + takes;
+        let Some(line) = self.lines.get_mut(&step.line()) else { return };
+        let last = &mut line.last[usize::from(step.to_broker())];
+        *last = at.max(*last);
+        let at = *last;
+        self.at(at, step);
+    }
+
+    fn at(&mut self, at: Instant, step: Step) {
+        self.next_step += 1;
+        self.due.insert((at, self.next_step), step);
+    }
+
+    pub(crate) fn one_way(&mut self) -> Duration {
+        clock::ms(self.random.between(self.latency.0, self.latency.1))
+    }
+
+    /// Until when nothing passes.
+    fn wall(&self, now: Instant, member: usize, broker: i32, to_broker: bool) -> Option<Instant> {
+        self.troubles
+            .iter()
+            .filter(|trouble| {
+                let stops = matches!(trouble.what, Obstacle::Wall { one_way } if !(one_way && to_broker));
+                stops && trouble.until > now && (trouble.member, trouble.broker) == (member, broker)
+            })
+            .map(|trouble| trouble.until)
+            .max()
+    }
+
+    /// Connections between a member and a broker break, whatever was on its way.
+    pub(crate) fn reset_lines(&mut self, member: usize, broker: i32) {
+        let hit: Vec<u64> = self
+            .lines
+            .iter()
+            .filter(|(_, line)| line.who.member == member && line.broker == broker)
+            .map(|(id, _)| *id)
+            .collect();
+        let now = clock::now();
+        for line in hit {
+            self.at(now, Step::CloseAtMember { line, end: End::Reset });
+            self.at(now, Step::CloseAtBroker { line });
+        }
+    }
+
+    /// Connections that members hold open.
+    pub(crate) fn open_lines(&self) -> usize {
+        self.lines.len()
+    }
+
+    fn note(&mut self, observed: Observed) {
+        let (at, what) = match observed {
+            Observed::Request { at, broker, api, client, .. } => (at, What::Request { broker, api, client }),
+            Observed::Refused { at, broker, api, code, client } => {
+                (at, What::Refused { broker, api, code, client })
+            }
+            Observed::Committed {
+                at, member, generation, topic, partition, offset, leader_epoch, ..
+            } => {
+                let place = Place::new(&topic, partition);
+                (at, What::Committed { member, generation, at: place, offset, leader_epoch })
+            }
+            Observed::Assigned { at, member, generation, partitions, .. } => {
+                let places = partitions.iter().map(|(topic, number)| Place::new(topic, *number)).collect();
+                (at, What::GroupAssigned { member, generation, places })
+            }
+            Observed::MemberGone { at, member, why, .. } => (at, What::MemberGone { member, why }),
+            // Who produces tells it, with what is in the records.
+            _ => return,
+        };
+        self.log.tell_at(at, what);
+    }
+}
+
+fn wake(waker: &mut Option<Waker>) {
+    if let Some(waker) = waker.take() {
+        waker.wake();
+    }
+}

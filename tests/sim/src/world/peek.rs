@@ -1,0 +1,50 @@
+//! Reading over a member's shoulder: what the checks must know of what it sends.
+
+use bytes::Bytes;
+use kafka_protocol::{
+    messages::{ApiKey, RequestKind},
+    protocol::decode_request_header_from_buffer,
+};
+
+use crate::events::{Log, Place, What, Who};
+
+const OFFSET_COMMIT: i16 = 8;
+const HEARTBEAT: i16 = 12;
+const SYNC_GROUP: i16 = 14;
+const CONSUMER_GROUP_HEARTBEAT: i16 = 68;
+
+/// Notes what matters of a request.
+pub(super) fn request(log: &Log, who: Who, frame: &Bytes) {
+    let Some(key) = frame.get(..2).and_then(|key| key.try_into().ok()).map(i16::from_be_bytes) else {
+        return;
+    };
+    if ![OFFSET_COMMIT, HEARTBEAT, SYNC_GROUP, CONSUMER_GROUP_HEARTBEAT].contains(&key) {
+        return;
+    }
+    let mut rest = frame.clone();
+    let Ok(header) = decode_request_header_from_buffer(&mut rest) else { return };
+    let Ok(key) = ApiKey::try_from(key) else { return };
+    let named = |member: &str| {
+        log.tell(What::Named { who, member: member.to_owned() });
+    };
+    match RequestKind::decode(key, &mut rest, header.request_api_version) {
+        Ok(RequestKind::OffsetCommit(request)) => {
+            for topic in &request.topics {
+                for partition in &topic.partitions {
+                    let at = Place::new(&topic.name, partition.partition_index);
+                    log.tell(What::CommitSent { who, at, offset: partition.committed_offset });
+                }
+            }
+        }
+        Ok(RequestKind::Heartbeat(request)) => {
+            named(&request.member_id);
+            log.tell(What::HeartbeatSent { who });
+        }
+        Ok(RequestKind::SyncGroup(request)) => named(&request.member_id),
+        Ok(RequestKind::ConsumerGroupHeartbeat(request)) => {
+            named(&request.member_id);
+            log.tell(What::HeartbeatSent { who });
+        }
+        _ => {}
+    }
+}
