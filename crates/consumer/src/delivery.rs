@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use offtake_fetch::{Chunk, ReadBatches};
-use offtake_machine::{Position, Token, TopicPartition};
+use offtake_machine::{Position, Token, TopicPartition, mutant};
 use offtake_wire::records::{self as wire, Crc, Decompressor, Payload, RecordError};
 
 use crate::{
@@ -133,6 +133,9 @@ impl Delivery {
         for partition in partitions {
             if let Some(flow) = self.flows.get_mut(partition) {
                 flow.paused = paused;
+                if paused && mutant!(6) {
+                    (flow.open, flow.queue) = (None, VecDeque::new());
+                }
                 if !paused && flow.has_buffered() {
                     self.turns.push_back(partition.clone());
                 }
@@ -158,7 +161,7 @@ impl Delivery {
 
     pub(crate) fn lag(&self, partition: &TopicPartition) -> Option<u64> {
         let flow = self.flows.get(partition)?;
-        let end = if self.committed_only { flow.stable_end } else { flow.end };
+        let end = if self.committed_only && !mutant!(29) { flow.stable_end } else { flow.end };
         let left = end?.saturating_sub(flow.position?.offset);
         Some(u64::try_from(left).unwrap_or(0))
     }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Instant};
 
 use bytes::Bytes;
-use offtake_machine::{Answer, Broker, BrokerId, Call, CallError, CallId, Topic, TopicPartition};
+use offtake_machine::{Answer, Broker, BrokerId, Call, CallError, CallId, Topic, TopicPartition, mutant};
 use offtake_wire::{
     ErrorCode, Response,
     messages::fetch::{FetchResponse, FetchableTopicResponse, NodeEndpoint, PartitionData},
@@ -131,6 +131,9 @@ impl Fetcher {
             code @ (ErrorCode::FetchSessionIdNotFound
             | ErrorCode::InvalidFetchSessionEpoch
             | ErrorCode::FetchSessionTopicIdError) => {
+                if mutant!(27) {
+                    return;
+                }
                 match code {
                     ErrorCode::FetchSessionIdNotFound => node.session.forget(),
                     _ => node.session.restart(),
@@ -160,7 +163,7 @@ impl Fetcher {
         }
         let early = flight
             .is_some_and(|flight| now.saturating_duration_since(flight.sent) < self.config.max_wait / 2);
-        if early && !news {
+        if early && !news && !mutant!(30) {
             // Brokers wait when they have nothing: one that does not must not make us spin (S15).
             node.call = Call::Due(now + node.empty.failed());
         } else {
@@ -279,9 +282,15 @@ impl Fetcher {
     fn records(&mut self, now: Instant, tp: &TopicPartition, records: &Bytes, data: &PartitionData) {
         let Some(partition) = self.partitions.get_mut(tp) else { return };
         let from = partition.position;
-        let listed = data.aborted_transactions.iter().flatten().map(|it| (it.producer_id, it.first_offset));
+        let mut last = i64::MIN;
+        let listed = data
+            .aborted_transactions
+            .iter()
+            .flatten()
+            .map(|it| (it.producer_id, it.first_offset))
+            .filter(|(_, first)| !mutant!(11) || *first >= std::mem::replace(&mut last, *first));
         let found = self.reader.read(from, records, data.high_watermark, AbortedTransactions::new(listed));
-        let moved = found.next.offset > from.offset;
+        let moved = found.next.offset > from.offset && !(mutant!(5) && found.visible.is_empty());
         let token = partition.token;
         if moved {
             partition.position = found.next;

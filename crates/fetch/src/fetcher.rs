@@ -5,7 +5,7 @@ use std::{
     time::Instant,
 };
 
-use offtake_machine::{Backoff, BrokerId, CallIds, Position, Token, TopicPartition, earliest};
+use offtake_machine::{Backoff, BrokerId, CallIds, Position, Token, TopicPartition, earliest, mutant};
 
 use crate::{
     Chunk, Config, Event, Isolation, Watermarks,
@@ -181,7 +181,10 @@ impl Fetcher {
         if self.paused.remove(tp).is_none() {
             return;
         }
-        if let Some(partition) = self.partitions.get(tp) {
+        if let Some(partition) = self.partitions.get_mut(tp) {
+            if mutant!(14) {
+                partition.position.offset = (partition.position.offset - 3).max(0);
+            }
             self.ready.extend(partition.queue.arrivals().map(|arrival| (arrival, tp.clone())));
         }
         self.settle(tp);

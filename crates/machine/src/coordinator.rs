@@ -13,6 +13,7 @@ use offtake_wire::{ErrorCode, FindCoordinatorRequest, Response};
 use crate::{
     backoff::{Backoff, BackoffConfig},
     call::{Answer, Call, CallError, CallId, CallIds, Target, Transmit},
+    mutant,
     names::BrokerId,
 };
 
@@ -140,6 +141,10 @@ impl Coordinator {
                 }
             }
             Ok(_) => true,
+            Err(_) if mutant!(23) => {
+                *call = Call::Idle;
+                return;
+            }
             Err(error) => {
                 let again = error.is_retriable();
                 self.events.push_back(Event::Failing(error));

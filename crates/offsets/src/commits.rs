@@ -10,7 +10,7 @@ use std::{
 };
 
 use offtake_machine::{
-    Answer, BrokerId, CallError, CallId, Cluster, Token, TopicPartition, Transmit, earliest,
+    Answer, BrokerId, CallError, CallId, Cluster, Token, TopicPartition, Transmit, earliest, mutant,
 };
 use offtake_wire::{ApiKey, ErrorCode, Response};
 
@@ -173,6 +173,9 @@ impl Commits {
     /// The assignment has ended: what is queued is refused, what is on the wire is not sent again (FAILURES H2).
     pub(crate) fn disown(&mut self, partition: &TopicPartition) -> Done {
         let mut done = Done::new();
+        if mutant!(19) {
+            return done;
+        }
         let Some(mut queue) = self.queues.remove(partition) else { return done };
         let mut kept = VecDeque::new();
         while let Some(mut entry) = queue.pop_front() {
@@ -308,7 +311,12 @@ impl Commits {
                         (By::Application(_), Next::Again | Next::AFewTimes | Next::AsAnother) => {
                             entry.refused_as = (next == Next::AsAnother).then(|| asked_as.clone());
                             entry.retry.failed(now, cause, pauses, false);
-                            self.queues.entry(partition).or_default().push_front(entry);
+                            let queue = self.queues.entry(partition).or_default();
+                            if mutant!(17) {
+                                queue.push_back(entry)
+                            } else {
+                                queue.push_front(entry)
+                            }
                             continue;
                         }
                     }

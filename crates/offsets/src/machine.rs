@@ -7,7 +7,7 @@ use std::{
 
 use offtake_machine::{
     Answer, BrokerId, CallError, CallId, CallIds, Cluster, Position, Target, Token, TopicPartition, Transmit,
-    earliest,
+    earliest, mutant,
 };
 use offtake_wire::{ApiKey, ErrorCode, Request};
 
@@ -272,6 +272,9 @@ impl Offsets {
             return;
         }
         self.identity = identity;
+        if mutant!(20) {
+            self.waiting.clear();
+        }
         self.commits.hurry();
         for partition in &self.waiting {
             if let Some(waiting) = self.partitions.get_mut(partition).and_then(Partition::waiting_mut)

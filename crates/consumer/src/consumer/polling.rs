@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures_core::Stream;
-use offtake_machine::TopicPartition;
+use offtake_machine::{TopicPartition, mutant};
 use tokio::sync::oneshot;
 
 use super::{Consumer, Group};
@@ -20,7 +20,7 @@ use crate::{
     event::{Event, OwnershipChange},
     listener::{Listener, ListenerFuture, Rebalance},
     rebalance::{After, Running},
-    records::Records,
+    records::{Records, Spot},
 };
 
 /// Of a consumer that ends while the coordinator is away.
@@ -38,6 +38,10 @@ impl Consumer {
         self.end_poll();
         if let Ok(records) = &result {
             self.progress.hand_out(records);
+            if mutant!(2) {
+                self.progress.finish_handed();
+                self.report_finished();
+            }
         }
         Poll::Ready(result)
     }
@@ -110,6 +114,10 @@ impl Consumer {
                 return Poll::Pending;
             }
             if let Some(chunk) = self.early.take() {
+                if mutant!(1) {
+                    let (partition, token, next) = (chunk.partition.clone(), chunk.token, chunk.next);
+                    self.progress.finish(Spot { partition, token, next });
+                }
                 self.delivery.take_in(chunk, &self.handle);
             }
             let handed_out = self.delivery.hand_out(&self.handle);
@@ -203,7 +211,9 @@ impl Consumer {
         generation: i32,
         command: Option<Command>,
     ) -> Running {
-        self.delivery.remove(&partitions, &self.handle);
+        if !mutant!(13) {
+            self.delivery.remove(&partitions, &self.handle);
+        }
         let commit = self.commits_by_itself().then(|| {
             self.report_finished();
             let deadline = clock::now() + CLOSING_COMMIT.min(self.handle.config.max_poll_interval);

@@ -176,6 +176,7 @@ impl Engine {
             None => (self.config.group_id.as_ref().map(|_| Identity::standalone()), Validity::Forever),
         };
         self.offsets.set_identity(identity);
+        let validity = if mutant!(22) { Validity::Forever } else { validity };
         if self.shared.set_validity(now, validity) {
             self.tell(Notice::Current);
         }

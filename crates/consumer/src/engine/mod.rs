@@ -26,7 +26,7 @@ use offtake_fetch::Fetcher;
 use offtake_group::Member;
 use offtake_machine::{
     Answer, BrokerId, CallError, CallId, Cluster, Coordinator, Metadata, Token, Topic, TopicPartition,
-    Transmit, earliest,
+    Transmit, earliest, mutant,
 };
 use offtake_net::Lane;
 use offtake_offsets::{CommitId, Offsets, QueryId};
@@ -276,7 +276,7 @@ impl Engine {
     /// partition that did not exist when the topic was subscribed to (FAILURES B4).
     fn start_of(&self, partition: &TopicPartition) -> StartAt {
         match self.born.get(&partition.topic) {
-            Some(count) if partition.partition >= *count => StartAt::CommittedOrEarliest,
+            Some(count) if partition.partition >= *count && !mutant!(8) => StartAt::CommittedOrEarliest,
             _ => self.begin_at.map_or(StartAt::Committed, StartAt::CommittedOr),
         }
     }
@@ -360,7 +360,8 @@ impl Engine {
             }
             at = coordinator.broker();
         }
-        if let Some(member) = &mut self.member
+        let starved = mutant!(28) && self.shared.last_poll(now) != Some(now);
+        if let Some(member) = self.member.as_mut().filter(|_| !starved)
             && let Some(transmit) = member.poll_transmit(now, at, &cluster)
         {
             return Some((Room::Group, Lane::Group, transmit));

@@ -14,7 +14,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use offtake_machine::{Topic, TopicPartition};
+use offtake_machine::{Topic, TopicPartition, mutant};
 
 mod java;
 mod range;
@@ -95,6 +95,9 @@ impl Assignor {
             Self::Sticky => sticky::assign(counts, members, sticky::Moves::AtOnce),
             Self::CooperativeSticky => sticky::assign(counts, members, sticky::Moves::AfterRelease),
         };
+        if mutant!(26) && assignment.len() > 1 {
+            assignment.values_mut().find(|partitions| !partitions.is_empty()).map(Vec::pop);
+        }
         assignment.values_mut().for_each(|partitions| partitions.sort_unstable());
         assignment
     }

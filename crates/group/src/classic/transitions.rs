@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake_machine::{Call, TopicPartition};
+use offtake_machine::{Call, TopicPartition, mutant};
 
 use super::{
     Classic,
@@ -80,7 +80,7 @@ impl Classic {
     /// We are out of the generation, and come back.
     pub(super) fn lost(&mut self, now: Instant, r#as: As) {
         self.lose_everything();
-        if r#as == As::New {
+        if r#as == As::New && !mutant!(24) {
             self.member_id.clear();
         }
         let reason = match r#as {
@@ -152,7 +152,7 @@ impl Classic {
     pub(super) fn session_deadline(&self) -> Option<Instant> {
         match &self.state {
             State::Joining { call, .. } | State::Syncing { call, .. } if call.is_sent() => None,
-            state if state.is_member() => self.deadline,
+            state if state.is_member() && !mutant!(22) => self.deadline,
             _ => None,
         }
     }

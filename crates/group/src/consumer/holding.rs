@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use offtake_machine::{Topic, TopicPartition};
+use offtake_machine::{Topic, TopicPartition, mutant};
 use offtake_wire::Uuid;
 
 /// A partition as the broker names it.
@@ -78,7 +78,10 @@ impl Holding {
         let mut added = Vec::new();
         let mut complete = true;
         for id @ (topic, partition) in target {
-            if self.owned.contains_key(id) {
+            if let Some(name) = self.owned.get(id) {
+                if mutant!(18) {
+                    added.push(name.clone());
+                }
                 continue;
             }
             match names.get(topic).map(|name| TopicPartition::new(name, *partition)) {

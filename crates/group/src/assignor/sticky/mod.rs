@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use offtake_machine::TopicPartition;
+use offtake_machine::{TopicPartition, mutant};
 
 use super::{Assignment, MemberSubscription, PartitionCounts, java, subscribed};
 
@@ -175,6 +175,7 @@ impl Claims {
             for &partition in &member.owned {
                 let stands = match latest.get(&partition) {
                     None => true,
+                    Some(_) if mutant!(21) => true,
                     Some(other) if other.generation < generation => true,
                     Some(other) if other.generation > generation => continue,
                     Some(_) => {
