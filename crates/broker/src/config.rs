@@ -32,6 +32,9 @@ pub struct Config {
     pub consumer_session_timeout: Duration,
     /// `group.consumer.heartbeat.interval.ms` (KIP-848).
     pub consumer_heartbeat_interval: Duration,
+    /// `group.consumer.assignment.interval.ms` (KIP-1263): how long a group of the consumer protocol keeps an assignment at
+    /// least. Kafka says 1 s; tests want none.
+    pub consumer_assignment_interval: Duration,
     /// `max.incremental.fetch.session.cache.slots`, a broker.
     pub fetch_session_slots: usize,
     /// `fetch.max.bytes` of the broker.
@@ -65,6 +68,7 @@ impl Default for Config {
             group_max_size: usize::MAX,
             consumer_session_timeout: Duration::from_secs(45),
             consumer_heartbeat_interval: Duration::from_secs(5),
+            consumer_assignment_interval: Duration::ZERO,
             fetch_session_slots: 1000,
             fetch_max_bytes: 55 * 1024 * 1024,
             max_message_bytes: 1_048_588,

@@ -1,0 +1,103 @@
+//! One member, and where it stands.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use kafka_protocol::error::ResponseError;
+
+use super::{Assigned, Partitions};
+
+/// One member.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Member {
+    pub(super) id: String,
+    pub(super) instance: Option<String>,
+    pub(super) rack: Option<String>,
+    pub(super) client_id: String,
+    /// As Java prints it, with a leading `/`.
+    pub(super) client_host: String,
+    pub(super) names: BTreeSet<String>,
+    /// Empty when there is none.
+    pub(super) pattern: String,
+    pub(super) assignor: Option<String>,
+    pub(super) rebalance_timeout: Duration,
+    pub(super) epoch: i32,
+    /// The epoch before: an answer with the present one may have been lost.
+    pub(super) previous_epoch: i32,
+    pub(super) stage: Stage,
+    /// What it may hold.
+    pub(super) assigned: Assigned,
+    /// What it has been told to give up and has not yet.
+    pub(super) revoking: Assigned,
+    /// What only members of the classic protocol have.
+    pub(super) classic: Option<ClassicPart>,
+    /// When it is gone unless it is heard of.
+    pub(super) session: Option<Instant>,
+    /// When it must have left this epoch.
+    pub(super) rebalance: Option<(Instant, i32)>,
+    /// A classic member must have joined again, or synced, by then.
+    pub(super) join: Option<Instant>,
+    pub(super) sync: Option<Instant>,
+    /// The epoch and the assignment that were last observed.
+    pub(super) told: Option<(i32, Partitions)>,
+}
+
+/// Where a member stands on its way to the target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// It has what its epoch's target gives it.
+    #[default]
+    Stable,
+    /// It is to give up partitions before it may go on.
+    Unrevoked,
+    /// It waits for partitions that others have not yet given up.
+    Unreleased,
+}
+
+/// What a member of the classic protocol brought (JoinGroup).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ClassicPart {
+    pub(super) session_timeout: Duration,
+    /// Its assignors, as it prefers them, each with the subscription.
+    pub(super) protocols: Vec<(String, Bytes)>,
+}
+
+impl Member {
+    pub(super) fn new(id: &str) -> Self {
+        // A member that never had an epoch has no previous one either.
+        Self { id: id.to_owned(), previous_epoch: -1, ..Self::default() }
+    }
+
+    pub(super) fn is_at(&self, epoch: i32) -> bool {
+        self.stage == Stage::Stable && self.epoch == epoch
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        let rebalance = self.rebalance.map(|(at, _)| at);
+        [self.session, rebalance, self.join, self.sync].into_iter().flatten().min()
+    }
+
+    /// The partitions it may hold, without their epochs.
+    pub(super) fn assignment(&self) -> Partitions {
+        without_epochs(&self.assigned)
+    }
+
+    /// What it is answered who commits in an epoch that is not the member's.
+    pub(super) fn stale(&self) -> ResponseError {
+        match self.classic {
+            Some(_) => ResponseError::IllegalGeneration,
+            None => ResponseError::StaleMemberEpoch,
+        }
+    }
+}
+
+pub(super) fn without_epochs(assigned: &Assigned) -> Partitions {
+    assigned
+        .iter()
+        .filter(|(_, partitions)| !partitions.is_empty())
+        .map(|(topic, partitions)| (*topic, partitions.keys().copied().collect()))
+        .collect()
+}

@@ -1,0 +1,190 @@
+//! Groups that change from one protocol to the other (KIP-848, `group.consumer.migration.policy=bidirectional`).
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use kafka_protocol::error::ResponseError;
+
+use super::{
+    Assigned, Consumer, Member, Refusal, Surroundings,
+    embedded::{assigned_at, assignment, embedded_assignment, subscription},
+    member::ClassicPart,
+};
+use crate::{
+    groups::{Members, classic::Classic},
+    model::Model,
+    topics::Topics,
+};
+
+/// The protocol type of consumers.
+pub(super) const CONSUMER: &str = "consumer";
+
+/// A group on its way from one protocol to the other.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Migration {
+    pub(crate) protocol_type: Option<String>,
+    /// The assignor that the members chose.
+    pub(crate) protocol: Option<String>,
+    /// The generation; as a group of the consumer protocol, its epoch.
+    pub(crate) generation: i32,
+    pub(crate) members: Vec<Migrant>,
+}
+
+/// A member of a [`Migration`].
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Migrant {
+    pub(crate) id: String,
+    pub(crate) instance: Option<String>,
+    pub(crate) client_id: String,
+    /// As Java prints it, with a leading `/`.
+    pub(crate) client_host: String,
+    pub(crate) session_timeout: Duration,
+    pub(crate) rebalance_timeout: Duration,
+    /// Its assignors and their metadata, as it prefers them.
+    pub(crate) protocols: Vec<(String, Bytes)>,
+    /// What SyncGroup gave it: a ConsumerProtocolAssignment, or nothing.
+    pub(crate) assignment: Bytes,
+}
+
+// ---- what the classic protocol is to give --------------------------------------------------------------------------
+
+impl Classic {
+    /// All there is to know of this group, for it to become one of the consumer protocol; without members it makes way.
+    /// `None` keeps it as it is.
+    pub(crate) fn migration(&self) -> Option<Migration> {
+        // TODO with the classic protocol: read it out.
+        None
+    }
+
+    /// A stable group of these members; the first leads. `None` if that cannot be.
+    pub(crate) fn from_migration(migration: Migration, now: Instant) -> Option<Self> {
+        // TODO with the classic protocol: build it, each member's session beginning now.
+        let _ = (migration, now);
+        None
+    }
+}
+
+impl Model {
+    /// The classic group is about to be replaced: joins and syncs under way are answered REBALANCE_IN_PROGRESS.
+    pub(crate) fn abandon_classic_calls(&mut self, group: &str) {
+        // TODO with the classic protocol.
+        let _ = group;
+    }
+
+    /// The classic group of this name has lost or changed a member: it rebalances.
+    pub(crate) fn rebalance_downgraded(&mut self, group: &str) {
+        // TODO with the classic protocol.
+        let _ = group;
+    }
+}
+
+// ---- changing the protocol -----------------------------------------------------------------------------------------
+
+impl Consumer {
+    /// What becomes of a classic group when a member of the consumer protocol joins.
+    pub(super) fn upgrade(
+        name: &str,
+        migration: Option<Migration>,
+        max_size: usize,
+        now: Instant,
+        topics: &Topics,
+    ) -> Result<Self, Refusal> {
+        let cannot = |why: &str| {
+            let message = format!("Cannot upgrade classic group {name} to consumer group because {why}.");
+            Refusal::new(ResponseError::GroupIdNotFound, message)
+        };
+        let migration = migration.ok_or_else(|| cannot("online upgrade is disabled"))?;
+        if migration.members.is_empty() {
+            return Ok(Self::default());
+        }
+        if migration.protocol_type.as_deref() != Some(CONSUMER) {
+            return Err(cannot("the group does not use the consumer embedded protocol"));
+        }
+        if migration.members.len() > max_size {
+            return Err(cannot("the group size exceeds the consumer group maximum size"));
+        }
+        let epoch = migration.generation;
+        let mut group = Self { epoch, target_epoch: epoch, ..Self::default() };
+        for migrant in migration.members {
+            let malformed = || cannot("the embedded consumer protocol is malformed");
+            let chosen =
+                migrant.protocols.iter().find(|(protocol, _)| Some(protocol) == migration.protocol.as_ref());
+            let metadata = chosen.or_else(|| migrant.protocols.first()).map(|(_, metadata)| metadata.clone());
+            let (_, subscription) = metadata.and_then(subscription).ok_or_else(malformed)?;
+            let assigned = if migrant.assignment.is_empty() {
+                Assigned::new()
+            } else {
+                let assignment = assignment(migrant.assignment).ok_or_else(malformed)?;
+                if assignment.user_data.is_some_and(|data| !data.is_empty()) {
+                    return Err(cannot(
+                        "an unsupported custom assignor is in use. Please refer to the documentation or switch to a default assignor before re-attempting the upgrade",
+                    ));
+                }
+                assigned_at(epoch, &assignment.assigned_partitions, topics)
+            };
+            let member = Member {
+                instance: migrant.instance,
+                rack: subscription.rack_id.as_ref().map(|rack| rack.as_str().to_owned()),
+                client_id: migrant.client_id,
+                client_host: migrant.client_host,
+                names: subscription.topics.iter().map(|name| name.as_str().to_owned()).collect(),
+                rebalance_timeout: migrant.rebalance_timeout,
+                epoch,
+                previous_epoch: epoch,
+                assigned,
+                session: Some(now + migrant.session_timeout),
+                classic: Some(ClassicPart {
+                    session_timeout: migrant.session_timeout,
+                    protocols: migrant.protocols,
+                }),
+                ..Member::new(&migrant.id)
+            };
+            group.target.insert(migrant.id.clone(), member.assignment());
+            group.members.insert(migrant.id, member);
+        }
+        Ok(group)
+    }
+
+    /// The group in the words of the classic protocol; `None` while a member speaks only the consumer protocol.
+    fn downgrade(&self, world: &Surroundings) -> Option<Migration> {
+        let mut members = Vec::new();
+        for member in self.members.values() {
+            let classic = member.classic.as_ref()?;
+            members.push(Migrant {
+                id: member.id.clone(),
+                instance: member.instance.clone(),
+                client_id: member.client_id.clone(),
+                client_host: member.client_host.clone(),
+                session_timeout: classic.session_timeout,
+                rebalance_timeout: member.rebalance_timeout,
+                protocols: classic.protocols.clone(),
+                assignment: embedded_assignment(self.target.get(&member.id), classic, world),
+            });
+        }
+        let has = |migrant: &Migrant, name: &str| migrant.protocols.iter().any(|(known, _)| known == name);
+        let first = members.first()?;
+        let mut names = first.protocols.iter().map(|(name, _)| name);
+        let shared = names.find(|name| members.iter().all(|migrant| has(migrant, name)));
+        Some(Migration {
+            protocol_type: Some(CONSUMER.to_owned()),
+            protocol: shared.cloned(),
+            generation: self.epoch,
+            members,
+        })
+    }
+}
+
+impl Model {
+    /// A group whose last member of the consumer protocol went becomes a classic one. Whether it did.
+    pub(super) fn downgrade_if_classic(&mut self, name: &str, rebalances: bool) -> bool {
+        let world = Surroundings::new(self.now, &self.topics, &self.config);
+        let migration = self.consumer_members(name).and_then(|group| group.downgrade(&world));
+        let classic = migration.and_then(|migration| Classic::from_migration(migration, self.now));
+        let (Some(classic), Some(group)) = (classic, self.groups.all.get_mut(name)) else { return false };
+        group.members = Members::Classic(classic);
+        if rebalances {
+            self.rebalance_downgraded(name);
+        }
+        true
+    }
+}
