@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use offtake_fetch::OutOfRangeReason;
-use offtake_machine::{TopicPartition, coordinator, metadata};
+use offtake_machine::{TopicPartition, coordinator, metadata, mutant};
 use offtake_offsets::Identity;
 
 use super::{
