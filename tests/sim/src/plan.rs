@@ -113,10 +113,12 @@ pub(crate) struct Producer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Kind {
     Plain,
-    /// Batches in transactions, of which so many in a hundred are aborted; markers come so many milliseconds late.
+    /// Batches in transactions, of which so many in a hundred are aborted; markers come so many milliseconds late; the last
+    /// may never end.
     Transactional {
         aborts: u64,
         late: u64,
+        hangs: bool,
     },
 }
 

@@ -58,8 +58,11 @@ impl Producer {
             clock::sleep(ms(self.me().every)).await;
             match self.me().kind {
                 Kind::Plain => self.plain(),
-                Kind::Transactional { aborts, late } => self.transaction(aborts, late).await,
+                Kind::Transactional { aborts, late, .. } => self.transaction(aborts, late).await,
             }
+        }
+        if let Kind::Transactional { hangs: true, .. } = self.me().kind {
+            self.hang();
         }
     }
 
@@ -196,6 +199,17 @@ impl Producer {
         self.world.log.tell(What::Ended { transaction, committed: commit });
     }
 
+    /// A transaction that nobody ends (FAILURES K6).
+    fn hang(&mut self) {
+        self.transactions += 1;
+        let (transaction, topic) = (self.transactions, self.topic());
+        let (partition, values) = (self.partition(), self.values());
+        self.world.clone().with(|state, now| {
+            self.add(state, now, &topic, partition)?;
+            self.append(state, now, &topic, partition, &values, transaction)
+        });
+    }
+
     fn coordinator(&self, state: &State) -> Option<i32> {
         state.model.coordinator(&format!("t{}", self.number))
     }
@@ -203,7 +217,7 @@ impl Producer {
     fn begin_session(&mut self, state: &mut State, now: Instant) -> Option<Session> {
         let request = InitProducerIdRequest::default()
             .with_transactional_id(Some(self.transactional_id()))
-            .with_transaction_timeout_ms(60_000);
+            .with_transaction_timeout_ms(900_000);
         let at = self.coordinator(state)?;
         for _ in 0..3 {
             let request = RequestKind::InitProducerId(request.clone());

@@ -1,6 +1,9 @@
-//! Bounds in time: L7 `poll` and `close` return when they should; S15 nothing is left behind; S17 nobody panics.
+//! Bounds in time: L4 few rebalances and L6 steady heartbeats where there is no fault, L7 `poll` and `close` return when they should; S15 nothing is left behind; S17 nobody panics.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use super::Complaints;
 use crate::{
@@ -15,6 +18,10 @@ pub(super) struct Liveness {
     /// While it was stopped, no time passed for it.
     frozen: BTreeMap<usize, Duration>,
     listening: BTreeMap<Who, Duration>,
+    members: BTreeMap<String, Who>,
+    ended: BTreeSet<Who>,
+    /// Joins and ends: what may cost a rebalance.
+    changes: i32,
 }
 
 impl Liveness {
@@ -24,11 +31,15 @@ impl Liveness {
             What::PollBegins { who, timeout } => {
                 self.polls.insert(*who, (at, *timeout));
             }
-            What::PollEnds { who, .. } => self.ended(plan, at, *who, true, complaints),
+            What::PollEnds { who, .. } => self.returned(at, *who, true, complaints),
             What::CloseBegins { who, timeout } => {
                 self.closes.insert(*who, (at, *timeout));
             }
-            What::CloseEnds { who } => self.ended(plan, at, *who, false, complaints),
+            What::CloseEnds { who } => {
+                self.changes += 1;
+                self.ended.insert(*who);
+                self.returned(at, *who, false, complaints);
+            }
             What::ListenerBegins { who, .. } => {
                 self.listening.insert(*who, at);
             }
@@ -44,6 +55,30 @@ impl Liveness {
                 if let Some(since) = self.frozen.remove(&who.member) {
                     self.excuse(who.member, at - since);
                 }
+            }
+            What::Started { .. } | What::Grown { .. } | What::Recreated { .. } => self.changes += 1,
+            What::Crashed { who } => {
+                self.changes += 1;
+                self.ended.insert(*who);
+            }
+            What::Named { who, member } => {
+                self.members.insert(member.clone(), *who);
+            }
+            What::MemberGone { member, why } if plan.faults.is_empty() => {
+                let who = self.members.get(member).filter(|who| !self.ended.contains(who));
+                if let Some(who) = who.filter(|_| ["session", "rebalance"].contains(why)) {
+                    complaints.add(
+                        "L6",
+                        at,
+                        format!("{who} was put out of the group ({why}), and nothing was wrong"),
+                    );
+                }
+            }
+            What::GroupAssigned { generation, .. }
+                if plan.faults.is_empty() && *generation > 2 * self.changes + 2 =>
+            {
+                let text = format!("generation {generation} after {} changes of membership", self.changes);
+                complaints.add("L4", at, text);
             }
             What::Panicked { who, message } => {
                 complaints.add("S17", at, format!("{who} panicked: {message}"))
@@ -65,7 +100,7 @@ impl Liveness {
         }
     }
 
-    fn ended(&mut self, _plan: &Plan, at: Duration, who: Who, poll: bool, complaints: &mut Complaints) {
+    fn returned(&mut self, at: Duration, who: Who, poll: bool, complaints: &mut Complaints) {
         let (calls, name, slack) =
             if poll { (&mut self.polls, "poll", 50) } else { (&mut self.closes, "close", 100) };
         if let Some((began, allowed)) = calls.remove(&who) {

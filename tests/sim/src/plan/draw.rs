@@ -143,9 +143,10 @@ fn producer(random: &mut Random, topic: usize, calm: u64) -> Producer {
     let batches = random.between(5, 120);
     let aborts = *random.pick(&[0, 30, 100]);
     let late = *random.pick(&[0, 0, 20, 400]);
+    let hangs = random.percent(15);
     Producer {
         topic,
-        kind: if random.percent(60) { Kind::Plain } else { Kind::Transactional { aborts, late } },
+        kind: if random.percent(60) { Kind::Plain } else { Kind::Transactional { aborts, late, hangs } },
         every: (calm / batches).max(1),
         batches,
         records: *random.pick(&[1, 1, 3, 10]),
