@@ -5,7 +5,7 @@ use kafka_protocol::{
     error::ResponseError,
     messages::{
         ApiKey, ApiVersionsRequest, ApiVersionsResponse, RequestKind, ResponseHeader, ResponseKind,
-        api_versions_response::ApiVersion,
+        api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey},
     },
     protocol::{Encodable, StrBytes, decode_request_header_from_buffer},
 };
@@ -50,7 +50,7 @@ pub(crate) const VERSIONS: &[(ApiKey, i16, i16)] = &[
     (ApiKey::DescribeCluster, 0, 2),
     (ApiKey::DescribeProducers, 0, 0),
     (ApiKey::DescribeTransactions, 0, 0),
-    (ApiKey::ListTransactions, 0, 1),
+    (ApiKey::ListTransactions, 0, 2),
     (ApiKey::ConsumerGroupHeartbeat, 0, 1),
     (ApiKey::ConsumerGroupDescribe, 0, 1),
     (ApiKey::DescribeTopicPartitions, 0, 0),
@@ -72,10 +72,12 @@ impl Model {
         let spoken = self.arms.versions_of(broker, key);
         let supported = spoken.is_some_and(|(min, max)| (min..=max).contains(&version));
         if !supported && key == ApiKey::ApiVersions {
-            // KIP-511: the only API that is answered in a version that is not spoken, in version 0.
+            // KIP-511: the only API that is answered in a version that is not spoken, in version 0, and with its own
+            // versions alone.
             let correlation = i32::from_be_bytes(frame.get(4..8)?.try_into().ok()?);
             let context = self.context(connection, broker, key, 0, correlation, None);
             let mut response = self.api_versions(broker);
+            response.api_keys.retain(|api| api.api_key == key as i16);
             response.error_code = ResponseError::UnsupportedVersion.code();
             return Some((context, response.into()));
         }
@@ -161,8 +163,18 @@ impl Model {
     }
 
     fn handle_api_versions(&mut self, context: &Context, request: &ApiVersionsRequest) -> Reply {
-        let _ = request;
-        self.api_versions(context.broker).into()
+        let named =
+            is_software(&request.client_software_name) && is_software(&request.client_software_version);
+        if context.version >= 3 && !named {
+            let code = self.tell_refused(context, ResponseError::InvalidRequest);
+            return ApiVersionsResponse::default().with_error_code(code).into();
+        }
+        let mut response = self.api_versions(context.broker);
+        if context.version < 4 {
+            // Clients before KAFKA-17011 could not read a lowest version of 0.
+            response.supported_features.retain(|feature| feature.min_version > 0);
+        }
+        response.into()
     }
 
     fn api_versions(&self, broker: i32) -> ApiVersionsResponse {
@@ -173,8 +185,46 @@ impl Model {
                 ApiVersion::default().with_api_key(key as i16).with_min_version(min).with_max_version(max)
             })
             .collect();
-        ApiVersionsResponse::default().with_api_keys(keys)
+        let name = |name| StrBytes::from_static_str(name);
+        let supported = FEATURES.iter().map(|(feature, min, max)| {
+            SupportedFeatureKey::default()
+                .with_name(name(feature))
+                .with_min_version(*min)
+                .with_max_version(*max)
+        });
+        let finalized = FEATURES.iter().map(|(feature, _, level)| {
+            FinalizedFeatureKey::default()
+                .with_name(name(feature))
+                .with_min_version_level(*level)
+                .with_max_version_level(*level)
+        });
+        ApiVersionsResponse::default()
+            .with_api_keys(keys)
+            .with_supported_features(supported.collect())
+            .with_finalized_features(finalized.collect())
+            .with_finalized_features_epoch(FEATURES_EPOCH)
     }
+}
+
+/// The features of 4.3 (KIP-584): lowest and highest level. A new cluster of 4.3 has the highest.
+const FEATURES: &[(&str, i16, i16)] = &[
+    ("eligible.leader.replicas.version", 0, 1),
+    ("group.version", 0, 1),
+    ("kraft.version", 0, 1),
+    ("metadata.version", 7, 30),
+    ("share.version", 0, 1),
+    ("streams.version", 0, 1),
+    ("transaction.version", 0, 2),
+];
+
+/// In Kafka an offset of the metadata log; all that matters is that it never goes back.
+const FEATURES_EPOCH: i64 = 1;
+
+/// Whether KIP-511 takes this for the name or the version of a client: letters, digits, and between them `-` and `.`.
+fn is_software(name: &str) -> bool {
+    let (first, last) = (name.bytes().next(), name.bytes().next_back());
+    let ends = [first, last].iter().all(|byte| byte.is_some_and(|byte| byte.is_ascii_alphanumeric()));
+    ends && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.')
 }
 
 /// A whole frame, its length in front.

@@ -45,20 +45,42 @@ impl Nodes {
         self.all.get(&broker).is_some_and(|node| node.up)
     }
 
+    /// Whether the controller takes a broker for alive: it is, or its death was not noticed yet. What clients are told.
+    pub(crate) fn believed_up(&self, broker: i32) -> bool {
+        self.all.get(&broker).is_some_and(|node| node.up || node.fails_over.is_some())
+    }
+
+    /// The brokers that the controller takes for alive, in order.
+    pub(crate) fn known(&self) -> impl Iterator<Item = (i32, &Node)> + '_ {
+        self.all.iter().filter(|(id, _)| self.believed_up(**id)).map(|(id, node)| (*id, node))
+    }
+
+    /// The broker that clients are told to be the controller; -1 when none is alive. (Kafka names any that is alive.)
+    pub(crate) fn known_controller(&self) -> i32 {
+        if self.believed_up(self.controller) {
+            return self.controller;
+        }
+        self.known().next().map_or(-1, |(id, _)| id)
+    }
+
     /// The brokers that are up, in order.
     pub(crate) fn live(&self) -> impl Iterator<Item = i32> + '_ {
         self.all.iter().filter(|(_, node)| node.up).map(|(id, _)| *id)
     }
 
-    /// The broker whose partition of `__consumer_offsets` or `__transaction_state` a key falls into, by Java's
-    /// `String.hashCode`.
+    /// The broker whose partition of `__consumer_offsets` or `__transaction_state` a key falls into.
     pub(crate) fn home_of(&self, key: &str) -> Option<i32> {
-        let hash =
-            key.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
-        let partition = usize::try_from(hash & i32::MAX).ok()? % INTERNAL_PARTITIONS;
+        let partition = usize::try_from(partition_of(key)).ok()?;
         self.all.keys().nth(partition % self.all.len().max(1)).copied()
     }
 }
 
 /// How many partitions `__consumer_offsets` and `__transaction_state` have.
 pub(crate) const INTERNAL_PARTITIONS: usize = 50;
+
+/// The partition of `__consumer_offsets` or `__transaction_state` that a key falls into, by Java's `String.hashCode`.
+pub(crate) fn partition_of(key: &str) -> i32 {
+    let hash =
+        key.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
+    (hash & i32::MAX) % i32::try_from(INTERNAL_PARTITIONS).unwrap_or(i32::MAX)
+}

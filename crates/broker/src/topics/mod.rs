@@ -2,19 +2,35 @@
 
 mod admin;
 mod configs;
+mod create;
+mod describe;
+mod leaders;
 mod metadata;
+mod names;
+mod settings;
+#[cfg(test)]
+pub(crate) mod talk;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
+use kafka_protocol::{error::ResponseError, protocol::StrBytes};
 use uuid::Uuid;
 
-use crate::{log::Log, model::Model};
+use crate::{log::Log, model::Model, observe::Observed, request::Context};
+
+pub(crate) use create::{OFFSETS_TOPIC, TRANSACTIONS_TOPIC};
 
 /// All topics.
 #[derive(Debug, Default)]
 pub(crate) struct Topics {
     pub(crate) all: BTreeMap<String, Topic>,
     pub(crate) names: BTreeMap<Uuid, String>,
+    /// Topics that clients created so far: where the next one's first replica goes.
+    created: usize,
+    /// What was set for all brokers (`""`) or for one, by IncrementalAlterConfigs.
+    broker_configs: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 /// One topic.
@@ -34,7 +50,11 @@ pub(crate) struct Partition {
     pub(crate) leader: Option<i32>,
     pub(crate) leader_epoch: i32,
     pub(crate) replicas: Vec<i32>,
+    /// In the order of `replicas`.
     pub(crate) isr: Vec<i32>,
+    /// Replicas that left the ISR when it was already as small as `min.insync.replicas` allows: one of them may lead when
+    /// it returns (KIP-966).
+    pub(crate) elr: Vec<i32>,
     pub(crate) log: Log,
 }
 
@@ -52,7 +72,39 @@ impl Topics {
     }
 }
 
+/// An error code, and what it says to a human. The words are ours; Kafka's own are no part of the protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) error: ResponseError,
+    pub(crate) message: String,
+}
+
+impl Refusal {
+    pub(crate) fn new(error: ResponseError, message: impl Into<String>) -> Self {
+        Self { error, message: message.into() }
+    }
+
+    pub(crate) fn text(&self) -> StrBytes {
+        text(&self.message)
+    }
+}
+
+pub(crate) fn text(value: &str) -> StrBytes {
+    StrBytes::from_string(value.to_owned())
+}
+
 impl Model {
-    /// Gives the partitions that a broker leads to other live replicas, each in a new leader epoch.
-    pub(crate) fn take_leadership_from(&mut self, _broker: i32) {}
+    /// Tells observers that a request was refused with a code that a correct client does not meet in a cluster without
+    /// faults. Gives the code back.
+    pub(crate) fn tell_refused(&mut self, context: &Context, error: ResponseError) -> i16 {
+        let code = error.code();
+        self.observe(|at| Observed::Refused {
+            at,
+            broker: context.broker,
+            api: context.key as i16,
+            code,
+            client: context.client_id.as_deref().unwrap_or_default().to_owned(),
+        });
+        code
+    }
 }

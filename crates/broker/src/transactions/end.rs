@@ -1,0 +1,133 @@
+//! EndTxn: the producer decides.
+
+use std::collections::BTreeSet;
+
+use kafka_protocol::{
+    error::ResponseError,
+    messages::{EndTxnRequest, EndTxnResponse, ProducerId},
+};
+
+use super::{
+    Place, State,
+    state::{LAST_EPOCH, Transaction},
+};
+use crate::{
+    model::Model,
+    request::{Context, Reply},
+};
+
+/// What becomes of a request to end.
+enum Verdict {
+    /// It ends, with these partitions.
+    End(BTreeSet<Place>),
+    /// It ended before: the request is one that was sent again.
+    Ended,
+}
+
+impl Model {
+    pub(crate) fn handle_end_txn(&mut self, context: &Context, request: EndTxnRequest) -> Reply {
+        let response = EndTxnResponse::default();
+        match self.end_txn(context, &request) {
+            Ok((producer, epoch)) => {
+                response.with_producer_id(ProducerId(producer)).with_producer_epoch(epoch).into()
+            }
+            Err(error) => {
+                let code = self.transaction_code(context, error, context.version >= 2);
+                response.with_error_code(code).into()
+            }
+        }
+    }
+
+    /// The id and epoch for the next transaction; -1 for those who keep theirs.
+    fn end_txn(&mut self, context: &Context, request: &EndTxnRequest) -> Result<(i64, i16), ResponseError> {
+        let id = request.transactional_id.as_str();
+        if id.is_empty() {
+            return Err(ResponseError::InvalidRequest);
+        }
+        if !self.coordinates(context, id) {
+            return Err(ResponseError::NotCoordinator);
+        }
+        let unmapped = ResponseError::InvalidProducerIdMapping;
+        let (producer, epoch) = (request.producer_id.0, request.producer_epoch);
+        let wall_ms = self.wall_ms();
+        let transaction = self.transactions.all.get_mut(id).ok_or(unmapped)?;
+        if context.version < 5 {
+            let verdict = transaction.may_end_v1(producer, epoch, request.committed)?;
+            transaction.previous = transaction.producer;
+            if let Verdict::End(partitions) = verdict {
+                self.end(id, partitions, request.committed, None);
+            }
+            return Ok((-1, -1));
+        }
+        match transaction.may_end_v2(producer, epoch, request.committed)? {
+            Verdict::Ended => Ok((transaction.producer, transaction.epoch)),
+            Verdict::End(partitions) => {
+                if partitions.is_empty() {
+                    transaction.started_ms = wall_ms;
+                }
+                transaction.previous = transaction.producer;
+                transaction.last_epoch = transaction.epoch;
+                let next = if transaction.is_exhausted() {
+                    self.transactions.next += 1;
+                    Some(self.transactions.next - 1)
+                } else {
+                    None
+                };
+                transaction.epoch = transaction.epoch.saturating_add(1);
+                let answer = next.map_or((transaction.producer, transaction.epoch), |next| (next, 0));
+                self.end(id, partitions, request.committed, next);
+                Ok(answer)
+            }
+        }
+    }
+}
+
+impl Transaction {
+    /// As it was before KIP-890: the epoch stays.
+    fn may_end_v1(&self, producer: i64, epoch: i16, commits: bool) -> Result<Verdict, ResponseError> {
+        if self.producer != producer {
+            return Err(ResponseError::InvalidProducerIdMapping);
+        }
+        if self.epoch != epoch {
+            return Err(ResponseError::ProducerFenced);
+        }
+        match &self.state {
+            State::Ongoing { partitions, .. } => Ok(Verdict::End(partitions.clone())),
+            State::Ending { commit, .. } if *commit == commits => Err(ResponseError::ConcurrentTransactions),
+            State::Complete { commit } if *commit == commits => Ok(Verdict::Ended),
+            State::Empty | State::Ending { .. } | State::Complete { .. } => {
+                Err(ResponseError::InvalidTxnState)
+            }
+        }
+    }
+
+    /// With KIP-890 each transaction has its epoch, so the epoch tells a request that was sent again from the next one.
+    fn may_end_v2(&self, producer: i64, epoch: i16, commits: bool) -> Result<Verdict, ResponseError> {
+        let again = epoch.checked_add(1) == Some(self.epoch);
+        // Epochs ran out, and the answer with the new id was missed.
+        let again_with_old_id = self.previous == producer && epoch == LAST_EPOCH && self.epoch == 0;
+        if self.producer != producer && !again_with_old_id {
+            return Err(ResponseError::InvalidProducerIdMapping);
+        }
+        let valid = match &self.state {
+            State::Empty | State::Ongoing { .. } => epoch == self.epoch,
+            State::Ending { .. } => again,
+            State::Complete { .. } => again || again_with_old_id || epoch == self.epoch,
+        };
+        if !valid {
+            return Err(ResponseError::ProducerFenced);
+        }
+        let again = again || again_with_old_id;
+        match &self.state {
+            State::Ongoing { partitions, .. } => Ok(Verdict::End(partitions.clone())),
+            State::Ending { commit, .. } if *commit == commits => Err(ResponseError::ConcurrentTransactions),
+            State::Complete { commit } if again && *commit == commits => Ok(Verdict::Ended),
+            // A producer that does not know whether anything was written may always abort.
+            State::Empty if !commits => Ok(Verdict::End(BTreeSet::new())),
+            State::Complete { .. } if !commits && !again => Ok(Verdict::End(BTreeSet::new())),
+            State::Empty | State::Ending { .. } | State::Complete { .. } => {
+                Err(ResponseError::InvalidTxnState)
+            }
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! What is known of one transactional id.
+
+use std::{collections::BTreeSet, time::Instant};
+
+use super::Place;
+
+/// The last epoch that a producer may have; one more is kept for fencing it.
+pub(super) const LAST_EPOCH: i16 = i16::MAX - 1;
+
+/// One transactional id.
+#[derive(Debug)]
+pub(super) struct Transaction {
+    pub(super) producer: i64,
+    /// The producer id before the last change: the same one, unless epochs ran out.
+    pub(super) previous: i64,
+    /// -1 before the first producer has it.
+    pub(super) epoch: i16,
+    /// The epoch that the present producer had before, or -1: what it names when it asks again for an answer it missed
+    /// (KIP-360).
+    pub(super) last_epoch: i16,
+    /// `transaction.timeout.ms` of the producer.
+    pub(super) timeout_ms: i32,
+    /// When the transaction began, in milliseconds since 1970, or -1.
+    pub(super) started_ms: i64,
+    pub(super) state: State,
+}
+
+/// Where a transaction is.
+#[derive(Debug)]
+pub(super) enum State {
+    /// None was begun by this producer.
+    Empty,
+    Ongoing {
+        partitions: BTreeSet<Place>,
+        /// When it is aborted.
+        deadline: Instant,
+    },
+    /// Decided; the markers are being written.
+    Ending {
+        commit: bool,
+        /// Partitions whose marker is missing.
+        left: BTreeSet<Place>,
+        /// The producer id that comes after, where epochs ran out.
+        next: Option<i64>,
+        /// When the markers are written; `None` while one waits for its partition to have a leader.
+        due: Option<Instant>,
+    },
+    Complete {
+        commit: bool,
+    },
+}
+
+impl State {
+    /// Kafka's name.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Empty => "Empty",
+            Self::Ongoing { .. } => "Ongoing",
+            Self::Ending { commit: true, .. } => "PrepareCommit",
+            Self::Ending { commit: false, .. } => "PrepareAbort",
+            Self::Complete { commit: true } => "CompleteCommit",
+            Self::Complete { commit: false } => "CompleteAbort",
+        }
+    }
+
+    /// All of Kafka's names, also of states that nobody ever sees.
+    pub(super) const NAMES: [&str; 8] = [
+        "Empty",
+        "Ongoing",
+        "PrepareCommit",
+        "PrepareAbort",
+        "CompleteCommit",
+        "CompleteAbort",
+        "Dead",
+        "PrepareEpochFence",
+    ];
+}
+
+impl Transaction {
+    pub(super) fn new(producer: i64, timeout_ms: i32) -> Self {
+        Self {
+            producer,
+            previous: -1,
+            epoch: -1,
+            last_epoch: -1,
+            timeout_ms,
+            started_ms: -1,
+            state: State::Empty,
+        }
+    }
+
+    /// When something is to be done.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match &self.state {
+            State::Ongoing { deadline, .. } => Some(*deadline),
+            State::Ending { due, .. } => *due,
+            State::Empty | State::Complete { .. } => None,
+        }
+    }
+
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.epoch >= LAST_EPOCH
+    }
+
+    pub(super) fn partitions(&self) -> impl Iterator<Item = &Place> + '_ {
+        let partitions = match &self.state {
+            State::Ongoing { partitions, .. } => Some(partitions),
+            State::Ending { left, .. } => Some(left),
+            State::Empty | State::Complete { .. } => None,
+        };
+        partitions.into_iter().flatten()
+    }
+}
