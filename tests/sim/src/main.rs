@@ -4,10 +4,12 @@
 //! simulate --seed S            one run, with its events        simulate --count N [--from S] [--jobs J]    many
 //! simulate --plan FILE         a saved plan                    simulate --shrink S                         a small one
 //! simulate --twice N           each seed two times: the same events?
+//! simulate --bench N [--only B] the bug bench, in a build that has the bugs
 //! ```
 //!
 //! Status 0 when every invariant held, 1 when one did not, 2 for a command line that makes no sense.
 
+mod bench;
 mod check;
 mod clock;
 mod events;
@@ -60,6 +62,10 @@ fn command(arguments: &[String]) -> Option<bool> {
     }
     let from = number("--from").unwrap_or(0);
     let jobs = number("--jobs").unwrap_or_else(swarm::cores);
+    if let Some(limit) = number("--bench") {
+        let only = number("--only").and_then(|number| u8::try_from(number).ok());
+        return Some(bench::bench(limit, jobs, only));
+    }
     if let Some(count) = number("--twice") {
         return Some(swarm::twice(from, count, jobs));
     }
