@@ -1,18 +1,32 @@
 //! Groups: their members, by either protocol, and what they committed.
+//!
+//! A group belongs to the broker that coordinates it, its *home*: what a coordinator keeps only in memory (who waits for an
+//! answer, when a session ends) is lost when another broker loads the group from the log.
 
 mod admin;
 mod classic;
 mod consumer;
 mod offsets;
+#[cfg(test)]
+mod tests;
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
-use crate::model::Model;
+use kafka_protocol::error::ResponseError;
+
+use crate::{model::Model, observe::Observed, request::Context};
 
 /// All groups.
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
     pub(crate) all: BTreeMap<String, Group>,
+    /// Brokers that answer `COORDINATOR_LOAD_IN_PROGRESS`, and until when.
+    pub(crate) loading_until: BTreeMap<i32, Instant>,
+    /// How long it takes a broker to load groups that it takes over.
+    pub(crate) loading_time: Duration,
 }
 
 /// One group.
@@ -20,6 +34,10 @@ pub(crate) struct Groups {
 pub(crate) struct Group {
     pub(crate) members: Members,
     pub(crate) offsets: offsets::Stored,
+    /// The broker that has loaded it, once one had to.
+    home: Option<i32>,
+    /// Its home is down or paused, so that its timers stand still.
+    asleep: bool,
 }
 
 /// Who is in a group, and by which protocol.
@@ -32,23 +50,197 @@ pub(crate) enum Members {
     Consumer(consumer::Consumer),
 }
 
+impl Members {
+    /// As the classic protocol sees them; offsets committed by hand make an empty classic group.
+    fn as_classic(&mut self) -> Option<&mut classic::Classic> {
+        if let Self::None = self {
+            *self = Self::Classic(classic::Classic::default());
+        }
+        match self {
+            Self::Classic(classic) => Some(classic),
+            Self::None | Self::Consumer(_) => None,
+        }
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        match self {
+            Self::None => None,
+            Self::Classic(classic) => classic.next_timeout(),
+            Self::Consumer(consumer) => consumer.next_timeout(),
+        }
+    }
+}
+
 impl Groups {
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        None
+        self.all.values().filter(|group| !group.asleep).filter_map(|group| group.members.next_timeout()).min()
     }
 }
 
 impl Model {
-    pub(crate) fn expire_groups(&mut self) {}
+    /// Whether the broker that was asked may speak for this group now: `NOT_COORDINATOR` or
+    /// `COORDINATOR_LOAD_IN_PROGRESS` when it may not. A group that has moved here is loaded first.
+    pub(crate) fn check_coordinator(&mut self, context: &Context, group: &str) -> Result<(), ResponseError> {
+        if !self.coordinates(context, group) {
+            return Err(ResponseError::NotCoordinator);
+        }
+        if self.is_loading(context.broker) {
+            return Err(ResponseError::CoordinatorLoadInProgress);
+        }
+        self.settle_home(group);
+        Ok(())
+    }
+
+    /// Whether a broker is still loading the groups that it took over.
+    pub(crate) fn is_loading(&self, broker: i32) -> bool {
+        self.groups.loading_until.get(&broker).is_some_and(|until| self.now < *until)
+    }
+
+    /// Notices that a group has moved, and whether its home is running.
+    fn settle_home(&mut self, name: &str) {
+        let home = self.coordinator_of(name);
+        let runs =
+            home.and_then(|home| self.nodes.all.get(&home)).is_some_and(|node| node.up && !node.paused);
+        let Some(group) = self.groups.all.get_mut(name) else { return };
+        group.asleep = !runs;
+        let moved = group.home.is_some() && group.home != home;
+        group.home = home;
+        if moved {
+            self.reload_group(name);
+        }
+    }
+
+    /// Time has passed: sessions and rebalances run out, at the coordinators that run.
+    pub(crate) fn expire_groups(&mut self) {
+        let names: Vec<String> = self.groups.all.keys().cloned().collect();
+        for name in names {
+            self.settle_home(&name);
+            let due = |group: &Group| {
+                let timeout = match &group.members {
+                    Members::Classic(classic) => classic.next_timeout(),
+                    Members::None | Members::Consumer(_) => None,
+                };
+                !group.asleep && timeout.is_some_and(|at| at <= self.now)
+            };
+            if self.groups.all.get(&name).is_some_and(due) {
+                self.turn(&name, classic::Classic::expire);
+            }
+        }
+        self.expire_consumer_groups();
+    }
 
     /// Topics were created, deleted or grew: groups of the consumer protocol look at their assignment again, and offsets
     /// of deleted topics go.
-    pub(crate) fn topics_changed(&mut self) {}
+    pub(crate) fn topics_changed(&mut self) {
+        let Self { topics, groups, .. } = self;
+        for group in groups.all.values_mut() {
+            group.offsets.keep_topics(|topic| topics.all.contains_key(topic));
+        }
+        self.consumer_groups_topics_changed();
+    }
 
-    /// A broker died, or a test moved a group: another broker loads it, without what was only in memory (joins and syncs
-    /// under way); members' sessions begin anew.
-    pub(crate) fn reload_groups_of(&mut self, _broker: i32) {}
+    /// A broker died, or lost the leadership of its partitions of `__consumer_offsets`: other brokers load its groups,
+    /// without what was only in memory.
+    pub(crate) fn reload_groups_of(&mut self, broker: i32) {
+        let home = |name: &str, group: &Group| group.home.or_else(|| self.nodes.home_of(name));
+        let moved: Vec<String> = self
+            .groups
+            .all
+            .iter()
+            .filter(|(name, group)| home(name, group) == Some(broker))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in moved {
+            self.reload_group(&name);
+        }
+    }
+
+    /// Another broker loads this group, or the same one again: joins and syncs under way are answered `NOT_COORDINATOR`,
+    /// members are those of the last generation that was stored, and their sessions begin anew.
+    pub(crate) fn reload_group(&mut self, name: &str) {
+        if !self.groups.all.contains_key(name) {
+            return;
+        }
+        let home = self.coordinator_of(name);
+        if let Some(home) = home.filter(|_| !self.groups.loading_time.is_zero()) {
+            self.groups.loading_until.insert(home, self.now + self.groups.loading_time);
+        }
+        let Some(group) = self.groups.all.get_mut(name) else { return };
+        group.home = home;
+        match &mut group.members {
+            Members::None => {}
+            Members::Classic(_) => {
+                self.turn(name, classic::Classic::reload);
+            }
+            Members::Consumer(_) => self.reload_consumer_group(name),
+        }
+    }
+
+    /// The coordinator loses all that it knows of a group, offsets included (FAILURES C8).
+    pub(crate) fn forget_group(&mut self, name: &str) {
+        if let Some(Group { members: Members::Classic(_), .. }) = self.groups.all.get(name) {
+            self.turn(name, classic::Classic::reload);
+        }
+        self.groups.all.remove(name);
+    }
 
     /// A transaction ended: its pending offsets become the group's, or are dropped.
-    pub(crate) fn end_transaction_in_group(&mut self, _group: &str, _producer: i64, _commit: bool) {}
+    pub(crate) fn end_transaction_in_group(&mut self, group: &str, producer: i64, commit: bool) {
+        let Some(Group { offsets, .. }) = self.groups.all.get_mut(group) else { return };
+        for commit in offsets.end_transaction(producer, commit) {
+            self.observe(|at| commit.observed(at, group));
+        }
+    }
+
+    /// Lets a classic group act, and does what it wants done: answers go out only when its state is settled, for an answer
+    /// lets a connection's next request in.
+    fn turn<R>(
+        &mut self,
+        name: &str,
+        act: impl FnOnce(&mut classic::Classic, &mut classic::Turn<'_>) -> R,
+    ) -> Option<R> {
+        let classic = self.groups.all.get_mut(name)?.members.as_classic()?;
+        let mut turn = classic::Turn::new(self.now, &self.config);
+        let result = act(classic, &mut turn);
+        let classic::Turn { seen, answers, .. } = turn;
+        for seen in seen {
+            self.observe(|at| seen.observed(at, name));
+        }
+        for (context, response) in answers {
+            self.answer_later(&context, response);
+        }
+        Some(result)
+    }
+
+    /// Whether this group has members of the consumer protocol: that part of the coordinator answers its classic members too.
+    fn is_of_consumer_protocol(&self, name: &str) -> bool {
+        matches!(
+            self.groups.all.get(name),
+            Some(Group { members: Members::Consumer(consumer), .. }) if !consumer.is_empty()
+        )
+    }
+
+    /// The code of a refusal. One that a correct client in a world without faults does not cause is observed.
+    pub(crate) fn refusal(&mut self, context: &Context, error: ResponseError) -> i16 {
+        use ResponseError as E;
+        let expected = matches!(
+            error,
+            E::NotCoordinator
+                | E::CoordinatorNotAvailable
+                | E::CoordinatorLoadInProgress
+                | E::MemberIdRequired
+                | E::RebalanceInProgress
+                | E::UnstableOffsetCommit
+        );
+        if !expected {
+            self.observe(|at| Observed::Refused {
+                at,
+                broker: context.broker,
+                api: context.key as i16,
+                code: error.code(),
+                client: context.client_id.as_deref().unwrap_or_default().to_owned(),
+            });
+        }
+        error.code()
+    }
 }

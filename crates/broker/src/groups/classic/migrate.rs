@@ -1,0 +1,96 @@
+//! What the consumer protocol needs of a classic group that becomes one of its own, or was one (KIP-848, migration).
+
+use std::time::Instant;
+
+use kafka_protocol::{error::ResponseError, protocol::StrBytes};
+
+use super::{Classic, Member, State, join, sync};
+use crate::{
+    groups::consumer::{Migrant, Migration},
+    model::Model,
+};
+
+impl Classic {
+    /// All there is to know of this group, for it to become one of the consumer protocol.
+    pub(crate) fn migration(&self) -> Option<Migration> {
+        let text = |name: &StrBytes| name.as_str().to_owned();
+        let migrant = |(id, member): (&String, &Member)| Migrant {
+            id: id.clone(),
+            instance: member.instance.as_ref().map(text),
+            client_id: text(&member.client_id),
+            client_host: text(&member.client_host),
+            session_timeout: member.session_timeout,
+            rebalance_timeout: member.rebalance_timeout,
+            protocols: member
+                .protocols
+                .iter()
+                .map(|(name, metadata)| (text(name), metadata.clone()))
+                .collect(),
+            assignment: member.assignment.clone(),
+        };
+        Some(Migration {
+            protocol_type: self.protocol_type.as_ref().map(text),
+            protocol: self.protocol.as_ref().map(text),
+            generation: self.generation,
+            members: self.members.iter().map(migrant).collect(),
+        })
+    }
+
+    /// A stable group of these members, whose sessions begin now; the first leads.
+    pub(crate) fn from_migration(migration: Migration, now: Instant) -> Option<Self> {
+        let text = StrBytes::from_string;
+        let mut classic = Self {
+            state: State::Stable,
+            generation: migration.generation,
+            protocol_type: migration.protocol_type.map(text),
+            leader: Some(migration.members.first()?.id.clone()),
+            ..Self::default()
+        };
+        for migrant in migration.members {
+            if let Some(instance) = &migrant.instance {
+                classic.statics.insert(instance.clone(), migrant.id.clone());
+            }
+            let protocols = migrant.protocols.into_iter();
+            let member = Member {
+                instance: migrant.instance.map(text),
+                client_id: text(migrant.client_id),
+                client_host: text(migrant.client_host),
+                rebalance_timeout: migrant.rebalance_timeout,
+                session_timeout: migrant.session_timeout,
+                protocols: protocols.map(|(name, metadata)| (text(name), metadata)).collect(),
+                assignment: migrant.assignment,
+                new: false,
+                expires: Some(now + migrant.session_timeout),
+                join: None,
+                sync: None,
+            };
+            classic.members.insert(migrant.id, member);
+        }
+        classic.protocol = classic.select_protocol();
+        classic.subscribed = classic.read_subscriptions();
+        classic.store();
+        Some(classic)
+    }
+}
+
+impl Model {
+    /// The classic group is about to be replaced: joins and syncs under way are to be tried again.
+    pub(crate) fn abandon_classic_calls(&mut self, group: &str) {
+        let again = ResponseError::RebalanceInProgress;
+        self.turn(group, |classic, turn| {
+            for (id, member) in &mut classic.members {
+                if let Some(waiting) = member.join.take() {
+                    turn.answer_join(waiting, join::refused(id, again));
+                }
+                if let Some(waiting) = member.sync.take() {
+                    turn.answer_sync(waiting, sync::refused(again));
+                }
+            }
+        });
+    }
+
+    /// The classic group of this name has lost or changed a member: it rebalances.
+    pub(crate) fn rebalance_downgraded(&mut self, group: &str) {
+        self.turn(group, Classic::rebalance);
+    }
+}

@@ -1,0 +1,253 @@
+//! OffsetCommit, v2 to v9, and TxnOffsetCommit, v0 to v5.
+
+use kafka_protocol::{
+    error::ResponseError,
+    messages::{
+        OffsetCommitRequest, OffsetCommitResponse, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
+        offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic},
+        txn_offset_commit_response::{TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic},
+    },
+    protocol::StrBytes,
+};
+
+use super::Commit;
+use crate::{
+    groups::{Group, Members},
+    model::Model,
+    request::{Context, Reply},
+};
+
+/// Either request, as far as they are the same.
+struct Committing {
+    group: String,
+    member: StrBytes,
+    instance: Option<StrBytes>,
+    /// Or the member epoch.
+    generation: i32,
+    offsets: Vec<Offset>,
+    /// Of the transaction, if it is one.
+    transaction: Option<Transaction>,
+}
+
+struct Transaction {
+    id: StrBytes,
+    producer: i64,
+    epoch: i16,
+}
+
+struct Offset {
+    topic: StrBytes,
+    partition: i32,
+    offset: i64,
+    leader_epoch: i32,
+    metadata: Option<StrBytes>,
+}
+
+/// A code for each partition, in the order of the answer.
+type Codes = Vec<(StrBytes, Vec<(i32, i16)>)>;
+
+impl Model {
+    pub(crate) fn handle_offset_commit(&mut self, context: &Context, request: OffsetCommitRequest) -> Reply {
+        let offsets = request.topics.into_iter().flat_map(|topic| {
+            topic.partitions.into_iter().map(move |partition| Offset {
+                topic: topic.name.0.clone(),
+                partition: partition.partition_index,
+                offset: partition.committed_offset,
+                leader_epoch: partition.committed_leader_epoch,
+                metadata: partition.committed_metadata,
+            })
+        });
+        let committing = Committing {
+            group: request.group_id.as_str().to_owned(),
+            member: request.member_id,
+            instance: request.group_instance_id,
+            generation: request.generation_id_or_member_epoch,
+            offsets: offsets.collect(),
+            transaction: None,
+        };
+        let topics = self.commit(context, committing).into_iter().map(|(name, partitions)| {
+            let partitions = partitions.into_iter().map(|(index, code)| {
+                OffsetCommitResponsePartition::default().with_partition_index(index).with_error_code(code)
+            });
+            OffsetCommitResponseTopic::default().with_name(name.into()).with_partitions(partitions.collect())
+        });
+        OffsetCommitResponse::default().with_topics(topics.collect()).into()
+    }
+
+    pub(crate) fn handle_txn_offset_commit(
+        &mut self,
+        context: &Context,
+        request: TxnOffsetCommitRequest,
+    ) -> Reply {
+        let offsets = request.topics.into_iter().flat_map(|topic| {
+            topic.partitions.into_iter().map(move |partition| Offset {
+                topic: topic.name.0.clone(),
+                partition: partition.partition_index,
+                offset: partition.committed_offset,
+                leader_epoch: partition.committed_leader_epoch,
+                metadata: partition.committed_metadata,
+            })
+        });
+        let transaction = Transaction {
+            id: request.transactional_id.0,
+            producer: request.producer_id.0,
+            epoch: request.producer_epoch,
+        };
+        let committing = Committing {
+            group: request.group_id.as_str().to_owned(),
+            member: request.member_id,
+            instance: request.group_instance_id,
+            generation: request.generation_id,
+            offsets: offsets.collect(),
+            transaction: Some(transaction),
+        };
+        let topics = self.commit(context, committing).into_iter().map(|(name, partitions)| {
+            let partitions = partitions.into_iter().map(|(index, code)| {
+                TxnOffsetCommitResponsePartition::default().with_partition_index(index).with_error_code(code)
+            });
+            TxnOffsetCommitResponseTopic::default()
+                .with_name(name.into())
+                .with_partitions(partitions.collect())
+        });
+        TxnOffsetCommitResponse::default().with_topics(topics.collect()).into()
+    }
+
+    /// Partitions that do not exist are refused first, one by one; the group is asked only about the others, if any.
+    fn commit(&mut self, context: &Context, mut committing: Committing) -> Codes {
+        let mut codes = Codes::new();
+        let (known, unknown): (Vec<Offset>, Vec<Offset>) = std::mem::take(&mut committing.offsets)
+            .into_iter()
+            .partition(|offset| self.topics.partition(&offset.topic, offset.partition).is_some());
+        for offset in unknown {
+            let code = self.refusal(context, ResponseError::UnknownTopicOrPartition);
+            answer(&mut codes, &offset, code);
+        }
+        if known.is_empty() {
+            return codes;
+        }
+        let checked = self.check_commit(context, &committing, &known);
+        let refused = checked.err().map(|error| self.refusal(context, error));
+        for offset in known {
+            let too_long =
+                |metadata: &StrBytes| metadata.encode_utf16().count() > self.config.offset_metadata_max_bytes;
+            let code = match refused {
+                Some(code) => code,
+                None if offset.metadata.as_ref().is_some_and(too_long) => {
+                    self.refusal(context, ResponseError::OffsetMetadataTooLarge)
+                }
+                None => {
+                    self.store_offset(&committing, &offset);
+                    0
+                }
+            };
+            answer(&mut codes, &offset, code);
+        }
+        codes
+    }
+
+    fn store_offset(&mut self, committing: &Committing, offset: &Offset) {
+        let commit = Commit {
+            topic: offset.topic.as_str().to_owned(),
+            partition: offset.partition,
+            offset: offset.offset,
+            leader_epoch: offset.leader_epoch,
+            metadata: offset.metadata.clone().unwrap_or_default(),
+            member: committing.member.as_str().to_owned(),
+            generation: committing.generation,
+            number: 0,
+        };
+        let home = self.coordinator_of(&committing.group);
+        let group = self
+            .groups
+            .all
+            .entry(committing.group.clone())
+            .or_insert_with(|| Group { home, ..Group::default() });
+        match &committing.transaction {
+            Some(transaction) => group.offsets.commit_in_transaction(transaction.producer, commit),
+            None => {
+                group.offsets.commit(commit.clone());
+                self.observe(|at| commit.observed(at, &committing.group));
+            }
+        }
+    }
+
+    fn check_commit(
+        &mut self,
+        context: &Context,
+        committing: &Committing,
+        offsets: &[Offset],
+    ) -> Result<(), ResponseError> {
+        let name = &committing.group;
+        let transactional = committing.transaction.is_some();
+        // An offset may be committed to the group without a name, but not in a transaction.
+        if transactional && name.is_empty() {
+            return Err(ResponseError::InvalidGroupId);
+        }
+        self.check_coordinator(context, name)?;
+        if let Some(transaction) = &committing.transaction {
+            self.check_transaction(context, transaction, name)?;
+        }
+        let generation = committing.generation;
+        let Some(group) = self.groups.all.get(name) else {
+            return match generation {
+                ..0 => Ok(()),
+                _ if context.version >= 9 => Err(ResponseError::GroupIdNotFound),
+                _ => Err(ResponseError::IllegalGeneration),
+            };
+        };
+        match &group.members {
+            Members::Consumer(consumer) => {
+                let nobody =
+                    committing.member.is_empty() && committing.instance.is_none() && generation == -1;
+                if transactional && nobody {
+                    return Ok(());
+                }
+                let version = if transactional { i16::MAX } else { context.version };
+                let checked = consumer.check_commit(&committing.member, generation, version).and_then(|()| {
+                    offsets.iter().try_for_each(|offset| {
+                        let id = self.topics.all.get(offset.topic.as_str()).map(|topic| topic.id);
+                        let id = id.unwrap_or_default();
+                        consumer.check_commit_of(&committing.member, generation, id, offset.partition)
+                    })
+                });
+                return checked.map_err(|error| match error {
+                    ResponseError::StaleMemberEpoch if transactional => ResponseError::IllegalGeneration,
+                    ResponseError::StaleMemberEpoch if context.version < 9 => {
+                        ResponseError::UnsupportedVersion
+                    }
+                    other => other,
+                });
+            }
+            Members::None | Members::Classic(_) => {}
+        }
+        self.turn(name, |classic, turn| {
+            let instance = committing.instance.as_deref();
+            classic.check_commit(&committing.member, instance, generation, transactional)?;
+            if !transactional {
+                classic.committed(&committing.member, turn);
+            }
+            Ok(())
+        })
+        .unwrap_or(Ok(()))
+    }
+
+    /// Whether the transaction is under way and this group part of it (KIP-890).
+    fn check_transaction(
+        &mut self,
+        _context: &Context,
+        transaction: &Transaction,
+        _group: &str,
+    ) -> Result<(), ResponseError> {
+        // The transaction coordinator knows; as long as it is not asked, everything goes.
+        let _ = (&transaction.id, transaction.epoch);
+        Ok(())
+    }
+}
+
+fn answer(codes: &mut Codes, offset: &Offset, code: i16) {
+    let entry = (offset.partition, code);
+    match codes.iter_mut().find(|(topic, _)| *topic == offset.topic) {
+        Some((_, partitions)) => partitions.push(entry),
+        None => codes.push((offset.topic.clone(), vec![entry])),
+    }
+}
