@@ -18,6 +18,7 @@ use super::{Members, classic::Classic};
 use crate::{
     model::Model,
     request::{Context, Reply},
+    topics::{OFFSETS_TOPIC, TRANSACTIONS_TOPIC},
 };
 
 /// What may be done to a group without an authorizer: READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS, ALTER_CONFIGS.
@@ -75,7 +76,7 @@ impl Model {
         FindCoordinatorResponse::default().with_coordinators(coordinators).into()
     }
 
-    fn find(&self, context: &Context, key_type: i8, key: &str) -> Result<Place, ResponseError> {
+    fn find(&mut self, context: &Context, key_type: i8, key: &str) -> Result<Place, ResponseError> {
         match key_type {
             GROUP | TRANSACTION => {}
             // Nobody has asked for share groups, so their topic is not there.
@@ -84,6 +85,7 @@ impl Model {
             }
             _ => return Err(ResponseError::InvalidRequest),
         }
+        self.ensure_internal_topic(if key_type == GROUP { OFFSETS_TOPIC } else { TRANSACTIONS_TOPIC });
         let broker = self.coordinator_of(key).ok_or(ResponseError::CoordinatorNotAvailable)?;
         let node = self.nodes.all.get(&broker).ok_or(ResponseError::CoordinatorNotAvailable)?;
         Ok(Place { broker, host: StrBytes::from_string(node.host.clone()), port: i32::from(node.port) })

@@ -59,6 +59,7 @@ impl Sim {
             leader_epoch: 0,
             replicas: vec![1],
             isr: vec![1],
+            elr: Vec::new(),
             log: Log::default(),
         };
         let topic = Topic {

@@ -48,36 +48,6 @@ pub(crate) struct Migrant {
 
 // ---- what the classic protocol is to give --------------------------------------------------------------------------
 
-impl Classic {
-    /// All there is to know of this group, for it to become one of the consumer protocol; without members it makes way.
-    /// `None` keeps it as it is.
-    pub(crate) fn migration(&self) -> Option<Migration> {
-        // TODO with the classic protocol: read it out.
-        None
-    }
-
-    /// A stable group of these members; the first leads. `None` if that cannot be.
-    pub(crate) fn from_migration(migration: Migration, now: Instant) -> Option<Self> {
-        // TODO with the classic protocol: build it, each member's session beginning now.
-        let _ = (migration, now);
-        None
-    }
-}
-
-impl Model {
-    /// The classic group is about to be replaced: joins and syncs under way are answered REBALANCE_IN_PROGRESS.
-    pub(crate) fn abandon_classic_calls(&mut self, group: &str) {
-        // TODO with the classic protocol.
-        let _ = group;
-    }
-
-    /// The classic group of this name has lost or changed a member: it rebalances.
-    pub(crate) fn rebalance_downgraded(&mut self, group: &str) {
-        // TODO with the classic protocol.
-        let _ = group;
-    }
-}
-
 // ---- changing the protocol -----------------------------------------------------------------------------------------
 
 impl Consumer {

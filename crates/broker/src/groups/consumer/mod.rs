@@ -33,6 +33,7 @@ use kafka_protocol::error::ResponseError;
 use uuid::Uuid;
 
 pub(crate) use member::Member;
+pub(crate) use migrate::{Migrant, Migration};
 
 use crate::{config::Config, topics::Topics};
 

@@ -60,6 +60,7 @@ impl Sim {
             leader_epoch: 0,
             replicas: vec![1],
             isr: vec![1],
+            elr: Vec::new(),
             log: Log::default(),
         };
         let partitions = (0..partitions).map(|_| partition()).collect();

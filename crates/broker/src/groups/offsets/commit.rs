@@ -14,7 +14,9 @@ use super::Commit;
 use crate::{
     groups::{Group, Members},
     model::Model,
+    nodes::partition_of,
     request::{Context, Reply},
+    topics::OFFSETS_TOPIC,
 };
 
 /// Either request, as far as they are the same.
@@ -234,13 +236,23 @@ impl Model {
     /// Whether the transaction is under way and this group part of it (KIP-890).
     fn check_transaction(
         &mut self,
-        _context: &Context,
+        context: &Context,
         transaction: &Transaction,
-        _group: &str,
+        group: &str,
     ) -> Result<(), ResponseError> {
-        // The transaction coordinator knows; as long as it is not asked, everything goes.
-        let _ = (&transaction.id, transaction.epoch);
-        Ok(())
+        let (id, producer, epoch) = (&transaction.id, transaction.producer, transaction.epoch);
+        // Since version 5 the group is part of the transaction without having been added (KIP-890).
+        let may_add = context.version >= 5;
+        let partition = partition_of(group);
+        self.verify_transaction(id, producer, epoch, OFFSETS_TOPIC, partition, may_add).map_err(|error| {
+            match error {
+                ResponseError::TransactionAbortable if context.version < 4 => ResponseError::InvalidTxnState,
+                ResponseError::ConcurrentTransactions if context.version < 5 => {
+                    ResponseError::CoordinatorNotAvailable
+                }
+                error => error,
+            }
+        })
     }
 }
 
