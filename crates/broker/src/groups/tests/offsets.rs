@@ -3,9 +3,9 @@
 use kafka_protocol::{
     error::ResponseError as E,
     messages::{
-        DeleteGroupsRequest, DescribeGroupsRequest, FindCoordinatorRequest, GroupId, ListGroupsRequest,
-        OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest, ProducerId, ResponseKind,
-        TransactionalId, TxnOffsetCommitRequest,
+        DeleteGroupsRequest, DescribeGroupsRequest, FindCoordinatorRequest, GroupId, InitProducerIdRequest,
+        ListGroupsRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest, ProducerId,
+        ResponseKind, TransactionalId, TxnOffsetCommitRequest,
         offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic},
         offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic},
         offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics},
@@ -37,6 +37,15 @@ impl Sim {
         partitions.map(|partition| (partition.partition_index, partition.error_code)).collect()
     }
 
+    /// The producer id of the transactional id `tx`.
+    fn producer(&mut self, from: ConnectionId) -> i64 {
+        let request = InitProducerIdRequest::default()
+            .with_transactional_id(Some(TransactionalId(text("tx"))))
+            .with_transaction_timeout_ms(60_000);
+        let ResponseKind::InitProducerId(response) = self.call(from, 4, request) else { panic!() };
+        response.producer_id.0
+    }
+
     fn commit_in_transaction(
         &mut self,
         from: ConnectionId,
@@ -54,7 +63,7 @@ impl Sim {
             .with_producer_id(ProducerId(producer))
             .with_generation_id(generation)
             .with_topics(vec![topic]);
-        let ResponseKind::TxnOffsetCommit(response) = self.call(from, 4, request) else { panic!() };
+        let ResponseKind::TxnOffsetCommit(response) = self.call(from, 5, request) else { panic!() };
         response.topics[0].partitions[0].error_code
     }
 
@@ -134,23 +143,24 @@ fn an_open_transaction_makes_an_offset_unstable() {
     let mut sim = Sim::new();
     let client = sim.client();
     assert_eq!(sim.commit(client, 9, committing("", -1, "orders", &[(0, 5), (1, 6)])), [(0, 0), (1, 0)]);
-    assert_eq!(sim.commit_in_transaction(client, 70, -1, 50), 0);
+    let producer = sim.producer(client);
+    assert_eq!(sim.commit_in_transaction(client, producer, -1, 50), 0);
     let unstable = E::UnstableOffsetCommit.code();
     assert_eq!(sim.offsets(client, "orders", true), [(-1, unstable), (6, 0)]);
     assert_eq!(sim.offsets(client, "orders", false), [(5, 0), (6, 0)]);
-    sim.model.end_transaction_in_group(GROUP, 70, false);
+    sim.model.end_transaction_in_group(GROUP, producer, false);
     assert_eq!(sim.offsets(client, "orders", true), [(5, 0), (6, 0)]);
 
-    sim.commit_in_transaction(client, 70, -1, 60);
-    sim.model.end_transaction_in_group(GROUP, 70, true);
+    sim.commit_in_transaction(client, producer, -1, 60);
+    sim.model.end_transaction_in_group(GROUP, producer, true);
     assert_eq!(sim.offsets(client, "orders", true), [(60, 0), (6, 0)]);
 
     // What was committed after it is not undone by a transaction that ends later.
-    sim.commit_in_transaction(client, 70, -1, 70);
+    sim.commit_in_transaction(client, producer, -1, 70);
     sim.commit(client, 9, committing("", -1, "orders", &[(0, 80)]));
-    sim.model.end_transaction_in_group(GROUP, 70, true);
+    sim.model.end_transaction_in_group(GROUP, producer, true);
     assert_eq!(sim.offsets(client, "orders", true), [(80, 0), (6, 0)]);
-    assert_eq!(sim.commit_in_transaction(client, 70, 3, 1), E::UnknownMemberId.code(), "KIP-447");
+    assert_eq!(sim.commit_in_transaction(client, producer, 3, 1), E::UnknownMemberId.code(), "KIP-447");
 }
 
 #[test]
