@@ -24,5 +24,6 @@ mod transactions;
 
 pub use config::Config;
 pub use connection::{ConnectionId, Output};
+pub use log::NewRecord;
 pub use model::Model;
 pub use observe::Observed;

@@ -1,33 +1,213 @@
 //! A partition's log: record batches as they were sent, with offsets and leader epochs in them.
+//!
+//! All replicas share one [`Log`]: replication is instant, unless a test holds the high watermark or a follower back.
+//! Whoever changes a log tells [`Model::wake_fetches`].
 
+mod append;
+mod batch;
+mod compact;
+mod compression;
+mod describe;
+mod epochs;
+mod hands;
+mod lookup;
 mod offsets;
 mod produce;
+mod producers;
+mod read;
+mod records;
+mod replica;
+mod validate;
 
+#[cfg(test)]
+pub(crate) mod stage;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+pub use hands::NewRecord;
+pub(crate) use read::{Limit, Slice};
+pub(crate) use replica::Seat;
+
+use self::{batch::Batch, epochs::Epochs, producers::Producers};
 use crate::model::Model;
 
 /// One log.
 #[derive(Debug, Default)]
-pub(crate) struct Log {}
+pub(crate) struct Log {
+    batches: Vec<Stored>,
+    start: i64,
+    end: i64,
+    /// The high watermark may not pass this.
+    held: Option<i64>,
+    /// Followers that a test holds back.
+    lags: BTreeMap<i32, Lag>,
+    epochs: Epochs,
+    producers: Producers,
+    /// Transactions that ended, until the high watermark passes their marker.
+    ended: Vec<Ended>,
+    /// Kafka's transaction index: aborted transactions, in the order in which they ended.
+    aborted: Vec<Aborted>,
+    /// Bytes since the last entry of the offset index.
+    unindexed: u64,
+}
+
+/// A batch, and where it lies: Kafka's aborted lists reach as far as the next entry of the offset index.
+#[derive(Debug)]
+struct Stored {
+    batch: Batch,
+    position: u64,
+    indexed: bool,
+}
+
+/// How far a follower is allowed to be.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Lag {
+    /// The end of its log.
+    pub(crate) end: Option<i64>,
+    /// Its high watermark.
+    pub(crate) high_watermark: Option<i64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Ended {
+    first: i64,
+    marker: i64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Aborted {
+    producer: i64,
+    first: i64,
+    marker: i64,
+    /// The last stable offset after it ended: later entries begin at or after it.
+    last_stable: i64,
+}
+
+/// `index.interval.bytes`.
+const INDEX_INTERVAL: u64 = 4096;
 
 impl Log {
     /// The first offset that is there.
     pub(crate) fn start(&self) -> i64 {
-        0
+        self.start
     }
 
     /// The offset that the next record gets.
     pub(crate) fn end(&self) -> i64 {
-        0
+        self.end
     }
 
     /// What consumers may read up to.
     pub(crate) fn high_watermark(&self) -> i64 {
-        0
+        self.held.map_or(self.end, |held| held.clamp(self.start, self.end.max(self.start)))
     }
 
     /// What consumers of committed data may read up to: before the first record of the oldest open transaction.
     pub(crate) fn last_stable(&self) -> i64 {
-        0
+        self.last_stable_under(self.high_watermark())
+    }
+
+    /// The last stable offset of a replica with this high watermark. A transaction counts as open until the marker is
+    /// below it.
+    fn last_stable_under(&self, high_watermark: i64) -> i64 {
+        let open = self.producers.values().filter_map(|producer| producer.open);
+        let ended = self.ended.iter().filter(|ended| ended.marker >= high_watermark).map(|ended| ended.first);
+        let unstable = open.chain(ended).min().map(|first| first.max(self.start));
+        unstable.map_or(high_watermark, |first| first.min(high_watermark))
+    }
+
+    /// Up to where the log has what an epoch or an earlier one wrote: the epoch, and the end; `end` for the latest.
+    pub(crate) fn end_of_epoch(&self, epoch: i32, end: i64) -> Option<(i32, i64)> {
+        self.epochs.end_of(epoch, end)
+    }
+
+    /// A leader wrote, or may write, in this epoch from here on.
+    fn lead(&mut self, epoch: i32) {
+        self.epochs.begin(epoch, self.end);
+    }
+
+    /// Puts a batch at the end, its offsets being right already.
+    fn push(&mut self, batch: Batch) {
+        let position = self.size_to(self.batches.len());
+        let indexed = self.unindexed > INDEX_INTERVAL;
+        if indexed {
+            self.unindexed = 0;
+        }
+        self.unindexed += batch.size() as u64;
+        self.end = batch.header.last_offset() + 1;
+        self.batches.push(Stored { batch, position, indexed });
+        self.forget_ended();
+    }
+
+    /// What a batch at the end of the log means for its producer.
+    fn account(&mut self, batch: &Batch) {
+        let header = batch.header;
+        if !header.has_producer() {
+            return;
+        }
+        let producer = self.producers.entry(header.producer_id).or_default();
+        if !header.is_control() {
+            producer.wrote(&header);
+            return;
+        }
+        let (Some(commit), Some(coordinator_epoch)) = (batch.commits(), batch.coordinator_epoch()) else {
+            return;
+        };
+        let Some(first) = producer.ended(&header, coordinator_epoch) else { return };
+        let marker = header.base_offset;
+        self.ended.push(Ended { first, marker });
+        if !commit {
+            let open = self.producers.values().filter_map(|producer| producer.open).min();
+            let last_stable = open.unwrap_or(marker + 1);
+            self.aborted.push(Aborted { producer: header.producer_id, first, marker, last_stable });
+        }
+    }
+
+    fn forget_ended(&mut self) {
+        // A follower that lags needs them longer than the leader does.
+        let slowest = self.lags.values().filter_map(|lag| lag.high_watermark.or(lag.end)).min();
+        let passed = slowest.unwrap_or(i64::MAX).min(self.high_watermark());
+        self.ended.retain(|ended| ended.marker >= passed);
+    }
+
+    /// Makes the log of these batches instead: what followed from the old ones is derived anew.
+    fn refill(&mut self, batches: Vec<Batch>) {
+        let end = self.end;
+        self.batches.clear();
+        self.unindexed = 0;
+        for batch in batches {
+            self.push(batch);
+        }
+        self.end = end;
+    }
+
+    /// The bytes before the batch with this index.
+    fn size_to(&self, index: usize) -> u64 {
+        index
+            .checked_sub(1)
+            .and_then(|before| self.batches.get(before))
+            .map_or(0, |stored| stored.position + stored.batch.size() as u64)
+    }
+
+    /// The batch that has this offset, or the first one after it.
+    fn at_or_after(&self, offset: i64) -> usize {
+        self.batches.partition_point(|stored| stored.batch.header.last_offset() < offset)
+    }
+
+    /// The log begins here: `offset` is at most the high watermark. Batches that lie before it altogether go.
+    fn move_start(&mut self, offset: i64) {
+        if offset <= self.start {
+            return;
+        }
+        self.start = offset;
+        self.end = self.end.max(offset);
+        let gone = self.at_or_after(offset);
+        self.batches.drain(..gone);
+        self.epochs.cut_start(offset);
+        self.aborted.retain(|aborted| aborted.marker >= offset);
+        self.ended.retain(|ended| ended.marker >= offset);
     }
 }
 
@@ -36,12 +216,24 @@ impl Model {
     /// passed over.
     pub(crate) fn append_marker(
         &mut self,
-        _topic: &str,
-        _partition: i32,
-        _producer: i64,
-        _epoch: i16,
-        _commit: bool,
-        _coordinator_epoch: i32,
+        topic: &str,
+        partition: i32,
+        producer: i64,
+        epoch: i16,
+        commit: bool,
+        coordinator_epoch: i32,
     ) {
+        let timestamp = self.wall_ms();
+        let Some(found) = self.topics.partition_mut(topic, partition) else { return };
+        let known = found.log.producers.get(&producer);
+        let fenced =
+            known.is_some_and(|known| known.epoch > epoch || known.coordinator_epoch > coordinator_epoch);
+        let marker = Batch::marker((producer, epoch), commit, coordinator_epoch, timestamp);
+        let Some(marker) = marker.filter(|_| !fenced) else { return };
+        found.log.lead(found.leader_epoch);
+        let marker = marker.placed(found.log.end, found.leader_epoch);
+        found.log.account(&marker);
+        found.log.push(marker);
+        self.wake_fetches(topic, partition);
     }
 }

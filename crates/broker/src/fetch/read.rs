@@ -1,0 +1,199 @@
+//! Reading what a Fetch asks for.
+
+use bytes::Bytes;
+use kafka_protocol::{
+    error::ResponseError,
+    messages::{
+        BrokerId,
+        fetch_response::{AbortedTransaction, EpochEndOffset, PartitionData},
+    },
+};
+
+use super::plan::{Plan, Wanted};
+use crate::{
+    log::{Limit, Seat, Slice},
+    model::Model,
+    request::Context,
+    topics::Partition,
+};
+
+/// What became of one partition of a plan.
+#[derive(Debug)]
+pub(super) enum Reading {
+    /// The request names what is not there: told when the others are answered, but no reason to answer.
+    Unreadable(ResponseError),
+    /// Reading it was refused: a reason to answer at once.
+    Refused(ResponseError),
+    /// Another replica is nearer.
+    Preferred(BrokerId, Seat),
+    /// What the client has is not what this log has.
+    Diverging {
+        epoch: i32,
+        end: i64,
+        seat: Seat,
+    },
+    Read(Slice, Seat),
+}
+
+impl Model {
+    /// Reads a plan's partitions in order, and says whether that is enough for an answer now.
+    pub(super) fn read_plan(&mut self, context: &Context, plan: &Plan) -> (Vec<Reading>, bool) {
+        let mut readings = Vec::with_capacity(plan.wanted.len());
+        let mut left = plan.max_bytes;
+        let mut got = 0_usize;
+        let mut at_least_one = true;
+        let mut urgent = false;
+        let mut readable = false;
+        for wanted in &plan.wanted {
+            let reading = self.read_partition(context, plan, wanted, left, at_least_one);
+            match &reading {
+                Reading::Unreadable(_) => {}
+                Reading::Read(slice, _) => {
+                    readable = true;
+                    at_least_one &= slice.records.is_empty();
+                    got += slice.records.len();
+                    left = left.saturating_sub(i32::try_from(slice.records.len()).unwrap_or(i32::MAX)).max(0);
+                }
+                Reading::Refused(_) | Reading::Preferred(..) | Reading::Diverging { .. } => {
+                    readable = true;
+                    urgent = true;
+                }
+            }
+            readings.push(reading);
+        }
+        let unreadable = unreadable(&readings);
+        let enough = usize::try_from(plan.min_bytes).unwrap_or(0) <= got || unreadable > plan.unreadable;
+        (readings, urgent || enough || !readable)
+    }
+
+    fn read_partition(
+        &mut self,
+        context: &Context,
+        plan: &Plan,
+        wanted: &Wanted,
+        left: i32,
+        at_least_one: bool,
+    ) -> Reading {
+        let Some(name) = wanted.topic.as_deref() else {
+            return Reading::Unreadable(ResponseError::UnknownTopicId);
+        };
+        let place = (name, wanted.key.partition);
+        let Some(topic) =
+            self.topics.all.get(name).filter(|_| self.topics.partition(name, place.1).is_some())
+        else {
+            return Reading::Unreadable(ResponseError::UnknownTopicOrPartition);
+        };
+        if context.version < 10 && topic.configs.get("compression.type").is_some_and(|codec| codec == "zstd")
+        {
+            return Reading::Unreadable(ResponseError::UnsupportedCompressionType);
+        }
+        if !wanted.key.id.is_nil() && wanted.key.id != topic.id {
+            return Reading::Refused(ResponseError::InconsistentTopicId);
+        }
+        let nearer = self.nearer_replica(context.broker, plan, place, wanted.offset);
+        // Followers fetch from the leader alone, and so do consumers who cannot say where they are.
+        let leader_only = plan.is_follower() || plan.rack.is_none();
+        let leader_only = leader_only && nearer.is_none();
+        let found = match self.replica(context.broker, place, wanted.epoch, leader_only) {
+            Ok(found) => found,
+            Err(code) => return Reading::Refused(code),
+        };
+        let seat = Seat::of(found, context.broker);
+        if let Some(nearer) = nearer {
+            return Reading::Preferred(nearer.into(), seat);
+        }
+        if plan.is_follower() && !found.replicas.contains(&plan.replica) {
+            return Reading::Refused(ResponseError::NotLeaderOrFollower);
+        }
+        if wanted.last_epoch >= 0 {
+            match diverges(found, &seat, wanted) {
+                Ok(None) => {}
+                Ok(Some((epoch, end))) => return Reading::Diverging { epoch, end, seat },
+                Err(code) => return Reading::Refused(code),
+            }
+        }
+        let limit = Limit {
+            bytes: wanted.max_bytes.min(left),
+            at_least_one,
+            offset: match (plan.is_follower(), plan.committed) {
+                (true, _) => seat.end,
+                (false, true) => seat.last_stable,
+                (false, false) => seat.high_watermark,
+            },
+            aborted: plan.committed && !plan.is_follower(),
+        };
+        match found.log.read(&seat, wanted.offset, limit) {
+            Ok(slice) => Reading::Read(slice, seat),
+            Err(code) => Reading::Refused(code),
+        }
+    }
+
+    /// The replica that a leader sends a consumer to: in sync, in the consumer's rack, not the leader itself, and with what
+    /// the consumer wants (KIP-392). Of several the one that has most.
+    fn nearer_replica(
+        &self,
+        broker: i32,
+        plan: &Plan,
+        (topic, partition): (&str, i32),
+        offset: i64,
+    ) -> Option<i32> {
+        let rack = plan.rack.as_deref().filter(|rack| !rack.is_empty())?;
+        let found = self.topics.partition(topic, partition)?;
+        if plan.is_follower() || found.leader != Some(broker) {
+            return None;
+        }
+        let is_near = |id: i32| {
+            self.nodes.all.get(&id).is_some_and(|node| node.up && node.rack.as_deref() == Some(rack))
+        };
+        if is_near(broker) {
+            return None;
+        }
+        let end_of = |id: i32| Seat::of(found, id).end;
+        let has = |id: &i32| found.log.start() <= offset && offset <= end_of(*id);
+        let replicas = found.replicas.iter().copied().filter(|id| found.isr.contains(id) && is_near(*id));
+        replicas.filter(has).max_by_key(|id| (end_of(*id), std::cmp::Reverse(*id)))
+    }
+}
+
+pub(super) fn unreadable(readings: &[Reading]) -> usize {
+    readings.iter().filter(|reading| matches!(reading, Reading::Unreadable(_))).count()
+}
+
+/// Where the log parts from what the client has, if it does.
+fn diverges(found: &Partition, seat: &Seat, wanted: &Wanted) -> Result<Option<(i32, i64)>, ResponseError> {
+    let (epoch, end) =
+        found.log.end_of_epoch(wanted.last_epoch, seat.end).ok_or(ResponseError::OffsetOutOfRange)?;
+    if wanted.offset < seat.start {
+        return Err(ResponseError::OffsetOutOfRange);
+    }
+    Ok((epoch < wanted.last_epoch || end < wanted.offset).then_some((epoch, end)))
+}
+
+impl Reading {
+    /// The partition's part of the answer.
+    pub(super) fn into_data(self, partition: i32) -> PartitionData {
+        let data = PartitionData::default().with_partition_index(partition).with_records(Some(Bytes::new()));
+        let seated = |data: PartitionData, seat: Seat| {
+            data.with_high_watermark(seat.high_watermark)
+                .with_last_stable_offset(seat.last_stable)
+                .with_log_start_offset(seat.start)
+                .with_aborted_transactions(None)
+        };
+        match self {
+            Self::Unreadable(code) => data.with_error_code(code.code()).with_high_watermark(-1),
+            Self::Refused(code) => {
+                data.with_error_code(code.code()).with_high_watermark(-1).with_aborted_transactions(None)
+            }
+            Self::Preferred(replica, seat) => seated(data, seat).with_preferred_read_replica(replica),
+            Self::Diverging { epoch, end, seat } => seated(data, seat)
+                .with_diverging_epoch(EpochEndOffset::default().with_epoch(epoch).with_end_offset(end)),
+            Self::Read(slice, seat) => {
+                let transaction = |(producer, first): (i64, i64)| {
+                    AbortedTransaction::default().with_producer_id(producer.into()).with_first_offset(first)
+                };
+                let aborted = slice.aborted.map(|all| all.into_iter().map(transaction).collect());
+                seated(data, seat).with_records(Some(slice.records)).with_aborted_transactions(aborted)
+            }
+        }
+    }
+}

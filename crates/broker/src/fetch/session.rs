@@ -1,0 +1,178 @@
+//! Fetch sessions of one broker (KIP-227): what a client said before, and what it was told.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use kafka_protocol::{error::ResponseError, messages::fetch_response::PartitionData};
+
+use super::plan::{Key, Wanted};
+use crate::random::Random;
+
+/// `min.incremental.fetch.session.eviction.ms`: how long a session must have been idle, or have lived, before it makes room
+/// for another.
+const EVICTION: Duration = Duration::from_secs(120);
+
+/// All sessions of a broker, by id.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    all: BTreeMap<i32, Session>,
+}
+
+/// One session.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// The epoch of the request that is expected next.
+    pub(super) epoch: i32,
+    /// Topics are named by id (Fetch from version 13 on).
+    pub(super) ids: bool,
+    created: Instant,
+    used: Instant,
+    /// The next to be read first. One that was answered with data goes to the end, so that a fat partition does not
+    /// starve the others.
+    partitions: Vec<Cached>,
+}
+
+#[derive(Debug)]
+struct Cached {
+    wanted: Wanted,
+    high_watermark: i64,
+    log_start: i64,
+}
+
+/// The epoch after this one: 0 and what is below mean something else.
+fn after(epoch: i32) -> i32 {
+    if epoch == i32::MAX { 1 } else { epoch.max(0) + 1 }
+}
+
+impl Sessions {
+    pub(super) fn close(&mut self, id: i32) {
+        self.all.remove(&id);
+    }
+
+    pub(super) fn get_mut(&mut self, id: i32) -> Option<&mut Session> {
+        self.all.get_mut(&id)
+    }
+
+    /// Takes up what a request says to its session: the epoch that its answer must find the session in. `None` means that
+    /// the session has nothing left in it and is gone.
+    pub(super) fn resume(
+        &mut self,
+        id: i32,
+        epoch: i32,
+        ids: bool,
+        named: Vec<Wanted>,
+        forgotten: &[Key],
+        now: Instant,
+    ) -> Result<Option<i32>, ResponseError> {
+        let session = self.all.get_mut(&id).ok_or(ResponseError::FetchSessionIdNotFound)?;
+        if session.epoch != epoch {
+            return Err(ResponseError::InvalidFetchSessionEpoch);
+        }
+        if session.ids != ids {
+            return Err(ResponseError::FetchSessionTopicIdError);
+        }
+        session.update(named, forgotten);
+        if session.partitions.is_empty() {
+            self.all.remove(&id);
+            return Ok(None);
+        }
+        session.used = now;
+        session.epoch = after(epoch);
+        Ok(Some(session.epoch))
+    }
+
+    /// Begins a session, if there is room for it: its id, or 0.
+    pub(super) fn begin(
+        &mut self,
+        (slots, ids, now): (usize, bool, Instant),
+        random: &mut Random,
+        answered: impl ExactSizeIterator<Item = (Wanted, i64, i64)>,
+    ) -> i32 {
+        if self.all.len() >= slots && !self.evict(answered.len(), now) {
+            return 0;
+        }
+        let id = loop {
+            let id = i32::try_from(random.next() >> 33).unwrap_or(0);
+            if id != 0 && !self.all.contains_key(&id) {
+                break id;
+            }
+        };
+        let cached = |(wanted, high_watermark, log_start)| Cached { wanted, high_watermark, log_start };
+        let session =
+            Session { epoch: 1, ids, created: now, used: now, partitions: answered.map(cached).collect() };
+        self.all.insert(id, session);
+        id
+    }
+
+    /// Makes room for a session with so many partitions: the one that was idle longest goes if that is long; else the
+    /// smallest of those that have lived a while, if the new one is larger.
+    fn evict(&mut self, partitions: usize, now: Instant) -> bool {
+        let old = |since: Instant| now.saturating_duration_since(since) > EVICTION;
+        let idle = self.all.iter().min_by_key(|(id, session)| (session.used, **id));
+        let stale = idle.filter(|(_, session)| old(session.used)).map(|(id, _)| *id);
+        let lesser = || {
+            let grown =
+                |session: &Session| session.used.saturating_duration_since(session.created) > EVICTION;
+            let evictable = self.all.iter().filter(|(_, session)| grown(session));
+            let smallest = evictable.min_by_key(|(id, session)| (session.partitions.len(), **id))?;
+            (partitions > smallest.1.partitions.len()).then_some(*smallest.0)
+        };
+        match stale.or_else(lesser) {
+            Some(id) => self.all.remove(&id).is_some(),
+            None => false,
+        }
+    }
+}
+
+impl Session {
+    fn update(&mut self, named: Vec<Wanted>, forgotten: &[Key]) {
+        for wanted in named {
+            match self.partitions.iter_mut().find(|cached| cached.wanted.key == wanted.key) {
+                Some(cached) => {
+                    // A name, once known, is kept: should the id get lost, the partition's answer says so.
+                    let topic = cached.wanted.topic.take().or_else(|| wanted.topic.clone());
+                    cached.wanted = Wanted { topic, ..wanted };
+                }
+                None => self.partitions.push(Cached { wanted, high_watermark: -1, log_start: -1 }),
+            }
+        }
+        self.partitions.retain(|cached| !forgotten.contains(&cached.wanted.key));
+    }
+
+    /// What is to be read, in order. Names that have become known are taken up.
+    pub(super) fn wanted(&mut self, name_of: impl Fn(uuid::Uuid) -> Option<String>) -> Vec<Wanted> {
+        for cached in &mut self.partitions {
+            let wanted = &mut cached.wanted;
+            if wanted.topic.is_none() {
+                wanted.topic = name_of(wanted.key.id);
+            }
+        }
+        self.partitions.iter().map(|cached| cached.wanted.clone()).collect()
+    }
+
+    /// Whether the client must be told this, as it is new to it; then it is told, and the partition is read last next
+    /// time.
+    pub(super) fn tells(&mut self, key: &Key, data: &PartitionData) -> bool {
+        let Some(at) = self.partitions.iter().position(|cached| cached.wanted.key == *key) else {
+            return false;
+        };
+        let Some(cached) = self.partitions.get_mut(at) else { return false };
+        let failed = data.error_code != 0;
+        let new = data.records.as_ref().is_some_and(|records| !records.is_empty())
+            || cached.high_watermark != data.high_watermark
+            || cached.log_start != data.log_start_offset
+            || data.preferred_read_replica != -1
+            || failed
+            || data.diverging_epoch.epoch != -1;
+        cached.log_start = data.log_start_offset;
+        // After an error all is new.
+        cached.high_watermark = if failed { -1 } else { data.high_watermark };
+        if new {
+            let told = self.partitions.remove(at);
+            self.partitions.push(told);
+        }
+        new
+    }
+}
