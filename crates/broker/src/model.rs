@@ -57,7 +57,7 @@ impl Model {
             fetches: Fetches::default(),
             groups: Groups::default(),
             transactions: Transactions::default(),
-            arms: Arms::default(),
+            arms: Arms::new(config.seed),
             outputs: VecDeque::new(),
             observed: VecDeque::new(),
             config,
@@ -75,7 +75,7 @@ impl Model {
     pub fn connect(&mut self, now: Instant, broker: i32, host: &str) -> Option<ConnectionId> {
         self.now = now;
         self.nodes
-            .is_up(broker)
+            .accepts(broker)
             .then(|| self.connections.accept(broker, StrBytes::from_string(host.to_owned())))
     }
 
@@ -140,11 +140,19 @@ impl Model {
             let Some(frame) = open.waiting.pop_front() else { return };
             open.busy = true;
             match self.handle_frame(connection, broker, frame) {
-                Some((context, Reply::Now(response))) => self.answer(&context, response),
-                Some((_, Reply::Nothing)) => self.idle(connection),
-                Some((_, Reply::Later)) => return,
-                Some((_, Reply::Close)) | None => self.close(connection),
+                Some((context, reply)) => self.settle(&context, reply),
+                None => self.close(connection),
             }
+        }
+    }
+
+    /// Does what a handler, or a rule in its place, said.
+    pub(crate) fn settle(&mut self, context: &Context, reply: Reply) {
+        match reply {
+            Reply::Now(response) => self.answer(context, response),
+            Reply::Nothing => self.unanswered(context),
+            Reply::Later => {}
+            Reply::Close => self.close(context.connection),
         }
     }
 
@@ -156,15 +164,8 @@ impl Model {
     }
 
     fn answer(&mut self, context: &Context, response: ResponseKind) {
-        if !self.connections.open.contains_key(&context.connection) {
-            return;
-        }
-        match crate::api::encode(context, &response) {
-            Ok(frame) => self.send(context, frame),
-            Err(error) => {
-                tracing::error!(?context, %error, "an answer could not be encoded");
-                self.close(context.connection);
-            }
+        if self.connections.open.contains_key(&context.connection) {
+            self.send(context, response);
         }
     }
 
@@ -185,6 +186,7 @@ impl Model {
 
     fn forget_connection(&mut self, connection: ConnectionId) {
         self.connections.open.remove(&connection);
+        self.arms.forget(connection);
         self.forget_fetches(connection);
     }
 
@@ -209,6 +211,17 @@ impl Model {
         })
     }
 
+    /// Sets the moment at which methods that are not given one happen.
+    pub fn at(&mut self, now: Instant) -> &mut Self {
+        self.now = now;
+        self
+    }
+
+    /// How many requests of a connection were received and not read yet.
+    pub fn waiting(&self, connection: ConnectionId) -> usize {
+        self.connections.open.get(&connection).map_or(0, |open| open.waiting.len())
+    }
+
     /// Whether a request about a group or a transactional id came to the right broker.
     pub(crate) fn coordinates(&self, context: &Context, key: &str) -> bool {
         self.coordinator_of(key) == Some(context.broker)
@@ -225,6 +238,7 @@ impl Model {
         for broker in due {
             if let Some(node) = self.nodes.all.get_mut(&broker) {
                 node.fails_over = None;
+                node.up = false; // one that is paused is as good as dead now
             }
             self.take_leadership_from(broker);
         }
