@@ -1,10 +1,81 @@
 //! A Kafka cluster in a box, for tests.
 //!
-//! [`Model`] is the cluster: brokers, topics, logs, group and transaction coordinators, without sockets or clocks. Frames
-//! and time go in, frames come out. It is strict: what Kafka 4.3 rejects it rejects, with the same code. And it is armed:
-//! a [`Rule`] makes it do harm to the nth request of a kind.
+//! [`Cluster`] is the door: brokers, topics, logs, group and transaction coordinators in this process, on loopback or in
+//! memory, started in a millisecond and gone when it is dropped. Any Kafka client can be pointed at it. It speaks the
+//! protocol of Kafka 4.3 and is strict: what Kafka rejects it rejects, with the same error code.
 //!
-//! [`Cluster`] runs a model on loopback, or in memory.
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use offtake_broker::Cluster;
+//!
+//! let cluster = Cluster::builder().brokers(3).topic("orders", 4).start().await?;
+//! let servers = cluster.bootstrap(); // 127.0.0.1:40417,127.0.0.1:36283,127.0.0.1:41945
+//! // … the service under test, with bootstrap.servers = servers …
+//! # assert_eq!(servers.split(',').count(), 3);
+//! cluster.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Harm
+//!
+//! It is also armed. A [`Rule`] says which requests are harmed and how: dropped, delayed, held, cut off, answered with an
+//! error, damaged, throttled, answered wrongly ([`Harm`], [`Rewrite`]). Brokers crash, pause, return, change their
+//! addresses or speak as older releases do (the methods of [`Model`], some of them also of [`Cluster`]).
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::time::Duration;
+//! use offtake_broker::{ApiKey, Cluster, Corrupt, Harm, Rewrite, Rule, Vintage};
+//!
+//! let cluster = Cluster::builder().brokers(2).topic("orders", 1).in_memory().start().await?;
+//!
+//! // The second commit of one group takes effect, but its answer is lost.
+//! let lost = cluster.arm(Rule::on(ApiKey::OffsetCommit, Harm::ApplyThenLose).group("billing").nth(2));
+//! // One heartbeat in ten is answered with REBALANCE_IN_PROGRESS, and every Fetch is a little late.
+//! cluster.arm(Rule::on(ApiKey::Heartbeat, Harm::Fail(27)).probably(0.1));
+//! cluster.arm(Rule::on(ApiKey::Fetch, Harm::Delay(Duration::from_millis(30))).client("billing-"));
+//! // Records of `orders` are damaged once; its offsets are asked for in vain.
+//! cluster.arm(Rule::on(ApiKey::Fetch, Harm::Corrupt(Corrupt::Records)).topic("orders").once());
+//! cluster.arm(Rule::on(ApiKey::ListOffsets, Rewrite::partitions_fail(6)).topic("orders"));
+//!
+//! cluster.with(|model, _| model.set_vintage(2, Vintage::V2_8));
+//! cluster.crash(1);
+//! assert!(cluster.connect_to(1).is_err());
+//! assert_eq!(cluster.hits(lost), 0);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # In memory, and on paused time
+//!
+//! [`Builder::in_memory`] needs no sockets: [`Cluster::connect`] gives the client's end of a connection to a port, which is
+//! all that is needed where a client lets its way of dialling be replaced. A cluster's clock is tokio's, so that with
+//! `start_paused` hours of timeouts pass in no time.
+//!
+//! # Without a runtime
+//!
+//! [`Model`] is the cluster without sockets and clock. Frames and time go in, frames come out, and with one seed
+//! ([`Config::seed`]) and the same calls it does the same: made for simulations.
+//!
+//! ```
+//! use std::time::{Duration, Instant};
+//! use offtake_broker::{Config, Model, Output};
+//!
+//! let start = Instant::now();
+//! let mut model = Model::new(start, Config::default());
+//! let connection = model.connect(start, 1, "127.0.0.1").ok_or("refused")?;
+//! // ApiVersions, version 0, correlation id 7, no client id.
+//! model.receive(start + Duration::from_millis(1), connection, vec![0, 18, 0, 0, 0, 0, 0, 7, 255, 255].into());
+//! let Some(Output::Send { bytes, .. }) = model.poll_output() else { return Err("no answer") };
+//! assert_eq!(bytes[4..8], [0, 0, 0, 7]);
+//! # Ok::<(), &str>(())
+//! ```
+//!
+//! What there is not: records on disk, replication as such (a replica has what its leader has), security, quotas other than
+//! [`Harm::Throttle`].
 
 mod api;
 mod armed;
@@ -22,8 +93,14 @@ mod request;
 mod topics;
 mod transactions;
 
+pub use armed::{Answered, Corrupt, Harm, Often, Rewrite, Rule, RuleId, Vintage};
 pub use config::Config;
 pub use connection::{ConnectionId, Output};
+pub use face::{Builder, Cluster};
 pub use log::NewRecord;
 pub use model::Model;
 pub use observe::Observed;
+
+/// The protocol as the cluster speaks it: the types that rules name.
+pub use kafka_protocol;
+pub use kafka_protocol::messages::ApiKey;

@@ -60,7 +60,7 @@ impl Model {
             fetches: Fetches::default(),
             groups: Groups::default(),
             transactions: Transactions::default(),
-            arms: Arms::default(),
+            arms: Arms::new(config.seed),
             outputs: VecDeque::new(),
             observed: VecDeque::new(),
             config,
@@ -78,7 +78,7 @@ impl Model {
     pub fn connect(&mut self, now: Instant, broker: i32, host: &str) -> Option<ConnectionId> {
         self.now = now;
         self.nodes
-            .is_up(broker)
+            .accepts(broker)
             .then(|| self.connections.accept(broker, StrBytes::from_string(host.to_owned())))
     }
 
@@ -143,11 +143,19 @@ impl Model {
             let Some(frame) = open.waiting.pop_front() else { return };
             open.busy = true;
             match self.handle_frame(connection, broker, frame) {
-                Some((context, Reply::Now(response))) => self.answer(&context, response),
-                Some((_, Reply::Nothing)) => self.idle(connection),
-                Some((_, Reply::Later)) => return,
-                Some((_, Reply::Close)) | None => self.close(connection),
+                Some((context, reply)) => self.settle(&context, reply),
+                None => self.close(connection),
             }
+        }
+    }
+
+    /// Does what a handler, or a rule in its place, said.
+    pub(crate) fn settle(&mut self, context: &Context, reply: Reply) {
+        match reply {
+            Reply::Now(response) => self.answer(context, response),
+            Reply::Nothing => self.unanswered(context),
+            Reply::Later => {}
+            Reply::Close => self.close(context.connection),
         }
     }
 
@@ -159,15 +167,8 @@ impl Model {
     }
 
     fn answer(&mut self, context: &Context, response: ResponseKind) {
-        if !self.connections.open.contains_key(&context.connection) {
-            return;
-        }
-        match crate::api::encode(context, &response) {
-            Ok(frame) => self.send(context, frame),
-            Err(error) => {
-                tracing::error!(?context, %error, "an answer could not be encoded");
-                self.close(context.connection);
-            }
+        if self.connections.open.contains_key(&context.connection) {
+            self.send(context, response);
         }
     }
 
@@ -188,6 +189,7 @@ impl Model {
 
     fn forget_connection(&mut self, connection: ConnectionId) {
         self.connections.open.remove(&connection);
+        self.arms.forget(connection);
         self.forget_fetches(connection);
     }
 
@@ -212,11 +214,6 @@ impl Model {
         })
     }
 
-    /// The broker that coordinates a group or a transactional id, if any does.
-    pub fn coordinator(&self, key: &str) -> Option<i32> {
-        self.coordinator_of(key)
-    }
-
     /// The broker that leads a partition, if any does.
     pub fn leader_of(&self, topic: &str, partition: i32) -> Option<i32> {
         self.topics.partition(topic, partition)?.leader
@@ -230,6 +227,17 @@ impl Model {
     /// The versions of an API, by Kafka's number, that a broker speaks.
     pub fn versions(&self, broker: i32, api: i16) -> Option<(i16, i16)> {
         self.arms.versions_of(broker, ApiKey::try_from(api).ok()?)
+    }
+
+    /// Sets the moment at which methods that are not given one happen.
+    pub fn at(&mut self, now: Instant) -> &mut Self {
+        self.now = now;
+        self
+    }
+
+    /// How many requests of a connection were received and not read yet.
+    pub fn waiting(&self, connection: ConnectionId) -> usize {
+        self.connections.open.get(&connection).map_or(0, |open| open.waiting.len())
     }
 
     /// Whether a request about a group or a transactional id came to the right broker.
@@ -248,6 +256,7 @@ impl Model {
         for broker in due {
             if let Some(node) = self.nodes.all.get_mut(&broker) {
                 node.fails_over = None;
+                node.up = false; // one that is paused is as good as dead now
             }
             self.take_leadership_from(broker);
         }

@@ -8,7 +8,7 @@ pub(crate) struct Node {
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) rack: Option<String>,
-    /// Accepts connections.
+    /// Works, or is paused and the controller has not noticed.
     pub(crate) up: bool,
     /// Accepts connections and says nothing, as after SIGSTOP.
     pub(crate) paused: bool,
@@ -38,6 +38,11 @@ impl Nodes {
             (id, node)
         };
         Self { all: (1..=count.max(1)).map(node).collect(), controller: 1 }
+    }
+
+    /// Whether connections to a broker are accepted: also while it is paused, by its operating system.
+    pub(crate) fn accepts(&self, broker: i32) -> bool {
+        self.all.get(&broker).is_some_and(|node| node.up || node.paused)
     }
 
     /// Whether a broker answers requests.

@@ -89,6 +89,8 @@ pub(crate) enum Command {
     Offsets(Offsets),
     /// List or describe consumer groups
     Groups(Groups),
+    /// Run brokers in memory, for trying things against
+    Broker(Broker),
     /// Measure
     Bench(Bench),
 }
@@ -246,6 +248,35 @@ pub(crate) enum GroupsCommand {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Broker {
+    /// Where the first broker listens; 0 takes a free port
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
+    pub(crate) listen: String,
+    /// A topic that is there from the start (may be given again); one partition unless said
+    #[arg(short, long = "topic", value_name = "NAME[:PARTITIONS]", value_parser = topic)]
+    pub(crate) topics: Vec<(String, i32)>,
+    /// How many brokers, on ports that follow each other
+    // Not --brokers: that says where a cluster is.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=100))]
+    pub(crate) nodes: i32,
+    /// Create topics that clients ask for
+    #[arg(long)]
+    pub(crate) auto_create_topics: bool,
+}
+
+fn topic(text: &str) -> Result<(String, i32), String> {
+    let (name, partitions) = match text.rsplit_once(':') {
+        Some((name, partitions)) => (name, partitions.parse().map_err(|_| "write it as NAME:PARTITIONS")?),
+        None => (text, 1),
+    };
+    match (name.is_empty(), partitions) {
+        (false, 1..=10_000) => Ok((name.to_owned(), partitions)),
+        (true, _) => Err("a topic has a name".to_owned()),
+        (false, _) => Err("a topic has 1 to 10000 partitions".to_owned()),
+    }
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Bench {
     #[command(subcommand)]
     pub(crate) what: BenchCommand,
@@ -322,6 +353,17 @@ mod tests {
     }
 
     #[test]
+    fn a_cluster_to_try_things_against_has_topics_and_brokers() {
+        let line =
+            "offtake broker --topic orders:4 --topic a:b:2 --topic single --nodes 3 --auto-create-topics";
+        let Command::Broker(broker) = parsed(line).unwrap().command else { panic!("another command") };
+        let topics = [("orders", 4), ("a:b", 2), ("single", 1)].map(|(name, count)| (name.to_owned(), count));
+        assert_eq!(broker.topics, topics);
+        assert_eq!((broker.nodes, broker.auto_create_topics), (3, true));
+        assert_eq!(broker.listen, "127.0.0.1:9092");
+    }
+
+    #[test]
     fn what_makes_no_sense_is_a_usage_error() {
         for line in [
             "offtake",
@@ -337,6 +379,9 @@ mod tests {
             "offtake topics create",
             "offtake groups describe",
             "offtake offsets",
+            "offtake broker --topic orders:none",
+            "offtake broker --topic :3",
+            "offtake broker --nodes 0",
             "offtake nosuch",
         ] {
             let error = parsed(line).unwrap_err();

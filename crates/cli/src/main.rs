@@ -5,6 +5,7 @@
 
 mod args;
 mod bench;
+mod broker;
 mod consume;
 mod failure;
 mod groups;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
                 Command::Topics(args) => topics::run(&common, args).await,
                 Command::Offsets(args) => offsets::run(&common, args).await,
                 Command::Groups(args) => groups::run(&common, args).await,
+                Command::Broker(args) => broker::run(args).await,
                 Command::Bench(args) => bench::run(&common, args).await,
             }
         }),

@@ -1,6 +1,7 @@
 //! The nemesis: carries out the faults of a plan, and heals what it did when their time is over.
 
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -52,7 +53,9 @@ pub(crate) async fn run(world: World, plan: Arc<Plan>, cast: Cast) {
                 continue;
             }
             let strike = Strike { plan: &plan, log: &world };
-            if let Some((after, end)) = world.clone().with(|state, now| strike.carry_out(state, now, &fault.what)) {
+            if let Some((after, end)) =
+                world.clone().with(|state, now| strike.carry_out(state, now, &fault.what))
+            {
                 ends.push((clock::now() + after, end));
             }
         }
@@ -152,7 +155,8 @@ impl Strike<'_> {
                 self.tell(What::Forgotten);
             }
             Harm::MoveLeader { topic, partition, to } => {
-                drop(model.move_leader(&self.topic(topic).name, partition, to));
+                // A replica that is down or behind cannot lead: then nothing happens.
+                let _ = model.move_leader(&self.topic(topic).name, partition, to);
             }
             Harm::EvictSessions { broker } => model.evict_fetch_sessions(broker),
             Harm::Vintage { broker, which } => {
@@ -200,7 +204,8 @@ impl Strike<'_> {
                 let name = &self.topic(topic).name;
                 let Some((start, _, end)) = model.offsets_of(name, partition) else { return };
                 let to = (end - by).max(start);
-                if let Some(end) = model.truncate_to(name, partition, to) {
+                let Some(leader) = model.leader_of(name, partition) else { return };
+                if let Some(end) = model.elect_unclean(name, partition, leader, to) {
                     self.tell(What::Truncated { at: Place::new(name, partition), end });
                 }
             }
@@ -213,8 +218,12 @@ impl Strike<'_> {
             }
             Harm::Compact { topic, partition } if self.topic(topic).compacted => {
                 let name = &self.topic(topic).name;
-                for offset in model.compact(name, partition) {
-                    self.tell(What::Compacted { at: Place::new(name, partition), offset });
+                let before = model.records(name, partition);
+                model.compact(name, partition);
+                let after: BTreeSet<i64> =
+                    model.records(name, partition).into_iter().map(|(offset, _)| offset).collect();
+                for (offset, _) in before.iter().filter(|(offset, _)| !after.contains(offset)) {
+                    self.tell(What::Compacted { at: Place::new(name, partition), offset: *offset });
                 }
             }
             _ => {}

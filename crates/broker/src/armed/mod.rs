@@ -1,26 +1,137 @@
 //! The harm: rules, and what a test may do to the cluster.
+//!
+//! A rule is looked at twice. When a request is read, [`Model::strike`] finds the rules that strike it; one may keep it
+//! from being handled. What they want done to the answer waits under the connection, of which only one request is being
+//! answered at a time, until [`Model::send`] has the answer.
 
-use std::{collections::BTreeMap, time::Instant};
+mod cluster;
+mod failure;
+mod places;
+mod rewrite;
+mod rule;
+mod strike;
+mod subject;
+#[cfg(test)]
+mod tests;
+mod throttle;
+mod vintage;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use kafka_protocol::messages::{ApiKey, RequestKind};
 
+pub use rewrite::Answered;
+pub use rule::{Corrupt, Harm, Often, Rewrite, Rule};
+pub use vintage::Vintage;
+
 use crate::{
     api::VERSIONS,
-    connection::Output,
+    connection::{ConnectionId, Output},
     model::Model,
-    request::{Context, Reply},
+    random::Random,
+    request::Context,
 };
 
+/// A rule that was armed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RuleId(u64);
+
 /// What has been ordered.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Arms {
+    rules: BTreeMap<RuleId, Armed>,
+    /// Beside the cluster's own, so that a rule does not change the ids that brokers make up.
+    random: Random,
+    /// What is to be done to the answer that a connection waits for.
+    pending: BTreeMap<ConnectionId, Pending>,
+    /// What happens at a moment, in the order it was asked for.
+    later: BTreeMap<(Instant, u64), Later>,
+    /// What happens when a rule is released.
+    held: BTreeMap<RuleId, Vec<Later>>,
+    /// Answers of brokers that are paused.
+    frozen: Vec<Delivery>,
+    /// Numbers rules, and what happens later.
+    next: u64,
     coordinators: BTreeMap<String, i32>,
+    /// Highest and lowest versions, by broker and number of the API, where they are not Kafka 4.3's.
+    versions: BTreeMap<(i32, i16), (i16, i16)>,
+}
+
+#[derive(Debug)]
+struct Armed {
+    rule: Rule,
+    /// Requests that met its conditions, and those of them that it struck.
+    seen: u64,
+    hits: u64,
+}
+
+/// Harm to an answer that is not there yet.
+#[derive(Debug, Default)]
+struct Pending {
+    rules: Vec<(RuleId, Rule)>,
+    /// Rules that looked at the request and are done with it.
+    decided: BTreeSet<RuleId>,
+}
+
+/// Something that waits for a moment, or for a release.
+#[derive(Debug)]
+enum Later {
+    Serve { context: Context, request: Box<RequestKind> },
+    Deliver(Delivery),
+    Unmute(ConnectionId),
+}
+
+impl Later {
+    fn connection(&self) -> ConnectionId {
+        match self {
+            Self::Serve { context, .. } => context.connection,
+            Self::Deliver(delivery) => delivery.connection,
+            Self::Unmute(connection) => *connection,
+        }
+    }
+}
+
+/// An answer as it goes out, and what comes after it.
+#[derive(Debug)]
+struct Delivery {
+    connection: ConnectionId,
+    broker: i32,
+    bytes: Option<Bytes>,
+    then: Then,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// The next request is read.
+    Next,
+    /// It is read after a while.
+    Mute(Duration),
+    /// It is never read.
+    Silence,
+    Close,
 }
 
 impl Arms {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            rules: BTreeMap::new(),
+            random: Random::new(!seed),
+            pending: BTreeMap::new(),
+            later: BTreeMap::new(),
+            held: BTreeMap::new(),
+            frozen: Vec::new(),
+            next: 0,
+            coordinators: BTreeMap::new(),
+            versions: BTreeMap::new(),
+        }
+    }
+
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        None
+        self.later.keys().next().map(|(at, _)| *at)
     }
 
     /// The broker that a test made the coordinator of this group or transactional id.
@@ -29,22 +140,109 @@ impl Arms {
     }
 
     /// The versions that a broker speaks of an API, if it does.
-    pub(crate) fn versions_of(&self, _broker: i32, key: ApiKey) -> Option<(i16, i16)> {
-        VERSIONS.iter().find(|(known, ..)| *known == key).map(|(_, min, max)| (*min, *max))
+    pub(crate) fn versions_of(&self, broker: i32, key: ApiKey) -> Option<(i16, i16)> {
+        let all = VERSIONS.iter().find(|(known, ..)| *known == key).map(|(_, min, max)| (*min, *max))?;
+        let limit = self.versions.get(&(broker, key as i16)).copied().unwrap_or(all);
+        let range = (all.0.max(limit.0), all.1.min(limit.1));
+        (range.0 <= range.1).then_some(range)
+    }
+
+    /// A connection is gone: nothing waits for it any more.
+    pub(crate) fn forget(&mut self, connection: ConnectionId) {
+        self.pending.remove(&connection);
+        self.later.retain(|_, later| later.connection() != connection);
+        self.held.values_mut().for_each(|held| held.retain(|later| later.connection() != connection));
+        self.frozen.retain(|delivery| delivery.connection != connection);
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn at(&mut self, at: Instant, later: Later) {
+        let number = self.number();
+        self.later.insert((at, number), later);
     }
 }
 
 impl Model {
-    /// What a rule makes of a request, instead of an answer; `None` lets it through.
-    pub(crate) fn strike(&mut self, _context: &Context, _request: &RequestKind) -> Option<Reply> {
-        None
+    /// Arms a rule: it strikes requests that are read from now on.
+    pub fn arm(&mut self, rule: Rule) -> RuleId {
+        let id = RuleId(self.arms.number());
+        self.arms.rules.insert(id, Armed { rule, seen: 0, hits: 0 });
+        id
     }
 
-    /// An answer goes out, unless a rule wants otherwise. The connection may go on.
-    pub(crate) fn send(&mut self, context: &Context, frame: Bytes) {
-        self.idle(context.connection);
-        self.outputs.push_back(Output::Send { connection: context.connection, bytes: frame });
+    /// Takes a rule away: it strikes nothing more. What it holds already stays held until it is released.
+    pub fn disarm(&mut self, rule: RuleId) {
+        self.arms.rules.remove(&rule);
     }
 
-    pub(crate) fn release_delayed(&mut self) {}
+    /// Takes all rules away.
+    pub fn disarm_all(&mut self) {
+        self.arms.rules.clear();
+    }
+
+    /// How many requests a rule has struck; 0 once it is disarmed.
+    pub fn hits(&self, rule: RuleId) -> u64 {
+        self.arms.rules.get(&rule).map_or(0, |armed| armed.hits)
+    }
+
+    /// How many requests or answers a rule holds ([`Harm::Hold`], [`Harm::HoldRequest`]).
+    pub fn held(&self, rule: RuleId) -> usize {
+        self.arms.held.get(&rule).map_or(0, Vec::len)
+    }
+
+    /// Lets go of what a rule holds, in the order it came. The rule goes on holding what comes after.
+    pub fn release(&mut self, now: Instant, rule: RuleId) {
+        self.now = now;
+        for later in self.arms.held.remove(&rule).unwrap_or_default() {
+            self.happen(later);
+        }
+    }
+
+    pub(crate) fn release_delayed(&mut self) {
+        while let Some(entry) = self.arms.later.first_entry().filter(|entry| entry.key().0 <= self.now) {
+            let later = entry.remove();
+            self.happen(later);
+        }
+    }
+
+    fn happen(&mut self, later: Later) {
+        let connection = later.connection();
+        match later {
+            Later::Serve { context, request } => {
+                if self.connections.open.contains_key(&connection) {
+                    let reply = self.dispatch(&context, *request);
+                    self.settle(&context, reply);
+                }
+            }
+            Later::Deliver(delivery) => self.deliver(delivery),
+            Later::Unmute(connection) => self.idle(connection),
+        }
+        self.serve(connection);
+    }
+
+    /// Sends what is to be sent, unless the broker is paused: then once it goes on.
+    fn deliver(&mut self, delivery: Delivery) {
+        let Delivery { connection, broker, bytes, then } = delivery;
+        if !self.connections.open.contains_key(&connection) {
+            return;
+        }
+        if self.nodes.all.get(&broker).is_some_and(|node| node.paused) {
+            self.arms.frozen.push(Delivery { connection, broker, bytes, then });
+            return;
+        }
+        self.outputs.extend(bytes.map(|bytes| Output::Send { connection, bytes }));
+        match then {
+            Then::Next => self.idle(connection),
+            Then::Mute(time) => {
+                let until = self.now + time;
+                self.arms.at(until, Later::Unmute(connection));
+            }
+            Then::Silence => {}
+            Then::Close => self.close(connection),
+        }
+    }
 }

@@ -176,8 +176,15 @@ impl Model {
         }
     }
 
+    /// A broker is busy loading its groups for so long: whoever asks it about one is told COORDINATOR_LOAD_IN_PROGRESS.
+    pub fn load_groups(&mut self, now: Instant, broker: i32, lasts: Duration) {
+        self.now = now;
+        self.groups.loading_until.insert(broker, now + lasts);
+    }
+
     /// The coordinator loses all that it knows of a group, offsets included (FAILURES C8).
-    pub(crate) fn forget_group(&mut self, name: &str) {
+    pub fn forget_group(&mut self, now: Instant, name: &str) {
+        self.now = now;
         if let Some(Group { members: Members::Classic(_), .. }) = self.groups.all.get(name) {
             self.turn(name, classic::Classic::reload);
         }

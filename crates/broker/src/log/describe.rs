@@ -43,22 +43,6 @@ impl Model {
     }
 }
 
-impl Model {
-    /// Whether a producer may write to a partition as part of its transaction: the coordinator's word, asked before the
-    /// first transactional batch (KIP-890). `may_add` adds the partition if it is missing (Produce from version 12 on).
-    pub(crate) fn verify_transaction(
-        &mut self,
-        _transactional_id: &str,
-        _producer: i64,
-        _epoch: i16,
-        _topic: &str,
-        _partition: i32,
-        _may_add: bool,
-    ) -> Result<(), ResponseError> {
-        Ok(())
-    }
-}
-
 impl Log {
     fn active_producers(&self) -> Vec<ProducerState> {
         let state = |(id, producer): (&i64, &super::producers::Producer)| {

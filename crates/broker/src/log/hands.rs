@@ -104,6 +104,27 @@ impl Model {
         }
     }
 
+    /// The records of a log, each with its offset: committed, open and aborted ones alike, without markers.
+    pub fn records(&self, topic: &str, partition: i32) -> Vec<(i64, NewRecord)> {
+        let Some(found) = self.topics.partition(topic, partition) else { return Vec::new() };
+        let batches = found.log.batches.iter().map(|stored| &stored.batch);
+        let mut records = Vec::new();
+        for batch in batches.filter(|batch| !batch.header.is_control()) {
+            for entry in batch.entries().unwrap_or_default() {
+                let offset = batch.header.base_offset.saturating_add(i64::from(entry.offset_delta));
+                let text = |name: &Bytes| String::from_utf8_lossy(name).into_owned();
+                let record = NewRecord {
+                    headers: entry.headers.iter().map(|(name, value)| (text(name), value.clone())).collect(),
+                    timestamp: Some(batch.header.base_timestamp.saturating_add(entry.timestamp_delta)),
+                    key: entry.key,
+                    value: entry.value,
+                };
+                records.push((offset, record));
+            }
+        }
+        records
+    }
+
     /// Where a log begins, what consumers may read up to, and where it ends.
     pub fn offsets_of(&self, topic: &str, partition: i32) -> Option<(i64, i64, i64)> {
         let log = &self.topics.partition(topic, partition)?.log;

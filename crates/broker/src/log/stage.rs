@@ -75,6 +75,7 @@ impl Stage {
             leader_epoch: 0,
             replicas: replicas.clone(),
             isr: replicas.clone(),
+            elr: Vec::new(),
             log: Log::default(),
         };
         let id = id_of(topic);

@@ -15,7 +15,10 @@ pub(crate) const TRANSACTIONS_TOPIC: &str = "__transaction_state";
 
 impl Model {
     /// Creates a topic as CreateTopics would; -1 stands for the cluster's default count or factor.
-    pub(crate) fn create_topic(
+    ///
+    /// # Errors
+    /// Kafka's code: its name, count, factor or settings are not allowed, or it exists.
+    pub fn create_topic(
         &mut self,
         name: &str,
         partitions: i32,
@@ -33,7 +36,10 @@ impl Model {
     }
 
     /// Deletes a topic and all that is in it.
-    pub(crate) fn delete_topic(&mut self, name: &str) -> Result<(), ResponseError> {
+    ///
+    /// # Errors
+    /// Kafka's code: there is none of that name.
+    pub fn delete_topic(&mut self, name: &str) -> Result<(), ResponseError> {
         let topic = self.topics.all.remove(name).ok_or(ResponseError::UnknownTopicOrPartition)?;
         self.topics.names.remove(&topic.id);
         self.topics_changed();
@@ -44,7 +50,10 @@ impl Model {
     }
 
     /// Grows a topic to this many partitions.
-    pub(crate) fn add_partitions(&mut self, name: &str, total: i32) -> Result<(), ResponseError> {
+    ///
+    /// # Errors
+    /// Kafka's code: there is no such topic, or it has as many already.
+    pub fn add_partitions(&mut self, name: &str, total: i32) -> Result<(), ResponseError> {
         let replicas = self.place_more(name, total).map_err(|refusal| refusal.error)?;
         self.grow_topic(name, replicas);
         Ok(())

@@ -97,6 +97,17 @@ impl Model {
         Ok(())
     }
 
+    /// An unclean election: a replica that had the log only up to `offset` leads in a new epoch, and what the others had
+    /// beyond is lost (FAILURES L3). Says where the log ends now.
+    pub fn elect_unclean(&mut self, topic: &str, partition: i32, to: i32, offset: i64) -> Option<i64> {
+        let end = self.truncate_to(topic, partition, offset)?;
+        let place = self.topics.partition_mut(topic, partition)?;
+        place.leader = Some(to);
+        place.leader_epoch += 1;
+        self.wake_fetches(topic, partition);
+        Some(end)
+    }
+
     /// Runs `change` over all partitions, with their `min.insync.replicas` and the brokers that are up. It says whether
     /// it changed something.
     fn elect(&mut self, mut change: impl FnMut(&mut Partition, usize, &[i32]) -> bool) {

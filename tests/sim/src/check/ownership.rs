@@ -58,7 +58,7 @@ impl Ownership {
             }
             What::Crashed { who } | What::CloseEnds { who } | What::Panicked { who, .. } => {
                 self.ended.insert(*who, at);
-                self.held.values_mut().for_each(|holders| drop(holders.remove(who)));
+                self.held.values_mut().for_each(|holders| { holders.remove(who); });
             }
             What::ListenerBegins { who, call, .. } => {
                 let running = self.listening.entry(*who).or_default();

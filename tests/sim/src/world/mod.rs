@@ -138,6 +138,7 @@ impl World {
     pub(crate) fn with<R>(&self, act: impl FnOnce(&mut State, Instant) -> R) -> R {
         let now = clock::now();
         let mut state = self.lock();
+        state.model.at(now);
         let result = act(&mut state, now);
         state.settle(now);
         drop(state);

@@ -366,6 +366,6 @@ fn a_dead_coordinators_groups_move_and_nobody_expires_meanwhile() {
     let other = sim.client();
     assert_ne!(sim.model.coordinator_of(GROUP), Some(home));
     assert_eq!(sim.heartbeat(other, &a, 1), 0);
-    sim.model.forget_group(GROUP);
+    sim.model.forget_group(sim.now, GROUP);
     assert_eq!(sim.heartbeat(other, &a, 1), E::UnknownMemberId.code(), "C8");
 }

@@ -1,0 +1,700 @@
+//! Rules, through frames.
+
+use std::time::{Duration, Instant};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use kafka_protocol::{
+    messages::{
+        ApiKey, ApiVersionsRequest, FetchRequest, FetchResponse, HeartbeatRequest, MetadataResponse,
+        OffsetCommitRequest, RequestHeader, RequestKind, ResponseKind, TopicName,
+        fetch_request::FetchTopic,
+        fetch_response::{AbortedTransaction, FetchableTopicResponse, PartitionData},
+        metadata_response::{MetadataResponsePartition, MetadataResponseTopic},
+        offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic},
+    },
+    protocol::{Decodable, Encodable, StrBytes, decode_response_header_from_buffer},
+};
+
+use super::{Corrupt, Harm, Rewrite, Rule, Vintage};
+use crate::{
+    Config, Model,
+    connection::{ConnectionId, Output},
+    request::{Context, Reply},
+};
+
+/// A cluster, and what it said since we last looked.
+struct Net {
+    model: Model,
+    now: Instant,
+    correlation: i32,
+}
+
+/// What came out.
+#[derive(Debug, PartialEq)]
+enum Out {
+    /// The correlation id of an answer.
+    Answer(i32),
+    Closed,
+}
+
+impl Net {
+    fn new(config: Config) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "the one moment that virtual time starts from")]
+        let now = Instant::now();
+        Self { model: Model::new(now, config), now, correlation: 0 }
+    }
+
+    fn connect(&mut self, broker: i32) -> ConnectionId {
+        self.model.connect(self.now, broker, "127.0.0.1").unwrap()
+    }
+
+    fn ask(&mut self, connection: ConnectionId, client: &str, version: i16, request: &RequestKind) -> i32 {
+        self.correlation += 1;
+        let key = api_of(request);
+        let header = RequestHeader::default()
+            .with_request_api_key(key as i16)
+            .with_request_api_version(version)
+            .with_correlation_id(self.correlation)
+            .with_client_id(Some(StrBytes::from_string(client.to_owned())));
+        let mut frame = BytesMut::new();
+        header.encode(&mut frame, key.request_header_version(version)).unwrap();
+        request.encode(&mut frame, version).unwrap();
+        self.model.receive(self.now, connection, frame.freeze());
+        self.correlation
+    }
+
+    fn hello(&mut self, connection: ConnectionId) -> i32 {
+        self.ask(connection, "test", 0, &RequestKind::ApiVersions(ApiVersionsRequest::default()))
+    }
+
+    fn frames(&mut self) -> Vec<Bytes> {
+        std::iter::from_fn(|| self.model.poll_output())
+            .map(|output| match output {
+                Output::Send { bytes, .. } => bytes,
+                Output::Close(_) => panic!("a connection was closed"),
+            })
+            .collect()
+    }
+
+    fn outs(&mut self) -> Vec<Out> {
+        std::iter::from_fn(|| self.model.poll_output())
+            .map(|output| match output {
+                Output::Send { bytes, .. } => {
+                    Out::Answer(i32::from_be_bytes(bytes[4..8].try_into().unwrap()))
+                }
+                Output::Close(_) => Out::Closed,
+            })
+            .collect()
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.model.handle_timeout(self.now);
+    }
+
+    /// Lets a request be answered with this: what a handler would say.
+    fn answer(
+        &mut self,
+        connection: ConnectionId,
+        version: i16,
+        request: &RequestKind,
+        answer: ResponseKind,
+    ) {
+        let context = Context {
+            connection,
+            broker: 1,
+            key: api_of(request),
+            version,
+            correlation: 1,
+            client_id: None,
+            host: StrBytes::default(),
+        };
+        assert!(self.model.strike(&context, request).is_none());
+        self.model.settle(&context, Reply::Now(answer));
+    }
+
+    /// The only answer that came out.
+    fn response<T: Decodable>(&mut self, key: ApiKey, version: i16) -> T {
+        let mut frames = self.frames();
+        assert_eq!(frames.len(), 1);
+        let mut frame = frames.remove(0).slice(4..);
+        decode_response_header_from_buffer(&mut frame, key, version);
+        let response = T::decode(&mut frame, version).unwrap();
+        assert!(frame.is_empty());
+        response
+    }
+}
+
+fn api_of(request: &RequestKind) -> ApiKey {
+    match request {
+        RequestKind::ApiVersions(_) => ApiKey::ApiVersions,
+        RequestKind::Fetch(_) => ApiKey::Fetch,
+        RequestKind::Heartbeat(_) => ApiKey::Heartbeat,
+        RequestKind::OffsetCommit(_) => ApiKey::OffsetCommit,
+        RequestKind::Metadata(_) => ApiKey::Metadata,
+        _ => panic!("not asked here"),
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_dropped_request_silences_its_connection_and_no_other() {
+    let mut net = Net::new(Config::default());
+    let rule = net.model.arm(Rule::on(ApiKey::ApiVersions, Harm::Drop).nth(2));
+    let (a, b) = (net.connect(1), net.connect(1));
+    let first = net.hello(a);
+    net.hello(a);
+    net.hello(a);
+    let other = net.hello(b);
+    assert_eq!(net.outs(), [Out::Answer(first), Out::Answer(other)]);
+    assert_eq!(net.model.hits(rule), 1);
+}
+
+#[test]
+fn a_skipped_request_is_passed_over() {
+    let mut net = Net::new(Config::default());
+    net.model.arm(Rule::any(Harm::Skip).once());
+    let a = net.connect(1);
+    net.hello(a);
+    let second = net.hello(a);
+    assert_eq!(net.outs(), [Out::Answer(second)]);
+}
+
+#[test]
+fn a_delayed_answer_keeps_those_behind_it_waiting() {
+    let mut net = Net::new(Config::default());
+    net.model.arm(Rule::any(Harm::Delay(SECOND)).once());
+    let a = net.connect(1);
+    let (first, second) = (net.hello(a), net.hello(a));
+    assert_eq!(net.outs(), []);
+    assert_eq!(net.model.poll_timeout(), Some(net.now + SECOND));
+    net.pass(SECOND);
+    assert_eq!(net.outs(), [Out::Answer(first), Out::Answer(second)]);
+    assert_eq!(net.model.poll_timeout(), None);
+}
+
+#[test]
+fn a_held_answer_was_made_before_its_release_and_a_held_request_is_answered_after() {
+    for (harm, said) in [(Harm::Hold, 18), (Harm::HoldRequest, 12)] {
+        let mut net = Net::new(Config::default());
+        let rule = net.model.arm(Rule::any(harm));
+        let a = net.connect(1);
+        net.hello(a);
+        assert_eq!((net.outs(), net.model.held(rule)), (vec![], 1));
+        net.model.limit_versions(1, &[(ApiKey::Fetch, 4, 12)]);
+        net.model.release(net.now, rule);
+        let answer: kafka_protocol::messages::ApiVersionsResponse = net.response(ApiKey::ApiVersions, 0);
+        let fetch = answer.api_keys.iter().find(|api| api.api_key == 1).unwrap();
+        assert_eq!(fetch.max_version, said);
+        assert_eq!(net.model.held(rule), 0);
+    }
+}
+
+#[test]
+fn what_waits_for_a_closed_connection_is_forgotten() {
+    let mut net = Net::new(Config::default());
+    let held = net.model.arm(Rule::any(Harm::Hold).once());
+    net.model.arm(Rule::any(Harm::Delay(SECOND)));
+    let (a, b) = (net.connect(1), net.connect(1));
+    net.hello(a);
+    net.hello(b);
+    net.model.disconnect(net.now, a);
+    net.model.disconnect(net.now, b);
+    assert_eq!((net.model.held(held), net.model.poll_timeout()), (0, None));
+}
+
+/// FAILURES A1.
+#[test]
+fn a_cut_answer_ends_after_n_bytes_and_the_connection_with_it() {
+    for length in 0..12 {
+        let mut net = Net::new(Config::default());
+        net.model.arm(Rule::any(Harm::Cut(length)));
+        let a = net.connect(1);
+        net.hello(a);
+        net.hello(a);
+        let Some(Output::Send { bytes, .. }) = net.model.poll_output() else { panic!("nothing sent") };
+        assert_eq!(bytes.len(), length);
+        assert_eq!(net.outs(), [Out::Closed]);
+    }
+}
+
+#[test]
+fn reset_and_lost_answers_close_the_connection() {
+    for harm in [Harm::Reset, Harm::ApplyThenLose] {
+        let mut net = Net::new(Config::default());
+        net.model.arm(Rule::any(harm).once());
+        let a = net.connect(1);
+        net.hello(a);
+        assert_eq!(net.outs(), [Out::Closed]);
+        let again = net.connect(1);
+        let asked = net.hello(again);
+        assert_eq!(net.outs(), [Out::Answer(asked)]);
+    }
+}
+
+#[test]
+fn a_request_that_fails_never_reaches_its_handler() {
+    let mut net = Net::new(Config::default());
+    net.model.arm(Rule::on(ApiKey::OffsetCommit, Harm::Fail(16)).topic("orders").group("g"));
+    let partition = OffsetCommitRequestPartition::default().with_partition_index(3);
+    let topic = OffsetCommitRequestTopic::default()
+        .with_name(TopicName(StrBytes::from_static_str("orders")))
+        .with_partitions(vec![partition]);
+    let request = OffsetCommitRequest::default()
+        .with_group_id(StrBytes::from_static_str("g").into())
+        .with_topics(vec![topic]);
+    let a = net.connect(1);
+    net.ask(a, "test", 8, &RequestKind::OffsetCommit(request));
+    let answer: kafka_protocol::messages::OffsetCommitResponse = net.response(ApiKey::OffsetCommit, 8);
+    assert_eq!(answer.topics[0].name.as_str(), "orders");
+    let said = &answer.topics[0].partitions[0];
+    assert_eq!((said.partition_index, said.error_code), (3, 16));
+}
+
+#[test]
+fn conditions_narrow_a_rule() {
+    let mut net = Net::new(Config { brokers: 2, ..Config::default() });
+    let (from, until) = (net.now + SECOND, net.now + 2 * SECOND);
+    let rule = Rule::on(ApiKey::Heartbeat, Harm::Fail(27)).broker(2).client("app-").group("g");
+    let rule = net.model.arm(rule.between(from, until).times(2));
+    let beat = |group: &'static str| {
+        RequestKind::Heartbeat(
+            HeartbeatRequest::default().with_group_id(StrBytes::from_static_str(group).into()),
+        )
+    };
+    let mut strikes = |net: &mut Net, broker, client: &str, group| {
+        let connection = net.connect(broker);
+        let before = net.model.hits(rule);
+        net.ask(connection, client, 4, &beat(group));
+        net.outs();
+        net.model.hits(rule) > before
+    };
+    assert!(!strikes(&mut net, 2, "app-1", "g"), "too early");
+    net.pass(SECOND);
+    assert!(!strikes(&mut net, 1, "app-1", "g"));
+    assert!(!strikes(&mut net, 2, "other", "g"));
+    assert!(!strikes(&mut net, 2, "app-1", "h"));
+    assert!(strikes(&mut net, 2, "app-1", "g"));
+    assert!(strikes(&mut net, 2, "app-2", "g"));
+    assert!(!strikes(&mut net, 2, "app-2", "g"), "twice only");
+}
+
+#[test]
+fn probability_comes_from_the_seed() {
+    let struck = |seed| {
+        let mut net = Net::new(Config { seed, ..Config::default() });
+        let rule = net.model.arm(Rule::any(Harm::Skip).probably(0.3));
+        let a = net.connect(1);
+        let hits = |net: &mut Net| {
+            net.hello(a);
+            net.model.hits(rule)
+        };
+        (0..1000).map(|_| hits(&mut net)).collect::<Vec<_>>()
+    };
+    assert_eq!(struck(1), struck(1));
+    assert_ne!(struck(1), struck(2));
+    let hits = *struck(1).last().unwrap();
+    assert!((250..350).contains(&hits), "{hits} of 1000");
+}
+
+/// FAILURES A10, KIP-219.
+#[test]
+fn a_throttled_connection_is_answered_and_then_not_read() {
+    let mut net = Net::new(Config::default());
+    net.model.arm(Rule::any(Harm::Throttle(SECOND)).once());
+    let a = net.connect(1);
+    net.ask(a, "test", 3, &RequestKind::ApiVersions(ApiVersionsRequest::default()));
+    let second = net.hello(a);
+    let answer: kafka_protocol::messages::ApiVersionsResponse = net.response(ApiKey::ApiVersions, 3);
+    assert_eq!(answer.throttle_time_ms, 1000);
+    net.pass(SECOND);
+    assert_eq!(net.outs(), [Out::Answer(second)]);
+}
+
+#[test]
+fn a_corrupt_frame_differs_in_one_bit() {
+    let mut net = Net::new(Config::default());
+    let a = net.connect(1);
+    net.hello(a);
+    net.correlation -= 1;
+    let whole = net.frames().remove(0);
+    for (harm, range) in [(Corrupt::FrameAt(5), 5..6), (Corrupt::Frame, 8..whole.len())] {
+        let rule = net.model.arm(Rule::any(Harm::Corrupt(harm)));
+        net.hello(a);
+        net.correlation -= 1;
+        let corrupt = net.frames().remove(0);
+        let differ: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] != corrupt[*at]).collect();
+        assert!(differ.len() == 1 && range.contains(&differ[0]), "{differ:?}");
+        assert_eq!((whole[differ[0]] ^ corrupt[differ[0]]).count_ones(), 1);
+        net.model.disarm(rule);
+    }
+}
+
+fn fetch(topics: &[&'static str]) -> RequestKind {
+    let topic =
+        |name: &&'static str| FetchTopic::default().with_topic(TopicName(StrBytes::from_static_str(name)));
+    RequestKind::Fetch(
+        FetchRequest::default().with_session_id(7).with_topics(topics.iter().map(topic).collect()),
+    )
+}
+
+fn fetched(topics: &[&'static str]) -> ResponseKind {
+    let topic = |name: &&'static str| {
+        let mut batch = BytesMut::new();
+        batch.put_i64(0);
+        batch.put_i32(88);
+        batch.resize(100, 0);
+        let aborted = |first| AbortedTransaction::default().with_first_offset(first);
+        let partition = PartitionData::default()
+            .with_partition_index(4)
+            .with_high_watermark(9)
+            .with_aborted_transactions(Some(vec![aborted(1), aborted(2)]))
+            .with_records(Some(batch.freeze()));
+        FetchableTopicResponse::default()
+            .with_topic(TopicName(StrBytes::from_static_str(name)))
+            .with_partitions(vec![partition])
+    };
+    ResponseKind::Fetch(
+        FetchResponse::default().with_session_id(7).with_responses(topics.iter().map(topic).collect()),
+    )
+}
+
+fn rewritten(rule: Rule, topics: &[&'static str]) -> FetchResponse {
+    let mut net = Net::new(Config::default());
+    let rule = net.model.arm(rule);
+    let a = net.connect(1);
+    net.answer(a, 12, &fetch(topics), fetched(topics));
+    assert_eq!(net.model.hits(rule), 1);
+    net.response(ApiKey::Fetch, 12)
+}
+
+/// FAILURES I2, I3, I4, K1.
+#[test]
+fn wrong_but_legal_fetches() {
+    let said = rewritten(Rule::any(Rewrite::partitions_repeated()), &["a"]);
+    assert_eq!(said.responses[0].partitions.len(), 2);
+    let said = rewritten(Rule::any(Rewrite::first_partition_omitted()), &["a"]);
+    assert!(said.responses[0].partitions.is_empty());
+    let said = rewritten(Rule::any(Rewrite::unrequested_partition(-1)), &["a"]);
+    let indices: Vec<i32> = said.responses[0].partitions.iter().map(|p| p.partition_index).collect();
+    assert_eq!(indices, [4, -1]);
+    let said = rewritten(Rule::any(Rewrite::aborted_unsorted()), &["a"]);
+    let aborted = said.responses[0].partitions[0].aborted_transactions.as_ref().unwrap();
+    assert_eq!([aborted[0].first_offset, aborted[1].first_offset], [2, 1]);
+    assert_eq!(rewritten(Rule::any(Rewrite::no_fetch_session()), &["a"]).session_id, 0);
+}
+
+/// FAILURES J1.
+#[test]
+fn corrupt_records_are_of_the_rules_topic_and_under_its_checksum() {
+    for seed in 0..50 {
+        let mut net = Net::new(Config { seed, ..Config::default() });
+        net.model.arm(Rule::on(ApiKey::Fetch, Harm::Corrupt(Corrupt::Records)).topic("b"));
+        let a = net.connect(1);
+        net.answer(a, 12, &fetch(&["a", "b"]), fetched(&["a", "b"]));
+        let said: FetchResponse = net.response(ApiKey::Fetch, 12);
+        let ResponseKind::Fetch(whole) = fetched(&["a", "b"]) else { unreachable!() };
+        assert_eq!(said.responses[0], whole.responses[0]);
+        let [said, whole] = [&said, &whole].map(|r| r.responses[1].partitions[0].records.clone().unwrap());
+        let differ: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] != said[*at]).collect();
+        assert!(differ.len() == 1 && (21..100).contains(&differ[0]), "{differ:?}");
+    }
+}
+
+#[test]
+fn a_fetch_within_a_session_is_struck_when_its_answer_carries_the_topic() {
+    let mut net = Net::new(Config::default());
+    let rule = net.model.arm(Rule::on(ApiKey::Fetch, Harm::Fail(6)).topic("b"));
+    let a = net.connect(1);
+    net.answer(a, 12, &fetch(&[]), fetched(&["a"]));
+    net.frames();
+    assert_eq!(net.model.hits(rule), 0);
+    net.answer(a, 12, &fetch(&[]), fetched(&["a", "b"]));
+    let said: FetchResponse = net.response(ApiKey::Fetch, 12);
+    let [kept, failed] = [0, 1].map(|nth: usize| &said.responses[nth].partitions[0]);
+    assert_eq!((kept.error_code, kept.high_watermark), (0, 9));
+    assert_eq!((failed.error_code, failed.high_watermark), (6, -1));
+    assert!(failed.records.as_ref().unwrap().is_empty());
+    assert_eq!(net.model.hits(rule), 1);
+}
+
+/// FAILURES B2, B6.
+#[test]
+fn wrong_but_legal_metadata() {
+    let metadata = || {
+        let partition = MetadataResponsePartition::default().with_leader_epoch(5);
+        let topic = MetadataResponseTopic::default()
+            .with_name(Some(TopicName(StrBytes::from_static_str("a"))))
+            .with_partitions(vec![partition]);
+        ResponseKind::Metadata(MetadataResponse::default().with_topics(vec![topic]))
+    };
+    let rewritten = |rewrite: Rewrite| {
+        let mut net = Net::new(Config::default());
+        net.model.arm(Rule::any(rewrite).topic("a"));
+        let a = net.connect(1);
+        net.answer(a, 12, &RequestKind::Metadata(Default::default()), metadata());
+        net.response::<MetadataResponse>(ApiKey::Metadata, 12)
+    };
+    assert!(rewritten(Rewrite::metadata_without_partitions()).topics[0].partitions.is_empty());
+    assert!(rewritten(Rewrite::metadata_without_topics()).topics.is_empty());
+    assert_eq!(rewritten(Rewrite::metadata_without_epochs()).topics[0].partitions[0].leader_epoch, -1);
+    assert_eq!(rewritten(Rewrite::metadata_from_the_past(2)).topics[0].partitions[0].leader_epoch, 3);
+    assert!(rewritten(Rewrite::metadata_strange_brokers()).brokers.iter().any(|b| b.port == 70_000));
+    assert_eq!(rewritten(Rewrite::partitions_fail(5)).topics[0].partitions[0].error_code, 5);
+}
+
+#[test]
+fn a_crashed_broker_refuses_until_it_is_back_and_others_take_over_in_between() {
+    let mut net = Net::new(Config { brokers: 2, ..Config::default() });
+    let failover = net.model.config.failover;
+    let group = (0..).map(|n| format!("g{n}")).find(|g| net.model.coordinator(g) == Some(1)).unwrap();
+    net.connect(1);
+    net.model.crash(net.now, 1);
+    assert_eq!(net.outs(), [Out::Closed]);
+    assert_eq!(net.model.connect(net.now, 1, "h"), None);
+    assert_eq!(net.model.coordinator(&group), Some(1), "nobody has noticed");
+    assert_eq!(net.model.poll_timeout(), Some(net.now + failover));
+    net.pass(failover);
+    assert_eq!(net.model.coordinator(&group), Some(2));
+    net.model.restart(net.now, 1);
+    assert_eq!(net.model.coordinator(&group), Some(1));
+    let back = net.connect(1);
+    let asked = net.hello(back);
+    assert_eq!(net.outs(), [Out::Answer(asked)]);
+}
+
+/// FAILURES A2.
+#[test]
+fn a_paused_broker_accepts_and_says_nothing_until_it_goes_on() {
+    let mut net = Net::new(Config { brokers: 2, ..Config::default() });
+    let failover = net.model.config.failover;
+    let group = (0..).map(|n| format!("g{n}")).find(|g| net.model.coordinator(g) == Some(1)).unwrap();
+    net.model.arm(Rule::any(Harm::Delay(SECOND)).once());
+    let a = net.connect(1);
+    let late = net.hello(a);
+    net.model.pause(net.now, 1);
+    let b = net.connect(1);
+    let early = net.hello(b);
+    net.pass(SECOND.max(failover));
+    assert_eq!(net.outs(), []);
+    assert_eq!(net.model.coordinator(&group), Some(2));
+    let c = net.connect(1);
+    net.hello(c);
+    net.model.resume(net.now, 1);
+    let outs = net.outs();
+    assert_eq!(outs.len(), 3);
+    assert!(outs.contains(&Out::Answer(late)) && outs.contains(&Out::Answer(early)));
+    net.pass(failover);
+    assert_eq!(net.model.coordinator(&group), Some(1));
+}
+
+#[test]
+fn an_older_broker_speaks_less() {
+    let mut net = Net::new(Config { brokers: 2, ..Config::default() });
+    net.model.set_vintage(1, Vintage::V2_8);
+    let (old, new) = (net.connect(1), net.connect(2));
+    net.hello(old);
+    let said: kafka_protocol::messages::ApiVersionsResponse = net.response(ApiKey::ApiVersions, 0);
+    let highest =
+        |key: ApiKey| said.api_keys.iter().find(|api| api.api_key == key as i16).map(|api| api.max_version);
+    assert_eq!(highest(ApiKey::Fetch), Some(12));
+    assert_eq!(highest(ApiKey::ConsumerGroupHeartbeat), None);
+    net.model.arm(Rule::on(ApiKey::Fetch, Harm::Fail(6)));
+    let asked = net.ask(new, "test", 13, &RequestKind::Fetch(FetchRequest::default()));
+    assert_eq!(net.outs(), [Out::Answer(asked)]);
+    net.ask(old, "test", 13, &RequestKind::Fetch(FetchRequest::default()));
+    assert_eq!(net.outs(), [Out::Closed]);
+    net.model.set_vintage(1, Vintage::V3_3);
+    assert_eq!(net.model.arms.versions_of(1, ApiKey::Fetch), Some((4, 13)));
+}
+
+/// FAILURES A7, A9.
+#[test]
+fn brokers_get_other_ids_and_addresses() {
+    let mut net = Net::new(Config { brokers: 2, ..Config::default() });
+    net.model.create_topic("t", 2, -1, &[]).unwrap();
+    net.connect(1);
+    net.model.renumber(net.now, 1, 11);
+    net.model.readdress(net.now, 2, "elsewhere", 7);
+    assert_eq!(net.outs(), [Out::Closed]);
+    let brokers: Vec<_> =
+        net.model.brokers().map(|(id, host, port, _)| (id, host.to_owned(), port)).collect();
+    assert_eq!(brokers, [(2, "elsewhere".to_owned(), 7), (11, "localhost".to_owned(), 9092)]);
+    let leaders: Vec<_> = net.model.topics.all["t"].partitions.iter().map(|p| p.leader).collect();
+    assert_eq!(leaders, [Some(11), Some(2)]);
+    assert_eq!(net.model.connect(net.now, 1, "h"), None);
+    net.connect(11);
+}
+
+#[test]
+fn a_coordinator_moves_while_its_new_broker_is_up() {
+    let mut net = Net::new(Config { brokers: 3, ..Config::default() });
+    let home = net.model.coordinator("g").unwrap();
+    let to = home % 3 + 1;
+    net.model.move_coordinator(net.now, "g", to);
+    assert_eq!(net.model.coordinator("g"), Some(to));
+    net.model.crash(net.now, to);
+    net.pass(net.model.config.failover);
+    assert_eq!(net.model.coordinator("g"), Some(home));
+}
+
+mod every_api {
+    use kafka_protocol::messages::*;
+
+    use super::*;
+    use crate::{api::VERSIONS, armed::failure};
+
+    /// A request of each API that asks for one thing of each kind.
+    fn request(key: ApiKey, version: i16) -> RequestKind {
+        use RequestKind as R;
+        let topic = || TopicName(StrBytes::from_static_str("t"));
+        let group = || GroupId(StrBytes::from_static_str("g"));
+        let id = || TransactionalId(StrBytes::from_static_str("x"));
+        macro_rules! plain {
+            ($($name:ident $request:ident),*) => {
+                match key {
+                    $(ApiKey::$name => return R::$name($request::default()),)*
+                    _ => {}
+                }
+            };
+        }
+        plain!(
+            ApiVersions ApiVersionsRequest, DescribeCluster DescribeClusterRequest, JoinGroup JoinGroupRequest,
+            SyncGroup SyncGroupRequest, Heartbeat HeartbeatRequest, LeaveGroup LeaveGroupRequest,
+            OffsetDelete OffsetDeleteRequest, ListGroups ListGroupsRequest, InitProducerId InitProducerIdRequest,
+            ConsumerGroupHeartbeat ConsumerGroupHeartbeatRequest, AddOffsetsToTxn AddOffsetsToTxnRequest,
+            EndTxn EndTxnRequest, ListTransactions ListTransactionsRequest
+        );
+        match key {
+            ApiKey::FindCoordinator => R::FindCoordinator(
+                FindCoordinatorRequest::default().with_coordinator_keys(vec![StrBytes::default()]),
+            ),
+            ApiKey::Metadata => R::Metadata(MetadataRequest::default().with_topics(Some(vec![
+                metadata_request::MetadataRequestTopic::default().with_name(Some(topic())),
+            ]))),
+            ApiKey::DescribeTopicPartitions => {
+                let topic = describe_topic_partitions_request::TopicRequest::default().with_name(topic());
+                R::DescribeTopicPartitions(DescribeTopicPartitionsRequest::default().with_topics(vec![topic]))
+            }
+            ApiKey::CreateTopics => R::CreateTopics(
+                CreateTopicsRequest::default()
+                    .with_topics(vec![create_topics_request::CreatableTopic::default().with_name(topic())]),
+            ),
+            ApiKey::DeleteTopics => {
+                R::DeleteTopics(DeleteTopicsRequest::default().with_topic_names(vec![topic()]).with_topics(
+                    vec![delete_topics_request::DeleteTopicState::default().with_name(Some(topic()))],
+                ))
+            }
+            ApiKey::CreatePartitions => R::CreatePartitions(
+                CreatePartitionsRequest::default()
+                    .with_topics(vec![create_partitions_request::CreatePartitionsTopic::default()]),
+            ),
+            ApiKey::DescribeConfigs => R::DescribeConfigs(
+                DescribeConfigsRequest::default()
+                    .with_resources(vec![describe_configs_request::DescribeConfigsResource::default()]),
+            ),
+            ApiKey::IncrementalAlterConfigs => R::IncrementalAlterConfigs(
+                IncrementalAlterConfigsRequest::default()
+                    .with_resources(vec![incremental_alter_configs_request::AlterConfigsResource::default()]),
+            ),
+            ApiKey::Produce => R::Produce(ProduceRequest::default().with_acks(1).with_topic_data(vec![
+                produce_request::TopicProduceData::default()
+                    .with_partition_data(vec![produce_request::PartitionProduceData::default()]),
+            ])),
+            ApiKey::Fetch => R::Fetch(FetchRequest::default().with_topics(vec![
+                fetch_request::FetchTopic::default()
+                    .with_partitions(vec![fetch_request::FetchPartition::default()]),
+            ])),
+            ApiKey::ListOffsets => R::ListOffsets(ListOffsetsRequest::default().with_topics(vec![
+                list_offsets_request::ListOffsetsTopic::default()
+                    .with_partitions(vec![list_offsets_request::ListOffsetsPartition::default()]),
+            ])),
+            ApiKey::OffsetForLeaderEpoch => {
+                R::OffsetForLeaderEpoch(OffsetForLeaderEpochRequest::default().with_topics(vec![
+                    offset_for_leader_epoch_request::OffsetForLeaderTopic::default().with_partitions(vec![
+                        offset_for_leader_epoch_request::OffsetForLeaderPartition::default(),
+                    ]),
+                ]))
+            }
+            ApiKey::DeleteRecords => R::DeleteRecords(DeleteRecordsRequest::default().with_topics(vec![
+                delete_records_request::DeleteRecordsTopic::default()
+                    .with_partitions(vec![delete_records_request::DeleteRecordsPartition::default()]),
+            ])),
+            ApiKey::DescribeProducers => {
+                R::DescribeProducers(DescribeProducersRequest::default().with_topics(vec![
+                    describe_producers_request::TopicRequest::default().with_partition_indexes(vec![0]),
+                ]))
+            }
+            ApiKey::OffsetCommit => R::OffsetCommit(OffsetCommitRequest::default().with_topics(vec![
+                    OffsetCommitRequestTopic::default()
+                        .with_partitions(vec![OffsetCommitRequestPartition::default()]),
+                ])),
+            ApiKey::OffsetFetch if version >= 8 => R::OffsetFetch(
+                OffsetFetchRequest::default()
+                    .with_groups(vec![offset_fetch_request::OffsetFetchRequestGroup::default()]),
+            ),
+            ApiKey::OffsetFetch => R::OffsetFetch(OffsetFetchRequest::default().with_topics(Some(vec![
+                offset_fetch_request::OffsetFetchRequestTopic::default().with_partition_indexes(vec![0]),
+            ]))),
+            ApiKey::DescribeGroups => {
+                R::DescribeGroups(DescribeGroupsRequest::default().with_groups(vec![group()]))
+            }
+            ApiKey::DeleteGroups => {
+                R::DeleteGroups(DeleteGroupsRequest::default().with_groups_names(vec![group()]))
+            }
+            ApiKey::ConsumerGroupDescribe => R::ConsumerGroupDescribe(
+                ConsumerGroupDescribeRequest::default().with_group_ids(vec![group()]),
+            ),
+            ApiKey::AddPartitionsToTxn => {
+                let topic = add_partitions_to_txn_request::AddPartitionsToTxnTopic::default()
+                    .with_partitions(vec![0]);
+                R::AddPartitionsToTxn(
+                    AddPartitionsToTxnRequest::default().with_v3_and_below_topics(vec![topic]),
+                )
+            }
+            ApiKey::TxnOffsetCommit => {
+                R::TxnOffsetCommit(TxnOffsetCommitRequest::default().with_topics(vec![
+                    txn_offset_commit_request::TxnOffsetCommitRequestTopic::default().with_partitions(vec![
+                        txn_offset_commit_request::TxnOffsetCommitRequestPartition::default(),
+                    ]),
+                ]))
+            }
+            ApiKey::DescribeTransactions => R::DescribeTransactions(
+                DescribeTransactionsRequest::default().with_transactional_ids(vec![id()]),
+            ),
+            other => panic!("{other:?} has no request here"),
+        }
+    }
+
+    #[test]
+    fn can_say_that_it_failed_in_every_version() {
+        const CODE: i16 = 0x5A5B; // no other field has these bytes
+        for (key, min, max) in VERSIONS {
+            for version in *min..=*max {
+                let request = request(*key, version);
+                let answer = failure::answer(&request, version, CODE).unwrap();
+                let mut bytes = BytesMut::new();
+                answer
+                    .encode(&mut bytes, version)
+                    .unwrap_or_else(|error| panic!("{key:?} v{version}: {error}"));
+                let said = bytes.windows(2).filter(|two| **two == CODE.to_be_bytes()).count();
+                // Metadata from 13 on and Fetch from 7 to 12 say it at both levels.
+                let both = matches!((key, version), (ApiKey::Metadata, 13) | (ApiKey::Fetch, 7..=12));
+                assert_eq!(said, if both { 2 } else { 1 }, "{key:?} v{version}");
+                ResponseKind::decode(*key, &mut bytes.freeze(), version).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn can_say_that_it_is_throttled() {
+        for (key, _, max) in VERSIONS {
+            let mut answer = failure::answer(&request(*key, *max), *max, 0).unwrap();
+            crate::armed::throttle::set(&mut answer, 0x5A5B);
+            let mut bytes = BytesMut::new();
+            answer.encode(&mut bytes, *max).unwrap();
+            assert!(bytes.windows(4).any(|four| *four == [0, 0, 0x5A, 0x5B]), "{key:?}");
+        }
+    }
+}

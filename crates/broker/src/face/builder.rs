@@ -1,0 +1,120 @@
+//! [`Builder`]: what may be said of a cluster before it starts.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    sync::Arc,
+};
+
+use super::{Cluster, Inner, listen, now, shared::Shared};
+use crate::{config::Config, model::Model};
+
+/// What may be said of a cluster before it starts.
+#[derive(Clone, Debug)]
+#[must_use = "nothing runs before `start`"]
+pub struct Builder {
+    config: Config,
+    topics: Vec<(String, i32)>,
+    place: Place,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Memory,
+    /// The first broker listens here, the others on the ports that follow; each on a free one if the port is 0.
+    Sockets(SocketAddr),
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        let place = Place::Sockets(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0));
+        Self { config: Config::default(), topics: Vec::new(), place }
+    }
+}
+
+impl Builder {
+    /// How many brokers; 1 unless said. Topics have up to 3 replicas then, as many as there are brokers.
+    pub fn brokers(mut self, brokers: i32) -> Self {
+        self.config.brokers = brokers;
+        self.config.replication_factor = i16::try_from(brokers.clamp(1, 3)).unwrap_or(1);
+        self
+    }
+
+    /// All that may be set, the number of brokers included.
+    pub fn config(self, config: Config) -> Self {
+        Self { config, ..self }
+    }
+
+    /// A topic that is there from the start.
+    pub fn topic(mut self, name: impl Into<String>, partitions: i32) -> Self {
+        self.topics.push((name.into(), partitions));
+        self
+    }
+
+    /// Where the first broker listens; the others take the ports that follow. With port 0, which is the default on
+    /// 127.0.0.1, each takes a free one.
+    pub fn listen(self, address: SocketAddr) -> Self {
+        Self { place: Place::Sockets(address), ..self }
+    }
+
+    /// Without sockets: the brokers say that they are on 127.0.0.1, from port 9092 on, and are there only for
+    /// [`Cluster::connect`].
+    pub fn in_memory(self) -> Self {
+        Self { place: Place::Memory, ..self }
+    }
+
+    /// Starts it on the current tokio runtime.
+    ///
+    /// # Errors
+    /// The system's, where a broker cannot listen; `InvalidInput` for a topic that Kafka would not create.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    #[expect(clippy::unused_async, reason = "says that it needs a runtime, and leaves room to wait in")]
+    pub async fn start(self) -> io::Result<Cluster> {
+        let now = now();
+        let mut model = Model::new(now, self.config);
+        let brokers: Vec<i32> = model.brokers().map(|(id, ..)| id).collect();
+        let mut listeners = Vec::new();
+        for (nth, broker) in brokers.into_iter().enumerate() {
+            match self.place {
+                Place::Memory => {
+                    let port =
+                        model.brokers().find(|(id, ..)| *id == broker).map_or(0, |(_, _, port, _)| port);
+                    model.readdress(now, broker, &Ipv4Addr::LOCALHOST.to_string(), port);
+                }
+                Place::Sockets(first) => {
+                    let port = match first.port() {
+                        0 => 0,
+                        port => u16::try_from(nth)
+                            .ok()
+                            .and_then(|nth| port.checked_add(nth))
+                            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no port is left"))?,
+                    };
+                    let listener = TcpListener::bind((first.ip(), port))?;
+                    let bound = listener.local_addr()?;
+                    model.readdress(now, broker, &told(bound.ip()), bound.port());
+                    listeners.push((bound, listener));
+                }
+            }
+        }
+        for (name, partitions) in self.topics {
+            model.create_topic(&name, partitions, -1, &[]).map_err(|error| {
+                io::Error::new(io::ErrorKind::InvalidInput, format!("topic {name}: {error}"))
+            })?;
+        }
+        let bind = match self.place {
+            Place::Memory => None,
+            Place::Sockets(first) => Some(first.ip()),
+        };
+        let shared = Arc::new(Shared::new(model, bind));
+        shared.start_clock();
+        listen::start(&shared, listeners)?;
+        Ok(Cluster { inner: Arc::new(Inner { shared }) })
+    }
+}
+
+/// The name by which clients find a broker that listens here. Everywhere is nowhere: then it is this machine.
+fn told(address: IpAddr) -> String {
+    if address.is_unspecified() { "localhost".to_owned() } else { address.to_string() }
+}

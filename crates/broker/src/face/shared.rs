@@ -1,0 +1,198 @@
+//! The model and what its tasks share.
+
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, mpsc, watch},
+};
+
+use super::now;
+use crate::{
+    connection::{ConnectionId, Output},
+    model::Model,
+};
+
+/// What the tasks of a cluster share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    state: Mutex<State>,
+    /// The model wants to be woken earlier than the clock thinks.
+    earlier: Notify,
+    runtime: Handle,
+    /// Says that the cluster ends.
+    pub(super) end: watch::Sender<bool>,
+    /// Where brokers listen, unless they are in memory.
+    pub(super) bind: Option<IpAddr>,
+    pub(super) max_frame: usize,
+}
+
+#[derive(Debug)]
+struct State {
+    model: Model,
+    /// What is to be sent on each connection. Dropping the sender closes the connection after that.
+    ///
+    /// Unbounded, and short: a task reads on only while few requests of its connection wait, and each has one answer.
+    lines: BTreeMap<ConnectionId, mpsc::UnboundedSender<Bytes>>,
+    /// When the clock will wake.
+    wakes: Option<Instant>,
+    /// Which ports are listened on, and whether they should be.
+    ports: BTreeMap<u16, watch::Sender<bool>>,
+}
+
+/// One end of a connection that the model accepted.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) id: ConnectionId,
+    pub(super) answers: mpsc::UnboundedReceiver<Bytes>,
+}
+
+impl Shared {
+    pub(super) fn new(model: Model, bind: Option<IpAddr>) -> Self {
+        let max_frame = model.config.max_frame;
+        let state = State { model, lines: BTreeMap::new(), wakes: None, ports: BTreeMap::new() };
+        Self {
+            state: Mutex::new(state),
+            earlier: Notify::new(),
+            runtime: Handle::current(),
+            end: watch::Sender::new(false),
+            bind,
+            max_frame,
+        }
+    }
+
+    pub(super) fn with<T>(&self, what: impl FnOnce(&mut Model, Instant) -> T) -> T {
+        self.turn(|state, now| what(&mut state.model, now))
+    }
+
+    /// A client dials a port.
+    pub(super) fn accept(&self, port: u16, client: &str) -> Option<Line> {
+        self.turn(|state, now| {
+            let mut brokers = state.model.brokers();
+            let broker = brokers.find(|(_, _, theirs, up)| *theirs == port && *up).map(|(id, ..)| id);
+            drop(brokers);
+            let id = state.model.connect(now, broker?, client)?;
+            let (line, answers) = mpsc::unbounded_channel();
+            state.lines.insert(id, line);
+            Some(Line { id, answers })
+        })
+    }
+
+    /// A connection's task ends.
+    pub(super) fn hang_up(&self, connection: ConnectionId) {
+        self.turn(|state, now| {
+            state.lines.remove(&connection);
+            state.model.disconnect(now, connection);
+        });
+    }
+
+    /// Says of each port that is listened on whether it still should be, and gives those that nobody listens on yet, with
+    /// what will tell them.
+    pub(super) fn ports(&self) -> Vec<(u16, watch::Receiver<bool>)> {
+        let mut state = self.lock();
+        let wanted: Vec<u16> =
+            state.model.brokers().filter(|(.., up)| *up).map(|(_, _, port, _)| port).collect();
+        for (port, wants) in &state.ports {
+            let up = wanted.contains(port);
+            wants.send_if_modified(|was| std::mem::replace(was, up) != up);
+        }
+        let mut new = Vec::new();
+        for port in wanted {
+            state.ports.entry(port).or_insert_with(|| {
+                let (sender, receiver) = watch::channel(true);
+                new.push((port, receiver));
+                sender
+            });
+        }
+        new
+    }
+
+    /// Runs a task until the cluster ends.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut ended = self.end.subscribe();
+        self.runtime.spawn(async move {
+            tokio::select! {
+                biased;
+                _ = ended.wait_for(|ended| *ended) => {}
+                () = task => {}
+            }
+        });
+    }
+
+    /// Starts the task that wakes the model in time.
+    pub(super) fn start_clock(self: &Arc<Self>) {
+        let shared = Arc::clone(self);
+        self.spawn(async move {
+            loop {
+                let wakes = shared.tick();
+                let sleep = async {
+                    match wakes {
+                        Some(at) => tokio::time::sleep_until(at.into()).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    () = shared.earlier.notified() => {}
+                    () = sleep => {}
+                }
+            }
+        });
+    }
+
+    fn tick(&self) -> Option<Instant> {
+        let mut state = self.lock();
+        let now = now();
+        if state.model.poll_timeout().is_some_and(|due| due <= now) {
+            state.model.handle_timeout(now);
+            state.drain();
+        }
+        state.wakes = state.model.poll_timeout();
+        state.wakes
+    }
+
+    /// One call of the model, and what comes of it.
+    fn turn<T>(&self, what: impl FnOnce(&mut State, Instant) -> T) -> T {
+        let mut state = self.lock();
+        let now = now();
+        state.model.at(now);
+        let done = what(&mut state, now);
+        state.drain();
+        let earlier = match (state.model.poll_timeout(), state.wakes) {
+            (Some(due), Some(wakes)) => due < wakes,
+            (due, None) => due.is_some(),
+            (None, _) => false,
+        };
+        drop(state);
+        if earlier {
+            self.earlier.notify_one();
+        }
+        done
+    }
+
+    /// A panic in the model, of a test's own closure perhaps, shall not hide behind others.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn drain(&mut self) {
+        while let Some(output) = self.model.poll_output() {
+            match output {
+                Output::Send { connection, bytes } => {
+                    // A task that is gone says so itself.
+                    let _ = self.lines.get(&connection).map(|line| line.send(bytes));
+                }
+                Output::Close(connection) => {
+                    self.lines.remove(&connection);
+                }
+            }
+        }
+    }
+}

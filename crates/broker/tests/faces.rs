@@ -1,0 +1,144 @@
+//! The faces, met by a client of nothing but bytes.
+
+use std::{io, time::Duration};
+
+use offtake_broker::{ApiKey, Cluster, Config, Harm, Rule};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpStream,
+    time::Instant,
+};
+
+/// ApiVersions, version 0, without a client id.
+fn hello(correlation: u8) -> Vec<u8> {
+    vec![0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, correlation, 255, 255]
+}
+
+/// The correlation id of the next answer.
+async fn answer(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<i32> {
+    let length = stream.read_i32().await?;
+    let mut frame = vec![0; usize::try_from(length).unwrap()];
+    stream.read_exact(&mut frame).await?;
+    Ok(i32::from_be_bytes(frame[..4].try_into().unwrap()))
+}
+
+async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), correlation: u8) -> io::Result<i32> {
+    stream.write_all(&hello(correlation)).await?;
+    answer(stream).await
+}
+
+/// Whether the other side has closed, with nothing more to say.
+async fn ended(stream: &mut (impl AsyncRead + Unpin)) -> bool {
+    !matches!(stream.read(&mut [0]).await, Ok(1..))
+}
+
+#[tokio::test]
+async fn answers_on_loopback_however_the_bytes_arrive() {
+    let cluster = Cluster::builder().brokers(2).start().await.unwrap();
+    let servers = cluster.bootstrap();
+    let mut servers = servers.split(',');
+    let mut one = TcpStream::connect(servers.next().unwrap()).await.unwrap();
+    let mut two = TcpStream::connect(servers.next().unwrap()).await.unwrap();
+    one.set_nodelay(true).unwrap();
+    for byte in hello(1) {
+        one.write_all(&[byte]).await.unwrap();
+    }
+    assert_eq!(answer(&mut one).await.unwrap(), 1);
+    two.write_all(&[hello(2), hello(3), hello(4)].concat()).await.unwrap();
+    for expected in 2..=4 {
+        assert_eq!(answer(&mut two).await.unwrap(), expected);
+    }
+    cluster.shutdown().await;
+    assert!(ended(&mut one).await && ended(&mut two).await);
+}
+
+#[tokio::test]
+async fn a_frame_that_is_too_long_or_negative_ends_the_connection() {
+    let config = Config { max_frame: 1000, ..Config::default() };
+    let cluster = Cluster::builder().config(config).in_memory().start().await.unwrap();
+    for length in [1001, i32::MAX, -1] {
+        let mut stream = cluster.connect_to(1).unwrap();
+        stream.write_all(&i32::to_be_bytes(length)).await.unwrap();
+        assert!(ended(&mut stream).await, "{length}");
+    }
+}
+
+#[tokio::test]
+async fn a_crashed_broker_refuses_dials_and_comes_back_to_its_port() {
+    let cluster = Cluster::start().await.unwrap();
+    let address = cluster.bootstrap();
+    let mut stream = TcpStream::connect(&address).await.unwrap();
+    assert_eq!(ask(&mut stream, 1).await.unwrap(), 1);
+    cluster.crash(1);
+    assert!(ended(&mut stream).await);
+    // The listener is gone a moment later.
+    while TcpStream::connect(&address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    cluster.restart(1);
+    assert_eq!(cluster.bootstrap(), address);
+    let mut stream = loop {
+        match TcpStream::connect(&address).await {
+            Ok(stream) => break stream,
+            Err(_) => tokio::task::yield_now().await,
+        }
+    };
+    assert_eq!(ask(&mut stream, 2).await.unwrap(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_memory_an_hour_passes_in_no_time() {
+    let cluster = Cluster::builder().in_memory().start().await.unwrap();
+    let hour = Duration::from_secs(3600);
+    let rule = cluster.arm(Rule::on(ApiKey::ApiVersions, Harm::Delay(hour)).once());
+    let start = Instant::now();
+    let mut stream = cluster.connect(9092).unwrap();
+    assert_eq!(ask(&mut stream, 1).await.unwrap(), 1);
+    assert!((hour..hour + Duration::from_secs(1)).contains(&start.elapsed()));
+    assert_eq!(cluster.hits(rule), 1);
+    assert_eq!(ask(&mut stream, 2).await.unwrap(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_memory_brokers_crash_pause_and_return() {
+    let cluster = Cluster::builder().brokers(2).topic("t", 4).in_memory().start().await.unwrap();
+    assert_eq!(cluster.bootstrap(), "127.0.0.1:9092,127.0.0.1:9093");
+    let mut stream = cluster.connect_to(2).unwrap();
+    cluster.pause(2);
+    stream.write_all(&hello(1)).await.unwrap();
+    let silent = tokio::time::timeout(Duration::from_secs(60), answer(&mut stream)).await;
+    assert!(silent.is_err());
+    cluster.resume(2);
+    assert_eq!(answer(&mut stream).await.unwrap(), 1);
+    cluster.crash(2);
+    assert!(ended(&mut stream).await);
+    assert_eq!(cluster.connect(9093).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    cluster.restart(2);
+    assert_eq!(ask(&mut cluster.connect(9093).unwrap(), 2).await.unwrap(), 2);
+    assert!(cluster.connect(1).is_err(), "nobody is there");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_read_harms_nobody_else() {
+    let cluster = Cluster::builder().in_memory().start().await.unwrap();
+    let mut deaf = cluster.connect_to(1).unwrap();
+    // Many more than the pipe holds answers to: in the end our writes are not taken any more.
+    let flood = async {
+        for _ in 0..100_000 {
+            deaf.write_all(&hello(1)).await.unwrap();
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(1), flood).await.is_err());
+    assert_eq!(ask(&mut cluster.connect_to(1).unwrap(), 2).await.unwrap(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_clone_ends_everything() {
+    let cluster = Cluster::builder().in_memory().start().await.unwrap();
+    let other = cluster.clone();
+    let mut stream = cluster.connect_to(1).unwrap();
+    drop(cluster);
+    assert_eq!(ask(&mut stream, 1).await.unwrap(), 1);
+    drop(other);
+    assert!(ended(&mut stream).await);
+}
