@@ -70,7 +70,6 @@ impl Life {
         let mut builder = Consumer::builder("localhost:9092")
             .group(crate::world::GROUP)
             .property("client.id", &who.to_string())
-            .property("heartbeat.interval.ms", &plan.heartbeat_interval.to_string())
             .property("max.poll.interval.ms", &plan.max_poll_interval.to_string())
             .property("max.poll.records", &member.max_poll_records.to_string())
             .property("fetch.max.bytes", &member.fetch_max_bytes.to_string())
@@ -89,6 +88,7 @@ impl Life {
             builder.property("group.protocol", "consumer")
         } else {
             builder
+                .property("heartbeat.interval.ms", &plan.heartbeat_interval.to_string())
                 .property("session.timeout.ms", &plan.session_timeout.to_string())
                 .property("partition.assignment.strategy", &member.assignors)
         };

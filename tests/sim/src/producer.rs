@@ -122,7 +122,7 @@ impl Producer {
                 producer_epoch: session.as_ref().map_or(-1, |session| session.epoch),
                 timestamp_type: TimestampType::Creation,
                 offset: i64::from(number),
-                sequence: if sequence < 0 { -1 } else { sequence + number },
+                sequence: sequence + number,
                 timestamp: 1_790_000_000_000,
                 key: key.clone(),
                 value: Some(value.clone()),
