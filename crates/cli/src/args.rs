@@ -81,6 +81,8 @@ fn property(text: &str) -> Result<(String, String), String> {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Show what this is: a cluster in the box, orders, and a group that reads them; needs no broker
+    Demo(Demo),
     /// Print the records of topics
     Consume(Consume),
     /// List, describe, create or delete topics
@@ -93,6 +95,19 @@ pub(crate) enum Command {
     Broker(Broker),
     /// Measure
     Bench(Bench),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// End after so many seconds
+    #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u64).range(3..=86_400))]
+    pub(crate) seconds: u64,
+    /// Write what the screen shows to this file, as SVG
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub(crate) screenshot: Option<PathBuf>,
+    /// When: so many seconds from the start
+    #[arg(long, value_name = "SECONDS", hide = true, requires = "screenshot")]
+    pub(crate) screenshot_at: Option<f64>,
 }
 
 #[derive(Debug, Args)]
@@ -377,6 +392,8 @@ mod tests {
             "offtake consume t -X novalue",
             "offtake consume t -v -q",
             "offtake topics create",
+            "offtake demo --seconds 0",
+            "offtake demo orders",
             "offtake groups describe",
             "offtake offsets",
             "offtake broker --topic orders:none",

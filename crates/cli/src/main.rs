@@ -7,6 +7,7 @@ mod args;
 mod bench;
 mod broker;
 mod consume;
+mod demo;
 mod failure;
 mod groups;
 mod offsets;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     let done = match runtime {
         Ok(runtime) => runtime.block_on(async {
             match command {
+                Command::Demo(args) => demo::run(&common, args).await,
                 Command::Consume(args) => consume::run(&common, args).await,
                 Command::Topics(args) => topics::run(&common, args).await,
                 Command::Offsets(args) => offsets::run(&common, args).await,

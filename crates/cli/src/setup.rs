@@ -1,6 +1,11 @@
 //! From the options every command takes to a configuration, and to log lines.
 
-use std::{env, fs, io::IsTerminal, time::Duration};
+use std::{
+    env, fs,
+    io::{self, IsTerminal, Write},
+    sync::Mutex,
+    time::Duration,
+};
 
 use offtake::config::{Config, parse_properties};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
@@ -63,9 +68,49 @@ pub(crate) fn logging(common: &Common) {
     };
     let colour =
         std::io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| LogLines);
     // Fails only where somebody has set a subscriber before us, and nobody has.
     let _ = subscriber.with_ansi(colour).with_target(false).compact().try_init();
+}
+
+/// Log lines that wait for the end of a screen, which they would tear.
+static HELD: Mutex<Option<Vec<u8>>> = Mutex::new(None);
+/// More than this is left out.
+const MOST_HELD: usize = 64 << 10;
+
+/// Keeps log lines back until [`release_log`].
+pub(crate) fn hold_log() {
+    if let Ok(mut held) = HELD.lock() {
+        held.get_or_insert_default();
+    }
+}
+
+/// Writes what was kept back; lines go to stderr again.
+pub(crate) fn release_log() {
+    if let Some(lines) = HELD.lock().ok().and_then(|mut held| held.take()) {
+        let _ = io::stderr().lock().write_all(&lines);
+    }
+}
+
+struct LogLines;
+
+impl Write for LogLines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match HELD.lock() {
+            Ok(mut held) if held.is_some() => {
+                let lines = held.get_or_insert_default();
+                if lines.len() < MOST_HELD {
+                    lines.extend_from_slice(bytes);
+                }
+                Ok(bytes.len())
+            }
+            _ => io::stderr().lock().write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

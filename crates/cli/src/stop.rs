@@ -12,11 +12,16 @@ pub(crate) struct Stop {
 
 impl Stop {
     /// Listens from now on, on a thread of the runtime that the command does not block.
+    pub(crate) fn listen() -> Result<Self, Failure> {
+        Self::listen_and(|| {})
+    }
+
+    /// The same; `farewell` is called before the second signal ends the process.
     #[expect(
         clippy::disallowed_methods,
         reason = "signals come from outside every loop; ends with the process"
     )]
-    pub(crate) fn listen() -> Result<Self, Failure> {
+    pub(crate) fn listen_and(farewell: impl FnOnce() + Send + 'static) -> Result<Self, Failure> {
         let (ask, asked) = watch::channel(false);
         let mut signals =
             Signals::new().map_err(|error| Failure::failed(format!("cannot catch signals: {error}")))?;
@@ -25,6 +30,7 @@ impl Stop {
             tracing::info!("stopping; once more to stop at once");
             let _ = ask.send(true);
             signals.next().await;
+            farewell();
             std::process::exit(130);
         });
         Ok(Self { asked })

@@ -366,7 +366,13 @@ impl Engine {
         {
             return Some((Room::Group, Lane::Group, transmit));
         }
-        if let Some(transmit) = self.offsets.poll_transmit(now, at, &cluster) {
+        if let Some(mut transmit) = self.offsets.poll_transmit(now, at, &cluster) {
+            if matches!(transmit.request, Request::OffsetCommit(_))
+                && let Some(until) = self.member.as_ref().and_then(Member::valid_until)
+            {
+                // Not to be found on its way, waiting for a connection, when it is no longer ours to send (S7).
+                transmit.timeout = transmit.timeout.min(until.saturating_duration_since(now));
+            }
             return Some((Room::Offsets, rooms::lane_of(&transmit), transmit));
         }
         let transmit = self.fetch.poll_transmit(now, &cluster)?;

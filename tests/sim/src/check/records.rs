@@ -138,6 +138,10 @@ impl Records {
             );
             complaints.add("S13", at, text);
         }
+        if from.is_some() && plan.reset == Reset::Latest && cause {
+            // The policy skips what was written meanwhile.
+            of.begin = of.begin.max(Some(to));
+        }
         let first = from.is_none() && of.begin.is_none() && of.processed.is_empty();
         if first && plan.reset == Reset::Latest && !log.recreated {
             if log.born_late && to > log.start && lived_before(who) {

@@ -1,0 +1,291 @@
+//! From the board to the canvas.
+
+use std::{collections::VecDeque, time::Duration};
+
+use super::canvas::{Canvas, Colour, Style};
+use crate::demo::{
+    board::{Board, Member, Partition, Series, Standing},
+    text::{count, grouped, seconds},
+};
+
+/// A member's colour; more members than colours share them.
+const COLOURS: [Colour; 6] = [Colour(39), Colour(214), Colour(78), Colour(176), Colour(221), Colour(80)];
+const BLACK: Colour = Colour(16);
+/// Of a partition that nobody owns.
+const NOBODY: Colour = Colour(238);
+const ACCENT: Colour = Colour(44);
+const RED: Colour = Colour(203);
+
+/// The page is no wider than this, whatever the terminal is.
+const WIDEST: usize = 100;
+const LEFT: usize = 2;
+/// Where the partitions begin, and the sparklines.
+const INDENT: usize = 14;
+const SPARK: usize = INDENT + 16;
+/// How long a partition that changed hands is marked.
+const FRESH: Duration = Duration::from_millis(1200);
+/// A full lag bar.
+const FULL_LAG: u64 = 250;
+/// Members that are shown: those that are there come first.
+const MEMBERS: usize = 3;
+
+const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+
+/// Draws the whole page.
+pub(crate) fn draw(board: &Board, canvas: &mut Canvas) {
+    let right = canvas.width.min(WIDEST).saturating_sub(LEFT);
+    head(board, canvas, right);
+    partitions(board, canvas, right, 3);
+    members(board, canvas, right, 9);
+    rates(board, canvas, right, 10 + MEMBERS);
+    totals(board, canvas, 14 + MEMBERS);
+    log(board, canvas, 16 + MEMBERS);
+}
+
+fn head(board: &Board, canvas: &mut Canvas, right: usize) {
+    let x = canvas.put(LEFT, 0, "offtake demo", Style::ink(ACCENT).bold());
+    canvas.put(x + 2, 0, &format!("one group reads `orders` from {}", board.broker), Style::FAINT);
+    canvas.put_before(right, 0, &format!("{} of {}", seconds(board.at), seconds(board.length)), Style::PLAIN);
+    let width = right.saturating_sub(LEFT);
+    let gone = board.at.min(board.length).as_millis() * width as u128 / board.length.as_millis().max(1);
+    let gone = usize::try_from(gone).unwrap_or(width);
+    let x = canvas.put(LEFT, 1, &"━".repeat(gone), Style::ink(ACCENT));
+    canvas.put(x, 1, &"─".repeat(width.saturating_sub(gone)), Style::ink(NOBODY));
+}
+
+fn partitions(board: &Board, canvas: &mut Canvas, right: usize, top: usize) {
+    for (row, label) in ["partition", "owner", "", "lag"].into_iter().enumerate() {
+        canvas.put(LEFT, top + row, label, Style::FAINT);
+    }
+    let room = right.saturating_sub(INDENT);
+    let pitch = (room / board.partitions.len().max(1)).clamp(4, 8);
+    let wide = pitch - 1;
+    for (index, partition) in board.partitions.iter().enumerate() {
+        let x = INDENT + index * pitch;
+        canvas.put(x, top, &centred(&index.to_string(), wide), Style::FAINT);
+        let (paper, mark) = owner(board, partition);
+        let block = Style::ink(if partition.owner.is_some() { BLACK } else { Colour(250) }).on(paper).bold();
+        canvas.put(x, top + 1, &centred(&mark, wide), block);
+        let fresh = partition.owner.is_some()
+            && partition.changed > Duration::ZERO
+            && board.at.saturating_sub(partition.changed) < FRESH;
+        canvas.put(x, top + 2, &centred(if fresh { "new" } else { "" }, wide), block);
+        let ink = if partition.owner.is_some() { paper } else { Colour(244) };
+        let bar = match partition.lag {
+            0 => "·".to_owned(),
+            lag => bar(lag, FULL_LAG, 8).to_string().repeat(wide),
+        };
+        let (bar, style) = if partition.lag == 0 {
+            (centred(&bar, wide), Style::FAINT)
+        } else {
+            (bar, Style::ink(if partition.lag > FULL_LAG { RED } else { ink }))
+        };
+        canvas.put(x, top + 3, &bar, style);
+        canvas.put(x, top + 4, &centred(&short(partition.lag), wide), Style::FAINT);
+    }
+}
+
+fn owner(board: &Board, partition: &Partition) -> (Colour, String) {
+    match partition.owner {
+        Some(owner) if owner < board.members.len() => (colour(owner), (owner + 1).to_string()),
+        _ => (NOBODY, "·".to_owned()),
+    }
+}
+
+fn members(board: &Board, canvas: &mut Canvas, right: usize, top: usize) {
+    let mut shown: Vec<(usize, &Member)> = board.members.iter().enumerate().collect();
+    // Who has gone is shown while there is room.
+    while shown.len() > MEMBERS
+        && let Some(gone) = shown.iter().position(|(_, member)| member.standing == Standing::Gone)
+    {
+        shown.remove(gone);
+    }
+    for (row, (index, member)) in shown.into_iter().take(MEMBERS).enumerate() {
+        let y = top + row;
+        let gone = member.standing == Standing::Gone;
+        let style = if gone { Style::FAINT } else { Style::ink(colour(index)) };
+        canvas.put(LEFT, y, if gone { "○" } else { "●" }, style);
+        canvas.put(LEFT + 2, y, &member.name, if gone { Style::FAINT } else { style.bold() });
+        let owned = board.owned(index).len();
+        let doing = match member.standing {
+            Standing::Joining => "joining …".to_owned(),
+            Standing::Gone => "left".to_owned(),
+            Standing::Leaving => "leaving …".to_owned(),
+            Standing::Working => count(owned, "partition"),
+        };
+        canvas.put(INDENT, y, &doing, if gone { Style::FAINT } else { Style::PLAIN });
+        if !gone {
+            canvas.put(SPARK, y, &curve(board, &member.handled.rates, right, peak(board)), style);
+            canvas.put_before(right.saturating_sub(16), y, &per_second(&member.handled), Style::PLAIN);
+        }
+        canvas.put_before(right, y, &format!("{} handled", grouped(member.handled.total)), Style::FAINT);
+    }
+}
+
+/// Members are drawn on one scale, so that they can be compared.
+fn peak(board: &Board) -> u64 {
+    let rates = board.members.iter().flat_map(|member| &member.handled.rates);
+    rates.copied().max().unwrap_or(0)
+}
+
+fn rates(board: &Board, canvas: &mut Canvas, right: usize, top: usize) {
+    let both = board.produced.rates.iter().chain(&board.handled.rates).copied().max().unwrap_or(0);
+    let series = [("produced", &board.produced, Colour(250)), ("handled", &board.handled, ACCENT)];
+    for (y, (label, series, ink)) in (top..).zip(series) {
+        canvas.put(LEFT, y, label, Style::FAINT);
+        canvas.put(INDENT, y, &grouped(series.total), Style::BOLD);
+        canvas.put(SPARK, y, &curve(board, &series.rates, right, both), Style::ink(ink));
+        canvas.put_before(right.saturating_sub(16), y, &per_second(series), Style::BOLD);
+    }
+    let highest = board.lag.iter().copied().max().unwrap_or(0);
+    canvas.put(LEFT, top + 2, "lag", Style::FAINT);
+    canvas.put(INDENT, top + 2, &grouped(board.totals.waiting()), Style::BOLD);
+    canvas.put(SPARK, top + 2, &curve(board, &board.lag, right, highest), Style::ink(Colour(214)));
+}
+
+/// A sparkline between its label and its figures. What was sampled at one time stands in one column.
+fn curve(board: &Board, samples: &VecDeque<u64>, right: usize, peak: u64) -> String {
+    let room = right.saturating_sub(SPARK + 26);
+    sparkline(samples, room.min(board.lag.len()), peak)
+}
+
+fn totals(board: &Board, canvas: &mut Canvas, y: usize) {
+    let totals = board.totals;
+    let mut x = LEFT;
+    for (label, figure, ink) in [
+        ("processed", totals.processed, Colour(78)),
+        ("retried", totals.retried, Colour(214)),
+        ("dead letters", totals.dead_lettered, RED),
+        ("repeated", totals.repeated, Colour(250)),
+        ("rebalances", board.rebalances(), ACCENT),
+    ] {
+        let end = canvas.put(x, y, label, Style::FAINT);
+        x = canvas.put(end + 1, y, &grouped(figure), Style::ink(ink).bold()) + 3;
+    }
+}
+
+fn log(board: &Board, canvas: &mut Canvas, top: usize) {
+    let room = canvas.height.saturating_sub(top);
+    let skip = board.log.len().saturating_sub(room);
+    for (y, line) in (top..).zip(board.log.iter().skip(skip)) {
+        canvas.put_before(LEFT + 6, y, &seconds(line.at), Style::FAINT);
+        let style = line.member.map_or(Style::FAINT, |member| Style::ink(colour(member)));
+        canvas.put(LEFT + 8, y, "│", style);
+        canvas.put(LEFT + 10, y, &line.text, Style::PLAIN);
+    }
+}
+
+fn colour(member: usize) -> Colour {
+    COLOURS.get(member % COLOURS.len()).copied().unwrap_or(ACCENT)
+}
+
+fn per_second(series: &Series) -> String {
+    format!("{}/s", grouped(series.rate()))
+}
+
+fn centred(text: &str, width: usize) -> String {
+    format!("{text:^width$}")
+}
+
+/// At most four letters.
+fn short(number: u64) -> String {
+    match number {
+        0 => String::new(),
+        1..10_000 => number.to_string(),
+        _ => format!("{}k", number / 1000),
+    }
+}
+
+/// `full` and more is so many eighths high.
+fn bar(value: u64, full: u64, eighths: u64) -> char {
+    let step = (value.saturating_mul(eighths) / full.max(1)).min(eighths.saturating_sub(1));
+    usize::try_from(step).ok().and_then(|step| BARS.get(step)).copied().unwrap_or('█')
+}
+
+/// The newest sample is on the right. Nothing is quite a line high: lines stand apart.
+fn sparkline(samples: &VecDeque<u64>, width: usize, peak: u64) -> String {
+    let skip = samples.len().saturating_sub(width);
+    let bars = samples.iter().skip(skip).map(|sample| if *sample == 0 { ' ' } else { bar(*sample, peak, 7) });
+    let blank = width.saturating_sub(samples.len());
+    std::iter::repeat_n(' ', blank).chain(bars).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two members share four partitions, one of which has just moved to a third, and one is nobody's.
+    fn board() -> Board {
+        let mut board = Board::new(4, Duration::from_secs(15), "127.0.0.1:9".to_owned());
+        for name in ["member-1", "member-2", "member-3"] {
+            board.joins(name.to_owned());
+        }
+        board.assigned(0, &[0], Some(1));
+        board.assigned(1, &[1], Some(1));
+        board.at = Duration::from_secs(6);
+        board.assigned(2, &[2], Some(2));
+        board.totals.produced = 1500;
+        board.totals.processed = 1200;
+        for (partition, lag) in board.partitions.iter_mut().zip([0, 70, 150, 250]) {
+            partition.lag = lag;
+        }
+        board.produced.rates = VecDeque::from([100, 400, 800]);
+        board
+    }
+
+    fn drawn(board: &Board) -> Canvas {
+        let mut canvas = Canvas::new(80, 26);
+        draw(board, &mut canvas);
+        canvas
+    }
+
+    #[test]
+    fn a_partition_has_the_colour_and_number_of_its_owner_and_nobodys_is_grey() {
+        let canvas = drawn(&board());
+        assert_eq!(canvas.text(4).split_whitespace().collect::<Vec<_>>(), ["owner", "1", "2", "3", "·"]);
+        let papers: Vec<_> = (0..4).map(|index| canvas.style(INDENT + index * 8, 4).paper).collect();
+        assert_eq!(papers, [Some(COLOURS[0]), Some(COLOURS[1]), Some(COLOURS[2]), Some(NOBODY)]);
+        assert_eq!(canvas.style(INDENT + 7, 4).paper, None, "partitions stand apart");
+    }
+
+    #[test]
+    fn what_has_just_moved_is_marked_and_only_for_a_while() {
+        let mut board = board();
+        assert_eq!(drawn(&board).text(5).trim(), "new");
+        board.at += FRESH;
+        assert_eq!(drawn(&board).text(5).trim(), "");
+    }
+
+    #[test]
+    fn lag_is_a_bar_and_a_number_a_partition() {
+        let canvas = drawn(&board());
+        assert_eq!(
+            canvas.text(6).split_whitespace().collect::<Vec<_>>(),
+            ["lag", "·", "▃▃▃▃▃▃▃", "▅▅▅▅▅▅▅", "███████"]
+        );
+        assert_eq!(canvas.text(7).split_whitespace().collect::<Vec<_>>(), ["70", "150", "250"]);
+    }
+
+    #[test]
+    fn totals_and_log_are_there_on_a_terminal_of_24_lines() {
+        let mut board = board();
+        board.say(None, "the newest line");
+        let mut canvas = Canvas::new(80, 24);
+        draw(&board, &mut canvas);
+        assert!(canvas.text(17).contains("processed 1,200"), "{}", canvas.text(17));
+        assert!(canvas.text(23).contains("the newest line"), "{}", canvas.text(23));
+    }
+
+    #[test]
+    fn no_size_is_too_small() {
+        for (width, height) in [(0, 0), (1, 1), (10, 3), (40, 12)] {
+            draw(&board(), &mut Canvas::new(width, height));
+        }
+    }
+
+    #[test]
+    fn a_sparkline_ends_with_the_newest_sample() {
+        assert_eq!(sparkline(&VecDeque::from([0, 1, 4, 8]), 6, 8), "   ▁▄▇");
+        assert_eq!(sparkline(&VecDeque::from([8, 8, 1]), 2, 8), "▇▁");
+    }
+}

@@ -1,0 +1,104 @@
+//! What happens when: members that come and go, and how many orders there are. Only time decides.
+
+use std::{collections::VecDeque, f64::consts::TAU, time::Duration};
+
+/// The story takes about so long; a longer demo tells it again.
+const STORY: Duration = Duration::from_secs(15);
+/// Orders there are at most before anybody reads.
+const FIRST_ORDERS: u64 = 2500;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Act {
+    /// Another member joins the group.
+    Join,
+    /// The member that has been there longest leaves.
+    Leave,
+}
+
+/// The whole demo.
+#[derive(Debug)]
+pub(super) struct Script {
+    pub(super) length: Duration,
+    acts: VecDeque<(Duration, Act)>,
+    story: Duration,
+}
+
+impl Script {
+    pub(super) fn new(length: Duration) -> Self {
+        let stories = u32::try_from(length.as_secs() / STORY.as_secs()).unwrap_or(u32::MAX).max(1);
+        let story = length / stories;
+        let mut acts = VecDeque::from([(Duration::ZERO, Act::Join), (Duration::ZERO, Act::Join)]);
+        for number in 0..stories {
+            let begins = story.saturating_mul(number);
+            acts.push_back((begins + story.mul_f64(0.36), Act::Join));
+            acts.push_back((begins + story.mul_f64(0.66), Act::Leave));
+        }
+        Self { length, acts, story }
+    }
+
+    /// How many orders there are before anybody reads.
+    pub(super) fn first_orders(&self) -> u32 {
+        u32::try_from(self.length.as_secs().saturating_mul(170).min(FIRST_ORDERS)).unwrap_or(0)
+    }
+
+    /// What is due.
+    pub(super) fn act(&mut self, at: Duration) -> Option<Act> {
+        let due = self.acts.front().is_some_and(|(due, _)| *due <= at);
+        if due { self.acts.pop_front().map(|(_, act)| act) } else { None }
+    }
+
+    /// When the producer stops, so that the rest is read by the end.
+    pub(super) fn produce_until(&self) -> Duration {
+        self.length.saturating_sub((self.length / 5).min(Duration::from_millis(2200)))
+    }
+
+    /// Orders a second: a rush that two members cannot keep up with, in time for the third, and smaller waves.
+    pub(super) fn demand(&self, at: Duration) -> f64 {
+        let story = self.story.as_secs_f64().max(0.001);
+        let phase = (at.as_secs_f64() / story).fract();
+        let rush = (-((phase - 0.32) / 0.10).powi(2)).exp();
+        let waves = 0.5 * (TAU * phase * 2.7).sin() + 0.5 * (TAU * phase * 6.1 + 1.0).sin();
+        820.0 + 1900.0 * rush + 160.0 * waves
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn acts(seconds: u64) -> Vec<Act> {
+        let length = Duration::from_secs(seconds);
+        let mut script = Script::new(length);
+        std::iter::from_fn(|| script.act(length)).collect()
+    }
+
+    #[test]
+    fn two_members_join_a_third_comes_and_one_leaves() {
+        assert_eq!(acts(15), [Act::Join, Act::Join, Act::Join, Act::Leave]);
+        assert_eq!(acts(3), [Act::Join, Act::Join, Act::Join, Act::Leave]);
+    }
+
+    #[test]
+    fn a_long_demo_tells_the_story_again() {
+        assert_eq!(acts(60).len(), 2 + 4 * 2);
+    }
+
+    #[test]
+    fn nothing_happens_before_its_time() {
+        let mut script = Script::new(Duration::from_secs(15));
+        let now = std::iter::from_fn(|| script.act(Duration::from_secs(5))).count();
+        assert_eq!(now, 2);
+        assert_eq!(script.act(Duration::from_millis(5500)), Some(Act::Join));
+    }
+
+    #[test]
+    fn demand_varies_between_a_few_hundred_and_a_few_thousand() {
+        let script = Script::new(Duration::from_secs(15));
+        let demands: Vec<f64> =
+            (0..150).map(|tenth| script.demand(Duration::from_millis(tenth * 100))).collect();
+        assert!(demands.iter().all(|demand| (500.0..3000.0).contains(demand)), "{demands:?}");
+        assert!(
+            demands.iter().any(|demand| *demand > 2000.0) && demands.iter().any(|demand| *demand < 1000.0)
+        );
+    }
+}

@@ -1,0 +1,56 @@
+//! The embedded cluster, as the demo uses it.
+
+use bytes::Bytes;
+use offtake_broker::{Cluster, NewRecord};
+
+use crate::failure::Failure;
+
+/// A record to be written.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Letter {
+    pub(super) key: Vec<u8>,
+    pub(super) value: Vec<u8>,
+    pub(super) headers: Vec<(&'static str, String)>,
+}
+
+/// A cluster of one broker on a free port of the loopback interface. It ends with the last clone.
+#[derive(Clone)]
+pub(super) struct Source {
+    cluster: Cluster,
+}
+
+impl Source {
+    pub(super) async fn start() -> Result<Self, Failure> {
+        let cluster = Cluster::start().await;
+        let cluster =
+            cluster.map_err(|error| Failure::failed(format!("cannot listen on 127.0.0.1: {error}")))?;
+        Ok(Self { cluster })
+    }
+
+    pub(super) fn bootstrap(&self) -> String {
+        self.cluster.bootstrap()
+    }
+
+    pub(super) fn create_topic(&self, name: &str, partitions: i32) -> Result<(), Failure> {
+        let created = self.cluster.create_topic(name, partitions);
+        created
+            .map_err(|error| Failure::failed(format!("the embedded broker did not create {name}: {error}")))
+    }
+
+    /// The record's offset; it is in the log when this returns.
+    pub(super) fn produce(&self, topic: &str, partition: i32, letter: Letter) -> Result<i64, Failure> {
+        let text = |text: String| Some(Bytes::from(text.into_bytes()));
+        let headers = letter.headers.into_iter().map(|(name, value)| (name.to_owned(), text(value)));
+        let record = NewRecord {
+            key: Some(letter.key.into()),
+            value: Some(letter.value.into()),
+            headers: headers.collect(),
+            timestamp: None,
+        };
+        let appended = self.cluster.with(|model, _| model.append_records(topic, partition, &[record]));
+        let refused = |error| {
+            Failure::failed(format!("the embedded broker took no record for {topic}-{partition}: {error}"))
+        };
+        appended.map_err(refused)
+    }
+}

@@ -1,0 +1,82 @@
+//! The end: the dead-letter topic is read back, and the group is asked what it has committed.
+
+use std::time::{Duration, Instant};
+
+use offtake::{Consumer, Record, StartAt, TopicPartition};
+
+use super::{DEAD_LETTERS, GROUP, ORDERS, ledger::Ledger, orders};
+use crate::failure::Failure;
+
+const POLL: Duration = Duration::from_millis(100);
+/// Dead letters are few, and they are all there.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Reads every dead letter into the ledger. Says how many records of the topic are above what the group has committed.
+pub(super) async fn read_back(bootstrap: &str, ledger: &mut Ledger) -> Result<u64, Failure> {
+    let mut reader = Consumer::builder(bootstrap)
+        .group(GROUP) // to ask for its offsets; this one neither joins nor commits
+        .property("enable.auto.commit", "false")
+        .property("default.api.timeout.ms", "10000")
+        .build()
+        .await?;
+    let read = letters(&mut reader, ledger).await;
+    let behind = match read {
+        Ok(()) => behind(&reader, ledger).await,
+        Err(failure) => Err(failure),
+    };
+    let closed = reader.close(PATIENCE).await.map_err(Failure::from);
+    let behind = behind?;
+    closed.map(|()| behind)
+}
+
+async fn letters(reader: &mut Consumer, ledger: &mut Ledger) -> Result<(), Failure> {
+    let partition = TopicPartition::new(DEAD_LETTERS, 0);
+    let (_, end) = reader.watermarks(partition.clone()).await?;
+    reader.assign([(partition.clone(), StartAt::Earliest)]).await?;
+    let deadline = now() + PATIENCE;
+    while reader.position(&partition).is_none_or(|position| position < end) {
+        if now() > deadline {
+            return Err(Failure::failed(format!(
+                "{DEAD_LETTERS} cannot be read back: at {:?} of {end}",
+                reader.position(&partition)
+            )));
+        }
+        for record in &reader.poll(POLL).await? {
+            let digest = orders::digest(record.key().unwrap_or_default(), record.value().unwrap_or_default());
+            let (partition, offset) = origin(&record).unwrap_or((-1, -1));
+            ledger.found(partition, offset, digest);
+        }
+    }
+    Ok(())
+}
+
+/// Where a dead letter says it came from.
+fn origin(record: &Record<'_>) -> Option<(i32, i64)> {
+    let mut origin = (None, None);
+    for header in record.headers() {
+        let text = header.value.and_then(|value| std::str::from_utf8(value).ok());
+        match (header.key, text) {
+            (b"source.topic", Some(topic)) if topic != ORDERS => return None,
+            (b"source.partition", Some(text)) => origin.0 = text.parse().ok(),
+            (b"source.offset", Some(text)) => origin.1 = text.parse().ok(),
+            _ => {}
+        }
+    }
+    Some((origin.0?, origin.1?))
+}
+
+async fn behind(reader: &Consumer, ledger: &Ledger) -> Result<u64, Failure> {
+    let ends: Vec<_> =
+        ledger.ends().map(|(partition, end)| (TopicPartition::new(ORDERS, partition), end)).collect();
+    let committed = reader.committed(ends.iter().map(|(partition, _)| partition.clone())).await?;
+    let behind = ends.iter().map(|(partition, end)| {
+        let committed = committed.get(partition).map_or(0, |committed| committed.offset);
+        end.saturating_sub(committed).max(0).unsigned_abs()
+    });
+    Ok(behind.sum())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the command's own stopwatch")]
+fn now() -> Instant {
+    Instant::now()
+}
