@@ -45,6 +45,19 @@ pub enum Observed {
         /// The last offset.
         last: i64,
     },
+    /// A marker was appended: a producer's transaction ended in this partition.
+    Ended {
+        /// When.
+        at: Instant,
+        /// Topic.
+        topic: String,
+        /// Partition.
+        partition: i32,
+        /// The producer's id.
+        producer: i64,
+        /// Whether it was committed.
+        committed: bool,
+    },
     /// An offset was committed.
     Committed {
         /// When.

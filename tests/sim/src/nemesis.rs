@@ -68,7 +68,12 @@ pub(crate) async fn run(world: World, plan: Arc<Plan>, cast: Cast) {
             state.model.resume(now, broker);
             state.model.restart(now, broker);
         }
-        state.processes.values_mut().for_each(|process| process.thaw());
+        for (member, process) in &mut state.processes {
+            if process.frozen.is_some() {
+                state.log.tell(What::Thawed { who: Who { member: *member, life: 0 } });
+                process.thaw();
+            }
+        }
     });
     world.log.tell(What::Healed);
 }
@@ -87,9 +92,9 @@ impl End {
             Self::Resume(broker) => state.model.resume(now, broker),
             Self::Restart(broker) => state.model.restart(now, broker),
             Self::Thaw(member) => {
-                let who = Who { member, life: 0 };
-                state.log.tell(What::Thawed { who });
-                if let Some(process) = state.processes.get_mut(&member) {
+                let log = state.log.clone();
+                if let Some(process) = state.processes.get_mut(&member).filter(|process| process.thaws(now)) {
+                    log.tell(What::Thawed { who: Who { member, life: 0 } });
                     process.thaw();
                 }
             }
@@ -167,8 +172,10 @@ impl Strike<'_> {
             Harm::Crash { .. } => {}
             Harm::Freeze { member, lasts } => {
                 let process = state.processes.entry(member).or_default();
-                process.frozen = true;
-                self.tell(What::Frozen { who: Who { member, life: 0 } });
+                if process.frozen.is_none() {
+                    self.tell(What::Frozen { who: Who { member, life: 0 } });
+                }
+                process.frozen = process.frozen.max(Some(now + ms(lasts)));
                 return Some((ms(lasts), End::Thaw(member)));
             }
             Harm::Stall { member, lasts } => {

@@ -190,13 +190,7 @@ impl Producer {
         if !ended || !wrote {
             // What became of it is settled by a new session, which aborts what was left open.
             self.session = world.with(|state, now| self.begin_session(state, now));
-            let settled = self.session.is_some();
-            if wrote && settled {
-                self.world.log.tell(What::Ended { transaction, committed: false });
-            }
-            return;
         }
-        self.world.log.tell(What::Ended { transaction, committed: commit });
     }
 
     /// A transaction that nobody ends (FAILURES K6).
@@ -237,6 +231,7 @@ impl Producer {
 
     fn add(&mut self, state: &mut State, now: Instant, topic: &str, partition: i32) -> Option<()> {
         let session = self.session.clone()?;
+        state.transactions.insert(session.id, self.transactions);
         let topic = AddPartitionsToTxnTopic::default()
             .with_name(TopicName(StrBytes::from_string(topic.to_owned())))
             .with_partitions(vec![partition]);

@@ -69,8 +69,9 @@ async fn arena(plan: Arc<Plan>) -> Outcome {
     let world = World::new(model, log.clone(), plan.seed, plan.latency);
     let mut tasks = JoinSet::new();
     tasks.spawn(world.clone().run());
+    let mut producers = JoinSet::new();
     for number in 0..plan.producers.len() {
-        tasks.spawn(Producer::new(world.clone(), plan.clone(), number).run());
+        producers.spawn(Producer::new(world.clone(), plan.clone(), number).run());
     }
     let cast = Cast::default();
     tasks.spawn(nemesis::run(world.clone(), plan.clone(), cast.clone()));
@@ -87,9 +88,14 @@ async fn arena(plan: Arc<Plan>) -> Outcome {
     while verdict == Verdict::Working {
         clock::sleep(ms(100)).await;
         take(&log, &mut judge, &mut events);
+        while producers.try_join_next().is_some() {}
         if !judge.is_content() {
             verdict = Verdict::Wrong;
-        } else if clock::now() > calm && judge.unprocessed().is_empty() && judge.unowned().is_empty() {
+        } else if clock::now() > calm
+            && producers.is_empty()
+            && judge.unprocessed().is_empty()
+            && judge.unowned().is_empty()
+        {
             verdict = Verdict::Quiet;
         } else if clock::now() > start + deadline {
             verdict = Verdict::Stuck;
@@ -116,7 +122,7 @@ async fn arena(plan: Arc<Plan>) -> Outcome {
             clock::sleep(ms(2 * plan.latency.1 + 300)).await;
             let connections = world.lock().open_lines();
             let alive = tokio::runtime::Handle::current().metrics().num_alive_tasks();
-            log.tell(What::Over { tasks: alive.saturating_sub(tasks.len()), connections });
+            log.tell(What::Over { tasks: alive.saturating_sub(1), connections });
         }
         Verdict::Working | Verdict::Wrong => {}
     }

@@ -37,6 +37,7 @@ impl Model {
             self.take_leadership_from(broker);
         }
         self.let_return(broker);
+        self.expire_groups();
     }
 
     /// A broker stops, as by SIGSTOP: its operating system accepts connections and bytes, and it answers nothing. After
@@ -67,6 +68,8 @@ impl Model {
         for connection in self.connections_of(broker) {
             self.serve(connection);
         }
+        // Groups that slept with it are awake.
+        self.expire_groups();
     }
 
     /// Another broker coordinates this group or transactional id from now on, while it is up.

@@ -234,6 +234,13 @@ impl Model {
         let marker = marker.placed(found.log.end, found.leader_epoch);
         found.log.account(&marker);
         found.log.push(marker);
+        self.observe(|at| crate::observe::Observed::Ended {
+            at,
+            topic: topic.to_owned(),
+            partition,
+            producer,
+            committed: commit,
+        });
         self.wake_fetches(topic, partition);
     }
 }

@@ -214,17 +214,20 @@ impl Consumer {
         if !mutant!(13) {
             self.delivery.remove(&partitions, &self.handle);
         }
-        let commit = self.commits_by_itself().then(|| {
+        let deadline = clock::now() + CLOSING_COMMIT.min(self.handle.config.max_poll_interval);
+        let (reply, answer) = oneshot::channel();
+        let commit = if self.commits_by_itself() {
             self.report_finished();
-            let deadline = clock::now() + CLOSING_COMMIT.min(self.handle.config.max_poll_interval);
-            let (reply, answer) = oneshot::channel();
-            let _ = self.handle.send(Command::CommitFinished { deadline, reply: Some(reply) });
-            answer
-        });
+            Command::CommitFinished { deadline, reply: Some(reply) }
+        } else {
+            // What the application has asked for and not waited for goes out while the partitions are still ours (H2).
+            Command::SettleCommits { deadline, reply }
+        };
+        let _ = self.handle.send(commit);
         self.progress.forget(&partitions);
         let change = OwnershipChange { partitions, owned, generation: Some(generation) };
         let listening = self.listening(Listener::revoked, &change, generation);
-        Running::new(commit, listening, self.after(command).told(Event::Revoked, change))
+        Running::new(Some(answer), listening, self.after(command).told(Event::Revoked, change))
     }
 
     /// The listener's future; its first step too is taken inside `poll`, where a panic is contained (FAILURES D9).

@@ -59,6 +59,7 @@ impl Engine {
             }
             Command::CommitSoon => self.offsets.commit_soon(now),
             Command::CommitFinished { deadline, reply } => self.commit_finished(now, deadline, reply),
+            Command::SettleCommits { deadline, reply } => self.settling.push((deadline, reply)),
             Command::CommitThese { offsets, deadline, reply } => {
                 self.commit_these(now, offsets, deadline, reply)
             }

@@ -67,6 +67,11 @@ pub(crate) enum Command {
         deadline: Instant,
         reply: Option<Reply<()>>,
     },
+    /// Waits until no commit is under way, at most until the deadline.
+    SettleCommits {
+        deadline: Instant,
+        reply: Reply<()>,
+    },
     /// Commits exactly these; without a token, whatever the present assignment is.
     CommitThese {
         offsets: Vec<(TopicPartition, Option<Token>, OffsetAndMetadata)>,

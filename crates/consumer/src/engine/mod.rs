@@ -113,6 +113,8 @@ pub(crate) struct Engine {
     next_tag: u64,
     /// Commits under way, and who waits for them, if anybody.
     commits: BTreeMap<CommitId, Option<Reply<()>>>,
+    /// Who waits for all of them to be over, and until when.
+    settling: Vec<(Instant, Reply<()>)>,
     questions: BTreeMap<QueryId, Question>,
     /// What the handle is to release: the partitions of the revoke or loss it was told of.
     releasing: Vec<TopicPartition>,
@@ -166,6 +168,7 @@ impl Engine {
             routes: BTreeMap::new(),
             next_tag: 0,
             commits: BTreeMap::new(),
+            settling: Vec::new(),
             questions: BTreeMap::new(),
             releasing: Vec::new(),
             outputs: VecDeque::new(),
@@ -216,6 +219,14 @@ impl Engine {
         self.generation = None;
         if let Some(member) = &mut self.member {
             member.leave(now, reason);
+        }
+    }
+
+    /// Who waits for commits hears that they are over, or that it has waited long enough.
+    fn settle_commits(&mut self, now: Instant) {
+        let none = self.commits.is_empty();
+        for (_, reply) in self.settling.extract_if(.., |(deadline, _)| none || *deadline <= now) {
+            answer(Some(reply), Ok(()));
         }
     }
 
@@ -367,7 +378,7 @@ impl Engine {
             return Some((Room::Group, Lane::Group, transmit));
         }
         if let Some(mut transmit) = self.offsets.poll_transmit(now, at, &cluster) {
-            if matches!(transmit.request, Request::OffsetCommit(_))
+            if matches!(transmit.request, offtake_wire::Request::OffsetCommit(_))
                 && let Some(until) = self.member.as_ref().and_then(Member::valid_until)
             {
                 // Not to be found on its way, waiting for a connection, when it is no longer ours to send (S7).
@@ -393,6 +404,7 @@ impl Engine {
             self.offsets.poll_timeout(),
             self.fetch.poll_timeout(),
             self.lookups.poll_timeout(),
+            self.settling.iter().map(|(deadline, _)| *deadline).min(),
             closing,
         ])
     }
@@ -403,6 +415,7 @@ impl Engine {
         self.settle_close(now);
         // Closing has its own consequences.
         self.carry_events(now);
+        self.settle_commits(now);
         if let Some(output) = self.outputs.pop_front() {
             return Some(output);
         }

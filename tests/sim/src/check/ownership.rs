@@ -1,7 +1,7 @@
 //! Who holds what: S5 one owner in a generation, S6 one owner at a time, S7 no commit of what was given up, S9 the grammar of
 //! listeners.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::Complaints;
 use crate::{
@@ -11,10 +11,14 @@ use crate::{
 
 #[derive(Debug, Default)]
 pub(super) struct Ownership {
-    held: BTreeMap<Place, BTreeMap<Who, i32>>,
+    /// The generation, and since when.
+    held: BTreeMap<Place, BTreeMap<Who, (i32, Duration)>>,
     members: BTreeMap<String, Who>,
     /// Who was put out of the group, when and why, since it was last given something.
     gone: BTreeMap<Who, (Duration, &'static str)>,
+    /// When the coordinator last gave them anything.
+    granted: BTreeMap<Who, Duration>,
+    recreated: BTreeMap<Arc<str>, Duration>,
     listening: BTreeMap<Who, u32>,
     ended: BTreeMap<Who, Duration>,
     /// The coordinator lost its mind: members learn of it one by one.
@@ -32,10 +36,18 @@ impl Ownership {
             What::Named { who, member } if !member.is_empty() => {
                 self.members.insert(member.clone(), *who);
             }
+            What::GroupAssigned { member, .. } => {
+                if let Some(who) = self.members.get(member) {
+                    self.granted.insert(*who, at);
+                }
+            }
             What::MemberGone { member, why } => {
                 if let Some(who) = self.members.get(member) {
                     self.gone.insert(*who, (at, why));
                 }
+            }
+            What::Recreated { topic } => {
+                self.recreated.insert(topic.clone(), at);
             }
             What::Forgotten => self.forgotten = Some(at),
             What::Assigned { who, places, generation } => {
@@ -58,7 +70,9 @@ impl Ownership {
             }
             What::Crashed { who } | What::CloseEnds { who } | What::Panicked { who, .. } => {
                 self.ended.insert(*who, at);
-                self.held.values_mut().for_each(|holders| { holders.remove(who); });
+                self.held.values_mut().for_each(|holders| {
+                    holders.remove(who);
+                });
             }
             What::ListenerBegins { who, call, .. } => {
                 let running = self.listening.entry(*who).or_default();
@@ -97,14 +111,22 @@ impl Ownership {
         if holders.contains_key(&who) {
             complaints.add("S9", at, format!("{who} was given {place}, which it holds"));
         }
-        for (other, theirs) in holders.iter() {
+        for (other, (theirs, since)) in holders.iter() {
+            // A coordinator that forgot everything begins again at generation 1; who was in it learns of it one by one.
+            let granted = self.granted.get(other).copied().unwrap_or_default();
+            if self.recreated.get(&place.topic).is_some_and(|recreated| *since <= *recreated) {
+                continue; // theirs is another topic of that name
+            }
+            if self.forgotten.is_some_and(|forgotten| (*since).min(granted) <= forgotten) {
+                continue;
+            }
             let classic = !matches!(plan.protocol, Protocol::Consumer | Protocol::Migrating);
             if *other != who && *theirs == generation && classic {
                 let text = format!("{other} and {who} both hold {place} in generation {generation}");
                 complaints.add("S5", at, text);
             }
             // The other may not know yet that it is out; but it must be out.
-            if *other != who && !self.gone.contains_key(other) && self.forgotten.is_none() {
+            if *other != who && !self.gone.contains_key(other) {
                 complaints.add(
                     "S6",
                     at,
@@ -112,7 +134,7 @@ impl Ownership {
                 );
             }
         }
-        holders.insert(who, generation);
+        holders.insert(who, (generation, at));
     }
 
     fn delivered(

@@ -9,7 +9,7 @@ use std::{
 use super::{Complaints, ledger::Ledger};
 use crate::{
     events::{Event, Place, What, Who},
-    plan::{Plan, Reset},
+    plan::{Harm, Odd, Plan, Reset},
 };
 
 #[derive(Debug, Default)]
@@ -129,6 +129,10 @@ impl Records {
             None => of.committed.is_none() || log.recreated,
             Some(from) => from < log.start || log.rewritten,
         };
+        // A leader that says it knows nothing of an epoch leaves no choice (FAILURES L4).
+        let odd = Harm::Odd { which: Odd::UndefinedEpoch, times: 0 };
+        let told_so = plan.faults.iter().any(|fault| fault.what.is_like(&odd)) && from.is_some();
+        let cause = cause || told_so;
         if !cause {
             let stands = of.committed.map_or("nothing".to_owned(), |offset| offset.to_string());
             let text = format!(
@@ -142,15 +146,15 @@ impl Records {
             // The policy skips what was written meanwhile.
             of.begin = of.begin.max(Some(to));
         }
-        let first = from.is_none() && of.begin.is_none() && of.processed.is_empty();
-        if first && plan.reset == Reset::Latest && !log.recreated {
+        if from.is_none() && cause && plan.reset == Reset::Latest && !log.recreated {
             if log.born_late && to > log.start && lived_before(who) {
                 let text = format!(
                     "{place} was created under the group's eyes, and {who} began at {to} (FAILURES B4)"
                 );
                 complaints.add("S13", at, text);
             }
-            of.begin = Some(to);
+            // Who commits by hand commits nothing before its first record: until then each owner begins at the end.
+            of.begin = of.begin.max(Some(to));
         }
         if from.is_some_and(|from| to < from) || log.rewritten || log.recreated {
             of.rewound = true;
@@ -251,7 +255,10 @@ impl Records {
                 complaints.add("S1", at, text);
             }
             of.checked = of.checked.max(offset);
-            if let Some(before) = of.committed.filter(|before| offset < *before)
+            // Markers and aborted records between the two make no difference.
+            let back =
+                |before: &i64| log.records.range(offset..*before).any(|(_, record)| ledger.is_due(record));
+            if let Some(before) = of.committed.filter(|before| offset < *before).filter(back)
                 && !of.rewound
             {
                 let text = format!("{member} committed {offset} of {place} after {before}");

@@ -46,7 +46,7 @@ impl Requests {
         let commits = Who::parse(&key.0).map(|who| plan.members[who.member].commits);
         let per_second = match key.2 {
             // Where nothing happens, a long poll takes half a second.
-            FETCH if self.idle.is_some_and(|idle| at > idle + Duration::from_secs(1)) => 12,
+            FETCH if self.idle.is_some_and(|idle| at > idle + Duration::from_secs(2)) => 40,
             FETCH => 1_000,
             OFFSET_COMMIT if matches!(commits, Some(Commits::Sync | Commits::Async | Commits::Listener)) => {
                 1_000

@@ -100,7 +100,8 @@ impl Plan {
 fn member(random: &mut Random, number: u64, protocol: Protocol, calm: u64, lively: bool) -> Member {
     let joins =
         if number == 0 || random.percent(50) { random.between(0, 50) } else { random.between(0, calm) };
-    let leaves = (lively && random.percent(40)).then(|| {
+    // The first stays to the end: somebody has to.
+    let leaves = (lively && number > 0 && random.percent(40)).then(|| {
         let how = *random.pick(&[Leave::Close, Leave::Close, Leave::Drop, Leave::Unsubscribe]);
         (random.between(joins, calm), how)
     });
@@ -211,8 +212,18 @@ fn harm(random: &mut Random, plan: &Plan, kind: usize, left: u64) -> Harm {
         16 => Harm::ForgetGroup,
         17 => Harm::MoveLeader { topic, partition, to: broker },
         18 => Harm::EvictSessions { broker },
-        19 => Harm::Vintage { broker, which: u8::try_from(random.below(4)).unwrap_or(0) },
-        20 => Harm::Crash { member, returns: random.percent(70).then(|| random.between(0, 10_000)) },
+        19 => {
+            // KIP-848 needs 4.0.
+            let classic = !matches!(plan.protocol, Protocol::Consumer | Protocol::Migrating);
+            Harm::Vintage {
+                broker,
+                which: if classic { u8::try_from(random.below(4)).unwrap_or(0) } else { 3 },
+            }
+        }
+        20 => {
+            let returns = member == 0 || random.percent(70);
+            Harm::Crash { member, returns: returns.then(|| random.between(0, 10_000)) }
+        }
         21 => Harm::Freeze { member, lasts: long },
         22 => Harm::Grow { topic },
         23 => Harm::Recreate { topic },

@@ -49,6 +49,8 @@ pub(crate) struct State {
     due: BTreeMap<(Instant, u64), Step>,
     next_step: u64,
     pub(crate) troubles: Vec<Trouble>,
+    /// The transaction that each producer id has open, or had last.
+    pub(crate) transactions: BTreeMap<i64, u64>,
     pub(crate) processes: BTreeMap<usize, process::Process>,
 }
 
@@ -125,6 +127,7 @@ impl World {
             due: BTreeMap::new(),
             next_step: 0,
             troubles: Vec::new(),
+            transactions: BTreeMap::new(),
             processes: BTreeMap::new(),
         };
         Self { state: Arc::new(Mutex::new(state)), stir: Arc::new(Notify::new()), log }
@@ -329,6 +332,10 @@ impl State {
                 (at, What::GroupAssigned { member, generation, places })
             }
             Observed::MemberGone { at, member, why, .. } => (at, What::MemberGone { member, why }),
+            Observed::Ended { at, producer, committed, .. } => match self.transactions.get(&producer) {
+                Some(transaction) => (at, What::Ended { transaction: *transaction, committed }),
+                None => return,
+            },
             // Who produces tells it, with what is in the records.
             _ => return,
         };

@@ -3,6 +3,7 @@
 use std::{
     pin::Pin,
     task::{Context, Poll, Waker},
+    time::Instant,
 };
 
 use tokio::task::AbortHandle;
@@ -12,19 +13,25 @@ use super::World;
 /// What the world keeps of a member.
 #[derive(Default)]
 pub(crate) struct Process {
-    pub(crate) frozen: bool,
+    /// Stopped, and until when.
+    pub(crate) frozen: Option<Instant>,
     /// Everything that wanted to run while it was stopped.
     pub(crate) waiting: Vec<Waker>,
     /// All that runs of it: ended with it.
     pub(crate) tasks: Vec<AbortHandle>,
     /// The application does nothing until then.
-    pub(crate) stalled: Option<std::time::Instant>,
+    pub(crate) stalled: Option<Instant>,
 }
 
 impl Process {
+    /// Whether it is to go on now.
+    pub(crate) fn thaws(&self, now: Instant) -> bool {
+        self.frozen.is_some_and(|until| until <= now)
+    }
+
     /// Goes on.
     pub(crate) fn thaw(&mut self) {
-        self.frozen = false;
+        self.frozen = None;
         for waker in self.waiting.drain(..) {
             waker.wake();
         }
@@ -60,10 +67,10 @@ impl World {
     pub(crate) fn is_frozen(&self, member: usize, cx: &Context<'_>) -> bool {
         let mut state = self.lock();
         let process = state.processes.entry(member).or_default();
-        if process.frozen {
+        if process.frozen.is_some() {
             process.waiting.push(cx.waker().clone());
         }
-        process.frozen
+        process.frozen.is_some()
     }
 
     /// Runs something as part of a member's process.

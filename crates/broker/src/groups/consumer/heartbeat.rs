@@ -49,9 +49,12 @@ impl Model {
     ) -> Result<ConsumerGroupHeartbeatResponse, Refusal> {
         check(request, context.version)?;
         let name = request.group_id.as_str();
-        if !self.coordinates(context, name) {
-            let error = ResponseError::NotCoordinator;
-            return Err(Refusal::new(error, "This is not the correct coordinator."));
+        if let Err(error) = self.check_coordinator(context, name) {
+            let text = match error {
+                ResponseError::NotCoordinator => "This is not the correct coordinator.",
+                _ => "The coordinator is loading and hence can't process requests.",
+            };
+            return Err(Refusal::new(error, text));
         }
         if request.member_epoch < 0 {
             return self.leave_consumer_group(request);
