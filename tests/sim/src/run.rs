@@ -22,8 +22,9 @@ use crate::{
     world::World,
 };
 
-/// `group.consumer.session.timeout.ms` of every run.
-pub(crate) const CONSUMER_SESSION: u64 = 10_000;
+/// `group.consumer.session.timeout.ms` of every run: Kafka's default. A member is not told it (KIP-848), and takes it to be
+/// this when it has to judge by itself whether it is still one.
+pub(crate) const CONSUMER_SESSION: u64 = 45_000;
 
 /// What came of a run.
 #[derive(Debug)]

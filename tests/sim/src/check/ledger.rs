@@ -1,6 +1,6 @@
 //! What the logs hold, by the word of those who wrote them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     events::{Event, Place, What},
@@ -34,13 +34,17 @@ pub(super) struct Log {
 pub(super) struct Ledger {
     logs: BTreeMap<Place, Log>,
     outcomes: BTreeMap<u64, bool>,
+    /// Those that the topics are created with.
+    born: BTreeSet<Place>,
 }
 
 impl Ledger {
     pub(super) fn new(plan: &Plan) -> Self {
         let places =
             plan.topics.iter().flat_map(|topic| (0..topic.partitions).map(|n| Place::new(&topic.name, n)));
-        Self { logs: places.map(|place| (place, Log::default())).collect(), outcomes: BTreeMap::new() }
+        let born: BTreeSet<Place> = places.collect();
+        let logs = born.iter().map(|place| (place.clone(), Log::default())).collect();
+        Self { logs, outcomes: BTreeMap::new(), born }
     }
 
     pub(super) fn places(&self) -> impl Iterator<Item = &Place> {
@@ -91,6 +95,8 @@ impl Ledger {
                 }
             }
             What::Recreated { topic } => {
+                let born = &self.born;
+                self.logs.retain(|place, _| place.topic != *topic || born.contains(place));
                 for (_, log) in self.logs.iter_mut().filter(|(place, _)| place.topic == *topic) {
                     for (offset, record) in std::mem::take(&mut log.records) {
                         log.former.entry(offset).or_default().push(record.id);

@@ -107,11 +107,25 @@ impl Records {
                 }
             }
             What::Quiet => self.quiet = true,
-            What::LagRead { who, at: place, lag } if self.quiet && *lag != 0 => {
+            What::LagRead { who, at: place, lag }
+                if self.quiet && *lag != 0 && self.is_at_end(plan, ledger, *who, place) =>
+            {
                 complaints.add("S14", at, format!("{who} says that {place} lags by {lag}, and all is read"));
             }
             _ => {}
         }
+    }
+
+    /// Whether nothing is left that this member would still be handed.
+    fn is_at_end(&self, plan: &Plan, ledger: &Ledger, who: Who, place: &Place) -> bool {
+        let last = self.readers.get(&(who, place.clone())).and_then(|reader| reader.last);
+        let (Some(last), Some(log)) = (last, ledger.log(place)) else { return false };
+        let seen = |transaction| {
+            let outcome = ledger.outcome(transaction);
+            if plan.members[who.member].read_committed { outcome == Some(true) } else { true }
+        };
+        !log.rewritten
+            && !log.records.range(last + 1..).any(|(_, record)| !record.gone && seen(record.transaction))
     }
 
     /// S13: a position is given up only when there is nothing at it, and never because a question failed (L2).
@@ -142,11 +156,11 @@ impl Records {
             );
             complaints.add("S13", at, text);
         }
-        if from.is_some() && plan.reset == Reset::Latest && cause {
+        if (from.is_some() || log.recreated) && plan.reset == Reset::Latest && cause {
             // The policy skips what was written meanwhile.
             of.begin = of.begin.max(Some(to));
         }
-        if from.is_none() && cause && plan.reset == Reset::Latest && !log.recreated {
+        if from.is_none() && cause && plan.reset == Reset::Latest {
             if log.born_late && to > log.start && lived_before(who) {
                 let text = format!(
                     "{place} was created under the group's eyes, and {who} began at {to} (FAILURES B4)"
@@ -203,7 +217,7 @@ impl Records {
             // Nobody but the new owner commits from now on, so either may have been what it was told.
             (None, None) => [reader.found, of.committed].into_iter().flatten().collect(),
         };
-        if reader.last.is_some_and(|last| offset <= last) {
+        if reader.last.is_some_and(|last| offset <= last) && !log.rewritten {
             let text = format!("{who} was handed {place} offset {offset} after {:?}", reader.last);
             complaints.add("S3", at, text);
         }
@@ -243,7 +257,8 @@ impl Records {
     ) {
         let of = self.places.entry(place.clone()).or_default();
         let Some(log) = ledger.log(place) else { return };
-        if !log.recreated {
+        // What was read of a log that was cut afterwards may be committed all the same.
+        if !log.rewritten {
             let begin = of.begin.unwrap_or(0).max(log.start).max(of.checked);
             let missing = log
                 .records
