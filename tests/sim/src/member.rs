@@ -30,6 +30,8 @@ const CLOSE: Duration = Duration::from_secs(10);
 pub(crate) struct Orders {
     /// The run is over: close.
     pub(crate) stop: AtomicBool,
+    /// No more faults: nobody pauses partitions any more either.
+    pub(crate) calm: AtomicBool,
 }
 
 /// What a life is made of.
@@ -293,13 +295,14 @@ impl Application {
     }
 
     fn pause_and_resume(&mut self, consumer: &mut Consumer) {
+        let calm = self.life.orders.calm.load(Ordering::Relaxed);
         if let Some((partition, turns)) = self.paused.take() {
-            if turns > 0 {
+            if turns > 0 && !calm {
                 self.paused = Some((partition, turns - 1));
             } else {
                 let _ = consumer.resume([partition]);
             }
-        } else if self.random.percent(self.life.member().pauses) {
+        } else if self.random.percent(self.life.member().pauses) && !calm {
             let owned: Vec<_> = consumer.assignment().cloned().collect();
             if !owned.is_empty() {
                 let partition = self.random.pick(&owned).clone();

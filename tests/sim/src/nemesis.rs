@@ -75,6 +75,7 @@ pub(crate) async fn run(world: World, plan: Arc<Plan>, cast: Cast) {
             }
         }
     });
+    cast.orders.calm.store(true, std::sync::atomic::Ordering::Relaxed);
     world.log.tell(What::Healed);
 }
 

@@ -39,6 +39,7 @@ impl Ownership {
             What::GroupAssigned { member, .. } => {
                 if let Some(who) = self.members.get(member) {
                     self.granted.insert(*who, at);
+                    self.gone.remove(who);
                 }
             }
             What::MemberGone { member, why } => {
@@ -54,7 +55,6 @@ impl Ownership {
                 for place in places {
                     self.assigned(plan, at, (*who, place, *generation), complaints);
                 }
-                self.gone.remove(who);
             }
             What::Revoked { who, places } | What::Lost { who, places } => {
                 for place in places {
@@ -111,7 +111,12 @@ impl Ownership {
         if holders.contains_key(&who) {
             complaints.add("S9", at, format!("{who} was given {place}, which it holds"));
         }
-        for (other, (theirs, since)) in holders.iter() {
+        // It may hear of an assignment late, when it has been put out already: it is told so next, and handed nothing.
+        let outdated = self.gone.contains_key(&who)
+            || self
+                .forgotten
+                .is_some_and(|forgotten| self.granted.get(&who).is_none_or(|granted| *granted <= forgotten));
+        for (other, (theirs, since)) in holders.iter().filter(|_| !outdated) {
             // A coordinator that forgot everything begins again at generation 1; who was in it learns of it one by one.
             let granted = self.granted.get(other).copied().unwrap_or_default();
             if self.recreated.get(&place.topic).is_some_and(|recreated| *since <= *recreated) {

@@ -287,6 +287,10 @@ impl Records {
                 complaints.add("S8", at, text);
             }
         }
+        if log.recreated {
+            // By name (before version 10 of OffsetCommit) what is said of the old topic counts for the new one.
+            of.begin = of.begin.max(Some(offset));
+        }
         of.committed = Some(offset);
         of.leader_epoch = leader_epoch.max(of.leader_epoch);
     }

@@ -8,7 +8,7 @@ use std::{
 use super::Complaints;
 use crate::{
     events::{Event, What, Who},
-    plan::{Commits, Plan},
+    plan::{Commits, Kind, Plan},
 };
 
 const FETCH: i16 = 1;
@@ -26,7 +26,7 @@ impl Requests {
     pub(super) fn feed(&mut self, plan: &Plan, event: &Event, complaints: &mut Complaints) {
         let at = event.at;
         match &event.what {
-            What::Request { broker, api, client } => {
+            What::Request { broker, api, client } if Who::parse(client).is_some() => {
                 self.count(plan, at, (client.clone(), *broker, *api), complaints);
             }
             What::Dialled { who, broker, .. } => {
@@ -46,7 +46,12 @@ impl Requests {
         let commits = Who::parse(&key.0).map(|who| plan.members[who.member].commits);
         let per_second = match key.2 {
             // Where nothing happens, a long poll takes half a second.
-            FETCH if self.idle.is_some_and(|idle| at > idle + Duration::from_secs(2)) => 40,
+            FETCH
+                if plan.producers.iter().all(|producer| producer.kind == Kind::Plain)
+                    && self.idle.is_some_and(|idle| at > idle + Duration::from_secs(2)) =>
+            {
+                40
+            }
             FETCH => 1_000,
             OFFSET_COMMIT if matches!(commits, Some(Commits::Sync | Commits::Async | Commits::Listener)) => {
                 1_000
