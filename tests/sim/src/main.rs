@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! simulate --seed S            one run, with its events        simulate --count N [--from S] [--jobs J]    many
-//! simulate --plan FILE         a saved plan                    simulate --shrink S                         a small one
+//! simulate --plan FILE         a saved plan (--plans: a folder) simulate --shrink S                         a small one
 //! simulate --twice N           each seed two times: the same events?
 //! simulate --bench N [--only B] the bug bench, in a build that has the bugs
 //! ```
@@ -57,6 +57,9 @@ fn command(arguments: &[String]) -> Option<bool> {
         let text = std::fs::read_to_string(file).ok()?;
         return Some(one(&serde_json::from_str(&text).ok()?, flag("--events")));
     }
+    if let Some(folder) = value("--plans") {
+        return saved(folder);
+    }
     if let Some(seed) = number("--shrink") {
         return Some(shrunk(&Plan::draw(seed)));
     }
@@ -92,6 +95,20 @@ fn one(plan: &Plan, events: bool) -> bool {
         outcome.violations.len()
     );
     outcome.violations.is_empty()
+}
+
+/// Every saved plan of a folder: each broke something once.
+fn saved(folder: &str) -> Option<bool> {
+    let mut files: Vec<_> = std::fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    files.sort();
+    let mut held = !files.is_empty();
+    for file in files {
+        let text = std::fs::read_to_string(&file).ok()?;
+        let plan = serde_json::from_str(&text).map_err(|error| eprintln!("{}: {error}", file.display())).ok()?;
+        print!("{}: ", file.file_stem()?.to_string_lossy());
+        held &= one(&plan, false);
+    }
+    Some(held)
 }
 
 fn shrunk(plan: &Plan) -> bool {
