@@ -8,6 +8,9 @@ use std::time::Duration;
 pub struct Config {
     /// How many brokers; they are numbered from 1.
     pub brokers: i32,
+    /// `broker.rack` of each broker, in order; without one where the list ends. Consumers with a `client.rack` are sent to
+    /// the replica nearest to them (KIP-392).
+    pub racks: Vec<String>,
     /// The cluster's id: 22 characters.
     pub cluster_id: String,
     /// Seeds everything that is random in a broker: ids, which member leads.
@@ -56,6 +59,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             brokers: 1,
+            racks: Vec::new(),
             cluster_id: "T2ZmdGFrZUluVGhlQm94MA".to_owned(),
             seed: 0,
             wall_ms: 1_790_000_000_000,

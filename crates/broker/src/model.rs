@@ -54,7 +54,7 @@ impl Model {
             now,
             started: now,
             random: Random::new(config.seed),
-            nodes: Nodes::new(config.brokers),
+            nodes: Nodes::new(config.brokers, &config.racks),
             connections: Connections::default(),
             topics: Topics::default(),
             fetches: Fetches::default(),

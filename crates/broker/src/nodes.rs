@@ -24,13 +24,13 @@ pub(crate) struct Nodes {
 }
 
 impl Nodes {
-    pub(crate) fn new(count: i32) -> Self {
+    pub(crate) fn new(count: i32, racks: &[String]) -> Self {
         let node = |id: i32| {
             let port = 9091_u16.saturating_add(u16::try_from(id).unwrap_or(0));
             let node = Node {
                 host: "localhost".to_owned(),
                 port,
-                rack: None,
+                rack: usize::try_from(id - 1).ok().and_then(|place| racks.get(place)).cloned(),
                 up: true,
                 paused: false,
                 fails_over: None,

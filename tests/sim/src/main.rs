@@ -99,12 +99,14 @@ fn one(plan: &Plan, events: bool) -> bool {
 
 /// Every saved plan of a folder: each broke something once.
 fn saved(folder: &str) -> Option<bool> {
-    let mut files: Vec<_> = std::fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    let mut files: Vec<_> =
+        std::fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
     files.sort();
     let mut held = !files.is_empty();
     for file in files {
         let text = std::fs::read_to_string(&file).ok()?;
-        let plan = serde_json::from_str(&text).map_err(|error| eprintln!("{}: {error}", file.display())).ok()?;
+        let plan =
+            serde_json::from_str(&text).map_err(|error| eprintln!("{}: {error}", file.display())).ok()?;
         print!("{}: ", file.file_stem()?.to_string_lossy());
         held &= one(&plan, false);
     }

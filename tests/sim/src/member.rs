@@ -94,6 +94,10 @@ impl Life {
                 .property("session.timeout.ms", &plan.session_timeout.to_string())
                 .property("partition.assignment.strategy", &member.assignors)
         };
+        if plan.racks {
+            let near = i32::try_from(who.member).unwrap_or(0) % plan.brokers;
+            builder = builder.property("client.rack", &crate::run::rack(near + 1));
+        }
         if member.instance_id {
             builder = builder.property("group.instance.id", &format!("i{}", who.member));
         }

@@ -12,6 +12,8 @@ pub(crate) struct Plan {
     /// Members run the real connection code over the simulated network; otherwise their engines meet the model directly.
     pub(crate) connections: bool,
     pub(crate) brokers: i32,
+    /// Each broker in a rack, and each member in one of them: reading from followers (KIP-392).
+    pub(crate) racks: bool,
     /// One way, least and most.
     pub(crate) latency: (u64, u64),
     pub(crate) topics: Vec<Topic>,

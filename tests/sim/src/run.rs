@@ -26,6 +26,11 @@ use crate::{
 /// this when it has to judge by itself whether it is still one.
 pub(crate) const CONSUMER_SESSION: u64 = 45_000;
 
+/// The rack of a broker.
+pub(crate) fn rack(broker: i32) -> String {
+    format!("rack-{broker}")
+}
+
 /// What came of a run.
 #[derive(Debug)]
 pub(crate) struct Outcome {
@@ -57,6 +62,7 @@ async fn arena(plan: Arc<Plan>) -> Outcome {
         start,
         Config {
             brokers: plan.brokers,
+            racks: if plan.racks { (1..=plan.brokers).map(rack).collect() } else { Vec::new() },
             seed: plan.seed,
             replication_factor: i16::try_from(plan.brokers).unwrap_or(1),
             initial_rebalance_delay: ms(plan.initial_rebalance_delay),

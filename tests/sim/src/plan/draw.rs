@@ -77,6 +77,7 @@ impl Plan {
             seed,
             connections: random.percent(50),
             brokers,
+            racks: brokers > 1 && random.percent(25),
             latency,
             topics,
             protocol,
