@@ -18,4 +18,5 @@ mod records;
 mod refusals;
 mod rough;
 mod specimens;
+mod strangers;
 mod support;

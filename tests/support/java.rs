@@ -163,6 +163,11 @@ impl JavaTool {
         Self { jvm: Arc::clone(Jvm::shared()), bootstrap: kafka.direct() }
     }
 
+    /// The same for a cluster that is not Kafka's.
+    pub fn at(bootstrap: &str) -> Self {
+        Self { jvm: Arc::clone(Jvm::shared()), bootstrap: bootstrap.to_owned() }
+    }
+
     /// Has a JVM of its own, for what is to be killed.
     pub fn start_alone(kafka: &Kafka) -> Self {
         Self { jvm: Jvm::start(), bootstrap: kafka.direct() }

@@ -37,6 +37,7 @@
     reason = "tests watch processes from outside: they wait, and have threads for it"
 )]
 
+mod boxed;
 mod command;
 mod config;
 mod growing;
@@ -51,6 +52,7 @@ pub mod reaper;
 mod record;
 mod shared;
 
+pub use boxed::Boxed;
 pub use command::{Finished, Offtake, Running};
 pub use growing::Growing;
 pub use java::JavaTool;

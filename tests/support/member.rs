@@ -89,6 +89,11 @@ impl JavaMember {
         Self::with(JavaTool::start(kafka), group, false)
     }
 
+    /// The same in a cluster that is not Kafka's.
+    pub fn at(tool: &JavaTool, group: &str) -> MemberBuilder {
+        Self::with(tool.clone(), group, false)
+    }
+
     /// A member in a JVM of its own, which can be killed.
     pub fn alone(kafka: &Kafka, group: &str) -> MemberBuilder {
         Self::with(JavaTool::start_alone(kafka), group, true)

@@ -152,7 +152,7 @@ impl Model {
     /// Does what a handler, or a rule in its place, said.
     pub(crate) fn settle(&mut self, context: &Context, reply: Reply) {
         match reply {
-            Reply::Now(response) => self.answer(context, response),
+            Reply::Now(response) => self.answer(context, *response),
             Reply::Nothing => self.unanswered(context),
             Reply::Later => {}
             Reply::Close => self.close(context.connection),

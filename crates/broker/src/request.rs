@@ -26,7 +26,7 @@ pub(crate) struct Context {
 #[derive(Debug)]
 pub(crate) enum Reply {
     /// This.
-    Now(ResponseKind),
+    Now(Box<ResponseKind>),
     /// The context was kept; the answer comes from [`Model::answer`](crate::Model::answer).
     Later,
     /// Nothing is sent, and the next request is read (a Produce with `acks=0`).
@@ -35,11 +35,17 @@ pub(crate) enum Reply {
     Close,
 }
 
+impl From<ResponseKind> for Reply {
+    fn from(response: ResponseKind) -> Self {
+        Self::Now(Box::new(response))
+    }
+}
+
 macro_rules! reply_from {
     ($($name:ident($response:ident)),* $(,)?) => {$(
         impl From<kafka_protocol::messages::$response> for Reply {
             fn from(response: kafka_protocol::messages::$response) -> Self {
-                Self::Now(ResponseKind::$name(response))
+                ResponseKind::$name(response).into()
             }
         }
     )*};

@@ -120,6 +120,7 @@ impl Model {
                 .iter_mut()
                 .chain(&mut partition.replicas)
                 .chain(&mut partition.isr)
+                .chain(&mut partition.elr)
                 .for_each(renamed);
         }
         let limits = std::mem::take(&mut self.arms.versions);
@@ -127,7 +128,8 @@ impl Model {
             .into_iter()
             .map(|((broker, api), range)| ((if broker == from { to } else { broker }, api), range))
             .collect();
-        self.reload_groups_of(from);
+        self.groups.rename_home(from, to);
+        self.reload_groups_of(to);
     }
 
     /// A broker speaks other versions of these APIs than Kafka 4.3: lowest and highest, as far as the cluster can. With

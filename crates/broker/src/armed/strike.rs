@@ -61,7 +61,7 @@ impl Model {
                 Some(Reply::Later)
             }
             Harm::Fail(code) => {
-                Some(failure::answer(request, context.version, *code).map_or(Reply::Close, Reply::Now))
+                Some(failure::answer(request, context.version, *code).map_or(Reply::Close, Reply::from))
             }
             Harm::Swallow
             | Harm::ApplyThenLose

@@ -75,6 +75,17 @@ impl Groups {
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         self.all.values().filter(|group| !group.asleep).filter_map(|group| group.members.next_timeout()).min()
     }
+
+    /// A broker goes by another id.
+    pub(crate) fn rename_home(&mut self, from: i32, to: i32) {
+        self.all
+            .values_mut()
+            .filter(|group| group.home == Some(from))
+            .for_each(|group| group.home = Some(to));
+        if let Some(until) = self.loading_until.remove(&from) {
+            self.loading_until.insert(to, until);
+        }
+    }
 }
 
 impl Model {

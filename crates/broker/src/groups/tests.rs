@@ -233,6 +233,7 @@ fn key_of(request: &RequestKind) -> ApiKey {
         R::ListGroups(_) => ApiKey::ListGroups,
         R::DescribeGroups(_) => ApiKey::DescribeGroups,
         R::DeleteGroups(_) => ApiKey::DeleteGroups,
+        R::InitProducerId(_) => ApiKey::InitProducerId,
         other => panic!("{other:?}"),
     }
 }

@@ -207,6 +207,7 @@ fn key_of(request: &RequestKind) -> ApiKey {
         RequestKind::OffsetForLeaderEpoch(_) => ApiKey::OffsetForLeaderEpoch,
         RequestKind::DeleteRecords(_) => ApiKey::DeleteRecords,
         RequestKind::DescribeProducers(_) => ApiKey::DescribeProducers,
+        RequestKind::InitProducerId(_) => ApiKey::InitProducerId,
         other => panic!("not for this stage: {other:?}"),
     }
 }

@@ -5,7 +5,8 @@ use kafka_protocol::{
     error::ResponseError as E,
     indexmap::IndexMap,
     messages::{
-        DeleteRecordsRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest, RequestKind, ResponseKind,
+        DeleteRecordsRequest, InitProducerIdRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest,
+        RequestKind, ResponseKind,
         delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic},
         list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic},
         offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic},
@@ -183,32 +184,47 @@ fn an_idempotent_producer_is_held_to_its_sequences() {
 fn transactions_hold_the_stable_offset_back_and_name_the_aborted() {
     let mut stage = stage();
     let by = |id, sequence| By { id, epoch: 0, sequence, transactional: true };
-    let send = |stage: &mut Stage, id: i64, sequence: i32| {
-        let records = batch(by(id, sequence), 0, T, &[(None, "x")]);
-        let request = produce_request(11, "orders", -1, records)
-            .with_transactional_id(Some(kafka_protocol::messages::TransactionalId("t".into())));
-        let Some(ResponseKind::Produce(answer)) = stage.ask(1, 11, RequestKind::Produce(request)) else {
+    let named = |id: &str| Some(kafka_protocol::messages::TransactionalId(id.to_owned().into()));
+    let mut begin = |id: &str| {
+        let request = InitProducerIdRequest::default()
+            .with_transactional_id(named(id))
+            .with_transaction_timeout_ms(60_000);
+        let Some(ResponseKind::InitProducerId(answer)) =
+            stage.ask(1, 5, RequestKind::InitProducerId(request))
+        else {
             panic!("no answer")
         };
-        assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
+        assert_eq!((answer.error_code, answer.producer_epoch), (0, 0));
+        answer.producer_id.0
     };
+    let (one, two) = (begin("one"), begin("two"));
+    let send =
+        |stage: &mut Stage, id: i64, sequence: i32| {
+            let records = batch(by(id, sequence), 0, T, &[(None, "x")]);
+            let request = produce_request(12, "orders", -1, records)
+                .with_transactional_id(named(if id == one { "one" } else { "two" }));
+            let Some(ResponseKind::Produce(answer)) = stage.ask(1, 12, RequestKind::Produce(request)) else {
+                panic!("no answer")
+            };
+            assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
+        };
     stage.produce(12, "orders", plain(T, &["before"])); // 0
-    send(&mut stage, 1, 0); // 1
-    send(&mut stage, 2, 0); // 2
-    send(&mut stage, 1, 1); // 3
+    send(&mut stage, one, 0); // 1
+    send(&mut stage, two, 0); // 2
+    send(&mut stage, one, 1); // 3
     let data = stage.read("orders", 0, true);
     assert_eq!((data.high_watermark, data.last_stable_offset), (4, 1));
     assert_eq!(values(&data.records.unwrap()), [(0, "before".to_owned())]);
     assert_eq!(list(&mut stage, 5, true, -1).1, 1);
     assert_eq!(list(&mut stage, 5, false, -1).1, 4);
 
-    stage.model.append_marker("orders", 0, 1, 0, false, 5); // 4
+    stage.model.append_marker("orders", 0, one, 0, false, 5); // 4
     assert_eq!(stage.read("orders", 0, true).last_stable_offset, 2);
-    stage.model.append_marker("orders", 0, 2, 0, true, 5); // 5
+    stage.model.append_marker("orders", 0, two, 0, true, 5); // 5
     let data = stage.read("orders", 0, true);
     assert_eq!((data.high_watermark, data.last_stable_offset), (6, 6));
     let aborted = data.aborted_transactions.unwrap();
-    assert_eq!(aborted.iter().map(|a| (a.producer_id.0, a.first_offset)).collect::<Vec<_>>(), [(1, 1)]);
+    assert_eq!(aborted.iter().map(|a| (a.producer_id.0, a.first_offset)).collect::<Vec<_>>(), [(one, 1)]);
     assert_eq!(stage.read("orders", 5, true).aborted_transactions, Some(Vec::new()));
     assert_eq!(stage.read("orders", 0, false).aborted_transactions, None);
     let mut fetched = stage.read("orders", 4, true).records.unwrap();
@@ -218,7 +234,7 @@ fn transactions_hold_the_stable_offset_back_and_name_the_aborted() {
     assert_eq!(marker.value.as_deref(), Some(b"\0\0\0\0\0\x05".as_ref()));
 
     // A transactional batch of no named transaction, with an answer for every partition.
-    let answer = stage.produce(11, "orders", batch(by(1, 2), 0, T, &[(None, "x")]));
+    let answer = stage.produce(11, "orders", batch(by(one, 2), 0, T, &[(None, "x")]));
     assert_eq!(answer.error_code, E::TransactionalIdAuthorizationFailed.code());
 }
 

@@ -59,13 +59,8 @@ impl Model {
         Ok(())
     }
 
-    /// Creates the topic that a coordinator of groups needs, where it is missing. FindCoordinator makes Kafka do so; for a
-    /// transactional id that is [`TRANSACTIONS_TOPIC`].
-    pub(crate) fn ensure_internal_topics(&mut self) {
-        self.ensure_internal_topic(OFFSETS_TOPIC);
-    }
-
-    /// Creates one of Kafka's own topics where it is missing.
+    /// Creates one of Kafka's own topics where it is missing: FindCoordinator asks for [`OFFSETS_TOPIC`] for a group, for
+    /// [`TRANSACTIONS_TOPIC`] for a transactional id.
     pub(crate) fn ensure_internal_topic(&mut self, name: &str) {
         if self.topics.all.contains_key(name) {
             return;

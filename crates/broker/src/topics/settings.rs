@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use kafka_protocol::error::ResponseError;
 
-use super::{Refusal, Topic};
+use super::Refusal;
 use crate::config::Config;
 
 /// `min.insync.replicas` where nothing else was said.
@@ -191,12 +191,4 @@ pub(super) fn effective(
     setting: &Setting,
 ) -> (String, Source) {
     own.get(setting.name).map_or_else(|| inherited(config, setting), |value| (value.clone(), Source::Topic))
-}
-
-impl Topic {
-    /// What is set for this topic, else Kafka's default; `None` for what is no setting of a topic. (`max.message.bytes`
-    /// has its default in [`Config`].)
-    pub(crate) fn setting(&self, name: &str) -> Option<&str> {
-        self.configs.get(name).map(String::as_str).or_else(|| find(name).map(|setting| setting.default))
-    }
 }

@@ -279,7 +279,7 @@ fn a_lonely_broker_leads_again_after_a_restart() {
 #[test]
 fn internal_topics_are_led_by_the_coordinators() {
     let mut talk = Talk::with_brokers(3);
-    talk.model.ensure_internal_topics();
+    talk.model.ensure_internal_topic(super::OFFSETS_TOPIC);
     let topic = talk.topic("__consumer_offsets");
     assert!(topic.is_internal);
     assert_eq!(topic.partitions.len(), 50);

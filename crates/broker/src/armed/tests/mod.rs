@@ -22,7 +22,7 @@ use super::{Corrupt, Harm, Rewrite, Rule, Vintage};
 use crate::{
     Config, Model,
     connection::{ConnectionId, Output},
-    request::{Context, Reply},
+    request::Context,
 };
 
 /// A cluster, and what it said since we last looked.
@@ -113,7 +113,7 @@ impl Net {
             host: StrBytes::default(),
         };
         assert!(self.model.strike(&context, request).is_none());
-        self.model.settle(&context, Reply::Now(answer));
+        self.model.settle(&context, answer.into());
     }
 
     /// The only answer that came out.
@@ -528,6 +528,22 @@ fn brokers_get_other_ids_and_addresses() {
     assert_eq!(leaders, [Some(11), Some(2)]);
     assert_eq!(net.model.connect(net.now, 1, "h"), None);
     net.connect(11);
+}
+
+/// FAILURES A9.
+#[test]
+fn a_broker_that_returns_under_another_id_leads_what_only_it_has() {
+    let mut net = Net::new(Config { brokers: 2, ..Config::default() });
+    net.model.create_topic("t", 2, -1, &[]).unwrap();
+    let leaders = |net: &Net| {
+        net.model.topics.all["t"].partitions.iter().map(|partition| partition.leader).collect::<Vec<_>>()
+    };
+    net.model.crash(net.now, 1);
+    net.pass(net.model.config.failover);
+    assert_eq!(leaders(&net), [None, Some(2)]);
+    net.model.renumber(net.now, 1, 11);
+    net.model.restart(net.now, 11);
+    assert_eq!(leaders(&net), [Some(11), Some(2)]);
 }
 
 #[test]
