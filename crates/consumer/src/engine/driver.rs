@@ -49,7 +49,7 @@ pub(crate) fn start(config: Arc<Config>, mut parts: Parts) -> Result<Consumer> {
     let ends = Ends { commands: commanded, notices, chunks, alive: dropped };
     let hands = match parts.carrier.take() {
         Some(carrier) => HandsParts::Given(carrier),
-        None => HandsParts::Net(rooms::net(&config, seed, parts.dial.take())),
+        None => HandsParts::Net(Box::new(rooms::net(&config, seed, parts.dial.take()))),
     };
     match parts.spawn.take() {
         Some(spawn) => spawn(Box::pin(run(engine, hands, ends))),

@@ -9,7 +9,7 @@ use super::rooms::NetParts;
 
 /// What hands are made of; they are made on the runtime that they run on.
 pub(super) enum HandsParts {
-    Net(NetParts),
+    Net(Box<NetParts>),
     Given(Box<dyn Carrier>),
 }
 

@@ -43,6 +43,8 @@ struct Reader {
     told: Option<i64>,
     /// The last it was handed.
     last: Option<i64>,
+    /// What it was told to leave out, as the policy has it.
+    skips: Vec<(i64, i64)>,
 }
 
 impl Records {
@@ -174,7 +176,11 @@ impl Records {
             of.rewound = true;
         }
         let reader = self.readers.entry((who, place.clone())).or_default();
-        (reader.told, reader.last) = (Some(to), None);
+        match from.filter(|from| *from < to) {
+            // What was fetched before it is still handed out first.
+            Some(from) => reader.skips.push((from, to)),
+            None => (reader.told, reader.last) = (Some(to), None),
+        }
     }
 
     fn delivered(
@@ -233,9 +239,11 @@ impl Records {
                 complaints.add("S4", at, text);
             }
             let start = from.iter().copied().max().unwrap_or(offset).max(log.start);
-            let skipped = log.records.range(start..offset.max(start)).find(|(_, record)| {
-                let unseen =
-                    record.gone || (read_committed && ledger.outcome(record.transaction) == Some(false));
+            let skipped = log.records.range(start..offset.max(start)).find(|(number, record)| {
+                let left_out = reader.skips.iter().any(|(from, to)| (*from..*to).contains(*number));
+                let unseen = left_out
+                    || record.gone
+                    || (read_committed && ledger.outcome(record.transaction) == Some(false));
                 !unseen
             });
             if let Some((missing, _)) = skipped {
