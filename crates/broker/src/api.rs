@@ -182,6 +182,8 @@ impl Model {
             .iter()
             .filter_map(|(key, ..)| self.arms.versions_of(broker, *key).map(|range| (*key, range)))
             .map(|(key, (min, max))| {
+                // Kafka says 0 for the sake of old clients that look for it, and closes the connection on what is below 3.
+                let min = if key == ApiKey::Produce && min == 3 { 0 } else { min };
                 ApiVersion::default().with_api_key(key as i16).with_min_version(min).with_max_version(max)
             })
             .collect();
@@ -192,12 +194,13 @@ impl Model {
                 .with_min_version(*min)
                 .with_max_version(*max)
         });
-        let finalized = FEATURES.iter().map(|(feature, _, level)| {
-            FinalizedFeatureKey::default()
-                .with_name(name(feature))
-                .with_min_version_level(*level)
-                .with_max_version_level(*level)
-        });
+        let finalized =
+            FEATURES.iter().filter(|(feature, ..)| *feature != FIXED_VOTERS).map(|(feature, _, level)| {
+                FinalizedFeatureKey::default()
+                    .with_name(name(feature))
+                    .with_min_version_level(*level)
+                    .with_max_version_level(*level)
+            });
         ApiVersionsResponse::default()
             .with_api_keys(keys)
             .with_supported_features(supported.collect())
@@ -216,6 +219,9 @@ const FEATURES: &[(&str, i16, i16)] = &[
     ("streams.version", 0, 1),
     ("transaction.version", 0, 2),
 ];
+
+/// Not in use where the voters of the controllers' quorum are fixed.
+const FIXED_VOTERS: &str = "kraft.version";
 
 /// In Kafka an offset of the metadata log; all that matters is that it never goes back.
 const FEATURES_EPOCH: i64 = 1;

@@ -231,7 +231,6 @@ impl Producer {
 
     fn add(&mut self, state: &mut State, now: Instant, topic: &str, partition: i32) -> Option<()> {
         let session = self.session.clone()?;
-        state.transactions.insert(session.id, self.transactions);
         let topic = AddPartitionsToTxnTopic::default()
             .with_name(TopicName(StrBytes::from_string(topic.to_owned())))
             .with_partitions(vec![partition]);
@@ -246,7 +245,8 @@ impl Producer {
         let ResponseKind::AddPartitionsToTxn(answer) = answer else { return None };
         let topic = answer.results_by_topic_v3_and_below.first()?;
         let result = topic.results_by_partition.first()?;
-        (result.partition_error_code == 0).then_some(())
+        (result.partition_error_code == 0)
+            .then(|| drop(state.transactions.insert(session.id, self.transactions)))
     }
 
     fn end(&mut self, state: &mut State, now: Instant, commit: bool) -> Option<()> {

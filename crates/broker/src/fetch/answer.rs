@@ -121,7 +121,10 @@ impl Model {
                 }
             }
         }
-        response.node_endpoints = endpoints.into_values().collect();
+        // Brokers know where the others are.
+        if plan.replica < 0 {
+            response.node_endpoints = endpoints.into_values().collect();
+        }
         response.with_responses(group(answered))
     }
 

@@ -51,8 +51,12 @@ impl Model {
         let mut topics = Vec::new();
         for topic in request.topics {
             let mut partitions = Vec::new();
+            let mut refused_twice = BTreeSet::new();
             for partition in &topic.partitions {
                 let index = partition.partition_index;
+                if twice.contains(&(topic.name.0.clone(), index)) && !refused_twice.insert(index) {
+                    continue;
+                }
                 let result = if twice.contains(&(topic.name.0.clone(), index)) {
                     Err(ResponseError::InvalidRequest)
                 } else {

@@ -209,7 +209,7 @@ impl Model {
 }
 
 /// What is wrong with the request as a whole: a code and a message that every partition gets.
-fn check_whole(request: &ProduceRequest) -> Result<(), (ResponseError, &'static str)> {
+fn check_whole(request: &ProduceRequest) -> Result<(), (ResponseError, Option<&'static str>)> {
     let mut producers = BTreeSet::new();
     let mut transactional = false;
     let all = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
@@ -217,7 +217,7 @@ fn check_whole(request: &ProduceRequest) -> Result<(), (ResponseError, &'static 
         match split(records).next() {
             Some(Ok((2, bytes))) => {
                 let Some(batch) = Batch::read(bytes) else {
-                    return Err((ResponseError::CorruptMessage, "a batch is too short for its header"));
+                    return Err((ResponseError::CorruptMessage, Some("a batch is too short for its header")));
                 };
                 if batch.header.is_transactional() {
                     transactional = true;
@@ -225,27 +225,27 @@ fn check_whole(request: &ProduceRequest) -> Result<(), (ResponseError, &'static 
                 }
             }
             Some(Err(Broken)) => {
-                return Err((ResponseError::CorruptMessage, "a batch has an impossible length or magic"));
+                return Err((
+                    ResponseError::CorruptMessage,
+                    Some("a batch has an impossible length or magic"),
+                ));
             }
             Some(Ok(_)) | None => {}
         }
     }
     if transactional && request.transactional_id.is_none() {
-        return Err((
-            ResponseError::TransactionalIdAuthorizationFailed,
-            "Transactional Id authorization failed.",
-        ));
+        return Err((ResponseError::TransactionalIdAuthorizationFailed, None));
     }
     if producers.len() > 1 {
         return Err((
             ResponseError::InvalidProducerIdMapping,
-            "transactional records of more than one producer",
+            Some("transactional records of more than one producer"),
         ));
     }
     Ok(())
 }
 
-fn refuse_all(request: &ProduceRequest, code: ResponseError, message: &'static str) -> Reply {
+fn refuse_all(request: &ProduceRequest, code: ResponseError, message: Option<&'static str>) -> Reply {
     if request.acks == 0 {
         return Reply::Close;
     }
@@ -254,7 +254,7 @@ fn refuse_all(request: &ProduceRequest, code: ResponseError, message: &'static s
             .with_index(data.index)
             .with_error_code(code.code())
             .with_base_offset(-1)
-            .with_error_message(Some(StrBytes::from_static_str(message)))
+            .with_error_message(message.map(StrBytes::from_static_str))
     };
     let refuse_topic =
         |topic: &TopicProduceData| answer_for(topic, topic.partition_data.iter().map(refuse).collect());

@@ -117,7 +117,7 @@ impl Model {
         CreatableTopicResult::default()
             .with_name(name.clone())
             .with_error_code(code)
-            .with_error_message(Some(refusal.text()))
+            .with_error_message(refusal.text())
     }
 
     // ---- deleting ------------------------------------------------------------------------------------------------
@@ -131,6 +131,7 @@ impl Model {
 
         let mut told_repeated = BTreeSet::new();
         let mut named = BTreeSet::new();
+        let mut by_both = BTreeSet::new();
         let mut refused = Vec::new();
         let mut deleted = Vec::new();
         for (name, id) in asked {
@@ -156,10 +157,8 @@ impl Model {
             };
             match found {
                 Ok(found) if named.insert(found.clone()) => deleted.push(found),
-                Ok(_) => {
-                    let refusal =
-                        Refusal::new(ResponseError::InvalidRequest, "its name and its id are both there");
-                    refused.push(self.not_deleted(context, name, id, &refusal));
+                Ok(found) => {
+                    by_both.insert(found);
                 }
                 Err(refusal) => refused.push(self.not_deleted(context, name, id, &refusal)),
             }
@@ -168,6 +167,12 @@ impl Model {
             let id = self.topics.all.get(&name).map_or(Uuid::nil(), |topic| topic.id);
             let result =
                 DeletableTopicResult::default().with_name(Some(text(&name).into())).with_topic_id(id);
+            if by_both.contains(&name) {
+                let refusal =
+                    Refusal::new(ResponseError::InvalidRequest, "its name and its id are both there");
+                refused.push(self.not_deleted(context, result.name, id, &refusal));
+                continue;
+            }
             refused.push(match self.delete_topic(&name) {
                 Ok(()) => result,
                 Err(error) => result.with_error_code(error.code()),
@@ -188,7 +193,7 @@ impl Model {
             .with_name(name)
             .with_topic_id(id)
             .with_error_code(code)
-            .with_error_message(Some(refusal.text()))
+            .with_error_message(refusal.text())
     }
 
     // ---- growing -------------------------------------------------------------------------------------------------
@@ -245,7 +250,7 @@ impl Model {
         CreatePartitionsTopicResult::default()
             .with_name(name.clone())
             .with_error_code(code)
-            .with_error_message(Some(refusal.text()))
+            .with_error_message(refusal.text())
     }
 }
 

@@ -72,7 +72,7 @@ impl Model {
                     result.error_code = self.tell_refused(context, refusal.error);
                     // Kafka gives no reason for a topic that is not there.
                     if refusal.error != ResponseError::UnknownTopicOrPartition {
-                        result.error_message = Some(refusal.text());
+                        result.error_message = refusal.text();
                     }
                 }
             }
@@ -243,7 +243,7 @@ impl Model {
                 .with_resource_name(resource.resource_name);
             if let Err(refusal) = changed {
                 response.error_code = self.tell_refused(context, refusal.error);
-                response.error_message = Some(refusal.text());
+                response.error_message = refusal.text();
             }
             responses.push(response);
         }
@@ -266,7 +266,8 @@ impl Model {
             return invalid("a setting without a value");
         }
         if resource.configs.iter().any(|config| !(SET..=SUBTRACT).contains(&config.config_operation)) {
-            return invalid("an unknown operation");
+            // Not a code that was chosen: the controller trips over it.
+            return Err(Refusal::silent(ResponseError::UnknownServerError));
         }
         let kind: fn(&str) -> Option<Kind> = match resource.resource_type {
             TOPIC => |name| settings::find(name).map(|setting| setting.kind),

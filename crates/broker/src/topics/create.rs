@@ -131,8 +131,7 @@ impl Model {
 
     pub(super) fn missing_partitions(&self, name: &str, total: i32) -> Result<usize, Refusal> {
         let Some(topic) = self.topics.all.get(name) else {
-            let message = format!("there is no topic '{name}'");
-            return Err(Refusal::new(ResponseError::UnknownTopicOrPartition, message));
+            return Err(Refusal::silent(ResponseError::UnknownTopicOrPartition));
         };
         let has = topic.partitions.len();
         let total = count(total);

@@ -76,16 +76,21 @@ impl Topics {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) error: ResponseError,
-    pub(crate) message: String,
+    /// `None` where Kafka says nothing beside the code.
+    pub(crate) message: Option<String>,
 }
 
 impl Refusal {
     pub(crate) fn new(error: ResponseError, message: impl Into<String>) -> Self {
-        Self { error, message: message.into() }
+        Self { error, message: Some(message.into()) }
     }
 
-    pub(crate) fn text(&self) -> StrBytes {
-        text(&self.message)
+    pub(crate) fn silent(error: ResponseError) -> Self {
+        Self { error, message: None }
+    }
+
+    pub(crate) fn text(&self) -> Option<StrBytes> {
+        self.message.as_deref().map(text)
     }
 }
 

@@ -79,16 +79,16 @@ impl Model {
             .ok_or(ResponseError::InvalidProducerIdMapping)
     }
 
-    /// Aborts what a producer has under way, and shuts it out by two new epochs: one that nobody gets, and one for the
-    /// markers (KIP-890).
+    /// Aborts what a producer has under way, and shuts it out by a new epoch, which the markers have and
+    /// nobody gets. The bump of KIP-890 is only for those who end their transactions themselves.
     fn fence(&mut self, id: &str) {
         let Some(transaction) = self.transactions.all.get_mut(id) else { return };
         let State::Ongoing { partitions, .. } = &transaction.state else { return };
         let partitions = partitions.clone();
-        let fenced = transaction.epoch.saturating_add(1);
         transaction.previous = transaction.producer;
-        transaction.last_epoch = fenced;
-        transaction.epoch = fenced.saturating_add(1);
+        // The producer itself may still ask with the epoch it has, and is told the new one (KIP-360).
+        transaction.last_epoch = transaction.epoch;
+        transaction.epoch = transaction.epoch.saturating_add(1);
         self.end(id, partitions, false, None);
     }
 

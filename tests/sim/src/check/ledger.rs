@@ -1,6 +1,9 @@
 //! What the logs hold, by the word of those who wrote them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::{
     events::{Event, Place, What},
@@ -36,6 +39,7 @@ pub(super) struct Ledger {
     outcomes: BTreeMap<u64, bool>,
     /// Those that the topics are created with.
     born: BTreeSet<Place>,
+    recreated: BTreeSet<Arc<str>>,
 }
 
 impl Ledger {
@@ -44,7 +48,7 @@ impl Ledger {
             plan.topics.iter().flat_map(|topic| (0..topic.partitions).map(|n| Place::new(&topic.name, n)));
         let born: BTreeSet<Place> = places.collect();
         let logs = born.iter().map(|place| (place.clone(), Log::default())).collect();
-        Self { logs, outcomes: BTreeMap::new(), born }
+        Self { logs, outcomes: BTreeMap::new(), born, recreated: BTreeSet::new() }
     }
 
     pub(super) fn places(&self) -> impl Iterator<Item = &Place> {
@@ -95,6 +99,7 @@ impl Ledger {
                 }
             }
             What::Recreated { topic } => {
+                self.recreated.insert(topic.clone());
                 let born = &self.born;
                 self.logs.retain(|place, _| place.topic != *topic || born.contains(place));
                 for (_, log) in self.logs.iter_mut().filter(|(place, _)| place.topic == *topic) {
@@ -106,7 +111,9 @@ impl Ledger {
             }
             What::Grown { topic, partitions } => {
                 for number in 0..*partitions {
-                    let late = Log { born_late: true, ..Log::default() };
+                    // Of a topic that was there before under this name, commits may be left.
+                    let again = self.recreated.contains(topic);
+                    let late = Log { born_late: true, rewritten: again, recreated: again, ..Log::default() };
                     self.logs.entry(Place::new(topic, number)).or_insert(late);
                 }
             }

@@ -16,8 +16,10 @@ pub(super) struct Ownership {
     members: BTreeMap<String, Who>,
     /// Who was put out of the group, when and why, since it was last given something.
     gone: BTreeMap<Who, (Duration, &'static str)>,
-    /// When the coordinator last gave them anything.
+    /// When the coordinator last gave them anything, and all that they may hold since.
     granted: BTreeMap<Who, Duration>,
+    allowed: BTreeMap<Who, Vec<Place>>,
+    given_up: BTreeMap<(Who, Place), Duration>,
     recreated: BTreeMap<Arc<str>, Duration>,
     listening: BTreeMap<Who, u32>,
     ended: BTreeMap<Who, Duration>,
@@ -36,9 +38,10 @@ impl Ownership {
             What::Named { who, member } if !member.is_empty() => {
                 self.members.insert(member.clone(), *who);
             }
-            What::GroupAssigned { member, .. } => {
+            What::GroupAssigned { member, places, .. } => {
                 if let Some(who) = self.members.get(member) {
                     self.granted.insert(*who, at);
+                    self.allowed.insert(*who, places.clone());
                     self.gone.remove(who);
                 }
             }
@@ -58,6 +61,7 @@ impl Ownership {
             }
             What::Revoked { who, places } | What::Lost { who, places } => {
                 for place in places {
+                    self.given_up.insert((*who, place.clone()), at);
                     let held = self.held.get_mut(place).and_then(|holders| holders.remove(who));
                     if held.is_none() {
                         complaints.add(
@@ -90,7 +94,7 @@ impl Ownership {
             }
             What::CommitSent { who, at: place, offset } => {
                 // What a consumer that was dropped still finishes in the background is not looked at.
-                let over = self.ended.contains_key(who);
+                let over = self.ended.contains_key(who) || self.is_coming(*who, place);
                 if !over && !self.held.get(place).is_some_and(|holders| holders.contains_key(who)) {
                     let text = format!("{who} sent a commit of {offset} in {place}, which it does not hold");
                     complaints.add("S7", at, text);
@@ -98,6 +102,14 @@ impl Ownership {
             }
             _ => {}
         }
+    }
+
+    /// Whether the coordinator has given it the partition, and the application is still to be told: where reading starts
+    /// may be committed by then.
+    fn is_coming(&self, who: Who, place: &Place) -> bool {
+        let allowed = self.allowed.get(&who).is_some_and(|places| places.contains(place));
+        let granted = self.granted.get(&who).copied().unwrap_or_default();
+        allowed && self.given_up.get(&(who, place.clone())).is_none_or(|given_up| *given_up < granted)
     }
 
     fn assigned(

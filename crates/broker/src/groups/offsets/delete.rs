@@ -21,16 +21,26 @@ impl Model {
             let code = self.refusal(context, error);
             return OffsetDeleteResponse::default().with_error_code(code).into();
         }
-        // As with commits, topics that do not exist come first; partitions that do not exist are nobody's concern.
+        // As with commits, topics that do not exist come first; within a topic, partitions that do not.
         let (known, unknown): (Vec<_>, Vec<_>) =
             request.topics.into_iter().partition(|topic| self.topics.all.contains_key(topic.name.as_str()));
         let mut topics = Vec::new();
         for topic in unknown.into_iter().chain(known) {
             let error = self.forbids_deletion(&group, &topic.name);
             let code = error.map_or(0, |error| self.refusal(context, error));
+            let exists = |index: i32| error.is_some() || self.topics.partition(&topic.name, index).is_some();
+            let (known, missing): (Vec<_>, Vec<_>) = topic
+                .partitions
+                .iter()
+                .map(|partition| partition.partition_index)
+                .partition(|index| exists(*index));
             let mut partitions = Vec::new();
-            for partition in topic.partitions {
-                let index = partition.partition_index;
+            for index in missing {
+                let code = self.refusal(context, ResponseError::UnknownTopicOrPartition);
+                let answer = OffsetDeleteResponsePartition::default();
+                partitions.push(answer.with_partition_index(index).with_error_code(code));
+            }
+            for index in known {
                 if let Some(group) = self.groups.all.get_mut(&group).filter(|_| error.is_none()) {
                     group.offsets.forget(&topic.name, index);
                 }
