@@ -410,6 +410,12 @@ impl Life {
                     What::Assigned { who, places, .. } if *who == self.who && places.contains(&wanted) => {
                         Some(None)
                     }
+                    // What it did of a log that is no more is not worth a commit.
+                    What::TruncationTold { who, at, .. } | What::Reset { who, at, .. }
+                        if *who == self.who && *at == wanted =>
+                    {
+                        Some(None)
+                    }
                     _ => None,
                 });
                 if let Some(Some(offset)) = last {
