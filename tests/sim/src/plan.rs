@@ -341,10 +341,3 @@ impl Harm {
         }
     }
 }
-
-impl Plan {
-    /// Whether some records may rightly be gone or come again: those that check so look here.
-    pub(crate) fn has(&self, class: &str) -> bool {
-        self.faults.iter().any(|fault| fault.what.class() == class)
-    }
-}

@@ -245,8 +245,11 @@ impl Producer {
         let ResponseKind::AddPartitionsToTxn(answer) = answer else { return None };
         let topic = answer.results_by_topic_v3_and_below.first()?;
         let result = topic.results_by_partition.first()?;
-        (result.partition_error_code == 0)
-            .then(|| drop(state.transactions.insert(session.id, self.transactions)))
+        if result.partition_error_code != 0 {
+            return None;
+        }
+        state.transactions.insert(session.id, self.transactions);
+        Some(())
     }
 
     fn end(&mut self, state: &mut State, now: Instant, commit: bool) -> Option<()> {
