@@ -33,6 +33,7 @@
 //! Not yet here: TLS and SASL (`security.protocol` other than `PLAINTEXT` is refused), producing, transactions.
 
 pub mod admin;
+mod atomics;
 mod builder;
 mod clock;
 pub mod config;

@@ -1,10 +1,9 @@
 //! The two facts that the handle and the engine share without a message: when `poll` was called, and until when the
 //! ownership of what was assigned is known to hold. Both are single words; neither is ever waited for.
 
-use std::{
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
+
+use crate::atomics::{AtomicBool, AtomicU64, Ordering};
 
 /// Times are milliseconds since `epoch`.
 #[derive(Debug)]
@@ -76,18 +75,19 @@ impl Shared {
             Validity::Until(Some(until)) => self.millis(until),
             Validity::Until(None) => 0,
         };
-        self.valid_until.store(until, Ordering::SeqCst);
-        until > self.millis(now) && self.blocked.swap(false, Ordering::SeqCst)
+        self.valid_until.store(until, Ordering::Release);
+        until > self.millis(now) && self.blocked.swap(false, Ordering::AcqRel)
     }
 
     /// The handle: whether ownership is known to hold now. If not, the engine will tell when it does again.
     pub(crate) fn is_valid(&self, now: Instant) -> bool {
-        let holds = || self.valid_until.load(Ordering::SeqCst) > self.millis(now);
+        let holds = || self.valid_until.load(Ordering::Acquire) > self.millis(now);
         if holds() {
             return true;
         }
-        // Said before looking again: whichever of the two is later sees the other.
-        self.blocked.store(true, Ordering::SeqCst);
+        // Said before looking again. Both sides swap: whichever is later has the other's word, this one the new validity,
+        // the engine that we wait.
+        self.blocked.swap(true, Ordering::AcqRel);
         holds()
     }
 }

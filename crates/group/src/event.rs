@@ -173,6 +173,11 @@ impl Outbox {
         Some(event)
     }
 
+    /// What waits to be taken out, and how much of what was has not been answered.
+    pub(crate) fn contents(&self) -> (&VecDeque<Event>, u32) {
+        (&self.queue, self.taken)
+    }
+
     /// Whether something has still to be let go.
     pub(crate) fn waits(&self) -> bool {
         self.taken > 0 || self.queue.iter().any(Event::wants_release)

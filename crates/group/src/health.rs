@@ -9,7 +9,7 @@ use crate::event::{Event, Outbox};
 /// Failures in a row that make a Trouble.
 const TROUBLE: u32 = 3;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Health {
     backoff: Backoff,
     in_trouble: bool,
@@ -23,6 +23,11 @@ impl Health {
     /// Failures since something last worked.
     pub(crate) fn failures(&self) -> u32 {
         self.backoff.failures()
+    }
+
+    /// Whether a Trouble has been told and no Recovered.
+    pub(crate) fn in_trouble(&self) -> bool {
+        self.in_trouble
     }
 
     /// When to try again. Told once, when it has failed a few times.

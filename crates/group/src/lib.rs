@@ -12,7 +12,11 @@
 //!   cut off, ends its ownership by its own clock (FAILURES M2, M4);
 //! - nothing leaves for the coordinator while nobody knows who that is.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{
+    collections::BTreeSet,
+    hash::Hasher,
+    time::{Duration, Instant},
+};
 
 use offtake_machine::{Answer, BrokerId, CallError, CallId, Cluster, Topic, TopicPartition, Transmit};
 use offtake_wire::{ErrorCode, Uuid};
@@ -22,6 +26,7 @@ mod classic;
 mod config;
 mod consumer;
 mod event;
+mod fingerprint;
 mod health;
 
 pub use assignor::Assignor;
@@ -30,12 +35,13 @@ pub use event::{Event, GroupError, Identity};
 
 use classic::Classic;
 use consumer::Consumer;
+use fingerprint::Relative;
 
 /// One member of one group, by either protocol.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Member(Machine);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Machine {
     Classic(Box<Classic>),
     Consumer(Box<Consumer>),
@@ -165,6 +171,15 @@ impl Member {
     /// member, so nothing may.
     pub fn valid_until(&self) -> Option<Instant> {
         either!(&self.0, machine => machine.valid_until())
+    }
+
+    /// Hashes all that decides what it will do, with times counted from `now` in steps of `grain`: for a model checker,
+    /// which takes two members of one configuration for the same if their futures are.
+    pub fn fingerprint(&self, now: Instant, grain: Duration, state: &mut impl Hasher) {
+        either!(&self.0, machine => {
+            let longest = machine.longest_timeout();
+            machine.fingerprint(&Relative { now, grain, longest }, state);
+        });
     }
 
     /// Where it stands, for people.

@@ -57,6 +57,11 @@ impl Hand {
         self.member.handle_timeout(self.now);
     }
 
+    fn waits_and_polls(&mut self, millis: u64) {
+        self.member.polled(self.now + Duration::from_millis(millis));
+        self.wait(millis);
+    }
+
     fn hears(&mut self, response: impl Into<Response>) {
         let answer = Answer { from: Some(COORDINATOR), version: 9, response: response.into() };
         self.member.handle_answer(self.now, self.outstanding.take().unwrap(), Ok(answer));
@@ -455,6 +460,85 @@ fn s9_what_is_being_revoked_is_not_lost_too() {
     assert!(hand.sends().is_none(), "one of two");
     hand.member.released(hand.now);
     hand.joins();
+}
+
+/// The coordinator keeps a static member that did not rejoin in time; a later generation takes it in as if nothing had
+/// been. Found by `tests/model`: what it held, another had owned meanwhile, and it was told Revoke, with a commit.
+#[test]
+fn e5_a_static_member_that_a_generation_has_passed_by_has_lost_what_it_held() {
+    let mut hand =
+        Hand::new(Config { instance_id: Some("one".into()), ..config(Assignor::CooperativeSticky) });
+    hand.settles_with(3, &[0, 1]);
+    hand.wait(3_000);
+    hand.sends();
+    hand.hears(beat(ErrorCode::RebalanceInProgress));
+    assert_eq!(hand.joins().member_id, "me");
+    // Longer than the others wait for it: generation 4 was theirs alone.
+    hand.waits_and_polls(301_000);
+    hand.hears(joined(5, "leader", "me", vec![]));
+    assert_eq!(hand.member.identity(), None, "nothing can be committed");
+    assert_eq!(hand.events(), [Event::Lost { partitions: tps(&[0, 1]), generation: 3 }]);
+    assert!(hand.sends().is_none(), "not before the application has heard of it");
+    hand.member.released(hand.now);
+    assert_eq!(hand.joins().member_id, "me");
+    hand.hears(joined(6, "leader", "me", vec![]));
+    hand.syncs();
+    hand.hears(assigned(&[0]));
+    let began_again = Event::Assigned { added: tps(&[0]), owned: tps(&[0]), generation: 6 };
+    assert_eq!(hand.events(), [began_again]);
+}
+
+#[test]
+fn e5_who_only_waited_long_for_the_others_keeps_what_it_holds() {
+    let mut hand =
+        Hand::new(Config { instance_id: Some("one".into()), ..config(Assignor::CooperativeSticky) });
+    hand.settles_with(3, &[0, 1]);
+    hand.wait(3_000);
+    hand.sends();
+    hand.hears(beat(ErrorCode::RebalanceInProgress));
+    hand.joins();
+    hand.waits_and_polls(301_000);
+    hand.hears(joined(4, "leader", "me", vec![]));
+    hand.syncs();
+    hand.hears(assigned(&[0, 1]));
+    assert_eq!(hand.events(), [Event::Assigned { added: vec![], owned: tps(&[0, 1]), generation: 4 }]);
+}
+
+/// The coordinator gives a static member that comes back its old assignment, without a rebalance. Found by
+/// `tests/model`: what it had been told to let go of before was nobody's for good.
+#[test]
+fn e1_a_static_member_that_was_out_while_letting_go_still_joins_again_for_the_others() {
+    let mut hand =
+        Hand::new(Config { instance_id: Some("one".into()), ..config(Assignor::CooperativeSticky) });
+    hand.settles_with(3, &[0, 1]);
+    hand.wait(3_000);
+    hand.sends();
+    hand.hears(beat(ErrorCode::RebalanceInProgress));
+    hand.joins();
+    hand.hears(joined(4, "leader", "me", vec![]));
+    hand.syncs();
+    hand.hears(assigned(&[0]));
+    hand.events();
+    // The application is too slow to let go of 1.
+    while hand.member.state_name() != "not polled" {
+        hand.wait(10_000);
+        if hand.sends().is_some() {
+            hand.hears(beat(ErrorCode::None));
+        }
+    }
+    hand.events();
+    hand.member.released(hand.now);
+    hand.member.released(hand.now);
+    hand.member.polled(hand.now);
+    assert_eq!(hand.joins().member_id, "");
+    hand.hears(joined(4, "leader", "me again", vec![]));
+    hand.syncs();
+    hand.hears(assigned(&[0]));
+    assert_eq!(hand.joins().member_id, "me again", "or nobody would ever have 1");
+    hand.hears(joined(5, "leader", "me again", vec![]));
+    hand.syncs();
+    hand.hears(assigned(&[0]));
+    assert_eq!(hand.member.state_name(), "stable", "once is enough");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use super::Assignor;
 const VERSION: i16 = 3;
 
 /// What the leader knows of a member.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct MemberSubscription {
     /// The topics it wants.
     pub topics: BTreeSet<Topic>,

@@ -107,6 +107,12 @@ impl Classic {
         let Some(assignor) = chosen.filter(|_| of_consumers) else {
             return self.fail(self.inconsistent());
         };
+        if self.was_passed_by(now, join.generation_id) {
+            tracing::warn!(group = %self.config.group, generation = join.generation_id,
+                "the group has rebalanced without this member: what it held may have had another owner");
+            self.member_id = join.member_id;
+            return self.lost(now, As::Same);
+        }
         let State::Joining { asked, .. } = &mut self.state else { return };
         let asked = std::mem::take(asked);
         let leads = join.leader == join.member_id;
@@ -121,6 +127,16 @@ impl Classic {
             (true, false) => (Plan::Make, now + self.patience()),
         };
         self.state = State::Syncing { call: Call::Due(at), asked, plan };
+    }
+
+    /// Whether others may have been given what we hold: generations are missing between our last and this one, and it is
+    /// long enough ago that we were heard. The coordinator keeps a static member that did not join in time, and does not
+    /// tell it so (FAILURES E5, E11). Other members it does not keep: it knew what they hold in every generation.
+    fn was_passed_by(&self, now: Instant, generation: i32) -> bool {
+        let is_static = self.config.instance_id.is_some();
+        let next = self.generation.map(|last| last.saturating_add(1));
+        let lapsed = self.valid_until().is_none_or(|until| until <= now);
+        is_static && !self.held.all.is_empty() && lapsed && next.is_none_or(|next| generation > next)
     }
 
     /// How long the leader waits for metadata before it assigns without: the coordinator counts its silence.
@@ -181,12 +197,16 @@ impl Classic {
         let surplus: BTreeSet<_> = self.held.all.difference(&assigned).cloned().collect();
         let owned = assigned.iter().cloned().collect();
         let moves = !surplus.is_empty();
+        let is_static = self.config.instance_id.is_some();
+        let owes = std::mem::replace(&mut self.owes_rebalance, moves && is_static);
         self.revoke(surplus);
         self.held.all.extend(added.iter().cloned());
         self.held.last = Some((assigned, generation));
         self.outbox.push(Event::Assigned { added, owned, generation });
         if moves {
             self.join_again(now, "partitions that move have been let go");
+        } else if owes {
+            self.join_again(now, "partitions that were to move are still nobody's");
         } else if let Some(reason) = self.again.take() {
             self.join_again(now, reason);
         }

@@ -10,7 +10,7 @@ use offtake_wire::{
 
 use crate::assignor::{Assignor, MemberSubscription, PartitionCounts, encode_assignment};
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Lead {
     assignor: Assignor,
     members: BTreeMap<String, MemberSubscription>,

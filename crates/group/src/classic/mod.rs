@@ -31,6 +31,7 @@ use crate::{
 };
 
 mod answers;
+mod fingerprint;
 mod lead;
 mod requests;
 mod state;
@@ -40,7 +41,7 @@ use lead::Lead;
 use state::{As, Held, Next, Plan, State};
 
 /// One member.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Classic {
     config: Config,
     ids: CallIds,
@@ -70,6 +71,9 @@ pub(crate) struct Classic {
     blocked: bool,
     /// Why to join again as soon as this rebalance is through.
     again: Option<&'static str>,
+    /// As a static member: we were told to let go of partitions that move, and have not joined again since. Until then
+    /// nobody has them. Outlives the membership: who comes back gets its old assignment, without a rebalance.
+    owes_rebalance: bool,
 }
 
 impl Classic {
@@ -94,6 +98,7 @@ impl Classic {
             sent: None,
             blocked: false,
             again: None,
+            owes_rebalance: false,
         }
     }
 

@@ -6,7 +6,7 @@ use offtake_machine::{Call, Topic, TopicPartition};
 use offtake_wire::messages::sync_group::SyncGroupRequestAssignment;
 
 /// Partitions in the application's hands.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(super) struct Held {
     /// All of them, those being let go included.
     pub(super) all: BTreeSet<TopicPartition>,
@@ -16,7 +16,7 @@ pub(super) struct Held {
     pub(super) last: Option<(BTreeSet<TopicPartition>, i32)>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum State {
     /// Not a member, and not trying to be one.
     Outside,
@@ -53,7 +53,7 @@ pub(super) enum State {
 }
 
 /// What a SyncGroup says.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Plan {
     /// As leader: to be made once the metadata is there, at the call's time at the latest.
     Make,
@@ -63,7 +63,7 @@ pub(super) enum Plan {
     Say(Vec<SyncGroupRequestAssignment>),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Next {
     Outside,
     Unpolled,

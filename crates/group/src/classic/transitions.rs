@@ -43,6 +43,8 @@ impl Classic {
             self.state = State::Releasing { call, reason };
         } else {
             self.again = None;
+            // With a generation behind it, and another claim than before, the coordinator lets it start a rebalance.
+            self.owes_rebalance &= self.generation.is_none();
             self.state = State::Joining { call: Call::Due(now), asked: BTreeSet::new(), reason };
         }
     }

@@ -60,7 +60,8 @@ impl Consumer {
         let at = if std::mem::take(&mut self.hurry) { now } else { next };
         self.state = State::Member { call: Call::Due(at) };
         let unheard_since = self.unheard_since.take();
-        if self.holding.is_settled() {
+        // What we have let go of after this one left, the broker does not know yet.
+        if self.holding.is_settled() && !self.say.owned {
             self.giving_up_since = None;
         }
         if let Some(target) = beat.assignment.map(partitions)

@@ -10,7 +10,7 @@ use offtake_wire::Uuid;
 /// A partition as the broker names it.
 type Id = (Uuid, i32);
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(super) struct Holding {
     owned: BTreeMap<Id, TopicPartition>,
     /// The same by name.

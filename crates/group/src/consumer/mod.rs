@@ -31,6 +31,7 @@ use crate::{
 };
 
 mod answers;
+mod fingerprint;
 mod holding;
 mod requests;
 mod state;
@@ -41,7 +42,7 @@ use requests::JOIN;
 use state::{Next, Say, State};
 
 /// One member.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Consumer {
     config: Config,
     ids: CallIds,

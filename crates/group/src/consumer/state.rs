@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use offtake_machine::Call;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum State {
     /// Not a member, and not trying to be one.
     Outside,
@@ -28,7 +28,7 @@ pub(super) enum State {
     },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Next {
     Outside,
     Unpolled,
@@ -39,7 +39,7 @@ pub(super) enum Next {
 }
 
 /// What the next heartbeat has to mention. Null means "as before".
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Hash)]
 pub(super) struct Say {
     pub(super) topics: bool,
     pub(super) owned: bool,

@@ -1,6 +1,9 @@
 //! A model of Kafka's classic group coordinator: one group, what the broker refuses it refuses.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    hash::{Hash, Hasher},
+};
 
 use bytes::Bytes;
 use offtake_wire::{
@@ -23,7 +26,7 @@ pub type Millis = u64;
 /// Which call an answer belongs to.
 pub type Caller = u64;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
     Empty,
     Preparing,
@@ -53,6 +56,7 @@ struct Group {
 }
 
 /// The coordinator of the one group.
+#[derive(Clone)]
 pub struct Coordinator {
     group: Group,
     /// What a successor would read from the log.
@@ -367,8 +371,13 @@ impl Coordinator {
                 self.deadline = Some(now + self.initial_delay);
             }
             Phase::Empty | Phase::Completing | Phase::Stable => {
-                let waiting: Vec<Caller> =
-                    self.group.members.values_mut().filter_map(|member| member.syncing.take()).collect();
+                let mut waiting: Vec<Caller> = Vec::new();
+                for member in self.group.members.values_mut() {
+                    if let Some(caller) = member.syncing.take() {
+                        member.seen = now;
+                        waiting.push(caller);
+                    }
+                }
                 for caller in waiting {
                     self.sync_error(caller, ErrorCode::RebalanceInProgress);
                 }
@@ -563,6 +572,37 @@ impl Coordinator {
             Phase::Preparing => self.complete_if_all_are_here(now),
             Phase::Completing | Phase::Stable => self.prepare(now),
         }
+    }
+
+    /// What a commit by that member is answered with.
+    pub fn commit(&self, id: &str, instance: Option<&String>, generation: i32) -> ErrorCode {
+        match self.check(id, instance, generation) {
+            Some(code) => code,
+            None if self.group.phase == Phase::Completing => ErrorCode::RebalanceInProgress,
+            None => ErrorCode::None,
+        }
+    }
+
+    /// What decides its future: times from `now` on, and of callers what `known` says of them. No failover is to come.
+    pub fn fingerprint(&self, now: Millis, known: &impl Fn(Caller) -> u64, to: &mut impl Hasher) {
+        let Group { phase, generation, protocol, leader, members } = &self.group;
+        (phase, generation, protocol, leader, members.len()).hash(to);
+        for (id, member) in members {
+            let Member { instance, protocols, session: _, rebalance: _, seen, joining, syncing, assignment } =
+                member;
+            let waits = joining.or(*syncing).is_some();
+            // Who waits is not counted as silent.
+            (id, instance, (!waits).then(|| now.saturating_sub(*seen))).hash(to);
+            for protocol in protocols {
+                (&protocol.name, &protocol.metadata).hash(to);
+            }
+            (joining.map(known), syncing.map(known), assignment).hash(to);
+        }
+        for (id, until) in &self.pending {
+            (id, until.saturating_sub(now)).hash(to);
+        }
+        (self.deadline.map(|at| at.saturating_sub(now)), self.delayed, self.ids).hash(to);
+        self.modern.fingerprint(now, to);
     }
 
     pub fn next_deadline(&self) -> Option<Millis> {

@@ -1,7 +1,10 @@
 //! A model of Kafka's coordinator of consumer-protocol groups (KIP-848): one group. It refuses what the broker refuses,
 //! and gives a partition to nobody before its last owner has said that it has let go.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    hash::{Hash, Hasher},
+};
 
 use offtake_wire::{
     ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, ErrorCode, Uuid,
@@ -12,7 +15,7 @@ use super::coordinator::{Caller, Millis};
 
 type Id = (Uuid, i32);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Standing {
     Stable,
     /// Has to let go of these first.
@@ -38,7 +41,7 @@ struct Member {
 }
 
 /// The group.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Modern {
     members: BTreeMap<String, Member>,
     epoch: i32,
@@ -308,6 +311,36 @@ impl Modern {
             self.expelled.push((now, id.to_owned(), why));
             self.rebalance();
         }
+    }
+
+    /// What a commit by that member is answered with.
+    pub fn commit(&self, id: &str, epoch: i32) -> ErrorCode {
+        match self.members.get(id) {
+            None => ErrorCode::UnknownMemberId,
+            Some(member) if member.epoch != epoch => ErrorCode::StaleMemberEpoch,
+            Some(_) => ErrorCode::None,
+        }
+    }
+
+    /// What decides its future, with times from `now` on.
+    pub fn fingerprint(&self, now: Millis, to: &mut impl Hasher) {
+        for (id, member) in &self.members {
+            let Member {
+                instance,
+                epoch,
+                previous,
+                standing,
+                assigned,
+                topics,
+                rebalance: _,
+                seen,
+                fence,
+                away,
+            } = member;
+            (id, instance, epoch, previous, standing, assigned, topics, away).hash(to);
+            (now.saturating_sub(*seen), fence.map(|at| at.saturating_sub(now))).hash(to);
+        }
+        (self.epoch, &self.target).hash(to);
     }
 
     pub fn next_deadline(&self) -> Option<Millis> {

@@ -1,0 +1,229 @@
+//! What the engine's thread and the application's share without a lock, in every order in which their steps can
+//! interleave and every value that the memory model lets them see (FAILURES §5.3). The code under test is the real
+//! `shared.rs`, with loom's atomics in place of the standard library's.
+//!
+//! The snapshot of what may be committed (bugs 1 and 2) needs no such test: `Progress` belongs to the application's task
+//! alone, and goes to the engine as a value.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod atomics {
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+}
+#[path = "../src/shared.rs"]
+#[allow(dead_code, reason = "not all of it is handed over")]
+mod shared;
+
+use std::time::{Duration, Instant};
+
+use loom::{
+    sync::{
+        Arc,
+        mpsc::{Receiver, channel},
+    },
+    thread,
+};
+use shared::{Shared, Validity};
+
+fn origin() -> Instant {
+    #[expect(clippy::disallowed_methods, reason = "an origin for virtual time; only differences count")]
+    Instant::now()
+}
+
+fn after(origin: Instant, seconds: u64) -> Instant {
+    origin + Duration::from_secs(seconds)
+}
+
+/// What the engine tells the handle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Notice {
+    /// All is lost; to be answered.
+    Lost,
+    /// Ownership holds again.
+    Current,
+}
+
+/// As `poll` goes about it: notices first, then the validity, then records. Ends when something may be handed out;
+/// whether that was before `Lost` was heard.
+fn polls(notices: &Receiver<Notice>, is_valid: impl Fn() -> bool, released: impl Fn()) -> bool {
+    let mut buffered = true;
+    let mut heed = |notice: Notice| {
+        if notice == Notice::Lost {
+            buffered = false;
+            released();
+        }
+    };
+    loop {
+        while let Ok(notice) = notices.try_recv() {
+            heed(notice);
+        }
+        if is_valid() {
+            return buffered;
+        }
+        // Nothing else wakes it: if nobody sends, loom finds all threads blocked.
+        heed(notices.recv().unwrap());
+    }
+}
+
+#[test]
+fn m2_who_waits_for_ownership_to_hold_again_is_told() {
+    loom::model(|| {
+        let origin = origin();
+        let shared = Arc::new(Shared::new(origin));
+        shared.set_validity(origin, Validity::Until(Some(after(origin, 10))));
+        let (notices, noticed) = channel();
+        let engine = thread::spawn({
+            let shared = shared.clone();
+            move || {
+                // A heartbeat is accepted at last.
+                if shared.set_validity(after(origin, 20), Validity::Until(Some(after(origin, 30)))) {
+                    notices.send(Notice::Current).unwrap();
+                }
+                notices
+            }
+        });
+        // The handle wakes up before that or after.
+        polls(&noticed, || shared.is_valid(after(origin, 20)), || {});
+        drop(engine.join().unwrap());
+    });
+}
+
+#[test]
+fn m2_who_is_told_once_is_told_again_the_next_time() {
+    loom::model(|| {
+        let origin = origin();
+        let shared = Arc::new(Shared::new(origin));
+        shared.set_validity(origin, Validity::Until(None));
+        let (notices, noticed) = channel();
+        let engine = thread::spawn({
+            let shared = shared.clone();
+            move || {
+                for (now, until) in [(1, Some(5)), (6, None), (7, Some(20))] {
+                    let validity = Validity::Until(until.map(|until| after(origin, until)));
+                    if shared.set_validity(after(origin, now), validity) {
+                        notices.send(Notice::Current).unwrap();
+                    }
+                }
+                notices
+            }
+        });
+        polls(&noticed, || shared.is_valid(after(origin, 8)), || {});
+        drop(engine.join().unwrap());
+    });
+}
+
+#[test]
+fn m4_what_was_lost_is_not_handed_out_when_ownership_holds_again() {
+    loom::model(|| {
+        let origin = origin();
+        let shared = Arc::new(Shared::new(origin));
+        // Expired already by the clock, though the engine has not said so yet.
+        shared.set_validity(origin, Validity::Until(Some(after(origin, 10))));
+        let (notices, noticed) = channel();
+        let (released, releases) = channel::<()>();
+        let engine = thread::spawn({
+            let shared = shared.clone();
+            move || {
+                shared.set_validity(after(origin, 20), Validity::Until(None));
+                notices.send(Notice::Lost).unwrap();
+                // The member joins again when that is answered, and not before.
+                releases.recv().unwrap();
+                if shared.set_validity(after(origin, 20), Validity::Until(Some(after(origin, 30)))) {
+                    notices.send(Notice::Current).unwrap();
+                }
+                notices
+            }
+        });
+        let stale = polls(&noticed, || shared.is_valid(after(origin, 20)), || released.send(()).unwrap());
+        assert!(!stale, "records of the old assignment were handed out under the new one");
+        drop(engine.join().unwrap());
+    });
+}
+
+/// The engine counts silence from the last poll: it may believe one longer ago only while it cannot know better.
+#[test]
+fn c1_a_poll_that_has_ended_is_known_to_have() {
+    loom::model(|| {
+        let origin = origin();
+        let (first, second, now) = (after(origin, 1), after(origin, 2), after(origin, 3));
+        let shared = Arc::new(Shared::new(origin));
+        let (done, dones) = channel::<()>();
+        let handle = thread::spawn({
+            let shared = shared.clone();
+            move || {
+                shared.poll_begins();
+                shared.poll_ends(first);
+                done.send(()).unwrap();
+                shared.poll_begins();
+                shared.poll_ends(second);
+                done
+            }
+        });
+        let before = shared.last_poll(now);
+        assert!([None, Some(first), Some(second), Some(now)].contains(&before));
+        dones.recv().unwrap();
+        let later = shared.last_poll(now);
+        assert!(later >= Some(first), "the end of a poll that was told of is not seen: {later:?}");
+        drop(handle.join().unwrap());
+        assert_eq!(shared.last_poll(now), Some(second));
+    });
+}
+
+/// Who has seen one poll never falls back to none, and who has seen the end of one not to an earlier.
+#[test]
+fn c1_what_is_known_of_polls_does_not_go_back() {
+    loom::model(|| {
+        let origin = origin();
+        let (first, second, now) = (after(origin, 1), after(origin, 2), after(origin, 3));
+        let shared = Arc::new(Shared::new(origin));
+        let handle = thread::spawn({
+            let shared = shared.clone();
+            move || {
+                shared.poll_begins();
+                shared.poll_ends(first);
+                shared.poll_begins();
+                shared.poll_ends(second);
+            }
+        });
+        let before = shared.last_poll(now);
+        let later = shared.last_poll(now);
+        if before == Some(now) {
+            assert!(later.is_some(), "a poll was running, and now there has never been one");
+        } else {
+            assert!(later >= before, "{before:?}, then {later:?}");
+        }
+        handle.join().unwrap();
+    });
+}
+
+/// A handle that does not look a second time may sleep for ever: loom comes upon that order.
+#[test]
+fn a_handle_that_does_not_look_again_would_be_found_asleep() {
+    use std::sync::atomic::{AtomicBool as Flag, Ordering::Relaxed};
+
+    use atomics::{
+        AtomicBool,
+        Ordering::{AcqRel, Acquire, Release},
+    };
+
+    static FOUND: Flag = Flag::new(false);
+    loom::model(|| {
+        let (holds, blocked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let engine = thread::spawn({
+            let (holds, blocked) = (holds.clone(), blocked.clone());
+            move || {
+                holds.store(true, Release);
+                blocked.swap(false, AcqRel)
+            }
+        });
+        let sleeps = !holds.load(Acquire);
+        if sleeps {
+            blocked.swap(true, AcqRel);
+        }
+        let told = engine.join().unwrap();
+        if sleeps && !told {
+            FOUND.store(true, Relaxed);
+        }
+    });
+    assert!(FOUND.load(Relaxed));
+}

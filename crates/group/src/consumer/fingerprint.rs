@@ -1,0 +1,60 @@
+//! What decides the future of a member of the consumer protocol.
+
+use std::{
+    hash::{Hash, Hasher},
+    mem,
+    time::Duration,
+};
+
+use super::{Consumer, state::State};
+use crate::fingerprint::{self, Relative};
+
+impl Consumer {
+    pub(crate) fn longest_timeout(&self) -> Duration {
+        fingerprint::longest_timeout(&self.config)
+    }
+
+    pub(crate) fn fingerprint(&self, relative: &Relative, to: &mut impl Hasher) {
+        // Each field by name, so that a new one is not forgotten.
+        let Self {
+            config: _,
+            ids: _,
+            health,
+            outbox,
+            state,
+            subscription,
+            member_id,
+            epoch,
+            interval,
+            names,
+            holding,
+            say,
+            hurry,
+            alive,
+            unheard_since,
+            giving_up_since,
+            announced,
+            deadline,
+            polled,
+            sent,
+            unreleased_since,
+            blocked,
+        } = self;
+        relative.health(health, to);
+        relative.outbox(outbox, to);
+        mem::discriminant(state).hash(to);
+        if let Some(call) = state.call() {
+            relative.call(call, to);
+            relative.time(sent.filter(|_| call.is_sent()).map(|(at, _)| at), to);
+        }
+        if let State::Leaving { until, then, .. } = state {
+            relative.time(Some(*until), to);
+            then.hash(to);
+        }
+        (subscription, member_id, epoch, interval, names, holding, say, hurry, announced, blocked).hash(to);
+        let times = [alive, unheard_since, giving_up_since, deadline, unreleased_since, polled];
+        for time in times {
+            relative.time(*time, to);
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Times as a [fingerprint](crate::Member::fingerprint) has them: counted from now, and no finer than matters.
+
+use std::{
+    hash::{Hash, Hasher},
+    time::{Duration, Instant},
+};
+
+use offtake_machine::Call;
+
+use crate::{config::Config, event::Outbox, health::Health};
+
+/// Failures in a row that are told from no more.
+const MANY: u32 = 5;
+
+pub(crate) struct Relative {
+    pub(crate) now: Instant,
+    /// Times that one step of the clock reaches together are the same.
+    pub(crate) grain: Duration,
+    /// What is longer ago than any timeout decides nothing any more.
+    pub(crate) longest: Duration,
+}
+
+impl Relative {
+    /// Steps from now, rounded up.
+    pub(crate) fn steps(&self, at: Instant) -> i64 {
+        let steps = |span: Duration, round: u128| {
+            i64::try_from((span.as_nanos() + round) / self.grain.as_nanos().max(1)).unwrap_or(i64::MAX)
+        };
+        match at.checked_duration_since(self.now) {
+            Some(ahead) => steps(ahead, self.grain.as_nanos().saturating_sub(1)),
+            None => -steps(self.now.saturating_duration_since(at).min(self.longest), 0),
+        }
+    }
+
+    pub(crate) fn time(&self, at: Option<Instant>, state: &mut impl Hasher) {
+        at.map(|at| self.steps(at)).hash(state);
+    }
+
+    /// Which call it is does not matter, as there is only one.
+    pub(crate) fn call(&self, call: &Call, state: &mut impl Hasher) {
+        call.is_sent().hash(state);
+        self.time(call.deadline(), state);
+    }
+
+    /// Waits are random within bounds narrower than a grain; only the number of failures tells.
+    pub(crate) fn health(&self, health: &Health, state: &mut impl Hasher) {
+        health.failures().min(MANY).hash(state);
+        health.in_trouble().hash(state);
+    }
+
+    pub(crate) fn outbox(&self, outbox: &Outbox, state: &mut impl Hasher) {
+        let (queue, taken) = outbox.contents();
+        taken.hash(state);
+        queue.len().hash(state);
+        for event in queue {
+            format!("{event:?}").hash(state);
+        }
+    }
+}
+
+/// No time of a member is looked at longer than this after it was.
+pub(crate) fn longest_timeout(config: &Config) -> Duration {
+    let timeouts = [config.session_timeout, config.rebalance_timeout, config.request_timeout];
+    timeouts.into_iter().max().unwrap_or_default().saturating_add(config.heartbeat_interval)
+}

@@ -1,0 +1,262 @@
+//! Which steps there are from a state, where each leads, and what must hold wherever that is.
+
+use std::{
+    collections::BTreeSet,
+    fmt,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+    time::Instant,
+};
+
+use offtake_group::Member;
+use stateright::{Model, Property};
+
+use crate::{
+    scenario::{Budget, Churn, PATIENCE, Scenario},
+    world::{Law, Life, Process, World},
+};
+
+/// One state in so many is followed to the end, to see that the group comes to rest.
+const SAMPLE: u64 = 64;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    Deliver(usize),
+    Lose(usize),
+    Repeat(usize),
+    Cut(usize),
+    Tick,
+    Release(usize),
+    Dawdle(usize),
+    Commit(usize),
+    Join(usize),
+    Leave(usize),
+    Crash(usize),
+    Freeze(usize),
+    Thaw(usize),
+    Stick(usize),
+    Unstick(usize),
+}
+
+/// A [`World`] that is compared by its fingerprint.
+#[derive(Clone)]
+pub struct State {
+    pub world: World,
+    base: Instant,
+}
+
+impl Hash for State {
+    fn hash<H: Hasher>(&self, to: &mut H) {
+        let mut inner = DefaultHasher::new();
+        self.world.fingerprint(self.base, &mut inner);
+        inner.finish().hash(to);
+    }
+}
+
+impl State {
+    pub fn new(scenario: &Scenario, world: World) -> Self {
+        Self { world, base: scenario.base }
+    }
+
+    fn fingerprint(&self) -> u64 {
+        let mut hash = DefaultHasher::new();
+        self.world.fingerprint(self.base, &mut hash);
+        hash.finish()
+    }
+}
+
+impl PartialEq for State {
+    fn eq(&self, other: &Self) -> bool {
+        self.fingerprint() == other.fingerprint()
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let world = &self.world;
+        write!(f, "{:>6}", world.now)?;
+        for (who, process) in world.processes.iter().enumerate() {
+            let state = process.member.as_ref().map_or("-", Member::state_name);
+            let has: Vec<_> = process.has.iter().map(|p| p.partition).collect();
+            write!(f, " | #{who} {:?} {state} {has:?}", process.life)?;
+        }
+        write!(f, " | mail {:?}", world.mail)?;
+        world.broken.iter().try_for_each(|(law, how)| write!(f, " | {law:?}: {how}"))
+    }
+}
+
+impl Model for Scenario {
+    type State = State;
+    type Action = Step;
+
+    fn init_states(&self) -> Vec<State> {
+        let mut world = World::new(self);
+        for who in 0..self.settled {
+            world.join(self, who);
+        }
+        for _ in 0..PATIENCE {
+            if world.is_settled(self) && world.mail.is_empty() {
+                break;
+            }
+            self.go_on(&mut world);
+        }
+        for who in self.settled..self.settled + self.joining {
+            world.join(self, who);
+        }
+        self.budgets.iter().map(|budget| State::new(self, World { left: *budget, ..world.clone() })).collect()
+    }
+
+    fn actions(&self, state: &State, steps: &mut Vec<Step>) {
+        let world = &state.world;
+        if world.broken.is_some() {
+            return;
+        }
+        let left = world.left;
+        for (at, letter) in world.mail.iter().enumerate() {
+            let process = &world.processes[letter.who];
+            let listens = letter.is_request() || process.life == Life::Running;
+            if listens && (self.reorders || !world.is_overtaking(at)) {
+                steps.push(Step::Deliver(at));
+            }
+            if left.losses > 0 {
+                steps.push(Step::Lose(at));
+            }
+            if left.repeats > 0 && (self.reorders || !letter.is_request()) {
+                steps.push(Step::Repeat(at));
+            }
+        }
+        let may = |kind| left.churn > 0 && self.churn.contains(&kind);
+        for (who, process) in world.processes.iter().enumerate() {
+            let outside = process.member.as_ref().is_none_or(|member| member.state_name() == "outside");
+            match process.life {
+                Life::Absent if may(Churn::Join) => steps.push(Step::Join(who)),
+                Life::Absent => {}
+                Life::Frozen => steps.push(Step::Thaw(who)),
+                Life::Running => {
+                    if let Some(callback) = process.callback {
+                        if !world.is_committing(who) {
+                            steps.push(Step::Release(who));
+                        }
+                        if left.slow > 0 && !callback.slow {
+                            steps.push(Step::Dawdle(who));
+                        }
+                    }
+                    if left.losses > 0 && world.waits(who) {
+                        steps.push(Step::Cut(who));
+                    }
+                    if left.commits > 0 && world.may_commit(who) {
+                        steps.push(Step::Commit(who));
+                    }
+                    if !process.polls {
+                        steps.push(Step::Unstick(who));
+                    }
+                    for (kind, step) in [
+                        (Churn::Join, Step::Join(who)),
+                        (Churn::Leave, Step::Leave(who)),
+                        (Churn::Crash, Step::Crash(who)),
+                        (Churn::Freeze, Step::Freeze(who)),
+                        (Churn::Stick, Step::Stick(who)),
+                    ] {
+                        let fits = match kind {
+                            Churn::Join => outside,
+                            Churn::Stick => process.polls && !outside,
+                            Churn::Leave | Churn::Crash | Churn::Freeze => !outside,
+                        };
+                        if may(kind) && fits {
+                            steps.push(step);
+                        }
+                    }
+                }
+            }
+        }
+        let quick = |process: &Arc<Process>| {
+            process.life == Life::Running && process.callback.is_some_and(|callback| !callback.slow)
+        };
+        let in_time = left.delays > 0 || !world.mail_is_late();
+        if in_time && !world.processes.iter().any(quick) && world.next_time(self).is_some() {
+            steps.push(Step::Tick);
+        }
+    }
+
+    fn next_state(&self, last: &State, step: Step) -> Option<State> {
+        let mut next = last.clone();
+        let world = &mut next.world;
+        let left = &mut world.left;
+        match step {
+            Step::Join(_) | Step::Leave(_) | Step::Crash(_) | Step::Freeze(_) | Step::Stick(_) => {
+                left.churn -= 1
+            }
+            Step::Lose(_) | Step::Cut(_) => left.losses -= 1,
+            Step::Repeat(_) => left.repeats -= 1,
+            Step::Dawdle(_) => left.slow -= 1,
+            Step::Commit(_) => left.commits -= 1,
+            Step::Tick if last.world.mail_is_late() => left.delays -= 1,
+            Step::Tick | Step::Deliver(_) | Step::Release(_) | Step::Thaw(_) | Step::Unstick(_) => {}
+        }
+        match step {
+            Step::Deliver(at) => world.deliver(self, at),
+            Step::Lose(at) => world.lose(at),
+            Step::Repeat(at) => world.repeat(at),
+            Step::Cut(who) => world.cut(who),
+            Step::Tick => world.tick(self),
+            Step::Release(who) => world.release(self, who),
+            Step::Dawdle(who) => world.dawdle(who),
+            Step::Commit(who) => world.commit(self, who),
+            Step::Join(who) => world.join(self, who),
+            Step::Leave(who) => world.leave(self, who),
+            Step::Crash(who) => world.crash(who),
+            Step::Freeze(who) => world.freeze(who),
+            Step::Thaw(who) => world.thaw(self, who),
+            Step::Stick(who) => world.stick(who),
+            Step::Unstick(who) => world.unstick(self, who),
+        }
+        Some(next)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always(S5, |_, state| kept(Law::S5, state)),
+            Property::always(S6, |scenario: &Self, state: &State| {
+                let mut seen = BTreeSet::new();
+                (0..scenario.slots)
+                    .all(|who| state.world.holds(scenario, who).into_iter().all(|p| seen.insert(p)))
+            }),
+            Property::always(S7, |scenario, state| {
+                kept(Law::S7, state) && identities_are_alive(scenario, state)
+            }),
+            Property::always(S9, |_, state| kept(Law::S9, state)),
+            Property::always(GOES_ON, |scenario: &Self, state| scenario.reorders || kept(Law::Failed, state)),
+            Property::sometimes(SPENT, |scenario: &Self, state: &State| {
+                state.world.left == Budget::default() && state.world.is_settled(scenario)
+            }),
+            Property::always(RESTS, |scenario: &Self, state: &State| {
+                scenario.reorders
+                    || !state.fingerprint().is_multiple_of(SAMPLE)
+                    || scenario.comes_to_rest(&state.world)
+            }),
+        ]
+    }
+}
+
+pub const S5: &str = "S5: one owner in a generation";
+pub const S6: &str = "S6: one owner at a time";
+pub const S7: &str = "S7: commits are made only by who may";
+pub const S9: &str = "S9: the grammar of the callbacks";
+pub const GOES_ON: &str = "nobody ends for good";
+/// So that the others do not hold for want of stories.
+pub const SPENT: &str = "the group is at rest, and all the trouble has been";
+pub const RESTS: &str = "when the trouble ends the group comes to rest";
+
+fn kept(law: Law, state: &State) -> bool {
+    state.world.broken.as_ref().is_none_or(|(broken, _)| *broken != law)
+}
+
+/// Who has something to commit as is a member, and has heard of nothing lost that it has not let go of (FAILURES G7).
+fn identities_are_alive(_: &Scenario, state: &State) -> bool {
+    state.world.processes.iter().all(|process| {
+        let Some(member) = &process.member else { return true };
+        member.identity().is_none_or(|identity| {
+            member.valid_until().is_some() && !identity.member_id.is_empty() && identity.generation >= 0
+        })
+    })
+}

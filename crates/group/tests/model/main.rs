@@ -1,0 +1,271 @@
+//! Every story, not some: the real machines of the group under a model checker (FAILURES §5.3).
+//!
+//! Each scenario names who takes part and how often what may go wrong; the checker then tries every order of it. In
+//! `cargo test` all of them, with little trouble each. `OFFTAKE_MODEL_TROUBLE=2` doubles the trouble, which makes more states
+//! than can be visited; `OFFTAKE_MODEL_STATES=2000000` says how many are, at some 3 kB each, so with `--test-threads 1`.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test's support: not every test needs all of it"
+)]
+
+mod checking;
+#[path = "../sim/coordinator.rs"]
+mod coordinator;
+#[path = "../sim/modern.rs"]
+mod modern;
+mod scenario;
+mod world;
+
+use std::time::Instant;
+
+use checking::{State, Step};
+use offtake_group::{Assignor, Config, Protocol};
+use scenario::{Budget, Churn, Flaw, Scenario};
+use stateright::{Checker, HasDiscoveries, Model, Path};
+
+/// States that a scenario is good for unless asked otherwise.
+const STATES: usize = 400_000;
+
+fn number(variable: &str) -> Option<usize> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+/// The laws that do not hold, each with a short story that breaks it; and one that spends all the trouble.
+fn explore(name: &str, scenario: Scenario) -> Vec<(&'static str, Path<State, Step>)> {
+    let mut scenario = scenario;
+    if let Some(times) = number("OFFTAKE_MODEL_TROUBLE").and_then(|times| u8::try_from(times).ok()) {
+        scenario.budgets.iter_mut().for_each(|budget| *budget = budget.times(times));
+    }
+    let most = number("OFFTAKE_MODEL_STATES").unwrap_or(STATES) * 2;
+    #[expect(clippy::disallowed_methods, reason = "how long the checking took")]
+    let began = Instant::now();
+    let checker = scenario
+        .checker()
+        .threads(2)
+        .target_state_count(most)
+        .finish_when(HasDiscoveries::AnyFailures)
+        .spawn_bfs()
+        .join();
+    println!(
+        "{name}: {} states, {} steps, up to {} from the first, {}, {:.1?}",
+        checker.unique_state_count(),
+        checker.state_count(),
+        checker.max_depth(),
+        if checker.state_count() < most { "all there are" } else { "cut short" },
+        began.elapsed(),
+    );
+    let mut broken: Vec<_> = checker.discoveries().into_iter().collect();
+    broken.sort_by_key(|(law, _)| *law);
+    broken
+}
+
+fn holds(name: &str, scenario: Scenario) {
+    let found = explore(name, scenario.clone());
+    let (spent, broken): (Vec<_>, Vec<_>) = found.into_iter().partition(|(law, _)| *law == checking::SPENT);
+    if let Some((law, path)) = broken.into_iter().next() {
+        let last = path.last_state().clone();
+        for (state, step) in path.into_vec() {
+            println!("{state:?}\n    {step:?}");
+        }
+        if law == checking::RESTS {
+            println!("and then, without trouble:");
+            scenario
+                .continued(&last.world)
+                .take(60)
+                .for_each(|world| println!("{:?}", State::new(&scenario, world)));
+        }
+        panic!("{name}: does not hold: {law}");
+    }
+    assert!(
+        !spent.is_empty() || number("OFFTAKE_MODEL_TROUBLE").is_some(),
+        "{name}: never {}",
+        checking::SPENT
+    );
+}
+
+/// The laws notice it.
+fn breaks(name: &str, law: &str, scenario: Scenario) {
+    let broken = explore(name, scenario);
+    assert!(
+        broken.iter().any(|(found, _)| *found == law),
+        "{name}: {:?}",
+        broken.iter().map(|b| b.0).collect::<Vec<_>>()
+    );
+}
+
+fn classic(assignor: Assignor) -> Scenario {
+    let scenario = Scenario::new(Protocol::Classic);
+    Scenario { config: Config { assignors: vec![assignor], ..scenario.config.clone() }, ..scenario }
+}
+
+fn modern() -> Scenario {
+    Scenario::new(Protocol::Consumer { remote_assignor: None })
+}
+
+const CALM: Budget = Budget { churn: 0, losses: 0, repeats: 0, delays: 0, slow: 0, commits: 0 };
+
+/// Two members at rest, a third place; come, go, die: twice, or once in a bad network.
+fn coming_and_going(scenario: Scenario) -> Scenario {
+    Scenario {
+        slots: 3,
+        churn: vec![Churn::Join, Churn::Leave, Churn::Crash],
+        budgets: vec![
+            Budget { churn: 2, ..CALM },
+            Budget { churn: 1, losses: 1, ..CALM },
+            Budget { churn: 1, delays: 1, ..CALM },
+        ],
+        ..scenario
+    }
+}
+
+/// Two members at rest, a third comes and gets one of three partitions; applications are slow to let go, and commit all the while.
+fn slow(scenario: Scenario) -> Scenario {
+    Scenario {
+        slots: 3,
+        joining: 1,
+        budgets: vec![
+            Budget { slow: 1, commits: 1, ..CALM },
+            Budget { slow: 1, delays: 1, ..CALM },
+            Budget { slow: 1, losses: 1, ..CALM },
+        ],
+        ..scenario.with_partitions(3)
+    }
+}
+
+/// Two members at rest, a third comes and gets one of three partitions; one dies meanwhile, and is started again.
+fn restarting(scenario: Scenario) -> Scenario {
+    Scenario {
+        slots: 3,
+        joining: 1,
+        churn: vec![Churn::Join, Churn::Crash],
+        budgets: vec![Budget { churn: 2, ..CALM }],
+        ..scenario.with_partitions(3)
+    }
+}
+
+/// Two members; one is stopped, or its application does not poll, in a bad network, and goes on.
+fn stopped(scenario: Scenario) -> Scenario {
+    Scenario {
+        churn: vec![Churn::Freeze, Churn::Stick],
+        budgets: vec![
+            Budget { churn: 1, commits: 1, ..CALM },
+            Budget { churn: 1, losses: 1, ..CALM },
+            Budget { churn: 1, delays: 1, ..CALM },
+        ],
+        ..scenario
+    }
+}
+
+/// A group forms, over a network that loses, delays and repeats.
+fn forming(scenario: Scenario) -> Scenario {
+    Scenario {
+        settled: 0,
+        joining: 2,
+        budgets: vec![Budget { losses: 1, repeats: 1, ..CALM }, Budget { delays: 1, repeats: 1, ..CALM }],
+        ..scenario
+    }
+}
+
+/// The same, each process with a name that it keeps.
+fn named(scenario: Scenario) -> Scenario {
+    Scenario { statics: true, ..scenario }
+}
+
+/// The same with its first budgets only: eager members all go through every rebalance, which makes many stories.
+fn first(budgets: usize, mut scenario: Scenario) -> Scenario {
+    if number("OFFTAKE_MODEL_STATES").is_none() {
+        scenario.budgets.truncate(budgets);
+    }
+    scenario
+}
+
+/// The same, where requests overtake each other and arrive twice.
+fn overtaking(scenario: Scenario) -> Scenario {
+    Scenario { reorders: true, ..scenario }
+}
+
+macro_rules! stories {
+    ($($name:ident: $scenario:expr;)*) => {
+        $(
+            #[test]
+            fn $name() {
+                holds(stringify!($name), $scenario);
+            }
+        )*
+    };
+}
+
+stories! {
+    eager_members_come_and_go: coming_and_going(classic(Assignor::Range));
+    eager_members_are_slow: first(1, slow(classic(Assignor::Range)));
+    eager_members_stop: stopped(classic(Assignor::Range));
+    eager_group_forms: forming(classic(Assignor::Range));
+    cooperative_members_come_and_go: coming_and_going(classic(Assignor::CooperativeSticky));
+    cooperative_members_are_slow: first(1, slow(classic(Assignor::CooperativeSticky)));
+    cooperative_members_stop: stopped(classic(Assignor::CooperativeSticky));
+    cooperative_requests_overtake: overtaking(coming_and_going(classic(Assignor::CooperativeSticky)));
+    static_members_come_and_go: named(coming_and_going(classic(Assignor::CooperativeSticky)));
+    // With a third partition, which moves: one that restarts before it has joined again leaves it to nobody until the next
+    // rebalance. Neither it nor the leader can know (Java leaves it too).
+    static_members_restart: named(restarting(classic(Assignor::CooperativeSticky))).with_partitions(2);
+    static_eager_members_restart: named(restarting(classic(Assignor::Range)));
+    static_consumer_members_restart: named(restarting(modern()));
+    consumer_members_restart: restarting(modern());
+    cooperative_members_restart: restarting(classic(Assignor::CooperativeSticky));
+    static_members_are_slow: named(first(2, slow(classic(Assignor::CooperativeSticky))));
+    static_members_stop: named(stopped(classic(Assignor::CooperativeSticky)));
+    consumer_members_come_and_go: coming_and_going(modern());
+    consumer_members_are_slow: slow(modern());
+    consumer_members_stop: stopped(modern());
+    consumer_group_forms: forming(modern());
+    consumer_requests_overtake: overtaking(coming_and_going(modern()));
+    static_consumer_members_come_and_go: named(coming_and_going(modern()));
+    static_consumer_members_stop: named(stopped(modern()));
+}
+
+/// Laws that cannot be broken say nothing.
+mod flaws {
+    use super::*;
+
+    fn flawed(flaw: Flaw, scenario: Scenario) -> Scenario {
+        Scenario { flaw: Some(flaw), ..scenario }
+    }
+
+    #[test]
+    fn s5_an_assignment_given_twice_is_noticed() {
+        let scenario = forming(classic(Assignor::CooperativeSticky));
+        breaks("assigns twice", checking::S5, flawed(Flaw::AssignsTwice, scenario));
+    }
+
+    #[test]
+    fn s6_a_release_before_letting_go_is_noticed() {
+        for scenario in [classic(Assignor::Range), classic(Assignor::CooperativeSticky), modern()] {
+            let scenario = Scenario { budgets: vec![CALM], ..slow(scenario.with_partitions(3)) };
+            breaks("releases at once", checking::S6, flawed(Flaw::ReleasesAtOnce, scenario));
+        }
+    }
+
+    #[test]
+    fn s6_a_coordinator_with_a_shorter_session_is_noticed() {
+        for scenario in [classic(Assignor::CooperativeSticky), modern()] {
+            let scenario = Scenario { budgets: vec![Budget { losses: 2, ..CALM }], ..stopped(scenario) };
+            breaks("impatient", checking::S6, flawed(Flaw::Impatient, scenario));
+        }
+    }
+
+    #[test]
+    fn s7_a_commit_by_a_former_owner_is_noticed() {
+        let scenario = stopped(classic(Assignor::CooperativeSticky));
+        breaks("takes any commit", checking::S7, flawed(Flaw::TakesAnyCommit, scenario));
+    }
+
+    #[test]
+    fn s9_a_callback_that_comes_twice_is_noticed() {
+        breaks("tells twice", checking::S9, flawed(Flaw::TellsTwice, forming(modern())));
+    }
+}

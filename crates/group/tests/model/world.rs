@@ -1,0 +1,434 @@
+//! A state of the model: processes with the real [`Member`] in them, the strict coordinator, letters between them.
+//!
+//! Time is virtual and moves from one timer to the next. What is hashed counts times from now, so that a group at peace
+//! comes back to the state it was in a heartbeat before.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use offtake_group::{Identity, Member};
+use offtake_machine::{Answer, BrokerId, CallError, CallId, TopicPartition};
+use offtake_wire::{ErrorCode, Request, Response};
+
+use crate::{
+    coordinator::{Caller, Coordinator, Millis, Phase},
+    scenario::{Budget, EARLY, Flaw, Scenario},
+};
+
+mod fingerprint;
+mod machinery;
+
+/// Nothing in the model is finer than this.
+pub const TICK: Millis = 1_000;
+const BROKER: BrokerId = BrokerId(1);
+
+/// One process.
+#[derive(Clone)]
+pub struct Process {
+    pub member: Option<Member>,
+    pub life: Life,
+    /// What its callbacks say it has.
+    pub has: BTreeSet<TopicPartition>,
+    /// Of that, what a callback is letting go.
+    pub going: BTreeSet<TopicPartition>,
+    pub callback: Option<Callback>,
+    /// Whether it still polls.
+    pub polls: bool,
+    call: Option<Outstanding>,
+    commit: Option<Outstanding>,
+    /// How many have been started in this place.
+    incarnation: u64,
+    /// What it was assigned last, and before that: generations for S5.
+    assigned: Vec<(i32, BTreeSet<TopicPartition>)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Life {
+    Absent,
+    Running,
+    /// As by SIGSTOP.
+    Frozen,
+}
+
+/// A listener that has been called and has not returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Callback {
+    /// It was told Lost, not Revoke.
+    lost: bool,
+    /// Time passes meanwhile.
+    pub slow: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Outstanding {
+    caller: Caller,
+    id: CallId,
+    until: Millis,
+}
+
+/// Something under way.
+#[derive(Clone)]
+pub struct Letter {
+    /// Of this process.
+    pub who: usize,
+    caller: Caller,
+    what: What,
+    /// Of its contents.
+    digest: u64,
+}
+
+#[derive(Clone)]
+enum What {
+    Request(Request),
+    Commit(Identity, BTreeSet<TopicPartition>),
+    /// With the call it answers; nothing: the connection is gone.
+    Answer(CallId, Option<Response>),
+    Committed(Identity, ErrorCode),
+}
+
+/// What must never be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Law {
+    /// One owner in a generation.
+    S5,
+    /// A commit is accepted only from who may make it.
+    S7,
+    /// The grammar of the callbacks.
+    S9,
+    /// Nobody ends for good.
+    Failed,
+}
+
+#[derive(Clone)]
+pub struct World {
+    pub now: Millis,
+    pub processes: Vec<Arc<Process>>,
+    pub coordinator: Arc<Coordinator>,
+    pub mail: Vec<Arc<Letter>>,
+    pub left: Budget,
+    pub broken: Option<(Law, String)>,
+    pub serial: u64,
+}
+
+impl World {
+    pub fn new(scenario: &Scenario) -> Self {
+        Self {
+            now: 0,
+            processes: (0..scenario.slots).map(|_| Arc::new(Process::absent(0, Vec::new()))).collect(),
+            coordinator: Arc::new(scenario.coordinator()),
+            mail: Vec::new(),
+            left: Budget::default(),
+            broken: None,
+            serial: 0,
+        }
+    }
+
+    fn process(&mut self, who: usize) -> &mut Process {
+        Arc::make_mut(&mut self.processes[who])
+    }
+
+    fn serial(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+
+    fn breaks(&mut self, law: Law, how: String) {
+        self.broken.get_or_insert((law, how));
+    }
+
+    // ── what a story may tell ────────────────────────────────────────────────────────────────────────────────────────
+
+    /// A new process, or one that has left and subscribes again.
+    pub fn join(&mut self, scenario: &Scenario, who: usize) {
+        let now = scenario.at(self.now);
+        let process = self.process(who);
+        if process.life == Life::Absent {
+            process.life = Life::Running;
+            process.incarnation += 1;
+            process.member = Some(scenario.member(who, process.incarnation));
+        }
+        if let Some(member) = &mut process.member {
+            member.subscribe(now, scenario.topics());
+        }
+        self.drive(scenario, who);
+    }
+
+    pub fn leave(&mut self, scenario: &Scenario, who: usize) {
+        let now = scenario.at(self.now);
+        let process = self.process(who);
+        process.has.clear();
+        process.going.clear();
+        process.callback = None;
+        process.commit = None;
+        if let Some(member) = &mut process.member {
+            member.leave(now, "the story says so");
+        }
+        self.drive(scenario, who);
+    }
+
+    pub fn crash(&mut self, who: usize) {
+        let process = self.process(who);
+        let assigned = std::mem::take(&mut process.assigned);
+        *process = Process::absent(process.incarnation, assigned);
+        self.mail.retain(|letter| letter.who != who || letter.is_request());
+    }
+
+    pub fn freeze(&mut self, who: usize) {
+        self.process(who).life = Life::Frozen;
+    }
+
+    /// Time first, as the engine does.
+    pub fn thaw(&mut self, scenario: &Scenario, who: usize) {
+        self.process(who).life = Life::Running;
+        self.wake(scenario, who);
+    }
+
+    pub fn stick(&mut self, who: usize) {
+        self.process(who).polls = false;
+    }
+
+    pub fn unstick(&mut self, scenario: &Scenario, who: usize) {
+        self.process(who).polls = true;
+        self.wake(scenario, who);
+    }
+
+    /// The callback takes its time.
+    pub fn dawdle(&mut self, who: usize) {
+        if let Some(callback) = &mut self.process(who).callback {
+            callback.slow = true;
+        }
+    }
+
+    /// The callback returns.
+    pub fn release(&mut self, scenario: &Scenario, who: usize) {
+        let now = scenario.at(self.now);
+        let process = self.process(who);
+        process.callback = None;
+        let going = std::mem::take(&mut process.going);
+        process.has.retain(|partition| !going.contains(partition));
+        let polls = process.polls;
+        if let Some(member) = &mut process.member {
+            if polls {
+                member.polled(now);
+            }
+            if scenario.flaw != Some(Flaw::ReleasesAtOnce) {
+                member.released(now);
+            }
+        }
+        self.drive(scenario, who);
+    }
+
+    /// Commits something of all it may.
+    pub fn commit(&mut self, scenario: &Scenario, who: usize) {
+        let caller = self.serial();
+        let until = self.now + scenario.request_timeout();
+        let process = self.process(who);
+        let Some(identity) = process.member.as_ref().and_then(Member::identity) else { return };
+        let partitions = process.has.clone();
+        process.commit = Some(Outstanding { caller, id: CallId(caller), until });
+        self.post(who, caller, What::Commit(identity, partitions));
+    }
+
+    /// Whether a process could commit now: never what is lost.
+    pub fn may_commit(&self, who: usize) -> bool {
+        let process = &self.processes[who];
+        process.life == Life::Running
+            && process.commit.is_none()
+            && !process.has.is_empty()
+            && !process.callback.is_some_and(|callback| callback.lost)
+            && process.member.as_ref().is_some_and(|member| member.identity().is_some())
+    }
+
+    pub fn is_committing(&self, who: usize) -> bool {
+        self.processes[who].commit.is_some()
+    }
+
+    /// A call waits at the coordinator, with nothing under way.
+    pub fn waits(&self, who: usize) -> bool {
+        let process = &self.processes[who];
+        process.call.is_some_and(|call| self.mail.iter().all(|letter| letter.caller != call.caller))
+    }
+
+    /// The connection of a call that waits breaks.
+    pub fn cut(&mut self, who: usize) {
+        if let Some(call) = self.processes[who].call {
+            self.post(who, call.caller, What::Answer(call.id, None));
+        }
+    }
+
+    /// A connection breaks with the letter on it.
+    pub fn lose(&mut self, at: usize) {
+        let letter = self.mail.remove(at);
+        let call = self.processes[letter.who].call.filter(|call| call.caller == letter.caller);
+        match &letter.what {
+            What::Request(_) | What::Answer(..) => {
+                if let Some(call) = call {
+                    self.post(letter.who, letter.caller, What::Answer(call.id, None));
+                }
+            }
+            What::Commit(..) | What::Committed(..) => {}
+        }
+    }
+
+    pub fn repeat(&mut self, at: usize) {
+        self.mail.push(self.mail[at].clone());
+    }
+
+    pub fn deliver(&mut self, scenario: &Scenario, at: usize) {
+        let letter = self.mail.remove(at);
+        let (who, now) = (letter.who, scenario.at(self.now));
+        match letter.what.clone() {
+            What::Request(mut request) => {
+                let at = self.now;
+                if let (Some(Flaw::Impatient), Request::JoinGroup(join)) = (scenario.flaw, &mut request) {
+                    join.session_timeout_ms -= i32::try_from(EARLY).unwrap();
+                }
+                Arc::make_mut(&mut self.coordinator).handle(at, letter.caller, request);
+                self.collect(scenario);
+            }
+            What::Commit(identity, partitions) => {
+                let code = scenario.judge(&self.coordinator, &identity);
+                let asked = self.processes[who].commit.is_some_and(|commit| commit.caller == letter.caller);
+                // One that was given up may come late, and Kafka cannot tell.
+                if code.is_ok() && asked {
+                    for other in (0..self.processes.len()).filter(|other| *other != who) {
+                        let both = |held: &&TopicPartition| partitions.contains(*held);
+                        let taken = self.holds(scenario, other).into_iter().find(both).cloned();
+                        if let Some(taken) = taken {
+                            let how = format!("{who} commits {taken}, which {other} has");
+                            return self.breaks(Law::S7, how);
+                        }
+                    }
+                }
+                if asked {
+                    self.post(who, letter.caller, What::Committed(identity, code));
+                }
+            }
+            What::Committed(identity, code) => {
+                let process = self.process(who);
+                process.commit = None;
+                if let Some(member) = process.member.as_mut().filter(|_| !code.is_ok()) {
+                    member.commit_refused(now, code, &identity);
+                }
+                self.drive(scenario, who);
+            }
+            What::Answer(id, response) => {
+                let process = self.process(who);
+                if process.call.is_some_and(|call| call.caller == letter.caller) {
+                    process.call = None;
+                }
+                let answer = match response {
+                    Some(response) => {
+                        let version = response.api_key().versions().max;
+                        Ok(Answer { from: Some(BROKER), version, response })
+                    }
+                    None => Err(CallError::Disconnected { address: "broker".into(), reason: "cut".into() }),
+                };
+                if let Some(member) = &mut process.member {
+                    member.handle_answer(now, id, answer);
+                }
+                self.drive(scenario, who);
+            }
+        }
+    }
+
+    /// To the next timer of anybody.
+    pub fn tick(&mut self, scenario: &Scenario) {
+        let Some(next) = self.next_time(scenario) else { return };
+        self.now = next;
+        Arc::make_mut(&mut self.coordinator).tick(next);
+        self.collect(scenario);
+        for who in 0..self.processes.len() {
+            if self.processes[who].life == Life::Running {
+                self.wake(scenario, who);
+            }
+        }
+    }
+
+    pub fn next_time(&self, scenario: &Scenario) -> Option<Millis> {
+        let running = self.processes.iter().filter(|process| process.life == Life::Running);
+        let timers = running.flat_map(|process| {
+            let machine = process.member.as_ref().and_then(Member::poll_timeout);
+            [
+                machine.map(|at| scenario.tick_of(at)),
+                process.call.map(|c| c.until),
+                process.commit.map(|c| c.until),
+            ]
+        });
+        let next = timers.flatten().chain(self.coordinator.next_deadline()).min()?;
+        Some(next.max(self.now + TICK))
+    }
+
+    // ── questions ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// What a process may still use: all it was given, until it has heard that it is lost, has returned from being told
+    /// to let go, or its own clock says that it is no member any more (S6).
+    pub fn holds(&self, scenario: &Scenario, who: usize) -> BTreeSet<&TopicPartition> {
+        let process = &self.processes[who];
+        let member = process.member.as_ref().filter(|_| process.life == Life::Running);
+        let valid = member.and_then(Member::valid_until).is_some_and(|until| scenario.at(self.now) < until);
+        let lost = process.callback.is_some_and(|callback| callback.lost);
+        let holds = |partition: &&TopicPartition| !(lost && process.going.contains(*partition));
+        process.has.iter().filter(|_| valid).filter(holds).collect()
+    }
+
+    pub fn is_settled(&self, scenario: &Scenario) -> bool {
+        let living: Vec<_> = self
+            .processes
+            .iter()
+            .filter_map(|p| p.member.as_ref().map(|member| (p, member)))
+            .filter(|(_, member)| member.state_name() != "outside")
+            .collect();
+        let (classic, modern) = (&self.coordinator, &self.coordinator.modern);
+        let generation = if scenario.is_modern() { modern.epoch() } else { classic.generation() };
+        let mut has: Vec<_> = living.iter().flat_map(|(process, _)| process.has.iter().cloned()).collect();
+        has.sort_unstable();
+        living.iter().all(|(process, member)| {
+            member.state_name() == "stable"
+                && process.callback.is_none()
+                && member.identity().is_some_and(|identity| identity.generation == generation)
+        }) && classic.member_ids().len() + modern.member_count() == living.len()
+            && (scenario.is_modern() || living.is_empty() || classic.phase() == Phase::Stable)
+            && modern.is_stable()
+            && (living.is_empty() || has == scenario.all_partitions())
+    }
+
+    /// Whether somebody's mail is late if time passes now.
+    pub fn mail_is_late(&self) -> bool {
+        self.mail.iter().any(|letter| {
+            !matches!(letter.what, What::Answer(_, None)) && self.processes[letter.who].life != Life::Frozen
+        })
+    }
+
+    /// Whether an older request of the same process is still under way.
+    pub fn is_overtaking(&self, at: usize) -> bool {
+        let letter = &self.mail[at];
+        letter.is_request()
+            && self
+                .mail
+                .iter()
+                .any(|other| other.who == letter.who && other.is_request() && other.caller < letter.caller)
+    }
+}
+
+impl Process {
+    fn absent(incarnation: u64, assigned: Vec<(i32, BTreeSet<TopicPartition>)>) -> Self {
+        Self {
+            member: None,
+            life: Life::Absent,
+            has: BTreeSet::new(),
+            going: BTreeSet::new(),
+            callback: None,
+            polls: true,
+            call: None,
+            commit: None,
+            incarnation,
+            assigned,
+        }
+    }
+}
+
+impl Letter {
+    pub fn is_request(&self) -> bool {
+        matches!(self.what, What::Request(_) | What::Commit(..))
+    }
+}

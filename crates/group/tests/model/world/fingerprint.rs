@@ -1,0 +1,64 @@
+//! What of a [`World`] decides its future, for the checker; and what its letters say, for people.
+
+use std::{
+    fmt,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{Letter, Process, TICK, What, World};
+use crate::coordinator::Caller;
+
+impl World {
+    /// Everything that decides the future; nothing that only tells of the past.
+    pub fn fingerprint(&self, base: Instant, to: &mut impl Hasher) {
+        let now = base + Duration::from_millis(self.now);
+        let live = |who: usize, caller: Caller| {
+            self.processes[who].call.is_some_and(|call| call.caller == caller)
+                || self.processes[who].commit.is_some_and(|commit| commit.caller == caller)
+        };
+        let known = |caller: Caller| {
+            let whose = (0..self.processes.len()).find(|who| live(*who, caller));
+            whose.and_then(|who| u64::try_from(who).ok()).unwrap_or(u64::MAX)
+        };
+        self.coordinator.fingerprint(self.now, &known, to);
+        for process in &self.processes {
+            let Process { member, life, has, going, callback, polls, call, commit, incarnation, assigned } =
+                &**process;
+            if let Some(member) = member {
+                member.fingerprint(now, Duration::from_millis(TICK), to);
+            }
+            (member.is_some(), life, has, going, callback, polls, incarnation, assigned).hash(to);
+            call.map(|call| call.until.saturating_sub(self.now)).hash(to);
+            commit.map(|commit| commit.until.saturating_sub(self.now)).hash(to);
+        }
+        // In no order, except for the requests of one process.
+        let mut mail: Vec<u64> = self
+            .mail
+            .iter()
+            .map(|letter| {
+                let mut hash = DefaultHasher::new();
+                let older = |other: &&Arc<Letter>| other.who == letter.who && other.caller < letter.caller;
+                let rank = self.mail.iter().filter(|_| letter.is_request()).filter(older).count();
+                (letter.who, letter.digest, live(letter.who, letter.caller), rank).hash(&mut hash);
+                hash.finish()
+            })
+            .collect();
+        mail.sort_unstable();
+        (mail, self.left, self.broken.as_ref().map(|(law, _)| law)).hash(to);
+    }
+}
+
+impl fmt::Debug for Letter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let who = self.who;
+        match &self.what {
+            What::Request(request) => write!(f, "#{who} > {request:?}"),
+            What::Commit(identity, _) => write!(f, "#{who} > commit as {identity:?}"),
+            What::Answer(_, Some(response)) => write!(f, "#{who} < {response:?}"),
+            What::Answer(_, None) => write!(f, "#{who} < disconnected"),
+            What::Committed(_, code) => write!(f, "#{who} < committed: {code:?}"),
+        }
+    }
+}

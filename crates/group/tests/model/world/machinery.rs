@@ -1,0 +1,162 @@
+//! What happens of itself: timers ring, machines are drained, letters go out, callbacks are called.
+
+use std::{
+    collections::BTreeSet,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+    time::Duration,
+};
+
+use offtake_group::Event;
+use offtake_machine::{CallError, TopicPartition, Transmit};
+use offtake_wire::{ApiKey, Response};
+
+use super::{BROKER, Callback, Law, Letter, Life, Outstanding, What, World};
+use crate::{
+    coordinator::Caller,
+    scenario::{Flaw, Scenario, millis},
+};
+
+impl World {
+    pub(super) fn wake(&mut self, scenario: &Scenario, who: usize) {
+        let (millis, now) = (self.now, scenario.at(self.now));
+        let process = self.process(who);
+        if process.commit.is_some_and(|commit| commit.until <= millis) {
+            process.commit = None;
+        }
+        if let Some(member) = process.member.as_mut().filter(|_| process.polls && process.callback.is_none())
+        {
+            member.polled(now);
+        }
+        if let Some(member) = &mut process.member {
+            member.handle_timeout(now);
+        }
+        let given_up = process.call.take_if(|call| call.until <= millis);
+        if let Some(call) = given_up {
+            if let Some(member) = &mut process.member {
+                let error = CallError::TimedOut {
+                    address: "broker".into(),
+                    api: ApiKey::Heartbeat,
+                    after: Duration::ZERO,
+                };
+                member.handle_answer(now, call.id, Err(error));
+            }
+            self.mail.retain(|letter| letter.caller != call.caller || letter.is_request());
+        }
+        self.drive(scenario, who);
+    }
+
+    pub(super) fn drive(&mut self, scenario: &Scenario, who: usize) {
+        let now = scenario.at(self.now);
+        if self.processes[who].life != Life::Running {
+            return;
+        }
+        loop {
+            let process = self.process(who);
+            let Some(member) = &mut process.member else { return };
+            member.handle_timeout(now);
+            if process.callback.is_none()
+                && let Some(event) = member.poll_event()
+            {
+                let released = event.wants_release() && scenario.flaw == Some(Flaw::ReleasesAtOnce);
+                if scenario.flaw == Some(Flaw::TellsTwice) {
+                    self.act(who, event.clone());
+                }
+                self.act(who, event);
+                if let Some(member) = self.process(who).member.as_mut().filter(|_| released) {
+                    member.released(now);
+                }
+            } else if let Some(transmit) = member.poll_transmit(now, Some(BROKER), &scenario.cluster) {
+                self.send(who, transmit);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn send(&mut self, who: usize, transmit: Transmit) {
+        let caller = self.serial();
+        let until = self.now + millis(transmit.timeout);
+        self.process(who).call = Some(Outstanding { caller, id: transmit.id, until });
+        self.post(who, caller, What::Request(transmit.request));
+    }
+
+    pub(super) fn post(&mut self, who: usize, caller: Caller, what: What) {
+        let mut digest = DefaultHasher::new();
+        match &what {
+            What::Request(request) => format!("{request:?}").hash(&mut digest),
+            What::Commit(identity, partitions) => format!("{identity:?}{partitions:?}").hash(&mut digest),
+            What::Answer(_, response) => format!("{response:?}").hash(&mut digest),
+            What::Committed(identity, code) => format!("{identity:?}{code:?}").hash(&mut digest),
+        }
+        self.mail.push(Arc::new(Letter { who, caller, what, digest: digest.finish() }));
+    }
+
+    /// Sends off what the coordinator has answered to those who still wait for it.
+    pub(super) fn collect(&mut self, scenario: &Scenario) {
+        let coordinator = Arc::make_mut(&mut self.coordinator);
+        let answers = std::mem::take(&mut coordinator.answers);
+        coordinator.expelled.clear();
+        coordinator.generations.clear();
+        coordinator.modern.expelled.clear();
+        coordinator.modern.heard.clear();
+        let last_assignment = scenario.last_assignment(&answers);
+        for (caller, mut response) in answers {
+            if let (Response::SyncGroup(sync), Some(theirs)) = (&mut response, &last_assignment) {
+                sync.assignment = theirs.clone();
+            }
+            let whose = self.processes.iter().position(|p| p.call.is_some_and(|call| call.caller == caller));
+            if let Some((who, call)) = whose.and_then(|who| Some((who, self.processes[who].call?))) {
+                self.post(who, caller, What::Answer(call.id, Some(response)));
+            }
+        }
+    }
+
+    fn act(&mut self, who: usize, event: Event) {
+        let process = self.process(who);
+        match event {
+            Event::Assigned { added, owned, generation } => {
+                for partition in added {
+                    if !process.has.insert(partition.clone()) {
+                        return self.breaks(Law::S9, format!("{partition} assigned to {who} twice"));
+                    }
+                }
+                let owned: BTreeSet<_> = owned.into_iter().collect();
+                if process.has.difference(&process.going).cloned().collect::<BTreeSet<_>>() != owned {
+                    return self.breaks(Law::S9, format!("{who} has not what it was told it has"));
+                }
+                process.assigned.retain(|(of, _)| *of >= generation - 1 && *of != generation);
+                process.assigned.push((generation, owned.clone()));
+                for other in (0..self.processes.len()).filter(|other| *other != who) {
+                    let same = self.processes[other].assigned.iter().filter(|(of, _)| *of == generation);
+                    if let Some(both) = same.flat_map(|(_, theirs)| theirs).find(|p| owned.contains(*p)) {
+                        let how = format!("{both} is {who}'s and {other}'s in generation {generation}");
+                        return self.breaks(Law::S5, how);
+                    }
+                }
+            }
+            Event::Revoke { partitions, .. } => self.let_go(who, partitions, false),
+            Event::Lost { partitions, .. } => self.let_go(who, partitions, true),
+            Event::Failed(error) => self.breaks(Law::Failed, format!("{who}: {error}")),
+            Event::CoordinatorLost(_)
+            | Event::PollIntervalExceeded
+            | Event::Left
+            | Event::Trouble(_)
+            | Event::Recovered => {}
+        }
+    }
+
+    fn let_go(&mut self, who: usize, partitions: Vec<TopicPartition>, lost: bool) {
+        let process = self.process(who);
+        process.callback = Some(Callback { lost, slow: false });
+        if partitions.is_empty() {
+            return self.breaks(Law::S9, format!("{who} has to let go of nothing"));
+        }
+        for partition in partitions {
+            if !process.has.contains(&partition) || !process.going.insert(partition.clone()) {
+                return self
+                    .breaks(Law::S9, format!("{partition} is taken from {who}, which does not have it"));
+            }
+        }
+    }
+}
