@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use crate::{
@@ -30,7 +31,7 @@ pub(super) struct Log {
     pub(super) rewritten: bool,
     pub(super) recreated: bool,
     /// It came into being after the group.
-    pub(super) born_late: bool,
+    pub(super) born_late: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -113,7 +114,12 @@ impl Ledger {
                 for number in 0..*partitions {
                     // Of a topic that was there before under this name, commits may be left.
                     let again = self.recreated.contains(topic);
-                    let late = Log { born_late: true, rewritten: again, recreated: again, ..Log::default() };
+                    let late = Log {
+                        born_late: Some(event.at),
+                        rewritten: again,
+                        recreated: again,
+                        ..Log::default()
+                    };
                     self.logs.entry(Place::new(topic, number)).or_insert(late);
                 }
             }

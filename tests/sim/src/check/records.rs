@@ -12,8 +12,14 @@ use crate::{
     plan::{Harm, Odd, Plan, Reset},
 };
 
+/// Markers behind the last record are passed over by the next `poll`; until then they count.
+const MARKERS: u64 = 2;
+/// So long after its start a member has seen the topics it subscribed to.
+const KNOWS_TOPICS: Duration = Duration::from_secs(2);
+
 #[derive(Debug, Default)]
 pub(super) struct Records {
+    started: BTreeMap<Who, Duration>,
     places: BTreeMap<Place, Of>,
     readers: BTreeMap<(Who, Place), Reader>,
     quiet: bool,
@@ -51,6 +57,9 @@ impl Records {
     pub(super) fn feed(&mut self, plan: &Plan, ledger: &Ledger, event: &Event, complaints: &mut Complaints) {
         let at = event.at;
         match &event.what {
+            What::Started { who } => {
+                self.started.insert(*who, at);
+            }
             What::Assigned { who, places, .. } => {
                 for place in places {
                     let found = self.places.entry(place.clone()).or_default().committed;
@@ -110,7 +119,7 @@ impl Records {
             }
             What::Quiet => self.quiet = true,
             What::LagRead { who, at: place, lag }
-                if self.quiet && *lag != 0 && self.is_at_end(plan, ledger, *who, place) =>
+                if self.quiet && *lag > MARKERS && self.is_at_end(plan, ledger, *who, place) =>
             {
                 complaints.add("S14", at, format!("{who} says that {place} lags by {lag}, and all is read"));
             }
@@ -163,7 +172,11 @@ impl Records {
             of.begin = of.begin.max(Some(to));
         }
         if from.is_none() && cause && plan.reset == Reset::Latest {
-            if log.born_late && to > log.start && lived_before(who) {
+            let started = self.started.get(&who).copied().unwrap_or(at);
+            if log.born_late.is_some_and(|born| born > started + KNOWS_TOPICS)
+                && to > log.start
+                && who.member == 0
+            {
                 let text = format!(
                     "{place} was created under the group's eyes, and {who} began at {to} (FAILURES B4)"
                 );
@@ -321,9 +334,4 @@ impl Records {
         }
         left
     }
-}
-
-/// Whether this life saw the topics before they grew: later lives may find a partition that they never saw being born.
-fn lived_before(who: Who) -> bool {
-    who.life == 0 && who.member == 0
 }
