@@ -7,6 +7,7 @@
 
 mod commands;
 mod company;
+mod contract;
 mod death;
 mod flow;
 mod groups;
