@@ -75,7 +75,12 @@
 //! ```
 //!
 //! What there is not: records on disk, replication as such (a replica has what its leader has), security, quotas other than
-//! [`Harm::Throttle`].
+//! [`Harm::Throttle`]; ACLs, reassignments, share groups, message formats 0 and 1. `__consumer_offsets` and
+//! `__transaction_state` are listed and read as empty. Settings of groups, metrics and loggers are accepted and change
+//! nothing. OffsetCommit and OffsetFetch end at version 9 and ListOffsets at 10, as `kafka-protocol` does. Requests are taken
+//! at their word: a client that means harm can make the process allocate what it claims, so listen on loopback.
+//! Idempotent producers are not forgotten with age, and KIP-848 groups are assigned at once (in Kafka 4.3 a second after, by
+//! `group.consumer.assignment.interval.ms`; [`Config::consumer_assignment_interval`] sets it).
 
 mod api;
 mod armed;
