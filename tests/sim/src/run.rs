@@ -50,8 +50,13 @@ pub(crate) fn run(plan: &Plan) -> Outcome {
     let Ok(runtime) = runtime else {
         unreachable!("a runtime without I/O needs nothing that can be missing")
     };
-    let outcome = runtime.block_on(arena(plan));
+    crate::panics::last();
+    let mut outcome = runtime.block_on(arena(plan));
     drop(runtime);
+    // An engine that panics takes nobody with it: only the hook hears of it (S17).
+    if let Some(text) = crate::panics::last() {
+        outcome.violations.push(Violation { rule: "S17".to_owned(), at: 0, text });
+    }
     outcome
 }
 
