@@ -13,6 +13,7 @@ pub(crate) struct Plan {
     pub(crate) connections: bool,
     pub(crate) brokers: i32,
     /// Each broker in a rack, and each member in one of them: reading from followers (KIP-392).
+    #[serde(default)] // plans that were saved before there were racks
     pub(crate) racks: bool,
     /// One way, least and most.
     pub(crate) latency: (u64, u64),

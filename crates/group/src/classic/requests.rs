@@ -1,5 +1,6 @@
 //! What each state has to say to the coordinator.
 
+use offtake_machine::mutant;
 use offtake_wire::{
     EncodeError, Request,
     messages::{
@@ -59,6 +60,9 @@ impl Classic {
     fn claim(&self) -> Claim<'_> {
         let owned = match self.config.rebalance_protocol() {
             RebalanceProtocol::Eager => Vec::new(),
+            RebalanceProtocol::Cooperative if mutant!(21) => {
+                self.held.last.iter().flat_map(|(partitions, _)| partitions).cloned().collect()
+            }
             RebalanceProtocol::Cooperative => self.held.all.iter().cloned().collect(),
         };
         Claim {
