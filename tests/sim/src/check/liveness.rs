@@ -11,6 +11,17 @@ use crate::{
     plan::Plan,
 };
 
+/// Faults that give nobody a reason to lose a member.
+const HARMLESS: &[&str] = &[
+    "compaction",
+    "retention",
+    "truncation",
+    "partitions added",
+    "leader moved",
+    "fetch sessions evicted",
+    "application stalls",
+];
+
 #[derive(Debug, Default)]
 pub(super) struct Liveness {
     polls: BTreeMap<Who, (Duration, Duration)>,
@@ -64,7 +75,9 @@ impl Liveness {
             What::Named { who, member } => {
                 self.members.insert(member.clone(), *who);
             }
-            What::MemberGone { member, why } if plan.faults.is_empty() => {
+            What::MemberGone { member, why }
+                if plan.faults.iter().all(|fault| HARMLESS.contains(&fault.what.class())) =>
+            {
                 let who = self.members.get(member).filter(|who| !self.ended.contains(who));
                 if let Some(who) = who.filter(|_| ["session", "rebalance"].contains(why)) {
                     complaints.add(
