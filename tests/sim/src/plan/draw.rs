@@ -94,7 +94,19 @@ impl Plan {
             calm,
         };
         plan.faults = faults(random, &plan);
+        if seed % 40 == 11 {
+            plan.be_slow();
+        }
         plan
+    }
+
+    /// Nothing is wrong but that what one `poll` hands out takes longer than the session (FAILURES M3).
+    fn be_slow(&mut self) {
+        self.faults.clear();
+        (self.session_timeout, self.heartbeat_interval, self.max_poll_interval) = (6_000, 1_000, 600_000);
+        for member in &mut self.members {
+            (member.processing, member.max_poll_records) = ((100, 300), 500);
+        }
     }
 }
 
