@@ -400,7 +400,7 @@ impl Engine {
         earliest([
             self.metadata.poll_timeout(),
             self.coordinator.as_ref().and_then(Coordinator::poll_timeout),
-            self.member.as_ref().and_then(Member::poll_timeout),
+            self.member.as_ref().filter(|_| !mutant!(28)).and_then(Member::poll_timeout),
             self.offsets.poll_timeout(),
             self.fetch.poll_timeout(),
             self.lookups.poll_timeout(),

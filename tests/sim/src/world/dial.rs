@@ -6,14 +6,10 @@ use std::{
     time::Instant,
 };
 
-use bytes::BytesMut;
 use offtake::{Dial, DialFuture};
 
-use super::{Line, Obstacle, PORT, World, stream::Stream};
-use crate::{
-    clock,
-    events::{What, Who},
-};
+use super::{Obstacle, PORT, World, stream::Stream};
+use crate::{clock, events::Who};
 
 /// The way from one member to all brokers.
 pub(crate) struct Road {
@@ -58,26 +54,7 @@ impl Dial for Road {
             while let Some(until) = self.wall(broker) {
                 clock::sleep_until(until).await;
             }
-            let line = self.world.with(|state, now| {
-                let connection = state.model.connect(now, broker, "127.0.0.1");
-                state.log.tell(What::Dialled { who: self.who, broker, refused: connection.is_none() });
-                let connection = connection?;
-                state.next_line += 1;
-                let line = Line {
-                    who: self.who,
-                    broker,
-                    connection,
-                    partial: BytesMut::new(),
-                    readable: BytesMut::new(),
-                    reader: None,
-                    end: None,
-                    last: [now, now],
-                };
-                let id = state.next_line;
-                state.lines.insert(id, line);
-                state.of_connection.insert(connection, id);
-                Some(id)
-            });
+            let line = self.world.with(|state, now| state.open_line(now, self.who, broker));
             let line = line.ok_or(io::ErrorKind::ConnectionRefused)?;
             let stream = Stream { world: self.world.clone(), member: self.who.member, line };
             Ok(Box::new(stream) as Box<dyn offtake::Stream>)

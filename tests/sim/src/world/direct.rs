@@ -13,11 +13,8 @@ use offtake_net::{Carrier, Completion, Lane};
 use offtake_wire::{ApiKey, frame};
 use tokio::time::Sleep;
 
-use super::{End, Line, Step, World, peek};
-use crate::{
-    clock,
-    events::{What, Who},
-};
+use super::{End, Step, World, peek};
+use crate::{clock, events::Who};
 
 /// After a refused dial, as `reconnect.backoff.ms`.
 const BACKOFF: Duration = Duration::from_millis(50);
@@ -74,27 +71,7 @@ impl Direct {
                 return Some(*line);
             }
         }
-        let who = self.who;
-        let line = self.world.with(|state, now| {
-            let connection = state.model.connect(now, broker, "127.0.0.1");
-            state.log.tell(What::Dialled { who, broker, refused: connection.is_none() });
-            let connection = connection?;
-            state.next_line += 1;
-            let line = Line {
-                who,
-                broker,
-                connection,
-                partial: BytesMut::new(),
-                readable: BytesMut::new(),
-                reader: None,
-                end: None,
-                last: [now, now],
-            };
-            let id = state.next_line;
-            state.lines.insert(id, line);
-            state.of_connection.insert(connection, id);
-            Some(id)
-        })?;
+        let line = self.world.with(|state, now| state.open_line(now, self.who, broker))?;
         self.lines.insert((broker, lane), line);
         Some(line)
     }

@@ -295,6 +295,27 @@ impl State {
             .max()
     }
 
+    /// A member's dial arrives: the new connection, unless it is refused.
+    fn open_line(&mut self, now: Instant, who: Who, broker: i32) -> Option<u64> {
+        let connection = self.model.connect(now, broker, "127.0.0.1");
+        self.log.tell(What::Dialled { who, broker, refused: connection.is_none() });
+        let connection = connection?;
+        self.next_line += 1;
+        let line = Line {
+            who,
+            broker,
+            connection,
+            partial: BytesMut::new(),
+            readable: BytesMut::new(),
+            reader: None,
+            end: None,
+            last: [now, now],
+        };
+        self.lines.insert(self.next_line, line);
+        self.of_connection.insert(connection, self.next_line);
+        Some(self.next_line)
+    }
+
     /// Connections between a member and a broker break, whatever was on its way.
     pub(crate) fn reset_lines(&mut self, member: usize, broker: i32) {
         let hit: Vec<u64> = self
