@@ -297,6 +297,11 @@ impl Log {
         self.events.lock().unwrap_or_else(PoisonError::into_inner).push(event);
     }
 
+    /// All of it, at the end.
+    pub(crate) fn take(&self) -> Vec<Event> {
+        std::mem::take(&mut self.events.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     pub(crate) fn read<R>(&self, read: impl FnOnce(&[Event]) -> R) -> R {
         read(&self.events.lock().unwrap_or_else(PoisonError::into_inner))
     }

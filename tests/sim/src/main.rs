@@ -91,7 +91,7 @@ fn one(plan: &Plan, events: bool) -> bool {
         plan.seed,
         outcome.events.len(),
         outcome.virtual_time.as_secs_f64(),
-        outcome.hash,
+        outcome.hash(),
         outcome.violations.len()
     );
     outcome.violations.is_empty()

@@ -203,7 +203,9 @@ impl Strike<'_> {
             }
             Harm::Recreate { topic } => {
                 let topic = self.topic(topic);
-                if model.delete_topic(&topic.name).is_ok() {
+                // With no broker up there is nobody to create it again.
+                let led = model.leader_of(&topic.name, 0).is_some();
+                if led && model.delete_topic(&topic.name).is_ok() {
                     self.tell(What::Recreated { topic: topic.name.as_str().into() });
                     create_topic(model, self.plan, topic);
                 }

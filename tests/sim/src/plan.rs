@@ -286,6 +286,19 @@ pub(crate) enum Odd {
     UndefinedEpoch,
 }
 
+impl Plan {
+    /// What the members' wall clocks show at the start, in milliseconds since 1970: in most runs something sensible, and
+    /// sometimes not (FAILURES M5). Nothing may depend on it.
+    pub(crate) fn wall_clock(&self) -> i64 {
+        const YEAR: i64 = 31_557_600_000;
+        match self.seed % 8 {
+            0 => 0,
+            1 => 130 * YEAR,
+            _ => 57 * YEAR,
+        }
+    }
+}
+
 impl Harm {
     /// Its class: on or off for a whole seed, and counted.
     pub(crate) fn class(&self) -> &'static str {

@@ -35,12 +35,22 @@ pub(crate) fn rack(broker: i32) -> String {
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) violations: Vec<Violation>,
-    /// Of every event: two runs of one plan have the same.
-    pub(crate) hash: u64,
     pub(crate) virtual_time: Duration,
     /// Classes of faults that struck, and marks of what was reached.
     pub(crate) marks: BTreeMap<&'static str, u64>,
     pub(crate) events: Vec<Event>,
+}
+
+impl Outcome {
+    /// Of every event: two runs of one plan have the same.
+    pub(crate) fn hash(&self) -> u64 {
+        // The standard library's hasher has fixed keys when made like this: the same in every process.
+        let mut hasher = DefaultHasher::new();
+        for event in &self.events {
+            event.to_string().hash(&mut hasher);
+        }
+        hasher.finish()
+    }
 }
 
 /// Carries out a plan.
@@ -93,13 +103,13 @@ async fn arena(plan: Arc<Plan>) -> Outcome {
     }
 
     let mut judge = Judge::new(plan.clone());
-    let mut events = Vec::new();
+    let mut seen = 0;
     let deadline = ms(plan.calm) + patience(&plan);
     let calm = start + ms(plan.calm);
     let mut verdict = Verdict::Working;
     while verdict == Verdict::Working {
         clock::sleep(ms(100)).await;
-        take(&log, &mut judge, &mut events);
+        show(&log, &mut judge, &mut seen);
         while producers.try_join_next().is_some() {}
         if !judge.is_content() {
             verdict = Verdict::Wrong;
@@ -138,7 +148,7 @@ async fn arena(plan: Arc<Plan>) -> Outcome {
         }
         Verdict::Working | Verdict::Wrong => {}
     }
-    take(&log, &mut judge, &mut events);
+    show(&log, &mut judge, &mut seen);
     let virtual_time = clock::now().saturating_duration_since(start);
     members.abort_all();
     tasks.abort_all();
@@ -147,13 +157,8 @@ async fn arena(plan: Arc<Plan>) -> Outcome {
             process.tasks.drain(..).for_each(|task| task.abort());
         }
     });
-    Outcome {
-        hash: hash(&events),
-        marks: marks(&events),
-        violations: judge.violations(),
-        virtual_time,
-        events,
-    }
+    let events = log.take();
+    Outcome { marks: marks(&events), violations: judge.violations(), virtual_time, events }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,13 +169,12 @@ enum Verdict {
     Stuck,
 }
 
-fn take(log: &Log, judge: &mut Judge, events: &mut Vec<Event>) {
-    // The log is read by members too: it stays whole.
-    let new = log.read(|all| all.get(events.len()..).unwrap_or_default().to_vec());
-    for event in new {
-        judge.feed(&event);
-        events.push(event);
-    }
+/// Shows the judge what it has not seen yet.
+fn show(log: &Log, judge: &mut Judge, seen: &mut usize) {
+    log.read(|all| {
+        all.get(*seen..).unwrap_or_default().iter().for_each(|event| judge.feed(event));
+        *seen = all.len();
+    });
 }
 
 /// L1 and L2: how long after the last fault everything must be owned and read.
@@ -264,15 +268,6 @@ async fn lives(world: World, plan: Arc<Plan>, cast: Cast, member: usize) {
     }
 }
 
-fn hash(events: &[Event]) -> u64 {
-    // The standard library's hasher has fixed keys when made like this: the same in every process.
-    let mut hasher = DefaultHasher::new();
-    for event in events {
-        event.to_string().hash(&mut hasher);
-    }
-    hasher.finish()
-}
-
 fn marks(events: &[Event]) -> BTreeMap<&'static str, u64> {
     let mut marks: BTreeMap<&'static str, u64> = BTreeMap::new();
     for event in events {
@@ -304,7 +299,6 @@ pub(crate) fn guarded(plan: &Plan) -> Outcome {
         let text = crate::panics::last().unwrap_or_else(|| "the run panicked".to_owned());
         Outcome {
             violations: vec![Violation { rule: "S17".to_owned(), at: 0, text }],
-            hash: 0,
             virtual_time: Duration::ZERO,
             marks: BTreeMap::new(),
             events: Vec::new(),

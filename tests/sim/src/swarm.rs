@@ -5,6 +5,7 @@ use std::{
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
+        mpsc::{self, RecvTimeoutError},
     },
     time::{Duration, Instant},
 };
@@ -77,7 +78,7 @@ pub(crate) fn twice(from: u64, count: u64, jobs: u64) -> bool {
     each(from, count, jobs, |seed| {
         let plan = Plan::draw(seed);
         let (first, second) = (run::guarded(&plan), run::guarded(&plan));
-        if first.hash != second.hash {
+        if first.hash() != second.hash() {
             let at =
                 first.events.iter().zip(&second.events).position(|(a, b)| a.to_string() != b.to_string());
             let text = at.map_or("one is longer".to_owned(), |at| {
@@ -94,21 +95,44 @@ pub(crate) fn twice(from: u64, count: u64, jobs: u64) -> bool {
     different.is_empty()
 }
 
+/// A run takes some tens of milliseconds. One that takes this long spins without its time passing.
+const LONGEST_RUN: Duration = Duration::from_secs(180);
+
+/// Runs seeds on so many threads, and ends the process when one does not come to an end (S15).
 fn each(from: u64, count: u64, jobs: u64, run: impl Fn(u64) + Sync) {
     let next = AtomicU64::new(from);
+    let running: Mutex<BTreeMap<u64, Instant>> = Mutex::default();
+    let lock = || running.lock().unwrap_or_else(PoisonError::into_inner);
+    let (over, is_over) = mpsc::channel::<()>();
     std::thread::scope(|scope| {
+        scope.spawn(move || {
+            while is_over.recv_timeout(Duration::from_secs(5)) == Err(RecvTimeoutError::Timeout) {
+                let endless = |began: &Instant| now().saturating_duration_since(*began) > LONGEST_RUN;
+                if let Some((seed, _)) = lock().iter().find(|(_, began)| endless(began)) {
+                    println!(
+                        "seed {seed}: S15: it does not come to an end: something spins, and no time passes"
+                    );
+                    std::process::exit(1);
+                }
+            }
+        });
         for _ in 0..jobs.max(1) {
+            let over = over.clone();
             scope.spawn(|| {
+                let _over = over;
                 panics::keep();
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= from + count {
                         return;
                     }
+                    lock().insert(seed, now());
                     run(seed);
+                    lock().remove(&seed);
                 }
             });
         }
+        drop(over);
     });
 }
 

@@ -37,6 +37,8 @@ pub(super) struct Log {
 #[derive(Debug)]
 pub(super) struct Ledger {
     logs: BTreeMap<Place, Log>,
+    /// Partitions that a topic had before it was created again with fewer: what was read of them may still be handed out.
+    departed: BTreeMap<Place, Log>,
     outcomes: BTreeMap<u64, bool>,
     /// Those that the topics are created with.
     born: BTreeSet<Place>,
@@ -49,7 +51,7 @@ impl Ledger {
             plan.topics.iter().flat_map(|topic| (0..topic.partitions).map(|n| Place::new(&topic.name, n)));
         let born: BTreeSet<Place> = places.collect();
         let logs = born.iter().map(|place| (place.clone(), Log::default())).collect();
-        Self { logs, outcomes: BTreeMap::new(), born, recreated: BTreeSet::new() }
+        Self { logs, departed: BTreeMap::new(), outcomes: BTreeMap::new(), born, recreated: BTreeSet::new() }
     }
 
     pub(super) fn places(&self) -> impl Iterator<Item = &Place> {
@@ -57,7 +59,7 @@ impl Ledger {
     }
 
     pub(super) fn log(&self, place: &Place) -> Option<&Log> {
-        self.logs.get(place)
+        self.logs.get(place).or_else(|| self.departed.get(place))
     }
 
     /// Whether a transaction committed; `None` while it is open.
@@ -101,26 +103,27 @@ impl Ledger {
             }
             What::Recreated { topic } => {
                 self.recreated.insert(topic.clone());
-                let born = &self.born;
-                self.logs.retain(|place, _| place.topic != *topic || born.contains(place));
-                for (_, log) in self.logs.iter_mut().filter(|(place, _)| place.topic == *topic) {
+                for (place, log) in self.logs.iter_mut().filter(|(place, _)| place.topic == *topic) {
                     for (offset, record) in std::mem::take(&mut log.records) {
                         log.former.entry(offset).or_default().push(record.id);
                     }
                     (log.start, log.rewritten, log.recreated) = (0, true, true);
+                    if !self.born.contains(place) {
+                        self.departed.insert(place.clone(), std::mem::take(log));
+                    }
                 }
+                let born = &self.born;
+                self.logs.retain(|place, _| place.topic != *topic || born.contains(place));
             }
             What::Grown { topic, partitions } => {
                 for number in 0..*partitions {
                     // Of a topic that was there before under this name, commits may be left.
                     let again = self.recreated.contains(topic);
-                    let late = Log {
-                        born_late: Some(event.at),
-                        rewritten: again,
-                        recreated: again,
-                        ..Log::default()
-                    };
-                    self.logs.entry(Place::new(topic, number)).or_insert(late);
+                    let place = Place::new(topic, number);
+                    let before = self.departed.remove(&place).unwrap_or_default();
+                    let late =
+                        Log { born_late: Some(event.at), rewritten: again, recreated: again, ..before };
+                    self.logs.entry(place).or_insert(late);
                 }
             }
             _ => {}
