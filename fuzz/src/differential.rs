@@ -90,6 +90,8 @@ messages! {
     delete_topics: DeleteTopicsRequest, DeleteTopicsResponse;
     init_producer_id: InitProducerIdRequest, InitProducerIdResponse;
     offset_for_leader_epoch: OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse;
+    delete_groups: DeleteGroupsRequest, DeleteGroupsResponse;
+    offset_delete: OffsetDeleteRequest, OffsetDeleteResponse;
     consumer_group_heartbeat: ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse;
     consumer_group_describe: ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse;
 }

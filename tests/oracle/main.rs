@@ -138,6 +138,8 @@ fn every_message_in_every_version_is_the_same_to_both() {
         delete_topics: DeleteTopicsRequest, DeleteTopicsResponse;
         init_producer_id: InitProducerIdRequest, InitProducerIdResponse;
         offset_for_leader_epoch: OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse;
+        delete_groups: DeleteGroupsRequest, DeleteGroupsResponse;
+        offset_delete: OffsetDeleteRequest, OffsetDeleteResponse;
         consumer_group_heartbeat: ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse;
         consumer_group_describe: ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse;
     }
@@ -151,7 +153,7 @@ fn every_message_in_every_version_is_the_same_to_both() {
         ("InitProducerIdRequest", 6),
     ];
     assert_eq!(compared.missing, missing);
-    assert_eq!(compared.samples, (2 * 148 - missing.len()) * (SAMPLES as usize + 1));
+    assert_eq!(compared.samples, (2 * 152 - missing.len()) * (SAMPLES as usize + 1));
 }
 
 #[test]

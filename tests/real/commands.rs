@@ -205,6 +205,28 @@ fn offsets_are_those_that_java_lists() {
     }
 }
 
+/// `groups describe` and `groups list` say of a group with so many members what Java's admin client says.
+pub(crate) fn described_as_java_does(at: &Shared, group: &str, members: usize) {
+    let mut described = offtake(at, &format!("groups describe {group} --json")).run().json();
+    let mut javas = at.tool.describe_group(group);
+    let id = |member: &Value| member["member_id"].as_str().unwrap_or_default().to_owned();
+    for each in described.iter_mut().chain([&mut javas]) {
+        each["state"] = json!(each["state"].as_str().map(str::to_uppercase));
+        each["type"] = json!(each["type"].as_str().map(str::to_uppercase));
+        each["assignor"] = json!(each["assignor"].as_str().unwrap_or_default());
+        each["members"].as_array_mut().expect("members").sort_by_key(id);
+    }
+    assert_eq!(described, [javas.clone()]);
+    assert_eq!(javas["members"].as_array().map(Vec::len), Some(members));
+    let listed = offtake(at, "groups list --json").run().json();
+    let listed = listed.into_iter().find(|each| each["group"] == *group).expect("it is listed");
+    for field in ["state", "type"] {
+        let ours = listed[field].as_str().unwrap_or_default().to_uppercase();
+        assert_eq!(json!(ours), javas[field], "{field}");
+    }
+    assert_eq!(listed["coordinator"], javas["coordinator"]);
+}
+
 #[test]
 fn groups_are_listed_and_described_as_java_sees_them() {
     for version in Version::ALL {
@@ -216,31 +238,11 @@ fn groups_are_listed_and_described_as_java_sees_them() {
         let ours = offtake(at, &command).start();
         ours.wait_event("assigned", PATIENCE, |_| true);
         java.wait_owned(PATIENCE, |owned| owned.len() < 3);
-        let compare = |members: usize| {
-            let mut described = offtake(at, &format!("groups describe {group} --json")).run().json();
-            let mut javas = at.tool.describe_group(&group);
-            let id = |member: &Value| member["member_id"].as_str().unwrap_or_default().to_owned();
-            for each in described.iter_mut().chain([&mut javas]) {
-                each["state"] = json!(each["state"].as_str().map(str::to_uppercase));
-                each["type"] = json!(each["type"].as_str().map(str::to_uppercase));
-                each["assignor"] = json!(each["assignor"].as_str().unwrap_or_default());
-                each["members"].as_array_mut().expect("members").sort_by_key(id);
-            }
-            assert_eq!(described, [javas.clone()], "{version:?}");
-            assert_eq!(javas["members"].as_array().map(Vec::len), Some(members));
-            let listed = offtake(at, "groups list --json").run().json();
-            let listed = listed.into_iter().find(|each| each["group"] == *group).expect("it is listed");
-            for field in ["state", "type"] {
-                let ours = listed[field].as_str().unwrap_or_default().to_uppercase();
-                assert_eq!(json!(ours), javas[field], "{version:?}, {field}");
-            }
-            assert_eq!(listed["coordinator"], javas["coordinator"]);
-        };
-        compare(2);
+        described_as_java_does(at, &group, 2);
         ours.signal("TERM");
         assert_eq!(ours.finish(PATIENCE).code, Some(0));
         java.stop(); // a static member stays until its session ends
-        compare(1);
+        described_as_java_does(at, &group, 1);
         let nosuch = offtake(at, "groups describe nosuch-group --json").run();
         assert!(nosuch.code == Some(1) && nosuch.last_line().contains("nosuch-group"), "{nosuch:?}");
     }

@@ -5,6 +5,7 @@
 )]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails says where")]
 
+mod administration;
 mod commands;
 mod company;
 mod contract;

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use crate::command::{Finished, Offtake, Running};
 use crate::java::{self, JavaTool};
-use crate::kafka::Version;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -44,11 +43,7 @@ impl Boxed {
     /// One of Kafka's own programs, by its class; arguments are separated by blanks. How they say where the cluster is
     /// varies.
     pub fn java(&self, class: &str, args: &str) -> Offtake {
-        let jvm = java::jvm(&Version::V4_3_0.home(), "256m");
-        Offtake::new(jvm.get_args())
-            .instead(jvm.get_program())
-            .args(["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", class])
-            .args(args.split_whitespace())
+        self.tool.program(class, args)
     }
 
     /// kcat on it; arguments are separated by blanks.

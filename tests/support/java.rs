@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use crate::command::Offtake;
 use crate::kafka::{Kafka, Version};
 use crate::process::Process;
 use crate::reaper;
@@ -171,6 +172,22 @@ impl JavaTool {
     /// Has a JVM of its own, for what is to be killed.
     pub fn start_alone(kafka: &Kafka) -> Self {
         Self { jvm: Jvm::start(), bootstrap: kafka.direct() }
+    }
+
+    /// One of Kafka's own programs, by its class, in a JVM of its own; arguments are separated by blanks. How they say where
+    /// the cluster is varies.
+    pub fn program(&self, class: &str, args: &str) -> Offtake {
+        let jvm = jvm(&Version::V4_3_0.home(), "256m");
+        Offtake::new(jvm.get_args())
+            .instead(jvm.get_program())
+            .args(["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", class])
+            .args(args.split_whitespace())
+    }
+
+    /// Java's `kafka-consumer-groups` on this cluster.
+    pub fn consumer_groups(&self, args: &str) -> Offtake {
+        const CLASS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
+        self.program(CLASS, &format!("--bootstrap-server {} {args}", self.bootstrap))
     }
 
     /// Any verb of `tests/java`, with its arguments: rows, then the result. Errors are Java's.

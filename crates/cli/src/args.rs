@@ -4,7 +4,10 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
-use crate::text::{format::Format, place::Place};
+use crate::{
+    groups::Scope,
+    text::{format::Format, place::Place, time},
+};
 
 /// Read Kafka topics and consumer groups.
 #[derive(Debug, Parser)]
@@ -89,7 +92,7 @@ pub(crate) enum Command {
     Topics(Topics),
     /// Print the first, last and by-time offsets of topics
     Offsets(Offsets),
-    /// List or describe consumer groups
+    /// List, describe or delete consumer groups, or reset what they have committed
     Groups(Groups),
     /// Run brokers in memory, for trying things against
     Broker(Broker),
@@ -260,6 +263,60 @@ pub(crate) enum GroupsCommand {
         #[arg(value_name = "GROUP")]
         group: String,
     },
+    /// Delete groups with all that they have committed; refused while they have members
+    Delete {
+        #[arg(required = true, value_name = "GROUP")]
+        groups: Vec<String>,
+    },
+    /// Say where a group would go on, and with --execute have it go on there; refused while it has members
+    Reset(Reset),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Reset {
+    #[arg(value_name = "GROUP")]
+    pub(crate) group: String,
+    /// A topic, or some of its partitions (may be given again)
+    #[arg(long = "topic", value_name = "TOPIC[:P,…]", required_unless_present_any = ["all_topics", "from_file"],
+        conflicts_with = "all_topics")]
+    pub(crate) topics: Vec<Scope>,
+    /// All that the group has committed
+    #[arg(long)]
+    pub(crate) all_topics: bool,
+    #[command(flatten)]
+    pub(crate) to: ResetTo,
+    /// Do it; without this the plan is printed and nothing changed
+    #[arg(long)]
+    pub(crate) execute: bool,
+}
+
+/// Where to: one of these.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct ResetTo {
+    /// To the first record
+    #[arg(long)]
+    pub(crate) to_earliest: bool,
+    /// To the end
+    #[arg(long)]
+    pub(crate) to_latest: bool,
+    /// To this offset; where the log does not have it, to its nearer end
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(0..))]
+    pub(crate) to_offset: Option<i64>,
+    /// So many records on from what is committed, or with -N back; not beyond the ends of the log
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) shift_by: Option<i64>,
+    /// To the first record that is not older: RFC 3339 (without a zone: UTC) or epoch milliseconds; to the end if all are
+    #[arg(long, value_name = "TIME", value_parser = time::datetime)]
+    pub(crate) to_datetime: Option<i64>,
+    /// The same, so long before now: PT1H30M or 1h30m
+    #[arg(long, value_name = "DURATION", value_parser = time::duration, allow_hyphen_values = true)]
+    pub(crate) by_duration: Option<i64>,
+    /// To the offsets in this file, - for stdin: lines topic,partition,offset or group,topic,partition,offset as
+    /// kafka-consumer-groups exports them, or a plan as --json prints it. Rows of other groups are left out, and with
+    /// --topic or --all-topics what these do not mean
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -368,6 +425,27 @@ mod tests {
     }
 
     #[test]
+    fn a_reset_has_one_scope_and_one_goal() {
+        let reset = |line: &str| match parsed(&format!("offtake groups reset g {line}")).unwrap().command {
+            Command::Groups(Groups { what: GroupsCommand::Reset(reset) }) => reset,
+            other => panic!("another command: {other:?}"),
+        };
+        let all = reset("--topic a --topic b:0,2 --shift-by -10 --execute");
+        assert_eq!((all.group.as_str(), all.topics.len(), all.execute), ("g", 2, true));
+        assert_eq!(all.to.shift_by, Some(-10));
+        assert_eq!(
+            reset("--all-topics --to-datetime 2023-11-14T22:13:20").to.to_datetime,
+            Some(1_700_000_000_000)
+        );
+        assert_eq!(reset("--all-topics --by-duration PT1H").to.by_duration, Some(3_600_000));
+        assert!(
+            reset("--all-topics --to-earliest").to.to_earliest && reset("--topic a --to-latest").to.to_latest
+        );
+        let file = reset("--from-file -"); // says itself which partitions are meant
+        assert_eq!((file.to.from_file, file.topics.len()), (Some("-".into()), 0));
+    }
+
+    #[test]
     fn a_cluster_to_try_things_against_has_topics_and_brokers() {
         let line =
             "offtake broker --topic orders:4 --topic a:b:2 --topic single --nodes 3 --auto-create-topics";
@@ -395,6 +473,17 @@ mod tests {
             "offtake demo --seconds 0",
             "offtake demo orders",
             "offtake groups describe",
+            "offtake groups delete",
+            "offtake groups reset --all-topics --to-latest",
+            "offtake groups reset g --to-latest",
+            "offtake groups reset g --all-topics",
+            "offtake groups reset g --all-topics --topic t --to-latest",
+            "offtake groups reset g --all-topics --to-latest --to-earliest",
+            "offtake groups reset g --all-topics --to-offset -1",
+            "offtake groups reset g --all-topics --shift-by 1.5",
+            "offtake groups reset g --all-topics --to-datetime yesterday",
+            "offtake groups reset g --all-topics --by-duration -PT1H",
+            "offtake groups reset g --topic t: --to-latest",
             "offtake offsets",
             "offtake broker --topic orders:none",
             "offtake broker --topic :3",

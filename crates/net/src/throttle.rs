@@ -26,6 +26,8 @@ pub(crate) fn asked_by(response: &Response) -> Duration {
         Response::ApiVersions(r) => r.throttle_time_ms,
         Response::CreateTopics(r) => r.throttle_time_ms,
         Response::DeleteTopics(r) => r.throttle_time_ms,
+        Response::DeleteGroups(r) => r.throttle_time_ms,
+        Response::OffsetDelete(r) => r.throttle_time_ms,
         Response::InitProducerId(r) => r.throttle_time_ms,
         Response::OffsetForLeaderEpoch(r) => r.throttle_time_ms,
         Response::ConsumerGroupHeartbeat(r) => r.throttle_time_ms,

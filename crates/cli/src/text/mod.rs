@@ -6,3 +6,4 @@ pub(crate) mod number;
 pub(crate) mod place;
 pub(crate) mod row;
 pub(crate) mod table;
+pub(crate) mod time;

@@ -79,7 +79,23 @@ impl Calls {
         R: Api + Into<Request>,
         R::Response: TryFrom<Response>,
     {
-        let tag = self.send(deadline, to, request.into());
+        self.call_up_to(R::VERSIONS.max, what, deadline, to, request).await
+    }
+
+    /// The same in no higher version than this.
+    pub(super) async fn call_up_to<R>(
+        &mut self,
+        version: i16,
+        what: &str,
+        deadline: Instant,
+        to: Target,
+        request: R,
+    ) -> Result<R::Response, Trouble>
+    where
+        R: Api + Into<Request>,
+        R::Response: TryFrom<Response>,
+    {
+        let tag = self.send(deadline, to, request.into(), Some(version));
         let answer = self.answer(tag).await.map_err(|error| Trouble::call(what, error))?;
         answer.response.try_into().map_err(|_| Trouble::malformed(what, "the answer is of another request"))
     }
@@ -96,7 +112,7 @@ impl Calls {
     {
         let mut waiting = BTreeMap::new();
         for (key, broker, request) in requests {
-            let tag = self.send(deadline, Target::Broker(broker), request.into());
+            let tag = self.send(deadline, Target::Broker(broker), request.into(), None);
             waiting.insert(tag, (key, broker));
         }
         let mut answered = Vec::new();
@@ -115,13 +131,13 @@ impl Calls {
         answered
     }
 
-    fn send(&mut self, deadline: Instant, to: Target, request: Request) -> u64 {
+    fn send(&mut self, deadline: Instant, to: Target, request: Request, max_version: Option<i16>) -> u64 {
         self.next_tag = self.next_tag.wrapping_add(1);
         let left = deadline.saturating_duration_since(clock::now());
         // Zero would be refused unsent; the attempt that comes just too late may as well fail by itself.
         let timeout = left.min(self.request_timeout).max(Duration::from_millis(1));
         let id = CallId(self.next_tag);
-        self.net.send(self.next_tag, Lane::Control, Transmit { id, to, request, max_version: None, timeout });
+        self.net.send(self.next_tag, Lane::Control, Transmit { id, to, request, max_version, timeout });
         self.next_tag
     }
 

@@ -5,8 +5,13 @@
 //! leader, a coordinator that loads) is waited for until then.
 
 mod calls;
+mod coordinator;
+mod describe;
+mod each;
+mod group_offsets;
 mod groups;
 mod offsets;
+mod removal;
 mod topics;
 mod trouble;
 
@@ -23,12 +28,16 @@ use crate::{
 use calls::Calls;
 
 pub use offtake_machine::BrokerId;
+/// Kafka's error codes, which [`Error::code`] has.
+pub use offtake_wire::ErrorCode;
 
-pub use groups::{GroupDescription, GroupListing, GroupMember};
+pub use describe::{GroupDescription, GroupMember};
+pub use groups::GroupListing;
 pub use offsets::{ListedOffset, OffsetSpec};
+pub use removal::MemberToRemove;
 pub use topics::{NewTopic, TopicDescription};
 
-/// A client for looking at a cluster, and for creating and deleting topics.
+/// A client for looking at a cluster, for creating and deleting topics, and for what groups have committed.
 #[derive(Debug)]
 pub struct Admin {
     calls: Calls,

@@ -164,8 +164,5 @@ fn refused(partition: &TopicPartition, code: ErrorCode) -> Trouble {
     let trouble = Trouble::code(&format!("list offsets of {partition}"), code, None);
     // These two say that the view is stale, or the leader not ready yet; both pass.
     let passes = matches!(code, ErrorCode::FencedLeaderEpoch | ErrorCode::OffsetNotAvailable);
-    Trouble {
-        error: trouble.error.with_partition(partition.clone()),
-        again: if passes { Again::Yes } else { trouble.again },
-    }
+    Trouble { again: if passes { Again::Yes } else { trouble.again }, ..trouble.of(partition) }
 }

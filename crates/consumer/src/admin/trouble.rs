@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use offtake_machine::{Backoff, BackoffConfig, CallError};
+use offtake_machine::{Backoff, BackoffConfig, CallError, TopicPartition};
 use offtake_wire::ErrorCode;
 
 use crate::{
@@ -40,12 +40,28 @@ impl Trouble {
 
     /// The broker answered with an error. `said` is what it has to say about it.
     pub(super) fn code(what: &str, code: ErrorCode, said: Option<&str>) -> Self {
-        let (kind, again, hint) = judge(code);
+        let (_, _, hint) = judge(code);
+        Self::hinted(what, code, said, hint)
+    }
+
+    /// The same where what to do about it depends on what was asked.
+    pub(super) fn hinted(what: &str, code: ErrorCode, said: Option<&str>, hint: &str) -> Self {
+        let (kind, again, _) = judge(code);
         let said =
             said.filter(|said| !said.is_empty()).map(|said| format!(" ({})", said.trim_end_matches('.')));
         let said = said.unwrap_or_default();
         let hint = if hint.is_empty() { String::new() } else { format!(": {hint}") };
         Self { error: Error::new(kind, format!("cannot {what}: {code}{said}{hint}")).with_code(code), again }
+    }
+
+    /// What no other attempt can change.
+    pub(super) fn never(error: Error) -> Self {
+        Self { error, again: Again::Never }
+    }
+
+    /// It concerns this partition alone.
+    pub(super) fn of(self, partition: &TopicPartition) -> Self {
+        Self { error: self.error.with_partition(partition.clone()), ..self }
     }
 
     /// The answer makes no sense.
@@ -66,6 +82,21 @@ fn judge(code: ErrorCode) -> (ErrorKind, Again, &'static str) {
             (ErrorKind::Authorization, Again::Never, "an ACL of the cluster forbids it")
         }
         E::GroupIdNotFound => (ErrorKind::Group, Again::Never, "there is no such group"),
+        E::NonEmptyGroup => (
+            ErrorKind::Group,
+            Again::Never,
+            "it has members: stop them, and wait until they have left or their sessions have ended",
+        ),
+        E::GroupSubscribedToTopic => (
+            ErrorKind::Group,
+            Again::Never,
+            "a member of the group reads that topic: stop it, or let it subscribe to others",
+        ),
+        E::UnknownMemberId
+        | E::IllegalGeneration
+        | E::RebalanceInProgress
+        | E::FencedInstanceId
+        | E::StaleMemberEpoch => (ErrorKind::Group, Again::Never, ""),
         E::InvalidGroupId => (ErrorKind::Group, Again::Never, "that is no name for a group"),
         E::UnsupportedVersion => (ErrorKind::Unsupported, Again::Never, ""),
         E::TopicAlreadyExists => (ErrorKind::Misuse, Again::Never, "delete it first, or use it"),

@@ -1,4 +1,4 @@
-//! `offtake groups`: which there are, and what each member of one owns.
+//! `offtake groups describe`.
 
 use std::collections::BTreeMap;
 
@@ -9,48 +9,17 @@ use offtake::{
 use serde_json::{Value, json};
 
 use crate::{
-    args::{Common, Groups, GroupsCommand},
     failure::Failure,
     output::Output,
-    setup,
     text::table::{Sheet, visible},
 };
 
-pub(crate) async fn run(common: &Common, args: Groups) -> Result<(), Failure> {
-    let config = setup::config(common)?;
-    let limit = config.default_api_timeout;
-    let mut admin = Admin::new(config)?;
-    admin.within(limit);
-    let mut output = Output::stdout();
-    let done = match args.what {
-        GroupsCommand::List => list(&mut admin, common.json, &mut output).await,
-        GroupsCommand::Describe { group } => describe(&mut admin, &group, common.json, &mut output).await,
-    };
-    admin.close().await;
-    done?;
-    Ok(output.flush()?)
-}
-
-async fn list(admin: &mut Admin, json: bool, output: &mut Output) -> Result<(), Failure> {
-    let groups = admin.list_groups().await?;
-    let mut sheet = Sheet::new(&["group", "state", "type", "#coordinator"]);
-    for group in groups {
-        if json {
-            output.json(&json!({
-                "group": group.group, "state": group.state, "type": group.group_type,
-                "coordinator": group.coordinator.0,
-            }));
-        } else {
-            sheet.row([group.group, group.state, group.group_type, group.coordinator.0.to_string()]);
-        }
-    }
-    if !json {
-        output.sheet(&sheet);
-    }
-    Ok(())
-}
-
-async fn describe(admin: &mut Admin, group: &str, json: bool, output: &mut Output) -> Result<(), Failure> {
+pub(super) async fn run(
+    admin: &mut Admin,
+    group: &str,
+    json: bool,
+    output: &mut Output,
+) -> Result<(), Failure> {
     let group = admin.describe_group(group).await?;
     if json {
         output.json(&object(&group));
@@ -72,18 +41,37 @@ async fn describe(admin: &mut Admin, group: &str, json: bool, output: &mut Outpu
         return Ok(());
     }
     output.buffer().push(b'\n');
-    let mut sheet = Sheet::new(&["member", "instance", "client", "host", "partitions"]);
-    for member in members {
-        sheet.row([
-            &member.member_id,
-            member.instance_id.as_deref().unwrap_or("-"),
-            &member.client_id,
-            &member.host,
-            &owned(&member.partitions),
-        ]);
-    }
-    output.sheet(&sheet);
+    output.sheet(&table(members));
     Ok(())
+}
+
+/// While a group moves to KIP-848 its members speak two protocols, and while it moves partitions some have not yet what
+/// they are to have: two columns for those times.
+fn table(members: &[GroupMember]) -> Sheet {
+    let mixed = members.windows(2).any(|pair| matches!(pair, [a, b] if a.member_type != b.member_type));
+    let moving =
+        members.iter().any(|member| member.target.as_ref().is_some_and(|to| *to != member.partitions));
+    let mut head = vec!["member", "instance", "client", "host", "partitions"];
+    head.extend(mixed.then_some("type"));
+    head.extend(moving.then_some("target"));
+    let mut sheet = Sheet::new(&head);
+    for member in members {
+        let mut cells = vec![
+            member.member_id.clone(),
+            member.instance_id.clone().unwrap_or_else(|| "-".to_owned()),
+            member.client_id.clone(),
+            member.host.clone(),
+            owned(&member.partitions),
+        ];
+        if mixed {
+            cells.push(member.member_type.clone().unwrap_or_else(|| "-".to_owned()));
+        }
+        if moving {
+            cells.push(member.target.as_ref().map_or("-".to_owned(), |target| owned(target)));
+        }
+        sheet.row(cells);
+    }
+    sheet
 }
 
 fn object(group: &GroupDescription) -> Value {

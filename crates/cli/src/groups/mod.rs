@@ -1,0 +1,86 @@
+//! `offtake groups`: which there are, what each member of one owns, and what they have committed.
+
+mod describe;
+mod file;
+mod plan;
+mod reset;
+mod scope;
+
+use offtake::admin::Admin;
+use serde_json::json;
+
+pub(crate) use scope::Scope;
+
+use crate::{
+    args::{Common, Groups, GroupsCommand},
+    failure::Failure,
+    output::Output,
+    setup,
+    text::table::{Sheet, visible},
+};
+
+pub(crate) async fn run(common: &Common, args: Groups) -> Result<(), Failure> {
+    let config = setup::config(common)?;
+    let limit = config.default_api_timeout;
+    let mut admin = Admin::new(config)?;
+    admin.within(limit);
+    let mut output = Output::stdout();
+    let done = match args.what {
+        GroupsCommand::List => list(&mut admin, common.json, &mut output).await,
+        GroupsCommand::Describe { group } => {
+            describe::run(&mut admin, &group, common.json, &mut output).await
+        }
+        GroupsCommand::Delete { groups } => delete(&mut admin, groups, common.json, &mut output).await,
+        GroupsCommand::Reset(reset) => reset::run(&mut admin, reset, common.json, &mut output).await,
+    };
+    admin.close().await;
+    // What was done before a failure is told all the same.
+    let written = output.flush().map_err(Failure::from);
+    done.and(written)
+}
+
+async fn list(admin: &mut Admin, json: bool, output: &mut Output) -> Result<(), Failure> {
+    let groups = admin.list_groups().await?;
+    let mut sheet = Sheet::new(&["group", "state", "type", "#coordinator"]);
+    for group in groups {
+        if json {
+            output.json(&json!({
+                "group": group.group, "state": group.state, "type": group.group_type,
+                "coordinator": group.coordinator.0,
+            }));
+        } else {
+            sheet.row([group.group, group.state, group.group_type, group.coordinator.0.to_string()]);
+        }
+    }
+    if !json {
+        output.sheet(&sheet);
+    }
+    Ok(())
+}
+
+async fn delete(
+    admin: &mut Admin,
+    groups: Vec<String>,
+    json: bool,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let mut failures = Vec::new();
+    for (group, became) in admin.delete_groups(groups).await {
+        if json {
+            output.json(&json!({"group": group, "deleted": became.is_ok()}));
+        } else if became.is_ok() {
+            output.buffer().extend_from_slice(format!("deleted {}\n", visible(&group)).as_bytes());
+        }
+        failures.extend(became.err());
+    }
+    all_done(failures)
+}
+
+/// One sentence for each failure, the last of them as how the command ends.
+fn all_done(mut failures: Vec<offtake::Error>) -> Result<(), Failure> {
+    let Some(last) = failures.pop() else { return Ok(()) };
+    for failure in failures {
+        eprintln!("offtake: {}", visible(&failure.to_string()));
+    }
+    Err(last.into())
+}

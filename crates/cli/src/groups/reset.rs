@@ -1,0 +1,261 @@
+//! `offtake groups reset`: a plan, and with `--execute` its execution.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use offtake::{
+    OffsetAndMetadata, TopicPartition,
+    admin::{Admin, ErrorCode, GroupDescription, OffsetSpec},
+    config::IsolationLevel,
+};
+use serde_json::json;
+
+use super::{
+    file,
+    plan::{Facts, Goal, Step, plan},
+    scope,
+};
+use crate::{args::Reset, failure::Failure, output::Output, text::table::Sheet};
+
+pub(super) async fn run(
+    admin: &mut Admin,
+    args: Reset,
+    json: bool,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let group = args.group.as_str();
+    let mut goal = goal(&args)?;
+    check_idle(admin, group).await?;
+    let committed = admin.list_offsets_of_group(group).await?;
+    let partitions = partitions(admin, &args, &goal, &committed).await?;
+    if let Goal::Each(offsets) = &mut goal {
+        offsets.retain(|partition, _| partitions.contains(partition));
+    }
+    let facts = facts(admin, &args, &partitions, &committed).await?;
+    let steps = plan(&goal, &facts).map_err(|without| {
+        let names: Vec<_> = without.iter().map(ToString::to_string).collect();
+        Failure::failed(format!(
+            "group `{group}` cannot be shifted where it has committed nothing: {}; use another form there, such as --to-earliest",
+            names.join(", ")
+        ))
+    })?;
+    for step in steps.iter().filter(|step| step.asked.is_some()) {
+        let Step { partition, to, .. } = step;
+        let asked = step.asked.unwrap_or(*to);
+        let side = if asked > *to { "beyond the end" } else { "before the beginning" };
+        tracing::warn!("{partition}: {asked} is {side} of the log, so {to} is taken");
+    }
+    let mut failures = Vec::new();
+    let mut executed = BTreeSet::new();
+    if args.execute {
+        let offsets = steps.iter().map(|step| {
+            let offset = OffsetAndMetadata { offset: step.to, leader_epoch: None, metadata: String::new() };
+            (step.partition.clone(), offset)
+        });
+        for (partition, became) in admin.alter_offsets(group, offsets.collect::<Vec<_>>()).await {
+            match became {
+                Ok(()) => drop(executed.insert(partition)),
+                Err(error) => failures.push(error),
+            }
+        }
+    }
+    print(group, &steps, &executed, json, output);
+    if !args.execute && !json {
+        eprintln!("nothing was changed: that takes --execute");
+    }
+    super::all_done(failures)
+}
+
+/// What was asked for, without what only the cluster knows.
+fn goal(args: &Reset) -> Result<Goal, Failure> {
+    let to = &args.to;
+    Ok(match (to.to_offset, to.shift_by, &to.from_file) {
+        (Some(offset), _, _) => Goal::Offset(offset),
+        (None, Some(by), _) => Goal::Shift(by),
+        (None, None, Some(path)) => Goal::Each(file::read(path, &args.group)?),
+        (None, None, None) if to.to_earliest => Goal::Earliest,
+        (None, None, None) if to.to_latest => Goal::Latest,
+        (None, None, None) => Goal::Time,
+    })
+}
+
+/// A group's offsets are its members' while it has any: they would commit over ours, or never look at them.
+async fn check_idle(admin: &mut Admin, group: &str) -> Result<(), Failure> {
+    match admin.describe_group(group).await {
+        Ok(found) => idle(&found),
+        Err(error) if error.code() == Some(ErrorCode::GroupIdNotFound) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn idle(group: &GroupDescription) -> Result<(), Failure> {
+    let GroupDescription { group: name, state, protocol_type, members, .. } = group;
+    if !protocol_type.is_empty() && protocol_type != "consumer" {
+        return Err(Failure::failed(format!(
+            "group `{name}` is none of consumers: its members speak `{protocol_type}`, and what they commit is theirs to reset"
+        )));
+    }
+    if state == "Empty" && members.is_empty() {
+        return Ok(());
+    }
+    let members = match members.len() {
+        0 => String::new(),
+        1 => " and has a member".to_owned(),
+        count => format!(" and has {count} members"),
+    };
+    Err(Failure::failed(format!(
+        "group `{name}` is {state}{members}: stop its members, wait until they have left or their sessions have ended, and \
+         reset again"
+    )))
+}
+
+/// Those that are meant, all of which exist.
+async fn partitions(
+    admin: &mut Admin,
+    args: &Reset,
+    goal: &Goal,
+    committed: &BTreeMap<TopicPartition, OffsetAndMetadata>,
+) -> Result<BTreeSet<TopicPartition>, Failure> {
+    let given: Option<BTreeSet<TopicPartition>> = match goal {
+        Goal::Each(offsets) => Some(offsets.keys().cloned().collect()),
+        _ => None,
+    };
+    if !args.topics.is_empty() {
+        let names: BTreeSet<&str> = args.topics.iter().map(|scope| scope.topic.as_str()).collect();
+        let topics = admin.describe_topics(names).await?;
+        let named = scope::partitions(&args.topics, &topics)?;
+        return match given {
+            None => Ok(named),
+            // Of a file, what the topics leave.
+            Some(given) => some(
+                given.into_iter().filter(|partition| named.contains(partition)).collect(),
+                "the file has nothing of these topics and partitions",
+            ),
+        };
+    }
+    let group = &args.group;
+    let all = match given {
+        Some(given) if args.all_topics => {
+            let known = given.into_iter().filter(|partition| committed.contains_key(partition));
+            some(known.collect(), &format!("the file has nothing of what group `{group}` has committed"))?
+        }
+        Some(given) => given,
+        None => some(
+            committed.keys().cloned().collect(),
+            &format!("group `{group}` has committed nothing: name what to reset with --topic"),
+        )?,
+    };
+    let names: BTreeSet<&str> = all.iter().map(|partition| partition.topic.as_str()).collect();
+    let topics = admin.describe_topics(names).await?;
+    scope::check(&all, &topics)?;
+    Ok(all)
+}
+
+fn some(partitions: BTreeSet<TopicPartition>, otherwise: &str) -> Result<BTreeSet<TopicPartition>, Failure> {
+    if partitions.is_empty() { Err(Failure::failed(otherwise)) } else { Ok(partitions) }
+}
+
+async fn facts(
+    admin: &mut Admin,
+    args: &Reset,
+    partitions: &BTreeSet<TopicPartition>,
+    committed: &BTreeMap<TopicPartition, OffsetAndMetadata>,
+) -> Result<BTreeMap<TopicPartition, Facts>, Failure> {
+    use IsolationLevel::ReadUncommitted;
+    let all = || partitions.iter().cloned();
+    let earliest = admin.list_offsets(all(), OffsetSpec::Earliest, ReadUncommitted).await?;
+    let latest = admin.list_offsets(all(), OffsetSpec::Latest, ReadUncommitted).await?;
+    let at = match time(args) {
+        Some(time) => admin.list_offsets(all(), OffsetSpec::Timestamp(time), ReadUncommitted).await?,
+        None => BTreeMap::new(),
+    };
+    let mut facts = BTreeMap::new();
+    for partition in all() {
+        let (Some(earliest), Some(latest)) = (earliest.get(&partition), latest.get(&partition)) else {
+            return Err(Failure::failed(format!(
+                "the leader of {partition} does not say where its log begins and ends"
+            )));
+        };
+        let known = Facts {
+            committed: committed.get(&partition).map(|committed| committed.offset),
+            earliest: earliest.offset,
+            latest: latest.offset,
+            at: at.get(&partition).map(|at| at.offset),
+        };
+        facts.insert(partition, known);
+    }
+    Ok(facts)
+}
+
+/// The time that was asked for; no record is older than 1970.
+fn time(args: &Reset) -> Option<i64> {
+    let ago = |millis: i64| Timestamp::now().as_millisecond().saturating_sub(millis).max(0);
+    args.to.to_datetime.or_else(|| args.to.by_duration.map(ago))
+}
+
+fn print(group: &str, steps: &[Step], executed: &BTreeSet<TopicPartition>, json: bool, output: &mut Output) {
+    let mut sheet = Sheet::new(&["group", "topic", "#partition", "#from", "#to", "executed"]);
+    for Step { partition, from, to, .. } in steps {
+        let (topic, index) = (partition.topic.as_str(), partition.partition);
+        let executed = executed.contains(partition);
+        if json {
+            output.json(&json!({
+                "group": group, "topic": topic, "partition": index, "from": from, "to": to, "executed": executed,
+            }));
+        } else {
+            let from = from.map_or("-".to_owned(), |from| from.to_string());
+            let executed = if executed { "yes" } else { "no" };
+            sheet.row([group, topic, &index.to_string(), &from, &to.to_string(), executed]);
+        }
+    }
+    if !json {
+        output.sheet(&sheet);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use offtake::admin::{BrokerId, GroupMember};
+
+    use super::*;
+
+    fn group(state: &str, protocol_type: &str, members: usize) -> GroupDescription {
+        let member = GroupMember {
+            member_id: "m".to_owned(),
+            instance_id: None,
+            client_id: String::new(),
+            host: String::new(),
+            member_type: None,
+            epoch: None,
+            partitions: Vec::new(),
+            target: None,
+        };
+        GroupDescription {
+            group: "g".to_owned(),
+            state: state.to_owned(),
+            group_type: "classic".to_owned(),
+            protocol_type: protocol_type.to_owned(),
+            assignor: None,
+            epoch: None,
+            coordinator: BrokerId(1),
+            host: "b".to_owned(),
+            port: 9092,
+            members: vec![member; members],
+        }
+    }
+
+    #[test]
+    fn only_a_group_that_nobody_is_in_can_be_reset() {
+        assert!(idle(&group("Empty", "consumer", 0)).is_ok());
+        assert!(idle(&group("Empty", "", 0)).is_ok(), "offsets of a group that never had members");
+        for (group, words) in [
+            (group("Stable", "consumer", 1), "group `g` is Stable and has a member: stop its members"),
+            (group("PreparingRebalance", "consumer", 2), "is PreparingRebalance and has 2 members: stop"),
+            (group("CompletingRebalance", "consumer", 0), "is CompletingRebalance: stop"),
+            (group("Empty", "connect", 0), "speak `connect`"),
+        ] {
+            let refused = idle(&group).unwrap_err().to_string();
+            assert!(refused.contains(words), "{refused}");
+        }
+    }
+}

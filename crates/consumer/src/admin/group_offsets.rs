@@ -1,0 +1,242 @@
+//! What a group has committed: reading, writing and forgetting it from outside the group.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use offtake_machine::{TopicPartition, names::known_epoch};
+use offtake_wire::{
+    ErrorCode,
+    messages::{
+        offset_commit::{OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic},
+        offset_delete::{OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic},
+        offset_fetch::{OffsetFetchRequest, OffsetFetchRequestGroup},
+    },
+};
+
+use super::{Admin, calls::Calls, coordinator, each::Each, trouble::Trouble};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    offsets::OffsetAndMetadata,
+};
+
+/// OffsetCommit and OffsetFetch name topics up to this version, and after it go by topic ids.
+const BY_NAME: i16 = 9;
+
+/// Why a commit from outside is refused that a member could make.
+const ALIVE: &str =
+    "the group has members: stop them, and wait until they have left or their sessions have ended";
+
+impl Admin {
+    /// All that a group has committed; nothing if it does not exist.
+    ///
+    /// What a transaction commits counts once the transaction has ended.
+    pub async fn list_offsets_of_group(
+        &mut self,
+        group: &str,
+    ) -> Result<BTreeMap<TopicPartition, OffsetAndMetadata>> {
+        let deadline = self.deadline();
+        self.calls.retrying(deadline, async |calls| committed(calls, deadline, group).await).await
+    }
+
+    /// Commits for a group without members, which is created if it does not exist: what became of each partition.
+    ///
+    /// # Errors
+    /// For each partition by itself: `Group` if the group has members, `UnknownTopic` if there is no such partition, `Misuse`
+    /// for a negative offset or metadata that is too long; the coordinator could not be reached or asked within the timeout.
+    pub async fn alter_offsets(
+        &mut self,
+        group: &str,
+        offsets: impl IntoIterator<Item = (TopicPartition, OffsetAndMetadata)>,
+    ) -> BTreeMap<TopicPartition, Result<()>> {
+        let deadline = self.deadline();
+        let offsets: BTreeMap<_, _> = offsets.into_iter().collect();
+        let mut each = Each::of(offsets.keys().cloned());
+        for (partition, offset) in offsets.iter().filter(|(_, offset)| offset.offset < 0) {
+            let message = format!(
+                "cannot commit offset {} of {partition} for group `{group}`: offsets begin with 0",
+                offset.offset
+            );
+            let error = Error::new(ErrorKind::Misuse, message).with_partition(partition.clone());
+            each.settle(partition.clone(), Err(Trouble::never(error)));
+        }
+        let ended = self
+            .calls
+            .retrying(deadline, async |calls| commit(calls, deadline, group, &offsets, &mut each).await)
+            .await;
+        each.ended(ended)
+    }
+
+    /// Forgets what a group has committed of these partitions: what became of each (KIP-496). Where nothing is committed
+    /// there is nothing to do.
+    ///
+    /// # Errors
+    /// For each partition by itself: `Group` if a member reads its topic or there is no such group, `UnknownTopic` if there is
+    /// no such partition; the coordinator could not be reached or asked within the timeout.
+    pub async fn delete_offsets(
+        &mut self,
+        group: &str,
+        partitions: impl IntoIterator<Item = TopicPartition>,
+    ) -> BTreeMap<TopicPartition, Result<()>> {
+        let deadline = self.deadline();
+        let mut each = Each::of(partitions);
+        let ended = self
+            .calls
+            .retrying(deadline, async |calls| forget(calls, deadline, group, &mut each).await)
+            .await;
+        each.ended(ended)
+    }
+}
+
+async fn committed(
+    calls: &mut Calls,
+    deadline: Instant,
+    group: &str,
+) -> Result<BTreeMap<TopicPartition, OffsetAndMetadata>, Trouble> {
+    let what = format!("read what group `{group}` has committed");
+    let to = coordinator::find(calls, deadline, group).await?.target();
+    let request = OffsetFetchRequest {
+        group_id: group.to_owned(),
+        topics: None,
+        groups: vec![OffsetFetchRequestGroup {
+            group_id: group.to_owned(),
+            topics: None,
+            ..OffsetFetchRequestGroup::default()
+        }],
+        ..OffsetFetchRequest::default()
+    };
+    let answer = calls.call_up_to(BY_NAME, &what, deadline, to, request).await?;
+    let mut all = BTreeMap::new();
+    let mut take = |topic: &str, index: i32, offset: i64, epoch: i32, metadata: Option<String>, code| {
+        let partition = TopicPartition::new(topic, index);
+        match code {
+            ErrorCode::None if offset >= 0 => {
+                let leader_epoch = known_epoch(epoch);
+                let metadata = metadata.unwrap_or_default();
+                all.insert(partition, OffsetAndMetadata { offset, leader_epoch, metadata });
+                Ok(())
+            }
+            ErrorCode::None => Ok(()),
+            code => {
+                let what = format!("read what group `{group}` has committed of {partition}");
+                Err(Trouble::code(&what, code, None).of(&partition))
+            }
+        }
+    };
+    // Since version 8 brokers answer by group.
+    match answer.groups.into_iter().find(|found| found.group_id == group) {
+        Some(found) if found.error_code != ErrorCode::None => {
+            return Err(Trouble::code(&what, found.error_code, None));
+        }
+        Some(found) => {
+            for topic in found.topics {
+                for of in topic.partitions {
+                    let (offset, epoch) = (of.committed_offset, of.committed_leader_epoch);
+                    take(&topic.name, of.partition_index, offset, epoch, of.metadata, of.error_code)?;
+                }
+            }
+        }
+        None if answer.error_code != ErrorCode::None => {
+            return Err(Trouble::code(&what, answer.error_code, None));
+        }
+        None => {
+            for topic in answer.topics {
+                for of in topic.partitions {
+                    let (offset, epoch) = (of.committed_offset, of.committed_leader_epoch);
+                    take(&topic.name, of.partition_index, offset, epoch, of.metadata, of.error_code)?;
+                }
+            }
+        }
+    }
+    Ok(all)
+}
+
+async fn commit(
+    calls: &mut Calls,
+    deadline: Instant,
+    group: &str,
+    offsets: &BTreeMap<TopicPartition, OffsetAndMetadata>,
+    each: &mut Each<TopicPartition>,
+) -> Result<(), Trouble> {
+    let left = each.left();
+    if left.is_empty() {
+        return Ok(());
+    }
+    let what = format!("commit for group `{group}`");
+    let to = coordinator::find(calls, deadline, group).await?.target();
+    let mut topics: BTreeMap<&str, OffsetCommitRequestTopic> = BTreeMap::new();
+    for (partition, offset) in left.iter().filter_map(|partition| offsets.get_key_value(partition)) {
+        let name = partition.topic.as_str();
+        let topic = topics.entry(name).or_default();
+        name.clone_into(&mut topic.name);
+        topic.partitions.push(OffsetCommitRequestPartition {
+            partition_index: partition.partition,
+            committed_offset: offset.offset,
+            committed_leader_epoch: offset.leader_epoch.unwrap_or(-1),
+            committed_metadata: Some(offset.metadata.clone()),
+        });
+    }
+    let request = OffsetCommitRequest {
+        group_id: group.to_owned(),
+        topics: topics.into_values().collect(),
+        ..OffsetCommitRequest::default()
+    };
+    let answer = calls.call_up_to(BY_NAME, &what, deadline, to, request).await?;
+    for topic in answer.topics {
+        for told in topic.partitions {
+            let partition = TopicPartition::new(topic.name.as_str(), told.partition_index);
+            let what = format!("commit an offset of {partition} for group `{group}`");
+            let became = match told.error_code {
+                ErrorCode::None => Ok(()),
+                // We are no member, and who is none may commit only while nobody is.
+                code @ (ErrorCode::UnknownMemberId
+                | ErrorCode::IllegalGeneration
+                | ErrorCode::RebalanceInProgress
+                | ErrorCode::StaleMemberEpoch) => Err(Trouble::hinted(&what, code, None, ALIVE)),
+                code => Err(Trouble::code(&what, code, None)),
+            };
+            each.settle(partition.clone(), became.map_err(|trouble| trouble.of(&partition)));
+        }
+    }
+    each.attempted(&what)
+}
+
+async fn forget(
+    calls: &mut Calls,
+    deadline: Instant,
+    group: &str,
+    each: &mut Each<TopicPartition>,
+) -> Result<(), Trouble> {
+    let left = each.left();
+    if left.is_empty() {
+        return Ok(());
+    }
+    let what = format!("delete offsets of group `{group}`");
+    let to = coordinator::find(calls, deadline, group).await?.target();
+    let mut topics: BTreeMap<&str, OffsetDeleteRequestTopic> = BTreeMap::new();
+    for partition in &left {
+        let name = partition.topic.as_str();
+        let topic = topics.entry(name).or_default();
+        name.clone_into(&mut topic.name);
+        topic.partitions.push(OffsetDeleteRequestPartition { partition_index: partition.partition });
+    }
+    let request = OffsetDeleteRequest { group_id: group.to_owned(), topics: topics.into_values().collect() };
+    let answer = calls.call(&what, deadline, to, request).await?;
+    let refused = |partition: &TopicPartition, code| {
+        let what = format!("delete the offset of {partition} of group `{group}`");
+        Trouble::code(&what, code, None).of(partition)
+    };
+    if answer.error_code != ErrorCode::None {
+        each.settle_all(|partition| Err(refused(partition, answer.error_code)));
+        return each.attempted(&what);
+    }
+    for topic in answer.topics {
+        for told in topic.partitions {
+            let partition = TopicPartition::new(topic.name.as_str(), told.partition_index);
+            let became = match told.error_code {
+                ErrorCode::None => Ok(()),
+                code => Err(refused(&partition, code)),
+            };
+            each.settle(partition, became);
+        }
+    }
+    each.attempted(&what)
+}
