@@ -10,6 +10,7 @@ mod commands;
 mod company;
 mod contract;
 mod death;
+mod finishing;
 mod flow;
 mod groups;
 mod library;

@@ -1,4 +1,7 @@
-//! Where the state that two threads share takes its atomics from: `tests/handover.rs` puts a model checker's in their
-//! place.
+//! Where the state that threads share takes its atomics and its lock from: `tests/handover.rs` puts a model checker's in
+//! their place.
 
-pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+pub(crate) use std::sync::{
+    Mutex, MutexGuard,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};

@@ -29,6 +29,8 @@ pub(crate) struct Parts {
     pub(crate) listener: Arc<dyn Listener>,
     pub(crate) sink: Sink,
     pub(crate) begin_at: Option<Place>,
+    /// Whether records are finished one by one.
+    pub(crate) finish_each: bool,
     /// Who runs the engine, unless it gets a thread of its own.
     pub(crate) spawn: Option<Box<dyn FnOnce(EngineFuture) + Send>>,
     /// How brokers are reached, unless by plain TCP.
@@ -62,6 +64,7 @@ impl Builder {
             listener: Arc::new(Silent),
             sink: Sink::none(),
             begin_at: None,
+            finish_each: false,
             spawn: None,
             dial: None,
             carrier: None,
@@ -110,6 +113,21 @@ impl Builder {
     /// `auto.offset.reset` says.
     pub fn begin_at(mut self, place: Place) -> Self {
         self.parts.begin_at = Some(place);
+        self
+    }
+
+    /// Records are finished one by one, in any order and from any thread, by [`Record::finish`](crate::Record::finish) or
+    /// a [`Ticket`](crate::Ticket); in each partition the longest unbroken run of finished ones is committed, by interval
+    /// (`enable.auto.commit`), by [`commit_finished`](Consumer::commit_finished), and when partitions are given up. There
+    /// what is finished until [`Listener::revoked`](crate::Listener::revoked) has ended counts, so that a listener may
+    /// wait for those who are at work.
+    ///
+    /// Neither does the next `poll` then finish anything (`enable.auto.offset.store` is of no account), nor do
+    /// [`store`](Consumer::store) and [`commit`](Consumer::commit), which are refused: they would say of all that comes
+    /// before a record that it is finished too. A record that nobody finishes holds back its partition's commits; memory
+    /// grows with the records that are handed out and not finished.
+    pub fn finish_each(mut self) -> Self {
+        self.parts.finish_each = true;
         self
     }
 

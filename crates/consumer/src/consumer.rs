@@ -27,7 +27,7 @@ use crate::{
     event::Sink,
     handle::Handle,
     listener::Listener,
-    progress::Progress,
+    progress::{Finishing, Progress},
     rebalance::Running,
     records::Records,
     shared::Shared,
@@ -94,6 +94,11 @@ impl Consumer {
     ) -> Self {
         let next_commit = clock::now() + handle.config.auto_commit_interval;
         let delivery = Delivery::new(&handle.config);
+        let finishing = match &handle.ledgers {
+            Some(ledgers) => Finishing::Each(ledgers.clone()),
+            None if handle.config.enable_auto_offset_store => Finishing::ByPoll,
+            None => Finishing::ByStore,
+        };
         Self {
             handle,
             shared,
@@ -103,7 +108,7 @@ impl Consumer {
             chunks,
             early: None,
             delivery,
-            progress: Progress::default(),
+            progress: Progress::new(finishing),
             running: None,
             generation: None,
             group: Group::Outside,
@@ -233,7 +238,8 @@ impl Consumer {
 
     /// Records, at most `max.poll.records` of them, as soon as there are any; none after `timeout`.
     ///
-    /// Calling it again says that the records of the last call are finished (unless `enable.auto.offset.store` is off).
+    /// Calling it again says that the records of the last call are finished, unless `enable.auto.offset.store` is off or
+    /// records are finished one by one ([`finish_each`](Builder::finish_each)).
     /// It must be called every `max.poll.interval.ms` while subscribed, or the group goes on without this member.
     ///
     /// # Errors
@@ -243,7 +249,7 @@ impl Consumer {
         let next = std::future::poll_fn(|cx| polling.consumer.poll_records(cx));
         match clock::timeout(timeout, next).await {
             Some(records) => records,
-            None => Ok(Records::default()),
+            None => Ok(polling.consumer.delivery.nothing()),
         }
     }
 

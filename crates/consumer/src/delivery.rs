@@ -3,16 +3,20 @@
 //! Each batch's checksum is verified, and the batch inflated, here: once, on the thread that reads the records. What
 //! belongs to an assignment or a position that is no longer ours is dropped, never handed out.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    iter::Peekable,
+};
 
-use offtake_fetch::{Chunk, ReadBatches};
+use offtake_fetch::{Chunk, ReadBatches, Watermarks};
 use offtake_machine::{Position, Token, TopicPartition, mutant};
-use offtake_wire::records::{self as wire, Crc, Decompressor, Payload, RecordError};
+use offtake_wire::records::{self as wire, Batch, Crc, Decompressor, Payload, RecordError};
 
 use crate::{
     config::{Config, IsolationLevel},
     engine::command::Command,
     error::{Error, ErrorKind, Result},
+    event::Event,
     handle::Handle,
     progress::Passed,
     records::{PartitionRecords, Records, Spot},
@@ -36,21 +40,34 @@ struct Flow {
     token: Token,
     /// The next offset to hand out, once it is known.
     position: Option<Position>,
+    /// Whether anything was, since the assignment or the last seek.
+    handed_out: bool,
     paused: bool,
     /// An error stopped it; a seek starts it again.
     stopped: bool,
     open: Option<Open>,
     queue: VecDeque<Chunk>,
+    /// Where the position is to jump, behind what is buffered of the time before.
+    jumps: VecDeque<Jump>,
     /// Where the log ends, as of the last chunk: what is replicated, and what is in no open transaction.
     end: Option<i64>,
     stable_end: Option<i64>,
+}
+
+/// A position that goes on elsewhere.
+#[derive(Debug)]
+struct Jump {
+    /// The first run of chunks behind it.
+    run: u64,
+    /// What is said of it.
+    event: Event,
 }
 
 /// A chunk that is being handed out.
 #[derive(Debug)]
 struct Open {
     chunk: Chunk,
-    batches: ReadBatches,
+    batches: Peekable<ReadBatches>,
     batch: Option<OpenBatch>,
     /// What cannot be read, once everything before it has been: from there nothing goes on.
     failed: Option<RecordError>,
@@ -83,10 +100,12 @@ impl Delivery {
         let flow = Flow {
             token,
             position: None,
+            handed_out: false,
             paused: false,
             stopped: false,
             open: None,
             queue: VecDeque::new(),
+            jumps: VecDeque::new(),
             end: None,
             stable_end: None,
         };
@@ -94,21 +113,46 @@ impl Delivery {
     }
 
     /// Reading starts here. A later start under the same token (a position validated, or reset) shows with its first
-    /// chunk, after what was buffered before it.
-    pub(crate) fn started(&mut self, partition: &TopicPartition, token: Token, position: Position) {
-        if let Some(flow) = self.flows.get_mut(partition)
-            && flow.token == token
-            && flow.position.is_none()
-        {
+    /// chunk, after what was buffered before it; and so does what is said of a jump.
+    pub(crate) fn started(
+        &mut self,
+        partition: &TopicPartition,
+        token: Token,
+        position: Position,
+        run: u64,
+        jumps: Vec<Event>,
+    ) {
+        let Some(flow) = self.flows.get_mut(partition).filter(|flow| flow.token == token) else { return };
+        flow.jumps.extend(jumps.into_iter().map(|event| Jump { run, event }));
+        if flow.position.is_none() {
             flow.position = Some(position);
+            self.moved.jumps.extend(flow.jumps.drain(..).map(|jump| jump.event));
         }
+    }
+
+    /// There was nothing to read at the start, so that no chunk tells where the log ends.
+    pub(crate) fn at_end(&mut self, partition: &TopicPartition, token: Token, watermarks: Watermarks) {
+        if let Some(flow) = self.flows.get_mut(partition).filter(|flow| flow.token == token) {
+            flow.end = Some(watermarks.high);
+            flow.stable_end = Some(watermarks.last_stable);
+        }
+    }
+
+    /// No records, but jumps of partitions of which nothing is buffered.
+    pub(crate) fn nothing(&mut self) -> Records {
+        for flow in self.flows.values_mut().filter(|flow| !flow.has_buffered()) {
+            self.moved.jumps.extend(flow.jumps.drain(..).map(|jump| jump.event));
+        }
+        Records { jumps: std::mem::take(&mut self.moved.jumps), ..Records::default() }
     }
 
     pub(crate) fn sought(&mut self, partition: &TopicPartition, token: Token, handle: &Handle) {
         if let Some(flow) = self.flows.get_mut(partition) {
             flow.token = token;
             flow.position = None;
+            flow.handed_out = false;
             flow.stopped = false;
+            flow.jumps.clear();
             flow.drop_buffered(partition, handle);
         }
     }
@@ -159,6 +203,25 @@ impl Delivery {
         self.flows.get(partition)?.position.map(|position| position.offset)
     }
 
+    /// The application has sought; that reading stands elsewhere comes as a notice.
+    pub(crate) fn begins_anew(&mut self, partition: &TopicPartition) {
+        if let Some(flow) = self.flows.get_mut(partition) {
+            flow.handed_out = false;
+        }
+    }
+
+    /// The next offset to hand out, of a partition of which something was handed out since it was assigned or sought.
+    pub(crate) fn handed_out(&self, partition: &TopicPartition) -> Option<i64> {
+        let flow = self.flows.get(partition).filter(|flow| flow.handed_out)?;
+        flow.position.map(|position| position.offset)
+    }
+
+    /// Whether the position is before what was handed out at it: the cluster has moved it back since.
+    pub(crate) fn is_beyond(&self, place: &Spot) -> bool {
+        let flow = self.flows.get(&place.partition).filter(|flow| flow.token == place.token);
+        flow.and_then(|flow| flow.position).is_some_and(|position| position.offset < place.next.offset)
+    }
+
     pub(crate) fn lag(&self, partition: &TopicPartition) -> Option<u64> {
         let flow = self.flows.get(partition)?;
         let end = if self.committed_only && !mutant!(29) { flow.stable_end } else { flow.end };
@@ -193,10 +256,15 @@ impl Delivery {
             };
             let left = self.most - records.len();
             match flow.next_part(partition, left, self.crc, &mut self.decompressor, handle, &mut self.moved) {
-                Ok(Some(part)) => records.push(part),
-                Ok(None) => {
+                Ok(Next::Part(part)) => records.push(part),
+                Ok(Next::Nothing) => {
                     self.turns.pop_front();
                 }
+                Ok(Next::Jump) if records.is_empty() => {
+                    self.moved.jumps.extend(flow.jumps.pop_front().map(|jump| jump.event));
+                }
+                // What was handed out before it comes first.
+                Ok(Next::Jump) => break,
                 // The good records before it come first; the error comes again at the next call.
                 Err(_) if !records.is_empty() => break,
                 Err(error) => {
@@ -209,7 +277,11 @@ impl Delivery {
                 }
             }
         }
-        (!records.is_empty()).then_some(Ok(records))
+        if records.is_empty() {
+            return None;
+        }
+        records.jumps = std::mem::take(&mut self.moved.jumps);
+        Some(Ok(records))
     }
 
     /// Positions that moved without a record, since the last call.
@@ -230,6 +302,16 @@ struct Moved {
     /// Beyond the last record handed out: control and aborted batches, emptied ones.
     over: Vec<Passed>,
     back: Vec<(TopicPartition, Token)>,
+    /// Ahead of what is handed out next.
+    jumps: Vec<Event>,
+}
+
+/// What comes next of a partition.
+enum Next {
+    Part(PartitionRecords),
+    /// Its position jumps.
+    Jump,
+    Nothing,
 }
 
 impl Flow {
@@ -244,7 +326,8 @@ impl Flow {
         }
     }
 
-    /// The next run of at most `most` records, out of one batch.
+    /// The next run of at most `most` records, out of one batch. The position then stands behind them, and behind all that
+    /// follows in what is buffered without a record.
     fn next_part(
         &mut self,
         partition: &TopicPartition,
@@ -253,43 +336,19 @@ impl Flow {
         decompressor: &mut Decompressor,
         handle: &Handle,
         moved: &mut Moved,
-    ) -> Result<Option<PartitionRecords>, RecordError> {
+    ) -> Result<Next, RecordError> {
         loop {
+            self.pass(partition, crc, handle, moved);
             let Some(open) = &mut self.open else {
-                let Some(mut chunk) = self.queue.pop_front() else { return Ok(None) };
-                self.end = Some(chunk.high_watermark);
-                self.stable_end = Some(chunk.last_stable_offset);
-                match self.position {
-                    Some(position) if position.offset == chunk.fetch_offset => {}
-                    Some(position) if position.offset > chunk.fetch_offset => {
-                        moved.back.push((partition.clone(), self.token));
-                        self.position = Some(Position::at(chunk.fetch_offset));
-                    }
-                    _ => self.position = Some(Position::at(chunk.fetch_offset)),
-                }
-                let batches = std::mem::take(&mut chunk.batches).read(crc);
-                self.open = Some(Open { chunk, batches, batch: None, failed: None });
-                continue;
+                return Ok(if self.queue.is_empty() { Next::Nothing } else { Next::Jump });
             };
             let Some(batch) = &mut open.batch else {
                 if let Some(failed) = open.failed {
                     return Err(failed);
                 }
                 match open.next_batch(decompressor) {
-                    Ok(Some(batch)) => open.batch = Some(batch),
+                    Ok(batch) => open.batch = batch,
                     Err(failed) => open.failed = Some(failed),
-                    Ok(None) => {
-                        // The chunk is done; it may end behind its last record.
-                        let next = open.chunk.next;
-                        if self.position.is_none_or(|position| position.offset < next.offset) {
-                            let from = self.position.map_or(next.offset, |position| position.offset);
-                            self.position = Some(next);
-                            let to = Spot { partition: partition.clone(), token: self.token, next };
-                            moved.over.push(Passed { from, to });
-                        }
-                        free(&open.chunk, handle);
-                        self.open = None;
-                    }
                 }
                 continue;
             };
@@ -304,33 +363,87 @@ impl Flow {
                 continue;
             }
             self.position = Some(next);
-            return Ok(Some(PartitionRecords {
+            self.handed_out = true;
+            self.pass(partition, crc, handle, moved);
+            return Ok(Next::Part(PartitionRecords {
                 partition: partition.clone(),
                 token: self.token,
                 leader_epoch,
                 run,
-                next,
+                next: self.position.unwrap_or(next),
+                ledger: None,
             }));
         }
+    }
+
+    /// Up to the next record, or the next jump.
+    fn pass(&mut self, partition: &TopicPartition, crc: Crc, handle: &Handle, moved: &mut Moved) {
+        loop {
+            let Some(open) = &mut self.open else {
+                let jump = self.jumps.front().map(|jump| jump.run);
+                if self.queue.front().is_some_and(|chunk| jump.is_some_and(|jump| chunk.run >= jump)) {
+                    return;
+                }
+                let Some(chunk) = self.queue.pop_front() else { return };
+                self.open(partition, chunk, crc, moved);
+                continue;
+            };
+            if open.has_more() {
+                return;
+            }
+            // The chunk is done; it may end behind its last record.
+            let next = open.chunk.next;
+            if self.position.is_none_or(|position| position.offset < next.offset) {
+                let from = self.position.map_or(next.offset, |position| position.offset);
+                self.position = Some(next);
+                let to = Spot { partition: partition.clone(), token: self.token, next };
+                moved.over.push(Passed { from, to });
+            }
+            free(&open.chunk, handle);
+            self.open = None;
+        }
+    }
+
+    fn open(&mut self, partition: &TopicPartition, mut chunk: Chunk, crc: Crc, moved: &mut Moved) {
+        self.end = Some(chunk.high_watermark);
+        self.stable_end = Some(chunk.last_stable_offset);
+        if self.position.is_some_and(|position| position.offset > chunk.fetch_offset) {
+            moved.back.push((partition.clone(), self.token));
+            // Passed over in the log as it was before.
+            moved.over.retain(|passed| passed.to.partition != *partition);
+        }
+        if self.position.is_none_or(|position| position.offset != chunk.fetch_offset) {
+            self.position = Some(Position::at(chunk.fetch_offset));
+        }
+        let batches = std::mem::take(&mut chunk.batches).read(crc).peekable();
+        self.open = Some(Open { chunk, batches, batch: None, failed: None });
     }
 }
 
 impl Open {
-    /// The next batch with records at or above the fetch offset.
-    fn next_batch(&mut self, decompressor: &mut Decompressor) -> Result<Option<OpenBatch>, RecordError> {
-        loop {
-            let Some(batch) = self.batches.next() else { return Ok(None) };
-            let batch = batch?;
-            if batch.next_offset() <= self.chunk.fetch_offset {
-                continue;
-            }
-            let payload = batch.open(decompressor)?;
-            let mut records = payload.records();
-            // A fetch may begin in the middle of a batch (FAILURES J8).
-            records.skip_to(self.chunk.fetch_offset)?;
-            let at = records.at();
-            return Ok(Some(OpenBatch { at, leader_epoch: batch.leader_epoch(), payload }));
+    /// Whether a record may be left in it, or an error to be told.
+    fn has_more(&mut self) -> bool {
+        if self.batch.is_some() || self.failed.is_some() {
+            return true;
         }
+        let from = self.chunk.fetch_offset;
+        let has_none = |batch: &Result<Batch, RecordError>| {
+            batch.as_ref().is_ok_and(|batch| batch.next_offset() <= from || batch.is_bare())
+        };
+        while self.batches.next_if(has_none).is_some() {}
+        self.batches.peek().is_some()
+    }
+
+    /// The next batch, at or above the fetch offset.
+    fn next_batch(&mut self, decompressor: &mut Decompressor) -> Result<Option<OpenBatch>, RecordError> {
+        let Some(batch) = self.batches.next() else { return Ok(None) };
+        let batch = batch?;
+        let payload = batch.open(decompressor)?;
+        let mut records = payload.records();
+        // A fetch may begin in the middle of a batch (FAILURES J8).
+        records.skip_to(self.chunk.fetch_offset)?;
+        let at = records.at();
+        Ok(Some(OpenBatch { at, leader_epoch: batch.leader_epoch(), payload }))
     }
 }
 

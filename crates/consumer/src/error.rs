@@ -1,9 +1,11 @@
 //! What the application is told when the client cannot mend something itself.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use offtake_machine::{CallError, TopicPartition};
 use offtake_wire::ErrorCode;
+
+use crate::committing::CommitReport;
 
 /// The result of everything that can fail here.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -17,6 +19,7 @@ pub struct Error {
     message: String,
     code: Option<ErrorCode>,
     partition: Option<TopicPartition>,
+    report: Option<Arc<CommitReport>>,
 }
 
 /// What a program can tell apart.
@@ -63,7 +66,7 @@ pub enum ErrorKind {
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), code: None, partition: None }
+        Self { kind, message: message.into(), code: None, partition: None, report: None }
     }
 
     pub(crate) fn closed() -> Self {
@@ -82,6 +85,19 @@ impl Error {
         Self { partition: Some(partition), ..self }
     }
 
+    /// Speaks for a commit of which `failed` partitions failed, this one among them, and `committed` did not.
+    pub(crate) fn with_report(mut self, report: CommitReport, failed: usize, committed: usize) -> Self {
+        if failed > 1 {
+            self.partition = None;
+            self.message = format!("{} (and {} more)", self.message, failed.saturating_sub(1));
+        }
+        if committed > 0 {
+            self.message = format!("{}; {committed} of its partitions were committed", self.message);
+        }
+        self.report = Some(Arc::new(report));
+        self
+    }
+
     /// What kind of error this is.
     pub fn kind(&self) -> ErrorKind {
         self.kind
@@ -97,12 +113,20 @@ impl Error {
         self.partition.as_ref()
     }
 
+    /// Of a commit that failed: what became of each of its partitions, for some of them may have been committed.
+    pub fn commit_report(&self) -> Option<&CommitReport> {
+        self.report.as_deref()
+    }
+
     /// Whether the same call may succeed later though nothing changes on our side.
     pub fn is_retriable(&self) -> bool {
         match self.kind {
-            ErrorKind::Unreachable | ErrorKind::Timeout | ErrorKind::CommitFailed | ErrorKind::Malformed => {
-                true
-            }
+            ErrorKind::Unreachable | ErrorKind::Timeout | ErrorKind::Malformed => true,
+            // What is too long stays so (FAILURES H13).
+            ErrorKind::CommitFailed => !matches!(
+                self.code,
+                Some(ErrorCode::OffsetMetadataTooLarge | ErrorCode::InvalidCommitOffsetSize)
+            ),
             ErrorKind::Config
             | ErrorKind::Misuse
             | ErrorKind::NotKafka

@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use offtake_machine::TopicPartition;
+pub use offtake_offsets::ResetReason;
 
 use crate::error::Error;
 
@@ -21,25 +22,33 @@ pub enum Event {
         /// The next offset to read, by partition.
         offsets: Vec<(TopicPartition, i64)>,
     },
-    /// A position had no record to go on from, and `auto.offset.reset` chose another.
+    /// A position had no record to go on from, and `auto.offset.reset` (or [`begin_at`](crate::Builder::begin_at)) chose
+    /// another; or the application asked for the policy. Told at once; [`Records::jumps`](crate::Records::jumps) has it in
+    /// order with the records.
     Reset {
         /// Where.
         partition: TopicPartition,
-        /// The position that was of no use; `None` where nothing was committed.
+        /// The position that was of no use; `None` where there was none.
         from: Option<i64>,
         /// Where reading goes on.
         to: i64,
         /// Why.
-        reason: String,
+        reason: ResetReason,
+        /// How many offsets were jumped over, and will not be read; `None` where the two positions cannot be compared:
+        /// there was none before, or it belonged to another log.
+        skipped: Option<u64>,
     },
-    /// The log is shorter than what was read of it: records were lost by the cluster (KIP-320).
+    /// The log is shorter than what was read of it: records were lost by the cluster (KIP-320). Told at once;
+    /// [`Records::jumps`](crate::Records::jumps) has it in order with the records.
     Truncated {
         /// Where.
         partition: TopicPartition,
         /// The position before.
         from: i64,
-        /// The last offset that both agree on, if known.
+        /// Where reading goes on: the end of what both logs have in common, if known.
         to: Option<i64>,
+        /// The leader epoch that ends there, if known.
+        epoch: Option<i32>,
     },
     /// `poll` was not called for `max.poll.interval.ms`: the group goes on without this member until it polls again.
     PollIntervalExceeded,

@@ -1,6 +1,6 @@
 //! The consumer from other tasks, and from inside a listener.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use offtake_machine::TopicPartition;
 use tokio::sync::{mpsc, oneshot};
@@ -10,6 +10,7 @@ use crate::{
     config::Config,
     engine::command::{Command, Reply},
     error::{Error, Result},
+    ledgers::Ledgers,
     offsets::{OffsetAndMetadata, StartAt},
 };
 
@@ -19,6 +20,8 @@ use crate::{
 pub struct Handle {
     pub(crate) commands: mpsc::UnboundedSender<Command>,
     pub(crate) config: Arc<Config>,
+    /// Of a consumer whose records are finished one by one.
+    pub(crate) ledgers: Option<Arc<Ledgers>>,
 }
 
 impl Handle {
@@ -37,18 +40,45 @@ impl Handle {
         clock::now() + self.config.default_api_timeout
     }
 
-    /// Commits exactly these offsets, retrying for `default.api.timeout.ms`.
+    /// Commits exactly these offsets, retrying for `default.api.timeout.ms`. It is not checked here whether they were
+    /// handed out: what is committed too high is read by nobody.
     ///
     /// # Errors
     /// `NotOwned` if a partition is not assigned to this consumer (nothing is sent then), `CommitFailed` where the
-    /// group refused.
+    /// group refused; [`Error::commit_report`] tells partition by partition.
     pub async fn commit_offsets(
         &self,
         offsets: impl IntoIterator<Item = (TopicPartition, OffsetAndMetadata)>,
     ) -> Result<()> {
+        self.commit_offsets_within(offsets, self.config.default_api_timeout).await
+    }
+
+    /// The same, retrying until `timeout` has passed.
+    pub async fn commit_offsets_within(
+        &self,
+        offsets: impl IntoIterator<Item = (TopicPartition, OffsetAndMetadata)>,
+        timeout: Duration,
+    ) -> Result<()> {
         let offsets = offsets.into_iter().map(|(partition, offset)| (partition, None, offset)).collect();
-        let deadline = self.deadline();
+        let deadline = clock::now() + timeout;
         self.ask(|reply| Command::CommitThese { offsets, deadline, reply: Some(reply) }).await
+    }
+
+    /// Commits what is finished by now of a consumer whose records are finished one by one; from a listener too, when
+    /// those who were at work have ended.
+    ///
+    /// # Errors
+    /// As [`commit_offsets`](Self::commit_offsets); and `Misuse` unless it was built with
+    /// [`finish_each`](crate::Builder::finish_each), for otherwise only the consumer itself knows what is finished.
+    pub async fn commit_finished(&self) -> Result<()> {
+        let Some(ledgers) = &self.ledgers else {
+            return Err(Error::misuse(
+                "commit_finished through a handle needs a consumer that was built with finish_each: call the consumer's own",
+            ));
+        };
+        ledgers.report(|positions| drop(self.send(Command::Finished { positions })));
+        let deadline = self.deadline();
+        self.ask(|reply| Command::CommitFinished { deadline, reply: Some(reply) }).await
     }
 
     /// The group's committed offsets; partitions without one are absent.

@@ -27,6 +27,36 @@
 //! - [`Listener`] is told of rebalances, inside `poll`; [`Event`]s tell of everything that is no record.
 //! - [`Handle`] speaks to a consumer from other tasks.
 //!
+//! # What is finished
+//!
+//! Only what is finished is committed, by interval (`enable.auto.commit`), by [`commit_finished`](Consumer::commit_finished)
+//! or when partitions are given up. Who says what is finished is chosen once, for the whole consumer:
+//!
+//! | | says that | of use |
+//! |---|---|---|
+//! | the next [`poll`](Consumer::poll) (default) | all that was handed out is finished | one loop that processes before it polls again |
+//! | [`store`](Consumer::store) (`enable.auto.offset.store=false`) | all **up to** this record is finished | records are processed in order, but outlive the loop's turn |
+//! | [`Record::finish`] ([`Builder::finish_each`]) | **this** record is finished | records are processed by many tasks, and end in any order |
+//!
+//! ```no_run
+//! # async fn handle(_: offtake::OwnedRecord) {}
+//! # async fn run() -> Result<(), offtake::Error> {
+//! # use std::time::Duration;
+//! # use offtake::Consumer;
+//! let mut consumer = Consumer::builder("localhost:9092").group("orders").finish_each().build().await?;
+//! consumer.subscribe(["orders"]).await?;
+//! loop {
+//!     for record in &consumer.poll(Duration::from_millis(500)).await? {
+//!         let (ticket, record) = (record.ticket()?, record.detach());
+//!         tokio::spawn(async move {
+//!             handle(record).await;
+//!             let _ = ticket.finish(); // refused if the partition has changed hands: the record comes again elsewhere
+//!         });
+//!     }
+//! }
+//! # }
+//! ```
+//!
 //! The futures here need a tokio runtime with its timer; the engine brings its own unless
 //! [`spawn_on`](Builder::spawn_on) says otherwise.
 //!
@@ -36,6 +66,7 @@ pub mod admin;
 mod atomics;
 mod builder;
 mod clock;
+mod committing;
 pub mod config;
 mod consumer;
 mod delivery;
@@ -43,18 +74,22 @@ mod engine;
 mod error;
 mod event;
 mod handle;
+mod ledger;
+mod ledgers;
 mod listener;
 mod offsets;
 mod progress;
 mod rebalance;
 mod records;
 mod shared;
+mod ticket;
 
 pub use builder::{Builder, EngineFuture};
+pub use committing::{CommitReport, Committing};
 pub use config::Config;
 pub use consumer::{Assign, Consumer, RecordStream};
 pub use error::{Error, ErrorKind, Result};
-pub use event::{Event, OwnershipChange};
+pub use event::{Event, OwnershipChange, ResetReason};
 pub use handle::Handle;
 pub use listener::{Listener, ListenerError, ListenerFuture, Rebalance};
 pub use offsets::{OffsetAndMetadata, OffsetAndTimestamp, Place, StartAt};
@@ -64,3 +99,4 @@ pub use records::{
     Delivered, Header, Headers, Iter, OwnedRecord, PartitionIter, PartitionRecords, Record, Records,
     TimestampType,
 };
+pub use ticket::Ticket;

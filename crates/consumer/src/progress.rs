@@ -1,14 +1,21 @@
 //! What was handed out, and what of it is finished.
 //!
-//! The application finishes records by calling `poll` again (`enable.auto.offset.store`, the default), or by saying so
-//! (`store`, `commit`). The snapshot that a commit takes is made here, on the application's own task, so that it can
-//! never run ahead of it (FAILURES H3, bugs 1 and 2).
+//! There are three ways in which the application finishes records: by calling `poll` again (`enable.auto.offset.store`,
+//! the default); by saying up to where (`store`, `commit`); or record by record, in any order and from anywhere
+//! ([`Builder::finish_each`](crate::Builder::finish_each)), which the [`Ledgers`] keep account of. The snapshot that a
+//! commit takes is made here, on the application's own task, so that it can never run ahead of it (FAILURES H3, bugs 1
+//! and 2).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use offtake_machine::{Position, Token, TopicPartition};
 
-use crate::records::{Records, Spot};
+use crate::{
+    engine::command::Command,
+    handle::Handle,
+    ledgers::{Ledgers, Positions},
+    records::{Delivered, Records, Spot},
+};
 
 /// A position that moved though there was nothing to hand out: over control and aborted batches, and emptied ones.
 #[derive(Clone, Debug)]
@@ -19,8 +26,20 @@ pub(crate) struct Passed {
     pub(crate) to: Spot,
 }
 
-#[derive(Debug, Default)]
+/// Who says what is finished.
+#[derive(Clone, Debug)]
+pub(crate) enum Finishing {
+    /// The next `poll`: all that was handed out.
+    ByPoll,
+    /// The application: all up to here.
+    ByStore,
+    /// Whoever has a record: that one.
+    Each(Arc<Ledgers>),
+}
+
+#[derive(Debug)]
 pub(crate) struct Progress {
+    by: Finishing,
     /// Handed out by the last `poll`.
     handed: Vec<Spot>,
     finished: BTreeMap<TopicPartition, (Token, Position)>,
@@ -31,14 +50,45 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
+    pub(crate) fn new(by: Finishing) -> Self {
+        Self { by, handed: Vec::new(), finished: BTreeMap::new(), passed: BTreeMap::new(), news: false }
+    }
+
+    /// Whether records are finished one by one: then nothing else says what is.
+    pub(crate) fn of_each(&self) -> Option<&Arc<Ledgers>> {
+        match &self.by {
+            Finishing::Each(ledgers) => Some(ledgers),
+            Finishing::ByPoll | Finishing::ByStore => None,
+        }
+    }
+
     /// The last `poll` hands these out.
-    pub(crate) fn hand_out(&mut self, records: &Records) {
-        for part in &records.parts {
-            let place = Spot { partition: part.partition.clone(), token: part.token, next: part.next };
-            // A partition's later run supersedes its earlier one.
-            match self.handed.last_mut().filter(|last| last.partition == place.partition) {
-                Some(last) => *last = place,
-                None => self.handed.push(place),
+    pub(crate) fn hand_out(&mut self, records: &mut Records) {
+        match &self.by {
+            Finishing::Each(ledgers) => records.parts.iter_mut().for_each(|part| ledgers.hand_out(part)),
+            Finishing::ByStore => {}
+            Finishing::ByPoll => {
+                for part in &records.parts {
+                    let place = part.spot();
+                    // A partition's later run supersedes its earlier one.
+                    match self.handed.last_mut().filter(|last| last.partition == place.partition) {
+                        Some(last) => *last = place,
+                        None => self.handed.push(place),
+                    }
+                }
+            }
+        }
+    }
+
+    /// What was handed out is finished, if it is `poll` that says so (FAILURES H3), and with it what came after it without
+    /// a record.
+    pub(crate) fn go_on(&mut self, passed: Vec<Passed>) {
+        match &self.by {
+            Finishing::Each(ledgers) => passed.into_iter().for_each(|passed| ledgers.pass(passed)),
+            Finishing::ByStore => self.pass(passed, false),
+            Finishing::ByPoll => {
+                self.finish_handed();
+                self.pass(passed, true);
             }
         }
     }
@@ -50,14 +100,9 @@ impl Progress {
         }
     }
 
-    /// What was handed out is not finished by the next `poll`: the application will say so itself.
-    pub(crate) fn forget_handed(&mut self) {
-        self.handed.clear();
-    }
-
     /// The position passed over these; that is finished as soon as everything handed out before it is, which holds if
     /// `all_finished`.
-    pub(crate) fn pass(&mut self, passed: Vec<Passed>, all_finished: bool) {
+    fn pass(&mut self, passed: Vec<Passed>, all_finished: bool) {
         for new in passed {
             let old = self.passed.get_mut(&new.to.partition);
             match old.filter(|old| old.to.token == new.to.token && old.to.next.offset == new.from) {
@@ -98,6 +143,9 @@ impl Progress {
 
     /// No longer ours: nothing of it will be committed.
     pub(crate) fn forget(&mut self, partitions: &[TopicPartition]) {
+        if let Finishing::Each(ledgers) = &self.by {
+            ledgers.close(partitions);
+        }
         for partition in partitions {
             self.finished.remove(partition);
             self.passed.remove(partition);
@@ -105,8 +153,27 @@ impl Progress {
         self.handed.retain(|place| !partitions.contains(&place.partition));
     }
 
-    /// What is finished, if that is news.
-    pub(crate) fn report(&mut self) -> Option<Vec<(TopicPartition, Token, Position)>> {
+    /// To be handed over, and ours until the listener has ended: what is finished one by one counts until then, and is to
+    /// be settled by the ledgers that are returned.
+    pub(crate) fn hand_over(&mut self, partitions: &[TopicPartition]) -> Option<Arc<Ledgers>> {
+        let ledgers = self.of_each().cloned();
+        if ledgers.is_none() {
+            self.forget(partitions);
+        }
+        ledgers
+    }
+
+    /// Tells the engine what is finished, if that is news.
+    pub(crate) fn report(&mut self, handle: &Handle) {
+        let tell = |positions| drop(handle.send(Command::Finished { positions }));
+        if let Finishing::Each(ledgers) = &self.by {
+            ledgers.report(tell);
+        } else if let Some(positions) = self.news() {
+            tell(positions);
+        }
+    }
+
+    fn news(&mut self) -> Option<Positions> {
         if !std::mem::take(&mut self.news) {
             return None;
         }
@@ -116,6 +183,15 @@ impl Progress {
                 .map(|(partition, (token, position))| (partition.clone(), *token, *position))
                 .collect(),
         )
+    }
+}
+
+/// With the consumer ends what may be said of its records.
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Finishing::Each(ledgers) = &self.by {
+            ledgers.close_all();
+        }
     }
 }
 
@@ -130,12 +206,12 @@ mod tests {
     }
 
     fn reported(progress: &mut Progress) -> Option<i64> {
-        progress.report().map(|positions| positions[0].2.offset)
+        progress.news().map(|positions| positions[0].2.offset)
     }
 
     #[test]
     fn h3_what_is_passed_over_waits_for_what_was_handed_out_before_it() {
-        let mut progress = Progress::default();
+        let mut progress = Progress::new(Finishing::ByStore);
         progress.pass(vec![Passed { from: 10, to: spot(12) }, Passed { from: 12, to: spot(13) }], false);
         assert_eq!(reported(&mut progress), None, "records up to 10 are not finished");
         progress.finish(spot(9));
@@ -148,7 +224,7 @@ mod tests {
 
     #[test]
     fn h1_what_is_finished_does_not_go_back_under_one_token() {
-        let mut progress = Progress::default();
+        let mut progress = Progress::new(Finishing::ByStore);
         progress.finish(spot(9));
         progress.finish(spot(4));
         assert_eq!(reported(&mut progress), Some(9));
@@ -157,7 +233,7 @@ mod tests {
 
     #[test]
     fn h14_nothing_of_an_earlier_assignment_is_reported_for_a_later_one() {
-        let mut progress = Progress::default();
+        let mut progress = Progress::new(Finishing::ByStore);
         progress.finish(spot(9));
         progress.forget(&[TopicPartition::new("orders", 0)]);
         progress.finish(Spot { token: Token { assignment: 2, seek: 0 }, ..spot(3) });

@@ -4,17 +4,21 @@
 use std::{
     fmt,
     pin::Pin,
-    sync::Mutex,
+    sync::{Arc, Mutex},
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
+use offtake_machine::TopicPartition;
 use tokio::sync::oneshot;
 
 use crate::{
+    clock,
     engine::command::Command,
     error::{Error, ErrorKind, Result},
     event::{Event, OwnershipChange, Sink},
     handle::Handle,
+    ledgers::Ledgers,
     listener::{ListenerError, ListenerFuture},
 };
 
@@ -35,6 +39,28 @@ pub(crate) struct After {
     pub(crate) event: Option<Event>,
     /// What the engine is told.
     pub(crate) command: Option<Command>,
+    /// What was finished while the listener ran, one by one.
+    pub(crate) settling: Option<Settling>,
+}
+
+/// Partitions that are given up when the listener has ended: until then what is finished of them counts.
+pub(crate) struct Settling {
+    pub(crate) ledgers: Arc<Ledgers>,
+    pub(crate) partitions: Vec<TopicPartition>,
+    /// How long the commit of it may take, if that is our task.
+    pub(crate) commit_within: Option<Duration>,
+}
+
+impl Settling {
+    /// Nothing more counts. The answer to the last commit, if there is anything to commit.
+    fn settle(self, handle: &Handle) -> Option<oneshot::Receiver<Result<()>>> {
+        let tell = |positions| drop(handle.send(Command::Finished { positions }));
+        let news = self.ledgers.settle(&self.partitions, tell);
+        let deadline = clock::now() + self.commit_within.filter(|_| news)?;
+        let (reply, answer) = oneshot::channel();
+        handle.send(Command::CommitFinished { deadline, reply: Some(reply) }).ok()?;
+        Some(answer)
+    }
 }
 
 impl After {
@@ -68,6 +94,19 @@ impl Running {
 
     /// Ready when the listener has ended and the engine knows it; the error is the listener's.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        ready!(self.poll_commit(cx));
+        if let Some(listener) = &mut self.listener {
+            let listened = ready!(listen(listener, cx));
+            self.listener = None;
+            self.failed = listened.err();
+            self.commit = self.after.settling.take().and_then(|settling| settling.settle(&self.after.handle));
+            ready!(self.poll_commit(cx));
+        }
+        self.end();
+        Poll::Ready(self.failed.take().map_or(Ok(()), Err))
+    }
+
+    fn poll_commit(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(commit) = &mut self.commit {
             let committed = ready!(Pin::new(commit).poll(cx));
             self.commit = None;
@@ -76,22 +115,19 @@ impl Running {
                 tracing::warn!(%error, "the commit before a revoke failed");
             }
         }
-        if let Some(listener) = &mut self.listener {
-            let listened = ready!(listen(listener, cx));
-            self.listener = None;
-            self.failed = listened.err();
-        }
-        self.end();
-        Poll::Ready(self.failed.take().map_or(Ok(()), Err))
+        Poll::Ready(())
     }
 
-    /// Whether the commit is still waited for, and the listener has not begun.
+    /// Whether it is a commit that is waited for, and not the listener.
     pub(crate) fn is_committing(&self) -> bool {
         self.commit.is_some()
     }
 
     /// Tells what follows, once; also of a listener that took too long.
     pub(crate) fn end(&mut self) {
+        if let Some(settling) = self.after.settling.take() {
+            drop(settling.settle(&self.after.handle));
+        }
         if let Some(event) = self.after.event.take() {
             self.after.sink.tell(|| event);
         }

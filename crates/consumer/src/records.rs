@@ -1,11 +1,18 @@
 //! Records as the application reads them: views into what the broker sent.
 
-use std::iter::FusedIterator;
+use std::{iter::FusedIterator, sync::Arc};
 
 use bytes::Bytes;
 use offtake_machine::{Position, Token, TopicPartition};
 use offtake_wire::records as wire;
 pub use offtake_wire::records::{Header, Headers, TimestampType};
+
+use crate::{
+    error::Result,
+    event::Event,
+    ledger::Ledger,
+    ticket::{self, Ticket},
+};
 
 /// What one `poll` handed out: records of one or more partitions, each partition's in offset order.
 ///
@@ -14,6 +21,7 @@ pub use offtake_wire::records::{Header, Headers, TimestampType};
 pub struct Records {
     pub(crate) parts: Vec<PartitionRecords>,
     pub(crate) len: usize,
+    pub(crate) jumps: Vec<Event>,
 }
 
 impl Records {
@@ -30,6 +38,12 @@ impl Records {
     /// Whether there are none: the timeout passed, or a rebalance ended.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Positions that have jumped ahead of these records, and behind all that was handed out before: [`Event::Reset`] and
+    /// [`Event::Truncated`]. There may be some without any record.
+    pub fn jumps(&self) -> &[Event] {
+        &self.jumps
     }
 
     /// All records, partition by partition.
@@ -61,6 +75,8 @@ pub struct PartitionRecords {
     pub(crate) run: wire::Run,
     /// Where reading goes on after them: past compacted and control records too.
     pub(crate) next: Position,
+    /// Where it is kept account of which of them are finished, if that is done one by one.
+    pub(crate) ledger: Option<Arc<Ledger>>,
 }
 
 impl PartitionRecords {
@@ -92,6 +108,12 @@ impl PartitionRecords {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.run.is_empty()
+    }
+
+    /// Says that all of them are finished; see [`Record::finish`].
+    pub fn finish(&self) -> Result<()> {
+        let first = self.iter().next().map_or(self.next.offset, |record| record.offset());
+        ticket::finish(&self.partition, self.ledger.as_deref(), first, self.next.offset)
     }
 
     /// The records, in offset order.
@@ -179,7 +201,28 @@ impl<'a> Record<'a> {
             token: self.of.token,
             leader_epoch: self.of.leader_epoch,
             record: self.record.detach(),
+            ledger: self.of.ledger.clone(),
         }
+    }
+
+    /// Says that this record is finished, whatever became of those before it: of a consumer that was built with
+    /// [`Builder::finish_each`](crate::Builder::finish_each). May be said in any order and from any thread; committed is
+    /// the longest unbroken run of finished records. Saying it again changes nothing.
+    ///
+    /// # Errors
+    /// `NotOwned` if the partition was given up or sought elsewhere since: the record comes again, to whoever owns it
+    /// then. `Misuse` of a consumer whose records are not finished one by one.
+    pub fn finish(&self) -> Result<()> {
+        let offset = self.offset();
+        ticket::finish(&self.of.partition, self.of.ledger.as_deref(), offset, offset.saturating_add(1))
+    }
+
+    /// What is needed to [`finish`](Self::finish) the record later, without keeping the record.
+    ///
+    /// # Errors
+    /// `Misuse` of a consumer whose records are not finished one by one.
+    pub fn ticket(&self) -> Result<Ticket> {
+        Ticket::new(&self.of.partition, self.of.ledger.as_ref(), self.offset())
     }
 
     pub(crate) fn token(&self) -> Token {
@@ -195,6 +238,7 @@ pub struct OwnedRecord {
     token: Token,
     leader_epoch: Option<i32>,
     record: wire::OwnedRecord,
+    ledger: Option<Arc<Ledger>>,
 }
 
 impl OwnedRecord {
@@ -248,12 +292,25 @@ impl OwnedRecord {
         self.leader_epoch
     }
 
+    /// Says that this record is finished; see [`Record::finish`].
+    pub fn finish(&self) -> Result<()> {
+        let offset = self.offset();
+        ticket::finish(&self.partition, self.ledger.as_deref(), offset, offset.saturating_add(1))
+    }
+
+    /// What is needed to finish the record later; see [`Record::ticket`].
+    pub fn ticket(&self) -> Result<Ticket> {
+        Ticket::new(&self.partition, self.ledger.as_ref(), self.offset())
+    }
+
     pub(crate) fn token(&self) -> Token {
         self.token
     }
 }
 
-/// Something that names a record's place, and that it was ours when it was read.
+/// Something that names a record's place, and that it was ours when it was read: to say with
+/// [`Consumer::store`](crate::Consumer::store) that all up to it is finished. (That it alone is finished says
+/// [`Record::finish`].)
 pub trait Delivered {
     #[doc(hidden)]
     fn spot(&self) -> Spot;

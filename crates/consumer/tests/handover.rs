@@ -1,21 +1,28 @@
 //! What the engine's thread and the application's share without a lock, in every order in which their steps can
 //! interleave and every value that the memory model lets them see (FAILURES §5.3). The code under test is the real
-//! `shared.rs`, with loom's atomics in place of the standard library's.
+//! `shared.rs` and `ledger.rs`, with loom's atomics and lock in place of the standard library's.
 //!
-//! The snapshot of what may be committed (bugs 1 and 2) needs no such test: `Progress` belongs to the application's task
-//! alone, and goes to the engine as a value.
+//! The snapshot of what may be committed (bugs 1 and 2) is made by the application's task alone, and goes to the engine as
+//! a value; only where records are finished one by one does it look into what others write.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod atomics {
-    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    pub(crate) use loom::sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    };
 }
+#[path = "../src/ledger.rs"]
+#[allow(dead_code, reason = "not all of it is handed over")]
+mod ledger;
 #[path = "../src/shared.rs"]
 #[allow(dead_code, reason = "not all of it is handed over")]
 mod shared;
 
 use std::time::{Duration, Instant};
 
+use ledger::Ledger;
 use loom::{
     sync::{
         Arc,
@@ -23,6 +30,7 @@ use loom::{
     },
     thread,
 };
+use offtake_machine::Position;
 use shared::{Shared, Validity};
 
 fn origin() -> Instant {
@@ -226,4 +234,55 @@ fn a_handle_that_does_not_look_again_would_be_found_asleep() {
         }
     });
     assert!(FOUND.load(Relaxed));
+}
+
+/// Two threads finish what the consumer's own hands out and reports meanwhile: what it reports is finished, and in the end
+/// it is all of it.
+#[test]
+fn h3_what_is_reported_while_others_finish_is_finished() {
+    use std::sync::atomic::{AtomicU32 as Count, Ordering::SeqCst};
+
+    loom::model(|| {
+        let ledger = Arc::new(Ledger::starting_at(0));
+        ledger.hand_out(0..2, Position::at(2));
+        // Not of the model, so that it orders nothing: which records are being finished.
+        let begun = std::sync::Arc::new(Count::new(0));
+        let workers = [0, 1].map(|offset: i64| {
+            let (ledger, begun) = (ledger.clone(), begun.clone());
+            thread::spawn(move || {
+                begun.fetch_or(1 << offset, SeqCst);
+                assert!(ledger.finish(offset, offset + 1));
+            })
+        });
+        ledger.hand_out([2], Position::at(3));
+        let reported = ledger.finished().map_or(0, |position| position.offset);
+        let begun = begun.load(SeqCst);
+        assert!((0..reported).all(|offset| begun & (1 << offset) != 0), "{reported}, of {begun:b}");
+        workers.into_iter().for_each(|worker| worker.join().unwrap());
+        assert_eq!(ledger.finished(), Some(Position::at(2)));
+        ledger.finish(2, 3);
+        assert_eq!(ledger.finished(), Some(Position::at(3)));
+    });
+}
+
+/// Who is told that its record counts finds it in what is committed last; who comes later is told that it does not (H2).
+#[test]
+fn h2_what_is_finished_when_a_partition_is_given_up_is_committed_or_refused() {
+    loom::model(|| {
+        let ledger = Arc::new(Ledger::starting_at(0));
+        ledger.hand_out(0..2, Position::at(2));
+        let worker = thread::spawn({
+            let ledger = ledger.clone();
+            move || (ledger.finish(1, 2), ledger.finish(0, 1))
+        });
+        let last = ledger.close();
+        let (second, first) = worker.join().unwrap();
+        let expected = match (first, second) {
+            (true, true) => Some(Position::at(2)),
+            _ => None,
+        };
+        assert_eq!(last, expected, "finished: {first}, {second}");
+        assert!(second || !first);
+        assert_eq!(ledger.close(), last, "nothing counts after it");
+    });
 }

@@ -11,7 +11,7 @@ use offtake_wire::{
 };
 
 use crate::{
-    BrokerError, Chunk, Event, Fetcher, PartitionError, Watermarks,
+    BrokerError, Event, Fetcher, Isolation, PartitionError, Watermarks,
     node::Flight,
     partition::{Replica, State},
     session::Entry,
@@ -227,6 +227,7 @@ impl Fetcher {
             self.refused(now, broker, tp, entry, &data, endpoints);
             return true;
         }
+        let known = partition.watermarks.is_some();
         if let Some(watermarks) = Watermarks::of(&data) {
             partition.watermarks = Some(watermarks);
         }
@@ -252,6 +253,16 @@ impl Fetcher {
         } else {
             partition.backoff.worked();
             partition.announced = false;
+            let end = partition.watermarks.map(|it| match self.config.isolation {
+                Isolation::ReadUncommitted => it.high,
+                Isolation::ReadCommitted => it.last_stable,
+            });
+            if let (false, Some(watermarks)) = (known, partition.watermarks)
+                && end.is_some_and(|end| partition.position.offset >= end)
+            {
+                let token = partition.token;
+                self.events.push_back(Event::AtEnd { tp: tp.clone(), token, watermarks });
+            }
         }
         if let Some(replica) =
             BrokerId::known(data.preferred_read_replica).filter(|to| from_leader && *to != broker)
@@ -291,26 +302,15 @@ impl Fetcher {
             .filter(|(_, first)| !mutant!(11) || *first >= std::mem::replace(&mut last, *first));
         let found = self.reader.read(from, records, data.high_watermark, AbortedTransactions::new(listed));
         let moved = found.next.offset > from.offset && !(mutant!(5) && found.visible.is_empty());
-        let token = partition.token;
         if moved {
-            partition.position = found.next;
             partition.backoff.worked();
             partition.announced = false;
             partition.tell_epoch = true;
             partition.replica_failures = 0;
             // What is seen of a field keeps all of it in memory; where nothing is seen nothing is kept.
             let size = if found.visible.is_empty() { 0 } else { records.len() };
-            let chunk = Chunk {
-                partition: tp.clone(),
-                token,
-                fetch_offset: from.offset,
-                next: found.next,
-                batches: found.visible,
-                high_watermark: partition.watermarks.map_or(data.high_watermark, |it| it.high),
-                last_stable_offset: partition.watermarks.map_or(data.last_stable_offset, |it| it.last_stable),
-                log_start_offset: partition.watermarks.map_or(data.log_start_offset, |it| it.low),
-                size,
-            };
+            let chunk = partition.chunk(tp, found.next, found.visible, size, data);
+            partition.position = found.next;
             self.store(from, chunk);
         }
         match found.error {

@@ -15,6 +15,8 @@ pub struct Chunk {
     pub partition: TopicPartition,
     /// The ownership that they were asked for under.
     pub token: Token,
+    /// What [`Fetcher::start`](crate::Fetcher::start) said when reading last began, or began again elsewhere.
+    pub run: u64,
     /// Records below it are not for the application: a batch is sent whole, also where reading began inside it.
     pub fetch_offset: i64,
     /// Where reading stands when all of it has been read. With no batches it still moves the position: what lay between

@@ -3,6 +3,8 @@
 use offtake_machine::{Broker, BrokerId, CallError, LeaderEpoch, Position, Token, TopicPartition};
 use offtake_wire::{ErrorCode, Uuid, records::RecordError};
 
+use crate::Watermarks;
+
 /// Something that concerns more than fetching.
 ///
 /// Of [`OutOfRange`](Self::OutOfRange), [`Validate`](Self::Validate) and [`Diverged`](Self::Diverged) each says that the
@@ -53,6 +55,15 @@ pub enum Event {
         position: Position,
         /// What is wrong.
         error: PartitionError,
+    },
+    /// The first answer since the partition was started has nothing to read: how far the log reaches no chunk will tell.
+    AtEnd {
+        /// Of which partition.
+        tp: TopicPartition,
+        /// Under which ownership.
+        token: Token,
+        /// Where the log begins and ends.
+        watermarks: Watermarks,
     },
     /// The metadata is out of date.
     RefreshMetadata,

@@ -61,6 +61,7 @@ pub struct Fetcher {
     pub(crate) refresh: bool,
     pub(crate) closing: bool,
     seeds: u64,
+    runs: u64,
 }
 
 impl Fetcher {
@@ -88,6 +89,7 @@ impl Fetcher {
             refresh: false,
             closing: false,
             seeds: config.seed,
+            runs: 0,
             config,
         }
     }
@@ -96,9 +98,13 @@ impl Fetcher {
     ///
     /// Under the token that it has already, what is buffered stays as far as it lies before `position`: a position that
     /// was only validated costs nothing, and one that went back loses nothing. Under another token nothing stays.
-    pub fn start(&mut self, _now: Instant, tp: TopicPartition, token: Token, position: Position) {
+    ///
+    /// Gives the number of the run that begins, higher than all before: chunks that are fetched after this bear it.
+    pub fn start(&mut self, _now: Instant, tp: TopicPartition, token: Token, position: Position) -> u64 {
+        self.runs = self.runs.wrapping_add(1);
+        let run = self.runs;
         if self.closing {
-            return;
+            return run;
         }
         if self.partitions.get(&tp).is_some_and(|partition| partition.token != token) {
             self.stop(&tp);
@@ -111,10 +117,10 @@ impl Fetcher {
             None => {}
         }
         if self.partitions.contains_key(&tp) {
-            self.restart(&tp, position);
+            self.restart(&tp, run, position);
         } else {
             let seed = self.next_seed();
-            let partition = Partition::new(token, position, Backoff::new(self.config.backoff, seed));
+            let partition = Partition::new(token, run, position, Backoff::new(self.config.backoff, seed));
             self.partitions.insert(tp.clone(), partition);
         }
         if position.offset < 0 {
@@ -122,9 +128,10 @@ impl Fetcher {
         }
         self.settle(&tp);
         self.unplaced.insert(tp);
+        run
     }
 
-    fn restart(&mut self, tp: &TopicPartition, position: Position) {
+    fn restart(&mut self, tp: &TopicPartition, run: u64, position: Position) {
         let mut at = position;
         while let Some(waiting) =
             self.partitions.get_mut(tp).and_then(|p| p.queue.drop_newest_beyond(position.offset))
@@ -139,6 +146,7 @@ impl Fetcher {
             // A leader that called the same position wrong by its epoch would only do so again.
             partition.tell_epoch |= partition.position != at;
             partition.position = at;
+            partition.run = run;
             partition.state = State::Flowing;
         }
     }
@@ -277,6 +285,7 @@ impl Fetcher {
         let Some(partition) = self.partitions.get_mut(&chunk.partition) else { return };
         if chunk.batches.is_empty()
             && let Some(newest) = partition.queue.newest()
+            && newest.run == chunk.run
         {
             newest.next = chunk.next;
             newest.high_watermark = chunk.high_watermark;

@@ -2,14 +2,16 @@
 
 use std::time::Instant;
 
-use offtake_machine::{Backoff, BrokerId, LeaderEpoch, Position, Token, mutant};
+use offtake_machine::{Backoff, BrokerId, LeaderEpoch, Position, Token, TopicPartition, mutant};
 use offtake_wire::{Uuid, messages::fetch::PartitionData};
 
-use crate::{chunk::Queue, session::Entry};
+use crate::{Chunk, VisibleBatches, chunk::Queue, session::Entry};
 
 #[derive(Debug)]
 pub(crate) struct Partition {
     pub(crate) token: Token,
+    /// Which start its chunks follow.
+    pub(crate) run: u64,
     /// The next offset to ask for.
     pub(crate) position: Position,
     /// The topic that the position belongs to; zero while no view has told its id.
@@ -76,9 +78,10 @@ impl Watermarks {
 }
 
 impl Partition {
-    pub(crate) fn new(token: Token, position: Position, backoff: Backoff) -> Self {
+    pub(crate) fn new(token: Token, run: u64, position: Position, backoff: Backoff) -> Self {
         Self {
             token,
+            run,
             position,
             topic_id: Uuid::ZERO,
             leader: None,
@@ -93,6 +96,29 @@ impl Partition {
             watermarks: None,
             asked_of: None,
             timer: None,
+        }
+    }
+
+    /// What was found between the position and `next`.
+    pub(crate) fn chunk(
+        &self,
+        tp: &TopicPartition,
+        next: Position,
+        batches: VisibleBatches,
+        size: usize,
+        data: &PartitionData,
+    ) -> Chunk {
+        Chunk {
+            partition: tp.clone(),
+            token: self.token,
+            run: self.run,
+            fetch_offset: self.position.offset,
+            next,
+            batches,
+            high_watermark: self.watermarks.map_or(data.high_watermark, |it| it.high),
+            last_stable_offset: self.watermarks.map_or(data.last_stable_offset, |it| it.last_stable),
+            log_start_offset: self.watermarks.map_or(data.log_start_offset, |it| it.low),
+            size,
         }
     }
 

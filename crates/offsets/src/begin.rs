@@ -1,20 +1,17 @@
 //! How a waiting partition comes to its start: what is committed, else what is listed, and whether the leader agrees.
+//! What the answers say to that is beside this, in `found.rs`.
 
 use std::{collections::BTreeMap, time::Instant};
 
-use offtake_machine::{
-    Answer, BrokerId, CallError, CallId, Cluster, LeaderEpoch, Position, TopicPartition, Transmit, mutant,
-};
-use offtake_wire::{ApiKey, ErrorCode, Response};
+use offtake_machine::{BrokerId, CallId, Cluster, LeaderEpoch, Position, TopicPartition, Transmit};
 
 use crate::{
-    Cause, Event, Identity, ListSpec, ListedOffset, OffsetAndMetadata, Offsets, PartitionError, Place,
-    ResetPolicy, ResetReason, StartAt,
-    ask::{Answers, TopicIds, epochs, offset_fetch, offset_list},
+    Cause, Event, ListSpec, Offsets, PartitionError, Place, ResetPolicy, ResetReason, StartAt,
+    ask::{epochs, offset_fetch, offset_list},
     machine::Asked,
     partition::{Hand, Need, Partition, Then, Waiting},
-    remedy::{LASTING, Remedy, Weight, cannot_validate, of_leader, of_load},
-    retry::{Pauses, Retry},
+    remedy::of_leader,
+    retry::Retry,
 };
 
 /// What to ask of one leader.
@@ -63,14 +60,14 @@ impl Offsets {
     }
 
     /// One step further, the rest as it was.
-    fn wait_for(&mut self, partition: &TopicPartition, need: Need) {
+    pub(crate) fn wait_for(&mut self, partition: &TopicPartition, need: Need) {
         if let Some(waiting) = self.partitions.get_mut(partition).and_then(Partition::waiting_mut) {
             waiting.need = need;
             waiting.retry.answered();
         }
     }
 
-    fn nothing_committed(&mut self, now: Instant, partition: &TopicPartition, otherwise: Place) {
+    pub(crate) fn nothing_committed(&mut self, now: Instant, partition: &TopicPartition, otherwise: Place) {
         let reset = Some((ResetReason::NothingCommitted, None));
         self.go_to(now, partition, otherwise, reset);
     }
@@ -143,14 +140,14 @@ impl Offsets {
     }
 
     /// Without an epoch there is nothing to compare.
-    fn begin_unless_validated(&mut self, partition: &TopicPartition, position: Position) {
+    pub(crate) fn begin_unless_validated(&mut self, partition: &TopicPartition, position: Position) {
         if position.epoch.is_none() {
             self.begin(partition, position);
         }
     }
 
     /// Only the application can say where to go on.
-    fn stop(&mut self, partition: &TopicPartition, error: PartitionError) {
+    pub(crate) fn stop(&mut self, partition: &TopicPartition, error: PartitionError) {
         if let Some(state) = self.partitions.get_mut(partition) {
             state.hand = Hand::Stopped;
             let token = state.token;
@@ -160,7 +157,7 @@ impl Offsets {
     }
 
     /// Into the hand of `fetch`.
-    fn begin(&mut self, partition: &TopicPartition, position: Position) {
+    pub(crate) fn begin(&mut self, partition: &TopicPartition, position: Position) {
         let Some(state) = self.partitions.get_mut(partition) else { return };
         let Some(Waiting { fresh, reset, .. }) = state.waiting() else { return };
         let (fresh, reset) = (*fresh, *reset);
@@ -170,7 +167,12 @@ impl Offsets {
         self.note_finished(partition);
         if let Some((reason, from)) = reset {
             let to = position.offset;
-            let skipped = from.map(|from| u64::try_from(to.saturating_sub(from)).unwrap_or(0));
+            let comparable = match reason {
+                ResetReason::NothingCommitted | ResetReason::OutOfRange | ResetReason::Asked => from,
+                // Offsets of another log.
+                ResetReason::EpochUnknown | ResetReason::TopicRecreated => None,
+            };
+            let skipped = comparable.map(|from| u64::try_from(to.saturating_sub(from)).unwrap_or(0));
             self.tell(Event::Reset { partition: partition.clone(), token, from, to, reason, skipped });
         }
         self.tell(Event::Start { partition: partition.clone(), token, position });
@@ -267,208 +269,6 @@ impl Offsets {
             epochs::request(&ask.epochs)
         };
         Some(self.send(now, id, of, Asked::Epochs, request.into(), None))
-    }
-
-    // ---- what is answered ----------------------------------------------------------------------------------------
-
-    /// Those that wait for the answer to this call.
-    fn asked_in(&self, id: CallId) -> Vec<(TopicPartition, Need)> {
-        let waiting = self.waiting.iter().filter_map(|partition| {
-            let waiting = self.partitions.get(partition)?.waiting()?;
-            (waiting.retry.asked == Some(id)).then(|| (partition.clone(), waiting.need))
-        });
-        waiting.collect()
-    }
-
-    pub(crate) fn loaded(
-        &mut self,
-        now: Instant,
-        id: CallId,
-        of: BrokerId,
-        ids: &TopicIds,
-        identity: Option<Identity>,
-        answer: Result<Answer, CallError>,
-    ) {
-        let group = self.config.group.clone().unwrap_or_default();
-        let mut answers = match answer {
-            Ok(Answer { response: Response::OffsetFetch(response), version, .. }) => {
-                offset_fetch::read(response, version, &group, ids)
-            }
-            Ok(_) => Ok(Answers::new()),
-            Err(error) => Err(Cause::Call(error)),
-        };
-        let pauses = self.pauses.next_round();
-        let mut loud = true;
-        for (partition, need) in self.asked_in(id) {
-            let Need::Committed { otherwise } = need else { continue };
-            let answer = match &mut answers {
-                Ok(answers) => {
-                    answers.remove(&partition).unwrap_or(Err(Cause::LeftOut { api: ApiKey::OffsetFetch }))
-                }
-                Err(cause) => Err(cause.clone()),
-            };
-            match answer {
-                Ok(Some(committed)) => self.found_committed(&partition, &committed),
-                Ok(None) => self.nothing_committed(now, &partition, otherwise),
-                Err(Cause::LeftOut { .. }) if mutant!(25) => {}
-                Err(cause)
-                    if mutant!(7) || (mutant!(3) && cause.code() == Some(ErrorCode::StaleMemberEpoch)) =>
-                {
-                    self.nothing_committed(now, &partition, otherwise);
-                }
-                Err(cause) => {
-                    let (remedy, mut weight) = of_load(&cause);
-                    if answers.is_err() && !std::mem::take(&mut loud) {
-                        // It concerns the group: one partition speaks for all.
-                        weight = Weight::Quiet;
-                    }
-                    if let (Remedy::Membership, Some(code), Some(identity)) =
-                        (remedy, cause.code(), &identity)
-                    {
-                        self.refused_as(code, identity);
-                    }
-                    self.failed(now, &partition, cause, &pauses, remedy, weight);
-                    self.apply(remedy, Some(of));
-                    if self.identity != identity
-                        && let Some(waiting) =
-                            self.partitions.get_mut(&partition).and_then(Partition::waiting_mut)
-                    {
-                        waiting.retry.hurry();
-                    }
-                }
-            }
-        }
-    }
-
-    fn found_committed(&mut self, partition: &TopicPartition, committed: &OffsetAndMetadata) {
-        let position = committed.position();
-        if let Some(state) = self.partitions.get_mut(partition) {
-            state.committed = Some(position);
-        }
-        if let Some(high) = self.high.get(partition).copied().filter(|high| *high > position.offset) {
-            self.went_back = self.went_back.saturating_add(1);
-            tracing::warn!(
-                %partition, offset = position.offset, before = high,
-                "the group's committed offset is below what this consumer had committed"
-            );
-            self.high.insert(partition.clone(), position.offset);
-        }
-        self.wait_for(partition, Need::Agreement { position });
-        self.begin_unless_validated(partition, position);
-    }
-
-    pub(crate) fn listed(&mut self, now: Instant, id: CallId, answer: Result<Answer, CallError>) {
-        let mut answers = match answer {
-            Ok(Answer { response: Response::ListOffsets(response), .. }) => Ok(offset_list::read(response)),
-            Ok(_) => Ok(Answers::new()),
-            Err(error) => Err(Cause::Call(error)),
-        };
-        let pauses = self.pauses.next_round();
-        for (partition, need) in self.asked_in(id) {
-            let Need::Listed { spec, then } = need else { continue };
-            let answer = match &mut answers {
-                Ok(answers) => offset_list::checked(spec, answers.remove(&partition)),
-                Err(cause) => Err(cause.clone()),
-            };
-            match answer {
-                Ok(Some(listed)) => self.found_listed(&partition, then, listed),
-                // Nothing of that time or later: the end, as in Java.
-                Ok(None) => {
-                    self.wait_for(&partition, Need::Listed { spec: ListSpec::Latest, then: Then::Begin });
-                }
-                Err(cause) => self.leader_failed(now, &partition, cause, &pauses),
-            }
-        }
-    }
-
-    fn found_listed(&mut self, partition: &TopicPartition, then: Then, listed: ListedOffset) {
-        let here = Position { offset: listed.offset, epoch: listed.leader_epoch };
-        match then {
-            Then::Back(records) if records > 0 && here.offset > 0 => {
-                let back = i64::try_from(records).unwrap_or(i64::MAX);
-                let then = Then::NotBelow(here.offset.saturating_sub(back).max(0));
-                self.wait_for(partition, Need::Listed { spec: ListSpec::Earliest, then });
-            }
-            Then::NotBelow(offset) if here.offset < offset => self.begin(partition, Position::at(offset)),
-            Then::Begin | Then::Back(_) | Then::NotBelow(_) => self.begin(partition, here),
-        }
-    }
-
-    pub(crate) fn epochs_told(&mut self, now: Instant, id: CallId, answer: Result<Answer, CallError>) {
-        let mut answers = match answer {
-            Ok(Answer { response: Response::OffsetForLeaderEpoch(response), .. }) => {
-                Ok(epochs::read(response))
-            }
-            Ok(_) => Ok(Answers::new()),
-            Err(error) => Err(Cause::Call(error)),
-        };
-        let pauses = self.pauses.next_round();
-        for (partition, need) in self.asked_in(id) {
-            let Need::Agreement { position } = need else { continue };
-            let answer = match &mut answers {
-                Ok(answers) => answers
-                    .remove(&partition)
-                    .unwrap_or(Err(Cause::LeftOut { api: ApiKey::OffsetForLeaderEpoch })),
-                Err(cause) => Err(cause.clone()),
-            };
-            match answer.map(|end| epochs::compare(position, end)) {
-                Ok(epochs::Agreement::Agrees) => self.begin(&partition, position),
-                Ok(epochs::Agreement::Ends(end)) => self.truncated(&partition, position, end),
-                Ok(epochs::Agreement::Unknown) => {
-                    let fresh =
-                        self.partitions.get(&partition).and_then(Partition::waiting).is_some_and(|w| w.fresh);
-                    let from = Some(position.offset);
-                    self.by_policy(now, &partition, ResetReason::EpochUnknown, from, fresh, None);
-                }
-                Err(cause) if cannot_validate(&cause) => self.begin(&partition, position),
-                Err(cause) => self.leader_failed(now, &partition, cause, &pauses),
-            }
-        }
-    }
-
-    fn truncated(&mut self, partition: &TopicPartition, position: Position, end: Position) {
-        let Some(token) = self.token_of(partition) else { return };
-        let (from, to) = (position.offset, end.offset);
-        let partition_ = partition.clone();
-        self.tell(Event::Truncated { partition: partition_, token, from, to: Some(to), epoch: end.epoch });
-        match self.config.reset {
-            ResetPolicy::None => self.stop(partition, PartitionError::LogTruncated { from, to }),
-            ResetPolicy::Earliest | ResetPolicy::Latest | ResetPolicy::ByDuration(_) => {
-                self.begin(partition, end)
-            }
-        }
-    }
-
-    fn leader_failed(&mut self, now: Instant, partition: &TopicPartition, cause: Cause, pauses: &Pauses) {
-        let (remedy, weight) = of_leader(&cause);
-        self.failed(now, partition, cause, pauses, remedy, weight);
-        self.apply(remedy, None);
-    }
-
-    /// It goes on waiting. Never the policy: that we could not ask does not mean that there is nothing (FAILURES L2).
-    fn failed(
-        &mut self,
-        now: Instant,
-        partition: &TopicPartition,
-        cause: Cause,
-        pauses: &Pauses,
-        remedy: Remedy,
-        weight: Weight,
-    ) {
-        let Some(state) = self.partitions.get_mut(partition) else { return };
-        let token = state.token;
-        let Some(waiting) = state.waiting_mut() else { return };
-        let needs_news = remedy == Remedy::RefreshMetadata;
-        waiting.retry.failed(now, cause.clone(), pauses, needs_news);
-        let tell = match weight {
-            Weight::Quiet => false,
-            Weight::IfItLasts => waiting.retry.failures() >= LASTING,
-            Weight::AtOnce => true,
-        };
-        if tell && !std::mem::replace(&mut waiting.told, true) {
-            let error = PartitionError::Failing(cause);
-            self.tell(Event::PartitionFailed { partition: partition.clone(), token, error });
-        }
     }
 }
 

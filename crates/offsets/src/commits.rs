@@ -1,4 +1,5 @@
-//! Commits: what was asked for, in order and partition by partition, until it is done, refused or too late.
+//! The commits that are not over: what was asked for, in order and partition by partition, until it is done, refused or
+//! too late.
 //!
 //! Of each partition one commit at most is on the wire, and the next leaves when that one is answered, so that an older
 //! one never lands after a newer (FAILURES H1). An automatic commit is not queued at all: it is made of what is finished
@@ -6,28 +7,21 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use offtake_machine::{
-    Answer, BrokerId, CallError, CallId, Cluster, Token, TopicPartition, Transmit, earliest, mutant,
-};
-use offtake_wire::{ApiKey, ErrorCode, Response};
+use offtake_machine::{CallId, Token, TopicPartition, earliest, mutant};
+use offtake_wire::{ApiKey, ErrorCode};
 
 use crate::{
-    Cause, CommitError, Event, Identity, OffsetAndMetadata, Offsets,
-    ask::{Answers, TopicIds, offset_commit},
-    machine::Asked,
+    Cause, CommitError, Identity, OffsetAndMetadata,
+    ask::Answers,
     remedy::{LASTING, Next, Remedy, of_commit},
     retry::{Pauses, Retry},
 };
 
 /// How many commits of the application may wait at a time; the next is refused (FAILURES H15).
 pub const MAX_QUEUED_COMMITS: usize = 1000;
-
-/// How often what the group has already is committed once more, for consumers that are no members: the broker forgets their
-/// offsets `offsets.retention.minutes` after the commit, though they be idle all the while.
-const RENEWAL: Duration = Duration::from_secs(3600);
 
 /// Names one commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,18 +38,6 @@ pub enum Commit {
 
 /// What became of a commit, partition by partition (FAILURES H5).
 pub type CommitOutcome = BTreeMap<TopicPartition, Result<(), CommitError>>;
-
-/// When the next automatic commit is due.
-#[derive(Debug, Default)]
-pub(crate) struct AutoCommit {
-    pub(crate) at: Option<Instant>,
-    /// It is: waits for the coordinator, and for something to say.
-    pub(crate) due: bool,
-    /// How many in a row came to nothing.
-    failures: u32,
-    /// When all was last committed again.
-    renewed: Option<Instant>,
-}
 
 /// All commits that are not over.
 #[derive(Debug, Default)]
@@ -101,18 +83,18 @@ pub(crate) type Done = Vec<(CommitId, CommitOutcome)>;
 
 /// What an answer comes to.
 #[derive(Debug, Default)]
-struct Settled {
-    landed: Vec<(TopicPartition, Token, OffsetAndMetadata)>,
-    done: Done,
-    remedies: Vec<(Remedy, Option<ErrorCode>)>,
+pub(crate) struct Settled {
+    pub(crate) landed: Vec<(TopicPartition, Token, OffsetAndMetadata)>,
+    pub(crate) done: Done,
+    pub(crate) remedies: Vec<(Remedy, Option<ErrorCode>)>,
     /// Automatic ones that another attempt may mend.
-    auto_again: bool,
+    pub(crate) auto_again: bool,
     /// Automatic ones that it does not.
-    auto_failed: CommitOutcome,
+    pub(crate) auto_failed: CommitOutcome,
 }
 
 impl Commits {
-    fn next_id(&mut self) -> CommitId {
+    pub(crate) fn next_id(&mut self) -> CommitId {
         self.last_id = self.last_id.wrapping_add(1);
         CommitId(self.last_id)
     }
@@ -122,7 +104,7 @@ impl Commits {
     }
 
     /// Queues `offsets` behind what waits already; what is refused is so from the beginning.
-    fn ask(
+    pub(crate) fn ask(
         &mut self,
         deadline: Instant,
         offsets: Vec<(TopicPartition, Token, OffsetAndMetadata)>,
@@ -225,7 +207,11 @@ impl Commits {
     }
 
     /// What may be sent now as `identity`.
-    fn ready(&self, now: Instant, identity: &Identity) -> Vec<(TopicPartition, OffsetAndMetadata)> {
+    pub(crate) fn ready(
+        &self,
+        now: Instant,
+        identity: &Identity,
+    ) -> Vec<(TopicPartition, OffsetAndMetadata)> {
         let heads = self.queues.iter().filter_map(|(partition, queue)| Some((partition, queue.front()?)));
         heads
             .filter(|(_, entry)| entry.retry.is_ready(now) && entry.refused_as.as_ref() != Some(identity))
@@ -234,19 +220,19 @@ impl Commits {
     }
 
     /// An automatic one, unless the application has something of its own in the queue.
-    fn offer(&mut self, partition: &TopicPartition, token: Token, offset: OffsetAndMetadata) {
+    pub(crate) fn offer(&mut self, partition: &TopicPartition, token: Token, offset: OffsetAndMetadata) {
         self.queues
             .entry(partition.clone())
             .or_insert_with(|| VecDeque::from([Entry::new(By::Clock, token, offset)]));
     }
 
-    fn sent(&mut self, partition: &TopicPartition, id: CallId) {
+    pub(crate) fn sent(&mut self, partition: &TopicPartition, id: CallId) {
         if let Some(entry) = self.queues.get_mut(partition).and_then(VecDeque::front_mut) {
             entry.retry.sent(id, None);
         }
     }
 
-    fn answered(
+    pub(crate) fn answered(
         &mut self,
         now: Instant,
         call: CallId,
@@ -340,176 +326,5 @@ impl Commits {
 impl Entry {
     fn new(by: By, token: Token, offset: OffsetAndMetadata) -> Self {
         Self { by, token, disowned: false, offset, retry: Retry::default(), refused_as: None }
-    }
-}
-
-impl Offsets {
-    /// Commits, until `deadline`: through moves of the coordinator and changes of the generation, as long as the
-    /// partitions are ours. [`Event::CommitDone`] tells how it went.
-    pub fn commit(&mut self, now: Instant, what: Commit, deadline: Instant) -> CommitId {
-        self.see(now);
-        let mut refused = CommitOutcome::new();
-        let mut offsets = Vec::new();
-        match what {
-            Commit::Finished => {
-                self.renew(now);
-                offsets = self.finished_now();
-            }
-            Commit::These(these) => {
-                for (partition, token, offset) in these {
-                    match self.check(&partition, token, &offset) {
-                        Ok(()) => offsets.push((partition, token, offset)),
-                        Err(error) => {
-                            refused.insert(partition, Err(error));
-                        }
-                    }
-                }
-            }
-        }
-        let (id, outcome) = self.commits.ask(deadline, offsets, refused);
-        if let Some(outcome) = outcome {
-            self.tell(Event::CommitDone { id, outcome });
-        }
-        id
-    }
-
-    /// Makes an automatic commit due now, for an application that keeps the interval itself: what is finished when it can
-    /// be sent. Asking again before then changes nothing, so nothing piles up while the coordinator is away.
-    pub fn commit_soon(&mut self, now: Instant) {
-        self.see(now);
-        self.renew(now);
-        self.auto.due = true;
-    }
-
-    fn check(
-        &self,
-        partition: &TopicPartition,
-        token: Token,
-        offset: &OffsetAndMetadata,
-    ) -> Result<(), CommitError> {
-        if self.config.group.is_none() {
-            return Err(CommitError::NoGroup);
-        }
-        if offset.offset < 0 {
-            return Err(CommitError::NegativeOffset(offset.offset));
-        }
-        match self.token_of(partition) {
-            Some(current) if current.same_owner(token) => Ok(()),
-            _ => Err(CommitError::NotOwned),
-        }
-    }
-
-    /// What is finished and not committed.
-    fn finished_now(&self) -> Vec<(TopicPartition, Token, OffsetAndMetadata)> {
-        let finished = self.uncommitted.iter().filter_map(|partition| {
-            let state = self.partitions.get(partition)?;
-            Some((partition.clone(), state.token, state.finished?.into()))
-        });
-        finished.collect()
-    }
-
-    /// Counts all that is finished as uncommitted once in a while, where the broker would forget it otherwise.
-    pub(crate) fn renew(&mut self, now: Instant) {
-        let last = *self.auto.renewed.get_or_insert(now);
-        let outside = self.identity.as_ref().is_some_and(|identity| identity.member_id.is_empty());
-        if outside && now.saturating_duration_since(last) >= RENEWAL {
-            self.auto.renewed = Some(now);
-            let finished = self.partitions.iter().filter(|(_, state)| state.finished.is_some());
-            self.uncommitted.extend(finished.map(|(partition, _)| partition.clone()));
-        }
-    }
-
-    /// One OffsetCommit for all that may leave.
-    pub(crate) fn send_commits(
-        &mut self,
-        now: Instant,
-        of: BrokerId,
-        group: &str,
-        cluster: &Cluster,
-    ) -> Option<Transmit> {
-        let identity = self.identity.clone()?;
-        if self.auto.due {
-            self.auto.due = false;
-            for (partition, token, offset) in self.finished_now() {
-                self.commits.offer(&partition, token, offset);
-            }
-        }
-        let offsets = self.commits.ready(now, &identity);
-        if offsets.is_empty() {
-            return None;
-        }
-        let id = self.next_call();
-        for (partition, _) in &offsets {
-            self.commits.sent(partition, id);
-        }
-        let (request, max_version, ids) = offset_commit::request(group, &identity, &offsets, cluster);
-        Some(self.send(now, id, of, Asked::Commit { ids, identity }, request.into(), max_version))
-    }
-
-    pub(crate) fn committed(
-        &mut self,
-        now: Instant,
-        id: CallId,
-        of: BrokerId,
-        ids: &TopicIds,
-        identity: &Identity,
-        answer: Result<Answer, CallError>,
-    ) {
-        let answers = match answer {
-            Ok(Answer { response: Response::OffsetCommit(response), .. }) => {
-                Ok(offset_commit::read(response, ids))
-            }
-            Ok(_) => Ok(Answers::new()),
-            Err(error) => Err(Cause::Call(error)),
-        };
-        let pauses = self.pauses.next_round();
-        let settled = self.commits.answered(now, id, answers, identity, self.identity.as_ref(), &pauses);
-        for (remedy, code) in settled.remedies {
-            if let (Remedy::Membership, Some(code)) = (remedy, code) {
-                self.refused_as(code, identity);
-            }
-            self.apply(remedy, Some(of));
-        }
-        if self.identity.as_ref() != Some(identity) {
-            self.commits.hurry();
-        }
-        self.landed(settled.landed);
-        self.commits_done(settled.done);
-        if settled.auto_again {
-            let soon = now + pauses.after(self.auto.failures);
-            self.auto.failures = self.auto.failures.saturating_add(1);
-            self.auto.at = Some(self.auto.at.map_or(soon, |at| at.min(soon)));
-        }
-        if !settled.auto_failed.is_empty() {
-            let id = self.commits.next_id();
-            self.tell(Event::CommitDone { id, outcome: settled.auto_failed });
-        }
-    }
-
-    fn landed(&mut self, landed: Vec<(TopicPartition, Token, OffsetAndMetadata)>) {
-        if landed.is_empty() {
-            return;
-        }
-        self.auto.failures = 0;
-        for (partition, token, offset) in &landed {
-            self.high
-                .entry(partition.clone())
-                .and_modify(|high| *high = offset.offset.max(*high))
-                .or_insert(offset.offset);
-            if let Some(state) =
-                self.partitions.get_mut(partition).filter(|state| state.token.same_owner(*token))
-            {
-                state.committed = Some(offset.position());
-                self.note_finished(partition);
-            }
-        }
-        let offsets = landed.into_iter().map(|(partition, _, offset)| (partition, offset.offset)).collect();
-        self.tell(Event::Committed { offsets });
-    }
-
-    pub(crate) fn commits_done(&mut self, done: Done) {
-        for (id, outcome) in done {
-            self.tell(Event::CommitDone { id, outcome });
-        }
     }
 }

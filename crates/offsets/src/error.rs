@@ -113,6 +113,9 @@ pub enum CommitError {
     /// There are no offsets below 0.
     #[error("{0} is not an offset")]
     NegativeOffset(i64),
+    /// Of so many bytes: no request can say more than 32767.
+    #[error("metadata of {0} bytes is too long")]
+    MetadataTooLong(usize),
     /// More than [`MAX_QUEUED_COMMITS`](crate::MAX_QUEUED_COMMITS) wait already.
     #[error("too many commits are waiting for the coordinator")]
     QueueFull,
@@ -129,6 +132,8 @@ impl CommitError {
     pub fn code(&self) -> Option<ErrorCode> {
         match self {
             Self::Failed(cause) | Self::TimedOut(Some(cause)) => cause.code(),
+            // What a broker says of less.
+            Self::MetadataTooLong(_) => Some(ErrorCode::OffsetMetadataTooLarge),
             Self::TimedOut(None)
             | Self::NotOwned
             | Self::NoGroup

@@ -31,7 +31,7 @@ pub enum Event {
         to: i64,
         /// What was wrong.
         reason: ResetReason,
-        /// How many offsets the move jumps over, where that is known.
+        /// How many offsets the move jumps over, where that is known: not where the position belongs to another log.
         skipped: Option<u64>,
     },
     /// The leader's log ends before our position (KIP-320): what was read beyond its end is gone. Said just before the
@@ -93,6 +93,7 @@ pub enum Event {
 
 /// Why `auto.offset.reset` had to choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ResetReason {
     /// The group has committed nothing for the partition.
     NothingCommitted,

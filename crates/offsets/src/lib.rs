@@ -23,10 +23,13 @@
 mod ask;
 mod begin;
 mod commits;
+mod committing;
 mod config;
 mod error;
 mod event;
+mod found;
 mod machine;
+mod ownership;
 mod partition;
 mod queries;
 mod remedy;

@@ -127,10 +127,10 @@ impl Life {
             },
             Event::Revoked(change) => What::Revoked { who, places: places(&change.partitions) },
             Event::Lost(change) => What::Lost { who, places: places(&change.partitions) },
-            Event::Reset { partition, from, to, reason } => {
-                What::Reset { who, at: place(&partition), from, to, reason }
+            Event::Reset { partition, from, to, reason, .. } => {
+                What::Reset { who, at: place(&partition), from, to, reason: reason.to_string() }
             }
-            Event::Truncated { partition, from, to } => {
+            Event::Truncated { partition, from, to, .. } => {
                 What::TruncationTold { who, at: place(&partition), from, to }
             }
             Event::Error(error) => {
@@ -276,7 +276,7 @@ impl Application {
                     consumer.commit(records).await
                 }
             }
-            Commits::Async => consumer.commit_async(records),
+            Commits::Async => consumer.commit_async(records).map(drop),
             Commits::Listener if self.random.percent(20) => consumer.commit_finished().await,
             _ => Ok(()),
         };

@@ -74,13 +74,13 @@ fn line(event: &Event, at: i64) -> Value {
                 offsets.iter().map(|(of, offset)| json!([of.topic.as_str(), of.partition, offset])).collect();
             json!({"event": "committed", "at": at, "offsets": offsets})
         }
-        Event::Reset { partition, from, to, reason } => json!({
+        Event::Reset { partition, from, to, reason, skipped } => json!({
             "event": "reset", "at": at, "topic": partition.topic.as_str(), "partition": partition.partition,
-            "from": from, "to": to, "reason": reason,
+            "from": from, "to": to, "reason": reason.to_string(), "skipped": skipped,
         }),
-        Event::Truncated { partition, from, to } => json!({
+        Event::Truncated { partition, from, to, epoch } => json!({
             "event": "truncated", "at": at, "topic": partition.topic.as_str(), "partition": partition.partition,
-            "from": from, "to": to,
+            "from": from, "to": to, "epoch": epoch,
         }),
         Event::PollIntervalExceeded => json!({"event": "poll_interval_exceeded", "at": at}),
         Event::Error(error) => {
@@ -110,6 +110,8 @@ fn pairs(partitions: &[TopicPartition]) -> Vec<Value> {
 
 #[cfg(test)]
 mod tests {
+    use offtake::ResetReason;
+
     use super::*;
 
     #[test]
@@ -133,10 +135,22 @@ mod tests {
             r#"{"event":"committed","at":7,"offsets":[["orders",0,42]]}"#
         );
         let partition = TopicPartition::new("orders", 2);
-        let reset = Event::Reset { partition, from: None, to: 5, reason: "nothing committed".to_owned() };
+        let told = |from, to, reason, skipped| {
+            line(&Event::Reset { partition: partition.clone(), from, to, reason, skipped }, 7).to_string()
+        };
         assert_eq!(
-            line(&reset, 7).to_string(),
-            r#"{"event":"reset","at":7,"topic":"orders","partition":2,"from":null,"to":5,"reason":"nothing committed"}"#
+            told(None, 5, ResetReason::NothingCommitted, None),
+            r#"{"event":"reset","at":7,"topic":"orders","partition":2,"from":null,"to":5,"reason":"nothing is committed","skipped":null}"#
+        );
+        assert_eq!(
+            told(Some(3), 5, ResetReason::OutOfRange, Some(2)),
+            r#"{"event":"reset","at":7,"topic":"orders","partition":2,"from":3,"to":5,"reason":"the offset is out of range","skipped":2}"#
+        );
+        let truncated =
+            Event::Truncated { partition: partition.clone(), from: 9, to: Some(6), epoch: Some(2) };
+        assert_eq!(
+            line(&truncated, 7).to_string(),
+            r#"{"event":"truncated","at":7,"topic":"orders","partition":2,"from":9,"to":6,"epoch":2}"#
         );
     }
 }

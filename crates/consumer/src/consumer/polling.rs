@@ -19,7 +19,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     event::{Event, OwnershipChange},
     listener::{Listener, ListenerFuture, Rebalance},
-    rebalance::{After, Running},
+    rebalance::{After, Running, Settling},
     records::{Records, Spot},
 };
 
@@ -34,9 +34,9 @@ impl Consumer {
             self.shared.poll_begins();
             self.begin_poll();
         }
-        let result = ready!(self.next_records(cx));
+        let mut result = ready!(self.next_records(cx));
         self.end_poll();
-        if let Ok(records) = &result {
+        if let Ok(records) = &mut result {
             self.progress.hand_out(records);
             if mutant!(2) {
                 self.progress.finish_handed();
@@ -58,15 +58,9 @@ impl Consumer {
         }
     }
 
-    /// What earlier polls handed out is finished, unless the application says itself what is (FAILURES H3), and with it
-    /// what came after it without a record.
+    /// What earlier polls handed out is finished, if that is how it is said.
     pub(super) fn finish_passed(&mut self) {
-        if self.handle.config.enable_auto_offset_store {
-            self.progress.finish_handed();
-        } else {
-            self.progress.forget_handed();
-        }
-        self.progress.pass(self.delivery.passed(), self.handle.config.enable_auto_offset_store);
+        self.progress.go_on(self.delivery.passed());
     }
 
     pub(super) fn end_poll(&mut self) {
@@ -81,9 +75,7 @@ impl Consumer {
     }
 
     pub(super) fn report_finished(&mut self) {
-        if let Some(positions) = self.progress.report() {
-            let _ = self.handle.send(Command::Finished { positions });
-        }
+        self.progress.report(&self.handle);
     }
 
     /// Everything that happens inside `poll`. All of its state is in `self`: it may be left at any point.
@@ -181,8 +173,11 @@ impl Consumer {
                 let after = self.after(Some(Command::Released)).told(Event::Lost, change);
                 self.running = Some(Running::new(None, listening, after));
             }
-            Notice::Started { partition, token, position } => {
-                self.delivery.started(&partition, token, position)
+            Notice::Started { partition, token, position, run, jumps } => {
+                self.delivery.started(&partition, token, position, run, jumps)
+            }
+            Notice::AtEnd { partition, token, watermarks } => {
+                self.delivery.at_end(&partition, token, watermarks)
             }
             Notice::Sought { partition, token } => {
                 self.progress.forget(std::slice::from_ref(&partition));
@@ -214,7 +209,8 @@ impl Consumer {
         if !mutant!(13) {
             self.delivery.remove(&partitions, &self.handle);
         }
-        let deadline = clock::now() + CLOSING_COMMIT.min(self.handle.config.max_poll_interval);
+        let within = CLOSING_COMMIT.min(self.handle.config.max_poll_interval);
+        let deadline = clock::now() + within;
         let (reply, answer) = oneshot::channel();
         let commit = if self.commits_by_itself() {
             self.report_finished();
@@ -224,10 +220,15 @@ impl Consumer {
             Command::SettleCommits { deadline, reply }
         };
         let _ = self.handle.send(commit);
-        self.progress.forget(&partitions);
+        let mut after = self.after(command);
+        after.settling = self.progress.hand_over(&partitions).map(|ledgers| Settling {
+            ledgers,
+            partitions: partitions.clone(),
+            commit_within: self.commits_by_itself().then_some(within),
+        });
         let change = OwnershipChange { partitions, owned, generation: Some(generation) };
         let listening = self.listening(Listener::revoked, &change, generation);
-        Running::new(Some(answer), listening, self.after(command).told(Event::Revoked, change))
+        Running::new(Some(answer), listening, after.told(Event::Revoked, change))
     }
 
     /// The listener's future; its first step too is taken inside `poll`, where a panic is contained (FAILURES D9).
@@ -248,7 +249,7 @@ impl Consumer {
     }
 
     fn after(&self, command: Option<Command>) -> After {
-        After { handle: self.handle.clone(), sink: self.sink.clone(), event: None, command }
+        After { handle: self.handle.clone(), sink: self.sink.clone(), event: None, command, settling: None }
     }
 
     pub(super) fn give_up(&mut self, partitions: &[TopicPartition]) {

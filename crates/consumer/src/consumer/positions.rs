@@ -1,100 +1,161 @@
 //! Offsets and positions: what the application says and asks of them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use offtake_machine::{PartitionInfo, Topic, TopicPartition};
+use tokio::sync::oneshot;
 
 use super::{Consumer, compile};
 use crate::{
+    clock,
+    committing::Committing,
     engine::{
-        command::{Command, ListAt, Reply},
+        command::{Command, ListAt},
         not_assigned,
     },
     error::{Error, ErrorKind, Result},
     offsets::{OffsetAndMetadata, OffsetAndTimestamp, StartAt},
-    records::{Delivered, Records},
+    records::{Delivered, Records, Spot},
 };
 
 impl Consumer {
-    /// Commits that exactly these records are finished, retrying for `default.api.timeout.ms`.
+    /// Commits that these records are finished, and all that came before them in their partitions; retries for
+    /// `default.api.timeout.ms`.
     ///
     /// # Errors
     /// `NotOwned` if a partition was given up since (nothing is sent for it), `CommitFailed` where the group refused:
-    /// the records will be delivered again, perhaps to another member.
+    /// the records will be delivered again, perhaps to another member. [`Error::commit_report`] tells partition by
+    /// partition. `Misuse` of a consumer whose records are finished one by one.
     pub async fn commit(&mut self, records: &Records) -> Result<()> {
-        let command = self.commit_of(records);
-        self.handle.ask(|reply| command(Some(reply))).await
+        self.commit_within(records, self.handle.config.default_api_timeout).await
     }
 
-    /// The same without waiting. What becomes of it comes as an [`Event`](crate::Event).
+    /// The same, retrying until `timeout` has passed.
+    pub async fn commit_within(&mut self, records: &Records, timeout: Duration) -> Result<()> {
+        self.begin_commit(records, timeout)?.await
+    }
+
+    /// The same without waiting: the commit goes on by itself, be its outcome awaited or dropped. Later commits of the same
+    /// partitions wait for it, so that it never lands after one of them.
     ///
     /// # Errors
-    /// `Closed`.
-    pub fn commit_async(&mut self, records: &Records) -> Result<()> {
-        let command = self.commit_of(records);
-        self.handle.send(command(None))
+    /// `Closed`, and `Misuse` as of [`commit`](Self::commit).
+    pub fn commit_async(&mut self, records: &Records) -> Result<Committing> {
+        self.begin_commit(records, self.handle.config.default_api_timeout)
     }
 
-    fn commit_of(&mut self, records: &Records) -> impl FnOnce(Option<Reply<()>>) -> Command + use<> {
+    fn begin_commit(&mut self, records: &Records, timeout: Duration) -> Result<Committing> {
+        self.up_to("commit")?;
         let mut last = BTreeMap::new();
         for part in &records.parts {
             last.insert(part.partition.clone(), part.spot());
         }
-        for place in last.values() {
-            self.progress.finish(place.clone());
+        last.values().try_for_each(|place| self.not_moved_back(place))?;
+        let mut offsets = Vec::with_capacity(last.len());
+        for place in last.into_values() {
+            let offset = OffsetAndMetadata::from(place.next);
+            offsets.push((place.partition.clone(), Some(place.token), offset));
+            self.progress.finish(place);
         }
-        let offsets = last
-            .into_values()
-            .map(|place| {
-                let offset = OffsetAndMetadata {
-                    offset: place.next.offset,
-                    leader_epoch: place.next.epoch,
-                    metadata: String::new(),
-                };
-                (place.partition, Some(place.token), offset)
-            })
-            .collect();
-        let deadline = self.handle.deadline();
-        move |reply| Command::CommitThese { offsets, deadline, reply }
+        let deadline = clock::now() + timeout;
+        let (reply, answer) = oneshot::channel();
+        self.handle.send(Command::CommitThese { offsets, deadline, reply: Some(reply) })?;
+        Ok(Committing::new(answer, self.sink.clone()))
     }
 
-    /// Commits everything that is finished: what was stored, and with `enable.auto.offset.store` (the default) also
-    /// what `poll` has handed out so far.
+    /// Commits everything that is finished: what was stored or finished one by one, or with `enable.auto.offset.store` (the
+    /// default) what `poll` has handed out so far.
     pub async fn commit_finished(&mut self) -> Result<()> {
-        if self.handle.config.enable_auto_offset_store {
-            self.progress.finish_handed();
-        }
+        self.commit_finished_within(self.handle.config.default_api_timeout).await
+    }
+
+    /// The same, retrying until `timeout` has passed.
+    pub async fn commit_finished_within(&mut self, timeout: Duration) -> Result<()> {
+        self.finish_passed();
         self.report_finished();
-        let deadline = self.handle.deadline();
+        let deadline = clock::now() + timeout;
         self.handle.ask(|reply| Command::CommitFinished { deadline, reply: Some(reply) }).await
     }
 
-    /// Commits exactly these offsets; see [`Handle::commit_offsets`](crate::Handle::commit_offsets).
+    /// Commits exactly these offsets, metadata and all, retrying for `default.api.timeout.ms`.
+    ///
+    /// # Errors
+    /// As [`Handle::commit_offsets`](crate::Handle::commit_offsets); and `Misuse`, with nothing sent, where an offset lies
+    /// beyond what `poll` has handed out since the partition was assigned or sought: nobody has been given the records
+    /// between, and nobody would be. (To skip them on purpose, [`seek`](Self::seek) first.)
     pub async fn commit_offsets(
         &mut self,
         offsets: impl IntoIterator<Item = (TopicPartition, OffsetAndMetadata)>,
     ) -> Result<()> {
-        self.handle.commit_offsets(offsets).await
+        self.commit_offsets_within(offsets, self.handle.config.default_api_timeout).await
     }
 
-    /// Says that everything up to and including this is finished: the next commit, by interval or by
-    /// [`commit_finished`](Self::commit_finished), includes it. Of use with `enable.auto.offset.store=false`.
+    /// The same, retrying until `timeout` has passed.
+    pub async fn commit_offsets_within(
+        &mut self,
+        offsets: impl IntoIterator<Item = (TopicPartition, OffsetAndMetadata)>,
+        timeout: Duration,
+    ) -> Result<()> {
+        let offsets: Vec<_> = offsets.into_iter().collect();
+        for (partition, offset) in &offsets {
+            let Some(position) = self.delivery.handed_out(partition) else { continue };
+            if offset.offset > position {
+                let message = format!(
+                    "offset {} of {partition} is beyond {position}, which poll hands out next: the records between would be lost; seek there first to skip them",
+                    offset.offset
+                );
+                return Err(Error::misuse(message).with_partition(partition.clone()));
+            }
+        }
+        self.handle.commit_offsets_within(offsets, timeout).await
+    }
+
+    /// Says that everything **up to and including** this is finished: the next commit, by interval or by
+    /// [`commit_finished`](Self::commit_finished), includes it. Of use with `enable.auto.offset.store=false`, where records
+    /// are finished in order; where they are not, see [`finish_each`](crate::Builder::finish_each).
     ///
     /// # Errors
-    /// `NotOwned` if its partition was given up since.
+    /// `NotOwned` if its partition was given up since, or if the cluster has lost the record and moved the position back
+    /// before it. `Misuse` of a consumer whose records are finished one by one.
     pub fn store(&mut self, delivered: &impl Delivered) -> Result<()> {
+        self.up_to("store")?;
         let place = delivered.spot();
         if !self.delivery.owns(&place.partition, place.token) {
             return Err(not_assigned(&place.partition));
         }
+        self.not_moved_back(&place)?;
         self.progress.finish(place);
         Ok(())
+    }
+
+    /// Of records that the cluster has lost, and reads anew from an earlier offset, nothing can be said any more.
+    fn not_moved_back(&self, place: &Spot) -> Result<()> {
+        if !self.delivery.is_beyond(place) {
+            return Ok(());
+        }
+        let (partition, next) = (&place.partition, place.next.offset);
+        let message =
+            format!("the cluster has moved {partition} back to before offset {next}: its records come again");
+        Err(Error::new(ErrorKind::NotOwned, message).with_partition(partition.clone()))
+    }
+
+    /// That all up to a record is finished cannot be said of a consumer whose records are finished one by one.
+    fn up_to(&self, call: &str) -> Result<()> {
+        match self.progress.of_each() {
+            None => Ok(()),
+            Some(_) => Err(Error::misuse(format!(
+                "{call} would say that all records before these are finished too, but this consumer was built with finish_each: finish them, then call commit_finished"
+            ))),
+        }
     }
 
     /// Reads on from elsewhere. Records fetched before are not handed out after. May be called as soon as the partition
     /// is assigned, also from a listener (through its [`Handle`](crate::Handle)).
     pub async fn seek(&mut self, partition: impl Into<TopicPartition>, at: StartAt) -> Result<()> {
-        self.handle.seek(partition.into(), at).await
+        let partition = partition.into();
+        self.handle.seek(partition.clone(), at).await?;
+        self.delivery.begins_anew(&partition);
+        Ok(())
     }
 
     /// Hands out nothing more of these until [`resume`](Self::resume); what is buffered is kept.
@@ -121,10 +182,16 @@ impl Consumer {
         self.delivery.position(partition)
     }
 
-    /// How many records of a partition are still to be handed out, as of the last fetch and under the isolation level;
-    /// `None` before the first.
+    /// How far `poll` is behind the end of a partition, in offsets, as of the last fetch that it has seen: the last stable
+    /// offset under read_committed, the high watermark otherwise. 0 when everything that can be read has been handed out;
+    /// `None` before the first fetch.
     pub fn lag(&self, partition: &TopicPartition) -> Option<u64> {
         self.delivery.lag(partition)
+    }
+
+    /// The [`lag`](Self::lag) of every partition that is owned.
+    pub fn lags(&self) -> impl Iterator<Item = (&TopicPartition, Option<u64>)> {
+        self.delivery.owned().map(|partition| (partition, self.delivery.lag(partition)))
     }
 
     /// The group's committed offsets; partitions without one are absent.

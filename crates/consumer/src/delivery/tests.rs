@@ -19,10 +19,10 @@ impl Sim {
         config.max_poll_records = most;
         let delivery = Delivery::new(&config);
         let (sender, commands) = mpsc::unbounded_channel();
-        let handle = Handle { commands: sender, config: config.into() };
+        let handle = Handle { commands: sender, config: config.into(), ledgers: None };
         let mut sim = Self { delivery, handle, commands };
         sim.delivery.start(orders(), TOKEN, &sim.handle);
-        sim.delivery.started(&orders(), TOKEN, Position::at(0));
+        sim.delivery.started(&orders(), TOKEN, Position::at(0), 1, vec![]);
         sim
     }
 
@@ -59,6 +59,10 @@ fn batch(base: i64, count: i64) -> Bytes {
     builder.build().unwrap()
 }
 
+fn emptied(base: i64, offsets: i32) -> Bytes {
+    BatchBuilder::new(base).last_offset_delta(offsets - 1).build().unwrap()
+}
+
 fn damaged(batch: &Bytes) -> Bytes {
     let mut bytes = BytesMut::from(&batch[..]);
     let last = bytes.len() - 1;
@@ -70,6 +74,7 @@ fn chunk(fetch_offset: i64, next: i64, batches: &[Bytes]) -> Chunk {
     Chunk {
         partition: orders(),
         token: TOKEN,
+        run: 1,
         fetch_offset,
         next: Position::at(next),
         batches: batches.iter().cloned().collect(),
@@ -152,8 +157,8 @@ fn j3_what_lies_behind_the_last_record_moves_the_position_with_it() {
     let mut sim = Sim::handing_out(500);
     sim.take_in(chunk(0, 7, &[batch(0, 3)]));
     assert_eq!(sim.poll().unwrap().unwrap(), [0, 1, 2]);
-    assert!(sim.poll().is_none());
     assert_eq!(sim.delivery.position(&orders()), Some(7));
+    assert!(sim.poll().is_none());
     let passed = sim.delivery.passed();
     assert_eq!((passed[0].from, passed[0].to.next.offset), (3, 7));
     assert_eq!(sim.freed(), 1000);
@@ -207,4 +212,97 @@ fn s14_lag_counts_to_the_end_that_the_isolation_level_sees() {
     assert_eq!(sim.delivery.lag(&orders()), Some(97));
     sim.delivery.committed_only = true;
     assert_eq!(sim.delivery.lag(&orders()), Some(87));
+}
+
+/// Of three records, a marker behind them, a batch that compaction has emptied, and another marker that came later.
+#[test]
+fn s14_k5_nothing_is_left_when_the_last_record_has_been_handed_out() {
+    for most in [1, 3, 500] {
+        let mut sim = Sim::handing_out(most);
+        let ends = |chunk| Chunk { high_watermark: 9, last_stable_offset: 9, ..chunk };
+        sim.take_in(ends(chunk(0, 7, &[batch(0, 3), emptied(3, 4)])));
+        sim.take_in(ends(chunk(7, 9, &[])));
+        let mut next = Vec::new();
+        while let Some(records) = sim.delivery.hand_out(&sim.handle) {
+            let records = records.unwrap();
+            next.push(records.parts.last().unwrap().next_offset());
+            let left =
+                if records.iter().last().unwrap().offset() == 2 { 0 } else { 9 - next.last().unwrap() };
+            assert_eq!(sim.delivery.lag(&orders()), Some(left.unsigned_abs()), "{most}");
+        }
+        assert_eq!(next.last(), Some(&9), "to commit the last record is to commit what is behind it");
+        assert_eq!(sim.freed(), 2000);
+    }
+}
+
+fn jump(from: i64, to: i64) -> Event {
+    Event::Reset {
+        partition: orders(),
+        from: Some(from),
+        to,
+        reason: crate::ResetReason::OutOfRange,
+        skipped: None,
+    }
+}
+
+impl Sim {
+    /// A restart that is told of before the chunks that were sent ahead of it are taken in, as notices are.
+    fn jump(&mut self, from: i64, to: i64) {
+        self.delivery.started(&orders(), TOKEN, Position::at(to), 2, vec![jump(from, to)]);
+    }
+
+    /// The offsets that one poll gets, and where the positions lead that have jumped ahead of them.
+    fn poll_and_jumps(&mut self) -> (Vec<i64>, Vec<i64>) {
+        let to = |event: &Event| match event {
+            Event::Reset { to, .. } => *to,
+            other => panic!("{other:?}"),
+        };
+        let handed_out = self.delivery.hand_out(&self.handle);
+        let records = handed_out.map_or_else(|| self.delivery.nothing(), |records| records.unwrap());
+        (records.iter().map(|record| record.offset()).collect(), records.jumps().iter().map(to).collect())
+    }
+}
+
+#[test]
+fn l1_a_jump_is_told_behind_what_was_fetched_before_it_and_ahead_of_what_comes_after() {
+    for to in [0, 4, 50] {
+        let mut sim = Sim::handing_out(500);
+        sim.take_in(chunk(0, 6, &[batch(0, 6)]));
+        sim.jump(9, to);
+        sim.take_in(chunk(6, 9, &[batch(6, 3)]));
+        sim.take_in(Chunk { run: 2, ..chunk(to, to + 3, &[batch(to, 3)]) });
+        assert_eq!(sim.poll_and_jumps(), ((0..9).collect(), vec![]), "to {to}");
+        assert!(sim.delivery.moved_back().is_empty(), "to {to}");
+        assert_eq!(sim.poll_and_jumps(), (vec![to, to + 1, to + 2], vec![to]));
+        assert_eq!(sim.delivery.moved_back().len(), usize::from(to < 9));
+    }
+}
+
+#[test]
+fn l1_the_first_start_and_a_log_without_records_are_told_of_too() {
+    let mut sim = Sim::handing_out(500);
+    sim.delivery.sought(&orders(), TOKEN, &sim.handle);
+    sim.jump(0, 7);
+    sim.take_in(chunk(7, 9, &[batch(7, 2)]));
+    assert_eq!(sim.poll_and_jumps(), (vec![7, 8], vec![7]), "whatever the run: nothing can lie before it");
+    sim.jump(9, 20);
+    assert_eq!(sim.poll_and_jumps(), (vec![], vec![20]));
+    assert_eq!(sim.poll_and_jumps(), (vec![], vec![]), "once");
+    sim.jump(20, 30);
+    sim.delivery.sought(&orders(), TOKEN.sought(), &sim.handle);
+    assert_eq!(sim.poll_and_jumps(), (vec![], vec![]), "a seek comes first (L8)");
+}
+
+/// What was passed over at the end of a log that is gone is not finished in the one that follows.
+#[test]
+fn b3_s1_what_was_passed_over_before_a_move_back_does_not_count() {
+    let mut sim = Sim::handing_out(500);
+    sim.take_in(chunk(0, 3, &[batch(0, 3)]));
+    sim.poll().unwrap().unwrap();
+    sim.take_in(chunk(3, 9, &[]));
+    sim.jump(9, 0);
+    sim.take_in(Chunk { run: 2, ..chunk(0, 2, &[batch(0, 2)]) });
+    assert_eq!(sim.poll().unwrap().unwrap(), [0, 1]);
+    assert_eq!(sim.delivery.moved_back(), [(orders(), TOKEN)]);
+    assert!(sim.delivery.passed().is_empty());
 }

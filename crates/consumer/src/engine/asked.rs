@@ -193,6 +193,10 @@ impl Engine {
                 answer(reply, Err(not_assigned(&partition)));
                 return;
             };
+            if self.fetch.watermarks(&partition).is_some_and(|log| offset.offset > log.high) {
+                let offset = offset.offset;
+                tracing::warn!(%partition, offset, "commits an offset beyond the end of the log, as far as it is known");
+            }
             these.push((partition, token, offset));
         }
         let id = self.offsets.commit(now, offtake_offsets::Commit::These(these), deadline);

@@ -5,13 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake_fetch::Chunk;
+use offtake_fetch::{Chunk, Watermarks};
 use offtake_machine::{PartitionInfo, Position, Token, Topic, TopicPartition};
 use regex::Regex;
 use tokio::sync::oneshot;
 
 use crate::{
     error::{Error, Result},
+    event::Event,
     offsets::{OffsetAndMetadata, OffsetAndTimestamp, StartAt},
 };
 
@@ -156,6 +157,16 @@ pub(crate) enum Notice {
         partition: TopicPartition,
         token: Token,
         position: Position,
+        /// What the chunks bear that are read from here on.
+        run: u64,
+        /// How it came to be there, if not by reading on: [`Event::Truncated`], [`Event::Reset`].
+        jumps: Vec<Event>,
+    },
+    /// There is nothing to read where reading started.
+    AtEnd {
+        partition: TopicPartition,
+        token: Token,
+        watermarks: Watermarks,
     },
     /// Records fetched under an older token are not to be handed out.
     Sought {

@@ -66,7 +66,8 @@ pub(crate) fn start(config: Arc<Config>, mut parts: Parts) -> Result<Consumer> {
                 })?;
         }
     }
-    let handle = Handle { commands, config };
+    let ledgers = parts.finish_each.then(Default::default);
+    let handle = Handle { commands, config, ledgers };
     Ok(Consumer::new(handle, shared, parts, noticed, delivered, alive))
 }
 

@@ -7,7 +7,7 @@ use offtake_machine::{TopicPartition, coordinator, metadata, mutant};
 use offtake_offsets::Identity;
 
 use super::{
-    Engine, Life, Question, answer,
+    Engine, Life, Question,
     command::{Notice, Subscription},
     rooms,
 };
@@ -185,30 +185,39 @@ impl Engine {
     fn offsets_say(&mut self, now: Instant, event: offtake_offsets::Event) {
         use offtake_offsets::Event as Said;
         match event {
-            // Given up, sought elsewhere, or stopped by the handle, while it was being found out.
-            Said::Start { partition, token, .. }
+            Said::Start { partition, token, position } => {
+                let jumps = self.jumps_of(&partition);
+                // Given up, sought elsewhere, or stopped by the handle, while it was being found out.
                 if !self.assigned.contains(&partition)
                     || self.offsets.token_of(&partition) != Some(token)
-                    || self.stopped.get(&partition) == Some(&token) => {}
-            Said::Start { partition, token, position } => {
+                    || self.stopped.get(&partition) == Some(&token)
+                {
+                    return;
+                }
                 self.stopped.remove(&partition);
-                self.fetch.start(now, partition.clone(), token, position);
-                self.tell(Notice::Started { partition, token, position });
+                let run = self.fetch.start(now, partition.clone(), token, position);
+                self.tell(Notice::Started { partition, token, position, run, jumps });
             }
-            Said::Reset { partition, from, to, reason, .. } => {
+            Said::Reset { partition, from, to, reason, skipped, .. } => {
                 match from {
-                    Some(from) => tracing::warn!(%partition, from, to, %reason, "the position was reset"),
+                    Some(from) => {
+                        tracing::warn!(%partition, from, to, skipped, %reason, "the position was reset")
+                    }
                     None => {
                         tracing::info!(%partition, to, %reason, "reading starts where auto.offset.reset says")
                     }
                 }
-                self.sink.tell(|| Event::Reset { partition, from, to, reason: reason.to_string() });
+                let event = Event::Reset { partition: partition.clone(), from, to, reason, skipped };
+                self.jumps(partition, event);
             }
-            Said::Truncated { partition, from, to, .. } => {
-                tracing::warn!(%partition, from, ?to, "the log was truncated");
-                self.sink.tell(|| Event::Truncated { partition, from, to });
+            Said::Truncated { partition, from, to, epoch, .. } => {
+                tracing::warn!(%partition, from, ?to, ?epoch, "the log was truncated");
+                let event = Event::Truncated { partition: partition.clone(), from, to, epoch };
+                self.jumps(partition, event);
             }
             Said::PartitionFailed { partition, error, .. } => {
+                // It goes on nowhere: there is no record that a jump could be told ahead of.
+                self.jumps_of(&partition);
                 let stops = error.stops();
                 self.partition_failed(rooms::offsets_failed(&partition, &error), stops);
             }
@@ -227,13 +236,14 @@ impl Engine {
             }
             Said::CommitDone { id, outcome } => {
                 let result = rooms::committed(outcome);
-                match (self.commits.remove(&id), result) {
-                    (Some(Some(reply)), result) => answer(Some(reply), result),
-                    (_, Err(error)) => {
-                        tracing::warn!(%error, "a commit that nobody waits for failed");
-                        self.sink.tell(|| Event::Error(error));
-                    }
-                    (_, Ok(())) => {}
+                // Who has stopped waiting has not been told.
+                let untold = match self.commits.remove(&id).flatten() {
+                    Some(reply) => reply.send(result).err().and_then(Result::err),
+                    None => result.err(),
+                };
+                if let Some(error) = untold {
+                    tracing::warn!(%error, "a commit that nobody waits for failed");
+                    self.sink.tell(|| Event::Error(error));
                 }
             }
             Said::QueryDone { id, outcome } => match self.questions.remove(&id) {
@@ -246,6 +256,17 @@ impl Engine {
                 None => {}
             },
         }
+    }
+
+    /// A position jumps: to be told at once, and again ahead of the first record from there.
+    fn jumps(&mut self, partition: TopicPartition, event: Event) {
+        self.sink.tell(|| event.clone());
+        self.jumps.push((partition, event));
+    }
+
+    /// What was said of a partition just before it starts, or stops.
+    fn jumps_of(&mut self, partition: &TopicPartition) -> Vec<Event> {
+        self.jumps.extract_if(.., |(of, _)| of == partition).map(|(_, event)| event).collect()
     }
 
     fn fetch_says(&mut self, now: Instant, event: offtake_fetch::Event) {
@@ -261,6 +282,9 @@ impl Engine {
             Said::Failed { tp, error, .. } => {
                 let stops = error.stops();
                 self.partition_failed(rooms::fetch_failed(&tp, &error), stops);
+            }
+            Said::AtEnd { tp: partition, token, watermarks } => {
+                self.tell(Notice::AtEnd { partition, token, watermarks });
             }
             Said::RefreshMetadata => self.metadata.refresh(now),
             Said::LeaderHint { tp, leader, epoch, address } => {

@@ -119,6 +119,8 @@ pub(crate) struct Engine {
     /// What the handle is to release: the partitions of the revoke or loss it was told of.
     releasing: Vec<TopicPartition>,
     outputs: VecDeque<Output>,
+    /// Positions that jump, until the partitions start there.
+    jumps: Vec<(TopicPartition, Event)>,
     /// The last thing that went wrong on the way to the brokers, until something goes right.
     trouble: Option<CallError>,
     reached: bool,
@@ -172,6 +174,7 @@ impl Engine {
             questions: BTreeMap::new(),
             releasing: Vec::new(),
             outputs: VecDeque::new(),
+            jumps: Vec::new(),
             trouble: None,
             reached: false,
             found: VecDeque::new(),

@@ -14,6 +14,7 @@ use offtake_wire::{ErrorCode, Request};
 
 use super::command::ListAt;
 use crate::{
+    committing::CommitReport,
     config::{
         AssignmentStrategy, AutoOffsetReset, Config, GroupProtocol, IsolationLevel, MetadataRecoveryStrategy,
     },
@@ -192,28 +193,45 @@ pub(super) fn list_spec(at: ListAt) -> ListSpec {
 
 // ---- what the application is told --------------------------------------------------------------------------------
 
-/// The first refusal of a commit, if there was any; the rest of the partitions counts as committed.
+/// What became of a commit, partition by partition (FAILURES H5).
 pub(super) fn committed(outcome: CommitOutcome) -> Result<()> {
-    let refused =
-        outcome.into_iter().find_map(|(partition, result)| result.err().map(|error| (partition, error)));
-    let Some((partition, error)) = refused else { return Ok(()) };
-    let kind = match &error {
+    if outcome.values().all(Result::is_ok) {
+        return Ok(());
+    }
+    let outcomes = outcome.into_iter().map(|(partition, result)| {
+        let result = result.map_err(|error| not_committed(&partition, &error));
+        (partition, result)
+    });
+    CommitReport::verdict(outcomes.collect())
+}
+
+fn not_committed(partition: &TopicPartition, error: &CommitError) -> Error {
+    let kind = match error {
         CommitError::NotOwned => ErrorKind::NotOwned,
         CommitError::NoGroup | CommitError::NegativeOffset(_) => ErrorKind::Misuse,
         CommitError::TimedOut(_) => ErrorKind::Timeout,
-        CommitError::QueueFull | CommitError::Failed(_) => match error.code() {
-            Some(ErrorCode::GroupAuthorizationFailed | ErrorCode::TopicAuthorizationFailed) => {
-                ErrorKind::Authorization
+        CommitError::QueueFull | CommitError::MetadataTooLong(_) | CommitError::Failed(_) => {
+            match error.code() {
+                Some(ErrorCode::GroupAuthorizationFailed | ErrorCode::TopicAuthorizationFailed) => {
+                    ErrorKind::Authorization
+                }
+                Some(ErrorCode::FencedInstanceId) => ErrorKind::Fenced,
+                _ => ErrorKind::CommitFailed,
             }
-            Some(ErrorCode::FencedInstanceId) => ErrorKind::Fenced,
-            _ => ErrorKind::CommitFailed,
-        },
+        }
     };
-    Err(coded(
-        Error::new(kind, format!("the offset of {partition} was not committed: {error}")),
+    let advice = match error {
+        CommitError::MetadataTooLong(_) => "; shorten the metadata",
+        error if error.code() == Some(ErrorCode::OffsetMetadataTooLarge) => {
+            "; shorten the metadata, or raise the brokers' offset.metadata.max.bytes"
+        }
+        _ => "",
+    };
+    coded(
+        Error::new(kind, format!("the offset of {partition} was not committed: {error}{advice}")),
         error.code(),
     )
-    .with_partition(partition))
+    .with_partition(partition.clone())
 }
 
 pub(super) fn committed_offsets(

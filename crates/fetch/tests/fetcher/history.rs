@@ -263,6 +263,12 @@ impl World {
         while let Some(event) = self.rig.fetcher.poll_event() {
             match event {
                 Event::RefreshMetadata | Event::BrokerFailing { .. } | Event::BrokerRecovered { .. } => {}
+                Event::AtEnd { tp, token, watermarks } => {
+                    let at = self.rig.fetcher.position(&tp);
+                    let ours = self.reading.get(&tp.partition).is_some_and(|it| it.token == token);
+                    let ended = at.is_none_or(|at| at.offset >= watermarks.last_stable);
+                    assert!(ended || !ours, "{tp} is not at its end");
+                }
                 Event::LeaderHint { tp, leader, epoch, .. } => {
                     self.rig.lead(TOPIC, tp.partition, leader.0, epoch);
                     self.rig.show();

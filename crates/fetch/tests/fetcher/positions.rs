@@ -276,3 +276,18 @@ fn s13_watermarks_are_put_in_order() {
     assert_eq!((watermarks.low, watermarks.last_stable, watermarks.high), (3, 3, 3));
     assert_eq!(rig.drain(), [("a-0".to_owned(), vec![0, 1, 2, 3, 4])], "§3 row 22: the data is accepted");
 }
+
+#[test]
+fn s14_where_a_log_ends_is_told_when_there_is_nothing_to_read_and_once() {
+    for (position, told) in [(1000, 1), (999, 0)] {
+        let (mut rig, asked) = flowing(position);
+        rig.answer(&asked, response(7, vec![("a", vec![nothing(0)])]));
+        let at_end =
+            |event: &Event| matches!(event, Event::AtEnd { watermarks, .. } if watermarks.high == 1000);
+        assert_eq!(rig.told().iter().filter(|event| at_end(event)).count(), told);
+        rig.pass_ms(1300);
+        let asked = rig.ask();
+        rig.answer(&asked, response(7, vec![("a", vec![nothing(0)])]));
+        assert!(!rig.told().iter().any(at_end));
+    }
+}

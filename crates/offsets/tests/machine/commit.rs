@@ -447,6 +447,22 @@ fn h13_metadata_travels_exactly_and_too_much_of_it_fails_that_commit_alone() {
 }
 
 #[test]
+fn h13_metadata_that_no_request_can_say_is_refused_where_it_is_said() {
+    let (mut sim, token) = Sim::flowing(|_| {});
+    let with =
+        |length: usize| OffsetAndMetadata { offset: 20, leader_epoch: None, metadata: "m".repeat(length) };
+    let id = sim.commit(Commit::These(vec![(orders(0), token, with(32_768))]));
+    let error = CommitError::MetadataTooLong(32_768);
+    assert_eq!(error.code(), Some(ErrorCode::OffsetMetadataTooLarge));
+    assert_eq!(sim.events(), [failed(id, error)]);
+    sim.quiet();
+    let id = sim.commit(Commit::These(vec![(orders(0), token, with(32_767))]));
+    let commit = sim.transmit();
+    sim.accept(&commit);
+    assert_eq!(sim.events(), [committed(20), ok(id)]);
+}
+
+#[test]
 fn h15_thousands_of_commits_without_a_coordinator_are_bounded() {
     let (mut sim, token) = Sim::flowing(|_| {});
     sim.coordinator = None;

@@ -443,7 +443,7 @@ fn b3_a_topic_made_anew_goes_by_the_policy_and_its_lower_offsets_can_be_finished
     let list = sim.transmit();
     sim.answer(&list, 7, lists(orders(0), 0));
     let (partition, reason) = (orders(0), ResetReason::TopicRecreated);
-    let reset = Event::Reset { partition, token, from: Some(40), to: 0, reason, skipped: Some(0) };
+    let reset = Event::Reset { partition, token, from: Some(40), to: 0, reason, skipped: None };
     let expected = [reset, start(&sim, 0, at(0, 5))];
     assert_eq!(sim.events(), expected);
     // Said of the log that is gone, before its reader knew.

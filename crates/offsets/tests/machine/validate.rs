@@ -116,7 +116,7 @@ fn l4_an_unknown_epoch_goes_the_way_of_out_of_range_and_is_no_truncation() {
                     from: Some(100),
                     to: 20,
                     reason,
-                    skipped: Some(0)
+                    skipped: None
                 },
                 Event::Start { partition, token, position: at(20, 5) },
             ]

@@ -103,6 +103,14 @@ impl Batch {
         }
     }
 
+    /// Whether it is a header alone: what compaction leaves of a batch when all of its records have gone.
+    pub fn is_bare(&self) -> bool {
+        match self {
+            Self::V2(batch) => batch.count() == 0 && batch.packed().is_empty(),
+            Self::Legacy(_) => false,
+        }
+    }
+
     /// Its records, inflated if they were packed. Uncompressed v2 records are not copied.
     pub fn open(&self, decompressor: &mut Decompressor) -> Result<Payload, RecordError> {
         match self {

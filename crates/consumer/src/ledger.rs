@@ -1,0 +1,160 @@
+//! Which records of one partition are finished, in whatever order and from whatever thread that is said.
+//!
+//! What may be committed is the longest run, from the first record handed out, of which every one is finished. Offsets
+//! at which there is no record (compacted away, a transaction's marker) are no holes in it: they are known as finished
+//! when what lies around them is handed out. What is finished beyond the first hole is kept as intervals that merge, so
+//! that a ledger grows with the records that are not finished, never with those that are.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::PoisonError,
+};
+
+use offtake_machine::Position;
+
+use crate::atomics::{Mutex, MutexGuard};
+
+/// One partition's, from an assignment, a seek or a move back by the cluster to the next.
+#[derive(Debug)]
+pub(crate) struct Ledger(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    /// The partition was given up or sought elsewhere: nothing counts any more.
+    closed: bool,
+    /// Where it began.
+    from: i64,
+    /// All below is finished.
+    finished: i64,
+    /// All below was handed out, or passed over.
+    handed: i64,
+    /// Finished beyond the first hole: from where to where. Neither empty nor touching one another.
+    islands: BTreeMap<i64, i64>,
+    /// Up to where each leader epoch reaches, for all that is not finished.
+    epochs: VecDeque<Position>,
+}
+
+impl Ledger {
+    /// The first record may be at `offset`.
+    pub(crate) fn starting_at(offset: i64) -> Self {
+        Self(Mutex::new(State {
+            closed: false,
+            from: offset,
+            finished: offset,
+            handed: offset,
+            islands: BTreeMap::new(),
+            epochs: VecDeque::new(),
+        }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing in here panics half-way.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All below was handed out, or passed over.
+    pub(crate) fn handed(&self) -> i64 {
+        self.lock().handed
+    }
+
+    /// These offsets are handed out, and reading goes on at `next`; in all that lies between and before them there is no
+    /// record.
+    pub(crate) fn hand_out(&self, offsets: impl IntoIterator<Item = i64>, next: Position) {
+        let mut state = self.lock();
+        let mut expected = state.handed;
+        let mut empty = Vec::new();
+        for offset in offsets {
+            if offset > expected {
+                empty.push((expected, offset));
+            }
+            expected = offset.saturating_add(1);
+        }
+        if next.offset > expected {
+            empty.push((expected, next.offset));
+        }
+        state.reach(next);
+        for (from, to) in empty {
+            state.finish(from, to);
+        }
+    }
+
+    /// Reading went on from one position to the other without a record.
+    pub(crate) fn pass(&self, from: i64, to: Position) {
+        let mut state = self.lock();
+        let from = from.min(state.handed);
+        state.reach(to);
+        state.finish(from, to.offset);
+    }
+
+    /// The records from one offset up to the other are finished. False, and nothing changes, if that counts no more.
+    pub(crate) fn finish(&self, from: i64, to: i64) -> bool {
+        let mut state = self.lock();
+        if state.closed {
+            return false;
+        }
+        let to = to.min(state.handed);
+        state.finish(from, to);
+        true
+    }
+
+    /// Up to where all is finished, if anything is.
+    pub(crate) fn finished(&self) -> Option<Position> {
+        self.lock().position()
+    }
+
+    /// How many intervals it keeps.
+    #[cfg(test)]
+    pub(crate) fn islands(&self) -> usize {
+        self.lock().islands.len()
+    }
+
+    /// Nothing counts from here on; up to where all was finished. Every `finish` that was told true is in it.
+    pub(crate) fn close(&self) -> Option<Position> {
+        let mut state = self.lock();
+        state.closed = true;
+        state.islands.clear();
+        state.position()
+    }
+}
+
+impl State {
+    fn reach(&mut self, to: Position) {
+        if to.offset <= self.handed {
+            return;
+        }
+        self.handed = to.offset;
+        match self.epochs.back_mut() {
+            Some(last) if last.epoch == to.epoch => *last = to,
+            _ => self.epochs.push_back(to),
+        }
+    }
+
+    fn finish(&mut self, from: i64, to: i64) {
+        let (mut from, mut to) = (from.max(self.finished), to);
+        if from >= to {
+            return;
+        }
+        if let Some((&before, &end)) = self.islands.range(..from).next_back()
+            && end >= from
+        {
+            (from, to) = (before, end.max(to));
+        }
+        while let Some((&inside, &end)) = self.islands.range(from..=to).next() {
+            self.islands.remove(&inside);
+            to = end.max(to);
+        }
+        if from > self.finished {
+            self.islands.insert(from, to);
+            return;
+        }
+        self.finished = to;
+        while self.epochs.front().is_some_and(|reach| reach.offset < to) {
+            self.epochs.pop_front();
+        }
+    }
+
+    fn position(&self) -> Option<Position> {
+        let epoch = self.epochs.front().and_then(|reach| reach.epoch);
+        (self.finished > self.from).then_some(Position { offset: self.finished, epoch })
+    }
+}

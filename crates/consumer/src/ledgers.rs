@@ -1,0 +1,139 @@
+//! The ledgers of a consumer whose records are finished one by one ([`Builder::finish_each`]), for itself and for its
+//! [`Handle`]s.
+//!
+//! A report to the engine leaves under the same lock under which ledgers are closed: what is said of a log that is gone
+//! is never said after the engine was told so.
+//!
+//! [`Builder::finish_each`]: crate::Builder::finish_each
+//! [`Handle`]: crate::Handle
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use offtake_machine::{Position, Token, TopicPartition};
+
+use crate::{
+    ledger::Ledger,
+    progress::Passed,
+    records::{PartitionRecords, Spot},
+};
+
+/// What is finished, as the engine is told.
+pub(crate) type Positions = Vec<(TopicPartition, Token, Position)>;
+
+#[derive(Debug, Default)]
+pub(crate) struct Ledgers(Mutex<BTreeMap<TopicPartition, Kept>>);
+
+#[derive(Debug)]
+struct Kept {
+    token: Token,
+    ledger: Arc<Ledger>,
+    /// What the engine knows.
+    told: Option<Position>,
+}
+
+impl Ledgers {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<TopicPartition, Kept>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// These are handed out, and know their ledger from here on.
+    pub(crate) fn hand_out(&self, part: &mut PartitionRecords) {
+        let Some(first) = part.iter().next().map(|record| record.offset()) else { return };
+        let ledger = self.of(&part.partition, part.token, first, |ledger| ledger.handed() <= first);
+        ledger.hand_out(part.iter().map(|record| record.offset()), part.next);
+        part.ledger = Some(ledger);
+    }
+
+    /// The position moved though there was nothing to hand out.
+    pub(crate) fn pass(&self, passed: Passed) {
+        let Spot { partition, token, next } = passed.to;
+        self.of(&partition, token, passed.from, |_| true).pass(passed.from, next);
+    }
+
+    /// The ledger of what comes from `from` on: a new one under another token, and where that is no continuation.
+    fn of(
+        &self,
+        partition: &TopicPartition,
+        token: Token,
+        from: i64,
+        goes_on: impl FnOnce(&Ledger) -> bool,
+    ) -> Arc<Ledger> {
+        let mut kept = self.lock();
+        match kept.get(partition) {
+            Some(kept) if kept.token == token && goes_on(&kept.ledger) => kept.ledger.clone(),
+            old => {
+                if let Some(old) = old {
+                    old.ledger.close();
+                }
+                let ledger = Arc::new(Ledger::starting_at(from));
+                kept.insert(partition.clone(), Kept { token, ledger: ledger.clone(), told: None });
+                ledger
+            }
+        }
+    }
+
+    /// Nothing that is said of these partitions' records counts any more.
+    pub(crate) fn close(&self, partitions: &[TopicPartition]) {
+        let mut kept = self.lock();
+        for partition in partitions {
+            if let Some(kept) = kept.remove(partition) {
+                kept.ledger.close();
+            }
+        }
+    }
+
+    /// The consumer ends: nothing counts any more.
+    pub(crate) fn close_all(&self) {
+        for kept in std::mem::take(&mut *self.lock()).into_values() {
+            kept.ledger.close();
+        }
+    }
+
+    /// Closes these; what was finished in them is told, if that is news.
+    pub(crate) fn settle(&self, partitions: &[TopicPartition], tell: impl FnOnce(Positions)) -> bool {
+        let mut kept = self.lock();
+        let mut positions = Positions::new();
+        for partition in partitions {
+            if let Some(mut kept) = kept.remove(partition) {
+                let finished = kept.ledger.close();
+                positions.extend(kept.news(partition, finished));
+            }
+        }
+        let news = !positions.is_empty();
+        if news {
+            tell(positions);
+        }
+        news
+    }
+
+    /// What is finished by now is told, if that is news.
+    pub(crate) fn report(&self, tell: impl FnOnce(Positions)) {
+        let mut kept = self.lock();
+        let news = |(partition, kept): (&TopicPartition, &mut Kept)| {
+            let finished = kept.ledger.finished();
+            kept.news(partition, finished)
+        };
+        let positions: Positions = kept.iter_mut().filter_map(news).collect();
+        if !positions.is_empty() {
+            tell(positions);
+        }
+    }
+}
+
+impl Kept {
+    fn news(
+        &mut self,
+        partition: &TopicPartition,
+        finished: Option<Position>,
+    ) -> Option<(TopicPartition, Token, Position)> {
+        let position = finished.filter(|_| self.told != finished)?;
+        self.told = finished;
+        Some((partition.clone(), self.token, position))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,300 @@
+//! One ledger by itself, and the ledgers through assignments, seeks and moves back.
+
+use std::collections::BTreeSet;
+
+use offtake_wire::records::{BatchBuilder, Batches, Crc, Decompressor};
+
+use super::*;
+
+/// Numbers below what is asked for, the same every time.
+fn random(seed: u64) -> impl FnMut(u64) -> u64 {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(seed | 1);
+    move |below| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    }
+}
+
+fn at(offset: i64, epoch: i32) -> Position {
+    Position { offset, epoch: Some(epoch) }
+}
+
+/// Ten records from 10 on.
+fn ten() -> Ledger {
+    let ledger = Ledger::starting_at(10);
+    ledger.hand_out(10..20, at(20, 1));
+    ledger
+}
+
+fn done(ledger: &Ledger) -> Option<i64> {
+    ledger.finished().map(|position| position.offset)
+}
+
+#[test]
+fn h3_nothing_beyond_the_first_record_that_is_not_finished_counts() {
+    let ledger = ten();
+    assert_eq!(done(&ledger), None);
+    for (offset, expected) in
+        [(12, None), (11, None), (15, None), (10, Some(13)), (13, Some(14)), (14, Some(16))]
+    {
+        assert!(ledger.finish(offset, offset + 1));
+        assert_eq!(done(&ledger), expected, "after {offset}");
+    }
+}
+
+#[test]
+fn whole_runs_and_what_was_finished_twice_count_once() {
+    let ledger = ten();
+    ledger.finish(14, 18);
+    ledger.finish(12, 16);
+    ledger.finish(14, 15);
+    assert_eq!(ledger.islands(), 1, "they have merged");
+    ledger.finish(10, 12);
+    assert_eq!(done(&ledger), Some(18));
+    ledger.finish(10, 11);
+    assert_eq!((done(&ledger), ledger.islands()), (Some(18), 0));
+}
+
+#[test]
+fn h9_what_was_not_handed_out_cannot_be_finished() {
+    let ledger = ten();
+    assert!(ledger.finish(0, 100));
+    assert_eq!(done(&ledger), Some(20));
+}
+
+#[test]
+fn j3_offsets_without_a_record_are_no_holes() {
+    let ledger = Ledger::starting_at(10);
+    ledger.hand_out([12, 15], at(18, 1));
+    ledger.pass(18, at(19, 1));
+    ledger.hand_out([25], at(26, 2));
+    ledger.finish(15, 16);
+    assert_eq!(done(&ledger), Some(12), "what comes before the first record");
+    ledger.finish(12, 13);
+    assert_eq!(ledger.finished(), Some(at(25, 2)));
+    ledger.finish(25, 26);
+    assert_eq!(ledger.finished(), Some(at(26, 2)));
+}
+
+#[test]
+fn the_leader_epoch_is_that_of_the_last_finished_record() {
+    let ledger = ten();
+    ledger.hand_out(20..30, at(30, 4));
+    ledger.finish(10, 20);
+    assert_eq!(ledger.finished(), Some(at(20, 1)));
+    ledger.finish(20, 21);
+    assert_eq!(ledger.finished(), Some(at(21, 4)));
+}
+
+#[test]
+fn h2_h14_nothing_counts_after_the_end() {
+    let ledger = ten();
+    ledger.finish(10, 12);
+    assert_eq!(ledger.close(), Some(at(12, 1)));
+    assert!(!ledger.finish(12, 13));
+    assert_eq!(done(&ledger), Some(12));
+}
+
+#[test]
+fn a_ledger_grows_with_what_is_unfinished_and_not_with_what_is_finished() {
+    let ledger = Ledger::starting_at(0);
+    for run in 0..1000 {
+        ledger.hand_out(run * 100..run * 100 + 100, at(run * 100 + 100, 1));
+        // All but the very first.
+        for offset in (run * 100..run * 100 + 100).rev().filter(|offset| *offset != 0) {
+            ledger.finish(offset, offset + 1);
+        }
+    }
+    assert_eq!(ledger.islands(), 1);
+    ledger.finish(0, 1);
+    assert_eq!(done(&ledger), Some(100_000));
+}
+
+/// Any order, gaps, runs of several and repetitions; against a set of offsets.
+#[test]
+fn what_is_finished_is_always_the_longest_unbroken_run() {
+    let mut next = random(7);
+    for _ in 0..300 {
+        let ledger = Ledger::starting_at(5);
+        let (mut handed, mut open, mut reach) = (Vec::new(), BTreeSet::new(), 5_i64);
+        for _ in 0..60 {
+            match next(4) {
+                0 => {
+                    let mut run = Vec::new();
+                    for _ in 0..=next(5) {
+                        reach += i64::try_from(next(3)).unwrap();
+                        run.push(reach);
+                        reach += 1;
+                    }
+                    reach += i64::try_from(next(2)).unwrap();
+                    ledger.hand_out(run.iter().copied(), at(reach, 1));
+                    handed.extend(&run);
+                    open.extend(run);
+                }
+                1 if next(4) == 0 => {
+                    let from = reach;
+                    reach += 2;
+                    ledger.pass(from, at(reach, 1));
+                }
+                _ if !handed.is_empty() => {
+                    let first = usize::try_from(next(handed.len() as u64)).unwrap();
+                    let last = (first + usize::try_from(next(3)).unwrap()).min(handed.len() - 1);
+                    assert!(ledger.finish(handed[first], handed[last] + 1));
+                    for offset in &handed[first..=last] {
+                        open.remove(offset);
+                    }
+                }
+                _ => {}
+            }
+            let expected = open.first().copied().unwrap_or(reach);
+            assert_eq!(done(&ledger).unwrap_or(5), expected);
+            assert!(ledger.islands() <= open.len(), "bounded by what is not finished");
+        }
+    }
+}
+
+fn orders() -> TopicPartition {
+    TopicPartition::new("orders", 0)
+}
+
+/// As `poll` hands them out: these offsets, and reading goes on at `next`.
+fn part(token: Token, offsets: &[i64], next: i64) -> PartitionRecords {
+    let mut builder = BatchBuilder::new(offsets[0]).leader_epoch(3);
+    let mut expected = offsets[0];
+    for offset in offsets {
+        builder.gap(i32::try_from(offset - expected).unwrap());
+        builder.push(1, None, None, &[]);
+        expected = offset + 1;
+    }
+    let batch = Batches::new(builder.build().unwrap(), Crc::Check).next().unwrap().unwrap();
+    let payload = batch.open(&mut Decompressor::default()).unwrap();
+    let mut at = payload.records().at();
+    let (run, failed) = payload.take(&mut at, 1000);
+    assert!(failed.is_none() && run.len() == offsets.len());
+    let next = Position { offset: next, epoch: Some(3) };
+    PartitionRecords { partition: orders(), token, leader_epoch: Some(3), run, next, ledger: None }
+}
+
+fn told(ledgers: &Ledgers) -> Option<(Token, i64)> {
+    let mut told = None;
+    ledgers.report(|positions| told = positions.first().map(|(_, token, at)| (*token, at.offset)));
+    told
+}
+
+const TOKEN: Token = Token { assignment: 1, seek: 0 };
+
+#[test]
+fn what_is_finished_is_told_once() {
+    let ledgers = Ledgers::default();
+    let mut records = part(TOKEN, &[5, 6, 7], 9);
+    ledgers.hand_out(&mut records);
+    assert_eq!(told(&ledgers), None);
+    records.iter().skip(1).for_each(|record| record.finish().unwrap());
+    assert_eq!(told(&ledgers), None, "5 is not finished");
+    records.iter().next().unwrap().ticket().unwrap().finish().unwrap();
+    assert_eq!(told(&ledgers), Some((TOKEN, 9)), "and what lies behind the last record");
+    assert_eq!(told(&ledgers), None);
+}
+
+#[test]
+fn h2_h14_a_record_of_before_a_seek_or_of_an_earlier_owner_finishes_nothing() {
+    for token in [TOKEN.sought(), Token { assignment: 2, seek: 0 }] {
+        let ledgers = Ledgers::default();
+        let mut old = part(TOKEN, &[0, 1, 2], 3);
+        ledgers.hand_out(&mut old);
+        let ticket = old.iter().next().unwrap().ticket().unwrap();
+        ledgers.close(&[orders()]);
+        let mut new = part(token, &[0, 1, 2], 3);
+        ledgers.hand_out(&mut new);
+        assert_eq!(old.finish().unwrap_err().kind(), crate::ErrorKind::NotOwned);
+        assert_eq!(ticket.finish().unwrap_err().kind(), crate::ErrorKind::NotOwned);
+        assert_eq!(told(&ledgers), None);
+        new.finish().unwrap();
+        assert_eq!(told(&ledgers), Some((token, 3)));
+    }
+}
+
+#[test]
+fn of_other_consumers_records_it_is_said_how_to_finish_them() {
+    let error = part(TOKEN, &[0], 1).finish().unwrap_err();
+    assert_eq!(error.kind(), crate::ErrorKind::Misuse);
+    assert!(error.to_string().contains("finish_each"), "{error}");
+}
+
+#[test]
+fn what_was_finished_while_it_was_handed_over_is_told_last() {
+    let ledgers = Ledgers::default();
+    let mut records = part(TOKEN, &[0, 1], 2);
+    ledgers.hand_out(&mut records);
+    records.finish().unwrap();
+    let mut last = None;
+    assert!(ledgers.settle(&[orders()], |positions| last = Some(positions[0].2.offset)));
+    assert_eq!(last, Some(2));
+    assert!(!ledgers.settle(&[orders()], |_| panic!("there is no news")));
+}
+
+/// Any order of finishing, of records from any time, between hand-outs, seeks, revokes and moves back by the cluster: what
+/// is told is up to the first unfinished record of what was handed out since, no more and no less.
+#[test]
+fn h2_h3_whatever_happens_what_is_told_is_the_unbroken_run_of_what_was_handed_out() {
+    for seed in 0..300 {
+        let mut next = random(seed);
+        let ledgers = Ledgers::default();
+        let mut token = TOKEN;
+        // All that was ever handed out, and in which stretch of it; and of the present one what is not finished.
+        let (mut all, mut stretch) = (Vec::<(u32, PartitionRecords)>::new(), 0);
+        let mut open = BTreeSet::new();
+        let (mut reach, mut known) = (10, None);
+        for _ in 0..80 {
+            match next(12) {
+                0..=3 => {
+                    let mut offsets = Vec::new();
+                    for _ in 0..=next(5) {
+                        reach += i64::try_from(next(3)).unwrap();
+                        offsets.push(reach);
+                        reach += 1;
+                    }
+                    known = known.or(Some(offsets[0]));
+                    reach += i64::try_from(next(2)).unwrap();
+                    let mut records = part(token, &offsets, reach);
+                    ledgers.hand_out(&mut records);
+                    open.extend(offsets);
+                    all.push((stretch, records));
+                }
+                4..=9 if !all.is_empty() => {
+                    let (of, records) = &all[usize::try_from(next(all.len() as u64)).unwrap()];
+                    let nth = usize::try_from(next(records.len() as u64)).unwrap();
+                    let whole = next(5) == 0;
+                    let chosen = |(at, _): &(usize, _)| whole || *at == nth;
+                    let finished: Vec<_> =
+                        records.iter().enumerate().filter(chosen).map(|(_, record)| record).collect();
+                    let outcome = if whole { records.finish() } else { finished[0].finish() };
+                    assert_eq!(outcome.is_ok(), *of == stretch, "what is not ours any more is refused");
+                    if *of == stretch {
+                        open.retain(|offset| finished.iter().all(|record| record.offset() != *offset));
+                    }
+                }
+                10 if next(4) == 0 => {
+                    token = match next(3) {
+                        0 => token.sought(),
+                        1 => Token { assignment: token.assignment + 1, seek: 0 },
+                        _ => token, // moved back by the cluster
+                    };
+                    ledgers.close(&[orders()]);
+                    open.clear();
+                    (stretch, reach, known) = (stretch + 1, 10, None);
+                }
+                _ => {}
+            }
+            if let Some((of, at)) = told(&ledgers) {
+                assert!(of == token && known.is_some_and(|before| before < at), "{seed}");
+                known = Some(at);
+            }
+            if let Some(known) = known {
+                assert_eq!(known, open.first().copied().unwrap_or(reach), "{seed}");
+            }
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Finishing one record, from anywhere.
+
+use std::sync::Arc;
+
+use offtake_machine::TopicPartition;
+
+use crate::{
+    error::{Error, ErrorKind, Result},
+    ledger::Ledger,
+};
+
+/// The right to say that one record is finished, apart from the record: small, and at home on any thread. Made by
+/// [`Record::ticket`](crate::Record::ticket).
+///
+/// A ticket that is dropped says nothing: the record stays unfinished, and neither it nor what comes after it in its
+/// partition is committed.
+#[derive(Debug)]
+#[must_use = "a record is finished by `finish`, not by dropping its ticket"]
+pub struct Ticket {
+    partition: TopicPartition,
+    ledger: Arc<Ledger>,
+    offset: i64,
+}
+
+impl Ticket {
+    pub(crate) fn new(partition: &TopicPartition, ledger: Option<&Arc<Ledger>>, offset: i64) -> Result<Self> {
+        let ledger = ledger.ok_or_else(not_one_by_one)?.clone();
+        Ok(Self { partition: partition.clone(), ledger, offset })
+    }
+
+    /// Topic and partition of the record.
+    pub fn topic_partition(&self) -> &TopicPartition {
+        &self.partition
+    }
+
+    /// The record's offset.
+    pub fn offset(&self) -> i64 {
+        self.offset
+    }
+
+    /// Says that the record is finished; see [`Record::finish`](crate::Record::finish).
+    ///
+    /// # Errors
+    /// `NotOwned` if the partition was given up or sought elsewhere since.
+    pub fn finish(self) -> Result<()> {
+        finish(&self.partition, Some(&self.ledger), self.offset, self.offset.saturating_add(1))
+    }
+}
+
+/// The records from one offset up to the other are finished.
+pub(crate) fn finish(partition: &TopicPartition, ledger: Option<&Ledger>, from: i64, to: i64) -> Result<()> {
+    let ledger = ledger.ok_or_else(not_one_by_one)?;
+    if ledger.finish(from, to) {
+        return Ok(());
+    }
+    let message = format!(
+        "{partition} was given up or sought elsewhere since offset {from} was handed out: it comes again"
+    );
+    Err(Error::new(ErrorKind::NotOwned, message).with_partition(partition.clone()))
+}
+
+fn not_one_by_one() -> Error {
+    Error::misuse(
+        "this consumer's records are finished by the next poll, or by store: build it with finish_each to finish them one by one",
+    )
+}

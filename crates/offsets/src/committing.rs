@@ -1,0 +1,204 @@
+//! What is committed and when, and what follows from an answer.
+
+use std::time::{Duration, Instant};
+
+use offtake_machine::{Answer, BrokerId, CallError, CallId, Cluster, Token, TopicPartition, Transmit};
+use offtake_wire::Response;
+
+use crate::{
+    Cause, Commit, CommitError, CommitId, CommitOutcome, Event, Identity, OffsetAndMetadata, Offsets,
+    ask::{Answers, TopicIds, offset_commit},
+    commits::Done,
+    machine::Asked,
+    remedy::Remedy,
+};
+
+/// How often what the group has already is committed once more, for consumers that are no members: the broker forgets their
+/// offsets `offsets.retention.minutes` after the commit, though they be idle all the while.
+const RENEWAL: Duration = Duration::from_secs(3600);
+
+/// When the next automatic commit is due.
+#[derive(Debug, Default)]
+pub(crate) struct AutoCommit {
+    pub(crate) at: Option<Instant>,
+    /// It is: waits for the coordinator, and for something to say.
+    pub(crate) due: bool,
+    /// How many in a row came to nothing.
+    failures: u32,
+    /// When all was last committed again.
+    renewed: Option<Instant>,
+}
+
+impl Offsets {
+    /// Commits, until `deadline`: through moves of the coordinator and changes of the generation, as long as the
+    /// partitions are ours. [`Event::CommitDone`] tells how it went.
+    pub fn commit(&mut self, now: Instant, what: Commit, deadline: Instant) -> CommitId {
+        self.see(now);
+        let mut refused = CommitOutcome::new();
+        let mut offsets = Vec::new();
+        match what {
+            Commit::Finished => {
+                self.renew(now);
+                offsets = self.finished_now();
+            }
+            Commit::These(these) => {
+                for (partition, token, offset) in these {
+                    match self.check(&partition, token, &offset) {
+                        Ok(()) => offsets.push((partition, token, offset)),
+                        Err(error) => {
+                            refused.insert(partition, Err(error));
+                        }
+                    }
+                }
+            }
+        }
+        let (id, outcome) = self.commits.ask(deadline, offsets, refused);
+        if let Some(outcome) = outcome {
+            self.tell(Event::CommitDone { id, outcome });
+        }
+        id
+    }
+
+    /// Makes an automatic commit due now, for an application that keeps the interval itself: what is finished when it can
+    /// be sent. Asking again before then changes nothing, so nothing piles up while the coordinator is away.
+    pub fn commit_soon(&mut self, now: Instant) {
+        self.see(now);
+        self.renew(now);
+        self.auto.due = true;
+    }
+
+    fn check(
+        &self,
+        partition: &TopicPartition,
+        token: Token,
+        offset: &OffsetAndMetadata,
+    ) -> Result<(), CommitError> {
+        if self.config.group.is_none() {
+            return Err(CommitError::NoGroup);
+        }
+        if offset.offset < 0 {
+            return Err(CommitError::NegativeOffset(offset.offset));
+        }
+        if i16::try_from(offset.metadata.len()).is_err() {
+            return Err(CommitError::MetadataTooLong(offset.metadata.len()));
+        }
+        match self.token_of(partition) {
+            Some(current) if current.same_owner(token) => Ok(()),
+            _ => Err(CommitError::NotOwned),
+        }
+    }
+
+    /// What is finished and not committed.
+    fn finished_now(&self) -> Vec<(TopicPartition, Token, OffsetAndMetadata)> {
+        let finished = self.uncommitted.iter().filter_map(|partition| {
+            let state = self.partitions.get(partition)?;
+            Some((partition.clone(), state.token, state.finished?.into()))
+        });
+        finished.collect()
+    }
+
+    /// Counts all that is finished as uncommitted once in a while, where the broker would forget it otherwise.
+    pub(crate) fn renew(&mut self, now: Instant) {
+        let last = *self.auto.renewed.get_or_insert(now);
+        let outside = self.identity.as_ref().is_some_and(|identity| identity.member_id.is_empty());
+        if outside && now.saturating_duration_since(last) >= RENEWAL {
+            self.auto.renewed = Some(now);
+            let finished = self.partitions.iter().filter(|(_, state)| state.finished.is_some());
+            self.uncommitted.extend(finished.map(|(partition, _)| partition.clone()));
+        }
+    }
+
+    /// One OffsetCommit for all that may leave.
+    pub(crate) fn send_commits(
+        &mut self,
+        now: Instant,
+        of: BrokerId,
+        group: &str,
+        cluster: &Cluster,
+    ) -> Option<Transmit> {
+        let identity = self.identity.clone()?;
+        if self.auto.due {
+            self.auto.due = false;
+            for (partition, token, offset) in self.finished_now() {
+                self.commits.offer(&partition, token, offset);
+            }
+        }
+        let offsets = self.commits.ready(now, &identity);
+        if offsets.is_empty() {
+            return None;
+        }
+        let id = self.next_call();
+        for (partition, _) in &offsets {
+            self.commits.sent(partition, id);
+        }
+        let (request, max_version, ids) = offset_commit::request(group, &identity, &offsets, cluster);
+        Some(self.send(now, id, of, Asked::Commit { ids, identity }, request.into(), max_version))
+    }
+
+    pub(crate) fn committed(
+        &mut self,
+        now: Instant,
+        id: CallId,
+        of: BrokerId,
+        ids: &TopicIds,
+        identity: &Identity,
+        answer: Result<Answer, CallError>,
+    ) {
+        let answers = match answer {
+            Ok(Answer { response: Response::OffsetCommit(response), .. }) => {
+                Ok(offset_commit::read(response, ids))
+            }
+            Ok(_) => Ok(Answers::new()),
+            Err(error) => Err(Cause::Call(error)),
+        };
+        let pauses = self.pauses.next_round();
+        let settled = self.commits.answered(now, id, answers, identity, self.identity.as_ref(), &pauses);
+        for (remedy, code) in settled.remedies {
+            if let (Remedy::Membership, Some(code)) = (remedy, code) {
+                self.refused_as(code, identity);
+            }
+            self.apply(remedy, Some(of));
+        }
+        if self.identity.as_ref() != Some(identity) {
+            self.commits.hurry();
+        }
+        self.landed(settled.landed);
+        self.commits_done(settled.done);
+        if settled.auto_again {
+            let soon = now + pauses.after(self.auto.failures);
+            self.auto.failures = self.auto.failures.saturating_add(1);
+            self.auto.at = Some(self.auto.at.map_or(soon, |at| at.min(soon)));
+        }
+        if !settled.auto_failed.is_empty() {
+            let id = self.commits.next_id();
+            self.tell(Event::CommitDone { id, outcome: settled.auto_failed });
+        }
+    }
+
+    fn landed(&mut self, landed: Vec<(TopicPartition, Token, OffsetAndMetadata)>) {
+        if landed.is_empty() {
+            return;
+        }
+        self.auto.failures = 0;
+        for (partition, token, offset) in &landed {
+            self.high
+                .entry(partition.clone())
+                .and_modify(|high| *high = offset.offset.max(*high))
+                .or_insert(offset.offset);
+            if let Some(state) =
+                self.partitions.get_mut(partition).filter(|state| state.token.same_owner(*token))
+            {
+                state.committed = Some(offset.position());
+                self.note_finished(partition);
+            }
+        }
+        let offsets = landed.into_iter().map(|(partition, _, offset)| (partition, offset.offset)).collect();
+        self.tell(Event::Committed { offsets });
+    }
+
+    pub(crate) fn commits_done(&mut self, done: Done) {
+        for (id, outcome) in done {
+            self.tell(Event::CommitDone { id, outcome });
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! What the answers say of where a waiting partition begins.
+
+use std::time::Instant;
+
+use offtake_machine::{Answer, BrokerId, CallError, CallId, Position, TopicPartition, mutant};
+use offtake_wire::{ApiKey, ErrorCode, Response};
+
+use crate::{
+    Cause, Event, Identity, ListSpec, ListedOffset, OffsetAndMetadata, Offsets, PartitionError, ResetPolicy,
+    ResetReason,
+    ask::{Answers, TopicIds, epochs, offset_fetch, offset_list},
+    partition::{Need, Partition, Then},
+    remedy::{LASTING, Remedy, Weight, cannot_validate, of_leader, of_load},
+    retry::Pauses,
+};
+
+impl Offsets {
+    /// Those that wait for the answer to this call.
+    fn asked_in(&self, id: CallId) -> Vec<(TopicPartition, Need)> {
+        let waiting = self.waiting.iter().filter_map(|partition| {
+            let waiting = self.partitions.get(partition)?.waiting()?;
+            (waiting.retry.asked == Some(id)).then(|| (partition.clone(), waiting.need))
+        });
+        waiting.collect()
+    }
+
+    pub(crate) fn loaded(
+        &mut self,
+        now: Instant,
+        id: CallId,
+        of: BrokerId,
+        ids: &TopicIds,
+        identity: Option<Identity>,
+        answer: Result<Answer, CallError>,
+    ) {
+        let group = self.config.group.clone().unwrap_or_default();
+        let mut answers = match answer {
+            Ok(Answer { response: Response::OffsetFetch(response), version, .. }) => {
+                offset_fetch::read(response, version, &group, ids)
+            }
+            Ok(_) => Ok(Answers::new()),
+            Err(error) => Err(Cause::Call(error)),
+        };
+        let pauses = self.pauses.next_round();
+        let mut loud = true;
+        for (partition, need) in self.asked_in(id) {
+            let Need::Committed { otherwise } = need else { continue };
+            let answer = match &mut answers {
+                Ok(answers) => {
+                    answers.remove(&partition).unwrap_or(Err(Cause::LeftOut { api: ApiKey::OffsetFetch }))
+                }
+                Err(cause) => Err(cause.clone()),
+            };
+            match answer {
+                Ok(Some(committed)) => self.found_committed(&partition, &committed),
+                Ok(None) => self.nothing_committed(now, &partition, otherwise),
+                Err(Cause::LeftOut { .. }) if mutant!(25) => {}
+                Err(cause)
+                    if mutant!(7) || (mutant!(3) && cause.code() == Some(ErrorCode::StaleMemberEpoch)) =>
+                {
+                    self.nothing_committed(now, &partition, otherwise);
+                }
+                Err(cause) => {
+                    let (remedy, mut weight) = of_load(&cause);
+                    if answers.is_err() && !std::mem::take(&mut loud) {
+                        // It concerns the group: one partition speaks for all.
+                        weight = Weight::Quiet;
+                    }
+                    if let (Remedy::Membership, Some(code), Some(identity)) =
+                        (remedy, cause.code(), &identity)
+                    {
+                        self.refused_as(code, identity);
+                    }
+                    self.failed(now, &partition, cause, &pauses, remedy, weight);
+                    self.apply(remedy, Some(of));
+                    if self.identity != identity
+                        && let Some(waiting) =
+                            self.partitions.get_mut(&partition).and_then(Partition::waiting_mut)
+                    {
+                        waiting.retry.hurry();
+                    }
+                }
+            }
+        }
+    }
+
+    fn found_committed(&mut self, partition: &TopicPartition, committed: &OffsetAndMetadata) {
+        let position = committed.position();
+        if let Some(state) = self.partitions.get_mut(partition) {
+            state.committed = Some(position);
+        }
+        if let Some(high) = self.high.get(partition).copied().filter(|high| *high > position.offset) {
+            self.went_back = self.went_back.saturating_add(1);
+            tracing::warn!(
+                %partition, offset = position.offset, before = high,
+                "the group's committed offset is below what this consumer had committed"
+            );
+            self.high.insert(partition.clone(), position.offset);
+        }
+        self.wait_for(partition, Need::Agreement { position });
+        self.begin_unless_validated(partition, position);
+    }
+
+    pub(crate) fn listed(&mut self, now: Instant, id: CallId, answer: Result<Answer, CallError>) {
+        let mut answers = match answer {
+            Ok(Answer { response: Response::ListOffsets(response), .. }) => Ok(offset_list::read(response)),
+            Ok(_) => Ok(Answers::new()),
+            Err(error) => Err(Cause::Call(error)),
+        };
+        let pauses = self.pauses.next_round();
+        for (partition, need) in self.asked_in(id) {
+            let Need::Listed { spec, then } = need else { continue };
+            let answer = match &mut answers {
+                Ok(answers) => offset_list::checked(spec, answers.remove(&partition)),
+                Err(cause) => Err(cause.clone()),
+            };
+            match answer {
+                Ok(Some(listed)) => self.found_listed(&partition, then, listed),
+                // Nothing of that time or later: the end, as in Java.
+                Ok(None) => {
+                    self.wait_for(&partition, Need::Listed { spec: ListSpec::Latest, then: Then::Begin });
+                }
+                Err(cause) => self.leader_failed(now, &partition, cause, &pauses),
+            }
+        }
+    }
+
+    fn found_listed(&mut self, partition: &TopicPartition, then: Then, listed: ListedOffset) {
+        let here = Position { offset: listed.offset, epoch: listed.leader_epoch };
+        match then {
+            Then::Back(records) if records > 0 && here.offset > 0 => {
+                let back = i64::try_from(records).unwrap_or(i64::MAX);
+                let then = Then::NotBelow(here.offset.saturating_sub(back).max(0));
+                self.wait_for(partition, Need::Listed { spec: ListSpec::Earliest, then });
+            }
+            Then::NotBelow(offset) if here.offset < offset => self.begin(partition, Position::at(offset)),
+            Then::Begin | Then::Back(_) | Then::NotBelow(_) => self.begin(partition, here),
+        }
+    }
+
+    pub(crate) fn epochs_told(&mut self, now: Instant, id: CallId, answer: Result<Answer, CallError>) {
+        let mut answers = match answer {
+            Ok(Answer { response: Response::OffsetForLeaderEpoch(response), .. }) => {
+                Ok(epochs::read(response))
+            }
+            Ok(_) => Ok(Answers::new()),
+            Err(error) => Err(Cause::Call(error)),
+        };
+        let pauses = self.pauses.next_round();
+        for (partition, need) in self.asked_in(id) {
+            let Need::Agreement { position } = need else { continue };
+            let answer = match &mut answers {
+                Ok(answers) => answers
+                    .remove(&partition)
+                    .unwrap_or(Err(Cause::LeftOut { api: ApiKey::OffsetForLeaderEpoch })),
+                Err(cause) => Err(cause.clone()),
+            };
+            match answer.map(|end| epochs::compare(position, end)) {
+                Ok(epochs::Agreement::Agrees) => self.begin(&partition, position),
+                Ok(epochs::Agreement::Ends(end)) => self.truncated(&partition, position, end),
+                Ok(epochs::Agreement::Unknown) => {
+                    let fresh =
+                        self.partitions.get(&partition).and_then(Partition::waiting).is_some_and(|w| w.fresh);
+                    let from = Some(position.offset);
+                    self.by_policy(now, &partition, ResetReason::EpochUnknown, from, fresh, None);
+                }
+                Err(cause) if cannot_validate(&cause) => self.begin(&partition, position),
+                Err(cause) => self.leader_failed(now, &partition, cause, &pauses),
+            }
+        }
+    }
+
+    fn truncated(&mut self, partition: &TopicPartition, position: Position, end: Position) {
+        let Some(token) = self.token_of(partition) else { return };
+        let (from, to) = (position.offset, end.offset);
+        let partition_ = partition.clone();
+        self.tell(Event::Truncated { partition: partition_, token, from, to: Some(to), epoch: end.epoch });
+        match self.config.reset {
+            ResetPolicy::None => self.stop(partition, PartitionError::LogTruncated { from, to }),
+            ResetPolicy::Earliest | ResetPolicy::Latest | ResetPolicy::ByDuration(_) => {
+                self.begin(partition, end)
+            }
+        }
+    }
+
+    fn leader_failed(&mut self, now: Instant, partition: &TopicPartition, cause: Cause, pauses: &Pauses) {
+        let (remedy, weight) = of_leader(&cause);
+        self.failed(now, partition, cause, pauses, remedy, weight);
+        self.apply(remedy, None);
+    }
+
+    /// It goes on waiting. Never the policy: that we could not ask does not mean that there is nothing (FAILURES L2).
+    pub(crate) fn failed(
+        &mut self,
+        now: Instant,
+        partition: &TopicPartition,
+        cause: Cause,
+        pauses: &Pauses,
+        remedy: Remedy,
+        weight: Weight,
+    ) {
+        let Some(state) = self.partitions.get_mut(partition) else { return };
+        let token = state.token;
+        let Some(waiting) = state.waiting_mut() else { return };
+        let needs_news = remedy == Remedy::RefreshMetadata;
+        waiting.retry.failed(now, cause.clone(), pauses, needs_news);
+        let tell = match weight {
+            Weight::Quiet => false,
+            Weight::IfItLasts => waiting.retry.failures() >= LASTING,
+            Weight::AtOnce => true,
+        };
+        if tell && !std::mem::replace(&mut waiting.told, true) {
+            let error = PartitionError::Failing(cause);
+            self.tell(Event::PartitionFailed { partition: partition.clone(), token, error });
+        }
+    }
+}

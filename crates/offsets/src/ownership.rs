@@ -1,0 +1,174 @@
+//! What is ours, from an assignment to its end, and how far it is finished.
+
+use std::time::Instant;
+
+use offtake_machine::{Position, Token, TopicPartition};
+
+use crate::{
+    NotAssigned, Offsets, Place, Refused, ResetReason, StartAt,
+    partition::{Hand, Partition},
+};
+
+impl Offsets {
+    // ---- partitions ----------------------------------------------------------------------------------------------
+
+    /// These are ours now, each under a new token. What is assigned already stays as it is (FAILURES E9, F5).
+    pub fn assign(&mut self, now: Instant, partitions: impl IntoIterator<Item = (TopicPartition, StartAt)>) {
+        self.see(now);
+        for (partition, at) in partitions {
+            if self.partitions.contains_key(&partition) {
+                continue;
+            }
+            self.assignments = self.assignments.wrapping_add(1);
+            let token = Token { assignment: self.assignments, seek: 0 };
+            self.partitions.insert(partition.clone(), Partition::new(token));
+            self.send_to(now, &partition, at);
+        }
+        if let (Some(interval), None, Some(_)) = (self.config.auto_commit, self.auto.at, &self.config.group) {
+            self.auto.at = Some(now + interval);
+        }
+    }
+
+    /// These are no longer ours: what is finished, stored or waiting is forgotten (FAILURES H14), what is queued of them
+    /// is never sent (H2).
+    pub fn unassign<'a>(&mut self, partitions: impl IntoIterator<Item = &'a TopicPartition>) {
+        self.changed();
+        for partition in partitions {
+            if self.partitions.remove(partition).is_some() {
+                self.waiting.remove(partition);
+                self.uncommitted.remove(partition);
+                let done = self.commits.disown(partition);
+                self.commits_done(done);
+            }
+        }
+    }
+
+    /// Goes on elsewhere, under a new token. The caller has stopped the partition in `fetch`; whatever was being found out
+    /// about it no longer matters (FAILURES L8).
+    pub fn seek(
+        &mut self,
+        now: Instant,
+        partition: &TopicPartition,
+        at: StartAt,
+    ) -> Result<Token, NotAssigned> {
+        self.see(now);
+        let Some(state) = self.partitions.get_mut(partition) else {
+            return Err(NotAssigned::Partition(partition.clone()));
+        };
+        if let (_, Place::Offset(Position { offset, .. })) = at.parts()
+            && offset < 0
+        {
+            return Err(NotAssigned::NegativeOffset(offset));
+        }
+        state.token = state.token.sought();
+        state.stalls = 0;
+        let token = state.token;
+        self.send_to(now, partition, at);
+        Ok(token)
+    }
+
+    /// `fetch` gives it back: the position is not in the log. The policy decides.
+    pub fn out_of_range(
+        &mut self,
+        now: Instant,
+        partition: &TopicPartition,
+        token: Token,
+        position: Position,
+    ) {
+        self.useless(now, partition, token, position, ResetReason::OutOfRange);
+    }
+
+    /// `fetch` gives it back: the topic was deleted and created again, and the position belongs to a log that is gone
+    /// (FAILURES B3). The policy decides.
+    pub fn recreated(&mut self, now: Instant, partition: &TopicPartition, token: Token, position: Position) {
+        self.useless(now, partition, token, position, ResetReason::TopicRecreated);
+    }
+
+    /// `fetch` gives it back: the leader has changed, or says that it has. Starts again when the log is known to contain
+    /// the position, or where it ends (KIP-320).
+    pub fn validate(&mut self, now: Instant, partition: &TopicPartition, token: Token, position: Position) {
+        self.see(now);
+        if let Some(not_before) = self.take_back(now, partition, token, position) {
+            self.compare_with_leader(partition, position, not_before);
+        }
+    }
+
+    fn useless(
+        &mut self,
+        now: Instant,
+        partition: &TopicPartition,
+        token: Token,
+        position: Position,
+        reason: ResetReason,
+    ) {
+        self.see(now);
+        if let Some(not_before) = self.take_back(now, partition, token, position) {
+            self.by_policy(now, partition, reason, Some(position.offset), false, not_before);
+        }
+    }
+
+    /// A flowing partition under this very token: when to ask about it, which is at once the first time that it comes back
+    /// from where it was started, and then later each time: nothing can make us ask without pause (FAILURES L5).
+    fn take_back(
+        &mut self,
+        now: Instant,
+        partition: &TopicPartition,
+        token: Token,
+        position: Position,
+    ) -> Option<Option<Instant>> {
+        let state = self.partitions.get_mut(partition)?;
+        if state.token != token || !matches!(state.hand, Hand::Flowing) {
+            return None;
+        }
+        state.comes_back(position);
+        let pauses = self.pauses.next_round();
+        Some(state.stalls.checked_sub(2).map(|failures| now + pauses.after(failures)))
+    }
+
+    // ---- finished ------------------------------------------------------------------------------------------------
+
+    /// All before `next` is done. What was done before stays done: a lower position changes nothing. After the cluster has
+    /// moved us back nothing counts until [`moved_back`](Self::moved_back): it may be said of the log that is gone.
+    pub fn finished(
+        &mut self,
+        partition: &TopicPartition,
+        token: Token,
+        next: Position,
+    ) -> Result<(), Refused> {
+        if next.offset < 0 {
+            return Err(Refused::NegativeOffset);
+        }
+        let Some(state) = self.partitions.get_mut(partition).filter(|state| state.token.same_owner(token))
+        else {
+            return Err(Refused::NotOwned);
+        };
+        if state.token != token {
+            return Err(Refused::Sought);
+        }
+        if !state.rewound && state.finished.is_none_or(|done| done.offset <= next.offset) {
+            state.finished = Some(next);
+            self.note_finished(partition);
+            self.changed();
+        }
+        Ok(())
+    }
+
+    /// Whoever reports what is finished knows that the cluster has moved the position back, and speaks of what comes again
+    /// from here on.
+    pub fn moved_back(&mut self, partition: &TopicPartition, token: Token) {
+        if let Some(state) = self.partitions.get_mut(partition).filter(|state| state.token == token) {
+            state.rewound = false;
+        }
+    }
+
+    /// Keeps [`uncommitted`](Self::uncommitted) true of `partition`.
+    pub(crate) fn note_finished(&mut self, partition: &TopicPartition) {
+        let news = self.config.group.is_some()
+            && self.partitions.get(partition).is_some_and(Partition::is_uncommitted);
+        if news {
+            self.uncommitted.insert(partition.clone());
+        } else {
+            self.uncommitted.remove(partition);
+        }
+    }
+}
