@@ -90,6 +90,7 @@ messages! {
     delete_topics: DeleteTopicsRequest, DeleteTopicsResponse;
     init_producer_id: InitProducerIdRequest, InitProducerIdResponse;
     offset_for_leader_epoch: OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse;
+    describe_configs: DescribeConfigsRequest, DescribeConfigsResponse;
     delete_groups: DeleteGroupsRequest, DeleteGroupsResponse;
     offset_delete: OffsetDeleteRequest, OffsetDeleteResponse;
     consumer_group_heartbeat: ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse;

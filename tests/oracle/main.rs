@@ -138,6 +138,7 @@ fn every_message_in_every_version_is_the_same_to_both() {
         delete_topics: DeleteTopicsRequest, DeleteTopicsResponse;
         init_producer_id: InitProducerIdRequest, InitProducerIdResponse;
         offset_for_leader_epoch: OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse;
+        describe_configs: DescribeConfigsRequest, DescribeConfigsResponse;
         delete_groups: DeleteGroupsRequest, DeleteGroupsResponse;
         offset_delete: OffsetDeleteRequest, OffsetDeleteResponse;
         consumer_group_heartbeat: ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse;
@@ -153,7 +154,7 @@ fn every_message_in_every_version_is_the_same_to_both() {
         ("InitProducerIdRequest", 6),
     ];
     assert_eq!(compared.missing, missing);
-    assert_eq!(compared.samples, (2 * 152 - missing.len()) * (SAMPLES as usize + 1));
+    assert_eq!(compared.samples, (2 * 156 - missing.len()) * (SAMPLES as usize + 1));
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod library;
 mod membership;
 mod modern;
 mod partitions;
+mod patterns;
 mod records;
 mod refusals;
 mod rough;

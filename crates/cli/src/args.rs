@@ -125,7 +125,8 @@ pub(crate) struct Consume {
     #[arg(short, long = "partition", value_name = "N", conflicts_with = "group", value_delimiter = ',',
         value_parser = clap::value_parser!(i32).range(0..))]
     pub(crate) partitions: Vec<i32>,
-    /// The topics are regular expressions
+    /// The topics are regular expressions of whole names. With --protocol consumer the broker matches them (RE2 syntax), in
+    /// all other cases this command does
     #[arg(long)]
     pub(crate) regex: bool,
     /// Where to begin: earliest, latest, an offset, -N (N before the end), @TIME (RFC 3339 or epoch milliseconds);
@@ -334,6 +335,10 @@ pub(crate) struct Broker {
     /// Create topics that clients ask for
     #[arg(long)]
     pub(crate) auto_create_topics: bool,
+    /// How often members of groups of the consumer protocol (KIP-848) are to be heard from: their
+    /// group.consumer.heartbeat.interval.ms; below the session timeout of 45 s
+    #[arg(long, value_name = "MS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(100..45_000))]
+    pub(crate) heartbeat_interval: u64,
 }
 
 fn topic(text: &str) -> Result<(String, i32), String> {
@@ -488,6 +493,7 @@ mod tests {
             "offtake broker --topic orders:none",
             "offtake broker --topic :3",
             "offtake broker --nodes 0",
+            "offtake broker --heartbeat-interval 0",
             "offtake nosuch",
         ] {
             let error = parsed(line).unwrap_err();

@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
 };
 
 use offtake_broker::{Cluster, Config};
@@ -16,6 +17,7 @@ pub(crate) async fn run(args: Broker) -> Result<(), Failure> {
     let config = Config {
         auto_create_topics: args.auto_create_topics,
         seed: u64::from(std::process::id()), // another run hands out other ids
+        consumer_heartbeat_interval: Duration::from_millis(args.heartbeat_interval),
         wall_ms: jiff::Timestamp::now().as_millisecond(),
         ..Config::default()
     };

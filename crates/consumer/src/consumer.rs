@@ -1,6 +1,8 @@
 //! The consumer: the handle that the application holds.
 
 mod assign;
+mod closing;
+mod pattern;
 mod polling;
 mod positions;
 
@@ -16,7 +18,12 @@ use regex::Regex;
 use tokio::sync::{mpsc, oneshot};
 
 use self::polling::Polling;
-pub use self::{assign::Assign, polling::RecordStream};
+pub use self::{
+    assign::Assign,
+    closing::{CloseOptions, GroupMembership},
+    pattern::SubscriptionPattern,
+    polling::RecordStream,
+};
 use crate::{
     builder::{Builder, Parts},
     clock,
@@ -257,24 +264,6 @@ impl Consumer {
     /// the last is finished.
     pub fn stream(&mut self) -> RecordStream<'_> {
         RecordStream { polling: Polling { consumer: self } }
-    }
-
-    // ---- the end -------------------------------------------------------------------------------------------------
-
-    /// Commits what is finished if `enable.auto.commit` is on, runs the listener's `revoked`, leaves the group, ends the
-    /// fetch sessions and closes the connections, all within `timeout`.
-    ///
-    /// # Errors
-    /// What the listener failed with, or that the last commit could not be made in time. (One that the group refuses is
-    /// logged: its records are delivered again, to whoever owns them next.) The consumer is closed all the same.
-    pub async fn close(mut self, timeout: Duration) -> Result<()> {
-        let deadline = clock::now() + timeout;
-        let handed_over = self.hand_over(deadline, None).await;
-        let closed = self.handle.ask(|reply| Command::Close { deadline, reply }).await;
-        handed_over.and(match closed {
-            Err(error) if error.kind() == ErrorKind::Closed => Ok(()),
-            closed => closed,
-        })
     }
 }
 

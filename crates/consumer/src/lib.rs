@@ -87,7 +87,7 @@ mod ticket;
 pub use builder::{Builder, EngineFuture};
 pub use committing::{CommitReport, Committing};
 pub use config::Config;
-pub use consumer::{Assign, Consumer, RecordStream};
+pub use consumer::{Assign, CloseOptions, Consumer, GroupMembership, RecordStream, SubscriptionPattern};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, OwnershipChange, ResetReason};
 pub use handle::Handle;

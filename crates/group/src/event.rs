@@ -1,6 +1,6 @@
 //! [`Event`]: what a member tells the engine.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Instant};
 
 use offtake_machine::{BrokerId, TopicPartition};
 use offtake_wire::ErrorCode;
@@ -35,6 +35,11 @@ pub enum Event {
     },
     /// That broker is not our coordinator, or cannot be reached: it is to be looked for again. Costs no partition.
     CoordinatorLost(BrokerId),
+    /// The application has not polled for four fifths of `max.poll.interval.ms`. Once, until it polls again.
+    PollIntervalWarning {
+        /// When it last did.
+        since: Instant,
+    },
     /// The application did not poll for `max.poll.interval.ms`: the member has left, and comes back with the next poll.
     PollIntervalExceeded,
     /// The group has been told that we left, or could not be told in time.
@@ -52,6 +57,18 @@ impl Event {
     pub fn wants_release(&self) -> bool {
         matches!(self, Self::Revoke { .. } | Self::Lost { .. })
     }
+}
+
+/// What leaving means for the membership (KIP-1092).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum GroupMembership {
+    /// A dynamic member leaves. A static one means to be back: it keeps its partitions for as long as its session lasts.
+    #[default]
+    Default,
+    /// A static member leaves too: its partitions go to others at once.
+    Leave,
+    /// A dynamic member stays too, by saying nothing: nobody gets its partitions before its session has expired.
+    Remain,
 }
 
 /// What commits are made as.
@@ -125,6 +142,18 @@ pub enum GroupError {
         group: String,
         /// What we asked for.
         session_ms: i32,
+    },
+    /// The broker cannot read the pattern that was subscribed to.
+    #[error(
+        "group {group} cannot subscribe to the pattern `{pattern}`: {reason}; the broker reads RE2 syntax"
+    )]
+    InvalidPattern {
+        /// The group.
+        group: String,
+        /// As it was subscribed to.
+        pattern: String,
+        /// The broker's words.
+        reason: String,
     },
     /// The broker is too old for what we want.
     #[error("the coordinator of group {group} is too old: {what}")]

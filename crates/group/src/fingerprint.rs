@@ -7,7 +7,7 @@ use std::{
 
 use offtake_machine::Call;
 
-use crate::{config::Config, event::Outbox, health::Health};
+use crate::{config::Config, event::Outbox, health::Health, pace::Pace};
 
 /// Failures in a row that are told from no more.
 const MANY: u32 = 5;
@@ -46,6 +46,13 @@ impl Relative {
     pub(crate) fn health(&self, health: &Health, state: &mut impl Hasher) {
         health.failures().min(MANY).hash(state);
         health.in_trouble().hash(state);
+    }
+
+    pub(crate) fn pace(&self, pace: &Pace, state: &mut impl Hasher) {
+        let (until, step) = pace.contents().unzip();
+        // A while that is over is none.
+        self.time(until.filter(|until| *until > self.now), state);
+        step.filter(|step| *step > self.grain).hash(state);
     }
 
     pub(crate) fn outbox(&self, outbox: &Outbox, state: &mut impl Hasher) {

@@ -28,10 +28,11 @@ mod consumer;
 mod event;
 mod fingerprint;
 mod health;
+mod pace;
 
 pub use assignor::Assignor;
 pub use config::{Config, ConfigError, Protocol};
-pub use event::{Event, GroupError, Identity};
+pub use event::{Event, GroupError, GroupMembership, Identity};
 
 use classic::Classic;
 use consumer::Consumer;
@@ -69,16 +70,38 @@ impl Member {
 
     /// Wants these topics: joins, or joins again if they are others than before. The same again changes nothing.
     pub fn subscribe(&mut self, now: Instant, topics: BTreeSet<Topic>) {
-        either!(&mut self.0, machine => machine.subscribe(now, topics));
+        match &mut self.0 {
+            Machine::Classic(machine) => machine.subscribe(now, topics),
+            Machine::Consumer(machine) => machine.subscribe(now, topics, ""),
+        }
     }
 
-    /// Leaves. The application has let go of everything already; [`Event::Left`] follows, at the latest after
-    /// `request.timeout.ms`. A static member says nothing: it keeps its partitions for as long as its session lasts.
-    pub fn leave(&mut self, now: Instant, reason: &str) {
+    /// Wants all topics whose names match, now or later, by the broker's judgement: RE2 syntax, whole names (KIP-848).
+    /// In the place of topics, as [`subscribe`](Self::subscribe) is in the place of a pattern. An invalid pattern fails
+    /// (FAILURES F11), and so does the classic protocol, which has no word for patterns.
+    pub fn subscribe_pattern(&mut self, now: Instant, pattern: &str) {
         match &mut self.0 {
-            Machine::Classic(machine) => machine.leave(now, reason),
+            Machine::Classic(machine) => machine.refuse_pattern(),
+            Machine::Consumer(machine) => machine.subscribe(now, BTreeSet::new(), pattern),
+        }
+    }
+
+    /// The session timeout that the broker has for the group, for which the consumer protocol has no word: from now on
+    /// membership is judged by it. The classic protocol ignores it, for there the member says how long it is.
+    pub fn learn_session_timeout(&mut self, timeout: Duration) {
+        match &mut self.0 {
+            Machine::Classic(_) => {}
+            Machine::Consumer(machine) => machine.learn_session_timeout(timeout),
+        }
+    }
+
+    /// Leaves, or falls silent (KIP-1092). The application has let go of everything already; [`Event::Left`] follows, at
+    /// the latest after `request.timeout.ms`.
+    pub fn leave(&mut self, now: Instant, reason: &str, membership: GroupMembership) {
+        match &mut self.0 {
+            Machine::Classic(machine) => machine.leave(now, reason, membership),
             // The consumer protocol has no word for reasons.
-            Machine::Consumer(machine) => machine.leave(now),
+            Machine::Consumer(machine) => machine.leave(now, membership),
         }
     }
 
@@ -171,6 +194,12 @@ impl Member {
     /// member, so nothing may.
     pub fn valid_until(&self) -> Option<Instant> {
         either!(&self.0, machine => machine.valid_until())
+    }
+
+    /// Until when what is being revoked has to be released: then the group goes on without us. `None` while nothing is
+    /// known to wait for us.
+    pub fn release_by(&self) -> Option<Instant> {
+        either!(&self.0, machine => machine.release_by())
     }
 
     /// Hashes all that decides what it will do, with times counted from `now` in steps of `grain`: for a model checker,

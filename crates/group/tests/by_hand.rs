@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use offtake_group::{Assignor, Config, Event, GroupError, Identity, Member};
+use offtake_group::{Assignor, Config, Event, GroupError, GroupMembership, Identity, Member};
 use offtake_machine::{
     Answer, BrokerId, CallError, CallId, Cluster, PartitionInfo, Target, Topic, TopicInfo, TopicPartition,
 };
@@ -563,7 +563,7 @@ fn d3_who_is_cut_off_while_joining_asks_again_under_the_same_name() {
 fn f9_leaving_is_retried_where_that_helps_and_an_unknown_member_has_left() {
     let mut hand = Hand::new(config(Assignor::CooperativeSticky));
     hand.settles_with(1, &[0]);
-    hand.member.leave(hand.now, &"long ".repeat(100));
+    hand.member.leave(hand.now, &"long ".repeat(100), GroupMembership::Default);
     let Some(Request::LeaveGroup(leave)) = hand.sends() else { panic!() };
     assert!(leave.members[0].reason.as_ref().is_some_and(|r| r.len() == 255));
     assert_eq!(leave.members[0].member_id, leave.member_id, "for brokers that read either");
@@ -579,7 +579,7 @@ fn f9_leaving_is_retried_where_that_helps_and_an_unknown_member_has_left() {
 fn n1_who_leaves_before_it_has_a_name_leaves_no_ghost() {
     let mut hand = Hand::new(config(Assignor::CooperativeSticky));
     hand.joins();
-    hand.member.leave(hand.now, "changed our mind");
+    hand.member.leave(hand.now, "changed our mind", GroupMembership::Default);
     assert_eq!((hand.events(), hand.sends().is_none()), (vec![], true));
     let required = JoinGroupResponse {
         error_code: ErrorCode::MemberIdRequired,
@@ -594,13 +594,13 @@ fn n1_who_leaves_before_it_has_a_name_leaves_no_ghost() {
 
     let mut hand = Hand::new(config(Assignor::CooperativeSticky));
     hand.joins();
-    hand.member.leave(hand.now, "changed our mind");
+    hand.member.leave(hand.now, "changed our mind", GroupMembership::Default);
     hand.hears_nothing();
     assert_eq!(hand.events(), [Event::Left]);
 
     let mut hand = Hand::new(config(Assignor::CooperativeSticky));
     hand.joins();
-    hand.member.leave(hand.now, "changed our mind");
+    hand.member.leave(hand.now, "changed our mind", GroupMembership::Default);
     hand.wait(30_000);
     assert_eq!(hand.events(), [Event::Left]);
 }

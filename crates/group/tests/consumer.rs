@@ -283,7 +283,7 @@ fn f9_leaving_at_the_wrong_broker_is_retried_and_an_unknown_member_has_left() {
 fn f11_what_cannot_be_mended_ends_it_with_a_sentence() {
     let cases = [
         (ErrorCode::UnsupportedAssignor, "UNSUPPORTED_ASSIGNOR"),
-        (ErrorCode::InvalidRegularExpression, "INVALID_REGULAR_EXPRESSION"),
+        (ErrorCode::InvalidRegularExpression, "RE2 syntax"),
         (ErrorCode::UnsupportedVersion, "group.protocol=classic"),
         (ErrorCode::GroupAuthorizationFailed, "READ"),
         (ErrorCode::GroupMaxSizeReached, "group.consumer.max.size"),

@@ -31,6 +31,7 @@ pub(crate) fn asked_by(response: &Response) -> Duration {
         Response::InitProducerId(r) => r.throttle_time_ms,
         Response::OffsetForLeaderEpoch(r) => r.throttle_time_ms,
         Response::ConsumerGroupHeartbeat(r) => r.throttle_time_ms,
+        Response::DescribeConfigs(r) => r.throttle_time_ms,
         Response::ConsumerGroupDescribe(r) => r.throttle_time_ms,
     };
     clamped(ms)

@@ -41,6 +41,7 @@ pub use messages::{
     create_topics::{CreateTopicsRequest, CreateTopicsResponse},
     delete_groups::{DeleteGroupsRequest, DeleteGroupsResponse},
     delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse},
+    describe_configs::{DescribeConfigsRequest, DescribeConfigsResponse},
     describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse},
     fetch::{FetchRequest, FetchResponse},
     find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse},

@@ -171,6 +171,7 @@ apis! {
     DeleteTopics = 20 in delete_topics: DeleteTopicsRequest => DeleteTopicsResponse,
     InitProducerId = 22 in init_producer_id: InitProducerIdRequest => InitProducerIdResponse,
     OffsetForLeaderEpoch = 23 in offset_for_leader_epoch: OffsetForLeaderEpochRequest => OffsetForLeaderEpochResponse,
+    DescribeConfigs = 32 in describe_configs: DescribeConfigsRequest => DescribeConfigsResponse,
     DeleteGroups = 42 in delete_groups: DeleteGroupsRequest => DeleteGroupsResponse,
     OffsetDelete = 47 in offset_delete: OffsetDeleteRequest => OffsetDeleteResponse,
     ConsumerGroupHeartbeat = 68 in consumer_group_heartbeat:

@@ -22,10 +22,6 @@ use crate::{
     world::World,
 };
 
-/// `group.consumer.session.timeout.ms` of every run: Kafka's default. A member is not told it (KIP-848), and takes it to be
-/// this when it has to judge by itself whether it is still one.
-pub(crate) const CONSUMER_SESSION: u64 = 45_000;
-
 /// The rack of a broker.
 pub(crate) fn rack(broker: i32) -> String {
     format!("rack-{broker}")
@@ -81,7 +77,7 @@ async fn arena(plan: Arc<Plan>) -> Outcome {
             seed: plan.seed,
             replication_factor: i16::try_from(plan.brokers).unwrap_or(1),
             initial_rebalance_delay: ms(plan.initial_rebalance_delay),
-            consumer_session_timeout: ms(CONSUMER_SESSION),
+            consumer_session_timeout: ms(plan.session_timeout),
             consumer_heartbeat_interval: ms(1_000),
             observe: true,
             ..Config::default()
@@ -179,7 +175,7 @@ fn show(log: &Log, judge: &mut Judge, seen: &mut usize) {
 
 /// L1 and L2: how long after the last fault everything must be owned and read.
 fn patience(plan: &Plan) -> Duration {
-    let session = plan.session_timeout.max(CONSUMER_SESSION);
+    let session = plan.session_timeout;
     // Members that died while they joined are waited for.
     let rebalance = plan.max_poll_interval;
     let request_timeouts = 2 * 10_000;

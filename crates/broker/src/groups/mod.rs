@@ -7,6 +7,7 @@ mod admin;
 mod classic;
 mod consumer;
 mod offsets;
+pub(crate) mod settings;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,8 @@ use crate::{model::Model, observe::Observed, request::Context};
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
     pub(crate) all: BTreeMap<String, Group>,
+    /// What was set about single groups, be they there or not.
+    settings: BTreeMap<String, BTreeMap<String, String>>,
     /// Brokers that answer `COORDINATOR_LOAD_IN_PROGRESS`, and until when.
     pub(crate) loading_until: BTreeMap<i32, Instant>,
     /// How long it takes a broker to load groups that it takes over.

@@ -23,6 +23,7 @@ use super::{
     text,
 };
 use crate::{
+    groups::settings::{HEARTBEAT_INTERVAL, SESSION_TIMEOUT},
     model::Model,
     request::{Context, Reply},
 };
@@ -107,7 +108,7 @@ impl Model {
             _ if name.is_empty() => {
                 Err(Refusal::new(ResponseError::InvalidRequest, "a resource without a name"))
             }
-            GROUP => Ok(self.group_entries()),
+            GROUP => Ok(self.group_entries(name)),
             _ => Ok(Vec::new()),
         }
     }
@@ -201,16 +202,21 @@ impl Model {
         entries.collect()
     }
 
-    fn group_entries(&self) -> Vec<DescribeConfigsResourceResult> {
-        let interval = ("consumer.heartbeat.interval.ms", self.config.consumer_heartbeat_interval);
-        let session = ("consumer.session.timeout.ms", self.config.consumer_session_timeout);
+    fn group_entries(&self, group: &str) -> Vec<DescribeConfigsResourceResult> {
+        let interval = (HEARTBEAT_INTERVAL, self.config.consumer_heartbeat_interval);
+        let session = (SESSION_TIMEOUT, self.config.consumer_session_timeout);
+        let own = self.groups.settings_of(group);
         let entries = [interval, session].map(|(name, time)| {
-            let value = time.as_millis().to_string();
-            entry(name, &value, 3, Source::Default).with_synonyms(vec![synonym(
-                name,
-                &value,
-                Source::Default,
-            )])
+            let default = time.as_millis().to_string();
+            let mut synonyms = vec![synonym(name, &default, Source::Default)];
+            match own.get(name) {
+                Some(value) => {
+                    synonyms.insert(0, synonym(name, value, Source::Group));
+                    entry(name, value, 3, Source::Group)
+                }
+                None => entry(name, &default, 3, Source::Default),
+            }
+            .with_synonyms(synonyms)
         });
         entries.into()
     }
@@ -277,7 +283,17 @@ impl Model {
                 }
                 broker_kind
             }
-            CLIENT_METRICS | GROUP | BROKER_LOGGER => return Ok(()),
+            GROUP if name.is_empty() => return invalid("a group without a name"),
+            GROUP => {
+                let changed = apply(resource, self.groups.settings_of(name), |_| None)?;
+                self.check_group_settings(&changed)
+                    .map_err(|why| Refusal::new(ResponseError::InvalidConfig, why))?;
+                if !validate_only {
+                    self.groups.set(name, changed);
+                }
+                return Ok(());
+            }
+            CLIENT_METRICS | BROKER_LOGGER => return Ok(()),
             _ => return invalid("a resource of an unknown type"),
         };
         let existing = match resource.resource_type {

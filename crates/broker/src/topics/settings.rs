@@ -172,6 +172,7 @@ pub(super) enum Source {
     DynamicDefault = 3,
     StaticBroker = 4,
     Default = 5,
+    Group = 8,
 }
 
 /// What a topic has without a word of its own: the value, and where it comes from.

@@ -377,6 +377,51 @@ fn configs_are_changed_and_described() {
 }
 
 #[test]
+fn a_groups_own_settings_are_described_and_checked() {
+    const GROUP: i8 = 32;
+    let mut talk = Talk::with_brokers(1);
+    let alter = |talk: &mut Talk, name: &str, operation: i8, value: Option<&str>| {
+        let config = AlterableConfig::default()
+            .with_name(word(name))
+            .with_config_operation(operation)
+            .with_value(value.map(word));
+        let resource = AlterConfigsResource::default()
+            .with_resource_type(GROUP)
+            .with_resource_name(word("g"))
+            .with_configs(vec![config]);
+        talk.ask(1, &IncrementalAlterConfigsRequest::default().with_resources(vec![resource])).responses[0]
+            .error_code
+    };
+    let described = |talk: &mut Talk, group: &str| -> Vec<(String, i8)> {
+        let resource = DescribeConfigsResource::default()
+            .with_resource_type(GROUP)
+            .with_resource_name(word(group))
+            .with_configuration_keys(None);
+        let result =
+            talk.ask(4, &DescribeConfigsRequest::default().with_resources(vec![resource])).results.remove(0);
+        let entries = result.configs.into_iter();
+        entries
+            .map(|c| (c.value.map(|value| value.to_string()).unwrap_or_default(), c.config_source))
+            .collect()
+    };
+    let all = [("5000".to_owned(), 5), ("45000".to_owned(), 5)];
+    assert_eq!(described(&mut talk, "g"), all);
+    assert_eq!(alter(&mut talk, "consumer.session.timeout.ms", 0, Some("10000")), 0);
+    assert_eq!(described(&mut talk, "g"), [("5000".to_owned(), 5), ("10000".to_owned(), 8)]);
+    assert_eq!(described(&mut talk, "another"), all);
+    let invalid = E::InvalidConfig.code();
+    assert_eq!(
+        alter(&mut talk, "consumer.heartbeat.interval.ms", 0, Some("10000")),
+        invalid,
+        "too slow for it"
+    );
+    assert_eq!(alter(&mut talk, "consumer.session.timeout.ms", 0, Some("soon")), invalid);
+    assert_eq!(alter(&mut talk, "consumer.patience", 0, Some("1")), invalid);
+    assert_eq!(alter(&mut talk, "consumer.session.timeout.ms", 1, None), 0);
+    assert_eq!(described(&mut talk, "g"), all);
+}
+
+#[test]
 fn describe_cluster_shows_the_dead_to_those_who_ask() {
     let mut talk = Talk::with_brokers(2);
     talk.kill(2);

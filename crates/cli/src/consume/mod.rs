@@ -138,6 +138,13 @@ impl Reading {
     /// Finds the topics, and subscribes or assigns.
     async fn begin(&mut self, args: &Consume) -> Result<(), Failure> {
         let consumer = &mut self.consumer;
+        // What matches, the broker knows better: only its word counts, unless ends have to be found.
+        let by_broker =
+            args.regex && args.group.is_some() && consumer.config().group_protocol == GroupProtocol::Consumer;
+        if by_broker && args.until.is_none() {
+            consumer.subscribe_pattern(target::pattern(&args.topics)).await?;
+            return Ok(());
+        }
         let partitions = target::partitions(consumer, &args.topics, args.regex, &args.partitions).await?;
         if partitions.is_empty() && (args.group.is_none() || args.until.is_some()) {
             return Err(Failure::failed(format!("no topic matches {}", args.topics.join(", "))));
@@ -152,6 +159,8 @@ impl Reading {
             };
             let starts = target::starts(consumer, &partitions, args.from.unwrap_or(default)).await?;
             consumer.assign(starts).await?;
+        } else if by_broker {
+            consumer.subscribe_pattern(target::pattern(&args.topics)).await?;
         } else if args.regex {
             consumer.subscribe_patterns(&args.topics).await?;
         } else {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use offtake::{Consumer, StartAt, TopicPartition};
+use offtake::{Consumer, StartAt, SubscriptionPattern, TopicPartition};
 
 use crate::{failure::Failure, text::place::Place};
 
@@ -35,6 +35,16 @@ pub(crate) async fn partitions(
     partitions.sort();
     partitions.dedup();
     Ok(partitions)
+}
+
+/// Several patterns as one that the broker matches.
+pub(crate) fn pattern(patterns: &[String]) -> SubscriptionPattern {
+    match patterns {
+        [only] => SubscriptionPattern::new(only),
+        several => SubscriptionPattern::new(
+            several.iter().map(|pattern| format!("(?:{pattern})")).collect::<Vec<_>>().join("|"),
+        ),
+    }
 }
 
 /// `--from`, by hand assignment: an offset outside the log is moved to the nearer end of it.
@@ -89,4 +99,19 @@ pub(crate) async fn ends(
             ends
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_patterns_for_the_broker_are_one() {
+        let of = |patterns: &[&str]| {
+            let patterns: Vec<String> = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
+            pattern(&patterns).to_string()
+        };
+        assert_eq!(of(&["orders-.*"]), "orders-.*");
+        assert_eq!(of(&["a|b", "c"]), "(?:a|b)|(?:c)");
+    }
 }

@@ -57,6 +57,8 @@ pub struct Config {
     /// `partition.assignment.strategy`: range, cooperative-sticky. The first that every member knows is used.
     pub partition_assignment_strategy: Vec<AssignmentStrategy>,
     /// `session.timeout.ms`: 45 s without a heartbeat, and the group goes on without this member.
+    /// With `group.protocol=consumer` it cannot be set: the broker has its own for the group (`consumer.session.timeout.ms`),
+    /// which is asked for after each join. 45 s count where it cannot be read (it needs DESCRIBE_CONFIGS on the group).
     pub session_timeout: Duration,
     /// `heartbeat.interval.ms`: 3 s. Shorter than a third of the session timeout.
     pub heartbeat_interval: Duration,

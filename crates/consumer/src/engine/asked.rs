@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake_group::Member;
+use offtake_group::{GroupMembership, Member};
 use offtake_machine::TopicPartition;
 use offtake_offsets::{CommitId, NotAssigned};
 
@@ -32,7 +32,7 @@ impl Engine {
             }
             Command::Released => self.released(now),
             Command::Unsubscribe { reason, reply } => {
-                self.give_up_everything(now, reason);
+                self.give_up_everything(now, reason, GroupMembership::Default);
                 self.outputs.push_back(Output::Reply(reply, Ok(())));
             }
             Command::Seek { partition, at, reply } => {
@@ -99,14 +99,16 @@ impl Engine {
             Command::Freed { partition, bytes } => self.fetch.release(now, &partition, bytes),
             Command::Wake => self.tell(Notice::Wake),
             Command::Polled => self.sync_polls(now),
-            Command::Close { deadline, reply } => self.close(now, deadline, Some(reply)),
+            Command::Close { deadline, group_membership, reply } => {
+                self.close(now, deadline, group_membership, Some(reply));
+            }
         }
     }
 
     /// The handle is gone without a word: leave, quickly.
     pub(crate) fn abandoned(&mut self, now: Instant) {
         if matches!(self.life, Life::Open) {
-            self.close(now, now + Duration::from_secs(1), None);
+            self.close(now, now + Duration::from_secs(1), GroupMembership::Default, None);
         }
     }
 
@@ -135,7 +137,7 @@ impl Engine {
     }
 
     fn assign(&mut self, now: Instant, partitions: Vec<(TopicPartition, StartAt)>) -> Result<()> {
-        if matches!(self.subscription, Subscription::Topics(_) | Subscription::Patterns(_)) {
+        if self.subscription.is_of_a_group() {
             return Err(Error::misuse(
                 "topics are subscribed to: unsubscribe before assigning partitions by hand",
             ));
@@ -207,10 +209,16 @@ impl Engine {
         self.commits.insert(id, reply);
     }
 
-    fn close(&mut self, now: Instant, deadline: Instant, reply: Option<Reply<()>>) {
+    fn close(
+        &mut self,
+        now: Instant,
+        deadline: Instant,
+        membership: GroupMembership,
+        reply: Option<Reply<()>>,
+    ) {
         // Half of the time, so that there is some left to leave the group in.
         let until = now + deadline.saturating_duration_since(now) / 2;
-        self.life = Life::Settling { until, deadline, reply };
+        self.life = Life::Settling { until, deadline, membership, reply };
         self.settle_close(now);
     }
 }

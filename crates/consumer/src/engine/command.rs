@@ -6,6 +6,7 @@ use std::{
 };
 
 use offtake_fetch::{Chunk, Watermarks};
+use offtake_group::GroupMembership;
 use offtake_machine::{PartitionInfo, Position, Token, Topic, TopicPartition};
 use regex::Regex;
 use tokio::sync::oneshot;
@@ -25,7 +26,19 @@ pub(crate) enum Subscription {
     None,
     Topics(Vec<Topic>),
     Patterns(Vec<Regex>),
+    /// Matched by the broker (KIP-848).
+    BrokerPattern(String),
     Assigned,
+}
+
+impl Subscription {
+    /// Whether a group says which partitions are ours.
+    pub(crate) fn is_of_a_group(&self) -> bool {
+        match self {
+            Self::Topics(_) | Self::Patterns(_) | Self::BrokerPattern(_) => true,
+            Self::None | Self::Assigned => false,
+        }
+    }
 }
 
 /// From the handle to the engine.
@@ -121,6 +134,7 @@ pub(crate) enum Command {
     Polled,
     Close {
         deadline: Instant,
+        group_membership: GroupMembership,
         reply: Reply<()>,
     },
 }

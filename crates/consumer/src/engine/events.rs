@@ -6,12 +6,9 @@ use offtake_fetch::OutOfRangeReason;
 use offtake_machine::{TopicPartition, coordinator, metadata, mutant};
 use offtake_offsets::Identity;
 
-use super::{
-    Engine, Life, Question,
-    command::{Notice, Subscription},
-    rooms,
-};
+use super::{Engine, Life, Question, command::Notice, rooms};
 use crate::{
+    config::GroupProtocol,
     error::{Error, ErrorKind},
     event::Event,
     shared::Validity,
@@ -119,6 +116,13 @@ impl Engine {
                 self.tell(Notice::Lost { partitions, owned, generation });
             }
             Said::CoordinatorLost(broker) => self.coordinator_lost(now, broker),
+            Said::PollIntervalWarning { since } => {
+                tracing::warn!(
+                    silent = ?now.saturating_duration_since(since),
+                    limit = ?self.config.max_poll_interval,
+                    "poll was not called for long: soon the group goes on without this member"
+                );
+            }
             Said::PollIntervalExceeded => {
                 let limit = self.config.max_poll_interval;
                 tracing::warn!(
@@ -162,12 +166,9 @@ impl Engine {
 
     /// What follows from the member's state rather than from an event of it.
     fn follow_member(&mut self, now: Instant) {
-        let member = match self.subscription {
-            Subscription::Topics(_) | Subscription::Patterns(_) => self.member.as_ref(),
-            // By hand nobody takes anything away, and commits are made as nobody's member. A member that is still
-            // leaving says nothing about that.
-            Subscription::Assigned | Subscription::None => None,
-        };
+        // By hand nobody takes anything away, and commits are made as nobody's member. A member that is still leaving says
+        // nothing about that.
+        let member = self.member.as_ref().filter(|_| self.subscription.is_of_a_group());
         let (identity, validity) = match member {
             Some(member) => (
                 member.identity().map(|identity| rooms::identity(identity, self.config.group_protocol)),
@@ -175,6 +176,11 @@ impl Engine {
             ),
             None => (self.config.group_id.as_ref().map(|_| Identity::standalone()), Validity::Forever),
         };
+        if self.config.group_protocol == GroupProtocol::Consumer
+            && let Some(session) = &mut self.session
+        {
+            session.follow(now, member.is_some_and(|member| member.identity().is_some()));
+        }
         self.offsets.set_identity(identity);
         let validity = if mutant!(22) { Validity::Forever } else { validity };
         if self.shared.set_validity(now, validity) {

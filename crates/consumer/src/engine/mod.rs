@@ -12,6 +12,7 @@ mod events;
 mod hands;
 mod lookups;
 mod rooms;
+mod session;
 mod topics;
 
 pub(crate) use rooms::net_config;
@@ -23,7 +24,7 @@ use std::{
 };
 
 use offtake_fetch::Fetcher;
-use offtake_group::Member;
+use offtake_group::{GroupMembership, Member};
 use offtake_machine::{
     Answer, BrokerId, CallError, CallId, Cluster, Coordinator, Metadata, Token, Topic, TopicPartition,
     Transmit, earliest, mutant,
@@ -34,6 +35,7 @@ use offtake_offsets::{CommitId, Offsets, QueryId};
 use self::{
     command::{Notice, Output, Reply, Subscription},
     lookups::Lookups,
+    session::SessionTimeout,
 };
 use crate::{
     builder::Parts,
@@ -50,6 +52,7 @@ enum Room {
     Metadata,
     Coordinator,
     Group,
+    Session,
     Offsets,
     Fetch,
 }
@@ -69,6 +72,7 @@ enum Life {
     Settling {
         until: Instant,
         deadline: Instant,
+        membership: GroupMembership,
         reply: Option<Reply<()>>,
     },
     /// The group is being left and the fetch sessions are being closed.
@@ -93,6 +97,8 @@ pub(crate) struct Engine {
     metadata: Metadata,
     coordinator: Option<Coordinator>,
     member: Option<Member>,
+    /// Of the group, if it has one that speaks the consumer protocol.
+    session: Option<SessionTimeout>,
     offsets: Offsets,
     fetch: Fetcher,
 
@@ -152,12 +158,17 @@ impl Engine {
             .group_id
             .as_ref()
             .map(|group| Coordinator::new(group, config.request_timeout, backoff, seed ^ 1));
+        let session = config
+            .group_id
+            .as_ref()
+            .map(|group| SessionTimeout::new(group, config.request_timeout, backoff, seed ^ 5));
         Self {
             seed,
             begin_at: parts.begin_at,
             metadata: Metadata::new(now, rooms::metadata(&config, seed)),
             coordinator,
             member: None,
+            session,
             offsets: Offsets::new(rooms::offsets(&config, seed ^ 2, (now, wall_ms))),
             fetch: Fetcher::new(rooms::fetch(&config, seed ^ 3)),
             subscription: Subscription::None,
@@ -212,7 +223,7 @@ impl Engine {
 
     // ---- the end -------------------------------------------------------------------------------------------------
 
-    fn give_up_everything(&mut self, now: Instant, reason: &str) {
+    fn give_up_everything(&mut self, now: Instant, reason: &str, membership: GroupMembership) {
         self.subscription = Subscription::None;
         let all: Vec<_> = std::mem::take(&mut self.assigned).into_iter().collect();
         self.stop(&all);
@@ -221,7 +232,7 @@ impl Engine {
         self.born.clear();
         self.generation = None;
         if let Some(member) = &mut self.member {
-            member.leave(now, reason);
+            member.leave(now, reason, membership);
         }
     }
 
@@ -234,12 +245,12 @@ impl Engine {
     }
 
     fn settle_close(&mut self, now: Instant) {
-        if let Life::Settling { until, deadline, reply } = &mut self.life
+        if let Life::Settling { until, deadline, membership, reply } = &mut self.life
             && (self.commits.is_empty() || now >= *until)
         {
-            let (deadline, reply) = (*deadline, reply.take());
+            let (deadline, membership, reply) = (*deadline, *membership, reply.take());
             let left = self.member.is_none();
-            self.give_up_everything(now, "the consumer is being closed");
+            self.give_up_everything(now, "the consumer is being closed", membership);
             self.fetch.close(now);
             self.life = Life::Closing { deadline, reply, left };
         }
@@ -306,6 +317,9 @@ impl Engine {
         if let Some(member) = &mut self.member {
             member.handle_timeout(now);
         }
+        if let Some(session) = &mut self.session {
+            session.handle_timeout(now);
+        }
         self.offsets.handle_timeout(now);
         self.fetch.handle_timeout(now);
         self.settle_lookups(now);
@@ -345,6 +359,12 @@ impl Engine {
                     self.metadata.refresh(now);
                 }
             }
+            Room::Session => {
+                let learnt = self.session.as_mut().and_then(|session| session.handle_answer(now, id, result));
+                if let (Some(timeout), Some(member)) = (learnt, &mut self.member) {
+                    member.learn_session_timeout(timeout);
+                }
+            }
             Room::Offsets => self.offsets.handle_answer(now, id, result),
             Room::Fetch => self.fetch.handle_answer(now, id, result),
         }
@@ -380,6 +400,9 @@ impl Engine {
         {
             return Some((Room::Group, Lane::Group, transmit));
         }
+        if let Some(transmit) = self.session.as_mut().and_then(|session| session.poll_transmit(now)) {
+            return Some((Room::Session, Lane::Control, transmit));
+        }
         if let Some(mut transmit) = self.offsets.poll_transmit(now, at, &cluster) {
             if matches!(transmit.request, offtake_wire::Request::OffsetCommit(_))
                 && let Some(until) = self.member.as_ref().and_then(Member::valid_until)
@@ -404,6 +427,7 @@ impl Engine {
             self.metadata.poll_timeout(),
             self.coordinator.as_ref().and_then(Coordinator::poll_timeout),
             self.member.as_ref().filter(|_| !mutant!(28)).and_then(Member::poll_timeout),
+            self.session.as_ref().and_then(SessionTimeout::poll_timeout),
             self.offsets.poll_timeout(),
             self.fetch.poll_timeout(),
             self.lookups.poll_timeout(),

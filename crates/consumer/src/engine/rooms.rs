@@ -335,6 +335,7 @@ pub(super) fn group_failed(error: &GroupError) -> Error {
             (ErrorKind::Group, Some(ErrorCode::InvalidSessionTimeout))
         }
         GroupError::UnsupportedVersion { .. } => (ErrorKind::Unsupported, None),
+        GroupError::InvalidPattern { .. } => (ErrorKind::Group, Some(ErrorCode::InvalidRegularExpression)),
         GroupError::Refused { code, .. } => (ErrorKind::Group, Some(*code)),
         GroupError::Unsayable { .. } => (ErrorKind::Group, None),
     };

@@ -19,7 +19,18 @@ impl Engine {
     }
 
     pub(super) fn want_topics(&mut self, now: Instant) {
-        if matches!(self.subscription, Subscription::Patterns(_)) || self.lookups.wants_all() {
+        let lists = match &self.subscription {
+            Subscription::Patterns(_) => true,
+            // Once, to know what there is already (FAILURES B4); then only for topics that the broker has assigned before
+            // we have heard of them, which go by their ids (B7, F4).
+            Subscription::BrokerPattern(_) => {
+                let unnamed =
+                    self.member.as_ref().is_some_and(|member| !member.wanted_topic_ids().is_empty());
+                !self.listed || unnamed
+            }
+            Subscription::None | Subscription::Topics(_) | Subscription::Assigned => false,
+        };
+        if lists || self.lookups.wants_all() {
             self.metadata.want_all(now);
             return;
         }
@@ -47,8 +58,16 @@ impl Engine {
                 }
                 matching(&cluster, patterns, self.config.exclude_internal_topics)
             }
+            Subscription::BrokerPattern(_) => {
+                if !self.listed && !cluster.lists_all {
+                    return;
+                }
+                // Which of them match only the broker knows.
+                cluster.topics.keys().cloned().collect()
+            }
         };
-        let patterns = matches!(self.subscription, Subscription::Patterns(_));
+        let patterns =
+            matches!(self.subscription, Subscription::Patterns(_) | Subscription::BrokerPattern(_));
         let later = patterns && std::mem::replace(&mut self.listed, true);
         for name in &topics {
             let count = match cluster.topics.get(name) {
@@ -61,7 +80,10 @@ impl Engine {
             self.born.entry(name.clone()).or_insert(count);
         }
         if let Some(member) = self.member.as_mut().filter(|_| !self.group_failed) {
-            member.subscribe(now, topics);
+            match &self.subscription {
+                Subscription::BrokerPattern(pattern) => member.subscribe_pattern(now, pattern),
+                _ => member.subscribe(now, topics),
+            }
         }
     }
 
@@ -79,6 +101,10 @@ impl Engine {
         self.fetch.handle_cluster(now, &cluster);
         self.offsets.handle_cluster(now, &cluster);
         self.settle_lookups(now);
+        if matches!(self.subscription, Subscription::BrokerPattern(_)) {
+            // The listing may have served its purpose.
+            self.want_topics(now);
+        }
     }
 
     pub(super) fn settle_lookups(&mut self, now: Instant) {

@@ -17,7 +17,8 @@ use offtake_wire::{
 };
 
 use super::{
-    Classic,
+    Classic, NOBODYS,
+    follow_up::{self, FollowUp, HASTE},
     lead::Lead,
     requests::PROTOCOL_TYPE,
     state::{As, Plan, State},
@@ -111,7 +112,7 @@ impl Classic {
             tracing::warn!(group = %self.config.group, generation = join.generation_id,
                 "the group has rebalanced without this member: what it held may have had another owner");
             self.member_id = join.member_id;
-            return self.lost(now, As::Same);
+            return self.lost_because(now, As::Same, "the group rebalanced without this member");
         }
         let State::Joining { asked, .. } = &mut self.state else { return };
         let asked = std::mem::take(asked);
@@ -121,6 +122,8 @@ impl Classic {
         self.silence_counts_from(now);
         self.assignor = Some(assignor);
         self.lead = leads.then(|| Lead::new(assignor, join.members));
+        self.follow_up = if leads { FollowUp::None } else { FollowUp::of_follower(assignor) };
+        self.overdue = None;
         let (plan, at) = match (leads, join.skip_assignment) {
             (false, _) => (Plan::Say(Vec::new()), now),
             (true, true) => (Plan::Keep, now),
@@ -155,6 +158,9 @@ impl Classic {
                 if !of_consumers || sync.protocol_name.as_deref().is_some_and(|name| Some(name) != chosen) {
                     return self.fail(self.inconsistent());
                 }
+                if self.lead.is_some() && follow_up::is_marked(&sync.assignment) {
+                    self.follow_up = FollowUp::Certain;
+                }
                 match assignment(sync.assignment) {
                     Ok(assigned) => self.assigned(now, assigned),
                     Err(error) => {
@@ -180,7 +186,15 @@ impl Classic {
         self.health.worked(&mut self.outbox);
         self.accepted(Undisturbed::Yes);
         self.silence_counts_from(now);
-        self.state = State::Stable { call: Call::Due(self.next_beat(now)) };
+        match self.follow_up {
+            FollowUp::None => self.pace.calm(),
+            FollowUp::Possible | FollowUp::Certain => self.pace.hurry(now, HASTE),
+        }
+        if self.follow_up == FollowUp::Certain {
+            self.overdue = now.checked_add(self.config.session_timeout);
+        }
+        let next = self.next_beat(now);
+        self.state = State::Stable { call: Call::Due(next) };
         if asked != self.subscription {
             // Made for a subscription that we no longer have (FAILURES D8).
             return self.join_again(now, "the subscription has changed");
@@ -206,7 +220,7 @@ impl Classic {
         if moves {
             self.join_again(now, "partitions that move have been let go");
         } else if owes {
-            self.join_again(now, "partitions that were to move are still nobody's");
+            self.join_again(now, NOBODYS);
         } else if let Some(reason) = self.again.take() {
             self.join_again(now, reason);
         }
@@ -217,12 +231,14 @@ impl Classic {
             ErrorCode::None => {
                 self.health.worked(&mut self.outbox);
                 self.accepted(Undisturbed::Yes);
-                self.call_again_at(self.next_beat(now));
+                let next = self.next_beat(now);
+                self.call_again_at(next);
             }
             ErrorCode::RebalanceInProgress => {
                 self.health.worked(&mut self.outbox);
                 self.accepted(Undisturbed::No);
-                self.call_again_at(self.next_beat(now));
+                let next = self.next_beat(now);
+                self.call_again_at(next);
                 if matches!(self.state, State::Stable { .. }) {
                     self.join_again(now, "the group is rebalancing");
                 }
@@ -325,9 +341,10 @@ impl Classic {
         }
     }
 
-    /// An interval after the last one left, however long its answer took.
-    fn next_beat(&self, now: Instant) -> Instant {
-        self.sent.map_or(now, |(at, _)| (at + self.config.heartbeat_interval).max(now))
+    /// An interval after the last one left, however long its answer took; or sooner.
+    fn next_beat(&mut self, now: Instant) -> Instant {
+        let regular = self.sent.map_or(now, |(at, _)| at + self.config.heartbeat_interval);
+        self.pace.next(now, regular)
     }
 
     /// The call that was answered counts as a sign of life from when it left.

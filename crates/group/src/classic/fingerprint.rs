@@ -30,11 +30,15 @@ impl Classic {
             generation,
             assignor,
             lead,
+            follow_up,
+            overdue,
+            pace,
             held,
             alive,
             undisturbed,
             deadline,
             polled,
+            warned,
             sent,
             blocked,
             again,
@@ -42,6 +46,7 @@ impl Classic {
         } = self;
         relative.health(health, to);
         relative.outbox(outbox, to);
+        relative.pace(pace, to);
         mem::discriminant(state).hash(to);
         if let Some(call) = state.call() {
             relative.call(call, to);
@@ -68,10 +73,10 @@ impl Classic {
             | State::Stable { .. }
             | State::Releasing { .. } => {}
         }
-        (subscription, member_id, generation, assignor, lead, held).hash(to);
-        for time in [alive, undisturbed, deadline, polled] {
+        (subscription, member_id, generation, assignor, lead, follow_up, held).hash(to);
+        for time in [alive, undisturbed, deadline, polled, overdue] {
             relative.time(*time, to);
         }
-        (blocked, again.is_some(), owes_rebalance).hash(to);
+        (blocked, again.is_some(), owes_rebalance, warned).hash(to);
     }
 }

@@ -17,6 +17,9 @@
 //!   the partitions, an unknown member id that too.
 //!
 //! Eager and cooperative differ in `Classic::before_joining` alone. KIP-62, 345, 394, 429, 792, 800, 814.
+//!
+//! A cooperative rebalance in which partitions move is followed by a second one. Its members hear of that with a
+//! heartbeat, so that after a SyncGroup who may have to expect one beats [quickly](follow_up) for a while.
 
 use std::{collections::BTreeSet, mem, time::Instant};
 
@@ -24,19 +27,22 @@ use offtake_machine::{BrokerId, Call, CallIds, Cluster, Topic, TopicPartition, T
 use offtake_wire::ErrorCode;
 
 use crate::{
-    assignor::Assignor,
+    assignor::{Assignor, RebalanceProtocol},
     config::Config,
-    event::{Event, GroupError, Identity, Outbox},
+    event::{Event, GroupError, GroupMembership, Identity, Outbox},
     health::Health,
+    pace::Pace,
 };
 
 mod answers;
 mod fingerprint;
+mod follow_up;
 mod lead;
 mod requests;
 mod state;
 mod transitions;
 
+use follow_up::FollowUp;
 use lead::Lead;
 use state::{As, Held, Next, Plan, State};
 
@@ -56,6 +62,11 @@ pub(crate) struct Classic {
     /// What the generation voted for.
     assignor: Option<Assignor>,
     lead: Option<Lead>,
+    /// Whether this generation is to be followed by another.
+    follow_up: FollowUp,
+    /// As leader: when to ask for that rebalance ourselves.
+    overdue: Option<Instant>,
+    pace: Pace,
     held: Held,
     /// When the last call left that the coordinator took as a sign of life.
     alive: Option<Instant>,
@@ -65,6 +76,8 @@ pub(crate) struct Classic {
     /// When we give ourselves up.
     deadline: Option<Instant>,
     polled: Option<Instant>,
+    /// Whether that silence has been spoken of.
+    warned: bool,
     /// When the outstanding call left, and to whom.
     sent: Option<(Instant, BrokerId)>,
     /// A call is due but nobody knows the coordinator.
@@ -90,11 +103,15 @@ impl Classic {
             generation: None,
             assignor: None,
             lead: None,
+            follow_up: FollowUp::None,
+            overdue: None,
+            pace: Pace::default(),
             held: Held::default(),
             alive: None,
             undisturbed: None,
             deadline: None,
             polled: None,
+            warned: false,
             sent: None,
             blocked: false,
             again: None,
@@ -109,11 +126,11 @@ impl Classic {
         self.subscription = topics;
         match &mut self.state {
             State::Outside | State::Failed => {
-                self.polled = Some(now);
+                (self.polled, self.warned) = (Some(now), false);
                 self.join_again(now, "subscribed");
             }
             State::Leaving { then: then @ Next::Outside, .. } => {
-                self.polled = Some(now);
+                (self.polled, self.warned) = (Some(now), false);
                 *then = Next::LeftThenJoin;
             }
             State::Stable { .. } if changed => self.join_again(now, "the subscription has changed"),
@@ -127,7 +144,16 @@ impl Classic {
         }
     }
 
-    pub(crate) fn leave(&mut self, now: Instant, reason: &str) {
+    pub(crate) fn refuse_pattern(&mut self) {
+        self.fail(GroupError::UnsupportedVersion {
+            group: self.config.group.clone(),
+            what:
+                "the classic protocol has no patterns that the broker resolves; group.protocol=consumer has"
+                    .into(),
+        });
+    }
+
+    pub(crate) fn leave(&mut self, now: Instant, reason: &str, membership: GroupMembership) {
         self.outbox.forget_partitions();
         self.held.all.clear();
         self.held.leaving.clear();
@@ -141,13 +167,18 @@ impl Classic {
             _ => None,
         };
         self.step_out();
-        if is_member && self.config.instance_id.is_none() && (is_named || asks_for_a_name.is_some()) {
+        let says_so = match membership {
+            GroupMembership::Default => self.config.instance_id.is_none(),
+            GroupMembership::Leave => true,
+            GroupMembership::Remain => false,
+        };
+        if is_member && says_so && (is_named || asks_for_a_name.is_some()) {
             self.say_goodbye(now, reason, Next::Outside);
             if let (State::Leaving { call, .. }, Some(asked)) = (&mut self.state, asks_for_a_name) {
                 *call = asked; // the answer says who it is that has to be taken leave of
             }
         } else {
-            // A static member is away for as long as its session lasts (KIP-345).
+            // Away for as long as its session lasts (KIP-345).
             self.member_id.clear();
             self.state = State::Outside;
             self.outbox.push(Event::Left);
@@ -167,7 +198,9 @@ impl Classic {
     }
 
     pub(crate) fn polled(&mut self, now: Instant) {
-        self.polled = self.polled.max(Some(now));
+        if self.polled < Some(now) {
+            (self.polled, self.warned) = (Some(now), false);
+        }
         match &mut self.state {
             State::Unpolled => self.join_again(now, "polling again"),
             State::Leaving { then: then @ Next::Unpolled, .. } => *then = Next::Join,
@@ -205,12 +238,21 @@ impl Classic {
         if self.poll_deadline().is_some_and(|deadline| deadline <= now) {
             self.poll_interval_exceeded(now);
         }
+        if self.warning_deadline().is_some_and(|deadline| deadline <= now)
+            && let Some(since) = self.polled
+        {
+            self.warned = true;
+            self.outbox.push(Event::PollIntervalWarning { since });
+        }
         if self.session_deadline().is_some_and(|deadline| deadline <= now) {
             self.session_expired(now);
         }
         if self.state.call().is_some_and(|call| call.is_overdue(now)) {
             self.coordinator_lost();
             self.retry(now, "no answer");
+        }
+        if self.follow_up_deadline().is_some_and(|deadline| deadline <= now) {
+            self.join_again(now, NOBODYS);
         }
         if let State::Leaving { until, .. } = self.state
             && until <= now
@@ -235,7 +277,14 @@ impl Classic {
         {
             match plan {
                 Plan::Make if is_due || lead.knows_enough(cluster) => {
-                    *plan = Plan::Say(lead.assign(cluster));
+                    let mut assignments = lead.assign(cluster);
+                    let cooperates =
+                        self.assignor.map(Assignor::protocol) == Some(RebalanceProtocol::Cooperative);
+                    if cooperates && follow_up::withholds(lead, cluster, &assignments) {
+                        self.follow_up = FollowUp::Certain;
+                        follow_up::mark(&mut assignments, &self.member_id);
+                    }
+                    *plan = Plan::Say(assignments);
                     *call = Call::Due(now);
                 }
                 Plan::Keep => {
@@ -272,7 +321,14 @@ impl Classic {
             State::Leaving { until, .. } => Some(until),
             _ => None,
         };
-        earliest([call.and_then(Call::deadline), until, self.poll_deadline(), self.session_deadline()])
+        earliest([
+            call.and_then(Call::deadline),
+            until,
+            self.warning_deadline(),
+            self.poll_deadline(),
+            self.session_deadline(),
+            self.follow_up_deadline(),
+        ])
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
@@ -309,8 +365,11 @@ impl Classic {
 
     pub(crate) fn valid_until(&self) -> Option<Instant> {
         let by_session = self.alive?.checked_add(self.config.session_timeout)?;
-        let by_rebalance = self.undisturbed?.checked_add(self.config.rebalance_timeout)?;
-        Some(by_session.min(by_rebalance))
+        Some(by_session.min(self.release_by()?))
+    }
+
+    pub(crate) fn release_by(&self) -> Option<Instant> {
+        self.undisturbed?.checked_add(self.config.rebalance_timeout)
     }
 
     pub(crate) fn state_name(&self) -> &'static str {
@@ -327,4 +386,5 @@ impl Classic {
     }
 }
 
+const NOBODYS: &str = "partitions that were to move are still nobody's";
 const PARTITIONS_CHANGED: &str = "the partitions of the group's topics have changed";

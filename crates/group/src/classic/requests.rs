@@ -51,7 +51,7 @@ impl Classic {
             group_instance_id: self.config.instance_id.clone(),
             protocol_type: PROTOCOL_TYPE.to_owned(),
             protocols: protocols.collect::<Result<_, EncodeError>>()?,
-            reason: Some(reason.to_owned()),
+            reason: Some(within(reason)),
         })
     }
 
@@ -100,16 +100,20 @@ impl Classic {
     }
 
     fn goodbye(&self, reason: &str) -> LeaveGroupRequest {
-        let reason =
-            reason.char_indices().take_while(|(at, c)| at + c.len_utf8() <= LONGEST_REASON).map(|(_, c)| c);
         LeaveGroupRequest {
             group_id: self.config.group.clone(),
             member_id: self.member_id.clone(),
             members: vec![MemberIdentity {
                 member_id: self.member_id.clone(),
-                group_instance_id: None,
-                reason: Some(reason.collect()),
+                // A static member that is fenced must not take its successor along.
+                group_instance_id: self.config.instance_id.clone(),
+                reason: Some(within(reason)),
             }],
         }
     }
+}
+
+/// As much of a reason as brokers take (KIP-800).
+fn within(reason: &str) -> String {
+    reason.char_indices().take_while(|(at, c)| at + c.len_utf8() <= LONGEST_REASON).map(|(_, c)| c).collect()
 }

@@ -10,6 +10,7 @@ use offtake_machine::{Call, TopicPartition, mutant};
 
 use super::{
     Classic,
+    follow_up::FollowUp,
     state::{As, Next, State},
 };
 use crate::{
@@ -73,6 +74,9 @@ impl Classic {
         self.generation = None;
         self.assignor = None;
         self.lead = None;
+        self.follow_up = FollowUp::None;
+        self.overdue = None;
+        self.pace.calm();
         self.alive = None;
         self.undisturbed = None;
         self.deadline = None;
@@ -81,14 +85,18 @@ impl Classic {
 
     /// We are out of the generation, and come back.
     pub(super) fn lost(&mut self, now: Instant, r#as: As) {
-        self.lose_everything();
-        if r#as == As::New && !mutant!(24) {
-            self.member_id.clear();
-        }
         let reason = match r#as {
             As::Same => "out of the generation",
             As::New => "unknown to the coordinator",
         };
+        self.lost_because(now, r#as, reason);
+    }
+
+    pub(super) fn lost_because(&mut self, now: Instant, r#as: As, reason: &'static str) {
+        self.lose_everything();
+        if r#as == As::New && !mutant!(24) {
+            self.member_id.clear();
+        }
         self.state = if self.outbox.waits() {
             State::Releasing { call: Call::Idle, reason }
         } else {
@@ -103,7 +111,7 @@ impl Classic {
             self.outbox.push(Event::CoordinatorLost(broker));
         }
         // The coordinator may be of another opinion, or know us still: it says so when we join with the id we have.
-        self.lost(now, As::Same);
+        self.lost_because(now, As::Same, "the session has expired here");
     }
 
     pub(super) fn poll_interval_exceeded(&mut self, now: Instant) {
@@ -145,8 +153,19 @@ impl Classic {
         self.outbox.push(Event::Failed(error));
     }
 
+    /// When to say that it is getting late: with a fifth of the time left.
+    pub(super) fn warning_deadline(&self) -> Option<Instant> {
+        let polled = self.polled.filter(|_| !self.warned && self.state.is_member())?;
+        polled.checked_add(self.config.rebalance_timeout / 5 * 4)
+    }
+
     pub(super) fn poll_deadline(&self) -> Option<Instant> {
         self.polled.filter(|_| self.state.is_member())?.checked_add(self.config.rebalance_timeout)
+    }
+
+    /// When to ask for the rebalance that who lets go would ask for, if it had not died on the way.
+    pub(super) fn follow_up_deadline(&self) -> Option<Instant> {
+        self.overdue.filter(|_| matches!(self.state, State::Stable { .. }))
     }
 
     /// When we give ourselves up. Not while the coordinator has a JoinGroup or SyncGroup of ours: as long as it does, it

@@ -17,6 +17,8 @@ use crate::event::{Event, GroupError};
 /// Bounds on the heartbeat interval that a broker may ask for (FAILURES §3 row 51).
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(3600);
+/// The first ConsumerGroupHeartbeat version with patterns.
+const PATTERNS_SINCE: i16 = 1;
 /// Times that we ask again after a code we have never heard of (Q4).
 const UNKNOWN_CODE_RETRIES: u32 = 5;
 
@@ -26,13 +28,22 @@ impl Consumer {
             return; // answers a call we have given up
         }
         match answer {
-            Ok(Answer { response: Response::ConsumerGroupHeartbeat(beat), .. }) => match self.state {
-                State::Leaving { .. } if beat.error_code.is_retriable() => self.refused(now, beat),
-                // Who is not known has left. Other refusals will not get better in the little time there is (F9).
-                State::Leaving { .. } => self.gone(now),
-                _ if beat.error_code.is_ok() => self.beaten(now, beat),
-                _ => self.refused(now, beat),
-            },
+            Ok(Answer { version, response: Response::ConsumerGroupHeartbeat(beat), .. }) => {
+                match self.state {
+                    State::Leaving { .. } if beat.error_code.is_retriable() => self.refused(now, beat),
+                    // Who is not known has left. Other refusals will not get better in the little time there is (F9).
+                    State::Leaving { .. } => self.gone(now),
+                    _ if version < PATTERNS_SINCE && !self.pattern.is_empty() => {
+                        let what = "its consumer protocol has no patterns (KIP-848, Kafka 4.0); subscribe_patterns matches here";
+                        self.fail(GroupError::UnsupportedVersion {
+                            group: self.config.group.clone(),
+                            what: what.into(),
+                        });
+                    }
+                    _ if beat.error_code.is_ok() => self.beaten(now, beat),
+                    _ => self.refused(now, beat),
+                }
+            }
             Ok(_) => self.retry(now, "an answer to another question"),
             Err(error) => self.unanswered(now, &error),
         }
@@ -56,7 +67,10 @@ impl Consumer {
         let sent = self.sent.map(|(at, _)| at);
         self.alive = self.alive.max(sent);
         self.deadline = sent.and_then(|at| at.checked_add(self.config.session_timeout)).max(self.deadline);
-        let next = sent.map_or(now, |at| (at + self.interval).max(now));
+        if matches!(self.state, State::Joining { .. }) {
+            self.news_may_come(now, self.interval.saturating_mul(2));
+        }
+        let next = self.pace.next(now, sent.map_or(now, |at| at + self.interval));
         let at = if std::mem::take(&mut self.hurry) { now } else { next };
         self.state = State::Member { call: Call::Due(at) };
         let unheard_since = self.unheard_since.take();
@@ -105,6 +119,16 @@ impl Consumer {
                 return self.retry(now, code.name());
             }
             code if code.is_retriable() => return self.retry(now, code.name()),
+            ErrorCode::InvalidRegularExpression => {
+                return self.fail_and_leave(
+                    now,
+                    GroupError::InvalidPattern {
+                        group: group(),
+                        pattern: self.pattern.clone(),
+                        reason: beat.error_message.unwrap_or_else(|| code.name().into()),
+                    },
+                );
+            }
             ErrorCode::FencedInstanceId => self.fenced(),
             ErrorCode::GroupAuthorizationFailed => GroupError::GroupAuthorizationFailed { group: group() },
             ErrorCode::GroupMaxSizeReached => GroupError::GroupMaxSizeReached { group: group() },

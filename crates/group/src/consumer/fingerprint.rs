@@ -17,15 +17,18 @@ impl Consumer {
     pub(crate) fn fingerprint(&self, relative: &Relative, to: &mut impl Hasher) {
         // Each field by name, so that a new one is not forgotten.
         let Self {
-            config: _,
+            config,
             ids: _,
             health,
             outbox,
             state,
             subscription,
+            pattern,
+            told_pattern,
             member_id,
             epoch,
             interval,
+            pace,
             names,
             holding,
             say,
@@ -36,22 +39,25 @@ impl Consumer {
             announced,
             deadline,
             polled,
+            warned,
             sent,
             unreleased_since,
             blocked,
         } = self;
         relative.health(health, to);
         relative.outbox(outbox, to);
+        relative.pace(pace, to);
         mem::discriminant(state).hash(to);
         if let Some(call) = state.call() {
             relative.call(call, to);
             relative.time(sent.filter(|_| call.is_sent()).map(|(at, _)| at), to);
         }
-        if let State::Leaving { until, then, .. } = state {
+        if let State::Leaving { until, epoch, then, .. } = state {
             relative.time(Some(*until), to);
-            then.hash(to);
+            (epoch, then).hash(to);
         }
         (subscription, member_id, epoch, interval, names, holding, say, hurry, announced, blocked).hash(to);
+        (warned, pattern, told_pattern, config.session_timeout).hash(to);
         let times = [alive, unheard_since, giving_up_since, deadline, unreleased_since, polled];
         for time in times {
             relative.time(*time, to);

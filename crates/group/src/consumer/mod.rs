@@ -8,6 +8,9 @@
 //! A member has what it owns and, at times, a target that differs. First it lets go of what is not in the target, then
 //! it takes what is new, then it says what it has.
 //!
+//! Whoever has just joined, been given something or let something go asks more often for a while
+//! ([`Consumer::news_may_come`]): what others let go for it, it hears of only when it asks.
+//!
 //! Always true:
 //! - at most one call is outstanding, and no heartbeat is overdue while we are a member, callbacks or not;
 //! - a heartbeat says that we own what the application really holds: nothing not yet taken, nothing already let go
@@ -26,8 +29,9 @@ use offtake_wire::{ErrorCode, Uuid};
 
 use crate::{
     config::Config,
-    event::{Event, Identity, Outbox},
+    event::{Event, GroupMembership, Identity, Outbox},
     health::Health,
+    pace::Pace,
 };
 
 mod answers;
@@ -50,11 +54,16 @@ pub(crate) struct Consumer {
     outbox: Outbox,
     state: State,
     subscription: BTreeSet<Topic>,
+    /// What the broker matches names with; empty: nothing.
+    pattern: String,
+    /// Whether the broker may know a pattern of ours: then none is something to say.
+    told_pattern: bool,
     member_id: String,
     /// 0 while we are none.
     epoch: i32,
     /// Between heartbeats, as the broker wants it.
     interval: Duration,
+    pace: Pace,
     /// Names by id, of every topic we have heard of.
     names: BTreeMap<Uuid, Topic>,
     holding: Holding,
@@ -71,6 +80,8 @@ pub(crate) struct Consumer {
     announced: Option<i32>,
     deadline: Option<Instant>,
     polled: Option<Instant>,
+    /// Whether that silence has been spoken of.
+    warned: bool,
     sent: Option<(Instant, BrokerId)>,
     /// Since when our instance id has been somebody else's.
     unreleased_since: Option<Instant>,
@@ -86,9 +97,12 @@ impl Consumer {
             outbox: Outbox::default(),
             state: State::Outside,
             subscription: BTreeSet::new(),
+            pattern: String::new(),
+            told_pattern: false,
             member_id: member_id(&config),
             epoch: JOIN,
             interval: config.heartbeat_interval,
+            pace: Pace::default(),
             names: BTreeMap::new(),
             holding: Holding::default(),
             say: Say::default(),
@@ -99,6 +113,7 @@ impl Consumer {
             announced: None,
             deadline: None,
             polled: None,
+            warned: false,
             sent: None,
             unreleased_since: None,
             blocked: false,
@@ -108,17 +123,22 @@ impl Consumer {
 
     // ── commands ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    pub(crate) fn subscribe(&mut self, now: Instant, topics: BTreeSet<Topic>) {
-        let changed = self.subscription != topics;
+    pub(crate) fn subscribe(&mut self, now: Instant, topics: BTreeSet<Topic>, pattern: &str) {
+        let changed = self.subscription != topics || self.pattern != pattern;
         self.subscription = topics;
+        pattern.clone_into(&mut self.pattern);
         match &mut self.state {
             State::Outside | State::Failed => {
-                self.polled = Some(now);
+                (self.polled, self.warned) = (Some(now), false);
                 self.join(now);
             }
             State::Leaving { then: then @ Next::Outside, .. } => {
-                self.polled = Some(now);
+                (self.polled, self.warned) = (Some(now), false);
                 *then = Next::LeftThenJoin;
+            }
+            State::Leaving { then: then @ Next::Failed, .. } => {
+                (self.polled, self.warned) = (Some(now), false);
+                *then = Next::Join;
             }
             // A heartbeat that joins says it anyway, unless it is under way already.
             State::Joining { .. } | State::Member { .. } if changed => {
@@ -133,7 +153,12 @@ impl Consumer {
         }
     }
 
-    pub(crate) fn leave(&mut self, now: Instant) {
+    pub(crate) fn learn_session_timeout(&mut self, timeout: Duration) {
+        self.config.session_timeout = timeout;
+        self.deadline = self.alive.and_then(|at| at.checked_add(timeout));
+    }
+
+    pub(crate) fn leave(&mut self, now: Instant, membership: GroupMembership) {
         self.outbox.forget_partitions();
         self.holding = Holding::default();
         if let State::Leaving { then, .. } = &mut self.state {
@@ -147,8 +172,8 @@ impl Consumer {
             _ => false,
         };
         self.step_out();
-        if known {
-            self.say_goodbye(now, Next::Outside);
+        if let Some(epoch) = self.farewell(membership).filter(|_| known) {
+            self.say_goodbye(now, epoch, Next::Outside);
         } else {
             self.state = State::Outside;
             self.outbox.push(Event::Left);
@@ -164,6 +189,7 @@ impl Consumer {
             State::Releasing => self.join(now),
             State::Member { .. } => {
                 self.say.owned = true;
+                self.news_may_come(now, self.interval);
                 self.beat_soon(now);
                 self.reconcile(now);
             }
@@ -172,7 +198,9 @@ impl Consumer {
     }
 
     pub(crate) fn polled(&mut self, now: Instant) {
-        self.polled = self.polled.max(Some(now));
+        if self.polled < Some(now) {
+            (self.polled, self.warned) = (Some(now), false);
+        }
         match &mut self.state {
             State::Unpolled => self.join(now),
             State::Leaving { then: then @ Next::Unpolled, .. } => *then = Next::Join,
@@ -203,6 +231,12 @@ impl Consumer {
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         if self.poll_deadline().is_some_and(|deadline| deadline <= now) {
             self.poll_interval_exceeded(now);
+        }
+        if self.warning_deadline().is_some_and(|deadline| deadline <= now)
+            && let Some(since) = self.polled
+        {
+            self.warned = true;
+            self.outbox.push(Event::PollIntervalWarning { since });
         }
         if self.session_deadline().is_some_and(|deadline| deadline <= now) {
             tracing::warn!(group = %self.config.group, timeout = ?self.config.session_timeout,
@@ -258,7 +292,13 @@ impl Consumer {
             State::Leaving { until, .. } => Some(until),
             _ => None,
         };
-        earliest([call.and_then(Call::deadline), until, self.poll_deadline(), self.session_deadline()])
+        earliest([
+            call.and_then(Call::deadline),
+            until,
+            self.warning_deadline(),
+            self.poll_deadline(),
+            self.session_deadline(),
+        ])
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
@@ -287,9 +327,11 @@ impl Consumer {
 
     pub(crate) fn valid_until(&self) -> Option<Instant> {
         let by_session = self.alive?.checked_add(self.config.session_timeout)?;
-        let since = earliest([self.giving_up_since, self.unheard_since]);
-        let by_rebalance = since.and_then(|since| since.checked_add(self.config.rebalance_timeout));
-        Some(by_rebalance.map_or(by_session, |until| until.min(by_session)))
+        Some(self.release_by().map_or(by_session, |until| until.min(by_session)))
+    }
+
+    pub(crate) fn release_by(&self) -> Option<Instant> {
+        earliest([self.giving_up_since, self.unheard_since])?.checked_add(self.config.rebalance_timeout)
     }
 
     pub(crate) fn state_name(&self) -> &'static str {

@@ -24,6 +24,8 @@ pub(super) enum State {
     Leaving {
         call: Call,
         until: Instant,
+        /// What the last heartbeat has in its place.
+        epoch: i32,
         then: Next,
     },
 }
@@ -32,6 +34,7 @@ pub(super) enum State {
 pub(super) enum Next {
     Outside,
     Unpolled,
+    Failed,
     /// The application has polled meanwhile.
     Join,
     /// It has left and subscribed again meanwhile.

@@ -1,15 +1,27 @@
 //! How a member of the consumer protocol gets from one state to the next, and from what it has to what it should have.
 
-use std::{mem, time::Instant};
+use std::{
+    mem,
+    time::{Duration, Instant},
+};
 
 use offtake_machine::Call;
 
 use super::{
     Consumer,
-    requests::JOIN,
+    requests::{JOIN, LEAVE, LEAVE_FOR_A_WHILE},
     state::{Next, Say, State},
 };
-use crate::event::{Event, GroupError};
+use crate::{
+    event::{Event, GroupError, GroupMembership},
+    pace::Haste,
+};
+
+/// Heartbeats 200, 500 and 950 ms after the news, then every 500 ms: with the broker's default interval of 5 s some twenty
+/// more than usual of a member that joins, for two intervals, and some ten, for one, of a member whose assignment has
+/// changed.
+const HASTE: Haste =
+    Haste { first: Duration::from_millis(200), longest: Duration::from_millis(500), lasts: Duration::ZERO };
 
 impl Consumer {
     pub(super) fn join(&mut self, now: Instant) {
@@ -33,6 +45,7 @@ impl Consumer {
             let owned = self.holding.names().iter().cloned().collect();
             self.outbox.push(Event::Assigned { added, owned, generation });
             self.announced = Some(self.epoch);
+            self.news_may_come(now, self.interval);
         }
         if complete {
             self.say.owned = true;
@@ -53,6 +66,7 @@ impl Consumer {
         self.epoch = JOIN;
         self.say = Say::default();
         self.hurry = false;
+        self.pace.calm();
         self.alive = None;
         self.unheard_since = None;
         self.giving_up_since = None;
@@ -75,15 +89,26 @@ impl Consumer {
         let known = !matches!(self.state, State::Releasing);
         self.lose_everything();
         if known {
-            self.say_goodbye(now, Next::Unpolled);
+            // With a goodbye in any case: a static member keeps its place.
+            let epoch = self.farewell(GroupMembership::Default).unwrap_or(LEAVE);
+            self.say_goodbye(now, epoch, Next::Unpolled);
         } else {
             self.state = State::Unpolled;
         }
     }
 
-    pub(super) fn say_goodbye(&mut self, now: Instant, then: Next) {
+    /// The epoch that says goodbye; `None`: nothing does (KIP-1092).
+    pub(super) fn farewell(&self, membership: GroupMembership) -> Option<i32> {
+        match (membership, &self.config.instance_id) {
+            (GroupMembership::Leave, _) | (GroupMembership::Default, None) => Some(LEAVE),
+            (GroupMembership::Default | GroupMembership::Remain, Some(_)) => Some(LEAVE_FOR_A_WHILE),
+            (GroupMembership::Remain, None) => None,
+        }
+    }
+
+    pub(super) fn say_goodbye(&mut self, now: Instant, epoch: i32, then: Next) {
         let until = now + self.config.request_timeout;
-        self.state = State::Leaving { call: Call::Due(now), until, then };
+        self.state = State::Leaving { call: Call::Due(now), until, epoch, then };
     }
 
     /// The goodbye is said, or it has been tried for long enough.
@@ -95,6 +120,7 @@ impl Consumer {
         match then {
             Next::Outside => {}
             Next::Unpolled => self.state = State::Unpolled,
+            Next::Failed => self.state = State::Failed,
             Next::Join | Next::LeftThenJoin => self.join(now),
         }
     }
@@ -103,6 +129,15 @@ impl Consumer {
         self.lose_everything();
         self.state = State::Failed;
         self.outbox.push(Event::Failed(error));
+    }
+
+    /// Fails, and takes leave of a group that would otherwise keep our place until the session is over.
+    pub(super) fn fail_and_leave(&mut self, now: Instant, error: GroupError) {
+        let known = matches!(self.state, State::Member { .. });
+        self.fail(error);
+        if let Some(epoch) = self.farewell(GroupMembership::Default).filter(|_| known) {
+            self.say_goodbye(now, epoch, Next::Failed);
+        }
     }
 
     /// There is something to say that should not wait for the interval.
@@ -116,6 +151,18 @@ impl Consumer {
             Some(Call::Sent { .. }) => self.hurry = true,
             _ => {}
         }
+    }
+
+    /// The share that we get is complete when others have let go, and they are told with their next heartbeat: for as
+    /// long as that takes we ask more often.
+    pub(super) fn news_may_come(&mut self, now: Instant, lasts: Duration) {
+        self.pace.hurry(now, Haste { lasts, ..HASTE });
+    }
+
+    /// When to say that it is getting late: with a fifth of the time left.
+    pub(super) fn warning_deadline(&self) -> Option<Instant> {
+        let polled = self.polled.filter(|_| !self.warned && self.state.is_member())?;
+        polled.checked_add(self.config.rebalance_timeout / 5 * 4)
     }
 
     pub(super) fn poll_deadline(&self) -> Option<Instant> {

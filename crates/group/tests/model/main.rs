@@ -210,9 +210,7 @@ stories! {
     cooperative_members_stop: stopped(classic(Assignor::CooperativeSticky));
     cooperative_requests_overtake: overtaking(coming_and_going(classic(Assignor::CooperativeSticky)));
     static_members_come_and_go: named(coming_and_going(classic(Assignor::CooperativeSticky)));
-    // With a third partition, which moves: one that restarts before it has joined again leaves it to nobody until the next
-    // rebalance. Neither it nor the leader can know (Java leaves it too).
-    static_members_restart: named(restarting(classic(Assignor::CooperativeSticky))).with_partitions(2);
+    static_members_restart: named(restarting(classic(Assignor::CooperativeSticky)));
     static_eager_members_restart: named(restarting(classic(Assignor::Range)));
     static_consumer_members_restart: named(restarting(modern()));
     consumer_members_restart: restarting(modern());

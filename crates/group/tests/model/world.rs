@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use offtake_group::{Identity, Member};
+use offtake_group::{GroupMembership, Identity, Member};
 use offtake_machine::{Answer, BrokerId, CallError, CallId, TopicPartition};
 use offtake_wire::{ErrorCode, Request, Response};
 
@@ -160,7 +160,7 @@ impl World {
         process.callback = None;
         process.commit = None;
         if let Some(member) = &mut process.member {
-            member.leave(now, "the story says so");
+            member.leave(now, "the story says so", GroupMembership::Default);
         }
         self.drive(scenario, who);
     }

@@ -22,7 +22,7 @@ use std::{
 };
 
 use coordinator::{Caller, Coordinator, Millis};
-use offtake_group::{Assignor, Config, Event, GroupError, Member, Protocol};
+use offtake_group::{Assignor, Config, Event, GroupError, GroupMembership, Member, Protocol};
 use offtake_machine::{
     Answer, BackoffConfig, BrokerId, CallError, CallId, Cluster, PartitionInfo, Topic, TopicInfo,
     TopicPartition,
@@ -52,6 +52,7 @@ pub enum Saw {
     Assigned { added: Vec<TopicPartition>, owned: Vec<TopicPartition>, generation: i32 },
     Revoked(Vec<TopicPartition>),
     Lost(Vec<TopicPartition>),
+    Warned,
     Exceeded,
     Left,
     Failed(GroupError),
@@ -291,7 +292,7 @@ impl Sim {
         process.has.clear();
         process.going.clear();
         process.callback_until = None;
-        process.member.leave(now, "the story says so");
+        process.member.leave(now, "the story says so", GroupMembership::Default);
         self.step();
     }
 
@@ -656,6 +657,7 @@ impl Sim {
                     process.coordinator = None;
                 }
             }
+            Event::PollIntervalWarning { .. } => note(Saw::Warned),
             Event::PollIntervalExceeded => note(Saw::Exceeded),
             Event::Left => note(Saw::Left),
             Event::Failed(error) => note(Saw::Failed(error)),

@@ -173,11 +173,7 @@ impl Ownership {
                 format!("{who} was handed {place} offset {offset} while its listener ran"),
             );
         }
-        let session = Duration::from_millis(if plan.members[who.member].consumer_protocol {
-            crate::run::CONSUMER_SESSION
-        } else {
-            plan.session_timeout
-        });
+        let session = Duration::from_millis(plan.session_timeout);
         if let Some((gone, why)) = self.gone.get(&who) {
             // The session ran out at the coordinator, which began to count later than the member did.
             let late = at > *gone && (*why == "session" || at > *gone + session);

@@ -85,7 +85,7 @@ impl Model {
         let owned = request.topic_partitions.as_deref().map(partitions);
         group.reconcile(&id, change.any, owned.as_ref(), &world);
         if let Some(member) = group.members.get_mut(&id) {
-            member.session = Some(world.now + world.session);
+            member.session = Some(world.now + self.consumer_session_timeout(name));
         }
 
         let full = request.rebalance_timeout_ms != -1
@@ -94,7 +94,7 @@ impl Model {
         let now_is = group.members.get(&id).map(|member| (member.epoch, member.assigned.clone()));
         let (epoch, assigned) = now_is.unwrap_or_default();
         let tells = joins || full || assigned != was.assigned;
-        let interval = i32::try_from(self.config.consumer_heartbeat_interval.as_millis());
+        let interval = i32::try_from(self.consumer_heartbeat_interval(name).as_millis());
         let response = ConsumerGroupHeartbeatResponse::default()
             .with_member_id(Some(StrBytes::from_string(id.clone())))
             .with_member_epoch(epoch)

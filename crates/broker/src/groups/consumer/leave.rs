@@ -98,7 +98,7 @@ impl Model {
 
     /// Another broker takes a group over: all is in its log but the time that sessions have left.
     pub(crate) fn reload_consumer_group(&mut self, name: &str) {
-        let (now, session) = (self.now, self.config.consumer_session_timeout);
+        let (now, session) = (self.now, self.consumer_session_timeout(name));
         let Some(group) = self.consumer_members(name) else { return };
         for member in group.members.values_mut() {
             let session = member.classic.as_ref().map_or(session, |classic| classic.session_timeout);

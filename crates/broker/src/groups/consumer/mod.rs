@@ -180,7 +180,6 @@ struct Surroundings {
     now: Instant,
     /// Every topic's id and number of partitions.
     topics: BTreeMap<String, (Uuid, i32)>,
-    session: Duration,
     assignment_interval: Duration,
     max_size: usize,
 }
@@ -191,7 +190,6 @@ impl Surroundings {
         Self {
             now,
             topics: topics.all.iter().map(|(name, topic)| (name.clone(), (topic.id, size(topic)))).collect(),
-            session: config.consumer_session_timeout,
             assignment_interval: config.consumer_assignment_interval,
             max_size: config.group_max_size,
         }

@@ -139,6 +139,7 @@ impl World {
             Event::Lost { partitions, .. } => self.let_go(who, partitions, true),
             Event::Failed(error) => self.breaks(Law::Failed, format!("{who}: {error}")),
             Event::CoordinatorLost(_)
+            | Event::PollIntervalWarning { .. }
             | Event::PollIntervalExceeded
             | Event::Left
             | Event::Trouble(_)

@@ -1,0 +1,69 @@
+//! How a consumer is closed.
+
+use std::time::Duration;
+
+pub use offtake_group::GroupMembership;
+
+use super::Consumer;
+use crate::{
+    clock,
+    engine::command::Command,
+    error::{ErrorKind, Result},
+};
+
+/// How a consumer is closed (KIP-1092).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CloseOptions {
+    /// How long it may take in all. 30 s unless said.
+    pub timeout: Duration,
+    /// What becomes of the membership. By default a dynamic member leaves and a static one keeps its place.
+    pub group_membership: GroupMembership,
+}
+
+impl Default for CloseOptions {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(30), group_membership: GroupMembership::Default }
+    }
+}
+
+impl CloseOptions {
+    /// Within this time, otherwise as by default.
+    pub fn timeout(timeout: Duration) -> Self {
+        Self { timeout, ..Self::default() }
+    }
+
+    /// Leaves the group, or does not, whatever kind of member it is.
+    #[must_use]
+    pub fn group_membership(self, group_membership: GroupMembership) -> Self {
+        Self { group_membership, ..self }
+    }
+}
+
+impl Consumer {
+    /// Commits what is finished if `enable.auto.commit` is on, runs the listener's `revoked`, leaves the group, ends the
+    /// fetch sessions and closes the connections, all within `timeout`. A static member keeps its place in the group.
+    ///
+    /// # Errors
+    /// What the listener failed with, or that the last commit could not be made in time. (One that the group refuses is
+    /// logged: its records are delivered again, to whoever owns them next.) The consumer is closed all the same.
+    pub async fn close(self, timeout: Duration) -> Result<()> {
+        self.close_with(CloseOptions::timeout(timeout)).await
+    }
+
+    /// The same, and says what becomes of the membership: a static member can be made to leave for good
+    /// ([`GroupMembership::Leave`]), a dynamic one to go without a rebalance, for a restart within its session
+    /// ([`GroupMembership::Remain`]; it comes back as another member, so its partitions wait for its session to expire).
+    ///
+    /// # Errors
+    /// As [`close`](Self::close).
+    pub async fn close_with(mut self, options: CloseOptions) -> Result<()> {
+        let CloseOptions { timeout, group_membership } = options;
+        let deadline = clock::now() + timeout;
+        let handed_over = self.hand_over(deadline, None).await;
+        let closed = self.handle.ask(|reply| Command::Close { deadline, group_membership, reply }).await;
+        handed_over.and(match closed {
+            Err(error) if error.kind() == ErrorKind::Closed => Ok(()),
+            closed => closed,
+        })
+    }
+}

@@ -1,0 +1,85 @@
+//! Whether a cooperative generation is followed by another at once: the leader gives nobody a partition that somebody
+//! else still holds, and who has let it go joins again, so that it can be given.
+//!
+//! A static member that dies before that comes back to the assignment it had, without a rebalance, and knows nothing of
+//! it; dynamic ones are missed by the coordinator. So the leader [remembers](mark) that it has withheld something, and
+//! joins again itself when a session timeout has passed without the second rebalance: time enough for a listener, and for
+//! the coordinator to notice who does not come back. Until then, at most, the partition is nobody's.
+//!
+//! Who knows of that: the leader, which made the assignment, for certain; who lets go, and joins again by itself. The
+//! others can only ask, so they beat [quickly](HASTE): with Kafka's default interval of 3 s a partition that moves would
+//! else be nobody's for up to as long.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use offtake_machine::Cluster;
+use offtake_wire::{ConsumerProtocolAssignment, messages::sync_group::SyncGroupRequestAssignment};
+
+use super::lead::Lead;
+use crate::{
+    assignor::{Assignor, RebalanceProtocol, decode_assignment},
+    pace::Haste,
+};
+
+/// For the while in which listeners usually end: heartbeats 100, 250, 475, 812, 1 318 and 2 078 ms after the SyncGroup.
+/// That costs the coordinator six heartbeats per member and cooperative generation at the most; none of a leader that has
+/// withheld nothing.
+pub(super) const HASTE: Haste = Haste {
+    first: Duration::from_millis(100),
+    longest: Duration::from_secs(1),
+    lasts: Duration::from_secs(2),
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum FollowUp {
+    None,
+    /// A follower is not told what others have to let go.
+    Possible,
+    /// As leader, we have withheld partitions.
+    Certain,
+}
+
+impl FollowUp {
+    pub(super) fn of_follower(assignor: Assignor) -> Self {
+        match assignor.protocol() {
+            RebalanceProtocol::Eager => Self::None,
+            RebalanceProtocol::Cooperative => Self::Possible,
+        }
+    }
+}
+
+/// Whether some partition is in nobody's assignment: its owner has to let it go first.
+pub(super) fn withholds(lead: &Lead, cluster: &Cluster, assigned: &[SyncGroupRequestAssignment]) -> bool {
+    let there_are: usize = lead
+        .topics()
+        .iter()
+        .filter_map(|topic| cluster.topics.get(topic).filter(|info| info.error.is_ok()))
+        .filter_map(|info| info.partitions.last_key_value())
+        .map(|(last, _)| usize::try_from(last.saturating_add(1)).unwrap_or_default())
+        .sum();
+    let read = |given: &SyncGroupRequestAssignment| decode_assignment(given.assignment.clone()).ok();
+    let given: usize = assigned.iter().filter_map(read).map(|partitions| partitions.len()).sum();
+    given < there_are
+}
+
+/// What the leader's own assignment says if partitions are withheld: it may restart as the static member that it is, and
+/// the coordinator then gives it its assignment and nothing else (KIP-814). Nobody but the leader reads it.
+const MARK: &[u8] = b"offtake:withheld";
+
+/// Writes the mark.
+pub(super) fn mark(assignments: &mut [SyncGroupRequestAssignment], leader: &str) {
+    let Some(own) = assignments.iter_mut().find(|given| given.member_id == leader) else { return };
+    let Ok(mut assignment) = ConsumerProtocolAssignment::decode_versioned(own.assignment.clone()) else {
+        return;
+    };
+    assignment.user_data = Some(Bytes::from_static(MARK));
+    if let Ok(bytes) = assignment.encode_versioned(0) {
+        own.assignment = bytes;
+    }
+}
+
+pub(super) fn is_marked(assignment: &Bytes) -> bool {
+    ConsumerProtocolAssignment::decode_versioned(assignment.clone())
+        .is_ok_and(|assignment| assignment.user_data.as_deref() == Some(MARK))
+}

@@ -1,0 +1,179 @@
+//! The second rebalance of a cooperative change: who hears of it when, what that costs, and who asks for it when those
+//! who should have are gone. And how a classic member leaves.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test's support")]
+
+mod sim;
+
+use offtake_group::{Assignor::CooperativeSticky, GroupMembership};
+use offtake_wire::ApiKey;
+use sim::{Saw, Sim, coordinator::Millis};
+
+fn cooperative(seed: u64, partitions: i32) -> Sim {
+    Sim::seeded(seed).with_topic("orders", partitions).with(&[CooperativeSticky])
+}
+
+/// When the first partition was taken from anybody since then.
+fn first_revoke(sim: &Sim, since: Millis) -> Millis {
+    let saw = sim.processes.iter().flat_map(|process| &process.saw);
+    let revoked = saw.filter(|(at, saw)| *at >= since && matches!(saw, Saw::Revoked(_)));
+    revoked.map(|(at, _)| *at).min().unwrap()
+}
+
+/// When everything that it has was given to it.
+fn last_gain(sim: &Sim, who: usize) -> Millis {
+    let gained = sim.processes[who]
+        .saw
+        .iter()
+        .filter(|(_, saw)| matches!(saw, Saw::Assigned { added, .. } if !added.is_empty()));
+    gained.map(|(at, _)| *at).max().unwrap()
+}
+
+#[test]
+fn l3_what_moves_is_nobodys_for_far_less_than_a_heartbeat_interval() {
+    for seed in 0..20 {
+        let mut sim = cooperative(seed, 6);
+        sim.join();
+        sim.join();
+        sim.settle();
+        sim.run(20_000);
+        let joined = sim.now;
+        let third = sim.join();
+        sim.settle();
+        let gap = last_gain(&sim, third) - first_revoke(&sim, joined);
+        assert!(gap <= 400, "seed {seed}: {gap} ms");
+        assert_eq!(sim.coordinator.generation(), sim.coordinator.generations.len() as i32);
+    }
+}
+
+#[test]
+fn l3_a_listener_that_takes_a_second_is_waited_for_at_the_same_pace() {
+    let mut sim = cooperative(30, 6);
+    for _ in 0..2 {
+        let who = sim.join();
+        sim.processes[who].callback_takes = 1_000;
+    }
+    sim.settle();
+    sim.run(20_000);
+    let joined = sim.now;
+    let third = sim.join();
+    sim.settle();
+    let gap = last_gain(&sim, third) - first_revoke(&sim, joined);
+    assert!((1_000..=1_700).contains(&gap), "{gap} ms");
+}
+
+#[test]
+fn d12_quick_heartbeats_have_a_price_that_is_known() {
+    let mut sim = cooperative(31, 6);
+    let members = [sim.join(), sim.join(), sim.join()];
+    sim.settle();
+    sim.run(20_000);
+    let before: Vec<usize> = members.iter().map(|who| sim.count(*who, ApiKey::Heartbeat)).collect();
+    let generation = sim.coordinator.generation();
+    let leader = sim.coordinator.leader().to_owned();
+    sim.set_partitions("orders", 9);
+    sim.settle();
+    sim.run(9_000);
+    let generations = usize::try_from(sim.coordinator.generation() - generation).unwrap();
+    assert_eq!(generations, 1, "nothing had to move");
+    for (who, before) in members.into_iter().zip(before) {
+        let beats = sim.count(who, ApiKey::Heartbeat) - before;
+        let leads = sim.processes[who].member.identity().unwrap().member_id == leader;
+        // As usual, one each 3 s; and six more of those who cannot know that this was all.
+        let most = if leads { 4 } else { 4 + 6 * generations };
+        assert!(beats <= most, "{who} (leads: {leads}) sent {beats}");
+    }
+}
+
+/// Two static members, a third comes, and one that has to let go dies on the way and comes back.
+fn dies_while_it_lets_go(seed: u64, leader_dies: bool) {
+    let mut sim = cooperative(seed, 6);
+    let names = ["a", "b"];
+    let members = names.map(|name| sim.join_static(name));
+    sim.settle();
+    for who in members {
+        sim.processes[who].callback_takes = 3_000;
+    }
+    let third = sim.join_static("c");
+    sim.until("told to let go", |sim| members.iter().all(|who| !sim.revoked(*who).is_empty()));
+    let leader = sim.coordinator.leader().to_owned();
+    let leads = |who: usize| sim.processes[who].member.identity().unwrap().member_id == leader;
+    let victims: Vec<usize> = members.into_iter().filter(|who| leads(*who) == leader_dies).collect();
+    assert!(!victims.is_empty());
+    for who in victims {
+        sim.kill(who);
+        let again = sim.join_static(names[members.iter().position(|m| *m == who).unwrap()]);
+        assert_eq!(again, sim.processes.len() - 1);
+    }
+    sim.run(sim.session() + 10_000);
+    assert_eq!((sim.assigned().len(), sim.has(third)), (6, 2), "seed {seed}: {}", sim.states());
+    let generation = sim.coordinator.generation();
+    sim.run(120_000);
+    assert_eq!(sim.coordinator.generation(), generation, "and then there is peace");
+}
+
+#[test]
+fn g2_a_static_follower_that_dies_while_it_lets_go_strands_nothing() {
+    for seed in 0..10 {
+        dies_while_it_lets_go(seed, false);
+    }
+}
+
+#[test]
+fn g3_a_static_leader_that_dies_while_it_lets_go_strands_nothing() {
+    for seed in 0..10 {
+        dies_while_it_lets_go(seed, true);
+    }
+}
+
+#[test]
+fn e8_a_classic_member_leaves_as_it_is_told_to() {
+    use GroupMembership::{Default, Leave, Remain};
+    let cases = [
+        (false, Default, 1),
+        (false, Leave, 1),
+        (false, Remain, 0),
+        (true, Default, 0),
+        (true, Leave, 1),
+        (true, Remain, 0),
+    ];
+    for (is_static, membership, said) in cases {
+        let mut sim = cooperative(50, 4);
+        let stays = sim.join();
+        let goes = if is_static { sim.join_static("i") } else { sim.join() };
+        sim.settle();
+        let (from, now) = (sim.now, sim.at(sim.now));
+        sim.processes[goes].has.clear();
+        sim.processes[goes].member.leave(now, "a restart", membership);
+        sim.until("left", |sim| sim.saw(goes).last() == Some(&&Saw::Left));
+        assert_eq!(sim.count(goes, ApiKey::LeaveGroup), said, "{is_static} {membership:?}");
+        sim.until("all with the other", |sim| sim.has(stays) == 4);
+        let (took, session) = (sim.now - from, sim.session());
+        assert_eq!(took < session / 2, said == 1, "{is_static} {membership:?}: {took} ms");
+    }
+}
+
+#[test]
+fn kip_800_each_join_says_why() {
+    let mut sim = cooperative(51, 4);
+    let a = sim.join();
+    sim.settle();
+    sim.set_partitions("orders", 6);
+    sim.settle();
+    let b = sim.join();
+    sim.settle();
+    let reasons = |who: usize| -> Vec<&str> {
+        let joins = sim.joins.iter().filter(|(of, _)| *of == who);
+        joins.map(|(_, join)| join.reason.as_deref().unwrap()).collect()
+    };
+    let of_a = [
+        "subscribed",
+        "subscribed", // with the id that it was given (KIP-394)
+        "the partitions of the group's topics have changed",
+        "the group is rebalancing",
+        "partitions that move have been let go",
+    ];
+    assert_eq!(reasons(a), of_a);
+    assert_eq!(reasons(b), ["subscribed", "subscribed", "the group is rebalancing"]);
+    assert!(sim.joins.iter().all(|(_, join)| join.reason.as_ref().is_some_and(|reason| reason.len() <= 255)));
+}

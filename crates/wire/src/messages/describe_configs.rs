@@ -1,0 +1,61 @@
+//! DescribeConfigs: the settings of topics, brokers and groups as they are in force (KIP-226, KIP-569; of groups: KIP-848).
+
+use crate::{ErrorCode, message::message};
+
+/// The resource type of a consumer group's settings.
+pub const GROUP: i8 = 32;
+
+message! {
+    1..=4, flexible 4..;
+
+    /// Which settings of which resources.
+    pub struct DescribeConfigsRequest {
+        resources: Vec<DescribeConfigsResource>,
+        include_synonyms: bool,
+        include_documentation: bool [3..],
+    }
+
+    /// One resource asked for.
+    pub struct DescribeConfigsResource {
+        /// 2: topic, 4: broker, 32: [group](GROUP).
+        resource_type: i8,
+        resource_name: String,
+        /// Null: all of them.
+        configuration_keys: Option<Vec<String>>,
+    }
+
+    /// By resource.
+    pub struct DescribeConfigsResponse {
+        throttle_time_ms: i32,
+        results: Vec<DescribeConfigsResult>,
+    }
+
+    /// One resource.
+    pub struct DescribeConfigsResult {
+        error_code: ErrorCode,
+        error_message: Option<String>,
+        resource_type: i8,
+        resource_name: String,
+        configs: Vec<DescribeConfigsResourceResult>,
+    }
+
+    /// One setting.
+    pub struct DescribeConfigsResourceResult {
+        name: String,
+        /// Null for what is secret.
+        value: Option<String>,
+        read_only: bool,
+        config_source: i8 = -1,
+        is_sensitive: bool,
+        synonyms: Vec<DescribeConfigsSynonym>,
+        config_type: i8 [3..],
+        documentation: Option<String> [3..],
+    }
+
+    /// Where else the setting has a value.
+    pub struct DescribeConfigsSynonym {
+        name: String,
+        value: Option<String>,
+        source: i8,
+    }
+}
