@@ -1,4 +1,5 @@
-//! What an application may do to a consumer, on the cluster in a box: block its thread, and panic in a listener.
+//! What an application may do to a consumer, on the cluster in a box: block its thread, starve it, be stopped, and panic
+//! in a listener. With real threads and a real process; what can be told in virtual time is in `patience`.
 
 use std::{
     sync::{
@@ -8,8 +9,10 @@ use std::{
     time::Duration,
 };
 
-use offtake::{Consumer, Event, Listener, ListenerFuture, Rebalance};
+use offtake::{Consumer, Event, Listener, ListenerFuture, Rebalance, Records, Stall};
 use offtake_broker::{Cluster, Config, Observed};
+use offtake_tests::Offtake;
+use serde_json::json;
 
 use crate::library::{A_MOMENT, program};
 
@@ -64,6 +67,170 @@ fn m3_a_handler_that_blocks_its_thread_costs_no_membership() {
         let told = told.lock().unwrap();
         assert!(!told.iter().any(|event| matches!(event, Event::Lost(_) | Event::Revoked(_))), "{told:?}");
     });
+}
+
+/// The cluster, on threads of its own; and a runtime with one thread for the application.
+fn apart() -> (tokio::runtime::Runtime, Cluster, tokio::runtime::Runtime) {
+    let theirs = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let cluster = theirs.block_on(cluster());
+    let ours = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    (theirs, cluster, ours)
+}
+
+/// `max.poll.interval.ms` where it is to be exceeded.
+const LIMIT: Duration = Duration::from_secs(4);
+
+async fn impatient(cluster: &Cluster, told: &Arc<Mutex<Vec<Event>>>) -> Consumer {
+    let events = told.clone();
+    let mut consumer = Consumer::builder(&cluster.bootstrap())
+        .group("m1")
+        .property("auto.offset.reset", "earliest")
+        .property("max.poll.interval.ms", &LIMIT.as_millis().to_string())
+        .events(move |event| events.lock().unwrap().push(event))
+        .build()
+        .await
+        .unwrap();
+    consumer.subscribe(["orders"]).await.unwrap();
+    let mut read = 0;
+    while read < 10 {
+        read += consumer.poll(A_MOMENT).await.unwrap().len();
+    }
+    consumer
+}
+
+/// Why it was warned, and why it was left behind.
+fn stalls(told: &Arc<Mutex<Vec<Event>>>) -> (Vec<Stall>, Vec<Stall>) {
+    let (mut warned, mut exceeded) = (Vec::new(), Vec::new());
+    for event in told.lock().unwrap().iter() {
+        match event {
+            Event::PollIntervalWarning { stall, limit, .. } if *limit == LIMIT => warned.push(*stall),
+            Event::PollIntervalExceeded { stall, limit, .. } if *limit == LIMIT => exceeded.push(*stall),
+            _ => {}
+        }
+    }
+    (warned, exceeded)
+}
+
+/// M1, M3: the runtime has one thread, and the handler sits on it.
+#[test]
+fn m3_a_handler_that_blocks_its_runtime_is_told_from_one_that_is_slow() {
+    let (_theirs, cluster, ours) = apart();
+    let told = Arc::default();
+    let mut consumer = ours.block_on(impatient(&cluster, &told));
+    ours.block_on(async { std::thread::sleep(LIMIT + LIMIT / 4) });
+    assert_eq!(stalls(&told), (vec![Stall::Blocked], vec![Stall::Blocked]));
+    // It polls again, and waits for something else for too long: the runtime runs.
+    ours.block_on(async {
+        while consumer.poll(A_MOMENT).await.unwrap().is_empty() {}
+        tokio::time::sleep(LIMIT + LIMIT / 4).await;
+    });
+    assert_eq!(stalls(&told).1, [Stall::Blocked, Stall::Handler]);
+}
+
+/// M1: somebody else sits on the thread, while there are records for the `poll` that waits.
+#[test]
+fn m1_a_poll_that_its_runtime_does_not_run_is_told_from_a_handler() {
+    let (_theirs, cluster, ours) = apart();
+    let told = Arc::default();
+    let mut consumer = ours.block_on(impatient(&cluster, &told));
+    ours.block_on(async {
+        let polling =
+            tokio::spawn(async move { consumer.poll(LIMIT * 10).await.map(|records| records.len()) });
+        // It waits for longer than a handler may take; nobody minds.
+        tokio::time::sleep(LIMIT + LIMIT / 4).await;
+        assert_eq!(stalls(&told), (vec![], vec![]));
+        cluster.produce("orders", 0, None, Some(b"more")).unwrap();
+        std::thread::sleep(LIMIT + LIMIT / 2);
+        assert_eq!(stalls(&told), (vec![Stall::Starved], vec![Stall::Starved]));
+        assert!(polling.await.unwrap().unwrap() > 0, "it joins again, and reads");
+    });
+}
+
+/// Of the member in a process.
+const SESSION: Duration = Duration::from_secs(6);
+const ITS_LIMIT: Duration = Duration::from_secs(9);
+
+/// Not a test: the process that the next one stops.
+#[test]
+#[ignore = "run by the test after it"]
+fn a_member_in_a_process() {
+    let say = |what: serde_json::Value| println!("\n{what}");
+    program(async {
+        let mut consumer = Consumer::builder(&std::env::var("BOOTSTRAP").unwrap())
+            .group("m4")
+            .property("auto.offset.reset", "earliest")
+            .property("enable.auto.commit", "false")
+            .property("session.timeout.ms", &SESSION.as_millis().to_string())
+            .property("heartbeat.interval.ms", "500")
+            .property("max.poll.interval.ms", &ITS_LIMIT.as_millis().to_string())
+            .events(move |event| say(json!({"event": format!("{event:?}")})))
+            .build()
+            .await
+            .unwrap();
+        consumer.subscribe(["orders"]).await.unwrap();
+        let mut held: Vec<Records> = Vec::new();
+        while held.iter().map(Records::len).sum::<usize>() < 10 {
+            held.push(consumer.poll(A_MOMENT).await.unwrap());
+        }
+        held.retain(|records| !records.is_empty());
+        say(json!({"held": true}));
+        // A handler; it notices that time has passed.
+        let mut last = std::time::Instant::now();
+        while last.elapsed() < SESSION {
+            last = std::time::Instant::now();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        for records in &held {
+            let committed = consumer.commit(records).await;
+            say(json!({"commit": committed.map_err(|error| format!("{:?}", error.kind())).err()}));
+        }
+        say(json!({"committed": true}));
+        let mut again = 0;
+        while again < 10 {
+            again += consumer.poll(A_MOMENT).await.unwrap().len();
+        }
+        consumer.commit_finished().await.unwrap();
+        say(json!({"read": again, "owned": consumer.assignment().count()}));
+        consumer.close(Duration::from_secs(5)).await.unwrap();
+    });
+}
+
+/// M4: what was handed out before the process was stopped is committed after it only if it is still ours.
+#[test]
+fn m4_a_process_that_was_stopped_past_its_session_commits_nothing_and_says_what_happened() {
+    let (_theirs, cluster, _) = apart();
+    let patience = Duration::from_secs(30);
+    let child = Offtake::new(["--ignored", "--exact", "contract::a_member_in_a_process", "--nocapture"])
+        .instead(std::env::current_exe().unwrap())
+        .env("BOOTSTRAP", cluster.bootstrap())
+        .start();
+    child.wait_json(patience, |line| line["held"] == true);
+    child.signal("STOP");
+    std::thread::sleep(ITS_LIMIT + Duration::from_secs(1));
+    assert_eq!(gone(&cluster), ["session"], "the group has gone on without it");
+    child.signal("CONT");
+    child.wait_json(patience, |line| line["committed"] == true);
+    // Before it is given them again.
+    let committed = cluster.with(|model, _| {
+        let observed = std::iter::from_fn(|| model.poll_observed());
+        let mut before = observed.take_while(|seen| !matches!(seen, Observed::Assigned { .. }));
+        before.any(|seen| matches!(seen, Observed::Committed { .. }))
+    });
+    assert!(!committed, "nothing of the old membership reached the coordinator");
+    let finished = child.finish(patience);
+    assert_eq!(finished.code, Some(0), "{:#?}", finished.stderr);
+    let lines =
+        finished.stdout.iter().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let lines: Vec<_> = lines.collect();
+    let commits: Vec<_> = lines.iter().filter(|line| line.get("commit").is_some()).collect();
+    assert!(!commits.is_empty() && commits.iter().all(|line| line["commit"] == "NotOwned"), "{commits:?}");
+    let said =
+        |what: &str| lines.iter().any(|line| line["event"].as_str().is_some_and(|of| of.starts_with(what)));
+    assert!(said("ProcessStopped"), "{lines:#?}");
+    let exceeded = lines.iter().filter_map(|line| line["event"].as_str());
+    let exceeded: Vec<_> = exceeded.filter(|event| event.starts_with("PollIntervalExceeded")).collect();
+    assert!(matches!(exceeded[..], [one] if one.contains("Stopped")), "{exceeded:?}");
+    assert!(lines.iter().any(|line| line["read"] == 10 && line["owned"] == 2), "{lines:#?}");
 }
 
 /// Panics in its first call.

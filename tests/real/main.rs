@@ -17,6 +17,7 @@ mod library;
 mod membership;
 mod modern;
 mod partitions;
+mod patience;
 mod patterns;
 mod records;
 mod refusals;

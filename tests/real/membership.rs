@@ -326,7 +326,7 @@ fn m1_a_member_that_does_not_poll_loses_its_partitions_and_comes_back_when_it_do
         let busy = Instant::now();
         loop {
             match events.recv().await.expect("the engine lives") {
-                Event::PollIntervalExceeded => break,
+                Event::PollIntervalExceeded { .. } => break,
                 _ => assert!(busy.elapsed() < Duration::from_secs(10)),
             }
         }

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use tokio::time::Sleep;
+
 /// Now. Tokio's clock, so that a paused runtime pauses the consumer with it.
 #[expect(clippy::disallowed_methods, reason = "this is the loop's clock")]
 pub(crate) fn now() -> Instant {
@@ -20,6 +22,11 @@ pub(crate) fn seed() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     // The standard library's own source of randomness: each `RandomState` has other keys.
     RandomState::new().hash_one(std::process::id())
+}
+
+/// Ends at that moment.
+pub(crate) fn alarm(at: Instant) -> Sleep {
+    tokio::time::sleep_until(at.into())
 }
 
 /// What the future gives, or `None` when it took too long. A future that is ready is never too late.

@@ -5,6 +5,7 @@ mod closing;
 mod pattern;
 mod polling;
 mod positions;
+mod telling;
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -29,15 +30,18 @@ use crate::{
     clock,
     config::Config,
     delivery::Delivery,
-    engine::command::{Command, Notice, Subscription},
+    engine::command::{Command, Subscription},
     error::{Error, ErrorKind, Result},
     event::Sink,
     handle::Handle,
     listener::Listener,
+    next::Next,
+    notices::Notices,
     progress::{Finishing, Progress},
-    rebalance::Running,
+    rebalance::{Release, Running, Told},
     records::Records,
     shared::Shared,
+    waking::Waking,
 };
 
 /// A Kafka consumer.
@@ -53,7 +57,7 @@ pub struct Consumer {
     shared: Arc<Shared>,
     listener: ListenerBox,
     sink: Sink,
-    notices: mpsc::UnboundedReceiver<Notice>,
+    notices: Notices,
     chunks: mpsc::UnboundedReceiver<Chunk>,
     /// A chunk that came before the notice that explains it.
     early: Option<Chunk>,
@@ -61,6 +65,13 @@ pub struct Consumer {
     progress: Progress,
     /// A rebalance whose listener has not ended yet: it goes on in the next `poll`.
     running: Option<Running>,
+    /// A change that was handed out as a value, and has perhaps been released.
+    handed: Option<Release>,
+    /// Whether the call that runs takes changes as values.
+    as_values: bool,
+    waking: Waking,
+    /// Where `poll` was called last.
+    runtime: Option<tokio::runtime::Id>,
     generation: Option<i32>,
     group: Group,
     /// Errors that stopped a partition, to be told when everything before them has been handed out.
@@ -92,15 +103,18 @@ impl std::fmt::Debug for ListenerBox {
 
 impl Consumer {
     pub(crate) fn new(
-        handle: Handle,
+        commands: mpsc::UnboundedSender<Command>,
+        config: Arc<Config>,
         shared: Arc<Shared>,
         parts: Parts,
-        notices: mpsc::UnboundedReceiver<Notice>,
+        notices: Notices,
         chunks: mpsc::UnboundedReceiver<Chunk>,
         alive: oneshot::Sender<()>,
     ) -> Self {
-        let next_commit = clock::now() + handle.config.auto_commit_interval;
-        let delivery = Delivery::new(&handle.config);
+        let next_commit = clock::now() + config.auto_commit_interval;
+        let delivery = Delivery::new(&config);
+        let ledgers = parts.finish_each.then(Default::default);
+        let handle = Handle { commands, config, view: delivery.viewer(), ledgers };
         let finishing = match &handle.ledgers {
             Some(ledgers) => Finishing::Each(ledgers.clone()),
             None if handle.config.enable_auto_offset_store => Finishing::ByPoll,
@@ -117,6 +131,10 @@ impl Consumer {
             delivery,
             progress: Progress::new(finishing),
             running: None,
+            handed: None,
+            as_values: false,
+            waking: Waking::default(),
+            runtime: None,
             generation: None,
             group: Group::Outside,
             deferred: VecDeque::new(),
@@ -214,14 +232,11 @@ impl Consumer {
         if self.group != Group::Leaving {
             return Ok(());
         }
-        if let Some(running) = &mut self.running {
-            // Its error is of a rebalance that no longer matters.
-            let _ = std::future::poll_fn(|cx| running.poll(cx)).await;
-            self.running = None;
-        }
+        // Its error is of a rebalance that no longer matters.
+        let _ = self.finish_running(None).await;
         self.handle.ask(|reply| Command::Unsubscribe { reason: "the consumer unsubscribed", reply }).await?;
         // Everything that the engine said before its answer is of the time before.
-        while self.notices.try_recv().is_ok() {}
+        self.notices.clear();
         self.deferred.clear();
         let owned: Vec<_> = self.delivery.owned().cloned().collect();
         self.give_up(&owned);
@@ -260,7 +275,23 @@ impl Consumer {
         }
     }
 
-    /// The same as a stream, without end: each item is what one `poll` would hand out, and taking the next says that
+    /// What comes next: records, or a change of ownership, or an event, as a value. Waits until there is something.
+    ///
+    /// In place of [`poll`](Self::poll), for those who prefer a `match` to a [`Listener`](crate::Listener): the same
+    /// machinery behind it, and the same rules. Calling it again says that the records handed out before are finished
+    /// (unless `enable.auto.offset.store` is off), and releases partitions that were to be handed over. What `unsubscribe`
+    /// and `close` give up, they give up without a value; a listener hears of that, and of nothing that comes out here.
+    ///
+    /// The future may be dropped at any await.
+    ///
+    /// # Errors
+    /// What the client cannot mend, once each. An error with a [`partition`](Error::partition) stops that one alone.
+    pub async fn next(&mut self) -> Result<Next> {
+        let polling = Polling { consumer: self };
+        std::future::poll_fn(|cx| polling.consumer.poll_next(cx, true)).await
+    }
+
+    /// The same as [`poll`](Self::poll) as a stream, without end: each item is what one `poll` would hand out, and taking the next says that
     /// the last is finished.
     pub fn stream(&mut self) -> RecordStream<'_> {
         RecordStream { polling: Polling { consumer: self } }

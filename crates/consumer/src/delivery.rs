@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     iter::Peekable,
+    sync::Arc,
 };
 
 use offtake_fetch::{Chunk, ReadBatches, Watermarks};
@@ -20,12 +21,16 @@ use crate::{
     handle::Handle,
     progress::Passed,
     records::{PartitionRecords, Records, Spot},
+    view::{Place, View, Viewer},
 };
 
 /// Everything that is ours, and what is buffered of it.
 #[derive(Debug)]
 pub(crate) struct Delivery {
     flows: BTreeMap<TopicPartition, Flow>,
+    /// No longer handed out, but still ours until they are released.
+    leaving: BTreeMap<TopicPartition, Token>,
+    view: View,
     /// Partitions with something buffered, in the order in which their turn comes.
     turns: VecDeque<TopicPartition>,
     moved: Moved,
@@ -37,6 +42,8 @@ pub(crate) struct Delivery {
 
 #[derive(Debug)]
 struct Flow {
+    /// What others read of it.
+    place: Arc<Place>,
     token: Token,
     /// The next offset to hand out, once it is known.
     position: Option<Position>,
@@ -84,6 +91,8 @@ impl Delivery {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
             flows: BTreeMap::new(),
+            leaving: BTreeMap::new(),
+            view: View::default(),
             turns: VecDeque::new(),
             moved: Moved::default(),
             decompressor: Decompressor::with_limit(config.decompressed_batch_max_bytes),
@@ -93,11 +102,17 @@ impl Delivery {
         }
     }
 
+    /// For those who want to read where it stands.
+    pub(crate) fn viewer(&self) -> Viewer {
+        self.view.reader()
+    }
+
     // ---- ownership -----------------------------------------------------------------------------------------------
 
     pub(crate) fn start(&mut self, partition: TopicPartition, token: Token, handle: &Handle) {
         self.remove(std::slice::from_ref(&partition), handle);
         let flow = Flow {
+            place: self.view.add(partition.clone()),
             token,
             position: None,
             handed_out: false,
@@ -127,6 +142,7 @@ impl Delivery {
         if flow.position.is_none() {
             flow.position = Some(position);
             self.moved.jumps.extend(flow.jumps.drain(..).map(|jump| jump.event));
+            flow.show(self.committed_only);
         }
     }
 
@@ -140,10 +156,20 @@ impl Delivery {
 
     /// No records, but jumps of partitions of which nothing is buffered.
     pub(crate) fn nothing(&mut self) -> Records {
+        self.finds_jumps();
+        Records { jumps: self.moved.jumps.drain(..).collect(), ..Records::default() }
+    }
+
+    /// Whether a jump is to be told now, be it of a partition of which nothing is buffered.
+    pub(crate) fn finds_jumps(&mut self) -> bool {
         for flow in self.flows.values_mut().filter(|flow| !flow.has_buffered()) {
             self.moved.jumps.extend(flow.jumps.drain(..).map(|jump| jump.event));
         }
-        Records { jumps: std::mem::take(&mut self.moved.jumps), ..Records::default() }
+        !self.moved.jumps.is_empty()
+    }
+
+    pub(crate) fn next_jump(&mut self) -> Option<Event> {
+        self.moved.jumps.pop_front()
     }
 
     pub(crate) fn sought(&mut self, partition: &TopicPartition, token: Token, handle: &Handle) {
@@ -154,6 +180,7 @@ impl Delivery {
             flow.stopped = false;
             flow.jumps.clear();
             flow.drop_buffered(partition, handle);
+            flow.show(self.committed_only);
         }
     }
 
@@ -163,6 +190,26 @@ impl Delivery {
                 flow.drop_buffered(partition, handle);
             }
         }
+        self.left(partitions);
+    }
+
+    /// Nothing more of these is handed out; they are ours, and can be read of, until they have [left](Self::left).
+    pub(crate) fn leave(&mut self, partitions: &[TopicPartition], handle: &Handle) {
+        for partition in partitions {
+            if let Some(mut flow) = self.flows.remove(partition) {
+                flow.drop_buffered(partition, handle);
+                flow.place.leaves();
+                self.leaving.insert(partition.clone(), flow.token);
+            }
+        }
+    }
+
+    /// These are released.
+    pub(crate) fn left(&mut self, partitions: &[TopicPartition]) {
+        for partition in partitions {
+            self.leaving.remove(partition);
+        }
+        self.view.remove(partitions.iter().filter(|partition| !self.flows.contains_key(*partition)));
     }
 
     pub(crate) fn pause(&mut self, partitions: &[TopicPartition]) {
@@ -177,6 +224,7 @@ impl Delivery {
         for partition in partitions {
             if let Some(flow) = self.flows.get_mut(partition) {
                 flow.paused = paused;
+                flow.show(self.committed_only);
                 if paused && mutant!(6) {
                     (flow.open, flow.queue) = (None, VecDeque::new());
                 }
@@ -192,7 +240,8 @@ impl Delivery {
     }
 
     pub(crate) fn owns(&self, partition: &TopicPartition, token: Token) -> bool {
-        self.flows.get(partition).is_some_and(|flow| flow.token.same_owner(token))
+        let held = self.flows.get(partition).map(|flow| flow.token);
+        held.or(self.leaving.get(partition).copied()).is_some_and(|held| held.same_owner(token))
     }
 
     pub(crate) fn paused(&self) -> impl Iterator<Item = &TopicPartition> {
@@ -223,10 +272,7 @@ impl Delivery {
     }
 
     pub(crate) fn lag(&self, partition: &TopicPartition) -> Option<u64> {
-        let flow = self.flows.get(partition)?;
-        let end = if self.committed_only && !mutant!(29) { flow.stable_end } else { flow.end };
-        let left = end?.saturating_sub(flow.position?.offset);
-        Some(u64::try_from(left).unwrap_or(0))
+        self.flows.get(partition)?.lag(self.committed_only)
     }
 
     // ---- records -------------------------------------------------------------------------------------------------
@@ -244,8 +290,9 @@ impl Delivery {
         }
     }
 
-    /// Up to `max.poll.records` of what is buffered; `None` if there is nothing.
-    pub(crate) fn hand_out(&mut self, handle: &Handle) -> Option<Result<Records>> {
+    /// Up to `max.poll.records` of what is buffered; `None` if there is nothing. Where jumps are told apart from records,
+    /// no records are handed out with one: it waits to be [taken](Self::next_jump).
+    pub(crate) fn hand_out(&mut self, handle: &Handle, jumps_apart: bool) -> Option<Result<Records>> {
         let mut records = Records::default();
         while records.len() < self.most {
             let Some(partition) = self.turns.front() else { break };
@@ -255,13 +302,19 @@ impl Delivery {
                 continue;
             };
             let left = self.most - records.len();
-            match flow.next_part(partition, left, self.crc, &mut self.decompressor, handle, &mut self.moved) {
+            let part =
+                flow.next_part(partition, left, self.crc, &mut self.decompressor, handle, &mut self.moved);
+            flow.show(self.committed_only);
+            match part {
                 Ok(Next::Part(part)) => records.push(part),
                 Ok(Next::Nothing) => {
                     self.turns.pop_front();
                 }
                 Ok(Next::Jump) if records.is_empty() => {
                     self.moved.jumps.extend(flow.jumps.pop_front().map(|jump| jump.event));
+                    if jumps_apart {
+                        return Some(Ok(records));
+                    }
                 }
                 // What was handed out before it comes first.
                 Ok(Next::Jump) => break,
@@ -280,7 +333,7 @@ impl Delivery {
         if records.is_empty() {
             return None;
         }
-        records.jumps = std::mem::take(&mut self.moved.jumps);
+        records.jumps = self.moved.jumps.drain(..).collect();
         Some(Ok(records))
     }
 
@@ -303,7 +356,7 @@ struct Moved {
     over: Vec<Passed>,
     back: Vec<(TopicPartition, Token)>,
     /// Ahead of what is handed out next.
-    jumps: Vec<Event>,
+    jumps: VecDeque<Event>,
 }
 
 /// What comes next of a partition.
@@ -317,6 +370,17 @@ enum Next {
 impl Flow {
     fn has_buffered(&self) -> bool {
         self.open.is_some() || !self.queue.is_empty()
+    }
+
+    fn lag(&self, committed_only: bool) -> Option<u64> {
+        let end = if committed_only && !mutant!(29) { self.stable_end } else { self.end };
+        let left = end?.saturating_sub(self.position?.offset);
+        Some(u64::try_from(left).unwrap_or(0))
+    }
+
+    fn show(&self, committed_only: bool) {
+        let position = self.position.map(|position| position.offset);
+        self.place.show(position, self.lag(committed_only), self.paused);
     }
 
     fn drop_buffered(&mut self, partition: &TopicPartition, handle: &Handle) {

@@ -1,6 +1,6 @@
 //! What happens to a consumer beside records, as values: for logs, metrics and scripts.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use offtake_machine::TopicPartition;
 pub use offtake_offsets::ResetReason;
@@ -50,10 +50,101 @@ pub enum Event {
         /// The leader epoch that ends there, if known.
         epoch: Option<i32>,
     },
-    /// `poll` was not called for `max.poll.interval.ms`: the group goes on without this member until it polls again.
-    PollIntervalExceeded,
+    /// Four fifths of `max.poll.interval.ms` have passed since the application last polled. Once, until it polls again.
+    PollIntervalWarning {
+        /// How long ago that is.
+        since_poll: Duration,
+        /// `max.poll.interval.ms`.
+        limit: Duration,
+        /// Why it seems not to poll.
+        stall: Stall,
+    },
+    /// The application did not poll for `max.poll.interval.ms`: the group goes on without this member until it polls
+    /// again.
+    PollIntervalExceeded {
+        /// How long ago it last did.
+        since_poll: Duration,
+        /// `max.poll.interval.ms`.
+        limit: Duration,
+        /// Why it seems not to poll.
+        stall: Stall,
+    },
+    /// The process did not run for some time: it was suspended (a stopped process, a laptop that slept, a paused virtual
+    /// machine), or the machine had no time for it. Told by an engine on a thread of its own, which cannot be held up by
+    /// anything else, when a second or more is missing.
+    ProcessStopped {
+        /// For at least so long.
+        gap: Duration,
+    },
+    /// A listener, or whoever holds a [`Handover`](crate::Handover), did not end before its
+    /// [deadline](crate::Rebalance::deadline). What was to be revoked is lost: a commit of it is refused.
+    RebalanceOverdue {
+        /// Which of the listener's methods.
+        call: RebalanceCall,
+        /// Of these partitions.
+        partitions: Vec<TopicPartition>,
+        /// How long it was given.
+        limit: Duration,
+    },
     /// Something went wrong. What can be mended is being mended; the rest also comes out of `poll`.
     Error(Error),
+}
+
+/// Why an application does not poll, as far as it can be told from outside.
+///
+/// The engine gives a small task to the runtime on which `poll` was last called, and looks whether it is run within
+/// 50 ms. On a runtime with several threads it is, as long as one of them is free: a handler that blocks one of them holds
+/// up nobody but itself, and is [`Handler`](Self::Handler). An engine that was put on the application's own runtime
+/// ([`spawn_on`](crate::Builder::spawn_on)) is held up with it, and finds out only afterwards: it cannot tell a stopped
+/// process from a blocked runtime, and says [`Blocked`](Self::Blocked) of both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Stall {
+    /// `poll` is not called, though the runtime runs other tasks: the handler is slow, or waits for something.
+    Handler,
+    /// `poll` is not called, or does not return from a listener, and the runtime runs nothing else either: the handler
+    /// blocks its thread.
+    Blocked,
+    /// `poll` was called and has been woken since, as there is something for it to do, but nobody runs it: the runtime is
+    /// busy elsewhere, or the future is kept and not polled.
+    Starved,
+    /// It would not have been silent for so long if the process had not been stopped.
+    Stopped {
+        /// For at least so long.
+        gap: Duration,
+    },
+}
+
+impl fmt::Display for Stall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Handler => f.write_str("the handler is slow"),
+            Self::Blocked => f.write_str("the handler blocks its thread"),
+            Self::Starved => f.write_str("poll was woken, but its task is not run"),
+            Self::Stopped { gap } => write!(f, "the process was stopped for {:.1} s", gap.as_secs_f64()),
+        }
+    }
+}
+
+/// Which change of ownership the application is told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RebalanceCall {
+    /// [`Listener::assigned`](crate::Listener::assigned).
+    Assigned,
+    /// [`Listener::revoked`](crate::Listener::revoked), [`Next::Revoking`](crate::Next::Revoking).
+    Revoked,
+    /// [`Listener::lost`](crate::Listener::lost), [`Next::Lost`](crate::Next::Lost).
+    Lost,
+}
+
+impl fmt::Display for RebalanceCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Assigned => "assigned",
+            Self::Revoked => "revoked",
+            Self::Lost => "lost",
+        })
+    }
 }
 
 /// Which partitions changed hands.

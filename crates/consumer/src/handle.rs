@@ -12,14 +12,17 @@ use crate::{
     error::{Error, Result},
     ledgers::Ledgers,
     offsets::{OffsetAndMetadata, StartAt},
+    view::Viewer,
 };
 
 /// Speaks to a consumer's engine from any task. Cheap to clone; keeps nothing alive: once the consumer is closed or
-/// dropped, every call answers [`ErrorKind::Closed`](crate::ErrorKind::Closed).
+/// dropped, every call answers [`ErrorKind::Closed`](crate::ErrorKind::Closed),
+/// and there is nothing to read.
 #[derive(Clone, Debug)]
 pub struct Handle {
     pub(crate) commands: mpsc::UnboundedSender<Command>,
     pub(crate) config: Arc<Config>,
+    pub(crate) view: Viewer,
     /// Of a consumer whose records are finished one by one.
     pub(crate) ledgers: Option<Arc<Ledgers>>,
 }
@@ -104,6 +107,30 @@ impl Handle {
     /// Hands them out again.
     pub fn resume(&self, partitions: impl IntoIterator<Item = TopicPartition>) -> Result<()> {
         self.send(Command::Resume { partitions: partitions.into_iter().collect() })
+    }
+
+    // Read without a message: also from a listener, and while `poll` runs.
+
+    /// The partitions that the consumer owns, as far as `poll` has told.
+    pub fn assignment(&self) -> Vec<TopicPartition> {
+        self.view.owned(false)
+    }
+
+    /// Those of them that are paused.
+    pub fn paused(&self) -> Vec<TopicPartition> {
+        self.view.owned(true)
+    }
+
+    /// The offset that `poll` hands out next; `None` while it is not known yet, or the partition is not the consumer's.
+    /// Of a partition that is being revoked: the offset after the last record that was handed out, until it is released.
+    pub fn position(&self, partition: &TopicPartition) -> Option<i64> {
+        self.view.position(partition)
+    }
+
+    /// How many records of a partition are still to be handed out, as of the last fetch and under the isolation level;
+    /// `None` before the first.
+    pub fn lag(&self, partition: &TopicPartition) -> Option<u64> {
+        self.view.lag(partition)
     }
 
     /// Makes the running `poll`, or the next, return at once, with no records if there are none.

@@ -21,10 +21,64 @@
 //! The shortest code is the safe one: nothing is committed that was not handed out and finished, and what the client can
 //! mend (a moved leader, a restarted broker, a lost connection) never reaches this loop.
 //!
+//! # Changes of ownership
+//!
+//! Two styles, the same machinery. A [`Listener`] is called inside `poll`, with time to commit:
+//!
+//! ```no_run
+//! # async fn flush(_: &[offtake::TopicPartition]) {}
+//! # async fn run() -> Result<(), offtake::Error> {
+//! use offtake::{Consumer, Listener, ListenerFuture, Rebalance};
+//!
+//! struct Flushing;
+//!
+//! impl Listener for Flushing {
+//!     fn revoked(&self, rebalance: Rebalance) -> ListenerFuture {
+//!         Box::pin(async move {
+//!             flush(&rebalance.partitions).await; // still ours, until this future ends
+//!             Ok(())
+//!         })
+//!     }
+//! }
+//!
+//! let builder = Consumer::builder("localhost:9092").group("orders").listener(Flushing);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Or they come as values, in order with the records:
+//!
+//! ```no_run
+//! # async fn handle(_: &offtake::Records) {}
+//! # async fn flush(_: &[offtake::TopicPartition]) {}
+//! # async fn run(mut consumer: offtake::Consumer) -> Result<(), offtake::Error> {
+//! use offtake::{Event, Next};
+//!
+//! loop {
+//!     match consumer.next().await? {
+//!         Next::Records(records) => {
+//!             handle(&records).await;
+//!             consumer.commit(&records).await?;
+//!         }
+//!         Next::Assigned(change) => println!("also reading {:?}", change.partitions),
+//!         Next::Revoking(revoking) => {
+//!             flush(revoking.partitions()).await; // still ours, until `revoking` is dropped
+//!         }
+//!         Next::Lost(lost) => println!("no longer reading {:?}", lost.partitions()),
+//!         Next::Event(Event::Reset { partition, to, .. }) => println!("{partition} goes on at {to}"),
+//!         _ => {}
+//!     }
+//! }
+//! # }
+//! ```
+//!
+//! # Where to look
+//!
 //! - [`Consumer`] reads topics as a member of a group ([`subscribe`](Consumer::subscribe)) or partitions by hand
 //!   ([`assign`](Consumer::assign)); its futures may be dropped at any await.
 //! - [`config::Config`] knows Java's property names and librdkafka's.
-//! - [`Listener`] is told of rebalances, inside `poll`; [`Event`]s tell of everything that is no record.
+//! - [`Listener`] is told of rebalances, inside `poll`, or [`Consumer::next`] hands them out; [`Event`]s tell of everything
+//!   that is no record, also of an application that does not poll, and why ([`Stall`]).
 //! - [`Handle`] speaks to a consumer from other tasks.
 //!
 //! # What is finished
@@ -77,24 +131,30 @@ mod handle;
 mod ledger;
 mod ledgers;
 mod listener;
+mod next;
+mod notices;
 mod offsets;
 mod progress;
 mod rebalance;
 mod records;
 mod shared;
 mod ticket;
+mod view;
+mod waking;
 
 pub use builder::{Builder, EngineFuture};
 pub use committing::{CommitReport, Committing};
 pub use config::Config;
 pub use consumer::{Assign, CloseOptions, Consumer, GroupMembership, RecordStream, SubscriptionPattern};
 pub use error::{Error, ErrorKind, Result};
-pub use event::{Event, OwnershipChange, ResetReason};
+pub use event::{Event, OwnershipChange, RebalanceCall, ResetReason, Stall};
 pub use handle::Handle;
 pub use listener::{Listener, ListenerError, ListenerFuture, Rebalance};
+pub use next::Next;
 pub use offsets::{OffsetAndMetadata, OffsetAndTimestamp, Place, StartAt};
 pub use offtake_machine::{PartitionInfo, Position, Topic, TopicPartition};
 pub use offtake_net::{Dial, DialFuture, Stream};
+pub use rebalance::Handover;
 pub use records::{
     Delivered, Header, Headers, Iter, OwnedRecord, PartitionIter, PartitionRecords, Record, Records,
     TimestampType,

@@ -1,6 +1,6 @@
 //! Being told of a rebalance, in time to do something about it.
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, pin::Pin, time::Instant};
 
 use offtake_machine::TopicPartition;
 
@@ -21,14 +21,31 @@ pub struct Rebalance {
     pub owned: Vec<TopicPartition>,
     /// The group's generation.
     pub generation: i32,
-    /// To commit, seek or pause from within the listener. It holds no lock.
+    /// To commit, seek or pause from within the listener, and to read positions and lag. It holds no lock.
     pub consumer: Handle,
+    pub(crate) deadline: Instant,
+}
+
+impl Rebalance {
+    /// Until when the listener must have ended. A `revoked` that has not is left where it is, and its partitions are
+    /// lost: the group does not wait longer, and commits are refused with
+    /// [`ErrorKind::NotOwned`](crate::ErrorKind::NotOwned) from then on. The others, too, are waited for no longer: at most
+    /// `max.poll.interval.ms`. While the consumer is being closed it is the deadline of closing.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
 }
 
 /// Told of every change of ownership. The futures run inside `poll` (or `close`), one after the other, on the
 /// application's task: while one runs, no record is handed out, and heartbeats go on in the background.
 ///
 /// A `poll` that is dropped while a listener runs does not end it: the next `poll` goes on with the same future.
+///
+/// A future that has not ended at [`Rebalance::deadline`] is dropped, [`Event::RebalanceOverdue`](crate::Event) says so,
+/// and the `poll` that ran it fails with [`ErrorKind::Timeout`](crate::ErrorKind::Timeout). (One that blocks its thread
+/// cannot be dropped. Its partitions are lost all the same.)
+///
+/// Who would rather have changes as values takes them from [`Consumer::next`](crate::Consumer::next).
 ///
 /// A partition's calls follow the pattern `(assigned (revoked | lost))*`.
 pub trait Listener: Send + Sync + 'static {
@@ -40,7 +57,7 @@ pub trait Listener: Send + Sync + 'static {
     }
 
     /// These are about to be handed over: still ours until this future ends, so that what is finished can be
-    /// committed. It must end within `max.poll.interval.ms`.
+    /// committed. Must end before [`Rebalance::deadline`].
     fn revoked(&self, rebalance: Rebalance) -> ListenerFuture {
         let _ = rebalance;
         Box::pin(async { Ok(()) })

@@ -153,16 +153,6 @@ impl Progress {
         self.handed.retain(|place| !partitions.contains(&place.partition));
     }
 
-    /// To be handed over, and ours until the listener has ended: what is finished one by one counts until then, and is to
-    /// be settled by the ledgers that are returned.
-    pub(crate) fn hand_over(&mut self, partitions: &[TopicPartition]) -> Option<Arc<Ledgers>> {
-        let ledgers = self.of_each().cloned();
-        if ledgers.is_none() {
-            self.forget(partitions);
-        }
-        ledgers
-    }
-
     /// Tells the engine what is finished, if that is news.
     pub(crate) fn report(&mut self, handle: &Handle) {
         let tell = |positions| drop(handle.send(Command::Finished { positions }));

@@ -1,78 +1,61 @@
-//! A rebalance as `poll` carries it out: commit, listener, release. A value that is polled, so that a `poll` which is
-//! dropped in the middle leaves it where it was, for the next one to go on with.
+//! A rebalance as `poll` carries it out: commit, then tell the application, then release. A value that is polled, so that a
+//! `poll` which is dropped in the middle leaves it where it was, for the next one to go on with.
 
 use std::{
-    fmt,
+    fmt, mem,
     pin::Pin,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use offtake_machine::TopicPartition;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Sleep};
 
 use crate::{
     clock,
     engine::command::Command,
     error::{Error, ErrorKind, Result},
-    event::{Event, OwnershipChange, Sink},
+    event::{Event, OwnershipChange, RebalanceCall, Sink},
     handle::Handle,
     ledgers::Ledgers,
     listener::{ListenerError, ListenerFuture},
 };
 
-/// A listener at work.
+/// Of a commit that the coordinator does not answer.
+pub(crate) const NOT_COMMITTED: &str =
+    "what was finished could not be committed in time: no answer from the coordinator; it will be read again";
+
+/// A change of ownership that the application is being told of.
 pub(crate) struct Running {
-    /// What is finished is being committed, before the listener hears of it.
+    /// What is finished is being committed, before the application hears of it.
     commit: Option<oneshot::Receiver<Result<()>>>,
-    listener: Option<SyncFuture>,
-    after: After,
-    failed: Option<Error>,
+    /// It was not answered in time.
+    is_uncommitted: bool,
+    telling: Telling,
+    /// What the listener ended with; what was finished while it ran is being committed.
+    listened: Option<Result<()>>,
+    alarm: Pin<Box<Sleep>>,
+    release: Release,
 }
 
-/// What follows when the listener has ended.
-pub(crate) struct After {
-    pub(crate) handle: Handle,
-    pub(crate) sink: Sink,
-    /// What the world is told.
-    pub(crate) event: Option<Event>,
-    /// What the engine is told.
-    pub(crate) command: Option<Command>,
-    /// What was finished while the listener ran, one by one.
-    pub(crate) settling: Option<Settling>,
+/// How the application hears of it.
+pub(crate) enum Telling {
+    Listener(SyncFuture),
+    /// As a value, which `next` hands out.
+    Value,
 }
 
-/// Partitions that are given up when the listener has ended: until then what is finished of them counts.
-pub(crate) struct Settling {
-    pub(crate) ledgers: Arc<Ledgers>,
-    pub(crate) partitions: Vec<TopicPartition>,
-    /// How long the commit of it may take, if that is our task.
-    pub(crate) commit_within: Option<Duration>,
-}
-
-impl Settling {
-    /// Nothing more counts. The answer to the last commit, if there is anything to commit.
-    fn settle(self, handle: &Handle) -> Option<oneshot::Receiver<Result<()>>> {
-        let tell = |positions| drop(handle.send(Command::Finished { positions }));
-        let news = self.ledgers.settle(&self.partitions, tell);
-        let deadline = clock::now() + self.commit_within.filter(|_| news)?;
-        let (reply, answer) = oneshot::channel();
-        handle.send(Command::CommitFinished { deadline, reply: Some(reply) }).ok()?;
-        Some(answer)
-    }
-}
-
-impl After {
-    /// The event for a change of ownership.
-    pub(crate) fn told(mut self, event: fn(OwnershipChange) -> Event, change: OwnershipChange) -> Self {
-        self.event = Some(event(change));
-        self
-    }
+/// What comes of it.
+pub(crate) enum Told {
+    /// The listener has ended; the error is its own.
+    Listened(Result<()>),
+    /// To be handed out. It is released by whoever gets it.
+    Value,
 }
 
 /// A future that is reached through `&mut` alone, so that sharing it is harmless: it keeps the consumer `Sync`.
-struct SyncFuture(Mutex<ListenerFuture>);
+pub(crate) struct SyncFuture(Mutex<ListenerFuture>);
 
 impl SyncFuture {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ListenerError>> {
@@ -83,57 +66,74 @@ impl SyncFuture {
     }
 }
 
+impl Telling {
+    pub(crate) fn listener(future: ListenerFuture) -> Self {
+        Self::Listener(SyncFuture(Mutex::new(future)))
+    }
+}
+
 impl Running {
-    pub(crate) fn new(
-        commit: Option<oneshot::Receiver<Result<()>>>,
-        listener: ListenerFuture,
-        after: After,
-    ) -> Self {
-        Self { commit, listener: Some(SyncFuture(Mutex::new(listener))), after, failed: None }
+    pub(crate) fn new(telling: Telling, release: Release) -> Self {
+        let alarm = Box::pin(clock::alarm(release.deadline()));
+        Self { commit: None, is_uncommitted: false, telling, listened: None, alarm, release }
     }
 
-    /// Ready when the listener has ended and the engine knows it; the error is the listener's.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        ready!(self.poll_commit(cx));
-        if let Some(listener) = &mut self.listener {
-            let listened = ready!(listen(listener, cx));
-            self.listener = None;
-            self.failed = listened.err();
-            self.commit = self.after.settling.take().and_then(|settling| settling.settle(&self.after.handle));
-            ready!(self.poll_commit(cx));
+    /// The same, once this is answered.
+    pub(crate) fn after(self, commit: oneshot::Receiver<Result<()>>) -> Self {
+        Self { commit: Some(commit), ..self }
+    }
+
+    pub(crate) fn release(&self) -> &Release {
+        &self.release
+    }
+
+    /// Ready when the listener has ended or its time is up, and the engine knows it; or when there is a value to hand
+    /// out.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Told> {
+        let is_late = self.alarm.as_mut().poll(cx).is_ready();
+        ready!(self.poll_commit(cx, is_late));
+        let listened = match (&mut self.telling, self.listened.take()) {
+            (Telling::Value, _) => return Poll::Ready(Told::Value),
+            (Telling::Listener(_), Some(listened)) => listened,
+            (Telling::Listener(listener), None) => match listen(listener, cx) {
+                Poll::Pending if !is_late => return Poll::Pending,
+                Poll::Pending => return Poll::Ready(self.give_up()),
+                Poll::Ready(listened) => {
+                    self.commit = self.release.settle();
+                    listened
+                }
+            },
+        };
+        if self.poll_commit(cx, is_late).is_pending() {
+            self.listened = Some(listened);
+            return Poll::Pending;
         }
-        self.end();
-        Poll::Ready(self.failed.take().map_or(Ok(()), Err))
+        self.release.end();
+        let uncommitted = self.is_uncommitted.then(|| Error::new(ErrorKind::Timeout, NOT_COMMITTED));
+        Poll::Ready(Told::Listened(listened.and(uncommitted.map_or(Ok(()), Err))))
     }
 
-    fn poll_commit(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_commit(&mut self, cx: &mut Context<'_>, is_late: bool) -> Poll<()> {
         if let Some(commit) = &mut self.commit {
-            let committed = ready!(Pin::new(commit).poll(cx));
-            self.commit = None;
-            if let Ok(Err(error)) = committed {
+            match Pin::new(commit).poll(cx) {
+                Poll::Pending if !is_late => return Poll::Pending,
                 // The records come again, to whoever owns them next: worth knowing, not worth failing for.
-                tracing::warn!(%error, "the commit before a revoke failed");
+                Poll::Ready(Ok(Err(error))) => tracing::warn!(%error, "the commit before a revoke failed"),
+                Poll::Pending => self.is_uncommitted = true,
+                Poll::Ready(_) => {}
             }
+            self.commit = None;
         }
         Poll::Ready(())
     }
 
-    /// Whether it is a commit that is waited for, and not the listener.
-    pub(crate) fn is_committing(&self) -> bool {
-        self.commit.is_some()
-    }
-
-    /// Tells what follows, once; also of a listener that took too long.
-    pub(crate) fn end(&mut self) {
-        if let Some(settling) = self.after.settling.take() {
-            drop(settling.settle(&self.after.handle));
-        }
-        if let Some(event) = self.after.event.take() {
-            self.after.sink.tell(|| event);
-        }
-        if let Some(command) = self.after.command.take() {
-            let _ = self.after.handle.send(command);
-        }
+    /// It is not waited for any longer.
+    pub(crate) fn give_up(&self) -> Told {
+        self.release.end();
+        Told::Listened(Err(match self.commit.is_some() || self.is_uncommitted {
+            true => Error::new(ErrorKind::Timeout, NOT_COMMITTED),
+            false => self.release.overdue(),
+        }))
     }
 }
 
@@ -149,12 +149,188 @@ fn listen(future: &mut SyncFuture, cx: &mut Context<'_>) -> Poll<Result<()>> {
     }
 }
 
+/// The end of a change of ownership, which comes once, from whoever is first: the listener, the value, or the consumer.
+#[derive(Clone)]
+pub(crate) struct Release(Arc<Mutex<Inner>>);
+
+struct Inner {
+    change: Change,
+    handle: Handle,
+    sink: Sink,
+    /// What the engine is told.
+    command: Option<Command>,
+    settling: Option<Settling>,
+    is_over: bool,
+}
+
+/// Partitions whose records are finished one by one: what is finished of them counts until they are released.
+pub(crate) struct Settling {
+    pub(crate) ledgers: Arc<Ledgers>,
+    pub(crate) partitions: Vec<TopicPartition>,
+    /// How long the last commit may take, if that is our task.
+    pub(crate) commit_within: Option<Duration>,
+}
+
+impl Settling {
+    /// Nothing more counts. The answer to the last commit, if there is anything to commit.
+    fn settle(self, handle: &Handle) -> Option<oneshot::Receiver<Result<()>>> {
+        let tell = |positions| drop(handle.send(Command::Finished { positions }));
+        let news = self.ledgers.settle(&self.partitions, tell);
+        let deadline = clock::now() + self.commit_within.filter(|_| news)?;
+        let (reply, answer) = oneshot::channel();
+        handle.send(Command::CommitFinished { deadline, reply: Some(reply) }).ok()?;
+        Some(answer)
+    }
+}
+
+/// What the application is told, and how long it has.
+#[derive(Clone, Debug)]
+pub(crate) struct Change {
+    pub(crate) call: RebalanceCall,
+    pub(crate) of: OwnershipChange,
+    pub(crate) began: Instant,
+    pub(crate) deadline: Instant,
+}
+
+impl Change {
+    fn limit(&self) -> Duration {
+        self.deadline.saturating_duration_since(self.began)
+    }
+}
+
+impl Release {
+    pub(crate) fn new(
+        change: Change,
+        handle: Handle,
+        sink: Sink,
+        command: Option<Command>,
+        settling: Option<Settling>,
+    ) -> Self {
+        Self(Arc::new(Mutex::new(Inner { change, handle, sink, command, settling, is_over: false })))
+    }
+
+    fn with<T>(&self, what: impl FnOnce(&mut Inner) -> T) -> T {
+        what(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn change(&self) -> Change {
+        self.with(|inner| inner.change.clone())
+    }
+
+    fn deadline(&self) -> Instant {
+        self.with(|inner| inner.change.deadline)
+    }
+
+    fn overdue(&self) -> Error {
+        self.with(|inner| {
+            let (call, limit) = (inner.change.call, inner.change.limit());
+            let message = format!("the rebalance listener's `{call}` did not end within {limit:.1?}");
+            Error::new(ErrorKind::Timeout, message)
+        })
+    }
+
+    /// What was finished one by one until now is all that counts; the answer to its commit, if there is one.
+    fn settle(&self) -> Option<oneshot::Receiver<Result<()>>> {
+        let (settling, handle) = self.with(|inner| Some((inner.settling.take()?, inner.handle.clone())))?;
+        settling.settle(&handle)
+    }
+
+    /// Tells what follows, once; also of a listener that took too long.
+    pub(crate) fn end(&self) {
+        drop(self.settle());
+        let Some((change, sink, handle, command)) = self.with(|inner| {
+            let first = !mem::replace(&mut inner.is_over, true);
+            first.then(|| {
+                (inner.change.clone(), inner.sink.clone(), inner.handle.clone(), inner.command.take())
+            })
+        }) else {
+            return;
+        };
+        let is_late = clock::now() >= change.deadline;
+        if is_late {
+            let (call, limit) = (change.call, change.limit());
+            tracing::warn!(%call, ?limit, partitions = change.of.partitions.len(),
+                "the rebalance listener did not end in time; what it was to revoke is lost");
+            let partitions = change.of.partitions.clone();
+            sink.tell(|| Event::RebalanceOverdue { call, partitions, limit });
+        }
+        match change.call {
+            RebalanceCall::Assigned => {}
+            RebalanceCall::Revoked if !is_late => sink.tell(|| Event::Revoked(change.of)),
+            RebalanceCall::Revoked | RebalanceCall::Lost => sink.tell(|| Event::Lost(change.of)),
+        }
+        if let Some(command) = command {
+            let _ = handle.send(command);
+        }
+    }
+}
+
+impl fmt::Debug for Release {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Release")
+    }
+}
+
+/// Partitions to be let go of, as [`Consumer::next`](crate::Consumer::next) hands them out. Nothing more of them comes;
+/// dropping this, [`done`](Self::done), or the next call of `next` or `poll` releases them, whichever is first: forgetting
+/// it holds up nobody.
+///
+/// Of a [`Revoking`](crate::Next::Revoking), what is finished can be committed until then, with the consumer or with
+/// [`consumer`](Self::consumer).
+#[derive(Debug)]
+#[must_use = "dropping it releases the partitions"]
+pub struct Handover {
+    change: Change,
+    release: Release,
+    handle: Handle,
+}
+
+impl Handover {
+    pub(crate) fn new(release: Release, handle: Handle) -> Self {
+        Self { change: release.change(), release, handle }
+    }
+
+    /// Those that change hands; never empty.
+    pub fn partitions(&self) -> &[TopicPartition] {
+        &self.change.of.partitions
+    }
+
+    /// Those held after the change.
+    pub fn owned(&self) -> &[TopicPartition] {
+        &self.change.of.owned
+    }
+
+    /// The group's generation.
+    pub fn generation(&self) -> Option<i32> {
+        self.change.of.generation
+    }
+
+    /// Until when they have to be released: [`Rebalance::deadline`](crate::Rebalance::deadline).
+    pub fn deadline(&self) -> Instant {
+        self.change.deadline
+    }
+
+    /// To commit, and to read positions and lag, from wherever this goes.
+    pub fn consumer(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Releases them.
+    pub fn done(self) {}
+}
+
+impl Drop for Handover {
+    fn drop(&mut self) {
+        self.release.end();
+    }
+}
+
 impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match (&self.commit, &self.listener) {
+        f.write_str(match (&self.commit, &self.telling) {
             (Some(_), _) => "Running(committing)",
-            (None, Some(_)) => "Running(listening)",
-            (None, None) => "Running(done)",
+            (None, Telling::Listener(_)) => "Running(listening)",
+            (None, Telling::Value) => "Running(value)",
         })
     }
 }

@@ -31,7 +31,7 @@ use loom::{
     thread,
 };
 use offtake_machine::Position;
-use shared::{Shared, Validity};
+use shared::{Application, Shared, Validity};
 
 fn origin() -> Instant {
     #[expect(clippy::disallowed_methods, reason = "an origin for virtual time; only differences count")]
@@ -159,10 +159,10 @@ fn c1_a_poll_that_has_ended_is_known_to_have() {
         let handle = thread::spawn({
             let shared = shared.clone();
             move || {
-                shared.poll_begins();
+                shared.poll_runs(first);
                 shared.poll_ends(first);
                 done.send(()).unwrap();
-                shared.poll_begins();
+                shared.poll_runs(second);
                 shared.poll_ends(second);
                 done
             }
@@ -187,9 +187,11 @@ fn c1_what_is_known_of_polls_does_not_go_back() {
         let handle = thread::spawn({
             let shared = shared.clone();
             move || {
-                shared.poll_begins();
+                shared.poll_runs(first);
+                shared.poll_waits(first);
+                shared.poll_runs(first);
                 shared.poll_ends(first);
-                shared.poll_begins();
+                shared.poll_runs(second);
                 shared.poll_ends(second);
             }
         });
@@ -202,6 +204,83 @@ fn c1_what_is_known_of_polls_does_not_go_back() {
         }
         handle.join().unwrap();
     });
+}
+
+/// Something for the handle, and its waker.
+#[derive(Default)]
+struct Slot {
+    item: bool,
+    waits: bool,
+}
+
+/// The handle runs, finds nothing, waits, is woken, and runs again; `waits` says when it has nothing more to do. What the
+/// engine sees of it after it has woken it, if it had to.
+fn woken(waits: impl Fn(&Shared, std::time::Instant) + Send + 'static) -> Option<Application> {
+    let origin = origin();
+    let shared = Arc::new(Shared::new(origin));
+    let slot = Arc::new(loom::sync::Mutex::new(Slot::default()));
+    let (wakes, woken) = channel();
+    let handle = thread::spawn({
+        let (shared, slot) = (shared.clone(), slot.clone());
+        move || {
+            loop {
+                shared.poll_runs(after(origin, 1));
+                let mut slot = slot.lock().unwrap();
+                if slot.item {
+                    break;
+                }
+                slot.waits = true;
+                drop(slot);
+                waits(&shared, after(origin, 1));
+                woken.recv().unwrap();
+            }
+            shared.poll_ends(after(origin, 3));
+        }
+    });
+    let waited = {
+        let mut slot = slot.lock().unwrap();
+        slot.item = true;
+        slot.waits
+    };
+    let seen = waited.then(|| {
+        shared.poll_is_woken(after(origin, 2));
+        wakes.send(()).unwrap();
+        shared.application()
+    });
+    handle.join().unwrap();
+    assert_eq!(shared.application(), Application::Away(after(origin, 3)));
+    seen
+}
+
+/// Who has been woken is silent until it runs, and not one that waits for us: also if it was woken just before it waited.
+#[test]
+fn m1_who_has_been_woken_does_not_count_as_waiting() {
+    loom::model(|| {
+        let seen = woken(Shared::poll_waits);
+        assert_ne!(
+            seen,
+            Some(Application::Waiting),
+            "it has been woken, and nobody would notice if it is not run"
+        );
+    });
+}
+
+/// One that forgets, when it waits, that it has been woken meanwhile is found out.
+#[test]
+fn a_handle_that_waits_without_looking_would_be_found_to_wait() {
+    use std::sync::atomic::{AtomicBool as Flag, Ordering::Relaxed};
+
+    static FOUND: Flag = Flag::new(false);
+    loom::model(|| {
+        let seen = woken(|shared, now| {
+            shared.poll_runs(now);
+            shared.poll_waits(now);
+        });
+        if seen == Some(Application::Waiting) {
+            FOUND.store(true, Relaxed);
+        }
+    });
+    assert!(FOUND.load(Relaxed));
 }
 
 /// A handle that does not look a second time may sleep for ever: loom comes upon that order.

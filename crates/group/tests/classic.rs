@@ -472,8 +472,12 @@ fn m1_who_does_not_poll_leaves_and_comes_back_with_the_next_poll() {
     let (a, b) = (sim.join(), sim.join());
     sim.settle();
     sim.processes[a].polls_every = None;
-    sim.run(sim.rebalance() + 5_000);
+    let silent = sim.now;
+    sim.until("it is warned", |sim| sim.saw(a).contains(&&Saw::Warned));
+    assert!(sim.now - silent >= sim.rebalance() / 5 * 4 - 500 && sim.now - silent <= sim.rebalance() / 5 * 4);
+    sim.run(sim.rebalance() / 5 + 5_000);
     assert!(sim.saw(a).contains(&&Saw::Exceeded));
+    assert_eq!(sim.saw(a).iter().filter(|saw| ***saw == Saw::Warned).count(), 1, "once");
     assert_eq!(sim.lost(a).len(), 2);
     assert_eq!(sim.count(a, ApiKey::LeaveGroup), 1);
     assert_eq!(sim.has(b), 4);

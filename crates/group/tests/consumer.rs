@@ -253,6 +253,7 @@ fn f8_who_does_not_poll_leaves_and_comes_back_with_the_next_poll() {
         sim.settle();
         sim.processes[a].polls_every = None;
         sim.run(sim.rebalance() + 1_000);
+        assert_eq!(sim.saw(a).iter().filter(|saw| ***saw == Saw::Warned).count(), 1, "once, before");
         assert!(sim.saw(a).contains(&&Saw::Exceeded));
         assert_eq!(sim.lost(a).len(), 2);
         let last = sim.coordinator.modern.heard.iter().rev().find(|beat| beat.member_epoch < 0).unwrap();

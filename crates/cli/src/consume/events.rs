@@ -7,10 +7,11 @@ use std::{
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread::{Builder, JoinHandle},
+    time::Duration,
 };
 
 use jiff::Timestamp;
-use offtake::{Event, OwnershipChange, TopicPartition};
+use offtake::{Event, OwnershipChange, Stall, TopicPartition};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
@@ -82,7 +83,19 @@ fn line(event: &Event, at: i64) -> Value {
             "event": "truncated", "at": at, "topic": partition.topic.as_str(), "partition": partition.partition,
             "from": from, "to": to, "epoch": epoch,
         }),
-        Event::PollIntervalExceeded => json!({"event": "poll_interval_exceeded", "at": at}),
+        Event::PollIntervalWarning { since_poll, limit, stall } => {
+            stall_line("poll_interval_warning", *since_poll, *limit, stall, at)
+        }
+        Event::PollIntervalExceeded { since_poll, limit, stall } => {
+            stall_line("poll_interval_exceeded", *since_poll, *limit, stall, at)
+        }
+        Event::ProcessStopped { gap } => {
+            json!({"event": "process_stopped", "at": at, "gap_ms": millis(*gap)})
+        }
+        Event::RebalanceOverdue { call, partitions, limit } => json!({
+            "event": "rebalance_overdue", "at": at, "call": call.to_string(), "partitions": pairs(partitions),
+            "limit_ms": millis(*limit),
+        }),
         Event::Error(error) => {
             let mut line = json!({
                 "event": "error", "at": at, "retriable": error.is_retriable(), "message": error.to_string(),
@@ -95,6 +108,23 @@ fn line(event: &Event, at: i64) -> Value {
         }
         other => json!({"event": "other", "at": at, "message": format!("{other:?}")}),
     }
+}
+
+fn stall_line(event: &str, since_poll: Duration, limit: Duration, stall: &Stall, at: i64) -> Value {
+    let stall = match stall {
+        Stall::Handler => "handler",
+        Stall::Blocked => "blocked",
+        Stall::Starved => "starved",
+        Stall::Stopped { .. } => "stopped",
+        _ => "other",
+    };
+    json!({
+        "event": event, "at": at, "since_poll_ms": millis(since_poll), "limit_ms": millis(limit), "stall": stall,
+    })
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn change_line(event: &str, change: &OwnershipChange, at: i64) -> Value {
@@ -124,6 +154,16 @@ mod tests {
         assert_eq!(
             line(&Event::Assigned(change), 7).to_string(),
             r#"{"event":"assigned","at":7,"partitions":[["orders",0]],"owned":[["orders",0],["orders",1]],"generation":3}"#
+        );
+    }
+
+    #[test]
+    fn m1_an_exceeded_poll_interval_has_the_documented_shape() {
+        let (since_poll, limit) = (Duration::from_millis(1510), Duration::from_millis(1500));
+        let event = Event::PollIntervalExceeded { since_poll, limit, stall: Stall::Blocked };
+        assert_eq!(
+            line(&event, 7).to_string(),
+            r#"{"event":"poll_interval_exceeded","at":7,"since_poll_ms":1510,"limit_ms":1500,"stall":"blocked"}"#
         );
     }
 

@@ -202,8 +202,8 @@ fn note(member: usize, event: Event) -> Option<Note> {
         }
         Event::Revoked(change) => Note::Revoked { member, partitions: numbers(&change) },
         Event::Lost(change) => Note::Lost { member, partitions: numbers(&change) },
-        Event::PollIntervalExceeded => {
-            Note::Trouble { member, message: "did not poll for max.poll.interval.ms".to_owned() }
+        Event::PollIntervalExceeded { stall, .. } => {
+            Note::Trouble { member, message: format!("did not poll for max.poll.interval.ms: {stall}") }
         }
         _ => return None,
     })

@@ -19,7 +19,8 @@ impl Sim {
         config.max_poll_records = most;
         let delivery = Delivery::new(&config);
         let (sender, commands) = mpsc::unbounded_channel();
-        let handle = Handle { commands: sender, config: config.into(), ledgers: None };
+        let handle =
+            Handle { commands: sender, config: config.into(), view: delivery.viewer(), ledgers: None };
         let mut sim = Self { delivery, handle, commands };
         sim.delivery.start(orders(), TOKEN, &sim.handle);
         sim.delivery.started(&orders(), TOKEN, Position::at(0), 1, vec![]);
@@ -32,7 +33,7 @@ impl Sim {
 
     /// The offsets that one poll gets; `None` for none at all.
     fn poll(&mut self) -> Option<Result<Vec<i64>>> {
-        let handed_out = self.delivery.hand_out(&self.handle)?;
+        let handed_out = self.delivery.hand_out(&self.handle, false)?;
         Some(handed_out.map(|records| records.iter().map(|record| record.offset()).collect()))
     }
 
@@ -223,7 +224,7 @@ fn s14_k5_nothing_is_left_when_the_last_record_has_been_handed_out() {
         sim.take_in(ends(chunk(0, 7, &[batch(0, 3), emptied(3, 4)])));
         sim.take_in(ends(chunk(7, 9, &[])));
         let mut next = Vec::new();
-        while let Some(records) = sim.delivery.hand_out(&sim.handle) {
+        while let Some(records) = sim.delivery.hand_out(&sim.handle, false) {
             let records = records.unwrap();
             next.push(records.parts.last().unwrap().next_offset());
             let left =
@@ -257,7 +258,7 @@ impl Sim {
             Event::Reset { to, .. } => *to,
             other => panic!("{other:?}"),
         };
-        let handed_out = self.delivery.hand_out(&self.handle);
+        let handed_out = self.delivery.hand_out(&self.handle, false);
         let records = handed_out.map_or_else(|| self.delivery.nothing(), |records| records.unwrap());
         (records.iter().map(|record| record.offset()).collect(), records.jumps().iter().map(to).collect())
     }

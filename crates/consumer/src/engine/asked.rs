@@ -97,6 +97,7 @@ impl Engine {
             }
             Command::MovedBack { partition, token } => self.offsets.moved_back(&partition, token),
             Command::Freed { partition, bytes } => self.fetch.release(now, &partition, bytes),
+            Command::RunsOn(runtime) => self.runs_on(runtime),
             Command::Wake => self.tell(Notice::Wake),
             Command::Polled => self.sync_polls(now),
             Command::Close { deadline, group_membership, reply } => {

@@ -128,6 +128,8 @@ pub(crate) enum Command {
         partition: TopicPartition,
         bytes: usize,
     },
+    /// `poll` is called on this runtime from now on.
+    RunsOn(tokio::runtime::Handle),
     /// Ends the running `poll`, or the next.
     Wake,
     /// `poll` was called after it had not been for `max.poll.interval.ms`.
@@ -160,6 +162,8 @@ pub(crate) enum Notice {
         partitions: Vec<TopicPartition>,
         owned: Vec<TopicPartition>,
         generation: i32,
+        /// When the group waits no longer.
+        release_by: Option<Instant>,
     },
     Lost {
         partitions: Vec<TopicPartition>,
@@ -199,7 +203,8 @@ pub(crate) enum Notice {
         /// Its partition has stopped there: what was fetched before it comes first.
         last: bool,
     },
-    PollIntervalExceeded,
+    /// What `next` tells of it.
+    PollIntervalExceeded(Event),
     /// `poll` returns at once.
     Wake,
     /// The session is known to be alive again, after a time when it was not.

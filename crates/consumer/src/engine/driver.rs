@@ -11,9 +11,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Engine,
-    command::{Command, Notice, Output},
+    command::{Command, Output},
     hands::{Hands, HandsParts},
     rooms,
+    silence::Probing,
 };
 use crate::{
     builder::{Parts, Replay},
@@ -21,15 +22,15 @@ use crate::{
     config::Config,
     consumer::Consumer,
     error::{Error, ErrorKind, Result},
-    handle::Handle,
+    notices::{self, Notifier},
     shared::Shared,
 };
 
-/// What the loop holds towards the handle. Neither channel is bounded by itself: notices are few, and chunks are bounded
-/// in bytes by the fetcher's budget; commands are each awaited by their sender, or few.
+/// What the loop holds towards the handle. No channel is bounded by itself: notices are swept, and chunks are bounded in
+/// bytes by the fetcher's budget; commands are each awaited by their sender, or few.
 struct Ends {
     commands: mpsc::UnboundedReceiver<Command>,
-    notices: mpsc::UnboundedSender<Notice>,
+    notices: Notifier,
     chunks: mpsc::UnboundedSender<Chunk>,
     /// Ends when the consumer is dropped.
     alive: oneshot::Receiver<()>,
@@ -41,9 +42,9 @@ pub(crate) fn start(config: Arc<Config>, mut parts: Parts) -> Result<Consumer> {
     let shared = Arc::new(Shared::new(now));
     let Replay { seed, wall_ms } =
         parts.replay.unwrap_or_else(|| Replay { seed: clock::seed(), wall_ms: clock::wall_ms() });
-    let engine = Engine::new(now, wall_ms, seed, config.clone(), shared.clone(), &parts);
+    let mut engine = Engine::new(now, wall_ms, seed, config.clone(), shared.clone(), &parts);
     let (commands, commanded) = mpsc::unbounded_channel();
-    let (notices, noticed) = mpsc::unbounded_channel();
+    let (notices, noticed) = notices::way();
     let (chunks, delivered) = mpsc::unbounded_channel();
     let (alive, dropped) = oneshot::channel();
     let ends = Ends { commands: commanded, notices, chunks, alive: dropped };
@@ -54,6 +55,7 @@ pub(crate) fn start(config: Arc<Config>, mut parts: Parts) -> Result<Consumer> {
     match parts.spawn.take() {
         Some(spawn) => spawn(Box::pin(run(engine, hands, ends))),
         None => {
+            engine.has_own_thread();
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
                     Error::new(ErrorKind::Config, format!("cannot start the engine's runtime: {error}"))
@@ -66,14 +68,13 @@ pub(crate) fn start(config: Arc<Config>, mut parts: Parts) -> Result<Consumer> {
                 })?;
         }
     }
-    let ledgers = parts.finish_each.then(Default::default);
-    let handle = Handle { commands, config, ledgers };
-    Ok(Consumer::new(handle, shared, parts, noticed, delivered, alive))
+    Ok(Consumer::new(commands, config, shared, parts, noticed, delivered, alive))
 }
 
 async fn run(mut engine: Engine, hands: HandsParts, mut ends: Ends) {
     let mut net = hands.make();
     let mut abandoned = false;
+    let mut probing = Probing::default();
     loop {
         let now = clock::now();
         engine.handle_timeout(now);
@@ -81,15 +82,18 @@ async fn run(mut engine: Engine, hands: HandsParts, mut ends: Ends) {
         if engine.is_closed() {
             break;
         }
+        if let Some(runtime) = engine.wants_probe(now) {
+            probing.send(&runtime);
+        }
         let wake = engine.poll_timeout();
         tokio::select! {
             biased;
             completion = net.next() => {
-                let now = clock::now();
+                let now = woken(&mut engine, wake);
                 engine.handle_answer(now, completion.tag, completion.result);
             }
             command = ends.commands.recv(), if !abandoned => {
-                let now = clock::now();
+                let now = woken(&mut engine, wake);
                 // Time first: whether we still own anything is settled before anything is committed (FAILURES M4).
                 engine.handle_timeout(now);
                 match command {
@@ -107,10 +111,20 @@ async fn run(mut engine: Engine, hands: HandsParts, mut ends: Ends) {
                 abandoned = true;
                 engine.abandoned(clock::now());
             }
-            () = until(wake) => {}
+            () = probing.answered() => engine.probe_answered(clock::now()),
+            () = until(wake) => drop(woken(&mut engine, wake)),
         }
     }
     net.close(clock::now() + Duration::from_millis(200)).await;
+}
+
+/// Now, and whether that is much later than it should be.
+fn woken(engine: &mut Engine, wake: Option<Instant>) -> Instant {
+    let now = clock::now();
+    if let Some(wake) = wake {
+        engine.overslept(now, now.saturating_duration_since(wake));
+    }
+    now
 }
 
 /// Carries out everything that the engine wants done now.
@@ -121,7 +135,7 @@ fn drain(engine: &mut Engine, net: &mut Hands, ends: &Ends, now: Instant) {
             quiet = false;
             // The handle may be gone; then nobody misses it.
             match output {
-                Output::Notice(notice) => drop(ends.notices.send(notice)),
+                Output::Notice(notice) => ends.notices.send(notice),
                 Output::Chunk(chunk) => drop(ends.chunks.send(chunk)),
                 Output::Reply(reply, result) => drop(reply.send(result)),
             }

@@ -102,35 +102,25 @@ impl Engine {
                 self.stop(&partitions);
                 self.give_back(&partitions);
                 self.releasing.clone_from(&partitions);
-                let owned = self.owned();
-                self.tell(Notice::Revoke { partitions, owned, generation });
+                self.release_by = self.member.as_ref().and_then(offtake_group::Member::release_by);
+                let (owned, release_by) = (self.owned(), self.release_by);
+                self.tell(Notice::Revoke { partitions, owned, generation, release_by });
             }
             Said::Lost { partitions, generation } => {
                 self.stop(&partitions);
                 self.offsets.unassign(&partitions);
                 self.give_back(&partitions);
                 // What was being released is gone with the rest.
-                let releasing = std::mem::take(&mut self.releasing);
-                self.offsets.unassign(&releasing);
+                self.releasing_is_lost();
                 let owned = self.owned();
                 self.tell(Notice::Lost { partitions, owned, generation });
             }
             Said::CoordinatorLost(broker) => self.coordinator_lost(now, broker),
-            Said::PollIntervalWarning { since } => {
-                tracing::warn!(
-                    silent = ?now.saturating_duration_since(since),
-                    limit = ?self.config.max_poll_interval,
-                    "poll was not called for long: soon the group goes on without this member"
-                );
-            }
+            Said::PollIntervalWarning { since } => self.poll_interval_nears(since),
             Said::PollIntervalExceeded => {
-                let limit = self.config.max_poll_interval;
-                tracing::warn!(
-                    ?limit,
-                    "poll was not called for max.poll.interval.ms: leaving the group until it is"
-                );
-                self.sink.tell(|| Event::PollIntervalExceeded);
-                self.tell(Notice::PollIntervalExceeded);
+                self.releasing_is_lost();
+                let event = self.poll_interval_exceeded(now);
+                self.tell(Notice::PollIntervalExceeded(event));
             }
             Said::Left => {
                 if let Life::Closing { left, .. } = &mut self.life {

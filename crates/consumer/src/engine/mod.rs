@@ -13,6 +13,7 @@ mod hands;
 mod lookups;
 mod rooms;
 mod session;
+mod silence;
 mod topics;
 
 pub(crate) use rooms::net_config;
@@ -36,6 +37,7 @@ use self::{
     command::{Notice, Output, Reply, Subscription},
     lookups::Lookups,
     session::SessionTimeout,
+    silence::Silence,
 };
 use crate::{
     builder::Parts,
@@ -124,6 +126,8 @@ pub(crate) struct Engine {
     questions: BTreeMap<QueryId, Question>,
     /// What the handle is to release: the partitions of the revoke or loss it was told of.
     releasing: Vec<TopicPartition>,
+    /// When the group waits for it no longer.
+    release_by: Option<Instant>,
     outputs: VecDeque<Output>,
     /// Positions that jump, until the partitions start there.
     jumps: Vec<(TopicPartition, Event)>,
@@ -141,6 +145,7 @@ pub(crate) struct Engine {
     group_failed: bool,
     /// When `poll` ran last, as the member knows.
     polled: Option<Instant>,
+    silence: Silence,
     life: Life,
 }
 
@@ -184,6 +189,7 @@ impl Engine {
             settling: Vec::new(),
             questions: BTreeMap::new(),
             releasing: Vec::new(),
+            release_by: None,
             outputs: VecDeque::new(),
             jumps: Vec::new(),
             trouble: None,
@@ -195,6 +201,7 @@ impl Engine {
             stopped: BTreeMap::new(),
             group_failed: false,
             polled: None,
+            silence: Silence::default(),
             life: Life::Open,
             config,
             shared,
@@ -229,6 +236,7 @@ impl Engine {
         self.stop(&all);
         self.offsets.unassign(&all);
         self.releasing.clear();
+        self.release_by = None;
         self.born.clear();
         self.generation = None;
         if let Some(member) = &mut self.member {
@@ -286,11 +294,19 @@ impl Engine {
 
     fn released(&mut self, now: Instant) {
         let gone = std::mem::take(&mut self.releasing);
+        self.release_by = None;
         self.stop(&gone);
         self.offsets.unassign(&gone);
         if let Some(member) = &mut self.member {
             member.released(now);
         }
+    }
+
+    /// The group waits no longer for what is being revoked: a commit of it would be refused, and is.
+    fn releasing_is_lost(&mut self) {
+        let gone = std::mem::take(&mut self.releasing);
+        self.release_by = None;
+        self.offsets.unassign(&gone);
     }
 
     fn owned(&self) -> Vec<TopicPartition> {
@@ -323,6 +339,10 @@ impl Engine {
         self.offsets.handle_timeout(now);
         self.fetch.handle_timeout(now);
         self.settle_lookups(now);
+        if self.release_by.is_some_and(|by| by <= now) {
+            self.releasing_is_lost();
+        }
+        self.settle_silence(now);
         self.settle_close(now);
     }
 
@@ -333,6 +353,7 @@ impl Engine {
         if let (Some(at), Some(member)) = (news, &mut self.member) {
             self.polled = Some(at);
             member.polled(at);
+            self.silence_ends(at);
         }
     }
 
@@ -431,6 +452,8 @@ impl Engine {
             self.offsets.poll_timeout(),
             self.fetch.poll_timeout(),
             self.lookups.poll_timeout(),
+            self.release_by,
+            self.silence_timeout(),
             self.settling.iter().map(|(deadline, _)| *deadline).min(),
             closing,
         ])

@@ -1,0 +1,239 @@
+//! What the engine tells, heeded: partitions come, and go once the application has been told, by its listener or as a
+//! value.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use offtake_machine::{TopicPartition, mutant};
+use tokio::sync::oneshot;
+
+use super::{Consumer, Group, Release, Running, Told};
+use crate::{
+    clock,
+    engine::command::{CLOSING_COMMIT, Command, Notice},
+    error::{Error, ErrorKind, Result},
+    event::{Event, OwnershipChange, RebalanceCall},
+    listener::Rebalance,
+    next::Next,
+    rebalance::{Change, Handover, NOT_COMMITTED, Settling, Telling},
+    records::Records,
+};
+
+impl Consumer {
+    /// What of a notice comes out of `poll` or `next`, if anything.
+    pub(super) fn heed(&mut self, notice: Notice) -> Option<Result<Next>> {
+        match notice {
+            // Of a group that this end has left.
+            Notice::Assigned { generation: Some(_), .. } | Notice::Revoke { .. } | Notice::Lost { .. }
+                if self.group != Group::Subscribed => {}
+            Notice::Assigned { added, owned, generation } => {
+                let partitions: Vec<_> = added.iter().map(|(partition, _)| partition.clone()).collect();
+                if generation.is_none() {
+                    let gone: Vec<_> = {
+                        let kept: BTreeSet<_> = owned.iter().collect();
+                        self.delivery.owned().filter(|held| !kept.contains(held)).cloned().collect()
+                    };
+                    self.give_up(&gone);
+                }
+                for (partition, token) in added {
+                    self.delivery.start(partition, token, &self.handle);
+                }
+                self.generation = generation;
+                let change = OwnershipChange { partitions, owned, generation };
+                self.sink.tell(|| Event::Assigned(change.clone()));
+                if generation.is_some() && !change.partitions.is_empty() {
+                    if self.as_values {
+                        return Some(Ok(Next::Assigned(change)));
+                    }
+                    self.running = Some(self.tell(RebalanceCall::Assigned, change, None, None));
+                }
+            }
+            Notice::Revoke { partitions, owned, generation, release_by } => {
+                let change = OwnershipChange { partitions, owned, generation: Some(generation) };
+                self.running = Some(self.revoke(change, release_by, Some(Command::Released)));
+            }
+            Notice::Lost { partitions, owned, generation } => {
+                self.give_up(&partitions);
+                let change = OwnershipChange { partitions, owned, generation: Some(generation) };
+                self.running = Some(self.tell(RebalanceCall::Lost, change, None, Some(Command::Released)));
+            }
+            Notice::Started { partition, token, position, run, jumps } => {
+                self.delivery.started(&partition, token, position, run, jumps)
+            }
+            Notice::AtEnd { partition, token, watermarks } => {
+                self.delivery.at_end(&partition, token, watermarks)
+            }
+            Notice::Sought { partition, token } => {
+                self.progress.forget(std::slice::from_ref(&partition));
+                self.deferred.retain(|error| error.partition() != Some(&partition));
+                self.delivery.sought(&partition, token, &self.handle);
+            }
+            Notice::Paused { partitions } => self.delivery.pause(&partitions),
+            Notice::Resumed { partitions } => self.delivery.resume(&partitions),
+            Notice::PollIntervalExceeded(event) => {
+                let _ = self.handle.send(Command::Polled);
+                return Some(Ok(Next::Event(event)));
+            }
+            Notice::Current => {}
+            Notice::Wake => return Some(Ok(Next::Records(Records::default()))),
+            Notice::Failed { error, last: true } => self.deferred.push_back(error),
+            Notice::Failed { error, last: false } => return Some(Err(error)),
+        }
+        None
+    }
+
+    /// Nothing more of these is handed out; what is finished is committed if that is our task; the application is told;
+    /// then the engine hears of it.
+    fn revoke(
+        &mut self,
+        change: OwnershipChange,
+        release_by: Option<Instant>,
+        command: Option<Command>,
+    ) -> Running {
+        if !mutant!(13) {
+            self.delivery.leave(&change.partitions, &self.handle);
+        }
+        let running = self.tell(RebalanceCall::Revoked, change, release_by, command);
+        let deadline = clock::now() + self.longest_commit();
+        let (reply, answer) = oneshot::channel();
+        let commit = if self.commits_by_itself() {
+            self.report_finished();
+            Command::CommitFinished { deadline, reply: Some(reply) }
+        } else {
+            // What the application has asked for and not waited for goes out while the partitions are still ours (H2).
+            Command::SettleCommits { deadline, reply }
+        };
+        let _ = self.handle.send(commit);
+        running.after(answer)
+    }
+
+    fn tell(
+        &self,
+        call: RebalanceCall,
+        of: OwnershipChange,
+        until: Option<Instant>,
+        command: Option<Command>,
+    ) -> Running {
+        let began = clock::now();
+        let longest = began + self.handle.config.max_poll_interval;
+        let deadline = until.map_or(longest, |until| until.min(longest));
+        let telling = if self.as_values { Telling::Value } else { self.listening(call, &of, deadline) };
+        let settling =
+            self.progress.of_each().filter(|_| call == RebalanceCall::Revoked).map(|ledgers| Settling {
+                ledgers: ledgers.clone(),
+                partitions: of.partitions.clone(),
+                commit_within: self.commits_by_itself().then(|| self.longest_commit()),
+            });
+        let change = Change { call, of, began, deadline };
+        Running::new(telling, Release::new(change, self.handle.clone(), self.sink.clone(), command, settling))
+    }
+
+    fn longest_commit(&self) -> Duration {
+        CLOSING_COMMIT.min(self.handle.config.max_poll_interval)
+    }
+
+    /// The listener's future; its first step too is taken inside `poll`, where a panic is contained (FAILURES D9).
+    fn listening(&self, call: RebalanceCall, change: &OwnershipChange, deadline: Instant) -> Telling {
+        let rebalance = Rebalance {
+            partitions: change.partitions.clone(),
+            owned: change.owned.clone(),
+            generation: change.generation.unwrap_or_default(),
+            consumer: self.handle.clone(),
+            deadline,
+        };
+        let listener = self.listener.0.clone();
+        Telling::listener(Box::pin(async move {
+            match call {
+                RebalanceCall::Assigned => listener.assigned(rebalance).await,
+                RebalanceCall::Revoked => listener.revoked(rebalance).await,
+                RebalanceCall::Lost => listener.lost(rebalance).await,
+            }
+        }))
+    }
+
+    /// What comes of a change that the application has been told of.
+    pub(super) fn told(&mut self, told: Told) -> Option<Result<Next>> {
+        let release = self.running.take()?.release().clone();
+        match told {
+            Told::Listened(listened) => {
+                self.let_go(&release);
+                listened.err().map(Err)
+            }
+            Told::Value => {
+                self.handed = Some(release.clone());
+                let is_lost = release.change().call == RebalanceCall::Lost;
+                let value = Handover::new(release, self.handle.clone());
+                Some(Ok(if is_lost { Next::Lost(value) } else { Next::Revoking(value) }))
+            }
+        }
+    }
+
+    /// What was handed out as a value is released, if that has not happened yet.
+    pub(super) fn take_back(&mut self) {
+        if let Some(release) = self.handed.take() {
+            release.end();
+            self.let_go(&release);
+        }
+    }
+
+    fn let_go(&mut self, release: &Release) {
+        let change = release.change();
+        if change.call != RebalanceCall::Assigned {
+            self.progress.forget(&change.of.partitions);
+            self.delivery.left(&change.of.partitions);
+        }
+    }
+
+    pub(super) fn give_up(&mut self, partitions: &[TopicPartition]) {
+        self.delivery.remove(partitions, &self.handle);
+        self.progress.forget(partitions);
+    }
+
+    /// Revokes everything that is owned, as a rebalance would: commit, listener, then the command to the engine, which is
+    /// sent in any case.
+    pub(super) async fn hand_over(&mut self, deadline: Instant, command: Option<Command>) -> Result<()> {
+        // A rebalance that is under way comes first.
+        let before = self.finish_running(Some(deadline)).await;
+        self.as_values = false;
+        // What was handed out last is finished if the next `poll` would have said so.
+        self.finish_passed();
+        let partitions: Vec<_> = self.delivery.owned().cloned().collect();
+        let is_member = self.group == Group::Subscribed && self.generation.is_some();
+        if is_member && !partitions.is_empty() {
+            self.group = Group::Leaving;
+            let change = OwnershipChange { partitions, owned: Vec::new(), generation: self.generation };
+            self.running = Some(self.revoke(change, Some(deadline), command));
+            return before.and(self.finish_running(Some(deadline)).await);
+        }
+        // By hand: nobody is told, but what is finished is committed.
+        let mut committed = Ok(());
+        if self.commits_by_itself() && !partitions.is_empty() {
+            self.report_finished();
+            let commit = self.handle.ask(|reply| Command::CommitFinished { deadline, reply: Some(reply) });
+            let late = || Err(Error::new(ErrorKind::Timeout, NOT_COMMITTED));
+            committed = clock::timeout_at(deadline, commit).await.unwrap_or_else(late);
+        }
+        self.give_up(&partitions);
+        if let Some(command) = command {
+            self.handle.send(command)?;
+        }
+        before.and(committed)
+    }
+
+    /// Until what the application is being told of is over, or the time is up: its own, or `until`.
+    pub(super) async fn finish_running(&mut self, until: Option<Instant>) -> Result<()> {
+        self.take_back();
+        let Some(running) = &mut self.running else { return Ok(()) };
+        let until = until.unwrap_or(running.release().change().deadline);
+        let told = clock::timeout_at(until, std::future::poll_fn(|cx| running.poll(cx))).await;
+        let told = told.unwrap_or_else(|| running.give_up());
+        let told = self.told(told);
+        self.take_back();
+        match told {
+            Some(Err(error)) => Err(error),
+            Some(Ok(_)) | None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Why the application does not poll, as far as the engine can find out (FAILURES M1, M3, M4).
+//!
+//! Three things tell: where the application stands towards `poll`; whether its runtime runs a probe, a task that does
+//! nothing; and whether time has passed in which the engine itself did not run.
+
+use std::time::{Duration, Instant};
+
+use tokio::runtime;
+
+use super::Engine;
+use crate::{
+    event::{Event, Stall},
+    shared::Application,
+};
+
+/// How long a runtime may take to run a probe. One that has a thread to spare takes microseconds.
+const PROBE: Duration = Duration::from_millis(50);
+/// From when on it is no hiccup of the machine if the engine wakes up late.
+const STOPPED: Duration = Duration::from_secs(1);
+
+/// What is known of the time since the last poll.
+#[derive(Debug, Default)]
+pub(super) struct Silence {
+    /// Where `poll` was called last.
+    runtime: Option<runtime::Handle>,
+    /// Whether nothing but a stopped process keeps the engine from running.
+    own_thread: bool,
+    /// Of the silence, how long the engine did not run either.
+    gap: Duration,
+    /// When it ran again.
+    ran_again: Option<Instant>,
+    probe: Probe,
+    /// Since when it has been silent, once that is worth a warning.
+    since: Option<Instant>,
+    /// The warning waits for the probe.
+    warns: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Probe {
+    #[default]
+    Idle,
+    Wanted,
+    Sent(Instant),
+    Answered,
+}
+
+impl Engine {
+    /// The engine has a thread of its own.
+    pub(crate) fn has_own_thread(&mut self) {
+        self.silence.own_thread = true;
+    }
+
+    pub(super) fn runs_on(&mut self, runtime: runtime::Handle) {
+        self.silence.runtime = Some(runtime);
+    }
+
+    /// The engine should have run so much earlier. Whatever this costs is found out by the clock, before anything is handed
+    /// out or committed.
+    pub(crate) fn overslept(&mut self, now: Instant, by: Duration) {
+        if by < STOPPED {
+            return;
+        }
+        self.silence.gap = self.silence.gap.saturating_add(by);
+        self.silence.ran_again = Some(now);
+        if self.silence.own_thread {
+            tracing::warn!(gap = ?by, "the process did not run: it was suspended, or the machine had no time for it");
+            self.sink.tell(|| Event::ProcessStopped { gap: by });
+        }
+    }
+
+    /// The application has polled. That may have been a while ago, and be known only now.
+    pub(super) fn silence_ends(&mut self, polled: Instant) {
+        (self.silence.probe, self.silence.since) = (Probe::Idle, None);
+        if self.silence.ran_again.is_none_or(|at| at <= polled) {
+            self.silence.gap = Duration::ZERO;
+        }
+    }
+
+    /// It is getting late: said as soon as the runtime has run a probe, or has not.
+    pub(super) fn poll_interval_nears(&mut self, since: Instant) {
+        (self.silence.since, self.silence.warns) = (Some(since), true);
+        self.silence.probe = Probe::Wanted;
+    }
+
+    /// A runtime that is to run a probe.
+    pub(crate) fn wants_probe(&mut self, now: Instant) -> Option<runtime::Handle> {
+        if self.silence.probe != Probe::Wanted {
+            return None;
+        }
+        self.silence.probe = Probe::Sent(now);
+        self.silence.runtime.clone()
+    }
+
+    /// The probe was run.
+    pub(crate) fn probe_answered(&mut self, now: Instant) {
+        if matches!(self.silence.probe, Probe::Sent(_)) {
+            self.silence.probe = Probe::Answered;
+        }
+        self.settle_silence(now);
+    }
+
+    pub(super) fn silence_timeout(&self) -> Option<Instant> {
+        match self.silence.probe {
+            Probe::Sent(at) if self.silence.warns => at.checked_add(PROBE),
+            Probe::Idle | Probe::Wanted | Probe::Sent(_) | Probe::Answered => None,
+        }
+    }
+
+    pub(super) fn settle_silence(&mut self, now: Instant) {
+        let waits = match self.silence.probe {
+            Probe::Wanted => true,
+            Probe::Sent(at) => now.saturating_duration_since(at) < PROBE,
+            Probe::Idle | Probe::Answered => false,
+        };
+        if !self.silence.warns || waits {
+            return;
+        }
+        self.silence.warns = false;
+        // It may have polled at the last moment: then there is nothing to warn of any more.
+        let Some(since) = self.silence.since else { return };
+        let limit = self.config.max_poll_interval;
+        let (since_poll, stall) = self.judge(now, since, limit / 5 * 4);
+        tracing::warn!(?since_poll, ?limit, %stall, "max.poll.interval.ms is near, and poll is not called");
+        self.sink.tell(|| Event::PollIntervalWarning { since_poll, limit, stall });
+    }
+
+    /// Too late: what to say of it.
+    pub(super) fn poll_interval_exceeded(&mut self, now: Instant) -> Event {
+        let limit = self.config.max_poll_interval;
+        let since = self.silence.since.or(self.polled).or_else(|| now.checked_sub(limit)).unwrap_or(now);
+        // A warning has been overtaken.
+        self.silence.warns = false;
+        let (since_poll, stall) = self.judge(now, since, limit);
+        tracing::warn!(?since_poll, ?limit, %stall, "poll was not called for max.poll.interval.ms: leaving the group");
+        let event = Event::PollIntervalExceeded { since_poll, limit, stall };
+        self.sink.tell(|| event.clone());
+        event
+    }
+
+    /// How long it has been silent, and why it has been for `limit`.
+    fn judge(&self, now: Instant, since: Instant, limit: Duration) -> (Duration, Stall) {
+        let silent = now.saturating_duration_since(since);
+        let gap = self.silence.gap;
+        let stall = if !gap.is_zero() && silent.saturating_sub(gap) < limit {
+            if self.silence.own_thread { Stall::Stopped { gap } } else { Stall::Blocked }
+        } else {
+            match (self.shared.application(), self.silence.probe) {
+                (Application::Woken(_), _) => Stall::Starved,
+                (Application::Running(_), _) => Stall::Blocked,
+                (_, Probe::Sent(at)) if now.saturating_duration_since(at) >= PROBE => Stall::Blocked,
+                (Application::Never | Application::Away(_) | Application::Waiting, _) => Stall::Handler,
+            }
+        };
+        (silent, stall)
+    }
+}
+
+/// Carries a probe: spawns it, and hears of it.
+#[derive(Debug, Default)]
+pub(super) struct Probing(Option<tokio::sync::oneshot::Receiver<()>>);
+
+impl Probing {
+    pub(super) fn send(&mut self, runtime: &runtime::Handle) {
+        let (run, was_run) = tokio::sync::oneshot::channel();
+        runtime.spawn(async move {
+            let _ = run.send(());
+        });
+        self.0 = Some(was_run);
+    }
+
+    /// Ready when the runtime has run it; never if it will not.
+    pub(super) async fn answered(&mut self) {
+        let answer = match &mut self.0 {
+            Some(answer) => answer.await,
+            None => std::future::pending().await,
+        };
+        self.0 = None;
+        if answer.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
