@@ -61,7 +61,7 @@ final class Clients {
         config.put("linger.ms", "30000");
         // A new topic's leader may refuse the first batch and take the second; the first is then out of order for ever.
         config.put("max.in.flight.requests.per.connection", "1");
-        config.put("max.request.size", Integer.toString(4 << 20));
+        config.put("max.request.size", Integer.toString(16 << 20));
         config.put("buffer.memory", Integer.toString(64 << 20));
         config.put("reconnect.backoff.max.ms", "500");
         return config;

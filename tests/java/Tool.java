@@ -112,6 +112,8 @@ public final class Tool {
             case "alter_offsets" -> Grouping::alterOffsets;
             case "move_coordinator" -> Grouping::moveCoordinator;
             case "compact" -> Compacting::compact;
+            case "forbid" -> Permitting::forbid;
+            case "permit" -> Permitting::permit;
             case "forget" -> Clients::forget;
             case "ping" -> call -> JSON.createObjectNode();
             default -> throw new IllegalArgumentException("no such command: " + name);

@@ -1,4 +1,4 @@
-//! Members of one group, ours and Java's, seen through the same eyes.
+//! Members of one group, ours, Java's and librdkafka's, seen through the same eyes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use offtake_tests::{JavaMember, Offtake, Running, Shared};
 use serde_json::{Value, json};
 
-use crate::flow::{PATIENCE, at};
+use crate::flow::{self, PATIENCE, at};
 
 pub(crate) type Partition = (String, i32);
 pub(crate) type Partitions = BTreeSet<Partition>;
@@ -20,6 +20,7 @@ pub(crate) struct Member {
 enum Kind {
     Ours(Running),
     Java(JavaMember),
+    Kcat(Running),
 }
 
 /// What is left of one that has gone.
@@ -28,6 +29,8 @@ pub(crate) struct Gone {
     pub(crate) events: Vec<Value>,
     /// What it read, in order.
     pub(crate) records: Vec<(Partition, i64)>,
+    /// When it was killed (epoch milliseconds), if it did not leave by itself.
+    pub(crate) killed: Option<i64>,
 }
 
 impl Member {
@@ -41,6 +44,35 @@ impl Member {
     pub(crate) fn java(of: &Shared, group: &str, name: &str, topics: &[&str], assignors: &[&str]) -> Self {
         let member = JavaMember::of(&of.kafka, group).topics(topics).assignors(assignors);
         Self { name: name.to_owned(), kind: Kind::Java(member.config("client.id", name).start()) }
+    }
+
+    /// The same in a JVM of its own, so that it can be killed.
+    pub(crate) fn mortal_java(
+        of: &Shared,
+        group: &str,
+        name: &str,
+        topics: &[&str],
+        assignors: &[&str],
+    ) -> Self {
+        let member = JavaMember::alone(&of.kafka, group).topics(topics).assignors(assignors);
+        Self { name: name.to_owned(), kind: Kind::Java(member.config("client.id", name).start()) }
+    }
+
+    /// librdkafka's, in kcat, which writes each record before it takes the next.
+    pub(crate) fn kcat(of: &Shared, group: &str, name: &str, topics: &[&str], assignor: &str) -> Self {
+        let settings = [
+            ("client.id", name),
+            ("partition.assignment.strategy", assignor),
+            ("auto.offset.reset", "earliest"),
+            ("session.timeout.ms", "6000"),
+            ("heartbeat.interval.ms", "500"),
+            ("auto.commit.interval.ms", "1000"),
+        ];
+        let settings = settings.iter().flat_map(|(key, value)| ["-X".to_owned(), format!("{key}={value}")]);
+        let command =
+            Offtake::new(["-b", &of.kafka.bootstrap(), "-u", "-f", "%t %p %o .\\n"]).instead("kcat");
+        let kind = Kind::Kcat(command.args(settings).args(["-G", group]).args(topics).start());
+        Self { name: name.to_owned(), kind }
     }
 
     /// By the consumer protocol (KIP-848), where the broker assigns.
@@ -59,8 +91,9 @@ impl Member {
 
     pub(crate) fn events(&self) -> Vec<Value> {
         match &self.kind {
-            Kind::Ours(running) => crate::flow::events(running),
+            Kind::Ours(running) => flow::events(running),
             Kind::Java(member) => member.events().all(),
+            Kind::Kcat(running) => told_by_kcat(&running.stderr().all()),
         }
     }
 
@@ -76,6 +109,7 @@ impl Member {
         match &self.kind {
             Kind::Ours(running) => read(&running.stdout().all()),
             Kind::Java(member) => read_by_java(&member.events().all()),
+            Kind::Kcat(running) => read_by_kcat(&running.stdout().all()),
         }
     }
 
@@ -88,16 +122,82 @@ impl Member {
                 assert_eq!(finished.code, Some(0), "{}: {:#?}", self.name, finished.stderr);
                 let parse = |line: &String| serde_json::from_str(line).ok();
                 let events = finished.stderr.iter().filter_map(parse).collect();
-                Gone { name: self.name, events, records: read(&finished.stdout) }
+                Gone { name: self.name, events, records: read(&finished.stdout), killed: None }
             }
             Kind::Java(member) => {
                 let events = member.events().clone();
                 member.stop();
                 let events = events.all();
-                Gone { name: self.name, records: read_by_java(&events), events }
+                Gone { name: self.name, records: read_by_java(&events), events, killed: None }
+            }
+            Kind::Kcat(running) => {
+                running.signal("TERM");
+                let finished = running.finish(PATIENCE);
+                assert_eq!(finished.code, Some(0), "{}: {:#?}", self.name, finished.stderr);
+                let events = told_by_kcat(&finished.stderr);
+                Gone { name: self.name, events, records: read_by_kcat(&finished.stdout), killed: None }
             }
         }
     }
+
+    /// `kill -9`; of Java's only one that is [`mortal`](Self::mortal_java).
+    pub(crate) fn kill(self) -> Gone {
+        let killed =
+            |name: String, events, records| Gone { name, events, records, killed: Some(flow::now()) };
+        match self.kind {
+            Kind::Ours(running) => {
+                running.signal("KILL");
+                let finished = running.finish(PATIENCE);
+                let parse = |line: &String| serde_json::from_str(line).ok();
+                let events = finished.stderr.iter().filter_map(parse).collect();
+                killed(self.name, events, read(&finished.stdout))
+            }
+            Kind::Java(member) => {
+                member.kill9();
+                member.events().wait_until(PATIENCE, |_| false); // until its last word is heard
+                let events = member.events().all();
+                let records = read_by_java(&events);
+                killed(self.name, events, records)
+            }
+            Kind::Kcat(running) => {
+                running.signal("KILL");
+                let finished = running.finish(PATIENCE);
+                killed(self.name, told_by_kcat(&finished.stderr), read_by_kcat(&finished.stdout))
+            }
+        }
+    }
+}
+
+/// `% Group NAME rebalanced (memberid ID): assigned: orders [0], orders [1]`, and in cooperation
+/// `% Group NAME rebalanced: incremental revoke of 1 partition(s) (memberid ID): orders [3]`. It does not say when.
+fn told_by_kcat(lines: &[String]) -> Vec<Value> {
+    let mut owned = Partitions::new();
+    let change = |line: &String| {
+        let (event, list) = line.split_once(" rebalanced")?.1.rsplit_once(": ")?;
+        let each = |named: &str| {
+            let (topic, index) = named.strip_suffix(']')?.rsplit_once(" [")?;
+            Some((topic.to_owned(), index.parse().ok()?))
+        };
+        let partitions: Partitions = list.split(", ").filter_map(each).collect();
+        let revoked = event.contains("revo");
+        if revoked {
+            owned = owned.difference(&partitions).cloned().collect();
+        } else {
+            owned.extend(partitions.iter().cloned());
+        }
+        let event = if revoked { "revoked" } else { "assigned" };
+        Some(json!({ "event": event, "partitions": partitions, "owned": owned }))
+    };
+    lines.iter().filter_map(change).collect()
+}
+
+fn read_by_kcat(lines: &[String]) -> Vec<(Partition, i64)> {
+    let parse = |line: &String| {
+        let mut words = line.strip_suffix(" .")?.split(' '); // else it was killed in the middle of the line
+        let topic = words.next()?.to_owned();
+        Some(((topic, words.next()?.parse().ok()?), words.next()?.parse().ok()?))
+    };
+    lines.iter().filter_map(parse).collect()
 }
 
 fn partition(of: &Value) -> Partition {
@@ -203,10 +303,16 @@ pub(crate) fn as_java_would(
     panic!("Java's {assignor} does not settle: {held:?}")
 }
 
-/// No partition was held by two at once, by the members' own accounts.
+/// No partition was held by two at once, by the members' own accounts; kcat's does not say when.
 pub(crate) fn assert_one_owner(gone: &[Gone]) {
     let mut changes: Vec<(i64, bool, Partition, &str)> = Vec::new();
-    for member in gone {
+    for member in gone.iter().filter(|member| !member.is_kcat()) {
+        if let Some(killed) = member.killed {
+            let last = member.events.iter().rev().find(|event| event["owned"].is_array());
+            let held = last.map(|event| partitions(&event["owned"])).unwrap_or_default();
+            changes
+                .extend(held.into_iter().map(|partition| (killed, false, partition, member.name.as_str())));
+        }
         for event in &member.events {
             let takes = match event["event"].as_str() {
                 Some("assigned") => true,
@@ -230,7 +336,20 @@ pub(crate) fn assert_one_owner(gone: &[Gone]) {
     assert!(owner.is_empty(), "all have left, and yet {owner:?}");
 }
 
-/// Each of these was read once, and nothing else was; each member read each partition in order.
+impl Gone {
+    fn is_kcat(&self) -> bool {
+        self.name.starts_with("kcat")
+    }
+
+    /// Whether what it read may be read again: it was killed, or it is one of Java's that tells that a commit was refused.
+    fn leaves_repeats(&self) -> bool {
+        let refused = || self.events.iter().any(|event| event["event"] == "error");
+        self.killed.is_some() || (self.name.starts_with("java") && refused())
+    }
+}
+
+/// Each of these was read once, but for what [dead members](Gone::leaves_repeats) read, and nothing else was; each member
+/// read each partition in order.
 pub(crate) fn assert_read_once(gone: &[Gone], produced: &BTreeSet<(Partition, i64)>) {
     let mut times: BTreeMap<(Partition, i64), Vec<&str>> = BTreeMap::new();
     for member in gone {
@@ -243,17 +362,37 @@ pub(crate) fn assert_read_once(gone: &[Gone], produced: &BTreeSet<(Partition, i6
     }
     let missing: Vec<_> = produced.iter().filter(|each| !times.contains_key(each)).collect();
     assert!(missing.is_empty(), "{} records were not read: {missing:?}", missing.len());
-    // Java's members tell when a commit of theirs was refused; what they had read then comes again.
-    let refused = |name: &str| {
-        let of = gone.iter().find(|gone| gone.name == name);
-        of.is_some_and(|gone| gone.events.iter().any(|event| event["event"] == "error"))
-    };
-    let excused = |by: &[&str]| by.iter().any(|name| name.starts_with("java") && refused(name));
-    let odd: Vec<_> = times
-        .iter()
-        .filter(|(each, by)| (by.len() != 1 && !excused(by)) || !produced.contains(each))
-        .collect();
+    let excuse = |name: &str| gone.iter().any(|gone| gone.name == name && gone.leaves_repeats());
+    let allowed = |by: &[&str]| 1 + by.iter().filter(|name| excuse(name)).count();
+    let repeats = times.values().filter(|by| by.len() > 1).count();
+    eprintln!("{} records, {repeats} of them read more than once", times.len());
+    let odd: Vec<_> =
+        times.iter().filter(|(each, by)| by.len() > allowed(by) || !produced.contains(each)).collect();
     assert!(odd.is_empty(), "{} records were read twice, or are none: {odd:?}", odd.len());
+}
+
+/// Waits until each of these was read, by the members or by those that have gone. (How often is for
+/// [`assert_read_once`].)
+pub(crate) fn wait_all_read(members: &[&Member], gone: &[Gone], produced: &BTreeSet<(Partition, i64)>) {
+    let already: BTreeSet<_> = gone.iter().flat_map(|gone| gone.records.iter().cloned()).collect();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let read: BTreeSet<_> = members.iter().flat_map(|member| member.records()).collect();
+        let left: Vec<_> =
+            produced.iter().filter(|each| !read.contains(each) && !already.contains(each)).collect();
+        if left.is_empty() {
+            return;
+        }
+        if Instant::now() > deadline {
+            let held: Vec<_> = members.iter().map(|member| (&member.name, member.owned())).collect();
+            panic!(
+                "after {PATIENCE:?} {} of {} are not read: {left:?}; {held:#?}",
+                left.len(),
+                produced.len()
+            );
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 /// Waits until the members have read so many records among them, on top of what others have.

@@ -7,41 +7,74 @@ use offtake_tests::{Offtake, Shared, V2_8_2, V3_9_1, V4_3_0, Version, shared, un
 use serde_json::json;
 
 use crate::company::{
-    Gone, Member, Partition, as_java_would, assert_one_owner, assert_read_once, wait_at_rest, wait_read,
+    Gone, Member, Partition, Rest, as_java_would, assert_one_owner, assert_read_once, wait_at_rest, wait_read,
 };
-use crate::flow::Production;
+use crate::flow::{Log, Production};
 
 /// One group, its topics, and how its members are made.
-struct Group {
-    of: &'static Shared,
-    name: String,
-    topics: [(String, i32); 2],
+pub(crate) struct Group {
+    pub(crate) of: &'static Shared,
+    pub(crate) name: String,
+    pub(crate) topics: [(String, i32); 2],
     assignor: &'static str,
-    produced: BTreeSet<(Partition, i64)>,
+    pub(crate) produced: BTreeSet<(Partition, i64)>,
 }
 
 impl Group {
-    fn new(version: Version, assignor: &'static str) -> Self {
+    pub(crate) fn new(version: Version, assignor: &'static str) -> Self {
         let of = shared(version);
         let topics = [("orders", 5), ("payments", 3)]
             .map(|(name, count)| (of.tool.create_topic(&unique(name), count, &[]), count));
         Self { of, name: unique("group"), topics, assignor, produced: BTreeSet::new() }
     }
 
-    fn topics(&self) -> [(&str, i32); 2] {
+    pub(crate) fn topics(&self) -> [(&str, i32); 2] {
         self.topics.each_ref().map(|(topic, count)| (topic.as_str(), *count))
     }
 
-    fn member(&self, ours: bool) -> Member {
-        let names = self.topics().map(|(topic, _)| topic);
+    pub(crate) fn member(&self, ours: bool) -> Member {
+        self.member_with(ours, &[self.assignor])
+    }
+
+    /// With other assignors than the group's.
+    pub(crate) fn member_with(&self, ours: bool, assignors: &[&str]) -> Member {
+        let names = self.names();
         if ours {
-            let command = Offtake::new(["consume", "--assignor", self.assignor, "--from", "earliest"])
+            let command = Offtake::new(["consume", "--assignor", &assignors.join(","), "--from", "earliest"])
                 .args(names)
                 .brokers(&self.of.kafka);
             Member::ours(&self.name, &unique("ours"), command)
         } else {
-            Member::java(self.of, &self.name, &unique("java"), &names, &[self.assignor])
+            Member::java(self.of, &self.name, &unique("java"), &names, assignors)
         }
+    }
+
+    pub(crate) fn mortal_java(&self) -> Member {
+        Member::mortal_java(self.of, &self.name, &unique("java"), &self.names(), &[self.assignor])
+    }
+
+    pub(crate) fn kcat(&self) -> Member {
+        Member::kcat(self.of, &self.name, &unique("kcat"), &self.names(), self.assignor)
+    }
+
+    fn names(&self) -> [&str; 2] {
+        self.topics().map(|(topic, _)| topic)
+    }
+
+    /// The group comes to rest with these members.
+    pub(crate) fn rests(&self, members: &[&Member]) -> Rest {
+        wait_at_rest(self.of, &self.name, members, &self.topics())
+    }
+
+    /// `topics[0]` is produced to all the time.
+    pub(crate) fn production(&self) -> Production {
+        let [(topic, count), _] = self.topics();
+        Production::start(&self.of.tool, topic, count)
+    }
+
+    pub(crate) fn produced(&mut self, log: Log) {
+        let [(topic, _), _] = self.topics.clone();
+        self.produced.extend(log.into_keys().map(|(index, offset)| ((topic.clone(), index), offset)));
     }
 
     /// Ten records more in each partition.
@@ -61,7 +94,7 @@ impl Group {
         members: &[&Member],
         before: &BTreeMap<String, BTreeSet<Partition>>,
     ) -> BTreeMap<String, BTreeSet<Partition>> {
-        let rest = wait_at_rest(self.of, &self.name, members, &self.topics());
+        let rest = self.rests(members);
         let now: BTreeMap<_, _> = rest.into_values().collect();
         let held = now.keys().map(|id| (id.clone(), before.get(id).cloned().unwrap_or_default())).collect();
         let java = as_java_would(self.of, self.assignor, &self.topics(), held, 7);
@@ -70,7 +103,7 @@ impl Group {
     }
 
     /// Whom the broker has heard as leaders of this group, one a generation. Brokers before 3 do not say.
-    fn leaders(&self) -> Vec<String> {
+    pub(crate) fn leaders(&self) -> Vec<String> {
         let log = std::fs::read_to_string(self.of.kafka.broker(1).log()).expect("the broker has a log");
         let end = format!(" for group {} ", self.name);
         let lines = log.lines().filter(|line| line.contains(&end));
@@ -111,8 +144,8 @@ fn strangers(version: Version, assignor: &'static str, ours_lead: bool) {
     finish(&group, &gone);
 }
 
-/// All have left: everything was read once, by one owner at a time, and is committed.
-fn finish(group: &Group, gone: &[Gone]) {
+/// All have left or died: everything was read once, by one owner at a time, and is committed.
+pub(crate) fn finish(group: &Group, gone: &[Gone]) {
     assert_read_once(gone, &group.produced);
     assert_one_owner(gone);
     let mut ends: BTreeMap<Partition, i64> = BTreeMap::new();
@@ -160,9 +193,8 @@ fn both_assignors_on_kafka_2_8() {
 /// commits before it gives anything up.
 fn churn(assignor: &'static str) {
     let mut group = Group::new(V4_3_0, assignor);
-    let (topic, count) = group.topics[0].clone();
-    let production = Production::start(&group.of.tool, &topic, count);
-    let rest = |members: &[&Member]| drop(wait_at_rest(group.of, &group.name, members, &group.topics()));
+    let production = group.production();
+    let rest = |members: &[&Member]| drop(group.rests(members));
     let first = group.member(true);
     rest(&[&first]);
     let second = group.member(false);
@@ -177,8 +209,7 @@ fn churn(assignor: &'static str) {
     rest(&[&third, &fourth, &fifth]);
     gone.push(fourth.leave());
     rest(&[&third, &fifth]);
-    let log = production.stop();
-    group.produced.extend(log.into_keys().map(|(index, offset)| ((topic.clone(), index), offset)));
+    group.produced(production.stop());
     wait_read(&[&third, &fifth], &gone, group.produced.len());
     gone.extend([third.leave(), fifth.leave()]);
     finish(&group, &gone);

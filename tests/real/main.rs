@@ -5,6 +5,7 @@
 )]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails says where")]
 
+mod acls;
 mod administration;
 mod commands;
 mod company;
@@ -14,14 +15,19 @@ mod finishing;
 mod flow;
 mod groups;
 mod library;
+mod limits;
+mod losses;
 mod membership;
+mod mixed;
 mod modern;
 mod partitions;
 mod patience;
 mod patterns;
 mod records;
 mod refusals;
+mod replicas;
 mod rough;
 mod specimens;
+mod statics;
 mod strangers;
 mod support;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use offtake_tests::{Offtake, RecordSpec, Shared, V4_3_0, shared, unique};
+use offtake_tests::{Offtake, RecordSpec, Shared, V3_9_1, V4_3_0, Version, shared, unique};
 
 use crate::company::{Gone, Member, Partition, assert_one_owner, assert_read_once, wait_at_rest, wait_read};
 use crate::flow::Production;
@@ -15,8 +15,8 @@ struct Group {
 }
 
 impl Group {
-    fn new(count: i32) -> Self {
-        let of = shared(V4_3_0);
+    fn new(version: Version, count: i32) -> Self {
+        let of = shared(version);
         let topic = of.tool.create_topic(&unique("modern"), count, &[]);
         Self { of, name: unique("group"), topic, count }
     }
@@ -59,9 +59,8 @@ impl Group {
     }
 }
 
-#[test]
-fn members_come_and_go_under_steady_production_by_the_consumer_protocol() {
-    let group = Group::new(6);
+fn churn(version: Version) {
+    let group = Group::new(version, 6);
     let production = Production::start(&group.of.tool, &group.topic, 6);
     let first = group.ours();
     group.at_rest(&[&first]);
@@ -85,8 +84,18 @@ fn members_come_and_go_under_steady_production_by_the_consumer_protocol() {
 }
 
 #[test]
+fn members_come_and_go_under_steady_production_by_the_consumer_protocol() {
+    churn(V4_3_0);
+}
+
+#[test]
+fn q5_members_come_and_go_under_steady_production_by_the_consumer_protocol_of_kafka_3_9() {
+    churn(V3_9_1);
+}
+
+#[test]
 fn b4_added_partitions_are_read_from_their_first_record_by_the_consumer_protocol() {
-    let mut group = Group::new(2);
+    let mut group = Group::new(V4_3_0, 2);
     let latest = group.consume().args(["--from", "latest"]);
     let (ours, java) = (Member::ours_modern(&group.name, &unique("ours"), latest), group.java());
     group.at_rest(&[&ours, &java]);
@@ -102,44 +111,61 @@ fn b4_added_partitions_are_read_from_their_first_record_by_the_consumer_protocol
     group.finish(&[ours.leave(), java.leave()], produced.collect());
 }
 
-/// Members of both protocols in one group, while it goes from the one to the other (FAILURES F12).
-fn migration(ours_move_first: bool) {
-    let group = Group::new(4);
+/// Members of both protocols in one group, while it goes from the one to the other and back (FAILURES F12). `ours`: who
+/// speaks the other protocol first is ours, both times; where the group is classic, each leads in turn.
+fn migration(ours: bool, assignor: &str) {
+    let group = Group::new(V4_3_0, 4);
     let production = Production::start(&group.of.tool, &group.topic, 4);
     let classic = |ours: bool| {
         if ours {
-            let command = group.consume().args(["--from", "earliest", "--assignor", "cooperative-sticky"]);
+            let command = group.consume().args(["--from", "earliest", "--assignor", assignor]);
             Member::ours(&group.name, &unique("ours-classic"), command)
         } else {
             let name = unique("java-classic");
-            Member::java(group.of, &group.name, &name, &[&group.topic], &["cooperative-sticky"])
+            Member::java(group.of, &group.name, &name, &[&group.topic], &[assignor])
         }
     };
     let modern = |ours: bool| if ours { group.ours() } else { group.java() };
-    let [first, second] = [classic(true), classic(false)];
+    let [first, second] = [classic(!ours), classic(ours)];
     group.at_rest(&[&first, &second]);
     assert_eq!(group.kind(), "CLASSIC");
-    let third = modern(ours_move_first);
+    let third = modern(ours);
     group.at_rest(&[&first, &second, &third]);
     assert_eq!(group.kind(), "CONSUMER");
     let mut gone = vec![first.leave()];
     group.at_rest(&[&second, &third]);
-    let fourth = modern(!ours_move_first);
+    let fourth = modern(!ours);
     group.at_rest(&[&second, &third, &fourth]);
     gone.push(second.leave());
     group.at_rest(&[&third, &fourth]);
+    // And back: the last who speaks the new protocol goes, and the group is classic again.
+    let fifth = classic(ours);
+    group.at_rest(&[&third, &fourth, &fifth]);
+    assert_eq!(group.kind(), "CONSUMER");
+    gone.push(third.leave());
+    group.at_rest(&[&fourth, &fifth]);
+    let sixth = classic(!ours);
+    group.at_rest(&[&fourth, &fifth, &sixth]);
+    gone.push(fourth.leave());
+    group.at_rest(&[&fifth, &sixth]);
+    assert_eq!(group.kind(), "CLASSIC");
+    // Who is alone leads those who come.
+    gone.push(fifth.leave());
+    group.at_rest(&[&sixth]);
+    let seventh = classic(ours);
+    group.at_rest(&[&sixth, &seventh]);
     let produced: BTreeSet<_> = production.stop().into_keys().collect();
-    wait_read(&[&third, &fourth], &gone, produced.len());
-    gone.extend([third.leave(), fourth.leave()]);
+    wait_read(&[&sixth, &seventh], &gone, produced.len());
+    gone.extend([sixth.leave(), seventh.leave()]);
     group.finish(&gone, produced);
 }
 
 #[test]
-fn f12_a_group_moves_to_the_consumer_protocol_with_ours_first() {
-    migration(true);
+fn f12_a_group_moves_to_the_consumer_protocol_and_back_with_ours_first() {
+    migration(true, "cooperative-sticky");
 }
 
 #[test]
-fn f12_a_group_moves_to_the_consumer_protocol_with_java_first() {
-    migration(false);
+fn f12_a_group_moves_to_the_consumer_protocol_and_back_with_java_first() {
+    migration(false, "range");
 }

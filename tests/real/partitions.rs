@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use offtake_tests::{Offtake, RecordSpec, Shared, V2_8_2, V4_3_0, Version, shared, unique};
+use offtake_tests::{Offtake, RecordSpec, Shared, V2_8_2, V4_3_0, Version, guarded, shared, unique};
 use serde_json::json;
 
 use crate::company::{Member, Partition, assert_one_owner, assert_read_once, wait_at_rest, wait_read};
@@ -169,6 +169,30 @@ fn b7_a_pattern_meets_a_new_topic_and_reads_it_from_its_first_record() {
 #[test]
 fn b4_a_pattern_meets_a_new_topic_and_reads_it_from_its_first_record_though_the_policy_is_latest() {
     pattern("latest");
+}
+
+#[test]
+fn p4_a_pattern_that_matches_nothing_costs_nothing() {
+    let of = guarded();
+    let (group, span) = (unique("group"), Duration::from_secs(6));
+    let command = Offtake::new(["consume", "--regex", "nothing-like-it-.*", "--group", &group, "--events"]);
+    let member = command.brokers(&of.kafka).start();
+    let joined = || of.tool.describe_group(&group)["members"].as_array().map(Vec::len) == Some(1);
+    let deadline = Instant::now() + PATIENCE;
+    while !of.tool.list_groups().iter().any(|each| each["group"] == group) || !joined() {
+        assert!(Instant::now() < deadline, "it does not join: {:?}", member.stderr().all());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    std::thread::sleep(Duration::from_millis(500)); // what it says when it has joined
+    let proxy = of.kafka.proxy(1);
+    let (before, used) = (proxy.answers().0, member.cpu_time());
+    std::thread::sleep(span);
+    let (asked, used) = (proxy.answers().0 - before, member.cpu_time() - used);
+    eprintln!("{asked} requests and {used:?} of CPU in {span:?}");
+    // A heartbeat every three seconds, and hardly anything else.
+    assert!(asked <= 5 && used < span / 50, "{asked} requests and {used:?} of CPU in {span:?}");
+    member.signal("TERM");
+    assert_eq!(member.finish(PATIENCE).code, Some(0));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use offtake_tests::{JavaTool, Kafka, Lease, Running, three_brokers, unique};
+use offtake_tests::{JavaTool, Kafka, Lease, Running, V3_9_1, V4_3_0, three_brokers, unique};
 use serde_json::Value;
 
 use crate::flow::{self, Log, PATIENCE, Printed, Production, printed};
@@ -136,7 +136,7 @@ impl World {
 }
 
 /// What a hand-assigned reader prints: each partition from its first record, in order, without a gap.
-fn assert_in_order_and_once(log: &Log, read: &[Printed]) {
+pub(crate) fn assert_in_order_and_once(log: &Log, read: &[Printed]) {
     flow::all_of(log, read);
     let mut next: BTreeMap<i32, i64> = BTreeMap::new();
     for record in read {
@@ -147,7 +147,7 @@ fn assert_in_order_and_once(log: &Log, read: &[Printed]) {
 }
 
 /// Until every replica follows: else the next death would take the last copy but one, and Kafka stands still.
-fn wait_in_sync(tool: &JavaTool, topic: &str) {
+pub(crate) fn wait_in_sync(tool: &JavaTool, topic: &str) {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let now = tool.describe_topic(topic);
@@ -182,6 +182,21 @@ fn c4_all_brokers_are_restarted_one_after_the_other() {
         // It leads again, so that the connections to it are needed.
         at.tool.move_leader(&world.topic, 0, broker.id());
         world.wait_fresh("it is back");
+    }
+    world.end();
+}
+
+#[test]
+fn q2_brokers_are_upgraded_from_3_9_to_4_3_one_after_the_other() {
+    let kafka = Kafka::builder().version(V3_9_1).brokers(3).start();
+    let tool = JavaTool::start(&kafka);
+    let world = World::begin(&kafka, &tool, SESSION);
+    for broker in kafka.brokers() {
+        broker.upgrade(V4_3_0);
+        wait_in_sync(&tool, &world.topic);
+        wait_in_sync(&tool, "__consumer_offsets");
+        tool.move_leader(&world.topic, 0, broker.id());
+        world.wait_fresh(&format!("broker {} is of 4.3 now", broker.id()));
     }
     world.end();
 }

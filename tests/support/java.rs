@@ -377,6 +377,19 @@ impl JavaTool {
         (done["from"].as_i64().unwrap_or(-1), done["to"].as_i64().unwrap_or(-1))
     }
 
+    // Permissions, of a cluster with an authorizer.
+
+    /// Has the cluster refuse `operation` (`READ`, `DESCRIBE`) on a `resource` (`TOPIC`, `GROUP`) of that name to everybody
+    /// without a name, this tool included; all else that can be done to it stays allowed.
+    pub fn forbid(&self, operation: &str, resource: &str, name: &str) {
+        self.ask("forbid", json!({ "operation": operation, "resource": resource, "name": name }));
+    }
+
+    /// Ends a [`forbid`](Self::forbid).
+    pub fn permit(&self, operation: &str, resource: &str, name: &str) {
+        self.ask("permit", json!({ "operation": operation, "resource": resource, "name": name }));
+    }
+
     /// What Java's assignor of that name makes of a group, without a broker; see `tests/java/Assigning.java`.
     pub fn assign(&self, assignor: &str, topics: &[(&str, i32)], members: Value) -> Value {
         let topics: Map<String, Value> =

@@ -223,7 +223,7 @@ impl Drop for Kafka {
 pub struct Broker {
     id: i32,
     port: u16,
-    home: PathBuf,
+    home: Mutex<PathBuf>,
     folder: PathBuf,
     /// With ZooKeeper a broker that comes back too early finds the registration of its past self, and ends.
     relaunched: bool,
@@ -246,7 +246,7 @@ impl Broker {
         Self {
             id: node.id,
             port: node.port,
-            home: home.into(),
+            home: Mutex::new(home.into()),
             folder,
             relaunched,
             process: Mutex::new(None),
@@ -293,6 +293,13 @@ impl Broker {
         self.wait(1);
     }
 
+    /// Controlled shutdown, and started again as another version of Kafka: a step of a rolling upgrade.
+    pub fn upgrade(&self, to: Version) {
+        self.stop();
+        *self.home.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = to.home();
+        self.start();
+    }
+
     /// Stops its time (SIGSTOP): connections stay open, nothing is answered.
     pub fn pause(&self) {
         self.signal("STOP");
@@ -322,7 +329,8 @@ impl Broker {
             "broker {} runs already",
             self.id
         );
-        let mut command = java::jvm(&self.home, "256m");
+        let home = self.home.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut command = java::jvm(&home, "256m");
         command.arg("kafka.Kafka").arg(self.folder.join("server.properties")).current_dir(&self.folder);
         *process = Some(Process::start_logging(&mut command, &self.log()));
     }

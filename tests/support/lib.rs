@@ -63,4 +63,4 @@ pub use ports::free_port;
 pub use probe::{Node, brokers_known_to};
 pub use proxy::Proxy;
 pub use record::RecordSpec;
-pub use shared::{Lease, Shared, shared, three_brokers, unique};
+pub use shared::{Lease, Shared, guarded, shared, three_brokers, unique};

@@ -29,6 +29,8 @@ struct State {
     open: Vec<TcpStream>,
     accepted: u64,
     cuts: u64,
+    answers: u64,
+    answered: u64,
 }
 
 impl Shared {
@@ -103,6 +105,12 @@ impl Proxy {
     /// How many cuts have happened so far: a test that wanted one can see that it got it.
     pub fn cuts(&self) -> u64 {
         self.shared.lock().cuts
+    }
+
+    /// How many answers of the broker have been let through so far, and how many bytes they had.
+    pub fn answers(&self) -> (u64, u64) {
+        let state = self.shared.lock();
+        (state.answers, state.answered)
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
@@ -198,6 +206,9 @@ fn responses(mut broker: &TcpStream, mut client: &TcpStream, shared: &Shared) {
             && pump(broker, client, shared, limit.saturating_sub(4))
             && cut.is_none()
         {
+            let mut state = shared.lock();
+            state.answers += 1;
+            state.answered += size;
             continue;
         }
         if cut.is_some() {

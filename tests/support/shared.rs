@@ -18,7 +18,12 @@ pub struct Shared {
 
 impl Shared {
     fn start(version: Version, brokers: usize) -> Self {
-        let kafka = Kafka::builder().version(version).brokers(brokers).start();
+        let mut builder = Kafka::builder().version(version).brokers(brokers);
+        if version == Version::V3_9_1 {
+            // There the consumer protocol is a preview.
+            builder = builder.property("group.coordinator.rebalance.protocols", "classic,consumer");
+        }
+        let kafka = builder.start();
         let tool = JavaTool::start(&kafka);
         Self { kafka, tool }
     }
@@ -37,8 +42,7 @@ pub fn shared(version: Version) -> &'static Shared {
     cell.get_or_init(|| Shared::start(version, 1))
 }
 
-/// Three brokers of the newest version, for one test at a time: it may kill, pause and move; the next one finds all of
-/// them up.
+/// A cluster that is one test's at a time.
 #[derive(Debug)]
 pub struct Lease {
     shared: &'static Shared,
@@ -53,13 +57,30 @@ impl Deref for Lease {
     }
 }
 
-/// Waits for its turn.
+/// Three brokers of the newest version: a test may kill, pause and move, the next one finds all of them up. Waits for its
+/// turn.
 pub fn three_brokers() -> Lease {
     static TURN: Mutex<()> = Mutex::new(());
     static THREE: OnceLock<Shared> = OnceLock::new();
     let turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let shared = THREE.get_or_init(|| Shared::start(Version::V4_3_0, 3));
     shared.kafka.heal();
+    Lease { shared, _turn: turn }
+}
+
+/// One broker of the newest version with an authorizer that allows what nobody forbids
+/// ([`JavaTool::forbid`](crate::JavaTool::forbid)), behind a proxy that counts. Waits for its turn.
+pub fn guarded() -> Lease {
+    static TURN: Mutex<()> = Mutex::new(());
+    static GUARDED: OnceLock<Shared> = OnceLock::new();
+    let turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let shared = GUARDED.get_or_init(|| {
+        let authorizer = "org.apache.kafka.metadata.authorizer.StandardAuthorizer";
+        let builder = Kafka::builder().proxied().property("authorizer.class.name", authorizer);
+        let kafka = builder.property("allow.everyone.if.no.acl.found", true).start();
+        let tool = JavaTool::start(&kafka);
+        Shared { kafka, tool }
+    });
     Lease { shared, _turn: turn }
 }
 

@@ -169,9 +169,15 @@ impl Offsets {
             self.auto.failures = self.auto.failures.saturating_add(1);
             self.auto.at = Some(self.auto.at.map_or(soon, |at| at.min(soon)));
         }
-        if !settled.auto_failed.is_empty() {
+        // The next one is refused as well, and the one after it: once is enough.
+        let mut failed = settled.auto_failed;
+        failed.retain(|partition, _| {
+            let state = self.partitions.get_mut(partition);
+            state.is_none_or(|state| !std::mem::replace(&mut state.refused, true))
+        });
+        if !failed.is_empty() {
             let id = self.commits.next_id();
-            self.tell(Event::CommitDone { id, outcome: settled.auto_failed });
+            self.tell(Event::CommitDone { id, outcome: failed });
         }
     }
 
@@ -189,6 +195,7 @@ impl Offsets {
                 self.partitions.get_mut(partition).filter(|state| state.token.same_owner(*token))
             {
                 state.committed = Some(offset.position());
+                state.refused = false;
                 self.note_finished(partition);
             }
         }

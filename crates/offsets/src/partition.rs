@@ -15,6 +15,8 @@ pub(crate) struct Partition {
     pub(crate) rewound: bool,
     /// What the group has, as far as we know.
     pub(crate) committed: Option<Position>,
+    /// Whether it was told that automatic commits are refused, and none has landed since.
+    pub(crate) refused: bool,
     /// Where it was last handed to `fetch`.
     pub(crate) started: Option<Position>,
     /// How often in a row it came back from `fetch` exactly as it went.
@@ -75,6 +77,7 @@ impl Partition {
             finished: None,
             rewound: false,
             committed: None,
+            refused: false,
             started: None,
             stalls: 0,
         }

@@ -123,7 +123,7 @@ impl Lookups {
     }
 }
 
-fn refused(topic: &Topic, code: ErrorCode) -> Error {
+pub(super) fn refused(topic: &Topic, code: ErrorCode) -> Error {
     let (kind, message) = match code {
         ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId => (
             ErrorKind::UnknownTopic,

@@ -108,6 +108,8 @@ pub(crate) struct Engine {
     /// Partition counts as they were when a topic was first seen after it was subscribed to: what is born later is read
     /// from its first record, whatever `auto.offset.reset` says (FAILURES B4).
     born: BTreeMap<Topic, i32>,
+    /// Topics of the subscription that may not be seen, or cannot exist, of which the application was told.
+    refused: BTreeSet<Topic>,
     /// Whether the topics are known that matched when patterns were subscribed to: what matches later was born later.
     listed: bool,
     /// What is assigned now, by the group or by hand.
@@ -178,6 +180,7 @@ impl Engine {
             fetch: Fetcher::new(rooms::fetch(&config, seed ^ 3)),
             subscription: Subscription::None,
             born: BTreeMap::new(),
+            refused: BTreeSet::new(),
             listed: false,
             assigned: BTreeSet::new(),
             generation: None,
@@ -238,6 +241,7 @@ impl Engine {
         self.releasing.clear();
         self.release_by = None;
         self.born.clear();
+        self.refused.clear();
         self.generation = None;
         if let Some(member) = &mut self.member {
             member.leave(now, reason, membership);

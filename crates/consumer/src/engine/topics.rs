@@ -7,7 +7,8 @@ use offtake_machine::{Cluster, Topic};
 use offtake_wire::ErrorCode;
 use regex::Regex;
 
-use super::{Engine, command::Subscription};
+use super::{Engine, command::Subscription, lookups};
+use crate::config::GroupProtocol;
 
 impl Engine {
     pub(super) fn ask_about(&mut self, now: Instant, topics: impl IntoIterator<Item = Topic>) {
@@ -79,12 +80,27 @@ impl Engine {
             };
             self.born.entry(name.clone()).or_insert(count);
         }
+        let topics = self.joinable(topics);
         if let Some(member) = self.member.as_mut().filter(|_| !self.group_failed) {
             match &self.subscription {
                 Subscription::BrokerPattern(pattern) => member.subscribe_pattern(now, pattern),
                 _ => member.subscribe(now, topics),
             }
         }
+    }
+
+    /// Where the broker assigns it refuses the whole membership for one topic that may not be seen: the others are asked
+    /// for without it, until it may be (FAILURES B8).
+    fn joinable(&self, topics: BTreeSet<Topic>) -> BTreeSet<Topic> {
+        if self.config.group_protocol == GroupProtocol::Classic {
+            return topics;
+        }
+        let known = &self.metadata.cluster().topics;
+        let refused = |topic: &Topic| {
+            known.get(topic).is_some_and(|info| info.error == ErrorCode::TopicAuthorizationFailed)
+        };
+        let rest: BTreeSet<Topic> = topics.iter().filter(|topic| !refused(topic)).cloned().collect();
+        if rest.is_empty() { topics } else { rest }
     }
 
     pub(super) fn cluster_news(&mut self, now: Instant) {
@@ -94,6 +110,7 @@ impl Engine {
             tracing::info!("the cluster answers again");
         }
         self.resolve_subscription(now);
+        self.tell_refused_topics();
         let cluster = self.metadata.cluster().clone();
         if let Some(member) = &mut self.member {
             member.handle_cluster(now, &cluster);
@@ -104,6 +121,23 @@ impl Engine {
         if matches!(self.subscription, Subscription::BrokerPattern(_)) {
             // The listing may have served its purpose.
             self.want_topics(now);
+        }
+    }
+
+    /// A topic that was subscribed to by name and may not be seen is told once; the others are read (FAILURES B8).
+    fn tell_refused_topics(&mut self) {
+        let mut refused = Vec::new();
+        if let Subscription::Topics(topics) = &self.subscription {
+            let known = &self.metadata.cluster().topics;
+            let errors = topics.iter().filter_map(|topic| Some((topic.clone(), known.get(topic)?.error)));
+            refused.extend(errors.filter(|(_, code)| {
+                matches!(code, ErrorCode::TopicAuthorizationFailed | ErrorCode::InvalidTopicException)
+            }));
+        }
+        let before =
+            std::mem::replace(&mut self.refused, refused.iter().map(|(topic, _)| topic.clone()).collect());
+        for (topic, code) in refused.into_iter().filter(|(topic, _)| !before.contains(topic)) {
+            self.fail(lookups::refused(&topic, code));
         }
     }
 

@@ -645,6 +645,24 @@ fn g1_an_automatic_commit_that_is_refused_for_good_is_told_of() {
 }
 
 #[test]
+fn o5_automatic_commits_that_are_refused_are_told_once_until_one_lands() {
+    let (mut sim, token) = automatic();
+    let mut round = |offset: i64, refuse: bool| {
+        sim.finish(token, offset);
+        sim.advance(FIVE);
+        let commit = sim.transmit();
+        if refuse {
+            sim.refuse(&commit, ErrorCode::TopicAuthorizationFailed);
+        } else {
+            sim.accept(&commit);
+        }
+        sim.events().len()
+    };
+    assert_eq!([round(12, true), round(14, true), round(16, true)], [1, 0, 0]);
+    assert_eq!([round(18, false), round(20, true), round(22, true)], [1, 1, 0], "trouble of another day");
+}
+
+#[test]
 fn s8_a_truncation_takes_the_committed_offset_back_with_it() {
     let (mut sim, token) = automatic();
     sim.offsets.finished(&orders(0), token, at(100, 4)).unwrap();

@@ -1,0 +1,42 @@
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.util.List;
+import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.common.acl.AccessControlEntry;
+import org.apache.kafka.common.acl.AclBinding;
+import org.apache.kafka.common.acl.AclOperation;
+import org.apache.kafka.common.acl.AclPermissionType;
+import org.apache.kafka.common.resource.PatternType;
+import org.apache.kafka.common.resource.ResourcePattern;
+import org.apache.kafka.common.resource.ResourceType;
+
+/**
+ * What clients without a name may do: {@code operation} (READ, DESCRIBE) on {@code name}, a {@code resource} (TOPIC, GROUP).
+ * These tools have no name either, so what is forbidden is forbidden to them too.
+ */
+final class Permitting {
+    private Permitting() {}
+
+    /** From now on it is refused; everything else that can be done to it stays allowed. */
+    static ObjectNode forbid(Tool.Call call) throws Exception {
+        AclBinding rest = binding(call, "User:*", AclOperation.ALL, AclPermissionType.ALLOW);
+        Clients.admin(call.bootstrap).createAcls(List.of(rest, refusal(call))).all().get();
+        return Tool.JSON.createObjectNode();
+    }
+
+    /** From now on it is allowed again. */
+    static ObjectNode permit(Tool.Call call) throws Exception {
+        Admin admin = Clients.admin(call.bootstrap);
+        admin.deleteAcls(List.of(refusal(call).toFilter())).all().get();
+        return Tool.JSON.createObjectNode();
+    }
+
+    private static AclBinding refusal(Tool.Call call) {
+        return binding(call, "User:ANONYMOUS", AclOperation.valueOf(call.text("operation")), AclPermissionType.DENY);
+    }
+
+    private static AclBinding binding(Tool.Call call, String who, AclOperation operation, AclPermissionType type) {
+        ResourceType resource = ResourceType.valueOf(call.text("resource"));
+        return new AclBinding(new ResourcePattern(resource, call.text("name"), PatternType.LITERAL),
+            new AccessControlEntry(who, "*", operation, type));
+    }
+}

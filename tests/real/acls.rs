@@ -1,0 +1,251 @@
+//! What an ACL forbids: one topic of many, for a while, or the group. It is told once and costs nothing else.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use offtake::{Builder, Consumer, Error, ErrorKind, Event};
+use offtake_tests::{Lease, RecordSpec, guarded, unique};
+
+use crate::flow::PATIENCE;
+use crate::library::{A_MOMENT, program};
+
+/// A consumer that is polled whatever comes of it, and all that came of it.
+struct Application {
+    consumer: Consumer,
+    /// Offsets by topic, in order; topics here have one partition.
+    read: BTreeMap<String, Vec<i64>>,
+    errors: Vec<Error>,
+    told: Arc<Mutex<Vec<Event>>>,
+}
+
+impl Application {
+    async fn start(of: &Lease, group: &str, protocol: &str, topics: &[String]) -> Self {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let events = Arc::clone(&told);
+        let properties: &[(&str, &str)] = match protocol {
+            "classic" => &[("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "300")],
+            _ => &[("group.protocol", "consumer")],
+        };
+        let common = [
+            ("auto.offset.reset", "earliest"),
+            ("metadata.max.age.ms", "1000"),
+            ("auto.commit.interval.ms", "1000"),
+        ];
+        let builder = Consumer::builder(&of.kafka.bootstrap()).group(group);
+        let set = |builder: Builder, (name, value): &(&str, &str)| builder.property(name, value);
+        let builder = properties.iter().chain(&common).fold(builder, set);
+        let builder = builder.events(move |event| events.lock().unwrap().push(event));
+        let mut consumer = builder.build().await.unwrap();
+        consumer.subscribe(topics.iter().map(String::as_str)).await.unwrap();
+        Self { consumer, read: BTreeMap::new(), errors: Vec::new(), told }
+    }
+
+    async fn poll(&mut self) {
+        match self.consumer.poll(Duration::from_millis(100)).await {
+            Ok(records) => {
+                for record in &records {
+                    self.read.entry(record.topic().to_owned()).or_default().push(record.offset());
+                }
+            }
+            Err(error) => self.errors.push(error),
+        }
+    }
+
+    async fn poll_for(&mut self, span: Duration) {
+        let began = Instant::now();
+        while began.elapsed() < span {
+            self.poll().await;
+        }
+    }
+
+    /// Polls until of each of these topics so many records have come, each once and in order.
+    async fn wait_read(&mut self, topics: &[String], each: i64) {
+        let deadline = Instant::now() + PATIENCE;
+        let count = |read: &BTreeMap<String, Vec<i64>>, of: &String| read.get(of).map_or(0, Vec::len) as i64;
+        while topics.iter().any(|topic| count(&self.read, topic) < each) {
+            assert!(Instant::now() < deadline, "{:?}; {:?}; {:?}", self.read, self.errors, self.told);
+            self.poll().await;
+        }
+        for topic in topics {
+            assert!(self.read[topic].iter().copied().eq(0..each), "{topic}: {:?}", self.read[topic]);
+        }
+    }
+
+    /// What was told so far of the ownership of partitions beside what was first assigned.
+    fn changes(&self) -> Vec<Event> {
+        let told = self.told.lock().unwrap();
+        let change = |event: &&Event| matches!(event, Event::Revoked(_) | Event::Lost(_));
+        told.iter().filter(change).cloned().collect()
+    }
+
+    /// One refusal of this topic, with Kafka's reason, and no other error, from `poll`. Among the events that of commits may
+    /// be another, and none is told again.
+    fn assert_told_once(&self, topic: &str) {
+        let [error] = self.errors.as_slice() else {
+            panic!("told {} times: {:?}", self.errors.len(), self.errors)
+        };
+        assert_eq!(error.kind(), ErrorKind::Authorization, "{error}");
+        assert!(error.to_string().contains(topic) && !error.is_fatal(), "{error}");
+        let told = self.told.lock().unwrap();
+        let mut errors = std::collections::BTreeSet::new();
+        for event in told.iter() {
+            if let Event::Error(error) = event {
+                assert!(
+                    error.to_string().contains(topic) && errors.insert(error.to_string()),
+                    "again: {error}"
+                );
+            }
+        }
+    }
+}
+
+/// Five records in each.
+fn fill(of: &Lease, topics: &[String]) {
+    let specs = topics
+        .iter()
+        .flat_map(|topic| (0..5).map(|at| RecordSpec::to(topic).partition(0).value(at.to_string())));
+    of.tool.produce(&specs.collect::<Vec<_>>());
+}
+
+fn topics(of: &Lease, count: usize) -> Vec<String> {
+    (0..count).map(|_| of.tool.create_topic(&unique("orders"), 1, &[])).collect()
+}
+
+/// `operation`: what may not be done with one topic of ten. Without READ it can be seen, but not fetched; without DESCRIBE
+/// it is not even there to be assigned.
+fn one_of_ten(operation: &str, protocol: &str) {
+    program(async {
+        let of = guarded();
+        let mut topics = topics(&of, 10);
+        fill(&of, &topics);
+        let refused = topics.remove(7);
+        of.tool.forbid(operation, "TOPIC", &refused);
+        let group = unique("group");
+        let all: Vec<String> = topics.iter().chain([&refused]).cloned().collect();
+        let mut application = Application::start(&of, &group, protocol, &all).await;
+        application.wait_read(&topics, 5).await;
+        fill(&of, &topics);
+        application.wait_read(&topics, 10).await;
+        // Several refreshes of metadata, several commits, and many fetches.
+        application.poll_for(Duration::from_secs(3)).await;
+        application.assert_told_once(&refused);
+        assert!(application.changes().is_empty(), "{:?}", application.changes());
+        assert!(!application.read.contains_key(&refused));
+        let committed = of.tool.committed(&group);
+        assert!(topics.iter().all(|topic| committed.get(&(topic.clone(), 0)) == Some(&10)), "{committed:?}");
+        // It is allowed after all.
+        of.tool.permit(operation, "TOPIC", &refused);
+        application.wait_read(std::slice::from_ref(&refused), 5).await;
+        application.assert_told_once(&refused);
+        application.consumer.close(PATIENCE).await.unwrap();
+    });
+}
+
+#[test]
+fn b8_one_topic_of_ten_that_may_not_be_read_is_told_once_and_the_others_flow() {
+    one_of_ten("READ", "classic");
+}
+
+#[test]
+fn b8_one_topic_of_ten_that_may_not_be_seen_is_told_once_and_the_others_flow() {
+    one_of_ten("DESCRIBE", "classic");
+}
+
+#[test]
+fn b8_one_topic_of_ten_that_may_not_be_read_is_told_once_and_the_others_flow_by_the_consumer_protocol() {
+    one_of_ten("READ", "consumer");
+}
+
+#[test]
+fn b8_one_topic_of_ten_that_may_not_be_seen_is_told_once_and_the_others_flow_by_the_consumer_protocol() {
+    one_of_ten("DESCRIBE", "consumer");
+}
+
+/// A topic is forbidden to a reader of it, and allowed again.
+fn taken_away_and_given_back(protocol: &str) {
+    program(async {
+        let of = guarded();
+        let topics = topics(&of, 2);
+        fill(&of, &topics);
+        let mut application = Application::start(&of, &unique("group"), protocol, &topics).await;
+        application.wait_read(&topics, 5).await;
+        let (stays, goes) = topics.split_at(1);
+        of.tool.forbid("READ", "TOPIC", &goes[0]);
+        while application.errors.is_empty() {
+            application.poll().await;
+        }
+        fill(&of, &topics);
+        application.wait_read(stays, 10).await;
+        application.poll_for(Duration::from_secs(3)).await;
+        application.assert_told_once(&goes[0]);
+        assert!(application.changes().is_empty(), "{:?}", application.changes());
+        of.tool.permit("READ", "TOPIC", &goes[0]);
+        application.wait_read(&topics, 10).await;
+        application.assert_told_once(&goes[0]);
+        application.consumer.close(PATIENCE).await.unwrap();
+    });
+}
+
+#[test]
+fn o5_a_permission_taken_away_is_told_once_and_reading_goes_on_when_it_is_restored() {
+    taken_away_and_given_back("classic");
+}
+
+#[test]
+fn o5_a_permission_taken_away_is_told_once_and_reading_goes_on_by_the_consumer_protocol() {
+    taken_away_and_given_back("consumer");
+}
+
+/// The group itself is forbidden: `poll` says so, and nobody asks the broker for it all the time.
+fn group_refused(operation: &str, protocol: &str, while_running: bool) {
+    program(async {
+        let of = guarded();
+        let topics = topics(&of, 1);
+        fill(&of, &topics);
+        let group = unique("group");
+        if !while_running {
+            of.tool.forbid(operation, "GROUP", &group);
+        }
+        let mut application = Application::start(&of, &group, protocol, &topics).await;
+        if while_running {
+            application.wait_read(&topics, 5).await;
+            of.tool.forbid(operation, "GROUP", &group);
+        }
+        let deadline = Instant::now() + PATIENCE;
+        while application.errors.is_empty() {
+            assert!(Instant::now() < deadline, "poll says nothing: {:?}", application.told);
+            application.poll().await;
+        }
+        let error = &application.errors[0];
+        assert!(error.is_fatal() && error.to_string().contains(&group), "{error:?}");
+        assert_eq!(error.code(), Some(offtake_wire::ErrorCode::GroupAuthorizationFailed));
+        let proxy = of.kafka.proxy(1);
+        let (before, _) = proxy.answers();
+        application.poll_for(Duration::from_secs(2)).await;
+        let asked = proxy.answers().0 - before;
+        // Metadata, once a second.
+        assert!(asked <= 8, "{asked} requests in two seconds after it was refused");
+        assert!(application.errors.len() < 5, "{:?}", application.errors);
+        let began = Instant::now();
+        application.consumer.close(A_MOMENT * 4).await.ok(); // what cannot be committed it says
+        assert!(began.elapsed() < A_MOMENT * 5, "{:?}", began.elapsed());
+    });
+}
+
+#[test]
+fn c6_a_group_that_may_not_be_joined_is_told_from_poll_and_not_asked_for_again() {
+    group_refused("READ", "classic", false);
+    group_refused("DESCRIBE", "classic", false);
+}
+
+#[test]
+fn c6_a_group_that_may_not_be_joined_is_told_from_poll_by_the_consumer_protocol() {
+    group_refused("READ", "consumer", false);
+}
+
+#[test]
+fn c6_a_group_that_is_forbidden_to_its_member_is_told_from_poll() {
+    group_refused("READ", "classic", true);
+    group_refused("READ", "consumer", true);
+}
