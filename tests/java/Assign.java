@@ -32,22 +32,34 @@ import org.apache.kafka.common.TopicPartition;
 /**
  * Made-up groups, and what Java's assignors do with them: {@code java -cp <libs> Assign.java SEED HISTORIES}. Each history
  * is one group whose members come, go, change their minds and now and then claim what is not theirs. Its rounds are
- * written as lines, {@code round} first: {@code topic NAME PARTITIONS}, {@code member ID INSTANCE GENERATION TOPICS OWNED} and
- * {@code gets ID PARTITIONS}, where "-" stands for nothing and partitions are {@code topic:index,...}. Members are put into
- * Java's tables in the order of their ids.
+ * written as lines, {@code round} first: {@code topic NAME PARTITIONS RACKS}, {@code member ID INSTANCE GENERATION RACK TOPICS
+ * OWNED} and {@code gets ID PARTITIONS}, where "-" stands for nothing, partitions are {@code topic:index,...} and the racks of
+ * each partition's replicas are {@code rack+rack,...} ("-" alone: of none). In some groups nobody has a rack, in others all
+ * or some have. Members are put into Java's tables in the order of their ids.
  */
 @SuppressWarnings("removal") // of the constructor of ConsumerGroupMetadata, which the sticky assignor is told of
 public final class Assign {
-    private static final Node NODE = new Node(1, "127.0.0.1", 1);
+    /** Two in each of three racks, and one that is nowhere. */
+    private static final Node[] NODES = new Node[7];
+
+    static {
+        for (int id = 0; id < NODES.length; id++)
+            NODES[id] = new Node(id, "127.0.0.1", 1 + id, id < 6 ? "r" + id % 3 : null);
+    }
 
     private final Random random;
     private final ConsumerPartitionAssignor assignor;
     private final TreeMap<String, Integer> topics = new TreeMap<>();
     private final TreeMap<String, Member> members = new TreeMap<>();
+    private final TreeMap<String, List<List<Integer>>> replicas = new TreeMap<>();
+    private final int replication;
+    /** Of ten members, how many have a rack. */
+    private final int withRack;
     private int generation = 0;
 
     private static final class Member {
         String instance;
+        String rack;
         TreeSet<String> topics = new TreeSet<>();
         TreeSet<String> owned = new TreeSet<>();
         int generation = -1;
@@ -62,6 +74,12 @@ public final class Assign {
             case 1 -> new RoundRobinAssignor();
             case 2, 3 -> new StickyAssignor();
             default -> new CooperativeStickyAssignor();
+        };
+        this.replication = 1 + random.nextInt(3);
+        this.withRack = switch (random.nextInt(4)) {
+            case 0 -> 0;
+            case 1 -> 7;
+            default -> 10;
         };
     }
 
@@ -81,8 +99,11 @@ public final class Assign {
 
     private void live(ExecutorService worker) throws Exception {
         boolean alike = random.nextInt(3) == 0;
-        for (int n = 1 + random.nextInt(5); n > 0; n--) topics.put("t" + n, 1 + random.nextInt(9));
-        for (int n = 1 + random.nextInt(7); n > 0; n--) join(alike);
+        int most = random.nextInt(12) == 0 ? 40 : 9;
+        boolean sameCounts = random.nextInt(3) == 0;
+        int same = 1 + random.nextInt(most);
+        for (int n = 1 + random.nextInt(5); n > 0; n--) topics.put("t" + n, sameCounts ? same : 1 + random.nextInt(most));
+        for (int n = 1 + random.nextInt(most == 40 ? 25 : 7); n > 0; n--) join(alike);
         for (int round = 1 + random.nextInt(6); round > 0; round--) {
             String said = describe();
             Map<String, List<TopicPartition>> answer;
@@ -113,6 +134,7 @@ public final class Assign {
     private void join(boolean alike) {
         Member member = new Member();
         if (random.nextInt(5) == 0) member.instance = "s" + random.nextInt(100) + "-" + members.size();
+        if (random.nextInt(10) < withRack) member.rack = "r" + random.nextInt(random.nextInt(4) == 0 ? 5 : 3);
         if (alike) member.topics.addAll(topics.keySet());
         else choose(member);
         members.put(String.format("c%d-%08x", 1 + random.nextInt(3), random.nextInt()), member);
@@ -182,11 +204,31 @@ public final class Assign {
 
     private String describe() {
         StringBuilder said = new StringBuilder("round " + assignor.name() + "\n");
-        topics.forEach((topic, count) -> said.append("topic ").append(topic).append(' ').append(count).append('\n'));
+        topics.forEach((topic, count) -> said.append("topic ").append(topic).append(' ').append(count).append(' ')
+            .append(withRack == 0 ? "-" : replicas(topic, count).stream().map(Assign::racks).collect(Collectors.joining(",")))
+            .append('\n'));
         members.forEach((id, member) -> said.append(String.join(" ", "member", id,
             member.instance == null ? "-" : member.instance, member.generation < 0 ? "-" : Integer.toString(member.generation),
+            member.rack == null ? "-" : member.rack,
             list(member.topics), tells(member) ? list(member.owned) : "-")).append('\n'));
         return said.toString();
+    }
+
+    /** Where they are; partitions that have come since are put somewhere. */
+    private List<List<Integer>> replicas(String topic, int count) {
+        List<List<Integer>> of = replicas.computeIfAbsent(topic, name -> new ArrayList<>());
+        while (of.size() < count) {
+            TreeSet<Integer> nodes = new TreeSet<>();
+            while (nodes.size() < replication) nodes.add(random.nextInt(random.nextInt(8) == 0 ? NODES.length : 6));
+            of.add(new ArrayList<>(nodes));
+        }
+        return of;
+    }
+
+    private static String racks(List<Integer> nodes) {
+        TreeSet<String> racks = new TreeSet<>();
+        for (int node : nodes) if (NODES[node].rack() != null) racks.add(NODES[node].rack());
+        return racks.isEmpty() ? "-" : String.join("+", racks);
     }
 
     /** A sticky member that has never been assigned anything has nothing to remember. */
@@ -201,19 +243,22 @@ public final class Assign {
     private Map<String, List<TopicPartition>> ask() throws Exception {
         List<PartitionInfo> infos = new ArrayList<>();
         topics.forEach((topic, count) -> {
-            for (int p = 0; p < count; p++) infos.add(new PartitionInfo(topic, p, NODE, new Node[] {NODE}, new Node[] {NODE}));
+            for (int p = 0; p < count; p++) {
+                Node[] at = replicas(topic, count).get(p).stream().map(node -> NODES[node]).toArray(Node[]::new);
+                infos.add(new PartitionInfo(topic, p, at[0], at, at));
+            }
         });
         Map<String, Subscription> subscriptions = new HashMap<>();
         members.forEach((id, member) -> {
             Subscription subscription = new Subscription(new ArrayList<>(member.topics),
                 assignor instanceof StickyAssignor && tells(member) ? member.sticky.subscriptionUserData(member.topics) : null,
-                partitions(member), member.generation, Optional.empty());
+                partitions(member), member.generation, Optional.ofNullable(member.rack));
             subscription.setGroupInstanceId(Optional.ofNullable(member.instance));
             subscriptions.put(id, subscription);
         });
         // A new assignor each time: it remembers the newest generation it has ever seen.
         ConsumerPartitionAssignor fresh = assignor.getClass().getDeclaredConstructor().newInstance();
-        Cluster cluster = new Cluster("cluster", Arrays.asList(NODE), infos, Set.of(), Set.of());
+        Cluster cluster = new Cluster("cluster", Arrays.asList(NODES), infos, Set.of(), Set.of());
         Map<String, List<TopicPartition>> answer = new TreeMap<>();
         fresh.assign(cluster, new GroupSubscription(subscriptions)).groupAssignment()
             .forEach((id, assignment) -> answer.put(id, assignment.partitions()));

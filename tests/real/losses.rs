@@ -53,7 +53,7 @@ impl Reader {
     fn resets(&self) -> Vec<(Option<i64>, i64, String)> {
         let told = self.told.lock().unwrap();
         let reset = |event: &Event| match event {
-            Event::Reset { from, to, reason, .. } => Some((*from, *to, reason.clone())),
+            Event::Reset { from, to, reason, .. } => Some((*from, *to, reason.to_string())),
             _ => None,
         };
         told.iter().filter_map(reset).collect()

@@ -7,6 +7,7 @@
 
 mod acls;
 mod administration;
+mod assignor;
 mod commands;
 mod company;
 mod contract;

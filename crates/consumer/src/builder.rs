@@ -2,10 +2,11 @@
 
 use std::{pin::Pin, sync::Arc};
 
+use offtake_group::{Assignor, Strategy};
 use offtake_net::{Carrier, Dial};
 
 use crate::{
-    config::Config,
+    config::{Config, ConfigError},
     consumer::Consumer,
     engine::driver,
     error::{Error, ErrorKind, Result},
@@ -15,9 +16,9 @@ use crate::{
 };
 
 /// Puts a consumer together. Made by [`Consumer::builder`].
-#[derive(Debug)]
 pub struct Builder {
     config: Result<Config>,
+    own: Vec<Arc<dyn Assignor>>,
     parts: Parts,
 }
 
@@ -31,6 +32,8 @@ pub(crate) struct Parts {
     pub(crate) begin_at: Option<Place>,
     /// Whether records are finished one by one.
     pub(crate) finish_each: bool,
+    /// What a member of a classic group votes for.
+    pub(crate) assignors: Vec<Strategy>,
     /// Who runs the engine, unless it gets a thread of its own.
     pub(crate) spawn: Option<Box<dyn FnOnce(EngineFuture) + Send>>,
     /// How brokers are reached, unless by plain TCP.
@@ -45,6 +48,15 @@ pub(crate) struct Parts {
 pub(crate) struct Replay {
     pub(crate) seed: u64,
     pub(crate) wall_ms: i64,
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder")
+            .field("config", &self.config)
+            .field("parts", &self.parts)
+            .finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for Parts {
@@ -65,12 +77,13 @@ impl Builder {
             sink: Sink::none(),
             begin_at: None,
             finish_each: false,
+            assignors: Vec::new(),
             spawn: None,
             dial: None,
             carrier: None,
             replay: None,
         };
-        Self { config: Ok(config), parts }
+        Self { config: Ok(config), own: Vec::new(), parts }
     }
 
     /// `group.id`: join this consumer group.
@@ -99,6 +112,20 @@ impl Builder {
     /// Who is told of rebalances, inside `poll`.
     pub fn listener(mut self, listener: impl Listener) -> Self {
         self.parts.listener = Arc::new(listener);
+        self
+    }
+
+    /// An assignor of the application's own for a classic group. All members of the group need one of that name.
+    ///
+    /// It is offered at the place where `partition.assignment.strategy` names it. If that does not name it, it comes first,
+    /// before those that the property lists (several in the order in which they are given here); and if the property is
+    /// not set, nothing else is offered: Kafka's default list would make the member eager. To change a running group over
+    /// to it, list one that the group has now beside it, as for any change of assignor
+    /// ([`partition_assignment_strategy`](Config::partition_assignment_strategy)).
+    ///
+    /// [`build`](Self::build) refuses a name that is one of Kafka's own, and any with `group.protocol=consumer`.
+    pub fn assignor(mut self, assignor: impl Assignor) -> Self {
+        self.own.push(Arc::new(assignor));
         self
     }
 
@@ -173,7 +200,9 @@ impl Builder {
     /// [`ErrorKind::Config`], with the property and what it may be.
     pub async fn build(self) -> Result<Consumer> {
         let config = self.config?;
-        config.validate().map_err(|error| Error::new(ErrorKind::Config, error.to_string()))?;
-        driver::start(Arc::new(config), self.parts)
+        let refused = |error: ConfigError| Error::new(ErrorKind::Config, error.to_string());
+        config.validate().map_err(refused)?;
+        let assignors = config.assignors(&self.own).map_err(refused)?;
+        driver::start(Arc::new(config), Parts { assignors, ..self.parts })
     }
 }

@@ -117,6 +117,14 @@
 //! Not yet here: TLS and SASL (`security.protocol` other than `PLAINTEXT` is refused), producing, transactions.
 
 pub mod admin;
+/// Who of a classic group reads which partitions: Kafka's assignors, and what one of your own has to do with
+/// ([`Builder::assignor`]).
+pub mod assignor {
+    pub use offtake_group::assignor::{
+        Assignment, Assignor, BuiltIn, Fault, MemberAssignment, MemberSubscription, Members, Partitions,
+        Racks, RebalanceProtocol,
+    };
+}
 mod atomics;
 mod builder;
 mod clock;
@@ -142,6 +150,7 @@ mod ticket;
 mod view;
 mod waking;
 
+pub use assignor::Assignor;
 pub use builder::{Builder, EngineFuture};
 pub use committing::{CommitReport, Committing};
 pub use config::Config;

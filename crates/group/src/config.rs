@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use offtake_machine::BackoffConfig;
 
-use crate::assignor::{Assignor, RebalanceProtocol};
+use crate::assignor::{BuiltIn, RebalanceProtocol, Strategy};
 
 /// One member of one group. [`Config::new`] has Java's defaults.
 #[derive(Clone, Debug)]
@@ -29,7 +29,7 @@ pub struct Config {
     pub backoff: BackoffConfig,
     /// `partition.assignment.strategy`, by preference. With any eager assignor in the list the member gives everything
     /// up before it joins: the group may vote for that one, and then others get what we hold (FAILURES E6).
-    pub assignors: Vec<Assignor>,
+    pub assignors: Vec<Strategy>,
     /// `client.rack`.
     pub rack: Option<String>,
     /// Keeps the retries of a thousand members apart, and makes member ids where the member makes its own.
@@ -61,7 +61,7 @@ impl Config {
             rebalance_timeout: Duration::from_secs(300),
             request_timeout: Duration::from_secs(30),
             backoff: BackoffConfig::default(),
-            assignors: vec![Assignor::Range, Assignor::CooperativeSticky],
+            assignors: vec![BuiltIn::Range.into(), BuiltIn::CooperativeSticky.into()],
             rack: None,
             seed: 0,
         }
@@ -164,9 +164,12 @@ mod tests {
 
     #[test]
     fn e6_one_eager_assignor_in_the_list_makes_the_member_eager() {
-        let with = |assignors: &[Assignor]| Config { assignors: assignors.into(), ..Config::new("g") };
-        assert_eq!(with(&[Assignor::CooperativeSticky]).rebalance_protocol(), RebalanceProtocol::Cooperative);
-        let mixed = with(&[Assignor::CooperativeSticky, Assignor::Range]);
+        let with = |assignors: &[BuiltIn]| {
+            let assignors = assignors.iter().map(|assignor| (*assignor).into()).collect();
+            Config { assignors, ..Config::new("g") }
+        };
+        assert_eq!(with(&[BuiltIn::CooperativeSticky]).rebalance_protocol(), RebalanceProtocol::Cooperative);
+        let mixed = with(&[BuiltIn::CooperativeSticky, BuiltIn::Range]);
         assert_eq!(mixed.rebalance_protocol(), RebalanceProtocol::Eager);
     }
 

@@ -30,7 +30,7 @@ mod fingerprint;
 mod health;
 mod pace;
 
-pub use assignor::Assignor;
+pub use assignor::{Assignor, BuiltIn, Strategy};
 pub use config::{Config, ConfigError, Protocol};
 pub use event::{Event, GroupError, GroupMembership, Identity};
 

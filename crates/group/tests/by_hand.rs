@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use offtake_group::{Assignor, Config, Event, GroupError, GroupMembership, Identity, Member};
+use offtake_group::{BuiltIn as Assignor, Config, Event, GroupError, GroupMembership, Identity, Member};
 use offtake_machine::{
     Answer, BrokerId, CallError, CallId, Cluster, PartitionInfo, Target, Topic, TopicInfo, TopicPartition,
 };
@@ -121,7 +121,7 @@ fn cluster(topics: &[(&str, i32)]) -> Cluster {
 }
 
 fn config(assignor: Assignor) -> Config {
-    Config { assignors: vec![assignor], ..Config::new("group") }
+    Config { assignors: vec![assignor.into()], ..Config::new("group") }
 }
 
 fn joined(
@@ -173,7 +173,7 @@ fn a_join_says_everything_that_kafka_asks_for() {
     let mut hand = Hand::new(Config {
         instance_id: Some("i".into()),
         rack: Some("r".into()),
-        assignors: vec![Assignor::CooperativeSticky, Assignor::Range],
+        assignors: vec![Assignor::CooperativeSticky.into(), Assignor::Range.into()],
         ..Config::new("group")
     });
     let join = hand.joins();

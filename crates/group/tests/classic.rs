@@ -5,7 +5,7 @@
 mod sim;
 
 use offtake_group::{
-    Assignor::{self, CooperativeSticky, Range, RoundRobin, Sticky},
+    BuiltIn::{self as Assignor, CooperativeSticky, Range, RoundRobin, Sticky},
     Config,
 };
 use offtake_machine::{Topic, TopicPartition};
@@ -107,7 +107,8 @@ fn d10_a_group_without_a_common_assignor_is_said_so_once() {
     sim.join();
     sim.settle();
     let topics = vec![Topic::from("orders")];
-    let b = sim.start(Config { assignors: vec![Sticky, RoundRobin], ..sim.template.clone() }, topics);
+    let b = sim
+        .start(Config { assignors: vec![Sticky.into(), RoundRobin.into()], ..sim.template.clone() }, topics);
     sim.run(30_000);
     let sentence = sim.failure(b).unwrap().to_string();
     assert!(sentence.contains("partition.assignment.strategy (sticky, roundrobin)"), "{sentence}");
@@ -328,7 +329,7 @@ fn e6_a_vote_that_turns_eager_takes_nothing_that_somebody_still_holds() {
     let mut sim = Sim::seeded(20).with_topic("orders", 4).with(&[CooperativeSticky, Range]);
     let a = sim.join();
     sim.settle();
-    sim.template.assignors = vec![Range];
+    sim.template.assignors = vec![Range.into()];
     let b = sim.join();
     sim.settle();
     assert_eq!(sim.revoked(a).len(), 4, "everything, for range might give it to anybody");

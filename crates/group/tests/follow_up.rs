@@ -5,7 +5,7 @@
 
 mod sim;
 
-use offtake_group::{Assignor::CooperativeSticky, GroupMembership};
+use offtake_group::{BuiltIn::CooperativeSticky, GroupMembership};
 use offtake_wire::ApiKey;
 use sim::{Saw, Sim, coordinator::Millis};
 

@@ -6,7 +6,7 @@ mod sim;
 
 use std::time::Duration;
 
-use offtake_group::{Assignor, Assignor::*};
+use offtake_group::BuiltIn::{self as Assignor, *};
 use sim::{Dice, Sim};
 
 struct Trouble {

@@ -148,17 +148,26 @@ impl Reader {
 
     /// A string that may be null; `compact` is the form of flexible versions.
     pub fn nullable_string(&mut self, compact: bool) -> Result<Option<String>, DecodeError> {
-        let length = if compact { self.compact_length()? } else { length(self.i16()?.into(), self.what)? };
+        Ok(self.nullable_str(compact)?.map(str::to_owned))
+    }
+
+    /// The same, where it lies.
+    pub fn nullable_str(&mut self, compact: bool) -> Result<Option<&str>, DecodeError> {
+        let what = self.what;
+        let length = if compact { self.compact_length()? } else { length(self.i16()?.into(), what)? };
         let Some(length) = length else { return Ok(None) };
         if length > MAX_STRING {
-            return Err(DecodeError::TooLong { what: self.what, length, max: MAX_STRING });
+            return Err(DecodeError::TooLong { what, length, max: MAX_STRING });
         }
         let from = self.advance(length)?;
         let text = self.bytes.get(from..self.at).unwrap_or_default();
-        match str::from_utf8(text) {
-            Ok(text) => Ok(Some(text.to_owned())),
-            Err(_) => Err(DecodeError::NotUtf8 { what: self.what }),
-        }
+        str::from_utf8(text).map(Some).map_err(|_| DecodeError::NotUtf8 { what })
+    }
+
+    /// A string that may not be null, where it lies.
+    pub fn str(&mut self, compact: bool) -> Result<&str, DecodeError> {
+        let what = self.what;
+        self.nullable_str(compact)?.ok_or(DecodeError::Null { what })
     }
 
     /// A string that may not be null.

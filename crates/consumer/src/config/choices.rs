@@ -44,7 +44,7 @@ pub enum MetadataRecoveryStrategy {
 }
 
 /// A way to divide partitions among the members of a classic group: `partition.assignment.strategy`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AssignmentStrategy {
     /// Topic by topic, neighbouring partitions to the same member.
     Range,
@@ -54,38 +54,43 @@ pub enum AssignmentStrategy {
     Sticky,
     /// The same, giving up only what moves (KIP-429).
     CooperativeSticky,
+    /// The application's own of that name, given to [`Builder::assignor`](crate::Builder::assignor).
+    Custom(String),
 }
 
 impl AssignmentStrategy {
-    /// All there are.
+    /// Those that every Kafka client has.
     pub const ALL: [Self; 4] = [Self::Range, Self::RoundRobin, Self::Sticky, Self::CooperativeSticky];
 
     /// The name that members tell one another.
-    pub fn name(self) -> &'static str {
+    pub fn name(&self) -> &str {
         match self {
             Self::Range => "range",
             Self::RoundRobin => "roundrobin",
             Self::Sticky => "sticky",
             Self::CooperativeSticky => "cooperative-sticky",
+            Self::Custom(name) => name,
         }
     }
 
-    /// Java's class of that name.
-    pub fn java_class(self) -> &'static str {
+    /// Java's class of that name; Java has none for the application's own.
+    pub fn java_class(&self) -> Option<&'static str> {
         match self {
-            Self::Range => "org.apache.kafka.clients.consumer.RangeAssignor",
-            Self::RoundRobin => "org.apache.kafka.clients.consumer.RoundRobinAssignor",
-            Self::Sticky => "org.apache.kafka.clients.consumer.StickyAssignor",
-            Self::CooperativeSticky => "org.apache.kafka.clients.consumer.CooperativeStickyAssignor",
+            Self::Range => Some("org.apache.kafka.clients.consumer.RangeAssignor"),
+            Self::RoundRobin => Some("org.apache.kafka.clients.consumer.RoundRobinAssignor"),
+            Self::Sticky => Some("org.apache.kafka.clients.consumer.StickyAssignor"),
+            Self::CooperativeSticky => Some("org.apache.kafka.clients.consumer.CooperativeStickyAssignor"),
+            Self::Custom(_) => None,
         }
     }
 
-    /// By either name, the class with or without its package.
-    pub fn named(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|strategy| {
-            let class = strategy.java_class();
+    /// By either name, the class with or without its package; any other name is that of an assignor of one's own.
+    pub fn named(text: &str) -> Self {
+        let known = Self::ALL.into_iter().find(|strategy| {
+            let class = strategy.java_class().unwrap_or_default();
             let simple = class.rsplit('.').next().unwrap_or(class);
             text.eq_ignore_ascii_case(strategy.name()) || text == class || text == simple
-        })
+        });
+        known.unwrap_or_else(|| Self::Custom(text.to_owned()))
     }
 }

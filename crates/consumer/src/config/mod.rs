@@ -12,6 +12,7 @@
 //! ```
 
 mod address;
+mod assignors;
 mod check;
 mod choices;
 mod error;
@@ -54,7 +55,14 @@ pub struct Config {
     pub group_protocol: GroupProtocol,
     /// `group.remote.assignor`: the broker's assignor to use, under `group.protocol=consumer` alone.
     pub group_remote_assignor: Option<String>,
-    /// `partition.assignment.strategy`: range, cooperative-sticky. The first that every member knows is used.
+    /// `partition.assignment.strategy`: range, cooperative-sticky. The assignors that this member offers, its favourite
+    /// first; an assignor of one's own by the name it has ([`Builder::assignor`](crate::Builder::assignor)). Of those
+    /// that all members offer the broker takes the one that most of them put first.
+    ///
+    /// A member is cooperative, and keeps reading through a rebalance what does not move (KIP-429), only if every assignor
+    /// in its list is, whichever is taken: with the default it is eager. To change a running group from `range` to
+    /// `cooperative-sticky`, restart its members twice, one after the other: first with `cooperative-sticky,range`, and
+    /// when all have that, with `cooperative-sticky`.
     pub partition_assignment_strategy: Vec<AssignmentStrategy>,
     /// `session.timeout.ms`: 45 s without a heartbeat, and the group goes on without this member.
     /// With `group.protocol=consumer` it cannot be set: the broker has its own for the group (`consumer.session.timeout.ms`),

@@ -53,11 +53,10 @@ pub(super) fn client_rack(c: &mut Config, v: Value<'_>) -> Set {
 }
 
 pub(super) fn strategies(c: &mut Config, v: Value<'_>) -> Set {
-    const EXPECTED: &str =
-        "a list of `range`, `roundrobin`, `sticky` and `cooperative-sticky`, or of Java's classes for them";
+    const EXPECTED: &str = "a list of `range`, `roundrobin`, `sticky` and `cooperative-sticky`, of Java's classes for them, or of one's own";
     let mut strategies = Vec::new();
     for name in v.list() {
-        let strategy = AssignmentStrategy::named(name).ok_or_else(|| v.invalid(EXPECTED))?;
+        let strategy = AssignmentStrategy::named(name);
         if !strategies.contains(&strategy) {
             strategies.push(strategy);
         }

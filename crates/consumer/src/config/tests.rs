@@ -153,16 +153,17 @@ fn librdkafkas_names_and_words_mean_what_they_mean_there() {
 
 #[test]
 fn assignors_go_by_short_names_and_javas_classes() {
-    use AssignmentStrategy::{CooperativeSticky, Range, RoundRobin, Sticky};
+    use AssignmentStrategy::{CooperativeSticky, Custom, Range, RoundRobin, Sticky};
     for (text, expected) in [
         ("range", vec![Range]),
         ("cooperative-sticky, range,range", vec![CooperativeSticky, Range]),
         ("org.apache.kafka.clients.consumer.RoundRobinAssignor,StickyAssignor", vec![RoundRobin, Sticky]),
+        ("range,com.example.MyAssignor", vec![Range, Custom("com.example.MyAssignor".to_owned())]),
     ] {
         let config = with(&[("partition.assignment.strategy", text)]).unwrap();
         assert_eq!(config.partition_assignment_strategy, expected, "{text}");
     }
-    for text in ["", "com.example.MyAssignor", "range,nosuch"] {
+    for text in ["", " , "] {
         assert!(with(&[("partition.assignment.strategy", text)]).is_err(), "{text}");
     }
 }

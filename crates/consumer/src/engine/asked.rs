@@ -123,7 +123,7 @@ impl Engine {
             return Err(no_group("subscribe"));
         }
         if self.member.is_none() {
-            let config = rooms::group(&self.config, self.seed ^ 4);
+            let config = rooms::group(&self.config, &self.assignors, self.seed ^ 4);
             let member =
                 Member::new(config).map_err(|error| Error::new(ErrorKind::Config, error.to_string()))?;
             self.member = Some(member);

@@ -25,7 +25,7 @@ use std::{
 };
 
 use offtake_fetch::Fetcher;
-use offtake_group::{GroupMembership, Member};
+use offtake_group::{GroupMembership, Member, Strategy};
 use offtake_machine::{
     Answer, BrokerId, CallError, CallId, Cluster, Coordinator, Metadata, Token, Topic, TopicPartition,
     Transmit, earliest, mutant,
@@ -95,6 +95,8 @@ pub(crate) struct Engine {
     seed: u64,
     /// Where to begin where nothing is committed, if the application has said so.
     begin_at: Option<Place>,
+    /// What to vote for in a classic group.
+    assignors: Vec<Strategy>,
 
     metadata: Metadata,
     coordinator: Option<Coordinator>,
@@ -172,6 +174,7 @@ impl Engine {
         Self {
             seed,
             begin_at: parts.begin_at,
+            assignors: parts.assignors.clone(),
             metadata: Metadata::new(now, rooms::metadata(&config, seed)),
             coordinator,
             member: None,

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake_group::{Assignor, GroupError};
+use offtake_group::{GroupError, Strategy};
 use offtake_machine::{BackoffConfig, BrokerId, MetadataConfig, TopicPartition, Transmit};
 use offtake_net::{Dial, Lane, Net};
 use offtake_offsets::{CommitError, CommitOutcome, ListSpec, ListedOffset, QueryError, QueryOutcome};
@@ -15,9 +15,7 @@ use offtake_wire::{ErrorCode, Request};
 use super::command::ListAt;
 use crate::{
     committing::CommitReport,
-    config::{
-        AssignmentStrategy, AutoOffsetReset, Config, GroupProtocol, IsolationLevel, MetadataRecoveryStrategy,
-    },
+    config::{AutoOffsetReset, Config, GroupProtocol, IsolationLevel, MetadataRecoveryStrategy},
     error::{Error, ErrorKind, Result},
     offsets::{OffsetAndMetadata, OffsetAndTimestamp},
 };
@@ -130,7 +128,7 @@ pub(super) fn offsets(config: &Config, seed: u64, wall: (Instant, i64)) -> offta
     }
 }
 
-pub(super) fn group(config: &Config, seed: u64) -> offtake_group::Config {
+pub(super) fn group(config: &Config, assignors: &[Strategy], seed: u64) -> offtake_group::Config {
     let group = config.group_id.clone().unwrap_or_default();
     offtake_group::Config {
         instance_id: config.group_instance_id.clone(),
@@ -145,19 +143,10 @@ pub(super) fn group(config: &Config, seed: u64) -> offtake_group::Config {
         rebalance_timeout: config.max_poll_interval,
         request_timeout: config.request_timeout,
         backoff: backoff(config),
-        assignors: config.partition_assignment_strategy.iter().map(|strategy| assignor(*strategy)).collect(),
+        assignors: assignors.to_vec(),
         rack: Some(config.client_rack.clone()).filter(|rack| !rack.is_empty()),
         seed,
         ..offtake_group::Config::new(group)
-    }
-}
-
-fn assignor(strategy: AssignmentStrategy) -> Assignor {
-    match strategy {
-        AssignmentStrategy::Range => Assignor::Range,
-        AssignmentStrategy::RoundRobin => Assignor::RoundRobin,
-        AssignmentStrategy::Sticky => Assignor::Sticky,
-        AssignmentStrategy::CooperativeSticky => Assignor::CooperativeSticky,
     }
 }
 

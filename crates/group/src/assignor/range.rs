@@ -1,32 +1,195 @@
 //! `range`: topic by topic, each member gets a run of partitions; the first ones get one more if it does not divide.
+//!
+//! Where racks matter (KIP-881), a member takes first what has a replica in its rack, and then the rest of its share.
+//! Topics with the same members and equally many partitions are then dealt together, so that partition *n* of each goes
+//! to the same member still.
 
 use std::collections::BTreeMap;
 
-use offtake_machine::TopicPartition;
+use super::{Group, Plan};
 
-use super::{Assignment, MemberSubscription, PartitionCounts, dealing_order, nothing, subscribed};
-
-pub(super) fn assign(counts: &PartitionCounts, members: &BTreeMap<String, MemberSubscription>) -> Assignment {
-    let mut assignment = nothing(members);
-    let order = dealing_order(members);
-    for (topic, count) in subscribed(counts, members) {
-        let takers: Vec<&str> = order
-            .iter()
-            .copied()
-            .filter(|id| members.get(*id).is_some_and(|member| member.topics.contains(topic)))
-            .collect();
-        let count = usize::try_from(count).unwrap_or(0);
-        let (Some(each), Some(extra)) = (count.checked_div(takers.len()), count.checked_rem(takers.len()))
-        else {
-            continue;
-        };
-        let mut partitions = 0..;
-        for (nth, taker) in takers.into_iter().enumerate() {
-            let share = each + usize::from(nth < extra);
-            if let Some(list) = assignment.get_mut(taker) {
-                list.extend(partitions.by_ref().take(share).map(|p| TopicPartition::new(topic, p)));
+pub(super) fn assign(group: &Group<'_>) -> Plan {
+    let order = group.dealing_order();
+    let takers = group.takers(&order);
+    let mut shares: Vec<Share<'_>> = (0..group.topics.len())
+        .zip(&takers)
+        .map(|(topic, takers)| Share::new(group, topic, takers))
+        .collect();
+    if group.racks.count > 0 {
+        near_first(group, &order, &mut shares);
+    }
+    let mut plan = group.nothing();
+    for share in &mut shares {
+        share.take_the_rest();
+        for (partition, taker) in share.taken_by.iter().enumerate() {
+            let member = taker.and_then(|taker| order.get(*share.takers.get(taker)?));
+            if let Some(list) = member.and_then(|member| plan.get_mut(*member)) {
+                list.push(share.first + partition);
             }
         }
     }
-    assignment
+    plan
+}
+
+/// What is dealt of one topic, and to whom. Takers and partitions go by their place in the topic.
+struct Share<'a> {
+    topic: usize,
+    first: usize,
+    takers: &'a [usize],
+    taken_by: Vec<Option<usize>>,
+    taken: Vec<usize>,
+    /// What everybody gets, and how many may still get one more.
+    each: usize,
+    extra: usize,
+}
+
+impl<'a> Share<'a> {
+    fn new(group: &Group<'_>, topic: usize, takers: &'a [usize]) -> Self {
+        let (first, count) = group.topics.get(topic).map_or((0, 0), |topic| (topic.first, topic.count));
+        Self {
+            topic,
+            first,
+            takers,
+            taken_by: vec![None; count],
+            taken: vec![0; takers.len()],
+            each: count.checked_div(takers.len()).unwrap_or(0),
+            extra: count.checked_rem(takers.len()).unwrap_or(0),
+        }
+    }
+
+    /// How many more a taker may have.
+    fn room(&self, taker: usize) -> usize {
+        let taken = self.taken.get(taker).copied().unwrap_or(0);
+        (self.each + usize::from(self.extra > 0)).saturating_sub(taken)
+    }
+
+    fn give(&mut self, partition: usize, taker: usize) {
+        if let (Some(by), Some(taken)) = (self.taken_by.get_mut(partition), self.taken.get_mut(taker)) {
+            *by = Some(taker);
+            *taken += 1;
+        }
+    }
+
+    /// After a taker has taken all that it could for now: one extra fewer, if it has one.
+    fn settle(&mut self, taker: usize, before: usize) {
+        let taken = self.taken.get(taker).copied().unwrap_or(0);
+        if taken > before && taken > self.each {
+            self.extra = self.extra.saturating_sub(1);
+        }
+    }
+
+    /// One taker takes what is free among `partitions`, from the first on; `partitions` moves on.
+    fn take(&mut self, taker: usize, partitions: &mut impl Iterator<Item = usize>) {
+        let before = self.taken.get(taker).copied().unwrap_or(0);
+        for _ in 0..self.room(taker) {
+            let taken_by = &self.taken_by;
+            let Some(partition) = partitions.find(|p| taken_by.get(*p).is_some_and(Option::is_none)) else {
+                break;
+            };
+            self.give(partition, taker);
+        }
+        self.settle(taker, before);
+    }
+
+    fn take_the_rest(&mut self) {
+        let mut partitions = 0..self.taken_by.len();
+        for taker in 0..self.takers.len() {
+            self.take(taker, &mut partitions);
+        }
+    }
+
+    /// Everybody takes of its share what has a replica in its rack; who has no rack takes anything.
+    fn take_near(&mut self, group: &Group<'_>, order: &[usize]) {
+        let count = self.taken_by.len();
+        let mut in_rack = vec![Vec::new(); group.racks.count];
+        for partition in 0..count {
+            for rack in group.racks.of_partition(self.first + partition) {
+                in_rack.get_mut(*rack).into_iter().for_each(|list| list.push(partition));
+            }
+        }
+        let mut in_rack: Vec<_> = in_rack.into_iter().map(Vec::into_iter).collect();
+        let mut anywhere = 0..count;
+        for (taker, at) in self.takers.iter().enumerate() {
+            let rack = order.get(*at).and_then(|member| group.racks.of_member(*member));
+            match rack.map(|rack| in_rack.get_mut(rack)) {
+                None => self.take(taker, &mut anywhere),
+                Some(Some(partitions)) => self.take(taker, partitions),
+                Some(None) => {}
+            }
+        }
+    }
+}
+
+fn near_first(group: &Group<'_>, order: &[usize], shares: &mut [Share<'_>]) {
+    let members = |share: &Share<'_>| -> Vec<usize> {
+        share.takers.iter().filter_map(|at| order.get(*at).copied()).collect()
+    };
+    let matter = |share: &Share<'_>| {
+        let partitions = group.topics.get(share.topic).map_or(0..0, |topic| topic.partitions());
+        group.racks.matter(members(share).into_iter(), partitions)
+    };
+    let needed: Vec<bool> = shares.iter().map(matter).collect();
+    if !needed.contains(&true) {
+        return;
+    }
+    let mut together: BTreeMap<(&[usize], usize), Vec<usize>> = BTreeMap::new();
+    for (number, share) in shares.iter().enumerate() {
+        if members(share).iter().any(|member| group.racks.of_member(*member).is_some()) {
+            together.entry((share.takers, share.taken_by.len())).or_default().push(number);
+        }
+    }
+    for alike in together.into_values() {
+        match alike[..] {
+            [] => {}
+            [one] => {
+                if let (Some(share), Some(true)) = (shares.get_mut(one), needed.get(one)) {
+                    share.take_near(group, order);
+                }
+            }
+            _ => take_near_together(group, order, shares, &alike),
+        }
+    }
+}
+
+/// Partition by partition, of all these topics at once: to the first that has room, and a replica of each in its rack.
+fn take_near_together(group: &Group<'_>, order: &[usize], shares: &mut [Share<'_>], alike: &[usize]) {
+    let Some(first) = alike.first().and_then(|first| shares.get(*first)) else { return };
+    let (takers, count) = (first.takers, first.taken_by.len());
+    // The takers of each rack in their order; those without a rack come last in the list.
+    let mut waiting = vec![Vec::new(); group.racks.count + 1];
+    for (taker, at) in takers.iter().enumerate() {
+        let rack = order.get(*at).and_then(|member| group.racks.of_member(*member));
+        let list = waiting.get_mut(rack.unwrap_or(group.racks.count));
+        list.into_iter().for_each(|list| list.push(taker));
+    }
+    let mut waiting: Vec<_> = waiting.into_iter().map(|list| list.into_iter().peekable()).collect();
+    for partition in 0..count {
+        let firsts = || alike.iter().filter_map(|number| shares.get(*number)).map(|share| share.first);
+        let Some(racks) = firsts().next().map(|first| group.racks.of_partition(first + partition)) else {
+            break;
+        };
+        let everywhere = racks
+            .iter()
+            .copied()
+            .filter(|rack| firsts().all(|first| group.racks.of_partition(first + partition).contains(rack)));
+        let candidates: Vec<usize> = everywhere.chain([group.racks.count]).collect();
+        let mut best: Option<(usize, usize)> = None;
+        for rack in candidates {
+            let Some(queue) = waiting.get_mut(rack) else { continue };
+            // All these topics are dealt alike, so whoever has no room in one has none in any.
+            let share = alike.first().and_then(|first| shares.get(*first));
+            while queue.next_if(|taker| share.is_none_or(|share| share.room(*taker) == 0)).is_some() {}
+            if let Some(taker) = queue.peek() {
+                best = best.min(Some((*taker, rack))).or(Some((*taker, rack)));
+            }
+        }
+        let Some((taker, _)) = best else { continue };
+        for number in alike {
+            if let Some(share) = shares.get_mut(*number) {
+                let before = share.taken.get(taker).copied().unwrap_or(0);
+                share.give(partition, taker);
+                share.settle(taker, before);
+            }
+        }
+    }
 }

@@ -1,29 +1,24 @@
 //! `roundrobin`: all partitions of all topics in turn to the next member that subscribes to the topic.
 
-use std::collections::BTreeMap;
+use super::{Group, Plan};
 
-use offtake_machine::TopicPartition;
-
-use super::{Assignment, MemberSubscription, PartitionCounts, dealing_order, nothing, subscribed};
-
-pub(super) fn assign(counts: &PartitionCounts, members: &BTreeMap<String, MemberSubscription>) -> Assignment {
-    let mut assignment = nothing(members);
-    let order = dealing_order(members);
+pub(super) fn assign(group: &Group<'_>) -> Plan {
+    let mut plan = group.nothing();
+    let order = group.dealing_order();
     let mut turn = 0;
-    for (topic, count) in subscribed(counts, members) {
-        for partition in 0..count {
-            // Somebody subscribes to it, or it would not be in the list: one round finds them.
-            let taker = (turn..turn + order.len()).find_map(|at| {
-                let id = *order.get(at % order.len())?;
-                members.get(id)?.topics.contains(topic).then_some((at, id))
-            });
-            if let Some((at, id)) = taker {
-                turn = (at + 1) % order.len();
-                if let Some(list) = assignment.get_mut(id) {
-                    list.push(TopicPartition::new(topic, partition));
-                }
+    for (topic, takers) in group.topics.iter().zip(group.takers(&order)) {
+        // Whose turn it is, or who comes next of those that want the topic; after the last one the first.
+        let mut next = takers.partition_point(|at| *at < turn);
+        for partition in topic.partitions() {
+            next = if next < takers.len() { next } else { 0 };
+            let Some(at) = takers.get(next).copied() else { break };
+            if let Some(list) = order.get(at).and_then(|member| plan.get_mut(*member)) {
+                list.push(partition);
             }
+            turn = at + 1;
+            next += 1;
         }
+        turn = if turn < order.len() { turn } else { 0 };
     }
-    assignment
+    plan
 }

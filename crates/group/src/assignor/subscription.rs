@@ -1,59 +1,49 @@
-//! What members tell the leader of themselves, and what the leader tells them: Kafka's consumer protocol, and what the
-//! sticky assignors put into its user data.
+//! What members tell the leader of themselves, in what the broker passes on unread.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use offtake_machine::{Topic, TopicPartition};
 use offtake_wire::{
-    ConsumerProtocolAssignment, ConsumerProtocolSubscription, DecodeError, EncodeError, Reader,
-    TopicPartition as OfTopic, Writer,
+    ConsumerProtocolSubscription, DecodeError, EncodeError, TopicPartition as OfTopic, Writer,
 };
 
-use super::Assignor;
+use super::{BuiltIn, Strategy, Subscriptions};
 
 /// The newest version of subscription and assignment; older members read as much of it as they know.
-const VERSION: i16 = 3;
+pub(super) const VERSION: i16 = 3;
 
 /// What the leader knows of a member.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct MemberSubscription {
-    /// The topics it wants.
-    pub topics: BTreeSet<Topic>,
+    /// The topics it wants. Members that want the same share the set where they can: they are then seen to be alike at
+    /// a glance.
+    pub topics: Arc<BTreeSet<Topic>>,
     /// The partitions it says it has; for `sticky`, those it had.
     pub owned: Vec<TopicPartition>,
     /// The generation in which it got them, if it says (KIP-792).
     pub generation: Option<i32>,
     /// Its name beyond restarts, if it is a static member (KIP-345).
     pub instance_id: Option<String>,
-    /// Where it runs (KIP-881). Not looked at yet.
+    /// Where it runs (KIP-881): its `client.rack`.
     pub rack: Option<String>,
+    /// What its assignor says ([`Assignor::subscription_user_data`](super::Assignor::subscription_user_data)). Kafka's
+    /// own assignors keep theirs to themselves.
+    pub user_data: Option<Bytes>,
 }
 
 impl MemberSubscription {
     /// Reads what a member sent with its JoinGroup. What makes no sense in it is left out; only bytes that cannot be
-    /// read at all are an error.
+    /// read at all are an error. [`Subscriptions`] reads those of many members.
     pub fn decode(
-        assignor: Assignor,
+        assignor: &Strategy,
         instance_id: Option<String>,
         bytes: Bytes,
     ) -> Result<Self, DecodeError> {
-        let read = ConsumerProtocolSubscription::decode_versioned(bytes)?;
-        let told = (read.generation_id >= 0).then_some(read.generation_id);
-        let (owned, generation) = match assignor {
-            Assignor::Sticky => previous_assignment(read.user_data),
-            Assignor::CooperativeSticky => {
-                (partitions(read.owned_partitions), told.or_else(|| generation_in(read.user_data)))
-            }
-            Assignor::Range | Assignor::RoundRobin => (partitions(read.owned_partitions), told),
-        };
-        Ok(Self {
-            topics: read.topics.into_iter().filter(|topic| !topic.is_empty()).map(Topic::from).collect(),
-            owned,
-            generation,
-            instance_id,
-            rack: read.rack_id,
-        })
+        Subscriptions::default().decode(assignor, instance_id, bytes)
     }
 }
 
@@ -69,12 +59,17 @@ pub(crate) struct Claim<'a> {
     pub(crate) rack: Option<&'a str>,
 }
 
-pub(crate) fn encode_subscription(assignor: Assignor, claim: &Claim<'_>) -> Result<Bytes, EncodeError> {
+pub(crate) fn encode_subscription(assignor: &Strategy, claim: &Claim<'_>) -> Result<Bytes, EncodeError> {
     let user_data = match (assignor, claim.last) {
-        (Assignor::Sticky, Some((partitions, generation))) => Some(write_previous(partitions, generation)?),
+        (Strategy::BuiltIn(BuiltIn::Sticky), Some((partitions, generation))) => {
+            Some(write_previous(partitions, generation)?)
+        }
         // Members older than KIP-792 look for the generation here.
-        (Assignor::CooperativeSticky, _) => Some(Bytes::copy_from_slice(&claim.generation.to_be_bytes())),
-        (Assignor::Sticky | Assignor::Range | Assignor::RoundRobin, _) => None,
+        (Strategy::BuiltIn(BuiltIn::CooperativeSticky), _) => {
+            Some(Bytes::copy_from_slice(&claim.generation.to_be_bytes()))
+        }
+        (Strategy::BuiltIn(BuiltIn::Sticky | BuiltIn::Range | BuiltIn::RoundRobin), _) => None,
+        (Strategy::Custom(_), _) => assignor.user_data(claim.topics),
     };
     ConsumerProtocolSubscription {
         topics: claim.topics.iter().map(|topic| topic.as_str().to_owned()).collect(),
@@ -84,26 +79,6 @@ pub(crate) fn encode_subscription(assignor: Assignor, claim: &Claim<'_>) -> Resu
         rack_id: claim.rack.map(str::to_owned),
     }
     .encode_versioned(VERSION)
-}
-
-pub(crate) fn encode_assignment(assigned: &[TopicPartition]) -> Result<Bytes, EncodeError> {
-    ConsumerProtocolAssignment { assigned_partitions: by_topic(assigned), user_data: None }
-        .encode_versioned(VERSION)
-}
-
-/// Each partition once, however often the leader named it (FAILURES F5).
-pub(crate) fn decode_assignment(bytes: Bytes) -> Result<BTreeSet<TopicPartition>, DecodeError> {
-    let read = ConsumerProtocolAssignment::decode_versioned(bytes)?;
-    Ok(partitions(read.assigned_partitions).into_iter().collect())
-}
-
-fn partitions(listed: Vec<OfTopic>) -> Vec<TopicPartition> {
-    let mut all = Vec::new();
-    for of in listed {
-        let topic = Topic::from(of.topic);
-        all.extend(of.partitions.into_iter().filter(|p| *p >= 0).map(|p| TopicPartition::new(&topic, p)));
-    }
-    all
 }
 
 /// In order of topic and partition, so that equal claims are equal bytes (FAILURES E7).
@@ -116,37 +91,6 @@ fn by_topic<'a>(partitions: impl IntoIterator<Item = &'a TopicPartition>) -> Vec
         .into_iter()
         .map(|(topic, list)| OfTopic { topic: topic.to_owned(), partitions: list.into_iter().collect() })
         .collect()
-}
-
-fn generation_in(user_data: Option<Bytes>) -> Option<i32> {
-    let mut r = Reader::new(user_data?);
-    r.i32().ok().filter(|generation| *generation >= 0)
-}
-
-/// The user data of `sticky`: the last assignment, and since its second version the generation it is from.
-fn previous_assignment(user_data: Option<Bytes>) -> (Vec<TopicPartition>, Option<i32>) {
-    let Some(user_data) = user_data.filter(|bytes| !bytes.is_empty()) else { return (Vec::new(), None) };
-    let mut r = Reader::new(user_data);
-    r.enter("previous_assignment");
-    match read_previous(&mut r) {
-        Ok(owned) => (owned, r.i32().ok()),
-        Err(_) => (Vec::new(), None),
-    }
-}
-
-fn read_previous(r: &mut Reader) -> Result<Vec<TopicPartition>, DecodeError> {
-    let mut owned = Vec::new();
-    // A topic takes six bytes or more, a partition four.
-    for _ in 0..r.count(false, 6, size_of::<TopicPartition>())?.unwrap_or(0) {
-        let topic = Topic::from(r.string(false)?);
-        for _ in 0..r.count(false, 4, size_of::<TopicPartition>())?.unwrap_or(0) {
-            let partition = r.i32()?;
-            if partition >= 0 {
-                owned.push(TopicPartition::new(&topic, partition));
-            }
-        }
-    }
-    Ok(owned)
 }
 
 fn write_previous(partitions: &BTreeSet<TopicPartition>, generation: i32) -> Result<Bytes, EncodeError> {
@@ -166,7 +110,12 @@ fn write_previous(partitions: &BTreeSet<TopicPartition>, generation: i32) -> Res
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use offtake_wire::ConsumerProtocolAssignment;
+
+    use super::{
+        super::{MemberAssignment, decode_assignment, encode_assignment},
+        *,
+    };
 
     fn claim<'a>(topics: &'a BTreeSet<Topic>, last: &'a BTreeSet<TopicPartition>) -> Claim<'a> {
         Claim {
@@ -186,14 +135,14 @@ mod tests {
     fn a_claim_comes_back_as_the_leader_should_see_it() {
         let topics: BTreeSet<Topic> = ["a", "b"].map(Topic::from).into();
         let last: BTreeSet<_> = [TopicPartition::new("a", 0)].into();
-        for assignor in Assignor::ALL {
-            let bytes = encode_subscription(assignor, &claim(&topics, &last)).unwrap();
-            let read = MemberSubscription::decode(assignor, Some("i".into()), bytes).unwrap();
-            assert_eq!(read.topics, topics);
+        for assignor in BuiltIn::ALL {
+            let bytes = encode_subscription(&assignor.into(), &claim(&topics, &last)).unwrap();
+            let read = MemberSubscription::decode(&assignor.into(), Some("i".into()), bytes).unwrap();
+            assert_eq!(*read.topics, topics);
             assert_eq!(read.rack.as_deref(), Some("here"));
             assert_eq!(read.instance_id.as_deref(), Some("i"));
             let (owned, generation) = match assignor {
-                Assignor::Sticky => (vec![TopicPartition::new("a", 0)], Some(3)),
+                BuiltIn::Sticky => (vec![TopicPartition::new("a", 0)], Some(3)),
                 _ => (
                     vec![
                         TopicPartition::new("a", 2),
@@ -218,10 +167,11 @@ mod tests {
         }
         .encode_versioned(VERSION)
         .unwrap();
-        let read = MemberSubscription::decode(Assignor::CooperativeSticky, None, bytes.clone()).unwrap();
-        assert_eq!(read.topics, [Topic::from("a")].into());
+        let read =
+            MemberSubscription::decode(&BuiltIn::CooperativeSticky.into(), None, bytes.clone()).unwrap();
+        assert_eq!(*read.topics, [Topic::from("a")].into());
         assert_eq!((read.owned, read.generation), (vec![TopicPartition::new("a", 0)], None));
-        let read = MemberSubscription::decode(Assignor::Sticky, None, bytes).unwrap();
+        let read = MemberSubscription::decode(&BuiltIn::Sticky.into(), None, bytes).unwrap();
         assert_eq!((read.owned, read.generation), (vec![], None), "user data cut short claims nothing");
     }
 
@@ -234,7 +184,7 @@ mod tests {
         }
         .encode_versioned(1)
         .unwrap();
-        let read = MemberSubscription::decode(Assignor::CooperativeSticky, None, bytes).unwrap();
+        let read = MemberSubscription::decode(&BuiltIn::CooperativeSticky.into(), None, bytes).unwrap();
         assert_eq!(read.generation, Some(9));
     }
 
@@ -243,17 +193,112 @@ mod tests {
         let last: BTreeSet<_> = [TopicPartition::new("a", 0), TopicPartition::new("a", 5)].into();
         let second = write_previous(&last, 3).unwrap();
         let first = second.slice(..second.len() - 4);
-        assert_eq!(previous_assignment(Some(first)), (last.into_iter().collect(), None));
+        let bytes = ConsumerProtocolSubscription { user_data: Some(first), ..Default::default() };
+        let bytes = bytes.encode_versioned(0).unwrap();
+        let read = MemberSubscription::decode(&BuiltIn::Sticky.into(), None, bytes).unwrap();
+        assert_eq!((read.owned, read.generation), (last.into_iter().collect(), None));
     }
 
     #[test]
     fn an_assignment_names_each_partition_once() {
         let twice = [TopicPartition::new("a", 1), TopicPartition::new("a", 0), TopicPartition::new("a", 1)];
-        let read = decode_assignment(encode_assignment(&twice).unwrap()).unwrap();
-        assert_eq!(
-            read.into_iter().collect::<Vec<_>>(),
-            [TopicPartition::new("a", 0), TopicPartition::new("a", 1)]
-        );
+        let bytes = encode_assignment(&twice, Some(&Bytes::from_static(b"mine"))).unwrap();
+        let read = ConsumerProtocolAssignment::decode_versioned(bytes.clone()).unwrap();
+        assert_eq!(read.assigned_partitions, [OfTopic { topic: "a".into(), partitions: vec![0, 1] }]);
+        let expected = vec![TopicPartition::new("a", 0), TopicPartition::new("a", 1)];
+        let user_data = Some(Bytes::from_static(b"mine"));
+        let expected = MemberAssignment { partitions: expected, user_data };
+        assert_eq!(decode_assignment(bytes).unwrap(), expected);
+        let unsorted = ConsumerProtocolAssignment {
+            assigned_partitions: vec![OfTopic { topic: "a".into(), partitions: vec![1, -1, 0, 1] }],
+            ..read_of(b"mine")
+        };
+        assert_eq!(decode_assignment(unsorted.encode_versioned(0).unwrap()).unwrap(), expected);
         assert!(decode_assignment(Bytes::new()).is_err());
+    }
+
+    fn read_of(user_data: &'static [u8]) -> ConsumerProtocolAssignment {
+        ConsumerProtocolAssignment {
+            assigned_partitions: Vec::new(),
+            user_data: Some(Bytes::from_static(user_data)),
+        }
+    }
+
+    /// The leader reads without the message's table: what it finds must be what the table says.
+    #[test]
+    fn every_version_is_read_as_its_schema_says() {
+        let whole = ConsumerProtocolSubscription {
+            topics: vec!["b".into(), "a".into()],
+            user_data: Some(Bytes::from_static(b"mine")),
+            owned_partitions: vec![OfTopic { topic: "b".into(), partitions: vec![3, 1] }],
+            generation_id: 5,
+            rack_id: Some("here".into()),
+        };
+        let custom = Strategy::custom(Mine);
+        for version in 0..=VERSION {
+            let bytes = whole.encode_versioned(version).unwrap();
+            let told = ConsumerProtocolSubscription::decode_versioned(bytes.clone()).unwrap();
+            let read = MemberSubscription::decode(&custom, None, bytes.clone()).unwrap();
+            assert!(read.topics.iter().map(Topic::as_str).eq(["a", "b"]), "{version}");
+            assert_eq!(read.user_data, told.user_data);
+            let owned = read.owned.iter().map(|tp| (tp.topic.as_str(), tp.partition));
+            let listed =
+                told.owned_partitions.iter().flat_map(|of| of.partitions.iter().map(|p| (&*of.topic, *p)));
+            assert!(owned.eq(listed), "{version}");
+            assert_eq!(read.generation, Some(told.generation_id).filter(|generation| *generation >= 0));
+            assert_eq!(read.rack, told.rack_id);
+            for end in 0..bytes.len() {
+                let cut = MemberSubscription::decode(&custom, None, bytes.slice(..end));
+                assert_eq!(
+                    cut.is_err(),
+                    ConsumerProtocolSubscription::decode_versioned(bytes.slice(..end)).is_err()
+                );
+            }
+            let newer = [&[0, 9], &bytes[2..], b"and more"].concat();
+            assert_eq!(MemberSubscription::decode(&custom, None, newer.into()).is_ok(), version == VERSION);
+        }
+        assert!(
+            MemberSubscription::decode(&custom, None, Bytes::from_static(&[255, 255, 0, 0, 0, 0])).is_err()
+        );
+    }
+
+    struct Mine;
+
+    impl super::super::Assignor for Mine {
+        fn name(&self) -> &str {
+            "mine"
+        }
+
+        fn assign(
+            &self,
+            _: &super::super::Partitions,
+            _: &super::super::Members,
+        ) -> BTreeMap<String, MemberAssignment> {
+            BTreeMap::new()
+        }
+    }
+
+    #[test]
+    fn members_with_the_same_topics_share_the_set() {
+        let topics: BTreeSet<Topic> = ["a", "b"].map(Topic::from).into();
+        let last = BTreeSet::new();
+        let mut subscriptions = Subscriptions::default();
+        let strategy = BuiltIn::Range.into();
+        let bytes = encode_subscription(&strategy, &claim(&topics, &last)).unwrap();
+        let one = subscriptions.decode(&strategy, None, bytes.clone()).unwrap();
+        for n in 0..20 {
+            let other: BTreeSet<Topic> = [Topic::from(format!("t{n}"))].into();
+            let bytes = encode_subscription(&strategy, &claim(&other, &last)).unwrap();
+            assert_eq!(*subscriptions.decode(&strategy, None, bytes).unwrap().topics, other);
+            if n < 7 {
+                let again = subscriptions.decode(&strategy, None, bytes_of(&strategy, &topics)).unwrap();
+                assert!(Arc::ptr_eq(&one.topics, &again.topics));
+            }
+        }
+        assert_eq!(subscriptions.decode(&strategy, None, bytes).unwrap(), one);
+    }
+
+    fn bytes_of(strategy: &Strategy, topics: &BTreeSet<Topic>) -> Bytes {
+        encode_subscription(strategy, &claim(topics, &BTreeSet::new())).unwrap()
     }
 }

@@ -24,7 +24,7 @@ use super::{
     state::{As, Plan, State},
 };
 use crate::{
-    assignor::{Assignor, decode_assignment},
+    assignor::{MemberAssignment, Strategy, decode_assignment},
     config::millis,
     event::{Event, GroupError},
 };
@@ -102,10 +102,10 @@ impl Classic {
                 what: "group.instance.id needs Kafka 2.3 or newer; leave it out".into(),
             });
         }
-        let chosen = join.protocol_name.as_deref().and_then(Assignor::named);
-        let chosen = chosen.filter(|assignor| self.config.assignors.contains(assignor));
+        let chosen =
+            self.config.assignors.iter().find(|ours| Some(ours.name()) == join.protocol_name.as_deref());
         let of_consumers = join.protocol_type.as_deref().is_none_or(|of| of == PROTOCOL_TYPE);
-        let Some(assignor) = chosen.filter(|_| of_consumers) else {
+        let Some(assignor) = chosen.filter(|_| of_consumers).cloned() else {
             return self.fail(self.inconsistent());
         };
         if self.was_passed_by(now, join.generation_id) {
@@ -120,9 +120,9 @@ impl Classic {
         self.member_id = join.member_id;
         self.generation = Some(join.generation_id);
         self.silence_counts_from(now);
+        self.lead = leads.then(|| Lead::new(assignor.clone(), join.members));
+        self.follow_up = if leads { FollowUp::None } else { FollowUp::of_follower(&assignor) };
         self.assignor = Some(assignor);
-        self.lead = leads.then(|| Lead::new(assignor, join.members));
-        self.follow_up = if leads { FollowUp::None } else { FollowUp::of_follower(assignor) };
         self.overdue = None;
         let (plan, at) = match (leads, join.skip_assignment) {
             (false, _) => (Plan::Say(Vec::new()), now),
@@ -153,16 +153,20 @@ impl Classic {
     fn synced(&mut self, now: Instant, sync: SyncGroupResponse) {
         match sync.error_code {
             ErrorCode::None => {
-                let chosen = self.assignor.map(Assignor::name);
+                let chosen = self.assignor.as_ref().map(Strategy::name);
                 let of_consumers = sync.protocol_type.as_deref().is_none_or(|of| of == PROTOCOL_TYPE);
                 if !of_consumers || sync.protocol_name.as_deref().is_some_and(|name| Some(name) != chosen) {
                     return self.fail(self.inconsistent());
                 }
-                if self.lead.is_some() && follow_up::is_marked(&sync.assignment) {
+                let marked = self.lead.is_some() && follow_up::is_marked(&sync.assignment);
+                if marked {
                     self.follow_up = FollowUp::Certain;
                 }
                 match assignment(sync.assignment) {
-                    Ok(assigned) => self.assigned(now, assigned),
+                    Ok(assigned) => {
+                        let user_data = assigned.user_data.filter(|_| !marked);
+                        self.assigned(now, MemberAssignment { user_data, ..assigned });
+                    }
                     Err(error) => {
                         tracing::warn!(group = %self.config.group, %error, "unreadable assignment: joining again");
                         self.rejoin_after_failure(now, "could not read the assignment");
@@ -180,7 +184,7 @@ impl Classic {
         }
     }
 
-    fn assigned(&mut self, now: Instant, mut assigned: BTreeSet<TopicPartition>) {
+    fn assigned(&mut self, now: Instant, mut given: MemberAssignment) {
         let State::Syncing { asked, .. } = &mut self.state else { return };
         let asked = std::mem::take(asked);
         self.health.worked(&mut self.outbox);
@@ -199,7 +203,7 @@ impl Classic {
             // Made for a subscription that we no longer have (FAILURES D8).
             return self.join_again(now, "the subscription has changed");
         }
-        assigned.retain(|partition| {
+        given.partitions.retain(|partition| {
             let wanted = self.subscription.contains(&partition.topic);
             if !wanted {
                 tracing::warn!(%partition, "assigned by the leader but not subscribed to");
@@ -207,6 +211,10 @@ impl Classic {
             wanted
         });
         let generation = self.generation.unwrap_or(-1);
+        if let Some(assignor) = &self.assignor {
+            assignor.on_assignment(&given, generation);
+        }
+        let assigned: BTreeSet<TopicPartition> = given.partitions.into_iter().collect();
         let added: Vec<_> = assigned.difference(&self.held.all).cloned().collect();
         let surplus: BTreeSet<_> = self.held.all.difference(&assigned).cloned().collect();
         let owned = assigned.iter().cloned().collect();
@@ -384,6 +392,6 @@ impl Classic {
 }
 
 /// Some leaders leave out members that get nothing; the coordinator then hands on no bytes at all.
-fn assignment(bytes: Bytes) -> Result<BTreeSet<TopicPartition>, offtake_wire::DecodeError> {
-    if bytes.is_empty() { Ok(BTreeSet::new()) } else { decode_assignment(bytes) }
+fn assignment(bytes: Bytes) -> Result<MemberAssignment, offtake_wire::DecodeError> {
+    if bytes.is_empty() { Ok(MemberAssignment::default()) } else { decode_assignment(bytes) }
 }

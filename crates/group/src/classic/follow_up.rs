@@ -10,15 +10,15 @@
 //! others can only ask, so they beat [quickly](HASTE): with Kafka's default interval of 3 s a partition that moves would
 //! else be nobody's for up to as long.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;
-use offtake_machine::Cluster;
+use offtake_machine::{Cluster, TopicPartition};
 use offtake_wire::{ConsumerProtocolAssignment, messages::sync_group::SyncGroupRequestAssignment};
 
 use super::lead::Lead;
 use crate::{
-    assignor::{Assignor, RebalanceProtocol, decode_assignment},
+    assignor::{RebalanceProtocol, Strategy, decode_assignment},
     pace::Haste,
 };
 
@@ -41,7 +41,7 @@ pub(super) enum FollowUp {
 }
 
 impl FollowUp {
-    pub(super) fn of_follower(assignor: Assignor) -> Self {
+    pub(super) fn of_follower(assignor: &Strategy) -> Self {
         match assignor.protocol() {
             RebalanceProtocol::Eager => Self::None,
             RebalanceProtocol::Cooperative => Self::Possible,
@@ -49,18 +49,17 @@ impl FollowUp {
     }
 }
 
-/// Whether some partition is in nobody's assignment: its owner has to let it go first.
+/// Whether some partition is given to nobody because a member still claims it: it has to let it go first. (An assignor of
+/// the application's own may leave partitions out for good; nobody waits for those.)
 pub(super) fn withholds(lead: &Lead, cluster: &Cluster, assigned: &[SyncGroupRequestAssignment]) -> bool {
-    let there_are: usize = lead
-        .topics()
-        .iter()
-        .filter_map(|topic| cluster.topics.get(topic).filter(|info| info.error.is_ok()))
-        .filter_map(|info| info.partitions.last_key_value())
-        .map(|(last, _)| usize::try_from(last.saturating_add(1)).unwrap_or_default())
-        .sum();
     let read = |given: &SyncGroupRequestAssignment| decode_assignment(given.assignment.clone()).ok();
-    let given: usize = assigned.iter().filter_map(read).map(|partitions| partitions.len()).sum();
-    given < there_are
+    let given: BTreeSet<TopicPartition> =
+        assigned.iter().filter_map(read).flat_map(|assignment| assignment.partitions).collect();
+    let exists = |claimed: &TopicPartition| {
+        let topic = cluster.topics.get(&claimed.topic).filter(|info| info.error.is_ok());
+        topic.is_some_and(|info| info.partitions.contains_key(&claimed.partition))
+    };
+    lead.claims().any(|claimed| !given.contains(claimed) && exists(claimed))
 }
 
 /// What the leader's own assignment says if partitions are withheld: it may restart as the static member that it is, and
@@ -73,6 +72,10 @@ pub(super) fn mark(assignments: &mut [SyncGroupRequestAssignment], leader: &str)
     let Ok(mut assignment) = ConsumerProtocolAssignment::decode_versioned(own.assignment.clone()) else {
         return;
     };
+    // An assignor of the application's own has something to say there itself.
+    if assignment.user_data.is_some() {
+        return;
+    }
     assignment.user_data = Some(Bytes::from_static(MARK));
     if let Ok(bytes) = assignment.encode_versioned(0) {
         own.assignment = bytes;

@@ -1,44 +1,62 @@
 //! What the leader of a generation knows: everybody's subscription, and the partitions of everybody's topics.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use offtake_machine::{Cluster, Topic};
+use offtake_machine::{BrokerId, Cluster, PartitionInfo, Topic, TopicInfo, TopicPartition};
 use offtake_wire::{
     ErrorCode,
     messages::{join_group::JoinGroupResponseMember, sync_group::SyncGroupRequestAssignment},
 };
 
-use crate::assignor::{Assignor, MemberSubscription, PartitionCounts, encode_assignment};
+use crate::assignor::{Members, Partitions, Racks, Strategy, Subscriptions, encode_assignment};
 
 #[derive(Clone, Debug, Hash)]
 pub(super) struct Lead {
-    assignor: Assignor,
-    members: BTreeMap<String, MemberSubscription>,
+    assignor: Strategy,
+    members: Members,
     topics: BTreeSet<Topic>,
     /// What the assignment was made for; `None` until it is made.
-    counts: Option<PartitionCounts>,
+    partitions: Option<Partitions>,
+    /// Where brokers are, as far as anybody asks (KIP-881). Who is down has not moved: otherwise each restart of a broker
+    /// would change where replicas are, twice.
+    racks: Option<BTreeMap<BrokerId, String>>,
 }
 
 impl Lead {
     /// Takes other clients' words with care: who cannot be understood gets nothing, who is listed twice is taken once
     /// (FAILURES D6, §3 row 50).
-    pub(super) fn new(assignor: Assignor, told: Vec<JoinGroupResponseMember>) -> Self {
-        let mut members = BTreeMap::new();
+    pub(super) fn new(assignor: Strategy, told: Vec<JoinGroupResponseMember>) -> Self {
+        let mut members = Members::new();
+        let mut subscriptions = Subscriptions::default();
         for member in told {
             if members.contains_key(&member.member_id) {
                 tracing::warn!(member = %member.member_id, "listed twice by the coordinator; the first counts");
                 continue;
             }
             let instance = member.group_instance_id;
-            let subscription = MemberSubscription::decode(assignor, instance, member.metadata)
+            let subscription = subscriptions
+                .decode(&assignor, instance, member.metadata)
                 .inspect_err(
                     |error| tracing::warn!(member = %member.member_id, %error, "unreadable subscription"),
                 )
                 .unwrap_or_default();
             members.insert(member.member_id, subscription);
         }
-        let topics = members.values().flat_map(|member| member.topics.iter().cloned()).collect();
-        Self { assignor, members, topics, counts: None }
+        let mut topics = BTreeSet::new();
+        let mut last = None;
+        for subscription in members.values().map(|member| &member.topics) {
+            // Members that want the same share the set.
+            if !last.is_some_and(|last| Arc::ptr_eq(last, subscription)) {
+                topics.extend(subscription.iter().cloned());
+            }
+            last = Some(subscription);
+        }
+        let racks =
+            members.values().any(|member| member.rack.as_deref().is_some_and(|rack| !rack.is_empty()));
+        Self { assignor, members, topics, partitions: None, racks: racks.then(BTreeMap::new) }
     }
 
     /// All topics of the group.
@@ -46,49 +64,59 @@ impl Lead {
         &self.topics
     }
 
-    /// How many partitions each topic has, and whether we know that of all of them. A topic that does not exist is
-    /// known to have none; one whose metadata is in trouble keeps what it had.
-    fn count(&self, cluster: &Cluster) -> (PartitionCounts, bool) {
-        let mut counts = PartitionCounts::new();
-        let mut complete = true;
-        for topic in &self.topics {
-            let count = match cluster.topics.get(topic) {
-                // An index without a partition is one that the broker left out; it exists all the same (B5).
-                Some(info) if info.error.is_ok() => {
-                    info.partitions.last_key_value().map_or(0, |(last, _)| last.saturating_add(1))
-                }
-                Some(info)
-                    if info.error == ErrorCode::UnknownTopicOrPartition || !info.error.is_retriable() =>
-                {
-                    0
-                }
-                _ => {
-                    complete = false;
-                    self.counts.as_ref().and_then(|counts| counts.get(topic)).copied().unwrap_or(0)
-                }
-            };
-            if count > 0 {
-                counts.insert(topic.clone(), count);
-            }
-        }
-        (counts, complete)
+    /// What members say they have, of topics that the group wants.
+    pub(super) fn claims(&self) -> impl Iterator<Item = &TopicPartition> {
+        let claims = self.members.values().flat_map(|member| &member.owned);
+        claims.filter(|claimed| self.topics.contains(&claimed.topic))
     }
 
     /// Whether the assignment need not wait for metadata.
     pub(super) fn knows_enough(&self, cluster: &Cluster) -> bool {
-        self.count(cluster).1
+        self.topics.iter().all(|topic| count(cluster.topics.get(topic)).is_some())
+    }
+
+    /// What partitions each topic has. One whose metadata is in trouble keeps what it had.
+    fn look(&mut self, cluster: &Cluster) -> Partitions {
+        if let Some(known) = &mut self.racks {
+            let told = cluster.brokers.iter().filter_map(|(id, broker)| Some((*id, broker.rack.clone()?)));
+            known.extend(told);
+        }
+        let mut partitions = Partitions::default();
+        let mut racks = RacksOf { brokers: self.racks.as_ref(), known: BTreeMap::new() };
+        for topic in &self.topics {
+            let info = cluster.topics.get(topic);
+            match (count(info), info) {
+                (Some(0), _) => {}
+                (Some(count), Some(info)) => {
+                    partitions.insert_with_racks(topic, count, racks.of_topic(info, count));
+                }
+                _ => {
+                    let before = self.partitions.as_ref();
+                    let count = before.map_or(0, |before| before.count(topic.as_str()));
+                    if count > 0 {
+                        let racks = before.map(|before| before.all_racks(topic.as_str()).to_vec());
+                        partitions.insert_with_racks(topic, count, racks.unwrap_or_default());
+                    }
+                }
+            }
+        }
+        partitions
     }
 
     /// Everybody's assignment, from what is known now.
     pub(super) fn assign(&mut self, cluster: &Cluster) -> Vec<SyncGroupRequestAssignment> {
-        let counts = self.counts.insert(self.count(cluster).0);
-        let assignment = self.assignor.assign(counts, &self.members);
+        let partitions = self.look(cluster);
+        let (assignment, fault) = self.assignor.assign(&partitions, &self.members);
+        if let Some(fault) = fault {
+            tracing::warn!("{fault}");
+        }
+        self.partitions = Some(partitions);
         tracing::debug!(assignor = %self.assignor, ?assignment, "assigned as leader");
         assignment
             .into_iter()
             // Topics came over the wire, so they fit it.
-            .filter_map(|(member_id, partitions)| {
-                let assignment = encode_assignment(&partitions).ok()?;
+            .filter_map(|(member_id, given)| {
+                let assignment = encode_assignment(&given.partitions, given.user_data.as_ref()).ok()?;
                 Some(SyncGroupRequestAssignment { member_id, assignment })
             })
             .collect()
@@ -96,20 +124,138 @@ impl Lead {
 
     /// The coordinator keeps the assignment there is (KIP-814); from now on we watch the partitions (FAILURES G3).
     pub(super) fn keep(&mut self, cluster: &Cluster) {
-        let (counts, complete) = self.count(cluster);
-        if complete {
-            self.counts = Some(counts);
+        if self.knows_enough(cluster) {
+            self.partitions = Some(self.look(cluster));
         }
     }
 
-    /// Whether the assignment no longer fits the partitions there are.
+    /// Whether the assignment no longer fits the partitions there are, and where their replicas are if members have
+    /// racks.
     pub(super) fn outdated_by(&mut self, cluster: &Cluster) -> bool {
-        match &self.counts {
-            Some(counts) => *counts != self.count(cluster).0,
-            None => {
-                self.keep(cluster);
-                false
-            }
+        if self.partitions.is_none() {
+            self.keep(cluster);
+            return false;
         }
+        let now = self.look(cluster);
+        self.partitions.as_ref() != Some(&now)
+    }
+}
+
+/// How many partitions a topic has; `None` if nobody can tell just now. A topic that does not exist is known to have none.
+fn count(info: Option<&TopicInfo>) -> Option<i32> {
+    match info? {
+        // An index without a partition is one that the broker left out; it exists all the same (B5).
+        info if info.error.is_ok() => {
+            Some(info.partitions.last_key_value().map_or(0, |(last, _)| last.saturating_add(1)))
+        }
+        info if info.error == ErrorCode::UnknownTopicOrPartition || !info.error.is_retriable() => Some(0),
+        _ => None,
+    }
+}
+
+/// The racks of replicas. Partitions with the same replicas share the set.
+struct RacksOf<'a> {
+    brokers: Option<&'a BTreeMap<BrokerId, String>>,
+    known: BTreeMap<&'a [BrokerId], Racks>,
+}
+
+impl<'a> RacksOf<'a> {
+    fn of_topic(&mut self, info: &'a TopicInfo, count: i32) -> Vec<Racks> {
+        match self.brokers {
+            Some(brokers) => {
+                (0..count).map(|index| self.of_partition(brokers, info.partitions.get(&index))).collect()
+            }
+            None => Vec::new(),
+        }
+    }
+
+    fn of_partition(
+        &mut self,
+        brokers: &BTreeMap<BrokerId, String>,
+        partition: Option<&'a PartitionInfo>,
+    ) -> Racks {
+        let replicas = partition.map_or(&[][..], |partition| &partition.replicas);
+        let racks = || replicas.iter().filter_map(|broker| brokers.get(broker).cloned()).collect();
+        Arc::clone(self.known.entry(replicas).or_insert_with(|| Arc::new(racks())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use offtake_machine::Broker;
+    use offtake_wire::{ConsumerProtocolSubscription, Uuid};
+
+    use super::*;
+    use crate::assignor::{BuiltIn, decode_assignment};
+
+    /// Three brokers in three racks, one topic with a replica of each partition at one of them.
+    fn cluster(up: &[i32], racks: [&str; 3], replicas: &[i32]) -> Cluster {
+        let broker = |id: &i32| {
+            let rack = racks.get(*id as usize).map(|rack| (*rack).to_owned());
+            (BrokerId(*id), Broker { host: "h".into(), port: 1, rack })
+        };
+        let partition = |(index, at): (usize, &i32)| {
+            let replicas = vec![BrokerId(*at)];
+            let isr = replicas.clone();
+            (index as i32, PartitionInfo { leader: None, epoch: None, replicas, isr, offline: vec![] })
+        };
+        let partitions = replicas.iter().enumerate().map(partition).collect();
+        let topic = TopicInfo { id: Uuid::ZERO, error: ErrorCode::None, internal: false, partitions };
+        Cluster {
+            brokers: up.iter().map(broker).collect(),
+            topics: [("t".into(), topic)].into(),
+            ..Cluster::default()
+        }
+    }
+
+    fn lead(racks: &[Option<&str>]) -> Lead {
+        let member = |(nth, rack): (usize, &Option<&str>)| {
+            let rack_id = rack.map(str::to_owned);
+            let told =
+                ConsumerProtocolSubscription { topics: vec!["t".into()], rack_id, ..Default::default() };
+            JoinGroupResponseMember {
+                member_id: format!("m{nth}"),
+                group_instance_id: None,
+                metadata: told.encode_versioned(3).unwrap(),
+            }
+        };
+        Lead::new(BuiltIn::Range.into(), racks.iter().enumerate().map(member).collect())
+    }
+
+    fn given(lead: &mut Lead, cluster: &Cluster) -> Vec<Vec<i32>> {
+        let all = lead.assign(cluster).into_iter().map(|told| decode_assignment(told.assignment).unwrap());
+        all.map(|given| given.partitions.iter().map(|each| each.partition).collect()).collect()
+    }
+
+    const RACKS: [&str; 3] = ["a", "b", "c"];
+
+    #[test]
+    fn who_is_in_a_rack_gets_what_is_there() {
+        let cluster = cluster(&[0, 1, 2], RACKS, &[2, 1, 0]);
+        assert_eq!(given(&mut lead(&[Some("a"), Some("b"), Some("c")]), &cluster), [[2], [1], [0]]);
+        assert_eq!(given(&mut lead(&[None, None, None]), &cluster), [[0], [1], [2]]);
+        assert_eq!(given(&mut lead(&[Some(""), None, Some("elsewhere")]), &cluster), [[0], [1], [2]]);
+    }
+
+    #[test]
+    fn replicas_that_go_to_another_rack_are_a_reason_to_assign_again_if_members_have_racks() {
+        let before = cluster(&[0, 1, 2], RACKS, &[2, 1, 0]);
+        let moved = cluster(&[0, 1, 2], RACKS, &[2, 2, 0]);
+        let mut near = lead(&[Some("a"), Some("b")]);
+        near.assign(&before);
+        assert!(!near.outdated_by(&before));
+        assert!(near.outdated_by(&moved));
+        let mut anywhere = lead(&[None, None]);
+        anywhere.assign(&before);
+        assert!(!anywhere.outdated_by(&moved));
+    }
+
+    #[test]
+    fn a_broker_that_is_down_has_not_moved() {
+        let mut near = lead(&[Some("a"), Some("b")]);
+        near.assign(&cluster(&[0, 1, 2], RACKS, &[2, 1, 0]));
+        assert!(!near.outdated_by(&cluster(&[1, 2], RACKS, &[2, 1, 0])), "no rebalance when it goes");
+        assert!(!near.outdated_by(&cluster(&[0, 1, 2], RACKS, &[2, 1, 0])), "nor when it is back");
+        assert!(near.outdated_by(&cluster(&[0, 1, 2], ["b", "b", "c"], &[2, 1, 0])), "but if it has moved");
     }
 }

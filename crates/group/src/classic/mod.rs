@@ -27,7 +27,7 @@ use offtake_machine::{BrokerId, Call, CallIds, Cluster, Topic, TopicPartition, T
 use offtake_wire::ErrorCode;
 
 use crate::{
-    assignor::{Assignor, RebalanceProtocol},
+    assignor::{RebalanceProtocol, Strategy},
     config::Config,
     event::{Event, GroupError, GroupMembership, Identity, Outbox},
     health::Health,
@@ -60,7 +60,7 @@ pub(crate) struct Classic {
     /// The generation we have joined, unless it is over for us.
     generation: Option<i32>,
     /// What the generation voted for.
-    assignor: Option<Assignor>,
+    assignor: Option<Strategy>,
     lead: Option<Lead>,
     /// Whether this generation is to be followed by another.
     follow_up: FollowUp,
@@ -278,8 +278,8 @@ impl Classic {
             match plan {
                 Plan::Make if is_due || lead.knows_enough(cluster) => {
                     let mut assignments = lead.assign(cluster);
-                    let cooperates =
-                        self.assignor.map(Assignor::protocol) == Some(RebalanceProtocol::Cooperative);
+                    let cooperates = self.assignor.as_ref().map(Strategy::protocol)
+                        == Some(RebalanceProtocol::Cooperative);
                     if cooperates && follow_up::withholds(lead, cluster, &assignments) {
                         self.follow_up = FollowUp::Certain;
                         follow_up::mark(&mut assignments, &self.member_id);

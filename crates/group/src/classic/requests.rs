@@ -40,7 +40,7 @@ impl Classic {
 
     fn join(&self, reason: &str) -> Result<JoinGroupRequest, EncodeError> {
         let protocols = self.config.assignors.iter().map(|assignor| {
-            let metadata = encode_subscription(*assignor, &self.claim())?;
+            let metadata = encode_subscription(assignor, &self.claim())?;
             Ok(JoinGroupRequestProtocol { name: assignor.name().to_owned(), metadata })
         });
         Ok(JoinGroupRequest {
@@ -85,7 +85,7 @@ impl Classic {
             member_id: self.member_id.clone(),
             group_instance_id: self.config.instance_id.clone(),
             protocol_type: Some(PROTOCOL_TYPE.to_owned()),
-            protocol_name: self.assignor.map(|assignor| assignor.name().to_owned()),
+            protocol_name: self.assignor.as_ref().map(|assignor| assignor.name().to_owned()),
             assignments,
         }
     }

@@ -24,7 +24,7 @@ mod world;
 use std::time::Instant;
 
 use checking::{State, Step};
-use offtake_group::{Assignor, Config, Protocol};
+use offtake_group::{BuiltIn as Assignor, Config, Protocol};
 use scenario::{Budget, Churn, Flaw, Scenario};
 use stateright::{Checker, HasDiscoveries, Model, Path};
 
@@ -100,7 +100,7 @@ fn breaks(name: &str, law: &str, scenario: Scenario) {
 
 fn classic(assignor: Assignor) -> Scenario {
     let scenario = Scenario::new(Protocol::Classic);
-    Scenario { config: Config { assignors: vec![assignor], ..scenario.config.clone() }, ..scenario }
+    Scenario { config: Config { assignors: vec![assignor.into()], ..scenario.config.clone() }, ..scenario }
 }
 
 fn modern() -> Scenario {

@@ -22,7 +22,7 @@ use std::{
 };
 
 use coordinator::{Caller, Coordinator, Millis};
-use offtake_group::{Assignor, Config, Event, GroupError, GroupMembership, Member, Protocol};
+use offtake_group::{BuiltIn as Assignor, Config, Event, GroupError, GroupMembership, Member, Protocol};
 use offtake_machine::{
     Answer, BackoffConfig, BrokerId, CallError, CallId, Cluster, PartitionInfo, Topic, TopicInfo,
     TopicPartition,
@@ -173,7 +173,7 @@ impl Sim {
     }
 
     pub fn with(mut self, assignors: &[Assignor]) -> Self {
-        self.template.assignors = assignors.into();
+        self.template.assignors = assignors.iter().map(|assignor| (*assignor).into()).collect();
         self
     }
 

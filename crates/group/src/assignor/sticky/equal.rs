@@ -1,93 +1,215 @@
 //! All members subscribe to the same topics: everybody gets the quota, rounded down or up, and keeps what it owns of it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 use super::{Claims, Group, Plan};
 
-/// Who gets what, and which partitions cannot be had before their owner gives them up.
-pub(super) fn assign(group: &Group, claims: &Claims) -> (Plan, BTreeSet<usize>) {
+/// Who gets what, and which partitions cannot be had before their owner gives them up. `near`: racks matter.
+pub(super) fn assign(group: &Group<'_>, table: &[usize], claims: &Claims, near: bool) -> (Plan, Vec<bool>) {
     let members = group.members.len();
-    let partitions = group.partitions.len();
+    let partitions = group.partitions();
     let (Some(low), Some(rest)) = (partitions.checked_div(members), partitions.checked_rem(members)) else {
-        return (Plan::new(), BTreeSet::new());
+        return (Plan::new(), Vec::new());
     };
-    Quotas { low, high: low + usize::from(rest > 0), above: rest }.share_out(group, claims)
+    let mut deal = Deal {
+        group,
+        claims,
+        low,
+        high: low + usize::from(rest > 0),
+        may_be_above: rest,
+        above: 0,
+        plan: group.nothing(),
+        given_up: vec![None; partitions],
+        withheld: vec![false; partitions],
+        below_low: Vec::new(),
+        at_low: VecDeque::new(),
+    };
+    let mut free = deal.keep_what_is_owned(table, near);
+    deal.below_low.sort_unstable();
+    deal.at_low.make_contiguous().sort_unstable();
+    if near {
+        // Those that fewest members are near to come first.
+        let mut in_rack = vec![0usize; group.racks.count];
+        for rack in (0..members).filter_map(|member| group.racks.of_member(member)) {
+            in_rack.get_mut(rack).into_iter().for_each(|count| *count += 1);
+        }
+        let near_to = |partition: &usize| -> usize {
+            let racks = group.racks.of_partition(*partition);
+            racks.iter().filter_map(|rack| in_rack.get(*rack)).sum()
+        };
+        free.sort_by_cached_key(near_to);
+        free = deal.give_to_the_near(free);
+    }
+    deal.give_to_anybody(free);
+    (deal.plan, deal.withheld)
 }
 
-struct Quotas {
+struct Deal<'a> {
+    group: &'a Group<'a>,
+    claims: &'a Claims,
     low: usize,
     high: usize,
-    /// How many members get `high`, where that is more than `low`.
+    /// How many members get `high`, where that is more than `low`; and how many have.
+    may_be_above: usize,
     above: usize,
+    plan: Plan,
+    /// Who had it.
+    given_up: Vec<Option<usize>>,
+    withheld: Vec<bool>,
+    /// Members with fewer than `low`, and those with just that who may get one more.
+    below_low: Vec<usize>,
+    at_low: VecDeque<usize>,
 }
 
-impl Quotas {
-    fn share_out(&self, group: &Group, claims: &Claims) -> (Plan, BTreeSet<usize>) {
-        let mut plan: Plan = vec![Vec::new(); group.members.len()];
-        let mut given_up: BTreeMap<usize, usize> = BTreeMap::new();
-        let mut free: BTreeSet<usize> = (0..group.partitions.len()).collect();
-        let mut below_low = Vec::new();
-        let mut at_low = VecDeque::new();
-        let mut above = 0;
-
-        for &member in &group.table {
-            let mut owned: Vec<usize> =
-                claims.of(member).iter().copied().filter(|p| !claims.disputed.contains(p)).collect();
-            // By partition first: the surplus is taken from all topics alike.
-            owned.sort_by_key(|p| group.partitions.get(*p).map(|(topic, named)| (named.partition, *topic)));
-            let keep = if owned.len() < self.low {
-                below_low.push(member);
-                owned.len()
-            } else if owned.len() >= self.high && above < self.above {
-                above += 1;
-                if above == self.above {
-                    at_low.clear();
+impl Deal<'_> {
+    /// Up to the quotas; what is left of all partitions.
+    fn keep_what_is_owned(&mut self, table: &[usize], near: bool) -> Vec<usize> {
+        let mut kept = vec![false; self.group.partitions()];
+        for &member in table {
+            let mut owned = Vec::with_capacity(self.claims.of(member).len());
+            for &partition in self.claims.of(member) {
+                if near && self.group.racks.mismatch(member, partition) {
+                    self.give_up(partition, member);
+                } else if !self.claims.disputed(partition) {
+                    owned.push(partition);
                 }
+            }
+            let keep = if owned.len() < self.low {
+                self.below_low.push(member);
+                owned.len()
+            } else if owned.len() >= self.high && self.above < self.may_be_above {
+                self.count_one_above();
                 self.high
             } else {
-                if above < self.above {
-                    at_low.push_back(member);
+                if self.above < self.may_be_above {
+                    self.at_low.push_back(member);
                 }
                 self.low
             };
-            given_up.extend(owned.drain(keep.min(owned.len())..).map(|p| (p, member)));
-            for partition in &owned {
-                free.remove(partition);
+            if keep < owned.len() {
+                // By partition first: the surplus is taken from all topics alike.
+                owned.sort_by_cached_key(|p| (self.group.index_of(*p), *p));
+                owned.drain(keep..).for_each(|partition| self.give_up(partition, member));
             }
-            if let Some(list) = plan.get_mut(member) {
+            for partition in &owned {
+                kept.get_mut(*partition).into_iter().for_each(|kept| *kept = true);
+            }
+            if let Some(list) = self.plan.get_mut(member) {
                 *list = owned;
             }
         }
+        kept.into_iter().enumerate().filter(|(_, kept)| !kept).map(|(partition, _)| partition).collect()
+    }
 
-        below_low.sort_unstable();
-        at_low.make_contiguous().sort_unstable();
-        let mut withheld = BTreeSet::new();
+    fn count_one_above(&mut self) {
+        self.above += 1;
+        if self.above == self.may_be_above {
+            self.at_low.clear();
+        }
+    }
+
+    fn give_up(&mut self, partition: usize, by: usize) {
+        self.given_up.get_mut(partition).into_iter().for_each(|owner| *owner = Some(by));
+    }
+
+    /// How many the taker has then.
+    fn give(&mut self, partition: usize, taker: usize) -> usize {
+        let moves = self.given_up.get(partition).copied().flatten().is_some_and(|owner| owner != taker);
+        if (moves || self.claims.disputed(partition))
+            && let Some(withheld) = self.withheld.get_mut(partition)
+        {
+            *withheld = true;
+        }
+        let Some(list) = self.plan.get_mut(taker) else { return 0 };
+        list.push(partition);
+        list.len()
+    }
+
+    /// In turn to those below the quota who are near, and then to those at it. What nobody near has room for is left.
+    fn give_to_the_near(&mut self, free: Vec<usize>) -> Vec<usize> {
+        let group = self.group;
+        let rack_of = |member: usize| group.racks.of_member(member);
+        // Of each rack, places in `below_low` of those that are still below.
+        let mut below = vec![BTreeSet::new(); self.group.racks.count];
+        for (place, member) in self.below_low.iter().enumerate() {
+            let rack = rack_of(*member).and_then(|rack| below.get_mut(rack));
+            rack.into_iter().for_each(|rack| rack.extend([place]));
+        }
+        // Those at the quota, in their order; and of each rack, places among them.
+        let mut at_low: Vec<Option<usize>> = Vec::new();
+        let mut at_low_in: Vec<VecDeque<usize>> = vec![VecDeque::new(); self.group.racks.count];
+        let join_at_low =
+            |member: usize, at_low: &mut Vec<Option<usize>>, racks: &mut Vec<VecDeque<usize>>| {
+                let rack = rack_of(member).and_then(|rack| racks.get_mut(rack));
+                rack.into_iter().for_each(|rack| rack.push_back(at_low.len()));
+                at_low.push(Some(member));
+            };
+        for member in std::mem::take(&mut self.at_low) {
+            join_at_low(member, &mut at_low, &mut at_low_in);
+        }
+        let mut is_below = vec![true; self.below_low.len()];
+        let mut turn = 0;
+        let mut left = Vec::new();
+        for partition in free {
+            let racks = group.racks.of_partition(partition);
+            let sets = || racks.iter().filter_map(|rack| below.get(*rack));
+            let place = sets()
+                .filter_map(|places| places.range(turn..).next())
+                .min()
+                .or_else(|| sets().filter_map(BTreeSet::first).min())
+                .copied();
+            if let Some(place) = place {
+                let Some(taker) = self.below_low.get(place).copied() else { continue };
+                turn = place + 1;
+                if self.give(partition, taker) >= self.low {
+                    is_below.get_mut(place).into_iter().for_each(|below| *below = false);
+                    if let Some(places) = rack_of(taker).and_then(|rack| below.get_mut(rack)) {
+                        places.remove(&place);
+                    }
+                    if self.low < self.high && self.above < self.may_be_above {
+                        join_at_low(taker, &mut at_low, &mut at_low_in);
+                    }
+                }
+                continue;
+            }
+            let first = racks
+                .iter()
+                .filter_map(|rack| Some((*at_low_in.get(*rack)?.front()?, *rack)))
+                .min()
+                .and_then(|(place, rack)| {
+                    at_low_in.get_mut(rack).and_then(VecDeque::pop_front);
+                    at_low.get_mut(place)?.take()
+                });
+            let Some(taker) = first else {
+                left.push(partition);
+                continue;
+            };
+            self.give(partition, taker);
+            self.above += 1;
+            if self.above == self.may_be_above {
+                at_low.clear();
+                at_low_in.iter_mut().for_each(VecDeque::clear);
+            }
+        }
+        let mut is_below = is_below.into_iter();
+        self.below_low.retain(|_| is_below.next().unwrap_or(false));
+        self.at_low = at_low.into_iter().flatten().collect();
+        left
+    }
+
+    fn give_to_anybody(&mut self, free: Vec<usize>) {
         let mut turn = 0;
         for partition in free {
-            let taker = match below_low.get(turn).or_else(|| below_low.first()).copied() {
-                Some(taker) => {
-                    turn = if turn < below_low.len() { turn } else { 0 };
-                    taker
-                }
-                // The quotas add up to the number of partitions, so somebody is left.
-                None => match at_low.pop_front() {
-                    Some(taker) => taker,
-                    None => continue,
-                },
-            };
-            let Some(list) = plan.get_mut(taker) else { continue };
-            list.push(partition);
-            let moves = given_up.get(&partition).is_some_and(|owner| *owner != taker);
-            if moves || claims.disputed.contains(&partition) {
-                withheld.insert(partition);
-            }
-            if list.len() == self.low {
-                below_low.remove(turn);
-                at_low.push_back(taker);
+            turn = if turn < self.below_low.len() { turn } else { 0 };
+            let is_below = self.below_low.get(turn).copied();
+            // The quotas add up to the number of partitions, so somebody is left.
+            let Some(taker) = is_below.or_else(|| self.at_low.pop_front()) else { continue };
+            if self.give(partition, taker) == self.low {
+                self.below_low.remove(turn);
+                self.at_low.push_back(taker);
             } else {
                 turn += 1;
             }
         }
-        (plan, withheld)
     }
 }

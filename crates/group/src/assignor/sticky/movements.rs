@@ -1,19 +1,19 @@
 //! What has been moved while evening out, so that two members do not swap partitions of one topic: instead of moving
 //! a second partition the other way, the first is sent home.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use super::{Group, java};
 
-/// From this member to that one.
-type Pair = (usize, usize);
+/// Partitions of a topic that went from this member to that one.
+type Between = (usize, usize, usize);
 
-#[derive(Default)]
 pub(super) struct Movements {
-    /// Where each moved partition came from, and where it is.
-    of: BTreeMap<usize, Pair>,
-    /// The same by topic.
-    between: BTreeMap<usize, BTreeMap<Pair, Moved>>,
+    /// Where each moved partition came from.
+    from: Vec<Option<usize>>,
+    between: HashMap<Between, Moved>,
+    /// Java's hashes of the topics' names.
+    hashes: Vec<i32>,
 }
 
 #[derive(Default)]
@@ -25,32 +25,46 @@ struct Moved {
 }
 
 impl Movements {
-    /// Which partition to move to `to`, when it is `partition`'s turn to leave `from`.
-    pub(super) fn instead_of(&self, group: &Group, partition: usize, from: usize, to: usize) -> usize {
-        let topic = group.topic_of(partition);
-        let from = self.of.get(&partition).map_or(from, |(source, _)| *source);
-        let back = self.between.get(&topic).and_then(|pairs| pairs.get(&(to, from)));
-        back.and_then(|moved| moved.first(group, topic)).unwrap_or(partition)
+    pub(super) fn new(group: &Group<'_>) -> Self {
+        Self {
+            from: vec![None; group.partitions()],
+            between: HashMap::new(),
+            hashes: group.topics.iter().map(|topic| java::hash_of_str(topic.name.as_str())).collect(),
+        }
     }
 
-    pub(super) fn moved(&mut self, group: &Group, partition: usize, from: usize, to: usize) {
+    fn came_from(&self, partition: usize) -> Option<usize> {
+        self.from.get(partition).copied().flatten()
+    }
+
+    /// Which partition to move to `to`, when it is `partition`'s turn to leave `owner`.
+    pub(super) fn instead_of(&self, group: &Group<'_>, partition: usize, owner: usize, to: usize) -> usize {
         let topic = group.topic_of(partition);
-        let pairs = self.between.entry(topic).or_default();
-        let source = match self.of.remove(&partition) {
-            None => from,
-            Some(before) => {
-                if let Some(moved) = pairs.get_mut(&before) {
+        let from = self.came_from(partition).unwrap_or(owner);
+        let back = self.between.get(&(topic, to, from));
+        let hash = self.hashes.get(topic).copied().unwrap_or(0);
+        back.and_then(|moved| moved.first(group, hash)).unwrap_or(partition)
+    }
+
+    pub(super) fn moved(&mut self, group: &Group<'_>, partition: usize, owner: usize, to: usize) {
+        let topic = group.topic_of(partition);
+        let source = match self.came_from(partition) {
+            None => owner,
+            Some(source) => {
+                let before = (topic, source, owner);
+                if let Some(moved) = self.between.get_mut(&before) {
                     moved.partitions.retain(|p| *p != partition);
                     if moved.partitions.is_empty() {
-                        pairs.remove(&before);
+                        self.between.remove(&before);
                     }
                 }
-                before.0
+                source
             }
         };
-        if source != to {
-            self.of.insert(partition, (source, to));
-            let moved = pairs.entry((source, to)).or_default();
+        let away = source != to;
+        self.from.get_mut(partition).into_iter().for_each(|from| *from = away.then_some(source));
+        if away {
+            let moved = self.between.entry((topic, source, to)).or_default();
             moved.partitions.push(partition);
             moved.most = moved.most.max(moved.partitions.len());
         }
@@ -58,11 +72,10 @@ impl Movements {
 }
 
 impl Moved {
-    fn first(&self, group: &Group, topic: usize) -> Option<usize> {
-        let hash = group.topics.get(topic)?.hash;
+    fn first(&self, group: &Group<'_>, topic_hash: i32) -> Option<usize> {
         self.partitions.iter().copied().min_by_key(|p| {
-            let index = group.partitions.get(*p).map_or(0, |(_, named)| named.partition);
-            java::bucket(java::hash_of_partition(hash, index), self.most)
+            let index = i32::try_from(group.index_of(*p)).unwrap_or(0);
+            java::bucket(java::hash_of_partition(topic_hash, index), self.most)
         })
     }
 }

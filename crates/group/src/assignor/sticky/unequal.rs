@@ -1,80 +1,100 @@
 //! Members subscribe to different topics: what is owned stays, what is free goes to whoever has least, and then
 //! partitions move for as long as that evens things out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{cmp::Reverse, collections::BinaryHeap};
 
 use super::{Claims, Group, NO_GENERATION, Plan, movements::Movements};
 
 /// Moves for each partition and member: far beyond what evening out takes, and an end to what never settles.
 const PATIENCE: usize = 16;
 
-pub(super) fn assign(group: &Group, claims: &Claims) -> Plan {
-    let mut table = Table::new(group);
+/// `near`: racks matter.
+pub(super) fn assign(group: &Group<'_>, table: &[usize], claims: &Claims, near: bool) -> Plan {
+    let mut floor = Table::new(group);
     let mut released_any = false;
     for member in 0..group.members.len() {
         for &partition in claims.of(member) {
-            if group.subscribes(member, group.topic_of(partition)) {
-                table.give(partition, member);
+            if !group.subscribes(member, group.topic_of(partition))
+                || near && group.racks.mismatch(member, partition)
+            {
+                released_any = true;
             } else {
-                released_any = true; // no longer subscribed to
+                floor.give(partition, member);
             }
         }
     }
-    table.even_out(&previous_owners(group), released_any);
-    table.plan()
+    floor.even_out(&previous_owners(group, table), released_any, near);
+    floor.plan()
 }
 
-/// Who had each partition before the newest generation: it goes back there rather than to a third.
-fn previous_owners(group: &Group) -> BTreeMap<usize, usize> {
-    let newest = group.members.iter().filter_map(|member| member.generation).max().unwrap_or(NO_GENERATION);
-    let mut previous: BTreeMap<usize, (usize, i32)> = BTreeMap::new();
-    for &number in &group.table {
-        let Some(member) = group.member(number) else { continue };
-        let generation = member.generation.unwrap_or(NO_GENERATION);
-        if generation >= newest {
-            continue;
-        }
-        for &partition in &member.owned {
-            let newer = previous.get(&partition).is_none_or(|(_, other)| generation > *other);
+/// Who had each partition before the newest generation: it goes back there rather than to a third. Empty if all are of
+/// the newest.
+fn previous_owners(group: &Group<'_>, table: &[usize]) -> Vec<Option<usize>> {
+    let generation = |member: usize| {
+        group.members.get(member).and_then(|member| member.generation).unwrap_or(NO_GENERATION)
+    };
+    let newest = table.iter().map(|member| generation(*member)).max().unwrap_or(NO_GENERATION);
+    let mut previous: Vec<Option<usize>> = Vec::new();
+    for &number in table.iter().filter(|member| generation(**member) < newest) {
+        previous.resize(group.partitions(), None);
+        for &partition in group.members.get(number).map_or(&[][..], |member| &member.owned) {
+            let Some(before) = previous.get_mut(partition) else { continue };
+            let newer = before.is_none_or(|other| generation(number) > generation(other));
             // Who has unsubscribed since cannot have it back.
             if newer && group.subscribes(number, group.topic_of(partition)) {
-                previous.insert(partition, (number, generation));
+                *before = Some(number);
             }
         }
     }
-    previous.into_iter().map(|(partition, (member, _))| (partition, member)).collect()
+    previous
+}
+
+/// Some members, whoever has least first, then by name. An entry that is out of date is passed over.
+#[derive(Default)]
+struct Queue(BinaryHeap<Reverse<(usize, usize)>>);
+
+impl Queue {
+    fn of(members: impl Iterator<Item = usize>, sizes: &[usize]) -> Self {
+        Self(members.filter_map(|member| Some(Reverse((*sizes.get(member)?, member)))).collect())
+    }
+
+    fn first(&mut self, sizes: &[usize]) -> Option<(usize, usize)> {
+        loop {
+            let Reverse((size, member)) = *self.0.peek()?;
+            if sizes.get(member) == Some(&size) {
+                return Some((size, member));
+            }
+            self.0.pop();
+        }
+    }
+
+    fn changed(&mut self, member: usize, sizes: &[usize]) {
+        self.0.extend(sizes.get(member).map(|size| Reverse((*size, member))));
+    }
 }
 
 /// Who has what at the moment.
 struct Table<'a> {
-    group: &'a Group,
+    group: &'a Group<'a>,
     /// The members that subscribe to each topic.
     takers: Vec<Vec<usize>>,
     owner: Vec<Option<usize>>,
-    /// How many partitions each member has: in all, and of each topic.
+    /// How many partitions each member has.
     size: Vec<usize>,
-    held: Vec<BTreeMap<usize, usize>>,
-    /// Members that may still gain or lose something: least first, then by name.
-    order: BTreeSet<(usize, usize)>,
     movements: Movements,
     moves_left: usize,
 }
 
 impl<'a> Table<'a> {
-    fn new(group: &'a Group) -> Self {
+    fn new(group: &'a Group<'a>) -> Self {
         let members = group.members.len();
-        let partitions = group.partitions.len();
-        let takers = (0..group.topics.len())
-            .map(|topic| (0..members).filter(|member| group.subscribes(*member, topic)).collect())
-            .collect();
+        let partitions = group.partitions();
         Self {
             group,
-            takers,
+            takers: group.takers(&(0..members).collect::<Vec<_>>()),
             owner: vec![None; partitions],
             size: vec![0; members],
-            held: vec![BTreeMap::new(); members],
-            order: (0..members).map(|member| (0, member)).collect(),
-            movements: Movements::default(),
+            movements: Movements::new(group),
             moves_left: partitions.saturating_add(members).saturating_mul(PATIENCE),
         }
     }
@@ -91,65 +111,35 @@ impl<'a> Table<'a> {
         self.takers.get(topic).map_or(&[], Vec::as_slice)
     }
 
-    fn resize(&mut self, member: usize, topic: usize, by: isize) {
-        let (Some(size), Some(held)) = (self.size.get_mut(member), self.held.get_mut(member)) else { return };
-        let listed = self.order.remove(&(*size, member));
-        *size = size.saturating_add_signed(by);
-        if listed {
-            self.order.insert((*size, member));
-        }
-        let of_topic = held.entry(topic).or_default();
-        *of_topic = of_topic.saturating_add_signed(by);
-        if *of_topic == 0 {
-            held.remove(&topic);
-        }
-    }
-
     fn give(&mut self, partition: usize, to: usize) {
-        let topic = self.group.topic_of(partition);
         let before = self.owner.get_mut(partition).and_then(|owner| owner.replace(to));
-        if let Some(before) = before {
-            self.resize(before, topic, -1);
+        if let Some(size) = before.and_then(|before| self.size.get_mut(before)) {
+            *size = size.saturating_sub(1);
         }
-        self.resize(to, topic, 1);
+        if let Some(size) = self.size.get_mut(to) {
+            *size = size.saturating_add(1);
+        }
     }
 
-    /// Whoever has least and subscribes to the topic.
-    fn neediest(&self, topic: usize) -> Option<usize> {
-        self.order.iter().map(|(_, member)| *member).find(|member| self.group.subscribes(*member, topic))
-    }
-
-    fn even_out(&mut self, previous: &BTreeMap<usize, usize>, released_any: bool) {
-        let fresh = self.order.last().is_none_or(|(most, _)| *most == 0);
+    fn even_out(&mut self, previous: &[Option<usize>], released_any: bool, near: bool) {
+        let fresh = self.size.iter().all(|size| *size == 0);
         // Topics that few can take come first.
         let mut topics: Vec<usize> = (0..self.group.topics.len()).collect();
         topics.sort_by_key(|topic| (self.takers(*topic).len(), *topic));
-        let all: Vec<usize> = topics
-            .iter()
-            .filter_map(|topic| self.group.topics.get(*topic))
-            .flat_map(|topic| topic.first..topic.first.saturating_add(topic.count))
-            .collect();
-        let free: Vec<usize> = all.iter().copied().filter(|p| self.owner(*p).is_none()).collect();
-        for &partition in &free {
-            if let Some(taker) = self.neediest(self.group.topic_of(partition)) {
-                self.give(partition, taker);
-            }
+        let was_free: Vec<bool> = self.owner.iter().map(Option::is_none).collect();
+        if near {
+            topics.iter().for_each(|topic| self.give_to_the_near(*topic));
         }
+        topics.iter().for_each(|topic| self.give_to_anybody(*topic));
 
-        let movable = |partitions: Vec<usize>| -> Vec<usize> {
-            partitions.into_iter().filter(|p| self.takers(self.group.topic_of(*p)).len() > 1).collect()
-        };
-        let (all, free) = (movable(all), movable(free));
-        let involved: BTreeSet<(usize, usize)> =
-            self.order.iter().copied().filter(|(_, member)| self.may_change(*member)).collect();
-        self.order = involved;
-        let before = (self.owner.clone(), self.score());
-
+        let involved: Vec<usize> = self.involved();
+        let before = (self.owner.clone(), self.score(&involved));
+        topics.retain(|topic| self.takers(*topic).len() > 1);
         if !released_any {
-            self.reassign(&free, previous);
+            self.reassign(&topics, previous, |partition| was_free.get(partition) == Some(&true));
         }
-        let reassigned = self.reassign(&all, previous);
-        if !fresh && reassigned && self.score() >= before.1 {
+        let reassigned = self.reassign(&topics, previous, |_| true);
+        if !fresh && reassigned && self.score(&involved) >= before.1 {
             // All that moving was for nothing.
             for (partition, owner) in before.0.into_iter().enumerate() {
                 if let Some(owner) = owner.filter(|owner| self.owner(partition) != Some(*owner)) {
@@ -159,76 +149,90 @@ impl<'a> Table<'a> {
         }
     }
 
-    fn may_change(&self, member: usize) -> bool {
-        let Some(numbered) = self.group.member(member) else { return false };
-        let most: usize =
-            numbered.topics.iter().filter_map(|t| self.group.topics.get(*t)).map(|t| t.count).sum();
-        self.size(member) < most
-            || self
-                .held
-                .get(member)
-                .is_some_and(|held| held.keys().any(|topic| self.takers(*topic).len() > 1))
+    fn partitions_of(&self, topic: usize) -> std::ops::Range<usize> {
+        self.group.topics.get(topic).map_or(0..0, |topic| topic.partitions())
     }
 
-    /// Whether nobody could take a partition from somebody who has two more.
-    fn is_even(&self) -> bool {
-        let (Some((least, _)), Some((most, _))) = (self.order.first(), self.order.last()) else {
-            return true;
+    /// What is free of a topic, to those who have least.
+    fn give_to_anybody(&mut self, topic: usize) {
+        let mut queue = None;
+        for partition in self.partitions_of(topic).filter(|p| self.owner(*p).is_none()).collect::<Vec<_>>() {
+            let takers = self.takers.get(topic).map_or(&[][..], Vec::as_slice);
+            let queue = queue.get_or_insert_with(|| Queue::of(takers.iter().copied(), &self.size));
+            if let Some((_, taker)) = queue.first(&self.size) {
+                self.give(partition, taker);
+                queue.changed(taker, &self.size);
+            }
+        }
+    }
+
+    /// The same, to those in a rack with a replica and those without a rack; what nobody is near to is left.
+    fn give_to_the_near(&mut self, topic: usize) {
+        let racks = &self.group.racks;
+        // The last one is for those without a rack.
+        let mut queues: Vec<Queue> = Vec::new();
+        for partition in self.partitions_of(topic).filter(|p| self.owner(*p).is_none()).collect::<Vec<_>>() {
+            if queues.is_empty() {
+                let mut members = vec![Vec::new(); racks.count + 1];
+                for taker in self.takers(topic) {
+                    let rack = members.get_mut(racks.of_member(*taker).unwrap_or(racks.count));
+                    rack.into_iter().for_each(|rack| rack.push(*taker));
+                }
+                queues = members.into_iter().map(|rack| Queue::of(rack.into_iter(), &self.size)).collect();
+            }
+            let near = racks.of_partition(partition).iter().copied().chain([racks.count]);
+            let first = near.filter_map(|rack| Some((queues.get_mut(rack)?.first(&self.size)?, rack))).min();
+            if let Some(((_, taker), rack)) = first {
+                self.give(partition, taker);
+                queues.get_mut(rack).into_iter().for_each(|queue| queue.changed(taker, &self.size));
+            }
+        }
+    }
+
+    /// Members that may still gain or lose something.
+    fn involved(&self) -> Vec<usize> {
+        let shared = |topic: usize| self.takers(topic).len() > 1;
+        let mut holds_shared = vec![false; self.size.len()];
+        for (partition, owner) in self.owner.iter().enumerate() {
+            if shared(self.group.topic_of(partition))
+                && let Some(holds) = owner.and_then(|owner| holds_shared.get_mut(owner))
+            {
+                *holds = true;
+            }
+        }
+        let most = |member: usize| -> usize {
+            self.group.topics_of(member).iter().map(|topic| self.partitions_of(*topic).len()).sum()
         };
-        if least + 1 >= *most {
-            return true;
-        }
-        // Of those who hold any of a topic, how many partitions the richest has in all. Ascending order: the last wins.
-        let mut richest: BTreeMap<usize, usize> = BTreeMap::new();
-        for (size, member) in &self.order {
-            let topics = self.held.get(*member).into_iter().flat_map(BTreeMap::keys);
-            richest.extend(topics.map(|topic| (*topic, *size)));
-        }
-        self.order.iter().all(|(size, member)| {
-            let topics = self.group.member(*member).into_iter().flat_map(|numbered| &numbered.topics);
-            topics.filter_map(|topic| richest.get(topic)).all(|most| size + 1 >= *most)
-        })
+        let members = holds_shared.into_iter().enumerate();
+        let involved = members.filter(|(member, holds)| *holds || self.size(*member) < most(*member));
+        involved.map(|(member, _)| member).collect()
     }
 
     /// The sum of the differences of all pairs: zero when everybody has the same.
-    fn score(&self) -> usize {
+    fn score(&self, involved: &[usize]) -> usize {
+        let mut sizes: Vec<usize> = involved.iter().map(|member| self.size(*member)).collect();
+        sizes.sort_unstable();
         let mut below = 0usize;
         let mut score = 0usize;
-        for (nth, (size, _)) in self.order.iter().enumerate() {
+        for (nth, size) in sizes.into_iter().enumerate() {
             score = score.saturating_add(size.saturating_mul(nth).saturating_sub(below));
-            below = below.saturating_add(*size);
+            below = below.saturating_add(size);
         }
         score
     }
 
-    fn reassign(&mut self, partitions: &[usize], previous: &BTreeMap<usize, usize>) -> bool {
+    /// Moves what a member with two fewer could take, until there is nothing of that kind; whether anything moved.
+    fn reassign(
+        &mut self,
+        topics: &[usize],
+        previous: &[Option<usize>],
+        may_move: impl Fn(usize) -> bool,
+    ) -> bool {
         let mut any = false;
         loop {
             let mut moved = false;
-            for &partition in partitions {
-                if self.moves_left == 0 || self.is_even() {
-                    break;
-                }
-                let Some(owner) = self.owner(partition) else { continue };
-                let topic = self.group.topic_of(partition);
-                let has_two_more = |than: usize| self.size(owner) > self.size(than) + 1;
-                let home = previous.get(&partition).copied().filter(|member| has_two_more(*member));
-                let to = home.or_else(|| {
-                    self.takers(topic)
-                        .iter()
-                        .any(|m| has_two_more(*m))
-                        .then(|| self.neediest(topic))
-                        .flatten()
-                });
-                if let Some(to) = to {
-                    let chosen = self.movements.instead_of(self.group, partition, owner, to);
-                    if let Some(from) = self.owner(chosen) {
-                        self.movements.moved(self.group, chosen, from, to);
-                        self.give(chosen, to);
-                    }
-                    self.moves_left -= 1;
-                    moved = true;
-                }
+            for &topic in topics {
+                moved |= self.reassign_topic(topic, previous, &may_move);
             }
             any |= moved;
             if !moved || self.moves_left == 0 {
@@ -237,8 +241,45 @@ impl<'a> Table<'a> {
         }
     }
 
+    fn reassign_topic(
+        &mut self,
+        topic: usize,
+        previous: &[Option<usize>],
+        may_move: impl Fn(usize) -> bool,
+    ) -> bool {
+        let sizes = self.takers(topic).iter().map(|taker| self.size(*taker));
+        let Some(mut least) = sizes.min() else { return false };
+        // While moving within one topic nobody's number changes but its takers', so one queue serves for all of it.
+        let mut queue = None;
+        let mut moved = false;
+        for partition in self.partitions_of(topic).filter(|partition| may_move(*partition)) {
+            if self.moves_left == 0 {
+                break;
+            }
+            let Some(owner) = self.owner(partition).filter(|owner| self.size(*owner) > least + 1) else {
+                continue;
+            };
+            let takers = self.takers.get(topic).map_or(&[][..], Vec::as_slice);
+            let queue = queue.get_or_insert_with(|| Queue::of(takers.iter().copied(), &self.size));
+            let home = previous.get(partition).copied().flatten();
+            let home = home.filter(|member| self.size(owner) > self.size(*member) + 1);
+            let Some(to) = home.or_else(|| queue.first(&self.size).map(|(_, taker)| taker)) else { continue };
+            let chosen = self.movements.instead_of(self.group, partition, owner, to);
+            if let Some(from) = self.owner(chosen) {
+                self.movements.moved(self.group, chosen, from, to);
+                self.give(chosen, to);
+                queue.changed(from, &self.size);
+                queue.changed(to, &self.size);
+                least = queue.first(&self.size).map_or(least, |(size, _)| size);
+            }
+            self.moves_left -= 1;
+            moved = true;
+        }
+        moved
+    }
+
     fn plan(&self) -> Plan {
-        let mut plan: Plan = vec![Vec::new(); self.group.members.len()];
+        let mut plan = self.group.nothing();
         for (partition, owner) in self.owner.iter().enumerate() {
             if let Some(list) = owner.and_then(|owner| plan.get_mut(owner)) {
                 list.push(partition);

@@ -1,0 +1,168 @@
+//! An assignor of the application's own: called with care, and its answer looked over before it counts.
+
+use std::{
+    any::Any,
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use bytes::Bytes;
+use offtake_machine::{Topic, TopicPartition};
+
+use super::{
+    Assignor, BuiltIn, MemberAssignment, Members, Partitions, RebalanceProtocol,
+    claims::Claims,
+    numbered::{Group, Plan},
+};
+
+/// What was wrong with the answer of an application's own assignor. All of it has been put right.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fault {
+    /// The assignor's name.
+    pub assignor: String,
+    /// It panicked, with this message; the built-in sticky assignor of the same protocol has assigned in its place.
+    pub panicked: Option<String>,
+    /// Given to more than one member, or twice to one: went to one of them.
+    pub twice: Vec<TopicPartition>,
+    /// Given to members that the group does not have, or that do not subscribe to the topic: left out.
+    pub misplaced: Vec<TopicPartition>,
+    /// They do not exist: left out.
+    pub unknown: Vec<TopicPartition>,
+    /// Subscribed to, and given to nobody: nobody reads them.
+    pub left_out: Vec<TopicPartition>,
+}
+
+impl Fault {
+    fn is_none(&self) -> bool {
+        self.panicked.is_none()
+            && [&self.twice, &self.misplaced, &self.unknown, &self.left_out]
+                .iter()
+                .all(|list| list.is_empty())
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the application's assignor {}", self.assignor)?;
+        if let Some(message) = &self.panicked {
+            return write!(f, " panicked ({message}): assigned by a built-in one in its place");
+        }
+        let mut separator = " gave ";
+        for (what, partitions) in [
+            ("more than once, which counts once", &self.twice),
+            ("to nobody that subscribes to it, which is left out", &self.misplaced),
+            ("that do not exist, which is left out", &self.unknown),
+            ("to nobody at all, which nobody reads", &self.left_out),
+        ] {
+            if let Some(first) = partitions.first() {
+                write!(f, "{separator}{} partitions ({first} for one) {what}", partitions.len())?;
+                separator = "; ";
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Fault {}
+
+/// Asks the assignor, and makes of its answer what may be given to the group.
+pub(super) fn assign(
+    assignor: &dyn Assignor,
+    partitions: &Partitions,
+    members: &Members,
+) -> (BTreeMap<String, MemberAssignment>, Option<Fault>) {
+    let mut fault = Fault { assignor: assignor.name().to_owned(), ..Fault::default() };
+    let answer = match catch_unwind(AssertUnwindSafe(|| assignor.assign(partitions, members))) {
+        Ok(answer) => answer,
+        Err(panic) => {
+            fault.panicked = Some(words(panic.as_ref()));
+            let instead = match assignor.protocol() {
+                RebalanceProtocol::Eager => BuiltIn::Sticky,
+                RebalanceProtocol::Cooperative => BuiltIn::CooperativeSticky,
+            };
+            return (Assignor::assign(&instead, partitions, members), Some(fault));
+        }
+    };
+    let group = Group::new(partitions, members);
+    let claims = Claims::settle(&group, &group.table());
+    let (mut plan, mut user_data) = sanitised(&group, &claims, answer, &mut fault);
+    if assignor.protocol() == RebalanceProtocol::Cooperative {
+        let moving = claims.moving(&group, &plan);
+        for planned in &mut plan {
+            planned.retain(|partition| !moving.get(*partition).copied().unwrap_or(false));
+        }
+    }
+    let named = group.named(plan).into_iter().map(|(id, partitions)| {
+        let user_data = user_data.remove(&id);
+        (id, MemberAssignment { partitions, user_data })
+    });
+    (named.collect(), (!fault.is_none()).then_some(fault))
+}
+
+/// Each partition to one member at most that subscribes to it; whoever rightly holds it comes before others.
+fn sanitised(
+    group: &Group<'_>,
+    claims: &Claims,
+    answer: BTreeMap<String, MemberAssignment>,
+    fault: &mut Fault,
+) -> (Plan, BTreeMap<String, Bytes>) {
+    let mut owner: Vec<Option<usize>> = vec![None; group.partitions()];
+    let mut user_data = BTreeMap::new();
+    for (id, given) in answer {
+        let member = group.members.binary_search_by(|member| member.id.cmp(&id)).ok();
+        for partition in given.partitions {
+            let Some(number) = group.number(&partition) else {
+                fault.unknown.push(partition);
+                continue;
+            };
+            let member = member.filter(|member| group.subscribes(*member, group.topic_of(number)));
+            let Some((member, owner)) = member.zip(owner.get_mut(number)) else {
+                fault.misplaced.push(partition);
+                continue;
+            };
+            if owner.is_some() {
+                fault.twice.push(partition);
+            }
+            if owner.is_none() || claims.of(member).binary_search(&number).is_ok() {
+                *owner = Some(member);
+            }
+        }
+        user_data.extend(given.user_data.map(|bytes| (id, bytes)));
+    }
+    let mut plan = group.nothing();
+    for (partition, owner) in owner.into_iter().enumerate() {
+        match owner {
+            Some(owner) => plan.get_mut(owner).into_iter().for_each(|planned| planned.push(partition)),
+            None => fault.left_out.extend(group.name(partition)),
+        }
+    }
+    (plan, user_data)
+}
+
+pub(super) fn user_data(assignor: &dyn Assignor, topics: &BTreeSet<Topic>) -> Option<Bytes> {
+    catch_unwind(AssertUnwindSafe(|| assignor.subscription_user_data(topics))).unwrap_or_else(|panic| {
+        let message = words(panic.as_ref());
+        tracing::warn!(
+            assignor = assignor.name(),
+            "subscription_user_data panicked ({message}): it says nothing"
+        );
+        None
+    })
+}
+
+pub(super) fn on_assignment(assignor: &dyn Assignor, assignment: &MemberAssignment, generation: i32) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| assignor.on_assignment(assignment, generation))) {
+        let message = words(panic.as_ref());
+        tracing::warn!(
+            assignor = assignor.name(),
+            "on_assignment panicked ({message}); the assignment stands"
+        );
+    }
+}
+
+/// What a panic says.
+fn words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+}

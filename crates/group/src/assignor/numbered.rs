@@ -1,0 +1,214 @@
+//! [`Group`]: members, topics and partitions by number, which is what assignors reckon with. Numbers are in order of
+//! name (and partition), so that lists of them are in canonical order when they are sorted.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use offtake_machine::{Topic, TopicPartition};
+
+use super::{Assignment, Members, Partitions, java, racks::GroupRacks};
+
+/// Partitions of each member, by number.
+pub(super) type Plan = Vec<Vec<usize>>;
+
+pub(super) struct Group<'a> {
+    pub(super) members: Vec<Member<'a>>,
+    pub(super) topics: Vec<NumberedTopic<'a>>,
+    pub(super) racks: GroupRacks,
+    /// Whether all members subscribe to the same topics, existing or not.
+    pub(super) alike: bool,
+    topic_of: Vec<usize>,
+    subscriptions: Vec<Subscription>,
+}
+
+pub(super) struct Member<'a> {
+    pub(super) id: &'a str,
+    pub(super) owned: Vec<usize>,
+    pub(super) generation: Option<i32>,
+    instance: Option<&'a str>,
+    subscription: usize,
+}
+
+pub(super) struct NumberedTopic<'a> {
+    pub(super) name: &'a Topic,
+    pub(super) first: usize,
+    pub(super) count: usize,
+}
+
+/// The topics that some members subscribe to: as a list, and a bit for each.
+struct Subscription {
+    topics: Vec<usize>,
+    bits: Vec<u64>,
+}
+
+impl NumberedTopic<'_> {
+    pub(super) fn partitions(&self) -> std::ops::Range<usize> {
+        self.first..self.first.saturating_add(self.count)
+    }
+}
+
+impl<'a> Group<'a> {
+    pub(super) fn new(partitions: &'a Partitions, members: &'a Members) -> Self {
+        let (distinct, subscribed_to) = distinct(members);
+        let alike = distinct.windows(2).all(|pair| matches!(pair, [one, other] if one == other));
+        let wanted: BTreeSet<&Topic> = distinct.iter().flat_map(|topics| topics.iter()).collect();
+        let mut topics: Vec<NumberedTopic<'a>> = Vec::new();
+        let mut topic_of = Vec::new();
+        for (name, count) in partitions.iter().filter(|(name, _)| wanted.contains(name)) {
+            let Some(count) = usize::try_from(count).ok().filter(|count| *count > 0) else { continue };
+            let first = topic_of.len();
+            topic_of.resize(first.saturating_add(count), topics.len());
+            topics.push(NumberedTopic { name, first, count });
+        }
+        let numbers: HashMap<&str, usize> =
+            topics.iter().enumerate().map(|(number, topic)| (topic.name.as_str(), number)).collect();
+        let subscriptions = distinct.iter().map(|names| Subscription::new(names, &numbers, topics.len()));
+        let subscriptions = subscriptions.collect();
+        let numbered = members.iter().zip(subscribed_to).map(|((id, member), subscription)| Member {
+            id,
+            owned: claimed(&member.owned, &topics, &numbers),
+            generation: member.generation,
+            instance: member.instance_id.as_deref(),
+            subscription,
+        });
+        let numbered = numbered.collect();
+        let racks = GroupRacks::new(partitions, members, &topics);
+        Self { members: numbered, topics, racks, alike, topic_of, subscriptions }
+    }
+
+    pub(super) fn partitions(&self) -> usize {
+        self.topic_of.len()
+    }
+
+    pub(super) fn topic_of(&self, partition: usize) -> usize {
+        self.topic_of.get(partition).copied().unwrap_or(0)
+    }
+
+    pub(super) fn index_of(&self, partition: usize) -> usize {
+        let first = self.topics.get(self.topic_of(partition)).map_or(0, |topic| topic.first);
+        partition.saturating_sub(first)
+    }
+
+    /// The topics that a member subscribes to and that have partitions, in order.
+    pub(super) fn topics_of(&self, member: usize) -> &[usize] {
+        self.subscription(member).map_or(&[], |subscription| &subscription.topics)
+    }
+
+    pub(super) fn subscribes(&self, member: usize, topic: usize) -> bool {
+        let word = |subscription: &Subscription| subscription.bits.get(topic / 64).copied();
+        self.subscription(member).and_then(word).unwrap_or(0) >> (topic % 64) & 1 == 1
+    }
+
+    fn subscription(&self, member: usize) -> Option<&Subscription> {
+        self.subscriptions.get(self.members.get(member)?.subscription)
+    }
+
+    /// Of each topic, the positions in `order` of the members that subscribe to it.
+    pub(super) fn takers(&self, order: &[usize]) -> Vec<Vec<usize>> {
+        let mut takers = vec![Vec::new(); self.topics.len()];
+        for (at, member) in order.iter().enumerate() {
+            for topic in self.topics_of(*member) {
+                takers.get_mut(*topic).into_iter().for_each(|takers| takers.push(at));
+            }
+        }
+        takers
+    }
+
+    /// Members in the order in which partitions are dealt: static members by instance id, then the others by member id,
+    /// so that the order survives a restart of a static member (KIP-345).
+    pub(super) fn dealing_order(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.members.len()).collect();
+        order.sort_by_key(|member| {
+            let instance = self.members.get(*member).and_then(|member| member.instance);
+            (instance.is_none(), instance, *member)
+        });
+        order
+    }
+
+    /// Members as Java's table lists them.
+    pub(super) fn table(&self) -> Vec<usize> {
+        java::table_order(&self.members.iter().map(|member| member.id).collect::<Vec<_>>())
+    }
+
+    /// Nothing for anybody yet.
+    pub(super) fn nothing(&self) -> Plan {
+        vec![Vec::new(); self.members.len()]
+    }
+
+    pub(super) fn number(&self, partition: &TopicPartition) -> Option<usize> {
+        let at = self.topics.binary_search_by(|topic| topic.name.cmp(&partition.topic)).ok()?;
+        let index = usize::try_from(partition.partition).ok()?;
+        self.topics.get(at).filter(|topic| index < topic.count).map(|topic| topic.first.saturating_add(index))
+    }
+
+    pub(super) fn name(&self, partition: usize) -> Option<TopicPartition> {
+        let topic = self.topics.get(self.topic_of(partition))?;
+        let index = i32::try_from(self.index_of(partition)).ok()?;
+        Some(TopicPartition { topic: topic.name.clone(), partition: index })
+    }
+
+    pub(super) fn named(&self, plan: Plan) -> Assignment {
+        let named = self.members.iter().zip(plan).map(|(member, mut planned)| {
+            planned.sort_unstable();
+            (member.id.to_owned(), planned.into_iter().filter_map(|each| self.name(each)).collect())
+        });
+        named.collect()
+    }
+}
+
+impl Subscription {
+    fn new(names: &BTreeSet<Topic>, numbers: &HashMap<&str, usize>, topics: usize) -> Self {
+        let mut list: Vec<usize> =
+            names.iter().filter_map(|name| numbers.get(name.as_str()).copied()).collect();
+        list.sort_unstable();
+        let mut bits = vec![0u64; topics.div_ceil(64)];
+        for topic in &list {
+            bits.get_mut(topic / 64).into_iter().for_each(|word| *word |= 1 << (topic % 64));
+        }
+        Self { topics: list, bits }
+    }
+}
+
+/// The sets of topics that members subscribe to, as they share them, and which is whose.
+fn distinct(members: &Members) -> (Vec<&Arc<BTreeSet<Topic>>>, Vec<usize>) {
+    let mut sets = Vec::new();
+    let mut known = HashMap::new();
+    let whose = members.values().map(|member| {
+        *known.entry(Arc::as_ptr(&member.topics)).or_insert_with(|| {
+            sets.push(&member.topics);
+            sets.len() - 1
+        })
+    });
+    let whose = whose.collect();
+    (sets, whose)
+}
+
+/// The numbers of what a member claims, each once; what does not exist is left out.
+fn claimed(
+    owned: &[TopicPartition],
+    topics: &[NumberedTopic<'_>],
+    numbers: &HashMap<&str, usize>,
+) -> Vec<usize> {
+    let mut claimed = Vec::with_capacity(owned.len());
+    let mut last: Option<(&Topic, Option<&NumberedTopic<'_>>)> = None;
+    for each in owned {
+        let topic = match last {
+            Some((name, topic)) if *name == each.topic => topic,
+            _ => numbers.get(each.topic.as_str()).and_then(|number| topics.get(*number)),
+        };
+        last = Some((&each.topic, topic));
+        let index = usize::try_from(each.partition).ok();
+        if let Some((topic, index)) = topic.zip(index)
+            && index < topic.count
+        {
+            claimed.push(topic.first.saturating_add(index));
+        }
+    }
+    if !claimed.is_sorted() {
+        claimed.sort_unstable();
+    }
+    claimed.dedup();
+    claimed
+}
