@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -22,14 +22,22 @@ pub(crate) type Log = BTreeMap<(i32, i64), String>;
 /// so that one whose leader is away holds up no other.
 pub(crate) struct Production {
     stop: Arc<AtomicBool>,
+    taken: Arc<AtomicUsize>,
     threads: Vec<JoinHandle<Log>>,
 }
 
 impl Production {
     pub(crate) fn start(tool: &JavaTool, topic: &str, partitions: i32) -> Self {
+        Self::paced(tool, topic, partitions, PACE)
+    }
+
+    /// The same with so much time between two batches of a partition.
+    pub(crate) fn paced(tool: &JavaTool, topic: &str, partitions: i32, pace: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
+        let taken = Arc::new(AtomicUsize::new(0));
         let produce = |partition: i32| {
             let (tool, topic, stop) = (tool.clone(), topic.to_owned(), Arc::clone(&stop));
+            let taken = Arc::clone(&taken);
             std::thread::spawn(move || {
                 let mut log = Log::new();
                 while !stop.load(Ordering::Relaxed) {
@@ -40,13 +48,19 @@ impl Production {
                     // Java's tool has one producer for each size of batches.
                     let offsets = tool.produce_with(&specs, json!({ "batch_size": 16384 + partition }));
                     log.extend(offsets.into_iter().map(|offset| (partition, offset)).zip(values));
-                    std::thread::sleep(PACE);
+                    taken.fetch_add(BATCH, Ordering::Relaxed);
+                    std::thread::sleep(pace);
                 }
                 log
             })
         };
         let threads = (0..partitions).map(produce).collect();
-        Self { stop, threads }
+        Self { stop, taken, threads }
+    }
+
+    /// How many records the brokers have taken so far.
+    pub(crate) fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
     }
 
     /// Everything that the brokers took.
@@ -219,4 +233,20 @@ pub(crate) fn now() -> i64 {
 pub(crate) fn committed(tool: &JavaTool, group: &str, topic: &str) -> BTreeMap<i32, i64> {
     let all = tool.committed(group).into_iter().filter(|((of, _), _)| of == topic);
     all.map(|((_, partition), offset)| (partition, offset)).collect()
+}
+
+/// Until every replica follows: else the next death would take the last copy but one, and Kafka stands still.
+pub(crate) fn wait_in_sync(tool: &JavaTool, topic: &str) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let now = tool.describe_topic(topic);
+        let partitions = now["partitions"].as_array().cloned().unwrap_or_default();
+        let whole =
+            |each: &Value| each["isr"].as_array().map(Vec::len) == each["replicas"].as_array().map(Vec::len);
+        if !partitions.is_empty() && partitions.iter().all(whole) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{now}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }

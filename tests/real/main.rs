@@ -8,10 +8,12 @@
 mod acls;
 mod administration;
 mod assignor;
+mod chaos;
 mod commands;
 mod company;
 mod contract;
 mod death;
+mod deploy;
 mod finishing;
 mod flow;
 mod groups;

@@ -8,7 +8,7 @@ use offtake::{
     Builder, Consumer, ErrorKind, Event, Listener, ListenerFuture, OffsetAndMetadata, Rebalance, StartAt,
     TopicPartition,
 };
-use offtake_tests::{Kafka, RecordSpec, Shared, V4_3_0, shared, unique};
+use offtake_tests::{Dice, Kafka, RecordSpec, Shared, V4_3_0, shared, unique};
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -101,16 +101,6 @@ impl Listener for Slow {
     }
 }
 
-/// Small numbers that look random.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % sides
-    }
-}
-
 /// Polls and commits, and gives up on both all the time; ends by closing when `enough` says so.
 async fn impatient(
     builder: Builder,
@@ -156,16 +146,16 @@ fn dropped_futures(member: impl Fn(&Shared, &str) -> Builder) {
         let (end, ended) = tokio::sync::watch::channel(usize::MAX);
         let first = {
             let (topic, builder) = (topic.clone(), builder(0));
-            tokio::spawn(
-                async move { impatient(builder, &topic, Dice(1), |own| own >= *ended.borrow()).await },
-            )
+            tokio::spawn(async move {
+                impatient(builder, &topic, Dice::new(1), |own| own >= *ended.borrow()).await
+            })
         };
         while told.count("ready") < 4 {
             sleep(Duration::from_millis(5)).await;
         }
         let mut all: Vec<Read> = Vec::new();
         for who in 1..4 {
-            all.push(impatient(builder(who), &topic, Dice(who as u64 * 77), |own| own >= 100).await);
+            all.push(impatient(builder(who), &topic, Dice::new(who as u64 * 77), |own| own >= 100).await);
         }
         let log = tokio::task::spawn_blocking(|| production.stop()).await.unwrap();
         let others: usize = all.iter().flat_map(BTreeMap::values).map(Vec::len).sum();

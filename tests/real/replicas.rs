@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use offtake_tests::{JavaTool, Kafka};
 
+use crate::flow::wait_in_sync;
 use crate::flow::{self, PATIENCE, Production, printed};
-use crate::rough::{assert_in_order_and_once, wait_in_sync};
+use crate::rough::assert_in_order_and_once;
 
 #[test]
 fn i9_a_reader_fetches_from_the_replica_in_its_rack_and_from_the_leader_when_that_one_dies() {

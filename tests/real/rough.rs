@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use offtake_tests::{JavaTool, Kafka, Lease, Running, V3_9_1, V4_3_0, three_brokers, unique};
 use serde_json::Value;
 
-use crate::flow::{self, Log, PATIENCE, Printed, Production, printed};
+use crate::flow::{self, Log, PATIENCE, Printed, Production, printed, wait_in_sync};
 
 /// Longer than Kafka takes to notice a dead broker (four seconds here) and to have another do its work.
 const SESSION: Duration = Duration::from_secs(15);
@@ -143,22 +143,6 @@ pub(crate) fn assert_in_order_and_once(log: &Log, read: &[Printed]) {
         let next = next.entry(record.partition).or_default();
         assert_eq!(record.offset, *next, "partition {}", record.partition);
         *next += 1;
-    }
-}
-
-/// Until every replica follows: else the next death would take the last copy but one, and Kafka stands still.
-pub(crate) fn wait_in_sync(tool: &JavaTool, topic: &str) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        let now = tool.describe_topic(topic);
-        let partitions = now["partitions"].as_array().cloned().unwrap_or_default();
-        let whole =
-            |each: &Value| each["isr"].as_array().map(Vec::len) == each["replicas"].as_array().map(Vec::len);
-        if !partitions.is_empty() && partitions.iter().all(whole) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{now}");
-        std::thread::sleep(Duration::from_millis(100));
     }
 }
 

@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use offtake_tests::{
-    JavaMember, JavaTool, Kafka, MemberBuilder, Offtake, RecordSpec, V2_8_2, V3_9_1, V4_3_0, Version,
-    brokers_known_to, shared, three_brokers, unique,
+    Api, Harm, JavaMember, JavaTool, Kafka, MemberBuilder, Offtake, RecordSpec, Rule, V2_8_2, V3_9_1, V4_3_0,
+    Version, brokers_known_to, shared, three_brokers, unique,
 };
 use serde_json::{Value, json};
 
@@ -232,6 +232,91 @@ fn a_proxy_cuts_in_the_middle_of_a_response_and_stalls() {
     assert!(brokers_known_to(proxy.port()).is_err());
     proxy.admit();
     assert!(brokers_known_to(proxy.port()).is_ok());
+}
+
+#[test]
+fn a_proxy_knows_what_is_answered_and_harms_what_it_is_told_to() {
+    let kafka = Kafka::builder().proxied().start();
+    let proxy = kafka.proxy(1);
+    let ask = || {
+        let began = Instant::now();
+        (brokers_known_to(proxy.port()).map_err(|error| error.kind()), began.elapsed())
+    };
+    let quick = Duration::from_millis(900);
+
+    // A rule for another kind of answer touches nothing.
+    proxy.rule(Rule::next(Api::FETCH, Harm::Drop));
+    proxy.rule(Rule::next(Api::METADATA, Harm::Drop));
+    assert_eq!(ask().0, Err(std::io::ErrorKind::WouldBlock), "the answer never comes");
+    assert!(ask().0.is_ok(), "and the next one does");
+
+    proxy.rule(Rule::next(Api::METADATA, Harm::Delay(quick)));
+    let (answer, took) = ask();
+    assert!(answer.is_ok() && took >= quick, "{took:?}");
+
+    proxy.rule(Rule::each(2, Api::METADATA, Harm::Cut));
+    let is_cut = |_| {
+        let before = proxy.cuts();
+        drop(ask()); // it may have had all that it reads
+        proxy.cuts() > before
+    };
+    assert_eq!((0..4).map(is_cut).collect::<Vec<_>>(), [false, true, false, true], "every second one is cut");
+    proxy.heal();
+    assert!((0..4).all(|_| ask().0.is_ok()), "and none any more");
+
+    proxy.rule(Rule::next(Api::METADATA, Harm::Stall));
+    assert_eq!(ask().0, Err(std::io::ErrorKind::WouldBlock), "this connection says nothing more");
+    assert!(ask().0.is_ok(), "others do");
+
+    // The answer has more than fifty bytes.
+    proxy.bandwidth(Some(100));
+    let (answer, took) = ask();
+    assert!(answer.is_ok() && took >= quick / 2, "{took:?}");
+    proxy.bandwidth(None);
+    let done: Vec<(String, u64)> = proxy.done().into_iter().collect();
+    let said: Vec<(&str, u64)> = done.iter().map(|(what, times)| (what.as_str(), *times)).collect();
+    let expected = [
+        ("cut Metadata", 2),
+        ("delay Metadata", 1),
+        ("drop Metadata", 1),
+        ("slow", 1),
+        ("stall Metadata", 1),
+    ];
+    assert_eq!((said, proxy.cuts()), (expected.to_vec(), 2));
+}
+
+#[test]
+fn j1_a_proxy_turns_over_a_bit_and_the_checksum_catches_it() {
+    let kafka = Kafka::builder().proxied().start();
+    let tool = JavaTool::start(&kafka);
+    let topic = tool.create_topic("orders", 1, &[]);
+    let proxy = kafka.proxy(1);
+    tool.produce(&[
+        RecordSpec::to(&topic).partition(0).value("one"),
+        RecordSpec::to(&topic).partition(0).value("two"),
+    ]);
+    let read = || {
+        let command = Offtake::new(["consume", &topic, "--json", "--from", "earliest", "--until", "latest"]);
+        command.brokers(&kafka).run()
+    };
+    for seed in 0..5 {
+        proxy.seed(seed);
+        proxy.rule(Rule::next(Api::FETCH, Harm::Corrupt));
+        let harmed = read();
+        let stdout: [&str; 0] = [];
+        assert_eq!(
+            (harmed.code, harmed.stdout.as_slice()),
+            (Some(1), stdout.map(str::to_owned).as_slice()),
+            "seed {seed}"
+        );
+        assert!(
+            harmed.last_line().contains("the partition stops there"),
+            "seed {seed}: {}",
+            harmed.last_line()
+        );
+        assert_eq!(proxy.done().get("corrupt Fetch"), Some(&(seed + 1)), "{:?}", proxy.done());
+    }
+    assert_eq!(read().json().len(), 2, "what is there in truth can be read");
 }
 
 /// Not a test: the process that the next one kills.

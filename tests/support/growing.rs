@@ -1,7 +1,7 @@
 //! A list that another thread adds to: lines of a process, events of a member.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Cheap to clone; all clones see the same list.
 #[derive(Debug)]
@@ -12,6 +12,7 @@ pub struct Growing<T> {
 #[derive(Debug)]
 struct State<T> {
     items: Vec<T>,
+    came: Vec<SystemTime>,
     closed: bool,
 }
 
@@ -23,7 +24,12 @@ impl<T> Clone for Growing<T> {
 
 impl<T> Default for Growing<T> {
     fn default() -> Self {
-        Self { inner: Arc::new((Mutex::new(State { items: Vec::new(), closed: false }), Condvar::new())) }
+        Self {
+            inner: Arc::new((
+                Mutex::new(State { items: Vec::new(), came: Vec::new(), closed: false }),
+                Condvar::new(),
+            )),
+        }
     }
 }
 
@@ -33,7 +39,10 @@ impl<T: Clone> Growing<T> {
     }
 
     pub(crate) fn push(&self, item: T) {
-        self.lock().items.push(item);
+        let mut state = self.lock();
+        state.items.push(item);
+        state.came.push(SystemTime::now());
+        drop(state);
         self.inner.1.notify_all();
     }
 
@@ -46,6 +55,11 @@ impl<T: Clone> Growing<T> {
     /// What is there now.
     pub fn all(&self) -> Vec<T> {
         self.lock().items.clone()
+    }
+
+    /// When each of them came, by the clock of the machine.
+    pub fn came(&self) -> Vec<SystemTime> {
+        self.lock().came.clone()
     }
 
     /// How many there are now.

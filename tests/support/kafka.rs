@@ -15,7 +15,7 @@ use crate::proxy::Proxy;
 use crate::{java, reaper};
 
 /// How long a broker may take to boot, on a machine that has other things to do.
-const BOOT: Duration = Duration::from_secs(120);
+const BOOT: Duration = Duration::from_secs(240);
 
 /// The versions we test against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -195,8 +195,9 @@ impl Kafka {
         &self.folder
     }
 
-    /// Brings back every broker that is dead or paused, and waits until all know all.
+    /// Brings back every broker that is dead or paused, and waits until all know all. Proxies do no more harm.
     pub fn heal(&self) {
+        self.proxies.iter().for_each(Proxy::heal);
         for broker in &self.brokers {
             broker.resume();
             if !broker.is_running() {

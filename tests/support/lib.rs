@@ -40,6 +40,7 @@
 mod boxed;
 mod command;
 mod config;
+mod dice;
 mod growing;
 mod java;
 mod kafka;
@@ -54,6 +55,7 @@ mod shared;
 
 pub use boxed::Boxed;
 pub use command::{Finished, Offtake, Running};
+pub use dice::Dice;
 pub use growing::Growing;
 pub use java::JavaTool;
 pub use kafka::{Broker, Builder, Kafka};
@@ -61,6 +63,6 @@ pub use kafka::{Version, Version::V2_8_2, Version::V3_9_1, Version::V4_3_0};
 pub use member::{JavaMember, MemberBuilder};
 pub use ports::free_port;
 pub use probe::{Node, brokers_known_to};
-pub use proxy::Proxy;
+pub use proxy::{Api, Harm, Proxy, Rule};
 pub use record::RecordSpec;
-pub use shared::{Lease, Shared, guarded, shared, three_brokers, unique};
+pub use shared::{Lease, Shared, guarded, shared, three_brokers, three_brokers_behind_proxies, unique};

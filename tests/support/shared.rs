@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use crate::java::JavaTool;
-use crate::kafka::{Kafka, Version};
+use crate::kafka::{Builder, Kafka, Version};
 
 /// A cluster and Java's tool for it.
 #[derive(Debug)]
@@ -17,12 +17,7 @@ pub struct Shared {
 }
 
 impl Shared {
-    fn start(version: Version, brokers: usize) -> Self {
-        let mut builder = Kafka::builder().version(version).brokers(brokers);
-        if version == Version::V3_9_1 {
-            // There the consumer protocol is a preview.
-            builder = builder.property("group.coordinator.rebalance.protocols", "classic,consumer");
-        }
+    fn start(builder: Builder) -> Self {
         let kafka = builder.start();
         let tool = JavaTool::start(&kafka);
         Self { kafka, tool }
@@ -39,7 +34,14 @@ pub fn shared(version: Version) -> &'static Shared {
         Version::V3_9_1 => middle,
         Version::V4_3_0 => newest,
     };
-    cell.get_or_init(|| Shared::start(version, 1))
+    cell.get_or_init(|| {
+        let builder = Kafka::builder().version(version);
+        Shared::start(match version {
+            // There the consumer protocol is a preview.
+            Version::V3_9_1 => builder.property("group.coordinator.rebalance.protocols", "classic,consumer"),
+            Version::V2_8_2 | Version::V4_3_0 => builder,
+        })
+    })
 }
 
 /// A cluster that is one test's at a time.
@@ -60,10 +62,22 @@ impl Deref for Lease {
 /// Three brokers of the newest version: a test may kill, pause and move, the next one finds all of them up. Waits for its
 /// turn.
 pub fn three_brokers() -> Lease {
-    static TURN: Mutex<()> = Mutex::new(());
     static THREE: OnceLock<Shared> = OnceLock::new();
+    lease(&THREE, |builder| builder)
+}
+
+/// Three more, each behind a [`Proxy`](crate::Proxy) that passes on what is said until it is told otherwise. Their turn is
+/// the same: six brokers at work are too many.
+pub fn three_brokers_behind_proxies() -> Lease {
+    static THREE: OnceLock<Shared> = OnceLock::new();
+    lease(&THREE, Builder::proxied)
+}
+
+fn lease(cell: &'static OnceLock<Shared>, with: impl FnOnce(Builder) -> Builder) -> Lease {
+    static TURN: Mutex<()> = Mutex::new(());
     let turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let shared = THREE.get_or_init(|| Shared::start(Version::V4_3_0, 3));
+    let shared =
+        cell.get_or_init(|| Shared::start(with(Kafka::builder().version(Version::V4_3_0).brokers(3))));
     shared.kafka.heal();
     Lease { shared, _turn: turn }
 }
@@ -77,9 +91,7 @@ pub fn guarded() -> Lease {
     let shared = GUARDED.get_or_init(|| {
         let authorizer = "org.apache.kafka.metadata.authorizer.StandardAuthorizer";
         let builder = Kafka::builder().proxied().property("authorizer.class.name", authorizer);
-        let kafka = builder.property("allow.everyone.if.no.acl.found", true).start();
-        let tool = JavaTool::start(&kafka);
-        Shared { kafka, tool }
+        Shared::start(builder.property("allow.everyone.if.no.acl.found", true))
     });
     Lease { shared, _turn: turn }
 }

@@ -1,0 +1,141 @@
+//! A member in a process of its own, and what becomes of it.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, UNIX_EPOCH};
+
+use offtake_tests::{Kafka, Running};
+use serde_json::Value;
+
+use super::history::{End, Life};
+use super::{BACKOFF, IN_HAND, Protocol, REBALANCE, SESSION};
+use crate::flow::{self, PATIENCE, printed};
+
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) name: usize,
+    running: Running,
+    /// Lines of stderr that are read.
+    seen: usize,
+    held: BTreeSet<i32>,
+    /// When it was stopped and let go on.
+    naps: Vec<(i64, Option<i64>)>,
+}
+
+impl Member {
+    pub(super) fn start(name: usize, protocol: Protocol, kafka: &Kafka, topic: &str, group: &str) -> Self {
+        let mut properties = vec![
+            ("auto.commit.interval.ms", 1000),
+            ("max.poll.interval.ms", REBALANCE.as_millis()),
+            ("max.poll.records", IN_HAND as u128),
+            ("request.timeout.ms", 5000),
+            ("retry.backoff.max.ms", BACKOFF.as_millis()),
+            ("reconnect.backoff.max.ms", BACKOFF.as_millis()),
+        ];
+        let consume = flow::consume(kafka, topic).args(["--group", group]);
+        let consume = match protocol {
+            Protocol::Eager => consume.args(["--assignor", "range"]),
+            Protocol::Cooperative => consume.args(["--assignor", "cooperative-sticky"]),
+            Protocol::Consumer => consume.args(["--protocol", "consumer"]),
+        };
+        if protocol != Protocol::Consumer {
+            properties.extend([("session.timeout.ms", SESSION.as_millis()), ("heartbeat.interval.ms", 1000)]);
+        }
+        let args = properties.iter().flat_map(|(name, value)| ["-X".to_owned(), format!("{name}={value}")]);
+        Self { name, running: consume.args(args).start(), seen: 0, held: BTreeSet::new(), naps: Vec::new() }
+    }
+
+    /// What it holds, by its own account.
+    pub(super) fn held(&mut self) -> &BTreeSet<i32> {
+        let (seen, held) = (&mut self.seen, &mut self.held);
+        self.running.stderr().wait_until(Duration::ZERO, |lines| {
+            for line in lines.get(*seen..).unwrap_or_default() {
+                if let Ok(event) = serde_json::from_str::<Value>(line)
+                    && event["owned"].is_array()
+                {
+                    *held = flow::partitions(&event["owned"]);
+                }
+            }
+            *seen = lines.len();
+            true
+        });
+        &self.held
+    }
+
+    pub(super) fn lines(&self) -> usize {
+        self.running.stdout().len()
+    }
+
+    pub(super) fn last_words(&self) -> Vec<String> {
+        let mut all = self.running.stderr().all();
+        all.split_off(all.len().saturating_sub(20))
+    }
+
+    pub(super) fn has_ended(&mut self) -> bool {
+        !self.running.is_running()
+    }
+
+    pub(super) fn is_asleep(&self) -> bool {
+        self.naps.last().is_some_and(|(_, woken)| woken.is_none())
+    }
+
+    pub(super) fn sleep(&mut self) {
+        self.running.signal("STOP");
+        self.naps.push((flow::now(), None));
+    }
+
+    pub(super) fn wake(&mut self) {
+        if let Some((_, woken @ None)) = self.naps.last_mut() {
+            *woken = Some(flow::now());
+            self.running.signal("CONT");
+        }
+    }
+
+    pub(super) fn kill(mut self) -> Life {
+        let held = self.held().clone();
+        self.running.signal("KILL");
+        self.bury(End::Killed { at: flow::now(), held })
+    }
+
+    /// To be followed by [`leave`](Self::leave), once.
+    pub(super) fn ask_to_leave(&self) {
+        self.running.signal("TERM");
+    }
+
+    /// Waits until it has left.
+    pub(super) fn leave(self) -> Life {
+        self.bury(End::Left)
+    }
+
+    /// It met records that cannot be read, said so, and ended.
+    pub(super) fn give_up(self) -> Life {
+        self.bury(End::Refused)
+    }
+
+    fn bury(self, end: End) -> Life {
+        let (name, naps) =
+            (self.name, self.naps.iter().filter_map(|(from, to)| Some((*from, (*to)?))).collect());
+        let stdout = self.running.stdout().clone();
+        let finished = self.running.finish(PATIENCE);
+        let code = match end {
+            End::Left => Some(0),
+            End::Refused => Some(1),
+            End::Killed { .. } => None,
+        };
+        assert_eq!(finished.code, code, "member {name}: {:#?}", finished.stderr);
+        if end == End::Refused {
+            assert!(
+                finished.last_line().contains("the partition stops there"),
+                "member {name}: {:#?}",
+                finished.stderr
+            );
+        }
+        let mut records = printed(&finished.stdout, code.is_none()).into_iter();
+        let came = stdout.came().into_iter().map(|came| {
+            let since = came.duration_since(UNIX_EPOCH).expect("it is later than 1970");
+            i64::try_from(since.as_millis()).expect("it is not that late")
+        });
+        let records = came.map_while(|came| Some((records.next()?, came))).collect();
+        let events = finished.stderr.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        Life { name, records, events, naps, end }
+    }
+}

@@ -1,0 +1,297 @@
+//! What must be true of a history (FAILURES §5.3). All of it happened on one machine, so that there is one clock.
+
+use std::collections::BTreeMap;
+
+use super::history::{Commit, End, Gone, History, Hold, Life};
+use super::{IN_HAND, Protocol, SESSION};
+use crate::flow;
+
+/// Between two heartbeats (it is less by the consumer protocol), and what a busy machine adds to telling and hearing.
+const HEARTBEAT: i64 = 1000;
+const NOISE: i64 = 500;
+/// What was printed has come out of its pipe within this.
+const READING: i64 = 1500;
+/// Within this a member that wakes up has heard that it is none.
+const KNOWN: i64 = 10_000;
+/// L3: what a rebalance may take beyond the session that it waits for.
+const REBALANCING: i64 = 5000;
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) wrong: Vec<String>,
+    pub(super) figures: String,
+}
+
+/// `(when it came, whose it was)` of each delivery, by partition and offset.
+type Deliveries = BTreeMap<(i32, i64), Vec<(i64, usize)>>;
+
+pub(super) fn check(history: &History) -> Found {
+    let mut wrong = Vec::new();
+    let holds: Vec<Hold> = history.lives.iter().flat_map(|life| life.holds(&mut wrong)).collect();
+    let mut deliveries = Deliveries::new();
+    for life in &history.lives {
+        for (record, came) in &life.records {
+            deliveries.entry((record.partition, record.offset)).or_default().push((*came, life.name));
+        }
+    }
+    deliveries.values_mut().for_each(|of| of.sort_unstable());
+
+    nothing_lost(history, &deliveries, &mut wrong);
+    one_owner(history, &holds, &mut wrong);
+    in_order(history, &mut wrong);
+    let repeats = repeats(history, &holds, &deliveries, &mut wrong);
+    commits(history, &holds, &deliveries, &mut wrong);
+    nothing_stale(history, &mut wrong);
+    told(history, &mut wrong);
+    let takeovers = takeovers(history, &holds, &mut wrong);
+
+    let generation = holds.iter().map(|hold| hold.generation).max().unwrap_or(0);
+    let lost = holds.iter().filter(|hold| hold.gone == Gone::Lost).count();
+    let figures = format!(
+        "{} records, {repeats} repeated, {} members, generation {generation}, {lost} holds lost, takeovers after kill -9 \
+         {takeovers:?} ms, settled after each round in {:?} ms",
+        history.log.len(),
+        history.lives.len(),
+        history.settled,
+    );
+    Found { wrong, figures }
+}
+
+fn life(history: &History, name: usize) -> &Life {
+    history.lives.iter().find(|life| life.name == name).expect("who held has lived")
+}
+
+/// S1: all that was acknowledged was delivered, and is what it was.
+fn nothing_lost(history: &History, deliveries: &Deliveries, wrong: &mut Vec<String>) {
+    let missing: Vec<_> = history.log.keys().filter(|at| !deliveries.contains_key(at)).collect();
+    if !missing.is_empty() {
+        let some: Vec<_> = missing.iter().take(10).collect();
+        wrong.push(format!("S1: {} of {} records are lost: {some:?}", missing.len(), history.log.len()));
+    }
+    for (record, _) in history.lives.iter().flat_map(|life| &life.records) {
+        match history.log.get(&(record.partition, record.offset)) {
+            Some(value) if *value == record.value => {}
+            other => wrong.push(format!("S1: {record:?} was delivered where {other:?} was produced")),
+        }
+    }
+}
+
+/// S5, S6: nobody is given what another has. Who sleeps has it no longer than its session.
+fn one_owner(history: &History, holds: &[Hold], wrong: &mut Vec<String>) {
+    let session = i64::try_from(SESSION.as_millis()).expect("a few seconds");
+    for (at, one) in holds.iter().enumerate() {
+        for other in holds.iter().skip(at + 1) {
+            if one.partition != other.partition || one.member == other.member {
+                continue;
+            }
+            if one.generation == other.generation {
+                wrong.push(format!("S5: two were given it in one generation: {one:?}, {other:?}"));
+            }
+            let (first, second) = if one.from <= other.from { (one, other) } else { (other, one) };
+            if second.from >= first.to {
+                continue;
+            }
+            let slept = |(from, to): &(i64, i64)| {
+                second.from >= from + session - HEARTBEAT - NOISE && *from <= first.to && first.to >= *to
+            };
+            let excused = first.gone == Gone::Lost
+                && (first.to - second.from <= NOISE || life(history, first.member).naps.iter().any(slept));
+            if !excused {
+                wrong.push(format!("S6: {first:?} was still on when {second:?} began"));
+            }
+        }
+    }
+}
+
+/// S3: what a member prints of a partition goes on without a hole, or begins anew after it was assigned anew.
+fn in_order(history: &History, wrong: &mut Vec<String>) {
+    for life in &history.lives {
+        let mut assigned: BTreeMap<i32, Vec<i64>> = BTreeMap::new();
+        for event in life.named("assigned") {
+            for partition in flow::partitions(&event["partitions"]) {
+                assigned.entry(partition).or_default().push(flow::at(event));
+            }
+        }
+        let mut runs: BTreeMap<i32, (i64, usize)> = BTreeMap::new();
+        for (record, came) in &life.records {
+            let (next, begun) = runs.entry(record.partition).or_insert((-1, 0));
+            if *next != record.offset {
+                *begun += 1;
+                let given = assigned.get(&record.partition);
+                let given = given.map_or(0, |all| all.iter().filter(|at| *at <= came).count());
+                // What a killed member was about to say is lost with it.
+                let unsaid = usize::from(matches!(life.end, End::Killed { .. }));
+                if given + unsaid < *begun {
+                    wrong.push(format!(
+                        "S3: member {} printed {}:{} at {came} where {next} was next; it had been assigned it {given} times",
+                        life.name, record.partition, record.offset
+                    ));
+                }
+            }
+            *next = record.offset + 1;
+        }
+    }
+}
+
+/// S2: who repeats has followed one that crashed or lost it, and begins no earlier than what that one had committed.
+fn repeats(history: &History, holds: &[Hold], deliveries: &Deliveries, wrong: &mut Vec<String>) -> usize {
+    let mut committed: BTreeMap<i32, Vec<(i64, i64)>> = BTreeMap::new();
+    for (at, partition, offset) in history.lives.iter().flat_map(Life::committed) {
+        committed.entry(partition).or_default().push((at, offset));
+    }
+    let floor = |partition: i32, until: i64| {
+        let all = committed.get(&partition).into_iter().flatten();
+        all.filter(|(at, _)| *at <= until).map(|(_, offset)| *offset).max().unwrap_or(0)
+    };
+    let mut repeats = 0;
+    for ((partition, offset), times) in deliveries {
+        for pair in times.windows(2) {
+            let [(before, first), (again, second)] = *pair else { continue };
+            repeats += 1;
+            let crashed = |hold: &&Hold| {
+                hold.member == first
+                    && hold.partition == *partition
+                    && hold.gone != Gone::Revoked
+                    && hold.from <= before
+                    && before <= hold.to + NOISE
+            };
+            let followed = holds.iter().filter(crashed).any(|hold| {
+                let until = life(history, first).awake_at(hold.to);
+                *offset >= floor(*partition, until)
+            });
+            // What a sleeper had in its hand it prints when it wakes.
+            let in_hand = life(history, second)
+                .naps
+                .iter()
+                .any(|(_, woken)| (*woken..woken + 2 * HEARTBEAT + NOISE).contains(&again));
+            if !followed && !in_hand {
+                wrong.push(format!(
+                    "S2: {partition}:{offset} was printed by member {first} at {before} and by member {second} at {again}; \
+                     committed was {} by then",
+                    floor(*partition, again)
+                ));
+            }
+        }
+    }
+    repeats
+}
+
+/// S1, S7, S8: what is committed was delivered before, is committed by its owner, and never goes back.
+fn commits(history: &History, holds: &[Hold], deliveries: &Deliveries, wrong: &mut Vec<String>) {
+    let mut heard: Vec<(i64, i32, i64)> = Vec::new();
+    for life in &history.lives {
+        for event in life.named("committed") {
+            let at = flow::at(event);
+            for partition in flow::partitions(&event["offsets"]) {
+                let own = |hold: &&Hold| hold.member == life.name && hold.partition == partition;
+                if !holds.iter().filter(own).any(|hold| hold.from <= at && at <= hold.to) {
+                    wrong.push(format!(
+                        "S7: member {} committed {partition} at {at}, and had it not",
+                        life.name
+                    ));
+                }
+            }
+        }
+        heard.extend(life.committed());
+    }
+    heard.sort_unstable();
+    let mut last: BTreeMap<i32, (i64, i64)> = BTreeMap::new();
+    for (at, partition, offset) in heard {
+        if let Some((before, had)) = last.insert(partition, (at, offset))
+            && had > offset
+        {
+            wrong.push(format!(
+                "S8: {partition} was committed at {had} ({before}) and then at {offset} ({at})"
+            ));
+        }
+    }
+    // By when everything below an offset had been printed.
+    let mut printed: BTreeMap<i32, BTreeMap<i64, i64>> = BTreeMap::new();
+    for ((partition, offset), times) in deliveries {
+        let below = printed.entry(*partition).or_default();
+        let before = below.last_key_value().map_or(i64::MIN, |(_, came)| *came);
+        below.insert(offset + 1, times.first().map_or(before, |(came, _)| before.max(*came)));
+    }
+    let mut last: BTreeMap<i32, i64> = BTreeMap::new();
+    for Commit { at, partition, offset } in &history.commits {
+        if let Some(before) = last.insert(*partition, *offset)
+            && before > *offset
+        {
+            wrong.push(format!("S8: the commit of {partition} went back from {before} to {offset} at {at}"));
+        }
+        let came = printed.get(partition).and_then(|below| below.get(offset));
+        if *offset > 0 && came.is_none_or(|came| *came > at + READING) {
+            wrong.push(format!(
+                "S1: {partition}:{offset} was committed at {at}, what is below it came by {came:?}"
+            ));
+        }
+    }
+    let mut ends: BTreeMap<i32, i64> = BTreeMap::new();
+    for (partition, offset) in history.log.keys() {
+        ends.insert(*partition, offset + 1);
+    }
+    if last != ends {
+        wrong.push(format!("S8: {last:?} is committed in the end, and not {ends:?}"));
+    }
+}
+
+/// M4: who wakes up too late prints no more than what it has in its hand, and nothing once it knows.
+fn nothing_stale(history: &History, wrong: &mut Vec<String>) {
+    for life in &history.lives {
+        for (_, woken) in &life.naps {
+            let known = |at: &i64| (*woken..woken + KNOWN).contains(at);
+            let Some(lost) = life.named("lost").map(flow::at).find(known) else { continue };
+            let again = life.named("assigned").map(flow::at).find(|at| *at >= lost).unwrap_or(i64::MAX);
+            let count =
+                |from: i64| life.records.iter().filter(|(_, came)| (from + 1..again).contains(came)).count();
+            // By the consumer protocol the brokers alone know how long a session is: a member learns from the answer to its
+            // next heartbeat that it was over, and prints what it has fetched until then.
+            let stale = count(*woken) > IN_HAND && history.protocol != Protocol::Consumer;
+            if stale || count(lost + NOISE) > 0 {
+                wrong.push(format!(
+                    "M4: member {} woke up at {woken}, knew at {lost}, and printed {} records until {again}, {} of them then",
+                    life.name,
+                    count(*woken),
+                    count(lost + NOISE)
+                ));
+            }
+        }
+    }
+}
+
+/// Nobody's position was lost, and nothing failed for good but what was broken for good.
+fn told(history: &History, wrong: &mut Vec<String>) {
+    for life in &history.lives {
+        for event in &life.events {
+            let fine = match event["event"].as_str().unwrap_or_default() {
+                "assigned" | "revoked" | "lost" | "committed" => true,
+                "reset" => event["from"].is_null() && event["to"] == 0,
+                "error" => event["retriable"] == true || life.end == End::Refused,
+                _ => false,
+            };
+            if !fine {
+                wrong.push(format!("member {} said {event}", life.name));
+            }
+        }
+    }
+}
+
+/// L5: how long after each kill another had the last of what the dead one held.
+fn takeovers(history: &History, holds: &[Hold], wrong: &mut Vec<String>) -> Vec<i64> {
+    let session = i64::try_from(SESSION.as_millis()).expect("a few seconds");
+    let mut all = Vec::new();
+    for life in &history.lives {
+        let End::Killed { at, held } = &life.end else { continue };
+        let taken = |partition: &i32| {
+            let next = holds.iter().filter(|hold| hold.partition == *partition && hold.from > *at);
+            next.map(|hold| hold.from - at).min().unwrap_or(i64::MAX)
+        };
+        let takeover = held.iter().map(taken).max().unwrap_or(0);
+        if takeover > session + REBALANCING {
+            wrong.push(format!("L5: {takeover} ms after member {} was killed with {held:?}", life.name));
+        }
+        all.push(takeover);
+    }
+    all
+}

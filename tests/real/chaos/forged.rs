@@ -1,0 +1,189 @@
+//! The check itself: a forged history that is fine passes, and each lie in it is found.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::Protocol;
+use super::check::check;
+use super::history::{Commit, End, History, Life};
+use crate::flow::Printed;
+
+/// When the dead member of the story was killed, and when its session was over.
+const KILLED: i64 = 5_000;
+const TAKEN: i64 = 11_000;
+
+fn change(what: &str, at: i64, partitions: &[i32], generation: i64) -> Value {
+    let partitions: Vec<Value> = partitions.iter().map(|partition| json!(["t", partition])).collect();
+    json!({ "event": what, "at": at, "partitions": partitions, "owned": [], "generation": generation })
+}
+
+fn committed(at: i64, offset: i64) -> Value {
+    json!({ "event": "committed", "at": at, "offsets": [["t", 0, offset]] })
+}
+
+fn noted(at: i64, offset: i64) -> Commit {
+    Commit { at, partition: 0, offset }
+}
+
+fn record(offset: i64, came: i64) -> (Printed, i64) {
+    (Printed { partition: 0, offset, timestamp: came, value: offset.to_string() }, came)
+}
+
+/// One partition and ten records. Member 1 prints 0 to 5, has committed 4 when it is killed; member 2 goes on from there.
+fn story() -> History {
+    let first = Life {
+        name: 1,
+        records: (0..6).map(|offset| record(offset, 1_100 + 100 * offset)).collect(),
+        events: vec![change("assigned", 1_000, &[0], 1), committed(2_000, 4)],
+        naps: Vec::new(),
+        end: End::Killed { at: KILLED, held: BTreeSet::from([0]) },
+    };
+    let second = Life {
+        name: 2,
+        records: (4..10).map(|offset| record(offset, TAKEN + 100 * offset)).collect(),
+        events: vec![
+            change("assigned", TAKEN, &[0], 2),
+            committed(13_000, 10),
+            change("revoked", 14_000, &[0], 2),
+        ],
+        naps: Vec::new(),
+        end: End::Left,
+    };
+    History {
+        protocol: Protocol::Eager,
+        log: (0..10).map(|offset| ((0, offset), offset.to_string())).collect(),
+        lives: vec![first, second],
+        commits: vec![noted(2_000, 4), noted(13_000, 10)],
+        settled: Vec::new(),
+    }
+}
+
+/// What the check finds when a part of the story is changed.
+fn found(tell: impl FnOnce(&mut History)) -> Vec<String> {
+    let mut history = story();
+    tell(&mut history);
+    check(&history).wrong
+}
+
+fn assert_found(what: &str, tell: impl FnOnce(&mut History)) {
+    let wrong = found(tell);
+    assert!(wrong.iter().any(|each| each.starts_with(what)), "{what} is not among {wrong:#?}");
+}
+
+fn first(history: &mut History) -> &mut Life {
+    history.lives.first_mut().expect("the first")
+}
+
+fn second(history: &mut History) -> &mut Life {
+    history.lives.last_mut().expect("the second")
+}
+
+/// Member 2 has the partition from another time on.
+fn assigned_at(history: &mut History, at: i64) {
+    *second(history).events.first_mut().expect("assigned") = change("assigned", at, &[0], 2);
+}
+
+/// Member 1 is not killed but sleeps from [`KILLED`] to `to`.
+fn nap(history: &mut History, to: i64) {
+    let life = first(history);
+    life.end = End::Left;
+    life.naps.push((KILLED, to));
+    life.events.push(change("lost", to + 50, &[0], 1));
+}
+
+#[test]
+fn the_check_finds_nothing_in_a_story_that_is_fine() {
+    assert_eq!(found(|_| {}), [] as [String; 0]);
+    // One that sleeps past its session, and prints what it has in its hand when it wakes.
+    let slept = found(|history| {
+        nap(history, 12_500);
+        first(history).records.push(record(6, 12_510));
+    });
+    assert_eq!(slept, [] as [String; 0]);
+}
+
+#[test]
+fn s1_the_check_finds_what_is_lost_or_altered() {
+    assert_found("S1", |history| drop(history.log.insert((0, 10), "10".to_owned())));
+    assert_found("S1", |history| drop(history.log.insert((0, 7), "something else".to_owned())));
+    // Committed before it was printed.
+    assert_found("S1", |history| history.commits.insert(0, noted(-500, 4)));
+}
+
+#[test]
+fn s2_the_check_finds_what_is_repeated_without_need() {
+    // Below what was committed.
+    assert_found("S2", |history| second(history).records.insert(0, record(3, TAKEN + 10)));
+    // After an orderly change of hands.
+    assert_found("S2", |history| {
+        first(history).end = End::Left;
+        first(history).events.push(change("revoked", KILLED, &[0], 1));
+    });
+}
+
+#[test]
+fn s3_the_check_finds_holes_and_steps_back() {
+    let hole = |history: &mut History| drop(second(history).records.remove(2));
+    assert_found("S3", hole);
+    let back = |history: &mut History| second(history).records.push(record(5, 12_500));
+    assert_found("S3", back);
+}
+
+#[test]
+fn s5_s6_the_check_finds_two_owners() {
+    assert_found("S5", |history| {
+        let life = second(history);
+        life.events = vec![change("assigned", TAKEN, &[0], 1), change("revoked", 14_000, &[0], 1)];
+    });
+    // Given away while the first still reads.
+    assert_found("S6", |history| {
+        first(history).end = End::Left;
+        first(history).events.push(change("revoked", TAKEN + 1, &[0], 1));
+    });
+    // Given away long before the session of the sleeper was over.
+    assert_found("S6", |history| {
+        nap(history, 12_500);
+        assigned_at(history, KILLED + 3_000);
+    });
+}
+
+#[test]
+fn s7_s8_the_check_finds_commits_of_others_and_commits_that_go_back() {
+    assert_found("S7", |history| second(history).events.push(committed(14_100, 10)));
+    assert_found("S8", |history| second(history).events.insert(1, committed(11_500, 3)));
+    assert_found("S8", |history| history.commits.push(noted(13_500, 9)));
+}
+
+#[test]
+fn s9_the_check_finds_callbacks_out_of_turn() {
+    assert_found("S9", |history| second(history).events.insert(0, change("assigned", 10_900, &[0], 2)));
+    assert_found("S9", |history| second(history).events.push(change("lost", 14_100, &[0], 2)));
+    assert_found("S9", |history| drop(second(history).events.pop()));
+}
+
+#[test]
+fn l5_m4_the_check_finds_late_heirs_and_stale_records() {
+    assert_found("L5", |history| assigned_at(history, KILLED + 12_000));
+    assert_found("M4", |history| {
+        nap(history, 12_500);
+        first(history).records.extend((0..200).map(|nth| record(5, 12_505 + nth)));
+    });
+    // Once it knows, not one more.
+    assert_found("M4", |history| {
+        nap(history, 12_500);
+        history.protocol = Protocol::Consumer;
+        first(history).records.push(record(6, 13_500));
+    });
+}
+
+#[test]
+fn the_check_minds_resets_and_errors_for_good() {
+    for event in [
+        json!({ "event": "reset", "at": 1_500, "topic": "t", "partition": 0, "from": 3, "to": 0, "reason": "" }),
+        json!({ "event": "error", "at": 1_500, "retriable": false, "message": "" }),
+        json!({ "event": "truncated", "at": 1_500 }),
+    ] {
+        assert_found("member 1 said", |history| first(history).events.push(event));
+    }
+}

@@ -1,0 +1,142 @@
+//! What is left when all have left: the ledger of the producer, and the words of every member, on one clock.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::Protocol;
+use crate::flow::{self, Log, Printed};
+
+/// How a member ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum End {
+    /// Told to, and well.
+    Left,
+    /// By an error that it explained: it met records that cannot be read. It left the group in good order.
+    Refused,
+    /// `kill -9`, while it held these by its own account.
+    Killed { at: i64, held: BTreeSet<i32> },
+}
+
+/// One process.
+#[derive(Debug)]
+pub(super) struct Life {
+    pub(super) name: usize,
+    /// What it printed, and when that came out of its pipe.
+    pub(super) records: Vec<(Printed, i64)>,
+    pub(super) events: Vec<Value>,
+    /// From and until when its time stood still.
+    pub(super) naps: Vec<(i64, i64)>,
+    pub(super) end: End,
+}
+
+/// How an ownership ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gone {
+    Revoked,
+    Lost,
+    /// With its process.
+    Killed,
+}
+
+/// A member's hold on a partition, in epoch milliseconds.
+#[derive(Debug, Clone)]
+pub(super) struct Hold {
+    pub(super) member: usize,
+    pub(super) partition: i32,
+    pub(super) from: i64,
+    pub(super) to: i64,
+    pub(super) gone: Gone,
+    pub(super) generation: i64,
+}
+
+/// A commit as the coordinator wrote it down.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Commit {
+    pub(super) at: i64,
+    pub(super) partition: i32,
+    pub(super) offset: i64,
+}
+
+/// All of it.
+#[derive(Debug)]
+pub(super) struct History {
+    pub(super) protocol: Protocol,
+    /// What the brokers have acknowledged.
+    pub(super) log: Log,
+    pub(super) lives: Vec<Life>,
+    /// What the coordinators took, in their order.
+    pub(super) commits: Vec<Commit>,
+    /// How long it took to settle after each round, in milliseconds.
+    pub(super) settled: Vec<i64>,
+}
+
+impl Life {
+    pub(super) fn named(&self, name: &str) -> impl Iterator<Item = &Value> {
+        self.events.iter().filter(move |event| event["event"] == name)
+    }
+
+    /// Each hold from `assigned` to what ended it. `wrong` hears of callbacks that do not alternate (S9).
+    pub(super) fn holds(&self, wrong: &mut Vec<String>) -> Vec<Hold> {
+        let mut open: BTreeMap<i32, (i64, i64)> = BTreeMap::new();
+        let mut holds = Vec::new();
+        let member = self.name;
+        for event in &self.events {
+            let (at, what) = (flow::at(event), event["event"].as_str().unwrap_or_default());
+            for partition in flow::partitions(&event["partitions"]) {
+                let gone = match what {
+                    "assigned" => {
+                        let generation = event["generation"].as_i64().unwrap_or(-1);
+                        if open.insert(partition, (at, generation)).is_some() {
+                            wrong
+                                .push(format!("S9: member {member} was assigned {partition} twice: {event}"));
+                        }
+                        continue;
+                    }
+                    "revoked" => Gone::Revoked,
+                    "lost" => Gone::Lost,
+                    _ => continue,
+                };
+                match open.remove(&partition) {
+                    Some((from, generation)) => {
+                        holds.push(Hold { member, partition, from, to: at, gone, generation });
+                    }
+                    None => wrong
+                        .push(format!("S9: member {member} gave up {partition}, which it had not: {event}")),
+                }
+            }
+        }
+        for (partition, (from, generation)) in open {
+            match self.end {
+                End::Killed { at, .. } => {
+                    holds.push(Hold { member, partition, from, to: at, gone: Gone::Killed, generation });
+                }
+                _ => wrong.push(format!("S9: member {member} ended, and nothing was said of {partition}")),
+            }
+        }
+        holds
+    }
+
+    /// `(at, partition, offset)` of each commit that it heard of. What it heard on waking up, before it knew what it had
+    /// lost, was done before it fell asleep.
+    pub(super) fn committed(&self) -> Vec<(i64, i32, i64)> {
+        let mut all = Vec::new();
+        for event in self.named("committed") {
+            let at = self.awake_at(flow::at(event));
+            for each in event["offsets"].as_array().into_iter().flatten() {
+                let partition = each[1].as_i64().and_then(|partition| i32::try_from(partition).ok());
+                if let (Some(partition), Some(offset)) = (partition, each[2].as_i64()) {
+                    all.push((at, partition, offset));
+                }
+            }
+        }
+        all
+    }
+
+    /// A moment between falling asleep and knowing of the loss counts as the former.
+    pub(super) fn awake_at(&self, at: i64) -> i64 {
+        let lost = |from: i64| self.named("lost").map(flow::at).find(|lost| *lost >= from);
+        let within = |(from, _): &&(i64, i64)| lost(*from).is_some_and(|lost| (*from..=lost).contains(&at));
+        self.naps.iter().find(within).map_or(at, |(from, _)| *from)
+    }
+}

@@ -1,0 +1,100 @@
+//! Three brokers behind proxies, five members in processes of their own, a producer that never rests, and a seeded nemesis
+//! that lets members come, go, die and sleep, brokers die and restart, leaders move, and connections go wrong. Afterwards
+//! everything that was said is held against what must be true (`check.rs`).
+//!
+//! Each protocol has a short story of about ten thousand records with one of each fault. `OFFTAKE_CHAOS=full` tells a long
+//! one instead: a hundred thousand records, each fault several times, some minutes. `OFFTAKE_CHAOS_SEED=n` makes the nemesis
+//! choose as it did when it printed that seed; how processes and brokers interleave is theirs.
+
+mod cast;
+mod check;
+mod forged;
+mod history;
+mod nemesis;
+mod world;
+
+use std::time::Duration;
+
+use nemesis::Nemesis;
+use world::World;
+
+/// `session.timeout.ms` of the members; with KIP-848 the brokers say so (`tests/support/config.rs`).
+const SESSION: Duration = Duration::from_secs(6);
+/// `max.poll.interval.ms`, which is also the rebalance timeout.
+const REBALANCE: Duration = Duration::from_secs(15);
+/// `retry.backoff.max.ms` and `reconnect.backoff.max.ms`.
+const BACKOFF: Duration = Duration::from_secs(1);
+/// L1: so long after the last fault everything is owned again.
+const SETTLED: Duration =
+    SESSION.saturating_add(REBALANCE).saturating_add(BACKOFF).saturating_add(Duration::from_secs(6));
+const PARTITIONS: i32 = 12;
+const MEMBERS: usize = 5;
+/// `max.poll.records`: what may be in a sleeper's hand when its time stops.
+const IN_HAND: usize = 100;
+
+/// How members of the group agree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    Eager,
+    Cooperative,
+    Consumer,
+}
+
+/// How long the story is.
+#[derive(Debug, Clone, Copy)]
+struct Size {
+    records: usize,
+    /// How often each fault comes at least.
+    times: usize,
+}
+
+impl Size {
+    fn of_env() -> Self {
+        match std::env::var("OFFTAKE_CHAOS").as_deref() {
+            Ok("full") => Self { records: 100_000, times: 3 },
+            _ => Self { records: 10_000, times: 1 },
+        }
+    }
+}
+
+fn seed() -> u64 {
+    match std::env::var("OFFTAKE_CHAOS_SEED") {
+        Ok(text) => text.parse().expect("OFFTAKE_CHAOS_SEED is a number"),
+        Err(_) => {
+            u64::from(std::process::id()).wrapping_mul(u64::try_from(crate::flow::now()).unwrap_or(1))
+                % 1_000_000
+        }
+    }
+}
+
+fn chaos(protocol: Protocol) {
+    let (seed, size) = (seed(), Size::of_env());
+    eprintln!("chaos, {protocol:?}: OFFTAKE_CHAOS_SEED={seed}");
+    let mut world = World::begin(protocol, seed);
+    Nemesis::new(seed, size).haunt(&mut world);
+    let done = world.done();
+    let history = world.end();
+    let found = check::check(&history);
+    eprintln!("chaos, {protocol:?}, seed {seed}: {}\nfaults: {done:?}", found.figures);
+    assert!(
+        found.wrong.is_empty(),
+        "OFFTAKE_CHAOS_SEED={seed}: {} things are wrong:\n{}",
+        found.wrong.len(),
+        found.wrong.iter().take(40).cloned().collect::<Vec<_>>().join("\n")
+    );
+}
+
+#[test]
+fn s1_s2_s3_s5_s6_s7_s8_s9_l1_l5_hold_in_chaos_eager() {
+    chaos(Protocol::Eager);
+}
+
+#[test]
+fn s1_s2_s3_s5_s6_s7_s8_s9_l1_l5_hold_in_chaos_cooperative() {
+    chaos(Protocol::Cooperative);
+}
+
+#[test]
+fn s1_s2_s3_s5_s6_s7_s8_s9_l1_l5_hold_in_chaos_by_the_consumer_protocol() {
+    chaos(Protocol::Consumer);
+}

@@ -1,0 +1,175 @@
+//! A rolling deploy: twenty members, restarted one after the other while the topic grows. Static members (KIP-345) cost
+//! nobody anything; others cost nobody more than a moment.
+//!
+//! Unless `OFFTAKE_CHAOS=full` asks for several rounds, static members are restarted once each, and six of the others.
+
+mod killed;
+mod service;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::flow;
+use service::{Entry, OBSERVER, Protocol, Service};
+
+const MEMBERS: usize = 20;
+const PARTITIONS: i32 = 20;
+/// The timeout of each poll.
+const POLL: Duration = Duration::from_secs(1);
+/// Between two batches of a partition.
+const PACE: Duration = Duration::from_millis(200);
+/// Much longer than a restart.
+const SESSION: &str = "20000";
+
+fn is_full() -> bool {
+    std::env::var("OFFTAKE_CHAOS").is_ok_and(|size| size == "full")
+}
+
+fn deploy(body: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let bound = if is_full() { Duration::from_secs(900) } else { Duration::from_secs(180) };
+    runtime.block_on(async { tokio::time::timeout(bound, body).await.expect("it ends in time") });
+}
+
+/// FAILURES G2, for all members of a group.
+fn static_members(protocol: Protocol) {
+    deploy(async {
+        let (mut service, production) = Service::begin(protocol, true).await;
+        let generation = service.settle().await;
+        let mut restarts: Vec<(i64, i64, usize)> = Vec::new();
+        for number in (0..if is_full() { 5 } else { 1 }).flat_map(|_| 0..MEMBERS) {
+            let began = flow::now();
+            service.stop(number).await;
+            let started = flow::now();
+            service.start(number);
+            service.wait_given(number, started).await;
+            restarts.push((began, flow::now(), number));
+        }
+        assert_eq!(service.settle().await, generation, "no rebalance");
+        let began = restarts.first().expect("some").0;
+        let diary = service.end(production).await;
+        let mut given = 0;
+        for (at, member, entry) in diary.iter().filter(|(at, ..)| *at >= began) {
+            let own = restarts.iter().any(|(from, to, who)| who == member && (from..=to).contains(&at));
+            match entry {
+                Entry::Given { .. } => given += 1,
+                Entry::Told { what, generation: of, .. } => {
+                    assert!(own, "member {member} was not restarted, and hears {entry:?}");
+                    assert!(*what != "assigned" || *of == Some(generation), "member {member}: {entry:?}");
+                }
+                Entry::Failed(why) => panic!("member {member}: {why}"),
+            }
+        }
+        let longest = restarts.iter().map(|(from, to, _)| to - from).max().unwrap_or(0);
+        eprintln!(
+            "{protocol:?}: {} restarts of {MEMBERS} static members, generation {generation} throughout, {given} records; the \
+             longest restart took {longest} ms from the wish to stop to the first record",
+            restarts.len()
+        );
+    });
+}
+
+#[test]
+fn g2_a_rolling_deploy_of_static_members_rebalances_nothing_cooperative() {
+    static_members(Protocol::Cooperative);
+}
+
+#[test]
+fn g2_a_rolling_deploy_of_static_members_rebalances_nothing_by_the_consumer_protocol() {
+    static_members(Protocol::Consumer);
+}
+
+/// The longest that a record was there and not given to who held its partition all the time: from when the observer had it,
+/// or from the record before it, to its delivery.
+fn longest_gap(diary: &[(i64, usize, Entry)], from: i64, to: i64) -> i64 {
+    let mut seen: BTreeMap<(i32, i64), i64> = BTreeMap::new();
+    for (at, member, entry) in diary {
+        if let (OBSERVER, Entry::Given { partition, offset, .. }) = (*member, entry) {
+            seen.insert((*partition, *offset), *at);
+        }
+    }
+    // Who was given the last record of each partition, and when; a change of hands forgets it.
+    let mut last: BTreeMap<i32, (usize, i64)> = BTreeMap::new();
+    let mut longest = 0;
+    for (at, member, entry) in diary.iter().filter(|(_, member, _)| *member != OBSERVER) {
+        match entry {
+            Entry::Told { partitions, .. } => last.retain(|partition, _| !partitions.contains(partition)),
+            Entry::Given { partition, offset, .. } => {
+                let there = seen.get(&(*partition, *offset)).copied();
+                if let Some((who, before)) = last.insert(*partition, (*member, *at))
+                    && who == *member
+                    && (from..to).contains(at)
+                {
+                    longest = longest.max(at - before.max(there.unwrap_or(*at)));
+                }
+            }
+            Entry::Failed(_) => {}
+        }
+    }
+    longest
+}
+
+/// How much longer than it wanted the worst sleep of a thread took, in milliseconds, while `body` ran.
+async fn oversleep<T>(body: impl Future<Output = T>) -> (i64, T) {
+    const NAP: Duration = Duration::from_millis(5);
+    let (ended, worst) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicI64::new(0)));
+    let (over, longest) = (Arc::clone(&ended), Arc::clone(&worst));
+    let sleeper = std::thread::spawn(move || {
+        while !over.load(Ordering::Relaxed) {
+            let began = Instant::now();
+            std::thread::sleep(NAP);
+            let late = began.elapsed().saturating_sub(NAP).as_millis();
+            longest.fetch_max(i64::try_from(late).unwrap_or(i64::MAX), Ordering::Relaxed);
+        }
+    });
+    let value = body.await;
+    ended.store(true, Ordering::Relaxed);
+    sleeper.join().expect("it sleeps and wakes");
+    (worst.load(Ordering::Relaxed), value)
+}
+
+/// From a broker to the application a record passes through so many threads that may have to wait for a processor: two of
+/// the broker's, the engine, the application.
+const HANDS: i64 = 4;
+
+#[test]
+fn e1_a_rolling_deploy_holds_up_no_partition_that_stays_for_as_long_as_a_poll() {
+    deploy(async {
+        let (mut service, production) = Service::begin(Protocol::Cooperative, false).await;
+        service.observe();
+        let first = service.settle().await;
+        let restarts = if is_full() { 2 * MEMBERS } else { 6 };
+        let mut gaps: Vec<(i64, i64)> = Vec::new();
+        let (late, ()) = oversleep(async {
+            // Who comes has another number than who went.
+            for number in (MEMBERS..).take(restarts) {
+                let began = flow::now();
+                let oldest = *service.members.keys().next().expect("members");
+                service.stop(oldest).await;
+                let started = flow::now();
+                service.start(number);
+                service.wait_given(number, started).await;
+                service.settle().await;
+                gaps.push((began, flow::now()));
+            }
+        })
+        .await;
+        let last = service.settle().await;
+        let diary = service.end(production).await;
+        let gaps: Vec<i64> = gaps.into_iter().map(|(from, to)| longest_gap(&diary, from, to)).collect();
+        let gap = gaps.iter().copied().max().unwrap_or(0);
+        let is_lost =
+            |(_, _, entry): &&(i64, usize, Entry)| matches!(entry, Entry::Told { what: "lost", .. });
+        let lost = diary.iter().filter(is_lost).count();
+        eprintln!(
+            "cooperative-sticky: {restarts} restarts of {MEMBERS} members, generation {first} to {last}, {lost} lost; the \
+             longest that a record of a partition that stayed came after a reader without a group had it is {gap} ms (in \
+             each restart: {gaps:?}); a thread overslept by up to {late} ms"
+        );
+        assert_eq!(lost, 0);
+        let poll = i64::try_from(POLL.as_millis()).expect("a second");
+        assert!(gap < poll + HANDS * late, "{gap} ms, and threads overslept by {late} ms at most");
+    });
+}

@@ -1,0 +1,130 @@
+//! Which answers are harmed, and how.
+
+use std::fmt;
+use std::time::Duration;
+
+/// The key of a request, as its header carries it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Api(pub i16);
+
+impl Api {
+    /// Fetch.
+    pub const FETCH: Self = Self(1);
+    /// ListOffsets.
+    pub const LIST_OFFSETS: Self = Self(2);
+    /// Metadata.
+    pub const METADATA: Self = Self(3);
+    /// OffsetCommit.
+    pub const OFFSET_COMMIT: Self = Self(8);
+    /// OffsetFetch.
+    pub const OFFSET_FETCH: Self = Self(9);
+    /// FindCoordinator.
+    pub const FIND_COORDINATOR: Self = Self(10);
+    /// JoinGroup.
+    pub const JOIN_GROUP: Self = Self(11);
+    /// Heartbeat.
+    pub const HEARTBEAT: Self = Self(12);
+    /// SyncGroup.
+    pub const SYNC_GROUP: Self = Self(14);
+    /// ConsumerGroupHeartbeat (KIP-848).
+    pub const CONSUMER_GROUP_HEARTBEAT: Self = Self(68);
+}
+
+impl fmt::Display for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match *self {
+            Self::FETCH => "Fetch",
+            Self::LIST_OFFSETS => "ListOffsets",
+            Self::METADATA => "Metadata",
+            Self::OFFSET_COMMIT => "OffsetCommit",
+            Self::OFFSET_FETCH => "OffsetFetch",
+            Self::FIND_COORDINATOR => "FindCoordinator",
+            Self::JOIN_GROUP => "JoinGroup",
+            Self::HEARTBEAT => "Heartbeat",
+            Self::SYNC_GROUP => "SyncGroup",
+            Self::CONSUMER_GROUP_HEARTBEAT => "ConsumerGroupHeartbeat",
+            Self(other) => return write!(f, "key {other}"),
+        })
+    }
+}
+
+/// What happens to an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Harm {
+    /// It never comes; what is said on the connection after it does.
+    Drop,
+    /// It comes so much later, and what stands behind it too.
+    Delay(Duration),
+    /// It breaks off somewhere in the middle, and its connection ends.
+    Cut,
+    /// It breaks off after so many bytes, its length counted in.
+    CutAfter(usize),
+    /// Neither it nor anything after it comes, though its connection stays open until the client ends it.
+    Stall,
+    /// One bit of what the checksum of one of its record batches covers is turned over. An answer without a batch does not
+    /// count as one.
+    Corrupt,
+}
+
+impl Harm {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Drop => "drop",
+            Self::Delay(_) => "delay",
+            Self::Cut | Self::CutAfter(_) => "cut",
+            Self::Stall => "stall",
+            Self::Corrupt => "corrupt",
+        }
+    }
+}
+
+/// Harm to some answers.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    api: Option<Api>,
+    least: usize,
+    harm: Harm,
+    every: u64,
+    left: u64,
+    seen: u64,
+}
+
+impl Rule {
+    /// The next answer to a request of that key, and no other.
+    pub fn next(api: Api, harm: Harm) -> Self {
+        Self { api: Some(api), least: 0, harm, every: 1, left: 1, seen: 0 }
+    }
+
+    /// Every `nth` answer to a request of that key.
+    pub fn each(nth: u64, api: Api, harm: Harm) -> Self {
+        Self { every: nth.max(1), left: u64::MAX, ..Self::next(api, harm) }
+    }
+
+    /// The next answer to anything that has so many bytes, its length counted in.
+    pub(super) fn next_of_size(least: usize, harm: Harm) -> Self {
+        Self { api: None, least, harm, every: 1, left: 1, seen: 0 }
+    }
+
+    /// Whether an answer of `size` bytes is harmed. `has_batch` is asked only by rules that need to know.
+    pub(super) fn strikes(
+        &mut self,
+        api: Option<Api>,
+        size: usize,
+        has_batch: impl FnOnce() -> bool,
+    ) -> Option<Harm> {
+        let meant = (self.api.is_none() || self.api == api) && size >= self.least;
+        if self.left == 0 || !meant || (self.harm == Harm::Corrupt && !has_batch()) {
+            return None;
+        }
+        self.seen += 1;
+        if !self.seen.is_multiple_of(self.every) {
+            return None;
+        }
+        self.left -= 1;
+        Some(self.harm)
+    }
+
+    pub(super) fn is_spent(&self) -> bool {
+        self.left == 0
+    }
+}
