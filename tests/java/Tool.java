@@ -96,6 +96,7 @@ public final class Tool {
             case "checksum" -> Reading::checksum;
             case "member" -> Member::run;
             case "stop" -> Member::stop;
+            case "deliver" -> Delivering::deliver;
             case "assign" -> Assigning::assign;
             case "create_topic" -> Administering::createTopic;
             case "delete_topic" -> Administering::deleteTopic;

@@ -23,9 +23,6 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A `java` that starts fast and stays small, with all jars of a version on its class path.
 pub(crate) fn jvm(home: &Path, heap: &str) -> Command {
-    let mut classes = OsString::from(home.join("tool/tool.jar"));
-    classes.push(":");
-    classes.push(home.join("libs/*"));
     let mut command = Command::new("java");
     command
         .arg(format!("-Xmx{heap}"))
@@ -35,8 +32,16 @@ pub(crate) fn jvm(home: &Path, heap: &str) -> Command {
             "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
         ])
         .arg("-cp")
-        .arg(classes);
+        .arg(classes(home));
     command
+}
+
+/// All jars of a version.
+pub(crate) fn classes(home: &Path) -> OsString {
+    let mut classes = OsString::from(home.join("tool/tool.jar"));
+    classes.push(":");
+    classes.push(home.join("libs/*"));
+    classes
 }
 
 /// One line of the JVM's answer to one command.

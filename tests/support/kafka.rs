@@ -41,6 +41,13 @@ impl Version {
         }
     }
 
+    /// A `java` as users start it, with the clients of this version and `tests/java` on its class path.
+    pub fn java(self) -> Command {
+        let mut command = Command::new("java");
+        command.arg("-cp").arg(java::classes(&self.home()));
+        command
+    }
+
     /// The folder that `scripts/kafka-fetch` fills; fetched now when it is not there.
     pub(crate) fn home(self) -> PathBuf {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");

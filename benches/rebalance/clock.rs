@@ -1,0 +1,13 @@
+//! The one clock of a run: microseconds since the epoch, which every process of a machine reads alike.
+
+use std::time::SystemTime;
+
+pub(crate) type Micros = i64;
+
+pub(crate) const MS: Micros = 1000;
+pub(crate) const SECOND: Micros = 1000 * MS;
+
+pub(crate) fn micros() -> Micros {
+    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    Micros::try_from(since.as_micros()).unwrap_or(Micros::MAX)
+}

@@ -1,0 +1,159 @@
+//! Members as processes, and what was delivered to whom when: each line is stamped as it is read, whoever wrote it.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::clock::{Micros, micros};
+use crate::settings::Settings;
+use crate::system::{Place, System};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Delivery {
+    pub(crate) at: Micros,
+    pub(crate) member: usize,
+    pub(crate) partition: i32,
+    pub(crate) sequence: u64,
+    pub(crate) produced: Micros,
+    /// When the member says it got it; kcat says nothing.
+    pub(crate) said: Option<Micros>,
+}
+
+/// What all members of a run were given, in the order it was read.
+#[derive(Clone, Default)]
+pub(crate) struct Deliveries(Arc<Mutex<Vec<Delivery>>>);
+
+impl Deliveries {
+    pub(crate) fn all(&self) -> Vec<Delivery> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until what was read satisfies `enough`; false when that does not come.
+    pub(crate) fn wait(&self, patience: Duration, mut enough: impl FnMut(&[Delivery]) -> bool) -> bool {
+        let deadline = Instant::now() + patience;
+        while Instant::now() < deadline {
+            if enough(&self.0.lock().unwrap_or_else(PoisonError::into_inner)) {
+                return true;
+            }
+            sleep(Duration::from_millis(50));
+        }
+        false
+    }
+}
+
+/// A live member. Dropping it kills it.
+pub(crate) struct Member {
+    system: System,
+    child: Child,
+    stdin: Option<ChildStdin>,
+    /// When its process was started.
+    pub(crate) spawned: Micros,
+    started: Arc<OnceLock<Micros>>,
+}
+
+impl Member {
+    pub(crate) fn start(
+        system: System,
+        number: usize,
+        settings: &Settings,
+        place: &Place<'_>,
+        deliveries: &Deliveries,
+    ) -> Result<Self, String> {
+        let mut command = system.member(settings, place);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors(settings.logs.as_deref(), place)?);
+        let spawned = micros();
+        let mut child = spawn(&mut command)?;
+        let started = Arc::new(OnceLock::new());
+        if system == System::Librdkafka {
+            started.set(spawned).ok();
+        }
+        let stdin = child.stdin.take();
+        if let Some(stdout) = child.stdout.take() {
+            let (started, deliveries) = (Arc::clone(&started), deliveries.clone());
+            std::thread::spawn(move || read(stdout, number, &started, &deliveries));
+        }
+        Ok(Self { system, child, stdin, spawned, started })
+    }
+
+    /// When it began to join: what its runtime needs to start is not counted, except with kcat, which does not tell.
+    pub(crate) fn started(&self) -> Option<Micros> {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while Instant::now() < deadline && self.started.get().is_none() {
+            sleep(Duration::from_millis(1));
+        }
+        self.started.get().copied()
+    }
+
+    /// Asks it to leave the group and to end: when that was.
+    pub(crate) fn leave(&mut self) -> Micros {
+        let at = micros();
+        self.stdin = None;
+        if self.system.leaves_on_signal() {
+            Command::new("kill").args(["-s", "TERM", &self.child.id().to_string()]).status().ok();
+        }
+        at
+    }
+
+    /// User and system time so far.
+    pub(crate) fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        let fields = stat.rfind(')').and_then(|end| stat.get(end + 2..)).unwrap_or_default();
+        let ticks: u64 =
+            fields.split(' ').skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+        Duration::from_millis(ticks * 10)
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn spawn(command: &mut Command) -> Result<Child, String> {
+    command.spawn().map_err(|error| format!("{:?} does not start: {error}", command.get_program()))
+}
+
+fn errors(logs: Option<&Path>, place: &Place<'_>) -> Result<Stdio, String> {
+    let Some(folder) = logs else { return Ok(Stdio::null()) };
+    let path = folder.join(format!("{}-{}.log", place.topic, place.client));
+    let file = File::options().create(true).append(true).open(&path);
+    file.map(Stdio::from).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn read(mut stdout: ChildStdout, member: usize, started: &OnceLock<Micros>, deliveries: &Deliveries) {
+    let mut held = Vec::new();
+    let mut buffer = vec![0; 1 << 16];
+    while let Ok(count @ 1..) = stdout.read(&mut buffer) {
+        let at = micros();
+        held.extend_from_slice(buffer.get(..count).unwrap_or_default());
+        let whole = held.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let text = String::from_utf8_lossy(held.get(..whole).unwrap_or_default()).into_owned();
+        held.drain(..whole);
+        let mut those = Vec::new();
+        for line in text.lines() {
+            if line == "start" {
+                started.set(at).ok();
+            }
+            those.extend(delivery(at, member, line));
+        }
+        deliveries.0.lock().unwrap_or_else(PoisonError::into_inner).append(&mut those);
+    }
+}
+
+fn delivery(at: Micros, member: usize, line: &str) -> Option<Delivery> {
+    let mut words = line.split(' ');
+    Some(Delivery {
+        at,
+        member,
+        partition: words.next()?.parse().ok()?,
+        sequence: words.next()?.parse().ok()?,
+        produced: words.next()?.parse().ok()?,
+        said: words.next().and_then(|word| word.parse().ok()),
+    })
+}
