@@ -33,7 +33,7 @@ const PARTITIONS: i32 = 1000;
 type Told = BTreeMap<String, Bytes>;
 
 fn wants(member: usize, topic: usize) -> bool {
-    if topic < TOPICS / 10 { (member + topic) % 20 == 0 } else { (topic * 7 + member * 13) % 10 < 4 }
+    if topic < TOPICS / 10 { (member + topic).is_multiple_of(20) } else { (topic * 7 + member * 13) % 10 < 4 }
 }
 
 fn partitions() -> Partitions {

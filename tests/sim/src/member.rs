@@ -10,8 +10,9 @@ use std::{
 };
 
 use offtake::{
-    Consumer, Error, ErrorKind, Event, Listener, ListenerFuture, OffsetAndMetadata, Position, Rebalance,
-    StartAt, TopicPartition,
+    CloseOptions, Consumer, Error, ErrorKind, Event, GroupMembership, Handle, Handover, Listener,
+    ListenerFuture, Next, OffsetAndMetadata, OwnedRecord, Position, Rebalance, Records, StartAt,
+    SubscriptionPattern, TopicPartition,
 };
 
 use crate::{
@@ -80,7 +81,10 @@ impl Life {
                 if member.read_committed { "read_committed" } else { "read_uncommitted" },
             )
             .property("auto.offset.reset", if plan.reset == Reset::Earliest { "earliest" } else { "latest" })
-            .property("enable.auto.commit", set(matches!(member.commits, Commits::Auto | Commits::Store)))
+            .property(
+                "enable.auto.commit",
+                set(matches!(member.commits, Commits::Auto | Commits::Store | Commits::Each)),
+            )
             .property("enable.auto.offset.store", set(member.commits != Commits::Store))
             .property("auto.commit.interval.ms", &member.auto_commit_interval.to_string())
             .property("metadata.max.age.ms", "10000")
@@ -100,6 +104,9 @@ impl Life {
         }
         if member.instance_id {
             builder = builder.property("group.instance.id", &format!("i{}", who.member));
+        }
+        if member.commits == Commits::Each {
+            builder = builder.finish_each();
         }
         let (world, index, seed) = (self.world.clone(), who.member, self.random(0).next());
         let told = self.clone();
@@ -148,13 +155,17 @@ impl Life {
             Ok(consumer) => consumer,
             Err(error) => return self.failed("build", &error),
         };
-        let topics: Vec<_> = self.plan.topics.iter().map(|topic| topic.name.clone()).collect();
-        if let Err(error) = consumer.subscribe(topics.iter().map(String::as_str)).await {
+        if let Err(error) = self.subscribe(&mut consumer).await {
             return self.failed("subscribe", &error);
         }
         let end = until.map(|(after, how)| (clock::now() + after, how));
-        let mut application =
-            Application { random: self.random(3), stuck: BTreeMap::new(), paused: None, life: self };
+        let mut application = Application {
+            random: self.random(3),
+            stuck: BTreeMap::new(),
+            paused: None,
+            open: Vec::new(),
+            life: self,
+        };
         loop {
             let life = &application.life;
             if life.orders.stop.load(Ordering::Relaxed) {
@@ -168,6 +179,17 @@ impl Life {
                 drop(consumer);
                 return Ended::Failed;
             }
+        }
+    }
+
+    async fn subscribe(&self, consumer: &mut Consumer) -> Result<(), Error> {
+        let topics: Vec<_> = self.plan.topics.iter().map(|topic| topic.name.as_str()).collect();
+        match self.member() {
+            plan::Member { patterns: false, .. } => consumer.subscribe(topics).await,
+            plan::Member { consumer_protocol: true, .. } => {
+                consumer.subscribe_pattern(SubscriptionPattern::new(topics.join("|"))).await
+            }
+            _ => consumer.subscribe_patterns(topics).await,
         }
     }
 
@@ -192,6 +214,8 @@ struct Application {
     /// Partitions that stopped with an error, and where they are to go on.
     stuck: BTreeMap<TopicPartition, ()>,
     paused: Option<(TopicPartition, u32)>,
+    /// Handed out, and to be processed in a later turn.
+    open: Vec<OwnedRecord>,
 }
 
 impl Application {
@@ -204,9 +228,9 @@ impl Application {
         let dropped = self.random.percent(self.life.member().drops);
         let polled = if dropped {
             let patience = ms(self.random.between(0, self.life.member().poll_timeout));
-            tokio::time::timeout(patience, consumer.poll(timeout)).await.ok()
+            tokio::time::timeout(patience, self.life.poll(consumer, timeout)).await.ok()
         } else {
-            Some(consumer.poll(timeout).await)
+            Some(self.life.poll(consumer, timeout).await)
         };
         self.life.tell(What::PollEnds { who, dropped: polled.is_none() });
         let idle = !matches!(&polled, Some(Ok(records)) if !records.is_empty());
@@ -249,6 +273,10 @@ impl Application {
 
     async fn process(&mut self, consumer: &mut Consumer, records: &offtake::Records) -> bool {
         let (who, commits) = (self.life.who, self.life.member().commits);
+        if commits == Commits::Each {
+            self.process_in_any_order(consumer, records).await;
+            return true;
+        }
         let (low, high) = self.life.member().processing;
         for record in records {
             let takes = self.random.between(low, high);
@@ -287,6 +315,35 @@ impl Application {
                 !error.is_fatal()
             }
         }
+    }
+
+    /// As a pool of workers would: one record or another first, and some of them turns later.
+    async fn process_in_any_order(&mut self, consumer: &Consumer, records: &Records) {
+        let (who, (low, high)) = (self.life.who, self.life.member().processing);
+        self.open.extend(records.into_iter().map(|record| record.detach()));
+        self.open.retain(|record| consumer.assignment().any(|held| held == record.topic_partition()));
+        let mut later = Vec::new();
+        while !self.open.is_empty() {
+            let record = self.open.swap_remove(self.random.below(self.open.len()));
+            if self.random.percent(20) {
+                later.push(record);
+                continue;
+            }
+            let takes = self.random.between(low, high);
+            if takes > 0 {
+                clock::sleep(ms(takes)).await;
+            }
+            let at = place(record.topic_partition());
+            self.life.tell(What::Processed {
+                who,
+                at,
+                offset: record.offset(),
+                id: id_of(record.value().map(|value| &value[..])),
+            });
+            // Refused where the partition was given up or moved back since: it comes again.
+            let _ = record.finish();
+        }
+        self.open = later;
     }
 
     /// A partition that stopped with an error goes on from where it stopped: nothing is skipped.
@@ -335,14 +392,17 @@ impl Application {
                 self.life.tell(What::Crashed { who });
                 drop(consumer);
             }
-            Leave::Unsubscribe | Leave::Close => {
+            Leave::Unsubscribe | Leave::Close | Leave::Remain => {
                 if how == Leave::Unsubscribe
                     && let Err(error) = consumer.unsubscribe().await
                 {
                     let _ = self.life.failed("unsubscribe", &error);
                 }
                 self.life.tell(What::CloseBegins { who, timeout: CLOSE });
-                if let Err(error) = consumer.close(CLOSE).await {
+                let group_membership =
+                    if how == Leave::Remain { GroupMembership::Remain } else { GroupMembership::Default };
+                let options = CloseOptions::timeout(CLOSE).group_membership(group_membership);
+                if let Err(error) = consumer.close_with(options).await {
                     let _ = self.life.failed("close", &error);
                 }
                 self.life.tell(What::CloseEnds { who });
@@ -361,24 +421,17 @@ struct Watch {
 impl Watch {
     fn call(&self, call: Call, rebalance: Rebalance) -> ListenerFuture {
         let who = self.life.who;
-        let (takes, fails) = self.life.member().listener;
-        let fails = self.random.lock().unwrap_or_else(PoisonError::into_inner).percent(fails);
-        let commits = call == Call::Revoked && self.life.member().commits == Commits::Listener;
+        let fails =
+            self.random.lock().unwrap_or_else(PoisonError::into_inner).percent(self.life.member().listener.1);
         let life = self.life.clone();
         Box::pin(async move {
-            let (places, generation) = (places(&rebalance.partitions), rebalance.generation);
-            life.tell(What::ListenerBegins { who, call, places, generation });
-            if takes > 0 {
-                clock::sleep(ms(takes)).await;
-            }
-            if commits {
-                let done = life.processed_up_to(&rebalance.partitions);
-                if !done.is_empty()
-                    && let Err(error) = rebalance.consumer.commit_offsets(done).await
-                {
-                    let _ = life.failed("commit in revoked", &error);
-                }
-            }
+            life.tell(What::ListenerBegins {
+                who,
+                call,
+                places: places(&rebalance.partitions),
+                generation: rebalance.generation,
+            });
+            life.hears(call, &rebalance.partitions, &rebalance.consumer).await;
             life.tell(What::ListenerEnds { who, call });
             if fails { Err("the listener fails".into()) } else { Ok(()) }
         })
@@ -399,7 +452,64 @@ impl Listener for Watch {
     }
 }
 
+/// A change as a value is over.
+struct Ends<'a> {
+    life: &'a Life,
+    call: Call,
+}
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.life.tell(What::ListenerEnds { who: self.life.who, call: self.call });
+    }
+}
+
 impl Life {
+    /// Records, and changes of ownership on the way: to the listener, or as values.
+    async fn poll(&self, consumer: &mut Consumer, timeout: Duration) -> Result<Records, Error> {
+        if !self.member().values {
+            return consumer.poll(timeout).await;
+        }
+        let until = clock::now() + timeout;
+        loop {
+            match tokio::time::timeout_at(until.into(), consumer.next()).await {
+                Err(_) => return Ok(Records::default()),
+                Ok(Ok(Next::Records(records))) => return Ok(records),
+                Ok(Ok(Next::Revoking(change))) => self.takes(Call::Revoked, change).await,
+                Ok(Ok(Next::Lost(change))) => self.takes(Call::Lost, change).await,
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// A change as a value.
+    async fn takes(&self, call: Call, change: Handover) {
+        let (who, places, generation) =
+            (self.who, places(change.partitions()), change.generation().unwrap_or(-1));
+        self.tell(What::ListenerBegins { who, call, places, generation });
+        // Whoever polls may drop this in the middle: then too the partitions are released, and that is the end of it.
+        let _ends = Ends { life: self, call };
+        let change = change;
+        self.hears(call, change.partitions(), change.consumer()).await;
+    }
+
+    /// Takes its time, and commits if that is how it commits.
+    async fn hears(&self, call: Call, partitions: &[TopicPartition], consumer: &Handle) {
+        let (takes, _) = self.member().listener;
+        if takes > 0 {
+            clock::sleep(ms(takes)).await;
+        }
+        if call == Call::Revoked && self.member().commits == Commits::Listener {
+            let done = self.processed_up_to(partitions);
+            if !done.is_empty()
+                && let Err(error) = consumer.commit_offsets(done).await
+            {
+                let _ = self.failed("commit in revoked", &error);
+            }
+        }
+    }
+
     /// What this life has processed of partitions since it was given them: the next offset of each.
     fn processed_up_to(&self, partitions: &[TopicPartition]) -> Vec<(TopicPartition, OffsetAndMetadata)> {
         self.world.log.read(|events| {

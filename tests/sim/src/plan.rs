@@ -80,11 +80,19 @@ pub(crate) struct Member {
     /// How often in a hundred it pauses a partition for a while.
     pub(crate) pauses: u64,
     pub(crate) fetch_max_bytes: u32,
+    /// Takes changes of ownership as values (`Consumer::next`) instead of by a listener.
+    #[serde(default)]
+    pub(crate) values: bool,
+    /// Subscribes to patterns: matched by the coordinator if it speaks KIP-848, else by itself.
+    #[serde(default)]
+    pub(crate) patterns: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Leave {
     Close,
+    /// Closes and stays in the group until its session ends (KIP-1092).
+    Remain,
     Drop,
     Unsubscribe,
 }
@@ -97,6 +105,8 @@ pub(crate) enum Commits {
     Async,
     /// `store` each record when it is done, with `enable.auto.offset.store=false`.
     Store,
+    /// `finish` each record when it is done, in any order, some of them turns later (`Builder::finish_each`).
+    Each,
     /// By hand, from within `revoked` and now and then.
     Listener,
 }

@@ -115,7 +115,7 @@ fn member(random: &mut Random, number: u64, protocol: Protocol, calm: u64, livel
         if number == 0 || random.percent(50) { random.between(0, 50) } else { random.between(0, calm) };
     // The first stays to the end: somebody has to.
     let leaves = (lively && number > 0 && random.percent(40)).then(|| {
-        let how = *random.pick(&[Leave::Close, Leave::Close, Leave::Drop, Leave::Unsubscribe]);
+        let how = *random.pick(&[Leave::Close, Leave::Close, Leave::Remain, Leave::Drop, Leave::Unsubscribe]);
         (random.between(joins, calm), how)
     });
     let (assignors, consumer_protocol) = match protocol {
@@ -139,6 +139,7 @@ fn member(random: &mut Random, number: u64, protocol: Protocol, calm: u64, livel
             Commits::Sync,
             Commits::Async,
             Commits::Store,
+            Commits::Each,
             Commits::Listener,
         ]),
         auto_commit_interval: *random.pick(&[50, 200, 1_000, 5_000]),
@@ -150,6 +151,8 @@ fn member(random: &mut Random, number: u64, protocol: Protocol, calm: u64, livel
         drops: *random.pick(&[0, 0, 0, 10, 40]),
         pauses: *random.pick(&[0, 0, 0, 5]),
         fetch_max_bytes: *random.pick(&[200, 2_000, 1 << 20, 1 << 20]),
+        values: random.percent(20),
+        patterns: random.percent(20),
     }
 }
 
