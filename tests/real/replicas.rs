@@ -29,7 +29,12 @@ fn i9_a_reader_fetches_from_the_replica_in_its_rack_and_from_the_leader_when_tha
     let answers = |broker: i32| kafka.proxy(broker).answers().0;
     let deadline = Instant::now() + PATIENCE;
     while answers(near) < 20 {
-        assert!(Instant::now() < deadline, "broker {near} is not asked: {:?}", reader.stderr().all());
+        let all = [1, 2, 3].map(answers);
+        let (lines, told) = (reader.stdout().len(), reader.stderr().all());
+        assert!(
+            Instant::now() < deadline,
+            "broker {near} is not asked, of {all:?} answers and {lines}: {told:?}"
+        );
         std::thread::sleep(Duration::from_millis(50));
     }
     let before = (answers(leader), answers(near));

@@ -377,7 +377,10 @@ fn our_own_command_does_all_it_does() {
     assert_eq!(topics, ["bills", "orders"]);
     assert_eq!(offtake("topics delete bills").code, Some(0));
 
-    let waits = at.offtake("consume orders --json --from latest").start();
+    let waits = at.offtake("consume orders --json --from latest --events").start();
+    let began =
+        waits.stderr().wait_until(PATIENCE, |lines| lines.iter().any(|line| line.contains("assigned")));
+    assert!(began, "{:?}", waits.stderr().all());
     let ended = at.stop();
     assert_eq!((ended.code, ended.stdout.len(), ended.stderr.len()), (Some(0), 0, 1), "{:?}", ended.stderr);
     waits.signal("INT");

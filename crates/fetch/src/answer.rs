@@ -307,6 +307,9 @@ impl Fetcher {
             partition.announced = false;
             partition.tell_epoch = true;
             partition.replica_failures = 0;
+            if partition.replica.is_some() {
+                partition.rackless_times = 0;
+            }
             // What is seen of a field keeps all of it in memory; where nothing is seen nothing is kept.
             let size = if found.visible.is_empty() { 0 } else { records.len() };
             let chunk = partition.chunk(tp, found.next, found.visible, size, data);

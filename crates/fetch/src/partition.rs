@@ -22,6 +22,8 @@ pub(crate) struct Partition {
     pub(crate) replica: Option<Replica>,
     /// How often in a row a preferred replica was of no use.
     pub(crate) replica_failures: u32,
+    /// How often the leader was not told our rack because of them.
+    pub(crate) rackless_times: u32,
     pub(crate) state: State,
     pub(crate) backoff: Backoff,
     /// Whether the application has been told that it is refused.
@@ -88,6 +90,7 @@ impl Partition {
             leader_epoch: None,
             replica: None,
             replica_failures: 0,
+            rackless_times: 0,
             state: State::Flowing,
             backoff,
             announced: false,

@@ -1,6 +1,6 @@
 //! Where a partition belongs: at its leader, at a replica nearby, at nobody for the moment, or back at `offsets`.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use offtake_machine::{BrokerId, Cluster, TopicPartition, mutant};
 
@@ -12,6 +12,9 @@ use crate::{
 
 /// After so many failures in a row we ask the leader without telling our rack.
 const REPLICA_FAILURES: u32 = 3;
+/// For so long the first time, four times as long each time after, until a replica serves us; at the longest for its lease.
+/// (One that has just been added may not have caught up.)
+const RACKLESS: Duration = Duration::from_secs(2);
 
 impl Fetcher {
     /// There is a newer view of the cluster: partitions move to their leaders' sessions.
@@ -206,8 +209,10 @@ impl Fetcher {
         partition.replica_failures = partition.replica_failures.saturating_add(1);
         if partition.replica_failures >= REPLICA_FAILURES {
             partition.replica_failures = 0;
+            let longer = 4_u32.saturating_pow(partition.rackless_times);
+            partition.rackless_times = partition.rackless_times.saturating_add(1);
             let leader = partition.leader;
-            let until = now + self.config.replica_lease;
+            let until = now + RACKLESS.saturating_mul(longer).min(self.config.replica_lease);
             if let Some(leader) = leader {
                 self.node(leader).rackless_until = Some(until);
             }

@@ -286,7 +286,6 @@ mod tests {
     fn options_that_exclude_one_another_are_usage_errors() {
         for line in [
             "offtake -b a:1 consume t -g g --protocol consumer --assignor range",
-            "offtake -b a:1 consume t -g g --assignor nosuch",
             "offtake -b a:1 -X group.protocol=consumer -X session.timeout.ms=9000 consume t -g g",
         ] {
             let failure = config_of(line).unwrap_err();

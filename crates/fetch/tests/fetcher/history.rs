@@ -273,7 +273,12 @@ impl World {
                     self.rig.lead(TOPIC, tp.partition, leader.0, epoch);
                     self.rig.show();
                 }
-                Event::Validate { tp, token, position } => self.validating.push((tp, token, position)),
+                // It may have been sought meanwhile; the engine too looks at the token.
+                Event::Validate { tp, token, position } => {
+                    if self.reading.get(&tp.partition).is_some_and(|it| it.token == token) {
+                        self.validating.push((tp, token, position));
+                    }
+                }
                 event => panic!("{event:?}"),
             }
         }

@@ -232,7 +232,7 @@ fn i9_a_leader_that_keeps_sending_us_away_must_serve_us_itself() {
         assert_eq!(rig.drain(), [("a-0".to_owned(), vec![10])]);
         let asked = rig.ask();
         rig.answer_late(&asked, response(7, vec![]));
-        rig.pass(LEASE);
+        rig.pass(Duration::from_secs(2));
         assert_eq!(rig.ask().request.rack_id, "r", "and after a while it is told our rack again");
     }
 }
