@@ -14,14 +14,16 @@ use crate::library::{A_MOMENT, program};
 
 const BOUND: Duration = Duration::from_secs(30);
 
+/// How many partitions it was given, with the leader's words and the generation.
+type Given = (usize, Option<Bytes>, i32);
+
 /// All to one: the member that says the greatest number. It panics, if it is told to.
 #[derive(Clone)]
 struct Greatest {
     number: u8,
     protocol: RebalanceProtocol,
     panics: bool,
-    /// What it was given, with the leader's words and the generation.
-    given: Arc<Mutex<Vec<(usize, Option<Bytes>, i32)>>>,
+    given: Arc<Mutex<Vec<Given>>>,
 }
 
 impl Greatest {

@@ -418,9 +418,12 @@ fn n1_a_listener_that_never_ends_does_not_hold_up_closing() {
     });
 }
 
+/// The call, how many partitions are owned and paused, and of those that it is about position and lag.
+type Look = (&'static str, usize, usize, Vec<Option<i64>>, Vec<Option<u64>>);
+
 /// What a listener reads through its handle.
 #[derive(Clone, Default)]
-struct Reads(Arc<Mutex<Vec<(&'static str, usize, usize, Vec<Option<i64>>, Vec<Option<u64>>)>>>);
+struct Reads(Arc<Mutex<Vec<Look>>>);
 
 impl Reads {
     fn look(&self, what: &'static str, of: Rebalance) -> ListenerFuture {

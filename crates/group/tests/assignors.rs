@@ -1,4 +1,5 @@
 //! What every assignment must be, whatever the members subscribe to and claim.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails says where")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
