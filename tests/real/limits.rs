@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use offtake::{Builder, Consumer, Error, ErrorKind};
+use offtake::{Builder, Consumer, Error, ErrorKind, Position, StartAt};
 use offtake_tests::{RecordSpec, Shared, V4_3_0, shared, unique};
 
 use crate::flow::PATIENCE;
@@ -58,7 +58,6 @@ fn i10_a_record_larger_than_all_limits_of_a_fetch_is_delivered() {
 }
 
 #[test]
-#[ignore = "the connection ends again and again, and all of that broker's partitions with it (FAILURES I10)"]
 fn i10_a_record_larger_than_what_is_read_of_an_answer_is_one_error_and_the_others_flow() {
     program(async {
         let of = shared(V4_3_0);
@@ -77,6 +76,10 @@ fn i10_a_record_larger_than_what_is_read_of_an_answer_is_one_error_and_the_other
         assert_eq!((&all[&0], all[&1].len()), (&vec![0], 51));
         let [error] = errors.as_slice() else { panic!("{errors:?}") };
         assert_eq!((error.kind(), error.partition()), (ErrorKind::TooLarge, Some(&at(&topic, 0))), "{error}");
+        assert!(error.to_string().contains("raise receive.message.max.bytes to at least 5000"), "{error}");
+        consumer.seek(at(&topic, 0), StartAt::Offset(Position::at(2))).await.unwrap();
+        let last = self::read(&mut consumer, 1, 0, &mut errors).await;
+        assert_eq!((&last[&0], errors.len()), (&vec![2], 1), "{errors:?}");
         consumer.close(PATIENCE).await.unwrap();
     });
 }

@@ -50,7 +50,11 @@ pub enum ErrorKind {
     ///
     /// [`Consumer::seek`]: crate::Consumer::seek
     Corrupt,
-    /// A batch inflates to more than is allowed, or does not fit into the largest fetch.
+    /// A batch inflates to more than is allowed, or comes in an answer larger than any that is read
+    /// (`receive.message.max.bytes`). The partition stops before it; others go on. [`Consumer::seek`] past it to skip.
+    /// Without a partition: another answer of a broker that is larger.
+    ///
+    /// [`Consumer::seek`]: crate::Consumer::seek
     TooLarge,
     /// The commit was refused; its records may be delivered again.
     CommitFailed,
@@ -174,6 +178,7 @@ impl From<CallError> for Error {
             CallError::TimedOut { .. } => ErrorKind::Timeout,
             CallError::Unsupported { .. } => ErrorKind::Unsupported,
             CallError::Malformed { .. } => ErrorKind::Malformed,
+            CallError::TooLarge { .. } => ErrorKind::TooLarge,
         };
         Self::new(kind, error.to_string())
     }

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// After so many failures in a row the engine is told.
-const TELLING: u32 = 3;
+pub(crate) const TELLING: u32 = 3;
 
 /// What an error of one partition asks of us.
 enum Remedy {
@@ -73,7 +73,10 @@ impl Fetcher {
                 self.fetched(now, broker, flight, response)
             }
             Ok(_) => self.broker_failed(now, broker, BrokerError::NoAnswer),
-            Err(error) => self.broker_failed(now, broker, BrokerError::Call(error)),
+            Err(error) => match error {
+                CallError::TooLarge { size, limit, .. } => self.too_large(now, broker, error, size, limit),
+                error => self.broker_failed(now, broker, BrokerError::Call(error)),
+            },
         }
     }
 
@@ -151,6 +154,12 @@ impl Fetcher {
         let asked = node.session.len();
         node.session.accepted(response.session_id);
         node.refusals = 0;
+        if node.suspects.pop_front().is_some() {
+            // It is innocent, and that is all that we know.
+            node.session.restart();
+            self.topics(now, broker, response.responses, &response.node_endpoints);
+            return;
+        }
         node.backoff.worked();
         if std::mem::take(&mut node.announced) {
             self.events.push_back(Event::BrokerRecovered { broker });
@@ -337,7 +346,7 @@ impl Fetcher {
     }
 
     /// Tells the application; and stops the partition, if asking again is of no use.
-    fn failed(&mut self, tp: &TopicPartition, error: PartitionError) {
+    pub(crate) fn failed(&mut self, tp: &TopicPartition, error: PartitionError) {
         let Some(partition) = self.partitions.get_mut(tp) else { return };
         if error.stops() {
             partition.state = State::Parked;

@@ -1,6 +1,7 @@
 //! What to send: one request per broker, as large as the budget allows, and at the end one that closes the session.
 
 use std::{
+    collections::BTreeSet,
     ops::Bound,
     time::{Duration, Instant},
 };
@@ -10,6 +11,7 @@ use offtake_wire::messages::fetch::FetchRequest;
 
 use crate::{
     Fetcher, Isolation,
+    config::SHORTEST_WAIT,
     node::{Flight, Node},
     partition::State,
 };
@@ -92,7 +94,14 @@ impl Fetcher {
     fn ask(&mut self, now: Instant, broker: BrokerId) -> Option<Transmit> {
         let room = self.room();
         let node = self.nodes.get_mut(&broker)?;
-        let ask = room.ask(node.wanted.len()).clamp(1, size(self.config.max_bytes));
+        let suspect = node.suspect().cloned().map(|tp| BTreeSet::from([tp]));
+        let (ask, max_partition_bytes, max_wait) = match suspect {
+            Some(_) => (1, 1, SHORTEST_WAIT), // its first batch, however large, and no more
+            None => {
+                let ask = room.ask(node.wanted.len()).clamp(1, size(self.config.max_bytes));
+                (ask, self.config.max_partition_bytes, self.config.max_wait)
+            }
+        };
         if node.call == Call::Idle {
             node.call = Call::Due(now);
         }
@@ -103,12 +112,13 @@ impl Fetcher {
         }
         let rack = self.config.rack.as_ref().filter(|_| node.rackless_until.is_none());
         let partitions = &self.partitions;
-        let said = node.session.ask(&node.wanted, &mut node.dirty, self.config.max_partition_bytes, |tp| {
+        let wanted = suspect.as_ref().unwrap_or(&node.wanted);
+        let said = node.session.ask(wanted, &mut node.dirty, max_partition_bytes, |tp| {
             partitions.get(tp).map(|partition| partition.entry())
         });
         self.last_asked = Some(broker);
         let request = FetchRequest {
-            max_wait_ms: if mutant!(30) { 0 } else { millis(self.config.max_wait) },
+            max_wait_ms: if mutant!(30) { 0 } else { millis(max_wait) },
             min_bytes: self.config.min_bytes,
             max_bytes: i32::try_from(ask).unwrap_or(i32::MAX),
             isolation_level: self.isolation_level(),

@@ -6,6 +6,8 @@ use offtake_machine::BackoffConfig;
 
 /// Longer waits mean "for ever"; added to a time they must still be one.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+/// Some brokers never answer to a wait of 0.
+pub(crate) const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
 /// How much to ask for, of whom, and how much to hold. The defaults are Kafka's, but for the budget.
 #[derive(Clone, Debug)]
@@ -63,7 +65,7 @@ impl Config {
         self.min_bytes = self.min_bytes.max(1);
         self.max_bytes = self.max_bytes.max(1);
         self.max_partition_bytes = self.max_partition_bytes.max(1);
-        self.max_wait = self.max_wait.max(Duration::from_millis(1));
+        self.max_wait = self.max_wait.max(SHORTEST_WAIT);
         self.budget = self.budget.max(1);
         self.rack = self.rack.filter(|rack| !rack.is_empty());
         for wait in [

@@ -120,6 +120,16 @@ pub enum PartitionError {
         /// The position.
         offset: i64,
     },
+    /// The batch at the position does not fit into the largest answer that is read. Stops the partition.
+    #[error("the batch at offset {offset} comes in an answer of {size} bytes, and {limit} at most are read")]
+    TooLarge {
+        /// The position.
+        offset: i64,
+        /// The answer with that batch alone, in bytes.
+        size: usize,
+        /// The largest answer that is read, in bytes.
+        limit: usize,
+    },
     /// The broker refuses. Asking goes on, with pauses: permissions come back.
     #[error("the broker refuses to send records: {0}")]
     Refused(ErrorCode),
@@ -129,7 +139,7 @@ impl PartitionError {
     /// Whether the partition is asked for no more until it is started again.
     pub fn stops(&self) -> bool {
         match self {
-            Self::Records(_) | Self::NoProgress { .. } => true,
+            Self::Records(_) | Self::NoProgress { .. } | Self::TooLarge { .. } => true,
             Self::Refused(_) => false,
         }
     }
@@ -138,7 +148,7 @@ impl PartitionError {
     pub fn offsets(&self) -> Option<(i64, i64)> {
         match self {
             Self::Records(error) => Some((error.first_offset(), error.last_offset())),
-            Self::NoProgress { offset } => Some((*offset, *offset)),
+            Self::NoProgress { offset } | Self::TooLarge { offset, .. } => Some((*offset, *offset)),
             Self::Refused(_) => None,
         }
     }

@@ -13,6 +13,7 @@ mod partition;
 mod place;
 mod read;
 mod session;
+mod suspects;
 
 pub use chunk::{Chunk, ReadBatches, VisibleBatches};
 pub use config::{Config, Isolation};

@@ -1,6 +1,9 @@
 //! One broker, as far as fetching goes: its session, its one call, and what is to be asked of it.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Instant,
+};
 
 use offtake_machine::{Backoff, BackoffConfig, Call, TopicPartition};
 
@@ -16,6 +19,8 @@ pub(crate) struct Node {
     pub(crate) wanted: BTreeSet<TopicPartition>,
     /// Partitions of which the broker may have to be told something: idle ones cost nothing.
     pub(crate) dirty: BTreeSet<TopicPartition>,
+    /// Partitions of which one has a batch too large to be read: the first is asked for, alone, until all are cleared.
+    pub(crate) suspects: VecDeque<TopicPartition>,
     pub(crate) backoff: Backoff,
     /// Sessions refused in a row.
     pub(crate) refusals: u32,
@@ -43,12 +48,21 @@ impl Node {
             session: Session::default(),
             wanted: BTreeSet::new(),
             dirty: BTreeSet::new(),
+            suspects: VecDeque::new(),
             backoff: Backoff::new(backoff, seed),
             refusals: 0,
             empty: Backoff::new(backoff, !seed),
             rackless_until: None,
             announced: false,
         }
+    }
+
+    /// Who is asked for alone next; nobody, if nobody is suspected whom we still want.
+    pub(crate) fn suspect(&mut self) -> Option<&TopicPartition> {
+        while self.suspects.front().is_some_and(|tp| !self.wanted.contains(tp)) {
+            self.suspects.pop_front();
+        }
+        self.suspects.front()
     }
 
     /// Whether it has, or should have, a request under way.

@@ -109,6 +109,21 @@ pub enum CallError {
         /// What was wrong with it.
         source: DecodeError,
     },
+    /// The answer was larger than what we read, so it was not read. It was carried out.
+    #[error(
+        "{address} answers {api:?} with {size} bytes, of which this client reads {limit}; raise \
+         receive.message.max.bytes"
+    )]
+    TooLarge {
+        /// The broker's address.
+        address: String,
+        /// What was asked.
+        api: ApiKey,
+        /// The length of the answer's frame, in bytes.
+        size: usize,
+        /// The longest frame that is read, in bytes.
+        limit: usize,
+    },
     /// The metadata does not (any longer) know this broker.
     #[error("{0} is not known")]
     UnknownBroker(BrokerId),
@@ -123,7 +138,8 @@ impl CallError {
             | Self::TimedOut { .. }
             | Self::Malformed { .. }
             | Self::UnknownBroker(_) => true,
-            Self::Unsupported { .. } => false,
+            // What is too long stays so.
+            Self::Unsupported { .. } | Self::TooLarge { .. } => false,
         }
     }
 }

@@ -117,6 +117,8 @@ pub(crate) enum End {
     Idle,
     /// Nobody can send on it any more, and all answers are in.
     Retired,
+    /// An answer was larger than what we read: no failure of the broker's.
+    TooLarge,
     /// It never came about.
     Unreachable(CallError),
     /// It came about and broke.

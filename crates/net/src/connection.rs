@@ -290,6 +290,12 @@ impl<'a> Connection<'a> {
         if nothing_lost {
             return End::Idle; // what is still queued was never written, and moves to the next connection
         }
+        if let NoMore::TooLarge { length, cap, correlation } = end
+            && self.waiting.front().is_some_and(|call| call.correlation == correlation)
+            && let Some(call) = self.waiting.pop_front()
+        {
+            return self.too_large(&call, length, cap).await;
+        }
         let mut reason = end.to_string();
         if matches!(end, NoMore::Closed) && !self.has_answered {
             reason.push_str(" the first request; the listener may expect SASL, which is not supported yet");
@@ -302,6 +308,15 @@ impl<'a> Connection<'a> {
         let error = CallError::Malformed { address: self.reporter.address(), api: call.api, source };
         self.reporter.done(call.tag, Err(error)).await;
         self.break_off(reason).await
+    }
+
+    /// What is not read cannot be passed over either.
+    async fn too_large(&mut self, call: &Waiting, size: usize, limit: usize) -> End {
+        let (address, api) = (self.reporter.address(), call.api);
+        let reason = format!("given up: its answer to {api} has {size} bytes, {limit} at most are read");
+        self.reporter.done(call.tag, Err(CallError::TooLarge { address, api, size, limit })).await;
+        self.break_off(reason).await;
+        End::TooLarge
     }
 
     /// Tells each call that waits.

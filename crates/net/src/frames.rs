@@ -31,6 +31,13 @@ pub(crate) enum NoMore {
     Io(io::Error),
     #[error("{0}")]
     Frame(#[from] FrameError),
+    #[error("an answer of {length} bytes, {cap} at most")]
+    TooLarge {
+        length: usize,
+        cap: usize,
+        /// Of the call that it answers.
+        correlation: i32,
+    },
     #[error("no memory for an answer of {0} bytes")]
     Memory(usize),
 }
@@ -97,7 +104,10 @@ impl Frames {
                     self.staging.reserve(STAGING.saturating_sub(self.staging.len()));
                     return Ok(None);
                 };
-                let length = check_frame_len(prefix, self.cap)?;
+                let length = match check_frame_len(prefix, self.cap) {
+                    Err(FrameError::TooLarge { length, cap }) => return self.too_large(length, cap),
+                    length => length?,
+                };
                 self.staging.advance(prefix.len());
                 Body { length, bytes: Vec::new() }
             }
@@ -116,6 +126,15 @@ impl Frames {
         Ok(None)
     }
 
+    /// Such a length is believed only of a stream that is in step: what stands behind it tells whose answer it is.
+    fn too_large(&mut self, length: usize, cap: usize) -> Result<Option<Bytes>, NoMore> {
+        let Some([.., a, b, c, d]) = self.staging.first_chunk::<8>() else {
+            self.staging.reserve(STAGING.saturating_sub(self.staging.len()));
+            return Ok(None);
+        };
+        Err(NoMore::TooLarge { length, cap, correlation: i32::from_be_bytes([*a, *b, *c, *d]) })
+    }
+
     async fn read<R: AsyncRead + Unpin>(&mut self, from: &mut R) -> io::Result<usize> {
         match &mut self.body {
             // Never beyond the frame: what follows it must not share its allocation.
@@ -130,7 +149,10 @@ impl Frames {
     fn ended(&self) -> NoMore {
         match &self.body {
             Some(body) => NoMore::Cut { have: body.bytes.len(), length: body.length },
-            None => NoMore::Closed,
+            None => match self.staging.first_chunk().map(|prefix| check_frame_len(*prefix, self.cap)) {
+                Some(Err(error)) => NoMore::Frame(error),
+                Some(Ok(_)) | None => NoMore::Closed,
+            },
         }
     }
 }

@@ -170,6 +170,7 @@ async fn exchange(
     frames.next(stream).await.map_err(|end| match end {
         NoMore::Closed | NoMore::Cut { .. } | NoMore::Io(_) => Refusal::Closed,
         NoMore::Frame(error) => Refusal::Final(Trouble::not_kafka(sentence(&error))),
+        NoMore::TooLarge { .. } => Refusal::Final(Trouble::not_kafka(NO_KAFKA)),
         NoMore::Memory(_) => Refusal::Final(Trouble::broker(end.to_string())),
     })
 }

@@ -108,7 +108,7 @@ pub(crate) fn of_commit(cause: &Cause) -> (Remedy, Next) {
             code if code.is_retriable() => (Remedy::Wait, Next::Again),
             _ => (Remedy::Wait, Next::Fail),
         },
-        Cause::Call(CallError::Unsupported { .. }) => (Remedy::Wait, Next::Fail),
+        Cause::Call(CallError::Unsupported { .. } | CallError::TooLarge { .. }) => (Remedy::Wait, Next::Fail),
         Cause::Call(error) => (coordinator_call(error), Next::Again),
         Cause::LeftOut { .. } | Cause::BadOffset { .. } | Cause::NoLeader => (Remedy::Wait, Next::Again),
         Cause::Topic(_) => (Remedy::Wait, Next::Fail),
@@ -120,7 +120,7 @@ pub(crate) fn is_hopeless(cause: &Cause) -> bool {
     match cause {
         Cause::Refused { code, .. } => !code.is_retriable() && *code != ErrorCode::StaleMemberEpoch,
         Cause::Topic(code) => !code.is_retriable(),
-        Cause::Call(CallError::Unsupported { .. }) => true,
+        Cause::Call(CallError::Unsupported { .. } | CallError::TooLarge { .. }) => true,
         Cause::Call(_) | Cause::LeftOut { .. } | Cause::NoLeader => false,
         Cause::BadOffset { .. } => true,
     }
@@ -157,7 +157,7 @@ fn in_general(code: ErrorCode) -> Weight {
 
 fn call(error: &CallError) -> Weight {
     match error {
-        CallError::Unsupported { .. } => Weight::AtOnce,
+        CallError::Unsupported { .. } | CallError::TooLarge { .. } => Weight::AtOnce,
         CallError::Malformed { .. } => Weight::IfItLasts,
         CallError::Unreachable { not_kafka, .. } if *not_kafka => Weight::IfItLasts,
         // `net` and `metadata` tell of brokers that are away.
@@ -174,6 +174,8 @@ fn coordinator_call(error: &CallError) -> Remedy {
         | CallError::Disconnected { .. }
         | CallError::TimedOut { .. }
         | CallError::UnknownBroker(_) => Remedy::FindCoordinator,
-        CallError::Unsupported { .. } | CallError::Malformed { .. } => Remedy::Wait,
+        CallError::Unsupported { .. } | CallError::Malformed { .. } | CallError::TooLarge { .. } => {
+            Remedy::Wait
+        }
     }
 }

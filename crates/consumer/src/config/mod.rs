@@ -107,7 +107,8 @@ pub struct Config {
     /// `decompressed.batch.max.bytes`, ours: 64 MiB, the most that one batch may inflate to.
     pub decompressed_batch_max_bytes: usize,
     /// `receive.message.max.bytes`, librdkafka's: 100 000 000, the largest response that is read. A larger
-    /// `fetch.max.bytes` raises it: see [`largest_response`](Self::largest_response).
+    /// `fetch.max.bytes` raises it: see [`largest_response`](Self::largest_response). A partition whose next batch
+    /// comes in a larger one stops there ([`TooLarge`](crate::ErrorKind::TooLarge)).
     pub receive_message_max_bytes: u32,
 
     /// `request.timeout.ms`: 30 s for one answer of one broker.

@@ -289,6 +289,10 @@ pub(super) fn fetch_failed(partition: &TopicPartition, error: &offtake_fetch::Pa
         Failed::Records(fault) if fault.is_too_large() => (ErrorKind::TooLarge, None, past(error)),
         Failed::Records(_) => (ErrorKind::Corrupt, None, past(error)),
         Failed::NoProgress { .. } => (ErrorKind::TooLarge, None, "; the partition stops there".to_owned()),
+        Failed::TooLarge { size, .. } => {
+            let raise = format!("; raise receive.message.max.bytes to at least {size}, or seek past it");
+            (ErrorKind::TooLarge, None, format!("{raise}; the partition stops there"))
+        }
         Failed::Refused(code) => {
             (authorization_or(Some(*code), ErrorKind::Malformed), Some(*code), "; trying again".to_owned())
         }

@@ -5,13 +5,13 @@ use std::{
     time::Duration,
 };
 
-use offtake_fetch::{Chunk, Config, Event, Isolation};
+use offtake_fetch::{Chunk, Config, Event, Isolation, PartitionError};
 use offtake_machine::{BrokerId, CallError, Position, Token, TopicPartition};
 use offtake_wire::Uuid;
 use proptest::{prelude::*, sample::select};
 
 use crate::{
-    model::{Entry, Fault, Model, TOPIC},
+    model::{Entry, Fault, HUGE, Model, TOPIC},
     rig::{Asked, Rig, id_of, offsets, tp},
 };
 
@@ -46,6 +46,7 @@ fn step() -> impl Strategy<Value = Step> {
         Entry::Plain,
         Entry::Plain,
         Entry::Tailless,
+        Entry::Huge,
         Entry::Emptied,
         Entry::Committed,
         Entry::Aborted,
@@ -98,6 +99,8 @@ struct World {
     /// Where a partition is read on when it is assigned again.
     left_at: BTreeMap<i32, i64>,
     validating: Vec<(TopicPartition, Token, Position)>,
+    /// Partitions that have stopped before a batch that is too large.
+    stopped: BTreeMap<i32, (Token, i64)>,
     held: VecDeque<Chunk>,
     assignments: u64,
     largest: usize,
@@ -127,6 +130,7 @@ impl World {
             reading: BTreeMap::new(),
             left_at: BTreeMap::new(),
             validating: Vec::new(),
+            stopped: BTreeMap::new(),
             held: VecDeque::new(),
             assignments: 0,
             largest: 0,
@@ -204,6 +208,9 @@ impl World {
             Some(response) => {
                 let partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
                 let bytes: usize = partitions.filter_map(|data| data.records.as_ref()).map(|r| r.len()).sum();
+                if bytes >= HUGE {
+                    return self.rig.too_large(&asked, bytes);
+                }
                 self.largest = self.largest.max(bytes);
                 let empty = bytes == 0;
                 if empty && !response.responses.iter().any(|topic| !topic.partitions.is_empty()) {
@@ -258,8 +265,22 @@ impl World {
         self.drain();
     }
 
+    /// The application goes on behind what is too large, once it has read all before.
+    fn pass_over(&mut self) {
+        for (partition, (token, offset)) in std::mem::take(&mut self.stopped) {
+            match self.reading.get(&partition) {
+                Some(reading) if reading.token == token && reading.delivered < offset => {
+                    self.stopped.insert(partition, (token, offset));
+                }
+                Some(reading) if reading.token == token => self.begin(partition, token.sought(), offset + 1),
+                _ => {} // sought, or revoked
+            }
+        }
+    }
+
     /// What the loop does after every change.
     fn drain(&mut self) {
+        self.pass_over();
         while let Some(event) = self.rig.fetcher.poll_event() {
             match event {
                 Event::RefreshMetadata | Event::BrokerFailing { .. } | Event::BrokerRecovered { .. } => {}
@@ -278,6 +299,11 @@ impl World {
                     if self.reading.get(&tp.partition).is_some_and(|it| it.token == token) {
                         self.validating.push((tp, token, position));
                     }
+                }
+                Event::Failed { tp, token, error: PartitionError::TooLarge { offset, .. }, .. } => {
+                    let log = &self.model.logs[usize::try_from(tp.partition).unwrap()];
+                    assert!(log.is_huge(offset), "{tp} stopped at {offset} (I10)");
+                    self.stopped.insert(tp.partition, (token, offset));
                 }
                 event => panic!("{event:?}"),
             }

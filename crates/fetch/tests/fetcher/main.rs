@@ -10,3 +10,4 @@ mod positions;
 mod records;
 mod rig;
 mod sessions;
+mod suspects;

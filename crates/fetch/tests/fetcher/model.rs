@@ -18,12 +18,17 @@ use crate::rig::{Asked, batch, build, id_of};
 /// The one topic.
 pub(crate) const TOPIC: &str = "t";
 
+/// More than what is read of an answer.
+pub(crate) const HUGE: usize = 5000;
+
 /// What is appended to a log.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Entry {
     Plain,
     /// Compaction has removed the tail.
     Tailless,
+    /// One record, and larger than what is read of an answer.
+    Huge,
     /// Compaction has removed everything.
     Emptied,
     Committed,
@@ -64,6 +69,11 @@ impl Log {
                 let delta = i32::try_from(count - 1).unwrap();
                 self.store(base, 0, count, true, build(base, 0, |b| b.last_offset_delta(delta)));
             }
+            Entry::Huge => {
+                let mut builder = BatchBuilder::new(base);
+                builder.push(1_000, None, Some(&[b'v'; HUGE]), &[]);
+                self.store(base, 1, 1, true, builder.build().unwrap());
+            }
             Entry::Committed => {
                 self.store(base, count, count, true, build(base, count, transactional));
                 self.marker(producer, 1);
@@ -96,6 +106,11 @@ impl Log {
             .iter()
             .filter(|(offset, committed)| (from..to).contains(offset) && (*committed || !committed_only));
         seen.map(|(offset, _)| *offset).collect()
+    }
+
+    /// Whether the batch at an offset is larger than what is read of an answer.
+    pub(crate) fn is_huge(&self, offset: i64) -> bool {
+        self.batches.iter().any(|stored| stored.base == offset && stored.bytes.len() > HUGE)
     }
 
     /// Whole batches from the one with `offset` on, the first however large, and perhaps a piece of the next.

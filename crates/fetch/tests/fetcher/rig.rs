@@ -12,7 +12,7 @@ use offtake_machine::{
     TopicInfo, TopicPartition,
 };
 use offtake_wire::{
-    ErrorCode, Request, Response, Uuid,
+    ApiKey, ErrorCode, Request, Response, Uuid,
     messages::fetch::{FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData},
     records::{BatchBuilder, Crc, Decompressor},
 };
@@ -24,6 +24,9 @@ pub(crate) const TOKEN: Token = Token { assignment: 1, seek: 0 };
 pub(crate) fn epoch() -> Instant {
     Instant::now()
 }
+
+/// The longest answer that is read.
+pub(crate) const LIMIT: usize = 1000;
 
 pub(crate) fn tp(topic: &str, partition: i32) -> TopicPartition {
     TopicPartition::new(topic, partition)
@@ -174,6 +177,13 @@ impl Rig {
 
     pub(crate) fn fail(&mut self, call: &Asked) {
         let error = CallError::Disconnected { address: "b:9092".to_owned(), reason: "reset".to_owned() };
+        self.fetcher.handle_answer(self.now, call.id, Err(error));
+    }
+
+    /// The answer was larger than what is read.
+    pub(crate) fn too_large(&mut self, call: &Asked, size: usize) {
+        let (address, api) = ("b:9092".to_owned(), ApiKey::Fetch);
+        let error = CallError::TooLarge { address, api, size, limit: LIMIT };
         self.fetcher.handle_answer(self.now, call.id, Err(error));
     }
 

@@ -314,7 +314,7 @@ impl Classic {
             | CallError::Disconnected { .. }
             | CallError::TimedOut { .. }
             | CallError::UnknownBroker(_) => self.coordinator_lost(),
-            CallError::Malformed { .. } => {}
+            CallError::Malformed { .. } | CallError::TooLarge { .. } => {}
         }
         self.retry(now, &error.to_string());
     }

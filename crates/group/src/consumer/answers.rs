@@ -153,7 +153,7 @@ impl Consumer {
             | CallError::Disconnected { .. }
             | CallError::TimedOut { .. }
             | CallError::UnknownBroker(_) => self.coordinator_lost(),
-            CallError::Malformed { .. } => {}
+            CallError::Malformed { .. } | CallError::TooLarge { .. } => {}
         }
         self.retry(now, &error.to_string());
     }

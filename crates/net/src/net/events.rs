@@ -51,8 +51,8 @@ impl Net {
             End::Unreachable(CallError::Unreachable { reason, .. }) => reason.clone(),
             End::Unreachable(error) => error.to_string(),
             End::Broken(reason) => reason.clone(),
-            End::Idle | End::Retired => {
-                return tracing::debug!(address = %from.address, lane = ?from.lane, "connection closed, unused");
+            End::Idle | End::Retired | End::TooLarge => {
+                return tracing::debug!(address = %from.address, lane = ?from.lane, ?why, "connection closed");
             }
         };
         if let Some(standing) = self.standings.get_mut(&from.address) {
@@ -81,14 +81,14 @@ impl Net {
                 }
                 call.trouble.unwrap_or_else(|| error.clone())
             }
-            End::Idle | End::Retired | End::Broken(_) if !call.moved => {
+            End::Idle | End::Retired | End::TooLarge | End::Broken(_) if !call.moved => {
                 call.moved = true;
                 return self.place(now, call);
             }
             End::Broken(reason) => {
                 CallError::Disconnected { address: from.address.to_string(), reason: reason.clone() }
             }
-            End::Idle | End::Retired => CallError::Disconnected {
+            End::Idle | End::Retired | End::TooLarge => CallError::Disconnected {
                 address: from.address.to_string(),
                 reason: "closed before the request was sent".to_owned(),
             },

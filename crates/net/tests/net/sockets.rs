@@ -208,6 +208,61 @@ async fn large_answers_arrive_whole_and_the_records_are_slices_of_one_frame() ->
     Ok(())
 }
 
+#[tokio::test]
+async fn i10_an_answer_above_the_cap_says_its_size_and_is_no_failure_of_the_broker() {
+    const CAP: usize = 1000;
+    let (listener, port) = listener().await;
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut peer = Peer::new(stream);
+            peer.greet().await;
+            let (header, _) = peer.request().await.unwrap();
+            let _second = peer.request().await;
+            let records = Some(vec![7; 5000].into());
+            let partition = fetch::PartitionData { records, ..Default::default() };
+            let topic = fetch::FetchableTopicResponse { partitions: vec![partition], ..Default::default() };
+            let response = FetchResponse { responses: vec![topic], ..Default::default() };
+            let answer = encoded(&header, response);
+            peer.raw(&answer[..4]).await; // TLS may bring the length alone
+            tokio::task::yield_now().await;
+            peer.raw(&answer[4..]).await;
+            peer.until_closed().await;
+        }
+    });
+    let slow = BackoffConfig { base: secs(3600), max: secs(3600) };
+    let config = Config { max_frame: CAP, reconnect: slow, ..config() };
+    let mut net = Net::new(config, vec![("127.0.0.1".into(), port)]);
+    for round in 1..=2 {
+        net.ask(1, Target::Any, fetch(), secs(30));
+        net.ask(2, Target::Any, metadata(), secs(30));
+        let done = net.all(2).await;
+        let error = done[0].result.clone().unwrap_err();
+        let CallError::TooLarge { size, limit: CAP, .. } = error else { panic!("{error:?}") };
+        assert!((5000..5200).contains(&size) && !error.is_retriable(), "{error}");
+        let error = done[1].result.clone().unwrap_err();
+        assert!(matches!(error, CallError::Disconnected { .. }), "{error}");
+        assert_eq!(net.stats().dials, round, "dialled again without a pause");
+    }
+}
+
+#[tokio::test]
+async fn i10_a_length_above_the_cap_with_no_answer_behind_it_is_a_broken_connection() {
+    for says in [&b"\x7f\xff\xff\xff"[..], b"\x7f\xff\xff\xff\x01\x02\x03\x04"] {
+        let (listener, port) = listener().await;
+        tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut peer = Peer::new(stream);
+            peer.greet().await;
+            let _request = peer.request().await;
+            peer.raw(says).await;
+        });
+        let error = net(port).call(Target::Any, metadata()).await.unwrap_err();
+        assert!(matches!(error, CallError::Disconnected { .. }), "{error}");
+        assert!(error.to_string().contains("2147483647"), "{error}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_call_is_answered_once_when_connections_end_on_other_threads() {
     let (listener, port) = listener().await;
