@@ -431,8 +431,9 @@ impl Watch {
                 places: places(&rebalance.partitions),
                 generation: rebalance.generation,
             });
+            // A listener that is late is dropped in the middle: that too is an end of it.
+            let _ends = Ends { life: &life, call };
             life.hears(call, &rebalance.partitions, &rebalance.consumer).await;
-            life.tell(What::ListenerEnds { who, call });
             if fails { Err("the listener fails".into()) } else { Ok(()) }
         })
     }
