@@ -1,0 +1,230 @@
+//! One partition's way from chunks to records.
+
+use std::{collections::VecDeque, iter::Peekable, sync::Arc};
+
+use offtake_fetch::{Chunk, ReadBatches};
+use offtake_machine::{Position, Token, TopicPartition, mutant};
+use offtake_wire::records::{self as wire, Batch, Crc, Decompressor, Payload, RecordError};
+
+use crate::{
+    engine::command::Command,
+    event::Event,
+    handle::Handle,
+    progress::Passed,
+    records::{PartitionRecords, Spot},
+    view::Place,
+};
+
+#[derive(Debug)]
+pub(super) struct Flow {
+    /// What others read of it.
+    pub(super) place: Arc<Place>,
+    pub(super) token: Token,
+    /// The next offset to hand out, once it is known.
+    pub(super) position: Option<Position>,
+    /// Whether anything was, since the assignment or the last seek.
+    pub(super) handed_out: bool,
+    pub(super) paused: bool,
+    /// An error stopped it; a seek starts it again.
+    pub(super) stopped: bool,
+    pub(super) open: Option<Open>,
+    pub(super) queue: VecDeque<Chunk>,
+    /// Where the position is to jump, behind what is buffered of the time before.
+    pub(super) jumps: VecDeque<Jump>,
+    /// Where the log ends, as of the last chunk: what is replicated, and what is in no open transaction.
+    pub(super) end: Option<i64>,
+    pub(super) stable_end: Option<i64>,
+}
+
+/// A position that goes on elsewhere.
+#[derive(Debug)]
+pub(super) struct Jump {
+    /// The first run of chunks behind it.
+    pub(super) run: u64,
+    /// What is said of it.
+    pub(super) event: Event,
+}
+
+/// A chunk that is being handed out.
+#[derive(Debug)]
+pub(super) struct Open {
+    chunk: Chunk,
+    batches: Peekable<ReadBatches>,
+    batch: Option<OpenBatch>,
+    /// What cannot be read, once everything before it has been: from there nothing goes on.
+    failed: Option<RecordError>,
+}
+
+#[derive(Debug)]
+pub(super) struct OpenBatch {
+    payload: Payload,
+    at: wire::Position,
+    leader_epoch: Option<i32>,
+}
+
+/// Positions that moved otherwise than by handing out.
+#[derive(Debug, Default)]
+pub(super) struct Moved {
+    /// Beyond the last record handed out: control and aborted batches, emptied ones.
+    pub(super) over: Vec<Passed>,
+    pub(super) back: Vec<(TopicPartition, Token)>,
+    /// Ahead of what is handed out next.
+    pub(super) jumps: VecDeque<Event>,
+}
+
+/// What comes next of a partition.
+pub(super) enum Next {
+    Part(PartitionRecords),
+    /// Its position jumps.
+    Jump,
+    Nothing,
+}
+
+impl Flow {
+    pub(super) fn has_buffered(&self) -> bool {
+        self.open.is_some() || !self.queue.is_empty()
+    }
+
+    pub(super) fn lag(&self, committed_only: bool) -> Option<u64> {
+        let end = if committed_only && !mutant!(29) { self.stable_end } else { self.end };
+        let left = end?.saturating_sub(self.position?.offset);
+        Some(u64::try_from(left).unwrap_or(0))
+    }
+
+    pub(super) fn show(&self, committed_only: bool) {
+        let position = self.position.map(|position| position.offset);
+        self.place.show(position, self.lag(committed_only), self.paused);
+    }
+
+    pub(super) fn drop_buffered(&mut self, partition: &TopicPartition, handle: &Handle) {
+        debug_assert!(self.open.as_ref().is_none_or(|open| open.chunk.partition == *partition));
+        for chunk in self.open.take().map(|open| open.chunk).into_iter().chain(self.queue.drain(..)) {
+            free(&chunk, handle);
+        }
+    }
+
+    /// The next run of at most `most` records, out of one batch. The position then stands behind them, and behind all that
+    /// follows in what is buffered without a record.
+    pub(super) fn next_part(
+        &mut self,
+        partition: &TopicPartition,
+        most: usize,
+        crc: Crc,
+        decompressor: &mut Decompressor,
+        handle: &Handle,
+        moved: &mut Moved,
+    ) -> Result<Next, RecordError> {
+        loop {
+            self.pass(partition, crc, handle, moved);
+            let Some(open) = &mut self.open else {
+                return Ok(if self.queue.is_empty() { Next::Nothing } else { Next::Jump });
+            };
+            let Some(batch) = &mut open.batch else {
+                if let Some(failed) = open.failed {
+                    return Err(failed);
+                }
+                match open.next_batch(decompressor) {
+                    Ok(batch) => open.batch = batch,
+                    Err(failed) => open.failed = Some(failed),
+                }
+                continue;
+            };
+            let (run, failed) = batch.payload.take(&mut batch.at, most);
+            let next = Position { offset: run.next_offset(), epoch: batch.leader_epoch };
+            let leader_epoch = batch.leader_epoch;
+            if failed.is_some() || batch.payload.count_from(batch.at) == 0 {
+                open.batch = None;
+                open.failed = failed;
+            }
+            if run.is_empty() {
+                continue;
+            }
+            self.position = Some(next);
+            self.handed_out = true;
+            self.pass(partition, crc, handle, moved);
+            return Ok(Next::Part(PartitionRecords {
+                partition: partition.clone(),
+                token: self.token,
+                leader_epoch,
+                run,
+                next: self.position.unwrap_or(next),
+                ledger: None,
+            }));
+        }
+    }
+
+    /// Up to the next record, or the next jump.
+    fn pass(&mut self, partition: &TopicPartition, crc: Crc, handle: &Handle, moved: &mut Moved) {
+        loop {
+            let Some(open) = &mut self.open else {
+                let jump = self.jumps.front().map(|jump| jump.run);
+                if self.queue.front().is_some_and(|chunk| jump.is_some_and(|jump| chunk.run >= jump)) {
+                    return;
+                }
+                let Some(chunk) = self.queue.pop_front() else { return };
+                self.open(partition, chunk, crc, moved);
+                continue;
+            };
+            if open.has_more() {
+                return;
+            }
+            // The chunk is done; it may end behind its last record.
+            let next = open.chunk.next;
+            if self.position.is_none_or(|position| position.offset < next.offset) {
+                let from = self.position.map_or(next.offset, |position| position.offset);
+                self.position = Some(next);
+                let to = Spot { partition: partition.clone(), token: self.token, next };
+                moved.over.push(Passed { from, to });
+            }
+            free(&open.chunk, handle);
+            self.open = None;
+        }
+    }
+
+    fn open(&mut self, partition: &TopicPartition, mut chunk: Chunk, crc: Crc, moved: &mut Moved) {
+        self.end = Some(chunk.high_watermark);
+        self.stable_end = Some(chunk.last_stable_offset);
+        if self.position.is_some_and(|position| position.offset > chunk.fetch_offset) {
+            moved.back.push((partition.clone(), self.token));
+            // Passed over in the log as it was before.
+            moved.over.retain(|passed| passed.to.partition != *partition);
+        }
+        if self.position.is_none_or(|position| position.offset != chunk.fetch_offset) {
+            self.position = Some(Position::at(chunk.fetch_offset));
+        }
+        let batches = std::mem::take(&mut chunk.batches).read(crc).peekable();
+        self.open = Some(Open { chunk, batches, batch: None, failed: None });
+    }
+}
+
+impl Open {
+    /// Whether a record may be left in it, or an error to be told.
+    fn has_more(&mut self) -> bool {
+        if self.batch.is_some() || self.failed.is_some() {
+            return true;
+        }
+        let from = self.chunk.fetch_offset;
+        let has_none = |batch: &Result<Batch, RecordError>| {
+            batch.as_ref().is_ok_and(|batch| batch.next_offset() <= from || batch.is_bare())
+        };
+        while self.batches.next_if(has_none).is_some() {}
+        self.batches.peek().is_some()
+    }
+
+    /// The next batch, at or above the fetch offset.
+    fn next_batch(&mut self, decompressor: &mut Decompressor) -> Result<Option<OpenBatch>, RecordError> {
+        let Some(batch) = self.batches.next() else { return Ok(None) };
+        let batch = batch?;
+        let payload = batch.open(decompressor)?;
+        let mut records = payload.records();
+        // A fetch may begin in the middle of a batch (FAILURES J8).
+        records.skip_to(self.chunk.fetch_offset)?;
+        let at = records.at();
+        Ok(Some(OpenBatch { at, leader_epoch: batch.leader_epoch(), payload }))
+    }
+}
+
+pub(super) fn free(chunk: &Chunk, handle: &Handle) {
+    // The engine may be gone, and its budget with it.
+    let _ = handle.send(Command::Freed { partition: chunk.partition.clone(), bytes: chunk.size });
+}
