@@ -5,7 +5,10 @@
 
 mod sim;
 
-use offtake_group::{BuiltIn::CooperativeSticky, GroupMembership};
+use offtake_group::{
+    BuiltIn::{self, CooperativeSticky},
+    GroupMembership,
+};
 use offtake_wire::ApiKey;
 use sim::{Saw, Sim, coordinator::Millis};
 
@@ -123,6 +126,29 @@ fn g2_a_static_follower_that_dies_while_it_lets_go_strands_nothing() {
 fn g3_a_static_leader_that_dies_while_it_lets_go_strands_nothing() {
     for seed in 0..10 {
         dies_while_it_lets_go(seed, true);
+    }
+}
+
+#[test]
+fn g3_partitions_that_came_while_a_static_leader_was_away_are_assigned_when_it_is_back() {
+    for assignor in [CooperativeSticky, BuiltIn::Range] {
+        let mut sim = Sim::seeded(60).with_topic("orders", 2).with(&[assignor]);
+        let leader = sim.join_static("i");
+        sim.settle();
+        let generation = sim.coordinator.generation();
+        sim.kill(leader);
+        sim.set_partitions("orders", 4);
+        sim.run(1_000);
+        let back = sim.join_static("i");
+        sim.until("all four", |sim| sim.has(back) == 4);
+        assert_eq!(sim.coordinator.generation(), generation + 1, "{assignor:?}: one rebalance for it");
+        // And none where nothing has changed.
+        sim.kill(back);
+        sim.run(1_000);
+        let again = sim.join_static("i");
+        sim.until("all four", |sim| sim.has(again) == 4);
+        sim.run(20_000);
+        assert_eq!(sim.coordinator.generation(), generation + 1, "{assignor:?}: a restart disturbs nobody");
     }
 }
 

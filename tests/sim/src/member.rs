@@ -274,7 +274,7 @@ impl Application {
     async fn process(&mut self, consumer: &mut Consumer, records: &offtake::Records) -> bool {
         let (who, commits) = (self.life.who, self.life.member().commits);
         if commits == Commits::Each {
-            self.process_in_any_order(consumer, records).await;
+            self.process_in_any_order(consumer, records, 20).await;
             return true;
         }
         let (low, high) = self.life.member().processing;
@@ -318,14 +318,14 @@ impl Application {
     }
 
     /// As a pool of workers would: one record or another first, and some of them turns later.
-    async fn process_in_any_order(&mut self, consumer: &Consumer, records: &Records) {
+    async fn process_in_any_order(&mut self, consumer: &Consumer, records: &Records, later_percent: u64) {
         let (who, (low, high)) = (self.life.who, self.life.member().processing);
         self.open.extend(records.into_iter().map(|record| record.detach()));
         self.open.retain(|record| consumer.assignment().any(|held| held == record.topic_partition()));
         let mut later = Vec::new();
         while !self.open.is_empty() {
             let record = self.open.swap_remove(self.random.below(self.open.len()));
-            if self.random.percent(20) {
+            if self.random.percent(later_percent) {
                 later.push(record);
                 continue;
             }
@@ -348,6 +348,10 @@ impl Application {
 
     /// A partition that stopped with an error goes on from where it stopped: nothing is skipped.
     async fn unstick(&mut self, consumer: &mut Consumer) {
+        if !self.stuck.is_empty() && self.life.member().commits == Commits::Each {
+            // A seek says that all before it need not come again.
+            self.process_in_any_order(consumer, &Records::default(), 0).await;
+        }
         for partition in std::mem::take(&mut self.stuck).into_keys() {
             let Some(position) = consumer.position(&partition) else { continue };
             let (who, at) = (self.life.who, place(&partition));

@@ -17,10 +17,11 @@ use offtake_wire::{
 };
 
 use super::{
-    Classic, NOBODYS,
-    follow_up::{self, FollowUp, HASTE},
+    Classic, NOBODYS, PARTITIONS_CHANGED,
+    follow_up::{FollowUp, HASTE},
     lead::Lead,
     requests::PROTOCOL_TYPE,
+    stamp::Stamp,
     state::{As, Plan, State},
 };
 use crate::{
@@ -158,13 +159,19 @@ impl Classic {
                 if !of_consumers || sync.protocol_name.as_deref().is_some_and(|name| Some(name) != chosen) {
                     return self.fail(self.inconsistent());
                 }
-                let marked = self.lead.is_some() && follow_up::is_marked(&sync.assignment);
-                if marked {
-                    self.follow_up = FollowUp::Certain;
+                let stamp = Stamp::read(&sync.assignment);
+                if let (Some(stamp), Some(lead)) = (stamp, &mut self.lead) {
+                    lead.keeps_what_was_made_for(stamp.print);
+                    if lead.is_outdated() {
+                        self.again = Some(PARTITIONS_CHANGED);
+                    }
+                    if stamp.withholds {
+                        self.follow_up = FollowUp::Certain;
+                    }
                 }
                 match assignment(sync.assignment) {
                     Ok(assigned) => {
-                        let user_data = assigned.user_data.filter(|_| !marked);
+                        let user_data = assigned.user_data.filter(|_| stamp.is_none());
                         self.assigned(now, MemberAssignment { user_data, ..assigned });
                     }
                     Err(error) => {

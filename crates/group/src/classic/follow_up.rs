@@ -2,7 +2,7 @@
 //! else still holds, and who has let it go joins again, so that it can be given.
 //!
 //! A static member that dies before that comes back to the assignment it had, without a rebalance, and knows nothing of
-//! it; dynamic ones are missed by the coordinator. So the leader [remembers](mark) that it has withheld something, and
+//! it; dynamic ones are missed by the coordinator. So the leader [remembers](super::stamp) that it has withheld something, and
 //! joins again itself when a session timeout has passed without the second rebalance: time enough for a listener, and for
 //! the coordinator to notice who does not come back. Until then, at most, the partition is nobody's.
 //!
@@ -12,9 +12,8 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use bytes::Bytes;
 use offtake_machine::{Cluster, TopicPartition};
-use offtake_wire::{ConsumerProtocolAssignment, messages::sync_group::SyncGroupRequestAssignment};
+use offtake_wire::messages::sync_group::SyncGroupRequestAssignment;
 
 use super::lead::Lead;
 use crate::{
@@ -60,29 +59,4 @@ pub(super) fn withholds(lead: &Lead, cluster: &Cluster, assigned: &[SyncGroupReq
         topic.is_some_and(|info| info.partitions.contains_key(&claimed.partition))
     };
     lead.claims().any(|claimed| !given.contains(claimed) && exists(claimed))
-}
-
-/// What the leader's own assignment says if partitions are withheld: it may restart as the static member that it is, and
-/// the coordinator then gives it its assignment and nothing else (KIP-814). Nobody but the leader reads it.
-const MARK: &[u8] = b"offtake:withheld";
-
-/// Writes the mark.
-pub(super) fn mark(assignments: &mut [SyncGroupRequestAssignment], leader: &str) {
-    let Some(own) = assignments.iter_mut().find(|given| given.member_id == leader) else { return };
-    let Ok(mut assignment) = ConsumerProtocolAssignment::decode_versioned(own.assignment.clone()) else {
-        return;
-    };
-    // An assignor of the application's own has something to say there itself.
-    if assignment.user_data.is_some() {
-        return;
-    }
-    assignment.user_data = Some(Bytes::from_static(MARK));
-    if let Ok(bytes) = assignment.encode_versioned(0) {
-        own.assignment = bytes;
-    }
-}
-
-pub(super) fn is_marked(assignment: &Bytes) -> bool {
-    ConsumerProtocolAssignment::decode_versioned(assignment.clone())
-        .is_ok_and(|assignment| assignment.user_data.as_deref() == Some(MARK))
 }

@@ -20,6 +20,8 @@ pub(super) struct Lead {
     topics: BTreeSet<Topic>,
     /// What the assignment was made for; `None` until it is made.
     partitions: Option<Partitions>,
+    /// What the assignment that the coordinator keeps was made for, if it was we who made it.
+    kept: Option<u64>,
     /// Where brokers are, as far as anybody asks (KIP-881). Who is down has not moved: otherwise each restart of a broker
     /// would change where replicas are, twice.
     racks: Option<BTreeMap<BrokerId, String>>,
@@ -56,7 +58,7 @@ impl Lead {
         }
         let racks =
             members.values().any(|member| member.rack.as_deref().is_some_and(|rack| !rack.is_empty()));
-        Self { assignor, members, topics, partitions: None, racks: racks.then(BTreeMap::new) }
+        Self { assignor, members, topics, partitions: None, kept: None, racks: racks.then(BTreeMap::new) }
     }
 
     /// All topics of the group.
@@ -111,6 +113,7 @@ impl Lead {
             tracing::warn!("{fault}");
         }
         self.partitions = Some(partitions);
+        self.kept = None;
         tracing::debug!(assignor = %self.assignor, ?assignment, "assigned as leader");
         assignment
             .into_iter()
@@ -129,12 +132,36 @@ impl Lead {
         }
     }
 
+    /// The assignment that is kept was made for the partitions with this [`print`](Self::print): some may have come while
+    /// we were away.
+    pub(super) fn keeps_what_was_made_for(&mut self, print: u64) {
+        self.kept = Some(print);
+    }
+
+    /// Tells topics and their partition counts from others, in every process alike.
+    pub(super) fn print(&self) -> Option<u64> {
+        let partitions = self.partitions.as_ref()?;
+        // FNV-1a.
+        let mut print = 0xCBF2_9CE4_8422_2325_u64;
+        for (topic, count) in partitions.iter() {
+            for byte in topic.as_str().bytes().chain([0]).chain(count.to_be_bytes()) {
+                print = (print ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3);
+            }
+        }
+        Some(print)
+    }
+
+    /// Whether the assignment that is kept was made for other partitions than there are.
+    pub(super) fn is_outdated(&self) -> bool {
+        self.kept.is_some_and(|kept| self.print().is_some_and(|now| now != kept))
+    }
+
     /// Whether the assignment no longer fits the partitions there are, and where their replicas are if members have
     /// racks.
     pub(super) fn outdated_by(&mut self, cluster: &Cluster) -> bool {
         if self.partitions.is_none() {
             self.keep(cluster);
-            return false;
+            return self.is_outdated();
         }
         let now = self.look(cluster);
         self.partitions.as_ref() != Some(&now)

@@ -39,11 +39,13 @@ mod fingerprint;
 mod follow_up;
 mod lead;
 mod requests;
+mod stamp;
 mod state;
 mod transitions;
 
 use follow_up::FollowUp;
 use lead::Lead;
+use stamp::Stamp;
 use state::{As, Held, Next, Plan, State};
 
 /// One member.
@@ -280,9 +282,12 @@ impl Classic {
                     let mut assignments = lead.assign(cluster);
                     let cooperates = self.assignor.as_ref().map(Strategy::protocol)
                         == Some(RebalanceProtocol::Cooperative);
-                    if cooperates && follow_up::withholds(lead, cluster, &assignments) {
+                    let withholds = cooperates && follow_up::withholds(lead, cluster, &assignments);
+                    if withholds {
                         self.follow_up = FollowUp::Certain;
-                        follow_up::mark(&mut assignments, &self.member_id);
+                    }
+                    if let (Some(print), Some(_)) = (lead.print(), &self.config.instance_id) {
+                        Stamp { withholds, print }.write(&mut assignments, &self.member_id);
                     }
                     *plan = Plan::Say(assignments);
                     *call = Call::Due(now);

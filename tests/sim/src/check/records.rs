@@ -49,6 +49,8 @@ struct Reader {
     told: Option<i64>,
     /// The last it was handed.
     last: Option<i64>,
+    /// The last it was handed before it was told to go back: what was fetched until then still comes first.
+    stale: Option<i64>,
     /// What it was told to leave out, as the policy has it.
     skips: Vec<(i64, i64)>,
 }
@@ -192,7 +194,7 @@ impl Records {
         match from.filter(|from| *from < to) {
             // What was fetched before it is still handed out first.
             Some(from) => reader.skips.push((from, to)),
-            None => (reader.told, reader.last) = (Some(to), None),
+            None => (reader.stale, reader.told, reader.last) = (reader.last.or(reader.stale), Some(to), None),
         }
     }
 
@@ -220,7 +222,7 @@ impl Records {
             complaints.add("S3", at, text);
         }
         let read_committed = plan.members[who.member].read_committed;
-        if let Some(record) = log.records.get(&offset)
+        if let Some(record) = log.records.get(&offset).filter(|record| record.id == id)
             && read_committed
             && ledger.outcome(record.transaction) != Some(true)
         {
@@ -230,6 +232,12 @@ impl Records {
         }
         let of = self.places.entry(place.clone()).or_default();
         let reader = self.readers.entry((who, place.clone())).or_default();
+        if let (Some(stale), Some(told), None) = (reader.stale, reader.told, reader.last) {
+            reader.stale = (told <= stale && offset > stale).then_some(offset);
+            if reader.stale.is_some() {
+                return;
+            }
+        }
         let from = match (reader.last, reader.told) {
             (Some(last), _) => vec![last + 1],
             (None, Some(told)) => vec![told],
