@@ -17,7 +17,7 @@ use crate::{
     events::{Event, Log, What, Who},
     member::{Ended, Life, Orders},
     nemesis,
-    plan::Plan,
+    plan::{Kind, Plan},
     producer::Producer,
     world::World,
 };
@@ -188,6 +188,12 @@ fn patience(plan: &Plan) -> Duration {
                 .map(|member| member.processing.1 + member.listener.0 / 100 + 2)
                 .max()
                 .unwrap_or(0);
+    // Markers that come late hold up their producer.
+    let late = plan.producers.iter().map(|producer| match producer.kind {
+        Kind::Transactional { late, .. } => producer.batches * late,
+        Kind::Plain => 0,
+    });
+    let processing = processing + late.max().unwrap_or(0);
     let slow = plan.members.iter().map(|member| member.poll_timeout + member.listener.0).max().unwrap_or(0);
     ms(session + rebalance + request_timeouts + backoffs + 5_000 + processing + 20 * (slow + plan.latency.1))
 }

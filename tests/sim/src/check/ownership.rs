@@ -6,8 +6,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use super::Complaints;
 use crate::{
     events::{Event, Place, What, Who},
-    plan::{Plan, Protocol},
+    plan::{Commits, Plan, Protocol},
 };
+
+/// How long a commit may be on its way out.
+const GOING: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
 pub(super) struct Ownership {
@@ -59,6 +62,8 @@ impl Ownership {
                     self.assigned(plan, at, (*who, place, *generation), complaints);
                 }
             }
+            // A process that dies with a change in hand, as a value, lets go of it.
+            What::Revoked { who, .. } | What::Lost { who, .. } if self.ended.contains_key(who) => {}
             What::Revoked { who, places } | What::Lost { who, places } => {
                 for place in places {
                     self.given_up.insert((*who, place.clone()), at);
@@ -95,6 +100,15 @@ impl Ownership {
             What::CommitSent { who, at: place, offset } => {
                 // What a consumer that was dropped still finishes in the background is not looked at.
                 let over = self.ended.contains_key(who) || self.is_coming(*who, place);
+                // As a value a change is told to be over when it is let go of, and the last commit of records that are
+                // finished one by one leaves after that, before the group hears of it. And what waited for a connection
+                // when the group was forgotten is refused by the coordinator.
+                let member = plan.members.get(who.member);
+                let on_the_way_out = member.is_some_and(|it| it.values && it.commits == Commits::Each);
+                let forgotten = self.forgotten.is_some_and(|since| at < since + GOING);
+                let going =
+                    self.given_up.get(&(*who, place.clone())).is_some_and(|since| at < *since + GOING);
+                let over = over || (going && (on_the_way_out || forgotten));
                 if !over && !self.held.get(place).is_some_and(|holders| holders.contains_key(who)) {
                     let text = format!("{who} sent a commit of {offset} in {place}, which it does not hold");
                     complaints.add("S7", at, text);

@@ -17,12 +17,16 @@ const MARKERS: u64 = 2;
 /// So long after its start a member has seen the topics it subscribed to.
 const KNOWS_TOPICS: Duration = Duration::from_secs(2);
 
+/// For so long after the group was forgotten, answers may be of before.
+const FORGOTTEN: Duration = Duration::from_secs(10);
+
 #[derive(Debug, Default)]
 pub(super) struct Records {
     started: BTreeMap<Who, Duration>,
     places: BTreeMap<Place, Of>,
     readers: BTreeMap<(Who, Place), Reader>,
     quiet: bool,
+    forgotten: Option<Duration>,
 }
 
 /// What the group has of a partition.
@@ -85,6 +89,11 @@ impl Records {
                 (reader.told, reader.last) = (Some(*to), None);
             }
             What::TruncationTold { who, at: place, from, to } => {
+                if let (Some(to), true) = (to, ledger.log(place).is_some_and(|log| log.recreated)) {
+                    // An offset of the topic that was there before, taken for one of this (by name, before version 10).
+                    let of = self.places.entry(place.clone()).or_default();
+                    of.begin = of.begin.max(Some(*to));
+                }
                 if ledger.log(place).is_none_or(|log| !log.rewritten) {
                     let text = format!("{who} was told that {place} was truncated at {from}, and it was not");
                     complaints.add("S13", at, text);
@@ -114,6 +123,7 @@ impl Records {
                 }
             }
             What::Forgotten => {
+                self.forgotten = Some(at);
                 for of in self.places.values_mut() {
                     (of.committed, of.rewound, of.checked) = (None, true, 0);
                     of.leader_epoch = -1;
@@ -152,8 +162,10 @@ impl Records {
     ) {
         let of = self.places.entry(place.clone()).or_default();
         let Some(log) = ledger.log(place) else { return };
+        let forgotten = self.forgotten.is_some_and(|since| at < since + FORGOTTEN);
         let cause = match from {
-            None => of.committed.is_none() || log.recreated,
+            // What was asked while the group was without its mind may be answered after the next commit.
+            None => of.committed.is_none() || log.recreated || forgotten,
             Some(from) => from < log.start || log.rewritten,
         };
         // A leader that says it knows nothing of an epoch leaves no choice (FAILURES L4).

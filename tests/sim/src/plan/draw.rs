@@ -17,7 +17,8 @@ fn code_for(random: &mut Random, api: i16) -> i16 {
         9 => &[14, 15, 16, 88, 88, -1],
         10 => &[15, 14, -1],
         11 => &[14, 15, 16, 25, -1],
-        12 => &[14, 15, 16, 22, 25, 27],
+        // Not 27: a coordinator that says so has heard the member, and this one would not have.
+        12 => &[14, 15, 16, 22, 25],
         13 => &[14, 15, 16, 25],
         14 => &[14, 15, 16, 27, 22, 25, -1],
         18 => &[35],
