@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use super::Complaints;
 use crate::{
     events::{Event, Place, What, Who},
-    plan::{Commits, Plan, Protocol},
+    plan::{Plan, Protocol},
 };
 
 /// How long a commit may be on its way out.
@@ -100,11 +100,10 @@ impl Ownership {
             What::CommitSent { who, at: place, offset } => {
                 // What a consumer that was dropped still finishes in the background is not looked at.
                 let over = self.ended.contains_key(who) || self.is_coming(*who, place);
-                // As a value a change is told to be over when it is let go of, and the last commit of records that are
-                // finished one by one leaves after that, before the group hears of it. And what waited for a connection
-                // when the group was forgotten is refused by the coordinator.
-                let member = plan.members.get(who.member);
-                let on_the_way_out = member.is_some_and(|it| it.values && it.commits == Commits::Each);
+                // As a value a change is told to be over when it is let go of; a commit that nobody waited for, or the last
+                // of records that are finished one by one, may leave after that, before the group hears of it. And what
+                // waited for a connection when the group was forgotten is refused by the coordinator.
+                let on_the_way_out = plan.members.get(who.member).is_some_and(|member| member.values);
                 let forgotten = self.forgotten.is_some_and(|since| at < since + GOING);
                 let going =
                     self.given_up.get(&(*who, place.clone())).is_some_and(|since| at < *since + GOING);
