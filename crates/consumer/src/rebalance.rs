@@ -277,6 +277,8 @@ impl fmt::Debug for Release {
 ///
 /// Of a [`Revoking`](crate::Next::Revoking), what is finished can be committed until then, with the consumer or with
 /// [`consumer`](Self::consumer).
+/// Commits that are not awaited, and with [`finish_each`](crate::Builder::finish_each) the automatic commit of what was
+/// finished meanwhile, go out with the release; if they do not get through in time, those records are read again.
 #[derive(Debug)]
 #[must_use = "dropping it releases the partitions"]
 pub struct Handover {
