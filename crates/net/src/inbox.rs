@@ -3,20 +3,18 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use offtake_machine::{Answer, BrokerId, CallError};
-use tokio::{
-    sync::{mpsc, watch},
-    time::Instant,
-};
+use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
     call::{Call, Endpoint, Event, Origin, What},
     clock,
+    ending::Ending,
 };
 
 /// Calls accepted and not yet written. Bounded by the calls that [`Net`](crate::Net) lets be outstanding.
 pub(crate) struct Inbox {
     calls: mpsc::Receiver<Call>,
-    closing: watch::Receiver<bool>,
+    closing: Ending,
     pub(crate) queue: VecDeque<Call>,
     /// Whether more may come.
     pub(crate) is_open: bool,
@@ -34,7 +32,7 @@ pub(crate) enum Came {
 }
 
 impl Inbox {
-    pub(crate) fn new(calls: mpsc::Receiver<Call>, closing: watch::Receiver<bool>) -> Self {
+    pub(crate) fn new(calls: mpsc::Receiver<Call>, closing: Ending) -> Self {
         Self { calls, closing, queue: VecDeque::new(), is_open: true }
     }
 
@@ -42,7 +40,7 @@ impl Inbox {
     pub(crate) async fn next(&mut self) -> Came {
         tokio::select! {
             biased;
-            () = async { let _ = self.closing.wait_for(|closing| *closing).await; } => Came::Closing,
+            () = self.closing.begun() => Came::Closing,
             call = self.calls.recv(), if self.is_open => match call {
                 Some(call) => {
                     self.queue.push_back(call);
@@ -94,6 +92,7 @@ impl Inbox {
         loop {
             let deadline = self.deadline();
             let came = tokio::select! {
+                biased;
                 came = self.next() => Some(came),
                 () = sleep_until(deadline), if deadline.is_some() => None,
             };

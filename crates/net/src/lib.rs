@@ -23,6 +23,7 @@ mod clock;
 mod config;
 mod connection;
 mod dial;
+mod ending;
 mod establish;
 mod frames;
 mod handshake;

@@ -11,7 +11,7 @@ use std::{
 use offtake_machine::{BrokerId, Cluster, Transmit};
 use offtake_wire::ApiKey;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::mpsc,
     task::{Id, JoinSet},
     time::Instant,
 };
@@ -22,6 +22,7 @@ use crate::{
     clock,
     config::Config,
     dial::{Dial, Tcp},
+    ending::Ending,
     handshake::Ranges,
     shared::{Counters, Shared, Stats},
     standing::Standing,
@@ -49,7 +50,7 @@ pub struct Net {
     tasks: JoinSet<()>,
     running: HashMap<Id, Arc<Origin>>,
     events: (mpsc::Sender<Event>, mpsc::Receiver<Event>),
-    closing: watch::Sender<bool>,
+    closing: Ending,
     next_serial: u64,
     rotation: u64,
 }
@@ -95,7 +96,7 @@ impl Net {
             tasks: JoinSet::new(),
             running: HashMap::new(),
             events: mpsc::channel(EVENTS),
-            closing: watch::Sender::new(false),
+            closing: Ending::default(),
             next_serial: 0,
             rotation,
         }
@@ -218,7 +219,7 @@ impl Net {
     /// Writes what was sent, closes all connections without waiting for answers, and ends all tasks; those that are not
     /// done at `deadline` are ended where they stand. None is left afterwards.
     pub async fn close(mut self, deadline: std::time::Instant) {
-        self.closing.send_replace(true);
+        self.closing.begin();
         let over = tokio::time::sleep_until(Instant::from_std(deadline));
         let mut over = std::pin::pin!(over);
         loop {

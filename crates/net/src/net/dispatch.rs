@@ -89,7 +89,7 @@ impl Net {
         let plan = standing.plan(now, config);
         let from = Arc::new(Origin { serial, endpoint, lane, address });
         let (calls, inbox) = mpsc::channel(OUTSTANDING);
-        let inbox = Inbox::new(inbox, self.closing.subscribe());
+        let inbox = Inbox::new(inbox, self.closing.clone());
         let reporter = Reporter { from: from.clone(), events: self.events.0.clone() };
         let task = self.tasks.spawn(connection::run(self.shared.clone(), reporter, inbox, plan));
         self.running.insert(task.id(), from);
