@@ -99,12 +99,12 @@ impl Ledger {
                         log.former.entry(offset).or_default().push(record.id);
                     }
                     log.rewritten = true;
-                    // With the end of the log the marker of the transaction that it ends with may be gone, though it was
-                    // committed: whatever its producer ends next then ends it too.
+                    // With the end of the log the marker of the transaction that it ends with may be gone: whatever its
+                    // producer ends next then ends it too, well or not.
                     let last = log.records.values().next_back().map_or(0, |record| record.transaction);
-                    if last != 0 && self.outcomes.get(&last) == Some(&true) {
+                    if self.outcomes.contains_key(&last) {
                         let unsure = log.records.values_mut().filter(|record| record.transaction == last);
-                        unsure.for_each(|record| record.gone = true);
+                        unsure.for_each(|record| (record.gone, record.transaction) = (true, 0));
                     }
                 }
             }

@@ -206,7 +206,11 @@ impl Records {
         match from.filter(|from| *from < to) {
             // What was fetched before it is still handed out first.
             Some(from) => reader.skips.push((from, to)),
-            None => (reader.stale, reader.told, reader.last) = (reader.last.or(reader.stale), Some(to), None),
+            None => {
+                let before = reader.told.or(reader.found).map(|next| next - 1);
+                reader.stale = reader.last.or(reader.stale).or(before);
+                (reader.told, reader.last) = (Some(to), None);
+            }
         }
     }
 
