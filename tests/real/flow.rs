@@ -40,7 +40,8 @@ impl Production {
             let taken = Arc::clone(&taken);
             std::thread::spawn(move || {
                 let mut log = Log::new();
-                while !stop.load(Ordering::Relaxed) {
+                loop {
+                    let last = stop.load(Ordering::Relaxed);
                     let values: Vec<String> =
                         (0..BATCH).map(|at| format!("{partition}-{}", log.len() + at)).collect();
                     let spec = |value: &String| RecordSpec::to(&topic).partition(partition).value(value);
@@ -49,9 +50,11 @@ impl Production {
                     let offsets = tool.produce_with(&specs, json!({ "batch_size": 16384 + partition }));
                     log.extend(offsets.into_iter().map(|offset| (partition, offset)).zip(values));
                     taken.fetch_add(BATCH, Ordering::Relaxed);
+                    if last {
+                        return log;
+                    }
                     std::thread::sleep(pace);
                 }
-                log
             })
         };
         let threads = (0..partitions).map(produce).collect();
@@ -63,7 +66,8 @@ impl Production {
         self.taken.load(Ordering::Relaxed)
     }
 
-    /// Everything that the brokers took.
+    /// Everything that the brokers took, a last batch to each partition from now included: a member of Java's that was
+    /// refused a commit in the last rebalance commits again only when it is given records.
     pub(crate) fn stop(self) -> Log {
         self.stop.store(true, Ordering::Relaxed);
         self.threads.into_iter().flat_map(|thread| thread.join().expect("Java produces")).collect()
