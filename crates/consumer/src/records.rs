@@ -131,6 +131,9 @@ impl<'a> IntoIterator for &'a PartitionRecords {
     }
 }
 
+/// Bytes of a record that is rather copied than that it keeps what it came in.
+const SMALL: usize = 4096;
+
 /// A record: a view into its batch. Nothing is copied until [`detach`](Self::detach).
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
@@ -194,13 +197,26 @@ impl<'a> Record<'a> {
         self.of.leader_epoch
     }
 
-    /// The record on its own, sharing the batch's memory.
+    /// The record on its own. Up to 4 KiB are copied, so that a small record that is kept keeps nothing else in memory;
+    /// a larger one shares the memory that it came in.
     pub fn detach(&self) -> OwnedRecord {
+        let record = if self.record.size() <= SMALL { self.record.copy() } else { self.record.detach() };
+        self.owning(record)
+    }
+
+    /// The record on its own, sharing the memory that it came in, however small it is: for records that are soon done with.
+    /// Its batch stays in memory as long as it does, and with a batch that was not packed all that one answer brought
+    /// (`fetch.max.bytes`).
+    pub fn detach_shared(&self) -> OwnedRecord {
+        self.owning(self.record.detach())
+    }
+
+    fn owning(&self, record: wire::OwnedRecord) -> OwnedRecord {
         OwnedRecord {
             partition: self.of.partition.clone(),
             token: self.of.token,
             leader_epoch: self.of.leader_epoch,
-            record: self.record.detach(),
+            record,
             ledger: self.of.ledger.clone(),
         }
     }
@@ -230,8 +246,7 @@ impl<'a> Record<'a> {
     }
 }
 
-/// A record that outlives the [`Records`] it came in. Its bytes are shared with its batch, which stays in memory as long
-/// as any of them does.
+/// A record that outlives the [`Records`] it came in: see [`Record::detach`].
 #[derive(Clone, Debug)]
 pub struct OwnedRecord {
     partition: TopicPartition,

@@ -1,9 +1,9 @@
 //! [`Frames`]: bytes from a socket become frames.
 //!
-//! Each frame gets one allocation of its own, of its exact size, and is read straight into it: only the bytes that came
-//! in one read with the length are copied, 16 KiB at most. The allocation begins small and doubles as bytes arrive, so
-//! that a length which is a lie costs no more than twice what was sent (FAILURES A4, §3 row 2). A length that this
-//! connection has once made good is believed at once, and then large answers are never moved.
+//! Each frame gets a buffer of its own, and is read straight into it: only the bytes that came in one read with the
+//! length are copied, 16 KiB at most. A new buffer begins small and doubles as bytes arrive, so that a length which is a
+//! lie costs no more than twice what was sent (FAILURES A4, §3 row 2). A length that this connection has once made good
+//! is believed at once, and then large answers are never moved. Large buffers are [used again](crate::buffers).
 //!
 //! Cancel-safe: dropping [`Frames::next`] loses nothing.
 
@@ -13,12 +13,17 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use offtake_wire::{FrameError, check_frame_len};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::shared::{Shared, count};
+use crate::{
+    buffers::{LARGE, room_for},
+    shared::{Shared, count},
+};
 
 /// Read at once while no frame is begun.
 const STAGING: usize = 16 * 1024;
 /// A frame's first allocation, if it claims to be larger.
 const FIRST_STEP: usize = 64 * 1024;
+/// So many small frames one after the other, and no large one is expected soon.
+const LULL: u32 = 16;
 
 /// Why there are no more frames.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +67,8 @@ pub(crate) struct Frames {
     cap: usize,
     /// The largest frame so far.
     largest: usize,
+    /// Small frames since the last large one.
+    small: u32,
 }
 
 #[derive(Debug)]
@@ -73,7 +80,7 @@ struct Body {
 impl Frames {
     /// Frames of up to `cap` bytes.
     pub(crate) fn new(shared: Arc<Shared>, cap: usize) -> Self {
-        Self { shared, staging: BytesMut::new(), body: None, cap, largest: 0 }
+        Self { shared, staging: BytesMut::new(), body: None, cap, largest: 0, small: 0 }
     }
 
     /// From now on, frames of up to `cap` bytes.
@@ -109,7 +116,8 @@ impl Frames {
                     length => length?,
                 };
                 self.staging.advance(prefix.len());
-                Body { length, bytes: Vec::new() }
+                let used = if length < LARGE { None } else { self.shared.buffers.take(length) };
+                Body { length, bytes: used.unwrap_or_default() }
             }
         };
         body.make_room(self.largest)?;
@@ -119,11 +127,19 @@ impl Frames {
             self.staging.advance(staged);
         }
         if body.missing() == 0 {
-            self.largest = self.largest.max(body.length);
-            return Ok(Some(Bytes::from(body.bytes)));
+            self.finished(body.length);
+            return Ok(Some(self.shared.buffers.lend(body.bytes)));
         }
         self.body = Some(body);
         Ok(None)
+    }
+
+    fn finished(&mut self, length: usize) {
+        self.largest = self.largest.max(length);
+        self.small = if length < LARGE { self.small.saturating_add(1) } else { 0 };
+        if self.small == LULL {
+            self.shared.buffers.rest();
+        }
     }
 
     /// Such a length is believed only of a stream that is in step: what stands behind it tells whose answer it is.
@@ -168,7 +184,8 @@ impl Body {
         if have < self.bytes.capacity() || self.missing() == 0 {
             return Ok(());
         }
-        let size = self.length.min(have.saturating_mul(2).max(FIRST_STEP).max(believed));
+        let step = have.saturating_mul(2).max(FIRST_STEP).max(believed);
+        let size = if self.length <= step { room_for(self.length) } else { step };
         self.bytes.try_reserve_exact(size.saturating_sub(have)).map_err(|_| NoMore::Memory(self.length))
     }
 }
@@ -183,6 +200,7 @@ mod tests {
             config: Config::default(),
             dial: Arc::new(Tcp::default()),
             counters: Counters::default(),
+            buffers: Arc::default(),
         };
         Frames::new(Arc::new(shared), cap)
     }
@@ -233,7 +251,7 @@ mod tests {
             frames.read(&mut script).await.unwrap();
             assert!(frames.take().unwrap().is_none());
         }
-        assert_eq!(frames.body.unwrap().bytes.capacity(), 500_000);
+        assert_eq!(frames.body.unwrap().bytes.capacity(), room_for(500_000));
     }
 
     #[tokio::test]

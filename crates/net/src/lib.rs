@@ -17,6 +17,7 @@
 //! Needs a tokio runtime with I/O and time; a current-thread one is enough.
 
 mod address;
+mod buffers;
 mod call;
 mod carrier;
 mod clock;

@@ -86,7 +86,7 @@ impl Net {
     pub fn with_dial(config: Config, bootstrap: Vec<(String, u16)>, dial: Arc<dyn Dial>) -> Self {
         let rotation = config.seed;
         Self {
-            shared: Arc::new(Shared { config, dial, counters: Counters::default() }),
+            shared: Arc::new(Shared { config, dial, counters: Counters::default(), buffers: Arc::default() }),
             bootstrap: bootstrap.iter().map(|(host, port)| Address::new(host, *port)).collect(),
             brokers: BTreeMap::new(),
             links: BTreeMap::new(),

@@ -5,13 +5,14 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use crate::{config::Config, dial::Dial};
+use crate::{buffers::Buffers, config::Config, dial::Dial};
 
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) dial: Arc<dyn Dial>,
     pub(crate) counters: Counters,
+    pub(crate) buffers: Arc<Buffers>,
 }
 
 #[derive(Debug, Default)]

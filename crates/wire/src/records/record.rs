@@ -53,17 +53,37 @@ impl<'a> Record<'a> {
         self.payload
     }
 
-    /// A record that outlives its batch. It shares the batch's memory, and keeps all of it alive.
+    /// A record that outlives its batch. It shares the batch's memory and keeps all of it alive, which of a batch that
+    /// was not packed is the memory of the whole answer.
     pub fn detach(&self) -> OwnedRecord {
         let bytes = self.payload.as_bytes();
+        let shared = |part: &[u8]| bytes.slice_ref(part);
+        self.owning(self.key.map(shared), self.value.map(shared), shared(self.headers.rest))
+    }
+
+    /// A record that outlives its batch, in memory of its own.
+    pub fn copy(&self) -> OwnedRecord {
+        let (key, value) = (self.key.unwrap_or_default(), self.value.unwrap_or_default());
+        let mut own = Bytes::from([key, value, self.headers.rest].concat());
+        let (key, value) = (own.split_to(key.len()), own.split_to(value.len()));
+        self.owning(self.key.map(|_| key), self.value.map(|_| value), own)
+    }
+
+    /// Bytes of key, value and headers.
+    pub fn size(&self) -> usize {
+        let of = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
+        of(self.key).saturating_add(of(self.value)).saturating_add(self.headers.rest.len())
+    }
+
+    fn owning(&self, key: Option<Bytes>, value: Option<Bytes>, headers: Bytes) -> OwnedRecord {
         OwnedRecord {
             offset: self.offset,
             timestamp: self.timestamp,
             timestamp_type: self.timestamp_type(),
-            key: self.key.map(|key| bytes.slice_ref(key)),
-            value: self.value.map(|value| bytes.slice_ref(value)),
+            key,
+            value,
             header_count: self.headers.left,
-            headers: bytes.slice_ref(self.headers.rest),
+            headers,
         }
     }
 }
@@ -92,7 +112,7 @@ impl PartialEq for Record<'_> {
     }
 }
 
-/// A record that has been detached from its batch; it shares the batch's memory.
+/// A record that has been detached from its batch.
 #[derive(Debug, Clone)]
 pub struct OwnedRecord {
     offset: i64,
@@ -133,17 +153,6 @@ impl OwnedRecord {
     /// The headers in the order they were written, duplicates kept.
     pub fn headers(&self) -> Headers<'_> {
         Headers { rest: &self.headers, left: self.header_count }
-    }
-
-    /// The same record in memory of its own, so that a small record kept for long does not keep a large batch.
-    pub fn compact(&self) -> Self {
-        let own = |bytes: &Bytes| Bytes::copy_from_slice(bytes);
-        Self {
-            key: self.key.as_ref().map(own),
-            value: self.value.as_ref().map(own),
-            headers: own(&self.headers),
-            ..*self
-        }
     }
 }
 
@@ -188,6 +197,12 @@ impl<'a> Headers<'a> {
             header(&mut walk)?;
         }
         walk.is_empty().then_some(Self { rest, left })
+    }
+
+    /// The same of what was checked before.
+    #[inline(always)]
+    pub(super) fn checked(count: i32, rest: &'a [u8]) -> Self {
+        Self { rest, left: u32::try_from(count).unwrap_or(0) }
     }
 
     /// The first header with this key, if there is one.

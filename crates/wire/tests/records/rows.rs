@@ -432,14 +432,17 @@ fn a_detached_record_outlives_its_batch_and_shares_its_memory() {
     let payload = open(bytes(&builder));
     let memory = payload.as_bytes().as_ptr_range();
     let owned: Vec<_> = payload.records().map(|record| record.unwrap().detach()).collect();
+    let copies: Vec<_> = payload.records().map(|record| record.unwrap().copy()).collect();
     drop(payload);
     let value = owned[0].value().unwrap();
     assert!(memory.contains(&value.as_ptr()));
     assert_eq!((&value[..], &owned[0].key().unwrap()[..]), (&b"value"[..], &b"key"[..]));
     assert_eq!((owned[1].key(), owned[1].value().map(|value| value.len())), (None, Some(0)));
-    let compact = owned[0].compact();
-    assert!(!memory.contains(&compact.value().unwrap().as_ptr()));
-    assert_eq!((compact.offset(), compact.headers().first("h").unwrap().value), (3, Some(&b"1"[..])));
+    let copy = &copies[0];
+    assert!(!memory.contains(&copy.value().unwrap().as_ptr()));
+    assert_eq!((copy.key(), copy.value()), (owned[0].key(), owned[0].value()));
+    assert_eq!((copy.offset(), copy.headers().first("h").unwrap().value), (3, Some(&b"1"[..])));
+    assert_eq!((copies[1].key(), copies[1].value().map(|value| value.len())), (None, Some(0)));
 }
 
 #[test]
