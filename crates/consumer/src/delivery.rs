@@ -91,7 +91,7 @@ impl Delivery {
         jumps: Vec<Event>,
     ) {
         let Some(flow) = self.flows.get_mut(partition).filter(|flow| flow.token == token) else { return };
-        flow.jumps.extend(jumps.into_iter().map(|event| Jump { run, event }));
+        flow.jumps.extend(jumps.into_iter().map(|event| Jump { run, to: position, event }));
         if flow.position.is_none() {
             flow.position = Some(position);
             self.moved.jumps.extend(flow.jumps.drain(..).map(|jump| jump.event));
@@ -224,6 +224,14 @@ impl Delivery {
         flow.and_then(|flow| flow.position).is_some_and(|position| position.offset < place.next.offset)
     }
 
+    /// Nothing more has come: positions stand where their partitions have jumped to, whether records follow or an error.
+    pub(crate) fn follow_jumps(&mut self) {
+        for (partition, flow) in self.flows.iter_mut().filter(|(_, flow)| !flow.jumps.is_empty()) {
+            flow.follow_jumps(partition, &mut self.moved);
+            flow.show(self.committed_only);
+        }
+    }
+
     pub(crate) fn lag(&self, partition: &TopicPartition) -> Option<u64> {
         self.flows.get(partition)?.lag(self.committed_only)
     }
@@ -271,6 +279,8 @@ impl Delivery {
                 }
                 // What was handed out before it comes first.
                 Ok(Next::Jump) => break,
+                // An error in what is no longer there is none.
+                Err(error) if flow.was_cut_off(error.first_offset(), handle) => {}
                 // The good records before it come first; the error comes again at the next call.
                 Err(_) if !records.is_empty() => break,
                 Err(error) => {

@@ -108,7 +108,14 @@ impl Session {
         let mut topics = Topics::default();
         let mut forgotten = Forgotten::default();
         let changed = std::mem::take(dirty);
-        if self.by_id && changed.iter().any(|tp| wanted.contains(tp) && entry(tp).is_some_and(has_no_id)) {
+        // A new id under the same name is another topic to a broker that goes by ids, and the same one to a broker that goes by
+        // names, as all do before Fetch 13, be there ids in Metadata: that one would forget it after it was told of it.
+        let replaced = |tp: &TopicPartition, new: Entry| {
+            self.entries.get(tp).is_some_and(|old| old.topic_id != new.topic_id)
+        };
+        let says_all =
+            |tp: &&TopicPartition| entry(tp).is_some_and(|new| has_no_id(new) || replaced(tp, new));
+        if self.by_id && changed.iter().filter(|tp| wanted.contains(*tp)).any(|tp| says_all(&tp)) {
             self.restart();
         }
         if std::mem::take(&mut self.again) {
@@ -127,11 +134,7 @@ impl Session {
                 let now = if wanted.contains(&tp) { entry(&tp) } else { None };
                 match (self.entries.get(&tp).copied(), now) {
                     (Some(old), Some(new)) if old == new => {}
-                    (old, Some(new)) => {
-                        // A new id under the same name is another topic to the broker.
-                        if let Some(old) = old.filter(|old| self.by_id && old.topic_id != new.topic_id) {
-                            forgotten.push(&tp, old.topic_id);
-                        }
+                    (_, Some(new)) => {
                         topics.push(&tp, new, max_bytes);
                         if !new.topic_id.is_zero() {
                             self.names.insert(new.topic_id, tp.topic.clone());

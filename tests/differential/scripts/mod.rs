@@ -47,6 +47,7 @@ pub(crate) const ALL: &[Script] = &[
     ("modern, static members", modern::static_members),
     ("modern, by pattern", modern::by_pattern),
     ("modern, from one protocol to the other", modern::from_one_protocol_to_the_other),
+    ("modern, back to the classic protocol", modern::back_to_the_classic_protocol),
     ("transactions, init", transactions::init),
     ("transactions, first protocol", transactions::first_protocol),
     ("transactions, fencing", transactions::fencing),

@@ -256,3 +256,32 @@ pub(crate) fn from_one_protocol_to_the_other(talk: &mut Talk) {
     talk.ask(line, 3, leaving("convert", &[(&member, None)]));
     talk.ask(line, 8, committed(8, "convert", None));
 }
+
+/// With the last member of KIP-848 a group that others shared becomes a classic one, whose generation is the group's epoch:
+/// who has not caught up with that is told so at its next heartbeat.
+pub(crate) fn back_to_the_classic_protocol(talk: &mut Talk) {
+    let line = talk.connect("a");
+    let behind = talk.connect("b");
+    coordinator(talk, line, "back", 0);
+    topic(talk, line, "back", 2, &[]);
+    talk.pass(LEARNT);
+    let classic =
+        |member: &str| joining("back", member).with_protocols(vec![protocol_for("range", "back", b"")]);
+    talk.ask(line, 1, joining_modern("back", "m1", &["back"]));
+    let joined = talk.ask(behind, 3, classic(""));
+    let (member, generation) = (joined.member_id.to_string(), joined.generation_id);
+    talk.ask(behind, 3, syncing("back", generation, &member, &[]));
+    talk.ask(behind, 3, beating("back", generation, &member));
+    talk.ask(line, 1, joining_modern("back", "m2", &["back"]));
+    talk.ask(behind, 3, beating("back", generation, &member));
+    talk.ask(line, 1, modern("back", "m2", -1));
+    talk.ask(line, 1, modern("back", "m1", -1));
+    for known in [generation, generation + 1, generation + 2, generation + 3] {
+        talk.ask(behind, 3, beating("back", known, &member));
+    }
+    let joined = talk.ask(behind, 3, classic(&member));
+    talk.ask(behind, 3, syncing("back", joined.generation_id, &member, &[(&member, b"all")]));
+    talk.ask(behind, 3, beating("back", joined.generation_id, &member));
+    talk.ask(line, 5, describing("back"));
+    talk.ask(behind, 3, leaving("back", &[(&member, None)]));
+}

@@ -140,6 +140,10 @@ pub(crate) enum What {
     HeartbeatSent {
         who: Who,
     },
+    /// A static member of KIP-848 said that it leaves for a while: the coordinator keeps its name, and frees what it held.
+    StepsOut {
+        who: Who,
+    },
 
     // ---- the application ------------------------------------------------------------------------------------------
     Started {

@@ -129,10 +129,7 @@ impl Consumer {
                 return Poll::Ready(Ok(Next::Event(jump)));
             }
             let handed_out = self.delivery.hand_out(&self.handle, self.as_values);
-            for (partition, token) in self.delivery.moved_back() {
-                self.progress.forget(std::slice::from_ref(&partition));
-                let _ = self.handle.send(Command::MovedBack { partition, token });
-            }
+            self.forget_moved_back();
             match handed_out {
                 // A jump, which is a value of its own.
                 Some(Ok(records)) if self.as_values && records.is_empty() => continue,
@@ -148,12 +145,24 @@ impl Consumer {
                 Poll::Ready(Some(chunk)) => self.early = Some(chunk),
                 Poll::Ready(None) => return Poll::Ready(Err(Error::closed())),
                 Poll::Pending if !self.chunks.is_empty() => return Poll::Pending,
-                Poll::Pending => match self.deferred.pop_front() {
-                    Some(error) => return Poll::Ready(Err(error)),
-                    None if self.as_values && self.delivery.finds_jumps() => {}
-                    None => return Poll::Pending,
-                },
+                Poll::Pending => {
+                    // Whoever is told an error asks where its partition stands (FAILURES J1, L1).
+                    self.delivery.follow_jumps();
+                    self.forget_moved_back();
+                    match self.deferred.pop_front() {
+                        Some(error) => return Poll::Ready(Err(error)),
+                        None if self.as_values && self.delivery.finds_jumps() => {}
+                        None => return Poll::Pending,
+                    }
+                }
             }
+        }
+    }
+
+    fn forget_moved_back(&mut self) {
+        for (partition, token) in self.delivery.moved_back() {
+            self.progress.forget(std::slice::from_ref(&partition));
+            let _ = self.handle.send(Command::MovedBack { partition, token });
         }
     }
 }

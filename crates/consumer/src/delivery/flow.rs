@@ -41,6 +41,7 @@ pub(super) struct Flow {
 pub(super) struct Jump {
     /// The first run of chunks behind it.
     pub(super) run: u64,
+    pub(super) to: Position,
     /// What is said of it.
     pub(super) event: Event,
 }
@@ -181,17 +182,41 @@ impl Flow {
         }
     }
 
-    fn open(&mut self, partition: &TopicPartition, mut chunk: Chunk, crc: Crc, moved: &mut Moved) {
-        self.end = Some(chunk.high_watermark);
-        self.stable_end = Some(chunk.last_stable_offset);
-        if self.position.is_some_and(|position| position.offset > chunk.fetch_offset) {
+    /// Where its jumps have led, if nothing is buffered before them.
+    pub(super) fn follow_jumps(&mut self, partition: &TopicPartition, moved: &mut Moved) {
+        if let Some(to) = self.jumps.back().map(|jump| jump.to).filter(|_| !self.has_buffered()) {
+            self.moves_to(partition, to, moved);
+        }
+    }
+
+    /// Whether the cluster has moved the partition back to this offset or before it, behind what is being handed out. That
+    /// is then of a log that is gone, and is dropped: nothing of it is missed that does not come again.
+    pub(super) fn was_cut_off(&mut self, at: i64, handle: &Handle) -> bool {
+        let Some(run) = self.jumps.iter().rfind(|jump| jump.to.offset <= at).map(|jump| jump.run) else {
+            return false;
+        };
+        let gone = self.queue.iter().take_while(|chunk| chunk.run < run).count();
+        for chunk in self.open.take().map(|open| open.chunk).into_iter().chain(self.queue.drain(..gone)) {
+            free(&chunk, handle);
+        }
+        true
+    }
+
+    fn moves_to(&mut self, partition: &TopicPartition, to: Position, moved: &mut Moved) {
+        if self.position.is_some_and(|position| position.offset > to.offset) {
             moved.back.push((partition.clone(), self.token));
             // Passed over in the log as it was before.
             moved.over.retain(|passed| passed.to.partition != *partition);
         }
-        if self.position.is_none_or(|position| position.offset != chunk.fetch_offset) {
-            self.position = Some(Position::at(chunk.fetch_offset));
+        if self.position.is_none_or(|position| position.offset != to.offset) {
+            self.position = Some(to);
         }
+    }
+
+    fn open(&mut self, partition: &TopicPartition, mut chunk: Chunk, crc: Crc, moved: &mut Moved) {
+        self.end = Some(chunk.high_watermark);
+        self.stable_end = Some(chunk.last_stable_offset);
+        self.moves_to(partition, Position::at(chunk.fetch_offset), moved);
         let batches = std::mem::take(&mut chunk.batches).read(crc).peekable();
         self.open = Some(Open { chunk, batches, batch: None, failed: None });
     }

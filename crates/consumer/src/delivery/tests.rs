@@ -307,3 +307,47 @@ fn b3_s1_what_was_passed_over_before_a_move_back_does_not_count() {
     assert_eq!(sim.delivery.moved_back(), [(orders(), TOKEN)]);
     assert!(sim.delivery.passed().is_empty());
 }
+
+#[test]
+fn l1_j1_an_error_with_nothing_before_it_finds_the_position_where_the_jump_led() {
+    for to in [3, 50] {
+        let mut sim = Sim::handing_out(500);
+        sim.take_in(chunk(0, 9, &[batch(0, 9)]));
+        sim.jump(9, to);
+        sim.delivery.follow_jumps();
+        assert_eq!(sim.delivery.position(&orders()), Some(0), "what is buffered comes first");
+        assert_eq!(sim.poll().unwrap().unwrap().len(), 9);
+        sim.delivery.follow_jumps();
+        assert_eq!(sim.delivery.position(&orders()), Some(to));
+        let back = usize::from(to < 9);
+        assert_eq!(sim.delivery.moved_back().len(), back, "what was finished is another log's");
+        sim.take_in(Chunk { run: 2, ..chunk(to, to + 3, &[batch(to, 3)]) });
+        assert_eq!(sim.poll_and_jumps(), (vec![to, to + 1, to + 2], vec![to]));
+        assert!(sim.delivery.moved_back().is_empty(), "once");
+    }
+}
+
+#[test]
+fn l1_j1_what_cannot_be_read_of_a_log_that_is_gone_stops_nothing() {
+    let mut sim = Sim::handing_out(500);
+    sim.take_in(chunk(0, 9, &[batch(0, 3), damaged(&batch(3, 3)), batch(6, 3)]));
+    sim.take_in(chunk(9, 12, &[batch(9, 3)]));
+    sim.jump(12, 2);
+    sim.take_in(Chunk { run: 2, ..chunk(2, 5, &[batch(2, 3)]) });
+    assert_eq!(sim.poll_and_jumps(), (vec![0, 1, 2], vec![]));
+    assert_eq!(sim.poll_and_jumps(), (vec![2, 3, 4], vec![2]));
+    assert_eq!(sim.delivery.moved_back().len(), 1);
+    assert!(sim.poll().is_none());
+    assert_eq!(sim.freed(), 3000, "each chunk once");
+}
+
+#[test]
+fn l1_j1_what_cannot_be_read_before_the_cut_still_stops_the_partition() {
+    let mut sim = Sim::handing_out(500);
+    sim.take_in(chunk(0, 9, &[damaged(&batch(0, 3)), batch(3, 6)]));
+    sim.jump(9, 3);
+    sim.take_in(Chunk { run: 2, ..chunk(3, 6, &[batch(3, 3)]) });
+    assert!(sim.poll().unwrap().is_err());
+    assert_eq!(sim.delivery.position(&orders()), Some(0));
+    assert!(sim.poll().is_none());
+}

@@ -38,11 +38,10 @@ fn b3_a_recreated_topic_gets_no_position_of_the_old_one() {
     let asked = rig.ask();
     assert_eq!(asked.asks(), ["a-0@0"]);
     assert_eq!(asked.request.topics[0].topic_id, new);
-    assert_eq!(
-        asked.request.forgotten_topics_data[0].topic_id,
-        id_of("a"),
-        "KIP-516: another topic to the broker"
-    );
+    // By id it is another topic to the broker (KIP-516). By name, as before Fetch 13, it is the same, and a broker that is told
+    // of a partition and to forget it in one request forgets it: that must not go out.
+    assert_eq!(asked.session(), (7, 0), "everything is said again");
+    assert_eq!(asked.forgets(), Vec::<String>::new());
 }
 
 #[test]

@@ -5,10 +5,10 @@ use std::{
     time::Duration,
 };
 
-use super::Complaints;
+use super::{Complaints, spoken::Spoken};
 use crate::{
     events::{Event, What, Who},
-    plan::Plan,
+    plan::{Plan, Protocol},
 };
 
 /// Faults that give nobody a reason to lose a member.
@@ -31,13 +31,16 @@ pub(super) struct Liveness {
     listening: BTreeMap<Who, Duration>,
     members: BTreeMap<String, Who>,
     ended: BTreeSet<Who>,
+    /// Whose generation is not that of the classic group which their group became.
+    outdated: BTreeSet<Who>,
     /// Joins and ends: what may cost a rebalance.
     changes: i32,
 }
 
 impl Liveness {
-    pub(super) fn feed(&mut self, plan: &Plan, event: &Event, complaints: &mut Complaints) {
+    pub(super) fn feed(&mut self, plan: &Plan, spoken: &Spoken, event: &Event, complaints: &mut Complaints) {
         let at = event.at;
+        self.downgrades(plan, spoken, &event.what);
         match &event.what {
             What::PollBegins { who, timeout } => {
                 self.polls.insert(*who, (at, *timeout));
@@ -79,7 +82,8 @@ impl Liveness {
                 if plan.faults.iter().all(|fault| HARMLESS.contains(&fault.what.class())) =>
             {
                 let who = self.members.get(member).filter(|who| !self.ended.contains(who));
-                if let Some(who) = who.filter(|_| ["session", "rebalance"].contains(why)) {
+                let told = |who: &&Who| *why == "session" && self.outdated.contains(who);
+                if let Some(who) = who.filter(|who| ["session", "rebalance"].contains(why) && !told(who)) {
                     complaints.add(
                         "L6",
                         at,
@@ -100,6 +104,27 @@ impl Liveness {
                 let text =
                     format!("after all were closed, {tasks} tasks and {connections} connections were left");
                 complaints.add("S15", at, text);
+            }
+            _ => {}
+        }
+    }
+
+    /// When its last member of KIP-848 goes, a group becomes a classic one whose generation is the group's epoch. Kafka
+    /// answers ILLEGAL_GENERATION to the heartbeats of members that have not caught up with that; such a member has lost all
+    /// (FAILURES D2), and joins again after its application was told so: in its next `poll`, which may be far.
+    fn downgrades(&mut self, plan: &Plan, spoken: &Spoken, what: &What) {
+        const HEARTBEAT: i16 = 12;
+        const ILLEGAL_GENERATION: i16 = 22;
+        match what {
+            What::GroupAssigned { member, .. } => {
+                if let Some(who) = self.members.get(member) {
+                    self.outdated.remove(who);
+                }
+            }
+            What::Refused { api: HEARTBEAT, code: ILLEGAL_GENERATION, client, .. }
+                if plan.protocol == Protocol::Migrating && spoken.is_classic() =>
+            {
+                self.outdated.extend(Who::parse(client));
             }
             _ => {}
         }

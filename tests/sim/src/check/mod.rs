@@ -7,12 +7,16 @@ mod liveness;
 mod ownership;
 mod records;
 mod requests;
+mod spoken;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use self::{ledger::Ledger, liveness::Liveness, ownership::Ownership, records::Records, requests::Requests};
+use self::{
+    ledger::Ledger, liveness::Liveness, ownership::Ownership, records::Records, requests::Requests,
+    spoken::Spoken,
+};
 use crate::{
     events::{Event, Place},
     plan::Plan,
@@ -53,6 +57,7 @@ impl Complaints {
 pub(crate) struct Judge {
     plan: Arc<Plan>,
     ledger: Ledger,
+    spoken: Spoken,
     records: Records,
     ownership: Ownership,
     requests: Requests,
@@ -64,6 +69,7 @@ impl Judge {
     pub(crate) fn new(plan: Arc<Plan>) -> Self {
         Self {
             ledger: Ledger::new(&plan),
+            spoken: Spoken::default(),
             records: Records::default(),
             ownership: Ownership::default(),
             requests: Requests::default(),
@@ -77,10 +83,11 @@ impl Judge {
     pub(crate) fn feed(&mut self, event: &Event) {
         let complaints = &mut self.complaints;
         self.ledger.feed(event);
+        self.spoken.feed(&self.plan, event);
         self.records.feed(&self.plan, &self.ledger, event, complaints);
-        self.ownership.feed(&self.plan, event, complaints);
+        self.ownership.feed(&self.plan, &self.spoken, event, complaints);
         self.requests.feed(&self.plan, event, complaints);
-        self.liveness.feed(&self.plan, event, complaints);
+        self.liveness.feed(&self.plan, &self.spoken, event, complaints);
     }
 
     /// What somebody has still to process: a partition, the offset of the first such record, and how many there are.

@@ -9,7 +9,7 @@ use std::{
 use super::{Complaints, ledger::Ledger};
 use crate::{
     events::{Event, Place, What, Who},
-    plan::{Harm, Odd, Plan, Reset},
+    plan::{Commits, Harm, Odd, Plan, Reset},
 };
 
 /// Markers behind the last record are passed over by the next `poll`; until then they count.
@@ -39,6 +39,8 @@ struct Of {
     checked: i64,
     /// What lies before this was not to be read (`latest`).
     begin: Option<i64>,
+    /// The commit that was last on its way.
+    sent: Option<(Who, i64)>,
     /// A position went back for a reason: so may the next commit.
     rewound: bool,
 }
@@ -108,8 +110,11 @@ impl Records {
             What::Processed { at: place, offset, .. } => {
                 self.places.entry(place.clone()).or_default().processed.insert(*offset);
             }
+            What::CommitSent { who, at: place, offset } => {
+                self.places.entry(place.clone()).or_default().sent = Some((*who, *offset));
+            }
             What::Committed { member, at: place, offset, leader_epoch, .. } => {
-                self.committed(ledger, at, (member, place, *offset, *leader_epoch), complaints);
+                self.committed(plan, ledger, at, (member, place, *offset, *leader_epoch), complaints);
             }
             What::Truncated { at: place, end } => {
                 let of = self.places.entry(place.clone()).or_default();
@@ -295,6 +300,7 @@ impl Records {
 
     fn committed(
         &mut self,
+        plan: &Plan,
         ledger: &Ledger,
         at: Duration,
         (member, place, offset, leader_epoch): (&str, &Place, i64, i32),
@@ -331,6 +337,14 @@ impl Records {
                 );
                 complaints.add("S8", at, text);
             }
+        }
+        let by_hand = of.sent.is_some_and(|(who, sent)| {
+            sent == offset && plan.members[who.member].commits == Commits::Listener
+        });
+        if log.rewritten && leader_epoch < 0 && by_hand && !of.processed.contains(&(offset - 1)) {
+            // An application's own offset, without an epoch, of what was cut off before the commit arrived: nobody who comes
+            // after it can tell.
+            of.begin = of.begin.max(Some(offset));
         }
         if log.recreated {
             // By name (before version 10 of OffsetCommit) what is said of the old topic counts for the new one.

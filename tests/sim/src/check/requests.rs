@@ -20,6 +20,8 @@ const DIAL: i16 = -1;
 pub(super) struct Requests {
     recent: BTreeMap<(String, i32, i16), VecDeque<Duration>>,
     idle: Option<Duration>,
+    /// When they were last handed anything: who reads again what others have read is not idle yet.
+    reads: BTreeMap<Who, Duration>,
 }
 
 impl Requests {
@@ -32,6 +34,9 @@ impl Requests {
             What::Dialled { who, broker, .. } => {
                 self.count(plan, at, (who.to_string(), *broker, DIAL), complaints)
             }
+            What::Delivered { who, .. } => {
+                self.reads.insert(*who, at);
+            }
             What::Quiet => self.idle = Some(at),
             What::CloseBegins { .. } => self.idle = None,
             What::Refused { broker, api, code, client } if INVALID.contains(code) => {
@@ -43,12 +48,15 @@ impl Requests {
     }
 
     fn count(&mut self, plan: &Plan, at: Duration, key: (String, i32, i16), complaints: &mut Complaints) {
-        let commits = Who::parse(&key.0).map(|who| plan.members[who.member].commits);
+        let who = Who::parse(&key.0);
+        let commits = who.map(|who| plan.members[who.member].commits);
+        let read = who.and_then(|who| self.reads.get(&who).copied());
+        let idle = self.idle.map(|idle| read.map_or(idle, |read| idle.max(read)));
         let per_second = match key.2 {
             // Where nothing happens, a long poll takes half a second.
             FETCH
                 if plan.producers.iter().all(|producer| producer.kind == Kind::Plain)
-                    && self.idle.is_some_and(|idle| at > idle + Duration::from_secs(2)) =>
+                    && idle.is_some_and(|idle| at > idle + Duration::from_secs(2)) =>
             {
                 40
             }

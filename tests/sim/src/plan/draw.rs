@@ -94,11 +94,24 @@ impl Plan {
             faults: Vec::new(),
             calm,
         };
+        plan.keep_polling();
         plan.faults = faults(random, &plan);
         if seed % 40 == 11 {
             plan.be_slow();
         }
         plan
+    }
+
+    /// Who is busy with one `poll` for longer than `max.poll.interval.ms` is put out each time, and rightly: it never gets on.
+    /// That an application is late now and then is for [`Harm::Stall`]. Draws nothing.
+    fn keep_polling(&mut self) {
+        for member in &mut self.members {
+            let slowest = member.processing.1.max(1);
+            if slowest * u64::from(member.max_poll_records) > self.max_poll_interval {
+                let most = self.max_poll_interval / 2 / slowest;
+                member.max_poll_records = u32::try_from(most).unwrap_or(u32::MAX).max(1);
+            }
+        }
     }
 
     /// Nothing is wrong but that what one `poll` hands out takes longer than the session (FAILURES M3).

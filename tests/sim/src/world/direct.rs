@@ -65,11 +65,14 @@ impl Direct {
     }
 
     fn line_to(&mut self, broker: i32, lane: Lane) -> Option<u64> {
-        if let Some(line) = self.lines.get(&(broker, lane)) {
-            let usable = self.world.lock().lines.get(line).is_some_and(|line| line.end.is_none());
+        if let Some(line) = self.lines.get(&(broker, lane)).copied() {
+            let usable = self.world.lock().lines.get(&line).is_some_and(|line| line.end.is_none());
             if usable {
-                return Some(*line);
+                return Some(line);
             }
+            // It ended, and `collect` has not seen it: after this nobody would.
+            self.lines.remove(&(broker, lane));
+            self.lost(line);
         }
         let line = self.world.with(|state, now| state.open_line(now, self.who, broker))?;
         self.lines.insert((broker, lane), line);

@@ -12,6 +12,8 @@ const OFFSET_COMMIT: i16 = 8;
 const HEARTBEAT: i16 = 12;
 const SYNC_GROUP: i16 = 14;
 const CONSUMER_GROUP_HEARTBEAT: i16 = 68;
+/// The epoch with which a static member leaves for a while.
+const STEPS_OUT: i32 = -2;
 
 /// Notes what matters of a request.
 pub(super) fn request(log: &Log, who: Who, frame: &Bytes) {
@@ -44,6 +46,9 @@ pub(super) fn request(log: &Log, who: Who, frame: &Bytes) {
         Ok(RequestKind::ConsumerGroupHeartbeat(request)) => {
             named(&request.member_id);
             log.tell(What::HeartbeatSent { who });
+            if request.member_epoch == STEPS_OUT {
+                log.tell(What::StepsOut { who });
+            }
         }
         _ => {}
     }

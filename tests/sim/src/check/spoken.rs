@@ -1,0 +1,53 @@
+//! Which protocol the group speaks: its first member of KIP-848 makes it a consumer group, its last to go a classic one again.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use crate::{
+    events::{Event, What, Who},
+    plan::Plan,
+};
+
+#[derive(Debug, Default)]
+pub(super) struct Spoken {
+    members: BTreeMap<String, Who>,
+    /// Members of KIP-848, as the coordinator has them.
+    modern: BTreeSet<String>,
+    /// When the last of them went.
+    downgraded: Option<Duration>,
+}
+
+impl Spoken {
+    pub(super) fn feed(&mut self, plan: &Plan, event: &Event) {
+        match &event.what {
+            What::Named { who, member } => {
+                self.members.insert(member.clone(), *who);
+            }
+            What::GroupAssigned { member, .. } => {
+                let who = self.members.get(member);
+                if who.is_some_and(|who| plan.members[who.member].consumer_protocol) {
+                    self.modern.insert(member.clone());
+                }
+            }
+            What::MemberGone { member, .. } => {
+                let went = self.modern.remove(member);
+                if went && self.modern.is_empty() {
+                    self.downgraded = Some(event.at);
+                }
+            }
+            What::Forgotten => self.modern.clear(),
+            _ => {}
+        }
+    }
+
+    pub(super) fn is_classic(&self) -> bool {
+        self.modern.is_empty()
+    }
+
+    /// Whether it became a classic group after this time, and a consumer group again.
+    pub(super) fn was_classic_after(&self, time: Duration) -> bool {
+        !self.is_classic() && self.downgraded.is_some_and(|downgraded| downgraded > time)
+    }
+}
