@@ -504,6 +504,41 @@ fn e5_who_only_waited_long_for_the_others_keeps_what_it_holds() {
     assert_eq!(hand.events(), [Event::Assigned { added: vec![], owned: tps(&[0, 1]), generation: 4 }]);
 }
 
+/// Kafka renews a session when a generation begins, not when somebody asks for its part of one that has begun.
+#[test]
+fn s7_a_session_counts_from_the_join_and_not_from_a_sync_that_was_late() {
+    let config = config(Assignor::CooperativeSticky);
+    let session = config.session_timeout;
+    let mut hand = Hand::new(config);
+    let before = hand.now;
+    hand.joins();
+    hand.hears(joined(3, "leader", "me", vec![]));
+    hand.wait(4_000);
+    hand.syncs();
+    hand.hears(assigned(&[0]));
+    assert_eq!(hand.member.valid_until(), Some(before + session));
+    assert!(matches!(hand.sends(), Some(Request::Heartbeat(_))), "an interval has passed");
+}
+
+/// Neither JoinGroup nor SyncGroup renews the session of a member that they tell nothing new. Found by the arena (47002).
+#[test]
+fn s7_who_joins_a_generation_again_that_still_goes_on_proves_itself_first() {
+    let mut hand =
+        Hand::new(Config { instance_id: Some("one".into()), ..config(Assignor::CooperativeSticky) });
+    hand.settles_with(3, &[0]);
+    hand.waits_and_polls(60_000);
+    assert!(hand.events().contains(&Event::Lost { partitions: tps(&[0]), generation: 3 }));
+    hand.member.released(hand.now);
+    hand.joins();
+    hand.hears(joined(3, "leader", "me", vec![]));
+    hand.syncs();
+    hand.hears(assigned(&[0]));
+    assert_eq!((hand.member.valid_until(), hand.member.identity()), (None, None));
+    assert!(matches!(hand.sends(), Some(Request::Heartbeat(_))), "at once");
+    hand.hears(beat(ErrorCode::None));
+    assert!(hand.member.valid_until().is_some() && hand.member.identity().is_some());
+}
+
 /// The coordinator gives a static member that comes back its old assignment, without a rebalance. Found by
 /// `tests/model`: what it had been told to let go of before was nobody's for good.
 #[test]

@@ -119,6 +119,10 @@ impl Classic {
         let asked = std::mem::take(asked);
         let leads = join.leader == join.member_id;
         self.member_id = join.member_id;
+        // Who joins a generation that it was in already is only told so.
+        let known = [self.generation, self.held.last.as_ref().map(|(_, generation)| *generation)];
+        let is_news = !known.contains(&Some(join.generation_id));
+        let joined = self.sent.map(|(at, _)| at).filter(|_| is_news);
         self.generation = Some(join.generation_id);
         self.silence_counts_from(now);
         self.lead = leads.then(|| Lead::new(assignor.clone(), join.members));
@@ -130,7 +134,7 @@ impl Classic {
             (true, true) => (Plan::Keep, now),
             (true, false) => (Plan::Make, now + self.patience()),
         };
-        self.state = State::Syncing { call: Call::Due(at), asked, plan };
+        self.state = State::Syncing { call: Call::Due(at), joined, asked, plan };
     }
 
     /// Whether others may have been given what we hold: generations are missing between our last and this one, and it is
@@ -192,10 +196,12 @@ impl Classic {
     }
 
     fn assigned(&mut self, now: Instant, mut given: MemberAssignment) {
-        let State::Syncing { asked, .. } = &mut self.state else { return };
-        let asked = std::mem::take(asked);
+        let State::Syncing { asked, joined, .. } = &mut self.state else { return };
+        let (asked, joined) = (std::mem::take(asked), *joined);
         self.health.worked(&mut self.outbox);
-        self.accepted(Undisturbed::Yes);
+        // Where the others were through before us, our SyncGroup renewed no session.
+        self.alive = self.alive.max(joined);
+        self.undisturbed = self.undisturbed.max(self.sent.map(|(at, _)| at));
         self.silence_counts_from(now);
         match self.follow_up {
             FollowUp::None => self.pace.calm(),
@@ -204,8 +210,8 @@ impl Classic {
         if self.follow_up == FollowUp::Certain {
             self.overdue = now.checked_add(self.config.session_timeout);
         }
-        let next = self.next_beat(now);
-        self.state = State::Stable { call: Call::Due(next) };
+        let regular = self.alive.map_or(now, |at| now.max(at + self.config.heartbeat_interval));
+        self.state = State::Stable { call: Call::Due(self.pace.next(now, regular)) };
         if asked != self.subscription {
             // Made for a subscription that we no longer have (FAILURES D8).
             return self.join_again(now, "the subscription has changed");

@@ -54,7 +54,8 @@ impl Classic {
         }
         match state {
             State::Joining { asked, .. } => asked.hash(to),
-            State::Syncing { asked, plan, .. } => {
+            State::Syncing { joined, asked, plan, .. } => {
+                relative.time(*joined, to);
                 asked.hash(to);
                 mem::discriminant(plan).hash(to);
                 if let Plan::Say(assignments) = plan {

@@ -350,6 +350,8 @@ impl Classic {
 
     pub(crate) fn identity(&self) -> Option<Identity> {
         match self.state {
+            // Who has said nothing that the coordinator took for a sign of life may be gone already.
+            State::Stable { .. } | State::Releasing { .. } if self.alive.is_none() => None,
             State::Stable { .. } | State::Releasing { .. } => Some(Identity {
                 generation: self.generation?,
                 member_id: self.member_id.clone(),

@@ -32,6 +32,8 @@ pub(super) enum State {
     },
     Syncing {
         call: Call,
+        /// When the JoinGroup left, unless the coordinator took it for one of a member that is through already.
+        joined: Option<Instant>,
         asked: BTreeSet<Topic>,
         plan: Plan,
     },
