@@ -5,6 +5,7 @@
     reason = "a bench watches processes from outside: it reads clocks and waits"
 )]
 
+mod broker;
 mod clock;
 mod frames;
 mod load;
@@ -20,7 +21,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use offtake_tests::{JavaTool, Kafka};
+use offtake_tests::JavaTool;
 
 use frames::Frames;
 use run::{Run, Scene};
@@ -65,20 +66,6 @@ fn member(words: &[String]) -> Result<(), String> {
     runtime.map_err(|error| error.to_string())?.block_on(run).map_err(|error| error.to_string())
 }
 
-/// A broker with Kafka's defaults where the tests' brokers have others.
-fn broker(settings: &Settings) -> Kafka {
-    let builder = Kafka::builder()
-        .property("group.initial.rebalance.delay.ms", 0)
-        .property("group.min.session.timeout.ms", 6000)
-        .property("group.consumer.min.heartbeat.interval.ms", 5000)
-        .property("group.consumer.heartbeat.interval.ms", 5000)
-        .property("group.consumer.min.session.timeout.ms", 45000)
-        .property("group.consumer.session.timeout.ms", 45000)
-        .property("num.network.threads", 3)
-        .property("num.io.threads", 8);
-    if settings.wire || settings.idle > 0 { builder.proxied().start() } else { builder.start() }
-}
-
 fn measure(settings: &Settings) -> Result<(), String> {
     if let Some(folder) = &settings.logs {
         std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
@@ -92,9 +79,11 @@ fn measure(settings: &Settings) -> Result<(), String> {
             }
         }
     }
-    let kafka = broker(settings);
+    let builder = broker::as_shipped();
+    let watched = settings.wire || settings.idle > 0;
+    let kafka = if watched { builder.proxied().start() } else { builder.start() };
     let tool = JavaTool::start(&kafka);
-    let frames = (settings.wire || settings.idle > 0).then(|| Frames::watch(kafka.proxy(1)));
+    let frames = watched.then(|| Frames::watch(kafka.proxy(1)));
     let scene = Scene { settings, kafka: &kafka, tool: &tool, frames: frames.as_ref() };
     if settings.idle > 0 {
         for (protocol, system) in pairs {

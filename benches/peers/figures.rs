@@ -1,0 +1,106 @@
+//! All figures, by what they are of.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use crate::system::System;
+
+/// One table: `cpu`, `latency`; its rows have names of their own.
+type Key = (&'static str, String, System);
+
+/// Figures of all runs, in the order in which they came.
+#[derive(Default)]
+pub(crate) struct Figures {
+    of: BTreeMap<Key, Vec<f64>>,
+    out: Option<File>,
+}
+
+impl Figures {
+    pub(crate) fn to(path: Option<&Path>) -> Result<Self, String> {
+        let mut figures = Self::default();
+        if let Some(path) = path {
+            let failed = |error: std::io::Error| format!("{}: {error}", path.display());
+            let mut file = File::create(path).map_err(failed)?;
+            file.write_all(b"measure,row,system,run,value\n").map_err(failed)?;
+            figures.out = Some(file);
+        }
+        Ok(figures)
+    }
+
+    pub(crate) fn add(&mut self, measure: &'static str, row: &str, system: System, value: f64) {
+        let all = self.of.entry((measure, row.to_owned(), system)).or_default();
+        all.push(value);
+        if let Some(out) = &mut self.out
+            && let Err(error) = writeln!(out, "{measure},{row},{system},{},{value:.6}", all.len())
+        {
+            eprintln!("peers: {error}");
+            self.out = None;
+        }
+    }
+
+    /// A table in Markdown: the median of each row and system, then the least and the most.
+    pub(crate) fn print(&self, title: &str, measure: &str, rows: &[String], systems: &[System]) {
+        let has = |system: &&System| rows.iter().any(|row| self.all(measure, row, **system).is_some());
+        let systems: Vec<System> = systems.iter().filter(has).copied().collect();
+        if systems.is_empty() {
+            return;
+        }
+        println!("\n### {title}\n");
+        let heads: Vec<&str> = systems.iter().map(|system| system.name()).collect();
+        println!("| | {} |\n|---|{}", heads.join(" | "), "---:|".repeat(heads.len()));
+        for row in rows {
+            let cells: Vec<String> = systems.iter().map(|system| self.cell(measure, row, *system)).collect();
+            println!("| {row} | {} |", cells.join(" | "));
+        }
+    }
+
+    fn all(&self, measure: &str, row: &str, system: System) -> Option<&Vec<f64>> {
+        self.of.iter().find(|((m, r, s), _)| *m == measure && r == row && *s == system).map(|(_, all)| all)
+    }
+
+    fn cell(&self, measure: &str, row: &str, system: System) -> String {
+        let Some(all) = self.all(measure, row, system) else { return "–".to_owned() };
+        let mut sorted = all.clone();
+        sorted.sort_by(f64::total_cmp);
+        match (middle(&sorted), sorted.first(), sorted.last()) {
+            (Some(middle), Some(least), Some(most)) => {
+                format!("{} ({} – {})", digits(middle), digits(*least), digits(*most))
+            }
+            _ => "–".to_owned(),
+        }
+    }
+}
+
+/// Of two in the middle their mean.
+fn middle(sorted: &[f64]) -> Option<f64> {
+    let (low, high) = (sorted.len().checked_sub(1)? / 2, sorted.len() / 2);
+    Some(f64::midpoint(*sorted.get(low)?, *sorted.get(high)?))
+}
+
+/// Three of them, where that makes sense.
+fn digits(value: f64) -> String {
+    match value {
+        value if value >= 100.0 => format!("{value:.0}"),
+        value if value >= 10.0 => format!("{value:.1}"),
+        value if value >= 1.0 => format!("{value:.2}"),
+        value => format!("{value:.3}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_has_the_median_the_least_and_the_most() {
+        let mut figures = Figures::default();
+        for value in [0.5, 123.4, 2.0, 12.34] {
+            figures.add("cpu", "1k-none", System::Java, value);
+        }
+        assert_eq!(figures.cell("cpu", "1k-none", System::Java), "7.17 (0.500 – 123)");
+        assert_eq!(figures.cell("cpu", "1k-none", System::Offtake), "–");
+        assert_eq!(middle(&[1.0, 2.0, 9.0]), Some(2.0));
+    }
+}

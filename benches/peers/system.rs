@@ -1,0 +1,149 @@
+//! Who is measured, and how a process of each is started.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+
+use offtake_tests::{Offtake, V4_3_0};
+
+use crate::settings::{Section, Settings};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum System {
+    Floor,
+    Java,
+    Librdkafka,
+    FranzGo,
+    Krafka,
+    KrafkaDefault,
+    Rskafka,
+    Barnabas,
+    Offtake,
+}
+
+impl fmt::Display for System {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What a program is to do: the words of its command line.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    pub(crate) mode: &'static str,
+    pub(crate) settings: &'static str,
+    pub(crate) bootstrap: String,
+    pub(crate) topic: String,
+    pub(crate) partitions: i32,
+    pub(crate) count: u64,
+}
+
+impl Job {
+    fn words(&self, settings: &str) -> Vec<OsString> {
+        let (partitions, count) = (self.partitions.to_string(), self.count.to_string());
+        [self.mode, settings, &self.bootstrap, &self.topic, &partitions, &count].map(OsString::from).into()
+    }
+}
+
+/// A program and its arguments.
+pub(crate) type Line = (PathBuf, Vec<OsString>);
+
+impl System {
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Floor,
+        Self::Java,
+        Self::Librdkafka,
+        Self::FranzGo,
+        Self::Krafka,
+        Self::KrafkaDefault,
+        Self::Rskafka,
+        Self::Barnabas,
+        Self::Offtake,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Floor => "floor",
+            Self::Java => "java",
+            Self::Librdkafka => "librdkafka",
+            Self::FranzGo => "franz-go",
+            Self::Krafka => "krafka",
+            Self::KrafkaDefault => "krafka-default",
+            Self::Rskafka => "rskafka",
+            Self::Barnabas => "barnabas",
+            Self::Offtake => "offtake",
+        }
+    }
+
+    /// Whether the section says anything about it.
+    pub(crate) fn takes_part(self, section: Section, mode: &str) -> bool {
+        match (self, section) {
+            (_, Section::Cost | Section::Pinned) => true,
+            (Self::Floor, _) => false,
+            // Where all run with their defaults it would be there twice.
+            (Self::KrafkaDefault, section) => section == Section::Overlap,
+            (Self::Rskafka, Section::Start) => mode == "start-assign",
+            (Self::Barnabas, Section::Start) => mode != "start-consumer",
+            _ => true,
+        }
+    }
+
+    /// The file that its program is built to.
+    fn file(self) -> Option<&'static str> {
+        match self {
+            Self::Floor => Some("floor"),
+            Self::Librdkafka => Some("rdkafka"),
+            Self::FranzGo => Some("franz-go"),
+            Self::Krafka | Self::KrafkaDefault => Some("krafka"),
+            Self::Rskafka => Some("rskafka"),
+            Self::Barnabas => Some("barnabas"),
+            Self::Java => Some("java/Peer.class"),
+            Self::Offtake => None,
+        }
+    }
+
+    /// Why it cannot be measured here, if so.
+    pub(crate) fn obstacle(self, settings: &Settings) -> Option<String> {
+        let file = settings.programs.join(self.file()?);
+        (!file.is_file()).then(|| format!("{} is not there: it could not be built", file.display()))
+    }
+
+    /// What reads as `job` says. The project's own program is this bench itself.
+    pub(crate) fn line(self, settings: &Settings, job: &Job) -> Line {
+        let words = job.words(if self == Self::KrafkaDefault { "default" } else { job.settings });
+        match self {
+            Self::Java => java(settings, "Peer", words),
+            Self::Offtake => {
+                let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("peers"));
+                (program, std::iter::once("offtake".into()).chain(words).collect())
+            }
+            _ => (settings.programs.join(self.file().unwrap_or_default()), words),
+        }
+    }
+}
+
+/// A class of `java/` with the clients of Kafka 4.3.0.
+pub(crate) fn java(settings: &Settings, class: &str, words: Vec<OsString>) -> Line {
+    let command = V4_3_0.java();
+    let mut arguments: Vec<OsString> = command.get_args().map(Into::into).collect();
+    if let Some(classes) = arguments.last_mut() {
+        classes.push(":");
+        classes.push(settings.programs.join("java"));
+    }
+    arguments.push("-Xmx1g".into());
+    arguments.push("-Dorg.slf4j.simpleLogger.defaultLogLevel=error".into());
+    arguments.push(class.into());
+    arguments.extend(words);
+    (command.get_program().into(), arguments)
+}
+
+/// `offtake bench consume`, with the times of its process as bash takes them (to the millisecond) in the last line of
+/// stderr: real, user, sys. It ends with bash, however that ends.
+pub(crate) fn bench_consume(bootstrap: &str, topic: &str, headers: bool) -> Line {
+    const SCRIPT: &str = "TIMEFORMAT='%3R %3U %3S'; time setpriv --pdeathsig KILL \"$@\"";
+    let mut words: Vec<OsString> = ["-c", SCRIPT, "time"].map(Into::into).into();
+    words.push(Offtake::path().into());
+    words.extend(["bench", "consume", topic, "--json", "--brokers", bootstrap].map(Into::into));
+    words.extend(headers.then(|| "--headers".into()));
+    ("bash".into(), words)
+}
