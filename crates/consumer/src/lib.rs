@@ -162,7 +162,7 @@ pub use listener::{Listener, ListenerError, ListenerFuture, Rebalance};
 pub use next::Next;
 pub use offsets::{OffsetAndMetadata, OffsetAndTimestamp, Place, StartAt};
 pub use offtake_machine::{PartitionInfo, Position, Topic, TopicPartition};
-pub use offtake_net::{Dial, DialFuture, Stream};
+pub use offtake_net::{Dial, DialFuture, Stream, Tcp};
 pub use rebalance::Handover;
 pub use records::{
     Delivered, Header, Headers, Iter, OwnedRecord, PartitionIter, PartitionRecords, Record, Records,

@@ -190,10 +190,23 @@ impl Model {
         }
     }
 
-    /// A broker is busy loading its groups for so long: whoever asks it about one is told COORDINATOR_LOAD_IN_PROGRESS.
+    /// A broker is busy loading its groups for so long: whoever asks it about one is told COORDINATOR_LOAD_IN_PROGRESS, but
+    /// a heartbeat of a classic member is let pass unseen. Their sessions begin anew when it is done.
     pub fn load_groups(&mut self, now: Instant, broker: i32, lasts: Duration) {
         self.now = now;
-        self.groups.loading_until.insert(broker, now + lasts);
+        let until = now + lasts;
+        self.groups.loading_until.insert(broker, until);
+        let nodes = &self.nodes;
+        let ours = self
+            .groups
+            .all
+            .iter_mut()
+            .filter(|(name, group)| group.home.or_else(|| nodes.home_of(name)) == Some(broker));
+        for (_, group) in ours {
+            if let Members::Classic(classic) = &mut group.members {
+                classic.sessions_begin_at(until);
+            }
+        }
     }
 
     /// The coordinator loses all that it knows of a group, offsets included (FAILURES C8).

@@ -6,7 +6,7 @@ use offtake_fetch::OutOfRangeReason;
 use offtake_machine::{TopicPartition, coordinator, metadata, mutant};
 use offtake_offsets::Identity;
 
-use super::{Engine, Life, Question, command::Notice, rooms};
+use super::{Engine, Life, Question, command::Notice, is_current, rooms};
 use crate::{
     config::GroupProtocol,
     error::{Error, ErrorKind},
@@ -161,7 +161,10 @@ impl Engine {
         let member = self.member.as_ref().filter(|_| self.subscription.is_of_a_group());
         let (identity, validity) = match member {
             Some(member) => (
-                member.identity().map(|identity| rooms::identity(identity, self.config.group_protocol)),
+                member
+                    .identity()
+                    .filter(|_| is_current(member, now))
+                    .map(|identity| rooms::identity(identity, self.config.group_protocol)),
                 Validity::Until(member.valid_until()),
             ),
             None => (self.config.group_id.as_ref().map(|_| Identity::standalone()), Validity::Forever),

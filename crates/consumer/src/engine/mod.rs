@@ -431,6 +431,12 @@ impl Engine {
         if let Some(transmit) = self.session.as_mut().and_then(|session| session.poll_transmit(now)) {
             return Some((Room::Session, Lane::Control, transmit));
         }
+        if self.subscription.is_of_a_group()
+            && self.member.as_ref().is_some_and(|member| !is_current(member, now))
+        {
+            // Until a heartbeat says that we still are who we were, there is nobody to commit as (S7).
+            self.offsets.set_identity(None);
+        }
         if let Some(mut transmit) = self.offsets.poll_transmit(now, at, &cluster) {
             if matches!(transmit.request, offtake_wire::Request::OffsetCommit(_))
                 && let Some(until) = self.member.as_ref().and_then(Member::valid_until)
@@ -515,4 +521,9 @@ fn no_group(what: &str) -> Error {
 pub(crate) fn not_assigned(partition: &TopicPartition) -> Error {
     Error::new(ErrorKind::NotOwned, format!("{partition} is not assigned to this consumer"))
         .with_partition(partition.clone())
+}
+
+/// Whether the membership is known to last.
+fn is_current(member: &Member, now: Instant) -> bool {
+    member.valid_until().is_some_and(|until| until > now)
 }

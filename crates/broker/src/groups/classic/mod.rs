@@ -243,6 +243,13 @@ impl Classic {
         }
     }
 
+    /// Sessions that run begin anew at `from`, which is when their coordinator will have loaded the group.
+    pub(super) fn sessions_begin_at(&mut self, from: Instant) {
+        for member in self.members.values_mut().filter(|member| !member.new) {
+            member.expires = member.expires.map(|at| at.max(from + member.session_timeout));
+        }
+    }
+
     fn is_leader(&self, member: &str) -> bool {
         self.leader.as_deref() == Some(member)
     }

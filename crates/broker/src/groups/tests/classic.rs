@@ -352,6 +352,21 @@ fn another_coordinator_knows_what_was_stored() {
 }
 
 #[test]
+fn a_heartbeat_that_is_let_pass_while_loading_costs_nobody_the_session() {
+    let mut sim = Sim::new();
+    let one = sim.client();
+    let a = sim.alone(one);
+    let home = sim.model.coordinator_of(GROUP).unwrap();
+    sim.pass(seconds(5));
+    sim.model.load_groups(sim.now, home, seconds(1));
+    assert_eq!(sim.heartbeat(one, &a, 1), 0);
+    sim.pass(seconds(10));
+    assert_eq!(sim.gone(), [], "the session began anew when the group was loaded");
+    sim.pass(seconds(2));
+    assert_eq!(sim.gone(), [(a.as_str(), "session")]);
+}
+
+#[test]
 fn a_dead_coordinators_groups_move_and_nobody_expires_meanwhile() {
     let mut sim = Sim::with(Config { brokers: 2, ..Config::default() });
     let one = sim.client();
