@@ -1,55 +1,49 @@
 //! What is read from: real Kafka, or for more partitions than a small machine has room for there, the broker in a box.
 
-use offtake::{
-    admin::{Admin, NewTopic},
-    config::Config,
-};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use offtake::Config;
+use offtake::admin::{Admin, NewTopic};
 use offtake_tests::{Kafka, V4_3_0};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
 
 use crate::TOPIC;
 
 pub(crate) struct Cluster {
     kind: Kind,
+    bootstrap: String,
     /// Of partition 0.
     leader_port: u16,
-    _runtime: Runtime,
 }
 
 enum Kind {
-    Real(Kafka),
-    Embedded(offtake_broker::Cluster),
+    Real {
+        _kafka: Kafka,
+    },
+    /// Runs on a thread of its own until this is dropped.
+    Embedded {
+        _stop: oneshot::Sender<()>,
+    },
 }
 
 impl Cluster {
+    /// With the topic.
     pub(crate) fn start(brokers: u32, partitions: u32, real: bool) -> Result<Self, String> {
-        let runtime = Runtime::new().map_err(|error| error.to_string())?;
         let count = i32::try_from(partitions).map_err(|error| error.to_string())?;
-        let kind = if real {
-            let kafka = Kafka::builder().version(V4_3_0).brokers(usize::try_from(brokers).unwrap_or(1));
-            Kind::Real(kafka.property("group.initial.rebalance.delay.ms", 0).start())
-        } else {
-            let brokers = i32::try_from(brokers).map_err(|error| error.to_string())?;
-            let cluster = offtake_broker::Cluster::builder().brokers(brokers);
-            Kind::Embedded(runtime.block_on(cluster.start()).map_err(|error| error.to_string())?)
-        };
-        let mut cluster = Self { kind, leader_port: 0, _runtime: runtime };
-        let leader = cluster
-            ._runtime
-            .block_on(create(&cluster.bootstrap(), count))
-            .map_err(|error| error.to_string())?;
-        cluster.leader_port = match &cluster.kind {
-            Kind::Real(kafka) => kafka.broker(leader).port(),
-            Kind::Embedded(cluster) => cluster.port(leader).ok_or("no such broker")?,
-        };
-        Ok(cluster)
+        if !real {
+            return embedded(i32::try_from(brokers).map_err(|error| error.to_string())?, count);
+        }
+        let kafka = Kafka::builder().version(V4_3_0).brokers(usize::try_from(brokers).unwrap_or(1)).start();
+        let bootstrap = kafka.bootstrap();
+        let leader = runtime()?.block_on(create(&bootstrap, count)).map_err(|error| error.to_string())?;
+        let leader_port = kafka.broker(leader).port();
+        Ok(Self { kind: Kind::Real { _kafka: kafka }, bootstrap, leader_port })
     }
 
     pub(crate) fn bootstrap(&self) -> String {
-        match &self.kind {
-            Kind::Real(kafka) => kafka.bootstrap(),
-            Kind::Embedded(cluster) => cluster.bootstrap(),
-        }
+        self.bootstrap.clone()
     }
 
     pub(crate) fn leader_port(&self) -> u16 {
@@ -58,31 +52,59 @@ impl Cluster {
 
     pub(crate) fn kind(&self) -> &'static str {
         match self.kind {
-            Kind::Real(_) => "Kafka 4.3.0",
-            Kind::Embedded(_) => "embedded",
+            Kind::Real { .. } => "Kafka 4.3.0",
+            Kind::Embedded { .. } => "embedded",
         }
     }
 }
 
-/// The id of the leader of partition 0.
-async fn create(bootstrap: &str, partitions: i32) -> Result<i32, offtake::Error> {
-    let mut config = Config::default();
-    config.set("bootstrap.servers", bootstrap)?;
-    let mut admin = Admin::new(config)?;
-    let topic = NewTopic { name: TOPIC.to_owned(), partitions: Some(partitions), ..NewTopic::default() };
-    admin.create_topic(&topic).await?;
-    let leader = loop {
-        let described = admin.describe_topics([TOPIC]).await?;
-        let all = described.iter().flat_map(|topic| &topic.partitions).collect::<Vec<_>>();
-        let led = all.iter().filter(|(_, about)| about.leader.is_some()).count();
-        if let Some((_, first)) = all.first()
-            && let Some(leader) = first.leader
-            && led == usize::try_from(partitions).unwrap_or(0)
-        {
-            break leader;
+fn runtime() -> Result<Runtime, String> {
+    Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())
+}
+
+fn embedded(brokers: i32, partitions: i32) -> Result<Cluster, String> {
+    let (stop, stopped) = oneshot::channel();
+    let (say, said) = mpsc::channel();
+    std::thread::spawn(move || {
+        let serving = async {
+            let builder = offtake_broker::Cluster::builder().brokers(brokers).topic(TOPIC, partitions);
+            let cluster = builder.start().await.map_err(|error| error.to_string())?;
+            let leader = cluster.with(|model, _| model.leader_of(TOPIC, 0));
+            let port = leader.and_then(|leader| cluster.port(leader)).ok_or("partition 0 has no leader")?;
+            Ok::<_, String>((cluster, port))
+        };
+        let served = runtime().and_then(|runtime| runtime.block_on(serving).map(|served| (runtime, served)));
+        match served {
+            Ok((runtime, (cluster, port))) => {
+                let _ = say.send(Ok((cluster.bootstrap(), port)));
+                let _ = runtime.block_on(stopped);
+                drop(cluster);
+            }
+            Err(error) => drop(say.send(Err(error))),
         }
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    });
+    let (bootstrap, leader_port) = said.recv().map_err(|_| "the embedded broker did not start")??;
+    Ok(Cluster { kind: Kind::Embedded { _stop: stop }, bootstrap, leader_port })
+}
+
+/// The id of the leader of partition 0, once all partitions have one.
+async fn create(bootstrap: &str, partitions: i32) -> Result<i32, String> {
+    let mut config = Config::default();
+    config.set("bootstrap.servers", bootstrap).map_err(|error| error.to_string())?;
+    let mut admin = Admin::new(config).map_err(|error| error.to_string())?;
+    let topic = NewTopic { name: TOPIC.to_owned(), partitions: Some(partitions), ..NewTopic::default() };
+    admin.create_topic(&topic).await.map_err(|error| error.to_string())?;
+    let leader = loop {
+        let described = admin.describe_topics([TOPIC]).await.map_err(|error| error.to_string())?;
+        let leaders: Vec<_> = described
+            .iter()
+            .flat_map(|topic| topic.partitions.values().filter_map(|partition| partition.leader))
+            .collect();
+        match leaders.first() {
+            Some(first) if leaders.len() == usize::try_from(partitions).unwrap_or(0) => break first.0,
+            _ => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
     };
     admin.close().await;
-    Ok(leader.0)
+    Ok(leader)
 }
