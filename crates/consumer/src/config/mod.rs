@@ -102,6 +102,8 @@ pub struct Config {
     /// `max.partition.fetch.bytes`: 1 MiB of one partition in one response, unless its first batch is larger.
     pub max_partition_fetch_bytes: u32,
     /// `fetch.buffer.max.bytes`, ours: 64 MiB fetched ahead and not yet handed out, all partitions together.
+    /// Beside them the memory of at most two answers that have been read is kept for the next ones, until sixteen small
+    /// answers in a row say that nothing much is coming.
     /// librdkafka's `queued.max.messages.kbytes` sets it too.
     pub fetch_buffer_max_bytes: usize,
     /// `decompressed.batch.max.bytes`, ours: 64 MiB, the most that one batch may inflate to.

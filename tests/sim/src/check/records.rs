@@ -41,6 +41,8 @@ struct Of {
     begin: Option<i64>,
     /// The commit that was last on its way.
     sent: Option<(Who, i64)>,
+    /// The committed offset is an application's own, without an epoch: who begins there cannot see that the log was cut.
+    blind: bool,
     /// A position went back for a reason: so may the next commit.
     rewound: bool,
 }
@@ -121,6 +123,9 @@ impl Records {
                 of.processed.split_off(end);
                 of.checked = of.checked.min(*end);
                 of.rewound = true;
+                if let Some(committed) = of.committed.filter(|committed| of.blind && committed > end) {
+                    of.begin = of.begin.max(Some(committed));
+                }
             }
             What::Recreated { topic } => {
                 for (_, of) in self.places.iter_mut().filter(|(place, _)| place.topic == *topic) {
@@ -341,9 +346,9 @@ impl Records {
         let by_hand = of.sent.is_some_and(|(who, sent)| {
             sent == offset && plan.members[who.member].commits == Commits::Listener
         });
-        if log.rewritten && leader_epoch < 0 && by_hand && !of.processed.contains(&(offset - 1)) {
-            // An application's own offset, without an epoch, of what was cut off before the commit arrived: nobody who comes
-            // after it can tell.
+        of.blind = leader_epoch < 0 && by_hand;
+        if of.blind && log.rewritten && !of.processed.contains(&(offset - 1)) {
+            // It was cut off before the commit arrived.
             of.begin = of.begin.max(Some(offset));
         }
         if log.recreated {
