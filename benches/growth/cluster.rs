@@ -9,7 +9,7 @@ use offtake_tests::{Kafka, V4_3_0};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
-use crate::TOPIC;
+use crate::{TOPIC, clock::micros};
 
 pub(crate) struct Cluster {
     kind: Kind,
@@ -67,7 +67,10 @@ fn embedded(brokers: i32, partitions: i32) -> Result<Cluster, String> {
     let (say, said) = mpsc::channel();
     std::thread::spawn(move || {
         let serving = async {
-            let builder = offtake_broker::Cluster::builder().brokers(brokers).topic(TOPIC, partitions);
+            let config =
+                offtake_broker::Config { wall_ms: micros() / 1000, ..offtake_broker::Config::default() };
+            let builder =
+                offtake_broker::Cluster::builder().config(config).brokers(brokers).topic(TOPIC, partitions);
             let cluster = builder.start().await.map_err(|error| error.to_string())?;
             let leader = cluster.with(|model, _| model.leader_of(TOPIC, 0));
             let port = leader.and_then(|leader| cluster.port(leader)).ok_or("partition 0 has no leader")?;

@@ -17,6 +17,8 @@ mod reader;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -119,15 +121,23 @@ fn one(settings: &Settings, cluster: &Cluster, partitions: u32) -> Result<[Value
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|error| error.to_string())?;
-    let mut lines = reader.stdout.take().map(BufReader::new).ok_or("no stdout")?.lines();
-    let mut next = || {
-        let line = lines.next().ok_or("the reader ended early")?.map_err(|error| error.to_string())?;
-        serde_json::from_str::<Value>(&line).map_err(|error| format!("{line}: {error}"))
+    let stdout = reader.stdout.take().map(BufReader::new).ok_or("no stdout")?;
+    let (say, lines) = mpsc::channel();
+    std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| say.send(line)));
+    let next = |load: Option<&Load>| loop {
+        match lines.recv_timeout(Duration::from_secs(1)) {
+            Ok(line) => {
+                break serde_json::from_str::<Value>(&line).map_err(|error| format!("{line}: {error}"));
+            }
+            Err(RecvTimeoutError::Disconnected) => break Err("the reader ended early".to_owned()),
+            Err(RecvTimeoutError::Timeout) if load.is_some_and(Load::has_ended) => break Ok(Value::Null),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
     };
     let told = (|| {
-        let (ready, idle) = (next()?, next()?);
+        let (ready, idle) = (next(None)?, next(None)?);
         let load = Load::start(cluster.leader_port(), TOPIC, 1, settings.rate);
-        let busy = next()?;
+        let busy = next(Some(&load))?;
         load.stop()?;
         Ok([ready, idle, busy])
     })();

@@ -46,6 +46,11 @@ impl Load {
         Self { stopping, writer: Some(writer), acknowledged }
     }
 
+    /// Whether it has ended, which without being stopped it does only if it cannot go on.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.writer.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// Ends it: what each partition has got.
     pub(crate) fn stop(mut self) -> Result<Sent, String> {
         self.stopping.store(true, Ordering::Relaxed);
@@ -112,12 +117,13 @@ fn wait_for_leaders(mut stream: &TcpStream, topic: &str, partitions: i32) -> std
         let mut batch = BatchBuilder::new(0);
         batch.push(micros() / 1000, None, Some(b"the leader is there"), &[]);
         let batch = batch.build().map_err(std::io::Error::other)?;
-        while {
+        loop {
             stream.write_all(&request(topic, &[(partition, batch.clone())]))?;
-            refused(&answer(stream)?).is_some()
-        } {
+            let Some(code) = refused(&answer(stream)?) else { break };
             if Instant::now() > deadline {
-                return Err(std::io::Error::other("a partition of the new topic has no leader"));
+                let text =
+                    format!("partition {partition} of the new topic is refused for too long, code {code}");
+                return Err(std::io::Error::other(text));
             }
             sleep(Duration::from_millis(20));
         }
