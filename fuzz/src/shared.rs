@@ -1,10 +1,16 @@
 //! What the frame reader of `offtake-net` finds in its own crate.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use crate::buffers::Buffers;
 
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     pub(crate) counters: Counters,
+    pub(crate) buffers: Arc<Buffers>,
 }
 
 #[derive(Debug, Default)]
