@@ -74,6 +74,7 @@ impl Delivery {
             open: None,
             queue: VecDeque::new(),
             jumps: VecDeque::new(),
+            since: 0,
             end: None,
             stable_end: None,
         };
@@ -241,7 +242,7 @@ impl Delivery {
     /// A chunk came. Dropped if it was fetched for an assignment or a position that is no longer ours.
     pub(crate) fn take_in(&mut self, chunk: Chunk, handle: &Handle) {
         match self.flows.get_mut(&chunk.partition) {
-            Some(flow) if flow.token == chunk.token && !flow.stopped => {
+            Some(flow) if flow.token == chunk.token && !flow.stopped && chunk.run >= flow.since => {
                 if !flow.has_buffered() && !flow.paused {
                     self.turns.push_back(chunk.partition.clone());
                 }

@@ -31,6 +31,8 @@ pub(super) struct Flow {
     pub(super) queue: VecDeque<Chunk>,
     /// Where the position is to jump, behind what is buffered of the time before.
     pub(super) jumps: VecDeque<Jump>,
+    /// Chunks of earlier runs are of a log that is gone, and of which something was missing.
+    pub(super) since: u64,
     /// Where the log ends, as of the last chunk: what is replicated, and what is in no open transaction.
     pub(super) end: Option<i64>,
     pub(super) stable_end: Option<i64>,
@@ -192,9 +194,10 @@ impl Flow {
     /// Whether the cluster has moved the partition back to this offset or before it, behind what is being handed out. That
     /// is then of a log that is gone, and is dropped: nothing of it is missed that does not come again.
     pub(super) fn was_cut_off(&mut self, at: i64, handle: &Handle) -> bool {
-        let Some(run) = self.jumps.iter().rfind(|jump| jump.to.offset <= at).map(|jump| jump.run) else {
+        let Some(run) = self.jumps.iter().find(|jump| jump.to.offset <= at).map(|jump| jump.run) else {
             return false;
         };
+        self.since = run;
         let gone = self.queue.iter().take_while(|chunk| chunk.run < run).count();
         for chunk in self.open.take().map(|open| open.chunk).into_iter().chain(self.queue.drain(..gone)) {
             free(&chunk, handle);

@@ -341,6 +341,21 @@ fn l1_j1_what_cannot_be_read_of_a_log_that_is_gone_stops_nothing() {
     assert_eq!(sim.freed(), 3000, "each chunk once");
 }
 
+/// What comes behind a batch that was dropped must not be handed out as if it followed what came before it: whoever commits
+/// that, and dies before the records come again, has lost the batch. Found by the arena (107835).
+#[test]
+fn s1_l1_nothing_of_a_log_that_is_gone_is_handed_out_behind_what_could_not_be_read_of_it() {
+    let mut sim = Sim::handing_out(500);
+    sim.take_in(chunk(0, 6, &[batch(0, 3), damaged(&batch(3, 3))]));
+    sim.jump(9, 0);
+    assert_eq!(sim.poll_and_jumps(), (vec![0, 1, 2], vec![]));
+    assert!(sim.poll().is_none());
+    sim.take_in(chunk(6, 9, &[batch(6, 3)]));
+    assert!(sim.poll().is_none(), "fetched before the jump, and on its way until now");
+    sim.take_in(Chunk { run: 2, ..chunk(0, 3, &[batch(0, 3)]) });
+    assert_eq!(sim.poll_and_jumps(), (vec![0, 1, 2], vec![0]));
+}
+
 #[test]
 fn l1_j1_what_cannot_be_read_before_the_cut_still_stops_the_partition() {
     let mut sim = Sim::handing_out(500);

@@ -59,6 +59,9 @@ struct Reader {
     last: Option<i64>,
     /// The last it was handed before it was told to go back: what was fetched until then still comes first.
     stale: Option<i64>,
+    /// Where it was told to go back to before it was handed anything from there on: what was fetched until then comes first,
+    /// and cannot be told from what comes again.
+    again: Option<i64>,
     /// What it was told to leave out, as the policy has it.
     skips: Vec<(i64, i64)>,
 }
@@ -75,6 +78,7 @@ impl Records {
                     let found = self.places.entry(place.clone()).or_default().committed;
                     let reader = self.readers.entry((*who, place.clone())).or_default();
                     (reader.held, reader.found, reader.last) = (true, found, None);
+                    reader.again = None;
                 }
             }
             What::Revoked { who, places } | What::Lost { who, places } => {
@@ -219,6 +223,7 @@ impl Records {
             None => {
                 let before = reader.told.or(reader.found).map(|next| next - 1);
                 reader.stale = reader.last.or(reader.stale).or(before);
+                reader.again = from.filter(|from| to < *from).map(|_| to);
                 (reader.told, reader.last) = (Some(to), None);
             }
         }
@@ -263,6 +268,11 @@ impl Records {
             if reader.stale.is_some() {
                 return;
             }
+        }
+        if reader.last.is_some_and(|last| offset <= last)
+            && reader.again.take_if(|again| *again == offset).is_some()
+        {
+            (reader.last, reader.told) = (None, Some(offset));
         }
         let from = match (reader.last, reader.told) {
             (Some(last), _) => vec![last + 1],
