@@ -217,7 +217,7 @@ impl Records {
             of.rewound = true;
         }
         let reader = self.readers.entry((who, place.clone())).or_default();
-        match from.filter(|from| *from < to) {
+        match from.filter(|from| *from <= to) {
             // What was fetched before it is still handed out first.
             Some(from) => reader.skips.push((from, to)),
             None => {
@@ -291,7 +291,9 @@ impl Records {
                     format!("{who} was handed {place} offset {offset}, and was to go on from {from:?}");
                 complaints.add("S2", at, text);
             }
-            if from.is_empty() && plan.reset == Reset::Earliest && offset > log.start {
+            // It may have asked before the group was without its mind.
+            let forgotten = self.forgotten.is_some_and(|since| at < since + FORGOTTEN);
+            if from.is_empty() && plan.reset == Reset::Earliest && offset > log.start && !forgotten {
                 let text = format!("{who} began {place} at {offset}, and nobody told it to");
                 complaints.add("S4", at, text);
             }

@@ -103,9 +103,14 @@ impl Plan {
     }
 
     /// Who is busy with one `poll` for longer than `max.poll.interval.ms` is put out each time, and rightly: it never gets on.
-    /// That an application is late now and then is for [`Harm::Stall`]. Draws nothing.
+    /// That an application is late now and then is for [`Harm::Stall`]. And who commits one record after the other over a slow
+    /// network is not through in time. Draws nothing.
     fn keep_polling(&mut self) {
         for member in &mut self.members {
+            if member.commits == Commits::Sync {
+                let least = u32::try_from(self.latency.1 / 5).unwrap_or(1);
+                member.max_poll_records = member.max_poll_records.max(least);
+            }
             let slowest = member.processing.1.max(1);
             if slowest * u64::from(member.max_poll_records) > self.max_poll_interval {
                 let most = self.max_poll_interval / 2 / slowest;
