@@ -8,6 +8,7 @@
 mod broker;
 mod clock;
 mod frames;
+#[allow(dead_code, reason = "shared with the other benches")]
 mod load;
 mod measure;
 mod member;
