@@ -67,7 +67,7 @@ pub(crate) struct Frames {
     cap: usize,
     /// The largest frame so far.
     largest: usize,
-    /// Small frames since the last large one.
+    /// Small frames since the last large one, or the last lull.
     small: u32,
 }
 
@@ -137,7 +137,8 @@ impl Frames {
     fn finished(&mut self, length: usize) {
         self.largest = self.largest.max(length);
         self.small = if length < LARGE { self.small.saturating_add(1) } else { 0 };
-        if self.small == LULL {
+        if self.small >= LULL {
+            self.small = 0; // what comes back late goes with the next lull
             self.shared.buffers.rest();
         }
     }
@@ -252,6 +253,22 @@ mod tests {
             assert!(frames.take().unwrap().is_none());
         }
         assert_eq!(frames.body.unwrap().bytes.capacity(), room_for(500_000));
+    }
+
+    #[tokio::test]
+    async fn memory_that_comes_back_in_a_lull_goes_with_the_next() {
+        let lull: Vec<u8> = (0..LULL).flat_map(|_| frame(4)).collect();
+        let mut frames = frames(1 << 20);
+        for late in [true, false] {
+            let mut stream = &lull[..];
+            for _ in 0..LULL {
+                frames.next(&mut stream).await.unwrap();
+            }
+            if late {
+                drop(frames.shared.buffers.lend(vec![0; LARGE]));
+            }
+        }
+        assert!(frames.shared.buffers.take(1).is_none());
     }
 
     #[tokio::test]
