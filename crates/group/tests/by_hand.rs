@@ -488,6 +488,32 @@ fn e5_a_static_member_that_a_generation_has_passed_by_has_lost_what_it_held() {
     assert_eq!(hand.events(), [began_again]);
 }
 
+/// In a group of KIP-848 a member of the classic protocol is put out for it, and taken in again under the name that it had.
+/// Found by the arena (138321): it committed what another owned.
+#[test]
+fn f12_who_took_too_long_to_let_go_in_a_group_of_both_protocols_has_lost_what_it_kept() {
+    let mut hand = Hand::new(config(Assignor::CooperativeSticky));
+    hand.settles_with(3, &[0, 1]);
+    hand.wait(3_000);
+    hand.sends();
+    hand.hears(beat(ErrorCode::RebalanceInProgress));
+    hand.joins();
+    hand.hears(joined(3, "leader", "me", vec![]));
+    hand.syncs();
+    hand.hears(assigned(&[0]));
+    hand.events();
+    for _ in 0..31 {
+        hand.waits_and_polls(10_000);
+        assert!(matches!(hand.sends(), Some(Request::Heartbeat(_))));
+        hand.hears(beat(ErrorCode::RebalanceInProgress));
+    }
+    hand.member.released(hand.now);
+    assert_eq!(hand.joins().member_id, "me");
+    hand.hears(joined(6, "leader", "me", vec![]));
+    assert_eq!(hand.member.identity(), None, "nothing can be committed");
+    assert_eq!(hand.events(), [Event::Lost { partitions: tps(&[0]), generation: 3 }]);
+}
+
 #[test]
 fn e5_who_only_waited_long_for_the_others_keeps_what_it_holds() {
     let mut hand =

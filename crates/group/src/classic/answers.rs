@@ -138,13 +138,13 @@ impl Classic {
     }
 
     /// Whether others may have been given what we hold: generations are missing between our last and this one, and it is
-    /// long enough ago that we were heard. The coordinator keeps a static member that did not join in time, and does not
-    /// tell it so (FAILURES E5, E11). Other members it does not keep: it knew what they hold in every generation.
+    /// long enough ago that we were heard. A coordinator that put a member out takes it in again under its name and does
+    /// not say so: a static one that did not join in time (FAILURES E5, E11), and in a group of KIP-848 any that took too
+    /// long to let go.
     fn was_passed_by(&self, now: Instant, generation: i32) -> bool {
-        let is_static = self.config.instance_id.is_some();
         let next = self.generation.map(|last| last.saturating_add(1));
         let lapsed = self.valid_until().is_none_or(|until| until <= now);
-        is_static && !self.held.all.is_empty() && lapsed && next.is_none_or(|next| generation > next)
+        !self.held.all.is_empty() && lapsed && next.is_none_or(|next| generation > next)
     }
 
     /// How long the leader waits for metadata before it assigns without: the coordinator counts its silence.
