@@ -43,7 +43,10 @@ impl Ledgers {
     pub(crate) fn hand_out(&self, part: &mut PartitionRecords) {
         let Some(first) = part.iter().next().map(|record| record.offset()) else { return };
         let ledger = self.of(&part.partition, part.token, first, |ledger| ledger.handed() <= first);
-        ledger.hand_out(part.iter().map(|record| record.offset()), part.next);
+        // What follows without a record may be of a later leader epoch: a commit in between is of the records' own.
+        let end = Position { offset: part.run.next_offset(), epoch: part.leader_epoch };
+        ledger.hand_out(part.iter().map(|record| record.offset()), end);
+        ledger.pass(end.offset, part.next);
         part.ledger = Some(ledger);
     }
 

@@ -149,6 +149,8 @@ impl Partition {
     pub(crate) fn awaits(&self, entry: &Entry, broker: BrokerId) -> bool {
         self.state == State::Flowing
             && self.source() == Some(broker)
+            // The same offset of a topic that is gone is another position.
+            && self.topic_id == entry.topic_id
             && (mutant!(15) || self.token == entry.token && self.position.offset == entry.offset)
     }
 

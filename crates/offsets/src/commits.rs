@@ -2,7 +2,8 @@
 //! too late.
 //!
 //! Of each partition one commit at most is on the wire, and the next leaves when that one is answered, so that an older
-//! one never lands after a newer (FAILURES H1). An automatic commit is not queued at all: it is made of what is finished
+//! one never lands after a newer (FAILURES H1). Those that ask meanwhile go as one, the furthest: however often an application
+//! commits, and however far away the coordinator is, what waits is one round trip behind. An automatic commit is not queued at all: it is made of what is finished
 //! at the moment when it can be sent, and if it fails the next one is made anew (H4).
 
 use std::{
@@ -62,12 +63,11 @@ struct Entry {
 }
 
 /// Who wants to know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum By {
-    Application(CommitId),
+    /// These commits; none once each was told that the time was up.
+    Application(Vec<CommitId>),
     Clock,
-    /// Told already that the time was up.
-    Nobody,
 }
 
 /// A commit of the application.
@@ -121,11 +121,14 @@ impl Commits {
         }
         self.open.insert(id, Open { deadline, left: offsets.len(), outcome: refused });
         for (partition, token, offset) in offsets {
-            self.queues.entry(partition).or_default().push_back(Entry::new(
-                By::Application(id),
-                token,
-                offset,
-            ));
+            let queue = self.queues.entry(partition).or_default();
+            match queue.back_mut().filter(|last| last.is_superseded_by(token, &offset)) {
+                Some(Entry { by: By::Application(ids), offset: last, .. }) => {
+                    *last = offset;
+                    ids.push(id);
+                }
+                _ => queue.push_back(Entry::new(By::Application(vec![id]), token, offset)),
+            }
         }
         (id, None)
     }
@@ -135,20 +138,22 @@ impl Commits {
         &mut self,
         by: By,
         partition: &TopicPartition,
-        result: Result<(), CommitError>,
+        result: &Result<(), CommitError>,
         done: &mut Done,
     ) {
-        let By::Application(id) = by else { return };
-        let Some(open) = self.open.get_mut(&id) else { return };
-        open.left = open.left.saturating_sub(1);
-        let outcome = open.outcome.entry(partition.clone()).or_insert(Ok(()));
-        if result.is_err() {
-            *outcome = result;
-        }
-        if open.left == 0
-            && let Some(open) = self.open.remove(&id)
-        {
-            done.push((id, open.outcome));
+        let By::Application(ids) = by else { return };
+        for id in ids {
+            let Some(open) = self.open.get_mut(&id) else { continue };
+            open.left = open.left.saturating_sub(1);
+            let outcome = open.outcome.entry(partition.clone()).or_insert(Ok(()));
+            if result.is_err() {
+                outcome.clone_from(result);
+            }
+            if open.left == 0
+                && let Some(open) = self.open.remove(&id)
+            {
+                done.push((id, open.outcome));
+            }
         }
     }
 
@@ -165,7 +170,7 @@ impl Commits {
                 entry.disowned = true;
                 kept.push_back(entry);
             } else {
-                self.settle(entry.by, partition, Err(CommitError::NotOwned), &mut done);
+                self.settle(entry.by, partition, &Err(CommitError::NotOwned), &mut done);
             }
         }
         if !kept.is_empty() {
@@ -183,18 +188,18 @@ impl Commits {
         let mut late = Vec::new();
         for (partition, queue) in &mut self.queues {
             queue.retain_mut(|entry| {
-                let By::Application(id) = entry.by else { return true };
-                if self.open.get(&id).is_none_or(|open| open.deadline > now) {
-                    return true;
+                let By::Application(ids) = &mut entry.by else { return true };
+                let is_late = |id: &CommitId| self.open.get(id).is_some_and(|open| open.deadline <= now);
+                for id in ids.extract_if(.., |id| is_late(id)) {
+                    late.push((id, partition.clone(), entry.retry.last.clone()));
                 }
-                late.push((entry.by, partition.clone(), entry.retry.last.clone()));
-                entry.by = By::Nobody;
-                entry.retry.asked.is_some()
+                !ids.is_empty() || entry.retry.asked.is_some()
             });
         }
         self.queues.retain(|_, queue| !queue.is_empty());
-        for (by, partition, last) in late {
-            self.settle(by, &partition, Err(CommitError::TimedOut(last)), &mut done);
+        for (id, partition, last) in late {
+            let by = By::Application(vec![id]);
+            self.settle(by, &partition, &Err(CommitError::TimedOut(last)), &mut done);
         }
         done
     }
@@ -282,8 +287,8 @@ impl Commits {
                         }
                         next => next,
                     };
-                    match (entry.by, next) {
-                        (By::Nobody, _) => Ok(()),
+                    match (&entry.by, next) {
+                        (By::Application(ids), _) if ids.is_empty() => Ok(()),
                         (_, _) if entry.disowned => Err(CommitError::NotOwned),
                         (By::Clock, Next::Fail) => {
                             settled.auto_failed.insert(partition.clone(), Err(CommitError::Failed(cause)));
@@ -308,7 +313,7 @@ impl Commits {
                     }
                 }
             };
-            self.settle(entry.by, &partition, result, &mut settled.done);
+            self.settle(entry.by, &partition, &result, &mut settled.done);
         }
         self.queues.retain(|_, queue| !queue.is_empty());
         settled
@@ -326,5 +331,14 @@ impl Commits {
 impl Entry {
     fn new(by: By, token: Token, offset: OffsetAndMetadata) -> Self {
         Self { by, token, disowned: false, offset, retry: Retry::default(), refused_as: None }
+    }
+
+    /// Whether a later commit of its partition says all that it would say, and it has not left yet.
+    fn is_superseded_by(&self, token: Token, offset: &OffsetAndMetadata) -> bool {
+        self.retry.asked.is_none()
+            && self.retry.failures() == 0
+            && self.token == token
+            && self.offset.metadata == offset.metadata
+            && self.offset.offset <= offset.offset
     }
 }

@@ -36,7 +36,7 @@ impl Consumer {
     }
 
     /// The same without waiting: the commit goes on by itself, be its outcome awaited or dropped. Later commits of the same
-    /// partitions wait for it, so that it never lands after one of them.
+    /// partitions wait for it, so that it never lands after one of them, and go as one, the furthest, when it is answered.
     ///
     /// # Errors
     /// `Closed`, and `Misuse` as of [`commit`](Self::commit).

@@ -199,6 +199,24 @@ fn what_is_finished_is_told_once() {
 }
 
 #[test]
+fn what_is_finished_has_the_leader_epoch_of_its_own_records_and_not_of_what_follows_without_one() {
+    let ledgers = Ledgers::default();
+    // A marker that was written after the leader changed.
+    let mut records = part(TOKEN, &[5, 6, 7], 9);
+    records.next.epoch = Some(4);
+    ledgers.hand_out(&mut records);
+    let told = |finished: usize| {
+        records.iter().nth(finished).unwrap().finish().unwrap();
+        let mut told = None;
+        ledgers.report(|positions| told = positions.first().map(|(_, _, position)| *position));
+        told
+    };
+    assert_eq!(told(0), Some(at(6, 3)));
+    assert_eq!(told(1), Some(at(7, 3)));
+    assert_eq!(told(2), Some(at(9, 4)));
+}
+
+#[test]
 fn h2_h14_a_record_of_before_a_seek_or_of_an_earlier_owner_finishes_nothing() {
     for token in [TOKEN.sought(), Token { assignment: 2, seek: 0 }] {
         let ledgers = Ledgers::default();

@@ -2,7 +2,10 @@
 
 use offtake_fetch::{Event, OutOfRangeReason, PartitionError};
 use offtake_machine::{Position, Token};
-use offtake_wire::{ErrorCode, Uuid, messages::fetch::EpochEndOffset};
+use offtake_wire::{
+    ErrorCode, Uuid,
+    messages::fetch::{EpochEndOffset, LeaderIdAndEpoch, PartitionData},
+};
 
 use crate::rig::{Rig, TOKEN, batch, data, error, id_of, nothing, response, tp};
 
@@ -42,6 +45,26 @@ fn b3_a_recreated_topic_gets_no_position_of_the_old_one() {
     // of a partition and to forget it in one request forgets it: that must not go out.
     assert_eq!(asked.session(), (7, 0), "everything is said again");
     assert_eq!(asked.forgets(), Vec::<String>::new());
+}
+
+#[test]
+fn b3_what_was_asked_of_the_old_topic_says_nothing_of_the_new_one() {
+    // The old one had other leaders, and later epochs; and its first records lay at the same offsets.
+    let leader = LeaderIdAndEpoch { leader_id: 2, leader_epoch: 9 };
+    let fenced = PartitionData { current_leader: Some(leader), ..error(0, ErrorCode::FencedLeaderEpoch) };
+    for answer in [fenced, data(0, batch(0, 5)), error(0, ErrorCode::OffsetOutOfRange)] {
+        let (mut rig, asked) = flowing(0);
+        rig.topic_mut("a").id = Uuid([9; 16]);
+        rig.show();
+        rig.told();
+        rig.start("a", 0, 0);
+        rig.silent();
+        rig.answer(&asked, response(7, vec![("a", vec![answer])]));
+        assert_eq!((rig.told(), rig.drain()), (vec![], vec![]));
+        let asked = rig.ask();
+        assert_eq!(asked.asks(), ["a-0@0"], "at once, of the new one");
+        assert_eq!(asked.request.topics[0].topic_id, Uuid([9; 16]));
+    }
 }
 
 #[test]

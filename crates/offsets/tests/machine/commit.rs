@@ -126,6 +126,47 @@ fn h1_of_overlapping_commits_the_later_waits_for_the_earlier() {
 }
 
 #[test]
+fn h1_commits_that_wait_for_the_same_one_go_as_the_furthest_of_them() {
+    let (mut sim, token) = Sim::flowing(|_| {});
+    let first = sim.commit_at(token, 20);
+    let one = sim.transmit();
+    let soon = sim.now + Duration::from_secs(1);
+    let these = |offset| Commit::These(vec![(orders(0), token, Position::at(offset).into())]);
+    let second = sim.offsets.commit(sim.now, these(21), soon);
+    let rest: Vec<_> = (22..40).map(|offset| sim.commit_at(token, offset)).collect();
+    sim.advance(Duration::from_secs(1));
+    assert_eq!(sim.events(), [failed(second, CommitError::TimedOut(None))], "and the others wait on");
+    sim.accept(&one);
+    assert_eq!(sim.events(), [committed(20), ok(first)]);
+    let two = sim.transmit();
+    assert_eq!(commit_offsets(&two), [(orders(0), 39, -1)]);
+    sim.accept(&two);
+    let expected: Vec<_> = [committed(39)].into_iter().chain(rest.into_iter().map(ok)).collect();
+    assert_eq!(sim.events(), expected);
+    sim.quiet();
+}
+
+#[test]
+fn h1_h13_a_commit_that_goes_back_or_says_something_else_goes_by_itself() {
+    let (mut sim, token) = Sim::flowing(|_| {});
+    let say = |offset, metadata: &str| OffsetAndMetadata {
+        metadata: metadata.into(),
+        ..OffsetAndMetadata::from(Position::at(offset))
+    };
+    let mut ids = Vec::new();
+    let expected = [(30, "a"), (20, "a"), (25, "b")];
+    for (offset, metadata) in expected {
+        ids.push(sim.commit(Commit::These(vec![(orders(0), token, say(offset, metadata))])));
+    }
+    for ((offset, _), id) in expected.into_iter().zip(ids) {
+        let commit = sim.transmit();
+        assert_eq!(commit_offsets(&commit), [(orders(0), offset, -1)]);
+        sim.accept(&commit);
+        assert_eq!(sim.events(), [committed(offset), ok(id)]);
+    }
+}
+
+#[test]
 fn h1_a_commit_whose_time_is_up_on_the_wire_still_holds_back_the_next() {
     let (mut sim, token) = Sim::flowing(|_| {});
     let soon = sim.now + Duration::from_secs(1);

@@ -84,7 +84,8 @@ impl Judge {
         let complaints = &mut self.complaints;
         self.ledger.feed(event);
         self.spoken.feed(&self.plan, event);
-        self.records.feed(&self.plan, &self.ledger, event, complaints);
+        let owners = (&self.spoken, &self.ownership);
+        self.records.feed(&self.plan, &self.ledger, owners, event, complaints);
         self.ownership.feed(&self.plan, &self.spoken, event, complaints);
         self.requests.feed(&self.plan, event, complaints);
         self.liveness.feed(&self.plan, &self.spoken, event, complaints);

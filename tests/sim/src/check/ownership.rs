@@ -147,7 +147,7 @@ impl Ownership {
 
     /// Whether the coordinator has given it the partition, and the application is still to be told: where reading starts
     /// may be committed by then.
-    fn is_coming(&self, plan: &Plan, who: Who, place: &Place) -> bool {
+    pub(super) fn is_coming(&self, plan: &Plan, who: Who, place: &Place) -> bool {
         let allowed = self.allowed.get(&who).is_some_and(|places| places.contains(place));
         let granted = self.granted.get(&who).copied().unwrap_or_default();
         let given_up = self.given_up.get(&(who, place.clone())).copied();
@@ -163,6 +163,24 @@ impl Ownership {
         let mut others = self.names.keys().filter(|other| **other != who);
         given_up.is_none_or(|given_up| given_up < mine)
             && others.all(|other| named(*other).is_none_or(|theirs| theirs <= mine))
+    }
+
+    /// Whether a member of the classic protocols may still have a partition that is another's. A classic group that becomes a
+    /// consumer group takes over what its members were last assigned, or were to be when the consumer group before it ended.
+    /// What they still have beyond that counts as free: Kafka waits for nobody.
+    fn is_converted(&self, plan: &Plan, spoken: &Spoken, who: Who, place: &Place) -> bool {
+        let granted = self.granted.get(&who).copied().unwrap_or_default();
+        let lets_go = self.allowed.get(&who).is_some_and(|places| !places.contains(place));
+        let converted = self.classic.contains(&who) && lets_go && !spoken.is_classic();
+        (converted || spoken.was_classic_after(granted)) && !plan.members[who.member].consumer_protocol
+    }
+
+    /// Whether this member commits what was so given to another while it has it: Kafka asks a commit only for the member's
+    /// epoch, and takes it.
+    pub(super) fn was_taken(&self, plan: &Plan, spoken: &Spoken, member: &str, place: &Place) -> bool {
+        let Some(who) = self.members.get(member) else { return false };
+        let holds = |who: &Who| self.held.get(place).is_some_and(|holders| holders.contains_key(who));
+        holds(who) && self.is_converted(plan, spoken, *who, place)
     }
 
     /// Whether a static member has not joined again within the rebalance timeout. Of the classic protocols' members Kafka
@@ -209,12 +227,7 @@ impl Ownership {
             if self.forgotten.is_some_and(|forgotten| (*since).min(granted) <= forgotten) {
                 continue;
             }
-            // A classic group that becomes a consumer group takes over what its members were last assigned, or were to be when
-            // the consumer group before it ended. What they still have beyond that counts as free: Kafka waits for nobody.
-            let lets_go = self.allowed.get(other).is_some_and(|places| !places.contains(place));
-            let converted = (self.classic.contains(other) && lets_go && !spoken.is_classic())
-                || spoken.was_classic_after(granted);
-            if converted && !plan.members[other.member].consumer_protocol {
+            if self.is_converted(plan, spoken, *other, place) {
                 continue;
             }
             if *other != who && self.is_passed_over(plan, at, *other) {

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Complaints, ledger::Ledger};
+use super::{Complaints, ledger::Ledger, ownership::Ownership, spoken::Spoken};
 use crate::{
     events::{Event, Place, What, Who},
     plan::{Commits, Harm, Odd, Plan, Reset},
@@ -23,6 +23,10 @@ const FORGOTTEN: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(super) struct Records {
     started: BTreeMap<Who, Duration>,
+    /// While it was stopped, it learned nothing.
+    frozen: BTreeMap<usize, Duration>,
+    /// How often each has dialled.
+    dials: BTreeMap<Who, u64>,
     places: BTreeMap<Place, Of>,
     readers: BTreeMap<(Who, Place), Reader>,
     quiet: bool,
@@ -41,6 +45,10 @@ struct Of {
     begin: Option<i64>,
     /// The commit that was last on its way.
     sent: Option<(Who, i64)>,
+    /// Who last sent each offset, and after how many dials.
+    sent_after: BTreeMap<i64, (Who, u64)>,
+    /// Where an application last sought, by the offset alone.
+    sought: Option<(Who, i64)>,
     /// The committed offset is an application's own, without an epoch: who begins there cannot see that the log was cut.
     blind: bool,
     /// A position went back for a reason: so may the next commit.
@@ -66,13 +74,41 @@ struct Reader {
     skips: Vec<(i64, i64)>,
 }
 
+impl Of {
+    /// Whether a member sent this offset before the other, and gave its connection up meanwhile. What lies in that one's
+    /// buffers may still arrive, and after what took another way; one commit is like the other to a coordinator.
+    fn was_given_up(&self, offset: i64, newer: i64) -> bool {
+        let (older, newer) = (self.sent_after.get(&offset), self.sent_after.get(&newer));
+        older.zip(newer).is_some_and(|(older, newer)| older.0 == newer.0 && older.1 < newer.1)
+    }
+}
+
 impl Records {
-    pub(super) fn feed(&mut self, plan: &Plan, ledger: &Ledger, event: &Event, complaints: &mut Complaints) {
+    pub(super) fn feed(
+        &mut self,
+        plan: &Plan,
+        ledger: &Ledger,
+        (spoken, ownership): (&Spoken, &Ownership),
+        event: &Event,
+        complaints: &mut Complaints,
+    ) {
         let at = event.at;
         match &event.what {
             What::Started { who } => {
                 self.started.insert(*who, at);
             }
+            What::Frozen { who } => {
+                self.frozen.insert(who.member, at);
+            }
+            What::Thawed { who } => {
+                let Some(since) = self.frozen.remove(&who.member) else { return };
+                for (_, started) in self.started.iter_mut().filter(|(it, _)| it.member == who.member) {
+                    if since < *started + KNOWS_TOPICS {
+                        *started += at - since;
+                    }
+                }
+            }
+            What::Dialled { who, .. } => *self.dials.entry(*who).or_default() += 1,
             What::Assigned { who, places, .. } => {
                 for place in places {
                     let found = self.places.entry(place.clone()).or_default().committed;
@@ -91,8 +127,10 @@ impl Records {
             }
             What::Reset { who, at: place, from, to, reason } => {
                 self.reset(plan, ledger, at, (*who, place, *from, *to, reason), complaints);
+                self.forget_what_is_gone(plan, ownership, *who, place);
             }
             What::Sought { who, at: place, to } => {
+                self.places.entry(place.clone()).or_default().sought = Some((*who, *to));
                 let reader = self.readers.entry((*who, place.clone())).or_default();
                 (reader.told, reader.last) = (Some(*to), None);
             }
@@ -109,6 +147,7 @@ impl Records {
                 let reader = self.readers.entry((*who, place.clone())).or_default();
                 (reader.told, reader.last) = (to.or(reader.told), None);
                 self.places.entry(place.clone()).or_default().rewound = true;
+                self.forget_what_is_gone(plan, ownership, *who, place);
             }
             What::Delivered { who, at: place, offset, id } => {
                 self.delivered(plan, ledger, at, (*who, place, *offset, *id), complaints);
@@ -117,10 +156,15 @@ impl Records {
                 self.places.entry(place.clone()).or_default().processed.insert(*offset);
             }
             What::CommitSent { who, at: place, offset } => {
-                self.places.entry(place.clone()).or_default().sent = Some((*who, *offset));
+                let dials = self.dials.get(who).copied().unwrap_or_default();
+                let of = self.places.entry(place.clone()).or_default();
+                of.sent = Some((*who, *offset));
+                of.sent_after.insert(*offset, (*who, dials));
             }
             What::Committed { member, at: place, offset, leader_epoch, .. } => {
-                self.committed(plan, ledger, at, (member, place, *offset, *leader_epoch), complaints);
+                let taken = ownership.was_taken(plan, spoken, member, place);
+                let commit = (member.as_str(), place, *offset, *leader_epoch);
+                self.committed(plan, ledger, at, commit, taken, complaints);
             }
             What::Truncated { at: place, end } => {
                 let of = self.places.entry(place.clone()).or_default();
@@ -150,6 +194,16 @@ impl Records {
                 complaints.add("S14", at, format!("{who} says that {place} lags by {lag}, and all is read"));
             }
             _ => {}
+        }
+    }
+
+    /// What a member is told of a partition that has gone already says nothing of the next time that it comes. It may be told
+    /// before it is told that the partition comes.
+    fn forget_what_is_gone(&mut self, plan: &Plan, ownership: &Ownership, who: Who, place: &Place) {
+        let reader = (who, place.clone());
+        let held = self.readers.get(&reader).is_some_and(|reader| reader.held);
+        if !held && !ownership.is_coming(plan, who, place) {
+            self.readers.remove(&reader);
         }
     }
 
@@ -321,10 +375,13 @@ impl Records {
         ledger: &Ledger,
         at: Duration,
         (member, place, offset, leader_epoch): (&str, &Place, i64, i32),
+        taken: bool,
         complaints: &mut Complaints,
     ) {
         let of = self.places.entry(place.clone()).or_default();
         let Some(log) = ledger.log(place) else { return };
+        let excused =
+            of.rewound || taken || of.committed.is_some_and(|before| of.was_given_up(offset, before));
         // What was read of a log that was cut afterwards may be committed all the same.
         if !log.rewritten {
             let begin = of.begin.unwrap_or(0).max(log.start).max(of.checked);
@@ -342,12 +399,12 @@ impl Records {
             let back =
                 |before: &i64| log.records.range(offset..*before).any(|(_, record)| ledger.is_due(record));
             if let Some(before) = of.committed.filter(|before| offset < *before).filter(back)
-                && !of.rewound
+                && !excused
             {
                 let text = format!("{member} committed {offset} of {place} after {before}");
                 complaints.add("S8", at, text);
             }
-            if leader_epoch >= 0 && leader_epoch < of.leader_epoch && !of.rewound {
+            if leader_epoch >= 0 && leader_epoch < of.leader_epoch && !excused {
                 let text = format!(
                     "{member} committed leader epoch {leader_epoch} of {place} after {}",
                     of.leader_epoch
@@ -356,7 +413,8 @@ impl Records {
             }
         }
         let by_hand = of.sent.is_some_and(|(who, sent)| {
-            sent == offset && plan.members[who.member].commits == Commits::Listener
+            let listener = plan.members[who.member].commits == Commits::Listener;
+            sent == offset && (listener || of.sought == Some((who, sent)))
         });
         of.blind = leader_epoch < 0 && by_hand;
         if of.blind && log.rewritten && !of.processed.contains(&(offset - 1)) {
