@@ -26,10 +26,11 @@ pub use self::{
     polling::RecordStream,
 };
 use crate::{
+    batches::Batches,
     builder::{Builder, Parts},
     clock,
     config::Config,
-    delivery::Delivery,
+    delivery::{Delivery, Haul},
     engine::command::{Command, Subscription},
     error::{Error, ErrorKind, Result},
     event::Sink,
@@ -267,10 +268,27 @@ impl Consumer {
     /// # Errors
     /// What the client cannot mend, once each. An error with a [`partition`](Error::partition) stops that one alone.
     pub async fn poll(&mut self, timeout: Duration) -> Result<Records> {
+        self.poll_for(timeout).await
+    }
+
+    /// As [`poll`](Self::poll), but whole batches, with their checksums compared and as yet packed: to be unpacked and read
+    /// on other threads. As many as begin before `max.poll.records` records are together.
+    ///
+    /// Everything else is as with `poll`, and the two may be mixed. Calling it again says that what the batches hold is
+    /// finished, whether they were opened or not: who hands them to other threads turns that off
+    /// (`enable.auto.offset.store`, [`finish_each`](Builder::finish_each)) or waits for them first.
+    ///
+    /// # Errors
+    /// As of [`poll`](Self::poll). What is wrong inside of a batch is told by [`RecordBatch::open`](crate::RecordBatch::open).
+    pub async fn poll_batches(&mut self, timeout: Duration) -> Result<Batches> {
+        self.poll_for(timeout).await
+    }
+
+    async fn poll_for<H: Haul>(&mut self, timeout: Duration) -> Result<H> {
         let polling = Polling { consumer: self };
-        let next = std::future::poll_fn(|cx| polling.consumer.poll_records(cx));
+        let next = std::future::poll_fn(|cx| polling.consumer.poll_haul(cx));
         match clock::timeout(timeout, next).await {
-            Some(records) => records,
+            Some(haul) => haul,
             None => Ok(polling.consumer.delivery.nothing()),
         }
     }
@@ -288,7 +306,7 @@ impl Consumer {
     /// What the client cannot mend, once each. An error with a [`partition`](Error::partition) stops that one alone.
     pub async fn next(&mut self) -> Result<Next> {
         let polling = Polling { consumer: self };
-        std::future::poll_fn(|cx| polling.consumer.poll_next(cx, true)).await
+        std::future::poll_fn(|cx| polling.consumer.poll_next(cx)).await
     }
 
     /// The same as [`poll`](Self::poll) as a stream, without end: each item is what one `poll` would hand out, and taking the next says that

@@ -4,6 +4,7 @@
 //! belongs to an assignment or a position that is no longer ours is dropped, never handed out.
 
 mod flow;
+mod haul;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -18,11 +19,12 @@ use crate::{
     event::Event,
     handle::Handle,
     progress::Passed,
-    records::{Records, Spot},
+    records::Spot,
     view::{View, Viewer},
 };
 
-use flow::{Flow, Jump, Moved, Next, free};
+use flow::{Flow, Jump, Moved, Next, Opening, free};
+pub(crate) use haul::{Haul, Part};
 
 /// Everything that is ours, and what is buffered of it.
 #[derive(Debug)]
@@ -108,10 +110,12 @@ impl Delivery {
         }
     }
 
-    /// No records, but jumps of partitions of which nothing is buffered.
-    pub(crate) fn nothing(&mut self) -> Records {
+    /// Nothing, but jumps of partitions of which nothing is buffered.
+    pub(crate) fn nothing<H: Haul>(&mut self) -> H {
         self.finds_jumps();
-        Records { jumps: self.moved.jumps.drain(..).collect(), ..Records::default() }
+        let mut nothing = H::default();
+        nothing.set_jumps(self.moved.jumps.drain(..).collect());
+        nothing
     }
 
     /// Whether a jump is to be told now, be it of a partition of which nothing is buffered.
@@ -252,30 +256,38 @@ impl Delivery {
         }
     }
 
-    /// Up to `max.poll.records` of what is buffered; `None` if there is nothing. Where jumps are told apart from records,
+    /// Up to `max.poll.records` of what is buffered, and of batches as many as begin below that; `None` if there is nothing. Where jumps are told apart from records,
     /// no records are handed out with one: it waits to be [taken](Self::next_jump).
-    pub(crate) fn hand_out(&mut self, handle: &Handle, jumps_apart: bool) -> Option<Result<Records>> {
-        let mut records = Records::default();
-        while records.len() < self.most {
+    pub(crate) fn hand_out<H: Haul>(&mut self, handle: &Handle, jumps_apart: bool) -> Option<Result<H>> {
+        let mut haul = H::default();
+        let mut left = self.most;
+        while left > 0 {
             let Some(partition) = self.turns.front() else { break };
             let Some(flow) = self.flows.get_mut(partition).filter(|flow| !flow.paused && flow.has_buffered())
             else {
                 self.turns.pop_front();
                 continue;
             };
-            let left = self.most - records.len();
-            let part =
-                flow.next_part(partition, left, self.crc, &mut self.decompressor, handle, &mut self.moved);
+            let mut opening = Opening {
+                crc: self.crc,
+                decompressor: &mut self.decompressor,
+                handle,
+                moved: &mut self.moved,
+            };
+            let part = H::Part::next(flow, partition, left, &mut opening);
             flow.show(self.committed_only);
             match part {
-                Ok(Next::Part(part)) => records.push(part),
+                Ok(Next::Part(part)) => {
+                    left = left.saturating_sub(part.records());
+                    haul.push(part);
+                }
                 Ok(Next::Nothing) => {
                     self.turns.pop_front();
                 }
-                Ok(Next::Jump) if records.is_empty() => {
+                Ok(Next::Jump) if haul.is_empty() => {
                     self.moved.jumps.extend(flow.jumps.pop_front().map(|jump| jump.event));
                     if jumps_apart {
-                        return Some(Ok(records));
+                        return Some(Ok(haul));
                     }
                 }
                 // What was handed out before it comes first.
@@ -283,7 +295,7 @@ impl Delivery {
                 // An error in what is no longer there is none.
                 Err(error) if flow.was_cut_off(error.first_offset(), handle) => {}
                 // The good records before it come first; the error comes again at the next call.
-                Err(_) if !records.is_empty() => break,
+                Err(_) if !haul.is_empty() => break,
                 Err(error) => {
                     let error = unreadable(partition, &error);
                     flow.stopped = true;
@@ -294,11 +306,11 @@ impl Delivery {
                 }
             }
         }
-        if records.is_empty() {
+        if haul.is_empty() {
             return None;
         }
-        records.jumps = self.moved.jumps.drain(..).collect();
-        Some(Ok(records))
+        haul.set_jumps(self.moved.jumps.drain(..).collect());
+        Some(Ok(haul))
     }
 
     /// Positions that moved without a record, since the last call.

@@ -61,20 +61,22 @@ impl Ledger {
     /// record.
     pub(crate) fn hand_out(&self, offsets: impl IntoIterator<Item = i64>, next: Position) {
         let mut state = self.lock();
-        let mut expected = state.handed;
-        let mut empty = Vec::new();
-        for offset in offsets {
-            if offset > expected {
-                empty.push((expected, offset));
-            }
-            expected = offset.saturating_add(1);
-        }
-        if next.offset > expected {
-            empty.push((expected, next.offset));
-        }
+        let empty = holes(state.handed, offsets, next.offset);
         state.reach(next);
         for (from, to) in empty {
             state.finish(from, to);
+        }
+    }
+
+    /// All up to `next` is handed out, unopened: which offsets have a record will be known when it is.
+    pub(crate) fn hand_out_unopened(&self, next: Position) {
+        self.lock().reach(next);
+    }
+
+    /// What was handed out unopened has these records from one offset up to the other: where there is none, all is finished.
+    pub(crate) fn skip_holes(&self, from: i64, offsets: impl IntoIterator<Item = i64>, to: i64) {
+        for (from, to) in holes(from, offsets, to) {
+            self.finish(from, to);
         }
     }
 
@@ -115,6 +117,22 @@ impl Ledger {
         state.islands.clear();
         state.position()
     }
+}
+
+/// What lies between these offsets, from one up to the other.
+fn holes(from: i64, offsets: impl IntoIterator<Item = i64>, to: i64) -> Vec<(i64, i64)> {
+    let mut holes = Vec::new();
+    let mut expected = from;
+    for offset in offsets {
+        if offset > expected {
+            holes.push((expected, offset));
+        }
+        expected = offset.saturating_add(1);
+    }
+    if to > expected {
+        holes.push((expected, to));
+    }
+    holes
 }
 
 impl State {

@@ -15,6 +15,7 @@ use std::{
 use offtake_machine::{Position, Token, TopicPartition};
 
 use crate::{
+    batches::RecordBatch,
     ledger::Ledger,
     progress::Passed,
     records::{PartitionRecords, Spot},
@@ -48,6 +49,16 @@ impl Ledgers {
         ledger.hand_out(part.iter().map(|record| record.offset()), end);
         ledger.pass(end.offset, part.next);
         part.ledger = Some(ledger);
+    }
+
+    /// The same of a batch that is not opened yet.
+    pub(crate) fn hand_out_unopened(&self, batch: &mut RecordBatch) {
+        let goes_on = |ledger: &Ledger| ledger.handed() <= batch.from;
+        let ledger = self.of(&batch.partition, batch.token, batch.from, goes_on);
+        let end = batch.end();
+        ledger.hand_out_unopened(end);
+        ledger.pass(end.offset, batch.next);
+        batch.ledger = Some(ledger);
     }
 
     /// The position moved though there was nothing to hand out.

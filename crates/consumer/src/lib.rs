@@ -126,6 +126,7 @@ pub mod assignor {
     };
 }
 mod atomics;
+mod batches;
 mod builder;
 mod clock;
 mod committing;
@@ -151,6 +152,7 @@ mod view;
 mod waking;
 
 pub use assignor::Assignor;
+pub use batches::{Batches, RecordBatch};
 pub use builder::{Builder, EngineFuture};
 pub use committing::{CommitReport, Committing};
 pub use config::Config;
@@ -163,6 +165,7 @@ pub use next::Next;
 pub use offsets::{OffsetAndMetadata, OffsetAndTimestamp, Place, StartAt};
 pub use offtake_machine::{PartitionInfo, Position, Topic, TopicPartition};
 pub use offtake_net::{Dial, DialFuture, Stream, Tcp};
+pub use offtake_wire::records::Decompressor;
 pub use rebalance::Handover;
 pub use records::{
     Delivered, Header, Headers, Iter, OwnedRecord, PartitionIter, PartitionRecords, Record, Records,

@@ -11,10 +11,11 @@ use std::{collections::BTreeMap, sync::Arc};
 use offtake_machine::{Position, Token, TopicPartition};
 
 use crate::{
+    delivery::Part,
     engine::command::Command,
     handle::Handle,
     ledgers::{Ledgers, Positions},
-    records::{Delivered, Records, Spot},
+    records::Spot,
 };
 
 /// A position that moved though there was nothing to hand out: over control and aborted batches, and emptied ones.
@@ -63,12 +64,12 @@ impl Progress {
     }
 
     /// The last `poll` hands these out.
-    pub(crate) fn hand_out(&mut self, records: &mut Records) {
+    pub(crate) fn hand_out<P: Part>(&mut self, parts: &mut [P]) {
         match &self.by {
-            Finishing::Each(ledgers) => records.parts.iter_mut().for_each(|part| ledgers.hand_out(part)),
+            Finishing::Each(ledgers) => parts.iter_mut().for_each(|part| part.enter(ledgers)),
             Finishing::ByStore => {}
             Finishing::ByPoll => {
-                for part in &records.parts {
+                for part in parts {
                     let place = part.spot();
                     // A partition's later run supersedes its earlier one.
                     match self.handed.last_mut().filter(|last| last.partition == place.partition) {

@@ -13,26 +13,46 @@ use tokio::runtime;
 use super::Consumer;
 use crate::{
     clock,
-    engine::command::Command,
+    delivery::Haul,
+    engine::command::{Command, Notice},
     error::{Error, ErrorKind, Result},
     event::Event,
     next::Next,
     records::{Records, Spot},
 };
 
+/// What one poll comes to.
+pub(super) enum Item<H> {
+    Haul(H),
+    /// [`Handle::wake`](crate::Handle::wake).
+    Woken,
+    Told(Next),
+}
+
 impl Consumer {
     /// Changes are the listener's here, and events the sink's.
-    pub(super) fn poll_records(&mut self, cx: &mut Context<'_>) -> Poll<Result<Records>> {
+    pub(super) fn poll_haul<H: Haul>(&mut self, cx: &mut Context<'_>) -> Poll<Result<H>> {
         loop {
-            match ready!(self.poll_next(cx, false)) {
-                Ok(Next::Records(records)) => return Poll::Ready(Ok(records)),
-                Ok(Next::Assigned(_) | Next::Revoking(_) | Next::Lost(_) | Next::Event(_)) => {}
+            match ready!(self.poll_item(cx, false)) {
+                Ok(Item::Haul(haul)) => return Poll::Ready(Ok(haul)),
+                Ok(Item::Woken) => return Poll::Ready(Ok(H::default())),
+                Ok(Item::Told(_)) => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
     }
 
-    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>, as_values: bool) -> Poll<Result<Next>> {
+    /// The same, and changes and events as values.
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Next>> {
+        let item = ready!(self.poll_item(cx, true));
+        Poll::Ready(item.map(|item| match item {
+            Item::Haul(records) => Next::Records(records),
+            Item::Woken => Next::Records(Records::default()),
+            Item::Told(told) => told,
+        }))
+    }
+
+    fn poll_item<H: Haul>(&mut self, cx: &mut Context<'_>, as_values: bool) -> Poll<Result<Item<H>>> {
         self.shared.poll_runs(clock::now());
         self.as_values = as_values;
         if !self.in_poll {
@@ -40,19 +60,19 @@ impl Consumer {
             self.begin_poll();
         }
         let waker = self.waking.of(cx.waker(), &self.shared);
-        let Poll::Ready(mut next) = self.next_item(&mut Context::from_waker(&waker)) else {
+        let Poll::Ready(mut item) = self.next_item::<H>(&mut Context::from_waker(&waker)) else {
             self.shared.poll_waits(clock::now());
             return Poll::Pending;
         };
         self.end_poll();
-        if let Ok(Next::Records(records)) = &mut next {
-            self.progress.hand_out(records);
+        if let Ok(Item::Haul(haul)) = &mut item {
+            self.progress.hand_out(haul.parts());
             if mutant!(2) {
                 self.progress.finish_handed();
                 self.report_finished();
             }
         }
-        Poll::Ready(next)
+        Poll::Ready(item)
     }
 
     fn begin_poll(&mut self) {
@@ -94,18 +114,19 @@ impl Consumer {
     }
 
     /// Everything that happens inside `poll`. All of its state is in `self`: it may be left at any point.
-    fn next_item(&mut self, cx: &mut Context<'_>) -> Poll<Result<Next>> {
+    fn next_item<H: Haul>(&mut self, cx: &mut Context<'_>) -> Poll<Result<Item<H>>> {
         loop {
             if let Some(running) = &mut self.running {
                 let told = ready!(running.poll(cx));
                 match self.told(told) {
-                    Some(next) => return Poll::Ready(next),
+                    Some(told) => return Poll::Ready(told.map(Item::Told)),
                     None => continue,
                 }
             }
             match self.notices.poll_recv(cx) {
+                Poll::Ready(Some(Notice::Wake)) => return Poll::Ready(Ok(Item::Woken)),
                 Poll::Ready(Some(notice)) => match self.heed(notice) {
-                    Some(next) => return Poll::Ready(next),
+                    Some(told) => return Poll::Ready(told.map(Item::Told)),
                     None => continue,
                 },
                 Poll::Ready(None) => return Poll::Ready(Err(Error::closed())),
@@ -126,14 +147,14 @@ impl Consumer {
                 self.delivery.take_in(chunk, &self.handle);
             }
             if let Some(jump) = self.as_values.then(|| self.delivery.next_jump()).flatten() {
-                return Poll::Ready(Ok(Next::Event(jump)));
+                return Poll::Ready(Ok(Item::Told(Next::Event(jump))));
             }
-            let handed_out = self.delivery.hand_out(&self.handle, self.as_values);
+            let handed_out: Option<Result<H>> = self.delivery.hand_out(&self.handle, self.as_values);
             self.forget_moved_back();
             match handed_out {
                 // A jump, which is a value of its own.
-                Some(Ok(records)) if self.as_values && records.is_empty() => continue,
-                Some(Ok(records)) => return Poll::Ready(Ok(Next::Records(records))),
+                Some(Ok(haul)) if self.as_values && haul.is_empty() => continue,
+                Some(Ok(haul)) => return Poll::Ready(Ok(Item::Haul(haul))),
                 Some(Err(error)) => {
                     self.sink.tell(|| Event::Error(error.clone()));
                     return Poll::Ready(Err(error));
@@ -196,7 +217,7 @@ impl Stream for RecordStream<'_> {
     type Item = Result<Records>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let result = ready!(self.polling.consumer.poll_records(cx));
+        let result = ready!(self.polling.consumer.poll_haul(cx));
         Poll::Ready(match result {
             Err(error) if error.kind() == ErrorKind::Closed => None,
             result => Some(result),

@@ -18,7 +18,6 @@ use crate::{
     listener::Rebalance,
     next::Next,
     rebalance::{Change, Handover, NOT_COMMITTED, Settling, Telling},
-    records::Records,
 };
 
 impl Consumer {
@@ -76,8 +75,7 @@ impl Consumer {
                 let _ = self.handle.send(Command::Polled);
                 return Some(Ok(Next::Event(event)));
             }
-            Notice::Current => {}
-            Notice::Wake => return Some(Ok(Next::Records(Records::default()))),
+            Notice::Current | Notice::Wake => {}
             Notice::Failed { error, last: true } => self.deferred.push_back(error),
             Notice::Failed { error, last: false } => return Some(Err(error)),
         }

@@ -7,6 +7,7 @@ use offtake_machine::{Position, Token, TopicPartition, mutant};
 use offtake_wire::records::{self as wire, Batch, Crc, Decompressor, Payload, RecordError};
 
 use crate::{
+    batches::{Contents, RecordBatch},
     engine::command::Command,
     event::Event,
     handle::Handle,
@@ -16,7 +17,7 @@ use crate::{
 };
 
 #[derive(Debug)]
-pub(super) struct Flow {
+pub(crate) struct Flow {
     /// What others read of it.
     pub(super) place: Arc<Place>,
     pub(super) token: Token,
@@ -75,9 +76,17 @@ pub(super) struct Moved {
     pub(super) jumps: VecDeque<Event>,
 }
 
+/// What batches are opened with.
+pub(crate) struct Opening<'a> {
+    pub(super) crc: Crc,
+    pub(super) decompressor: &'a mut Decompressor,
+    pub(super) handle: &'a Handle,
+    pub(super) moved: &'a mut Moved,
+}
+
 /// What comes next of a partition.
-pub(super) enum Next {
-    Part(PartitionRecords),
+pub(crate) enum Next<P> {
+    Part(P),
     /// Its position jumps.
     Jump,
     Nothing,
@@ -112,13 +121,10 @@ impl Flow {
         &mut self,
         partition: &TopicPartition,
         most: usize,
-        crc: Crc,
-        decompressor: &mut Decompressor,
-        handle: &Handle,
-        moved: &mut Moved,
-    ) -> Result<Next, RecordError> {
+        opening: &mut Opening<'_>,
+    ) -> Result<Next<PartitionRecords>, RecordError> {
         loop {
-            self.pass(partition, crc, handle, moved);
+            self.pass(partition, opening);
             let Some(open) = &mut self.open else {
                 return Ok(if self.queue.is_empty() { Next::Nothing } else { Next::Jump });
             };
@@ -126,7 +132,7 @@ impl Flow {
                 if let Some(failed) = open.failed {
                     return Err(failed);
                 }
-                match open.next_batch(decompressor) {
+                match open.next_batch(opening.decompressor) {
                     Ok(batch) => open.batch = batch,
                     Err(failed) => open.failed = Some(failed),
                 }
@@ -142,22 +148,76 @@ impl Flow {
             if run.is_empty() {
                 continue;
             }
-            self.position = Some(next);
-            self.handed_out = true;
-            self.pass(partition, crc, handle, moved);
             return Ok(Next::Part(PartitionRecords {
                 partition: partition.clone(),
                 token: self.token,
                 leader_epoch,
                 run,
-                next: self.position.unwrap_or(next),
+                next: self.hands_out(next, partition, opening),
                 ledger: None,
             }));
         }
     }
 
+    /// The next batch, or the rest of one that was begun, without opening it.
+    pub(super) fn next_batch(
+        &mut self,
+        partition: &TopicPartition,
+        opening: &mut Opening<'_>,
+    ) -> Result<Next<RecordBatch>, RecordError> {
+        loop {
+            self.pass(partition, opening);
+            let Some(open) = &mut self.open else {
+                return Ok(if self.queue.is_empty() { Next::Nothing } else { Next::Jump });
+            };
+            let contents = match open.batch.take() {
+                Some(OpenBatch { payload, at, leader_epoch }) => {
+                    Contents::Begun { payload, at, leader_epoch }
+                }
+                None => {
+                    if let Some(failed) = open.failed {
+                        return Err(failed);
+                    }
+                    match open.batches.next() {
+                        Some(Ok(batch)) => Contents::Packed(batch),
+                        Some(Err(failed)) => {
+                            open.failed = Some(failed);
+                            continue;
+                        }
+                        None => continue,
+                    }
+                }
+            };
+            let from = self.position.map_or(open.chunk.fetch_offset, |position| position.offset);
+            let token = self.token;
+            let mut batch = RecordBatch {
+                partition: partition.clone(),
+                token,
+                contents,
+                from,
+                next: Position::at(from),
+                ledger: None,
+            };
+            batch.next = self.hands_out(batch.end(), partition, opening);
+            return Ok(Next::Part(batch));
+        }
+    }
+
+    /// Something is handed out that ends here; where the position stands then.
+    fn hands_out(
+        &mut self,
+        end: Position,
+        partition: &TopicPartition,
+        opening: &mut Opening<'_>,
+    ) -> Position {
+        self.position = Some(end);
+        self.handed_out = true;
+        self.pass(partition, opening);
+        self.position.unwrap_or(end)
+    }
+
     /// Up to the next record, or the next jump.
-    fn pass(&mut self, partition: &TopicPartition, crc: Crc, handle: &Handle, moved: &mut Moved) {
+    fn pass(&mut self, partition: &TopicPartition, opening: &mut Opening<'_>) {
         loop {
             let Some(open) = &mut self.open else {
                 let jump = self.jumps.front().map(|jump| jump.run);
@@ -165,7 +225,7 @@ impl Flow {
                     return;
                 }
                 let Some(chunk) = self.queue.pop_front() else { return };
-                self.open(partition, chunk, crc, moved);
+                self.open(partition, chunk, opening);
                 continue;
             };
             if open.has_more() {
@@ -177,9 +237,9 @@ impl Flow {
                 let from = self.position.map_or(next.offset, |position| position.offset);
                 self.position = Some(next);
                 let to = Spot { partition: partition.clone(), token: self.token, next };
-                moved.over.push(Passed { from, to });
+                opening.moved.over.push(Passed { from, to });
             }
-            free(&open.chunk, handle);
+            free(&open.chunk, opening.handle);
             self.open = None;
         }
     }
@@ -216,11 +276,11 @@ impl Flow {
         }
     }
 
-    fn open(&mut self, partition: &TopicPartition, mut chunk: Chunk, crc: Crc, moved: &mut Moved) {
+    fn open(&mut self, partition: &TopicPartition, mut chunk: Chunk, opening: &mut Opening<'_>) {
         self.end = Some(chunk.high_watermark);
         self.stable_end = Some(chunk.last_stable_offset);
-        self.moves_to(partition, Position::at(chunk.fetch_offset), moved);
-        let batches = std::mem::take(&mut chunk.batches).read(crc).peekable();
+        self.moves_to(partition, Position::at(chunk.fetch_offset), opening.moved);
+        let batches = std::mem::take(&mut chunk.batches).read(opening.crc).peekable();
         self.open = Some(Open { chunk, batches, batch: None, failed: None });
     }
 }

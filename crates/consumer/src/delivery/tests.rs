@@ -3,6 +3,7 @@ use offtake_wire::records::{BatchBuilder, Compression};
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::{Batches, RecordBatch, Records};
 
 const TOKEN: Token = Token { assignment: 1, seek: 0 };
 
@@ -33,8 +34,14 @@ impl Sim {
 
     /// The offsets that one poll gets; `None` for none at all.
     fn poll(&mut self) -> Option<Result<Vec<i64>>> {
-        let handed_out = self.delivery.hand_out(&self.handle, false)?;
+        let handed_out: Result<Records> = self.delivery.hand_out(&self.handle, false)?;
         Some(handed_out.map(|records| records.iter().map(|record| record.offset()).collect()))
+    }
+
+    /// The batches that one poll gets.
+    fn poll_batches(&mut self) -> Option<Result<Vec<RecordBatch>>> {
+        let handed_out: Result<Batches> = self.delivery.hand_out(&self.handle, false)?;
+        Some(handed_out.map(|batches| batches.into_iter().collect()))
     }
 
     fn freed(&mut self) -> usize {
@@ -62,6 +69,20 @@ fn batch(base: i64, count: i64) -> Bytes {
 
 fn emptied(base: i64, offsets: i32) -> Bytes {
     BatchBuilder::new(base).last_offset_delta(offsets - 1).build().unwrap()
+}
+
+fn packed(base: i64, count: i64) -> Bytes {
+    let mut builder = BatchBuilder::new(base).leader_epoch(3).compression(Compression::Zstd);
+    for _ in 0..count {
+        builder.push(1, None, Some(&[7; 4000]), &[]);
+    }
+    builder.build().unwrap()
+}
+
+/// The offsets of a batch's records, opened on another thread.
+fn open(batch: RecordBatch) -> Vec<i64> {
+    let opened = std::thread::spawn(move || batch.open(&mut Decompressor::new()));
+    opened.join().unwrap().unwrap().iter().map(|record| record.offset()).collect()
 }
 
 fn damaged(batch: &Bytes) -> Bytes {
@@ -113,11 +134,7 @@ fn j1_good_records_come_before_the_error_of_a_damaged_batch_and_nothing_after_it
 
 #[test]
 fn j5_a_batch_that_cannot_be_inflated_is_not_passed_over_either() {
-    let mut builder = BatchBuilder::new(3).compression(Compression::Zstd);
-    for _ in 0..3 {
-        builder.push(1, None, Some(&[7; 4000]), &[]);
-    }
-    let large = builder.build().unwrap();
+    let large = packed(3, 3);
     let mut sim = Sim::handing_out(500);
     sim.delivery.decompressor = Decompressor::with_limit(1000);
     sim.take_in(chunk(0, 9, &[batch(0, 3), large, batch(6, 3)]));
@@ -151,6 +168,50 @@ fn j8_a_fetch_that_began_inside_a_batch_hands_out_nothing_before_its_offset() {
     sim.delivery.sought(&orders(), TOKEN, &sim.handle);
     sim.take_in(chunk(4, 10, &[batch(0, 10)]));
     assert_eq!(sim.poll().unwrap().unwrap(), [4, 5, 6, 7, 8, 9]);
+}
+
+#[test]
+fn batches_are_handed_out_whole_and_opened_anywhere() {
+    let mut sim = Sim::handing_out(4);
+    sim.take_in(chunk(1, 12, &[batch(0, 3), packed(3, 3), emptied(6, 2), batch(8, 2)]));
+    let batches = sim.poll_batches().unwrap().unwrap();
+    assert_eq!(sim.delivery.position(&orders()), Some(6), "as many as begin before four records");
+    let spots: Vec<_> = batches.iter().map(|batch| (batch.first_offset(), batch.next_offset())).collect();
+    assert_eq!(spots, [(1, 3), (3, 6)]);
+    let opened: Vec<_> = batches.into_iter().map(open).collect();
+    assert_eq!(opened, [vec![1, 2], vec![3, 4, 5]], "and nothing before the fetch offset (J8)");
+    let last = sim.poll_batches().unwrap().unwrap().remove(0);
+    assert_eq!(
+        (last.first_offset(), last.next_offset()),
+        (6, 12),
+        "what is behind its last record goes with it"
+    );
+    assert_eq!((last.leader_epoch(), open(last)), (Some(3), vec![8, 9]));
+    assert!(sim.poll_batches().is_none());
+    assert_eq!(sim.freed(), 1000);
+}
+
+#[test]
+fn a_batch_that_was_begun_is_handed_out_from_there() {
+    let mut sim = Sim::handing_out(4);
+    sim.take_in(chunk(0, 10, &[packed(0, 6), batch(6, 4)]));
+    assert_eq!(sim.poll().unwrap().unwrap(), [0, 1, 2, 3]);
+    let batches = sim.poll_batches().unwrap().unwrap();
+    assert_eq!(batches.into_iter().map(open).collect::<Vec<_>>(), [vec![4, 5], vec![6, 7, 8, 9]]);
+}
+
+#[test]
+fn j1_j5_a_damaged_batch_stops_its_partition_and_one_that_cannot_be_unpacked_says_so_when_opened() {
+    let mut sim = Sim::handing_out(500);
+    sim.take_in(chunk(0, 9, &[batch(0, 3), packed(3, 3), damaged(&batch(6, 3))]));
+    let batches = sim.poll_batches().unwrap().unwrap();
+    assert_eq!(batches.len(), 2);
+    let error = batches[1].open(&mut Decompressor::with_limit(1000)).unwrap_err();
+    assert_eq!((error.kind(), error.partition()), (ErrorKind::TooLarge, Some(&orders())));
+    assert!(error.to_string().contains("seek to 3"), "{error}");
+    assert_eq!(sim.poll_batches().unwrap().unwrap_err().kind(), ErrorKind::Corrupt);
+    assert!(sim.poll_batches().is_none());
+    assert_eq!(sim.delivery.position(&orders()), Some(6), "the position is kept");
 }
 
 #[test]
@@ -225,7 +286,7 @@ fn s14_k5_nothing_is_left_when_the_last_record_has_been_handed_out() {
         sim.take_in(ends(chunk(7, 9, &[])));
         let mut next = Vec::new();
         while let Some(records) = sim.delivery.hand_out(&sim.handle, false) {
-            let records = records.unwrap();
+            let records: Records = records.unwrap();
             next.push(records.parts.last().unwrap().next_offset());
             let left =
                 if records.iter().last().unwrap().offset() == 2 { 0 } else { 9 - next.last().unwrap() };
@@ -259,7 +320,7 @@ impl Sim {
             other => panic!("{other:?}"),
         };
         let handed_out = self.delivery.hand_out(&self.handle, false);
-        let records = handed_out.map_or_else(|| self.delivery.nothing(), |records| records.unwrap());
+        let records: Records = handed_out.map_or_else(|| self.delivery.nothing(), |records| records.unwrap());
         (records.iter().map(|record| record.offset()).collect(), records.jumps().iter().map(to).collect())
     }
 }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use offtake_wire::records::{BatchBuilder, Batches, Crc, Decompressor};
+use offtake_wire::records::{Batch, BatchBuilder, Batches, Crc, Decompressor};
 
 use super::*;
+use crate::batches::Contents;
 
 /// Numbers below what is asked for, the same every time.
 fn random(seed: u64) -> impl FnMut(u64) -> u64 {
@@ -159,8 +160,8 @@ fn orders() -> TopicPartition {
     TopicPartition::new("orders", 0)
 }
 
-/// As `poll` hands them out: these offsets, and reading goes on at `next`.
-fn part(token: Token, offsets: &[i64], next: i64) -> PartitionRecords {
+/// A batch of these offsets.
+fn batch(offsets: &[i64]) -> Batch {
     let mut builder = BatchBuilder::new(offsets[0]).leader_epoch(3);
     let mut expected = offsets[0];
     for offset in offsets {
@@ -168,8 +169,24 @@ fn part(token: Token, offsets: &[i64], next: i64) -> PartitionRecords {
         builder.push(1, None, None, &[]);
         expected = offset + 1;
     }
-    let batch = Batches::new(builder.build().unwrap(), Crc::Check).next().unwrap().unwrap();
-    let payload = batch.open(&mut Decompressor::default()).unwrap();
+    Batches::new(builder.build().unwrap(), Crc::Check).next().unwrap().unwrap()
+}
+
+/// As `poll_batches` hands it out: these offsets, and reading goes on at `next`.
+fn unopened(token: Token, offsets: &[i64], next: i64) -> RecordBatch {
+    RecordBatch {
+        partition: orders(),
+        token,
+        contents: Contents::Packed(batch(offsets)),
+        from: offsets[0],
+        next: Position { offset: next, epoch: Some(3) },
+        ledger: None,
+    }
+}
+
+/// As `poll` hands them out: these offsets, and reading goes on at `next`.
+fn part(token: Token, offsets: &[i64], next: i64) -> PartitionRecords {
+    let payload = batch(offsets).open(&mut Decompressor::default()).unwrap();
     let mut at = payload.records().at();
     let (run, failed) = payload.take(&mut at, 1000);
     assert!(failed.is_none() && run.len() == offsets.len());
@@ -214,6 +231,25 @@ fn what_is_finished_has_the_leader_epoch_of_its_own_records_and_not_of_what_foll
     assert_eq!(told(0), Some(at(6, 3)));
     assert_eq!(told(1), Some(at(7, 3)));
     assert_eq!(told(2), Some(at(9, 4)));
+}
+
+#[test]
+fn h3_a_batch_that_is_not_opened_is_not_finished_and_where_it_has_no_record_nothing_is_missing() {
+    let ledgers = Ledgers::default();
+    let mut whole = unopened(TOKEN, &[5, 8], 11);
+    ledgers.hand_out_unopened(&mut whole);
+    let told = || told(&ledgers).map(|(_, offset)| offset);
+    assert_eq!(told(), None);
+    let records = whole.open(&mut Decompressor::new()).unwrap();
+    records.iter().next().unwrap().finish().unwrap();
+    assert_eq!(told(), Some(8));
+    records.iter().nth(1).unwrap().finish().unwrap();
+    assert_eq!(told(), Some(11));
+    let mut next = unopened(TOKEN, &[12], 13);
+    next.from = 11;
+    ledgers.hand_out_unopened(&mut next);
+    next.finish().unwrap();
+    assert_eq!(told(), Some(13), "unopened, but finished");
 }
 
 #[test]

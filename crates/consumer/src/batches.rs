@@ -1,0 +1,207 @@
+//! Whole batches, as they came: for those who unpack them elsewhere.
+
+use std::sync::Arc;
+
+use offtake_machine::{Position, Token, TopicPartition};
+use offtake_wire::records::{self as wire, Batch, Decompressor, Payload, RecordError};
+
+use crate::{
+    error::{Error, ErrorKind, Result},
+    event::Event,
+    ledger::Ledger,
+    records::{Delivered, PartitionRecords, Spot},
+    ticket,
+};
+
+/// What one [`poll_batches`](crate::Consumer::poll_batches) handed out: batches of one or more partitions, each partition's
+/// in offset order.
+#[derive(Clone, Debug, Default)]
+pub struct Batches {
+    pub(crate) parts: Vec<RecordBatch>,
+    pub(crate) jumps: Vec<Event>,
+}
+
+impl Batches {
+    /// How many batches.
+    pub fn len(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// Whether there are none: the timeout passed, or a rebalance ended.
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// Positions that have jumped ahead of these batches; see [`Records::jumps`](crate::Records::jumps).
+    pub fn jumps(&self) -> &[Event] {
+        &self.jumps
+    }
+
+    /// The batches.
+    pub fn iter(&self) -> std::slice::Iter<'_, RecordBatch> {
+        self.parts.iter()
+    }
+}
+
+impl IntoIterator for Batches {
+    type Item = RecordBatch;
+    type IntoIter = std::vec::IntoIter<RecordBatch>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.parts.into_iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a Batches {
+    type Item = &'a RecordBatch;
+    type IntoIter = std::slice::Iter<'a, RecordBatch>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// A batch of one partition's records, its checksum compared, packed as it came.
+///
+/// Knows nothing of the consumer, and may be [opened](Self::open) on any thread. It shares memory with all that one answer
+/// brought (`fetch.max.bytes`), which stays as long as it does.
+#[derive(Clone, Debug)]
+pub struct RecordBatch {
+    pub(crate) partition: TopicPartition,
+    pub(crate) token: Token,
+    pub(crate) contents: Contents,
+    /// Where reading stood before it.
+    pub(crate) from: i64,
+    /// Where it goes on after it: past compacted and control records too.
+    pub(crate) next: Position,
+    pub(crate) ledger: Option<Arc<Ledger>>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Contents {
+    Packed(Batch),
+    /// Its first records were handed out by a `poll`.
+    Begun {
+        payload: Payload,
+        at: wire::Position,
+        leader_epoch: Option<i32>,
+    },
+}
+
+impl RecordBatch {
+    /// The topic's name.
+    pub fn topic(&self) -> &str {
+        self.partition.topic.as_str()
+    }
+
+    /// The partition's index.
+    pub fn partition(&self) -> i32 {
+        self.partition.partition
+    }
+
+    /// Topic and partition.
+    pub fn topic_partition(&self) -> &TopicPartition {
+        &self.partition
+    }
+
+    /// No record of it has a lower offset.
+    pub fn first_offset(&self) -> i64 {
+        self.from
+    }
+
+    /// The offset to commit when all of it is done.
+    pub fn next_offset(&self) -> i64 {
+        self.next.offset
+    }
+
+    /// The leader epoch under which it was written, where the format has it.
+    pub fn leader_epoch(&self) -> Option<i32> {
+        match &self.contents {
+            Contents::Packed(batch) => batch.leader_epoch(),
+            Contents::Begun { leader_epoch, .. } => *leader_epoch,
+        }
+    }
+
+    /// Its records, as far as they have not been handed out. They share the batch's memory, or where it was packed what it
+    /// was unpacked into; the decompressor keeps that to use it again. So each thread has one, and opens many batches with it.
+    ///
+    /// # Errors
+    /// `Corrupt` if the batch is not what its producer should have written, though its checksum is right; `TooLarge` if it
+    /// unpacks to more than the decompressor's limit. It tells the offsets: the consumer has gone on behind them, and a
+    /// commit would pass over them. Seek to [`first_offset`](Self::first_offset) to stay.
+    pub fn open(&self, decompressor: &mut Decompressor) -> Result<PartitionRecords> {
+        let run = self.run(decompressor).map_err(|error| self.unreadable(&error))?;
+        if let Some(ledger) = &self.ledger {
+            ledger.skip_holes(self.from, run.iter().map(|record| record.offset()), self.end().offset);
+        }
+        Ok(PartitionRecords {
+            partition: self.partition.clone(),
+            token: self.token,
+            leader_epoch: self.leader_epoch(),
+            run,
+            next: self.next,
+            ledger: self.ledger.clone(),
+        })
+    }
+
+    fn run(&self, decompressor: &mut Decompressor) -> Result<wire::Run, RecordError> {
+        let opened;
+        let (payload, mut at) = match &self.contents {
+            Contents::Packed(batch) => {
+                opened = batch.open(decompressor)?;
+                let mut records = opened.records();
+                // A fetch may begin in the middle of a batch (FAILURES J8).
+                records.skip_to(self.from)?;
+                (&opened, records.at())
+            }
+            Contents::Begun { payload, at, .. } => (payload, *at),
+        };
+        match payload.take(&mut at, usize::MAX) {
+            (run, None) => Ok(run),
+            (_, Some(error)) => Err(error),
+        }
+    }
+
+    /// Says that all of its records are finished; see [`Record::finish`](crate::Record::finish).
+    ///
+    /// # Errors
+    /// As of [`Record::finish`](crate::Record::finish).
+    pub fn finish(&self) -> Result<()> {
+        ticket::finish(&self.partition, self.ledger.as_deref(), self.from, self.next.offset)
+    }
+
+    /// Behind its last record, and before what follows without one.
+    pub(crate) fn end(&self) -> Position {
+        let offset = match &self.contents {
+            Contents::Packed(batch) => batch.next_offset(),
+            Contents::Begun { payload, .. } => payload.next_offset(),
+        };
+        Position { offset, epoch: self.leader_epoch() }
+    }
+
+    /// How many records it says it has; at least one.
+    pub(crate) fn count(&self) -> usize {
+        let count = match &self.contents {
+            Contents::Packed(batch) => batch.header().map_or(1, wire::BatchHeader::count),
+            Contents::Begun { payload, at, .. } => payload.count_from(*at),
+        };
+        usize::try_from(count).unwrap_or(usize::MAX).max(1)
+    }
+
+    fn unreadable(&self, error: &RecordError) -> Error {
+        let kind = if error.is_too_large() { ErrorKind::TooLarge } else { ErrorKind::Corrupt };
+        let (first, last) = (error.first_offset().max(self.from), error.last_offset());
+        let message = format!(
+            "{}: the batch with the offsets {first} to {last} cannot be read: {error}; seek to {} to stay before it, \
+             or go on without it",
+            self.partition, self.from
+        );
+        Error::new(kind, message).with_partition(self.partition.clone())
+    }
+}
+
+impl Delivered for RecordBatch {
+    fn spot(&self) -> Spot {
+        Spot { partition: self.partition.clone(), token: self.token, next: self.next }
+    }
+}

@@ -1,0 +1,114 @@
+//! What one call hands out: records, or whole batches.
+
+use super::flow::{Flow, Next, Opening};
+use crate::{
+    batches::{Batches, RecordBatch},
+    event::Event,
+    ledgers::Ledgers,
+    records::{Delivered, PartitionRecords, Records},
+};
+use offtake_machine::TopicPartition;
+use offtake_wire::records::RecordError;
+
+/// Parts of partitions, and the jumps ahead of them.
+pub(crate) trait Haul: Default {
+    type Part: Part;
+
+    fn push(&mut self, part: Self::Part);
+    fn parts(&mut self) -> &mut [Self::Part];
+    fn is_empty(&self) -> bool;
+    fn set_jumps(&mut self, jumps: Vec<Event>);
+}
+
+/// Consecutive records of one partition.
+pub(crate) trait Part: Delivered + Sized {
+    /// How many records count against `max.poll.records`.
+    fn records(&self) -> usize;
+    /// From here on it is kept account of which of them are finished.
+    fn enter(&mut self, ledgers: &Ledgers);
+    /// The next of a partition: at most `most` records, as far as it can choose.
+    fn next(
+        flow: &mut Flow,
+        partition: &TopicPartition,
+        most: usize,
+        opening: &mut Opening<'_>,
+    ) -> Result<Next<Self>, RecordError>;
+}
+
+impl Haul for Records {
+    type Part = PartitionRecords;
+
+    fn push(&mut self, part: PartitionRecords) {
+        Records::push(self, part);
+    }
+
+    fn parts(&mut self) -> &mut [PartitionRecords] {
+        &mut self.parts
+    }
+
+    fn is_empty(&self) -> bool {
+        Records::is_empty(self)
+    }
+
+    fn set_jumps(&mut self, jumps: Vec<Event>) {
+        self.jumps = jumps;
+    }
+}
+
+impl Haul for Batches {
+    type Part = RecordBatch;
+
+    fn push(&mut self, part: RecordBatch) {
+        self.parts.push(part);
+    }
+
+    fn parts(&mut self) -> &mut [RecordBatch] {
+        &mut self.parts
+    }
+
+    fn is_empty(&self) -> bool {
+        Batches::is_empty(self)
+    }
+
+    fn set_jumps(&mut self, jumps: Vec<Event>) {
+        self.jumps = jumps;
+    }
+}
+
+impl Part for PartitionRecords {
+    fn records(&self) -> usize {
+        self.len()
+    }
+
+    fn enter(&mut self, ledgers: &Ledgers) {
+        ledgers.hand_out(self);
+    }
+
+    fn next(
+        flow: &mut Flow,
+        partition: &TopicPartition,
+        most: usize,
+        opening: &mut Opening<'_>,
+    ) -> Result<Next<Self>, RecordError> {
+        flow.next_part(partition, most, opening)
+    }
+}
+
+impl Part for RecordBatch {
+    fn records(&self) -> usize {
+        self.count()
+    }
+
+    fn enter(&mut self, ledgers: &Ledgers) {
+        ledgers.hand_out_unopened(self);
+    }
+
+    fn next(
+        flow: &mut Flow,
+        partition: &TopicPartition,
+        _most: usize,
+        opening: &mut Opening<'_>,
+    ) -> Result<Next<Self>, RecordError> {
+        flow.next_batch(partition, opening)
+    }
+}
