@@ -88,19 +88,32 @@ fn bench_sums_what_java_sums() {
         let at = shared(version);
         let topics = specimens(version);
         let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+        let ours = |more: &[&str]| {
+            let bench = Offtake::new(["bench", "consume", "--json"]).args(topics).brokers(&at.kafka);
+            let ours = bench.args(more.iter().copied()).run().json();
+            let [ours] = ours.as_slice() else { panic!("one object, not {ours:?}") };
+            ours.clone()
+        };
         for headers in [true, false] {
             let javas = at.tool.checksum(&names, headers);
-            let ours = Offtake::new(["bench", "consume", "--json"]).args(topics).brokers(&at.kafka);
-            let ours = if headers { ours.args(["--headers"]) } else { ours }.run().json();
-            let [ours] = ours.as_slice() else { panic!("one object, not {ours:?}") };
-            assert_eq!(
-                ours["checksum"].to_string(),
-                javas["checksum"].as_str().expect("text"),
-                "{version:?}"
-            );
-            for field in ["records", "bytes", "order_errors"] {
-                assert_eq!(ours[field], javas[field], "{version:?}, {field}");
+            for threads in ["0", "2"] {
+                let with =
+                    if headers { &["--threads", threads, "--headers"][..] } else { &["--threads", threads] };
+                let ours = ours(with);
+                assert_eq!(
+                    ours["checksum"].to_string(),
+                    javas["checksum"].as_str().expect("text"),
+                    "{version:?}, {threads} threads"
+                );
+                for field in ["records", "bytes", "order_errors"] {
+                    assert_eq!(ours[field], javas[field], "{version:?}, {threads} threads, {field}");
+                }
             }
         }
+        // What other threads have finished is committed, and nothing is left of it.
+        let group = unique("group");
+        let member = ["--threads", "2", "--group", &group];
+        assert_eq!(ours(&member)["records"], at.tool.checksum(&names, false)["records"]);
+        assert_eq!(ours(&member)["records"], 0, "{version:?}");
     }
 }

@@ -378,6 +378,9 @@ pub(crate) struct BenchConsume {
     /// Read headers too
     #[arg(long)]
     pub(crate) headers: bool,
+    /// Take whole batches, and have so many threads unpack and read them; 0: records, on one
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "count")]
+    pub(crate) threads: usize,
 }
 
 #[cfg(test)]

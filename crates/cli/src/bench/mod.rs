@@ -1,6 +1,7 @@
 //! `offtake bench consume`: how fast, at what cost, and whether everything came in order.
 
 mod tally;
+mod threads;
 mod usage;
 
 use std::{
@@ -26,8 +27,6 @@ use crate::{
 use tally::Tally;
 
 const POLL: Duration = Duration::from_millis(100);
-/// Java's 500 records a poll measure the poll.
-const MAX_POLL_RECORDS: usize = 10_000;
 
 pub(crate) async fn run(common: &Common, args: Bench) -> Result<(), Failure> {
     match args.what {
@@ -39,8 +38,13 @@ async fn consume(common: &Common, args: BenchConsume) -> Result<(), Failure> {
     let config = config(common, &args)?;
     let closing = config.default_api_timeout;
     let mut stop = Stop::listen()?;
-    let mut consumer = Builder::from_config(config).build().await?;
+    let mut builder = Builder::from_config(config);
+    if args.threads > 0 {
+        builder = builder.finish_each();
+    }
+    let mut consumer = builder.build().await?;
     let measured = match stop.or(begin(&mut consumer, &args)).await {
+        Some(Ok(ends)) if args.threads > 0 => threads::read(&mut consumer, &args, &ends, &mut stop).await,
         Some(Ok(ends)) => read(&mut consumer, &args, &ends, &mut stop).await,
         Some(Err(failure)) => Err(failure),
         None => Ok(Measured::default()),
@@ -66,9 +70,6 @@ fn config(common: &Common, args: &BenchConsume) -> Result<Config, Failure> {
         }
     }
     config.auto_offset_reset = AutoOffsetReset::Earliest;
-    if !config.is_given("max.poll.records") {
-        config.max_poll_records = MAX_POLL_RECORDS;
-    }
     config.validate()?;
     Ok(config)
 }
@@ -120,18 +121,7 @@ async fn read(
         let began = measured.span.map_or_else(now, |(began, _)| began);
         for part in records.partitions() {
             let end = ends.get(part.topic_partition()).copied().unwrap_or(0);
-            let mut order = measured.tally.order(part.topic_partition());
-            for record in part {
-                if record.offset() >= end || measured.tally.records >= most {
-                    break;
-                }
-                order.follow(record.offset());
-                measured.tally.add(record.partition(), record.offset(), record.key(), record.value());
-                if args.headers {
-                    measured.tally.add_headers(record.headers().map(|header| (header.key, header.value)));
-                }
-            }
-            measured.tally.settle(order);
+            measured.tally.add_part(part, end, most, args.headers);
         }
         measured.span = Some((began, now()));
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use offtake::TopicPartition;
+use offtake::{PartitionRecords, TopicPartition};
 
 /// What was read so far.
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ pub(super) struct Tally {
 
 /// One run of records of one partition: whether each follows the one before.
 #[derive(Debug)]
-pub(super) struct Order {
+struct Order {
     of: TopicPartition,
     last: Option<i64>,
     errors: u64,
@@ -26,7 +26,7 @@ pub(super) struct Order {
 
 impl Order {
     #[inline]
-    pub(super) fn follow(&mut self, offset: i64) {
+    fn follow(&mut self, offset: i64) {
         if self.last.is_some_and(|last| last.checked_add(1) != Some(offset)) {
             self.errors += 1;
         }
@@ -35,12 +35,36 @@ impl Order {
 }
 
 impl Tally {
+    /// These records, up to an offset and until there are so many.
+    pub(super) fn add_part(&mut self, part: &PartitionRecords, end: i64, most: u64, headers: bool) {
+        let mut order = self.order(part.topic_partition());
+        for record in part {
+            if record.offset() >= end || self.records >= most {
+                break;
+            }
+            order.follow(record.offset());
+            self.add(record.partition(), record.offset(), record.key(), record.value());
+            if headers {
+                self.add_headers(record.headers().map(|header| (header.key, header.value)));
+            }
+        }
+        self.settle(order);
+    }
+
+    /// What another has read of other partitions.
+    pub(super) fn add_up(&mut self, other: &Self) {
+        self.records += other.records;
+        self.bytes = self.bytes.wrapping_add(other.bytes);
+        self.order_errors += other.order_errors;
+        self.checksum = self.checksum.wrapping_add(other.checksum);
+    }
+
     /// Looked up once a run, not once a record.
-    pub(super) fn order(&self, of: &TopicPartition) -> Order {
+    fn order(&self, of: &TopicPartition) -> Order {
         Order { of: of.clone(), last: self.last.get(of).copied(), errors: 0 }
     }
 
-    pub(super) fn settle(&mut self, order: Order) {
+    fn settle(&mut self, order: Order) {
         self.order_errors += order.errors;
         if let Some(last) = order.last {
             self.last.insert(order.of, last);
@@ -49,7 +73,7 @@ impl Tally {
 
     /// `31·(offset+1) + 17·partition + 7·len(value) + 5·len(key) + first(value) + 3·last(value)`, wrapping.
     #[inline]
-    pub(super) fn add(&mut self, partition: i32, offset: i64, key: Option<&[u8]>, value: Option<&[u8]>) {
+    fn add(&mut self, partition: i32, offset: i64, key: Option<&[u8]>, value: Option<&[u8]>) {
         let key = length(key.unwrap_or_default());
         let value = value.unwrap_or_default();
         let first = value.first().copied().map_or(0, u64::from);
@@ -68,7 +92,7 @@ impl Tally {
     }
 
     /// `11 + len(key) + len(value)` a header.
-    pub(super) fn add_headers<'a>(&mut self, headers: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>) {
+    fn add_headers<'a>(&mut self, headers: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>) {
         for (key, value) in headers {
             let sum = 11u64.wrapping_add(length(key)).wrapping_add(length(value.unwrap_or_default()));
             self.checksum = self.checksum.wrapping_add(sum);
