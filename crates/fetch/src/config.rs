@@ -49,7 +49,7 @@ impl Default for Config {
             max_wait: Duration::from_millis(500),
             isolation: Isolation::ReadUncommitted,
             rack: None,
-            budget: 64 << 20,
+            budget: 32 << 20,
             request_timeout: Duration::from_secs(30),
             replica_lease: Duration::from_secs(300),
             check_crcs: true,

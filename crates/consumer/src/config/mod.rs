@@ -101,7 +101,7 @@ pub struct Config {
     pub fetch_max_wait: Duration,
     /// `max.partition.fetch.bytes`: 1 MiB of one partition in one response, unless its first batch is larger.
     pub max_partition_fetch_bytes: u32,
-    /// `fetch.buffer.max.bytes`, ours: 64 MiB fetched ahead and not yet handed out, all partitions together.
+    /// `fetch.buffer.max.bytes`, ours: 32 MiB fetched ahead and not yet handed out, all partitions together.
     /// Beside them the memory of at most two answers that have been read is kept for the next ones, until sixteen small
     /// answers in a row say that nothing much is coming.
     /// librdkafka's `queued.max.messages.kbytes` sets it too.
@@ -177,7 +177,7 @@ impl Default for Config {
             fetch_max_bytes: 50 << 20,
             fetch_max_wait: Duration::from_millis(500),
             max_partition_fetch_bytes: 1 << 20,
-            fetch_buffer_max_bytes: 64 << 20,
+            fetch_buffer_max_bytes: 32 << 20,
             decompressed_batch_max_bytes: 64 << 20,
             receive_message_max_bytes: 100_000_000,
             request_timeout: Duration::from_secs(30),

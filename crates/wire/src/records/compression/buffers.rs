@@ -8,8 +8,8 @@ use bytes::{Bytes, BytesMut};
 
 use super::Fault;
 
-/// Buffers kept, and the largest of them.
-const KEPT: usize = 4;
+/// Bytes of the buffers kept, and the largest of them.
+const KEPT: usize = 4 << 20;
 const LARGEST_KEPT: usize = 1 << 20;
 const SMALLEST: usize = 64 << 10;
 /// A buffer is given away only if at least one part in this many is output.
@@ -23,7 +23,8 @@ pub(super) struct Buffers {
 impl Buffers {
     fn get(&mut self, size: usize) -> BytesMut {
         let fits = |buffer: &Bytes| buffer.len() >= size && buffer.is_unique();
-        if let Some(index) = self.kept.iter().position(fits)
+        // The newest is the likeliest to be in the processor's cache.
+        if let Some(index) = self.kept.iter().rposition(fits)
             && let Ok(buffer) = self.kept.swap_remove(index).try_into_mut()
         {
             return buffer;
@@ -35,10 +36,10 @@ impl Buffers {
         if buffer.len() > LARGEST_KEPT {
             return;
         }
-        if self.kept.len() >= KEPT {
+        self.kept.push(buffer.clone());
+        while self.kept.iter().map(Bytes::len).sum::<usize>() > KEPT {
             self.kept.remove(0);
         }
-        self.kept.push(buffer.clone());
     }
 }
 
@@ -146,8 +147,9 @@ mod tests {
     #[test]
     fn what_is_kept_is_bounded() {
         let mut buffers = Buffers::default();
-        let held: Vec<_> = (0..10).map(|_| write(&mut buffers, &[5; 50_000])).collect();
-        assert_eq!(buffers.kept.len(), KEPT);
+        let held: Vec<_> = (0..100).map(|_| write(&mut buffers, &[5; 50_000])).collect();
+        let kept = |buffers: &Buffers| buffers.kept.iter().map(Bytes::len).sum::<usize>();
+        assert_eq!(kept(&buffers), KEPT);
         drop(held);
         assert_eq!(write(&mut buffers, &vec![7; LARGEST_KEPT * 2]).len(), LARGEST_KEPT * 2);
         assert!(buffers.kept.iter().all(|buffer| buffer.len() <= LARGEST_KEPT));

@@ -104,7 +104,7 @@ enum Fault {
 /// Unpacks batches. Keeps its contexts and its buffers from one batch to the next.
 ///
 /// A buffer that was given out is used again once the last handle to it (payload, record, detached record) is gone; at
-/// most four buffers of at most a megabyte wait for that, so what is kept is bounded too. One `Decompressor` belongs
+/// most 4 MiB of buffers, none above 1 MiB, wait for that, so what is kept is bounded too. One `Decompressor` belongs
 /// to the thread that reads records.
 pub struct Decompressor {
     limit: usize,
