@@ -95,19 +95,24 @@ pub(crate) fn twice(from: u64, count: u64, jobs: u64) -> bool {
     different.is_empty()
 }
 
-/// A run takes some tens of milliseconds. One that takes this long spins without its time passing.
-const LONGEST_RUN: Duration = Duration::from_secs(180);
+/// A run takes some tens of milliseconds. One that takes so many of these rounds spins without its time passing. They are
+/// counted: by the clock a process that was stopped meanwhile would seem to spin.
+const LONGEST_RUN: u64 = 36;
+const ROUND: Duration = Duration::from_secs(5);
 
 /// Runs seeds on so many threads, and ends the process when one does not come to an end (S15).
 fn each(from: u64, count: u64, jobs: u64, run: impl Fn(u64) + Sync) {
     let next = AtomicU64::new(from);
-    let running: Mutex<BTreeMap<u64, Instant>> = Mutex::default();
+    let rounds = &AtomicU64::new(0);
+    // And in which round each began.
+    let running: Mutex<BTreeMap<u64, u64>> = Mutex::default();
     let lock = || running.lock().unwrap_or_else(PoisonError::into_inner);
     let (over, is_over) = mpsc::channel::<()>();
     std::thread::scope(|scope| {
         scope.spawn(move || {
-            while is_over.recv_timeout(Duration::from_secs(5)) == Err(RecvTimeoutError::Timeout) {
-                let endless = |began: &Instant| now().saturating_duration_since(*began) > LONGEST_RUN;
+            while is_over.recv_timeout(ROUND) == Err(RecvTimeoutError::Timeout) {
+                let round = rounds.fetch_add(1, Ordering::Relaxed) + 1;
+                let endless = |began: &u64| round.saturating_sub(*began) > LONGEST_RUN;
                 if let Some((seed, _)) = lock().iter().find(|(_, began)| endless(began)) {
                     println!(
                         "seed {seed}: S15: it does not come to an end: something spins, and no time passes"
@@ -126,7 +131,7 @@ fn each(from: u64, count: u64, jobs: u64, run: impl Fn(u64) + Sync) {
                     if seed >= from + count {
                         return;
                     }
-                    lock().insert(seed, now());
+                    lock().insert(seed, rounds.load(Ordering::Relaxed));
                     run(seed);
                     lock().remove(&seed);
                 }

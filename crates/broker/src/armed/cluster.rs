@@ -52,21 +52,21 @@ impl Model {
     }
 
     /// A broker goes on, as by SIGCONT: it sends what it had to say and reads what arrived. What others took from it
-    /// stays theirs.
+    /// stays theirs; it answers so to what it had not read, before it counts as alive again.
     pub fn resume(&mut self, now: Instant, broker: i32) {
         self.now = now;
         let Some(node) = self.nodes.all.get_mut(&broker).filter(|node| node.paused) else { return };
         node.paused = false;
         node.fails_over = None;
         let missed = !node.up;
-        if missed {
-            self.let_return(broker);
-        }
         for delivery in std::mem::take(&mut self.arms.frozen) {
             self.deliver(delivery); // freezes again what is another broker's
         }
         for connection in self.connections_of(broker) {
             self.serve(connection);
+        }
+        if missed {
+            self.let_return(broker);
         }
         // Groups that slept with it are awake.
         self.expire_groups();

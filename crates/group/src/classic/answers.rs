@@ -164,6 +164,13 @@ impl Classic {
                     return self.fail(self.inconsistent());
                 }
                 let stamp = Stamp::read(&sync.assignment);
+                if stamp.is_some() {
+                    // Brokers before KIP-814 tell a static leader that returns that the process before it leads: then nobody
+                    // would watch the partitions. Who gets what a leader wrote for itself is its successor, whatever they say.
+                    let assignor = self.assignor.as_ref();
+                    let successor = || Some(Lead::of_predecessor(assignor?.clone(), &self.subscription));
+                    self.lead = self.lead.take().or_else(successor);
+                }
                 if let (Some(stamp), Some(lead)) = (stamp, &mut self.lead) {
                     lead.keeps_what_was_made_for(stamp.print);
                     if lead.is_outdated() {

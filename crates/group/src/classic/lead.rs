@@ -61,6 +61,17 @@ impl Lead {
         Self { assignor, members, topics, partitions: None, kept: None, racks: racks.then(BTreeMap::new) }
     }
 
+    /// Of a group of which only our own subscription is known, and that the coordinator does not wait for us to assign.
+    pub(super) fn of_predecessor(assignor: Strategy, topics: &BTreeSet<Topic>) -> Self {
+        let (members, topics) = (Members::new(), topics.clone());
+        Self { assignor, members, topics, partitions: None, kept: None, racks: None }
+    }
+
+    /// Whether it has not seen any partitions yet.
+    pub(super) fn is_new(&self) -> bool {
+        self.partitions.is_none()
+    }
+
     /// All topics of the group.
     pub(super) fn topics(&self) -> &BTreeSet<Topic> {
         &self.topics

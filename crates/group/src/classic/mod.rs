@@ -271,6 +271,12 @@ impl Classic {
         coordinator: Option<BrokerId>,
         cluster: &Cluster,
     ) -> Option<Transmit> {
+        if let (State::Stable { .. }, Some(lead)) = (&self.state, &mut self.lead)
+            && lead.is_new()
+            && lead.outdated_by(cluster)
+        {
+            self.join_again(now, PARTITIONS_CHANGED);
+        }
         let is_due = matches!(self.state.call(), Some(Call::Due(at)) if *at <= now);
         self.blocked = is_due && coordinator.is_none();
         let coordinator = coordinator?;

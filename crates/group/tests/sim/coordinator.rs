@@ -323,13 +323,18 @@ impl Coordinator {
         member.protocols = join.protocols;
         member.seen = now;
         let id = self.new_id();
+        let leader = self.group.leader.clone();
         if self.group.leader == old {
             self.group.leader.clone_from(&id);
         }
         if self.group.phase == Phase::Stable && !changed {
             self.group.members.insert(id.clone(), member);
             self.persisted = self.group.clone();
-            let answer = self.joined(&id, self.skips_assignment);
+            let mut answer = self.joined(&id, self.skips_assignment);
+            if let (Response::JoinGroup(answer), false) = (&mut answer, self.skips_assignment) {
+                // Lest it assigns, it is told that its predecessor leads, or who does.
+                (answer.leader, answer.members) = (leader, Vec::new());
+            }
             return self.answer(caller, answer);
         }
         member.joining = Some(caller);

@@ -147,7 +147,7 @@ impl Ownership {
 
     /// Whether the coordinator has given it the partition, and the application is still to be told: where reading starts
     /// may be committed by then.
-    pub(super) fn is_coming(&self, plan: &Plan, who: Who, place: &Place) -> bool {
+    fn is_coming(&self, plan: &Plan, who: Who, place: &Place) -> bool {
         let allowed = self.allowed.get(&who).is_some_and(|places| places.contains(place));
         let granted = self.granted.get(&who).copied().unwrap_or_default();
         let given_up = self.given_up.get(&(who, place.clone())).copied();

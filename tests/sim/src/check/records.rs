@@ -14,6 +14,8 @@ use crate::{
 
 /// Markers behind the last record are passed over by the next `poll`; until then they count.
 const MARKERS: u64 = 2;
+/// Before which no member can be told where it is to begin.
+const OFFSET_FETCH: i16 = 9;
 /// So long after its start a member has seen the topics it subscribed to.
 const KNOWS_TOPICS: Duration = Duration::from_secs(2);
 
@@ -29,6 +31,8 @@ pub(super) struct Records {
     dials: BTreeMap<Who, u64>,
     places: BTreeMap<Place, Of>,
     readers: BTreeMap<(Who, Place), Reader>,
+    /// Given up, and not yet asked about anew.
+    gone: BTreeSet<(Who, Place)>,
     quiet: bool,
     forgotten: Option<Duration>,
 }
@@ -120,14 +124,19 @@ impl Records {
             What::Revoked { who, places } | What::Lost { who, places } => {
                 for place in places {
                     self.readers.remove(&(*who, place.clone()));
+                    self.gone.insert((*who, place.clone()));
                 }
+            }
+            What::Request { api: OFFSET_FETCH, client, .. } => {
+                let asks = Who::parse(client);
+                self.gone.retain(|(who, _)| Some(*who) != asks);
             }
             What::Crashed { who } | What::CloseEnds { who } => {
                 self.readers.retain(|(reader, _), _| reader != who);
             }
             What::Reset { who, at: place, from, to, reason } => {
                 self.reset(plan, ledger, at, (*who, place, *from, *to, reason), complaints);
-                self.forget_what_is_gone(plan, ownership, *who, place);
+                self.forget_what_is_gone(*who, place);
             }
             What::Sought { who, at: place, to } => {
                 self.places.entry(place.clone()).or_default().sought = Some((*who, *to));
@@ -147,7 +156,7 @@ impl Records {
                 let reader = self.readers.entry((*who, place.clone())).or_default();
                 (reader.told, reader.last) = (to.or(reader.told), None);
                 self.places.entry(place.clone()).or_default().rewound = true;
-                self.forget_what_is_gone(plan, ownership, *who, place);
+                self.forget_what_is_gone(*who, place);
             }
             What::Delivered { who, at: place, offset, id } => {
                 self.delivered(plan, ledger, at, (*who, place, *offset, *id), complaints);
@@ -197,12 +206,10 @@ impl Records {
         }
     }
 
-    /// What a member is told of a partition that has gone already says nothing of the next time that it comes. It may be told
-    /// before it is told that the partition comes.
-    fn forget_what_is_gone(&mut self, plan: &Plan, ownership: &Ownership, who: Who, place: &Place) {
+    /// What a member is told of a partition that has gone already says nothing of the next time that it comes.
+    fn forget_what_is_gone(&mut self, who: Who, place: &Place) {
         let reader = (who, place.clone());
-        let held = self.readers.get(&reader).is_some_and(|reader| reader.held);
-        if !held && !ownership.is_coming(plan, who, place) {
+        if self.gone.contains(&reader) {
             self.readers.remove(&reader);
         }
     }

@@ -81,6 +81,24 @@ impl Sim {
 }
 
 #[test]
+fn a_coordinator_that_was_stopped_takes_no_commit_that_it_had_not_read_when_the_group_moved() {
+    let mut sim = Sim::with(Config { brokers: 2, ..Config::default() });
+    let one = sim.client();
+    let a = sim.alone(one);
+    let home = sim.model.coordinator_of(GROUP).unwrap();
+    sim.model.pause(sim.now, home);
+    sim.send(one, 7, committing(&a, 1, "orders", &[(0, 3)]));
+    sim.pass(seconds(2));
+    let two = sim.client();
+    assert_eq!(sim.commit(two, 7, committing(&a, 1, "orders", &[(0, 8)])), [(0, 0)]);
+    sim.model.resume(sim.now, home);
+    sim.settle();
+    let Some(ResponseKind::OffsetCommit(late)) = sim.answer(one) else { panic!() };
+    assert_eq!(late.topics[0].partitions[0].error_code, E::NotCoordinator.code());
+    assert_eq!(sim.model.coordinator_of(GROUP), Some(home), "which it is again");
+}
+
+#[test]
 fn only_members_commit_while_there_are_any() {
     let mut sim = Sim::new();
     let client = sim.client();
