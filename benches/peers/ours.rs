@@ -1,9 +1,9 @@
 //! Offtake for the sections in which an application does more than read: the same command line as the rivals, whose
-//! `rust/src/common.rs` has what is counted. Tuned: `max.poll.records=10000`, as `offtake bench consume` has it.
+//! `rust/src/common.rs` has what is counted. There is nothing to tune.
 
 use std::time::{Duration, Instant};
 
-use offtake::{Consumer, Record, StartAt, TopicPartition};
+use offtake::{Consumer, Decompressor, Record, StartAt, TopicPartition};
 
 use crate::clock::{Micros, micros};
 
@@ -12,7 +12,7 @@ const WARM_UP: u64 = 2000;
 
 /// `MODE SETTINGS BOOTSTRAP TOPIC PARTITIONS COUNT`
 pub(crate) fn run(words: &[String]) -> Result<(), String> {
-    let [mode, settings, bootstrap, topic, partitions, count] = words else {
+    let [mode, _settings, bootstrap, topic, partitions, count] = words else {
         return Err("usage: peers offtake MODE tuned|default BOOTSTRAP TOPIC PARTITIONS COUNT".into());
     };
     let number = |text: &str| text.parse::<u32>().map_err(|error| format!("{text}: {error}"));
@@ -27,9 +27,6 @@ pub(crate) fn run(words: &[String]) -> Result<(), String> {
             let name = format!("peers-{}-{}", std::process::id(), micros());
             builder = builder.group(&name).property("group.protocol", protocol);
         }
-        if settings == "tuned" {
-            builder = builder.property("max.poll.records", "10000");
-        }
         let mut consumer = builder.build().await?;
         if group.is_some() {
             consumer.subscribe([topic.as_str()]).await?;
@@ -39,7 +36,7 @@ pub(crate) fn run(words: &[String]) -> Result<(), String> {
                 .assign((0..partitions).map(|each| (TopicPartition::new(topic.as_str(), each), from)))
                 .await?;
         }
-        read(consumer, tally).await
+        if mode == "batches" { read_batches(consumer, tally).await } else { read(consumer, tally).await }
     };
     let done = runtime.map_err(|error| error.to_string())?.block_on(reading);
     println!("{}", done.map_err(|error| error.to_string())?.line());
@@ -53,10 +50,27 @@ async fn read(mut consumer: Consumer, mut tally: Tally) -> Result<Tally, offtake
             tally.add(&record);
         }
     }
+    Ok(done(consumer, tally))
+}
+
+/// The same by whole batches, opened on the same thread.
+async fn read_batches(mut consumer: Consumer, mut tally: Tally) -> Result<Tally, offtake::Error> {
+    let mut decompressor = Decompressor::new();
+    while !tally.is_done() {
+        for batch in consumer.poll_batches(Duration::from_secs(1)).await? {
+            for record in &batch.open(&mut decompressor)? {
+                tally.add(&record);
+            }
+        }
+    }
+    Ok(done(consumer, tally))
+}
+
+fn done(consumer: Consumer, mut tally: Tally) -> Tally {
     tally.took = tally.began.elapsed();
     tally.flowed = tally.flowing.map_or(Duration::ZERO, |flowing| flowing.elapsed());
     std::mem::forget(consumer); // the process ends next
-    Ok(tally)
+    tally
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -87,7 +101,7 @@ impl Tally {
         let watch = match mode {
             "sleep" => Watch::Sleep,
             "latency" => Watch::Latency,
-            "read" => Watch::Nothing,
+            "read" | "batches" => Watch::Nothing,
             _ => Watch::First,
         };
         Self {

@@ -111,6 +111,46 @@
 //! # }
 //! ```
 //!
+//! # On many threads
+//!
+//! Unpacking is most of what reading costs. [`poll_batches`](Consumer::poll_batches) leaves it to whoever has the time: a
+//! [`RecordBatch`] knows nothing of the consumer and is opened on any thread. Batches of one partition go to the same thread
+//! where its order matters.
+//!
+//! ```no_run
+//! # fn handle(_: offtake::Record<'_>) {}
+//! # async fn run() -> Result<(), offtake::Error> {
+//! # use std::{sync::mpsc, time::Duration};
+//! use offtake::{Consumer, Decompressor, Error, RecordBatch};
+//!
+//! let threads: Vec<_> = (0..4)
+//!     .map(|_| {
+//!         let (batches, waiting) = mpsc::sync_channel::<RecordBatch>(16);
+//!         std::thread::spawn(move || {
+//!             let mut decompressor = Decompressor::new();
+//!             for batch in waiting {
+//!                 batch.open(&mut decompressor)?.iter().for_each(handle);
+//!                 let _ = batch.finish(); // refused if the partition has changed hands
+//!             }
+//!             Ok::<_, Error>(())
+//!         });
+//!         batches
+//!     })
+//!     .collect();
+//!
+//! let mut consumer = Consumer::builder("localhost:9092").group("orders").finish_each().build().await?;
+//! consumer.subscribe(["orders"]).await?;
+//! loop {
+//!     for batch in consumer.poll_batches(Duration::from_millis(500)).await? {
+//!         let thread = batch.partition() as usize % threads.len();
+//!         if threads[thread].send(batch).is_err() {
+//!             return Ok(()); // it could not open one, and has ended
+//!         }
+//!     }
+//! }
+//! # }
+//! ```
+//!
 //! The futures here need a tokio runtime with its timer; the engine brings its own unless
 //! [`spawn_on`](Builder::spawn_on) says otherwise.
 //!
