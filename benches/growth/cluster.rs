@@ -3,13 +3,13 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use offtake::Config;
 use offtake::admin::{Admin, NewTopic};
+use offtake::{Config, Consumer};
 use offtake_tests::{Kafka, V4_3_0};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
-use crate::{TOPIC, clock::micros};
+use crate::{TOPIC, clock::micros, reader::stand_at_end};
 
 pub(crate) struct Cluster {
     kind: Kind,
@@ -109,5 +109,8 @@ async fn create(bootstrap: &str, partitions: i32) -> Result<i32, String> {
         }
     };
     admin.close().await;
+    // A leader that is known may still have to make its log: Kafka takes milliseconds for each.
+    let mut consumer = Consumer::builder(bootstrap).build().await.map_err(|error| error.to_string())?;
+    stand_at_end(&mut consumer, TOPIC, partitions).await.map_err(|error| error.to_string())?;
     Ok(leader)
 }

@@ -32,11 +32,7 @@ async fn read(bootstrap: &str, topic: &str, partitions: i32, window: Duration) -
     let dial = Counting::default();
     let counts = Arc::clone(&dial.counts);
     let mut consumer = Consumer::builder(bootstrap).dial(Arc::new(dial)).build().await?;
-    let all: Vec<_> = (0..partitions).map(|each| TopicPartition::new(topic, each)).collect();
-    consumer.assign(all.iter().map(|each| (each.clone(), StartAt::Latest))).await?;
-    while !all.iter().all(|each| consumer.position(each).is_some()) {
-        consumer.poll(Duration::from_millis(10)).await?;
-    }
+    stand_at_end(&mut consumer, topic, partitions).await?;
     println!("{}", json!({ "ready_ms": began.elapsed().as_millis() as u64 }));
     idle(&mut consumer, SETTLING).await?;
 
@@ -60,6 +56,20 @@ async fn read(bootstrap: &str, topic: &str, partitions: i32, window: Duration) -
     }
     println!("{busy}");
     std::process::exit(0) // what closing costs is not measured
+}
+
+/// Until every partition has its start offset.
+pub(crate) async fn stand_at_end(
+    consumer: &mut Consumer,
+    topic: &str,
+    partitions: i32,
+) -> Result<(), offtake::Error> {
+    let all: Vec<_> = (0..partitions).map(|each| TopicPartition::new(topic, each)).collect();
+    consumer.assign(all.iter().map(|each| (each.clone(), StartAt::Latest))).await?;
+    while !all.iter().all(|each| consumer.position(each).is_some()) {
+        consumer.poll(Duration::from_millis(10)).await?;
+    }
+    Ok(())
 }
 
 async fn idle(consumer: &mut Consumer, window: Duration) -> Result<(), offtake::Error> {
