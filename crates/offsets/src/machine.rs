@@ -6,14 +6,21 @@ use std::{
 };
 
 use offtake_machine::{
-    Answer, BrokerId, CallError, CallId, CallIds, Cluster, Position, Target, Token, TopicPartition, Transmit,
-    earliest, mutant,
+    Answer, BrokerId, CallError, CallId, CallIds, Cluster, Position, Target, Token, Topic, TopicPartition,
+    Transmit, earliest, mutant,
 };
-use offtake_wire::{ApiKey, ErrorCode, Request};
+use offtake_wire::{ApiKey, ErrorCode, Request, Uuid};
 
 use crate::{
-    Config, Event, Identity, QueryId, ask::TopicIds, commits::Commits, committing::AutoCommit,
-    partition::Partition, queries::Queries, remedy::Remedy, retry::Pauses,
+    Config, Event, Identity, QueryId,
+    ask::TopicIds,
+    commits::Commits,
+    committing::AutoCommit,
+    event::ResetReason,
+    partition::{Need, Partition},
+    queries::Queries,
+    remedy::Remedy,
+    retry::Pauses,
 };
 
 /// The offsets of one consumer.
@@ -32,6 +39,8 @@ pub struct Offsets {
     pub(crate) auto: AutoCommit,
     pub(crate) queries: Queries,
     ids: CallIds,
+    /// Of the topics in the views so far.
+    topic_ids: BTreeMap<Topic, Uuid>,
     calls: BTreeMap<CallId, Outstanding>,
     pub(crate) assignments: u64,
     /// The highest offset the group has had from us, of all that we ever owned (FAILURES L9).
@@ -88,6 +97,7 @@ impl Offsets {
             auto: AutoCommit::default(),
             queries: Queries::default(),
             ids: CallIds::default(),
+            topic_ids: BTreeMap::new(),
             calls: BTreeMap::new(),
             assignments: 0,
             high: BTreeMap::new(),
@@ -184,6 +194,29 @@ impl Offsets {
             }
         }
         self.queries.news(cluster);
+        self.leave_what_is_gone(now, cluster);
+    }
+
+    /// Topics that have been created again: what is still to be compared with the leader's log was a position in another
+    /// (FAILURES B3). By its epoch, which begins anew too, it might look as if it were in this one.
+    fn leave_what_is_gone(&mut self, now: Instant, cluster: &Cluster) {
+        let mut gone = BTreeSet::new();
+        for topic in cluster.topics.keys() {
+            let Some(id) = cluster.topic_id(topic.as_str()) else { continue };
+            if self.topic_ids.insert(topic.clone(), id).is_some_and(|before| before != id) {
+                gone.insert(topic.clone());
+            }
+        }
+        let waiting: Vec<_> = self.waiting.iter().filter(|it| gone.contains(&it.topic)).cloned().collect();
+        for partition in waiting {
+            let Some(waiting) = self.partitions.get(&partition).and_then(Partition::waiting) else {
+                continue;
+            };
+            if let Need::Agreement { position } = waiting.need {
+                let (reason, from, fresh) = (ResetReason::TopicRecreated, position.offset, waiting.fresh);
+                self.by_policy(now, &partition, reason, Some(from), fresh, None);
+            }
+        }
     }
 
     /// What became of a call.

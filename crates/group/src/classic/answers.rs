@@ -17,7 +17,7 @@ use offtake_wire::{
 };
 
 use super::{
-    Classic, NOBODYS, PARTITIONS_CHANGED,
+    Classic, NOBODYS,
     follow_up::{FollowUp, HASTE},
     lead::Lead,
     requests::PROTOCOL_TYPE,
@@ -163,28 +163,11 @@ impl Classic {
                 if !of_consumers || sync.protocol_name.as_deref().is_some_and(|name| Some(name) != chosen) {
                     return self.fail(self.inconsistent());
                 }
-                let stamp = Stamp::read(&sync.assignment);
-                if stamp.is_some() {
-                    // Brokers before KIP-814 tell a static leader that returns that the process before it leads: then nobody
-                    // would watch the partitions. Who gets what a leader wrote for itself is its successor, whatever they say.
-                    let assignor = self.assignor.as_ref();
-                    let successor = || Some(Lead::of_predecessor(assignor?.clone(), &self.subscription));
-                    self.lead = self.lead.take().or_else(successor);
-                }
-                if let (Some(stamp), Some(lead)) = (stamp, &mut self.lead) {
-                    lead.keeps_what_was_made_for(stamp.print);
-                    if lead.is_outdated() {
-                        self.again = Some(PARTITIONS_CHANGED);
-                    }
-                    if stamp.withholds {
-                        self.follow_up = FollowUp::Certain;
-                    }
+                if let Some(stamp) = Stamp::read(&sync.assignment) {
+                    self.recognizes(stamp);
                 }
                 match assignment(sync.assignment) {
-                    Ok(assigned) => {
-                        let user_data = assigned.user_data.filter(|_| stamp.is_none());
-                        self.assigned(now, MemberAssignment { user_data, ..assigned });
-                    }
+                    Ok(assigned) => self.assigned(now, assigned),
                     Err(error) => {
                         tracing::warn!(group = %self.config.group, %error, "unreadable assignment: joining again");
                         self.rejoin_after_failure(now, "could not read the assignment");

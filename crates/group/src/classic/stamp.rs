@@ -1,12 +1,17 @@
 //! What a static leader writes into its own assignment, for itself: when it restarts, the coordinator gives it that
 //! assignment back and asks for no other (KIP-814), and nothing else tells what it was made for. Nobody but the leader
-//! reads it, and brokers do not look into assignments.
+//! reads it. It stands behind the last field, where nobody looks: user data would be an assignor's own, and a coordinator
+//! that sees any takes no member of KIP-848 into the group (FAILURES F12).
 
 use bytes::{BufMut, Bytes, BytesMut};
-use offtake_wire::{ConsumerProtocolAssignment, messages::sync_group::SyncGroupRequestAssignment};
+use offtake_wire::messages::sync_group::SyncGroupRequestAssignment;
+
+use super::{Classic, PARTITIONS_CHANGED, follow_up::FollowUp, lead::Lead};
 
 /// Ours, in its first form.
 const NAME: &[u8] = b"offtake\x01";
+/// With the flag and the print.
+const LEN: usize = NAME.len() + 1 + 8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
@@ -17,28 +22,62 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
-    /// Into the assignment of `leader`, unless its assignor has something to say there itself.
+    /// Into the assignment of `leader`.
     pub(super) fn write(self, assignments: &mut [SyncGroupRequestAssignment], leader: &str) {
         let Some(own) = assignments.iter_mut().find(|given| given.member_id == leader) else { return };
-        let Ok(mut assignment) = ConsumerProtocolAssignment::decode_versioned(own.assignment.clone()) else {
-            return;
-        };
-        if assignment.user_data.is_some() {
-            return;
-        }
-        let mut bytes = BytesMut::from(NAME);
+        let mut bytes = BytesMut::from(own.assignment.as_ref());
+        bytes.put_slice(NAME);
         bytes.put_u8(u8::from(self.withholds));
         bytes.put_u64(self.print);
-        assignment.user_data = Some(bytes.freeze());
-        if let Ok(bytes) = assignment.encode_versioned(0) {
-            own.assignment = bytes;
-        }
+        own.assignment = bytes.freeze();
     }
 
     pub(super) fn read(assignment: &Bytes) -> Option<Self> {
-        let assignment = ConsumerProtocolAssignment::decode_versioned(assignment.clone()).ok()?;
-        let user_data = assignment.user_data?;
-        let (withholds, print) = user_data.strip_prefix(NAME)?.split_first()?;
+        let stamp = assignment.get(assignment.len().checked_sub(LEN)?..)?;
+        let (withholds, print) = stamp.strip_prefix(NAME)?.split_first()?;
         Some(Self { withholds: *withholds == 1, print: u64::from_be_bytes(print.try_into().ok()?) })
+    }
+}
+
+impl Classic {
+    /// The assignment is one that we made, or the process before us. Brokers before KIP-814 tell a static leader that returns
+    /// that this one leads: nobody else would watch the partitions then, so we do, whatever they say (FAILURES G3).
+    pub(super) fn recognizes(&mut self, stamp: Stamp) {
+        let predecessor = || Some(Lead::of_predecessor(self.assignor.clone()?, &self.subscription));
+        let Some(mut lead) = self.lead.take().or_else(predecessor) else { return };
+        lead.keeps_what_was_made_for(stamp.print);
+        if lead.is_outdated() {
+            self.again = Some(PARTITIONS_CHANGED);
+        }
+        if stamp.withholds {
+            self.follow_up = FollowUp::Certain;
+        }
+        self.lead = Some(lead);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use offtake_machine::TopicPartition;
+
+    use super::*;
+    use crate::assignor::{decode_assignment, encode_assignment};
+
+    #[test]
+    fn f12_a_stamp_is_seen_by_nobody_else() {
+        for user_data in [None, Some(Bytes::from_static(b"an assignor's"))] {
+            let partitions = [TopicPartition::new("orders", 0), TopicPartition::new("orders", 2)];
+            let plain = encode_assignment(&partitions, user_data.as_ref()).unwrap();
+            let given =
+                |id: &str| SyncGroupRequestAssignment { member_id: id.into(), assignment: plain.clone() };
+            let mut assignments = [given("other"), given("me")];
+            let stamp = Stamp { withholds: true, print: 0x0123_4567_89AB_CDEF };
+            stamp.write(&mut assignments, "me");
+            let [other, me] = assignments.map(|given| given.assignment);
+            assert_eq!((Stamp::read(&other), other), (None, plain.clone()));
+            assert_eq!(Stamp::read(&me), Some(stamp));
+            assert_eq!(decode_assignment(me).unwrap(), decode_assignment(plain).unwrap());
+        }
+        assert_eq!(Stamp::read(&Bytes::new()), None);
     }
 }

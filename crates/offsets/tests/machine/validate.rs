@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use offtake_machine::{BrokerId, CallError, Position, Target};
 use offtake_offsets::{Event, PartitionError, ResetPolicy, ResetReason, StartAt};
-use offtake_wire::{ApiKey, ErrorCode, OffsetForLeaderEpochResponse};
+use offtake_wire::{ApiKey, ErrorCode, OffsetForLeaderEpochResponse, Uuid};
 
 use crate::support::*;
 
@@ -30,6 +30,25 @@ fn l3_what_is_committed_with_an_epoch_is_compared_with_the_leader_first() {
     sim.answer(&asked[1], 4, ends(orders(1), 4, 100, ErrorCode::None));
     let (partition, token) = (orders(1), sim.token(1));
     assert_eq!(sim.events(), [Event::Start { partition, token, position: at(100, 4) }]);
+}
+
+#[test]
+fn b3_what_is_committed_in_a_topic_that_is_gone_is_not_compared_with_the_one_of_its_name() {
+    let mut sim = Sim::new(|c| c.reset = ResetPolicy::Earliest);
+    sim.offsets.handle_cluster(sim.now, &sim.cluster);
+    sim.assign([(orders(0), StartAt::Committed)]);
+    let load = sim.transmit();
+    sim.answer(&load, 9, fetched([(orders(0), 100, 4, ErrorCode::None)]));
+    let ask = sim.transmit();
+    sim.cluster.topics.get_mut("orders").unwrap().id = Uuid([9; 16]);
+    sim.offsets.handle_cluster(sim.now, &sim.cluster);
+    sim.answer(&ask, 4, ends(orders(0), 4, 200, ErrorCode::None));
+    assert_eq!(sim.events(), []);
+    let list = sim.transmit();
+    sim.answer(&list, 7, lists(orders(0), 0));
+    let (partition, token, reason) = (orders(0), sim.token(0), ResetReason::TopicRecreated);
+    let reset = Event::Reset { partition, token, from: Some(100), to: 0, reason, skipped: None };
+    assert_eq!(sim.events()[0], reset);
 }
 
 #[test]

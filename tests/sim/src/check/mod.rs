@@ -5,6 +5,7 @@
 mod ledger;
 mod liveness;
 mod ownership;
+mod reading;
 mod records;
 mod requests;
 mod spoken;

@@ -6,7 +6,13 @@ use std::{
     time::Duration,
 };
 
-use super::{Complaints, ledger::Ledger, ownership::Ownership, spoken::Spoken};
+use super::{
+    Complaints,
+    ledger::Ledger,
+    ownership::Ownership,
+    reading::{Of, Reader},
+    spoken::Spoken,
+};
 use crate::{
     events::{Event, Place, What, Who},
     plan::{Commits, Harm, Odd, Plan, Reset},
@@ -35,56 +41,6 @@ pub(super) struct Records {
     gone: BTreeSet<(Who, Place)>,
     quiet: bool,
     forgotten: Option<Duration>,
-}
-
-/// What the group has of a partition.
-#[derive(Debug, Default)]
-struct Of {
-    processed: BTreeSet<i64>,
-    committed: Option<i64>,
-    leader_epoch: i32,
-    /// Up to here S1 was checked.
-    checked: i64,
-    /// What lies before this was not to be read (`latest`).
-    begin: Option<i64>,
-    /// The commit that was last on its way.
-    sent: Option<(Who, i64)>,
-    /// Who last sent each offset, and after how many dials.
-    sent_after: BTreeMap<i64, (Who, u64)>,
-    /// Where an application last sought, by the offset alone.
-    sought: Option<(Who, i64)>,
-    /// The committed offset is an application's own, without an epoch: who begins there cannot see that the log was cut.
-    blind: bool,
-    /// A position went back for a reason: so may the next commit.
-    rewound: bool,
-}
-
-/// What a member knows of a partition that it was given.
-#[derive(Debug, Default)]
-struct Reader {
-    held: bool,
-    /// What was committed when it was given the partition.
-    found: Option<i64>,
-    /// Where it was told to go on.
-    told: Option<i64>,
-    /// The last it was handed.
-    last: Option<i64>,
-    /// The last it was handed before it was told to go back: what was fetched until then still comes first.
-    stale: Option<i64>,
-    /// Where it was told to go back to before it was handed anything from there on: what was fetched until then comes first,
-    /// and cannot be told from what comes again.
-    again: Option<i64>,
-    /// What it was told to leave out, as the policy has it.
-    skips: Vec<(i64, i64)>,
-}
-
-impl Of {
-    /// Whether a member sent this offset before the other, and gave its connection up meanwhile. What lies in that one's
-    /// buffers may still arrive, and after what took another way; one commit is like the other to a coordinator.
-    fn was_given_up(&self, offset: i64, newer: i64) -> bool {
-        let (older, newer) = (self.sent_after.get(&offset), self.sent_after.get(&newer));
-        older.zip(newer).is_some_and(|(older, newer)| older.0 == newer.0 && older.1 < newer.1)
-    }
 }
 
 impl Records {
