@@ -169,3 +169,22 @@ fn f12_a_group_moves_to_the_consumer_protocol_and_back_with_ours_first() {
 fn f12_a_group_moves_to_the_consumer_protocol_and_back_with_java_first() {
     migration(false, "range");
 }
+
+/// What a static leader notes for itself in its assignment (FAILURES G3) must look to Kafka like nothing: user data would be
+/// a custom assignor's, and keep every member of the other protocol out.
+#[test]
+fn f12_a_group_that_a_static_member_leads_takes_members_of_the_consumer_protocol() {
+    for assignor in ["cooperative-sticky", "range"] {
+        let group = Group::new(V4_3_0, 4);
+        let production = Production::start(&group.of.tool, &group.topic, 4);
+        let fixed = ["--from", "earliest", "--assignor", assignor, "-X", "group.instance.id=one"];
+        let leader = Member::ours(&group.name, &unique("ours-static"), group.consume().args(fixed));
+        group.at_rest(&[&leader]);
+        let (ours, java) = (group.ours(), group.java());
+        group.at_rest(&[&leader, &ours, &java]);
+        assert_eq!(group.kind(), "CONSUMER", "{assignor}");
+        let produced: BTreeSet<_> = production.stop().into_keys().collect();
+        wait_read(&[&leader, &ours, &java], &[], produced.len());
+        group.finish(&[leader.leave(), ours.leave(), java.leave()], produced);
+    }
+}
