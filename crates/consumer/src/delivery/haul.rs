@@ -39,7 +39,7 @@ impl Haul for Records {
     type Part = PartitionRecords;
 
     fn push(&mut self, part: PartitionRecords) {
-        Records::push(self, part);
+        Self::push(self, part);
     }
 
     fn parts(&mut self) -> &mut [PartitionRecords] {
@@ -47,7 +47,7 @@ impl Haul for Records {
     }
 
     fn is_empty(&self) -> bool {
-        Records::is_empty(self)
+        Self::is_empty(self)
     }
 
     fn set_jumps(&mut self, jumps: Vec<Event>) {
@@ -67,7 +67,7 @@ impl Haul for Batches {
     }
 
     fn is_empty(&self) -> bool {
-        Batches::is_empty(self)
+        Self::is_empty(self)
     }
 
     fn set_jumps(&mut self, jumps: Vec<Event>) {
