@@ -69,17 +69,7 @@ impl Payload {
     pub fn take(&self, at: &mut Position, most: usize) -> (Run, Option<RecordError>) {
         let from = *at;
         let mut records = self.records_from(from);
-        let mut error = None;
-        for _ in 0..most {
-            match records.next() {
-                Some(Ok(_)) => {}
-                Some(Err(fault)) => {
-                    error = Some(fault);
-                    break;
-                }
-                None => break,
-            }
-        }
+        let mut error = records.check(most).err();
         // The bytes behind the last record are looked at with it, lest a run that ends there hide them.
         if error.is_none() && records.left == 0 {
             error = records.next().and_then(Result::err);
@@ -217,51 +207,69 @@ impl<'a> Records<'a> {
         }
     }
 
-    #[inline(always)]
-    fn decode(&mut self) -> Result<Record<'a>, RecordFault> {
-        let mut rest = self.rest;
-        let body = varint(&mut rest).and_then(|length| take_slice(&mut rest, usize::try_from(length).ok()?));
-        let Some(mut body) = body else {
-            return Err(if self.rest.is_empty() {
-                RecordFault::TooFewBytes { missing: self.left }
-            } else {
-                RecordFault::RecordLength
-            });
-        };
-        let body = &mut body;
-        let lead = (|| {
-            let _attributes = take::<1>(body)?;
-            Some((varlong(body)?, varint(body)?))
-        })();
-        let (timestamp, delta) = lead.ok_or(RecordFault::RecordLength)?;
-        let key = field(body).ok_or(RecordFault::FieldLength)?;
-        let value = field(body).ok_or(RecordFault::FieldLength)?;
-        let header_count = varint(body).ok_or(RecordFault::RecordLength)?;
-        let headers = Headers::check(header_count, body).ok_or(if header_count == 0 {
-            RecordFault::RecordLength // bytes behind a record without headers
-        } else {
-            RecordFault::Headers
-        })?;
-
-        let payload = self.payload;
-        let last = payload.last_offset_delta;
-        if delta <= self.previous || delta > last {
-            return Err(RecordFault::NonMonotonic { delta, previous: self.previous, last });
+    /// Walks over up to `most` records, and is done with each when it has been checked.
+    fn check(&mut self, most: usize) -> Result<(), RecordError> {
+        // In locals, which stay in registers.
+        let (mut rest, mut previous, mut left) = (self.rest, self.previous, self.left);
+        let mut fault = None;
+        for _ in 0..most.min(left as usize) {
+            match decode(self.payload, rest, previous) {
+                Ok((_, delta, behind)) => (rest, previous, left) = (behind, delta, left - 1),
+                Err(found) => {
+                    fault = Some(found);
+                    break;
+                }
+            }
         }
-        self.rest = rest;
-        self.previous = delta;
-        let timestamp = payload.timestamp(timestamp);
-        Ok(Record { payload, offset: payload.offset(delta), timestamp, key, value, headers })
+        (self.rest, self.previous, self.left) = (rest, previous, left);
+        fault.map_or(Ok(()), |fault| Err(self.fail(fault)))
     }
 
     #[cold]
     fn fail(&mut self, fault: RecordFault) -> RecordError {
+        let fault = match fault {
+            RecordFault::RecordLength if self.rest.is_empty() => {
+                RecordFault::TooFewBytes { missing: self.left }
+            }
+            fault => fault,
+        };
         self.stuck = Some(self.at());
         self.rest = &[];
         self.left = 0;
         let first = self.payload.offset(self.previous).saturating_add(1);
         RecordError::new(first, self.payload.last_offset(), fault)
     }
+}
+
+/// The record at the front, its offset delta, and what lies behind it.
+#[inline(always)]
+fn decode<'a>(
+    payload: &'a Payload,
+    mut rest: &'a [u8],
+    previous: i32,
+) -> Result<(Record<'a>, i32, &'a [u8]), RecordFault> {
+    let body = varint(&mut rest).and_then(|length| take_slice(&mut rest, usize::try_from(length).ok()?));
+    let body = &mut body.ok_or(RecordFault::RecordLength)?;
+    let lead = (|| {
+        let _attributes = take::<1>(body)?;
+        Some((varlong(body)?, varint(body)?))
+    })();
+    let (timestamp, delta) = lead.ok_or(RecordFault::RecordLength)?;
+    let key = field(body).ok_or(RecordFault::FieldLength)?;
+    let value = field(body).ok_or(RecordFault::FieldLength)?;
+    let header_count = varint(body).ok_or(RecordFault::RecordLength)?;
+    let headers = Headers::check(header_count, body).ok_or(if header_count == 0 {
+        RecordFault::RecordLength // bytes behind a record without headers
+    } else {
+        RecordFault::Headers
+    })?;
+
+    let last = payload.last_offset_delta;
+    if delta <= previous || delta > last {
+        return Err(RecordFault::NonMonotonic { delta, previous, last });
+    }
+    let (offset, timestamp) = (payload.offset(delta), payload.timestamp(timestamp));
+    Ok((Record { payload, offset, timestamp, key, value, headers }, delta, rest))
 }
 
 impl<'a> Iterator for Records<'a> {
@@ -273,8 +281,9 @@ impl<'a> Iterator for Records<'a> {
             let extra = self.rest.len();
             return (extra > 0).then(|| Err(self.fail(RecordFault::BytesLeft(extra))));
         }
-        match self.decode() {
-            Ok(record) => {
+        match decode(self.payload, self.rest, self.previous) {
+            Ok((record, delta, behind)) => {
+                (self.rest, self.previous) = (behind, delta);
                 self.left -= 1;
                 Some(Ok(record))
             }

@@ -213,11 +213,15 @@ impl Ownership {
                 .forgotten
                 .is_some_and(|forgotten| self.granted.get(&who).is_none_or(|granted| *granted <= forgotten));
         // KIP-848 gives partitions by topic id. What it last named before the topic was created again is of the former one,
-        // whoever has the new one meanwhile: an application that stalls hears of it late, and next that it is gone.
-        let by_id = plan.members[who.member].consumer_protocol;
-        let named = self.named.get(&(who, place.clone())).copied();
+        // whoever has the new one meanwhile: an application that stalls hears of it late, and next that it is gone. Members of
+        // the classic protocols in such a group have what they were given, by name, before it was created again.
+        let of = match plan.members[who.member].consumer_protocol {
+            true => self.named.get(&(who, place.clone())).copied(),
+            false if spoken.is_classic() => None,
+            false => self.granted.get(&who).copied(),
+        };
         let recreated = self.recreated.get(&place.topic).copied();
-        let former = recreated.filter(|recreated| by_id && named.is_some_and(|named| named <= *recreated));
+        let former = recreated.filter(|recreated| of.is_some_and(|of| of <= *recreated));
         for (other, (theirs, since)) in holders.iter().filter(|_| !outdated && former.is_none()) {
             // A coordinator that forgot everything begins again at generation 1; who was in it learns of it one by one.
             let granted = self.granted.get(other).copied().unwrap_or_default();
