@@ -341,7 +341,9 @@ fn a_commit_that_is_not_waited_for_can_be_asked_about_and_tells_of_its_failure_i
         // Dropped when the answer has come already.
         refused();
         let commit = consumer.commit_async(&records).unwrap();
-        consumer.commit(&records).await.unwrap();
+        // One that says something else waits for it, and goes by itself.
+        let end = records.partitions().last().unwrap().next_offset();
+        consumer.commit_offsets([(at("orders", 0), with(end, "another"))]).await.unwrap();
         assert!(told.try_recv().is_err());
         drop(commit);
         assert_eq!(told.recv().await.unwrap().kind(), ErrorKind::Authorization);
