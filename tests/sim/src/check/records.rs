@@ -286,8 +286,10 @@ impl Records {
                 return;
             }
         }
+        let is_first_from =
+            |at: i64| at <= offset && !log.records.range(at..offset).any(|(_, record)| ledger.is_due(record));
         if reader.last.is_some_and(|last| offset <= last)
-            && reader.again.take_if(|again| *again == offset).is_some()
+            && reader.again.take_if(|again| is_first_from(*again)).is_some()
         {
             (reader.last, reader.told) = (None, Some(offset));
         }
