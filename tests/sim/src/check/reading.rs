@@ -1,6 +1,9 @@
 //! What is remembered of a partition: by the group, and by a member that reads it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use crate::events::Who;
 
@@ -16,14 +19,24 @@ pub(super) struct Of {
     pub(super) begin: Option<i64>,
     /// The commit that was last on its way.
     pub(super) sent: Option<(Who, i64)>,
-    /// Who last sent each offset, and after how many dials.
-    pub(super) sent_after: BTreeMap<i64, (Who, u64)>,
+    /// The commits of each offset by who sent it last.
+    pub(super) sent_after: BTreeMap<i64, Sent>,
     /// Where an application last sought, by the offset alone.
     pub(super) sought: Option<(Who, i64)>,
     /// The committed offset is an application's own, without an epoch: who begins there cannot see that the log was cut.
     pub(super) blind: bool,
     /// A position went back for a reason: so may the next commit.
     pub(super) rewound: bool,
+}
+
+/// One offset, committed by one member: perhaps several times, when answers did not come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    pub(super) who: Who,
+    /// How often it had dialled the first time.
+    pub(super) dials: u64,
+    pub(super) first: Duration,
+    pub(super) last: Duration,
 }
 
 /// What a member knows of a partition that it was given.
@@ -50,6 +63,8 @@ impl Of {
     /// buffers may still arrive, and after what took another way; one commit is like the other to a coordinator.
     pub(super) fn was_given_up(&self, offset: i64, newer: i64) -> bool {
         let (older, newer) = (self.sent_after.get(&offset), self.sent_after.get(&newer));
-        older.zip(newer).is_some_and(|(older, newer)| older.0 == newer.0 && older.1 < newer.1)
+        older.zip(newer).is_some_and(|(older, newer)| {
+            older.who == newer.who && older.dials < newer.dials && older.last <= newer.first
+        })
     }
 }

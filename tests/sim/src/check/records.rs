@@ -10,7 +10,7 @@ use super::{
     Complaints,
     ledger::Ledger,
     ownership::Ownership,
-    reading::{Of, Reader},
+    reading::{Of, Reader, Sent},
     spoken::Spoken,
 };
 use crate::{
@@ -124,7 +124,9 @@ impl Records {
                 let dials = self.dials.get(who).copied().unwrap_or_default();
                 let of = self.places.entry(place.clone()).or_default();
                 of.sent = Some((*who, *offset));
-                of.sent_after.insert(*offset, (*who, dials));
+                let before = of.sent_after.get(offset).copied().filter(|sent| sent.who == *who);
+                let sent = before.unwrap_or(Sent { who: *who, dials, first: at, last: at });
+                of.sent_after.insert(*offset, Sent { last: at, ..sent });
             }
             What::Committed { member, at: place, offset, leader_epoch, .. } => {
                 let taken = ownership.was_taken(plan, spoken, member, place);
