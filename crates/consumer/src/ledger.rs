@@ -68,9 +68,13 @@ impl Ledger {
         }
     }
 
-    /// All up to `next` is handed out, unopened: which offsets have a record will be known when it is.
-    pub(crate) fn hand_out_unopened(&self, next: Position) {
-        self.lock().reach(next);
+    /// All from `from` up to `next` is handed out, unopened: which offsets have a record will be known when it is. Before
+    /// `from` there is none that was not handed out.
+    pub(crate) fn hand_out_unopened(&self, from: i64, next: Position) {
+        let mut state = self.lock();
+        let handed = state.handed;
+        state.reach(next);
+        state.finish(handed, from);
     }
 
     /// What was handed out unopened has these records from one offset up to the other: where there is none, all is finished.

@@ -56,7 +56,7 @@ impl Ledgers {
         let goes_on = |ledger: &Ledger| ledger.handed() <= batch.from;
         let ledger = self.of(&batch.partition, batch.token, batch.from, goes_on);
         let end = batch.end();
-        ledger.hand_out_unopened(end);
+        ledger.hand_out_unopened(batch.from, end);
         ledger.pass(end.offset, batch.next);
         batch.ledger = Some(ledger);
     }

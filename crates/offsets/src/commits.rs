@@ -2,9 +2,10 @@
 //! too late.
 //!
 //! Of each partition one commit at most is on the wire, and the next leaves when that one is answered, so that an older
-//! one never lands after a newer (FAILURES H1). Those that ask meanwhile go as one, the furthest: however often an application
-//! commits, and however far away the coordinator is, what waits is one round trip behind. An automatic commit is not queued at all: it is made of what is finished
-//! at the moment when it can be sent, and if it fails the next one is made anew (H4).
+//! one never lands after a newer (FAILURES H1). Those that ask meanwhile go as one, the furthest: however often an
+//! application commits, and however far away the coordinator is, what waits is one round trip behind. An automatic commit is
+//! not queued at all: it is made of what is finished at the moment when it can be sent, and if it fails the next one is made
+//! anew (H4).
 
 use std::{
     collections::{BTreeMap, VecDeque},

@@ -250,6 +250,11 @@ fn h3_a_batch_that_is_not_opened_is_not_finished_and_where_it_has_no_record_noth
     ledgers.hand_out_unopened(&mut next);
     next.finish().unwrap();
     assert_eq!(told(), Some(13), "unopened, but finished");
+    // The log's start has overtaken the position.
+    let mut beyond = unopened(TOKEN, &[50, 51], 52);
+    ledgers.hand_out_unopened(&mut beyond);
+    beyond.finish().unwrap();
+    assert_eq!(told(), Some(52), "there was nothing between");
 }
 
 #[test]
