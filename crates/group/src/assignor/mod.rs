@@ -5,8 +5,9 @@
 //! The built-in assignments are those of Java's classes of the same names, so that it does not matter who leads a mixed
 //! group; racks are looked at where Java looks at them (KIP-881, `racks`). Where Java lets a hash table decide between
 //! equals, we ask the same question of the same hash (`java`). We part with Java where it goes wrong: claims to
-//! partitions that a topic no longer has, a member that subscribes to nothing at all, and a partition that two members
-//! claim and that goes to the one whose claim is void.
+//! partitions that a topic no longer has, a member that subscribes to nothing at all, a partition that two members
+//! claim and that goes to the one whose claim is void, and cooperative groups whose racks would have them rebalance for
+//! ever.
 //!
 //! Always true, whoever wrote the assignor:
 //! - a partition goes to at most one member, and only to one that subscribes to its topic;
@@ -155,12 +156,12 @@ impl BuiltIn {
     /// Cooperative: a partition that moves is nobody's in this round; its owner gives it up and joins again, and then
     /// it is assigned (FAILURES E1).
     pub fn assign(self, partitions: &Partitions, members: &Members) -> Assignment {
-        let group = Group::new(partitions, members);
+        let mut group = Group::new(partitions, members);
         let mut plan = match self {
             Self::Range => range::assign(&group),
             Self::RoundRobin => roundrobin::assign(&group),
-            Self::Sticky => sticky::assign(&group, sticky::Moves::AtOnce),
-            Self::CooperativeSticky => sticky::assign(&group, sticky::Moves::AfterRelease),
+            Self::Sticky => sticky::assign(&mut group, sticky::Moves::AtOnce),
+            Self::CooperativeSticky => sticky::assign(&mut group, sticky::Moves::AfterRelease),
         };
         if mutant!(26) && plan.len() > 1 {
             plan.iter_mut().find(|partitions| !partitions.is_empty()).map(Vec::pop);

@@ -23,6 +23,7 @@ pub(super) struct Group<'a> {
     subscriptions: Vec<Subscription>,
 }
 
+#[derive(Clone)]
 pub(super) struct Member<'a> {
     pub(super) id: &'a str,
     pub(super) owned: Vec<usize>,

@@ -23,21 +23,58 @@ pub(super) enum Moves {
     AfterRelease,
 }
 
-pub(super) fn assign(group: &Group<'_>, moves: Moves) -> Plan {
+/// Rounds in which a group must come to rest, or its racks are not looked at.
+const PATIENCE: usize = 8;
+
+pub(super) fn assign(group: &mut Group<'_>, moves: Moves) -> Plan {
     let table = group.table();
-    let claims = Claims::settle(group, &table);
     let near = group.racks.count > 0 && group.racks.matter(0..group.members.len(), 0..group.partitions());
+    let plan = round(group, &table, moves, near);
+    if !near || moves == Moves::AtOnce {
+        return plan;
+    }
+    let members = group.members.clone();
+    if comes_to_rest(group, &table, &plan) {
+        return plan;
+    }
+    group.members = members;
+    round(group, &table, moves, false)
+}
+
+/// Whether the rounds after this one, of the same members, end with one that moves nothing. Where subscriptions differ, what
+/// goes to a member that is nearer may be sent on by the next round for evenness' sake, and so round and round; Java's
+/// groups rebalance for ever then.
+fn comes_to_rest(group: &mut Group<'_>, table: &[usize], plan: &Plan) -> bool {
+    let mut before = plan.clone();
+    for _ in 0..PATIENCE {
+        for (member, owned) in group.members.iter_mut().zip(&before) {
+            member.owned.clone_from(owned);
+            member.generation = Some(0);
+        }
+        let after = round(group, table, Moves::AfterRelease, true);
+        if after == before {
+            return true;
+        }
+        before = after;
+    }
+    false
+}
+
+/// Lists in order.
+fn round(group: &Group<'_>, table: &[usize], moves: Moves, near: bool) -> Plan {
+    let claims = Claims::settle(group, table);
     let (mut plan, withheld) = if group.alike {
-        equal::assign(group, &table, &claims, near)
+        equal::assign(group, table, &claims, near)
     } else {
-        let plan = unequal::assign(group, &table, &claims, near);
+        let plan = unequal::assign(group, table, &claims, near);
         let withheld = if moves == Moves::AfterRelease { claims.moving(group, &plan) } else { Vec::new() };
         (plan, withheld)
     };
-    if moves == Moves::AfterRelease {
-        for list in &mut plan {
+    for list in &mut plan {
+        if moves == Moves::AfterRelease {
             list.retain(|partition| !withheld.get(*partition).copied().unwrap_or(false));
         }
+        list.sort_unstable();
     }
     plan
 }
