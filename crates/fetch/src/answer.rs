@@ -110,6 +110,7 @@ impl Fetcher {
     fn broker_failed(&mut self, now: Instant, broker: BrokerId, error: BrokerError) {
         let Some(node) = self.nodes.get_mut(&broker) else { return };
         node.session.restart();
+        node.rests = 0;
         node.call = Call::Due(now + node.backoff.failed());
         if node.backoff.failures() >= TELLING && !node.announced {
             node.announced = true;
@@ -170,8 +171,14 @@ impl Fetcher {
             // The broker's session is not the one that we asked for.
             node.session.restart();
         }
-        let early = flight
-            .is_some_and(|flight| now.saturating_duration_since(flight.sent) < self.config.max_wait / 2);
+        if news {
+            node.rests = 0;
+        } else if !node.left_out.is_empty() && flight.is_some_and(|flight| !flight.waits) {
+            return node.rests(now, self.config.max_wait);
+        }
+        let early = flight.is_some_and(|flight| {
+            flight.waits && now.saturating_duration_since(flight.sent) < self.config.max_wait / 2
+        });
         if early && !news && !mutant!(30) {
             // Brokers wait when they have nothing: one that does not must not make us spin (S15).
             node.call = Call::Due(now + node.empty.failed());

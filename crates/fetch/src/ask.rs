@@ -99,14 +99,16 @@ impl Fetcher {
             Some(_) => (1, 1, SHORTEST_WAIT), // its first batch, however large, and no more
             None => {
                 let ask = room.ask(node.wanted.len()).clamp(1, size(self.config.max_bytes));
-                (ask, self.config.max_partition_bytes, self.config.max_wait)
+                // Nobody who is left out shall have to wait for those who have nothing.
+                let max_wait = if node.left_out.is_empty() { self.config.max_wait } else { SHORTEST_WAIT };
+                (ask, self.config.max_partition_bytes, max_wait)
             }
         };
         if node.call == Call::Idle {
             node.call = Call::Due(now);
         }
         let id = node.call.start(now, &mut self.ids, self.config.request_timeout)?;
-        node.flight = Some(Flight { sent: now, ask });
+        node.flight = Some(Flight { sent: now, ask, waits: max_wait == self.config.max_wait });
         if node.rackless_until.is_some_and(|until| until <= now) {
             node.rackless_until = None;
         }
@@ -235,7 +237,7 @@ impl Room {
     }
 }
 
-fn size(bytes: i32) -> usize {
+pub(crate) fn size(bytes: i32) -> usize {
     usize::try_from(bytes).unwrap_or(0)
 }
 

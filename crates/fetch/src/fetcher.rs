@@ -162,6 +162,9 @@ impl Fetcher {
         if let Some(at) = partition.timer {
             self.timers.remove(&(at, tp.clone()));
         }
+        if let Some(node) = partition.left_out_of.and_then(|broker| self.nodes.get_mut(&broker)) {
+            node.left_out.remove(tp);
+        }
         if let Some(node) = partition.asked_of.and_then(|broker| self.nodes.get_mut(&broker)) {
             node.wanted.remove(tp);
             node.dirty.insert(tp.clone());

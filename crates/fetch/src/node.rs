@@ -2,12 +2,15 @@
 
 use std::{
     collections::{BTreeSet, VecDeque},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use offtake_machine::{Backoff, BackoffConfig, Call, TopicPartition};
 
 use crate::session::Session;
+
+/// How soon to ask again for those that have nothing new while another is left out; twice as long each time after.
+const REST: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -17,6 +20,8 @@ pub(crate) struct Node {
     pub(crate) session: Session,
     /// Partitions to be asked for.
     pub(crate) wanted: BTreeSet<TopicPartition>,
+    /// Those that would be, had they not their share of the budget already.
+    pub(crate) left_out: BTreeSet<TopicPartition>,
     /// Partitions of which the broker may have to be told something: idle ones cost nothing.
     pub(crate) dirty: BTreeSet<TopicPartition>,
     /// Partitions of which one has a batch too large to be read: the first is asked for, alone, until all are cleared.
@@ -26,6 +31,8 @@ pub(crate) struct Node {
     pub(crate) refusals: u32,
     /// Answers in a row that came at once and said nothing.
     pub(crate) empty: Backoff,
+    /// Answers in a row that said nothing while somebody was left out.
+    pub(crate) rests: u32,
     /// Until then it is not told our rack, so that it sends records itself.
     pub(crate) rackless_until: Option<Instant>,
     /// Whether the engine has been told that it fails.
@@ -38,6 +45,8 @@ pub(crate) struct Flight {
     pub(crate) sent: Instant,
     /// Bytes that were asked for: set aside in the budget until the answer is here.
     pub(crate) ask: usize,
+    /// Whether the broker may wait for something to come.
+    pub(crate) waits: bool,
 }
 
 impl Node {
@@ -47,11 +56,13 @@ impl Node {
             flight: None,
             session: Session::default(),
             wanted: BTreeSet::new(),
+            left_out: BTreeSet::new(),
             dirty: BTreeSet::new(),
             suspects: VecDeque::new(),
             backoff: Backoff::new(backoff, seed),
             refusals: 0,
             empty: Backoff::new(backoff, !seed),
+            rests: 0,
             rackless_until: None,
             announced: false,
         }
@@ -63,6 +74,21 @@ impl Node {
             self.suspects.pop_front();
         }
         self.suspects.front()
+    }
+
+    /// An answer said nothing, and somebody is left out: when to look again. A longer wait at the broker would stand in
+    /// the way of who is left out when it has room again; whoever has comes [at once](Self::hurries).
+    pub(crate) fn rests(&mut self, now: Instant, longest: Duration) {
+        let rest = REST.saturating_mul(1 << self.rests.min(16)).min(longest);
+        self.rests = self.rests.saturating_add(1);
+        self.call = Call::Due(now + rest);
+    }
+
+    /// There is more to ask for.
+    pub(crate) fn hurries(&mut self) {
+        if std::mem::take(&mut self.rests) > 0 && !self.call.is_sent() {
+            self.call = Call::Idle;
+        }
     }
 
     /// Whether it has, or should have, a request under way.

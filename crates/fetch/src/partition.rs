@@ -35,6 +35,8 @@ pub(crate) struct Partition {
     pub(crate) watermarks: Option<Watermarks>,
     /// The broker among whose wanted partitions it is.
     pub(crate) asked_of: Option<BrokerId>,
+    /// The one that it would be asked of, had it not its share of the budget.
+    pub(crate) left_out_of: Option<BrokerId>,
     /// Its place among the fetcher's timers.
     pub(crate) timer: Option<Instant>,
 }
@@ -98,6 +100,7 @@ impl Partition {
             queue: Queue::default(),
             watermarks: None,
             asked_of: None,
+            left_out_of: None,
             timer: None,
         }
     }

@@ -6,6 +6,7 @@ use offtake_machine::{BrokerId, Cluster, TopicPartition, mutant};
 
 use crate::{
     Event, Fetcher, OutOfRangeReason,
+    ask::size,
     node::Node,
     partition::{Partition, State},
 };
@@ -15,6 +16,9 @@ const REPLICA_FAILURES: u32 = 3;
 /// For so long the first time, four times as long each time after, until a replica serves us; at the longest for its lease.
 /// (One that has just been added may not have caught up.)
 const RACKLESS: Duration = Duration::from_secs(2);
+
+/// So many answers of a partition may wait, however many partitions there are: mostly few of them have anything to read.
+const AHEAD: usize = 4;
 
 impl Fetcher {
     /// There is a newer view of the cluster: partitions move to their leaders' sessions.
@@ -32,7 +36,8 @@ impl Fetcher {
                 node.session.restart();
             }
         }
-        self.nodes.retain(|id, node| node.is_active() || self.brokers.contains(id));
+        self.nodes
+            .retain(|id, node| node.is_active() || !node.left_out.is_empty() || self.brokers.contains(id));
     }
 
     /// Looks up what was started since the last time.
@@ -135,8 +140,10 @@ impl Fetcher {
         let share = self.share();
         let paused = self.paused.contains_key(tp);
         let Some(partition) = self.partitions.get(tp) else { return };
-        let askable = partition.state == State::Flowing && !paused && self.load(tp, partition) < share;
-        let source = partition.source().filter(|_| askable);
+        let flows = partition.state == State::Flowing && !paused;
+        let full = self.load(tp, partition) >= share;
+        let source = partition.source().filter(|_| flows && !full);
+        let left_out_of = partition.source().filter(|_| flows && full);
         let wakes_at = partition.wakes_at();
         let Some(partition) = self.partitions.get_mut(tp) else { return };
         if partition.timer != wakes_at {
@@ -146,7 +153,16 @@ impl Fetcher {
             self.timers.extend(wakes_at.map(|at| (at, tp.clone())));
             partition.timer = wakes_at;
         }
+        let left_out_before = std::mem::replace(&mut partition.left_out_of, left_out_of);
         let before = std::mem::replace(&mut partition.asked_of, source);
+        if left_out_before != left_out_of {
+            if let Some(node) = left_out_before.and_then(|broker| self.nodes.get_mut(&broker)) {
+                node.left_out.remove(tp);
+            }
+            if let Some(node) = left_out_of.map(|broker| self.node(broker)) {
+                node.left_out.insert(tp.clone());
+            }
+        }
         if before != source {
             if let Some(node) = before.and_then(|broker| self.nodes.get_mut(&broker)) {
                 node.wanted.remove(tp);
@@ -154,6 +170,7 @@ impl Fetcher {
             }
             if let Some(node) = source.map(|broker| self.node(broker)) {
                 node.wanted.insert(tp.clone());
+                node.hurries();
             }
         }
         if let Some(node) = source.and_then(|broker| self.nodes.get_mut(&broker)) {
@@ -164,7 +181,9 @@ impl Fetcher {
     /// How much of one partition may be buffered before it is left out of requests. Reached only by partitions that
     /// bring more than is read of them, or that nobody reads.
     fn share(&self) -> usize {
-        (self.config.budget / self.partitions.len().max(1)).max(1)
+        let budget = self.config.budget;
+        let enough = size(self.config.max_partition_bytes).saturating_mul(AHEAD).min(budget / 2);
+        (budget / self.partitions.len().max(1)).max(enough).max(1)
     }
 
     fn node(&mut self, broker: BrokerId) -> &mut Node {

@@ -133,6 +133,72 @@ fn a_partition_over_its_share_is_left_out_and_the_others_flow() {
 }
 
 #[test]
+fn i12_nobody_who_is_left_out_waits_for_the_long_poll_of_those_who_have_nothing() {
+    let mut rig = Rig::with(small(4000)).topic("a", &[1, 1]);
+    rig.start("a", 0, 0);
+    rig.start("a", 1, 0);
+    let asked = rig.ask();
+    assert_eq!(asked.request.max_wait_ms, 500);
+    rig.answer(&asked, response(7, vec![("a", vec![data(0, wide(0, 2500)), nothing(1)])]));
+    let chunk = rig.fetcher.take().unwrap();
+
+    // The other one is looked at without a long poll, less and less often.
+    for (nth, pause) in [20, 40, 80, 160, 320, 500, 500].into_iter().enumerate() {
+        let asked = rig.ask();
+        let forgets: &[&str] = if nth == 0 { &["a-0"] } else { &[] };
+        assert_eq!(
+            (asked.forgets(), asked.request.max_wait_ms),
+            (forgets.iter().map(ToString::to_string).collect(), 1)
+        );
+        rig.answer(&asked, response(7, vec![]));
+        rig.silent();
+        rig.pass_ms(pause - 1);
+        rig.silent();
+        rig.pass_ms(1);
+    }
+    let asked = rig.ask();
+    rig.answer(&asked, response(7, vec![]));
+    rig.silent();
+
+    // As soon as it has room again it is asked for, and with nobody left out the broker may wait.
+    rig.fetcher.release(rig.now, &tp("a", 0), chunk.size);
+    let asked = rig.ask();
+    assert_eq!((asked.asks(), asked.request.max_wait_ms), (vec!["a-0@1".to_owned()], 500));
+    rig.answer_late(&asked, response(7, vec![]));
+    rig.ask();
+}
+
+#[test]
+fn i12_who_is_left_out_and_stopped_makes_nobody_hurry() {
+    let mut rig = Rig::with(small(4000)).topic("a", &[1, 1]);
+    rig.start("a", 0, 0);
+    rig.start("a", 1, 0);
+    let asked = rig.ask();
+    rig.answer(&asked, response(7, vec![("a", vec![data(0, wide(0, 2500))])]));
+    rig.fetcher.stop(&tp("a", 0));
+    assert_eq!(rig.ask().request.max_wait_ms, 500);
+}
+
+#[test]
+fn p1_one_partition_that_has_much_among_many_that_have_nothing_is_read_ahead() {
+    let partitions = 1000;
+    let mut rig = Rig::with(Config { budget: 1_000_000, max_partition_bytes: 10_000, ..Config::default() })
+        .topic("a", &vec![1; partitions]);
+    for partition in 0..i32::try_from(partitions).unwrap() {
+        rig.start("a", partition, 0);
+    }
+    // Ten times the thousandth part of the budget in each answer, and nobody reads yet.
+    let mut held = 0;
+    for offset in 0..4 {
+        let asked = rig.ask();
+        assert_eq!(asked.request.max_wait_ms, 500, "not left out with {held}");
+        rig.answer(&asked, response(7, vec![("a", vec![data(0, wide(offset, 10_000))])]));
+        held = rig.fetcher.buffered();
+    }
+    assert_eq!(rig.ask().request.max_wait_ms, 1, "left out with {held}");
+}
+
+#[test]
 fn i12_a_paused_partition_that_holds_the_budget_gives_way_and_loses_nothing() {
     let mut rig = Rig::with(small(4000)).topic("a", &[1, 2, 3]);
     rig.start("a", 0, 0);
