@@ -1,6 +1,6 @@
 //! From what was written to what is meant: a [`Consumer`].
 
-use std::{pin::Pin, sync::Arc};
+use std::{pin::Pin, sync::Arc, thread};
 
 use offtake_group::{Assignor, Strategy};
 use offtake_net::{Carrier, Dial};
@@ -8,6 +8,7 @@ use offtake_net::{Carrier, Dial};
 use crate::{
     config::{Config, ConfigError},
     consumer::Consumer,
+    delivery::Opener,
     engine::driver,
     error::{Error, ErrorKind, Result},
     event::{Event, Sink},
@@ -41,6 +42,8 @@ pub(crate) struct Parts {
     /// What carries requests, unless connections do.
     pub(crate) carrier: Option<Box<dyn Carrier>>,
     pub(crate) replay: Option<Replay>,
+    /// Who opens batches ahead of the application.
+    pub(crate) opener: Opener,
 }
 
 /// What else a consumer takes from outside: fixed, it does the same again.
@@ -48,6 +51,18 @@ pub(crate) struct Parts {
 pub(crate) struct Replay {
     pub(crate) seed: u64,
     pub(crate) wall_ms: i64,
+}
+
+impl Parts {
+    /// Whoever gives the engine to a runtime wants no threads of ours.
+    fn opener(&self) -> Opener {
+        let alone = thread::available_parallelism().is_ok_and(|threads| threads.get() == 1);
+        match (&self.replay, &self.spawn) {
+            (Some(_), _) => Opener::Caller,
+            (None, None) if !alone => Opener::Thread,
+            (None, _) => Opener::Nobody,
+        }
+    }
 }
 
 impl std::fmt::Debug for Builder {
@@ -82,6 +97,7 @@ impl Builder {
             dial: None,
             carrier: None,
             replay: None,
+            opener: Opener::Nobody,
         };
         Self { config: Ok(config), own: Vec::new(), parts }
     }
@@ -158,7 +174,8 @@ impl Builder {
         self
     }
 
-    /// Runs the engine on this runtime rather than on a thread of its own: fewer threads, but a handler that blocks the
+    /// Runs the engine on this runtime rather than on a thread of its own: fewer threads (nor does one unpack ahead of a slow
+    /// application), but a handler that blocks the
     /// runtime then blocks heartbeats with it, and why it does not poll can be told less well ([`Stall`](crate::Stall)). The
     /// runtime needs its time and I/O drivers.
     pub fn spawn_on(self, runtime: tokio::runtime::Handle) -> Self {
@@ -203,6 +220,7 @@ impl Builder {
         let refused = |error: ConfigError| Error::new(ErrorKind::Config, error.to_string());
         config.validate().map_err(refused)?;
         let assignors = config.assignors(&self.own).map_err(refused)?;
-        driver::start(Arc::new(config), Parts { assignors, ..self.parts })
+        let opener = self.parts.opener();
+        driver::start(Arc::new(config), Parts { assignors, opener, ..self.parts })
     }
 }

@@ -60,8 +60,6 @@ pub struct Consumer {
     sink: Sink,
     notices: Notices,
     chunks: mpsc::UnboundedReceiver<Chunk>,
-    /// A chunk that came before the notice that explains it.
-    early: Option<Chunk>,
     delivery: Delivery,
     progress: Progress,
     /// A rebalance whose listener has not ended yet: it goes on in the next `poll`.
@@ -94,6 +92,12 @@ enum Group {
     Leaving,
 }
 
+/// It goes to any thread, and so does what borrows it.
+const _: fn() = || {
+    fn is_send_and_sync<T: Send + Sync>() {}
+    is_send_and_sync::<Consumer>();
+};
+
 struct ListenerBox(Arc<dyn Listener>);
 
 impl std::fmt::Debug for ListenerBox {
@@ -113,7 +117,7 @@ impl Consumer {
         alive: oneshot::Sender<()>,
     ) -> Self {
         let next_commit = clock::now() + config.auto_commit_interval;
-        let delivery = Delivery::new(&config);
+        let delivery = Delivery::new(&config, parts.opener);
         let ledgers = parts.finish_each.then(Default::default);
         let handle = Handle { commands, config, view: delivery.viewer(), ledgers };
         let finishing = match &handle.ledgers {
@@ -128,7 +132,6 @@ impl Consumer {
             sink: parts.sink,
             notices,
             chunks,
-            early: None,
             delivery,
             progress: Progress::new(finishing),
             running: None,

@@ -1,12 +1,17 @@
 //! From chunks to records: what is buffered on the application's side, and handing it out.
 //!
-//! Each batch's checksum is verified, and the batch inflated, here: once, on the thread that reads the records. What
-//! belongs to an assignment or a position that is no longer ours is dropped, never handed out.
+//! Each batch's checksum is verified, and the batch inflated, here: once, on the thread that reads the records, or for one
+//! that takes its time [ahead] of it. What belongs to an assignment or a position that is no longer ours is dropped, never handed out.
 
+mod ahead;
 mod flow;
 mod haul;
+mod reading;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Instant,
+};
 
 use offtake_fetch::{Chunk, Watermarks};
 use offtake_machine::{Position, Token, TopicPartition, mutant};
@@ -23,7 +28,9 @@ use crate::{
     view::{View, Viewer},
 };
 
-use flow::{Flow, Jump, Moved, Next, Opening, free};
+use ahead::Ahead;
+pub(crate) use ahead::Opener;
+use flow::{Flow, Incoming, Jump, Moved, Next, Opening, free};
 pub(crate) use haul::{Haul, Part};
 
 /// Everything that is ours, and what is buffered of it.
@@ -36,6 +43,9 @@ pub(crate) struct Delivery {
     /// Partitions with something buffered, in the order in which their turn comes.
     turns: VecDeque<TopicPartition>,
     moved: Moved,
+    /// A chunk that came before the notice that explains it.
+    early: Option<Incoming>,
+    ahead: Ahead,
     decompressor: Decompressor,
     crc: Crc,
     most: usize,
@@ -43,13 +53,15 @@ pub(crate) struct Delivery {
 }
 
 impl Delivery {
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config, opener: Opener) -> Self {
         Self {
             flows: BTreeMap::new(),
             leaving: BTreeMap::new(),
             view: View::default(),
             turns: VecDeque::new(),
             moved: Moved::default(),
+            early: None,
+            ahead: Ahead::new(opener, config.max_poll_records, config.decompressed_batch_max_bytes),
             decompressor: Decompressor::with_limit(config.decompressed_batch_max_bytes),
             crc: if config.check_crcs { Crc::Check } else { Crc::Trust },
             most: config.max_poll_records,
@@ -243,16 +255,65 @@ impl Delivery {
 
     // ---- records -------------------------------------------------------------------------------------------------
 
-    /// A chunk came. Dropped if it was fetched for an assignment or a position that is no longer ours.
-    pub(crate) fn take_in(&mut self, chunk: Chunk, handle: &Handle) {
+    /// A chunk came. It waits until all is known that was said before it.
+    pub(crate) fn comes(&mut self, chunk: Chunk) {
+        debug_assert!(self.early.is_none(), "one after the other");
+        self.early = Some(Incoming::new(chunk));
+    }
+
+    /// What came and waits.
+    pub(crate) fn early(&self) -> Option<&Chunk> {
+        self.early.as_ref().map(|incoming| &incoming.chunk)
+    }
+
+    /// What came is taken in. Dropped if it was fetched for an assignment or a position that is no longer ours.
+    pub(crate) fn take_in(&mut self, handle: &Handle) {
+        let Some(incoming) = self.early.take() else { return };
+        let chunk = &incoming.chunk;
         match self.flows.get_mut(&chunk.partition) {
             Some(flow) if flow.token == chunk.token && !flow.stopped && chunk.run >= flow.since => {
                 if !flow.has_buffered() && !flow.paused {
                     self.turns.push_back(chunk.partition.clone());
                 }
-                flow.queue.push_back(chunk);
+                flow.queue.push_back(incoming);
             }
-            _ => free(&chunk, handle),
+            _ => free(chunk, handle),
+        }
+    }
+
+    /// The application comes for more.
+    pub(crate) fn application_returns(&mut self, now: Instant) {
+        self.ahead.returns(now);
+        self.take_back();
+    }
+
+    /// It is busy with what it was handed. If that takes its time, what follows is opened meanwhile: of the same chunk, or of
+    /// the next to come.
+    pub(crate) fn application_leaves(&mut self, now: Instant, next: impl FnOnce() -> Option<Chunk>) {
+        self.ahead.leaves(now);
+        let Some(amount) = self.ahead.wants() else { return };
+        let crc = self.crc;
+        let current = self.turns.front().and_then(|partition| self.flows.get_mut(partition));
+        match current.filter(|flow| !flow.paused && flow.has_buffered()) {
+            Some(flow) => flow.lend(crc, amount, &mut self.ahead),
+            None => {
+                if self.early.is_none() {
+                    self.early = next().map(Incoming::new);
+                }
+                if let Some(incoming) = &mut self.early {
+                    incoming.lend(crc, amount, &mut self.ahead);
+                }
+            }
+        }
+    }
+
+    /// What is being opened ahead comes back. What it was of may be gone meanwhile.
+    fn take_back(&mut self) {
+        let Some(back) = self.ahead.take_back() else { return };
+        let current = self.flows.get_mut(&back.partition).and_then(Flow::current);
+        let lender = self.early.iter_mut().chain(current).find(|incoming| incoming.has_lent(back.id));
+        if let Some(incoming) = lender {
+            incoming.take_back(back.reading);
         }
     }
 

@@ -113,7 +113,9 @@
 //!
 //! # On many threads
 //!
-//! Unpacking is most of what reading costs. [`poll_batches`](Consumer::poll_batches) leaves it to whoever has the time: a
+//! Unpacking is most of what reading costs. Whoever takes its time between two polls finds its next records unpacked by a
+//! thread of the consumer's own (not with [`spawn_on`](Builder::spawn_on)), which begins when the application proves slow.
+//! [`poll_batches`](Consumer::poll_batches) leaves it to whoever has the time: a
 //! [`RecordBatch`] knows nothing of the consumer and is opened on any thread. Batches of one partition go to the same thread
 //! where its order matters.
 //!

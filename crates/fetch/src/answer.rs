@@ -172,7 +172,7 @@ impl Fetcher {
             node.session.restart();
         }
         if news {
-            node.rests = 0;
+            node.sent_something();
         } else if !node.left_out.is_empty() && flight.is_some_and(|flight| !flight.waits) {
             return node.rests(now, self.config.max_wait);
         }

@@ -98,7 +98,7 @@ impl Fetcher {
         let (ask, max_partition_bytes, max_wait) = match suspect {
             Some(_) => (1, 1, SHORTEST_WAIT), // its first batch, however large, and no more
             None => {
-                let ask = room.ask(node.wanted.len()).clamp(1, size(self.config.max_bytes));
+                let ask = room.ask(node.wanted.len()).min(node.most).clamp(1, size(self.config.max_bytes));
                 // Nobody who is left out shall have to wait for those who have nothing.
                 let max_wait = if node.left_out.is_empty() { self.config.max_wait } else { SHORTEST_WAIT };
                 (ask, self.config.max_partition_bytes, max_wait)

@@ -12,6 +12,10 @@ use crate::session::Session;
 /// How soon to ask again for those that have nothing new while another is left out; twice as long each time after.
 const REST: Duration = Duration::from_millis(20);
 
+/// How many bytes to ask of a broker the first time, and how much more each time after.
+const FIRST: usize = 256 << 10;
+const GROWTH: usize = 4;
+
 #[derive(Debug)]
 pub(crate) struct Node {
     /// Idle or due: may be asked as soon as something is wanted and there is room.
@@ -33,6 +37,8 @@ pub(crate) struct Node {
     pub(crate) empty: Backoff,
     /// Answers in a row that said nothing while somebody was left out.
     pub(crate) rests: u32,
+    /// The most to ask for: little at first, so that the first records are here before a large answer has been read.
+    pub(crate) most: usize,
     /// Until then it is not told our rack, so that it sends records itself.
     pub(crate) rackless_until: Option<Instant>,
     /// Whether the engine has been told that it fails.
@@ -63,6 +69,7 @@ impl Node {
             refusals: 0,
             empty: Backoff::new(backoff, !seed),
             rests: 0,
+            most: FIRST,
             rackless_until: None,
             announced: false,
         }
@@ -82,6 +89,12 @@ impl Node {
         let rest = REST.saturating_mul(1 << self.rests.min(16)).min(longest);
         self.rests = self.rests.saturating_add(1);
         self.call = Call::Due(now + rest);
+    }
+
+    /// It has sent something.
+    pub(crate) fn sent_something(&mut self) {
+        self.rests = 0;
+        self.most = self.most.saturating_mul(GROWTH);
     }
 
     /// There is more to ask for.

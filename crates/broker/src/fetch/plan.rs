@@ -1,5 +1,7 @@
 //! What a Fetch asks for, in the broker's words.
 
+use std::collections::HashMap;
+
 use kafka_protocol::{
     messages::{FetchRequest, fetch_request::FetchPartition},
     protocol::StrBytes,
@@ -9,7 +11,7 @@ use uuid::Uuid;
 use crate::topics::Topics;
 
 /// How a request names a partition: by the topic's name, or from version 13 on by its id.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) name: StrBytes,
     pub(super) id: Uuid,
@@ -101,11 +103,13 @@ fn replica_of(request: &FetchRequest) -> i32 {
 /// The partitions that a request names, each once, with what was said of it last.
 pub(super) fn named(request: &FetchRequest, version: i16, topics: &Topics) -> Vec<Wanted> {
     let mut all: Vec<Wanted> = Vec::new();
+    let mut places = HashMap::new();
     for topic in &request.topics {
         for partition in &topic.partitions {
             let key = key(version, &topic.topic.0, topic.topic_id, partition.partition);
             let wanted = wanted(key, partition, topics);
-            match all.iter_mut().find(|known| known.key == wanted.key) {
+            let place = *places.entry(wanted.key.clone()).or_insert(all.len());
+            match all.get_mut(place) {
                 Some(known) => *known = wanted,
                 None => all.push(wanted),
             }

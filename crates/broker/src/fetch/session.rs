@@ -1,7 +1,7 @@
 //! Fetch sessions of one broker (KIP-227): what a client said before, and what it was told.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     time::{Duration, Instant},
 };
 
@@ -29,9 +29,16 @@ pub(super) struct Session {
     pub(super) ids: bool,
     created: Instant,
     used: Instant,
-    /// The next to be read first. One that was answered with data goes to the end, so that a fat partition does not
-    /// starve the others.
-    partitions: Vec<Cached>,
+    partitions: Partitions,
+}
+
+/// In the order in which they are read. One that was answered with data goes to the end, so that a fat partition does not
+/// starve the others.
+#[derive(Debug, Default)]
+struct Partitions {
+    cached: BTreeMap<u64, Cached>,
+    places: HashMap<Key, u64>,
+    next: u64,
 }
 
 #[derive(Debug)]
@@ -74,7 +81,7 @@ impl Sessions {
             return Err(ResponseError::FetchSessionTopicIdError);
         }
         session.update(named, forgotten);
-        if session.partitions.is_empty() {
+        if session.partitions.cached.is_empty() {
             self.all.remove(&id);
             return Ok(None);
         }
@@ -100,8 +107,9 @@ impl Sessions {
             }
         };
         let cached = |(wanted, high_watermark, log_start)| Cached { wanted, high_watermark, log_start };
-        let session =
-            Session { epoch: 1, ids, created: now, used: now, partitions: answered.map(cached).collect() };
+        let mut partitions = Partitions::default();
+        answered.map(cached).for_each(|cached| partitions.push(cached));
+        let session = Session { epoch: 1, ids, created: now, used: now, partitions };
         self.all.insert(id, session);
         id
     }
@@ -116,8 +124,8 @@ impl Sessions {
             let grown =
                 |session: &Session| session.used.saturating_duration_since(session.created) > EVICTION;
             let evictable = self.all.iter().filter(|(_, session)| grown(session));
-            let smallest = evictable.min_by_key(|(id, session)| (session.partitions.len(), **id))?;
-            (partitions > smallest.1.partitions.len()).then_some(*smallest.0)
+            let smallest = evictable.min_by_key(|(id, session)| (session.partitions.cached.len(), **id))?;
+            (partitions > smallest.1.partitions.cached.len()).then_some(*smallest.0)
         };
         match stale.or_else(lesser) {
             Some(id) => self.all.remove(&id).is_some(),
@@ -126,10 +134,26 @@ impl Sessions {
     }
 }
 
+impl Partitions {
+    fn push(&mut self, cached: Cached) {
+        self.places.insert(cached.wanted.key.clone(), self.next);
+        self.cached.insert(self.next, cached);
+        self.next += 1;
+    }
+
+    fn get_mut(&mut self, key: &Key) -> Option<&mut Cached> {
+        self.cached.get_mut(self.places.get(key)?)
+    }
+
+    fn remove(&mut self, key: &Key) -> Option<Cached> {
+        self.cached.remove(&self.places.remove(key)?)
+    }
+}
+
 impl Session {
     fn update(&mut self, named: Vec<Wanted>, forgotten: &[Key]) {
         for wanted in named {
-            match self.partitions.iter_mut().find(|cached| cached.wanted.key == wanted.key) {
+            match self.partitions.get_mut(&wanted.key) {
                 Some(cached) => {
                     // A name, once known, is kept: should the id get lost, the partition's answer says so.
                     let topic = cached.wanted.topic.take().or_else(|| wanted.topic.clone());
@@ -138,27 +162,26 @@ impl Session {
                 None => self.partitions.push(Cached { wanted, high_watermark: -1, log_start: -1 }),
             }
         }
-        self.partitions.retain(|cached| !forgotten.contains(&cached.wanted.key));
+        for key in forgotten {
+            self.partitions.remove(key);
+        }
     }
 
     /// What is to be read, in order. Names that have become known are taken up.
     pub(super) fn wanted(&mut self, name_of: impl Fn(uuid::Uuid) -> Option<String>) -> Vec<Wanted> {
-        for cached in &mut self.partitions {
+        for cached in self.partitions.cached.values_mut() {
             let wanted = &mut cached.wanted;
             if wanted.topic.is_none() {
                 wanted.topic = name_of(wanted.key.id);
             }
         }
-        self.partitions.iter().map(|cached| cached.wanted.clone()).collect()
+        self.partitions.cached.values().map(|cached| cached.wanted.clone()).collect()
     }
 
     /// Whether the client must be told this, as it is new to it; then it is told, and the partition is read last next
     /// time.
     pub(super) fn tells(&mut self, key: &Key, data: &PartitionData) -> bool {
-        let Some(at) = self.partitions.iter().position(|cached| cached.wanted.key == *key) else {
-            return false;
-        };
-        let Some(cached) = self.partitions.get_mut(at) else { return false };
+        let Some(cached) = self.partitions.get_mut(key) else { return false };
         let failed = data.error_code != 0;
         let new = data.records.as_ref().is_some_and(|records| !records.is_empty())
             || cached.high_watermark != data.high_watermark
@@ -169,8 +192,7 @@ impl Session {
         cached.log_start = data.log_start_offset;
         // After an error all is new.
         cached.high_watermark = if failed { -1 } else { data.high_watermark };
-        if new {
-            let told = self.partitions.remove(at);
+        if new && let Some(told) = self.partitions.remove(key) {
             self.partitions.push(told);
         }
         new

@@ -57,6 +57,7 @@ impl Consumer {
         self.as_values = as_values;
         if !self.in_poll {
             self.in_poll = true;
+            self.delivery.application_returns(clock::now());
             self.begin_poll();
         }
         let waker = self.waking.of(cx.waker(), &self.shared);
@@ -67,6 +68,9 @@ impl Consumer {
         self.end_poll();
         if let Ok(Item::Haul(haul)) = &mut item {
             self.progress.hand_out(haul.parts());
+            if H::OPENED {
+                self.delivery.application_leaves(clock::now(), || self.chunks.try_recv().ok());
+            }
             if mutant!(2) {
                 self.progress.finish_handed();
                 self.report_finished();
@@ -139,13 +143,11 @@ impl Consumer {
             if !self.shared.is_valid(clock::now()) {
                 return Poll::Pending;
             }
-            if let Some(chunk) = self.early.take() {
-                if mutant!(1) {
-                    let (partition, token, next) = (chunk.partition.clone(), chunk.token, chunk.next);
-                    self.progress.finish(Spot { partition, token, next });
-                }
-                self.delivery.take_in(chunk, &self.handle);
+            if let Some(chunk) = self.delivery.early().filter(|_| mutant!(1)) {
+                let (partition, token, next) = (chunk.partition.clone(), chunk.token, chunk.next);
+                self.progress.finish(Spot { partition, token, next });
             }
+            self.delivery.take_in(&self.handle);
             if let Some(jump) = self.as_values.then(|| self.delivery.next_jump()).flatten() {
                 return Poll::Ready(Ok(Item::Told(Next::Event(jump))));
             }
@@ -163,7 +165,7 @@ impl Consumer {
             }
             match self.chunks.poll_recv(cx) {
                 // Its notice was sent before it: once more round, and it is known or stale.
-                Poll::Ready(Some(chunk)) => self.early = Some(chunk),
+                Poll::Ready(Some(chunk)) => self.delivery.comes(chunk),
                 Poll::Ready(None) => return Poll::Ready(Err(Error::closed())),
                 Poll::Pending if !self.chunks.is_empty() => return Poll::Pending,
                 Poll::Pending => {

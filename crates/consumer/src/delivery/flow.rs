@@ -1,11 +1,15 @@
 //! One partition's way from chunks to records.
 
-use std::{collections::VecDeque, iter::Peekable, sync::Arc};
+use std::{collections::VecDeque, sync::Arc};
 
-use offtake_fetch::{Chunk, ReadBatches};
+use offtake_fetch::Chunk;
 use offtake_machine::{Position, Token, TopicPartition, mutant};
-use offtake_wire::records::{self as wire, Batch, Crc, Decompressor, Payload, RecordError};
+use offtake_wire::records::{Crc, Decompressor, RecordError};
 
+use super::{
+    ahead::{Ahead, LoanId},
+    reading::{Amount, OpenBatch, Reading, Upcoming},
+};
 use crate::{
     batches::{Contents, RecordBatch},
     engine::command::Command,
@@ -29,7 +33,7 @@ pub(crate) struct Flow {
     /// An error stopped it; a seek starts it again.
     pub(super) stopped: bool,
     pub(super) open: Option<Open>,
-    pub(super) queue: VecDeque<Chunk>,
+    pub(super) queue: VecDeque<Incoming>,
     /// Where the position is to jump, behind what is buffered of the time before.
     pub(super) jumps: VecDeque<Jump>,
     /// Chunks of earlier runs are of a log that is gone, and of which something was missing.
@@ -49,21 +53,24 @@ pub(super) struct Jump {
     pub(super) event: Event,
 }
 
+/// A chunk, and how far it has been read.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    pub(super) chunk: Chunk,
+    /// `None` before it is begun, and while it is being [opened ahead](super::ahead).
+    reading: Option<Reading>,
+    /// Where reading begins if there is none yet, or none comes back.
+    from: i64,
+    loan: Option<LoanId>,
+}
+
 /// A chunk that is being handed out.
 #[derive(Debug)]
 pub(super) struct Open {
-    chunk: Chunk,
-    batches: Peekable<ReadBatches>,
+    pub(super) incoming: Incoming,
     batch: Option<OpenBatch>,
-    /// What cannot be read, once everything before it has been: from there nothing goes on.
+    /// What cannot be read, before anything that follows.
     failed: Option<RecordError>,
-}
-
-#[derive(Debug)]
-pub(super) struct OpenBatch {
-    payload: Payload,
-    at: wire::Position,
-    leader_epoch: Option<i32>,
 }
 
 /// Positions that moved otherwise than by handing out.
@@ -109,9 +116,9 @@ impl Flow {
     }
 
     pub(super) fn drop_buffered(&mut self, partition: &TopicPartition, handle: &Handle) {
-        debug_assert!(self.open.as_ref().is_none_or(|open| open.chunk.partition == *partition));
-        for chunk in self.open.take().map(|open| open.chunk).into_iter().chain(self.queue.drain(..)) {
-            free(&chunk, handle);
+        debug_assert!(self.open.as_ref().is_none_or(|open| open.incoming.chunk.partition == *partition));
+        for incoming in self.open.take().map(|open| open.incoming).into_iter().chain(self.queue.drain(..)) {
+            free(&incoming.chunk, handle);
         }
     }
 
@@ -132,7 +139,7 @@ impl Flow {
                 if let Some(failed) = open.failed {
                     return Err(failed);
                 }
-                match open.next_batch(opening.decompressor) {
+                match open.incoming.reading(opening.crc).next_opened(opening.decompressor) {
                     Ok(batch) => open.batch = batch,
                     Err(failed) => open.failed = Some(failed),
                 }
@@ -170,25 +177,23 @@ impl Flow {
             let Some(open) = &mut self.open else {
                 return Ok(if self.queue.is_empty() { Next::Nothing } else { Next::Jump });
             };
-            let contents = match open.batch.take() {
-                Some(OpenBatch { payload, at, leader_epoch }) => {
+            let upcoming = match (open.batch.take(), open.failed) {
+                (Some(batch), _) => Ok(Some(Upcoming::Opened(batch))),
+                (None, Some(failed)) => return Err(failed),
+                (None, None) => open.incoming.reading(opening.crc).next(),
+            };
+            let contents = match upcoming {
+                Ok(Some(Upcoming::Opened(OpenBatch { payload, at, leader_epoch }))) => {
                     Contents::Begun { payload, at, leader_epoch }
                 }
-                None => {
-                    if let Some(failed) = open.failed {
-                        return Err(failed);
-                    }
-                    match open.batches.next() {
-                        Some(Ok(batch)) => Contents::Packed(batch),
-                        Some(Err(failed)) => {
-                            open.failed = Some(failed);
-                            continue;
-                        }
-                        None => continue,
-                    }
+                Ok(Some(Upcoming::Packed(batch))) => Contents::Packed(batch),
+                Ok(None) => continue,
+                Err(failed) => {
+                    open.failed = Some(failed);
+                    continue;
                 }
             };
-            let from = self.position.map_or(open.chunk.fetch_offset, |position| position.offset);
+            let from = self.position.map_or(open.incoming.chunk.fetch_offset, |position| position.offset);
             let token = self.token;
             let mut batch = RecordBatch {
                 partition: partition.clone(),
@@ -216,30 +221,43 @@ impl Flow {
         self.position.unwrap_or(end)
     }
 
+    /// What follows in the chunk that is being handed out is given away to be opened ahead.
+    pub(super) fn lend(&mut self, crc: Crc, amount: Amount, to: &mut Ahead) {
+        if let Some(open) = &mut self.open {
+            open.lend(self.position, crc, amount, to);
+        }
+    }
+
+    /// The chunk that is being handed out.
+    pub(super) fn current(&mut self) -> Option<&mut Incoming> {
+        self.open.as_mut().map(|open| &mut open.incoming)
+    }
+
     /// Up to the next record, or the next jump.
     fn pass(&mut self, partition: &TopicPartition, opening: &mut Opening<'_>) {
         loop {
             let Some(open) = &mut self.open else {
                 let jump = self.jumps.front().map(|jump| jump.run);
-                if self.queue.front().is_some_and(|chunk| jump.is_some_and(|jump| chunk.run >= jump)) {
+                let jumps = |incoming: &Incoming| jump.is_some_and(|jump| incoming.chunk.run >= jump);
+                if self.queue.front().is_some_and(jumps) {
                     return;
                 }
-                let Some(chunk) = self.queue.pop_front() else { return };
-                self.open(partition, chunk, opening);
+                let Some(incoming) = self.queue.pop_front() else { return };
+                self.open(partition, incoming, opening);
                 continue;
             };
-            if open.has_more() {
+            if open.has_more(opening.crc) {
                 return;
             }
             // The chunk is done; it may end behind its last record.
-            let next = open.chunk.next;
+            let next = open.incoming.chunk.next;
             if self.position.is_none_or(|position| position.offset < next.offset) {
                 let from = self.position.map_or(next.offset, |position| position.offset);
                 self.position = Some(next);
                 let to = Spot { partition: partition.clone(), token: self.token, next };
                 opening.moved.over.push(Passed { from, to });
             }
-            free(&open.chunk, opening.handle);
+            free(&open.incoming.chunk, opening.handle);
             self.open = None;
         }
     }
@@ -258,9 +276,10 @@ impl Flow {
             return false;
         };
         self.since = run;
-        let gone = self.queue.iter().take_while(|chunk| chunk.run < run).count();
-        for chunk in self.open.take().map(|open| open.chunk).into_iter().chain(self.queue.drain(..gone)) {
-            free(&chunk, handle);
+        let gone = self.queue.iter().take_while(|incoming| incoming.chunk.run < run).count();
+        for incoming in self.open.take().map(|open| open.incoming).into_iter().chain(self.queue.drain(..gone))
+        {
+            free(&incoming.chunk, handle);
         }
         true
     }
@@ -276,39 +295,65 @@ impl Flow {
         }
     }
 
-    fn open(&mut self, partition: &TopicPartition, mut chunk: Chunk, opening: &mut Opening<'_>) {
+    fn open(&mut self, partition: &TopicPartition, incoming: Incoming, opening: &mut Opening<'_>) {
+        let chunk = &incoming.chunk;
         self.end = Some(chunk.high_watermark);
         self.stable_end = Some(chunk.last_stable_offset);
         self.moves_to(partition, Position::at(chunk.fetch_offset), opening.moved);
-        let batches = std::mem::take(&mut chunk.batches).read(opening.crc).peekable();
-        self.open = Some(Open { chunk, batches, batch: None, failed: None });
+        self.open = Some(Open { incoming, batch: None, failed: None });
+    }
+}
+
+impl Incoming {
+    pub(super) fn new(chunk: Chunk) -> Self {
+        Self { from: chunk.fetch_offset, chunk, reading: None, loan: None }
+    }
+
+    fn reading(&mut self, crc: Crc) -> &mut Reading {
+        self.reading.get_or_insert_with(|| {
+            self.loan = None;
+            Reading::of(self.chunk.batches.clone(), self.from, crc)
+        })
+    }
+
+    /// Gives it away to be opened ahead, unless so much waits already or nothing is left to open.
+    pub(super) fn lend(&mut self, crc: Crc, amount: Amount, to: &mut Ahead) {
+        let reading = self.reading(crc);
+        if reading.has_less_than(amount) && reading.has_unopened() {
+            self.loan = self.reading.take().map(|reading| to.lend(&self.chunk.partition, reading));
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn opened(&self) -> usize {
+        self.reading.as_ref().map_or(0, Reading::opened)
+    }
+
+    pub(super) fn has_lent(&self, loan: LoanId) -> bool {
+        self.loan == Some(loan)
+    }
+
+    /// What was lent is back, or lost.
+    pub(super) fn take_back(&mut self, reading: Option<Reading>) {
+        self.loan = None;
+        self.reading = reading;
     }
 }
 
 impl Open {
     /// Whether a record may be left in it, or an error to be told.
-    fn has_more(&mut self) -> bool {
-        if self.batch.is_some() || self.failed.is_some() {
-            return true;
-        }
-        let from = self.chunk.fetch_offset;
-        let has_none = |batch: &Result<Batch, RecordError>| {
-            batch.as_ref().is_ok_and(|batch| batch.next_offset() <= from || batch.is_bare())
-        };
-        while self.batches.next_if(has_none).is_some() {}
-        self.batches.peek().is_some()
+    fn has_more(&mut self, crc: Crc) -> bool {
+        self.batch.is_some() || self.failed.is_some() || self.incoming.reading(crc).has_more()
     }
 
-    /// The next batch, at or above the fetch offset.
-    fn next_batch(&mut self, decompressor: &mut Decompressor) -> Result<Option<OpenBatch>, RecordError> {
-        let Some(batch) = self.batches.next() else { return Ok(None) };
-        let batch = batch?;
-        let payload = batch.open(decompressor)?;
-        let mut records = payload.records();
-        // A fetch may begin in the middle of a batch (FAILURES J8).
-        records.skip_to(self.chunk.fetch_offset)?;
-        let at = records.at();
-        Ok(Some(OpenBatch { at, leader_epoch: batch.leader_epoch(), payload }))
+    fn lend(&mut self, position: Option<Position>, crc: Crc, amount: Amount, to: &mut Ahead) {
+        if self.failed.is_some() {
+            return;
+        }
+        let begun = self.batch.as_ref().map(|batch| batch.payload.next_offset());
+        let stands = begun.or(position.map(|position| position.offset));
+        self.incoming.from = stands.map_or(self.incoming.from, |at| at.max(self.incoming.from));
+        self.incoming.lend(crc, amount, to);
     }
 }
 

@@ -14,6 +14,9 @@ use offtake_wire::records::RecordError;
 pub(crate) trait Haul: Default {
     type Part: Part;
 
+    /// Whether batches are opened for it.
+    const OPENED: bool;
+
     fn push(&mut self, part: Self::Part);
     fn parts(&mut self) -> &mut [Self::Part];
     fn is_empty(&self) -> bool;
@@ -38,6 +41,8 @@ pub(crate) trait Part: Delivered + Sized {
 impl Haul for Records {
     type Part = PartitionRecords;
 
+    const OPENED: bool = true;
+
     fn push(&mut self, part: PartitionRecords) {
         Self::push(self, part);
     }
@@ -57,6 +62,8 @@ impl Haul for Records {
 
 impl Haul for Batches {
     type Part = RecordBatch;
+
+    const OPENED: bool = false;
 
     fn push(&mut self, part: RecordBatch) {
         self.parts.push(part);

@@ -1,9 +1,13 @@
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use offtake_wire::records::{BatchBuilder, Compression};
 use tokio::sync::mpsc;
 
 use super::*;
 use crate::{Batches, RecordBatch, Records};
+
+mod ahead;
 
 const TOKEN: Token = Token { assignment: 1, seek: 0 };
 
@@ -16,9 +20,13 @@ struct Sim {
 
 impl Sim {
     fn handing_out(most: usize) -> Self {
+        Self::opened_by(Opener::Nobody, most)
+    }
+
+    fn opened_by(opener: Opener, most: usize) -> Self {
         let mut config = Config::default();
         config.max_poll_records = most;
-        let delivery = Delivery::new(&config);
+        let delivery = Delivery::new(&config, opener);
         let (sender, commands) = mpsc::unbounded_channel();
         let handle =
             Handle { commands: sender, config: config.into(), view: delivery.viewer(), ledgers: None };
@@ -29,7 +37,8 @@ impl Sim {
     }
 
     fn take_in(&mut self, chunk: Chunk) {
-        self.delivery.take_in(chunk, &self.handle);
+        self.delivery.comes(chunk);
+        self.delivery.take_in(&self.handle);
     }
 
     /// The offsets that one poll gets; `None` for none at all.

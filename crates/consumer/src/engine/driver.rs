@@ -71,10 +71,17 @@ pub(crate) fn start(config: Arc<Config>, mut parts: Parts) -> Result<Consumer> {
     Ok(Consumer::new(commands, config, shared, parts, noticed, delivered, alive))
 }
 
+/// How long an engine waits for the first command before it asks a broker anything. Mostly that comes at once, and then
+/// the first question is about the topics that are wanted.
+const FIRST_WORD: Duration = Duration::from_millis(1);
+
 async fn run(mut engine: Engine, hands: HandsParts, mut ends: Ends) {
     let mut net = hands.make();
     let mut abandoned = false;
     let mut probing = Probing::default();
+    if let Ok(Some(command)) = tokio::time::timeout(FIRST_WORD, ends.commands.recv()).await {
+        engine.handle_command(clock::now(), command);
+    }
     loop {
         let now = clock::now();
         engine.handle_timeout(now);

@@ -133,6 +133,21 @@ fn a_partition_over_its_share_is_left_out_and_the_others_flow() {
 }
 
 #[test]
+fn the_first_answers_are_small_so_that_the_first_records_come_early() {
+    let mut rig = Rig::new().topic("a", &[1; 20]);
+    (0..20).for_each(|partition| rig.start("a", partition, 0));
+    let mut asked = rig.ask();
+    assert_eq!(asked.request.max_bytes, 256 << 10);
+    rig.answer_late(&asked, response(7, vec![("a", (0..20).map(nothing).collect())]));
+    for (offset, kibibytes) in [(0, 256), (1, 1024), (2, 4096), (3, 16384), (4, 16384)] {
+        asked = rig.ask();
+        assert_eq!(asked.request.max_bytes >> 10, kibibytes);
+        rig.answer(&asked, response(7, vec![("a", vec![data(0, batch(offset, 1))])]));
+        rig.drain();
+    }
+}
+
+#[test]
 fn i12_nobody_who_is_left_out_waits_for_the_long_poll_of_those_who_have_nothing() {
     let mut rig = Rig::with(small(4000)).topic("a", &[1, 1]);
     rig.start("a", 0, 0);

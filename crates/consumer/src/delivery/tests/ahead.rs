@@ -1,0 +1,196 @@
+//! Whoever opens batches ahead, the application gets the same.
+
+use super::*;
+
+const OPENERS: [Opener; 4] = [Opener::Nobody, Opener::Caller, Opener::Thread, Opener::Loser];
+
+/// A small generator: the same numbers each time.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % sides
+    }
+}
+
+/// A batch in the log.
+struct Stored {
+    base: i64,
+    next: i64,
+    bytes: Bytes,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Good,
+    Emptied,
+    Damaged,
+}
+
+/// The log, how it is fetched, and what the application is to see of it.
+struct Log {
+    batches: Vec<Stored>,
+    /// The next offset to fetch, and to be seen.
+    fetch_at: i64,
+    see_at: i64,
+    token: Token,
+    fetched: usize,
+    stopped: bool,
+}
+
+impl Log {
+    fn new(dice: &mut Dice) -> Self {
+        let mut batches = Vec::new();
+        let mut base = 0;
+        for _ in 0..dice.below(20) {
+            let count = 1 + dice.below(6).cast_signed();
+            let (bytes, kind) = match dice.below(20) {
+                0 => (damaged(&batch(base, count)), Kind::Damaged),
+                1..4 => (emptied(base, i32::try_from(count).unwrap()), Kind::Emptied),
+                4..8 => (batch(base, count), Kind::Good),
+                _ => (packed(base, count), Kind::Good),
+            };
+            batches.push(Stored { base, next: base + count, bytes, kind });
+            base += count;
+        }
+        Self { batches, fetch_at: 0, see_at: 0, token: TOKEN, fetched: 0, stopped: false }
+    }
+
+    /// A few batches, the first of which may begin before what is asked for (J8).
+    fn fetch(&mut self, dice: &mut Dice) -> Option<Chunk> {
+        let most = 1 + usize::try_from(dice.below(5)).unwrap();
+        let sent: Vec<_> =
+            self.batches.iter().filter(|batch| batch.next > self.fetch_at).take(most).collect();
+        let next = sent.last()?.next;
+        let bytes: Vec<_> = sent.iter().map(|batch| batch.bytes.clone()).collect();
+        let chunk = Chunk { token: self.token, ..chunk(self.fetch_at, next, &bytes) };
+        self.fetch_at = next;
+        self.fetched += 1;
+        Some(chunk)
+    }
+
+    fn seek(&mut self, to: i64) -> Token {
+        self.token = self.token.sought();
+        (self.fetch_at, self.see_at, self.stopped) = (to, to, false);
+        self.token
+    }
+
+    fn to_be_seen(&self) -> impl Iterator<Item = (i64, Kind)> {
+        let batches = self.batches.iter().filter(|batch| batch.kind != Kind::Emptied);
+        let offsets = batches.flat_map(|batch| (batch.base..batch.next).map(|offset| (offset, batch.kind)));
+        offsets.filter(|(offset, _)| *offset >= self.see_at)
+    }
+
+    fn sees(&mut self, offsets: &[i64]) {
+        assert!(!self.stopped && !offsets.is_empty());
+        let next: Vec<_> = self.to_be_seen().take(offsets.len()).collect();
+        assert_eq!(next, offsets.iter().map(|offset| (*offset, Kind::Good)).collect::<Vec<_>>());
+        self.see_at = offsets.last().unwrap() + 1;
+    }
+
+    fn sees_error(&mut self) {
+        assert!(!self.stopped);
+        assert!(self.to_be_seen().next().is_some_and(|(_, kind)| kind == Kind::Damaged));
+        self.stopped = true;
+    }
+
+    fn sees_nothing(&self) {
+        assert!(self.stopped || self.to_be_seen().next().is_none());
+    }
+}
+
+/// One application's life: it polls, is away, pauses, seeks and takes batches, as the dice fall.
+fn live(seed: u64, opener: Opener) {
+    let mut dice = Dice(seed);
+    let mut sim = Sim::opened_by(opener, 1 + usize::try_from(dice.below(7)).unwrap());
+    let mut log = Log::new(&mut dice);
+    let mut now = crate::clock::now();
+    for _ in 0..60 {
+        now += Duration::from_millis(1);
+        sim.delivery.application_returns(now);
+        match dice.below(20) {
+            0 => sim.delivery.pause(&[orders()]),
+            1..4 => sim.delivery.resume(&[orders()]),
+            4 => {
+                let to = (log.see_at - dice.below(8).cast_signed()).max(0);
+                sim.delivery.sought(&orders(), log.seek(to), &sim.handle);
+            }
+            _ => {}
+        }
+        let whole = dice.below(5) == 0;
+        let got = loop {
+            sim.delivery.take_in(&sim.handle);
+            let got = if whole {
+                sim.poll_batches().map(|got| got.map(|batches| batches.into_iter().flat_map(open).collect()))
+            } else {
+                sim.poll()
+            };
+            match got {
+                Some(got) => break Some(got),
+                None => match log.fetch(&mut dice) {
+                    Some(chunk) => sim.delivery.comes(chunk),
+                    None => break None,
+                },
+            }
+        };
+        let paused = sim.delivery.paused().next().is_some();
+        match got {
+            Some(Ok(offsets)) => log.sees(&offsets),
+            Some(Err(_)) => log.sees_error(),
+            None if paused => {}
+            None => log.sees_nothing(),
+        }
+        if !whole {
+            sim.delivery.application_leaves(now, || log.fetch(&mut dice));
+        }
+    }
+    sim.delivery.take_in(&sim.handle);
+    sim.delivery.remove(&[orders()], &sim.handle);
+    assert_eq!(sim.freed(), 1000 * log.fetched, "each chunk once");
+}
+
+#[test]
+fn s1_h1_whoever_opens_ahead_nothing_is_lost_or_repeated_even_if_it_fails() {
+    for opener in OPENERS {
+        for seed in 0..200 {
+            let life = std::panic::catch_unwind(|| live(seed, opener));
+            assert!(life.is_ok(), "seed {seed}, {opener:?}");
+        }
+    }
+}
+
+#[test]
+fn an_application_that_comes_back_at_once_opens_its_batches_itself() {
+    let mut sim = Sim::opened_by(Opener::Thread, 2);
+    sim.take_in(chunk(0, 60, &[packed(0, 20), packed(20, 20), packed(40, 20)]));
+    let mut now = crate::clock::now();
+    let mut lent = |sim: &mut Sim, away: Duration| {
+        sim.poll().unwrap().unwrap();
+        sim.delivery.application_leaves(now, || None);
+        let lends = sim.delivery.ahead.is_lending();
+        now += away;
+        sim.delivery.application_returns(now);
+        lends
+    };
+    assert!(!lent(&mut sim, Duration::from_micros(50)));
+    assert!(!lent(&mut sim, Duration::from_micros(50)));
+    assert!(!lent(&mut sim, Duration::from_millis(5)), "it has been quick so far");
+    assert!(lent(&mut sim, Duration::from_millis(5)));
+    assert!(lent(&mut sim, Duration::from_micros(1)), "once quick is not quick");
+}
+
+#[test]
+fn no_more_is_opened_ahead_than_two_polls_or_two_mebibytes() {
+    let batches: Vec<_> = (0..20).map(|n| packed(n * 100, 100)).collect(); // 400 kB each
+    for (most, opened) in [(5, 1), (60, 2), (500, 6)] {
+        let mut sim = Sim::opened_by(Opener::Caller, most);
+        sim.take_in(chunk(0, 2000, &batches));
+        sim.poll().unwrap().unwrap();
+        sim.delivery.application_leaves(crate::clock::now(), || None);
+        sim.delivery.take_back();
+        let waiting = sim.delivery.flows.get_mut(&orders()).unwrap().current().unwrap().opened();
+        assert_eq!(waiting, opened, "{most} records a poll");
+    }
+}
