@@ -164,7 +164,7 @@ fn s1_h1_whoever_opens_ahead_nothing_is_lost_or_repeated_even_if_it_fails() {
 #[test]
 fn an_application_that_comes_back_at_once_opens_its_batches_itself() {
     let mut sim = Sim::opened_by(Opener::Thread, 2);
-    sim.take_in(chunk(0, 60, &[packed(0, 20), packed(20, 20), packed(40, 20)]));
+    sim.take_in(chunk(0, 60, &(0..60).map(|offset| packed(offset, 1)).collect::<Vec<_>>()));
     let mut now = crate::clock::now();
     let mut lent = |sim: &mut Sim, away: Duration| {
         sim.poll().unwrap().unwrap();
