@@ -294,24 +294,24 @@ impl Delivery {
         let Some(amount) = self.ahead.wants() else { return };
         let crc = self.crc;
         let current = self.turns.front().and_then(|partition| self.flows.get_mut(partition));
-        match current.filter(|flow| !flow.paused && flow.has_buffered()) {
-            Some(flow) => flow.lend(crc, amount, &mut self.ahead),
-            None => {
-                if self.early.is_none() {
-                    self.early = next().map(Incoming::new);
-                }
-                if let Some(incoming) = &mut self.early {
-                    incoming.lend(crc, amount, &mut self.ahead);
-                }
-            }
+        let current = current.filter(|flow| !flow.paused && flow.has_buffered());
+        if current.is_some_and(|flow| flow.lend(crc, amount, &mut self.ahead)) || self.turns.len() > 1 {
+            return;
+        }
+        if self.early.is_none() {
+            self.early = next().map(Incoming::new);
+        }
+        if let Some(incoming) = &mut self.early {
+            incoming.lend(crc, amount, &mut self.ahead);
         }
     }
 
     /// What is being opened ahead comes back. What it was of may be gone meanwhile.
     fn take_back(&mut self) {
         let Some(back) = self.ahead.take_back() else { return };
-        let current = self.flows.get_mut(&back.partition).and_then(Flow::current);
-        let lender = self.early.iter_mut().chain(current).find(|incoming| incoming.has_lent(back.id));
+        let flow = self.flows.get_mut(&back.partition).into_iter();
+        let mut lenders = flow.flat_map(Flow::lenders).chain(&mut self.early);
+        let lender = lenders.find(|incoming| incoming.has_lent(back.id));
         if let Some(incoming) = lender {
             incoming.take_back(back.reading);
         }

@@ -24,7 +24,8 @@ use super::reading::{Amount, Reading};
 const WORTHWHILE: Duration = Duration::from_micros(200);
 /// A longer absence counts as this.
 const LONG: Duration = Duration::from_millis(10);
-/// What is opened and waits, in bytes; and one batch.
+/// What is opened and waits of one chunk, in polls and in bytes; and one batch.
+const MOST_POLLS: usize = 4;
 const MOST_BYTES: usize = 2 << 20;
 
 /// Who opens batches ahead.
@@ -160,7 +161,7 @@ impl Drop for Loses<'_> {
 impl Ahead {
     /// For an application that is handed `most` records at a time.
     pub(super) fn new(opener: Opener, most: usize, decompression_limit: usize) -> Self {
-        let amount = Amount { records: most.saturating_mul(2), bytes: MOST_BYTES };
+        let amount = Amount { records: most.saturating_mul(MOST_POLLS), bytes: MOST_BYTES };
         Self {
             opener,
             thread: None,

@@ -221,16 +221,17 @@ impl Flow {
         self.position.unwrap_or(end)
     }
 
-    /// What follows in the chunk that is being handed out is given away to be opened ahead.
-    pub(super) fn lend(&mut self, crc: Crc, amount: Amount, to: &mut Ahead) {
-        if let Some(open) = &mut self.open {
-            open.lend(self.position, crc, amount, to);
-        }
+    /// What follows in the chunk that is being handed out, or the next one, is given away to be opened ahead. False if there
+    /// is nothing left to open.
+    pub(super) fn lend(&mut self, crc: Crc, amount: Amount, to: &mut Ahead) -> bool {
+        let position = self.position;
+        self.open.as_mut().is_some_and(|open| open.lend(position, crc, amount, to))
+            || self.queue.front_mut().is_some_and(|next| next.lend(crc, amount, to))
     }
 
-    /// The chunk that is being handed out.
-    pub(super) fn current(&mut self) -> Option<&mut Incoming> {
-        self.open.as_mut().map(|open| &mut open.incoming)
+    /// Those that may have given something away.
+    pub(super) fn lenders(&mut self) -> impl Iterator<Item = &mut Incoming> {
+        self.open.iter_mut().map(|open| &mut open.incoming).chain(self.queue.front_mut())
     }
 
     /// Up to the next record, or the next jump.
@@ -316,12 +317,16 @@ impl Incoming {
         })
     }
 
-    /// Gives it away to be opened ahead, unless so much waits already or nothing is left to open.
-    pub(super) fn lend(&mut self, crc: Crc, amount: Amount, to: &mut Ahead) {
+    /// Gives it away to be opened ahead, unless so much waits already. False if nothing is left to open.
+    pub(super) fn lend(&mut self, crc: Crc, amount: Amount, to: &mut Ahead) -> bool {
         let reading = self.reading(crc);
-        if reading.has_less_than(amount) && reading.has_unopened() {
+        if !reading.has_unopened() {
+            return false;
+        }
+        if reading.has_less_than(amount) {
             self.loan = self.reading.take().map(|reading| to.lend(&self.chunk.partition, reading));
         }
+        true
     }
 
     #[cfg(test)]
@@ -346,14 +351,14 @@ impl Open {
         self.batch.is_some() || self.failed.is_some() || self.incoming.reading(crc).has_more()
     }
 
-    fn lend(&mut self, position: Option<Position>, crc: Crc, amount: Amount, to: &mut Ahead) {
+    fn lend(&mut self, position: Option<Position>, crc: Crc, amount: Amount, to: &mut Ahead) -> bool {
         if self.failed.is_some() {
-            return;
+            return true;
         }
         let begun = self.batch.as_ref().map(|batch| batch.payload.next_offset());
         let stands = begun.or(position.map(|position| position.offset));
         self.incoming.from = stands.map_or(self.incoming.from, |at| at.max(self.incoming.from));
-        self.incoming.lend(crc, amount, to);
+        self.incoming.lend(crc, amount, to)
     }
 }
 
