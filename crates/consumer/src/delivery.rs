@@ -284,7 +284,11 @@ impl Delivery {
     /// The application comes for more.
     pub(crate) fn application_returns(&mut self, now: Instant) {
         self.ahead.returns(now);
-        self.take_back();
+        let current = self.turns.front().and_then(|partition| self.flows.get(partition));
+        let opened = current.filter(|flow| !flow.paused).map_or(0, Flow::opened_records);
+        if opened <= self.most || !self.ahead.is_at_work() {
+            self.take_back();
+        }
     }
 
     /// It is busy with what it was handed. If that takes its time, what follows is opened meanwhile: of the same chunk, or of

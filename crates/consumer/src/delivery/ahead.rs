@@ -2,8 +2,8 @@
 //!
 //! To check and to inflate is most of what reading costs. Whoever comes back at once does it better itself, with the bytes in
 //! its own core's cache; whoever takes its time finds its next records opened. Nothing waits for that thread to begin: what
-//! it has not begun is taken back. Who comes back while it is at work waits for the batch in hand, as it would if it
-//! opened that itself, and for no other.
+//! it has not begun is taken back. Who comes back while it is at work, and has not enough opened, waits for the batch in
+//! hand, as it would if it opened that itself, and for no other.
 
 use std::{
     sync::{
@@ -200,10 +200,10 @@ impl Ahead {
     }
 
     /// Gives it away. Without a thread to give it to it is back at once.
-    pub(super) fn lend(&mut self, partition: &TopicPartition, reading: Reading) -> LoanId {
+    pub(super) fn lend(&mut self, partition: &TopicPartition, reading: Reading, amount: Amount) -> LoanId {
         self.loans = self.loans.wrapping_add(1);
         let id = LoanId(self.loans);
-        let job = Arc::new(Job::new(reading, self.amount));
+        let job = Arc::new(Job::new(reading, amount));
         match self.opener {
             Opener::Thread => self.hand_over(&job),
             Opener::Caller => job.run(&mut Decompressor::with_limit(self.decompression_limit)),
@@ -228,6 +228,11 @@ impl Ahead {
         if !taken {
             self.opener = Opener::Nobody;
         }
+    }
+
+    /// Whether somebody is at work for us.
+    pub(super) fn is_at_work(&self) -> bool {
+        self.loan.as_ref().is_some_and(|loan| matches!(*loan.job.stage(), Stage::AtWork))
     }
 
     /// What was given away, if anything was.

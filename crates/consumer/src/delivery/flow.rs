@@ -57,6 +57,8 @@ pub(super) struct Jump {
 #[derive(Debug)]
 pub(super) struct Incoming {
     pub(super) chunk: Chunk,
+    /// Opened, ahead of what is left to read.
+    in_hand: VecDeque<OpenBatch>,
     /// `None` before it is begun, and while it is being [opened ahead](super::ahead).
     reading: Option<Reading>,
     /// Where reading begins if there is none yet, or none comes back.
@@ -139,7 +141,7 @@ impl Flow {
                 if let Some(failed) = open.failed {
                     return Err(failed);
                 }
-                match open.incoming.reading(opening.crc).next_opened(opening.decompressor) {
+                match open.incoming.next_opened(opening.crc, opening.decompressor) {
                     Ok(batch) => open.batch = batch,
                     Err(failed) => open.failed = Some(failed),
                 }
@@ -180,7 +182,7 @@ impl Flow {
             let upcoming = match (open.batch.take(), open.failed) {
                 (Some(batch), _) => Ok(Some(Upcoming::Opened(batch))),
                 (None, Some(failed)) => return Err(failed),
-                (None, None) => open.incoming.reading(opening.crc).next(),
+                (None, None) => open.incoming.next(opening.crc),
             };
             let contents = match upcoming {
                 Ok(Some(Upcoming::Opened(OpenBatch { payload, at, leader_epoch }))) => {
@@ -227,6 +229,15 @@ impl Flow {
         let position = self.position;
         self.open.as_mut().is_some_and(|open| open.lend(position, crc, amount, to))
             || self.queue.front_mut().is_some_and(|next| next.lend(crc, amount, to))
+    }
+
+    /// Records of the chunk that is being handed out that are opened.
+    pub(super) fn opened_records(&self) -> usize {
+        let of = |open: &Open| {
+            let begun = open.batch.as_ref().map_or(0, OpenBatch::records);
+            begun.saturating_add(open.incoming.opened_records())
+        };
+        self.open.as_ref().map_or(0, of)
     }
 
     /// Those that may have given something away.
@@ -307,7 +318,7 @@ impl Flow {
 
 impl Incoming {
     pub(super) fn new(chunk: Chunk) -> Self {
-        Self { from: chunk.fetch_offset, chunk, reading: None, loan: None }
+        Self { from: chunk.fetch_offset, chunk, in_hand: VecDeque::new(), reading: None, loan: None }
     }
 
     fn reading(&mut self, crc: Crc) -> &mut Reading {
@@ -317,21 +328,59 @@ impl Incoming {
         })
     }
 
+    fn has_more(&mut self, crc: Crc) -> bool {
+        !self.in_hand.is_empty() || self.reading(crc).has_more()
+    }
+
+    fn next_opened(
+        &mut self,
+        crc: Crc,
+        decompressor: &mut Decompressor,
+    ) -> Result<Option<OpenBatch>, RecordError> {
+        match self.in_hand.pop_front() {
+            Some(batch) => Ok(Some(batch)),
+            None => self.reading(crc).next_opened(decompressor),
+        }
+    }
+
+    /// The same, without opening it.
+    fn next(&mut self, crc: Crc) -> Result<Option<Upcoming>, RecordError> {
+        match self.in_hand.pop_front() {
+            Some(batch) => Ok(Some(Upcoming::Opened(batch))),
+            None => self.reading(crc).next(),
+        }
+    }
+
     /// Gives it away to be opened ahead, unless so much waits already. False if nothing is left to open.
     pub(super) fn lend(&mut self, crc: Crc, amount: Amount, to: &mut Ahead) -> bool {
         let reading = self.reading(crc);
+        if reading.has_failed() {
+            return true;
+        }
         if !reading.has_unopened() {
             return false;
         }
-        if reading.has_less_than(amount) {
-            self.loan = self.reading.take().map(|reading| to.lend(&self.chunk.partition, reading));
+        let opened = reading.take_opened();
+        self.in_hand.extend(opened);
+        let wanted = amount.less(&self.in_hand);
+        if let Some(wanted) = wanted
+            && let Some(reading) = self.reading.take()
+        {
+            self.from = self.in_hand.back().map_or(self.from, |batch| batch.payload.next_offset());
+            self.loan = Some(to.lend(&self.chunk.partition, reading, wanted));
         }
         true
     }
 
+    /// Records that can be handed out without anybody.
+    fn opened_records(&self) -> usize {
+        let opened = self.reading.iter().flat_map(Reading::opened);
+        self.in_hand.iter().chain(opened).map(OpenBatch::records).fold(0, usize::saturating_add)
+    }
+
     #[cfg(test)]
     pub(super) fn opened(&self) -> usize {
-        self.reading.as_ref().map_or(0, Reading::opened)
+        self.in_hand.len() + self.reading.iter().flat_map(Reading::opened).count()
     }
 
     pub(super) fn has_lent(&self, loan: LoanId) -> bool {
@@ -348,7 +397,7 @@ impl Incoming {
 impl Open {
     /// Whether a record may be left in it, or an error to be told.
     fn has_more(&mut self, crc: Crc) -> bool {
-        self.batch.is_some() || self.failed.is_some() || self.incoming.reading(crc).has_more()
+        self.batch.is_some() || self.failed.is_some() || self.incoming.has_more(crc)
     }
 
     fn lend(&mut self, position: Option<Position>, crc: Crc, amount: Amount, to: &mut Ahead) -> bool {

@@ -39,6 +39,25 @@ pub(super) struct Amount {
     pub(super) bytes: usize,
 }
 
+impl OpenBatch {
+    /// That are left in it.
+    pub(super) fn records(&self) -> usize {
+        usize::try_from(self.payload.count_from(self.at)).unwrap_or(usize::MAX)
+    }
+}
+
+impl Amount {
+    /// What is wanted beside these, if anything.
+    pub(super) fn less<'a>(self, opened: impl IntoIterator<Item = &'a OpenBatch>) -> Option<Self> {
+        let mut left = self;
+        for batch in opened {
+            left.records = left.records.saturating_sub(batch.records());
+            left.bytes = left.bytes.saturating_sub(batch.payload.as_bytes().len());
+        }
+        (left.records > 0 && left.bytes > 0).then_some(left)
+    }
+}
+
 impl Reading {
     /// Of the records at `from` and above it.
     pub(super) fn of(batches: VisibleBatches, from: i64, crc: Crc) -> Self {
@@ -87,7 +106,7 @@ impl Reading {
 
     /// The next one, to be handed out later. False if so much waits already, or nothing is left to open.
     pub(super) fn opens_one(&mut self, decompressor: &mut Decompressor, amount: Amount) -> bool {
-        if self.failed.is_some() || !self.has_less_than(amount) || !self.has_unopened() {
+        if self.failed.is_some() || amount.less(&self.opened).is_none() || !self.has_unopened() {
             return false;
         }
         match self.open_next(decompressor) {
@@ -97,15 +116,17 @@ impl Reading {
         true
     }
 
-    #[cfg(test)]
-    pub(super) fn opened(&self) -> usize {
-        self.opened.len()
+    /// Whether what is opened ends with something that cannot be read.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.is_some()
     }
 
-    pub(super) fn has_less_than(&self, amount: Amount) -> bool {
-        let records = |batch: &OpenBatch| usize::try_from(batch.payload.count()).unwrap_or(usize::MAX);
-        self.opened.iter().map(records).fold(0, usize::saturating_add) < amount.records
-            && self.opened.iter().map(|batch| batch.payload.as_bytes().len()).sum::<usize>() < amount.bytes
+    pub(super) fn opened(&self) -> impl Iterator<Item = &OpenBatch> {
+        self.opened.iter()
+    }
+
+    pub(super) fn take_opened(&mut self) -> VecDeque<OpenBatch> {
+        std::mem::take(&mut self.opened)
     }
 
     fn open_next(&mut self, decompressor: &mut Decompressor) -> Result<Option<OpenBatch>, RecordError> {
