@@ -6,6 +6,7 @@
 mod ahead;
 mod flow;
 mod haul;
+mod incoming;
 mod reading;
 
 use std::{
@@ -30,8 +31,9 @@ use crate::{
 
 use ahead::Ahead;
 pub(crate) use ahead::Opener;
-use flow::{Flow, Incoming, Jump, Moved, Next, Opening, free};
+use flow::{Flow, Jump, Moved, Next, Opening};
 pub(crate) use haul::{Haul, Part};
+use incoming::{Incoming, free};
 
 /// Everything that is ours, and what is buffered of it.
 #[derive(Debug)]
@@ -321,8 +323,9 @@ impl Delivery {
         }
     }
 
-    /// Up to `max.poll.records` of what is buffered, and of batches as many as begin below that; `None` if there is nothing. Where jumps are told apart from records,
-    /// no records are handed out with one: it waits to be [taken](Self::next_jump).
+    /// Up to `max.poll.records` of what is buffered, and of batches as many as begin below that; `None` if there is
+    /// nothing. Where jumps are told apart from records, no records are handed out with one: it waits to be
+    /// [taken](Self::next_jump).
     pub(crate) fn hand_out<H: Haul>(&mut self, handle: &Handle, jumps_apart: bool) -> Option<Result<H>> {
         let mut haul = H::default();
         let mut left = self.most;
