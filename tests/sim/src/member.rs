@@ -255,7 +255,10 @@ impl Application {
                 if error.is_fatal() {
                     return false;
                 }
-                if let Some(partition) = error.partition() {
+                // Where the client tries again by itself a seek would only take from it how it knows what was cut off.
+                let stops =
+                    matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::TooLarge | ErrorKind::NoOffset);
+                if let Some(partition) = error.partition().filter(|_| stops) {
                     self.stuck.insert(partition.clone(), ());
                 }
                 clock::sleep(ms(100)).await;
