@@ -174,7 +174,7 @@ impl Fetcher {
         if news {
             node.sent_something();
         } else if !node.left_out.is_empty() && flight.is_some_and(|flight| !flight.waits) {
-            return node.rests(now, self.config.max_wait);
+            return node.rests(now);
         }
         let early = flight.is_some_and(|flight| {
             flight.waits && now.saturating_duration_since(flight.sent) < self.config.max_wait / 2

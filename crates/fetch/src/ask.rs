@@ -95,20 +95,21 @@ impl Fetcher {
         let room = self.room();
         let node = self.nodes.get_mut(&broker)?;
         let suspect = node.suspect().cloned().map(|tp| BTreeSet::from([tp]));
-        let (ask, max_partition_bytes, max_wait) = match suspect {
-            Some(_) => (1, 1, SHORTEST_WAIT), // its first batch, however large, and no more
+        // Nobody who is left out shall have to wait for those who have nothing.
+        let waits = suspect.is_none() && node.left_out.is_empty();
+        let max_wait = if waits { self.config.max_wait } else { SHORTEST_WAIT };
+        let (ask, max_partition_bytes) = match suspect {
+            Some(_) => (1, 1), // its first batch, however large, and no more
             None => {
                 let ask = room.ask(node.wanted.len()).min(node.most).clamp(1, size(self.config.max_bytes));
-                // Nobody who is left out shall have to wait for those who have nothing.
-                let max_wait = if node.left_out.is_empty() { self.config.max_wait } else { SHORTEST_WAIT };
-                (ask, self.config.max_partition_bytes, max_wait)
+                (ask, self.config.max_partition_bytes)
             }
         };
         if node.call == Call::Idle {
             node.call = Call::Due(now);
         }
         let id = node.call.start(now, &mut self.ids, self.config.request_timeout)?;
-        node.flight = Some(Flight { sent: now, ask, waits: max_wait == self.config.max_wait });
+        node.flight = Some(Flight { sent: now, ask, waits });
         if node.rackless_until.is_some_and(|until| until <= now) {
             node.rackless_until = None;
         }

@@ -9,8 +9,10 @@ use offtake_machine::{Backoff, BackoffConfig, Call, TopicPartition};
 
 use crate::session::Session;
 
-/// How soon to ask again for those that have nothing new while another is left out; twice as long each time after.
+/// How soon to ask again for those that have nothing new while another is left out; twice as long each time after, up to the
+/// longest.
 const REST: Duration = Duration::from_millis(20);
+const LONGEST_REST: Duration = Duration::from_millis(500);
 
 /// How many bytes to ask of a broker the first time, and how much more each time after.
 const FIRST: usize = 256 << 10;
@@ -85,8 +87,8 @@ impl Node {
 
     /// An answer said nothing, and somebody is left out: when to look again. A longer wait at the broker would stand in
     /// the way of who is left out when it has room again; whoever has comes [at once](Self::hurries).
-    pub(crate) fn rests(&mut self, now: Instant, longest: Duration) {
-        let rest = REST.saturating_mul(1 << self.rests.min(16)).min(longest);
+    pub(crate) fn rests(&mut self, now: Instant) {
+        let rest = REST.saturating_mul(1 << self.rests.min(16)).min(LONGEST_REST);
         self.rests = self.rests.saturating_add(1);
         self.call = Call::Due(now + rest);
     }

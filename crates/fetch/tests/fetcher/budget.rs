@@ -184,6 +184,28 @@ fn i12_nobody_who_is_left_out_waits_for_the_long_poll_of_those_who_have_nothing(
 }
 
 #[test]
+fn s15_i12_however_short_the_wait_who_is_left_out_makes_nobody_spin_and_comes_back_at_once() {
+    let mut rig = Rig::with(Config { max_wait: Duration::ZERO, ..small(4000) }).topic("a", &[1, 1]);
+    rig.start("a", 0, 0);
+    rig.start("a", 1, 0);
+    let asked = rig.ask();
+    rig.answer(&asked, response(7, vec![("a", vec![data(0, wide(0, 2500)), nothing(1)])]));
+    let chunk = rig.fetcher.take().unwrap();
+    for pause in [20, 40] {
+        let asked = rig.ask();
+        rig.answer(&asked, response(7, vec![]));
+        rig.silent();
+        rig.pass_ms(pause - 1);
+        rig.silent();
+        rig.pass_ms(1);
+    }
+    let asked = rig.ask();
+    rig.answer(&asked, response(7, vec![]));
+    rig.fetcher.release(rig.now, &tp("a", 0), chunk.size);
+    assert_eq!(rig.ask().asks(), ["a-0@1"]);
+}
+
+#[test]
 fn i12_who_is_left_out_and_stopped_makes_nobody_hurry() {
     let mut rig = Rig::with(small(4000)).topic("a", &[1, 1]);
     rig.start("a", 0, 0);
