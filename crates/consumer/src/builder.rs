@@ -174,10 +174,9 @@ impl Builder {
         self
     }
 
-    /// Runs the engine on this runtime rather than on a thread of its own: fewer threads (nor does one unpack ahead of a slow
-    /// application), but a handler that blocks the
-    /// runtime then blocks heartbeats with it, and why it does not poll can be told less well ([`Stall`](crate::Stall)). The
-    /// runtime needs its time and I/O drivers.
+    /// Runs the engine on this runtime rather than on a thread of its own: fewer threads (nor does one unpack ahead of a
+    /// slow application), but a handler that blocks the runtime then blocks heartbeats with it, and why it does not poll can
+    /// be told less well ([`Stall`](crate::Stall)). The runtime needs its time and I/O drivers.
     pub fn spawn_on(self, runtime: tokio::runtime::Handle) -> Self {
         self.spawn_with(move |engine| drop(runtime.spawn(engine)))
     }

@@ -104,7 +104,7 @@ pub struct Config {
     /// `fetch.buffer.max.bytes`, ours: 32 MiB fetched ahead and not yet handed out, all partitions together.
     /// Beside them the memory of at most two answers that have been read is kept for the next ones, until sixteen small
     /// answers in a row say that nothing much is coming. For an application that takes its time between two polls up to
-    /// 4 MiB and one batch are unpacked ahead.
+    /// 4 MiB and one batch are unpacked ahead; a partition that is paused meanwhile keeps what it has of that.
     /// librdkafka's `queued.max.messages.kbytes` sets it too.
     pub fetch_buffer_max_bytes: usize,
     /// `decompressed.batch.max.bytes`, ours: 64 MiB, the most that one batch may inflate to.

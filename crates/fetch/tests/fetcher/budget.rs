@@ -6,7 +6,7 @@ use offtake_fetch::Config;
 use offtake_machine::{BrokerId, Position};
 use offtake_wire::records::Crc;
 
-use crate::rig::{Rig, TOKEN, batch, build, data, epoch, nothing, response, tp};
+use crate::rig::{Asked, Rig, TOKEN, batch, build, data, epoch, nothing, response, tp};
 
 fn small(budget: usize) -> Config {
     Config { budget, max_partition_bytes: 1000, ..Default::default() }
@@ -147,36 +147,44 @@ fn the_first_answers_are_small_so_that_the_first_records_come_early() {
     }
 }
 
-#[test]
-fn i12_nobody_who_is_left_out_waits_for_the_long_poll_of_those_who_have_nothing() {
-    let mut rig = Rig::with(small(4000)).topic("a", &[1, 1]);
+/// Of two partitions of one broker the first is over its share, with so many bytes, and the other has nothing.
+fn one_left_out(config: Config) -> (Rig, usize) {
+    let mut rig = Rig::with(config).topic("a", &[1, 1]);
     rig.start("a", 0, 0);
     rig.start("a", 1, 0);
     let asked = rig.ask();
-    assert_eq!(asked.request.max_wait_ms, 500);
     rig.answer(&asked, response(7, vec![("a", vec![data(0, wide(0, 2500)), nothing(1)])]));
-    let chunk = rig.fetcher.take().unwrap();
+    let size = rig.fetcher.take().unwrap().size;
+    (rig, size)
+}
 
+/// The other is asked for, has nothing still, and is not asked for again before this pause is over.
+fn rests_for(rig: &mut Rig, pause: u64) -> Asked {
+    let asked = rig.ask();
+    rig.answer(&asked, response(7, vec![]));
+    rig.silent();
+    rig.pass_ms(pause - 1);
+    rig.silent();
+    rig.pass_ms(1);
+    asked
+}
+
+#[test]
+fn i12_nobody_who_is_left_out_waits_for_the_long_poll_of_those_who_have_nothing() {
+    let (mut rig, size) = one_left_out(small(4000));
     // The other one is looked at without a long poll, less and less often.
     for (nth, pause) in [20, 40, 80, 160, 320, 500, 500].into_iter().enumerate() {
-        let asked = rig.ask();
+        let asked = rests_for(&mut rig, pause);
         let forgets: &[&str] = if nth == 0 { &["a-0"] } else { &[] };
-        assert_eq!(
-            (asked.forgets(), asked.request.max_wait_ms),
-            (forgets.iter().map(ToString::to_string).collect(), 1)
-        );
-        rig.answer(&asked, response(7, vec![]));
-        rig.silent();
-        rig.pass_ms(pause - 1);
-        rig.silent();
-        rig.pass_ms(1);
+        assert_eq!(asked.forgets(), forgets);
+        assert_eq!(asked.request.max_wait_ms, 1);
     }
     let asked = rig.ask();
     rig.answer(&asked, response(7, vec![]));
     rig.silent();
 
     // As soon as it has room again it is asked for, and with nobody left out the broker may wait.
-    rig.fetcher.release(rig.now, &tp("a", 0), chunk.size);
+    rig.fetcher.release(rig.now, &tp("a", 0), size);
     let asked = rig.ask();
     assert_eq!((asked.asks(), asked.request.max_wait_ms), (vec!["a-0@1".to_owned()], 500));
     rig.answer_late(&asked, response(7, vec![]));
@@ -185,23 +193,13 @@ fn i12_nobody_who_is_left_out_waits_for_the_long_poll_of_those_who_have_nothing(
 
 #[test]
 fn s15_i12_however_short_the_wait_who_is_left_out_makes_nobody_spin_and_comes_back_at_once() {
-    let mut rig = Rig::with(Config { max_wait: Duration::ZERO, ..small(4000) }).topic("a", &[1, 1]);
-    rig.start("a", 0, 0);
-    rig.start("a", 1, 0);
-    let asked = rig.ask();
-    rig.answer(&asked, response(7, vec![("a", vec![data(0, wide(0, 2500)), nothing(1)])]));
-    let chunk = rig.fetcher.take().unwrap();
+    let (mut rig, size) = one_left_out(Config { max_wait: Duration::ZERO, ..small(4000) });
     for pause in [20, 40] {
-        let asked = rig.ask();
-        rig.answer(&asked, response(7, vec![]));
-        rig.silent();
-        rig.pass_ms(pause - 1);
-        rig.silent();
-        rig.pass_ms(1);
+        rests_for(&mut rig, pause);
     }
     let asked = rig.ask();
     rig.answer(&asked, response(7, vec![]));
-    rig.fetcher.release(rig.now, &tp("a", 0), chunk.size);
+    rig.fetcher.release(rig.now, &tp("a", 0), size);
     assert_eq!(rig.ask().asks(), ["a-0@1"]);
 }
 

@@ -42,8 +42,8 @@ pub(super) fn assign(group: &mut Group<'_>, moves: Moves) -> Plan {
 }
 
 /// Whether the rounds after this one, of the same members, end with one that moves nothing. Where subscriptions differ, what
-/// goes to a member that is nearer may be sent on by the next round for evenness' sake, and so round and round; Java's
-/// groups rebalance for ever then.
+/// goes to a member that is nearer may be sent on by the next round for evenness' sake, and so round and round: the group would
+/// rebalance for ever. What we follow of Java's has no such end.
 fn comes_to_rest(group: &mut Group<'_>, table: &[usize], plan: &Plan) -> bool {
     let mut before = plan.clone();
     for _ in 0..PATIENCE {
