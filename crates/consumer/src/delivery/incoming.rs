@@ -109,5 +109,5 @@ impl Incoming {
 
 pub(super) fn free(chunk: &Chunk, handle: &Handle) {
     // The engine may be gone, and its budget with it.
-    let _ = handle.send(Command::Freed { partition: chunk.partition.clone(), bytes: chunk.size });
+    let _ = handle.send(Command::Freed { partition: chunk.partition.clone(), charge: chunk.charge });
 }

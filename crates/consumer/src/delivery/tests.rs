@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use offtake_fetch::Charge;
 use offtake_wire::records::{BatchBuilder, Compression};
 use tokio::sync::mpsc;
 
@@ -56,8 +57,8 @@ impl Sim {
     fn freed(&mut self) -> usize {
         let mut bytes = 0;
         while let Ok(command) = self.commands.try_recv() {
-            if let Command::Freed { bytes: these, .. } = command {
-                bytes += these;
+            if let Command::Freed { charge, .. } = command {
+                bytes += charge.bytes();
             }
         }
         bytes
@@ -113,7 +114,7 @@ fn chunk(fetch_offset: i64, next: i64, batches: &[Bytes]) -> Chunk {
         high_watermark: 100,
         last_stable_offset: 90,
         log_start_offset: 0,
-        size: 1000,
+        charge: Charge::unaccounted(1000),
     }
 }
 

@@ -41,13 +41,17 @@ impl Engine {
             }
             Command::Pause { partitions } => {
                 for partition in &partitions {
-                    self.fetch.pause(partition);
+                    if let Some(token) = self.offsets.token_of(partition) {
+                        self.fetch.pause(partition, token);
+                    }
                 }
                 self.tell(Notice::Paused { partitions });
             }
             Command::Resume { partitions } => {
                 for partition in &partitions {
-                    self.fetch.resume(now, partition);
+                    if let Some(token) = self.offsets.token_of(partition) {
+                        self.fetch.resume(now, partition, token);
+                    }
                 }
                 self.tell(Notice::Resumed { partitions });
             }
@@ -96,7 +100,7 @@ impl Engine {
                 }
             }
             Command::MovedBack { partition, token } => self.offsets.moved_back(&partition, token),
-            Command::Freed { partition, bytes } => self.fetch.release(now, &partition, bytes),
+            Command::Freed { partition, charge } => self.fetch.release(now, &partition, charge),
             Command::RunsOn(runtime) => self.runs_on(runtime),
             Command::Wake => self.tell(Notice::Wake),
             Command::Polled => self.sync_polls(now),

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake_fetch::{Chunk, Watermarks};
+use offtake_fetch::{Charge, Chunk, Watermarks};
 use offtake_group::GroupMembership;
 use offtake_machine::{PartitionInfo, Position, Token, Topic, TopicPartition};
 use regex::Regex;
@@ -123,10 +123,10 @@ pub(crate) enum Command {
         partition: TopicPartition,
         token: Token,
     },
-    /// The handle is done with a chunk of so many bytes.
+    /// The handle is done with a chunk.
     Freed {
         partition: TopicPartition,
-        bytes: usize,
+        charge: Charge,
     },
     /// `poll` is called on this runtime from now on.
     RunsOn(tokio::runtime::Handle),
@@ -180,7 +180,7 @@ pub(crate) enum Notice {
         /// How it came to be there, if not by reading on: [`Event::Truncated`], [`Event::Reset`].
         jumps: Vec<Event>,
     },
-    /// There is nothing to read where reading started.
+    /// Where the log begins and ends by now.
     AtEnd {
         partition: TopicPartition,
         token: Token,

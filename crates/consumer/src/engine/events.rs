@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use offtake_fetch::OutOfRangeReason;
+use offtake_fetch::{OutOfRangeReason, Start};
 use offtake_machine::{TopicPartition, coordinator, metadata, mutant};
 use offtake_offsets::Identity;
 
@@ -194,7 +194,7 @@ impl Engine {
                     return;
                 }
                 self.stopped.remove(&partition);
-                let run = self.fetch.start(now, partition.clone(), token, position);
+                let Start { run, position } = self.fetch.start(now, partition.clone(), token, position);
                 self.tell(Notice::Started { partition, token, position, run, jumps });
             }
             Said::Reset { partition, from, to, reason, skipped, .. } => {
@@ -282,9 +282,11 @@ impl Engine {
                 let stops = error.stops();
                 self.partition_failed(rooms::fetch_failed(&tp, &error), stops);
             }
-            Said::AtEnd { tp: partition, token, watermarks } => {
+            Said::Watermarks { tp: partition, token, watermarks } => {
                 self.tell(Notice::AtEnd { partition, token, watermarks });
             }
+            // The handle cannot give back yet: what it holds comes free when the application resumes the partition.
+            Said::GiveBack { .. } => {}
             Said::RefreshMetadata => self.metadata.refresh(now),
             Said::LeaderHint { tp, leader, epoch, address } => {
                 self.metadata.learn_leader(&tp, leader, epoch, address);

@@ -294,7 +294,7 @@ impl Engine {
     /// Nothing more of these is handed out.
     fn stop(&mut self, partitions: &[TopicPartition]) {
         for partition in partitions {
-            self.fetch.stop(partition);
+            self.fetch.forget(partition);
             self.stopped.remove(partition);
         }
     }
