@@ -289,7 +289,7 @@ impl Engine {
             Said::GiveBack { .. } => {}
             Said::RefreshMetadata => self.metadata.refresh(now),
             Said::LeaderHint { tp, leader, epoch, address } => {
-                self.metadata.learn_leader(&tp, leader, epoch, address);
+                self.metadata.learn_leader(now, &tp, leader, epoch, address);
             }
             Said::BrokerFailing { broker, error } => {
                 tracing::warn!(%broker, %error, "fetching fails; trying again");
