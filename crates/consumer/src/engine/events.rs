@@ -197,6 +197,11 @@ impl Engine {
                 let Start { run, position } = self.fetch.start(now, partition.clone(), token, position);
                 self.tell(Notice::Started { partition, token, position, run, jumps });
             }
+            Said::NewLog { partition, token } => {
+                // As after a seek: nothing of the old log is handed out any more.
+                self.fetch.stop(&partition);
+                self.tell(Notice::Sought { partition, token });
+            }
             Said::Reset { partition, from, to, reason, skipped, .. } => {
                 match from {
                     Some(from) => {
