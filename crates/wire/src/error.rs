@@ -132,6 +132,14 @@ pub enum EncodeError {
         /// The version asked for.
         version: i16,
     },
+    /// Set, though the version does not carry it, and not to be left out silently.
+    #[error("{what}: set, and version {version} does not carry it")]
+    NotInVersion {
+        /// The field.
+        what: &'static str,
+        /// The version asked for.
+        version: i16,
+    },
     /// A version that our tables do not describe.
     #[error("{what} has no version {version} here")]
     Version {

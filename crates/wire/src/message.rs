@@ -1,15 +1,16 @@
 //! [`Message`], and the `message!` table that every message is written as: one entry for both directions and
 //! all versions.
 //!
-//! A field of a table is `name: Type [versions, null from.., tag n] = default`; each part but the first two
+//! A field of a table is `name: Type [left out, versions, null from.., tag n] = default`; each part but the first two
 //! may be left out. `[3..]`, `[..=12]` and `[3..=7]` say in which versions it is on the wire. A nullable
 //! field is an `Option`; `null 12..` says that it may be null only from that version on. Fields stand in the
 //! order of the wire; tagged ones follow all others there, wherever they stand in the table, lowest tag
 //! first. They are written when they differ from their default; an `Option` of a struct among them is one
 //! that may be absent.
 //!
-//! What a version does not carry reads as the default and is left out silently when written: who sets it
-//! chooses the version. Defaults are Kafka's.
+//! What a version does not carry reads as the default. Writing it is an error, so that nothing is sent, unless it
+//! has its default, or the table says how it is left out: `ignorable`, as in Kafka's schemas; `or other`, where the
+//! field `other` says the same in that version and is set; `optional`, where we do without it. Defaults are Kafka's.
 
 use std::fmt::Debug;
 
@@ -91,11 +92,21 @@ pub(crate) struct Spec {
     /// The first version in which an optional field may be null.
     pub(crate) null_from: i16,
     pub(crate) tag: Option<u32>,
+    /// Whether Kafka leaves it out where the version does not carry it, though it be set.
+    pub(crate) ignorable: bool,
+    /// Whether we do.
+    pub(crate) optional: bool,
 }
 
 impl Spec {
     pub(crate) const fn over(min: i16, max: i16) -> Self {
-        Self { versions: Versions { min, max }, null_from: i16::MIN, tag: None }
+        Self {
+            versions: Versions { min, max },
+            null_from: i16::MIN,
+            tag: None,
+            ignorable: false,
+            optional: false,
+        }
     }
 
     pub(crate) const fn null_from(self, version: i16) -> Self {
@@ -104,6 +115,19 @@ impl Spec {
 
     pub(crate) const fn tagged(self, tag: u32) -> Self {
         Self { tag: Some(tag), ..self }
+    }
+
+    pub(crate) const fn ignorable(self) -> Self {
+        Self { ignorable: true, ..self }
+    }
+
+    pub(crate) const fn optional(self) -> Self {
+        Self { optional: true, ..self }
+    }
+
+    /// Whether it must have its default, as this version does not carry it, unless another field says the same.
+    pub(crate) const fn must_be_default(self, form: Form) -> bool {
+        !self.ignorable && !self.optional && !self.in_order(form) && self.in_tags(form).is_none()
     }
 
     /// Among the fields that stand in order.
@@ -124,6 +148,9 @@ impl Spec {
 /// The bracket of a field.
 macro_rules! spec {
     () => { $crate::message::Spec::over(i16::MIN, i16::MAX) };
+    (ignorable $($rest:tt)*) => { $crate::message::spec!($($rest)*).ignorable() };
+    (optional $($rest:tt)*) => { $crate::message::spec!($($rest)*).optional() };
+    (or $other:ident $($rest:tt)*) => { $crate::message::spec!($($rest)*) };
     (null $($rest:tt)*) => { $crate::message::spec!(0.., null $($rest)*) };
     (tag $($rest:tt)*) => { $crate::message::spec!(0.., tag $($rest)*) };
     (..= $max:literal $($rest:tt)*) => { $crate::message::spec!(0..=$max $($rest)*) };
@@ -132,6 +159,16 @@ macro_rules! spec {
     };
     ($min:literal .. $(, null $null:literal ..)? $(, tag $tag:literal)?) => {
         $crate::message::Spec::over($min, i16::MAX)$(.null_from($null))?$(.tagged($tag))?
+    };
+}
+
+/// Whether another field of the same message says what this one says.
+macro_rules! said_elsewhere {
+    ($message:ident; or $other:ident $($rest:tt)*) => {
+        $message.$other != Self::default().$other
+    };
+    ($message:ident; $($rest:tt)*) => {
+        false
     };
 }
 
@@ -192,7 +229,8 @@ macro_rules! message {
                     };
                     if let Some(kind) = kind {
                         let kind = if SPEC.refuses_null(form) { kind.with_null(false) } else { kind };
-                        fields.push($crate::FieldShape { name: stringify!($field), tag: SPEC.tag, kind });
+                        let (name, tag, ignorable) = (stringify!($field), SPEC.tag, SPEC.ignorable);
+                        fields.push($crate::FieldShape { name, tag, kind, ignorable });
                     }
                 })*
                 fields.sort_by_key(|field| field.tag); // stable: tagged ones last
@@ -248,6 +286,14 @@ macro_rules! message {
                         w.enter(what);
                         $crate::Field::write(&self.$field, w, form)?;
                     }
+                    if SPEC.must_be_default(form) {
+                        let default: $ty = $crate::message::default!($($default)?);
+                        let said = $crate::message::said_elsewhere!(self; $($($spec)*)?);
+                        if self.$field != default && !said {
+                            let what = concat!(stringify!($name), ".", stringify!($field));
+                            return Err($crate::EncodeError::NotInVersion { what, version: form.version });
+                        }
+                    }
                 })*
                 if form.flexible {
                     #[allow(unused_mut, reason = "most structs have no tagged fields")]
@@ -277,4 +323,4 @@ macro_rules! message {
     )+};
 }
 
-pub(crate) use {default, message, spec};
+pub(crate) use {default, message, said_elsewhere, spec};

@@ -419,6 +419,40 @@ fn a_tagged_struct_that_spells_out_its_default_says_nothing() {
 }
 
 #[test]
+fn a_field_that_a_version_does_not_carry_is_refused_unless_it_may_be_left_out() {
+    use offtake_wire::{EncodeError, FindCoordinatorRequest, JoinGroupRequest, LeaveGroupRequest};
+    let mut w = Writer::new();
+    let join = |instance: Option<&str>| JoinGroupRequest {
+        group_instance_id: instance.map(str::to_owned),
+        reason: Some("for the log".to_owned()),
+        ..Default::default()
+    };
+    let what = "JoinGroupRequest.group_instance_id";
+    assert_eq!(join(Some("i")).encode(&mut w, 4), Err(EncodeError::NotInVersion { what, version: 4 }));
+    assert_eq!(join(Some("i")).encode(&mut w, 5), Ok(()), "the reason is for people");
+    assert_eq!(join(None).encode(&mut w, 0), Ok(()));
+
+    // One says in old versions what the other says in new ones.
+    let both = |key: &str, keys: &[&str]| FindCoordinatorRequest {
+        key: key.to_owned(),
+        coordinator_keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+        ..Default::default()
+    };
+    for version in [3, 4] {
+        assert_eq!(both("g", &["g"]).encode(&mut w, version), Ok(()));
+    }
+    let what = "FindCoordinatorRequest.coordinator_keys";
+    assert_eq!(both("", &["g"]).encode(&mut w, 3), Err(EncodeError::NotInVersion { what, version: 3 }));
+    let what = "FindCoordinatorRequest.key";
+    assert_eq!(both("g", &[]).encode(&mut w, 4), Err(EncodeError::NotInVersion { what, version: 4 }));
+    let mut leave = LeaveGroupRequest { members: vec![Default::default()], ..Default::default() };
+    let what = "LeaveGroupRequest.members";
+    assert_eq!(leave.encode(&mut w, 2), Err(EncodeError::NotInVersion { what, version: 2 }));
+    leave.member_id = "m".to_owned();
+    assert_eq!(leave.encode(&mut w, 2), Ok(()));
+}
+
+#[test]
 fn values_that_a_version_cannot_carry_are_not_written() {
     use offtake_wire::{EncodeError, JoinGroupResponse, MetadataRequest};
     let mut w = Writer::new();
