@@ -69,8 +69,8 @@ struct Reply<'a> {
 /// What a partition takes of a response beside its records, in bytes, and a topic: more in some versions, less in others.
 const PARTITION_HEADER: usize = 64;
 
-/// The memory that a response keeps.
-fn frame_bytes(response: &FetchResponse) -> usize {
+/// The memory that a response keeps at the least.
+fn least_memory(response: &FetchResponse) -> usize {
     let partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
     let bytes =
         partitions.map(|data| data.records.as_ref().map_or(0, Bytes::len).saturating_add(PARTITION_HEADER));
@@ -90,8 +90,9 @@ impl Fetcher {
             return;
         }
         match answer {
-            Ok(Answer { response: Response::Fetch(response), .. }) => {
-                self.fetched(now, broker, flight, response)
+            Ok(Answer { response: Response::Fetch(response), memory, .. }) => {
+                let frame = self.memory.frame(memory.max(least_memory(&response)));
+                self.fetched(now, broker, flight, frame, response);
             }
             Ok(_) => self.broker_failed(now, broker, BrokerError::NoAnswer),
             Err(error) => match error {
@@ -149,7 +150,14 @@ impl Fetcher {
         }
     }
 
-    fn fetched(&mut self, now: Instant, broker: BrokerId, flight: Option<Flight>, response: FetchResponse) {
+    fn fetched(
+        &mut self,
+        now: Instant,
+        broker: BrokerId,
+        flight: Option<Flight>,
+        frame: Frame,
+        response: FetchResponse,
+    ) {
         let Some(node) = self.nodes.get_mut(&broker) else { return };
         match response.error_code {
             ErrorCode::None => {}
@@ -172,7 +180,6 @@ impl Fetcher {
             }
             code => return self.broker_failed(now, broker, BrokerError::Refused(code)),
         }
-        let frame = self.memory.frame(frame_bytes(&response));
         let reply = Reply { now, broker, endpoints: &response.node_endpoints, frame };
         let full = node.session.was_full();
         let asked = node.session.len();

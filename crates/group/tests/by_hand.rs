@@ -63,7 +63,7 @@ impl Hand {
     }
 
     fn hears(&mut self, response: impl Into<Response>) {
-        let answer = Answer { from: Some(COORDINATOR), version: 9, response: response.into() };
+        let answer = Answer { from: Some(COORDINATOR), version: 9, memory: 0, response: response.into() };
         self.member.handle_answer(self.now, self.outstanding.take().unwrap(), Ok(answer));
     }
 
@@ -396,7 +396,8 @@ fn c7_an_answer_to_a_call_that_was_given_up_changes_nothing() {
     let late = hand.outstanding.take().unwrap();
     hand.member.subscribe(hand.now, topics(&["a", "b"]));
     hand.joins();
-    let answer = Answer { from: None, version: 4, response: beat(ErrorCode::UnknownMemberId).into() };
+    let answer =
+        Answer { from: None, version: 4, memory: 0, response: beat(ErrorCode::UnknownMemberId).into() };
     hand.member.handle_answer(hand.now, late, Ok(answer));
     assert_eq!((hand.events(), hand.member.state_name()), (vec![], "joining"));
 }
@@ -670,7 +671,7 @@ fn n1_who_leaves_before_it_has_a_name_leaves_no_ghost() {
 fn a_broker_without_static_members_is_refused_by_one() {
     let mut hand = Hand::new(Config { instance_id: Some("i".into()), ..config(Assignor::CooperativeSticky) });
     hand.joins();
-    let answer = Answer { from: None, version: 4, response: joined(1, "me", "me", vec![]).into() };
+    let answer = Answer { from: None, version: 4, memory: 0, response: joined(1, "me", "me", vec![]).into() };
     hand.member.handle_answer(hand.now, hand.outstanding.unwrap(), Ok(answer));
     assert!(matches!(&hand.events()[..], [Event::Failed(GroupError::UnsupportedVersion { .. })]));
 }
