@@ -60,8 +60,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// As meant: sizes and waits that no broker can work with are raised to the least that it can.
-    pub(crate) fn meant(mut self) -> Self {
+    /// Normalized: sizes and waits that no broker can work with are raised to the least that it can.
+    pub(crate) fn normalized(mut self) -> Self {
         self.min_bytes = self.min_bytes.max(1);
         self.max_bytes = self.max_bytes.max(1);
         self.max_partition_bytes = self.max_partition_bytes.max(1);
