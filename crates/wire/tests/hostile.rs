@@ -134,14 +134,14 @@ fn s3_09_text_that_is_not_utf8_is_refused() {
 fn s3_10_an_array_count_beyond_the_bytes_left_is_refused() {
     let refused = read::<MetadataResponse>(0, [0x7f, 0xff, 0xff, 0xff]);
     let (what, count) = ("MetadataResponse.brokers", i32::MAX as usize);
-    assert_eq!(refused, Err(DecodeError::Count { what, count, smallest: 10, left: 0 }));
+    assert_eq!(refused, Err(DecodeError::Count { what, count, min_size: 10, left: 0 }));
     // Compact, nested: one topic with all the partitions there could be.
     let mut body = vec![0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
     body.extend([0; 16]);
     body.extend([0xff, 0xff, 0xff, 0xff, 0x0f]);
     let refused = read::<FetchResponse>(13, &body);
     let (what, count) = ("FetchableTopicResponse.partitions", u32::MAX as usize - 1);
-    assert_eq!(refused, Err(DecodeError::Count { what, count, smallest: 37, left: 0 }));
+    assert_eq!(refused, Err(DecodeError::Count { what, count, min_size: 37, left: 0 }));
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn s3_10_a_count_that_fits_but_one_byte_is_the_limit() {
     assert!(read::<ListGroupsRequest>(4, [4, 1, 1, 1, 0]).is_ok());
     let refused = read::<ListGroupsRequest>(4, [6, 1, 1, 1, 0]);
     let what = "ListGroupsRequest.states_filter";
-    assert_eq!(refused, Err(DecodeError::Count { what, count: 5, smallest: 1, left: 4 }));
+    assert_eq!(refused, Err(DecodeError::Count { what, count: 5, min_size: 1, left: 4 }));
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn s3_11_elements_that_cost_next_to_nothing_on_the_wire_are_budgeted() {
     assert_eq!(filter(1_000_000, b"\x02a").map(|read| read.states_filter.len()), Ok(1_000_000));
     // And an element that took nothing would still count as a byte.
     let mut nothing = reader(&[0, 0, 1, 0, 0]);
-    assert!(matches!(nothing.count(false, 0, 0), Err(DecodeError::Count { smallest: 1, left: 1, .. })));
+    assert!(matches!(nothing.count(false, 0, 0), Err(DecodeError::Count { min_size: 1, left: 1, .. })));
 }
 
 #[test]
