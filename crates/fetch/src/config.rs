@@ -25,8 +25,9 @@ pub struct Config {
     pub isolation: Isolation,
     /// `client.rack`: brokers may then point us to a replica nearby (KIP-392).
     pub rack: Option<String>,
-    /// Bytes of records to hold, handed out and not yet released included. Reached, nothing more is asked for; one
-    /// batch that is larger than what was left may exceed it once.
+    /// Memory to hold, in bytes: responses count whole until the last chunk cut from them is released. Reached, nothing more
+    /// is asked for. What is held may exceed it by what one response of each broker has beyond the bytes that were asked for:
+    /// a first batch that is larger, or a buffer.
     pub budget: usize,
     /// `request.timeout.ms`.
     pub request_timeout: Duration,
