@@ -25,6 +25,9 @@ const FINAL_EPOCH: i32 = -1;
 /// slow would cost more than they bring.
 const LEAST_PART: usize = 4;
 
+/// Paused partitions may keep this part of the budget, though others could use it.
+const PAUSED_PART: usize = 4;
+
 impl Fetcher {
     /// What to send. With the budget spent nothing, until [`release`](Self::release) makes room.
     pub fn poll_transmit(&mut self, now: Instant, cluster: &Cluster) -> Option<Transmit> {
@@ -76,26 +79,32 @@ impl Fetcher {
         }
     }
 
-    /// Paused partitions must not hold up the others (I12). Frames that nobody but they hold give way, the newest first:
-    /// what waits here is dropped, and read again after the pause; what has been taken is asked for.
+    /// Paused partitions must not hold up the others (I12). Of the frames that nobody but they hold they may keep a quarter
+    /// of the budget: the others can do with the rest, once they are read, and a partition that is paused for a moment is not
+    /// read twice. Beyond that what waits here is dropped, the newest first, to be read again after the pause; and what has been
+    /// taken is asked for, the oldest first.
     fn make_room(&mut self, now: Instant) {
-        if !self.starves(now, 0) {
+        let enough = self.config.budget / PAUSED_PART;
+        let must = |this: &Self, expected: usize| {
+            this.memory.idle_bytes().saturating_sub(expected) > enough && this.starves(now, expected)
+        };
+        if !must(self, 0) {
             return;
         }
         let idle = self.memory.idle();
-        for frame in &idle {
+        for frame in idle.iter().rev() {
             self.drop_frame(*frame);
-            if !self.starves(now, 0) {
+            if !must(self, 0) {
                 return;
             }
         }
         let mut expected: usize = 0;
         for frame in idle {
-            if !self.starves(now, expected) {
-                return;
-            }
             if self.ask_back(frame) {
                 expected = expected.saturating_add(self.memory.frame_bytes(frame));
+            }
+            if !must(self, expected) {
+                return;
             }
         }
     }

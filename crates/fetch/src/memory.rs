@@ -2,7 +2,7 @@
 //!
 //! Always true:
 //! - `used` is the sum of the frames that at least one chunk holds, each counted once and whole;
-//! - `idle` is the set of the frames that only chunks of paused partitions hold.
+//! - `idle` has the frames that only chunks of paused partitions hold, and `idle_bytes` is their sum.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,7 +49,8 @@ pub(crate) struct Memory {
     frames: BTreeMap<u64, HeldFrame>,
     chunks: BTreeMap<u64, HeldChunk>,
     partitions: BTreeMap<TopicPartition, Load>,
-    idle: BTreeSet<u64>,
+    idle: BTreeMap<u64, usize>,
+    idle_bytes: usize,
 }
 
 #[derive(Debug, Default)]
@@ -167,11 +168,13 @@ impl Memory {
     }
 
     fn judge(&mut self, frame: u64) {
-        if self.frames.get(&frame).is_some_and(|held| held.read == 0) {
-            self.idle.insert(frame);
-        } else {
-            self.idle.remove(&frame);
-        }
+        let idle = self.frames.get(&frame).filter(|held| held.read == 0).map(|held| held.bytes);
+        let before = match idle {
+            Some(bytes) => self.idle.insert(frame, bytes),
+            None => self.idle.remove(&frame),
+        };
+        let now = self.idle_bytes.saturating_sub(before.unwrap_or(0));
+        self.idle_bytes = now.saturating_add(idle.unwrap_or(0));
     }
 
     /// Bytes held, all told.
@@ -184,9 +187,14 @@ impl Memory {
         self.partitions.get(partition).map_or(0, |load| load.bytes)
     }
 
-    /// The frames that only paused partitions hold, newest first.
+    /// The frames that only paused partitions hold, oldest first.
     pub(crate) fn idle(&self) -> Vec<u64> {
-        self.idle.iter().rev().copied().collect()
+        self.idle.keys().copied().collect()
+    }
+
+    /// Bytes of these frames, all told.
+    pub(crate) fn idle_bytes(&self) -> usize {
+        self.idle_bytes
     }
 
     pub(crate) fn frame_bytes(&self, frame: u64) -> usize {

@@ -240,12 +240,13 @@ fn i12_a_paused_partition_that_holds_the_budget_gives_way_and_loses_nothing() {
     rig.start("a", 1, 0);
     let (mut under_way, other) = (rig.ask(), rig.ask());
     for offset in [0, 1] {
-        rig.answer(&under_way, response(7, vec![("a", vec![data(0, wide(offset, 700))])]));
+        rig.answer_in(&under_way, response(7, vec![("a", vec![data(0, wide(offset, 700))])]), 1100);
         under_way = rig.ask();
     }
     rig.fetcher.pause(&tp("a", 0), TOKEN);
-    rig.answer(&other, response(8, vec![("a", vec![data(1, wide(0, 2500))])]));
+    rig.answer(&other, response(8, vec![("a", vec![data(1, wide(0, 1000))])]));
     rig.start("a", 2, 0);
+    assert_eq!(rig.ask().broker, BrokerId(2));
     let asked = rig.ask();
     assert_eq!(asked.broker, BrokerId(3));
     let position = rig.fetcher.position(&tp("a", 0)).unwrap().offset;
@@ -268,7 +269,7 @@ fn i12_a_partition_that_is_being_validated_does_not_give_way_since_its_position_
     rig.start("a", 1, 0);
     let (mut first, other) = (rig.ask(), rig.ask());
     for offset in [0, 1] {
-        rig.answer(&first, response(7, vec![("a", vec![data(0, wide(offset, 700))])]));
+        rig.answer_in(&first, response(7, vec![("a", vec![data(0, wide(offset, 700))])]), 1100);
         first = rig.ask();
     }
     rig.fetcher.pause(&tp("a", 0), TOKEN);
@@ -276,7 +277,7 @@ fn i12_a_partition_that_is_being_validated_does_not_give_way_since_its_position_
     rig.lead("a", 0, 1, 6);
     rig.show();
     assert_eq!(rig.told().len(), 1, "it is to be validated");
-    rig.answer(&other, response(8, vec![("a", vec![data(1, wide(0, 2500))])]));
+    rig.answer(&other, response(8, vec![("a", vec![data(1, wide(0, 1000))])]));
     rig.start("a", 2, 0);
     rig.silent();
     rig.start_as("a", 0, TOKEN, position);

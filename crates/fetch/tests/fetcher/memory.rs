@@ -161,6 +161,23 @@ fn i12_nothing_is_asked_for_while_there_is_room_or_nobody_to_use_it() {
 }
 
 #[test]
+fn i12_paused_partitions_keep_what_fits_into_a_quarter_of_the_budget() {
+    let mut rig = with_budget(100_000).topic("a", &[1, 1, 2]);
+    for partition in 0..3 {
+        rig.start("a", partition, 0);
+    }
+    let (asked, other) = (rig.ask(), rig.ask());
+    answer(&mut rig, &asked, vec![data(0, wide(0, 24_000))]);
+    rig.answer(&other, response(8, vec![("a", vec![data(2, wide(0, 75_000))])]));
+    let [_kept, read] = taken(&mut rig).try_into().unwrap();
+    rig.fetcher.pause(&tp("a", 0), TOKEN);
+    rig.silent();
+    assert_eq!(asked_back(&mut rig), [""; 0], "there will be room when the other is read");
+    rig.fetcher.release(rig.now, &read.partition, read.charge);
+    assert!(rig.sent().is_some() && rig.sent().is_some(), "both brokers");
+}
+
+#[test]
 fn i12_a_frame_that_others_read_too_is_not_worth_asking_for() {
     let mut rig = with_budget(10_000).topic("a", &[1, 1, 2]);
     rig.start("a", 0, 0);
