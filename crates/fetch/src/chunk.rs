@@ -56,11 +56,6 @@ impl VisibleBatches {
         self.segments.is_empty()
     }
 
-    /// Bytes of all the batches.
-    pub fn size(&self) -> usize {
-        self.segments.iter().map(Bytes::len).sum()
-    }
-
     /// Cuts them into batches, verifying each. After an error nothing more comes.
     pub fn read(self, crc: Crc) -> ReadBatches {
         ReadBatches { segments: self.segments.into_iter(), crc, batches: None }

@@ -35,6 +35,14 @@ fn only_what_has_changed_is_said_again() {
 }
 
 #[test]
+fn a_view_that_tells_nothing_new_says_nothing_to_the_brokers() {
+    let mut rig = in_session();
+    rig.show();
+    let asked = rig.ask();
+    assert_eq!((asked.session(), asked.asks(), asked.forgets()), ((77, 1), vec![], vec![]));
+}
+
+#[test]
 fn only_one_request_is_outstanding_per_broker() {
     let mut rig = Rig::new().topic("a", &[1, 2]);
     rig.start("a", 0, 0);
