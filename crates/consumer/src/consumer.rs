@@ -8,12 +8,11 @@ mod positions;
 mod telling;
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use offtake_fetch::Chunk;
 use offtake_machine::{Topic, TopicPartition};
 use regex::Regex;
 use tokio::sync::{mpsc, oneshot};
@@ -35,9 +34,9 @@ use crate::{
     error::{Error, ErrorKind, Result},
     event::Sink,
     handle::Handle,
+    inbox::{Control, InboxReceiver, Taken},
     listener::Listener,
     next::Next,
-    notices::Notices,
     progress::{Finishing, Progress},
     rebalance::{Release, Running, Told},
     records::Records,
@@ -58,8 +57,9 @@ pub struct Consumer {
     shared: Arc<Shared>,
     listener: ListenerBox,
     sink: Sink,
-    notices: Notices,
-    chunks: mpsc::UnboundedReceiver<Chunk>,
+    inbox: InboxReceiver,
+    /// Taken out of the inbox, and not heeded yet.
+    taken: Taken,
     delivery: Delivery,
     progress: Progress,
     /// A rebalance whose listener has not ended yet: it goes on in the next `poll`.
@@ -73,13 +73,13 @@ pub struct Consumer {
     runtime: Option<tokio::runtime::Id>,
     generation: Option<i32>,
     group: Group,
-    /// Errors that stopped a partition, to be told when everything before them has been handed out.
-    deferred: VecDeque<Error>,
+    /// When the next automatic commit is due, and what wakes a `poll` that waits then.
     next_commit: Instant,
+    commit_alarm: clock::Alarm,
     in_poll: bool,
+    /// [`Handle::wake`] was called, and no `poll` has ended since.
+    is_woken: bool,
     subscribed: BTreeSet<Topic>,
-    /// Dropped with the consumer: the engine then leaves the group and ends.
-    _alive: oneshot::Sender<()>,
 }
 
 /// What this end knows of its membership.
@@ -112,14 +112,13 @@ impl Consumer {
         config: Arc<Config>,
         shared: Arc<Shared>,
         parts: Parts,
-        notices: Notices,
-        chunks: mpsc::UnboundedReceiver<Chunk>,
-        alive: oneshot::Sender<()>,
+        inbox: InboxReceiver,
     ) -> Self {
-        let next_commit = clock::now() + config.auto_commit_interval;
+        let next_commit = clock::after(config.auto_commit_interval);
         let delivery = Delivery::new(&config, parts.opener);
         let ledgers = parts.finish_each.then(Default::default);
-        let handle = Handle { commands, config, view: delivery.viewer(), ledgers };
+        let (view, resumes) = (delivery.viewer(), delivery.resumes());
+        let handle = Handle { commands, config, inbox: inbox.shared(), view, resumes, ledgers };
         let finishing = match &handle.ledgers {
             Some(ledgers) => Finishing::Each(ledgers.clone()),
             None if handle.config.enable_auto_offset_store => Finishing::ByPoll,
@@ -130,8 +129,8 @@ impl Consumer {
             shared,
             listener: ListenerBox(parts.listener),
             sink: parts.sink,
-            notices,
-            chunks,
+            inbox,
+            taken: Taken::default(),
             delivery,
             progress: Progress::new(finishing),
             running: None,
@@ -141,11 +140,11 @@ impl Consumer {
             runtime: None,
             generation: None,
             group: Group::Outside,
-            deferred: VecDeque::new(),
             next_commit,
+            commit_alarm: clock::Alarm::default(),
             in_poll: false,
+            is_woken: false,
             subscribed: BTreeSet::new(),
-            _alive: alive,
         }
     }
 
@@ -216,7 +215,17 @@ impl Consumer {
     pub async fn assign<A: Into<Assign>>(&mut self, partitions: impl IntoIterator<Item = A>) -> Result<()> {
         let partitions: Vec<_> = partitions.into_iter().map(|assign| assign.into().parts()).collect();
         self.finish_leaving().await?;
-        self.handle.ask(|reply| Command::Assign { partitions, reply }).await
+        self.handle.ask(|reply| Command::Assign { partitions, reply }).await?;
+        // They are ours from here on: they can be paused, and asked for their position, before the first `poll`.
+        self.inbox.take(&mut self.taken);
+        let by_hand = |control: &Control| matches!(control, Control::Assigned { generation: None, .. });
+        let (assigned, others) = std::mem::take(&mut self.taken.control).into_iter().partition(by_hand);
+        self.taken.control = others;
+        let assigned: std::collections::VecDeque<Control> = assigned;
+        for control in assigned {
+            self.heed(control);
+        }
+        Ok(())
     }
 
     /// Commits what is finished if `enable.auto.commit` is on, runs the listener's `revoked`, gives up everything and
@@ -240,8 +249,11 @@ impl Consumer {
         let _ = self.finish_running(None).await;
         self.handle.ask(|reply| Command::Unsubscribe { reason: "the consumer unsubscribed", reply }).await?;
         // Everything that the engine said before its answer is of the time before.
-        self.notices.clear();
-        self.deferred.clear();
+        self.inbox.take(&mut self.taken);
+        self.taken.control.clear();
+        while let Some(data) = self.taken.data.pop_front() {
+            self.delivery.take_in(data);
+        }
         let owned: Vec<_> = self.delivery.owned().cloned().collect();
         self.give_up(&owned);
         self.subscribed.clear();
@@ -292,7 +304,10 @@ impl Consumer {
         let next = std::future::poll_fn(|cx| polling.consumer.poll_haul(cx));
         match clock::timeout(timeout, next).await {
             Some(haul) => haul,
-            None => Ok(polling.consumer.delivery.nothing()),
+            None => {
+                polling.consumer.release_freed();
+                Ok(polling.consumer.delivery.nothing())
+            }
         }
     }
 

@@ -11,7 +11,8 @@ use offtake_wire::{
 };
 
 use crate::{
-    BrokerError, Event, Fetcher, Isolation, PartitionError, Watermarks,
+    BrokerError, Event, Fetcher, PartitionError, Watermarks,
+    memory::Frame,
     node::Flight,
     partition::{Replica, State},
     session::Entry,
@@ -54,6 +55,26 @@ fn remedy(code: ErrorCode) -> Remedy {
         | ErrorCode::UnsupportedCompressionType => Remedy::Refused,
         _ => Remedy::Doubt,
     }
+}
+
+/// A response to a Fetch that is being read.
+#[derive(Clone, Copy, Debug)]
+struct Reply<'a> {
+    now: Instant,
+    broker: BrokerId,
+    endpoints: &'a [NodeEndpoint],
+    frame: Frame,
+}
+
+/// What a partition takes of a response beside its records, in bytes, and a topic: more in some versions, less in others.
+const PARTITION_HEADER: usize = 64;
+
+/// The memory that a response keeps.
+fn frame_bytes(response: &FetchResponse) -> usize {
+    let partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
+    let bytes =
+        partitions.map(|data| data.records.as_ref().map_or(0, Bytes::len).saturating_add(PARTITION_HEADER));
+    bytes.fold(0, usize::saturating_add)
 }
 
 impl Fetcher {
@@ -151,6 +172,8 @@ impl Fetcher {
             }
             code => return self.broker_failed(now, broker, BrokerError::Refused(code)),
         }
+        let frame = self.memory.frame(frame_bytes(&response));
+        let reply = Reply { now, broker, endpoints: &response.node_endpoints, frame };
         let full = node.session.was_full();
         let asked = node.session.len();
         node.session.accepted(response.session_id);
@@ -158,14 +181,14 @@ impl Fetcher {
         if node.suspects.pop_front().is_some() {
             // It is innocent, and that is all that we know.
             node.session.restart();
-            self.topics(now, broker, response.responses, &response.node_endpoints);
+            self.topics(&reply, response.responses);
             return;
         }
         node.backoff.worked();
         if std::mem::take(&mut node.announced) {
             self.events.push_back(Event::BrokerRecovered { broker });
         }
-        let (answered, news) = self.topics(now, broker, response.responses, &response.node_endpoints);
+        let (answered, news) = self.topics(&reply, response.responses);
         let Some(node) = self.nodes.get_mut(&broker) else { return };
         if full && answered < asked {
             // The broker's session is not the one that we asked for.
@@ -188,13 +211,8 @@ impl Fetcher {
     }
 
     /// How many partitions were answered that had been asked for, and whether there was anything to an answer.
-    fn topics(
-        &mut self,
-        now: Instant,
-        broker: BrokerId,
-        topics: Vec<FetchableTopicResponse>,
-        endpoints: &[NodeEndpoint],
-    ) -> (usize, bool) {
+    fn topics(&mut self, reply: &Reply<'_>, topics: Vec<FetchableTopicResponse>) -> (usize, bool) {
+        let broker = reply.broker;
         let mut seen = BTreeSet::new();
         let mut news = false;
         for topic in topics {
@@ -209,7 +227,7 @@ impl Fetcher {
                     continue; // the topic that had this name before
                 }
                 if seen.insert(tp.clone()) {
-                    news |= self.partition(now, broker, &tp, entry, data, endpoints); // the second time it is a repeat (I4)
+                    news |= self.partition(reply, &tp, entry, data); // the second time it is a repeat (I4)
                 }
             }
         }
@@ -227,25 +245,26 @@ impl Fetcher {
     /// One partition's answer; whether there was anything to it.
     fn partition(
         &mut self,
-        now: Instant,
-        broker: BrokerId,
+        reply: &Reply<'_>,
         tp: &TopicPartition,
         entry: Entry,
         data: PartitionData,
-        endpoints: &[NodeEndpoint],
     ) -> bool {
+        let Reply { now, broker, .. } = *reply;
         let Some(partition) =
             self.partitions.get_mut(tp).filter(|partition| partition.awaits(&entry, broker))
         else {
             return true; // asked for before a seek, a revoke, a new leader (I7, I8, E3)
         };
         if !data.error_code.is_ok() {
-            self.refused(now, broker, tp, entry, &data, endpoints);
+            self.refused(reply, tp, entry, &data);
             return true;
         }
-        let known = partition.watermarks.is_some();
-        if let Some(watermarks) = Watermarks::of(&data) {
-            partition.watermarks = Some(watermarks);
+        if let Some(watermarks) = Watermarks::of(&data)
+            && partition.watermarks.replace(watermarks) != Some(watermarks)
+        {
+            let token = partition.token;
+            self.events.push_back(Event::Watermarks { tp: tp.clone(), token, watermarks });
         }
         if let Some(end) = data.diverging_epoch.as_ref().filter(|end| end.end_offset >= 0) {
             partition.state = State::Parked;
@@ -265,20 +284,10 @@ impl Fetcher {
         let mut news = false;
         if let Some(records) = records {
             news = true;
-            self.records(now, tp, &records, &data);
+            self.records(reply, tp, &records, &data);
         } else {
             partition.backoff.worked();
             partition.announced = false;
-            let end = partition.watermarks.map(|it| match self.config.isolation {
-                Isolation::ReadUncommitted => it.high,
-                Isolation::ReadCommitted => it.last_stable,
-            });
-            if let (false, Some(watermarks)) = (known, partition.watermarks)
-                && end.is_some_and(|end| partition.position.offset >= end)
-            {
-                let token = partition.token;
-                self.events.push_back(Event::AtEnd { tp: tp.clone(), token, watermarks });
-            }
         }
         if let Some(replica) =
             BrokerId::known(data.preferred_read_replica).filter(|to| from_leader && *to != broker)
@@ -306,7 +315,7 @@ impl Fetcher {
         }
     }
 
-    fn records(&mut self, now: Instant, tp: &TopicPartition, records: &Bytes, data: &PartitionData) {
+    fn records(&mut self, reply: &Reply<'_>, tp: &TopicPartition, records: &Bytes, data: &PartitionData) {
         let Some(partition) = self.partitions.get_mut(tp) else { return };
         let from = partition.position;
         let mut last = i64::MIN;
@@ -327,10 +336,10 @@ impl Fetcher {
                 partition.rackless_times = 0;
             }
             // What is seen of a field keeps all of it in memory; where nothing is seen nothing is kept.
-            let size = if found.visible.is_empty() { 0 } else { records.len() };
-            let chunk = partition.chunk(tp, found.next, found.visible, size, data);
+            let bytes = if found.visible.is_empty() { 0 } else { records.len() };
+            let chunk = partition.chunk(tp, found.next, found.visible, data);
             partition.position = found.next;
-            self.store(from, chunk);
+            self.store(from, chunk, reply.frame, bytes);
         }
         match found.error {
             // The broker has the rest of it, and sends it when asked from here (KIP-74).
@@ -342,8 +351,9 @@ impl Fetcher {
             None if moved => {}
             None => {
                 // Only batches from before the position (§3 row 27).
-                let tries =
-                    self.pause_after_trouble(now, tp).map_or(0, |partition| partition.backoff.failures());
+                let tries = self
+                    .pause_after_trouble(reply.now, tp)
+                    .map_or(0, |partition| partition.backoff.failures());
                 if tries >= TELLING {
                     self.failed(tp, PartitionError::NoProgress { offset: from.offset });
                 }
@@ -356,7 +366,7 @@ impl Fetcher {
     pub(crate) fn failed(&mut self, tp: &TopicPartition, error: PartitionError) {
         let Some(partition) = self.partitions.get_mut(tp) else { return };
         if error.stops() {
-            partition.state = State::Parked;
+            partition.state = State::Stopped;
         }
         self.events.push_back(Event::Failed {
             tp: tp.clone(),
@@ -368,15 +378,8 @@ impl Fetcher {
     }
 
     /// The broker has an error for us instead of records.
-    fn refused(
-        &mut self,
-        now: Instant,
-        broker: BrokerId,
-        tp: &TopicPartition,
-        entry: Entry,
-        data: &PartitionData,
-        endpoints: &[NodeEndpoint],
-    ) {
+    fn refused(&mut self, reply: &Reply<'_>, tp: &TopicPartition, entry: Entry, data: &PartitionData) {
+        let Reply { now, broker, endpoints, .. } = *reply;
         let Some(partition) = self.partitions.get_mut(tp) else { return };
         if partition.leader != Some(broker) {
             // Whatever is wrong at a replica, the leader knows better; above all where the log begins and ends (I9).

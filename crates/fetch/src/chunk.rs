@@ -6,6 +6,8 @@ use bytes::Bytes;
 use offtake_machine::{Position, Token, TopicPartition};
 use offtake_wire::records::{Batch, Batches, Crc, RecordError};
 
+use crate::Charge;
+
 /// Records of one partition, in offset order, with neither hole nor repeat towards the chunk before it.
 ///
 /// Only the headers of the batches have been looked at. Whoever reads them checks the checksums and unpacks.
@@ -30,8 +32,8 @@ pub struct Chunk {
     pub last_stable_offset: i64,
     /// The first offset that still exists.
     pub log_start_offset: i64,
-    /// Bytes charged to the budget until they are released.
-    pub size: usize,
+    /// What it holds in the budget until it is [released](crate::Fetcher::release).
+    pub charge: Charge,
 }
 
 /// The batches of a chunk that the application may see: no control batches, and under read_committed none of aborted
@@ -115,14 +117,9 @@ pub(crate) struct Waiting {
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     waiting: VecDeque<Waiting>,
-    bytes: usize,
 }
 
 impl Queue {
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
     pub(crate) fn arrivals(&self) -> impl Iterator<Item = u64> {
         self.waiting.iter().map(|waiting| waiting.arrival)
     }
@@ -138,20 +135,21 @@ impl Queue {
     }
 
     pub(crate) fn push(&mut self, waiting: Waiting) {
-        self.bytes = self.bytes.saturating_add(waiting.chunk.size);
         self.waiting.push_back(waiting);
     }
 
     pub(crate) fn take_oldest(&mut self) -> Option<Waiting> {
-        let waiting = self.waiting.pop_front()?;
-        self.bytes = self.bytes.saturating_sub(waiting.chunk.size);
-        Some(waiting)
+        self.waiting.pop_front()
     }
 
     pub(crate) fn drop_newest(&mut self) -> Option<Waiting> {
-        let waiting = self.waiting.pop_back()?;
-        self.bytes = self.bytes.saturating_sub(waiting.chunk.size);
-        Some(waiting)
+        self.waiting.pop_back()
+    }
+
+    /// Drops the newest if it is this chunk, or arrived after it.
+    pub(crate) fn drop_newest_since(&mut self, arrival: u64) -> Option<Waiting> {
+        self.waiting.back().filter(|waiting| waiting.arrival >= arrival)?;
+        self.drop_newest()
     }
 
     /// Drops the newest if it reaches beyond `offset`.

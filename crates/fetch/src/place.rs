@@ -61,7 +61,7 @@ impl Fetcher {
 
     fn place(&mut self, tp: &TopicPartition, cluster: &Cluster) {
         let Some(partition) = self.partitions.get_mut(tp) else { return };
-        if partition.state == State::Parked {
+        if matches!(partition.state, State::Parked | State::Stopped) {
             return; // looked up when it is started again
         }
         if let Some(info) = cluster.partition(tp) {
@@ -138,10 +138,10 @@ impl Fetcher {
     /// Puts a partition among what its broker is asked for, or takes it out, as its state says now.
     pub(crate) fn settle(&mut self, tp: &TopicPartition) {
         let share = self.share();
-        let paused = self.paused.contains_key(tp);
+        let paused = self.is_paused(tp);
         let Some(partition) = self.partitions.get(tp) else { return };
         let flows = partition.state == State::Flowing && !paused;
-        let full = self.load(tp, partition) >= share;
+        let full = self.memory.load(tp) >= share;
         let source = partition.source().filter(|_| flows && !full);
         let left_out_of = partition.source().filter(|_| flows && full);
         let wakes_at = partition.wakes_at();
@@ -203,7 +203,7 @@ impl Fetcher {
                     partition.position.offset = (partition.position.offset - 1).max(0);
                 }
             }
-            State::Flowing | State::Waiting { .. } | State::Parked => {}
+            State::Flowing | State::Waiting { .. } | State::Parked | State::Stopped => {}
         }
         self.settle(tp);
     }

@@ -5,6 +5,7 @@
 mod budget;
 mod history;
 mod leaders;
+mod memory;
 mod model;
 mod positions;
 mod records;

@@ -138,10 +138,10 @@ fn i3_what_was_not_asked_for_is_ignored() {
 #[test]
 fn i3_a_paused_or_stopped_partition_is_forgotten() {
     let mut rig = in_session();
-    rig.fetcher.pause(&tp("a", 0));
+    rig.fetcher.pause(&tp("a", 0), TOKEN);
     let asked = rig.ask();
     assert_eq!((asked.asks(), asked.forgets()), (vec![], vec!["a-0".to_owned()]));
-    rig.fetcher.resume(rig.now, &tp("a", 0));
+    rig.fetcher.resume(rig.now, &tp("a", 0), TOKEN);
     rig.fetcher.stop(&tp("a", 1));
     rig.answer_late(&asked, response(77, vec![]));
     let asked = rig.ask();

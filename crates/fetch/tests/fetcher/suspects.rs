@@ -127,7 +127,7 @@ fn i10_who_is_paused_stopped_or_sought_meanwhile_is_not_taken_for_it() {
     rig.pass_ms(150);
     let asked = rig.ask();
     assert_eq!(asked.asks(), ["a-0@10"]);
-    rig.fetcher.pause(&tp("a", 1));
+    rig.fetcher.pause(&tp("a", 1), TOKEN);
     rig.fetcher.stop(&tp("a", 2));
     rig.start_as("a", 0, TOKEN.sought(), Position::at(20));
     rig.too_large(&asked, SIZE);
@@ -135,7 +135,7 @@ fn i10_who_is_paused_stopped_or_sought_meanwhile_is_not_taken_for_it() {
     let asked = rig.ask();
     assert_eq!(asked.asks(), ["a-0@20", "a-3@10"], "all that is wanted, as if nothing had been");
     rig.too_large(&asked, SIZE);
-    rig.fetcher.pause(&tp("a", 0));
+    rig.fetcher.pause(&tp("a", 0), TOKEN);
     rig.pass_ms(150);
     let asked = rig.ask();
     assert_eq!(asked.asks(), ["a-3@10"]);
