@@ -227,6 +227,11 @@ impl Fetcher {
                     continue; // the topic that had this name before
                 }
                 if seen.insert(tp.clone()) {
+                    if data.records.as_ref().is_some_and(|records| !records.is_empty())
+                        && let Some(node) = self.nodes.get_mut(&broker)
+                    {
+                        node.session.served(&tp);
+                    }
                     news |= self.partition(reply, &tp, entry, data); // the second time it is a repeat (I4)
                 }
             }

@@ -46,6 +46,8 @@ pub struct Fetcher {
     pub(crate) paused: BTreeMap<TopicPartition, u64>,
     /// Started, and not yet looked up in a view.
     pub(crate) unplaced: BTreeSet<TopicPartition>,
+    /// How many have been looked up, all told.
+    pub(crate) placements: u64,
     /// Looked up, and without a leader.
     pub(crate) leaderless: BTreeSet<TopicPartition>,
     pub(crate) lookup: Backoff,
@@ -87,6 +89,7 @@ impl Fetcher {
             brokers: BTreeSet::new(),
             paused: BTreeMap::new(),
             unplaced: BTreeSet::new(),
+            placements: 0,
             leaderless: BTreeSet::new(),
             lookup: Backoff::new(config.backoff, config.seed),
             lookup_at: None,

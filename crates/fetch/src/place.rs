@@ -27,7 +27,8 @@ impl Fetcher {
             return;
         }
         self.brokers = cluster.brokers.keys().copied().collect();
-        self.unplaced = self.partitions.keys().cloned().collect();
+        let changed = self.partitions.iter().filter(|(tp, partition)| self.is_news(tp, partition, cluster));
+        self.unplaced.extend(changed.map(|(tp, _)| tp.clone()).collect::<Vec<_>>());
         self.place_all(now, cluster);
         for node in self.nodes.values_mut() {
             // Ids have become known: from now on topics may go by id (I13).
@@ -40,9 +41,20 @@ impl Fetcher {
             .retain(|id, node| node.is_active() || !node.left_out.is_empty() || self.brokers.contains(id));
     }
 
+    /// Whether the view tells something of the partition that it was not placed by. Most views tell of few.
+    fn is_news(&self, tp: &TopicPartition, partition: &Partition, cluster: &Cluster) -> bool {
+        let Some(info) = cluster.partition(tp) else { return false };
+        let differs = |told: Option<_>, known| told.is_some_and(|told| told != known);
+        cluster.leader(tp) != partition.leader
+            || (info.epoch.is_some() && info.epoch != partition.leader_epoch)
+            || differs(cluster.topic_id(tp.topic.as_str()), partition.topic_id)
+            || partition.replica.is_some_and(|replica| !self.brokers.contains(&replica.broker))
+    }
+
     /// Looks up what was started since the last time.
     pub(crate) fn place_all(&mut self, now: Instant, cluster: &Cluster) {
         while let Some(tp) = self.unplaced.pop_first() {
+            self.placements = self.placements.saturating_add(1);
             self.place(&tp, cluster);
         }
         if self.leaderless.is_empty() {
@@ -237,5 +249,64 @@ impl Fetcher {
             }
         }
         self.settle(tp);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use offtake_machine::{Broker, PartitionInfo, Position, Token, TopicInfo};
+    use offtake_wire::{ErrorCode, Uuid};
+
+    use super::*;
+    use crate::Config;
+
+    /// 10,000 partitions, all of them at broker 1.
+    fn large() -> Cluster {
+        let broker = |id| (BrokerId(id), Broker { host: format!("b{id}"), port: 9092, rack: None });
+        let led = PartitionInfo {
+            leader: Some(BrokerId(1)),
+            epoch: Some(5),
+            replicas: vec![],
+            isr: vec![],
+            offline: vec![],
+        };
+        let partitions = (0..10_000).map(|index| (index, led.clone())).collect();
+        let info = TopicInfo { id: Uuid([7; 16]), error: ErrorCode::None, internal: false, partitions };
+        Cluster {
+            brokers: [1, 2].map(broker).into(),
+            topics: [("a".into(), info)].into(),
+            ..Cluster::default()
+        }
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "some moment to count from")]
+    fn s15_a_view_costs_what_it_changes() {
+        let now = Instant::now();
+        let mut cluster = large();
+        let mut fetcher = Fetcher::new(Config::default());
+        for partition in 0..10_000 {
+            let token = Token { assignment: 1, seek: 0 };
+            fetcher.start(now, TopicPartition::new("a", partition), token, Position::at(0));
+        }
+        fetcher.handle_cluster(now, &cluster);
+        let mut placed = fetcher.placements;
+        assert_eq!(placed, 10_000);
+        let mut costs = |fetcher: &mut Fetcher, cluster: &Cluster| {
+            fetcher.handle_cluster(now, cluster);
+            fetcher.placements - std::mem::replace(&mut placed, fetcher.placements)
+        };
+        assert_eq!(costs(&mut fetcher, &cluster), 0, "nothing has changed");
+        // What a broker that goes down tells in one answer, by way of the metadata.
+        let topic = cluster.topics.values_mut().next();
+        for info in topic.into_iter().flat_map(|topic| topic.partitions.values_mut()).take(3_300) {
+            (info.leader, info.epoch) = (Some(BrokerId(2)), Some(6));
+        }
+        assert_eq!(costs(&mut fetcher, &cluster), 3_300);
+        assert_eq!(costs(&mut fetcher, &cluster), 0);
+        let moved = fetcher.partitions.values().filter(|it| it.leader == Some(BrokerId(2))).count();
+        assert_eq!(moved, 3_300);
     }
 }

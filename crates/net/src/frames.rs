@@ -268,7 +268,7 @@ mod tests {
                 drop(frames.shared.buffers.lend(vec![0; LARGE]));
             }
         }
-        assert!(frames.shared.buffers.take(1).is_none());
+        assert!(frames.shared.buffers.take(LARGE).is_none());
     }
 
     #[tokio::test]

@@ -90,9 +90,18 @@ pub(crate) struct Settled {
     pub(crate) done: Done,
     pub(crate) remedies: Vec<(Remedy, Option<ErrorCode>)>,
     /// Automatic ones that another attempt may mend.
-    pub(crate) auto_again: bool,
+    pub(crate) auto_again: Vec<AutoFailure>,
     /// Automatic ones that it does not.
     pub(crate) auto_failed: CommitOutcome,
+}
+
+/// An automatic commit that came to nothing.
+#[derive(Debug)]
+pub(crate) struct AutoFailure {
+    pub(crate) partition: TopicPartition,
+    pub(crate) cause: Cause,
+    /// Trying again is worth it a few times only: the topic may be gone (FAILURES H6).
+    pub(crate) a_few_times: bool,
 }
 
 impl Commits {
@@ -323,8 +332,10 @@ impl Commits {
                             settled.auto_failed.insert(partition.clone(), Err(CommitError::Failed(cause)));
                             Ok(())
                         }
-                        (By::Clock, _) => {
-                            settled.auto_again = true;
+                        (By::Clock, next) => {
+                            let a_few_times = next == Next::AFewTimes;
+                            let partition = partition.clone();
+                            settled.auto_again.push(AutoFailure { partition, cause, a_few_times });
                             Ok(())
                         }
                         (By::Application(_), Next::Fail) => Err(CommitError::Failed(cause)),

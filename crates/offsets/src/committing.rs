@@ -5,7 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake_machine::{Answer, BrokerId, CallError, CallId, Cluster, Token, TopicPartition, Transmit};
+use offtake_machine::{
+    Answer, BrokerId, CallError, CallId, Cluster, Token, TopicPartition, Transmit, after, earliest,
+};
 use offtake_wire::Response;
 
 use crate::{
@@ -13,7 +15,7 @@ use crate::{
     ask::{Answers, TopicIds, offset_commit},
     commits::Done,
     machine::Asked,
-    remedy::Remedy,
+    remedy::{LASTING, Remedy},
 };
 
 /// How often what the group has already is committed once more, for consumers that are no members: the broker forgets their
@@ -26,8 +28,6 @@ pub(crate) struct AutoCommit {
     pub(crate) at: Option<Instant>,
     /// It is: waits for the coordinator, and for something to say.
     pub(crate) due: bool,
-    /// How many in a row came to nothing.
-    failures: u32,
     /// When all was last committed again.
     renewed: Option<Instant>,
 }
@@ -91,8 +91,8 @@ impl Offsets {
         if i16::try_from(offset.metadata.len()).is_err() {
             return Err(CommitError::MetadataTooLong(offset.metadata.len()));
         }
-        match self.token_of(partition) {
-            Some(current) if current.same_owner(token) => Ok(()),
+        match self.partitions.get(partition) {
+            Some(state) if state.is_of_this_log(token) => Ok(()),
             _ => Err(CommitError::NotOwned),
         }
     }
@@ -140,7 +140,11 @@ impl Offsets {
         for (partition, _) in &offsets {
             self.commits.sent(partition, id);
         }
-        let (request, max_version, ids) = offset_commit::request(group, &identity, &offsets, cluster);
+        let of_log = |partition: &TopicPartition| {
+            let known = self.partitions.get(partition).and_then(|state| state.topic_id);
+            known.or_else(|| cluster.topic_id(partition.topic.as_str()))
+        };
+        let (request, max_version, ids) = offset_commit::request(group, &identity, &offsets, of_log);
         Some(self.send(now, id, of, Asked::Commit { ids, identity }, request.into(), max_version))
     }
 
@@ -173,13 +177,19 @@ impl Offsets {
         }
         self.landed(settled.landed);
         self.commits_done(settled.done);
-        if settled.auto_again {
-            let soon = now + pauses.after(self.auto.failures);
-            self.auto.failures = self.auto.failures.saturating_add(1);
-            self.auto.at = Some(self.auto.at.map_or(soon, |at| at.min(soon)));
+        let mut failed = settled.auto_failed;
+        for failure in settled.auto_again {
+            let Some(state) = self.partitions.get_mut(&failure.partition) else { continue };
+            state.commit_failures = state.commit_failures.saturating_add(1);
+            if failure.a_few_times && state.commit_failures >= LASTING {
+                // From now on once in an interval, with the others.
+                failed.insert(failure.partition, Err(CommitError::Failed(failure.cause)));
+            } else {
+                let soon = after(now, pauses.after(state.commit_failures.saturating_sub(1)));
+                self.auto.at = earliest([self.auto.at, Some(soon)]);
+            }
         }
         // The next one is refused as well, and the one after it: once is enough.
-        let mut failed = settled.auto_failed;
         failed.retain(|partition, _| {
             let state = self.partitions.get_mut(partition);
             state.is_none_or(|state| !std::mem::replace(&mut state.refused, true))
@@ -194,17 +204,19 @@ impl Offsets {
         if landed.is_empty() {
             return;
         }
-        self.auto.failures = 0;
         for (partition, token, offset) in &landed {
+            let state = self.partitions.get_mut(partition).filter(|state| state.token.same_owner(*token));
+            if state.as_ref().is_some_and(|state| !state.is_of_this_log(*token)) {
+                continue; // the log that it speaks of is gone
+            }
             self.high
                 .entry(partition.clone())
                 .and_modify(|high| *high = offset.offset.max(*high))
                 .or_insert(offset.offset);
-            if let Some(state) =
-                self.partitions.get_mut(partition).filter(|state| state.token.same_owner(*token))
-            {
+            if let Some(state) = state {
                 state.committed = Some(offset.position());
                 state.refused = false;
+                state.commit_failures = 0;
                 self.note_finished(partition);
             }
         }

@@ -7,7 +7,7 @@ use std::{
 
 use offtake_machine::{
     Answer, BrokerId, CallError, CallId, CallIds, Cluster, Position, Target, Token, Topic, TopicPartition,
-    Transmit, earliest, mutant,
+    Transmit, after, earliest, mutant,
 };
 use offtake_wire::{ApiKey, ErrorCode, Request, Uuid};
 
@@ -22,6 +22,9 @@ use crate::{
     remedy::Remedy,
     retry::Pauses,
 };
+
+/// Automatic commits are not more frequent than this.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The offsets of one consumer.
 #[derive(Debug)]
@@ -40,7 +43,7 @@ pub struct Offsets {
     pub(crate) queries: Queries,
     ids: CallIds,
     /// Of the topics in the views so far.
-    topic_ids: BTreeMap<Topic, Uuid>,
+    pub(crate) topic_ids: BTreeMap<Topic, Uuid>,
     calls: BTreeMap<CallId, Outstanding>,
     pub(crate) assignments: u64,
     /// The highest offset the group has had from us, of all that we ever owned (FAILURES L9).
@@ -86,7 +89,8 @@ pub(crate) enum Asked {
 
 impl Offsets {
     /// Nothing assigned.
-    pub fn new(config: Config) -> Self {
+    pub fn new(mut config: Config) -> Self {
+        config.auto_commit = config.auto_commit.map(|interval| interval.max(SHORTEST_INTERVAL));
         Self {
             pauses: Pauses::new(config.backoff, config.seed),
             identity: None,
@@ -197,24 +201,40 @@ impl Offsets {
         self.leave_what_is_gone(now, cluster);
     }
 
-    /// Topics that have been created again: what is still to be compared with the leader's log was a position in another
-    /// (FAILURES B3). By its epoch, which begins anew too, it might look as if it were in this one.
+    /// Topics that have been created again (FAILURES B3): nothing of their old logs is finished or committed any more. Those
+    /// that flow `fetch` gives back; what is being found out of the others was asked of the old log. A position that is
+    /// still to be compared with the leader's log might look, by its epoch, as if it were in this one.
     fn leave_what_is_gone(&mut self, now: Instant, cluster: &Cluster) {
-        let mut gone = BTreeSet::new();
+        let mut news = BTreeSet::new();
         for topic in cluster.topics.keys() {
             let Some(id) = cluster.topic_id(topic.as_str()) else { continue };
-            if self.topic_ids.insert(topic.clone(), id).is_some_and(|before| before != id) {
-                gone.insert(topic.clone());
+            if self.topic_ids.insert(topic.clone(), id) != Some(id) {
+                news.insert(topic.clone());
             }
         }
-        let waiting: Vec<_> = self.waiting.iter().filter(|it| gone.contains(&it.topic)).cloned().collect();
-        for partition in waiting {
+        if news.is_empty() {
+            return;
+        }
+        let mut gone = Vec::new();
+        for (partition, state) in self.partitions.iter_mut().filter(|(it, _)| news.contains(&it.topic)) {
+            let id = self.topic_ids.get(&partition.topic).copied();
+            if state.topic_id.is_some() && state.topic_id != id {
+                gone.push(partition.clone());
+            }
+            state.topic_id = id;
+        }
+        for partition in gone {
+            self.leave_log(&partition);
             let Some(waiting) = self.partitions.get(&partition).and_then(Partition::waiting) else {
                 continue;
             };
-            if let Need::Agreement { position } = waiting.need {
-                let (reason, from, fresh) = (ResetReason::TopicRecreated, position.offset, waiting.fresh);
-                self.by_policy(now, &partition, reason, Some(from), fresh, None);
+            let need = waiting.need;
+            self.begin_log(&partition);
+            if let Need::Agreement { position } = need {
+                let (reason, from) = (ResetReason::TopicRecreated, position.offset);
+                self.by_policy(now, &partition, reason, Some(from), true, None);
+            } else {
+                self.wait_for(&partition, need);
             }
         }
     }
@@ -252,8 +272,8 @@ impl Offsets {
         if self.auto.at.is_some_and(|at| at <= now) {
             self.auto.due = true;
             self.renew(now);
-            self.auto.at =
-                self.config.auto_commit.filter(|_| !self.partitions.is_empty()).map(|every| now + every);
+            let every = self.config.auto_commit.filter(|_| !self.partitions.is_empty());
+            self.auto.at = every.map(|every| after(now, every));
         }
     }
 
@@ -334,7 +354,7 @@ impl Offsets {
     ) -> Transmit {
         let timeout = self.config.request_timeout;
         // The loop answers at `timeout`; the margin is for a loop that forgot.
-        self.calls.insert(id, Outstanding { what, of, deadline: now + timeout + timeout });
+        self.calls.insert(id, Outstanding { what, of, deadline: after(after(now, timeout), timeout) });
         Transmit { id, to: Target::Broker(of), request, max_version, timeout }
     }
 

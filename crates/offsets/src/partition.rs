@@ -1,6 +1,7 @@
 //! One assigned partition: whose hand it is in, and how far it is done.
 
 use offtake_machine::{Position, Token};
+use offtake_wire::Uuid;
 
 use crate::{ListSpec, Place, ResetReason, retry::Retry};
 
@@ -8,6 +9,10 @@ use crate::{ListSpec, Place, ResetReason, retry::Retry};
 #[derive(Debug)]
 pub(crate) struct Partition {
     pub(crate) token: Token,
+    /// The topic whose log this is, if its id is known: not always the one that has its name now.
+    pub(crate) topic_id: Option<Uuid>,
+    /// Tokens before this seek are of a log that is gone.
+    pub(crate) log_since: u64,
     pub(crate) hand: Hand,
     /// All below is done; what may be committed.
     pub(crate) finished: Option<Position>,
@@ -17,6 +22,8 @@ pub(crate) struct Partition {
     pub(crate) committed: Option<Position>,
     /// Whether it was told that automatic commits are refused, and none has landed since.
     pub(crate) refused: bool,
+    /// How many automatic commits in a row came to nothing.
+    pub(crate) commit_failures: u32,
     /// Where it was last handed to `fetch`.
     pub(crate) started: Option<Position>,
     /// How often in a row it came back from `fetch` exactly as it went.
@@ -70,17 +77,36 @@ pub(crate) enum Then {
 }
 
 impl Partition {
-    pub(crate) fn new(token: Token) -> Self {
+    pub(crate) fn new(token: Token, topic_id: Option<Uuid>) -> Self {
         Self {
             token,
+            topic_id,
+            log_since: 0,
             hand: Hand::Stopped,
             finished: None,
             rewound: false,
             committed: None,
             refused: false,
+            commit_failures: 0,
             started: None,
             stalls: 0,
         }
+    }
+
+    /// Whether what bears this token was read of the log that the partition is now: enough for a commit.
+    pub(crate) fn is_of_this_log(&self, token: Token) -> bool {
+        self.token.same_owner(token) && token.seek >= self.log_since
+    }
+
+    /// The topic was deleted and created again: whatever bears a token of now or before is of a log that is gone. Nothing of
+    /// it is finished any more, and what the group has committed of the new one is not known.
+    pub(crate) fn leaves_log(&mut self) {
+        self.log_since = self.token.seek.saturating_add(1);
+        self.finished = None;
+        self.committed = None;
+        self.rewound = false;
+        self.refused = false;
+        self.commit_failures = 0;
     }
 
     pub(crate) fn waiting(&self) -> Option<&Waiting> {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use offtake_machine::{Backoff, BackoffConfig, BrokerId, CallId, LeaderEpoch};
+use offtake_machine::{Backoff, BackoffConfig, BrokerId, CallId, LeaderEpoch, after};
 
 use crate::Cause;
 
@@ -72,7 +72,7 @@ impl Retry {
     /// It came to nothing; `needs_news` if another leader may do better.
     pub(crate) fn failed(&mut self, now: Instant, cause: Cause, pauses: &Pauses, needs_news: bool) {
         self.asked = None;
-        self.not_before = Some(now + pauses.after(self.failures));
+        self.not_before = Some(after(now, pauses.after(self.failures)));
         self.failures = self.failures.saturating_add(1);
         if matches!(cause, Cause::NoLeader | Cause::Topic(_)) {
             self.leader = None;

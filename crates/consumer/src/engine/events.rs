@@ -190,6 +190,12 @@ impl Engine {
                 let start = self.fetch.start(now, partition.clone(), token, position);
                 self.outbox.started(partition, token, start, jumps);
             }
+            Said::NewLog { partition, token } => {
+                // As after a seek: nothing of the old log is handed out any more.
+                self.fetch.stop(&partition);
+                self.outbox.forget(&partition);
+                self.outbox.data(Data::Sought { partition, token, position: None });
+            }
             Said::Reset { partition, from, to, reason, skipped, .. } => {
                 match from {
                     Some(from) => {
@@ -268,7 +274,7 @@ impl Engine {
             }
             Said::RefreshMetadata => self.metadata.refresh(now),
             Said::LeaderHint { tp, leader, epoch, address } => {
-                self.metadata.learn_leader(&tp, leader, epoch, address);
+                self.metadata.learn_leader(now, &tp, leader, epoch, address);
             }
             Said::BrokerFailing { broker, error } => {
                 tracing::warn!(%broker, %error, "fetching fails; trying again");

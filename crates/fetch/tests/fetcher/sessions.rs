@@ -166,7 +166,7 @@ fn i4_a_session_that_lacks_a_partition_is_opened_anew() {
     let asked = rig.ask();
     rig.answer_late(&asked, response(77, vec![("a", vec![data(0, batch(0, 1))])]));
     let asked = rig.ask();
-    assert_eq!((asked.session(), asked.asks()), ((77, 0), vec!["a-0@1".to_owned(), "a-1@0".to_owned()]));
+    assert_eq!((asked.session(), asked.asks()), ((77, 0), vec!["a-1@0".to_owned(), "a-0@1".to_owned()]));
 }
 
 #[test]
@@ -290,4 +290,42 @@ fn i12_an_error_of_one_partition_leaves_the_others_and_the_session_alone() {
     );
     rig.answer_late(&asked, response(77, vec![]));
     assert_eq!(rig.ask().asks(), ["a-0@10"]);
+}
+
+#[test]
+fn i12_without_a_session_each_request_begins_behind_what_was_sent_last() {
+    let mut rig = Rig::new().topic("a", &[1, 1]).topic("b", &[1, 1]);
+    for (topic, partition) in [("a", 0), ("a", 1), ("b", 0), ("b", 1)] {
+        rig.start(topic, partition, 0);
+    }
+    // The broker's cache is full, and there is room in an answer for two partitions.
+    let asked = rig.ask();
+    assert_eq!(asked.asks(), ["a-0@0", "a-1@0", "b-0@0", "b-1@0"]);
+    let records = |partition| data(partition, batch(0, 5));
+    rig.answer(&asked, response(0, vec![("a", vec![records(0), records(1)]), ("b", vec![nothing(0)])]));
+    let asked = rig.ask();
+    assert_eq!(asked.asks(), ["b-0@0", "b-1@0", "a-0@5", "a-1@5"]);
+    rig.answer(&asked, response(0, vec![("b", vec![records(0), records(1)])]));
+    assert_eq!(rig.ask().asks(), ["a-0@5", "a-1@5", "b-0@5", "b-1@5"]);
+}
+
+#[test]
+fn i12_without_a_session_nobody_starves_who_reads_fast() {
+    let mut rig = Rig::new().topic("a", &[1; 10]);
+    for partition in 0..10 {
+        rig.start("a", partition, 0);
+    }
+    let mut read = [0; 10];
+    for _ in 0..20 {
+        let asked = rig.ask();
+        let wanted = asked.request.topics.iter().flat_map(|topic| &topic.partitions);
+        let sent = wanted.take(3).map(|it| data(it.partition, batch(it.fetch_offset, 5)));
+        let sent: Vec<_> = sent.collect();
+        for data in &sent {
+            read[usize::try_from(data.partition_index).unwrap()] += 1;
+        }
+        rig.answer(&asked, response(0, vec![("a", sent)]));
+        rig.drain();
+    }
+    assert_eq!(read, [6; 10]);
 }
