@@ -18,7 +18,7 @@ use offtake_wire::{
 
 use super::{
     Classic, NOBODYS,
-    follow_up::{FollowUp, HASTE},
+    follow_up::{FollowUp, HASTE, WithheldFrom},
     lead::Lead,
     requests::PROTOCOL_TYPE,
     stamp::Stamp,
@@ -195,10 +195,12 @@ impl Classic {
         self.silence_counts_from(now);
         match self.follow_up {
             FollowUp::None => self.pace.calm(),
-            FollowUp::Possible | FollowUp::Certain => self.pace.hurry(now, HASTE),
+            FollowUp::Possible | FollowUp::Certain(_) => self.pace.hurry(now, HASTE),
         }
-        if self.follow_up == FollowUp::Certain {
-            self.overdue = now.checked_add(self.config.session_timeout);
+        if self.follow_up == FollowUp::Certain(WithheldFrom::Static) {
+            // As long as its listener may take, and until the coordinator misses a member that is not started again.
+            let patience = self.config.session_timeout.max(self.config.rebalance_timeout);
+            self.overdue = now.checked_add(patience);
         }
         let regular = self.alive.map_or(now, |at| now.max(at + self.config.heartbeat_interval));
         self.state = State::Stable { call: Call::Due(self.pace.next(now, regular)) };

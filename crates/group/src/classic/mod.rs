@@ -43,7 +43,7 @@ mod stamp;
 mod state;
 mod transitions;
 
-use follow_up::FollowUp;
+use follow_up::{FollowUp, WithheldFrom};
 use lead::Lead;
 use stamp::Stamp;
 use state::{As, Held, Next, Plan, State};
@@ -288,11 +288,12 @@ impl Classic {
                     let mut assignments = lead.assign(cluster);
                     let cooperates = self.assignor.as_ref().map(Strategy::protocol)
                         == Some(RebalanceProtocol::Cooperative);
-                    let withholds = cooperates && follow_up::withholds(lead, cluster, &assignments);
-                    if withholds {
-                        self.follow_up = FollowUp::Certain;
+                    let withheld = follow_up::withheld(lead, cluster, &assignments).filter(|_| cooperates);
+                    if let Some(from) = withheld {
+                        self.follow_up = FollowUp::Certain(from);
                     }
                     if let (Some(print), Some(_)) = (lead.print(), &self.config.instance_id) {
+                        let withholds = withheld == Some(WithheldFrom::Static);
                         Stamp { withholds, print }.write(&mut assignments, &self.member_id);
                     }
                     *plan = Plan::Say(assignments);
