@@ -129,6 +129,28 @@ fn d9_a_static_member_has_as_long_to_revoke_as_the_group_allows() {
     a_slow_listener_disturbs_nobody(Sim::join_static);
 }
 
+/// One of two members takes 25 s to revoke, longer than a session; the other has joined again and waits for it.
+#[test]
+fn d11_what_is_kept_is_handed_out_however_long_others_take_to_revoke() {
+    let mut sim = cooperative(42, 6);
+    let (slow, fast) = (sim.join(), sim.join());
+    sim.settle();
+    sim.processes[slow].callback_takes = 25_000;
+    sim.join();
+    sim.until("waits to join", |sim| {
+        !sim.revoked(slow).is_empty() && sim.processes[fast].member.state_name() == "joining"
+    });
+    let from = sim.now;
+    while sim.processes[fast].member.state_name() == "joining" {
+        assert_eq!(sim.hands_out(fast).len(), 2, "{} ms after it began to wait", sim.now - from);
+        let identity = sim.processes[fast].member.identity();
+        assert!(identity.is_some() || sim.coordinator.phase() != sim::coordinator::Phase::Preparing);
+        sim.run(10);
+    }
+    assert!(sim.now - from > 2 * sim.session());
+    sim.settle();
+}
+
 /// Two static members, a third comes, and one that has to let go dies on the way and comes back.
 fn dies_while_it_lets_go(seed: u64, leader_dies: bool) {
     let mut sim = cooperative(seed, 6);
