@@ -7,7 +7,7 @@ use std::{
 
 use offtake_machine::Call;
 
-use crate::{config::Config, event::Outbox, health::Health, pace::Pace};
+use crate::{config::Config, event::Outbox, exchange::Exchange, health::Health, pace::Pace};
 
 /// Failures in a row that are told from no more.
 const MANY: u32 = 5;
@@ -36,7 +36,13 @@ impl Relative {
         at.map(|at| self.steps(at)).hash(state);
     }
 
-    /// Which call it is does not matter, as there is only one.
+    /// Which call it is does not matter, as there is only one of each kind.
+    pub(crate) fn exchange(&self, exchange: &Exchange, state: &mut impl Hasher) {
+        exchange.is_sent().hash(state);
+        self.time(exchange.deadline(), state);
+        self.time(exchange.sent().map(|sent| sent.at), state);
+    }
+
     pub(crate) fn call(&self, call: &Call, state: &mut impl Hasher) {
         call.is_sent().hash(state);
         self.time(call.deadline(), state);

@@ -26,6 +26,7 @@ mod classic;
 mod config;
 mod consumer;
 mod event;
+mod exchange;
 mod fingerprint;
 mod health;
 mod pace;

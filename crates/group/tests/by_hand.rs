@@ -24,7 +24,10 @@ struct Hand {
     member: Member,
     now: Instant,
     cluster: Cluster,
-    outstanding: Option<CallId>,
+    /// A JoinGroup, SyncGroup or LeaveGroup.
+    step: Option<CallId>,
+    /// A heartbeat, which may be out beside it.
+    heartbeat: Option<CallId>,
 }
 
 impl Hand {
@@ -35,20 +38,31 @@ impl Hand {
             member: Member::new(config).unwrap(),
             now,
             cluster: cluster(&[("a", 3)]),
-            outstanding: None,
+            step: None,
+            heartbeat: None,
         };
         hand.member.subscribe(now, topics(&["a"]));
         hand
     }
 
+    /// What is sent, a JoinGroup, SyncGroup or LeaveGroup first; a heartbeat that goes out with it is only noted.
     fn sends(&mut self) -> Option<Request> {
+        let first = self.transmits()?;
+        let is_heartbeat = |request: &Request| matches!(request, Request::Heartbeat(_));
+        if let Some(second) = self.transmits() {
+            assert!(!is_heartbeat(&first) && is_heartbeat(&second), "one of a kind: {first:?}, {second:?}");
+            assert!(self.transmits().is_none(), "two at a time");
+        }
+        Some(first)
+    }
+
+    fn transmits(&mut self) -> Option<Request> {
         let transmit = self.member.poll_transmit(self.now, Some(COORDINATOR), &self.cluster)?;
         assert_eq!(transmit.to, Target::Broker(COORDINATOR));
-        self.outstanding = Some(transmit.id);
-        assert!(
-            self.member.poll_transmit(self.now, Some(COORDINATOR), &self.cluster).is_none(),
-            "one at a time"
-        );
+        match transmit.request {
+            Request::Heartbeat(_) => self.heartbeat = Some(transmit.id),
+            _ => self.step = Some(transmit.id),
+        }
         Some(transmit.request)
     }
 
@@ -63,13 +77,24 @@ impl Hand {
     }
 
     fn hears(&mut self, response: impl Into<Response>) {
-        let answer = Answer { from: Some(COORDINATOR), version: 9, response: response.into() };
-        self.member.handle_answer(self.now, self.outstanding.take().unwrap(), Ok(answer));
+        let response = response.into();
+        let id = match response {
+            Response::Heartbeat(_) => self.heartbeat.take(),
+            _ => self.step.take(),
+        };
+        let answer = Answer { from: Some(COORDINATOR), version: 9, response };
+        self.member.handle_answer(self.now, id.unwrap(), Ok(answer));
     }
 
+    /// The connection of a JoinGroup, SyncGroup or LeaveGroup ends; else that of a heartbeat.
     fn hears_nothing(&mut self) {
+        let id = self.step.take().or_else(|| self.heartbeat.take()).unwrap();
+        self.disconnected(id);
+    }
+
+    fn disconnected(&mut self, id: CallId) {
         let error = CallError::Disconnected { address: "b:9092".into(), reason: "gone".into() };
-        self.member.handle_answer(self.now, self.outstanding.take().unwrap(), Err(error));
+        self.member.handle_answer(self.now, id, Err(error));
     }
 
     fn events(&mut self) -> Vec<Event> {
@@ -393,12 +418,15 @@ fn c7_an_answer_to_a_call_that_was_given_up_changes_nothing() {
     hand.settles_with(1, &[0]);
     hand.wait(3_000);
     hand.sends();
-    let late = hand.outstanding.take().unwrap();
+    let late = hand.heartbeat.take().unwrap();
     hand.member.subscribe(hand.now, topics(&["a", "b"]));
     hand.joins();
-    let answer = Answer { from: None, version: 4, response: beat(ErrorCode::UnknownMemberId).into() };
+    hand.hears(joined(2, "leader", "me", vec![]));
+    hand.syncs();
+    // Of the generation before.
+    let answer = Answer { from: None, version: 4, response: beat(ErrorCode::IllegalGeneration).into() };
     hand.member.handle_answer(hand.now, late, Ok(answer));
-    assert_eq!((hand.events(), hand.member.state_name()), (vec![], "joining"));
+    assert_eq!((hand.events(), hand.member.state_name()), (vec![], "syncing"));
 }
 
 #[test]
@@ -671,7 +699,7 @@ fn a_broker_without_static_members_is_refused_by_one() {
     let mut hand = Hand::new(Config { instance_id: Some("i".into()), ..config(Assignor::CooperativeSticky) });
     hand.joins();
     let answer = Answer { from: None, version: 4, response: joined(1, "me", "me", vec![]).into() };
-    hand.member.handle_answer(hand.now, hand.outstanding.unwrap(), Ok(answer));
+    hand.member.handle_answer(hand.now, hand.step.unwrap(), Ok(answer));
     assert!(matches!(&hand.events()[..], [Event::Failed(GroupError::UnsupportedVersion { .. })]));
 }
 
@@ -698,6 +726,169 @@ fn unsupported_by_the_broker_is_the_end() {
     let mut hand = Hand::new(config(Assignor::CooperativeSticky));
     hand.joins();
     let error = CallError::Unsupported { address: "b:9092".into(), api: ApiKey::JoinGroup };
-    hand.member.handle_answer(hand.now, hand.outstanding.unwrap(), Err(error));
+    hand.member.handle_answer(hand.now, hand.step.unwrap(), Err(error));
     assert!(matches!(&hand.events()[..], [Event::Failed(GroupError::UnsupportedVersion { .. })]));
+}
+
+/// In generation 1 with partition 0, and joining again, with a JoinGroup that waits for slower members.
+fn waits_to_join() -> Hand {
+    let mut hand = Hand::new(config(Assignor::CooperativeSticky));
+    hand.settles_with(1, &[0]);
+    hand.waits_and_polls(3_000);
+    hand.sends();
+    hand.hears(beat(ErrorCode::RebalanceInProgress));
+    hand.joins();
+    hand
+}
+
+fn generation_of(request: Option<Request>) -> i32 {
+    match request {
+        Some(Request::Heartbeat(heartbeat)) => heartbeat.generation_id,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn d11_while_a_join_waits_heartbeats_of_the_old_generation_keep_what_is_kept() {
+    let mut hand = waits_to_join();
+    for _ in 0..90 {
+        hand.waits_and_polls(3_000);
+        assert_eq!(generation_of(hand.sends()), 1);
+        assert!(hand.sends().is_none(), "and no second JoinGroup");
+        hand.hears(beat(ErrorCode::RebalanceInProgress));
+        let valid = hand.member.valid_until().unwrap() - hand.now;
+        assert!(valid > Duration::from_secs(20), "what is kept may be handed out: {valid:?}");
+        assert_eq!(hand.member.identity().map(|we| we.generation), Some(1), "and be committed");
+    }
+    hand.hears(joined(2, "leader", "me", vec![]));
+    assert_eq!(hand.member.identity(), None, "refused until there is an assignment");
+    hand.syncs();
+    for _ in 0..10 {
+        hand.waits_and_polls(3_000);
+        assert_eq!(generation_of(hand.sends()), 2);
+        hand.hears(beat(ErrorCode::None));
+        assert!(hand.member.valid_until().unwrap() > hand.now + Duration::from_secs(40));
+    }
+    hand.hears(assigned(&[0]));
+    assert_eq!(hand.events(), [Event::Assigned { added: vec![], owned: tps(&[0]), generation: 2 }]);
+}
+
+#[test]
+fn s6_what_is_kept_while_a_join_waits_is_kept_no_longer_than_the_group_would_wait() {
+    let mut hand = waits_to_join();
+    let undisturbed = hand.now - Duration::from_secs(3);
+    for _ in 0..97 {
+        hand.waits_and_polls(3_000);
+        hand.sends();
+        hand.hears(beat(ErrorCode::RebalanceInProgress));
+    }
+    assert_eq!(hand.member.valid_until(), Some(undisturbed + Duration::from_secs(300)));
+}
+
+#[test]
+fn s6_a_heartbeat_while_syncing_that_renews_no_session_renews_nothing() {
+    let mut hand = waits_to_join();
+    hand.hears(joined(2, "leader", "me", vec![]));
+    hand.syncs();
+    let before = hand.member.valid_until();
+    hand.wait(3_000);
+    assert_eq!(generation_of(hand.sends()), 2);
+    hand.hears(beat(ErrorCode::RebalanceInProgress));
+    assert_eq!((hand.member.valid_until(), hand.member.state_name()), (before, "syncing"));
+}
+
+#[test]
+fn e4_an_old_generation_that_is_over_before_the_join_is_answered_costs_nothing() {
+    for told_by_a_commit in [false, true] {
+        let mut hand = waits_to_join();
+        let us = hand.member.identity().unwrap();
+        if told_by_a_commit {
+            hand.member.commit_refused(hand.now, ErrorCode::IllegalGeneration, &us);
+        } else {
+            hand.wait(3_000);
+            hand.sends();
+            hand.hears(beat(ErrorCode::IllegalGeneration));
+        }
+        assert_eq!((hand.events(), hand.member.state_name()), (vec![], "joining"));
+        assert_eq!(hand.member.identity(), None, "nothing to commit as");
+        hand.wait(5_000);
+        assert!(hand.sends().is_none(), "nor a heartbeat");
+        hand.hears(joined(2, "leader", "me", vec![]));
+        hand.syncs();
+        hand.hears(assigned(&[0]));
+        assert_eq!(hand.events(), [Event::Assigned { added: vec![], owned: tps(&[0]), generation: 2 }]);
+    }
+}
+
+#[test]
+fn c3_a_join_whose_answer_is_lost_is_asked_again_once_the_generation_is_known_to_be_over() {
+    let mut hand = waits_to_join();
+    hand.waits_and_polls(3_000);
+    hand.sends();
+    hand.hears(beat(ErrorCode::IllegalGeneration));
+    hand.waits_and_polls(30_000);
+    assert_eq!(hand.events(), [Event::CoordinatorLost(COORDINATOR)]);
+    hand.waits_and_polls(1_000);
+    assert_eq!(hand.joins().member_id, "me");
+}
+
+#[test]
+fn c3_a_join_that_the_coordinator_has_not_got_is_sent_again() {
+    let mut hand = waits_to_join();
+    for at in 1..10 {
+        hand.waits_and_polls(3_000);
+        hand.sends();
+        hand.hears(beat(ErrorCode::None));
+        assert!(hand.sends().is_none(), "{at}: a heartbeat may overtake it");
+    }
+    hand.waits_and_polls(3_000);
+    hand.sends();
+    hand.hears(beat(ErrorCode::None));
+    hand.joins();
+}
+
+#[test]
+fn d2_a_member_that_is_unknown_while_it_joins_has_lost_what_it_had() {
+    let mut hand = waits_to_join();
+    hand.wait(3_000);
+    hand.sends();
+    hand.hears(beat(ErrorCode::UnknownMemberId));
+    assert_eq!(hand.events(), [Event::Lost { partitions: tps(&[0]), generation: 1 }]);
+    assert!(hand.sends().is_none(), "not before it is released");
+    hand.member.released(hand.now);
+    assert_eq!(hand.joins().member_id, "");
+}
+
+#[test]
+fn a2_a_coordinator_that_dies_while_a_join_waits_is_noticed_by_a_heartbeat() {
+    let mut hand = waits_to_join();
+    hand.waits_and_polls(3_000);
+    hand.sends();
+    let id = hand.heartbeat.take().unwrap();
+    hand.disconnected(id);
+    assert_eq!(hand.events(), [Event::CoordinatorLost(COORDINATOR)]);
+    // It is the same still: the JoinGroup may wait there.
+    hand.waits_and_polls(1_000);
+    assert_eq!(generation_of(hand.sends()), 1);
+    let id = hand.heartbeat.take().unwrap();
+    hand.disconnected(id);
+    hand.waits_and_polls(1_000);
+    // Another broker coordinates the group now: nothing waits there yet.
+    let successor = BrokerId(4);
+    let transmit = hand.member.poll_transmit(hand.now, Some(successor), &hand.cluster).unwrap();
+    assert_eq!(transmit.to, Target::Broker(successor));
+    assert!(matches!(transmit.request, Request::JoinGroup(join) if join.member_id == "me"));
+    let transmit = hand.member.poll_transmit(hand.now, Some(successor), &hand.cluster).unwrap();
+    assert!(matches!(transmit.request, Request::Heartbeat(_)));
+}
+
+#[test]
+fn e8_leaving_while_a_join_waits_is_said_at_once() {
+    let mut hand = waits_to_join();
+    hand.member.leave(hand.now, "closing", GroupMembership::Default);
+    match hand.sends() {
+        Some(Request::LeaveGroup(leave)) => assert_eq!(leave.member_id, "me"),
+        other => panic!("{other:?}"),
+    }
+    assert!(hand.sends().is_none(), "and nothing else");
 }

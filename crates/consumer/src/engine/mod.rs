@@ -368,7 +368,7 @@ impl Engine {
         if let Some(member) = self.member.as_mut().filter(|_| !starved)
             && let Some(transmit) = member.poll_transmit(now, at, &cluster)
         {
-            return Some((Machine::Group, Lane::Group, transmit));
+            return Some((Machine::Group, Lane::of(&transmit.request), transmit));
         }
         if let Some(transmit) = self.session.as_mut().and_then(|session| session.poll_transmit(now)) {
             return Some((Machine::Session, Lane::Control, transmit));
@@ -386,7 +386,7 @@ impl Engine {
                 // Not to be found on its way, waiting for a connection, when it is no longer ours to send (S7).
                 transmit.timeout = transmit.timeout.min(until.saturating_duration_since(now));
             }
-            return Some((Machine::Offsets, rooms::lane_of(&transmit), transmit));
+            return Some((Machine::Offsets, Lane::of(&transmit.request), transmit));
         }
         let transmit = self.fetch.poll_transmit(now, &cluster)?;
         // The end of a session must not stand behind the session's own long poll.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use offtake_machine::{Answer, Call, CallError, CallId, TopicPartition};
+use offtake_machine::{Answer, BrokerId, CallError, CallId, TopicPartition};
 use offtake_wire::{
     ErrorCode, Response,
     messages::{
@@ -18,16 +18,17 @@ use offtake_wire::{
 
 use super::{
     Classic, NOBODYS,
-    follow_up::{FollowUp, HASTE},
+    follow_up::{FollowUp, HASTE, WithheldFrom},
     lead::Lead,
     requests::PROTOCOL_TYPE,
     stamp::Stamp,
-    state::{As, Plan, State},
+    state::{As, Kind, Plan, State},
 };
 use crate::{
     assignor::{MemberAssignment, Strategy, decode_assignment},
     config::millis,
     event::{Event, GroupError},
+    exchange::{Exchange, Sent},
 };
 
 /// Whether the coordinator answered without mentioning a rebalance.
@@ -44,24 +45,23 @@ const STATIC_MEMBERS_SINCE: i16 = 5;
 
 impl Classic {
     pub(crate) fn handle_answer(&mut self, now: Instant, id: CallId, answer: Result<Answer, CallError>) {
-        if !self.state.call_mut().is_some_and(|call| call.take(id)) {
-            return; // answers a call we have given up
+        match self.state.take(id) {
+            Some((Kind::Step, sent)) => self.on_step_answer(now, sent, answer),
+            Some((Kind::Heartbeat, sent)) => self.on_heartbeat_answer(now, sent, answer),
+            None => {} // answers a call we have given up
         }
+    }
+
+    fn on_step_answer(&mut self, now: Instant, sent: Sent, answer: Result<Answer, CallError>) {
         match (&self.state, answer) {
             (State::Joining { .. }, Ok(Answer { version, response: Response::JoinGroup(join), .. })) => {
-                self.joined(now, version, join);
+                self.joined(now, sent, version, join);
             }
             (State::Syncing { .. }, Ok(Answer { response: Response::SyncGroup(sync), .. })) => {
-                self.synced(now, sync)
-            }
-            (
-                State::Stable { .. } | State::Releasing { .. },
-                Ok(Answer { response: Response::Heartbeat(beat), .. }),
-            ) => {
-                self.beaten(now, &beat);
+                self.synced(now, sent, sync)
             }
             (State::Leaving { .. }, Ok(Answer { response: Response::LeaveGroup(bye), .. })) => {
-                self.left(now, &bye)
+                self.left(now, sent, &bye)
             }
             // Asked before we left: now we know who has to.
             (State::Leaving { .. }, Ok(Answer { response: Response::JoinGroup(join), .. })) => {
@@ -72,14 +72,32 @@ impl Classic {
                 }
             }
             (State::Leaving { .. }, _) if self.member_id.is_empty() => self.gone(now),
-            (_, Ok(_)) => self.retry(now, "an answer to another question"),
-            (_, Err(error)) => self.unanswered(now, &error),
+            (_, Ok(_)) => self.retry(now, "unexpected response type"),
+            (_, Err(error)) => {
+                if self.is_answerable(sent, &error) {
+                    self.retry(now, &error.to_string());
+                }
+            }
         }
     }
 
-    fn joined(&mut self, now: Instant, version: i16, join: JoinGroupResponse) {
+    fn on_heartbeat_answer(&mut self, now: Instant, sent: Sent, answer: Result<Answer, CallError>) {
+        match answer {
+            Ok(Answer { response: Response::Heartbeat(heartbeat), .. }) => {
+                self.on_heartbeat(now, sent, &heartbeat);
+            }
+            Ok(_) => self.retry_heartbeat(now, "unexpected response type"),
+            Err(error) => {
+                if self.is_answerable(sent, &error) {
+                    self.retry_heartbeat(now, &error.to_string());
+                }
+            }
+        }
+    }
+
+    fn joined(&mut self, now: Instant, sent: Sent, version: i16, join: JoinGroupResponse) {
         match join.error_code {
-            ErrorCode::None => self.joined_generation(now, version, join),
+            ErrorCode::None => self.joined_generation(now, sent, version, join),
             // KIP-394: the same again, with the id that the coordinator will know us by.
             ErrorCode::MemberIdRequired if !join.member_id.is_empty() => {
                 let at = if self.member_id.is_empty() { now } else { self.health.soon(now) };
@@ -89,11 +107,11 @@ impl Classic {
             ErrorCode::UnknownMemberId => self.lost(now, As::New),
             ErrorCode::IllegalGeneration => self.lost(now, As::Same),
             ErrorCode::FencedInstanceId => self.fail(self.fenced()),
-            code => self.refused(now, code),
+            code => self.refused(now, sent, code),
         }
     }
 
-    fn joined_generation(&mut self, now: Instant, version: i16, join: JoinGroupResponse) {
+    fn joined_generation(&mut self, now: Instant, sent: Sent, version: i16, join: JoinGroupResponse) {
         if join.generation_id < 0 || join.member_id.is_empty() {
             return self.retry(now, "a JoinGroup answer without a generation or a member id");
         }
@@ -122,7 +140,7 @@ impl Classic {
         // Who joins a generation that it was in already is only told so.
         let known = [self.generation, self.held.last.as_ref().map(|(_, generation)| *generation)];
         let is_news = !known.contains(&Some(join.generation_id));
-        let joined = self.sent.map(|(at, _)| at).filter(|_| is_news);
+        let joined = is_news.then_some(sent.at);
         self.generation = Some(join.generation_id);
         self.silence_counts_from(now);
         self.lead = leads.then(|| Lead::new(assignor.clone(), join.members));
@@ -134,7 +152,9 @@ impl Classic {
             (true, true) => (Plan::Keep, now),
             (true, false) => (Plan::Make, now + self.patience()),
         };
-        self.state = State::Syncing { call: Call::Due(at), joined, asked, plan };
+        // The session counts from now: the others may take their time to sync, too.
+        let heartbeat = Exchange::due(now + self.config.heartbeat_interval);
+        self.state = State::Syncing { sync: Exchange::due(at), heartbeat, joined, asked, plan };
     }
 
     /// Whether others may have been given what we hold: generations are missing between our last and this one, and it is
@@ -155,7 +175,7 @@ impl Classic {
             .min(self.config.rebalance_timeout / 2)
     }
 
-    fn synced(&mut self, now: Instant, sync: SyncGroupResponse) {
+    fn synced(&mut self, now: Instant, sent: Sent, sync: SyncGroupResponse) {
         match sync.error_code {
             ErrorCode::None => {
                 let chosen = self.assignor.as_ref().map(Strategy::name);
@@ -167,7 +187,7 @@ impl Classic {
                     self.recognizes(stamp);
                 }
                 match assignment(sync.assignment) {
-                    Ok(assigned) => self.assigned(now, assigned),
+                    Ok(assigned) => self.assigned(now, sent, assigned),
                     Err(error) => {
                         tracing::warn!(group = %self.config.group, %error, "unreadable assignment: joining again");
                         self.rejoin_after_failure(now, "could not read the assignment");
@@ -181,27 +201,30 @@ impl Classic {
             ErrorCode::UnknownMemberId => self.lost(now, As::New),
             ErrorCode::IllegalGeneration => self.lost(now, As::Same),
             ErrorCode::FencedInstanceId => self.fail(self.fenced()),
-            code => self.refused(now, code),
+            code => self.refused(now, sent, code),
         }
     }
 
-    fn assigned(&mut self, now: Instant, mut given: MemberAssignment) {
+    fn assigned(&mut self, now: Instant, sent: Sent, mut given: MemberAssignment) {
         let State::Syncing { asked, joined, .. } = &mut self.state else { return };
         let (asked, joined) = (std::mem::take(asked), *joined);
         self.health.worked(&mut self.outbox);
         // Where the others were through before us, our SyncGroup renewed no session.
         self.alive = self.alive.max(joined);
-        self.undisturbed = self.undisturbed.max(self.sent.map(|(at, _)| at));
+        self.undisturbed = self.undisturbed.max(Some(sent.at));
         self.silence_counts_from(now);
         match self.follow_up {
             FollowUp::None => self.pace.calm(),
-            FollowUp::Possible | FollowUp::Certain => self.pace.hurry(now, HASTE),
+            FollowUp::Possible | FollowUp::Certain(_) => self.pace.hurry(now, HASTE),
         }
-        if self.follow_up == FollowUp::Certain {
-            self.overdue = now.checked_add(self.config.session_timeout);
+        if self.follow_up == FollowUp::Certain(WithheldFrom::Static) {
+            // As long as its listener may take, and until the coordinator misses a member that is not started again.
+            let patience = self.config.session_timeout.max(self.config.rebalance_timeout);
+            self.overdue = now.checked_add(patience);
         }
         let regular = self.alive.map_or(now, |at| now.max(at + self.config.heartbeat_interval));
-        self.state = State::Stable { call: Call::Due(self.pace.next(now, regular)) };
+        // A heartbeat of before may have been answered with the rebalance that is over now (brokers before Kafka 2.7).
+        self.state = State::Stable { heartbeat: Exchange::due(self.pace.next(now, regular)) };
         if asked != self.subscription {
             // Made for a subscription that we no longer have (FAILURES D8).
             return self.join_again(now, "the subscription has changed");
@@ -237,58 +260,92 @@ impl Classic {
         }
     }
 
-    fn beaten(&mut self, now: Instant, beat: &HeartbeatResponse) {
-        match beat.error_code {
+    fn on_heartbeat(&mut self, now: Instant, sent: Sent, answer: &HeartbeatResponse) {
+        match answer.error_code {
             ErrorCode::None => {
-                self.health.worked(&mut self.outbox);
-                self.accepted(Undisturbed::Yes);
-                let next = self.next_beat(now);
-                self.call_again_at(next);
+                self.accepted(sent, Undisturbed::Yes);
+                self.heartbeat_again(now, sent);
+                self.join_if_it_was_lost(now, sent);
+            }
+            // While we sync, brokers before Kafka 2.7 say so of the rebalance that we are in, and renew no session.
+            ErrorCode::RebalanceInProgress if matches!(self.state, State::Syncing { .. }) => {
+                self.heartbeat_again(now, sent);
             }
             ErrorCode::RebalanceInProgress => {
-                self.health.worked(&mut self.outbox);
-                self.accepted(Undisturbed::No);
-                let next = self.next_beat(now);
-                self.call_again_at(next);
+                self.accepted(sent, Undisturbed::No);
+                self.heartbeat_again(now, sent);
                 if matches!(self.state, State::Stable { .. }) {
                     self.join_again(now, "the group is rebalancing");
                 }
             }
             ErrorCode::UnknownMemberId => self.lost(now, As::New),
-            ErrorCode::IllegalGeneration => self.lost(now, As::Same),
+            ErrorCode::IllegalGeneration => self.generation_is_over(now),
             ErrorCode::FencedInstanceId => self.fail(self.fenced()),
-            code => self.refused(now, code),
+            code => self.heartbeat_refused(now, sent, code),
         }
     }
 
-    fn left(&mut self, now: Instant, bye: &LeaveGroupResponse) {
+    /// The group is in another generation. If we have asked to join, its answer tells more: it is on its way, or lost.
+    pub(super) fn generation_is_over(&mut self, now: Instant) {
+        match &mut self.state {
+            State::Joining { join, heartbeat, .. } => {
+                *heartbeat = Exchange::IDLE;
+                join.give_up_by(now + self.config.request_timeout);
+            }
+            _ => self.lost(now, As::Same),
+        }
+    }
+
+    /// While a JoinGroup of ours waits, the coordinator says that the group is rebalancing. If it says that all is well,
+    /// long after the JoinGroup has left, it has not got it.
+    fn join_if_it_was_lost(&mut self, now: Instant, heartbeat: Sent) {
+        if let State::Joining { join, .. } = &mut self.state
+            && let Some(joined) = join.sent()
+            && heartbeat.at.saturating_duration_since(joined.at) >= self.config.request_timeout
+        {
+            *join = Exchange::due(now);
+        }
+    }
+
+    fn left(&mut self, now: Instant, sent: Sent, bye: &LeaveGroupResponse) {
         let code = match bye.members.first() {
             Some(member) if bye.error_code.is_ok() => member.error_code,
             _ => bye.error_code,
         };
         // Who is not known has left. Other refusals will not get better in the little time there is.
         if code.is_retriable() {
-            self.refused(now, code);
+            self.refused(now, sent, code);
         } else {
             self.gone(now);
         }
     }
 
     /// A code that the call has no remedy of its own for.
-    fn refused(&mut self, now: Instant, code: ErrorCode) {
+    fn refused(&mut self, now: Instant, sent: Sent, code: ErrorCode) {
+        match self.verdict(sent, code) {
+            Some(error) => self.fail(error),
+            None => self.retry(now, code.name()),
+        }
+    }
+
+    fn heartbeat_refused(&mut self, now: Instant, sent: Sent, code: ErrorCode) {
+        match self.verdict(sent, code) {
+            Some(error) => self.fail(error),
+            None => self.retry_heartbeat(now, code.name()),
+        }
+    }
+
+    /// Why we fail, unless the same may work later.
+    fn verdict(&mut self, sent: Sent, code: ErrorCode) -> Option<GroupError> {
         let group = || self.config.group.clone();
-        let error = match code {
+        Some(match code {
             ErrorCode::NotCoordinator | ErrorCode::CoordinatorNotAvailable => {
-                self.coordinator_lost();
-                return self.retry(now, code.name());
+                self.coordinator_lost(Some(sent));
+                return None;
             }
-            ErrorCode::RebalanceInProgress | ErrorCode::UnknownServerError => {
-                return self.retry(now, code.name());
-            }
-            ErrorCode::Unknown(_) if self.health.failures() < UNKNOWN_CODE_RETRIES => {
-                return self.retry(now, code.name());
-            }
-            code if code.is_retriable() => return self.retry(now, code.name()),
+            ErrorCode::RebalanceInProgress | ErrorCode::UnknownServerError => return None,
+            ErrorCode::Unknown(_) if self.health.failures() < UNKNOWN_CODE_RETRIES => return None,
+            code if code.is_retriable() => return None,
             ErrorCode::GroupAuthorizationFailed => GroupError::GroupAuthorizationFailed { group: group() },
             ErrorCode::InconsistentGroupProtocol => self.inconsistent(),
             ErrorCode::GroupMaxSizeReached => GroupError::GroupMaxSizeReached { group: group() },
@@ -301,25 +358,26 @@ impl Classic {
                 what: "it does not speak the classic group protocol as we do".into(),
             },
             code => GroupError::Refused { group: group(), code, message: None },
-        };
-        self.fail(error);
+        })
     }
 
-    fn unanswered(&mut self, now: Instant, error: &CallError) {
+    /// Whether a call without an answer may have one later; otherwise we fail.
+    fn is_answerable(&mut self, sent: Sent, error: &CallError) -> bool {
         match error {
             CallError::Unsupported { .. } => {
-                return self.fail(GroupError::UnsupportedVersion {
+                self.fail(GroupError::UnsupportedVersion {
                     group: self.config.group.clone(),
                     what: error.to_string(),
                 });
+                return false;
             }
             CallError::Unreachable { .. }
             | CallError::Disconnected { .. }
             | CallError::TimedOut { .. }
-            | CallError::UnknownBroker(_) => self.coordinator_lost(),
+            | CallError::UnknownBroker(_) => self.coordinator_lost(Some(sent)),
             CallError::Malformed { .. } | CallError::TooLarge { .. } => {}
         }
-        self.retry(now, &error.to_string());
+        true
     }
 
     /// The call again, after a while; a SyncGroup's generation may be over by then, so it is a JoinGroup.
@@ -327,45 +385,67 @@ impl Classic {
         let state = self.state_name();
         let at = self.health.failed(now, &mut self.outbox, || format!("{state}: {why}"));
         match self.state {
-            State::Syncing { .. } => {
-                self.state = State::Joining {
-                    call: Call::Due(at),
-                    asked: BTreeSet::new(),
-                    reason: "the assignment did not arrive",
-                };
-            }
-            State::Stable { .. } | State::Releasing { .. } => {
-                self.call_again_at(at.min(now + self.config.heartbeat_interval));
-            }
+            State::Syncing { .. } => self.join_at(at, "the assignment did not arrive"),
             _ => self.call_again_at(at),
         }
     }
 
+    /// What waits at the coordinator beside it goes on waiting: where there is another coordinator, it is
+    /// [asked](Self::follow_coordinator).
+    pub(super) fn retry_heartbeat(&mut self, now: Instant, why: &str) {
+        let state = self.state_name();
+        let at = self.health.failed(now, &mut self.outbox, || format!("{state}: heartbeat: {why}"));
+        if let Some(heartbeat) = self.state.heartbeat_mut() {
+            *heartbeat = Exchange::due(at.min(now + self.config.heartbeat_interval));
+        }
+    }
+
+    /// A JoinGroup or SyncGroup that waits at a broker which no longer coordinates the group waits for nothing.
+    pub(super) fn follow_coordinator(&mut self, now: Instant, coordinator: BrokerId) {
+        let waits_elsewhere = |step: &Exchange| step.sent().is_some_and(|sent| sent.to != coordinator);
+        match &mut self.state {
+            State::Joining { join, .. } if waits_elsewhere(join) => *join = Exchange::due(now),
+            State::Syncing { sync, .. } if waits_elsewhere(sync) => {
+                self.join_at(now, "the coordinator has moved");
+            }
+            _ => {}
+        }
+    }
+
     fn rejoin_after_failure(&mut self, now: Instant, reason: &'static str) {
-        self.state =
-            State::Joining { call: Call::Due(self.health.soon(now)), asked: BTreeSet::new(), reason };
+        let at = self.health.soon(now);
+        self.join_at(at, reason);
     }
 
     fn call_again_at(&mut self, at: Instant) {
-        if let Some(call) = self.state.call_mut() {
-            *call = Call::Due(at);
+        if let Some(step) = self.state.step_mut() {
+            *step = Exchange::due(at);
         }
     }
 
     /// An interval after the last one left, however long its answer took; or sooner.
-    fn next_beat(&mut self, now: Instant) -> Instant {
-        let regular = self.sent.map_or(now, |(at, _)| at + self.config.heartbeat_interval);
-        self.pace.next(now, regular)
+    fn heartbeat_again(&mut self, now: Instant, sent: Sent) {
+        let regular = sent.at + self.config.heartbeat_interval;
+        let next = match self.state {
+            // What comes next is told by the answer that is waited for. Nor do these heartbeats say that a JoinGroup works.
+            State::Joining { .. } | State::Syncing { .. } => regular.max(now),
+            _ => {
+                self.health.worked(&mut self.outbox);
+                self.pace.next(now, regular)
+            }
+        };
+        if let Some(heartbeat) = self.state.heartbeat_mut() {
+            *heartbeat = Exchange::due(next);
+        }
     }
 
     /// The call that was answered counts as a sign of life from when it left.
-    fn accepted(&mut self, undisturbed: Undisturbed) {
-        let sent = self.sent.map(|(at, _)| at);
-        self.alive = self.alive.max(sent);
+    fn accepted(&mut self, sent: Sent, undisturbed: Undisturbed) {
+        self.alive = self.alive.max(Some(sent.at));
         if undisturbed == Undisturbed::Yes {
-            self.undisturbed = self.undisturbed.max(sent);
+            self.undisturbed = self.undisturbed.max(Some(sent.at));
         }
-        self.deadline = self.deadline.max(sent.and_then(|at| at.checked_add(self.config.session_timeout)));
+        self.deadline = self.deadline.max(sent.at.checked_add(self.config.session_timeout));
     }
 
     /// The coordinator kept us while a JoinGroup or SyncGroup waited, and counts again from its answer on. When it gave
@@ -375,9 +455,10 @@ impl Classic {
         self.deadline = self.deadline.max(now.checked_add(self.config.session_timeout));
     }
 
-    pub(super) fn coordinator_lost(&mut self) {
-        if let Some((_, broker)) = self.sent {
-            self.outbox.push(Event::CoordinatorLost(broker));
+    /// The broker that a call was for is not our coordinator, or cannot be reached.
+    pub(super) fn coordinator_lost(&mut self, sent: Option<Sent>) {
+        if let Some(sent) = sent {
+            self.outbox.push(Event::CoordinatorLost(sent.to));
         }
     }
 

@@ -39,7 +39,7 @@ impl Classic {
             deadline,
             polled,
             warned,
-            sent,
+            last_asked,
             blocked,
             again,
             owes_rebalance,
@@ -48,9 +48,8 @@ impl Classic {
         relative.outbox(outbox, to);
         relative.pace(pace, to);
         mem::discriminant(state).hash(to);
-        if let Some(call) = state.call() {
-            relative.call(call, to);
-            relative.time(sent.filter(|_| call.is_sent()).map(|(at, _)| at), to);
+        for exchange in state.exchanges() {
+            relative.exchange(exchange, to);
         }
         match state {
             State::Joining { asked, .. } => asked.hash(to),
@@ -78,6 +77,6 @@ impl Classic {
         for time in [alive, undisturbed, deadline, polled, overdue] {
             relative.time(*time, to);
         }
-        (blocked, again.is_some(), owes_rebalance, warned).hash(to);
+        (last_asked, blocked, again.is_some(), owes_rebalance, warned).hash(to);
     }
 }

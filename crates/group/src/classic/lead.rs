@@ -11,6 +11,7 @@ use offtake_wire::{
     messages::{join_group::JoinGroupResponseMember, sync_group::SyncGroupRequestAssignment},
 };
 
+use super::follow_up::WithheldFrom;
 use crate::assignor::{Members, Partitions, Racks, Strategy, Subscriptions, encode_assignment};
 
 #[derive(Clone, Debug, Hash)]
@@ -77,10 +78,14 @@ impl Lead {
         &self.topics
     }
 
-    /// What members say they have, of topics that the group wants.
-    pub(super) fn claims(&self) -> impl Iterator<Item = &TopicPartition> {
-        let claims = self.members.values().flat_map(|member| &member.owned);
-        claims.filter(|claimed| self.topics.contains(&claimed.topic))
+    /// What members say they have, of topics that the group wants, and what kind of member says so.
+    pub(super) fn claims(&self) -> impl Iterator<Item = (&TopicPartition, WithheldFrom)> {
+        let claims = self.members.values().flat_map(|member| {
+            let is_static = member.instance_id.is_some();
+            let kind = if is_static { WithheldFrom::Static } else { WithheldFrom::Dynamic };
+            member.owned.iter().map(move |claimed| (claimed, kind))
+        });
+        claims.filter(|(claimed, _)| self.topics.contains(&claimed.topic))
     }
 
     /// Whether the assignment need not wait for metadata.

@@ -8,11 +8,15 @@
 //! ```
 //!
 //! Always true:
-//! - at most one call is outstanding; an answer to any other call changes nothing (FAILURES C7);
+//! - at most one JoinGroup, SyncGroup or LeaveGroup is outstanding, and beside it at most one heartbeat; an answer to any
+//!   other call changes nothing (FAILURES C7);
 //! - a JoinGroup claims only what the application has not let go of, and leaves only when nothing that has to be let go
 //!   is still held;
-//! - while the coordinator would count heartbeats, one is never overdue; a member waiting for a JoinGroup or SyncGroup
-//!   is kept alive by the coordinator (D11);
+//! - a heartbeat is never overdue while we are in a generation. A JoinGroup or SyncGroup may wait at the coordinator for as
+//!   long as the slowest member takes: until it is answered, the heartbeats of the generation we were in keep what we hold
+//!   ours, and tell whether the coordinator still lives. (It keeps a member whose JoinGroup waits without them, D11; but
+//!   then only it knows.) For that they need connections of their own: Kafka reads no further request of a connection
+//!   whose JoinGroup waits;
 //! - the identity is reset no further than an error implies: a moved coordinator costs nothing, an illegal generation
 //!   the partitions, an unknown member id that too.
 //!
@@ -23,13 +27,14 @@
 
 use std::{collections::BTreeSet, mem, time::Instant};
 
-use offtake_machine::{BrokerId, Call, CallIds, Cluster, Topic, TopicPartition, Transmit, earliest};
+use offtake_machine::{BrokerId, CallIds, Cluster, Topic, TopicPartition, Transmit, earliest};
 use offtake_wire::ErrorCode;
 
 use crate::{
     assignor::{RebalanceProtocol, Strategy},
     config::Config,
     event::{Event, GroupError, GroupMembership, Identity, Outbox},
+    exchange::Exchange,
     health::Health,
     pace::Pace,
 };
@@ -43,10 +48,10 @@ mod stamp;
 mod state;
 mod transitions;
 
-use follow_up::FollowUp;
+use follow_up::{FollowUp, WithheldFrom};
 use lead::Lead;
 use stamp::Stamp;
-use state::{As, Held, Next, Plan, State};
+use state::{As, Held, Kind, Next, Plan, State};
 
 /// One member.
 #[derive(Clone, Debug)]
@@ -80,8 +85,8 @@ pub(crate) struct Classic {
     polled: Option<Instant>,
     /// Whether that silence has been spoken of.
     warned: bool,
-    /// When the outstanding call left, and to whom.
-    sent: Option<(Instant, BrokerId)>,
+    /// The coordinator that was asked last.
+    last_asked: Option<BrokerId>,
     /// A call is due but nobody knows the coordinator.
     blocked: bool,
     /// Why to join again as soon as this rebalance is through.
@@ -114,7 +119,7 @@ impl Classic {
             deadline: None,
             polled: None,
             warned: false,
-            sent: None,
+            last_asked: None,
             blocked: false,
             again: None,
             owes_rebalance: false,
@@ -165,7 +170,7 @@ impl Classic {
         }
         let (is_member, is_named) = (self.state.is_member(), !self.member_id.is_empty());
         let asks_for_a_name = match &self.state {
-            State::Joining { call, .. } if call.is_sent() && !is_named => Some(*call),
+            State::Joining { join, .. } if join.is_sent() && !is_named => Some(*join),
             _ => None,
         };
         self.step_out();
@@ -176,8 +181,8 @@ impl Classic {
         };
         if is_member && says_so && (is_named || asks_for_a_name.is_some()) {
             self.say_goodbye(now, reason, Next::Outside);
-            if let (State::Leaving { call, .. }, Some(asked)) = (&mut self.state, asks_for_a_name) {
-                *call = asked; // the answer says who it is that has to be taken leave of
+            if let (State::Leaving { leave, .. }, Some(asked)) = (&mut self.state, asks_for_a_name) {
+                *leave = asked; // the answer says who it is that has to be taken leave of
             }
         } else {
             // Away for as long as its session lasts (KIP-345).
@@ -216,7 +221,7 @@ impl Classic {
         }
         match code {
             ErrorCode::UnknownMemberId => self.lost(now, As::New),
-            ErrorCode::IllegalGeneration => self.lost(now, As::Same),
+            ErrorCode::IllegalGeneration => self.generation_is_over(now),
             ErrorCode::FencedInstanceId => self.fail(self.fenced()),
             ErrorCode::RebalanceInProgress if matches!(self.state, State::Stable { .. }) => {
                 self.join_again(now, "the group is rebalancing");
@@ -229,7 +234,7 @@ impl Classic {
         let Some(lead) = &mut self.lead else { return };
         match &mut self.state {
             State::Syncing { plan: Plan::Make, .. } if !lead.knows_enough(cluster) => {}
-            State::Syncing { call, plan: Plan::Make, .. } => *call = Call::Due(now),
+            State::Syncing { sync, plan: Plan::Make, .. } => *sync = Exchange::due(now),
             State::Syncing { .. } if lead.outdated_by(cluster) => self.again = Some(PARTITIONS_CHANGED),
             State::Stable { .. } if lead.outdated_by(cluster) => self.join_again(now, PARTITIONS_CHANGED),
             _ => {}
@@ -249,9 +254,13 @@ impl Classic {
         if self.session_deadline().is_some_and(|deadline| deadline <= now) {
             self.session_expired(now);
         }
-        if self.state.call().is_some_and(|call| call.is_overdue(now)) {
-            self.coordinator_lost();
+        if let Some(step) = self.state.step().filter(|step| step.is_overdue(now)) {
+            self.coordinator_lost(step.sent());
             self.retry(now, "no answer");
+        }
+        if let Some(heartbeat) = self.state.heartbeat().filter(|heartbeat| heartbeat.is_overdue(now)) {
+            self.coordinator_lost(heartbeat.sent());
+            self.retry_heartbeat(now, "no answer");
         }
         if self.follow_up_deadline().is_some_and(|deadline| deadline <= now) {
             self.join_again(now, NOBODYS);
@@ -277,26 +286,29 @@ impl Classic {
         {
             self.join_again(now, PARTITIONS_CHANGED);
         }
-        let is_due = matches!(self.state.call(), Some(Call::Due(at)) if *at <= now);
-        self.blocked = is_due && coordinator.is_none();
+        self.blocked =
+            coordinator.is_none() && self.state.exchanges().any(|exchange| exchange.is_due_by(now));
         let coordinator = coordinator?;
-        if let State::Syncing { call: call @ Call::Due(_), plan, .. } = &mut self.state
+        self.follow_coordinator(now, coordinator);
+        if let State::Syncing { sync, plan, .. } = &mut self.state
+            && sync.is_due()
             && let Some(lead) = &mut self.lead
         {
             match plan {
-                Plan::Make if is_due || lead.knows_enough(cluster) => {
+                Plan::Make if sync.is_due_by(now) || lead.knows_enough(cluster) => {
                     let mut assignments = lead.assign(cluster);
                     let cooperates = self.assignor.as_ref().map(Strategy::protocol)
                         == Some(RebalanceProtocol::Cooperative);
-                    let withholds = cooperates && follow_up::withholds(lead, cluster, &assignments);
-                    if withholds {
-                        self.follow_up = FollowUp::Certain;
+                    let withheld = follow_up::withheld(lead, cluster, &assignments).filter(|_| cooperates);
+                    if let Some(from) = withheld {
+                        self.follow_up = FollowUp::Certain(from);
                     }
                     if let (Some(print), Some(_)) = (lead.print(), &self.config.instance_id) {
+                        let withholds = withheld == Some(WithheldFrom::Static);
                         Stamp { withholds, print }.write(&mut assignments, &self.member_id);
                     }
                     *plan = Plan::Say(assignments);
-                    *call = Call::Due(now);
+                    *sync = Exchange::due(now);
                 }
                 Plan::Keep => {
                     lead.keep(cluster);
@@ -305,13 +317,22 @@ impl Classic {
                 Plan::Make | Plan::Say(_) => {}
             }
         }
-        let timeout = self.timeout();
-        let id = self.state.call_mut()?.start(now, &mut self.ids, timeout)?;
-        self.sent = Some((now, coordinator));
-        if let State::Joining { asked, .. } = &mut self.state {
+        self.transmit(now, coordinator, Kind::Step)
+            .or_else(|| self.transmit(now, coordinator, Kind::Heartbeat))
+    }
+
+    fn transmit(&mut self, now: Instant, coordinator: BrokerId, kind: Kind) -> Option<Transmit> {
+        let timeout = self.timeout(kind);
+        let exchange = match kind {
+            Kind::Step => self.state.step_mut(),
+            Kind::Heartbeat => self.state.heartbeat_mut(),
+        };
+        let id = exchange?.start(now, &mut self.ids, timeout, coordinator)?;
+        self.last_asked = Some(coordinator);
+        if let (State::Joining { asked, .. }, Kind::Step) = (&mut self.state, kind) {
             asked.clone_from(&self.subscription);
         }
-        match self.request() {
+        match self.request(kind) {
             Ok(request) => {
                 let to = offtake_machine::Target::Broker(coordinator);
                 Some(Transmit { id, to, request: request?, max_version: None, timeout })
@@ -327,13 +348,13 @@ impl Classic {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let call = self.state.call().filter(|call| !(self.blocked && matches!(call, Call::Due(_))));
+        let calls = self.state.exchanges().filter(|exchange| !(self.blocked && exchange.is_due()));
         let until = match self.state {
             State::Leaving { until, .. } => Some(until),
             _ => None,
         };
         earliest([
-            call.and_then(Call::deadline),
+            earliest(calls.map(Exchange::deadline)),
             until,
             self.warning_deadline(),
             self.poll_deadline(),
@@ -347,7 +368,7 @@ impl Classic {
     }
 
     pub(crate) fn wants_coordinator(&self) -> bool {
-        self.state.call().is_some_and(|call| !matches!(call, Call::Idle))
+        self.state.exchanges().any(|exchange| !exchange.is_idle())
     }
 
     pub(crate) fn group_topics(&self) -> Option<&BTreeSet<Topic>> {
@@ -355,21 +376,21 @@ impl Classic {
     }
 
     pub(crate) fn identity(&self) -> Option<Identity> {
-        match self.state {
-            // Who has said nothing that the coordinator took for a sign of life may be gone already.
-            State::Stable { .. } | State::Releasing { .. } if self.alive.is_none() => None,
-            State::Stable { .. } | State::Releasing { .. } => Some(Identity {
-                generation: self.generation?,
-                member_id: self.member_id.clone(),
-                instance_id: self.config.instance_id.clone(),
-            }),
-            State::Outside
-            | State::Unpolled
-            | State::Failed
-            | State::Joining { .. }
-            | State::Syncing { .. }
-            | State::Leaving { .. } => None,
-        }
+        let is_of_a_generation = match &self.state {
+            State::Stable { .. } | State::Releasing { .. } => true,
+            // Until the others have joined too, the coordinator takes commits of the generation that is ending.
+            State::Joining { heartbeat, .. } => !heartbeat.is_idle(),
+            // It refuses those of the generation that has no assignment yet.
+            State::Syncing { .. } => false,
+            State::Outside | State::Unpolled | State::Failed | State::Leaving { .. } => false,
+        };
+        // A member that the coordinator has not heard of for a session may be gone already.
+        let is_alive = self.valid_until().is_some();
+        (is_of_a_generation && is_alive).then_some(Identity {
+            generation: self.generation?,
+            member_id: self.member_id.clone(),
+            instance_id: self.config.instance_id.clone(),
+        })
     }
 
     pub(crate) fn owned(&self) -> &BTreeSet<TopicPartition> {

@@ -13,7 +13,7 @@ use offtake_wire::{
 
 use super::{
     Classic,
-    state::{Plan, State},
+    state::{Kind, Plan, State},
 };
 use crate::{
     assignor::{Claim, RebalanceProtocol, encode_subscription},
@@ -28,13 +28,21 @@ const LONGEST_REASON: usize = 255;
 
 impl Classic {
     /// `None` in a state that says nothing.
-    pub(super) fn request(&mut self) -> Result<Option<Request>, EncodeError> {
-        Ok(match &self.state {
-            State::Outside | State::Unpolled | State::Failed => None,
-            State::Joining { reason, .. } => Some(self.join(reason)?.into()),
-            State::Syncing { .. } => Some(self.sync().into()),
-            State::Stable { .. } | State::Releasing { .. } => Some(self.beat().into()),
-            State::Leaving { reason, .. } => Some(self.goodbye(reason).into()),
+    pub(super) fn request(&mut self, kind: Kind) -> Result<Option<Request>, EncodeError> {
+        Ok(match (kind, &self.state) {
+            (_, State::Outside | State::Unpolled | State::Failed) => None,
+            (Kind::Step, State::Joining { reason, .. }) => Some(self.join(reason)?.into()),
+            (Kind::Step, State::Syncing { .. }) => Some(self.sync().into()),
+            (Kind::Step, State::Leaving { reason, .. }) => Some(self.leave_request(reason).into()),
+            (Kind::Step, State::Stable { .. } | State::Releasing { .. }) => None,
+            (Kind::Heartbeat, State::Leaving { .. }) => None,
+            (
+                Kind::Heartbeat,
+                State::Joining { .. }
+                | State::Syncing { .. }
+                | State::Stable { .. }
+                | State::Releasing { .. },
+            ) => Some(self.heartbeat_request().into()),
         })
     }
 
@@ -90,7 +98,7 @@ impl Classic {
         }
     }
 
-    fn beat(&self) -> HeartbeatRequest {
+    fn heartbeat_request(&self) -> HeartbeatRequest {
         HeartbeatRequest {
             group_id: self.config.group.clone(),
             generation_id: self.generation.unwrap_or(-1),
@@ -99,7 +107,7 @@ impl Classic {
         }
     }
 
-    fn goodbye(&self, reason: &str) -> LeaveGroupRequest {
+    fn leave_request(&self, reason: &str) -> LeaveGroupRequest {
         LeaveGroupRequest {
             group_id: self.config.group.clone(),
             member_id: self.member_id.clone(),

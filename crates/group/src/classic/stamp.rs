@@ -6,7 +6,11 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use offtake_wire::messages::sync_group::SyncGroupRequestAssignment;
 
-use super::{Classic, PARTITIONS_CHANGED, follow_up::FollowUp, lead::Lead};
+use super::{
+    Classic, PARTITIONS_CHANGED,
+    follow_up::{FollowUp, WithheldFrom},
+    lead::Lead,
+};
 
 /// Ours, in its first form.
 const NAME: &[u8] = b"offtake\x01";
@@ -15,7 +19,7 @@ const LEN: usize = NAME.len() + 1 + 8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
-    /// Some partition is given to nobody because its owner has to let it go first.
+    /// Some partition is given to nobody because a static member has to revoke it first.
     pub(super) withholds: bool,
     /// Of the partitions that the assignment was made for ([`Lead::print`](super::lead::Lead::print)).
     pub(super) print: u64,
@@ -50,7 +54,7 @@ impl Classic {
             self.again = Some(PARTITIONS_CHANGED);
         }
         if stamp.withholds {
-            self.follow_up = FollowUp::Certain;
+            self.follow_up = FollowUp::Certain(WithheldFrom::Static);
         }
         self.lead = Some(lead);
     }

@@ -2,8 +2,10 @@
 
 use std::{collections::BTreeSet, time::Instant};
 
-use offtake_machine::{Call, Topic, TopicPartition};
+use offtake_machine::{CallId, Topic, TopicPartition};
 use offtake_wire::messages::sync_group::SyncGroupRequestAssignment;
+
+use crate::exchange::{Exchange, Sent};
 
 /// Partitions in the application's hands.
 #[derive(Clone, Debug, Default, Hash)]
@@ -24,30 +26,34 @@ pub(super) enum State {
     Unpolled,
     /// Out for good.
     Failed,
-    /// `asked` is the subscription that the outstanding JoinGroup carries.
+    /// `asked` is the subscription that the outstanding JoinGroup carries. The heartbeat is one of the generation that we
+    /// were in; idle when there is none, or when it is over.
     Joining {
-        call: Call,
+        join: Exchange,
+        heartbeat: Exchange,
         asked: BTreeSet<Topic>,
         reason: &'static str,
     },
+    /// The heartbeat is one of the generation that we have joined.
     Syncing {
-        call: Call,
+        sync: Exchange,
+        heartbeat: Exchange,
         /// When the JoinGroup left, unless the coordinator took it for one of a member that is through already.
         joined: Option<Instant>,
         asked: BTreeSet<Topic>,
         plan: Plan,
     },
-    /// Holding an assignment; the call is the next heartbeat.
+    /// Holding an assignment.
     Stable {
-        call: Call,
+        heartbeat: Exchange,
     },
-    /// The application is letting go; then we join again. Idle when there is no generation to beat for.
+    /// The application is letting go; then we join again. The heartbeat is idle when there is no generation for it.
     Releasing {
-        call: Call,
+        heartbeat: Exchange,
         reason: &'static str,
     },
     Leaving {
-        call: Call,
+        leave: Exchange,
         until: Instant,
         reason: String,
         then: Next,
@@ -82,27 +88,69 @@ pub(super) enum As {
     New,
 }
 
+/// Which of the outstanding calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// JoinGroup, SyncGroup or LeaveGroup: what the state is about.
+    Step,
+    Heartbeat,
+}
+
 impl State {
-    pub(super) fn call(&self) -> Option<&Call> {
+    /// The call that the state is about.
+    pub(super) fn step(&self) -> Option<&Exchange> {
         match self {
-            Self::Outside | Self::Unpolled | Self::Failed => None,
-            Self::Joining { call, .. }
-            | Self::Syncing { call, .. }
-            | Self::Stable { call }
-            | Self::Releasing { call, .. }
-            | Self::Leaving { call, .. } => Some(call),
+            Self::Outside | Self::Unpolled | Self::Failed | Self::Stable { .. } | Self::Releasing { .. } => {
+                None
+            }
+            Self::Joining { join: step, .. }
+            | Self::Syncing { sync: step, .. }
+            | Self::Leaving { leave: step, .. } => Some(step),
         }
     }
 
-    pub(super) fn call_mut(&mut self) -> Option<&mut Call> {
+    pub(super) fn step_mut(&mut self) -> Option<&mut Exchange> {
         match self {
-            Self::Outside | Self::Unpolled | Self::Failed => None,
-            Self::Joining { call, .. }
-            | Self::Syncing { call, .. }
-            | Self::Stable { call }
-            | Self::Releasing { call, .. }
-            | Self::Leaving { call, .. } => Some(call),
+            Self::Outside | Self::Unpolled | Self::Failed | Self::Stable { .. } | Self::Releasing { .. } => {
+                None
+            }
+            Self::Joining { join: step, .. }
+            | Self::Syncing { sync: step, .. }
+            | Self::Leaving { leave: step, .. } => Some(step),
         }
+    }
+
+    pub(super) fn heartbeat(&self) -> Option<&Exchange> {
+        match self {
+            Self::Outside | Self::Unpolled | Self::Failed | Self::Leaving { .. } => None,
+            Self::Joining { heartbeat, .. }
+            | Self::Syncing { heartbeat, .. }
+            | Self::Stable { heartbeat }
+            | Self::Releasing { heartbeat, .. } => Some(heartbeat),
+        }
+    }
+
+    pub(super) fn heartbeat_mut(&mut self) -> Option<&mut Exchange> {
+        match self {
+            Self::Outside | Self::Unpolled | Self::Failed | Self::Leaving { .. } => None,
+            Self::Joining { heartbeat, .. }
+            | Self::Syncing { heartbeat, .. }
+            | Self::Stable { heartbeat }
+            | Self::Releasing { heartbeat, .. } => Some(heartbeat),
+        }
+    }
+
+    pub(super) fn exchanges(&self) -> impl Iterator<Item = &Exchange> {
+        [self.step(), self.heartbeat()].into_iter().flatten()
+    }
+
+    /// If `id` answers one of the calls: which, and when it had left.
+    pub(super) fn take(&mut self, id: CallId) -> Option<(Kind, Sent)> {
+        if let Some(sent) = self.step_mut().and_then(|step| step.take(id)) {
+            return Some((Kind::Step, sent));
+        }
+        let sent = self.heartbeat_mut()?.take(id)?;
+        Some((Kind::Heartbeat, sent))
     }
 
     /// Whether the application is expected to poll.

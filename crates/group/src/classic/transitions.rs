@@ -6,16 +6,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake_machine::{Call, TopicPartition, mutant};
+use offtake_machine::{TopicPartition, mutant};
 
 use super::{
     Classic,
     follow_up::FollowUp,
-    state::{As, Next, State},
+    state::{As, Kind, Next, State},
 };
 use crate::{
     assignor::RebalanceProtocol,
     event::{Event, GroupError},
+    exchange::Exchange,
 };
 
 /// What a JoinGroup may take beyond the rebalance timeout, as in Java.
@@ -36,18 +37,25 @@ impl Classic {
         let surplus = self.before_joining();
         self.revoke(surplus);
         if self.outbox.waits() {
-            // In Stable the next heartbeat is on its way or due; it goes on while the application lets go.
-            let call = match (&self.state, self.generation) {
-                (State::Stable { call } | State::Releasing { call, .. }, Some(_)) => *call,
-                _ => Call::Idle,
-            };
-            self.state = State::Releasing { call, reason };
+            let heartbeat = self.heartbeat_that_goes_on();
+            self.state = State::Releasing { heartbeat, reason };
         } else {
             self.again = None;
             // With a generation behind it, and another claim than before, the coordinator lets it start a rebalance.
             self.owes_rebalance &= self.generation.is_none();
-            self.state = State::Joining { call: Call::Due(now), asked: BTreeSet::new(), reason };
+            self.join_at(now, reason);
         }
+    }
+
+    /// Joins at that time. Until a JoinGroup is answered, the generation that we are in goes on.
+    pub(super) fn join_at(&mut self, at: Instant, reason: &'static str) {
+        let heartbeat = self.heartbeat_that_goes_on();
+        self.state = State::Joining { join: Exchange::due(at), heartbeat, asked: BTreeSet::new(), reason };
+    }
+
+    /// The heartbeat of this generation, on its way or due: the next state has it too.
+    fn heartbeat_that_goes_on(&self) -> Exchange {
+        self.state.heartbeat().copied().filter(|_| self.generation.is_some()).unwrap_or(Exchange::IDLE)
     }
 
     pub(super) fn revoke(&mut self, partitions: BTreeSet<TopicPartition>) {
@@ -98,16 +106,21 @@ impl Classic {
             self.member_id.clear();
         }
         self.state = if self.outbox.waits() {
-            State::Releasing { call: Call::Idle, reason }
+            State::Releasing { heartbeat: Exchange::IDLE, reason }
         } else {
-            State::Joining { call: Call::Due(self.health.soon(now)), asked: BTreeSet::new(), reason }
+            State::Joining {
+                join: Exchange::due(self.health.soon(now)),
+                heartbeat: Exchange::IDLE,
+                asked: BTreeSet::new(),
+                reason,
+            }
         };
     }
 
     pub(super) fn session_expired(&mut self, now: Instant) {
         tracing::warn!(group = %self.config.group, timeout = ?self.config.session_timeout,
             "no heartbeat was accepted within the session timeout: membership is lost");
-        if let Some((_, broker)) = self.sent {
+        if let Some(broker) = self.last_asked {
             self.outbox.push(Event::CoordinatorLost(broker));
         }
         // The coordinator may be of another opinion, or know us still: it says so when we join with the id we have.
@@ -129,7 +142,7 @@ impl Classic {
 
     pub(super) fn say_goodbye(&mut self, now: Instant, reason: &str, then: Next) {
         let until = now + self.config.request_timeout;
-        self.state = State::Leaving { call: Call::Due(now), until, reason: reason.to_owned(), then };
+        self.state = State::Leaving { leave: Exchange::due(now), until, reason: reason.to_owned(), then };
     }
 
     /// The goodbye is said, or it has been tried for long enough.
@@ -172,22 +185,20 @@ impl Classic {
     /// keeps us (D11), and what we still hold is anyway not handed out beyond `valid_until`.
     pub(super) fn session_deadline(&self) -> Option<Instant> {
         match &self.state {
-            State::Joining { call, .. } | State::Syncing { call, .. } if call.is_sent() => None,
+            State::Joining { join: step, .. } | State::Syncing { sync: step, .. } if step.is_sent() => None,
             state if state.is_member() && !mutant!(22) => self.deadline,
             _ => None,
         }
     }
 
-    /// How long to wait for the answer to the call that is due.
-    pub(super) fn timeout(&self) -> Duration {
-        match self.state {
-            // The others may take the whole rebalance timeout; the rest is for the way.
-            State::Joining { .. } => self.config.rebalance_timeout.saturating_add(JOIN_MARGIN),
+    /// How long to wait for the answer to a call.
+    pub(super) fn timeout(&self, kind: Kind) -> Duration {
+        match (kind, &self.state) {
             // So that there is time for a second one.
-            State::Stable { .. } | State::Releasing { .. } => {
-                self.config.request_timeout.min(self.config.session_timeout / 2)
-            }
-            _ => self.config.request_timeout,
+            (Kind::Heartbeat, _) => self.config.request_timeout.min(self.config.session_timeout / 2),
+            // The others may take the whole rebalance timeout; the rest is for the way.
+            (Kind::Step, State::Joining { .. }) => self.config.rebalance_timeout.saturating_add(JOIN_MARGIN),
+            (Kind::Step, _) => self.config.request_timeout,
         }
     }
 }
