@@ -12,11 +12,13 @@ use super::{PATIENCE, all, bulk, member, poll_until};
 use crate::library::{A_MOMENT, Read, at, filled, program, take};
 
 const MANY: i32 = 50;
-/// 10,000 of 210 B each: 2 MiB a partition, three times the budget in all.
-const EACH: u64 = 10_000;
+/// Bytes of a partition: all together three times the budget.
+const FULL: u64 = 2 << 20;
 
-fn many_full_partitions(of: &Shared) -> String {
-    bulk(of, "seams", MANY, EACH * MANY.unsigned_abs() as u64, 200)
+/// With records of `size` bytes.
+fn many_full_partitions(of: &Shared, size: usize) -> String {
+    let each = FULL / (size as u64 + 10);
+    bulk(of, "seams", MANY, each * u64::from(MANY.unsigned_abs()), size)
 }
 
 /// B2: an application that pauses each partition when its worker has something to do. Nothing is resumed.
@@ -24,7 +26,7 @@ fn many_full_partitions(of: &Shared) -> String {
 fn b2_fifty_partitions_that_are_paused_after_their_first_records_are_all_read() {
     program(async {
         let of = shared(V4_3_0);
-        let topic = many_full_partitions(of);
+        let topic = many_full_partitions(of, 200);
         let mut consumer = member(of, &unique("group")).build().await.unwrap();
         consumer.assign(all(&topic, MANY)).await.unwrap();
         let mut read = BTreeSet::new();
@@ -58,11 +60,12 @@ fn b2_fifty_partitions_that_are_paused_after_their_first_records_are_all_read() 
     });
 }
 
-/// B2: the command pauses what has reached its end.
+/// B2: the command pauses what has reached its end. It takes 5,000 records a poll, and a partition's share of an answer has
+/// twice as many.
 #[test]
 fn b2_the_command_reads_the_first_hundred_of_fifty_full_partitions_and_ends() {
     let of = shared(V4_3_0);
-    let topic = many_full_partitions(of);
+    let topic = many_full_partitions(of, 90);
     let args = ["consume", &topic, "--from", "earliest", "--until", "100", "-f", "%p %o\n"];
     let done = Offtake::new(args).brokers(&of.kafka).patience(PATIENCE).run();
     assert_eq!(done.code, Some(0), "{:?}", done.stderr);
