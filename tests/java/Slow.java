@@ -13,8 +13,8 @@ import org.apache.kafka.common.serialization.ByteArrayDeserializer;
  * The loop of an application that takes its time over each poll and commits it: {@code group}, {@code topic},
  * {@code work} (ms a poll), {@code seconds} from the first assignment on, {@code configs}; all else is Java's default.
  * A row each second, and the same in the end: {@code records}, {@code polls} that gave some, {@code mixed} ones with
- * several partitions, {@code commits}, {@code behind} (ends less positions), {@code cpu_ms} of the whole JVM since the
- * assignment.
+ * several partitions, {@code commits}, {@code behind} (ends less positions), {@code lag} as the consumer tells it,
+ * {@code cpu_ms} of the whole JVM since the assignment.
  */
 final class Slow {
     private final KafkaConsumer<byte[], byte[]> consumer;
@@ -59,8 +59,7 @@ final class Slow {
                 commits++;
             }
             if (System.nanoTime() - begin >= seconds * 1_000_000_000L) {
-                seconds++;
-                call.event(figures());
+                call.event(figures().put("seconds", seconds++));
             }
         }
         return figures();
@@ -71,8 +70,9 @@ final class Slow {
         Set<TopicPartition> all = consumer.assignment();
         long behind = consumer.endOffsets(all).entrySet().stream()
             .mapToLong(end -> end.getValue() - consumer.position(end.getKey())).sum();
+        long lag = all.stream().mapToLong(partition -> consumer.currentLag(partition).orElse(0)).sum();
         return Tool.JSON.createObjectNode().put("records", records).put("polls", polls).put("mixed", mixed)
-            .put("commits", commits).put("behind", behind).put("cpu_ms", used / 1_000_000);
+            .put("commits", commits).put("behind", behind).put("lag", lag).put("cpu_ms", used / 1_000_000);
     }
 
     /** Nanoseconds of all threads. */
