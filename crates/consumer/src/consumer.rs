@@ -51,6 +51,12 @@ use crate::{
 /// change hands.
 ///
 /// Every future here may be dropped at any await: no record, no rebalance and no commit that was sent is lost by it.
+///
+/// **A consumer wants to be [closed](Self::close).** One that is dropped, by a `?` for example, waits for nothing: in the
+/// background, for a second at most, its engine commits what the application has said is finished (if `enable.auto.commit`
+/// is on; the records of the last `poll` are not among that, as no later `poll` has said so), and leaves the group, so that
+/// its partitions go to others at once. No listener runs. Where the process ends with it, as at the end of `main`, even that
+/// is not certain: the group then notices after `session.timeout.ms`, and what was finished since the last commit is read again.
 #[derive(Debug)]
 pub struct Consumer {
     handle: Handle,
@@ -73,8 +79,8 @@ pub struct Consumer {
     runtime: Option<tokio::runtime::Id>,
     generation: Option<i32>,
     group: Group,
-    /// When the next automatic commit is due, and what wakes a `poll` that waits then.
-    next_commit: Instant,
+    /// When the last automatic commit was asked for, and what wakes a `poll` that waits when the next is due.
+    last_commit: Instant,
     commit_alarm: clock::Alarm,
     in_poll: bool,
     /// [`Handle::wake`] was called, and no `poll` has ended since.
@@ -114,7 +120,6 @@ impl Consumer {
         parts: Parts,
         inbox: InboxReceiver,
     ) -> Self {
-        let next_commit = clock::after(config.auto_commit_interval);
         let delivery = Delivery::new(&config, parts.opener);
         let ledgers = parts.finish_each.then(Default::default);
         let (view, resumes) = (delivery.viewer(), delivery.resumes());
@@ -140,7 +145,7 @@ impl Consumer {
             runtime: None,
             generation: None,
             group: Group::Outside,
-            next_commit,
+            last_commit: clock::now(),
             commit_alarm: clock::Alarm::default(),
             in_poll: false,
             is_woken: false,

@@ -162,9 +162,10 @@ impl Delivery {
         self.flows.get(partition)?.gauges.lag()
     }
 
-    /// The next offset to hand out, of a partition of which something was handed out since it was assigned or sought.
-    pub(crate) fn handed_out(&self, partition: &TopicPartition) -> Option<i64> {
-        let flow = self.flows.get(partition).filter(|flow| flow.handed_out)?;
+    /// The next offset to hand out, of a partition of which the application was handed something since it was assigned, or
+    /// which it has sought to a known offset.
+    pub(crate) fn known_position(&self, partition: &TopicPartition) -> Option<i64> {
+        let flow = self.flows.get(partition).filter(|flow| flow.is_known)?;
         flow.position.map(|position| position.offset)
     }
 

@@ -49,13 +49,12 @@ fn b9_every_call_may_take_for_ever() {
 /// A limit that is to be none.
 type Set = (&'static str, fn(&mut Config));
 
-const SETTINGS: [Set; 13] = [
+const SETTINGS: [Set; 12] = [
     ("default_api_timeout", |config| config.default_api_timeout = EVER),
     ("request_timeout", |config| config.request_timeout = EVER),
     ("metadata_max_age", |config| config.metadata_max_age = EVER),
     ("max_poll_interval", |config| config.max_poll_interval = EVER),
     ("auto_commit_interval", |config| config.auto_commit_interval = EVER),
-    ("fetch_max_wait", |config| config.fetch_max_wait = EVER),
     ("retry_backoff", |config| (config.retry_backoff, config.retry_backoff_max) = (EVER, EVER)),
     ("retry_backoff_max", |config| config.retry_backoff_max = EVER),
     ("reconnect_backoff", |config| (config.reconnect_backoff, config.reconnect_backoff_max) = (EVER, EVER)),

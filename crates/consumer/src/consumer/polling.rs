@@ -4,6 +4,7 @@
 use std::{
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use futures_core::Stream;
@@ -21,6 +22,9 @@ use crate::{
     next::Next,
     records::{Records, Spot},
 };
+
+/// A `poll` that waits commits no more often than this, however short `auto.commit.interval.ms` is.
+const SHORTEST_WAIT: Duration = Duration::from_millis(100);
 
 /// What one poll comes to.
 pub(super) enum Item<H> {
@@ -92,10 +96,12 @@ impl Consumer {
         self.finish_passed();
     }
 
-    /// The automatic commit, if its time has come.
+    /// The automatic commit, if it is due.
     fn commit_if_due(&mut self) {
-        if self.commits_by_itself() && clock::now() >= self.next_commit {
-            self.next_commit = clock::after(self.handle.config.auto_commit_interval);
+        let now = clock::now();
+        let due = clock::later(self.last_commit, self.handle.config.auto_commit_interval);
+        if self.commits_by_itself() && now >= due {
+            self.last_commit = now;
             self.report_finished();
             let _ = self.handle.send(Command::CommitSoon);
         }
@@ -103,10 +109,11 @@ impl Consumer {
 
     /// Ready when the automatic commit is due. The task is woken then, however long it waits for records.
     fn poll_commit_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match self.commits_by_itself() {
-            true => self.commit_alarm.poll(cx, self.next_commit),
-            false => Poll::Pending,
+        if !self.commits_by_itself() {
+            return Poll::Pending;
         }
+        let interval = self.handle.config.auto_commit_interval.max(SHORTEST_WAIT);
+        self.commit_alarm.poll(cx, clock::later(self.last_commit, interval))
     }
 
     /// What earlier polls handed out is finished, if that is how it is said.
@@ -131,12 +138,13 @@ impl Consumer {
 
     /// Everything that happens inside `poll`. All of its state is in `self`: it may be left at any point.
     fn next_item<H: Haul>(&mut self, cx: &mut Context<'_>) -> Poll<Result<Item<H>>> {
+        self.commit_if_due();
         loop {
-            self.commit_if_due();
             match self.next_but_commits(cx) {
                 Poll::Ready(item) => return Poll::Ready(item),
                 Poll::Pending => ready!(self.poll_commit_due(cx)),
             }
+            self.commit_if_due();
         }
     }
 

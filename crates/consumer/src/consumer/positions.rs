@@ -85,8 +85,8 @@ impl Consumer {
     ///
     /// # Errors
     /// As [`Handle::commit_offsets`](crate::Handle::commit_offsets); and `Misuse`, with nothing sent, where an offset lies
-    /// beyond what `poll` has handed out since the partition was assigned or sought: nobody has been given the records
-    /// between, and nobody would be. (To skip them on purpose, [`seek`](Self::seek) first.)
+    /// beyond what `poll` has handed out since the partition was assigned, or beyond where it was sought: nobody has been
+    /// given the records between, and nobody would be. (To skip them on purpose, [`seek`](Self::seek) there first.)
     pub async fn commit_offsets(
         &mut self,
         offsets: impl IntoIterator<Item = (TopicPartition, OffsetAndMetadata)>,
@@ -102,7 +102,7 @@ impl Consumer {
     ) -> Result<()> {
         let offsets: Vec<_> = offsets.into_iter().collect();
         for (partition, offset) in &offsets {
-            let Some(position) = self.delivery.handed_out(partition) else { continue };
+            let Some(position) = self.delivery.known_position(partition) else { continue };
             if offset.offset > position {
                 let message = format!(
                     "offset {} of {partition} is beyond {position}, which poll hands out next: the records between would be lost; seek there first to skip them",

@@ -173,6 +173,7 @@ impl Consumer {
     pub(super) fn give_up(&mut self, partitions: &[TopicPartition]) {
         self.delivery.remove(partitions);
         self.progress.forget(partitions);
+        self.release_freed();
     }
 
     /// Revokes everything that is owned, as a rebalance would: commit, listener, then the command to the engine, which is

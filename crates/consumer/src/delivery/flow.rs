@@ -27,8 +27,8 @@ pub(crate) struct Flow {
     pub(super) token: Token,
     /// The next offset to hand out, once it is known.
     pub(super) position: Option<Position>,
-    /// Whether anything was, since the assignment or the last seek.
-    pub(super) handed_out: bool,
+    /// Whether the application knows where it stands: it was handed something since the assignment, or has sought there.
+    pub(super) is_known: bool,
     pub(super) state: State,
     pub(super) turn: Turn,
     /// The last output that has records of it.
@@ -120,7 +120,7 @@ impl Flow {
             token: gauges.token(),
             gauges,
             position: None,
-            handed_out: false,
+            is_known: false,
             state: State::Reading,
             turn: Turn::Idle,
             last_output: 0,
@@ -180,7 +180,7 @@ impl Flow {
     pub(super) fn sought(&mut self, token: Token, position: Option<Position>, moved: &mut Moved) {
         self.token = token;
         self.position = position;
-        self.handed_out = false;
+        self.is_known = position.is_some();
         self.state = State::Reading;
         self.drop_buffered(moved);
         self.show();
@@ -314,7 +314,7 @@ impl Flow {
         opening: &mut Opening<'_>,
     ) -> Position {
         self.position = Some(end);
-        self.handed_out = true;
+        self.is_known = true;
         self.pass(partition, opening);
         self.position.unwrap_or(end)
     }
