@@ -8,7 +8,6 @@ use offtake_offsets::Identity;
 
 use super::{Engine, Life, Question, command::Notice, is_current, rooms};
 use crate::{
-    config::GroupProtocol,
     error::{Error, ErrorKind},
     event::Event,
     shared::Validity,
@@ -169,11 +168,6 @@ impl Engine {
             ),
             None => (self.config.group_id.as_ref().map(|_| Identity::standalone()), Validity::Forever),
         };
-        if self.config.group_protocol == GroupProtocol::Consumer
-            && let Some(session) = &mut self.session
-        {
-            session.follow(now, member.is_some_and(|member| member.identity().is_some()));
-        }
         self.offsets.set_identity(identity);
         let validity = if mutant!(22) { Validity::Forever } else { validity };
         if self.shared.set_validity(now, validity) {

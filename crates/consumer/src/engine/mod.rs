@@ -12,7 +12,6 @@ mod events;
 mod hands;
 mod lookups;
 mod rooms;
-mod session;
 mod silence;
 mod topics;
 
@@ -36,7 +35,6 @@ use offtake_offsets::{CommitId, Offsets, QueryId};
 use self::{
     command::{Notice, Output, Reply, Subscription},
     lookups::Lookups,
-    session::SessionTimeout,
     silence::Silence,
 };
 use crate::{
@@ -54,7 +52,6 @@ enum Room {
     Metadata,
     Coordinator,
     Group,
-    Session,
     Offsets,
     Fetch,
 }
@@ -101,8 +98,6 @@ pub(crate) struct Engine {
     metadata: Metadata,
     coordinator: Option<Coordinator>,
     member: Option<Member>,
-    /// Of the group, if it has one that speaks the consumer protocol.
-    session: Option<SessionTimeout>,
     offsets: Offsets,
     fetch: Fetcher,
 
@@ -167,10 +162,6 @@ impl Engine {
             .group_id
             .as_ref()
             .map(|group| Coordinator::new(group, config.request_timeout, backoff, seed ^ 1));
-        let session = config
-            .group_id
-            .as_ref()
-            .map(|group| SessionTimeout::new(group, config.request_timeout, backoff, seed ^ 5));
         Self {
             seed,
             begin_at: parts.begin_at,
@@ -178,7 +169,6 @@ impl Engine {
             metadata: Metadata::new(now, rooms::metadata(&config, seed)),
             coordinator,
             member: None,
-            session,
             offsets: Offsets::new(rooms::offsets(&config, seed ^ 2, (now, wall_ms))),
             fetch: Fetcher::new(rooms::fetch(&config, seed ^ 3)),
             subscription: Subscription::None,
@@ -340,9 +330,6 @@ impl Engine {
         if let Some(member) = &mut self.member {
             member.handle_timeout(now);
         }
-        if let Some(session) = &mut self.session {
-            session.handle_timeout(now);
-        }
         self.offsets.handle_timeout(now);
         self.fetch.handle_timeout(now);
         self.settle_lookups(now);
@@ -387,12 +374,6 @@ impl Engine {
                     self.metadata.refresh(now);
                 }
             }
-            Room::Session => {
-                let learnt = self.session.as_mut().and_then(|session| session.handle_answer(now, id, result));
-                if let (Some(timeout), Some(member)) = (learnt, &mut self.member) {
-                    member.learn_session_timeout(timeout);
-                }
-            }
             Room::Offsets => self.offsets.handle_answer(now, id, result),
             Room::Fetch => self.fetch.handle_answer(now, id, result),
         }
@@ -428,9 +409,6 @@ impl Engine {
         {
             return Some((Room::Group, Lane::of(&transmit.request), transmit));
         }
-        if let Some(transmit) = self.session.as_mut().and_then(|session| session.poll_transmit(now)) {
-            return Some((Room::Session, Lane::Control, transmit));
-        }
         if self.subscription.is_of_a_group()
             && self.member.as_ref().is_some_and(|member| !is_current(member, now))
         {
@@ -461,7 +439,6 @@ impl Engine {
             self.metadata.poll_timeout(),
             self.coordinator.as_ref().and_then(Coordinator::poll_timeout),
             self.member.as_ref().filter(|_| !mutant!(28)).and_then(Member::poll_timeout),
-            self.session.as_ref().and_then(SessionTimeout::poll_timeout),
             self.offsets.poll_timeout(),
             self.fetch.poll_timeout(),
             self.lookups.poll_timeout(),
