@@ -87,15 +87,6 @@ impl Member {
         }
     }
 
-    /// The session timeout that the broker has for the group, for which the consumer protocol has no word: from now on
-    /// membership is judged by it. The classic protocol ignores it, for there the member says how long it is.
-    pub fn learn_session_timeout(&mut self, timeout: Duration) {
-        match &mut self.0 {
-            Machine::Classic(_) => {}
-            Machine::Consumer(machine) => machine.learn_session_timeout(timeout),
-        }
-    }
-
     /// Leaves, or falls silent (KIP-1092). The application has let go of everything already; [`Event::Left`] follows, at
     /// the latest after `request.timeout.ms`.
     pub fn leave(&mut self, now: Instant, reason: &str, membership: GroupMembership) {

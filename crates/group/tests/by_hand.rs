@@ -701,6 +701,76 @@ fn a_broker_without_static_members_is_refused_by_one() {
     let answer = Answer { from: None, version: 4, response: joined(1, "me", "me", vec![]).into() };
     hand.member.handle_answer(hand.now, hand.step.unwrap(), Ok(answer));
     assert!(matches!(&hand.events()[..], [Event::Failed(GroupError::UnsupportedVersion { .. })]));
+    // It has been taken in as a dynamic member: the others must not wait for it.
+    match hand.sends() {
+        Some(Request::LeaveGroup(leave)) => assert_eq!(leave.member_id, "me"),
+        other => panic!("{other:?}"),
+    }
+    hand.hears(LeaveGroupResponse::default());
+    assert_eq!((hand.events(), hand.member.state_name()), (vec![], "failed"));
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    assert_eq!(hand.joins().member_id, "");
+}
+
+#[test]
+fn a_member_that_fails_and_is_subscribed_again_leaves_before_it_joins() {
+    let mut hand = Hand::new(Config { instance_id: Some("i".into()), ..config(Assignor::CooperativeSticky) });
+    hand.joins();
+    let answer = Answer { from: None, version: 4, response: joined(1, "me", "me", vec![]).into() };
+    hand.member.handle_answer(hand.now, hand.step.unwrap(), Ok(answer));
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    assert!(matches!(hand.sends(), Some(Request::LeaveGroup(_))));
+    hand.hears(LeaveGroupResponse::default());
+    assert_eq!(hand.joins().member_id, "");
+}
+
+#[test]
+fn d11_a_join_is_given_up_no_sooner_than_other_requests() {
+    let seconds = Duration::from_secs;
+    for (rebalance, request, expected) in [(300, 30, 305), (10, 30, 30), (30, 30, 35)] {
+        let mut hand = Hand::new(Config {
+            rebalance_timeout: seconds(rebalance),
+            request_timeout: seconds(request),
+            ..config(Assignor::CooperativeSticky)
+        });
+        let join = hand.member.poll_transmit(hand.now, Some(COORDINATOR), &hand.cluster).unwrap();
+        assert_eq!(join.timeout, seconds(expected));
+    }
+}
+
+#[test]
+fn f13_a_member_that_is_unknown_again_and_again_says_so_once() {
+    let mut hand = Hand::new(config(Assignor::CooperativeSticky));
+    let mut told = Vec::new();
+    for _ in 0..6 {
+        hand.joins();
+        hand.hears(JoinGroupResponse { error_code: ErrorCode::UnknownMemberId, ..Default::default() });
+        told.extend(hand.events());
+        hand.wait(2_000);
+    }
+    assert!(matches!(&told[..], [Event::Trouble(_)]), "{told:?}");
+}
+
+/// As of an assignment that is larger than the broker's log takes.
+#[test]
+fn q4_a_sync_that_always_fails_at_the_broker_is_the_end_after_a_few_times() {
+    let mut hand = Hand::new(config(Assignor::CooperativeSticky));
+    for generation in 1.. {
+        hand.joins();
+        hand.hears(joined(generation, "leader", "me", vec![]));
+        hand.waits_and_polls(3_000);
+        hand.syncs();
+        hand.hears(beat(ErrorCode::None));
+        hand.hears(SyncGroupResponse { error_code: ErrorCode::UnknownServerError, ..Default::default() });
+        let events = hand.events();
+        if let Some(Event::Failed(error)) = events.last() {
+            assert_eq!(generation, 6, "asked again five times");
+            assert!(error.to_string().contains("UNKNOWN_SERVER_ERROR"), "{error}");
+            break;
+        }
+        assert!(generation < 6, "{events:?}");
+        hand.waits_and_polls(2_000);
+    }
 }
 
 #[test]

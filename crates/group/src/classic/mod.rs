@@ -140,6 +140,10 @@ impl Classic {
                 (self.polled, self.warned) = (Some(now), false);
                 *then = Next::LeftThenJoin;
             }
+            State::Leaving { then: then @ Next::Failed, .. } => {
+                (self.polled, self.warned) = (Some(now), false);
+                *then = Next::Join;
+            }
             State::Stable { .. } if changed => self.join_again(now, "the subscription has changed"),
             // Compared with what was asked for when the rebalance is through; or asked for when it begins.
             State::Stable { .. }

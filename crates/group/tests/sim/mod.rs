@@ -27,7 +27,12 @@ use offtake_machine::{
     Answer, BackoffConfig, BrokerId, CallError, CallId, Cluster, PartitionInfo, Topic, TopicInfo,
     TopicPartition,
 };
-use offtake_wire::{ApiKey, ErrorCode, JoinGroupRequest, Request, Response, Uuid};
+use offtake_wire::{
+    ApiKey, ErrorCode, JoinGroupRequest, Request, Response, Uuid,
+    messages::describe_configs::{
+        DescribeConfigsResourceResult, DescribeConfigsResponse, DescribeConfigsResult, GROUP,
+    },
+};
 
 /// SplitMix64.
 pub struct Dice(pub u64);
@@ -105,6 +110,8 @@ pub struct Sim {
     pub processes: Vec<Process>,
     pub coordinator: Coordinator,
     pub broker: i32,
+    /// What DescribeConfigs tells of the group's session timeout.
+    pub described_session: Option<Millis>,
     topics: BTreeMap<Topic, i32>,
     mail: BTreeMap<(Millis, u64), Parcel>,
     calls: BTreeMap<Caller, Call>,
@@ -147,6 +154,7 @@ impl Sim {
             processes: Vec::new(),
             coordinator: Coordinator::new(),
             broker: 1,
+            described_session: None,
             topics: BTreeMap::new(),
             mail: BTreeMap::new(),
             calls: BTreeMap::new(),
@@ -596,6 +604,9 @@ impl Sim {
     }
 
     fn send(&mut self, who: usize, transmit: offtake_machine::Transmit) {
+        if let Request::DescribeConfigs(_) = transmit.request {
+            return self.describe(who, transmit.id);
+        }
         self.serial += 1;
         let caller = self.serial;
         let api = transmit.request.api_key();
@@ -618,6 +629,25 @@ impl Sim {
         } else {
             self.post(delay, Parcel::Request(caller, transmit.request));
         }
+    }
+
+    /// Any broker says how long a session of the group is, if the story has a word for it.
+    fn describe(&mut self, who: usize, id: CallId) {
+        let value = self.described_session.map(|millis| DescribeConfigsResourceResult {
+            name: "consumer.session.timeout.ms".to_owned(),
+            value: Some(millis.to_string()),
+            ..Default::default()
+        });
+        let result = DescribeConfigsResult {
+            resource_type: GROUP,
+            resource_name: "group".to_owned(),
+            configs: value.into_iter().collect(),
+            ..Default::default()
+        };
+        let response = DescribeConfigsResponse { results: vec![result], ..Default::default() };
+        let answer = Answer { from: Some(BrokerId(1)), version: 4, response: response.into() };
+        let now = self.at(self.now);
+        self.processes[who].member.handle_answer(now, id, Ok(answer));
     }
 
     fn act(&mut self, who: usize, event: Event) {

@@ -1,0 +1,224 @@
+//! The session timeout of a group of the consumer protocol: the broker's to say, and no heartbeat tells it (KIP-848).
+//!
+//! So it is looked up in the group's settings (DescribeConfigs, Kafka 4.0 and newer): once each time that we join, for it
+//! may have been changed meanwhile. A member that may not see it, or asks an older broker, goes on with what it knew, first
+//! Kafka's default of 45 s. What is changed while we are a member is noticed when we join again.
+
+use std::time::{Duration, Instant};
+
+use offtake_machine::{Answer, Backoff, Call, CallError, CallId, CallIds, Target, Transmit};
+use offtake_wire::{
+    ErrorCode, Response,
+    messages::describe_configs::{
+        DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResponse, GROUP,
+    },
+};
+
+use crate::config::Config;
+
+const SETTING: &str = "consumer.session.timeout.ms";
+/// Kafka's own bounds are far inside these: what lies beyond is not believed.
+const BELIEVED: std::ops::RangeInclusive<u64> = 1..=i32::MAX as u64;
+
+#[derive(Clone, Debug)]
+pub(super) struct SessionTimeout {
+    group: String,
+    request_timeout: Duration,
+    call: Call,
+    backoff: Backoff,
+}
+
+impl SessionTimeout {
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            group: config.group.clone(),
+            request_timeout: config.request_timeout,
+            call: Call::Idle,
+            backoff: Backoff::new(config.backoff, config.seed),
+        }
+    }
+
+    /// We join: it is to be looked up.
+    pub(super) fn ask(&mut self, now: Instant) {
+        self.call = Call::Due(now);
+    }
+
+    /// We neither are a member nor want to be one: an answer that is still to come is not taken.
+    pub(super) fn forget(&mut self) {
+        self.call = Call::Idle;
+    }
+
+    pub(super) fn awaits(&self, id: CallId) -> bool {
+        self.call.awaits(id)
+    }
+
+    /// The timeout, if this is it.
+    pub(super) fn handle_answer(
+        &mut self,
+        now: Instant,
+        id: CallId,
+        answer: Result<Answer, CallError>,
+    ) -> Option<Duration> {
+        if !self.call.take(id) {
+            return None; // of a membership that is over
+        }
+        let why = match answer {
+            Ok(Answer { response: Response::DescribeConfigs(described), .. }) => match read(described) {
+                Ok(timeout) => {
+                    self.backoff.worked();
+                    tracing::debug!(group = self.group, ?timeout, "the group's session timeout");
+                    return Some(timeout);
+                }
+                Err(code) if code.is_retriable() => return self.again(now),
+                Err(code) => code.to_string(),
+            },
+            Err(error) if error.is_retriable() => return self.again(now),
+            Ok(_) => "unexpected response type".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        tracing::info!(
+            group = self.group,
+            why,
+            "{SETTING} of the group cannot be read (it needs DESCRIBE_CONFIGS on the group, and Kafka 4.0): \
+             what was known before is taken for it, 45 s if nothing was"
+        );
+        None
+    }
+
+    fn again(&mut self, now: Instant) -> Option<Duration> {
+        self.call = Call::Due(now + self.backoff.failed());
+        None
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        if self.call.is_overdue(now) {
+            self.again(now);
+        }
+    }
+
+    pub(super) fn poll_transmit(&mut self, now: Instant, ids: &mut CallIds) -> Option<Transmit> {
+        let id = self.call.start(now, ids, self.request_timeout)?;
+        let resource = DescribeConfigsResource {
+            resource_type: GROUP,
+            resource_name: self.group.clone(),
+            configuration_keys: Some(vec![SETTING.to_owned()]),
+        };
+        let request = DescribeConfigsRequest { resources: vec![resource], ..Default::default() };
+        Some(Transmit {
+            id,
+            to: Target::Any,
+            request: request.into(),
+            max_version: None,
+            timeout: self.request_timeout,
+        })
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.call.deadline()
+    }
+
+    /// For a fingerprint.
+    pub(super) fn call(&self) -> &Call {
+        &self.call
+    }
+}
+
+fn read(described: DescribeConfigsResponse) -> Result<Duration, ErrorCode> {
+    let nothing = ErrorCode::InvalidConfig;
+    let result = described.results.into_iter().find(|result| result.resource_type == GROUP).ok_or(nothing)?;
+    if !result.error_code.is_ok() {
+        return Err(result.error_code);
+    }
+    let setting = result.configs.into_iter().find(|setting| setting.name == SETTING).ok_or(nothing)?;
+    let millis =
+        setting.value.and_then(|value| value.parse().ok()).filter(|millis| BELIEVED.contains(millis));
+    millis.map(Duration::from_millis).ok_or(nothing)
+}
+
+#[cfg(test)]
+mod tests {
+    use offtake_machine::BrokerId;
+    use offtake_wire::messages::describe_configs::{DescribeConfigsResourceResult, DescribeConfigsResult};
+
+    use super::*;
+
+    #[expect(clippy::disallowed_methods, reason = "an origin for virtual time; only differences count")]
+    fn begun() -> (SessionTimeout, CallIds, Instant) {
+        (SessionTimeout::new(&Config::new("g")), CallIds::default(), Instant::now())
+    }
+
+    fn answered(error_code: ErrorCode, value: Option<&str>) -> Result<Answer, CallError> {
+        let config = value.map(|value| DescribeConfigsResourceResult {
+            name: SETTING.to_owned(),
+            value: Some(value.to_owned()),
+            ..Default::default()
+        });
+        let result = DescribeConfigsResult {
+            error_code,
+            resource_type: GROUP,
+            resource_name: "g".to_owned(),
+            configs: config.into_iter().collect(),
+            ..Default::default()
+        };
+        let response = DescribeConfigsResponse { results: vec![result], ..Default::default() };
+        Ok(Answer { from: Some(BrokerId(1)), version: 4, response: response.into() })
+    }
+
+    #[test]
+    fn m2_the_groups_session_timeout_is_asked_for_once_a_membership() {
+        let (mut session, mut ids, now) = begun();
+        assert!(session.poll_transmit(now, &mut ids).is_none(), "nobody's");
+        for value in ["10000", "60000"] {
+            session.ask(now);
+            let id = session.poll_transmit(now, &mut ids).unwrap().id;
+            assert!(session.poll_transmit(now, &mut ids).is_none());
+            let learnt = session.handle_answer(now, id, answered(ErrorCode::None, Some(value)));
+            assert_eq!(learnt, value.parse().ok().map(Duration::from_millis));
+            assert!(session.poll_transmit(now, &mut ids).is_none());
+            assert_eq!(session.poll_timeout(), None);
+        }
+    }
+
+    #[test]
+    fn m2_what_passes_is_asked_again_and_what_does_not_is_done_without() {
+        let (mut session, mut ids, now) = begun();
+        session.ask(now);
+        let id = session.poll_transmit(now, &mut ids).unwrap().id;
+        let gone = CallError::Disconnected { address: "b:9092".to_owned(), reason: "gone".to_owned() };
+        assert_eq!(session.handle_answer(now, id, Err(gone)), None);
+        let later = session.poll_timeout().unwrap();
+        assert!(later > now);
+        for answer in [
+            answered(ErrorCode::GroupAuthorizationFailed, None),
+            answered(ErrorCode::InvalidRequest, None),
+            answered(ErrorCode::None, None),
+            answered(ErrorCode::None, Some("-5")),
+            answered(ErrorCode::None, Some("0")),
+        ] {
+            session.ask(later);
+            let id = session.poll_transmit(later, &mut ids).unwrap().id;
+            assert_eq!(session.handle_answer(later, id, answer), None);
+            assert_eq!(session.poll_timeout(), None);
+        }
+    }
+
+    #[test]
+    fn m2_a_call_that_nobody_answers_is_made_again() {
+        let (mut session, mut ids, now) = begun();
+        session.ask(now);
+        session.poll_transmit(now, &mut ids).unwrap();
+        let given_up = session.poll_timeout().unwrap();
+        session.handle_timeout(given_up);
+        let again = session.poll_timeout().unwrap();
+        assert!(again > given_up && session.poll_transmit(again, &mut ids).is_some());
+    }
+
+    #[test]
+    fn m2_the_answer_for_a_membership_that_is_over_is_not_taken() {
+        let (mut session, mut ids, now) = begun();
+        session.ask(now);
+        let id = session.poll_transmit(now, &mut ids).unwrap().id;
+        session.forget();
+        assert_eq!(session.handle_answer(now, id, answered(ErrorCode::None, Some("10000"))), None);
+    }
+}
