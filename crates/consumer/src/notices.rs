@@ -241,6 +241,7 @@ mod tests {
             notifier.send(Notice::Assigned { added: Vec::new(), owned, generation: Some(generation) });
         }
         notifier.send(Notice::Revoke {
+            id: offtake_group::ReleaseId(1),
             partitions: owned,
             owned: Vec::new(),
             generation: 999,

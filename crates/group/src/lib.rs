@@ -33,7 +33,7 @@ mod pace;
 
 pub use assignor::{Assignor, BuiltIn, Strategy};
 pub use config::{Config, ConfigError, Protocol};
-pub use event::{Event, GroupError, GroupMembership, Identity};
+pub use event::{Event, GroupError, GroupMembership, Identity, ReleaseId};
 
 use classic::Classic;
 use consumer::Consumer;
@@ -118,10 +118,10 @@ impl Member {
         either!(&mut self.0, machine => machine.polled(now));
     }
 
-    /// The application has let go of what an [`Event::Revoke`] or [`Event::Lost`] named. To be called once for each that
-    /// was taken; the member joins again, or says what it has left, after the last.
-    pub fn released(&mut self, now: Instant) {
-        either!(&mut self.0, machine => machine.released(now));
+    /// The application has let go of what the [`Event::Revoke`] or [`Event::Lost`] of this id named. The member joins again,
+    /// or says what it has left, after the last that was taken. An id that is not open (any longer) changes nothing.
+    pub fn released(&mut self, now: Instant, id: ReleaseId) {
+        either!(&mut self.0, machine => machine.released(now, id));
     }
 
     /// A commit made as `identity` was refused with `code`. Means nothing if we have become somebody else since.

@@ -4,11 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's support")]
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, VecDeque},
     time::{Duration, Instant},
 };
 
-use offtake_group::{Config, Event, GroupError, GroupMembership, Member, Protocol};
+use offtake_group::{Config, Event, GroupError, GroupMembership, Member, Protocol, ReleaseId};
 use offtake_machine::{Answer, BrokerId, CallError, CallId, Cluster, Topic, TopicInfo};
 use offtake_wire::{
     ApiKey, ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, ErrorCode, Request, Uuid,
@@ -28,6 +28,7 @@ struct Hand {
     now: Instant,
     cluster: Cluster,
     outstanding: Option<CallId>,
+    open: VecDeque<ReleaseId>,
     /// What the group's settings say of its session timeout, if they can be read.
     session_ms: Option<u64>,
     /// What the broker wants between heartbeats, if not what a test's answer says.
@@ -58,6 +59,7 @@ impl Hand {
             now,
             cluster,
             outstanding: None,
+            open: VecDeque::new(),
             session_ms: None,
             interval_ms: None,
             described: 0,
@@ -98,7 +100,15 @@ impl Hand {
     }
 
     fn events(&mut self) -> Vec<Event> {
-        std::iter::from_fn(|| self.member.poll_event()).collect()
+        let events: Vec<Event> = std::iter::from_fn(|| self.member.poll_event()).collect();
+        self.open.extend(events.iter().filter_map(Event::release));
+        events
+    }
+
+    /// The application has let go of what it heard of first.
+    fn releases(&mut self) {
+        let id = self.open.pop_front().unwrap();
+        self.member.released(self.now, id);
     }
 
     /// To the next heartbeat. How long it took.
@@ -261,7 +271,7 @@ fn f11_a_member_that_turns_to_an_invalid_pattern_leaves_its_partitions_to_the_ot
     assert!(matches!(&hand.events()[..], [Event::Lost { .. }, Event::Failed(_)]));
     assert_eq!(hand.says().unwrap().member_epoch, -1);
     hand.hears(beat(-1, None));
-    hand.member.released(hand.now);
+    hand.releases();
     assert_eq!((hand.events(), hand.member.state_name()), (vec![], "failed"));
 }
 
@@ -350,7 +360,7 @@ fn l3_what_is_let_go_is_said_at_once_and_what_follows_is_asked_for_often() {
     hand.hears(beat(1, Some(&[0])));
     assert!(matches!(&hand.events()[..], [Event::Revoke { .. }]));
     hand.now += Duration::from_millis(70);
-    hand.member.released(hand.now);
+    hand.releases();
     let owned = hand.says().unwrap().topic_partitions.unwrap();
     assert_eq!(owned[0].partitions, [0], "without waiting for anything");
     hand.hears(beat(2, Some(&[0])));
@@ -374,7 +384,7 @@ fn m2_the_session_timeout_is_looked_up_each_time_that_we_join() {
     }
     hand.hears(refused(ErrorCode::UnknownMemberId));
     hand.events();
-    hand.member.released(hand.now);
+    hand.releases();
     hand.says().unwrap();
     assert_eq!(hand.described, 2, "it may have been changed");
 }

@@ -49,14 +49,15 @@ impl Consumer {
                     self.running = Some(self.tell(RebalanceCall::Assigned, change, None, None));
                 }
             }
-            Notice::Revoke { partitions, owned, generation, release_by } => {
+            Notice::Revoke { id, partitions, owned, generation, release_by } => {
                 let change = OwnershipChange { partitions, owned, generation: Some(generation) };
-                self.running = Some(self.revoke(change, release_by, Some(Command::Released)));
+                self.running = Some(self.revoke(change, release_by, Some(Command::Released(id))));
             }
-            Notice::Lost { partitions, owned, generation } => {
+            Notice::Lost { id, partitions, owned, generation } => {
                 self.give_up(&partitions);
                 let change = OwnershipChange { partitions, owned, generation: Some(generation) };
-                self.running = Some(self.tell(RebalanceCall::Lost, change, None, Some(Command::Released)));
+                self.running =
+                    Some(self.tell(RebalanceCall::Lost, change, None, Some(Command::Released(id))));
             }
             Notice::Started { partition, token, position, run, jumps } => {
                 self.delivery.started(&partition, token, position, run, jumps)

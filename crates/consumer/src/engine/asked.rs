@@ -30,7 +30,7 @@ impl Engine {
                 let result = self.assign(now, partitions);
                 self.outputs.push_back(Output::Reply(reply, result));
             }
-            Command::Released => self.released(now),
+            Command::Released(id) => self.released(now, id),
             Command::Unsubscribe { reason, reply } => {
                 self.give_up_everything(now, reason, GroupMembership::Default);
                 self.outputs.push_back(Output::Reply(reply, Ok(())));

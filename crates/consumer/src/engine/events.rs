@@ -97,22 +97,22 @@ impl Engine {
                 let new = new.collect();
                 self.begin(now, new, Some(generation));
             }
-            Said::Revoke { partitions, generation } => {
+            Said::Revoke { id, partitions, generation } => {
                 self.stop(&partitions);
                 self.give_back(&partitions);
-                self.releasing.clone_from(&partitions);
+                self.releasing.insert(id, partitions.clone());
                 self.release_by = self.member.as_ref().and_then(offtake_group::Member::release_by);
                 let (owned, release_by) = (self.owned(), self.release_by);
-                self.tell(Notice::Revoke { partitions, owned, generation, release_by });
+                self.tell(Notice::Revoke { id, partitions, owned, generation, release_by });
             }
-            Said::Lost { partitions, generation } => {
+            Said::Lost { id, partitions, generation } => {
                 self.stop(&partitions);
                 self.offsets.unassign(&partitions);
                 self.give_back(&partitions);
                 // What was being released is gone with the rest.
                 self.releasing_is_lost();
                 let owned = self.owned();
-                self.tell(Notice::Lost { partitions, owned, generation });
+                self.tell(Notice::Lost { id, partitions, owned, generation });
             }
             Said::CoordinatorLost(broker) => self.coordinator_lost(now, broker),
             Said::PollIntervalWarning { since } => self.poll_interval_nears(since),

@@ -24,7 +24,7 @@ use std::{
 };
 
 use offtake_fetch::Fetcher;
-use offtake_group::{GroupMembership, Member, Strategy};
+use offtake_group::{GroupMembership, Member, ReleaseId, Strategy};
 use offtake_machine::{
     Answer, BrokerId, CallError, CallId, Cluster, Coordinator, Metadata, Token, Topic, TopicPartition,
     Transmit, earliest, mutant,
@@ -123,8 +123,8 @@ pub(crate) struct Engine {
     /// Who waits for all of them to be over, and until when.
     settling: Vec<(Instant, Reply<()>)>,
     questions: BTreeMap<QueryId, Question>,
-    /// What the handle is to release: the partitions of the revoke or loss it was told of.
-    releasing: Vec<TopicPartition>,
+    /// What the handle is to release: the partitions of each revoke that it was told of.
+    releasing: BTreeMap<ReleaseId, Vec<TopicPartition>>,
     /// When the group waits for it no longer.
     release_by: Option<Instant>,
     outputs: VecDeque<Output>,
@@ -184,7 +184,7 @@ impl Engine {
             commits: BTreeMap::new(),
             settling: Vec::new(),
             questions: BTreeMap::new(),
-            releasing: Vec::new(),
+            releasing: BTreeMap::new(),
             release_by: None,
             outputs: VecDeque::new(),
             jumps: Vec::new(),
@@ -289,19 +289,20 @@ impl Engine {
         }
     }
 
-    fn released(&mut self, now: Instant) {
-        let gone = std::mem::take(&mut self.releasing);
-        self.release_by = None;
-        self.stop(&gone);
-        self.offsets.unassign(&gone);
+    fn released(&mut self, now: Instant, id: ReleaseId) {
+        if let Some(gone) = self.releasing.remove(&id) {
+            self.release_by = self.release_by.filter(|_| !self.releasing.is_empty());
+            self.stop(&gone);
+            self.offsets.unassign(&gone);
+        }
         if let Some(member) = &mut self.member {
-            member.released(now);
+            member.released(now, id);
         }
     }
 
     /// The group waits no longer for what is being revoked: a commit of it would be refused, and is.
     fn releasing_is_lost(&mut self) {
-        let gone = std::mem::take(&mut self.releasing);
+        let gone: Vec<_> = std::mem::take(&mut self.releasing).into_values().flatten().collect();
         self.release_by = None;
         self.offsets.unassign(&gone);
     }

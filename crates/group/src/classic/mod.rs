@@ -33,7 +33,7 @@ use offtake_wire::ErrorCode;
 use crate::{
     assignor::{RebalanceProtocol, Strategy},
     config::Config,
-    event::{Event, GroupError, GroupMembership, Identity, Outbox},
+    event::{Event, GroupError, GroupMembership, Identity, Outbox, ReleaseId},
     exchange::Exchange,
     health::Health,
     pace::Pace,
@@ -196,8 +196,8 @@ impl Classic {
         }
     }
 
-    pub(crate) fn released(&mut self, now: Instant) {
-        if !self.outbox.released() {
+    pub(crate) fn released(&mut self, now: Instant, id: ReleaseId) {
+        if !self.outbox.released(id) {
             return;
         }
         for partition in mem::take(&mut self.held.leaving) {

@@ -61,7 +61,7 @@ impl Classic {
     pub(super) fn revoke(&mut self, partitions: BTreeSet<TopicPartition>) {
         if !partitions.is_empty() {
             let generation = self.held.generation();
-            self.outbox.push(Event::Revoke { partitions: partitions.iter().cloned().collect(), generation });
+            self.outbox.revoke(partitions.iter().cloned().collect(), generation);
             self.held.leaving.extend(partitions);
         }
     }
@@ -73,7 +73,7 @@ impl Classic {
         let partitions: Vec<_> = all.into_iter().filter(|p| !self.held.leaving.contains(p)).collect();
         self.held.leaving.clear();
         if !partitions.is_empty() {
-            self.outbox.push(Event::Lost { partitions, generation: self.held.generation() });
+            self.outbox.lose(partitions, self.held.generation());
         }
         self.step_out();
     }

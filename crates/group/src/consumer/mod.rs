@@ -29,7 +29,7 @@ use offtake_wire::{ErrorCode, Uuid};
 
 use crate::{
     config::Config,
-    event::{Event, GroupMembership, Identity, Outbox},
+    event::{Event, GroupMembership, Identity, Outbox, ReleaseId},
     health::Health,
     pace::Pace,
 };
@@ -185,8 +185,8 @@ impl Consumer {
         }
     }
 
-    pub(crate) fn released(&mut self, now: Instant) {
-        if !self.outbox.released() {
+    pub(crate) fn released(&mut self, now: Instant, id: ReleaseId) {
+        if !self.outbox.released(id) {
             return;
         }
         self.holding.released();

@@ -44,7 +44,7 @@ impl Consumer {
         let generation = self.epoch;
         let partitions = self.holding.let_go();
         if !partitions.is_empty() {
-            self.outbox.push(Event::Revoke { partitions, generation });
+            self.outbox.revoke(partitions, generation);
             return;
         }
         let (added, complete) = self.holding.take(&self.names);
@@ -64,7 +64,7 @@ impl Consumer {
         self.outbox.revokes_are_lost();
         let partitions = self.holding.lose();
         if !partitions.is_empty() {
-            self.outbox.push(Event::Lost { partitions, generation: self.epoch });
+            self.outbox.lose(partitions, self.epoch);
         }
         self.step_out();
     }

@@ -22,7 +22,9 @@ use std::{
 };
 
 use coordinator::{Caller, Coordinator, Millis};
-use offtake_group::{BuiltIn as Assignor, Config, Event, GroupError, GroupMembership, Member, Protocol};
+use offtake_group::{
+    BuiltIn as Assignor, Config, Event, GroupError, GroupMembership, Member, Protocol, ReleaseId,
+};
 use offtake_machine::{
     Answer, BackoffConfig, BrokerId, CallError, CallId, Cluster, PartitionInfo, Topic, TopicInfo,
     TopicPartition,
@@ -77,6 +79,8 @@ pub struct Process {
     /// Of that, what a callback is letting go.
     going: BTreeSet<TopicPartition>,
     callback_until: Option<Millis>,
+    /// What the callback that runs is to release.
+    releasing: Option<ReleaseId>,
     pub callback_takes: Millis,
     /// It polls this often; `None`: it is stuck.
     pub polls_every: Option<Millis>,
@@ -267,6 +271,7 @@ impl Sim {
             has: BTreeSet::new(),
             going: BTreeSet::new(),
             callback_until: None,
+            releasing: None,
             callback_takes: 0,
             polls_every: Some(500),
             next_poll: self.now,
@@ -567,7 +572,9 @@ impl Sim {
             if process.polls_every.is_some() {
                 process.member.polled(instant);
             }
-            process.member.released(instant);
+            if let Some(id) = process.releasing.take() {
+                process.member.released(instant, id);
+            }
         }
         if let Some(every) =
             process.polls_every.filter(|_| process.callback_until.is_none() && process.next_poll <= now)
@@ -674,13 +681,13 @@ impl Sim {
             Event::Revoke { partitions, .. } | Event::Lost { partitions, .. } if partitions.is_empty() => {
                 panic!("nothing to let go of");
             }
-            Event::Revoke { partitions, .. } => {
+            Event::Revoke { id, partitions, .. } => {
                 note(Saw::Revoked(partitions.clone()));
-                self.let_go(who, partitions);
+                self.let_go(who, id, partitions);
             }
-            Event::Lost { partitions, .. } => {
+            Event::Lost { id, partitions, .. } => {
                 note(Saw::Lost(partitions.clone()));
-                self.let_go(who, partitions);
+                self.let_go(who, id, partitions);
             }
             Event::CoordinatorLost(broker) => {
                 if process.coordinator == Some(broker) {
@@ -696,7 +703,7 @@ impl Sim {
         }
     }
 
-    fn let_go(&mut self, who: usize, partitions: Vec<TopicPartition>) {
+    fn let_go(&mut self, who: usize, id: ReleaseId, partitions: Vec<TopicPartition>) {
         let now = self.now;
         let process = &mut self.processes[who];
         for partition in partitions {
@@ -707,6 +714,7 @@ impl Sim {
             assert!(process.going.insert(partition.clone()), "S9: {partition} taken from {who} twice");
         }
         process.callback_until = Some(now + process.callback_takes);
+        process.releasing = Some(id);
     }
 
     /// What a process may hand out now.
