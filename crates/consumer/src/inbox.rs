@@ -19,6 +19,7 @@ use std::{
 };
 
 use offtake_fetch::Chunk;
+use offtake_group::ReleaseId;
 use offtake_machine::{Position, Token, TopicPartition};
 use tokio::task::coop;
 
@@ -39,6 +40,7 @@ pub(crate) enum Control {
         generation: Option<i32>,
     },
     Revoke {
+        id: ReleaseId,
         partitions: Vec<TopicPartition>,
         owned: Vec<TopicPartition>,
         generation: i32,
@@ -46,6 +48,7 @@ pub(crate) enum Control {
         release_by: Option<Instant>,
     },
     Lost {
+        id: ReleaseId,
         partitions: Vec<TopicPartition>,
         owned: Vec<TopicPartition>,
         generation: i32,

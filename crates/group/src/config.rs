@@ -16,8 +16,8 @@ pub struct Config {
     /// `group.protocol`.
     pub protocol: Protocol,
     /// `session.timeout.ms`: the coordinator gives a silent member up after this long, and so does the member itself.
-    /// With the consumer protocol the broker decides, and this is what we judge by until we are
-    /// [told](crate::Member::learn_session_timeout).
+    /// With the consumer protocol the broker decides: the member looks it up when it joins (DescribeConfigs), and judges by
+    /// this until it has been told.
     pub session_timeout: Duration,
     /// `heartbeat.interval.ms`. With the consumer protocol the broker decides.
     pub heartbeat_interval: Duration,

@@ -2,12 +2,19 @@
 
 use std::{
     hash::{Hash, Hasher},
+    mem,
     time::{Duration, Instant},
 };
 
 use offtake_machine::Call;
 
-use crate::{config::Config, event::Outbox, exchange::Exchange, health::Health, pace::Pace};
+use crate::{
+    config::Config,
+    event::{Event, Outbox},
+    exchange::Exchange,
+    health::Health,
+    pace::Pace,
+};
 
 /// Failures in a row that are told from no more.
 const MANY: u32 = 5;
@@ -62,11 +69,19 @@ impl Relative {
     }
 
     pub(crate) fn outbox(&self, outbox: &Outbox, state: &mut impl Hasher) {
-        let (queue, taken) = outbox.contents();
-        taken.hash(state);
+        let (queue, open) = outbox.contents();
+        open.hash(state);
         queue.len().hash(state);
         for event in queue {
-            format!("{event:?}").hash(state);
+            mem::discriminant(event).hash(state);
+            match event {
+                // Which of them it is decides nothing.
+                Event::Revoke { id: _, partitions, generation }
+                | Event::Lost { id: _, partitions, generation } => {
+                    (partitions, generation).hash(state);
+                }
+                other => format!("{other:?}").hash(state),
+            }
         }
     }
 }

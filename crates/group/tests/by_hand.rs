@@ -3,12 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's support")]
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, VecDeque},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use offtake_group::{BuiltIn as Assignor, Config, Event, GroupError, GroupMembership, Identity, Member};
+use offtake_group::{
+    BuiltIn as Assignor, Config, Event, GroupError, GroupMembership, Identity, Member, ReleaseId,
+};
 use offtake_machine::{
     Answer, BrokerId, CallError, CallId, Cluster, PartitionInfo, Target, Topic, TopicInfo, TopicPartition,
 };
@@ -19,6 +21,8 @@ use offtake_wire::{
 };
 
 const COORDINATOR: BrokerId = BrokerId(3);
+/// In the place of every release id.
+const ANY: ReleaseId = ReleaseId(0);
 
 struct Hand {
     member: Member,
@@ -28,6 +32,7 @@ struct Hand {
     step: Option<CallId>,
     /// A heartbeat, which may be out beside it.
     heartbeat: Option<CallId>,
+    open: VecDeque<ReleaseId>,
 }
 
 impl Hand {
@@ -40,6 +45,7 @@ impl Hand {
             cluster: cluster(&[("a", 3)]),
             step: None,
             heartbeat: None,
+            open: VecDeque::new(),
         };
         hand.member.subscribe(now, topics(&["a"]));
         hand
@@ -97,8 +103,22 @@ impl Hand {
         self.member.handle_answer(self.now, id, Err(error));
     }
 
+    /// What the application hears; which release is which is [remembered](Self::releases) here.
     fn events(&mut self) -> Vec<Event> {
-        std::iter::from_fn(|| self.member.poll_event()).collect()
+        let mut events: Vec<Event> = std::iter::from_fn(|| self.member.poll_event()).collect();
+        self.open.extend(events.iter().filter_map(Event::release));
+        for event in &mut events {
+            if let Event::Revoke { id, .. } | Event::Lost { id, .. } = event {
+                *id = ANY;
+            }
+        }
+        events
+    }
+
+    /// The application has let go of what it heard of first.
+    fn releases(&mut self) {
+        let id = self.open.pop_front().unwrap();
+        self.member.released(self.now, id);
     }
 
     fn joins(&mut self) -> JoinGroupRequest {
@@ -400,7 +420,7 @@ fn e4_a_commit_refused_for_who_we_were_means_nothing() {
     let now = hand.member.identity().unwrap();
     assert_eq!(now, Identity { generation: 2, ..old });
     hand.member.commit_refused(hand.now, ErrorCode::IllegalGeneration, &now);
-    assert_eq!(hand.events(), [Event::Lost { partitions: tps(&[0]), generation: 2 }]);
+    assert_eq!(hand.events(), [Event::Lost { id: ANY, partitions: tps(&[0]), generation: 2 }]);
 }
 
 #[test]
@@ -453,9 +473,9 @@ fn s9_a_revoke_that_nobody_has_heard_of_is_lost_when_everything_is() {
     hand.wait(3_000);
     hand.sends();
     hand.hears(beat(ErrorCode::UnknownMemberId));
-    assert_eq!(hand.events(), [Event::Lost { partitions: tps(&[0, 1]), generation: 1 }]);
+    assert_eq!(hand.events(), [Event::Lost { id: ANY, partitions: tps(&[0, 1]), generation: 1 }]);
     assert!(hand.sends().is_none(), "not before it is released");
-    hand.member.released(hand.now);
+    hand.releases();
     assert_eq!(hand.joins().member_id, "");
 }
 
@@ -473,7 +493,7 @@ fn s9_what_is_being_revoked_is_not_lost_too() {
     assert_eq!(
         hand.events(),
         [
-            Event::Revoke { partitions: tps(&[0]), generation: 1 },
+            Event::Revoke { id: ANY, partitions: tps(&[0]), generation: 1 },
             Event::Assigned { added: vec![], owned: tps(&[1]), generation: 2 },
         ]
     );
@@ -481,12 +501,12 @@ fn s9_what_is_being_revoked_is_not_lost_too() {
     hand.wait(3_000);
     hand.sends();
     hand.hears(beat(ErrorCode::IllegalGeneration));
-    assert_eq!(hand.events(), [Event::Lost { partitions: tps(&[1]), generation: 2 }]);
+    assert_eq!(hand.events(), [Event::Lost { id: ANY, partitions: tps(&[1]), generation: 2 }]);
     assert!(hand.member.identity().is_none() && hand.member.owned().is_empty());
     assert!(hand.sends().is_none());
-    hand.member.released(hand.now);
+    hand.releases();
     assert!(hand.sends().is_none(), "one of two");
-    hand.member.released(hand.now);
+    hand.releases();
     hand.joins();
 }
 
@@ -505,9 +525,9 @@ fn e5_a_static_member_that_a_generation_has_passed_by_has_lost_what_it_held() {
     hand.waits_and_polls(301_000);
     hand.hears(joined(5, "leader", "me", vec![]));
     assert_eq!(hand.member.identity(), None, "nothing can be committed");
-    assert_eq!(hand.events(), [Event::Lost { partitions: tps(&[0, 1]), generation: 3 }]);
+    assert_eq!(hand.events(), [Event::Lost { id: ANY, partitions: tps(&[0, 1]), generation: 3 }]);
     assert!(hand.sends().is_none(), "not before the application has heard of it");
-    hand.member.released(hand.now);
+    hand.releases();
     assert_eq!(hand.joins().member_id, "me");
     hand.hears(joined(6, "leader", "me", vec![]));
     hand.syncs();
@@ -535,11 +555,11 @@ fn f12_who_took_too_long_to_let_go_in_a_group_of_both_protocols_has_lost_what_it
         assert!(matches!(hand.sends(), Some(Request::Heartbeat(_))));
         hand.hears(beat(ErrorCode::RebalanceInProgress));
     }
-    hand.member.released(hand.now);
+    hand.releases();
     assert_eq!(hand.joins().member_id, "me");
     hand.hears(joined(6, "leader", "me", vec![]));
     assert_eq!(hand.member.identity(), None, "nothing can be committed");
-    assert_eq!(hand.events(), [Event::Lost { partitions: tps(&[0]), generation: 3 }]);
+    assert_eq!(hand.events(), [Event::Lost { id: ANY, partitions: tps(&[0]), generation: 3 }]);
 }
 
 #[test]
@@ -581,8 +601,8 @@ fn s7_who_joins_a_generation_again_that_still_goes_on_proves_itself_first() {
         Hand::new(Config { instance_id: Some("one".into()), ..config(Assignor::CooperativeSticky) });
     hand.settles_with(3, &[0]);
     hand.waits_and_polls(60_000);
-    assert!(hand.events().contains(&Event::Lost { partitions: tps(&[0]), generation: 3 }));
-    hand.member.released(hand.now);
+    assert!(hand.events().contains(&Event::Lost { id: ANY, partitions: tps(&[0]), generation: 3 }));
+    hand.releases();
     hand.joins();
     hand.hears(joined(3, "leader", "me", vec![]));
     hand.syncs();
@@ -616,8 +636,8 @@ fn e1_a_static_member_that_was_out_while_letting_go_still_joins_again_for_the_ot
         }
     }
     hand.events();
-    hand.member.released(hand.now);
-    hand.member.released(hand.now);
+    hand.releases();
+    hand.releases();
     hand.member.polled(hand.now);
     assert_eq!(hand.joins().member_id, "");
     hand.hears(joined(4, "leader", "me again", vec![]));
@@ -701,6 +721,76 @@ fn a_broker_without_static_members_is_refused_by_one() {
     let answer = Answer { from: None, version: 4, response: joined(1, "me", "me", vec![]).into() };
     hand.member.handle_answer(hand.now, hand.step.unwrap(), Ok(answer));
     assert!(matches!(&hand.events()[..], [Event::Failed(GroupError::UnsupportedVersion { .. })]));
+    // It has been taken in as a dynamic member: the others must not wait for it.
+    match hand.sends() {
+        Some(Request::LeaveGroup(leave)) => assert_eq!(leave.member_id, "me"),
+        other => panic!("{other:?}"),
+    }
+    hand.hears(LeaveGroupResponse::default());
+    assert_eq!((hand.events(), hand.member.state_name()), (vec![], "failed"));
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    assert_eq!(hand.joins().member_id, "");
+}
+
+#[test]
+fn a_member_that_fails_and_is_subscribed_again_leaves_before_it_joins() {
+    let mut hand = Hand::new(Config { instance_id: Some("i".into()), ..config(Assignor::CooperativeSticky) });
+    hand.joins();
+    let answer = Answer { from: None, version: 4, response: joined(1, "me", "me", vec![]).into() };
+    hand.member.handle_answer(hand.now, hand.step.unwrap(), Ok(answer));
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    assert!(matches!(hand.sends(), Some(Request::LeaveGroup(_))));
+    hand.hears(LeaveGroupResponse::default());
+    assert_eq!(hand.joins().member_id, "");
+}
+
+#[test]
+fn d11_a_join_is_given_up_no_sooner_than_other_requests() {
+    let seconds = Duration::from_secs;
+    for (rebalance, request, expected) in [(300, 30, 305), (10, 30, 30), (30, 30, 35)] {
+        let mut hand = Hand::new(Config {
+            rebalance_timeout: seconds(rebalance),
+            request_timeout: seconds(request),
+            ..config(Assignor::CooperativeSticky)
+        });
+        let join = hand.member.poll_transmit(hand.now, Some(COORDINATOR), &hand.cluster).unwrap();
+        assert_eq!(join.timeout, seconds(expected));
+    }
+}
+
+#[test]
+fn f13_a_member_that_is_unknown_again_and_again_says_so_once() {
+    let mut hand = Hand::new(config(Assignor::CooperativeSticky));
+    let mut told = Vec::new();
+    for _ in 0..6 {
+        hand.joins();
+        hand.hears(JoinGroupResponse { error_code: ErrorCode::UnknownMemberId, ..Default::default() });
+        told.extend(hand.events());
+        hand.wait(2_000);
+    }
+    assert!(matches!(&told[..], [Event::Trouble(_)]), "{told:?}");
+}
+
+/// As of an assignment that is larger than the broker's log takes.
+#[test]
+fn q4_a_sync_that_always_fails_at_the_broker_is_the_end_after_a_few_times() {
+    let mut hand = Hand::new(config(Assignor::CooperativeSticky));
+    for generation in 1.. {
+        hand.joins();
+        hand.hears(joined(generation, "leader", "me", vec![]));
+        hand.waits_and_polls(3_000);
+        hand.syncs();
+        hand.hears(beat(ErrorCode::None));
+        hand.hears(SyncGroupResponse { error_code: ErrorCode::UnknownServerError, ..Default::default() });
+        let events = hand.events();
+        if let Some(Event::Failed(error)) = events.last() {
+            assert_eq!(generation, 6, "asked again five times");
+            assert!(error.to_string().contains("UNKNOWN_SERVER_ERROR"), "{error}");
+            break;
+        }
+        assert!(generation < 6, "{events:?}");
+        hand.waits_and_polls(2_000);
+    }
 }
 
 #[test]
@@ -853,9 +943,9 @@ fn d2_a_member_that_is_unknown_while_it_joins_has_lost_what_it_had() {
     hand.wait(3_000);
     hand.sends();
     hand.hears(beat(ErrorCode::UnknownMemberId));
-    assert_eq!(hand.events(), [Event::Lost { partitions: tps(&[0]), generation: 1 }]);
+    assert_eq!(hand.events(), [Event::Lost { id: ANY, partitions: tps(&[0]), generation: 1 }]);
     assert!(hand.sends().is_none(), "not before it is released");
-    hand.member.released(hand.now);
+    hand.releases();
     assert_eq!(hand.joins().member_id, "");
 }
 
@@ -891,4 +981,42 @@ fn e8_leaving_while_a_join_waits_is_said_at_once() {
         other => panic!("{other:?}"),
     }
     assert!(hand.sends().is_none(), "and nothing else");
+}
+
+#[test]
+fn s9_a_release_that_is_not_open_changes_nothing() {
+    let mut hand = Hand::new(config(Assignor::Range));
+    hand.joins();
+    let range = |generation| JoinGroupResponse {
+        protocol_name: Some("range".into()),
+        ..joined(generation, "leader", "me", vec![])
+    };
+    hand.hears(range(1));
+    hand.syncs();
+    hand.hears(assigned(&[0, 1]));
+    hand.events();
+    hand.wait(3_000);
+    hand.sends();
+    hand.hears(beat(ErrorCode::RebalanceInProgress));
+    hand.events();
+    let first = hand.open[0];
+    for other in [ReleaseId(first.0 + 1), ReleaseId(0)] {
+        hand.member.released(hand.now, other);
+        assert_eq!((hand.member.state_name(), hand.member.owned().len()), ("releasing", 2), "{other:?}");
+    }
+    hand.releases();
+    hand.joins();
+    hand.hears(range(2));
+    hand.syncs();
+    hand.hears(assigned(&[0, 1]));
+    hand.events();
+    hand.wait(3_000);
+    hand.sends();
+    hand.hears(beat(ErrorCode::RebalanceInProgress));
+    hand.events();
+    // The first again, late: it is not taken for the second.
+    hand.member.released(hand.now, first);
+    assert_eq!((hand.member.state_name(), hand.member.owned().len()), ("releasing", 2));
+    hand.releases();
+    assert_eq!(hand.member.state_name(), "joining");
 }

@@ -48,14 +48,15 @@ impl Consumer {
                     self.running = Some(self.tell(RebalanceCall::Assigned, change, None, None));
                 }
             }
-            Control::Revoke { partitions, owned, generation, release_by } => {
+            Control::Revoke { id, partitions, owned, generation, release_by } => {
                 let change = OwnershipChange { partitions, owned, generation: Some(generation) };
-                self.running = Some(self.revoke(change, release_by, Some(Command::Released)));
+                self.running = Some(self.revoke(change, release_by, Some(Command::Released(id))));
             }
-            Control::Lost { partitions, owned, generation } => {
+            Control::Lost { id, partitions, owned, generation } => {
                 self.give_up(&partitions);
                 let change = OwnershipChange { partitions, owned, generation: Some(generation) };
-                self.running = Some(self.tell(RebalanceCall::Lost, change, None, Some(Command::Released)));
+                let command = Some(Command::Released(id));
+                self.running = Some(self.tell(RebalanceCall::Lost, change, None, command));
             }
             Control::PollIntervalExceeded(event) => {
                 let _ = self.handle.send(Command::Polled);

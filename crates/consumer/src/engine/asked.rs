@@ -36,7 +36,7 @@ impl Engine {
                 let result = self.assign(now, partitions);
                 self.outbox.answer(Answer::Done(reply, result));
             }
-            Command::Released => self.released(now),
+            Command::Released(id) => self.released(now, id),
             Command::Unsubscribe { reason, reply } => {
                 self.give_up_everything(now, reason, GroupMembership::Default);
                 self.outbox.answer(Answer::Done(reply, Ok(())));
@@ -191,7 +191,7 @@ impl Engine {
         let new: Vec<_> =
             wanted.iter().filter(|(partition, _)| !self.ownership.contains(partition)).collect();
         let new: Vec<_> = new.into_iter().map(|(partition, at)| (partition.clone(), *at)).collect();
-        let gone = self.ownership.assign(wanted.into_keys(), None);
+        let gone = self.ownership.assign(wanted.into_keys());
         self.stop(&gone);
         self.offsets.unassign(&gone);
         self.subscriptions.replace(Subscription::Assigned);

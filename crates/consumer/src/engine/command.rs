@@ -6,7 +6,7 @@ use std::{
 };
 
 use offtake_fetch::Charge;
-use offtake_group::GroupMembership;
+use offtake_group::{GroupMembership, ReleaseId};
 use offtake_machine::{PartitionInfo, Position, Token, Topic, TopicPartition};
 use regex::Regex;
 use tokio::sync::oneshot;
@@ -52,8 +52,8 @@ pub(crate) enum Command {
         partitions: Vec<(TopicPartition, StartAt)>,
         reply: Reply<()>,
     },
-    /// The listener is done with the last revoke or loss.
-    Released,
+    /// The application is done with this revoke or loss.
+    Released(ReleaseId),
     /// Gives up everything and leaves the group; the listener has run.
     Unsubscribe {
         reason: &'static str,

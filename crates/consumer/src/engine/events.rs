@@ -8,7 +8,6 @@ use offtake_offsets::Identity;
 
 use super::{Engine, Life, is_current, rooms};
 use crate::{
-    config::GroupProtocol,
     error::{Error, ErrorKind},
     event::Event,
     inbox::{Control, Data},
@@ -88,7 +87,7 @@ impl Engine {
         use offtake_group::Event as Said;
         match event {
             Said::Assigned { added, owned, generation } => {
-                self.ownership.assign(owned, Some(generation));
+                self.ownership.assign(owned);
                 self.want_topics(now);
                 let new = added.into_iter().map(|partition| {
                     let start = self.start_of(&partition);
@@ -97,22 +96,22 @@ impl Engine {
                 let new = new.collect();
                 self.begin(now, new, Some(generation));
             }
-            Said::Revoke { partitions, generation } => {
+            Said::Revoke { id, partitions, generation } => {
                 self.stop(&partitions);
                 self.ownership.remove(&partitions);
                 let release_by = self.member.as_ref().and_then(offtake_group::Member::release_by);
-                self.ownership.releases(partitions.clone(), release_by);
+                self.ownership.releases(id, partitions.clone(), release_by);
                 let owned = self.ownership.to_vec();
-                self.outbox.control(Control::Revoke { partitions, owned, generation, release_by });
+                self.outbox.control(Control::Revoke { id, partitions, owned, generation, release_by });
             }
-            Said::Lost { partitions, generation } => {
+            Said::Lost { id, partitions, generation } => {
                 self.stop(&partitions);
                 self.offsets.unassign(&partitions);
                 self.ownership.remove(&partitions);
                 // What was being released is gone with the rest.
                 self.releasing_is_lost();
                 let owned = self.ownership.to_vec();
-                self.outbox.control(Control::Lost { partitions, owned, generation });
+                self.outbox.control(Control::Lost { id, partitions, owned, generation });
             }
             Said::CoordinatorLost(broker) => self.coordinator_lost(now, broker),
             Said::PollIntervalWarning { since } => self.poll_interval_nears(since),
@@ -162,11 +161,6 @@ impl Engine {
             ),
             None => (self.config.group_id.as_ref().map(|_| Identity::standalone()), Validity::Forever),
         };
-        if self.config.group_protocol == GroupProtocol::Consumer
-            && let Some(session) = &mut self.session
-        {
-            session.follow(now, member.is_some_and(|member| member.identity().is_some()));
-        }
         self.offsets.set_identity(identity);
         let validity = if mutant!(22) { Validity::Forever } else { validity };
         if self.shared.set_validity(now, validity) {

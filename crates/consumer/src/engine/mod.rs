@@ -15,7 +15,6 @@ mod outbox;
 mod ownership;
 mod reach;
 mod rooms;
-mod session;
 mod silence;
 mod subscriptions;
 mod topics;
@@ -26,7 +25,7 @@ pub(crate) use rooms::net_config;
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use offtake_fetch::Fetcher;
-use offtake_group::{GroupMembership, Member, Strategy};
+use offtake_group::{GroupMembership, Member, ReleaseId, Strategy};
 use offtake_machine::{
     Answer, BrokerId, CallError, CallId, Cluster, Coordinator, Metadata, Token, TopicPartition, Transmit,
     earliest, mutant,
@@ -40,7 +39,6 @@ use self::{
     outbox::Outbox,
     ownership::Ownership,
     reach::Reach,
-    session::SessionTimeout,
     silence::Silence,
     subscriptions::Subscriptions,
     waiters::Waiters,
@@ -62,7 +60,6 @@ enum Machine {
     Metadata,
     Coordinator,
     Group,
-    Session,
     Offsets,
     Fetch,
 }
@@ -102,8 +99,6 @@ pub(crate) struct Engine {
     metadata: Metadata,
     coordinator: Option<Coordinator>,
     member: Option<Member>,
-    /// Of the group, if it has one that speaks the consumer protocol.
-    session: Option<SessionTimeout>,
     offsets: Offsets,
     fetch: Fetcher,
 
@@ -138,10 +133,6 @@ impl Engine {
             .group_id
             .as_ref()
             .map(|group| Coordinator::new(group, config.request_timeout, backoff, seed ^ 1));
-        let session = config
-            .group_id
-            .as_ref()
-            .map(|group| SessionTimeout::new(group, config.request_timeout, backoff, seed ^ 5));
         Self {
             seed,
             begin_at: parts.begin_at,
@@ -149,7 +140,6 @@ impl Engine {
             metadata: Metadata::new(now, rooms::metadata(&config, seed)),
             coordinator,
             member: None,
-            session,
             offsets: Offsets::new(rooms::offsets(&config, seed ^ 2, (now, wall_ms))),
             fetch: Fetcher::new(rooms::fetch(&config, seed ^ 3)),
             subscriptions: Subscriptions::none(),
@@ -192,7 +182,8 @@ impl Engine {
 
     fn give_up_everything(&mut self, now: Instant, reason: &str, membership: GroupMembership) {
         self.subscriptions.clear();
-        let mut all = self.ownership.released();
+        // What is still being revoked is no longer among the assigned: its queued commits must not outlive it either (H2).
+        let mut all = self.ownership.all_released();
         all.extend(self.ownership.clear());
         self.stop(&all);
         self.offsets.unassign(&all);
@@ -247,18 +238,18 @@ impl Engine {
         }
     }
 
-    fn released(&mut self, now: Instant) {
-        let gone = self.ownership.released();
+    fn released(&mut self, now: Instant, id: ReleaseId) {
+        let gone = self.ownership.released(id);
         self.stop(&gone);
         self.offsets.unassign(&gone);
         if let Some(member) = &mut self.member {
-            member.released(now);
+            member.released(now, id);
         }
     }
 
     /// The group waits no longer for what is being revoked: a commit of it would be refused, and is.
     fn releasing_is_lost(&mut self) {
-        let gone = self.ownership.released();
+        let gone = self.ownership.all_released();
         self.offsets.unassign(&gone);
     }
 
@@ -281,9 +272,6 @@ impl Engine {
         }
         if let Some(member) = &mut self.member {
             member.handle_timeout(now);
-        }
-        if let Some(session) = &mut self.session {
-            session.handle_timeout(now);
         }
         self.offsets.handle_timeout(now);
         self.fetch.handle_timeout(now);
@@ -329,12 +317,6 @@ impl Engine {
                     self.metadata.refresh(now);
                 }
             }
-            Machine::Session => {
-                let learnt = self.session.as_mut().and_then(|session| session.handle_answer(now, id, result));
-                if let (Some(timeout), Some(member)) = (learnt, &mut self.member) {
-                    member.learn_session_timeout(timeout);
-                }
-            }
             Machine::Offsets => self.offsets.handle_answer(now, id, result),
             Machine::Fetch => self.fetch.handle_answer(now, id, result),
         }
@@ -370,9 +352,6 @@ impl Engine {
         {
             return Some((Machine::Group, Lane::of(&transmit.request), transmit));
         }
-        if let Some(transmit) = self.session.as_mut().and_then(|session| session.poll_transmit(now)) {
-            return Some((Machine::Session, Lane::Control, transmit));
-        }
         if self.subscriptions.kind().is_of_a_group()
             && self.member.as_ref().is_some_and(|member| !is_current(member, now))
         {
@@ -403,7 +382,6 @@ impl Engine {
             self.metadata.poll_timeout(),
             self.coordinator.as_ref().and_then(Coordinator::poll_timeout),
             self.member.as_ref().filter(|_| !mutant!(28)).and_then(Member::poll_timeout),
-            self.session.as_ref().and_then(SessionTimeout::poll_timeout),
             self.offsets.poll_timeout(),
             self.fetch.poll_timeout(),
             self.waiters.poll_timeout(),

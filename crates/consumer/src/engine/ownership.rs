@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use offtake_fetch::Watermarks;
+use offtake_group::ReleaseId;
 use offtake_machine::{Token, TopicPartition};
 
 use crate::gauges::PartitionGauges;
@@ -11,34 +12,23 @@ use crate::gauges::PartitionGauges;
 pub(super) struct Ownership {
     /// What is assigned now, by the group or by hand, and its gauges from when it has begun.
     assigned: BTreeMap<TopicPartition, Option<Arc<PartitionGauges>>>,
-    generation: Option<i32>,
-    releasing: Option<Releasing>,
+    /// What the handle is to release: the partitions of each revoke that it was told of.
+    releasing: BTreeMap<ReleaseId, Vec<TopicPartition>>,
+    /// When the group waits for it no longer.
+    release_by: Option<Instant>,
     /// Partitions in which the handle met something unreadable: nothing of them is fetched before they are sought.
     stopped: BTreeMap<TopicPartition, Token>,
 }
 
-/// What the handle is to release: the partitions of the revoke that it was told of.
-#[derive(Debug)]
-struct Releasing {
-    partitions: Vec<TopicPartition>,
-    /// When the group waits for it no longer.
-    by: Option<Instant>,
-}
-
 impl Ownership {
     /// These are assigned from now on, and no others. Gives those that no longer are.
-    pub(super) fn assign(
-        &mut self,
-        owned: impl IntoIterator<Item = TopicPartition>,
-        generation: Option<i32>,
-    ) -> Vec<TopicPartition> {
+    pub(super) fn assign(&mut self, owned: impl IntoIterator<Item = TopicPartition>) -> Vec<TopicPartition> {
         let mut before = std::mem::take(&mut self.assigned);
         let now = owned.into_iter().map(|partition| {
             let gauges = before.remove(&partition).flatten();
             (partition, gauges)
         });
         self.assigned = now.collect();
-        self.generation = generation;
         before.into_keys().collect()
     }
 
@@ -56,8 +46,6 @@ impl Ownership {
 
     /// Nothing is; what was.
     pub(super) fn clear(&mut self) -> Vec<TopicPartition> {
-        self.releasing = None;
-        self.generation = None;
         std::mem::take(&mut self.assigned).into_keys().collect()
     }
 
@@ -85,18 +73,27 @@ impl Ownership {
     // ---- on its way out ------------------------------------------------------------------------------------------
 
     /// The handle is told to release these.
-    pub(super) fn releases(&mut self, partitions: Vec<TopicPartition>, by: Option<Instant>) {
-        self.releasing = Some(Releasing { partitions, by });
+    pub(super) fn releases(&mut self, id: ReleaseId, partitions: Vec<TopicPartition>, by: Option<Instant>) {
+        self.releasing.insert(id, partitions);
+        self.release_by = by;
     }
 
-    /// They are released, or lost.
-    pub(super) fn released(&mut self) -> Vec<TopicPartition> {
-        self.releasing.take().map(|releasing| releasing.partitions).unwrap_or_default()
+    /// The application is done with this change. Gives the partitions that it was to release; nothing the second time.
+    pub(super) fn released(&mut self, id: ReleaseId) -> Vec<TopicPartition> {
+        let gone = self.releasing.remove(&id).unwrap_or_default();
+        self.release_by = self.release_by.filter(|_| !self.releasing.is_empty());
+        gone
+    }
+
+    /// Whatever is to be released is so, or is lost.
+    pub(super) fn all_released(&mut self) -> Vec<TopicPartition> {
+        self.release_by = None;
+        std::mem::take(&mut self.releasing).into_values().flatten().collect()
     }
 
     /// When the group waits no longer.
     pub(super) fn release_by(&self) -> Option<Instant> {
-        self.releasing.as_ref()?.by
+        self.release_by
     }
 
     // ---- unreadable ----------------------------------------------------------------------------------------------
@@ -129,11 +126,11 @@ mod tests {
     #[test]
     fn s14_what_is_kept_keeps_its_gauges_and_what_comes_anew_gets_others() {
         let mut ownership = Ownership::default();
-        assert!(ownership.assign([orders(0), orders(1)], Some(1)).is_empty());
+        assert!(ownership.assign([orders(0), orders(1)]).is_empty());
         let (kept, gone) = (gauges(1), gauges(2));
         ownership.begin(orders(0), kept.clone());
         ownership.begin(orders(1), gone.clone());
-        assert_eq!(ownership.assign([orders(0), orders(2)], Some(2)), [orders(1)]);
+        assert_eq!(ownership.assign([orders(0), orders(2)]), [orders(1)]);
         let high = |high| Watermarks { low: 0, high, last_stable: high };
         ownership.learn_watermarks(&orders(0), kept.token().sought(), high(10));
         ownership.learn_watermarks(&orders(1), gone.token(), high(20));
@@ -144,12 +141,17 @@ mod tests {
         }
         assert_eq!((kept.lag(), gone.lag()), (Some(6), None));
     }
-
     #[test]
-    fn what_is_released_is_so_once() {
+    fn a_release_is_a_value_and_counts_once() {
         let mut ownership = Ownership::default();
-        ownership.releases(vec![orders(0)], None);
-        assert_eq!(ownership.released(), [orders(0)]);
-        assert!(ownership.released().is_empty());
+        let by = crate::clock::now();
+        ownership.releases(ReleaseId(1), vec![orders(0)], Some(by));
+        ownership.releases(ReleaseId(2), vec![orders(1)], Some(by));
+        assert!(ownership.released(ReleaseId(7)).is_empty(), "nobody was told of it");
+        assert_eq!(ownership.released(ReleaseId(1)), [orders(0)]);
+        assert!(ownership.released(ReleaseId(1)).is_empty(), "it was over");
+        assert_eq!(ownership.release_by(), Some(by), "the other is not");
+        assert_eq!(ownership.all_released(), [orders(1)]);
+        assert_eq!(ownership.release_by(), None);
     }
 }

@@ -108,8 +108,13 @@ fn p5_no_change_of_ownership_is_coalesced() {
     for generation in 2..1000 {
         send(&sender, [assigned(Vec::new(), generation)], []);
     }
-    let revoke =
-        Control::Revoke { partitions: owned.clone(), owned: Vec::new(), generation: 999, release_by: None };
+    let revoke = Control::Revoke {
+        id: offtake_group::ReleaseId(1),
+        partitions: owned.clone(),
+        owned: Vec::new(),
+        generation: 999,
+        release_by: None,
+    };
     send(&sender, [revoke], []);
     let mut left = all(&mut receiver).control;
     coalesce_control(&mut left);

@@ -38,7 +38,8 @@ enum Undisturbed {
     No,
 }
 
-/// Times that we ask again after a code we have never heard of (FAILURES Q4).
+/// Times that we ask again after a code that says nothing: one we have never heard of (FAILURES Q4), or
+/// UNKNOWN_SERVER_ERROR, which an assignment that is too large for the broker's log is answered with each time.
 const UNKNOWN_CODE_RETRIES: u32 = 5;
 /// The first JoinGroup version with static members (KIP-345).
 const STATIC_MEMBERS_SINCE: i16 = 5;
@@ -100,7 +101,11 @@ impl Classic {
             ErrorCode::None => self.joined_generation(now, sent, version, join),
             // KIP-394: the same again, with the id that the coordinator will know us by.
             ErrorCode::MemberIdRequired if !join.member_id.is_empty() => {
-                let at = if self.member_id.is_empty() { now } else { self.health.soon(now) };
+                let again = || "asked for a member id that it was given".to_owned();
+                let at = match self.member_id.is_empty() {
+                    true => now,
+                    false => self.health.began_anew(now, &mut self.outbox, again),
+                };
                 self.member_id = join.member_id;
                 self.call_again_at(at);
             }
@@ -116,10 +121,11 @@ impl Classic {
             return self.retry(now, "a JoinGroup answer without a generation or a member id");
         }
         if self.config.instance_id.is_some() && version < STATIC_MEMBERS_SINCE {
-            return self.fail(GroupError::UnsupportedVersion {
-                group: self.config.group.clone(),
-                what: "group.instance.id needs Kafka 2.3 or newer; leave it out".into(),
-            });
+            // It has taken us in as a dynamic member.
+            self.member_id = join.member_id;
+            let what = "group.instance.id needs Kafka 2.3 or newer; leave it out".into();
+            let group = self.config.group.clone();
+            return self.fail_and_leave(now, GroupError::UnsupportedVersion { group, what });
         }
         let chosen =
             self.config.assignors.iter().find(|ours| Some(ours.name()) == join.protocol_name.as_deref());
@@ -343,8 +349,12 @@ impl Classic {
                 self.coordinator_lost(Some(sent));
                 return None;
             }
-            ErrorCode::RebalanceInProgress | ErrorCode::UnknownServerError => return None,
-            ErrorCode::Unknown(_) if self.health.failures() < UNKNOWN_CODE_RETRIES => return None,
+            ErrorCode::RebalanceInProgress => return None,
+            ErrorCode::UnknownServerError | ErrorCode::Unknown(_)
+                if self.health.failures() < UNKNOWN_CODE_RETRIES =>
+            {
+                return None;
+            }
             code if code.is_retriable() => return None,
             ErrorCode::GroupAuthorizationFailed => GroupError::GroupAuthorizationFailed { group: group() },
             ErrorCode::InconsistentGroupProtocol => self.inconsistent(),

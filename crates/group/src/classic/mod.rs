@@ -33,7 +33,7 @@ use offtake_wire::ErrorCode;
 use crate::{
     assignor::{RebalanceProtocol, Strategy},
     config::Config,
-    event::{Event, GroupError, GroupMembership, Identity, Outbox},
+    event::{Event, GroupError, GroupMembership, Identity, Outbox, ReleaseId},
     exchange::Exchange,
     health::Health,
     pace::Pace,
@@ -140,6 +140,10 @@ impl Classic {
                 (self.polled, self.warned) = (Some(now), false);
                 *then = Next::LeftThenJoin;
             }
+            State::Leaving { then: then @ Next::Failed, .. } => {
+                (self.polled, self.warned) = (Some(now), false);
+                *then = Next::Join;
+            }
             State::Stable { .. } if changed => self.join_again(now, "the subscription has changed"),
             // Compared with what was asked for when the rebalance is through; or asked for when it begins.
             State::Stable { .. }
@@ -192,8 +196,8 @@ impl Classic {
         }
     }
 
-    pub(crate) fn released(&mut self, now: Instant) {
-        if !self.outbox.released() {
+    pub(crate) fn released(&mut self, now: Instant, id: ReleaseId) {
+        if !self.outbox.released(id) {
             return;
         }
         for partition in mem::take(&mut self.held.leaving) {

@@ -75,6 +75,7 @@ pub(super) enum Plan {
 pub(super) enum Next {
     Outside,
     Unpolled,
+    Failed,
     /// The application has polled meanwhile.
     Join,
     /// It has left and subscribed again meanwhile.

@@ -61,7 +61,7 @@ impl Classic {
     pub(super) fn revoke(&mut self, partitions: BTreeSet<TopicPartition>) {
         if !partitions.is_empty() {
             let generation = self.held.generation();
-            self.outbox.push(Event::Revoke { partitions: partitions.iter().cloned().collect(), generation });
+            self.outbox.revoke(partitions.iter().cloned().collect(), generation);
             self.held.leaving.extend(partitions);
         }
     }
@@ -73,7 +73,7 @@ impl Classic {
         let partitions: Vec<_> = all.into_iter().filter(|p| !self.held.leaving.contains(p)).collect();
         self.held.leaving.clear();
         if !partitions.is_empty() {
-            self.outbox.push(Event::Lost { partitions, generation: self.held.generation() });
+            self.outbox.lose(partitions, self.held.generation());
         }
         self.step_out();
     }
@@ -108,8 +108,9 @@ impl Classic {
         self.state = if self.outbox.waits() {
             State::Releasing { heartbeat: Exchange::IDLE, reason }
         } else {
+            let what = || format!("out of the group: {reason}");
             State::Joining {
-                join: Exchange::due(self.health.soon(now)),
+                join: Exchange::due(self.health.began_anew(now, &mut self.outbox, what)),
                 heartbeat: Exchange::IDLE,
                 asked: BTreeSet::new(),
                 reason,
@@ -155,6 +156,7 @@ impl Classic {
         match then {
             Next::Outside => {}
             Next::Unpolled => self.state = State::Unpolled,
+            Next::Failed => self.state = State::Failed,
             Next::Join | Next::LeftThenJoin => self.join_again(now, "joining again after leaving"),
         }
     }
@@ -164,6 +166,13 @@ impl Classic {
         self.member_id.clear();
         self.state = State::Failed;
         self.outbox.push(Event::Failed(error));
+    }
+
+    /// Fails, and takes leave of a group that would otherwise wait for us until the session is over.
+    pub(super) fn fail_and_leave(&mut self, now: Instant, error: GroupError) {
+        self.lose_everything();
+        self.outbox.push(Event::Failed(error));
+        self.say_goodbye(now, "cannot be a member", Next::Failed);
     }
 
     /// When to say that it is getting late: with a fifth of the time left.
@@ -197,7 +206,9 @@ impl Classic {
             // So that there is time for a second one.
             (Kind::Heartbeat, _) => self.config.request_timeout.min(self.config.session_timeout / 2),
             // The others may take the whole rebalance timeout; the rest is for the way.
-            (Kind::Step, State::Joining { .. }) => self.config.rebalance_timeout.saturating_add(JOIN_MARGIN),
+            (Kind::Step, State::Joining { .. }) => {
+                self.config.rebalance_timeout.saturating_add(JOIN_MARGIN).max(self.config.request_timeout)
+            }
             (Kind::Step, _) => self.config.request_timeout,
         }
     }

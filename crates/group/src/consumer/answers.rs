@@ -14,16 +14,21 @@ use offtake_wire::{
 use super::{Consumer, state::State};
 use crate::event::{Event, GroupError};
 
-/// Bounds on the heartbeat interval that a broker may ask for (FAILURES §3 row 51).
+/// The shortest heartbeat interval that a broker may ask for (FAILURES §3 row 51).
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
-const LONGEST_INTERVAL: Duration = Duration::from_secs(3600);
 /// The first ConsumerGroupHeartbeat version with patterns.
 const PATTERNS_SINCE: i16 = 1;
-/// Times that we ask again after a code we have never heard of (Q4).
+/// Times that we ask again after a code that says nothing: one we have never heard of (Q4), or UNKNOWN_SERVER_ERROR.
 const UNKNOWN_CODE_RETRIES: u32 = 5;
 
 impl Consumer {
     pub(crate) fn handle_answer(&mut self, now: Instant, id: CallId, answer: Result<Answer, CallError>) {
+        if self.session_timeout.awaits(id) {
+            if let Some(timeout) = self.session_timeout.handle_answer(now, id, answer) {
+                self.learn_session_timeout(timeout);
+            }
+            return;
+        }
         if !self.state.call_mut().is_some_and(|call| call.take(id)) {
             return; // answers a call we have given up
         }
@@ -35,10 +40,11 @@ impl Consumer {
                     State::Leaving { .. } => self.gone(now),
                     _ if version < PATTERNS_SINCE && !self.pattern.is_empty() => {
                         let what = "its consumer protocol has no patterns (KIP-848, Kafka 4.0); subscribe_patterns matches here";
-                        self.fail(GroupError::UnsupportedVersion {
-                            group: self.config.group.clone(),
-                            what: what.into(),
-                        });
+                        let group = self.config.group.clone();
+                        let error = GroupError::UnsupportedVersion { group, what: what.into() };
+                        // It may have taken us in, subscribed to nothing.
+                        let known = beat.error_code.is_ok() || matches!(self.state, State::Member { .. });
+                        self.fail_and_leave(now, error, known);
                     }
                     _ if beat.error_code.is_ok() => self.beaten(now, beat),
                     _ => self.refused(now, beat),
@@ -62,7 +68,9 @@ impl Consumer {
             self.epoch = beat.member_epoch;
         }
         if let Ok(wanted @ 1..) = u64::try_from(beat.heartbeat_interval_ms) {
-            self.interval = Duration::from_millis(wanted).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL);
+            // A member that beats more rarely than the session allows is out, whatever the broker said (row 51).
+            let longest = (self.config.session_timeout / 3).max(SHORTEST_INTERVAL);
+            self.interval = Duration::from_millis(wanted).clamp(SHORTEST_INTERVAL, longest);
         }
         let sent = self.sent.map(|(at, _)| at);
         self.alive = self.alive.max(sent);
@@ -112,22 +120,21 @@ impl Consumer {
                 }
             },
             // Of one topic among others: the membership stays, and the broker assigns what may be read (B8, O5).
-            ErrorCode::TopicAuthorizationFailed | ErrorCode::UnknownServerError => {
-                return self.retry(now, code.name());
-            }
-            ErrorCode::Unknown(_) if self.health.failures() < UNKNOWN_CODE_RETRIES => {
+            ErrorCode::TopicAuthorizationFailed => return self.retry(now, code.name()),
+            ErrorCode::UnknownServerError | ErrorCode::Unknown(_)
+                if self.health.failures() < UNKNOWN_CODE_RETRIES =>
+            {
                 return self.retry(now, code.name());
             }
             code if code.is_retriable() => return self.retry(now, code.name()),
             ErrorCode::InvalidRegularExpression => {
-                return self.fail_and_leave(
-                    now,
-                    GroupError::InvalidPattern {
-                        group: group(),
-                        pattern: self.pattern.clone(),
-                        reason: beat.error_message.unwrap_or_else(|| code.name().into()),
-                    },
-                );
+                let error = GroupError::InvalidPattern {
+                    group: group(),
+                    pattern: self.pattern.clone(),
+                    reason: beat.error_message.unwrap_or_else(|| code.name().into()),
+                };
+                let known = matches!(self.state, State::Member { .. });
+                return self.fail_and_leave(now, error, known);
             }
             ErrorCode::FencedInstanceId => self.fenced(),
             ErrorCode::GroupAuthorizationFailed => GroupError::GroupAuthorizationFailed { group: group() },

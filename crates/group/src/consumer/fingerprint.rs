@@ -38,6 +38,7 @@ impl Consumer {
             giving_up_since,
             announced,
             deadline,
+            session_timeout,
             polled,
             warned,
             sent,
@@ -52,6 +53,7 @@ impl Consumer {
             relative.call(call, to);
             relative.time(sent.filter(|_| call.is_sent()).map(|(at, _)| at), to);
         }
+        relative.call(session_timeout.call(), to);
         if let State::Leaving { until, epoch, then, .. } = state {
             relative.time(Some(*until), to);
             (epoch, then).hash(to);

@@ -29,7 +29,7 @@ use offtake_wire::{ErrorCode, Uuid};
 
 use crate::{
     config::Config,
-    event::{Event, GroupMembership, Identity, Outbox},
+    event::{Event, GroupMembership, Identity, Outbox, ReleaseId},
     health::Health,
     pace::Pace,
 };
@@ -38,11 +38,13 @@ mod answers;
 mod fingerprint;
 mod holding;
 mod requests;
+mod session_timeout;
 mod state;
 mod transitions;
 
 use holding::Holding;
 use requests::JOIN;
+use session_timeout::SessionTimeout;
 use state::{Next, Say, State};
 
 /// One member.
@@ -79,6 +81,7 @@ pub(crate) struct Consumer {
     /// The epoch that the application last heard of.
     announced: Option<i32>,
     deadline: Option<Instant>,
+    session_timeout: SessionTimeout,
     polled: Option<Instant>,
     /// Whether that silence has been spoken of.
     warned: bool,
@@ -112,6 +115,7 @@ impl Consumer {
             giving_up_since: None,
             announced: None,
             deadline: None,
+            session_timeout: SessionTimeout::new(&config),
             polled: None,
             warned: false,
             sent: None,
@@ -153,7 +157,7 @@ impl Consumer {
         }
     }
 
-    pub(crate) fn learn_session_timeout(&mut self, timeout: Duration) {
+    fn learn_session_timeout(&mut self, timeout: Duration) {
         self.config.session_timeout = timeout;
         self.deadline = self.alive.and_then(|at| at.checked_add(timeout));
     }
@@ -166,6 +170,7 @@ impl Consumer {
             return;
         }
         // A heartbeat that joins may have arrived already.
+        self.session_timeout.forget();
         let known = match &self.state {
             State::Member { .. } => true,
             State::Joining { call } => call.is_sent() || self.say.everything,
@@ -180,8 +185,8 @@ impl Consumer {
         }
     }
 
-    pub(crate) fn released(&mut self, now: Instant) {
-        if !self.outbox.released() {
+    pub(crate) fn released(&mut self, now: Instant, id: ReleaseId) {
+        if !self.outbox.released(id) {
             return;
         }
         self.holding.released();
@@ -253,6 +258,7 @@ impl Consumer {
         {
             self.gone(now);
         }
+        self.session_timeout.handle_timeout(now);
     }
 
     // ── outputs ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -265,6 +271,9 @@ impl Consumer {
     ) -> Option<Transmit> {
         if !self.wanted_topic_ids().is_empty() {
             self.handle_cluster(now, cluster);
+        }
+        if let Some(transmit) = self.session_timeout.poll_transmit(now, &mut self.ids) {
+            return Some(transmit);
         }
         self.blocked =
             coordinator.is_none() && matches!(self.state.call(), Some(Call::Due(at)) if *at <= now);
@@ -298,6 +307,7 @@ impl Consumer {
             self.warning_deadline(),
             self.poll_deadline(),
             self.session_deadline(),
+            self.session_timeout.poll_timeout(),
         ])
     }
 

@@ -19,14 +19,21 @@ use crate::{
 
 /// Heartbeats 200, 500 and 950 ms after the news, then every 500 ms: with the broker's default interval of 5 s some twenty
 /// more than usual of a member that joins, for two intervals, and some ten, for one, of a member whose assignment has
-/// changed.
+/// changed. Never more than that: a broker that wants fewer heartbeats gets no more of these.
 const HASTE: Haste =
     Haste { first: Duration::from_millis(200), longest: Duration::from_millis(500), lasts: Duration::ZERO };
 
+/// However long the interval: two of the default ones.
+const LONGEST_HASTE: Duration = Duration::from_secs(10);
+
 impl Consumer {
     pub(super) fn join(&mut self, now: Instant) {
-        self.state =
-            if self.outbox.waits() { State::Releasing } else { State::Joining { call: Call::Due(now) } };
+        if self.outbox.waits() {
+            self.state = State::Releasing;
+        } else {
+            self.session_timeout.ask(now);
+            self.state = State::Joining { call: Call::Due(now) };
+        }
     }
 
     /// Towards the newest target, as far as it goes now.
@@ -37,7 +44,7 @@ impl Consumer {
         let generation = self.epoch;
         let partitions = self.holding.let_go();
         if !partitions.is_empty() {
-            self.outbox.push(Event::Revoke { partitions, generation });
+            self.outbox.revoke(partitions, generation);
             return;
         }
         let (added, complete) = self.holding.take(&self.names);
@@ -57,7 +64,7 @@ impl Consumer {
         self.outbox.revokes_are_lost();
         let partitions = self.holding.lose();
         if !partitions.is_empty() {
-            self.outbox.push(Event::Lost { partitions, generation: self.epoch });
+            self.outbox.lose(partitions, self.epoch);
         }
         self.step_out();
     }
@@ -78,7 +85,7 @@ impl Consumer {
     /// The group goes on without us; we come back under the same name, owning nothing.
     pub(super) fn lost(&mut self, now: Instant) {
         self.lose_everything();
-        let at = self.health.soon(now);
+        let at = self.health.began_anew(now, &mut self.outbox, || "out of the group".to_owned());
         self.join(at);
     }
 
@@ -87,6 +94,7 @@ impl Consumer {
             "not polled within max.poll.interval.ms: leaving the group until the next poll");
         self.outbox.push(Event::PollIntervalExceeded);
         let known = !matches!(self.state, State::Releasing);
+        self.session_timeout.forget();
         self.lose_everything();
         if known {
             // With a goodbye in any case: a static member keeps its place.
@@ -127,13 +135,13 @@ impl Consumer {
 
     pub(super) fn fail(&mut self, error: GroupError) {
         self.lose_everything();
+        self.session_timeout.forget();
         self.state = State::Failed;
         self.outbox.push(Event::Failed(error));
     }
 
     /// Fails, and takes leave of a group that would otherwise keep our place until the session is over.
-    pub(super) fn fail_and_leave(&mut self, now: Instant, error: GroupError) {
-        let known = matches!(self.state, State::Member { .. });
+    pub(super) fn fail_and_leave(&mut self, now: Instant, error: GroupError, known: bool) {
         self.fail(error);
         if let Some(epoch) = self.farewell(GroupMembership::Default).filter(|_| known) {
             self.say_goodbye(now, epoch, Next::Failed);
@@ -156,7 +164,7 @@ impl Consumer {
     /// The share that we get is complete when others have let go, and they are told with their next heartbeat: for as
     /// long as that takes we ask more often.
     pub(super) fn news_may_come(&mut self, now: Instant, lasts: Duration) {
-        self.pace.hurry(now, Haste { lasts, ..HASTE });
+        self.pace.hurry(now, Haste { lasts: lasts.min(LONGEST_HASTE), ..HASTE });
     }
 
     /// When to say that it is getting late: with a fifth of the time left.

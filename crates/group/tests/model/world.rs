@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use offtake_group::{GroupMembership, Identity, Member};
+use offtake_group::{GroupMembership, Identity, Member, ReleaseId};
 use offtake_machine::{Answer, BrokerId, CallError, CallId, TopicPartition};
 use offtake_wire::{ErrorCode, Request, Response};
 
@@ -31,6 +31,8 @@ pub struct Process {
     /// Of that, what a callback is letting go.
     pub going: BTreeSet<TopicPartition>,
     pub callback: Option<Callback>,
+    /// What that callback is to release.
+    pub releasing: Option<ReleaseId>,
     /// Whether it still polls.
     pub polls: bool,
     /// At most one on each lane.
@@ -221,8 +223,9 @@ impl World {
             if polls {
                 member.polled(now);
             }
-            if scenario.flaw != Some(Flaw::ReleasesAtOnce) {
-                member.released(now);
+            let id = process.releasing.take().filter(|_| scenario.flaw != Some(Flaw::ReleasesAtOnce));
+            if let Some(id) = id {
+                member.released(now, id);
             }
         }
         self.drive(scenario, who);
@@ -427,6 +430,7 @@ impl Process {
             has: BTreeSet::new(),
             going: BTreeSet::new(),
             callback: None,
+            releasing: None,
             polls: true,
             calls: [None; 2],
             commit: None,

@@ -23,8 +23,20 @@ impl World {
         };
         self.coordinator.fingerprint(self.now, &known, to);
         for process in &self.processes {
-            let Process { member, life, has, going, callback, polls, calls, commit, incarnation, assigned } =
-                &**process;
+            // Which release a callback ends decides nothing.
+            let Process {
+                member,
+                life,
+                has,
+                going,
+                callback,
+                releasing: _,
+                polls,
+                calls,
+                commit,
+                incarnation,
+                assigned,
+            } = &**process;
             if let Some(member) = member {
                 member.fingerprint(now, Duration::from_millis(TICK), to);
             }

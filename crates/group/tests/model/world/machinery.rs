@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use offtake_group::Event;
+use offtake_group::{Event, ReleaseId};
 use offtake_machine::{CallError, TopicPartition, Transmit};
 use offtake_wire::{ApiKey, Request, Response};
 
@@ -60,15 +60,22 @@ impl World {
             if process.callback.is_none()
                 && let Some(event) = member.poll_event()
             {
-                let released = event.wants_release() && scenario.flaw == Some(Flaw::ReleasesAtOnce);
+                let released = event.release().filter(|_| scenario.flaw == Some(Flaw::ReleasesAtOnce));
                 if scenario.flaw == Some(Flaw::TellsTwice) {
                     self.act(who, event.clone());
                 }
                 self.act(who, event);
-                if let Some(member) = self.process(who).member.as_mut().filter(|_| released) {
-                    member.released(now);
+                if let (Some(member), Some(id)) = (self.process(who).member.as_mut(), released) {
+                    member.released(now, id);
                 }
             } else if let Some(transmit) = member.poll_transmit(now, Some(BROKER), &scenario.cluster) {
+                if let Request::DescribeConfigs(_) = transmit.request {
+                    // Brokers of this model do not tell the session timeout.
+                    let error =
+                        CallError::Unsupported { address: "broker".into(), api: ApiKey::DescribeConfigs };
+                    member.handle_answer(now, transmit.id, Err(error));
+                    continue;
+                }
                 self.send(who, transmit);
             } else {
                 return;
@@ -149,8 +156,8 @@ impl World {
                     }
                 }
             }
-            Event::Revoke { partitions, .. } => self.let_go(who, partitions, false),
-            Event::Lost { partitions, .. } => self.let_go(who, partitions, true),
+            Event::Revoke { id, partitions, .. } => self.let_go(who, id, partitions, false),
+            Event::Lost { id, partitions, .. } => self.let_go(who, id, partitions, true),
             Event::Failed(error) => self.breaks(Law::Failed, format!("{who}: {error}")),
             Event::CoordinatorLost(_)
             | Event::PollIntervalWarning { .. }
@@ -161,9 +168,10 @@ impl World {
         }
     }
 
-    fn let_go(&mut self, who: usize, partitions: Vec<TopicPartition>, lost: bool) {
+    fn let_go(&mut self, who: usize, id: ReleaseId, partitions: Vec<TopicPartition>, lost: bool) {
         let process = self.process(who);
         process.callback = Some(Callback { lost, slow: false });
+        process.releasing = Some(id);
         if partitions.is_empty() {
             return self.breaks(Law::S9, format!("{who} has to let go of nothing"));
         }
