@@ -354,3 +354,6 @@ fn compile<P: AsRef<str>>(patterns: impl IntoIterator<Item = P>) -> Result<Vec<R
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;
