@@ -41,13 +41,15 @@ impl Log {
     }
 }
 
+/// Answers to commits, while they are held back.
+type Held = Arc<Mutex<Option<Vec<oneshot::Sender<Result<()>>>>>>;
+
 /// The engine's end.
 struct Engine {
     inbox: InboxSender,
     shared: Arc<Shared>,
     log: Log,
-    /// Answers to commits, while they are held back.
-    held: Arc<Mutex<Option<Vec<oneshot::Sender<Result<()>>>>>>,
+    held: Held,
 }
 
 fn name(partition: &TopicPartition) -> String {
@@ -126,11 +128,7 @@ fn chunk(partition: i32, from: i64, count: i64) -> Chunk {
 }
 
 /// Answers commands as an engine would that finds nothing wrong.
-async fn answers(
-    mut commands: mpsc::UnboundedReceiver<Command>,
-    log: Log,
-    held: Arc<Mutex<Option<Vec<oneshot::Sender<Result<()>>>>>>,
-) {
+async fn answers(mut commands: mpsc::UnboundedReceiver<Command>, log: Log, held: Held) {
     let answer = |reply: Option<oneshot::Sender<Result<()>>>| {
         let Some(reply) = reply else { return };
         match held.lock().unwrap().as_mut() {
@@ -204,7 +202,7 @@ fn logged(log: Log, build: impl FnOnce(Builder) -> Builder) -> (Consumer, Engine
     let (commands, commanded) = mpsc::unbounded_channel();
     let (sender, receiver) = inbox::inbox();
     let shared = Arc::new(Shared::new(clock::now()));
-    let held = Arc::default();
+    let held = Held::default();
     #[expect(clippy::disallowed_methods, reason = "a test's own engine")]
     tokio::spawn(answers(commanded, log.clone(), Arc::clone(&held)));
     let consumer = Consumer::new(commands, config.into(), shared.clone(), parts, receiver);
@@ -223,6 +221,12 @@ async fn joined((mut consumer, engine): (Consumer, Engine), partitions: &[i32]) 
     settle().await;
     engine.log.take();
     (consumer, engine)
+}
+
+/// In virtual time.
+#[expect(clippy::disallowed_methods, reason = "what the application does meanwhile takes its time")]
+async fn sleep(time: Duration) {
+    tokio::time::sleep(time).await;
 }
 
 /// Lets the engine's task run.
@@ -265,7 +269,7 @@ impl Hears {
         let (log, takes, count) = (self.log.clone(), self.takes, rebalance.partitions.len());
         log.say(format!("{what} {count}"));
         Box::pin(async move {
-            tokio::time::sleep(takes).await;
+            sleep(takes).await;
             log.say(format!("{what} over"));
             Ok(())
         })
@@ -324,9 +328,9 @@ async fn b1_what_workers_finish_while_next_waits_is_committed() {
     let tickets: Vec<_> = records.iter().map(|record| record.ticket().unwrap()).collect();
     drop(records);
     let finishes = async {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        sleep(Duration::from_secs(1)).await;
         tickets.into_iter().try_for_each(Ticket::finish).unwrap();
-        tokio::time::sleep(Duration::from_secs(5)).await;
+        sleep(Duration::from_secs(5)).await;
         assert_eq!(said(&engine), ["finished orders-0@3", "commit soon"]);
         engine.brings(0, 3, 1);
     };
@@ -396,14 +400,14 @@ async fn h2_before_a_revoke_what_is_finished_is_committed_then_the_listener_runs
     engine.hold_commits();
     engine.revokes(&[0], None);
     let meanwhile = async {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        sleep(Duration::from_secs(1)).await;
         assert_eq!(
             said(&engine),
             ["finished orders-0@3", "commit finished"],
             "the commit is not answered yet"
         );
         engine.answer_commits();
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        sleep(Duration::from_secs(1)).await;
         assert_eq!(said(&engine), ["revoked 1"]);
         engine.brings(0, 3, 1);
         engine.brings(1, 0, 1);
@@ -426,7 +430,7 @@ async fn h2_with_manual_commits_those_under_way_are_over_before_the_listener_run
     engine.hold_commits();
     engine.revokes(&[0, 1], None);
     let meanwhile = async {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        sleep(Duration::from_secs(1)).await;
         assert_eq!(said(&engine), ["settle commits"]);
         engine.answer_commits();
     };
@@ -560,7 +564,7 @@ async fn i11_who_is_resumed_by_another_task_wakes_the_poll_that_waits() {
     engine.brings(0, 0, 3);
     let handle = consumer.handle();
     let resumes = async {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        sleep(Duration::from_secs(1)).await;
         handle.resume([orders(0)]).unwrap();
     };
     assert_eq!(beside(consumer.poll(ALL), resumes).await.unwrap().len(), 3);
@@ -636,7 +640,7 @@ async fn m4_nothing_is_handed_out_while_ownership_is_not_known_to_hold() {
     let validity = |until| crate::shared::Validity::Until(Some(until));
     engine.shared.set_validity(clock::now(), validity(clock::now()));
     let renews = async {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        sleep(Duration::from_secs(1)).await;
         let now = clock::now();
         assert!(engine.shared.set_validity(now, validity(clock::after(ALL))), "it has to be told");
         engine.send([Control::LookAgain], []);
