@@ -69,8 +69,8 @@ struct Reply<'a> {
 /// What a partition takes of a response beside its records, in bytes, and a topic: more in some versions, less in others.
 const PARTITION_HEADER: usize = 64;
 
-/// The memory that a response keeps.
-fn frame_bytes(response: &FetchResponse) -> usize {
+/// The memory that a response keeps at the least.
+fn least_memory(response: &FetchResponse) -> usize {
     let partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
     let bytes =
         partitions.map(|data| data.records.as_ref().map_or(0, Bytes::len).saturating_add(PARTITION_HEADER));
@@ -90,10 +90,11 @@ impl Fetcher {
             return;
         }
         match answer {
-            Ok(Answer { response: Response::Fetch(response), .. }) => {
-                self.fetched(now, broker, flight, response)
+            Ok(Answer { response: Response::Fetch(response), memory, .. }) => {
+                let frame = self.memory.frame(memory.max(least_memory(&response)));
+                self.fetched(now, broker, flight, frame, response);
             }
-            Ok(_) => self.broker_failed(now, broker, BrokerError::NoAnswer),
+            Ok(_) => self.broker_failed(now, broker, BrokerError::UnexpectedResponse),
             Err(error) => match error {
                 CallError::TooLarge { size, limit, .. } => self.too_large(now, broker, error, size, limit),
                 error => self.broker_failed(now, broker, BrokerError::Call(error)),
@@ -131,7 +132,7 @@ impl Fetcher {
     fn broker_failed(&mut self, now: Instant, broker: BrokerId, error: BrokerError) {
         let Some(node) = self.nodes.get_mut(&broker) else { return };
         node.session.restart();
-        node.rests = 0;
+        node.idle_answers = 0;
         node.call = Call::Due(now + node.backoff.failed());
         if node.backoff.failures() >= TELLING && !node.announced {
             node.announced = true;
@@ -149,7 +150,14 @@ impl Fetcher {
         }
     }
 
-    fn fetched(&mut self, now: Instant, broker: BrokerId, flight: Option<Flight>, response: FetchResponse) {
+    fn fetched(
+        &mut self,
+        now: Instant,
+        broker: BrokerId,
+        flight: Option<Flight>,
+        frame: Frame,
+        response: FetchResponse,
+    ) {
         let Some(node) = self.nodes.get_mut(&broker) else { return };
         match response.error_code {
             ErrorCode::None => {}
@@ -172,14 +180,13 @@ impl Fetcher {
             }
             code => return self.broker_failed(now, broker, BrokerError::Refused(code)),
         }
-        let frame = self.memory.frame(frame_bytes(&response));
         let reply = Reply { now, broker, endpoints: &response.node_endpoints, frame };
         let full = node.session.was_full();
         let asked = node.session.len();
         node.session.accepted(response.session_id);
         node.refusals = 0;
         if node.suspects.pop_front().is_some() {
-            // It is innocent, and that is all that we know.
+            // This partition's batch fits; the oversized one is another's.
             node.session.restart();
             self.topics(&reply, response.responses);
             return;
@@ -197,7 +204,7 @@ impl Fetcher {
         if news {
             node.sent_something();
         } else if !node.left_out.is_empty() && flight.is_some_and(|flight| !flight.waits) {
-            return node.rests(now);
+            return node.back_off_idle(now);
         }
         let early = flight.is_some_and(|flight| {
             flight.waits && now.saturating_duration_since(flight.sent) < self.config.max_wait / 2
@@ -281,7 +288,7 @@ impl Fetcher {
                 epoch: Some(end.epoch).filter(|epoch| *epoch >= 0),
                 end_offset: end.end_offset,
             });
-            self.settle(tp);
+            self.reschedule(tp);
             return true;
         }
         let from_leader = partition.leader == Some(broker);
@@ -311,7 +318,7 @@ impl Fetcher {
         };
         if known {
             partition.replica = Some(Replica { broker, until: now + self.config.replica_lease });
-            self.settle(tp);
+            self.reschedule(tp);
         } else {
             // Nobody we could ask; metadata may know it soon, and if not, the leader has to do.
             self.refresh = true;
@@ -364,7 +371,7 @@ impl Fetcher {
                 }
             }
         }
-        self.settle(tp);
+        self.reschedule(tp);
     }
 
     /// Tells the application; and stops the partition, if asking again is of no use.
@@ -379,7 +386,7 @@ impl Fetcher {
             position: partition.position,
             error,
         });
-        self.settle(tp);
+        self.reschedule(tp);
     }
 
     /// The broker has an error for us instead of records.
@@ -416,7 +423,7 @@ impl Fetcher {
                 self.refresh = true;
             }
         }
-        self.settle(tp);
+        self.reschedule(tp);
     }
 
     /// The broker may have told who leads now (KIP-951): whether that is news.

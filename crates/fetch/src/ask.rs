@@ -50,25 +50,25 @@ impl Fetcher {
     /// The next broker after the one asked last, so that under a full budget each gets its turn.
     fn next_due(&self, now: Instant) -> Option<BrokerId> {
         let after = self.last_asked.map_or(Bound::Unbounded, Bound::Excluded);
-        let room = self.room();
+        let allowance = self.allowance();
         self.nodes
             .range((after, Bound::Unbounded))
             .chain(self.nodes.iter())
-            .find(|(_, node)| node.due(now) && room.admits(node.wanted.len()))
+            .find(|(_, node)| node.due(now) && allowance.admits(node.wanted.len()))
             .map(|(broker, _)| *broker)
     }
 
-    fn room(&self) -> Room {
-        self.room_after(0)
+    fn allowance(&self) -> Allowance {
+        self.allowance_after(0)
     }
 
     /// As it will be when so many bytes have come free.
-    fn room_after(&self, expected: usize) -> Room {
+    fn allowance_after(&self, expected: usize) -> Allowance {
         let active = self.nodes.values().filter(|node| node.is_active()).count();
         let under_way: usize =
             self.nodes.values().filter_map(|node| node.flight).map(|flight| flight.ask).sum();
         let spent = self.buffered().saturating_add(under_way).saturating_sub(expected);
-        Room {
+        Allowance {
             slice: (self.config.budget / active.max(1)).max(1),
             left: self.config.budget.saturating_sub(spent),
             untouched: spent == 0,
@@ -102,8 +102,8 @@ impl Fetcher {
 
     /// Whether a broker waits for room, with so many bytes to come free.
     fn starves(&self, now: Instant, expected: usize) -> bool {
-        let room = self.room_after(expected);
-        self.nodes.values().any(|node| node.due(now) && !room.admits(node.wanted.len()))
+        let allowance = self.allowance_after(expected);
+        self.nodes.values().any(|node| node.due(now) && !allowance.admits(node.wanted.len()))
     }
 
     /// Drops the chunks of an idle frame that wait here, with what was read after them, if none of it has been taken.
@@ -151,7 +151,7 @@ impl Fetcher {
     }
 
     fn ask(&mut self, now: Instant, broker: BrokerId) -> Option<Transmit> {
-        let room = self.room();
+        let allowance = self.allowance();
         let node = self.nodes.get_mut(&broker)?;
         let suspect = node.suspect().cloned().map(|tp| BTreeSet::from([tp]));
         // Nobody who is left out shall have to wait for those who have nothing.
@@ -160,7 +160,8 @@ impl Fetcher {
         let (ask, max_partition_bytes) = match suspect {
             Some(_) => (1, 1), // its first batch, however large, and no more
             None => {
-                let ask = room.ask(node.wanted.len()).min(node.most).clamp(1, size(self.config.max_bytes));
+                let ask =
+                    allowance.ask(node.wanted.len()).min(node.most).clamp(1, size(self.config.max_bytes));
                 (ask, self.config.max_partition_bytes)
             }
         };
@@ -209,11 +210,13 @@ impl Fetcher {
 
     /// When the next call is due to be sent or given up. One that waits for room has no time.
     pub(crate) fn next_call(&self) -> Option<Instant> {
-        let room = self.room();
+        let allowance = self.allowance();
         let time = |node: &Node| match node.call {
             Call::Idle => None,
             Call::Due(at) if self.closing => Some(at),
-            Call::Due(at) => Some(at).filter(|_| !node.wanted.is_empty() && room.admits(node.wanted.len())),
+            Call::Due(at) => {
+                Some(at).filter(|_| !node.wanted.is_empty() && allowance.admits(node.wanted.len()))
+            }
             Call::Sent { deadline, .. } => Some(deadline),
         };
         self.nodes.values().filter_map(time).min()
@@ -273,7 +276,7 @@ impl Fetcher {
 
 /// What is left of the budget, for one more request.
 #[derive(Clone, Copy, Debug)]
-struct Room {
+struct Allowance {
     /// Each broker's part of the whole.
     slice: usize,
     left: usize,
@@ -283,7 +286,7 @@ struct Room {
     partition: usize,
 }
 
-impl Room {
+impl Allowance {
     /// Whether there is enough to ask for so many partitions.
     fn admits(self, partitions: usize) -> bool {
         let least = (self.slice / LEAST_PART).clamp(1, self.partition.saturating_mul(partitions).max(1));

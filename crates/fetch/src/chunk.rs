@@ -40,38 +40,38 @@ pub struct Chunk {
 /// transactions. Cheap to clone: slices of the fetch response.
 #[derive(Clone, Debug, Default)]
 pub struct VisibleBatches {
-    /// Batches that stand end to end share a slice, so that a topic of small batches costs nothing a batch.
-    runs: Vec<Bytes>,
+    /// Batches that stand end to end share a segment, so that a topic of small batches costs nothing a batch.
+    segments: Vec<Bytes>,
 }
 
 impl VisibleBatches {
-    pub(crate) fn push(&mut self, run: Bytes) {
-        if !run.is_empty() {
-            self.runs.push(run);
+    pub(crate) fn push(&mut self, segment: Bytes) {
+        if !segment.is_empty() {
+            self.segments.push(segment);
         }
     }
 
     /// Whether there is nothing to see.
     pub fn is_empty(&self) -> bool {
-        self.runs.is_empty()
+        self.segments.is_empty()
     }
 
     /// Bytes of all the batches.
     pub fn size(&self) -> usize {
-        self.runs.iter().map(Bytes::len).sum()
+        self.segments.iter().map(Bytes::len).sum()
     }
 
     /// Cuts them into batches, verifying each. After an error nothing more comes.
     pub fn read(self, crc: Crc) -> ReadBatches {
-        ReadBatches { runs: self.runs.into_iter(), crc, batches: None }
+        ReadBatches { segments: self.segments.into_iter(), crc, batches: None }
     }
 }
 
 /// From slices of whole batches, in offset order.
 impl FromIterator<Bytes> for VisibleBatches {
-    fn from_iter<I: IntoIterator<Item = Bytes>>(runs: I) -> Self {
+    fn from_iter<I: IntoIterator<Item = Bytes>>(segments: I) -> Self {
         let mut batches = Self::default();
-        runs.into_iter().for_each(|run| batches.push(run));
+        segments.into_iter().for_each(|segment| batches.push(segment));
         batches
     }
 }
@@ -79,7 +79,7 @@ impl FromIterator<Bytes> for VisibleBatches {
 /// The batches of a chunk, one by one.
 #[derive(Debug)]
 pub struct ReadBatches {
-    runs: vec::IntoIter<Bytes>,
+    segments: vec::IntoIter<Bytes>,
     crc: Crc,
     batches: Option<Batches>,
 }
@@ -91,12 +91,12 @@ impl Iterator for ReadBatches {
         loop {
             if let Some(next) = self.batches.as_mut().and_then(Batches::next) {
                 if next.is_err() {
-                    self.runs = Vec::new().into_iter();
+                    self.segments = Vec::new().into_iter();
                     self.batches = None;
                 }
                 return Some(next);
             }
-            self.batches = Some(Batches::new(self.runs.next()?, self.crc));
+            self.batches = Some(Batches::new(self.segments.next()?, self.crc));
         }
     }
 }

@@ -173,7 +173,7 @@ pub enum BrokerError {
     /// It refuses the request as a whole.
     #[error("refused to fetch: {0}")]
     Refused(ErrorCode),
-    /// Its answer has nothing to do with the question.
-    #[error("the answer to a fetch is none")]
-    NoAnswer,
+    /// It answers with a response of another type.
+    #[error("unexpected response type to Fetch")]
+    UnexpectedResponse,
 }

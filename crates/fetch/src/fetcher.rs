@@ -80,7 +80,7 @@ pub struct Start {
 impl Fetcher {
     /// Nothing flows yet.
     pub fn new(config: Config) -> Self {
-        let config = config.meant();
+        let config = config.normalized();
         Self {
             ids: CallIds::default(),
             partitions: BTreeMap::new(),
@@ -135,7 +135,7 @@ impl Fetcher {
         if position.offset < 0 {
             self.out_of_range(&tp);
         }
-        self.settle(&tp);
+        self.reschedule(&tp);
         self.unplaced.insert(tp);
         Start { run, position }
     }
@@ -215,7 +215,7 @@ impl Fetcher {
             self.ready.remove(&arrival);
         }
         self.memory.set_paused(tp, true);
-        self.settle(tp);
+        self.reschedule(tp);
     }
 
     /// Hands it out, and asks for it, again, unless the pause is another assignment's.
@@ -236,7 +236,7 @@ impl Fetcher {
             }
             self.ready.extend(partition.queue.arrivals().map(|arrival| (arrival, tp.clone())));
         }
-        self.settle(tp);
+        self.reschedule(tp);
     }
 
     /// The next chunk, in order of arrival. It is charged to the budget until it is [released](Self::release).
@@ -256,7 +256,7 @@ impl Fetcher {
     pub fn release(&mut self, _now: Instant, tp: &TopicPartition, charge: Charge) {
         if self.memory.is_lent(charge.chunk) {
             self.memory.release(charge.chunk);
-            self.settle(tp);
+            self.reschedule(tp);
         }
     }
 
@@ -294,7 +294,7 @@ impl Fetcher {
         } else {
             self.go_back(tp, at);
         }
-        self.settle(tp);
+        self.reschedule(tp);
         Some(run)
     }
 

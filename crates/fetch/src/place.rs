@@ -111,7 +111,7 @@ impl Fetcher {
         } else {
             self.leaderless.insert(tp.clone());
         }
-        self.settle(tp);
+        self.reschedule(tp);
     }
 
     fn recreated(&mut self, tp: &TopicPartition, reason: OutOfRangeReason) {
@@ -132,7 +132,7 @@ impl Fetcher {
         }
         self.leaderless.remove(tp);
         self.events.push_back(Event::OutOfRange { tp: tp.clone(), token, position, reason });
-        self.settle(tp);
+        self.reschedule(tp);
     }
 
     /// The leader refuses the position.
@@ -148,7 +148,7 @@ impl Fetcher {
     }
 
     /// Puts a partition among what its broker is asked for, or takes it out, as its state says now.
-    pub(crate) fn settle(&mut self, tp: &TopicPartition) {
+    pub(crate) fn reschedule(&mut self, tp: &TopicPartition) {
         let share = self.share();
         let paused = self.is_paused(tp);
         let Some(partition) = self.partitions.get(tp) else { return };
@@ -182,7 +182,7 @@ impl Fetcher {
             }
             if let Some(node) = source.map(|broker| self.node(broker)) {
                 node.wanted.insert(tp.clone());
-                node.hurries();
+                node.fetch_now();
             }
         }
         if let Some(node) = source.and_then(|broker| self.nodes.get_mut(&broker)) {
@@ -217,7 +217,7 @@ impl Fetcher {
             }
             State::Flowing | State::Waiting { .. } | State::Parked | State::Stopped => {}
         }
-        self.settle(tp);
+        self.reschedule(tp);
     }
 
     /// Trouble with this partition: not before a pause, unless it gets a new leader.
@@ -228,7 +228,7 @@ impl Fetcher {
     ) -> Option<&mut Partition> {
         let partition = self.partitions.get_mut(tp)?;
         partition.state = State::Waiting { until: now + partition.backoff.failed() };
-        self.settle(tp);
+        self.reschedule(tp);
         self.partitions.get_mut(tp)
     }
 
@@ -248,7 +248,7 @@ impl Fetcher {
                 self.node(leader).rackless_until = Some(until);
             }
         }
-        self.settle(tp);
+        self.reschedule(tp);
     }
 }
 

@@ -90,7 +90,7 @@ impl Hand {
     }
 
     fn hears_in(&mut self, version: i16, response: ConsumerGroupHeartbeatResponse) {
-        let answer = Answer { from: Some(COORDINATOR), version, response: response.into() };
+        let answer = Answer { from: Some(COORDINATOR), version, memory: 0, response: response.into() };
         self.member.handle_answer(self.now, self.outstanding.take().unwrap(), Ok(answer));
     }
 

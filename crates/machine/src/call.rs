@@ -56,6 +56,8 @@ pub struct Answer {
     pub from: Option<BrokerId>,
     /// The version it was spoken in.
     pub version: i16,
+    /// The memory that is held for as long as a slice of the answer is left, in bytes; 0 if that is not known.
+    pub memory: usize,
     /// The answer.
     pub response: Response,
 }

@@ -18,8 +18,8 @@ use offtake_wire::{ApiKey, ErrorCode};
 use crate::{
     Cause, CommitError, Identity, OffsetAndMetadata,
     ask::Answers,
-    remedy::{LASTING, Next, Remedy, of_commit},
-    retry::{Pauses, Retry},
+    remedy::{Next, REPORT_AFTER, Remedy, of_commit},
+    retry::{BackoffSchedule, Retry},
 };
 
 /// How many commits of one partition may wait at a time that cannot go as one; the next is refused (FAILURES H15). Any number
@@ -243,9 +243,9 @@ impl Commits {
     }
 
     /// Something changed that commits may have waited for.
-    pub(crate) fn hurry(&mut self) {
+    pub(crate) fn retry_now(&mut self) {
         for entry in self.queues.values_mut().filter_map(VecDeque::front_mut) {
-            entry.retry.hurry();
+            entry.retry.retry_now();
         }
     }
 
@@ -282,7 +282,7 @@ impl Commits {
         mut answers: Result<Answers<()>, Cause>,
         asked_as: &Identity,
         we_are: Option<&Identity>,
-        pauses: &Pauses,
+        pauses: &BackoffSchedule,
     ) -> Settled {
         let mut settled = Settled::default();
         let asked =
@@ -314,7 +314,7 @@ impl Commits {
                         settled.remedies.push((remedy, cause.code()));
                     }
                     let next = match next {
-                        Next::AFewTimes if entry.retry.failures() >= LASTING => Next::Fail,
+                        Next::AFewTimes if entry.retry.failures() >= REPORT_AFTER => Next::Fail,
                         // Somebody from outside the group has nobody else to be.
                         Next::AsAnother if asked_as.member_id.is_empty() => Next::Fail,
                         // It was not us, as we are now, who was refused.

@@ -15,7 +15,7 @@ use crate::{
     ask::{Answers, TopicIds, offset_commit},
     commits::Done,
     machine::Asked,
-    remedy::{LASTING, Remedy},
+    remedy::{REPORT_AFTER, Remedy},
 };
 
 /// How often what the group has already is committed once more, for consumers that are no members: the broker forgets their
@@ -36,7 +36,7 @@ impl Offsets {
     /// Commits, until `deadline`: through moves of the coordinator and changes of the generation, as long as the
     /// partitions are ours. [`Event::CommitDone`] tells how it went.
     pub fn commit(&mut self, now: Instant, what: Commit, deadline: Instant) -> CommitId {
-        self.see(now);
+        self.advance_clock(now);
         let mut refused = CommitOutcome::new();
         let mut offsets = Vec::new();
         match what {
@@ -57,7 +57,7 @@ impl Offsets {
         }
         let (id, outcome) = self.commits.ask(deadline, offsets, refused);
         if let Some(outcome) = outcome {
-            self.tell(Event::CommitDone { id, outcome });
+            self.emit(Event::CommitDone { id, outcome });
         }
         id
     }
@@ -71,7 +71,7 @@ impl Offsets {
     /// Makes an automatic commit due now, for an application that keeps the interval itself: what is finished when it can
     /// be sent. Asking again before then changes nothing, so nothing piles up while the coordinator is away.
     pub fn commit_soon(&mut self, now: Instant) {
-        self.see(now);
+        self.advance_clock(now);
         self.renew(now);
         self.auto.due = true;
     }
@@ -173,7 +173,7 @@ impl Offsets {
             self.apply(remedy, Some(of));
         }
         if self.identity.as_ref() != Some(identity) {
-            self.commits.hurry();
+            self.commits.retry_now();
         }
         self.landed(settled.landed);
         self.commits_done(settled.done);
@@ -181,7 +181,7 @@ impl Offsets {
         for failure in settled.auto_again {
             let Some(state) = self.partitions.get_mut(&failure.partition) else { continue };
             state.commit_failures = state.commit_failures.saturating_add(1);
-            if failure.a_few_times && state.commit_failures >= LASTING {
+            if failure.a_few_times && state.commit_failures >= REPORT_AFTER {
                 // From now on once in an interval, with the others.
                 failed.insert(failure.partition, Err(CommitError::Failed(failure.cause)));
             } else {
@@ -196,7 +196,7 @@ impl Offsets {
         });
         if !failed.is_empty() {
             let id = self.commits.next_id();
-            self.tell(Event::CommitDone { id, outcome: failed });
+            self.emit(Event::CommitDone { id, outcome: failed });
         }
     }
 
@@ -209,7 +209,7 @@ impl Offsets {
             if state.as_ref().is_some_and(|state| !state.is_of_this_log(*token)) {
                 continue; // the log that it speaks of is gone
             }
-            self.high
+            self.highest_committed
                 .entry(partition.clone())
                 .and_modify(|high| *high = offset.offset.max(*high))
                 .or_insert(offset.offset);
@@ -221,12 +221,12 @@ impl Offsets {
             }
         }
         let offsets = landed.into_iter().map(|(partition, _, offset)| (partition, offset.offset)).collect();
-        self.tell(Event::Committed { offsets });
+        self.emit(Event::Committed { offsets });
     }
 
     pub(crate) fn commits_done(&mut self, done: Done) {
         for (id, outcome) in done {
-            self.tell(Event::CommitDone { id, outcome });
+            self.emit(Event::CommitDone { id, outcome });
         }
     }
 }

@@ -17,10 +17,10 @@ use crate::{
     commits::Commits,
     committing::AutoCommit,
     event::ResetReason,
-    partition::{Need, Partition},
+    partition::{Lookup, Partition},
     queries::Queries,
     remedy::Remedy,
-    retry::Pauses,
+    retry::BackoffSchedule,
 };
 
 /// Automatic commits are not more frequent than this.
@@ -30,7 +30,7 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub struct Offsets {
     pub(crate) config: Config,
-    pub(crate) pauses: Pauses,
+    pub(crate) pauses: BackoffSchedule,
     /// As whom commits are sent; `None`: not at all.
     pub(crate) identity: Option<Identity>,
     pub(crate) partitions: BTreeMap<TopicPartition, Partition>,
@@ -47,7 +47,7 @@ pub struct Offsets {
     calls: BTreeMap<CallId, Outstanding>,
     pub(crate) assignments: u64,
     /// The highest offset the group has had from us, of all that we ever owned (FAILURES L9).
-    pub(crate) high: BTreeMap<TopicPartition, i64>,
+    pub(crate) highest_committed: BTreeMap<TopicPartition, i64>,
     pub(crate) went_back: u64,
     events: VecDeque<Event>,
     clock: Instant,
@@ -92,7 +92,7 @@ impl Offsets {
     pub fn new(mut config: Config) -> Self {
         config.auto_commit = config.auto_commit.map(|interval| interval.max(SHORTEST_INTERVAL));
         Self {
-            pauses: Pauses::new(config.backoff, config.seed),
+            pauses: BackoffSchedule::new(config.backoff, config.seed),
             identity: None,
             partitions: BTreeMap::new(),
             waiting: BTreeSet::new(),
@@ -104,7 +104,7 @@ impl Offsets {
             topic_ids: BTreeMap::new(),
             calls: BTreeMap::new(),
             assignments: 0,
-            high: BTreeMap::new(),
+            highest_committed: BTreeMap::new(),
             went_back: 0,
             events: VecDeque::new(),
             clock: config.wall.0,
@@ -122,12 +122,12 @@ impl Offsets {
         if mutant!(20) {
             self.waiting.clear();
         }
-        self.commits.hurry();
+        self.commits.retry_now();
         for partition in &self.waiting {
             if let Some(waiting) = self.partitions.get_mut(partition).and_then(Partition::waiting_mut)
                 && waiting.is_for_coordinator()
             {
-                waiting.retry.hurry();
+                waiting.retry.retry_now();
             }
         }
         self.changed();
@@ -188,13 +188,13 @@ impl Offsets {
 
     /// The metadata has changed: whoever waits for a leader may have one.
     pub fn handle_cluster(&mut self, now: Instant, cluster: &Cluster) {
-        self.see(now);
+        self.advance_clock(now);
         for partition in &self.waiting {
             let (Some(leader), Some(info)) = (cluster.leader(partition), cluster.partition(partition)) else {
                 continue;
             };
             if let Some(waiting) = self.partitions.get_mut(partition).and_then(Partition::waiting_mut) {
-                waiting.retry.news((leader, info.epoch));
+                waiting.retry.on_new_leader((leader, info.epoch));
             }
         }
         self.queries.news(cluster);
@@ -230,7 +230,7 @@ impl Offsets {
             };
             let need = waiting.need;
             self.begin_log(&partition);
-            if let Need::Agreement { position } = need {
+            if let Lookup::Agreement { position } = need {
                 let (reason, from) = (ResetReason::TopicRecreated, position.offset);
                 self.by_policy(now, &partition, reason, Some(from), true, None);
             } else {
@@ -241,7 +241,7 @@ impl Offsets {
 
     /// What became of a call.
     pub fn handle_answer(&mut self, now: Instant, id: CallId, answer: Result<Answer, CallError>) {
-        self.see(now);
+        self.advance_clock(now);
         let Some(call) = self.calls.remove(&id) else { return };
         match call.what {
             Asked::Load { ids, identity } => self.loaded(now, id, call.of, &ids, identity, answer),
@@ -257,7 +257,7 @@ impl Offsets {
 
     /// The clock moved.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.see(now);
+        self.advance_clock(now);
         let overdue = self.calls.iter().filter(|(_, call)| call.deadline <= now);
         let overdue: Vec<_> =
             overdue.map(|(id, call)| (*id, call.given_up(self.config.request_timeout))).collect();
@@ -267,7 +267,7 @@ impl Offsets {
         let done = self.commits.expire(now);
         self.commits_done(done);
         for (id, outcome) in self.queries.expire(now) {
-            self.tell(Event::QueryDone { id, outcome });
+            self.emit(Event::QueryDone { id, outcome });
         }
         if self.auto.at.is_some_and(|at| at <= now) {
             self.auto.due = true;
@@ -325,7 +325,7 @@ impl Offsets {
 
     // ---- for the files beside this one ---------------------------------------------------------------------------
 
-    pub(crate) fn see(&mut self, now: Instant) {
+    pub(crate) fn advance_clock(&mut self, now: Instant) {
         self.clock = now;
         self.changed();
     }
@@ -334,7 +334,7 @@ impl Offsets {
         self.drained = None;
     }
 
-    pub(crate) fn tell(&mut self, event: Event) {
+    pub(crate) fn emit(&mut self, event: Event) {
         self.events.push_back(event);
     }
 

@@ -61,6 +61,16 @@ fn p1_a_response_is_held_until_its_last_chunk_is_released() {
 }
 
 #[test]
+fn p1_a_response_counts_with_the_whole_of_its_buffer() {
+    let mut rig = with_budget(1_000_000).topic("a", &[1]);
+    rig.start("a", 0, 0);
+    let asked = rig.ask();
+    rig.answer_in(&asked, response(7, vec![("a", vec![data(0, wide(0, 10_000))])]), 40_000);
+    let held = rig.fetcher.buffered();
+    assert!((40_000..40_000 + BESIDE).contains(&held), "{held}");
+}
+
+#[test]
 fn p1_a_chunk_without_records_costs_something_too() {
     let mut rig = with_budget(2_000).topic("a", &[1]);
     rig.start("a", 0, 0);

@@ -170,8 +170,13 @@ impl Rig {
     }
 
     pub(crate) fn answer(&mut self, to: &Asked, response: FetchResponse) {
+        self.answer_in(to, response, 0);
+    }
+
+    /// The response lies in so much memory.
+    pub(crate) fn answer_in(&mut self, to: &Asked, response: FetchResponse, memory: usize) {
         let version = if to.max_version.is_some() { 12 } else { 17 };
-        let answer = Answer { from: Some(to.broker), version, response: Response::Fetch(response) };
+        let answer = Answer { from: Some(to.broker), version, memory, response: Response::Fetch(response) };
         self.fetcher.handle_answer(self.now, to.id, Ok(answer));
     }
 

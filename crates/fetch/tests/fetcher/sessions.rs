@@ -258,6 +258,78 @@ fn i14_close_gives_up_a_broker_that_does_not_answer() {
 }
 
 #[test]
+fn i14_close_gives_up_a_broker_that_never_answers() {
+    let mut rig = in_session();
+    rig.fetcher.close(rig.now);
+    rig.ask();
+    let deadline = rig.fetcher.poll_timeout().expect("a time to give up");
+    assert_eq!(deadline, rig.now + 2 * std::time::Duration::from_secs(30));
+    rig.pass(deadline - rig.now);
+    assert!(rig.fetcher.is_closed());
+    assert_eq!(rig.fetcher.poll_timeout(), None);
+}
+
+#[test]
+fn i14_close_says_nothing_to_a_broker_that_fails_and_closes_the_others() {
+    let mut rig = Rig::new().topic("a", &[1, 2]);
+    rig.start("a", 0, 0);
+    rig.start("a", 1, 0);
+    let (one, two) = (rig.ask(), rig.ask());
+    rig.answer(&one, response(7, vec![("a", vec![data(0, batch(0, 1))])]));
+    rig.answer(&two, response(8, vec![("a", vec![data(1, batch(0, 1))])]));
+    let (one, _) = (rig.ask(), rig.ask());
+    rig.fail(&one);
+    rig.fetcher.close(rig.now);
+    let asked = rig.ask();
+    assert_eq!((asked.broker, asked.session()), (BrokerId(2), (8, -1)));
+    rig.silent();
+    rig.answer(&asked, response(0, vec![]));
+    assert!(rig.fetcher.is_closed());
+}
+
+#[test]
+fn i14_close_ends_everything_else() {
+    let mut rig = Rig::new().topic("a", &[1, -1]);
+    rig.start("a", 0, 0);
+    rig.start("a", 1, 0);
+    let asked = rig.ask();
+    rig.answer(&asked, response(7, vec![("a", vec![data(0, batch(0, 1))])]));
+    rig.events();
+    rig.fetcher.close(rig.now);
+    assert_eq!(rig.fetcher.poll_timeout(), Some(rig.now), "the session is to be closed at once");
+    assert!(rig.fetcher.take().is_none());
+    assert_eq!((rig.fetcher.buffered(), rig.fetcher.position(&tp("a", 0))), (0, None));
+    rig.show();
+    let asked = rig.ask();
+    rig.fetcher.close(rig.now);
+    rig.silent();
+    rig.answer(&asked, response(0, vec![]));
+    rig.pass_ms(60_000);
+    assert_eq!(
+        (rig.fetcher.poll_timeout(), rig.events()),
+        (None, vec![]),
+        "nobody looks for a leader any more"
+    );
+}
+
+#[test]
+fn a2_when_to_come_back_is_when_a_call_is_due_or_late() {
+    let mut rig = in_session();
+    let asked = rig.ask();
+    assert_eq!(
+        rig.fetcher.poll_timeout(),
+        Some(rig.now + std::time::Duration::from_secs(60)),
+        "twice the timeout"
+    );
+    rig.fail(&asked);
+    let due = rig.fetcher.poll_timeout().expect("after a pause") - rig.now;
+    assert!((80..=120).contains(&due.as_millis()), "{due:?}");
+    rig.fetcher.stop(&tp("a", 0));
+    rig.fetcher.stop(&tp("a", 1));
+    assert_eq!(rig.fetcher.poll_timeout(), None, "nobody is asked for");
+}
+
+#[test]
 fn i15_a_seek_is_said_in_the_session_even_back_to_where_it_was() {
     let mut rig = in_session();
     let asked = rig.ask();

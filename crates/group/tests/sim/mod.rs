@@ -540,7 +540,9 @@ impl Sim {
         let Some(call) = self.calls.get(&caller) else { return };
         let address = "broker:9092".to_owned();
         let answer = match result {
-            Ok(response) => Ok(Answer { from: Some(BrokerId(self.broker)), version: call.version, response }),
+            Ok(response) => {
+                Ok(Answer { from: Some(BrokerId(self.broker)), version: call.version, memory: 0, response })
+            }
             Err(true) => Err(CallError::TimedOut { address, api: call.api, after: Duration::from_secs(5) }),
             Err(false) => Err(CallError::Disconnected { address, reason: "the simulation".into() }),
         };

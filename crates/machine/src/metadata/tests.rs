@@ -51,7 +51,7 @@ impl Sim {
 
     fn told(&mut self, response: MetadataResponse) -> &mut Self {
         let id = self.ask().id;
-        let answer = Answer { from: None, version: 13, response: response.into() };
+        let answer = Answer { from: None, version: 13, memory: 0, response: response.into() };
         self.metadata.handle_answer(self.now, id, Ok(answer));
         self
     }
@@ -198,8 +198,12 @@ fn b10_a_refresh_that_nobody_answers_is_given_up_and_asked_again() {
     let stuck = sim.ask().id;
     sim.now += TIMEOUT * 2;
     sim.told(cluster(vec![topic("orders", 1, &[(1, 0)])]));
-    let late =
-        Answer { from: None, version: 13, response: cluster(vec![topic("orders", 1, &[(2, 9)])]).into() };
+    let late = Answer {
+        from: None,
+        version: 13,
+        memory: 0,
+        response: cluster(vec![topic("orders", 1, &[(2, 9)])]).into(),
+    };
     sim.metadata.handle_answer(sim.now, stuck, Ok(late));
     assert_eq!(sim.leader("orders", 0), Some((1, Some(0))), "the late answer changes nothing");
 }
@@ -293,7 +297,7 @@ fn s15_a_view_that_is_called_stale_during_a_refresh_is_refreshed_after_a_pause()
         sim.metadata.refresh(sim.now);
         sim.now += Duration::from_millis(2);
         let response = cluster(vec![topic("orders", 1, &[(1, 0)])]);
-        let answer = Answer { from: None, version: 13, response: response.into() };
+        let answer = Answer { from: None, version: 13, memory: 0, response: response.into() };
         sim.metadata.handle_answer(sim.now, id, Ok(answer));
         sim.metadata.refresh(sim.now);
     }
@@ -334,8 +338,12 @@ fn a_new_interest_during_a_refresh_is_asked_for_right_after_it() {
     let id = sim.ask().id;
     let both = ["orders", "returns"].map(Topic::from).into_iter().collect();
     sim.metadata.want_topics(sim.now, both);
-    let answer =
-        Answer { from: None, version: 13, response: cluster(vec![topic("orders", 1, &[(1, 0)])]).into() };
+    let answer = Answer {
+        from: None,
+        version: 13,
+        memory: 0,
+        response: cluster(vec![topic("orders", 1, &[(1, 0)])]).into(),
+    };
     sim.metadata.handle_answer(sim.now, id, Ok(answer));
     assert_eq!(sim.next_in(), Duration::ZERO);
 }
@@ -358,8 +366,12 @@ fn a_listing_counts_as_full_only_if_all_topics_were_asked_for() {
     let mut sim = Sim::wanting(&["orders"]);
     let id = sim.ask().id;
     sim.metadata.want_all(sim.now);
-    let answer =
-        Answer { from: None, version: 13, response: cluster(vec![topic("orders", 1, &[(1, 0)])]).into() };
+    let answer = Answer {
+        from: None,
+        version: 13,
+        memory: 0,
+        response: cluster(vec![topic("orders", 1, &[(1, 0)])]).into(),
+    };
     sim.metadata.handle_answer(sim.now, id, Ok(answer));
     assert!(!sim.metadata.cluster().lists_all, "it was under way before");
     sim.told(cluster(vec![topic("orders", 1, &[(1, 0)]), topic("returns", 2, &[(1, 0)])]));
