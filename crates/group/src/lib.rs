@@ -25,11 +25,14 @@ pub mod assignor;
 mod classic;
 mod config;
 mod consumer;
+mod core;
 mod event;
 mod exchange;
 mod fingerprint;
 mod health;
 mod pace;
+mod poll_timer;
+mod session;
 
 pub use assignor::{Assignor, BuiltIn, Strategy};
 pub use config::{Config, ConfigError, Protocol};

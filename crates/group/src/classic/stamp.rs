@@ -3,13 +3,17 @@
 //! reads it. It stands behind the last field, where nobody looks: user data would be an assignor's own, and a coordinator
 //! that sees any takes no member of KIP-848 into the group (FAILURES F12).
 
+use std::collections::BTreeSet;
+
 use bytes::{BufMut, Bytes, BytesMut};
+use offtake_machine::Topic;
 use offtake_wire::messages::sync_group::SyncGroupRequestAssignment;
 
 use super::{
-    Classic, PARTITIONS_CHANGED,
+    PARTITIONS_CHANGED,
     follow_up::{FollowUp, WithheldFrom},
     lead::Lead,
+    state::Membership,
 };
 
 /// Ours, in its first form.
@@ -43,15 +47,15 @@ impl Stamp {
     }
 }
 
-impl Classic {
+impl Membership {
     /// The assignment is one that we made, or the process before us. Brokers before KIP-814 tell a static leader that returns
     /// that this one leads: nobody else would watch the partitions then, so we do, whatever they say (FAILURES G3).
-    pub(super) fn recognizes(&mut self, stamp: Stamp) {
-        let predecessor = || Some(Lead::of_predecessor(self.assignor.clone()?, &self.subscription));
-        let Some(mut lead) = self.lead.take().or_else(predecessor) else { return };
+    pub(super) fn restore_leader_state(&mut self, stamp: Stamp, subscription: &BTreeSet<Topic>) {
+        let predecessor = || Lead::of_predecessor(self.assignor.clone(), subscription);
+        let mut lead = self.lead.take().unwrap_or_else(predecessor);
         lead.keeps_what_was_made_for(stamp.print);
         if lead.is_outdated() {
-            self.again = Some(PARTITIONS_CHANGED);
+            self.rejoin = Some(PARTITIONS_CHANGED);
         }
         if stamp.withholds {
             self.follow_up = FollowUp::Certain(WithheldFrom::Static);
