@@ -51,7 +51,7 @@ pub(crate) enum AfterLeaving {
 
 impl MemberCore {
     pub(crate) fn new(config: Config) -> Self {
-        let config = config.within_the_wire();
+        let config = config.clamp_timeouts();
         Self {
             health: Health::new(config.backoff, config.seed),
             ids: CallIds::default(),

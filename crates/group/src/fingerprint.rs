@@ -14,7 +14,7 @@ use crate::{
     event::{Event, Outbox},
     exchange::Exchange,
     health::Health,
-    pace::Pace,
+    pacer::HeartbeatPacer,
     session::Session,
 };
 
@@ -77,8 +77,8 @@ impl Relative {
         health.in_trouble().hash(state);
     }
 
-    pub(crate) fn pace(&self, pace: &Pace, state: &mut impl Hasher) {
-        let (until, step) = pace.contents().unzip();
+    pub(crate) fn pacer(&self, pacer: &HeartbeatPacer, state: &mut impl Hasher) {
+        let (until, step) = pacer.contents().unzip();
         // A while that is over is none.
         self.time(until.filter(|until| *until > self.now), state);
         step.filter(|step| *step > self.grain).hash(state);

@@ -19,10 +19,10 @@ use offtake_wire::{
 
 use super::{
     Classic, UNASSIGNED,
-    follow_up::{FollowUp, HASTE, WithheldFrom},
+    follow_up::{BURST, FollowUp, WithheldFrom},
     lead::Lead,
+    leader_marker::LeaderMarker,
     requests::PROTOCOL_TYPE,
-    stamp::Stamp,
     state::{As, Kind, Membership, Plan, State},
 };
 use crate::{
@@ -56,7 +56,7 @@ impl Classic {
             (State::Leaving { .. }, Ok(Answer { response: Response::LeaveGroup(leave), .. })) => {
                 self.on_leave_group(now, sent, &leave)
             }
-            // Asked before we left: now we know who has to.
+            // Asked before we left: now we know the member that has to.
             (State::Leaving { .. }, Ok(Answer { response: Response::JoinGroup(join), .. })) => {
                 self.member_id = join.member_id;
                 self.call_again_at(now);
@@ -129,8 +129,9 @@ impl Classic {
         let was_in = before.as_ref().map(|membership| membership.generation);
         let known = [was_in, self.owned.last.as_ref().map(|(_, generation)| *generation)];
         let is_news = !known.contains(&Some(join.generation_id));
-        let before = before.map(|before| (before.session, before.last_stable_at, before.pace, before.rejoin));
-        let (mut session, last_stable_at, pace, rejoin) = before.unwrap_or_default();
+        let before =
+            before.map(|before| (before.session, before.last_stable_at, before.pacer, before.rejoin));
+        let (mut session, last_stable_at, pacer, rejoin) = before.unwrap_or_default();
         session.restart(now, config.session_timeout);
         let membership = Box::new(Membership {
             generation: join.generation_id,
@@ -140,7 +141,7 @@ impl Classic {
             follow_up_at: None,
             // The session counts from now: the others may take their time to sync, too.
             heartbeat: Exchange::due(now + config.heartbeat_interval),
-            pace,
+            pacer,
             session,
             last_stable_at,
             rejoin,
@@ -179,8 +180,8 @@ impl Classic {
                 if !of_consumers || sync.protocol_name.as_deref().is_some_and(|name| name != chosen) {
                     return self.fail(self.inconsistent());
                 }
-                if let Some(stamp) = Stamp::read(&sync.assignment) {
-                    membership.restore_leader_state(stamp, &self.subscription);
+                if let Some(marker) = LeaderMarker::read(&sync.assignment) {
+                    membership.restore_leader_state(marker, &self.subscription);
                 }
                 match assignment(sync.assignment) {
                     Ok(assigned) => self.on_assignment(now, sent, assigned),
@@ -217,8 +218,8 @@ impl Classic {
         membership.session.restart(now, config.session_timeout);
         membership.stable_at(sent.at);
         match membership.follow_up {
-            FollowUp::None => membership.pace.calm(),
-            FollowUp::Possible | FollowUp::Certain(_) => membership.pace.hurry(now, HASTE),
+            FollowUp::None => membership.pacer.stop_burst(),
+            FollowUp::Possible | FollowUp::Certain(_) => membership.pacer.start_burst(now, BURST),
         }
         if membership.follow_up == FollowUp::Certain(WithheldFrom::Static) {
             // As long as its listener may take, and until the coordinator misses a member that is not started again.
@@ -228,7 +229,7 @@ impl Classic {
         let heard = membership.session.last_accepted_at();
         let regular = heard.map_or(now, |at| now.max(at + config.heartbeat_interval));
         // A heartbeat of before may have been answered with the rebalance that is over now (brokers before Kafka 2.7).
-        membership.heartbeat = Exchange::due(membership.pace.next(now, regular));
+        membership.heartbeat = Exchange::due(membership.pacer.next(now, regular));
         let (generation, assignor) = (membership.generation, membership.assignor.clone());
         let rejoin = membership.rejoin.take();
         self.state = State::Stable { membership };
@@ -413,7 +414,7 @@ impl Classic {
             self.core.health.worked(&mut self.core.outbox);
         }
         if let Some(membership) = self.state.membership_mut() {
-            let next = if step_is_out { regular.max(now) } else { membership.pace.next(now, regular) };
+            let next = if step_is_out { regular.max(now) } else { membership.pacer.next(now, regular) };
             membership.heartbeat = Exchange::due(next);
         }
     }

@@ -9,7 +9,7 @@ use super::{
     Classic, PARTITIONS_CHANGED,
     follow_up::{self, FollowUp, WithheldFrom},
     lead::Lead,
-    stamp::Stamp,
+    leader_marker::LeaderMarker,
     state::{Membership, Plan, State},
 };
 use crate::{assignor::RebalanceProtocol, exchange::Exchange};
@@ -54,9 +54,10 @@ impl Classic {
                 if let Some(from) = withheld {
                     *follow_up = FollowUp::Certain(from);
                 }
-                if let (Some(print), Some(_)) = (lead.print(), &self.core.config.instance_id) {
+                if let (Some(topology_hash), Some(_)) = (lead.topology_hash(), &self.core.config.instance_id)
+                {
                     let withholds = withheld == Some(WithheldFrom::Static);
-                    Stamp { withholds, print }.write(&mut assignments, &self.member_id);
+                    LeaderMarker { withholds, topology_hash }.write(&mut assignments, &self.member_id);
                 }
                 *plan = Plan::Send(assignments);
                 *sync = Exchange::due(now);

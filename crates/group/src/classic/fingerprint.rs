@@ -64,14 +64,14 @@ impl Membership {
             follow_up,
             follow_up_at,
             heartbeat,
-            pace,
+            pacer,
             session,
             last_stable_at,
             rejoin,
         } = self;
         (generation, assignor, lead, follow_up, rejoin.is_some()).hash(to);
         relative.exchange(heartbeat, to);
-        relative.pace(pace, to);
+        relative.pacer(pacer, to);
         relative.session(session, to);
         relative.time(*follow_up_at, to);
         relative.time(*last_stable_at, to);

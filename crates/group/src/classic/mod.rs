@@ -42,8 +42,8 @@ mod assigning;
 mod fingerprint;
 mod follow_up;
 mod lead;
+mod leader_marker;
 mod requests;
-mod stamp;
 mod state;
 mod transitions;
 
@@ -236,7 +236,7 @@ impl Classic {
                 Some(Transmit { id, to, request: request?, max_version: None, timeout })
             }
             Err(error) => {
-                self.fail(GroupError::Unsayable {
+                self.fail(GroupError::NotEncodable {
                     group: self.core.config.group.clone(),
                     reason: error.to_string(),
                 });

@@ -13,7 +13,7 @@ use crate::{
     assignor::Strategy,
     core::AfterLeaving,
     exchange::{Exchange, Sent},
-    pace::Pace,
+    pacer::HeartbeatPacer,
     session::Session,
 };
 
@@ -42,7 +42,7 @@ pub(super) struct Membership {
     pub(super) follow_up_at: Option<Instant>,
     /// The next heartbeat; idle when the generation is known to be over.
     pub(super) heartbeat: Exchange,
-    pub(super) pace: Pace,
+    pub(super) pacer: HeartbeatPacer,
     pub(super) session: Session,
     /// When the last call left that was answered as if nothing was the matter: no rebalance that we do not take part in
     /// can be over before the rebalance timeout counted from here.
@@ -76,7 +76,7 @@ pub(super) enum State {
         asked: BTreeSet<Topic>,
         plan: Plan,
     },
-    /// Holding an assignment.
+    /// Reconciliation an assignment.
     Stable {
         membership: Box<Membership>,
     },

@@ -84,18 +84,18 @@ impl Consumer {
         if matches!(self.state, State::Joining { .. }) {
             self.expect_assignment_change(now, self.interval.saturating_mul(2));
         }
-        let next = self.pace.next(now, sent.at + self.interval);
-        let at = if mem::take(&mut self.hurry) { now } else { next };
+        let next = self.pacer.next(now, sent.at + self.interval);
+        let at = if mem::take(&mut self.heartbeat_at_once) { now } else { next };
         self.state = State::Member { heartbeat: Exchange::due(at) };
         let unheard_since = self.unheard_since.take();
         // What we have let go of after this one left, the broker does not know yet.
-        if self.holding.is_settled() && !self.pending.owned {
+        if self.partitions.is_settled() && !self.pending.owned {
             self.giving_up_since = None;
         }
         if let Some(target) = answer.assignment.map(partitions)
             // A member that has said everything is told everything again.
-            && !(self.announced == Some(self.epoch) && self.holding.is_as_wanted(&target))
-            && self.holding.wants(target)
+            && !(self.announced == Some(self.epoch) && self.partitions.is_at(&target))
+            && self.partitions.wants(target)
         {
             self.giving_up_since = self.giving_up_since.or(unheard_since);
         }
@@ -135,6 +135,11 @@ impl Consumer {
                 let what = words.unwrap_or_else(|| "it has no consumer protocol".into());
                 Verdict::Fail(self.core.too_old(format!("{what}{USE_CLASSIC}")))
             }
+            ErrorCode::UnsupportedAssignor => {
+                let words = words.unwrap_or_default();
+                let message = Some(format!("see group.remote.assignor. {words}").trim_end().to_owned());
+                Verdict::Fail(GroupError::Refused { group: group(), code, message })
+            }
             code => self.core.refused(sent, code, words),
         };
         match verdict {
@@ -148,7 +153,7 @@ impl Consumer {
     pub(super) fn retry(&mut self, now: Instant, why: &str) {
         let at = self.core.retry_at(now, self.state_name(), why);
         self.pending.full = true;
-        self.hurry = false;
+        self.heartbeat_at_once = false;
         let at = match self.state {
             State::Member { .. } => at.min(now + self.interval),
             _ => at,

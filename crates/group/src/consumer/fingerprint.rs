@@ -25,11 +25,11 @@ impl Consumer {
             member_id,
             epoch,
             interval,
-            pace,
+            pacer,
             names,
-            holding,
+            partitions,
             pending,
-            hurry,
+            heartbeat_at_once,
             session,
             session_timeout,
             unheard_since,
@@ -38,7 +38,7 @@ impl Consumer {
             unreleased_since,
         } = self;
         relative.core(core, to);
-        relative.pace(pace, to);
+        relative.pacer(pacer, to);
         relative.session(session, to);
         mem::discriminant(state).hash(to);
         if let Some(heartbeat) = state.heartbeat() {
@@ -49,7 +49,8 @@ impl Consumer {
             relative.time(Some(*until), to);
             (epoch, then).hash(to);
         }
-        (subscription, member_id, epoch, interval, names, holding, pending, hurry, announced).hash(to);
+        (subscription, member_id, epoch, interval, names, partitions, pending, heartbeat_at_once, announced)
+            .hash(to);
         (pattern, told_pattern, core.config.session_timeout).hash(to);
         for time in [unheard_since, giving_up_since, unreleased_since] {
             relative.time(*time, to);

@@ -32,19 +32,19 @@ use crate::{
     core::{AfterLeaving, MemberCore},
     event::{Event, GroupMembership, Identity, ReleaseId},
     exchange::Exchange,
-    pace::Pace,
+    pacer::HeartbeatPacer,
     session::Session,
 };
 
 mod answers;
 mod fingerprint;
-mod holding;
+mod reconciliation;
 mod requests;
 mod session_timeout;
 mod state;
 mod transitions;
 
-use holding::Holding;
+use reconciliation::Reconciliation;
 use requests::JOIN;
 use session_timeout::SessionTimeout;
 use state::{PendingFields, State};
@@ -64,13 +64,13 @@ pub(crate) struct Consumer {
     epoch: i32,
     /// Between heartbeats, as the broker wants it.
     interval: Duration,
-    pace: Pace,
+    pacer: HeartbeatPacer,
     /// Names by id, of every topic we have heard of.
     names: BTreeMap<Uuid, Topic>,
-    holding: Holding,
+    partitions: Reconciliation,
     pending: PendingFields,
     /// Send the next heartbeat as soon as the outstanding one is answered.
-    hurry: bool,
+    heartbeat_at_once: bool,
     session: Session,
     session_timeout: SessionTimeout,
     /// When the first heartbeat left that nothing has been heard of since: its answer may have told us to let go.
@@ -95,11 +95,11 @@ impl Consumer {
             member_id: member_id(&core.config),
             epoch: JOIN,
             interval: core.config.heartbeat_interval,
-            pace: Pace::default(),
+            pacer: HeartbeatPacer::default(),
             names: BTreeMap::new(),
-            holding: Holding::default(),
+            partitions: Reconciliation::default(),
             pending: PendingFields::default(),
-            hurry: false,
+            heartbeat_at_once: false,
             session: Session::default(),
             session_timeout: SessionTimeout::new(&core.config),
             unheard_since: None,
@@ -142,7 +142,7 @@ impl Consumer {
 
     pub(crate) fn leave(&mut self, now: Instant, membership: GroupMembership) {
         self.core.outbox.forget_partitions();
-        self.holding = Holding::default();
+        self.partitions = Reconciliation::default();
         if let State::Leaving { then, .. } = &mut self.state {
             *then = AfterLeaving::Outside;
             return;
@@ -167,7 +167,7 @@ impl Consumer {
         if !self.core.outbox.released(id) {
             return;
         }
-        self.holding.released();
+        self.partitions.released();
         match self.state {
             State::Releasing => self.join(now),
             State::Member { .. } => {
@@ -293,7 +293,7 @@ impl Consumer {
     }
 
     pub(crate) fn wanted_topic_ids(&self) -> Vec<Uuid> {
-        self.holding.unnamed(&self.names)
+        self.partitions.unnamed(&self.names)
     }
 
     pub(crate) fn identity(&self) -> Option<Identity> {
@@ -305,7 +305,7 @@ impl Consumer {
     }
 
     pub(crate) fn owned(&self) -> &BTreeSet<TopicPartition> {
-        self.holding.names()
+        self.partitions.names()
     }
 
     pub(crate) fn valid_until(&self) -> Option<Instant> {
@@ -323,7 +323,7 @@ impl Consumer {
             State::Unpolled => "not polled",
             State::Failed => "failed",
             State::Joining { .. } => "joining",
-            State::Member { .. } if self.holding.is_settled() => "stable",
+            State::Member { .. } if self.partitions.is_settled() => "stable",
             State::Member { .. } => "reconciling",
             State::Releasing => "releasing",
             State::Leaving { .. } => "leaving",

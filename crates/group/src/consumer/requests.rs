@@ -43,7 +43,7 @@ impl Consumer {
             subscribed_topic_names: (full || pending.subscription).then(topics),
             subscribed_topic_regex: pattern,
             server_assignor: remote_assignor.filter(|_| full),
-            topic_partitions: (full || pending.owned).then(|| by_topic(self.holding.ids())),
+            topic_partitions: (full || pending.owned).then(|| by_topic(self.partitions.ids())),
         }
     }
 }

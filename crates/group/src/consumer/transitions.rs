@@ -14,18 +14,21 @@ use crate::{
     core::AfterLeaving,
     event::{Event, GroupError, GroupMembership},
     exchange::Exchange,
-    pace::Haste,
+    pacer::HeartbeatBurst,
     session::Session,
 };
 
 /// Heartbeats 200, 500 and 950 ms after the news, then every 500 ms: with the broker's default interval of 5 s some twenty
 /// more than usual of a member that joins, for two intervals, and some ten, for one, of a member whose assignment has
 /// changed. Never more than that: a broker that wants fewer heartbeats gets no more of these.
-const HASTE: Haste =
-    Haste { first: Duration::from_millis(200), longest: Duration::from_millis(500), lasts: Duration::ZERO };
+const BURST: HeartbeatBurst = HeartbeatBurst {
+    first: Duration::from_millis(200),
+    longest: Duration::from_millis(500),
+    lasts: Duration::ZERO,
+};
 
 /// However long the interval: two of the default ones.
-const LONGEST_HASTE: Duration = Duration::from_secs(10);
+const LONGEST_BURST: Duration = Duration::from_secs(10);
 
 impl Consumer {
     pub(super) fn join(&mut self, now: Instant) {
@@ -41,19 +44,19 @@ impl Consumer {
     pub(super) fn reconcile(&mut self, now: Instant) {
         if !matches!(self.state, State::Member { .. })
             || self.core.outbox.waits()
-            || self.holding.is_settled()
+            || self.partitions.is_settled()
         {
             return;
         }
         let generation = self.epoch;
-        let partitions = self.holding.let_go();
+        let partitions = self.partitions.revoke();
         if !partitions.is_empty() {
             self.core.outbox.revoke(partitions, generation);
             return;
         }
-        let (added, complete) = self.holding.take(&self.names);
+        let (added, complete) = self.partitions.take(&self.names);
         if complete || !added.is_empty() {
-            let owned = self.holding.names().iter().cloned().collect();
+            let owned = self.partitions.names().iter().cloned().collect();
             self.core.outbox.push(Event::Assigned { added, owned, generation });
             self.announced = Some(self.epoch);
             self.expect_assignment_change(now, self.interval);
@@ -66,7 +69,7 @@ impl Consumer {
 
     pub(super) fn lose_everything(&mut self) {
         self.core.outbox.revokes_are_lost();
-        let partitions = self.holding.lose();
+        let partitions = self.partitions.lose();
         if !partitions.is_empty() {
             self.core.outbox.lose(partitions, self.epoch);
         }
@@ -76,8 +79,8 @@ impl Consumer {
     pub(super) fn step_out(&mut self) {
         self.epoch = JOIN;
         self.pending = PendingFields::default();
-        self.hurry = false;
-        self.pace.calm();
+        self.heartbeat_at_once = false;
+        self.pacer.stop_burst();
         self.session = Session::default();
         self.unheard_since = None;
         self.giving_up_since = None;
@@ -154,7 +157,7 @@ impl Consumer {
         let works = self.core.health.failures() == 0;
         let Some(heartbeat) = self.state.heartbeat_mut() else { return };
         if heartbeat.is_sent() {
-            self.hurry = true;
+            self.heartbeat_at_once = true;
         } else if works && heartbeat.is_due() && !heartbeat.is_due_by(now) {
             *heartbeat = Exchange::due(now);
         }
@@ -163,7 +166,7 @@ impl Consumer {
     /// The share that we get is complete when others have let go, and they are told with their next heartbeat: for as
     /// long as that takes we ask more often.
     pub(super) fn expect_assignment_change(&mut self, now: Instant, lasts: Duration) {
-        self.pace.hurry(now, Haste { lasts: lasts.min(LONGEST_HASTE), ..HASTE });
+        self.pacer.start_burst(now, HeartbeatBurst { lasts: lasts.min(LONGEST_BURST), ..BURST });
     }
 
     pub(super) fn warning_deadline(&self) -> Option<Instant> {
