@@ -140,10 +140,11 @@ pub enum GroupError {
         /// The instance id.
         instance_id: String,
     },
-    /// The group cannot agree with us on an assignor.
+    /// The group cannot agree with us on an assignor, or is of the other protocol and cannot be converted.
     #[error(
         "group {group} has no assignor in common with this member's partition.assignment.strategy ({ours}): give all \
-         members one they share"
+         members one they share. Or its members have group.protocol=consumer, and the broker's \
+         group.consumer.migration.policy does not let classic ones in"
     )]
     InconsistentGroupProtocol {
         /// The group.
@@ -202,7 +203,7 @@ pub enum GroupError {
     },
     /// What we would have to say does not fit the wire.
     #[error("cannot tell the coordinator of group {group} what we subscribe to: {reason}")]
-    Unsayable {
+    NotEncodable {
         /// The group.
         group: String,
         /// What does not fit.

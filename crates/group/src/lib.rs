@@ -25,11 +25,14 @@ pub mod assignor;
 mod classic;
 mod config;
 mod consumer;
+mod core;
 mod event;
 mod exchange;
 mod fingerprint;
 mod health;
-mod pace;
+mod pacer;
+mod poll_timer;
+mod session;
 
 pub use assignor::{Assignor, BuiltIn, Strategy};
 pub use config::{Config, ConfigError, Protocol};
@@ -113,7 +116,7 @@ impl Member {
         either!(&mut self.0, machine => machine.handle_timeout(now));
     }
 
-    /// The application polls. Also to be told while a poll waits: who waits for records is not slow.
+    /// The application polls. Also to be told while a poll waits: an application that waits for records is not slow.
     pub fn polled(&mut self, now: Instant) {
         either!(&mut self.0, machine => machine.polled(now));
     }

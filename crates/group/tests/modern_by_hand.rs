@@ -166,7 +166,7 @@ fn described(session_ms: Option<u64>) -> Result<Answer, CallError> {
         ..Default::default()
     };
     let response = DescribeConfigsResponse { results: vec![result], ..Default::default() };
-    Ok(Answer { from: Some(BrokerId(1)), version: 4, response: response.into() })
+    Ok(Answer { from: Some(BrokerId(1)), version: 4, memory: 0, response: response.into() })
 }
 
 fn refused(error_code: ErrorCode) -> ConsumerGroupHeartbeatResponse {

@@ -322,7 +322,7 @@ pub(super) fn group_failed(error: &GroupError) -> Error {
         GroupError::UnsupportedVersion { .. } => (ErrorKind::Unsupported, None),
         GroupError::InvalidPattern { .. } => (ErrorKind::Group, Some(ErrorCode::InvalidRegularExpression)),
         GroupError::Refused { code, .. } => (ErrorKind::Group, Some(*code)),
-        GroupError::Unsayable { .. } => (ErrorKind::Group, None),
+        GroupError::NotEncodable { .. } => (ErrorKind::Group, None),
     };
     coded(Error::new(kind, error.to_string()), code)
 }

@@ -1,14 +1,14 @@
 //! Whether a cooperative generation is followed by another at once: the leader gives nobody a partition that somebody
-//! else still holds, and who has let it go joins again, so that it can be given.
+//! else still holds, and the member that has revoked it joins again, so that it can be given.
 //!
 //! The coordinator notices a dynamic member that dies before that, and lets the group rebalance. A static member comes
 //! back to the assignment it had, without a rebalance, and knows nothing of what it was to revoke. So a leader that has
-//! withheld a static member's partition [remembers](super::stamp) it, and joins again itself when there was no second
+//! withheld a static member's partition [remembers](super::leader_marker) it, and joins again itself when there was no second
 //! rebalance for as long as a listener may take. A live member joins again by itself, so nothing is forced before that: a
 //! rebalance would park the whole group behind its listener.
 //!
-//! Who knows of that: the leader, which made the assignment, for certain; who lets go, and joins again by itself. The
-//! others can only ask, so they beat [quickly](HASTE): with Kafka's default interval of 3 s a partition that moves would
+//! The leader knows of that for certain, as it made the assignment; a member that revokes joins again by itself. The
+//! others can only ask, so they beat [quickly](BURST): with Kafka's default interval of 3 s a partition that moves would
 //! else be nobody's for up to as long.
 
 use std::{collections::BTreeSet, time::Duration};
@@ -19,13 +19,13 @@ use offtake_wire::messages::sync_group::SyncGroupRequestAssignment;
 use super::lead::Lead;
 use crate::{
     assignor::{RebalanceProtocol, Strategy, decode_assignment},
-    pace::Haste,
+    pacer::HeartbeatBurst,
 };
 
 /// For the while in which listeners usually end: heartbeats 100, 250, 475, 812, 1 318 and 2 078 ms after the SyncGroup.
 /// That costs the coordinator six heartbeats per member and cooperative generation at the most; none of a leader that has
 /// withheld nothing.
-pub(super) const HASTE: Haste = Haste {
+pub(super) const BURST: HeartbeatBurst = HeartbeatBurst {
     first: Duration::from_millis(100),
     longest: Duration::from_secs(1),
     lasts: Duration::from_secs(2),

@@ -654,7 +654,7 @@ impl Sim {
             ..Default::default()
         };
         let response = DescribeConfigsResponse { results: vec![result], ..Default::default() };
-        let answer = Answer { from: Some(BrokerId(1)), version: 4, response: response.into() };
+        let answer = Answer { from: Some(BrokerId(1)), version: 4, memory: 0, response: response.into() };
         let now = self.at(self.now);
         self.processes[who].member.handle_answer(now, id, Ok(answer));
     }
