@@ -47,9 +47,11 @@ enum Does {
     Pauses,
     /// Pauses partitions at random times, in the middle of what has come of them, until all are; resumes them, and again.
     PausesAtRandom,
+    /// The same beside six that flow, whose records fill the answers: a small part of each lies in paused partitions.
+    PausesBesideOthers,
 }
 
-const CASES: [Case; 9] = [
+const CASES: [Case; 10] = [
     Case { name: "has nothing to read", topic: SMALL, budget_mib: 32, answers: None, does: Does::Nothing },
     Case { name: "reads all", topic: SMALL, budget_mib: 32, answers: None, does: Does::ReadsAll },
     Case {
@@ -83,6 +85,13 @@ const CASES: [Case; 9] = [
         answers: Some(64 << 10),
         does: Does::PausesAtRandom,
     },
+    Case {
+        name: "pauses 500 at random beside 6 that flow",
+        topic: MANY,
+        budget_mib: 32,
+        answers: None,
+        does: Does::PausesBesideOthers,
+    },
 ];
 
 fn main() -> ExitCode {
@@ -106,7 +115,10 @@ fn main() -> ExitCode {
 fn measure(part: &str) -> Result<(), String> {
     let kafka = Kafka::builder().version(V4_3_0).start();
     let tool = JavaTool::start(&kafka);
-    let wanted = |topic: &str| CASES.iter().any(|case| case.topic == topic && case.name.contains(part));
+    let wanted = |topic: &str| {
+        let mut cases = CASES.iter().filter(|case| case.name.contains(part));
+        cases.any(|case| case.topic == topic || (topic == SMALL && case.does == Does::PausesBesideOthers))
+    };
     let fill = |topic: &str, partitions: i32, limit: &[(&str, &str)], count: u64, size: usize| {
         if wanted(topic) {
             tool.fill(&tool.create_topic(topic, partitions, limit), partitions, count, size, json!({}));
@@ -177,6 +189,7 @@ async fn run(case: &Case, bootstrap: &str) -> Result<u64, offtake::Error> {
             consumer.pause(all.iter().skip(1).cloned())?;
             records += read_for(&mut consumer, Duration::from_secs(3)).await?;
         }
+        Does::PausesBesideOthers => records += pause_beside_others(bootstrap, &budget, &all).await?,
         Does::PausesAtRandom => records += pause_at_random(&mut consumer, all.len()).await?,
     }
     Ok(records)
@@ -208,6 +221,42 @@ async fn read_for(consumer: &mut Consumer, span: Duration) -> Result<u64, offtak
     let mut records = 0;
     while Instant::now() < until {
         records += consumer.poll(Duration::from_millis(100)).await?.len() as u64;
+    }
+    Ok(records)
+}
+
+/// For ten seconds: each of the many is paused in the middle of what has come of it, and some time later read again from
+/// its beginning, while six others flow as fast as they can.
+async fn pause_beside_others(
+    bootstrap: &str,
+    budget: &str,
+    many: &[TopicPartition],
+) -> Result<u64, offtake::Error> {
+    let builder = Consumer::builder(bootstrap).property("fetch.buffer.max.bytes", budget);
+    let mut consumer = builder.property("max.poll.records", "50").build().await?;
+    let others: Vec<_> = (0..PARTITIONS).map(|index| TopicPartition::new(SMALL, index)).collect();
+    let all = many.iter().chain(&others).map(|partition| (partition.clone(), StartAt::Earliest));
+    consumer.assign(all).await?;
+    let (mut dice, mut records) = (Dice::new(1), 0);
+    let until = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < until {
+        let polled = consumer.poll(Duration::from_millis(100)).await?;
+        records += polled.len() as u64;
+        let come: Vec<TopicPartition> =
+            polled.partitions().map(|part| part.topic_partition().clone()).collect();
+        let (of_others, of_many): (Vec<_>, Vec<_>) =
+            come.into_iter().partition(|place| place.topic.as_str() == SMALL);
+        consumer.pause(of_many)?;
+        for place in of_others {
+            if consumer.lag(&place) == Some(0) {
+                consumer.seek(place, StartAt::Earliest).await?;
+            }
+        }
+        if dice.roll(4) == 0 {
+            let again = dice.pick(many).clone();
+            consumer.seek(again.clone(), StartAt::Earliest).await?;
+            consumer.resume([again])?;
+        }
     }
     Ok(records)
 }

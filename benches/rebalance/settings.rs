@@ -72,10 +72,14 @@ impl Settings {
             let after_ours = usize::from(settings.systems.contains(&System::Offtake));
             settings.systems.insert(after_ours, System::Before);
         }
-        if settings.partitions < 6 || settings.partitions % 6 != 0 {
-            return Err(
-                "--partitions: two members and three must be able to share them evenly: 6, 12, 18, …".into(),
-            );
+        let (even, those) = if settings.slow > 0 {
+            (20, "four members and five must be able to share them evenly: 20, 40, …")
+        } else {
+            (6, "two members and three must be able to share them evenly: 6, 12, 18, …")
+        };
+        settings.partitions = settings.partitions.max(if settings.slow > 0 { even } else { 0 });
+        if settings.partitions < even || settings.partitions % even != 0 {
+            return Err(format!("--partitions: {those}"));
         }
         Ok(settings)
     }

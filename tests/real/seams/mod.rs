@@ -1,6 +1,7 @@
 //! The seams: what must hold between two polls, between a handle and its consumer, and between two members. Small programs
 //! against the public interface, with defaults unless a test says so.
 
+mod around;
 mod commits;
 mod endless;
 mod ends;
