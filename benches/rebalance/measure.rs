@@ -21,7 +21,7 @@ pub(crate) fn flows(deliveries: &[Delivery]) -> Flows {
     flows
 }
 
-/// Whether while it was [`QUIET`] all partitions flowed, each to one member, evenly to exactly `members`.
+/// Whether while it was [`QUIET`] all partitions flowed, each to one member, as evenly as can be to exactly `members`.
 pub(crate) fn settled(deliveries: &[Delivery], now: Micros, partitions: i32, members: usize) -> bool {
     let recent = deliveries.iter().rev().take_while(|delivery| delivery.at > now - QUIET - SECOND);
     let mut owners: BTreeMap<i32, BTreeSet<usize>> = BTreeMap::new();
@@ -46,7 +46,7 @@ pub(crate) fn settled(deliveries: &[Delivery], now: Micros, partitions: i32, mem
         && early.len() == all
         && owners.values().all(|owners| owners.len() == 1)
         && shares.len() == members
-        && shares.values().all(|share| share * members == all)
+        && shares.values().all(|share| (all / members..=all.div_ceil(members)).contains(share))
 }
 
 /// One rebalance of one run. Times in microseconds.
@@ -119,7 +119,7 @@ pub(crate) fn outcome(flows: &Flows, sent: &Sent, from: Micros, to: Micros) -> O
 }
 
 /// Each gap with the time of its end.
-fn gaps(flow: &[Delivery]) -> impl Iterator<Item = (Micros, Micros)> {
+pub(crate) fn gaps(flow: &[Delivery]) -> impl Iterator<Item = (Micros, Micros)> {
     flow.iter().zip(flow.iter().skip(1)).map(|(a, b)| (b.at, b.at - a.at))
 }
 

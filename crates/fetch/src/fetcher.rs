@@ -317,6 +317,11 @@ impl Fetcher {
         self.memory.used()
     }
 
+    /// Whether chunks of it wait to be taken, be it paused or not.
+    pub fn holds(&self, tp: &TopicPartition) -> bool {
+        self.partitions.get(tp).is_some_and(|partition| partition.queue.front().is_some())
+    }
+
     /// Whether a chunk can be taken.
     pub fn is_ready(&self) -> bool {
         !self.ready.is_empty()

@@ -16,14 +16,14 @@ pub struct Config {
     /// `group.protocol`.
     pub protocol: Protocol,
     /// `session.timeout.ms`: the coordinator gives a silent member up after this long, and so does the member itself.
-    /// With the consumer protocol the broker decides, and this is what we judge by until we are
-    /// [told](crate::Member::learn_session_timeout).
+    /// With the consumer protocol the broker decides: the member looks it up when it joins (DescribeConfigs), and judges by
+    /// this until it has been told.
     pub session_timeout: Duration,
     /// `heartbeat.interval.ms`. With the consumer protocol the broker decides.
     pub heartbeat_interval: Duration,
-    /// `max.poll.interval.ms`: how long the application may take between polls, and to let go of partitions.
+    /// `max.poll.interval.ms`: how long the application may take between polls, and to revoke partitions.
     pub rebalance_timeout: Duration,
-    /// `request.timeout.ms`. A JoinGroup may wait for the other members: it has the rebalance timeout on top.
+    /// `request.timeout.ms`. A JoinGroup may wait for the other members: it has the rebalance timeout and 5 s, if that is more.
     pub request_timeout: Duration,
     /// `retry.backoff.ms` and `retry.backoff.max.ms`.
     pub backoff: BackoffConfig,
@@ -94,8 +94,8 @@ impl Config {
         Ok(())
     }
 
-    /// No timeout longer than can be said to the coordinator, so that both sides count the same (FAILURES D13).
-    pub(crate) fn within_the_wire(mut self) -> Self {
+    /// Timeouts are clamped to what fits the wire, i32::MAX ms, so that both sides count the same (FAILURES D13).
+    pub(crate) fn clamp_timeouts(mut self) -> Self {
         for timeout in [
             &mut self.session_timeout,
             &mut self.heartbeat_interval,
@@ -113,10 +113,10 @@ impl Config {
     }
 }
 
-/// Some 25 days: as many milliseconds as the wire can say.
+/// Some 25 days: i32::MAX ms, the most that fits the wire.
 const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
 
-/// Milliseconds for the wire; what does not fit is as long as can be said (FAILURES D13).
+/// Milliseconds for the wire, clamped to i32::MAX (FAILURES D13).
 pub(crate) fn millis(duration: Duration) -> i32 {
     i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
 }

@@ -1,6 +1,9 @@
 //! [`Event`]: what a member tells the engine.
 
-use std::{collections::VecDeque, time::Instant};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Instant,
+};
 
 use offtake_machine::{BrokerId, TopicPartition};
 use offtake_wire::ErrorCode;
@@ -20,6 +23,8 @@ pub enum Event {
     /// Stop handing these out. They are still ours and may be committed; [`released`](crate::Member::released) says that
     /// they need not be any longer.
     Revoke {
+        /// Says which release this waits for.
+        id: ReleaseId,
         /// What has to be let go.
         partitions: Vec<TopicPartition>,
         /// The generation they were ours in.
@@ -28,6 +33,8 @@ pub enum Event {
     /// These are no longer ours: hand nothing out, commit nothing. To be answered with
     /// [`released`](crate::Member::released) too, when the application has heard of it.
     Lost {
+        /// Says which release this waits for.
+        id: ReleaseId,
         /// What is gone.
         partitions: Vec<TopicPartition>,
         /// The generation they were ours in.
@@ -55,9 +62,29 @@ pub enum Event {
 impl Event {
     /// Whether the application has to let go of something, which [`released`](crate::Member::released) confirms.
     pub fn wants_release(&self) -> bool {
-        matches!(self, Self::Revoke { .. } | Self::Lost { .. })
+        self.release().is_some()
+    }
+
+    /// What the application has to confirm, if anything.
+    pub fn release(&self) -> Option<ReleaseId> {
+        match self {
+            Self::Revoke { id, .. } | Self::Lost { id, .. } => Some(*id),
+            Self::Assigned { .. }
+            | Self::CoordinatorLost(_)
+            | Self::PollIntervalWarning { .. }
+            | Self::PollIntervalExceeded
+            | Self::Left
+            | Self::Failed(_)
+            | Self::Trouble(_)
+            | Self::Recovered => None,
+        }
     }
 }
+
+/// Names one change of ownership that the application has to confirm with [`released`](crate::Member::released). Unique
+/// within a member, never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReleaseId(pub u64);
 
 /// What leaving means for the membership (KIP-1092).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -113,10 +140,11 @@ pub enum GroupError {
         /// The instance id.
         instance_id: String,
     },
-    /// The group cannot agree with us on an assignor.
+    /// The group cannot agree with us on an assignor, or is of the other protocol and cannot be converted.
     #[error(
         "group {group} has no assignor in common with this member's partition.assignment.strategy ({ours}): give all \
-         members one they share"
+         members one they share. Or its members have group.protocol=consumer, and the broker's \
+         group.consumer.migration.policy does not let classic ones in"
     )]
     InconsistentGroupProtocol {
         /// The group.
@@ -175,7 +203,7 @@ pub enum GroupError {
     },
     /// What we would have to say does not fit the wire.
     #[error("cannot tell the coordinator of group {group} what we subscribe to: {reason}")]
-    Unsayable {
+    NotEncodable {
         /// The group.
         group: String,
         /// What does not fit.
@@ -183,12 +211,13 @@ pub enum GroupError {
     },
 }
 
-/// Events on their way to the engine, and whether the application still has to let go of something.
+/// Events on their way to the engine, and what the application has still to release.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outbox {
     queue: VecDeque<Event>,
-    /// Each Revoke and each Lost that has been taken out and not been answered.
-    taken: u32,
+    /// Of each Revoke and each Lost that has been taken out and not been released.
+    open: BTreeSet<ReleaseId>,
+    last_release: u64,
 }
 
 impl Outbox {
@@ -196,34 +225,48 @@ impl Outbox {
         self.queue.push_back(event);
     }
 
+    pub(crate) fn revoke(&mut self, partitions: Vec<TopicPartition>, generation: i32) {
+        let id = self.next_release();
+        self.push(Event::Revoke { id, partitions, generation });
+    }
+
+    pub(crate) fn lose(&mut self, partitions: Vec<TopicPartition>, generation: i32) {
+        let id = self.next_release();
+        self.push(Event::Lost { id, partitions, generation });
+    }
+
+    fn next_release(&mut self) -> ReleaseId {
+        self.last_release = self.last_release.wrapping_add(1);
+        ReleaseId(self.last_release)
+    }
+
     pub(crate) fn pop(&mut self) -> Option<Event> {
         let event = self.queue.pop_front()?;
-        self.taken = self.taken.saturating_add(u32::from(event.wants_release()));
+        self.open.extend(event.release());
         Some(event)
     }
 
-    /// What waits to be taken out, and how much of what was has not been answered.
-    pub(crate) fn contents(&self) -> (&VecDeque<Event>, u32) {
-        (&self.queue, self.taken)
+    /// What waits to be taken out, and how much of what was has not been released.
+    pub(crate) fn contents(&self) -> (&VecDeque<Event>, usize) {
+        (&self.queue, self.open.len())
     }
 
-    /// Whether something has still to be let go.
+    /// Whether something has still to be released.
     pub(crate) fn waits(&self) -> bool {
-        self.taken > 0 || self.queue.iter().any(Event::wants_release)
+        !self.open.is_empty() || self.queue.iter().any(Event::wants_release)
     }
 
-    /// What was taken out first is let go. Whether that was all.
-    pub(crate) fn released(&mut self) -> bool {
-        let Some(rest) = self.taken.checked_sub(1) else { return false };
-        self.taken = rest;
-        !self.waits()
+    /// That is released. Whether it was open, and the last.
+    pub(crate) fn released(&mut self, id: ReleaseId) -> bool {
+        self.open.remove(&id) && !self.waits()
     }
 
     /// A Revoke that nobody has heard of yet has come too late: it is Lost.
     pub(crate) fn revokes_are_lost(&mut self) {
         for event in &mut self.queue {
-            if let Event::Revoke { partitions, generation } = event {
-                *event = Event::Lost { partitions: std::mem::take(partitions), generation: *generation };
+            if let Event::Revoke { id, partitions, generation } = event {
+                let (id, generation) = (*id, *generation);
+                *event = Event::Lost { id, partitions: std::mem::take(partitions), generation };
             }
         }
     }
@@ -231,6 +274,6 @@ impl Outbox {
     /// The application has let go of everything already.
     pub(crate) fn forget_partitions(&mut self) {
         self.queue.retain(|event| !event.wants_release() && !matches!(event, Event::Assigned { .. }));
-        self.taken = 0;
+        self.open.clear();
     }
 }

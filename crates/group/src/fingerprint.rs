@@ -2,12 +2,21 @@
 
 use std::{
     hash::{Hash, Hasher},
+    mem,
     time::{Duration, Instant},
 };
 
 use offtake_machine::Call;
 
-use crate::{config::Config, event::Outbox, health::Health, pace::Pace};
+use crate::{
+    config::Config,
+    core::MemberCore,
+    event::{Event, Outbox},
+    exchange::Exchange,
+    health::Health,
+    pacer::HeartbeatPacer,
+    session::Session,
+};
 
 /// Failures in a row that are told from no more.
 const MANY: u32 = 5;
@@ -36,31 +45,59 @@ impl Relative {
         at.map(|at| self.steps(at)).hash(state);
     }
 
-    /// Which call it is does not matter, as there is only one.
+    /// Which call it is does not matter, as there is only one of each kind.
+    pub(crate) fn exchange(&self, exchange: &Exchange, state: &mut impl Hasher) {
+        exchange.is_sent().hash(state);
+        self.time(exchange.deadline(), state);
+        self.time(exchange.sent().map(|sent| sent.at), state);
+    }
+
     pub(crate) fn call(&self, call: &Call, state: &mut impl Hasher) {
         call.is_sent().hash(state);
         self.time(call.deadline(), state);
     }
 
+    pub(crate) fn core(&self, core: &MemberCore, state: &mut impl Hasher) {
+        let MemberCore { config: _, ids: _, health, outbox, poll_timer, last_asked, blocked } = core;
+        self.health(health, state);
+        self.outbox(outbox, state);
+        let (last_poll_at, is_warned) = poll_timer.contents();
+        self.time(last_poll_at, state);
+        (is_warned, last_asked, blocked).hash(state);
+    }
+
+    pub(crate) fn session(&self, session: &Session, state: &mut impl Hasher) {
+        self.time(session.last_accepted_at(), state);
+        self.time(session.expires_at(), state);
+    }
+
     /// Waits are random within bounds narrower than a grain; only the number of failures tells.
-    pub(crate) fn health(&self, health: &Health, state: &mut impl Hasher) {
+    fn health(&self, health: &Health, state: &mut impl Hasher) {
         health.failures().min(MANY).hash(state);
         health.in_trouble().hash(state);
     }
 
-    pub(crate) fn pace(&self, pace: &Pace, state: &mut impl Hasher) {
-        let (until, step) = pace.contents().unzip();
+    pub(crate) fn pacer(&self, pacer: &HeartbeatPacer, state: &mut impl Hasher) {
+        let (until, step) = pacer.contents().unzip();
         // A while that is over is none.
         self.time(until.filter(|until| *until > self.now), state);
         step.filter(|step| *step > self.grain).hash(state);
     }
 
-    pub(crate) fn outbox(&self, outbox: &Outbox, state: &mut impl Hasher) {
-        let (queue, taken) = outbox.contents();
-        taken.hash(state);
+    fn outbox(&self, outbox: &Outbox, state: &mut impl Hasher) {
+        let (queue, open) = outbox.contents();
+        open.hash(state);
         queue.len().hash(state);
         for event in queue {
-            format!("{event:?}").hash(state);
+            mem::discriminant(event).hash(state);
+            match event {
+                // Which of them it is decides nothing.
+                Event::Revoke { id: _, partitions, generation }
+                | Event::Lost { id: _, partitions, generation } => {
+                    (partitions, generation).hash(state);
+                }
+                other => format!("{other:?}").hash(state),
+            }
         }
     }
 }

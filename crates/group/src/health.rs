@@ -44,7 +44,20 @@ impl Health {
         now + wait
     }
 
-    /// At once the first time; then ever later, so that a coordinator of firm opinion is not asked in a loop.
+    /// When to try again what has to be begun anew: at once the first time, then ever later, so that a coordinator of firm
+    /// opinion is not asked in a loop. Told once, when that has happened a few times (FAILURES F13).
+    pub(crate) fn began_anew(
+        &mut self,
+        now: Instant,
+        outbox: &mut Outbox,
+        what: impl FnOnce() -> String,
+    ) -> Instant {
+        let first = self.failures() == 0;
+        let later = self.failed(now, outbox, what);
+        if first { now } else { later }
+    }
+
+    /// The same of what is nobody's failure: a group may begin one rebalance after another.
     pub(crate) fn soon(&mut self, now: Instant) -> Instant {
         let first = self.failures() == 0;
         let wait = self.backoff.failed();

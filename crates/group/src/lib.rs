@@ -25,14 +25,18 @@ pub mod assignor;
 mod classic;
 mod config;
 mod consumer;
+mod core;
 mod event;
+mod exchange;
 mod fingerprint;
 mod health;
-mod pace;
+mod pacer;
+mod poll_timer;
+mod session;
 
 pub use assignor::{Assignor, BuiltIn, Strategy};
 pub use config::{Config, ConfigError, Protocol};
-pub use event::{Event, GroupError, GroupMembership, Identity};
+pub use event::{Event, GroupError, GroupMembership, Identity, ReleaseId};
 
 use classic::Classic;
 use consumer::Consumer;
@@ -86,15 +90,6 @@ impl Member {
         }
     }
 
-    /// The session timeout that the broker has for the group, for which the consumer protocol has no word: from now on
-    /// membership is judged by it. The classic protocol ignores it, for there the member says how long it is.
-    pub fn learn_session_timeout(&mut self, timeout: Duration) {
-        match &mut self.0 {
-            Machine::Classic(_) => {}
-            Machine::Consumer(machine) => machine.learn_session_timeout(timeout),
-        }
-    }
-
     /// Leaves, or falls silent (KIP-1092). The application has let go of everything already; [`Event::Left`] follows, at
     /// the latest after `request.timeout.ms`.
     pub fn leave(&mut self, now: Instant, reason: &str, membership: GroupMembership) {
@@ -121,15 +116,15 @@ impl Member {
         either!(&mut self.0, machine => machine.handle_timeout(now));
     }
 
-    /// The application polls. Also to be told while a poll waits: who waits for records is not slow.
+    /// The application polls. Also to be told while a poll waits: an application that waits for records is not slow.
     pub fn polled(&mut self, now: Instant) {
         either!(&mut self.0, machine => machine.polled(now));
     }
 
-    /// The application has let go of what an [`Event::Revoke`] or [`Event::Lost`] named. To be called once for each that
-    /// was taken; the member joins again, or says what it has left, after the last.
-    pub fn released(&mut self, now: Instant) {
-        either!(&mut self.0, machine => machine.released(now));
+    /// The application has let go of what the [`Event::Revoke`] or [`Event::Lost`] of this id named. The member joins again,
+    /// or says what it has left, after the last that was taken. An id that is not open (any longer) changes nothing.
+    pub fn released(&mut self, now: Instant, id: ReleaseId) {
+        either!(&mut self.0, machine => machine.released(now, id));
     }
 
     /// A commit made as `identity` was refused with `code`. Means nothing if we have become somebody else since.

@@ -3,12 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's support")]
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, VecDeque},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use offtake_group::{BuiltIn as Assignor, Config, Event, GroupError, GroupMembership, Identity, Member};
+use offtake_group::{
+    BuiltIn as Assignor, Config, Event, GroupError, GroupMembership, Identity, Member, ReleaseId,
+};
 use offtake_machine::{
     Answer, BrokerId, CallError, CallId, Cluster, PartitionInfo, Target, Topic, TopicInfo, TopicPartition,
 };
@@ -19,12 +21,18 @@ use offtake_wire::{
 };
 
 const COORDINATOR: BrokerId = BrokerId(3);
+/// In the place of every release id.
+const ANY: ReleaseId = ReleaseId(0);
 
 struct Hand {
     member: Member,
     now: Instant,
     cluster: Cluster,
-    outstanding: Option<CallId>,
+    /// A JoinGroup, SyncGroup or LeaveGroup.
+    step: Option<CallId>,
+    /// A heartbeat, which may be out beside it.
+    heartbeat: Option<CallId>,
+    open: VecDeque<ReleaseId>,
 }
 
 impl Hand {
@@ -35,20 +43,32 @@ impl Hand {
             member: Member::new(config).unwrap(),
             now,
             cluster: cluster(&[("a", 3)]),
-            outstanding: None,
+            step: None,
+            heartbeat: None,
+            open: VecDeque::new(),
         };
         hand.member.subscribe(now, topics(&["a"]));
         hand
     }
 
+    /// What is sent, a JoinGroup, SyncGroup or LeaveGroup first; a heartbeat that goes out with it is only noted.
     fn sends(&mut self) -> Option<Request> {
+        let first = self.transmits()?;
+        let is_heartbeat = |request: &Request| matches!(request, Request::Heartbeat(_));
+        if let Some(second) = self.transmits() {
+            assert!(!is_heartbeat(&first) && is_heartbeat(&second), "one of a kind: {first:?}, {second:?}");
+            assert!(self.transmits().is_none(), "two at a time");
+        }
+        Some(first)
+    }
+
+    fn transmits(&mut self) -> Option<Request> {
         let transmit = self.member.poll_transmit(self.now, Some(COORDINATOR), &self.cluster)?;
         assert_eq!(transmit.to, Target::Broker(COORDINATOR));
-        self.outstanding = Some(transmit.id);
-        assert!(
-            self.member.poll_transmit(self.now, Some(COORDINATOR), &self.cluster).is_none(),
-            "one at a time"
-        );
+        match transmit.request {
+            Request::Heartbeat(_) => self.heartbeat = Some(transmit.id),
+            _ => self.step = Some(transmit.id),
+        }
         Some(transmit.request)
     }
 
@@ -63,17 +83,42 @@ impl Hand {
     }
 
     fn hears(&mut self, response: impl Into<Response>) {
-        let answer = Answer { from: Some(COORDINATOR), version: 9, memory: 0, response: response.into() };
-        self.member.handle_answer(self.now, self.outstanding.take().unwrap(), Ok(answer));
+        let response = response.into();
+        let id = match response {
+            Response::Heartbeat(_) => self.heartbeat.take(),
+            _ => self.step.take(),
+        };
+        let answer = Answer { from: Some(COORDINATOR), version: 9, memory: 0, response };
+        self.member.handle_answer(self.now, id.unwrap(), Ok(answer));
     }
 
+    /// The connection of a JoinGroup, SyncGroup or LeaveGroup ends; else that of a heartbeat.
     fn hears_nothing(&mut self) {
-        let error = CallError::Disconnected { address: "b:9092".into(), reason: "gone".into() };
-        self.member.handle_answer(self.now, self.outstanding.take().unwrap(), Err(error));
+        let id = self.step.take().or_else(|| self.heartbeat.take()).unwrap();
+        self.disconnected(id);
     }
 
+    fn disconnected(&mut self, id: CallId) {
+        let error = CallError::Disconnected { address: "b:9092".into(), reason: "gone".into() };
+        self.member.handle_answer(self.now, id, Err(error));
+    }
+
+    /// What the application hears; which release is which is [remembered](Self::releases) here.
     fn events(&mut self) -> Vec<Event> {
-        std::iter::from_fn(|| self.member.poll_event()).collect()
+        let mut events: Vec<Event> = std::iter::from_fn(|| self.member.poll_event()).collect();
+        self.open.extend(events.iter().filter_map(Event::release));
+        for event in &mut events {
+            if let Event::Revoke { id, .. } | Event::Lost { id, .. } = event {
+                *id = ANY;
+            }
+        }
+        events
+    }
+
+    /// The application has let go of what it heard of first.
+    fn releases(&mut self) {
+        let id = self.open.pop_front().unwrap();
+        self.member.released(self.now, id);
     }
 
     fn joins(&mut self) -> JoinGroupRequest {
@@ -375,7 +420,7 @@ fn e4_a_commit_refused_for_who_we_were_means_nothing() {
     let now = hand.member.identity().unwrap();
     assert_eq!(now, Identity { generation: 2, ..old });
     hand.member.commit_refused(hand.now, ErrorCode::IllegalGeneration, &now);
-    assert_eq!(hand.events(), [Event::Lost { partitions: tps(&[0]), generation: 2 }]);
+    assert_eq!(hand.events(), [Event::Lost { id: ANY, partitions: tps(&[0]), generation: 2 }]);
 }
 
 #[test]
@@ -393,13 +438,16 @@ fn c7_an_answer_to_a_call_that_was_given_up_changes_nothing() {
     hand.settles_with(1, &[0]);
     hand.wait(3_000);
     hand.sends();
-    let late = hand.outstanding.take().unwrap();
+    let late = hand.heartbeat.take().unwrap();
     hand.member.subscribe(hand.now, topics(&["a", "b"]));
     hand.joins();
+    hand.hears(joined(2, "leader", "me", vec![]));
+    hand.syncs();
+    // Of the generation before.
     let answer =
-        Answer { from: None, version: 4, memory: 0, response: beat(ErrorCode::UnknownMemberId).into() };
+        Answer { from: None, version: 4, memory: 0, response: beat(ErrorCode::IllegalGeneration).into() };
     hand.member.handle_answer(hand.now, late, Ok(answer));
-    assert_eq!((hand.events(), hand.member.state_name()), (vec![], "joining"));
+    assert_eq!((hand.events(), hand.member.state_name()), (vec![], "syncing"));
 }
 
 #[test]
@@ -426,9 +474,9 @@ fn s9_a_revoke_that_nobody_has_heard_of_is_lost_when_everything_is() {
     hand.wait(3_000);
     hand.sends();
     hand.hears(beat(ErrorCode::UnknownMemberId));
-    assert_eq!(hand.events(), [Event::Lost { partitions: tps(&[0, 1]), generation: 1 }]);
+    assert_eq!(hand.events(), [Event::Lost { id: ANY, partitions: tps(&[0, 1]), generation: 1 }]);
     assert!(hand.sends().is_none(), "not before it is released");
-    hand.member.released(hand.now);
+    hand.releases();
     assert_eq!(hand.joins().member_id, "");
 }
 
@@ -446,7 +494,7 @@ fn s9_what_is_being_revoked_is_not_lost_too() {
     assert_eq!(
         hand.events(),
         [
-            Event::Revoke { partitions: tps(&[0]), generation: 1 },
+            Event::Revoke { id: ANY, partitions: tps(&[0]), generation: 1 },
             Event::Assigned { added: vec![], owned: tps(&[1]), generation: 2 },
         ]
     );
@@ -454,12 +502,12 @@ fn s9_what_is_being_revoked_is_not_lost_too() {
     hand.wait(3_000);
     hand.sends();
     hand.hears(beat(ErrorCode::IllegalGeneration));
-    assert_eq!(hand.events(), [Event::Lost { partitions: tps(&[1]), generation: 2 }]);
+    assert_eq!(hand.events(), [Event::Lost { id: ANY, partitions: tps(&[1]), generation: 2 }]);
     assert!(hand.member.identity().is_none() && hand.member.owned().is_empty());
     assert!(hand.sends().is_none());
-    hand.member.released(hand.now);
+    hand.releases();
     assert!(hand.sends().is_none(), "one of two");
-    hand.member.released(hand.now);
+    hand.releases();
     hand.joins();
 }
 
@@ -478,9 +526,9 @@ fn e5_a_static_member_that_a_generation_has_passed_by_has_lost_what_it_held() {
     hand.waits_and_polls(301_000);
     hand.hears(joined(5, "leader", "me", vec![]));
     assert_eq!(hand.member.identity(), None, "nothing can be committed");
-    assert_eq!(hand.events(), [Event::Lost { partitions: tps(&[0, 1]), generation: 3 }]);
+    assert_eq!(hand.events(), [Event::Lost { id: ANY, partitions: tps(&[0, 1]), generation: 3 }]);
     assert!(hand.sends().is_none(), "not before the application has heard of it");
-    hand.member.released(hand.now);
+    hand.releases();
     assert_eq!(hand.joins().member_id, "me");
     hand.hears(joined(6, "leader", "me", vec![]));
     hand.syncs();
@@ -508,11 +556,11 @@ fn f12_who_took_too_long_to_let_go_in_a_group_of_both_protocols_has_lost_what_it
         assert!(matches!(hand.sends(), Some(Request::Heartbeat(_))));
         hand.hears(beat(ErrorCode::RebalanceInProgress));
     }
-    hand.member.released(hand.now);
+    hand.releases();
     assert_eq!(hand.joins().member_id, "me");
     hand.hears(joined(6, "leader", "me", vec![]));
     assert_eq!(hand.member.identity(), None, "nothing can be committed");
-    assert_eq!(hand.events(), [Event::Lost { partitions: tps(&[0]), generation: 3 }]);
+    assert_eq!(hand.events(), [Event::Lost { id: ANY, partitions: tps(&[0]), generation: 3 }]);
 }
 
 #[test]
@@ -554,8 +602,8 @@ fn s7_who_joins_a_generation_again_that_still_goes_on_proves_itself_first() {
         Hand::new(Config { instance_id: Some("one".into()), ..config(Assignor::CooperativeSticky) });
     hand.settles_with(3, &[0]);
     hand.waits_and_polls(60_000);
-    assert!(hand.events().contains(&Event::Lost { partitions: tps(&[0]), generation: 3 }));
-    hand.member.released(hand.now);
+    assert!(hand.events().contains(&Event::Lost { id: ANY, partitions: tps(&[0]), generation: 3 }));
+    hand.releases();
     hand.joins();
     hand.hears(joined(3, "leader", "me", vec![]));
     hand.syncs();
@@ -589,8 +637,8 @@ fn e1_a_static_member_that_was_out_while_letting_go_still_joins_again_for_the_ot
         }
     }
     hand.events();
-    hand.member.released(hand.now);
-    hand.member.released(hand.now);
+    hand.releases();
+    hand.releases();
     hand.member.polled(hand.now);
     assert_eq!(hand.joins().member_id, "");
     hand.hears(joined(4, "leader", "me again", vec![]));
@@ -672,8 +720,78 @@ fn a_broker_without_static_members_is_refused_by_one() {
     let mut hand = Hand::new(Config { instance_id: Some("i".into()), ..config(Assignor::CooperativeSticky) });
     hand.joins();
     let answer = Answer { from: None, version: 4, memory: 0, response: joined(1, "me", "me", vec![]).into() };
-    hand.member.handle_answer(hand.now, hand.outstanding.unwrap(), Ok(answer));
+    hand.member.handle_answer(hand.now, hand.step.unwrap(), Ok(answer));
     assert!(matches!(&hand.events()[..], [Event::Failed(GroupError::UnsupportedVersion { .. })]));
+    // It has been taken in as a dynamic member: the others must not wait for it.
+    match hand.sends() {
+        Some(Request::LeaveGroup(leave)) => assert_eq!(leave.member_id, "me"),
+        other => panic!("{other:?}"),
+    }
+    hand.hears(LeaveGroupResponse::default());
+    assert_eq!((hand.events(), hand.member.state_name()), (vec![], "failed"));
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    assert_eq!(hand.joins().member_id, "");
+}
+
+#[test]
+fn a_member_that_fails_and_is_subscribed_again_leaves_before_it_joins() {
+    let mut hand = Hand::new(Config { instance_id: Some("i".into()), ..config(Assignor::CooperativeSticky) });
+    hand.joins();
+    let answer = Answer { from: None, version: 4, memory: 0, response: joined(1, "me", "me", vec![]).into() };
+    hand.member.handle_answer(hand.now, hand.step.unwrap(), Ok(answer));
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    assert!(matches!(hand.sends(), Some(Request::LeaveGroup(_))));
+    hand.hears(LeaveGroupResponse::default());
+    assert_eq!(hand.joins().member_id, "");
+}
+
+#[test]
+fn d11_a_join_is_given_up_no_sooner_than_other_requests() {
+    let seconds = Duration::from_secs;
+    for (rebalance, request, expected) in [(300, 30, 305), (10, 30, 30), (30, 30, 35)] {
+        let mut hand = Hand::new(Config {
+            rebalance_timeout: seconds(rebalance),
+            request_timeout: seconds(request),
+            ..config(Assignor::CooperativeSticky)
+        });
+        let join = hand.member.poll_transmit(hand.now, Some(COORDINATOR), &hand.cluster).unwrap();
+        assert_eq!(join.timeout, seconds(expected));
+    }
+}
+
+#[test]
+fn f13_a_member_that_is_unknown_again_and_again_says_so_once() {
+    let mut hand = Hand::new(config(Assignor::CooperativeSticky));
+    let mut told = Vec::new();
+    for _ in 0..6 {
+        hand.joins();
+        hand.hears(JoinGroupResponse { error_code: ErrorCode::UnknownMemberId, ..Default::default() });
+        told.extend(hand.events());
+        hand.wait(2_000);
+    }
+    assert!(matches!(&told[..], [Event::Trouble(_)]), "{told:?}");
+}
+
+/// As of an assignment that is larger than the broker's log takes.
+#[test]
+fn q4_a_sync_that_always_fails_at_the_broker_is_the_end_after_a_few_times() {
+    let mut hand = Hand::new(config(Assignor::CooperativeSticky));
+    for generation in 1.. {
+        hand.joins();
+        hand.hears(joined(generation, "leader", "me", vec![]));
+        hand.waits_and_polls(3_000);
+        hand.syncs();
+        hand.hears(beat(ErrorCode::None));
+        hand.hears(SyncGroupResponse { error_code: ErrorCode::UnknownServerError, ..Default::default() });
+        let events = hand.events();
+        if let Some(Event::Failed(error)) = events.last() {
+            assert_eq!(generation, 6, "asked again five times");
+            assert!(error.to_string().contains("UNKNOWN_SERVER_ERROR"), "{error}");
+            break;
+        }
+        assert!(generation < 6, "{events:?}");
+        hand.waits_and_polls(2_000);
+    }
 }
 
 #[test]
@@ -699,6 +817,207 @@ fn unsupported_by_the_broker_is_the_end() {
     let mut hand = Hand::new(config(Assignor::CooperativeSticky));
     hand.joins();
     let error = CallError::Unsupported { address: "b:9092".into(), api: ApiKey::JoinGroup };
-    hand.member.handle_answer(hand.now, hand.outstanding.unwrap(), Err(error));
+    hand.member.handle_answer(hand.now, hand.step.unwrap(), Err(error));
     assert!(matches!(&hand.events()[..], [Event::Failed(GroupError::UnsupportedVersion { .. })]));
+}
+
+/// In generation 1 with partition 0, and joining again, with a JoinGroup that waits for slower members.
+fn waits_to_join() -> Hand {
+    let mut hand = Hand::new(config(Assignor::CooperativeSticky));
+    hand.settles_with(1, &[0]);
+    hand.waits_and_polls(3_000);
+    hand.sends();
+    hand.hears(beat(ErrorCode::RebalanceInProgress));
+    hand.joins();
+    hand
+}
+
+fn generation_of(request: Option<Request>) -> i32 {
+    match request {
+        Some(Request::Heartbeat(heartbeat)) => heartbeat.generation_id,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn d11_while_a_join_waits_heartbeats_of_the_old_generation_keep_what_is_kept() {
+    let mut hand = waits_to_join();
+    for _ in 0..90 {
+        hand.waits_and_polls(3_000);
+        assert_eq!(generation_of(hand.sends()), 1);
+        assert!(hand.sends().is_none(), "and no second JoinGroup");
+        hand.hears(beat(ErrorCode::RebalanceInProgress));
+        let valid = hand.member.valid_until().unwrap() - hand.now;
+        assert!(valid > Duration::from_secs(20), "what is kept may be handed out: {valid:?}");
+        assert_eq!(hand.member.identity().map(|we| we.generation), Some(1), "and be committed");
+    }
+    hand.hears(joined(2, "leader", "me", vec![]));
+    assert_eq!(hand.member.identity(), None, "refused until there is an assignment");
+    hand.syncs();
+    for _ in 0..10 {
+        hand.waits_and_polls(3_000);
+        assert_eq!(generation_of(hand.sends()), 2);
+        hand.hears(beat(ErrorCode::None));
+        assert!(hand.member.valid_until().unwrap() > hand.now + Duration::from_secs(40));
+    }
+    hand.hears(assigned(&[0]));
+    assert_eq!(hand.events(), [Event::Assigned { added: vec![], owned: tps(&[0]), generation: 2 }]);
+}
+
+#[test]
+fn s6_what_is_kept_while_a_join_waits_is_kept_no_longer_than_the_group_would_wait() {
+    let mut hand = waits_to_join();
+    let undisturbed = hand.now - Duration::from_secs(3);
+    for _ in 0..97 {
+        hand.waits_and_polls(3_000);
+        hand.sends();
+        hand.hears(beat(ErrorCode::RebalanceInProgress));
+    }
+    assert_eq!(hand.member.valid_until(), Some(undisturbed + Duration::from_secs(300)));
+}
+
+#[test]
+fn s6_a_heartbeat_while_syncing_that_renews_no_session_renews_nothing() {
+    let mut hand = waits_to_join();
+    hand.hears(joined(2, "leader", "me", vec![]));
+    hand.syncs();
+    let before = hand.member.valid_until();
+    hand.wait(3_000);
+    assert_eq!(generation_of(hand.sends()), 2);
+    hand.hears(beat(ErrorCode::RebalanceInProgress));
+    assert_eq!((hand.member.valid_until(), hand.member.state_name()), (before, "syncing"));
+}
+
+#[test]
+fn e4_an_old_generation_that_is_over_before_the_join_is_answered_costs_nothing() {
+    for told_by_a_commit in [false, true] {
+        let mut hand = waits_to_join();
+        let us = hand.member.identity().unwrap();
+        if told_by_a_commit {
+            hand.member.commit_refused(hand.now, ErrorCode::IllegalGeneration, &us);
+        } else {
+            hand.wait(3_000);
+            hand.sends();
+            hand.hears(beat(ErrorCode::IllegalGeneration));
+        }
+        assert_eq!((hand.events(), hand.member.state_name()), (vec![], "joining"));
+        assert_eq!(hand.member.identity(), None, "nothing to commit as");
+        hand.wait(5_000);
+        assert!(hand.sends().is_none(), "nor a heartbeat");
+        hand.hears(joined(2, "leader", "me", vec![]));
+        hand.syncs();
+        hand.hears(assigned(&[0]));
+        assert_eq!(hand.events(), [Event::Assigned { added: vec![], owned: tps(&[0]), generation: 2 }]);
+    }
+}
+
+#[test]
+fn c3_a_join_whose_answer_is_lost_is_asked_again_once_the_generation_is_known_to_be_over() {
+    let mut hand = waits_to_join();
+    hand.waits_and_polls(3_000);
+    hand.sends();
+    hand.hears(beat(ErrorCode::IllegalGeneration));
+    hand.waits_and_polls(30_000);
+    assert_eq!(hand.events(), [Event::CoordinatorLost(COORDINATOR)]);
+    hand.waits_and_polls(1_000);
+    assert_eq!(hand.joins().member_id, "me");
+}
+
+#[test]
+fn c3_a_join_that_the_coordinator_has_not_got_is_sent_again() {
+    let mut hand = waits_to_join();
+    for at in 1..10 {
+        hand.waits_and_polls(3_000);
+        hand.sends();
+        hand.hears(beat(ErrorCode::None));
+        assert!(hand.sends().is_none(), "{at}: a heartbeat may overtake it");
+    }
+    hand.waits_and_polls(3_000);
+    hand.sends();
+    hand.hears(beat(ErrorCode::None));
+    hand.joins();
+}
+
+#[test]
+fn d2_a_member_that_is_unknown_while_it_joins_has_lost_what_it_had() {
+    let mut hand = waits_to_join();
+    hand.wait(3_000);
+    hand.sends();
+    hand.hears(beat(ErrorCode::UnknownMemberId));
+    assert_eq!(hand.events(), [Event::Lost { id: ANY, partitions: tps(&[0]), generation: 1 }]);
+    assert!(hand.sends().is_none(), "not before it is released");
+    hand.releases();
+    assert_eq!(hand.joins().member_id, "");
+}
+
+#[test]
+fn a2_a_coordinator_that_dies_while_a_join_waits_is_noticed_by_a_heartbeat() {
+    let mut hand = waits_to_join();
+    hand.waits_and_polls(3_000);
+    hand.sends();
+    let id = hand.heartbeat.take().unwrap();
+    hand.disconnected(id);
+    assert_eq!(hand.events(), [Event::CoordinatorLost(COORDINATOR)]);
+    // It is the same still: the JoinGroup may wait there.
+    hand.waits_and_polls(1_000);
+    assert_eq!(generation_of(hand.sends()), 1);
+    let id = hand.heartbeat.take().unwrap();
+    hand.disconnected(id);
+    hand.waits_and_polls(1_000);
+    // Another broker coordinates the group now: nothing waits there yet.
+    let successor = BrokerId(4);
+    let transmit = hand.member.poll_transmit(hand.now, Some(successor), &hand.cluster).unwrap();
+    assert_eq!(transmit.to, Target::Broker(successor));
+    assert!(matches!(transmit.request, Request::JoinGroup(join) if join.member_id == "me"));
+    let transmit = hand.member.poll_transmit(hand.now, Some(successor), &hand.cluster).unwrap();
+    assert!(matches!(transmit.request, Request::Heartbeat(_)));
+}
+
+#[test]
+fn e8_leaving_while_a_join_waits_is_said_at_once() {
+    let mut hand = waits_to_join();
+    hand.member.leave(hand.now, "closing", GroupMembership::Default);
+    match hand.sends() {
+        Some(Request::LeaveGroup(leave)) => assert_eq!(leave.member_id, "me"),
+        other => panic!("{other:?}"),
+    }
+    assert!(hand.sends().is_none(), "and nothing else");
+}
+
+#[test]
+fn s9_a_release_that_is_not_open_changes_nothing() {
+    let mut hand = Hand::new(config(Assignor::Range));
+    hand.joins();
+    let range = |generation| JoinGroupResponse {
+        protocol_name: Some("range".into()),
+        ..joined(generation, "leader", "me", vec![])
+    };
+    hand.hears(range(1));
+    hand.syncs();
+    hand.hears(assigned(&[0, 1]));
+    hand.events();
+    hand.wait(3_000);
+    hand.sends();
+    hand.hears(beat(ErrorCode::RebalanceInProgress));
+    hand.events();
+    let first = hand.open[0];
+    for other in [ReleaseId(first.0 + 1), ReleaseId(0)] {
+        hand.member.released(hand.now, other);
+        assert_eq!((hand.member.state_name(), hand.member.owned().len()), ("releasing", 2), "{other:?}");
+    }
+    hand.releases();
+    hand.joins();
+    hand.hears(range(2));
+    hand.syncs();
+    hand.hears(assigned(&[0, 1]));
+    hand.events();
+    hand.wait(3_000);
+    hand.sends();
+    hand.hears(beat(ErrorCode::RebalanceInProgress));
+    hand.events();
+    // The first again, late: it is not taken for the second.
+    hand.member.released(hand.now, first);
+    assert_eq!((hand.member.state_name(), hand.member.owned().len()), ("releasing", 2));
+    hand.releases();
+    assert_eq!(hand.member.state_name(), "joining");
 }

@@ -222,9 +222,33 @@ fn f6_an_answer_without_sense_makes_nobody_leave_or_spin() {
         sim.coordinator.modern.instead.push(odd);
     }
     let said = sim.count(a, ApiKey::ConsumerGroupHeartbeat);
-    sim.run(9_000);
-    assert!(sim.count(a, ApiKey::ConsumerGroupHeartbeat) - said < 90, "100 ms is the least");
+    sim.run(20_000);
+    assert!(sim.coordinator.modern.instead.is_empty(), "each of them was heard");
+    assert!(sim.count(a, ApiKey::ConsumerGroupHeartbeat) - said < 20, "and none was hurried by");
     assert_eq!((sim.processes[a].member.identity(), sim.saw(a).len()), (identity, 1));
+}
+
+#[test]
+fn f6_s3_51_no_interval_that_a_broker_asks_for_makes_a_member_spin_or_lose_its_place() {
+    for (wanted, least, most) in [(0, 10, 40), (-5, 10, 40), (1, 10, 600), (i32::MAX, 10, 40)] {
+        let mut sim = modern(13);
+        let (a, b) = (sim.join(), sim.join());
+        sim.settle();
+        sim.run(20_000);
+        sim.coordinator.modern.wanted_interval = Some(wanted);
+        sim.run(10_000);
+        let said = sim.count(a, ApiKey::ConsumerGroupHeartbeat);
+        sim.run(60_000);
+        let beats = sim.count(a, ApiKey::ConsumerGroupHeartbeat) - said;
+        assert!((least..=most).contains(&beats), "{wanted} ms: {beats} heartbeats in a minute");
+        assert!(sim.lost(a).is_empty() && sim.lost(b).is_empty(), "{wanted} ms");
+        assert!(
+            sim.coordinator.modern.expelled.is_empty(),
+            "{wanted} ms: {:?}",
+            sim.coordinator.modern.expelled
+        );
+        assert_eq!(sim.hands_out(a).len(), 2, "{wanted} ms");
+    }
 }
 
 #[test]

@@ -88,6 +88,69 @@ fn d12_quick_heartbeats_have_a_price_that_is_known() {
     }
 }
 
+/// A member that does not lead has two partitions, the others one; another joins, and the first takes 25 s to revoke one,
+/// longer than a session, which disturbs nobody.
+fn a_slow_listener_disturbs_nobody(join: impl Fn(&mut Sim, &str) -> usize) {
+    let mut sim = cooperative(41, 3);
+    let members = ["a", "b", "c"].map(|name| {
+        let who = join(&mut sim, name);
+        sim.settle();
+        who
+    });
+    sim.set_partitions("orders", 4);
+    sim.until("assigned", |sim| sim.assigned().len() == 4);
+    sim.run(5_000);
+    for who in members {
+        sim.processes[who].callback_takes = 25_000;
+        sim.processes[who].saw.clear();
+    }
+    let new = join(&mut sim, "d");
+    sim.until("told to revoke", |sim| members.iter().any(|who| !sim.revoked(*who).is_empty()));
+    let slow = members.into_iter().find(|who| !sim.revoked(*who).is_empty()).unwrap();
+    let identity = sim.processes[slow].member.identity().unwrap();
+    assert_ne!(identity.member_id, sim.coordinator.leader(), "a leader that revokes is not impatient");
+    let (generation, joins) = (sim.coordinator.generation(), sim.joins.len());
+    sim.run(24_000);
+    let early: Vec<_> = sim.joins.iter().skip(joins).map(|(who, join)| (who, &join.reason)).collect();
+    assert!(early.is_empty(), "{early:?}");
+    assert_eq!(sim.coordinator.phase(), sim::coordinator::Phase::Stable, "nobody is parked");
+    sim.settle();
+    assert_eq!((sim.has(slow), sim.has(new)), (1, 1));
+    assert_eq!(sim.coordinator.generation(), generation + 1);
+}
+
+#[test]
+fn d9_no_leader_forces_a_rebalance_while_a_live_member_takes_its_time_to_revoke() {
+    a_slow_listener_disturbs_nobody(|sim, _| sim.join());
+}
+
+#[test]
+fn d9_a_static_member_has_as_long_to_revoke_as_the_group_allows() {
+    a_slow_listener_disturbs_nobody(Sim::join_static);
+}
+
+/// One of two members takes 25 s to revoke, longer than a session; the other has joined again and waits for it.
+#[test]
+fn d11_what_is_kept_is_handed_out_however_long_others_take_to_revoke() {
+    let mut sim = cooperative(42, 6);
+    let (slow, fast) = (sim.join(), sim.join());
+    sim.settle();
+    sim.processes[slow].callback_takes = 25_000;
+    sim.join();
+    sim.until("waits to join", |sim| {
+        !sim.revoked(slow).is_empty() && sim.processes[fast].member.state_name() == "joining"
+    });
+    let from = sim.now;
+    while sim.processes[fast].member.state_name() == "joining" {
+        assert_eq!(sim.hands_out(fast).len(), 2, "{} ms after it began to wait", sim.now - from);
+        let identity = sim.processes[fast].member.identity();
+        assert!(identity.is_some() || sim.coordinator.phase() != sim::coordinator::Phase::Preparing);
+        sim.run(10);
+    }
+    assert!(sim.now - from > 2 * sim.session());
+    sim.settle();
+}
+
 /// Two static members, a third comes, and one that has to let go dies on the way and comes back.
 fn dies_while_it_lets_go(seed: u64, leader_dies: bool) {
     let mut sim = cooperative(seed, 6);
@@ -108,7 +171,7 @@ fn dies_while_it_lets_go(seed: u64, leader_dies: bool) {
         let again = sim.join_static(names[members.iter().position(|m| *m == who).unwrap()]);
         assert_eq!(again, sim.processes.len() - 1);
     }
-    sim.run(sim.session() + 10_000);
+    sim.run(sim.session().max(sim.rebalance()) + 10_000);
     assert_eq!((sim.assigned().len(), sim.has(third)), (6, 2), "seed {seed}: {}", sim.states());
     let generation = sim.coordinator.generation();
     sim.run(120_000);

@@ -4,15 +4,20 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's support")]
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, VecDeque},
     time::{Duration, Instant},
 };
 
-use offtake_group::{Config, Event, GroupError, GroupMembership, Member, Protocol};
-use offtake_machine::{Answer, BrokerId, CallId, Cluster, Topic, TopicInfo};
+use offtake_group::{Config, Event, GroupError, GroupMembership, Member, Protocol, ReleaseId};
+use offtake_machine::{Answer, BrokerId, CallError, CallId, Cluster, Topic, TopicInfo};
 use offtake_wire::{
-    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, ErrorCode, Request, Uuid,
-    messages::consumer_group_heartbeat::{Assignment, TopicPartitions},
+    ApiKey, ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, ErrorCode, Request, Uuid,
+    messages::{
+        consumer_group_heartbeat::{Assignment, TopicPartitions},
+        describe_configs::{
+            DescribeConfigsResourceResult, DescribeConfigsResponse, DescribeConfigsResult, GROUP,
+        },
+    },
 };
 
 const COORDINATOR: BrokerId = BrokerId(3);
@@ -23,6 +28,13 @@ struct Hand {
     now: Instant,
     cluster: Cluster,
     outstanding: Option<CallId>,
+    open: VecDeque<ReleaseId>,
+    /// What the group's settings say of its session timeout, if they can be read.
+    session_ms: Option<u64>,
+    /// What the broker wants between heartbeats, if not what a test's answer says.
+    interval_ms: Option<i32>,
+    /// How often the settings were asked for.
+    described: u32,
 }
 
 impl Hand {
@@ -42,7 +54,16 @@ impl Hand {
             partitions: std::collections::BTreeMap::new(),
         };
         cluster.topics.insert("a".into(), info);
-        Self { member: Member::new(config).unwrap(), now, cluster, outstanding: None }
+        Self {
+            member: Member::new(config).unwrap(),
+            now,
+            cluster,
+            outstanding: None,
+            open: VecDeque::new(),
+            session_ms: None,
+            interval_ms: None,
+            described: 0,
+        }
     }
 
     /// It has the metadata.
@@ -54,9 +75,16 @@ impl Hand {
 
     fn says(&mut self) -> Option<ConsumerGroupHeartbeatRequest> {
         let transmit = self.member.poll_transmit(self.now, Some(COORDINATOR), &self.cluster)?;
-        self.outstanding = Some(transmit.id);
         match transmit.request {
-            Request::ConsumerGroupHeartbeat(beat) => Some(beat),
+            Request::ConsumerGroupHeartbeat(beat) => {
+                self.outstanding = Some(transmit.id);
+                Some(beat)
+            }
+            Request::DescribeConfigs(_) => {
+                self.described += 1;
+                self.member.handle_answer(self.now, transmit.id, described(self.session_ms));
+                self.says()
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -67,11 +95,20 @@ impl Hand {
     }
 
     fn hears(&mut self, response: ConsumerGroupHeartbeatResponse) {
-        self.hears_in(1, response);
+        let heartbeat_interval_ms = self.interval_ms.unwrap_or(response.heartbeat_interval_ms);
+        self.hears_in(1, ConsumerGroupHeartbeatResponse { heartbeat_interval_ms, ..response });
     }
 
     fn events(&mut self) -> Vec<Event> {
-        std::iter::from_fn(|| self.member.poll_event()).collect()
+        let events: Vec<Event> = std::iter::from_fn(|| self.member.poll_event()).collect();
+        self.open.extend(events.iter().filter_map(Event::release));
+        events
+    }
+
+    /// The application has let go of what it heard of first.
+    fn releases(&mut self) {
+        let id = self.open.pop_front().unwrap();
+        self.member.released(self.now, id);
     }
 
     /// To the next heartbeat. How long it took.
@@ -109,6 +146,31 @@ impl Hand {
             }
         }
     }
+}
+
+/// Any broker's answer.
+fn described(session_ms: Option<u64>) -> Result<Answer, CallError> {
+    let Some(millis) = session_ms else {
+        let (address, api) = ("b:9092".to_owned(), ApiKey::DescribeConfigs);
+        return Err(CallError::Unsupported { address, api });
+    };
+    let setting = DescribeConfigsResourceResult {
+        name: "consumer.session.timeout.ms".to_owned(),
+        value: Some(millis.to_string()),
+        ..Default::default()
+    };
+    let result = DescribeConfigsResult {
+        resource_type: GROUP,
+        resource_name: "g".to_owned(),
+        configs: vec![setting],
+        ..Default::default()
+    };
+    let response = DescribeConfigsResponse { results: vec![result], ..Default::default() };
+    Ok(Answer { from: Some(BrokerId(1)), version: 4, memory: 0, response: response.into() })
+}
+
+fn refused(error_code: ErrorCode) -> ConsumerGroupHeartbeatResponse {
+    ConsumerGroupHeartbeatResponse { error_code, ..Default::default() }
 }
 
 fn id(topic: &str) -> Uuid {
@@ -209,7 +271,7 @@ fn f11_a_member_that_turns_to_an_invalid_pattern_leaves_its_partitions_to_the_ot
     assert!(matches!(&hand.events()[..], [Event::Lost { .. }, Event::Failed(_)]));
     assert_eq!(hand.says().unwrap().member_epoch, -1);
     hand.hears(beat(-1, None));
-    hand.member.released(hand.now);
+    hand.releases();
     assert_eq!((hand.events(), hand.member.state_name()), (vec![], "failed"));
 }
 
@@ -220,6 +282,7 @@ fn f11_a_broker_or_a_protocol_without_patterns_is_said_so() {
     hand.says().unwrap();
     hand.hears_in(0, beat(1, None));
     assert!(matches!(&hand.events()[..], [Event::Failed(GroupError::UnsupportedVersion { .. })]));
+    assert_eq!(hand.says().map(|leaves| leaves.member_epoch), Some(-1), "it had been taken in");
 
     let mut classic = Member::new(Config::new("g")).unwrap();
     classic.subscribe_pattern(hand.now, "a");
@@ -256,9 +319,13 @@ fn m2_the_session_timeout_that_is_learnt_counts() {
     let mut hand = Hand::knowing(None);
     hand.member.subscribe(hand.now, topics(&["a"]));
     hand.settles_with(&[0]);
+    assert_eq!(hand.member.valid_until(), Some(hand.now + Duration::from_secs(45)));
+
+    let mut hand = Hand::knowing(None);
+    hand.session_ms = Some(10_000);
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    hand.settles_with(&[0]);
     let from = hand.now;
-    assert_eq!(hand.member.valid_until(), Some(from + Duration::from_secs(45)));
-    hand.member.learn_session_timeout(Duration::from_secs(10));
     assert_eq!(hand.member.valid_until(), Some(from + Duration::from_secs(10)));
     hand.now = from + Duration::from_secs(10);
     hand.member.handle_timeout(hand.now);
@@ -293,7 +360,7 @@ fn l3_what_is_let_go_is_said_at_once_and_what_follows_is_asked_for_often() {
     hand.hears(beat(1, Some(&[0])));
     assert!(matches!(&hand.events()[..], [Event::Revoke { .. }]));
     hand.now += Duration::from_millis(70);
-    hand.member.released(hand.now);
+    hand.releases();
     let owned = hand.says().unwrap().topic_partitions.unwrap();
     assert_eq!(owned[0].partitions, [0], "without waiting for anything");
     hand.hears(beat(2, Some(&[0])));
@@ -302,4 +369,89 @@ fn l3_what_is_let_go_is_said_at_once_and_what_follows_is_asked_for_often() {
     let often = beats.iter().filter(|at| **at <= INTERVAL).count();
     assert!((8..=14).contains(&often), "{beats:?}");
     assert_eq!(beats.windows(2).last().map(|pair| pair[1] - pair[0]), Some(INTERVAL), "{beats:?}");
+}
+
+#[test]
+fn m2_the_session_timeout_is_looked_up_each_time_that_we_join() {
+    let mut hand = Hand::knowing(None);
+    hand.session_ms = Some(10_000);
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    hand.settles_with(&[0]);
+    hand.beats_for(30_000);
+    assert_eq!(hand.described, 1);
+    while hand.says().is_none() {
+        hand.waits();
+    }
+    hand.hears(refused(ErrorCode::UnknownMemberId));
+    hand.events();
+    hand.releases();
+    hand.says().unwrap();
+    assert_eq!(hand.described, 2, "it may have been changed");
+}
+
+/// Heartbeats that join, each answered with `code`, for so long or until it fails.
+fn joins_in_vain(hand: &mut Hand, code: ErrorCode, lasts: Duration) -> Option<Event> {
+    let until = hand.now + lasts;
+    while hand.now < until {
+        if hand.says().is_some() {
+            hand.hears(refused(code));
+        }
+        if let Some(failed) = hand.events().into_iter().find(|event| matches!(event, Event::Failed(_))) {
+            return Some(failed);
+        }
+        hand.waits();
+    }
+    None
+}
+
+#[test]
+fn g6_an_instance_id_in_use_is_waited_for_as_long_as_the_session_of_this_group() {
+    let mut hand = Hand::knowing(Some("i"));
+    hand.session_ms = Some(300_000);
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    let in_use = ErrorCode::UnreleasedInstanceId;
+    assert_eq!(joins_in_vain(&mut hand, in_use, Duration::from_secs(290)), None);
+    let failed = joins_in_vain(&mut hand, in_use, Duration::from_secs(20));
+    assert!(matches!(failed, Some(Event::Failed(GroupError::UnreleasedInstanceId { .. }))), "{failed:?}");
+}
+
+#[test]
+fn f13_a_member_that_is_fenced_again_and_again_says_so_once() {
+    let mut hand = Hand::knowing(None);
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    let mut told = Vec::new();
+    for _ in 0..6 {
+        while hand.says().is_none() {
+            hand.waits();
+        }
+        hand.hears(refused(ErrorCode::FencedMemberEpoch));
+        told.extend(hand.events());
+    }
+    assert!(matches!(&told[..], [Event::Trouble(_)]), "{told:?}");
+    while hand.says().is_none() {
+        hand.waits();
+    }
+    hand.hears(beat(1, Some(&[0])));
+    assert_eq!(hand.events().first(), Some(&Event::Recovered));
+}
+
+#[test]
+fn q4_an_error_that_the_broker_cannot_name_is_told_after_a_few_times() {
+    let mut hand = Hand::knowing(None);
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    let failed = joins_in_vain(&mut hand, ErrorCode::UnknownServerError, Duration::from_secs(60));
+    assert!(matches!(failed, Some(Event::Failed(GroupError::Refused { .. }))), "{failed:?}");
+}
+
+#[test]
+fn l3_a_long_interval_makes_the_quick_heartbeats_no_more() {
+    let mut hand = Hand::knowing(None);
+    hand.session_ms = Some(24 * 3_600_000);
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    hand.says().unwrap();
+    hand.interval_ms = Some(3_600_000);
+    hand.hears(beat(1, Some(&[])));
+    hand.events();
+    let count = hand.beats_for(9_000_000).len();
+    assert!((21..=26).contains(&count), "{count} heartbeats in two and a half hours");
 }

@@ -3,25 +3,41 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use offtake_machine::{Answer, BrokerId, CallError, Target};
-use offtake_wire::Request;
+use offtake_wire::{ApiKey, Request};
 use tokio::time::Instant;
 
 use crate::{address::Address, handshake::Ranges};
 
-/// Which of a broker's connections a request goes over. A broker answers one request at a time on each, so what must not
-/// wait goes apart from what waits long.
+/// Which of a broker's connections a request goes over. A broker serves one request of a connection at a time and reads no
+/// further one before it is answered, so what may wait there goes apart from what must not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {
     /// Metadata, offsets, administration: answered at once.
     Control,
-    /// JoinGroup, Heartbeat, OffsetCommit: what membership depends on.
+    /// Heartbeat, OffsetCommit, OffsetFetch, LeaveGroup: what the coordinator answers at once.
     Group,
+    /// JoinGroup and SyncGroup: they wait at the coordinator until all members have sent theirs.
+    Join,
     /// Long polls.
     Fetch,
 }
 
 impl Lane {
-    pub(crate) const ALL: [Self; 3] = [Self::Control, Self::Group, Self::Fetch];
+    pub(crate) const ALL: [Self; 4] = [Self::Control, Self::Group, Self::Join, Self::Fetch];
+
+    /// The lane of a request by what it is: whether it may wait at the broker is a matter of the protocol.
+    pub fn of(request: &Request) -> Self {
+        match request.api_key() {
+            ApiKey::JoinGroup | ApiKey::SyncGroup => Self::Join,
+            ApiKey::Heartbeat
+            | ApiKey::ConsumerGroupHeartbeat
+            | ApiKey::LeaveGroup
+            | ApiKey::OffsetCommit
+            | ApiKey::OffsetFetch => Self::Group,
+            ApiKey::Fetch => Self::Fetch,
+            _ => Self::Control,
+        }
+    }
 }
 
 /// What became of one call.

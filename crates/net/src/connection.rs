@@ -6,7 +6,6 @@
 
 use std::{
     collections::VecDeque,
-    io::{self, IoSlice},
     pin::pin,
     sync::{
         Arc,
@@ -15,11 +14,11 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use offtake_machine::{Answer, CallError};
 use offtake_wire::{ApiKey, DecodeError, decode_response, encode_request, frame};
 use tokio::{
-    io::{AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf},
+    io::{AsyncWriteExt, ReadHalf, WriteHalf},
     time::Instant,
 };
 
@@ -31,6 +30,7 @@ use crate::{
     frames::{Frames, NoMore, plain},
     handshake::{Greeted, Ranges, Trouble},
     inbox::{Came, Inbox, Reporter},
+    outgoing::Outgoing,
     shared::{Shared, count},
     standing::Plan,
     throttle,
@@ -38,8 +38,6 @@ use crate::{
 
 /// Calls written and not answered, at most; the broker works on one at a time, so more would only wait there.
 const PIPELINE: usize = 64;
-/// Frames in one write.
-const FRAMES_PER_WRITE: usize = 16;
 /// How long to sleep when nothing is due: a timer must be set to something.
 const LONG: Duration = Duration::from_secs(24 * 3600);
 
@@ -81,8 +79,7 @@ struct Connection<'a> {
     reader: ReadHalf<Box<dyn Stream>>,
     writer: WriteHalf<Box<dyn Stream>>,
     frames: Frames,
-    /// Frames to be written, the first perhaps in part.
-    out: VecDeque<Bytes>,
+    out: Outgoing,
     /// Calls written, or about to be, in the order in which they will be answered.
     waiting: VecDeque<Waiting>,
     next_correlation: i32,
@@ -119,7 +116,7 @@ impl<'a> Connection<'a> {
             reader,
             writer,
             frames: greeted.frames,
-            out: VecDeque::new(),
+            out: Outgoing::default(),
             waiting: VecDeque::new(),
             next_correlation: greeted.next_correlation,
             muted_until: None,
@@ -151,7 +148,7 @@ impl<'a> Connection<'a> {
             tokio::select! {
                 biased;
                 () = &mut timer => {}
-                written = write(&mut self.writer, &mut self.out), if !self.out.is_empty() => match written {
+                written = self.out.write(&mut self.writer), if !self.out.is_done() => match written {
                     Ok(bytes) => count(&self.shared.counters.bytes_out, bytes),
                     Err(error) => return Some(self.break_off(plain(&error)).await),
                 },
@@ -178,7 +175,7 @@ impl<'a> Connection<'a> {
 
     /// Nothing is under way.
     fn is_quiet(&self) -> bool {
-        self.waiting.is_empty() && self.out.is_empty() && self.inbox.queue.is_empty()
+        self.waiting.is_empty() && self.out.is_done() && self.inbox.queue.is_empty()
     }
 
     /// When to look at the clock again.
@@ -240,7 +237,7 @@ impl<'a> Connection<'a> {
         self.next_correlation = correlation.checked_add(1).unwrap_or(0);
         let (tag, timeout, deadline) = (call.tag, call.timeout, call.deadline);
         self.waiting.push_back(Waiting { tag, correlation, api, version, timeout, deadline });
-        self.out.push_back(frame);
+        self.out.push(frame);
         Ok(())
     }
 
@@ -332,8 +329,8 @@ impl<'a> Connection<'a> {
     async fn close(&mut self) {
         self.inbox.take_waiting();
         self.fill(clock::now()).await;
-        while !self.out.is_empty() {
-            if write(&mut self.writer, &mut self.out).await.is_err() {
+        while !self.out.is_done() {
+            if self.out.write(&mut self.writer).await.is_err() {
                 return;
             }
         }
@@ -343,28 +340,4 @@ impl<'a> Connection<'a> {
     fn timed_out(&self, api: ApiKey, after: Duration) -> CallError {
         CallError::TimedOut { address: self.reporter.address(), api, after }
     }
-}
-
-/// One write of as much as may go. Cancel-safe.
-async fn write<W: AsyncWrite + Unpin>(to: &mut W, out: &mut VecDeque<Bytes>) -> io::Result<usize> {
-    let mut slices = [IoSlice::new(&[]); FRAMES_PER_WRITE];
-    let mut used = 0;
-    for (slice, frame) in slices.iter_mut().zip(out.iter()) {
-        *slice = IoSlice::new(frame);
-        used += 1;
-    }
-    let written = to.write_vectored(slices.get(..used).unwrap_or_default()).await?;
-    if written == 0 {
-        return Err(io::ErrorKind::WriteZero.into());
-    }
-    let mut left = written;
-    while let Some(frame) = out.front_mut() {
-        if left < frame.len() {
-            frame.advance(left);
-            break;
-        }
-        left -= frame.len();
-        out.pop_front();
-    }
-    Ok(written)
 }

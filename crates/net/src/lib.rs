@@ -30,6 +30,7 @@ mod frames;
 mod handshake;
 mod inbox;
 mod net;
+mod outgoing;
 mod route;
 mod shared;
 mod standing;

@@ -1,6 +1,9 @@
 //! What is committed and when, and what follows from an answer.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use offtake_machine::{
     Answer, BrokerId, CallError, CallId, Cluster, Token, TopicPartition, Transmit, after, earliest,
@@ -57,6 +60,12 @@ impl Offsets {
             self.emit(Event::CommitDone { id, outcome });
         }
         id
+    }
+
+    /// Nobody waits for these commits any more: each is merged into a later one that carries what it asks for. Gives those of
+    /// which nothing is left, and of which no [`Event::CommitDone`] will tell.
+    pub fn merge(&mut self, unawaited: &BTreeSet<CommitId>) -> BTreeSet<CommitId> {
+        self.commits.merge(unawaited)
     }
 
     /// Makes an automatic commit due now, for an application that keeps the interval itself: what is finished when it can

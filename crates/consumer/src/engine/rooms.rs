@@ -7,10 +7,10 @@ use std::{
 };
 
 use offtake_group::{GroupError, Strategy};
-use offtake_machine::{BackoffConfig, BrokerId, MetadataConfig, TopicPartition, Transmit};
-use offtake_net::{Dial, Lane, Net};
+use offtake_machine::{BackoffConfig, BrokerId, MetadataConfig, TopicPartition};
+use offtake_net::{Dial, Net};
 use offtake_offsets::{CommitError, CommitOutcome, ListSpec, ListedOffset, QueryError, QueryOutcome};
-use offtake_wire::{ErrorCode, Request};
+use offtake_wire::ErrorCode;
 
 use super::command::ListAt;
 use crate::{
@@ -96,14 +96,6 @@ pub(crate) fn net_config(config: &Config, seed: u64) -> offtake_net::Config {
 
 pub(super) fn net(config: &Config, seed: u64, dial: Option<Arc<dyn Dial>>) -> NetParts {
     NetParts { config: net_config(config, seed), bootstrap: config.bootstrap_servers.clone(), dial }
-}
-
-/// Which connection a request of `offsets` goes over: the coordinator's are the group's.
-pub(super) fn lane_of(transmit: &Transmit) -> Lane {
-    match transmit.request {
-        Request::OffsetCommit(_) | Request::OffsetFetch(_) => Lane::Group,
-        _ => Lane::Control,
-    }
 }
 
 pub(super) fn offsets(config: &Config, seed: u64, wall: (Instant, i64)) -> offtake_offsets::Config {
@@ -330,7 +322,7 @@ pub(super) fn group_failed(error: &GroupError) -> Error {
         GroupError::UnsupportedVersion { .. } => (ErrorKind::Unsupported, None),
         GroupError::InvalidPattern { .. } => (ErrorKind::Group, Some(ErrorCode::InvalidRegularExpression)),
         GroupError::Refused { code, .. } => (ErrorKind::Group, Some(*code)),
-        GroupError::Unsayable { .. } => (ErrorKind::Group, None),
+        GroupError::NotEncodable { .. } => (ErrorKind::Group, None),
     };
     coded(Error::new(kind, error.to_string()), code)
 }

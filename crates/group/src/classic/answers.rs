@@ -3,11 +3,12 @@
 
 use std::{
     collections::BTreeSet,
+    mem,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use offtake_machine::{Answer, Call, CallError, CallId, TopicPartition};
+use offtake_machine::{Answer, BrokerId, CallError, CallId, TopicPartition};
 use offtake_wire::{
     ErrorCode, Response,
     messages::{
@@ -17,159 +18,175 @@ use offtake_wire::{
 };
 
 use super::{
-    Classic, NOBODYS,
-    follow_up::{FollowUp, HASTE},
+    Classic, UNASSIGNED,
+    follow_up::{BURST, FollowUp, WithheldFrom},
     lead::Lead,
+    leader_marker::LeaderMarker,
     requests::PROTOCOL_TYPE,
-    stamp::Stamp,
-    state::{As, Plan, State},
+    state::{As, Kind, Membership, Plan, State},
 };
 use crate::{
-    assignor::{MemberAssignment, Strategy, decode_assignment},
+    assignor::{MemberAssignment, decode_assignment},
     config::millis,
+    core::Verdict,
     event::{Event, GroupError},
+    exchange::{Exchange, Sent},
 };
 
-/// Whether the coordinator answered without mentioning a rebalance.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Undisturbed {
-    Yes,
-    No,
-}
-
-/// Times that we ask again after a code we have never heard of (FAILURES Q4).
-const UNKNOWN_CODE_RETRIES: u32 = 5;
 /// The first JoinGroup version with static members (KIP-345).
 const STATIC_MEMBERS_SINCE: i16 = 5;
 
 impl Classic {
     pub(crate) fn handle_answer(&mut self, now: Instant, id: CallId, answer: Result<Answer, CallError>) {
-        if !self.state.call_mut().is_some_and(|call| call.take(id)) {
-            return; // answers a call we have given up
+        match self.state.take(id) {
+            Some((Kind::Step, sent)) => self.on_step_answer(now, sent, answer),
+            Some((Kind::Heartbeat, sent)) => self.on_heartbeat_answer(now, sent, answer),
+            None => {} // answers a call we have given up
         }
+    }
+
+    fn on_step_answer(&mut self, now: Instant, sent: Sent, answer: Result<Answer, CallError>) {
         match (&self.state, answer) {
             (State::Joining { .. }, Ok(Answer { version, response: Response::JoinGroup(join), .. })) => {
-                self.joined(now, version, join);
+                self.on_join_group(now, sent, version, join);
             }
             (State::Syncing { .. }, Ok(Answer { response: Response::SyncGroup(sync), .. })) => {
-                self.synced(now, sync)
+                self.on_sync_group(now, sent, sync)
             }
-            (
-                State::Stable { .. } | State::Releasing { .. },
-                Ok(Answer { response: Response::Heartbeat(beat), .. }),
-            ) => {
-                self.beaten(now, &beat);
+            (State::Leaving { .. }, Ok(Answer { response: Response::LeaveGroup(leave), .. })) => {
+                self.on_leave_group(now, sent, &leave)
             }
-            (State::Leaving { .. }, Ok(Answer { response: Response::LeaveGroup(bye), .. })) => {
-                self.left(now, &bye)
-            }
-            // Asked before we left: now we know who has to.
+            // Asked before we left: now we know the member that has to.
             (State::Leaving { .. }, Ok(Answer { response: Response::JoinGroup(join), .. })) => {
                 self.member_id = join.member_id;
                 self.call_again_at(now);
                 if self.member_id.is_empty() {
-                    self.gone(now);
+                    self.leaving_is_over(now);
                 }
             }
-            (State::Leaving { .. }, _) if self.member_id.is_empty() => self.gone(now),
-            (_, Ok(_)) => self.retry(now, "an answer to another question"),
-            (_, Err(error)) => self.unanswered(now, &error),
+            (State::Leaving { .. }, _) if self.member_id.is_empty() => self.leaving_is_over(now),
+            (_, Ok(_)) => self.retry(now, Kind::Step, "unexpected response type"),
+            (_, Err(error)) => self.unanswered(now, Kind::Step, sent, &error),
         }
     }
 
-    fn joined(&mut self, now: Instant, version: i16, join: JoinGroupResponse) {
+    fn on_heartbeat_answer(&mut self, now: Instant, sent: Sent, answer: Result<Answer, CallError>) {
+        match answer {
+            Ok(Answer { response: Response::Heartbeat(heartbeat), .. }) => {
+                self.on_heartbeat(now, sent, &heartbeat);
+            }
+            Ok(_) => self.retry(now, Kind::Heartbeat, "unexpected response type"),
+            Err(error) => self.unanswered(now, Kind::Heartbeat, sent, &error),
+        }
+    }
+
+    fn on_join_group(&mut self, now: Instant, sent: Sent, version: i16, join: JoinGroupResponse) {
         match join.error_code {
-            ErrorCode::None => self.joined_generation(now, version, join),
+            ErrorCode::None => self.on_generation(now, sent, version, join),
             // KIP-394: the same again, with the id that the coordinator will know us by.
             ErrorCode::MemberIdRequired if !join.member_id.is_empty() => {
-                let at = if self.member_id.is_empty() { now } else { self.health.soon(now) };
+                let again = || "asked for a member id that it was given".to_owned();
+                let at = match self.member_id.is_empty() {
+                    true => now,
+                    false => self.core.health.began_anew(now, &mut self.core.outbox, again),
+                };
                 self.member_id = join.member_id;
                 self.call_again_at(at);
             }
             ErrorCode::UnknownMemberId => self.lost(now, As::New),
             ErrorCode::IllegalGeneration => self.lost(now, As::Same),
-            ErrorCode::FencedInstanceId => self.fail(self.fenced()),
-            code => self.refused(now, code),
+            code => self.refused(now, Kind::Step, sent, code),
         }
     }
 
-    fn joined_generation(&mut self, now: Instant, version: i16, join: JoinGroupResponse) {
+    fn on_generation(&mut self, now: Instant, sent: Sent, version: i16, join: JoinGroupResponse) {
+        let config = &self.core.config;
         if join.generation_id < 0 || join.member_id.is_empty() {
-            return self.retry(now, "a JoinGroup answer without a generation or a member id");
+            return self.retry(now, Kind::Step, "a JoinGroup answer without a generation or a member id");
         }
-        if self.config.instance_id.is_some() && version < STATIC_MEMBERS_SINCE {
-            return self.fail(GroupError::UnsupportedVersion {
-                group: self.config.group.clone(),
-                what: "group.instance.id needs Kafka 2.3 or newer; leave it out".into(),
-            });
+        if config.instance_id.is_some() && version < STATIC_MEMBERS_SINCE {
+            // It has taken us in as a dynamic member.
+            self.member_id = join.member_id;
+            let error = self.core.too_old("group.instance.id needs Kafka 2.3 or newer; leave it out");
+            return self.fail_and_leave(now, error);
         }
-        let chosen =
-            self.config.assignors.iter().find(|ours| Some(ours.name()) == join.protocol_name.as_deref());
+        let chosen = config.assignors.iter().find(|ours| Some(ours.name()) == join.protocol_name.as_deref());
         let of_consumers = join.protocol_type.as_deref().is_none_or(|of| of == PROTOCOL_TYPE);
         let Some(assignor) = chosen.filter(|_| of_consumers).cloned() else {
             return self.fail(self.inconsistent());
         };
-        if self.was_passed_by(now, join.generation_id) {
-            tracing::warn!(group = %self.config.group, generation = join.generation_id,
+        if self.missed_generations(now, join.generation_id) {
+            tracing::warn!(group = %config.group, generation = join.generation_id,
                 "the group has rebalanced without this member: what it held may have had another owner");
             self.member_id = join.member_id;
             return self.lost_because(now, As::Same, "the group rebalanced without this member");
         }
-        let State::Joining { asked, .. } = &mut self.state else { return };
-        let asked = std::mem::take(asked);
+        let State::Joining { asked, membership: before, .. } = &mut self.state else { return };
+        let (asked, before) = (mem::take(asked), before.take());
         let leads = join.leader == join.member_id;
         self.member_id = join.member_id;
-        // Who joins a generation that it was in already is only told so.
-        let known = [self.generation, self.held.last.as_ref().map(|(_, generation)| *generation)];
+        // A member that joins a generation that it was in already is only told so.
+        let was_in = before.as_ref().map(|membership| membership.generation);
+        let known = [was_in, self.owned.last.as_ref().map(|(_, generation)| *generation)];
         let is_news = !known.contains(&Some(join.generation_id));
-        let joined = self.sent.map(|(at, _)| at).filter(|_| is_news);
-        self.generation = Some(join.generation_id);
-        self.silence_counts_from(now);
-        self.lead = leads.then(|| Lead::new(assignor.clone(), join.members));
-        self.follow_up = if leads { FollowUp::None } else { FollowUp::of_follower(&assignor) };
-        self.assignor = Some(assignor);
-        self.overdue = None;
+        let before =
+            before.map(|before| (before.session, before.last_stable_at, before.pacer, before.rejoin));
+        let (mut session, last_stable_at, pacer, rejoin) = before.unwrap_or_default();
+        session.restart(now, config.session_timeout);
+        let membership = Box::new(Membership {
+            generation: join.generation_id,
+            lead: leads.then(|| Lead::new(assignor.clone(), join.members)),
+            follow_up: if leads { FollowUp::None } else { FollowUp::of_follower(&assignor) },
+            assignor,
+            follow_up_at: None,
+            // The session counts from now: the others may take their time to sync, too.
+            heartbeat: Exchange::due(now + config.heartbeat_interval),
+            pacer,
+            session,
+            last_stable_at,
+            rejoin,
+        });
         let (plan, at) = match (leads, join.skip_assignment) {
-            (false, _) => (Plan::Say(Vec::new()), now),
+            (false, _) => (Plan::Send(Vec::new()), now),
             (true, true) => (Plan::Keep, now),
             (true, false) => (Plan::Make, now + self.patience()),
         };
-        self.state = State::Syncing { call: Call::Due(at), joined, asked, plan };
+        let joined = is_news.then_some(sent.at);
+        self.state = State::Syncing { sync: Exchange::due(at), membership, joined, asked, plan };
     }
 
     /// Whether others may have been given what we hold: generations are missing between our last and this one, and it is
     /// long enough ago that we were heard. A coordinator that put a member out takes it in again under its name and does
     /// not say so: a static one that did not join in time (FAILURES E5, E11), and in a group of KIP-848 any that took too
-    /// long to let go.
-    fn was_passed_by(&self, now: Instant, generation: i32) -> bool {
-        let next = self.generation.map(|last| last.saturating_add(1));
+    /// long to revoke.
+    fn missed_generations(&self, now: Instant, generation: i32) -> bool {
+        let next = self.state.membership().map(|last| last.generation.saturating_add(1));
         let lapsed = self.valid_until().is_none_or(|until| until <= now);
-        !self.held.all.is_empty() && lapsed && next.is_none_or(|next| generation > next)
+        !self.owned.all.is_empty() && lapsed && next.is_none_or(|next| generation > next)
     }
 
     /// How long the leader waits for metadata before it assigns without: the coordinator counts its silence.
     fn patience(&self) -> Duration {
-        self.config
-            .request_timeout
-            .min(self.config.session_timeout / 3)
-            .min(self.config.rebalance_timeout / 2)
+        let config = &self.core.config;
+        config.request_timeout.min(config.session_timeout / 3).min(config.rebalance_timeout / 2)
     }
 
-    fn synced(&mut self, now: Instant, sync: SyncGroupResponse) {
+    fn on_sync_group(&mut self, now: Instant, sent: Sent, sync: SyncGroupResponse) {
         match sync.error_code {
             ErrorCode::None => {
-                let chosen = self.assignor.as_ref().map(Strategy::name);
+                let Some(membership) = self.state.membership_mut() else { return };
+                let chosen = membership.assignor.name();
                 let of_consumers = sync.protocol_type.as_deref().is_none_or(|of| of == PROTOCOL_TYPE);
-                if !of_consumers || sync.protocol_name.as_deref().is_some_and(|name| Some(name) != chosen) {
+                if !of_consumers || sync.protocol_name.as_deref().is_some_and(|name| name != chosen) {
                     return self.fail(self.inconsistent());
                 }
-                if let Some(stamp) = Stamp::read(&sync.assignment) {
-                    self.recognizes(stamp);
+                if let Some(marker) = LeaderMarker::read(&sync.assignment) {
+                    membership.restore_leader_state(marker, &self.subscription);
                 }
                 match assignment(sync.assignment) {
-                    Ok(assigned) => self.assigned(now, assigned),
+                    Ok(assigned) => self.on_assignment(now, sent, assigned),
                     Err(error) => {
-                        tracing::warn!(group = %self.config.group, %error, "unreadable assignment: joining again");
+                        tracing::warn!(group = %self.core.config.group, %error, "unreadable assignment: joining again");
                         self.rejoin_after_failure(now, "could not read the assignment");
                     }
                 }
@@ -180,32 +197,55 @@ impl Classic {
             }
             ErrorCode::UnknownMemberId => self.lost(now, As::New),
             ErrorCode::IllegalGeneration => self.lost(now, As::Same),
-            ErrorCode::FencedInstanceId => self.fail(self.fenced()),
-            code => self.refused(now, code),
+            code => self.refused(now, Kind::Step, sent, code),
         }
     }
 
-    fn assigned(&mut self, now: Instant, mut given: MemberAssignment) {
-        let State::Syncing { asked, joined, .. } = &mut self.state else { return };
-        let (asked, joined) = (std::mem::take(asked), *joined);
-        self.health.worked(&mut self.outbox);
+    fn on_assignment(&mut self, now: Instant, sent: Sent, given: MemberAssignment) {
+        let (asked, joined, mut membership) = match mem::replace(&mut self.state, State::Outside) {
+            State::Syncing { asked, joined, membership, .. } => (asked, joined, membership),
+            other => {
+                self.state = other;
+                return;
+            }
+        };
+        self.core.health.worked(&mut self.core.outbox);
+        let config = &self.core.config;
         // Where the others were through before us, our SyncGroup renewed no session.
-        self.alive = self.alive.max(joined);
-        self.undisturbed = self.undisturbed.max(self.sent.map(|(at, _)| at));
-        self.silence_counts_from(now);
-        match self.follow_up {
-            FollowUp::None => self.pace.calm(),
-            FollowUp::Possible | FollowUp::Certain => self.pace.hurry(now, HASTE),
+        if let Some(joined) = joined {
+            membership.session.accepted(joined, config.session_timeout);
         }
-        if self.follow_up == FollowUp::Certain {
-            self.overdue = now.checked_add(self.config.session_timeout);
+        membership.session.restart(now, config.session_timeout);
+        membership.stable_at(sent.at);
+        match membership.follow_up {
+            FollowUp::None => membership.pacer.stop_burst(),
+            FollowUp::Possible | FollowUp::Certain(_) => membership.pacer.start_burst(now, BURST),
         }
-        let regular = self.alive.map_or(now, |at| now.max(at + self.config.heartbeat_interval));
-        self.state = State::Stable { call: Call::Due(self.pace.next(now, regular)) };
+        if membership.follow_up == FollowUp::Certain(WithheldFrom::Static) {
+            // As long as its listener may take, and until the coordinator misses a member that is not started again.
+            let patience = config.session_timeout.max(config.rebalance_timeout);
+            membership.follow_up_at = now.checked_add(patience);
+        }
+        let heard = membership.session.last_accepted_at();
+        let regular = heard.map_or(now, |at| now.max(at + config.heartbeat_interval));
+        // A heartbeat of before may have been answered with the rebalance that is over now (brokers before Kafka 2.7).
+        membership.heartbeat = Exchange::due(membership.pacer.next(now, regular));
+        let (generation, assignor) = (membership.generation, membership.assignor.clone());
+        let rejoin = membership.rejoin.take();
+        self.state = State::Stable { membership };
         if asked != self.subscription {
             // Made for a subscription that we no longer have (FAILURES D8).
             return self.join_again(now, "the subscription has changed");
         }
+        let given = self.wanted(given);
+        assignor.on_assignment(&given, generation);
+        if let Some(reason) = self.take(given, generation).or(rejoin) {
+            self.join_again(now, reason);
+        }
+    }
+
+    /// What we subscribe to.
+    fn wanted(&self, mut given: MemberAssignment) -> MemberAssignment {
         given.partitions.retain(|partition| {
             let wanted = self.subscription.contains(&partition.topic);
             if !wanted {
@@ -213,184 +253,182 @@ impl Classic {
             }
             wanted
         });
-        let generation = self.generation.unwrap_or(-1);
-        if let Some(assignor) = &self.assignor {
-            assignor.on_assignment(&given, generation);
-        }
+        given
+    }
+
+    /// Takes what is new, revokes what is not ours any longer. Why to join again, if we have to.
+    fn take(&mut self, given: MemberAssignment, generation: i32) -> Option<&'static str> {
         let assigned: BTreeSet<TopicPartition> = given.partitions.into_iter().collect();
-        let added: Vec<_> = assigned.difference(&self.held.all).cloned().collect();
-        let surplus: BTreeSet<_> = self.held.all.difference(&assigned).cloned().collect();
+        let added: Vec<_> = assigned.difference(&self.owned.all).cloned().collect();
+        let surplus: BTreeSet<_> = self.owned.all.difference(&assigned).cloned().collect();
         let owned = assigned.iter().cloned().collect();
         let moves = !surplus.is_empty();
-        let is_static = self.config.instance_id.is_some();
-        let owes = std::mem::replace(&mut self.owes_rebalance, moves && is_static);
+        let is_static = self.core.config.instance_id.is_some();
+        let must_trigger = mem::replace(&mut self.must_trigger_rebalance, moves && is_static);
         self.revoke(surplus);
-        self.held.all.extend(added.iter().cloned());
-        self.held.last = Some((assigned, generation));
-        self.outbox.push(Event::Assigned { added, owned, generation });
-        if moves {
-            self.join_again(now, "partitions that move have been let go");
-        } else if owes {
-            self.join_again(now, NOBODYS);
-        } else if let Some(reason) = self.again.take() {
-            self.join_again(now, reason);
+        self.owned.all.extend(added.iter().cloned());
+        self.owned.last = Some((assigned, generation));
+        self.core.outbox.push(Event::Assigned { added, owned, generation });
+        match (moves, must_trigger) {
+            (true, _) => Some("partitions that move have been let go"),
+            (false, true) => Some(UNASSIGNED),
+            (false, false) => None,
         }
     }
 
-    fn beaten(&mut self, now: Instant, beat: &HeartbeatResponse) {
-        match beat.error_code {
+    fn on_heartbeat(&mut self, now: Instant, sent: Sent, answer: &HeartbeatResponse) {
+        match answer.error_code {
             ErrorCode::None => {
-                self.health.worked(&mut self.outbox);
-                self.accepted(Undisturbed::Yes);
-                let next = self.next_beat(now);
-                self.call_again_at(next);
+                self.accepted(sent);
+                if let Some(membership) = self.state.membership_mut() {
+                    membership.stable_at(sent.at);
+                }
+                self.heartbeat_again(now, sent);
+                self.join_if_it_was_lost(now, sent);
+            }
+            // While we sync, brokers before Kafka 2.7 say so of the rebalance that we are in, and renew no session.
+            ErrorCode::RebalanceInProgress if matches!(self.state, State::Syncing { .. }) => {
+                self.heartbeat_again(now, sent);
             }
             ErrorCode::RebalanceInProgress => {
-                self.health.worked(&mut self.outbox);
-                self.accepted(Undisturbed::No);
-                let next = self.next_beat(now);
-                self.call_again_at(next);
+                self.accepted(sent);
+                self.heartbeat_again(now, sent);
                 if matches!(self.state, State::Stable { .. }) {
                     self.join_again(now, "the group is rebalancing");
                 }
             }
             ErrorCode::UnknownMemberId => self.lost(now, As::New),
-            ErrorCode::IllegalGeneration => self.lost(now, As::Same),
-            ErrorCode::FencedInstanceId => self.fail(self.fenced()),
-            code => self.refused(now, code),
+            ErrorCode::IllegalGeneration => self.generation_is_over(now),
+            code => self.refused(now, Kind::Heartbeat, sent, code),
         }
     }
 
-    fn left(&mut self, now: Instant, bye: &LeaveGroupResponse) {
-        let code = match bye.members.first() {
-            Some(member) if bye.error_code.is_ok() => member.error_code,
-            _ => bye.error_code,
+    /// The group is in another generation. If we have asked to join, its answer tells more: it is on its way, or lost.
+    pub(super) fn generation_is_over(&mut self, now: Instant) {
+        match &mut self.state {
+            State::Joining { join, membership: Some(membership), .. } => {
+                membership.heartbeat = Exchange::IDLE;
+                join.give_up_by(now + self.core.config.request_timeout);
+            }
+            _ => self.lost(now, As::Same),
+        }
+    }
+
+    /// While a JoinGroup of ours waits, the coordinator says that the group is rebalancing. If it says that all is well,
+    /// long after the JoinGroup has left, it has not got it.
+    fn join_if_it_was_lost(&mut self, now: Instant, heartbeat: Sent) {
+        if let State::Joining { join, .. } = &mut self.state
+            && let Some(joined) = join.sent()
+            && heartbeat.at.saturating_duration_since(joined.at) >= self.core.config.request_timeout
+        {
+            *join = Exchange::due(now);
+        }
+    }
+
+    fn on_leave_group(&mut self, now: Instant, sent: Sent, answer: &LeaveGroupResponse) {
+        let code = match answer.members.first() {
+            Some(member) if answer.error_code.is_ok() => member.error_code,
+            _ => answer.error_code,
         };
-        // Who is not known has left. Other refusals will not get better in the little time there is.
+        // A member that is not known has left. Other refusals will not get better in the little time there is.
         if code.is_retriable() {
-            self.refused(now, code);
+            self.refused(now, Kind::Step, sent, code);
         } else {
-            self.gone(now);
+            self.leaving_is_over(now);
         }
     }
 
     /// A code that the call has no remedy of its own for.
-    fn refused(&mut self, now: Instant, code: ErrorCode) {
-        let group = || self.config.group.clone();
-        let error = match code {
-            ErrorCode::NotCoordinator | ErrorCode::CoordinatorNotAvailable => {
-                self.coordinator_lost();
-                return self.retry(now, code.name());
+    fn refused(&mut self, now: Instant, kind: Kind, sent: Sent, code: ErrorCode) {
+        let group = || self.core.config.group.clone();
+        let verdict = match code {
+            ErrorCode::RebalanceInProgress => Verdict::Retry,
+            ErrorCode::InconsistentGroupProtocol => Verdict::Fail(self.inconsistent()),
+            ErrorCode::InvalidSessionTimeout => {
+                let session_ms = millis(self.core.config.session_timeout);
+                Verdict::Fail(GroupError::InvalidSessionTimeout { group: group(), session_ms })
             }
-            ErrorCode::RebalanceInProgress | ErrorCode::UnknownServerError => {
-                return self.retry(now, code.name());
+            ErrorCode::UnsupportedVersion => {
+                Verdict::Fail(self.core.too_old("it does not speak the classic group protocol as we do"))
             }
-            ErrorCode::Unknown(_) if self.health.failures() < UNKNOWN_CODE_RETRIES => {
-                return self.retry(now, code.name());
-            }
-            code if code.is_retriable() => return self.retry(now, code.name()),
-            ErrorCode::GroupAuthorizationFailed => GroupError::GroupAuthorizationFailed { group: group() },
-            ErrorCode::InconsistentGroupProtocol => self.inconsistent(),
-            ErrorCode::GroupMaxSizeReached => GroupError::GroupMaxSizeReached { group: group() },
-            ErrorCode::InvalidSessionTimeout => GroupError::InvalidSessionTimeout {
-                group: group(),
-                session_ms: millis(self.config.session_timeout),
-            },
-            ErrorCode::UnsupportedVersion => GroupError::UnsupportedVersion {
-                group: group(),
-                what: "it does not speak the classic group protocol as we do".into(),
-            },
-            code => GroupError::Refused { group: group(), code, message: None },
+            code => self.core.refused(sent, code, None),
         };
-        self.fail(error);
-    }
-
-    fn unanswered(&mut self, now: Instant, error: &CallError) {
-        match error {
-            CallError::Unsupported { .. } => {
-                return self.fail(GroupError::UnsupportedVersion {
-                    group: self.config.group.clone(),
-                    what: error.to_string(),
-                });
-            }
-            CallError::Unreachable { .. }
-            | CallError::Disconnected { .. }
-            | CallError::TimedOut { .. }
-            | CallError::UnknownBroker(_) => self.coordinator_lost(),
-            CallError::Malformed { .. } | CallError::TooLarge { .. } => {}
+        match verdict {
+            Verdict::Retry => self.retry(now, kind, code.name()),
+            Verdict::Fail(error) => self.fail(error),
         }
-        self.retry(now, &error.to_string());
     }
 
-    /// The call again, after a while; a SyncGroup's generation may be over by then, so it is a JoinGroup.
-    pub(super) fn retry(&mut self, now: Instant, why: &str) {
-        let state = self.state_name();
-        let at = self.health.failed(now, &mut self.outbox, || format!("{state}: {why}"));
-        match self.state {
-            State::Syncing { .. } => {
-                self.state = State::Joining {
-                    call: Call::Due(at),
-                    asked: BTreeSet::new(),
-                    reason: "the assignment did not arrive",
-                };
+    fn unanswered(&mut self, now: Instant, kind: Kind, sent: Sent, error: &CallError) {
+        match self.core.unanswered(sent, error, "") {
+            Verdict::Retry => self.retry(now, kind, &error.to_string()),
+            Verdict::Fail(error) => self.fail(error),
+        }
+    }
+
+    /// The call again, after a while. After a SyncGroup it is a JoinGroup, as the generation may be over by then. What waits
+    /// at the coordinator beside a heartbeat goes on waiting, unless there is [another](Self::follow_coordinator).
+    pub(super) fn retry(&mut self, now: Instant, kind: Kind, why: &str) {
+        let at = self.core.retry_at(now, self.state_name(), why);
+        let interval = self.core.config.heartbeat_interval;
+        match (kind, &mut self.state) {
+            (Kind::Heartbeat, state) => {
+                if let Some(heartbeat) = state.heartbeat_mut() {
+                    *heartbeat = Exchange::due(at.min(now + interval));
+                }
             }
-            State::Stable { .. } | State::Releasing { .. } => {
-                self.call_again_at(at.min(now + self.config.heartbeat_interval));
+            (Kind::Step, State::Syncing { .. }) => self.join_at(at, "the assignment did not arrive"),
+            (Kind::Step, _) => self.call_again_at(at),
+        }
+    }
+
+    /// A JoinGroup or SyncGroup that waits at a broker which no longer coordinates the group waits for nothing.
+    pub(super) fn follow_coordinator(&mut self, now: Instant, coordinator: BrokerId) {
+        let waits_elsewhere = |step: &Exchange| step.sent().is_some_and(|sent| sent.to != coordinator);
+        match &mut self.state {
+            State::Joining { join, .. } if waits_elsewhere(join) => *join = Exchange::due(now),
+            State::Syncing { sync, .. } if waits_elsewhere(sync) => {
+                self.join_at(now, "the coordinator has moved");
             }
-            _ => self.call_again_at(at),
+            _ => {}
         }
     }
 
     fn rejoin_after_failure(&mut self, now: Instant, reason: &'static str) {
-        self.state =
-            State::Joining { call: Call::Due(self.health.soon(now)), asked: BTreeSet::new(), reason };
+        let at = self.core.health.soon(now);
+        self.join_at(at, reason);
     }
 
     fn call_again_at(&mut self, at: Instant) {
-        if let Some(call) = self.state.call_mut() {
-            *call = Call::Due(at);
+        if let Some(step) = self.state.step_mut() {
+            *step = Exchange::due(at);
         }
     }
 
     /// An interval after the last one left, however long its answer took; or sooner.
-    fn next_beat(&mut self, now: Instant) -> Instant {
-        let regular = self.sent.map_or(now, |(at, _)| at + self.config.heartbeat_interval);
-        self.pace.next(now, regular)
-    }
-
-    /// The call that was answered counts as a sign of life from when it left.
-    fn accepted(&mut self, undisturbed: Undisturbed) {
-        let sent = self.sent.map(|(at, _)| at);
-        self.alive = self.alive.max(sent);
-        if undisturbed == Undisturbed::Yes {
-            self.undisturbed = self.undisturbed.max(sent);
+    fn heartbeat_again(&mut self, now: Instant, sent: Sent) {
+        let regular = sent.at + self.core.config.heartbeat_interval;
+        // What comes next is told by the answer that is waited for. Nor does this heartbeat say that a JoinGroup works.
+        let step_is_out = matches!(self.state, State::Joining { .. } | State::Syncing { .. });
+        if !step_is_out {
+            self.core.health.worked(&mut self.core.outbox);
         }
-        self.deadline = self.deadline.max(sent.and_then(|at| at.checked_add(self.config.session_timeout)));
+        if let Some(membership) = self.state.membership_mut() {
+            let next = if step_is_out { regular.max(now) } else { membership.pacer.next(now, regular) };
+            membership.heartbeat = Exchange::due(next);
+        }
     }
 
-    /// The coordinator kept us while a JoinGroup or SyncGroup waited, and counts again from its answer on. When it gave
-    /// that we cannot know, only that it was not later than now: enough for not giving ourselves up, though not for
-    /// handing anything out.
-    fn silence_counts_from(&mut self, now: Instant) {
-        self.deadline = self.deadline.max(now.checked_add(self.config.session_timeout));
-    }
-
-    pub(super) fn coordinator_lost(&mut self) {
-        if let Some((_, broker)) = self.sent {
-            self.outbox.push(Event::CoordinatorLost(broker));
+    /// The heartbeat that was answered counts as a sign of life from when it left.
+    fn accepted(&mut self, sent: Sent) {
+        if let Some(membership) = self.state.membership_mut() {
+            membership.session.accepted(sent.at, self.core.config.session_timeout);
         }
     }
 
     fn inconsistent(&self) -> GroupError {
-        let ours: Vec<_> = self.config.assignors.iter().map(|assignor| assignor.name()).collect();
-        GroupError::InconsistentGroupProtocol { group: self.config.group.clone(), ours: ours.join(", ") }
-    }
-
-    pub(super) fn fenced(&self) -> GroupError {
-        GroupError::FencedInstanceId {
-            group: self.config.group.clone(),
-            instance_id: self.config.instance_id.clone().unwrap_or_default(),
-        }
+        let ours: Vec<_> = self.core.config.assignors.iter().map(|assignor| assignor.name()).collect();
+        GroupError::InconsistentGroupProtocol { group: self.core.config.group.clone(), ours: ours.join(", ") }
     }
 }
 

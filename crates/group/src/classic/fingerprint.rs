@@ -8,49 +8,26 @@ use std::{
 
 use super::{
     Classic,
-    state::{Plan, State},
+    state::{Membership, Plan, State},
 };
 use crate::fingerprint::{self, Relative};
 
 impl Classic {
     pub(crate) fn longest_timeout(&self) -> Duration {
-        fingerprint::longest_timeout(&self.config)
+        fingerprint::longest_timeout(&self.core.config)
     }
 
     pub(crate) fn fingerprint(&self, relative: &Relative, to: &mut impl Hasher) {
         // Each field by name, so that a new one is not forgotten.
-        let Self {
-            config: _,
-            ids: _,
-            health,
-            outbox,
-            state,
-            subscription,
-            member_id,
-            generation,
-            assignor,
-            lead,
-            follow_up,
-            overdue,
-            pace,
-            held,
-            alive,
-            undisturbed,
-            deadline,
-            polled,
-            warned,
-            sent,
-            blocked,
-            again,
-            owes_rebalance,
-        } = self;
-        relative.health(health, to);
-        relative.outbox(outbox, to);
-        relative.pace(pace, to);
+        let Self { core, state, subscription, member_id, owned, must_trigger_rebalance } = self;
+        relative.core(core, to);
         mem::discriminant(state).hash(to);
-        if let Some(call) = state.call() {
-            relative.call(call, to);
-            relative.time(sent.filter(|_| call.is_sent()).map(|(at, _)| at), to);
+        if let Some(step) = state.step() {
+            relative.exchange(step, to);
+        }
+        state.membership().is_some().hash(to);
+        if let Some(membership) = state.membership() {
+            membership.fingerprint(relative, to);
         }
         match state {
             State::Joining { asked, .. } => asked.hash(to),
@@ -58,7 +35,7 @@ impl Classic {
                 relative.time(*joined, to);
                 asked.hash(to);
                 mem::discriminant(plan).hash(to);
-                if let Plan::Say(assignments) = plan {
+                if let Plan::Send(assignments) = plan {
                     for given in assignments {
                         (&given.member_id, &given.assignment).hash(to);
                     }
@@ -74,10 +51,29 @@ impl Classic {
             | State::Stable { .. }
             | State::Releasing { .. } => {}
         }
-        (subscription, member_id, generation, assignor, lead, follow_up, held).hash(to);
-        for time in [alive, undisturbed, deadline, polled, overdue] {
-            relative.time(*time, to);
-        }
-        (blocked, again.is_some(), owes_rebalance, warned).hash(to);
+        (subscription, member_id, owned, must_trigger_rebalance).hash(to);
+    }
+}
+
+impl Membership {
+    fn fingerprint(&self, relative: &Relative, to: &mut impl Hasher) {
+        let Self {
+            generation,
+            assignor,
+            lead,
+            follow_up,
+            follow_up_at,
+            heartbeat,
+            pacer,
+            session,
+            last_stable_at,
+            rejoin,
+        } = self;
+        (generation, assignor, lead, follow_up, rejoin.is_some()).hash(to);
+        relative.exchange(heartbeat, to);
+        relative.pacer(pacer, to);
+        relative.session(session, to);
+        relative.time(*follow_up_at, to);
+        relative.time(*last_stable_at, to);
     }
 }

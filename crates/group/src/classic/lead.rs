@@ -11,6 +11,7 @@ use offtake_wire::{
     messages::{join_group::JoinGroupResponseMember, sync_group::SyncGroupRequestAssignment},
 };
 
+use super::follow_up::WithheldFrom;
 use crate::assignor::{Members, Partitions, Racks, Strategy, Subscriptions, encode_assignment};
 
 #[derive(Clone, Debug, Hash)]
@@ -22,13 +23,13 @@ pub(super) struct Lead {
     partitions: Option<Partitions>,
     /// What the assignment that the coordinator keeps was made for, if it was we who made it.
     kept: Option<u64>,
-    /// Where brokers are, as far as anybody asks (KIP-881). Who is down has not moved: otherwise each restart of a broker
+    /// Where brokers are, as far as anybody asks (KIP-881). A broker that is down has not moved: otherwise each restart of a broker
     /// would change where replicas are, twice.
     racks: Option<BTreeMap<BrokerId, String>>,
 }
 
 impl Lead {
-    /// Takes other clients' words with care: who cannot be understood gets nothing, who is listed twice is taken once
+    /// Takes other clients' words with care: a member that cannot be understood gets nothing, one that is listed twice is taken once
     /// (FAILURES D6, §3 row 50).
     pub(super) fn new(assignor: Strategy, told: Vec<JoinGroupResponseMember>) -> Self {
         let mut members = Members::new();
@@ -62,7 +63,7 @@ impl Lead {
     }
 
     /// Of a group of which only our own subscription is known, and that the coordinator does not wait for us to assign.
-    pub(super) fn of_predecessor(assignor: Strategy, topics: &BTreeSet<Topic>) -> Self {
+    pub(super) fn for_restarted_static_leader(assignor: Strategy, topics: &BTreeSet<Topic>) -> Self {
         let (members, topics) = (Members::new(), topics.clone());
         Self { assignor, members, topics, partitions: None, kept: None, racks: None }
     }
@@ -77,10 +78,14 @@ impl Lead {
         &self.topics
     }
 
-    /// What members say they have, of topics that the group wants.
-    pub(super) fn claims(&self) -> impl Iterator<Item = &TopicPartition> {
-        let claims = self.members.values().flat_map(|member| &member.owned);
-        claims.filter(|claimed| self.topics.contains(&claimed.topic))
+    /// What members say they have, of topics that the group wants, and what kind of member says so.
+    pub(super) fn claims(&self) -> impl Iterator<Item = (&TopicPartition, WithheldFrom)> {
+        let claims = self.members.values().flat_map(|member| {
+            let is_static = member.instance_id.is_some();
+            let kind = if is_static { WithheldFrom::Static } else { WithheldFrom::Dynamic };
+            member.owned.iter().map(move |claimed| (claimed, kind))
+        });
+        claims.filter(|(claimed, _)| self.topics.contains(&claimed.topic))
     }
 
     /// Whether the assignment need not wait for metadata.
@@ -143,28 +148,28 @@ impl Lead {
         }
     }
 
-    /// The assignment that is kept was made for the partitions with this [`print`](Self::print): some may have come while
+    /// The assignment that is kept was made for the partitions with this [`topology_hash`](Self::topology_hash): some may have come while
     /// we were away.
-    pub(super) fn keeps_what_was_made_for(&mut self, print: u64) {
-        self.kept = Some(print);
+    pub(super) fn set_assigned_topology(&mut self, topology_hash: u64) {
+        self.kept = Some(topology_hash);
     }
 
     /// Tells topics and their partition counts from others, in every process alike.
-    pub(super) fn print(&self) -> Option<u64> {
+    pub(super) fn topology_hash(&self) -> Option<u64> {
         let partitions = self.partitions.as_ref()?;
         // FNV-1a.
-        let mut print = 0xCBF2_9CE4_8422_2325_u64;
+        let mut topology_hash = 0xCBF2_9CE4_8422_2325_u64;
         for (topic, count) in partitions.iter() {
             for byte in topic.as_str().bytes().chain([0]).chain(count.to_be_bytes()) {
-                print = (print ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3);
+                topology_hash = (topology_hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3);
             }
         }
-        Some(print)
+        Some(topology_hash)
     }
 
     /// Whether the assignment that is kept was made for other partitions than there are.
     pub(super) fn is_outdated(&self) -> bool {
-        self.kept.is_some_and(|kept| self.print().is_some_and(|now| now != kept))
+        self.kept.is_some_and(|kept| self.topology_hash().is_some_and(|now| now != kept))
     }
 
     /// Whether the assignment no longer fits the partitions there are, and where their replicas are if members have

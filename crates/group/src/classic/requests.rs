@@ -13,7 +13,7 @@ use offtake_wire::{
 
 use super::{
     Classic,
-    state::{Plan, State},
+    state::{Kind, Plan, State},
 };
 use crate::{
     assignor::{Claim, RebalanceProtocol, encode_subscription},
@@ -28,27 +28,35 @@ const LONGEST_REASON: usize = 255;
 
 impl Classic {
     /// `None` in a state that says nothing.
-    pub(super) fn request(&mut self) -> Result<Option<Request>, EncodeError> {
-        Ok(match &self.state {
-            State::Outside | State::Unpolled | State::Failed => None,
-            State::Joining { reason, .. } => Some(self.join(reason)?.into()),
-            State::Syncing { .. } => Some(self.sync().into()),
-            State::Stable { .. } | State::Releasing { .. } => Some(self.beat().into()),
-            State::Leaving { reason, .. } => Some(self.goodbye(reason).into()),
+    pub(super) fn request(&mut self, kind: Kind) -> Result<Option<Request>, EncodeError> {
+        Ok(match (kind, &self.state) {
+            (_, State::Outside | State::Unpolled | State::Failed) => None,
+            (Kind::Step, State::Joining { reason, .. }) => Some(self.join(reason)?.into()),
+            (Kind::Step, State::Syncing { .. }) => Some(self.sync().into()),
+            (Kind::Step, State::Leaving { reason, .. }) => Some(self.leave_request(reason).into()),
+            (Kind::Step, State::Stable { .. } | State::Releasing { .. }) => None,
+            (Kind::Heartbeat, State::Leaving { .. }) => None,
+            (
+                Kind::Heartbeat,
+                State::Joining { .. }
+                | State::Syncing { .. }
+                | State::Stable { .. }
+                | State::Releasing { .. },
+            ) => Some(self.heartbeat_request().into()),
         })
     }
 
     fn join(&self, reason: &str) -> Result<JoinGroupRequest, EncodeError> {
-        let protocols = self.config.assignors.iter().map(|assignor| {
+        let protocols = self.core.config.assignors.iter().map(|assignor| {
             let metadata = encode_subscription(assignor, &self.claim())?;
             Ok(JoinGroupRequestProtocol { name: assignor.name().to_owned(), metadata })
         });
         Ok(JoinGroupRequest {
-            group_id: self.config.group.clone(),
-            session_timeout_ms: millis(self.config.session_timeout),
-            rebalance_timeout_ms: millis(self.config.rebalance_timeout),
+            group_id: self.core.config.group.clone(),
+            session_timeout_ms: millis(self.core.config.session_timeout),
+            rebalance_timeout_ms: millis(self.core.config.rebalance_timeout),
             member_id: self.member_id.clone(),
-            group_instance_id: self.config.instance_id.clone(),
+            group_instance_id: self.core.config.instance_id.clone(),
             protocol_type: PROTOCOL_TYPE.to_owned(),
             protocols: protocols.collect::<Result<_, EncodeError>>()?,
             reason: Some(within(reason)),
@@ -58,55 +66,59 @@ impl Classic {
     /// A claim is as old as the assignment it rests on: a generation that we joined but were given nothing in does not
     /// renew it (FAILURES D4, E5).
     fn claim(&self) -> Claim<'_> {
-        let owned = match self.config.rebalance_protocol() {
+        let owned = match self.core.config.rebalance_protocol() {
             RebalanceProtocol::Eager => Vec::new(),
             RebalanceProtocol::Cooperative if mutant!(21) => {
-                self.held.last.iter().flat_map(|(partitions, _)| partitions).cloned().collect()
+                self.owned.last.iter().flat_map(|(partitions, _)| partitions).cloned().collect()
             }
-            RebalanceProtocol::Cooperative => self.held.all.iter().cloned().collect(),
+            RebalanceProtocol::Cooperative => self.owned.all.iter().cloned().collect(),
         };
         Claim {
             topics: &self.subscription,
             owned,
-            generation: self.generation.map_or(-1, |_| self.held.generation()),
-            last: self.held.last.as_ref().map(|(partitions, generation)| (partitions, *generation)),
-            rack: self.config.rack.as_deref(),
+            generation: self.state.membership().map_or(-1, |_| self.owned.generation()),
+            last: self.owned.last.as_ref().map(|(partitions, generation)| (partitions, *generation)),
+            rack: self.core.config.rack.as_deref(),
         }
     }
 
     fn sync(&mut self) -> SyncGroupRequest {
         let assignments = match &mut self.state {
-            State::Syncing { plan: Plan::Say(assignments), .. } => std::mem::take(assignments),
+            State::Syncing { plan: Plan::Send(assignments), .. } => std::mem::take(assignments),
             _ => Vec::new(),
         };
         SyncGroupRequest {
-            group_id: self.config.group.clone(),
-            generation_id: self.generation.unwrap_or(-1),
+            group_id: self.core.config.group.clone(),
+            generation_id: self.generation(),
             member_id: self.member_id.clone(),
-            group_instance_id: self.config.instance_id.clone(),
+            group_instance_id: self.core.config.instance_id.clone(),
             protocol_type: Some(PROTOCOL_TYPE.to_owned()),
-            protocol_name: self.assignor.as_ref().map(|assignor| assignor.name().to_owned()),
+            protocol_name: self.state.membership().map(|membership| membership.assignor.name().to_owned()),
             assignments,
         }
     }
 
-    fn beat(&self) -> HeartbeatRequest {
+    fn generation(&self) -> i32 {
+        self.state.membership().map_or(-1, |membership| membership.generation)
+    }
+
+    fn heartbeat_request(&self) -> HeartbeatRequest {
         HeartbeatRequest {
-            group_id: self.config.group.clone(),
-            generation_id: self.generation.unwrap_or(-1),
+            group_id: self.core.config.group.clone(),
+            generation_id: self.generation(),
             member_id: self.member_id.clone(),
-            group_instance_id: self.config.instance_id.clone(),
+            group_instance_id: self.core.config.instance_id.clone(),
         }
     }
 
-    fn goodbye(&self, reason: &str) -> LeaveGroupRequest {
+    fn leave_request(&self, reason: &str) -> LeaveGroupRequest {
         LeaveGroupRequest {
-            group_id: self.config.group.clone(),
+            group_id: self.core.config.group.clone(),
             member_id: self.member_id.clone(),
             members: vec![MemberIdentity {
                 member_id: self.member_id.clone(),
                 // A static member that is fenced must not take its successor along.
-                group_instance_id: self.config.instance_id.clone(),
+                group_instance_id: self.core.config.instance_id.clone(),
                 reason: Some(within(reason)),
             }],
         }

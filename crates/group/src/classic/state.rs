@@ -1,19 +1,54 @@
 //! What a member of the classic protocol holds, and where it stands.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
-use offtake_machine::{Call, Topic, TopicPartition};
+use offtake_machine::{CallId, Topic, TopicPartition};
 use offtake_wire::messages::sync_group::SyncGroupRequestAssignment;
+
+use super::{follow_up::FollowUp, lead::Lead};
+use crate::{
+    assignor::Strategy,
+    core::AfterLeaving,
+    exchange::{Exchange, Sent},
+    pacer::HeartbeatPacer,
+    session::Session,
+};
 
 /// Partitions in the application's hands.
 #[derive(Clone, Debug, Default, Hash)]
-pub(super) struct Held {
-    /// All of them, those being let go included.
+pub(super) struct OwnedPartitions {
+    /// All of them, those being revoked included.
     pub(super) all: BTreeSet<TopicPartition>,
     /// Those that a Revoke is out for.
-    pub(super) leaving: BTreeSet<TopicPartition>,
+    pub(super) revoking: BTreeSet<TopicPartition>,
     /// The newest assignment and its generation, kept for the sticky assignor even when it is over.
     pub(super) last: Option<(BTreeSet<TopicPartition>, i32)>,
+}
+
+/// What a member has for as long as it is in a generation.
+#[derive(Clone, Debug)]
+pub(super) struct Membership {
+    pub(super) generation: i32,
+    /// What the generation voted for.
+    pub(super) assignor: Strategy,
+    /// Of the leader alone.
+    pub(super) lead: Option<Lead>,
+    /// Whether this generation is to be followed by another.
+    pub(super) follow_up: FollowUp,
+    /// As leader: when to ask for that rebalance ourselves.
+    pub(super) follow_up_at: Option<Instant>,
+    /// The next heartbeat; idle when the generation is known to be over.
+    pub(super) heartbeat: Exchange,
+    pub(super) pacer: HeartbeatPacer,
+    pub(super) session: Session,
+    /// When the last call left that was answered as if nothing was the matter: no rebalance that we do not take part in
+    /// can be over before the rebalance timeout counted from here.
+    pub(super) last_stable_at: Option<Instant>,
+    /// Why to join again as soon as this rebalance is through.
+    pub(super) rejoin: Option<&'static str>,
 }
 
 #[derive(Clone, Debug)]
@@ -24,33 +59,37 @@ pub(super) enum State {
     Unpolled,
     /// Out for good.
     Failed,
-    /// `asked` is the subscription that the outstanding JoinGroup carries.
+    /// `asked` is the subscription that the outstanding JoinGroup carries; the membership is that of the generation we were
+    /// in, which goes on until the JoinGroup is answered.
     Joining {
-        call: Call,
+        join: Exchange,
+        membership: Option<Box<Membership>>,
         asked: BTreeSet<Topic>,
         reason: &'static str,
     },
+    /// In a generation that has no assignment yet.
     Syncing {
-        call: Call,
+        sync: Exchange,
+        membership: Box<Membership>,
         /// When the JoinGroup left, unless the coordinator took it for one of a member that is through already.
         joined: Option<Instant>,
         asked: BTreeSet<Topic>,
         plan: Plan,
     },
-    /// Holding an assignment; the call is the next heartbeat.
+    /// Reconciliation an assignment.
     Stable {
-        call: Call,
+        membership: Box<Membership>,
     },
-    /// The application is letting go; then we join again. Idle when there is no generation to beat for.
+    /// The application is letting go; then we join again.
     Releasing {
-        call: Call,
+        membership: Option<Box<Membership>>,
         reason: &'static str,
     },
     Leaving {
-        call: Call,
+        leave: Exchange,
         until: Instant,
         reason: String,
-        then: Next,
+        then: AfterLeaving,
     },
 }
 
@@ -62,17 +101,7 @@ pub(super) enum Plan {
     /// As leader, when the coordinator keeps the assignment there is.
     Keep,
     /// A leader's assignment; nothing from a follower.
-    Say(Vec<SyncGroupRequestAssignment>),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Next {
-    Outside,
-    Unpolled,
-    /// The application has polled meanwhile.
-    Join,
-    /// It has left and subscribed again meanwhile.
-    LeftThenJoin,
+    Send(Vec<SyncGroupRequestAssignment>),
 }
 
 /// Whether the coordinator still knows our member id.
@@ -82,27 +111,83 @@ pub(super) enum As {
     New,
 }
 
+/// Which of the outstanding calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// JoinGroup, SyncGroup or LeaveGroup: what the state is about.
+    Step,
+    Heartbeat,
+}
+
 impl State {
-    pub(super) fn call(&self) -> Option<&Call> {
+    /// The call that the state is about.
+    pub(super) fn step(&self) -> Option<&Exchange> {
         match self {
-            Self::Outside | Self::Unpolled | Self::Failed => None,
-            Self::Joining { call, .. }
-            | Self::Syncing { call, .. }
-            | Self::Stable { call }
-            | Self::Releasing { call, .. }
-            | Self::Leaving { call, .. } => Some(call),
+            Self::Outside | Self::Unpolled | Self::Failed | Self::Stable { .. } | Self::Releasing { .. } => {
+                None
+            }
+            Self::Joining { join: step, .. }
+            | Self::Syncing { sync: step, .. }
+            | Self::Leaving { leave: step, .. } => Some(step),
         }
     }
 
-    pub(super) fn call_mut(&mut self) -> Option<&mut Call> {
+    pub(super) fn step_mut(&mut self) -> Option<&mut Exchange> {
         match self {
-            Self::Outside | Self::Unpolled | Self::Failed => None,
-            Self::Joining { call, .. }
-            | Self::Syncing { call, .. }
-            | Self::Stable { call }
-            | Self::Releasing { call, .. }
-            | Self::Leaving { call, .. } => Some(call),
+            Self::Outside | Self::Unpolled | Self::Failed | Self::Stable { .. } | Self::Releasing { .. } => {
+                None
+            }
+            Self::Joining { join: step, .. }
+            | Self::Syncing { sync: step, .. }
+            | Self::Leaving { leave: step, .. } => Some(step),
         }
+    }
+
+    pub(super) fn membership(&self) -> Option<&Membership> {
+        match self {
+            Self::Outside | Self::Unpolled | Self::Failed | Self::Leaving { .. } => None,
+            Self::Joining { membership, .. } | Self::Releasing { membership, .. } => membership.as_deref(),
+            Self::Syncing { membership, .. } | Self::Stable { membership } => Some(membership),
+        }
+    }
+
+    pub(super) fn membership_mut(&mut self) -> Option<&mut Membership> {
+        match self {
+            Self::Outside | Self::Unpolled | Self::Failed | Self::Leaving { .. } => None,
+            Self::Joining { membership, .. } | Self::Releasing { membership, .. } => {
+                membership.as_deref_mut()
+            }
+            Self::Syncing { membership, .. } | Self::Stable { membership } => Some(membership),
+        }
+    }
+
+    pub(super) fn into_membership(self) -> Option<Box<Membership>> {
+        match self {
+            Self::Outside | Self::Unpolled | Self::Failed | Self::Leaving { .. } => None,
+            Self::Joining { membership, .. } | Self::Releasing { membership, .. } => membership,
+            Self::Syncing { membership, .. } | Self::Stable { membership } => Some(membership),
+        }
+    }
+
+    pub(super) fn heartbeat(&self) -> Option<&Exchange> {
+        self.membership().map(|membership| &membership.heartbeat)
+    }
+
+    pub(super) fn heartbeat_mut(&mut self) -> Option<&mut Exchange> {
+        self.membership_mut().map(|membership| &mut membership.heartbeat)
+    }
+
+    pub(super) fn exchanges(&self) -> impl Iterator<Item = &Exchange> {
+        [self.step(), self.heartbeat()].into_iter().flatten()
+    }
+
+    /// If `id` answers one of the calls: which, and when it had left.
+    pub(super) fn take(&mut self, id: CallId) -> Option<(Kind, Sent)> {
+        if let Some(sent) = self.step_mut().and_then(|step| step.take(id)) {
+            return Some((Kind::Step, sent));
+        }
+        let sent = self.heartbeat_mut()?.take(id)?;
+        Some((Kind::Heartbeat, sent))
     }
 
     /// Whether the application is expected to poll.
@@ -116,9 +201,20 @@ impl State {
     }
 }
 
-impl Held {
+impl OwnedPartitions {
     /// The generation in which we got what we hold.
     pub(super) fn generation(&self) -> i32 {
         self.last.as_ref().map_or(-1, |(_, generation)| *generation)
+    }
+}
+
+impl Membership {
+    /// Until when what is being revoked has to be released: then the group goes on without us.
+    pub(super) fn release_by(&self, rebalance_timeout: Duration) -> Option<Instant> {
+        self.last_stable_at?.checked_add(rebalance_timeout)
+    }
+
+    pub(super) fn stable_at(&mut self, sent: Instant) {
+        self.last_stable_at = self.last_stable_at.max(Some(sent));
     }
 }

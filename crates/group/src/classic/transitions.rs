@@ -6,16 +6,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake_machine::{Call, TopicPartition, mutant};
+use offtake_machine::{TopicPartition, mutant};
 
 use super::{
     Classic,
-    follow_up::FollowUp,
-    state::{As, Next, State},
+    state::{As, Kind, Membership, State},
 };
 use crate::{
     assignor::RebalanceProtocol,
+    core::AfterLeaving,
     event::{Event, GroupError},
+    exchange::Exchange,
 };
 
 /// What a JoinGroup may take beyond the rebalance timeout, as in Java.
@@ -24,63 +25,60 @@ const JOIN_MARGIN: Duration = Duration::from_secs(5);
 impl Classic {
     /// What has to be let go before a JoinGroup: all of it, or only what we no longer subscribe to.
     pub(super) fn before_joining(&self) -> BTreeSet<TopicPartition> {
-        let kept = |partition: &TopicPartition| match self.config.rebalance_protocol() {
+        let kept = |partition: &TopicPartition| match self.core.config.rebalance_protocol() {
             RebalanceProtocol::Eager => false,
             RebalanceProtocol::Cooperative => self.subscription.contains(&partition.topic),
         };
-        self.held.all.iter().filter(|p| !kept(p) && !self.held.leaving.contains(*p)).cloned().collect()
+        let owned = &self.owned;
+        owned.all.iter().filter(|p| !kept(p) && !owned.revoking.contains(*p)).cloned().collect()
     }
 
     /// Joins, or joins again: at once, or when the application has let go of what it has to.
     pub(super) fn join_again(&mut self, now: Instant, reason: &'static str) {
         let surplus = self.before_joining();
         self.revoke(surplus);
-        if self.outbox.waits() {
-            // In Stable the next heartbeat is on its way or due; it goes on while the application lets go.
-            let call = match (&self.state, self.generation) {
-                (State::Stable { call } | State::Releasing { call, .. }, Some(_)) => *call,
-                _ => Call::Idle,
-            };
-            self.state = State::Releasing { call, reason };
+        if self.core.outbox.waits() {
+            let membership = self.take_membership();
+            self.state = State::Releasing { membership, reason };
         } else {
-            self.again = None;
             // With a generation behind it, and another claim than before, the coordinator lets it start a rebalance.
-            self.owes_rebalance &= self.generation.is_none();
-            self.state = State::Joining { call: Call::Due(now), asked: BTreeSet::new(), reason };
+            self.must_trigger_rebalance &= self.state.membership().is_none();
+            if let Some(membership) = self.state.membership_mut() {
+                membership.rejoin = None;
+            }
+            self.join_at(now, reason);
         }
+    }
+
+    /// Joins at that time. Until a JoinGroup is answered, the generation that we are in goes on.
+    pub(super) fn join_at(&mut self, at: Instant, reason: &'static str) {
+        let membership = self.take_membership();
+        self.state = State::Joining { join: Exchange::due(at), membership, asked: BTreeSet::new(), reason };
+    }
+
+    /// For the state that comes next.
+    fn take_membership(&mut self) -> Option<Box<Membership>> {
+        mem::replace(&mut self.state, State::Outside).into_membership()
     }
 
     pub(super) fn revoke(&mut self, partitions: BTreeSet<TopicPartition>) {
         if !partitions.is_empty() {
-            let generation = self.held.generation();
-            self.outbox.push(Event::Revoke { partitions: partitions.iter().cloned().collect(), generation });
-            self.held.leaving.extend(partitions);
+            let generation = self.owned.generation();
+            self.core.outbox.revoke(partitions.iter().cloned().collect(), generation);
+            self.owned.revoking.extend(partitions);
         }
     }
 
-    /// The group goes on without us. What is being let go already is not lost a second time (invariant S9).
+    /// The group goes on without us. What is being revoked already is not lost a second time (invariant S9).
     pub(super) fn lose_everything(&mut self) {
-        self.outbox.revokes_are_lost();
-        let all = mem::take(&mut self.held.all);
-        let partitions: Vec<_> = all.into_iter().filter(|p| !self.held.leaving.contains(p)).collect();
-        self.held.leaving.clear();
+        self.core.outbox.revokes_are_lost();
+        let all = mem::take(&mut self.owned.all);
+        let partitions: Vec<_> = all.into_iter().filter(|p| !self.owned.revoking.contains(p)).collect();
+        self.owned.revoking.clear();
         if !partitions.is_empty() {
-            self.outbox.push(Event::Lost { partitions, generation: self.held.generation() });
+            self.core.outbox.lose(partitions, self.owned.generation());
         }
-        self.step_out();
-    }
-
-    pub(super) fn step_out(&mut self) {
-        self.generation = None;
-        self.assignor = None;
-        self.lead = None;
-        self.follow_up = FollowUp::None;
-        self.overdue = None;
-        self.pace.calm();
-        self.alive = None;
-        self.undisturbed = None;
-        self.deadline = None;
-        self.again = None;
+        self.state = State::Outside;
     }
 
     /// We are out of the generation, and come back.
@@ -97,52 +95,51 @@ impl Classic {
         if r#as == As::New && !mutant!(24) {
             self.member_id.clear();
         }
-        self.state = if self.outbox.waits() {
-            State::Releasing { call: Call::Idle, reason }
+        if self.core.outbox.waits() {
+            self.state = State::Releasing { membership: None, reason };
         } else {
-            State::Joining { call: Call::Due(self.health.soon(now)), asked: BTreeSet::new(), reason }
-        };
+            let what = || format!("out of the group: {reason}");
+            let at = self.core.health.began_anew(now, &mut self.core.outbox, what);
+            self.join_at(at, reason);
+        }
     }
 
     pub(super) fn session_expired(&mut self, now: Instant) {
-        tracing::warn!(group = %self.config.group, timeout = ?self.config.session_timeout,
-            "no heartbeat was accepted within the session timeout: membership is lost");
-        if let Some((_, broker)) = self.sent {
-            self.outbox.push(Event::CoordinatorLost(broker));
-        }
+        self.core.session_expired();
         // The coordinator may be of another opinion, or know us still: it says so when we join with the id we have.
         self.lost_because(now, As::Same, "the session has expired here");
     }
 
     pub(super) fn poll_interval_exceeded(&mut self, now: Instant) {
-        tracing::warn!(group = %self.config.group, interval = ?self.config.rebalance_timeout,
-            "not polled within max.poll.interval.ms: leaving the group until the next poll");
-        self.outbox.push(Event::PollIntervalExceeded);
+        self.core.poll_interval_exceeded();
         self.lose_everything();
-        if self.config.instance_id.is_none() && !self.member_id.is_empty() {
-            self.say_goodbye(now, "max.poll.interval.ms exceeded", Next::Unpolled);
+        if self.core.config.instance_id.is_none() && !self.member_id.is_empty() {
+            self.start_leaving(now, "max.poll.interval.ms exceeded", AfterLeaving::Unpolled);
         } else {
             self.member_id.clear();
             self.state = State::Unpolled;
         }
     }
 
-    pub(super) fn say_goodbye(&mut self, now: Instant, reason: &str, then: Next) {
-        let until = now + self.config.request_timeout;
-        self.state = State::Leaving { call: Call::Due(now), until, reason: reason.to_owned(), then };
+    pub(super) fn start_leaving(&mut self, now: Instant, reason: &str, then: AfterLeaving) {
+        let until = now + self.core.config.request_timeout;
+        self.state = State::Leaving { leave: Exchange::due(now), until, reason: reason.to_owned(), then };
     }
 
-    /// The goodbye is said, or it has been tried for long enough.
-    pub(super) fn gone(&mut self, now: Instant) {
+    /// The coordinator knows that we leave, or it has been tried for long enough.
+    pub(super) fn leaving_is_over(&mut self, now: Instant) {
         let State::Leaving { then, .. } = mem::replace(&mut self.state, State::Outside) else { return };
         self.member_id.clear();
-        if matches!(then, Next::Outside | Next::LeftThenJoin) {
-            self.outbox.push(Event::Left);
+        if then.is_told() {
+            self.core.outbox.push(Event::Left);
         }
         match then {
-            Next::Outside => {}
-            Next::Unpolled => self.state = State::Unpolled,
-            Next::Join | Next::LeftThenJoin => self.join_again(now, "joining again after leaving"),
+            AfterLeaving::Outside => {}
+            AfterLeaving::Unpolled => self.state = State::Unpolled,
+            AfterLeaving::Failed => self.state = State::Failed,
+            AfterLeaving::Join | AfterLeaving::LeftThenJoin => {
+                self.join_again(now, "joining again after leaving");
+            }
         }
     }
 
@@ -150,44 +147,59 @@ impl Classic {
         self.lose_everything();
         self.member_id.clear();
         self.state = State::Failed;
-        self.outbox.push(Event::Failed(error));
+        self.core.outbox.push(Event::Failed(error));
     }
 
-    /// When to say that it is getting late: with a fifth of the time left.
+    /// Fails, and takes leave of a group that would otherwise wait for us until the session is over.
+    pub(super) fn fail_and_leave(&mut self, now: Instant, error: GroupError) {
+        self.lose_everything();
+        self.core.outbox.push(Event::Failed(error));
+        self.start_leaving(now, "cannot be a member", AfterLeaving::Failed);
+    }
+
     pub(super) fn warning_deadline(&self) -> Option<Instant> {
-        let polled = self.polled.filter(|_| !self.warned && self.state.is_member())?;
-        polled.checked_add(self.config.rebalance_timeout / 5 * 4)
+        let [_, warns] = self.core.poll_deadlines();
+        warns.filter(|_| self.state.is_member())
     }
 
     pub(super) fn poll_deadline(&self) -> Option<Instant> {
-        self.polled.filter(|_| self.state.is_member())?.checked_add(self.config.rebalance_timeout)
+        let [expires, _] = self.core.poll_deadlines();
+        expires.filter(|_| self.state.is_member())
     }
 
-    /// When to ask for the rebalance that who lets go would ask for, if it had not died on the way.
+    /// When to ask for the rebalance that a static member would ask for, if it had not died on the way.
     pub(super) fn follow_up_deadline(&self) -> Option<Instant> {
-        self.overdue.filter(|_| matches!(self.state, State::Stable { .. }))
+        match &self.state {
+            State::Stable { membership } => membership.follow_up_at,
+            _ => None,
+        }
     }
 
     /// When we give ourselves up. Not while the coordinator has a JoinGroup or SyncGroup of ours: as long as it does, it
     /// keeps us (D11), and what we still hold is anyway not handed out beyond `valid_until`.
     pub(super) fn session_deadline(&self) -> Option<Instant> {
         match &self.state {
-            State::Joining { call, .. } | State::Syncing { call, .. } if call.is_sent() => None,
-            state if state.is_member() && !mutant!(22) => self.deadline,
-            _ => None,
+            State::Joining { join: step, .. } | State::Syncing { sync: step, .. } if step.is_sent() => None,
+            _ if mutant!(22) => None,
+            state => state.membership()?.session.expires_at(),
         }
     }
 
-    /// How long to wait for the answer to the call that is due.
-    pub(super) fn timeout(&self) -> Duration {
-        match self.state {
-            // The others may take the whole rebalance timeout; the rest is for the way.
-            State::Joining { .. } => self.config.rebalance_timeout.saturating_add(JOIN_MARGIN),
+    /// How long to wait for the answer to a call.
+    pub(super) fn timeout(&self, kind: Kind) -> Duration {
+        match (kind, &self.state) {
             // So that there is time for a second one.
-            State::Stable { .. } | State::Releasing { .. } => {
-                self.config.request_timeout.min(self.config.session_timeout / 2)
+            (Kind::Heartbeat, _) => {
+                self.core.config.request_timeout.min(self.core.config.session_timeout / 2)
             }
-            _ => self.config.request_timeout,
+            // The others may take the whole rebalance timeout; the rest is for the way.
+            (Kind::Step, State::Joining { .. }) => self
+                .core
+                .config
+                .rebalance_timeout
+                .saturating_add(JOIN_MARGIN)
+                .max(self.core.config.request_timeout),
+            (Kind::Step, _) => self.core.config.request_timeout,
         }
     }
 }

@@ -11,16 +11,13 @@ use crate::fingerprint::{self, Relative};
 
 impl Consumer {
     pub(crate) fn longest_timeout(&self) -> Duration {
-        fingerprint::longest_timeout(&self.config)
+        fingerprint::longest_timeout(&self.core.config)
     }
 
     pub(crate) fn fingerprint(&self, relative: &Relative, to: &mut impl Hasher) {
         // Each field by name, so that a new one is not forgotten.
         let Self {
-            config,
-            ids: _,
-            health,
-            outbox,
+            core,
             state,
             subscription,
             pattern,
@@ -28,38 +25,34 @@ impl Consumer {
             member_id,
             epoch,
             interval,
-            pace,
+            pacer,
             names,
-            holding,
-            say,
-            hurry,
-            alive,
+            partitions,
+            pending,
+            heartbeat_at_once,
+            session,
+            session_timeout,
             unheard_since,
             giving_up_since,
             announced,
-            deadline,
-            polled,
-            warned,
-            sent,
             unreleased_since,
-            blocked,
         } = self;
-        relative.health(health, to);
-        relative.outbox(outbox, to);
-        relative.pace(pace, to);
+        relative.core(core, to);
+        relative.pacer(pacer, to);
+        relative.session(session, to);
         mem::discriminant(state).hash(to);
-        if let Some(call) = state.call() {
-            relative.call(call, to);
-            relative.time(sent.filter(|_| call.is_sent()).map(|(at, _)| at), to);
+        if let Some(heartbeat) = state.heartbeat() {
+            relative.exchange(heartbeat, to);
         }
+        relative.call(session_timeout.call(), to);
         if let State::Leaving { until, epoch, then, .. } = state {
             relative.time(Some(*until), to);
             (epoch, then).hash(to);
         }
-        (subscription, member_id, epoch, interval, names, holding, say, hurry, announced, blocked).hash(to);
-        (warned, pattern, told_pattern, config.session_timeout).hash(to);
-        let times = [alive, unheard_since, giving_up_since, deadline, unreleased_since, polled];
-        for time in times {
+        (subscription, member_id, epoch, interval, names, partitions, pending, heartbeat_at_once, announced)
+            .hash(to);
+        (pattern, told_pattern, core.config.session_timeout).hash(to);
+        for time in [unheard_since, giving_up_since, unreleased_since] {
             relative.time(*time, to);
         }
     }

@@ -9,7 +9,7 @@
 //! it takes what is new, then it says what it has.
 //!
 //! Whoever has just joined, been given something or let something go asks more often for a while
-//! ([`Consumer::news_may_come`]): what others let go for it, it hears of only when it asks.
+//! ([`Consumer::expect_assignment_change`]): what others let go for it, it hears of only when it asks.
 //!
 //! Always true:
 //! - at most one call is outstanding, and no heartbeat is overdue while we are a member, callbacks or not;
@@ -24,34 +24,35 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake_machine::{BrokerId, Call, CallIds, Cluster, Target, Topic, TopicPartition, Transmit, earliest};
+use offtake_machine::{BrokerId, Cluster, Target, Topic, TopicPartition, Transmit, earliest};
 use offtake_wire::{ErrorCode, Uuid};
 
 use crate::{
     config::Config,
-    event::{Event, GroupMembership, Identity, Outbox},
-    health::Health,
-    pace::Pace,
+    core::{AfterLeaving, MemberCore},
+    event::{Event, GroupMembership, Identity, ReleaseId},
+    exchange::Exchange,
+    pacer::HeartbeatPacer,
+    session::Session,
 };
 
 mod answers;
 mod fingerprint;
-mod holding;
+mod reconciliation;
 mod requests;
+mod session_timeout;
 mod state;
 mod transitions;
 
-use holding::Holding;
+use reconciliation::Reconciliation;
 use requests::JOIN;
-use state::{Next, Say, State};
+use session_timeout::SessionTimeout;
+use state::{PendingFields, State};
 
 /// One member.
 #[derive(Clone, Debug)]
 pub(crate) struct Consumer {
-    config: Config,
-    ids: CallIds,
-    health: Health,
-    outbox: Outbox,
+    core: MemberCore,
     state: State,
     subscription: BTreeSet<Topic>,
     /// What the broker matches names with; empty: nothing.
@@ -63,14 +64,15 @@ pub(crate) struct Consumer {
     epoch: i32,
     /// Between heartbeats, as the broker wants it.
     interval: Duration,
-    pace: Pace,
+    pacer: HeartbeatPacer,
     /// Names by id, of every topic we have heard of.
     names: BTreeMap<Uuid, Topic>,
-    holding: Holding,
-    say: Say,
+    partitions: Reconciliation,
+    pending: PendingFields,
     /// Send the next heartbeat as soon as the outstanding one is answered.
-    hurry: bool,
-    alive: Option<Instant>,
+    heartbeat_at_once: bool,
+    session: Session,
+    session_timeout: SessionTimeout,
     /// When the first heartbeat left that nothing has been heard of since: its answer may have told us to let go.
     unheard_since: Option<Instant>,
     /// Since when, at the earliest, the broker waits for us to let go of something: after the rebalance timeout it
@@ -78,46 +80,33 @@ pub(crate) struct Consumer {
     giving_up_since: Option<Instant>,
     /// The epoch that the application last heard of.
     announced: Option<i32>,
-    deadline: Option<Instant>,
-    polled: Option<Instant>,
-    /// Whether that silence has been spoken of.
-    warned: bool,
-    sent: Option<(Instant, BrokerId)>,
     /// Since when our instance id has been somebody else's.
     unreleased_since: Option<Instant>,
-    blocked: bool,
 }
 
 impl Consumer {
     pub(crate) fn new(config: Config) -> Self {
-        let config = config.within_the_wire();
+        let core = MemberCore::new(config);
         Self {
-            health: Health::new(config.backoff, config.seed),
-            ids: CallIds::default(),
-            outbox: Outbox::default(),
             state: State::Outside,
             subscription: BTreeSet::new(),
             pattern: String::new(),
             told_pattern: false,
-            member_id: member_id(&config),
+            member_id: member_id(&core.config),
             epoch: JOIN,
-            interval: config.heartbeat_interval,
-            pace: Pace::default(),
+            interval: core.config.heartbeat_interval,
+            pacer: HeartbeatPacer::default(),
             names: BTreeMap::new(),
-            holding: Holding::default(),
-            say: Say::default(),
-            hurry: false,
-            alive: None,
+            partitions: Reconciliation::default(),
+            pending: PendingFields::default(),
+            heartbeat_at_once: false,
+            session: Session::default(),
+            session_timeout: SessionTimeout::new(&core.config),
             unheard_since: None,
             giving_up_since: None,
             announced: None,
-            deadline: None,
-            polled: None,
-            warned: false,
-            sent: None,
             unreleased_since: None,
-            blocked: false,
-            config,
+            core,
         }
     }
 
@@ -129,68 +118,62 @@ impl Consumer {
         pattern.clone_into(&mut self.pattern);
         match &mut self.state {
             State::Outside | State::Failed => {
-                (self.polled, self.warned) = (Some(now), false);
+                self.core.poll_timer.restart(now);
                 self.join(now);
             }
-            State::Leaving { then: then @ Next::Outside, .. } => {
-                (self.polled, self.warned) = (Some(now), false);
-                *then = Next::LeftThenJoin;
-            }
-            State::Leaving { then: then @ Next::Failed, .. } => {
-                (self.polled, self.warned) = (Some(now), false);
-                *then = Next::Join;
+            State::Leaving { then, .. } => {
+                if then.subscribed() {
+                    self.core.poll_timer.restart(now);
+                }
             }
             // A heartbeat that joins says it anyway, unless it is under way already.
             State::Joining { .. } | State::Member { .. } if changed => {
-                self.say.topics = true;
-                self.beat_soon(now);
+                self.pending.subscription = true;
+                self.heartbeat_now(now);
             }
-            State::Joining { .. }
-            | State::Member { .. }
-            | State::Releasing
-            | State::Leaving { .. }
-            | State::Unpolled => {}
+            State::Joining { .. } | State::Member { .. } | State::Releasing | State::Unpolled => {}
         }
     }
 
-    pub(crate) fn learn_session_timeout(&mut self, timeout: Duration) {
-        self.config.session_timeout = timeout;
-        self.deadline = self.alive.and_then(|at| at.checked_add(timeout));
+    fn learn_session_timeout(&mut self, timeout: Duration) {
+        self.core.config.session_timeout = timeout;
+        self.session.learn(timeout);
     }
 
     pub(crate) fn leave(&mut self, now: Instant, membership: GroupMembership) {
-        self.outbox.forget_partitions();
-        self.holding = Holding::default();
+        self.core.outbox.forget_partitions();
+        self.partitions = Reconciliation::default();
         if let State::Leaving { then, .. } = &mut self.state {
-            *then = Next::Outside;
+            *then = AfterLeaving::Outside;
             return;
         }
         // A heartbeat that joins may have arrived already.
+        self.session_timeout.forget();
         let known = match &self.state {
             State::Member { .. } => true,
-            State::Joining { call } => call.is_sent() || self.say.everything,
+            State::Joining { heartbeat } => heartbeat.is_sent() || self.pending.full,
             _ => false,
         };
         self.step_out();
-        if let Some(epoch) = self.farewell(membership).filter(|_| known) {
-            self.say_goodbye(now, epoch, Next::Outside);
+        if let Some(epoch) = self.leave_epoch(membership).filter(|_| known) {
+            self.start_leaving(now, epoch, AfterLeaving::Outside);
         } else {
             self.state = State::Outside;
-            self.outbox.push(Event::Left);
+            self.core.outbox.push(Event::Left);
         }
     }
 
-    pub(crate) fn released(&mut self, now: Instant) {
-        if !self.outbox.released() {
+    pub(crate) fn released(&mut self, now: Instant, id: ReleaseId) {
+        if !self.core.outbox.released(id) {
             return;
         }
-        self.holding.released();
+        self.partitions.released();
         match self.state {
             State::Releasing => self.join(now),
             State::Member { .. } => {
-                self.say.owned = true;
-                self.news_may_come(now, self.interval);
-                self.beat_soon(now);
+                self.pending.owned = true;
+                self.expect_assignment_change(now, self.interval);
+                self.heartbeat_now(now);
                 self.reconcile(now);
             }
             _ => {}
@@ -198,12 +181,10 @@ impl Consumer {
     }
 
     pub(crate) fn polled(&mut self, now: Instant) {
-        if self.polled < Some(now) {
-            (self.polled, self.warned) = (Some(now), false);
-        }
+        self.core.poll_timer.polled(now);
         match &mut self.state {
             State::Unpolled => self.join(now),
-            State::Leaving { then: then @ Next::Unpolled, .. } => *then = Next::Join,
+            State::Leaving { then, .. } => then.polled(),
             _ => {}
         }
     }
@@ -214,9 +195,9 @@ impl Consumer {
         }
         match code {
             // The next heartbeat brings the epoch; what we own is ours all the same (FAILURES F2, F3).
-            ErrorCode::StaleMemberEpoch | ErrorCode::IllegalGeneration => self.beat_soon(now),
+            ErrorCode::StaleMemberEpoch | ErrorCode::IllegalGeneration => self.heartbeat_now(now),
             ErrorCode::UnknownMemberId | ErrorCode::FencedMemberEpoch => self.lost(now),
-            ErrorCode::FencedInstanceId => self.fail(self.fenced()),
+            ErrorCode::FencedInstanceId => self.fail(self.core.fenced()),
             _ => {}
         }
     }
@@ -229,30 +210,27 @@ impl Consumer {
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        if self.poll_deadline().is_some_and(|deadline| deadline <= now) {
+        let is_over = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
+        if is_over(self.poll_deadline()) {
             self.poll_interval_exceeded(now);
         }
-        if self.warning_deadline().is_some_and(|deadline| deadline <= now)
-            && let Some(since) = self.polled
-        {
-            self.warned = true;
-            self.outbox.push(Event::PollIntervalWarning { since });
+        if is_over(self.warning_deadline()) {
+            self.core.poll_interval_nears();
         }
-        if self.session_deadline().is_some_and(|deadline| deadline <= now) {
-            tracing::warn!(group = %self.config.group, timeout = ?self.config.session_timeout,
-                "no heartbeat was accepted within the session timeout: membership is lost");
-            self.coordinator_lost();
+        if is_over(self.session_deadline()) {
+            self.core.session_expired();
             self.lost(now);
         }
-        if self.state.call().is_some_and(|call| call.is_overdue(now)) {
-            self.coordinator_lost();
+        if let Some(heartbeat) = self.state.heartbeat().filter(|heartbeat| heartbeat.is_overdue(now)) {
+            self.core.coordinator_lost(heartbeat.sent());
             self.retry(now, "no answer");
         }
         if let State::Leaving { until, .. } = self.state
             && until <= now
         {
-            self.gone(now);
+            self.leaving_is_over(now);
         }
+        self.session_timeout.handle_timeout(now);
     }
 
     // ── outputs ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -266,15 +244,19 @@ impl Consumer {
         if !self.wanted_topic_ids().is_empty() {
             self.handle_cluster(now, cluster);
         }
-        self.blocked =
-            coordinator.is_none() && matches!(self.state.call(), Some(Call::Due(at)) if *at <= now);
+        if let Some(transmit) = self.session_timeout.poll_transmit(now, &mut self.core.ids) {
+            return Some(transmit);
+        }
+        let is_due = self.state.heartbeat().is_some_and(|heartbeat| heartbeat.is_due_by(now));
+        self.core.blocked = is_due && coordinator.is_none();
         let coordinator = coordinator?;
+        let config = &self.core.config;
         let timeout = match self.state {
-            State::Member { .. } => self.config.request_timeout.min(self.config.session_timeout / 2),
-            _ => self.config.request_timeout,
+            State::Member { .. } => config.request_timeout.min(config.session_timeout / 2),
+            _ => config.request_timeout,
         };
-        let id = self.state.call_mut()?.start(now, &mut self.ids, timeout)?;
-        self.sent = Some((now, coordinator));
+        let id = self.state.heartbeat_mut()?.start(now, &mut self.core.ids, timeout, coordinator)?;
+        self.core.last_asked = Some(coordinator);
         self.unheard_since.get_or_insert(now);
         let request = self.request();
         Some(Transmit {
@@ -287,51 +269,52 @@ impl Consumer {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let call = self.state.call().filter(|call| !(self.blocked && matches!(call, Call::Due(_))));
+        let heartbeat = self.state.heartbeat().filter(|heartbeat| !(self.core.blocked && heartbeat.is_due()));
         let until = match self.state {
             State::Leaving { until, .. } => Some(until),
             _ => None,
         };
         earliest([
-            call.and_then(Call::deadline),
+            heartbeat.and_then(Exchange::deadline),
             until,
             self.warning_deadline(),
             self.poll_deadline(),
             self.session_deadline(),
+            self.session_timeout.poll_timeout(),
         ])
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
-        self.outbox.pop()
+        self.core.outbox.pop()
     }
 
     pub(crate) fn wants_coordinator(&self) -> bool {
-        self.state.call().is_some_and(|call| !matches!(call, Call::Idle))
+        self.state.heartbeat().is_some_and(|heartbeat| !heartbeat.is_idle())
     }
 
     pub(crate) fn wanted_topic_ids(&self) -> Vec<Uuid> {
-        self.holding.unnamed(&self.names)
+        self.partitions.unnamed(&self.names)
     }
 
     pub(crate) fn identity(&self) -> Option<Identity> {
         matches!(self.state, State::Member { .. }).then(|| Identity {
             generation: self.epoch,
             member_id: self.member_id.clone(),
-            instance_id: self.config.instance_id.clone(),
+            instance_id: self.core.config.instance_id.clone(),
         })
     }
 
     pub(crate) fn owned(&self) -> &BTreeSet<TopicPartition> {
-        self.holding.names()
+        self.partitions.names()
     }
 
     pub(crate) fn valid_until(&self) -> Option<Instant> {
-        let by_session = self.alive?.checked_add(self.config.session_timeout)?;
+        let by_session = self.session.valid_until(self.core.config.session_timeout)?;
         Some(self.release_by().map_or(by_session, |until| until.min(by_session)))
     }
 
     pub(crate) fn release_by(&self) -> Option<Instant> {
-        earliest([self.giving_up_since, self.unheard_since])?.checked_add(self.config.rebalance_timeout)
+        earliest([self.giving_up_since, self.unheard_since])?.checked_add(self.core.config.rebalance_timeout)
     }
 
     pub(crate) fn state_name(&self) -> &'static str {
@@ -340,7 +323,7 @@ impl Consumer {
             State::Unpolled => "not polled",
             State::Failed => "failed",
             State::Joining { .. } => "joining",
-            State::Member { .. } if self.holding.is_settled() => "stable",
+            State::Member { .. } if self.partitions.is_settled() => "stable",
             State::Member { .. } => "reconciling",
             State::Releasing => "releasing",
             State::Leaving { .. } => "leaving",

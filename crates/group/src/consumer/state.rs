@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use offtake_machine::Call;
+use crate::{core::AfterLeaving, exchange::Exchange};
 
 #[derive(Clone, Debug)]
 pub(super) enum State {
@@ -13,55 +13,48 @@ pub(super) enum State {
     /// Out for good.
     Failed,
     Joining {
-        call: Call,
+        heartbeat: Exchange,
     },
-    /// The call is the next heartbeat.
     Member {
-        call: Call,
+        heartbeat: Exchange,
     },
     /// The application lets go of what is lost; then we join again. Silent until then (FAILURES F1).
     Releasing,
     Leaving {
-        call: Call,
+        heartbeat: Exchange,
         until: Instant,
         /// What the last heartbeat has in its place.
         epoch: i32,
-        then: Next,
+        then: AfterLeaving,
     },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Next {
-    Outside,
-    Unpolled,
-    Failed,
-    /// The application has polled meanwhile.
-    Join,
-    /// It has left and subscribed again meanwhile.
-    LeftThenJoin,
 }
 
 /// What the next heartbeat has to mention. Null means "as before".
 #[derive(Clone, Copy, Debug, Default, Hash)]
-pub(super) struct Say {
-    pub(super) topics: bool,
+pub(super) struct PendingFields {
+    pub(super) subscription: bool,
     pub(super) owned: bool,
-    /// The broker may not have heard the last one.
-    pub(super) everything: bool,
+    /// All of them: the broker may not have heard the last one.
+    pub(super) full: bool,
 }
 
 impl State {
-    pub(super) fn call(&self) -> Option<&Call> {
+    /// The outstanding heartbeat, or the next.
+    pub(super) fn heartbeat(&self) -> Option<&Exchange> {
         match self {
             Self::Outside | Self::Unpolled | Self::Failed | Self::Releasing => None,
-            Self::Joining { call } | Self::Member { call } | Self::Leaving { call, .. } => Some(call),
+            Self::Joining { heartbeat } | Self::Member { heartbeat } | Self::Leaving { heartbeat, .. } => {
+                Some(heartbeat)
+            }
         }
     }
 
-    pub(super) fn call_mut(&mut self) -> Option<&mut Call> {
+    pub(super) fn heartbeat_mut(&mut self) -> Option<&mut Exchange> {
         match self {
             Self::Outside | Self::Unpolled | Self::Failed | Self::Releasing => None,
-            Self::Joining { call } | Self::Member { call } | Self::Leaving { call, .. } => Some(call),
+            Self::Joining { heartbeat } | Self::Member { heartbeat } | Self::Leaving { heartbeat, .. } => {
+                Some(heartbeat)
+            }
         }
     }
 

@@ -5,171 +5,181 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake_machine::Call;
-
 use super::{
     Consumer,
-    requests::{JOIN, LEAVE, LEAVE_FOR_A_WHILE},
-    state::{Next, Say, State},
+    requests::{JOIN, LEAVE, STATIC_LEAVE},
+    state::{PendingFields, State},
 };
 use crate::{
+    core::AfterLeaving,
     event::{Event, GroupError, GroupMembership},
-    pace::Haste,
+    exchange::Exchange,
+    pacer::HeartbeatBurst,
+    session::Session,
 };
 
 /// Heartbeats 200, 500 and 950 ms after the news, then every 500 ms: with the broker's default interval of 5 s some twenty
 /// more than usual of a member that joins, for two intervals, and some ten, for one, of a member whose assignment has
-/// changed.
-const HASTE: Haste =
-    Haste { first: Duration::from_millis(200), longest: Duration::from_millis(500), lasts: Duration::ZERO };
+/// changed. Never more than that: a broker that wants fewer heartbeats gets no more of these.
+const BURST: HeartbeatBurst = HeartbeatBurst {
+    first: Duration::from_millis(200),
+    longest: Duration::from_millis(500),
+    lasts: Duration::ZERO,
+};
+
+/// However long the interval: two of the default ones.
+const LONGEST_BURST: Duration = Duration::from_secs(10);
 
 impl Consumer {
     pub(super) fn join(&mut self, now: Instant) {
-        self.state =
-            if self.outbox.waits() { State::Releasing } else { State::Joining { call: Call::Due(now) } };
+        if self.core.outbox.waits() {
+            self.state = State::Releasing;
+        } else {
+            self.session_timeout.ask(now);
+            self.state = State::Joining { heartbeat: Exchange::due(now) };
+        }
     }
 
     /// Towards the newest target, as far as it goes now.
     pub(super) fn reconcile(&mut self, now: Instant) {
-        if !matches!(self.state, State::Member { .. }) || self.outbox.waits() || self.holding.is_settled() {
+        if !matches!(self.state, State::Member { .. })
+            || self.core.outbox.waits()
+            || self.partitions.is_settled()
+        {
             return;
         }
         let generation = self.epoch;
-        let partitions = self.holding.let_go();
+        let partitions = self.partitions.revoke();
         if !partitions.is_empty() {
-            self.outbox.push(Event::Revoke { partitions, generation });
+            self.core.outbox.revoke(partitions, generation);
             return;
         }
-        let (added, complete) = self.holding.take(&self.names);
+        let (added, complete) = self.partitions.take(&self.names);
         if complete || !added.is_empty() {
-            let owned = self.holding.names().iter().cloned().collect();
-            self.outbox.push(Event::Assigned { added, owned, generation });
+            let owned = self.partitions.names().iter().cloned().collect();
+            self.core.outbox.push(Event::Assigned { added, owned, generation });
             self.announced = Some(self.epoch);
-            self.news_may_come(now, self.interval);
+            self.expect_assignment_change(now, self.interval);
         }
         if complete {
-            self.say.owned = true;
-            self.beat_soon(now);
+            self.pending.owned = true;
+            self.heartbeat_now(now);
         }
     }
 
     pub(super) fn lose_everything(&mut self) {
-        self.outbox.revokes_are_lost();
-        let partitions = self.holding.lose();
+        self.core.outbox.revokes_are_lost();
+        let partitions = self.partitions.lose();
         if !partitions.is_empty() {
-            self.outbox.push(Event::Lost { partitions, generation: self.epoch });
+            self.core.outbox.lose(partitions, self.epoch);
         }
         self.step_out();
     }
 
     pub(super) fn step_out(&mut self) {
         self.epoch = JOIN;
-        self.say = Say::default();
-        self.hurry = false;
-        self.pace.calm();
-        self.alive = None;
+        self.pending = PendingFields::default();
+        self.heartbeat_at_once = false;
+        self.pacer.stop_burst();
+        self.session = Session::default();
         self.unheard_since = None;
         self.giving_up_since = None;
         self.announced = None;
-        self.deadline = None;
         self.unreleased_since = None;
     }
 
     /// The group goes on without us; we come back under the same name, owning nothing.
     pub(super) fn lost(&mut self, now: Instant) {
         self.lose_everything();
-        let at = self.health.soon(now);
+        let at = self.core.health.began_anew(now, &mut self.core.outbox, || "out of the group".to_owned());
         self.join(at);
     }
 
     pub(super) fn poll_interval_exceeded(&mut self, now: Instant) {
-        tracing::warn!(group = %self.config.group, interval = ?self.config.rebalance_timeout,
-            "not polled within max.poll.interval.ms: leaving the group until the next poll");
-        self.outbox.push(Event::PollIntervalExceeded);
+        self.core.poll_interval_exceeded();
         let known = !matches!(self.state, State::Releasing);
+        self.session_timeout.forget();
         self.lose_everything();
         if known {
-            // With a goodbye in any case: a static member keeps its place.
-            let epoch = self.farewell(GroupMembership::Default).unwrap_or(LEAVE);
-            self.say_goodbye(now, epoch, Next::Unpolled);
+            // The broker is told in any case: a static member keeps its place.
+            let epoch = self.leave_epoch(GroupMembership::Default).unwrap_or(LEAVE);
+            self.start_leaving(now, epoch, AfterLeaving::Unpolled);
         } else {
             self.state = State::Unpolled;
         }
     }
 
-    /// The epoch that says goodbye; `None`: nothing does (KIP-1092).
-    pub(super) fn farewell(&self, membership: GroupMembership) -> Option<i32> {
-        match (membership, &self.config.instance_id) {
+    /// The epoch of a heartbeat that leaves; `None`: nothing says so (KIP-1092).
+    pub(super) fn leave_epoch(&self, membership: GroupMembership) -> Option<i32> {
+        match (membership, &self.core.config.instance_id) {
             (GroupMembership::Leave, _) | (GroupMembership::Default, None) => Some(LEAVE),
-            (GroupMembership::Default | GroupMembership::Remain, Some(_)) => Some(LEAVE_FOR_A_WHILE),
+            (GroupMembership::Default | GroupMembership::Remain, Some(_)) => Some(STATIC_LEAVE),
             (GroupMembership::Remain, None) => None,
         }
     }
 
-    pub(super) fn say_goodbye(&mut self, now: Instant, epoch: i32, then: Next) {
-        let until = now + self.config.request_timeout;
-        self.state = State::Leaving { call: Call::Due(now), until, epoch, then };
+    pub(super) fn start_leaving(&mut self, now: Instant, epoch: i32, then: AfterLeaving) {
+        let until = now + self.core.config.request_timeout;
+        self.state = State::Leaving { heartbeat: Exchange::due(now), until, epoch, then };
     }
 
-    /// The goodbye is said, or it has been tried for long enough.
-    pub(super) fn gone(&mut self, now: Instant) {
+    /// The broker knows that we leave, or it has been tried for long enough.
+    pub(super) fn leaving_is_over(&mut self, now: Instant) {
         let State::Leaving { then, .. } = mem::replace(&mut self.state, State::Outside) else { return };
-        if matches!(then, Next::Outside | Next::LeftThenJoin) {
-            self.outbox.push(Event::Left);
+        if then.is_told() {
+            self.core.outbox.push(Event::Left);
         }
         match then {
-            Next::Outside => {}
-            Next::Unpolled => self.state = State::Unpolled,
-            Next::Failed => self.state = State::Failed,
-            Next::Join | Next::LeftThenJoin => self.join(now),
+            AfterLeaving::Outside => {}
+            AfterLeaving::Unpolled => self.state = State::Unpolled,
+            AfterLeaving::Failed => self.state = State::Failed,
+            AfterLeaving::Join | AfterLeaving::LeftThenJoin => self.join(now),
         }
     }
 
     pub(super) fn fail(&mut self, error: GroupError) {
         self.lose_everything();
+        self.session_timeout.forget();
         self.state = State::Failed;
-        self.outbox.push(Event::Failed(error));
+        self.core.outbox.push(Event::Failed(error));
     }
 
     /// Fails, and takes leave of a group that would otherwise keep our place until the session is over.
-    pub(super) fn fail_and_leave(&mut self, now: Instant, error: GroupError) {
-        let known = matches!(self.state, State::Member { .. });
+    pub(super) fn fail_and_leave(&mut self, now: Instant, error: GroupError, known: bool) {
         self.fail(error);
-        if let Some(epoch) = self.farewell(GroupMembership::Default).filter(|_| known) {
-            self.say_goodbye(now, epoch, Next::Failed);
+        if let Some(epoch) = self.leave_epoch(GroupMembership::Default).filter(|_| known) {
+            self.start_leaving(now, epoch, AfterLeaving::Failed);
         }
     }
 
     /// There is something to say that should not wait for the interval.
-    pub(super) fn beat_soon(&mut self, now: Instant) {
-        match self.state.call_mut() {
-            Some(call @ Call::Due(_))
-                if matches!(*call, Call::Due(at) if at > now) && self.health.failures() == 0 =>
-            {
-                *call = Call::Due(now);
-            }
-            Some(Call::Sent { .. }) => self.hurry = true,
-            _ => {}
+    pub(super) fn heartbeat_now(&mut self, now: Instant) {
+        let works = self.core.health.failures() == 0;
+        let Some(heartbeat) = self.state.heartbeat_mut() else { return };
+        if heartbeat.is_sent() {
+            self.heartbeat_at_once = true;
+        } else if works && heartbeat.is_due() && !heartbeat.is_due_by(now) {
+            *heartbeat = Exchange::due(now);
         }
     }
 
     /// The share that we get is complete when others have let go, and they are told with their next heartbeat: for as
     /// long as that takes we ask more often.
-    pub(super) fn news_may_come(&mut self, now: Instant, lasts: Duration) {
-        self.pace.hurry(now, Haste { lasts, ..HASTE });
+    pub(super) fn expect_assignment_change(&mut self, now: Instant, lasts: Duration) {
+        self.pacer.start_burst(now, HeartbeatBurst { lasts: lasts.min(LONGEST_BURST), ..BURST });
     }
 
-    /// When to say that it is getting late: with a fifth of the time left.
     pub(super) fn warning_deadline(&self) -> Option<Instant> {
-        let polled = self.polled.filter(|_| !self.warned && self.state.is_member())?;
-        polled.checked_add(self.config.rebalance_timeout / 5 * 4)
+        let [_, warns] = self.core.poll_deadlines();
+        warns.filter(|_| self.state.is_member())
     }
 
     pub(super) fn poll_deadline(&self) -> Option<Instant> {
-        self.polled.filter(|_| self.state.is_member())?.checked_add(self.config.rebalance_timeout)
+        let [expires, _] = self.core.poll_deadlines();
+        expires.filter(|_| self.state.is_member())
     }
 
     pub(super) fn session_deadline(&self) -> Option<Instant> {
-        self.deadline.filter(|_| matches!(self.state, State::Member { .. }))
+        self.session.expires_at().filter(|_| matches!(self.state, State::Member { .. }))
     }
 }

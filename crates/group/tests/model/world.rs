@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use offtake_group::{GroupMembership, Identity, Member};
+use offtake_group::{GroupMembership, Identity, Member, ReleaseId};
 use offtake_machine::{Answer, BrokerId, CallError, CallId, TopicPartition};
 use offtake_wire::{ErrorCode, Request, Response};
 
@@ -31,9 +31,12 @@ pub struct Process {
     /// Of that, what a callback is letting go.
     pub going: BTreeSet<TopicPartition>,
     pub callback: Option<Callback>,
+    /// What that callback is to release.
+    pub releasing: Option<ReleaseId>,
     /// Whether it still polls.
     pub polls: bool,
-    call: Option<Outstanding>,
+    /// At most one on each lane.
+    calls: [Option<Outstanding>; 2],
     commit: Option<Outstanding>,
     /// How many have been started in this place.
     incarnation: u64,
@@ -58,6 +61,15 @@ pub struct Callback {
     pub slow: bool,
 }
 
+/// A connection: a broker reads the requests of one in their order, and reads none while a JoinGroup or SyncGroup waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Lane {
+    /// JoinGroup and SyncGroup.
+    Join,
+    /// All the others.
+    Group,
+}
+
 #[derive(Clone, Copy)]
 struct Outstanding {
     caller: Caller,
@@ -71,6 +83,7 @@ pub struct Letter {
     /// Of this process.
     pub who: usize,
     caller: Caller,
+    lane: Lane,
     what: What,
     /// Of its contents.
     digest: u64,
@@ -210,8 +223,9 @@ impl World {
             if polls {
                 member.polled(now);
             }
-            if scenario.flaw != Some(Flaw::ReleasesAtOnce) {
-                member.released(now);
+            let id = process.releasing.take().filter(|_| scenario.flaw != Some(Flaw::ReleasesAtOnce));
+            if let Some(id) = id {
+                member.released(now, id);
             }
         }
         self.drive(scenario, who);
@@ -225,7 +239,7 @@ impl World {
         let Some(identity) = process.member.as_ref().and_then(Member::identity) else { return };
         let partitions = process.has.clone();
         process.commit = Some(Outstanding { caller, id: CallId(caller), until });
-        self.post(who, caller, What::Commit(identity, partitions));
+        self.post(who, caller, Lane::Group, What::Commit(identity, partitions));
     }
 
     /// Whether a process could commit now: never what is lost.
@@ -244,25 +258,30 @@ impl World {
 
     /// A call waits at the coordinator, with nothing under way.
     pub fn waits(&self, who: usize) -> bool {
-        let process = &self.processes[who];
-        process.call.is_some_and(|call| self.mail.iter().all(|letter| letter.caller != call.caller))
+        self.waiting(who).is_some()
+    }
+
+    fn waiting(&self, who: usize) -> Option<(Lane, Outstanding)> {
+        let waits = |call: &Outstanding| self.mail.iter().all(|letter| letter.caller != call.caller);
+        let calls = [Lane::Join, Lane::Group].into_iter().zip(self.processes[who].calls);
+        calls.filter_map(|(lane, call)| Some((lane, call?))).find(|(_, call)| waits(call))
     }
 
     /// The connection of a call that waits breaks.
     pub fn cut(&mut self, who: usize) {
-        if let Some(call) = self.processes[who].call {
-            self.post(who, call.caller, What::Answer(call.id, None));
+        if let Some((lane, call)) = self.waiting(who) {
+            self.post(who, call.caller, lane, What::Answer(call.id, None));
         }
     }
 
     /// A connection breaks with the letter on it.
     pub fn lose(&mut self, at: usize) {
         let letter = self.mail.remove(at);
-        let call = self.processes[letter.who].call.filter(|call| call.caller == letter.caller);
+        let call = self.processes[letter.who].call(letter.caller).copied();
         match &letter.what {
             What::Request(_) | What::Answer(..) => {
                 if let Some(call) = call {
-                    self.post(letter.who, letter.caller, What::Answer(call.id, None));
+                    self.post(letter.who, letter.caller, letter.lane, What::Answer(call.id, None));
                 }
             }
             What::Commit(..) | What::Committed(..) => {}
@@ -300,7 +319,7 @@ impl World {
                     }
                 }
                 if asked {
-                    self.post(who, letter.caller, What::Committed(identity, code));
+                    self.post(who, letter.caller, letter.lane, What::Committed(identity, code));
                 }
             }
             What::Committed(identity, code) => {
@@ -313,8 +332,8 @@ impl World {
             }
             What::Answer(id, response) => {
                 let process = self.process(who);
-                if process.call.is_some_and(|call| call.caller == letter.caller) {
-                    process.call = None;
+                for call in &mut process.calls {
+                    call.take_if(|call| call.caller == letter.caller);
                 }
                 let answer = match response {
                     Some(response) => {
@@ -348,11 +367,8 @@ impl World {
         let running = self.processes.iter().filter(|process| process.life == Life::Running);
         let timers = running.flat_map(|process| {
             let machine = process.member.as_ref().and_then(Member::poll_timeout);
-            [
-                machine.map(|at| scenario.tick_of(at)),
-                process.call.map(|c| c.until),
-                process.commit.map(|c| c.until),
-            ]
+            let [join, group] = process.calls.map(|call| call.map(|call| call.until));
+            [machine.map(|at| scenario.tick_of(at)), join, group, process.commit.map(|commit| commit.until)]
         });
         let next = timers.flatten().chain(self.coordinator.next_deadline()).min()?;
         Some(next.max(self.now + TICK))
@@ -399,14 +415,10 @@ impl World {
         })
     }
 
-    /// Whether an older request of the same process is still under way.
+    /// Whether an older request of the same process is still under way on the same connection.
     pub fn is_overtaking(&self, at: usize) -> bool {
         let letter = &self.mail[at];
-        letter.is_request()
-            && self
-                .mail
-                .iter()
-                .any(|other| other.who == letter.who && other.is_request() && other.caller < letter.caller)
+        letter.is_request() && self.mail.iter().any(|other| other.is_before(letter))
     }
 }
 
@@ -418,8 +430,9 @@ impl Process {
             has: BTreeSet::new(),
             going: BTreeSet::new(),
             callback: None,
+            releasing: None,
             polls: true,
-            call: None,
+            calls: [None; 2],
             commit: None,
             incarnation,
             assigned,
@@ -427,7 +440,19 @@ impl Process {
     }
 }
 
+impl Process {
+    /// The outstanding call of that caller.
+    fn call(&self, caller: Caller) -> Option<&Outstanding> {
+        self.calls.iter().flatten().find(|call| call.caller == caller)
+    }
+}
+
 impl Letter {
+    /// Whether it is an older request over the same connection.
+    fn is_before(&self, other: &Self) -> bool {
+        (self.who, self.lane) == (other.who, other.lane) && self.is_request() && self.caller < other.caller
+    }
+
     pub fn is_request(&self) -> bool {
         matches!(self.what, What::Request(_) | What::Commit(..))
     }

@@ -22,12 +22,19 @@ use std::{
 };
 
 use coordinator::{Caller, Coordinator, Millis};
-use offtake_group::{BuiltIn as Assignor, Config, Event, GroupError, GroupMembership, Member, Protocol};
+use offtake_group::{
+    BuiltIn as Assignor, Config, Event, GroupError, GroupMembership, Member, Protocol, ReleaseId,
+};
 use offtake_machine::{
     Answer, BackoffConfig, BrokerId, CallError, CallId, Cluster, PartitionInfo, Topic, TopicInfo,
     TopicPartition,
 };
-use offtake_wire::{ApiKey, ErrorCode, JoinGroupRequest, Request, Response, Uuid};
+use offtake_wire::{
+    ApiKey, ErrorCode, JoinGroupRequest, Request, Response, Uuid,
+    messages::describe_configs::{
+        DescribeConfigsResourceResult, DescribeConfigsResponse, DescribeConfigsResult, GROUP,
+    },
+};
 
 /// SplitMix64.
 pub struct Dice(pub u64);
@@ -72,6 +79,8 @@ pub struct Process {
     /// Of that, what a callback is letting go.
     going: BTreeSet<TopicPartition>,
     callback_until: Option<Millis>,
+    /// What the callback that runs is to release.
+    releasing: Option<ReleaseId>,
     pub callback_takes: Millis,
     /// It polls this often; `None`: it is stuck.
     pub polls_every: Option<Millis>,
@@ -105,6 +114,8 @@ pub struct Sim {
     pub processes: Vec<Process>,
     pub coordinator: Coordinator,
     pub broker: i32,
+    /// What DescribeConfigs tells of the group's session timeout.
+    pub described_session: Option<Millis>,
     topics: BTreeMap<Topic, i32>,
     mail: BTreeMap<(Millis, u64), Parcel>,
     calls: BTreeMap<Caller, Call>,
@@ -147,6 +158,7 @@ impl Sim {
             processes: Vec::new(),
             coordinator: Coordinator::new(),
             broker: 1,
+            described_session: None,
             topics: BTreeMap::new(),
             mail: BTreeMap::new(),
             calls: BTreeMap::new(),
@@ -259,6 +271,7 @@ impl Sim {
             has: BTreeSet::new(),
             going: BTreeSet::new(),
             callback_until: None,
+            releasing: None,
             callback_takes: 0,
             polls_every: Some(500),
             next_poll: self.now,
@@ -561,7 +574,9 @@ impl Sim {
             if process.polls_every.is_some() {
                 process.member.polled(instant);
             }
-            process.member.released(instant);
+            if let Some(id) = process.releasing.take() {
+                process.member.released(instant, id);
+            }
         }
         if let Some(every) =
             process.polls_every.filter(|_| process.callback_until.is_none() && process.next_poll <= now)
@@ -598,6 +613,9 @@ impl Sim {
     }
 
     fn send(&mut self, who: usize, transmit: offtake_machine::Transmit) {
+        if let Request::DescribeConfigs(_) = transmit.request {
+            return self.describe(who, transmit.id);
+        }
         self.serial += 1;
         let caller = self.serial;
         let api = transmit.request.api_key();
@@ -620,6 +638,25 @@ impl Sim {
         } else {
             self.post(delay, Parcel::Request(caller, transmit.request));
         }
+    }
+
+    /// Any broker says how long a session of the group is, if the story has a word for it.
+    fn describe(&mut self, who: usize, id: CallId) {
+        let value = self.described_session.map(|millis| DescribeConfigsResourceResult {
+            name: "consumer.session.timeout.ms".to_owned(),
+            value: Some(millis.to_string()),
+            ..Default::default()
+        });
+        let result = DescribeConfigsResult {
+            resource_type: GROUP,
+            resource_name: "group".to_owned(),
+            configs: value.into_iter().collect(),
+            ..Default::default()
+        };
+        let response = DescribeConfigsResponse { results: vec![result], ..Default::default() };
+        let answer = Answer { from: Some(BrokerId(1)), version: 4, memory: 0, response: response.into() };
+        let now = self.at(self.now);
+        self.processes[who].member.handle_answer(now, id, Ok(answer));
     }
 
     fn act(&mut self, who: usize, event: Event) {
@@ -646,13 +683,13 @@ impl Sim {
             Event::Revoke { partitions, .. } | Event::Lost { partitions, .. } if partitions.is_empty() => {
                 panic!("nothing to let go of");
             }
-            Event::Revoke { partitions, .. } => {
+            Event::Revoke { id, partitions, .. } => {
                 note(Saw::Revoked(partitions.clone()));
-                self.let_go(who, partitions);
+                self.let_go(who, id, partitions);
             }
-            Event::Lost { partitions, .. } => {
+            Event::Lost { id, partitions, .. } => {
                 note(Saw::Lost(partitions.clone()));
-                self.let_go(who, partitions);
+                self.let_go(who, id, partitions);
             }
             Event::CoordinatorLost(broker) => {
                 if process.coordinator == Some(broker) {
@@ -668,7 +705,7 @@ impl Sim {
         }
     }
 
-    fn let_go(&mut self, who: usize, partitions: Vec<TopicPartition>) {
+    fn let_go(&mut self, who: usize, id: ReleaseId, partitions: Vec<TopicPartition>) {
         let now = self.now;
         let process = &mut self.processes[who];
         for partition in partitions {
@@ -679,6 +716,7 @@ impl Sim {
             assert!(process.going.insert(partition.clone()), "S9: {partition} taken from {who} twice");
         }
         process.callback_until = Some(now + process.callback_takes);
+        process.releasing = Some(id);
     }
 
     /// What a process may hand out now.

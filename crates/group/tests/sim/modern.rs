@@ -49,6 +49,8 @@ pub struct Modern {
     topics: BTreeMap<String, (Uuid, i32)>,
     pub session: Millis,
     pub interval: Millis,
+    /// What it tells instead.
+    pub wanted_interval: Option<i32>,
     pub answers: Vec<(Caller, ConsumerGroupHeartbeatResponse)>,
     pub expelled: Vec<(Millis, String, &'static str)>,
     /// The next answers are these, whatever is true.
@@ -231,7 +233,9 @@ impl Modern {
         ConsumerGroupHeartbeatResponse {
             member_id: Some(id.to_owned()),
             member_epoch: member.epoch,
-            heartbeat_interval_ms: i32::try_from(self.interval).unwrap_or(i32::MAX),
+            heartbeat_interval_ms: self
+                .wanted_interval
+                .unwrap_or_else(|| i32::try_from(self.interval).unwrap_or(i32::MAX)),
             assignment: with_assignment.then(|| Assignment { topic_partitions: listed.collect() }),
             ..Default::default()
         }

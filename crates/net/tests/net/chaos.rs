@@ -71,7 +71,7 @@ async fn each_call_is_answered_exactly_once_whatever_happens() {
                 3 => net.forget_brokers(),
                 4..=12 => {
                     tag += 1;
-                    let lane = [Lane::Control, Lane::Group, Lane::Fetch][dice.roll(3) as usize];
+                    let lane = [Lane::Control, Lane::Group, Lane::Join, Lane::Fetch][dice.roll(4) as usize];
                     let to = [Target::Any, broker(1), broker(2)][dice.roll(3) as usize];
                     let request = [metadata, heartbeat, fetch][dice.roll(3) as usize]();
                     let within = ms(dice.roll(10_000));

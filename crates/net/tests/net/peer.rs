@@ -7,8 +7,9 @@ use offtake_machine::{Answer, Broker, BrokerId, CallError, CallId, Cluster, Targ
 use offtake_net::{Completion, Config, Lane, Net, Stream};
 use offtake_wire::{
     ApiKey, ApiVersionsResponse, ErrorCode, FetchRequest, FetchResponse, HeartbeatRequest, HeartbeatResponse,
-    MetadataRequest, MetadataResponse, Request, RequestHeader, Response, decode_request, encode_response,
-    messages::api_versions::ApiVersion,
+    JoinGroupResponse, LeaveGroupResponse, MetadataRequest, MetadataResponse, OffsetCommitResponse,
+    OffsetFetchResponse, Request, RequestHeader, Response, SyncGroupResponse, decode_request,
+    encode_response, messages::api_versions::ApiVersion,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -103,6 +104,11 @@ pub(crate) fn empty(request: &Request) -> Response {
         ApiKey::Metadata => MetadataResponse::default().into(),
         ApiKey::Heartbeat => HeartbeatResponse::default().into(),
         ApiKey::Fetch => FetchResponse::default().into(),
+        ApiKey::JoinGroup => JoinGroupResponse::default().into(),
+        ApiKey::SyncGroup => SyncGroupResponse::default().into(),
+        ApiKey::LeaveGroup => LeaveGroupResponse::default().into(),
+        ApiKey::OffsetCommit => OffsetCommitResponse::default().into(),
+        ApiKey::OffsetFetch => OffsetFetchResponse::default().into(),
         other => panic!("no test asks for {other}"),
     }
 }

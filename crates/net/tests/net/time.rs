@@ -1,9 +1,17 @@
 //! Deadlines, backoff, throttling, idleness: in stopped time.
 
+use std::{net::SocketAddr, sync::Arc};
+
 use offtake_machine::{BackoffConfig, CallError, Target};
-use offtake_net::{Config, Lane};
-use offtake_wire::{HeartbeatResponse, MetadataResponse};
-use tokio::time::{Instant, sleep};
+use offtake_net::{Config, Dial, DialFuture, Lane, Net, Stream};
+use offtake_wire::{
+    ApiKey, HeartbeatResponse, JoinGroupRequest, LeaveGroupRequest, MetadataResponse, OffsetCommitRequest,
+    OffsetFetchRequest, Request, SyncGroupRequest,
+};
+use tokio::{
+    io::BufStream,
+    time::{Instant, sleep},
+};
 
 use crate::{
     peer::{Peer, Speaks, broker, cluster, config, encoded, fetch, heartbeat, metadata, ms, secs},
@@ -269,6 +277,78 @@ async fn a_heartbeat_never_waits_behind_a_long_poll_nor_a_lookup_behind_a_fetch(
     assert_eq!(net.next().await.tag, 1);
     assert_eq!(begin.elapsed(), secs(30));
     assert_eq!(net.stats().connections, 3);
+}
+
+/// FAILURES E8, A2: leaving is heard, and heartbeats tell whether the coordinator lives, while a JoinGroup waits there.
+#[tokio::test(start_paused = true)]
+async fn e8_a_join_that_waits_holds_up_nothing_else_that_the_coordinator_is_asked() {
+    let world = World::new();
+    let mut peers = world.listen(1);
+    let mut net = world.net(config(), &[("10.0.0.1", 9092)]);
+    net.update_brokers(&cluster(&[(1, "10.0.0.1", 9092)]));
+    tokio::spawn(async move {
+        while let Some(mut peer) = peers.recv().await {
+            tokio::spawn(async move {
+                peer.greet().await;
+                while let Some((header, request)) = peer.request().await {
+                    if matches!(request.api_key(), ApiKey::JoinGroup | ApiKey::SyncGroup) {
+                        sleep(secs(200)).await;
+                    }
+                    peer.answer(&header, crate::peer::empty(&request)).await;
+                }
+            });
+        }
+    });
+    let begin = Instant::now();
+    let asked: [Request; 6] = [
+        JoinGroupRequest::default().into(),
+        SyncGroupRequest::default().into(),
+        heartbeat(),
+        OffsetCommitRequest::default().into(),
+        OffsetFetchRequest::default().into(),
+        LeaveGroupRequest::default().into(),
+    ];
+    for (tag, request) in asked.into_iter().enumerate() {
+        net.ask_on(Lane::of(&request), tag as u64, broker(1), request, secs(500));
+    }
+    let done = net.all(4).await;
+    assert_eq!(done.iter().map(|done| done.tag).collect::<Vec<_>>(), [2, 3, 4, 5]);
+    assert!(done.iter().all(|done| done.result.is_ok()), "{done:?}");
+    assert_eq!(begin.elapsed(), ms(0));
+    assert_eq!((net.next().await.tag, begin.elapsed()), (0, secs(200)));
+}
+
+/// Over TLS or a proxy, what is written may stay in a buffer until it is flushed.
+#[tokio::test(start_paused = true)]
+async fn what_is_sent_over_a_stream_that_buffers_arrives() {
+    #[derive(Debug)]
+    struct Buffering(Arc<World>);
+
+    impl Dial for Buffering {
+        fn resolve<'a>(&'a self, host: &'a str, port: u16) -> DialFuture<'a, Vec<SocketAddr>> {
+            self.0.resolve(host, port)
+        }
+
+        fn connect<'a>(&'a self, host: &'a str, to: SocketAddr) -> DialFuture<'a, Box<dyn Stream>> {
+            let stream = self.0.connect(host, to);
+            Box::pin(async move { Ok(Box::new(BufStream::new(stream.await?)) as Box<dyn Stream>) })
+        }
+    }
+
+    let world = World::new();
+    world.broker(1);
+    let mut net =
+        Net::with_dial(config(), vec![("10.0.0.1".into(), 9092)], Arc::new(Buffering(world.clone())));
+    let begin = Instant::now();
+    for _ in 0..3 {
+        net.call(Target::Any, metadata()).await.unwrap();
+    }
+    // Several at once make one write.
+    for tag in 0..10 {
+        net.ask(tag, Target::Any, metadata(), secs(1));
+    }
+    assert!(net.all(10).await.iter().all(|done| done.result.is_ok()));
+    assert_eq!(begin.elapsed(), ms(0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,9 @@
 //! What is finished, and how it comes to the group.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use offtake_machine::{BackoffConfig, BrokerId, CallError, Position, Token, TopicPartition, Transmit};
 use offtake_offsets::{
@@ -504,10 +507,45 @@ fn h13_metadata_that_no_request_can_say_is_refused_where_it_is_said() {
 }
 
 #[test]
+fn h15_thousands_of_commits_that_go_on_from_one_another_go_as_one() {
+    let (mut sim, token) = Sim::flowing(|_| {});
+    sim.coordinator = None;
+    let ids: Vec<_> = (0..5 * MAX_QUEUED_COMMITS).map(|offset| sim.commit_at(token, offset as i64)).collect();
+    assert_eq!(sim.events(), [], "none is refused");
+    // Of all but the last nobody hears: they are merged.
+    let last = *ids.last().unwrap();
+    let unawaited: BTreeSet<_> = ids.into_iter().collect();
+    let merged = sim.offsets.merge(&unawaited);
+    assert_eq!(merged.len(), 5 * MAX_QUEUED_COMMITS - 1);
+    assert!(!merged.contains(&last));
+    sim.coordinator = Some(COORDINATOR);
+    let commit = sim.transmit();
+    sim.accept(&commit);
+    assert_eq!(sim.events(), [committed(5 * MAX_QUEUED_COMMITS as i64 - 1), ok(last)]);
+}
+
+#[test]
+fn h15_a_commit_that_nobody_waits_for_stays_while_no_later_one_carries_it() {
+    let (mut sim, token) = Sim::flowing(|_| {});
+    let first = sim.commit_at(token, 5);
+    let commit = sim.transmit();
+    let second = sim.commit_at(token, 7);
+    let third = sim.commit_at(token, 9);
+    let merged = sim.offsets.merge(&[first, second].into());
+    assert_eq!(merged, [second].into(), "the first is on the wire, alone");
+    sim.accept(&commit);
+    assert_eq!(sim.events(), [committed(5), ok(first)]);
+    let commit = sim.transmit();
+    sim.accept(&commit);
+    assert_eq!(sim.events(), [committed(9), ok(third)]);
+}
+
+#[test]
 fn h15_thousands_of_commits_without_a_coordinator_are_bounded() {
     let (mut sim, token) = Sim::flowing(|_| {});
     sim.coordinator = None;
-    for offset in 0..5 * MAX_QUEUED_COMMITS {
+    // Each goes back behind the one before it, so that none speaks for another.
+    for offset in (0..5 * MAX_QUEUED_COMMITS).rev() {
         sim.commit_at(token, offset as i64);
     }
     let refused = sim.events();

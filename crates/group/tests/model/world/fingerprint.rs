@@ -3,7 +3,6 @@
 use std::{
     fmt,
     hash::{DefaultHasher, Hash, Hasher},
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -15,7 +14,7 @@ impl World {
     pub fn fingerprint(&self, base: Instant, to: &mut impl Hasher) {
         let now = base + Duration::from_millis(self.now);
         let live = |who: usize, caller: Caller| {
-            self.processes[who].call.is_some_and(|call| call.caller == caller)
+            self.processes[who].call(caller).is_some()
                 || self.processes[who].commit.is_some_and(|commit| commit.caller == caller)
         };
         let known = |caller: Caller| {
@@ -24,13 +23,25 @@ impl World {
         };
         self.coordinator.fingerprint(self.now, &known, to);
         for process in &self.processes {
-            let Process { member, life, has, going, callback, polls, call, commit, incarnation, assigned } =
-                &**process;
+            // Which release a callback ends decides nothing.
+            let Process {
+                member,
+                life,
+                has,
+                going,
+                callback,
+                releasing: _,
+                polls,
+                calls,
+                commit,
+                incarnation,
+                assigned,
+            } = &**process;
             if let Some(member) = member {
                 member.fingerprint(now, Duration::from_millis(TICK), to);
             }
             (member.is_some(), life, has, going, callback, polls, incarnation, assigned).hash(to);
-            call.map(|call| call.until.saturating_sub(self.now)).hash(to);
+            calls.map(|call| call.map(|call| call.until.saturating_sub(self.now))).hash(to);
             commit.map(|commit| commit.until.saturating_sub(self.now)).hash(to);
         }
         // In no order, except for the requests of one process.
@@ -39,9 +50,10 @@ impl World {
             .iter()
             .map(|letter| {
                 let mut hash = DefaultHasher::new();
-                let older = |other: &&Arc<Letter>| other.who == letter.who && other.caller < letter.caller;
-                let rank = self.mail.iter().filter(|_| letter.is_request()).filter(older).count();
-                (letter.who, letter.digest, live(letter.who, letter.caller), rank).hash(&mut hash);
+                let rank =
+                    self.mail.iter().filter(|other| letter.is_request() && other.is_before(letter)).count();
+                (letter.who, letter.lane, letter.digest, live(letter.who, letter.caller), rank)
+                    .hash(&mut hash);
                 hash.finish()
             })
             .collect();

@@ -7,11 +7,11 @@ use std::{
     time::Duration,
 };
 
-use offtake_group::Event;
+use offtake_group::{Event, ReleaseId};
 use offtake_machine::{CallError, TopicPartition, Transmit};
-use offtake_wire::{ApiKey, Response};
+use offtake_wire::{ApiKey, Request, Response};
 
-use super::{BROKER, Callback, Law, Letter, Life, Outstanding, What, World};
+use super::{BROKER, Callback, Lane, Law, Letter, Life, Outstanding, What, World};
 use crate::{
     coordinator::Caller,
     scenario::{Flaw, Scenario, millis},
@@ -31,8 +31,10 @@ impl World {
         if let Some(member) = &mut process.member {
             member.handle_timeout(now);
         }
-        let given_up = process.call.take_if(|call| call.until <= millis);
-        if let Some(call) = given_up {
+        for lane in [Lane::Join, Lane::Group] {
+            let process = self.process(who);
+            let call = process.calls[lane as usize].take_if(|call| call.until <= millis);
+            let Some(call) = call else { continue };
             if let Some(member) = &mut process.member {
                 let error = CallError::TimedOut {
                     address: "broker".into(),
@@ -58,15 +60,22 @@ impl World {
             if process.callback.is_none()
                 && let Some(event) = member.poll_event()
             {
-                let released = event.wants_release() && scenario.flaw == Some(Flaw::ReleasesAtOnce);
+                let released = event.release().filter(|_| scenario.flaw == Some(Flaw::ReleasesAtOnce));
                 if scenario.flaw == Some(Flaw::TellsTwice) {
                     self.act(who, event.clone());
                 }
                 self.act(who, event);
-                if let Some(member) = self.process(who).member.as_mut().filter(|_| released) {
-                    member.released(now);
+                if let (Some(member), Some(id)) = (self.process(who).member.as_mut(), released) {
+                    member.released(now, id);
                 }
             } else if let Some(transmit) = member.poll_transmit(now, Some(BROKER), &scenario.cluster) {
+                if let Request::DescribeConfigs(_) = transmit.request {
+                    // Brokers of this model do not tell the session timeout.
+                    let error =
+                        CallError::Unsupported { address: "broker".into(), api: ApiKey::DescribeConfigs };
+                    member.handle_answer(now, transmit.id, Err(error));
+                    continue;
+                }
                 self.send(who, transmit);
             } else {
                 return;
@@ -77,11 +86,15 @@ impl World {
     fn send(&mut self, who: usize, transmit: Transmit) {
         let caller = self.serial();
         let until = self.now + millis(transmit.timeout);
-        self.process(who).call = Some(Outstanding { caller, id: transmit.id, until });
-        self.post(who, caller, What::Request(transmit.request));
+        let lane = match transmit.request {
+            Request::JoinGroup(_) | Request::SyncGroup(_) => Lane::Join,
+            _ => Lane::Group,
+        };
+        self.process(who).calls[lane as usize] = Some(Outstanding { caller, id: transmit.id, until });
+        self.post(who, caller, lane, What::Request(transmit.request));
     }
 
-    pub(super) fn post(&mut self, who: usize, caller: Caller, what: What) {
+    pub(super) fn post(&mut self, who: usize, caller: Caller, lane: Lane, what: What) {
         let mut digest = DefaultHasher::new();
         match &what {
             What::Request(request) => format!("{request:?}").hash(&mut digest),
@@ -89,7 +102,7 @@ impl World {
             What::Answer(_, response) => format!("{response:?}").hash(&mut digest),
             What::Committed(identity, code) => format!("{identity:?}{code:?}").hash(&mut digest),
         }
-        self.mail.push(Arc::new(Letter { who, caller, what, digest: digest.finish() }));
+        self.mail.push(Arc::new(Letter { who, caller, lane, what, digest: digest.finish() }));
     }
 
     /// Sends off what the coordinator has answered to those who still wait for it.
@@ -105,9 +118,17 @@ impl World {
             if let (Response::SyncGroup(sync), Some(theirs)) = (&mut response, &last_assignment) {
                 sync.assignment = theirs.clone();
             }
-            let whose = self.processes.iter().position(|p| p.call.is_some_and(|call| call.caller == caller));
-            if let Some((who, call)) = whose.and_then(|who| Some((who, self.processes[who].call?))) {
-                self.post(who, caller, What::Answer(call.id, Some(response)));
+            let lane = match &response {
+                Response::JoinGroup(_) | Response::SyncGroup(_) => Lane::Join,
+                _ => Lane::Group,
+            };
+            let asked = self
+                .processes
+                .iter()
+                .enumerate()
+                .find_map(|(who, process)| process.call(caller).map(|call| (who, call.id)));
+            if let Some((who, id)) = asked {
+                self.post(who, caller, lane, What::Answer(id, Some(response)));
             }
         }
     }
@@ -135,8 +156,8 @@ impl World {
                     }
                 }
             }
-            Event::Revoke { partitions, .. } => self.let_go(who, partitions, false),
-            Event::Lost { partitions, .. } => self.let_go(who, partitions, true),
+            Event::Revoke { id, partitions, .. } => self.let_go(who, id, partitions, false),
+            Event::Lost { id, partitions, .. } => self.let_go(who, id, partitions, true),
             Event::Failed(error) => self.breaks(Law::Failed, format!("{who}: {error}")),
             Event::CoordinatorLost(_)
             | Event::PollIntervalWarning { .. }
@@ -147,9 +168,10 @@ impl World {
         }
     }
 
-    fn let_go(&mut self, who: usize, partitions: Vec<TopicPartition>, lost: bool) {
+    fn let_go(&mut self, who: usize, id: ReleaseId, partitions: Vec<TopicPartition>, lost: bool) {
         let process = self.process(who);
         process.callback = Some(Callback { lost, slow: false });
+        process.releasing = Some(id);
         if partitions.is_empty() {
             return self.breaks(Law::S9, format!("{who} has to let go of nothing"));
         }

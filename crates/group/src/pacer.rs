@@ -1,16 +1,16 @@
-//! [`Pace`]: when the next heartbeat is due. Usually an interval after the last; sooner for a bounded while in which the
-//! coordinator probably has news for us that it can only tell when asked.
+//! [`HeartbeatPacer`]: when the next heartbeat is due. Usually that is an interval after the last; it is sooner during a
+//! bounded burst, when the coordinator probably has news for us that it can only tell when asked.
 //!
-//! The coordinator cannot speak first. A partition that moves is let go by one member and then taken by another, who
-//! hears of it with its next heartbeat: whole intervals in which nobody reads it. So whoever may be about to get
-//! something asks more often, at growing steps, until the while is over. What that costs the coordinator is bounded, per
-//! member and rebalance, and named where a [`Haste`] is.
+//! The coordinator cannot speak first. A partition that moves is revoked by one member and then taken by another, which
+//! hears of it with its next heartbeat: whole intervals in which nobody reads it. So a member that may be about to get
+//! something asks more often, at growing steps, until the burst is over. What that costs the coordinator is bounded, per
+//! member and rebalance, and named where a [`HeartbeatBurst`] is.
 
 use std::time::{Duration, Instant};
 
 /// How much faster, and for how long.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Haste {
+pub(crate) struct HeartbeatBurst {
     /// From the news that began it to the first heartbeat.
     pub(crate) first: Duration,
     /// Steps grow by half, up to this.
@@ -21,42 +21,42 @@ pub(crate) struct Haste {
 
 /// Whether heartbeats are quick now.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Pace(Option<Quick>);
+pub(crate) struct HeartbeatPacer(Option<Burst>);
 
 #[derive(Clone, Copy, Debug)]
-struct Quick {
+struct Burst {
     until: Instant,
     step: Duration,
     longest: Duration,
 }
 
-impl Pace {
+impl HeartbeatPacer {
     /// There may be news soon. What is under way already is not cut short.
-    pub(crate) fn hurry(&mut self, now: Instant, haste: Haste) {
-        let until = now.checked_add(haste.lasts).unwrap_or(now);
-        let until = self.0.map_or(until, |quick| quick.until.max(until));
-        self.0 = Some(Quick { until, step: haste.first, longest: haste.longest });
+    pub(crate) fn start_burst(&mut self, now: Instant, burst: HeartbeatBurst) {
+        let until = now.checked_add(burst.lasts).unwrap_or(now);
+        let until = self.0.map_or(until, |burst| burst.until.max(until));
+        self.0 = Some(Burst { until, step: burst.first, longest: burst.longest });
     }
 
-    pub(crate) fn calm(&mut self) {
+    pub(crate) fn stop_burst(&mut self) {
         self.0 = None;
     }
 
     /// When the heartbeat after one that was answered now is due, if one was due `regular`ly then.
     pub(crate) fn next(&mut self, now: Instant, regular: Instant) -> Instant {
         let regular = regular.max(now);
-        let Some(quick) = self.0.as_mut().filter(|quick| quick.until > now) else {
+        let Some(burst) = self.0.as_mut().filter(|burst| burst.until > now) else {
             self.0 = None;
             return regular;
         };
-        let step = quick.step;
-        quick.step = step.saturating_mul(3).checked_div(2).unwrap_or(step).min(quick.longest).max(step);
+        let step = burst.step;
+        burst.step = step.saturating_mul(3).checked_div(2).unwrap_or(step).min(burst.longest).max(step);
         now.checked_add(step).map_or(regular, |at| at.min(regular))
     }
 
     /// For a fingerprint: until when, and how long the next step is.
     pub(crate) fn contents(&self) -> Option<(Instant, Duration)> {
-        self.0.map(|quick| (quick.until, quick.step))
+        self.0.map(|burst| (burst.until, burst.step))
     }
 }
 
@@ -64,7 +64,7 @@ impl Pace {
 mod tests {
     use super::*;
 
-    const HASTE: Haste = Haste {
+    const BURST: HeartbeatBurst = HeartbeatBurst {
         first: Duration::from_millis(100),
         longest: Duration::from_millis(300),
         lasts: Duration::from_millis(1_000),
@@ -75,13 +75,13 @@ mod tests {
         #[expect(clippy::disallowed_methods, reason = "an origin for virtual time; only differences count")]
         let base = Instant::now();
         let at = |millis: u64| base + Duration::from_millis(millis);
-        let mut pace = Pace::default();
-        assert_eq!(pace.next(at(0), at(3_000)), at(3_000), "at peace");
-        pace.hurry(at(0), HASTE);
+        let mut pacer = HeartbeatPacer::default();
+        assert_eq!(pacer.next(at(0), at(3_000)), at(3_000), "at peace");
+        pacer.start_burst(at(0), BURST);
         let mut beats = Vec::new();
         let mut now = 0;
         while now < 3_000 {
-            let next = pace.next(at(now), at(now + 3_000));
+            let next = pacer.next(at(now), at(now + 3_000));
             now = u64::try_from((next - base).as_millis()).unwrap_or(u64::MAX);
             beats.push(now);
         }
@@ -92,10 +92,10 @@ mod tests {
     fn l3_haste_never_makes_a_heartbeat_late() {
         #[expect(clippy::disallowed_methods, reason = "an origin for virtual time; only differences count")]
         let base = Instant::now();
-        let mut pace = Pace::default();
-        pace.hurry(base, HASTE);
+        let mut pacer = HeartbeatPacer::default();
+        pacer.start_burst(base, BURST);
         assert_eq!(
-            pace.next(base, base + Duration::from_millis(20)),
+            pacer.next(base, base + Duration::from_millis(20)),
             base + Duration::from_millis(20),
             "a broker may want them quicker still"
         );

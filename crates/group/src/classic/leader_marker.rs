@@ -3,54 +3,65 @@
 //! reads it. It stands behind the last field, where nobody looks: user data would be an assignor's own, and a coordinator
 //! that sees any takes no member of KIP-848 into the group (FAILURES F12).
 
+use std::collections::BTreeSet;
+
 use bytes::{BufMut, Bytes, BytesMut};
+use offtake_machine::Topic;
 use offtake_wire::messages::sync_group::SyncGroupRequestAssignment;
 
-use super::{Classic, PARTITIONS_CHANGED, follow_up::FollowUp, lead::Lead};
+use super::{
+    PARTITIONS_CHANGED,
+    follow_up::{FollowUp, WithheldFrom},
+    lead::Lead,
+    state::Membership,
+};
 
 /// Ours, in its first form.
 const NAME: &[u8] = b"offtake\x01";
-/// With the flag and the print.
+/// With the flag and the hash.
 const LEN: usize = NAME.len() + 1 + 8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
-    /// Some partition is given to nobody because its owner has to let it go first.
+pub(super) struct LeaderMarker {
+    /// Some partition is given to nobody because a static member has to revoke it first.
     pub(super) withholds: bool,
-    /// Of the partitions that the assignment was made for ([`Lead::print`](super::lead::Lead::print)).
-    pub(super) print: u64,
+    /// Of the partitions that the assignment was made for ([`Lead::topology_hash`](super::lead::Lead::topology_hash)).
+    pub(super) topology_hash: u64,
 }
 
-impl Stamp {
+impl LeaderMarker {
     /// Into the assignment of `leader`.
     pub(super) fn write(self, assignments: &mut [SyncGroupRequestAssignment], leader: &str) {
         let Some(own) = assignments.iter_mut().find(|given| given.member_id == leader) else { return };
         let mut bytes = BytesMut::from(own.assignment.as_ref());
         bytes.put_slice(NAME);
         bytes.put_u8(u8::from(self.withholds));
-        bytes.put_u64(self.print);
+        bytes.put_u64(self.topology_hash);
         own.assignment = bytes.freeze();
     }
 
     pub(super) fn read(assignment: &Bytes) -> Option<Self> {
-        let stamp = assignment.get(assignment.len().checked_sub(LEN)?..)?;
-        let (withholds, print) = stamp.strip_prefix(NAME)?.split_first()?;
-        Some(Self { withholds: *withholds == 1, print: u64::from_be_bytes(print.try_into().ok()?) })
+        let marker = assignment.get(assignment.len().checked_sub(LEN)?..)?;
+        let (withholds, topology_hash) = marker.strip_prefix(NAME)?.split_first()?;
+        Some(Self {
+            withholds: *withholds == 1,
+            topology_hash: u64::from_be_bytes(topology_hash.try_into().ok()?),
+        })
     }
 }
 
-impl Classic {
+impl Membership {
     /// The assignment is one that we made, or the process before us. Brokers before KIP-814 tell a static leader that returns
     /// that this one leads: nobody else would watch the partitions then, so we do, whatever they say (FAILURES G3).
-    pub(super) fn recognizes(&mut self, stamp: Stamp) {
-        let predecessor = || Some(Lead::of_predecessor(self.assignor.clone()?, &self.subscription));
-        let Some(mut lead) = self.lead.take().or_else(predecessor) else { return };
-        lead.keeps_what_was_made_for(stamp.print);
+    pub(super) fn restore_leader_state(&mut self, marker: LeaderMarker, subscription: &BTreeSet<Topic>) {
+        let predecessor = || Lead::for_restarted_static_leader(self.assignor.clone(), subscription);
+        let mut lead = self.lead.take().unwrap_or_else(predecessor);
+        lead.set_assigned_topology(marker.topology_hash);
         if lead.is_outdated() {
-            self.again = Some(PARTITIONS_CHANGED);
+            self.rejoin = Some(PARTITIONS_CHANGED);
         }
-        if stamp.withholds {
-            self.follow_up = FollowUp::Certain;
+        if marker.withholds {
+            self.follow_up = FollowUp::Certain(WithheldFrom::Static);
         }
         self.lead = Some(lead);
     }
@@ -71,13 +82,13 @@ mod tests {
             let given =
                 |id: &str| SyncGroupRequestAssignment { member_id: id.into(), assignment: plain.clone() };
             let mut assignments = [given("other"), given("me")];
-            let stamp = Stamp { withholds: true, print: 0x0123_4567_89AB_CDEF };
-            stamp.write(&mut assignments, "me");
+            let marker = LeaderMarker { withholds: true, topology_hash: 0x0123_4567_89AB_CDEF };
+            marker.write(&mut assignments, "me");
             let [other, me] = assignments.map(|given| given.assignment);
-            assert_eq!((Stamp::read(&other), other), (None, plain.clone()));
-            assert_eq!(Stamp::read(&me), Some(stamp));
+            assert_eq!((LeaderMarker::read(&other), other), (None, plain.clone()));
+            assert_eq!(LeaderMarker::read(&me), Some(marker));
             assert_eq!(decode_assignment(me).unwrap(), decode_assignment(plain).unwrap());
         }
-        assert_eq!(Stamp::read(&Bytes::new()), None);
+        assert_eq!(LeaderMarker::read(&Bytes::new()), None);
     }
 }

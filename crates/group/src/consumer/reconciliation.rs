@@ -1,4 +1,4 @@
-//! What the application holds, what it is letting go, and what the broker wants it to have.
+//! [`Reconciliation`]: what the application holds, what it revokes, and what the broker wants it to have.
 //!
 //! By topic id: a topic that was deleted and created again is another one, though its name is the same (FAILURES B3).
 
@@ -11,17 +11,17 @@ use offtake_wire::Uuid;
 type Id = (Uuid, i32);
 
 #[derive(Clone, Debug, Default, Hash)]
-pub(super) struct Holding {
+pub(super) struct Reconciliation {
     owned: BTreeMap<Id, TopicPartition>,
     /// The same by name.
     names: BTreeSet<TopicPartition>,
-    /// Of that, what a Revoke is out for.
-    leaving: BTreeSet<Id>,
+    /// Those of them that a Revoke is out for.
+    revoking: BTreeSet<Id>,
     /// What the broker wants; `None` once it is so.
     target: Option<BTreeSet<Id>>,
 }
 
-impl Holding {
+impl Reconciliation {
     pub(super) fn names(&self) -> &BTreeSet<TopicPartition> {
         &self.names
     }
@@ -31,7 +31,7 @@ impl Holding {
     }
 
     pub(super) fn is_settled(&self) -> bool {
-        self.target.is_none() && self.leaving.is_empty()
+        self.target.is_none() && self.revoking.is_empty()
     }
 
     /// The newest word of the broker replaces any older one. Whether something has to be let go for it.
@@ -42,7 +42,7 @@ impl Holding {
     }
 
     /// Whether that is what we have, and nothing else was wanted before.
-    pub(super) fn is_as_wanted(&self, target: &BTreeSet<Id>) -> bool {
+    pub(super) fn is_at(&self, target: &BTreeSet<Id>) -> bool {
         self.is_settled() && self.owned.keys().eq(target)
     }
 
@@ -53,18 +53,18 @@ impl Holding {
     }
 
     /// Begins to let go of what is not in the target.
-    pub(super) fn let_go(&mut self) -> Vec<TopicPartition> {
+    pub(super) fn revoke(&mut self) -> Vec<TopicPartition> {
         let Some(target) = &self.target else { return Vec::new() };
         let surplus = self.owned.iter().filter(|(id, _)| !target.contains(*id));
         let (ids, names): (BTreeSet<Id>, Vec<TopicPartition>) =
             surplus.map(|(id, name)| (*id, name.clone())).unzip();
-        self.leaving = ids;
+        self.revoking = ids;
         names
     }
 
     /// The application has let go.
     pub(super) fn released(&mut self) {
-        for id in std::mem::take(&mut self.leaving) {
+        for id in std::mem::take(&mut self.revoking) {
             if let Some(name) = self.owned.remove(&id) {
                 self.names.remove(&name);
             }
@@ -101,7 +101,7 @@ impl Holding {
 
     /// All of it is gone. Returns what was not being let go of anyway (invariant S9).
     pub(super) fn lose(&mut self) -> Vec<TopicPartition> {
-        let Self { owned, leaving, .. } = std::mem::take(self);
-        owned.into_iter().filter(|(id, _)| !leaving.contains(id)).map(|(_, name)| name).collect()
+        let Self { owned, revoking, .. } = std::mem::take(self);
+        owned.into_iter().filter(|(id, _)| !revoking.contains(id)).map(|(_, name)| name).collect()
     }
 }

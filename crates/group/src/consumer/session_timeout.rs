@@ -1,12 +1,12 @@
 //! The session timeout of a group of the consumer protocol: the broker's to say, and no heartbeat tells it (KIP-848).
 //!
-//! So it is looked up in the group's settings (DescribeConfigs, Kafka 4.0 and newer): once for each membership, that is
-//! after every join, for it may have been changed meanwhile. Who may not see it, or asks an older broker, goes on with
+//! So it is looked up in the group's settings (DescribeConfigs, Kafka 4.0 and newer): once each time that we join, for it
+//! may have been changed meanwhile. A member that may not see it, or asks an older broker, goes on with what it knew, first
 //! Kafka's default of 45 s. What is changed while we are a member is noticed when we join again.
 
 use std::time::{Duration, Instant};
 
-use offtake_machine::{Answer, Backoff, BackoffConfig, Call, CallError, CallId, CallIds, Target, Transmit};
+use offtake_machine::{Answer, Backoff, Call, CallError, CallId, CallIds, Target, Transmit};
 use offtake_wire::{
     ErrorCode, Response,
     messages::describe_configs::{
@@ -14,41 +14,42 @@ use offtake_wire::{
     },
 };
 
+use crate::config::Config;
+
 const SETTING: &str = "consumer.session.timeout.ms";
 /// Kafka's own bounds are far inside these: what lies beyond is not believed.
 const BELIEVED: std::ops::RangeInclusive<u64> = 1..=i32::MAX as u64;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct SessionTimeout {
     group: String,
     request_timeout: Duration,
-    ids: CallIds,
     call: Call,
     backoff: Backoff,
-    /// Whether it was asked since we became a member.
-    asked: bool,
 }
 
 impl SessionTimeout {
-    pub(super) fn new(group: &str, request_timeout: Duration, backoff: BackoffConfig, seed: u64) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
         Self {
-            group: group.to_owned(),
-            request_timeout,
-            ids: CallIds::default(),
+            group: config.group.clone(),
+            request_timeout: config.request_timeout,
             call: Call::Idle,
-            backoff: Backoff::new(backoff, seed),
-            asked: false,
+            backoff: Backoff::new(config.backoff, config.seed),
         }
     }
 
-    /// Whether we are a member now.
-    pub(super) fn follow(&mut self, now: Instant, is_member: bool) {
-        if is_member && !self.asked {
-            self.call = Call::Due(now);
-        } else if !is_member {
-            self.call = Call::Idle;
-        }
-        self.asked = is_member;
+    /// We join: it is to be looked up.
+    pub(super) fn ask(&mut self, now: Instant) {
+        self.call = Call::Due(now);
+    }
+
+    /// We neither are a member nor want to be one: an answer that is still to come is not taken.
+    pub(super) fn forget(&mut self) {
+        self.call = Call::Idle;
+    }
+
+    pub(super) fn awaits(&self, id: CallId) -> bool {
+        self.call.awaits(id)
     }
 
     /// The timeout, if this is it.
@@ -72,14 +73,14 @@ impl SessionTimeout {
                 Err(code) => code.to_string(),
             },
             Err(error) if error.is_retriable() => return self.again(now),
-            Ok(_) => "an answer to another question".to_owned(),
+            Ok(_) => "unexpected response type".to_owned(),
             Err(error) => error.to_string(),
         };
         tracing::info!(
             group = self.group,
             why,
             "{SETTING} of the group cannot be read (it needs DESCRIBE_CONFIGS on the group, and Kafka 4.0): \
-             the default of 45 s is taken for it"
+             what was known before is taken for it, 45 s if nothing was"
         );
         None
     }
@@ -95,8 +96,8 @@ impl SessionTimeout {
         }
     }
 
-    pub(super) fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
-        let id = self.call.start(now, &mut self.ids, self.request_timeout)?;
+    pub(super) fn poll_transmit(&mut self, now: Instant, ids: &mut CallIds) -> Option<Transmit> {
+        let id = self.call.start(now, ids, self.request_timeout)?;
         let resource = DescribeConfigsResource {
             resource_type: GROUP,
             resource_name: self.group.clone(),
@@ -114,6 +115,11 @@ impl SessionTimeout {
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.call.deadline()
+    }
+
+    /// For a fingerprint.
+    pub(super) fn call(&self) -> &Call {
+        &self.call
     }
 }
 
@@ -137,9 +143,8 @@ mod tests {
     use super::*;
 
     #[expect(clippy::disallowed_methods, reason = "an origin for virtual time; only differences count")]
-    fn begun() -> (SessionTimeout, Instant) {
-        let session = SessionTimeout::new("g", Duration::from_secs(30), BackoffConfig::default(), 1);
-        (session, Instant::now())
+    fn begun() -> (SessionTimeout, CallIds, Instant) {
+        (SessionTimeout::new(&Config::new("g")), CallIds::default(), Instant::now())
     }
 
     fn answered(error_code: ErrorCode, value: Option<&str>) -> Result<Answer, CallError> {
@@ -161,27 +166,24 @@ mod tests {
 
     #[test]
     fn m2_the_groups_session_timeout_is_asked_for_once_a_membership() {
-        let (mut session, now) = begun();
-        session.follow(now, false);
-        assert!(session.poll_transmit(now).is_none(), "nobody's");
+        let (mut session, mut ids, now) = begun();
+        assert!(session.poll_transmit(now, &mut ids).is_none(), "nobody's");
         for value in ["10000", "60000"] {
-            session.follow(now, true);
-            let id = session.poll_transmit(now).unwrap().id;
-            session.follow(now, true);
-            assert!(session.poll_transmit(now).is_none());
+            session.ask(now);
+            let id = session.poll_transmit(now, &mut ids).unwrap().id;
+            assert!(session.poll_transmit(now, &mut ids).is_none());
             let learnt = session.handle_answer(now, id, answered(ErrorCode::None, Some(value)));
             assert_eq!(learnt, value.parse().ok().map(Duration::from_millis));
-            session.follow(now, true);
-            assert_eq!((session.poll_transmit(now).is_none(), session.poll_timeout()), (true, None));
-            session.follow(now, false);
+            assert!(session.poll_transmit(now, &mut ids).is_none());
+            assert_eq!(session.poll_timeout(), None);
         }
     }
 
     #[test]
     fn m2_what_passes_is_asked_again_and_what_does_not_is_done_without() {
-        let (mut session, now) = begun();
-        session.follow(now, true);
-        let id = session.poll_transmit(now).unwrap().id;
+        let (mut session, mut ids, now) = begun();
+        session.ask(now);
+        let id = session.poll_transmit(now, &mut ids).unwrap().id;
         let gone = CallError::Disconnected { address: "b:9092".to_owned(), reason: "gone".to_owned() };
         assert_eq!(session.handle_answer(now, id, Err(gone)), None);
         let later = session.poll_timeout().unwrap();
@@ -193,20 +195,30 @@ mod tests {
             answered(ErrorCode::None, Some("-5")),
             answered(ErrorCode::None, Some("0")),
         ] {
-            session.follow(later, false);
-            session.follow(later, true);
-            let id = session.poll_transmit(later).unwrap().id;
+            session.ask(later);
+            let id = session.poll_transmit(later, &mut ids).unwrap().id;
             assert_eq!(session.handle_answer(later, id, answer), None);
             assert_eq!(session.poll_timeout(), None);
         }
     }
 
     #[test]
+    fn m2_a_call_that_nobody_answers_is_made_again() {
+        let (mut session, mut ids, now) = begun();
+        session.ask(now);
+        session.poll_transmit(now, &mut ids).unwrap();
+        let given_up = session.poll_timeout().unwrap();
+        session.handle_timeout(given_up);
+        let again = session.poll_timeout().unwrap();
+        assert!(again > given_up && session.poll_transmit(again, &mut ids).is_some());
+    }
+
+    #[test]
     fn m2_the_answer_for_a_membership_that_is_over_is_not_taken() {
-        let (mut session, now) = begun();
-        session.follow(now, true);
-        let id = session.poll_transmit(now).unwrap().id;
-        session.follow(now, false);
+        let (mut session, mut ids, now) = begun();
+        session.ask(now);
+        let id = session.poll_transmit(now, &mut ids).unwrap().id;
+        session.forget();
         assert_eq!(session.handle_answer(now, id, answered(ErrorCode::None, Some("10000"))), None);
     }
 }

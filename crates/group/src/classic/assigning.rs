@@ -1,0 +1,72 @@
+//! What the leader of a generation does beside the others: it makes the assignment, and joins again when the partitions that
+//! it was made for are no longer those that there are.
+
+use std::time::Instant;
+
+use offtake_machine::Cluster;
+
+use super::{
+    Classic, PARTITIONS_CHANGED,
+    follow_up::{self, FollowUp, WithheldFrom},
+    lead::Lead,
+    leader_marker::LeaderMarker,
+    state::{Membership, Plan, State},
+};
+use crate::{assignor::RebalanceProtocol, exchange::Exchange};
+
+impl Classic {
+    pub(crate) fn handle_cluster(&mut self, now: Instant, cluster: &Cluster) {
+        if let State::Syncing { sync, membership, plan, .. } = &mut self.state {
+            let Membership { lead: Some(lead), rejoin, .. } = &mut **membership else { return };
+            match plan {
+                Plan::Make if lead.knows_enough(cluster) => *sync = Exchange::due(now),
+                Plan::Make => {}
+                Plan::Keep | Plan::Send(_) if lead.outdated_by(cluster) => *rejoin = Some(PARTITIONS_CHANGED),
+                Plan::Keep | Plan::Send(_) => {}
+            }
+        }
+        self.check_partitions(now, cluster, |_| true);
+    }
+
+    /// A leader that was given an assignment of before has not seen the partitions that it is to watch.
+    pub(super) fn check_kept_assignment(&mut self, now: Instant, cluster: &Cluster) {
+        self.check_partitions(now, cluster, Lead::is_new);
+    }
+
+    fn check_partitions(&mut self, now: Instant, cluster: &Cluster, of: impl Fn(&Lead) -> bool) {
+        if let State::Stable { membership } = &mut self.state
+            && let Some(lead) = membership.lead.as_mut().filter(|lead| of(lead))
+            && lead.outdated_by(cluster)
+        {
+            self.join_again(now, PARTITIONS_CHANGED);
+        }
+    }
+
+    /// As leader, with a SyncGroup to send: makes the assignment when the metadata is there, or its time has come.
+    pub(super) fn prepare_assignment(&mut self, now: Instant, cluster: &Cluster) {
+        let State::Syncing { sync, membership, plan, .. } = &mut self.state else { return };
+        let Membership { lead: Some(lead), assignor, follow_up, .. } = &mut **membership else { return };
+        match plan {
+            Plan::Make if sync.is_due_by(now) || lead.knows_enough(cluster) => {
+                let mut assignments = lead.assign(cluster);
+                let cooperates = assignor.protocol() == RebalanceProtocol::Cooperative;
+                let withheld = follow_up::withheld(lead, cluster, &assignments).filter(|_| cooperates);
+                if let Some(from) = withheld {
+                    *follow_up = FollowUp::Certain(from);
+                }
+                if let (Some(topology_hash), Some(_)) = (lead.topology_hash(), &self.core.config.instance_id)
+                {
+                    let withholds = withheld == Some(WithheldFrom::Static);
+                    LeaderMarker { withholds, topology_hash }.write(&mut assignments, &self.member_id);
+                }
+                *plan = Plan::Send(assignments);
+                *sync = Exchange::due(now);
+            }
+            Plan::Keep => {
+                lead.keep(cluster);
+                *plan = Plan::Send(Vec::new());
+            }
+            Plan::Make | Plan::Send(_) => {}
+        }
+    }
+}

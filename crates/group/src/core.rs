@@ -1,0 +1,179 @@
+//! [`MemberCore`]: what members of both protocols have and do alike.
+
+use std::time::Instant;
+
+use offtake_machine::{BrokerId, CallError, CallIds};
+use offtake_wire::ErrorCode;
+
+use crate::{
+    config::Config,
+    event::{Event, GroupError, Outbox},
+    exchange::Sent,
+    health::Health,
+    poll_timer::PollTimer,
+};
+
+/// Times that we ask again after a code that says nothing: one we have never heard of (FAILURES Q4), or
+/// UNKNOWN_SERVER_ERROR, which an assignment that is too large for the broker's log is answered with each time.
+const UNKNOWN_CODE_RETRIES: u32 = 5;
+
+#[derive(Clone, Debug)]
+pub(crate) struct MemberCore {
+    pub(crate) config: Config,
+    pub(crate) ids: CallIds,
+    pub(crate) health: Health,
+    pub(crate) outbox: Outbox,
+    pub(crate) poll_timer: PollTimer,
+    /// The coordinator that was asked last.
+    pub(crate) last_asked: Option<BrokerId>,
+    /// A call is due but nobody knows the coordinator.
+    pub(crate) blocked: bool,
+}
+
+/// What a failure means that no call has a remedy of its own for.
+pub(crate) enum Verdict {
+    /// The same again, after a while.
+    Retry,
+    Fail(GroupError),
+}
+
+/// What happens when the coordinator has heard that we leave, or could not be told in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum AfterLeaving {
+    Outside,
+    Unpolled,
+    Failed,
+    /// The application has polled, or subscribed, meanwhile.
+    Join,
+    /// It has left and subscribed again meanwhile.
+    LeftThenJoin,
+}
+
+impl MemberCore {
+    pub(crate) fn new(config: Config) -> Self {
+        let config = config.clamp_timeouts();
+        Self {
+            health: Health::new(config.backoff, config.seed),
+            ids: CallIds::default(),
+            outbox: Outbox::default(),
+            poll_timer: PollTimer::default(),
+            last_asked: None,
+            blocked: false,
+            config,
+        }
+    }
+
+    /// The broker that a call was for is not our coordinator, or cannot be reached.
+    pub(crate) fn coordinator_lost(&mut self, sent: Option<Sent>) {
+        if let Some(sent) = sent {
+            self.outbox.push(Event::CoordinatorLost(sent.to));
+        }
+    }
+
+    /// No sign of life was accepted for a session.
+    pub(crate) fn session_expired(&mut self) {
+        tracing::warn!(group = %self.config.group, timeout = ?self.config.session_timeout,
+            "no heartbeat was accepted within the session timeout: membership is lost");
+        if let Some(broker) = self.last_asked {
+            self.outbox.push(Event::CoordinatorLost(broker));
+        }
+    }
+
+    pub(crate) fn poll_interval_exceeded(&mut self) {
+        tracing::warn!(group = %self.config.group, interval = ?self.config.rebalance_timeout,
+            "not polled within max.poll.interval.ms: leaving the group until the next poll");
+        self.outbox.push(Event::PollIntervalExceeded);
+    }
+
+    /// The application has not polled for long, though not for too long yet.
+    pub(crate) fn poll_interval_nears(&mut self) {
+        if let Some(since) = self.poll_timer.warn() {
+            self.outbox.push(Event::PollIntervalWarning { since });
+        }
+    }
+
+    /// When the application polls too late, and when to say that it might.
+    pub(crate) fn poll_deadlines(&self) -> [Option<Instant>; 2] {
+        let interval = self.config.rebalance_timeout;
+        [self.poll_timer.expires_at(interval), self.poll_timer.warns_at(interval)]
+    }
+
+    /// When to try again what has failed, of a member in `state`.
+    pub(crate) fn retry_at(&mut self, now: Instant, state: &str, why: &str) -> Instant {
+        self.health.failed(now, &mut self.outbox, || format!("{state}: {why}"))
+    }
+
+    /// What a code means in general. `refused` has the broker's words for it.
+    pub(crate) fn refused(&mut self, sent: Sent, code: ErrorCode, words: Option<String>) -> Verdict {
+        let group = || self.config.group.clone();
+        Verdict::Fail(match code {
+            ErrorCode::NotCoordinator | ErrorCode::CoordinatorNotAvailable => {
+                self.coordinator_lost(Some(sent));
+                return Verdict::Retry;
+            }
+            ErrorCode::UnknownServerError | ErrorCode::Unknown(_)
+                if self.health.failures() < UNKNOWN_CODE_RETRIES =>
+            {
+                return Verdict::Retry;
+            }
+            code if code.is_retriable() => return Verdict::Retry,
+            ErrorCode::FencedInstanceId => self.fenced(),
+            ErrorCode::GroupAuthorizationFailed => GroupError::GroupAuthorizationFailed { group: group() },
+            ErrorCode::GroupMaxSizeReached => GroupError::GroupMaxSizeReached { group: group() },
+            code => GroupError::Refused { group: group(), code, message: words },
+        })
+    }
+
+    /// What it means that there is no answer. `advice` follows what is wrong with a broker that is too old.
+    pub(crate) fn unanswered(&mut self, sent: Sent, error: &CallError, advice: &str) -> Verdict {
+        match error {
+            CallError::Unsupported { .. } => {
+                return Verdict::Fail(self.too_old(format!("{error}{advice}")));
+            }
+            CallError::Unreachable { .. }
+            | CallError::Disconnected { .. }
+            | CallError::TimedOut { .. }
+            | CallError::UnknownBroker(_) => self.coordinator_lost(Some(sent)),
+            CallError::Malformed { .. } | CallError::TooLarge { .. } => {}
+        }
+        Verdict::Retry
+    }
+
+    pub(crate) fn too_old(&self, what: impl Into<String>) -> GroupError {
+        GroupError::UnsupportedVersion { group: self.config.group.clone(), what: what.into() }
+    }
+
+    pub(crate) fn fenced(&self) -> GroupError {
+        GroupError::FencedInstanceId { group: self.config.group.clone(), instance_id: self.instance_id() }
+    }
+
+    /// Our name in what the application is told.
+    pub(crate) fn instance_id(&self) -> String {
+        self.config.instance_id.clone().unwrap_or_default()
+    }
+}
+
+impl AfterLeaving {
+    /// The application subscribes meanwhile. Whether that changes anything.
+    pub(crate) fn subscribed(&mut self) -> bool {
+        let then = match self {
+            Self::Outside => Self::LeftThenJoin,
+            Self::Failed => Self::Join,
+            Self::Unpolled | Self::Join | Self::LeftThenJoin => return false,
+        };
+        *self = then;
+        true
+    }
+
+    /// The application polls meanwhile.
+    pub(crate) fn polled(&mut self) {
+        if *self == Self::Unpolled {
+            *self = Self::Join;
+        }
+    }
+
+    /// Whether the application waits to hear of it.
+    pub(crate) fn is_told(self) -> bool {
+        matches!(self, Self::Outside | Self::LeftThenJoin)
+    }
+}

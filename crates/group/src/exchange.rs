@@ -1,0 +1,87 @@
+//! [`Exchange`]: one call to the coordinator, when it left, and to whom.
+
+use std::time::{Duration, Instant};
+
+use offtake_machine::{BrokerId, Call, CallId, CallIds};
+
+/// One call of a kind of which at most one is outstanding.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Exchange {
+    call: Call,
+    sent: Option<Sent>,
+}
+
+/// When a call left, and to whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sent {
+    pub(crate) at: Instant,
+    pub(crate) to: BrokerId,
+}
+
+impl Exchange {
+    /// Nothing to send.
+    pub(crate) const IDLE: Self = Self { call: Call::Idle, sent: None };
+
+    /// To be sent at that time.
+    pub(crate) fn due(at: Instant) -> Self {
+        Self { call: Call::Due(at), sent: None }
+    }
+
+    /// Starts it if its time has come: the id to send it under.
+    pub(crate) fn start(
+        &mut self,
+        now: Instant,
+        ids: &mut CallIds,
+        timeout: Duration,
+        to: BrokerId,
+    ) -> Option<CallId> {
+        let id = self.call.start(now, ids, timeout)?;
+        self.sent = Some(Sent { at: now, to });
+        Some(id)
+    }
+
+    /// If `id` answers this call: takes it back to idle, and says when it had left.
+    pub(crate) fn take(&mut self, id: CallId) -> Option<Sent> {
+        if self.call.take(id) { self.sent.take() } else { None }
+    }
+
+    /// When it left and to whom, if an answer is outstanding.
+    pub(crate) fn sent(&self) -> Option<Sent> {
+        self.sent.filter(|_| self.call.is_sent())
+    }
+
+    /// The answer comes within so long, or never: the call is given up earlier than it would be.
+    pub(crate) fn give_up_by(&mut self, at: Instant) {
+        if let Call::Sent { deadline, .. } = &mut self.call {
+            *deadline = at.min(*deadline);
+        }
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        matches!(self.call, Call::Idle)
+    }
+
+    pub(crate) fn is_sent(&self) -> bool {
+        self.call.is_sent()
+    }
+
+    /// Whether it waits for its time, come or not.
+    pub(crate) fn is_due(&self) -> bool {
+        matches!(self.call, Call::Due(_))
+    }
+
+    /// Whether it is to be sent now.
+    pub(crate) fn is_due_by(&self, now: Instant) -> bool {
+        matches!(self.call, Call::Due(at) if at <= now)
+    }
+
+    /// When to come back for it: to send it, or to give it up.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.call.deadline()
+    }
+
+    /// Whether it was sent and its deadline has passed.
+    pub(crate) fn is_overdue(&self, now: Instant) -> bool {
+        self.call.is_overdue(now)
+    }
+}

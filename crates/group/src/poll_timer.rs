@@ -1,0 +1,45 @@
+//! [`PollTimer`]: whether the application still polls (`max.poll.interval.ms`, KIP-62).
+
+use std::time::{Duration, Instant};
+
+/// When the application polled last, and whether its silence has been told.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PollTimer {
+    last_poll_at: Option<Instant>,
+    is_warned: bool,
+}
+
+impl PollTimer {
+    /// The application has polled, then; or has subscribed, which counts as much.
+    pub(crate) fn polled(&mut self, at: Instant) {
+        if self.last_poll_at < Some(at) {
+            *self = Self { last_poll_at: Some(at), is_warned: false };
+        }
+    }
+
+    /// It begins anew, now.
+    pub(crate) fn restart(&mut self, now: Instant) {
+        *self = Self { last_poll_at: Some(now), is_warned: false };
+    }
+
+    /// When to say that it is getting late: with a fifth of the time left.
+    pub(crate) fn warns_at(&self, interval: Duration) -> Option<Instant> {
+        self.last_poll_at.filter(|_| !self.is_warned)?.checked_add(interval / 5 * 4)
+    }
+
+    /// The warning is told: when the application polled last.
+    pub(crate) fn warn(&mut self) -> Option<Instant> {
+        self.is_warned = true;
+        self.last_poll_at
+    }
+
+    /// When the time is over.
+    pub(crate) fn expires_at(&self, interval: Duration) -> Option<Instant> {
+        self.last_poll_at?.checked_add(interval)
+    }
+
+    /// For a fingerprint.
+    pub(crate) fn contents(&self) -> (Option<Instant>, bool) {
+        (self.last_poll_at, self.is_warned)
+    }
+}

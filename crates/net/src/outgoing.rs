@@ -1,0 +1,85 @@
+//! [`Outgoing`]: frames on their way to the broker.
+
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    io::{self, IoSlice},
+    pin::Pin,
+    task::Poll,
+};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+/// Frames in one write.
+const FRAMES_PER_WRITE: usize = 16;
+
+/// Frames to be written, the first perhaps in part. What is written may stay in a buffer of the stream's (TLS, a proxy), so
+/// the last write is followed by a flush.
+#[derive(Debug, Default)]
+pub(crate) struct Outgoing {
+    frames: VecDeque<Bytes>,
+    /// Whether something has been written that was not flushed.
+    unflushed: bool,
+}
+
+impl Outgoing {
+    pub(crate) fn push(&mut self, frame: Bytes) {
+        self.frames.push_back(frame);
+    }
+
+    /// Nothing is left to write or to flush.
+    pub(crate) fn is_done(&self) -> bool {
+        self.frames.is_empty() && !self.unflushed
+    }
+
+    /// One write of as much as may go, or a flush if everything is written. Returns the bytes written. Cancel-safe.
+    pub(crate) async fn write<W: AsyncWrite + Unpin>(&mut self, to: &mut W) -> io::Result<usize> {
+        if self.frames.is_empty() {
+            to.flush().await?;
+            self.unflushed = false;
+            return Ok(0);
+        }
+        let written = self.write_frames(to).await?;
+        self.unflushed = true;
+        if self.frames.is_empty() {
+            self.flush_at_once(to).await?;
+        }
+        Ok(written)
+    }
+
+    async fn write_frames<W: AsyncWrite + Unpin>(&mut self, to: &mut W) -> io::Result<usize> {
+        let mut slices = [IoSlice::new(&[]); FRAMES_PER_WRITE];
+        let mut used = 0;
+        for (slice, frame) in slices.iter_mut().zip(self.frames.iter()) {
+            *slice = IoSlice::new(frame);
+            used += 1;
+        }
+        let written = to.write_vectored(slices.get(..used).unwrap_or_default()).await?;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        let mut left = written;
+        while let Some(frame) = self.frames.front_mut() {
+            if left < frame.len() {
+                frame.advance(left);
+                break;
+            }
+            left -= frame.len();
+            self.frames.pop_front();
+        }
+        Ok(written)
+    }
+
+    /// Most streams have nothing to flush. One that has to wait is flushed by the next [`write`](Self::write), so that this
+    /// one can still tell what it has written.
+    async fn flush_at_once<W: AsyncWrite + Unpin>(&mut self, to: &mut W) -> io::Result<()> {
+        match poll_fn(|cx| Poll::Ready(Pin::new(&mut *to).poll_flush(cx))).await {
+            Poll::Ready(flushed) => {
+                self.unflushed = false;
+                flushed
+            }
+            Poll::Pending => Ok(()),
+        }
+    }
+}

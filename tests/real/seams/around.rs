@@ -1,0 +1,267 @@
+//! What people do around a call: say it twice, while something waits, from a listener, for one partition and for ten
+//! thousand. On the cluster in a box, in virtual time.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use offtake::{
+    Consumer, ErrorKind, Listener, ListenerFuture, OffsetAndMetadata, Position, Rebalance, StartAt,
+    TopicPartition,
+};
+use offtake_broker::Cluster;
+use tokio::time::{Instant, sleep};
+
+use super::all;
+use crate::library::at;
+use crate::patience::{member, virtually};
+
+const LONG: Duration = Duration::from_secs(3600);
+const A_SECOND: Duration = Duration::from_secs(1);
+
+/// `orders` with so many partitions and records in each.
+async fn cluster(partitions: i32, each: usize) -> Cluster {
+    let cluster = Cluster::builder().in_memory().topic("orders", partitions).start().await.unwrap();
+    for partition in 0..partitions {
+        for _ in 0..each {
+            cluster.produce("orders", partition, None, Some(b"v")).unwrap();
+        }
+    }
+    cluster
+}
+
+async fn read(consumer: &mut Consumer, count: usize) -> Vec<TopicPartition> {
+    let mut read = Vec::new();
+    while read.len() < count {
+        let records = consumer.poll(LONG).await.unwrap();
+        read.extend(records.iter().map(|record| record.topic_partition().clone()));
+    }
+    read
+}
+
+fn offset(place: &TopicPartition, offset: i64) -> (TopicPartition, OffsetAndMetadata) {
+    (place.clone(), OffsetAndMetadata::from(Position::at(offset)))
+}
+
+/// B3, B8: a poll that waits heeds what a handle says meanwhile.
+#[test]
+fn b3_b8_a_poll_that_waits_wakes_for_what_a_handle_resumes_or_seeks() {
+    virtually(async {
+        let cluster = cluster(2, 10).await;
+        let mut consumer = member(&cluster).build().await.unwrap();
+        consumer.subscribe(["orders"]).await.unwrap();
+        read(&mut consumer, 20).await;
+        let handle = consumer.handle();
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let (says, place) = (Arc::clone(&said), at("orders", 0));
+        let other = tokio::spawn(async move {
+            sleep(A_SECOND).await;
+            handle.pause([place.clone()]).unwrap();
+            handle.seek(place.clone(), StartAt::Offset(3.into())).await.unwrap();
+            says.lock().unwrap().push((handle.position(&place), handle.paused().len()));
+            sleep(A_SECOND).await;
+            handle.resume([place.clone()]).unwrap();
+            sleep(10 * A_SECOND).await;
+            handle.seek(place.clone(), StartAt::Offset(8.into())).await.unwrap();
+            says.lock().unwrap().push((handle.position(&place), handle.paused().len()));
+        });
+        let began = Instant::now();
+        let records = consumer.poll(LONG).await.unwrap();
+        assert_eq!(
+            records.iter().map(|record| record.offset()).collect::<Vec<_>>(),
+            (3..10).collect::<Vec<_>>()
+        );
+        assert!(began.elapsed() >= 2 * A_SECOND, "not while it is paused");
+        assert!(began.elapsed() < 4 * A_SECOND, "as soon as it is resumed: {:?}", began.elapsed());
+        let records = consumer.poll(LONG).await.unwrap();
+        assert_eq!(records.iter().map(|record| record.offset()).collect::<Vec<_>>(), [8, 9]);
+        assert!(began.elapsed() < 14 * A_SECOND, "{:?}", began.elapsed());
+        other.await.unwrap();
+        assert_eq!(*said.lock().unwrap(), [(Some(3), 1), (Some(8), 0)]);
+        consumer.close(A_SECOND).await.unwrap();
+    });
+}
+
+/// Calls everything that a handle has, and notes what it says.
+#[derive(Clone, Default)]
+struct CallsAll(Arc<Mutex<Vec<(&'static str, &'static str, Option<ErrorKind>)>>>);
+
+impl CallsAll {
+    fn call(&self, what: &'static str, of: Rebalance) -> ListenerFuture {
+        let said = Arc::clone(&self.0);
+        Box::pin(async move {
+            let (handle, place) = (of.consumer, of.partitions[0].clone());
+            let note = |call: &'static str, result: offtake::Result<()>| {
+                said.lock().unwrap().push((what, call, result.err().map(|error| error.kind())));
+            };
+            note("pause", handle.pause([place.clone()]));
+            note("resume", handle.resume([place.clone()]));
+            note("committed", handle.committed([place.clone()]).await.map(drop));
+            note("commit", handle.commit_offsets([offset(&place, 0)]).await);
+            note("wake", handle.wake());
+            if what == "assigned" {
+                note("seek", handle.seek(place.clone(), StartAt::Offset(1.into())).await);
+                assert_eq!(handle.position(&place), Some(1));
+            }
+            let _ = (handle.position(&place), handle.lag(&place), handle.assignment(), handle.paused());
+            Ok(())
+        })
+    }
+}
+
+impl Listener for CallsAll {
+    fn assigned(&self, of: Rebalance) -> ListenerFuture {
+        self.call("assigned", of)
+    }
+    fn revoked(&self, of: Rebalance) -> ListenerFuture {
+        self.call("revoked", of)
+    }
+}
+
+/// B4: a listener may call anything. What it sought is where reading begins; what is being revoked is not paused any more.
+#[test]
+fn b4_everything_may_be_called_from_a_listener() {
+    virtually(async {
+        let cluster = cluster(1, 10).await;
+        let calls = CallsAll::default();
+        let mut consumer = member(&cluster).listener(calls.clone()).build().await.unwrap();
+        consumer.subscribe(["orders"]).await.unwrap();
+        let mut offsets = Vec::new();
+        while offsets.len() < 9 {
+            let records = consumer.poll(A_SECOND).await.unwrap();
+            offsets.extend(records.iter().map(|record| record.offset()));
+        }
+        assert_eq!(offsets, (1..10).collect::<Vec<_>>());
+        consumer.close(5 * A_SECOND).await.unwrap();
+        let said = calls.0.lock().unwrap().clone();
+        let refused: Vec<_> = said.iter().filter(|(_, _, error)| error.is_some()).collect();
+        assert!(
+            refused.iter().all(|(what, call, error)| {
+                (*what, *error) == ("revoked", Some(ErrorKind::NotOwned))
+                    && ["pause", "resume"].contains(call)
+            }),
+            "{refused:?}"
+        );
+        assert_eq!(said.iter().filter(|(what, ..)| *what == "revoked").count(), 5, "{said:?}");
+    });
+}
+
+/// Fails whenever it is called.
+struct Fails;
+
+impl Listener for Fails {
+    fn assigned(&self, _: Rebalance) -> ListenerFuture {
+        Box::pin(async { Err("no room for them".into()) })
+    }
+    fn revoked(&self, _: Rebalance) -> ListenerFuture {
+        Box::pin(async { Err("they are missed".into()) })
+    }
+}
+
+/// D9 of the catalogue: what a listener fails with comes out of the call that ran it, once, and the rebalance goes on.
+#[test]
+fn d9_what_a_listener_fails_with_is_told_once_and_the_rebalance_goes_on() {
+    virtually(async {
+        let cluster = cluster(2, 10).await;
+        let mut consumer = member(&cluster).listener(Fails).build().await.unwrap();
+        consumer.subscribe(["orders"]).await.unwrap();
+        let error = consumer.poll(LONG).await.unwrap_err();
+        assert!(error.to_string().contains("no room for them"), "{error}");
+        assert_eq!(read(&mut consumer, 20).await.len(), 20, "once; and they are ours");
+        assert_eq!(consumer.assignment().count(), 2);
+        let error = consumer.unsubscribe().await.unwrap_err();
+        assert!(error.to_string().contains("they are missed"), "{error}");
+        assert_eq!(consumer.assignment().count(), 0);
+        consumer.subscribe(["orders"]).await.unwrap();
+        let error = consumer.poll(LONG).await.unwrap_err();
+        assert!(error.to_string().contains("no room for them"), "{error}");
+        let error = consumer.close(5 * A_SECOND).await.unwrap_err();
+        assert!(error.to_string().contains("they are missed"), "{error}");
+    });
+}
+
+/// Each call once for all of them.
+#[test]
+fn b3_d2_ten_thousand_partitions_are_paused_resumed_looked_at_and_committed_at_once() {
+    const MANY: i32 = 10_000;
+    virtually(async {
+        let cluster = cluster(MANY, 0).await;
+        let builder = member(&cluster).property("max.poll.records", "20000");
+        let mut consumer = builder.build().await.unwrap();
+        consumer.subscribe(["orders"]).await.unwrap();
+        let handle = consumer.handle();
+        while consumer.lags().filter(|(_, lag)| *lag == Some(0)).count() < MANY as usize {
+            assert!(consumer.poll(A_SECOND).await.unwrap().is_empty());
+        }
+        let places = all("orders", MANY);
+        consumer.pause(places.clone()).unwrap();
+        assert_eq!((consumer.paused().count(), handle.paused().len()), (MANY as usize, MANY as usize));
+        for place in &places {
+            cluster.produce("orders", place.partition, None, Some(b"v")).unwrap();
+        }
+        assert!(consumer.poll(10 * A_SECOND).await.unwrap().is_empty(), "all are paused");
+        handle.resume(places.clone()).unwrap();
+        assert_eq!((consumer.paused().count(), handle.paused().len()), (0, 0));
+        let read = read(&mut consumer, MANY as usize).await;
+        assert_eq!(read.len(), MANY as usize);
+        assert!(consumer.lags().all(|(_, lag)| lag == Some(0)));
+        consumer.commit_finished().await.unwrap();
+        consumer.commit_offsets(places.iter().map(|place| offset(place, 1))).await.unwrap();
+        handle.commit_offsets(places.iter().map(|place| offset(place, 1))).await.unwrap();
+        let committed = consumer.committed(places).await.unwrap();
+        assert_eq!(committed.values().filter(|done| done.offset == 1).count(), MANY as usize);
+        consumer.close(60 * A_SECOND).await.unwrap();
+    });
+}
+
+/// Subscribed, unsubscribed, assigned, twice each, with something to read every time.
+#[test]
+fn b5_subscribing_and_assigning_again_and_again_reads_everything_each_time() {
+    virtually(async {
+        let cluster = cluster(3, 10).await;
+        let builder = member(&cluster).property("enable.auto.commit", "false");
+        let mut consumer = builder.build().await.unwrap();
+        for round in 0..3 {
+            consumer.subscribe(["orders"]).await.unwrap();
+            consumer.subscribe(["orders"]).await.unwrap();
+            assert_eq!(read(&mut consumer, 30).await.len(), 30, "round {round}");
+            consumer.pause(all("orders", 3)).unwrap();
+            consumer.unsubscribe().await.unwrap();
+            consumer.unsubscribe().await.unwrap();
+            assert_eq!((consumer.assignment().count(), consumer.paused().count()), (0, 0));
+            let places = || all("orders", 3).into_iter().map(|place| (place, StartAt::Earliest));
+            consumer.assign(places()).await.unwrap();
+            assert_eq!(read(&mut consumer, 30).await.len(), 30, "round {round}, by hand");
+            consumer.unsubscribe().await.unwrap();
+        }
+        consumer.close(A_SECOND).await.unwrap();
+    });
+}
+
+/// A7 of the catalogue: each broker in turn is somewhere else, with its old address dead.
+#[test]
+fn a7_brokers_that_move_to_other_addresses_one_by_one_are_found() {
+    virtually(async {
+        let cluster = Cluster::builder().in_memory().brokers(3).topic("orders", 6).start().await.unwrap();
+        let mut consumer = member(&cluster).build().await.unwrap();
+        consumer.subscribe(["orders"]).await.unwrap();
+        let brokers: Vec<(i32, String, u16)> = cluster.with(|model, _| {
+            model.brokers().map(|(id, host, port, _)| (id, host.to_owned(), port)).collect()
+        });
+        let mut produced = 0;
+        for (id, host, port) in brokers {
+            cluster.with(|model, now| model.readdress(now, id, &host, port + 1000));
+            for partition in 0..6 {
+                cluster.produce("orders", partition, None, Some(b"v")).unwrap();
+                produced += 1;
+            }
+            let began = Instant::now();
+            read(&mut consumer, 6).await;
+            assert!(began.elapsed() < Duration::from_secs(60), "broker {id}: {:?}", began.elapsed());
+        }
+        assert_eq!(consumer.lags().filter_map(|(_, lag)| lag).sum::<u64>(), 0);
+        consumer.commit_finished().await.unwrap();
+        let committed = consumer.committed(all("orders", 6)).await.unwrap();
+        assert_eq!(committed.values().map(|done| done.offset).sum::<i64>(), produced);
+        consumer.close(5 * A_SECOND).await.unwrap();
+    });
+}
