@@ -149,13 +149,19 @@ impl Fetcher {
     }
 
     fn drop_since(&mut self, holder: &Holder) {
+        let mut back = None;
         while let Some(waiting) = self
             .partitions
             .get_mut(&holder.partition)
             .and_then(|partition| partition.queue.drop_newest_since(holder.chunk))
         {
             self.dropped(&waiting);
-            self.go_back(&holder.partition, waiting.from);
+            back = Some(waiting.from);
+        }
+        if let (Some(position), Some(partition)) = (back, self.partitions.get(&holder.partition)) {
+            let (tp, token) = (holder.partition.clone(), partition.token);
+            self.go_back(&tp, position);
+            self.events.push_back(Event::WentBack { tp, token, position });
         }
     }
 

@@ -75,6 +75,16 @@ pub enum Event {
         /// Under which ownership.
         token: Token,
     },
+    /// What waited here of a paused partition has been dropped, as others need the memory: it is read again from `position`
+    /// on. What was told of what lies behind it, such as an error, will be told again.
+    WentBack {
+        /// Of which partition.
+        tp: TopicPartition,
+        /// Under which ownership.
+        token: Token,
+        /// Where reading goes on when it is resumed.
+        position: Position,
+    },
     /// The metadata is out of date.
     RefreshMetadata,
     /// A broker told who leads now (KIP-951), newer than what we knew.

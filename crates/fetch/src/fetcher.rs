@@ -298,17 +298,17 @@ impl Fetcher {
         Some(run)
     }
 
-    /// Reads on from here, which lies before what was read last.
+    /// Reads on from here, which does not lie behind what was read last.
     pub(crate) fn go_back(&mut self, tp: &TopicPartition, to: Position) {
         let Some(partition) = self.partitions.get_mut(tp) else { return };
         if to.offset < partition.position.offset {
             partition.tell_epoch = true;
             partition.position = to;
-            if partition.state == State::Stopped {
-                // What stopped it will do so again, behind what is to be read before it.
-                partition.state = State::Flowing;
-                self.unplaced.insert(tp.clone());
-            }
+        }
+        if partition.state == State::Stopped {
+            // What stopped it will do so again, behind what is to be read before it: whoever drops that drops the error too.
+            partition.state = State::Flowing;
+            self.unplaced.insert(tp.clone());
         }
     }
 

@@ -17,7 +17,7 @@ use crate::{
     commits::Commits,
     committing::AutoCommit,
     event::ResetReason,
-    partition::{Lookup, Partition},
+    partition::{Lookup, Partition, Phase},
     queries::Queries,
     remedy::Remedy,
     retry::BackoffSchedule,
@@ -158,6 +158,11 @@ impl Offsets {
     /// Whether the partition waits for its start offset.
     pub fn is_waiting(&self, partition: &TopicPartition) -> bool {
         self.waiting.contains(partition)
+    }
+
+    /// Whether only the application can say where the partition goes on.
+    pub fn is_stopped(&self, partition: &TopicPartition) -> bool {
+        self.partitions.get(partition).is_some_and(|state| matches!(state.phase, Phase::Stopped))
     }
 
     /// How often the group's offset of a partition was found below what we had committed of it ourselves: somebody has

@@ -144,7 +144,9 @@ impl Engine {
 
     /// The handle offers what it holds of a paused partition.
     fn give_back(&mut self, now: Instant, partition: TopicPartition, token: Token, from: Position) {
-        let is_current = self.offsets.token_of(&partition) == Some(token);
+        // Nobody would start one again that `offsets` has stopped.
+        let is_current =
+            self.offsets.token_of(&partition) == Some(token) && !self.offsets.is_stopped(&partition);
         let accepted = is_current && self.fetch.give_back(now, &partition, token, from).is_some();
         if accepted {
             self.outbox.rewind(&partition, from);

@@ -266,6 +266,11 @@ impl Engine {
             Said::GiveBack { tp: partition, token } => {
                 self.outbox.data(Data::GiveBack { partition, token });
             }
+            Said::WentBack { tp: partition, token, position } => {
+                if self.offsets.token_of(&partition) == Some(token) {
+                    self.outbox.rewind(&partition, position);
+                }
+            }
             Said::RefreshMetadata => self.metadata.refresh(now),
             Said::LeaderHint { tp, leader, epoch, address } => {
                 self.metadata.learn_leader(now, &tp, leader, epoch, address);

@@ -124,7 +124,7 @@ impl Crowd {
                     assert_eq!(token, TOKEN);
                     self.give_back(tp.partition);
                 }
-                Event::Watermarks { .. } | Event::RefreshMetadata => {}
+                Event::Watermarks { .. } | Event::WentBack { .. } | Event::RefreshMetadata => {}
                 event => panic!("{event:?}"),
             }
         }

@@ -392,6 +392,7 @@ impl World {
                     let log = &self.model.logs[usize::try_from(tp.partition).unwrap()];
                     assert!(watermarks.high <= log.end, "{tp} does not reach so far");
                 }
+                Event::WentBack { .. } => {}
                 Event::GiveBack { tp, token } => self.asked_back.push((tp.partition, token)),
                 Event::LeaderHint { tp, leader, epoch, .. } => {
                     self.rig.lead(TOPIC, tp.partition, leader.0, epoch);

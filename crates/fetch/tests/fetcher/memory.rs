@@ -250,9 +250,7 @@ fn i11_a_partition_that_an_error_has_stopped_is_given_back_and_stops_again() {
     let mut rig = with_budget(10_000).topic("a", &[1, 2]);
     rig.start("a", 0, 0);
     let asked = rig.ask();
-    let mut broken = batch(1, 1).to_vec();
-    broken[16] = 9; // a magic that nobody has written yet
-    let records = joined(&[wide(0, 9_500), Bytes::from(broken)]);
+    let records = broken(wide(0, 9_500), 1);
     answer(&mut rig, &asked, vec![data(0, records.clone())]);
     let chunks = taken(&mut rig);
     assert!(matches!(rig.told().as_slice(), [Event::Failed { .. }]));
@@ -270,5 +268,52 @@ fn i11_a_partition_that_an_error_has_stopped_is_given_back_and_stops_again() {
     assert_eq!((asked.broker, asked.asks()), (BrokerId(1), vec![]), "the session has it still");
     answer(&mut rig, &asked, vec![data(0, records)]);
     assert_eq!(taken(&mut rig).iter().map(offsets).collect::<Vec<_>>(), [[0]]);
+    assert!(matches!(rig.told().as_slice(), [Event::Failed { .. }]));
+}
+
+/// The last batch is of a magic that nobody has written yet.
+fn broken(good: Bytes, offset: i64) -> Bytes {
+    let mut broken = batch(offset, 1).to_vec();
+    broken[16] = 9;
+    joined(&[good, Bytes::from(broken)])
+}
+
+#[test]
+fn j1_whoever_was_told_of_an_error_is_told_when_what_lies_before_it_is_read_again() {
+    let mut rig = with_budget(10_000).topic("a", &[1, 2]);
+    rig.start("a", 0, 0);
+    let asked = rig.ask();
+    rig.fetcher.pause(&tp("a", 0), TOKEN);
+    let records = broken(wide(0, 9_500), 1);
+    answer(&mut rig, &asked, vec![data(0, records.clone())]);
+    assert!(matches!(rig.told().as_slice(), [Event::Failed { position, .. }] if position.offset == 1));
+    rig.start("a", 1, 0);
+    assert_eq!(rig.ask().asks(), ["a-1@0"], "it gives way");
+    let position = Position::at(0);
+    assert_eq!(rig.told(), [Event::WentBack { tp: tp("a", 0), token: TOKEN, position }]);
+    rig.fetcher.resume(rig.now, &tp("a", 0), TOKEN);
+    let asked = rig.ask();
+    assert_eq!(asked.broker, BrokerId(1));
+    answer(&mut rig, &asked, vec![data(0, records)]);
+    assert_eq!(taken(&mut rig).iter().map(offsets).collect::<Vec<_>>(), [[0]]);
+    assert!(matches!(rig.told().as_slice(), [Event::Failed { .. }]));
+}
+
+#[test]
+fn j1_a_partition_that_is_given_back_at_the_error_is_told_of_it_again() {
+    let mut rig = with_budget(10_000).topic("a", &[1]);
+    rig.start("a", 0, 0);
+    let asked = rig.ask();
+    answer(&mut rig, &asked, vec![data(0, broken(batch(0, 1), 1))]);
+    for chunk in taken(&mut rig) {
+        rig.fetcher.release(rig.now, &chunk.partition, chunk.charge);
+    }
+    let Some(Event::Failed { position, .. }) = rig.told().pop() else { panic!("it is stopped") };
+    rig.fetcher.pause(&tp("a", 0), TOKEN);
+    assert!(rig.fetcher.give_back(rig.now, &tp("a", 0), TOKEN, position).is_some());
+    rig.fetcher.resume(rig.now, &tp("a", 0), TOKEN);
+    let asked = rig.ask();
+    assert_eq!(asked.asks(), ["a-0@1"]);
+    answer(&mut rig, &asked, vec![data(0, broken(Bytes::new(), 1))]);
     assert!(matches!(rig.told().as_slice(), [Event::Failed { .. }]));
 }
