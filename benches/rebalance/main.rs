@@ -25,7 +25,7 @@ use std::time::Duration;
 use offtake_tests::JavaTool;
 
 use frames::Frames;
-use run::{Run, Scene};
+use run::{Beside, Run, Scene};
 use settings::{Settings, USAGE};
 use system::{Protocol, System};
 
@@ -96,6 +96,9 @@ fn measure(settings: &Settings) -> Result<(), String> {
         }
         return Ok(());
     }
+    if settings.slow > 0 {
+        return measure_beside(&scene, &pairs);
+    }
     let all = measure_all(&scene, &pairs)?;
     for protocol in &settings.protocols {
         let of: Vec<(System, &Vec<Run>)> = all
@@ -108,20 +111,48 @@ fn measure(settings: &Settings) -> Result<(), String> {
     Ok(())
 }
 
+/// Beside a member that takes its time.
+fn measure_beside(scene: &Scene<'_>, pairs: &[(Protocol, System)]) -> Result<(), String> {
+    let mut write = writer(scene.settings)?;
+    write(&format!("{}\n", table::BESIDE_HEAD))?;
+    let mut all: Vec<((Protocol, System), Vec<Beside>)> =
+        pairs.iter().map(|pair| (*pair, Vec::new())).collect();
+    for number in 0..scene.settings.runs {
+        for ((protocol, system), runs) in &mut all {
+            match run::beside_a_slow_one(scene, *system, *protocol) {
+                Ok(run) => {
+                    write(&table::beside_line(*protocol, *system, number, &run))?;
+                    runs.push(run);
+                }
+                Err(why) => println!("# {why}"),
+            }
+        }
+    }
+    for protocol in &scene.settings.protocols {
+        let of = all.iter().filter(|((each, _), runs)| each == protocol && !runs.is_empty());
+        let of: Vec<(System, &Vec<Beside>)> = of.map(|((_, system), runs)| (*system, runs)).collect();
+        table::print_beside(*protocol, &of);
+    }
+    Ok(())
+}
+
+/// To stdout, and to the file of `--out`.
+fn writer(settings: &Settings) -> Result<impl FnMut(&str) -> Result<(), String>, String> {
+    let create = |path: &std::path::PathBuf| {
+        std::fs::File::create(path).map_err(|error| format!("{}: {error}", path.display()))
+    };
+    let mut out = settings.out.as_ref().map(create).transpose()?;
+    Ok(move |text: &str| {
+        print!("{text}");
+        out.as_mut().map_or(Ok(()), |file| file.write_all(text.as_bytes())).map_err(|error| error.to_string())
+    })
+}
+
 type All = Vec<((Protocol, System), Vec<Run>)>;
 
 /// In turn, so that what else the machine does meets them all alike.
 fn measure_all(scene: &Scene<'_>, pairs: &[(Protocol, System)]) -> Result<All, String> {
-    let mut out = match &scene.settings.out {
-        Some(path) => {
-            Some(std::fs::File::create(path).map_err(|error| format!("{}: {error}", path.display()))?)
-        }
-        None => None,
-    };
-    let mut write = |text: &str| {
-        print!("{text}");
-        out.as_mut().map_or(Ok(()), |file| file.write_all(text.as_bytes())).map_err(|error| error.to_string())
-    };
+    let mut write = writer(scene.settings)?;
     write(&format!("{}\n", table::HEAD))?;
     let mut all: All = pairs.iter().map(|pair| (*pair, Vec::new())).collect();
     for number in 0..scene.settings.runs {

@@ -119,7 +119,7 @@ pub(crate) fn outcome(flows: &Flows, sent: &Sent, from: Micros, to: Micros) -> O
 }
 
 /// Each gap with the time of its end.
-fn gaps(flow: &[Delivery]) -> impl Iterator<Item = (Micros, Micros)> {
+pub(crate) fn gaps(flow: &[Delivery]) -> impl Iterator<Item = (Micros, Micros)> {
     flow.iter().zip(flow.iter().skip(1)).map(|(a, b)| (b.at, b.at - a.at))
 }
 

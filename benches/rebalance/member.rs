@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use offtake::{Consumer, Error};
+use offtake::{Consumer, Error, Listener, ListenerFuture, Rebalance};
 
 use crate::clock::micros;
 use crate::system::Protocol;
@@ -19,20 +19,26 @@ pub(crate) struct Arguments {
 }
 
 /// Prints `start` when it subscribes, and for each record its value and the time in microseconds since the epoch; leaves
-/// the group when stdin ends.
+/// the group when stdin ends. `SESSION_MS` is its session's timeout; with `REVOKE_MS` its listener takes so long over the
+/// first that is revoked, and prints `revoking` and `revoked`.
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Error> {
     let protocol = match arguments.protocol {
         Protocol::Cooperative => ("partition.assignment.strategy", "cooperative-sticky"),
         Protocol::Kip848 => ("group.protocol", "consumer"),
     };
     say(b"start\n");
-    let mut consumer = Consumer::builder(&arguments.bootstrap)
+    let mut builder = Consumer::builder(&arguments.bootstrap)
         .group(&arguments.group)
         .property("client.id", &arguments.client)
         .property("auto.offset.reset", "earliest")
-        .property(protocol.0, protocol.1)
-        .build()
-        .await?;
+        .property(protocol.0, protocol.1);
+    if let Ok(session) = std::env::var("SESSION_MS") {
+        builder = builder.property("session.timeout.ms", &session);
+    }
+    if let Some(time) = std::env::var("REVOKE_MS").ok().and_then(|time| time.parse().ok()) {
+        builder = builder.listener(Slow { time: Duration::from_millis(time), done: AtomicBool::new(false) });
+    }
+    let mut consumer = builder.build().await?;
     let stopping = Arc::new(AtomicBool::new(false));
     let (asked, handle) = (Arc::clone(&stopping), consumer.handle());
     std::thread::spawn(move || {
@@ -53,6 +59,26 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Error> {
         say(&lines);
     }
     consumer.close(Duration::from_secs(10)).await
+}
+
+/// Takes its time over what is revoked, once.
+struct Slow {
+    time: Duration,
+    done: AtomicBool,
+}
+
+impl Listener for Slow {
+    fn revoked(&self, _: Rebalance) -> ListenerFuture {
+        let time = (!self.done.swap(true, Ordering::Relaxed)).then_some(self.time);
+        Box::pin(async move {
+            if let Some(time) = time {
+                say(b"revoking\n");
+                tokio::time::sleep(time).await;
+                say(b"revoked\n");
+            }
+            Ok(())
+        })
+    }
 }
 
 fn say(text: &[u8]) {

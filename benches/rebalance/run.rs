@@ -9,7 +9,7 @@ use offtake_tests::{JavaTool, Kafka, unique};
 use crate::clock::{Micros, SECOND, micros};
 use crate::frames::{Frame, Frames};
 use crate::load::Load;
-use crate::measure::{Outcome, QUIET, flows, lost_and_repeated, outcome, pipe, settled};
+use crate::measure::{Outcome, QUIET, flows, gaps, lost_and_repeated, outcome, pipe, settled};
 use crate::settings::Settings;
 use crate::system::{Place, Protocol, System};
 use crate::watch::{Deliveries, Delivery, Member};
@@ -44,16 +44,34 @@ struct Group<'a> {
     protocol: Protocol,
     topic: String,
     deliveries: Deliveries,
+    session: Option<Duration>,
 }
 
-impl Group<'_> {
+impl<'a> Group<'a> {
+    fn new(scene: &'a Scene<'a>, system: System, protocol: Protocol, what: &str) -> Self {
+        let name = unique(&format!("{what}{system}-{protocol}"));
+        let topic = scene.tool.create_topic(&name, scene.settings.partitions, &[]);
+        Self { scene, system, protocol, topic, deliveries: Deliveries::default(), session: None }
+    }
+
+    fn load(&self) -> Load {
+        let Settings { partitions, rate, .. } = *self.scene.settings;
+        Load::start(self.scene.kafka.broker(1).port(), &self.topic, partitions, rate)
+    }
+
     fn member(&self, number: usize) -> Result<Member, String> {
+        self.member_that_revokes(number, None)
+    }
+
+    fn member_that_revokes(&self, number: usize, revokes: Option<Duration>) -> Result<Member, String> {
         let place = Place {
             bootstrap: &self.scene.kafka.bootstrap(),
             group: &self.topic,
             topic: &self.topic,
             client: &format!("member-{number}"),
             protocol: self.protocol,
+            session: self.session,
+            revokes,
         };
         Member::start(self.system, number, self.scene.settings, &place, &self.deliveries)
     }
@@ -82,10 +100,9 @@ pub(crate) fn run(
     protocol: Protocol,
     phase: Duration,
 ) -> Result<Run, String> {
-    let Settings { partitions, rate, .. } = *scene.settings;
-    let topic = scene.tool.create_topic(&unique(&format!("{system}-{protocol}")), partitions, &[]);
-    let group = Group { scene, system, protocol, topic, deliveries: Deliveries::default() };
-    let load = Load::start(scene.kafka.broker(1).port(), &group.topic, partitions, rate);
+    let partitions = scene.settings.partitions;
+    let group = Group::new(scene, system, protocol, "");
+    let load = group.load();
 
     let begun = micros();
     let stable = [group.member(0)?, group.member(1)?];
@@ -165,10 +182,8 @@ pub(crate) fn idle(
     protocol: Protocol,
     time: Duration,
 ) -> Result<Idle, String> {
-    let partitions = scene.settings.partitions;
-    let topic = scene.tool.create_topic(&unique(&format!("idle-{system}-{protocol}")), partitions, &[]);
-    let group = Group { scene, system, protocol, topic, deliveries: Deliveries::default() };
-    let load = Load::start(scene.kafka.broker(1).port(), &group.topic, partitions, scene.settings.rate);
+    let group = Group::new(scene, system, protocol, "idle-");
+    let load = group.load();
     let begun = micros();
     let members = [group.member(0)?, group.member(1)?];
     group.rest(2, begun)?;
@@ -189,4 +204,98 @@ pub(crate) struct Idle {
     pub(crate) time: Duration,
     pub(crate) cpu: Duration,
     pub(crate) asked: Vec<Frame>,
+}
+
+/// What happened beside a member that takes its time. Times in microseconds.
+pub(crate) struct Beside {
+    /// The longest gap of any partition while nothing happened, just before.
+    pub(crate) still: Micros,
+    /// The longest gap of each partition that stays with a member that is not the slow one.
+    pub(crate) kept: Vec<Micros>,
+    /// How long a record of such a partition was at the broker before it was delivered, at the most.
+    pub(crate) late: Micros,
+    /// The longest gap of each partition that stays with the slow member.
+    pub(crate) slow: Vec<Micros>,
+    /// For each partition that moved: from when the slow member was done to the first record at whoever has it then.
+    pub(crate) again: Vec<Micros>,
+    /// How long the slow member took.
+    pub(crate) took: Micros,
+    pub(crate) lost: u64,
+    pub(crate) repeated: u64,
+}
+
+/// Of a session that ends thrice while the slow member is at it.
+const SESSION: Duration = Duration::from_secs(6);
+
+/// A group of four, one of which takes its time over what is revoked when a fifth joins. Meanwhile a sixth joins, one
+/// leaves, and the fifth dies.
+pub(crate) fn beside_a_slow_one(
+    scene: &Scene<'_>,
+    system: System,
+    protocol: Protocol,
+) -> Result<Beside, String> {
+    let partitions = scene.settings.partitions;
+    let time = Duration::from_secs(scene.settings.slow.into());
+    let session = (protocol == Protocol::Cooperative).then_some(SESSION);
+    let group = Group { session, ..Group::new(scene, system, protocol, "slow-") };
+    let load = group.load();
+    let begun = micros();
+    // The slow one comes last: what the others give up for it is given up at once.
+    let (first, second, mut leaves) = (group.member(1)?, group.member(2)?, group.member(3)?);
+    group.rest(3, begun)?;
+    let slow = group.member_that_revokes(0, Some(time))?;
+    group.rest(4, micros())?;
+
+    let mut dies = group.member(4)?;
+    let joined = dies.started().ok_or("the fifth member does not start")?;
+    let nothing = || format!("{system} {protocol}: nothing is revoked from the slow member");
+    let from = slow.revokes(false, PATIENCE).ok_or_else(nothing)?;
+    sleep(time / 6);
+    let joins = group.member(5)?;
+    sleep(time / 6);
+    leaves.leave();
+    sleep(time / 6);
+    dies.die();
+    let to = slow.revokes(true, time + PATIENCE).ok_or("the slow member is never done")?;
+    let whole = group.rest(4, to)?;
+    let sent = load.stop()?;
+    group
+        .deliveries
+        .wait(Duration::from_secs(3), |all| lost_and_repeated(&flows(all), &sent, partitions).0 == 0);
+    drop([first, second, joins, slow]);
+
+    let flows = flows(&group.deliveries.all());
+    write_down(scene.settings, &group, &[("join", joined), ("slow", from), ("done", to)], &[])?;
+    let (lost, repeated) = lost_and_repeated(&flows, &sent, partitions);
+    let mut beside = Beside {
+        still: outcome(&flows, &sent, joined, joined).still,
+        kept: Vec::new(),
+        late: 0,
+        slow: Vec::new(),
+        again: Vec::new(),
+        took: to - from,
+        lost,
+        repeated,
+    };
+    for flow in flows.values() {
+        let within = |delivery: &&Delivery| (joined..=whole).contains(&delivery.at);
+        let during: Vec<Delivery> = flow.iter().filter(within).copied().collect();
+        let members: std::collections::BTreeSet<usize> =
+            during.iter().map(|delivery| delivery.member).collect();
+        let rest = gaps(&during).map(|(_, gap)| gap).max().unwrap_or(whole - joined);
+        match members.into_iter().collect::<Vec<_>>().as_slice() {
+            [0] => beside.slow.push(rest),
+            [_] => {
+                beside.kept.push(rest);
+                let late =
+                    during.iter().filter_map(|d| Some(d.at - sent.acknowledged.get(d.sequence as usize)?));
+                beside.late = beside.late.max(late.max().unwrap_or(0));
+            }
+            _ => {
+                let next = during.iter().find(|delivery| delivery.at > to);
+                beside.again.push(next.map_or(whole, |delivery| delivery.at) - to);
+            }
+        }
+    }
+    Ok(beside)
 }

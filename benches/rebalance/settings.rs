@@ -22,11 +22,14 @@ pub(crate) struct Settings {
     pub(crate) wire: bool,
     /// Seconds to watch a group that has nothing to read, in place of the rebalances.
     pub(crate) idle: u32,
+    /// Seconds that a member takes to give up what is revoked, in place of the plain rebalances.
+    pub(crate) slow: u32,
 }
 
 pub(crate) const USAGE: &str = "\
 rebalance [--runs 5] [--systems offtake,java,librdkafka,franz-go] [--protocols cooperative,kip848] [--partitions 12]
-          [--rate 1000] [--before PROGRAM] [--franz PROGRAM] [--out runs.csv] [--logs FOLDER] [--wire] [--idle SECONDS]";
+          [--rate 1000] [--before PROGRAM] [--franz PROGRAM] [--out runs.csv] [--logs FOLDER] [--wire] [--idle SECONDS]
+          [--slow SECONDS]";
 
 impl Settings {
     pub(crate) fn read(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
@@ -42,6 +45,7 @@ impl Settings {
             logs: None,
             wire: false,
             idle: 0,
+            slow: 0,
         };
         while let Some(argument) = arguments.next() {
             if argument == "--wire" {
@@ -60,6 +64,7 @@ impl Settings {
                 "--out" => settings.out = Some(value.into()),
                 "--logs" => settings.logs = Some(value.into()),
                 "--idle" => settings.idle = number(&value)?,
+                "--slow" => settings.slow = number(&value)?,
                 _ => return Err(format!("{argument} is not known")),
             }
         }

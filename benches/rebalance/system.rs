@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use offtake_tests::V4_3_0;
 
@@ -56,6 +57,10 @@ pub(crate) struct Place<'a> {
     pub(crate) topic: &'a str,
     pub(crate) client: &'a str,
     pub(crate) protocol: Protocol,
+    /// Of every member of the group, where it is not the default.
+    pub(crate) session: Option<Duration>,
+    /// How long its listener takes over the first that is revoked.
+    pub(crate) revokes: Option<Duration>,
 }
 
 impl System {
@@ -74,6 +79,7 @@ impl System {
     /// Why it cannot be measured by that protocol here, if so.
     pub(crate) fn obstacle(self, protocol: Protocol, settings: &Settings) -> Option<String> {
         match self {
+            Self::Librdkafka if settings.slow > 0 => Some("kcat has no listener".to_owned()),
             Self::Offtake | Self::Before | Self::Java => None,
             Self::FranzGo => settings.franz.is_none().then(|| "no Go program: say --franz FILE".to_owned()),
             Self::Librdkafka => {
@@ -98,7 +104,15 @@ impl System {
     }
 
     pub(crate) fn member(self, settings: &Settings, place: &Place<'_>) -> Command {
-        let Place { bootstrap, group, topic, client, protocol } = *place;
+        let mut command = self.plain_member(settings, place);
+        for (name, time) in [("SESSION_MS", place.session), ("REVOKE_MS", place.revokes)] {
+            command.env_remove(name).envs(time.map(|time| (name, time.as_millis().to_string())));
+        }
+        command
+    }
+
+    fn plain_member(self, settings: &Settings, place: &Place<'_>) -> Command {
+        let Place { bootstrap, group, topic, client, protocol, .. } = *place;
         match self {
             Self::Offtake | Self::Before => {
                 let other = settings.before.clone().filter(|_| self == Self::Before);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::clock::Micros;
 use crate::frames::Frame;
 use crate::measure::{Outcome, median, ms};
-use crate::run::{Idle, Run};
+use crate::run::{Beside, Idle, Run};
 use crate::system::{Protocol, System};
 
 /// `median (least … most)`.
@@ -111,4 +111,46 @@ pub(crate) fn print_idle(protocol: Protocol, system: System, idle: &Idle) {
         counts.iter().map(|(api, count)| format!("{api} {:.2}/s", f64::from(*count) / seconds)).collect();
     let cpu = idle.cpu.as_secs_f64() * 1000.0 / seconds;
     println!("{protocol} {system}: {cpu:.2} ms of processor time a second and member; {}", cells.join(", "));
+}
+
+/// A line for each run beside a slow member, and in the end one for each system.
+pub(crate) fn beside_line(protocol: Protocol, system: System, number: u32, run: &Beside) -> String {
+    let cells = [
+        Some(run.still),
+        worst(&run.kept),
+        Some(run.late),
+        worst(&run.slow),
+        worst(&run.again),
+        Some(run.took),
+    ];
+    let cells: Vec<String> = cells
+        .iter()
+        .map(|time| time.map(|time| format!("{:.1}", time as f64 / 1000.0)).unwrap_or_default())
+        .collect();
+    let (kept, moved) = (run.kept.len(), run.again.len());
+    format!("{protocol},{system},{number},{},{kept},{moved},{},{}\n", cells.join(","), run.lost, run.repeated)
+}
+
+pub(crate) const BESIDE_HEAD: &str =
+    "protocol,system,run,still,kept_max,kept_late,slow_max,again_max,took,kept,moved,lost,repeated";
+
+pub(crate) fn print_beside(protocol: Protocol, results: &[(System, &Vec<Beside>)]) {
+    println!("\n### {protocol}: beside a slow member (ms: median over the runs, least … most)\n");
+    println!(
+        "| | runs | still | kept, worst | kept, late | at the slow one, worst | read again, worst | lost | repeated |\n|---|---|---|---|---|---|---|---|---|"
+    );
+    for (system, runs) in results {
+        let column =
+            |of: fn(&Beside) -> Option<Micros>| spread(&runs.iter().filter_map(of).collect::<Vec<_>>());
+        let cells = [
+            column(|run| Some(run.still)),
+            column(|run| worst(&run.kept)),
+            column(|run| Some(run.late)),
+            column(|run| worst(&run.slow)),
+            column(|run| worst(&run.again)),
+        ];
+        let lost: u64 = runs.iter().map(|run| run.lost).sum();
+        let repeated: u64 = runs.iter().map(|run| run.repeated).sum();
+        println!("| {system} | {} | {} | {lost} | {repeated} |", runs.len(), cells.join(" | "));
+    }
 }

@@ -53,6 +53,21 @@ pub(crate) struct Member {
     /// When its process was started.
     pub(crate) spawned: Micros,
     started: Arc<OnceLock<Micros>>,
+    slow: Slow,
+}
+
+/// When a member began to give up what was revoked, and when it was done, if it takes its time over it.
+#[derive(Clone, Default)]
+struct Slow(Arc<[OnceLock<Micros>; 2]>);
+
+impl Slow {
+    fn hear(&self, at: Micros, line: &str) {
+        for (word, time) in ["revoking", "revoked"].iter().zip(self.0.iter()) {
+            if *word == line {
+                time.set(at).ok();
+            }
+        }
+    }
 }
 
 impl Member {
@@ -67,16 +82,16 @@ impl Member {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors(settings.logs.as_deref(), place)?);
         let spawned = micros();
         let mut child = spawn(&mut command)?;
-        let started = Arc::new(OnceLock::new());
+        let (started, slow) = (Arc::new(OnceLock::new()), Slow::default());
         if system == System::Librdkafka {
             started.set(spawned).ok();
         }
         let stdin = child.stdin.take();
         if let Some(stdout) = child.stdout.take() {
-            let (started, deliveries) = (Arc::clone(&started), deliveries.clone());
-            std::thread::spawn(move || read(stdout, number, &started, &deliveries));
+            let (started, deliveries, slow) = (Arc::clone(&started), deliveries.clone(), slow.clone());
+            std::thread::spawn(move || read(stdout, number, &started, &slow, &deliveries));
         }
-        Ok(Self { system, child, stdin, spawned, started })
+        Ok(Self { system, child, stdin, spawned, started, slow })
     }
 
     /// When it began to join: what its runtime needs to start is not counted, except with kcat, which does not tell.
@@ -86,6 +101,22 @@ impl Member {
             sleep(Duration::from_millis(1));
         }
         self.started.get().copied()
+    }
+
+    /// Waits until it begins to give up what was revoked, or (`done`) until it has: when that was.
+    pub(crate) fn revokes(&self, done: bool, patience: Duration) -> Option<Micros> {
+        let deadline = Instant::now() + patience;
+        let [begun, ended] = &*self.slow.0;
+        let time = if done { ended } else { begun };
+        while Instant::now() < deadline && time.get().is_none() {
+            sleep(Duration::from_millis(10));
+        }
+        time.get().copied()
+    }
+
+    /// `kill -9`.
+    pub(crate) fn die(&mut self) {
+        self.child.kill().ok();
     }
 
     /// Asks it to leave the group and to end: when that was.
@@ -126,7 +157,13 @@ fn errors(logs: Option<&Path>, place: &Place<'_>) -> Result<Stdio, String> {
     file.map(Stdio::from).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-fn read(mut stdout: ChildStdout, member: usize, started: &OnceLock<Micros>, deliveries: &Deliveries) {
+fn read(
+    mut stdout: ChildStdout,
+    member: usize,
+    started: &OnceLock<Micros>,
+    slow: &Slow,
+    deliveries: &Deliveries,
+) {
     let mut held = Vec::new();
     let mut buffer = vec![0; 1 << 16];
     while let Ok(count @ 1..) = stdout.read(&mut buffer) {
@@ -140,6 +177,7 @@ fn read(mut stdout: ChildStdout, member: usize, started: &OnceLock<Micros>, deli
             if line == "start" {
                 started.set(at).ok();
             }
+            slow.hear(at, line);
             those.extend(delivery(at, member, line));
         }
         deliveries.0.lock().unwrap_or_else(PoisonError::into_inner).append(&mut those);

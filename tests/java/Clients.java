@@ -51,6 +51,15 @@ final class Clients {
         });
     }
 
+    /** Sends each record by itself; for one caller, who closes it. */
+    static KafkaProducer<byte[], byte[]> trickling(String bootstrap) {
+        Properties config = producing(bootstrap, "none", 16384);
+        config.put("linger.ms", "0");
+        config.put("acks", "1");
+        config.put("enable.idempotence", "false");
+        return new KafkaProducer<>(config);
+    }
+
     private static Properties producing(String bootstrap, String codec, long batchSize) {
         Properties config = new Properties();
         config.put("bootstrap.servers", bootstrap);

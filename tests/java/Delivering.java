@@ -6,19 +6,24 @@ import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.time.Instant;
+import java.util.Collection;
 import java.util.List;
 import java.util.Properties;
 import java.util.concurrent.atomic.AtomicBoolean;
+import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.ConsumerRecords;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.errors.WakeupException;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 
 /**
  * A member as an application writes one, for {@code benches/rebalance}: {@code group}, {@code topic}, {@code client},
  * {@code configs}; all else is Java's default. Prints {@code start} when it subscribes, and for each record its value and
- * the time in microseconds since the epoch; leaves the group when stdin ends.
+ * the time in microseconds since the epoch; leaves the group when stdin ends. The environment's {@code SESSION_MS} is its
+ * session's timeout; with {@code REVOKE_MS} it takes so long over the first that is revoked, and prints {@code revoking}
+ * and {@code revoked}.
  */
 final class Delivering {
     private Delivering() {}
@@ -30,7 +35,7 @@ final class Delivering {
         try (KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(config(call))) {
             stopWithStdin(consumer, stopping);
             out.write("start\n".getBytes(StandardCharsets.US_ASCII));
-            consumer.subscribe(List.of(call.text("topic")));
+            consumer.subscribe(List.of(call.text("topic")), new Slow(out));
             while (!stopping.get()) {
                 ConsumerRecords<byte[], byte[]> polled = consumer.poll(Duration.ofMillis(100));
                 if (polled.isEmpty()) continue;
@@ -51,8 +56,37 @@ final class Delivering {
         config.put("auto.offset.reset", "earliest");
         config.put("key.deserializer", ByteArrayDeserializer.class.getName());
         config.put("value.deserializer", ByteArrayDeserializer.class.getName());
+        String session = System.getenv("SESSION_MS");
+        if (session != null) config.put("session.timeout.ms", session);
         config.putAll(call.map("configs"));
         return config;
+    }
+
+    /** Takes its time over what is revoked, once. */
+    private static final class Slow implements ConsumerRebalanceListener {
+        private final FileOutputStream out;
+        private String time = System.getenv("REVOKE_MS");
+
+        Slow(FileOutputStream out) {
+            this.out = out;
+        }
+
+        @Override
+        public void onPartitionsAssigned(Collection<TopicPartition> partitions) {}
+
+        @Override
+        public void onPartitionsRevoked(Collection<TopicPartition> partitions) {
+            if (time == null || partitions.isEmpty()) return;
+            long millis = Long.parseLong(time);
+            time = null;
+            try {
+                out.write("revoking\n".getBytes(StandardCharsets.US_ASCII));
+                Thread.sleep(millis);
+                out.write("revoked\n".getBytes(StandardCharsets.US_ASCII));
+            } catch (IOException | InterruptedException nobodyWaits) {
+                throw new IllegalStateException(nobodyWaits);
+            }
+        }
     }
 
     private static byte[] lines(ConsumerRecords<byte[], byte[]> polled) throws IOException {

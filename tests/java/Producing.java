@@ -1,11 +1,14 @@
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.time.Instant;
 import java.util.ArrayList;
 import java.util.Base64;
 import java.util.List;
 import java.util.SplittableRandom;
 import java.util.concurrent.Future;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.atomic.AtomicReference;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
@@ -92,6 +95,40 @@ final class Producing {
         producer.flush();
         if (failure.get() != null) throw failure.get();
         return Tool.JSON.createObjectNode().put("records", count);
+    }
+
+    /**
+     * One record after the other, each sent by itself ({@code linger.ms=0}): {@code rate} a second over {@code partitions}
+     * in turn, for {@code seconds}. A value is the time in microseconds since the epoch. Answers with {@code records}, and
+     * {@code silence_ms}, the longest time between two acknowledgements: what no consumer can help.
+     */
+    static ObjectNode trickle(Tool.Call call) throws Exception {
+        String topic = call.text("topic");
+        int partitions = (int) call.number("partitions", 1);
+        long rate = call.number("rate", 1000);
+        long count = rate * call.number("seconds", 10);
+        AtomicReference<Exception> failure = new AtomicReference<>();
+        AtomicLong last = new AtomicLong();
+        AtomicLong silence = new AtomicLong();
+        try (KafkaProducer<byte[], byte[]> producer = Clients.trickling(call.bootstrap)) {
+            producer.partitionsFor(topic);
+            long begin = System.nanoTime();
+            last.set(begin);
+            for (long i = 0; i < count && failure.get() == null; i++) {
+                long early = begin + i * 1_000_000_000L / rate - System.nanoTime();
+                if (early > 0) TimeUnit.NANOSECONDS.sleep(early);
+                Instant now = Instant.now();
+                byte[] value = Long.toString(now.getEpochSecond() * 1_000_000 + now.getNano() / 1000).getBytes();
+                producer.send(new ProducerRecord<>(topic, (int) (i % partitions), null, value), (where, error) -> {
+                    if (error != null) failure.set(error);
+                    long at = System.nanoTime(); // callbacks come one after the other
+                    silence.accumulateAndGet(at - last.getAndSet(at), Math::max);
+                });
+            }
+            producer.flush();
+        }
+        if (failure.get() != null) throw failure.get();
+        return Tool.JSON.createObjectNode().put("records", count).put("silence_ms", silence.get() / 1_000_000);
     }
 
     static ObjectNode begin(Tool.Call call) {

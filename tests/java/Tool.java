@@ -89,6 +89,7 @@ public final class Tool {
         return switch (name) {
             case "produce" -> Producing::produce;
             case "fill" -> Producing::fill;
+            case "trickle" -> Producing::trickle;
             case "begin" -> Producing::begin;
             case "commit" -> Producing::commit;
             case "abort" -> Producing::abort;
@@ -97,6 +98,7 @@ public final class Tool {
             case "member" -> Member::run;
             case "stop" -> Member::stop;
             case "deliver" -> Delivering::deliver;
+            case "slow" -> Slow::slow;
             case "assign" -> Assigning::assign;
             case "create_topic" -> Administering::createTopic;
             case "delete_topic" -> Administering::deleteTopic;

@@ -30,6 +30,7 @@ mod records;
 mod refusals;
 mod replicas;
 mod rough;
+mod seams;
 mod specimens;
 mod statics;
 mod strangers;

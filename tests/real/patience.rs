@@ -26,7 +26,7 @@ fn seconds(seconds: u64) -> Duration {
 }
 
 /// Runs a program in virtual time; none of them has a day.
-fn virtually<T>(body: impl Future<Output = T>) -> T {
+pub(crate) fn virtually<T>(body: impl Future<Output = T>) -> T {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async { timeout(24 * LONG, body).await.expect("it ends in time") })
@@ -55,7 +55,7 @@ async fn cluster(partitions: i32) -> Cluster {
     cluster
 }
 
-fn member(cluster: &Cluster) -> Builder {
+pub(crate) fn member(cluster: &Cluster) -> Builder {
     Consumer::builder(&cluster.bootstrap())
         .group("group")
         .dial(Arc::new(Inside(cluster.clone())))

@@ -52,6 +52,7 @@ mod proxy;
 pub mod reaper;
 mod record;
 mod shared;
+mod slow;
 
 pub use boxed::Boxed;
 pub use command::{Finished, Offtake, Running};
@@ -66,3 +67,4 @@ pub use probe::{Node, brokers_known_to};
 pub use proxy::{Api, Harm, Proxy, Rule};
 pub use record::RecordSpec;
 pub use shared::{Lease, Shared, guarded, shared, three_brokers, three_brokers_behind_proxies, unique};
+pub use slow::SlowLoop;

@@ -1,6 +1,7 @@
 // A member as an application writes one on franz-go, for benches/rebalance: BOOTSTRAP GROUP TOPIC CLIENT PROTOCOL, where
 // PROTOCOL is cooperative or kip848; all else is the library's default. Prints "start" when it subscribes, and for each
-// record its value and the time in microseconds since the epoch; leaves the group when stdin ends.
+// record its value and the time in microseconds since the epoch; leaves the group when stdin ends. SESSION_MS is its
+// session's timeout; with REVOKE_MS it takes so long over the first that is revoked, and prints "revoking" and "revoked".
 package main
 
 import (
@@ -9,6 +10,7 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -37,6 +39,19 @@ func main() {
 		options = append(options, kgo.WithLogger(kgo.BasicLogger(os.Stderr, kgo.LogLevelDebug, func() string {
 			return time.Now().UTC().Format("15:04:05.000000 ")
 		})))
+	}
+	if session, err := strconv.Atoi(os.Getenv("SESSION_MS")); err == nil {
+		options = append(options, kgo.SessionTimeout(time.Duration(session)*time.Millisecond))
+	}
+	if revoke, err := strconv.Atoi(os.Getenv("REVOKE_MS")); err == nil {
+		var once sync.Once
+		options = append(options, kgo.OnPartitionsRevoked(func(context.Context, *kgo.Client, map[string][]int32) {
+			once.Do(func() {
+				write("revoking\n")
+				time.Sleep(time.Duration(revoke) * time.Millisecond)
+				write("revoked\n")
+			})
+		}))
 	}
 	stop, stopping := context.WithCancel(context.Background())
 	go func() {

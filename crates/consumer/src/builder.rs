@@ -102,6 +102,12 @@ impl Builder {
         Self { config: Ok(config), own: Vec::new(), parts }
     }
 
+    /// What it would be built of, for a consumer without an engine.
+    #[cfg(test)]
+    pub(crate) fn into_parts(self) -> Result<(Config, Parts)> {
+        Ok((self.config?, self.parts))
+    }
+
     /// `group.id`: join this consumer group.
     pub fn group(self, group: &str) -> Self {
         self.property("group.id", group)

@@ -1,14 +1,31 @@
 //! The only place in this crate that reads a clock.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
-use tokio::time::Sleep;
+use tokio::{runtime, time::Sleep};
 
 /// Now. Tokio's clock, so that a paused runtime pauses the consumer with it.
 #[expect(clippy::disallowed_methods, reason = "this is the loop's clock")]
 pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
+
+/// A time from now, however long: a deadline that lies beyond what can be told is centuries away.
+pub(crate) fn after(duration: Duration) -> Instant {
+    later(now(), duration)
+}
+
+/// The same, from another moment on.
+pub(crate) fn later(from: Instant, duration: Duration) -> Instant {
+    from.checked_add(duration).or_else(|| from.checked_add(FOREVER)).unwrap_or(from)
+}
+
+/// Longer than anything runs, and short enough to be added to any clock.
+const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// Milliseconds since 1970, read once when a consumer starts.
 #[expect(clippy::disallowed_methods, reason = "this is the loop's clock")]
@@ -24,9 +41,34 @@ pub(crate) fn seed() -> u64 {
     RandomState::new().hash_one(std::process::id())
 }
 
-/// Ends at that moment.
-pub(crate) fn alarm(at: Instant) -> Sleep {
-    tokio::time::sleep_until(at.into())
+/// Wakes the task that polls it. It may move from one runtime to another, as a timer of tokio's may not.
+#[derive(Debug, Default)]
+pub(crate) struct Alarm(Option<Timer>);
+
+#[derive(Debug)]
+struct Timer {
+    at: Instant,
+    runtime: Option<runtime::Id>,
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl Alarm {
+    /// Ready at that moment or after it; the task is woken then.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
+        if now() >= at {
+            return Poll::Ready(());
+        }
+        let runtime = runtime::Handle::try_current().map(|runtime| runtime.id()).ok();
+        let timer = match &mut self.0 {
+            Some(timer) if timer.runtime == runtime => timer,
+            none => none.insert(Timer { at, runtime, sleep: Box::pin(tokio::time::sleep_until(at.into())) }),
+        };
+        if timer.at != at {
+            timer.at = at;
+            timer.sleep.as_mut().reset(at.into());
+        }
+        timer.sleep.as_mut().poll(cx)
+    }
 }
 
 /// What the future gives, or `None` when it took too long. A future that is ready is never too late.

@@ -8,12 +8,11 @@ mod positions;
 mod telling;
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use offtake_fetch::Chunk;
 use offtake_machine::{Topic, TopicPartition};
 use regex::Regex;
 use tokio::sync::{mpsc, oneshot};
@@ -35,9 +34,9 @@ use crate::{
     error::{Error, ErrorKind, Result},
     event::Sink,
     handle::Handle,
+    inbox::{Control, InboxReceiver, Taken},
     listener::Listener,
     next::Next,
-    notices::Notices,
     progress::{Finishing, Progress},
     rebalance::{Release, Running, Told},
     records::Records,
@@ -52,14 +51,21 @@ use crate::{
 /// change hands.
 ///
 /// Every future here may be dropped at any await: no record, no rebalance and no commit that was sent is lost by it.
+///
+/// **A consumer wants to be [closed](Self::close).** One that is dropped, by a `?` for example, waits for nothing: in the
+/// background, for a second at most, its engine commits what the application has said is finished (if `enable.auto.commit`
+/// is on; the records of the last `poll` are not among that, as no later `poll` has said so), and leaves the group, so that
+/// its partitions go to others at once. No listener runs. Where the process ends with it, as at the end of `main`, even that
+/// is not certain: the group then notices after `session.timeout.ms`, and what was finished since the last commit is read again.
 #[derive(Debug)]
 pub struct Consumer {
     handle: Handle,
     shared: Arc<Shared>,
     listener: ListenerBox,
     sink: Sink,
-    notices: Notices,
-    chunks: mpsc::UnboundedReceiver<Chunk>,
+    inbox: InboxReceiver,
+    /// Taken out of the inbox, and not heeded yet.
+    taken: Taken,
     delivery: Delivery,
     progress: Progress,
     /// A rebalance whose listener has not ended yet: it goes on in the next `poll`.
@@ -73,13 +79,13 @@ pub struct Consumer {
     runtime: Option<tokio::runtime::Id>,
     generation: Option<i32>,
     group: Group,
-    /// Errors that stopped a partition, to be told when everything before them has been handed out.
-    deferred: VecDeque<Error>,
-    next_commit: Instant,
+    /// When the last automatic commit was asked for, and what wakes a `poll` that waits when the next is due.
+    last_commit: Instant,
+    commit_alarm: clock::Alarm,
     in_poll: bool,
+    /// [`Handle::wake`] was called, and no `poll` has ended since.
+    is_woken: bool,
     subscribed: BTreeSet<Topic>,
-    /// Dropped with the consumer: the engine then leaves the group and ends.
-    _alive: oneshot::Sender<()>,
 }
 
 /// What this end knows of its membership.
@@ -112,14 +118,12 @@ impl Consumer {
         config: Arc<Config>,
         shared: Arc<Shared>,
         parts: Parts,
-        notices: Notices,
-        chunks: mpsc::UnboundedReceiver<Chunk>,
-        alive: oneshot::Sender<()>,
+        inbox: InboxReceiver,
     ) -> Self {
-        let next_commit = clock::now() + config.auto_commit_interval;
         let delivery = Delivery::new(&config, parts.opener);
         let ledgers = parts.finish_each.then(Default::default);
-        let handle = Handle { commands, config, view: delivery.viewer(), ledgers };
+        let (view, resumes) = (delivery.viewer(), delivery.resumes());
+        let handle = Handle { commands, config, inbox: inbox.shared(), view, resumes, ledgers };
         let finishing = match &handle.ledgers {
             Some(ledgers) => Finishing::Each(ledgers.clone()),
             None if handle.config.enable_auto_offset_store => Finishing::ByPoll,
@@ -130,8 +134,8 @@ impl Consumer {
             shared,
             listener: ListenerBox(parts.listener),
             sink: parts.sink,
-            notices,
-            chunks,
+            inbox,
+            taken: Taken::default(),
             delivery,
             progress: Progress::new(finishing),
             running: None,
@@ -141,11 +145,11 @@ impl Consumer {
             runtime: None,
             generation: None,
             group: Group::Outside,
-            deferred: VecDeque::new(),
-            next_commit,
+            last_commit: clock::now(),
+            commit_alarm: clock::Alarm::default(),
             in_poll: false,
+            is_woken: false,
             subscribed: BTreeSet::new(),
-            _alive: alive,
         }
     }
 
@@ -216,7 +220,17 @@ impl Consumer {
     pub async fn assign<A: Into<Assign>>(&mut self, partitions: impl IntoIterator<Item = A>) -> Result<()> {
         let partitions: Vec<_> = partitions.into_iter().map(|assign| assign.into().parts()).collect();
         self.finish_leaving().await?;
-        self.handle.ask(|reply| Command::Assign { partitions, reply }).await
+        self.handle.ask(|reply| Command::Assign { partitions, reply }).await?;
+        // They are ours from here on: they can be paused, and asked for their position, before the first `poll`.
+        self.inbox.take(&mut self.taken);
+        let by_hand = |control: &Control| matches!(control, Control::Assigned { generation: None, .. });
+        let (assigned, others) = std::mem::take(&mut self.taken.control).into_iter().partition(by_hand);
+        self.taken.control = others;
+        let assigned: std::collections::VecDeque<Control> = assigned;
+        for control in assigned {
+            self.heed(control);
+        }
+        Ok(())
     }
 
     /// Commits what is finished if `enable.auto.commit` is on, runs the listener's `revoked`, gives up everything and
@@ -240,8 +254,11 @@ impl Consumer {
         let _ = self.finish_running(None).await;
         self.handle.ask(|reply| Command::Unsubscribe { reason: "the consumer unsubscribed", reply }).await?;
         // Everything that the engine said before its answer is of the time before.
-        self.notices.clear();
-        self.deferred.clear();
+        self.inbox.take(&mut self.taken);
+        self.taken.control.clear();
+        while let Some(data) = self.taken.data.pop_front() {
+            self.delivery.take_in(data);
+        }
         let owned: Vec<_> = self.delivery.owned().cloned().collect();
         self.give_up(&owned);
         self.subscribed.clear();
@@ -292,7 +309,10 @@ impl Consumer {
         let next = std::future::poll_fn(|cx| polling.consumer.poll_haul(cx));
         match clock::timeout(timeout, next).await {
             Some(haul) => haul,
-            None => Ok(polling.consumer.delivery.nothing()),
+            None => {
+                polling.consumer.release_freed();
+                Ok(polling.consumer.delivery.nothing())
+            }
         }
     }
 
@@ -334,3 +354,6 @@ fn compile<P: AsRef<str>>(patterns: impl IntoIterator<Item = P>) -> Result<Vec<R
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,28 +2,36 @@
 //!
 //! Each batch's checksum is verified, and the batch inflated, here: once, on the thread that reads the records, or for one
 //! that takes its time [ahead] of it. What belongs to an assignment or a position that is no longer ours is dropped, never handed out.
+//!
+//! Partitions take turns, a chunk each, as in Kafka's own consumer: one output has records of as many as have something.
 
 mod ahead;
+mod chunk_reader;
 mod flow;
 mod haul;
-mod incoming;
 mod reading;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Instant,
 };
 
-use offtake_fetch::{Chunk, Watermarks};
+use offtake_fetch::Chunk;
 use offtake_machine::{Position, Token, TopicPartition, mutant};
 use offtake_wire::records::{Crc, Decompressor, RecordError};
 
 use crate::{
-    config::{Config, IsolationLevel},
+    config::Config,
     engine::command::Command,
     error::{Error, ErrorKind, Result},
     event::Event,
+    gauges::PartitionGauges,
     handle::Handle,
+    inbox::Data,
     progress::Passed,
     records::Spot,
     view::{View, Viewer},
@@ -31,9 +39,9 @@ use crate::{
 
 use ahead::Ahead;
 pub(crate) use ahead::Opener;
-use flow::{Flow, Jump, Moved, Next, Opening};
+use chunk_reader::Lending;
+use flow::{Flow, Moved, Next, Opening, State, Turn};
 pub(crate) use haul::{Haul, Part};
-use incoming::{Incoming, free};
 
 /// Everything that is ours, and what is buffered of it.
 #[derive(Debug)]
@@ -42,16 +50,20 @@ pub(crate) struct Delivery {
     /// No longer handed out, but still ours until they are released.
     leaving: BTreeMap<TopicPartition, Token>,
     view: View,
-    /// Partitions with something buffered, in the order in which their turn comes.
+    /// Partitions with something buffered, in the order in which their turn comes; one that is gone meanwhile is passed over.
     turns: VecDeque<TopicPartition>,
+    /// Those that had their turn while they were paused.
+    parked: BTreeSet<TopicPartition>,
+    /// How often partitions have been resumed, by anybody, and how often that was when `parked` was last looked at.
+    resumes: Arc<AtomicU64>,
+    seen_resumes: u64,
     moved: Moved,
-    /// A chunk that came before the notice that explains it.
-    early: Option<Incoming>,
+    /// The number of the output that is being made.
+    output: u64,
     ahead: Ahead,
     decompressor: Decompressor,
     crc: Crc,
     most: usize,
-    committed_only: bool,
 }
 
 impl Delivery {
@@ -61,13 +73,15 @@ impl Delivery {
             leaving: BTreeMap::new(),
             view: View::default(),
             turns: VecDeque::new(),
+            parked: BTreeSet::new(),
+            resumes: Arc::default(),
+            seen_resumes: 0,
             moved: Moved::default(),
-            early: None,
+            output: 0,
             ahead: Ahead::new(opener, config.max_poll_records, config.decompressed_batch_max_bytes),
             decompressor: Decompressor::with_limit(config.decompressed_batch_max_bytes),
             crc: if config.check_crcs { Crc::Check } else { Crc::Trust },
             most: config.max_poll_records,
-            committed_only: config.isolation_level == IsolationLevel::ReadCommitted,
         }
     }
 
@@ -76,104 +90,47 @@ impl Delivery {
         self.view.reader()
     }
 
+    /// To be counted up by whoever resumes a partition.
+    pub(crate) fn resumes(&self) -> Arc<AtomicU64> {
+        self.resumes.clone()
+    }
+
     // ---- ownership -----------------------------------------------------------------------------------------------
 
-    pub(crate) fn start(&mut self, partition: TopicPartition, token: Token, handle: &Handle) {
-        self.remove(std::slice::from_ref(&partition), handle);
-        let flow = Flow {
-            place: self.view.add(partition.clone()),
-            token,
-            position: None,
-            handed_out: false,
-            paused: false,
-            stopped: false,
-            open: None,
-            queue: VecDeque::new(),
-            jumps: VecDeque::new(),
-            since: 0,
-            end: None,
-            stable_end: None,
-        };
-        self.flows.insert(partition, flow);
+    pub(crate) fn start(&mut self, added: Vec<(TopicPartition, Arc<PartitionGauges>)>) {
+        let held = added.iter().map(|(partition, _)| partition).filter(|held| self.flows.contains_key(*held));
+        let held: Vec<_> = held.cloned().collect();
+        self.remove(&held);
+        let new = added.iter().map(|(partition, gauges)| (partition.clone(), Flow::new(gauges.clone())));
+        self.flows.extend(new);
+        self.view.add(added);
     }
 
-    /// Reading starts here. A later start under the same token (a position validated, or reset) shows with its first
-    /// chunk, after what was buffered before it; and so does what is said of a jump.
-    pub(crate) fn started(
-        &mut self,
-        partition: &TopicPartition,
-        token: Token,
-        position: Position,
-        run: u64,
-        jumps: Vec<Event>,
-    ) {
-        let Some(flow) = self.flows.get_mut(partition).filter(|flow| flow.token == token) else { return };
-        flow.jumps.extend(jumps.into_iter().map(|event| Jump { run, to: position, event }));
-        if flow.position.is_none() {
-            flow.position = Some(position);
-            self.moved.jumps.extend(flow.jumps.drain(..).map(|jump| jump.event));
-            flow.show(self.committed_only);
-        }
-    }
-
-    /// There was nothing to read at the start, so that no chunk tells where the log ends.
-    pub(crate) fn at_end(&mut self, partition: &TopicPartition, token: Token, watermarks: Watermarks) {
-        if let Some(flow) = self.flows.get_mut(partition).filter(|flow| flow.token == token) {
-            flow.end = Some(watermarks.high);
-            flow.stable_end = Some(watermarks.last_stable);
-        }
-    }
-
-    /// Nothing, but jumps of partitions of which nothing is buffered.
-    pub(crate) fn nothing<H: Haul>(&mut self) -> H {
-        self.finds_jumps();
-        let mut nothing = H::default();
-        nothing.set_jumps(self.moved.jumps.drain(..).collect());
-        nothing
-    }
-
-    /// Whether a jump is to be told now, be it of a partition of which nothing is buffered.
-    pub(crate) fn finds_jumps(&mut self) -> bool {
-        for flow in self.flows.values_mut().filter(|flow| !flow.has_buffered()) {
-            self.moved.jumps.extend(flow.jumps.drain(..).map(|jump| jump.event));
-        }
-        !self.moved.jumps.is_empty()
-    }
-
-    pub(crate) fn next_jump(&mut self) -> Option<Event> {
-        self.moved.jumps.pop_front()
-    }
-
-    pub(crate) fn sought(&mut self, partition: &TopicPartition, token: Token, handle: &Handle) {
-        if let Some(flow) = self.flows.get_mut(partition) {
-            flow.token = token;
-            flow.position = None;
-            flow.handed_out = false;
-            flow.stopped = false;
-            flow.jumps.clear();
-            flow.drop_buffered(partition, handle);
-            flow.show(self.committed_only);
-        }
-    }
-
-    pub(crate) fn remove(&mut self, partitions: &[TopicPartition], handle: &Handle) {
+    pub(crate) fn remove(&mut self, partitions: &[TopicPartition]) {
         for partition in partitions {
             if let Some(mut flow) = self.flows.remove(partition) {
-                flow.drop_buffered(partition, handle);
+                flow.drop_buffered(&mut self.moved);
             }
         }
+        self.forget_turns();
         self.left(partitions);
     }
 
     /// Nothing more of these is handed out; they are ours, and can be read of, until they have [left](Self::left).
-    pub(crate) fn leave(&mut self, partitions: &[TopicPartition], handle: &Handle) {
+    pub(crate) fn leave(&mut self, partitions: &[TopicPartition]) {
         for partition in partitions {
             if let Some(mut flow) = self.flows.remove(partition) {
-                flow.drop_buffered(partition, handle);
-                flow.place.leaves();
+                flow.drop_buffered(&mut self.moved);
+                flow.gauges.set_leaving();
                 self.leaving.insert(partition.clone(), flow.token);
             }
         }
+        self.forget_turns();
+    }
+
+    fn forget_turns(&mut self) {
+        self.turns.retain(|partition| self.flows.contains_key(partition));
+        self.parked.retain(|partition| self.flows.contains_key(partition));
     }
 
     /// These are released.
@@ -182,29 +139,6 @@ impl Delivery {
             self.leaving.remove(partition);
         }
         self.view.remove(partitions.iter().filter(|partition| !self.flows.contains_key(*partition)));
-    }
-
-    pub(crate) fn pause(&mut self, partitions: &[TopicPartition]) {
-        self.set_paused(partitions, true);
-    }
-
-    pub(crate) fn resume(&mut self, partitions: &[TopicPartition]) {
-        self.set_paused(partitions, false);
-    }
-
-    fn set_paused(&mut self, partitions: &[TopicPartition], paused: bool) {
-        for partition in partitions {
-            if let Some(flow) = self.flows.get_mut(partition) {
-                flow.paused = paused;
-                flow.show(self.committed_only);
-                if paused && mutant!(6) {
-                    (flow.open, flow.queue) = (None, VecDeque::new());
-                }
-                if !paused && flow.has_buffered() {
-                    self.turns.push_back(partition.clone());
-                }
-            }
-        }
     }
 
     pub(crate) fn owned(&self) -> impl Iterator<Item = &TopicPartition> {
@@ -217,23 +151,21 @@ impl Delivery {
     }
 
     pub(crate) fn paused(&self) -> impl Iterator<Item = &TopicPartition> {
-        self.flows.iter().filter(|(_, flow)| flow.paused).map(|(partition, _)| partition)
+        self.flows.iter().filter(|(_, flow)| flow.gauges.is_paused()).map(|(partition, _)| partition)
     }
 
     pub(crate) fn position(&self, partition: &TopicPartition) -> Option<i64> {
-        self.flows.get(partition)?.position.map(|position| position.offset)
+        self.flows.get(partition)?.gauges.position()
     }
 
-    /// The application has sought; that reading stands elsewhere comes as a notice.
-    pub(crate) fn begins_anew(&mut self, partition: &TopicPartition) {
-        if let Some(flow) = self.flows.get_mut(partition) {
-            flow.handed_out = false;
-        }
+    pub(crate) fn lag(&self, partition: &TopicPartition) -> Option<u64> {
+        self.flows.get(partition)?.gauges.lag()
     }
 
-    /// The next offset to hand out, of a partition of which something was handed out since it was assigned or sought.
-    pub(crate) fn handed_out(&self, partition: &TopicPartition) -> Option<i64> {
-        let flow = self.flows.get(partition).filter(|flow| flow.handed_out)?;
+    /// The next offset to hand out, of a partition of which the application was handed something since it was assigned, or
+    /// which it has sought to a known offset.
+    pub(crate) fn known_position(&self, partition: &TopicPartition) -> Option<i64> {
+        let flow = self.flows.get(partition).filter(|flow| flow.is_known)?;
         flow.position.map(|position| position.offset)
     }
 
@@ -243,153 +175,288 @@ impl Delivery {
         flow.and_then(|flow| flow.position).is_some_and(|position| position.offset < place.next.offset)
     }
 
-    /// Nothing more has come: positions stand where their partitions have jumped to, whether records follow or an error.
-    pub(crate) fn follow_jumps(&mut self) {
-        for (partition, flow) in self.flows.iter_mut().filter(|(_, flow)| !flow.jumps.is_empty()) {
-            flow.follow_jumps(partition, &mut self.moved);
-            flow.show(self.committed_only);
+    // ---- what comes ----------------------------------------------------------------------------------------------
+
+    /// Takes in what has come of a partition. Dropped if it is of an assignment or a position that is no longer ours.
+    pub(crate) fn take_in(&mut self, data: Data) {
+        match data {
+            Data::Records(chunk) => match self.flows.get_mut(&chunk.partition) {
+                Some(flow) if flow.token == chunk.token && flow.state != State::Stopped => {
+                    let partition = chunk.partition.clone();
+                    flow.push(chunk);
+                    self.queue_up(partition);
+                }
+                _ => self.moved.freed.push(chunk),
+            },
+            Data::Started { partition, token, position, jumps } => {
+                if let Some(flow) = Self::current(&mut self.flows, &partition, token) {
+                    flow.started(position, jumps, &mut self.moved);
+                    flow.show();
+                    self.queue_up(partition);
+                }
+            }
+            Data::Failed { partition, token, error } => {
+                if let Some(flow) = Self::current(&mut self.flows, &partition, token) {
+                    flow.fails(error);
+                    self.queue_up(partition);
+                }
+            }
+            Data::Sought { partition, token, position } => self.sought(&partition, token, position),
+            Data::GiveBack { partition, token } => {
+                if let Some(flow) = Self::current(&mut self.flows, &partition, token)
+                    && let Some(from) = flow.offer()
+                {
+                    self.moved.offers.push((partition, token, from));
+                }
+            }
+            Data::GivenBack { partition, token, accepted } => {
+                if let Some(flow) = Self::current(&mut self.flows, &partition, token)
+                    && flow.state == State::GivingBack
+                {
+                    match accepted {
+                        true => flow.given_back(&mut self.moved),
+                        false => flow.state = State::Reading,
+                    }
+                    self.unpark(&partition);
+                }
+            }
         }
     }
 
-    pub(crate) fn lag(&self, partition: &TopicPartition) -> Option<u64> {
-        self.flows.get(partition)?.lag(self.committed_only)
+    /// The partition, if it is read under this token.
+    fn current<'a>(
+        flows: &'a mut BTreeMap<TopicPartition, Flow>,
+        partition: &TopicPartition,
+        token: Token,
+    ) -> Option<&'a mut Flow> {
+        flows.get_mut(partition).filter(|flow| flow.token == token && flow.state != State::Stopped)
+    }
+
+    /// It has its turn, if there is anything to hand out or to tell.
+    fn queue_up(&mut self, partition: TopicPartition) {
+        if let Some(flow) = self.flows.get_mut(&partition)
+            && flow.has_buffered()
+        {
+            match flow.turn {
+                Turn::Idle => {
+                    flow.turn = Turn::Queued;
+                    self.turns.push_back(partition);
+                }
+                Turn::Parked if !flow.is_held() => self.unpark(&partition),
+                Turn::Queued | Turn::Parked => {}
+            }
+        }
+    }
+
+    fn unpark(&mut self, partition: &TopicPartition) {
+        if self.parked.remove(partition)
+            && let Some(flow) = self.flows.get_mut(partition)
+        {
+            flow.turn = Turn::Queued;
+            self.turns.push_back(partition.clone());
+        }
+    }
+
+    /// The application has sought, by the consumer or by a handle: whoever learns of it first.
+    pub(crate) fn sought(&mut self, partition: &TopicPartition, token: Token, position: Option<Position>) {
+        if let Some(flow) = self.flows.get_mut(partition)
+            && flow.token.same_owner(token)
+            && flow.token < token
+        {
+            flow.sought(token, position, &mut self.moved);
+            self.moved.jumps.retain(|jump| jump.partition() != Some(partition));
+            self.moved.over.retain(|passed| passed.to.partition != *partition);
+            self.moved.back.retain(|(back, _)| back != partition);
+            self.moved.sought.push(partition.clone());
+        }
+    }
+
+    /// What is to be given back if the engine accepts it, since the last call: of which partitions, and where they are then
+    /// to be read on from.
+    pub(crate) fn offers(&mut self) -> Vec<(TopicPartition, Token, Position)> {
+        std::mem::take(&mut self.moved.offers)
     }
 
     // ---- records -------------------------------------------------------------------------------------------------
 
-    /// A chunk came. It waits until all is known that was said before it.
-    pub(crate) fn comes(&mut self, chunk: Chunk) {
-        debug_assert!(self.early.is_none(), "one after the other");
-        self.early = Some(Incoming::new(chunk));
+    /// Nothing, but jumps of partitions of which nothing is buffered.
+    pub(crate) fn nothing<H: Haul>(&mut self) -> H {
+        let mut nothing = H::default();
+        nothing.set_jumps(self.moved.jumps.drain(..).collect());
+        nothing
     }
 
-    /// What came and waits.
-    pub(crate) fn early(&self) -> Option<&Chunk> {
-        self.early.as_ref().map(|incoming| &incoming.chunk)
-    }
-
-    /// What came is taken in. Dropped if it was fetched for an assignment or a position that is no longer ours.
-    pub(crate) fn take_in(&mut self, handle: &Handle) {
-        let Some(incoming) = self.early.take() else { return };
-        let chunk = &incoming.chunk;
-        match self.flows.get_mut(&chunk.partition) {
-            Some(flow) if flow.token == chunk.token && !flow.stopped && chunk.run >= flow.since => {
-                if !flow.has_buffered() && !flow.paused {
-                    self.turns.push_back(chunk.partition.clone());
-                }
-                flow.queue.push_back(incoming);
-            }
-            _ => free(chunk, handle),
-        }
+    pub(crate) fn next_jump(&mut self) -> Option<Event> {
+        self.moved.jumps.pop_front()
     }
 
     /// The application comes for more.
     pub(crate) fn application_returns(&mut self, now: Instant) {
         self.ahead.returns(now);
-        let current = self.turns.front().and_then(|partition| self.flows.get(partition));
-        let opened = current.filter(|flow| !flow.paused).map_or(0, Flow::opened_records);
-        if opened <= self.most || !self.ahead.is_at_work() {
+        let opened = self.turns.front().and_then(|partition| self.flows.get(partition));
+        if opened.map_or(0, Flow::opened_records) <= self.most || !self.ahead.is_at_work() {
             self.take_back();
         }
     }
 
-    /// It is busy with what it was handed. If that takes its time, what follows is opened meanwhile: of the same chunk, or of
-    /// the next to come.
-    pub(crate) fn application_leaves(&mut self, now: Instant, next: impl FnOnce() -> Option<Chunk>) {
+    /// It is busy with what it was handed. If that takes its time, what follows is opened meanwhile.
+    pub(crate) fn application_leaves(&mut self, now: Instant) {
         self.ahead.leaves(now);
         let Some(amount) = self.ahead.wants() else { return };
         let crc = self.crc;
-        let current = self.turns.front().and_then(|partition| self.flows.get_mut(partition));
-        let current = current.filter(|flow| !flow.paused && flow.has_buffered());
-        if current.is_some_and(|flow| flow.lend(crc, amount, &mut self.ahead)) || self.turns.len() > 1 {
-            return;
+        for partition in &self.turns {
+            let Some(flow) = self.flows.get_mut(partition).filter(|flow| !flow.is_held()) else { continue };
+            if flow.lend(crc, amount, &mut self.ahead) != Lending::NothingLeft {
+                return;
+            }
         }
-        if self.early.is_none() {
-            self.early = next().map(Incoming::new);
-        }
-        if let Some(incoming) = &mut self.early {
-            incoming.lend(crc, amount, &mut self.ahead);
-        }
+    }
+
+    /// Whether nothing waits to be opened.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.turns.is_empty()
     }
 
     /// What is being opened ahead comes back. What it was of may be gone meanwhile.
     fn take_back(&mut self) {
         let Some(back) = self.ahead.take_back() else { return };
-        let flow = self.flows.get_mut(&back.partition).into_iter();
-        let mut lenders = flow.flat_map(Flow::lenders).chain(&mut self.early);
-        let lender = lenders.find(|incoming| incoming.has_lent(back.id));
-        if let Some(incoming) = lender {
-            incoming.take_back(back.reading);
+        let mut lenders = self.flows.get_mut(&back.partition).into_iter().flat_map(Flow::lenders);
+        if let Some(reader) = lenders.find(|reader| reader.has_lent(back.id)) {
+            reader.take_back(back.reading);
         }
     }
 
     /// Up to `max.poll.records` of what is buffered, and of batches as many as begin below that; `None` if there is
-    /// nothing. Where jumps are told apart from records, no records are handed out with one: it waits to be
+    /// nothing. Where jumps are told apart from records, none are handed out with one: it waits to be
     /// [taken](Self::next_jump).
+    ///
+    /// A jump comes ahead of the records behind it, an error behind the records before it: what of a partition comes behind
+    /// either waits for the next output, with the first turn. No other partition waits with it.
     pub(crate) fn hand_out<H: Haul>(&mut self, handle: &Handle, jumps_apart: bool) -> Option<Result<H>> {
+        self.unpark_resumed();
+        self.output = self.output.wrapping_add(1);
         let mut haul = H::default();
         let mut left = self.most;
-        while left > 0 {
-            let Some(partition) = self.turns.front() else { break };
-            let Some(flow) = self.flows.get_mut(partition).filter(|flow| !flow.paused && flow.has_buffered())
-            else {
-                self.turns.pop_front();
+        let mut waiting = Vec::new();
+        let mut failed = None;
+        while left > 0 && failed.is_none() {
+            let Some(partition) = self.turns.pop_front() else { break };
+            let Some(flow) = self.flows.get_mut(&partition) else { continue };
+            flow.turn = Turn::Idle;
+            if !flow.has_buffered() {
                 continue;
-            };
-            let mut opening = Opening {
-                crc: self.crc,
-                decompressor: &mut self.decompressor,
-                handle,
-                moved: &mut self.moved,
-            };
-            let part = H::Part::next(flow, partition, left, &mut opening);
-            flow.show(self.committed_only);
-            match part {
+            }
+            if flow.is_held() {
+                if mutant!(6) {
+                    flow.drop_buffered(&mut self.moved);
+                }
+                flow.turn = Turn::Parked;
+                self.parked.insert(partition);
+                continue;
+            }
+            let mut opening =
+                Opening { crc: self.crc, decompressor: &mut self.decompressor, moved: &mut self.moved };
+            let is_in_output = flow.last_output == self.output;
+            let chunks_done = flow.chunks_done;
+            match H::Part::next(flow, &partition, left, &mut opening) {
                 Ok(Next::Part(part)) => {
+                    flow.last_output = self.output;
                     left = left.saturating_sub(part.records());
                     haul.push(part);
+                    // A partition's turn lasts for a chunk; what is no record waits for no other partition.
+                    let first = flow.is_open() && flow.chunks_done == chunks_done || flow.tells_next();
+                    flow.show();
+                    self.requeue(partition, first);
                 }
-                Ok(Next::Nothing) => {
-                    self.turns.pop_front();
-                }
-                Ok(Next::Jump) if haul.is_empty() => {
-                    self.moved.jumps.extend(flow.jumps.pop_front().map(|jump| jump.event));
+                Ok(Next::Nothing) => flow.show(),
+                Ok(Next::Jump) if is_in_output || jumps_apart && !haul.is_empty() => waiting.push(partition),
+                Ok(Next::Jump) => {
+                    flow.jump(&partition, &mut self.moved);
+                    flow.show();
+                    self.requeue(partition, !jumps_apart);
                     if jumps_apart {
-                        return Some(Ok(haul));
+                        break;
                     }
                 }
-                // What was handed out before it comes first.
-                Ok(Next::Jump) => break,
+                Ok(Next::Failed) if !haul.is_empty() => waiting.push(partition),
+                Ok(Next::Failed) => failed = flow.take_error(),
                 // An error in what is no longer there is none.
-                Err(error) if flow.was_cut_off(error.first_offset(), handle) => {}
-                // The good records before it come first; the error comes again at the next call.
-                Err(_) if !haul.is_empty() => break,
+                Err(error) if flow.was_cut_off(error.first_offset()) => {
+                    flow.drop_cut_off(error.first_offset(), &mut self.moved);
+                    self.requeue(partition, true);
+                }
+                Err(_) if !haul.is_empty() => waiting.push(partition),
                 Err(error) => {
-                    let error = unreadable(partition, &error);
-                    flow.stopped = true;
-                    flow.drop_buffered(partition, handle);
-                    let _ = handle.send(Command::Stop { partition: partition.clone(), token: flow.token });
-                    self.turns.pop_front();
-                    return Some(Err(error));
+                    flow.state = State::Stopped;
+                    flow.drop_buffered(&mut self.moved);
+                    let token = flow.token;
+                    failed = Some(unreadable(&partition, &error));
+                    let _ = handle.send(Command::Stop { partition, token });
                 }
             }
         }
+        for partition in waiting.into_iter().rev() {
+            self.requeue(partition, true);
+        }
+        if let Some(error) = failed {
+            return Some(Err(error));
+        }
         if haul.is_empty() {
-            return None;
+            // A jump that is told apart is behind nothing.
+            return (jumps_apart && !self.moved.jumps.is_empty()).then_some(Ok(haul));
         }
         haul.set_jumps(self.moved.jumps.drain(..).collect());
         Some(Ok(haul))
     }
 
+    fn requeue(&mut self, partition: TopicPartition, first: bool) {
+        if let Some(flow) = self.flows.get_mut(&partition)
+            && flow.has_buffered()
+        {
+            flow.turn = Turn::Queued;
+            match first {
+                true => self.turns.push_front(partition),
+                false => self.turns.push_back(partition),
+            }
+        }
+    }
+
+    /// Those that were parked and may be handed out again queue up.
+    fn unpark_resumed(&mut self) {
+        let resumes = self.resumes.load(Ordering::Acquire);
+        if resumes == self.seen_resumes {
+            return;
+        }
+        self.seen_resumes = resumes;
+        let flows = &self.flows;
+        let is_free = |partition: &TopicPartition| flows.get(partition).is_some_and(|flow| !flow.is_held());
+        let free: Vec<_> = self.parked.iter().filter(|partition| is_free(partition)).cloned().collect();
+        for partition in &free {
+            self.unpark(partition);
+        }
+    }
+
     /// Positions that moved without a record, since the last call.
     pub(crate) fn passed(&mut self) -> Vec<Passed> {
-        std::mem::take(&mut self.moved.over)
+        let mut passed = std::mem::take(&mut self.moved.over);
+        passed.retain(|passed| self.owns(&passed.to.partition, passed.to.token));
+        passed
     }
 
     /// Partitions that the cluster has moved back, since the last call: what is handed out of them from here on comes
     /// again, and what was finished of them was another log's (FAILURES B3, L1, L3).
     pub(crate) fn moved_back(&mut self) -> Vec<(TopicPartition, Token)> {
         std::mem::take(&mut self.moved.back)
+    }
+
+    /// Partitions that the application has sought, since the last call: what was finished of them is forgotten.
+    pub(crate) fn newly_sought(&mut self) -> Vec<TopicPartition> {
+        std::mem::take(&mut self.moved.sought)
+    }
+
+    /// Chunks that are done with, since the last call: their memory may be used again.
+    pub(crate) fn freed(&mut self) -> Vec<Chunk> {
+        std::mem::take(&mut self.moved.freed)
     }
 }
 

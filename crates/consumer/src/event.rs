@@ -90,6 +90,24 @@ pub enum Event {
     Error(Error),
 }
 
+impl Event {
+    /// The partition that it is about, of an event that is about one.
+    pub(crate) fn partition(&self) -> Option<&TopicPartition> {
+        match self {
+            Self::Reset { partition, .. } | Self::Truncated { partition, .. } => Some(partition),
+            Self::Error(error) => error.partition(),
+            Self::Assigned(_)
+            | Self::Revoked(_)
+            | Self::Lost(_)
+            | Self::Committed { .. }
+            | Self::PollIntervalWarning { .. }
+            | Self::PollIntervalExceeded { .. }
+            | Self::ProcessStopped { .. }
+            | Self::RebalanceOverdue { .. } => None,
+        }
+    }
+}
+
 /// Why an application does not poll, as far as it can be told from outside.
 ///
 /// The engine gives a small task to the runtime on which `poll` was last called, and looks whether it is run within
@@ -173,7 +191,11 @@ impl Sink {
 
     pub(crate) fn tell(&self, event: impl FnOnce() -> Event) {
         if let Some(sink) = &self.0 {
-            sink(event());
+            let event = event();
+            // A sink that panics harms nobody but itself: not the engine, whose thread this may be (FAILURES D9).
+            if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| sink(event))).is_err() {
+                tracing::error!("the function that takes the consumer's events panicked");
+            }
         }
     }
 }

@@ -1,15 +1,27 @@
 //! The consumer from other tasks, and from inside a listener.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
-use offtake_machine::TopicPartition;
+use offtake_machine::{Position, TopicPartition};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     clock,
     config::Config,
-    engine::command::{Command, Reply},
+    engine::{
+        command::{Command, Reply},
+        not_assigned,
+    },
     error::{Error, Result},
+    gauges::PartitionGauges,
+    inbox::{Control, Inbox},
     ledgers::Ledgers,
     offsets::{OffsetAndMetadata, StartAt},
     view::Viewer,
@@ -22,7 +34,10 @@ use crate::{
 pub struct Handle {
     pub(crate) commands: mpsc::UnboundedSender<Command>,
     pub(crate) config: Arc<Config>,
+    pub(crate) inbox: Arc<Inbox>,
     pub(crate) view: Viewer,
+    /// How often anybody has resumed partitions: the consumer looks at them again when it changes.
+    pub(crate) resumes: Arc<AtomicU64>,
     /// Of a consumer whose records are finished one by one.
     pub(crate) ledgers: Option<Arc<Ledgers>>,
 }
@@ -36,11 +51,15 @@ impl Handle {
     }
 
     pub(crate) fn send(&self, command: Command) -> Result<()> {
+        // The engine may not have heard yet that the consumer is gone.
+        if self.inbox.is_gone() {
+            return Err(Error::closed());
+        }
         self.commands.send(command).map_err(|_| Error::closed())
     }
 
-    pub(crate) fn deadline(&self) -> std::time::Instant {
-        clock::now() + self.config.default_api_timeout
+    pub(crate) fn deadline(&self) -> Instant {
+        clock::after(self.config.default_api_timeout)
     }
 
     /// Commits exactly these offsets, retrying for `default.api.timeout.ms`. It is not checked here whether they were
@@ -63,7 +82,7 @@ impl Handle {
         timeout: Duration,
     ) -> Result<()> {
         let offsets = offsets.into_iter().map(|(partition, offset)| (partition, None, offset)).collect();
-        let deadline = clock::now() + timeout;
+        let deadline = clock::after(timeout);
         self.ask(|reply| Command::CommitThese { offsets, deadline, reply: Some(reply) }).await
     }
 
@@ -94,47 +113,103 @@ impl Handle {
         self.ask(|reply| Command::Committed { partitions, deadline, reply }).await
     }
 
-    /// Reads on from elsewhere. Records fetched before are not handed out after.
+    /// Reads on from elsewhere; the next record handed out is the one there. May be called as soon as the partition is
+    /// assigned, also from a listener. A paused partition stays paused.
+    ///
+    /// # Errors
+    /// `NotOwned` if the partition is not assigned to this consumer, `Misuse` for a negative offset.
     pub async fn seek(&self, partition: TopicPartition, at: StartAt) -> Result<()> {
-        self.ask(|reply| Command::Seek { partition, at, reply }).await
+        let token = self.ask(|reply| Command::Seek { partition: partition.clone(), at, reply }).await?;
+        if let Some(gauges) = self.view.gauges(&partition).filter(|gauges| gauges.token().same_owner(token)) {
+            gauges.set_position(token, known_offset(at).map(|position| position.offset));
+        }
+        Ok(())
     }
 
-    /// Hands out nothing more of these until [`resume`](Self::resume); what is buffered is kept.
+    /// Hands out nothing more of these until [`resume`](Self::resume) or until they change hands: a pause belongs to one
+    /// assignment. In force when the call returns; what is buffered is kept, unless its memory is needed for others, and
+    /// comes later.
+    ///
+    /// # Errors
+    /// `NotOwned` if any of them is not assigned to this consumer, as far as `poll` has told; none is paused then.
     pub fn pause(&self, partitions: impl IntoIterator<Item = TopicPartition>) -> Result<()> {
-        self.send(Command::Pause { partitions: partitions.into_iter().collect() })
+        let these = self.gauges_of(partitions)?;
+        these.iter().for_each(|(_, gauges)| gauges.set_paused(true));
+        let partitions = these.into_iter().map(|(partition, gauges)| (partition, gauges.token())).collect();
+        self.send(Command::Pause { partitions })
     }
 
     /// Hands them out again.
+    ///
+    /// # Errors
+    /// `NotOwned` if any of them is not assigned to this consumer, as far as `poll` has told; none is resumed then.
     pub fn resume(&self, partitions: impl IntoIterator<Item = TopicPartition>) -> Result<()> {
-        self.send(Command::Resume { partitions: partitions.into_iter().collect() })
+        let these = self.gauges_of(partitions)?;
+        these.iter().for_each(|(_, gauges)| gauges.set_paused(false));
+        let partitions = these.into_iter().map(|(partition, gauges)| (partition, gauges.token())).collect();
+        self.send(Command::Resume { partitions })?;
+        self.resumes.fetch_add(1, Ordering::AcqRel);
+        self.inbox.send_control(Control::LookAgain);
+        Ok(())
+    }
+
+    fn gauges_of(
+        &self,
+        partitions: impl IntoIterator<Item = TopicPartition>,
+    ) -> Result<Vec<(TopicPartition, Arc<PartitionGauges>)>> {
+        if self.inbox.is_gone() {
+            return Err(Error::closed());
+        }
+        let found = partitions.into_iter().map(|partition| {
+            let gauges = self.view.gauges(&partition).filter(|gauges| !gauges.is_leaving());
+            let gauges = gauges.ok_or_else(|| not_assigned(&partition))?;
+            Ok((partition, gauges))
+        });
+        found.collect()
     }
 
     // Read without a message: also from a listener, and while `poll` runs.
 
     /// The partitions that the consumer owns, as far as `poll` has told.
     pub fn assignment(&self) -> Vec<TopicPartition> {
-        self.view.owned(false)
+        self.view.owned(|_| true)
     }
 
     /// Those of them that are paused.
     pub fn paused(&self) -> Vec<TopicPartition> {
-        self.view.owned(true)
+        self.view.owned(PartitionGauges::is_paused)
     }
 
     /// The offset that `poll` hands out next; `None` while it is not known yet, or the partition is not the consumer's.
     /// Of a partition that is being revoked: the offset after the last record that was handed out, until it is released.
     pub fn position(&self, partition: &TopicPartition) -> Option<i64> {
-        self.view.position(partition)
+        self.view.gauges(partition)?.position()
     }
 
-    /// How many records of a partition are still to be handed out, as of the last fetch and under the isolation level;
-    /// `None` before the first.
+    /// How many records of a partition are still to be handed out, those that wait in this client among them: the
+    /// distance in offsets from the [position](Self::position) to the newest end of the log that any answer has told (the
+    /// last stable offset under read_committed, the high watermark otherwise). `None` before the first answer.
     pub fn lag(&self, partition: &TopicPartition) -> Option<u64> {
-        self.view.lag(partition)
+        self.view.gauges(partition)?.lag()
     }
 
     /// Makes the running `poll`, or the next, return at once, with no records if there are none.
+    ///
+    /// # Errors
+    /// `Closed`.
     pub fn wake(&self) -> Result<()> {
-        self.send(Command::Wake)
+        if self.inbox.is_gone() {
+            return Err(Error::closed());
+        }
+        self.inbox.send_control(Control::Wake);
+        Ok(())
+    }
+}
+
+/// Where a seek leads, if no broker has to be asked.
+pub(crate) fn known_offset(at: StartAt) -> Option<Position> {
+    match at {
+        StartAt::Offset(position) => Some(position),
+        _ => None,
     }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use offtake_machine::TopicPartition;
-use tokio::{sync::oneshot, time::Sleep};
+use tokio::sync::oneshot;
 
 use crate::{
     clock,
@@ -35,7 +35,7 @@ pub(crate) struct Running {
     telling: Telling,
     /// What the listener ended with; what was finished while it ran is being committed.
     listened: Option<Result<()>>,
-    alarm: Pin<Box<Sleep>>,
+    alarm: clock::Alarm,
     release: Release,
 }
 
@@ -74,7 +74,7 @@ impl Telling {
 
 impl Running {
     pub(crate) fn new(telling: Telling, release: Release) -> Self {
-        let alarm = Box::pin(clock::alarm(release.deadline()));
+        let alarm = clock::Alarm::default();
         Self { commit: None, is_uncommitted: false, telling, listened: None, alarm, release }
     }
 
@@ -90,7 +90,7 @@ impl Running {
     /// Ready when the listener has ended or its time is up, and the engine knows it; or when there is a value to hand
     /// out.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Told> {
-        let is_late = self.alarm.as_mut().poll(cx).is_ready();
+        let is_late = self.alarm.poll(cx, self.release.deadline()).is_ready();
         ready!(self.poll_commit(cx, is_late));
         let listened = match (&mut self.telling, self.listened.take()) {
             (Telling::Value, _) => return Poll::Ready(Told::Value),
@@ -176,7 +176,7 @@ impl Settling {
     fn settle(self, handle: &Handle) -> Option<oneshot::Receiver<Result<()>>> {
         let tell = |positions| drop(handle.send(Command::Finished { positions }));
         let news = self.ledgers.settle(&self.partitions, tell);
-        let deadline = clock::now() + self.commit_within.filter(|_| news)?;
+        let deadline = clock::after(self.commit_within.filter(|_| news)?);
         let (reply, answer) = oneshot::channel();
         handle.send(Command::CommitFinished { deadline, reply: Some(reply) }).ok()?;
         Some(answer)

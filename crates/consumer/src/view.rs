@@ -1,68 +1,28 @@
-//! What other tasks may read of a consumer without asking it: which partitions it holds, as a snapshot that changes with
-//! the assignment, and a few words for each, which the task that polls keeps up to date.
+//! What other tasks may read of a consumer without asking it: the [gauges](PartitionGauges) of the partitions it holds, as a
+//! snapshot that changes with the assignment.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicI64, Ordering},
-    },
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use offtake_machine::TopicPartition;
 use tokio::sync::watch;
 
-type Places = BTreeMap<TopicPartition, Arc<Place>>;
+use crate::gauges::PartitionGauges;
 
-/// One partition. Written by one task, read by any; the words need not agree with one another to the record.
-#[derive(Debug)]
-pub(crate) struct Place {
-    position: AtomicI64,
-    lag: AtomicI64,
-    paused: AtomicBool,
-    /// No longer handed out, but not released yet.
-    leaving: AtomicBool,
-}
-
-const UNKNOWN: i64 = -1;
-
-impl Place {
-    pub(crate) fn show(&self, position: Option<i64>, lag: Option<u64>, paused: bool) {
-        self.position.store(position.unwrap_or(UNKNOWN), Ordering::Relaxed);
-        let lag = lag.map_or(UNKNOWN, |lag| i64::try_from(lag).unwrap_or(i64::MAX));
-        self.lag.store(lag, Ordering::Relaxed);
-        self.paused.store(paused, Ordering::Relaxed);
-    }
-
-    pub(crate) fn leaves(&self) {
-        self.leaving.store(true, Ordering::Relaxed);
-    }
-
-    fn is_owned(&self) -> bool {
-        !self.leaving.load(Ordering::Relaxed)
-    }
-}
+type Gauges = BTreeMap<TopicPartition, Arc<PartitionGauges>>;
 
 /// The end of the task that polls.
 #[derive(Debug, Default)]
-pub(crate) struct View(watch::Sender<Places>);
+pub(crate) struct View(watch::Sender<Gauges>);
 
 impl View {
-    pub(crate) fn add(&self, partition: TopicPartition) -> Arc<Place> {
-        let place = Arc::new(Place {
-            position: AtomicI64::new(UNKNOWN),
-            lag: AtomicI64::new(UNKNOWN),
-            paused: AtomicBool::new(false),
-            leaving: AtomicBool::new(false),
-        });
-        self.0.send_modify(|places| drop(places.insert(partition, place.clone())));
-        place
+    pub(crate) fn add(&self, added: impl IntoIterator<Item = (TopicPartition, Arc<PartitionGauges>)>) {
+        self.0.send_modify(|gauges| gauges.extend(added));
     }
 
     pub(crate) fn remove<'a>(&self, partitions: impl IntoIterator<Item = &'a TopicPartition>) {
-        self.0.send_modify(|places| {
+        self.0.send_modify(|gauges| {
             for partition in partitions {
-                places.remove(partition);
+                gauges.remove(partition);
             }
         });
     }
@@ -74,31 +34,26 @@ impl View {
 
 /// The end of everybody else.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Viewer(Option<watch::Receiver<Places>>);
+pub(crate) struct Viewer(Option<watch::Receiver<Gauges>>);
 
 impl Viewer {
     /// Nothing, once the consumer is gone.
-    fn read<T>(&self, read: impl FnOnce(&Places) -> Option<T>) -> Option<T> {
-        let places = self.0.as_ref().filter(|places| places.has_changed().is_ok())?.borrow();
-        read(&places)
+    fn read<T>(&self, read: impl FnOnce(&Gauges) -> T) -> Option<T> {
+        let gauges = self.0.as_ref().filter(|gauges| gauges.has_changed().is_ok())?.borrow();
+        Some(read(&gauges))
     }
 
-    pub(crate) fn owned(&self, only_paused: bool) -> Vec<TopicPartition> {
-        let is_meant =
-            |place: &Place| place.is_owned() && (!only_paused || place.paused.load(Ordering::Relaxed));
-        let owned = self.read(|places| {
-            Some(places.iter().filter(|(_, place)| is_meant(place)).map(|(of, _)| of.clone()).collect())
+    /// Of partitions that are handed out, those whose gauges are so.
+    pub(crate) fn owned(&self, is_meant: impl Fn(&PartitionGauges) -> bool) -> Vec<TopicPartition> {
+        let owned = self.read(|gauges| {
+            let owned = gauges.iter().filter(|(_, gauges)| !gauges.is_leaving() && is_meant(gauges));
+            owned.map(|(partition, _)| partition.clone()).collect()
         });
         owned.unwrap_or_default()
     }
 
-    pub(crate) fn position(&self, partition: &TopicPartition) -> Option<i64> {
-        let position = self.read(|places| Some(places.get(partition)?.position.load(Ordering::Relaxed)))?;
-        (position != UNKNOWN).then_some(position)
-    }
-
-    pub(crate) fn lag(&self, partition: &TopicPartition) -> Option<u64> {
-        let lag = self.read(|places| Some(places.get(partition)?.lag.load(Ordering::Relaxed)))?;
-        u64::try_from(lag).ok()
+    /// Also of a partition that is being revoked.
+    pub(crate) fn gauges(&self, partition: &TopicPartition) -> Option<Arc<PartitionGauges>> {
+        self.read(|gauges| gauges.get(partition).cloned()).flatten()
     }
 }

@@ -11,7 +11,8 @@ use offtake_wire::{
 };
 
 use crate::{
-    BrokerError, Event, Fetcher, Isolation, PartitionError, Watermarks,
+    BrokerError, Event, Fetcher, PartitionError, Watermarks,
+    memory::Frame,
     node::Flight,
     partition::{Replica, State},
     session::Entry,
@@ -56,6 +57,26 @@ fn remedy(code: ErrorCode) -> Remedy {
     }
 }
 
+/// A response to a Fetch that is being read.
+#[derive(Clone, Copy, Debug)]
+struct Reply<'a> {
+    now: Instant,
+    broker: BrokerId,
+    endpoints: &'a [NodeEndpoint],
+    frame: Frame,
+}
+
+/// What a partition takes of a response beside its records, in bytes, and a topic: more in some versions, less in others.
+const PARTITION_HEADER: usize = 64;
+
+/// The memory that a response keeps at the least.
+fn least_memory(response: &FetchResponse) -> usize {
+    let partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
+    let bytes =
+        partitions.map(|data| data.records.as_ref().map_or(0, Bytes::len).saturating_add(PARTITION_HEADER));
+    bytes.fold(0, usize::saturating_add)
+}
+
 impl Fetcher {
     /// The answer to a Fetch, or why there is none.
     pub fn handle_answer(&mut self, now: Instant, id: CallId, answer: Result<Answer, CallError>) {
@@ -69,10 +90,11 @@ impl Fetcher {
             return;
         }
         match answer {
-            Ok(Answer { response: Response::Fetch(response), .. }) => {
-                self.fetched(now, broker, flight, response)
+            Ok(Answer { response: Response::Fetch(response), memory, .. }) => {
+                let frame = self.memory.frame(memory.max(least_memory(&response)));
+                self.fetched(now, broker, flight, frame, response);
             }
-            Ok(_) => self.broker_failed(now, broker, BrokerError::NoAnswer),
+            Ok(_) => self.broker_failed(now, broker, BrokerError::UnexpectedResponse),
             Err(error) => match error {
                 CallError::TooLarge { size, limit, .. } => self.too_large(now, broker, error, size, limit),
                 error => self.broker_failed(now, broker, BrokerError::Call(error)),
@@ -110,7 +132,7 @@ impl Fetcher {
     fn broker_failed(&mut self, now: Instant, broker: BrokerId, error: BrokerError) {
         let Some(node) = self.nodes.get_mut(&broker) else { return };
         node.session.restart();
-        node.rests = 0;
+        node.idle_answers = 0;
         node.call = Call::Due(now + node.backoff.failed());
         if node.backoff.failures() >= TELLING && !node.announced {
             node.announced = true;
@@ -128,7 +150,14 @@ impl Fetcher {
         }
     }
 
-    fn fetched(&mut self, now: Instant, broker: BrokerId, flight: Option<Flight>, response: FetchResponse) {
+    fn fetched(
+        &mut self,
+        now: Instant,
+        broker: BrokerId,
+        flight: Option<Flight>,
+        frame: Frame,
+        response: FetchResponse,
+    ) {
         let Some(node) = self.nodes.get_mut(&broker) else { return };
         match response.error_code {
             ErrorCode::None => {}
@@ -151,21 +180,22 @@ impl Fetcher {
             }
             code => return self.broker_failed(now, broker, BrokerError::Refused(code)),
         }
+        let reply = Reply { now, broker, endpoints: &response.node_endpoints, frame };
         let full = node.session.was_full();
         let asked = node.session.len();
         node.session.accepted(response.session_id);
         node.refusals = 0;
         if node.suspects.pop_front().is_some() {
-            // It is innocent, and that is all that we know.
+            // This partition's batch fits; the oversized one is another's.
             node.session.restart();
-            self.topics(now, broker, response.responses, &response.node_endpoints);
+            self.topics(&reply, response.responses);
             return;
         }
         node.backoff.worked();
         if std::mem::take(&mut node.announced) {
             self.events.push_back(Event::BrokerRecovered { broker });
         }
-        let (answered, news) = self.topics(now, broker, response.responses, &response.node_endpoints);
+        let (answered, news) = self.topics(&reply, response.responses);
         let Some(node) = self.nodes.get_mut(&broker) else { return };
         if full && answered < asked {
             // The broker's session is not the one that we asked for.
@@ -174,7 +204,7 @@ impl Fetcher {
         if news {
             node.sent_something();
         } else if !node.left_out.is_empty() && flight.is_some_and(|flight| !flight.waits) {
-            return node.rests(now);
+            return node.back_off_idle(now);
         }
         let early = flight.is_some_and(|flight| {
             flight.waits && now.saturating_duration_since(flight.sent) < self.config.max_wait / 2
@@ -188,13 +218,8 @@ impl Fetcher {
     }
 
     /// How many partitions were answered that had been asked for, and whether there was anything to an answer.
-    fn topics(
-        &mut self,
-        now: Instant,
-        broker: BrokerId,
-        topics: Vec<FetchableTopicResponse>,
-        endpoints: &[NodeEndpoint],
-    ) -> (usize, bool) {
+    fn topics(&mut self, reply: &Reply<'_>, topics: Vec<FetchableTopicResponse>) -> (usize, bool) {
+        let broker = reply.broker;
         let mut seen = BTreeSet::new();
         let mut news = false;
         for topic in topics {
@@ -209,7 +234,12 @@ impl Fetcher {
                     continue; // the topic that had this name before
                 }
                 if seen.insert(tp.clone()) {
-                    news |= self.partition(now, broker, &tp, entry, data, endpoints); // the second time it is a repeat (I4)
+                    if data.records.as_ref().is_some_and(|records| !records.is_empty())
+                        && let Some(node) = self.nodes.get_mut(&broker)
+                    {
+                        node.session.served(&tp);
+                    }
+                    news |= self.partition(reply, &tp, entry, data); // the second time it is a repeat (I4)
                 }
             }
         }
@@ -227,25 +257,26 @@ impl Fetcher {
     /// One partition's answer; whether there was anything to it.
     fn partition(
         &mut self,
-        now: Instant,
-        broker: BrokerId,
+        reply: &Reply<'_>,
         tp: &TopicPartition,
         entry: Entry,
         data: PartitionData,
-        endpoints: &[NodeEndpoint],
     ) -> bool {
+        let Reply { now, broker, .. } = *reply;
         let Some(partition) =
             self.partitions.get_mut(tp).filter(|partition| partition.awaits(&entry, broker))
         else {
             return true; // asked for before a seek, a revoke, a new leader (I7, I8, E3)
         };
         if !data.error_code.is_ok() {
-            self.refused(now, broker, tp, entry, &data, endpoints);
+            self.refused(reply, tp, entry, &data);
             return true;
         }
-        let known = partition.watermarks.is_some();
-        if let Some(watermarks) = Watermarks::of(&data) {
-            partition.watermarks = Some(watermarks);
+        if let Some(watermarks) = Watermarks::of(&data)
+            && partition.watermarks.replace(watermarks) != Some(watermarks)
+        {
+            let token = partition.token;
+            self.events.push_back(Event::Watermarks { tp: tp.clone(), token, watermarks });
         }
         if let Some(end) = data.diverging_epoch.as_ref().filter(|end| end.end_offset >= 0) {
             partition.state = State::Parked;
@@ -257,7 +288,7 @@ impl Fetcher {
                 epoch: Some(end.epoch).filter(|epoch| *epoch >= 0),
                 end_offset: end.end_offset,
             });
-            self.settle(tp);
+            self.reschedule(tp);
             return true;
         }
         let from_leader = partition.leader == Some(broker);
@@ -265,20 +296,10 @@ impl Fetcher {
         let mut news = false;
         if let Some(records) = records {
             news = true;
-            self.records(now, tp, &records, &data);
+            self.records(reply, tp, &records, &data);
         } else {
             partition.backoff.worked();
             partition.announced = false;
-            let end = partition.watermarks.map(|it| match self.config.isolation {
-                Isolation::ReadUncommitted => it.high,
-                Isolation::ReadCommitted => it.last_stable,
-            });
-            if let (false, Some(watermarks)) = (known, partition.watermarks)
-                && end.is_some_and(|end| partition.position.offset >= end)
-            {
-                let token = partition.token;
-                self.events.push_back(Event::AtEnd { tp: tp.clone(), token, watermarks });
-            }
         }
         if let Some(replica) =
             BrokerId::known(data.preferred_read_replica).filter(|to| from_leader && *to != broker)
@@ -297,7 +318,7 @@ impl Fetcher {
         };
         if known {
             partition.replica = Some(Replica { broker, until: now + self.config.replica_lease });
-            self.settle(tp);
+            self.reschedule(tp);
         } else {
             // Nobody we could ask; metadata may know it soon, and if not, the leader has to do.
             self.refresh = true;
@@ -306,7 +327,7 @@ impl Fetcher {
         }
     }
 
-    fn records(&mut self, now: Instant, tp: &TopicPartition, records: &Bytes, data: &PartitionData) {
+    fn records(&mut self, reply: &Reply<'_>, tp: &TopicPartition, records: &Bytes, data: &PartitionData) {
         let Some(partition) = self.partitions.get_mut(tp) else { return };
         let from = partition.position;
         let mut last = i64::MIN;
@@ -327,10 +348,10 @@ impl Fetcher {
                 partition.rackless_times = 0;
             }
             // What is seen of a field keeps all of it in memory; where nothing is seen nothing is kept.
-            let size = if found.visible.is_empty() { 0 } else { records.len() };
-            let chunk = partition.chunk(tp, found.next, found.visible, size, data);
+            let bytes = if found.visible.is_empty() { 0 } else { records.len() };
+            let chunk = partition.chunk(tp, found.next, found.visible, data);
             partition.position = found.next;
-            self.store(from, chunk);
+            self.store(from, chunk, reply.frame, bytes);
         }
         match found.error {
             // The broker has the rest of it, and sends it when asked from here (KIP-74).
@@ -342,21 +363,22 @@ impl Fetcher {
             None if moved => {}
             None => {
                 // Only batches from before the position (§3 row 27).
-                let tries =
-                    self.pause_after_trouble(now, tp).map_or(0, |partition| partition.backoff.failures());
+                let tries = self
+                    .pause_after_trouble(reply.now, tp)
+                    .map_or(0, |partition| partition.backoff.failures());
                 if tries >= TELLING {
                     self.failed(tp, PartitionError::NoProgress { offset: from.offset });
                 }
             }
         }
-        self.settle(tp);
+        self.reschedule(tp);
     }
 
     /// Tells the application; and stops the partition, if asking again is of no use.
     pub(crate) fn failed(&mut self, tp: &TopicPartition, error: PartitionError) {
         let Some(partition) = self.partitions.get_mut(tp) else { return };
         if error.stops() {
-            partition.state = State::Parked;
+            partition.state = State::Stopped;
         }
         self.events.push_back(Event::Failed {
             tp: tp.clone(),
@@ -364,19 +386,12 @@ impl Fetcher {
             position: partition.position,
             error,
         });
-        self.settle(tp);
+        self.reschedule(tp);
     }
 
     /// The broker has an error for us instead of records.
-    fn refused(
-        &mut self,
-        now: Instant,
-        broker: BrokerId,
-        tp: &TopicPartition,
-        entry: Entry,
-        data: &PartitionData,
-        endpoints: &[NodeEndpoint],
-    ) {
+    fn refused(&mut self, reply: &Reply<'_>, tp: &TopicPartition, entry: Entry, data: &PartitionData) {
+        let Reply { now, broker, endpoints, .. } = *reply;
         let Some(partition) = self.partitions.get_mut(tp) else { return };
         if partition.leader != Some(broker) {
             // Whatever is wrong at a replica, the leader knows better; above all where the log begins and ends (I9).
@@ -408,7 +423,7 @@ impl Fetcher {
                 self.refresh = true;
             }
         }
-        self.settle(tp);
+        self.reschedule(tp);
     }
 
     /// The broker may have told who leads now (KIP-951): whether that is news.

@@ -10,8 +10,9 @@ use offtake_machine::{BrokerId, Call, Cluster, Target, Transmit, mutant};
 use offtake_wire::messages::fetch::FetchRequest;
 
 use crate::{
-    Fetcher, Isolation,
+    Event, Fetcher, Isolation,
     config::SHORTEST_WAIT,
+    memory::Holder,
     node::{Flight, Node},
     partition::State,
 };
@@ -49,20 +50,25 @@ impl Fetcher {
     /// The next broker after the one asked last, so that under a full budget each gets its turn.
     fn next_due(&self, now: Instant) -> Option<BrokerId> {
         let after = self.last_asked.map_or(Bound::Unbounded, Bound::Excluded);
-        let room = self.room();
+        let allowance = self.allowance();
         self.nodes
             .range((after, Bound::Unbounded))
             .chain(self.nodes.iter())
-            .find(|(_, node)| node.due(now) && room.admits(node.wanted.len()))
+            .find(|(_, node)| node.due(now) && allowance.admits(node.wanted.len()))
             .map(|(broker, _)| *broker)
     }
 
-    fn room(&self) -> Room {
+    fn allowance(&self) -> Allowance {
+        self.allowance_after(0)
+    }
+
+    /// As it will be when so many bytes have come free.
+    fn allowance_after(&self, expected: usize) -> Allowance {
         let active = self.nodes.values().filter(|node| node.is_active()).count();
         let under_way: usize =
             self.nodes.values().filter_map(|node| node.flight).map(|flight| flight.ask).sum();
-        let spent = self.buffered().saturating_add(under_way);
-        Room {
+        let spent = self.buffered().saturating_add(under_way).saturating_sub(expected);
+        Allowance {
             slice: (self.config.budget / active.max(1)).max(1),
             left: self.config.budget.saturating_sub(spent),
             untouched: spent == 0,
@@ -70,29 +76,82 @@ impl Fetcher {
         }
     }
 
-    /// Paused partitions must not hold up the others (I12): what they buffered last is dropped, and read again later.
+    /// Paused partitions must not hold up the others (I12). Frames that nobody but they hold give way, the newest first:
+    /// what waits here is dropped, and read again after the pause; what has been taken is asked for.
     fn make_room(&mut self, now: Instant) {
-        let waits = |this: &Self| {
-            let room = this.room();
-            this.nodes.values().any(|node| node.due(now) && !room.admits(node.wanted.len()))
-        };
-        let mut paused = self.paused.keys().cloned().collect::<Vec<_>>().into_iter();
-        let mut current = None;
-        while waits(self) {
-            let Some(tp) = current.take().or_else(|| paused.next()) else { return };
-            let Some(partition) = self.partitions.get_mut(&tp) else { continue };
-            if partition.state == State::Parked {
-                continue; // somebody else holds its position, which must not go back meanwhile
+        if !self.starves(now, 0) {
+            return;
+        }
+        let idle = self.memory.idle();
+        for frame in &idle {
+            self.drop_frame(*frame);
+            if !self.starves(now, 0) {
+                return;
             }
-            let Some(waiting) = partition.queue.drop_newest() else { continue };
-            partition.position = waiting.from;
+        }
+        let mut expected: usize = 0;
+        for frame in idle {
+            if !self.starves(now, expected) {
+                return;
+            }
+            if self.ask_back(frame) {
+                expected = expected.saturating_add(self.memory.frame_bytes(frame));
+            }
+        }
+    }
+
+    /// Whether a broker waits for room, with so many bytes to come free.
+    fn starves(&self, now: Instant, expected: usize) -> bool {
+        let allowance = self.allowance_after(expected);
+        self.nodes.values().any(|node| node.due(now) && !allowance.admits(node.wanted.len()))
+    }
+
+    /// Drops the chunks of an idle frame that wait here, with what was read after them, if none of it has been taken.
+    fn drop_frame(&mut self, frame: u64) {
+        let holders = self.memory.holders(frame);
+        if !holders.iter().all(|holder| !holder.lent && self.may_go_back(holder)) {
+            return;
+        }
+        holders.iter().for_each(|holder| self.drop_since(holder));
+    }
+
+    /// Asks for the chunks of an idle frame that have been taken; false if it will not come free by that.
+    fn ask_back(&mut self, frame: u64) -> bool {
+        let holders = self.memory.holders(frame);
+        if holders.is_empty() || !holders.iter().all(|holder| self.may_go_back(holder)) {
+            return false;
+        }
+        for holder in holders {
+            if !holder.lent {
+                self.drop_since(&holder);
+                continue;
+            }
+            let Some(partition) = self.partitions.get_mut(&holder.partition) else { continue };
+            if !std::mem::replace(&mut partition.asked_back, true) {
+                self.events.push_back(Event::GiveBack { token: partition.token, tp: holder.partition });
+            }
+        }
+        true
+    }
+
+    /// Not while somebody else has its position in hand, which must not go back meanwhile.
+    fn may_go_back(&self, holder: &Holder) -> bool {
+        self.partitions.get(&holder.partition).is_some_and(|partition| partition.state != State::Parked)
+    }
+
+    fn drop_since(&mut self, holder: &Holder) {
+        while let Some(waiting) = self
+            .partitions
+            .get_mut(&holder.partition)
+            .and_then(|partition| partition.queue.drop_newest_since(holder.chunk))
+        {
             self.dropped(&waiting);
-            current = Some(tp);
+            self.go_back(&holder.partition, waiting.from);
         }
     }
 
     fn ask(&mut self, now: Instant, broker: BrokerId) -> Option<Transmit> {
-        let room = self.room();
+        let allowance = self.allowance();
         let node = self.nodes.get_mut(&broker)?;
         let suspect = node.suspect().cloned().map(|tp| BTreeSet::from([tp]));
         // Nobody who is left out shall have to wait for those who have nothing.
@@ -101,7 +160,8 @@ impl Fetcher {
         let (ask, max_partition_bytes) = match suspect {
             Some(_) => (1, 1), // its first batch, however large, and no more
             None => {
-                let ask = room.ask(node.wanted.len()).min(node.most).clamp(1, size(self.config.max_bytes));
+                let ask =
+                    allowance.ask(node.wanted.len()).min(node.most).clamp(1, size(self.config.max_bytes));
                 (ask, self.config.max_partition_bytes)
             }
         };
@@ -150,11 +210,13 @@ impl Fetcher {
 
     /// When the next call is due to be sent or given up. One that waits for room has no time.
     pub(crate) fn next_call(&self) -> Option<Instant> {
-        let room = self.room();
+        let allowance = self.allowance();
         let time = |node: &Node| match node.call {
             Call::Idle => None,
             Call::Due(at) if self.closing => Some(at),
-            Call::Due(at) => Some(at).filter(|_| !node.wanted.is_empty() && room.admits(node.wanted.len())),
+            Call::Due(at) => {
+                Some(at).filter(|_| !node.wanted.is_empty() && allowance.admits(node.wanted.len()))
+            }
             Call::Sent { deadline, .. } => Some(deadline),
         };
         self.nodes.values().filter_map(time).min()
@@ -214,7 +276,7 @@ impl Fetcher {
 
 /// What is left of the budget, for one more request.
 #[derive(Clone, Copy, Debug)]
-struct Room {
+struct Allowance {
     /// Each broker's part of the whole.
     slice: usize,
     left: usize,
@@ -224,7 +286,7 @@ struct Room {
     partition: usize,
 }
 
-impl Room {
+impl Allowance {
     /// Whether there is enough to ask for so many partitions.
     fn admits(self, partitions: usize) -> bool {
         let least = (self.slice / LEAST_PART).clamp(1, self.partition.saturating_mul(partitions).max(1));

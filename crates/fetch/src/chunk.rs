@@ -6,6 +6,8 @@ use bytes::Bytes;
 use offtake_machine::{Position, Token, TopicPartition};
 use offtake_wire::records::{Batch, Batches, Crc, RecordError};
 
+use crate::Charge;
+
 /// Records of one partition, in offset order, with neither hole nor repeat towards the chunk before it.
 ///
 /// Only the headers of the batches have been looked at. Whoever reads them checks the checksums and unpacks.
@@ -30,46 +32,46 @@ pub struct Chunk {
     pub last_stable_offset: i64,
     /// The first offset that still exists.
     pub log_start_offset: i64,
-    /// Bytes charged to the budget until they are released.
-    pub size: usize,
+    /// What it holds in the budget until it is [released](crate::Fetcher::release).
+    pub charge: Charge,
 }
 
 /// The batches of a chunk that the application may see: no control batches, and under read_committed none of aborted
 /// transactions. Cheap to clone: slices of the fetch response.
 #[derive(Clone, Debug, Default)]
 pub struct VisibleBatches {
-    /// Batches that stand end to end share a slice, so that a topic of small batches costs nothing a batch.
-    runs: Vec<Bytes>,
+    /// Batches that stand end to end share a segment, so that a topic of small batches costs nothing a batch.
+    segments: Vec<Bytes>,
 }
 
 impl VisibleBatches {
-    pub(crate) fn push(&mut self, run: Bytes) {
-        if !run.is_empty() {
-            self.runs.push(run);
+    pub(crate) fn push(&mut self, segment: Bytes) {
+        if !segment.is_empty() {
+            self.segments.push(segment);
         }
     }
 
     /// Whether there is nothing to see.
     pub fn is_empty(&self) -> bool {
-        self.runs.is_empty()
+        self.segments.is_empty()
     }
 
     /// Bytes of all the batches.
     pub fn size(&self) -> usize {
-        self.runs.iter().map(Bytes::len).sum()
+        self.segments.iter().map(Bytes::len).sum()
     }
 
     /// Cuts them into batches, verifying each. After an error nothing more comes.
     pub fn read(self, crc: Crc) -> ReadBatches {
-        ReadBatches { runs: self.runs.into_iter(), crc, batches: None }
+        ReadBatches { segments: self.segments.into_iter(), crc, batches: None }
     }
 }
 
 /// From slices of whole batches, in offset order.
 impl FromIterator<Bytes> for VisibleBatches {
-    fn from_iter<I: IntoIterator<Item = Bytes>>(runs: I) -> Self {
+    fn from_iter<I: IntoIterator<Item = Bytes>>(segments: I) -> Self {
         let mut batches = Self::default();
-        runs.into_iter().for_each(|run| batches.push(run));
+        segments.into_iter().for_each(|segment| batches.push(segment));
         batches
     }
 }
@@ -77,7 +79,7 @@ impl FromIterator<Bytes> for VisibleBatches {
 /// The batches of a chunk, one by one.
 #[derive(Debug)]
 pub struct ReadBatches {
-    runs: vec::IntoIter<Bytes>,
+    segments: vec::IntoIter<Bytes>,
     crc: Crc,
     batches: Option<Batches>,
 }
@@ -89,12 +91,12 @@ impl Iterator for ReadBatches {
         loop {
             if let Some(next) = self.batches.as_mut().and_then(Batches::next) {
                 if next.is_err() {
-                    self.runs = Vec::new().into_iter();
+                    self.segments = Vec::new().into_iter();
                     self.batches = None;
                 }
                 return Some(next);
             }
-            self.batches = Some(Batches::new(self.runs.next()?, self.crc));
+            self.batches = Some(Batches::new(self.segments.next()?, self.crc));
         }
     }
 }
@@ -115,14 +117,9 @@ pub(crate) struct Waiting {
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     waiting: VecDeque<Waiting>,
-    bytes: usize,
 }
 
 impl Queue {
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
     pub(crate) fn arrivals(&self) -> impl Iterator<Item = u64> {
         self.waiting.iter().map(|waiting| waiting.arrival)
     }
@@ -138,20 +135,21 @@ impl Queue {
     }
 
     pub(crate) fn push(&mut self, waiting: Waiting) {
-        self.bytes = self.bytes.saturating_add(waiting.chunk.size);
         self.waiting.push_back(waiting);
     }
 
     pub(crate) fn take_oldest(&mut self) -> Option<Waiting> {
-        let waiting = self.waiting.pop_front()?;
-        self.bytes = self.bytes.saturating_sub(waiting.chunk.size);
-        Some(waiting)
+        self.waiting.pop_front()
     }
 
     pub(crate) fn drop_newest(&mut self) -> Option<Waiting> {
-        let waiting = self.waiting.pop_back()?;
-        self.bytes = self.bytes.saturating_sub(waiting.chunk.size);
-        Some(waiting)
+        self.waiting.pop_back()
+    }
+
+    /// Drops the newest if it is this chunk, or arrived after it.
+    pub(crate) fn drop_newest_since(&mut self, arrival: u64) -> Option<Waiting> {
+        self.waiting.back().filter(|waiting| waiting.arrival >= arrival)?;
+        self.drop_newest()
     }
 
     /// Drops the newest if it reaches beyond `offset`.

@@ -25,8 +25,9 @@ pub struct Config {
     pub isolation: Isolation,
     /// `client.rack`: brokers may then point us to a replica nearby (KIP-392).
     pub rack: Option<String>,
-    /// Bytes of records to hold, handed out and not yet released included. Reached, nothing more is asked for; one
-    /// batch that is larger than what was left may exceed it once.
+    /// Memory to hold, in bytes: responses count whole until the last chunk cut from them is released. Reached, nothing more
+    /// is asked for. What is held may exceed it by what one response of each broker has beyond the bytes that were asked for:
+    /// a first batch that is larger, or a buffer.
     pub budget: usize,
     /// `request.timeout.ms`.
     pub request_timeout: Duration,
@@ -60,8 +61,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// As meant: sizes and waits that no broker can work with are raised to the least that it can.
-    pub(crate) fn meant(mut self) -> Self {
+    /// Normalized: sizes and waits that no broker can work with are raised to the least that it can.
+    pub(crate) fn normalized(mut self) -> Self {
         self.min_bytes = self.min_bytes.max(1);
         self.max_bytes = self.max_bytes.max(1);
         self.max_partition_bytes = self.max_partition_bytes.max(1);

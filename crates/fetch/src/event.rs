@@ -56,14 +56,24 @@ pub enum Event {
         /// What is wrong.
         error: PartitionError,
     },
-    /// The first answer since the partition was started has nothing to read: how far the log reaches no chunk will tell.
-    AtEnd {
+    /// Where a log begins and ends, as the newest response says: told by the first since the partition was started, and
+    /// whenever it changes.
+    Watermarks {
         /// Of which partition.
         tp: TopicPartition,
         /// Under which ownership.
         token: Token,
         /// Where the log begins and ends.
         watermarks: Watermarks,
+    },
+    /// The partition is paused, and what has been [taken](crate::Fetcher::take) of it holds memory that others need:
+    /// whoever has it drops and releases it, and calls [`give_back`](crate::Fetcher::give_back). Told once, until that or
+    /// until it is resumed.
+    GiveBack {
+        /// Of which partition.
+        tp: TopicPartition,
+        /// Under which ownership.
+        token: Token,
     },
     /// The metadata is out of date.
     RefreshMetadata,
@@ -163,7 +173,7 @@ pub enum BrokerError {
     /// It refuses the request as a whole.
     #[error("refused to fetch: {0}")]
     Refused(ErrorCode),
-    /// Its answer has nothing to do with the question.
-    #[error("the answer to a fetch is none")]
-    NoAnswer,
+    /// It answers with a response of another type.
+    #[error("unexpected response type to Fetch")]
+    UnexpectedResponse,
 }

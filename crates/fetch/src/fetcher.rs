@@ -8,8 +8,9 @@ use std::{
 use offtake_machine::{Backoff, BrokerId, CallIds, Position, Token, TopicPartition, earliest, mutant};
 
 use crate::{
-    Chunk, Config, Event, Isolation, Watermarks,
+    Charge, Chunk, Config, Event, Isolation, Watermarks,
     chunk::Waiting,
+    memory::{Frame, Memory},
     node::Node,
     partition::{Partition, State},
     read::Reader,
@@ -24,8 +25,10 @@ use crate::{
 /// - at most one request is outstanding per broker, and no broker waits for another;
 /// - the chunks of one partition and token are its log from the start position on, without hole or repeat;
 /// - an answer counts only if it comes from the broker that would be asked now, for the position and token of now;
-/// - bytes held, and bytes asked for, do not exceed the budget, but for a first batch that is larger than what was
-///   asked for: brokers send that whole;
+/// - memory held, and bytes asked for, do not exceed the budget, but for what one response has beyond what was asked
+///   for: brokers send a first batch whole, however large (KIP-74). A response is held, and counted, whole until the
+///   last chunk of it is released;
+/// - paused partitions keep nobody else from being read: what is buffered of them gives way, wherever it is;
 /// - a partition that has nothing new costs nothing: only what changed since the last request is looked at.
 ///
 /// KIP-74, KIP-98, KIP-227, KIP-320, KIP-392, KIP-516, KIP-951.
@@ -40,9 +43,11 @@ pub struct Fetcher {
     /// The brokers that the newest view knows.
     pub(crate) brokers: BTreeSet<BrokerId>,
     /// Paused partitions, and the assignment they were paused in: a seek keeps the pause, a new owner does not (E10).
-    pub(crate) paused: BTreeMap<TopicPartition, Option<u64>>,
+    pub(crate) paused: BTreeMap<TopicPartition, u64>,
     /// Started, and not yet looked up in a view.
     pub(crate) unplaced: BTreeSet<TopicPartition>,
+    /// How many have been looked up, all told.
+    pub(crate) placements: u64,
     /// Looked up, and without a leader.
     pub(crate) leaderless: BTreeSet<TopicPartition>,
     pub(crate) lookup: Backoff,
@@ -52,10 +57,8 @@ pub struct Fetcher {
     /// Chunks that may be taken, in order of arrival.
     ready: BTreeMap<u64, TopicPartition>,
     arrivals: u64,
-    /// Bytes that were taken and not yet released; they outlive the partition's stop.
-    lent: BTreeMap<TopicPartition, usize>,
-    /// Bytes in queues and lent.
-    used: usize,
+    /// What is held, in queues and lent. What is lent outlives the partition's stop.
+    pub(crate) memory: Memory,
     pub(crate) reader: Reader,
     pub(crate) events: VecDeque<Event>,
     pub(crate) refresh: bool,
@@ -64,10 +67,20 @@ pub struct Fetcher {
     runs: u64,
 }
 
+/// How reading began, or began again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// The number of this start, higher than all before: chunks that are fetched after it bear it.
+    pub run: u64,
+    /// Where reading really goes on. Before the position that [`Fetcher::start`] was given where what lies before that
+    /// was dropped and has to be read again.
+    pub position: Position,
+}
+
 impl Fetcher {
     /// Nothing flows yet.
     pub fn new(config: Config) -> Self {
-        let config = config.meant();
+        let config = config.normalized();
         Self {
             ids: CallIds::default(),
             partitions: BTreeMap::new(),
@@ -76,14 +89,14 @@ impl Fetcher {
             brokers: BTreeSet::new(),
             paused: BTreeMap::new(),
             unplaced: BTreeSet::new(),
+            placements: 0,
             leaderless: BTreeSet::new(),
             lookup: Backoff::new(config.backoff, config.seed),
             lookup_at: None,
             timers: BTreeSet::new(),
             ready: BTreeMap::new(),
             arrivals: 0,
-            lent: BTreeMap::new(),
-            used: 0,
+            memory: Memory::default(),
             reader: Reader::new(config.check_crcs, config.isolation == Isolation::ReadCommitted),
             events: VecDeque::new(),
             refresh: false,
@@ -99,45 +112,43 @@ impl Fetcher {
     /// Under the token that it has already, what is buffered stays as far as it lies before `position`: a position that
     /// was only validated costs nothing, and one that went back loses nothing. Under another token nothing stays.
     ///
-    /// Gives the number of the run that begins, higher than all before: chunks that are fetched after this bear it.
-    pub fn start(&mut self, _now: Instant, tp: TopicPartition, token: Token, position: Position) -> u64 {
-        self.runs = self.runs.wrapping_add(1);
-        let run = self.runs;
+    /// A pause of another assignment ends. One of this assignment holds, also if it was said before.
+    pub fn start(&mut self, _now: Instant, tp: TopicPartition, token: Token, position: Position) -> Start {
+        let run = self.next_run();
         if self.closing {
-            return run;
+            return Start { run, position };
         }
         if self.partitions.get(&tp).is_some_and(|partition| partition.token != token) {
             self.stop(&tp);
         }
-        match self.paused.get_mut(&tp) {
-            Some(Some(assignment)) if *assignment != token.assignment => {
-                self.paused.remove(&tp);
-            }
-            Some(assignment) => *assignment = Some(token.assignment),
-            None => {}
+        if self.paused.get(&tp).is_some_and(|assignment| *assignment != token.assignment) {
+            self.paused.remove(&tp);
         }
-        if self.partitions.contains_key(&tp) {
-            self.restart(&tp, run, position);
+        let position = if self.partitions.contains_key(&tp) {
+            self.restart(&tp, run, position)
         } else {
             let seed = self.next_seed();
             let partition = Partition::new(token, run, position, Backoff::new(self.config.backoff, seed));
             self.partitions.insert(tp.clone(), partition);
-        }
+            position
+        };
         if position.offset < 0 {
             self.out_of_range(&tp);
         }
-        self.settle(&tp);
+        self.reschedule(&tp);
         self.unplaced.insert(tp);
-        run
+        Start { run, position }
     }
 
-    fn restart(&mut self, tp: &TopicPartition, run: u64, position: Position) {
-        let mut at = position;
+    /// Where it really goes on.
+    fn restart(&mut self, tp: &TopicPartition, run: u64, position: Position) -> Position {
+        let given_back = self.partitions.get_mut(tp).and_then(|partition| partition.given_back.take());
+        let mut at = given_back.filter(|back| back.offset < position.offset).unwrap_or(position);
         while let Some(waiting) =
             self.partitions.get_mut(tp).and_then(|p| p.queue.drop_newest_beyond(position.offset))
         {
             // Part of it lay before `position`: read that again.
-            if waiting.from.offset < position.offset {
+            if waiting.from.offset < at.offset {
                 at = waiting.from;
             }
             self.dropped(&waiting);
@@ -149,6 +160,7 @@ impl Fetcher {
             partition.run = run;
             partition.state = State::Flowing;
         }
+        at
     }
 
     /// Lets it flow no more: revoked, lost, sought. What is buffered is dropped, what is in flight will be ignored, and
@@ -169,36 +181,62 @@ impl Fetcher {
             node.wanted.remove(tp);
             node.dirty.insert(tp.clone());
         }
-        let position = partition.queue.front().unwrap_or(partition.position);
+        let front = partition.queue.front().unwrap_or(partition.position);
+        let position = partition.given_back.filter(|back| back.offset < front.offset).unwrap_or(front);
         while let Some(waiting) = partition.queue.take_oldest() {
             self.dropped(&waiting);
         }
+        // Whoever holds what was lent gives it back unasked.
+        self.memory.set_paused(tp, false);
         Some(position)
     }
 
-    /// Hands out nothing of it and asks for no more, but keeps what is buffered (I11). Holds across seeks, until it is
-    /// resumed or assigned anew.
-    pub fn pause(&mut self, tp: &TopicPartition) {
-        let partition = self.partitions.get(tp);
-        self.paused.insert(tp.clone(), partition.map(|partition| partition.token.assignment));
-        for arrival in partition.into_iter().flat_map(|partition| partition.queue.arrivals()) {
-            self.ready.remove(&arrival);
-        }
-        self.settle(tp);
+    /// [Stops](Self::stop) it for good: revoked or lost. A pause is forgotten with it.
+    pub fn forget(&mut self, tp: &TopicPartition) -> Option<Position> {
+        self.paused.remove(tp);
+        self.stop(tp)
     }
 
-    /// Hands it out, and asks for it, again.
-    pub fn resume(&mut self, _now: Instant, tp: &TopicPartition) {
-        if self.paused.remove(tp).is_none() {
+    /// Hands out nothing of it and asks for no more (I11). Holds for the whole assignment that `token` belongs to, before
+    /// it is started and across seeks, until it is resumed.
+    ///
+    /// What is buffered of it stays as long as nobody else wants the room. When somebody does, what is here is dropped,
+    /// to be read again after the pause; what has been taken is asked for by [`Event::GiveBack`].
+    pub fn pause(&mut self, tp: &TopicPartition, token: Token) {
+        let current = self.partitions.get(tp).map(|partition| partition.token.assignment);
+        if current.max(self.paused.get(tp).copied()) > Some(token.assignment) {
+            return; // an earlier owner's
+        }
+        self.paused.insert(tp.clone(), token.assignment);
+        if !self.is_paused(tp) {
+            return; // of an assignment that is still to be started
+        }
+        for arrival in self.partitions.get(tp).into_iter().flat_map(|partition| partition.queue.arrivals()) {
+            self.ready.remove(&arrival);
+        }
+        self.memory.set_paused(tp, true);
+        self.reschedule(tp);
+    }
+
+    /// Hands it out, and asks for it, again, unless the pause is another assignment's.
+    pub fn resume(&mut self, _now: Instant, tp: &TopicPartition, token: Token) {
+        if self.paused.get(tp) != Some(&token.assignment) {
             return;
         }
+        let was_paused = self.is_paused(tp);
+        self.paused.remove(tp);
+        if !was_paused {
+            return;
+        }
+        self.memory.set_paused(tp, false);
         if let Some(partition) = self.partitions.get_mut(tp) {
+            partition.asked_back = false;
             if mutant!(14) {
                 partition.position.offset = (partition.position.offset - 3).max(0);
             }
             self.ready.extend(partition.queue.arrivals().map(|arrival| (arrival, tp.clone())));
         }
-        self.settle(tp);
+        self.reschedule(tp);
     }
 
     /// The next chunk, in order of arrival. It is charged to the budget until it is [released](Self::release).
@@ -208,30 +246,80 @@ impl Fetcher {
             let Some(partition) = self.partitions.get_mut(&tp) else { continue };
             let Some(waiting) = partition.queue.take_oldest() else { continue };
             debug_assert_eq!(waiting.arrival, arrival, "a partition's chunks are taken in order");
-            if waiting.chunk.size > 0 {
-                let lent = self.lent.entry(tp).or_default();
-                *lent = lent.saturating_add(waiting.chunk.size);
-            }
+            self.memory.lend(arrival);
             return Some(waiting.chunk);
         }
     }
 
-    /// The handle is done with `bytes` of a partition's chunks, all told the sum of their sizes: they count no more,
-    /// also when the partition has been stopped since.
-    pub fn release(&mut self, _now: Instant, tp: &TopicPartition, bytes: usize) {
-        let Some(lent) = self.lent.get_mut(tp) else { return };
-        let bytes = bytes.min(*lent);
-        *lent = lent.saturating_sub(bytes);
-        if *lent == 0 {
-            self.lent.remove(tp);
+    /// The handle is done with a chunk of this partition, also when that has been stopped since. A second time it changes
+    /// nothing.
+    pub fn release(&mut self, _now: Instant, tp: &TopicPartition, charge: Charge) {
+        if self.memory.is_lent(charge.chunk) {
+            self.memory.release(charge.chunk);
+            self.reschedule(tp);
         }
-        self.used = self.used.saturating_sub(bytes);
-        self.settle(tp);
     }
 
-    /// What is buffered or lent, in bytes.
+    /// The handle has dropped, and released, all that it held of a partition, as [`Event::GiveBack`] asked of it, and
+    /// stands at `position`: from there the partition is read on when it is resumed. Nothing is lost.
+    ///
+    /// Gives the number of the run that begins: chunks of an earlier run lie behind `position`, and whoever gets one drops
+    /// it. `None` if `token` is not that of the partition as it flows now: then whatever else was said of it holds.
+    ///
+    /// While it is in the hand of `offsets` it stays there; then the [`start`](Self::start) that ends this begins no
+    /// later than at `position`.
+    pub fn give_back(
+        &mut self,
+        _now: Instant,
+        tp: &TopicPartition,
+        token: Token,
+        position: Position,
+    ) -> Option<u64> {
+        self.partitions.get(tp).filter(|partition| partition.token == token)?;
+        let run = self.next_run();
+        let mut at = position;
+        while let Some(waiting) =
+            self.partitions.get_mut(tp).and_then(|partition| partition.queue.drop_newest())
+        {
+            if waiting.from.offset < at.offset {
+                at = waiting.from;
+            }
+            self.dropped(&waiting);
+        }
+        let partition = self.partitions.get_mut(tp)?;
+        partition.run = run;
+        partition.asked_back = false;
+        if partition.state == State::Parked {
+            partition.given_back = Some(at);
+        } else {
+            self.go_back(tp, at);
+        }
+        self.reschedule(tp);
+        Some(run)
+    }
+
+    /// Reads on from here, which lies before what was read last.
+    pub(crate) fn go_back(&mut self, tp: &TopicPartition, to: Position) {
+        let Some(partition) = self.partitions.get_mut(tp) else { return };
+        if to.offset < partition.position.offset {
+            partition.tell_epoch = true;
+            partition.position = to;
+            if partition.state == State::Stopped {
+                // What stopped it will do so again, behind what is to be read before it.
+                partition.state = State::Flowing;
+                self.unplaced.insert(tp.clone());
+            }
+        }
+    }
+
+    /// The memory that is held, in bytes: of what is buffered, and of what has been taken and not yet released.
     pub fn buffered(&self) -> usize {
-        self.used
+        self.memory.used()
+    }
+
+    /// Whether chunks of it wait to be taken, be it paused or not.
+    pub fn holds(&self, tp: &TopicPartition) -> bool {
+        self.partitions.get(tp).is_some_and(|partition| partition.queue.front().is_some())
     }
 
     /// Whether a chunk can be taken.
@@ -249,9 +337,10 @@ impl Fetcher {
         self.partitions.get(tp)?.watermarks
     }
 
-    /// Whether it is paused.
+    /// Whether it is paused; before it is started, whether it will be.
     pub fn is_paused(&self, tp: &TopicPartition) -> bool {
-        self.paused.contains_key(tp)
+        let Some(assignment) = self.paused.get(tp) else { return false };
+        self.partitions.get(tp).is_none_or(|partition| partition.token.assignment == *assignment)
     }
 
     /// The clock moved.
@@ -284,7 +373,7 @@ impl Fetcher {
 
     /// Buffers a chunk. One with nothing to see only moves on the chunk before it, so that a log of aborted
     /// transactions does not pile up chunks.
-    pub(crate) fn store(&mut self, from: Position, chunk: Chunk) {
+    pub(crate) fn store(&mut self, from: Position, mut chunk: Chunk, frame: Frame, bytes: usize) {
         let Some(partition) = self.partitions.get_mut(&chunk.partition) else { return };
         if chunk.batches.is_empty()
             && let Some(newest) = partition.queue.newest()
@@ -297,22 +386,23 @@ impl Fetcher {
             return;
         }
         self.arrivals = self.arrivals.wrapping_add(1);
-        self.used = self.used.saturating_add(chunk.size);
-        if !self.paused.contains_key(&chunk.partition) {
+        let paused = self.paused.get(&chunk.partition) == Some(&partition.token.assignment);
+        if !paused {
             self.ready.insert(self.arrivals, chunk.partition.clone());
         }
+        chunk.charge = self.memory.charge(&chunk.partition, self.arrivals, frame, bytes, paused);
         partition.queue.push(Waiting { arrival: self.arrivals, from, chunk });
     }
 
     /// A chunk that nobody will take.
     pub(crate) fn dropped(&mut self, waiting: &Waiting) {
         self.ready.remove(&waiting.arrival);
-        self.used = self.used.saturating_sub(waiting.chunk.size);
+        self.memory.release(waiting.arrival);
     }
 
-    /// Bytes of a partition that count against its share of the budget.
-    pub(crate) fn load(&self, tp: &TopicPartition, partition: &Partition) -> usize {
-        partition.queue.bytes().saturating_add(self.lent.get(tp).copied().unwrap_or(0))
+    fn next_run(&mut self) -> u64 {
+        self.runs = self.runs.wrapping_add(1);
+        self.runs
     }
 
     pub(crate) fn next_seed(&mut self) -> u64 {

@@ -38,7 +38,7 @@ pub(crate) struct Node {
     /// Answers in a row that came at once and said nothing.
     pub(crate) empty: Backoff,
     /// Answers in a row that said nothing while somebody was left out.
-    pub(crate) rests: u32,
+    pub(crate) idle_answers: u32,
     /// The most to ask for: little at first, so that the first records are here before a large answer has been read.
     pub(crate) most: usize,
     /// Until then it is not told our rack, so that it sends records itself.
@@ -70,7 +70,7 @@ impl Node {
             backoff: Backoff::new(backoff, seed),
             refusals: 0,
             empty: Backoff::new(backoff, !seed),
-            rests: 0,
+            idle_answers: 0,
             most: FIRST,
             rackless_until: None,
             announced: false,
@@ -86,22 +86,22 @@ impl Node {
     }
 
     /// An answer said nothing, and somebody is left out: when to look again. A longer wait at the broker would stand in
-    /// the way of who is left out when it has room again; whoever has comes [at once](Self::hurries).
-    pub(crate) fn rests(&mut self, now: Instant) {
-        let rest = REST.saturating_mul(1 << self.rests.min(16)).min(LONGEST_REST);
-        self.rests = self.rests.saturating_add(1);
+    /// the way of who is left out when it has room again; whoever has comes [at once](Self::fetch_now).
+    pub(crate) fn back_off_idle(&mut self, now: Instant) {
+        let rest = REST.saturating_mul(1 << self.idle_answers.min(16)).min(LONGEST_REST);
+        self.idle_answers = self.idle_answers.saturating_add(1);
         self.call = Call::Due(now + rest);
     }
 
     /// It has sent something.
     pub(crate) fn sent_something(&mut self) {
-        self.rests = 0;
+        self.idle_answers = 0;
         self.most = self.most.saturating_mul(GROWTH);
     }
 
     /// There is more to ask for.
-    pub(crate) fn hurries(&mut self) {
-        if std::mem::take(&mut self.rests) > 0 && !self.call.is_sent() {
+    pub(crate) fn fetch_now(&mut self) {
+        if std::mem::take(&mut self.idle_answers) > 0 && !self.call.is_sent() {
             self.call = Call::Idle;
         }
     }

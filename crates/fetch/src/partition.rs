@@ -5,7 +5,7 @@ use std::time::Instant;
 use offtake_machine::{Backoff, BrokerId, LeaderEpoch, Position, Token, TopicPartition, mutant};
 use offtake_wire::{Uuid, messages::fetch::PartitionData};
 
-use crate::{Chunk, VisibleBatches, chunk::Queue, session::Entry};
+use crate::{Charge, Chunk, VisibleBatches, chunk::Queue, session::Entry};
 
 #[derive(Debug)]
 pub(crate) struct Partition {
@@ -39,6 +39,10 @@ pub(crate) struct Partition {
     pub(crate) left_out_of: Option<BrokerId>,
     /// Its place among the fetcher's timers.
     pub(crate) timer: Option<Instant>,
+    /// Whether the handle has been asked to give back what it holds of it.
+    pub(crate) asked_back: bool,
+    /// Where the handle stands that gave it back, while it is parked.
+    pub(crate) given_back: Option<Position>,
 }
 
 /// Whether it may be asked for.
@@ -48,8 +52,10 @@ pub(crate) enum State {
     Flowing,
     /// There was trouble: not before this time, or a new leader.
     Waiting { until: Instant },
-    /// No: in the hand of `offsets`, or stopped by an error. Only `start` changes that.
+    /// No: in the hand of `offsets`. Only `start` changes that.
     Parked,
+    /// No: an error has stopped it. Only `start` changes that, or reading again what lies before the error.
+    Stopped,
 }
 
 /// A replica that the leader prefers us to ask (KIP-392).
@@ -102,6 +108,8 @@ impl Partition {
             asked_of: None,
             left_out_of: None,
             timer: None,
+            asked_back: false,
+            given_back: None,
         }
     }
 
@@ -111,7 +119,6 @@ impl Partition {
         tp: &TopicPartition,
         next: Position,
         batches: VisibleBatches,
-        size: usize,
         data: &PartitionData,
     ) -> Chunk {
         Chunk {
@@ -124,7 +131,7 @@ impl Partition {
             high_watermark: self.watermarks.map_or(data.high_watermark, |it| it.high),
             last_stable_offset: self.watermarks.map_or(data.last_stable_offset, |it| it.last_stable),
             log_start_offset: self.watermarks.map_or(data.log_start_offset, |it| it.low),
-            size,
+            charge: Charge::default(),
         }
     }
 
@@ -162,7 +169,7 @@ impl Partition {
         match self.state {
             State::Flowing => self.replica.map(|replica| replica.until),
             State::Waiting { until } => Some(until),
-            State::Parked => None,
+            State::Parked | State::Stopped => None,
         }
     }
 }

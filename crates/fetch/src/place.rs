@@ -27,7 +27,8 @@ impl Fetcher {
             return;
         }
         self.brokers = cluster.brokers.keys().copied().collect();
-        self.unplaced = self.partitions.keys().cloned().collect();
+        let changed = self.partitions.iter().filter(|(tp, partition)| self.is_news(tp, partition, cluster));
+        self.unplaced.extend(changed.map(|(tp, _)| tp.clone()).collect::<Vec<_>>());
         self.place_all(now, cluster);
         for node in self.nodes.values_mut() {
             // Ids have become known: from now on topics may go by id (I13).
@@ -40,9 +41,20 @@ impl Fetcher {
             .retain(|id, node| node.is_active() || !node.left_out.is_empty() || self.brokers.contains(id));
     }
 
+    /// Whether the view tells something of the partition that it was not placed by. Most views tell of few.
+    fn is_news(&self, tp: &TopicPartition, partition: &Partition, cluster: &Cluster) -> bool {
+        let Some(info) = cluster.partition(tp) else { return false };
+        let differs = |told: Option<_>, known| told.is_some_and(|told| told != known);
+        cluster.leader(tp) != partition.leader
+            || (info.epoch.is_some() && info.epoch != partition.leader_epoch)
+            || differs(cluster.topic_id(tp.topic.as_str()), partition.topic_id)
+            || partition.replica.is_some_and(|replica| !self.brokers.contains(&replica.broker))
+    }
+
     /// Looks up what was started since the last time.
     pub(crate) fn place_all(&mut self, now: Instant, cluster: &Cluster) {
         while let Some(tp) = self.unplaced.pop_first() {
+            self.placements = self.placements.saturating_add(1);
             self.place(&tp, cluster);
         }
         if self.leaderless.is_empty() {
@@ -61,7 +73,7 @@ impl Fetcher {
 
     fn place(&mut self, tp: &TopicPartition, cluster: &Cluster) {
         let Some(partition) = self.partitions.get_mut(tp) else { return };
-        if partition.state == State::Parked {
+        if matches!(partition.state, State::Parked | State::Stopped) {
             return; // looked up when it is started again
         }
         if let Some(info) = cluster.partition(tp) {
@@ -99,7 +111,7 @@ impl Fetcher {
         } else {
             self.leaderless.insert(tp.clone());
         }
-        self.settle(tp);
+        self.reschedule(tp);
     }
 
     fn recreated(&mut self, tp: &TopicPartition, reason: OutOfRangeReason) {
@@ -120,7 +132,7 @@ impl Fetcher {
         }
         self.leaderless.remove(tp);
         self.events.push_back(Event::OutOfRange { tp: tp.clone(), token, position, reason });
-        self.settle(tp);
+        self.reschedule(tp);
     }
 
     /// The leader refuses the position.
@@ -136,12 +148,12 @@ impl Fetcher {
     }
 
     /// Puts a partition among what its broker is asked for, or takes it out, as its state says now.
-    pub(crate) fn settle(&mut self, tp: &TopicPartition) {
+    pub(crate) fn reschedule(&mut self, tp: &TopicPartition) {
         let share = self.share();
-        let paused = self.paused.contains_key(tp);
+        let paused = self.is_paused(tp);
         let Some(partition) = self.partitions.get(tp) else { return };
         let flows = partition.state == State::Flowing && !paused;
-        let full = self.load(tp, partition) >= share;
+        let full = self.memory.load(tp) >= share;
         let source = partition.source().filter(|_| flows && !full);
         let left_out_of = partition.source().filter(|_| flows && full);
         let wakes_at = partition.wakes_at();
@@ -170,7 +182,7 @@ impl Fetcher {
             }
             if let Some(node) = source.map(|broker| self.node(broker)) {
                 node.wanted.insert(tp.clone());
-                node.hurries();
+                node.fetch_now();
             }
         }
         if let Some(node) = source.and_then(|broker| self.nodes.get_mut(&broker)) {
@@ -203,9 +215,9 @@ impl Fetcher {
                     partition.position.offset = (partition.position.offset - 1).max(0);
                 }
             }
-            State::Flowing | State::Waiting { .. } | State::Parked => {}
+            State::Flowing | State::Waiting { .. } | State::Parked | State::Stopped => {}
         }
-        self.settle(tp);
+        self.reschedule(tp);
     }
 
     /// Trouble with this partition: not before a pause, unless it gets a new leader.
@@ -216,7 +228,7 @@ impl Fetcher {
     ) -> Option<&mut Partition> {
         let partition = self.partitions.get_mut(tp)?;
         partition.state = State::Waiting { until: now + partition.backoff.failed() };
-        self.settle(tp);
+        self.reschedule(tp);
         self.partitions.get_mut(tp)
     }
 
@@ -236,6 +248,65 @@ impl Fetcher {
                 self.node(leader).rackless_until = Some(until);
             }
         }
-        self.settle(tp);
+        self.reschedule(tp);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use offtake_machine::{Broker, PartitionInfo, Position, Token, TopicInfo};
+    use offtake_wire::{ErrorCode, Uuid};
+
+    use super::*;
+    use crate::Config;
+
+    /// 10,000 partitions, all of them at broker 1.
+    fn large() -> Cluster {
+        let broker = |id| (BrokerId(id), Broker { host: format!("b{id}"), port: 9092, rack: None });
+        let led = PartitionInfo {
+            leader: Some(BrokerId(1)),
+            epoch: Some(5),
+            replicas: vec![],
+            isr: vec![],
+            offline: vec![],
+        };
+        let partitions = (0..10_000).map(|index| (index, led.clone())).collect();
+        let info = TopicInfo { id: Uuid([7; 16]), error: ErrorCode::None, internal: false, partitions };
+        Cluster {
+            brokers: [1, 2].map(broker).into(),
+            topics: [("a".into(), info)].into(),
+            ..Cluster::default()
+        }
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "some moment to count from")]
+    fn s15_a_view_costs_what_it_changes() {
+        let now = Instant::now();
+        let mut cluster = large();
+        let mut fetcher = Fetcher::new(Config::default());
+        for partition in 0..10_000 {
+            let token = Token { assignment: 1, seek: 0 };
+            fetcher.start(now, TopicPartition::new("a", partition), token, Position::at(0));
+        }
+        fetcher.handle_cluster(now, &cluster);
+        let mut placed = fetcher.placements;
+        assert_eq!(placed, 10_000);
+        let mut costs = |fetcher: &mut Fetcher, cluster: &Cluster| {
+            fetcher.handle_cluster(now, cluster);
+            fetcher.placements - std::mem::replace(&mut placed, fetcher.placements)
+        };
+        assert_eq!(costs(&mut fetcher, &cluster), 0, "nothing has changed");
+        // What a broker that goes down tells in one answer, by way of the metadata.
+        let topic = cluster.topics.values_mut().next();
+        for info in topic.into_iter().flat_map(|topic| topic.partitions.values_mut()).take(3_300) {
+            (info.leader, info.epoch) = (Some(BrokerId(2)), Some(6));
+        }
+        assert_eq!(costs(&mut fetcher, &cluster), 3_300);
+        assert_eq!(costs(&mut fetcher, &cluster), 0);
+        let moved = fetcher.partitions.values().filter(|it| it.leader == Some(BrokerId(2))).count();
+        assert_eq!(moved, 3_300);
     }
 }

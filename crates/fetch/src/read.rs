@@ -54,7 +54,7 @@ impl Reader {
         let end = high_watermark.max(from.offset).saturating_add(BEYOND_THE_WATERMARK);
         let mut batches = Batches::new(records.clone(), Crc::Trust).ending_before(end);
         let mut at: usize = 0;
-        let mut run = at;
+        let mut segment = at;
         while let Some(head) = batches.peek() {
             let after = at.saturating_add(head.size()).min(records.len());
             let shown = match self.shows(from, &head, &records.slice(at..after), high_watermark, &mut aborted)
@@ -66,8 +66,8 @@ impl Reader {
                 }
             };
             if !shown {
-                found.visible.push(records.slice(run..at));
-                run = after;
+                found.visible.push(records.slice(segment..at));
+                segment = after;
             }
             if head.last_offset() >= found.next.offset {
                 found.next = Position { offset: head.next_offset(), epoch: epoch(&head) };
@@ -75,7 +75,7 @@ impl Reader {
             at = after;
             batches.pass();
         }
-        found.visible.push(records.slice(run..at));
+        found.visible.push(records.slice(segment..at));
         if found.error.is_none() {
             // Where nothing can be peeked at, this ends, or says what is wrong (J2, J4).
             found.error = batches.next().and_then(Result::err);

@@ -4,7 +4,10 @@
 //! Always true: `entries` is what the broker holds once it has read the last request that was built. With at most one
 //! request outstanding it is therefore also what the next answer speaks of.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+};
 
 use offtake_machine::{LeaderEpoch, Token, Topic, TopicPartition};
 use offtake_wire::{
@@ -36,6 +39,8 @@ pub(crate) struct Session {
     /// Whether topics go by id (KIP-516). Must not change within a session (I13).
     by_id: bool,
     entries: BTreeMap<TopicPartition, Entry>,
+    /// The last partition that brought records.
+    served: Option<TopicPartition>,
     names: BTreeMap<Uuid, Topic>,
 }
 
@@ -83,6 +88,12 @@ impl Session {
         self.names.get(&id)
     }
 
+    /// The partition has brought records. A request that says everything begins behind it: a broker that keeps no session
+    /// fills its answer in the order of the request, and those at the end would starve (FAILURES I12).
+    pub(crate) fn served(&mut self, partition: &TopicPartition) {
+        self.served = Some(partition.clone());
+    }
+
     /// The broker has accepted the request that was built last, and says that this is its session.
     pub(crate) fn accepted(&mut self, id: i32) {
         if id == 0 {
@@ -126,7 +137,10 @@ impl Session {
             self.by_id = !self.entries.values().copied().any(has_no_id);
             self.names = self.entries.iter().map(|(tp, entry)| (entry.topic_id, tp.topic.clone())).collect();
             self.names.remove(&Uuid::ZERO);
-            for (tp, entry) in &self.entries {
+            let after = self.served.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+            let until = self.served.as_ref().map(|last| (Bound::Unbounded, Bound::Included(last)));
+            let first = self.entries.range((after, Bound::Unbounded));
+            for (tp, entry) in first.chain(until.into_iter().flat_map(|until| self.entries.range(until))) {
                 topics.push(tp, *entry, max_bytes);
             }
         } else {
@@ -173,7 +187,7 @@ fn has_no_id(entry: Entry) -> bool {
     entry.topic_id.is_zero()
 }
 
-/// Partitions grouped by topic as they come, which is in order of topic.
+/// Partitions grouped by topic as they come. A topic may come twice, as it may from Kafka's own clients.
 #[derive(Default)]
 struct Topics(Vec<FetchTopic>);
 

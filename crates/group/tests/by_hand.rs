@@ -88,7 +88,7 @@ impl Hand {
             Response::Heartbeat(_) => self.heartbeat.take(),
             _ => self.step.take(),
         };
-        let answer = Answer { from: Some(COORDINATOR), version: 9, response };
+        let answer = Answer { from: Some(COORDINATOR), version: 9, memory: 0, response };
         self.member.handle_answer(self.now, id.unwrap(), Ok(answer));
     }
 
@@ -444,7 +444,8 @@ fn c7_an_answer_to_a_call_that_was_given_up_changes_nothing() {
     hand.hears(joined(2, "leader", "me", vec![]));
     hand.syncs();
     // Of the generation before.
-    let answer = Answer { from: None, version: 4, response: beat(ErrorCode::IllegalGeneration).into() };
+    let answer =
+        Answer { from: None, version: 4, memory: 0, response: beat(ErrorCode::IllegalGeneration).into() };
     hand.member.handle_answer(hand.now, late, Ok(answer));
     assert_eq!((hand.events(), hand.member.state_name()), (vec![], "syncing"));
 }
@@ -718,7 +719,7 @@ fn n1_who_leaves_before_it_has_a_name_leaves_no_ghost() {
 fn a_broker_without_static_members_is_refused_by_one() {
     let mut hand = Hand::new(Config { instance_id: Some("i".into()), ..config(Assignor::CooperativeSticky) });
     hand.joins();
-    let answer = Answer { from: None, version: 4, response: joined(1, "me", "me", vec![]).into() };
+    let answer = Answer { from: None, version: 4, memory: 0, response: joined(1, "me", "me", vec![]).into() };
     hand.member.handle_answer(hand.now, hand.step.unwrap(), Ok(answer));
     assert!(matches!(&hand.events()[..], [Event::Failed(GroupError::UnsupportedVersion { .. })]));
     // It has been taken in as a dynamic member: the others must not wait for it.
@@ -736,7 +737,7 @@ fn a_broker_without_static_members_is_refused_by_one() {
 fn a_member_that_fails_and_is_subscribed_again_leaves_before_it_joins() {
     let mut hand = Hand::new(Config { instance_id: Some("i".into()), ..config(Assignor::CooperativeSticky) });
     hand.joins();
-    let answer = Answer { from: None, version: 4, response: joined(1, "me", "me", vec![]).into() };
+    let answer = Answer { from: None, version: 4, memory: 0, response: joined(1, "me", "me", vec![]).into() };
     hand.member.handle_answer(hand.now, hand.step.unwrap(), Ok(answer));
     hand.member.subscribe(hand.now, topics(&["a"]));
     assert!(matches!(hand.sends(), Some(Request::LeaveGroup(_))));

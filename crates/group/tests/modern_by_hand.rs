@@ -99,7 +99,7 @@ impl Hand {
     }
 
     fn hears_in(&mut self, version: i16, response: ConsumerGroupHeartbeatResponse) {
-        let answer = Answer { from: Some(COORDINATOR), version, response: response.into() };
+        let answer = Answer { from: Some(COORDINATOR), version, memory: 0, response: response.into() };
         self.member.handle_answer(self.now, self.outstanding.take().unwrap(), Ok(answer));
     }
 
@@ -175,7 +175,7 @@ fn described(session_ms: Option<u64>) -> Result<Answer, CallError> {
         ..Default::default()
     };
     let response = DescribeConfigsResponse { results: vec![result], ..Default::default() };
-    Ok(Answer { from: Some(BrokerId(1)), version: 4, response: response.into() })
+    Ok(Answer { from: Some(BrokerId(1)), version: 4, memory: 0, response: response.into() })
 }
 
 fn refused(error_code: ErrorCode) -> ConsumerGroupHeartbeatResponse {

@@ -17,6 +17,9 @@ impl Default for BackoffConfig {
     }
 }
 
+/// The shortest wait, whatever is configured.
+const SHORTEST: Duration = Duration::from_millis(1);
+
 /// Consecutive waits of one thing that keeps failing.
 #[derive(Clone, Debug)]
 pub struct Backoff {
@@ -31,13 +34,14 @@ impl Backoff {
         Self { config, failures: 0, random: seed }
     }
 
-    /// It failed (again): how long to wait now, between 80 % and 120 % of `base × 2ⁿ`, capped at `max`.
+    /// It failed (again): how long to wait now, between 80 % and 120 % of `base × 2ⁿ`, capped at `max`. Never less than a
+    /// millisecond, so that no setting makes whoever waits spin.
     pub fn failed(&mut self) -> Duration {
         let factor = 1u32.checked_shl(self.failures.min(16)).unwrap_or(u32::MAX);
         self.failures = self.failures.saturating_add(1);
         let wait = self.config.base.saturating_mul(factor).min(self.config.max);
         let per_mille = 800 + u32::try_from(self.draw() % 401).unwrap_or(200);
-        wait.saturating_mul(per_mille) / 1000
+        (wait.saturating_mul(per_mille) / 1000).max(SHORTEST)
     }
 
     /// It worked: the next failure waits `base` again.
@@ -73,6 +77,19 @@ mod tests {
         assert!(waits[4..].iter().all(|ms| (800..=1200).contains(ms)), "{waits:?}");
         backoff.worked();
         assert!(backoff.failed().as_millis() <= 120);
+    }
+
+    #[test]
+    fn s15_no_setting_makes_a_wait_of_nothing_or_overflows() {
+        for (base, max) in [
+            (Duration::ZERO, Duration::ZERO),
+            (Duration::MAX, Duration::MAX),
+            (Duration::MAX, Duration::ZERO),
+            (Duration::ZERO, Duration::MAX),
+        ] {
+            let mut backoff = Backoff::new(BackoffConfig { base, max }, 7);
+            assert!((0..40).all(|_| backoff.failed() >= SHORTEST), "{base:?} up to {max:?}");
+        }
     }
 
     #[test]

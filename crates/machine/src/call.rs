@@ -7,7 +7,7 @@ use std::{
 
 use offtake_wire::{ApiKey, DecodeError, Request, Response};
 
-use crate::names::BrokerId;
+use crate::{clock::after, names::BrokerId};
 
 /// Names one call of one machine. Unique within that machine, never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,6 +56,8 @@ pub struct Answer {
     pub from: Option<BrokerId>,
     /// The version it was spoken in.
     pub version: i16,
+    /// The memory that is held for as long as a slice of the answer is left, in bytes; 0 if that is not known.
+    pub memory: usize,
     /// The answer.
     pub response: Response,
 }
@@ -171,7 +173,7 @@ impl Call {
             Self::Due(at) if at <= now => {
                 let id = ids.next_id();
                 // The loop answers at `timeout`; the margin is for a loop that forgot.
-                *self = Self::Sent { id, deadline: now + timeout + timeout };
+                *self = Self::Sent { id, deadline: after(after(now, timeout), timeout) };
                 Some(id)
             }
             _ => None,

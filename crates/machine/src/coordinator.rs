@@ -13,6 +13,7 @@ use offtake_wire::{ErrorCode, FindCoordinatorRequest, Response};
 use crate::{
     backoff::{Backoff, BackoffConfig},
     call::{Answer, Call, CallError, CallId, CallIds, Target, Transmit},
+    clock::after,
     mutant,
     names::BrokerId,
 };
@@ -100,7 +101,7 @@ impl Coordinator {
     /// `broker` said that it is not the coordinator, or its connection ended. Says nothing about any other broker.
     pub fn lost(&mut self, now: Instant, broker: BrokerId) {
         if self.broker() == Some(broker) {
-            self.state = State::Finding { call: Call::Due(now + self.backoff.failed()) };
+            self.state = State::Finding { call: Call::Due(after(now, self.backoff.failed())) };
         }
     }
 
@@ -152,9 +153,9 @@ impl Coordinator {
             }
         };
         self.state = if again {
-            State::Finding { call: Call::Due(now + self.backoff.failed()) }
+            State::Finding { call: Call::Due(after(now, self.backoff.failed())) }
         } else {
-            State::Unknown { not_before: Some(now + self.backoff.failed()) }
+            State::Unknown { not_before: Some(after(now, self.backoff.failed())) }
         };
     }
 
@@ -163,7 +164,7 @@ impl Coordinator {
         if let State::Finding { call } = &mut self.state
             && call.is_overdue(now)
         {
-            *call = Call::Due(now + self.backoff.failed());
+            *call = Call::Due(after(now, self.backoff.failed()));
         }
     }
 

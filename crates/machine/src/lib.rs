@@ -11,6 +11,7 @@
 
 pub mod backoff;
 pub mod call;
+pub mod clock;
 pub mod cluster;
 pub mod coordinator;
 pub mod metadata;
@@ -20,12 +21,8 @@ pub mod names;
 
 pub use backoff::{Backoff, BackoffConfig};
 pub use call::{Answer, Call, CallError, CallId, CallIds, Target, Transmit};
+pub use clock::{after, earliest};
 pub use cluster::{Broker, Cluster, PartitionInfo, TopicInfo};
 pub use coordinator::Coordinator;
 pub use metadata::{Metadata, MetadataConfig};
-pub use names::{BrokerId, LeaderEpoch, Position, Token, Topic, TopicPartition};
-
-/// The earliest of some wake-up times.
-pub fn earliest(times: impl IntoIterator<Item = Option<std::time::Instant>>) -> Option<std::time::Instant> {
-    times.into_iter().flatten().min()
-}
+pub use names::{BrokerId, InvalidTopic, LeaderEpoch, Position, Token, Topic, TopicPartition};

@@ -15,7 +15,8 @@ use offtake_wire::{ErrorCode, Response, messages::metadata as wire};
 use crate::{
     backoff::{Backoff, BackoffConfig},
     call::{Answer, Call, CallError, CallId, CallIds, Target, Transmit},
-    cluster::{Broker, Cluster, PartitionInfo, TopicInfo},
+    clock::after,
+    cluster::{Broker, Cluster, TopicInfo},
     names::{BrokerId, Topic, TopicPartition},
 };
 
@@ -23,12 +24,15 @@ use crate::{
 /// just started answers so too.
 const UNKNOWN_BEFORE_GONE: u32 = 3;
 
+/// Complete metadata is kept for so long at least.
+const SHORTEST_AGE: Duration = Duration::from_millis(10);
+
 /// How the metadata is kept.
 #[derive(Clone, Debug)]
 pub struct MetadataConfig {
     /// `request.timeout.ms`.
     pub request_timeout: Duration,
-    /// `metadata.max.age.ms`.
+    /// `metadata.max.age.ms`; not less than `retry.backoff.ms` or 10 ms.
     pub max_age: Duration,
     /// `retry.backoff.ms`, `retry.backoff.max.ms`.
     pub backoff: BackoffConfig,
@@ -51,13 +55,24 @@ pub struct Metadata {
     backoff: Backoff,
     ids: CallIds,
     call: Call,
-    /// Whether something changed that the call under way did not ask for.
-    again: bool,
+    /// What was asked for while a call is under way.
+    next: Next,
     /// Whether the call under way asked for all topics.
     asked_all: bool,
     /// Since when no refresh has succeeded, while one was wanted.
     failing_since: Option<Instant>,
     events: VecDeque<Event>,
+}
+
+/// When to ask again after the call under way, as far as that was said meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Next {
+    /// When its answer is old, or incomplete.
+    AsAnswered,
+    /// After a pause: somebody saw that the view is stale, perhaps before this call was answered.
+    Soon,
+    /// At once: something is wanted that the call did not ask for.
+    AtOnce,
 }
 
 #[derive(Debug, PartialEq)]
@@ -87,7 +102,7 @@ impl Metadata {
             backoff: Backoff::new(config.backoff, config.seed),
             ids: CallIds::default(),
             call: Call::Due(now),
-            again: false,
+            next: Next::AsAnswered,
             asked_all: false,
             failing_since: None,
             events: VecDeque::new(),
@@ -108,7 +123,7 @@ impl Metadata {
         };
         self.interest = Interest::Topics(topics);
         if news {
-            self.refresh_at(now);
+            self.refresh_at(now, Next::AtOnce);
         }
     }
 
@@ -116,48 +131,56 @@ impl Metadata {
     pub fn want_all(&mut self, now: Instant) {
         if self.interest != Interest::All {
             self.interest = Interest::All;
-            self.refresh_at(now);
+            self.refresh_at(now, Next::AtOnce);
         }
     }
 
     /// Somebody saw that the view is stale. Refreshes soon, though not more often than the pauses allow.
     pub fn refresh(&mut self, now: Instant) {
-        let wait = self.backoff.failed();
-        self.refresh_at(now + wait);
+        let soon = after(now, self.config.backoff.base);
+        let wait = match self.call {
+            Call::Sent { .. } => Duration::ZERO, // the pause follows the answer
+            Call::Due(due) if due <= soon => return,
+            Call::Due(_) | Call::Idle => self.backoff.failed(),
+        };
+        self.refresh_at(after(now, wait), Next::Soon);
     }
 
     /// Refreshes at once: the application asked.
     pub fn refresh_now(&mut self, now: Instant) {
-        self.refresh_at(now);
+        self.refresh_at(now, Next::AtOnce);
     }
 
-    fn refresh_at(&mut self, at: Instant) {
+    fn refresh_at(&mut self, at: Instant, next: Next) {
         match self.call {
-            Call::Sent { .. } => self.again = true,
+            Call::Sent { .. } => self.next = self.next.max(next),
             Call::Due(due) => self.call = Call::Due(due.min(at)),
             Call::Idle => self.call = Call::Due(at),
         }
     }
 
     /// A broker told who leads now, in its answer to something else (KIP-951). Taken only if the epoch is newer.
-    /// True if it was news.
+    /// True if it was news. Where it is news and cannot be used, because the partition or the leader's address is unknown,
+    /// the metadata is refreshed.
     pub fn learn_leader(
         &mut self,
+        now: Instant,
         of: &TopicPartition,
         leader: BrokerId,
         epoch: i32,
         at: Option<Broker>,
     ) -> bool {
-        let newer = |info: &PartitionInfo| info.epoch.is_none_or(|known| known < epoch);
-        if epoch < 0 || !self.cluster.partition(of).is_some_and(newer) {
+        let known = self.cluster.partition(of).map(|info| info.epoch);
+        if epoch < 0 || known.flatten().is_some_and(|known| known >= epoch) {
+            return false;
+        }
+        if known.is_none() || (at.is_none() && !self.cluster.brokers.contains_key(&leader)) {
+            self.refresh(now);
             return false;
         }
         let cluster = Arc::make_mut(&mut self.cluster);
         if let Some(address) = at {
             cluster.brokers.insert(leader, address);
-        }
-        if !cluster.brokers.contains_key(&leader) {
-            return false;
         }
         if let Some(info) =
             cluster.topics.get_mut(&of.topic).and_then(|topic| topic.partitions.get_mut(&of.partition))
@@ -165,8 +188,15 @@ impl Metadata {
             info.leader = Some(leader);
             info.epoch = Some(epoch);
         }
-        self.events.push_back(Event::Updated);
+        self.updated();
         true
+    }
+
+    /// Told once for all that changed since the last time that it was heard.
+    fn updated(&mut self) {
+        if !self.events.contains(&Event::Updated) {
+            self.events.push_back(Event::Updated);
+        }
     }
 
     /// The answer to Metadata.
@@ -185,8 +215,8 @@ impl Metadata {
     }
 
     fn failed(&mut self, now: Instant) {
-        self.again = false;
-        self.call = Call::Due(now + self.backoff.failed());
+        self.next = Next::AsAnswered;
+        self.call = Call::Due(after(now, self.backoff.failed()));
         let since = *self.failing_since.get_or_insert(now);
         if self.config.rebootstrap_after.is_some_and(|limit| now.saturating_duration_since(since) >= limit) {
             self.failing_since = None;
@@ -196,7 +226,7 @@ impl Metadata {
 
     fn learn(&mut self, now: Instant, response: wire::MetadataResponse) {
         if response.error_code == ErrorCode::RebootstrapRequired {
-            self.call = Call::Due(now + self.backoff.failed());
+            self.call = Call::Due(after(now, self.backoff.failed()));
             self.events.push_back(Event::Rebootstrap);
             return;
         }
@@ -228,15 +258,17 @@ impl Metadata {
             complete &= wanted.iter().all(|name| topics.contains_key(name));
         }
         self.cluster = Arc::new(Cluster { topics, ..told });
-        self.events.push_back(Event::Updated);
-        self.call = if std::mem::take(&mut self.again) {
-            Call::Due(now)
-        } else if complete {
-            self.backoff.worked();
-            Call::Due(now + self.config.max_age)
-        } else {
-            Call::Due(now + self.backoff.failed())
+        self.updated();
+        let wait = match std::mem::replace(&mut self.next, Next::AsAnswered) {
+            Next::AtOnce => Duration::ZERO,
+            Next::AsAnswered if complete => {
+                self.backoff.worked();
+                // `metadata.max.age.ms=0` is no busy loop (FAILURES S15).
+                self.config.max_age.max(self.config.backoff.base).max(SHORTEST_AGE)
+            }
+            Next::AsAnswered | Next::Soon => self.backoff.failed(),
         };
+        self.call = Call::Due(after(now, wait));
     }
 
     /// What to believe of a topic that now has an error and had none before.

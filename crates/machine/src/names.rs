@@ -1,6 +1,6 @@
 //! The names that all machines share.
 
-use std::{borrow::Borrow, fmt, sync::Arc};
+use std::{borrow::Borrow, cmp::Ordering, fmt, sync::Arc};
 
 /// A broker's id, as the cluster numbers them. Never negative: a missing broker is an `Option`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,14 +19,58 @@ impl fmt::Display for BrokerId {
     }
 }
 
-/// A topic's name; cheap to clone.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A topic's name; cheap to clone. Clones compare without a look at the name.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Topic(Arc<str>);
+
+/// The longest name that a topic can have, in bytes.
+const LONGEST_TOPIC_NAME: usize = 249;
+
+/// Why Kafka has no topic of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidTopic {
+    /// It is empty.
+    #[error("a topic name cannot be empty")]
+    Empty,
+    /// It is `.` or `..`.
+    #[error("a topic name cannot be \".\" or \"..\"")]
+    Dots,
+    /// It has so many bytes.
+    #[error("a topic name has at most {LONGEST_TOPIC_NAME} bytes, not {0}")]
+    TooLong(usize),
+    /// It has this character.
+    #[error("a topic name consists of ASCII letters and digits, '.', '_' and '-', and has no {0:?}")]
+    Character(char),
+}
 
 impl Topic {
     /// The name itself.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether a topic can have this name, by Kafka's rules. Brokers of other makes may have topics of other names: what
+    /// they tell of is read, whatever it is called.
+    pub fn check(&self) -> Result<(), InvalidTopic> {
+        let legal = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        match &*self.0 {
+            "" => Err(InvalidTopic::Empty),
+            "." | ".." => Err(InvalidTopic::Dots),
+            name if name.len() > LONGEST_TOPIC_NAME => Err(InvalidTopic::TooLong(name.len())),
+            name => name.chars().find(|c| !legal(c)).map_or(Ok(()), |c| Err(InvalidTopic::Character(c))),
+        }
+    }
+}
+
+impl Ord for Topic {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
+    }
+}
+
+impl PartialOrd for Topic {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -118,7 +162,7 @@ impl fmt::Display for TopicPartition {
     }
 }
 
-/// A partition leader's term of office (KIP-320). `None` wherever Kafka writes -1.
+/// A leader epoch: how often a partition has changed its leader (KIP-320). `None` wherever Kafka writes -1.
 pub type LeaderEpoch = Option<i32>;
 
 /// Turns Kafka's -1 into `None`.
@@ -168,5 +212,33 @@ impl Token {
     /// The token after a seek.
     pub fn sought(self) -> Self {
         Self { seek: self.seek.saturating_add(1), ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_no_topic_can_have_is_told_from_one_that_it_can() {
+        let check = |name: &str| Topic::from(name).check();
+        let longest = "a".repeat(LONGEST_TOPIC_NAME);
+        for name in ["orders", "a.b_c-D9", "...", "__consumer_offsets", &longest] {
+            assert_eq!(check(name), Ok(()), "{name}");
+        }
+        assert_eq!(check(""), Err(InvalidTopic::Empty));
+        assert_eq!(check("."), Err(InvalidTopic::Dots));
+        assert_eq!(check(".."), Err(InvalidTopic::Dots));
+        assert_eq!(check(&"a".repeat(250)), Err(InvalidTopic::TooLong(250)));
+        assert_eq!(check("two words"), Err(InvalidTopic::Character(' ')));
+        assert_eq!(check("größe"), Err(InvalidTopic::Character('ö')));
+    }
+
+    #[test]
+    fn topics_are_ordered_by_name_whoever_they_were_cloned_from() {
+        let (a, b) = (Topic::from("a"), Topic::from("b"));
+        assert_eq!(a.cmp(&a.clone()), Ordering::Equal);
+        assert_eq!(a.cmp(&Topic::from("a")), Ordering::Equal);
+        assert_eq!((a.cmp(&b), b.cmp(&a)), (Ordering::Less, Ordering::Greater));
     }
 }

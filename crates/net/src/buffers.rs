@@ -1,9 +1,15 @@
 //! [`Buffers`]: the memory that large frames are read into, used again when the last view of a frame is gone.
 //!
+//! A buffer is used for a frame of a quarter of its size or more, so that a small frame that is kept for long does not keep
+//! the memory of a large one.
+//!
 //! Memory that is given back to the system and asked for again is cleared page by page each time, which costs as much as
 //! checking the records in it.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
 
 use bytes::Bytes;
 
@@ -11,22 +17,26 @@ use bytes::Bytes;
 pub(crate) const LARGE: usize = 128 * 1024;
 /// So many wait to be used again: while one frame is being worked on the next is read.
 const KEPT: usize = 2;
+/// A buffer may be so many times as large as the frame that is read into it.
+const SLACK: usize = 4;
 /// Frames of about the same size find room in each other's buffers.
 const GRAIN: usize = 256 * 1024;
 
 /// Buffers that nobody looks at any more, of all connections together.
 #[derive(Debug, Default)]
 pub(crate) struct Buffers {
-    /// The smallest first.
-    free: Mutex<Vec<Vec<u8>>>,
+    /// In the order in which they came back.
+    free: Mutex<VecDeque<Vec<u8>>>,
 }
 
 impl Buffers {
-    /// An empty one with room for `size` bytes, if there is one.
+    /// An empty one with room for `size` bytes and not for much more, if there is one.
     pub(crate) fn take(&self, size: usize) -> Option<Vec<u8>> {
+        let fits = size..=size.saturating_mul(SLACK);
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = free.iter().position(|buffer| buffer.capacity() >= size)?;
-        Some(free.remove(at))
+        let sizes = free.iter().map(Vec::capacity).enumerate();
+        let (at, _) = sizes.filter(|(_, size)| fits.contains(size)).min_by_key(|(_, size)| *size)?;
+        free.remove(at)
     }
 
     /// The frame that was read into `bytes`; if it is large, the memory comes back here.
@@ -45,10 +55,9 @@ impl Buffers {
     fn give_back(&self, mut buffer: Vec<u8>) {
         buffer.clear();
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = free.partition_point(|other| other.capacity() <= buffer.capacity());
-        free.insert(at, buffer);
+        free.push_back(buffer);
         if free.len() > KEPT {
-            free.remove(0);
+            free.pop_front(); // not of the size that is read by now
         }
     }
 }
@@ -99,14 +108,22 @@ mod tests {
     }
 
     #[test]
-    fn no_more_are_kept_than_are_of_use_and_the_largest_of_them() {
+    fn no_more_are_kept_than_are_of_use_and_those_of_the_size_that_comes() {
         let buffers = Arc::new(Buffers::default());
         let frames: Vec<_> = [3, 1, 4, 2].map(|times| buffers.lend(large(times * LARGE))).into();
         drop(frames);
         assert!(buffers.take(5 * LARGE).is_none());
-        assert_eq!(buffers.take(LARGE).unwrap().capacity(), 3 * LARGE);
+        assert_eq!(buffers.take(LARGE).unwrap().capacity(), 2 * LARGE);
         assert_eq!(buffers.take(LARGE).unwrap().capacity(), 4 * LARGE);
         assert!(buffers.take(LARGE).is_none());
+    }
+
+    #[test]
+    fn p1_a_small_frame_does_not_keep_the_memory_of_a_large_one() {
+        let buffers = Arc::new(Buffers::default());
+        drop(buffers.lend(large(16 * LARGE)));
+        assert!(buffers.take(4 * LARGE - 1).is_none());
+        assert_eq!(buffers.take(4 * LARGE).unwrap().capacity(), 16 * LARGE);
     }
 
     #[test]
@@ -114,7 +131,7 @@ mod tests {
         let buffers = Arc::new(Buffers::default());
         drop(buffers.lend(large(LARGE)));
         buffers.rest();
-        assert!(buffers.take(1).is_none());
+        assert!(buffers.take(LARGE).is_none());
         let frame = buffers.lend(large(LARGE));
         drop(buffers);
         assert_eq!(frame.len(), LARGE);

@@ -269,8 +269,9 @@ impl<'a> Connection<'a> {
         }
         self.has_answered = true;
         self.mute(throttle::asked_by(&decoded.response));
-        let (from, version) = (self.reporter.broker(), call.version);
-        self.reporter.done(call.tag, Ok(Answer { from, version, response: decoded.response })).await;
+        let (from, version, memory) = (self.reporter.broker(), call.version, self.frames.memory());
+        let answer = Answer { from, version, memory, response: decoded.response };
+        self.reporter.done(call.tag, Ok(answer)).await;
         None
     }
 

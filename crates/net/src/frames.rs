@@ -65,6 +65,8 @@ pub(crate) struct Frames {
     staging: BytesMut,
     body: Option<Body>,
     cap: usize,
+    /// The memory of the frame that came last.
+    memory: usize,
     /// The largest frame so far.
     largest: usize,
     /// Small frames since the last large one, or the last lull.
@@ -80,12 +82,17 @@ struct Body {
 impl Frames {
     /// Frames of up to `cap` bytes.
     pub(crate) fn new(shared: Arc<Shared>, cap: usize) -> Self {
-        Self { shared, staging: BytesMut::new(), body: None, cap, largest: 0, small: 0 }
+        Self { shared, staging: BytesMut::new(), body: None, cap, memory: 0, largest: 0, small: 0 }
     }
 
     /// From now on, frames of up to `cap` bytes.
     pub(crate) fn set_cap(&mut self, cap: usize) {
         self.cap = cap;
+    }
+
+    /// The memory that the frame which came last holds, in bytes: a buffer may be larger than what was read into it.
+    pub(crate) fn memory(&self) -> usize {
+        self.memory
     }
 
     /// The next frame, without its length.
@@ -128,6 +135,7 @@ impl Frames {
         }
         if body.missing() == 0 {
             self.finished(body.length);
+            self.memory = body.bytes.capacity();
             return Ok(Some(self.shared.buffers.lend(body.bytes)));
         }
         self.body = Some(body);
@@ -256,6 +264,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn p1_a_frame_is_told_with_the_whole_of_its_buffer() {
+        let mut frames = frames(1 << 20);
+        let stream = [frame(100), frame(300_000)].concat();
+        let mut script = tokio_test_reader(&stream, 100_000);
+        assert_eq!((frames.next(&mut script).await.unwrap().len(), frames.memory()), (100, 100));
+        drop(frames.shared.buffers.lend(vec![0; 1_000_000]));
+        assert_eq!((frames.next(&mut script).await.unwrap().len(), frames.memory()), (300_000, 1_000_000));
+    }
+
+    #[tokio::test]
     async fn memory_that_comes_back_in_a_lull_goes_with_the_next() {
         let lull: Vec<u8> = (0..LULL).flat_map(|_| frame(4)).collect();
         let mut frames = frames(1 << 20);
@@ -268,7 +286,7 @@ mod tests {
                 drop(frames.shared.buffers.lend(vec![0; LARGE]));
             }
         }
-        assert!(frames.shared.buffers.take(1).is_none());
+        assert!(frames.shared.buffers.take(LARGE).is_none());
     }
 
     #[tokio::test]

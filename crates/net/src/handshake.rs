@@ -119,7 +119,7 @@ pub(crate) async fn greet(
     mut version: i16,
 ) -> Result<Greeted, Refusal> {
     let timeout = shared.config.handshake_timeout;
-    let deadline = clock::now() + timeout;
+    let deadline = clock::after(clock::now(), timeout);
     let mut frames = Frames::new(shared.clone(), LARGEST_GREETING);
     for correlation in 0..GUESSES {
         let exchange = exchange(shared, &mut stream, &mut frames, correlation, version);

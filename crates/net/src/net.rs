@@ -174,7 +174,7 @@ impl Net {
     pub fn send(&mut self, tag: u64, lane: Lane, transmit: Transmit) {
         let now = clock::now();
         let Transmit { id: _, to, request, max_version, timeout } = transmit;
-        let deadline = now.checked_add(timeout).unwrap_or(now);
+        let deadline = clock::after(now, timeout);
         let (tried, trouble, moved) = (Vec::new(), None, false);
         let call = Call { tag, lane, to, request, max_version, timeout, deadline, tried, trouble, moved };
         if self.outstanding.len() >= OUTSTANDING {

@@ -9,7 +9,7 @@ use crate::{
     Cause, Event, ListSpec, Offsets, PartitionError, Place, ResetPolicy, ResetReason, StartAt,
     ask::{epochs, offset_fetch, offset_list},
     machine::Asked,
-    partition::{Hand, Need, Partition, Then, Waiting},
+    partition::{AfterListing, Lookup, Partition, Phase, Waiting},
     remedy::of_leader,
     retry::Retry,
 };
@@ -24,7 +24,7 @@ struct ForLeader {
 impl Waiting {
     /// Whether the coordinator has to be asked.
     pub(crate) fn is_for_coordinator(&self) -> bool {
-        matches!(self.need, Need::Committed { .. })
+        matches!(self.need, Lookup::Committed { .. })
     }
 }
 
@@ -36,7 +36,7 @@ impl Offsets {
         let (committed, place) = at.parts();
         match (committed, &self.config.group) {
             (true, Some(_)) => {
-                self.wait(partition, Need::Committed { otherwise: place }, true, None, None);
+                self.wait(partition, Lookup::Committed { otherwise: place }, true, None, None);
             }
             (true, None) => self.nothing_committed(now, partition, place),
             (false, _) => self.go_to(now, partition, place, None),
@@ -47,20 +47,20 @@ impl Offsets {
     fn wait(
         &mut self,
         partition: &TopicPartition,
-        need: Need,
+        need: Lookup,
         fresh: bool,
         reset: Option<(ResetReason, Option<i64>)>,
         not_before: Option<Instant>,
     ) {
         if let Some(state) = self.partitions.get_mut(partition) {
             let retry = Retry::at(not_before);
-            state.hand = Hand::Waiting(Waiting { need, fresh, reset, told: false, retry });
+            state.phase = Phase::ResolvingPosition(Waiting { need, fresh, reset, told: false, retry });
             self.waiting.insert(partition.clone());
         }
     }
 
     /// One step further, the rest as it was.
-    pub(crate) fn wait_for(&mut self, partition: &TopicPartition, need: Need) {
+    pub(crate) fn wait_for(&mut self, partition: &TopicPartition, need: Lookup) {
         if let Some(waiting) = self.partitions.get_mut(partition).and_then(Partition::waiting_mut) {
             waiting.need = need;
             waiting.retry.answered();
@@ -89,15 +89,15 @@ impl Offsets {
                 return self.stop(partition, PartitionError::NegativeOffset(offset));
             }
             Place::Offset(position) => {
-                self.wait(partition, Need::Agreement { position }, true, reset, None);
+                self.wait(partition, Lookup::Agreement { position }, true, reset, None);
                 return self.begin_unless_validated(partition, position);
             }
-            Place::Earliest => (ListSpec::Earliest, Then::Begin),
-            Place::Latest => (ListSpec::Latest, Then::Begin),
-            Place::Timestamp(at) => (ListSpec::Timestamp(at), Then::Begin),
-            Place::BeforeEnd(records) => (ListSpec::Latest, Then::Back(records)),
+            Place::Earliest => (ListSpec::Earliest, AfterListing::Start),
+            Place::Latest => (ListSpec::Latest, AfterListing::Start),
+            Place::Timestamp(at) => (ListSpec::Timestamp(at), AfterListing::Start),
+            Place::BeforeEnd(records) => (ListSpec::Latest, AfterListing::StartBefore(records)),
         };
-        self.wait(partition, Need::Listed { spec, then }, true, reset, None);
+        self.wait(partition, Lookup::Listed { spec, then }, true, reset, None);
     }
 
     /// `auto.offset.reset` decides.
@@ -122,7 +122,7 @@ impl Offsets {
                 return self.stop(partition, error);
             }
         };
-        let need = Need::Listed { spec, then: Then::Begin };
+        let need = Lookup::Listed { spec, then: AfterListing::Start };
         self.wait(partition, need, fresh, Some((reason, from)), not_before);
     }
 
@@ -133,7 +133,7 @@ impl Offsets {
         position: Position,
         not_before: Option<Instant>,
     ) {
-        self.wait(partition, Need::Agreement { position }, false, None, not_before);
+        self.wait(partition, Lookup::Agreement { position }, false, None, not_before);
         if not_before.is_none() {
             self.begin_unless_validated(partition, position);
         }
@@ -149,10 +149,10 @@ impl Offsets {
     /// Only the application can say where to go on.
     pub(crate) fn stop(&mut self, partition: &TopicPartition, error: PartitionError) {
         if let Some(state) = self.partitions.get_mut(partition) {
-            state.hand = Hand::Stopped;
+            state.phase = Phase::Stopped;
             let token = state.token;
             self.waiting.remove(partition);
-            self.tell(Event::PartitionFailed { partition: partition.clone(), token, error });
+            self.emit(Event::PartitionFailed { partition: partition.clone(), token, error });
         }
     }
 
@@ -173,15 +173,15 @@ impl Offsets {
                 ResetReason::EpochUnknown | ResetReason::TopicRecreated => None,
             };
             let skipped = comparable.map(|from| u64::try_from(to.saturating_sub(from)).unwrap_or(0));
-            self.tell(Event::Reset { partition: partition.clone(), token, from, to, reason, skipped });
+            self.emit(Event::Reset { partition: partition.clone(), token, from, to, reason, skipped });
         }
-        self.tell(Event::Start { partition: partition.clone(), token, position });
+        self.emit(Event::Start { partition: partition.clone(), token, position });
     }
 
     // ---- what is asked -------------------------------------------------------------------------------------------
 
     /// Those that wait for something that may be asked for now.
-    fn ready(&self, now: Instant) -> Vec<(TopicPartition, Need)> {
+    fn ready(&self, now: Instant) -> Vec<(TopicPartition, Lookup)> {
         let waiting = self.waiting.iter().filter_map(|partition| {
             let waiting = self.partitions.get(partition)?.waiting()?;
             waiting.retry.is_ready(now).then(|| (partition.clone(), waiting.need))
@@ -206,7 +206,7 @@ impl Offsets {
         let partitions: Vec<_> = self
             .ready(now)
             .into_iter()
-            .filter(|(_, need)| matches!(need, Need::Committed { .. }))
+            .filter(|(_, need)| matches!(need, Lookup::Committed { .. }))
             .map(|(partition, _)| partition)
             .collect();
         if partitions.is_empty() {
@@ -229,20 +229,22 @@ impl Offsets {
         for (partition, need) in self.ready(now) {
             let place = cluster.leader(&partition).zip(cluster.partition(&partition));
             match (need, place) {
-                (Need::Committed { .. }, _) => {}
-                (Need::Agreement { position }, _) if position.epoch.is_none() => {
+                (Lookup::Committed { .. }, _) => {}
+                (Lookup::Agreement { position }, _) if position.epoch.is_none() => {
                     self.begin(&partition, position)
                 }
                 (_, None) => lost.push(partition),
-                (Need::Agreement { position }, Some((leader, info))) => match (position.epoch, info.epoch) {
-                    (Some(ours), Some(current)) => {
-                        let ask = leaders.entry(leader).or_default();
-                        ask.epochs.push((partition, (Some(current), ours)));
+                (Lookup::Agreement { position }, Some((leader, info))) => {
+                    match (position.epoch, info.epoch) {
+                        (Some(ours), Some(current)) => {
+                            let ask = leaders.entry(leader).or_default();
+                            ask.epochs.push((partition, (Some(current), ours)));
+                        }
+                        // A leader without an epoch has no history of epochs either (FAILURES L6).
+                        _ => self.begin(&partition, position),
                     }
-                    // A leader without an epoch has no history of epochs either (FAILURES L6).
-                    _ => self.begin(&partition, position),
-                },
-                (Need::Listed { spec, .. }, Some((leader, info))) => {
+                }
+                (Lookup::Listed { spec, .. }, Some((leader, info))) => {
                     leaders.entry(leader).or_default().list.push((partition, (info.epoch, spec)));
                 }
             }

@@ -8,7 +8,7 @@
 //! anew (H4).
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Instant,
 };
 
@@ -18,11 +18,12 @@ use offtake_wire::{ApiKey, ErrorCode};
 use crate::{
     Cause, CommitError, Identity, OffsetAndMetadata,
     ask::Answers,
-    remedy::{LASTING, Next, Remedy, of_commit},
-    retry::{Pauses, Retry},
+    remedy::{Next, REPORT_AFTER, Remedy, of_commit},
+    retry::{BackoffSchedule, Retry},
 };
 
-/// How many commits of the application may wait at a time; the next is refused (FAILURES H15).
+/// How many commits of one partition may wait at a time that cannot go as one; the next is refused (FAILURES H15). Any number
+/// of those that go on from one another go as one.
 pub const MAX_QUEUED_COMMITS: usize = 1000;
 
 /// Names one commit.
@@ -89,9 +90,18 @@ pub(crate) struct Settled {
     pub(crate) done: Done,
     pub(crate) remedies: Vec<(Remedy, Option<ErrorCode>)>,
     /// Automatic ones that another attempt may mend.
-    pub(crate) auto_again: bool,
+    pub(crate) auto_again: Vec<AutoFailure>,
     /// Automatic ones that it does not.
     pub(crate) auto_failed: CommitOutcome,
+}
+
+/// An automatic commit that came to nothing.
+#[derive(Debug)]
+pub(crate) struct AutoFailure {
+    pub(crate) partition: TopicPartition,
+    pub(crate) cause: Cause,
+    /// Trying again is worth it a few times only: the topic may be gone (FAILURES H6).
+    pub(crate) a_few_times: bool,
 }
 
 impl Commits {
@@ -112,26 +122,53 @@ impl Commits {
         mut refused: CommitOutcome,
     ) -> (CommitId, Option<CommitOutcome>) {
         let id = self.next_id();
-        if self.open.len() >= MAX_QUEUED_COMMITS {
-            refused
-                .extend(offsets.into_iter().map(|(partition, ..)| (partition, Err(CommitError::QueueFull))));
-            return (id, Some(refused));
-        }
-        if offsets.is_empty() {
-            return (id, Some(refused));
-        }
-        self.open.insert(id, Open { deadline, left: offsets.len(), outcome: refused });
+        let mut left: usize = 0;
         for (partition, token, offset) in offsets {
-            let queue = self.queues.entry(partition).or_default();
+            let queue = self.queues.entry(partition.clone()).or_default();
+            let is_full = queue.len() >= MAX_QUEUED_COMMITS;
             match queue.back_mut().filter(|last| last.is_superseded_by(token, &offset)) {
                 Some(Entry { by: By::Application(ids), offset: last, .. }) => {
                     *last = offset;
                     ids.push(id);
                 }
+                _ if is_full => {
+                    refused.insert(partition, Err(CommitError::QueueFull));
+                    continue;
+                }
                 _ => queue.push_back(Entry::new(By::Application(vec![id]), token, offset)),
             }
+            left = left.saturating_add(1);
         }
+        if left == 0 {
+            return (id, Some(refused));
+        }
+        self.open.insert(id, Open { deadline, left, outcome: refused });
         (id, None)
+    }
+
+    /// Nobody waits for these any more: where a later commit carries what they ask for, it speaks for them. Gives those of
+    /// which nothing is left.
+    pub(crate) fn merge(&mut self, unawaited: &BTreeSet<CommitId>) -> BTreeSet<CommitId> {
+        let mut merged = BTreeSet::new();
+        for entry in self.queues.values_mut().flatten() {
+            let By::Application(ids) = &mut entry.by else { continue };
+            let Some(last) = ids.last().copied() else { continue };
+            // What has failed in part is told when the rest is over.
+            let is_good = |open: &Open| open.outcome.values().all(Result::is_ok);
+            let goes = |id: &CommitId| {
+                *id != last && unawaited.contains(id) && self.open.get(id).is_none_or(is_good)
+            };
+            for id in ids.extract_if(.., |id| goes(id)).collect::<Vec<_>>() {
+                if let Some(open) = self.open.get_mut(&id) {
+                    open.left = open.left.saturating_sub(1);
+                    if open.left == 0 {
+                        self.open.remove(&id);
+                        merged.insert(id);
+                    }
+                }
+            }
+        }
+        merged
     }
 
     /// One offset of `by` is over.
@@ -206,9 +243,9 @@ impl Commits {
     }
 
     /// Something changed that commits may have waited for.
-    pub(crate) fn hurry(&mut self) {
+    pub(crate) fn retry_now(&mut self) {
         for entry in self.queues.values_mut().filter_map(VecDeque::front_mut) {
-            entry.retry.hurry();
+            entry.retry.retry_now();
         }
     }
 
@@ -245,7 +282,7 @@ impl Commits {
         mut answers: Result<Answers<()>, Cause>,
         asked_as: &Identity,
         we_are: Option<&Identity>,
-        pauses: &Pauses,
+        pauses: &BackoffSchedule,
     ) -> Settled {
         let mut settled = Settled::default();
         let asked =
@@ -277,7 +314,7 @@ impl Commits {
                         settled.remedies.push((remedy, cause.code()));
                     }
                     let next = match next {
-                        Next::AFewTimes if entry.retry.failures() >= LASTING => Next::Fail,
+                        Next::AFewTimes if entry.retry.failures() >= REPORT_AFTER => Next::Fail,
                         // Somebody from outside the group has nobody else to be.
                         Next::AsAnother if asked_as.member_id.is_empty() => Next::Fail,
                         // It was not us, as we are now, who was refused.
@@ -295,8 +332,10 @@ impl Commits {
                             settled.auto_failed.insert(partition.clone(), Err(CommitError::Failed(cause)));
                             Ok(())
                         }
-                        (By::Clock, _) => {
-                            settled.auto_again = true;
+                        (By::Clock, next) => {
+                            let a_few_times = next == Next::AFewTimes;
+                            let partition = partition.clone();
+                            settled.auto_again.push(AutoFailure { partition, cause, a_few_times });
                             Ok(())
                         }
                         (By::Application(_), Next::Fail) => Err(CommitError::Failed(cause)),

@@ -1,8 +1,13 @@
 //! What is committed and when, and what follows from an answer.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
-use offtake_machine::{Answer, BrokerId, CallError, CallId, Cluster, Token, TopicPartition, Transmit};
+use offtake_machine::{
+    Answer, BrokerId, CallError, CallId, Cluster, Token, TopicPartition, Transmit, after, earliest,
+};
 use offtake_wire::Response;
 
 use crate::{
@@ -10,7 +15,7 @@ use crate::{
     ask::{Answers, TopicIds, offset_commit},
     commits::Done,
     machine::Asked,
-    remedy::Remedy,
+    remedy::{REPORT_AFTER, Remedy},
 };
 
 /// How often what the group has already is committed once more, for consumers that are no members: the broker forgets their
@@ -23,8 +28,6 @@ pub(crate) struct AutoCommit {
     pub(crate) at: Option<Instant>,
     /// It is: waits for the coordinator, and for something to say.
     pub(crate) due: bool,
-    /// How many in a row came to nothing.
-    failures: u32,
     /// When all was last committed again.
     renewed: Option<Instant>,
 }
@@ -33,7 +36,7 @@ impl Offsets {
     /// Commits, until `deadline`: through moves of the coordinator and changes of the generation, as long as the
     /// partitions are ours. [`Event::CommitDone`] tells how it went.
     pub fn commit(&mut self, now: Instant, what: Commit, deadline: Instant) -> CommitId {
-        self.see(now);
+        self.advance_clock(now);
         let mut refused = CommitOutcome::new();
         let mut offsets = Vec::new();
         match what {
@@ -54,15 +57,21 @@ impl Offsets {
         }
         let (id, outcome) = self.commits.ask(deadline, offsets, refused);
         if let Some(outcome) = outcome {
-            self.tell(Event::CommitDone { id, outcome });
+            self.emit(Event::CommitDone { id, outcome });
         }
         id
+    }
+
+    /// Nobody waits for these commits any more: each is merged into a later one that carries what it asks for. Gives those of
+    /// which nothing is left, and of which no [`Event::CommitDone`] will tell.
+    pub fn merge(&mut self, unawaited: &BTreeSet<CommitId>) -> BTreeSet<CommitId> {
+        self.commits.merge(unawaited)
     }
 
     /// Makes an automatic commit due now, for an application that keeps the interval itself: what is finished when it can
     /// be sent. Asking again before then changes nothing, so nothing piles up while the coordinator is away.
     pub fn commit_soon(&mut self, now: Instant) {
-        self.see(now);
+        self.advance_clock(now);
         self.renew(now);
         self.auto.due = true;
     }
@@ -82,8 +91,8 @@ impl Offsets {
         if i16::try_from(offset.metadata.len()).is_err() {
             return Err(CommitError::MetadataTooLong(offset.metadata.len()));
         }
-        match self.token_of(partition) {
-            Some(current) if current.same_owner(token) => Ok(()),
+        match self.partitions.get(partition) {
+            Some(state) if state.is_of_this_log(token) => Ok(()),
             _ => Err(CommitError::NotOwned),
         }
     }
@@ -131,7 +140,11 @@ impl Offsets {
         for (partition, _) in &offsets {
             self.commits.sent(partition, id);
         }
-        let (request, max_version, ids) = offset_commit::request(group, &identity, &offsets, cluster);
+        let of_log = |partition: &TopicPartition| {
+            let known = self.partitions.get(partition).and_then(|state| state.topic_id);
+            known.or_else(|| cluster.topic_id(partition.topic.as_str()))
+        };
+        let (request, max_version, ids) = offset_commit::request(group, &identity, &offsets, of_log);
         Some(self.send(now, id, of, Asked::Commit { ids, identity }, request.into(), max_version))
     }
 
@@ -160,24 +173,30 @@ impl Offsets {
             self.apply(remedy, Some(of));
         }
         if self.identity.as_ref() != Some(identity) {
-            self.commits.hurry();
+            self.commits.retry_now();
         }
         self.landed(settled.landed);
         self.commits_done(settled.done);
-        if settled.auto_again {
-            let soon = now + pauses.after(self.auto.failures);
-            self.auto.failures = self.auto.failures.saturating_add(1);
-            self.auto.at = Some(self.auto.at.map_or(soon, |at| at.min(soon)));
+        let mut failed = settled.auto_failed;
+        for failure in settled.auto_again {
+            let Some(state) = self.partitions.get_mut(&failure.partition) else { continue };
+            state.commit_failures = state.commit_failures.saturating_add(1);
+            if failure.a_few_times && state.commit_failures >= REPORT_AFTER {
+                // From now on once in an interval, with the others.
+                failed.insert(failure.partition, Err(CommitError::Failed(failure.cause)));
+            } else {
+                let soon = after(now, pauses.after(state.commit_failures.saturating_sub(1)));
+                self.auto.at = earliest([self.auto.at, Some(soon)]);
+            }
         }
         // The next one is refused as well, and the one after it: once is enough.
-        let mut failed = settled.auto_failed;
         failed.retain(|partition, _| {
             let state = self.partitions.get_mut(partition);
             state.is_none_or(|state| !std::mem::replace(&mut state.refused, true))
         });
         if !failed.is_empty() {
             let id = self.commits.next_id();
-            self.tell(Event::CommitDone { id, outcome: failed });
+            self.emit(Event::CommitDone { id, outcome: failed });
         }
     }
 
@@ -185,27 +204,29 @@ impl Offsets {
         if landed.is_empty() {
             return;
         }
-        self.auto.failures = 0;
         for (partition, token, offset) in &landed {
-            self.high
+            let state = self.partitions.get_mut(partition).filter(|state| state.token.same_owner(*token));
+            if state.as_ref().is_some_and(|state| !state.is_of_this_log(*token)) {
+                continue; // the log that it speaks of is gone
+            }
+            self.highest_committed
                 .entry(partition.clone())
                 .and_modify(|high| *high = offset.offset.max(*high))
                 .or_insert(offset.offset);
-            if let Some(state) =
-                self.partitions.get_mut(partition).filter(|state| state.token.same_owner(*token))
-            {
+            if let Some(state) = state {
                 state.committed = Some(offset.position());
                 state.refused = false;
+                state.commit_failures = 0;
                 self.note_finished(partition);
             }
         }
         let offsets = landed.into_iter().map(|(partition, _, offset)| (partition, offset.offset)).collect();
-        self.tell(Event::Committed { offsets });
+        self.emit(Event::Committed { offsets });
     }
 
     pub(crate) fn commits_done(&mut self, done: Done) {
         for (id, outcome) in done {
-            self.tell(Event::CommitDone { id, outcome });
+            self.emit(Event::CommitDone { id, outcome });
         }
     }
 }

@@ -19,6 +19,14 @@ pub enum Event {
         /// The first offset to ask for.
         position: Position,
     },
+    /// The topic was deleted and created again: the partition is another log, and goes on under this token. What bears an
+    /// older one is not to be handed out, and cannot be committed.
+    NewLog {
+        /// Which one.
+        partition: TopicPartition,
+        /// Under which ownership from now on.
+        token: Token,
+    },
     /// `auto.offset.reset` chose the position; said just before the `Start` at it.
     Reset {
         /// Which one.

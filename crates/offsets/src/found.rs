@@ -9,14 +9,14 @@ use crate::{
     Cause, Event, Identity, ListSpec, ListedOffset, OffsetAndMetadata, Offsets, PartitionError, ResetPolicy,
     ResetReason,
     ask::{Answers, TopicIds, epochs, offset_fetch, offset_list},
-    partition::{Need, Partition, Then},
-    remedy::{LASTING, Remedy, Weight, cannot_validate, of_leader, of_load},
-    retry::Pauses,
+    partition::{AfterListing, Lookup, Partition},
+    remedy::{REPORT_AFTER, Remedy, Report, cannot_validate, of_leader, of_load},
+    retry::BackoffSchedule,
 };
 
 impl Offsets {
     /// Those that wait for the answer to this call.
-    fn asked_in(&self, id: CallId) -> Vec<(TopicPartition, Need)> {
+    fn asked_in(&self, id: CallId) -> Vec<(TopicPartition, Lookup)> {
         let waiting = self.waiting.iter().filter_map(|partition| {
             let waiting = self.partitions.get(partition)?.waiting()?;
             (waiting.retry.asked == Some(id)).then(|| (partition.clone(), waiting.need))
@@ -44,7 +44,7 @@ impl Offsets {
         let pauses = self.pauses.next_round();
         let mut loud = true;
         for (partition, need) in self.asked_in(id) {
-            let Need::Committed { otherwise } = need else { continue };
+            let Lookup::Committed { otherwise } = need else { continue };
             let answer = match &mut answers {
                 Ok(answers) => {
                     answers.remove(&partition).unwrap_or(Err(Cause::LeftOut { api: ApiKey::OffsetFetch }))
@@ -64,7 +64,7 @@ impl Offsets {
                     let (remedy, mut weight) = of_load(&cause);
                     if answers.is_err() && !std::mem::take(&mut loud) {
                         // It concerns the group: one partition speaks for all.
-                        weight = Weight::Quiet;
+                        weight = Report::Never;
                     }
                     if let (Remedy::Membership, Some(code), Some(identity)) =
                         (remedy, cause.code(), &identity)
@@ -77,7 +77,7 @@ impl Offsets {
                         && let Some(waiting) =
                             self.partitions.get_mut(&partition).and_then(Partition::waiting_mut)
                     {
-                        waiting.retry.hurry();
+                        waiting.retry.retry_now();
                     }
                 }
             }
@@ -89,15 +89,17 @@ impl Offsets {
         if let Some(state) = self.partitions.get_mut(partition) {
             state.committed = Some(position);
         }
-        if let Some(high) = self.high.get(partition).copied().filter(|high| *high > position.offset) {
+        if let Some(high) =
+            self.highest_committed.get(partition).copied().filter(|high| *high > position.offset)
+        {
             self.went_back = self.went_back.saturating_add(1);
             tracing::warn!(
                 %partition, offset = position.offset, before = high,
                 "the group's committed offset is below what this consumer had committed"
             );
-            self.high.insert(partition.clone(), position.offset);
+            self.highest_committed.insert(partition.clone(), position.offset);
         }
-        self.wait_for(partition, Need::Agreement { position });
+        self.wait_for(partition, Lookup::Agreement { position });
         self.begin_unless_validated(partition, position);
     }
 
@@ -109,7 +111,7 @@ impl Offsets {
         };
         let pauses = self.pauses.next_round();
         for (partition, need) in self.asked_in(id) {
-            let Need::Listed { spec, then } = need else { continue };
+            let Lookup::Listed { spec, then } = need else { continue };
             let answer = match &mut answers {
                 Ok(answers) => offset_list::checked(spec, answers.remove(&partition)),
                 Err(cause) => Err(cause.clone()),
@@ -118,23 +120,30 @@ impl Offsets {
                 Ok(Some(listed)) => self.found_listed(&partition, then, listed),
                 // Nothing of that time or later: the end, as in Java.
                 Ok(None) => {
-                    self.wait_for(&partition, Need::Listed { spec: ListSpec::Latest, then: Then::Begin });
+                    self.wait_for(
+                        &partition,
+                        Lookup::Listed { spec: ListSpec::Latest, then: AfterListing::Start },
+                    );
                 }
                 Err(cause) => self.leader_failed(now, &partition, cause, &pauses),
             }
         }
     }
 
-    fn found_listed(&mut self, partition: &TopicPartition, then: Then, listed: ListedOffset) {
+    fn found_listed(&mut self, partition: &TopicPartition, then: AfterListing, listed: ListedOffset) {
         let here = Position { offset: listed.offset, epoch: listed.leader_epoch };
         match then {
-            Then::Back(records) if records > 0 && here.offset > 0 => {
+            AfterListing::StartBefore(records) if records > 0 && here.offset > 0 => {
                 let back = i64::try_from(records).unwrap_or(i64::MAX);
-                let then = Then::NotBelow(here.offset.saturating_sub(back).max(0));
-                self.wait_for(partition, Need::Listed { spec: ListSpec::Earliest, then });
+                let then = AfterListing::StartAtLeast(here.offset.saturating_sub(back).max(0));
+                self.wait_for(partition, Lookup::Listed { spec: ListSpec::Earliest, then });
             }
-            Then::NotBelow(offset) if here.offset < offset => self.begin(partition, Position::at(offset)),
-            Then::Begin | Then::Back(_) | Then::NotBelow(_) => self.begin(partition, here),
+            AfterListing::StartAtLeast(offset) if here.offset < offset => {
+                self.begin(partition, Position::at(offset))
+            }
+            AfterListing::Start | AfterListing::StartBefore(_) | AfterListing::StartAtLeast(_) => {
+                self.begin(partition, here)
+            }
         }
     }
 
@@ -148,7 +157,7 @@ impl Offsets {
         };
         let pauses = self.pauses.next_round();
         for (partition, need) in self.asked_in(id) {
-            let Need::Agreement { position } = need else { continue };
+            let Lookup::Agreement { position } = need else { continue };
             let answer = match &mut answers {
                 Ok(answers) => answers
                     .remove(&partition)
@@ -174,7 +183,7 @@ impl Offsets {
         let Some(token) = self.token_of(partition) else { return };
         let (from, to) = (position.offset, end.offset);
         let partition_ = partition.clone();
-        self.tell(Event::Truncated { partition: partition_, token, from, to: Some(to), epoch: end.epoch });
+        self.emit(Event::Truncated { partition: partition_, token, from, to: Some(to), epoch: end.epoch });
         match self.config.reset {
             ResetPolicy::None => self.stop(partition, PartitionError::LogTruncated { from, to }),
             ResetPolicy::Earliest | ResetPolicy::Latest | ResetPolicy::ByDuration(_) => {
@@ -183,7 +192,13 @@ impl Offsets {
         }
     }
 
-    fn leader_failed(&mut self, now: Instant, partition: &TopicPartition, cause: Cause, pauses: &Pauses) {
+    fn leader_failed(
+        &mut self,
+        now: Instant,
+        partition: &TopicPartition,
+        cause: Cause,
+        pauses: &BackoffSchedule,
+    ) {
         let (remedy, weight) = of_leader(&cause);
         self.failed(now, partition, cause, pauses, remedy, weight);
         self.apply(remedy, None);
@@ -195,23 +210,23 @@ impl Offsets {
         now: Instant,
         partition: &TopicPartition,
         cause: Cause,
-        pauses: &Pauses,
+        pauses: &BackoffSchedule,
         remedy: Remedy,
-        weight: Weight,
+        weight: Report,
     ) {
         let Some(state) = self.partitions.get_mut(partition) else { return };
         let token = state.token;
         let Some(waiting) = state.waiting_mut() else { return };
-        let needs_news = remedy == Remedy::RefreshMetadata;
-        waiting.retry.failed(now, cause.clone(), pauses, needs_news);
+        let waits_for_metadata = remedy == Remedy::RefreshMetadata;
+        waiting.retry.failed(now, cause.clone(), pauses, waits_for_metadata);
         let tell = match weight {
-            Weight::Quiet => false,
-            Weight::IfItLasts => waiting.retry.failures() >= LASTING,
-            Weight::AtOnce => true,
+            Report::Never => false,
+            Report::AfterRetries => waiting.retry.failures() >= REPORT_AFTER,
+            Report::Immediately => true,
         };
         if tell && !std::mem::replace(&mut waiting.told, true) {
             let error = PartitionError::Failing(cause);
-            self.tell(Event::PartitionFailed { partition: partition.clone(), token, error });
+            self.emit(Event::PartitionFailed { partition: partition.clone(), token, error });
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use offtake_machine::{
     Answer, BrokerId, CallError, CallId, CallIds, Cluster, Position, Target, Token, Topic, TopicPartition,
-    Transmit, earliest, mutant,
+    Transmit, after, earliest, mutant,
 };
 use offtake_wire::{ApiKey, ErrorCode, Request, Uuid};
 
@@ -17,17 +17,20 @@ use crate::{
     commits::Commits,
     committing::AutoCommit,
     event::ResetReason,
-    partition::{Need, Partition},
+    partition::{Lookup, Partition},
     queries::Queries,
     remedy::Remedy,
-    retry::Pauses,
+    retry::BackoffSchedule,
 };
+
+/// Automatic commits are not more frequent than this.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The offsets of one consumer.
 #[derive(Debug)]
 pub struct Offsets {
     pub(crate) config: Config,
-    pub(crate) pauses: Pauses,
+    pub(crate) pauses: BackoffSchedule,
     /// As whom commits are sent; `None`: not at all.
     pub(crate) identity: Option<Identity>,
     pub(crate) partitions: BTreeMap<TopicPartition, Partition>,
@@ -40,11 +43,11 @@ pub struct Offsets {
     pub(crate) queries: Queries,
     ids: CallIds,
     /// Of the topics in the views so far.
-    topic_ids: BTreeMap<Topic, Uuid>,
+    pub(crate) topic_ids: BTreeMap<Topic, Uuid>,
     calls: BTreeMap<CallId, Outstanding>,
     pub(crate) assignments: u64,
     /// The highest offset the group has had from us, of all that we ever owned (FAILURES L9).
-    pub(crate) high: BTreeMap<TopicPartition, i64>,
+    pub(crate) highest_committed: BTreeMap<TopicPartition, i64>,
     pub(crate) went_back: u64,
     events: VecDeque<Event>,
     clock: Instant,
@@ -86,9 +89,10 @@ pub(crate) enum Asked {
 
 impl Offsets {
     /// Nothing assigned.
-    pub fn new(config: Config) -> Self {
+    pub fn new(mut config: Config) -> Self {
+        config.auto_commit = config.auto_commit.map(|interval| interval.max(SHORTEST_INTERVAL));
         Self {
-            pauses: Pauses::new(config.backoff, config.seed),
+            pauses: BackoffSchedule::new(config.backoff, config.seed),
             identity: None,
             partitions: BTreeMap::new(),
             waiting: BTreeSet::new(),
@@ -100,7 +104,7 @@ impl Offsets {
             topic_ids: BTreeMap::new(),
             calls: BTreeMap::new(),
             assignments: 0,
-            high: BTreeMap::new(),
+            highest_committed: BTreeMap::new(),
             went_back: 0,
             events: VecDeque::new(),
             clock: config.wall.0,
@@ -118,12 +122,12 @@ impl Offsets {
         if mutant!(20) {
             self.waiting.clear();
         }
-        self.commits.hurry();
+        self.commits.retry_now();
         for partition in &self.waiting {
             if let Some(waiting) = self.partitions.get_mut(partition).and_then(Partition::waiting_mut)
                 && waiting.is_for_coordinator()
             {
-                waiting.retry.hurry();
+                waiting.retry.retry_now();
             }
         }
         self.changed();
@@ -184,44 +188,60 @@ impl Offsets {
 
     /// The metadata has changed: whoever waits for a leader may have one.
     pub fn handle_cluster(&mut self, now: Instant, cluster: &Cluster) {
-        self.see(now);
+        self.advance_clock(now);
         for partition in &self.waiting {
             let (Some(leader), Some(info)) = (cluster.leader(partition), cluster.partition(partition)) else {
                 continue;
             };
             if let Some(waiting) = self.partitions.get_mut(partition).and_then(Partition::waiting_mut) {
-                waiting.retry.news((leader, info.epoch));
+                waiting.retry.on_new_leader((leader, info.epoch));
             }
         }
         self.queries.news(cluster);
         self.leave_what_is_gone(now, cluster);
     }
 
-    /// Topics that have been created again: what is still to be compared with the leader's log was a position in another
-    /// (FAILURES B3). By its epoch, which begins anew too, it might look as if it were in this one.
+    /// Topics that have been created again (FAILURES B3): nothing of their old logs is finished or committed any more. Those
+    /// that flow `fetch` gives back; what is being found out of the others was asked of the old log. A position that is
+    /// still to be compared with the leader's log might look, by its epoch, as if it were in this one.
     fn leave_what_is_gone(&mut self, now: Instant, cluster: &Cluster) {
-        let mut gone = BTreeSet::new();
+        let mut news = BTreeSet::new();
         for topic in cluster.topics.keys() {
             let Some(id) = cluster.topic_id(topic.as_str()) else { continue };
-            if self.topic_ids.insert(topic.clone(), id).is_some_and(|before| before != id) {
-                gone.insert(topic.clone());
+            if self.topic_ids.insert(topic.clone(), id) != Some(id) {
+                news.insert(topic.clone());
             }
         }
-        let waiting: Vec<_> = self.waiting.iter().filter(|it| gone.contains(&it.topic)).cloned().collect();
-        for partition in waiting {
+        if news.is_empty() {
+            return;
+        }
+        let mut gone = Vec::new();
+        for (partition, state) in self.partitions.iter_mut().filter(|(it, _)| news.contains(&it.topic)) {
+            let id = self.topic_ids.get(&partition.topic).copied();
+            if state.topic_id.is_some() && state.topic_id != id {
+                gone.push(partition.clone());
+            }
+            state.topic_id = id;
+        }
+        for partition in gone {
+            self.leave_log(&partition);
             let Some(waiting) = self.partitions.get(&partition).and_then(Partition::waiting) else {
                 continue;
             };
-            if let Need::Agreement { position } = waiting.need {
-                let (reason, from, fresh) = (ResetReason::TopicRecreated, position.offset, waiting.fresh);
-                self.by_policy(now, &partition, reason, Some(from), fresh, None);
+            let need = waiting.need;
+            self.begin_log(&partition);
+            if let Lookup::Agreement { position } = need {
+                let (reason, from) = (ResetReason::TopicRecreated, position.offset);
+                self.by_policy(now, &partition, reason, Some(from), true, None);
+            } else {
+                self.wait_for(&partition, need);
             }
         }
     }
 
     /// What became of a call.
     pub fn handle_answer(&mut self, now: Instant, id: CallId, answer: Result<Answer, CallError>) {
-        self.see(now);
+        self.advance_clock(now);
         let Some(call) = self.calls.remove(&id) else { return };
         match call.what {
             Asked::Load { ids, identity } => self.loaded(now, id, call.of, &ids, identity, answer),
@@ -237,7 +257,7 @@ impl Offsets {
 
     /// The clock moved.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.see(now);
+        self.advance_clock(now);
         let overdue = self.calls.iter().filter(|(_, call)| call.deadline <= now);
         let overdue: Vec<_> =
             overdue.map(|(id, call)| (*id, call.given_up(self.config.request_timeout))).collect();
@@ -247,13 +267,13 @@ impl Offsets {
         let done = self.commits.expire(now);
         self.commits_done(done);
         for (id, outcome) in self.queries.expire(now) {
-            self.tell(Event::QueryDone { id, outcome });
+            self.emit(Event::QueryDone { id, outcome });
         }
         if self.auto.at.is_some_and(|at| at <= now) {
             self.auto.due = true;
             self.renew(now);
-            self.auto.at =
-                self.config.auto_commit.filter(|_| !self.partitions.is_empty()).map(|every| now + every);
+            let every = self.config.auto_commit.filter(|_| !self.partitions.is_empty());
+            self.auto.at = every.map(|every| after(now, every));
         }
     }
 
@@ -305,7 +325,7 @@ impl Offsets {
 
     // ---- for the files beside this one ---------------------------------------------------------------------------
 
-    pub(crate) fn see(&mut self, now: Instant) {
+    pub(crate) fn advance_clock(&mut self, now: Instant) {
         self.clock = now;
         self.changed();
     }
@@ -314,7 +334,7 @@ impl Offsets {
         self.drained = None;
     }
 
-    pub(crate) fn tell(&mut self, event: Event) {
+    pub(crate) fn emit(&mut self, event: Event) {
         self.events.push_back(event);
     }
 
@@ -334,7 +354,7 @@ impl Offsets {
     ) -> Transmit {
         let timeout = self.config.request_timeout;
         // The loop answers at `timeout`; the margin is for a loop that forgot.
-        self.calls.insert(id, Outstanding { what, of, deadline: now + timeout + timeout });
+        self.calls.insert(id, Outstanding { what, of, deadline: after(after(now, timeout), timeout) });
         Transmit { id, to: Target::Broker(of), request, max_version, timeout }
     }
 

@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use offtake_machine::{Position, Token, TopicPartition};
+use offtake_machine::{Position, Token, TopicPartition, after};
 
 use crate::{
-    NotAssigned, Offsets, Place, Refused, ResetReason, StartAt,
-    partition::{Hand, Partition},
+    Event, NotAssigned, Offsets, Place, Refused, ResetReason, StartAt,
+    partition::{Partition, Phase},
 };
 
 impl Offsets {
@@ -14,18 +14,19 @@ impl Offsets {
 
     /// These are ours now, each under a new token. What is assigned already stays as it is (FAILURES E9, F5).
     pub fn assign(&mut self, now: Instant, partitions: impl IntoIterator<Item = (TopicPartition, StartAt)>) {
-        self.see(now);
+        self.advance_clock(now);
         for (partition, at) in partitions {
             if self.partitions.contains_key(&partition) {
                 continue;
             }
             self.assignments = self.assignments.wrapping_add(1);
             let token = Token { assignment: self.assignments, seek: 0 };
-            self.partitions.insert(partition.clone(), Partition::new(token));
+            let topic_id = self.topic_ids.get(&partition.topic).copied();
+            self.partitions.insert(partition.clone(), Partition::new(token, topic_id));
             self.send_to(now, &partition, at);
         }
         if let (Some(interval), None, Some(_)) = (self.config.auto_commit, self.auto.at, &self.config.group) {
-            self.auto.at = Some(now + interval);
+            self.auto.at = Some(after(now, interval));
         }
     }
 
@@ -51,7 +52,7 @@ impl Offsets {
         partition: &TopicPartition,
         at: StartAt,
     ) -> Result<Token, NotAssigned> {
-        self.see(now);
+        self.advance_clock(now);
         let Some(state) = self.partitions.get_mut(partition) else {
             return Err(NotAssigned::Partition(partition.clone()));
         };
@@ -61,7 +62,7 @@ impl Offsets {
             return Err(NotAssigned::NegativeOffset(offset));
         }
         state.token = state.token.sought();
-        state.stalls = 0;
+        state.no_progress_count = 0;
         let token = state.token;
         self.send_to(now, partition, at);
         Ok(token)
@@ -75,41 +76,58 @@ impl Offsets {
         token: Token,
         position: Position,
     ) {
-        self.useless(now, partition, token, position, ResetReason::OutOfRange);
+        self.advance_clock(now);
+        if let Some(not_before) = self.take_from_fetch(now, partition, token, position) {
+            let reason = ResetReason::OutOfRange;
+            self.by_policy(now, partition, reason, Some(position.offset), false, not_before);
+        }
     }
 
     /// `fetch` gives it back: the topic was deleted and created again, and the position belongs to a log that is gone
-    /// (FAILURES B3). The policy decides.
+    /// (FAILURES B3). It goes on in the new log under a new token, [which is told](crate::Event::NewLog); the policy decides
+    /// where.
     pub fn recreated(&mut self, now: Instant, partition: &TopicPartition, token: Token, position: Position) {
-        self.useless(now, partition, token, position, ResetReason::TopicRecreated);
+        self.advance_clock(now);
+        if let Some(not_before) = self.take_from_fetch(now, partition, token, position) {
+            self.begin_log(partition);
+            let reason = ResetReason::TopicRecreated;
+            self.by_policy(now, partition, reason, Some(position.offset), true, not_before);
+        }
+    }
+
+    /// What was read of this partition is of a log that is gone: nothing of it is finished, and no commit of it leaves.
+    pub(crate) fn leave_log(&mut self, partition: &TopicPartition) {
+        let Some(state) = self.partitions.get_mut(partition) else { return };
+        state.leaves_log();
+        self.uncommitted.remove(partition);
+        self.highest_committed.remove(partition);
+        let done = self.commits.disown(partition);
+        self.commits_done(done);
+    }
+
+    /// The partition goes on in another log, under another token.
+    pub(crate) fn begin_log(&mut self, partition: &TopicPartition) {
+        if self.partitions.get(partition).is_some_and(|state| state.log_since <= state.token.seek) {
+            self.leave_log(partition);
+        }
+        let Some(state) = self.partitions.get_mut(partition) else { return };
+        state.token = state.token.sought();
+        let token = state.token;
+        self.emit(Event::NewLog { partition: partition.clone(), token });
     }
 
     /// `fetch` gives it back: the leader has changed, or says that it has. Starts again when the log is known to contain
     /// the position, or where it ends (KIP-320).
     pub fn validate(&mut self, now: Instant, partition: &TopicPartition, token: Token, position: Position) {
-        self.see(now);
-        if let Some(not_before) = self.take_back(now, partition, token, position) {
+        self.advance_clock(now);
+        if let Some(not_before) = self.take_from_fetch(now, partition, token, position) {
             self.compare_with_leader(partition, position, not_before);
-        }
-    }
-
-    fn useless(
-        &mut self,
-        now: Instant,
-        partition: &TopicPartition,
-        token: Token,
-        position: Position,
-        reason: ResetReason,
-    ) {
-        self.see(now);
-        if let Some(not_before) = self.take_back(now, partition, token, position) {
-            self.by_policy(now, partition, reason, Some(position.offset), false, not_before);
         }
     }
 
     /// A flowing partition under this very token: when to ask about it, which is at once the first time that it comes back
     /// from where it was started, and then later each time: nothing can make us ask without pause (FAILURES L5).
-    fn take_back(
+    fn take_from_fetch(
         &mut self,
         now: Instant,
         partition: &TopicPartition,
@@ -117,12 +135,12 @@ impl Offsets {
         position: Position,
     ) -> Option<Option<Instant>> {
         let state = self.partitions.get_mut(partition)?;
-        if state.token != token || !matches!(state.hand, Hand::Flowing) {
+        if state.token != token || !matches!(state.phase, Phase::Fetching) {
             return None;
         }
-        state.comes_back(position);
+        state.returned_at(position);
         let pauses = self.pauses.next_round();
-        Some(state.stalls.checked_sub(2).map(|failures| now + pauses.after(failures)))
+        Some(state.no_progress_count.checked_sub(2).map(|failures| after(now, pauses.after(failures))))
     }
 
     // ---- finished ------------------------------------------------------------------------------------------------
@@ -142,7 +160,7 @@ impl Offsets {
         else {
             return Err(Refused::NotOwned);
         };
-        if state.token != token {
+        if state.token != token || !state.is_of_this_log(token) {
             return Err(Refused::Sought);
         }
         if !state.rewound && state.finished.is_none_or(|done| done.offset <= next.offset) {

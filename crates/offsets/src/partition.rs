@@ -1,6 +1,7 @@
 //! One assigned partition: whose hand it is in, and how far it is done.
 
 use offtake_machine::{Position, Token};
+use offtake_wire::Uuid;
 
 use crate::{ListSpec, Place, ResetReason, retry::Retry};
 
@@ -8,7 +9,11 @@ use crate::{ListSpec, Place, ResetReason, retry::Retry};
 #[derive(Debug)]
 pub(crate) struct Partition {
     pub(crate) token: Token,
-    pub(crate) hand: Hand,
+    /// The topic whose log this is, if its id is known: not always the one that has its name now.
+    pub(crate) topic_id: Option<Uuid>,
+    /// Tokens before this seek are of a log that is gone.
+    pub(crate) log_since: u64,
+    pub(crate) phase: Phase,
     /// All below is done; what may be committed.
     pub(crate) finished: Option<Position>,
     /// Whether the cluster has moved us back, and whoever reports what is finished does not know it yet.
@@ -17,27 +22,29 @@ pub(crate) struct Partition {
     pub(crate) committed: Option<Position>,
     /// Whether it was told that automatic commits are refused, and none has landed since.
     pub(crate) refused: bool,
+    /// How many automatic commits in a row came to nothing.
+    pub(crate) commit_failures: u32,
     /// Where it was last handed to `fetch`.
     pub(crate) started: Option<Position>,
     /// How often in a row it came back from `fetch` exactly as it went.
-    pub(crate) stalls: u32,
+    pub(crate) no_progress_count: u32,
 }
 
-/// Whose hand it is in.
+/// Where a partition stands.
 #[derive(Debug)]
-pub(crate) enum Hand {
-    /// Ours: it is being found out where it begins.
-    Waiting(Waiting),
-    /// That of `fetch`.
-    Flowing,
-    /// Nobody's: only the application can say where to go on.
+pub(crate) enum Phase {
+    /// It is being found out where it begins.
+    ResolvingPosition(Waiting),
+    /// `fetch` has it.
+    Fetching,
+    /// Only the application can say where to go on.
     Stopped,
 }
 
 /// A partition that has no start offset yet.
 #[derive(Debug)]
 pub(crate) struct Waiting {
-    pub(crate) need: Need,
+    pub(crate) need: Lookup,
     /// Whether this start is the first since the assignment or a seek: then it also says what is finished.
     pub(crate) fresh: bool,
     /// Why the policy is at work, if it is, and the position that was of no use.
@@ -49,62 +56,82 @@ pub(crate) struct Waiting {
 
 /// What has to be known next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Need {
+pub(crate) enum Lookup {
     /// What the group has committed; and where to begin if that is nothing.
     Committed { otherwise: Place },
     /// An offset that the leader lists.
-    Listed { spec: ListSpec, then: Then },
+    Listed { spec: ListSpec, then: AfterListing },
     /// Whether the leader's log agrees with this position (KIP-320).
     Agreement { position: Position },
 }
 
 /// What to do with a listed offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Then {
+pub(crate) enum AfterListing {
     /// Begin there.
-    Begin,
+    Start,
     /// Begin so many before it, if there are as many.
-    Back(u64),
+    StartBefore(u64),
     /// It is the first one: begin there or at this, whichever is later.
-    NotBelow(i64),
+    StartAtLeast(i64),
 }
 
 impl Partition {
-    pub(crate) fn new(token: Token) -> Self {
+    pub(crate) fn new(token: Token, topic_id: Option<Uuid>) -> Self {
         Self {
             token,
-            hand: Hand::Stopped,
+            topic_id,
+            log_since: 0,
+            phase: Phase::Stopped,
             finished: None,
             rewound: false,
             committed: None,
             refused: false,
+            commit_failures: 0,
             started: None,
-            stalls: 0,
+            no_progress_count: 0,
         }
     }
 
+    /// Whether what bears this token was read of the log that the partition is now: enough for a commit.
+    pub(crate) fn is_of_this_log(&self, token: Token) -> bool {
+        self.token.same_owner(token) && token.seek >= self.log_since
+    }
+
+    /// The topic was deleted and created again: whatever bears a token of now or before is of a log that is gone. Nothing of
+    /// it is finished any more, and what the group has committed of the new one is not known.
+    pub(crate) fn leaves_log(&mut self) {
+        self.log_since = self.token.seek.saturating_add(1);
+        self.finished = None;
+        self.committed = None;
+        self.rewound = false;
+        self.refused = false;
+        self.commit_failures = 0;
+    }
+
     pub(crate) fn waiting(&self) -> Option<&Waiting> {
-        match &self.hand {
-            Hand::Waiting(waiting) => Some(waiting),
-            Hand::Flowing | Hand::Stopped => None,
+        match &self.phase {
+            Phase::ResolvingPosition(waiting) => Some(waiting),
+            Phase::Fetching | Phase::Stopped => None,
         }
     }
 
     pub(crate) fn waiting_mut(&mut self) -> Option<&mut Waiting> {
-        match &mut self.hand {
-            Hand::Waiting(waiting) => Some(waiting),
-            Hand::Flowing | Hand::Stopped => None,
+        match &mut self.phase {
+            Phase::ResolvingPosition(waiting) => Some(waiting),
+            Phase::Fetching | Phase::Stopped => None,
         }
     }
 
     /// The position of a flowing partition that `fetch` gives back counts its steps on the spot.
-    pub(crate) fn comes_back(&mut self, position: Position) {
-        self.stalls = if self.started == Some(position) { self.stalls.saturating_add(1) } else { 0 };
+    pub(crate) fn returned_at(&mut self, position: Position) {
+        self.no_progress_count =
+            if self.started == Some(position) { self.no_progress_count.saturating_add(1) } else { 0 };
     }
 
     /// Handed to `fetch` at `position`.
     pub(crate) fn starts(&mut self, position: Position, fresh: bool) {
-        self.hand = Hand::Flowing;
+        self.phase = Phase::Fetching;
         self.started = Some(position);
         if fresh {
             // All that lies before it is none of our business: neither was it asked for, nor will it be read.

@@ -13,7 +13,7 @@ use crate::{
     begin::no_leader,
     machine::Asked,
     remedy::{is_hopeless, of_leader, of_load},
-    retry::{Pauses, Retry},
+    retry::{BackoffSchedule, Retry},
 };
 
 /// Names one question.
@@ -95,13 +95,13 @@ impl<S: Copy, A> Query<S, A> {
         now: Instant,
         partition: TopicPartition,
         answer: Result<Option<A>, Cause>,
-        pauses: &Pauses,
-        needs_news: bool,
+        pauses: &BackoffSchedule,
+        waits_for_metadata: bool,
     ) {
         match answer {
             Err(cause) if !is_hopeless(&cause) => {
                 if let Some((_, retry)) = self.open.get_mut(&partition) {
-                    retry.failed(now, cause, pauses, needs_news);
+                    retry.failed(now, cause, pauses, waits_for_metadata);
                 }
             }
             answer => {
@@ -129,7 +129,7 @@ impl<S: Copy, A> Query<S, A> {
     fn news(&mut self, cluster: &Cluster) {
         for (partition, (_, retry)) in &mut self.open {
             if let (Some(leader), Some(info)) = (cluster.leader(partition), cluster.partition(partition)) {
-                retry.news((leader, info.epoch));
+                retry.on_new_leader((leader, info.epoch));
             }
         }
     }
@@ -182,7 +182,7 @@ impl Offsets {
         partitions: impl IntoIterator<Item = TopicPartition>,
         deadline: Instant,
     ) -> QueryId {
-        self.see(now);
+        self.advance_clock(now);
         let id = self.queries.next_id();
         let mut query = Query::new(deadline, partitions.into_iter().map(|partition| (partition, ())));
         if self.config.group.is_none() {
@@ -202,7 +202,7 @@ impl Offsets {
         partitions: impl IntoIterator<Item = (TopicPartition, ListSpec)>,
         deadline: Instant,
     ) -> QueryId {
-        self.see(now);
+        self.advance_clock(now);
         let id = self.queries.next_id();
         self.queries.listed.insert(id, Query::new(deadline, partitions));
         self.finish_query(id);
@@ -211,7 +211,7 @@ impl Offsets {
 
     fn finish_query(&mut self, id: QueryId) {
         if let Some(outcome) = self.queries.finish(id) {
-            self.tell(Event::QueryDone { id, outcome });
+            self.emit(Event::QueryDone { id, outcome });
         }
     }
 

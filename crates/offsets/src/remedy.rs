@@ -7,17 +7,17 @@ use crate::Cause;
 
 /// When the application is to hear of a failure that is being retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Weight {
+pub(crate) enum Report {
     /// Never: it belongs to normal operation.
-    Quiet,
+    Never,
     /// When it lasts.
-    IfItLasts,
+    AfterRetries,
     /// At once: somebody has to do something.
-    AtOnce,
+    Immediately,
 }
 
 /// So many failures in a row are lasting.
-pub(crate) const LASTING: u32 = 5;
+pub(crate) const REPORT_AFTER: u32 = 5;
 
 /// What else is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,45 +33,45 @@ pub(crate) enum Remedy {
 }
 
 /// What to make of a failed OffsetFetch. None of this is ever taken for "nothing committed" (FAILURES F2, H11, L2).
-pub(crate) fn of_load(cause: &Cause) -> (Remedy, Weight) {
+pub(crate) fn of_load(cause: &Cause) -> (Remedy, Report) {
     use ErrorCode as E;
     match cause {
         Cause::Refused { code, .. } => match *code {
-            E::NotCoordinator | E::CoordinatorNotAvailable => (Remedy::FindCoordinator, Weight::Quiet),
+            E::NotCoordinator | E::CoordinatorNotAvailable => (Remedy::FindCoordinator, Report::Never),
             E::CoordinatorLoadInProgress
             | E::UnstableOffsetCommit
             | E::RebalanceInProgress
             | E::RequestTimedOut
-            | E::ThrottlingQuotaExceeded => (Remedy::Wait, Weight::Quiet),
+            | E::ThrottlingQuotaExceeded => (Remedy::Wait, Report::Never),
             E::StaleMemberEpoch
             | E::UnknownMemberId
             | E::IllegalGeneration
             | E::FencedMemberEpoch
-            | E::FencedInstanceId => (Remedy::Membership, Weight::Quiet),
-            E::GroupIdNotFound => (Remedy::Membership, Weight::IfItLasts),
-            E::UnknownTopicOrPartition | E::UnknownTopicId => (Remedy::RefreshMetadata, Weight::IfItLasts),
+            | E::FencedInstanceId => (Remedy::Membership, Report::Never),
+            E::GroupIdNotFound => (Remedy::Membership, Report::AfterRetries),
+            E::UnknownTopicOrPartition | E::UnknownTopicId => (Remedy::RefreshMetadata, Report::AfterRetries),
             code => (Remedy::Wait, in_general(code)),
         },
         Cause::Call(error) => (coordinator_call(error), call(error)),
-        Cause::LeftOut { .. } | Cause::BadOffset { .. } => (Remedy::Wait, Weight::IfItLasts),
-        Cause::NoLeader => (Remedy::RefreshMetadata, Weight::IfItLasts),
+        Cause::LeftOut { .. } | Cause::BadOffset { .. } => (Remedy::Wait, Report::AfterRetries),
+        Cause::NoLeader => (Remedy::RefreshMetadata, Report::AfterRetries),
         Cause::Topic(code) => (Remedy::RefreshMetadata, in_general(*code)),
     }
 }
 
 /// What to make of a failed ListOffsets or OffsetForLeaderEpoch.
-pub(crate) fn of_leader(cause: &Cause) -> (Remedy, Weight) {
+pub(crate) fn of_leader(cause: &Cause) -> (Remedy, Report) {
     use ErrorCode as E;
     match cause {
         Cause::Refused { code, .. } => match *code {
-            E::UnknownTopicOrPartition | E::UnknownTopicId => (Remedy::RefreshMetadata, Weight::IfItLasts),
-            E::ThrottlingQuotaExceeded => (Remedy::Wait, Weight::Quiet),
-            code if code.is_retriable() => (Remedy::RefreshMetadata, Weight::Quiet),
+            E::UnknownTopicOrPartition | E::UnknownTopicId => (Remedy::RefreshMetadata, Report::AfterRetries),
+            E::ThrottlingQuotaExceeded => (Remedy::Wait, Report::Never),
+            code if code.is_retriable() => (Remedy::RefreshMetadata, Report::Never),
             code => (Remedy::RefreshMetadata, in_general(code)),
         },
         Cause::Call(error) => (Remedy::RefreshMetadata, call(error)),
-        Cause::LeftOut { .. } | Cause::BadOffset { .. } => (Remedy::Wait, Weight::IfItLasts),
-        Cause::NoLeader => (Remedy::RefreshMetadata, Weight::Quiet),
+        Cause::LeftOut { .. } | Cause::BadOffset { .. } => (Remedy::Wait, Report::AfterRetries),
+        Cause::NoLeader => (Remedy::RefreshMetadata, Report::Never),
         Cause::Topic(code) => (Remedy::RefreshMetadata, in_general(*code)),
     }
 }
@@ -138,7 +138,7 @@ pub(crate) fn cannot_validate(cause: &Cause) -> bool {
     }
 }
 
-fn in_general(code: ErrorCode) -> Weight {
+fn in_general(code: ErrorCode) -> Report {
     use ErrorCode as E;
     match code {
         E::TopicAuthorizationFailed
@@ -149,22 +149,22 @@ fn in_general(code: ErrorCode) -> Weight {
         | E::InvalidRequest
         | E::UnsupportedVersion
         | E::UnsupportedForMessageFormat
-        | E::SecurityDisabled => Weight::AtOnce,
-        code if code.is_retriable() => Weight::Quiet,
-        _ => Weight::IfItLasts,
+        | E::SecurityDisabled => Report::Immediately,
+        code if code.is_retriable() => Report::Never,
+        _ => Report::AfterRetries,
     }
 }
 
-fn call(error: &CallError) -> Weight {
+fn call(error: &CallError) -> Report {
     match error {
-        CallError::Unsupported { .. } | CallError::TooLarge { .. } => Weight::AtOnce,
-        CallError::Malformed { .. } => Weight::IfItLasts,
-        CallError::Unreachable { not_kafka, .. } if *not_kafka => Weight::IfItLasts,
+        CallError::Unsupported { .. } | CallError::TooLarge { .. } => Report::Immediately,
+        CallError::Malformed { .. } => Report::AfterRetries,
+        CallError::Unreachable { not_kafka, .. } if *not_kafka => Report::AfterRetries,
         // `net` and `metadata` tell of brokers that are away.
         CallError::Unreachable { .. }
         | CallError::Disconnected { .. }
         | CallError::TimedOut { .. }
-        | CallError::UnknownBroker(_) => Weight::Quiet,
+        | CallError::UnknownBroker(_) => Report::Never,
     }
 }
 

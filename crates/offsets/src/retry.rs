@@ -2,19 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use offtake_machine::{Backoff, BackoffConfig, BrokerId, CallId, LeaderEpoch};
+use offtake_machine::{Backoff, BackoffConfig, BrokerId, CallId, LeaderEpoch, after};
 
 use crate::Cause;
 
-/// Pauses that are alike for all that fails together, so that what was one request does not fall apart into many.
+/// BackoffSchedule that are alike for all that fails together, so that what was one request does not fall apart into many.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Pauses {
+pub(crate) struct BackoffSchedule {
     config: BackoffConfig,
     seed: u64,
     round: u64,
 }
 
-impl Pauses {
+impl BackoffSchedule {
     pub(crate) fn new(config: BackoffConfig, seed: u64) -> Self {
         Self { config, seed, round: 0 }
     }
@@ -50,7 +50,7 @@ pub(crate) struct Retry {
     /// Whom it was asked of, as the metadata had it.
     leader: Option<(BrokerId, LeaderEpoch)>,
     /// Waits for the metadata rather than for the clock.
-    needs_news: bool,
+    waits_for_metadata: bool,
 }
 
 impl Retry {
@@ -66,19 +66,25 @@ impl Retry {
     pub(crate) fn sent(&mut self, id: CallId, leader: Option<(BrokerId, LeaderEpoch)>) {
         self.asked = Some(id);
         self.leader = leader;
-        self.needs_news = false;
+        self.waits_for_metadata = false;
     }
 
-    /// It came to nothing; `needs_news` if another leader may do better.
-    pub(crate) fn failed(&mut self, now: Instant, cause: Cause, pauses: &Pauses, needs_news: bool) {
+    /// It came to nothing; `waits_for_metadata` if another leader may do better.
+    pub(crate) fn failed(
+        &mut self,
+        now: Instant,
+        cause: Cause,
+        pauses: &BackoffSchedule,
+        waits_for_metadata: bool,
+    ) {
         self.asked = None;
-        self.not_before = Some(now + pauses.after(self.failures));
+        self.not_before = Some(after(now, pauses.after(self.failures)));
         self.failures = self.failures.saturating_add(1);
         if matches!(cause, Cause::NoLeader | Cause::Topic(_)) {
             self.leader = None;
         }
         self.last = Some(cause);
-        self.needs_news = needs_news;
+        self.waits_for_metadata = waits_for_metadata;
     }
 
     /// It was answered, and the next question follows from the answer.
@@ -92,17 +98,17 @@ impl Retry {
     }
 
     /// Something changed that it may have waited for.
-    pub(crate) fn hurry(&mut self) {
+    pub(crate) fn retry_now(&mut self) {
         if self.asked.is_none() {
             self.not_before = None;
         }
     }
 
     /// The metadata has changed, and this is the leader now. True if it is another one than was asked.
-    pub(crate) fn news(&mut self, leader: (BrokerId, LeaderEpoch)) -> bool {
-        let news = self.needs_news && self.asked.is_none() && self.leader != Some(leader);
+    pub(crate) fn on_new_leader(&mut self, leader: (BrokerId, LeaderEpoch)) -> bool {
+        let news = self.waits_for_metadata && self.asked.is_none() && self.leader != Some(leader);
         if news {
-            self.needs_news = false;
+            self.waits_for_metadata = false;
             self.not_before = None;
         }
         news

@@ -18,11 +18,11 @@ message! {
         /// The assignor's own.
         user_data: Option<Bytes>,
         /// What the member has not given up (KIP-429).
-        owned_partitions: Vec<TopicPartition> [1..],
+        owned_partitions: Vec<TopicPartition> [ignorable 1..],
         /// Of `owned_partitions`; -1: none (KIP-792).
-        generation_id: i32 [2..] = -1,
+        generation_id: i32 [ignorable 2..] = -1,
         /// KIP-881.
-        rack_id: Option<String> [3..],
+        rack_id: Option<String> [ignorable 3..],
     }
 
     /// What a member is given.

@@ -55,14 +55,14 @@ pub enum DecodeError {
         bits: u32,
     },
     /// An array that claims more elements than the bytes left could hold, at the smallest size of one.
-    #[error("{what}: {count} elements of at least {smallest} bytes claimed, {left} bytes left")]
+    #[error("{what}: {count} elements of at least {min_size} bytes claimed, {left} bytes left")]
     Count {
         /// The field being read.
         what: &'static str,
         /// Elements claimed.
         count: usize,
         /// The smallest size of one.
-        smallest: usize,
+        min_size: usize,
         /// Bytes that are there.
         left: usize,
     },
@@ -127,6 +127,14 @@ pub enum EncodeError {
     /// Null where the version has no null.
     #[error("{what}: null, and may not be in version {version}")]
     Null {
+        /// The field.
+        what: &'static str,
+        /// The version asked for.
+        version: i16,
+    },
+    /// Set, though the version does not carry it, and not to be left out silently.
+    #[error("{what}: set, and version {version} does not carry it")]
+    NotInVersion {
         /// The field.
         what: &'static str,
         /// The version asked for.

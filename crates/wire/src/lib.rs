@@ -28,7 +28,7 @@ mod writer;
 pub use consumer_protocol::{ConsumerProtocolAssignment, ConsumerProtocolSubscription, TopicPartition};
 pub use error::{DecodeError, EncodeError};
 pub use error_code::ErrorCode;
-pub use field::{Field, Form};
+pub use field::{Encoding, Field};
 pub use frame::{
     Decoded, FrameError, RequestHeader, check_frame_len, decode_api_response, decode_request,
     decode_response, encode_api_request, encode_request, encode_response,

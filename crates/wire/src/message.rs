@@ -1,19 +1,20 @@
 //! [`Message`], and the `message!` table that every message is written as: one entry for both directions and
 //! all versions.
 //!
-//! A field of a table is `name: Type [versions, null from.., tag n] = default`; each part but the first two
+//! A field of a table is `name: Type [left out, versions, null from.., tag n] = default`; each part but the first two
 //! may be left out. `[3..]`, `[..=12]` and `[3..=7]` say in which versions it is on the wire. A nullable
 //! field is an `Option`; `null 12..` says that it may be null only from that version on. Fields stand in the
 //! order of the wire; tagged ones follow all others there, wherever they stand in the table, lowest tag
 //! first. They are written when they differ from their default; an `Option` of a struct among them is one
 //! that may be absent.
 //!
-//! What a version does not carry reads as the default and is left out silently when written: who sets it
-//! chooses the version. Defaults are Kafka's.
+//! What a version does not carry reads as the default. Writing it is an error, so that nothing is sent, unless it
+//! has its default, or the table says how it is left out: `ignorable`, as in Kafka's schemas; `or other`, where the
+//! field `other` says the same in that version and is set; `optional`, where we do without it. Defaults are Kafka's.
 
 use std::fmt::Debug;
 
-use crate::{ApiKey, DecodeError, EncodeError, Field, Form, Reader, Shape, Writer};
+use crate::{ApiKey, DecodeError, EncodeError, Encoding, Field, Reader, Shape, Writer};
 
 /// A range of versions, both ends in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,23 +54,23 @@ pub trait Message: Field + Clone + Debug + Default + PartialEq {
 
     /// Reads one at `version`. What follows it stays in the reader: [`Reader::finish`] refuses leftovers.
     fn decode(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
-        match Self::form(version) {
-            Some(form) => Self::read(r, form),
+        match Self::encoding(version) {
+            Some(encoding) => Self::read(r, encoding),
             None => Err(DecodeError::Version { what: Self::NAME, version }),
         }
     }
 
     /// Writes it at `version`.
     fn encode(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
-        match Self::form(version) {
-            Some(form) => self.write(w, form),
+        match Self::encoding(version) {
+            Some(encoding) => self.write(w, encoding),
             None => Err(EncodeError::Version { what: Self::NAME, version }),
         }
     }
 
     /// How `version` is encoded, if it is in the table.
-    fn form(version: i16) -> Option<Form> {
-        Self::VERSIONS.contains(version).then_some(Form { version, flexible: version >= Self::FLEXIBLE })
+    fn encoding(version: i16) -> Option<Encoding> {
+        Self::VERSIONS.contains(version).then_some(Encoding { version, flexible: version >= Self::FLEXIBLE })
     }
 
     /// Its fields at `version`.
@@ -86,16 +87,26 @@ pub trait Api: Message {
 
 /// What a table says of a field besides its type.
 #[derive(Clone, Copy)]
-pub(crate) struct Spec {
+pub(crate) struct FieldSpec {
     pub(crate) versions: Versions,
     /// The first version in which an optional field may be null.
     pub(crate) null_from: i16,
     pub(crate) tag: Option<u32>,
+    /// Whether Kafka leaves it out where the version does not carry it, though it be set.
+    pub(crate) ignorable: bool,
+    /// Whether we do.
+    pub(crate) optional: bool,
 }
 
-impl Spec {
+impl FieldSpec {
     pub(crate) const fn over(min: i16, max: i16) -> Self {
-        Self { versions: Versions { min, max }, null_from: i16::MIN, tag: None }
+        Self {
+            versions: Versions { min, max },
+            null_from: i16::MIN,
+            tag: None,
+            ignorable: false,
+            optional: false,
+        }
     }
 
     pub(crate) const fn null_from(self, version: i16) -> Self {
@@ -106,32 +117,58 @@ impl Spec {
         Self { tag: Some(tag), ..self }
     }
 
+    pub(crate) const fn ignorable(self) -> Self {
+        Self { ignorable: true, ..self }
+    }
+
+    pub(crate) const fn optional(self) -> Self {
+        Self { optional: true, ..self }
+    }
+
+    /// Whether it must have its default, as this version does not carry it, unless another field says the same.
+    pub(crate) const fn must_be_default(self, encoding: Encoding) -> bool {
+        !self.ignorable && !self.optional && !self.in_order(encoding) && self.in_tags(encoding).is_none()
+    }
+
     /// Among the fields that stand in order.
-    pub(crate) const fn in_order(self, form: Form) -> bool {
-        self.tag.is_none() && self.versions.contains(form.version)
+    pub(crate) const fn in_order(self, encoding: Encoding) -> bool {
+        self.tag.is_none() && self.versions.contains(encoding.version)
     }
 
     /// Among the tagged ones: its tag.
-    pub(crate) const fn in_tags(self, form: Form) -> Option<u32> {
-        if form.flexible && self.versions.contains(form.version) { self.tag } else { None }
+    pub(crate) const fn in_tags(self, encoding: Encoding) -> Option<u32> {
+        if encoding.flexible && self.versions.contains(encoding.version) { self.tag } else { None }
     }
 
-    pub(crate) const fn refuses_null(self, form: Form) -> bool {
-        form.version < self.null_from
+    pub(crate) const fn refuses_null(self, encoding: Encoding) -> bool {
+        encoding.version < self.null_from
     }
 }
 
 /// The bracket of a field.
 macro_rules! spec {
-    () => { $crate::message::Spec::over(i16::MIN, i16::MAX) };
+    () => { $crate::message::FieldSpec::over(i16::MIN, i16::MAX) };
+    (ignorable $($rest:tt)*) => { $crate::message::spec!($($rest)*).ignorable() };
+    (optional $($rest:tt)*) => { $crate::message::spec!($($rest)*).optional() };
+    (or $other:ident $($rest:tt)*) => { $crate::message::spec!($($rest)*) };
     (null $($rest:tt)*) => { $crate::message::spec!(0.., null $($rest)*) };
     (tag $($rest:tt)*) => { $crate::message::spec!(0.., tag $($rest)*) };
     (..= $max:literal $($rest:tt)*) => { $crate::message::spec!(0..=$max $($rest)*) };
     ($min:literal ..= $max:literal $(, null $null:literal ..)? $(, tag $tag:literal)?) => {
-        $crate::message::Spec::over($min, $max)$(.null_from($null))?$(.tagged($tag))?
+        $crate::message::FieldSpec::over($min, $max)$(.null_from($null))?$(.tagged($tag))?
     };
     ($min:literal .. $(, null $null:literal ..)? $(, tag $tag:literal)?) => {
-        $crate::message::Spec::over($min, i16::MAX)$(.null_from($null))?$(.tagged($tag))?
+        $crate::message::FieldSpec::over($min, i16::MAX)$(.null_from($null))?$(.tagged($tag))?
+    };
+}
+
+/// Whether another field of the same message says what this one says.
+macro_rules! said_elsewhere {
+    ($message:ident; or $other:ident $($rest:tt)*) => {
+        $message.$other != Self::default().$other
+    };
+    ($message:ident; $($rest:tt)*) => {
+        false
     };
 }
 
@@ -181,53 +218,54 @@ macro_rules! message {
             const FLEXIBLE: i16 = $flexible;
 
             fn shape(version: i16) -> $crate::Shape {
-                let form = $crate::Form { version, flexible: version >= Self::FLEXIBLE };
+                let encoding = $crate::Encoding { version, flexible: version >= Self::FLEXIBLE };
                 let mut fields = Vec::new();
                 $({
-                    const SPEC: $crate::message::Spec = $crate::message::spec!($($($spec)*)?);
-                    let kind = if SPEC.in_order(form) {
-                        Some(<$ty as $crate::Field>::kind(form))
+                    const SPEC: $crate::message::FieldSpec = $crate::message::spec!($($($spec)*)?);
+                    let kind = if SPEC.in_order(encoding) {
+                        Some(<$ty as $crate::Field>::kind(encoding))
                     } else {
-                        SPEC.in_tags(form).map(|_| <$ty as $crate::Field>::kind_tagged(form))
+                        SPEC.in_tags(encoding).map(|_| <$ty as $crate::Field>::kind_tagged(encoding))
                     };
                     if let Some(kind) = kind {
-                        let kind = if SPEC.refuses_null(form) { kind.with_null(false) } else { kind };
-                        fields.push($crate::FieldShape { name: stringify!($field), tag: SPEC.tag, kind });
+                        let kind = if SPEC.refuses_null(encoding) { kind.with_null(false) } else { kind };
+                        let (name, tag, ignorable) = (stringify!($field), SPEC.tag, SPEC.ignorable);
+                        fields.push($crate::FieldShape { name, tag, kind, ignorable });
                     }
                 })*
                 fields.sort_by_key(|field| field.tag); // stable: tagged ones last
-                $crate::Shape { flexible: form.flexible, fields }
+                $crate::Shape { flexible: encoding.flexible, fields }
             }
         }
 
         impl $crate::Field for $name {
-            fn smallest(form: $crate::Form) -> usize {
-                usize::from(form.flexible) $( + {
-                    const SPEC: $crate::message::Spec = $crate::message::spec!($($($spec)*)?);
-                    if SPEC.in_order(form) { <$ty as $crate::Field>::smallest(form) } else { 0 }
+            fn min_size(encoding: $crate::Encoding) -> usize {
+                usize::from(encoding.flexible) $( + {
+                    const SPEC: $crate::message::FieldSpec = $crate::message::spec!($($($spec)*)?);
+                    if SPEC.in_order(encoding) { <$ty as $crate::Field>::min_size(encoding) } else { 0 }
                 } )*
             }
 
-            fn read(r: &mut $crate::Reader, form: $crate::Form) -> Result<Self, $crate::DecodeError> {
+            fn read(r: &mut $crate::Reader, encoding: $crate::Encoding) -> Result<Self, $crate::DecodeError> {
                 let mut message = Self::default();
                 $({
-                    const SPEC: $crate::message::Spec = $crate::message::spec!($($($spec)*)?);
-                    if SPEC.in_order(form) {
+                    const SPEC: $crate::message::FieldSpec = $crate::message::spec!($($($spec)*)?);
+                    if SPEC.in_order(encoding) {
                         let what = concat!(stringify!($name), ".", stringify!($field));
                         r.enter(what);
-                        message.$field = <$ty as $crate::Field>::read(r, form)?;
-                        if SPEC.refuses_null(form) && $crate::Field::is_null(&message.$field) {
+                        message.$field = <$ty as $crate::Field>::read(r, encoding)?;
+                        if SPEC.refuses_null(encoding) && $crate::Field::is_null(&message.$field) {
                             return Err($crate::DecodeError::Null { what });
                         }
                     }
                 })*
-                if form.flexible {
+                if encoding.flexible {
                     r.tagged_fields(|tag, r| {
                         $({
-                            const SPEC: $crate::message::Spec = $crate::message::spec!($($($spec)*)?);
-                            if SPEC.in_tags(form) == Some(tag) {
+                            const SPEC: $crate::message::FieldSpec = $crate::message::spec!($($($spec)*)?);
+                            if SPEC.in_tags(encoding) == Some(tag) {
                                 r.enter(concat!(stringify!($name), ".", stringify!($field)));
-                                message.$field = <$ty as $crate::Field>::read_tagged(r, form)?;
+                                message.$field = <$ty as $crate::Field>::read_tagged(r, encoding)?;
                                 return Ok(true);
                             }
                         })*
@@ -237,29 +275,37 @@ macro_rules! message {
                 Ok(message)
             }
 
-            fn write(&self, w: &mut $crate::Writer, form: $crate::Form) -> Result<(), $crate::EncodeError> {
+            fn write(&self, w: &mut $crate::Writer, encoding: $crate::Encoding) -> Result<(), $crate::EncodeError> {
                 $({
-                    const SPEC: $crate::message::Spec = $crate::message::spec!($($($spec)*)?);
-                    if SPEC.in_order(form) {
+                    const SPEC: $crate::message::FieldSpec = $crate::message::spec!($($($spec)*)?);
+                    if SPEC.in_order(encoding) {
                         let what = concat!(stringify!($name), ".", stringify!($field));
-                        if SPEC.refuses_null(form) && $crate::Field::is_null(&self.$field) {
-                            return Err($crate::EncodeError::Null { what, version: form.version });
+                        if SPEC.refuses_null(encoding) && $crate::Field::is_null(&self.$field) {
+                            return Err($crate::EncodeError::Null { what, version: encoding.version });
                         }
                         w.enter(what);
-                        $crate::Field::write(&self.$field, w, form)?;
+                        $crate::Field::write(&self.$field, w, encoding)?;
+                    }
+                    if SPEC.must_be_default(encoding) {
+                        let default: $ty = $crate::message::default!($($default)?);
+                        let said = $crate::message::said_elsewhere!(self; $($($spec)*)?);
+                        if self.$field != default && !said {
+                            let what = concat!(stringify!($name), ".", stringify!($field));
+                            return Err($crate::EncodeError::NotInVersion { what, version: encoding.version });
+                        }
                     }
                 })*
-                if form.flexible {
+                if encoding.flexible {
                     #[allow(unused_mut, reason = "most structs have no tagged fields")]
                     let mut tagged = Vec::new();
                     $({
-                        const SPEC: $crate::message::Spec = $crate::message::spec!($($($spec)*)?);
-                        if let Some(tag) = SPEC.in_tags(form) {
+                        const SPEC: $crate::message::FieldSpec = $crate::message::spec!($($($spec)*)?);
+                        if let Some(tag) = SPEC.in_tags(encoding) {
                             let default: $ty = $crate::message::default!($($default)?);
                             if self.$field != default {
                                 let mut value = $crate::Writer::new();
                                 value.enter(concat!(stringify!($name), ".", stringify!($field)));
-                                $crate::Field::write_tagged(&self.$field, &mut value, form)?;
+                                $crate::Field::write_tagged(&self.$field, &mut value, encoding)?;
                                 tagged.push((tag, value));
                             }
                         }
@@ -269,12 +315,12 @@ macro_rules! message {
                 Ok(())
             }
 
-            fn kind(form: $crate::Form) -> $crate::Kind {
-                let shape = <Self as $crate::Message>::shape(form.version);
+            fn kind(encoding: $crate::Encoding) -> $crate::Kind {
+                let shape = <Self as $crate::Message>::shape(encoding.version);
                 $crate::Kind::Struct { shape, nullable: false }
             }
         }
     )+};
 }
 
-pub(crate) use {default, message, spec};
+pub(crate) use {default, message, said_elsewhere, spec};

@@ -16,9 +16,9 @@ pub(crate) const MAX_STRING: usize = i16::MAX as usize;
 
 /// Memory for array elements, per byte of message. The widest honest ratio is near 12 (a list of one-letter
 /// topic names: 24 bytes of `String` for 2 bytes on the wire).
-const UNFOLD: usize = 16;
+const MAX_EXPANSION: usize = 16;
 /// And some for the smallest messages, whose ratio says little.
-const UNFOLD_SLACK: usize = 64 * 1024;
+const EXPANSION_SLACK: usize = 64 * 1024;
 
 /// Known tags are few and small; a bit each says which have been seen.
 const KNOWN_TAGS: u32 = 64;
@@ -48,7 +48,7 @@ impl Reader {
     /// Over one whole message, without its length prefix.
     pub fn new(bytes: Bytes) -> Self {
         let end = bytes.len();
-        let memory = end.saturating_mul(UNFOLD).saturating_add(UNFOLD_SLACK);
+        let memory = end.saturating_mul(MAX_EXPANSION).saturating_add(EXPANSION_SLACK);
         Self { bytes, at: 0, end, memory, what: "message" }
     }
 
@@ -189,19 +189,19 @@ impl Reader {
     }
 
     /// The number of elements of an array, `None` for null. What it returns is safe to allocate: every
-    /// element needs `smallest` bytes on the wire and takes `in_memory` bytes here, and both are there.
+    /// element needs `min_size` bytes on the wire and takes `in_memory` bytes here, and both are there.
     pub fn count(
         &mut self,
         compact: bool,
-        smallest: usize,
+        min_size: usize,
         in_memory: usize,
     ) -> Result<Option<usize>, DecodeError> {
         let Some(count) = self.length32(compact)? else { return Ok(None) };
         let (what, left) = (self.what, self.remaining());
         // No element of ours is empty on the wire; were one, it would count as a byte.
-        let smallest = smallest.max(1);
-        if count.checked_mul(smallest).is_none_or(|needed| needed > left) {
-            return Err(DecodeError::Count { what, count, smallest, left });
+        let min_size = min_size.max(1);
+        if count.checked_mul(min_size).is_none_or(|needed| needed > left) {
+            return Err(DecodeError::Count { what, count, min_size, left });
         }
         let memory = count.checked_mul(in_memory).and_then(|taken| self.memory.checked_sub(taken));
         self.memory = memory.ok_or(DecodeError::Budget { what, count })?;

@@ -19,6 +19,9 @@ pub struct FieldShape {
     pub tag: Option<u32>,
     /// What it holds.
     pub kind: Kind,
+    /// Whether it is left out silently where a version does not carry it; said only of those that some version of ours does
+    /// not.
+    pub ignorable: bool,
 }
 
 /// What a field or an element holds.

@@ -134,14 +134,14 @@ fn s3_09_text_that_is_not_utf8_is_refused() {
 fn s3_10_an_array_count_beyond_the_bytes_left_is_refused() {
     let refused = read::<MetadataResponse>(0, [0x7f, 0xff, 0xff, 0xff]);
     let (what, count) = ("MetadataResponse.brokers", i32::MAX as usize);
-    assert_eq!(refused, Err(DecodeError::Count { what, count, smallest: 10, left: 0 }));
+    assert_eq!(refused, Err(DecodeError::Count { what, count, min_size: 10, left: 0 }));
     // Compact, nested: one topic with all the partitions there could be.
     let mut body = vec![0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
     body.extend([0; 16]);
     body.extend([0xff, 0xff, 0xff, 0xff, 0x0f]);
     let refused = read::<FetchResponse>(13, &body);
     let (what, count) = ("FetchableTopicResponse.partitions", u32::MAX as usize - 1);
-    assert_eq!(refused, Err(DecodeError::Count { what, count, smallest: 37, left: 0 }));
+    assert_eq!(refused, Err(DecodeError::Count { what, count, min_size: 37, left: 0 }));
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn s3_10_a_count_that_fits_but_one_byte_is_the_limit() {
     assert!(read::<ListGroupsRequest>(4, [4, 1, 1, 1, 0]).is_ok());
     let refused = read::<ListGroupsRequest>(4, [6, 1, 1, 1, 0]);
     let what = "ListGroupsRequest.states_filter";
-    assert_eq!(refused, Err(DecodeError::Count { what, count: 5, smallest: 1, left: 4 }));
+    assert_eq!(refused, Err(DecodeError::Count { what, count: 5, min_size: 1, left: 4 }));
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn s3_11_elements_that_cost_next_to_nothing_on_the_wire_are_budgeted() {
     assert_eq!(filter(1_000_000, b"\x02a").map(|read| read.states_filter.len()), Ok(1_000_000));
     // And an element that took nothing would still count as a byte.
     let mut nothing = reader(&[0, 0, 1, 0, 0]);
-    assert!(matches!(nothing.count(false, 0, 0), Err(DecodeError::Count { smallest: 1, left: 1, .. })));
+    assert!(matches!(nothing.count(false, 0, 0), Err(DecodeError::Count { min_size: 1, left: 1, .. })));
 }
 
 #[test]
@@ -416,6 +416,40 @@ fn a_tagged_struct_that_spells_out_its_default_says_nothing() {
     };
     assert_eq!(leader(-1), None);
     assert_eq!(leader(3).map(|leader| leader.leader_id), Some(3));
+}
+
+#[test]
+fn a_field_that_a_version_does_not_carry_is_refused_unless_it_may_be_left_out() {
+    use offtake_wire::{EncodeError, FindCoordinatorRequest, JoinGroupRequest, LeaveGroupRequest};
+    let mut w = Writer::new();
+    let join = |instance: Option<&str>| JoinGroupRequest {
+        group_instance_id: instance.map(str::to_owned),
+        reason: Some("for the log".to_owned()),
+        ..Default::default()
+    };
+    let what = "JoinGroupRequest.group_instance_id";
+    assert_eq!(join(Some("i")).encode(&mut w, 4), Err(EncodeError::NotInVersion { what, version: 4 }));
+    assert_eq!(join(Some("i")).encode(&mut w, 5), Ok(()), "the reason is for people");
+    assert_eq!(join(None).encode(&mut w, 0), Ok(()));
+
+    // One says in old versions what the other says in new ones.
+    let both = |key: &str, keys: &[&str]| FindCoordinatorRequest {
+        key: key.to_owned(),
+        coordinator_keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+        ..Default::default()
+    };
+    for version in [3, 4] {
+        assert_eq!(both("g", &["g"]).encode(&mut w, version), Ok(()));
+    }
+    let what = "FindCoordinatorRequest.coordinator_keys";
+    assert_eq!(both("", &["g"]).encode(&mut w, 3), Err(EncodeError::NotInVersion { what, version: 3 }));
+    let what = "FindCoordinatorRequest.key";
+    assert_eq!(both("g", &[]).encode(&mut w, 4), Err(EncodeError::NotInVersion { what, version: 4 }));
+    let mut leave = LeaveGroupRequest { members: vec![Default::default()], ..Default::default() };
+    let what = "LeaveGroupRequest.members";
+    assert_eq!(leave.encode(&mut w, 2), Err(EncodeError::NotInVersion { what, version: 2 }));
+    leave.member_id = "m".to_owned();
+    assert_eq!(leave.encode(&mut w, 2), Ok(()));
 }
 
 #[test]

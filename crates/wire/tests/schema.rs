@@ -11,6 +11,8 @@ use offtake_wire::{ApiKey, ErrorCode, FieldShape, Kind, Message, Shape};
 use serde_json::Value;
 
 const SCHEMAS: &str = include_str!("data/schemas-4.3.0.jsonl");
+/// The fields that Kafka's message definitions call ignorable: API key, direction, path.
+const IGNORABLE: &str = include_str!("data/ignorable-4.3.0.tsv");
 const ERRORS: &str = include_str!("data/errors-4.3.0.tsv");
 
 /// API key and version to what Kafka says of them.
@@ -53,7 +55,8 @@ fn their_field(field: &Value, tag: Option<u32>, flexible: bool) -> FieldShape {
     let known: BTreeSet<&str> = field.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(known, BTreeSet::from(["name", "type"]), "nothing else is said of a field");
     let name = text(&field["name"]).to_owned();
-    FieldShape { name: name.leak(), tag, kind: their_kind(&field["type"], flexible) }
+    // The schemas as a broker prints them do not say what is ignorable; see `IGNORABLE`.
+    FieldShape { name: name.leak(), tag, kind: their_kind(&field["type"], flexible), ignorable: false }
 }
 
 fn their_kind(of: &Value, flexible: bool) -> Kind {
@@ -112,12 +115,79 @@ fn every_table_is_what_kafka_says_in_every_version() {
             );
             let (request, response) = (api.request_shape(version), api.response_shape(version));
             let flexible = api.is_flexible(version);
-            assert_eq!(request, theirs(&schema["request"], flexible), "{api} request {version}");
-            assert_eq!(response, theirs(&schema["response"], flexible), "{api} response {version}");
+            assert_eq!(plain(request), theirs(&schema["request"], flexible), "{api} request {version}");
+            assert_eq!(plain(response), theirs(&schema["response"], flexible), "{api} response {version}");
         }
     }
     let left: Vec<_> = schemas.keys().collect();
     assert!(left.is_empty(), "in Kafka, not in our tables: {left:?}");
+}
+
+/// Without what is ignorable.
+fn plain(mut shape: Shape) -> Shape {
+    for field in &mut shape.fields {
+        field.ignorable = false;
+        field.kind = plain_kind(field.kind.clone());
+    }
+    shape
+}
+
+fn plain_kind(kind: Kind) -> Kind {
+    match kind {
+        Kind::Array { of, nullable } => Kind::Array { of: Box::new(plain_kind(*of)), nullable },
+        Kind::Struct { shape, nullable } => Kind::Struct { shape: plain(shape), nullable },
+        kind => kind,
+    }
+}
+
+/// Each field's path, and whether our table calls it ignorable.
+fn paths(shape: &Shape, path: &str, found: &mut BTreeMap<String, bool>) {
+    for field in &shape.fields {
+        let path = if path.is_empty() { field.name.to_owned() } else { format!("{path}.{}", field.name) };
+        let mut kind = &field.kind;
+        while let Kind::Array { of, .. } = kind {
+            kind = of;
+        }
+        if let Kind::Struct { shape, .. } = kind {
+            paths(shape, &path, found);
+        }
+        found.insert(path, field.ignorable);
+    }
+}
+
+#[test]
+fn what_some_version_does_not_carry_is_ignorable_exactly_where_kafka_says_so() {
+    let theirs: BTreeSet<_> = IGNORABLE.lines().collect();
+    let mut checked = 0;
+    for &api in ApiKey::ALL {
+        for direction in ["request", "response"] {
+            let versions = api.versions();
+            let shapes = (versions.min..=versions.max).map(|version| {
+                let mut found = BTreeMap::new();
+                let shape = match direction {
+                    "request" => api.request_shape(version),
+                    _ => api.response_shape(version),
+                };
+                paths(&shape, "", &mut found);
+                found
+            });
+            let shapes: Vec<_> = shapes.collect();
+            let all: BTreeMap<_, _> = shapes.iter().flatten().collect();
+            for (path, ours) in all {
+                let parent = path.rsplit_once('.').map(|(parent, _)| parent);
+                let lacks = |shape: &BTreeMap<String, bool>| {
+                    !shape.contains_key(path) && parent.is_none_or(|parent| shape.contains_key(parent))
+                };
+                if !shapes.iter().any(lacks) {
+                    continue; // wherever its struct is
+                }
+                let line = format!("{}\t{direction}\t{path}", api.code());
+                assert_eq!(*ours, theirs.contains(line.as_str()), "{api} {direction}: {path}");
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 100, "{checked} fields");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A member in a process of its own, and what becomes of it.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use offtake_tests::{Kafka, Running};
 use serde_json::Value;
@@ -112,9 +112,9 @@ impl Member {
     }
 
     fn bury(self, end: End) -> Life {
-        let (name, naps) =
-            (self.name, self.naps.iter().filter_map(|(from, to)| Some((*from, (*to)?))).collect());
-        let stdout = self.running.stdout().clone();
+        let naps: Vec<(i64, i64)> = self.naps.iter().filter_map(|(from, to)| Some((*from, (*to)?))).collect();
+        let name = self.name;
+        let (stdout, stderr) = (self.running.stdout().clone(), self.running.stderr().clone());
         let finished = self.running.finish(PATIENCE);
         let code = match end {
             End::Left => Some(0),
@@ -130,12 +130,23 @@ impl Member {
             );
         }
         let mut records = printed(&finished.stdout, code.is_none()).into_iter();
-        let came = stdout.came().into_iter().map(|came| {
-            let since = came.duration_since(UNIX_EPOCH).expect("it is later than 1970");
-            i64::try_from(since.as_millis()).expect("it is not that late")
-        });
+        let came = stdout.came().into_iter().map(millis);
         let records = came.map_while(|came| Some((records.next()?, came))).collect();
-        let events = finished.stderr.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
-        Life { name, records, events, naps, end }
+        let events: Vec<Value> =
+            finished.stderr.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let said = stderr.all().into_iter().zip(stderr.came().into_iter().map(millis));
+        let lateness = |(line, came): (String, i64)| {
+            let at =
+                flow::at(&serde_json::from_str::<Value>(&line).ok().filter(|event| event["at"].is_i64())?);
+            let asleep = naps.iter().any(|(from, to)| at <= *to && came >= *from);
+            (!asleep).then_some(came - at)
+        };
+        let late = said.filter_map(lateness).max().unwrap_or(0);
+        Life { name, records, events, naps, late, end }
     }
+}
+
+fn millis(at: SystemTime) -> i64 {
+    let since = at.duration_since(UNIX_EPOCH).expect("it is later than 1970");
+    i64::try_from(since.as_millis()).expect("it is not that late")
 }

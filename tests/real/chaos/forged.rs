@@ -37,6 +37,7 @@ fn story() -> History {
         records: (0..6).map(|offset| record(offset, 1_100 + 100 * offset)).collect(),
         events: vec![change("assigned", 1_000, &[0], 1), committed(2_000, 4)],
         naps: Vec::new(),
+        late: 0,
         end: End::Killed { at: KILLED, held: BTreeSet::from([0]) },
     };
     let second = Life {
@@ -48,6 +49,7 @@ fn story() -> History {
             change("revoked", 14_000, &[0], 2),
         ],
         naps: Vec::new(),
+        late: 0,
         end: End::Left,
     };
     History {
@@ -107,8 +109,16 @@ fn the_check_finds_nothing_in_a_story_that_is_fine() {
 fn s1_the_check_finds_what_is_lost_or_altered() {
     assert_found("S1", |history| drop(history.log.insert((0, 10), "10".to_owned())));
     assert_found("S1", |history| drop(history.log.insert((0, 7), "something else".to_owned())));
-    // Committed before it was printed.
-    assert_found("S1", |history| history.commits.insert(0, noted(-500, 4)));
+    // Committed before it was printed: 3 came at 1,400.
+    assert_found("S1", |history| history.commits.insert(0, noted(1_000, 4)));
+    let as_far_as_can_be_told = |history: &mut History| history.commits.insert(0, noted(1_200, 4));
+    assert_eq!(found(as_far_as_can_be_told), [] as [String; 0]);
+    // On a machine that had no time to read, this is as far as can be told.
+    let unread = |history: &mut History| {
+        first(history).late = 500;
+        history.commits.insert(0, noted(1_000, 4));
+    };
+    assert_eq!(found(unread), [] as [String; 0]);
 }
 
 #[test]
@@ -168,6 +178,12 @@ fn l5_m4_the_check_finds_late_heirs_and_stale_records() {
     assert_found("M4", |history| {
         nap(history, 12_500);
         first(history).records.extend((0..200).map(|nth| record(5, 12_505 + nth)));
+    });
+    // It slept past its session, and was told nothing.
+    assert_found("M4", |history| {
+        nap(history, 12_500);
+        first(history).events.pop();
+        first(history).events.push(change("revoked", 12_550, &[0], 1));
     });
     // Once it knows, not one more.
     assert_found("M4", |history| {

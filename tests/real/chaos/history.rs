@@ -27,6 +27,8 @@ pub(super) struct Life {
     pub(super) events: Vec<Value>,
     /// From and until when its time stood still.
     pub(super) naps: Vec<(i64, i64)>,
+    /// How late what it said came out of its pipe, at most, while it was awake: what the machine adds to every delivery.
+    pub(super) late: i64,
     pub(super) end: End,
 }
 

@@ -26,7 +26,7 @@ pub enum OffsetSpec {
     Earliest,
     /// After the last record: the high watermark, or under read_committed the last stable offset.
     Latest,
-    /// Of the first record with this timestamp (milliseconds since 1970) or a later one.
+    /// Of the first record with this timestamp (milliseconds since 1970) or a later one. A time before 1970 counts as 0.
     Timestamp(i64),
 }
 
@@ -138,7 +138,8 @@ impl Asking {
         let timestamp = match self.at {
             OffsetSpec::Latest => -1,
             OffsetSpec::Earliest => -2,
-            OffsetSpec::Timestamp(millis) => millis,
+            // Below 0 they mean something else.
+            OffsetSpec::Timestamp(millis) => millis.max(0),
         };
         let mut topics: BTreeMap<&str, ListOffsetsTopic> = BTreeMap::new();
         for partition in partitions {
@@ -165,4 +166,25 @@ fn refused(partition: &TopicPartition, code: ErrorCode) -> Trouble {
     // These two say that the view is stale, or the leader not ready yet; both pass.
     let passes = matches!(code, ErrorCode::FencedLeaderEpoch | ErrorCode::OffsetNotAvailable);
     Trouble { again: if passes { Again::Yes } else { trouble.again }, ..trouble.of(partition) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn l7_a_time_before_1970_is_not_taken_for_the_end_or_the_beginning_of_the_log() {
+        for (at, timestamp) in [
+            (OffsetSpec::Timestamp(-1), 0),
+            (OffsetSpec::Timestamp(-2), 0),
+            (OffsetSpec::Timestamp(i64::MIN), 0),
+            (OffsetSpec::Timestamp(7), 7),
+            (OffsetSpec::Latest, -1),
+            (OffsetSpec::Earliest, -2),
+        ] {
+            let asking = Asking { left: BTreeSet::new(), at, isolation: 0, found: BTreeMap::new() };
+            let request = asking.request(&[&TopicPartition::new("orders", 0)]);
+            assert_eq!(request.topics[0].partitions[0].timestamp, timestamp, "{at:?}");
+        }
+    }
 }

@@ -41,7 +41,14 @@ impl CloseOptions {
 
 impl Consumer {
     /// Commits what is finished if `enable.auto.commit` is on, runs the listener's `revoked`, leaves the group, ends the
-    /// fetch sessions and closes the connections, all within `timeout`. A static member keeps its place in the group.
+    /// fetch sessions and closes the connections, all within `timeout`, however long that is. A static member keeps its
+    /// place in the group.
+    ///
+    /// Where the next `poll` would have said that the records of the last one are finished (`enable.auto.offset.store`, the
+    /// default), closing says so too, as in Java: an application that failed on one of them and wants it again drops the
+    /// consumer instead, or turns that off.
+    ///
+    /// Once this has ended, every call of a [`Handle`](crate::Handle) answers `Closed`.
     ///
     /// # Errors
     /// What the listener failed with, or that the last commit could not be made in time. (One that the group refuses is
@@ -58,12 +65,24 @@ impl Consumer {
     /// As [`close`](Self::close).
     pub async fn close_with(mut self, options: CloseOptions) -> Result<()> {
         let CloseOptions { timeout, group_membership } = options;
-        let deadline = clock::now() + timeout;
+        let deadline = clock::after(timeout);
         let handed_over = self.hand_over(deadline, None).await;
         let closed = self.handle.ask(|reply| Command::Close { deadline, group_membership, reply }).await;
         handed_over.and(match closed {
             Err(error) if error.kind() == ErrorKind::Closed => Ok(()),
             closed => closed,
         })
+    }
+}
+
+/// A consumer that is dropped does in the background what can be done without waiting: what the application has said is
+/// finished is committed if `enable.auto.commit` is on, and the group is left.
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.end_poll();
+        if self.commits_by_itself() {
+            self.report_finished();
+        }
+        let _ = self.handle.send(Command::Abandon { commits: self.commits_by_itself() });
     }
 }

@@ -1,9 +1,10 @@
-//! Inside `poll`: notices heeded, changes told, records handed out. All of its state is the consumer's, none the
+//! Inside `poll`: control heeded, changes told, records handed out. All of its state is the consumer's, none the
 //! future's: it may be left at any point.
 
 use std::{
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use futures_core::Stream;
@@ -14,12 +15,16 @@ use super::Consumer;
 use crate::{
     clock,
     delivery::Haul,
-    engine::command::{Command, Notice},
+    engine::command::Command,
     error::{Error, ErrorKind, Result},
     event::Event,
+    inbox::Data,
     next::Next,
     records::{Records, Spot},
 };
+
+/// A `poll` that waits commits no more often than this, however short `auto.commit.interval.ms` is.
+const SHORTEST_WAIT: Duration = Duration::from_millis(100);
 
 /// What one poll comes to.
 pub(super) enum Item<H> {
@@ -66,10 +71,12 @@ impl Consumer {
             return Poll::Pending;
         };
         self.end_poll();
+        self.release_freed();
+        self.is_woken = false;
         if let Ok(Item::Haul(haul)) = &mut item {
             self.progress.hand_out(haul.parts());
             if H::OPENED {
-                self.delivery.application_leaves(clock::now(), || self.chunks.try_recv().ok());
+                self.leave();
             }
             if mutant!(2) {
                 self.progress.finish_handed();
@@ -87,14 +94,26 @@ impl Consumer {
             let _ = self.handle.send(Command::RunsOn(runtime));
         }
         self.finish_passed();
-        if self.commits_by_itself() {
-            let now = clock::now();
-            if now >= self.next_commit {
-                self.next_commit = now + self.handle.config.auto_commit_interval;
-                self.report_finished();
-                let _ = self.handle.send(Command::CommitSoon);
-            }
+    }
+
+    /// The automatic commit, if it is due.
+    fn commit_if_due(&mut self) {
+        let now = clock::now();
+        let due = clock::later(self.last_commit, self.handle.config.auto_commit_interval);
+        if self.commits_by_itself() && now >= due {
+            self.last_commit = now;
+            self.report_finished();
+            let _ = self.handle.send(Command::CommitSoon);
         }
+    }
+
+    /// Ready when the automatic commit is due. The task is woken then, however long it waits for records.
+    fn poll_commit_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.commits_by_itself() {
+            return Poll::Pending;
+        }
+        let interval = self.handle.config.auto_commit_interval.max(SHORTEST_WAIT);
+        self.commit_alarm.poll(cx, clock::later(self.last_commit, interval))
     }
 
     /// What earlier polls handed out is finished, if that is how it is said.
@@ -119,6 +138,17 @@ impl Consumer {
 
     /// Everything that happens inside `poll`. All of its state is in `self`: it may be left at any point.
     fn next_item<H: Haul>(&mut self, cx: &mut Context<'_>) -> Poll<Result<Item<H>>> {
+        self.commit_if_due();
+        loop {
+            match self.next_but_commits(cx) {
+                Poll::Ready(item) => return Poll::Ready(item),
+                Poll::Pending => ready!(self.poll_commit_due(cx)),
+            }
+            self.commit_if_due();
+        }
+    }
+
+    fn next_but_commits<H: Haul>(&mut self, cx: &mut Context<'_>) -> Poll<Result<Item<H>>> {
         loop {
             if let Some(running) = &mut self.running {
                 let told = ready!(running.poll(cx));
@@ -127,62 +157,92 @@ impl Consumer {
                     None => continue,
                 }
             }
-            match self.notices.poll_recv(cx) {
-                Poll::Ready(Some(Notice::Wake)) => return Poll::Ready(Ok(Item::Woken)),
-                Poll::Ready(Some(notice)) => match self.heed(notice) {
+            if let Some(control) = self.taken.control.pop_front() {
+                match self.heed(control) {
                     Some(told) => return Poll::Ready(told.map(Item::Told)),
                     None => continue,
-                },
-                Poll::Ready(None) => return Poll::Ready(Err(Error::closed())),
+                }
+            }
+            match self.inbox.poll_take(cx, &mut self.taken) {
+                Poll::Ready(true) => continue,
+                Poll::Ready(false) => return Poll::Ready(Err(Error::closed())),
                 // Pending may also mean that the runtime wants its turn, and it has seen to our waking already: what has
                 // come is heeded before any record.
-                Poll::Pending if !self.notices.is_empty() => return Poll::Pending,
+                Poll::Pending if !self.inbox.is_empty() => return Poll::Pending,
                 Poll::Pending => {}
             }
             // After a pause of the process, say: the engine finds out, and tells by a notice (FAILURES M2, M4).
             if !self.shared.is_valid(clock::now()) {
                 return Poll::Pending;
             }
-            if let Some(chunk) = self.delivery.early().filter(|_| mutant!(1)) {
-                let (partition, token, next) = (chunk.partition.clone(), chunk.token, chunk.next);
-                self.progress.finish(Spot { partition, token, next });
-            }
-            self.delivery.take_in(&self.handle);
+            self.take_in_data();
             if let Some(jump) = self.as_values.then(|| self.delivery.next_jump()).flatten() {
                 return Poll::Ready(Ok(Item::Told(Next::Event(jump))));
             }
             let handed_out: Option<Result<H>> = self.delivery.hand_out(&self.handle, self.as_values);
-            self.forget_moved_back();
+            self.forget_moved();
             match handed_out {
                 // A jump, which is a value of its own.
-                Some(Ok(haul)) if self.as_values && haul.is_empty() => continue,
+                Some(Ok(haul)) if self.as_values && haul.is_empty() => {}
                 Some(Ok(haul)) => return Poll::Ready(Ok(Item::Haul(haul))),
                 Some(Err(error)) => {
                     self.sink.tell(|| Event::Error(error.clone()));
                     return Poll::Ready(Err(error));
                 }
-                None => self.finish_passed(),
-            }
-            match self.chunks.poll_recv(cx) {
-                // Its notice was sent before it: once more round, and it is known or stale.
-                Poll::Ready(Some(chunk)) => self.delivery.comes(chunk),
-                Poll::Ready(None) => return Poll::Ready(Err(Error::closed())),
-                Poll::Pending if !self.chunks.is_empty() => return Poll::Pending,
-                Poll::Pending => {
-                    // Whoever is told an error asks where its partition stands (FAILURES J1, L1).
-                    self.delivery.follow_jumps();
-                    self.forget_moved_back();
-                    match self.deferred.pop_front() {
-                        Some(error) => return Poll::Ready(Err(error)),
-                        None if self.as_values && self.delivery.finds_jumps() => {}
-                        None => return Poll::Pending,
+                None => {
+                    self.finish_passed();
+                    self.release_freed();
+                    if std::mem::take(&mut self.is_woken) {
+                        return Poll::Ready(Ok(Item::Woken));
                     }
+                    return Poll::Pending;
                 }
             }
         }
     }
 
-    fn forget_moved_back(&mut self) {
+    /// What has come of partitions. Only when all control that was taken with it has been heeded.
+    fn take_in_data(&mut self) {
+        while let Some(data) = self.taken.data.pop_front() {
+            if let Data::Records(chunk) = &data
+                && mutant!(1)
+            {
+                let (partition, token, next) = (chunk.partition.clone(), chunk.token, chunk.next);
+                self.progress.finish(Spot { partition, token, next });
+            }
+            self.delivery.take_in(data);
+        }
+        self.forget_moved();
+        for (partition, token, from) in self.delivery.offers() {
+            let _ = self.handle.send(Command::GiveBack { partition, token, from });
+        }
+    }
+
+    /// The engine may fetch anew into the memory of what has been read.
+    pub(super) fn release_freed(&mut self) {
+        let freed = self.delivery.freed();
+        if !freed.is_empty() {
+            let chunks = freed.into_iter().map(|chunk| (chunk.partition, chunk.charge)).collect();
+            // The engine may be gone, and its budget with it.
+            let _ = self.handle.send(Command::Freed { chunks });
+        }
+    }
+
+    /// The application is busy from here on.
+    fn leave(&mut self) {
+        if self.delivery.is_drained() {
+            // What has come meanwhile can be opened ahead, unless there is something to heed first.
+            self.inbox.take(&mut self.taken);
+            if self.taken.control.is_empty() {
+                self.take_in_data();
+            }
+        }
+        self.delivery.application_leaves(clock::now());
+    }
+
+    /// What was finished at positions that have been left is forgotten.
+    pub(super) fn forget_moved(&mut self) {
+        self.progress.forget(&self.delivery.newly_sought());
         for (partition, token) in self.delivery.moved_back() {
             self.progress.forget(std::slice::from_ref(&partition));
             let _ = self.handle.send(Command::MovedBack { partition, token });

@@ -1,6 +1,9 @@
 //! Offsets and positions: what the application says and asks of them.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use offtake_machine::{PartitionInfo, Topic, TopicPartition};
 use tokio::sync::oneshot;
@@ -14,6 +17,7 @@ use crate::{
         not_assigned,
     },
     error::{Error, ErrorKind, Result},
+    handle::known_offset,
     offsets::{OffsetAndMetadata, OffsetAndTimestamp, StartAt},
     records::{Delivered, Records, Spot},
 };
@@ -57,7 +61,7 @@ impl Consumer {
             offsets.push((place.partition.clone(), Some(place.token), offset));
             self.progress.finish(place);
         }
-        let deadline = clock::now() + timeout;
+        let deadline = clock::after(timeout);
         let (reply, answer) = oneshot::channel();
         self.handle.send(Command::CommitThese { offsets, deadline, reply: Some(reply) })?;
         Ok(Committing::new(answer, self.sink.clone()))
@@ -73,7 +77,7 @@ impl Consumer {
     pub async fn commit_finished_within(&mut self, timeout: Duration) -> Result<()> {
         self.finish_passed();
         self.report_finished();
-        let deadline = clock::now() + timeout;
+        let deadline = clock::after(timeout);
         self.handle.ask(|reply| Command::CommitFinished { deadline, reply: Some(reply) }).await
     }
 
@@ -81,8 +85,8 @@ impl Consumer {
     ///
     /// # Errors
     /// As [`Handle::commit_offsets`](crate::Handle::commit_offsets); and `Misuse`, with nothing sent, where an offset lies
-    /// beyond what `poll` has handed out since the partition was assigned or sought: nobody has been given the records
-    /// between, and nobody would be. (To skip them on purpose, [`seek`](Self::seek) first.)
+    /// beyond what `poll` has handed out since the partition was assigned, or beyond where it was sought: nobody has been
+    /// given the records between, and nobody would be. (To skip them on purpose, [`seek`](Self::seek) there first.)
     pub async fn commit_offsets(
         &mut self,
         offsets: impl IntoIterator<Item = (TopicPartition, OffsetAndMetadata)>,
@@ -98,7 +102,7 @@ impl Consumer {
     ) -> Result<()> {
         let offsets: Vec<_> = offsets.into_iter().collect();
         for (partition, offset) in &offsets {
-            let Some(position) = self.delivery.handed_out(partition) else { continue };
+            let Some(position) = self.delivery.known_position(partition) else { continue };
             if offset.offset > position {
                 let message = format!(
                     "offset {} of {partition} is beyond {position}, which poll hands out next: the records between would be lost; seek there first to skip them",
@@ -149,27 +153,38 @@ impl Consumer {
         }
     }
 
-    /// Reads on from elsewhere. Records fetched before are not handed out after. May be called as soon as the partition
-    /// is assigned, also from a listener (through its [`Handle`](crate::Handle)).
+    /// Reads on from elsewhere; the next record handed out is the one there. Records fetched before are not handed out
+    /// after. May be called as soon as the partition is assigned, also from a listener (through its
+    /// [`Handle`](crate::Handle)). A paused partition stays paused. [`position`](Self::position) says at once where a seek
+    /// to an offset has led.
+    ///
+    /// # Errors
+    /// `NotOwned` if the partition is not assigned to this consumer, `Misuse` for a negative offset.
     pub async fn seek(&mut self, partition: impl Into<TopicPartition>, at: StartAt) -> Result<()> {
         let partition = partition.into();
-        self.handle.seek(partition.clone(), at).await?;
-        self.delivery.begins_anew(&partition);
+        let token =
+            self.handle.ask(|reply| Command::Seek { partition: partition.clone(), at, reply }).await?;
+        self.delivery.sought(&partition, token, known_offset(at));
+        self.forget_moved();
         Ok(())
     }
 
-    /// Hands out nothing more of these until [`resume`](Self::resume); what is buffered is kept.
+    /// Hands out nothing more of these until [`resume`](Self::resume) or until they change hands: a pause belongs to one
+    /// assignment. In force when the call returns; what is buffered is kept, unless its memory is needed for others, and
+    /// comes later.
+    ///
+    /// # Errors
+    /// `NotOwned` if any of them is not assigned to this consumer, as far as `poll` has told; none is paused then.
     pub fn pause<P: Into<TopicPartition>>(&mut self, partitions: impl IntoIterator<Item = P>) -> Result<()> {
-        let partitions: Vec<_> = partitions.into_iter().map(Into::into).collect();
-        self.delivery.pause(&partitions);
-        self.handle.pause(partitions)
+        self.handle.pause(partitions.into_iter().map(Into::into))
     }
 
     /// Hands them out again.
+    ///
+    /// # Errors
+    /// `NotOwned` if any of them is not assigned to this consumer, as far as `poll` has told; none is resumed then.
     pub fn resume<P: Into<TopicPartition>>(&mut self, partitions: impl IntoIterator<Item = P>) -> Result<()> {
-        let partitions: Vec<_> = partitions.into_iter().map(Into::into).collect();
-        self.delivery.resume(&partitions);
-        self.handle.resume(partitions)
+        self.handle.resume(partitions.into_iter().map(Into::into))
     }
 
     /// The partitions that are paused.
@@ -182,9 +197,10 @@ impl Consumer {
         self.delivery.position(partition)
     }
 
-    /// How far `poll` is behind the end of a partition, in offsets, as of the last fetch that it has seen: the last stable
-    /// offset under read_committed, the high watermark otherwise. 0 when everything that can be read has been handed out;
-    /// `None` before the first fetch.
+    /// How many records of a partition are still to be handed out, those that wait in this client among them: the
+    /// distance in offsets from the [position](Self::position) to the newest end of the log that any answer has told (the
+    /// last stable offset under read_committed, the high watermark otherwise). 0 when everything that can be read has been
+    /// handed out; `None` before the first answer.
     pub fn lag(&self, partition: &TopicPartition) -> Option<u64> {
         self.delivery.lag(partition)
     }
@@ -224,8 +240,16 @@ impl Consumer {
         partitions: impl IntoIterator<Item = TopicPartition>,
         at: ListAt,
     ) -> Result<BTreeMap<TopicPartition, i64>> {
+        self.ends_by(self.handle.deadline(), partitions, at).await
+    }
+
+    async fn ends_by(
+        &self,
+        deadline: Instant,
+        partitions: impl IntoIterator<Item = TopicPartition>,
+        at: ListAt,
+    ) -> Result<BTreeMap<TopicPartition, i64>> {
         let partitions = partitions.into_iter().map(|partition| (partition, at)).collect();
-        let deadline = self.handle.deadline();
         let listed = self.handle.ask(|reply| Command::List { partitions, deadline, reply }).await?;
         Ok(listed.into_iter().map(|(partition, at)| (partition, at.offset)).collect())
     }
@@ -233,8 +257,10 @@ impl Consumer {
     /// First and next offset of a partition, asked of its leader.
     pub async fn watermarks(&self, partition: impl Into<TopicPartition>) -> Result<(i64, i64)> {
         let partition = partition.into();
-        let first = self.beginning_offsets([partition.clone()]).await?;
-        let next = self.end_offsets([partition.clone()]).await?;
+        // One deadline for both questions.
+        let deadline = self.handle.deadline();
+        let first = self.ends_by(deadline, [partition.clone()], ListAt::Earliest).await?;
+        let next = self.ends_by(deadline, [partition.clone()], ListAt::Latest).await?;
         match (first.get(&partition), next.get(&partition)) {
             (Some(first), Some(next)) => Ok((*first, *next)),
             _ => Err(Error::new(ErrorKind::Malformed, format!("the broker told no offsets of {partition}"))),

@@ -12,22 +12,23 @@ use tokio::sync::oneshot;
 use super::{Consumer, Group, Release, Running, Told};
 use crate::{
     clock,
-    engine::command::{CLOSING_COMMIT, Command, Notice},
+    engine::command::{CLOSING_COMMIT, Command},
     error::{Error, ErrorKind, Result},
     event::{Event, OwnershipChange, RebalanceCall},
+    inbox::Control,
     listener::Rebalance,
     next::Next,
     rebalance::{Change, Handover, NOT_COMMITTED, Settling, Telling},
 };
 
 impl Consumer {
-    /// What of a notice comes out of `poll` or `next`, if anything.
-    pub(super) fn heed(&mut self, notice: Notice) -> Option<Result<Next>> {
-        match notice {
+    /// What of it comes out of `poll` or `next`, if anything.
+    pub(super) fn heed(&mut self, control: Control) -> Option<Result<Next>> {
+        match control {
             // Of a group that this end has left.
-            Notice::Assigned { generation: Some(_), .. } | Notice::Revoke { .. } | Notice::Lost { .. }
+            Control::Assigned { generation: Some(_), .. } | Control::Revoke { .. } | Control::Lost { .. }
                 if self.group != Group::Subscribed => {}
-            Notice::Assigned { added, owned, generation } => {
+            Control::Assigned { added, owned, generation } => {
                 let partitions: Vec<_> = added.iter().map(|(partition, _)| partition.clone()).collect();
                 if generation.is_none() {
                     let gone: Vec<_> = {
@@ -36,9 +37,7 @@ impl Consumer {
                     };
                     self.give_up(&gone);
                 }
-                for (partition, token) in added {
-                    self.delivery.start(partition, token, &self.handle);
-                }
+                self.delivery.start(added);
                 self.generation = generation;
                 let change = OwnershipChange { partitions, owned, generation };
                 self.sink.tell(|| Event::Assigned(change.clone()));
@@ -49,36 +48,23 @@ impl Consumer {
                     self.running = Some(self.tell(RebalanceCall::Assigned, change, None, None));
                 }
             }
-            Notice::Revoke { id, partitions, owned, generation, release_by } => {
+            Control::Revoke { id, partitions, owned, generation, release_by } => {
                 let change = OwnershipChange { partitions, owned, generation: Some(generation) };
                 self.running = Some(self.revoke(change, release_by, Some(Command::Released(id))));
             }
-            Notice::Lost { id, partitions, owned, generation } => {
+            Control::Lost { id, partitions, owned, generation } => {
                 self.give_up(&partitions);
                 let change = OwnershipChange { partitions, owned, generation: Some(generation) };
-                self.running =
-                    Some(self.tell(RebalanceCall::Lost, change, None, Some(Command::Released(id))));
+                let command = Some(Command::Released(id));
+                self.running = Some(self.tell(RebalanceCall::Lost, change, None, command));
             }
-            Notice::Started { partition, token, position, run, jumps } => {
-                self.delivery.started(&partition, token, position, run, jumps)
-            }
-            Notice::AtEnd { partition, token, watermarks } => {
-                self.delivery.at_end(&partition, token, watermarks)
-            }
-            Notice::Sought { partition, token } => {
-                self.progress.forget(std::slice::from_ref(&partition));
-                self.deferred.retain(|error| error.partition() != Some(&partition));
-                self.delivery.sought(&partition, token, &self.handle);
-            }
-            Notice::Paused { partitions } => self.delivery.pause(&partitions),
-            Notice::Resumed { partitions } => self.delivery.resume(&partitions),
-            Notice::PollIntervalExceeded(event) => {
+            Control::PollIntervalExceeded(event) => {
                 let _ = self.handle.send(Command::Polled);
                 return Some(Ok(Next::Event(event)));
             }
-            Notice::Current | Notice::Wake => {}
-            Notice::Failed { error, last: true } => self.deferred.push_back(error),
-            Notice::Failed { error, last: false } => return Some(Err(error)),
+            Control::Wake => self.is_woken = true,
+            Control::LookAgain => {}
+            Control::Failed(error) => return Some(Err(error)),
         }
         None
     }
@@ -92,10 +78,10 @@ impl Consumer {
         command: Option<Command>,
     ) -> Running {
         if !mutant!(13) {
-            self.delivery.leave(&change.partitions, &self.handle);
+            self.delivery.leave(&change.partitions);
         }
         let running = self.tell(RebalanceCall::Revoked, change, release_by, command);
-        let deadline = clock::now() + self.longest_commit();
+        let deadline = clock::after(self.longest_commit());
         let (reply, answer) = oneshot::channel();
         let commit = if self.commits_by_itself() {
             self.report_finished();
@@ -116,7 +102,7 @@ impl Consumer {
         command: Option<Command>,
     ) -> Running {
         let began = clock::now();
-        let longest = began + self.handle.config.max_poll_interval;
+        let longest = clock::later(began, self.handle.config.max_poll_interval);
         let deadline = until.map_or(longest, |until| until.min(longest));
         let telling = if self.as_values { Telling::Value } else { self.listening(call, &of, deadline) };
         let settling =
@@ -186,8 +172,9 @@ impl Consumer {
     }
 
     pub(super) fn give_up(&mut self, partitions: &[TopicPartition]) {
-        self.delivery.remove(partitions, &self.handle);
+        self.delivery.remove(partitions);
         self.progress.forget(partitions);
+        self.release_freed();
     }
 
     /// Revokes everything that is owned, as a rebalance would: commit, listener, then the command to the engine, which is

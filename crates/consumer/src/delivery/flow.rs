@@ -1,61 +1,79 @@
-//! One partition's way from chunks to records.
+//! One partition, from what comes of it to what is handed out.
 
 use std::{collections::VecDeque, sync::Arc};
 
-use offtake_machine::{Position, Token, TopicPartition, mutant};
+use offtake_fetch::Chunk;
+use offtake_machine::{Position, Token, TopicPartition};
 use offtake_wire::records::{Crc, Decompressor, RecordError};
 
 use super::{
     ahead::Ahead,
-    incoming::{Incoming, free},
+    chunk_reader::{ChunkReader, Lending},
     reading::{Amount, OpenBatch, Upcoming},
 };
 use crate::{
     batches::{Contents, RecordBatch},
+    error::Error,
     event::Event,
-    handle::Handle,
+    gauges::PartitionGauges,
     progress::Passed,
     records::{PartitionRecords, Spot},
-    view::Place,
 };
 
 #[derive(Debug)]
 pub(crate) struct Flow {
-    /// What others read of it.
-    pub(super) place: Arc<Place>,
+    /// What others read of it. Whether it is paused is known there alone.
+    pub(super) gauges: Arc<PartitionGauges>,
     pub(super) token: Token,
     /// The next offset to hand out, once it is known.
     pub(super) position: Option<Position>,
-    /// Whether anything was, since the assignment or the last seek.
-    pub(super) handed_out: bool,
-    pub(super) paused: bool,
-    /// An error stopped it; a seek starts it again.
-    pub(super) stopped: bool,
-    pub(super) open: Option<Open>,
-    pub(super) queue: VecDeque<Incoming>,
-    /// Where the position is to jump, behind what is buffered of the time before.
-    pub(super) jumps: VecDeque<Jump>,
-    /// Chunks of earlier runs are of a log that is gone, and of which something was missing.
-    pub(super) since: u64,
-    /// Where the log ends, as of the last chunk: what is replicated, and what is in no open transaction.
-    pub(super) end: Option<i64>,
-    pub(super) stable_end: Option<i64>,
+    /// Whether the application knows where it stands: it was handed something since the assignment, or has sought there.
+    pub(super) is_known: bool,
+    pub(super) state: State,
+    pub(super) turn: Turn,
+    /// The last output that has records of it.
+    pub(super) last_output: u64,
+    /// How many chunks are done with.
+    pub(super) chunks_done: u64,
+    open: Option<Open>,
+    queue: VecDeque<Entry>,
 }
 
-/// A position that goes on elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Reading,
+    /// What is buffered was offered to be given back: nothing is handed out before the engine has answered.
+    GivingBack,
+    /// An error stopped it; a seek starts it again.
+    Stopped,
+}
+
+/// Where it stands among the partitions that have something buffered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    Idle,
+    Queued,
+    /// It is paused.
+    Parked,
+}
+
+/// What has come and is not being handed out yet, in order.
 #[derive(Debug)]
-pub(super) struct Jump {
-    /// The first run of chunks behind it.
-    pub(super) run: u64,
-    pub(super) to: Position,
-    /// What is said of it.
-    pub(super) event: Event,
+enum Entry {
+    Chunk(Box<ChunkReader>),
+    /// The position goes on here.
+    Jump {
+        to: Position,
+        events: Vec<Event>,
+    },
+    /// The partition stops here.
+    Failed(Error),
 }
 
 /// A chunk that is being handed out.
 #[derive(Debug)]
-pub(super) struct Open {
-    pub(super) incoming: Incoming,
+struct Open {
+    reader: Box<ChunkReader>,
     batch: Option<OpenBatch>,
     /// What cannot be read, before anything that follows.
     failed: Option<RecordError>,
@@ -66,16 +84,22 @@ pub(super) struct Open {
 pub(super) struct Moved {
     /// Beyond the last record handed out: control and aborted batches, emptied ones.
     pub(super) over: Vec<Passed>,
+    /// Back, by the cluster.
     pub(super) back: Vec<(TopicPartition, Token)>,
     /// Ahead of what is handed out next.
     pub(super) jumps: VecDeque<Event>,
+    /// By the application.
+    pub(super) sought: Vec<TopicPartition>,
+    /// What is offered to be given back, and from where it is then to be read.
+    pub(super) offers: Vec<(TopicPartition, Token, Position)>,
+    /// Chunks that are done with.
+    pub(super) freed: Vec<Chunk>,
 }
 
 /// What batches are opened with.
 pub(crate) struct Opening<'a> {
     pub(super) crc: Crc,
     pub(super) decompressor: &'a mut Decompressor,
-    pub(super) handle: &'a Handle,
     pub(super) moved: &'a mut Moved,
 }
 
@@ -84,31 +108,113 @@ pub(crate) enum Next<P> {
     Part(P),
     /// Its position jumps.
     Jump,
+    /// It stops, and says why.
+    Failed,
     Nothing,
 }
 
 impl Flow {
+    /// Just assigned.
+    pub(super) fn new(gauges: Arc<PartitionGauges>) -> Self {
+        Self {
+            token: gauges.token(),
+            gauges,
+            position: None,
+            is_known: false,
+            state: State::Reading,
+            turn: Turn::Idle,
+            last_output: 0,
+            chunks_done: 0,
+            open: None,
+            queue: VecDeque::new(),
+        }
+    }
+
     pub(super) fn has_buffered(&self) -> bool {
         self.open.is_some() || !self.queue.is_empty()
     }
 
-    pub(super) fn lag(&self, committed_only: bool) -> Option<u64> {
-        let end = if committed_only && !mutant!(29) { self.stable_end } else { self.end };
-        let left = end?.saturating_sub(self.position?.offset);
-        Some(u64::try_from(left).unwrap_or(0))
+    /// Whether a chunk is begun.
+    pub(super) fn is_open(&self) -> bool {
+        self.open.is_some()
     }
 
-    pub(super) fn show(&self, committed_only: bool) {
-        let position = self.position.map(|position| position.offset);
-        self.place.show(position, self.lag(committed_only), self.paused);
+    /// Whether a jump or an error comes next.
+    pub(super) fn tells_next(&self) -> bool {
+        self.open.is_none() && matches!(self.queue.front(), Some(Entry::Jump { .. } | Entry::Failed(_)))
     }
 
-    pub(super) fn drop_buffered(&mut self, partition: &TopicPartition, handle: &Handle) {
-        debug_assert!(self.open.as_ref().is_none_or(|open| open.incoming.chunk.partition == *partition));
-        for incoming in self.open.take().map(|open| open.incoming).into_iter().chain(self.queue.drain(..)) {
-            free(&incoming.chunk, handle);
+    /// Whether records wait that are not to be handed out now. What is no record is told all the same: a jump, an error.
+    pub(super) fn is_held(&self) -> bool {
+        let has_records_first = self.open.is_some() || matches!(self.queue.front(), Some(Entry::Chunk(_)));
+        self.state == State::GivingBack || self.gauges.is_paused() && has_records_first
+    }
+
+    /// The position is shown to others.
+    pub(super) fn show(&self) {
+        self.gauges.set_position(self.token, self.position.map(|position| position.offset));
+    }
+
+    // ---- what comes ----------------------------------------------------------------------------------------------
+
+    /// Reading starts, or goes on elsewhere.
+    pub(super) fn started(&mut self, position: Position, jumps: Vec<Event>, moved: &mut Moved) {
+        if self.position.is_none() {
+            self.position = Some(position);
+            moved.jumps.extend(jumps);
+        } else if !jumps.is_empty() {
+            // It is told behind what was buffered before it.
+            self.queue.push_back(Entry::Jump { to: position, events: jumps });
         }
     }
+
+    pub(super) fn push(&mut self, chunk: Chunk) {
+        self.queue.push_back(Entry::Chunk(Box::new(ChunkReader::new(chunk))));
+    }
+
+    pub(super) fn fails(&mut self, error: Error) {
+        self.queue.push_back(Entry::Failed(error));
+    }
+
+    /// The application has moved the position, perhaps to where only a broker knows.
+    pub(super) fn sought(&mut self, token: Token, position: Option<Position>, moved: &mut Moved) {
+        self.token = token;
+        self.position = position;
+        self.is_known = position.is_some();
+        self.state = State::Reading;
+        self.drop_buffered(moved);
+        self.show();
+    }
+
+    pub(super) fn drop_buffered(&mut self, moved: &mut Moved) {
+        moved.freed.extend(self.open.take().map(|open| open.reader.chunk));
+        moved.freed.extend(self.queue.drain(..).filter_map(Entry::into_chunk));
+    }
+
+    /// Offers what is buffered, or may still come of the time before it was paused: where to read on from, if it is to be
+    /// dropped and read again.
+    pub(super) fn offer(&mut self) -> Option<Position> {
+        let from = self.position.filter(|_| self.state == State::Reading && self.gauges.is_paused())?;
+        self.state = State::GivingBack;
+        Some(from)
+    }
+
+    /// What was offered was accepted: it comes again from the position on, and so does an error behind it. Jumps are told
+    /// where they were to be told.
+    pub(super) fn given_back(&mut self, moved: &mut Moved) {
+        self.state = State::Reading;
+        let jumps = |entry: &mut Entry| match entry {
+            Entry::Jump { events, .. } => std::mem::take(events),
+            Entry::Chunk(_) | Entry::Failed(_) => Vec::new(),
+        };
+        let events: Vec<_> = self.queue.iter_mut().flat_map(jumps).collect();
+        self.drop_buffered(moved);
+        if let Some(to) = self.position.filter(|_| !events.is_empty()) {
+            self.queue.push_back(Entry::Jump { to, events });
+        }
+    }
+
+    // ---- what is handed out --------------------------------------------------------------------------------------
 
     /// The next run of at most `most` records, out of one batch. The position then stands behind them, and behind all that
     /// follows in what is buffered without a record.
@@ -120,14 +226,12 @@ impl Flow {
     ) -> Result<Next<PartitionRecords>, RecordError> {
         loop {
             self.pass(partition, opening);
-            let Some(open) = &mut self.open else {
-                return Ok(if self.queue.is_empty() { Next::Nothing } else { Next::Jump });
-            };
+            let Some(open) = &mut self.open else { return Ok(self.next_without_record()) };
             let Some(batch) = &mut open.batch else {
                 if let Some(failed) = open.failed {
                     return Err(failed);
                 }
-                match open.incoming.next_opened(opening.crc, opening.decompressor) {
+                match open.reader.next_opened(opening.crc, opening.decompressor) {
                     Ok(batch) => open.batch = batch,
                     Err(failed) => open.failed = Some(failed),
                 }
@@ -162,13 +266,11 @@ impl Flow {
     ) -> Result<Next<RecordBatch>, RecordError> {
         loop {
             self.pass(partition, opening);
-            let Some(open) = &mut self.open else {
-                return Ok(if self.queue.is_empty() { Next::Nothing } else { Next::Jump });
-            };
+            let Some(open) = &mut self.open else { return Ok(self.next_without_record()) };
             let upcoming = match (open.batch.take(), open.failed) {
                 (Some(batch), _) => Ok(Some(Upcoming::Opened(batch))),
                 (None, Some(failed)) => return Err(failed),
-                (None, None) => open.incoming.next(opening.crc),
+                (None, None) => open.reader.next(opening.crc),
             };
             let contents = match upcoming {
                 Ok(Some(Upcoming::Opened(OpenBatch { payload, at, leader_epoch }))) => {
@@ -181,7 +283,7 @@ impl Flow {
                     continue;
                 }
             };
-            let from = self.position.map_or(open.incoming.chunk.fetch_offset, |position| position.offset);
+            let from = self.position.map_or(open.reader.chunk.fetch_offset, |position| position.offset);
             let token = self.token;
             let mut batch = RecordBatch {
                 partition: partition.clone(),
@@ -196,6 +298,14 @@ impl Flow {
         }
     }
 
+    fn next_without_record<P>(&self) -> Next<P> {
+        match self.queue.front() {
+            Some(Entry::Jump { .. }) => Next::Jump,
+            Some(Entry::Failed(_)) => Next::Failed,
+            Some(Entry::Chunk(_)) | None => Next::Nothing,
+        }
+    }
+
     /// Something is handed out that ends here; where the position stands then.
     fn hands_out(
         &mut self,
@@ -204,82 +314,76 @@ impl Flow {
         opening: &mut Opening<'_>,
     ) -> Position {
         self.position = Some(end);
-        self.handed_out = true;
+        self.is_known = true;
         self.pass(partition, opening);
         self.position.unwrap_or(end)
     }
 
-    /// What follows in the chunk that is being handed out, or the next one, is given away to be opened ahead. False if there
-    /// is nothing left to open.
-    pub(super) fn lend(&mut self, crc: Crc, amount: Amount, to: &mut Ahead) -> bool {
-        let position = self.position;
-        self.open.as_mut().is_some_and(|open| open.lend(position, crc, amount, to))
-            || self.queue.front_mut().is_some_and(|next| next.lend(crc, amount, to))
-    }
-
-    /// Records of the chunk that is being handed out that are opened.
-    pub(super) fn opened_records(&self) -> usize {
-        let of = |open: &Open| {
-            let begun = open.batch.as_ref().map_or(0, OpenBatch::records);
-            begun.saturating_add(open.incoming.opened_records())
-        };
-        self.open.as_ref().map_or(0, of)
-    }
-
-    /// Those that may have given something away.
-    pub(super) fn lenders(&mut self) -> impl Iterator<Item = &mut Incoming> {
-        self.open.iter_mut().map(|open| &mut open.incoming).chain(self.queue.front_mut())
-    }
-
-    /// Up to the next record, or the next jump.
+    /// Up to the next record, or the next jump or error.
     fn pass(&mut self, partition: &TopicPartition, opening: &mut Opening<'_>) {
         loop {
             let Some(open) = &mut self.open else {
-                let jump = self.jumps.front().map(|jump| jump.run);
-                let jumps = |incoming: &Incoming| jump.is_some_and(|jump| incoming.chunk.run >= jump);
-                if self.queue.front().is_some_and(jumps) {
-                    return;
-                }
-                let Some(incoming) = self.queue.pop_front() else { return };
-                self.open(partition, incoming, opening);
+                let Some(Entry::Chunk(_)) = self.queue.front() else { return };
+                let Some(Entry::Chunk(reader)) = self.queue.pop_front() else { return };
+                self.moves_to(partition, Position::at(reader.chunk.fetch_offset), opening.moved);
+                self.open = Some(Open { reader, batch: None, failed: None });
                 continue;
             };
             if open.has_more(opening.crc) {
                 return;
             }
             // The chunk is done; it may end behind its last record.
-            let next = open.incoming.chunk.next;
+            let Some(Open { reader, .. }) = self.open.take() else { return };
+            let next = reader.chunk.next;
             if self.position.is_none_or(|position| position.offset < next.offset) {
                 let from = self.position.map_or(next.offset, |position| position.offset);
                 self.position = Some(next);
                 let to = Spot { partition: partition.clone(), token: self.token, next };
                 opening.moved.over.push(Passed { from, to });
             }
-            free(&open.incoming.chunk, opening.handle);
-            self.open = None;
+            opening.moved.freed.push(reader.chunk);
+            self.chunks_done = self.chunks_done.wrapping_add(1);
         }
     }
 
-    /// Where its jumps have led, if nothing is buffered before them.
-    pub(super) fn follow_jumps(&mut self, partition: &TopicPartition, moved: &mut Moved) {
-        if let Some(to) = self.jumps.back().map(|jump| jump.to).filter(|_| !self.has_buffered()) {
+    /// The position jumps to where the cluster has moved it.
+    pub(super) fn jump(&mut self, partition: &TopicPartition, moved: &mut Moved) {
+        if let Some(Entry::Jump { .. }) = self.queue.front()
+            && let Some(Entry::Jump { to, events }) = self.queue.pop_front()
+        {
             self.moves_to(partition, to, moved);
+            moved.jumps.extend(events);
+        }
+    }
+
+    /// The error that stops it here; there is nothing behind it.
+    pub(super) fn take_error(&mut self) -> Option<Error> {
+        match self.queue.pop_front()? {
+            Entry::Failed(error) => {
+                self.state = State::Stopped;
+                Some(error)
+            }
+            other => {
+                self.queue.push_front(other);
+                None
+            }
         }
     }
 
     /// Whether the cluster has moved the partition back to this offset or before it, behind what is being handed out. That
     /// is then of a log that is gone, and is dropped: nothing of it is missed that does not come again.
-    pub(super) fn was_cut_off(&mut self, at: i64, handle: &Handle) -> bool {
-        let Some(run) = self.jumps.iter().find(|jump| jump.to.offset <= at).map(|jump| jump.run) else {
-            return false;
-        };
-        self.since = run;
-        let gone = self.queue.iter().take_while(|incoming| incoming.chunk.run < run).count();
-        for incoming in self.open.take().map(|open| open.incoming).into_iter().chain(self.queue.drain(..gone))
-        {
-            free(&incoming.chunk, handle);
-        }
-        true
+    pub(super) fn was_cut_off(&self, at: i64) -> bool {
+        self.cut_at(at).is_some()
+    }
+
+    fn cut_at(&self, at: i64) -> Option<usize> {
+        self.queue.iter().position(|entry| matches!(entry, Entry::Jump { to, .. } if to.offset <= at))
+    }
+
+    pub(super) fn drop_cut_off(&mut self, at: i64, moved: &mut Moved) {
+        let Some(cut) = self.cut_at(at) else { return };
+        moved.freed.extend(self.open.take().map(|open| open.reader.chunk));
+        moved.freed.extend(self.queue.drain(..cut).filter_map(Entry::into_chunk));
     }
 
     fn moves_to(&mut self, partition: &TopicPartition, to: Position, moved: &mut Moved) {
@@ -293,29 +397,62 @@ impl Flow {
         }
     }
 
-    fn open(&mut self, partition: &TopicPartition, incoming: Incoming, opening: &mut Opening<'_>) {
-        let chunk = &incoming.chunk;
-        self.end = Some(chunk.high_watermark);
-        self.stable_end = Some(chunk.last_stable_offset);
-        self.moves_to(partition, Position::at(chunk.fetch_offset), opening.moved);
-        self.open = Some(Open { incoming, batch: None, failed: None });
+    // ---- what is opened ahead ------------------------------------------------------------------------------------
+
+    /// What follows in the chunk that is being handed out, or the next one, is given away to be opened ahead.
+    pub(super) fn lend(&mut self, crc: Crc, amount: Amount, to: &mut Ahead) -> Lending {
+        let position = self.position.map(|position| position.offset);
+        if let Some(open) = &mut self.open {
+            let lending = open.lend(position, crc, amount, to);
+            if lending != Lending::NothingLeft {
+                return lending;
+            }
+        }
+        match self.queue.front_mut() {
+            Some(Entry::Chunk(next)) => next.lend(None, crc, amount, to),
+            Some(Entry::Jump { .. } | Entry::Failed(_)) | None => Lending::NothingLeft,
+        }
+    }
+
+    /// Records of the chunk that is being handed out that are opened.
+    pub(super) fn opened_records(&self) -> usize {
+        let of = |open: &Open| {
+            let begun = open.batch.as_ref().map_or(0, OpenBatch::records);
+            begun.saturating_add(open.reader.opened_records())
+        };
+        self.open.as_ref().map_or(0, of)
+    }
+
+    /// Those that may have given something away.
+    pub(super) fn lenders(&mut self) -> impl Iterator<Item = &mut ChunkReader> {
+        let next = self.queue.front_mut().and_then(|entry| match entry {
+            Entry::Chunk(reader) => Some(reader.as_mut()),
+            Entry::Jump { .. } | Entry::Failed(_) => None,
+        });
+        self.open.iter_mut().map(|open| open.reader.as_mut()).chain(next)
+    }
+}
+
+impl Entry {
+    fn into_chunk(self) -> Option<Chunk> {
+        match self {
+            Self::Chunk(reader) => Some(reader.chunk),
+            Self::Jump { .. } | Self::Failed(_) => None,
+        }
     }
 }
 
 impl Open {
-    /// Whether a record may be left in it, or an error to be told.
+    /// Passes over what is empty; whether a record may be left, or an error to be told.
     fn has_more(&mut self, crc: Crc) -> bool {
-        self.batch.is_some() || self.failed.is_some() || self.incoming.has_more(crc)
+        self.batch.is_some() || self.failed.is_some() || self.reader.skip_empty(crc)
     }
 
-    fn lend(&mut self, position: Option<Position>, crc: Crc, amount: Amount, to: &mut Ahead) -> bool {
+    fn lend(&mut self, position: Option<i64>, crc: Crc, amount: Amount, to: &mut Ahead) -> Lending {
         if self.failed.is_some() {
-            return true;
+            return Lending::Enough;
         }
         let begun = self.batch.as_ref().map(|batch| batch.payload.next_offset());
-        if let Some(at) = begun.or(position.map(|position| position.offset)) {
-            self.incoming.stands_at(at);
-        }
-        self.incoming.lend(crc, amount, to)
+        self.reader.lend(begun.or(position), crc, amount, to)
     }
 }

@@ -1,56 +1,61 @@
 //! What the handle asks.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     time::{Duration, Instant},
 };
 
 use offtake_group::{GroupMembership, Member};
-use offtake_machine::TopicPartition;
-use offtake_offsets::{CommitId, NotAssigned};
+use offtake_machine::{Position, Token, TopicPartition};
+use offtake_offsets::{CommitId, NotAssigned, QueryId};
 
 use super::{
-    Engine, Life, Question, answer,
-    command::{Command, Notice, Output, Reply, Subscription},
+    Engine, Life, answer,
+    command::{Answer, Command, Reply, Subscription},
     no_group, not_assigned, rooms,
+    waiters::{Question, QuestionReply},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
+    handle::known_offset,
+    inbox::Data,
     offsets::{OffsetAndMetadata, StartAt},
 };
+
+/// How long a consumer that was dropped goes on in the background.
+const ABANDONED: Duration = Duration::from_secs(1);
 
 impl Engine {
     pub(crate) fn handle_command(&mut self, now: Instant, command: Command) {
         match command {
             Command::Subscribe { to, reply } => {
                 let result = self.subscribe(now, to);
-                self.outputs.push_back(Output::Reply(reply, result));
+                self.outbox.answer(Answer::Done(reply, result));
             }
             Command::Assign { partitions, reply } => {
                 let result = self.assign(now, partitions);
-                self.outputs.push_back(Output::Reply(reply, result));
+                self.outbox.answer(Answer::Done(reply, result));
             }
             Command::Released(id) => self.released(now, id),
             Command::Unsubscribe { reason, reply } => {
                 self.give_up_everything(now, reason, GroupMembership::Default);
-                self.outputs.push_back(Output::Reply(reply, Ok(())));
+                self.outbox.answer(Answer::Done(reply, Ok(())));
             }
             Command::Seek { partition, at, reply } => {
                 let result = self.seek(now, partition, at);
-                self.outputs.push_back(Output::Reply(reply, result));
+                self.outbox.answer(Answer::Sought(reply, result));
             }
             Command::Pause { partitions } => {
-                for partition in &partitions {
-                    self.fetch.pause(partition);
+                for (partition, token) in self.current(partitions) {
+                    self.fetch.pause(&partition, token);
                 }
-                self.tell(Notice::Paused { partitions });
             }
             Command::Resume { partitions } => {
-                for partition in &partitions {
-                    self.fetch.resume(now, partition);
+                for (partition, token) in self.current(partitions) {
+                    self.fetch.resume(now, &partition, token);
                 }
-                self.tell(Notice::Resumed { partitions });
             }
+            Command::GiveBack { partition, token, from } => self.give_back(now, partition, token, from),
             Command::Finished { positions } => {
                 for (partition, token, position) in positions {
                     // A stale token is refused there, which is all that it deserves.
@@ -59,7 +64,7 @@ impl Engine {
             }
             Command::CommitSoon => self.offsets.commit_soon(now),
             Command::CommitFinished { deadline, reply } => self.commit_finished(now, deadline, reply),
-            Command::SettleCommits { deadline, reply } => self.settling.push((deadline, reply)),
+            Command::SettleCommits { deadline, reply } => self.waiters.await_all_commits(deadline, reply),
             Command::CommitThese { offsets, deadline, reply } => {
                 self.commit_these(now, offsets, deadline, reply)
             }
@@ -68,53 +73,92 @@ impl Engine {
                     let _ = reply.send(Err(no_group("committed")));
                     return;
                 }
-                self.ask_about(now, partitions.iter().map(|partition| partition.topic.clone()));
+                let topics = partitions.iter().map(|partition| partition.topic.clone()).collect();
                 let id = self.offsets.fetch_committed(now, partitions, deadline);
-                self.questions.insert(id, Question::Committed(reply));
+                self.ask(now, id, Question { topics, reply: QuestionReply::Committed(reply) });
             }
             Command::List { partitions, deadline, reply } => {
-                self.ask_about(now, partitions.iter().map(|(partition, _)| partition.topic.clone()));
+                let topics = partitions.iter().map(|(partition, _)| partition.topic.clone()).collect();
                 let specs = partitions.into_iter().map(|(partition, at)| (partition, rooms::list_spec(at)));
                 let id = self.offsets.list(now, specs, deadline);
-                self.questions.insert(id, Question::List(reply));
+                self.ask(now, id, Question { topics, reply: QuestionReply::List(reply) });
             }
             Command::Partitions { topic, deadline, reply } => {
-                self.ask_about(now, [topic.clone()]);
-                self.lookups.partitions(topic, deadline, reply);
+                self.waiters.lookups.partitions(topic, deadline, reply);
+                self.want_topics(now);
                 self.settle_lookups(now);
             }
             Command::Matching { patterns, deadline, reply } => {
-                self.metadata.want_all(now);
-                self.lookups.matching(patterns, deadline, reply);
+                // As the cluster is now: a listing that came before the question does not count.
+                let known = self.metadata.cluster().clone();
+                self.waiters.lookups.matching(patterns, known, deadline, reply);
+                self.want_topics(now);
+                self.metadata.refresh_now(now);
                 self.settle_lookups(now);
             }
             Command::Stop { partition, token } => {
                 // Sought meanwhile: what flows now is something else.
                 if self.offsets.token_of(&partition) == Some(token) {
                     self.fetch.stop(&partition);
-                    self.stopped.insert(partition, token);
+                    self.outbox.forget(&partition);
+                    self.ownership.stop(partition, token);
                 }
             }
             Command::MovedBack { partition, token } => self.offsets.moved_back(&partition, token),
-            Command::Freed { partition, bytes } => self.fetch.release(now, &partition, bytes),
+            Command::Freed { chunks } => {
+                for (partition, charge) in chunks {
+                    self.fetch.release(now, &partition, charge);
+                }
+            }
             Command::RunsOn(runtime) => self.runs_on(runtime),
-            Command::Wake => self.tell(Notice::Wake),
             Command::Polled => self.sync_polls(now),
             Command::Close { deadline, group_membership, reply } => {
                 self.close(now, deadline, group_membership, Some(reply));
             }
+            Command::Abandon { commits } => self.abandon(now, commits),
         }
     }
 
-    /// The handle is gone without a word: leave, quickly.
-    pub(crate) fn abandoned(&mut self, now: Instant) {
+    /// The consumer is gone. What it said is finished is committed, if that is to be; then it leaves, quickly.
+    pub(crate) fn abandon(&mut self, now: Instant, commits: bool) {
         if matches!(self.life, Life::Open) {
-            self.close(now, now + Duration::from_secs(1), GroupMembership::Default, None);
+            let deadline = now + ABANDONED;
+            if commits {
+                self.commit_finished(now, deadline, None);
+            }
+            self.close(now, deadline, GroupMembership::Default, None);
         }
+    }
+
+    /// Those whose assignment goes on, under the tokens of now.
+    fn current(
+        &self,
+        partitions: Vec<(TopicPartition, Token)>,
+    ) -> impl Iterator<Item = (TopicPartition, Token)> + use<> {
+        let current = partitions.into_iter().filter_map(|(partition, token)| {
+            let now = self.offsets.token_of(&partition).filter(|now| now.same_owner(token))?;
+            Some((partition, now))
+        });
+        current.collect::<Vec<_>>().into_iter()
+    }
+
+    /// The handle offers what it holds of a paused partition.
+    fn give_back(&mut self, now: Instant, partition: TopicPartition, token: Token, from: Position) {
+        let is_current = self.offsets.token_of(&partition) == Some(token);
+        let accepted = is_current && self.fetch.give_back(now, &partition, token, from).is_some();
+        if accepted {
+            self.outbox.rewind(&partition, from);
+        }
+        self.outbox.data(Data::GivenBack { partition, token, accepted });
+    }
+
+    fn ask(&mut self, now: Instant, id: QueryId, question: Question) {
+        self.waiters.ask(id, question);
+        self.want_topics(now);
     }
 
     fn subscribe(&mut self, now: Instant, to: Subscription) -> Result<()> {
-        if matches!(self.subscription, Subscription::Assigned) {
+        if matches!(self.subscriptions.kind(), Subscription::Assigned) {
             return Err(Error::misuse(
                 "partitions are assigned by hand: unsubscribe before subscribing to topics",
             ));
@@ -128,8 +172,7 @@ impl Engine {
                 Member::new(config).map_err(|error| Error::new(ErrorKind::Config, error.to_string()))?;
             self.member = Some(member);
         }
-        self.subscription = to;
-        self.listed = false;
+        self.subscriptions.replace(to);
         self.group_failed = false;
         self.sync_polls(now);
         self.want_topics(now);
@@ -138,30 +181,32 @@ impl Engine {
     }
 
     fn assign(&mut self, now: Instant, partitions: Vec<(TopicPartition, StartAt)>) -> Result<()> {
-        if self.subscription.is_of_a_group() {
+        if self.subscriptions.kind().is_of_a_group() {
             return Err(Error::misuse(
                 "topics are subscribed to: unsubscribe before assigning partitions by hand",
             ));
         }
-        let wanted: BTreeSet<_> = partitions.iter().map(|(partition, _)| partition.clone()).collect();
-        let gone: Vec<_> = self.assigned.difference(&wanted).cloned().collect();
+        // What is named twice is assigned once, as it was named last.
+        let wanted: BTreeMap<_, _> = partitions.into_iter().collect();
+        let new: Vec<_> =
+            wanted.iter().filter(|(partition, _)| !self.ownership.contains(partition)).collect();
+        let new: Vec<_> = new.into_iter().map(|(partition, at)| (partition.clone(), *at)).collect();
+        let gone = self.ownership.assign(wanted.into_keys());
         self.stop(&gone);
         self.offsets.unassign(&gone);
-        let kept = self.assigned.clone();
-        let new: Vec<_> = partitions.into_iter().filter(|(partition, _)| !kept.contains(partition)).collect();
-        self.subscription = Subscription::Assigned;
-        self.assigned = wanted;
+        self.subscriptions.replace(Subscription::Assigned);
         self.want_topics(now);
         self.begin(now, new, None);
         Ok(())
     }
 
-    fn seek(&mut self, now: Instant, partition: TopicPartition, at: StartAt) -> Result<()> {
+    fn seek(&mut self, now: Instant, partition: TopicPartition, at: StartAt) -> Result<Token> {
         match self.offsets.seek(now, &partition, at) {
             Ok(token) => {
                 self.fetch.stop(&partition);
-                self.tell(Notice::Sought { partition, token });
-                Ok(())
+                self.outbox.forget(&partition);
+                self.outbox.data(Data::Sought { partition, token, position: known_offset(at) });
+                Ok(token)
             }
             Err(NotAssigned::Partition(partition)) => Err(not_assigned(&partition)),
             Err(error @ NotAssigned::NegativeOffset(_)) => {
@@ -182,7 +227,7 @@ impl Engine {
     fn commit_these(
         &mut self,
         now: Instant,
-        offsets: Vec<(TopicPartition, Option<offtake_machine::Token>, OffsetAndMetadata)>,
+        offsets: Vec<(TopicPartition, Option<Token>, OffsetAndMetadata)>,
         deadline: Instant,
         reply: Option<Reply<()>>,
     ) {
@@ -207,7 +252,11 @@ impl Engine {
     }
 
     fn await_commit(&mut self, id: CommitId, reply: Option<Reply<()>>) {
-        self.commits.insert(id, reply);
+        self.waiters.await_commit(id, reply);
+        let unawaited = self.waiters.unawaited();
+        if !unawaited.is_empty() {
+            self.waiters.merged(&self.offsets.merge(&unawaited));
+        }
     }
 
     fn close(

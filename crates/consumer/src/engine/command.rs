@@ -5,15 +5,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake_fetch::{Chunk, Watermarks};
+use offtake_fetch::Charge;
 use offtake_group::{GroupMembership, ReleaseId};
 use offtake_machine::{PartitionInfo, Position, Token, Topic, TopicPartition};
 use regex::Regex;
 use tokio::sync::oneshot;
 
 use crate::{
-    error::{Error, Result},
-    event::Event,
+    error::Result,
+    inbox::{Control, Data},
     offsets::{OffsetAndMetadata, OffsetAndTimestamp, StartAt},
 };
 
@@ -59,16 +59,24 @@ pub(crate) enum Command {
         reason: &'static str,
         reply: Reply<()>,
     },
+    /// Answered with the token that what is read from there on bears.
     Seek {
         partition: TopicPartition,
         at: StartAt,
-        reply: Reply<()>,
+        reply: Reply<Token>,
     },
+    /// The handle hands out nothing of these: a hint, of the assignment that the token stands for.
     Pause {
-        partitions: Vec<TopicPartition>,
+        partitions: Vec<(TopicPartition, Token)>,
     },
     Resume {
-        partitions: Vec<TopicPartition>,
+        partitions: Vec<(TopicPartition, Token)>,
+    },
+    /// What the handle holds of a paused partition can be had back, if the partition is then read on from here.
+    GiveBack {
+        partition: TopicPartition,
+        token: Token,
+        from: Position,
     },
     /// These positions are finished; said before a commit of them.
     Finished {
@@ -123,21 +131,22 @@ pub(crate) enum Command {
         partition: TopicPartition,
         token: Token,
     },
-    /// The handle is done with a chunk of so many bytes.
+    /// The handle is done with these chunks.
     Freed {
-        partition: TopicPartition,
-        bytes: usize,
+        chunks: Vec<(TopicPartition, Charge)>,
     },
     /// `poll` is called on this runtime from now on.
     RunsOn(tokio::runtime::Handle),
-    /// Ends the running `poll`, or the next.
-    Wake,
     /// `poll` was called after it had not been for `max.poll.interval.ms`.
     Polled,
     Close {
         deadline: Instant,
         group_membership: GroupMembership,
         reply: Reply<()>,
+    },
+    /// The consumer is dropped: commits what is finished, if that is to be, and leaves, quickly.
+    Abandon {
+        commits: bool,
     },
 }
 
@@ -150,76 +159,29 @@ pub(crate) enum ListAt {
     Timestamp(i64),
 }
 
-/// From the engine to the handle, in order.
-#[derive(Debug)]
-pub(crate) enum Notice {
-    Assigned {
-        added: Vec<(TopicPartition, Token)>,
-        owned: Vec<TopicPartition>,
-        generation: Option<i32>,
-    },
-    Revoke {
-        id: ReleaseId,
-        partitions: Vec<TopicPartition>,
-        owned: Vec<TopicPartition>,
-        generation: i32,
-        /// When the group waits no longer.
-        release_by: Option<Instant>,
-    },
-    Lost {
-        id: ReleaseId,
-        partitions: Vec<TopicPartition>,
-        owned: Vec<TopicPartition>,
-        generation: i32,
-    },
-    /// Reading starts (again) here.
-    Started {
-        partition: TopicPartition,
-        token: Token,
-        position: Position,
-        /// What the chunks bear that are read from here on.
-        run: u64,
-        /// How it came to be there, if not by reading on: [`Event::Truncated`], [`Event::Reset`].
-        jumps: Vec<Event>,
-    },
-    /// There is nothing to read where reading started.
-    AtEnd {
-        partition: TopicPartition,
-        token: Token,
-        watermarks: Watermarks,
-    },
-    /// Records fetched under an older token are not to be handed out.
-    Sought {
-        partition: TopicPartition,
-        token: Token,
-    },
-    Paused {
-        partitions: Vec<TopicPartition>,
-    },
-    Resumed {
-        partitions: Vec<TopicPartition>,
-    },
-    /// To be returned from `poll` once; if `last`, after everything that is buffered.
-    Failed {
-        error: Error,
-        /// Its partition has stopped there: what was fetched before it comes first.
-        last: bool,
-    },
-    /// What `next` tells of it.
-    PollIntervalExceeded(Event),
-    /// `poll` returns at once.
-    Wake,
-    /// The session is known to be alive again, after a time when it was not.
-    Current,
-}
-
 /// What the engine puts out for the handle.
 #[derive(Debug)]
 pub(crate) enum Output {
-    Notice(Notice),
-    Chunk(Chunk),
-    /// Answers a command after which the handle looks at the notices: they have been sent before it.
-    Reply(Reply<()>, Result<()>),
+    Control(Control),
+    Data(Data),
+    /// Answers a command. What was put out before it has reached the inbox when the answer comes.
+    Answer(Answer),
+}
+
+/// The answer to a command after which the handle looks into its inbox.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Done(Reply<()>, Result<()>),
+    Sought(Reply<Token>, Result<Token>),
+}
+
+impl Answer {
+    pub(crate) fn send(self) {
+        match self {
+            Self::Done(reply, result) => drop(reply.send(result)),
+            Self::Sought(reply, result) => drop(reply.send(result)),
+        }
+    }
 }
 
 /// How long a listener's or a closing commit may take when nobody said.

@@ -6,8 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake_fetch::Chunk;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::{
     Engine,
@@ -22,18 +21,17 @@ use crate::{
     config::Config,
     consumer::Consumer,
     error::{Error, ErrorKind, Result},
-    notices::{self, Notifier},
+    inbox::{self, InboxSender, Taken},
     shared::Shared,
 };
 
-/// What the loop holds towards the handle. No channel is bounded by itself: notices are swept, and chunks are bounded in
-/// bytes by the fetcher's budget; commands are each awaited by their sender, or few.
+/// What the loop holds towards the handle. Neither way has a length of its own: the inbox is coalesced, and bounded by the
+/// fetcher's budget; commands are each awaited by their sender, or few.
 struct Ends {
     commands: mpsc::UnboundedReceiver<Command>,
-    notices: Notifier,
-    chunks: mpsc::UnboundedSender<Chunk>,
-    /// Ends when the consumer is dropped.
-    alive: oneshot::Receiver<()>,
+    inbox: InboxSender,
+    /// On its way into the inbox.
+    new: Taken,
 }
 
 /// Starts an engine, on a thread of its own unless told otherwise, and gives the handle to it.
@@ -44,10 +42,8 @@ pub(crate) fn start(config: Arc<Config>, mut parts: Parts) -> Result<Consumer> {
         parts.replay.unwrap_or_else(|| Replay { seed: clock::seed(), wall_ms: clock::wall_ms() });
     let mut engine = Engine::new(now, wall_ms, seed, config.clone(), shared.clone(), &parts);
     let (commands, commanded) = mpsc::unbounded_channel();
-    let (notices, noticed) = notices::way();
-    let (chunks, delivered) = mpsc::unbounded_channel();
-    let (alive, dropped) = oneshot::channel();
-    let ends = Ends { commands: commanded, notices, chunks, alive: dropped };
+    let (sender, inbox) = inbox::inbox();
+    let ends = Ends { commands: commanded, inbox: sender, new: Taken::default() };
     let hands = match parts.carrier.take() {
         Some(carrier) => HandsParts::Given(carrier),
         None => HandsParts::Net(Box::new(rooms::net(&config, seed, parts.dial.take()))),
@@ -68,7 +64,7 @@ pub(crate) fn start(config: Arc<Config>, mut parts: Parts) -> Result<Consumer> {
                 })?;
         }
     }
-    Ok(Consumer::new(commands, config, shared, parts, noticed, delivered, alive))
+    Ok(Consumer::new(commands, config, shared, parts, inbox))
 }
 
 /// How long an engine waits for the first command before it asks a broker anything. Mostly that comes at once, and then
@@ -85,7 +81,7 @@ async fn run(mut engine: Engine, hands: HandsParts, mut ends: Ends) {
     loop {
         let now = clock::now();
         engine.handle_timeout(now);
-        drain(&mut engine, &mut net, &ends, now);
+        drain(&mut engine, &mut net, &mut ends, now);
         if engine.is_closed() {
             break;
         }
@@ -107,16 +103,12 @@ async fn run(mut engine: Engine, hands: HandsParts, mut ends: Ends) {
                     Some(command) => engine.handle_command(now, command),
                     None => {
                         abandoned = true;
-                        engine.abandoned(now);
+                        engine.abandon(now, false);
                     }
                 }
                 while let Ok(command) = ends.commands.try_recv() {
                     engine.handle_command(now, command);
                 }
-            }
-            _ = &mut ends.alive, if !abandoned => {
-                abandoned = true;
-                engine.abandoned(clock::now());
             }
             () = probing.answered() => engine.probe_answered(clock::now()),
             () = until(wake) => drop(woken(&mut engine, wake)),
@@ -135,18 +127,21 @@ fn woken(engine: &mut Engine, wake: Option<Instant>) -> Instant {
 }
 
 /// Carries out everything that the engine wants done now.
-fn drain(engine: &mut Engine, net: &mut Hands, ends: &Ends, now: Instant) {
+fn drain(engine: &mut Engine, net: &mut Hands, ends: &mut Ends, now: Instant) {
     loop {
         let mut quiet = true;
         while let Some(output) = engine.poll_output(now) {
             quiet = false;
-            // The handle may be gone; then nobody misses it.
             match output {
-                Output::Notice(notice) => ends.notices.send(notice),
-                Output::Chunk(chunk) => drop(ends.chunks.send(chunk)),
-                Output::Reply(reply, result) => drop(reply.send(result)),
+                Output::Control(control) => ends.new.control.push_back(control),
+                Output::Data(data) => ends.new.data.push_back(data),
+                Output::Answer(answer) => {
+                    ends.inbox.send(&mut ends.new);
+                    answer.send();
+                }
             }
         }
+        ends.inbox.send(&mut ends.new);
         if engine.wants_rebootstrap() {
             net.forget_brokers();
         }

@@ -6,10 +6,11 @@ use offtake_fetch::OutOfRangeReason;
 use offtake_machine::{TopicPartition, coordinator, metadata, mutant};
 use offtake_offsets::Identity;
 
-use super::{Engine, Life, Question, command::Notice, is_current, rooms};
+use super::{Engine, Life, is_current, rooms};
 use crate::{
     error::{Error, ErrorKind},
     event::Event,
+    inbox::{Control, Data},
     shared::Validity,
 };
 
@@ -50,19 +51,18 @@ impl Engine {
         match event {
             metadata::Event::Updated => self.cluster_news(now),
             metadata::Event::Failing(error) => {
-                if self.trouble.is_none() {
+                if self.reach.fails(error.clone()) {
                     tracing::warn!(%error, "the cluster cannot be asked for metadata; trying again");
                     self.sink.tell(|| Event::Error(error.clone().into()));
-                    if !self.reached && !error.is_retriable() {
-                        self.fail(error.clone().into());
+                    if self.reach.is_hopeless() {
+                        self.fail(error.into());
                     }
                 }
-                self.trouble = Some(error);
                 self.settle_lookups(now);
             }
             metadata::Event::Rebootstrap => {
                 tracing::warn!("starting again from the bootstrap servers");
-                self.rebootstrap = true;
+                self.reach.rebootstrap();
             }
         }
     }
@@ -71,7 +71,7 @@ impl Engine {
         match event {
             coordinator::Event::Found { broker, host, port } => {
                 tracing::debug!(%broker, host, port, "found the group coordinator");
-                self.found.push_back((broker, host, port));
+                self.reach.found(broker, host, port);
             }
             coordinator::Event::Refused(code) => {
                 let group = self.config.group_id.as_deref().unwrap_or_default();
@@ -87,8 +87,7 @@ impl Engine {
         use offtake_group::Event as Said;
         match event {
             Said::Assigned { added, owned, generation } => {
-                self.assigned = owned.into_iter().collect();
-                self.generation = Some(generation);
+                self.ownership.assign(owned);
                 self.want_topics(now);
                 let new = added.into_iter().map(|partition| {
                     let start = self.start_of(&partition);
@@ -99,27 +98,27 @@ impl Engine {
             }
             Said::Revoke { id, partitions, generation } => {
                 self.stop(&partitions);
-                self.give_back(&partitions);
-                self.releasing.insert(id, partitions.clone());
-                self.release_by = self.member.as_ref().and_then(offtake_group::Member::release_by);
-                let (owned, release_by) = (self.owned(), self.release_by);
-                self.tell(Notice::Revoke { id, partitions, owned, generation, release_by });
+                self.ownership.remove(&partitions);
+                let release_by = self.member.as_ref().and_then(offtake_group::Member::release_by);
+                self.ownership.releases(id, partitions.clone(), release_by);
+                let owned = self.ownership.to_vec();
+                self.outbox.control(Control::Revoke { id, partitions, owned, generation, release_by });
             }
             Said::Lost { id, partitions, generation } => {
                 self.stop(&partitions);
                 self.offsets.unassign(&partitions);
-                self.give_back(&partitions);
+                self.ownership.remove(&partitions);
                 // What was being released is gone with the rest.
                 self.releasing_is_lost();
-                let owned = self.owned();
-                self.tell(Notice::Lost { id, partitions, owned, generation });
+                let owned = self.ownership.to_vec();
+                self.outbox.control(Control::Lost { id, partitions, owned, generation });
             }
             Said::CoordinatorLost(broker) => self.coordinator_lost(now, broker),
             Said::PollIntervalWarning { since } => self.poll_interval_nears(since),
             Said::PollIntervalExceeded => {
                 self.releasing_is_lost();
                 let event = self.poll_interval_exceeded(now);
-                self.tell(Notice::PollIntervalExceeded(event));
+                self.outbox.control(Control::PollIntervalExceeded(event));
             }
             Said::Left => {
                 if let Life::Closing { left, .. } = &mut self.life {
@@ -141,12 +140,6 @@ impl Engine {
         }
     }
 
-    fn give_back(&mut self, partitions: &[TopicPartition]) {
-        for partition in partitions {
-            self.assigned.remove(partition);
-        }
-    }
-
     pub(super) fn coordinator_lost(&mut self, now: Instant, broker: offtake_machine::BrokerId) {
         if let Some(coordinator) = &mut self.coordinator {
             coordinator.lost(now, broker);
@@ -157,7 +150,7 @@ impl Engine {
     fn follow_member(&mut self, now: Instant) {
         // By hand nobody takes anything away, and commits are made as nobody's member. A member that is still leaving says
         // nothing about that.
-        let member = self.member.as_ref().filter(|_| self.subscription.is_of_a_group());
+        let member = self.member.as_ref().filter(|_| self.subscriptions.kind().is_of_a_group());
         let (identity, validity) = match member {
             Some(member) => (
                 member
@@ -171,7 +164,7 @@ impl Engine {
         self.offsets.set_identity(identity);
         let validity = if mutant!(22) { Validity::Forever } else { validity };
         if self.shared.set_validity(now, validity) {
-            self.tell(Notice::Current);
+            self.outbox.control(Control::LookAgain);
         }
     }
 
@@ -179,17 +172,23 @@ impl Engine {
         use offtake_offsets::Event as Said;
         match event {
             Said::Start { partition, token, position } => {
-                let jumps = self.jumps_of(&partition);
+                let jumps = self.outbox.take_jumps(&partition);
                 // Given up, sought elsewhere, or stopped by the handle, while it was being found out.
-                if !self.assigned.contains(&partition)
+                if !self.ownership.contains(&partition)
                     || self.offsets.token_of(&partition) != Some(token)
-                    || self.stopped.get(&partition) == Some(&token)
+                    || self.ownership.is_stopped(&partition, token)
                 {
                     return;
                 }
-                self.stopped.remove(&partition);
-                let run = self.fetch.start(now, partition.clone(), token, position);
-                self.tell(Notice::Started { partition, token, position, run, jumps });
+                self.ownership.restart(&partition);
+                let start = self.fetch.start(now, partition.clone(), token, position);
+                self.outbox.started(partition, token, start, jumps);
+            }
+            Said::NewLog { partition, token } => {
+                // As after a seek: nothing of the old log is handed out any more.
+                self.fetch.stop(&partition);
+                self.outbox.forget(&partition);
+                self.outbox.data(Data::Sought { partition, token, position: None });
             }
             Said::Reset { partition, from, to, reason, skipped, .. } => {
                 match from {
@@ -208,11 +207,11 @@ impl Engine {
                 let event = Event::Truncated { partition: partition.clone(), from, to, epoch };
                 self.jumps(partition, event);
             }
-            Said::PartitionFailed { partition, error, .. } => {
+            Said::PartitionFailed { partition, token, error, .. } => {
                 // It goes on nowhere: there is no record that a jump could be told ahead of.
-                self.jumps_of(&partition);
-                let stops = error.stops();
-                self.partition_failed(rooms::offsets_failed(&partition, &error), stops);
+                self.outbox.take_jumps(&partition);
+                let (stops, told) = (error.stops(), rooms::offsets_failed(&partition, &error));
+                self.partition_failed(partition, token, told, stops);
             }
             Said::RefreshMetadata => self.metadata.refresh(now),
             Said::CoordinatorLost(broker) => self.coordinator_lost(now, broker),
@@ -225,41 +224,26 @@ impl Engine {
                 if let Some(coordinator) = &mut self.coordinator {
                     coordinator.answered();
                 }
+                self.waiters.commit_landed();
                 self.sink.tell(|| Event::Committed { offsets });
             }
             Said::CommitDone { id, outcome } => {
-                let result = rooms::committed(outcome);
-                // Who has stopped waiting has not been told.
-                let untold = match self.commits.remove(&id).flatten() {
-                    Some(reply) => reply.send(result).err().and_then(Result::err),
-                    None => result.err(),
-                };
-                if let Some(error) = untold {
-                    tracing::warn!(%error, "a commit that nobody waits for failed");
+                if let Some(error) = self.waiters.commit_done(id, outcome) {
+                    tracing::warn!(%error, "a commit that nobody waits for failed; the next to land ends this");
                     self.sink.tell(|| Event::Error(error));
                 }
             }
-            Said::QueryDone { id, outcome } => match self.questions.remove(&id) {
-                Some(Question::Committed(reply)) => {
-                    let _ = reply.send(rooms::committed_offsets(outcome));
-                }
-                Some(Question::List(reply)) => {
-                    let _ = reply.send(rooms::listed_offsets(outcome));
-                }
-                None => {}
-            },
+            Said::QueryDone { id, outcome } => {
+                self.waiters.question_done(id, outcome);
+                self.want_topics(now);
+            }
         }
     }
 
     /// A position jumps: to be told at once, and again ahead of the first record from there.
     fn jumps(&mut self, partition: TopicPartition, event: Event) {
         self.sink.tell(|| event.clone());
-        self.jumps.push((partition, event));
-    }
-
-    /// What was said of a partition just before it starts, or stops.
-    fn jumps_of(&mut self, partition: &TopicPartition) -> Vec<Event> {
-        self.jumps.extract_if(.., |(of, _)| of == partition).map(|(_, event)| event).collect()
+        self.outbox.jumps(partition, event);
     }
 
     fn fetch_says(&mut self, now: Instant, event: offtake_fetch::Event) {
@@ -272,16 +256,19 @@ impl Engine {
             Said::Validate { tp, token, position } | Said::Diverged { tp, token, position, .. } => {
                 self.offsets.validate(now, &tp, token, position);
             }
-            Said::Failed { tp, error, .. } => {
-                let stops = error.stops();
-                self.partition_failed(rooms::fetch_failed(&tp, &error), stops);
+            Said::Failed { tp, token, error, .. } => {
+                let (stops, told) = (error.stops(), rooms::fetch_failed(&tp, &error));
+                self.partition_failed(tp, token, told, stops);
             }
-            Said::AtEnd { tp: partition, token, watermarks } => {
-                self.tell(Notice::AtEnd { partition, token, watermarks });
+            Said::Watermarks { tp, token, watermarks } => {
+                self.ownership.learn_watermarks(&tp, token, watermarks);
+            }
+            Said::GiveBack { tp: partition, token } => {
+                self.outbox.data(Data::GiveBack { partition, token });
             }
             Said::RefreshMetadata => self.metadata.refresh(now),
             Said::LeaderHint { tp, leader, epoch, address } => {
-                self.metadata.learn_leader(&tp, leader, epoch, address);
+                self.metadata.learn_leader(now, &tp, leader, epoch, address);
             }
             Said::BrokerFailing { broker, error } => {
                 tracing::warn!(%broker, %error, "fetching fails; trying again");

@@ -1,6 +1,6 @@
 //! Questions about topics that wait for metadata: answered when it is there, and with the reason when time is up.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use offtake_machine::{CallError, Cluster, PartitionInfo, Topic};
 use offtake_wire::ErrorCode;
@@ -25,7 +25,8 @@ struct Lookup {
 #[derive(Debug)]
 enum Question {
     Partitions(Topic, Reply<BTreeMap<i32, PartitionInfo>>),
-    Matching(Vec<Regex>, Reply<Vec<Topic>>),
+    /// In a listing that is newer than this view.
+    Matching(Vec<Regex>, Arc<Cluster>, Reply<Vec<Topic>>),
 }
 
 impl Lookups {
@@ -43,8 +44,23 @@ impl Lookups {
         self.waiting.push(Lookup { question: Question::Partitions(topic, reply), deadline });
     }
 
-    pub(super) fn matching(&mut self, patterns: Vec<Regex>, deadline: Instant, reply: Reply<Vec<Topic>>) {
-        self.waiting.push(Lookup { question: Question::Matching(patterns, reply), deadline });
+    /// In a listing that is newer than `known`.
+    pub(super) fn matching(
+        &mut self,
+        patterns: Vec<Regex>,
+        known: Arc<Cluster>,
+        deadline: Instant,
+        reply: Reply<Vec<Topic>>,
+    ) {
+        self.waiting.push(Lookup { question: Question::Matching(patterns, known, reply), deadline });
+    }
+
+    /// The topics that somebody waits to hear of.
+    pub(super) fn topics(&self) -> impl Iterator<Item = &Topic> {
+        self.waiting.iter().filter_map(|lookup| match &lookup.question {
+            Question::Partitions(topic, _) => Some(topic),
+            Question::Matching(..) => None,
+        })
     }
 
     /// Whether somebody waits for a full listing.
@@ -56,18 +72,16 @@ impl Lookups {
         self.waiting.iter().map(|lookup| lookup.deadline).min()
     }
 
-    /// Answers what can be answered. `hopeless`: the trouble will not go away by waiting.
+    /// Answers what can be answered, and whether anything was. `hopeless`: the trouble will not go away by waiting.
     pub(super) fn settle(
         &mut self,
         now: Instant,
-        cluster: &Cluster,
+        cluster: &Arc<Cluster>,
         trouble: Option<&CallError>,
         hopeless: bool,
         exclude_internal: bool,
-    ) {
-        if self.waiting.is_empty() {
-            return;
-        }
+    ) -> bool {
+        let before = self.waiting.len();
         for lookup in std::mem::take(&mut self.waiting) {
             let late = hopeless || now >= lookup.deadline;
             match lookup.question {
@@ -78,11 +92,13 @@ impl Lookups {
                         deadline: lookup.deadline,
                     }),
                 },
-                Question::Matching(patterns, reply) if cluster.lists_all => {
+                Question::Matching(patterns, known, reply)
+                    if cluster.lists_all && !Arc::ptr_eq(cluster, &known) =>
+                {
                     let topics = matching(cluster, &patterns, exclude_internal);
                     let _ = reply.send(Ok(topics.into_iter().collect()));
                 }
-                Question::Matching(_, reply) if late => {
+                Question::Matching(_, _, reply) if late => {
                     let _ = reply.send(Err(self.unanswered("the list of topics", trouble)));
                 }
                 question @ Question::Matching(..) => {
@@ -90,6 +106,7 @@ impl Lookups {
                 }
             }
         }
+        self.waiting.len() != before
     }
 
     /// The partitions of a topic; `None`: it is worth waiting.

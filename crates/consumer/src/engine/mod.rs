@@ -11,56 +11,57 @@ pub(crate) mod driver;
 mod events;
 mod hands;
 mod lookups;
+mod outbox;
+mod ownership;
+mod reach;
 mod rooms;
 mod silence;
+mod subscriptions;
 mod topics;
+mod waiters;
 
 pub(crate) use rooms::net_config;
 
-use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use offtake_fetch::Fetcher;
 use offtake_group::{GroupMembership, Member, ReleaseId, Strategy};
 use offtake_machine::{
-    Answer, BrokerId, CallError, CallId, Cluster, Coordinator, Metadata, Token, Topic, TopicPartition,
-    Transmit, earliest, mutant,
+    Answer, BrokerId, CallError, CallId, Cluster, Coordinator, Metadata, Token, TopicPartition, Transmit,
+    earliest, mutant,
 };
 use offtake_net::Lane;
-use offtake_offsets::{CommitId, Offsets, QueryId};
+use offtake_offsets::Offsets;
 
 use self::{
-    command::{Notice, Output, Reply, Subscription},
+    command::{Output, Reply},
     lookups::Lookups,
+    outbox::Outbox,
+    ownership::Ownership,
+    reach::Reach,
     silence::Silence,
+    subscriptions::Subscriptions,
+    waiters::Waiters,
 };
 use crate::{
     builder::Parts,
-    config::Config,
+    config::{Config, IsolationLevel},
     error::{Error, ErrorKind, Result},
     event::{Event, Sink},
-    offsets::{OffsetAndMetadata, OffsetAndTimestamp, Place, StartAt},
+    gauges::PartitionGauges,
+    inbox::Control,
+    offsets::{Place, StartAt},
     shared::Shared,
 };
 
 /// Which machine a call belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Room {
+enum Machine {
     Metadata,
     Coordinator,
     Group,
     Offsets,
     Fetch,
-}
-
-/// What a question to `offsets` was for.
-#[derive(Debug)]
-enum Question {
-    Committed(Reply<BTreeMap<TopicPartition, OffsetAndMetadata>>),
-    List(Reply<BTreeMap<TopicPartition, OffsetAndTimestamp>>),
 }
 
 /// How far closing has come.
@@ -101,45 +102,15 @@ pub(crate) struct Engine {
     offsets: Offsets,
     fetch: Fetcher,
 
-    subscription: Subscription,
-    /// Partition counts as they were when a topic was first seen after it was subscribed to: what is born later is read
-    /// from its first record, whatever `auto.offset.reset` says (FAILURES B4).
-    born: BTreeMap<Topic, i32>,
-    /// Topics of the subscription that may not be seen, or cannot exist, of which the application was told.
-    refused: BTreeSet<Topic>,
-    /// Whether the topics are known that matched when patterns were subscribed to: what matches later was born later.
-    listed: bool,
-    /// What is assigned now, by the group or by hand.
-    assigned: BTreeSet<TopicPartition>,
-    generation: Option<i32>,
-    /// Topics that somebody asked about without subscribing.
-    asked: BTreeSet<Topic>,
-    lookups: Lookups,
+    subscriptions: Subscriptions,
+    ownership: Ownership,
+    waiters: Waiters,
+    reach: Reach,
+    outbox: Outbox,
 
-    routes: BTreeMap<u64, (Room, CallId)>,
+    /// Which machine each call that is not answered yet belongs to.
+    routes: BTreeMap<u64, (Machine, CallId)>,
     next_tag: u64,
-    /// Commits under way, and who waits for them, if anybody.
-    commits: BTreeMap<CommitId, Option<Reply<()>>>,
-    /// Who waits for all of them to be over, and until when.
-    settling: Vec<(Instant, Reply<()>)>,
-    questions: BTreeMap<QueryId, Question>,
-    /// What the handle is to release: the partitions of each revoke that it was told of.
-    releasing: BTreeMap<ReleaseId, Vec<TopicPartition>>,
-    /// When the group waits for it no longer.
-    release_by: Option<Instant>,
-    outputs: VecDeque<Output>,
-    /// Positions that jump, until the partitions start there.
-    jumps: Vec<(TopicPartition, Event)>,
-    /// The last thing that went wrong on the way to the brokers, until something goes right.
-    trouble: Option<CallError>,
-    reached: bool,
-    found: VecDeque<(BrokerId, String, u16)>,
-    rebootstrap: bool,
-    cluster_changed: bool,
-    /// Errors that stopped a partition: told when everything that was fetched before them has been.
-    failures: VecDeque<Notice>,
-    /// Partitions in which the handle met something unreadable: nothing of them is fetched before they are sought.
-    stopped: BTreeMap<TopicPartition, Token>,
     /// The group will not have us; only the application's next word changes that (FAILURES G1, D10).
     group_failed: bool,
     /// When `poll` ran last, as the member knows.
@@ -171,30 +142,13 @@ impl Engine {
             member: None,
             offsets: Offsets::new(rooms::offsets(&config, seed ^ 2, (now, wall_ms))),
             fetch: Fetcher::new(rooms::fetch(&config, seed ^ 3)),
-            subscription: Subscription::None,
-            born: BTreeMap::new(),
-            refused: BTreeSet::new(),
-            listed: false,
-            assigned: BTreeSet::new(),
-            generation: None,
-            asked: BTreeSet::new(),
-            lookups: Lookups::new(&config.bootstrap_servers),
+            subscriptions: Subscriptions::none(),
+            ownership: Ownership::default(),
+            waiters: Waiters::new(Lookups::new(&config.bootstrap_servers)),
+            reach: Reach::default(),
+            outbox: Outbox::default(),
             routes: BTreeMap::new(),
             next_tag: 0,
-            commits: BTreeMap::new(),
-            settling: Vec::new(),
-            questions: BTreeMap::new(),
-            releasing: BTreeMap::new(),
-            release_by: None,
-            outputs: VecDeque::new(),
-            jumps: Vec::new(),
-            trouble: None,
-            reached: false,
-            found: VecDeque::new(),
-            rebootstrap: false,
-            cluster_changed: false,
-            failures: VecDeque::new(),
-            stopped: BTreeMap::new(),
             group_failed: false,
             polled: None,
             silence: Silence::default(),
@@ -207,17 +161,17 @@ impl Engine {
 
     /// The newest view, if it changed since the last call.
     pub(crate) fn changed_cluster(&mut self) -> Option<Arc<Cluster>> {
-        std::mem::take(&mut self.cluster_changed).then(|| self.metadata.cluster().clone())
+        self.reach.take_new_cluster().then(|| self.metadata.cluster().clone())
     }
 
     /// A broker's address that came from elsewhere than the metadata.
     pub(crate) fn found_broker(&mut self) -> Option<(BrokerId, String, u16)> {
-        self.found.pop_front()
+        self.reach.next_found()
     }
 
     /// Whether to start again from the bootstrap servers.
     pub(crate) fn wants_rebootstrap(&mut self) -> bool {
-        std::mem::take(&mut self.rebootstrap)
+        self.reach.take_rebootstrap()
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -227,31 +181,20 @@ impl Engine {
     // ---- the end -------------------------------------------------------------------------------------------------
 
     fn give_up_everything(&mut self, now: Instant, reason: &str, membership: GroupMembership) {
-        self.subscription = Subscription::None;
-        let all: Vec<_> = std::mem::take(&mut self.assigned).into_iter().collect();
+        self.subscriptions.clear();
+        // What is still being revoked is no longer among the assigned: its queued commits must not outlive it either (H2).
+        let mut all = self.ownership.all_released();
+        all.extend(self.ownership.clear());
         self.stop(&all);
         self.offsets.unassign(&all);
-        self.releasing.clear();
-        self.release_by = None;
-        self.born.clear();
-        self.refused.clear();
-        self.generation = None;
         if let Some(member) = &mut self.member {
             member.leave(now, reason, membership);
         }
     }
 
-    /// Who waits for commits hears that they are over, or that it has waited long enough.
-    fn settle_commits(&mut self, now: Instant) {
-        let none = self.commits.is_empty();
-        for (_, reply) in self.settling.extract_if(.., |(deadline, _)| none || *deadline <= now) {
-            answer(Some(reply), Ok(()));
-        }
-    }
-
     fn settle_close(&mut self, now: Instant) {
         if let Life::Settling { until, deadline, membership, reply } = &mut self.life
-            && (self.commits.is_empty() || now >= *until)
+            && (!self.waiters.has_commits() || now >= *until)
         {
             let (deadline, membership, reply) = (*deadline, *membership, reply.take());
             let left = self.member.is_none();
@@ -273,28 +216,32 @@ impl Engine {
     fn begin(&mut self, now: Instant, new: Vec<(TopicPartition, StartAt)>, generation: Option<i32>) {
         let names: Vec<_> = new.iter().map(|(partition, _)| partition.clone()).collect();
         self.offsets.assign(now, new);
-        let added = names
-            .into_iter()
-            .filter_map(|partition| self.offsets.token_of(&partition).map(|token| (partition, token)))
-            .collect();
-        let owned = self.owned();
-        self.tell(Notice::Assigned { added, owned, generation });
+        let committed_only = self.config.isolation_level == IsolationLevel::ReadCommitted;
+        let mut added = Vec::with_capacity(names.len());
+        for partition in names {
+            if let Some(token) = self.offsets.token_of(&partition) {
+                let gauges = Arc::new(PartitionGauges::new(token, committed_only));
+                self.ownership.begin(partition.clone(), gauges.clone());
+                added.push((partition, gauges));
+            }
+        }
+        let owned = self.ownership.to_vec();
+        self.outbox.control(Control::Assigned { added, owned, generation });
     }
 
     /// Nothing more of these is handed out.
     fn stop(&mut self, partitions: &[TopicPartition]) {
         for partition in partitions {
-            self.fetch.stop(partition);
-            self.stopped.remove(partition);
+            self.fetch.forget(partition);
+            self.ownership.restart(partition);
+            self.outbox.forget(partition);
         }
     }
 
     fn released(&mut self, now: Instant, id: ReleaseId) {
-        if let Some(gone) = self.releasing.remove(&id) {
-            self.release_by = self.release_by.filter(|_| !self.releasing.is_empty());
-            self.stop(&gone);
-            self.offsets.unassign(&gone);
-        }
+        let gone = self.ownership.released(id);
+        self.stop(&gone);
+        self.offsets.unassign(&gone);
         if let Some(member) = &mut self.member {
             member.released(now, id);
         }
@@ -302,22 +249,17 @@ impl Engine {
 
     /// The group waits no longer for what is being revoked: a commit of it would be refused, and is.
     fn releasing_is_lost(&mut self) {
-        let gone: Vec<_> = std::mem::take(&mut self.releasing).into_values().flatten().collect();
-        self.release_by = None;
+        let gone = self.ownership.all_released();
         self.offsets.unassign(&gone);
-    }
-
-    fn owned(&self) -> Vec<TopicPartition> {
-        self.assigned.iter().cloned().collect()
     }
 
     /// Where an assigned partition starts: what is committed, and failing that the policy; but the first record of a
     /// partition that did not exist when the topic was subscribed to (FAILURES B4).
     fn start_of(&self, partition: &TopicPartition) -> StartAt {
-        match self.born.get(&partition.topic) {
-            Some(count) if partition.partition >= *count && !mutant!(8) => StartAt::CommittedOrEarliest,
-            _ => self.begin_at.map_or(StartAt::Committed, StartAt::CommittedOr),
+        if self.subscriptions.was_born_later(partition) && !mutant!(8) {
+            return StartAt::CommittedOrEarliest;
         }
+        self.begin_at.map_or(StartAt::Committed, StartAt::CommittedOr)
     }
 
     // ---- the clock, answers, what to send ------------------------------------------------------------------------
@@ -334,7 +276,7 @@ impl Engine {
         self.offsets.handle_timeout(now);
         self.fetch.handle_timeout(now);
         self.settle_lookups(now);
-        if self.release_by.is_some_and(|by| by <= now) {
+        if self.ownership.release_by().is_some_and(|by| by <= now) {
             self.releasing_is_lost();
         }
         self.settle_silence(now);
@@ -355,16 +297,16 @@ impl Engine {
     pub(crate) fn handle_answer(&mut self, now: Instant, tag: u64, result: Result<Answer, CallError>) {
         let Some((room, id)) = self.routes.remove(&tag) else { return };
         if result.is_ok() {
-            self.reached = true;
+            self.reach.answered();
         }
         match room {
-            Room::Metadata => self.metadata.handle_answer(now, id, result),
-            Room::Coordinator => {
+            Machine::Metadata => self.metadata.handle_answer(now, id, result),
+            Machine::Coordinator => {
                 if let Some(coordinator) = &mut self.coordinator {
                     coordinator.handle_answer(now, id, result);
                 }
             }
-            Room::Group => {
+            Machine::Group => {
                 if let Some(member) = &mut self.member {
                     member.handle_answer(now, id, result);
                 }
@@ -375,8 +317,8 @@ impl Engine {
                     self.metadata.refresh(now);
                 }
             }
-            Room::Offsets => self.offsets.handle_answer(now, id, result),
-            Room::Fetch => self.fetch.handle_answer(now, id, result),
+            Machine::Offsets => self.offsets.handle_answer(now, id, result),
+            Machine::Fetch => self.fetch.handle_answer(now, id, result),
         }
     }
 
@@ -387,9 +329,9 @@ impl Engine {
         Some((self.next_tag, lane, transmit))
     }
 
-    fn next_transmit(&mut self, now: Instant) -> Option<(Room, Lane, Transmit)> {
+    fn next_transmit(&mut self, now: Instant) -> Option<(Machine, Lane, Transmit)> {
         if let Some(transmit) = self.metadata.poll_transmit(now) {
-            return Some((Room::Metadata, Lane::Control, transmit));
+            return Some((Machine::Metadata, Lane::Control, transmit));
         }
         let cluster = self.metadata.cluster().clone();
         let mut at = None;
@@ -400,7 +342,7 @@ impl Engine {
                 coordinator.want(now);
             }
             if let Some(transmit) = coordinator.poll_transmit(now) {
-                return Some((Room::Coordinator, Lane::Control, transmit));
+                return Some((Machine::Coordinator, Lane::Control, transmit));
             }
             at = coordinator.broker();
         }
@@ -408,9 +350,9 @@ impl Engine {
         if let Some(member) = self.member.as_mut().filter(|_| !starved)
             && let Some(transmit) = member.poll_transmit(now, at, &cluster)
         {
-            return Some((Room::Group, Lane::of(&transmit.request), transmit));
+            return Some((Machine::Group, Lane::of(&transmit.request), transmit));
         }
-        if self.subscription.is_of_a_group()
+        if self.subscriptions.kind().is_of_a_group()
             && self.member.as_ref().is_some_and(|member| !is_current(member, now))
         {
             // Until a heartbeat says that we still are who we were, there is nobody to commit as (S7).
@@ -423,12 +365,12 @@ impl Engine {
                 // Not to be found on its way, waiting for a connection, when it is no longer ours to send (S7).
                 transmit.timeout = transmit.timeout.min(until.saturating_duration_since(now));
             }
-            return Some((Room::Offsets, Lane::of(&transmit.request), transmit));
+            return Some((Machine::Offsets, Lane::of(&transmit.request), transmit));
         }
         let transmit = self.fetch.poll_transmit(now, &cluster)?;
         // The end of a session must not stand behind the session's own long poll.
         let lane = if matches!(self.life, Life::Closing { .. }) { Lane::Control } else { Lane::Fetch };
-        Some((Room::Fetch, lane, transmit))
+        Some((Machine::Fetch, lane, transmit))
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
@@ -442,47 +384,44 @@ impl Engine {
             self.member.as_ref().filter(|_| !mutant!(28)).and_then(Member::poll_timeout),
             self.offsets.poll_timeout(),
             self.fetch.poll_timeout(),
-            self.lookups.poll_timeout(),
-            self.release_by,
+            self.waiters.poll_timeout(),
+            self.ownership.release_by(),
             self.silence_timeout(),
-            self.settling.iter().map(|(deadline, _)| *deadline).min(),
             closing,
         ])
     }
 
     /// What the handle is to get, after every event of every machine has been carried to the others.
     pub(crate) fn poll_output(&mut self, now: Instant) -> Option<Output> {
-        self.carry_events(now);
-        self.settle_close(now);
-        // Closing has its own consequences.
-        self.carry_events(now);
-        self.settle_commits(now);
-        if let Some(output) = self.outputs.pop_front() {
-            return Some(output);
+        if self.outbox.is_empty() {
+            self.carry_events(now);
+            self.settle_close(now);
+            // Closing has its own consequences.
+            self.carry_events(now);
+            self.waiters.answer_all_commits(now);
+            while let Some(chunk) = self.fetch.take() {
+                self.outbox.chunk(chunk);
+            }
+            self.outbox.settle(|partition| self.fetch.holds(partition));
         }
-        if let Some(chunk) = self.fetch.take() {
-            return Some(Output::Chunk(chunk));
-        }
-        self.failures.pop_front().map(Output::Notice)
+        self.outbox.pop()
     }
 
-    fn tell(&mut self, notice: Notice) {
-        self.outputs.push_back(Output::Notice(notice));
-    }
-
+    /// The application is told, from `poll`; nothing stops.
     fn fail(&mut self, error: Error) {
         tracing::debug!(%error, "the application is told");
-        self.partition_failed(error, false);
+        self.sink.tell(|| Event::Error(error.clone()));
+        self.outbox.control(Control::Failed(error));
     }
 
-    fn partition_failed(&mut self, error: Error, stops: bool) {
-        self.sink.tell(|| Event::Error(error.clone()));
-        let notice = Notice::Failed { error, last: stops };
-        if stops {
-            self.failures.push_back(notice);
-        } else {
-            self.tell(notice);
+    /// The application is told; if the partition stops, behind all that was fetched of it before.
+    fn partition_failed(&mut self, partition: TopicPartition, token: Token, error: Error, stops: bool) {
+        if !stops {
+            self.fail(error);
+            return;
         }
+        self.sink.tell(|| Event::Error(error.clone()));
+        self.outbox.failed(partition, token, error);
     }
 }
 

@@ -11,35 +11,16 @@ use super::{Engine, command::Subscription, lookups};
 use crate::config::GroupProtocol;
 
 impl Engine {
-    pub(super) fn ask_about(&mut self, now: Instant, topics: impl IntoIterator<Item = Topic>) {
-        let before = self.asked.len();
-        self.asked.extend(topics);
-        if self.asked.len() != before {
-            self.want_topics(now);
-        }
-    }
-
+    /// Which topics are kept fresh: what is subscribed to and assigned, and what somebody asks about just now.
     pub(super) fn want_topics(&mut self, now: Instant) {
-        let lists = match &self.subscription {
-            Subscription::Patterns(_) => true,
-            // Once, to know what there is already (FAILURES B4); then only for topics that the broker has assigned before
-            // we have heard of them, which go by their ids (B7, F4).
-            Subscription::BrokerPattern(_) => {
-                let unnamed =
-                    self.member.as_ref().is_some_and(|member| !member.wanted_topic_ids().is_empty());
-                !self.listed || unnamed
-            }
-            Subscription::None | Subscription::Topics(_) | Subscription::Assigned => false,
-        };
-        if lists || self.lookups.wants_all() {
+        let has_unnamed = self.member.as_ref().is_some_and(|member| !member.wanted_topic_ids().is_empty());
+        if self.subscriptions.lists_all(has_unnamed) || self.waiters.lookups.wants_all() {
             self.metadata.want_all(now);
             return;
         }
-        let mut wanted = self.asked.clone();
-        if let Subscription::Topics(topics) = &self.subscription {
-            wanted.extend(topics.iter().cloned());
-        }
-        wanted.extend(self.assigned.iter().map(|partition| partition.topic.clone()));
+        let mut wanted = self.waiters.topics();
+        wanted.extend(self.subscriptions.names().iter().cloned());
+        wanted.extend(self.ownership.partitions().map(|partition| partition.topic.clone()));
         if let Some(topics) = self.member.as_ref().and_then(Member::group_topics) {
             wanted.extend(topics.iter().cloned());
         }
@@ -49,40 +30,12 @@ impl Engine {
     /// Tells the member which topics the subscription means now.
     pub(super) fn resolve_subscription(&mut self, now: Instant) {
         let cluster = self.metadata.cluster().clone();
-        let topics: BTreeSet<Topic> = match &self.subscription {
-            Subscription::None | Subscription::Assigned => return,
-            Subscription::Topics(topics) => topics.iter().cloned().collect(),
-            Subscription::Patterns(patterns) => {
-                // Before the first full listing nothing is known to match.
-                if !cluster.lists_all {
-                    return;
-                }
-                matching(&cluster, patterns, self.config.exclude_internal_topics)
-            }
-            Subscription::BrokerPattern(_) => {
-                if !self.listed && !cluster.lists_all {
-                    return;
-                }
-                // Which of them match only the broker knows.
-                cluster.topics.keys().cloned().collect()
-            }
+        let Some(topics) = self.subscriptions.resolve(&cluster, self.config.exclude_internal_topics) else {
+            return;
         };
-        let patterns =
-            matches!(self.subscription, Subscription::Patterns(_) | Subscription::BrokerPattern(_));
-        let later = patterns && std::mem::replace(&mut self.listed, true);
-        for name in &topics {
-            let count = match cluster.topics.get(name) {
-                Some(_) if later => 0,
-                Some(info) if info.error.is_ok() => i32::try_from(info.partitions.len()).unwrap_or(i32::MAX),
-                // It does not exist yet: all of it will have been born after the subscription.
-                Some(info) if info.error == ErrorCode::UnknownTopicOrPartition => 0,
-                _ => continue,
-            };
-            self.born.entry(name.clone()).or_insert(count);
-        }
         let topics = self.joinable(topics);
         if let Some(member) = self.member.as_mut().filter(|_| !self.group_failed) {
-            match &self.subscription {
+            match self.subscriptions.kind() {
                 Subscription::BrokerPattern(pattern) => member.subscribe_pattern(now, pattern),
                 _ => member.subscribe(now, topics),
             }
@@ -104,53 +57,39 @@ impl Engine {
     }
 
     pub(super) fn cluster_news(&mut self, now: Instant) {
-        self.cluster_changed = true;
-        self.reached = true;
-        if self.trouble.take().is_some() {
+        if self.reach.cluster_is_known() {
             tracing::info!("the cluster answers again");
         }
         self.resolve_subscription(now);
-        self.tell_refused_topics();
         let cluster = self.metadata.cluster().clone();
+        for (topic, code) in self.subscriptions.newly_refused(&cluster) {
+            self.fail(lookups::refused(&topic, code));
+        }
         if let Some(member) = &mut self.member {
             member.handle_cluster(now, &cluster);
         }
         self.fetch.handle_cluster(now, &cluster);
         self.offsets.handle_cluster(now, &cluster);
         self.settle_lookups(now);
-        if matches!(self.subscription, Subscription::BrokerPattern(_)) {
+        if matches!(self.subscriptions.kind(), Subscription::BrokerPattern(_)) {
             // The listing may have served its purpose.
             self.want_topics(now);
         }
     }
 
-    /// A topic that was subscribed to by name and may not be seen is told once; the others are read (FAILURES B8).
-    fn tell_refused_topics(&mut self) {
-        let mut refused = Vec::new();
-        if let Subscription::Topics(topics) = &self.subscription {
-            let known = &self.metadata.cluster().topics;
-            let errors = topics.iter().filter_map(|topic| Some((topic.clone(), known.get(topic)?.error)));
-            refused.extend(errors.filter(|(_, code)| {
-                matches!(code, ErrorCode::TopicAuthorizationFailed | ErrorCode::InvalidTopicException)
-            }));
-        }
-        let before =
-            std::mem::replace(&mut self.refused, refused.iter().map(|(topic, _)| topic.clone()).collect());
-        for (topic, code) in refused.into_iter().filter(|(topic, _)| !before.contains(topic)) {
-            self.fail(lookups::refused(&topic, code));
-        }
-    }
-
+    /// Answers the questions about topics that can be answered now. What nobody asks about any more is forgotten.
     pub(super) fn settle_lookups(&mut self, now: Instant) {
-        let hopeless = self.trouble.as_ref().filter(|error| !self.reached && !error.is_retriable());
-        let cluster = self.metadata.cluster();
-        self.lookups.settle(
+        let trouble = self.reach.trouble();
+        let has_answered = self.waiters.lookups.settle(
             now,
-            cluster,
-            self.trouble.as_ref(),
-            hopeless.is_some(),
+            self.metadata.cluster(),
+            trouble,
+            self.reach.is_hopeless(),
             self.config.exclude_internal_topics,
         );
+        if has_answered {
+            self.want_topics(now);
+        }
     }
 }
 

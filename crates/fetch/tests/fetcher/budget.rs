@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use offtake_fetch::Config;
+use offtake_fetch::{Charge, Config};
 use offtake_machine::{BrokerId, Position};
 use offtake_wire::records::Crc;
 
@@ -82,14 +82,14 @@ fn p2_a_slow_reader_stops_the_fetching_and_each_release_lets_it_go_on() {
     rig.silent();
     let mut taken = taken.into_iter();
     for chunk in taken.by_ref().take(2) {
-        rig.fetcher.release(rig.now, &chunk.partition, chunk.size);
+        rig.fetcher.release(rig.now, &chunk.partition, chunk.charge);
     }
     assert_eq!(rig.ask().asks(), [format!("a-0@{next}")]);
     for chunk in taken {
-        rig.fetcher.release(rig.now, &chunk.partition, chunk.size);
+        rig.fetcher.release(rig.now, &chunk.partition, chunk.charge);
     }
     assert_eq!(rig.fetcher.buffered(), 0);
-    rig.fetcher.release(rig.now, &tp("a", 0), 12_345);
+    rig.fetcher.release(rig.now, &tp("a", 0), Charge::unaccounted(12_345));
     assert_eq!(rig.fetcher.buffered(), 0, "more than was lent cannot come back");
 }
 
@@ -103,7 +103,7 @@ fn s15_a_batch_larger_than_the_whole_budget_passes_once_and_alone() {
     let chunk = rig.fetcher.take().expect("KIP-74: it is delivered (I10)");
     assert_eq!(chunk.batches.read(Crc::Check).count(), 1);
     rig.silent();
-    rig.fetcher.release(rig.now, &tp("a", 0), chunk.size);
+    rig.fetcher.release(rig.now, &tp("a", 0), chunk.charge);
     assert_eq!(rig.ask().asks(), ["a-0@1"]);
 }
 
@@ -148,14 +148,14 @@ fn the_first_answers_are_small_so_that_the_first_records_come_early() {
 }
 
 /// Of two partitions of one broker the first is over its share, with so many bytes, and the other has nothing.
-fn one_left_out(config: Config) -> (Rig, usize) {
+fn one_left_out(config: Config) -> (Rig, Charge) {
     let mut rig = Rig::with(config).topic("a", &[1, 1]);
     rig.start("a", 0, 0);
     rig.start("a", 1, 0);
     let asked = rig.ask();
     rig.answer(&asked, response(7, vec![("a", vec![data(0, wide(0, 2500)), nothing(1)])]));
-    let size = rig.fetcher.take().unwrap().size;
-    (rig, size)
+    let charge = rig.fetcher.take().unwrap().charge;
+    (rig, charge)
 }
 
 /// The other is asked for, has nothing still, and is not asked for again before this pause is over.
@@ -171,7 +171,7 @@ fn rests_for(rig: &mut Rig, pause: u64) -> Asked {
 
 #[test]
 fn i12_nobody_who_is_left_out_waits_for_the_long_poll_of_those_who_have_nothing() {
-    let (mut rig, size) = one_left_out(small(4000));
+    let (mut rig, charge) = one_left_out(small(4000));
     // The other one is looked at without a long poll, less and less often.
     for (nth, pause) in [20, 40, 80, 160, 320, 500, 500].into_iter().enumerate() {
         let asked = rests_for(&mut rig, pause);
@@ -184,7 +184,7 @@ fn i12_nobody_who_is_left_out_waits_for_the_long_poll_of_those_who_have_nothing(
     rig.silent();
 
     // As soon as it has room again it is asked for, and with nobody left out the broker may wait.
-    rig.fetcher.release(rig.now, &tp("a", 0), size);
+    rig.fetcher.release(rig.now, &tp("a", 0), charge);
     let asked = rig.ask();
     assert_eq!((asked.asks(), asked.request.max_wait_ms), (vec!["a-0@1".to_owned()], 500));
     rig.answer_late(&asked, response(7, vec![]));
@@ -193,13 +193,13 @@ fn i12_nobody_who_is_left_out_waits_for_the_long_poll_of_those_who_have_nothing(
 
 #[test]
 fn s15_i12_however_short_the_wait_who_is_left_out_makes_nobody_spin_and_comes_back_at_once() {
-    let (mut rig, size) = one_left_out(Config { max_wait: Duration::ZERO, ..small(4000) });
+    let (mut rig, charge) = one_left_out(Config { max_wait: Duration::ZERO, ..small(4000) });
     for pause in [20, 40] {
         rests_for(&mut rig, pause);
     }
     let asked = rig.ask();
     rig.answer(&asked, response(7, vec![]));
-    rig.fetcher.release(rig.now, &tp("a", 0), size);
+    rig.fetcher.release(rig.now, &tp("a", 0), charge);
     assert_eq!(rig.ask().asks(), ["a-0@1"]);
 }
 
@@ -243,7 +243,7 @@ fn i12_a_paused_partition_that_holds_the_budget_gives_way_and_loses_nothing() {
         rig.answer(&under_way, response(7, vec![("a", vec![data(0, wide(offset, 700))])]));
         under_way = rig.ask();
     }
-    rig.fetcher.pause(&tp("a", 0));
+    rig.fetcher.pause(&tp("a", 0), TOKEN);
     rig.answer(&other, response(8, vec![("a", vec![data(1, wide(0, 2500))])]));
     rig.start("a", 2, 0);
     let asked = rig.ask();
@@ -254,7 +254,7 @@ fn i12_a_paused_partition_that_holds_the_budget_gives_way_and_loses_nothing() {
     assert_eq!(rig.fetcher.position(&tp("a", 0)).unwrap().offset, position, "I7: not what is missing now");
     rig.answer(&asked, response(9, vec![("a", vec![data(2, batch(0, 1))])]));
     assert_eq!(rig.drain(), [("a-1".to_owned(), vec![0]), ("a-2".to_owned(), vec![0])]);
-    rig.fetcher.resume(rig.now, &tp("a", 0));
+    rig.fetcher.resume(rig.now, &tp("a", 0), TOKEN);
     let seen: Vec<i64> = rig.drain().into_iter().flat_map(|(_, offsets)| offsets).collect();
     assert_eq!(seen, (0..position).collect::<Vec<_>>());
     let asks: Vec<_> = std::iter::from_fn(|| rig.sent()).flat_map(|asked| asked.asks()).collect();
@@ -271,7 +271,7 @@ fn i12_a_partition_that_is_being_validated_does_not_give_way_since_its_position_
         rig.answer(&first, response(7, vec![("a", vec![data(0, wide(offset, 700))])]));
         first = rig.ask();
     }
-    rig.fetcher.pause(&tp("a", 0));
+    rig.fetcher.pause(&tp("a", 0), TOKEN);
     let position = rig.fetcher.position(&tp("a", 0)).unwrap();
     rig.lead("a", 0, 1, 6);
     rig.show();
@@ -280,7 +280,7 @@ fn i12_a_partition_that_is_being_validated_does_not_give_way_since_its_position_
     rig.start("a", 2, 0);
     rig.silent();
     rig.start_as("a", 0, TOKEN, position);
-    rig.fetcher.resume(rig.now, &tp("a", 0));
+    rig.fetcher.resume(rig.now, &tp("a", 0), TOKEN);
     let seen = rig.drain().into_iter().filter(|(tp, _)| tp == "a-0").flat_map(|(_, offsets)| offsets);
     assert_eq!(seen.collect::<Vec<_>>(), [0, 1]);
 }
@@ -315,7 +315,7 @@ fn i12_when_there_is_room_for_one_request_brokers_take_turns() {
         rig.answer_late(&asked, response(session, vec![("a", vec![nothing(asked.broker.0)])]));
     }
     assert_eq!(turns, [2, 1, 2, 1]);
-    rig.fetcher.release(rig.now, &held.partition, held.size);
+    rig.fetcher.release(rig.now, &held.partition, held.charge);
     assert!(rig.sent().is_some() && rig.sent().is_some(), "both at once");
 }
 

@@ -20,22 +20,58 @@ const BUDGET: usize = 3000;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Append { partition: i32, entry: Entry, count: i64 },
-    Wait { ms: u64 },
-    Answer { broker: i32, fault: Fault },
-    Lead { partition: i32, leader: i32 },
+    Append {
+        partition: i32,
+        entry: Entry,
+        count: i64,
+    },
+    Wait {
+        ms: u64,
+    },
+    Answer {
+        broker: i32,
+        fault: Fault,
+    },
+    Lead {
+        partition: i32,
+        leader: i32,
+    },
     Show,
     Validate,
-    Take { chunks: usize },
-    Release { chunks: usize },
-    Pause { partition: i32 },
-    Resume { partition: i32 },
-    Revoke { partition: i32 },
-    Assign { partition: i32 },
-    Seek { partition: i32, back: i64 },
-    Prefer { replica: Option<i32> },
-    FollowersServe { serve: bool },
-    Hints { hints: bool },
+    Take {
+        chunks: usize,
+    },
+    Release {
+        chunks: usize,
+    },
+    /// What was taken reaches the application.
+    Receive,
+    GiveBack,
+    Pause {
+        partition: i32,
+    },
+    Resume {
+        partition: i32,
+    },
+    Revoke {
+        partition: i32,
+    },
+    Assign {
+        partition: i32,
+    },
+    Seek {
+        partition: i32,
+        back: i64,
+    },
+    Prefer {
+        replica: Option<i32>,
+    },
+    FollowersServe {
+        serve: bool,
+    },
+    Hints {
+        hints: bool,
+    },
     LearnId,
 }
 
@@ -71,7 +107,9 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(Step::Validate),
         6 => (1..5usize).prop_map(|chunks| Step::Take { chunks }),
         6 => (1..5usize).prop_map(|chunks| Step::Release { chunks }),
-        1 => partition().prop_map(|partition| Step::Pause { partition }),
+        3 => Just(Step::Receive),
+        3 => Just(Step::GiveBack),
+        2 => partition().prop_map(|partition| Step::Pause { partition }),
         2 => partition().prop_map(|partition| Step::Resume { partition }),
         1 => partition().prop_map(|partition| Step::Revoke { partition }),
         3 => partition().prop_map(|partition| Step::Assign { partition }),
@@ -88,6 +126,13 @@ struct Reading {
     token: Token,
     /// Everything below has been handed out, or is not to be seen.
     delivered: i64,
+    /// What has come and is still to be handed out.
+    queue: VecDeque<Chunk>,
+    /// Where what was taken ends.
+    taken: i64,
+    /// What bears an older run is dropped.
+    run: u64,
+    paused: bool,
 }
 
 struct World {
@@ -101,7 +146,9 @@ struct World {
     validating: Vec<(TopicPartition, Token, Position)>,
     /// Partitions that have stopped before a batch that is too large.
     stopped: BTreeMap<i32, (Token, i64)>,
-    held: VecDeque<Chunk>,
+    /// Taken, and on its way.
+    channel: VecDeque<Chunk>,
+    asked_back: Vec<(i32, Token)>,
     assignments: u64,
     largest: usize,
     requests: usize,
@@ -131,7 +178,8 @@ impl World {
             left_at: BTreeMap::new(),
             validating: Vec::new(),
             stopped: BTreeMap::new(),
-            held: VecDeque::new(),
+            channel: VecDeque::new(),
+            asked_back: Vec::new(),
             assignments: 0,
             largest: 0,
             requests: 0,
@@ -154,14 +202,28 @@ impl World {
 
     fn begin(&mut self, partition: i32, token: Token, at: i64) {
         self.validating.retain(|(tp, ..)| tp.partition != partition);
-        self.reading.insert(partition, Reading { token, delivered: at });
-        self.rig.start_as(TOPIC, partition, token, Position::at(at));
+        let start = self.rig.start_as(TOPIC, partition, token, Position::at(at));
+        assert_eq!(start.position.offset, at);
+        let paused = self.rig.fetcher.is_paused(&tp(TOPIC, partition));
+        let before = self.reading.get(&partition).is_some_and(|it| it.paused && it.token.same_owner(token));
+        assert_eq!(paused, before, "a pause belongs to one assignment");
+        self.drop_queue(partition);
+        let queue = VecDeque::new();
+        let reading = Reading { token, delivered: at, queue, taken: at, run: start.run, paused };
+        self.reading.insert(partition, reading);
+    }
+
+    fn drop_queue(&mut self, partition: i32) {
+        for chunk in self.reading.get_mut(&partition).into_iter().flat_map(|it| it.queue.drain(..)) {
+            self.rig.fetcher.release(self.rig.now, &chunk.partition, chunk.charge);
+        }
     }
 
     fn revoke(&mut self, partition: i32) {
+        self.drop_queue(partition);
         if let Some(reading) = self.reading.remove(&partition) {
-            let position = self.rig.fetcher.stop(&tp(TOPIC, partition)).expect("it was started");
-            assert_eq!(position.offset, reading.delivered, "stop says where the application is");
+            let position = self.rig.fetcher.forget(&tp(TOPIC, partition)).expect("it was started");
+            assert_eq!(position.offset, reading.taken, "stop says where the application is");
             self.left_at.insert(partition, reading.delivered);
             self.validating.retain(|(tp, ..)| tp.partition != partition);
         }
@@ -173,19 +235,59 @@ impl World {
         let reading = self.reading.get_mut(&partition).expect("nothing of what was revoked (E3)");
         assert_eq!(chunk.token, reading.token, "nothing from before a seek (I7)");
         assert!(!self.rig.fetcher.is_paused(&chunk.partition), "nothing of what is paused (I11)");
-        assert_eq!(chunk.fetch_offset, reading.delivered, "neither hole nor repeat (S3)");
-        assert!(chunk.next.offset > reading.delivered, "a chunk moves the position (S13)");
+        assert_eq!(chunk.fetch_offset, reading.taken, "neither hole nor repeat (S3)");
+        assert!(chunk.next.offset > reading.taken, "a chunk moves the position (S13)");
         let log = &self.model.logs[usize::try_from(partition).unwrap()];
         assert!(chunk.next.offset <= log.end);
-        assert_eq!(offsets(&chunk), log.visible(reading.delivered, chunk.next.offset, self.committed));
-        reading.delivered = chunk.next.offset;
-        self.held.push_back(chunk);
+        assert_eq!(offsets(&chunk), log.visible(reading.taken, chunk.next.offset, self.committed));
+        reading.taken = chunk.next.offset;
+        self.channel.push_back(chunk);
         true
     }
 
+    fn receive(&mut self) {
+        while let Some(chunk) = self.channel.pop_front() {
+            match self.reading.get_mut(&chunk.partition.partition) {
+                Some(reading) if reading.token == chunk.token && chunk.run >= reading.run => {
+                    reading.queue.push_back(chunk);
+                }
+                _ => self.rig.fetcher.release(self.rig.now, &chunk.partition, chunk.charge),
+            }
+        }
+    }
+
+    /// The application reads a chunk.
     fn release(&mut self) {
-        if let Some(chunk) = self.held.pop_front() {
-            self.rig.fetcher.release(self.rig.now, &chunk.partition, chunk.size);
+        let next = self.reading.values_mut().filter(|it| !it.paused).find(|it| !it.queue.is_empty());
+        let Some(reading) = next else { return };
+        let Some(chunk) = reading.queue.pop_front() else { return };
+        assert_eq!(chunk.fetch_offset, reading.delivered, "neither hole nor repeat (S3)");
+        reading.delivered = chunk.next.offset;
+        self.rig.fetcher.release(self.rig.now, &chunk.partition, chunk.charge);
+    }
+
+    fn give_back(&mut self) {
+        for (partition, token) in std::mem::take(&mut self.asked_back) {
+            let ours = |it: &&mut Reading| it.token == token && it.paused;
+            if self.reading.get_mut(&partition).filter(ours).is_none() {
+                continue; // sought, revoked or resumed meanwhile
+            }
+            self.drop_queue(partition);
+            let Some(reading) = self.reading.get_mut(&partition) else { continue };
+            let position = Position::at(reading.delivered);
+            let run = self.rig.fetcher.give_back(self.rig.now, &tp(TOPIC, partition), token, position);
+            reading.run = run.expect("the token is that of now");
+            reading.taken = reading.delivered;
+        }
+    }
+
+    fn pause(&mut self, partition: i32, pause: bool) {
+        let Some(reading) = self.reading.get_mut(&partition) else { return };
+        reading.paused = pause;
+        if pause {
+            self.rig.fetcher.pause(&tp(TOPIC, partition), reading.token);
+        } else {
+            self.rig.fetcher.resume(self.rig.now, &tp(TOPIC, partition), reading.token);
         }
     }
 
@@ -244,8 +346,10 @@ impl World {
                 let _all = (0..chunks).all(|_| self.take());
             }
             Step::Release { chunks } => (0..chunks).for_each(|_| self.release()),
-            Step::Pause { partition } => self.rig.fetcher.pause(&tp(TOPIC, partition)),
-            Step::Resume { partition } => self.rig.fetcher.resume(self.rig.now, &tp(TOPIC, partition)),
+            Step::Receive => self.receive(),
+            Step::GiveBack => self.give_back(),
+            Step::Pause { partition } => self.pause(partition, true),
+            Step::Resume { partition } => self.pause(partition, false),
             Step::Revoke { partition } => self.revoke(partition),
             Step::Assign { partition } => self.assign(partition),
             Step::Seek { partition, back } => {
@@ -284,12 +388,11 @@ impl World {
         while let Some(event) = self.rig.fetcher.poll_event() {
             match event {
                 Event::RefreshMetadata | Event::BrokerFailing { .. } | Event::BrokerRecovered { .. } => {}
-                Event::AtEnd { tp, token, watermarks } => {
-                    let at = self.rig.fetcher.position(&tp);
-                    let ours = self.reading.get(&tp.partition).is_some_and(|it| it.token == token);
-                    let ended = at.is_none_or(|at| at.offset >= watermarks.last_stable);
-                    assert!(ended || !ours, "{tp} is not at its end");
+                Event::Watermarks { tp, watermarks, .. } => {
+                    let log = &self.model.logs[usize::try_from(tp.partition).unwrap()];
+                    assert!(watermarks.high <= log.end, "{tp} does not reach so far");
                 }
+                Event::GiveBack { tp, token } => self.asked_back.push((tp.partition, token)),
                 Event::LeaderHint { tp, leader, epoch, .. } => {
                     self.rig.lead(TOPIC, tp.partition, leader.0, epoch);
                     self.rig.show();
@@ -338,11 +441,9 @@ impl World {
                 self.step(Step::Answer { broker, fault: Fault::None });
             }
             self.step(Step::Take { chunks: 10 });
+            self.step(Step::Receive);
             self.step(Step::Release { chunks: 20 });
             self.step(Step::Wait { ms: 20 });
-        }
-        while !self.held.is_empty() {
-            self.release();
         }
         assert_eq!(self.rig.fetcher.buffered(), 0);
         self.drain();

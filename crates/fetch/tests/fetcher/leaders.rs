@@ -132,6 +132,47 @@ fn i5_a_broker_behind_our_view_is_asked_again_after_a_pause() {
 }
 
 #[test]
+fn i5_a_view_that_tells_nothing_new_ends_no_pause() {
+    let mut rig = Rig::new().topic("a", &[1]);
+    rig.start("a", 0, 10);
+    let asked = rig.ask();
+    rig.answer(&asked, response(7, vec![("a", vec![error(0, ErrorCode::OffsetNotAvailable)])]));
+    rig.show();
+    rig.silent();
+    // A new epoch of the same leader does.
+    rig.lead("a", 0, 1, 6);
+    rig.show();
+    let asked = rig.ask();
+    assert_eq!(asked.request.topics[0].partitions[0].current_leader_epoch, 6);
+    rig.answer(&asked, response(7, vec![("a", vec![error(0, ErrorCode::OffsetNotAvailable)])]));
+    // And so does another leader, also one without an epoch.
+    rig.topic_mut("a").partitions.get_mut(&0).unwrap().epoch = None;
+    rig.topic_mut("a").partitions.get_mut(&0).unwrap().leader = Some(BrokerId(2));
+    rig.show();
+    let asked = rig.ask();
+    assert_eq!(asked.broker, BrokerId(2));
+    assert_eq!(
+        asked.request.topics[0].partitions[0].current_leader_epoch, 6,
+        "the newest that is known (B2)"
+    );
+}
+
+#[test]
+fn i9_a_replica_that_has_left_the_cluster_is_asked_no_more_nor_after_a_new_epoch() {
+    for gone in [true, false] {
+        let (mut rig, asked) = at_replica();
+        rig.answer_late(&asked, response(8, vec![("a", vec![nothing(0)])]));
+        if gone {
+            rig.cluster.brokers.remove(&BrokerId(2));
+        } else {
+            rig.lead("a", 0, 1, 6);
+        }
+        rig.show();
+        assert_eq!(rig.ask().broker, BrokerId(1), "gone: {gone}");
+    }
+}
+
+#[test]
 fn i5_a_hint_names_the_new_leader_and_its_address() {
     let mut rig = Rig::new().topic("a", &[1]);
     rig.start("a", 0, 10);

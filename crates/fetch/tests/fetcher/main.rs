@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod budget;
+mod crowd;
 mod history;
 mod leaders;
+mod memory;
 mod model;
 mod positions;
 mod records;

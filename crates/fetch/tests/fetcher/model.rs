@@ -87,6 +87,13 @@ impl Log {
         }
     }
 
+    /// One record of `size` bytes.
+    pub(crate) fn append_wide(&mut self, size: usize) {
+        let mut builder = BatchBuilder::new(self.end);
+        builder.push(1_000, None, Some(&vec![b'v'; size]), &[]);
+        self.store(self.end, 1, 1, true, builder.build().unwrap());
+    }
+
     fn marker(&mut self, producer: i64, kind: u8) {
         let mut marker = BatchBuilder::new(self.end).producer(producer, 0, -1).transactional().control();
         marker.push(0, Some(&[0, 0, 0, kind]), Some(&[0, 0, 0, 0, 0, 1]), &[]);

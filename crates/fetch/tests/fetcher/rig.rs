@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use offtake_fetch::{Chunk, Config, Event, Fetcher};
+use offtake_fetch::{Chunk, Config, Event, Fetcher, Start};
 use offtake_machine::{
     Answer, Broker, BrokerId, CallError, CallId, Cluster, PartitionInfo, Position, Target, Token, Topic,
     TopicInfo, TopicPartition,
@@ -132,8 +132,14 @@ impl Rig {
         self.start_as(topic, partition, TOKEN, Position::at(offset));
     }
 
-    pub(crate) fn start_as(&mut self, topic: &str, partition: i32, token: Token, position: Position) {
-        self.fetcher.start(self.now, tp(topic, partition), token, position);
+    pub(crate) fn start_as(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        token: Token,
+        position: Position,
+    ) -> Start {
+        self.fetcher.start(self.now, tp(topic, partition), token, position)
     }
 
     pub(crate) fn pass(&mut self, wait: Duration) {
@@ -164,8 +170,13 @@ impl Rig {
     }
 
     pub(crate) fn answer(&mut self, to: &Asked, response: FetchResponse) {
+        self.answer_in(to, response, 0);
+    }
+
+    /// The response lies in so much memory.
+    pub(crate) fn answer_in(&mut self, to: &Asked, response: FetchResponse, memory: usize) {
         let version = if to.max_version.is_some() { 12 } else { 17 };
-        let answer = Answer { from: Some(to.broker), version, response: Response::Fetch(response) };
+        let answer = Answer { from: Some(to.broker), version, memory, response: Response::Fetch(response) };
         self.fetcher.handle_answer(self.now, to.id, Ok(answer));
     }
 
@@ -191,16 +202,17 @@ impl Rig {
         std::iter::from_fn(|| self.fetcher.poll_event()).collect()
     }
 
-    /// All events but the wish for metadata.
+    /// All events but the wish for metadata, and where logs end.
     pub(crate) fn told(&mut self) -> Vec<Event> {
-        self.events().into_iter().filter(|event| *event != Event::RefreshMetadata).collect()
+        let quiet = |event: &Event| matches!(event, Event::RefreshMetadata | Event::Watermarks { .. });
+        self.events().into_iter().filter(|event| !quiet(event)).collect()
     }
 
     /// Takes everything and gives it back at once: offsets by partition, as the application would see them.
     pub(crate) fn drain(&mut self) -> Vec<(String, Vec<i64>)> {
         let mut all = Vec::new();
         while let Some(chunk) = self.fetcher.take() {
-            self.fetcher.release(self.now, &chunk.partition, chunk.size);
+            self.fetcher.release(self.now, &chunk.partition, chunk.charge);
             all.push((chunk.partition.to_string(), offsets(&chunk)));
         }
         all

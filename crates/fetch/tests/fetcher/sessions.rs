@@ -138,10 +138,10 @@ fn i3_what_was_not_asked_for_is_ignored() {
 #[test]
 fn i3_a_paused_or_stopped_partition_is_forgotten() {
     let mut rig = in_session();
-    rig.fetcher.pause(&tp("a", 0));
+    rig.fetcher.pause(&tp("a", 0), TOKEN);
     let asked = rig.ask();
     assert_eq!((asked.asks(), asked.forgets()), (vec![], vec!["a-0".to_owned()]));
-    rig.fetcher.resume(rig.now, &tp("a", 0));
+    rig.fetcher.resume(rig.now, &tp("a", 0), TOKEN);
     rig.fetcher.stop(&tp("a", 1));
     rig.answer_late(&asked, response(77, vec![]));
     let asked = rig.ask();
@@ -166,7 +166,7 @@ fn i4_a_session_that_lacks_a_partition_is_opened_anew() {
     let asked = rig.ask();
     rig.answer_late(&asked, response(77, vec![("a", vec![data(0, batch(0, 1))])]));
     let asked = rig.ask();
-    assert_eq!((asked.session(), asked.asks()), ((77, 0), vec!["a-0@1".to_owned(), "a-1@0".to_owned()]));
+    assert_eq!((asked.session(), asked.asks()), ((77, 0), vec!["a-1@0".to_owned(), "a-0@1".to_owned()]));
 }
 
 #[test]
@@ -258,6 +258,78 @@ fn i14_close_gives_up_a_broker_that_does_not_answer() {
 }
 
 #[test]
+fn i14_close_gives_up_a_broker_that_never_answers() {
+    let mut rig = in_session();
+    rig.fetcher.close(rig.now);
+    rig.ask();
+    let deadline = rig.fetcher.poll_timeout().expect("a time to give up");
+    assert_eq!(deadline, rig.now + 2 * std::time::Duration::from_secs(30));
+    rig.pass(deadline - rig.now);
+    assert!(rig.fetcher.is_closed());
+    assert_eq!(rig.fetcher.poll_timeout(), None);
+}
+
+#[test]
+fn i14_close_says_nothing_to_a_broker_that_fails_and_closes_the_others() {
+    let mut rig = Rig::new().topic("a", &[1, 2]);
+    rig.start("a", 0, 0);
+    rig.start("a", 1, 0);
+    let (one, two) = (rig.ask(), rig.ask());
+    rig.answer(&one, response(7, vec![("a", vec![data(0, batch(0, 1))])]));
+    rig.answer(&two, response(8, vec![("a", vec![data(1, batch(0, 1))])]));
+    let (one, _) = (rig.ask(), rig.ask());
+    rig.fail(&one);
+    rig.fetcher.close(rig.now);
+    let asked = rig.ask();
+    assert_eq!((asked.broker, asked.session()), (BrokerId(2), (8, -1)));
+    rig.silent();
+    rig.answer(&asked, response(0, vec![]));
+    assert!(rig.fetcher.is_closed());
+}
+
+#[test]
+fn i14_close_ends_everything_else() {
+    let mut rig = Rig::new().topic("a", &[1, -1]);
+    rig.start("a", 0, 0);
+    rig.start("a", 1, 0);
+    let asked = rig.ask();
+    rig.answer(&asked, response(7, vec![("a", vec![data(0, batch(0, 1))])]));
+    rig.events();
+    rig.fetcher.close(rig.now);
+    assert_eq!(rig.fetcher.poll_timeout(), Some(rig.now), "the session is to be closed at once");
+    assert!(rig.fetcher.take().is_none());
+    assert_eq!((rig.fetcher.buffered(), rig.fetcher.position(&tp("a", 0))), (0, None));
+    rig.show();
+    let asked = rig.ask();
+    rig.fetcher.close(rig.now);
+    rig.silent();
+    rig.answer(&asked, response(0, vec![]));
+    rig.pass_ms(60_000);
+    assert_eq!(
+        (rig.fetcher.poll_timeout(), rig.events()),
+        (None, vec![]),
+        "nobody looks for a leader any more"
+    );
+}
+
+#[test]
+fn a2_when_to_come_back_is_when_a_call_is_due_or_late() {
+    let mut rig = in_session();
+    let asked = rig.ask();
+    assert_eq!(
+        rig.fetcher.poll_timeout(),
+        Some(rig.now + std::time::Duration::from_secs(60)),
+        "twice the timeout"
+    );
+    rig.fail(&asked);
+    let due = rig.fetcher.poll_timeout().expect("after a pause") - rig.now;
+    assert!((80..=120).contains(&due.as_millis()), "{due:?}");
+    rig.fetcher.stop(&tp("a", 0));
+    rig.fetcher.stop(&tp("a", 1));
+    assert_eq!(rig.fetcher.poll_timeout(), None, "nobody is asked for");
+}
+
+#[test]
 fn i15_a_seek_is_said_in_the_session_even_back_to_where_it_was() {
     let mut rig = in_session();
     let asked = rig.ask();
@@ -290,4 +362,42 @@ fn i12_an_error_of_one_partition_leaves_the_others_and_the_session_alone() {
     );
     rig.answer_late(&asked, response(77, vec![]));
     assert_eq!(rig.ask().asks(), ["a-0@10"]);
+}
+
+#[test]
+fn i12_without_a_session_each_request_begins_behind_what_was_sent_last() {
+    let mut rig = Rig::new().topic("a", &[1, 1]).topic("b", &[1, 1]);
+    for (topic, partition) in [("a", 0), ("a", 1), ("b", 0), ("b", 1)] {
+        rig.start(topic, partition, 0);
+    }
+    // The broker's cache is full, and there is room in an answer for two partitions.
+    let asked = rig.ask();
+    assert_eq!(asked.asks(), ["a-0@0", "a-1@0", "b-0@0", "b-1@0"]);
+    let records = |partition| data(partition, batch(0, 5));
+    rig.answer(&asked, response(0, vec![("a", vec![records(0), records(1)]), ("b", vec![nothing(0)])]));
+    let asked = rig.ask();
+    assert_eq!(asked.asks(), ["b-0@0", "b-1@0", "a-0@5", "a-1@5"]);
+    rig.answer(&asked, response(0, vec![("b", vec![records(0), records(1)])]));
+    assert_eq!(rig.ask().asks(), ["a-0@5", "a-1@5", "b-0@5", "b-1@5"]);
+}
+
+#[test]
+fn i12_without_a_session_nobody_starves_who_reads_fast() {
+    let mut rig = Rig::new().topic("a", &[1; 10]);
+    for partition in 0..10 {
+        rig.start("a", partition, 0);
+    }
+    let mut read = [0; 10];
+    for _ in 0..20 {
+        let asked = rig.ask();
+        let wanted = asked.request.topics.iter().flat_map(|topic| &topic.partitions);
+        let sent = wanted.take(3).map(|it| data(it.partition, batch(it.fetch_offset, 5)));
+        let sent: Vec<_> = sent.collect();
+        for data in &sent {
+            read[usize::try_from(data.partition_index).unwrap()] += 1;
+        }
+        rig.answer(&asked, response(0, vec![("a", sent)]));
+        rig.drain();
+    }
+    assert_eq!(read, [6; 10]);
 }

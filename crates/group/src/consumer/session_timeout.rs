@@ -161,7 +161,7 @@ mod tests {
             ..Default::default()
         };
         let response = DescribeConfigsResponse { results: vec![result], ..Default::default() };
-        Ok(Answer { from: Some(BrokerId(1)), version: 4, response: response.into() })
+        Ok(Answer { from: Some(BrokerId(1)), version: 4, memory: 0, response: response.into() })
     }
 
     #[test]

@@ -338,7 +338,7 @@ impl World {
                 let answer = match response {
                     Some(response) => {
                         let version = response.api_key().versions().max;
-                        Ok(Answer { from: Some(BROKER), version, response })
+                        Ok(Answer { from: Some(BROKER), version, memory: 0, response })
                     }
                     None => Err(CallError::Disconnected { address: "broker".into(), reason: "cut".into() }),
                 };

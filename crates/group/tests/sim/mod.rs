@@ -540,7 +540,9 @@ impl Sim {
         let Some(call) = self.calls.get(&caller) else { return };
         let address = "broker:9092".to_owned();
         let answer = match result {
-            Ok(response) => Ok(Answer { from: Some(BrokerId(self.broker)), version: call.version, response }),
+            Ok(response) => {
+                Ok(Answer { from: Some(BrokerId(self.broker)), version: call.version, memory: 0, response })
+            }
             Err(true) => Err(CallError::TimedOut { address, api: call.api, after: Duration::from_secs(5) }),
             Err(false) => Err(CallError::Disconnected { address, reason: "the simulation".into() }),
         };
@@ -652,7 +654,7 @@ impl Sim {
             ..Default::default()
         };
         let response = DescribeConfigsResponse { results: vec![result], ..Default::default() };
-        let answer = Answer { from: Some(BrokerId(1)), version: 4, response: response.into() };
+        let answer = Answer { from: Some(BrokerId(1)), version: 4, memory: 0, response: response.into() };
         let now = self.at(self.now);
         self.processes[who].member.handle_answer(now, id, Ok(answer));
     }

@@ -37,7 +37,7 @@ fn found(node_id: i32) -> FindCoordinatorResponse {
 }
 
 fn answer(response: FindCoordinatorResponse) -> Result<Answer, CallError> {
-    Ok(Answer { from: None, version: 6, response: response.into() })
+    Ok(Answer { from: None, version: 6, memory: 0, response: response.into() })
 }
 
 fn gone() -> CallError {

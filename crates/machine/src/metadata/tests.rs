@@ -51,7 +51,7 @@ impl Sim {
 
     fn told(&mut self, response: MetadataResponse) -> &mut Self {
         let id = self.ask().id;
-        let answer = Answer { from: None, version: 13, response: response.into() };
+        let answer = Answer { from: None, version: 13, memory: 0, response: response.into() };
         self.metadata.handle_answer(self.now, id, Ok(answer));
         self
     }
@@ -198,8 +198,12 @@ fn b10_a_refresh_that_nobody_answers_is_given_up_and_asked_again() {
     let stuck = sim.ask().id;
     sim.now += TIMEOUT * 2;
     sim.told(cluster(vec![topic("orders", 1, &[(1, 0)])]));
-    let late =
-        Answer { from: None, version: 13, response: cluster(vec![topic("orders", 1, &[(2, 9)])]).into() };
+    let late = Answer {
+        from: None,
+        version: 13,
+        memory: 0,
+        response: cluster(vec![topic("orders", 1, &[(2, 9)])]).into(),
+    };
     sim.metadata.handle_answer(sim.now, stuck, Ok(late));
     assert_eq!(sim.leader("orders", 0), Some((1, Some(0))), "the late answer changes nothing");
 }
@@ -246,11 +250,86 @@ fn i5_a_leader_told_in_passing_is_taken_only_if_it_is_newer() {
     let mut sim = Sim::wanting(&["orders"]);
     sim.told(cluster(vec![topic("orders", 1, &[(1, 3)])]));
     let of = TopicPartition::new("orders", 0);
-    assert!(!sim.metadata.learn_leader(&of, BrokerId(2), 3, None), "the same epoch is no news");
-    assert!(!sim.metadata.learn_leader(&of, BrokerId(9), 4, None), "nor is a broker without an address");
+    assert!(!sim.metadata.learn_leader(sim.now, &of, BrokerId(2), 3, None), "the same epoch is no news");
+    assert_eq!(sim.next_in(), MAX_AGE);
     let at = Broker { host: "kafka".to_owned(), port: 9101, rack: None };
-    assert!(sim.metadata.learn_leader(&of, BrokerId(9), 4, Some(at)));
+    assert!(sim.metadata.learn_leader(sim.now, &of, BrokerId(9), 4, Some(at)));
     assert_eq!(sim.leader("orders", 0), Some((9, Some(4))));
+    assert_eq!(sim.next_in(), MAX_AGE);
+}
+
+#[test]
+fn i5_a_leader_that_cannot_be_asked_is_looked_up_after_a_pause() {
+    // Kafka leaves the address out while the new leader is not up for this listener.
+    for (partition, leader) in [(0, 9), (1, 2)] {
+        let mut sim = Sim::wanting(&["orders"]);
+        sim.told(cluster(vec![topic("orders", 1, &[(1, 3)])]));
+        let of = TopicPartition::new("orders", partition);
+        assert!(!sim.metadata.learn_leader(sim.now, &of, BrokerId(leader), 4, None));
+        assert!(sim.next_in() <= Duration::from_millis(120), "{:?}", sim.next_in());
+        assert_eq!(sim.leader("orders", 0), Some((1, Some(3))));
+    }
+}
+
+#[test]
+fn s15_the_hints_of_one_answer_are_one_update() {
+    let mut sim = Sim::wanting(&["orders"]);
+    sim.told(cluster(vec![topic("orders", 1, &vec![(1, 3); 3300])]));
+    sim.events();
+    for partition in 0..3300 {
+        let of = TopicPartition::new("orders", partition);
+        assert!(sim.metadata.learn_leader(sim.now, &of, BrokerId(2), 4, None));
+    }
+    assert_eq!(sim.events(), [Event::Updated]);
+    assert_eq!(sim.leader("orders", 3299), Some((2, Some(4))));
+    assert!(sim.metadata.learn_leader(sim.now, &TopicPartition::new("orders", 0), BrokerId(1), 5, None));
+    assert_eq!(sim.events(), [Event::Updated]);
+}
+
+#[test]
+fn s15_a_view_that_is_called_stale_during_a_refresh_is_refreshed_after_a_pause() {
+    let mut sim = Sim::wanting(&["orders"]);
+    let mut asked = 0;
+    let end = sim.now + Duration::from_secs(10);
+    while sim.now < end {
+        let id = sim.ask().id;
+        asked += 1;
+        sim.metadata.refresh(sim.now);
+        sim.now += Duration::from_millis(2);
+        let response = cluster(vec![topic("orders", 1, &[(1, 0)])]);
+        let answer = Answer { from: None, version: 13, memory: 0, response: response.into() };
+        sim.metadata.handle_answer(sim.now, id, Ok(answer));
+        sim.metadata.refresh(sim.now);
+    }
+    assert!((5..=20).contains(&asked), "{asked} requests in ten seconds");
+}
+
+#[test]
+fn s15_no_age_is_no_reason_to_ask_without_pause() {
+    for (base, least) in [(100, 100), (0, 10)] {
+        let mut sim = Sim::wanting(&["orders"]);
+        sim.metadata.config.max_age = Duration::ZERO;
+        sim.metadata.config.backoff.base = Duration::from_millis(base);
+        sim.told(cluster(vec![topic("orders", 1, &[(1, 0)])]));
+        assert_eq!(sim.next_in(), Duration::from_millis(least));
+    }
+}
+
+#[test]
+fn d13_endless_waits_are_long_ones() {
+    let endless = BackoffConfig { base: Duration::MAX, max: Duration::MAX };
+    let mut sim = Sim::wanting(&["orders"]);
+    sim.metadata.config.max_age = Duration::MAX;
+    sim.metadata.config.request_timeout = Duration::MAX;
+    sim.metadata.config.backoff = endless;
+    sim.metadata.config.rebootstrap_after = Some(Duration::MAX);
+    sim.metadata.backoff = Backoff::new(endless, 7);
+    sim.told(cluster(vec![topic("orders", 1, &[(1, 0)])]));
+    assert!(sim.next_in() > MAX_AGE);
+    sim.metadata.refresh(sim.now);
+    sim.metadata.refresh_now(sim.now);
+    sim.failed();
+    assert!(sim.next_in() > MAX_AGE);
 }
 
 #[test]
@@ -259,8 +338,12 @@ fn a_new_interest_during_a_refresh_is_asked_for_right_after_it() {
     let id = sim.ask().id;
     let both = ["orders", "returns"].map(Topic::from).into_iter().collect();
     sim.metadata.want_topics(sim.now, both);
-    let answer =
-        Answer { from: None, version: 13, response: cluster(vec![topic("orders", 1, &[(1, 0)])]).into() };
+    let answer = Answer {
+        from: None,
+        version: 13,
+        memory: 0,
+        response: cluster(vec![topic("orders", 1, &[(1, 0)])]).into(),
+    };
     sim.metadata.handle_answer(sim.now, id, Ok(answer));
     assert_eq!(sim.next_in(), Duration::ZERO);
 }
@@ -283,8 +366,12 @@ fn a_listing_counts_as_full_only_if_all_topics_were_asked_for() {
     let mut sim = Sim::wanting(&["orders"]);
     let id = sim.ask().id;
     sim.metadata.want_all(sim.now);
-    let answer =
-        Answer { from: None, version: 13, response: cluster(vec![topic("orders", 1, &[(1, 0)])]).into() };
+    let answer = Answer {
+        from: None,
+        version: 13,
+        memory: 0,
+        response: cluster(vec![topic("orders", 1, &[(1, 0)])]).into(),
+    };
     sim.metadata.handle_answer(sim.now, id, Ok(answer));
     assert!(!sim.metadata.cluster().lists_all, "it was under way before");
     sim.told(cluster(vec![topic("orders", 1, &[(1, 0)]), topic("returns", 2, &[(1, 0)])]));

@@ -42,6 +42,29 @@ async fn a2_a_black_hole_costs_one_timeout_and_the_connection_and_only_the_late_
 }
 
 #[tokio::test(start_paused = true)]
+async fn d13_an_endless_timeout_is_a_long_one() {
+    let endless = std::time::Duration::MAX;
+    let world = World::new();
+    let mut peers = world.listen(1);
+    let patient = Config {
+        connect_timeout: endless,
+        connect_timeout_max: endless,
+        handshake_timeout: endless,
+        max_idle: endless,
+        ..config()
+    };
+    let mut net = world.net(patient, &[("10.0.0.1", 9092)]);
+    tokio::spawn(async move {
+        let peer = peers.recv().await.unwrap();
+        sleep(secs(3600)).await;
+        peer.serve().await;
+    });
+    net.ask(1, Target::Any, metadata(), endless);
+    let done = net.all(1).await;
+    assert!(done[0].result.is_ok(), "{done:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a3_a_refusing_broker_is_dialled_with_growing_pauses_however_often_it_is_asked() {
     let world = World::new();
     let mut net = world.net(config(), &[("10.0.0.1", 9092)]);

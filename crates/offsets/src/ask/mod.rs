@@ -25,9 +25,13 @@ pub(crate) struct TopicIds {
 impl TopicIds {
     /// `None` unless the cluster tells all of them: a request cannot mix ids and names.
     fn of<'a>(cluster: &Cluster, topics: impl Iterator<Item = &'a Topic>) -> Option<Self> {
-        let ids: BTreeMap<_, _> = topics
-            .map(|topic| Some((topic.clone(), cluster.topic_id(topic.as_str())?)))
-            .collect::<Option<_>>()?;
+        Self::of_all(topics.map(|topic| (topic, cluster.topic_id(topic.as_str()))))
+    }
+
+    /// `None` unless all are known.
+    fn of_all<'a>(topics: impl Iterator<Item = (&'a Topic, Option<Uuid>)>) -> Option<Self> {
+        let ids: BTreeMap<_, _> =
+            topics.map(|(topic, id)| Some((topic.clone(), id?))).collect::<Option<_>>()?;
         let names = ids.iter().map(|(topic, id)| (*id, topic.clone())).collect();
         Some(Self { names, ids })
     }

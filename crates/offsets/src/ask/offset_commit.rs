@@ -1,8 +1,8 @@
 //! OffsetCommit.
 
-use offtake_machine::{Cluster, TopicPartition};
+use offtake_machine::TopicPartition;
 use offtake_wire::{
-    ApiKey, OffsetCommitRequest, OffsetCommitResponse,
+    ApiKey, OffsetCommitRequest, OffsetCommitResponse, Uuid,
     messages::offset_commit::{OffsetCommitRequestPartition, OffsetCommitRequestTopic},
 };
 
@@ -12,15 +12,15 @@ use crate::{Cause, Identity, OffsetAndMetadata};
 /// From this version on topics have ids instead of names.
 const IDS: i16 = 10;
 
-/// The request, the highest version it fits, and what is needed to read its answer.
+/// With the ids of the topics that were read, which `id_of` tells: the request, the highest version it fits, and what is needed to read its answer.
 pub(crate) fn request(
     group: &str,
     identity: &Identity,
     offsets: &[(TopicPartition, OffsetAndMetadata)],
-    cluster: &Cluster,
+    id_of: impl Fn(&TopicPartition) -> Option<Uuid>,
 ) -> (OffsetCommitRequest, Option<i16>, TopicIds) {
     let topics = by_topic(offsets.iter().map(|(partition, offset)| (partition, offset)));
-    let ids = TopicIds::of(cluster, topics.keys().copied());
+    let ids = TopicIds::of_all(offsets.iter().map(|(partition, _)| (&partition.topic, id_of(partition))));
     let max_version = ids.is_none().then_some(IDS - 1);
     let ids = ids.unwrap_or_default();
     let request = OffsetCommitRequest {

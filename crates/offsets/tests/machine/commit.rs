@@ -1,11 +1,14 @@
 //! What is finished, and how it comes to the group.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use offtake_machine::{BrokerId, CallError, Position, Token, TopicPartition, Transmit};
+use offtake_machine::{BackoffConfig, BrokerId, CallError, Position, Token, TopicPartition, Transmit};
 use offtake_offsets::{
     Cause, Commit, CommitError, CommitId, CommitOutcome, Event, Identity, MAX_QUEUED_COMMITS,
-    OffsetAndMetadata, Protocol, Refused, StartAt,
+    OffsetAndMetadata, Protocol, Refused, ResetPolicy, StartAt,
 };
 use offtake_wire::{ApiKey, ErrorCode, Uuid};
 
@@ -504,10 +507,45 @@ fn h13_metadata_that_no_request_can_say_is_refused_where_it_is_said() {
 }
 
 #[test]
+fn h15_thousands_of_commits_that_go_on_from_one_another_go_as_one() {
+    let (mut sim, token) = Sim::flowing(|_| {});
+    sim.coordinator = None;
+    let ids: Vec<_> = (0..5 * MAX_QUEUED_COMMITS).map(|offset| sim.commit_at(token, offset as i64)).collect();
+    assert_eq!(sim.events(), [], "none is refused");
+    // Of all but the last nobody hears: they are merged.
+    let last = *ids.last().unwrap();
+    let unawaited: BTreeSet<_> = ids.into_iter().collect();
+    let merged = sim.offsets.merge(&unawaited);
+    assert_eq!(merged.len(), 5 * MAX_QUEUED_COMMITS - 1);
+    assert!(!merged.contains(&last));
+    sim.coordinator = Some(COORDINATOR);
+    let commit = sim.transmit();
+    sim.accept(&commit);
+    assert_eq!(sim.events(), [committed(5 * MAX_QUEUED_COMMITS as i64 - 1), ok(last)]);
+}
+
+#[test]
+fn h15_a_commit_that_nobody_waits_for_stays_while_no_later_one_carries_it() {
+    let (mut sim, token) = Sim::flowing(|_| {});
+    let first = sim.commit_at(token, 5);
+    let commit = sim.transmit();
+    let second = sim.commit_at(token, 7);
+    let third = sim.commit_at(token, 9);
+    let merged = sim.offsets.merge(&[first, second].into());
+    assert_eq!(merged, [second].into(), "the first is on the wire, alone");
+    sim.accept(&commit);
+    assert_eq!(sim.events(), [committed(5), ok(first)]);
+    let commit = sim.transmit();
+    sim.accept(&commit);
+    assert_eq!(sim.events(), [committed(9), ok(third)]);
+}
+
+#[test]
 fn h15_thousands_of_commits_without_a_coordinator_are_bounded() {
     let (mut sim, token) = Sim::flowing(|_| {});
     sim.coordinator = None;
-    for offset in 0..5 * MAX_QUEUED_COMMITS {
+    // Each goes back behind the one before it, so that none speaks for another.
+    for offset in (0..5 * MAX_QUEUED_COMMITS).rev() {
         sim.commit_at(token, offset as i64);
     }
     let refused = sim.events();
@@ -562,6 +600,116 @@ fn without_a_group_there_is_nothing_to_commit_to() {
     let id = sim.commit(Commit::Finished);
     assert_eq!(sim.events(), [done(id, [])]);
     sim.quiet();
+}
+
+// ---- a topic that is created again --------------------------------------------------------------------------------
+
+const OLD: Uuid = Uuid([7; 16]);
+const NEW: Uuid = Uuid([9; 16]);
+
+impl Sim {
+    /// The metadata tells that `orders` has been created again.
+    fn create_again(&mut self) {
+        self.cluster.topics.get_mut("orders").unwrap().id = NEW;
+        self.offsets.handle_cluster(self.now, &self.cluster);
+    }
+}
+
+/// As [`Sim::flowing`], with the metadata known, and 1000 finished of which the group has 990.
+fn flowing_far() -> (Sim, Token) {
+    let (mut sim, token) = Sim::flowing(|c| c.reset = ResetPolicy::Earliest);
+    sim.offsets.handle_cluster(sim.now, &sim.cluster);
+    sim.finish(token, 990);
+    sim.offsets.commit_soon(sim.now);
+    let commit = sim.transmit();
+    sim.accept(&commit);
+    sim.finish(token, 1000);
+    sim.events();
+    (sim, token)
+}
+
+fn topic_id(commit: &Transmit) -> Uuid {
+    as_commit(commit).topics[0].topic_id
+}
+
+#[test]
+fn b3_what_was_finished_of_a_log_that_is_gone_is_not_committed_to_the_new_one() {
+    let (mut sim, token) = flowing_far();
+    sim.create_again();
+    sim.offsets.commit_soon(sim.now);
+    sim.quiet();
+    let id = sim.commit(Commit::Finished);
+    assert_eq!(sim.events(), [done(id, [])]);
+    let id = sim.commit_at(token, 1000);
+    assert_eq!(sim.events(), [failed(id, CommitError::NotOwned)], "records of the old log");
+    assert_eq!(sim.offsets.finished(&orders(0), token, Position::at(1001)), Err(Refused::Sought));
+
+    // `fetch` gives it back; the policy says where the new log begins.
+    sim.offsets.recreated(sim.now, &orders(0), token, Position::at(1000));
+    let list = sim.transmit();
+    let id = sim.commit_at(token, 1000);
+    assert_eq!(sim.events()[1..], [failed(id, CommitError::NotOwned)]);
+    sim.answer(&list, 7, lists(orders(0), 0));
+    let new = sim.token(0);
+    assert_ne!(new, token);
+    sim.events();
+    let id = sim.commit_at(token, 1000);
+    assert_eq!(sim.events(), [failed(id, CommitError::NotOwned)]);
+    sim.finish(new, 5);
+    sim.offsets.commit_soon(sim.now);
+    let commit = sim.transmit();
+    assert_eq!((topic_id(&commit), commit_offsets(&commit)), (NEW, vec![(orders(0), 5, -1)]));
+    sim.accept(&commit);
+    let id = sim.commit_at(new, 7);
+    assert_eq!(commit_offsets(&sim.transmit()), [(orders(0), 7, -1)], "{id:?}");
+}
+
+#[test]
+fn b3_a_commit_of_a_log_that_is_gone_is_not_sent_again_and_says_nothing_of_the_new_one() {
+    for lands in [true, false] {
+        let (mut sim, token) = flowing_far();
+        let first = sim.commit_at(token, 995);
+        let commit = sim.transmit();
+        let second = sim.commit_at(token, 999);
+        sim.create_again();
+        assert_eq!(sim.events(), [failed(second, CommitError::NotOwned)]);
+        if lands {
+            sim.accept(&commit);
+        } else {
+            sim.refuse(&commit, ErrorCode::UnknownTopicId);
+        }
+        assert!(matches!(sim.events().as_slice(), [.., Event::CommitDone { id, .. }] if *id == first));
+        sim.quiet();
+        assert_eq!(sim.offsets.committed_of(&orders(0)), None);
+    }
+}
+
+#[test]
+fn b3_commits_carry_the_id_of_the_topic_that_was_read() {
+    let (mut sim, token) = flowing_far();
+    // A newer view is on its way to us: the commit must not land in a log that we have not read.
+    sim.cluster.topics.get_mut("orders").unwrap().id = NEW;
+    sim.commit_at(token, 1000);
+    let commit = sim.transmit();
+    assert_eq!((topic_id(&commit), commit.max_version), (OLD, None));
+}
+
+#[test]
+fn b3_what_is_being_found_out_of_a_log_that_is_gone_is_asked_of_the_new_one() {
+    let (mut sim, token) = flowing_far();
+    sim.offsets.out_of_range(sim.now, &orders(0), token, Position::at(1000));
+    let list = sim.transmit();
+    sim.create_again();
+    let new = sim.token(0);
+    assert_eq!(sim.events(), [Event::NewLog { partition: orders(0), token: new }]);
+    sim.answer(&list, 7, lists(orders(0), 500));
+    assert_eq!(sim.events(), [], "where the old one begins");
+    let list = sim.transmit();
+    sim.answer(&list, 7, lists(orders(0), 0));
+    let started = |event: &Event| matches!(event, Event::Start { token, .. } if *token == new);
+    assert!(sim.events().iter().any(started));
+    let id = sim.commit_at(token, 1000);
+    assert_eq!(sim.events(), [failed(id, CommitError::NotOwned)]);
 }
 
 // ---- automatic ---------------------------------------------------------------------------------------------------
@@ -685,6 +833,49 @@ fn g1_an_automatic_commit_that_is_refused_for_good_is_told_of() {
     assert_eq!(*outcome, expected);
 }
 
+/// How many automatic commits leave in a minute in which the one of `orders-1` is refused each time.
+fn in_a_minute(code: ErrorCode) -> (usize, Vec<Event>) {
+    let (mut sim, token) = automatic();
+    sim.assign([(orders(1), StartAt::Offset(Position::at(0)))]);
+    sim.quiet();
+    let gone = sim.token(1);
+    sim.offsets.finished(&orders(1), gone, Position::at(5)).unwrap();
+    sim.events();
+    let (mut commits, mut offset, mut told) = (0, 10, Vec::new());
+    let end = sim.now + MINUTE;
+    while sim.now < end {
+        sim.advance(Duration::from_millis(50));
+        offset += 1;
+        sim.finish(token, offset);
+        while let Some(commit) = sim.next_transmit() {
+            commits += 1;
+            let answer = |of: &TopicPartition| if *of == orders(1) { code } else { ErrorCode::None };
+            let answers = commit_offsets(&commit).into_iter().map(|(of, ..)| (of.clone(), answer(&of)));
+            let answers: Vec<_> = answers.collect();
+            sim.answer(&commit, 9, crate::support::commits(answers));
+        }
+        told.extend(sim.events().into_iter().filter(|event| matches!(event, Event::CommitDone { .. })));
+    }
+    (commits, told)
+}
+
+#[test]
+fn h6_an_automatic_commit_of_a_topic_that_is_gone_is_tried_a_few_times_and_told_once() {
+    let (commits, told) = in_a_minute(ErrorCode::UnknownTopicOrPartition);
+    let [Event::CommitDone { outcome, .. }] = told.as_slice() else { panic!("{told:?}") };
+    let code = ErrorCode::UnknownTopicOrPartition;
+    assert_eq!(*outcome, BTreeMap::from([(orders(1), Err(CommitError::Failed(refused(code))))]));
+    // Twelve intervals, and the few times.
+    assert!((12..=17).contains(&commits), "{commits} commits in a minute");
+}
+
+#[test]
+fn h6_a_partition_whose_commits_land_does_not_hurry_those_of_another_that_do_not() {
+    let (commits, told) = in_a_minute(ErrorCode::CoordinatorLoadInProgress);
+    assert_eq!(told, []);
+    assert!(commits <= 75, "{commits} commits in a minute, though the pauses are a second by now");
+}
+
 #[test]
 fn o5_automatic_commits_that_are_refused_are_told_once_until_one_lands() {
     let (mut sim, token) = automatic();
@@ -701,6 +892,35 @@ fn o5_automatic_commits_that_are_refused_are_told_once_until_one_lands() {
     };
     assert_eq!([round(12, true), round(14, true), round(16, true)], [1, 0, 0]);
     assert_eq!([round(18, false), round(20, true), round(22, true)], [1, 1, 0], "trouble of another day");
+}
+
+#[test]
+fn d13_endless_waits_are_long_ones_and_no_interval_is_no_busy_loop() {
+    let endless = BackoffConfig { base: Duration::MAX, max: Duration::MAX };
+    let (mut sim, token) = Sim::flowing(|c| {
+        c.request_timeout = Duration::MAX;
+        c.backoff = endless;
+        c.auto_commit = Some(Duration::MAX);
+        c.reset = ResetPolicy::ByDuration(Duration::MAX);
+    });
+    sim.finish(token, 12);
+    sim.offsets.commit_soon(sim.now);
+    let commit = sim.transmit();
+    sim.refuse(&commit, ErrorCode::CoordinatorLoadInProgress);
+    sim.offsets.out_of_range(sim.now, &orders(0), token, Position::at(10));
+    let list = sim.transmit();
+    sim.fail(&list, disconnected());
+    sim.offsets.validate(sim.now, &orders(0), token, Position::at(10));
+    sim.wake();
+
+    let (mut sim, _) = Sim::flowing(|c| c.auto_commit = Some(Duration::ZERO));
+    let mut wakes = 0;
+    let end = sim.now + Duration::from_secs(1);
+    while sim.now < end {
+        sim.wake();
+        wakes += 1;
+    }
+    assert!(wakes <= 100, "{wakes} times a second for nothing");
 }
 
 #[test]

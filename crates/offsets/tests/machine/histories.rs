@@ -399,7 +399,8 @@ impl History {
                     prop_assert!(!std::mem::replace(done, true), "{id:?} is over twice");
                 }
             }
-            Event::PartitionFailed { .. }
+            Event::NewLog { .. }
+            | Event::PartitionFailed { .. }
             | Event::RefreshMetadata
             | Event::CoordinatorLost(_)
             | Event::MembershipRefused { .. }

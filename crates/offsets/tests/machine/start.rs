@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::support::*;
 use offtake_machine::{BrokerId, CallError, Position, Token};
 use offtake_offsets::{
-    Cause, Event, Identity, NotAssigned, PartitionError, Place, Protocol, ResetPolicy, ResetReason, StartAt,
+    Cause, Event, Identity, NotAssigned, PartitionError, Place, Protocol, Refused, ResetPolicy, ResetReason,
+    StartAt,
 };
 use offtake_wire::{ApiKey, ErrorCode, OffsetFetchResponse, Uuid};
 
@@ -440,17 +441,19 @@ fn b3_a_topic_made_anew_goes_by_the_policy_and_its_lower_offsets_can_be_finished
     let (mut sim, token) = Sim::flowing(|c| c.reset = ResetPolicy::Earliest);
     sim.offsets.finished(&orders(0), token, Position::at(40)).unwrap();
     sim.offsets.recreated(sim.now, &orders(0), token, Position::at(40));
+    let new = sim.token(0);
+    assert!(new.same_owner(token) && new != token);
     let list = sim.transmit();
     sim.answer(&list, 7, lists(orders(0), 0));
     let (partition, reason) = (orders(0), ResetReason::TopicRecreated);
-    let reset = Event::Reset { partition, token, from: Some(40), to: 0, reason, skipped: None };
-    let expected = [reset, start(&sim, 0, at(0, 5))];
+    let told = Event::NewLog { partition: partition.clone(), token: new };
+    let reset = Event::Reset { partition, token: new, from: Some(40), to: 0, reason, skipped: None };
+    let expected = [told, reset, start(&sim, 0, at(0, 5))];
     assert_eq!(sim.events(), expected);
     // Said of the log that is gone, before its reader knew.
-    sim.offsets.finished(&orders(0), token, Position::at(41)).unwrap();
+    assert_eq!(sim.offsets.finished(&orders(0), token, Position::at(41)), Err(Refused::Sought));
     assert_eq!(sim.offsets.finished_of(&orders(0)), Some(at(0, 5)));
-    sim.offsets.moved_back(&orders(0), token);
-    sim.offsets.finished(&orders(0), token, Position::at(3)).unwrap();
+    sim.offsets.finished(&orders(0), new, Position::at(3)).unwrap();
     assert_eq!(sim.offsets.finished_of(&orders(0)), Some(Position::at(3)));
 }
 

@@ -140,7 +140,7 @@ impl Sim {
 
     pub(crate) fn answer(&mut self, to: &Transmit, version: i16, response: impl Into<Response>) {
         let Target::Broker(from) = to.to else { panic!("asked anybody") };
-        let answer = Answer { from: Some(from), version, response: response.into() };
+        let answer = Answer { from: Some(from), version, memory: 0, response: response.into() };
         self.offsets.handle_answer(self.now, to.id, Ok(answer));
     }
 

@@ -43,10 +43,10 @@ fn b3_what_is_committed_in_a_topic_that_is_gone_is_not_compared_with_the_one_of_
     sim.cluster.topics.get_mut("orders").unwrap().id = Uuid([9; 16]);
     sim.offsets.handle_cluster(sim.now, &sim.cluster);
     sim.answer(&ask, 4, ends(orders(0), 4, 200, ErrorCode::None));
-    assert_eq!(sim.events(), []);
+    let (partition, token, reason) = (orders(0), sim.token(0), ResetReason::TopicRecreated);
+    assert_eq!(sim.events(), [Event::NewLog { partition: partition.clone(), token }]);
     let list = sim.transmit();
     sim.answer(&list, 7, lists(orders(0), 0));
-    let (partition, token, reason) = (orders(0), sim.token(0), ResetReason::TopicRecreated);
     let reset = Event::Reset { partition, token, from: Some(100), to: 0, reason, skipped: None };
     assert_eq!(sim.events()[0], reset);
 }

@@ -10,20 +10,20 @@ message! {
 
     /// What do you speak?
     pub struct ApiVersionsRequest {
-        client_software_name: String [3..],
-        client_software_version: String [3..],
+        client_software_name: String [ignorable 3..],
+        client_software_version: String [ignorable 3..],
     }
 
     /// The ranges of a broker, and the features of its cluster.
     pub struct ApiVersionsResponse {
         error_code: crate::ErrorCode,
         api_keys: Vec<ApiVersion>,
-        throttle_time_ms: i32 [1..],
-        supported_features: Vec<SupportedFeatureKey> [3.., tag 0],
+        throttle_time_ms: i32 [ignorable 1..],
+        supported_features: Vec<SupportedFeatureKey> [ignorable 3.., tag 0],
         /// -1: unknown.
-        finalized_features_epoch: i64 [3.., tag 1] = -1,
-        finalized_features: Vec<FinalizedFeatureKey> [3.., tag 2],
-        zk_migration_ready: bool [3.., tag 3],
+        finalized_features_epoch: i64 [ignorable 3.., tag 1] = -1,
+        finalized_features: Vec<FinalizedFeatureKey> [ignorable 3.., tag 2],
+        zk_migration_ready: bool [ignorable 3.., tag 3],
     }
 
     /// The versions of one API.

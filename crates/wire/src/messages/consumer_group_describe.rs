@@ -46,7 +46,7 @@ message! {
         /// What it should have.
         target_assignment: Assignment,
         /// -1: unknown, 0: classic, 1: consumer.
-        member_type: i8 [1..] = -1,
+        member_type: i8 [ignorable 1..] = -1,
     }
 
     /// Partitions of a member.

@@ -44,14 +44,14 @@ message! {
     /// One topic.
     pub struct CreatableTopicResult {
         name: String,
-        topic_id: Uuid [7..],
+        topic_id: Uuid [ignorable 7..],
         error_code: ErrorCode,
         error_message: Option<String>,
         /// Why `configs` is null, if it is.
-        topic_config_error_code: ErrorCode [5.., tag 0],
-        num_partitions: i32 [5..] = -1,
-        replication_factor: i16 [5..] = -1,
-        configs: Option<Vec<CreatableTopicConfigs>> [5..],
+        topic_config_error_code: ErrorCode [ignorable 5.., tag 0],
+        num_partitions: i32 [ignorable 5..] = -1,
+        replication_factor: i16 [ignorable 5..] = -1,
+        configs: Option<Vec<CreatableTopicConfigs>> [ignorable 5..],
     }
 
     /// A setting of the topic as it is now.

@@ -7,8 +7,8 @@ message! {
 
     /// Topics to delete, each for itself.
     pub struct DeleteTopicsRequest {
-        topics: Vec<DeleteTopicState> [6..],
-        topic_names: Vec<String> [..=5],
+        topics: Vec<DeleteTopicState> [or topic_names 6..],
+        topic_names: Vec<String> [ignorable ..=5],
         timeout_ms: i32,
     }
 
@@ -27,8 +27,8 @@ message! {
     /// One topic.
     pub struct DeletableTopicResult {
         name: Option<String> [null 6..],
-        topic_id: Uuid [6..],
+        topic_id: Uuid [ignorable 6..],
         error_code: ErrorCode,
-        error_message: Option<String> [5..],
+        error_message: Option<String> [ignorable 5..],
     }
 }

@@ -48,8 +48,8 @@ message! {
         config_source: i8 = -1,
         is_sensitive: bool,
         synonyms: Vec<DescribeConfigsSynonym>,
-        config_type: i8 [3..],
-        documentation: Option<String> [3..],
+        config_type: i8 [ignorable 3..],
+        documentation: Option<String> [ignorable 3..],
     }
 
     /// Where else the setting has a value.

@@ -15,7 +15,7 @@ message! {
 
     /// Group by group.
     pub struct DescribeGroupsResponse {
-        throttle_time_ms: i32 [1..],
+        throttle_time_ms: i32 [ignorable 1..],
         groups: Vec<DescribedGroup>,
     }
 
@@ -36,7 +36,7 @@ message! {
     /// One member.
     pub struct DescribedGroupMember {
         member_id: String,
-        group_instance_id: Option<String> [4..],
+        group_instance_id: Option<String> [ignorable 4..],
         client_id: String,
         client_host: String,
         member_metadata: Bytes,

@@ -11,7 +11,7 @@ message! {
 
     /// What to send: everything in the first request of a session, then only what has changed.
     pub struct FetchRequest {
-        cluster_id: Option<String> [12.., tag 0],
+        cluster_id: Option<String> [ignorable 12.., tag 0],
         /// -1: a consumer.
         replica_id: i32 [..=14] = -1,
         /// Absent: a consumer.
@@ -22,13 +22,13 @@ message! {
         /// 0: read uncommitted, 1: read committed.
         isolation_level: i8,
         /// 0: none yet.
-        session_id: i32 [7..],
+        session_id: i32 [ignorable 7..],
         /// 0 opens a session, -1 does without one.
-        session_epoch: i32 [7..] = -1,
+        session_epoch: i32 [ignorable 7..] = -1,
         topics: Vec<FetchTopic>,
         /// What to take out of the session.
         forgotten_topics_data: Vec<ForgottenTopic> [7..],
-        rack_id: String [11..],
+        rack_id: String [ignorable 11..],
     }
 
     /// A follower's identity.
@@ -39,8 +39,8 @@ message! {
 
     /// One topic, by name or from version 13 on by id.
     pub struct FetchTopic {
-        topic: String [..=12],
-        topic_id: Uuid [13..],
+        topic: String [ignorable ..=12],
+        topic_id: Uuid [ignorable 13..],
         partitions: Vec<FetchPartition>,
     }
 
@@ -48,22 +48,22 @@ message! {
     pub struct FetchPartition {
         partition: i32,
         /// The leader we know of; -1: do not check.
-        current_leader_epoch: i32 [9..] = -1,
+        current_leader_epoch: i32 [ignorable 9..] = -1,
         fetch_offset: i64,
-        /// Of the last record read; -1: unknown.
-        last_fetched_epoch: i32 [12..] = -1,
+        /// Of the last record read; -1: unknown. Before version 12 a broker does not look for truncation on the way.
+        last_fetched_epoch: i32 [optional 12..] = -1,
         /// A follower's; -1 from consumers.
-        log_start_offset: i64 [5..] = -1,
+        log_start_offset: i64 [ignorable 5..] = -1,
         partition_max_bytes: i32,
-        replica_directory_id: Uuid [17.., tag 0],
+        replica_directory_id: Uuid [ignorable 17.., tag 0],
         /// A follower's; the greatest number: unknown.
-        high_watermark: i64 [18.., tag 1] = i64::MAX,
+        high_watermark: i64 [ignorable 18.., tag 1] = i64::MAX,
     }
 
     /// Partitions that leave the session.
     pub struct ForgottenTopic {
-        topic: String [..=12],
-        topic_id: Uuid [13..],
+        topic: String [ignorable ..=12],
+        topic_id: Uuid [ignorable 13..],
         partitions: Vec<i32>,
     }
 
@@ -71,7 +71,7 @@ message! {
     pub struct FetchResponse {
         throttle_time_ms: i32,
         /// What is wrong with the session.
-        error_code: ErrorCode [7..],
+        error_code: ErrorCode [ignorable 7..],
         session_id: i32 [7..],
         responses: Vec<FetchableTopicResponse>,
         /// Where the leaders named in [`PartitionData::current_leader`] are.
@@ -80,8 +80,8 @@ message! {
 
     /// One topic, by name or from version 13 on by id.
     pub struct FetchableTopicResponse {
-        topic: String [..=12],
-        topic_id: Uuid [13..],
+        topic: String [ignorable ..=12],
+        topic_id: Uuid [ignorable 13..],
         partitions: Vec<PartitionData>,
     }
 
@@ -93,7 +93,7 @@ message! {
         /// -1: unknown.
         last_stable_offset: i64 = -1,
         /// -1: unknown.
-        log_start_offset: i64 [5..] = -1,
+        log_start_offset: i64 [ignorable 5..] = -1,
         /// Present with records; our log has diverged, and this is where it last agreed.
         diverging_epoch: Option<EpochEndOffset> [12.., tag 0],
         current_leader: Option<LeaderIdAndEpoch> [12.., tag 1],

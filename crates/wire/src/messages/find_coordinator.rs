@@ -7,17 +7,17 @@ message! {
 
     /// Up to version 3 about one key, from version 4 on about many (KIP-699).
     pub struct FindCoordinatorRequest {
-        key: String [..=3],
+        key: String [or coordinator_keys ..=3],
         /// 0: group, 1: transaction, 2: share group.
         key_type: i8 [1..],
-        coordinator_keys: Vec<String> [4..],
+        coordinator_keys: Vec<String> [or key 4..],
     }
 
     /// As many answers as questions.
     pub struct FindCoordinatorResponse {
-        throttle_time_ms: i32 [1..],
+        throttle_time_ms: i32 [ignorable 1..],
         error_code: ErrorCode [..=3],
-        error_message: Option<String> [1..=3],
+        error_message: Option<String> [ignorable 1..=3],
         node_id: i32 [..=3],
         host: String [..=3],
         port: i32 [..=3],

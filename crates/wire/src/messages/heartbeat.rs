@@ -15,7 +15,7 @@ message! {
 
     /// REBALANCE_IN_PROGRESS is the usual news.
     pub struct HeartbeatResponse {
-        throttle_time_ms: i32 [1..],
+        throttle_time_ms: i32 [ignorable 1..],
         error_code: ErrorCode,
     }
 }

@@ -14,7 +14,7 @@ message! {
     pub struct JoinGroupRequest {
         group_id: String,
         session_timeout_ms: i32,
-        rebalance_timeout_ms: i32 [1..] = -1,
+        rebalance_timeout_ms: i32 [ignorable 1..] = -1,
         /// Empty: a new member.
         member_id: String,
         group_instance_id: Option<String> [5..],
@@ -22,7 +22,7 @@ message! {
         protocol_type: String,
         /// By preference.
         protocols: Vec<JoinGroupRequestProtocol>,
-        reason: Option<String> [8..],
+        reason: Option<String> [ignorable 8..],
     }
 
     /// An assignor that the member supports.
@@ -34,10 +34,10 @@ message! {
 
     /// The generation that has begun.
     pub struct JoinGroupResponse {
-        throttle_time_ms: i32 [2..],
+        throttle_time_ms: i32 [ignorable 2..],
         error_code: ErrorCode,
         generation_id: i32 = -1,
-        protocol_type: Option<String> [7..],
+        protocol_type: Option<String> [ignorable 7..],
         /// The assignor that all members support.
         protocol_name: Option<String> [null 7..] = Some(String::new()),
         leader: String,
@@ -50,7 +50,7 @@ message! {
     /// What the leader learns of a member.
     pub struct JoinGroupResponseMember {
         member_id: String,
-        group_instance_id: Option<String> [5..],
+        group_instance_id: Option<String> [ignorable 5..],
         metadata: Bytes,
     }
 }

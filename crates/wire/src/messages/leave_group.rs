@@ -8,20 +8,20 @@ message! {
     /// Count them out.
     pub struct LeaveGroupRequest {
         group_id: String,
-        member_id: String [..=2],
-        members: Vec<MemberIdentity> [3..],
+        member_id: String [or members ..=2],
+        members: Vec<MemberIdentity> [or member_id 3..],
     }
 
     /// One that leaves.
     pub struct MemberIdentity {
         member_id: String,
         group_instance_id: Option<String>,
-        reason: Option<String> [5..],
+        reason: Option<String> [ignorable 5..],
     }
 
     /// Who has left.
     pub struct LeaveGroupResponse {
-        throttle_time_ms: i32 [1..],
+        throttle_time_ms: i32 [ignorable 1..],
         error_code: ErrorCode,
         members: Vec<MemberResponse> [3..],
     }

@@ -13,7 +13,7 @@ message! {
 
     /// The groups.
     pub struct ListGroupsResponse {
-        throttle_time_ms: i32 [1..],
+        throttle_time_ms: i32 [ignorable 1..],
         error_code: ErrorCode,
         groups: Vec<ListedGroup>,
     }
@@ -22,7 +22,7 @@ message! {
     pub struct ListedGroup {
         group_id: String,
         protocol_type: String,
-        group_state: String [4..],
-        group_type: String [5..],
+        group_state: String [ignorable 4..],
+        group_type: String [ignorable 5..],
     }
 }

@@ -13,7 +13,7 @@ message! {
         isolation_level: i8 [2..],
         topics: Vec<ListOffsetsTopic>,
         /// For offsets that the broker has to look for in remote storage.
-        timeout_ms: i32 [10..],
+        timeout_ms: i32 [ignorable 10..],
     }
 
     /// One topic.
@@ -26,7 +26,7 @@ message! {
     pub struct ListOffsetsPartition {
         partition_index: i32,
         /// -1: unknown, do not check.
-        current_leader_epoch: i32 [4..] = -1,
+        current_leader_epoch: i32 [ignorable 4..] = -1,
         /// Milliseconds, or -1 latest, -2 earliest, -3 of the greatest time (7), -4 earliest on the broker's
         /// disk (8), -5 latest in remote storage (9), -6 earliest not yet in it (11).
         timestamp: i64,
@@ -34,7 +34,7 @@ message! {
 
     /// One answer per partition.
     pub struct ListOffsetsResponse {
-        throttle_time_ms: i32 [2..],
+        throttle_time_ms: i32 [ignorable 2..],
         topics: Vec<ListOffsetsTopicResponse>,
     }
 

@@ -16,22 +16,22 @@ message! {
 
     /// One topic asked for. An id goes with a null name.
     pub struct MetadataRequestTopic {
-        topic_id: Uuid [10..],
+        topic_id: Uuid [ignorable 10..],
         name: Option<String> [null 10..],
     }
 
     /// The cluster as one broker sees it.
     pub struct MetadataResponse {
-        throttle_time_ms: i32 [3..],
+        throttle_time_ms: i32 [ignorable 3..],
         brokers: Vec<MetadataResponseBroker>,
-        cluster_id: Option<String> [2..],
+        cluster_id: Option<String> [ignorable 2..],
         /// -1: unknown.
-        controller_id: i32 [1..] = -1,
+        controller_id: i32 [ignorable 1..] = -1,
         topics: Vec<MetadataResponseTopic>,
         /// i32::MIN: not asked for.
         cluster_authorized_operations: i32 [8..=10] = i32::MIN,
         /// REBOOTSTRAP_REQUIRED is what it is there for (KIP-1102).
-        error_code: ErrorCode [13..],
+        error_code: ErrorCode [ignorable 13..],
     }
 
     /// Where a broker is.
@@ -39,7 +39,7 @@ message! {
         node_id: i32,
         host: String,
         port: i32,
-        rack: Option<String> [1..],
+        rack: Option<String> [ignorable 1..],
     }
 
     /// One topic.
@@ -47,8 +47,8 @@ message! {
         error_code: ErrorCode,
         /// Null in the answer to an id that the broker does not know.
         name: Option<String> [null 12..],
-        topic_id: Uuid [10..],
-        is_internal: bool [1..],
+        topic_id: Uuid [ignorable 10..],
+        is_internal: bool [ignorable 1..],
         partitions: Vec<MetadataResponsePartition>,
         /// i32::MIN: not asked for.
         topic_authorized_operations: i32 [8..] = i32::MIN,
@@ -61,9 +61,9 @@ message! {
         /// -1: none at the moment.
         leader_id: i32,
         /// -1: unknown.
-        leader_epoch: i32 [7..] = -1,
+        leader_epoch: i32 [ignorable 7..] = -1,
         replica_nodes: Vec<i32>,
         isr_nodes: Vec<i32>,
-        offline_replicas: Vec<i32> [5..],
+        offline_replicas: Vec<i32> [ignorable 5..],
     }
 }

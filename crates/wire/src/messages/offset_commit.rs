@@ -14,14 +14,14 @@ message! {
         member_id: String,
         group_instance_id: Option<String> [7..],
         /// -1: as long as the broker likes.
-        retention_time_ms: i64 [..=4] = -1,
+        retention_time_ms: i64 [ignorable ..=4] = -1,
         topics: Vec<OffsetCommitRequestTopic>,
     }
 
     /// One topic, by name or from version 10 on by id.
     pub struct OffsetCommitRequestTopic {
-        name: String [..=9],
-        topic_id: Uuid [10..],
+        name: String [ignorable ..=9],
+        topic_id: Uuid [ignorable 10..],
         partitions: Vec<OffsetCommitRequestPartition>,
     }
 
@@ -31,20 +31,20 @@ message! {
         /// The next one to read.
         committed_offset: i64,
         /// Of the last record read; -1: unknown.
-        committed_leader_epoch: i32 [6..] = -1,
+        committed_leader_epoch: i32 [ignorable 6..] = -1,
         committed_metadata: Option<String>,
     }
 
     /// Partition by partition.
     pub struct OffsetCommitResponse {
-        throttle_time_ms: i32 [3..],
+        throttle_time_ms: i32 [ignorable 3..],
         topics: Vec<OffsetCommitResponseTopic>,
     }
 
     /// One topic, by name or from version 10 on by id.
     pub struct OffsetCommitResponseTopic {
-        name: String [..=9],
-        topic_id: Uuid [10..],
+        name: String [ignorable ..=9],
+        topic_id: Uuid [ignorable 10..],
         partitions: Vec<OffsetCommitResponsePartition>,
     }
 

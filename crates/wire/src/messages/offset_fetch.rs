@@ -8,11 +8,11 @@ message! {
 
     /// Up to version 7 about one group, from version 8 on about many.
     pub struct OffsetFetchRequest {
-        group_id: String [..=7],
+        group_id: String [or groups ..=7],
         /// Null: all that the group has.
-        topics: Option<Vec<OffsetFetchRequestTopic>> [..=7, null 2..] = Some(Vec::new()),
-        groups: Vec<OffsetFetchRequestGroup> [8..],
-        require_stable: bool [7..],
+        topics: Option<Vec<OffsetFetchRequestTopic>> [or groups ..=7, null 2..] = Some(Vec::new()),
+        groups: Vec<OffsetFetchRequestGroup> [or group_id 8..],
+        require_stable: bool [optional 7..],
     }
 
     /// One topic, up to version 7.
@@ -24,24 +24,24 @@ message! {
     /// One group, from version 8 on.
     pub struct OffsetFetchRequestGroup {
         group_id: String,
-        member_id: Option<String> [9..],
-        member_epoch: i32 [9..] = -1,
+        member_id: Option<String> [ignorable 9..],
+        member_epoch: i32 [ignorable 9..] = -1,
         /// Null: all that the group has.
         topics: Option<Vec<OffsetFetchRequestTopics>> = Some(Vec::new()),
     }
 
     /// One topic, by name or from version 10 on by id.
     pub struct OffsetFetchRequestTopics {
-        name: String [..=9],
-        topic_id: Uuid [10..],
+        name: String [ignorable ..=9],
+        topic_id: Uuid [ignorable 10..],
         partition_indexes: Vec<i32>,
     }
 
     /// Up to version 7 about one group, from version 8 on about many.
     pub struct OffsetFetchResponse {
-        throttle_time_ms: i32 [3..],
+        throttle_time_ms: i32 [ignorable 3..],
         topics: Vec<OffsetFetchResponseTopic> [..=7],
-        error_code: ErrorCode [2..=7],
+        error_code: ErrorCode [ignorable 2..=7],
         groups: Vec<OffsetFetchResponseGroup> [8..],
     }
 
@@ -57,7 +57,7 @@ message! {
         /// -1: nothing committed.
         committed_offset: i64,
         /// -1: unknown.
-        committed_leader_epoch: i32 [5..] = -1,
+        committed_leader_epoch: i32 [ignorable 5..] = -1,
         metadata: Option<String>,
         error_code: ErrorCode,
     }
@@ -71,8 +71,8 @@ message! {
 
     /// One topic, by name or from version 10 on by id.
     pub struct OffsetFetchResponseTopics {
-        name: String [..=9],
-        topic_id: Uuid [10..],
+        name: String [ignorable ..=9],
+        topic_id: Uuid [ignorable 10..],
         partitions: Vec<OffsetFetchResponsePartitions>,
     }
 

@@ -8,7 +8,7 @@ message! {
     /// One question per partition.
     pub struct OffsetForLeaderEpochRequest {
         /// -1: a consumer, which is our default (Kafka's is -2, a debugging one).
-        replica_id: i32 [3..] = -1,
+        replica_id: i32 [ignorable 3..] = -1,
         topics: Vec<OffsetForLeaderTopic>,
     }
 

@@ -19,8 +19,8 @@ message! {
 
     /// One topic, by name or from version 13 on by id.
     pub struct TopicProduceData {
-        name: String [..=12],
-        topic_id: Uuid [13..],
+        name: String [ignorable ..=12],
+        topic_id: Uuid [ignorable 13..],
         partition_data: Vec<PartitionProduceData>,
     }
 
@@ -40,8 +40,8 @@ message! {
 
     /// One topic, by name or from version 13 on by id.
     pub struct TopicProduceResponse {
-        name: String [..=12],
-        topic_id: Uuid [13..],
+        name: String [ignorable ..=12],
+        topic_id: Uuid [ignorable 13..],
         partition_responses: Vec<PartitionProduceResponse>,
     }
 
@@ -52,9 +52,9 @@ message! {
         base_offset: i64,
         /// -1 unless the topic uses append time.
         log_append_time_ms: i64 = -1,
-        log_start_offset: i64 [5..] = -1,
-        record_errors: Vec<BatchIndexAndErrorMessage> [8..],
-        error_message: Option<String> [8..],
+        log_start_offset: i64 [ignorable 5..] = -1,
+        record_errors: Vec<BatchIndexAndErrorMessage> [ignorable 8..],
+        error_message: Option<String> [ignorable 8..],
         current_leader: Option<LeaderIdAndEpoch> [10.., tag 0],
     }
 

@@ -13,8 +13,8 @@ message! {
         generation_id: i32,
         member_id: String,
         group_instance_id: Option<String> [3..],
-        protocol_type: Option<String> [5..],
-        protocol_name: Option<String> [5..],
+        protocol_type: Option<String> [ignorable 5..],
+        protocol_name: Option<String> [ignorable 5..],
         assignments: Vec<SyncGroupRequestAssignment>,
     }
 
@@ -26,10 +26,10 @@ message! {
 
     /// What one member has been given.
     pub struct SyncGroupResponse {
-        throttle_time_ms: i32 [1..],
+        throttle_time_ms: i32 [ignorable 1..],
         error_code: ErrorCode,
-        protocol_type: Option<String> [5..],
-        protocol_name: Option<String> [5..],
+        protocol_type: Option<String> [ignorable 5..],
+        protocol_name: Option<String> [ignorable 5..],
         /// A [`ConsumerProtocolAssignment`](crate::ConsumerProtocolAssignment), for consumers; empty with an
         /// error.
         assignment: Bytes,

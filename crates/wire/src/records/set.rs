@@ -30,12 +30,12 @@ pub(super) fn frame(buf: &[u8]) -> Result<Framed, RecordError> {
         return Ok(Framed::CutShort { base: 0, need: HEADER });
     };
     let magic = buf.get(MAGIC).map(|byte| *byte as i8);
-    let smallest = magic
+    let min_size = magic
         .and_then(|magic| SMALLEST.get(usize::try_from(magic).ok()?))
         .or(SMALLEST.first())
         .copied()
         .unwrap_or(0);
-    let size = usize::try_from(length).ok().filter(|_| length >= smallest).map(|length| length + OVERHEAD);
+    let size = usize::try_from(length).ok().filter(|_| length >= min_size).map(|length| length + OVERHEAD);
     let Some(size) = size else {
         return Err(RecordError::new(base, base, RecordFault::BatchLength(length)));
     };

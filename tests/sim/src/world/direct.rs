@@ -116,8 +116,9 @@ impl Direct {
             return;
         };
         let Waiting { tag, broker, api, version, .. } = waiting;
+        let (from, memory) = (Some(BrokerId(broker)), frame.len());
         let result = match frame::decode_response(frame, api, version) {
-            Ok(decoded) => Ok(Answer { from: Some(BrokerId(broker)), version, response: decoded.response }),
+            Ok(decoded) => Ok(Answer { from, version, memory, response: decoded.response }),
             Err(source) => Err(CallError::Malformed { address: address(broker), api, source }),
         };
         self.ready.push_back((clock::now(), Completion { tag, result }));

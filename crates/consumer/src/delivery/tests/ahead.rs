@@ -111,17 +111,16 @@ fn live(seed: u64, opener: Opener) {
         now += Duration::from_millis(1);
         sim.delivery.application_returns(now);
         match dice.below(20) {
-            0 => sim.delivery.pause(&[orders()]),
-            1..4 => sim.delivery.resume(&[orders()]),
+            0 => sim.handle.pause([orders()]).unwrap(),
+            1..4 => sim.handle.resume([orders()]).unwrap(),
             4 => {
                 let to = (log.see_at - dice.below(8).cast_signed()).max(0);
-                sim.delivery.sought(&orders(), log.seek(to), &sim.handle);
+                sim.seek(log.seek(to), Some(to));
             }
             _ => {}
         }
         let whole = dice.below(5) == 0;
         let got = loop {
-            sim.delivery.take_in(&sim.handle);
             let got = if whole {
                 sim.poll_batches().map(|got| got.map(|batches| batches.into_iter().flat_map(open).collect()))
             } else {
@@ -130,7 +129,7 @@ fn live(seed: u64, opener: Opener) {
             match got {
                 Some(got) => break Some(got),
                 None => match log.fetch(&mut dice) {
-                    Some(chunk) => sim.delivery.comes(chunk),
+                    Some(chunk) => sim.take_in(chunk),
                     None => break None,
                 },
             }
@@ -143,11 +142,13 @@ fn live(seed: u64, opener: Opener) {
             None => log.sees_nothing(),
         }
         if !whole {
-            sim.delivery.application_leaves(now, || log.fetch(&mut dice));
+            if sim.delivery.is_drained() {
+                log.fetch(&mut dice).into_iter().for_each(|chunk| sim.take_in(chunk));
+            }
+            sim.delivery.application_leaves(now);
         }
     }
-    sim.delivery.take_in(&sim.handle);
-    sim.delivery.remove(&[orders()], &sim.handle);
+    sim.delivery.remove(&[orders()]);
     assert_eq!(sim.freed(), 1000 * log.fetched, "each chunk once");
 }
 
@@ -168,7 +169,7 @@ fn an_application_that_comes_back_at_once_opens_its_batches_itself() {
     let mut now = crate::clock::now();
     let mut lent = |sim: &mut Sim, away: Duration| {
         sim.poll().unwrap().unwrap();
-        sim.delivery.application_leaves(now, || None);
+        sim.delivery.application_leaves(now);
         let lends = sim.delivery.ahead.is_lending();
         now += away;
         sim.delivery.application_returns(now);
@@ -188,7 +189,7 @@ fn no_more_is_opened_ahead_than_four_polls_or_two_mebibytes() {
         let mut sim = Sim::opened_by(Opener::Caller, most);
         sim.take_in(chunk(0, 2000, &batches));
         sim.poll().unwrap().unwrap();
-        sim.delivery.application_leaves(crate::clock::now(), || None);
+        sim.delivery.application_leaves(crate::clock::now());
         sim.delivery.take_back();
         let waiting = sim.delivery.flows.get_mut(&orders()).unwrap().lenders().next().unwrap().opened();
         assert_eq!(waiting, opened, "{most} records a poll");

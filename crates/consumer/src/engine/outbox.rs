@@ -1,0 +1,201 @@
+//! What the engine has for the handle, in order; of each partition in the order of its log.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use offtake_fetch::{Chunk, Start};
+use offtake_machine::{Position, Token, TopicPartition};
+
+use super::command::{Answer, Output};
+use crate::{
+    error::Error,
+    event::Event,
+    inbox::{Control, Data},
+};
+
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    outputs: VecDeque<Output>,
+    /// Positions that jump, until the partitions start there.
+    jumps: Vec<(TopicPartition, Event)>,
+    /// What is said of a partition behind chunks that may still lie in the fetcher.
+    behind: BTreeMap<TopicPartition, VecDeque<Behind>>,
+}
+
+#[derive(Debug)]
+enum Behind {
+    /// Ahead of the chunks of this run and later ones.
+    Started { run: u64, data: Data },
+    /// Behind all chunks.
+    Failed { data: Data },
+}
+
+impl Behind {
+    fn into_data(self) -> Data {
+        match self {
+            Self::Started { data, .. } | Self::Failed { data } => data,
+        }
+    }
+}
+
+impl Outbox {
+    pub(super) fn control(&mut self, control: Control) {
+        self.outputs.push_back(Output::Control(control));
+    }
+
+    pub(super) fn data(&mut self, data: Data) {
+        self.outputs.push_back(Output::Data(data));
+    }
+
+    pub(super) fn answer(&mut self, answer: Answer) {
+        self.outputs.push_back(Output::Answer(answer));
+    }
+
+    /// Said when the partition starts.
+    pub(super) fn jumps(&mut self, partition: TopicPartition, event: Event) {
+        self.jumps.push((partition, event));
+    }
+
+    /// What was said of a partition just before it starts, or stops.
+    pub(super) fn take_jumps(&mut self, partition: &TopicPartition) -> Vec<Event> {
+        self.jumps.extract_if(.., |(of, _)| of == partition).map(|(_, event)| event).collect()
+    }
+
+    /// The fetcher goes on here.
+    pub(super) fn started(
+        &mut self,
+        partition: TopicPartition,
+        token: Token,
+        start: Start,
+        jumps: Vec<Event>,
+    ) {
+        let Start { run, position } = start;
+        let data = Data::Started { partition: partition.clone(), token, position, jumps };
+        self.behind.entry(partition).or_default().push_back(Behind::Started { run, data });
+    }
+
+    /// The partition stops.
+    pub(super) fn failed(&mut self, partition: TopicPartition, token: Token, error: Error) {
+        let data = Data::Failed { partition: partition.clone(), token, error };
+        self.behind.entry(partition).or_default().push_back(Behind::Failed { data });
+    }
+
+    /// What waits to be said of it belongs to an assignment or a position that is over.
+    pub(super) fn forget(&mut self, partition: &TopicPartition) {
+        self.behind.remove(partition);
+        self.jumps.retain(|(of, _)| of != partition);
+    }
+
+    /// The handle has given back what it held, and the partition is read again from `position`, which lies before the
+    /// chunks that were dropped: an error behind them comes again, and jumps lead there.
+    pub(super) fn rewind(&mut self, partition: &TopicPartition, to: Position) {
+        let Some(behind) = self.behind.get_mut(partition) else { return };
+        behind.retain_mut(|behind| match behind {
+            Behind::Started { data: Data::Started { position, .. }, .. } => {
+                *position = to;
+                true
+            }
+            Behind::Started { .. } => true,
+            Behind::Failed { .. } => false,
+        });
+    }
+
+    /// The next chunk that the fetcher had.
+    pub(super) fn chunk(&mut self, chunk: Chunk) {
+        if let Some(behind) = self.behind.get_mut(&chunk.partition) {
+            let is_before = |next: &&Behind| matches!(next, Behind::Started { run, .. } if *run <= chunk.run);
+            let ready = behind.iter().take_while(is_before).count();
+            self.outputs.extend(behind.drain(..ready).map(|behind| Output::Data(behind.into_data())));
+        }
+        self.outputs.push_back(Output::Data(Data::Records(chunk)));
+    }
+
+    /// What waits behind chunks that the fetcher has no more.
+    pub(super) fn settle(&mut self, holds: impl Fn(&TopicPartition) -> bool) {
+        if self.behind.is_empty() {
+            return;
+        }
+        self.behind.retain(|partition, behind| {
+            if !behind.is_empty() && holds(partition) {
+                return true;
+            }
+            self.outputs.extend(behind.drain(..).map(|behind| Output::Data(behind.into_data())));
+            false
+        });
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.outputs.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use offtake_fetch::{Charge, VisibleBatches};
+
+    use super::*;
+    use crate::error::ErrorKind;
+
+    const TOKEN: Token = Token { assignment: 1, seek: 0 };
+
+    fn orders() -> TopicPartition {
+        TopicPartition::new("orders", 0)
+    }
+
+    fn chunk(run: u64, offset: i64) -> Chunk {
+        Chunk {
+            partition: orders(),
+            token: TOKEN,
+            run,
+            fetch_offset: offset,
+            next: Position::at(offset + 1),
+            batches: VisibleBatches::default(),
+            high_watermark: 100,
+            last_stable_offset: 100,
+            log_start_offset: 0,
+            charge: Charge::unaccounted(1),
+        }
+    }
+
+    fn all(outbox: &mut Outbox) -> Vec<String> {
+        std::iter::from_fn(|| outbox.pop())
+            .map(|output| match output {
+                Output::Data(Data::Started { position, .. }) => format!("started at {}", position.offset),
+                Output::Data(Data::Records(chunk)) => format!("records from {}", chunk.fetch_offset),
+                Output::Data(Data::Failed { .. }) => "failed".to_owned(),
+                other => format!("{other:?}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn j1_l1_a_restart_and_an_error_come_where_they_belong_among_the_chunks() {
+        let mut outbox = Outbox::default();
+        outbox.started(orders(), TOKEN, Start { run: 1, position: Position::at(0) }, vec![]);
+        outbox.settle(|_| false);
+        // The partition is paused, and two chunks wait in the fetcher, one of either run; then it stops.
+        outbox.started(orders(), TOKEN, Start { run: 2, position: Position::at(50) }, vec![]);
+        outbox.failed(orders(), TOKEN, Error::new(ErrorKind::Corrupt, "damaged"));
+        outbox.settle(|_| true);
+        assert_eq!(all(&mut outbox), ["started at 0"]);
+        outbox.chunk(chunk(1, 0));
+        outbox.settle(|_| true);
+        outbox.chunk(chunk(2, 50));
+        outbox.settle(|_| true);
+        assert_eq!(all(&mut outbox), ["records from 0", "started at 50", "records from 50"]);
+        outbox.settle(|_| false);
+        assert_eq!(all(&mut outbox), ["failed"]);
+    }
+
+    #[test]
+    fn i7_what_waits_is_forgotten_with_its_position() {
+        let mut outbox = Outbox::default();
+        outbox.failed(orders(), TOKEN, Error::new(ErrorKind::Corrupt, "damaged"));
+        outbox.forget(&orders());
+        outbox.settle(|_| false);
+        assert!(outbox.is_empty());
+    }
+}

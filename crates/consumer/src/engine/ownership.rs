@@ -1,0 +1,157 @@
+//! Which partitions are assigned, and what of them is on its way out.
+
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
+
+use offtake_fetch::Watermarks;
+use offtake_group::ReleaseId;
+use offtake_machine::{Token, TopicPartition};
+
+use crate::gauges::PartitionGauges;
+
+#[derive(Debug, Default)]
+pub(super) struct Ownership {
+    /// What is assigned now, by the group or by hand, and its gauges from when it has begun.
+    assigned: BTreeMap<TopicPartition, Option<Arc<PartitionGauges>>>,
+    /// What the handle is to release: the partitions of each revoke that it was told of.
+    releasing: BTreeMap<ReleaseId, Vec<TopicPartition>>,
+    /// When the group waits for it no longer.
+    release_by: Option<Instant>,
+    /// Partitions in which the handle met something unreadable: nothing of them is fetched before they are sought.
+    stopped: BTreeMap<TopicPartition, Token>,
+}
+
+impl Ownership {
+    /// These are assigned from now on, and no others. Gives those that no longer are.
+    pub(super) fn assign(&mut self, owned: impl IntoIterator<Item = TopicPartition>) -> Vec<TopicPartition> {
+        let mut before = std::mem::take(&mut self.assigned);
+        let now = owned.into_iter().map(|partition| {
+            let gauges = before.remove(&partition).flatten();
+            (partition, gauges)
+        });
+        self.assigned = now.collect();
+        before.into_keys().collect()
+    }
+
+    /// It begins to be read under this assignment.
+    pub(super) fn begin(&mut self, partition: TopicPartition, gauges: Arc<PartitionGauges>) {
+        self.assigned.insert(partition, Some(gauges));
+    }
+
+    /// These are no longer assigned.
+    pub(super) fn remove(&mut self, partitions: &[TopicPartition]) {
+        for partition in partitions {
+            self.assigned.remove(partition);
+        }
+    }
+
+    /// Nothing is; what was.
+    pub(super) fn clear(&mut self) -> Vec<TopicPartition> {
+        std::mem::take(&mut self.assigned).into_keys().collect()
+    }
+
+    pub(super) fn contains(&self, partition: &TopicPartition) -> bool {
+        self.assigned.contains_key(partition)
+    }
+
+    pub(super) fn partitions(&self) -> impl Iterator<Item = &TopicPartition> {
+        self.assigned.keys()
+    }
+
+    pub(super) fn to_vec(&self) -> Vec<TopicPartition> {
+        self.assigned.keys().cloned().collect()
+    }
+
+    /// An answer has told where the log ends.
+    pub(super) fn learn_watermarks(&self, partition: &TopicPartition, token: Token, watermarks: Watermarks) {
+        if let Some(Some(gauges)) = self.assigned.get(partition)
+            && gauges.token().same_owner(token)
+        {
+            gauges.set_watermarks(watermarks);
+        }
+    }
+
+    // ---- on its way out ------------------------------------------------------------------------------------------
+
+    /// The handle is told to release these.
+    pub(super) fn releases(&mut self, id: ReleaseId, partitions: Vec<TopicPartition>, by: Option<Instant>) {
+        self.releasing.insert(id, partitions);
+        self.release_by = by;
+    }
+
+    /// The application is done with this change. Gives the partitions that it was to release; nothing the second time.
+    pub(super) fn released(&mut self, id: ReleaseId) -> Vec<TopicPartition> {
+        let gone = self.releasing.remove(&id).unwrap_or_default();
+        self.release_by = self.release_by.filter(|_| !self.releasing.is_empty());
+        gone
+    }
+
+    /// Whatever is to be released is so, or is lost.
+    pub(super) fn all_released(&mut self) -> Vec<TopicPartition> {
+        self.release_by = None;
+        std::mem::take(&mut self.releasing).into_values().flatten().collect()
+    }
+
+    /// When the group waits no longer.
+    pub(super) fn release_by(&self) -> Option<Instant> {
+        self.release_by
+    }
+
+    // ---- unreadable ----------------------------------------------------------------------------------------------
+
+    pub(super) fn stop(&mut self, partition: TopicPartition, token: Token) {
+        self.stopped.insert(partition, token);
+    }
+
+    pub(super) fn is_stopped(&self, partition: &TopicPartition, token: Token) -> bool {
+        self.stopped.get(partition) == Some(&token)
+    }
+
+    pub(super) fn restart(&mut self, partition: &TopicPartition) {
+        self.stopped.remove(partition);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn orders(partition: i32) -> TopicPartition {
+        TopicPartition::new("orders", partition)
+    }
+
+    fn gauges(assignment: u64) -> Arc<PartitionGauges> {
+        Arc::new(PartitionGauges::new(Token { assignment, seek: 0 }, false))
+    }
+
+    #[test]
+    fn s14_what_is_kept_keeps_its_gauges_and_what_comes_anew_gets_others() {
+        let mut ownership = Ownership::default();
+        assert!(ownership.assign([orders(0), orders(1)]).is_empty());
+        let (kept, gone) = (gauges(1), gauges(2));
+        ownership.begin(orders(0), kept.clone());
+        ownership.begin(orders(1), gone.clone());
+        assert_eq!(ownership.assign([orders(0), orders(2)]), [orders(1)]);
+        let high = |high| Watermarks { low: 0, high, last_stable: high };
+        ownership.learn_watermarks(&orders(0), kept.token().sought(), high(10));
+        ownership.learn_watermarks(&orders(1), gone.token(), high(20));
+        let stale = Token { assignment: 9, seek: 0 };
+        ownership.learn_watermarks(&orders(0), stale, high(30));
+        for gauges in [&kept, &gone] {
+            gauges.set_position(gauges.token(), Some(4));
+        }
+        assert_eq!((kept.lag(), gone.lag()), (Some(6), None));
+    }
+    #[test]
+    fn a_release_is_a_value_and_counts_once() {
+        let mut ownership = Ownership::default();
+        let by = crate::clock::now();
+        ownership.releases(ReleaseId(1), vec![orders(0)], Some(by));
+        ownership.releases(ReleaseId(2), vec![orders(1)], Some(by));
+        assert!(ownership.released(ReleaseId(7)).is_empty(), "nobody was told of it");
+        assert_eq!(ownership.released(ReleaseId(1)), [orders(0)]);
+        assert!(ownership.released(ReleaseId(1)).is_empty(), "it was over");
+        assert_eq!(ownership.release_by(), Some(by), "the other is not");
+        assert_eq!(ownership.all_released(), [orders(1)]);
+        assert_eq!(ownership.release_by(), None);
+    }
+}

@@ -1,0 +1,173 @@
+//! What is subscribed to, and what it means for the topics that the cluster has.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use offtake_machine::{Cluster, Topic, TopicPartition};
+use offtake_wire::ErrorCode;
+
+use super::{command::Subscription, topics::matching};
+
+#[derive(Debug)]
+pub(super) struct Subscriptions {
+    kind: Subscription,
+    /// Partition counts as they were when a topic was first seen after it was subscribed to: what is born later is read
+    /// from its first record, whatever `auto.offset.reset` says (FAILURES B4).
+    partitions_at_subscribe: BTreeMap<Topic, i32>,
+    /// Topics of the subscription that may not be seen, or cannot exist, of which the application was told.
+    refused: BTreeSet<Topic>,
+    /// Whether the topics are known that matched when patterns were subscribed to: what matches later was born later.
+    catalog_seen: bool,
+}
+
+impl Subscriptions {
+    pub(super) fn none() -> Self {
+        Self {
+            kind: Subscription::None,
+            partitions_at_subscribe: BTreeMap::new(),
+            refused: BTreeSet::new(),
+            catalog_seen: false,
+        }
+    }
+
+    pub(super) fn kind(&self) -> &Subscription {
+        &self.kind
+    }
+
+    /// Replaces what was subscribed to. What was known of the topics' partitions stays known.
+    pub(super) fn replace(&mut self, kind: Subscription) {
+        self.kind = kind;
+        self.catalog_seen = false;
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self::none();
+    }
+
+    /// Whether all topics of the cluster have to be listed. `has_unnamed`: the broker has assigned a topic by an id that
+    /// we know no name of.
+    pub(super) fn lists_all(&self, has_unnamed: bool) -> bool {
+        match &self.kind {
+            Subscription::Patterns(_) => true,
+            // Once, to know what there is already (FAILURES B4); then only for topics that the broker has assigned before
+            // we have heard of them, which go by their ids (B7, F4).
+            Subscription::BrokerPattern(_) => !self.catalog_seen || has_unnamed,
+            Subscription::None | Subscription::Topics(_) | Subscription::Assigned => false,
+        }
+    }
+
+    /// The topics that are subscribed to by name.
+    pub(super) fn names(&self) -> &[Topic] {
+        match &self.kind {
+            Subscription::Topics(topics) => topics,
+            Subscription::None
+            | Subscription::Patterns(_)
+            | Subscription::BrokerPattern(_)
+            | Subscription::Assigned => &[],
+        }
+    }
+
+    /// Which topics the subscription means now; `None` as long as that is not known, and for what is no subscription.
+    pub(super) fn resolve(&mut self, cluster: &Cluster, exclude_internal: bool) -> Option<BTreeSet<Topic>> {
+        let topics: BTreeSet<Topic> = match &self.kind {
+            Subscription::None | Subscription::Assigned => return None,
+            Subscription::Topics(topics) => topics.iter().cloned().collect(),
+            // Before the first full listing nothing is known to match.
+            Subscription::Patterns(_) if !cluster.lists_all => return None,
+            Subscription::Patterns(patterns) => matching(cluster, patterns, exclude_internal),
+            Subscription::BrokerPattern(_) if !self.catalog_seen && !cluster.lists_all => return None,
+            // Which of them match only the broker knows.
+            Subscription::BrokerPattern(_) => cluster.topics.keys().cloned().collect(),
+        };
+        let by_pattern = matches!(self.kind, Subscription::Patterns(_) | Subscription::BrokerPattern(_));
+        let is_later = by_pattern && std::mem::replace(&mut self.catalog_seen, true);
+        for name in &topics {
+            let count = match cluster.topics.get(name) {
+                Some(_) if is_later => 0,
+                Some(info) if info.error.is_ok() => i32::try_from(info.partitions.len()).unwrap_or(i32::MAX),
+                // It does not exist yet: all of it will have been born after the subscription.
+                Some(info) if info.error == ErrorCode::UnknownTopicOrPartition => 0,
+                _ => continue,
+            };
+            self.partitions_at_subscribe.entry(name.clone()).or_insert(count);
+        }
+        Some(topics)
+    }
+
+    /// Whether the partition did not exist when its topic was subscribed to.
+    pub(super) fn was_born_later(&self, partition: &TopicPartition) -> bool {
+        let count = self.partitions_at_subscribe.get(&partition.topic);
+        count.is_some_and(|count| partition.partition >= *count)
+    }
+
+    /// Topics that are subscribed to by name and may not be seen, or cannot exist, each once; the others are read
+    /// (FAILURES B8).
+    pub(super) fn newly_refused(&mut self, cluster: &Cluster) -> Vec<(Topic, ErrorCode)> {
+        let error_of = |topic: &Topic| Some((topic.clone(), cluster.topics.get(topic)?.error));
+        let is_refusal = |code: &ErrorCode| {
+            matches!(code, ErrorCode::TopicAuthorizationFailed | ErrorCode::InvalidTopicException)
+        };
+        let mut refused: Vec<_> =
+            self.names().iter().filter_map(error_of).filter(|(_, code)| is_refusal(code)).collect();
+        let now = refused.iter().map(|(topic, _)| topic.clone()).collect();
+        let before = std::mem::replace(&mut self.refused, now);
+        refused.retain(|(topic, _)| !before.contains(topic));
+        refused
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use offtake_machine::{PartitionInfo, TopicInfo};
+    use regex::Regex;
+
+    use super::*;
+
+    fn cluster(topics: &[(&str, ErrorCode, i32)]) -> Cluster {
+        let topics = topics.iter().map(|(name, error, partitions)| {
+            let info =
+                PartitionInfo { leader: None, epoch: None, replicas: vec![], isr: vec![], offline: vec![] };
+            let partitions = (0..*partitions).map(|index| (index, info.clone())).collect();
+            let id = offtake_wire::Uuid::default();
+            (Topic::from(*name), TopicInfo { id, error: *error, internal: false, partitions })
+        });
+        Cluster { topics: topics.collect(), lists_all: true, ..Cluster::default() }
+    }
+
+    #[test]
+    fn b4_what_exists_at_the_subscription_is_old_and_what_comes_later_is_new() {
+        let mut subscriptions = Subscriptions::none();
+        subscriptions.replace(Subscription::Topics(vec!["orders".into(), "later".into()]));
+        let before = [("orders", ErrorCode::None, 2), ("later", ErrorCode::UnknownTopicOrPartition, 0)];
+        subscriptions.resolve(&cluster(&before), true);
+        subscriptions
+            .resolve(&cluster(&[("orders", ErrorCode::None, 4), ("later", ErrorCode::None, 1)]), true);
+        let born_later =
+            |topic: &str, partition| subscriptions.was_born_later(&TopicPartition::new(topic, partition));
+        assert!(!born_later("orders", 1) && born_later("orders", 2) && born_later("later", 0));
+    }
+
+    #[test]
+    fn b4_what_matches_a_pattern_only_later_is_new_whole() {
+        let mut subscriptions = Subscriptions::none();
+        subscriptions.replace(Subscription::Patterns(vec![Regex::new("^o.*$").unwrap()]));
+        let mut partial = cluster(&[("orders", ErrorCode::None, 2)]);
+        partial.lists_all = false;
+        assert_eq!(subscriptions.resolve(&partial, true), None, "nothing is known to match");
+        subscriptions.resolve(&cluster(&[("orders", ErrorCode::None, 2)]), true);
+        let both = cluster(&[("orders", ErrorCode::None, 2), ("offers", ErrorCode::None, 2)]);
+        assert_eq!(subscriptions.resolve(&both, true).unwrap().len(), 2);
+        assert!(subscriptions.was_born_later(&TopicPartition::new("offers", 0)));
+        assert!(!subscriptions.was_born_later(&TopicPartition::new("orders", 0)));
+    }
+
+    #[test]
+    fn b8_a_topic_that_may_not_be_seen_is_told_once_until_it_may() {
+        let mut subscriptions = Subscriptions::none();
+        subscriptions.replace(Subscription::Topics(vec!["secret".into()]));
+        let refused = cluster(&[("secret", ErrorCode::TopicAuthorizationFailed, 0)]);
+        assert_eq!(subscriptions.newly_refused(&refused).len(), 1);
+        assert!(subscriptions.newly_refused(&refused).is_empty());
+        assert!(subscriptions.newly_refused(&cluster(&[("secret", ErrorCode::None, 1)])).is_empty());
+        assert_eq!(subscriptions.newly_refused(&refused).len(), 1);
+    }
+}

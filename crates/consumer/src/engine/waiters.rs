@@ -1,0 +1,204 @@
+//! Who waits for an answer of the brokers: to a commit, to a question.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
+
+use offtake_machine::{Topic, TopicPartition};
+use offtake_offsets::{CommitId, CommitOutcome, QueryId, QueryOutcome};
+
+use super::{command::Reply, lookups::Lookups, rooms};
+use crate::{
+    error::{Error, Result},
+    offsets::{OffsetAndMetadata, OffsetAndTimestamp},
+};
+
+#[derive(Debug)]
+pub(super) struct Waiters {
+    /// Commits under way, and who waits for them, if anybody.
+    commits: BTreeMap<CommitId, Option<Reply<()>>>,
+    /// How many there may be before those are looked for whom nobody waits for any more.
+    sweep_at: usize,
+    /// Who waits for all of them to be over, and until when.
+    settling: Vec<(Instant, Reply<()>)>,
+    questions: BTreeMap<QueryId, Question>,
+    pub(super) lookups: Lookups,
+    /// Whether a commit has failed that nobody waited for, and none has landed since.
+    is_failing: bool,
+}
+
+/// What `offsets` was asked, and for whom.
+#[derive(Debug)]
+pub(super) struct Question {
+    pub(super) topics: BTreeSet<Topic>,
+    pub(super) reply: QuestionReply,
+}
+
+#[derive(Debug)]
+pub(super) enum QuestionReply {
+    Committed(Reply<BTreeMap<TopicPartition, OffsetAndMetadata>>),
+    List(Reply<BTreeMap<TopicPartition, OffsetAndTimestamp>>),
+}
+
+/// Commits are not swept before there are so many.
+const MIN_SWEPT: usize = 64;
+
+impl Waiters {
+    pub(super) fn new(lookups: Lookups) -> Self {
+        Self {
+            commits: BTreeMap::new(),
+            sweep_at: MIN_SWEPT,
+            settling: Vec::new(),
+            questions: BTreeMap::new(),
+            lookups,
+            is_failing: false,
+        }
+    }
+
+    // ---- commits -------------------------------------------------------------------------------------------------
+
+    pub(super) fn await_commit(&mut self, id: CommitId, reply: Option<Reply<()>>) {
+        self.commits.insert(id, reply);
+    }
+
+    /// Commits that nobody waits for any more, once many are under way: each may be merged into a later one of its
+    /// partitions, which then speaks for it.
+    pub(super) fn unawaited(&mut self) -> BTreeSet<CommitId> {
+        if self.commits.len() < self.sweep_at {
+            return BTreeSet::new();
+        }
+        let is_unawaited = |reply: &Option<Reply<()>>| reply.as_ref().is_none_or(Reply::is_closed);
+        self.commits.iter().filter(|(_, reply)| is_unawaited(reply)).map(|(id, _)| *id).collect()
+    }
+
+    /// These have been merged into others.
+    pub(super) fn merged(&mut self, ids: &BTreeSet<CommitId>) {
+        self.commits.retain(|id, _| !ids.contains(id));
+        self.sweep_at = self.commits.len().saturating_mul(2).max(MIN_SWEPT);
+    }
+
+    /// One is over. An error that nobody waited for is given back, the first of a series.
+    pub(super) fn commit_done(&mut self, id: CommitId, outcome: CommitOutcome) -> Option<Error> {
+        let result = rooms::committed(outcome);
+        let error = match self.commits.remove(&id).flatten() {
+            // Whoever has stopped waiting has not been told.
+            Some(reply) => reply.send(result).err().and_then(Result::err)?,
+            None => result.err()?,
+        };
+        let is_first = !std::mem::replace(&mut self.is_failing, true);
+        is_first.then_some(error)
+    }
+
+    /// Offsets have been committed.
+    pub(super) fn commit_landed(&mut self) {
+        self.is_failing = false;
+    }
+
+    pub(super) fn has_commits(&self) -> bool {
+        !self.commits.is_empty()
+    }
+
+    /// Until all commits are over.
+    pub(super) fn await_all_commits(&mut self, deadline: Instant, reply: Reply<()>) {
+        self.settling.push((deadline, reply));
+    }
+
+    /// Whoever waits for all commits hears that they are over, or that it has waited long enough.
+    pub(super) fn answer_all_commits(&mut self, now: Instant) {
+        let none = self.commits.is_empty();
+        for (_, reply) in self.settling.extract_if(.., |(deadline, _)| none || *deadline <= now) {
+            let _ = reply.send(Ok(()));
+        }
+    }
+
+    // ---- questions -----------------------------------------------------------------------------------------------
+
+    pub(super) fn ask(&mut self, id: QueryId, question: Question) {
+        self.questions.insert(id, question);
+    }
+
+    pub(super) fn question_done(&mut self, id: QueryId, outcome: QueryOutcome) {
+        match self.questions.remove(&id).map(|question| question.reply) {
+            Some(QuestionReply::Committed(reply)) => drop(reply.send(rooms::committed_offsets(outcome))),
+            Some(QuestionReply::List(reply)) => drop(reply.send(rooms::listed_offsets(outcome))),
+            None => {}
+        }
+    }
+
+    /// Topics that somebody asks about just now, subscribed to or not.
+    pub(super) fn topics(&self) -> BTreeSet<Topic> {
+        let questions = self.questions.values().flat_map(|question| question.topics.iter());
+        questions.chain(self.lookups.topics()).cloned().collect()
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let settling = self.settling.iter().map(|(deadline, _)| *deadline).min();
+        offtake_machine::earliest([settling, self.lookups.poll_timeout()])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use offtake_offsets::CommitError;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    fn refused() -> CommitOutcome {
+        [(TopicPartition::new("orders", 0), Err(CommitError::NotOwned))].into()
+    }
+
+    fn waiters() -> Waiters {
+        Waiters::new(Lookups::new(&[]))
+    }
+
+    #[test]
+    fn h5_who_waits_for_a_commit_hears_of_it_and_otherwise_the_first_failure_is_told() {
+        let mut waiters = waiters();
+        let (reply, mut answer) = oneshot::channel();
+        waiters.await_commit(CommitId(1), Some(reply));
+        assert!(waiters.commit_done(CommitId(1), refused()).is_none());
+        assert!(answer.try_recv().is_ok_and(|result| result.is_err()));
+        for id in 2..10 {
+            let (reply, _) = oneshot::channel();
+            waiters.await_commit(CommitId(id), Some(reply));
+            assert_eq!(waiters.commit_done(CommitId(id), refused()).is_some(), id == 2, "once");
+        }
+        waiters.commit_landed();
+        waiters.await_commit(CommitId(10), None);
+        assert!(waiters.commit_done(CommitId(10), refused()).is_some(), "once more");
+    }
+
+    #[test]
+    fn h15_only_those_that_nobody_waits_for_are_merged() {
+        let mut waiters = waiters();
+        let mut awaited = Vec::new();
+        for id in 0..100 {
+            let (reply, answer) = oneshot::channel();
+            waiters.await_commit(CommitId(id), Some(reply));
+            if id % 10 == 0 {
+                awaited.push(answer);
+            }
+        }
+        let unawaited = waiters.unawaited();
+        assert_eq!(unawaited.len(), 90);
+        waiters.merged(&unawaited);
+        assert_eq!(waiters.commits.len(), awaited.len());
+        assert!(waiters.unawaited().is_empty(), "not before there are many again");
+    }
+
+    #[test]
+    fn h2_who_waits_for_all_commits_hears_when_the_last_is_over_or_time_is_up() {
+        let mut waiters = waiters();
+        let now = crate::clock::now();
+        waiters.await_commit(CommitId(1), None);
+        let (reply, mut answer) = oneshot::channel();
+        waiters.await_all_commits(crate::clock::after(std::time::Duration::from_secs(1)), reply);
+        waiters.answer_all_commits(now);
+        assert!(answer.try_recv().is_err());
+        waiters.commit_done(CommitId(1), CommitOutcome::new());
+        waiters.answer_all_commits(now);
+        assert!(answer.try_recv().is_ok());
+    }
+}

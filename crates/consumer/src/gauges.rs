@@ -1,0 +1,98 @@
+//! What is known of one assigned partition without asking anybody: its position, its lag, whether it is paused.
+//!
+//! One set of gauges belongs to one assignment, and ends with it: a pause does not outlive it. The words are written by those
+//! who know (the engine: where the log ends; the task that polls: the position; whoever pauses: the pause) and read by all;
+//! they need not agree with one another to the record.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+
+use offtake_fetch::Watermarks;
+use offtake_machine::Token;
+
+#[derive(Debug)]
+pub(crate) struct PartitionGauges {
+    /// The assignment, as it was before any seek.
+    token: Token,
+    committed_only: bool,
+    /// The `seek` of the token that `position` belongs to.
+    seek: AtomicU64,
+    position: AtomicI64,
+    high_watermark: AtomicI64,
+    last_stable_offset: AtomicI64,
+    is_paused: AtomicBool,
+    /// No longer handed out, but not released yet.
+    is_leaving: AtomicBool,
+}
+
+const UNKNOWN: i64 = -1;
+
+fn known(offset: i64) -> Option<i64> {
+    (offset != UNKNOWN).then_some(offset)
+}
+
+impl PartitionGauges {
+    /// Of the assignment that this token stands for. Lag is counted to the last stable offset if `committed_only`, to the
+    /// high watermark otherwise.
+    pub(crate) fn new(token: Token, committed_only: bool) -> Self {
+        Self {
+            token,
+            committed_only,
+            seek: AtomicU64::new(token.seek),
+            position: AtomicI64::new(UNKNOWN),
+            high_watermark: AtomicI64::new(UNKNOWN),
+            last_stable_offset: AtomicI64::new(UNKNOWN),
+            is_paused: AtomicBool::new(false),
+            is_leaving: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn token(&self) -> Token {
+        self.token
+    }
+
+    /// An answer has told where the log ends.
+    pub(crate) fn set_watermarks(&self, watermarks: Watermarks) {
+        self.high_watermark.store(watermarks.high, Ordering::Relaxed);
+        self.last_stable_offset.store(watermarks.last_stable, Ordering::Relaxed);
+    }
+
+    /// The offset that is handed out next under `token`; of no account if the application has sought since.
+    pub(crate) fn set_position(&self, token: Token, position: Option<i64>) {
+        if self.seek.fetch_max(token.seek, Ordering::AcqRel) <= token.seek {
+            self.position.store(position.unwrap_or(UNKNOWN), Ordering::Release);
+        }
+    }
+
+    pub(crate) fn position(&self) -> Option<i64> {
+        known(self.position.load(Ordering::Acquire))
+    }
+
+    /// How many records are still to be handed out, counted in offsets; `None` before an answer has told where the log ends,
+    /// and while the position is not known.
+    pub(crate) fn lag(&self) -> Option<u64> {
+        let end = if self.committed_only && !offtake_machine::mutant!(29) {
+            &self.last_stable_offset
+        } else {
+            &self.high_watermark
+        };
+        let left = known(end.load(Ordering::Relaxed))?.saturating_sub(self.position()?);
+        Some(u64::try_from(left).unwrap_or(0))
+    }
+
+    pub(crate) fn set_paused(&self, is_paused: bool) {
+        self.is_paused.store(is_paused, Ordering::Release);
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.is_paused.load(Ordering::Acquire)
+    }
+
+    /// Nothing more of it is handed out; it is released soon.
+    pub(crate) fn set_leaving(&self) {
+        self.is_leaving.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.is_leaving.load(Ordering::Acquire)
+    }
+}

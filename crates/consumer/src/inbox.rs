@@ -1,0 +1,356 @@
+//! What the engine has for the handle, in two ordered queues behind one lock: control, and the data of partitions.
+//!
+//! The handle takes all that has come at once, and heeds the control before the data. As both queues are taken together, the
+//! control that explains an item of data has always been taken when the item has: an item that nobody explains is stale.
+//! The lock is held once a poll, and once for each time the engine has something to hand over; never for a record.
+//!
+//! Neither queue refuses anything. The records in it are bounded by the fetcher's budget; everything else is coalesced, so
+//! that an application that does not poll leaves no more here than its partitions account for.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    mem,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Waker, ready},
+    time::Instant,
+};
+
+use offtake_fetch::Chunk;
+use offtake_group::ReleaseId;
+use offtake_machine::{Position, Token, TopicPartition};
+use tokio::task::coop;
+
+use crate::{error::Error, event::Event, gauges::PartitionGauges};
+
+/// A queue is not coalesced before it is as long as this.
+const MIN_COALESCED: usize = 256;
+/// Errors that are kept; the oldest go first.
+const MAX_ERRORS: usize = 128;
+
+/// What concerns the consumer as a whole, or the ownership of partitions.
+#[derive(Debug)]
+pub(crate) enum Control {
+    Assigned {
+        added: Vec<(TopicPartition, Arc<PartitionGauges>)>,
+        owned: Vec<TopicPartition>,
+        /// `None` if they were assigned by hand.
+        generation: Option<i32>,
+    },
+    Revoke {
+        id: ReleaseId,
+        partitions: Vec<TopicPartition>,
+        owned: Vec<TopicPartition>,
+        generation: i32,
+        /// When the group waits no longer.
+        release_by: Option<Instant>,
+    },
+    Lost {
+        id: ReleaseId,
+        partitions: Vec<TopicPartition>,
+        owned: Vec<TopicPartition>,
+        generation: i32,
+    },
+    /// To be returned from `poll`, once. It stops no partition.
+    Failed(Error),
+    /// What `next` tells of it.
+    PollIntervalExceeded(Event),
+    /// `poll` returns at once.
+    Wake,
+    /// A partition may be handed out again, or the session is known to be alive again: look once more.
+    LookAgain,
+}
+
+/// What happens to the records of one partition, in order.
+#[derive(Debug)]
+pub(crate) enum Data {
+    /// Reading starts here, or goes on here.
+    Started {
+        partition: TopicPartition,
+        token: Token,
+        position: Position,
+        /// How it came to be here, if not by reading on: [`Event::Truncated`], [`Event::Reset`].
+        jumps: Vec<Event>,
+    },
+    Records(Chunk),
+    /// The partition stops here, behind all that came before.
+    Failed {
+        partition: TopicPartition,
+        token: Token,
+        error: Error,
+    },
+    /// The application moved the position: what was fetched under an older token is not handed out.
+    Sought {
+        partition: TopicPartition,
+        token: Token,
+        /// Where to, if that is known without asking a broker.
+        position: Option<Position>,
+    },
+    /// A paused partition is asked for the memory of what the handle holds of it by now.
+    GiveBack {
+        partition: TopicPartition,
+        token: Token,
+    },
+    /// Answers what the handle offered to give back: if it was `accepted`, what is buffered is dropped and comes again.
+    GivenBack {
+        partition: TopicPartition,
+        token: Token,
+        accepted: bool,
+    },
+}
+
+/// All that waits for the handle.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    pub(crate) control: VecDeque<Control>,
+    pub(crate) data: VecDeque<Data>,
+}
+
+/// The queues, and who waits for them. A [`Handle`](crate::Handle) has it too, to wake the consumer.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    queues: Mutex<Queues>,
+    /// The consumer has been closed or dropped.
+    is_gone: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Queues {
+    waiting: Taken,
+    /// How long each may be before it is coalesced again.
+    coalesce_control_at: usize,
+    coalesce_data_at: usize,
+    waker: Option<Waker>,
+    /// The engine has ended: nothing more comes.
+    is_ended: bool,
+}
+
+/// The engine's end. Dropping it says that nothing more comes.
+#[derive(Debug)]
+pub(crate) struct InboxSender(Arc<Inbox>);
+
+/// The consumer's end. Dropping it says that nobody is there any more.
+#[derive(Debug)]
+pub(crate) struct InboxReceiver(Arc<Inbox>);
+
+/// A new inbox, and its two ends.
+pub(crate) fn inbox() -> (InboxSender, InboxReceiver) {
+    let queues = Queues {
+        waiting: Taken::default(),
+        coalesce_control_at: MIN_COALESCED,
+        coalesce_data_at: MIN_COALESCED,
+        waker: None,
+        is_ended: false,
+    };
+    let inbox = Arc::new(Inbox { queues: Mutex::new(queues), is_gone: AtomicBool::new(false) });
+    (InboxSender(inbox.clone()), InboxReceiver(inbox))
+}
+
+impl Inbox {
+    fn lock(&self) -> MutexGuard<'_, Queues> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the consumer has been closed or dropped.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.is_gone.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn send_control(&self, control: Control) {
+        self.send([], [control]);
+    }
+
+    fn send(&self, data: impl IntoIterator<Item = Data>, control: impl IntoIterator<Item = Control>) {
+        if self.is_gone() {
+            return;
+        }
+        let mut queues = self.lock();
+        queues.waiting.control.extend(control);
+        queues.waiting.data.extend(data);
+        queues.coalesce();
+        let waker = queues.waker.take();
+        drop(queues);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl InboxSender {
+    /// Hands over all of this, each queue in its order.
+    pub(crate) fn send(&self, new: &mut Taken) {
+        if !new.control.is_empty() || !new.data.is_empty() {
+            self.0.send(new.data.drain(..), new.control.drain(..));
+        }
+    }
+}
+
+impl Drop for InboxSender {
+    fn drop(&mut self) {
+        let mut queues = self.0.lock();
+        queues.is_ended = true;
+        let waker = queues.waker.take();
+        drop(queues);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl InboxReceiver {
+    pub(crate) fn shared(&self) -> Arc<Inbox> {
+        self.0.clone()
+    }
+
+    /// Takes all that has come, behind what was taken before. False when there will never be more. Consumes tokio's
+    /// cooperative budget, so that a loop of polls that are always ready lets other tasks run.
+    pub(crate) fn poll_take(&mut self, cx: &mut Context<'_>, taken: &mut Taken) -> Poll<bool> {
+        let budget = ready!(coop::poll_proceed(cx));
+        budget.made_progress();
+        let mut queues = self.0.lock();
+        if queues.take_into(taken) {
+            return Poll::Ready(true);
+        }
+        if queues.is_ended {
+            return Poll::Ready(false);
+        }
+        if !queues.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            queues.waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// The same at once, and without asking to be woken.
+    pub(crate) fn take(&mut self, taken: &mut Taken) {
+        self.0.lock().take_into(taken);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        let queues = self.0.lock();
+        queues.waiting.control.is_empty() && queues.waiting.data.is_empty()
+    }
+}
+
+impl Drop for InboxReceiver {
+    fn drop(&mut self) {
+        self.0.is_gone.store(true, Ordering::Release);
+        let forgotten = mem::take(&mut self.0.lock().waiting);
+        drop(forgotten);
+    }
+}
+
+impl Queues {
+    /// Whether there was anything.
+    fn take_into(&mut self, taken: &mut Taken) -> bool {
+        let is_empty = self.waiting.control.is_empty() && self.waiting.data.is_empty();
+        taken.control.append(&mut self.waiting.control);
+        taken.data.append(&mut self.waiting.data);
+        (self.coalesce_control_at, self.coalesce_data_at) = (MIN_COALESCED, MIN_COALESCED);
+        !is_empty
+    }
+
+    fn coalesce(&mut self) {
+        if self.waiting.control.len() >= self.coalesce_control_at {
+            coalesce_control(&mut self.waiting.control);
+            self.coalesce_control_at = self.waiting.control.len().saturating_mul(2).max(MIN_COALESCED);
+        }
+        if self.waiting.data.len() >= self.coalesce_data_at {
+            coalesce_data(&mut self.waiting.data);
+            self.coalesce_data_at = self.waiting.data.len().saturating_mul(2).max(MIN_COALESCED);
+        }
+    }
+}
+
+/// Removes what says nothing beside what comes after it, and errors that say the same as one before.
+fn coalesce_control(queue: &mut VecDeque<Control>) {
+    let (mut looks, mut wakes, mut says_what_is_owned, mut errors) = (false, false, false, 0_usize);
+    let mut kept: Vec<Control> = mem::take(queue)
+        .into_iter()
+        .rev()
+        .filter(|control| match control {
+            Control::LookAgain => !mem::replace(&mut looks, true),
+            Control::Wake => !mem::replace(&mut wakes, true),
+            // One that adds nothing says what is owned, until the next does.
+            Control::Assigned { added, .. } if added.is_empty() => {
+                !mem::replace(&mut says_what_is_owned, true)
+            }
+            Control::Assigned { .. } | Control::Revoke { .. } | Control::Lost { .. } => {
+                says_what_is_owned = false;
+                true
+            }
+            Control::Failed(_) => {
+                errors = errors.saturating_add(1);
+                errors <= MAX_ERRORS
+            }
+            Control::PollIntervalExceeded(_) => true,
+        })
+        .collect();
+    kept.reverse();
+    let mut told = BTreeSet::new();
+    kept.retain(|control| match control {
+        Control::Failed(error) => told.insert((error.partition().cloned(), error.to_string())),
+        _ => true,
+    });
+    *queue = kept.into();
+}
+
+/// Removes what belongs to a position before the last seek (but for records, which are charged to the budget), and merges
+/// restarts of a partition that have no records between them.
+fn coalesce_data(queue: &mut VecDeque<Data>) {
+    let mut last_seek: BTreeMap<TopicPartition, Token> = BTreeMap::new();
+    for data in queue.iter() {
+        if let Data::Sought { partition, token, .. } = data {
+            last_seek.insert(partition.clone(), *token);
+        }
+    }
+    let is_stale = |partition: &TopicPartition, token: &Token| {
+        last_seek.get(partition).is_some_and(|last| token.same_owner(*last) && token < last)
+    };
+    let mut kept: VecDeque<Data> = VecDeque::with_capacity(queue.len());
+    // Where the last start of each partition stands in `kept`, if nothing of that partition has followed.
+    let mut starts: BTreeMap<TopicPartition, usize> = BTreeMap::new();
+    for data in mem::take(queue) {
+        match data {
+            Data::Sought { ref partition, ref token, .. } if is_stale(partition, token) => continue,
+            Data::Failed { ref partition, ref token, .. } if is_stale(partition, token) => continue,
+            Data::GiveBack { ref partition, ref token } if is_stale(partition, token) => continue,
+            Data::GivenBack { ref partition, ref token, .. } if is_stale(partition, token) => continue,
+            Data::Started { ref partition, ref token, .. } if is_stale(partition, token) => continue,
+            Data::Started { partition, token, position, mut jumps } => {
+                let before = starts.get(&partition).and_then(|at| kept.get_mut(*at));
+                if let Some(Data::Started { token: old, position: at, jumps: told, .. }) = before
+                    && *old == token
+                {
+                    *at = position;
+                    told.append(&mut jumps);
+                    // Of jumps without end only the last are told.
+                    let excess = told.len().saturating_sub(MAX_JUMPS);
+                    told.drain(..excess);
+                } else {
+                    starts.insert(partition.clone(), kept.len());
+                    kept.push_back(Data::Started { partition, token, position, jumps });
+                }
+            }
+            Data::Records(chunk) => {
+                starts.remove(&chunk.partition);
+                kept.push_back(Data::Records(chunk));
+            }
+            Data::Failed { ref partition, .. }
+            | Data::Sought { ref partition, .. }
+            | Data::GiveBack { ref partition, .. }
+            | Data::GivenBack { ref partition, .. } => {
+                starts.remove(partition);
+                kept.push_back(data);
+            }
+        }
+    }
+    *queue = kept;
+}
+
+/// Jumps of one partition that are told if it starts again and again without a record.
+const MAX_JUMPS: usize = 16;
+
+#[cfg(test)]
+mod tests;

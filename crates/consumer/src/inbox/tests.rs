@@ -1,0 +1,205 @@
+use offtake_fetch::{Charge, VisibleBatches};
+use offtake_machine::{Position, Token, TopicPartition};
+
+use super::*;
+use crate::error::{Error, ErrorKind};
+
+fn failed(message: String) -> Control {
+    Control::Failed(Error::new(ErrorKind::Unreachable, message))
+}
+
+fn orders(partition: i32) -> TopicPartition {
+    TopicPartition::new("orders", partition)
+}
+
+fn token(seek: u64) -> Token {
+    Token { assignment: 1, seek }
+}
+
+fn chunk(partition: i32, offset: i64) -> Data {
+    Data::Records(Chunk {
+        partition: orders(partition),
+        token: token(0),
+        run: 1,
+        fetch_offset: offset,
+        next: Position::at(offset + 1),
+        batches: VisibleBatches::default(),
+        high_watermark: 0,
+        last_stable_offset: 0,
+        log_start_offset: 0,
+        charge: Charge::unaccounted(1),
+    })
+}
+
+fn started(partition: i32, at: i64, jumps: usize) -> Data {
+    let reset = crate::Event::Reset {
+        partition: orders(partition),
+        from: None,
+        to: at,
+        reason: crate::ResetReason::OutOfRange,
+        skipped: None,
+    };
+    let jumps = vec![reset; jumps];
+    Data::Started { partition: orders(partition), token: token(0), position: Position::at(at), jumps }
+}
+
+fn all(receiver: &mut InboxReceiver) -> Taken {
+    let mut taken = Taken::default();
+    receiver.take(&mut taken);
+    taken
+}
+
+fn send(
+    sender: &InboxSender,
+    control: impl IntoIterator<Item = Control>,
+    data: impl IntoIterator<Item = Data>,
+) {
+    let mut new = Taken { control: control.into_iter().collect(), data: data.into_iter().collect() };
+    sender.send(&mut new);
+    assert!(new.control.is_empty() && new.data.is_empty());
+}
+
+#[test]
+fn p5_errors_that_nobody_reads_are_told_once_each_and_the_newest_are_kept() {
+    let (sender, mut receiver) = inbox();
+    for nth in 0..100_000 {
+        send(&sender, [failed(format!("the same in {}", nth % 3))], []);
+    }
+    let told: BTreeSet<String> = all(&mut receiver).control.iter().map(|one| format!("{one:?}")).collect();
+    assert_eq!(told.len(), 3);
+    for nth in 0..100_000 {
+        send(&sender, [failed(format!("number {nth}"))], []);
+    }
+    let told = all(&mut receiver).control;
+    assert!(told.len() < 2 * MIN_COALESCED, "{}", told.len());
+    assert!(format!("{:?}", told.back()).contains("number 99999"), "the newest is there");
+}
+
+#[test]
+fn p5_what_the_application_asks_for_without_polling_has_a_bound_too() {
+    let (sender, mut receiver) = inbox();
+    let shared = receiver.shared();
+    for nth in 0..50_000_u32 {
+        let partition = orders(i32::try_from(nth % 10).unwrap_or(0));
+        let sought = Data::Sought { partition, token: token(u64::from(nth)), position: None };
+        send(&sender, [Control::LookAgain], [sought]);
+        shared.send_control(Control::Wake);
+    }
+    let left = all(&mut receiver);
+    assert!(left.control.len() < 2 * MIN_COALESCED && left.data.len() < 2 * MIN_COALESCED);
+    for of in (0..10).map(orders) {
+        let last = left.data.iter().rev().find_map(|data| match data {
+            Data::Sought { partition, token, .. } if *partition == of => Some(token.seek),
+            _ => None,
+        });
+        assert_eq!(last, Some(49_990 + u64::try_from(of.partition).unwrap_or(0)), "the last word counts");
+    }
+}
+
+#[test]
+fn p5_no_change_of_ownership_is_coalesced() {
+    let (sender, mut receiver) = inbox();
+    let gauges = Arc::new(PartitionGauges::new(token(0), false));
+    let added: Vec<_> = (0..1000).map(|index| (orders(index), gauges.clone())).collect();
+    let owned: Vec<_> = (0..1000).map(orders).collect();
+    let assigned =
+        |added, generation| Control::Assigned { added, owned: owned.clone(), generation: Some(generation) };
+    send(&sender, [assigned(added, 1)], []);
+    for generation in 2..1000 {
+        send(&sender, [assigned(Vec::new(), generation)], []);
+    }
+    let revoke = Control::Revoke {
+        id: offtake_group::ReleaseId(1),
+        partitions: owned.clone(),
+        owned: Vec::new(),
+        generation: 999,
+        release_by: None,
+    };
+    send(&sender, [revoke], []);
+    let mut left = all(&mut receiver).control;
+    coalesce_control(&mut left);
+    let count = left.iter().filter(|one| matches!(one, Control::Assigned { .. })).count();
+    assert_eq!(count, 2, "the first, and the newest");
+    assert!(matches!(left.back(), Some(Control::Revoke { .. })));
+}
+
+/// A partition that starts again and again while nobody polls, with records in between and without.
+#[test]
+fn p5_restarts_without_records_between_them_are_one_and_no_chunk_is_lost() {
+    let (sender, mut receiver) = inbox();
+    for nth in 0..10_000 {
+        send(&sender, [], [started(0, nth, 1), started(1, nth, 0)]);
+        if nth % 1000 == 999 {
+            send(&sender, [], [chunk(0, nth)]);
+        }
+    }
+    let left = all(&mut receiver).data;
+    let chunks: Vec<_> = left
+        .iter()
+        .filter_map(|data| match data {
+            Data::Records(chunk) => Some(chunk.fetch_offset),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(chunks, (0..10).map(|nth| nth * 1000 + 999).collect::<Vec<_>>());
+    assert!(left.len() < 2 * MIN_COALESCED, "{}", left.len());
+    // Each chunk still follows the start before it.
+    let mut last = None;
+    for data in &left {
+        match data {
+            Data::Started { partition, position, jumps, .. } if *partition == orders(0) => {
+                assert!(jumps.len() <= MAX_JUMPS);
+                last = Some(position.offset);
+            }
+            Data::Records(chunk) => assert_eq!(last, Some(chunk.fetch_offset)),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn i7_what_was_said_of_a_position_before_a_seek_is_coalesced_away_and_its_records_are_not() {
+    let mut queue = VecDeque::from([
+        started(0, 0, 1),
+        chunk(0, 0),
+        Data::Failed { partition: orders(0), token: token(0), error: Error::closed() },
+        Data::Sought { partition: orders(0), token: token(1), position: None },
+        started(1, 0, 1),
+        Data::Sought { partition: orders(0), token: token(2), position: None },
+    ]);
+    coalesce_data(&mut queue);
+    let left: Vec<_> = queue
+        .iter()
+        .map(|data| match data {
+            Data::Records(chunk) => format!("records of {}", chunk.partition),
+            Data::Sought { token, .. } => format!("sought {}", token.seek),
+            Data::Started { partition, .. } => format!("started {partition}"),
+            other => format!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(left, ["records of orders-0", "started orders-1", "sought 2"]);
+}
+
+#[test]
+fn n4_a_receiver_that_is_gone_takes_nothing_and_keeps_nothing() {
+    let (sender, receiver) = inbox();
+    let shared = receiver.shared();
+    send(&sender, [Control::Wake], [chunk(0, 0)]);
+    drop(receiver);
+    assert!(shared.is_gone());
+    send(&sender, [Control::Wake], [chunk(0, 1)]);
+    let queues = shared.lock();
+    assert!(queues.waiting.control.is_empty() && queues.waiting.data.is_empty());
+}
+
+#[test]
+fn n4_a_receiver_hears_that_the_engine_has_ended_behind_what_it_said() {
+    let (sender, mut receiver) = inbox();
+    send(&sender, [Control::Wake], []);
+    drop(sender);
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut taken = Taken::default();
+    assert_eq!(receiver.poll_take(&mut cx, &mut taken), Poll::Ready(true));
+    assert_eq!(taken.control.len(), 1);
+    assert_eq!(receiver.poll_take(&mut cx, &mut taken), Poll::Ready(false));
+}

@@ -1,0 +1,257 @@
+//! What is charged is what is held, and paused partitions make room, wherever their chunks are.
+
+use bytes::Bytes;
+use offtake_fetch::{Chunk, Config, Event};
+use offtake_machine::{BrokerId, Position};
+use offtake_wire::messages::fetch::PartitionData;
+
+use crate::rig::{Asked, Rig, TOKEN, batch, build, data, joined, offsets, response, tp};
+
+/// More than what a chunk and a partition's header take beside the records.
+const BESIDE: usize = 500;
+
+fn wide(base: i64, size: usize) -> Bytes {
+    let value = vec![b'x'; size];
+    build(base, 0, |mut builder| {
+        builder.push(1_000, None, Some(&value), &[]);
+        builder
+    })
+}
+
+fn with_budget(budget: usize) -> Rig {
+    Rig::with(Config { budget, max_partition_bytes: 100_000, ..Default::default() })
+}
+
+/// All that is ready.
+fn taken(rig: &mut Rig) -> Vec<Chunk> {
+    std::iter::from_fn(|| rig.fetcher.take()).collect()
+}
+
+fn asked_back(rig: &mut Rig) -> Vec<String> {
+    let asked = |event| match event {
+        Event::GiveBack { tp, token } => {
+            assert_eq!(token, TOKEN);
+            Some(tp.to_string())
+        }
+        _ => None,
+    };
+    rig.told().into_iter().filter_map(asked).collect()
+}
+
+fn answer(rig: &mut Rig, asked: &Asked, partitions: Vec<PartitionData>) {
+    rig.answer(asked, response(7, vec![("a", partitions)]));
+}
+
+#[test]
+fn p1_a_response_is_held_until_its_last_chunk_is_released() {
+    let mut rig = with_budget(1_000_000).topic("a", &[1, 1]);
+    rig.start("a", 0, 0);
+    rig.start("a", 1, 0);
+    let asked = rig.ask();
+    answer(&mut rig, &asked, vec![data(0, wide(0, 100_000)), data(1, wide(0, 10))]);
+    let whole = rig.fetcher.buffered();
+    assert!((100_010..100_010 + 2 * BESIDE).contains(&whole), "{whole}");
+    let [large, small] = taken(&mut rig).try_into().unwrap();
+    rig.fetcher.release(rig.now, &large.partition, large.charge);
+    assert_eq!(rig.fetcher.buffered(), whole, "the small one holds all of it");
+    rig.fetcher.release(rig.now, &large.partition, large.charge);
+    assert_eq!(rig.fetcher.buffered(), whole, "released twice");
+    rig.fetcher.release(rig.now, &small.partition, small.charge);
+    assert_eq!(rig.fetcher.buffered(), 0);
+}
+
+#[test]
+fn p1_a_response_counts_with_the_whole_of_its_buffer() {
+    let mut rig = with_budget(1_000_000).topic("a", &[1]);
+    rig.start("a", 0, 0);
+    let asked = rig.ask();
+    rig.answer_in(&asked, response(7, vec![("a", vec![data(0, wide(0, 10_000))])]), 40_000);
+    let held = rig.fetcher.buffered();
+    assert!((40_000..40_000 + BESIDE).contains(&held), "{held}");
+}
+
+#[test]
+fn p1_a_chunk_without_records_costs_something_too() {
+    let mut rig = with_budget(2_000).topic("a", &[1]);
+    rig.start("a", 0, 0);
+    let mut chunks = Vec::new();
+    let mut next = 0;
+    while let Some(asked) = rig.sent() {
+        assert!(chunks.len() < 100, "what nobody reads is asked for without end");
+        answer(&mut rig, &asked, vec![data(0, marker(next))]);
+        next += 10;
+        chunks.extend(taken(&mut rig));
+    }
+    assert!(chunks.iter().all(|chunk| offsets(chunk).is_empty()) && chunks.len() > 2);
+    for chunk in chunks {
+        rig.fetcher.release(rig.now, &chunk.partition, chunk.charge);
+    }
+    assert_eq!(rig.fetcher.buffered(), 0);
+    assert!(rig.sent().is_some());
+}
+
+/// The end of a transaction and nothing else, at the first of ten offsets: nothing is to be seen.
+fn marker(base: i64) -> Bytes {
+    build(base, 0, |builder| {
+        let mut marker = builder.producer(1, 0, -1).transactional().control().last_offset_delta(9);
+        marker.push(0, Some(&[0, 0, 0, 0]), Some(&[0, 0, 0, 0, 0, 1]), &[]);
+        marker
+    })
+}
+
+/// Of two partitions of two brokers one is paused, and has filled the budget with what was taken.
+fn held_by_a_paused_one() -> (Rig, Vec<Chunk>) {
+    let mut rig = with_budget(10_000).topic("a", &[1, 2]);
+    rig.start("a", 0, 0);
+    let asked = rig.ask();
+    answer(&mut rig, &asked, vec![data(0, wide(0, 9_500))]);
+    let chunks = taken(&mut rig);
+    rig.start("a", 1, 0);
+    rig.silent();
+    (rig, chunks)
+}
+
+#[test]
+fn i12_what_was_taken_of_a_paused_partition_is_asked_for_when_another_starves() {
+    let (mut rig, chunks) = held_by_a_paused_one();
+    assert_eq!(asked_back(&mut rig), [""; 0], "it is being read");
+    rig.fetcher.pause(&tp("a", 0), TOKEN);
+    rig.silent();
+    assert_eq!(asked_back(&mut rig), ["a-0"]);
+    rig.silent();
+    assert_eq!(asked_back(&mut rig), [""; 0], "once");
+    for chunk in chunks {
+        rig.fetcher.release(rig.now, &chunk.partition, chunk.charge);
+    }
+    let run = rig.fetcher.give_back(rig.now, &tp("a", 0), TOKEN, Position::at(0));
+    assert!(run.is_some());
+    assert_eq!(rig.ask().asks(), ["a-1@0"]);
+    rig.silent();
+    rig.fetcher.resume(rig.now, &tp("a", 0), TOKEN);
+    let asked = rig.ask();
+    assert_eq!(asked.broker, BrokerId(1), "from where the application stands, as the session has it still");
+    assert_eq!(asked.asks(), [""; 0]);
+    answer(&mut rig, &asked, vec![data(0, batch(0, 3))]);
+    let chunks = taken(&mut rig);
+    assert_eq!(
+        chunks.iter().map(|chunk| (Some(chunk.run), offsets(chunk))).collect::<Vec<_>>(),
+        [(run, vec![0, 1, 2])]
+    );
+}
+
+#[test]
+fn i12_nothing_is_asked_for_while_there_is_room_or_nobody_to_use_it() {
+    let mut rig = with_budget(10_000).topic("a", &[1, 1]);
+    rig.start("a", 0, 0);
+    let asked = rig.ask();
+    answer(&mut rig, &asked, vec![data(0, wide(0, 9_500))]);
+    let _held = taken(&mut rig);
+    rig.fetcher.pause(&tp("a", 0), TOKEN);
+    rig.silent();
+    assert_eq!(asked_back(&mut rig), [""; 0], "nobody else is read");
+    rig.start("a", 1, 0);
+    rig.silent();
+    assert_eq!(asked_back(&mut rig), ["a-0"]);
+    rig.fetcher.resume(rig.now, &tp("a", 0), TOKEN);
+    rig.silent();
+    assert_eq!(asked_back(&mut rig), [""; 0]);
+    rig.fetcher.pause(&tp("a", 0), TOKEN);
+    rig.silent();
+    assert_eq!(asked_back(&mut rig), ["a-0"], "paused anew, asked anew");
+}
+
+#[test]
+fn i12_a_frame_that_others_read_too_is_not_worth_asking_for() {
+    let mut rig = with_budget(10_000).topic("a", &[1, 1, 2]);
+    rig.start("a", 0, 0);
+    rig.start("a", 1, 0);
+    let asked = rig.ask();
+    answer(&mut rig, &asked, vec![data(0, wide(0, 5_000)), data(1, wide(0, 4_500))]);
+    let [_, other] = taken(&mut rig).try_into().unwrap();
+    rig.start("a", 2, 0);
+    rig.fetcher.pause(&tp("a", 0), TOKEN);
+    rig.silent();
+    assert_eq!(asked_back(&mut rig), [""; 0], "the other one holds it as well");
+    rig.fetcher.release(rig.now, &other.partition, other.charge);
+    rig.silent();
+    assert_eq!(asked_back(&mut rig), ["a-0"]);
+}
+
+#[test]
+fn i12_what_waits_here_goes_before_what_was_taken() {
+    let mut rig = with_budget(40_000).topic("a", &[1, 2]);
+    rig.start("a", 0, 0);
+    let mut asked = rig.ask();
+    answer(&mut rig, &asked, vec![data(0, wide(0, 10_000))]);
+    let held = taken(&mut rig);
+    assert_eq!(held.len(), 1);
+    asked = rig.ask();
+    rig.fetcher.pause(&tp("a", 0), TOKEN);
+    answer(&mut rig, &asked, vec![data(0, wide(1, 29_000))]);
+    rig.start("a", 1, 0);
+    assert_eq!(rig.ask().asks(), ["a-1@0"]);
+    assert_eq!(asked_back(&mut rig), [""; 0]);
+    assert_eq!(rig.fetcher.position(&tp("a", 0)).unwrap().offset, 1, "to be read again");
+}
+
+#[test]
+fn s3_a_partition_given_back_while_it_is_validated_is_read_from_where_the_application_stands() {
+    let (mut rig, chunks) = held_by_a_paused_one();
+    rig.fetcher.pause(&tp("a", 0), TOKEN);
+    rig.silent();
+    assert_eq!(asked_back(&mut rig), ["a-0"]);
+    rig.lead("a", 0, 1, 6);
+    rig.show();
+    let position = rig.fetcher.position(&tp("a", 0)).unwrap();
+    assert_eq!(rig.told(), [Event::Validate { tp: tp("a", 0), token: TOKEN, position }]);
+    for chunk in chunks {
+        rig.fetcher.release(rig.now, &chunk.partition, chunk.charge);
+    }
+    let run = rig.fetcher.give_back(rig.now, &tp("a", 0), TOKEN, Position::at(0)).unwrap();
+    rig.fetcher.resume(rig.now, &tp("a", 0), TOKEN);
+    assert_eq!(rig.ask().asks(), ["a-1@0"]);
+    rig.silent();
+    let start = rig.start_as("a", 0, TOKEN, position);
+    assert_eq!(start.position, Position::at(0));
+    assert!(start.run > run);
+    assert_eq!(rig.ask().asks(), ["a-0@0"]);
+}
+
+#[test]
+fn i7_a_partition_that_was_sought_is_not_given_back() {
+    let (mut rig, _held) = held_by_a_paused_one();
+    rig.fetcher.pause(&tp("a", 0), TOKEN);
+    rig.silent();
+    rig.start_as("a", 0, TOKEN.sought(), Position::at(500));
+    assert_eq!(rig.fetcher.give_back(rig.now, &tp("a", 0), TOKEN, Position::at(0)), None);
+    assert_eq!(rig.fetcher.give_back(rig.now, &tp("a", 7), TOKEN, Position::at(0)), None);
+    assert_eq!(rig.fetcher.position(&tp("a", 0)), Some(Position::at(500)));
+}
+
+#[test]
+fn i11_a_partition_that_an_error_has_stopped_is_given_back_and_stops_again() {
+    let mut rig = with_budget(10_000).topic("a", &[1, 2]);
+    rig.start("a", 0, 0);
+    let asked = rig.ask();
+    let mut broken = batch(1, 1).to_vec();
+    broken[16] = 9; // a magic that nobody has written yet
+    let records = joined(&[wide(0, 9_500), Bytes::from(broken)]);
+    answer(&mut rig, &asked, vec![data(0, records.clone())]);
+    let chunks = taken(&mut rig);
+    assert!(matches!(rig.told().as_slice(), [Event::Failed { .. }]));
+    rig.fetcher.pause(&tp("a", 0), TOKEN);
+    rig.start("a", 1, 0);
+    rig.silent();
+    assert_eq!(asked_back(&mut rig), ["a-0"]);
+    for chunk in chunks {
+        rig.fetcher.release(rig.now, &chunk.partition, chunk.charge);
+    }
+    assert!(rig.fetcher.give_back(rig.now, &tp("a", 0), TOKEN, Position::at(0)).is_some());
+    assert_eq!(rig.ask().asks(), ["a-1@0"]);
+    rig.fetcher.resume(rig.now, &tp("a", 0), TOKEN);
+    let asked = rig.ask();
+    assert_eq!((asked.broker, asked.asks()), (BrokerId(1), vec![]), "the session has it still");
+    answer(&mut rig, &asked, vec![data(0, records)]);
+    assert_eq!(taken(&mut rig).iter().map(offsets).collect::<Vec<_>>(), [[0]]);
+    assert!(matches!(rig.told().as_slice(), [Event::Failed { .. }]));
+}

@@ -1,0 +1,159 @@
+//! What is finished is committed by interval, whatever the application waits in; and a flood of commits is no flood of
+//! anything else.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_core::Stream;
+use offtake::{Consumer, Event, Next, Ticket};
+use offtake_tests::{Api, Harm, JavaTool, Kafka, RecordSpec, Rule, Shared, V4_3_0, shared, unique};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use super::{PATIENCE, committed, member};
+use crate::library::{A_MOMENT, filled, program};
+
+/// As long as the application may wait; far beyond what a test waits for.
+const WAITS: Duration = Duration::from_secs(12);
+/// Ten intervals.
+const SOON: Duration = Duration::from_secs(5);
+
+/// 200 records, an interval of 500 ms, and a consumer that has been handed out all of them.
+async fn all_read(each: bool) -> (&'static Shared, String, Consumer, Vec<Ticket>) {
+    let of = shared(V4_3_0);
+    let topic = filled(of, 2, 100, "none");
+    let group = unique("group");
+    let builder = member(of, &group).property("auto.commit.interval.ms", "500");
+    let mut consumer = if each { builder.finish_each() } else { builder }.build().await.unwrap();
+    consumer.subscribe([topic.as_str()]).await.unwrap();
+    let (mut read, mut tickets) = (0, Vec::new());
+    while read < 200 {
+        let records = consumer.poll(A_MOMENT).await.unwrap();
+        read += records.len();
+        if each {
+            tickets.extend(records.iter().map(|record| record.ticket().unwrap()));
+        }
+    }
+    (of, group, consumer, tickets)
+}
+
+/// All 200 are committed while the application waits, and goes on waiting.
+async fn are_committed_meanwhile(of: &'static Shared, group: &str, waiting: JoinHandle<()>) {
+    let began = Instant::now();
+    loop {
+        let now = committed(of, group).await;
+        assert!(!waiting.is_finished(), "it waits for {WAITS:?}");
+        if now == 200 {
+            break;
+        }
+        assert!(began.elapsed() < SOON, "{now} of 200 are committed after {SOON:?}");
+        sleep(Duration::from_millis(50)).await;
+    }
+    waiting.abort();
+}
+
+#[test]
+fn b1_what_is_finished_is_committed_while_a_long_poll_waits() {
+    program(async {
+        let (of, group, mut consumer, _) = all_read(false).await;
+        let waiting = tokio::spawn(async move {
+            assert!(consumer.poll(WAITS).await.unwrap().is_empty());
+        });
+        are_committed_meanwhile(of, &group, waiting).await;
+    });
+}
+
+#[test]
+fn b1_what_is_finished_is_committed_while_next_waits() {
+    program(async {
+        let (of, group, mut consumer, _) = all_read(false).await;
+        let waiting = tokio::spawn(async move {
+            loop {
+                let next = consumer.next().await.unwrap();
+                assert!(!matches!(next, Next::Records(_)), "{next:?}");
+            }
+        });
+        are_committed_meanwhile(of, &group, waiting).await;
+    });
+}
+
+#[test]
+fn b1_what_is_finished_is_committed_while_a_stream_waits() {
+    program(async {
+        let (of, group, mut consumer, _) = all_read(false).await;
+        let waiting = tokio::spawn(async move {
+            let mut stream = consumer.stream();
+            let item = poll_fn(|cx| Pin::new(&mut stream).poll_next(cx)).await;
+            panic!("there is nothing to read: {item:?}");
+        });
+        are_committed_meanwhile(of, &group, waiting).await;
+    });
+}
+
+/// The usual loop: tickets to workers, and back to `next` at once.
+#[test]
+fn b1_what_workers_finish_is_committed_while_next_waits() {
+    program(async {
+        let (of, group, mut consumer, tickets) = all_read(true).await;
+        let waiting = tokio::spawn(async move {
+            loop {
+                let next = consumer.next().await.unwrap();
+                assert!(!matches!(next, Next::Records(_)), "{next:?}");
+            }
+        });
+        let workers = tokio::spawn(async move {
+            for ticket in tickets {
+                sleep(Duration::from_millis(1)).await;
+                ticket.finish().unwrap();
+            }
+        });
+        workers.await.unwrap();
+        are_committed_meanwhile(of, &group, waiting).await;
+    });
+}
+
+/// D7: commits that nobody waits for, of a coordinator that is slow to answer: the later ones go as one, none is refused.
+#[test]
+fn d7_a_flood_of_commits_that_nobody_awaits_is_neither_refused_nor_told() {
+    let kafka = Kafka::builder().proxied().start();
+    let tool = JavaTool::start(&kafka);
+    let topic = tool.create_topic("orders", 1, &[]);
+    let values: Vec<_> = (0..10).map(|_| RecordSpec::to(&topic).partition(0).value("v")).collect();
+    tool.produce(&values);
+    let of = Shared { kafka, tool };
+    program(async {
+        let group = unique("group");
+        let errors = Arc::new(AtomicUsize::new(0));
+        let told = Arc::clone(&errors);
+        let builder = member(&of, &group).property("enable.auto.commit", "false").events(move |event| {
+            if matches!(event, Event::Error(_)) {
+                told.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let mut consumer = builder.build().await.unwrap();
+        consumer.subscribe([topic.as_str()]).await.unwrap();
+        let records = loop {
+            let records = consumer.poll(A_MOMENT).await.unwrap();
+            if !records.is_empty() {
+                break records;
+            }
+        };
+        of.kafka.proxy(1).rule(Rule::next(Api::OFFSET_COMMIT, Harm::Delay(Duration::from_secs(3))));
+        let began = Instant::now();
+        for _ in 0..80_000 {
+            drop(consumer.commit_async(&records).unwrap());
+        }
+        let flood = began.elapsed();
+        // One that is awaited, in the middle of it.
+        consumer.commit(&records).await.unwrap();
+        eprintln!("80,000 in {flood:?}, the one after them in {:?}", began.elapsed());
+        assert!(began.elapsed() >= Duration::from_secs(3), "the coordinator was slow");
+        assert_eq!(errors.load(Ordering::Relaxed), 0, "nothing went wrong");
+        consumer.close(PATIENCE).await.unwrap();
+        assert_eq!(errors.load(Ordering::Relaxed), 0, "nothing went wrong");
+        assert_eq!(committed(&of, &group).await, records.len() as i64);
+    });
+}

@@ -1,0 +1,243 @@
+//! Beside a member that takes its time: what stays with the others flows, their commits are taken, and what they leave is
+//! read again as soon as the slow one is done.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use offtake::{Listener, ListenerFuture, Rebalance};
+use offtake_tests::{Shared, V4_3_0, shared, unique};
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::sleep;
+
+use super::{PATIENCE, member};
+use crate::library::program;
+
+const PARTITIONS: i32 = 12;
+/// One record for each partition every 20 ms.
+const RATE: u64 = 600;
+/// More than three sessions.
+const SLOW: Duration = Duration::from_secs(20);
+const SESSION: Duration = Duration::from_secs(6);
+/// What a partition that stays may rest; a tenth of what a session's end would cost. The bench has the figure itself.
+const REST: Duration = Duration::from_secs(1);
+/// After the slow member is done, everything is read within this.
+const AGAIN: Duration = Duration::from_secs(3);
+
+/// Who was handed records of which partition when, and who committed them when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    Read(i32),
+    Committed,
+    Refused,
+}
+
+#[derive(Clone, Default)]
+struct Diary(Arc<Mutex<Vec<(Instant, usize, What)>>>);
+
+impl Diary {
+    fn note(&self, who: usize, what: What) {
+        self.0.lock().unwrap().push((Instant::now(), who, what));
+    }
+
+    fn all(&self) -> Vec<(Instant, usize, What)> {
+        self.0.lock().unwrap().clone()
+    }
+
+    /// Who read what in the last second.
+    fn owners(&self) -> BTreeMap<i32, BTreeSet<usize>> {
+        let mut owners: BTreeMap<i32, BTreeSet<usize>> = BTreeMap::new();
+        for (at, who, what) in self.all().into_iter().rev() {
+            if at.elapsed() > Duration::from_secs(1) {
+                break;
+            }
+            if let What::Read(partition) = what {
+                owners.entry(partition).or_default().insert(who);
+            }
+        }
+        owners
+    }
+
+    /// Until so many members have shared all partitions for a second.
+    async fn shared_by(&self, members: usize) {
+        let began = Instant::now();
+        loop {
+            let owners = self.owners();
+            let who: BTreeSet<_> = owners.values().flatten().collect();
+            let settled =
+                owners.len() == PARTITIONS as usize && owners.values().all(|owners| owners.len() == 1);
+            if settled && who.len() == members {
+                return;
+            }
+            assert!(began.elapsed() < PATIENCE, "{members} members read {owners:?}");
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+/// Takes its time over what is revoked, once.
+struct Slow {
+    slow: bool,
+    /// Milliseconds since the test began: when it began, and when it ended.
+    at: Arc<[AtomicU64; 2]>,
+    began: Instant,
+}
+
+impl Listener for Slow {
+    fn revoked(&self, _: Rebalance) -> ListenerFuture {
+        let (slow, at, began) = (self.slow, Arc::clone(&self.at), self.began);
+        Box::pin(async move {
+            let now = || u64::try_from(began.elapsed().as_millis()).unwrap();
+            if slow && at[0].load(Ordering::Relaxed) == 0 {
+                at[0].store(now(), Ordering::Relaxed);
+                sleep(SLOW).await;
+                at[1].store(now(), Ordering::Relaxed);
+            }
+            Ok(())
+        })
+    }
+}
+
+struct Member {
+    stop: Arc<AtomicBool>,
+    task: JoinHandle<()>,
+}
+
+impl Member {
+    fn joins(of: &Shared, group: &str, topic: &str, who: usize, diary: &Diary, listener: Slow) -> Self {
+        let builder = member(of, group)
+            .property("partition.assignment.strategy", "cooperative-sticky")
+            .property("session.timeout.ms", &SESSION.as_millis().to_string())
+            .property("heartbeat.interval.ms", "500")
+            .property("enable.auto.commit", "false")
+            .listener(listener);
+        let stop = Arc::<AtomicBool>::default();
+        let (stopped, topic, diary) = (Arc::clone(&stop), topic.to_owned(), diary.clone());
+        let task = tokio::spawn(async move {
+            let mut consumer = builder.build().await.unwrap();
+            consumer.subscribe([topic.as_str()]).await.unwrap();
+            let mut committing = tokio::task::JoinSet::new();
+            while !stopped.load(Ordering::Relaxed) {
+                let records = consumer.poll(Duration::from_millis(100)).await.unwrap();
+                let read: BTreeSet<i32> = records.iter().map(|record| record.partition()).collect();
+                read.into_iter().for_each(|partition| diary.note(who, What::Read(partition)));
+                if !records.is_empty() && committing.is_empty() {
+                    let (commit, diary) = (consumer.commit_async(&records).unwrap(), diary.clone());
+                    committing.spawn(async move {
+                        let done = commit.await;
+                        diary.note(who, if done.is_ok() { What::Committed } else { What::Refused });
+                    });
+                }
+                while committing.try_join_next().is_some() {}
+            }
+            consumer.close(PATIENCE).await.unwrap();
+        });
+        Self { stop, task }
+    }
+
+    async fn leaves(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.task.await.unwrap();
+    }
+}
+
+/// How much longer than it asked a thread has slept.
+fn oversleeps(until: &Arc<AtomicBool>) -> JoinHandle<Duration> {
+    let until = Arc::clone(until);
+    spawn_blocking(move || {
+        let mut late = Duration::ZERO;
+        while !until.load(Ordering::Relaxed) {
+            let began = Instant::now();
+            std::thread::sleep(Duration::from_millis(5));
+            late = late.max(began.elapsed().saturating_sub(Duration::from_millis(5)));
+        }
+        late
+    })
+}
+
+/// C1, C2: cooperative-sticky. The first takes 20 s over its `revoked` as a third member joins; a fourth joins meanwhile.
+#[test]
+fn c1_what_stays_flows_and_is_committed_while_another_member_takes_its_time() {
+    program(async {
+        let of = shared(V4_3_0);
+        let topic = of.tool.create_topic(&unique("seams"), PARTITIONS, &[]);
+        let (group, diary, began) = (unique("group"), Diary::default(), Instant::now());
+        let at: Arc<[AtomicU64; 2]> = Arc::default();
+        let joins = |who: usize| {
+            let listener = Slow { slow: who == 0, at: Arc::clone(&at), began };
+            Member::joins(of, &group, &topic, who, &diary, listener)
+        };
+        let over = Arc::<AtomicBool>::default();
+        let late = oversleeps(&over);
+        let (tool, of_topic) = (of.tool.clone(), topic.clone());
+        // Not waited for: it outlasts the test, on a topic that is nobody else's.
+        std::thread::spawn(move || tool.trickle(&of_topic, PARTITIONS, RATE, 50));
+        // One after the other, so that the first owns more than it keeps: then it has to give up some.
+        let mut members = vec![joins(1), joins(0)];
+        diary.shared_by(2).await;
+        let joined = Instant::now();
+        members.push(joins(2));
+        let time = |of: usize| Duration::from_millis(at[of].load(Ordering::Relaxed));
+        while time(0).is_zero() {
+            assert!(joined.elapsed() < PATIENCE, "nothing is revoked from the slow member");
+            sleep(Duration::from_millis(10)).await;
+        }
+        sleep(Duration::from_secs(2)).await;
+        members.push(joins(3));
+        while time(1).is_zero() {
+            sleep(Duration::from_millis(50)).await;
+        }
+        let (from, to) = (began + time(0), began + time(1));
+        diary.shared_by(4).await;
+        let settled = Instant::now();
+        over.store(true, Ordering::Relaxed);
+        let late = late.await.unwrap();
+        let entries = diary.all();
+
+        // What member 1 has had from before the join until it was over.
+        let reads = |partition: i32| {
+            let of_it = entries
+                .iter()
+                .filter(move |(at, _, what)| *what == What::Read(partition) && *at > joined && *at < settled);
+            of_it.map(|(at, who, _)| (*at, *who)).collect::<Vec<_>>()
+        };
+        let mut rests: BTreeMap<i32, Duration> = BTreeMap::new();
+        let mut again: BTreeMap<i32, Duration> = BTreeMap::new();
+        for partition in 0..PARTITIONS {
+            let reads = reads(partition);
+            if reads.iter().all(|(_, who)| *who == 1) {
+                rests
+                    .insert(partition, reads.windows(2).map(|two| two[1].0 - two[0].0).max().unwrap_or(SLOW));
+            } else {
+                // Whoever gave it up: read again soon after the slow one was done.
+                let next = reads.iter().find(|(at, _)| *at > to).map_or(PATIENCE, |(at, _)| *at - to);
+                again.insert(partition, next);
+            }
+        }
+        let meanwhile = |wanted: What| {
+            let (after, before) = (from + Duration::from_secs(3), to - Duration::from_secs(1));
+            let of_it = entries
+                .iter()
+                .filter(|(at, who, what)| *who == 1 && *what == wanted && *at > after && *at < before);
+            of_it.count()
+        };
+        let (committed, refused) = (meanwhile(What::Committed), meanwhile(What::Refused));
+        eprintln!(
+            "kept partitions rested {rests:?}; moved ones were read again {again:?} after the slow member was done; \
+             {committed} commits meanwhile, {refused} refused; a thread overslept by up to {late:?}"
+        );
+        assert!(to - from >= SLOW);
+        assert!(!rests.is_empty() && !again.is_empty(), "{rests:?} {again:?}");
+        let bound = REST + 8 * late;
+        assert!(
+            rests.values().all(|rest| *rest < bound),
+            "what stays rests: {rests:?}, the bound is {bound:?}"
+        );
+        assert!(again.values().all(|again| *again < AGAIN + 8 * late), "what moved is not read: {again:?}");
+        assert!(committed > 10, "Kafka takes commits while it waits for a member: {committed} were made");
+        for member in members {
+            member.leaves().await;
+        }
+    });
+}
