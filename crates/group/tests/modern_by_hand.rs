@@ -33,6 +33,9 @@ struct Hand {
     session_ms: Option<u64>,
     /// What the broker wants between heartbeats, if not what a test's answer says.
     interval_ms: Option<i32>,
+    /// The settings are told when the test says so.
+    keeps_waiting: bool,
+    describes: Option<CallId>,
     /// How often the settings were asked for.
     described: u32,
 }
@@ -62,6 +65,8 @@ impl Hand {
             open: VecDeque::new(),
             session_ms: None,
             interval_ms: None,
+            keeps_waiting: false,
+            describes: None,
             described: 0,
         }
     }
@@ -82,6 +87,10 @@ impl Hand {
             }
             Request::DescribeConfigs(_) => {
                 self.described += 1;
+                if self.keeps_waiting {
+                    self.describes = Some(transmit.id);
+                    return self.says();
+                }
                 self.member.handle_answer(self.now, transmit.id, described(self.session_ms));
                 self.says()
             }
@@ -454,4 +463,20 @@ fn l3_a_long_interval_makes_the_quick_heartbeats_no_more() {
     hand.events();
     let count = hand.beats_for(9_000_000).len();
     assert!((21..=26).contains(&count), "{count} heartbeats in two and a half hours");
+}
+
+#[test]
+fn m2_a_session_timeout_that_is_told_late_counts_from_then_on() {
+    let mut hand = Hand::knowing(None);
+    hand.keeps_waiting = true;
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    hand.settles_with(&[0]);
+    let from = hand.now;
+    assert_eq!(hand.member.valid_until(), Some(from + Duration::from_secs(45)));
+    let id = hand.describes.take().unwrap();
+    hand.member.handle_answer(hand.now, id, described(Some(10_000)));
+    assert_eq!(hand.member.valid_until(), Some(from + Duration::from_secs(10)));
+    hand.now = from + Duration::from_secs(10);
+    hand.member.handle_timeout(hand.now);
+    assert!(hand.events().iter().any(|event| matches!(event, Event::Lost { .. })));
 }
