@@ -27,7 +27,7 @@ impl Batches {
         self.parts.len()
     }
 
-    /// Whether there are none: the timeout passed, or a rebalance ended.
+    /// Whether there are none: the timeout passed, or [`Handle::wake`](crate::Handle::wake) was called.
     pub fn is_empty(&self) -> bool {
         self.parts.is_empty()
     }

@@ -14,7 +14,7 @@ pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-/// A time from now, however long: a deadline that lies beyond what can be told is centuries away.
+/// A time from now, however long: a deadline that lies beyond what can be told is a century away.
 pub(crate) fn after(duration: Duration) -> Instant {
     later(now(), duration)
 }
@@ -48,7 +48,7 @@ pub(crate) struct Alarm(Option<Timer>);
 #[derive(Debug)]
 struct Timer {
     at: Instant,
-    runtime: Option<runtime::Id>,
+    runtime: runtime::Id,
     sleep: Pin<Box<Sleep>>,
 }
 
@@ -58,7 +58,10 @@ impl Alarm {
         if now() >= at {
             return Poll::Ready(());
         }
-        let runtime = runtime::Handle::try_current().map(|runtime| runtime.id()).ok();
+        // Without a runtime there is no timer; then the next poll looks at the clock.
+        let Ok(runtime) = runtime::Handle::try_current().map(|runtime| runtime.id()) else {
+            return Poll::Pending;
+        };
         let timer = match &mut self.0 {
             Some(timer) if timer.runtime == runtime => timer,
             none => none.insert(Timer { at, runtime, sleep: Box::pin(tokio::time::sleep_until(at.into())) }),

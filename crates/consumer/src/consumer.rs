@@ -83,7 +83,7 @@ pub struct Consumer {
     last_commit: Instant,
     commit_alarm: clock::Alarm,
     in_poll: bool,
-    /// [`Handle::wake`] was called, and no `poll` has ended since.
+    /// [`Handle::wake`] was called, and no call has returned since.
     is_woken: bool,
     subscribed: BTreeSet<Topic>,
 }
@@ -120,7 +120,7 @@ impl Consumer {
         parts: Parts,
         inbox: InboxReceiver,
     ) -> Self {
-        let delivery = Delivery::new(&config, parts.opener);
+        let delivery = Delivery::new(&config, parts.opener, parts.sink.clone());
         let ledgers = parts.finish_each.then(Default::default);
         let (view, resumes) = (delivery.viewer(), delivery.resumes());
         let handle = Handle { commands, config, inbox: inbox.shared(), view, resumes, ledgers };
@@ -213,13 +213,16 @@ impl Consumer {
     }
 
     /// Reads these partitions, with or without a group, and no others. Partitions that were assigned before keep their
-    /// position. Nobody else is asked: another consumer may read the same.
+    /// position, wherever they are told to begin ([`seek`](Self::seek) moves them); of those that were and are no more, what
+    /// is finished is committed first if `enable.auto.commit` is on. Nobody else is asked: another consumer may read the same.
     ///
     /// # Errors
-    /// `Misuse` while topics are subscribed to.
+    /// `Misuse` while topics are subscribed to; and that what was finished could not be committed, with the assignment made
+    /// all the same.
     pub async fn assign<A: Into<Assign>>(&mut self, partitions: impl IntoIterator<Item = A>) -> Result<()> {
         let partitions: Vec<_> = partitions.into_iter().map(|assign| assign.into().parts()).collect();
         self.finish_leaving().await?;
+        let committed = self.commit_what_goes(&partitions).await;
         self.handle.ask(|reply| Command::Assign { partitions, reply }).await?;
         // They are ours from here on: they can be paused, and asked for their position, before the first `poll`.
         self.inbox.take(&mut self.taken);
@@ -230,7 +233,19 @@ impl Consumer {
         for control in assigned {
             self.heed(control);
         }
-        Ok(())
+        committed
+    }
+
+    /// With another assignment by hand partitions are given up: what is finished is committed before, as by `unsubscribe`.
+    async fn commit_what_goes(&mut self, partitions: &[(TopicPartition, crate::StartAt)]) -> Result<()> {
+        let stays = |held: &TopicPartition| partitions.iter().any(|(partition, _)| partition == held);
+        if !self.commits_by_itself() || self.group != Group::Outside || self.delivery.owned().all(stays) {
+            return Ok(());
+        }
+        self.finish_passed();
+        self.report_finished();
+        let deadline = self.handle.deadline();
+        self.handle.ask(|reply| Command::CommitFinished { deadline, reply: Some(reply) }).await
     }
 
     /// Commits what is finished if `enable.auto.commit` is on, runs the listener's `revoked`, gives up everything and
@@ -255,7 +270,7 @@ impl Consumer {
         self.handle.ask(|reply| Command::Unsubscribe { reason: "the consumer unsubscribed", reply }).await?;
         // Everything that the engine said before its answer is of the time before.
         self.inbox.take(&mut self.taken);
-        self.taken.control.clear();
+        self.taken.control.retain(|control| matches!(control, Control::Wake | Control::Failed(_)));
         while let Some(data) = self.taken.data.pop_front() {
             self.delivery.take_in(data);
         }
@@ -311,6 +326,7 @@ impl Consumer {
             Some(haul) => haul,
             None => {
                 polling.consumer.release_freed();
+                polling.consumer.is_woken = false;
                 Ok(polling.consumer.delivery.nothing())
             }
         }

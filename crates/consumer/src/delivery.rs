@@ -28,7 +28,7 @@ use crate::{
     config::Config,
     engine::command::Command,
     error::{Error, ErrorKind, Result},
-    event::Event,
+    event::{Event, Sink},
     gauges::PartitionGauges,
     handle::Handle,
     inbox::Data,
@@ -64,10 +64,11 @@ pub(crate) struct Delivery {
     decompressor: Decompressor,
     crc: Crc,
     most: usize,
+    sink: Sink,
 }
 
 impl Delivery {
-    pub(crate) fn new(config: &Config, opener: Opener) -> Self {
+    pub(crate) fn new(config: &Config, opener: Opener, sink: Sink) -> Self {
         Self {
             flows: BTreeMap::new(),
             leaving: BTreeMap::new(),
@@ -82,6 +83,7 @@ impl Delivery {
             decompressor: Decompressor::with_limit(config.decompressed_batch_max_bytes),
             crc: if config.check_crcs { Crc::Check } else { Crc::Trust },
             most: config.max_poll_records,
+            sink,
         }
     }
 
@@ -390,7 +392,10 @@ impl Delivery {
                     flow.state = State::Stopped;
                     flow.drop_buffered(&mut self.moved);
                     let token = flow.token;
-                    failed = Some(unreadable(&partition, &error));
+                    let error = unreadable(&partition, &error);
+                    // Found here: of what the engine has found it has told at once.
+                    self.sink.tell(|| Event::Error(error.clone()));
+                    failed = Some(error);
                     let _ = handle.send(Command::Stop { partition, token });
                 }
             }

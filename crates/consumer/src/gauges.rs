@@ -1,10 +1,13 @@
 //! What is known of one assigned partition without asking anybody: its position, its lag, whether it is paused.
 //!
-//! One set of gauges belongs to one assignment, and ends with it: a pause does not outlive it. The words are written by those
-//! who know (the engine: where the log ends; the task that polls: the position; whoever pauses: the pause) and read by all;
-//! they need not agree with one another to the record.
+//! One set of gauges belongs to one assignment, and ends with it: a pause does not outlive it. Each is written by those who
+//! know (the engine: where the log ends, and where a seek leads; the task that polls: the position from then on; whoever
+//! pauses: the pause) and read by all; they need not agree with one another to the record.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicBool, AtomicI64, Ordering},
+};
 
 use offtake_fetch::Watermarks;
 use offtake_machine::Token;
@@ -14,14 +17,19 @@ pub(crate) struct PartitionGauges {
     /// The assignment, as it was before any seek.
     token: Token,
     committed_only: bool,
-    /// The `seek` of the token that `position` belongs to.
-    seek: AtomicU64,
-    position: AtomicI64,
+    position: Mutex<Place>,
     high_watermark: AtomicI64,
     last_stable_offset: AtomicI64,
     is_paused: AtomicBool,
     /// No longer handed out, but not released yet.
     is_leaving: AtomicBool,
+}
+
+/// The offset that is handed out next, and the `seek` of the token that it belongs to.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    seek: u64,
+    offset: Option<i64>,
 }
 
 const UNKNOWN: i64 = -1;
@@ -37,8 +45,7 @@ impl PartitionGauges {
         Self {
             token,
             committed_only,
-            seek: AtomicU64::new(token.seek),
-            position: AtomicI64::new(UNKNOWN),
+            position: Mutex::new(Place { seek: token.seek, offset: None }),
             high_watermark: AtomicI64::new(UNKNOWN),
             last_stable_offset: AtomicI64::new(UNKNOWN),
             is_paused: AtomicBool::new(false),
@@ -56,15 +63,22 @@ impl PartitionGauges {
         self.last_stable_offset.store(watermarks.last_stable, Ordering::Relaxed);
     }
 
+    /// It is another log from here on: where that ends nobody has told.
+    pub(crate) fn forget_watermarks(&self) {
+        self.high_watermark.store(UNKNOWN, Ordering::Relaxed);
+        self.last_stable_offset.store(UNKNOWN, Ordering::Relaxed);
+    }
+
     /// The offset that is handed out next under `token`; of no account if the application has sought since.
-    pub(crate) fn set_position(&self, token: Token, position: Option<i64>) {
-        if self.seek.fetch_max(token.seek, Ordering::AcqRel) <= token.seek {
-            self.position.store(position.unwrap_or(UNKNOWN), Ordering::Release);
+    pub(crate) fn set_position(&self, token: Token, offset: Option<i64>) {
+        let mut place = self.position.lock().unwrap_or_else(PoisonError::into_inner);
+        if place.seek <= token.seek {
+            *place = Place { seek: token.seek, offset };
         }
     }
 
     pub(crate) fn position(&self) -> Option<i64> {
-        known(self.position.load(Ordering::Acquire))
+        self.position.lock().unwrap_or_else(PoisonError::into_inner).offset
     }
 
     /// How many records are still to be handed out, counted in offsets; `None` before an answer has told where the log ends,

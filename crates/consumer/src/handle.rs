@@ -93,6 +93,9 @@ impl Handle {
     /// As [`commit_offsets`](Self::commit_offsets); and `Misuse` unless it was built with
     /// [`finish_each`](crate::Builder::finish_each), for otherwise only the consumer itself knows what is finished.
     pub async fn commit_finished(&self) -> Result<()> {
+        if self.inbox.is_gone() {
+            return Err(Error::closed());
+        }
         let Some(ledgers) = &self.ledgers else {
             return Err(Error::misuse(
                 "commit_finished through a handle needs a consumer that was built with finish_each: call the consumer's own",
@@ -119,24 +122,18 @@ impl Handle {
     /// # Errors
     /// `NotOwned` if the partition is not assigned to this consumer, `Misuse` for a negative offset.
     pub async fn seek(&self, partition: TopicPartition, at: StartAt) -> Result<()> {
-        let token = self.ask(|reply| Command::Seek { partition: partition.clone(), at, reply }).await?;
-        if let Some(gauges) = self.view.gauges(&partition).filter(|gauges| gauges.token().same_owner(token)) {
-            gauges.set_position(token, known_offset(at).map(|position| position.offset));
-        }
+        self.ask(|reply| Command::Seek { partition, at, reply }).await?;
         Ok(())
     }
 
     /// Hands out nothing more of these until [`resume`](Self::resume) or until they change hands: a pause belongs to one
-    /// assignment. In force when the call returns; what is buffered is kept, unless its memory is needed for others, and
-    /// comes later.
+    /// assignment. In force when the call returns, for every `poll` that begins then; what is buffered is kept, unless its
+    /// memory is needed for others, and comes later.
     ///
     /// # Errors
     /// `NotOwned` if any of them is not assigned to this consumer, as far as `poll` has told; none is paused then.
     pub fn pause(&self, partitions: impl IntoIterator<Item = TopicPartition>) -> Result<()> {
-        let these = self.gauges_of(partitions)?;
-        these.iter().for_each(|(_, gauges)| gauges.set_paused(true));
-        let partitions = these.into_iter().map(|(partition, gauges)| (partition, gauges.token())).collect();
-        self.send(Command::Pause { partitions })
+        self.set_paused(partitions, true)
     }
 
     /// Hands them out again.
@@ -144,19 +141,17 @@ impl Handle {
     /// # Errors
     /// `NotOwned` if any of them is not assigned to this consumer, as far as `poll` has told; none is resumed then.
     pub fn resume(&self, partitions: impl IntoIterator<Item = TopicPartition>) -> Result<()> {
-        let these = self.gauges_of(partitions)?;
-        these.iter().for_each(|(_, gauges)| gauges.set_paused(false));
-        let partitions = these.into_iter().map(|(partition, gauges)| (partition, gauges.token())).collect();
-        self.send(Command::Resume { partitions })?;
+        self.set_paused(partitions, false)?;
         self.resumes.fetch_add(1, Ordering::AcqRel);
         self.inbox.send_control(Control::LookAgain);
         Ok(())
     }
 
-    fn gauges_of(
+    fn set_paused(
         &self,
         partitions: impl IntoIterator<Item = TopicPartition>,
-    ) -> Result<Vec<(TopicPartition, Arc<PartitionGauges>)>> {
+        is_paused: bool,
+    ) -> Result<()> {
         if self.inbox.is_gone() {
             return Err(Error::closed());
         }
@@ -165,7 +160,11 @@ impl Handle {
             let gauges = gauges.ok_or_else(|| not_assigned(&partition))?;
             Ok((partition, gauges))
         });
-        found.collect()
+        let these: Vec<_> = found.collect::<Result<_>>()?;
+        these.iter().for_each(|(_, gauges)| gauges.set_paused(is_paused));
+        // Said after it is done, and without saying what: however two calls cross, the last word is what the engine finds.
+        let partitions = these.into_iter().map(|(partition, _)| partition).collect();
+        self.send(Command::PausesChanged { partitions })
     }
 
     // Read without a message: also from a listener, and while `poll` runs.
@@ -188,12 +187,14 @@ impl Handle {
 
     /// How many records of a partition are still to be handed out, those that wait in this client among them: the
     /// distance in offsets from the [position](Self::position) to the newest end of the log that any answer has told (the
-    /// last stable offset under read_committed, the high watermark otherwise). `None` before the first answer.
+    /// last stable offset under read_committed, the high watermark otherwise). `None` before the first answer, and while the
+    /// position is not known.
     pub fn lag(&self, partition: &TopicPartition) -> Option<u64> {
         self.view.gauges(partition)?.lag()
     }
 
-    /// Makes the running `poll`, or the next, return at once, with no records if there are none.
+    /// Makes the running `poll`, or the next, return at once, with no records if there are none; also while no broker
+    /// answers. Only a listener that runs inside of `poll` is waited for.
     ///
     /// # Errors
     /// `Closed`.

@@ -167,6 +167,10 @@ impl Inbox {
             return;
         }
         let mut queues = self.lock();
+        // Whoever has gone meanwhile has emptied the queues under this lock.
+        if self.is_gone() {
+            return;
+        }
         queues.waiting.control.extend(control);
         queues.waiting.data.extend(data);
         queues.coalesce();
@@ -296,8 +300,8 @@ fn coalesce_control(queue: &mut VecDeque<Control>) {
     *queue = kept.into();
 }
 
-/// Removes what belongs to a position before the last seek (but for records, which are charged to the budget), and merges
-/// restarts of a partition that have no records between them.
+/// Removes what belongs to a position before the last seek (but for records, which are charged to the budget), all requests
+/// to give back but the last, and merges restarts of a partition that have no records between them.
 fn coalesce_data(queue: &mut VecDeque<Data>) {
     let mut last_seek: BTreeMap<TopicPartition, Token> = BTreeMap::new();
     for data in queue.iter() {
@@ -305,14 +309,21 @@ fn coalesce_data(queue: &mut VecDeque<Data>) {
             last_seek.insert(partition.clone(), *token);
         }
     }
+    let mut asked = BTreeSet::new();
+    let is_asked_again: Vec<bool> = queue
+        .iter()
+        .rev()
+        .map(|data| matches!(data, Data::GiveBack { partition, token } if !asked.insert((partition.clone(), *token))))
+        .collect();
     let is_stale = |partition: &TopicPartition, token: &Token| {
         last_seek.get(partition).is_some_and(|last| token.same_owner(*last) && token < last)
     };
     let mut kept: VecDeque<Data> = VecDeque::with_capacity(queue.len());
     // Where the last start of each partition stands in `kept`, if nothing of that partition has followed.
     let mut starts: BTreeMap<TopicPartition, usize> = BTreeMap::new();
-    for data in mem::take(queue) {
+    for (data, is_asked_again) in mem::take(queue).into_iter().zip(is_asked_again.into_iter().rev()) {
         match data {
+            Data::GiveBack { .. } if is_asked_again => continue,
             Data::Sought { ref partition, ref token, .. } if is_stale(partition, token) => continue,
             Data::Failed { ref partition, ref token, .. } if is_stale(partition, token) => continue,
             Data::GiveBack { ref partition, ref token } if is_stale(partition, token) => continue,

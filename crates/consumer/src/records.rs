@@ -35,7 +35,7 @@ impl Records {
         self.len
     }
 
-    /// Whether there are none: the timeout passed, or a rebalance ended.
+    /// Whether there are none: the timeout passed, or [`Handle::wake`](crate::Handle::wake) was called.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }

@@ -17,7 +17,6 @@ use crate::{
     delivery::Haul,
     engine::command::Command,
     error::{Error, ErrorKind, Result},
-    event::Event,
     inbox::Data,
     next::Next,
     records::{Records, Spot},
@@ -38,18 +37,21 @@ impl Consumer {
     /// Changes are the listener's here, and events the sink's.
     pub(super) fn poll_haul<H: Haul>(&mut self, cx: &mut Context<'_>) -> Poll<Result<H>> {
         loop {
-            match ready!(self.poll_item(cx, false)) {
-                Ok(Item::Haul(haul)) => return Poll::Ready(Ok(haul)),
-                Ok(Item::Woken) => return Poll::Ready(Ok(H::default())),
-                Ok(Item::Told(_)) => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
+            let result = match ready!(self.poll_item(cx, false)) {
+                Ok(Item::Haul(haul)) => Ok(haul),
+                Ok(Item::Woken) => Ok(H::default()),
+                Ok(Item::Told(_)) => continue,
+                Err(error) => Err(error),
+            };
+            self.is_woken = false;
+            return Poll::Ready(result);
         }
     }
 
     /// The same, and changes and events as values.
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Next>> {
         let item = ready!(self.poll_item(cx, true));
+        self.is_woken = false;
         Poll::Ready(item.map(|item| match item {
             Item::Haul(records) => Next::Records(records),
             Item::Woken => Next::Records(Records::default()),
@@ -72,7 +74,6 @@ impl Consumer {
         };
         self.end_poll();
         self.release_freed();
-        self.is_woken = false;
         if let Ok(Item::Haul(haul)) = &mut item {
             self.progress.hand_out(haul.parts());
             if H::OPENED {
@@ -171,9 +172,9 @@ impl Consumer {
                 Poll::Pending if !self.inbox.is_empty() => return Poll::Pending,
                 Poll::Pending => {}
             }
-            // After a pause of the process, say: the engine finds out, and tells by a notice (FAILURES M2, M4).
+            // After a pause of the process, say: the engine finds out, and says when to look again (FAILURES M2, M4).
             if !self.shared.is_valid(clock::now()) {
-                return Poll::Pending;
+                return if self.is_woken { Poll::Ready(Ok(Item::Woken)) } else { Poll::Pending };
             }
             self.take_in_data();
             if let Some(jump) = self.as_values.then(|| self.delivery.next_jump()).flatten() {
@@ -185,17 +186,11 @@ impl Consumer {
                 // A jump, which is a value of its own.
                 Some(Ok(haul)) if self.as_values && haul.is_empty() => {}
                 Some(Ok(haul)) => return Poll::Ready(Ok(Item::Haul(haul))),
-                Some(Err(error)) => {
-                    self.sink.tell(|| Event::Error(error.clone()));
-                    return Poll::Ready(Err(error));
-                }
+                Some(Err(error)) => return Poll::Ready(Err(error)),
                 None => {
                     self.finish_passed();
                     self.release_freed();
-                    if std::mem::take(&mut self.is_woken) {
-                        return Poll::Ready(Ok(Item::Woken));
-                    }
-                    return Poll::Pending;
+                    return if self.is_woken { Poll::Ready(Ok(Item::Woken)) } else { Poll::Pending };
                 }
             }
         }
@@ -216,6 +211,7 @@ impl Consumer {
         for (partition, token, from) in self.delivery.offers() {
             let _ = self.handle.send(Command::GiveBack { partition, token, from });
         }
+        self.release_freed();
     }
 
     /// The engine may fetch anew into the memory of what has been read.
@@ -242,7 +238,10 @@ impl Consumer {
 
     /// What was finished at positions that have been left is forgotten.
     pub(super) fn forget_moved(&mut self) {
-        self.progress.forget(&self.delivery.newly_sought());
+        let sought = self.delivery.newly_sought();
+        if !sought.is_empty() {
+            self.progress.forget(&sought);
+        }
         for (partition, token) in self.delivery.moved_back() {
             self.progress.forget(std::slice::from_ref(&partition));
             let _ = self.handle.send(Command::MovedBack { partition, token });

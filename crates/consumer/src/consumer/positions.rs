@@ -166,6 +166,7 @@ impl Consumer {
             self.handle.ask(|reply| Command::Seek { partition: partition.clone(), at, reply }).await?;
         self.delivery.sought(&partition, token, known_offset(at));
         self.forget_moved();
+        self.release_freed();
         Ok(())
     }
 
@@ -200,7 +201,7 @@ impl Consumer {
     /// How many records of a partition are still to be handed out, those that wait in this client among them: the
     /// distance in offsets from the [position](Self::position) to the newest end of the log that any answer has told (the
     /// last stable offset under read_committed, the high watermark otherwise). 0 when everything that can be read has been
-    /// handed out; `None` before the first answer.
+    /// handed out; `None` before the first answer, and while the position is not known.
     pub fn lag(&self, partition: &TopicPartition) -> Option<u64> {
         self.delivery.lag(partition)
     }

@@ -13,7 +13,7 @@ use tokio::{sync::mpsc, time::advance};
 
 use super::*;
 use crate::{
-    Listener, ListenerFuture, Rebalance, StartAt, Ticket,
+    Event, Listener, ListenerFuture, Rebalance, StartAt, Ticket,
     gauges::PartitionGauges,
     inbox::{self, Data, InboxSender},
     rebalance::NOT_COMMITTED,
@@ -108,18 +108,22 @@ fn orders(partition: i32) -> TopicPartition {
     TopicPartition::new("orders", partition)
 }
 
-fn chunk(partition: i32, from: i64, count: i64) -> Chunk {
+fn batch(from: i64, count: i64) -> bytes::Bytes {
     let mut builder = BatchBuilder::new(from);
     for _ in 0..count {
         builder.push(1, None, Some(b"value"), &[]);
     }
+    builder.build().unwrap()
+}
+
+fn chunk(partition: i32, from: i64, count: i64) -> Chunk {
     Chunk {
         partition: orders(partition),
         token: TOKEN,
         run: 1,
         fetch_offset: from,
         next: Position::at(from + count),
-        batches: [builder.build().unwrap()].into_iter().collect(),
+        batches: [batch(from, count)].into_iter().collect(),
         high_watermark: 100,
         last_stable_offset: 100,
         log_start_offset: 0,
@@ -169,8 +173,7 @@ async fn answers(mut commands: mpsc::UnboundedReceiver<Command>, log: Log, held:
                 log.say(format!("seek {}", name(&partition)));
                 let _ = reply.send(Ok(TOKEN.sought()));
             }
-            Command::Pause { partitions } => log.say(format!("pause {}", partitions.len())),
-            Command::Resume { partitions } => log.say(format!("resume {}", partitions.len())),
+            Command::PausesChanged { partitions } => log.say(format!("pauses of {}", partitions.len())),
             Command::GiveBack { partition, from, .. } => {
                 log.say(format!("give back {} from {}", name(&partition), from.offset));
             }
@@ -627,7 +630,7 @@ async fn i12_a_paused_partition_offers_what_it_holds_and_memory_is_freed() {
     consumer.pause([("orders", 0)]).unwrap();
     engine.send([], [Data::GiveBack { partition: orders(0), token: TOKEN }]);
     assert!(offsets(&mut consumer).await.is_empty());
-    assert_eq!(engine.log.take(), ["pause 1", "give back orders-0 from 2"]);
+    assert_eq!(engine.log.take(), ["pauses of 1", "give back orders-0 from 2"]);
     engine.send([], [Data::GivenBack { partition: orders(0), token: TOKEN, accepted: true }]);
     assert!(offsets(&mut consumer).await.is_empty());
     assert_eq!(engine.log.take(), ["freed 1"]);
@@ -648,6 +651,85 @@ async fn m4_nothing_is_handed_out_while_ownership_is_not_known_to_hold() {
     let began = clock::now();
     assert_eq!(beside(consumer.poll(ALL), renews).await.unwrap().len(), 3);
     assert_eq!(clock::now() - began, Duration::from_secs(1));
+}
+
+/// A shutdown by `wake` does not wait for a coordinator that is away.
+#[tokio::test(start_paused = true)]
+async fn a_wake_ends_a_poll_also_while_ownership_is_not_known_to_hold() {
+    let (mut consumer, engine) = member(|builder| builder, &[0]).await;
+    engine.brings(0, 0, 3);
+    engine.shared.set_validity(clock::now(), crate::shared::Validity::Until(None));
+    let handle = consumer.handle();
+    let wakes = async {
+        sleep(Duration::from_secs(1)).await;
+        handle.wake().unwrap();
+    };
+    let began = clock::now();
+    assert!(beside(consumer.poll(ALL), wakes).await.unwrap().is_empty());
+    handle.wake().unwrap();
+    assert!(matches!(consumer.next().await, Ok(Next::Records(records)) if records.is_empty()));
+    assert_eq!(clock::now() - began, Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wake_is_not_lost_to_what_comes_out_of_next_alone() {
+    let (mut consumer, engine) = member(|builder| builder, &[0]).await;
+    let limit = Duration::from_secs(300);
+    let exceeded = Event::PollIntervalExceeded { since_poll: limit, limit, stall: crate::Stall::Handler };
+    engine.send([Control::Wake, Control::PollIntervalExceeded(exceeded)], []);
+    let began = clock::now();
+    assert!(consumer.poll(ALL).await.unwrap().is_empty());
+    assert_eq!(clock::now(), began);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wake_that_was_said_before_a_subscription_counts_after_it() {
+    let (mut consumer, _engine) = consumer(|builder| builder);
+    consumer.handle().wake().unwrap();
+    consumer.subscribe(["orders"]).await.unwrap();
+    consumer.unsubscribe().await.unwrap();
+    let began = clock::now();
+    assert!(consumer.poll(ALL).await.unwrap().is_empty());
+    assert_eq!(clock::now(), began);
+}
+
+/// As Java's: with another assignment by hand partitions are given up.
+#[tokio::test(start_paused = true)]
+async fn h3_what_is_finished_of_partitions_that_an_assignment_drops_is_committed_before_it() {
+    let (mut consumer, engine) = consumer(|builder| builder);
+    engine.assigns(&[0, 1], None);
+    consumer.assign([("orders", 0), ("orders", 1)]).await.unwrap();
+    engine.brings(0, 0, 3);
+    assert_eq!(offsets(&mut consumer).await, [0, 1, 2]);
+    said(&engine);
+    consumer.assign([("orders", 0), ("orders", 1)]).await.unwrap();
+    assert_eq!(said(&engine), ["assign 2"], "nothing goes");
+    consumer.assign([("orders", 1)]).await.unwrap();
+    assert_eq!(said(&engine), ["finished orders-0@3", "commit finished", "assign 1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn j1_an_error_that_stops_a_partition_is_told_to_the_sink_by_whoever_finds_it() {
+    let log = Log::default();
+    let sink = log.clone();
+    let tells = move |event| match event {
+        Event::Error(error) => sink.say(error.to_string()),
+        _ => {}
+    };
+    let (mut consumer, engine) = joined(logged(log, |builder| builder.events(tells)), &[0, 1]).await;
+    let error = Error::new(ErrorKind::Corrupt, "by the engine");
+    engine.send([], [Data::Failed { partition: orders(0), token: TOKEN, error }]);
+    assert_eq!(consumer.poll(NONE).await.unwrap_err().to_string(), "by the engine");
+    settle().await;
+    assert!(said(&engine).is_empty(), "it has told it when it found it");
+    let mut bytes = bytes::BytesMut::from(&batch(0, 3)[..]);
+    *bytes.last_mut().unwrap() ^= 0xff;
+    let damaged = Chunk { batches: [bytes.freeze()].into_iter().collect(), ..chunk(1, 0, 3) };
+    engine.send([], [Data::Records(damaged)]);
+    assert_eq!(consumer.poll(NONE).await.unwrap_err().kind(), ErrorKind::Corrupt);
+    settle().await;
+    let told = said(&engine);
+    assert_eq!(told.len(), 2, "once, and that nothing more is to be fetched: {told:?}");
 }
 
 // ---- the end ------------------------------------------------------------------------------------------------------------

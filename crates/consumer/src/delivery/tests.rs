@@ -29,7 +29,7 @@ impl Sim {
     fn opened_by(opener: Opener, most: usize) -> Self {
         let mut config = Config::default();
         config.max_poll_records = most;
-        let delivery = Delivery::new(&config, opener);
+        let delivery = Delivery::new(&config, opener, Sink::none());
         let (sender, commands) = mpsc::unbounded_channel();
         let (_, inbox) = crate::inbox::inbox();
         let handle = Handle {
@@ -696,7 +696,7 @@ fn l8_a_seek_by_a_handle_shows_at_once_and_what_was_fetched_before_it_does_not_c
     sim.gauges.set_watermarks(ends_at(100, 100));
     sim.take_in(chunk(0, 3, &[batch(0, 3)]));
     let token = TOKEN.sought();
-    // What a handle does once the engine has answered it.
+    // What the engine does before it answers a handle.
     sim.gauges.set_position(token, Some(50));
     assert_eq!((sim.handle.position(&orders()), sim.handle.lag(&orders())), (Some(50), Some(50)));
     sim.delivery.take_in(Data::Sought { partition: orders(), token, position: Some(Position::at(50)) });

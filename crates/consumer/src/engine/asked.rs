@@ -45,14 +45,9 @@ impl Engine {
                 let result = self.seek(now, partition, at);
                 self.outbox.answer(Answer::Sought(reply, result));
             }
-            Command::Pause { partitions } => {
-                for (partition, token) in self.current(partitions) {
-                    self.fetch.pause(&partition, token);
-                }
-            }
-            Command::Resume { partitions } => {
-                for (partition, token) in self.current(partitions) {
-                    self.fetch.resume(now, &partition, token);
+            Command::PausesChanged { partitions } => {
+                for partition in partitions {
+                    self.follow_pause(now, &partition);
                 }
             }
             Command::GiveBack { partition, token, from } => self.give_back(now, partition, token, from),
@@ -130,16 +125,14 @@ impl Engine {
         }
     }
 
-    /// Those whose assignment goes on, under the tokens of now.
-    fn current(
-        &self,
-        partitions: Vec<(TopicPartition, Token)>,
-    ) -> impl Iterator<Item = (TopicPartition, Token)> + use<> {
-        let current = partitions.into_iter().filter_map(|(partition, token)| {
-            let now = self.offsets.token_of(&partition).filter(|now| now.same_owner(token))?;
-            Some((partition, now))
-        });
-        current.collect::<Vec<_>>().into_iter()
+    /// What its gauges say now holds, whoever said it.
+    fn follow_pause(&mut self, now: Instant, partition: &TopicPartition) {
+        let Some(token) = self.offsets.token_of(partition) else { return };
+        match self.ownership.is_paused(partition, token) {
+            Some(true) => self.fetch.pause(partition, token),
+            Some(false) => self.fetch.resume(now, partition, token),
+            None => {}
+        }
     }
 
     /// The handle offers what it holds of a paused partition.
@@ -207,7 +200,9 @@ impl Engine {
             Ok(token) => {
                 self.fetch.stop(&partition);
                 self.outbox.forget(&partition);
-                self.outbox.data(Data::Sought { partition, token, position: known_offset(at) });
+                let position = known_offset(at);
+                self.ownership.sought(&partition, token, position);
+                self.outbox.data(Data::Sought { partition, token, position });
                 Ok(token)
             }
             Err(NotAssigned::Partition(partition)) => Err(not_assigned(&partition)),

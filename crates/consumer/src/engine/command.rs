@@ -65,12 +65,9 @@ pub(crate) enum Command {
         at: StartAt,
         reply: Reply<Token>,
     },
-    /// The handle hands out nothing of these: a hint, of the assignment that the token stands for.
-    Pause {
-        partitions: Vec<(TopicPartition, Token)>,
-    },
-    Resume {
-        partitions: Vec<(TopicPartition, Token)>,
+    /// Somebody has paused or resumed these: a hint to look at their gauges.
+    PausesChanged {
+        partitions: Vec<TopicPartition>,
     },
     /// What the handle holds of a paused partition can be had back, if the partition is then read on from here.
     GiveBack {

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// What the loop holds towards the handle. Neither way has a length of its own: the inbox is coalesced, and bounded by the
-/// fetcher's budget; commands are each awaited by their sender, or few.
+/// fetcher's budget; commands are each awaited by their sender, or hints.
 struct Ends {
     commands: mpsc::UnboundedReceiver<Command>,
     inbox: InboxSender,

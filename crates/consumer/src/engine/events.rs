@@ -51,12 +51,13 @@ impl Engine {
         match event {
             metadata::Event::Updated => self.cluster_news(now),
             metadata::Event::Failing(error) => {
+                let was_hopeless = self.reach.is_hopeless();
                 if self.reach.fails(error.clone()) {
                     tracing::warn!(%error, "the cluster cannot be asked for metadata; trying again");
                     self.sink.tell(|| Event::Error(error.clone().into()));
-                    if self.reach.is_hopeless() {
-                        self.fail(error.into());
-                    }
+                }
+                if self.reach.is_hopeless() && !was_hopeless {
+                    self.fail(error.into());
                 }
                 self.settle_lookups(now);
             }
@@ -188,6 +189,7 @@ impl Engine {
                 // As after a seek: nothing of the old log is handed out any more.
                 self.fetch.stop(&partition);
                 self.outbox.forget(&partition);
+                self.ownership.is_another_log(&partition, token);
                 self.outbox.data(Data::Sought { partition, token, position: None });
             }
             Said::Reset { partition, from, to, reason, skipped, .. } => {

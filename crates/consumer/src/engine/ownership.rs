@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use offtake_fetch::Watermarks;
 use offtake_group::ReleaseId;
-use offtake_machine::{Token, TopicPartition};
+use offtake_machine::{Position, Token, TopicPartition};
 
 use crate::gauges::PartitionGauges;
 
@@ -61,13 +61,37 @@ impl Ownership {
         self.assigned.keys().cloned().collect()
     }
 
+    // ---- its gauges ----------------------------------------------------------------------------------------------
+
+    fn gauges(&self, partition: &TopicPartition, token: Token) -> Option<&PartitionGauges> {
+        self.assigned.get(partition)?.as_deref().filter(|gauges| gauges.token().same_owner(token))
+    }
+
     /// An answer has told where the log ends.
     pub(super) fn learn_watermarks(&self, partition: &TopicPartition, token: Token, watermarks: Watermarks) {
-        if let Some(Some(gauges)) = self.assigned.get(partition)
-            && gauges.token().same_owner(token)
-        {
+        if let Some(gauges) = self.gauges(partition, token) {
             gauges.set_watermarks(watermarks);
         }
+    }
+
+    /// The application has moved the position, perhaps to where only a broker knows.
+    pub(super) fn sought(&self, partition: &TopicPartition, token: Token, position: Option<Position>) {
+        if let Some(gauges) = self.gauges(partition, token) {
+            gauges.set_position(token, position.map(|position| position.offset));
+        }
+    }
+
+    /// The topic was created again.
+    pub(super) fn is_another_log(&self, partition: &TopicPartition, token: Token) {
+        if let Some(gauges) = self.gauges(partition, token) {
+            gauges.forget_watermarks();
+            gauges.set_position(token, None);
+        }
+    }
+
+    /// Whether it is paused, as long as this assignment lasts.
+    pub(super) fn is_paused(&self, partition: &TopicPartition, token: Token) -> Option<bool> {
+        self.gauges(partition, token).map(PartitionGauges::is_paused)
     }
 
     // ---- on its way out ------------------------------------------------------------------------------------------
@@ -153,5 +177,37 @@ mod tests {
         assert_eq!(ownership.release_by(), Some(by), "the other is not");
         assert_eq!(ownership.all_released(), [orders(1)]);
         assert_eq!(ownership.release_by(), None);
+    }
+    /// I11: however two calls cross on their way here, what the gauges say last is what holds.
+    #[test]
+    fn i11_a_pause_is_what_the_gauges_of_this_assignment_say() {
+        let mut ownership = Ownership::default();
+        ownership.assign([orders(0)]);
+        let of = gauges(1);
+        assert_eq!(ownership.is_paused(&orders(0), of.token()), None, "it has not begun");
+        ownership.begin(orders(0), of.clone());
+        of.set_paused(true);
+        assert_eq!(ownership.is_paused(&orders(0), of.token().sought()), Some(true));
+        of.set_paused(false);
+        assert_eq!(ownership.is_paused(&orders(0), of.token()), Some(false));
+        assert_eq!(ownership.is_paused(&orders(0), Token { assignment: 2, seek: 0 }), None);
+    }
+
+    /// L8: the engine says where a seek leads before anybody else can, and nobody puts it back.
+    #[test]
+    fn l8_a_seek_shows_at_once_and_what_was_handed_out_before_it_does_not_show_any_more() {
+        let mut ownership = Ownership::default();
+        ownership.assign([orders(0)]);
+        let of = gauges(1);
+        ownership.begin(orders(0), of.clone());
+        of.set_position(of.token(), Some(7));
+        let token = of.token().sought();
+        ownership.sought(&orders(0), token, Some(Position::at(100)));
+        of.set_position(of.token(), Some(8));
+        assert_eq!(of.position(), Some(100));
+        of.set_position(token, Some(150));
+        assert_eq!(of.position(), Some(150));
+        ownership.is_another_log(&orders(0), token.sought());
+        assert_eq!((of.position(), of.lag()), (None, None));
     }
 }

@@ -68,6 +68,8 @@ impl Waiters {
         if self.commits.len() < self.sweep_at {
             return BTreeSet::new();
         }
+        // Not again before there are twice as many: to look through them all takes its time.
+        self.sweep_at = self.commits.len().saturating_mul(2);
         let is_unawaited = |reply: &Option<Reply<()>>| reply.as_ref().is_none_or(Reply::is_closed);
         self.commits.iter().filter(|(_, reply)| is_unawaited(reply)).map(|(id, _)| *id).collect()
     }
