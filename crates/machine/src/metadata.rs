@@ -55,6 +55,9 @@ pub struct Metadata {
     backoff: Backoff,
     ids: CallIds,
     call: Call,
+    /// How many requests have left, and which of them the view comes from.
+    asked: u64,
+    learnt: u64,
     /// What was asked for while a call is under way.
     next: Next,
     /// Whether the call under way asked for all topics.
@@ -102,6 +105,8 @@ impl Metadata {
             backoff: Backoff::new(config.backoff, config.seed),
             ids: CallIds::default(),
             call: Call::Due(now),
+            asked: 0,
+            learnt: 0,
             next: Next::AsAnswered,
             asked_all: false,
             failing_since: None,
@@ -113,6 +118,16 @@ impl Metadata {
     /// The newest view.
     pub fn cluster(&self) -> &Arc<Cluster> {
         &self.cluster
+    }
+
+    /// How many requests have left. A view that [comes from](Self::learnt) a later one is newer than this moment.
+    pub fn asked(&self) -> u64 {
+        self.asked
+    }
+
+    /// Which request the view comes from, leader hints aside.
+    pub fn learnt(&self) -> u64 {
+        self.learnt
     }
 
     /// Keep these topics fresh, and no others.
@@ -258,6 +273,7 @@ impl Metadata {
             complete &= wanted.iter().all(|name| topics.contains_key(name));
         }
         self.cluster = Arc::new(Cluster { topics, ..told });
+        self.learnt = self.asked;
         self.updated();
         let wait = match std::mem::replace(&mut self.next, Next::AsAnswered) {
             Next::AtOnce => Duration::ZERO,
@@ -299,6 +315,7 @@ impl Metadata {
     /// What to send.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
         let id = self.call.start(now, &mut self.ids, self.config.request_timeout)?;
+        self.asked = self.asked.wrapping_add(1);
         self.asked_all = self.interest == Interest::All;
         let topics = match &self.interest {
             Interest::All => None,

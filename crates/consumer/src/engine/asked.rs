@@ -6,7 +6,7 @@ use std::{
 };
 
 use offtake_group::{GroupMembership, Member};
-use offtake_machine::{Position, Token, TopicPartition};
+use offtake_machine::{Position, Token, Topic, TopicPartition};
 use offtake_offsets::{CommitId, NotAssigned, QueryId};
 
 use super::{
@@ -64,6 +64,10 @@ impl Engine {
                 self.commit_these(now, offsets, deadline, reply)
             }
             Command::Committed { partitions, deadline, reply } => {
+                if let Some(error) = partitions.iter().find_map(|partition| illegal_name(&partition.topic)) {
+                    let _ = reply.send(Err(error));
+                    return;
+                }
                 if self.coordinator.is_none() {
                     let _ = reply.send(Err(no_group("committed")));
                     return;
@@ -73,20 +77,34 @@ impl Engine {
                 self.ask(now, id, Question { topics, reply: QuestionReply::Committed(reply) });
             }
             Command::List { partitions, deadline, reply } => {
+                if let Some(error) =
+                    partitions.iter().find_map(|(partition, _)| illegal_name(&partition.topic))
+                {
+                    let _ = reply.send(Err(error));
+                    return;
+                }
                 let topics = partitions.iter().map(|(partition, _)| partition.topic.clone()).collect();
                 let specs = partitions.into_iter().map(|(partition, at)| (partition, rooms::list_spec(at)));
                 let id = self.offsets.list(now, specs, deadline);
                 self.ask(now, id, Question { topics, reply: QuestionReply::List(reply) });
             }
             Command::Partitions { topic, deadline, reply } => {
-                self.waiters.lookups.partitions(topic, deadline, reply);
+                if let Some(error) = illegal_name(&topic) {
+                    let _ = reply.send(Err(error));
+                    return;
+                }
+                let is_unlisted = self.metadata.cluster().lists_all
+                    && self.metadata.cluster().topic(topic.as_str()).is_none();
+                self.waiters.lookups.partitions(topic, self.metadata.asked(), deadline, reply);
                 self.want_topics(now);
+                if is_unlisted {
+                    self.metadata.refresh_now(now);
+                }
                 self.settle_lookups(now);
             }
             Command::Matching { patterns, deadline, reply } => {
-                // As the cluster is now: a listing that came before the question does not count.
-                let known = self.metadata.cluster().clone();
-                self.waiters.lookups.matching(patterns, known, deadline, reply);
+                // As the cluster is now: a listing that was asked for before does not count.
+                self.waiters.lookups.matching(patterns, self.metadata.asked(), deadline, reply);
                 self.want_topics(now);
                 self.metadata.refresh_now(now);
                 self.settle_lookups(now);
@@ -153,6 +171,11 @@ impl Engine {
     }
 
     fn subscribe(&mut self, now: Instant, to: Subscription) -> Result<()> {
+        if let Subscription::Topics(topics) = &to
+            && let Some(error) = topics.iter().find_map(too_long)
+        {
+            return Err(error);
+        }
         if matches!(self.subscriptions.kind(), Subscription::Assigned) {
             return Err(Error::misuse(
                 "partitions are assigned by hand: unsubscribe before subscribing to topics",
@@ -176,6 +199,9 @@ impl Engine {
     }
 
     fn assign(&mut self, now: Instant, partitions: Vec<(TopicPartition, StartAt)>) -> Result<()> {
+        if let Some(error) = partitions.iter().find_map(|(partition, _)| illegal_name(&partition.topic)) {
+            return Err(error);
+        }
         if self.subscriptions.kind().is_of_a_group() {
             return Err(Error::misuse(
                 "topics are subscribed to: unsubscribe before assigning partitions by hand",
@@ -268,4 +294,19 @@ impl Engine {
         self.life = Life::Settling { until, deadline, membership, reply };
         self.settle_close(now);
     }
+}
+
+/// That no topic can have this name: asking for it would fail every other question in the same request.
+fn illegal_name(topic: &Topic) -> Option<Error> {
+    let invalid = topic.check().err()?;
+    Some(Error::new(
+        ErrorKind::UnknownTopic,
+        format!("no topic can be named {:?}: {invalid}", topic.as_str()),
+    ))
+}
+
+/// A name that no request can carry. (Of any other that no topic can have, a subscription hears from the broker, and the
+/// rest of it is read: FAILURES B8.)
+fn too_long(topic: &Topic) -> Option<Error> {
+    illegal_name(topic).filter(|_| topic.as_str().len() > 249)
 }

@@ -1,8 +1,11 @@
 //! Questions about topics that wait for metadata: answered when it is there, and with the reason when time is up.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
-use offtake_machine::{CallError, Cluster, PartitionInfo, Topic};
+use offtake_machine::{CallError, Cluster, PartitionInfo, Topic, earliest};
 use offtake_wire::ErrorCode;
 use regex::Regex;
 
@@ -12,6 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 #[derive(Debug)]
 pub(super) struct Lookups {
     waiting: Vec<Lookup>,
+    relist_at: Option<Instant>,
     /// Who is asked first, for the reader of an error.
     servers: String,
 }
@@ -20,39 +24,58 @@ pub(super) struct Lookups {
 struct Lookup {
     question: Question,
     deadline: Instant,
+    /// How many times metadata had been asked for when the question came: what is newer counts.
+    asked: u64,
 }
+
+/// What the questions are answered from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known<'a> {
+    pub(super) cluster: &'a Cluster,
+    /// Which request for metadata that comes from.
+    pub(super) learnt: u64,
+    /// What keeps newer metadata from coming, if anything does.
+    pub(super) trouble: Option<&'a CallError>,
+    /// Waiting cannot help.
+    pub(super) hopeless: bool,
+    pub(super) exclude_internal: bool,
+}
+
+/// How long a topic that is in no listing is waited for before the next is asked for.
+const RELIST: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 enum Question {
     Partitions(Topic, Reply<BTreeMap<i32, PartitionInfo>>),
-    /// In a listing that is newer than this view.
-    Matching(Vec<Regex>, Arc<Cluster>, Reply<Vec<Topic>>),
+    Matching(Vec<Regex>, Reply<Vec<Topic>>),
 }
 
 impl Lookups {
     pub(super) fn new(bootstrap_servers: &[(String, u16)]) -> Self {
         let servers: Vec<_> = bootstrap_servers.iter().map(|(host, port)| format!("{host}:{port}")).collect();
-        Self { waiting: Vec::new(), servers: servers.join(",") }
+        Self { waiting: Vec::new(), relist_at: None, servers: servers.join(",") }
     }
 
+    /// `asked`: how many times metadata has been asked for by now.
     pub(super) fn partitions(
         &mut self,
         topic: Topic,
+        asked: u64,
         deadline: Instant,
         reply: Reply<BTreeMap<i32, PartitionInfo>>,
     ) {
-        self.waiting.push(Lookup { question: Question::Partitions(topic, reply), deadline });
+        self.waiting.push(Lookup { question: Question::Partitions(topic, reply), deadline, asked });
     }
 
-    /// In a listing that is newer than `known`.
+    /// In a listing that is asked for after this.
     pub(super) fn matching(
         &mut self,
         patterns: Vec<Regex>,
-        known: Arc<Cluster>,
+        asked: u64,
         deadline: Instant,
         reply: Reply<Vec<Topic>>,
     ) {
-        self.waiting.push(Lookup { question: Question::Matching(patterns, known, reply), deadline });
+        self.waiting.push(Lookup { question: Question::Matching(patterns, reply), deadline, asked });
     }
 
     /// The topics that somebody waits to hear of.
@@ -69,56 +92,67 @@ impl Lookups {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.waiting.iter().map(|lookup| lookup.deadline).min()
+        let deadline = self.waiting.iter().map(|lookup| lookup.deadline).min();
+        earliest([deadline, self.relist_at])
     }
 
-    /// Answers what can be answered, and whether anything was. `hopeless`: the trouble will not go away by waiting.
-    pub(super) fn settle(
-        &mut self,
-        now: Instant,
-        cluster: &Arc<Cluster>,
-        trouble: Option<&CallError>,
-        hopeless: bool,
-        exclude_internal: bool,
-    ) -> bool {
+    /// Whether another listing is to be asked for now: somebody waits for a topic that the last did not have.
+    pub(super) fn relists(&mut self, now: Instant) -> bool {
+        self.relist_at.take_if(|at| *at <= now).is_some()
+    }
+
+    /// Answers what can be answered, and whether anything was.
+    pub(super) fn settle(&mut self, now: Instant, known: Known<'_>) -> bool {
         let before = self.waiting.len();
+        let mut misses = false;
         for lookup in std::mem::take(&mut self.waiting) {
-            let late = hopeless || now >= lookup.deadline;
-            match lookup.question {
-                Question::Partitions(topic, reply) => match self.known(cluster, &topic, trouble, late) {
-                    Some(result) => drop(reply.send(result)),
-                    None => self.waiting.push(Lookup {
-                        question: Question::Partitions(topic, reply),
-                        deadline: lookup.deadline,
-                    }),
-                },
-                Question::Matching(patterns, known, reply)
-                    if cluster.lists_all && !Arc::ptr_eq(cluster, &known) =>
+            let late = known.hopeless || now >= lookup.deadline;
+            let is_newer = known.learnt > lookup.asked;
+            let Lookup { question, deadline, asked } = lookup;
+            match question {
+                Question::Partitions(topic, reply) => match self.partitions_of(&topic, known, is_newer, late)
                 {
-                    let topics = matching(cluster, &patterns, exclude_internal);
+                    Some(result) => drop(reply.send(result)),
+                    None => {
+                        misses |= known.cluster.lists_all;
+                        self.waiting.push(Lookup {
+                            question: Question::Partitions(topic, reply),
+                            deadline,
+                            asked,
+                        });
+                    }
+                },
+                Question::Matching(patterns, reply) if known.cluster.lists_all && is_newer => {
+                    let topics = matching(known.cluster, &patterns, known.exclude_internal);
                     let _ = reply.send(Ok(topics.into_iter().collect()));
                 }
-                Question::Matching(_, _, reply) if late => {
-                    let _ = reply.send(Err(self.unanswered("the list of topics", trouble)));
+                Question::Matching(_, reply) if late => {
+                    let _ = reply.send(Err(self.unanswered("the list of topics", known.trouble)));
                 }
-                question @ Question::Matching(..) => {
-                    self.waiting.push(Lookup { question, deadline: lookup.deadline });
-                }
+                question @ Question::Matching(..) => self.waiting.push(Lookup { question, deadline, asked }),
             }
+        }
+        // Who keeps a list of all topics asks for no topic by its name.
+        match misses {
+            true => self.relist_at = self.relist_at.or_else(|| now.checked_add(RELIST)),
+            false => self.relist_at = None,
         }
         self.waiting.len() != before
     }
 
     /// The partitions of a topic; `None`: it is worth waiting.
-    fn known(
+    fn partitions_of(
         &self,
-        cluster: &Cluster,
         topic: &Topic,
-        trouble: Option<&CallError>,
+        known: Known<'_>,
+        is_newer: bool,
         late: bool,
     ) -> Option<Result<BTreeMap<i32, PartitionInfo>>> {
-        let Some(info) = cluster.topics.get(topic) else {
-            return late.then(|| Err(self.unanswered(&format!("topic {topic}"), trouble)));
+        let Some(info) = known.cluster.topics.get(topic) else {
+            return late.then(|| match known.cluster.lists_all && is_newer {
+                true => Err(refused(topic, ErrorCode::UnknownTopicOrPartition)),
+                false => Err(self.unanswered(&format!("topic {topic}"), known.trouble)),
+            });
         };
         match info.error {
             ErrorCode::None => Some(Ok(info.partitions.clone())),
@@ -157,4 +191,59 @@ pub(super) fn refused(topic: &Topic, code: ErrorCode) -> Error {
         code => (ErrorKind::UnknownTopic, format!("topic {topic} is not available: {code}")),
     };
     Error::new(kind, message).with_code(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use offtake_machine::TopicInfo;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    fn cluster(topics: &[&str], lists_all: bool) -> Cluster {
+        let id = offtake_wire::Uuid::default();
+        let info = TopicInfo { id, error: ErrorCode::None, internal: false, partitions: BTreeMap::new() };
+        let topics = topics.iter().map(|name| (Topic::from(*name), info.clone())).collect();
+        Cluster { topics, lists_all, ..Cluster::default() }
+    }
+
+    fn known(cluster: &Cluster, learnt: u64) -> Known<'_> {
+        Known { cluster, learnt, trouble: None, hopeless: false, exclude_internal: true }
+    }
+
+    fn after(seconds: u64) -> Instant {
+        crate::clock::after(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn b16_topics_that_match_are_those_of_a_listing_that_was_asked_for_after_the_question() {
+        let mut lookups = Lookups::new(&[]);
+        let (reply, mut answer) = oneshot::channel();
+        // The third request is on its way.
+        lookups.matching(vec![Regex::new("^o.*$").unwrap()], 3, after(60), reply);
+        let (old, new) = (cluster(&["old"], true), cluster(&["old", "orders"], true));
+        assert!(!lookups.settle(after(0), known(&old, 2)));
+        assert!(!lookups.settle(after(0), known(&old, 3)), "it may have left before");
+        assert!(lookups.settle(after(0), known(&new, 4)));
+        assert_eq!(answer.try_recv().unwrap().unwrap(), ["old".into(), "orders".into()] as [Topic; 2]);
+    }
+
+    /// A consumer that keeps a list of all topics asks for none by its name.
+    #[test]
+    fn b1_a_topic_that_no_listing_has_yet_is_asked_for_again_and_is_unknown_in_the_end() {
+        let mut lookups = Lookups::new(&[]);
+        let (empty, full) = (cluster(&[], true), cluster(&["new"], true));
+        let deadline = after(60);
+        for (found, expected) in [(&full, true), (&empty, false)] {
+            let (reply, mut answer) = oneshot::channel();
+            lookups.partitions("new".into(), 1, deadline, reply);
+            assert!(!lookups.settle(after(0), known(&empty, 2)));
+            assert!(!lookups.relists(after(0)) && lookups.relists(after(2)), "a second later");
+            assert!(lookups.settle(deadline, known(found, 3)));
+            let kind = answer.try_recv().unwrap().map_err(|error| error.kind());
+            assert_eq!(kind.is_ok(), expected);
+            assert!(expected || kind == Err(ErrorKind::UnknownTopic));
+        }
+        assert_eq!(lookups.poll_timeout(), None);
+    }
 }

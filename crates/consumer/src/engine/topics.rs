@@ -7,7 +7,11 @@ use offtake_machine::{Cluster, Topic};
 use offtake_wire::ErrorCode;
 use regex::Regex;
 
-use super::{Engine, command::Subscription, lookups};
+use super::{
+    Engine,
+    command::Subscription,
+    lookups::{self, Known},
+};
 use crate::config::GroupProtocol;
 
 impl Engine {
@@ -79,16 +83,18 @@ impl Engine {
 
     /// Answers the questions about topics that can be answered now. What nobody asks about any more is forgotten.
     pub(super) fn settle_lookups(&mut self, now: Instant) {
-        let trouble = self.reach.trouble();
-        let has_answered = self.waiters.lookups.settle(
-            now,
-            self.metadata.cluster(),
-            trouble,
-            self.reach.is_hopeless(),
-            self.config.exclude_internal_topics,
-        );
-        if has_answered {
+        let known = Known {
+            cluster: self.metadata.cluster(),
+            learnt: self.metadata.learnt(),
+            trouble: self.reach.trouble(),
+            hopeless: self.reach.is_hopeless(),
+            exclude_internal: self.config.exclude_internal_topics,
+        };
+        if self.waiters.lookups.settle(now, known) {
             self.want_topics(now);
+        }
+        if self.waiters.lookups.relists(now) {
+            self.metadata.refresh_now(now);
         }
     }
 }
