@@ -241,8 +241,8 @@ impl Engine {
         let all: Vec<_> = std::mem::take(&mut self.assigned).into_iter().collect();
         self.stop(&all);
         self.offsets.unassign(&all);
-        self.releasing.clear();
-        self.release_by = None;
+        // What is still being revoked is no longer among the assigned: its queued commits must not outlive it either (H2).
+        self.releasing_is_lost();
         self.born.clear();
         self.refused.clear();
         self.generation = None;
