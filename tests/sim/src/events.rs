@@ -81,6 +81,10 @@ pub(crate) enum What {
     Recreated {
         topic: Arc<str>,
     },
+    /// The topic was deleted for good.
+    Deleted {
+        topic: Arc<str>,
+    },
     /// The topic has so many partitions now.
     Grown {
         topic: Arc<str>,
@@ -106,6 +110,8 @@ pub(crate) enum What {
     },
     /// The coordinator forgot the group.
     Forgotten,
+    /// Another coordinator, or the same again, loaded the group from what was stored.
+    GroupLoaded,
     Request {
         broker: i32,
         api: i16,

@@ -346,11 +346,6 @@ impl Harm {
 }
 
 impl Harm {
-    /// Whether it is the same odd answer.
-    pub(crate) fn is_like(&self, other: &Self) -> bool {
-        matches!((self, other), (Self::Odd { which: a, .. }, Self::Odd { which: b, .. }) if a == b)
-    }
-
     /// The member that it names.
     pub(crate) fn member(&self) -> Option<usize> {
         match self {

@@ -2,12 +2,16 @@
 //!
 //! A [`Judge`] is fed every event in order and remembers what it must; each file holds the rules of one subject.
 
+mod commits;
+mod lag;
 mod ledger;
 mod liveness;
+mod offsets;
 mod ownership;
-mod reading;
+mod reader;
 mod records;
 mod requests;
+mod resets;
 mod spoken;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -15,7 +19,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use self::{
-    ledger::Ledger, liveness::Liveness, ownership::Ownership, records::Records, requests::Requests,
+    ledger::Ledger, liveness::Liveness, ownership::Ownership, records::{Records, Scene}, requests::Requests,
     spoken::Spoken,
 };
 use crate::{
@@ -85,20 +89,31 @@ impl Judge {
         let complaints = &mut self.complaints;
         self.ledger.feed(event);
         self.spoken.feed(&self.plan, event);
-        let owners = (&self.spoken, &self.ownership);
-        self.records.feed(&self.plan, &self.ledger, owners, event, complaints);
-        self.ownership.feed(&self.plan, &self.spoken, event, complaints);
+        let scene = Scene {
+            plan: &self.plan,
+            ledger: &self.ledger,
+            spoken: &self.spoken,
+            ownership: &self.ownership,
+            at: event.at,
+        };
+        self.records.feed(scene, event, complaints);
+        self.ownership.feed(&self.plan, (&self.ledger, &self.spoken), event, complaints);
         self.requests.feed(&self.plan, event, complaints);
         self.liveness.feed(&self.plan, &self.spoken, event, complaints);
     }
 
     /// What somebody has still to process: a partition, the offset of the first such record, and how many there are.
     pub(crate) fn unprocessed(&self) -> Vec<(Place, i64, usize)> {
-        self.records.unprocessed(&self.ledger)
+        let left = self.records.unprocessed(&self.ledger).into_iter();
+        let forgotten = self.spoken.rebalance_is_forgotten();
+        left.filter(|(place, ..)| !forgotten || self.ownership.is_held(place)).collect()
     }
 
     /// Partitions that nobody holds.
     pub(crate) fn unowned(&self) -> Vec<Place> {
+        if self.spoken.rebalance_is_forgotten() {
+            return Vec::new();
+        }
         self.ledger.places().filter(|place| !self.ownership.is_held(place)).cloned().collect()
     }
 

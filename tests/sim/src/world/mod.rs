@@ -352,6 +352,7 @@ impl State {
                 let places = partitions.iter().map(|(topic, number)| Place::new(topic, *number)).collect();
                 (at, What::GroupAssigned { member, generation, places })
             }
+            Observed::GroupLoaded { at, .. } => (at, What::GroupLoaded),
             Observed::MemberGone { at, member, why, .. } => (at, What::MemberGone { member, why }),
             Observed::Ended { at, producer, committed, .. } => match self.transactions.get(&producer) {
                 Some(transaction) => (at, What::Ended { transaction: *transaction, committed }),

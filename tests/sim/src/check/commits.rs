@@ -1,0 +1,120 @@
+//! S1: what is committed was processed before the commit left. S8: a commit does not go back, nor does its leader epoch.
+
+use super::{
+    Complaints,
+    offsets::{Noted, Sent},
+    records::{Records, Scene},
+};
+use crate::{
+    events::{Place, Who},
+    plan::Commits,
+};
+
+impl Records {
+    pub(super) fn commit_sent(
+        &mut self,
+        scene: Scene<'_>,
+        (who, place, offset): (Who, &Place, i64),
+        complaints: &mut Complaints,
+    ) {
+        let dials = self.dials.get(&who).copied().unwrap_or_default();
+        let cuts = scene.ledger.log(place).map_or(0, |log| log.cuts.len());
+        let reader = self.reader(who, place);
+        let moved = reader.was_told_to_go_to(offset);
+        let incarnation = if moved { cuts } else { reader.incarnation };
+        let of = self.groups.entry(place.clone()).or_default();
+        of.last_sent = Some((who, offset));
+        let before = of.sent.get(&offset).copied().filter(|sent| sent.who == who);
+        let (dials, first) = before.map_or((dials, scene.at), |sent| (sent.dials, sent.first));
+        // The same offset of another log is another commit; a repetition may be of either.
+        let incarnation = before.map_or(incarnation, |sent| sent.incarnation.min(incarnation));
+        of.sent.insert(offset, Sent { who, dials, first, last: scene.at, incarnation });
+        let Some(log) = scene.ledger.log(place) else { return };
+        let begin = of.begin.unwrap_or(0).max(log.start).max(of.checked);
+        let missing = log.records.range(begin..offset.max(begin)).find(|(number, record)| {
+            let done = !scene.ledger.is_due(record) || of.processed.contains(&record.id);
+            // It speaks of the log before a cut, of which it has not heard: there this offset held something else.
+            let elsewhere = |cut: usize| {
+                let held = log.former.get(number).into_iter().flatten().find(|former| former.cut == cut);
+                let began = of.began.get(cut).copied().flatten();
+                held.is_none_or(|former| {
+                    began.is_some_and(|began| **number < began)
+                        || !scene.ledger.is_due(&former.record) || of.processed.contains(&former.record.id)
+                })
+            };
+            let excused = (incarnation..cuts).any(|cut| log.cuts[cut].end <= **number && elsewhere(cut));
+            !done && !excused
+        });
+        if let Some((missing, _)) = missing {
+            let text = format!("{who} commits {offset} of {place}, and nobody has processed {missing}");
+            complaints.add("S1", scene.at, text);
+        }
+        if incarnation >= cuts {
+            of.checked = of.checked.max(offset);
+        }
+    }
+
+    pub(super) fn committed(
+        &mut self,
+        scene: Scene<'_>,
+        (member, place, offset, leader_epoch): (&str, &Place, i64, i32),
+        complaints: &mut Complaints,
+    ) {
+        let Scene { plan, ledger, spoken, ownership, at } = scene;
+        let taken = ownership.was_taken(plan, spoken, member, place);
+        let of = self.groups.entry(place.clone()).or_default();
+        let Some(log) = ledger.log(place) else { return };
+        let cuts = log.cuts.len();
+        let sent = of.sent.get(&offset).copied();
+        let incarnation = sent.map_or(cuts, |sent| sent.incarnation);
+        let mut unheard = log.cuts.iter().skip(incarnation).filter(|cut| cut.concerns(offset)).peekable();
+        let of_a_former_log = unheard.peek().is_some();
+        let of_a_former_topic = unheard.any(|cut| cut.recreated);
+        let committed = of.committed();
+        // Each of these is about this commit, and about nothing that comes after it.
+        let goes_back = of.rewound.is_some_and(|rewound| rewound.to <= offset);
+        let given_up = committed.is_some_and(|before| of.was_given_up(offset, before));
+        let excused = goes_back || given_up || taken || of.was_taken() || of_a_former_log;
+        // Markers and aborted records between the two make no difference.
+        let back = |before: &i64| log.records.range(offset..*before).any(|(_, record)| ledger.is_due(record));
+        if let Some(before) = committed.filter(|before| offset < *before).filter(back)
+            && !excused
+        {
+            let text = format!("{member} committed {offset} of {place} after {before}");
+            complaints.add("S8", at, text);
+        }
+        if leader_epoch >= 0 && leader_epoch < of.leader_epoch && !excused {
+            let text =
+                format!("{member} committed leader epoch {leader_epoch} of {place} after {}", of.leader_epoch);
+            complaints.add("S8", at, text);
+        }
+        if of.rewound.is_some_and(|rewound| sent.is_some_and(|sent| sent.last > rewound.at)) {
+            of.rewound = None;
+            of.leader_epoch = leader_epoch;
+        }
+        let by_hand = of.last_sent.is_some_and(|(who, sent)| {
+            let listener = plan.members[who.member].commits == Commits::Listener;
+            sent == offset && (listener || of.sought == Some((who, sent)))
+        });
+        of.blind = leader_epoch < 0 && by_hand;
+        // Without an epoch nobody can see that it is of a log that was cut; and by name (before version 10 of OffsetCommit)
+        // what is said of a topic that was there before counts for the one that has its name.
+        if of_a_former_topic || (of.blind && of_a_former_log) {
+            of.begin = of.begin.max(Some(offset));
+        }
+        of.note(Noted { at, offset: Some(offset), incarnation, taken });
+        if !of_a_former_log {
+            of.leader_epoch = leader_epoch.max(of.leader_epoch);
+        }
+    }
+
+    pub(super) fn truncated(&mut self, place: &Place, end: i64) {
+        let of = self.groups.entry(place.clone()).or_default();
+        of.checked = of.checked.min(end);
+        of.began.push(of.begin);
+        of.begin = of.begin.map(|begin| begin.min(end));
+        if let Some(committed) = of.committed().filter(|committed| of.blind && *committed > end) {
+            of.begin = of.begin.max(Some(committed));
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! S13: a position is given up only when there is nothing at it, and never because a question failed (L2). Each cut of a log
+//! excuses one reset, or one truncation told, of each reader that had not heard of it.
+
+use std::time::Duration;
+
+use super::{
+    Complaints,
+    ledger::{Cut, Log},
+    reader::Reader,
+    records::{KNOWS_TOPICS, Records, Scene},
+};
+use crate::{
+    clock::ms,
+    events::{Place, Who},
+    plan::{Harm, Odd, Plan, Reset},
+};
+
+/// How many partitions may have been answered so by now.
+fn undefined_epochs(plan: &Plan, at: Duration) -> u32 {
+    let most = plan.topics.iter().map(|topic| u32::try_from(topic.partitions).unwrap_or(0)).sum::<u32>();
+    let struck = plan.faults.iter().filter(|fault| ms(fault.at) <= at);
+    struck
+        .map(|fault| match fault.what {
+            Harm::Odd { which: Odd::UndefinedEpoch, times } => times * most,
+            _ => 0,
+        })
+        .sum()
+}
+
+/// The cut that a reader which stands there is told of, if there is one that it had not heard of.
+fn hears_of(reader: &mut Reader, log: &Log, position: i64, started: Duration) -> Option<usize> {
+    let is_news = |(number, cut): &(usize, &Cut)| match cut.recreated {
+        true => started <= cut.at && !reader.heard.contains(number),
+        false => *number >= reader.told,
+    };
+    let (number, cut) = log.cuts_below(position).find(is_news)?;
+    if cut.recreated {
+        reader.heard.insert(number);
+    }
+    reader.told = reader.told.max(number + 1);
+    Some(number)
+}
+
+impl Records {
+    pub(super) fn reset(
+        &mut self,
+        scene: Scene<'_>,
+        (who, place, from, to, reason): (Who, &Place, Option<i64>, i64, &str),
+        complaints: &mut Complaints,
+    ) {
+        let Scene { plan, ledger, at, .. } = scene;
+        let Some(log) = ledger.log(place) else { return };
+        let started = self.started.get(&who).copied().unwrap_or(at);
+        self.begins(scene, who, place);
+        let reader = self.reader(who, place);
+        let since = reader.asks_since();
+        let policy_decides = std::mem::take(&mut reader.policy_decides);
+        let cut = from.and_then(|from| hears_of(reader, log, from, started));
+        let of = self.groups.entry(place.clone()).or_default();
+        let mut cause = match from {
+            None => of.since(since).any(|noted| noted.offset.is_none()),
+            Some(from) => from < log.start || cut.is_some() || policy_decides,
+        };
+        // A leader that says it knows nothing of an epoch leaves no choice (L4); it says so as often as planned.
+        if !cause && from.is_some() && self.undefined_epochs < undefined_epochs(plan, at) {
+            self.undefined_epochs += 1;
+            cause = true;
+        }
+        if !cause {
+            let stands = of.committed().map_or("nothing".to_owned(), |offset| offset.to_string());
+            let text = format!(
+                "{who} went from {from:?} to {to} in {place} ({reason}) without cause: committed is {stands}, the log \
+                 starts at {}",
+                log.start
+            );
+            complaints.add("S13", at, text);
+        }
+        if cause && plan.reset == Reset::Latest {
+            let born_before_its_eyes = log.born_late.is_some_and(|born| born > started + KNOWS_TOPICS);
+            if from.is_none() && born_before_its_eyes && to > log.start && who.member == 0 {
+                let text = format!(
+                    "{place} was created under the group's eyes, and {who} began at {to} (FAILURES B4)"
+                );
+                complaints.add("S13", at, text);
+            }
+            // The policy skips what was written meanwhile. And who commits by hand commits nothing before its first record:
+            // until then each owner begins at the end.
+            of.begin = of.begin.max(Some(to));
+        }
+        if from.is_some_and(|from| to < from) {
+            of.goes_back(at, to);
+        }
+        let reader = self.reader(who, place);
+        if !reader.gone {
+            reader.told_to_go(from, to);
+        }
+    }
+
+    pub(super) fn truncation_told(
+        &mut self,
+        scene: Scene<'_>,
+        (who, place, from, to): (Who, &Place, i64, Option<i64>),
+        complaints: &mut Complaints,
+    ) {
+        let Scene { ledger, at, .. } = scene;
+        let Some(log) = ledger.log(place) else { return };
+        let started = self.started.get(&who).copied().unwrap_or(at);
+        self.begins(scene, who, place);
+        let reader = self.reader(who, place);
+        let cut = hears_of(reader, log, from, started);
+        if cut.is_none() {
+            let text = format!("{who} was told that {place} was truncated at {from}, and it was not");
+            complaints.add("S13", at, text);
+        }
+        if !reader.gone {
+            match to {
+                Some(to) => reader.told_to_go(Some(from), to),
+                None => reader.policy_decides = true,
+            }
+        }
+        let of = self.groups.entry(place.clone()).or_default();
+        of.goes_back(at, to.unwrap_or(log.start));
+        if let (Some(to), Some(cut)) = (to, cut)
+            && log.cuts[cut].recreated
+        {
+            // An offset of the topic that was there before, taken for one of this (by name, before version 10).
+            of.begin = of.begin.max(Some(to));
+        }
+    }
+}
