@@ -19,9 +19,7 @@ impl Records {
     ) {
         let dials = self.dials.get(&who).copied().unwrap_or_default();
         let cuts = scene.ledger.log(place).map_or(0, |log| log.cuts.len());
-        let reader = self.reader(who, place);
-        let moved = reader.was_told_to_go_to(offset);
-        let incarnation = if moved { cuts } else { reader.incarnation };
+        let incarnation = self.reader(who, place).speaks_of(offset);
         let of = self.groups.entry(place.clone()).or_default();
         of.last_sent = Some((who, offset));
         let before = of.sent.get(&offset).copied().filter(|sent| sent.who == who);
@@ -39,7 +37,8 @@ impl Records {
                 let began = of.began.get(cut).copied().flatten();
                 held.is_none_or(|former| {
                     began.is_some_and(|began| **number < began)
-                        || !scene.ledger.is_due(&former.record) || of.processed.contains(&former.record.id)
+                        || !scene.ledger.is_due(&former.record)
+                        || of.processed.contains(&former.record.id)
                 })
             };
             let excused = (incarnation..cuts).any(|cut| log.cuts[cut].end <= **number && elsewhere(cut));
@@ -74,7 +73,7 @@ impl Records {
         // Each of these is about this commit, and about nothing that comes after it.
         let goes_back = of.rewound.is_some_and(|rewound| rewound.to <= offset);
         let given_up = committed.is_some_and(|before| of.was_given_up(offset, before));
-        let excused = goes_back || given_up || taken || of.was_taken() || of_a_former_log;
+        let excused = goes_back || given_up || taken || of.is_stale() || of_a_former_log;
         // Markers and aborted records between the two make no difference.
         let back = |before: &i64| log.records.range(offset..*before).any(|(_, record)| ledger.is_due(record));
         if let Some(before) = committed.filter(|before| offset < *before).filter(back)
@@ -84,8 +83,10 @@ impl Records {
             complaints.add("S8", at, text);
         }
         if leader_epoch >= 0 && leader_epoch < of.leader_epoch && !excused {
-            let text =
-                format!("{member} committed leader epoch {leader_epoch} of {place} after {}", of.leader_epoch);
+            let text = format!(
+                "{member} committed leader epoch {leader_epoch} of {place} after {}",
+                of.leader_epoch
+            );
             complaints.add("S8", at, text);
         }
         if of.rewound.is_some_and(|rewound| sent.is_some_and(|sent| sent.last > rewound.at)) {
@@ -102,7 +103,13 @@ impl Records {
         if of_a_former_topic || (of.blind && of_a_former_log) {
             of.begin = of.begin.max(Some(offset));
         }
-        of.note(Noted { at, offset: Some(offset), incarnation, taken });
+        of.note(Noted {
+            at,
+            offset: Some(offset),
+            incarnation,
+            stale: taken || of_a_former_log,
+            of_a_former_topic,
+        });
         if !of_a_former_log {
             of.leader_epoch = leader_epoch.max(of.leader_epoch);
         }
@@ -113,7 +120,7 @@ impl Records {
         of.checked = of.checked.min(end);
         of.began.push(of.begin);
         of.begin = of.begin.map(|begin| begin.min(end));
-        if let Some(committed) = of.committed().filter(|committed| of.blind && *committed > end) {
+        if let Some(committed) = of.committed().filter(|committed| of.hides_cuts() && *committed > end) {
             of.begin = of.begin.max(Some(committed));
         }
     }

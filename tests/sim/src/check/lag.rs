@@ -55,9 +55,8 @@ impl Records {
         let last = reader.last.filter(|_| reader.incarnation == log.cuts.len())?;
         let read_committed = plan.members[who.member].read_committed;
         let seen = |transaction| !read_committed || ledger.outcome(transaction) == Some(true);
-        let unread = log.records.range(last + 1..).find(|(_, record)| {
-            !record.gone && seen(record.transaction)
-        })?;
+        let unread =
+            log.records.range(last + 1..).find(|(_, record)| !record.gone && seen(record.transaction))?;
         (unread.1.since < before).then_some(*unread.0)
     }
 }

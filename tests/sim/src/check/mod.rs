@@ -19,7 +19,11 @@ use std::{fmt, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use self::{
-    ledger::Ledger, liveness::Liveness, ownership::Ownership, records::{Records, Scene}, requests::Requests,
+    ledger::Ledger,
+    liveness::Liveness,
+    ownership::Ownership,
+    records::{Records, Scene},
+    requests::Requests,
     spoken::Spoken,
 };
 use crate::{

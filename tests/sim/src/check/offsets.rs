@@ -14,14 +14,17 @@ pub(super) struct Noted {
     pub(super) offset: Option<i64>,
     /// Of which incarnation of the log.
     pub(super) incarnation: usize,
-    /// By a member from which the partition had been taken already, as Kafka allows (see `Ownership::was_taken`).
-    pub(super) taken: bool,
+    /// By a member from which the partition had been taken already, as Kafka allows (see `Ownership::was_taken`), or of a log
+    /// that had been cut: whoever has the partition now goes on from where it is.
+    pub(super) stale: bool,
+    /// Of a topic that was there before, by its name: no epoch of it says anything of the one that has its name.
+    pub(super) of_a_former_topic: bool,
 }
 
 impl Noted {
     /// From now on nothing is committed.
     pub(super) fn nothing(at: Duration) -> Self {
-        Self { at, offset: None, incarnation: usize::MAX, taken: false }
+        Self { at, offset: None, incarnation: usize::MAX, stale: false, of_a_former_topic: false }
     }
 }
 
@@ -72,8 +75,13 @@ impl Offsets {
         self.history.last().and_then(|noted| noted.offset)
     }
 
-    pub(super) fn was_taken(&self) -> bool {
-        self.history.last().is_some_and(|noted| noted.taken)
+    pub(super) fn is_stale(&self) -> bool {
+        self.history.last().is_some_and(|noted| noted.stale)
+    }
+
+    /// Whether who begins at what is committed could not see it if the log was cut before.
+    pub(super) fn hides_cuts(&self) -> bool {
+        self.blind || self.history.last().is_some_and(|noted| noted.of_a_former_topic)
     }
 
     pub(super) fn note(&mut self, noted: Noted) {
@@ -83,8 +91,7 @@ impl Offsets {
     /// What the group said at some time since then.
     pub(super) fn since(&self, since: Duration) -> impl Iterator<Item = Noted> {
         let before = self.history.iter().rposition(|noted| noted.at <= since);
-        let nothing =
-            before.is_none().then_some(Noted::nothing(Duration::ZERO));
+        let nothing = before.is_none().then_some(Noted::nothing(Duration::ZERO));
         nothing.into_iter().chain(self.history.iter().skip(before.unwrap_or(0)).copied())
     }
 

@@ -13,6 +13,8 @@ use super::ledger::{Ledger, Log};
 pub(super) struct Move {
     from: Option<i64>,
     to: i64,
+    /// Of which incarnation of the log, at most.
+    incarnation: usize,
 }
 
 /// Where it may stand: the next offset, and how many of the moves it has made.
@@ -93,14 +95,16 @@ impl Reader {
         self.stands.clear();
     }
 
-    pub(super) fn told_to_go(&mut self, from: Option<i64>, to: i64) {
-        self.moves.push(Move { from, to });
+    pub(super) fn told_to_go(&mut self, from: Option<i64>, to: i64, incarnation: usize) {
+        self.moves.push(Move { from, to, incarnation });
     }
 
-    /// Whether its position is one that it was told to take since it was last handed anything.
-    pub(super) fn was_told_to_go_to(&self, to: i64) -> bool {
+    /// Of which incarnation of the log this offset is when it commits it: that of what it was last handed, or of where it was
+    /// told to go since.
+    pub(super) fn speaks_of(&self, offset: i64) -> usize {
         let used = self.stands.iter().map(|(_, used)| *used).min().unwrap_or(0);
-        self.moves.iter().skip(used).any(|step| step.to == to)
+        let told = self.moves.iter().skip(used).rev().find(|step| step.to == offset);
+        told.map_or(self.incarnation, |step| step.incarnation)
     }
 
     /// The application chose the position.

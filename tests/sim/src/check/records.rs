@@ -85,7 +85,9 @@ impl Records {
                 for place in places {
                     let reader = self.readers.entry((*who, place.clone())).or_default();
                     // The coordinator may have given it to this one again before the application lets go of it.
-                    let granted = reader.granted.filter(|_| self.allowed.get(who).is_some_and(|all| all.contains(place)));
+                    let granted = reader
+                        .granted
+                        .filter(|_| self.allowed.get(who).is_some_and(|all| all.contains(place)));
                     let before = std::mem::replace(reader, Reader::gave_up(at));
                     (reader.granted, reader.heard) = (granted, before.heard);
                     // A commit that is on its way out is of what it read.
@@ -129,7 +131,8 @@ impl Records {
                 for (_, of) in self.groups.iter_mut().filter(|(place, _)| place.topic == *topic) {
                     of.note(Noted::nothing(at));
                     of.began.push(of.begin);
-                    (of.leader_epoch, of.checked, of.begin, of.blind, of.rewound) = (-1, 0, None, false, None);
+                    (of.leader_epoch, of.checked, of.begin, of.blind, of.rewound) =
+                        (-1, 0, None, false, None);
                 }
             }
             What::Forgotten => {
@@ -146,9 +149,7 @@ impl Records {
 
     pub(super) fn reader(&mut self, who: Who, place: &Place) -> &mut Reader {
         let started = self.started.get(&who).copied().unwrap_or_default();
-        self.readers
-            .entry((who, place.clone()))
-            .or_insert_with(|| Reader::beginning(started))
+        self.readers.entry((who, place.clone())).or_insert_with(|| Reader::beginning(started))
     }
 
     pub(super) fn who(&self, member: &str) -> Option<Who> {
@@ -195,10 +196,7 @@ impl Records {
         };
         let of = self.groups.entry(place.clone()).or_default();
         let started = self.started.get(&who).copied().unwrap_or_default();
-        let reader = self
-            .readers
-            .entry((who, place.clone()))
-            .or_insert_with(|| Reader::beginning(started));
+        let reader = self.readers.entry((who, place.clone())).or_insert_with(|| Reader::beginning(started));
         let read_committed = plan.members[who.member].read_committed;
         let current = log.records.get(&offset).filter(|record| record.id == id);
         let former = log.former(offset, id);

@@ -29,9 +29,8 @@ fn undefined_epochs(plan: &Plan, at: Duration) -> u32 {
 
 /// The cut that a reader which stands there is told of, if there is one that it had not heard of.
 fn hears_of(reader: &mut Reader, log: &Log, position: i64, started: Duration) -> Option<usize> {
-    let is_news = |(number, cut): &(usize, &Cut)| match cut.recreated {
-        true => started <= cut.at && !reader.heard.contains(number),
-        false => *number >= reader.told,
+    let is_news = |(number, cut): &(usize, &Cut)| {
+        *number >= reader.told || (cut.recreated && started <= cut.at && !reader.heard.contains(number))
     };
     let (number, cut) = log.cuts_below(position).find(is_news)?;
     if cut.recreated {
@@ -59,7 +58,8 @@ impl Records {
         let of = self.groups.entry(place.clone()).or_default();
         let mut cause = match from {
             None => of.since(since).any(|noted| noted.offset.is_none()),
-            Some(from) => from < log.start || cut.is_some() || policy_decides,
+            // Who goes to where it stands goes nowhere.
+            Some(from) => from == to || from < log.start || cut.is_some() || policy_decides,
         };
         // A leader that says it knows nothing of an epoch leaves no choice (L4); it says so as often as planned.
         if !cause && from.is_some() && self.undefined_epochs < undefined_epochs(plan, at) {
@@ -92,7 +92,7 @@ impl Records {
         }
         let reader = self.reader(who, place);
         if !reader.gone {
-            reader.told_to_go(from, to);
+            reader.told_to_go(from, to, log.cuts.len());
         }
     }
 
@@ -114,7 +114,7 @@ impl Records {
         }
         if !reader.gone {
             match to {
-                Some(to) => reader.told_to_go(Some(from), to),
+                Some(to) => reader.told_to_go(Some(from), to, log.cuts.len()),
                 None => reader.policy_decides = true,
             }
         }
