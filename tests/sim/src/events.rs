@@ -198,6 +198,14 @@ pub(crate) enum What {
         offset: i64,
         id: u64,
     },
+    Paused {
+        who: Who,
+        at: Place,
+    },
+    Resumed {
+        who: Who,
+        at: Place,
+    },
     Sought {
         who: Who,
         at: Place,
@@ -224,6 +232,8 @@ pub(crate) enum What {
     Failed {
         who: Who,
         call: &'static str,
+        /// The error's kind.
+        kind: String,
         message: String,
         fatal: bool,
     },

@@ -141,7 +141,8 @@ impl Life {
                 What::TruncationTold { who, at: place(&partition), from, to }
             }
             Event::Error(error) => {
-                What::Failed { who, call: "event", message: error.to_string(), fatal: error.is_fatal() }
+                let (kind, message) = (format!("{:?}", error.kind()), error.to_string());
+                What::Failed { who, call: "event", kind, message, fatal: error.is_fatal() }
             }
             _ => return,
         };
@@ -202,7 +203,8 @@ impl Life {
 
     fn failed(&self, call: &'static str, error: &Error) -> Ended {
         let (message, fatal) = (error.to_string(), error.is_fatal());
-        self.tell(What::Failed { who: self.who, call, message, fatal });
+        let kind = format!("{:?}", error.kind());
+        self.tell(What::Failed { who: self.who, call, kind, message, fatal });
         Ended::Failed
     }
 }
@@ -371,6 +373,7 @@ impl Application {
             if turns > 0 && !calm {
                 self.paused = Some((partition, turns - 1));
             } else {
+                self.life.tell(What::Resumed { who: self.life.who, at: place(&partition) });
                 let _ = consumer.resume([partition]);
             }
         } else if self.random.percent(self.life.member().pauses) && !calm {
@@ -378,6 +381,7 @@ impl Application {
             if !owned.is_empty() {
                 let partition = self.random.pick(&owned).clone();
                 if consumer.pause([partition.clone()]).is_ok() {
+                    self.life.tell(What::Paused { who: self.life.who, at: place(&partition) });
                     self.paused = Some((partition, 5));
                 }
             }

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Faults that give nobody a reason to lose a member.
-const HARMLESS: &[&str] = &[
+pub(super) const HARMLESS: &[&str] = &[
     "compaction",
     "retention",
     "truncation",

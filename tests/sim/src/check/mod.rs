@@ -3,6 +3,9 @@
 //! A [`Judge`] is fed every event in order and remembers what it must; each file holds the rules of one subject.
 
 mod commits;
+mod dials;
+mod errors;
+mod heartbeats;
 mod lag;
 mod ledger;
 mod liveness;
@@ -12,6 +15,7 @@ mod reader;
 mod records;
 mod requests;
 mod resets;
+mod rest;
 mod spoken;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -19,11 +23,15 @@ use std::{fmt, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use self::{
+    dials::Dials,
+    errors::Errors,
+    heartbeats::Heartbeats,
     ledger::Ledger,
     liveness::Liveness,
     ownership::Ownership,
     records::{Records, Scene},
     requests::Requests,
+    rest::Rest,
     spoken::Spoken,
 };
 use crate::{
@@ -71,6 +79,10 @@ pub(crate) struct Judge {
     ownership: Ownership,
     requests: Requests,
     liveness: Liveness,
+    errors: Errors,
+    heartbeats: Heartbeats,
+    dials: Dials,
+    rest: Rest,
     complaints: Complaints,
 }
 
@@ -83,6 +95,10 @@ impl Judge {
             ownership: Ownership::default(),
             requests: Requests::default(),
             liveness: Liveness::default(),
+            errors: Errors::default(),
+            heartbeats: Heartbeats::default(),
+            dials: Dials::default(),
+            rest: Rest::default(),
             complaints: Complaints::default(),
             plan,
         }
@@ -101,9 +117,13 @@ impl Judge {
             at: event.at,
         };
         self.records.feed(scene, event, complaints);
+        self.rest.feed(scene, &self.records, event, complaints);
         self.ownership.feed(&self.plan, (&self.ledger, &self.spoken), event, complaints);
         self.requests.feed(&self.plan, event, complaints);
         self.liveness.feed(&self.plan, &self.spoken, event, complaints);
+        self.errors.feed(&self.plan, event, complaints);
+        self.heartbeats.feed(&self.plan, event, complaints);
+        self.dials.feed(&self.plan, event, complaints);
     }
 
     /// What somebody has still to process: a partition, the offset of the first such record, and how many there are.

@@ -38,6 +38,10 @@ pub(super) struct Sent {
     pub(super) last: Duration,
     /// Of which incarnation of the log it speaks.
     pub(super) incarnation: usize,
+    /// The member had gone wherever it was told to: no commit of before comes after this one.
+    pub(super) settled: bool,
+    /// The member had been told that the topic was created again, and this is of the former one.
+    pub(super) of_a_topic_known_to_be_gone: bool,
 }
 
 /// A position went back for a reason, so a commit that was sent after it may.

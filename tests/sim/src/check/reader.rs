@@ -107,6 +107,11 @@ impl Reader {
         told.map_or(self.incarnation, |step| step.incarnation)
     }
 
+    /// Whether it surely stands where it was last told to go.
+    pub(super) fn has_gone(&self) -> bool {
+        self.stands.iter().all(|(_, used)| *used == self.moves.len())
+    }
+
     /// The application chose the position.
     pub(super) fn sought(&mut self, to: i64) {
         self.moves.clear();

@@ -27,13 +27,20 @@ fn undefined_epochs(plan: &Plan, at: Duration) -> u32 {
         .sum()
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tells {
+    Reset,
+    Truncation,
+}
+
 /// The cut that a reader which stands there is told of, if there is one that it had not heard of.
-fn hears_of(reader: &mut Reader, log: &Log, position: i64, started: Duration) -> Option<usize> {
+fn hears_of(reader: &mut Reader, log: &Log, position: i64, started: Duration, of: Tells) -> Option<usize> {
     let is_news = |(number, cut): &(usize, &Cut)| {
         *number >= reader.told || (cut.recreated && started <= cut.at && !reader.heard.contains(number))
     };
     let (number, cut) = log.cuts_below(position).find(is_news)?;
-    if cut.recreated {
+    // A topic's new id is another piece of news than epochs of it that do not fit.
+    if cut.recreated && of == Tells::Reset {
         reader.heard.insert(number);
     }
     reader.told = reader.told.max(number + 1);
@@ -54,7 +61,7 @@ impl Records {
         let reader = self.reader(who, place);
         let since = reader.asks_since();
         let policy_decides = std::mem::take(&mut reader.policy_decides);
-        let cut = from.and_then(|from| hears_of(reader, log, from, started));
+        let cut = from.and_then(|from| hears_of(reader, log, from, started, Tells::Reset));
         let of = self.groups.entry(place.clone()).or_default();
         let mut cause = match from {
             None => of.since(since).any(|noted| noted.offset.is_none()),
@@ -107,7 +114,7 @@ impl Records {
         let started = self.started.get(&who).copied().unwrap_or(at);
         self.begins(scene, who, place);
         let reader = self.reader(who, place);
-        let cut = hears_of(reader, log, from, started);
+        let cut = hears_of(reader, log, from, started, Tells::Truncation);
         if cut.is_none() {
             let text = format!("{who} was told that {place} was truncated at {from}, and it was not");
             complaints.add("S13", at, text);

@@ -1,0 +1,54 @@
+//! A3: a broker that refuses connections is dialled again ever less often.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::Complaints;
+use crate::{
+    clock::ms,
+    events::{Event, What, Who},
+    plan::Plan,
+};
+
+/// So many refused dials in a row, without one that was accepted …
+const ROW: usize = 16;
+/// … take at least so long: `reconnect.backoff.ms` is 50 and doubles up to 1 s, less a fifth of jitter; a constant one of 50 ms
+/// would take 800 ms.
+const LEAST: Duration = Duration::from_secs(6);
+
+#[derive(Debug, Default)]
+pub(super) struct Dials {
+    refused: BTreeMap<(Who, i32), Vec<Duration>>,
+}
+
+impl Dials {
+    pub(super) fn feed(&mut self, plan: &Plan, event: &Event, complaints: &mut Complaints) {
+        let What::Dialled { who, broker, refused } = &event.what else { return };
+        // Without the connection code there is none that could wait.
+        if !plan.connections {
+            return;
+        }
+        let row = self.refused.entry((*who, *broker)).or_default();
+        if !refused {
+            row.clear();
+            return;
+        }
+        // Each lane dials when the backoff is over: those are one (finding F6: it should be one dial).
+        let together = ms(2 * plan.latency.1 + 5);
+        if row.last().is_some_and(|last| event.at <= *last + together) {
+            return;
+        }
+        row.push(event.at);
+        if row.len() < ROW {
+            return;
+        }
+        let took = event.at - row[0];
+        row.remove(0);
+        if took < LEAST {
+            let text = format!(
+                "{who} dialled broker {broker} {ROW} times within {} ms, and was refused each time",
+                took.as_millis()
+            );
+            complaints.add("A3", event.at, text);
+        }
+    }
+}
