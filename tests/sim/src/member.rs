@@ -165,6 +165,7 @@ impl Life {
             stuck: BTreeMap::new(),
             paused: None,
             open: Vec::new(),
+            turns: 0,
             life: self,
         };
         loop {
@@ -218,6 +219,7 @@ struct Application {
     paused: Option<(TopicPartition, u32)>,
     /// Handed out, and to be processed in a later turn.
     open: Vec<OwnedRecord>,
+    turns: u64,
 }
 
 impl Application {
@@ -248,6 +250,7 @@ impl Application {
                         id: id_of(record.value()),
                     });
                 }
+                self.read_lags(consumer);
                 if !self.process(consumer, &records).await {
                     return false;
                 }
@@ -274,6 +277,19 @@ impl Application {
             clock::sleep(ms(20) - rested).await;
         }
         true
+    }
+
+    /// Now and then, and whatever was handed out: lag is what is left (S14).
+    fn read_lags(&mut self, consumer: &Consumer) {
+        self.turns += 1;
+        if self.turns % 8 != 0 {
+            return;
+        }
+        for partition in consumer.assignment() {
+            if let Some(lag) = consumer.lag(partition) {
+                self.life.tell(What::LagRead { who: self.life.who, at: place(partition), lag });
+            }
+        }
     }
 
     async fn process(&mut self, consumer: &mut Consumer, records: &offtake::Records) -> bool {

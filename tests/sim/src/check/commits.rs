@@ -31,12 +31,15 @@ impl Records {
             recreated.is_some_and(|recreated| incarnation <= recreated && recreated < told);
         let of = self.groups.entry(place.clone()).or_default();
         of.last_sent = Some((who, offset));
-        let before = of.sent.get(&offset).copied().filter(|sent| sent.who == who);
+        // One that was noted since is over: this is another, though it says the same.
+        let before = of.sent.get(&offset).copied();
+        let before = before.filter(|sent| sent.who == who && !of.was_noted(offset, sent.last));
         let (dials, first) = before.map_or((dials, scene.at), |sent| (sent.dials, sent.first));
-        // The same offset of another log is another commit; a repetition may be of either.
-        let incarnation = before.map_or(incarnation, |sent| sent.incarnation.min(incarnation));
         let last = scene.at;
-        let sent = Sent { who, dials, first, last, incarnation, settled, of_a_topic_known_to_be_gone };
+        // Of two that are on their way either may arrive.
+        let oldest = before.map_or(incarnation, |sent| sent.incarnation.min(incarnation));
+        let sent =
+            Sent { who, dials, first, last, incarnation: oldest, settled, of_a_topic_known_to_be_gone };
         of.sent.insert(offset, sent);
         let Some(log) = scene.ledger.log(place) else { return };
         let begin = of.begin.unwrap_or(0).max(log.start).max(of.checked);
@@ -138,5 +141,83 @@ impl Records {
         if let Some(committed) = of.committed().filter(|committed| of.hides_cuts() && *committed > end) {
             of.begin = of.begin.max(Some(committed));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::forge::{Forged, M0, M1, orders};
+    use crate::events::What;
+
+    fn told(forged: Forged, from: i64, to: i64) -> Forged {
+        forged.tell(What::TruncationTold { who: M0, at: orders(), from, to: Some(to) })
+    }
+
+    #[test]
+    fn s1_a_commit_leaves_before_its_records_are_processed() {
+        let handed = Forged::begun().written(10..12, 0).handed(M0, 10..12, 0);
+        // It is processed while the commit is on its way: too late.
+        handed.clone().sends(M0, 12).processed(M0, 10..12, 0).noted(M0, 12).is_found("S1");
+        handed.processed(M0, 10..12, 0).commits(M0, 12).holds();
+    }
+
+    #[test]
+    fn s1_after_a_truncation_the_new_records_count() {
+        let cut = told(Forged::begun().truncated(5).wait(5).written(5..10, 1), 10, 5);
+        let handed = cut.handed(M0, 5..10, 1);
+        handed.clone().commits(M0, 10).is_found("S1");
+        handed.processed(M0, 5..10, 1).commits(M0, 10).holds();
+    }
+
+    #[test]
+    fn s1_what_was_read_of_a_log_before_it_was_cut_may_be_committed_by_who_has_not_heard() {
+        let cut = Forged::begun().written(10..12, 0).reads(M0, 10..12, 0).truncated(5).written(5..12, 1);
+        cut.commits(M0, 12).holds();
+        // But not what was never read of it.
+        let unread = Forged::begun().written(10..12, 0).truncated(5).wait(5).written(5..12, 1);
+        unread.commits(M0, 12).is_found("S1");
+    }
+
+    #[test]
+    fn s1_a_topic_that_was_created_again_is_due_from_its_first_record() {
+        let anew = Forged::begun().recreated().wait(5).written(0..20, 1).reset(M0, Some(10), 0);
+        let read = anew.reads(M0, 0..3, 1);
+        read.clone().commits(M0, 15).is_found("S1");
+        read.commits(M0, 3).holds();
+    }
+
+    #[test]
+    fn s8_a_commit_goes_back() {
+        Forged::begun().commits(M0, 5).is_found("S8");
+        told(Forged::begun().truncated(5), 10, 5).commits(M0, 5).holds();
+    }
+
+    #[test]
+    fn s8_a_step_back_excuses_one_commit_and_not_the_next() {
+        let back = told(Forged::begun().truncated(5).wait(5).written(5..10, 1), 10, 5);
+        let read = back.reads(M0, 5..10, 1).commits(M0, 10);
+        read.clone().commits(M0, 6).is_found("S8");
+        read.holds();
+    }
+
+    #[test]
+    fn s8_a_leader_epoch_goes_back() {
+        let noted = |forged: Forged, offset: i64, leader_epoch: i32| {
+            forged.sends(M0, offset).tell(What::Committed {
+                member: M0.to_string(),
+                generation: 1,
+                at: orders(),
+                offset,
+                leader_epoch,
+            })
+        };
+        noted(noted(Forged::begun(), 10, 3), 10, 2).is_found("S8");
+        noted(noted(Forged::begun(), 10, 3), 10, 4).holds();
+    }
+
+    #[test]
+    fn s1_what_another_member_has_processed_counts() {
+        let over = Forged::begun().written(10..12, 0).reads(M0, 10..12, 0).revoked(M0).joins(M1, 2);
+        over.commits(M1, 12).holds();
     }
 }

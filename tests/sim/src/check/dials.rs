@@ -52,3 +52,23 @@ impl Dials {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::forge::{Forged, M0};
+    use crate::events::What;
+
+    fn dials(pauses: impl Iterator<Item = u64>, refused: bool) -> Forged {
+        pauses.fold(Forged::new(), |forged, pause| {
+            forged.wait(pause).tell(What::Dialled { who: M0, broker: 1, refused })
+        })
+    }
+
+    #[test]
+    fn a3_refused_dials_come_ever_less_often() {
+        dials((0..40).map(|_| 50), true).is_found("A3");
+        dials((0..40).map(|_| 50), false).holds();
+        dials((0..12).map(|number| (40 << number.min(5)).min(800)), true).holds();
+        dials((0..40_u32).map(|number| (40_u64 << number.min(5)).min(800)), true).holds();
+    }
+}

@@ -75,3 +75,37 @@ fn is_for_the_application(plan: &Plan, who: Who, kind: &str, message: &str) -> b
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::forge::{Forged, M0};
+    use crate::{events::What, plan::Harm};
+
+    fn failed(forged: Forged, call: &'static str, kind: &str, fatal: bool) -> Forged {
+        let message = "forged; trying again".to_owned();
+        forged.tell(What::Failed { who: M0, call, kind: kind.to_owned(), message, fatal })
+    }
+
+    #[test]
+    fn e1_a_consumer_gives_up_without_a_cause() {
+        failed(Forged::begun(), "poll", "Group", true).is_found("E1");
+        let refused = Harm::Code { api: 11, code: 30, times: 1 };
+        failed(Forged::begun().fault(1, refused), "poll", "Authorization", true).holds();
+        // One that passes is none.
+        let passing = Harm::Code { api: 11, code: 16, times: 1 };
+        failed(Forged::begun().fault(1, passing), "poll", "Group", true).is_found("E1");
+        failed(Forged::begun(), "build", "Config", false).is_found("E1");
+    }
+
+    #[test]
+    fn e2_what_the_client_can_mend_comes_out_of_poll() {
+        failed(Forged::begun(), "poll", "Unreachable", false).is_found("E2");
+        // An event is for logs.
+        failed(Forged::begun(), "event", "Unreachable", false).holds();
+        let corrupt = Forged::begun().fault(1, Harm::Corrupt { times: 1 });
+        failed(corrupt.clone(), "poll", "Corrupt", false).holds();
+        failed(Forged::begun(), "poll", "Corrupt", false).is_found("E2");
+        let often = (0..25).fold(corrupt, |forged, _| failed(forged.wait(100), "poll", "Corrupt", false));
+        often.is_found("E2");
+    }
+}

@@ -87,3 +87,31 @@ impl Heartbeats {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::forge::{Forged, M0};
+    use crate::{events::What, plan::Harm};
+
+    fn beats(forged: Forged, after: u64) -> Forged {
+        forged.wait(after).tell(What::HeartbeatSent { who: M0 })
+    }
+
+    #[test]
+    fn l6_heartbeats_come_on_time() {
+        let joined = || Forged::new().joins(M0, 1);
+        beats(beats(joined(), 1_000), 1_000).holds();
+        beats(beats(joined(), 1_000), 1_200).is_found("L6");
+        beats(joined(), 1_200).is_found("L6");
+        // None at all.
+        joined().wait(5_000).tell(What::Quiet).is_found("L6");
+    }
+
+    #[test]
+    fn l6_not_while_it_joins_nor_where_brokers_are_late() {
+        let joins = What::Request { broker: 1, api: 11, client: M0.to_string() };
+        beats(Forged::new().joins(M0, 1).tell(joins), 5_000).holds();
+        let slow = Harm::Late { api: 12, by: 3_000, times: 1 };
+        beats(Forged::new().fault(1, slow).joins(M0, 1), 5_000).holds();
+    }
+}

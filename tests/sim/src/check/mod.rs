@@ -5,6 +5,8 @@
 mod commits;
 mod dials;
 mod errors;
+#[cfg(test)]
+mod forge;
 mod heartbeats;
 mod lag;
 mod ledger;

@@ -99,6 +99,12 @@ impl Offsets {
         nothing.into_iter().chain(self.history.iter().skip(before.unwrap_or(0)).copied())
     }
 
+    /// Whether this offset was noted since then.
+    pub(super) fn was_noted(&self, offset: i64, since: Duration) -> bool {
+        let late = self.history.iter().rev().take_while(|noted| noted.at >= since);
+        late.into_iter().any(|noted| noted.offset == Some(offset))
+    }
+
     /// Somebody goes back, for a reason.
     pub(super) fn goes_back(&mut self, at: Duration, to: i64) {
         let to = self.rewound.map_or(to, |rewound| rewound.to.min(to));

@@ -389,3 +389,88 @@ impl Ownership {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::forge::{Forged, M0, M1, orders};
+    use crate::{
+        events::{Call, What},
+        plan::Harm,
+    };
+
+    fn gone(forged: Forged, why: &'static str) -> Forged {
+        // Something was wrong, or nobody would be put out (L6).
+        let late = Harm::Late { api: 12, by: 7_000, times: 1 };
+        forged.fault(1, late).tell(What::MemberGone { member: M0.to_string(), why })
+    }
+
+    #[test]
+    fn s5_s6_two_owners() {
+        let two = Forged::begun().joins(M1, 1);
+        two.is_found("S5");
+        two.is_found("S6");
+        gone(Forged::begun(), "session").joins(M1, 2).holds();
+        Forged::begun().revoked(M0).joins(M1, 2).holds();
+    }
+
+    #[test]
+    fn s6_who_left_by_itself_is_handed_nothing_more() {
+        let left = gone(Forged::begun().written(10..11, 0), "left");
+        left.clone().handed(M0, 10..11, 0).is_found("S6");
+        // Who was put out by a rebalance hears of it with its next heartbeat.
+        let out = gone(Forged::begun().written(10..12, 0), "rebalance");
+        out.clone().handed(M0, 10..11, 0).holds();
+        out.wait(6_100).handed(M0, 10..11, 0).is_found("S6");
+    }
+
+    #[test]
+    fn s6_a_group_that_was_forgotten_is_known_of_within_a_session() {
+        let forgotten = Forged::begun().written(10..12, 0).tell(What::Forgotten);
+        forgotten.clone().handed(M0, 10..11, 0).holds();
+        forgotten.wait(6_100).handed(M0, 10..11, 0).is_found("S6");
+    }
+
+    #[test]
+    fn s6_nor_is_an_exemption_left_when_it_has_joined_again() {
+        let again =
+            Forged::begun().tell(What::Forgotten).tell(What::Lost { who: M0, places: vec![orders()] });
+        let again = again.granted(M0, 1).assigned(M0, 1);
+        again.joins(M1, 1).is_found("S6");
+    }
+
+    #[test]
+    fn s7_a_commit_of_what_was_given_up() {
+        Forged::begun().revoked(M0).sends(M0, 10).is_found("S7");
+        Forged::begun().sends(M0, 10).revoked(M0).holds();
+    }
+
+    #[test]
+    fn s7_a_commit_after_the_close() {
+        let closed = Forged::begun().tell(What::CloseEnds { who: M0 });
+        closed.clone().sends(M0, 10).is_found("S7");
+        // What a dropped consumer finishes in the background is its own.
+        Forged::begun().tell(What::Crashed { who: M0 }).sends(M0, 10).holds();
+    }
+
+    #[test]
+    fn s7_as_a_value_only_until_the_group_has_heard() {
+        let begun = Forged::begun().planned(|plan| plan.members[0].values = true).revoked(M0);
+        begun.clone().sends(M0, 10).holds();
+        begun.clone().joins(M1, 2).sends(M0, 10).holds();
+        let heard =
+            begun.tell(What::GroupAssigned { member: M0.to_string(), generation: 2, places: Vec::new() });
+        heard.sends(M0, 10).is_found("S7");
+    }
+
+    #[test]
+    fn s9_the_grammar_of_listeners() {
+        let begins =
+            || What::ListenerBegins { who: M0, call: Call::Revoked, places: Vec::new(), generation: 1 };
+        let running = Forged::begun().written(10..11, 0).tell(begins());
+        running.clone().handed(M0, 10..11, 0).is_found("S9");
+        running.clone().tell(begins()).is_found("S9");
+        running.tell(What::ListenerEnds { who: M0, call: Call::Revoked }).handed(M0, 10..11, 0).holds();
+        Forged::begun().assigned(M0, 2).is_found("S9");
+        Forged::begun().revoked(M0).tell(What::Lost { who: M0, places: vec![orders()] }).is_found("S9");
+    }
+}

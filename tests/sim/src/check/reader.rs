@@ -187,3 +187,89 @@ impl Reader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::forge::{Forged, M0, M1};
+
+    #[test]
+    fn a_story_that_is_fine_breaks_nothing() {
+        Forged::begun().holds();
+    }
+
+    #[test]
+    fn s2_a_new_owner_reads_again_what_is_committed() {
+        let handed_over = Forged::begun().revoked(M0).joins(M1, 2);
+        handed_over.clone().handed(M1, 9..10, 0).is_found("S2");
+        // What came after the commit comes again.
+        let behind = Forged::begun().written(10..12, 0).reads(M0, 10..12, 0).revoked(M0).joins(M1, 2);
+        behind.handed(M1, 10..12, 0).holds();
+    }
+
+    #[test]
+    fn s3_a_record_is_left_out() {
+        let more = Forged::begun().written(10..13, 0);
+        more.clone().handed(M0, 11..13, 0).is_found("S3");
+        more.handed(M0, 10..13, 0).holds();
+    }
+
+    #[test]
+    fn s3_a_step_back_without_a_word() {
+        Forged::begun().handed(M0, 9..10, 0).is_found("S3");
+        // Told to, by a truncation that was one.
+        let cut = Forged::begun().truncated(5).written(5..10, 1);
+        let told = |forged: Forged| {
+            forged.tell(crate::events::What::TruncationTold {
+                who: M0,
+                at: super::super::forge::orders(),
+                from: 10,
+                to: Some(5),
+            })
+        };
+        told(cut.clone()).handed(M0, 5..10, 1).holds();
+        // And not without being told, though the log was cut: this is what `rewritten` once excused for good.
+        cut.handed(M0, 5..10, 1).is_found("S3");
+    }
+
+    #[test]
+    fn s3_a_hole_after_a_truncation_is_one_too() {
+        let told = Forged::begun().truncated(5).written(5..10, 1).tell(crate::events::What::TruncationTold {
+            who: M0,
+            at: super::super::forge::orders(),
+            from: 10,
+            to: Some(5),
+        });
+        told.handed(M0, 6..7, 1).is_found("S3");
+    }
+
+    #[test]
+    fn s3_what_was_cut_off_is_handed_out_only_by_who_had_fetched_it() {
+        // Fetched before the cut.
+        let before = Forged::begun().written(10..12, 0).truncated(10);
+        before.clone().handed(M0, 10..12, 0).holds();
+        // By one that was given the partition after it.
+        before.revoked(M0).wait(10).joins(M1, 2).handed(M1, 10..12, 0).is_found("S3");
+    }
+
+    #[test]
+    fn s3_after_the_new_log_never_the_old_one() {
+        let cut = Forged::begun().written(10..14, 0).truncated(10).wait(5).written(10..12, 1);
+        cut.clone().handed(M0, 10..12, 1).handed(M0, 12..14, 0).is_found("S3");
+        cut.handed(M0, 10..12, 1).holds();
+    }
+
+    #[test]
+    fn s4_it_begins_where_nobody_told_it_to() {
+        let joins = |forged: Forged| forged.written(0..3, 0).joins(M0, 1);
+        joins(Forged::new()).handed(M0, 2..3, 0).is_found("S4");
+        joins(Forged::new()).reset(M0, None, 0).handed(M0, 0..3, 0).holds();
+    }
+
+    #[test]
+    fn s2_what_the_group_said_before_the_application_was_told_counts() {
+        // The plan of seed 1002788: asked, then the group was forgotten, then told.
+        let asked = Forged::begun().revoked(M0).wait(10).granted(M0, 2);
+        let told = asked.tell(crate::events::What::Forgotten).assigned(M0, 2).written(10..11, 0);
+        told.handed(M0, 10..11, 0).holds();
+    }
+}

@@ -39,6 +39,9 @@ pub(super) struct Records {
     /// What the coordinator last gave to each.
     allowed: BTreeMap<Who, BTreeSet<Place>>,
     pub(super) quiet: bool,
+    /// When the last fault was over.
+    pub(super) healed: Option<Duration>,
+    pub(super) paused: BTreeSet<(Who, Place)>,
     /// Resets that were excused by a leader that said it knows nothing of an epoch.
     pub(super) undefined_epochs: u32,
 }
@@ -142,6 +145,13 @@ impl Records {
                 }
             }
             What::Quiet => self.quiet = true,
+            What::Healed => self.healed = Some(at),
+            What::Paused { who, at: place } => {
+                self.paused.insert((*who, place.clone()));
+            }
+            What::Resumed { who, at: place } => {
+                self.paused.remove(&(*who, place.clone()));
+            }
             What::LagRead { who, at: place, lag } => self.lag_read(scene, (*who, place, *lag), complaints),
             _ => {}
         }
@@ -260,5 +270,33 @@ impl Records {
             }
         }
         left
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::forge::{Forged, M0, orders};
+    use crate::events::What;
+
+    fn in_a_transaction(committed: Option<bool>) -> Forged {
+        let record = What::Appended { at: orders(), offset: 0, id: 0, transaction: 7 };
+        let begun = Forged::new().planned(|plan| plan.members[0].read_committed = true).tell(record);
+        let begun = begun.joins(M0, 1).reset(M0, None, 0);
+        match committed {
+            Some(committed) => begun.tell(What::Ended { transaction: 7, committed }),
+            None => begun,
+        }
+    }
+
+    #[test]
+    fn s10_only_what_is_committed() {
+        in_a_transaction(Some(false)).handed(M0, 0..1, 0).is_found("S10");
+        in_a_transaction(None).handed(M0, 0..1, 0).is_found("S10");
+        in_a_transaction(Some(true)).handed(M0, 0..1, 0).holds();
+    }
+
+    #[test]
+    fn s3_a_value_that_was_never_written_there() {
+        Forged::begun().written(10..11, 0).handed(M0, 10..11, 5).is_found("S3");
     }
 }

@@ -135,3 +135,63 @@ impl Records {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::forge::{Forged, M0, M1, orders};
+    use crate::{
+        events::What,
+        plan::{Harm, Odd},
+    };
+
+    fn told(forged: Forged, from: i64, to: i64) -> Forged {
+        forged.tell(What::TruncationTold { who: M0, at: orders(), from, to: Some(to) })
+    }
+
+    #[test]
+    fn s13_a_reset_needs_a_cause() {
+        Forged::begun().reset(M0, Some(10), 0).is_found("S13");
+        let retained = What::StartMoved { at: orders(), start: 12 };
+        Forged::begun().written(10..15, 0).tell(retained).reset(M0, Some(10), 12).holds();
+    }
+
+    #[test]
+    fn s13_nothing_is_committed_is_true_when_it_was_asked() {
+        Forged::begun().revoked(M0).joins(M1, 2).reset(M1, None, 0).is_found("S13");
+        // The plan of seed 1019291: asked before the former owner's commit arrived.
+        let asked = Forged::new().written(0..2, 0).joins(M0, 1).reset(M0, None, 0).reads(M0, 0..2, 0);
+        let asked = asked.starts(M1).granted(M1, 2).commits(M0, 2).revoked(M0).assigned(M1, 2);
+        asked.reset(M1, None, 0).holds();
+    }
+
+    #[test]
+    fn s13_a_cut_excuses_one_word_of_each_reader() {
+        let once = told(Forged::begun().truncated(5), 10, 5);
+        once.holds();
+        once.wait(100).written(5..9, 1).handed(M0, 5..9, 1).reset(M0, Some(9), 0).is_found("S13");
+    }
+
+    #[test]
+    fn s13_a_recreation_excuses_one_reset_and_not_two() {
+        let once = Forged::begun().recreated().written(0..5, 1).reset(M0, Some(10), 0).handed(M0, 0..3, 1);
+        once.holds();
+        once.reset(M0, Some(3), 0).is_found("S13");
+    }
+
+    #[test]
+    fn s13_a_truncation_that_was_none() {
+        told(Forged::begun(), 10, 5).is_found("S13");
+        // It was cut above where this one stands.
+        told(Forged::begun().truncated(10), 10, 5).is_found("S13");
+    }
+
+    #[test]
+    fn s13_an_unknown_epoch_excuses_as_often_as_it_was_said() {
+        let odd = || Harm::Odd { which: Odd::UndefinedEpoch, times: 1 };
+        let struck = Forged::begun().fault(1, odd()).reset(M0, Some(10), 0);
+        struck.holds();
+        struck.reset(M0, Some(10), 0).is_found("S13");
+        // One that strikes later excuses nothing now.
+        Forged::begun().fault(9_000, odd()).reset(M0, Some(10), 0).is_found("S13");
+    }
+}

@@ -107,3 +107,29 @@ impl Rest {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::forge::{Forged, M0, orders};
+    use crate::{clock::ms, events::What};
+
+    fn polls(forged: Forged, times: u64) -> Forged {
+        (0..times).fold(forged, |forged, _| {
+            let begins = What::PollBegins { who: M0, timeout: ms(100) };
+            forged.tell(begins).wait(100).tell(What::PollEnds { who: M0, dropped: false })
+        })
+    }
+
+    #[test]
+    fn l2_a_partition_rests_though_it_has_records() {
+        let waits = Forged::begun().tell(What::Healed).written(10..12, 0);
+        polls(waits.clone(), 200).is_found("L2");
+        polls(waits.clone(), 100).holds();
+        // It goes on in time.
+        polls(polls(waits.clone(), 100).handed(M0, 10..12, 0), 200).holds();
+        // Nobody wants it.
+        polls(waits.tell(What::Paused { who: M0, at: orders() }), 200).holds();
+        // Nothing was said of better times yet.
+        polls(Forged::begun().written(10..12, 0), 200).holds();
+    }
+}
