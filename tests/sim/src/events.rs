@@ -262,7 +262,13 @@ pub(crate) enum What {
     // ---- the run -------------------------------------------------------------------------------------------------
     Fault {
         class: &'static str,
+        /// For a request that it strikes.
+        waits: bool,
         text: String,
+    },
+    /// A fault that waits for requests has struck one.
+    Struck {
+        class: &'static str,
     },
     /// No fault from here on.
     Healed,

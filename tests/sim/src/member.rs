@@ -87,7 +87,7 @@ impl Life {
             )
             .property("enable.auto.offset.store", set(member.commits != Commits::Store))
             .property("auto.commit.interval.ms", &member.auto_commit_interval.to_string())
-            .property("metadata.max.age.ms", "10000")
+            .property("metadata.max.age.ms", &plan.metadata_max_age.to_string())
             .property("request.timeout.ms", "10000")
             .property("default.api.timeout.ms", "20000");
         builder = if member.consumer_protocol {
@@ -385,6 +385,16 @@ impl Application {
 
     fn pause_and_resume(&mut self, consumer: &mut Consumer) {
         let calm = self.life.orders.calm.load(Ordering::Relaxed);
+        if self.life.member().pauses_assigned && self.turns % 3 == 0 {
+            let held_back: Vec<_> = consumer.paused().cloned().collect();
+            let held_back = held_back
+                .into_iter()
+                .filter(|partition| self.paused.as_ref().is_none_or(|(paused, _)| paused != partition));
+            for partition in held_back {
+                self.life.tell(What::Resumed { who: self.life.who, at: place(&partition) });
+                let _ = consumer.resume([partition]);
+            }
+        }
         if let Some((partition, turns)) = self.paused.take() {
             if turns > 0 && !calm {
                 self.paused = Some((partition, turns - 1));
@@ -461,6 +471,9 @@ impl Watch {
             // A listener that is late is dropped in the middle: that too is an end of it.
             let _ends = Ends { life: &life, call };
             life.hears(call, &rebalance.partitions, &rebalance.consumer).await;
+            if call == Call::Assigned && life.member().pauses_assigned {
+                life.pauses_what_it_is_given(&rebalance.partitions, &rebalance.consumer);
+            }
             if fails { Err("the listener fails".into()) } else { Ok(()) }
         })
     }
@@ -534,6 +547,15 @@ impl Life {
                 && let Err(error) = consumer.commit_offsets(done).await
             {
                 let _ = self.failed("commit in revoked", &error);
+            }
+        }
+    }
+
+    /// The application resumes it in one of its next turns.
+    fn pauses_what_it_is_given(&self, partitions: &[TopicPartition], consumer: &Handle) {
+        for partition in partitions {
+            if consumer.pause([partition.clone()]).is_ok() {
+                self.tell(What::Paused { who: self.who, at: place(partition) });
             }
         }
     }

@@ -62,7 +62,9 @@ fn is_for_the_application(plan: &Plan, who: Who, kind: &str, message: &str) -> b
     match kind {
         // Its own listener failed.
         "Misuse" if message.contains("listener") => plan.members[who.member].listener.1 > 0,
-        "Corrupt" => plan.faults.iter().any(|fault| matches!(fault.what, Harm::Corrupt { .. })),
+        "Corrupt" => {
+            plan.faults.iter().any(|fault| matches!(fault.what, Harm::Corrupt { .. } | Harm::Flip { .. }))
+        }
         // It tries again, and says so when trouble lasts: only where answers keep making no sense, or codes.
         "Unreachable" if message.contains("trying again") => plan.faults.iter().any(|fault| {
             matches!(
@@ -70,6 +72,8 @@ fn is_for_the_application(plan: &Plan, who: Who, kind: &str, message: &str) -> b
                 Harm::Odd { which: Odd::CommittedOmitted | Odd::NegativeOffset, .. } | Harm::Code { .. }
             )
         }),
+        // It was told to read what is no more.
+        "UnknownTopic" => plan.faults.iter().any(|fault| matches!(fault.what, Harm::Delete { .. })),
         // What was finished could not be committed in time: of use to nobody else.
         "Timeout" => plan.faults.iter().any(|fault| !HARMLESS.contains(&fault.what.class())),
         _ => false,

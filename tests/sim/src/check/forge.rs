@@ -38,6 +38,7 @@ fn member() -> Member {
         fetch_max_bytes: 1 << 20,
         values: false,
         patterns: false,
+        pauses_assigned: false,
     }
 }
 
@@ -58,7 +59,12 @@ impl Forged {
             brokers: 1,
             racks: false,
             latency: (1, 1),
-            topics: vec![Topic { name: "orders".to_owned(), partitions: 1, compacted: false }],
+            topics: vec![Topic {
+                name: "orders".to_owned(),
+                partitions: 1,
+                compacted: false,
+                compression: String::new(),
+            }],
             protocol: Protocol::Eager,
             reset: Reset::Earliest,
             session_timeout: 6_000,
@@ -68,6 +74,8 @@ impl Forged {
             members: vec![member(), member()],
             producers: Vec::new(),
             faults: Vec::new(),
+            metadata_max_age: 10_000,
+            partial_writes: false,
             calm: 10_000,
         };
         Self { plan, now: 0, events: Vec::new() }

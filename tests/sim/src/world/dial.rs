@@ -8,7 +8,7 @@ use std::{
 
 use offtake::{Dial, DialFuture};
 
-use super::{Obstacle, PORT, World, stream::Stream};
+use super::{Obstacle, World, stream::Stream};
 use crate::{clock, events::Who};
 
 /// The way from one member to all brokers.
@@ -45,7 +45,9 @@ impl Dial for Road {
         address: SocketAddr,
     ) -> DialFuture<'a, Box<dyn offtake::Stream>> {
         Box::pin(async move {
-            let broker = i32::from(address.port()) - i32::from(PORT);
+            // Who moved is found where it listens now; its old address has nobody.
+            let broker =
+                self.world.lock().broker_at(address.port()).ok_or(io::ErrorKind::ConnectionRefused)?;
             let there_and_back = {
                 let mut state = self.world.lock();
                 state.one_way() + state.one_way()
@@ -59,6 +61,13 @@ impl Dial for Road {
             let stream = Stream { world: self.world.clone(), member: self.who.member, line };
             Ok(Box::new(stream) as Box<dyn offtake::Stream>)
         })
+    }
+}
+
+impl super::State {
+    /// The broker that listens at a port.
+    fn broker_at(&self, port: u16) -> Option<i32> {
+        self.model.brokers().find(|(_, _, listens, _)| *listens == port).map(|(id, ..)| id)
     }
 }
 
