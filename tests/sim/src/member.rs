@@ -70,7 +70,7 @@ impl Life {
     async fn build(&self) -> Result<Consumer, Error> {
         let (plan, member, who) = (&self.plan, self.member(), self.who);
         let set = |yes: bool| if yes { "true" } else { "false" };
-        let mut builder = Consumer::builder("localhost:9092")
+        let mut builder = Consumer::builder(crate::world::BOOTSTRAP)
             .group(crate::world::GROUP)
             .property("client.id", &who.to_string())
             .property("max.poll.interval.ms", &plan.max_poll_interval.to_string())

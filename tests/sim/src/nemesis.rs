@@ -104,8 +104,7 @@ fn waits(harm: &Harm) -> bool {
         | Harm::Corrupt { .. }
         | Harm::Odd { .. }
         | Harm::Drop { .. }
-        | Harm::Held { .. }
-        | Harm::Flip { .. } => true,
+        | Harm::Held { .. } => true,
         _ => false,
     }
 }
@@ -183,7 +182,6 @@ impl Strike<'_> {
                 arm(state, class, api, Does::Rewrite(rewrite), times);
             }
             Harm::Drop { api, times } => drop(arm(state, class, api, Does::Drop, times)),
-            Harm::Flip { api, times } => drop(arm(state, class, api, Does::Corrupt(Corrupt::Frame), times)),
             Harm::Held { api, lasts } => {
                 let rule = arm(state, class, api, Does::HoldRequest, 1)?;
                 return Some((ms(lasts), End::Release(rule)));

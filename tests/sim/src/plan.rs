@@ -299,11 +299,6 @@ pub(crate) enum Harm {
         api: i16,
         lasts: u64,
     },
-    /// A bit of the next answers of this kind flips, anywhere.
-    Flip {
-        api: i16,
-        times: u32,
-    },
     /// A broker listens at another port from now on.
     Readdress {
         broker: i32,
@@ -419,7 +414,6 @@ pub(crate) const CLASSES: &[&str] = &[
     "topic deleted",
     "request dropped",
     "request held",
-    "answer flipped",
     "broker moved",
     "odd answer: a fetched partition twice",
     "odd answer: a partition that was not asked for",
@@ -474,7 +468,6 @@ impl Harm {
             Self::Delete { .. } => "topic deleted",
             Self::Drop { .. } => "request dropped",
             Self::Held { .. } => "request held",
-            Self::Flip { .. } => "answer flipped",
             Self::Readdress { .. } => "broker moved",
             Self::Resolve { .. } => "name resolution",
             Self::PauseBroker { .. } => "broker paused",

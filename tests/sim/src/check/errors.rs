@@ -62,14 +62,14 @@ fn is_for_the_application(plan: &Plan, who: Who, kind: &str, message: &str) -> b
     match kind {
         // Its own listener failed.
         "Misuse" if message.contains("listener") => plan.members[who.member].listener.1 > 0,
-        "Corrupt" => {
-            plan.faults.iter().any(|fault| matches!(fault.what, Harm::Corrupt { .. } | Harm::Flip { .. }))
-        }
+        "Corrupt" => plan.faults.iter().any(|fault| matches!(fault.what, Harm::Corrupt { .. })),
         // It tries again, and says so when trouble lasts: only where answers keep making no sense, or codes.
         "Unreachable" if message.contains("trying again") => plan.faults.iter().any(|fault| {
             matches!(
                 fault.what,
-                Harm::Odd { which: Odd::CommittedOmitted | Odd::NegativeOffset, .. } | Harm::Code { .. }
+                Harm::Odd { which: Odd::CommittedOmitted | Odd::NegativeOffset, .. }
+                    | Harm::Code { .. }
+                    | Harm::Delete { .. }
             )
         }),
         // It was told to read what is no more.

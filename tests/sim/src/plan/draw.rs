@@ -166,7 +166,7 @@ impl Plan {
         let partitions = u64::try_from(self.topics[topic].partitions).unwrap_or(1);
         let partition = i32::try_from(random.between(0, partitions - 1)).unwrap_or(0);
         let times = u32::try_from(random.between(1, 3)).unwrap_or(1);
-        match random.below(9) {
+        match random.below(8) {
             0 => {
                 let by = i64::try_from(random.between(1, 20)).unwrap_or(1);
                 Harm::Elect { topic, partition, by, to: broker }
@@ -175,8 +175,7 @@ impl Plan {
             1 if self.topics.len() > 1 => Harm::Delete { topic: 1 },
             2 => Harm::Drop { api, times: 1 },
             3 => Harm::Held { api, lasts: random.between(1, left.min(8_000)) },
-            4 => Harm::Flip { api, times },
-            5 if self.connections => Harm::Readdress {
+            4 if self.connections => Harm::Readdress {
                 broker,
                 port: u16::try_from(random.between(20_000, 30_000)).unwrap_or(20_000),
             },

@@ -28,6 +28,9 @@ use crate::{
 /// The group of every run.
 pub(crate) const GROUP: &str = "g";
 
+/// Where members begin: a name that follows the first broker wherever it listens.
+pub(crate) const BOOTSTRAP: &str = "bootstrap:9092";
+
 /// The world. All share it; nobody holds it across an await.
 #[derive(Clone)]
 pub(crate) struct World {
