@@ -316,6 +316,9 @@ impl Application {
         if records.is_empty() {
             return true;
         }
+        if self.life.member().per_poll > 0 {
+            clock::sleep(ms(self.life.member().per_poll)).await;
+        }
         let committed = match commits {
             Commits::Sync => {
                 let patience = ms(self.random.between(0, 50));

@@ -102,6 +102,9 @@ pub(crate) struct Member {
     /// Its listener pauses what it is given; the application resumes it some turns later.
     #[serde(default)]
     pub(crate) pauses_assigned: bool,
+    /// For what one poll returned, beside each record: a batch that is written to a database.
+    #[serde(default)]
+    pub(crate) per_poll: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

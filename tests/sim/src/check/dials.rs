@@ -11,9 +11,9 @@ use crate::{
 
 /// So many refused dials in a row, without one that was accepted …
 const ROW: usize = 16;
-/// … take at least so long: `reconnect.backoff.ms` is 50 and doubles up to 1 s, less a fifth of jitter; a constant one of 50 ms
-/// would take 800 ms.
-const LEAST: Duration = Duration::from_secs(6);
+/// … take at least so long: `reconnect.backoff.ms` is 50 and doubles up to 1 s, less a fifth of jitter, for each of the two
+/// addresses that a broker may have (the one to begin with, and its own); a constant one of 50 ms would take 800 ms.
+const LEAST: Duration = Duration::from_millis(2_500);
 
 #[derive(Debug, Default)]
 pub(super) struct Dials {

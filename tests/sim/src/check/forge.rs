@@ -39,6 +39,7 @@ fn member() -> Member {
         values: false,
         patterns: false,
         pauses_assigned: false,
+        per_poll: 0,
     }
 }
 

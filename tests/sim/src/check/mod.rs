@@ -13,6 +13,7 @@ mod ledger;
 mod liveness;
 mod offsets;
 mod ownership;
+mod pace;
 mod reader;
 mod records;
 mod requests;
@@ -31,6 +32,7 @@ use self::{
     ledger::Ledger,
     liveness::Liveness,
     ownership::Ownership,
+    pace::Pace,
     records::{Records, Scene},
     requests::Requests,
     rest::Rest,
@@ -84,6 +86,7 @@ pub(crate) struct Judge {
     errors: Errors,
     heartbeats: Heartbeats,
     dials: Dials,
+    pace: Pace,
     rest: Rest,
     complaints: Complaints,
 }
@@ -100,6 +103,7 @@ impl Judge {
             errors: Errors::default(),
             heartbeats: Heartbeats::default(),
             dials: Dials::default(),
+            pace: Pace::default(),
             rest: Rest::default(),
             complaints: Complaints::default(),
             plan,
@@ -126,6 +130,7 @@ impl Judge {
         self.errors.feed(&self.plan, event, complaints);
         self.heartbeats.feed(&self.plan, event, complaints);
         self.dials.feed(&self.plan, event, complaints);
+        self.pace.feed(&self.plan, event, complaints);
     }
 
     /// What somebody has still to process: a partition, the offset of the first such record, and how many there are.

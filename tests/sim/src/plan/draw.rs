@@ -117,6 +117,9 @@ impl Plan {
             plan.be_slow();
         }
         plan.draw_more(&mut Random::new(seed, 9));
+        if seed % 40 == 23 {
+            plan.keep_coming();
+        }
         plan
     }
 
@@ -156,6 +159,26 @@ impl Plan {
         // New partitions, and topics, are found by the next refresh: that is what it is for.
         if random.percent(50) && !self.faults.iter().any(|fault| finds_topics(&fault.what)) {
             self.metadata_max_age = 300_000;
+        }
+    }
+
+    /// Nothing is wrong: records keep coming, to many partitions, while the only application takes its time for each poll.
+    fn keep_coming(&mut self) {
+        self.faults.clear();
+        self.calm = 10_000;
+        self.members.truncate(1);
+        self.producers.truncate(1);
+        self.topics[0].partitions = 8;
+        self.topics[0].compacted = false;
+        for producer in &mut self.producers {
+            (producer.kind, producer.every, producer.batches) = (Kind::Plain, 4, 2_500);
+            (producer.records, producer.value_bytes) = (1, 100);
+        }
+        for member in &mut self.members {
+            (member.processing, member.per_poll, member.poll_timeout) = ((0, 0), 25, 100);
+            (member.max_poll_records, member.fetch_max_bytes) = (500, 1 << 20);
+            (member.drops, member.pauses, member.pauses_assigned) = (0, 0, false);
+            member.listener = (0, 0);
         }
     }
 
@@ -254,6 +277,7 @@ fn member(random: &mut Random, number: u64, protocol: Protocol, calm: u64, livel
         values: random.percent(20),
         patterns: random.percent(20),
         pauses_assigned: false,
+        per_poll: 0,
     }
 }
 
