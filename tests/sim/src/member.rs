@@ -282,7 +282,7 @@ impl Application {
     /// Now and then, and whatever was handed out: lag is what is left (S14).
     fn read_lags(&mut self, consumer: &Consumer) {
         self.turns += 1;
-        if self.turns % 8 != 0 {
+        if !self.turns.is_multiple_of(8) {
             return;
         }
         for partition in consumer.assignment() {
@@ -388,7 +388,7 @@ impl Application {
 
     fn pause_and_resume(&mut self, consumer: &mut Consumer) {
         let calm = self.life.orders.calm.load(Ordering::Relaxed);
-        if self.life.member().pauses_assigned && self.turns % 3 == 0 {
+        if self.life.member().pauses_assigned && self.turns.is_multiple_of(3) {
             let held_back: Vec<_> = consumer.paused().cloned().collect();
             let held_back = held_back
                 .into_iter()

@@ -94,19 +94,19 @@ pub(crate) async fn run(world: World, plan: Arc<Plan>, cast: Cast) {
 
 /// Whether it strikes the next request of a kind, if there is one.
 fn waits(harm: &Harm) -> bool {
-    match harm {
+    matches!(
+        harm,
         Harm::Cut { .. }
-        | Harm::Lose { .. }
-        | Harm::Swallow { .. }
-        | Harm::Late { .. }
-        | Harm::Code { .. }
-        | Harm::Throttle { .. }
-        | Harm::Corrupt { .. }
-        | Harm::Odd { .. }
-        | Harm::Drop { .. }
-        | Harm::Held { .. } => true,
-        _ => false,
-    }
+            | Harm::Lose { .. }
+            | Harm::Swallow { .. }
+            | Harm::Late { .. }
+            | Harm::Code { .. }
+            | Harm::Throttle { .. }
+            | Harm::Corrupt { .. }
+            | Harm::Odd { .. }
+            | Harm::Drop { .. }
+            | Harm::Held { .. }
+    )
 }
 
 /// What is to be undone.
