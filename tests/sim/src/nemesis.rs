@@ -131,6 +131,9 @@ impl End {
                 }
             }
             Self::Release(rule) => {
+                if state.model.hits(rule) > 0 {
+                    state.log.tell(What::Struck { class: "request held" });
+                }
                 state.model.release(now, rule);
                 state.model.disarm(rule);
             }
