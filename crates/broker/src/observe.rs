@@ -101,4 +101,11 @@ pub enum Observed {
         /// Why: `left`, `session`, `rebalance`, `fenced`, `replaced`.
         why: &'static str,
     },
+    /// A coordinator loaded a group from what was stored: another one, or the same again.
+    GroupLoaded {
+        /// When.
+        at: Instant,
+        /// `group.id`.
+        group: String,
+    },
 }

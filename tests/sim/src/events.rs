@@ -81,6 +81,10 @@ pub(crate) enum What {
     Recreated {
         topic: Arc<str>,
     },
+    /// The topic was deleted for good.
+    Deleted {
+        topic: Arc<str>,
+    },
     /// The topic has so many partitions now.
     Grown {
         topic: Arc<str>,
@@ -106,6 +110,8 @@ pub(crate) enum What {
     },
     /// The coordinator forgot the group.
     Forgotten,
+    /// Another coordinator, or the same again, loaded the group from what was stored.
+    GroupLoaded,
     Request {
         broker: i32,
         api: i16,
@@ -192,6 +198,14 @@ pub(crate) enum What {
         offset: i64,
         id: u64,
     },
+    Paused {
+        who: Who,
+        at: Place,
+    },
+    Resumed {
+        who: Who,
+        at: Place,
+    },
     Sought {
         who: Who,
         at: Place,
@@ -218,6 +232,8 @@ pub(crate) enum What {
     Failed {
         who: Who,
         call: &'static str,
+        /// The error's kind.
+        kind: String,
         message: String,
         fatal: bool,
     },
@@ -246,7 +262,13 @@ pub(crate) enum What {
     // ---- the run -------------------------------------------------------------------------------------------------
     Fault {
         class: &'static str,
+        /// For a request that it strikes.
+        waits: bool,
         text: String,
+    },
+    /// A fault that waits for requests has struck one.
+    Struck {
+        class: &'static str,
     },
     /// No fault from here on.
     Healed,

@@ -70,7 +70,7 @@ impl Life {
     async fn build(&self) -> Result<Consumer, Error> {
         let (plan, member, who) = (&self.plan, self.member(), self.who);
         let set = |yes: bool| if yes { "true" } else { "false" };
-        let mut builder = Consumer::builder("localhost:9092")
+        let mut builder = Consumer::builder(crate::world::BOOTSTRAP)
             .group(crate::world::GROUP)
             .property("client.id", &who.to_string())
             .property("max.poll.interval.ms", &plan.max_poll_interval.to_string())
@@ -87,7 +87,7 @@ impl Life {
             )
             .property("enable.auto.offset.store", set(member.commits != Commits::Store))
             .property("auto.commit.interval.ms", &member.auto_commit_interval.to_string())
-            .property("metadata.max.age.ms", "10000")
+            .property("metadata.max.age.ms", &plan.metadata_max_age.to_string())
             .property("request.timeout.ms", "10000")
             .property("default.api.timeout.ms", "20000");
         builder = if member.consumer_protocol {
@@ -141,7 +141,8 @@ impl Life {
                 What::TruncationTold { who, at: place(&partition), from, to }
             }
             Event::Error(error) => {
-                What::Failed { who, call: "event", message: error.to_string(), fatal: error.is_fatal() }
+                let (kind, message) = (format!("{:?}", error.kind()), error.to_string());
+                What::Failed { who, call: "event", kind, message, fatal: error.is_fatal() }
             }
             _ => return,
         };
@@ -164,6 +165,7 @@ impl Life {
             stuck: BTreeMap::new(),
             paused: None,
             open: Vec::new(),
+            turns: 0,
             life: self,
         };
         loop {
@@ -202,7 +204,8 @@ impl Life {
 
     fn failed(&self, call: &'static str, error: &Error) -> Ended {
         let (message, fatal) = (error.to_string(), error.is_fatal());
-        self.tell(What::Failed { who: self.who, call, message, fatal });
+        let kind = format!("{:?}", error.kind());
+        self.tell(What::Failed { who: self.who, call, kind, message, fatal });
         Ended::Failed
     }
 }
@@ -216,6 +219,7 @@ struct Application {
     paused: Option<(TopicPartition, u32)>,
     /// Handed out, and to be processed in a later turn.
     open: Vec<OwnedRecord>,
+    turns: u64,
 }
 
 impl Application {
@@ -246,6 +250,7 @@ impl Application {
                         id: id_of(record.value()),
                     });
                 }
+                self.read_lags(consumer);
                 if !self.process(consumer, &records).await {
                     return false;
                 }
@@ -274,6 +279,19 @@ impl Application {
         true
     }
 
+    /// Now and then, and whatever was handed out: lag is what is left (S14).
+    fn read_lags(&mut self, consumer: &Consumer) {
+        self.turns += 1;
+        if !self.turns.is_multiple_of(8) {
+            return;
+        }
+        for partition in consumer.assignment() {
+            if let Some(lag) = consumer.lag(partition) {
+                self.life.tell(What::LagRead { who: self.life.who, at: place(partition), lag });
+            }
+        }
+    }
+
     async fn process(&mut self, consumer: &mut Consumer, records: &offtake::Records) -> bool {
         let (who, commits) = (self.life.who, self.life.member().commits);
         if commits == Commits::Each {
@@ -297,6 +315,9 @@ impl Application {
         }
         if records.is_empty() {
             return true;
+        }
+        if self.life.member().per_poll > 0 {
+            clock::sleep(ms(self.life.member().per_poll)).await;
         }
         let committed = match commits {
             Commits::Sync => {
@@ -367,10 +388,21 @@ impl Application {
 
     fn pause_and_resume(&mut self, consumer: &mut Consumer) {
         let calm = self.life.orders.calm.load(Ordering::Relaxed);
+        if self.life.member().pauses_assigned && self.turns.is_multiple_of(3) {
+            let held_back: Vec<_> = consumer.paused().cloned().collect();
+            let held_back = held_back
+                .into_iter()
+                .filter(|partition| self.paused.as_ref().is_none_or(|(paused, _)| paused != partition));
+            for partition in held_back {
+                self.life.tell(What::Resumed { who: self.life.who, at: place(&partition) });
+                let _ = consumer.resume([partition]);
+            }
+        }
         if let Some((partition, turns)) = self.paused.take() {
             if turns > 0 && !calm {
                 self.paused = Some((partition, turns - 1));
             } else {
+                self.life.tell(What::Resumed { who: self.life.who, at: place(&partition) });
                 let _ = consumer.resume([partition]);
             }
         } else if self.random.percent(self.life.member().pauses) && !calm {
@@ -378,6 +410,7 @@ impl Application {
             if !owned.is_empty() {
                 let partition = self.random.pick(&owned).clone();
                 if consumer.pause([partition.clone()]).is_ok() {
+                    self.life.tell(What::Paused { who: self.life.who, at: place(&partition) });
                     self.paused = Some((partition, 5));
                 }
             }
@@ -441,6 +474,9 @@ impl Watch {
             // A listener that is late is dropped in the middle: that too is an end of it.
             let _ends = Ends { life: &life, call };
             life.hears(call, &rebalance.partitions, &rebalance.consumer).await;
+            if call == Call::Assigned && life.member().pauses_assigned {
+                life.pauses_what_it_is_given(&rebalance.partitions, &rebalance.consumer);
+            }
             if fails { Err("the listener fails".into()) } else { Ok(()) }
         })
     }
@@ -514,6 +550,15 @@ impl Life {
                 && let Err(error) = consumer.commit_offsets(done).await
             {
                 let _ = self.failed("commit in revoked", &error);
+            }
+        }
+    }
+
+    /// The application resumes it in one of its next turns.
+    fn pauses_what_it_is_given(&self, partitions: &[TopicPartition], consumer: &Handle) {
+        for partition in partitions {
+            if consumer.pause([partition.clone()]).is_ok() {
+                self.tell(What::Paused { who: self.who, at: place(partition) });
             }
         }
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use kafka_protocol::messages::ApiKey;
-use offtake_broker::{Corrupt, Harm as Does, Model, Rewrite, Rule, Vintage};
+use offtake_broker::{Corrupt, Harm as Does, Model, Rewrite, Rule, RuleId, Vintage};
 
 use crate::{
     clock::{self, ms},
@@ -25,9 +25,15 @@ pub(crate) fn create_topics(model: &mut Model, plan: &Plan) {
 }
 
 fn create_topic(model: &mut Model, plan: &Plan, topic: &crate::plan::Topic) {
-    let policy: &[(&str, &str)] = if topic.compacted { &[("cleanup.policy", "compact")] } else { &[] };
+    let mut configs = Vec::new();
+    if topic.compacted {
+        configs.push(("cleanup.policy", "compact"));
+    }
+    if !topic.compression.is_empty() {
+        configs.push(("compression.type", topic.compression.as_str()));
+    }
     let replicas = i16::try_from(plan.brokers).unwrap_or(1);
-    let created = model.create_topic(&topic.name, topic.partitions, replicas, policy);
+    let created = model.create_topic(&topic.name, topic.partitions, replicas, &configs);
     debug_assert!(created.is_ok(), "{created:?}");
 }
 
@@ -47,7 +53,8 @@ pub(crate) async fn run(world: World, plan: Arc<Plan>, cast: Cast) {
         }
         while let Some(fault) = faults.next_if(|fault| start + ms(fault.at) <= clock::now()) {
             let class = fault.what.class();
-            world.log.tell(What::Fault { class, text: format!("{:?}", fault.what) });
+            let (waits, text) = (waits(&fault.what), format!("{:?}", fault.what));
+            world.log.tell(What::Fault { class, waits, text });
             if let Harm::Crash { member, returns } = fault.what {
                 cast.kill(member, returns);
                 continue;
@@ -62,6 +69,12 @@ pub(crate) async fn run(world: World, plan: Arc<Plan>, cast: Cast) {
     }
     clock::sleep_until(start + ms(plan.calm)).await;
     world.with(|state, now| {
+        for (class, rule) in std::mem::take(&mut state.armed) {
+            if state.model.hits(rule) > 0 {
+                state.log.tell(What::Struck { class });
+            }
+            state.model.release(now, rule);
+        }
         state.model.disarm_all();
         state.troubles.clear();
         for broker in 1..=plan.brokers {
@@ -79,8 +92,26 @@ pub(crate) async fn run(world: World, plan: Arc<Plan>, cast: Cast) {
     world.log.tell(What::Healed);
 }
 
+/// Whether it strikes the next request of a kind, if there is one.
+fn waits(harm: &Harm) -> bool {
+    matches!(
+        harm,
+        Harm::Cut { .. }
+            | Harm::Lose { .. }
+            | Harm::Swallow { .. }
+            | Harm::Late { .. }
+            | Harm::Code { .. }
+            | Harm::Throttle { .. }
+            | Harm::Corrupt { .. }
+            | Harm::Odd { .. }
+            | Harm::Drop { .. }
+            | Harm::Held { .. }
+    )
+}
+
 /// What is to be undone.
 enum End {
+    Release(RuleId),
     Resume(i32),
     Restart(i32),
     Thaw(usize),
@@ -98,6 +129,13 @@ impl End {
                     log.tell(What::Thawed { who: Who { member, life: 0 } });
                     process.thaw();
                 }
+            }
+            Self::Release(rule) => {
+                if state.model.hits(rule) > 0 {
+                    state.log.tell(What::Struck { class: "request held" });
+                }
+                state.model.release(now, rule);
+                state.model.disarm(rule);
             }
             Self::Nothing => {}
         }
@@ -120,7 +158,7 @@ impl Strike<'_> {
 
     /// Does it. What is to be undone, and when, if anything is.
     fn carry_out(&self, state: &mut State, now: Instant, harm: &Harm) -> Option<(Duration, End)> {
-        let model = &mut state.model;
+        let class = harm.class();
         match *harm {
             Harm::Slow { member, broker, by, lasts } => {
                 let what = Obstacle::Slow(ms(by));
@@ -135,40 +173,46 @@ impl Strike<'_> {
                 state.troubles.push(Trouble { member, broker: 0, until: now + ms(lasts), what });
             }
             Harm::Reset { member, broker } => state.reset_lines(member, broker),
-            Harm::Cut { api, after } => arm(model, api, Does::Cut(after), 1),
-            Harm::Lose { api, times } => arm(model, api, Does::ApplyThenLose, times),
-            Harm::Swallow { api, times } => arm(model, api, Does::Swallow, times),
-            Harm::Late { api, by, times } => arm(model, api, Does::Delay(ms(by)), times),
-            Harm::Code { api, code, times } => arm(model, api, Does::Fail(code), times),
-            Harm::Throttle { api, by } => arm(model, api, Does::Throttle(ms(by)), 1),
-            Harm::Corrupt { times } => arm(model, 1, Does::Corrupt(Corrupt::Records), times),
+            Harm::Cut { api, after } => drop(arm(state, class, api, Does::Cut(after), 1)),
+            Harm::Lose { api, times } => drop(arm(state, class, api, Does::ApplyThenLose, times)),
+            Harm::Swallow { api, times } => drop(arm(state, class, api, Does::Swallow, times)),
+            Harm::Late { api, by, times } => drop(arm(state, class, api, Does::Delay(ms(by)), times)),
+            Harm::Code { api, code, times } => drop(arm(state, class, api, Does::Fail(code), times)),
+            Harm::Throttle { api, by } => drop(arm(state, class, api, Does::Throttle(ms(by)), 1)),
+            Harm::Corrupt { times } => drop(arm(state, class, 1, Does::Corrupt(Corrupt::Records), times)),
             Harm::Odd { which, times } => {
                 let (api, rewrite) = odd(which);
-                arm(model, api, Does::Rewrite(rewrite), times);
+                arm(state, class, api, Does::Rewrite(rewrite), times);
             }
+            Harm::Drop { api, times } => drop(arm(state, class, api, Does::Drop, times)),
+            Harm::Held { api, lasts } => {
+                let rule = arm(state, class, api, Does::HoldRequest, 1)?;
+                return Some((ms(lasts), End::Release(rule)));
+            }
+            Harm::Readdress { broker, port } => state.model.readdress(now, broker, "localhost", port),
             Harm::PauseBroker { broker, lasts } => {
-                model.pause(now, broker);
+                state.model.pause(now, broker);
                 return Some((ms(lasts), End::Resume(broker)));
             }
             Harm::CrashBroker { broker, lasts } => {
-                model.crash(now, broker);
+                state.model.crash(now, broker);
                 return Some((ms(lasts), End::Restart(broker)));
             }
-            Harm::MoveCoordinator { to } => model.move_coordinator(now, GROUP, to),
-            Harm::LoadGroups { broker } => model.load_groups(now, broker, ms(800)),
+            Harm::MoveCoordinator { to } => state.model.move_coordinator(now, GROUP, to),
+            Harm::LoadGroups { broker } => state.model.load_groups(now, broker, ms(800)),
             Harm::ForgetGroup => {
-                model.forget_group(now, GROUP);
+                state.model.forget_group(now, GROUP);
                 self.tell(What::Forgotten);
             }
             Harm::MoveLeader { topic, partition, to } => {
                 // A replica that is down or behind cannot lead: then nothing happens.
-                let _ = model.move_leader(&self.topic(topic).name, partition, to);
+                let _ = state.model.move_leader(&self.topic(topic).name, partition, to);
             }
-            Harm::EvictSessions { broker } => model.evict_fetch_sessions(broker),
+            Harm::EvictSessions { broker } => state.model.evict_fetch_sessions(broker),
             Harm::Vintage { broker, which } => {
                 let vintage = [Vintage::V2_8, Vintage::V3_3, Vintage::V3_9, Vintage::V4_0];
-                model.set_vintage(broker, vintage[usize::from(which) % vintage.len()]);
-                model.close_connections(now, broker);
+                state.model.set_vintage(broker, vintage[usize::from(which) % vintage.len()]);
+                state.model.close_connections(now, broker);
             }
             Harm::Crash { .. } => {}
             Harm::Freeze { member, lasts } => {
@@ -186,8 +230,10 @@ impl Strike<'_> {
             Harm::Grow { .. }
             | Harm::Recreate { .. }
             | Harm::Truncate { .. }
+            | Harm::Elect { .. }
+            | Harm::Delete { .. }
             | Harm::Retain { .. }
-            | Harm::Compact { .. } => self.change_log(model, harm),
+            | Harm::Compact { .. } => self.change_log(&mut state.model, harm),
         }
         None
     }
@@ -219,6 +265,22 @@ impl Strike<'_> {
                     self.tell(What::Truncated { at: Place::new(name, partition), end });
                 }
             }
+            Harm::Elect { topic, partition, by, to } => {
+                let name = &self.topic(topic).name;
+                let Some((start, _, end)) = model.offsets_of(name, partition) else { return };
+                if model.leader_of(name, partition).is_none() {
+                    return;
+                }
+                if let Some(end) = model.elect_unclean(name, partition, to, (end - by).max(start)) {
+                    self.tell(What::Truncated { at: Place::new(name, partition), end });
+                }
+            }
+            Harm::Delete { topic } => {
+                let name = &self.topic(topic).name;
+                if model.leader_of(name, 0).is_some() && model.delete_topic(name).is_ok() {
+                    self.tell(What::Deleted { topic: name.as_str().into() });
+                }
+            }
             Harm::Retain { topic, partition, keep } => {
                 let name = &self.topic(topic).name;
                 let Some((_, high, _)) = model.offsets_of(name, partition) else { return };
@@ -242,10 +304,11 @@ impl Strike<'_> {
 }
 
 /// Strikes members only: their `client.id` begins with `m`.
-fn arm(model: &mut Model, api: i16, does: Does, times: u32) {
-    if let Ok(api) = ApiKey::try_from(api) {
-        model.arm(Rule::on(api, does).client("m").times(u64::from(times)));
-    }
+fn arm(state: &mut State, class: &'static str, api: i16, does: Does, times: u32) -> Option<RuleId> {
+    let api = ApiKey::try_from(api).ok()?;
+    let rule = state.model.arm(Rule::on(api, does).client("m").times(u64::from(times)));
+    state.armed.push((class, rule));
+    Some(rule)
 }
 
 fn odd(which: Odd) -> (i16, Rewrite) {
@@ -261,5 +324,13 @@ fn odd(which: Odd) -> (i16, Rewrite) {
         Odd::OldEpoch => (3, Rewrite::metadata_from_the_past(1)),
         Odd::NegativeOffset => (2, Rewrite::listed_offset(-1)),
         Odd::UndefinedEpoch => (23, Rewrite::undefined_end_offset()),
+        Odd::NoTopics => (3, Rewrite::metadata_without_topics()),
+        Odd::NoEpochs => (3, Rewrite::metadata_without_epochs()),
+        Odd::StrangeBrokers => (3, Rewrite::metadata_strange_brokers()),
+        Odd::AbortedTwice => (1, Rewrite::aborted_repeated()),
+        Odd::AbortedElsewhere => (1, Rewrite::aborted_elsewhere(987_654, 0)),
+        Odd::PreferredReplica => (1, Rewrite::preferred_replica(1)),
+        Odd::NoInterval => (68, Rewrite::heartbeat_interval(0)),
+        Odd::CoordinatorNowhere => (10, Rewrite::coordinator_at(77, "localhost", 9)),
     }
 }

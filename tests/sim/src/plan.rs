@@ -27,6 +27,12 @@ pub(crate) struct Plan {
     pub(crate) members: Vec<Member>,
     pub(crate) producers: Vec<Producer>,
     pub(crate) faults: Vec<Fault>,
+    /// `metadata.max.age.ms`: where it is long, nothing is healed by the next refresh.
+    #[serde(default = "ten_seconds")]
+    pub(crate) metadata_max_age: u64,
+    /// Connections take a few bytes at a time.
+    #[serde(default)]
+    pub(crate) partial_writes: bool,
     /// Producers and faults are over by then.
     pub(crate) calm: u64,
 }
@@ -36,6 +42,13 @@ pub(crate) struct Topic {
     pub(crate) name: String,
     pub(crate) partitions: i32,
     pub(crate) compacted: bool,
+    /// `compression.type`; as it was sent if empty.
+    #[serde(default)]
+    pub(crate) compression: String,
+}
+
+fn ten_seconds() -> u64 {
+    10_000
 }
 
 /// Which protocols the members of the group speak.
@@ -86,6 +99,12 @@ pub(crate) struct Member {
     /// Subscribes to patterns: matched by the coordinator if it speaks KIP-848, else by itself.
     #[serde(default)]
     pub(crate) patterns: bool,
+    /// Its listener pauses what it is given; the application resumes it some turns later.
+    #[serde(default)]
+    pub(crate) pauses_assigned: bool,
+    /// For what one poll returned, beside each record: a batch that is written to a database.
+    #[serde(default)]
+    pub(crate) per_poll: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -262,6 +281,32 @@ pub(crate) enum Harm {
         topic: usize,
         partition: i32,
     },
+    /// An unclean election: another replica leads, which had the log only up to there.
+    Elect {
+        topic: usize,
+        partition: i32,
+        by: i64,
+        to: i32,
+    },
+    /// The topic is deleted for good.
+    Delete {
+        topic: usize,
+    },
+    /// The next requests of this kind are lost, and the connection stays open and silent.
+    Drop {
+        api: i16,
+        times: u32,
+    },
+    /// The next requests of this kind wait at the broker for so long.
+    Held {
+        api: i16,
+        lasts: u64,
+    },
+    /// A broker listens at another port from now on.
+    Readdress {
+        broker: i32,
+        port: u16,
+    },
     /// The application does not poll for so long.
     Stall {
         member: usize,
@@ -294,7 +339,105 @@ pub(crate) enum Odd {
     NegativeOffset,
     /// L4: undefined epoch and offset in a good OffsetForLeaderEpoch answer.
     UndefinedEpoch,
+    /// B5, B7: topics are not mentioned.
+    NoTopics,
+    /// B2: leader epochs are unknown.
+    NoEpochs,
+    /// §3 #20: brokers that cannot be.
+    StrangeBrokers,
+    /// §3 #48: aborted transactions twice.
+    AbortedTwice,
+    /// K2: an aborted transaction without a record here.
+    AbortedElsewhere,
+    /// I9: the replica to read from is broker 1, and no records.
+    PreferredReplica,
+    /// F6: a heartbeat interval of 0.
+    NoInterval,
+    /// The coordinator is a broker that is none.
+    CoordinatorNowhere,
 }
+
+impl Odd {
+    /// Its class.
+    fn class(self) -> &'static str {
+        match self {
+            Self::FetchTwice => "odd answer: a fetched partition twice",
+            Self::FetchUnasked => "odd answer: a partition that was not asked for",
+            Self::NoSession => "odd answer: no fetch session",
+            Self::AbortsReversed => "odd answer: aborted transactions reversed",
+            Self::CommittedOmitted => "odd answer: a committed offset left out",
+            Self::AssignedTwice => "odd answer: a partition assigned twice",
+            Self::NegativeEpoch => "odd answer: a negative member epoch",
+            Self::NoPartitions => "odd answer: topics without partitions",
+            Self::OldEpoch => "odd answer: metadata of the past",
+            Self::NegativeOffset => "odd answer: a negative offset",
+            Self::UndefinedEpoch => "odd answer: an undefined epoch",
+            Self::NoTopics => "odd answer: metadata without topics",
+            Self::NoEpochs => "odd answer: metadata without epochs",
+            Self::StrangeBrokers => "odd answer: brokers that cannot be",
+            Self::AbortedTwice => "odd answer: aborted transactions twice",
+            Self::AbortedElsewhere => "odd answer: a transaction aborted elsewhere",
+            Self::PreferredReplica => "odd answer: another replica preferred",
+            Self::NoInterval => "odd answer: no heartbeat interval",
+            Self::CoordinatorNowhere => "odd answer: a coordinator that is none",
+        }
+    }
+}
+
+/// Every class of fault, as it is counted: each must strike within a thousand seeds.
+pub(crate) const CLASSES: &[&str] = &[
+    "slow network",
+    "network partition",
+    "connection reset",
+    "answer cut",
+    "answer lost",
+    "request swallowed",
+    "late answer",
+    "error code",
+    "throttle",
+    "corruption",
+    "name resolution",
+    "broker paused",
+    "broker crash",
+    "coordinator moved",
+    "coordinator loading",
+    "group forgotten",
+    "leader moved",
+    "fetch sessions evicted",
+    "older broker",
+    "member crash",
+    "member stopped",
+    "partitions added",
+    "topic recreated",
+    "truncation",
+    "retention",
+    "compaction",
+    "application stalls",
+    "unclean election",
+    "topic deleted",
+    "request dropped",
+    "request held",
+    "broker moved",
+    "odd answer: a fetched partition twice",
+    "odd answer: a partition that was not asked for",
+    "odd answer: no fetch session",
+    "odd answer: aborted transactions reversed",
+    "odd answer: a committed offset left out",
+    "odd answer: a partition assigned twice",
+    "odd answer: a negative member epoch",
+    "odd answer: topics without partitions",
+    "odd answer: metadata of the past",
+    "odd answer: a negative offset",
+    "odd answer: an undefined epoch",
+    "odd answer: metadata without topics",
+    "odd answer: metadata without epochs",
+    "odd answer: brokers that cannot be",
+    "odd answer: aborted transactions twice",
+    "odd answer: a transaction aborted elsewhere",
+    "odd answer: another replica preferred",
+    "odd answer: no heartbeat interval",
+    "odd answer: a coordinator that is none",
+];
 
 impl Plan {
     /// What the members' wall clocks show at the start, in milliseconds since 1970: in most runs something sensible, and
@@ -323,7 +466,12 @@ impl Harm {
             Self::Code { .. } => "error code",
             Self::Throttle { .. } => "throttle",
             Self::Corrupt { .. } => "corruption",
-            Self::Odd { .. } => "odd answer",
+            Self::Odd { which, .. } => which.class(),
+            Self::Elect { .. } => "unclean election",
+            Self::Delete { .. } => "topic deleted",
+            Self::Drop { .. } => "request dropped",
+            Self::Held { .. } => "request held",
+            Self::Readdress { .. } => "broker moved",
             Self::Resolve { .. } => "name resolution",
             Self::PauseBroker { .. } => "broker paused",
             Self::CrashBroker { .. } => "broker crash",
@@ -346,11 +494,6 @@ impl Harm {
 }
 
 impl Harm {
-    /// Whether it is the same odd answer.
-    pub(crate) fn is_like(&self, other: &Self) -> bool {
-        matches!((self, other), (Self::Odd { which: a, .. }, Self::Odd { which: b, .. }) if a == b)
-    }
-
     /// The member that it names.
     pub(crate) fn member(&self) -> Option<usize> {
         match self {

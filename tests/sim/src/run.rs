@@ -85,6 +85,7 @@ async fn arena(plan: Arc<Plan>) -> Outcome {
     );
     nemesis::create_topics(&mut model, &plan);
     let world = World::new(model, log.clone(), plan.seed, plan.latency);
+    world.lock().partial_writes = plan.partial_writes;
     let mut tasks = JoinSet::new();
     tasks.spawn(world.clone().run());
     let mut producers = JoinSet::new();
@@ -274,7 +275,7 @@ fn marks(events: &[Event]) -> BTreeMap<&'static str, u64> {
     let mut marks: BTreeMap<&'static str, u64> = BTreeMap::new();
     for event in events {
         let mark = match &event.what {
-            What::Fault { class, .. } => class,
+            What::Fault { class, waits: false, .. } | What::Struck { class } => class,
             What::Revoked { .. } => "partitions revoked",
             What::Lost { .. } => "partitions lost",
             What::Reset { from: None, .. } => "began by policy",

@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     panics,
-    plan::Plan,
+    plan::{CLASSES, Plan},
     run::{self, Outcome},
 };
 
@@ -57,7 +57,23 @@ pub(crate) fn many(from: u64, count: u64, jobs: u64) -> bool {
         tally.events,
         tally.failures.len()
     );
-    tally.failures.is_empty()
+    let missing = missing(&tally);
+    for class in &missing {
+        println!("never struck: {class}");
+    }
+    tally.failures.is_empty() && missing.is_empty()
+}
+
+/// So many seeds meet every class of fault; fewer may not.
+const ALL_CLASSES: u64 = 1_000;
+
+/// Classes of faults that never struck, which would be as good as not to be drawn.
+fn missing(tally: &Tally) -> Vec<&'static str> {
+    if tally.runs < ALL_CLASSES {
+        return Vec::new();
+    }
+    let struck = |class: &&'static str| tally.marks.contains_key(*class);
+    CLASSES.iter().copied().filter(|class| !struck(class)).collect()
 }
 
 fn note(tally: &mut Tally, seed: u64, outcome: Outcome) {

@@ -179,6 +179,7 @@ impl Model {
         if let Some(home) = home.filter(|_| !self.groups.loading_time.is_zero()) {
             self.groups.loading_until.insert(home, self.now + self.groups.loading_time);
         }
+        self.observe(|at| crate::observe::Observed::GroupLoaded { at, group: name.to_owned() });
         let Some(group) = self.groups.all.get_mut(name) else { return };
         group.home = home;
         match &mut group.members {

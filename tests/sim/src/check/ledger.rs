@@ -1,4 +1,8 @@
-//! What the logs hold, by the word of those who wrote them.
+//! What the logs hold, by the word of those who wrote them, and when each became another log.
+//!
+//! A log lives through incarnations: every truncation and every recreation of its topic is a [`Cut`], and what lies beyond the
+//! cut is another log. A rule that excuses something because of a cut says which one, and only for what was read, or sent,
+//! before its reader knew of it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,13 +15,32 @@ use crate::{
     plan::Plan,
 };
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Record {
     pub(super) id: u64,
     /// 0: outside of any.
     pub(super) transaction: u64,
     /// Compacted away, deleted by retention.
     pub(super) gone: bool,
+    /// When it was written.
+    pub(super) since: Duration,
+}
+
+/// A record that a cut took away.
+#[derive(Debug)]
+pub(super) struct Former {
+    pub(super) record: Record,
+    /// Which of the log's cuts.
+    pub(super) cut: usize,
+}
+
+/// From `end` on the log is another since then.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cut {
+    pub(super) at: Duration,
+    pub(super) end: i64,
+    /// The topic was deleted and created again; otherwise the log was truncated.
+    pub(super) recreated: bool,
 }
 
 #[derive(Debug, Default)]
@@ -26,23 +49,64 @@ pub(super) struct Log {
     /// The first offset that is there.
     pub(super) start: i64,
     /// What was there and is no more may still be on its way to a reader.
-    pub(super) former: BTreeMap<i64, Vec<u64>>,
-    /// It was cut or replaced at some time: offsets do not say all.
-    pub(super) rewritten: bool,
-    pub(super) recreated: bool,
+    pub(super) former: BTreeMap<i64, Vec<Former>>,
+    pub(super) cuts: Vec<Cut>,
     /// It came into being after the group.
     pub(super) born_late: Option<Duration>,
+}
+
+impl Cut {
+    /// Whether who stood there stands there no more: an offset of another topic says nothing, not even the first.
+    pub(super) fn concerns(&self, position: i64) -> bool {
+        self.recreated || self.end < position
+    }
+}
+
+impl Log {
+    /// How many cuts were made before this.
+    pub(super) fn cuts_before(&self, at: Duration) -> usize {
+        self.cuts.iter().take_while(|cut| cut.at < at).count()
+    }
+
+    /// The cuts after which nobody stands at `position` any more.
+    pub(super) fn cuts_below(&self, position: i64) -> impl Iterator<Item = (usize, &Cut)> {
+        self.cuts.iter().enumerate().filter(move |(_, cut)| cut.concerns(position))
+    }
+
+    /// A record that was taken away.
+    pub(super) fn former(&self, offset: i64, id: u64) -> Option<&Former> {
+        self.former.get(&offset)?.iter().find(|former| former.record.id == id)
+    }
+
+    fn cut(&mut self, at: Duration, end: i64, recreated: bool) {
+        let cut = self.cuts.len();
+        for (offset, record) in self.records.split_off(&end) {
+            self.former.entry(offset).or_default().push(Former { record, cut });
+        }
+        self.cuts.push(Cut { at, end, recreated });
+    }
+
+    /// What lay in `from..to` when so many cuts had been made.
+    fn incarnation(&self, from: i64, to: i64, cuts: usize) -> impl Iterator<Item = (i64, &Record)> {
+        let until = self.cuts.get(cuts).map(|cut| cut.at);
+        let existed = move |record: &Record| until.is_none_or(|until| record.since <= until);
+        let now = self.records.range(from..to.max(from)).map(|(offset, record)| (*offset, record));
+        let former = self.former.range(from..to.max(from)).flat_map(move |(offset, all)| {
+            all.iter().filter(move |former| former.cut >= cuts).map(|former| (*offset, &former.record))
+        });
+        now.chain(former).filter(move |(_, record)| existed(record))
+    }
 }
 
 #[derive(Debug)]
 pub(super) struct Ledger {
     logs: BTreeMap<Place, Log>,
-    /// Partitions that a topic had before it was created again with fewer: what was read of them may still be handed out.
+    /// Partitions that a topic had before it was created again with fewer, or was deleted: what was read of them may still be
+    /// handed out.
     departed: BTreeMap<Place, Log>,
     outcomes: BTreeMap<u64, bool>,
     /// Those that the topics are created with.
     born: BTreeSet<Place>,
-    recreated: BTreeSet<Arc<str>>,
 }
 
 impl Ledger {
@@ -51,7 +115,7 @@ impl Ledger {
             plan.topics.iter().flat_map(|topic| (0..topic.partitions).map(|n| Place::new(&topic.name, n)));
         let born: BTreeSet<Place> = places.collect();
         let logs = born.iter().map(|place| (place.clone(), Log::default())).collect();
-        Self { logs, departed: BTreeMap::new(), outcomes: BTreeMap::new(), born, recreated: BTreeSet::new() }
+        Self { logs, departed: BTreeMap::new(), outcomes: BTreeMap::new(), born }
     }
 
     pub(super) fn places(&self) -> impl Iterator<Item = &Place> {
@@ -72,11 +136,28 @@ impl Ledger {
         !record.gone && self.outcome(record.transaction) == Some(true)
     }
 
+    /// The first record in `from..to` that a reader may not pass over, in the log as it was after so many cuts.
+    pub(super) fn first_unskippable(
+        &self,
+        log: &Log,
+        (from, to): (i64, i64),
+        cuts: usize,
+        read_committed: bool,
+    ) -> Option<i64> {
+        let passes_over = |record: &Record| {
+            record.gone || (read_committed && self.outcome(record.transaction) == Some(false))
+        };
+        log.incarnation(from, to, cuts)
+            .filter(|(_, record)| !passes_over(record))
+            .map(|(offset, _)| offset)
+            .min()
+    }
+
     pub(super) fn feed(&mut self, event: &Event) {
         match &event.what {
             What::Appended { at, offset, id, transaction } => {
                 let log = self.logs.entry(at.clone()).or_default();
-                let record = Record { id: *id, transaction: *transaction, gone: false };
+                let record = Record { id: *id, transaction: *transaction, gone: false, since: event.at };
                 log.records.insert(*offset, record);
             }
             What::Ended { transaction, committed } => {
@@ -95,10 +176,7 @@ impl Ledger {
             }
             What::Truncated { at, end } => {
                 if let Some(log) = self.logs.get_mut(at) {
-                    for (offset, record) in log.records.split_off(end) {
-                        log.former.entry(offset).or_default().push(record.id);
-                    }
-                    log.rewritten = true;
+                    log.cut(event.at, *end, false);
                     // With the end of the log the marker of the transaction that it ends with may be gone: whatever its
                     // producer ends next then ends it too, well or not.
                     let last = log.records.values().next_back().map_or(0, |record| record.transaction);
@@ -109,12 +187,9 @@ impl Ledger {
                 }
             }
             What::Recreated { topic } => {
-                self.recreated.insert(topic.clone());
                 for (place, log) in self.logs.iter_mut().filter(|(place, _)| place.topic == *topic) {
-                    for (offset, record) in std::mem::take(&mut log.records) {
-                        log.former.entry(offset).or_default().push(record.id);
-                    }
-                    (log.start, log.rewritten, log.recreated) = (0, true, true);
+                    log.cut(event.at, 0, true);
+                    log.start = 0;
                     if !self.born.contains(place) {
                         self.departed.insert(place.clone(), std::mem::take(log));
                     }
@@ -122,18 +197,25 @@ impl Ledger {
                 let born = &self.born;
                 self.logs.retain(|place, _| place.topic != *topic || born.contains(place));
             }
+            What::Deleted { topic } => self.delete(event.at, topic),
             What::Grown { topic, partitions } => {
                 for number in 0..*partitions {
-                    // Of a topic that was there before under this name, commits may be left.
-                    let again = self.recreated.contains(topic);
                     let place = Place::new(topic, number);
                     let before = self.departed.remove(&place).unwrap_or_default();
-                    let late =
-                        Log { born_late: Some(event.at), rewritten: again, recreated: again, ..before };
+                    let late = Log { born_late: Some(event.at), ..before };
                     self.logs.entry(place).or_insert(late);
                 }
             }
             _ => {}
         }
+    }
+
+    /// The topic is gone for good: nothing of it is due, and what was read of it may still be handed out.
+    fn delete(&mut self, at: Duration, topic: &Arc<str>) {
+        for (place, log) in self.logs.iter_mut().filter(|(place, _)| place.topic == *topic) {
+            log.cut(at, 0, true);
+            self.departed.insert(place.clone(), std::mem::take(log));
+        }
+        self.logs.retain(|place, _| place.topic != *topic);
     }
 }

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Faults that give nobody a reason to lose a member.
-const HARMLESS: &[&str] = &[
+pub(super) const HARMLESS: &[&str] = &[
     "compaction",
     "retention",
     "truncation",
@@ -148,5 +148,56 @@ impl Liveness {
                 complaints.add("L7", at, text);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::forge::{Forged, M0};
+    use crate::{
+        clock::ms,
+        events::{Call, What},
+        plan::Harm,
+    };
+
+    fn polls(took: u64) -> Forged {
+        let begun = Forged::begun().tell(What::PollBegins { who: M0, timeout: ms(100) });
+        begun.wait(took).tell(What::PollEnds { who: M0, dropped: false })
+    }
+
+    #[test]
+    fn l7_poll_and_close_return_in_time() {
+        polls(120).holds();
+        polls(200).is_found("L7");
+        let listens = |call| What::ListenerBegins { who: M0, call, places: Vec::new(), generation: 1 };
+        let begun = Forged::begun().tell(What::PollBegins { who: M0, timeout: ms(100) });
+        let excused = begun.tell(listens(Call::Assigned)).wait(5_000);
+        let excused = excused.tell(What::ListenerEnds { who: M0, call: Call::Assigned }).wait(90);
+        excused.tell(What::PollEnds { who: M0, dropped: false }).holds();
+        let closes = Forged::begun().tell(What::CloseBegins { who: M0, timeout: ms(1_000) });
+        closes.clone().wait(1_200).tell(What::CloseEnds { who: M0 }).is_found("L7");
+        closes.wait(900).tell(What::CloseEnds { who: M0 }).holds();
+    }
+
+    #[test]
+    fn l6_nobody_is_put_out_where_nothing_is_wrong() {
+        let gone = What::MemberGone { member: M0.to_string(), why: "session" };
+        Forged::begun().tell(gone.clone()).is_found("L6");
+        Forged::begun().fault(1, Harm::MoveCoordinator { to: 1 }).tell(gone).holds();
+    }
+
+    #[test]
+    fn l4_rebalances_are_few() {
+        let joins =
+            |generation| What::GroupAssigned { member: M0.to_string(), generation, places: Vec::new() };
+        Forged::new().starts(M0).tell(joins(9)).is_found("L4");
+        Forged::new().starts(M0).tell(joins(3)).holds();
+    }
+
+    #[test]
+    fn s15_s17_nothing_is_left_and_nobody_panics() {
+        Forged::begun().tell(What::Over { tasks: 1, connections: 0 }).is_found("S15");
+        Forged::begun().tell(What::Over { tasks: 0, connections: 0 }).holds();
+        Forged::begun().tell(What::Panicked { who: M0, message: String::new() }).is_found("S17");
     }
 }

@@ -2,12 +2,23 @@
 //!
 //! A [`Judge`] is fed every event in order and remembers what it must; each file holds the rules of one subject.
 
+mod commits;
+mod dials;
+mod errors;
+#[cfg(test)]
+mod forge;
+mod heartbeats;
+mod lag;
 mod ledger;
 mod liveness;
+mod offsets;
 mod ownership;
-mod reading;
+mod pace;
+mod reader;
 mod records;
 mod requests;
+mod resets;
+mod rest;
 mod spoken;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -15,7 +26,16 @@ use std::{fmt, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use self::{
-    ledger::Ledger, liveness::Liveness, ownership::Ownership, records::Records, requests::Requests,
+    dials::Dials,
+    errors::Errors,
+    heartbeats::Heartbeats,
+    ledger::Ledger,
+    liveness::Liveness,
+    ownership::Ownership,
+    pace::Pace,
+    records::{Records, Scene},
+    requests::Requests,
+    rest::Rest,
     spoken::Spoken,
 };
 use crate::{
@@ -63,6 +83,11 @@ pub(crate) struct Judge {
     ownership: Ownership,
     requests: Requests,
     liveness: Liveness,
+    errors: Errors,
+    heartbeats: Heartbeats,
+    dials: Dials,
+    pace: Pace,
+    rest: Rest,
     complaints: Complaints,
 }
 
@@ -75,6 +100,11 @@ impl Judge {
             ownership: Ownership::default(),
             requests: Requests::default(),
             liveness: Liveness::default(),
+            errors: Errors::default(),
+            heartbeats: Heartbeats::default(),
+            dials: Dials::default(),
+            pace: Pace::default(),
+            rest: Rest::default(),
             complaints: Complaints::default(),
             plan,
         }
@@ -85,20 +115,36 @@ impl Judge {
         let complaints = &mut self.complaints;
         self.ledger.feed(event);
         self.spoken.feed(&self.plan, event);
-        let owners = (&self.spoken, &self.ownership);
-        self.records.feed(&self.plan, &self.ledger, owners, event, complaints);
-        self.ownership.feed(&self.plan, &self.spoken, event, complaints);
+        let scene = Scene {
+            plan: &self.plan,
+            ledger: &self.ledger,
+            spoken: &self.spoken,
+            ownership: &self.ownership,
+            at: event.at,
+        };
+        self.records.feed(scene, event, complaints);
+        self.rest.feed(scene, &self.records, event, complaints);
+        self.ownership.feed(&self.plan, (&self.ledger, &self.spoken), event, complaints);
         self.requests.feed(&self.plan, event, complaints);
         self.liveness.feed(&self.plan, &self.spoken, event, complaints);
+        self.errors.feed(&self.plan, event, complaints);
+        self.heartbeats.feed(&self.plan, event, complaints);
+        self.dials.feed(&self.plan, event, complaints);
+        self.pace.feed(&self.plan, event, complaints);
     }
 
     /// What somebody has still to process: a partition, the offset of the first such record, and how many there are.
     pub(crate) fn unprocessed(&self) -> Vec<(Place, i64, usize)> {
-        self.records.unprocessed(&self.ledger)
+        let left = self.records.unprocessed(&self.ledger).into_iter();
+        let forgotten = self.spoken.rebalance_is_forgotten();
+        left.filter(|(place, ..)| !forgotten || self.ownership.is_held(place)).collect()
     }
 
     /// Partitions that nobody holds.
     pub(crate) fn unowned(&self) -> Vec<Place> {
+        if self.spoken.rebalance_is_forgotten() {
+            return Vec::new();
+        }
         self.ledger.places().filter(|place| !self.ownership.is_held(place)).cloned().collect()
     }
 

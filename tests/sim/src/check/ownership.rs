@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Complaints, spoken::Spoken};
+use super::{Complaints, ledger::Ledger, spoken::Spoken};
 use crate::{
     events::{Event, Place, What, Who},
     plan::{Plan, Protocol},
@@ -15,8 +15,33 @@ use crate::{
 
 /// JoinGroup.
 const JOIN: i16 = 11;
-/// How long a commit may be on its way out.
-const GOING: Duration = Duration::from_secs(10);
+/// How long a commit may wait for a connection: the request timeout.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Whether a member of KIP-848 that was given a partition before its topic was created again may not read the new topic. Off in
+/// the arena: blocked by finding F4 (it goes on in the new topic, which others were given).
+const OWNS_BY_TOPIC_ID: bool = cfg!(test);
+
+/// Why a member is one no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    /// Its session ran out at the coordinator, which began to count later than the member did: it knows.
+    Session,
+    /// It said so itself: it knows.
+    Left,
+    /// The coordinator did not ask it, and tells it with its next answer.
+    Unheard,
+    /// The coordinator lost its mind: members learn of it one by one.
+    Forgotten,
+}
+
+/// How a life ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    Closed,
+    /// What a consumer that was dropped still finishes in the background is its own.
+    Died,
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Ownership {
@@ -26,7 +51,7 @@ pub(super) struct Ownership {
     /// By what name each goes now.
     names: BTreeMap<Who, String>,
     /// Who was put out of the group, when and why, since it was last given something.
-    gone: BTreeMap<Who, (Duration, &'static str)>,
+    gone: BTreeMap<Who, (Duration, Why)>,
     /// When the coordinator last gave them anything, and all that they may hold since.
     granted: BTreeMap<Who, Duration>,
     allowed: BTreeMap<Who, Vec<Place>>,
@@ -37,10 +62,10 @@ pub(super) struct Ownership {
     joins: Vec<(Duration, Who)>,
     given_up: BTreeMap<(Who, Place), Duration>,
     recreated: BTreeMap<Arc<str>, Duration>,
+    /// They were named before the topic was created again, and were told of it afterwards: what they have is the former one.
+    former: BTreeSet<(Who, Place)>,
     listening: BTreeMap<Who, u32>,
-    ended: BTreeMap<Who, Duration>,
-    /// The coordinator lost its mind: members learn of it one by one.
-    forgotten: Option<Duration>,
+    ended: BTreeMap<Who, Ended>,
 }
 
 impl Ownership {
@@ -48,7 +73,13 @@ impl Ownership {
         self.held.get(place).is_some_and(|holders| !holders.is_empty())
     }
 
-    pub(super) fn feed(&mut self, plan: &Plan, spoken: &Spoken, event: &Event, complaints: &mut Complaints) {
+    pub(super) fn feed(
+        &mut self,
+        plan: &Plan,
+        (ledger, spoken): (&Ledger, &Spoken),
+        event: &Event,
+        complaints: &mut Complaints,
+    ) {
         let at = event.at;
         match &event.what {
             What::Named { who, member } if !member.is_empty() => {
@@ -71,12 +102,17 @@ impl Ownership {
             What::MemberGone { member, why } => {
                 // A name that was refused once, and that it goes by no longer, may expire later.
                 let who = self.members.get(member).filter(|who| self.names.get(who) == Some(member));
+                let why = match *why {
+                    "session" => Why::Session,
+                    "left" => Why::Left,
+                    _ => Why::Unheard,
+                };
                 if let Some(who) = who {
                     self.gone.insert(*who, (at, why));
                 }
             }
             What::StepsOut { who } => {
-                self.gone.insert(*who, (at, "stepped out"));
+                self.gone.insert(*who, (at, Why::Left));
             }
             What::Request { api: JOIN, client, .. } => {
                 self.joins.extend(Who::parse(client).map(|who| (at, who)));
@@ -84,7 +120,11 @@ impl Ownership {
             What::Recreated { topic } => {
                 self.recreated.insert(topic.clone(), at);
             }
-            What::Forgotten => self.forgotten = Some(at),
+            What::Forgotten => {
+                for who in self.names.keys() {
+                    self.gone.entry(*who).or_insert((at, Why::Forgotten));
+                }
+            }
             What::Assigned { who, places, generation } => {
                 for place in places {
                     self.assigned(plan, spoken, at, (*who, place, *generation), complaints);
@@ -95,6 +135,7 @@ impl Ownership {
             What::Revoked { who, places } | What::Lost { who, places } => {
                 for place in places {
                     self.given_up.insert((*who, place.clone()), at);
+                    self.former.remove(&(*who, place.clone()));
                     let held = self.held.get_mut(place).and_then(|holders| holders.remove(who));
                     if held.is_none() {
                         complaints.add(
@@ -106,7 +147,8 @@ impl Ownership {
                 }
             }
             What::Crashed { who } | What::CloseEnds { who } | What::Panicked { who, .. } => {
-                self.ended.insert(*who, at);
+                let closed = matches!(event.what, What::CloseEnds { .. });
+                self.ended.insert(*who, if closed { Ended::Closed } else { Ended::Died });
                 self.held.values_mut().for_each(|holders| {
                     holders.remove(who);
                 });
@@ -122,26 +164,47 @@ impl Ownership {
                 let running = self.listening.entry(*who).or_default();
                 *running = running.saturating_sub(1);
             }
-            What::Delivered { who, at: place, offset, .. } => {
+            What::Delivered { who, at: place, offset, id } => {
                 self.delivered(plan, at, (*who, place, *offset), complaints);
+                self.of_the_new_topic(plan, ledger, at, (*who, place, *offset, *id), complaints);
             }
             What::CommitSent { who, at: place, offset } => {
-                // What a consumer that was dropped still finishes in the background is not looked at.
-                let over = self.ended.contains_key(who) || self.is_coming(plan, *who, place);
-                // As a value a change is told to be over when it is let go of; a commit that nobody waited for, or the last
-                // of records that are finished one by one, may leave after that, before the group hears of it. And what
-                // waited for a connection when the group was forgotten is refused by the coordinator.
-                let on_the_way_out = plan.members.get(who.member).is_some_and(|member| member.values);
-                let forgotten = self.forgotten.is_some_and(|since| at < since + GOING);
-                let going =
-                    self.given_up.get(&(*who, place.clone())).is_some_and(|since| at < *since + GOING);
-                let over = over || (going && (on_the_way_out || forgotten));
-                if !over && !self.held.get(place).is_some_and(|holders| holders.contains_key(who)) {
-                    let text = format!("{who} sent a commit of {offset} in {place}, which it does not hold");
-                    complaints.add("S7", at, text);
-                }
+                self.commit_sent(plan, at, (*who, place, *offset), complaints);
             }
             _ => {}
+        }
+    }
+
+    fn commit_sent(
+        &self,
+        plan: &Plan,
+        at: Duration,
+        (who, place, offset): (Who, &Place, i64),
+        complaints: &mut Complaints,
+    ) {
+        match self.ended.get(&who) {
+            Some(Ended::Died) => return,
+            Some(Ended::Closed) => {
+                let text = format!("{who} sent a commit of {offset} in {place} after its close had returned");
+                return complaints.add("S7", at, text);
+            }
+            None => {}
+        }
+        let holds = self.held.get(place).is_some_and(|holders| holders.contains_key(&who));
+        // As a value a change is told to be over when it is let go of; the last commit may leave after that, until the group
+        // has heard of it: as long as the coordinator says that the partition is this member's.
+        let by_value = plan.members[who.member].values;
+        let on_the_way_out = by_value
+            && !self.gone.contains_key(&who)
+            && self.allowed.get(&who).is_some_and(|places| places.contains(place));
+        // What waited for a connection when the group was forgotten is refused by the coordinator.
+        let forgotten = self
+            .gone
+            .get(&who)
+            .is_some_and(|(gone, why)| *why == Why::Forgotten && at < *gone + REQUEST_TIMEOUT);
+        if !holds && !on_the_way_out && !forgotten && !self.is_coming(plan, who, place) {
+            let text = format!("{who} sent a commit of {offset} in {place}, which it does not hold");
+            complaints.add("S7", at, text);
         }
     }
 
@@ -180,7 +243,16 @@ impl Ownership {
     pub(super) fn was_taken(&self, plan: &Plan, spoken: &Spoken, member: &str, place: &Place) -> bool {
         let Some(who) = self.members.get(member) else { return false };
         let holds = |who: &Who| self.held.get(place).is_some_and(|holders| holders.contains_key(who));
-        holds(who) && self.is_converted(plan, spoken, *who, place)
+        holds(who)
+            && (self.is_converted(plan, spoken, *who, place) || self.has_the_former_topic(plan, *who, place))
+    }
+
+    /// Whether a member of KIP-848, which gives partitions by topic id, was given this one before the topic was created again.
+    fn has_the_former_topic(&self, plan: &Plan, who: Who, place: &Place) -> bool {
+        let named = self.named.get(&(who, place.clone()));
+        let recreated = self.recreated.get(&place.topic);
+        plan.members[who.member].consumer_protocol
+            && named.zip(recreated).is_some_and(|(named, recreated)| named <= recreated)
     }
 
     /// Whether a static member has not joined again within the rebalance timeout. Of the classic protocols' members Kafka
@@ -208,10 +280,8 @@ impl Ownership {
             complaints.add("S9", at, format!("{who} was given {place}, which it holds"));
         }
         // It may hear of an assignment late, when it has been put out already: it is told so next, and handed nothing.
-        let outdated = self.gone.contains_key(&who)
-            || self
-                .forgotten
-                .is_some_and(|forgotten| self.granted.get(&who).is_none_or(|granted| *granted <= forgotten));
+        // (What it is handed all the same is judged when it is handed out.)
+        let outdated = self.gone.contains_key(&who);
         // KIP-848 gives partitions by topic id. What it last named before the topic was created again is of the former one,
         // whoever has the new one meanwhile: an application that stalls hears of it late, and next that it is gone. Members of
         // the classic protocols in such a group have what they were given, by name, before it was created again.
@@ -223,12 +293,12 @@ impl Ownership {
         let recreated = self.recreated.get(&place.topic).copied();
         let former = recreated.filter(|recreated| of.is_some_and(|of| of <= *recreated));
         for (other, (theirs, since)) in holders.iter().filter(|_| !outdated && former.is_none()) {
-            // A coordinator that forgot everything begins again at generation 1; who was in it learns of it one by one.
-            let granted = self.granted.get(other).copied().unwrap_or_default();
             if self.recreated.get(&place.topic).is_some_and(|recreated| *since <= *recreated) {
                 continue; // theirs is another topic of that name
             }
-            if self.forgotten.is_some_and(|forgotten| (*since).min(granted) <= forgotten) {
+            // It may not know yet that it is out; but it must be out. A coordinator that forgot everything begins again at
+            // generation 1.
+            if self.gone.contains_key(other) {
                 continue;
             }
             if self.is_converted(plan, spoken, *other, place) {
@@ -242,14 +312,16 @@ impl Ownership {
                 let text = format!("{other} and {who} both hold {place} in generation {generation}");
                 complaints.add("S5", at, text);
             }
-            // The other may not know yet that it is out; but it must be out.
-            if *other != who && !self.gone.contains_key(other) {
+            if *other != who {
                 complaints.add(
                     "S6",
                     at,
                     format!("{who} was given {place} while {other} holds it and is a member"),
                 );
             }
+        }
+        if former.is_some() {
+            self.former.insert((who, place.clone()));
         }
         let since = former.unwrap_or(at);
         self.held.entry(place.clone()).or_default().insert(who, (generation, since));
@@ -276,15 +348,129 @@ impl Ownership {
         }
         let session = Duration::from_millis(plan.session_timeout);
         if let Some((gone, why)) = self.gone.get(&who) {
-            // The session ran out at the coordinator, which began to count later than the member did.
-            let late = at > *gone && (*why == "session" || at > *gone + session);
-            if late {
+            let until = match why {
+                Why::Session | Why::Left => *gone,
+                // It hears of it when its next heartbeat is answered; and when none is, its session is over.
+                Why::Unheard | Why::Forgotten => *gone + session,
+            };
+            if at > until {
                 let since = at.saturating_sub(*gone).as_millis();
                 let text = format!(
-                    "{who} was handed {place} offset {offset} {since} ms after it was put out of the group ({why})"
+                    "{who} was handed {place} offset {offset} {since} ms after it was put out of the group ({why:?})"
                 );
                 complaints.add("S6", at, text);
             }
         }
+    }
+
+    /// Who was given a topic by its id before it was created again, and others the new one, reads nothing of the new one.
+    fn of_the_new_topic(
+        &self,
+        plan: &Plan,
+        ledger: &Ledger,
+        at: Duration,
+        (who, place, offset, id): (Who, &Place, i64, u64),
+        complaints: &mut Complaints,
+    ) {
+        let Some(recreated) = self.recreated.get(&place.topic) else { return };
+        let record = ledger.log(place).and_then(|log| log.records.get(&offset));
+        let is_new = record.is_some_and(|record| record.id == id && record.since > *recreated);
+        let others = self.held.get(place).is_some_and(|holders| {
+            holders.iter().any(|(other, (_, since))| *other != who && since > recreated)
+        });
+        let has_the_former = self.former.contains(&(who, place.clone()))
+            || (OWNS_BY_TOPIC_ID && self.has_the_former_topic(plan, who, place));
+        if has_the_former && is_new && others {
+            let text = format!(
+                "{who} was given {place} before the topic was created again, and was handed offset {offset} of the new one, \
+                 which others hold"
+            );
+            complaints.add("S6", at, text);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::forge::{Forged, M0, M1, orders};
+    use crate::{
+        events::{Call, What},
+        plan::Harm,
+    };
+
+    fn gone(forged: Forged, why: &'static str) -> Forged {
+        // Something was wrong, or nobody would be put out (L6).
+        let late = Harm::Late { api: 12, by: 7_000, times: 1 };
+        forged.fault(1, late).tell(What::MemberGone { member: M0.to_string(), why })
+    }
+
+    #[test]
+    fn s5_s6_two_owners() {
+        let two = Forged::begun().joins(M1, 1);
+        two.is_found("S5");
+        two.is_found("S6");
+        gone(Forged::begun(), "session").joins(M1, 2).holds();
+        Forged::begun().revoked(M0).joins(M1, 2).holds();
+    }
+
+    #[test]
+    fn s6_who_left_by_itself_is_handed_nothing_more() {
+        let left = gone(Forged::begun().written(10..11, 0), "left");
+        left.clone().handed(M0, 10..11, 0).is_found("S6");
+        // Who was put out by a rebalance hears of it with its next heartbeat.
+        let out = gone(Forged::begun().written(10..12, 0), "rebalance");
+        out.clone().handed(M0, 10..11, 0).holds();
+        out.wait(6_100).handed(M0, 10..11, 0).is_found("S6");
+    }
+
+    #[test]
+    fn s6_a_group_that_was_forgotten_is_known_of_within_a_session() {
+        let forgotten = Forged::begun().written(10..12, 0).tell(What::Forgotten);
+        forgotten.clone().handed(M0, 10..11, 0).holds();
+        forgotten.wait(6_100).handed(M0, 10..11, 0).is_found("S6");
+    }
+
+    #[test]
+    fn s6_nor_is_an_exemption_left_when_it_has_joined_again() {
+        let again =
+            Forged::begun().tell(What::Forgotten).tell(What::Lost { who: M0, places: vec![orders()] });
+        let again = again.granted(M0, 1).assigned(M0, 1);
+        again.joins(M1, 1).is_found("S6");
+    }
+
+    #[test]
+    fn s7_a_commit_of_what_was_given_up() {
+        Forged::begun().revoked(M0).sends(M0, 10).is_found("S7");
+        Forged::begun().sends(M0, 10).revoked(M0).holds();
+    }
+
+    #[test]
+    fn s7_a_commit_after_the_close() {
+        let closed = Forged::begun().tell(What::CloseEnds { who: M0 });
+        closed.clone().sends(M0, 10).is_found("S7");
+        // What a dropped consumer finishes in the background is its own.
+        Forged::begun().tell(What::Crashed { who: M0 }).sends(M0, 10).holds();
+    }
+
+    #[test]
+    fn s7_as_a_value_only_until_the_group_has_heard() {
+        let begun = Forged::begun().planned(|plan| plan.members[0].values = true).revoked(M0);
+        begun.clone().sends(M0, 10).holds();
+        begun.clone().joins(M1, 2).sends(M0, 10).holds();
+        let heard =
+            begun.tell(What::GroupAssigned { member: M0.to_string(), generation: 2, places: Vec::new() });
+        heard.sends(M0, 10).is_found("S7");
+    }
+
+    #[test]
+    fn s9_the_grammar_of_listeners() {
+        let begins =
+            || What::ListenerBegins { who: M0, call: Call::Revoked, places: Vec::new(), generation: 1 };
+        let running = Forged::begun().written(10..11, 0).tell(begins());
+        running.clone().handed(M0, 10..11, 0).is_found("S9");
+        running.clone().tell(begins()).is_found("S9");
+        running.tell(What::ListenerEnds { who: M0, call: Call::Revoked }).handed(M0, 10..11, 0).holds();
+        Forged::begun().assigned(M0, 2).is_found("S9");
+        Forged::begun().revoked(M0).tell(What::Lost { who: M0, places: vec![orders()] }).is_found("S9");
     }
 }

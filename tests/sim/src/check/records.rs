@@ -1,5 +1,7 @@
-//! Records and offsets: S1 no loss, S2 no repeats beyond the bound, S3 order, S4 where reading starts, S8 what may be
-//! committed, S10 transactions, S13 positions, S14 lag.
+//! Records and offsets: what is remembered of each partition by the group, and by each member that reads it.
+//!
+//! The rules are in files of their own: [`reader`](super::reader) S2 S3 S4, `commits` S1 S8, `resets` S13, `lag` S14; S10 is
+//! here.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,50 +10,54 @@ use std::{
 
 use super::{
     Complaints,
-    ledger::Ledger,
+    ledger::{Ledger, Log},
+    offsets::{Noted, Offsets},
     ownership::Ownership,
-    reading::{Of, Reader, Sent},
+    reader::{Reader, Spot},
     spoken::Spoken,
 };
 use crate::{
     events::{Event, Place, What, Who},
-    plan::{Commits, Harm, Odd, Plan, Reset},
+    plan::Plan,
 };
 
-/// Markers behind the last record are passed over by the next `poll`; until then they count.
-const MARKERS: u64 = 2;
 /// Before which no member can be told where it is to begin.
 const OFFSET_FETCH: i16 = 9;
 /// So long after its start a member has seen the topics it subscribed to.
-const KNOWS_TOPICS: Duration = Duration::from_secs(2);
-
-/// For so long after the group was forgotten, answers may be of before.
-const FORGOTTEN: Duration = Duration::from_secs(10);
+pub(super) const KNOWS_TOPICS: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Default)]
 pub(super) struct Records {
-    started: BTreeMap<Who, Duration>,
+    pub(super) started: BTreeMap<Who, Duration>,
     /// While it was stopped, it learned nothing.
     frozen: BTreeMap<usize, Duration>,
     /// How often each has dialled.
-    dials: BTreeMap<Who, u64>,
-    places: BTreeMap<Place, Of>,
-    readers: BTreeMap<(Who, Place), Reader>,
-    /// Given up, and not yet asked about anew.
-    gone: BTreeSet<(Who, Place)>,
-    quiet: bool,
-    forgotten: Option<Duration>,
+    pub(super) dials: BTreeMap<Who, u64>,
+    pub(super) groups: BTreeMap<Place, Offsets>,
+    pub(super) readers: BTreeMap<(Who, Place), Reader>,
+    members: BTreeMap<String, Who>,
+    /// What the coordinator last gave to each.
+    allowed: BTreeMap<Who, BTreeSet<Place>>,
+    pub(super) quiet: bool,
+    /// When the last fault was over.
+    pub(super) healed: Option<Duration>,
+    pub(super) paused: BTreeSet<(Who, Place)>,
+    /// Resets that were excused by a leader that said it knows nothing of an epoch.
+    pub(super) undefined_epochs: u32,
+}
+
+/// What a rule looks at beside its own state.
+#[derive(Clone, Copy)]
+pub(super) struct Scene<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) ledger: &'a Ledger,
+    pub(super) spoken: &'a Spoken,
+    pub(super) ownership: &'a Ownership,
+    pub(super) at: Duration,
 }
 
 impl Records {
-    pub(super) fn feed(
-        &mut self,
-        plan: &Plan,
-        ledger: &Ledger,
-        (spoken, ownership): (&Spoken, &Ownership),
-        event: &Event,
-        complaints: &mut Complaints,
-    ) {
+    pub(super) fn feed(&mut self, scene: Scene<'_>, event: &Event, complaints: &mut Complaints) {
         let at = event.at;
         match &event.what {
             What::Started { who } => {
@@ -69,349 +75,228 @@ impl Records {
                 }
             }
             What::Dialled { who, .. } => *self.dials.entry(*who).or_default() += 1,
+            What::Named { who, member } => {
+                self.members.insert(member.clone(), *who);
+            }
+            What::GroupAssigned { member, places, .. } => self.granted(at, member, places),
             What::Assigned { who, places, .. } => {
                 for place in places {
-                    let found = self.places.entry(place.clone()).or_default().committed;
-                    let reader = self.readers.entry((*who, place.clone())).or_default();
-                    (reader.held, reader.found, reader.last) = (true, found, None);
-                    reader.again = None;
+                    self.assigned(scene, *who, place);
                 }
             }
             What::Revoked { who, places } | What::Lost { who, places } => {
                 for place in places {
-                    self.readers.remove(&(*who, place.clone()));
-                    self.gone.insert((*who, place.clone()));
+                    let reader = self.readers.entry((*who, place.clone())).or_default();
+                    // The coordinator may have given it to this one again before the application lets go of it.
+                    let granted = reader
+                        .granted
+                        .filter(|_| self.allowed.get(who).is_some_and(|all| all.contains(place)));
+                    let before = std::mem::replace(reader, Reader::gave_up(at));
+                    (reader.granted, reader.heard) = (granted, before.heard);
+                    // A commit that is on its way out is of what it read.
+                    (reader.told, reader.incarnation) = (before.told, before.incarnation);
                 }
             }
             What::Request { api: OFFSET_FETCH, client, .. } => {
                 let asks = Who::parse(client);
-                self.gone.retain(|(who, _)| Some(*who) != asks);
+                for (_, reader) in self.readers.iter_mut().filter(|((who, _), _)| Some(*who) == asks) {
+                    reader.gone = false;
+                }
             }
             What::Crashed { who } | What::CloseEnds { who } => {
                 self.readers.retain(|(reader, _), _| reader != who);
             }
             What::Reset { who, at: place, from, to, reason } => {
-                self.reset(plan, ledger, at, (*who, place, *from, *to, reason), complaints);
-                self.forget_what_is_gone(*who, place);
+                self.reset(scene, (*who, place, *from, *to, reason), complaints);
             }
             What::Sought { who, at: place, to } => {
-                self.places.entry(place.clone()).or_default().sought = Some((*who, *to));
-                let reader = self.readers.entry((*who, place.clone())).or_default();
-                (reader.told, reader.last) = (Some(*to), None);
+                self.groups.entry(place.clone()).or_default().sought = Some((*who, *to));
+                self.reader(*who, place).sought(*to);
             }
             What::TruncationTold { who, at: place, from, to } => {
-                if let (Some(to), true) = (to, ledger.log(place).is_some_and(|log| log.recreated)) {
-                    // An offset of the topic that was there before, taken for one of this (by name, before version 10).
-                    let of = self.places.entry(place.clone()).or_default();
-                    of.begin = of.begin.max(Some(*to));
-                }
-                if ledger.log(place).is_none_or(|log| !log.rewritten) {
-                    let text = format!("{who} was told that {place} was truncated at {from}, and it was not");
-                    complaints.add("S13", at, text);
-                }
-                let reader = self.readers.entry((*who, place.clone())).or_default();
-                (reader.told, reader.last) = (to.or(reader.told), None);
-                self.places.entry(place.clone()).or_default().rewound = true;
-                self.forget_what_is_gone(*who, place);
+                self.truncation_told(scene, (*who, place, *from, *to), complaints);
             }
             What::Delivered { who, at: place, offset, id } => {
-                self.delivered(plan, ledger, at, (*who, place, *offset, *id), complaints);
+                self.delivered(scene, (*who, place, *offset, *id), complaints);
             }
-            What::Processed { at: place, offset, .. } => {
-                self.places.entry(place.clone()).or_default().processed.insert(*offset);
+            What::Processed { at: place, id, .. } => {
+                self.groups.entry(place.clone()).or_default().processed.insert(*id);
             }
             What::CommitSent { who, at: place, offset } => {
-                let dials = self.dials.get(who).copied().unwrap_or_default();
-                let of = self.places.entry(place.clone()).or_default();
-                of.sent = Some((*who, *offset));
-                let before = of.sent_after.get(offset).copied().filter(|sent| sent.who == *who);
-                let sent = before.unwrap_or(Sent { who: *who, dials, first: at, last: at });
-                of.sent_after.insert(*offset, Sent { last: at, ..sent });
+                self.commit_sent(scene, (*who, place, *offset), complaints);
             }
             What::Committed { member, at: place, offset, leader_epoch, .. } => {
-                let taken = ownership.was_taken(plan, spoken, member, place);
-                let commit = (member.as_str(), place, *offset, *leader_epoch);
-                self.committed(plan, ledger, at, commit, taken, complaints);
+                self.committed(scene, (member, place, *offset, *leader_epoch), complaints);
             }
-            What::Truncated { at: place, end } => {
-                let of = self.places.entry(place.clone()).or_default();
-                of.processed.split_off(end);
-                of.checked = of.checked.min(*end);
-                of.rewound = true;
-                if let Some(committed) = of.committed.filter(|committed| of.blind && committed > end) {
-                    of.begin = of.begin.max(Some(committed));
-                }
-            }
-            What::Recreated { topic } => {
-                for (_, of) in self.places.iter_mut().filter(|(place, _)| place.topic == *topic) {
-                    *of = Of { rewound: true, ..Of::default() };
+            What::Truncated { at: place, end } => self.truncated(place, *end),
+            What::Recreated { topic } | What::Deleted { topic } => {
+                // The coordinator deletes what was committed of a topic with the topic.
+                for (_, of) in self.groups.iter_mut().filter(|(place, _)| place.topic == *topic) {
+                    of.note(Noted::nothing(at));
+                    of.began.push(of.begin);
+                    (of.leader_epoch, of.checked, of.begin, of.blind, of.rewound) =
+                        (-1, 0, None, false, None);
                 }
             }
             What::Forgotten => {
-                self.forgotten = Some(at);
-                for of in self.places.values_mut() {
-                    (of.committed, of.rewound, of.checked) = (None, true, 0);
-                    of.leader_epoch = -1;
+                for of in self.groups.values_mut() {
+                    of.note(Noted::nothing(at));
+                    (of.leader_epoch, of.checked, of.blind, of.rewound) = (-1, 0, false, None);
                 }
             }
             What::Quiet => self.quiet = true,
-            What::LagRead { who, at: place, lag }
-                if self.quiet && *lag > MARKERS && self.is_at_end(plan, ledger, *who, place) =>
-            {
-                complaints.add("S14", at, format!("{who} says that {place} lags by {lag}, and all is read"));
+            What::Healed => self.healed = Some(at),
+            What::Paused { who, at: place } => {
+                self.paused.insert((*who, place.clone()));
             }
+            What::Resumed { who, at: place } => {
+                self.paused.remove(&(*who, place.clone()));
+            }
+            What::LagRead { who, at: place, lag } => self.lag_read(scene, (*who, place, *lag), complaints),
             _ => {}
         }
     }
 
-    /// What a member is told of a partition that has gone already says nothing of the next time that it comes.
-    fn forget_what_is_gone(&mut self, who: Who, place: &Place) {
-        let reader = (who, place.clone());
-        if self.gone.contains(&reader) {
-            self.readers.remove(&reader);
+    pub(super) fn reader(&mut self, who: Who, place: &Place) -> &mut Reader {
+        let started = self.started.get(&who).copied().unwrap_or_default();
+        self.readers.entry((who, place.clone())).or_insert_with(|| Reader::beginning(started))
+    }
+
+    pub(super) fn who(&self, member: &str) -> Option<Who> {
+        self.members.get(member).copied()
+    }
+
+    /// The coordinator has given these to a member: from now on it may ask where to begin.
+    fn granted(&mut self, at: Duration, member: &str, places: &[Place]) {
+        let Some(who) = self.who(member) else { return };
+        let now: BTreeSet<Place> = places.iter().cloned().collect();
+        let before = self.allowed.insert(who, now.clone()).unwrap_or_default();
+        for place in &now {
+            let reader = self.reader(who, place);
+            if !before.contains(place) || reader.granted.is_none() {
+                reader.granted = Some(at);
+            }
         }
     }
 
-    /// Whether nothing is left that this member would still be handed.
-    fn is_at_end(&self, plan: &Plan, ledger: &Ledger, who: Who, place: &Place) -> bool {
-        let last = self.readers.get(&(who, place.clone())).and_then(|reader| reader.last);
-        let (Some(last), Some(log)) = (last, ledger.log(place)) else { return false };
-        let seen = |transaction| {
-            let outcome = ledger.outcome(transaction);
-            if plan.members[who.member].read_committed { outcome == Some(true) } else { true }
-        };
-        !log.rewritten
-            && !log.records.range(last + 1..).any(|(_, record)| !record.gone && seen(record.transaction))
+    fn assigned(&mut self, scene: Scene<'_>, who: Who, place: &Place) {
+        self.begins(scene, who, place);
+        self.reader(who, place).assigned();
     }
 
-    /// S13: a position is given up only when there is nothing at it, and never because a question failed (L2).
-    fn reset(
-        &mut self,
-        plan: &Plan,
-        ledger: &Ledger,
-        at: Duration,
-        (who, place, from, to, reason): (Who, &Place, Option<i64>, i64, &str),
-        complaints: &mut Complaints,
-    ) {
-        let of = self.places.entry(place.clone()).or_default();
-        let Some(log) = ledger.log(place) else { return };
-        let forgotten = self.forgotten.is_some_and(|since| at < since + FORGOTTEN);
-        let cause = match from {
-            // What was asked while the group was without its mind may be answered after the next commit.
-            None => of.committed.is_none() || log.recreated || forgotten,
-            Some(from) => from < log.start || log.rewritten,
-        };
-        // A leader that says it knows nothing of an epoch leaves no choice (FAILURES L4).
-        let odd = Harm::Odd { which: Odd::UndefinedEpoch, times: 0 };
-        let told_so = plan.faults.iter().any(|fault| fault.what.is_like(&odd)) && from.is_some();
-        let cause = cause || told_so;
-        if !cause {
-            let stands = of.committed.map_or("nothing".to_owned(), |offset| offset.to_string());
-            let text = format!(
-                "{who} went from {from:?} to {to} in {place} ({reason}) without cause: committed is {stands}, the log \
-                 starts at {}",
-                log.start
-            );
-            complaints.add("S13", at, text);
-        }
-        if (from.is_some() || log.recreated) && plan.reset == Reset::Latest && cause {
-            // The policy skips what was written meanwhile.
-            of.begin = of.begin.max(Some(to));
-        }
-        if from.is_none() && cause && plan.reset == Reset::Latest {
-            let started = self.started.get(&who).copied().unwrap_or(at);
-            if log.born_late.is_some_and(|born| born > started + KNOWS_TOPICS)
-                && to > log.start
-                && who.member == 0
-            {
-                let text = format!(
-                    "{place} was created under the group's eyes, and {who} began at {to} (FAILURES B4)"
-                );
-                complaints.add("S13", at, text);
-            }
-            // Who commits by hand commits nothing before its first record: until then each owner begins at the end.
-            of.begin = of.begin.max(Some(to));
-        }
-        if from.is_some_and(|from| to < from) || log.rewritten || log.recreated {
-            of.rewound = true;
-        }
-        let reader = self.readers.entry((who, place.clone())).or_default();
-        match from.filter(|from| *from <= to) {
-            // What was fetched before it is still handed out first.
-            Some(from) => reader.skips.push((from, to)),
-            None => {
-                let before = reader.told.or(reader.found).map(|next| next - 1);
-                reader.stale = reader.last.or(reader.stale).or(before);
-                reader.again = from.filter(|from| to < *from).map(|_| to);
-                (reader.told, reader.last) = (Some(to), None);
-            }
-        }
+    /// What a member begins with is of the log of which the commit was that it found.
+    pub(super) fn begins(&mut self, scene: Scene<'_>, who: Who, place: &Place) {
+        let cuts = scene.ledger.log(place).map_or(0, |log| log.cuts.len());
+        let since = self.reader(who, place).asks_since();
+        let of = self.groups.entry(place.clone()).or_default();
+        let incarnation = of.since(since).map(|noted| noted.incarnation.min(cuts)).min().unwrap_or(cuts);
+        self.reader(who, place).begins_with(incarnation);
     }
 
     fn delivered(
         &mut self,
-        plan: &Plan,
-        ledger: &Ledger,
-        at: Duration,
+        scene: Scene<'_>,
         (who, place, offset, id): (Who, &Place, i64, u64),
         complaints: &mut Complaints,
     ) {
+        let Scene { plan, ledger, at, .. } = scene;
         let Some(log) = ledger.log(place) else {
-            return complaints.add(
-                "S3",
-                at,
-                format!("{who} was handed a record of {place}, which does not exist"),
-            );
+            let text = format!("{who} was handed a record of {place}, which does not exist");
+            return complaints.add("S3", at, text);
         };
-        let known = log.records.get(&offset).is_some_and(|record| record.id == id);
-        let former = log.former.get(&offset).is_some_and(|ids| ids.contains(&id));
-        if !known && !former {
-            let text = format!(
-                "{who} was handed {place} offset {offset} with value {id}, which was never written there"
-            );
-            complaints.add("S3", at, text);
-        }
+        let of = self.groups.entry(place.clone()).or_default();
+        let started = self.started.get(&who).copied().unwrap_or_default();
+        let reader = self.readers.entry((who, place.clone())).or_insert_with(|| Reader::beginning(started));
         let read_committed = plan.members[who.member].read_committed;
-        if let Some(record) = log.records.get(&offset).filter(|record| record.id == id)
-            && read_committed
-            && ledger.outcome(record.transaction) != Some(true)
-        {
+        let current = log.records.get(&offset).filter(|record| record.id == id);
+        let former = log.former(offset, id);
+        let (record, cuts) = match (current, former) {
+            (Some(record), _) => (record, log.cuts.len()),
+            (None, Some(former)) => {
+                // It was fetched before the cut, or it would not be there.
+                if log.cuts[former.cut].at < reader.since || former.cut < reader.beyond {
+                    let text = format!(
+                        "{who} was handed {place} offset {offset} with value {id}, which was cut off before it asked"
+                    );
+                    complaints.add("S3", at, text);
+                }
+                (&former.record, former.cut)
+            }
+            (None, None) => {
+                let text = format!(
+                    "{who} was handed {place} offset {offset} with value {id}, which was never written there"
+                );
+                return complaints.add("S3", at, text);
+            }
+        };
+        if read_committed && ledger.outcome(record.transaction) != Some(true) {
             let text =
                 format!("{who} reads what is committed and was handed {place} offset {offset}, which is not");
             complaints.add("S10", at, text);
         }
-        let of = self.places.entry(place.clone()).or_default();
-        let reader = self.readers.entry((who, place.clone())).or_default();
-        if let (Some(stale), Some(told), None) = (reader.stale, reader.told, reader.last) {
-            reader.stale = (told <= stale && offset > stale).then_some(offset);
-            if reader.stale.is_some() {
-                return;
-            }
+        let starts: Vec<i64> = of.since(reader.asks_since()).filter_map(|noted| noted.offset).collect();
+        let spot = Spot { offset, cuts, read_committed };
+        if let Some(wrong) = reader.handed(ledger, log, spot, starts) {
+            complaints.add(wrong.rule, at, format!("{who}, {place}: {}", wrong.text));
         }
-        let is_first_from =
-            |at: i64| at <= offset && !log.records.range(at..offset).any(|(_, record)| ledger.is_due(record));
-        if reader.last.is_some_and(|last| offset <= last)
-            && reader.again.take_if(|again| is_first_from(*again)).is_some()
-        {
-            (reader.last, reader.told) = (None, Some(offset));
-        }
-        let from = match (reader.last, reader.told) {
-            (Some(last), _) => vec![last + 1],
-            (None, Some(told)) => vec![told],
-            // Nobody but the new owner commits from now on, so either may have been what it was told.
-            (None, None) => [reader.found, of.committed].into_iter().flatten().collect(),
-        };
-        if reader.last.is_some_and(|last| offset <= last) && !log.rewritten {
-            let text = format!("{who} was handed {place} offset {offset} after {:?}", reader.last);
-            complaints.add("S3", at, text);
-        }
-        if !log.rewritten {
-            let start = from.iter().copied().min();
-            if start.is_some_and(|start| offset < start) {
-                let text =
-                    format!("{who} was handed {place} offset {offset}, and was to go on from {from:?}");
-                complaints.add("S2", at, text);
-            }
-            // It may have asked before the group was without its mind.
-            let forgotten = self.forgotten.is_some_and(|since| at < since + FORGOTTEN);
-            if from.is_empty() && plan.reset == Reset::Earliest && offset > log.start && !forgotten {
-                let text = format!("{who} began {place} at {offset}, and nobody told it to");
-                complaints.add("S4", at, text);
-            }
-            let start = from.iter().copied().max().unwrap_or(offset).max(log.start);
-            let skipped = log.records.range(start..offset.max(start)).find(|(number, record)| {
-                let left_out = reader.skips.iter().any(|(from, to)| (*from..*to).contains(*number));
-                let unseen = left_out
-                    || record.gone
-                    || (read_committed && ledger.outcome(record.transaction) == Some(false));
-                !unseen
-            });
-            if let Some((missing, _)) = skipped {
-                let text = format!(
-                    "{who} was handed {place} offset {offset} after {start}, without {missing} between"
-                );
-                complaints.add("S3", at, text);
-            }
-        }
-        (reader.last, reader.told) = (Some(offset), None);
+        Self::learns(reader, log, record.since, cuts);
     }
 
-    fn committed(
-        &mut self,
-        plan: &Plan,
-        ledger: &Ledger,
-        at: Duration,
-        (member, place, offset, leader_epoch): (&str, &Place, i64, i32),
-        taken: bool,
-        complaints: &mut Complaints,
-    ) {
-        let of = self.places.entry(place.clone()).or_default();
-        let Some(log) = ledger.log(place) else { return };
-        let excused =
-            of.rewound || taken || of.committed.is_some_and(|before| of.was_given_up(offset, before));
-        // What was read of a log that was cut afterwards may be committed all the same.
-        if !log.rewritten {
-            let begin = of.begin.unwrap_or(0).max(log.start).max(of.checked);
-            let missing = log
-                .records
-                .range(begin..offset.max(begin))
-                .find(|(number, record)| ledger.is_due(record) && !of.processed.contains(number));
-            if let Some((missing, _)) = missing {
-                let text =
-                    format!("{member} committed {offset} of {place}, and nobody has processed {missing}");
-                complaints.add("S1", at, text);
-            }
-            of.checked = of.checked.max(offset);
-            // Markers and aborted records between the two make no difference.
-            let back =
-                |before: &i64| log.records.range(offset..*before).any(|(_, record)| ledger.is_due(record));
-            if let Some(before) = of.committed.filter(|before| offset < *before).filter(back)
-                && !excused
-            {
-                let text = format!("{member} committed {offset} of {place} after {before}");
-                complaints.add("S8", at, text);
-            }
-            if leader_epoch >= 0 && leader_epoch < of.leader_epoch && !excused {
-                let text = format!(
-                    "{member} committed leader epoch {leader_epoch} of {place} after {}",
-                    of.leader_epoch
-                );
-                complaints.add("S8", at, text);
-            }
-        }
-        let by_hand = of.sent.is_some_and(|(who, sent)| {
-            let listener = plan.members[who.member].commits == Commits::Listener;
-            sent == offset && (listener || of.sought == Some((who, sent)))
-        });
-        of.blind = leader_epoch < 0 && by_hand;
-        if of.blind && log.rewritten && !of.processed.contains(&(offset - 1)) {
-            // It was cut off before the commit arrived.
-            of.begin = of.begin.max(Some(offset));
-        }
-        if log.recreated {
-            // By name (before version 10 of OffsetCommit) what is said of the old topic counts for the new one.
-            of.begin = of.begin.max(Some(offset));
-        }
-        of.committed = Some(offset);
-        of.leader_epoch = leader_epoch.max(of.leader_epoch);
+    /// What a record says of the log that it was read from.
+    fn learns(reader: &mut Reader, log: &Log, written: Duration, cuts: usize) {
+        reader.incarnation = cuts;
+        // A record that was written after a cut is read from what the log was then.
+        reader.beyond = reader.beyond.max(log.cuts_before(written));
+        // (But a topic that is read by its name may be another one for long before the metadata say so.)
+        let mut later = log.cuts.iter().take(reader.beyond).skip(reader.told);
+        reader.told += later.by_ref().take_while(|cut| !cut.recreated).count();
     }
 
+    /// What somebody has still to process: a partition, the offset of the first such record, and how many there are.
     pub(super) fn unprocessed(&self, ledger: &Ledger) -> Vec<(Place, i64, usize)> {
-        let nothing = Of::default();
+        let nothing = Offsets::default();
         let mut left = Vec::new();
         for place in ledger.places() {
-            let of = self.places.get(place).unwrap_or(&nothing);
+            let of = self.groups.get(place).unwrap_or(&nothing);
             let Some(log) = ledger.log(place) else { continue };
             // What was written before anybody looked is not for a group that begins at the end.
             let begin = of.begin.unwrap_or(log.start);
             let mut due = log
                 .records
                 .range(begin..)
-                .filter(|(number, record)| ledger.is_due(record) && !of.processed.contains(number));
+                .filter(|(_, record)| ledger.is_due(record) && !of.processed.contains(&record.id));
             if let Some((first, _)) = due.next() {
                 left.push((place.clone(), *first, due.count() + 1));
             }
         }
         left
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::forge::{Forged, M0, orders};
+    use crate::events::What;
+
+    fn in_a_transaction(committed: Option<bool>) -> Forged {
+        let record = What::Appended { at: orders(), offset: 0, id: 0, transaction: 7 };
+        let begun = Forged::new().planned(|plan| plan.members[0].read_committed = true).tell(record);
+        let begun = begun.joins(M0, 1).reset(M0, None, 0);
+        match committed {
+            Some(committed) => begun.tell(What::Ended { transaction: 7, committed }),
+            None => begun,
+        }
+    }
+
+    #[test]
+    fn s10_only_what_is_committed() {
+        in_a_transaction(Some(false)).handed(M0, 0..1, 0).is_found("S10");
+        in_a_transaction(None).handed(M0, 0..1, 0).is_found("S10");
+        in_a_transaction(Some(true)).handed(M0, 0..1, 0).holds();
+    }
+
+    #[test]
+    fn s3_a_value_that_was_never_written_there() {
+        Forged::begun().written(10..11, 0).handed(M0, 10..11, 5).is_found("S3");
     }
 }

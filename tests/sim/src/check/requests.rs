@@ -87,3 +87,27 @@ impl Requests {
 
 /// INVALID_REQUEST, INCONSISTENT_GROUP_PROTOCOL is no bug of a member's: only what no correct client ever sends.
 const INVALID: &[i16] = &[42, 87];
+
+#[cfg(test)]
+mod tests {
+    use super::super::forge::{Forged, M0};
+    use crate::events::What;
+
+    fn asks(times: u32, pause: u64) -> Forged {
+        let request = || What::Request { broker: 1, api: 3, client: M0.to_string() };
+        (0..times).fold(Forged::new(), |forged, _| forged.wait(pause).tell(request()))
+    }
+
+    #[test]
+    fn s15_no_hot_loop() {
+        asks(100, 5).is_found("S15");
+        asks(100, 20).holds();
+    }
+
+    #[test]
+    fn s16_nothing_that_a_broker_calls_invalid() {
+        let refused = |code| What::Refused { broker: 1, api: 3, code, client: M0.to_string() };
+        Forged::new().tell(refused(42)).is_found("S16");
+        Forged::new().tell(refused(16)).holds();
+    }
+}

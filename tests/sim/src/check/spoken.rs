@@ -17,6 +17,20 @@ pub(super) struct Spoken {
     modern: BTreeSet<String>,
     /// When the last of them went.
     downgraded: Option<Duration>,
+    downgrade: Downgrade,
+}
+
+/// What becomes of the rebalance with which a group that turned classic begins. Kafka keeps it in memory: a coordinator that
+/// loads the group meanwhile finds it stable, without the members that went and without anybody for what they had, and nobody
+/// ever tells the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Downgrade {
+    #[default]
+    None,
+    /// The members that are left have not completed a generation since.
+    Rebalancing,
+    /// Another coordinator loaded the group before they had.
+    Forgotten,
 }
 
 impl Spoken {
@@ -26,6 +40,7 @@ impl Spoken {
                 self.members.insert(member.clone(), *who);
             }
             What::GroupAssigned { member, .. } => {
+                self.downgrade = Downgrade::None;
                 let who = self.members.get(member);
                 if who.is_some_and(|who| plan.members[who.member].consumer_protocol) {
                     self.modern.insert(member.clone());
@@ -35,11 +50,20 @@ impl Spoken {
                 let went = self.modern.remove(member);
                 if went && self.modern.is_empty() {
                     self.downgraded = Some(event.at);
+                    self.downgrade = Downgrade::Rebalancing;
                 }
             }
             What::Forgotten => self.modern.clear(),
+            What::GroupLoaded if self.downgrade == Downgrade::Rebalancing => {
+                self.downgrade = Downgrade::Forgotten;
+            }
             _ => {}
         }
+    }
+
+    /// Whether nobody will be given what the members that went had, until there is another reason to rebalance.
+    pub(super) fn rebalance_is_forgotten(&self) -> bool {
+        self.downgrade == Downgrade::Forgotten
     }
 
     pub(super) fn is_classic(&self) -> bool {

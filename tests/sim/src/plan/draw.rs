@@ -43,6 +43,20 @@ const ODDS: &[Odd] = &[
     Odd::UndefinedEpoch,
 ];
 
+/// How many seeds in a hundred also have faults of the later kinds.
+const LATER_FAULTS: u64 = 35;
+
+const LATER_ODDS: &[Odd] = &[
+    Odd::NoTopics,
+    Odd::NoEpochs,
+    Odd::StrangeBrokers,
+    Odd::AbortedTwice,
+    Odd::AbortedElsewhere,
+    Odd::PreferredReplica,
+    Odd::NoInterval,
+    Odd::CoordinatorNowhere,
+];
+
 impl Plan {
     /// The plan of a seed.
     pub(crate) fn draw(seed: u64) -> Self {
@@ -56,6 +70,7 @@ impl Plan {
                 name: ["orders", "bills"][usize::try_from(number).unwrap_or(0) % 2].to_owned(),
                 partitions: i32::try_from(random.between(1, 4)).unwrap_or(1),
                 compacted: random.percent(20),
+                compression: String::new(),
             })
             .collect();
         let protocol = *random.pick(&[
@@ -92,6 +107,8 @@ impl Plan {
             members,
             producers,
             faults: Vec::new(),
+            metadata_max_age: 10_000,
+            partial_writes: false,
             calm,
         };
         plan.keep_polling();
@@ -99,7 +116,94 @@ impl Plan {
         if seed % 40 == 11 {
             plan.be_slow();
         }
+        plan.draw_more(&mut Random::new(seed, 9));
+        if seed % 40 == 23 {
+            plan.keep_coming();
+        }
         plan
+    }
+
+    /// What came later is drawn from a stream of its own: the rest of a seed's plan stays as it was.
+    fn draw_more(&mut self, random: &mut Random) {
+        self.partial_writes = self.connections && random.percent(30);
+        for topic in &mut self.topics {
+            let codec = *random.pick(&["", "", "", "", "gzip", "snappy", "lz4", "zstd"]);
+            codec.clone_into(&mut topic.compression);
+        }
+        for producer in &mut self.producers {
+            if random.percent(5) {
+                (producer.value_bytes, producer.records) = (20_000, producer.records.min(3));
+            }
+        }
+        for member in &mut self.members {
+            member.pauses_assigned = random.percent(5);
+            if random.percent(4) {
+                member.poll_timeout = 60_000;
+            }
+            if random.percent(3) && self.max_poll_interval >= 60_000 && member.listener == (0, 0) {
+                member.listener = (20_000, 0);
+            }
+        }
+        // Who is calm or slow stays so.
+        if !self.faults.is_empty() && random.percent(LATER_FAULTS) {
+            for _ in 0..random.between(1, 4) {
+                let at = random.between(10, self.calm.saturating_sub(500));
+                let what = self.later_harm(random, self.calm - at);
+                self.faults.push(Fault { at, what });
+            }
+            self.faults.sort_by_key(|fault| fault.at);
+        }
+        let finds_topics = |harm: &Harm| {
+            matches!(harm, Harm::Grow { .. } | Harm::Recreate { .. } | Harm::Delete { .. } | Harm::Odd { .. })
+        };
+        // New partitions, and topics, are found by the next refresh: that is what it is for.
+        if random.percent(50) && !self.faults.iter().any(|fault| finds_topics(&fault.what)) {
+            self.metadata_max_age = 300_000;
+        }
+    }
+
+    /// Nothing is wrong: records keep coming, to many partitions, while the only application takes its time for each poll.
+    fn keep_coming(&mut self) {
+        self.faults.clear();
+        self.calm = 10_000;
+        self.members.truncate(1);
+        self.producers.truncate(1);
+        self.topics[0].partitions = 8;
+        self.topics[0].compacted = false;
+        for producer in &mut self.producers {
+            (producer.kind, producer.every, producer.batches) = (Kind::Plain, 4, 2_500);
+            (producer.records, producer.value_bytes) = (1, 100);
+        }
+        for member in &mut self.members {
+            (member.processing, member.per_poll, member.poll_timeout) = ((0, 0), 25, 100);
+            (member.max_poll_records, member.fetch_max_bytes) = (500, 1 << 20);
+            (member.drops, member.pauses, member.pauses_assigned) = (0, 0, false);
+            member.listener = (0, 0);
+        }
+    }
+
+    fn later_harm(&self, random: &mut Random, left: u64) -> Harm {
+        let api = *random.pick(APIS);
+        let broker = i32::try_from(random.between(1, u64::try_from(self.brokers).unwrap_or(1))).unwrap_or(1);
+        let topic = random.below(self.topics.len());
+        let partitions = u64::try_from(self.topics[topic].partitions).unwrap_or(1);
+        let partition = i32::try_from(random.between(0, partitions - 1)).unwrap_or(0);
+        let times = u32::try_from(random.between(1, 3)).unwrap_or(1);
+        match random.below(8) {
+            0 => {
+                let by = i64::try_from(random.between(1, 20)).unwrap_or(1);
+                Harm::Elect { topic, partition, by, to: broker }
+            }
+            // The other topic is for those that still want something.
+            1 if self.topics.len() > 1 => Harm::Delete { topic: 1 },
+            2 => Harm::Drop { api, times: 1 },
+            3 => Harm::Held { api, lasts: random.between(1, left.min(8_000)) },
+            4 if self.connections => Harm::Readdress {
+                broker,
+                port: u16::try_from(random.between(20_000, 30_000)).unwrap_or(20_000),
+            },
+            _ => Harm::Odd { which: *random.pick(LATER_ODDS), times },
+        }
     }
 
     /// Who is busy with one `poll` for longer than `max.poll.interval.ms` is put out each time, and rightly: it never gets on.
@@ -172,6 +276,8 @@ fn member(random: &mut Random, number: u64, protocol: Protocol, calm: u64, livel
         fetch_max_bytes: *random.pick(&[200, 2_000, 1 << 20, 1 << 20]),
         values: random.percent(20),
         patterns: random.percent(20),
+        pauses_assigned: false,
+        per_poll: 0,
     }
 }
 

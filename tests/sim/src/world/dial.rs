@@ -8,7 +8,7 @@ use std::{
 
 use offtake::{Dial, DialFuture};
 
-use super::{Obstacle, PORT, World, stream::Stream};
+use super::{BOOTSTRAP, Obstacle, World, stream::Stream};
 use crate::{clock, events::Who};
 
 /// The way from one member to all brokers.
@@ -39,13 +39,11 @@ impl Dial for Road {
         })
     }
 
-    fn connect<'a>(
-        &'a self,
-        _host: &'a str,
-        address: SocketAddr,
-    ) -> DialFuture<'a, Box<dyn offtake::Stream>> {
+    fn connect<'a>(&'a self, host: &'a str, address: SocketAddr) -> DialFuture<'a, Box<dyn offtake::Stream>> {
         Box::pin(async move {
-            let broker = i32::from(address.port()) - i32::from(PORT);
+            // Who moved is found where it listens now; its old address has nobody.
+            let broker =
+                self.world.lock().broker_at(host, address.port()).ok_or(io::ErrorKind::ConnectionRefused)?;
             let there_and_back = {
                 let mut state = self.world.lock();
                 state.one_way() + state.one_way()
@@ -59,6 +57,16 @@ impl Dial for Road {
             let stream = Stream { world: self.world.clone(), member: self.who.member, line };
             Ok(Box::new(stream) as Box<dyn offtake::Stream>)
         })
+    }
+}
+
+impl super::State {
+    /// The broker that listens at a port.
+    fn broker_at(&self, host: &str, port: u16) -> Option<i32> {
+        if BOOTSTRAP.starts_with(host) {
+            return Some(1);
+        }
+        self.model.brokers().find(|(_, _, listens, _)| *listens == port).map(|(id, ..)| id)
     }
 }
 

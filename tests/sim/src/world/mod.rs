@@ -15,7 +15,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use offtake_broker::{ConnectionId, Model, Observed, Output};
+use offtake_broker::{ConnectionId, Model, Observed, Output, RuleId};
 use tokio::sync::Notify;
 
 pub(crate) use self::{dial::Road, direct::Direct};
@@ -27,8 +27,9 @@ use crate::{
 
 /// The group of every run.
 pub(crate) const GROUP: &str = "g";
-/// Broker n listens on `localhost`, at this port plus n.
-pub(crate) const PORT: u16 = 9091;
+
+/// Where members begin: a name that follows the first broker wherever it listens.
+pub(crate) const BOOTSTRAP: &str = "bootstrap:9092";
 
 /// The world. All share it; nobody holds it across an await.
 #[derive(Clone)]
@@ -49,6 +50,9 @@ pub(crate) struct State {
     due: BTreeMap<(Instant, u64), Step>,
     next_step: u64,
     pub(crate) troubles: Vec<Trouble>,
+    /// What strikes requests, by class.
+    pub(crate) armed: Vec<(&'static str, RuleId)>,
+    pub(crate) partial_writes: bool,
     /// The transaction that each producer id has open, or had last.
     pub(crate) transactions: BTreeMap<i64, u64>,
     pub(crate) processes: BTreeMap<usize, process::Process>,
@@ -127,6 +131,8 @@ impl World {
             due: BTreeMap::new(),
             next_step: 0,
             troubles: Vec::new(),
+            armed: Vec::new(),
+            partial_writes: false,
             transactions: BTreeMap::new(),
             processes: BTreeMap::new(),
         };
@@ -352,6 +358,7 @@ impl State {
                 let places = partitions.iter().map(|(topic, number)| Place::new(topic, *number)).collect();
                 (at, What::GroupAssigned { member, generation, places })
             }
+            Observed::GroupLoaded { at, .. } => (at, What::GroupLoaded),
             Observed::MemberGone { at, member, why, .. } => (at, What::MemberGone { member, why }),
             Observed::Ended { at, producer, committed, .. } => match self.transactions.get(&producer) {
                 Some(transaction) => (at, What::Ended { transaction: *transaction, committed }),

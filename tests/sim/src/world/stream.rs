@@ -50,6 +50,12 @@ impl AsyncWrite for Stream {
             return Poll::Pending;
         }
         let mut state = self.world.lock();
+        // As a socket whose buffer is nearly full.
+        let takes = match state.partial_writes && bytes.len() > 1 {
+            true => 1 + state.random.below(bytes.len()),
+            false => bytes.len(),
+        };
+        let bytes = &bytes[..takes];
         let Some(line) = state.lines.get_mut(&self.line) else {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         };

@@ -1,0 +1,223 @@
+//! S1: what is committed was processed before the commit left. S8: a commit does not go back, nor does its leader epoch.
+
+use super::{
+    Complaints,
+    offsets::{Noted, Sent},
+    records::{Records, Scene},
+};
+use crate::{
+    events::{Place, Who},
+    plan::Commits,
+};
+
+/// Whether what was read of a topic that was there before may not be committed for the one that has its name, once the member
+/// knows. Off in the arena: blocked by finding F3 (commits go by name, and what is in the application's hands keeps its token).
+const COMMITS_BY_TOPIC_ID: bool = cfg!(test);
+
+impl Records {
+    pub(super) fn commit_sent(
+        &mut self,
+        scene: Scene<'_>,
+        (who, place, offset): (Who, &Place, i64),
+        complaints: &mut Complaints,
+    ) {
+        let dials = self.dials.get(&who).copied().unwrap_or_default();
+        let cuts = scene.ledger.log(place).map_or(0, |log| log.cuts.len());
+        let reader = self.reader(who, place);
+        let (incarnation, settled, told) = (reader.speaks_of(offset), reader.has_gone(), reader.told);
+        let recreated =
+            scene.ledger.log(place).and_then(|log| log.cuts.iter().rposition(|cut| cut.recreated));
+        let of_a_topic_known_to_be_gone =
+            recreated.is_some_and(|recreated| incarnation <= recreated && recreated < told);
+        let of = self.groups.entry(place.clone()).or_default();
+        of.last_sent = Some((who, offset));
+        // One that was noted since is over: this is another, though it says the same.
+        let before = of.sent.get(&offset).copied();
+        let before = before.filter(|sent| sent.who == who && !of.was_noted(offset, sent.last));
+        let (dials, first) = before.map_or((dials, scene.at), |sent| (sent.dials, sent.first));
+        let last = scene.at;
+        // Of two that are on their way either may arrive.
+        let oldest = before.map_or(incarnation, |sent| sent.incarnation.min(incarnation));
+        let sent =
+            Sent { who, dials, first, last, incarnation: oldest, settled, of_a_topic_known_to_be_gone };
+        of.sent.insert(offset, sent);
+        let Some(log) = scene.ledger.log(place) else { return };
+        let begin = of.begin.unwrap_or(0).max(log.start).max(of.checked);
+        let missing = log.records.range(begin..offset.max(begin)).find(|(number, record)| {
+            let done = !scene.ledger.is_due(record) || of.processed.contains(&record.id);
+            // It speaks of the log before a cut, of which it has not heard: there this offset held something else.
+            let elsewhere = |cut: usize| {
+                let held = log.former.get(number).into_iter().flatten().find(|former| former.cut == cut);
+                let began = of.began.get(cut).copied().flatten();
+                held.is_none_or(|former| {
+                    began.is_some_and(|began| **number < began)
+                        || !scene.ledger.is_due(&former.record)
+                        || of.processed.contains(&former.record.id)
+                })
+            };
+            let excused = (incarnation..cuts).any(|cut| log.cuts[cut].end <= **number && elsewhere(cut));
+            !done && !excused
+        });
+        if let Some((missing, _)) = missing {
+            let text = format!("{who} commits {offset} of {place}, and nobody has processed {missing}");
+            complaints.add("S1", scene.at, text);
+        }
+        if incarnation >= cuts {
+            of.checked = of.checked.max(offset);
+        }
+    }
+
+    pub(super) fn committed(
+        &mut self,
+        scene: Scene<'_>,
+        (member, place, offset, leader_epoch): (&str, &Place, i64, i32),
+        complaints: &mut Complaints,
+    ) {
+        let Scene { plan, ledger, spoken, ownership, at } = scene;
+        let taken = ownership.was_taken(plan, spoken, member, place);
+        let of = self.groups.entry(place.clone()).or_default();
+        let Some(log) = ledger.log(place) else { return };
+        let cuts = log.cuts.len();
+        let sent = of.sent.get(&offset).copied();
+        let incarnation = sent.map_or(cuts, |sent| sent.incarnation);
+        let mut unheard = log.cuts.iter().skip(incarnation).filter(|cut| cut.concerns(offset)).peekable();
+        let of_a_former_log = unheard.peek().is_some();
+        let of_a_former_topic = unheard.any(|cut| cut.recreated);
+        let committed = of.committed();
+        if COMMITS_BY_TOPIC_ID && sent.is_some_and(|sent| sent.of_a_topic_known_to_be_gone) && !taken {
+            let text = format!("{member} committed {offset} of {place} for a topic that it knew to be gone");
+            complaints.add("S1", at, text);
+        }
+        // Each of these is about this commit, and about nothing that comes after it.
+        let goes_back = of.rewound.is_some_and(|rewound| rewound.to <= offset);
+        let given_up = committed.is_some_and(|before| of.was_given_up(offset, before));
+        let excused = goes_back || given_up || taken || of.is_stale() || of_a_former_log;
+        // Markers and aborted records between the two make no difference.
+        let back = |before: &i64| log.records.range(offset..*before).any(|(_, record)| ledger.is_due(record));
+        if let Some(before) = committed.filter(|before| offset < *before).filter(back)
+            && !excused
+        {
+            let text = format!("{member} committed {offset} of {place} after {before}");
+            complaints.add("S8", at, text);
+        }
+        if leader_epoch >= 0 && leader_epoch < of.leader_epoch && !excused {
+            let text = format!(
+                "{member} committed leader epoch {leader_epoch} of {place} after {}",
+                of.leader_epoch
+            );
+            complaints.add("S8", at, text);
+        }
+        if of.rewound.is_some_and(|rewound| sent.is_some_and(|sent| sent.settled && sent.last > rewound.at)) {
+            of.rewound = None;
+            of.leader_epoch = leader_epoch;
+        }
+        let by_hand = of.last_sent.is_some_and(|(who, sent)| {
+            let listener = plan.members[who.member].commits == Commits::Listener;
+            sent == offset && (listener || of.sought == Some((who, sent)))
+        });
+        of.blind = leader_epoch < 0 && by_hand;
+        // Without an epoch nobody can see that it is of a log that was cut; and by name (before version 10 of OffsetCommit)
+        // what is said of a topic that was there before counts for the one that has its name.
+        if of_a_former_topic || (of.blind && of_a_former_log) {
+            of.begin = of.begin.max(Some(offset));
+        }
+        of.note(Noted {
+            at,
+            offset: Some(offset),
+            incarnation,
+            stale: taken || of_a_former_log,
+            of_a_former_topic,
+        });
+        if !of_a_former_log {
+            of.leader_epoch = leader_epoch.max(of.leader_epoch);
+        }
+    }
+
+    pub(super) fn truncated(&mut self, place: &Place, end: i64) {
+        let of = self.groups.entry(place.clone()).or_default();
+        of.checked = of.checked.min(end);
+        of.began.push(of.begin);
+        of.begin = of.begin.map(|begin| begin.min(end));
+        if let Some(committed) = of.committed().filter(|committed| of.hides_cuts() && *committed > end) {
+            of.begin = of.begin.max(Some(committed));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::forge::{Forged, M0, M1, orders};
+    use crate::events::What;
+
+    fn told(forged: Forged, from: i64, to: i64) -> Forged {
+        forged.tell(What::TruncationTold { who: M0, at: orders(), from, to: Some(to) })
+    }
+
+    #[test]
+    fn s1_a_commit_leaves_before_its_records_are_processed() {
+        let handed = Forged::begun().written(10..12, 0).handed(M0, 10..12, 0);
+        // It is processed while the commit is on its way: too late.
+        handed.clone().sends(M0, 12).processed(M0, 10..12, 0).noted(M0, 12).is_found("S1");
+        handed.processed(M0, 10..12, 0).commits(M0, 12).holds();
+    }
+
+    #[test]
+    fn s1_after_a_truncation_the_new_records_count() {
+        let cut = told(Forged::begun().truncated(5).wait(5).written(5..10, 1), 10, 5);
+        let handed = cut.handed(M0, 5..10, 1);
+        handed.clone().commits(M0, 10).is_found("S1");
+        handed.processed(M0, 5..10, 1).commits(M0, 10).holds();
+    }
+
+    #[test]
+    fn s1_what_was_read_of_a_log_before_it_was_cut_may_be_committed_by_who_has_not_heard() {
+        let cut = Forged::begun().written(10..12, 0).reads(M0, 10..12, 0).truncated(5).written(5..12, 1);
+        cut.commits(M0, 12).holds();
+        // But not what was never read of it.
+        let unread = Forged::begun().written(10..12, 0).truncated(5).wait(5).written(5..12, 1);
+        unread.commits(M0, 12).is_found("S1");
+    }
+
+    #[test]
+    fn s1_a_topic_that_was_created_again_is_due_from_its_first_record() {
+        let anew = Forged::begun().recreated().wait(5).written(0..20, 1).reset(M0, Some(10), 0);
+        let read = anew.reads(M0, 0..3, 1);
+        read.clone().commits(M0, 15).is_found("S1");
+        read.commits(M0, 3).holds();
+    }
+
+    #[test]
+    fn s8_a_commit_goes_back() {
+        Forged::begun().commits(M0, 5).is_found("S8");
+        told(Forged::begun().truncated(5), 10, 5).commits(M0, 5).holds();
+    }
+
+    #[test]
+    fn s8_a_step_back_excuses_one_commit_and_not_the_next() {
+        let back = told(Forged::begun().truncated(5).wait(5).written(5..10, 1), 10, 5);
+        let read = back.reads(M0, 5..10, 1).commits(M0, 10);
+        read.clone().commits(M0, 6).is_found("S8");
+        read.holds();
+    }
+
+    #[test]
+    fn s8_a_leader_epoch_goes_back() {
+        let noted = |forged: Forged, offset: i64, leader_epoch: i32| {
+            forged.sends(M0, offset).tell(What::Committed {
+                member: M0.to_string(),
+                generation: 1,
+                at: orders(),
+                offset,
+                leader_epoch,
+            })
+        };
+        noted(noted(Forged::begun(), 10, 3), 10, 2).is_found("S8");
+        noted(noted(Forged::begun(), 10, 3), 10, 4).holds();
+    }
+
+    #[test]
+    fn s1_what_another_member_has_processed_counts() {
+        let over = Forged::begun().written(10..12, 0).reads(M0, 10..12, 0).revoked(M0).joins(M1, 2);
+        over.commits(M1, 12).holds();
+    }
+}

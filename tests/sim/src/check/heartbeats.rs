@@ -1,0 +1,117 @@
+//! L6: a member sends its heartbeats on time, whatever its application does.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{Complaints, liveness::HARMLESS};
+use crate::{
+    clock::ms,
+    events::{Event, What, Who},
+    plan::Plan,
+};
+
+/// JoinGroup.
+const JOIN: i16 = 11;
+/// What the cluster tells members of KIP-848.
+pub(crate) const CONSUMER_INTERVAL: u64 = 1_000;
+/// Beside the interval and the way to the coordinator and back, after which the next interval begins.
+const SLACK: Duration = Duration::from_millis(100);
+
+#[derive(Debug, Default)]
+pub(super) struct Heartbeats {
+    members: BTreeMap<String, Who>,
+    /// The last of each that is in the group, or what stands for it: the coordinator gave it something.
+    last: BTreeMap<Who, Duration>,
+}
+
+impl Heartbeats {
+    pub(super) fn feed(&mut self, plan: &Plan, event: &Event, complaints: &mut Complaints) {
+        // Where brokers answer late or not at all, the session is what counts (S6).
+        if !plan.faults.iter().all(|fault| HARMLESS.contains(&fault.what.class())) {
+            return;
+        }
+        match &event.what {
+            What::Named { who, member } => {
+                self.members.insert(member.clone(), *who);
+            }
+            What::HeartbeatSent { who } => {
+                let since = self.last.insert(*who, event.at);
+                self.judge(plan, *who, since, event.at, complaints);
+            }
+            What::GroupAssigned { member, .. } => {
+                if let Some(who) = self.members.get(member) {
+                    self.last.entry(*who).or_insert(event.at);
+                }
+            }
+            // While it joins, the coordinator has the request.
+            What::Request { api: JOIN, client, .. } => {
+                if let Some(who) = Who::parse(client) {
+                    self.last.remove(&who);
+                }
+            }
+            What::MemberGone { member, .. } => {
+                if let Some(who) = self.members.get(member) {
+                    self.last.remove(who);
+                }
+            }
+            What::Crashed { who } | What::CloseBegins { who, .. } | What::CloseEnds { who } => {
+                self.last.remove(who);
+            }
+            What::Quiet => {
+                // Whoever sent none until now is as late as one that sends it now.
+                for (who, since) in std::mem::take(&mut self.last) {
+                    self.judge(plan, who, Some(since), event.at, complaints);
+                    self.last.insert(who, since);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn judge(
+        &self,
+        plan: &Plan,
+        who: Who,
+        since: Option<Duration>,
+        at: Duration,
+        complaints: &mut Complaints,
+    ) {
+        let member = &plan.members[who.member];
+        let interval = if member.consumer_protocol { CONSUMER_INTERVAL } else { plan.heartbeat_interval };
+        let most = ms(interval + 2 * plan.latency.1) + SLACK;
+        if let Some(gap) = since.map(|since| at - since).filter(|gap| *gap > most) {
+            let text = format!(
+                "{who} sent no heartbeat for {} ms, and the interval is {interval} ms",
+                gap.as_millis()
+            );
+            complaints.add("L6", at, text);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::forge::{Forged, M0};
+    use crate::{events::What, plan::Harm};
+
+    fn beats(forged: Forged, after: u64) -> Forged {
+        forged.wait(after).tell(What::HeartbeatSent { who: M0 })
+    }
+
+    #[test]
+    fn l6_heartbeats_come_on_time() {
+        let joined = || Forged::new().joins(M0, 1);
+        beats(beats(joined(), 1_000), 1_000).holds();
+        beats(beats(joined(), 1_000), 1_200).is_found("L6");
+        beats(joined(), 1_200).is_found("L6");
+        // None at all.
+        joined().wait(5_000).tell(What::Quiet).is_found("L6");
+    }
+
+    #[test]
+    fn l6_not_while_it_joins_nor_where_brokers_are_late() {
+        let joins = What::Request { broker: 1, api: 11, client: M0.to_string() };
+        beats(Forged::new().joins(M0, 1).tell(joins), 5_000).holds();
+        let slow = Harm::Late { api: 12, by: 3_000, times: 1 };
+        beats(Forged::new().fault(1, slow).joins(M0, 1), 5_000).holds();
+    }
+}

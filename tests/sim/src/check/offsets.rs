@@ -1,0 +1,122 @@
+//! [`Offsets`]: what a group has of a partition: what was processed, what was committed when, and of which log.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use crate::events::Who;
+
+/// A committed offset, from this time on; none when the group has none.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Noted {
+    pub(super) at: Duration,
+    pub(super) offset: Option<i64>,
+    /// Of which incarnation of the log.
+    pub(super) incarnation: usize,
+    /// By a member from which the partition had been taken already, as Kafka allows (see `Ownership::was_taken`), or of a log
+    /// that had been cut: whoever has the partition now goes on from where it is.
+    pub(super) stale: bool,
+    /// Of a topic that was there before, by its name: no epoch of it says anything of the one that has its name.
+    pub(super) of_a_former_topic: bool,
+}
+
+impl Noted {
+    /// From now on nothing is committed.
+    pub(super) fn nothing(at: Duration) -> Self {
+        Self { at, offset: None, incarnation: usize::MAX, stale: false, of_a_former_topic: false }
+    }
+}
+
+/// One offset, committed by one member: perhaps several times, when answers did not come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    pub(super) who: Who,
+    /// How often it had dialled the first time.
+    pub(super) dials: u64,
+    pub(super) first: Duration,
+    pub(super) last: Duration,
+    /// Of which incarnation of the log it speaks.
+    pub(super) incarnation: usize,
+    /// The member had gone wherever it was told to: no commit of before comes after this one.
+    pub(super) settled: bool,
+    /// The member had been told that the topic was created again, and this is of the former one.
+    pub(super) of_a_topic_known_to_be_gone: bool,
+}
+
+/// A position went back for a reason, so a commit that was sent after it may.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rewound {
+    pub(super) at: Duration,
+    pub(super) to: i64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Offsets {
+    /// By what is in the records: another record at the same offset is not processed.
+    pub(super) processed: BTreeSet<u64>,
+    history: Vec<Noted>,
+    pub(super) leader_epoch: i32,
+    /// Up to here S1 was checked.
+    pub(super) checked: i64,
+    /// What lies before this was not to be read: the policy is `latest`, or Kafka took what was said of a former log for this.
+    pub(super) begin: Option<i64>,
+    /// The same of the logs before each cut.
+    pub(super) began: Vec<Option<i64>>,
+    /// The commit that was last on its way.
+    pub(super) last_sent: Option<(Who, i64)>,
+    /// The commits of each offset by the member that sent it last.
+    pub(super) sent: BTreeMap<i64, Sent>,
+    /// Where an application last sought, by the offset alone.
+    pub(super) sought: Option<(Who, i64)>,
+    /// The committed offset is an application's own, without an epoch: who begins there cannot see that the log was cut.
+    pub(super) blind: bool,
+    pub(super) rewound: Option<Rewound>,
+}
+
+impl Offsets {
+    pub(super) fn committed(&self) -> Option<i64> {
+        self.history.last().and_then(|noted| noted.offset)
+    }
+
+    pub(super) fn is_stale(&self) -> bool {
+        self.history.last().is_some_and(|noted| noted.stale)
+    }
+
+    /// Whether who begins at what is committed could not see it if the log was cut before.
+    pub(super) fn hides_cuts(&self) -> bool {
+        self.blind || self.history.last().is_some_and(|noted| noted.of_a_former_topic)
+    }
+
+    pub(super) fn note(&mut self, noted: Noted) {
+        self.history.push(noted);
+    }
+
+    /// What the group said at some time since then.
+    pub(super) fn since(&self, since: Duration) -> impl Iterator<Item = Noted> {
+        let before = self.history.iter().rposition(|noted| noted.at <= since);
+        let nothing = before.is_none().then_some(Noted::nothing(Duration::ZERO));
+        nothing.into_iter().chain(self.history.iter().skip(before.unwrap_or(0)).copied())
+    }
+
+    /// Whether this offset was noted since then.
+    pub(super) fn was_noted(&self, offset: i64, since: Duration) -> bool {
+        let late = self.history.iter().rev().take_while(|noted| noted.at >= since);
+        late.into_iter().any(|noted| noted.offset == Some(offset))
+    }
+
+    /// Somebody goes back, for a reason.
+    pub(super) fn goes_back(&mut self, at: Duration, to: i64) {
+        let to = self.rewound.map_or(to, |rewound| rewound.to.min(to));
+        self.rewound = Some(Rewound { at, to });
+    }
+
+    /// Whether a member sent this offset before the other, and gave its connection up meanwhile. What lies in that one's
+    /// buffers may still arrive, and after what took another way; one commit is like the other to a coordinator.
+    pub(super) fn was_given_up(&self, offset: i64, newer: i64) -> bool {
+        let (older, newer) = (self.sent.get(&offset), self.sent.get(&newer));
+        older.zip(newer).is_some_and(|(older, newer)| {
+            older.who == newer.who && older.dials < newer.dials && older.last <= newer.first
+        })
+    }
+}

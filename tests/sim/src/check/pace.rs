@@ -1,0 +1,59 @@
+//! L8: an application that takes its time for each poll does not fall behind without end: the more waits, the more a poll
+//! returns. In runs that are made for it: records keep coming, nothing is wrong, one member reads them all.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::Complaints;
+use crate::{
+    events::{Event, Place, What},
+    plan::Plan,
+};
+
+/// Some polls' worth of time: what is older has been passed over for no reason.
+const BEHIND: Duration = Duration::from_secs(2);
+/// Off in the arena: blocked by B/D1 of the issue (a poll returns one partition's chunk).
+const KEEPS_UP: bool = cfg!(test);
+
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    waits: BTreeMap<(Place, i64), Duration>,
+}
+
+impl Pace {
+    pub(super) fn feed(&mut self, plan: &Plan, event: &Event, complaints: &mut Complaints) {
+        if !KEEPS_UP || plan.members.iter().all(|member| member.per_poll == 0) || !plan.faults.is_empty() {
+            return;
+        }
+        match &event.what {
+            What::Appended { at, offset, .. } => {
+                self.waits.insert((at.clone(), *offset), event.at);
+            }
+            What::Delivered { at, offset, .. } => {
+                self.waits.remove(&(at.clone(), *offset));
+            }
+            What::Healed => {
+                let late = self.waits.values().filter(|since| **since + BEHIND < event.at).count();
+                if late > 0 {
+                    let (all, seconds) = (self.waits.len(), BEHIND.as_secs());
+                    let text = format!("{all} records wait, {late} of them for more than {seconds} s");
+                    complaints.add("L8", event.at, text);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::forge::{Forged, M0};
+    use crate::events::What;
+
+    #[test]
+    fn l8_a_slow_application_falls_behind() {
+        let begun = || Forged::begun().planned(|plan| plan.members[0].per_poll = 20);
+        begun().written(10..20, 0).wait(2_100).tell(What::Healed).is_found("L8");
+        begun().written(10..20, 0).wait(1_000).tell(What::Healed).holds();
+        begun().written(10..20, 0).handed(M0, 10..20, 0).wait(2_100).tell(What::Healed).holds();
+    }
+}

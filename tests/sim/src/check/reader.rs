@@ -1,0 +1,275 @@
+//! [`Reader`]: what a member knows of a partition that it was given, and where it may stand.
+//!
+//! A reader is told at once of a reset or a truncation, while what was fetched before is still handed out first. So where it
+//! stands is a set of possibilities: each record that is handed out keeps those that it follows from. S2 no repeats beyond the
+//! bound, S3 no hole and no step back, S4 where reading starts.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::ledger::{Ledger, Log};
+
+/// A position that a reader was told to go to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Move {
+    from: Option<i64>,
+    to: i64,
+    /// Of which incarnation of the log, at most.
+    incarnation: usize,
+}
+
+/// Where it may stand: the next offset, and how many of the moves it has made.
+type Stand = (i64, usize);
+
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    /// Whatever it has of the partition it asked for after this: it gave the partition up then, or began.
+    pub(super) since: Duration,
+    /// When the coordinator gave it the partition.
+    pub(super) granted: Option<Duration>,
+    /// It was handed something, or sought, since it was given the partition: it stands somewhere for certain.
+    begun: bool,
+    stands: BTreeSet<Stand>,
+    moves: Vec<Move>,
+    /// The last offset that it was handed.
+    pub(super) last: Option<i64>,
+    /// Whether `told` and `incarnation` are of this time that it has the partition.
+    pub(super) known: bool,
+    /// How many of the log's cuts it has been told of, or has read beyond.
+    pub(super) told: usize,
+    /// The recreations that it was told of, in all its life. What a position is of says nothing of that: the partition may be
+    /// given to it, by name, before its metadata are as new.
+    pub(super) heard: BTreeSet<usize>,
+    /// Of which incarnation of the log its position is: that many cuts were made before. What it commits is of that one.
+    pub(super) incarnation: usize,
+    /// It was told of a truncation but not where to go on: the policy decides, and a reset follows.
+    pub(super) policy_decides: bool,
+    /// Records before this many cuts it has surely read beyond.
+    pub(super) beyond: usize,
+    /// Given up, and not yet asked about anew: what is still told of it says nothing of the next time.
+    pub(super) gone: bool,
+}
+
+/// What is wrong with a record that was handed out.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Wrong {
+    pub(super) rule: &'static str,
+    pub(super) text: String,
+}
+
+/// A record that is handed out: where it lies, in the log as it was after so many cuts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spot {
+    pub(super) offset: i64,
+    pub(super) cuts: usize,
+    pub(super) read_committed: bool,
+}
+
+impl Reader {
+    /// It began to live.
+    pub(super) fn beginning(at: Duration) -> Self {
+        Self { since: at, ..Self::default() }
+    }
+
+    /// It gave the partition up.
+    pub(super) fn gave_up(at: Duration) -> Self {
+        Self { since: at, gone: true, ..Self::default() }
+    }
+
+    /// From when on it may have asked where to begin.
+    pub(super) fn asks_since(&self) -> Duration {
+        self.granted.unwrap_or(self.since).max(self.since)
+    }
+
+    /// It is told something of the partition for the first time that it has it, and begins with a commit of this
+    /// incarnation.
+    pub(super) fn begins_with(&mut self, incarnation: usize) {
+        if !std::mem::replace(&mut self.known, true) {
+            (self.told, self.incarnation) = (incarnation, incarnation);
+        }
+    }
+
+    /// The application was told that it has the partition.
+    pub(super) fn assigned(&mut self) {
+        self.last = None;
+        self.begun = false;
+        self.stands.clear();
+    }
+
+    pub(super) fn told_to_go(&mut self, from: Option<i64>, to: i64, incarnation: usize) {
+        self.moves.push(Move { from, to, incarnation });
+    }
+
+    /// Of which incarnation of the log this offset is when it commits it: that of what it was last handed, or of where it was
+    /// told to go since.
+    pub(super) fn speaks_of(&self, offset: i64) -> usize {
+        let used = self.stands.iter().map(|(_, used)| *used).min().unwrap_or(0);
+        let told = self.moves.iter().skip(used).rev().find(|step| step.to == offset);
+        told.map_or(self.incarnation, |step| step.incarnation)
+    }
+
+    /// Whether it surely stands where it was last told to go.
+    pub(super) fn has_gone(&self) -> bool {
+        self.stands.iter().all(|(_, used)| *used == self.moves.len())
+    }
+
+    /// The application chose the position.
+    pub(super) fn sought(&mut self, to: i64) {
+        self.moves.clear();
+        self.begun = true;
+        self.stands = BTreeSet::from([(to, 0)]);
+        self.last = None;
+    }
+
+    /// It is handed a record. `starts` are the committed offsets that it may have begun at.
+    pub(super) fn handed(
+        &mut self,
+        ledger: &Ledger,
+        log: &Log,
+        spot: Spot,
+        starts: impl IntoIterator<Item = i64>,
+    ) -> Option<Wrong> {
+        let Spot { offset, cuts, read_committed } = spot;
+        if !self.begun {
+            self.stands.extend(starts.into_iter().map(|start| (start, 0)));
+            self.begun = true;
+        }
+        let hole = |from: i64, to: i64| ledger.first_unskippable(log, (from, to), cuts, read_committed);
+        let reaches = |from: i64| from <= offset && hole(from, offset).is_none();
+        let mut stands = BTreeSet::new();
+        for (next, used) in &self.stands {
+            if reaches(*next) {
+                stands.insert((offset + 1, *used));
+            }
+        }
+        let least = self.stands.iter().map(|(_, used)| *used).min().unwrap_or(0);
+        for (number, step) in self.moves.iter().enumerate().skip(least) {
+            // A jump forward is made from where the position was of no use; all before that was handed out.
+            let may_leave = |next: i64| match step.from {
+                Some(from) if step.to >= from && next < from => hole(next, from).is_none(),
+                _ => true,
+            };
+            let from_here = self.stands.is_empty()
+                || self.stands.iter().any(|(next, used)| *used <= number && may_leave(*next));
+            if from_here && reaches(step.to) {
+                stands.insert((offset + 1, number + 1));
+            }
+        }
+        let wrong = stands.is_empty().then(|| self.wrong(offset, hole));
+        if stands.is_empty() {
+            stands.insert((offset + 1, self.moves.len()));
+        }
+        self.stands = stands;
+        self.last = Some(offset);
+        wrong
+    }
+
+    fn wrong(&self, offset: i64, hole: impl Fn(i64, i64) -> Option<i64>) -> Wrong {
+        let stands = self.stands.iter().map(|(next, _)| *next);
+        let places: BTreeSet<i64> = stands.chain(self.moves.iter().map(|step| step.to)).collect();
+        let Some(least) = places.first() else {
+            return Wrong { rule: "S4", text: format!("began at {offset}, and nobody told it to") };
+        };
+        if let Some(last) = self.last.filter(|last| offset <= *last) {
+            return Wrong { rule: "S3", text: format!("was handed offset {offset} after {last}") };
+        }
+        if offset < *least {
+            return Wrong {
+                rule: "S2",
+                text: format!("was handed offset {offset}, and was to go on from {places:?}"),
+            };
+        }
+        let missing = places.iter().rev().find_map(|place| hole(*place, offset));
+        Wrong {
+            rule: "S3",
+            text: format!(
+                "was handed offset {offset} where it was to go on from {places:?}, without {missing:?}"
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::forge::{Forged, M0, M1};
+
+    #[test]
+    fn a_story_that_is_fine_breaks_nothing() {
+        Forged::begun().holds();
+    }
+
+    #[test]
+    fn s2_a_new_owner_reads_again_what_is_committed() {
+        let handed_over = Forged::begun().revoked(M0).joins(M1, 2);
+        handed_over.clone().handed(M1, 9..10, 0).is_found("S2");
+        // What came after the commit comes again.
+        let behind = Forged::begun().written(10..12, 0).reads(M0, 10..12, 0).revoked(M0).joins(M1, 2);
+        behind.handed(M1, 10..12, 0).holds();
+    }
+
+    #[test]
+    fn s3_a_record_is_left_out() {
+        let more = Forged::begun().written(10..13, 0);
+        more.clone().handed(M0, 11..13, 0).is_found("S3");
+        more.handed(M0, 10..13, 0).holds();
+    }
+
+    #[test]
+    fn s3_a_step_back_without_a_word() {
+        Forged::begun().handed(M0, 9..10, 0).is_found("S3");
+        // Told to, by a truncation that was one.
+        let cut = Forged::begun().truncated(5).written(5..10, 1);
+        let told = |forged: Forged| {
+            forged.tell(crate::events::What::TruncationTold {
+                who: M0,
+                at: super::super::forge::orders(),
+                from: 10,
+                to: Some(5),
+            })
+        };
+        told(cut.clone()).handed(M0, 5..10, 1).holds();
+        // And not without being told, though the log was cut: this is what `rewritten` once excused for good.
+        cut.handed(M0, 5..10, 1).is_found("S3");
+    }
+
+    #[test]
+    fn s3_a_hole_after_a_truncation_is_one_too() {
+        let told = Forged::begun().truncated(5).written(5..10, 1).tell(crate::events::What::TruncationTold {
+            who: M0,
+            at: super::super::forge::orders(),
+            from: 10,
+            to: Some(5),
+        });
+        told.handed(M0, 6..7, 1).is_found("S3");
+    }
+
+    #[test]
+    fn s3_what_was_cut_off_is_handed_out_only_by_who_had_fetched_it() {
+        // Fetched before the cut.
+        let before = Forged::begun().written(10..12, 0).truncated(10);
+        before.clone().handed(M0, 10..12, 0).holds();
+        // By one that was given the partition after it.
+        before.revoked(M0).wait(10).joins(M1, 2).handed(M1, 10..12, 0).is_found("S3");
+    }
+
+    #[test]
+    fn s3_after_the_new_log_never_the_old_one() {
+        let cut = Forged::begun().written(10..14, 0).truncated(10).wait(5).written(10..12, 1);
+        cut.clone().handed(M0, 10..12, 1).handed(M0, 12..14, 0).is_found("S3");
+        cut.handed(M0, 10..12, 1).holds();
+    }
+
+    #[test]
+    fn s4_it_begins_where_nobody_told_it_to() {
+        let joins = |forged: Forged| forged.written(0..3, 0).joins(M0, 1);
+        joins(Forged::new()).handed(M0, 2..3, 0).is_found("S4");
+        joins(Forged::new()).reset(M0, None, 0).handed(M0, 0..3, 0).holds();
+    }
+
+    #[test]
+    fn s2_what_the_group_said_before_the_application_was_told_counts() {
+        // The plan of seed 1002788: asked, then the group was forgotten, then told.
+        let asked = Forged::begun().revoked(M0).wait(10).granted(M0, 2);
+        let told = asked.tell(crate::events::What::Forgotten).assigned(M0, 2).written(10..11, 0);
+        told.handed(M0, 10..11, 0).holds();
+    }
+}

@@ -1,0 +1,197 @@
+//! S13: a position is given up only when there is nothing at it, and never because a question failed (L2). Each cut of a log
+//! excuses one reset, or one truncation told, of each reader that had not heard of it.
+
+use std::time::Duration;
+
+use super::{
+    Complaints,
+    ledger::{Cut, Log},
+    reader::Reader,
+    records::{KNOWS_TOPICS, Records, Scene},
+};
+use crate::{
+    clock::ms,
+    events::{Place, Who},
+    plan::{Harm, Odd, Plan, Reset},
+};
+
+/// How many partitions may have been answered so by now.
+fn undefined_epochs(plan: &Plan, at: Duration) -> u32 {
+    let most = plan.topics.iter().map(|topic| u32::try_from(topic.partitions).unwrap_or(0)).sum::<u32>();
+    let struck = plan.faults.iter().filter(|fault| ms(fault.at) <= at);
+    struck
+        .map(|fault| match fault.what {
+            Harm::Odd { which: Odd::UndefinedEpoch, times } => times * most,
+            _ => 0,
+        })
+        .sum()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tells {
+    Reset,
+    Truncation,
+}
+
+/// The cut that a reader which stands there is told of, if there is one that it had not heard of.
+fn hears_of(reader: &mut Reader, log: &Log, position: i64, started: Duration, of: Tells) -> Option<usize> {
+    let is_news = |(number, cut): &(usize, &Cut)| {
+        *number >= reader.told || (cut.recreated && started <= cut.at && !reader.heard.contains(number))
+    };
+    let (number, cut) = log.cuts_below(position).find(is_news)?;
+    // A topic's new id is another piece of news than epochs of it that do not fit.
+    if cut.recreated && of == Tells::Reset {
+        reader.heard.insert(number);
+    }
+    reader.told = reader.told.max(number + 1);
+    Some(number)
+}
+
+impl Records {
+    pub(super) fn reset(
+        &mut self,
+        scene: Scene<'_>,
+        (who, place, from, to, reason): (Who, &Place, Option<i64>, i64, &str),
+        complaints: &mut Complaints,
+    ) {
+        let Scene { plan, ledger, at, .. } = scene;
+        let Some(log) = ledger.log(place) else { return };
+        let started = self.started.get(&who).copied().unwrap_or(at);
+        self.begins(scene, who, place);
+        let reader = self.reader(who, place);
+        let since = reader.asks_since();
+        let policy_decides = std::mem::take(&mut reader.policy_decides);
+        let cut = from.and_then(|from| hears_of(reader, log, from, started, Tells::Reset));
+        let of = self.groups.entry(place.clone()).or_default();
+        let mut cause = match from {
+            None => of.since(since).any(|noted| noted.offset.is_none()),
+            // Who goes to where it stands goes nowhere.
+            Some(from) => from == to || from < log.start || cut.is_some() || policy_decides,
+        };
+        // A leader that says it knows nothing of an epoch leaves no choice (L4); it says so as often as planned.
+        if !cause && from.is_some() && self.undefined_epochs < undefined_epochs(plan, at) {
+            self.undefined_epochs += 1;
+            cause = true;
+        }
+        if !cause {
+            let stands = of.committed().map_or("nothing".to_owned(), |offset| offset.to_string());
+            let text = format!(
+                "{who} went from {from:?} to {to} in {place} ({reason}) without cause: committed is {stands}, the log \
+                 starts at {}",
+                log.start
+            );
+            complaints.add("S13", at, text);
+        }
+        if cause && plan.reset == Reset::Latest {
+            let born_before_its_eyes = log.born_late.is_some_and(|born| born > started + KNOWS_TOPICS);
+            if from.is_none() && born_before_its_eyes && to > log.start && who.member == 0 {
+                let text = format!(
+                    "{place} was created under the group's eyes, and {who} began at {to} (FAILURES B4)"
+                );
+                complaints.add("S13", at, text);
+            }
+            // The policy skips what was written meanwhile. And who commits by hand commits nothing before its first record:
+            // until then each owner begins at the end.
+            of.begin = of.begin.max(Some(to));
+        }
+        if from.is_some_and(|from| to < from) {
+            of.goes_back(at, to);
+        }
+        let reader = self.reader(who, place);
+        if !reader.gone {
+            reader.told_to_go(from, to, log.cuts.len());
+        }
+    }
+
+    pub(super) fn truncation_told(
+        &mut self,
+        scene: Scene<'_>,
+        (who, place, from, to): (Who, &Place, i64, Option<i64>),
+        complaints: &mut Complaints,
+    ) {
+        let Scene { ledger, at, .. } = scene;
+        let Some(log) = ledger.log(place) else { return };
+        let started = self.started.get(&who).copied().unwrap_or(at);
+        self.begins(scene, who, place);
+        let reader = self.reader(who, place);
+        let cut = hears_of(reader, log, from, started, Tells::Truncation);
+        if cut.is_none() {
+            let text = format!("{who} was told that {place} was truncated at {from}, and it was not");
+            complaints.add("S13", at, text);
+        }
+        if !reader.gone {
+            match to {
+                Some(to) => reader.told_to_go(Some(from), to, log.cuts.len()),
+                None => reader.policy_decides = true,
+            }
+        }
+        let of = self.groups.entry(place.clone()).or_default();
+        of.goes_back(at, to.unwrap_or(log.start));
+        if let (Some(to), Some(cut)) = (to, cut)
+            && log.cuts[cut].recreated
+        {
+            // An offset of the topic that was there before, taken for one of this (by name, before version 10).
+            of.begin = of.begin.max(Some(to));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::forge::{Forged, M0, M1, orders};
+    use crate::{
+        events::What,
+        plan::{Harm, Odd},
+    };
+
+    fn told(forged: Forged, from: i64, to: i64) -> Forged {
+        forged.tell(What::TruncationTold { who: M0, at: orders(), from, to: Some(to) })
+    }
+
+    #[test]
+    fn s13_a_reset_needs_a_cause() {
+        Forged::begun().reset(M0, Some(10), 0).is_found("S13");
+        let retained = What::StartMoved { at: orders(), start: 12 };
+        Forged::begun().written(10..15, 0).tell(retained).reset(M0, Some(10), 12).holds();
+    }
+
+    #[test]
+    fn s13_nothing_is_committed_is_true_when_it_was_asked() {
+        Forged::begun().revoked(M0).joins(M1, 2).reset(M1, None, 0).is_found("S13");
+        // The plan of seed 1019291: asked before the former owner's commit arrived.
+        let asked = Forged::new().written(0..2, 0).joins(M0, 1).reset(M0, None, 0).reads(M0, 0..2, 0);
+        let asked = asked.starts(M1).granted(M1, 2).commits(M0, 2).revoked(M0).assigned(M1, 2);
+        asked.reset(M1, None, 0).holds();
+    }
+
+    #[test]
+    fn s13_a_cut_excuses_one_word_of_each_reader() {
+        let once = told(Forged::begun().truncated(5), 10, 5);
+        once.holds();
+        once.wait(100).written(5..9, 1).handed(M0, 5..9, 1).reset(M0, Some(9), 0).is_found("S13");
+    }
+
+    #[test]
+    fn s13_a_recreation_excuses_one_reset_and_not_two() {
+        let once = Forged::begun().recreated().written(0..5, 1).reset(M0, Some(10), 0).handed(M0, 0..3, 1);
+        once.holds();
+        once.reset(M0, Some(3), 0).is_found("S13");
+    }
+
+    #[test]
+    fn s13_a_truncation_that_was_none() {
+        told(Forged::begun(), 10, 5).is_found("S13");
+        // It was cut above where this one stands.
+        told(Forged::begun().truncated(10), 10, 5).is_found("S13");
+    }
+
+    #[test]
+    fn s13_an_unknown_epoch_excuses_as_often_as_it_was_said() {
+        let odd = || Harm::Odd { which: Odd::UndefinedEpoch, times: 1 };
+        let struck = Forged::begun().fault(1, odd()).reset(M0, Some(10), 0);
+        struck.holds();
+        struck.reset(M0, Some(10), 0).is_found("S13");
+        // One that strikes later excuses nothing now.
+        Forged::begun().fault(9_000, odd()).reset(M0, Some(10), 0).is_found("S13");
+    }
+}

@@ -1,0 +1,135 @@
+//! L2: when all is well again, a partition that has an owner and records does not rest. A wakeup that was lost, and that the
+//! next refresh of the metadata heals, is found where those are five minutes apart.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use super::{
+    Complaints,
+    records::{Records, Scene},
+};
+use crate::events::{Event, Place, What, Who};
+
+/// A call that is never answered (10 s), twice the backoff, and finding a leader and a position.
+const LONGEST: Duration = Duration::from_secs(15);
+
+#[derive(Debug, Default)]
+pub(super) struct Rest {
+    healed: Option<Duration>,
+    held: BTreeMap<Who, BTreeSet<Place>>,
+    paused: BTreeSet<(Who, Place)>,
+    /// Since when each polls and gets nothing.
+    idle: BTreeMap<Who, Duration>,
+    /// Who was handed something in this poll.
+    handed: BTreeSet<Who>,
+    judged: BTreeSet<(Who, Place)>,
+}
+
+impl Rest {
+    pub(super) fn feed(
+        &mut self,
+        scene: Scene<'_>,
+        records: &Records,
+        event: &Event,
+        complaints: &mut Complaints,
+    ) {
+        let at = event.at;
+        match &event.what {
+            What::Healed => {
+                self.healed = Some(at);
+                self.idle.clear();
+            }
+            What::Assigned { who, places, .. } => {
+                self.held.entry(*who).or_default().extend(places.iter().cloned());
+                self.idle.remove(who);
+            }
+            What::Revoked { who, places } | What::Lost { who, places } => {
+                if let Some(held) = self.held.get_mut(who) {
+                    held.retain(|place| !places.contains(place));
+                }
+                self.idle.remove(who);
+            }
+            What::Crashed { who } | What::CloseBegins { who, .. } | What::CloseEnds { who } => {
+                self.held.remove(who);
+                self.idle.remove(who);
+                self.paused.retain(|(paused, _)| paused != who);
+            }
+            What::Paused { who, at: place } => {
+                self.paused.insert((*who, place.clone()));
+            }
+            What::Resumed { who, at: place } => {
+                self.paused.remove(&(*who, place.clone()));
+                self.idle.remove(who);
+            }
+            What::Sought { who, .. } | What::Reset { who, .. } | What::TruncationTold { who, .. } => {
+                self.idle.remove(who);
+            }
+            // It stands still, and so does its time.
+            What::Frozen { who } | What::Thawed { who } => {
+                self.idle.retain(|idle, _| idle.member != who.member);
+            }
+            What::Delivered { who, .. } => {
+                self.handed.insert(*who);
+                self.idle.remove(who);
+            }
+            What::PollBegins { who, .. } => {
+                if !self.handed.remove(who) {
+                    self.idle.entry(*who).or_insert(at);
+                }
+                self.judge(scene, records, *who, complaints);
+            }
+            _ => {}
+        }
+    }
+
+    fn judge(&mut self, scene: Scene<'_>, records: &Records, who: Who, complaints: &mut Complaints) {
+        let Some(healed) = self.healed else { return };
+        let Some(idle) = self.idle.get(&who).map(|since| (*since).max(healed)) else { return };
+        if scene.at < idle + LONGEST {
+            return;
+        }
+        for place in self.held.get(&who).into_iter().flatten() {
+            let key = (who, place.clone());
+            if self.paused.contains(&key) || self.judged.contains(&key) {
+                continue;
+            }
+            let before = scene.at.saturating_sub(LONGEST);
+            if let Some(offset) = records.oldest_unread(scene.plan, scene.ledger, (who, place), before) {
+                let text = format!(
+                    "{who} polls and gets nothing for {} ms, and {place} has had offset {offset} for as long",
+                    (scene.at - idle).as_millis()
+                );
+                complaints.add("L2", scene.at, text);
+                self.judged.insert(key);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::forge::{Forged, M0, orders};
+    use crate::{clock::ms, events::What};
+
+    fn polls(forged: Forged, times: u64) -> Forged {
+        (0..times).fold(forged, |forged, _| {
+            let begins = What::PollBegins { who: M0, timeout: ms(100) };
+            forged.tell(begins).wait(100).tell(What::PollEnds { who: M0, dropped: false })
+        })
+    }
+
+    #[test]
+    fn l2_a_partition_rests_though_it_has_records() {
+        let waits = Forged::begun().tell(What::Healed).written(10..12, 0);
+        polls(waits.clone(), 200).is_found("L2");
+        polls(waits.clone(), 100).holds();
+        // It goes on in time.
+        polls(polls(waits.clone(), 100).handed(M0, 10..12, 0), 200).holds();
+        // Nobody wants it.
+        polls(waits.tell(What::Paused { who: M0, at: orders() }), 200).holds();
+        // Nothing was said of better times yet.
+        polls(Forged::begun().written(10..12, 0), 200).holds();
+    }
+}
