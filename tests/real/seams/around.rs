@@ -265,3 +265,48 @@ fn a7_brokers_that_move_to_other_addresses_one_by_one_are_found() {
         consumer.close(5 * A_SECOND).await.unwrap();
     });
 }
+
+/// B1: whoever replaces an assignment by hand gives up what is left out, and has said what is finished of it.
+#[test]
+fn b1_what_is_finished_is_committed_when_a_partition_is_assigned_no_more() {
+    virtually(async {
+        let cluster = cluster(2, 10).await;
+        let builder = member(&cluster).property("auto.commit.interval.ms", "3600000");
+        let mut consumer = builder.build().await.unwrap();
+        consumer.assign(all("orders", 2)).await.unwrap();
+        read(&mut consumer, 20).await;
+        assert!(consumer.poll(A_SECOND).await.unwrap().is_empty()); // so that all is finished
+        consumer.assign([at("orders", 1)]).await.unwrap();
+        consumer.poll(A_SECOND).await.unwrap();
+        let committed = consumer.committed(all("orders", 2)).await.unwrap();
+        assert_eq!(committed.get(&at("orders", 0)).map(|done| done.offset), Some(10), "{committed:?}");
+        consumer.close(5 * A_SECOND).await.unwrap();
+    });
+}
+
+/// B7: whatever was subscribed to before, lag is known once there was time for an answer.
+#[test]
+fn b7_lag_is_known_after_a_subscription_that_flaps() {
+    for protocol in ["classic", "consumer"] {
+        virtually(async {
+            let cluster = cluster(4, 10).await;
+            cluster.create_topic("others", 4).unwrap();
+            let mut consumer = member(&cluster).property("group.protocol", protocol).build().await.unwrap();
+            for nth in 0_u64..60 {
+                consumer.subscribe(if nth % 2 == 0 { ["orders"] } else { ["others"] }).await.unwrap();
+                drop(consumer.poll(Duration::from_millis(nth * 37 % 200)).await.unwrap());
+                if nth % 3 == 0 {
+                    consumer.unsubscribe().await.unwrap();
+                }
+            }
+            consumer.subscribe(["orders", "others"]).await.unwrap();
+            let began = Instant::now();
+            while consumer.lags().filter(|(_, lag)| *lag == Some(0)).count() < 8 {
+                drop(consumer.poll(A_SECOND).await.unwrap());
+                let lags: Vec<_> = consumer.lags().collect();
+                assert!(began.elapsed() < 60 * A_SECOND, "{protocol}: {lags:?}");
+            }
+            consumer.close(5 * A_SECOND).await.unwrap();
+        });
+    }
+}

@@ -152,6 +152,15 @@ fn d7_a_flood_of_commits_that_nobody_awaits_is_neither_refused_nor_told() {
         eprintln!("80,000 in {flood:?}, the one after them in {:?}", began.elapsed());
         assert!(began.elapsed() >= Duration::from_secs(3), "the coordinator was slow");
         assert_eq!(errors.load(Ordering::Relaxed), 0, "nothing went wrong");
+        // And when somebody keeps all of them, to await them later.
+        let began = Instant::now();
+        let kept: Vec<_> = (0..20_000).map(|_| consumer.commit_async(&records).unwrap()).collect();
+        for commit in kept {
+            commit.await.unwrap();
+        }
+        let took = began.elapsed();
+        eprintln!("20,000 that are awaited in {took:?}");
+        assert!(took < Duration::from_secs(10), "a commit costs more the more there are: {took:?}");
         consumer.close(PATIENCE).await.unwrap();
         assert_eq!(errors.load(Ordering::Relaxed), 0, "nothing went wrong");
         assert_eq!(committed(&of, &group).await, records.len() as i64);

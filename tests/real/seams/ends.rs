@@ -105,8 +105,8 @@ async fn all_say_closed(handle: &Handle, place: &TopicPartition, how: &str) {
 fn d6_a_handle_says_closed_of_every_call_after_close() {
     program(async {
         let of = shared(V4_3_0);
-        for _ in 0..10 {
-            let (topic, consumer) = with_two_polls(of, &unique("group"), true).await;
+        for nth in 0..10 {
+            let (topic, consumer) = with_two_polls(of, &unique("group"), nth % 2 == 0).await;
             let handle = consumer.handle();
             consumer.close(PATIENCE).await.unwrap();
             all_say_closed(&handle, &at(&topic, 0), "closed").await;
@@ -119,8 +119,8 @@ fn d6_a_handle_says_closed_of_every_call_after_close() {
 fn d6_a_handle_says_closed_of_every_call_after_a_drop() {
     program(async {
         let of = shared(V4_3_0);
-        for _ in 0..10 {
-            let (topic, consumer) = with_two_polls(of, &unique("group"), true).await;
+        for nth in 0..10 {
+            let (topic, consumer) = with_two_polls(of, &unique("group"), nth % 2 == 0).await;
             let handle = consumer.handle();
             drop(consumer);
             all_say_closed(&handle, &at(&topic, 0), "dropped").await;
