@@ -10,10 +10,6 @@ use crate::{
     plan::Commits,
 };
 
-/// Whether what was read of a topic that was there before may not be committed for the one that has its name, once the member
-/// knows. Off in the arena: blocked by finding F3 (commits go by name, and what is in the application's hands keeps its token).
-const COMMITS_BY_TOPIC_ID: bool = cfg!(test);
-
 impl Records {
     pub(super) fn commit_sent(
         &mut self,
@@ -84,7 +80,8 @@ impl Records {
         let of_a_former_log = unheard.peek().is_some();
         let of_a_former_topic = unheard.any(|cut| cut.recreated);
         let committed = of.committed();
-        if COMMITS_BY_TOPIC_ID && sent.is_some_and(|sent| sent.of_a_topic_known_to_be_gone) && !taken {
+        // What was read of a topic that was there before is not for the one that has its name, once the member knows.
+        if sent.is_some_and(|sent| sent.of_a_topic_known_to_be_gone) && !taken {
             let text = format!("{member} committed {offset} of {place} for a topic that it knew to be gone");
             complaints.add("S1", at, text);
         }

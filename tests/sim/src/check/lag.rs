@@ -16,9 +16,6 @@ use crate::{
 const HEARD_OF: Duration = Duration::from_secs(5);
 /// So long after the last fault all connections work again.
 const SETTLED: Duration = Duration::from_secs(15);
-/// Whether records that wait in the client count as unread. Off in the arena: blocked by D1 of the issue (`lag` says 0 beside a
-/// backlog), which 15 of the first 1,000 seeds meet.
-const COUNTS_WHAT_WAITS: bool = cfg!(test);
 /// Markers behind the last record are passed over by the next `poll`; until then they count.
 const MARKERS: u64 = 2;
 
@@ -36,7 +33,6 @@ impl Records {
         let granted = self.readers.get(&(who, place.clone())).map(super::reader::Reader::asks_since);
         if let Some(offset) = unread
             && lag == 0
-            && COUNTS_WHAT_WAITS
             && settled
             && !self.paused.contains(&(who, place.clone()))
             && granted.is_some_and(|granted| granted < before)

@@ -11,8 +11,6 @@ use crate::{
 
 /// Some polls' worth of time: what is older has been passed over for no reason.
 const BEHIND: Duration = Duration::from_secs(2);
-/// Off in the arena: blocked by B/D1 of the issue (a poll returns one partition's chunk).
-const KEEPS_UP: bool = cfg!(test);
 
 #[derive(Debug, Default)]
 pub(super) struct Pace {
@@ -21,7 +19,7 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn feed(&mut self, plan: &Plan, event: &Event, complaints: &mut Complaints) {
-        if !KEEPS_UP || plan.members.iter().all(|member| member.per_poll == 0) || !plan.faults.is_empty() {
+        if plan.members.iter().all(|member| member.per_poll == 0) || !plan.faults.is_empty() {
             return;
         }
         match &event.what {
