@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::Complaints;
 use crate::{
     events::{Event, Place, What},
-    plan::Plan,
+    plan::{Plan, Reset},
 };
 
 /// Some polls' worth of time: what is older has been passed over for no reason.
@@ -15,6 +15,8 @@ const BEHIND: Duration = Duration::from_secs(2);
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     waits: BTreeMap<(Place, i64), Duration>,
+    /// The first offset of each partition that was handed out.
+    begun: BTreeMap<Place, i64>,
 }
 
 impl Pace {
@@ -28,8 +30,15 @@ impl Pace {
             }
             What::Delivered { at, offset, .. } => {
                 self.waits.remove(&(at.clone(), *offset));
+                self.begun.entry(at.clone()).or_insert(*offset);
             }
             What::Healed => {
+                // What was there before the reader is not for it, where it begins at the end.
+                let begun = |at: &Place| match plan.reset {
+                    Reset::Earliest => Some(0),
+                    Reset::Latest => self.begun.get(at).copied(),
+                };
+                self.waits.retain(|(at, offset), _| begun(at).is_some_and(|begun| begun <= *offset));
                 let late = self.waits.values().filter(|since| **since + BEHIND < event.at).count();
                 if late > 0 {
                     let (all, seconds) = (self.waits.len(), BEHIND.as_secs());
@@ -53,5 +62,8 @@ mod tests {
         begun().written(10..20, 0).wait(2_100).tell(What::Healed).is_found("L8");
         begun().written(10..20, 0).wait(1_000).tell(What::Healed).holds();
         begun().written(10..20, 0).handed(M0, 10..20, 0).wait(2_100).tell(What::Healed).holds();
+        let latest = || begun().planned(|plan| plan.reset = crate::plan::Reset::Latest);
+        latest().written(10..20, 0).handed(M0, 15..20, 0).wait(2_100).tell(What::Healed).holds();
+        latest().written(10..20, 0).handed(M0, 15..16, 0).wait(2_100).tell(What::Healed).is_found("L8");
     }
 }

@@ -103,7 +103,11 @@ impl Reader {
     /// told to go since.
     pub(super) fn speaks_of(&self, offset: i64) -> usize {
         let used = self.stands.iter().map(|(_, used)| *used).min().unwrap_or(0);
-        let told = self.moves.iter().skip(used).rev().find(|step| step.to == offset);
+        let told = || self.moves.iter().skip(used).rev();
+        // What it was handed ends here; or it has passed over what nobody may see since it was told to go.
+        let is_handed = self.stands.iter().any(|(next, _)| *next == offset);
+        let passed = || told().find(|step| !is_handed && step.to <= offset);
+        let told = told().find(|step| step.to == offset).or_else(passed);
         told.map_or(self.incarnation, |step| step.incarnation)
     }
 
