@@ -51,13 +51,12 @@ impl Engine {
         match event {
             metadata::Event::Updated => self.cluster_news(now),
             metadata::Event::Failing(error) => {
-                let was_hopeless = self.reach.is_hopeless();
                 if self.reach.fails(error.clone()) {
                     tracing::warn!(%error, "the cluster cannot be asked for metadata; trying again");
                     self.sink.tell(|| Event::Error(error.clone().into()));
-                }
-                if self.reach.is_hopeless() && !was_hopeless {
-                    self.fail(error.into());
+                    if self.reach.is_hopeless() {
+                        self.fail(error.into());
+                    }
                 }
                 self.settle_lookups(now);
             }

@@ -21,6 +21,7 @@ impl Records {
         let cuts = scene.ledger.log(place).map_or(0, |log| log.cuts.len());
         let reader = self.reader(who, place);
         let (incarnation, settled, told) = (reader.speaks_of(offset), reader.has_gone(), reader.told);
+        reader.commits(offset);
         let recreated =
             scene.ledger.log(place).and_then(|log| log.cuts.iter().rposition(|cut| cut.recreated));
         let of_a_topic_known_to_be_gone =

@@ -59,11 +59,16 @@ mod tests {
     #[test]
     fn l8_a_slow_application_falls_behind() {
         let begun = || Forged::begun().planned(|plan| plan.members[0].per_poll = 20);
-        begun().written(10..20, 0).wait(2_100).tell(What::Healed).is_found("L8");
+        begun()
+            .planned(|plan| plan.reset = crate::plan::Reset::Earliest)
+            .written(10..20, 0)
+            .wait(2_100)
+            .tell(What::Healed)
+            .is_found("L8");
         begun().written(10..20, 0).wait(1_000).tell(What::Healed).holds();
         begun().written(10..20, 0).handed(M0, 10..20, 0).wait(2_100).tell(What::Healed).holds();
+        // A reader of the end is not owed what was there before it.
         let latest = || begun().planned(|plan| plan.reset = crate::plan::Reset::Latest);
-        latest().written(10..20, 0).handed(M0, 15..20, 0).wait(2_100).tell(What::Healed).holds();
-        latest().written(10..20, 0).handed(M0, 15..16, 0).wait(2_100).tell(What::Healed).is_found("L8");
+        latest().written(10..20, 0).wait(2_100).tell(What::Healed).holds();
     }
 }

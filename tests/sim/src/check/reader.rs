@@ -41,6 +41,8 @@ pub(super) struct Reader {
     pub(super) heard: BTreeSet<usize>,
     /// Of which incarnation of the log its position is: that many cuts were made before. What it commits is of that one.
     pub(super) incarnation: usize,
+    /// The newest incarnation of which it has committed where it was told to go.
+    has_committed: usize,
     /// It was told of a truncation but not where to go on: the policy decides, and a reset follows.
     pub(super) policy_decides: bool,
     /// Records before this many cuts it has surely read beyond.
@@ -92,6 +94,7 @@ impl Reader {
     pub(super) fn assigned(&mut self) {
         self.last = None;
         self.begun = false;
+        self.has_committed = 0;
         self.stands.clear();
     }
 
@@ -104,11 +107,17 @@ impl Reader {
     pub(super) fn speaks_of(&self, offset: i64) -> usize {
         let used = self.stands.iter().map(|(_, used)| *used).min().unwrap_or(0);
         let told = || self.moves.iter().skip(used).rev();
-        // What it was handed ends here; or it has passed over what nobody may see since it was told to go.
-        let is_handed = self.stands.iter().any(|(next, _)| *next == offset);
-        let passed = || told().find(|step| !is_handed && step.to <= offset);
-        let told = told().find(|step| step.to == offset).or_else(passed);
-        told.map_or(self.incarnation, |step| step.incarnation)
+        let told = told().find(|step| step.to == offset);
+        // Once it has committed where it was told to go, it has gone: what follows it has passed over, as nobody may see it.
+        told.map_or(self.incarnation.max(self.has_committed), |step| step.incarnation)
+    }
+
+    /// It commits this offset.
+    pub(super) fn commits(&mut self, offset: i64) {
+        let used = self.stands.iter().map(|(_, used)| *used).min().unwrap_or(0);
+        if let Some(step) = self.moves.iter().skip(used).rev().find(|step| step.to == offset) {
+            self.has_committed = self.has_committed.max(step.incarnation);
+        }
     }
 
     /// Whether it surely stands where it was last told to go.
