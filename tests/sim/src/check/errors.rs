@@ -13,7 +13,6 @@ use crate::{
 const VITAL: &[&str] = &["build", "subscribe", "store"];
 /// GROUP_AUTHORIZATION_FAILED and its like: nothing else may end a consumer. No plan injects them.
 const FINAL: &[i16] = &[29, 30, 31, 58];
-const FIND_COORDINATOR: i16 = 10;
 const UNKNOWN: i16 = -1;
 /// So many errors may come out of `poll` in so long a time; the application waits 100 ms after each.
 const MOST: usize = 20;
@@ -49,9 +48,10 @@ impl Errors {
 
 /// Whether the plan has something that rightly ends a consumer.
 fn ends(plan: &Plan) -> bool {
-    // UNKNOWN_SERVER_ERROR from FindCoordinator is final for Java too (finding F5).
+    // UNKNOWN_SERVER_ERROR from FindCoordinator is final for Java too, and so it is, when it comes again and again, from those
+    // whom a member of the group asks.
     plan.faults.iter().any(|fault| match fault.what {
-        Harm::Code { api: FIND_COORDINATOR, code: UNKNOWN, .. } => true,
+        Harm::Code { code: UNKNOWN, .. } => true,
         Harm::Code { code, .. } => FINAL.contains(&code),
         _ => false,
     })

@@ -67,8 +67,5 @@ mod tests {
             .is_found("L8");
         begun().written(10..20, 0).wait(1_000).tell(What::Healed).holds();
         begun().written(10..20, 0).handed(M0, 10..20, 0).wait(2_100).tell(What::Healed).holds();
-        // A reader of the end is not owed what was there before it.
-        let latest = || begun().planned(|plan| plan.reset = crate::plan::Reset::Latest);
-        latest().written(10..20, 0).wait(2_100).tell(What::Healed).holds();
     }
 }
