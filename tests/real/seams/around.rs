@@ -81,9 +81,12 @@ fn b3_b8_a_poll_that_waits_wakes_for_what_a_handle_resumes_or_seeks() {
     });
 }
 
+/// The listener's method, the call, and what it was refused with.
+type Said = (&'static str, &'static str, Option<ErrorKind>);
+
 /// Calls everything that a handle has, and notes what it says.
 #[derive(Clone, Default)]
-struct CallsAll(Arc<Mutex<Vec<(&'static str, &'static str, Option<ErrorKind>)>>>);
+struct CallsAll(Arc<Mutex<Vec<Said>>>);
 
 impl CallsAll {
     fn call(&self, what: &'static str, of: Rebalance) -> ListenerFuture {
