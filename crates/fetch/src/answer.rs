@@ -233,6 +233,12 @@ impl Fetcher {
                 {
                     continue; // the topic that had this name before
                 }
+                if let Some(ends) = Watermarks::of(&data).filter(|_| data.error_code.is_ok())
+                    && let Some(node) = self.nodes.get_mut(&broker)
+                {
+                    // Whoever has it now: it is not said twice.
+                    node.session.told(&tp, ends);
+                }
                 if seen.insert(tp.clone()) {
                     if data.records.as_ref().is_some_and(|records| !records.is_empty())
                         && let Some(node) = self.nodes.get_mut(&broker)

@@ -195,6 +195,15 @@ impl Fetcher {
             partitions.get(tp).map(|partition| partition.entry())
         });
         self.last_asked = Some(broker);
+        for (tp, watermarks) in said.ends {
+            if let Some(partition) =
+                self.partitions.get_mut(&tp).filter(|partition| partition.watermarks.is_none())
+            {
+                partition.watermarks = Some(watermarks);
+                let token = partition.token;
+                self.events.push_back(Event::Watermarks { tp, token, watermarks });
+            }
+        }
         let request = FetchRequest {
             max_wait_ms: if mutant!(30) { 0 } else { millis(max_wait) },
             min_bytes: self.config.min_bytes,

@@ -15,6 +15,8 @@ use offtake_wire::{
     messages::fetch::{FetchPartition, FetchTopic, ForgottenTopic},
 };
 
+use crate::Watermarks;
+
 /// What a broker was told of one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
@@ -39,6 +41,9 @@ pub(crate) struct Session {
     /// Whether topics go by id (KIP-516). Must not change within a session (I13).
     by_id: bool,
     entries: BTreeMap<TopicPartition, Entry>,
+    /// Where the logs of these end, as the broker told last. It does not say so again while that stays, be the partition
+    /// given up and assigned anew meanwhile.
+    ends: BTreeMap<TopicPartition, Watermarks>,
     /// The last partition that brought records.
     served: Option<TopicPartition>,
     names: BTreeMap<Uuid, Topic>,
@@ -52,6 +57,8 @@ pub(crate) struct Ask {
     pub(crate) by_id: bool,
     pub(crate) topics: Vec<FetchTopic>,
     pub(crate) forgotten: Vec<ForgottenTopic>,
+    /// Partitions that the broker had been told of under another token, and where their logs end.
+    pub(crate) ends: Vec<(TopicPartition, Watermarks)>,
 }
 
 impl Session {
@@ -94,6 +101,11 @@ impl Session {
         self.served = Some(partition.clone());
     }
 
+    /// The broker has told where the log of a partition ends.
+    pub(crate) fn told(&mut self, partition: &TopicPartition, ends: Watermarks) {
+        self.ends.insert(partition.clone(), ends);
+    }
+
     /// The broker has accepted the request that was built last, and says that this is its session.
     pub(crate) fn accepted(&mut self, id: i32) {
         if id == 0 {
@@ -118,6 +130,7 @@ impl Session {
     ) -> Ask {
         let mut topics = Topics::default();
         let mut forgotten = Forgotten::default();
+        let mut ends = Vec::new();
         let changed = std::mem::take(dirty);
         // A new id under the same name is another topic to a broker that goes by ids, and the same one to a broker that goes by
         // names, as all do before Fetch 13, be there ids in Metadata: that one would forget it after it was told of it.
@@ -133,6 +146,7 @@ impl Session {
             self.epoch = 0;
         }
         if self.epoch == 0 {
+            self.ends.clear();
             self.entries = wanted.iter().filter_map(|tp| Some((tp.clone(), entry(tp)?))).collect();
             self.by_id = !self.entries.values().copied().any(has_no_id);
             self.names = self.entries.iter().map(|(tp, entry)| (entry.topic_id, tp.topic.clone())).collect();
@@ -148,7 +162,12 @@ impl Session {
                 let now = if wanted.contains(&tp) { entry(&tp) } else { None };
                 match (self.entries.get(&tp).copied(), now) {
                     (Some(old), Some(new)) if old == new => {}
-                    (_, Some(new)) => {
+                    (old, Some(new)) => {
+                        if old.is_some_and(|old| old.topic_id == new.topic_id) {
+                            ends.extend(self.ends.get(&tp).map(|end| (tp.clone(), *end)));
+                        } else {
+                            self.ends.remove(&tp);
+                        }
                         topics.push(&tp, new, max_bytes);
                         if !new.topic_id.is_zero() {
                             self.names.insert(new.topic_id, tp.topic.clone());
@@ -158,6 +177,7 @@ impl Session {
                     (Some(old), None) => {
                         forgotten.push(&tp, old.topic_id);
                         self.entries.remove(&tp);
+                        self.ends.remove(&tp);
                     }
                     (None, None) => {}
                 }
@@ -169,6 +189,7 @@ impl Session {
             by_id: self.by_id,
             topics: topics.0,
             forgotten: forgotten.0,
+            ends,
         }
     }
 

@@ -712,9 +712,10 @@ async fn h3_what_is_finished_of_partitions_that_an_assignment_drops_is_committed
 async fn j1_an_error_that_stops_a_partition_is_told_to_the_sink_by_whoever_finds_it() {
     let log = Log::default();
     let sink = log.clone();
-    let tells = move |event| match event {
-        Event::Error(error) => sink.say(error.to_string()),
-        _ => {}
+    let tells = move |event| {
+        if let Event::Error(error) = event {
+            sink.say(error.to_string());
+        }
     };
     let (mut consumer, engine) = joined(logged(log, |builder| builder.events(tells)), &[0, 1]).await;
     let error = Error::new(ErrorKind::Corrupt, "by the engine");

@@ -202,6 +202,9 @@ impl Engine {
         if let Some(error) = partitions.iter().find_map(|(partition, _)| illegal_name(&partition.topic)) {
             return Err(error);
         }
+        if let Some((partition, _)) = partitions.iter().find(|(partition, _)| partition.partition < 0) {
+            return Err(Error::misuse(format!("{partition} is no partition: they are counted from 0")));
+        }
         if self.subscriptions.kind().is_of_a_group() {
             return Err(Error::misuse(
                 "topics are subscribed to: unsubscribe before assigning partitions by hand",

@@ -1,5 +1,6 @@
 //! KIP-227: what the broker is told, and what becomes of a session that it no longer has.
 
+use offtake_fetch::Event;
 use offtake_machine::{BrokerId, Position, Token};
 use offtake_wire::{ErrorCode, Uuid};
 
@@ -408,4 +409,32 @@ fn i12_without_a_session_nobody_starves_who_reads_fast() {
         rig.drain();
     }
     assert_eq!(read, [6; 10]);
+}
+
+/// S14: a broker does not say twice where a log ends (KIP-227), though the answer that said it went to an earlier assignment.
+#[test]
+fn s14_where_a_log_ends_is_known_to_the_next_assignment_too() {
+    let mut rig = in_session();
+    rig.events();
+    let asked = rig.ask();
+    // Given up and assigned anew while the request is on its way.
+    rig.fetcher.forget(&tp("a", 0));
+    let token = Token { assignment: TOKEN.assignment + 1, ..TOKEN };
+    rig.fetcher.start(rig.now, tp("a", 0), token, Position::at(10));
+    rig.show();
+    rig.answer_late(&asked, response(77, vec![("a", vec![data(0, batch(10, 5))])]));
+    assert!(rig.events().is_empty(), "it was asked for under the old token");
+    let asked = rig.ask();
+    assert_eq!(asked.asks(), ["a-0@10"]);
+    let told: Vec<_> = rig
+        .events()
+        .into_iter()
+        .map(|event| match event {
+            Event::Watermarks { tp, token, watermarks } => (tp, token, watermarks.high),
+            event => panic!("{event:?}"),
+        })
+        .collect();
+    assert_eq!(told, [(tp("a", 0), token, 1000)]);
+    rig.answer_late(&asked, response(77, vec![]));
+    assert!(rig.events().is_empty(), "once");
 }
