@@ -24,8 +24,13 @@ impl Records {
         reader.commits(offset);
         let recreated =
             scene.ledger.log(place).and_then(|log| log.cuts.iter().rposition(|cut| cut.recreated));
+        let read_committed = scene.plan.members[who.member].read_committed;
+        let has_passed = scene
+            .ledger
+            .log(place)
+            .is_some_and(|log| reader.may_have_passed_to(offset, scene.ledger, log, read_committed));
         let of_a_topic_known_to_be_gone =
-            recreated.is_some_and(|recreated| incarnation <= recreated && recreated < told);
+            !has_passed && recreated.is_some_and(|recreated| incarnation <= recreated && recreated < told);
         let of = self.groups.entry(place.clone()).or_default();
         of.last_sent = Some((who, offset));
         // One that was noted since is over: this is another, though it says the same.

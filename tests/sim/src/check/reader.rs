@@ -112,6 +112,19 @@ impl Reader {
         told.map_or(self.incarnation.max(self.has_committed), |step| step.incarnation)
     }
 
+    /// Whether it may have come to this offset from where it was told to go, as there is nothing between that it may see.
+    pub(super) fn may_have_passed_to(
+        &self,
+        offset: i64,
+        ledger: &Ledger,
+        log: &Log,
+        read_committed: bool,
+    ) -> bool {
+        let used = self.stands.iter().map(|(_, used)| *used).min().unwrap_or(0);
+        let hole = |from: i64| ledger.first_unskippable(log, (from, offset), log.cuts.len(), read_committed);
+        self.moves.iter().skip(used).any(|step| step.to <= offset && hole(step.to).is_none())
+    }
+
     /// It commits this offset.
     pub(super) fn commits(&mut self, offset: i64) {
         let used = self.stands.iter().map(|(_, used)| *used).min().unwrap_or(0);
