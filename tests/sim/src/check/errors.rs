@@ -52,6 +52,8 @@ fn ends(plan: &Plan) -> bool {
     // whom a member of the group asks.
     plan.faults.iter().any(|fault| match fault.what {
         Harm::Code { code: UNKNOWN, .. } => true,
+        // What answers the first question of all with something else is no Kafka broker.
+        Harm::Corrupt { .. } => true,
         Harm::Code { code, .. } => FINAL.contains(&code),
         _ => false,
     })
