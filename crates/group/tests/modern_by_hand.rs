@@ -424,6 +424,23 @@ fn g6_an_instance_id_in_use_is_waited_for_as_long_as_the_session_of_this_group()
     assert!(matches!(failed, Some(Event::Failed(GroupError::UnreleasedInstanceId { .. }))), "{failed:?}");
 }
 
+/// A coordinator that takes over gives every member another session, a crashed predecessor too.
+#[test]
+fn g6_an_instance_id_in_use_is_waited_for_anew_when_the_coordinator_changes() {
+    let mut hand = Hand::knowing(Some("i"));
+    hand.session_ms = Some(300_000);
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    let in_use = ErrorCode::UnreleasedInstanceId;
+    assert_eq!(joins_in_vain(&mut hand, in_use, Duration::from_secs(290)), None);
+    while hand.says().is_none() {
+        hand.waits();
+    }
+    hand.hears(refused(ErrorCode::NotCoordinator));
+    assert_eq!(joins_in_vain(&mut hand, in_use, Duration::from_secs(290)), None);
+    let failed = joins_in_vain(&mut hand, in_use, Duration::from_secs(20));
+    assert!(matches!(failed, Some(Event::Failed(GroupError::UnreleasedInstanceId { .. }))), "{failed:?}");
+}
+
 #[test]
 fn f13_a_member_that_is_fenced_again_and_again_says_so_once() {
     let mut hand = Hand::knowing(None);

@@ -55,10 +55,13 @@ impl Consumer {
                 }
             }
             Ok(_) => self.retry(now, "unexpected response type"),
-            Err(error) => match self.core.unanswered(sent, &error, USE_CLASSIC) {
-                Verdict::Retry => self.retry(now, &error.to_string()),
-                Verdict::Fail(error) => self.fail(error),
-            },
+            Err(error) => {
+                self.unreleased_since = None;
+                match self.core.unanswered(sent, &error, USE_CLASSIC) {
+                    Verdict::Retry => self.retry(now, &error.to_string()),
+                    Verdict::Fail(error) => self.fail(error),
+                }
+            }
         }
     }
 
@@ -105,6 +108,10 @@ impl Consumer {
     fn refused(&mut self, now: Instant, sent: Sent, answer: ConsumerGroupHeartbeatResponse) {
         let group = || self.core.config.group.clone();
         let (code, words) = (answer.error_code, answer.error_message);
+        if code != ErrorCode::UnreleasedInstanceId {
+            // With another coordinator the predecessor's session begins anew.
+            self.unreleased_since = None;
+        }
         let verdict = match code {
             // The group has forgotten us, or moved on: back under the same name (F1, C8).
             ErrorCode::UnknownMemberId | ErrorCode::FencedMemberEpoch => return self.lost(now),
