@@ -203,7 +203,7 @@ impl Consumer {
 
     async fn subscribe_to(&mut self, to: Subscription) -> Result<()> {
         self.finish_leaving().await?;
-        // Before the engine hears of it: its first notices may come with the answer.
+        // Before the engine hears of it: what it says first may come with the answer.
         let before = std::mem::replace(&mut self.group, Group::Subscribed);
         let subscribed = self.handle.ask(|reply| Command::Subscribe { to, reply }).await;
         if subscribed.is_err() {
