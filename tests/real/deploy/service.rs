@@ -197,13 +197,18 @@ impl Service {
         }
     }
 
-    /// Waits until a member has been given a record since.
-    pub(super) async fn wait_given(&self, number: usize, since: i64) {
+    /// How much the diary holds.
+    pub(super) fn entries(&self) -> usize {
+        self.diary.all().len()
+    }
+
+    /// Waits until a member has been given a record after so many entries.
+    pub(super) async fn wait_given(&self, number: usize, since: usize) {
         let began = Instant::now();
-        let given = |(at, member, entry): &(i64, usize, Entry)| {
-            *at >= since && *member == number && matches!(entry, Entry::Given { .. })
+        let given = |(_, member, entry): &(i64, usize, Entry)| {
+            *member == number && matches!(entry, Entry::Given { .. })
         };
-        while !self.diary.all().iter().rev().take_while(|(at, ..)| *at >= since).any(given) {
+        while !self.diary.all().iter().skip(since).any(given) {
             assert!(began.elapsed() < PATIENCE, "member {number} is given nothing: {:?}", self.diary.held());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
