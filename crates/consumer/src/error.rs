@@ -62,7 +62,7 @@ pub enum ErrorKind {
     NotOwned,
     /// It took longer than its timeout.
     Timeout,
-    /// The consumer is closed.
+    /// The consumer is closed, or its engine has ended: with the runtime that it was spawned on, or by a panic.
     Closed,
     /// A broker answered what makes no sense.
     Malformed,
@@ -75,6 +75,14 @@ impl Error {
 
     pub(crate) fn closed() -> Self {
         Self::new(ErrorKind::Closed, "the consumer is closed")
+    }
+
+    /// Nobody has closed the consumer, and its engine is gone all the same.
+    pub(crate) fn engine_ended() -> Self {
+        Self::new(
+            ErrorKind::Closed,
+            "the consumer's engine has ended although nobody closed the consumer: the runtime that it was spawned on is gone, or it has panicked (which is a bug; the panic's message is on stderr); build another consumer",
+        )
     }
 
     pub(crate) fn misuse(message: impl Into<String>) -> Self {

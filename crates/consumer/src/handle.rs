@@ -47,7 +47,7 @@ impl Handle {
     pub(crate) async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T> {
         let (reply, answer) = oneshot::channel();
         self.send(command(reply))?;
-        answer.await.map_err(|_| Error::closed())?
+        answer.await.map_err(|_| self.ended())?
     }
 
     pub(crate) fn send(&self, command: Command) -> Result<()> {
@@ -55,7 +55,12 @@ impl Handle {
         if self.inbox.is_gone() {
             return Err(Error::closed());
         }
-        self.commands.send(command).map_err(|_| Error::closed())
+        self.commands.send(command).map_err(|_| self.ended())
+    }
+
+    /// Why there is no engine.
+    fn ended(&self) -> Error {
+        if self.inbox.is_gone() { Error::closed() } else { Error::engine_ended() }
     }
 
     pub(crate) fn deadline(&self) -> Instant {

@@ -166,7 +166,8 @@ impl Consumer {
             }
             match self.inbox.poll_take(cx, &mut self.taken) {
                 Poll::Ready(true) => continue,
-                Poll::Ready(false) => return Poll::Ready(Err(Error::closed())),
+                // Closing takes the consumer with it: this one was not closed.
+                Poll::Ready(false) => return Poll::Ready(Err(Error::engine_ended())),
                 // Pending may also mean that the runtime wants its turn, and it has seen to our waking already: what has
                 // come is heeded before any record.
                 Poll::Pending if !self.inbox.is_empty() => return Poll::Pending,

@@ -785,4 +785,7 @@ async fn n4_a_poll_says_that_the_engine_has_ended() {
     drop(engine);
     let error = consumer.poll(ALL).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Closed);
+    assert!(error.to_string().contains("nobody closed"), "{error}");
+    let error = consumer.handle().committed([orders(0)]).await.unwrap_err();
+    assert!(error.to_string().contains("nobody closed"), "{error}");
 }

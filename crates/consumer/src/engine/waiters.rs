@@ -191,6 +191,23 @@ mod tests {
     }
 
     #[test]
+    fn s15_a_topic_is_wanted_while_somebody_asks_about_it_and_not_after() {
+        let mut waiters = waiters();
+        let (reply, mut answer) = oneshot::channel();
+        let topics = BTreeSet::from([Topic::from("orders")]);
+        waiters.ask(QueryId(1), Question { topics: topics.clone(), reply: QuestionReply::List(reply) });
+        let (reply, _) = oneshot::channel();
+        let others = BTreeSet::from([Topic::from("others")]);
+        waiters.ask(QueryId(2), Question { topics: others, reply: QuestionReply::Committed(reply) });
+        assert_eq!(waiters.topics().len(), 2);
+        waiters.question_done(QueryId(2), QueryOutcome::Committed(BTreeMap::new()));
+        assert_eq!(waiters.topics(), topics);
+        waiters.question_done(QueryId(1), QueryOutcome::Listed(BTreeMap::new()));
+        assert!(answer.try_recv().is_ok_and(|result| result.is_ok()));
+        assert!(waiters.topics().is_empty());
+    }
+
+    #[test]
     fn h2_who_waits_for_all_commits_hears_when_the_last_is_over_or_time_is_up() {
         let mut waiters = waiters();
         let now = crate::clock::now();
