@@ -287,7 +287,8 @@ impl Consumer {
         self.subscribed.iter()
     }
 
-    /// The partitions that this consumer owns, as far as `poll` has told.
+    /// The partitions that this consumer owns and hands records out of, as far as `poll` has told: those that are being
+    /// revoked are not among them.
     pub fn assignment(&self) -> impl Iterator<Item = &TopicPartition> {
         self.delivery.owned()
     }

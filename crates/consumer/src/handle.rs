@@ -174,7 +174,8 @@ impl Handle {
 
     // Read without a message: also from a listener, and while `poll` runs.
 
-    /// The partitions that the consumer owns, as far as `poll` has told.
+    /// The partitions that the consumer owns and hands records out of, as far as `poll` has told. Those that are being
+    /// revoked are not among them, though they can be committed until their listener has ended: it is told which they are.
     pub fn assignment(&self) -> Vec<TopicPartition> {
         self.view.owned(|_| true)
     }
