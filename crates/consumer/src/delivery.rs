@@ -268,7 +268,7 @@ impl Delivery {
             flow.sought(token, position, &mut self.moved);
             self.moved.jumps.retain(|jump| jump.partition() != Some(partition));
             self.moved.over.retain(|passed| passed.to.partition != *partition);
-            self.moved.back.retain(|(back, _)| back != partition);
+            self.moved.back.retain(|(back, ..)| back != partition);
             self.moved.sought.push(partition.clone());
         }
     }
@@ -448,9 +448,9 @@ impl Delivery {
         passed
     }
 
-    /// Partitions that the cluster has moved back, since the last call: what is handed out of them from here on comes
-    /// again, and what was finished of them was another log's (FAILURES B3, L1, L3).
-    pub(crate) fn moved_back(&mut self) -> Vec<(TopicPartition, Token)> {
+    /// Partitions that the cluster has moved back, and to where, since the last call: what is handed out of them from here on
+    /// comes again, and what was finished of them from there on was another log's (FAILURES B3, L1, L3).
+    pub(crate) fn moved_back(&mut self) -> Vec<(TopicPartition, Token, i64)> {
         std::mem::take(&mut self.moved.back)
     }
 

@@ -4,10 +4,13 @@
 //! at which there is no record (compacted away, a transaction's marker) are no holes in it: they are known as finished
 //! when what lies around them is handed out. What is finished beyond the first hole is kept as intervals that merge, so
 //! that a ledger grows with the records that are not finished, never with those that are.
+//!
+//! When the cluster moves the position back, the records before the cut that are not finished yet do not come again: the
+//! ledger that follows keeps account of them, and the old one hands on what is said of them.
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::PoisonError,
+    sync::{Arc, PoisonError},
 };
 
 use offtake_machine::Position;
@@ -19,9 +22,20 @@ use crate::atomics::{Mutex, MutexGuard};
 pub(crate) struct Ledger(Mutex<State>);
 
 #[derive(Debug)]
-struct State {
+enum Life {
+    Open,
     /// The partition was given up or sought elsewhere: nothing counts any more.
-    closed: bool,
+    Closed,
+    /// The log was cut off at this offset: what lies before it counts in the ledger that follows, and nothing else does.
+    CutOff {
+        at: i64,
+        next: Arc<Ledger>,
+    },
+}
+
+#[derive(Debug)]
+struct State {
+    life: Life,
     /// Where it began.
     from: i64,
     /// All below is finished.
@@ -38,7 +52,7 @@ impl Ledger {
     /// The first record may be at `offset`.
     pub(crate) fn starting_at(offset: i64) -> Self {
         Self(Mutex::new(State {
-            closed: false,
+            life: Life::Open,
             from: offset,
             finished: offset,
             handed: offset,
@@ -95,12 +109,26 @@ impl Ledger {
     /// The records from one offset up to the other are finished. False, and nothing changes, if that counts no more.
     pub(crate) fn finish(&self, from: i64, to: i64) -> bool {
         let mut state = self.lock();
-        if state.closed {
-            return false;
+        match &state.life {
+            Life::Open => {
+                let to = to.min(state.handed);
+                state.finish(from, to);
+                true
+            }
+            Life::Closed => false,
+            Life::CutOff { at, .. } if from >= *at => false,
+            Life::CutOff { at, next } => next.finish(from, to.min(*at)),
         }
-        let to = to.min(state.handed);
-        state.finish(from, to);
-        true
+    }
+
+    /// The cluster has moved the position back to this offset: what was handed out from there on is of a log that is gone,
+    /// and comes again. What lies before it is still to be finished, in the ledger that follows.
+    pub(crate) fn cut_off(&self, at: i64) -> Arc<Self> {
+        let mut state = self.lock();
+        let next = Arc::new(Self(Mutex::new(state.before(at))));
+        state.islands.clear();
+        state.life = Life::CutOff { at, next: next.clone() };
+        next
     }
 
     /// Up to where all is finished, if anything is.
@@ -117,7 +145,7 @@ impl Ledger {
     /// Nothing counts from here on; up to where all was finished. Every `finish` that was told true is in it.
     pub(crate) fn close(&self) -> Option<Position> {
         let mut state = self.lock();
-        state.closed = true;
+        state.life = Life::Closed;
         state.islands.clear();
         state.position()
     }
@@ -140,6 +168,28 @@ fn holes(from: i64, offsets: impl IntoIterator<Item = i64>, to: i64) -> Vec<(i64
 }
 
 impl State {
+    /// What is left of it when the log is cut off.
+    fn before(&self, at: i64) -> Self {
+        let finished = self.finished.min(at);
+        let islands = self.islands.range(..at).map(|(from, to)| (*from, *to.min(&at)));
+        let mut epochs: VecDeque<Position> = VecDeque::new();
+        for reach in self.epochs.iter().filter(|reach| reach.offset > finished) {
+            epochs.push_back(Position { offset: reach.offset.min(at), epoch: reach.epoch });
+            if reach.offset >= at {
+                break;
+            }
+        }
+        Self {
+            life: Life::Open,
+            // Of what the cluster took back nothing is to be told.
+            from: if self.finished < at { self.from } else { at },
+            finished,
+            handed: self.handed.min(at),
+            islands: islands.collect(),
+            epochs: if finished < at { epochs } else { VecDeque::new() },
+        }
+    }
+
     fn reach(&mut self, to: Position) {
         if to.offset <= self.handed {
             return;

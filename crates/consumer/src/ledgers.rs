@@ -76,8 +76,9 @@ impl Ledgers {
         goes_on: impl FnOnce(&Ledger) -> bool,
     ) -> Arc<Ledger> {
         let mut kept = self.lock();
-        match kept.get(partition) {
+        match kept.get_mut(partition) {
             Some(kept) if kept.token == token && goes_on(&kept.ledger) => kept.ledger.clone(),
+            Some(kept) if kept.token == token => kept.cut_off(from),
             old => {
                 if let Some(old) = old {
                     old.ledger.close();
@@ -86,6 +87,13 @@ impl Ledgers {
                 kept.insert(partition.clone(), Kept { token, ledger: ledger.clone(), told: None });
                 ledger
             }
+        }
+    }
+
+    /// The cluster has moved this partition back to this offset: what lies before it is still to be finished.
+    pub(crate) fn cut_off(&self, partition: &TopicPartition, token: Token, at: i64) {
+        if let Some(kept) = self.lock().get_mut(partition).filter(|kept| kept.token == token) {
+            kept.cut_off(at);
         }
     }
 
@@ -138,6 +146,13 @@ impl Ledgers {
 }
 
 impl Kept {
+    fn cut_off(&mut self, at: i64) -> Arc<Ledger> {
+        self.ledger = self.ledger.cut_off(at);
+        // The engine has been moved back too: what it was told before says nothing of what it knows.
+        self.told = None;
+        self.ledger.clone()
+    }
+
     fn news(
         &mut self,
         partition: &TopicPartition,

@@ -154,6 +154,18 @@ impl Progress {
         self.handed.retain(|place| !partitions.contains(&place.partition));
     }
 
+    /// The cluster has moved this partition back to this offset: what was finished beyond it is of a log that is gone. Of
+    /// what lies before it, records that are finished one by one are still to be.
+    pub(crate) fn moved_back(&mut self, partition: &TopicPartition, token: Token, to: i64) {
+        match &self.by {
+            Finishing::Each(ledgers) => {
+                ledgers.cut_off(partition, token, to);
+                self.passed.remove(partition);
+            }
+            Finishing::ByPoll | Finishing::ByStore => self.forget(std::slice::from_ref(partition)),
+        }
+    }
+
     /// Tells the engine what is finished, if that is news.
     pub(crate) fn report(&mut self, handle: &Handle) {
         let tell = |positions| drop(handle.send(Command::Finished { positions }));

@@ -243,8 +243,8 @@ impl Consumer {
         if !sought.is_empty() {
             self.progress.forget(&sought);
         }
-        for (partition, token) in self.delivery.moved_back() {
-            self.progress.forget(std::slice::from_ref(&partition));
+        for (partition, token, to) in self.delivery.moved_back() {
+            self.progress.moved_back(&partition, token, to);
             let _ = self.handle.send(Command::MovedBack { partition, token });
         }
     }

@@ -84,8 +84,8 @@ struct Open {
 pub(super) struct Moved {
     /// Beyond the last record handed out: control and aborted batches, emptied ones.
     pub(super) over: Vec<Passed>,
-    /// Back, by the cluster.
-    pub(super) back: Vec<(TopicPartition, Token)>,
+    /// Back, by the cluster, and to where.
+    pub(super) back: Vec<(TopicPartition, Token, i64)>,
     /// Ahead of what is handed out next.
     pub(super) jumps: VecDeque<Event>,
     /// By the application.
@@ -388,7 +388,7 @@ impl Flow {
 
     fn moves_to(&mut self, partition: &TopicPartition, to: Position, moved: &mut Moved) {
         if self.position.is_some_and(|position| position.offset > to.offset) {
-            moved.back.push((partition.clone(), self.token));
+            moved.back.push((partition.clone(), self.token, to.offset));
             // Passed over in the log as it was before.
             moved.over.retain(|passed| passed.to.partition != *partition);
         }

@@ -317,7 +317,7 @@ fn l3_a_position_that_was_moved_back_is_told_before_what_comes_again() {
     assert!(sim.delivery.moved_back().is_empty());
     sim.take_in(chunk(4, 7, &[batch(4, 3)]));
     assert_eq!(sim.poll().unwrap().unwrap(), [4, 5, 6]);
-    assert_eq!(sim.delivery.moved_back(), [(orders(), TOKEN)]);
+    assert_eq!(sim.delivery.moved_back(), [(orders(), TOKEN, 4)]);
 }
 
 fn ends_at(high: i64, last_stable: i64) -> Watermarks {
@@ -438,7 +438,7 @@ fn b3_s1_what_was_passed_over_before_a_move_back_does_not_count() {
     sim.jump(9, 0);
     sim.take_in(Chunk { run: 2, ..chunk(0, 2, &[batch(0, 2)]) });
     assert_eq!(sim.poll().unwrap().unwrap(), [0, 1]);
-    assert_eq!(sim.delivery.moved_back(), [(orders(), TOKEN)]);
+    assert_eq!(sim.delivery.moved_back(), [(orders(), TOKEN, 0)]);
     assert!(sim.delivery.passed().is_empty());
 }
 

@@ -98,6 +98,32 @@ fn h2_h14_nothing_counts_after_the_end() {
     assert_eq!(done(&ledger), Some(12));
 }
 
+/// The log ends at 15 now, and 15 to 19 come again, another's.
+#[test]
+fn l1_what_lies_before_a_cut_is_still_to_be_finished() {
+    let before = ten();
+    before.finish(11, 13);
+    before.finish(17, 19);
+    let after = before.cut_off(15);
+    after.hand_out(15..20, at(20, 2));
+    after.finish(15, 20);
+    assert_eq!(done(&after), None, "10 is not finished, and does not come again");
+    assert!(before.finish(10, 11));
+    assert_eq!(after.finished(), Some(at(13, 1)), "13 and 14 are not");
+    assert!(!before.finish(17, 18), "it is of the log that is gone");
+    assert!(before.finish(13, 18), "of which 15 to 17 are");
+    assert_eq!(after.finished(), Some(at(20, 2)));
+    // However often that happens, and whatever was finished by then.
+    let last = after.cut_off(12).cut_off(11);
+    assert_eq!(done(&last), None, "the cluster took back more than was not finished");
+    last.hand_out(11..12, at(12, 3));
+    assert!(!before.finish(11, 12) && !after.finish(11, 12));
+    last.finish(11, 12);
+    assert_eq!(last.finished(), Some(at(12, 3)));
+    last.close();
+    assert!(!before.finish(10, 11), "with the last of them it is over");
+}
+
 #[test]
 fn a_ledger_grows_with_what_is_unfinished_and_not_with_what_is_finished() {
     let ledger = Ledger::starting_at(0);
@@ -302,8 +328,9 @@ fn h2_h3_whatever_happens_what_is_told_is_the_unbroken_run_of_what_was_handed_ou
         let mut next = random(seed);
         let ledgers = Ledgers::default();
         let mut token = TOKEN;
-        // All that was ever handed out, and in which stretch of it; and of the present one what is not finished.
-        let (mut all, mut stretch) = (Vec::<(u32, PartitionRecords)>::new(), 0);
+        // All that was ever handed out, in which stretch of it, and from where on it is of a log that is gone; and of the
+        // present stretch what is not finished.
+        let (mut all, mut stretch) = (Vec::<(u32, i64, PartitionRecords)>::new(), 0);
         let mut open = BTreeSet::new();
         let (mut reach, mut known) = (10, None);
         for _ in 0..80 {
@@ -320,26 +347,36 @@ fn h2_h3_whatever_happens_what_is_told_is_the_unbroken_run_of_what_was_handed_ou
                     let mut records = part(token, &offsets, reach);
                     ledgers.hand_out(&mut records);
                     open.extend(offsets);
-                    all.push((stretch, records));
+                    all.push((stretch, i64::MAX, records));
                 }
                 4..=9 if !all.is_empty() => {
-                    let (of, records) = &all[usize::try_from(next(all.len() as u64)).unwrap()];
+                    let (of, cut, records) = &all[usize::try_from(next(all.len() as u64)).unwrap()];
                     let nth = usize::try_from(next(records.len() as u64)).unwrap();
                     let whole = next(5) == 0;
                     let chosen = |(at, _): &(usize, _)| whole || *at == nth;
                     let finished: Vec<_> =
                         records.iter().enumerate().filter(chosen).map(|(_, record)| record).collect();
                     let outcome = if whole { records.finish() } else { finished[0].finish() };
-                    assert_eq!(outcome.is_ok(), *of == stretch, "what is not ours any more is refused");
-                    if *of == stretch {
-                        open.retain(|offset| finished.iter().all(|record| record.offset() != *offset));
+                    let counts = |offset: i64| *of == stretch && offset < *cut;
+                    let is_ours = counts(finished[0].offset());
+                    assert_eq!(outcome.is_ok(), is_ours, "what is not ours any more is refused");
+                    for offset in finished.iter().map(|record| record.offset()).filter(|at| counts(*at)) {
+                        open.remove(&offset);
                     }
                 }
+                11 if next(4) == 0 => {
+                    // Moved back by the cluster, by a little or by more.
+                    let to = 10.max(reach - i64::try_from(next(12)).unwrap());
+                    ledgers.cut_off(&orders(), token, to);
+                    all.iter_mut().for_each(|(_, cut, _)| *cut = to.min(*cut));
+                    open.split_off(&to);
+                    reach = to;
+                    known = known.map(|known: i64| known.min(to));
+                }
                 10 if next(4) == 0 => {
-                    token = match next(3) {
+                    token = match next(2) {
                         0 => token.sought(),
-                        1 => Token { assignment: token.assignment + 1, seek: 0 },
-                        _ => token, // moved back by the cluster
+                        _ => Token { assignment: token.assignment + 1, seek: 0 },
                     };
                     ledgers.close(&[orders()]);
                     open.clear();
@@ -348,7 +385,7 @@ fn h2_h3_whatever_happens_what_is_told_is_the_unbroken_run_of_what_was_handed_ou
                 _ => {}
             }
             if let Some((of, at)) = told(&ledgers) {
-                assert!(of == token && known.is_some_and(|before| before < at), "{seed}");
+                assert!(of == token && known.is_some_and(|before| before <= at), "{seed}");
                 known = Some(at);
             }
             if let Some(known) = known {
