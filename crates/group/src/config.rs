@@ -19,7 +19,8 @@ pub struct Config {
     /// With the consumer protocol the broker decides: the member looks it up when it joins (DescribeConfigs), and judges by
     /// this until it has been told.
     pub session_timeout: Duration,
-    /// `heartbeat.interval.ms`. With the consumer protocol the broker decides.
+    /// `heartbeat.interval.ms`; up to 50 ms are added where it divides the session timeout. With the consumer protocol the broker
+    /// decides.
     pub heartbeat_interval: Duration,
     /// `max.poll.interval.ms`: how long the application may take between polls, and to revoke partitions.
     pub rebalance_timeout: Duration,
@@ -107,11 +108,30 @@ impl Config {
         self
     }
 
+    /// From one heartbeat to the next by the classic protocol: `heartbeat_interval`, and a little more where it would divide the
+    /// session timeout.
+    ///
+    /// Members of a generation beat in step. Where the interval divides the session timeout, they have all just asked when
+    /// the coordinator gives a dead one of them up, and ask again a whole interval later. So the last of these heartbeats
+    /// comes [a moment](NOTICED_AFTER) after that.
+    pub(crate) fn heartbeats_apart(&self) -> Duration {
+        let (session, interval) = (self.session_timeout, self.heartbeat_interval);
+        let beats = session.as_nanos().div_ceil(interval.as_nanos().max(1));
+        let Ok(beats @ 1..) = u32::try_from(beats) else { return interval };
+        let spare = interval.saturating_mul(beats).saturating_sub(session);
+        let missing = NOTICED_AFTER.min(session / 20).saturating_sub(spare).as_micros();
+        let more = u64::try_from(missing.div_ceil(beats.into())).unwrap_or_default();
+        interval.saturating_add(Duration::from_micros(more))
+    }
+
     /// What the member gives up before it joins: that of the most careful of its assignors.
     pub(crate) fn rebalance_protocol(&self) -> RebalanceProtocol {
         self.assignors.iter().map(|assignor| assignor.protocol()).min().unwrap_or(RebalanceProtocol::Eager)
     }
 }
+
+/// From the end of a dead member's session to the heartbeats of those that beat in step with it.
+const NOTICED_AFTER: Duration = Duration::from_millis(100);
 
 /// Some 25 days: i32::MAX ms, the most that fits the wire.
 const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
@@ -179,6 +199,20 @@ mod tests {
         assert_eq!(ok.check(), Ok(()));
         assert_eq!(Config::new("").check(), Err(ConfigError::NoGroup));
         assert_eq!(Config { assignors: vec![], ..ok.clone() }.check(), Err(ConfigError::NoAssignor));
+        let apart = |session, interval| {
+            let (session_timeout, heartbeat_interval) =
+                (Duration::from_millis(session), Duration::from_millis(interval));
+            Config { session_timeout, heartbeat_interval, ..ok.clone() }.heartbeats_apart()
+        };
+        assert_eq!(apart(6_000, 3_000), Duration::from_millis(3_050));
+        assert_eq!(apart(45_000, 3_000), Duration::from_micros(3_006_667), "the fifteenth");
+        assert_eq!(
+            apart(6_000, 2_990),
+            Duration::from_millis(2_990),
+            "the third comes long after the session"
+        );
+        assert_eq!(apart(6_000, 3_040), Duration::from_millis(3_050));
+        assert_eq!(apart(100, 50), Duration::from_micros(52_500), "never much more");
         let slow = Config { heartbeat_interval: ok.session_timeout, ..ok.clone() };
         assert!(slow.check().unwrap_err().to_string().contains("heartbeat.interval.ms (45000 ms)"));
         assert_eq!(

@@ -24,6 +24,9 @@ const COORDINATOR: BrokerId = BrokerId(3);
 /// In the place of every release id.
 const ANY: ReleaseId = ReleaseId(0);
 
+/// From one heartbeat to the next with default settings, in milliseconds: fifteen of them end just after a session does.
+const BEAT: u64 = 3_007;
+
 struct Hand {
     member: Member,
     now: Instant,
@@ -388,7 +391,7 @@ fn g1_a_fence_is_the_end_wherever_it_is_met() {
 
     let mut hand = Hand::new(config.clone());
     hand.settles_with(1, &[0]);
-    hand.wait(3_000);
+    hand.wait(BEAT);
     hand.sends();
     hand.hears(beat(code));
     fenced(hand);
@@ -406,7 +409,7 @@ fn e4_a_commit_refused_for_who_we_were_means_nothing() {
     let mut hand = Hand::new(config(Assignor::CooperativeSticky));
     hand.settles_with(1, &[0]);
     let old = hand.member.identity().unwrap();
-    hand.wait(3_000);
+    hand.wait(BEAT);
     hand.sends();
     hand.hears(beat(ErrorCode::RebalanceInProgress));
     hand.joins();
@@ -436,7 +439,7 @@ fn a_commit_refused_because_the_group_rebalances_is_as_good_as_a_heartbeat() {
 fn c7_an_answer_to_a_call_that_was_given_up_changes_nothing() {
     let mut hand = Hand::new(config(Assignor::CooperativeSticky));
     hand.settles_with(1, &[0]);
-    hand.wait(3_000);
+    hand.wait(BEAT);
     hand.sends();
     let late = hand.heartbeat.take().unwrap();
     hand.member.subscribe(hand.now, topics(&["a", "b"]));
@@ -468,10 +471,10 @@ fn s9_a_revoke_that_nobody_has_heard_of_is_lost_when_everything_is() {
     hand.syncs();
     hand.hears(assigned(&[0, 1]));
     hand.events();
-    hand.wait(3_000);
+    hand.wait(BEAT);
     hand.sends();
     hand.hears(beat(ErrorCode::RebalanceInProgress));
-    hand.wait(3_000);
+    hand.wait(BEAT);
     hand.sends();
     hand.hears(beat(ErrorCode::UnknownMemberId));
     assert_eq!(hand.events(), [Event::Lost { id: ANY, partitions: tps(&[0, 1]), generation: 1 }]);
@@ -484,7 +487,7 @@ fn s9_a_revoke_that_nobody_has_heard_of_is_lost_when_everything_is() {
 fn s9_what_is_being_revoked_is_not_lost_too() {
     let mut hand = Hand::new(config(Assignor::CooperativeSticky));
     hand.settles_with(1, &[0, 1]);
-    hand.wait(3_000);
+    hand.wait(BEAT);
     hand.sends();
     hand.hears(beat(ErrorCode::RebalanceInProgress));
     hand.joins();
@@ -499,7 +502,7 @@ fn s9_what_is_being_revoked_is_not_lost_too() {
         ]
     );
     assert_eq!(hand.member.owned().len(), 2);
-    hand.wait(3_000);
+    hand.wait(BEAT);
     hand.sends();
     hand.hears(beat(ErrorCode::IllegalGeneration));
     assert_eq!(hand.events(), [Event::Lost { id: ANY, partitions: tps(&[1]), generation: 2 }]);
@@ -518,7 +521,7 @@ fn e5_a_static_member_that_a_generation_has_passed_by_has_lost_what_it_held() {
     let mut hand =
         Hand::new(Config { instance_id: Some("one".into()), ..config(Assignor::CooperativeSticky) });
     hand.settles_with(3, &[0, 1]);
-    hand.wait(3_000);
+    hand.wait(BEAT);
     hand.sends();
     hand.hears(beat(ErrorCode::RebalanceInProgress));
     assert_eq!(hand.joins().member_id, "me");
@@ -543,7 +546,7 @@ fn e5_a_static_member_that_a_generation_has_passed_by_has_lost_what_it_held() {
 fn f12_who_took_too_long_to_let_go_in_a_group_of_both_protocols_has_lost_what_it_kept() {
     let mut hand = Hand::new(config(Assignor::CooperativeSticky));
     hand.settles_with(3, &[0, 1]);
-    hand.wait(3_000);
+    hand.wait(BEAT);
     hand.sends();
     hand.hears(beat(ErrorCode::RebalanceInProgress));
     hand.joins();
@@ -568,7 +571,7 @@ fn e5_who_only_waited_long_for_the_others_keeps_what_it_holds() {
     let mut hand =
         Hand::new(Config { instance_id: Some("one".into()), ..config(Assignor::CooperativeSticky) });
     hand.settles_with(3, &[0, 1]);
-    hand.wait(3_000);
+    hand.wait(BEAT);
     hand.sends();
     hand.hears(beat(ErrorCode::RebalanceInProgress));
     hand.joins();
@@ -621,7 +624,7 @@ fn e1_a_static_member_that_was_out_while_letting_go_still_joins_again_for_the_ot
     let mut hand =
         Hand::new(Config { instance_id: Some("one".into()), ..config(Assignor::CooperativeSticky) });
     hand.settles_with(3, &[0, 1]);
-    hand.wait(3_000);
+    hand.wait(BEAT);
     hand.sends();
     hand.hears(beat(ErrorCode::RebalanceInProgress));
     hand.joins();
@@ -779,7 +782,7 @@ fn q4_a_sync_that_always_fails_at_the_broker_is_the_end_after_a_few_times() {
     for generation in 1.. {
         hand.joins();
         hand.hears(joined(generation, "leader", "me", vec![]));
-        hand.waits_and_polls(3_000);
+        hand.waits_and_polls(BEAT);
         hand.syncs();
         hand.hears(beat(ErrorCode::None));
         hand.hears(SyncGroupResponse { error_code: ErrorCode::UnknownServerError, ..Default::default() });
@@ -800,13 +803,13 @@ fn trouble_is_told_once_when_it_starts_and_once_when_it_ends() {
     hand.settles_with(1, &[0]);
     let mut told = Vec::new();
     for _ in 0..6 {
-        hand.wait(3_000);
+        hand.wait(BEAT);
         assert!(matches!(hand.sends(), Some(Request::Heartbeat(_))));
         hand.hears_nothing();
         told.extend(hand.events().into_iter().filter(|event| matches!(event, Event::Trouble(_))));
     }
     assert_eq!(told.len(), 1);
-    hand.wait(3_000);
+    hand.wait(BEAT);
     hand.sends();
     hand.hears(beat(ErrorCode::None));
     assert_eq!(hand.events(), [Event::Recovered]);
@@ -825,7 +828,7 @@ fn unsupported_by_the_broker_is_the_end() {
 fn waits_to_join() -> Hand {
     let mut hand = Hand::new(config(Assignor::CooperativeSticky));
     hand.settles_with(1, &[0]);
-    hand.waits_and_polls(3_000);
+    hand.waits_and_polls(BEAT);
     hand.sends();
     hand.hears(beat(ErrorCode::RebalanceInProgress));
     hand.joins();
@@ -843,7 +846,7 @@ fn generation_of(request: Option<Request>) -> i32 {
 fn d11_while_a_join_waits_heartbeats_of_the_old_generation_keep_what_is_kept() {
     let mut hand = waits_to_join();
     for _ in 0..90 {
-        hand.waits_and_polls(3_000);
+        hand.waits_and_polls(BEAT);
         assert_eq!(generation_of(hand.sends()), 1);
         assert!(hand.sends().is_none(), "and no second JoinGroup");
         hand.hears(beat(ErrorCode::RebalanceInProgress));
@@ -855,7 +858,7 @@ fn d11_while_a_join_waits_heartbeats_of_the_old_generation_keep_what_is_kept() {
     assert_eq!(hand.member.identity(), None, "refused until there is an assignment");
     hand.syncs();
     for _ in 0..10 {
-        hand.waits_and_polls(3_000);
+        hand.waits_and_polls(BEAT);
         assert_eq!(generation_of(hand.sends()), 2);
         hand.hears(beat(ErrorCode::None));
         assert!(hand.member.valid_until().unwrap() > hand.now + Duration::from_secs(40));
@@ -867,9 +870,9 @@ fn d11_while_a_join_waits_heartbeats_of_the_old_generation_keep_what_is_kept() {
 #[test]
 fn s6_what_is_kept_while_a_join_waits_is_kept_no_longer_than_the_group_would_wait() {
     let mut hand = waits_to_join();
-    let undisturbed = hand.now - Duration::from_secs(3);
+    let undisturbed = hand.now - Duration::from_millis(BEAT);
     for _ in 0..97 {
-        hand.waits_and_polls(3_000);
+        hand.waits_and_polls(BEAT);
         hand.sends();
         hand.hears(beat(ErrorCode::RebalanceInProgress));
     }
@@ -882,7 +885,7 @@ fn s6_a_heartbeat_while_syncing_that_renews_no_session_renews_nothing() {
     hand.hears(joined(2, "leader", "me", vec![]));
     hand.syncs();
     let before = hand.member.valid_until();
-    hand.wait(3_000);
+    hand.wait(BEAT);
     assert_eq!(generation_of(hand.sends()), 2);
     hand.hears(beat(ErrorCode::RebalanceInProgress));
     assert_eq!((hand.member.valid_until(), hand.member.state_name()), (before, "syncing"));
@@ -896,7 +899,7 @@ fn e4_an_old_generation_that_is_over_before_the_join_is_answered_costs_nothing()
         if told_by_a_commit {
             hand.member.commit_refused(hand.now, ErrorCode::IllegalGeneration, &us);
         } else {
-            hand.wait(3_000);
+            hand.wait(BEAT);
             hand.sends();
             hand.hears(beat(ErrorCode::IllegalGeneration));
         }
@@ -914,7 +917,7 @@ fn e4_an_old_generation_that_is_over_before_the_join_is_answered_costs_nothing()
 #[test]
 fn c3_a_join_whose_answer_is_lost_is_asked_again_once_the_generation_is_known_to_be_over() {
     let mut hand = waits_to_join();
-    hand.waits_and_polls(3_000);
+    hand.waits_and_polls(BEAT);
     hand.sends();
     hand.hears(beat(ErrorCode::IllegalGeneration));
     hand.waits_and_polls(30_000);
@@ -927,12 +930,12 @@ fn c3_a_join_whose_answer_is_lost_is_asked_again_once_the_generation_is_known_to
 fn c3_a_join_that_the_coordinator_has_not_got_is_sent_again() {
     let mut hand = waits_to_join();
     for at in 1..10 {
-        hand.waits_and_polls(3_000);
+        hand.waits_and_polls(BEAT);
         hand.sends();
         hand.hears(beat(ErrorCode::None));
         assert!(hand.sends().is_none(), "{at}: a heartbeat may overtake it");
     }
-    hand.waits_and_polls(3_000);
+    hand.waits_and_polls(BEAT);
     hand.sends();
     hand.hears(beat(ErrorCode::None));
     hand.joins();
@@ -941,7 +944,7 @@ fn c3_a_join_that_the_coordinator_has_not_got_is_sent_again() {
 #[test]
 fn d2_a_member_that_is_unknown_while_it_joins_has_lost_what_it_had() {
     let mut hand = waits_to_join();
-    hand.wait(3_000);
+    hand.wait(BEAT);
     hand.sends();
     hand.hears(beat(ErrorCode::UnknownMemberId));
     assert_eq!(hand.events(), [Event::Lost { id: ANY, partitions: tps(&[0]), generation: 1 }]);
@@ -953,7 +956,7 @@ fn d2_a_member_that_is_unknown_while_it_joins_has_lost_what_it_had() {
 #[test]
 fn a2_a_coordinator_that_dies_while_a_join_waits_is_noticed_by_a_heartbeat() {
     let mut hand = waits_to_join();
-    hand.waits_and_polls(3_000);
+    hand.waits_and_polls(BEAT);
     hand.sends();
     let id = hand.heartbeat.take().unwrap();
     hand.disconnected(id);
@@ -996,7 +999,7 @@ fn s9_a_release_that_is_not_open_changes_nothing() {
     hand.syncs();
     hand.hears(assigned(&[0, 1]));
     hand.events();
-    hand.wait(3_000);
+    hand.wait(BEAT);
     hand.sends();
     hand.hears(beat(ErrorCode::RebalanceInProgress));
     hand.events();
@@ -1011,7 +1014,7 @@ fn s9_a_release_that_is_not_open_changes_nothing() {
     hand.syncs();
     hand.hears(assigned(&[0, 1]));
     hand.events();
-    hand.wait(3_000);
+    hand.wait(BEAT);
     hand.sends();
     hand.hears(beat(ErrorCode::RebalanceInProgress));
     hand.events();

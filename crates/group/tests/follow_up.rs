@@ -5,6 +5,8 @@
 
 mod sim;
 
+use std::time::Duration;
+
 use offtake_group::{
     BuiltIn::{self, CooperativeSticky},
     GroupMembership,
@@ -63,6 +65,23 @@ fn l3_a_listener_that_takes_a_second_is_waited_for_at_the_same_pace() {
     sim.settle();
     let gap = last_gain(&sim, third) - first_revoke(&sim, joined);
     assert!((1_000..=1_700).contains(&gap), "{gap} ms");
+}
+
+#[test]
+fn l3_who_beats_in_step_with_the_dead_hears_of_it_just_after_its_session() {
+    for seed in 0..20 {
+        let sim = Sim::seeded(seed).with_topic("orders", 6).with(&[BuiltIn::Range]);
+        let mut sim = sim.with_session(Duration::from_secs(9));
+        let members = [sim.join(), sim.join(), sim.join()];
+        sim.settle();
+        let dies = members[usize::try_from(seed).unwrap() % members.len()];
+        let began = last_gain(&sim, dies);
+        sim.kill(dies);
+        sim.settle();
+        let rest = members.into_iter().filter(|who| *who != dies);
+        let took = rest.map(|who| last_gain(&sim, who)).max().unwrap() - began;
+        assert!((sim.session()..sim.session() + 500).contains(&took), "seed {seed}: {took} ms");
+    }
 }
 
 #[test]

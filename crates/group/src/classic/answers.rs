@@ -140,7 +140,7 @@ impl Classic {
             assignor,
             follow_up_at: None,
             // The session counts from now: the others may take their time to sync, too.
-            heartbeat: Exchange::due(now + config.heartbeat_interval),
+            heartbeat: Exchange::due(now + config.heartbeats_apart()),
             pacer,
             session,
             last_stable_at,
@@ -227,7 +227,7 @@ impl Classic {
             membership.follow_up_at = now.checked_add(patience);
         }
         let heard = membership.session.last_accepted_at();
-        let regular = heard.map_or(now, |at| now.max(at + config.heartbeat_interval));
+        let regular = heard.map_or(now, |at| now.max(at + config.heartbeats_apart()));
         // A heartbeat of before may have been answered with the rebalance that is over now (brokers before Kafka 2.7).
         membership.heartbeat = Exchange::due(membership.pacer.next(now, regular));
         let (generation, assignor) = (membership.generation, membership.assignor.clone());
@@ -370,7 +370,7 @@ impl Classic {
     /// at the coordinator beside a heartbeat goes on waiting, unless there is [another](Self::follow_coordinator).
     pub(super) fn retry(&mut self, now: Instant, kind: Kind, why: &str) {
         let at = self.core.retry_at(now, self.state_name(), why);
-        let interval = self.core.config.heartbeat_interval;
+        let interval = self.core.config.heartbeats_apart();
         match (kind, &mut self.state) {
             (Kind::Heartbeat, state) => {
                 if let Some(heartbeat) = state.heartbeat_mut() {
@@ -407,7 +407,7 @@ impl Classic {
 
     /// An interval after the last one left, however long its answer took; or sooner.
     fn heartbeat_again(&mut self, now: Instant, sent: Sent) {
-        let regular = sent.at + self.core.config.heartbeat_interval;
+        let regular = sent.at + self.core.config.heartbeats_apart();
         // What comes next is told by the answer that is waited for. Nor does this heartbeat say that a JoinGroup works.
         let step_is_out = matches!(self.state, State::Joining { .. } | State::Syncing { .. });
         if !step_is_out {

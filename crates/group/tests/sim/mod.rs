@@ -184,6 +184,11 @@ impl Sim {
         self
     }
 
+    pub fn with_session(mut self, session: Duration) -> Self {
+        self.template.session_timeout = session;
+        self
+    }
+
     pub fn with(mut self, assignors: &[Assignor]) -> Self {
         self.template.assignors = assignors.iter().map(|assignor| (*assignor).into()).collect();
         self
