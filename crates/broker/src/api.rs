@@ -235,13 +235,19 @@ fn is_software(name: &str) -> bool {
 
 /// A whole frame, its length in front.
 pub(crate) fn encode(context: &Context, response: &ResponseKind) -> Result<Bytes, String> {
+    // That a version of ApiVersions is not spoken is said in version 0, whatever was asked (KIP-511).
+    let unspoken = ResponseError::UnsupportedVersion.code();
+    let version = match response {
+        ResponseKind::ApiVersions(refusal) if refusal.error_code == unspoken => 0,
+        _ => context.version,
+    };
     let mut body = BytesMut::new();
     body.put_i32(0);
     let header = ResponseHeader::default().with_correlation_id(context.correlation);
     header
-        .encode(&mut body, context.key.response_header_version(context.version))
+        .encode(&mut body, context.key.response_header_version(version))
         .map_err(|error| error.to_string())?;
-    response.encode(&mut body, context.version).map_err(|error| error.to_string())?;
+    response.encode(&mut body, version).map_err(|error| error.to_string())?;
     let length = i32::try_from(body.len() - 4).map_err(|_| "an answer of more than 2 GiB".to_owned())?;
     if let Some(prefix) = body.get_mut(..4) {
         prefix.copy_from_slice(&length.to_be_bytes());

@@ -219,6 +219,11 @@ impl Model {
         self.topics.partition(topic, partition)?.leader
     }
 
+    /// The epoch of its leader.
+    pub fn leader_epoch_of(&self, topic: &str, partition: i32) -> Option<i32> {
+        Some(self.topics.partition(topic, partition)?.leader_epoch)
+    }
+
     /// How many partitions a topic has, if there is one of that name.
     pub fn partition_count(&self, topic: &str) -> Option<i32> {
         i32::try_from(self.topics.all.get(topic)?.partitions.len()).ok()

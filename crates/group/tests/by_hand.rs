@@ -540,6 +540,25 @@ fn e5_a_static_member_that_a_generation_has_passed_by_has_lost_what_it_held() {
     assert_eq!(hand.events(), [began_again]);
 }
 
+/// The coordinator lost the group and began it anew; in one of KIP-848 it takes a member of the classic protocol in under the
+/// name that it has. Found by the arena (2002074): it went on with what another had been given.
+#[test]
+fn c8_who_is_taken_in_by_a_group_that_began_anew_has_lost_what_it_held() {
+    for (generation, keeps) in [(2, false), (3, true), (4, true)] {
+        let mut hand = Hand::new(config(Assignor::CooperativeSticky));
+        hand.settles_with(3, &[0, 1]);
+        hand.wait(3_000);
+        hand.sends();
+        hand.hears(beat(ErrorCode::RebalanceInProgress));
+        assert_eq!(hand.joins().member_id, "me");
+        hand.hears(joined(generation, "leader", "me", vec![]));
+        let lost = Event::Lost { id: ANY, partitions: tps(&[0, 1]), generation: 3 };
+        let told = if keeps { vec![] } else { vec![lost] };
+        assert_eq!(hand.events(), told, "generation {generation}");
+        assert_eq!(hand.member.owned().is_empty(), !keeps, "generation {generation}");
+    }
+}
+
 /// In a group of KIP-848 a member of the classic protocol is put out for it, and taken in again under the name that it had.
 /// Found by the arena (138321): it committed what another owned.
 #[test]

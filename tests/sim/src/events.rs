@@ -72,10 +72,11 @@ pub(crate) enum What {
         at: Place,
         start: i64,
     },
-    /// An unclean election: the log ends here now.
+    /// An unclean election: the log ends here now, and goes on in this leader epoch.
     Truncated {
         at: Place,
         end: i64,
+        epoch: i32,
     },
     /// The topic was deleted and created again.
     Recreated {
@@ -131,11 +132,12 @@ pub(crate) enum What {
     },
 
     // ---- the wire, as a member's end of it -------------------------------------------------------------------------
-    /// An OffsetCommit left.
+    /// An OffsetCommit left; `epoch` is the leader epoch that it names, negative where it names none.
     CommitSent {
         who: Who,
         at: Place,
         offset: i64,
+        epoch: i32,
     },
     /// A member said who it is.
     Named {

@@ -238,6 +238,14 @@ impl Strike<'_> {
         None
     }
 
+    /// Another leads, whose log ends at `end`.
+    fn elect(&self, model: &mut Model, (topic, partition): (&str, i32), leader: i32, end: i64) {
+        let end = model.elect_unclean(topic, partition, leader, end);
+        if let Some((end, epoch)) = end.zip(model.leader_epoch_of(topic, partition)) {
+            self.tell(What::Truncated { at: Place::new(topic, partition), end, epoch });
+        }
+    }
+
     fn change_log(&self, model: &mut Model, harm: &Harm) {
         match *harm {
             Harm::Grow { topic } => {
@@ -261,9 +269,7 @@ impl Strike<'_> {
                 let Some((start, _, end)) = model.offsets_of(name, partition) else { return };
                 let to = (end - by).max(start);
                 let Some(leader) = model.leader_of(name, partition) else { return };
-                if let Some(end) = model.elect_unclean(name, partition, leader, to) {
-                    self.tell(What::Truncated { at: Place::new(name, partition), end });
-                }
+                self.elect(model, (name, partition), leader, to);
             }
             Harm::Elect { topic, partition, by, to } => {
                 let name = &self.topic(topic).name;
@@ -271,9 +277,7 @@ impl Strike<'_> {
                 if model.leader_of(name, partition).is_none() {
                     return;
                 }
-                if let Some(end) = model.elect_unclean(name, partition, to, (end - by).max(start)) {
-                    self.tell(What::Truncated { at: Place::new(name, partition), end });
-                }
+                self.elect(model, (name, partition), to, (end - by).max(start));
             }
             Harm::Delete { topic } => {
                 let name = &self.topic(topic).name;

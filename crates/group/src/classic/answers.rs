@@ -159,10 +159,15 @@ impl Classic {
     /// long enough ago that we were heard. A coordinator that put a member out takes it in again under its name and does
     /// not say so: a static one that did not join in time (FAILURES E5, E11), and in a group of KIP-848 any that took too
     /// long to revoke.
+    ///
+    /// A generation before the last one is of a coordinator that has lost the group and began it anew: whoever came first
+    /// has been given everything.
     fn missed_generations(&self, now: Instant, generation: i32) -> bool {
-        let next = self.state.membership().map(|last| last.generation.saturating_add(1));
+        let last = self.state.membership().map(|last| last.generation);
         let lapsed = self.valid_until().is_none_or(|until| until <= now);
-        !self.owned.all.is_empty() && lapsed && next.is_none_or(|next| generation > next)
+        let passed_by = lapsed && last.is_none_or(|last| generation > last.saturating_add(1));
+        let began_anew = last.is_some_and(|last| generation < last);
+        !self.owned.all.is_empty() && (passed_by || began_anew)
     }
 
     /// How long the leader waits for metadata before it assigns without: the coordinator counts its silence.

@@ -14,13 +14,20 @@ impl Records {
     pub(super) fn commit_sent(
         &mut self,
         scene: Scene<'_>,
-        (who, place, offset): (Who, &Place, i64),
+        (who, place, offset, epoch): (Who, &Place, i64, i32),
         complaints: &mut Complaints,
     ) {
         let dials = self.dials.get(&who).copied().unwrap_or_default();
         let cuts = scene.ledger.log(place).map_or(0, |log| log.cuts.len());
         let reader = self.reader(who, place);
-        let (incarnation, settled, told) = (reader.speaks_of(offset), reader.has_gone(), reader.told);
+        let (about, told) = (reader.speaks_of(offset), reader.told);
+        // It may have waited since before its reader was handed what came of another log: the epoch that it names says of
+        // which it is.
+        let incarnation = match scene.ledger.log(place).filter(|_| epoch >= 0) {
+            Some(log) => log.incarnation_of(offset, epoch, about),
+            None => about,
+        };
+        let settled = reader.has_gone() && incarnation >= reader.incarnation;
         reader.commits(offset);
         let recreated =
             scene.ledger.log(place).and_then(|log| log.cuts.iter().rposition(|cut| cut.recreated));
@@ -179,6 +186,30 @@ mod tests {
         // But not what was never read of it.
         let unread = Forged::begun().written(10..12, 0).truncated(5).wait(5).written(5..12, 1);
         unread.commits(M0, 12).is_found("S1");
+    }
+
+    #[test]
+    fn s1_a_commit_that_waited_is_of_the_log_of_its_epoch() {
+        // Read and processed before the cut; of the new log nothing is processed yet.
+        let cut = Forged::begun().written(10..12, 0).reads(M0, 10..12, 0).truncated(5).wait(5);
+        let handed = told(cut.written(5..12, 1), 12, 5).handed(M0, 5..12, 1);
+        handed.clone().sends_of_epoch(M0, 12, 0).noted(M0, 12).holds();
+        handed.clone().sends_of_epoch(M0, 12, 1).is_found("S1");
+        handed.clone().processed(M0, 5..12, 1).sends_of_epoch(M0, 12, 1).holds();
+        // What it never read of the old log it cannot have finished there either.
+        let unread = Forged::begun().written(10..12, 0).truncated(5).wait(5);
+        told(unread.written(5..12, 1), 10, 5).sends_of_epoch(M0, 12, 0).is_found("S1");
+    }
+
+    #[test]
+    fn s8_a_commit_that_waited_does_not_use_up_the_step_back() {
+        let cut = Forged::begun().written(10..12, 0).reads(M0, 10..12, 0).truncated(5).wait(5);
+        let read = told(cut.written(5..9, 1), 12, 5).reads(M0, 5..7, 1);
+        let late = read.sends_of_epoch(M0, 12, 0).noted(M0, 12);
+        late.clone().sends_of_epoch(M0, 7, 1).noted(M0, 7).holds();
+        // Once one of the new log has landed, none goes back.
+        let landed = late.sends_of_epoch(M0, 7, 1).noted(M0, 7);
+        landed.sends_of_epoch(M0, 6, 1).noted(M0, 6).is_found("S8");
     }
 
     #[test]

@@ -157,8 +157,13 @@ impl Forged {
         self.handed(who, offsets.clone(), log).processed(who, offsets, log)
     }
 
+    /// A commit that names no leader epoch.
     pub(super) fn sends(self, who: Who, offset: i64) -> Self {
-        self.tell(What::CommitSent { who, at: orders(), offset })
+        self.sends_of_epoch(who, offset, -1)
+    }
+
+    pub(super) fn sends_of_epoch(self, who: Who, offset: i64, epoch: i32) -> Self {
+        self.tell(What::CommitSent { who, at: orders(), offset, epoch })
     }
 
     pub(super) fn noted(self, who: Who, offset: i64) -> Self {
@@ -170,8 +175,11 @@ impl Forged {
         self.sends(who, offset).noted(who, offset)
     }
 
+    /// The first truncation begins leader epoch 1.
     pub(super) fn truncated(self, end: i64) -> Self {
-        self.tell(What::Truncated { at: orders(), end })
+        let before = self.events.iter().filter(|event| matches!(event.what, What::Truncated { .. })).count();
+        let epoch = i32::try_from(before).unwrap_or(0) + 1;
+        self.tell(What::Truncated { at: orders(), end, epoch })
     }
 
     pub(super) fn recreated(self) -> Self {

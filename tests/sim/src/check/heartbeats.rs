@@ -9,8 +9,9 @@ use crate::{
     plan::Plan,
 };
 
-/// JoinGroup.
+/// JoinGroup and SyncGroup: the coordinator counts them as heartbeats, and so does the member.
 const JOIN: i16 = 11;
+const SYNC: i16 = 14;
 /// What the cluster tells members of KIP-848.
 pub(crate) const CONSUMER_INTERVAL: u64 = 1_000;
 /// Beside the interval and the way to the coordinator and back, after which the next interval begins.
@@ -42,10 +43,9 @@ impl Heartbeats {
                     self.last.entry(*who).or_insert(event.at);
                 }
             }
-            // While it joins, the coordinator has the request.
-            What::Request { api: JOIN, client, .. } => {
-                if let Some(who) = Who::parse(client) {
-                    self.last.remove(&who);
+            What::Request { api: JOIN | SYNC, client, .. } => {
+                if let Some(last) = Who::parse(client).and_then(|who| self.last.get_mut(&who)) {
+                    *last = event.at;
                 }
             }
             What::MemberGone { member, .. } => {
@@ -108,9 +108,13 @@ mod tests {
     }
 
     #[test]
-    fn l6_not_while_it_joins_nor_where_brokers_are_late() {
-        let joins = What::Request { broker: 1, api: 11, client: M0.to_string() };
-        beats(Forged::new().joins(M0, 1).tell(joins), 5_000).holds();
+    fn l6_also_while_it_joins_but_not_where_brokers_are_late() {
+        let asks = |api| What::Request { broker: 1, api, client: M0.to_string() };
+        for api in [11, 14] {
+            let joins = || Forged::new().joins(M0, 1).wait(900).tell(asks(api));
+            beats(joins(), 1_000).holds();
+            beats(joins(), 1_200).is_found("L6");
+        }
         let slow = Harm::Late { api: 12, by: 3_000, times: 1 };
         beats(Forged::new().fault(1, slow).joins(M0, 1), 5_000).holds();
     }

@@ -39,6 +39,8 @@ pub(super) struct Former {
 pub(super) struct Cut {
     pub(super) at: Duration,
     pub(super) end: i64,
+    /// The leader epoch that it began.
+    pub(super) epoch: i32,
     /// The topic was deleted and created again; otherwise the log was truncated.
     pub(super) recreated: bool,
 }
@@ -78,12 +80,29 @@ impl Log {
         self.former.get(&offset)?.iter().find(|former| former.record.id == id)
     }
 
-    fn cut(&mut self, at: Duration, end: i64, recreated: bool) {
-        let cut = self.cuts.len();
-        for (offset, record) in self.records.split_off(&end) {
-            self.former.entry(offset).or_default().push(Former { record, cut });
+    fn cut(&mut self, cut: Cut) {
+        let number = self.cuts.len();
+        for (offset, record) in self.records.split_off(&cut.end) {
+            self.former.entry(offset).or_default().push(Former { record, cut: number });
         }
-        self.cuts.push(Cut { at, end, recreated });
+        self.cuts.push(cut);
+    }
+
+    /// The topic was deleted, and perhaps created again.
+    fn cut_whole(&mut self, at: Duration) {
+        self.cut(Cut { at, end: 0, epoch: 0, recreated: true });
+    }
+
+    /// Of which incarnation a position is that names this leader epoch (KIP-320): the one before the first cut below it that
+    /// began a newer epoch. Epochs of another topic of that name say nothing: it is about the one that `about` is of.
+    pub(super) fn incarnation_of(&self, offset: i64, epoch: i32, about: usize) -> usize {
+        let recreated = |cuts: &[Cut]| cuts.iter().rposition(|cut| cut.recreated);
+        let (before, since) = self.cuts.split_at(about.min(self.cuts.len()));
+        let first = recreated(before).map_or(0, |last| last + 1);
+        let end =
+            since.iter().position(|cut| cut.recreated).map_or(self.cuts.len(), |next| before.len() + next);
+        let is_newer = |cut: &usize| self.cuts[*cut].concerns(offset) && epoch < self.cuts[*cut].epoch;
+        (first..end).find(is_newer).unwrap_or(end)
     }
 
     /// What lay in `from..to` when so many cuts had been made.
@@ -174,9 +193,9 @@ impl Ledger {
                     log.records.range_mut(..*start).for_each(|(_, record)| record.gone = true);
                 }
             }
-            What::Truncated { at, end } => {
+            What::Truncated { at, end, epoch } => {
                 if let Some(log) = self.logs.get_mut(at) {
-                    log.cut(event.at, *end, false);
+                    log.cut(Cut { at: event.at, end: *end, epoch: *epoch, recreated: false });
                     // With the end of the log the marker of the transaction that it ends with may be gone: whatever its
                     // producer ends next then ends it too, well or not.
                     let last = log.records.values().next_back().map_or(0, |record| record.transaction);
@@ -188,7 +207,7 @@ impl Ledger {
             }
             What::Recreated { topic } => {
                 for (place, log) in self.logs.iter_mut().filter(|(place, _)| place.topic == *topic) {
-                    log.cut(event.at, 0, true);
+                    log.cut_whole(event.at);
                     log.start = 0;
                     if !self.born.contains(place) {
                         self.departed.insert(place.clone(), std::mem::take(log));
@@ -213,7 +232,7 @@ impl Ledger {
     /// The topic is gone for good: nothing of it is due, and what was read of it may still be handed out.
     fn delete(&mut self, at: Duration, topic: &Arc<str>) {
         for (place, log) in self.logs.iter_mut().filter(|(place, _)| place.topic == *topic) {
-            log.cut(at, 0, true);
+            log.cut_whole(at);
             self.departed.insert(place.clone(), std::mem::take(log));
         }
         self.logs.retain(|place, _| place.topic != *topic);

@@ -168,7 +168,7 @@ impl Ownership {
                 self.delivered(plan, at, (*who, place, *offset), complaints);
                 self.of_the_new_topic(plan, ledger, at, (*who, place, *offset, *id), complaints);
             }
-            What::CommitSent { who, at: place, offset } => {
+            What::CommitSent { who, at: place, offset, .. } => {
                 self.commit_sent(plan, at, (*who, place, *offset), complaints);
             }
             _ => {}

@@ -164,6 +164,12 @@ impl Reader {
             self.begun = true;
         }
         let hole = |from: i64, to: i64| ledger.first_unskippable(log, (from, to), cuts, read_committed);
+        // It passed over what lay there in the log that it read, before that was cut or after.
+        let passed = |from: i64, to: i64| {
+            let before = self.incarnation.min(cuts);
+            (before..=cuts)
+                .any(|cuts| ledger.first_unskippable(log, (from, to), cuts, read_committed).is_none())
+        };
         let reaches = |from: i64| from <= offset && hole(from, offset).is_none();
         let mut stands = BTreeSet::new();
         for (next, used) in &self.stands {
@@ -175,7 +181,7 @@ impl Reader {
         for (number, step) in self.moves.iter().enumerate().skip(least) {
             // A jump forward is made from where the position was of no use; all before that was handed out.
             let may_leave = |next: i64| match step.from {
-                Some(from) if step.to >= from && next < from => hole(next, from).is_none(),
+                Some(from) if step.to >= from && next < from => passed(next, from),
                 _ => true,
             };
             let from_here = self.stands.is_empty()
@@ -286,6 +292,17 @@ mod tests {
         let cut = Forged::begun().written(10..14, 0).truncated(10).wait(5).written(10..12, 1);
         cut.clone().handed(M0, 10..12, 1).handed(M0, 12..14, 0).is_found("S3");
         cut.handed(M0, 10..12, 1).holds();
+    }
+
+    #[test]
+    fn s3_it_leaves_from_behind_a_marker_that_was_cut_off() {
+        // Offset 10 was a marker, and is a record of the log that followed.
+        let latest = |forged: Forged| forged.planned(|plan| plan.reset = crate::plan::Reset::Latest);
+        let cut = |forged: Forged| latest(forged).truncated(8).wait(5).written(8..20, 1);
+        let went = |forged: Forged, from| forged.reset(M0, Some(from), 20).written(20..22, 1);
+        went(cut(Forged::begun()), 11).handed(M0, 20..22, 1).holds();
+        // But it was a record of the log that it read too, which nobody was handed.
+        went(cut(Forged::begun().written(10..11, 0)), 11).handed(M0, 20..22, 1).is_found("S3");
     }
 
     #[test]

@@ -42,6 +42,10 @@ pub(super) struct Records {
     /// When the last fault was over.
     pub(super) healed: Option<Duration>,
     pub(super) paused: BTreeSet<(Who, Place)>,
+    /// Nothing is heard of a partition while it is paused.
+    pub(super) resumed: BTreeMap<(Who, Place), Duration>,
+    /// The least lag that each has said since all is read, and when it said so first.
+    pub(super) least_lag: BTreeMap<(Who, Place), (u64, Duration)>,
     /// Resets that were excused by a leader that said it knows nothing of an epoch.
     pub(super) undefined_epochs: u32,
 }
@@ -122,13 +126,13 @@ impl Records {
             What::Processed { at: place, id, .. } => {
                 self.groups.entry(place.clone()).or_default().processed.insert(*id);
             }
-            What::CommitSent { who, at: place, offset } => {
-                self.commit_sent(scene, (*who, place, *offset), complaints);
+            What::CommitSent { who, at: place, offset, epoch } => {
+                self.commit_sent(scene, (*who, place, *offset, *epoch), complaints);
             }
             What::Committed { member, at: place, offset, leader_epoch, .. } => {
                 self.committed(scene, (member, place, *offset, *leader_epoch), complaints);
             }
-            What::Truncated { at: place, end } => self.truncated(place, *end),
+            What::Truncated { at: place, end, .. } => self.truncated(place, *end),
             What::Recreated { topic } | What::Deleted { topic } => {
                 // The coordinator deletes what was committed of a topic with the topic.
                 for (_, of) in self.groups.iter_mut().filter(|(place, _)| place.topic == *topic) {
@@ -151,6 +155,7 @@ impl Records {
             }
             What::Resumed { who, at: place } => {
                 self.paused.remove(&(*who, place.clone()));
+                self.resumed.insert((*who, place.clone()), at);
             }
             What::LagRead { who, at: place, lag } => self.lag_read(scene, (*who, place, *lag), complaints),
             _ => {}

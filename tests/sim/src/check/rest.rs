@@ -22,6 +22,8 @@ pub(super) struct Rest {
     paused: BTreeSet<(Who, Place)>,
     /// Since when each polls and gets nothing.
     idle: BTreeMap<Who, Duration>,
+    /// Whose listener runs: until it ends, `poll` waits for it and hands out nothing.
+    listening: BTreeSet<Who>,
     /// Who was handed something in this poll.
     handed: BTreeSet<Who>,
     judged: BTreeSet<(Who, Place)>,
@@ -54,7 +56,16 @@ impl Rest {
             What::Crashed { who } | What::CloseBegins { who, .. } | What::CloseEnds { who } => {
                 self.held.remove(who);
                 self.idle.remove(who);
+                self.listening.remove(who);
                 self.paused.retain(|(paused, _)| paused != who);
+            }
+            What::ListenerBegins { who, .. } => {
+                self.listening.insert(*who);
+                self.idle.remove(who);
+            }
+            What::ListenerEnds { who, .. } => {
+                self.listening.remove(who);
+                self.idle.remove(who);
             }
             What::Paused { who, at: place } => {
                 self.paused.insert((*who, place.clone()));
@@ -75,7 +86,7 @@ impl Rest {
                 self.idle.remove(who);
             }
             What::PollBegins { who, .. } => {
-                if !self.handed.remove(who) {
+                if !self.handed.remove(who) && !self.listening.contains(who) {
                     self.idle.entry(*who).or_insert(at);
                 }
                 self.judge(scene, records, *who, complaints);
@@ -111,7 +122,10 @@ impl Rest {
 #[cfg(test)]
 mod tests {
     use super::super::forge::{Forged, M0, orders};
-    use crate::{clock::ms, events::What};
+    use crate::{
+        clock::ms,
+        events::{Call, What},
+    };
 
     fn polls(forged: Forged, times: u64) -> Forged {
         (0..times).fold(forged, |forged, _| {
@@ -129,6 +143,17 @@ mod tests {
         polls(polls(waits.clone(), 100).handed(M0, 10..12, 0), 200).holds();
         // Nobody wants it.
         polls(waits.tell(What::Paused { who: M0, at: orders() }), 200).holds();
+        // Its listener takes its time; and when that is over, none is left.
+        let listens = waits.clone().tell(What::ListenerBegins {
+            who: M0,
+            call: Call::Revoked,
+            places: Vec::new(),
+            generation: 1,
+        });
+        polls(listens.clone(), 200).holds();
+        let over = polls(listens, 200).tell(What::ListenerEnds { who: M0, call: Call::Revoked });
+        polls(over.clone(), 100).holds();
+        polls(over, 200).is_found("L2");
         // Nothing was said of better times yet.
         polls(Forged::begun().written(10..12, 0), 200).holds();
     }

@@ -34,7 +34,8 @@ pub(super) fn request(log: &Log, who: Who, frame: &Bytes) {
             for topic in &request.topics {
                 for partition in &topic.partitions {
                     let at = Place::new(&topic.name, partition.partition_index);
-                    log.tell(What::CommitSent { who, at, offset: partition.committed_offset });
+                    let (offset, epoch) = (partition.committed_offset, partition.committed_leader_epoch);
+                    log.tell(What::CommitSent { who, at, offset, epoch });
                 }
             }
         }
