@@ -19,6 +19,14 @@ pub enum Event {
         /// The first offset to ask for.
         position: Position,
     },
+    /// The topic was deleted and created again, and `fetch` has the partition: it is to be given back
+    /// ([`Offsets::recreated`](crate::Offsets::recreated)), unless it has been already. Nothing of it is finished or committed any more.
+    LogGone {
+        /// Which one.
+        partition: TopicPartition,
+        /// Under which ownership.
+        token: Token,
+    },
     /// The topic was deleted and created again: the partition is another log, and goes on under this token. What bears an
     /// older one is not to be handed out, and cannot be committed.
     NewLog {

@@ -135,13 +135,14 @@ impl Offsets {
         match then {
             AfterListing::StartBefore(records) if records > 0 && here.offset > 0 => {
                 let back = i64::try_from(records).unwrap_or(i64::MAX);
-                let then = AfterListing::StartAtLeast(here.offset.saturating_sub(back).max(0));
+                let offset = here.offset.saturating_sub(back).max(0);
+                let then = AfterListing::StartAtLeast { offset, records };
                 self.wait_for(partition, Lookup::Listed { spec: ListSpec::Earliest, then });
             }
-            AfterListing::StartAtLeast(offset) if here.offset < offset => {
+            AfterListing::StartAtLeast { offset, .. } if here.offset < offset => {
                 self.begin(partition, Position::at(offset))
             }
-            AfterListing::Start | AfterListing::StartBefore(_) | AfterListing::StartAtLeast(_) => {
+            AfterListing::Start | AfterListing::StartBefore(_) | AfterListing::StartAtLeast { .. } => {
                 self.begin(partition, here)
             }
         }

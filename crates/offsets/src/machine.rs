@@ -207,10 +207,12 @@ impl Offsets {
     }
 
     /// Topics that have been created again (FAILURES B3): nothing of their old logs is finished or committed any more. Those
-    /// that flow `fetch` gives back; what is being found out of the others was asked of the old log. A position that is
+    /// that flow `fetch` is to give back; what is being found out of the others was asked of the old log. A position that is
     /// still to be compared with the leader's log might look, by its epoch, as if it were in this one.
     fn leave_what_is_gone(&mut self, now: Instant, cluster: &Cluster) {
         let mut news = BTreeSet::new();
+        // What begins while the metadata does not show its topic is of whichever log is there then.
+        self.topic_ids.retain(|topic, _| cluster.topic_id(topic.as_str()).is_some());
         for topic in cluster.topics.keys() {
             let Some(id) = cluster.topic_id(topic.as_str()) else { continue };
             if self.topic_ids.insert(topic.clone(), id) != Some(id) {
@@ -230,16 +232,18 @@ impl Offsets {
         }
         for partition in gone {
             self.leave_log(&partition);
-            let Some(waiting) = self.partitions.get(&partition).and_then(Partition::waiting) else {
+            let Some(state) = self.partitions.get(&partition) else { continue };
+            let (token, need) = (state.token, state.waiting().map(|waiting| waiting.need));
+            let Some(need) = need else {
+                self.emit(Event::LogGone { partition, token });
                 continue;
             };
-            let need = waiting.need;
             self.begin_log(&partition);
             if let Lookup::Agreement { position } = need {
                 let (reason, from) = (ResetReason::TopicRecreated, position.offset);
                 self.by_policy(now, &partition, reason, Some(from), true, None);
             } else {
-                self.wait_for(&partition, need);
+                self.wait_for(&partition, need.in_another_log());
             }
         }
     }

@@ -72,8 +72,20 @@ pub(crate) enum AfterListing {
     Start,
     /// Begin so many before it, if there are as many.
     StartBefore(u64),
-    /// It is the first one: begin there or at this, whichever is later.
-    StartAtLeast(i64),
+    /// It is the first one: begin there or at `offset`, whichever is later, which is so many `records` before the end.
+    StartAtLeast { offset: i64, records: u64 },
+}
+
+impl Lookup {
+    /// What has to be known instead, where the log is another: nothing that the old one has told.
+    pub(crate) fn in_another_log(self) -> Self {
+        match self {
+            Self::Listed { then: AfterListing::StartAtLeast { records, .. }, .. } => {
+                Self::Listed { spec: ListSpec::Latest, then: AfterListing::StartBefore(records) }
+            }
+            other => other,
+        }
+    }
 }
 
 impl Partition {

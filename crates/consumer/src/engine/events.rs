@@ -184,6 +184,13 @@ impl Engine {
                 let start = self.fetch.start(now, partition.clone(), token, position);
                 self.outbox.started(partition, token, start, jumps);
             }
+            Said::LogGone { partition, token } => {
+                if self.offsets.token_of(&partition) == Some(token)
+                    && let Some(position) = self.fetch.stop(&partition)
+                {
+                    self.offsets.recreated(now, &partition, token, position);
+                }
+            }
             Said::NewLog { partition, token } => {
                 // As after a seek: nothing of the old log is handed out any more.
                 self.fetch.stop(&partition);

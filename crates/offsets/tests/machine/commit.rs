@@ -636,6 +636,7 @@ fn topic_id(commit: &Transmit) -> Uuid {
 fn b3_what_was_finished_of_a_log_that_is_gone_is_not_committed_to_the_new_one() {
     let (mut sim, token) = flowing_far();
     sim.create_again();
+    assert_eq!(sim.events(), [Event::LogGone { partition: orders(0), token }]);
     sim.offsets.commit_soon(sim.now);
     sim.quiet();
     let id = sim.commit(Commit::Finished);
@@ -672,7 +673,8 @@ fn b3_a_commit_of_a_log_that_is_gone_is_not_sent_again_and_says_nothing_of_the_n
         let commit = sim.transmit();
         let second = sim.commit_at(token, 999);
         sim.create_again();
-        assert_eq!(sim.events(), [failed(second, CommitError::NotOwned)]);
+        let gone = Event::LogGone { partition: orders(0), token };
+        assert_eq!(sim.events(), [failed(second, CommitError::NotOwned), gone]);
         if lands {
             sim.accept(&commit);
         } else {
@@ -950,4 +952,82 @@ fn l9_an_offset_below_what_we_committed_ourselves_is_counted() {
         sim.answer(&load, 9, fetched([(orders(0), offset, -1, ErrorCode::None)]));
         assert_eq!(sim.offsets.went_back(), count);
     }
+}
+
+/// The topic is created again while nothing of it is assigned, and while the metadata does not show it.
+#[test]
+fn b3_what_is_begun_before_the_new_log_is_known_is_of_the_new_log() {
+    let (mut sim, _) = flowing_far();
+    sim.offsets.unassign([&orders(0)]);
+    let mut info = sim.cluster.topics.remove(&offtake_machine::Topic::from("orders")).unwrap();
+    sim.offsets.handle_cluster(sim.now, &sim.cluster);
+    sim.events();
+    // By hand, or in a listener that sets out from an offset kept elsewhere.
+    sim.assign([(orders(0), StartAt::Offset(Position::at(0)))]);
+    let token = sim.token(0);
+    assert_eq!(sim.events(), [Event::Start { partition: orders(0), token, position: Position::at(0) }]);
+    info.id = NEW;
+    sim.cluster.topics.insert("orders".into(), info);
+    sim.offsets.handle_cluster(sim.now, &sim.cluster);
+    // Either it goes on under another token, or what is read under this one counts.
+    let is_told = sim.events().iter().any(|event| matches!(event, Event::NewLog { .. }));
+    let counts = sim.offsets.finished(&orders(0), token, Position::at(5));
+    assert!(is_told || counts.is_ok(), "nothing is told, and what is finished is {counts:?}");
+}
+
+/// Metadata shows the topic when it is assigned, does not when it begins to flow, and shows another then: `fetch` has never
+/// seen the first.
+#[test]
+fn b3_what_flows_of_a_log_that_is_gone_is_asked_back() {
+    let mut sim = Sim::new(|_| {});
+    sim.offsets.handle_cluster(sim.now, &sim.cluster);
+    sim.assign([(orders(0), StartAt::Offset(Position::at(7)))]);
+    let token = sim.token(0);
+    sim.events();
+    let mut info = sim.cluster.topics.remove(&offtake_machine::Topic::from("orders")).unwrap();
+    sim.offsets.handle_cluster(sim.now, &sim.cluster);
+    info.id = NEW;
+    sim.cluster.topics.insert("orders".into(), info);
+    sim.offsets.handle_cluster(sim.now, &sim.cluster);
+    assert_eq!(sim.events(), [Event::LogGone { partition: orders(0), token }]);
+    sim.offsets.recreated(sim.now, &orders(0), token, Position::at(9));
+    assert!(matches!(sim.events()[..], [Event::NewLog { .. }, ..]));
+    // And once more by `fetch` itself.
+    sim.offsets.recreated(sim.now, &orders(0), token, Position::at(9));
+    assert!(sim.events().is_empty());
+}
+
+/// Where the old log ended says nothing of the new one.
+#[test]
+fn b3_a_place_before_the_end_is_counted_in_the_new_log() {
+    let mut sim = Sim::new(|_| {});
+    sim.offsets.handle_cluster(sim.now, &sim.cluster);
+    sim.assign([(orders(0), StartAt::BeforeEnd(10))]);
+    let list = sim.transmit();
+    sim.answer(&list, 7, lists(orders(0), 1000));
+    sim.create_again();
+    sim.events();
+    let list = sim.transmit();
+    sim.answer(&list, 7, lists(orders(0), 0));
+    let begins = sim.events().into_iter().find_map(|event| match event {
+        Event::Start { position, .. } => Some(position.offset),
+        _ => None,
+    });
+    assert_ne!(begins, Some(990));
+}
+
+/// The same of a seek, made while the topic is not there.
+#[test]
+fn b3_what_is_sought_before_the_new_log_is_known_is_of_the_new_log() {
+    let (mut sim, _) = flowing_far();
+    let mut info = sim.cluster.topics.remove(&offtake_machine::Topic::from("orders")).unwrap();
+    sim.offsets.handle_cluster(sim.now, &sim.cluster);
+    let token = sim.offsets.seek(sim.now, &orders(0), StartAt::Offset(Position::at(0))).unwrap();
+    sim.events();
+    info.id = NEW;
+    sim.cluster.topics.insert("orders".into(), info);
+    sim.offsets.handle_cluster(sim.now, &sim.cluster);
+    let is_told = sim.events().iter().any(|event| matches!(event, Event::NewLog { .. }));
+    let counts = sim.offsets.finished(&orders(0), token, Position::at(5));
+    assert!(is_told || counts.is_ok(), "nothing is told, and what is finished is {counts:?}");
 }

@@ -399,7 +399,8 @@ impl History {
                     prop_assert!(!std::mem::replace(done, true), "{id:?} is over twice");
                 }
             }
-            Event::NewLog { .. }
+            Event::LogGone { .. }
+            | Event::NewLog { .. }
             | Event::PartitionFailed { .. }
             | Event::RefreshMetadata
             | Event::CoordinatorLost(_)
