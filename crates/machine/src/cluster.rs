@@ -48,6 +48,14 @@ pub struct TopicInfo {
     pub partitions: BTreeMap<i32, PartitionInfo>,
 }
 
+impl TopicInfo {
+    /// A topic that does not exist.
+    pub(crate) fn unknown() -> Self {
+        let error = ErrorCode::UnknownTopicOrPartition;
+        Self { id: Uuid::default(), error, internal: false, partitions: BTreeMap::new() }
+    }
+}
+
 /// A partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionInfo {

@@ -81,7 +81,16 @@ enum Next {
 #[derive(Debug, PartialEq)]
 enum Interest {
     Topics(BTreeSet<Topic>),
-    All,
+    /// All there are, and whether there are these.
+    All {
+        named: BTreeSet<Topic>,
+    },
+}
+
+impl Interest {
+    fn is_all(&self) -> bool {
+        matches!(self, Self::All { .. })
+    }
 }
 
 /// What the metadata tells.
@@ -134,7 +143,8 @@ impl Metadata {
     pub fn want_topics(&mut self, now: Instant, topics: BTreeSet<Topic>) {
         let news = match &self.interest {
             Interest::Topics(old) => !topics.is_subset(old),
-            Interest::All => false,
+            // What the last listing does not have may be there by now.
+            Interest::All { .. } => !topics.iter().all(|topic| self.knows(topic)),
         };
         self.interest = Interest::Topics(topics);
         if news {
@@ -142,12 +152,21 @@ impl Metadata {
         }
     }
 
-    /// Keep all topics of the cluster fresh: somebody subscribes by pattern.
-    pub fn want_all(&mut self, now: Instant) {
-        if self.interest != Interest::All {
-            self.interest = Interest::All;
+    /// Keep all topics of the cluster fresh: somebody subscribes by pattern. Of `named` it is to be known too if they do not
+    /// exist.
+    pub fn want_all(&mut self, now: Instant, named: BTreeSet<Topic>) {
+        let news = match &self.interest {
+            Interest::Topics(_) => true,
+            Interest::All { named: old } => named.difference(old).any(|topic| !self.knows(topic)),
+        };
+        self.interest = Interest::All { named };
+        if news {
             self.refresh_at(now, Next::AtOnce);
         }
+    }
+
+    fn knows(&self, topic: &Topic) -> bool {
+        self.cluster.topics.get(topic).is_some_and(is_complete)
     }
 
     /// Somebody saw that the view is stale. Refreshes soon, though not more often than the pauses allow.
@@ -245,7 +264,7 @@ impl Metadata {
             self.events.push_back(Event::Rebootstrap);
             return;
         }
-        let lists_all = self.asked_all && self.interest == Interest::All;
+        let lists_all = self.asked_all && self.interest.is_all();
         let told = Cluster::read(response, lists_all, &self.cluster);
         if told.brokers.is_empty() {
             // A broker that has just started may know none, not even itself.
@@ -256,7 +275,7 @@ impl Metadata {
         let mut complete = true;
         for (name, info) in told.topics {
             let wanted = match &self.interest {
-                Interest::All => true,
+                Interest::All { .. } => true,
                 Interest::Topics(wanted) => wanted.contains(&name),
             };
             if wanted {
@@ -265,12 +284,15 @@ impl Metadata {
                 topics.insert(name, info);
             }
         }
-        if self.interest == Interest::All {
-            // Gone from a full listing is gone.
-            self.unknown.clear();
-        }
-        if let Interest::Topics(wanted) = &self.interest {
-            complete &= wanted.iter().all(|name| topics.contains_key(name));
+        match &self.interest {
+            Interest::Topics(wanted) => complete &= wanted.iter().all(|name| topics.contains_key(name)),
+            Interest::All { named } => {
+                // Gone from a full listing is gone.
+                self.unknown.clear();
+                for name in named.iter().filter(|_| lists_all) {
+                    topics.entry(name.clone()).or_insert_with(TopicInfo::unknown);
+                }
+            }
         }
         self.cluster = Arc::new(Cluster { topics, ..told });
         self.learnt = self.asked;
@@ -316,9 +338,9 @@ impl Metadata {
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
         let id = self.call.start(now, &mut self.ids, self.config.request_timeout)?;
         self.asked = self.asked.wrapping_add(1);
-        self.asked_all = self.interest == Interest::All;
+        self.asked_all = self.interest.is_all();
         let topics = match &self.interest {
-            Interest::All => None,
+            Interest::All { .. } => None,
             Interest::Topics(topics) => Some(
                 topics
                     .iter()

@@ -190,7 +190,7 @@ impl Engine {
                 Member::new(config).map_err(|error| Error::new(ErrorKind::Config, error.to_string()))?;
             self.member = Some(member);
         }
-        self.subscriptions.replace(to);
+        self.subscriptions.replace(to, self.metadata.asked());
         self.group_failed = false;
         self.sync_polls(now);
         self.want_topics(now);
@@ -218,7 +218,7 @@ impl Engine {
         let gone = self.ownership.assign(wanted.into_keys());
         self.stop(&gone);
         self.offsets.unassign(&gone);
-        self.subscriptions.replace(Subscription::Assigned);
+        self.subscriptions.replace(Subscription::Assigned, self.metadata.asked());
         self.want_topics(now);
         self.begin(now, new, None);
         Ok(())

@@ -17,6 +17,8 @@ pub(super) struct Subscriptions {
     refused: BTreeSet<Topic>,
     /// Whether the topics are known that matched when patterns were subscribed to: what matches later was born later.
     catalog_seen: bool,
+    /// How many requests for metadata had left when this was subscribed to.
+    asked_before: u64,
 }
 
 impl Subscriptions {
@@ -26,6 +28,7 @@ impl Subscriptions {
             partitions_at_subscribe: BTreeMap::new(),
             refused: BTreeSet::new(),
             catalog_seen: false,
+            asked_before: 0,
         }
     }
 
@@ -33,10 +36,12 @@ impl Subscriptions {
         &self.kind
     }
 
-    /// Replaces what was subscribed to. What was known of the topics' partitions stays known.
-    pub(super) fn replace(&mut self, kind: Subscription) {
+    /// Replaces what was subscribed to, when so many requests for metadata have left. What was known of the topics' partitions
+    /// stays known.
+    pub(super) fn replace(&mut self, kind: Subscription, asked: u64) {
         self.kind = kind;
         self.catalog_seen = false;
+        self.asked_before = asked;
     }
 
     pub(super) fn clear(&mut self) {
@@ -66,8 +71,14 @@ impl Subscriptions {
         }
     }
 
-    /// Which topics the subscription means now; `None` as long as that is not known, and for what is no subscription.
-    pub(super) fn resolve(&mut self, cluster: &Cluster, exclude_internal: bool) -> Option<BTreeSet<Topic>> {
+    /// Which topics the subscription means now, by the view that came of that many requests; `None` as long as that is not
+    /// known, and for what is no subscription.
+    pub(super) fn resolve(
+        &mut self,
+        cluster: &Cluster,
+        learnt: u64,
+        exclude_internal: bool,
+    ) -> Option<BTreeSet<Topic>> {
         let topics: BTreeSet<Topic> = match &self.kind {
             Subscription::None | Subscription::Assigned => return None,
             Subscription::Topics(topics) => topics.iter().cloned().collect(),
@@ -80,12 +91,14 @@ impl Subscriptions {
         };
         let by_pattern = matches!(self.kind, Subscription::Patterns(_) | Subscription::BrokerPattern(_));
         let is_later = by_pattern && std::mem::replace(&mut self.catalog_seen, true);
+        let is_missing_now = cluster.lists_all && learnt > self.asked_before;
         for name in &topics {
             let count = match cluster.topics.get(name) {
                 Some(_) if is_later => 0,
                 Some(info) if info.error.is_ok() => i32::try_from(info.partitions.len()).unwrap_or(i32::MAX),
                 // It does not exist yet: all of it will have been born after the subscription.
                 Some(info) if info.error == ErrorCode::UnknownTopicOrPartition => 0,
+                None if is_missing_now => 0,
                 _ => continue,
             };
             self.partitions_at_subscribe.entry(name.clone()).or_insert(count);
@@ -136,11 +149,14 @@ mod tests {
     #[test]
     fn b4_what_exists_at_the_subscription_is_old_and_what_comes_later_is_new() {
         let mut subscriptions = Subscriptions::none();
-        subscriptions.replace(Subscription::Topics(vec!["orders".into(), "later".into()]));
+        subscriptions.replace(Subscription::Topics(vec!["orders".into(), "later".into()]), 0);
         let before = [("orders", ErrorCode::None, 2), ("later", ErrorCode::UnknownTopicOrPartition, 0)];
-        subscriptions.resolve(&cluster(&before), true);
-        subscriptions
-            .resolve(&cluster(&[("orders", ErrorCode::None, 4), ("later", ErrorCode::None, 1)]), true);
+        subscriptions.resolve(&cluster(&before), 1, true);
+        subscriptions.resolve(
+            &cluster(&[("orders", ErrorCode::None, 4), ("later", ErrorCode::None, 1)]),
+            1,
+            true,
+        );
         let born_later =
             |topic: &str, partition| subscriptions.was_born_later(&TopicPartition::new(topic, partition));
         assert!(!born_later("orders", 1) && born_later("orders", 2) && born_later("later", 0));
@@ -149,13 +165,13 @@ mod tests {
     #[test]
     fn b4_what_matches_a_pattern_only_later_is_new_whole() {
         let mut subscriptions = Subscriptions::none();
-        subscriptions.replace(Subscription::Patterns(vec![Regex::new("^o.*$").unwrap()]));
+        subscriptions.replace(Subscription::Patterns(vec![Regex::new("^o.*$").unwrap()]), 0);
         let mut partial = cluster(&[("orders", ErrorCode::None, 2)]);
         partial.lists_all = false;
-        assert_eq!(subscriptions.resolve(&partial, true), None, "nothing is known to match");
-        subscriptions.resolve(&cluster(&[("orders", ErrorCode::None, 2)]), true);
+        assert_eq!(subscriptions.resolve(&partial, 1, true), None, "nothing is known to match");
+        subscriptions.resolve(&cluster(&[("orders", ErrorCode::None, 2)]), 1, true);
         let both = cluster(&[("orders", ErrorCode::None, 2), ("offers", ErrorCode::None, 2)]);
-        assert_eq!(subscriptions.resolve(&both, true).unwrap().len(), 2);
+        assert_eq!(subscriptions.resolve(&both, 1, true).unwrap().len(), 2);
         assert!(subscriptions.was_born_later(&TopicPartition::new("offers", 0)));
         assert!(!subscriptions.was_born_later(&TopicPartition::new("orders", 0)));
     }
@@ -163,11 +179,23 @@ mod tests {
     #[test]
     fn b8_a_topic_that_may_not_be_seen_is_told_once_until_it_may() {
         let mut subscriptions = Subscriptions::none();
-        subscriptions.replace(Subscription::Topics(vec!["secret".into()]));
+        subscriptions.replace(Subscription::Topics(vec!["secret".into()]), 0);
         let refused = cluster(&[("secret", ErrorCode::TopicAuthorizationFailed, 0)]);
         assert_eq!(subscriptions.newly_refused(&refused).len(), 1);
         assert!(subscriptions.newly_refused(&refused).is_empty());
         assert!(subscriptions.newly_refused(&cluster(&[("secret", ErrorCode::None, 1)])).is_empty());
         assert_eq!(subscriptions.newly_refused(&refused).len(), 1);
+    }
+
+    #[test]
+    fn b4_a_topic_that_no_listing_had_since_the_subscription_is_born_later_too() {
+        for (learnt, is_born_later) in [(7, false), (8, true)] {
+            let mut subscriptions = Subscriptions::none();
+            subscriptions.replace(Subscription::Topics(vec!["later".into()]), 7);
+            subscriptions.resolve(&cluster(&[("orders", ErrorCode::None, 2)]), learnt, true);
+            subscriptions.resolve(&cluster(&[("later", ErrorCode::None, 2)]), 9, true);
+            let is_new = subscriptions.was_born_later(&TopicPartition::new("later", 0));
+            assert_eq!(is_new, is_born_later, "by a listing that was asked for as the {learnt}th");
+        }
     }
 }

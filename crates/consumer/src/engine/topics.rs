@@ -18,25 +18,25 @@ impl Engine {
     /// Which topics are kept fresh: what is subscribed to and assigned, and what somebody asks about just now.
     pub(super) fn want_topics(&mut self, now: Instant) {
         let has_unnamed = self.member.as_ref().is_some_and(|member| !member.wanted_topic_ids().is_empty());
+        let of_group = self.member.as_ref().and_then(Member::group_topics);
         if self.subscriptions.lists_all(has_unnamed) || self.waiters.lookups.wants_all() {
-            self.metadata.want_all(now);
+            // What other members name may not be there yet, and the leader has to know.
+            self.metadata.want_all(now, of_group.cloned().unwrap_or_default());
             return;
         }
         let mut wanted = self.waiters.topics();
         wanted.extend(self.subscriptions.names().iter().cloned());
         wanted.extend(self.ownership.partitions().map(|partition| partition.topic.clone()));
-        if let Some(topics) = self.member.as_ref().and_then(Member::group_topics) {
-            wanted.extend(topics.iter().cloned());
-        }
+        wanted.extend(of_group.into_iter().flatten().cloned());
         self.metadata.want_topics(now, wanted);
     }
 
     /// Tells the member which topics the subscription means now.
     pub(super) fn resolve_subscription(&mut self, now: Instant) {
         let cluster = self.metadata.cluster().clone();
-        let Some(topics) = self.subscriptions.resolve(&cluster, self.config.exclude_internal_topics) else {
-            return;
-        };
+        let learnt = self.metadata.learnt();
+        let exclude_internal = self.config.exclude_internal_topics;
+        let Some(topics) = self.subscriptions.resolve(&cluster, learnt, exclude_internal) else { return };
         let topics = self.joinable(topics);
         if let Some(member) = self.member.as_mut().filter(|_| !self.group_failed) {
             match self.subscriptions.kind() {

@@ -365,7 +365,7 @@ fn many_refreshes_asked_for_at_once_are_one_and_not_before_the_pause() {
 fn a_listing_counts_as_full_only_if_all_topics_were_asked_for() {
     let mut sim = Sim::wanting(&["orders"]);
     let id = sim.ask().id;
-    sim.metadata.want_all(sim.now);
+    sim.metadata.want_all(sim.now, BTreeSet::new());
     let answer = Answer {
         from: None,
         version: 13,
@@ -377,4 +377,35 @@ fn a_listing_counts_as_full_only_if_all_topics_were_asked_for() {
     sim.told(cluster(vec![topic("orders", 1, &[(1, 0)]), topic("returns", 2, &[(1, 0)])]));
     assert!(sim.metadata.cluster().lists_all);
     assert!(sim.metadata.cluster().topic("returns").is_some());
+}
+
+/// After all topics were listed, a topic that the listing did not have is asked for, as it is without the listing.
+#[test]
+fn b1_a_topic_that_the_last_listing_did_not_have_is_asked_for() {
+    let mut sim = Sim::wanting(&[]);
+    sim.metadata.want_all(sim.now, BTreeSet::new());
+    sim.told(cluster(vec![topic("orders", 1, &[(1, 0)])]));
+    sim.now += Duration::from_secs(1);
+    sim.metadata.want_topics(sim.now, [Topic::from("new")].into());
+    assert!(sim.next_in() < Duration::from_secs(2), "not for {:?}", sim.next_in());
+}
+
+/// The leader of a group lists all topics for its pattern; another member names one.
+#[test]
+fn b1_of_what_is_named_beside_all_it_is_known_at_once_that_it_does_not_exist() {
+    let mut sim = Sim::wanting(&[]);
+    sim.metadata.want_all(sim.now, BTreeSet::new());
+    sim.told(cluster(vec![topic("orders", 1, &[(1, 0)])]));
+    sim.now += Duration::from_secs(1);
+    let named: BTreeSet<Topic> = ["new".into(), "orders".into()].into();
+    sim.metadata.want_all(sim.now, named.clone());
+    assert!(sim.next_in() < Duration::from_secs(2), "the listing may be old: not for {:?}", sim.next_in());
+    sim.told(cluster(vec![topic("orders", 1, &[(1, 0)])]));
+    let info = sim.metadata.cluster().topics.get(&Topic::from("new")).expect("it is said of it");
+    assert_eq!(info.error, ErrorCode::UnknownTopicOrPartition);
+    assert!(sim.metadata.cluster().lists_all);
+    sim.metadata.want_all(sim.now, named);
+    assert_eq!(sim.next_in(), MAX_AGE, "once");
+    sim.told(cluster(vec![topic("orders", 1, &[(1, 0)]), topic("new", 2, &[(1, 0)])]));
+    assert_eq!(sim.metadata.cluster().topic("new").map(|info| info.partitions.len()), Some(1));
 }
