@@ -236,16 +236,13 @@ impl Consumer {
         committed
     }
 
-    /// With another assignment by hand partitions are given up: what is finished is committed before, as by `unsubscribe`.
+    /// With another assignment by hand partitions are given up: there is a commit before, as by `unsubscribe`.
     async fn commit_what_goes(&mut self, partitions: &[(TopicPartition, crate::StartAt)]) -> Result<()> {
-        let stays = |held: &TopicPartition| partitions.iter().any(|(partition, _)| partition == held);
-        if !self.commits_by_itself() || self.group != Group::Outside || self.delivery.owned().all(stays) {
+        let stay: BTreeSet<_> = partitions.iter().map(|(partition, _)| partition).collect();
+        if self.group != Group::Outside || self.delivery.owned().all(|held| stay.contains(held)) {
             return Ok(());
         }
-        self.finish_passed();
-        self.report_finished();
-        let deadline = self.handle.deadline();
-        self.handle.ask(|reply| Command::CommitFinished { deadline, reply: Some(reply) }).await
+        self.commit_by_hand(self.handle.deadline()).await
     }
 
     /// Commits what is finished if `enable.auto.commit` is on, runs the listener's `revoked`, gives up everything and

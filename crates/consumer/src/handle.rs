@@ -60,7 +60,7 @@ impl Handle {
 
     /// Why there is no engine.
     fn ended(&self) -> Error {
-        if self.inbox.is_gone() { Error::closed() } else { Error::engine_ended() }
+        if self.inbox.is_closing() { Error::closed() } else { Error::engine_ended() }
     }
 
     pub(crate) fn deadline(&self) -> Instant {

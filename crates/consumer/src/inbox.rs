@@ -112,6 +112,8 @@ pub(crate) struct Taken {
 #[derive(Debug)]
 pub(crate) struct Inbox {
     queues: Mutex<Queues>,
+    /// The consumer is being closed: that its engine ends is in order.
+    is_closing: AtomicBool,
     /// The consumer has been closed or dropped.
     is_gone: AtomicBool,
 }
@@ -144,7 +146,11 @@ pub(crate) fn inbox() -> (InboxSender, InboxReceiver) {
         waker: None,
         is_ended: false,
     };
-    let inbox = Arc::new(Inbox { queues: Mutex::new(queues), is_gone: AtomicBool::new(false) });
+    let inbox = Arc::new(Inbox {
+        queues: Mutex::new(queues),
+        is_closing: AtomicBool::new(false),
+        is_gone: AtomicBool::new(false),
+    });
     (InboxSender(inbox.clone()), InboxReceiver(inbox))
 }
 
@@ -156,6 +162,11 @@ impl Inbox {
     /// Whether the consumer has been closed or dropped.
     pub(crate) fn is_gone(&self) -> bool {
         self.is_gone.load(Ordering::Acquire)
+    }
+
+    /// Whether somebody has said that it is to end.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.is_closing.load(Ordering::Acquire) || self.is_gone()
     }
 
     pub(crate) fn send_control(&self, control: Control) {
@@ -206,6 +217,11 @@ impl Drop for InboxSender {
 impl InboxReceiver {
     pub(crate) fn shared(&self) -> Arc<Inbox> {
         self.0.clone()
+    }
+
+    /// The consumer is being closed.
+    pub(crate) fn set_closing(&self) {
+        self.0.is_closing.store(true, Ordering::Release);
     }
 
     /// Takes all that has come, behind what was taken before. False when there will never be more. Consumes tokio's

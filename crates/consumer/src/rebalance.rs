@@ -118,7 +118,10 @@ impl Running {
             match Pin::new(commit).poll(cx) {
                 Poll::Pending if !is_late => return Poll::Pending,
                 // The records come again, to whoever owns them next: worth knowing, not worth failing for.
-                Poll::Ready(Ok(Err(error))) => tracing::warn!(%error, "the commit before a revoke failed"),
+                Poll::Ready(Ok(Err(error))) => {
+                    tracing::warn!(%error, "the commit before a revoke failed");
+                    self.is_uncommitted |= error.kind() == ErrorKind::Timeout;
+                }
                 Poll::Pending => self.is_uncommitted = true,
                 Poll::Ready(_) => {}
             }

@@ -54,7 +54,8 @@ impl Offsets {
     ) {
         if let Some(state) = self.partitions.get_mut(partition) {
             let retry = Retry::at(not_before);
-            state.phase = Phase::ResolvingPosition(Waiting { need, fresh, reset, told: false, retry });
+            let waiting = Waiting { need, fresh, reset, told: false, retry };
+            state.phase = Phase::ResolvingPosition(Box::new(waiting));
             self.waiting.insert(partition.clone());
         }
     }

@@ -34,7 +34,7 @@ pub(crate) struct Partition {
 #[derive(Debug)]
 pub(crate) enum Phase {
     /// It is being found out where it begins.
-    ResolvingPosition(Waiting),
+    ResolvingPosition(Box<Waiting>),
     /// `fetch` has it.
     Fetching,
     /// Only the application can say where to go on.

@@ -66,6 +66,7 @@ impl Consumer {
     pub async fn close_with(mut self, options: CloseOptions) -> Result<()> {
         let CloseOptions { timeout, group_membership } = options;
         let deadline = clock::after(timeout);
+        self.inbox.set_closing();
         let handed_over = self.hand_over(deadline, None).await;
         let closed = self.handle.ask(|reply| Command::Close { deadline, group_membership, reply }).await;
         handed_over.and(match closed {

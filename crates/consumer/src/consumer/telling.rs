@@ -50,7 +50,9 @@ impl Consumer {
             }
             Control::Revoke { id, partitions, owned, generation, release_by } => {
                 let change = OwnershipChange { partitions, owned, generation: Some(generation) };
-                self.running = Some(self.revoke(change, release_by, Some(Command::Released(id))));
+                let commit_within = self.longest_commit();
+                let command = Some(Command::Released(id));
+                self.running = Some(self.revoke(change, release_by, commit_within, command));
             }
             Control::Lost { id, partitions, owned, generation } => {
                 self.give_up(&partitions);
@@ -75,13 +77,14 @@ impl Consumer {
         &mut self,
         change: OwnershipChange,
         release_by: Option<Instant>,
+        commit_within: Duration,
         command: Option<Command>,
     ) -> Running {
         if !mutant!(13) {
             self.delivery.leave(&change.partitions);
         }
         let running = self.tell(RebalanceCall::Revoked, change, release_by, command);
-        let deadline = clock::after(self.longest_commit());
+        let deadline = clock::after(commit_within);
         let (reply, answer) = oneshot::channel();
         let commit = if self.commits_by_itself() {
             self.report_finished();
@@ -115,6 +118,7 @@ impl Consumer {
         Running::new(telling, Release::new(change, self.handle.clone(), self.sink.clone(), command, settling))
     }
 
+    /// While the cluster waits, and nothing is handed out.
     fn longest_commit(&self) -> Duration {
         CLOSING_COMMIT.min(self.handle.config.max_poll_interval)
     }
@@ -190,22 +194,34 @@ impl Consumer {
         if is_member && !partitions.is_empty() {
             self.group = Group::Leaving;
             let change = OwnershipChange { partitions, owned: Vec::new(), generation: self.generation };
-            self.running = Some(self.revoke(change, Some(deadline), command));
+            // The listener has a tenth of the time at least.
+            let commit_within = deadline.saturating_duration_since(clock::now()) / 10 * 9;
+            self.running = Some(self.revoke(change, Some(deadline), commit_within, command));
             return before.and(self.finish_running(Some(deadline)).await);
         }
-        // By hand: nobody is told, but what is finished is committed.
-        let mut committed = Ok(());
-        if self.commits_by_itself() && !partitions.is_empty() {
-            self.report_finished();
-            let commit = self.handle.ask(|reply| Command::CommitFinished { deadline, reply: Some(reply) });
-            let late = || Err(Error::new(ErrorKind::Timeout, NOT_COMMITTED));
-            committed = clock::timeout_at(deadline, commit).await.unwrap_or_else(late);
-        }
+        // By hand: nobody is told.
+        let committed = if partitions.is_empty() { Ok(()) } else { self.commit_by_hand(deadline).await };
         self.give_up(&partitions);
         if let Some(command) = command {
             self.handle.send(command)?;
         }
         before.and(committed)
+    }
+
+    /// Before partitions that were assigned by hand are given up: what is finished is committed, if that is our task; otherwise
+    /// what the application has asked for and not waited for goes out (H2).
+    pub(super) async fn commit_by_hand(&mut self, deadline: Instant) -> Result<()> {
+        let by_itself = self.commits_by_itself();
+        if by_itself {
+            self.finish_passed();
+            self.report_finished();
+        }
+        let commit = self.handle.ask(|reply| match by_itself {
+            true => Command::CommitFinished { deadline, reply: Some(reply) },
+            false => Command::SettleCommits { deadline, reply },
+        });
+        let late = || Err(Error::new(ErrorKind::Timeout, NOT_COMMITTED));
+        clock::timeout_at(deadline, commit).await.unwrap_or_else(late)
     }
 
     /// Until what the application is being told of is over, or the time is up: its own, or `until`.

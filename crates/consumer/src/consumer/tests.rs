@@ -789,3 +789,43 @@ async fn n4_a_poll_says_that_the_engine_has_ended() {
     let error = consumer.handle().committed([orders(0)]).await.unwrap_err();
     assert!(error.to_string().contains("nobody closed"), "{error}");
 }
+
+/// The last commit has most of the time that closing has; who closes is told if that was not enough.
+#[tokio::test(start_paused = true)]
+async fn n1_a_close_says_that_the_last_commit_was_not_made_in_time() {
+    let (mut consumer, engine) = member(|builder| builder, &[0]).await;
+    engine.brings(0, 0, 3);
+    consumer.poll(NONE).await.unwrap();
+    engine.hold_commits();
+    let held = engine.held.clone();
+    let late = async move {
+        sleep(Duration::from_secs(55)).await;
+        let replies = held.lock().unwrap().take().unwrap();
+        for reply in replies {
+            // What `offsets` says at the deadline of the command.
+            let _ = reply.send(Err(Error::new(ErrorKind::Timeout, "not committed in time")));
+        }
+    };
+    let closed = beside(consumer.close(Duration::from_secs(60)), late).await;
+    assert!(closed.is_err(), "{:?}", said(&engine));
+}
+
+/// By hand nobody else waits for the partition: all the more reason not to drop what was asked for.
+#[tokio::test(start_paused = true)]
+async fn h2_by_hand_too_commits_under_way_are_over_before_partitions_are_given_up() {
+    for assigns in [false, true] {
+        let (mut consumer, engine) = consumer(|builder| builder.property("enable.auto.commit", "false"));
+        engine.assigns(&[0], None);
+        consumer.assign([orders(0)]).await.unwrap();
+        engine.brings(0, 0, 3);
+        let records = consumer.poll(NONE).await.unwrap();
+        let _committing = consumer.commit_async(&records).unwrap();
+        match assigns {
+            true => consumer.assign([orders(1)]).await.unwrap(),
+            false => consumer.unsubscribe().await.unwrap(),
+        }
+        settle().await;
+        let said = said(&engine);
+        assert!(said.iter().any(|what| what == "settle commits"), "{assigns}: {said:?}");
+    }
+}
