@@ -13,7 +13,7 @@
 //! - nothing leaves for the coordinator while nobody knows who that is.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     hash::Hasher,
     time::{Duration, Instant},
 };
@@ -172,6 +172,15 @@ impl Member {
         match &self.0 {
             Machine::Classic(_) => Vec::new(),
             Machine::Consumer(machine) => machine.wanted_topic_ids(),
+        }
+    }
+
+    /// Consumer protocol: by which ids the group gave the topics of what is owned. A topic that was deleted and created again
+    /// is another one, of which nothing is ours before the group says so.
+    pub fn topic_ids(&self) -> BTreeMap<Topic, Uuid> {
+        match &self.0 {
+            Machine::Classic(_) => BTreeMap::new(),
+            Machine::Consumer(machine) => machine.topic_ids(),
         }
     }
 

@@ -4,13 +4,14 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use offtake_machine::{BrokerId, CallId, Cluster, LeaderEpoch, Position, TopicPartition, Transmit};
+use offtake_wire::ErrorCode;
 
 use crate::{
     Cause, Event, ListSpec, Offsets, PartitionError, Place, ResetPolicy, ResetReason, StartAt,
     ask::{epochs, offset_fetch, offset_list},
     machine::Asked,
     partition::{AfterListing, Lookup, Partition, Phase, Waiting},
-    remedy::of_leader,
+    remedy::{Remedy, Report, of_leader},
     retry::Retry,
 };
 
@@ -58,6 +59,12 @@ impl Offsets {
             state.phase = Phase::ResolvingPosition(Box::new(waiting));
             self.waiting.insert(partition.clone());
         }
+    }
+
+    /// Until the name of its topic is that of the one which the group gave us again, or the group takes the partition away.
+    pub(crate) fn rest(&mut self, partition: &TopicPartition) {
+        tracing::warn!(%partition, "the topic was deleted and created again: waiting for the group to assign the new one");
+        self.wait(partition, Lookup::Committed { otherwise: Place::Policy }, true, None, None);
     }
 
     /// One step further, the rest as it was.
@@ -159,6 +166,9 @@ impl Offsets {
 
     /// Into the hand of `fetch`.
     pub(crate) fn begin(&mut self, partition: &TopicPartition, position: Position) {
+        if self.has_another_name(partition) {
+            return; // not to read that topic's log
+        }
         let Some(state) = self.partitions.get_mut(partition) else { return };
         let Some(Waiting { fresh, reset, .. }) = state.waiting() else { return };
         let (fresh, reset) = (*fresh, *reset);
@@ -183,11 +193,31 @@ impl Offsets {
 
     /// Those that wait for something that may be asked for now.
     fn ready(&self, now: Instant) -> Vec<(TopicPartition, Lookup)> {
-        let waiting = self.waiting.iter().filter_map(|partition| {
-            let waiting = self.partitions.get(partition)?.waiting()?;
-            waiting.retry.is_ready(now).then(|| (partition.clone(), waiting.need))
-        });
-        waiting.collect()
+        let waiting = self.waiting.iter().filter(|partition| !self.has_another_name(partition));
+        waiting
+            .filter_map(|partition| Some((partition.clone(), self.ready_lookup(now, partition)?)))
+            .collect()
+    }
+
+    fn ready_lookup(&self, now: Instant, partition: &TopicPartition) -> Option<Lookup> {
+        let waiting = self.partitions.get(partition)?.waiting()?;
+        waiting.retry.is_ready(now).then_some(waiting.need)
+    }
+
+    /// Of topics whose name is another's: it may be the metadata that are old.
+    fn ask_for_names(&mut self, now: Instant) {
+        let resting = self.waiting.iter().filter(|partition| self.has_another_name(partition));
+        let resting: Vec<_> =
+            resting.filter(|partition| self.ready_lookup(now, partition).is_some()).cloned().collect();
+        if resting.is_empty() {
+            return;
+        }
+        let pauses = self.pauses.next_round();
+        for partition in resting {
+            let cause = Cause::Topic(ErrorCode::UnknownTopicId);
+            self.failed(now, &partition, cause, &pauses, Remedy::RefreshMetadata, Report::Never);
+        }
+        self.apply(Remedy::RefreshMetadata, None);
     }
 
     fn sent(&mut self, partition: &TopicPartition, id: CallId, leader: Option<(BrokerId, LeaderEpoch)>) {
@@ -225,6 +255,7 @@ impl Offsets {
 
     /// One ListOffsets and one OffsetForLeaderEpoch for each leader, one after the other.
     pub(crate) fn ask_leaders(&mut self, now: Instant, cluster: &Cluster) -> Option<Transmit> {
+        self.ask_for_names(now);
         let mut leaders: BTreeMap<BrokerId, ForLeader> = BTreeMap::new();
         let mut lost = Vec::new();
         for (partition, need) in self.ready(now) {

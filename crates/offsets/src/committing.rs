@@ -92,7 +92,7 @@ impl Offsets {
             return Err(CommitError::MetadataTooLong(offset.metadata.len()));
         }
         match self.partitions.get(partition) {
-            Some(state) if state.is_of_this_log(token) => Ok(()),
+            Some(state) if state.is_of_this_log(token) && !self.has_another_name(partition) => Ok(()),
             _ => Err(CommitError::NotOwned),
         }
     }

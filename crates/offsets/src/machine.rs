@@ -227,8 +227,12 @@ impl Offsets {
             let id = self.topic_ids.get(&partition.topic).copied();
             if state.topic_id.is_some() && state.topic_id != id {
                 gone.push(partition.clone());
+            } else if let Some(waiting) = state.waiting_mut() {
+                waiting.retry.retry_now();
             }
-            state.topic_id = id;
+            if !state.is_by_id {
+                state.topic_id = id;
+            }
         }
         for partition in gone {
             self.leave_log(&partition);
@@ -239,7 +243,9 @@ impl Offsets {
                 continue;
             };
             self.begin_log(&partition);
-            if let Lookup::Agreement { position } = need {
+            if self.has_another_name(&partition) {
+                self.rest(&partition);
+            } else if let Lookup::Agreement { position } = need {
                 let (reason, from) = (ResetReason::TopicRecreated, position.offset);
                 self.by_policy(now, &partition, reason, Some(from), true, None);
             } else {

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use offtake_machine::{Position, Token, TopicPartition, after};
+use offtake_wire::Uuid;
 
 use crate::{
     Event, NotAssigned, Offsets, Place, Refused, ResetReason, StartAt,
@@ -14,15 +15,25 @@ impl Offsets {
 
     /// These are ours now, each under a new token. What is assigned already stays as it is (FAILURES E9, F5).
     pub fn assign(&mut self, now: Instant, partitions: impl IntoIterator<Item = (TopicPartition, StartAt)>) {
+        self.assign_by_id(now, partitions.into_iter().map(|(partition, at)| (partition, at, None)));
+    }
+
+    /// The same, given by a group that names topics by id (KIP-848). Where the name is another topic's, as the old one was
+    /// deleted and created again, the partition rests until the group says whose the new one is (FAILURES B3).
+    pub fn assign_by_id(
+        &mut self,
+        now: Instant,
+        partitions: impl IntoIterator<Item = (TopicPartition, StartAt, Option<Uuid>)>,
+    ) {
         self.advance_clock(now);
-        for (partition, at) in partitions {
+        for (partition, at, id) in partitions {
             if self.partitions.contains_key(&partition) {
                 continue;
             }
             self.assignments = self.assignments.wrapping_add(1);
             let token = Token { assignment: self.assignments, seek: 0 };
-            let topic_id = self.topic_ids.get(&partition.topic).copied();
-            self.partitions.insert(partition.clone(), Partition::new(token, topic_id));
+            let topic_id = id.or_else(|| self.topic_ids.get(&partition.topic).copied());
+            self.partitions.insert(partition.clone(), Partition::new(token, topic_id, id.is_some()));
             self.send_to(now, &partition, at);
         }
         if let (Some(interval), None, Some(_)) = (self.config.auto_commit, self.auto.at, &self.config.group) {
@@ -100,9 +111,19 @@ impl Offsets {
         self.advance_clock(now);
         if let Some(not_before) = self.take_from_fetch(now, partition, token, position) {
             self.begin_log(partition);
+            if self.partitions.get(partition).is_some_and(|state| state.is_by_id) {
+                return self.rest(partition);
+            }
             let reason = ResetReason::TopicRecreated;
             self.by_policy(now, partition, reason, Some(position.offset), true, not_before);
         }
+    }
+
+    /// Whether the group gave us the partition of a topic that is not the one which has its name.
+    pub(crate) fn has_another_name(&self, partition: &TopicPartition) -> bool {
+        let named = self.topic_ids.get(&partition.topic);
+        let given = self.partitions.get(partition).filter(|state| state.is_by_id);
+        given.is_some_and(|state| named.is_some() && named != state.topic_id.as_ref())
     }
 
     /// What was read of this partition is of a log that is gone: nothing of it is finished, and no commit of it leaves.

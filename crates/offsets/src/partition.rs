@@ -11,6 +11,8 @@ pub(crate) struct Partition {
     pub(crate) token: Token,
     /// The topic whose log this is, if its id is known: not always the one that has its name now.
     pub(crate) topic_id: Option<Uuid>,
+    /// Whether the group gave the partition by that id (KIP-848): then it is never another topic's.
+    pub(crate) is_by_id: bool,
     /// Tokens before this seek are of a log that is gone.
     pub(crate) log_since: u64,
     pub(crate) phase: Phase,
@@ -89,10 +91,11 @@ impl Lookup {
 }
 
 impl Partition {
-    pub(crate) fn new(token: Token, topic_id: Option<Uuid>) -> Self {
+    pub(crate) fn new(token: Token, topic_id: Option<Uuid>, is_by_id: bool) -> Self {
         Self {
             token,
             topic_id,
+            is_by_id,
             log_since: 0,
             phase: Phase::Stopped,
             finished: None,

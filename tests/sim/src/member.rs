@@ -1,7 +1,7 @@
 //! A member: an application of the kind that people write around a consumer, and its lives.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -569,22 +569,29 @@ impl Life {
             let mut done = Vec::new();
             for partition in partitions {
                 let wanted = place(partition);
-                let last = events.iter().rev().find_map(|event| match &event.what {
-                    What::Processed { who, at, offset, .. } if *who == self.who && *at == wanted => {
-                        Some(Some(*offset))
+                // What it did of a log that is no more is not worth a commit, though it did it only now.
+                let begins = events.iter().rposition(|event| match &event.what {
+                    What::Assigned { who, places, .. } => *who == self.who && places.contains(&wanted),
+                    What::TruncationTold { who, at, .. } | What::Reset { who, at, .. } => {
+                        *who == self.who && *at == wanted
                     }
-                    What::Assigned { who, places, .. } if *who == self.who && places.contains(&wanted) => {
-                        Some(None)
-                    }
-                    // What it did of a log that is no more is not worth a commit.
-                    What::TruncationTold { who, at, .. } | What::Reset { who, at, .. }
-                        if *who == self.who && *at == wanted =>
-                    {
-                        Some(None)
+                    _ => false,
+                });
+                let since = &events[begins.unwrap_or(0)..];
+                let handed: BTreeSet<u64> = since
+                    .iter()
+                    .filter_map(|event| match &event.what {
+                        What::Delivered { who, at, id, .. } if *who == self.who && *at == wanted => Some(*id),
+                        _ => None,
+                    })
+                    .collect();
+                let last = since.iter().rev().find_map(|event| match &event.what {
+                    What::Processed { who, at, offset, id } if *who == self.who && *at == wanted => {
+                        handed.contains(id).then_some(*offset)
                     }
                     _ => None,
                 });
-                if let Some(Some(offset)) = last {
+                if let Some(offset) = last {
                     done.push((partition.clone(), OffsetAndMetadata::from(Position::at(offset + 1))));
                 }
             }

@@ -215,7 +215,13 @@ impl Engine {
     /// Partitions begin to flow: first their start offsets.
     fn begin(&mut self, now: Instant, new: Vec<(TopicPartition, StartAt)>, generation: Option<i32>) {
         let names: Vec<_> = new.iter().map(|(partition, _)| partition.clone()).collect();
-        self.offsets.assign(now, new);
+        let ids = self.member.as_ref().filter(|_| generation.is_some()).map(Member::topic_ids);
+        let ids = ids.unwrap_or_default();
+        let new = new.into_iter().map(|(partition, at)| {
+            let id = ids.get(&partition.topic).copied();
+            (partition, at, id)
+        });
+        self.offsets.assign_by_id(now, new);
         let committed_only = self.config.isolation_level == IsolationLevel::ReadCommitted;
         let mut added = Vec::with_capacity(names.len());
         for partition in names {

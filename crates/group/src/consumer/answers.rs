@@ -66,11 +66,12 @@ impl Consumer {
     }
 
     fn on_heartbeat(&mut self, now: Instant, sent: Sent, answer: ConsumerGroupHeartbeatResponse) {
+        // It would not say so to one whose instance id is somebody else's.
+        self.unreleased_since = None;
         if answer.member_epoch <= 0 && matches!(self.state, State::Joining { .. }) {
             return self.retry(now, "an answer to a join without an epoch");
         }
         self.core.health.worked(&mut self.core.outbox);
-        self.unreleased_since = None;
         if let Some(id) = answer.member_id.filter(|id| !id.is_empty()) {
             self.member_id = id;
         }

@@ -296,6 +296,10 @@ impl Consumer {
         self.partitions.unnamed(&self.names)
     }
 
+    pub(crate) fn topic_ids(&self) -> BTreeMap<Topic, Uuid> {
+        self.partitions.topic_ids()
+    }
+
     pub(crate) fn identity(&self) -> Option<Identity> {
         matches!(self.state, State::Member { .. }).then(|| Identity {
             generation: self.epoch,

@@ -30,6 +30,12 @@ impl Reconciliation {
         self.owned.keys().copied()
     }
 
+    /// By which id the broker gave each topic. (What is held of a topic that is gone is let go before anything is taken of the
+    /// one that has its name.)
+    pub(super) fn topic_ids(&self) -> BTreeMap<Topic, Uuid> {
+        self.owned.iter().map(|((id, _), name)| (name.topic.clone(), *id)).collect()
+    }
+
     pub(super) fn is_settled(&self) -> bool {
         self.target.is_none() && self.revoking.is_empty()
     }

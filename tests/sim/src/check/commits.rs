@@ -221,6 +221,14 @@ mod tests {
     }
 
     #[test]
+    fn s1_where_it_seeks_in_a_topic_that_was_created_again_is_of_that_one() {
+        let anew = Forged::begun().recreated().wait(5).reset(M0, Some(10), 0);
+        let sought = anew.clone().tell(What::Sought { who: M0, at: orders(), to: 3 });
+        sought.commits(M0, 3).holds();
+        anew.commits(M0, 10).is_found("S1");
+    }
+
+    #[test]
     fn s8_a_commit_goes_back() {
         Forged::begun().commits(M0, 5).is_found("S8");
         told(Forged::begun().truncated(5), 10, 5).commits(M0, 5).holds();

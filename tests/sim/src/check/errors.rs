@@ -1,7 +1,10 @@
 //! What the application is told that went wrong. E1: a consumer gives up only for a reason that a plan gave it. E2: what the
 //! client can mend never comes out of `poll`, and what it cannot comes out once for each time that it happens.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use super::{Complaints, liveness::HARMLESS};
 use crate::{
@@ -14,6 +17,8 @@ const VITAL: &[&str] = &["build", "subscribe", "store"];
 /// GROUP_AUTHORIZATION_FAILED and its like: nothing else may end a consumer. No plan injects them.
 const FINAL: &[i16] = &[29, 30, 31, 58];
 const UNKNOWN: i16 = -1;
+/// JoinGroup.
+const JOIN: i16 = 11;
 /// So many errors may come out of `poll` in so long a time; the application waits 100 ms after each.
 const MOST: usize = 20;
 const WITHIN: Duration = Duration::from_secs(10);
@@ -21,12 +26,27 @@ const WITHIN: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(super) struct Errors {
     recent: BTreeMap<Who, Vec<Duration>>,
+    /// Members of which a JoinGroup of an earlier life arrived when a later one had begun.
+    overtaken: BTreeSet<Who>,
+    started: BTreeMap<usize, Who>,
 }
 
 impl Errors {
     pub(super) fn feed(&mut self, plan: &Plan, event: &Event, complaints: &mut Complaints) {
+        match &event.what {
+            What::Started { who } => {
+                self.started.insert(who.member, *who);
+            }
+            What::Request { api: JOIN, client, .. } => {
+                let later = Who::parse(client).and_then(|who| Some((who, *self.started.get(&who.member)?)));
+                self.overtaken.extend(later.filter(|(who, now)| who.life < now.life).map(|(_, now)| now));
+            }
+            _ => {}
+        }
         let What::Failed { who, call, kind, message, fatal } = &event.what else { return };
-        if (*fatal || VITAL.contains(call)) && !ends(plan) {
+        // With its name comes its instance id, and Kafka fences whoever has that.
+        let fenced = kind == "Fenced" && plan.members[who.member].instance_id && self.overtaken.contains(who);
+        if (*fatal || VITAL.contains(call)) && !ends(plan) && !fenced {
             complaints.add("E1", event.at, format!("{who} can do nothing more ({call}): {message}"));
         }
         if *call != "poll" {
@@ -85,7 +105,10 @@ fn is_for_the_application(plan: &Plan, who: Who, kind: &str, message: &str) -> b
 #[cfg(test)]
 mod tests {
     use super::super::forge::{Forged, M0};
-    use crate::{events::What, plan::Harm};
+    use crate::{
+        events::{What, Who},
+        plan::Harm,
+    };
 
     fn failed(forged: Forged, call: &'static str, kind: &str, fatal: bool) -> Forged {
         let message = "forged; trying again".to_owned();
@@ -101,6 +124,23 @@ mod tests {
         let passing = Harm::Code { api: 11, code: 16, times: 1 };
         failed(Forged::begun().fault(1, passing), "poll", "Group", true).is_found("E1");
         failed(Forged::begun(), "build", "Config", false).is_found("E1");
+    }
+
+    #[test]
+    fn e1_a_join_of_an_earlier_life_that_comes_late_fences_the_next() {
+        let again = Who { life: 1, ..M0 };
+        let fenced = |forged: Forged| {
+            let message = "forged".to_owned();
+            let kind = "Fenced".to_owned();
+            forged.tell(What::Failed { who: again, call: "poll", kind, message, fatal: true })
+        };
+        let join = |who: Who| What::Request { broker: 1, api: 11, client: who.to_string() };
+        let is_static = || Forged::begun().planned(|plan| plan.members[0].instance_id = true);
+        fenced(is_static().tell(What::Started { who: again }).tell(join(M0))).holds();
+        fenced(is_static().tell(join(M0)).tell(What::Started { who: again }).tell(join(again)))
+            .is_found("E1");
+        // Nobody can be fenced without an instance id.
+        fenced(Forged::begun().tell(What::Started { who: again }).tell(join(M0))).is_found("E1");
     }
 
     #[test]

@@ -18,10 +18,6 @@ const JOIN: i16 = 11;
 /// How long a commit may wait for a connection: the request timeout.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Whether a member of KIP-848 that was given a partition before its topic was created again may not read the new topic. Off in
-/// the arena: blocked by finding F4 (it goes on in the new topic, which others were given).
-const OWNS_BY_TOPIC_ID: bool = cfg!(test);
-
 /// Why a member is one no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Why {
@@ -60,6 +56,8 @@ pub(super) struct Ownership {
     /// When the coordinator last named a partition to a member.
     named: BTreeMap<(Who, Place), Duration>,
     joins: Vec<(Duration, Who)>,
+    /// When members went, each of which begins a rebalance.
+    left: Vec<Duration>,
     given_up: BTreeMap<(Who, Place), Duration>,
     recreated: BTreeMap<Arc<str>, Duration>,
     /// They were named before the topic was created again, and were told of it afterwards: what they have is the former one.
@@ -91,6 +89,10 @@ impl Ownership {
                     self.granted.insert(*who, at);
                     self.named.extend(places.iter().map(|place| ((*who, place.clone()), at)));
                     self.allowed.insert(*who, places.clone());
+                    if !plan.members[who.member].consumer_protocol {
+                        // They have partitions by name: what is given again is of the topic that is there now.
+                        self.former.retain(|(of, place)| of != who || !places.contains(place));
+                    }
                     self.gone.remove(who);
                     if spoken.is_classic() {
                         self.classic.insert(*who);
@@ -110,6 +112,7 @@ impl Ownership {
                 if let Some(who) = who {
                     self.gone.insert(*who, (at, why));
                 }
+                self.left.push(at);
             }
             What::StepsOut { who } => {
                 self.gone.insert(*who, (at, Why::Left));
@@ -217,12 +220,12 @@ impl Ownership {
         if allowed {
             return given_up.is_none_or(|given_up| given_up < granted);
         }
-        // KIP-848: what is taken away again before the application was told of it is its own until it says that it lets go,
-        // and nobody else's before that.
+        // Cooperative, and KIP-848: what is taken away again before the application was told of it is its own until it says
+        // that it lets go, and nobody else's before that.
         let named = |who| self.named.get(&(who, place.clone())).copied();
-        let Some(mine) = named(who).filter(|_| plan.members[who.member].consumer_protocol) else {
-            return false;
-        };
+        let member = &plan.members[who.member];
+        let keeps = member.consumer_protocol || member.assignors.contains("cooperative");
+        let Some(mine) = named(who).filter(|_| keeps) else { return false };
         let mut others = self.names.keys().filter(|other| **other != who);
         given_up.is_none_or(|given_up| given_up < mine)
             && others.all(|other| named(*other).is_none_or(|theirs| theirs <= mine))
@@ -232,10 +235,10 @@ impl Ownership {
     /// consumer group takes over what its members were last assigned, or were to be when the consumer group before it ended.
     /// What they still have beyond that counts as free: Kafka waits for nobody.
     fn is_converted(&self, plan: &Plan, spoken: &Spoken, who: Who, place: &Place) -> bool {
-        let granted = self.granted.get(&who).copied().unwrap_or_default();
+        let named = self.named.get(&(who, place.clone())).copied().unwrap_or_default();
         let lets_go = self.allowed.get(&who).is_some_and(|places| !places.contains(place));
         let converted = self.classic.contains(&who) && lets_go && !spoken.is_classic();
-        (converted || spoken.was_classic_after(granted)) && !plan.members[who.member].consumer_protocol
+        (converted || spoken.was_classic_after(named)) && !plan.members[who.member].consumer_protocol
     }
 
     /// Whether this member commits what was so given to another while it has it: Kafka asks a commit only for the member's
@@ -243,16 +246,18 @@ impl Ownership {
     pub(super) fn was_taken(&self, plan: &Plan, spoken: &Spoken, member: &str, place: &Place) -> bool {
         let Some(who) = self.members.get(member) else { return false };
         let holds = |who: &Who| self.held.get(place).is_some_and(|holders| holders.contains_key(who));
+        // In a consumer group the classic protocols' members too have partitions by topic id, though they do not know.
+        let by_id = plan.members[who.member].consumer_protocol || !spoken.is_classic();
         holds(who)
-            && (self.is_converted(plan, spoken, *who, place) || self.has_the_former_topic(plan, *who, place))
+            && (self.is_converted(plan, spoken, *who, place)
+                || (by_id && self.has_the_former_topic(*who, place)))
     }
 
-    /// Whether a member of KIP-848, which gives partitions by topic id, was given this one before the topic was created again.
-    fn has_the_former_topic(&self, plan: &Plan, who: Who, place: &Place) -> bool {
+    /// Whether it was given this one before the topic was created again.
+    fn has_the_former_topic(&self, who: Who, place: &Place) -> bool {
         let named = self.named.get(&(who, place.clone()));
         let recreated = self.recreated.get(&place.topic);
-        plan.members[who.member].consumer_protocol
-            && named.zip(recreated).is_some_and(|(named, recreated)| named <= recreated)
+        named.zip(recreated).is_some_and(|(named, recreated)| named <= recreated)
     }
 
     /// Whether a static member has not joined again within the rebalance timeout. Of the classic protocols' members Kafka
@@ -263,7 +268,9 @@ impl Ownership {
         let granted = self.granted.get(&who).copied().unwrap_or_default();
         let timeout = Duration::from_millis(plan.max_poll_interval);
         let mut since = self.joins.iter().filter(|(joined, _)| *joined > granted);
-        let waited = since.clone().any(|(joined, _)| *joined + timeout <= at);
+        let begun =
+            since.clone().map(|(joined, _)| joined).chain(self.left.iter().filter(|left| **left > granted));
+        let waited = begun.into_iter().any(|begun| *begun + timeout <= at);
         member.instance_id && !member.consumer_protocol && waited && since.all(|(_, joiner)| *joiner != who)
     }
 
@@ -378,8 +385,10 @@ impl Ownership {
         let others = self.held.get(place).is_some_and(|holders| {
             holders.iter().any(|(other, (_, since))| *other != who && since > recreated)
         });
-        let has_the_former = self.former.contains(&(who, place.clone()))
-            || (OWNS_BY_TOPIC_ID && self.has_the_former_topic(plan, who, place));
+        // KIP-848 gives partitions by topic id.
+        let by_id = plan.members[who.member].consumer_protocol;
+        let has_the_former =
+            self.former.contains(&(who, place.clone())) || (by_id && self.has_the_former_topic(who, place));
         if has_the_former && is_new && others {
             let text = format!(
                 "{who} was given {place} before the topic was created again, and was handed offset {offset} of the new one, \
@@ -394,7 +403,7 @@ impl Ownership {
 mod tests {
     use super::super::forge::{Forged, M0, M1, orders};
     use crate::{
-        events::{Call, What},
+        events::{Call, What, Who},
         plan::Harm,
     };
 
@@ -460,6 +469,72 @@ mod tests {
         let heard =
             begun.tell(What::GroupAssigned { member: M0.to_string(), generation: 2, places: Vec::new() });
         heard.sends(M0, 10).is_found("S7");
+    }
+
+    #[test]
+    fn s6_a_static_member_that_did_not_join_in_time_is_passed_over() {
+        let begun = || Forged::begun().planned(|plan| plan.members[0].instance_id = true).starts(M1);
+        let leaves = What::MemberGone { member: M1.to_string(), why: "left" };
+        let timeout = 60_000;
+        let rebalanced = begun().tell(leaves).wait(timeout);
+        rebalanced.clone().joins(M1, 2).holds();
+        // It has joined again meanwhile.
+        let joins = What::Request { broker: 1, api: 11, client: M0.to_string() };
+        rebalanced.tell(joins).joins(M1, 2).is_found("S6");
+        // No rebalance has lasted so long.
+        begun().wait(timeout).joins(M1, 2).is_found("S6");
+    }
+
+    /// Both protocols in one group: Kafka waits for nobody of whom it has not kept what it has.
+    #[test]
+    fn s6_what_a_group_forgot_with_its_protocol_is_free() {
+        let migrating = |plan: &mut crate::plan::Plan| {
+            plan.protocol = crate::plan::Protocol::Migrating;
+            plan.members[1].consumer_protocol = true;
+        };
+        // The first is given the partition; the last member of KIP-848 goes; another comes.
+        let begun = || Forged::begun().planned(migrating).starts(M1);
+        let nothing =
+            |who: Who| What::GroupAssigned { member: who.to_string(), generation: 2, places: Vec::new() };
+        let classic =
+            begun().tell(nothing(M1)).tell(What::MemberGone { member: M1.to_string(), why: "left" });
+        classic.clone().tell(nothing(M0)).joins(M1, 3).holds();
+        // It never was a classic group in between, or has given the partition anew since.
+        begun().tell(nothing(M1)).tell(nothing(M0)).joins(M1, 3).is_found("S6");
+        classic.tell(nothing(M1)).granted(M0, 3).joins(M1, 3).is_found("S6");
+    }
+
+    #[test]
+    fn s6_a_classic_member_that_is_given_a_partition_again_has_that_of_the_new_topic() {
+        let migrating = |plan: &mut crate::plan::Plan| {
+            plan.protocol = crate::plan::Protocol::Migrating;
+            plan.members[1].consumer_protocol = true;
+        };
+        let modern = What::GroupAssigned { member: M1.to_string(), generation: 1, places: Vec::new() };
+        let begun = Forged::new().planned(migrating).starts(M1).tell(modern);
+        // It hears of what it was given before, when the topic is another already, and another member has that.
+        let late = |forged: Forged| {
+            let former =
+                forged.starts(M0).granted(M0, 2).recreated().wait(5).assigned(M0, 2).written(0..2, 1);
+            former.reset(M0, None, 0)
+        };
+        let both = |forged: Forged| forged.granted(M1, 3).assigned(M1, 3).handed(M0, 0..1, 1);
+        both(late(begun.clone())).is_found("S6");
+        both(late(begun).granted(M0, 3)).is_found("S6");
+    }
+
+    #[test]
+    fn s7_what_is_taken_away_before_the_application_heard_of_it_is_still_its_own() {
+        let taken = |assignors: &str| {
+            let forged = Forged::new().planned(|plan| plan.members[0].assignors = assignors.to_owned());
+            let granted = forged.written(0..1, 0).starts(M0).granted(M0, 1).reset(M0, None, 0);
+            granted.tell(What::GroupAssigned { member: M0.to_string(), generation: 2, places: Vec::new() })
+        };
+        taken("cooperative-sticky").sends(M0, 0).holds();
+        // Eager: it gave up all before it joined.
+        taken("range").sends(M0, 0).is_found("S7");
+        // Somebody else was given it: it has let go.
+        taken("cooperative-sticky").starts(M1).granted(M1, 3).sends(M0, 0).is_found("S7");
     }
 
     #[test]

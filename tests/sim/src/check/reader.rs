@@ -133,6 +133,11 @@ impl Reader {
         }
     }
 
+    /// Whether it was handed something, or sought, since it was given the partition.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun
+    }
+
     /// Whether it surely stands where it was last told to go.
     pub(super) fn has_gone(&self) -> bool {
         self.stands.iter().all(|(_, used)| *used == self.moves.len())
@@ -140,6 +145,9 @@ impl Reader {
 
     /// The application chose the position.
     pub(super) fn sought(&mut self, to: i64) {
+        // In the log that it was last told of, though nothing of that was handed out.
+        let told = self.moves.iter().map(|step| step.incarnation).max();
+        self.incarnation = self.incarnation.max(told.unwrap_or(0));
         self.moves.clear();
         self.begun = true;
         self.stands = BTreeSet::from([(to, 0)]);

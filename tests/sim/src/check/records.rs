@@ -17,8 +17,9 @@ use super::{
     spoken::Spoken,
 };
 use crate::{
+    clock::ms,
     events::{Event, Place, What, Who},
-    plan::Plan,
+    plan::{Harm, Odd, Plan},
 };
 
 /// Before which no member can be told where it is to begin.
@@ -48,6 +49,8 @@ pub(super) struct Records {
     pub(super) least_lag: BTreeMap<(Who, Place), (u64, Duration)>,
     /// Resets that were excused by a leader that said it knows nothing of an epoch.
     pub(super) undefined_epochs: u32,
+    /// Starts behind a cut that were excused by metadata that know no epochs.
+    unseen_cuts: u32,
 }
 
 /// What a rule looks at beside its own state.
@@ -239,6 +242,15 @@ impl Records {
                 format!("{who} reads what is committed and was handed {place} offset {offset}, which is not");
             complaints.add("S10", at, text);
         }
+        if !reader.has_begun()
+            && reader.told < log.cuts.len()
+            && self.unseen_cuts < told_no_epochs(plan, at)
+            && let Some(start) = hidden_start(of, reader, log, offset)
+        {
+            // Without the leader's epoch nobody can ask whether the log was cut (FAILURES L6): what follows is all it reads.
+            self.unseen_cuts += 1;
+            of.begin = of.begin.max(Some(start));
+        }
         let starts: Vec<i64> = of.since(reader.asks_since()).filter_map(|noted| noted.offset).collect();
         let spot = Spot { offset, cuts, read_committed };
         if let Some(wrong) = reader.handed(ledger, log, spot, starts) {
@@ -278,10 +290,59 @@ impl Records {
     }
 }
 
+/// How many partitions may have been without epochs by now: an answer is of all of them.
+fn told_no_epochs(plan: &Plan, at: Duration) -> u32 {
+    let partitions =
+        plan.topics.iter().map(|topic| u32::try_from(topic.partitions).unwrap_or(0)).sum::<u32>();
+    let struck = plan.faults.iter().filter(|fault| ms(fault.at) <= at);
+    struck
+        .map(|fault| match fault.what {
+            Harm::Odd { which: Odd::NoEpochs, times } => times * partitions,
+            _ => 0,
+        })
+        .sum()
+}
+
+/// What was committed of the log before a cut, beyond the cut, if reading seems to have begun there.
+fn hidden_start(of: &Offsets, reader: &Reader, log: &Log, offset: i64) -> Option<i64> {
+    let truncated = |noted: &Noted, start: i64| {
+        let cuts = log.cuts.iter().skip(noted.incarnation);
+        cuts.clone().all(|cut| !cut.recreated) && cuts.clone().any(|cut| cut.concerns(start))
+    };
+    let hidden = of.since(reader.asks_since()).filter_map(|noted| {
+        let start = noted.offset.filter(|start| *start <= offset)?;
+        truncated(&noted, start).then_some(start)
+    });
+    hidden.max()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::forge::{Forged, M0, orders};
-    use crate::events::What;
+    use super::super::forge::{Forged, M0, M1, orders};
+    use crate::{
+        events::What,
+        plan::{Harm, Odd},
+    };
+
+    #[test]
+    fn s1_who_was_told_no_epochs_cannot_see_a_cut() {
+        let cut = |forged: Forged| forged.truncated(8).wait(5).written(8..12, 1).revoked(M0).joins(M1, 2);
+        let reads = |forged: Forged| forged.reads(M1, 10..12, 1).commits(M1, 12);
+        let odd = Harm::Odd { which: Odd::NoEpochs, times: 1 };
+        reads(cut(Forged::begun().fault(1, odd.clone()))).holds();
+        reads(cut(Forged::begun())).is_found("S1");
+        // As often as there were partitions to tell of, and not before.
+        reads(cut(Forged::begun().fault(60_000, odd.clone()))).is_found("S1");
+        let again = reads(cut(Forged::begun().fault(1, odd))).truncated(11).wait(5).written(11..14, 2);
+        again
+            .revoked(M1)
+            .wait(5)
+            .granted(M0, 3)
+            .assigned(M0, 3)
+            .reads(M0, 12..14, 2)
+            .commits(M0, 14)
+            .is_found("S1");
+    }
 
     fn in_a_transaction(committed: Option<bool>) -> Forged {
         let record = What::Appended { at: orders(), offset: 0, id: 0, transaction: 7 };

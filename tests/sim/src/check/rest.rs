@@ -12,6 +12,10 @@ use super::{
 };
 use crate::events::{Event, Place, What, Who};
 
+/// JoinGroup and SyncGroup.
+const JOIN: i16 = 11;
+const SYNC: i16 = 14;
+
 /// A call that is never answered (10 s), twice the backoff, and finding a leader and a position.
 const LONGEST: Duration = Duration::from_secs(15);
 
@@ -24,6 +28,9 @@ pub(super) struct Rest {
     idle: BTreeMap<Who, Duration>,
     /// Whose listener runs: until it ends, `poll` waits for it and hands out nothing.
     listening: BTreeSet<Who>,
+    /// Whose JoinGroup waits at the coordinator, and since when.
+    joining: BTreeMap<Who, Duration>,
+    members: BTreeMap<String, Who>,
     /// Who was handed something in this poll.
     handed: BTreeSet<Who>,
     judged: BTreeSet<(Who, Place)>,
@@ -59,6 +66,14 @@ impl Rest {
                 self.listening.remove(who);
                 self.paused.retain(|(paused, _)| paused != who);
             }
+            What::Named { who, member } => {
+                self.members.insert(member.clone(), *who);
+            }
+            What::Request { api: JOIN, client, .. } => {
+                self.joining.extend(Who::parse(client).map(|who| (who, at)));
+            }
+            What::Request { api: SYNC, client, .. } => self.joined(Who::parse(client)),
+            What::MemberGone { member, .. } => self.joined(self.members.get(member).copied()),
             What::ListenerBegins { who, .. } => {
                 self.listening.insert(*who);
                 self.idle.remove(who);
@@ -95,10 +110,21 @@ impl Rest {
         }
     }
 
+    fn joined(&mut self, who: Option<Who>) {
+        let Some(who) = who else { return };
+        self.joining.remove(&who);
+        self.idle.remove(&who);
+    }
+
     fn judge(&mut self, scene: Scene<'_>, records: &Records, who: Who, complaints: &mut Complaints) {
         let Some(healed) = self.healed else { return };
         let Some(idle) = self.idle.get(&who).map(|since| (*since).max(healed)) else { return };
         if scene.at < idle + LONGEST {
+            return;
+        }
+        // What it keeps it hands out while it waits for the others, but not for longer than the rebalance may take since it
+        // last heard that all was well: where faults came in between, that is long ago.
+        if self.joining.get(&who).is_some_and(|since| *since <= healed) {
             return;
         }
         for place in self.held.get(&who).into_iter().flatten() {
@@ -142,7 +168,7 @@ mod tests {
         // It goes on in time.
         polls(polls(waits.clone(), 100).handed(M0, 10..12, 0), 200).holds();
         // Nobody wants it.
-        polls(waits.tell(What::Paused { who: M0, at: orders() }), 200).holds();
+        polls(waits.clone().tell(What::Paused { who: M0, at: orders() }), 200).holds();
         // Its listener takes its time; and when that is over, none is left.
         let listens = waits.clone().tell(What::ListenerBegins {
             who: M0,
@@ -154,6 +180,12 @@ mod tests {
         let over = polls(listens, 200).tell(What::ListenerEnds { who: M0, call: Call::Revoked });
         polls(over.clone(), 100).holds();
         polls(over, 200).is_found("L2");
+        // It has waited for the others since before that; or has begun to only now, or waits no longer.
+        let asks = |api| What::Request { broker: 1, api, client: M0.to_string() };
+        let joins = Forged::begun().tell(asks(11)).tell(What::Healed).written(10..12, 0);
+        polls(joins.clone(), 200).holds();
+        polls(waits.clone().tell(asks(11)), 200).is_found("L2");
+        polls(joins.tell(asks(14)), 200).is_found("L2");
         // Nothing was said of better times yet.
         polls(Forged::begun().written(10..12, 0), 200).holds();
     }
