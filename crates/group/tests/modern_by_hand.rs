@@ -497,3 +497,24 @@ fn m2_a_session_timeout_that_is_told_late_counts_from_then_on() {
     hand.member.handle_timeout(hand.now);
     assert!(hand.events().iter().any(|event| matches!(event, Event::Lost { .. })));
 }
+
+/// The broker waits until it knows what was revoked, not until all that it gives instead has been taken.
+#[test]
+fn f4_a_topic_without_a_name_does_not_end_what_is_owned() {
+    let mut hand = Hand::knowing(None);
+    hand.member.subscribe(hand.now, topics(&["a", "b"]));
+    hand.settles_with(&[0, 1]);
+    hand.waits();
+    hand.says().unwrap();
+    let one = |topic| TopicPartitions { topic_id: id(topic), partitions: vec![0] };
+    let assignment = Some(Assignment { topic_partitions: vec![one("a"), one("b")] });
+    hand.hears(ConsumerGroupHeartbeatResponse { assignment, ..beat(2, None) });
+    hand.events();
+    hand.releases();
+    let said = hand.says().unwrap();
+    assert!(said.topic_partitions.is_some(), "what is left");
+    hand.hears(beat(2, None));
+    // The metadata is late, by more than max.poll.interval.ms.
+    hand.beats_for(400_000);
+    assert!(hand.member.valid_until().unwrap() > hand.now, "a-0 is still ours");
+}

@@ -92,8 +92,9 @@ impl Consumer {
         let at = if mem::take(&mut self.heartbeat_at_once) { now } else { next };
         self.state = State::Member { heartbeat: Exchange::due(at) };
         let unheard_since = self.unheard_since.take();
-        // What we have let go of after this one left, the broker does not know yet.
-        if self.partitions.is_settled() && !self.pending.owned {
+        // Whatever is still to be taken, the broker waits for us only until it knows what we have let go of; of what we let
+        // go of after this one left, it does not know yet.
+        if !self.partitions.is_revoking() && !self.pending.owned {
             self.giving_up_since = None;
         }
         if let Some(target) = answer.assignment.map(partitions)

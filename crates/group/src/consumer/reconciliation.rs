@@ -40,6 +40,11 @@ impl Reconciliation {
         self.target.is_none() && self.revoking.is_empty()
     }
 
+    /// Whether the application has still to let go of something.
+    pub(super) fn is_revoking(&self) -> bool {
+        !self.revoking.is_empty()
+    }
+
     /// The newest word of the broker replaces any older one. Whether something has to be let go for it.
     pub(super) fn wants(&mut self, target: BTreeSet<Id>) -> bool {
         let gives_up = self.owned.keys().any(|id| !target.contains(id));
