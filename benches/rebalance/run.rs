@@ -285,7 +285,8 @@ pub(crate) fn beside_a_slow_one(
         let rest = gaps(&during).map(|(_, gap)| gap).max().unwrap_or(whole - joined);
         match members.into_iter().collect::<Vec<_>>().as_slice() {
             [0] => beside.slow.push(rest),
-            [_] => {
+            // What was taken from it for the one that died has come back to it: a partition that moved.
+            [_] if rest < beside.took => {
                 beside.kept.push(rest);
                 let late =
                     during.iter().filter_map(|d| Some(d.at - sent.acknowledged.get(d.sequence as usize)?));
