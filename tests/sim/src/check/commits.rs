@@ -222,10 +222,16 @@ mod tests {
 
     #[test]
     fn s1_where_it_seeks_in_a_topic_that_was_created_again_is_of_that_one() {
-        let anew = Forged::begun().recreated().wait(5).reset(M0, Some(10), 0);
-        let sought = anew.clone().tell(What::Sought { who: M0, at: orders(), to: 3 });
+        let begun = Forged::begun().planned(|plan| plan.members[0].read_committed = true);
+        let anew = begun.recreated().wait(5).reset(M0, Some(10), 0);
+        let aborted = (0..3).fold(anew, |forged, offset| {
+            forged.tell(What::Appended { at: orders(), offset, id: 7_000, transaction: 7 })
+        });
+        // It is handed nothing of the new topic: all of it was aborted.
+        let aborted = aborted.tell(What::Ended { transaction: 7, committed: false });
+        let sought = aborted.clone().tell(What::Sought { who: M0, at: orders(), to: 3 });
         sought.commits(M0, 3).holds();
-        anew.commits(M0, 10).is_found("S1");
+        aborted.written(4..5, 1).commits(M0, 10).is_found("S1");
     }
 
     #[test]

@@ -32,7 +32,7 @@ impl Dials {
             row.clear();
             return;
         }
-        // Each lane dials when the backoff is over: those are one (finding F6: it should be one dial).
+        // Each lane that has calls waiting dials when the backoff is over: those are one.
         let together = ms(2 * plan.latency.1 + 5);
         if row.last().is_some_and(|last| event.at <= *last + together) {
             return;

@@ -92,6 +92,12 @@ impl Ownership {
                     if !plan.members[who.member].consumer_protocol {
                         // They have partitions by name: what is given again is of the topic that is there now.
                         self.former.retain(|(of, place)| of != who || !places.contains(place));
+                        for place in places {
+                            let held = self.held.get_mut(place).and_then(|holders| holders.get_mut(who));
+                            if let Some((_, since)) = held {
+                                *since = at;
+                            }
+                        }
                     }
                     self.gone.remove(who);
                     if spoken.is_classic() {
