@@ -57,7 +57,7 @@ impl Records {
             // It speaks of the log before a cut, of which it has not heard: there this offset held something else.
             let elsewhere = |cut: usize| {
                 let held = log.former.get(number).into_iter().flatten().find(|former| former.cut == cut);
-                let began = of.began.get(cut).copied().flatten();
+                let began = of.began.get(&cut).copied().flatten();
                 held.is_none_or(|former| {
                     began.is_some_and(|began| **number < began)
                         || !scene.ledger.is_due(&former.record)
@@ -143,10 +143,11 @@ impl Records {
         }
     }
 
-    pub(super) fn truncated(&mut self, place: &Place, end: i64) {
+    pub(super) fn truncated(&mut self, scene: Scene<'_>, place: &Place, end: i64) {
+        let cuts = scene.ledger.log(place).map_or(0, |log| log.cuts.len());
         let of = self.groups.entry(place.clone()).or_default();
         of.checked = of.checked.min(end);
-        of.began.push(of.begin);
+        of.began.insert(cuts.saturating_sub(1), of.begin);
         of.begin = of.begin.map(|begin| begin.min(end));
         if let Some(committed) = of.committed().filter(|committed| of.hides_cuts() && *committed > end) {
             of.begin = of.begin.max(Some(committed));
@@ -232,6 +233,29 @@ mod tests {
         let sought = aborted.clone().tell(What::Sought { who: M0, at: orders(), to: 3 });
         sought.commits(M0, 3).holds();
         aborted.written(4..5, 1).commits(M0, 10).is_found("S1");
+    }
+
+    #[test]
+    fn s1_an_application_that_seeks_without_having_heard_of_a_cut_skips_what_lies_before() {
+        let cut = || Forged::begun().truncated(5).wait(5).written(5..12, 1);
+        let seeks = |forged: Forged| forged.tell(What::Sought { who: M0, at: orders(), to: 10 });
+        seeks(cut()).reads(M0, 10..12, 1).commits(M0, 12).holds();
+        // It had heard of it.
+        seeks(told(cut(), 10, 5)).reads(M0, 10..12, 1).commits(M0, 12).is_found("S1");
+        // There was none.
+        seeks(Forged::begun().written(10..12, 0)).reads(M0, 10..12, 0).commits(M0, 12).holds();
+    }
+
+    #[test]
+    fn s1_what_a_group_had_of_a_topic_counts_from_where_it_began_in_that_one() {
+        // The topic was created again before anybody read it, began at its end, and was created again.
+        let latest =
+            Forged::new().planned(|plan| plan.reset = crate::plan::Reset::Latest).recreated().wait(5);
+        let begun =
+            latest.written(0..9, 1).joins(M0, 1).reset(M0, None, 9).written(9..12, 1).reads(M0, 9..12, 1);
+        let again = begun.recreated().wait(5).written(0..2, 2);
+        again.clone().commits(M0, 12).holds();
+        again.commits(M0, 14).is_found("S1");
     }
 
     #[test]

@@ -61,8 +61,8 @@ pub(super) struct Offsets {
     pub(super) checked: i64,
     /// What lies before this was not to be read: the policy is `latest`, or Kafka took what was said of a former log for this.
     pub(super) begin: Option<i64>,
-    /// The same of the logs before each cut.
-    pub(super) began: Vec<Option<i64>>,
+    /// The same of the log before each cut.
+    pub(super) began: BTreeMap<usize, Option<i64>>,
     /// The commit that was last on its way.
     pub(super) last_sent: Option<(Who, i64)>,
     /// The commits of each offset by the member that sent it last.

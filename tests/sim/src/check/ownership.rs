@@ -56,6 +56,8 @@ pub(super) struct Ownership {
     /// When the coordinator last named a partition to a member.
     named: BTreeMap<(Who, Place), Duration>,
     joins: Vec<(Duration, Who)>,
+    /// When each last sent a heartbeat.
+    heartbeats: BTreeMap<Who, Duration>,
     /// When members went, each of which begins a rebalance.
     left: Vec<Duration>,
     given_up: BTreeMap<(Who, Place), Duration>,
@@ -119,6 +121,9 @@ impl Ownership {
                     self.gone.insert(*who, (at, why));
                 }
                 self.left.push(at);
+            }
+            What::HeartbeatSent { who } => {
+                self.heartbeats.insert(*who, at);
             }
             What::StepsOut { who } => {
                 self.gone.insert(*who, (at, Why::Left));
@@ -202,8 +207,13 @@ impl Ownership {
         let holds = self.held.get(place).is_some_and(|holders| holders.contains_key(&who));
         // As a value a change is told to be over when it is let go of; the last commit may leave after that, until the group
         // has heard of it: as long as the coordinator says that the partition is this member's.
-        let by_value = plan.members[who.member].values;
-        let on_the_way_out = by_value
+        // So may one that waits for a broker which asked for quiet (KIP-219): with KIP-848 the heartbeat that tells the group
+        // waits behind it, on the same connection.
+        let member = &plan.members[who.member];
+        let given_up = self.given_up.get(&(who, place.clone()));
+        let untold =
+            member.consumer_protocol && given_up.is_some_and(|at| self.heartbeats.get(&who) <= Some(at));
+        let on_the_way_out = (member.values || untold)
             && !self.gone.contains_key(&who)
             && self.allowed.get(&who).is_some_and(|places| places.contains(place));
         // What waited for a connection when the group was forgotten is refused by the coordinator.
@@ -541,6 +551,15 @@ mod tests {
         taken("range").sends(M0, 0).is_found("S7");
         // Somebody else was given it: it has let go.
         taken("cooperative-sticky").starts(M1).granted(M1, 3).sends(M0, 0).is_found("S7");
+    }
+
+    #[test]
+    fn s7_what_waited_at_a_connection_leaves_ahead_of_the_heartbeat_that_lets_go() {
+        let modern = || Forged::begun().planned(|plan| plan.members[0].consumer_protocol = true).revoked(M0);
+        modern().sends(M0, 10).holds();
+        modern().tell(What::HeartbeatSent { who: M0 }).sends(M0, 10).is_found("S7");
+        // With the classic protocols it is a JoinGroup, which has a connection of its own.
+        Forged::begun().revoked(M0).sends(M0, 10).is_found("S7");
     }
 
     #[test]

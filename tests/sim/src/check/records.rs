@@ -117,7 +117,17 @@ impl Records {
                 self.reset(scene, (*who, place, *from, *to, reason), complaints);
             }
             What::Sought { who, at: place, to } => {
-                self.groups.entry(place.clone()).or_default().sought = Some((*who, *to));
+                let told = self.reader(*who, place).told;
+                let log = scene.ledger.log(place);
+                let mut unheard = log.into_iter().flat_map(|log| log.cuts.iter().skip(told));
+                let hidden = unheard.any(|cut| !cut.recreated && cut.concerns(*to));
+                let of = self.groups.entry(place.clone()).or_default();
+                of.sought = Some((*who, *to));
+                if hidden {
+                    // An application that names an offset without an epoch goes there, whatever log that is of now: it skips
+                    // what lies before it since the cut of which it has not heard.
+                    of.begin = of.begin.max(Some(*to));
+                }
                 self.reader(*who, place).sought(*to);
             }
             What::TruncationTold { who, at: place, from, to } => {
@@ -135,12 +145,13 @@ impl Records {
             What::Committed { member, at: place, offset, leader_epoch, .. } => {
                 self.committed(scene, (member, place, *offset, *leader_epoch), complaints);
             }
-            What::Truncated { at: place, end, .. } => self.truncated(place, *end),
+            What::Truncated { at: place, end, .. } => self.truncated(scene, place, *end),
             What::Recreated { topic } | What::Deleted { topic } => {
                 // The coordinator deletes what was committed of a topic with the topic.
-                for (_, of) in self.groups.iter_mut().filter(|(place, _)| place.topic == *topic) {
+                for (place, of) in self.groups.iter_mut().filter(|(place, _)| place.topic == *topic) {
                     of.note(Noted::nothing(at));
-                    of.began.push(of.begin);
+                    let cuts = scene.ledger.log(place).map_or(0, |log| log.cuts.len());
+                    of.began.insert(cuts.saturating_sub(1), of.begin);
                     (of.leader_epoch, of.checked, of.begin, of.blind, of.rewound) =
                         (-1, 0, None, false, None);
                 }
