@@ -22,12 +22,13 @@ use crate::{
 /// offsets `offsets.retention.minutes` after the commit, though they be idle all the while.
 const RENEWAL: Duration = Duration::from_secs(3600);
 
-/// When the next automatic commit is due.
+/// The automatic commit, which [`Offsets::commit_soon`] asks for.
 #[derive(Debug, Default)]
 pub(crate) struct AutoCommit {
-    pub(crate) at: Option<Instant>,
-    /// It is: waits for the coordinator, and for something to say.
+    /// It waits for the coordinator, and for something to say.
     pub(crate) due: bool,
+    /// When it is due again after one that failed.
+    pub(crate) again_at: Option<Instant>,
     /// When all was last committed again.
     renewed: Option<Instant>,
 }
@@ -68,8 +69,8 @@ impl Offsets {
         self.commits.merge(unawaited)
     }
 
-    /// Makes an automatic commit due now, for an application that keeps the interval itself: what is finished when it can
-    /// be sent. Asking again before then changes nothing, so nothing piles up while the coordinator is away.
+    /// Makes an automatic commit due now, of what is finished when it can be sent. The interval is the caller's to keep.
+    /// Asking again before then changes nothing, so nothing piles up while the coordinator is away.
     pub fn commit_soon(&mut self, now: Instant) {
         self.advance_clock(now);
         self.renew(now);
@@ -182,11 +183,11 @@ impl Offsets {
             let Some(state) = self.partitions.get_mut(&failure.partition) else { continue };
             state.commit_failures = state.commit_failures.saturating_add(1);
             if failure.a_few_times && state.commit_failures >= REPORT_AFTER {
-                // From now on once in an interval, with the others.
+                // From now on with the others only.
                 failed.insert(failure.partition, Err(CommitError::Failed(failure.cause)));
             } else {
                 let soon = after(now, pauses.after(state.commit_failures.saturating_sub(1)));
-                self.auto.at = earliest([self.auto.at, Some(soon)]);
+                self.auto.again_at = earliest([self.auto.again_at, Some(soon)]);
             }
         }
         // The next one is refused as well, and the one after it: once is enough.

@@ -17,8 +17,6 @@ pub struct Config {
     pub request_timeout: Duration,
     /// `retry.backoff.ms` and `retry.backoff.max.ms`.
     pub backoff: BackoffConfig,
-    /// `auto.commit.interval.ms`, if `enable.auto.commit`; at least 10 ms.
-    pub auto_commit: Option<Duration>,
     /// One moment on both clocks, the second in milliseconds since 1970: what [`ResetPolicy::ByDuration`] counts from.
     pub wall: (Instant, i64),
     /// Of the jitter in pauses.

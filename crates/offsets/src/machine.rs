@@ -23,9 +23,6 @@ use crate::{
     retry::BackoffSchedule,
 };
 
-/// Automatic commits are not more frequent than this.
-const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
-
 /// The offsets of one consumer.
 #[derive(Debug)]
 pub struct Offsets {
@@ -89,8 +86,7 @@ pub(crate) enum Asked {
 
 impl Offsets {
     /// Nothing assigned.
-    pub fn new(mut config: Config) -> Self {
-        config.auto_commit = config.auto_commit.map(|interval| interval.max(SHORTEST_INTERVAL));
+    pub fn new(config: Config) -> Self {
         Self {
             pauses: BackoffSchedule::new(config.backoff, config.seed),
             identity: None,
@@ -284,11 +280,8 @@ impl Offsets {
         for (id, outcome) in self.queries.expire(now) {
             self.emit(Event::QueryDone { id, outcome });
         }
-        if self.auto.at.is_some_and(|at| at <= now) {
+        if self.auto.again_at.take_if(|at| *at <= now).is_some() {
             self.auto.due = true;
-            self.renew(now);
-            let every = self.config.auto_commit.filter(|_| !self.partitions.is_empty());
-            self.auto.at = every.map(|every| after(now, every));
         }
     }
 
@@ -329,7 +322,7 @@ impl Offsets {
             self.calls.values().map(|call| call.deadline).min(),
             self.commits.wakes_after(drained),
             self.queries.wakes_after(drained),
-            self.auto.at,
+            self.auto.again_at,
         ])
     }
 

@@ -36,9 +36,6 @@ impl Offsets {
             self.partitions.insert(partition.clone(), Partition::new(token, topic_id, id.is_some()));
             self.send_to(now, &partition, at);
         }
-        if let (Some(interval), None, Some(_)) = (self.config.auto_commit, self.auto.at, &self.config.group) {
-            self.auto.at = Some(after(now, interval));
-        }
     }
 
     /// These are no longer ours: what is finished, stored or waiting is forgotten (FAILURES H14), what is queued of them

@@ -113,8 +113,6 @@ pub(super) fn offsets(config: &Config, seed: u64, wall: (Instant, i64)) -> offta
         },
         request_timeout: config.request_timeout,
         backoff: backoff(config),
-        // The handle takes the snapshot, on the application's task, and says when.
-        auto_commit: None,
         wall,
         seed,
     }

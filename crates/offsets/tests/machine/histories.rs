@@ -132,10 +132,10 @@ struct History {
 
 impl History {
     fn new(reset: ResetPolicy, auto: bool) -> Self {
-        let sim = Sim::new(|c| {
-            c.reset = reset;
-            c.auto_commit = auto.then_some(Duration::from_secs(5));
-        });
+        let mut sim = Sim::new(|c| c.reset = reset);
+        if auto {
+            sim.commit_every(Duration::from_secs(5));
+        }
         Self {
             sim,
             brokers: Brokers::new(),

@@ -194,12 +194,15 @@ fn with_the_policy_none_the_application_decides() {
     let mut sim = Sim::new(|c| c.reset = ResetPolicy::None);
     sim.assign([(orders(0), StartAt::Committed)]);
     let load = sim.transmit();
+    assert!(!sim.offsets.is_stopped(&orders(0)));
     sim.answer(&load, 9, fetched([(orders(0), -1, -1, ErrorCode::None)]));
     let (partition, token) = (orders(0), sim.token(0));
     assert_eq!(sim.events(), [Event::PartitionFailed { partition, token, error: PartitionError::NoOffset }]);
     sim.quiet();
     assert_eq!(sim.offsets.poll_timeout(), None);
+    assert!(sim.offsets.is_stopped(&orders(0)));
     sim.offsets.seek(sim.now, &orders(0), StartAt::Offset(Position::at(1))).unwrap();
+    assert!(!sim.offsets.is_stopped(&orders(0)));
     let expected = [start(&sim, 0, Position::at(1))];
     assert_eq!(sim.events(), expected);
 }

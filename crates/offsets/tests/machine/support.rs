@@ -7,7 +7,7 @@ use std::{
 
 use offtake_machine::{
     Answer, Broker, BrokerId, CallError, Cluster, PartitionInfo, Position, Target, Token, TopicInfo,
-    TopicPartition, Transmit,
+    TopicPartition, Transmit, earliest,
 };
 use offtake_offsets::{Config, Event, Identity, Isolation, Offsets, Protocol, ResetPolicy, StartAt};
 use offtake_wire::{
@@ -47,7 +47,6 @@ pub(crate) fn config(now: Instant) -> Config {
         isolation: Isolation::ReadUncommitted,
         request_timeout: Duration::from_secs(30),
         backoff: Default::default(),
-        auto_commit: None,
         wall: (now, WALL_MS),
         seed: 7,
     }
@@ -81,6 +80,8 @@ pub(crate) struct Sim {
     pub(crate) offsets: Offsets,
     pub(crate) cluster: Cluster,
     pub(crate) coordinator: Option<BrokerId>,
+    /// `auto.commit.interval.ms`, if it is on, and when it is over.
+    auto_commit: Option<(Duration, Instant)>,
     /// Events that nobody has looked at.
     seen: Vec<Event>,
 }
@@ -93,7 +94,19 @@ impl Sim {
         change(&mut config);
         let mut offsets = Offsets::new(config);
         offsets.set_identity(Some(member(1)));
-        Self { now, offsets, cluster: cluster(), coordinator: Some(COORDINATOR), seen: vec![] }
+        Self {
+            now,
+            offsets,
+            cluster: cluster(),
+            coordinator: Some(COORDINATOR),
+            auto_commit: None,
+            seen: vec![],
+        }
+    }
+
+    /// From now on an automatic commit falls due so often, as the consumer has it.
+    pub(crate) fn commit_every(&mut self, interval: Duration) {
+        self.auto_commit = Some((interval, self.now + interval));
     }
 
     /// With `orders-0` assigned and flowing from offset 10, which the group has.
@@ -149,18 +162,28 @@ impl Sim {
     }
 
     pub(crate) fn advance(&mut self, by: Duration) {
-        self.now += by;
-        self.offsets.handle_timeout(self.now);
+        self.advance_to(self.now + by);
+    }
+
+    fn advance_to(&mut self, to: Instant) {
+        self.now = to;
+        self.offsets.handle_timeout(to);
+        if let Some((interval, at)) = &mut self.auto_commit
+            && *at <= to
+        {
+            *at = to + *interval;
+            self.offsets.commit_soon(to);
+        }
     }
 
     /// To the next time that the machine wants to be woken; until then it has nothing to do.
     pub(crate) fn wake(&mut self) {
         self.quiet();
         self.seen = self.events();
-        let at = self.offsets.poll_timeout().expect("something to wait for");
+        let interval = self.auto_commit.map(|(_, at)| at);
+        let at = earliest([self.offsets.poll_timeout(), interval]).expect("something to wait for");
         assert!(at > self.now, "wants to be woken at once, though nothing is left to do");
-        self.now = at;
-        self.offsets.handle_timeout(at);
+        self.advance_to(at);
     }
 
     pub(crate) fn lead(&mut self, partition: i32, leader: i32, epoch: i32) {
