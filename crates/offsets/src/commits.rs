@@ -146,17 +146,19 @@ impl Commits {
         (id, None)
     }
 
-    /// Nobody waits for these any more: where a later commit carries what they ask for, it speaks for them. Gives those of
-    /// which nothing is left.
+    /// Nobody waits for these any more: where a commit that has no less time carries what they ask for, it speaks for them.
+    /// Gives those of which nothing is left.
     pub(crate) fn merge(&mut self, unawaited: &BTreeSet<CommitId>) -> BTreeSet<CommitId> {
         let mut merged = BTreeSet::new();
         for entry in self.queues.values_mut().flatten() {
             let By::Application(ids) = &mut entry.by else { continue };
-            let Some(last) = ids.last().copied() else { continue };
+            // All of one entry ask for the same by now.
+            let deadline = |id: &&CommitId| self.open.get(id).map(|open| open.deadline);
+            let Some(speaker) = ids.iter().max_by_key(deadline).copied() else { continue };
             // What has failed in part is told when the rest is over.
             let is_good = |open: &Open| open.outcome.values().all(Result::is_ok);
             let goes = |id: &CommitId| {
-                *id != last && unawaited.contains(id) && self.open.get(id).is_none_or(is_good)
+                *id != speaker && unawaited.contains(id) && self.open.get(id).is_none_or(is_good)
             };
             for id in ids.extract_if(.., |id| goes(id)).collect::<Vec<_>>() {
                 if let Some(open) = self.open.get_mut(&id) {
@@ -315,7 +317,7 @@ impl Commits {
                     }
                     let next = match next {
                         Next::AFewTimes if entry.retry.failures() >= REPORT_AFTER => Next::Fail,
-                        // Somebody from outside the group has nobody else to be.
+                        // A committer from outside the group has no other identity to retry with.
                         Next::AsAnother if asked_as.member_id.is_empty() => Next::Fail,
                         // It was not us, as we are now, who was refused.
                         Next::Fail

@@ -63,8 +63,8 @@ impl Offsets {
         id
     }
 
-    /// Nobody waits for these commits any more: each is merged into a later one that carries what it asks for. Gives those of
-    /// which nothing is left, and of which no [`Event::CommitDone`] will tell.
+    /// Nobody waits for these commits any more: each is merged into another that carries what it asks for and has no less time.
+    /// Gives those of which nothing is left, and of which no [`Event::CommitDone`] will tell.
     pub fn merge(&mut self, unawaited: &BTreeSet<CommitId>) -> BTreeSet<CommitId> {
         self.commits.merge(unawaited)
     }

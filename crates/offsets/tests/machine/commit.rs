@@ -1080,3 +1080,19 @@ fn b3_what_is_sought_before_the_new_log_is_known_is_of_the_new_log() {
     let counts = sim.offsets.finished(&orders(0), token, Position::at(5));
     assert!(is_told || counts.is_ok(), "nothing is told, and what is finished is {counts:?}");
 }
+
+/// A commit that nobody waits for has its own deadline, whatever comes after it.
+#[test]
+fn h15_a_commit_that_was_merged_does_not_end_with_one_that_has_less_time() {
+    let (mut sim, token) = Sim::flowing(|_| {});
+    sim.coordinator = None;
+    let (first, second) = (sim.commit_at(token, 19), sim.commit_at(token, 20));
+    let what = Commit::These(vec![(orders(0), token, Position::at(21).into())]);
+    let soon = sim.now + Duration::from_millis(100);
+    let third = sim.offsets.commit(sim.now, what, soon);
+    assert_eq!(sim.offsets.merge(&[first, second].into()), [first].into());
+    sim.advance(Duration::from_millis(200));
+    assert_eq!(sim.events(), [failed(third, CommitError::TimedOut(None))]);
+    sim.coordinator = Some(COORDINATOR);
+    assert_eq!(commit_offsets(&sim.transmit()), [(orders(0), 21, -1)], "the others had a minute");
+}
