@@ -6,7 +6,7 @@ use offtake_machine::{Backoff, BackoffConfig, BrokerId, CallId, LeaderEpoch, aft
 
 use crate::Cause;
 
-/// BackoffSchedule that are alike for all that fails together, so that what was one request does not fall apart into many.
+/// Pauses that are alike for all that fails together, so that what was one request does not fall apart into many.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BackoffSchedule {
     config: BackoffConfig,
@@ -19,7 +19,7 @@ impl BackoffSchedule {
         Self { config, seed, round: 0 }
     }
 
-    /// Those of the next answer.
+    /// The pauses of the next answer.
     pub(crate) fn next_round(&mut self) -> Self {
         self.round = self.round.wrapping_add(1);
         *self

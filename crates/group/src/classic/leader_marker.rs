@@ -75,7 +75,7 @@ mod tests {
     use crate::assignor::{decode_assignment, encode_assignment};
 
     #[test]
-    fn f12_a_stamp_is_seen_by_nobody_else() {
+    fn f12_a_leader_marker_is_seen_by_nobody_else() {
         for user_data in [None, Some(Bytes::from_static(b"an assignor's"))] {
             let partitions = [TopicPartition::new("orders", 0), TopicPartition::new("orders", 2)];
             let plain = encode_assignment(&partitions, user_data.as_ref()).unwrap();

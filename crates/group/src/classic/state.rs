@@ -76,7 +76,7 @@ pub(super) enum State {
         asked: BTreeSet<Topic>,
         plan: Plan,
     },
-    /// Reconciliation an assignment.
+    /// A member that has its assignment.
     Stable {
         membership: Box<Membership>,
     },
