@@ -68,7 +68,7 @@ pub enum Event {
     },
     /// The partition is paused, and what has been [taken](crate::Fetcher::take) of it holds memory that others need:
     /// whoever has it drops and releases it, and calls [`give_back`](crate::Fetcher::give_back). Told once, until that or
-    /// until it is resumed.
+    /// until it is resumed or paused again.
     GiveBack {
         /// Of which partition.
         tp: TopicPartition,

@@ -201,7 +201,8 @@ impl Fetcher {
     /// it is started and across seeks, until it is resumed.
     ///
     /// What is buffered of it stays as long as nobody else wants the room. When somebody does, what is here is dropped,
-    /// to be read again after the pause; what has been taken is asked for by [`Event::GiveBack`].
+    /// to be read again after the pause; what has been taken is asked for by [`Event::GiveBack`], and once more when the pause
+    /// is said again: whoever resumed it for a moment in between may have passed over the first.
     pub fn pause(&mut self, tp: &TopicPartition, token: Token) {
         let current = self.partitions.get(tp).map(|partition| partition.token.assignment);
         if current.max(self.paused.get(tp).copied()) > Some(token.assignment) {
@@ -213,6 +214,9 @@ impl Fetcher {
         }
         for arrival in self.partitions.get(tp).into_iter().flat_map(|partition| partition.queue.arrivals()) {
             self.ready.remove(&arrival);
+        }
+        if let Some(partition) = self.partitions.get_mut(tp) {
+            partition.asked_back = false;
         }
         self.memory.set_paused(tp, true);
         self.reschedule(tp);

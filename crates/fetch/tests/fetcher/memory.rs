@@ -317,3 +317,17 @@ fn j1_a_partition_that_is_given_back_at_the_error_is_told_of_it_again() {
     answer(&mut rig, &asked, vec![data(0, broken(Bytes::new(), 1))]);
     assert!(matches!(rig.told().as_slice(), [Event::Failed { .. }]));
 }
+
+/// The application resumes, polls, and pauses again before the engine looks: it has passed over the request, and the engine
+/// finds the partition paused, as it was.
+#[test]
+fn i12_a_pause_that_is_said_again_asks_again() {
+    let (mut rig, _held) = held_by_a_paused_one();
+    rig.fetcher.pause(&tp("a", 0), TOKEN);
+    rig.silent();
+    assert_eq!(asked_back(&mut rig), ["a-0"]);
+    rig.fetcher.pause(&tp("a", 0), TOKEN);
+    rig.fetcher.pause(&tp("a", 0), TOKEN);
+    rig.silent();
+    assert_eq!(asked_back(&mut rig), ["a-0"]);
+}
