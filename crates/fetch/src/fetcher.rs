@@ -267,8 +267,7 @@ impl Fetcher {
     /// The handle has dropped, and released, all that it held of a partition, as [`Event::GiveBack`] asked of it, and
     /// stands at `position`: from there the partition is read on when it is resumed. Nothing is lost.
     ///
-    /// Gives the number of the run that begins: chunks of an earlier run lie behind `position`, and whoever gets one drops
-    /// it. `None` if `token` is not that of the partition as it flows now: then whatever else was said of it holds.
+    /// False if `token` is not that of the partition as it flows now: then whatever else was said of it holds.
     ///
     /// While it is in the hand of `offsets` it stays there; then the [`start`](Self::start) that ends this begins no
     /// later than at `position`.
@@ -278,9 +277,10 @@ impl Fetcher {
         tp: &TopicPartition,
         token: Token,
         position: Position,
-    ) -> Option<u64> {
-        self.partitions.get(tp).filter(|partition| partition.token == token)?;
-        let run = self.next_run();
+    ) -> bool {
+        if self.partitions.get(tp).is_none_or(|partition| partition.token != token) {
+            return false;
+        }
         let mut at = position;
         while let Some(waiting) =
             self.partitions.get_mut(tp).and_then(|partition| partition.queue.drop_newest())
@@ -290,8 +290,7 @@ impl Fetcher {
             }
             self.dropped(&waiting);
         }
-        let partition = self.partitions.get_mut(tp)?;
-        partition.run = run;
+        let Some(partition) = self.partitions.get_mut(tp) else { return false };
         partition.asked_back = false;
         if partition.state == State::Parked {
             partition.given_back = Some(at);
@@ -299,7 +298,7 @@ impl Fetcher {
             self.go_back(tp, at);
         }
         self.reschedule(tp);
-        Some(run)
+        true
     }
 
     /// Reads on from here, which does not lie behind what was read last.

@@ -45,7 +45,6 @@ impl Drop for Frame {
 struct Reading {
     queue: VecDeque<Chunk>,
     delivered: i64,
-    run: u64,
     paused: bool,
 }
 
@@ -88,7 +87,7 @@ impl Crowd {
                 crowd.model.logs[index].append_wide(size);
             }
             let partition = i32::try_from(index).unwrap();
-            crowd.readings[index].run = crowd.rig.start_as(TOPIC, partition, TOKEN, Position::at(0)).run;
+            crowd.rig.start_as(TOPIC, partition, TOKEN, Position::at(0));
         }
         crowd
     }
@@ -143,6 +142,8 @@ impl Crowd {
     }
 
     fn give_back(&mut self, partition: i32) {
+        // What is on its way comes before the answer.
+        self.receive();
         let reading = &mut self.readings[usize::try_from(partition).unwrap()];
         if !reading.paused {
             return;
@@ -152,8 +153,7 @@ impl Crowd {
             self.rig.fetcher.release(self.rig.now, &chunk.partition, chunk.charge);
         }
         let position = Position::at(reading.delivered);
-        let run = self.rig.fetcher.give_back(self.rig.now, &tp(TOPIC, partition), TOKEN, position);
-        reading.run = run.expect("it flows");
+        assert!(self.rig.fetcher.give_back(self.rig.now, &tp(TOPIC, partition), TOKEN, position), "it flows");
     }
 
     fn answer(&mut self, broker: i32) {
@@ -177,13 +177,8 @@ impl Crowd {
     fn receive(&mut self) {
         while let Some(chunk) = self.channel.pop_front() {
             let reading = &mut self.readings[usize::try_from(chunk.partition.partition).unwrap()];
-            if chunk.run >= reading.run {
-                reading.queue.push_back(chunk);
-            } else {
-                self.rig.fetcher.release(self.rig.now, &chunk.partition, chunk.charge);
-            }
+            reading.queue.push_back(chunk);
         }
-        self.drain();
     }
 
     /// The application reads a chunk of the partition, unless it is paused.

@@ -130,8 +130,6 @@ struct Reading {
     queue: VecDeque<Chunk>,
     /// Where what was taken ends.
     taken: i64,
-    /// What bears an older run is dropped.
-    run: u64,
     paused: bool,
 }
 
@@ -209,7 +207,7 @@ impl World {
         assert_eq!(paused, before, "a pause belongs to one assignment");
         self.drop_queue(partition);
         let queue = VecDeque::new();
-        let reading = Reading { token, delivered: at, queue, taken: at, run: start.run, paused };
+        let reading = Reading { token, delivered: at, queue, taken: at, paused };
         self.reading.insert(partition, reading);
     }
 
@@ -248,7 +246,7 @@ impl World {
     fn receive(&mut self) {
         while let Some(chunk) = self.channel.pop_front() {
             match self.reading.get_mut(&chunk.partition.partition) {
-                Some(reading) if reading.token == chunk.token && chunk.run >= reading.run => {
+                Some(reading) if reading.token == chunk.token => {
                     reading.queue.push_back(chunk);
                 }
                 _ => self.rig.fetcher.release(self.rig.now, &chunk.partition, chunk.charge),
@@ -267,6 +265,8 @@ impl World {
     }
 
     fn give_back(&mut self) {
+        // What is on its way comes before the answer.
+        self.receive();
         for (partition, token) in std::mem::take(&mut self.asked_back) {
             let ours = |it: &&mut Reading| it.token == token && it.paused;
             if self.reading.get_mut(&partition).filter(ours).is_none() {
@@ -275,8 +275,8 @@ impl World {
             self.drop_queue(partition);
             let Some(reading) = self.reading.get_mut(&partition) else { continue };
             let position = Position::at(reading.delivered);
-            let run = self.rig.fetcher.give_back(self.rig.now, &tp(TOPIC, partition), token, position);
-            reading.run = run.expect("the token is that of now");
+            let accepted = self.rig.fetcher.give_back(self.rig.now, &tp(TOPIC, partition), token, position);
+            assert!(accepted, "the token is that of now");
             reading.taken = reading.delivered;
         }
     }
