@@ -355,7 +355,7 @@ impl Fetcher {
             }
             // What is seen of a field keeps all of it in memory; where nothing is seen nothing is kept.
             let bytes = if found.visible.is_empty() { 0 } else { records.len() };
-            let chunk = partition.chunk(tp, found.next, found.visible, data);
+            let chunk = partition.chunk(tp, found.next, found.visible);
             partition.position = found.next;
             self.store(from, chunk, reply.frame, bytes);
         }

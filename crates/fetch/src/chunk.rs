@@ -26,12 +26,6 @@ pub struct Chunk {
     pub next: Position,
     /// The records.
     pub batches: VisibleBatches,
-    /// The offset after the last that is replicated.
-    pub high_watermark: i64,
-    /// The offset below which every transaction has ended.
-    pub last_stable_offset: i64,
-    /// The first offset that still exists.
-    pub log_start_offset: i64,
     /// What it holds in the budget until it is [released](crate::Fetcher::release).
     pub charge: Charge,
 }

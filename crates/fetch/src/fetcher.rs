@@ -325,11 +325,6 @@ impl Fetcher {
         self.partitions.get(tp).is_some_and(|partition| partition.queue.front().is_some())
     }
 
-    /// Whether a chunk can be taken.
-    pub fn is_ready(&self) -> bool {
-        !self.ready.is_empty()
-    }
-
     /// The next offset to ask for; what is buffered lies before it.
     pub fn position(&self, tp: &TopicPartition) -> Option<Position> {
         self.partitions.get(tp).map(|partition| partition.position)
@@ -383,9 +378,6 @@ impl Fetcher {
             && newest.run == chunk.run
         {
             newest.next = chunk.next;
-            newest.high_watermark = chunk.high_watermark;
-            newest.last_stable_offset = chunk.last_stable_offset;
-            newest.log_start_offset = chunk.log_start_offset;
             return;
         }
         self.arrivals = self.arrivals.wrapping_add(1);

@@ -114,13 +114,7 @@ impl Partition {
     }
 
     /// What was found between the position and `next`.
-    pub(crate) fn chunk(
-        &self,
-        tp: &TopicPartition,
-        next: Position,
-        batches: VisibleBatches,
-        data: &PartitionData,
-    ) -> Chunk {
+    pub(crate) fn chunk(&self, tp: &TopicPartition, next: Position, batches: VisibleBatches) -> Chunk {
         Chunk {
             partition: tp.clone(),
             token: self.token,
@@ -128,9 +122,6 @@ impl Partition {
             fetch_offset: self.position.offset,
             next,
             batches,
-            high_watermark: self.watermarks.map_or(data.high_watermark, |it| it.high),
-            last_stable_offset: self.watermarks.map_or(data.last_stable_offset, |it| it.last_stable),
-            log_start_offset: self.watermarks.map_or(data.log_start_offset, |it| it.low),
             charge: Charge::default(),
         }
     }

@@ -124,9 +124,6 @@ fn chunk(partition: i32, from: i64, count: i64) -> Chunk {
         fetch_offset: from,
         next: Position::at(from + count),
         batches: [batch(from, count)].into_iter().collect(),
-        high_watermark: 100,
-        last_stable_offset: 100,
-        log_start_offset: 0,
         charge: Charge::unaccounted(1),
     }
 }

@@ -155,9 +155,6 @@ fn chunk(fetch_offset: i64, next: i64, batches: &[Bytes]) -> Chunk {
         fetch_offset,
         next: Position::at(next),
         batches: batches.iter().cloned().collect(),
-        high_watermark: 100,
-        last_stable_offset: 90,
-        log_start_offset: 0,
         charge: Charge::unaccounted(1000),
     }
 }

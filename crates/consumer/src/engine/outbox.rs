@@ -153,9 +153,6 @@ mod tests {
             fetch_offset: offset,
             next: Position::at(offset + 1),
             batches: VisibleBatches::default(),
-            high_watermark: 100,
-            last_stable_offset: 100,
-            log_start_offset: 0,
             charge: Charge::unaccounted(1),
         }
     }

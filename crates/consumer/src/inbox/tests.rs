@@ -24,9 +24,6 @@ fn chunk(partition: i32, offset: i64) -> Data {
         fetch_offset: offset,
         next: Position::at(offset + 1),
         batches: VisibleBatches::default(),
-        high_watermark: 0,
-        last_stable_offset: 0,
-        log_start_offset: 0,
         charge: Charge::unaccounted(1),
     })
 }

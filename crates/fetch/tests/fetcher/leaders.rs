@@ -109,7 +109,7 @@ fn i5_what_the_old_leader_says_after_the_move_is_ignored() {
         rig.show();
         let new = rig.ask();
         rig.answer(&old, response(7, vec![("a", vec![late])]));
-        assert_eq!((rig.events(), rig.fetcher.is_ready()), (vec![], false));
+        assert_eq!((rig.events(), rig.fetcher.take().is_some()), (vec![], false));
         rig.answer(&new, response(8, vec![("a", vec![data(0, batch(10, 2))])]));
         assert_eq!(rig.drain(), [("a-0".to_owned(), vec![10, 11])]);
     }

@@ -118,7 +118,7 @@ fn i8_an_answer_during_validation_is_dropped_and_asked_for_again() {
     rig.show();
     assert_eq!(rig.told(), [], "asked for once");
     rig.answer(&asked, response(7, vec![("a", vec![data(0, batch(10, 5))])]));
-    assert!(!rig.fetcher.is_ready());
+    assert!(rig.fetcher.take().is_none());
     rig.silent();
     rig.start_as("a", 0, TOKEN, at(10, 4));
     assert_eq!(rig.told(), [], "it is valid for the epoch that we told of");
