@@ -114,7 +114,7 @@ impl Delivery {
                 flow.drop_buffered(&mut self.moved);
             }
         }
-        self.forget_turns();
+        self.forget_gone();
         self.left(partitions);
     }
 
@@ -127,12 +127,14 @@ impl Delivery {
                 self.leaving.insert(partition.clone(), flow.token);
             }
         }
-        self.forget_turns();
+        self.forget_gone();
     }
 
-    fn forget_turns(&mut self) {
+    /// Partitions that are gone have no turn, and what their positions did is told to nobody.
+    fn forget_gone(&mut self) {
         self.turns.retain(|partition| self.flows.contains_key(partition));
         self.parked.retain(|partition| self.flows.contains_key(partition));
+        self.moved.jumps.retain(|jump| jump.partition().is_none_or(|of| self.flows.contains_key(of)));
     }
 
     /// These are released.

@@ -701,3 +701,22 @@ fn l8_a_seek_by_a_handle_shows_at_once_and_what_was_fetched_before_it_does_not_c
     assert_eq!(sim.delivery.newly_sought(), [orders()]);
     assert_eq!((sim.handle.position(&orders()), sim.freed()), (Some(50), 1000));
 }
+
+/// What a listener hears of last is that the partition is gone.
+#[test]
+fn l1_a_jump_of_a_partition_that_is_gone_is_not_told_with_the_records_of_others() {
+    let mut sim = Sim::handing_out(500);
+    let other = TopicPartition::new("orders", 1);
+    sim.delivery.start(vec![(other.clone(), Arc::new(PartitionGauges::new(TOKEN, false)))]);
+    sim.started(
+        other.clone(),
+        0,
+        vec![Event::Truncated { partition: other.clone(), from: 9, to: Some(0), epoch: None }],
+    );
+    assert!(sim.poll().is_none());
+    sim.delivery.leave(std::slice::from_ref(&other));
+    sim.delivery.left(std::slice::from_ref(&other));
+    sim.take_in(chunk(0, 3, &[batch(0, 3)]));
+    let (records, jumps) = sim.poll_and_jumps();
+    assert_eq!((records, jumps), (vec![0, 1, 2], vec![]));
+}
