@@ -24,16 +24,20 @@ pub(super) struct Outbox {
 #[derive(Debug)]
 enum Behind {
     /// Ahead of the chunks of this run and later ones.
-    Started { run: u64, data: Data },
+    Started { start: Start, token: Token, jumps: Vec<Event> },
     /// Behind all chunks.
-    Failed { data: Data },
+    Failed { token: Token, error: Error },
 }
 
 impl Behind {
-    fn into_data(self) -> Data {
-        match self {
-            Self::Started { data, .. } | Self::Failed { data } => data,
-        }
+    fn of(self, partition: &TopicPartition) -> Output {
+        let partition = partition.clone();
+        Output::Data(match self {
+            Self::Started { start: Start { position, .. }, token, jumps } => {
+                Data::Started { partition, token, position, jumps }
+            }
+            Self::Failed { token, error } => Data::Failed { partition, token, error },
+        })
     }
 }
 
@@ -68,15 +72,12 @@ impl Outbox {
         start: Start,
         jumps: Vec<Event>,
     ) {
-        let Start { run, position } = start;
-        let data = Data::Started { partition: partition.clone(), token, position, jumps };
-        self.behind.entry(partition).or_default().push_back(Behind::Started { run, data });
+        self.behind.entry(partition).or_default().push_back(Behind::Started { start, token, jumps });
     }
 
     /// The partition stops.
     pub(super) fn failed(&mut self, partition: TopicPartition, token: Token, error: Error) {
-        let data = Data::Failed { partition: partition.clone(), token, error };
-        self.behind.entry(partition).or_default().push_back(Behind::Failed { data });
+        self.behind.entry(partition).or_default().push_back(Behind::Failed { token, error });
     }
 
     /// What waits to be said of it belongs to an assignment or a position that is over.
@@ -85,16 +86,17 @@ impl Outbox {
         self.jumps.retain(|(of, _)| of != partition);
     }
 
-    /// The handle has given back what it held, and the partition is read again from `position`, which lies before the
-    /// chunks that were dropped: an error behind them comes again, and jumps lead there.
+    /// The handle has given back what it held, and the partition is read again from `to`, which lies before the chunks that
+    /// were dropped: an error behind them comes again, and jumps lead no further than there.
     pub(super) fn rewind(&mut self, partition: &TopicPartition, to: Position) {
         let Some(behind) = self.behind.get_mut(partition) else { return };
         behind.retain_mut(|behind| match behind {
-            Behind::Started { data: Data::Started { position, .. }, .. } => {
-                *position = to;
+            Behind::Started { start, .. } => {
+                if to.offset < start.position.offset {
+                    start.position = to;
+                }
                 true
             }
-            Behind::Started { .. } => true,
             Behind::Failed { .. } => false,
         });
     }
@@ -102,9 +104,10 @@ impl Outbox {
     /// The next chunk that the fetcher had.
     pub(super) fn chunk(&mut self, chunk: Chunk) {
         if let Some(behind) = self.behind.get_mut(&chunk.partition) {
-            let is_before = |next: &&Behind| matches!(next, Behind::Started { run, .. } if *run <= chunk.run);
+            let is_before =
+                |next: &&Behind| matches!(next, Behind::Started { start, .. } if start.run <= chunk.run);
             let ready = behind.iter().take_while(is_before).count();
-            self.outputs.extend(behind.drain(..ready).map(|behind| Output::Data(behind.into_data())));
+            self.outputs.extend(behind.drain(..ready).map(|behind| behind.of(&chunk.partition)));
         }
         self.outputs.push_back(Output::Data(Data::Records(chunk)));
     }
@@ -118,7 +121,7 @@ impl Outbox {
             if !behind.is_empty() && holds(partition) {
                 return true;
             }
-            self.outputs.extend(behind.drain(..).map(|behind| Output::Data(behind.into_data())));
+            self.outputs.extend(behind.drain(..).map(|behind| behind.of(partition)));
             false
         });
     }
@@ -185,6 +188,18 @@ mod tests {
         assert_eq!(all(&mut outbox), ["records from 0", "started at 50", "records from 50"]);
         outbox.settle(|_| false);
         assert_eq!(all(&mut outbox), ["failed"]);
+    }
+
+    #[test]
+    fn l1_a_jump_leads_no_further_than_what_is_read_again() {
+        for (to, position) in [(20, 20), (80, 50)] {
+            let mut outbox = Outbox::default();
+            outbox.started(orders(), TOKEN, Start { run: 2, position: Position::at(50) }, vec![]);
+            outbox.failed(orders(), TOKEN, Error::new(ErrorKind::Corrupt, "comes again"));
+            outbox.rewind(&orders(), Position::at(to));
+            outbox.settle(|_| false);
+            assert_eq!(all(&mut outbox), [format!("started at {position}")]);
+        }
     }
 
     #[test]
