@@ -65,11 +65,13 @@ impl Waiters {
     /// Commits that nobody waits for any more, once many are under way: each may be merged into a later one of its
     /// partitions, which then speaks for it.
     pub(super) fn unawaited(&mut self) -> BTreeSet<CommitId> {
+        // Not again before there are twice as many as were left: to look through them all takes its time.
+        let next = self.commits.len().saturating_mul(2).max(MIN_SWEPT);
         if self.commits.len() < self.sweep_at {
+            self.sweep_at = self.sweep_at.min(next);
             return BTreeSet::new();
         }
-        // Not again before there are twice as many: to look through them all takes its time.
-        self.sweep_at = self.commits.len().saturating_mul(2);
+        self.sweep_at = next;
         let is_unawaited = |reply: &Option<Reply<()>>| reply.as_ref().is_none_or(Reply::is_closed);
         self.commits.iter().filter(|(_, reply)| is_unawaited(reply)).map(|(id, _)| *id).collect()
     }
@@ -77,7 +79,6 @@ impl Waiters {
     /// These have been merged into others.
     pub(super) fn merged(&mut self, ids: &BTreeSet<CommitId>) {
         self.commits.retain(|id, _| !ids.contains(id));
-        self.sweep_at = self.commits.len().saturating_mul(2).max(MIN_SWEPT);
     }
 
     /// One is over. An error that nobody waited for is given back, the first of a series.
@@ -188,6 +189,28 @@ mod tests {
         waiters.merged(&unawaited);
         assert_eq!(waiters.commits.len(), awaited.len());
         assert!(waiters.unawaited().is_empty(), "not before there are many again");
+    }
+
+    #[test]
+    fn h15_once_many_commits_are_over_few_are_many_again() {
+        let mut waiters = waiters();
+        let awaited: Vec<_> = (0..1000)
+            .map(|id| {
+                let (reply, answer) = oneshot::channel();
+                waiters.await_commit(CommitId(id), Some(reply));
+                assert!(waiters.unawaited().is_empty());
+                answer
+            })
+            .collect();
+        for id in 0..1000 {
+            waiters.commit_done(CommitId(id), CommitOutcome::new());
+        }
+        drop(awaited);
+        let swept = (1000..1128).position(|id| {
+            waiters.await_commit(CommitId(id), None);
+            !waiters.unawaited().is_empty()
+        });
+        assert_eq!(swept, Some(MIN_SWEPT - 1));
     }
 
     #[test]
