@@ -6,7 +6,10 @@
 //! commit takes is made here, on the application's own task, so that it can never run ahead of it (FAILURES H3, bugs 1
 //! and 2).
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use offtake_machine::{Position, Token, TopicPartition};
 
@@ -144,6 +147,9 @@ impl Progress {
 
     /// No longer ours: nothing of it will be committed.
     pub(crate) fn forget(&mut self, partitions: &[TopicPartition]) {
+        if partitions.is_empty() {
+            return;
+        }
         if let Finishing::Each(ledgers) = &self.by {
             ledgers.close(partitions);
         }
@@ -151,18 +157,24 @@ impl Progress {
             self.finished.remove(partition);
             self.passed.remove(partition);
         }
-        self.handed.retain(|place| !partitions.contains(&place.partition));
+        let gone: BTreeSet<_> = partitions.iter().collect();
+        self.handed.retain(|place| !gone.contains(&place.partition));
     }
 
-    /// The cluster has moved this partition back to this offset: what was finished beyond it is of a log that is gone. Of
-    /// what lies before it, records that are finished one by one are still to be.
-    pub(crate) fn moved_back(&mut self, partition: &TopicPartition, token: Token, to: i64) {
+    /// The cluster has moved these partitions back, each to an offset: what was finished beyond it is of a log that is gone.
+    /// Of what lies before it, records that are finished one by one are still to be.
+    pub(crate) fn moved_back(&mut self, back: &[(TopicPartition, Token, i64)]) {
         match &self.by {
             Finishing::Each(ledgers) => {
-                ledgers.cut_off(partition, token, to);
-                self.passed.remove(partition);
+                for (partition, token, to) in back {
+                    ledgers.cut_off(partition, *token, *to);
+                    self.passed.remove(partition);
+                }
             }
-            Finishing::ByPoll | Finishing::ByStore => self.forget(std::slice::from_ref(partition)),
+            Finishing::ByPoll | Finishing::ByStore => {
+                let partitions: Vec<_> = back.iter().map(|(partition, ..)| partition.clone()).collect();
+                self.forget(&partitions);
+            }
         }
     }
 

@@ -239,12 +239,10 @@ impl Consumer {
 
     /// What was finished at positions that have been left is forgotten.
     pub(super) fn forget_moved(&mut self) {
-        let sought = self.delivery.newly_sought();
-        if !sought.is_empty() {
-            self.progress.forget(&sought);
-        }
-        for (partition, token, to) in self.delivery.moved_back() {
-            self.progress.moved_back(&partition, token, to);
+        self.progress.forget(&self.delivery.newly_sought());
+        let back = self.delivery.moved_back();
+        self.progress.moved_back(&back);
+        for (partition, token, _) in back {
             let _ = self.handle.send(Command::MovedBack { partition, token });
         }
     }
