@@ -220,13 +220,14 @@ impl Offsets {
         }
         let mut gone = Vec::new();
         for (partition, state) in self.partitions.iter_mut().filter(|(it, _)| news.contains(&it.topic)) {
-            let id = self.topic_ids.get(&partition.topic).copied();
+            let (id, is_by_id) = (self.topic_ids.get(&partition.topic).copied(), state.is_by_id);
             if state.topic_id.is_some() && state.topic_id != id {
                 gone.push(partition.clone());
-            } else if let Some(waiting) = state.waiting_mut() {
+            } else if let Some(waiting) = state.waiting_mut().filter(|_| is_by_id) {
+                // The name is that of the topic which the group gave us.
                 waiting.retry.retry_now();
             }
-            if !state.is_by_id {
+            if !is_by_id {
                 state.topic_id = id;
             }
         }

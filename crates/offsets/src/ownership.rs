@@ -70,11 +70,12 @@ impl Offsets {
             return Err(NotAssigned::NegativeOffset(offset));
         }
         // A log that the metadata does not show may be another by the time that it is read.
-        let topic_id = self.topic_ids.get(&partition.topic).copied();
-        let may_be_another = topic_id.is_none() && state.topic_id.is_some();
-        state.topic_id = topic_id;
-        if may_be_another {
-            self.leave_log(partition);
+        if !state.is_by_id {
+            let known = self.topic_ids.get(&partition.topic).copied();
+            let before = std::mem::replace(&mut state.topic_id, known);
+            if known.is_none() && before.is_some() {
+                self.leave_log(partition);
+            }
         }
         let Some(state) = self.partitions.get_mut(partition) else {
             return Err(NotAssigned::Partition(partition.clone()));

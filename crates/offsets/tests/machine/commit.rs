@@ -733,7 +733,7 @@ fn b3_f4_what_was_given_by_id_rests_when_the_name_is_another_topics() {
     let new = sim.token(0);
     assert_eq!(
         sim.events(),
-        [Event::NewLog { partition: orders(0), token: new }],
+        [Event::LogGone { partition: orders(0), token }, Event::NewLog { partition: orders(0), token: new }],
         "nothing of the old log is handed out, and nothing of the new one begins"
     );
     for token in [token, new] {
