@@ -3,6 +3,7 @@
 //! ```text
 //! simulate --seed S            one run, with its events        simulate --count N [--from S] [--jobs J]    many
 //! simulate --plan FILE         a saved plan (--plans: a folder) simulate --shrink S                         a small one
+//! simulate --json S            the plan of a seed, to be saved
 //! simulate --twice N           each seed two times: the same events?
 //! simulate --bench N [--only B] the bug bench, in a build that has the bugs
 //! ```
@@ -50,6 +51,10 @@ fn command(arguments: &[String]) -> Option<bool> {
     let number = |name: &str| value(name).and_then(|value| value.parse::<u64>().ok());
     let flag = |name: &str| arguments.iter().any(|argument| argument == name);
     panics::keep();
+    if let Some(seed) = number("--json") {
+        println!("{}", serde_json::to_string_pretty(&Plan::draw(seed)).unwrap_or_default());
+        return Some(true);
+    }
     if let Some(seed) = number("--seed") {
         return Some(one(&Plan::draw(seed), flag("--events")));
     }
