@@ -251,11 +251,10 @@ mod tests {
         // The topic was created again before anybody read it, began at its end, and was created again.
         let latest =
             Forged::new().planned(|plan| plan.reset = crate::plan::Reset::Latest).recreated().wait(5);
-        let begun =
-            latest.written(0..9, 1).joins(M0, 1).reset(M0, None, 9).written(9..12, 1).reads(M0, 9..12, 1);
-        let again = begun.recreated().wait(5).written(0..2, 2);
-        again.clone().commits(M0, 12).holds();
-        again.commits(M0, 14).is_found("S1");
+        let begun = |at: i64| latest.clone().written(0..9, 1).joins(M0, 1).reset(M0, None, at);
+        let again = |begun: Forged| begun.recreated().wait(5).written(0..2, 2).commits(M0, 12);
+        again(begun(9).written(9..12, 1).reads(M0, 9..12, 1)).holds();
+        again(begun(0).written(9..12, 1)).is_found("S1");
     }
 
     #[test]
