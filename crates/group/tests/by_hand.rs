@@ -817,6 +817,25 @@ fn q4_a_sync_that_always_fails_at_the_broker_is_the_end_after_a_few_times() {
 }
 
 #[test]
+fn c5_a_coordinator_that_answers_heartbeats_is_not_lost_for_a_sync_that_waits() {
+    let mut hand = Hand::new(config(Assignor::CooperativeSticky));
+    hand.joins();
+    hand.hears(joined(1, "leader", "me", vec![]));
+    hand.syncs();
+    let mut events = Vec::new();
+    while hand.member.state_name() == "syncing" {
+        hand.waits_and_polls(BEAT);
+        events.extend(hand.events());
+        if let Some(Request::Heartbeat(_)) = hand.sends() {
+            hand.hears(beat(ErrorCode::None));
+        }
+    }
+    let lost = |event: &Event| matches!(event, Event::CoordinatorLost(_));
+    assert!(!events.iter().any(lost), "{events:?}");
+    assert_eq!(hand.member.state_name(), "joining");
+}
+
+#[test]
 fn trouble_is_told_once_when_it_starts_and_once_when_it_ends() {
     let mut hand = Hand::new(config(Assignor::CooperativeSticky));
     hand.settles_with(1, &[0]);
