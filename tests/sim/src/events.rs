@@ -208,10 +208,12 @@ pub(crate) enum What {
         who: Who,
         at: Place,
     },
+    /// `epoch` is the leader epoch that it names, negative where it names none.
     Sought {
         who: Who,
         at: Place,
         to: i64,
+        epoch: i32,
     },
     Reset {
         who: Who,

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -33,6 +33,23 @@ pub(crate) struct Orders {
     pub(crate) stop: AtomicBool,
     /// No more faults: nobody pauses partitions any more either.
     pub(crate) calm: AtomicBool,
+    /// The application's own store, which all members write.
+    kept: Mutex<BTreeMap<Place, Kept>>,
+}
+
+/// How far a partition is processed: what an application writes down in one transaction with its results.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    /// Of the last record.
+    epoch: i32,
+    offset: i64,
+    id: u64,
+}
+
+impl Orders {
+    fn kept(&self) -> MutexGuard<'_, BTreeMap<Place, Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What a life is made of.
@@ -305,7 +322,9 @@ impl Application {
                 clock::sleep(ms(takes)).await;
             }
             let at = place(record.topic_partition());
-            self.life.tell(What::Processed { who, at, offset: record.offset(), id: id_of(record.value()) });
+            let (offset, id) = (record.offset(), id_of(record.value()));
+            self.life.keeps(&at, record.leader_epoch(), offset, id);
+            self.life.tell(What::Processed { who, at, offset, id });
             if commits == Commits::Store
                 && let Err(error) = consumer.store(&record)
                 && error.kind() != ErrorKind::NotOwned
@@ -380,7 +399,7 @@ impl Application {
             let Some(position) = consumer.position(&partition) else { continue };
             let (who, at) = (self.life.who, place(&partition));
             match consumer.seek(partition, StartAt::Offset(Position::at(position))).await {
-                Ok(()) => self.life.tell(What::Sought { who, at, to: position }),
+                Ok(()) => self.life.tell(What::Sought { who, at, to: position, epoch: -1 }),
                 Err(error) => drop(self.life.failed("seek", &error)),
             }
         }
@@ -477,6 +496,9 @@ impl Watch {
             if call == Call::Assigned && life.member().pauses_assigned {
                 life.pauses_what_it_is_given(&rebalance.partitions, &rebalance.consumer);
             }
+            if call == Call::Assigned && life.member().keeps_offsets {
+                life.goes_to_what_is_kept(&rebalance.partitions, &rebalance.consumer).await;
+            }
             if fails { Err("the listener fails".into()) } else { Ok(()) }
         })
     }
@@ -561,6 +583,47 @@ impl Life {
                 self.tell(What::Paused { who: self.who, at: place(partition) });
             }
         }
+    }
+
+    /// Writes down how far a partition is processed. Who is late changes nothing: epoch and offset never go back.
+    fn keeps(&self, at: &Place, epoch: Option<i32>, offset: i64, id: u64) {
+        let Some(epoch) = epoch else { return };
+        let mut kept = self.orders.kept();
+        if kept.get(at).is_none_or(|kept| (kept.epoch, kept.offset) < (epoch, offset)) {
+            kept.insert(at.clone(), Kept { epoch, offset, id });
+        }
+    }
+
+    /// The pattern of offsets that are kept elsewhere.
+    async fn goes_to_what_is_kept(&self, partitions: &[TopicPartition], consumer: &Handle) {
+        for partition in partitions {
+            let (who, at) = (self.who, place(partition));
+            let kept = self.orders.kept().get(&at).copied();
+            let Some(Kept { epoch, offset, .. }) = kept.filter(|kept| self.is_of_this_topic(&at, *kept))
+            else {
+                continue;
+            };
+            let mut next = Position::at(offset + 1);
+            next.epoch = Some(epoch);
+            // Told first: it is in force before the listener, which only `poll` carries on, hears that it is. Where it is
+            // refused the partition is gone.
+            self.tell(What::Sought { who, at, to: offset + 1, epoch });
+            if let Err(error) = consumer.seek(partition.clone(), StartAt::Offset(next)).await {
+                let _ = self.failed("seek in assigned", &error);
+            }
+        }
+    }
+
+    /// What was kept of a topic is forgotten with the topic, whoever has its name then.
+    fn is_of_this_topic(&self, at: &Place, kept: Kept) -> bool {
+        self.world.log.read(|events| {
+            let last = events.iter().rev().find_map(|event| match &event.what {
+                What::Appended { id, .. } if *id == kept.id => Some(true),
+                What::Recreated { topic } | What::Deleted { topic } if *topic == at.topic => Some(false),
+                _ => None,
+            });
+            last == Some(true)
+        })
     }
 
     /// What this life has processed of partitions since it was given them: the next offset of each.

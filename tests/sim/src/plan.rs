@@ -105,6 +105,9 @@ pub(crate) struct Member {
     /// For what one poll returned, beside each record: a batch that is written to a database.
     #[serde(default)]
     pub(crate) per_poll: u64,
+    /// Its listener seeks in `assigned` to where the application's own store says that processing got to.
+    #[serde(default)]
+    pub(crate) keeps_offsets: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -438,6 +441,9 @@ pub(crate) const CLASSES: &[&str] = &[
     "odd answer: no heartbeat interval",
     "odd answer: a coordinator that is none",
 ];
+
+/// What applications do that is counted too: each must be done within a thousand seeds.
+pub(crate) const HABITS: &[&str] = &["offsets kept elsewhere"];
 
 impl Plan {
     /// What the members' wall clocks show at the start, in milliseconds since 1970: in most runs something sensible, and

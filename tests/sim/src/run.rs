@@ -281,6 +281,7 @@ fn marks(events: &[Event]) -> BTreeMap<&'static str, u64> {
             What::Reset { from: None, .. } => "began by policy",
             What::Reset { .. } => "position reset",
             What::TruncationTold { .. } => "truncation told",
+            What::Sought { epoch: 0.., .. } => "offsets kept elsewhere",
             What::Sought { .. } => "partition stopped and sought",
             What::PollEnds { dropped: true, .. } => "poll dropped",
             What::Failed { fatal: true, .. } => "fatal error",

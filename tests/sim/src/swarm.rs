@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     panics,
-    plan::{CLASSES, Plan},
+    plan::{CLASSES, HABITS, Plan},
     run::{self, Outcome},
 };
 
@@ -64,16 +64,16 @@ pub(crate) fn many(from: u64, count: u64, jobs: u64) -> bool {
     tally.failures.is_empty() && missing.is_empty()
 }
 
-/// So many seeds meet every class of fault; fewer may not.
+/// So many seeds meet every class of fault, and every habit; fewer may not.
 const ALL_CLASSES: u64 = 1_000;
 
-/// Classes of faults that never struck, which would be as good as not to be drawn.
+/// Classes of faults that never struck, and habits that nobody had, which would be as good as not to be drawn.
 fn missing(tally: &Tally) -> Vec<&'static str> {
     if tally.runs < ALL_CLASSES {
         return Vec::new();
     }
     let struck = |class: &&'static str| tally.marks.contains_key(*class);
-    CLASSES.iter().copied().filter(|class| !struck(class)).collect()
+    CLASSES.iter().chain(HABITS).copied().filter(|class| !struck(class)).collect()
 }
 
 fn note(tally: &mut Tally, seed: u64, outcome: Outcome) {

@@ -230,7 +230,7 @@ mod tests {
         });
         // It is handed nothing of the new topic: all of it was aborted.
         let aborted = aborted.tell(What::Ended { transaction: 7, committed: false });
-        let sought = aborted.clone().tell(What::Sought { who: M0, at: orders(), to: 3 });
+        let sought = aborted.clone().tell(What::Sought { who: M0, at: orders(), to: 3, epoch: -1 });
         sought.commits(M0, 3).holds();
         aborted.written(4..5, 1).commits(M0, 10).is_found("S1");
     }
@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn s1_an_application_that_seeks_without_having_heard_of_a_cut_skips_what_lies_before() {
         let cut = || Forged::begun().truncated(5).wait(5).written(5..12, 1);
-        let seeks = |forged: Forged| forged.tell(What::Sought { who: M0, at: orders(), to: 10 });
+        let seeks = |forged: Forged| forged.tell(What::Sought { who: M0, at: orders(), to: 10, epoch: -1 });
         seeks(cut()).reads(M0, 10..12, 1).commits(M0, 12).holds();
         // It had heard of it.
         seeks(told(cut(), 10, 5)).reads(M0, 10..12, 1).commits(M0, 12).is_found("S1");
@@ -284,6 +284,25 @@ mod tests {
         };
         noted(noted(Forged::begun(), 10, 3), 10, 2).is_found("S8");
         noted(noted(Forged::begun(), 10, 3), 10, 4).holds();
+    }
+
+    #[test]
+    fn s8_who_seeks_to_what_it_kept_names_the_epoch_of_then() {
+        let noted = |forged: Forged, offset: i64, leader_epoch: i32| {
+            let (member, at) = (M0.to_string(), orders());
+            let committed = What::Committed { member, generation: 1, at, offset, leader_epoch };
+            forged.sends_of_epoch(M0, offset, leader_epoch).tell(committed)
+        };
+        let passed = noted(Forged::begun(), 10, 3);
+        let seeks = |epoch: i32| What::Sought { who: M0, at: orders(), to: 10, epoch };
+        noted(passed.clone().tell(seeks(2)), 10, 2).holds();
+        noted(passed.clone().tell(seeks(2)), 10, 1).is_found("S8");
+        noted(passed.tell(seeks(-1)), 10, 2).is_found("S8");
+        // So may the offset be, if that is where it sought.
+        let lower = |to: i64| What::Sought { who: M0, at: orders(), to, epoch: 0 };
+        let again = |to: i64| Forged::begun().tell(lower(to)).handed(M0, 5..6, 0);
+        again(5).commits(M0, 6).holds();
+        Forged::begun().tell(lower(10)).commits(M0, 6).is_found("S8");
     }
 
     #[test]

@@ -40,6 +40,7 @@ fn member() -> Member {
         patterns: false,
         pauses_assigned: false,
         per_poll: 0,
+        keeps_offsets: false,
     }
 }
 

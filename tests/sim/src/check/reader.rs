@@ -154,6 +154,12 @@ impl Reader {
         self.last = None;
     }
 
+    /// The application chose the position, and said of which incarnation of the log it is: what was cut off since it is told.
+    pub(super) fn sought_in(&mut self, to: i64, incarnation: usize) {
+        self.sought(to);
+        (self.known, self.told, self.incarnation) = (true, incarnation, incarnation);
+    }
+
     /// It is handed a record. `starts` are the committed offsets that it may have begun at.
     pub(super) fn handed(
         &mut self,

@@ -116,7 +116,19 @@ impl Records {
             What::Reset { who, at: place, from, to, reason } => {
                 self.reset(scene, (*who, place, *from, *to, reason), complaints);
             }
-            What::Sought { who, at: place, to } => {
+            What::Sought { who, at: place, to, epoch: epoch @ 0.. } => {
+                let log = scene.ledger.log(place);
+                let of = self.groups.entry(place.clone()).or_default();
+                // It names the epoch of then: that of what it commits first.
+                of.leader_epoch = of.leader_epoch.min(*epoch);
+                if of.committed().is_some_and(|committed| *to < committed) {
+                    // Its store knows of less than the group: a policy had moved the group on.
+                    of.goes_back(at, *to);
+                }
+                let incarnation = log.map_or(0, |log| log.incarnation_of(*to, *epoch, log.cuts.len()));
+                self.reader(*who, place).sought_in(*to, incarnation);
+            }
+            What::Sought { who, at: place, to, .. } => {
                 let told = self.reader(*who, place).told;
                 let log = scene.ledger.log(place);
                 let mut unheard = log.into_iter().flat_map(|log| log.cuts.iter().skip(told));

@@ -165,6 +165,23 @@ mod tests {
     }
 
     #[test]
+    fn s13_who_names_the_epoch_of_what_it_kept_is_told_of_a_cut_since_then() {
+        let sought = |forged: Forged, to: i64, epoch: i32| {
+            forged.tell(What::Sought { who: M1, at: orders(), to, epoch })
+        };
+        // The former owner heard of the cut and committed beyond it: what the group says is of the log as it is.
+        let cut = told(Forged::begun().truncated(5).wait(5).written(5..12, 1), 10, 5);
+        let over = cut.reads(M0, 5..7, 1).commits(M0, 7).revoked(M0).joins(M1, 2);
+        let news = What::TruncationTold { who: M1, at: orders(), from: 10, to: Some(5) };
+        sought(over.clone(), 10, 0).tell(news.clone()).handed(M1, 5..7, 1).holds();
+        // Where it said that what it kept is of that log, there is nothing to be told.
+        sought(over.clone(), 10, 1).tell(news).is_found("S13");
+        // It was not told, and reads on in another log; and it was, once.
+        let twice = What::TruncationTold { who: M1, at: orders(), from: 7, to: Some(5) };
+        sought(over, 7, 1).reads(M1, 7..9, 1).tell(twice).is_found("S13");
+    }
+
+    #[test]
     fn s13_a_cut_excuses_one_word_of_each_reader() {
         let once = told(Forged::begun().truncated(5), 10, 5);
         once.holds();

@@ -46,6 +46,9 @@ const ODDS: &[Odd] = &[
 /// How many seeds in a hundred also have faults of the later kinds.
 const LATER_FAULTS: u64 = 35;
 
+/// In how many seeds in a hundred members keep offsets elsewhere, where they can.
+const KEEP_OFFSETS: u64 = 30;
+
 const LATER_ODDS: &[Odd] = &[
     Odd::NoTopics,
     Odd::NoEpochs,
@@ -117,6 +120,7 @@ impl Plan {
             plan.be_slow();
         }
         plan.draw_more(&mut Random::new(seed, 9));
+        plan.draw_habits(&mut Random::new(seed, 10));
         if seed % 40 == 23 {
             plan.keep_coming();
         }
@@ -162,6 +166,18 @@ impl Plan {
         }
     }
 
+    /// What applications do that came later still, from another stream.
+    fn draw_habits(&mut self, random: &mut Random) {
+        // Who finishes records in any order has no offset to keep. And where metadata know no epochs, nobody can see that an
+        // offset is of a log that was cut.
+        let in_order = self.members.iter().all(|member| member.commits != Commits::Each);
+        let no_epochs = |fault: &Fault| matches!(fault.what, Harm::Odd { which: Odd::NoEpochs, .. });
+        let keeps = random.percent(KEEP_OFFSETS) && in_order && !self.faults.iter().any(no_epochs);
+        for member in &mut self.members {
+            member.keeps_offsets = random.percent(70) && keeps && !member.values;
+        }
+    }
+
     /// Nothing is wrong: records keep coming, to many partitions, while the only application takes its time for each poll.
     fn keep_coming(&mut self) {
         self.faults.clear();
@@ -179,6 +195,7 @@ impl Plan {
             (member.max_poll_records, member.fetch_max_bytes) = (500, 1 << 20);
             (member.drops, member.pauses, member.pauses_assigned) = (0, 0, false);
             member.listener = (0, 0);
+            member.keeps_offsets = false;
         }
     }
 
@@ -278,6 +295,7 @@ fn member(random: &mut Random, number: u64, protocol: Protocol, calm: u64, livel
         patterns: random.percent(20),
         pauses_assigned: false,
         per_poll: 0,
+        keeps_offsets: false,
     }
 }
 
