@@ -79,11 +79,27 @@ impl Drop for Process {
     }
 }
 
-/// Sends the signal of that name (`TERM`, `STOP`, …) to one process.
+/// Sends the signal of that name (`TERM`, `STOP`, …) to one process. After `STOP` none of its threads runs any more, which on a
+/// busy machine is a moment after the signal was sent.
 pub(crate) fn signal(pid: u32, name: &str) {
     let status =
         Command::new("kill").args(["-s", name, &pid.to_string()]).status().expect("kill(1) is there");
     assert!(status.success(), "signal {name} cannot be sent to process {pid}");
+    let sent = Instant::now();
+    while name == "STOP" && runs(pid) {
+        assert!(sent.elapsed() < Duration::from_secs(30), "process {pid} does not stop");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Whether any thread of a process is neither stopped nor dead. False where nothing can be known of it.
+fn runs(pid: u32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    threads.flatten().any(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        let state = stat.rfind(')').and_then(|end| stat.get(end + 2..)?.chars().next());
+        state.is_some_and(|state| !matches!(state, 'T' | 't' | 'Z' | 'X'))
+    })
 }
 
 /// User and system time of a process that has not been waited for, and whether it has ended.
