@@ -816,12 +816,22 @@ fn q4_a_sync_that_always_fails_at_the_broker_is_the_end_after_a_few_times() {
     }
 }
 
-#[test]
-fn c5_a_coordinator_that_answers_heartbeats_is_not_lost_for_a_sync_that_waits() {
+/// A member whose SyncGroup waits at the coordinator.
+fn waits_for_an_assignment() -> Hand {
     let mut hand = Hand::new(config(Assignor::CooperativeSticky));
     hand.joins();
     hand.hears(joined(1, "leader", "me", vec![]));
     hand.syncs();
+    hand
+}
+
+fn lost_coordinators(events: &[Event]) -> usize {
+    events.iter().filter(|event| matches!(event, Event::CoordinatorLost(_))).count()
+}
+
+#[test]
+fn c5_a_coordinator_that_answers_heartbeats_is_not_lost_for_a_sync_that_waits() {
+    let mut hand = waits_for_an_assignment();
     let mut events = Vec::new();
     while hand.member.state_name() == "syncing" {
         hand.waits_and_polls(BEAT);
@@ -830,9 +840,27 @@ fn c5_a_coordinator_that_answers_heartbeats_is_not_lost_for_a_sync_that_waits() 
             hand.hears(beat(ErrorCode::None));
         }
     }
-    let lost = |event: &Event| matches!(event, Event::CoordinatorLost(_));
-    assert!(!events.iter().any(lost), "{events:?}");
+    assert_eq!(lost_coordinators(&events), 0, "{events:?}");
     assert_eq!(hand.member.state_name(), "joining");
+}
+
+#[test]
+fn c5_nor_when_its_connection_says_that_there_was_no_answer_in_time() {
+    for heartbeat_is_answered in [true, false] {
+        let mut hand = waits_for_an_assignment();
+        let sync = hand.step.take().unwrap();
+        hand.waits_and_polls(BEAT);
+        assert!(matches!(hand.sends(), Some(Request::Heartbeat(_))));
+        if heartbeat_is_answered {
+            hand.hears(beat(ErrorCode::None));
+        }
+        hand.events();
+        let after = Duration::from_millis(BEAT);
+        let error = CallError::TimedOut { address: "b:9092".into(), api: ApiKey::SyncGroup, after };
+        hand.member.handle_answer(hand.now, sync, Err(error));
+        assert_eq!(lost_coordinators(&hand.events()), usize::from(!heartbeat_is_answered));
+        assert_eq!(hand.member.state_name(), "joining");
+    }
 }
 
 #[test]

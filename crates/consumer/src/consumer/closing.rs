@@ -41,8 +41,8 @@ impl CloseOptions {
 
 impl Consumer {
     /// Commits what is finished if `enable.auto.commit` is on, runs the listener's `revoked`, leaves the group, ends the
-    /// fetch sessions and closes the connections, all within `timeout`, however long that is. A static member keeps its
-    /// place in the group.
+    /// fetch sessions and closes the connections, all within `timeout`, however long that is. The commit has nine tenths of
+    /// it at most, and what comes after it the rest. A static member keeps its place in the group.
     ///
     /// Where the next `poll` would have said that the records of the last one are finished (`enable.auto.offset.store`, the
     /// default), closing says so too, as in Java: an application that failed on one of them and wants it again drops the

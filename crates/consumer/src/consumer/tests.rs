@@ -41,8 +41,8 @@ impl Log {
     }
 }
 
-/// Answers to commits, while they are held back.
-type Held = Arc<Mutex<Option<Vec<oneshot::Sender<Result<()>>>>>>;
+/// Answers to commits and when each is due at the latest, while they are held back.
+type Held = Arc<Mutex<Option<Vec<(Instant, oneshot::Sender<Result<()>>)>>>>;
 
 /// The engine's end.
 struct Engine {
@@ -62,8 +62,21 @@ impl Engine {
     }
 
     fn answer_commits(&self) {
-        for reply in self.held.lock().unwrap().take().unwrap() {
+        for (_, reply) in self.held.lock().unwrap().take().unwrap() {
             let _ = reply.send(Ok(()));
+        }
+    }
+
+    /// As `offsets` does with a commit that cannot be made.
+    fn times_out_commits(&self) -> impl Future<Output = ()> + use<> {
+        let held = Arc::clone(&self.held);
+        async move {
+            settle().await;
+            let held = held.lock().unwrap().take().unwrap();
+            for (deadline, reply) in held {
+                tokio::time::sleep_until(deadline.into()).await;
+                let _ = reply.send(Err(Error::new(ErrorKind::Timeout, "not committed in time")));
+            }
         }
     }
 
@@ -130,10 +143,10 @@ fn chunk(partition: i32, from: i64, count: i64) -> Chunk {
 
 /// Answers commands as an engine would that finds nothing wrong.
 async fn answers(mut commands: mpsc::UnboundedReceiver<Command>, log: Log, held: Held) {
-    let answer = |reply: Option<oneshot::Sender<Result<()>>>| {
+    let answer = |deadline: Instant, reply: Option<oneshot::Sender<Result<()>>>| {
         let Some(reply) = reply else { return };
         match held.lock().unwrap().as_mut() {
-            Some(held) => held.push(reply),
+            Some(held) => held.push((deadline, reply)),
             None => drop(reply.send(Ok(()))),
         }
     };
@@ -151,20 +164,20 @@ async fn answers(mut commands: mpsc::UnboundedReceiver<Command>, log: Log, held:
                 }
             }
             Command::CommitSoon => log.say("commit soon"),
-            Command::CommitFinished { reply, .. } => {
+            Command::CommitFinished { deadline, reply } => {
                 log.say("commit finished");
-                answer(reply);
+                answer(deadline, reply);
             }
-            Command::SettleCommits { reply, .. } => {
+            Command::SettleCommits { deadline, reply } => {
                 log.say("settle commits");
-                answer(Some(reply));
+                answer(deadline, Some(reply));
             }
-            Command::CommitThese { offsets, reply, .. } => {
+            Command::CommitThese { offsets, deadline, reply } => {
                 for (partition, token, offset) in offsets {
                     assert_eq!(token, Some(TOKEN));
                     log.say(format!("commit {}@{}", name(&partition), offset.offset));
                 }
-                answer(reply);
+                answer(deadline, reply);
             }
             Command::Seek { partition, reply, .. } => {
                 log.say(format!("seek {}", name(&partition)));
@@ -794,17 +807,10 @@ async fn n1_a_close_says_that_the_last_commit_was_not_made_in_time() {
     engine.brings(0, 0, 3);
     consumer.poll(NONE).await.unwrap();
     engine.hold_commits();
-    let held = engine.held.clone();
-    let late = async move {
-        sleep(Duration::from_secs(55)).await;
-        let replies = held.lock().unwrap().take().unwrap();
-        for reply in replies {
-            // What `offsets` says at the deadline of the command.
-            let _ = reply.send(Err(Error::new(ErrorKind::Timeout, "not committed in time")));
-        }
-    };
-    let closed = beside(consumer.close(Duration::from_secs(60)), late).await;
-    assert!(closed.is_err(), "{:?}", said(&engine));
+    let began = clock::now();
+    let closed = beside(consumer.close(Duration::from_secs(60)), engine.times_out_commits()).await;
+    assert_eq!(closed.unwrap_err().kind(), ErrorKind::Timeout, "{:?}", said(&engine));
+    assert_eq!(clock::now() - began, Duration::from_secs(54));
 }
 
 /// By hand nobody else waits for the partition: all the more reason not to drop what was asked for.

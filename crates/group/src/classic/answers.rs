@@ -365,10 +365,21 @@ impl Classic {
     }
 
     fn unanswered(&mut self, now: Instant, kind: Kind, sent: Sent, error: &CallError) {
+        if let (Kind::Step, CallError::TimedOut { .. }) = (kind, error) {
+            return self.step_timed_out(now, Some(sent), &error.to_string());
+        }
         match self.core.unanswered(sent, error, "") {
             Verdict::Retry => self.retry(now, kind, &error.to_string()),
             Verdict::Fail(error) => self.fail(error),
         }
+    }
+
+    /// What was to bring us into the generation was not answered in time. A coordinator that has answered heartbeats since
+    /// then is there: the answer waits for other members.
+    pub(super) fn step_timed_out(&mut self, now: Instant, sent: Option<Sent>, why: &str) {
+        let heard = self.state.membership().and_then(|membership| membership.session.last_accepted_at());
+        self.core.coordinator_lost(sent.filter(|sent| heard.is_none_or(|at| at <= sent.at)));
+        self.retry(now, Kind::Step, why);
     }
 
     /// The call again, after a while. After a SyncGroup it is a JoinGroup, as the generation may be over by then. What waits

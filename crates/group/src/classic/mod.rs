@@ -184,11 +184,7 @@ impl Classic {
             self.session_expired(now);
         }
         if let Some(step) = self.state.step().filter(|step| step.is_overdue(now)) {
-            // A coordinator that answers heartbeats is there: what it does not answer waits for others.
-            let session = self.state.membership().map(|membership| membership.session);
-            let heard = session.and_then(|session| session.last_accepted_at());
-            self.core.coordinator_lost(step.sent().filter(|sent| heard.is_none_or(|at| at <= sent.at)));
-            self.retry(now, Kind::Step, "no answer");
+            self.step_timed_out(now, step.sent(), "no answer");
         }
         if let Some(heartbeat) = self.state.heartbeat().filter(|heartbeat| heartbeat.is_overdue(now)) {
             self.core.coordinator_lost(heartbeat.sent());
