@@ -1,8 +1,14 @@
-//! SIGINT and SIGTERM: the first asks the command to finish what is in hand, the second ends it there and then.
+//! SIGINT, SIGTERM and SIGHUP: the first asks the command to finish what is in hand, the second ends it there and then.
 
-use tokio::sync::watch;
+use std::time::Duration;
+
+use tokio::{sync::watch, time::Instant};
 
 use crate::failure::Failure;
+
+/// One wish often arrives as two signals: `timeout` signals its child and then the whole process group, and a terminal does
+/// the same beside a wrapper that forwards signals. What follows the first within this time is not a second wish.
+const SAME_WISH: Duration = Duration::from_millis(500);
 
 /// Whether somebody asked us to stop.
 #[derive(Clone, Debug)]
@@ -29,7 +35,10 @@ impl Stop {
             signals.next().await;
             tracing::info!("stopping; once more to stop at once");
             let _ = ask.send(true);
-            signals.next().await;
+            let first = now();
+            while now() - first < SAME_WISH {
+                signals.next().await;
+            }
             farewell();
             std::process::exit(130);
         });
@@ -53,25 +62,57 @@ impl Stop {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "signals come from outside every loop")]
+fn now() -> Instant {
+    Instant::now()
+}
+
 #[cfg(unix)]
 struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
+    /// The terminal or the connection to it is gone. Not under `nohup`, which asks for this signal to be ignored.
+    hangup: Option<tokio::signal::unix::Signal>,
 }
 
 #[cfg(unix)]
 impl Signals {
     fn new() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: if heeds_hangup() { Some(signal(SignalKind::hangup())?) } else { None },
+        })
     }
 
     async fn next(&mut self) {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            _ = hangup => {}
         }
     }
+}
+
+/// Whether SIGHUP would end this process, as Linux tells. Where that cannot be asked, the signal is left as it is.
+#[cfg(unix)]
+fn heeds_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    ignored_signals(&status).is_some_and(|ignored| ignored & 1 == 0)
+}
+
+/// The signals that a process ignores, as a mask with SIGHUP in its lowest bit.
+#[cfg(unix)]
+fn ignored_signals(status: &str) -> Option<u64> {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+    u64::from_str_radix(mask.trim(), 16).ok()
 }
 
 #[cfg(not(unix))]
@@ -87,5 +128,18 @@ impl Signals {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nohup_is_respected() {
+        let status = |mask: &str| format!("Name:\tofftake\nSigBlk:\t0000000000000000\nSigIgn:\t{mask}\n");
+        assert_eq!(ignored_signals(&status("0000000000000001")), Some(1));
+        assert_eq!(ignored_signals(&status("0000000000001000")), Some(0x1000));
+        assert_eq!(ignored_signals("Name:\tofftake\n"), None);
     }
 }

@@ -45,7 +45,7 @@ impl Offsets {
     }
 
     /// In our hand until `need` is known.
-    fn wait(
+    pub(crate) fn wait(
         &mut self,
         partition: &TopicPartition,
         need: Lookup,
@@ -59,12 +59,6 @@ impl Offsets {
             state.phase = Phase::ResolvingPosition(Box::new(waiting));
             self.waiting.insert(partition.clone());
         }
-    }
-
-    /// Until the name of its topic is that of the one which the group gave us again, or the group takes the partition away.
-    pub(crate) fn rest(&mut self, partition: &TopicPartition) {
-        tracing::warn!(%partition, "the topic was deleted and created again: waiting for the group to assign the new one");
-        self.wait(partition, Lookup::Committed { otherwise: Place::Policy }, true, None, None);
     }
 
     /// One step further, the rest as it was.
@@ -215,7 +209,8 @@ impl Offsets {
         let pauses = self.pauses.next_round();
         for partition in resting {
             let cause = Cause::Topic(ErrorCode::UnknownTopicId);
-            self.failed(now, &partition, cause, &pauses, Remedy::RefreshMetadata, Report::Never);
+            // That the name has a leader is no news: it is the other topic's.
+            self.failed(now, &partition, cause, &pauses, Remedy::Wait, Report::Never);
         }
         self.apply(Remedy::RefreshMetadata, None);
     }

@@ -100,7 +100,8 @@ impl Offsets {
 
     /// What is finished and not committed.
     fn finished_now(&self) -> Vec<(TopicPartition, Token, OffsetAndMetadata)> {
-        let finished = self.uncommitted.iter().filter_map(|partition| {
+        let ours = self.uncommitted.iter().filter(|partition| !self.has_another_name(partition));
+        let finished = ours.filter_map(|partition| {
             let state = self.partitions.get(partition)?;
             Some((partition.clone(), state.token, state.finished?.into()))
         });

@@ -17,7 +17,7 @@ use crate::{
     commits::Commits,
     committing::AutoCommit,
     event::ResetReason,
-    partition::{Lookup, Partition, Phase},
+    partition::{Lookup, Partition, Phase, Waiting},
     queries::Queries,
     remedy::Remedy,
     retry::BackoffSchedule,
@@ -218,36 +218,71 @@ impl Offsets {
         if news.is_empty() {
             return;
         }
-        let mut gone = Vec::new();
+        let (mut gone, mut given) = (Vec::new(), Vec::new());
         for (partition, state) in self.partitions.iter_mut().filter(|(it, _)| news.contains(&it.topic)) {
-            let (id, is_by_id) = (self.topic_ids.get(&partition.topic).copied(), state.is_by_id);
-            if state.topic_id.is_some() && state.topic_id != id {
+            let id = self.topic_ids.get(&partition.topic).copied();
+            if state.is_by_id {
+                given.push((partition.clone(), state.topic_id == id));
+            } else if state.topic_id.is_some() && state.topic_id != id {
                 gone.push(partition.clone());
-            } else if let Some(waiting) = state.waiting_mut().filter(|_| is_by_id) {
-                // The name is that of the topic which the group gave us.
-                waiting.retry.retry_now();
             }
-            if !is_by_id {
+            if !state.is_by_id {
                 state.topic_id = id;
             }
         }
         for partition in gone {
-            self.leave_log(&partition);
-            let Some(state) = self.partitions.get(&partition) else { continue };
-            let (token, need) = (state.token, state.waiting().map(|waiting| waiting.need));
-            let Some(need) = need else {
-                self.emit(Event::LogGone { partition, token });
-                continue;
-            };
-            self.begin_log(&partition);
-            if self.has_another_name(&partition) {
-                self.rest(&partition);
-            } else if let Lookup::Agreement { position } = need {
-                let (reason, from) = (ResetReason::TopicRecreated, position.offset);
-                self.by_policy(now, &partition, reason, Some(from), true, None);
-            } else {
-                self.wait_for(&partition, need.in_another_log());
+            self.goes_on_in_another_log(now, partition);
+        }
+        self.name_what_was_given(given);
+    }
+
+    /// What flows is asked back from `fetch`; what waits goes on with what it has to know of the new log.
+    fn goes_on_in_another_log(&mut self, now: Instant, partition: TopicPartition) {
+        self.leave_log(&partition);
+        let Some(state) = self.partitions.get(&partition) else { return };
+        let token = state.token;
+        let Some(Waiting { need, reset, .. }) = state.waiting() else {
+            return self.emit(Event::LogGone { partition, token });
+        };
+        let (need, reset) = (*need, *reset);
+        self.begin_log(&partition);
+        let old_offset = match (need, reset) {
+            (Lookup::Agreement { position }, _) => Some(position.offset),
+            (_, Some((_, from))) => from,
+            _ => None,
+        };
+        match old_offset {
+            Some(from) => {
+                self.by_policy(now, &partition, ResetReason::TopicRecreated, Some(from), true, None)
             }
+            None => self.wait_for(&partition, need.in_another_log()),
+        }
+    }
+
+    /// Partitions that the group gave by their topic's id, and whether the topic has its name now. Those of another's name
+    /// rest as they are: either the metadata are old, or the group is about to take them away.
+    fn name_what_was_given(&mut self, given: Vec<(TopicPartition, bool)>) {
+        let mut resting = BTreeSet::new();
+        for (partition, is_named) in given {
+            let Some(state) = self.partitions.get_mut(&partition) else { continue };
+            let token = state.token;
+            let flows = matches!(state.phase, Phase::Fetching);
+            if let Some(waiting) = state.waiting_mut() {
+                // What is being asked is asked of the topic that had the name.
+                waiting.retry.answered();
+            }
+            if is_named {
+                continue;
+            }
+            resting.insert(partition.topic.clone());
+            let done = self.commits.disown(&partition);
+            self.commits_done(done);
+            if flows {
+                self.emit(Event::LogGone { partition, token });
+            }
+        }
+        for topic in resting {
+            tracing::warn!(%topic, "another topic has this name than the group assigned: reading goes on when the metadata or the assignment are newer");
         }
     }
 

@@ -7,7 +7,7 @@ use offtake_wire::Uuid;
 
 use crate::{
     Event, NotAssigned, Offsets, Place, Refused, ResetReason, StartAt,
-    partition::{Partition, Phase},
+    partition::{Lookup, Partition, Phase},
 };
 
 impl Offsets {
@@ -104,14 +104,15 @@ impl Offsets {
 
     /// `fetch` gives it back: the topic was deleted and created again, and the position belongs to a log that is gone
     /// (FAILURES B3). It goes on in the new log under a new token, [which is told](crate::Event::NewLog); the policy decides
-    /// where.
+    /// where. What the group gave by its topic's id is of no other log: it waits until that topic has its name again, since
+    /// it may be the metadata that are old, or until the group takes the partition away.
     pub fn recreated(&mut self, now: Instant, partition: &TopicPartition, token: Token, position: Position) {
         self.advance_clock(now);
         if let Some(not_before) = self.take_from_fetch(now, partition, token, position) {
-            self.begin_log(partition);
             if self.partitions.get(partition).is_some_and(|state| state.is_by_id) {
-                return self.rest(partition);
+                return self.wait(partition, Lookup::Agreement { position }, false, None, not_before);
             }
+            self.begin_log(partition);
             let reason = ResetReason::TopicRecreated;
             self.by_policy(now, partition, reason, Some(position.offset), true, not_before);
         }

@@ -8,7 +8,7 @@ use std::{
 use offtake_machine::{BackoffConfig, BrokerId, CallError, Position, Token, TopicPartition, Transmit};
 use offtake_offsets::{
     Cause, Commit, CommitError, CommitId, CommitOutcome, Event, Identity, MAX_QUEUED_COMMITS,
-    OffsetAndMetadata, Protocol, Refused, ResetPolicy, StartAt,
+    OffsetAndMetadata, Place, Protocol, Refused, ResetPolicy, ResetReason, StartAt,
 };
 use offtake_wire::{ApiKey, ErrorCode, Uuid};
 
@@ -717,6 +717,23 @@ fn b3_what_is_being_found_out_of_a_log_that_is_gone_is_asked_of_the_new_one() {
     assert_eq!(sim.events(), [failed(id, CommitError::NotOwned)]);
 }
 
+/// An offset of the old log says nothing of the new one.
+#[test]
+fn b3_what_is_being_reset_in_a_log_that_is_gone_is_told_as_such() {
+    let (mut sim, token) = flowing_far();
+    sim.offsets.out_of_range(sim.now, &orders(0), token, Position::at(1000));
+    sim.transmit();
+    sim.create_again();
+    sim.events();
+    let list = sim.transmit();
+    sim.answer(&list, 7, lists(orders(0), 5000));
+    let reset = sim.events().into_iter().find_map(|event| match event {
+        Event::Reset { reason, skipped, .. } => Some((reason, skipped)),
+        _ => None,
+    });
+    assert_eq!(reset, Some((ResetReason::TopicRecreated, None)));
+}
+
 /// KIP-848 gives partitions by topic id: the topic that has the name now may be another member's. Found by the arena (seed 317 of
 /// an older draw): two members read and committed it.
 #[test]
@@ -729,17 +746,13 @@ fn b3_f4_what_was_given_by_id_rests_when_the_name_is_another_topics() {
     sim.finish(token, 1003);
     sim.events();
     sim.create_again();
+    assert_eq!(sim.events(), [Event::LogGone { partition: orders(0), token }]);
     sim.offsets.recreated(sim.now, &orders(0), token, Position::at(1005));
-    let new = sim.token(0);
-    assert_eq!(
-        sim.events(),
-        [Event::LogGone { partition: orders(0), token }, Event::NewLog { partition: orders(0), token: new }],
-        "nothing of the old log is handed out, and nothing of the new one begins"
-    );
-    for token in [token, new] {
-        let id = sim.commit_at(token, 1003);
-        assert_eq!(sim.events(), [failed(id, CommitError::NotOwned)]);
-    }
+    assert_eq!(sim.events(), [], "nothing of the new log begins");
+    let id = sim.commit_at(token, 1003);
+    assert_eq!(sim.events(), [failed(id, CommitError::NotOwned)]);
+    sim.offsets.commit_soon(sim.now);
+    sim.quiet();
     sim.offsets.seek(sim.now, &orders(0), StartAt::Offset(Position::at(0))).unwrap();
     for _ in 0..5 {
         assert!(sim.transmits().is_empty(), "nobody is asked about that topic");
@@ -753,6 +766,74 @@ fn b3_f4_what_was_given_by_id_rests_when_the_name_is_another_topics() {
     sim.answer(&load, 9, fetched([(orders(0), 3, -1, ErrorCode::None)]));
     let start = Event::Start { partition: orders(0), token: sim.token(0), position: Position::at(3) };
     assert_eq!(sim.events(), [start]);
+}
+
+/// Given by the id of the topic that the metadata show, until a broker that lags shows the one that was deleted.
+fn shown_another(at: StartAt) -> (Sim, Token) {
+    let mut sim = Sim::new(|c| c.reset = ResetPolicy::Latest);
+    sim.create_again();
+    sim.offsets.assign_by_id(sim.now, [(orders(0), at, Some(NEW))]);
+    let token = sim.token(0);
+    (sim, token)
+}
+
+fn shows(sim: &mut Sim, id: Uuid) {
+    sim.cluster.topics.get_mut("orders").unwrap().id = id;
+    sim.offsets.handle_cluster(sim.now, &sim.cluster);
+}
+
+/// Then nothing is forgotten: neither what is finished nor where it was.
+#[test]
+fn b2_f4_what_flows_goes_on_where_it_was_after_metadata_that_were_old() {
+    let (mut sim, token) = shown_another(StartAt::Offset(Position::at(1000)));
+    sim.finish(token, 1003);
+    sim.events();
+    shows(&mut sim, OLD);
+    assert_eq!(sim.events(), [Event::LogGone { partition: orders(0), token }]);
+    sim.offsets.recreated(sim.now, &orders(0), token, Position::at(1005));
+    sim.offsets.commit_soon(sim.now);
+    assert_eq!((sim.transmits().len(), sim.events()), (0, vec![Event::RefreshMetadata]));
+    shows(&mut sim, NEW);
+    sim.offsets.commit_soon(sim.now);
+    let sent = sim.transmits();
+    assert_eq!(commit_offsets(&sent[0]), [(orders(0), 1003, -1)]);
+    let position = Position::at(1005);
+    assert_eq!(sim.events(), [Event::Start { partition: orders(0), token, position }]);
+}
+
+/// And what waits begins where it was to begin.
+#[test]
+fn b2_b4_what_waits_begins_where_it_was_to_after_metadata_that_were_old() {
+    let (mut sim, token) = shown_another(StartAt::CommittedOr(Place::Earliest));
+    let load = sim.transmit();
+    shows(&mut sim, OLD);
+    sim.answer(&load, 9, fetched([(orders(0), -1, -1, ErrorCode::None)]));
+    assert_eq!(sim.transmits().len(), 0, "whatever the other topic's are");
+    sim.events();
+    shows(&mut sim, NEW);
+    let load = sim.transmit();
+    sim.answer(&load, 9, fetched([(orders(0), -1, -1, ErrorCode::None)]));
+    let list = sim.transmit();
+    sim.answer(&list, 7, lists(orders(0), 3));
+    let started = |event: &Event| {
+        matches!(event, Event::Start { token: of, position: Position { offset: 3, .. }, .. } if *of == token)
+    };
+    assert!(sim.events().iter().any(started));
+}
+
+/// However long it takes: an application may need minutes to give partitions up.
+#[test]
+fn b3_s15_what_rests_asks_for_metadata_with_growing_pauses() {
+    let (mut sim, _) = shown_another(StartAt::Committed);
+    shows(&mut sim, OLD);
+    let mut asked = 0;
+    for _ in 0..100 {
+        sim.transmits();
+        asked += sim.events().iter().filter(|event| **event == Event::RefreshMetadata).count();
+        shows(&mut sim, OLD);
+        sim.advance(Duration::from_millis(100));
+    }
+    assert!((5..=20).contains(&asked), "{asked} in 10 s");
 }
 
 /// It was the metadata that were old: a broker that lags behind.
