@@ -286,13 +286,14 @@ impl Metadata {
         }
         match &self.interest {
             Interest::Topics(wanted) => complete &= wanted.iter().all(|name| topics.contains_key(name)),
-            Interest::All { named } => {
-                // Gone from a full listing is gone.
-                self.unknown.clear();
-                for name in named.iter().filter(|_| lists_all) {
-                    topics.entry(name.clone()).or_insert_with(TopicInfo::unknown);
+            Interest::All { named } if lists_all => {
+                let named = named.clone();
+                complete &= self.keep_unlisted(&mut topics);
+                for name in named {
+                    topics.entry(name).or_insert_with(TopicInfo::unknown);
                 }
             }
+            Interest::All { .. } => {}
         }
         self.cluster = Arc::new(Cluster { topics, ..told });
         self.learnt = self.asked;
@@ -307,6 +308,26 @@ impl Metadata {
             Next::AsAnswered | Next::Soon => self.backoff.failed(),
         };
         self.call = Call::Due(after(now, wait));
+    }
+
+    /// A full listing may come from a broker that has just started and does not know all topics: those that were known stay
+    /// until several listings in a row lack them. Whether nothing had to stay.
+    fn keep_unlisted(&mut self, listed: &mut BTreeMap<Topic, TopicInfo>) -> bool {
+        let before = Arc::clone(&self.cluster);
+        let mut nothing = true;
+        for (name, known) in &before.topics {
+            if !known.error.is_ok() || listed.contains_key(name) {
+                continue;
+            }
+            let info = self.or_still_known(name, TopicInfo::unknown());
+            if info.error.is_ok() {
+                nothing = false;
+                listed.insert(name.clone(), info);
+            } else {
+                self.unknown.remove(name);
+            }
+        }
+        nothing
     }
 
     /// What to believe of a topic that now has an error and had none before.

@@ -409,3 +409,26 @@ fn b1_of_what_is_named_beside_all_it_is_known_at_once_that_it_does_not_exist() {
     sim.told(cluster(vec![topic("orders", 1, &[(1, 0)]), topic("new", 2, &[(1, 0)])]));
     assert_eq!(sim.metadata.cluster().topic("new").map(|info| info.partitions.len()), Some(1));
 }
+
+/// A broker that has just started lists few topics, or none: the members of a group whose leader asked it would lose them.
+#[test]
+fn b9_a_topic_is_gone_when_several_listings_in_a_row_lack_it() {
+    for named in [BTreeSet::new(), BTreeSet::from(["orders".into()])] {
+        let mut sim = Sim::wanting(&[]);
+        sim.metadata.want_all(sim.now, named.clone());
+        let orders = || cluster(vec![topic("orders", 1, &[(1, 0)])]);
+        sim.told(orders());
+        for listing in [cluster(vec![]), orders(), cluster(vec![]), cluster(vec![])] {
+            sim.told(listing);
+            assert!(sim.metadata.cluster().topic("orders").is_some());
+        }
+        assert!(sim.next_in() < Duration::from_secs(2), "asked again in {:?}", sim.next_in());
+        sim.told(cluster(vec![]));
+        assert!(sim.metadata.cluster().topic("orders").is_none());
+        assert_eq!(sim.metadata.cluster().topics.len(), named.len(), "what is named is said not to exist");
+        assert_eq!(sim.next_in(), MAX_AGE);
+        sim.told(orders());
+        sim.told(cluster(vec![]));
+        assert!(sim.metadata.cluster().topic("orders").is_some(), "counted anew");
+    }
+}

@@ -815,9 +815,7 @@ fn b2_b4_what_waits_begins_where_it_was_to_after_metadata_that_were_old() {
     sim.answer(&load, 9, fetched([(orders(0), -1, -1, ErrorCode::None)]));
     let list = sim.transmit();
     sim.answer(&list, 7, lists(orders(0), 3));
-    let started = |event: &Event| {
-        matches!(event, Event::Start { token: of, position: Position { offset: 3, .. }, .. } if *of == token)
-    };
+    let started = |event: &Event| matches!(event, Event::Start { token: of, position: Position { offset: 3, .. }, .. } if *of == token);
     assert!(sim.events().iter().any(started));
 }
 
