@@ -14,7 +14,7 @@ pub enum Event {
     /// Partitions were given to this consumer; told before their first record.
     Assigned(OwnershipChange),
     /// Partitions were handed over, after what was finished in them was committed. Where the coordinator does not answer in time
-    /// they are handed over without, and whoever polls or closes is told (`Timeout`).
+    /// they are handed over without: an [`Error`](Self::Error) tells it, and `close` fails (`Timeout`).
     Revoked(OwnershipChange),
     /// Partitions were taken away: somebody else may already have them, nothing more can be committed.
     Lost(OwnershipChange),

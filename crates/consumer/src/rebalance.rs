@@ -50,6 +50,9 @@ pub(crate) enum Telling {
 pub(crate) enum Told {
     /// The listener has ended; the error is its own.
     Listened(Result<()>),
+    /// The same; what was finished could not be committed in time. Whoever polls has nothing to do about that, as the records
+    /// come again, to whoever owns them next; whoever closes wants to know.
+    Uncommitted(Result<()>),
     /// To be handed out. It is released by whoever gets it.
     Value,
 }
@@ -109,20 +112,21 @@ impl Running {
             return Poll::Pending;
         }
         self.release.end();
-        let uncommitted = self.is_uncommitted.then(|| Error::new(ErrorKind::Timeout, NOT_COMMITTED));
-        Poll::Ready(Told::Listened(listened.and(uncommitted.map_or(Ok(()), Err))))
+        Poll::Ready(if self.is_uncommitted { Told::Uncommitted(listened) } else { Told::Listened(listened) })
     }
 
     fn poll_commit(&mut self, cx: &mut Context<'_>, is_late: bool) -> Poll<()> {
         if let Some(commit) = &mut self.commit {
             match Pin::new(commit).poll(cx) {
                 Poll::Pending if !is_late => return Poll::Pending,
-                // The records come again, to whoever owns them next: worth knowing, not worth failing for.
                 Poll::Ready(Ok(Err(error))) => {
-                    tracing::warn!(%error, "the commit before a revoke failed");
                     self.is_uncommitted |= error.kind() == ErrorKind::Timeout;
+                    self.release.not_committed(error);
                 }
-                Poll::Pending => self.is_uncommitted = true,
+                Poll::Pending => {
+                    self.is_uncommitted = true;
+                    self.release.not_committed(Error::new(ErrorKind::Timeout, NOT_COMMITTED));
+                }
                 Poll::Ready(_) => {}
             }
             self.commit = None;
@@ -133,10 +137,12 @@ impl Running {
     /// It is not waited for any longer.
     pub(crate) fn give_up(&self) -> Told {
         self.release.end();
-        Told::Listened(Err(match self.commit.is_some() || self.is_uncommitted {
-            true => Error::new(ErrorKind::Timeout, NOT_COMMITTED),
-            false => self.release.overdue(),
-        }))
+        if self.commit.is_some() {
+            self.release.not_committed(Error::new(ErrorKind::Timeout, NOT_COMMITTED));
+            return Told::Uncommitted(Ok(())); // the listener has not been called
+        }
+        let listened = Err(self.release.overdue());
+        if self.is_uncommitted { Told::Uncommitted(listened) } else { Told::Listened(listened) }
     }
 }
 
@@ -196,7 +202,7 @@ pub(crate) struct Change {
 }
 
 impl Change {
-    fn limit(&self) -> Duration {
+    pub(crate) fn limit(&self) -> Duration {
         self.deadline.saturating_duration_since(self.began)
     }
 }
@@ -222,6 +228,12 @@ impl Release {
 
     fn deadline(&self) -> Instant {
         self.with(|inner| inner.change.deadline)
+    }
+
+    /// What was finished is read again, by whoever owns it next.
+    fn not_committed(&self, error: Error) {
+        tracing::warn!(%error, "the commit before a revoke failed");
+        self.with(|inner| inner.sink.clone()).tell(|| Event::Error(error));
     }
 
     fn overdue(&self) -> Error {

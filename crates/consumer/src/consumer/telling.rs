@@ -50,9 +50,8 @@ impl Consumer {
             }
             Control::Revoke { id, partitions, owned, generation, release_by } => {
                 let change = OwnershipChange { partitions, owned, generation: Some(generation) };
-                let commit_within = self.longest_commit();
                 let command = Some(Command::Released(id));
-                self.running = Some(self.revoke(change, release_by, commit_within, command));
+                self.running = Some(self.revoke(change, release_by, CLOSING_COMMIT, command));
             }
             Control::Lost { id, partitions, owned, generation } => {
                 self.give_up(&partitions);
@@ -71,8 +70,9 @@ impl Consumer {
         None
     }
 
-    /// Nothing more of these is handed out; what is finished is committed if that is our task; the application is told;
-    /// then the engine hears of it.
+    /// Nothing more of these is handed out; what is finished is committed if that is our task, within `commit_within` and within
+    /// nine tenths of the time that there is, as the listener needs some too; the application is told; then the engine hears
+    /// of it.
     fn revoke(
         &mut self,
         change: OwnershipChange,
@@ -84,7 +84,8 @@ impl Consumer {
             self.delivery.leave(&change.partitions);
         }
         let running = self.tell(RebalanceCall::Revoked, change, release_by, command);
-        let deadline = clock::after(commit_within);
+        let change = running.release().change();
+        let deadline = clock::later(change.began, commit_within.min(change.limit() / 10 * 9));
         let (reply, answer) = oneshot::channel();
         let commit = if self.commits_by_itself() {
             self.report_finished();
@@ -112,15 +113,10 @@ impl Consumer {
             self.progress.of_each().filter(|_| call == RebalanceCall::Revoked).map(|ledgers| Settling {
                 ledgers: ledgers.clone(),
                 partitions: of.partitions.clone(),
-                commit_within: self.commits_by_itself().then(|| self.longest_commit()),
+                commit_within: self.commits_by_itself().then_some(CLOSING_COMMIT),
             });
         let change = Change { call, of, began, deadline };
         Running::new(telling, Release::new(change, self.handle.clone(), self.sink.clone(), command, settling))
-    }
-
-    /// While the cluster waits, and nothing is handed out.
-    fn longest_commit(&self) -> Duration {
-        CLOSING_COMMIT.min(self.handle.config.max_poll_interval)
     }
 
     /// The listener's future; its first step too is taken inside `poll`, where a panic is contained (FAILURES D9).
@@ -146,7 +142,7 @@ impl Consumer {
     pub(super) fn told(&mut self, told: Told) -> Option<Result<Next>> {
         let release = self.running.take()?.release().clone();
         match told {
-            Told::Listened(listened) => {
+            Told::Listened(listened) | Told::Uncommitted(listened) => {
                 self.let_go(&release);
                 listened.err().map(Err)
             }
@@ -194,9 +190,7 @@ impl Consumer {
         if is_member && !partitions.is_empty() {
             self.group = Group::Leaving;
             let change = OwnershipChange { partitions, owned: Vec::new(), generation: self.generation };
-            // The listener has a tenth of the time at least.
-            let commit_within = deadline.saturating_duration_since(clock::now()) / 10 * 9;
-            self.running = Some(self.revoke(change, Some(deadline), commit_within, command));
+            self.running = Some(self.revoke(change, Some(deadline), Duration::MAX, command));
             return before.and(self.finish_running(Some(deadline)).await);
         }
         // By hand: nobody is told.
@@ -231,10 +225,12 @@ impl Consumer {
         let until = until.unwrap_or(running.release().change().deadline);
         let told = clock::timeout_at(until, std::future::poll_fn(|cx| running.poll(cx))).await;
         let told = told.unwrap_or_else(|| running.give_up());
+        let is_uncommitted = matches!(told, Told::Uncommitted(_));
         let told = self.told(told);
         self.take_back();
         match told {
             Some(Err(error)) => Err(error),
+            _ if is_uncommitted => Err(Error::new(ErrorKind::Timeout, NOT_COMMITTED)),
             Some(Ok(_)) | None => Ok(()),
         }
     }

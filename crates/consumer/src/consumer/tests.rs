@@ -479,12 +479,21 @@ async fn d9_a_listener_that_misses_the_deadline_is_left_and_the_poll_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn h2_a_commit_that_is_not_answered_in_time_is_told() {
-    let (mut consumer, engine) = hearing(|builder| builder, Duration::ZERO).await;
+async fn h2_a_commit_that_is_not_answered_in_time_is_told_and_fails_no_poll() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&told);
+    let tells = move |event| {
+        if let Event::Error(error) = event {
+            sink.lock().unwrap().push(error.to_string());
+        }
+    };
+    let (mut consumer, engine) = hearing(|builder| builder.events(tells), Duration::ZERO).await;
     engine.hold_commits();
     engine.revokes(&[0], Some(clock::after(Duration::from_secs(10))));
-    let error = consumer.poll(ALL).await.unwrap_err();
-    assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Timeout, NOT_COMMITTED));
+    consumer.poll(Duration::from_secs(11)).await.unwrap();
+    settle().await;
+    assert_eq!(*told.lock().unwrap(), [NOT_COMMITTED]);
+    assert_eq!(said_of_change(&engine), ["commit finished", "revoked 1", "revoked over", "released 7"]);
 }
 
 /// A poll that is dropped in the middle of a rebalance leaves it to the next, with the same listener's future.
@@ -811,6 +820,21 @@ async fn n1_a_close_says_that_the_last_commit_was_not_made_in_time() {
     let closed = beside(consumer.close(Duration::from_secs(60)), engine.times_out_commits()).await;
     assert_eq!(closed.unwrap_err().kind(), ErrorKind::Timeout, "{:?}", said(&engine));
     assert_eq!(clock::now() - began, Duration::from_secs(54));
+}
+
+/// A change of ownership has `max.poll.interval.ms` at most, whatever closing may take.
+#[tokio::test(start_paused = true)]
+async fn n1_a_commit_that_is_not_answered_leaves_the_listener_its_time() {
+    let short =
+        |builder: Builder| builder.configure(|config| config.max_poll_interval = Duration::from_secs(20));
+    let (mut consumer, engine) = hearing(short, Duration::from_secs(1)).await;
+    engine.brings(0, 0, 3);
+    consumer.poll(NONE).await.unwrap();
+    engine.hold_commits();
+    let closed = beside(consumer.close(Duration::from_secs(30)), engine.times_out_commits()).await;
+    assert_eq!(closed.unwrap_err().kind(), ErrorKind::Timeout);
+    let said = said(&engine);
+    assert!(said.iter().any(|what| what == "revoked over"), "{said:?}");
 }
 
 /// By hand nobody else waits for the partition: all the more reason not to drop what was asked for.

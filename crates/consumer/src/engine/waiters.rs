@@ -10,8 +10,9 @@ use offtake_offsets::{CommitId, CommitOutcome, QueryId, QueryOutcome};
 
 use super::{command::Reply, lookups::Lookups, rooms};
 use crate::{
-    error::{Error, Result},
+    error::{Error, ErrorKind, Result},
     offsets::{OffsetAndMetadata, OffsetAndTimestamp},
+    rebalance::NOT_COMMITTED,
 };
 
 #[derive(Debug)]
@@ -111,7 +112,8 @@ impl Waiters {
     pub(super) fn answer_all_commits(&mut self, now: Instant) {
         let none = self.commits.is_empty();
         for (_, reply) in self.settling.extract_if(.., |(deadline, _)| none || *deadline <= now) {
-            let _ = reply.send(Ok(()));
+            let late = || Error::new(ErrorKind::Timeout, NOT_COMMITTED);
+            let _ = reply.send(if none { Ok(()) } else { Err(late()) });
         }
     }
 
@@ -241,6 +243,12 @@ mod tests {
         assert!(answer.try_recv().is_err());
         waiters.commit_done(CommitId(1), CommitOutcome::new());
         waiters.answer_all_commits(now);
-        assert!(answer.try_recv().is_ok());
+        assert!(answer.try_recv().is_ok_and(|result| result.is_ok()));
+        waiters.await_commit(CommitId(2), None);
+        let (reply, mut answer) = oneshot::channel();
+        waiters.await_all_commits(now, reply);
+        waiters.answer_all_commits(now);
+        let told = answer.try_recv().unwrap().unwrap_err();
+        assert_eq!(told.kind(), ErrorKind::Timeout, "and which of the two it was");
     }
 }
