@@ -354,6 +354,7 @@ impl Delivery {
                 if mutant!(6) {
                     flow.drop_buffered(&mut self.moved);
                 }
+                flow.drop_opened();
                 flow.turn = Turn::Parked;
                 self.parked.insert(partition);
                 continue;

@@ -106,6 +106,13 @@ impl ChunkReader {
         Lending::Lent
     }
 
+    /// Drops what is opened, and what was given away to be opened: it is opened again when it is handed out. Everything below
+    /// `handed_out` has been.
+    pub(super) fn drop_opened(&mut self, handed_out: i64) {
+        self.opened = VecDeque::new();
+        self.source = Source::Chunk { from: handed_out.max(self.chunk.fetch_offset) };
+    }
+
     /// Records that can be handed out without opening anything.
     pub(super) fn opened_records(&self) -> usize {
         self.all_opened().map(OpenBatch::records).fold(0, usize::saturating_add)
@@ -120,8 +127,8 @@ impl ChunkReader {
     }
 
     #[cfg(test)]
-    pub(super) fn opened(&self) -> usize {
-        self.all_opened().count()
+    pub(super) fn opened(&self) -> impl Iterator<Item = &OpenBatch> {
+        self.all_opened()
     }
 
     pub(super) fn has_lent(&self, asked: LoanId) -> bool {

@@ -423,6 +423,32 @@ impl Flow {
         self.open.as_ref().map_or(0, of)
     }
 
+    /// Nothing of it is handed out for now: what is opened is dropped. No more of it is held then than was fetched, which is
+    /// what is charged; an unpacked batch can be a thousand times as large.
+    pub(super) fn drop_opened(&mut self) {
+        let position = self.position.map(|position| position.offset);
+        if let Some(open) = &mut self.open {
+            open.batch = None;
+            open.reader.drop_opened(position.unwrap_or(open.reader.chunk.fetch_offset));
+        }
+        if let Some(Entry::Chunk(next)) = self.queue.front_mut() {
+            next.drop_opened(next.chunk.fetch_offset);
+        }
+    }
+
+    /// Bytes of what is opened.
+    #[cfg(test)]
+    pub(super) fn unpacked(&self) -> usize {
+        let begun = self.open.iter().filter_map(|open| open.batch.as_ref());
+        let queued = self.queue.iter().filter_map(|entry| match entry {
+            Entry::Chunk(reader) => Some(reader.as_ref()),
+            Entry::Jump { .. } | Entry::Failed(_) => None,
+        });
+        let readers = self.open.iter().map(|open| open.reader.as_ref()).chain(queued);
+        let batches = begun.chain(readers.flat_map(ChunkReader::opened));
+        batches.map(|batch| batch.payload.as_bytes().len()).sum()
+    }
+
     /// Those that may have given something away.
     pub(super) fn lenders(&mut self) -> impl Iterator<Item = &mut ChunkReader> {
         let next = self.queue.front_mut().and_then(|entry| match entry {

@@ -9,6 +9,7 @@ use super::*;
 use crate::{Batches, RecordBatch, Records, inbox::InboxReceiver};
 
 mod ahead;
+mod memory;
 
 const TOKEN: Token = Token { assignment: 1, seek: 0 };
 
