@@ -5,6 +5,7 @@
 )]
 
 use std::{
+    path::PathBuf,
     process::{Command, ExitCode},
     time::{Duration, Instant},
 };
@@ -25,6 +26,9 @@ const MANY: &str = "many";
 const MANY_PARTITIONS: i32 = 500;
 /// Of 200 B, dealt out over the partitions: 300 KiB each.
 const MANY_RECORDS: u64 = 750_000;
+const PACKED: &str = "packed";
+/// Of 200 B, dealt out over as many partitions, in large batches under zstd: 200 KB each.
+const PACKED_RECORDS: u64 = 500_000;
 
 #[derive(Clone, Copy)]
 struct Case {
@@ -51,7 +55,7 @@ enum Does {
     PausesBesideOthers,
 }
 
-const CASES: [Case; 10] = [
+const CASES: [Case; 11] = [
     Case { name: "has nothing to read", topic: SMALL, budget_mib: 32, answers: None, does: Does::Nothing },
     Case { name: "reads all", topic: SMALL, budget_mib: 32, answers: None, does: Does::ReadsAll },
     Case {
@@ -92,15 +96,22 @@ const CASES: [Case; 10] = [
         answers: None,
         does: Does::PausesBesideOthers,
     },
+    Case {
+        name: "pauses 500 at random, compressed",
+        topic: PACKED,
+        budget_mib: 32,
+        answers: None,
+        does: Does::PausesAtRandom,
+    },
 ];
+
+const USAGE: &str = "memory [--only PART OF A NAME] [--runs 1] [--before PROGRAM]";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let done = match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        [] => measure(""),
-        ["--only", part] => measure(part),
         ["reader", case, bootstrap] => read(case, bootstrap),
-        _ => Err("memory [--only PART OF A NAME]".to_owned()),
+        options => Settings::of(options).and_then(|settings| measure(&settings)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -111,34 +122,62 @@ fn main() -> ExitCode {
     }
 }
 
-/// Those cases whose names have that part.
-fn measure(part: &str) -> Result<(), String> {
+struct Settings {
+    /// Of the names of the cases that are measured.
+    part: String,
+    runs: usize,
+    /// This bench as it was before a change: its readers take turns with ours.
+    before: Option<PathBuf>,
+}
+
+impl Settings {
+    fn of(options: &[&str]) -> Result<Self, String> {
+        let mut settings = Self { part: String::new(), runs: 1, before: None };
+        for option in options.chunks(2) {
+            match option {
+                ["--only", part] => settings.part = (*part).to_owned(),
+                ["--runs", runs] => settings.runs = runs.parse().map_err(|_| USAGE)?,
+                ["--before", program] => settings.before = Some(program.into()),
+                _ => return Err(USAGE.to_owned()),
+            }
+        }
+        Ok(settings)
+    }
+}
+
+fn measure(settings: &Settings) -> Result<(), String> {
     let kafka = Kafka::builder().version(V4_3_0).start();
     let tool = JavaTool::start(&kafka);
+    let cases = || CASES.iter().enumerate().filter(|(_, case)| case.name.contains(&settings.part));
     let wanted = |topic: &str| {
-        let mut cases = CASES.iter().filter(|case| case.name.contains(part));
-        cases.any(|case| case.topic == topic || (topic == SMALL && case.does == Does::PausesBesideOthers))
+        cases()
+            .any(|(_, case)| case.topic == topic || (topic == SMALL && case.does == Does::PausesBesideOthers))
     };
-    let fill = |topic: &str, partitions: i32, limit: &[(&str, &str)], count: u64, size: usize| {
+    let fill = |topic: &str, partitions: i32, limit: &[(&str, &str)], count: u64, size: usize, options| {
         if wanted(topic) {
-            tool.fill(&tool.create_topic(topic, partitions, limit), partitions, count, size, json!({}));
+            tool.fill(&tool.create_topic(topic, partitions, limit), partitions, count, size, options);
         }
     };
-    fill(SMALL, PARTITIONS, &[], SMALL_RECORDS, 1024);
-    fill(LARGE, 1, &[("max.message.bytes", "13000000")], LARGE_RECORDS, LARGE_SIZE);
-    fill(MANY, MANY_PARTITIONS, &[], MANY_RECORDS, 200);
-    println!("| a consumer that | budget MiB | peak RSS MiB | records |\n|---|---|---|---|");
-    let program = std::env::current_exe().map_err(|error| error.to_string())?;
-    for (index, case) in CASES.iter().enumerate().filter(|(_, case)| case.name.contains(part)) {
-        let said = Command::new(&program)
-            .args(["reader", &index.to_string(), &kafka.bootstrap()])
-            .output()
-            .map_err(|error| error.to_string())?;
-        let line = String::from_utf8_lossy(&said.stdout);
-        let Some((peak, records)) = line.trim().split_once(' ') else {
-            return Err(format!("{}: {}", case.name, String::from_utf8_lossy(&said.stderr)));
-        };
-        println!("| {} | {} | {peak} | {records} |", case.name, case.budget_mib);
+    fill(SMALL, PARTITIONS, &[], SMALL_RECORDS, 1024, json!({}));
+    fill(LARGE, 1, &[("max.message.bytes", "13000000")], LARGE_RECORDS, LARGE_SIZE, json!({}));
+    fill(MANY, MANY_PARTITIONS, &[], MANY_RECORDS, 200, json!({}));
+    let packing = json!({ "codec": "zstd", "batch_size": 1 << 20 });
+    fill(PACKED, MANY_PARTITIONS, &[], PACKED_RECORDS, 200, packing);
+    println!("| a consumer that | budget MiB | build | peak RSS MiB | records |\n|---|---|---|---|---|");
+    let now = std::env::current_exe().map_err(|error| error.to_string())?;
+    let builds = settings.before.iter().map(|program| ("before", program)).chain([("now", &now)]);
+    for (index, case) in cases() {
+        for (build, program) in (0..settings.runs).flat_map(|_| builds.clone()) {
+            let said = Command::new(program)
+                .args(["reader", &index.to_string(), &kafka.bootstrap()])
+                .output()
+                .map_err(|error| error.to_string())?;
+            let line = String::from_utf8_lossy(&said.stdout);
+            let Some((peak, records)) = line.trim().split_once(' ') else {
+                return Err(format!("{}: {}", case.name, String::from_utf8_lossy(&said.stderr)));
+            };
+            println!("| {} | {} | {build} | {peak} | {records} |", case.name, case.budget_mib);
+        }
     }
     Ok(())
 }
@@ -162,13 +201,17 @@ async fn run(case: &Case, bootstrap: &str) -> Result<u64, offtake::Error> {
     if let Some(answers) = case.answers {
         builder = builder.property("fetch.max.bytes", &answers.to_string());
     }
-    let mut consumer = builder.build().await?;
-    let partitions = match case.topic {
-        LARGE => 1,
-        MANY => MANY_PARTITIONS,
-        _ => PARTITIONS,
+    let of = |topic, partitions| (0..partitions).map(move |index| TopicPartition::new(topic, index));
+    let mut all: Vec<_> = match case.topic {
+        LARGE => of(LARGE, 1).collect(),
+        SMALL => of(SMALL, PARTITIONS).collect(),
+        topic => of(topic, MANY_PARTITIONS).collect(),
     };
-    let all: Vec<_> = (0..partitions).map(|index| TopicPartition::new(case.topic, index)).collect();
+    if case.does == Does::PausesBesideOthers {
+        builder = builder.property("max.poll.records", "50");
+        all.extend(of(SMALL, PARTITIONS));
+    }
+    let mut consumer = builder.build().await?;
     let from = if case.does == Does::Nothing { StartAt::Latest } else { StartAt::Earliest };
     consumer.assign(all.iter().map(|partition| (partition.clone(), from))).await?;
     let mut records = 0;
@@ -189,17 +232,24 @@ async fn run(case: &Case, bootstrap: &str) -> Result<u64, offtake::Error> {
             consumer.pause(all.iter().skip(1).cloned())?;
             records += read_for(&mut consumer, Duration::from_secs(3)).await?;
         }
-        Does::PausesBesideOthers => records += pause_beside_others(bootstrap, &budget, &all).await?,
-        Does::PausesAtRandom => records += pause_at_random(&mut consumer, all.len()).await?,
+        Does::PausesBesideOthers => records += pause_beside_others(&mut consumer, &all).await?,
+        Does::PausesAtRandom => {
+            let wanted = if case.topic == PACKED { PACKED_RECORDS } else { MANY_RECORDS };
+            records += pause_at_random(&mut consumer, all.len(), wanted).await?;
+        }
     }
     Ok(records)
 }
 
 /// For ten seconds, or until all is read.
-async fn pause_at_random(consumer: &mut Consumer, partitions: usize) -> Result<u64, offtake::Error> {
+async fn pause_at_random(
+    consumer: &mut Consumer,
+    partitions: usize,
+    wanted: u64,
+) -> Result<u64, offtake::Error> {
     let (mut dice, mut records) = (Dice::new(1), 0);
     let until = Instant::now() + Duration::from_secs(10);
-    while Instant::now() < until && records < MANY_RECORDS {
+    while Instant::now() < until && records < wanted {
         let polled = consumer.poll(Duration::from_millis(100)).await?;
         records += polled.len() as u64;
         let some: Vec<TopicPartition> = polled
@@ -227,16 +277,8 @@ async fn read_for(consumer: &mut Consumer, span: Duration) -> Result<u64, offtak
 
 /// For ten seconds: each of the many is paused in the middle of what has come of it, and some time later read again from
 /// its beginning, while six others flow as fast as they can.
-async fn pause_beside_others(
-    bootstrap: &str,
-    budget: &str,
-    many: &[TopicPartition],
-) -> Result<u64, offtake::Error> {
-    let builder = Consumer::builder(bootstrap).property("fetch.buffer.max.bytes", budget);
-    let mut consumer = builder.property("max.poll.records", "50").build().await?;
-    let others: Vec<_> = (0..PARTITIONS).map(|index| TopicPartition::new(SMALL, index)).collect();
-    let all = many.iter().chain(&others).map(|partition| (partition.clone(), StartAt::Earliest));
-    consumer.assign(all).await?;
+async fn pause_beside_others(consumer: &mut Consumer, all: &[TopicPartition]) -> Result<u64, offtake::Error> {
+    let many: Vec<_> = all.iter().filter(|place| place.topic.as_str() == MANY).cloned().collect();
     let (mut dice, mut records) = (Dice::new(1), 0);
     let until = Instant::now() + Duration::from_secs(10);
     while Instant::now() < until {
@@ -253,7 +295,7 @@ async fn pause_beside_others(
             }
         }
         if dice.roll(4) == 0 {
-            let again = dice.pick(many).clone();
+            let again = dice.pick(&many).clone();
             consumer.seek(again.clone(), StartAt::Earliest).await?;
             consumer.resume([again])?;
         }
