@@ -40,9 +40,13 @@ pub struct VisibleBatches {
 
 impl VisibleBatches {
     pub(crate) fn push(&mut self, segment: Bytes) {
-        if !segment.is_empty() {
-            self.segments.push(segment);
+        if segment.is_empty() {
+            return;
         }
+        if self.segments.is_empty() {
+            self.segments.reserve_exact(1); // most chunks have one
+        }
+        self.segments.push(segment);
     }
 
     /// Whether there is nothing to see.

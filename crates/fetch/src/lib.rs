@@ -20,5 +20,5 @@ pub use chunk::{Chunk, ReadBatches, VisibleBatches};
 pub use config::{Config, Isolation};
 pub use event::{BrokerError, Event, OutOfRangeReason, PartitionError};
 pub use fetcher::{Fetcher, Start};
-pub use memory::Charge;
+pub use memory::{Charge, READER_OVERHEAD};
 pub use partition::Watermarks;

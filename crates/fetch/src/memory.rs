@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use offtake_machine::TopicPartition;
 
-use crate::Chunk;
-
-/// Memory that a chunk takes beside the records, whether it has any or not.
-pub(crate) const CHUNK_OVERHEAD: usize = size_of::<Chunk>();
+/// The part of a chunk's charge that is for its reader, in bytes: what the handle needs to hand out its records.
+pub const READER_OVERHEAD: usize = 512;
+/// What a chunk is charged beside its part of the frame, in bytes: the chunk itself, its entries here and in the queues on
+/// its way, and its reader. Of small answers that is most of what they hold.
+pub(crate) const CHUNK_OVERHEAD: usize = 512 + READER_OVERHEAD;
 
 /// What a chunk holds in the fetcher's account. [`Fetcher::release`](crate::Fetcher::release) takes it back.
 ///

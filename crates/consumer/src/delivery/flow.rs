@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use offtake_fetch::Chunk;
+use offtake_fetch::{Chunk, READER_OVERHEAD};
 use offtake_machine::{Position, Token, TopicPartition};
 use offtake_wire::records::{Crc, Decompressor, RecordError};
 
@@ -69,6 +69,10 @@ enum Entry {
     /// The partition stops here.
     Failed(Error),
 }
+
+/// What is held for a chunk beside it, in a queue that has grown to twice its length, is charged with it.
+const _: () =
+    assert!(size_of::<ChunkReader>() - size_of::<Chunk>() + 2 * size_of::<Entry>() <= READER_OVERHEAD);
 
 /// A chunk that is being handed out.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use offtake_wire::records::Crc;
 use crate::rig::{Asked, Rig, TOKEN, batch, build, data, epoch, nothing, response, tp};
 
 fn small(budget: usize) -> Config {
-    Config { budget, max_partition_bytes: 1000, ..Default::default() }
+    Config { budget, max_partition_bytes: 10_000, ..Default::default() }
 }
 
 /// A batch of exactly one record and at least `size` bytes.
@@ -68,14 +68,14 @@ fn p1_idle_partitions_cost_nothing_per_request() {
 
 #[test]
 fn p2_a_slow_reader_stops_the_fetching_and_each_release_lets_it_go_on() {
-    let mut rig = Rig::with(small(4000)).topic("a", &[1]);
+    let mut rig = Rig::with(small(40_000)).topic("a", &[1]);
     rig.start("a", 0, 0);
     let mut next = 0;
     while let Some(asked) = rig.sent() {
-        rig.answer(&asked, response(7, vec![("a", vec![data(0, wide(next, 700))])]));
+        rig.answer(&asked, response(7, vec![("a", vec![data(0, wide(next, 7_000))])]));
         next += 1;
     }
-    assert!((3000..=5000).contains(&rig.fetcher.buffered()), "{}", rig.fetcher.buffered());
+    assert!((30_000..=50_000).contains(&rig.fetcher.buffered()), "{}", rig.fetcher.buffered());
     let wakes = rig.fetcher.poll_timeout();
     assert_eq!(wakes, None, "room is made by the reader, not by a timer");
     let taken: Vec<_> = std::iter::from_fn(|| rig.fetcher.take()).collect();
@@ -120,11 +120,11 @@ fn prefetch_goes_on_while_there_is_room() {
 
 #[test]
 fn a_partition_over_its_share_is_left_out_and_the_others_flow() {
-    let mut rig = Rig::with(small(4000)).topic("a", &[1, 1]);
+    let mut rig = Rig::with(small(40_000)).topic("a", &[1, 1]);
     rig.start("a", 0, 0);
     rig.start("a", 1, 0);
     let asked = rig.ask();
-    rig.answer_late(&asked, response(7, vec![("a", vec![data(0, wide(0, 2500)), nothing(1)])]));
+    rig.answer_late(&asked, response(7, vec![("a", vec![data(0, wide(0, 25_000)), nothing(1)])]));
     let asked = rig.ask();
     assert_eq!(asked.forgets(), ["a-0"]);
     rig.answer(&asked, response(7, vec![("a", vec![data(1, batch(0, 1))])]));
@@ -153,7 +153,7 @@ fn one_left_out(config: Config) -> (Rig, Charge) {
     rig.start("a", 0, 0);
     rig.start("a", 1, 0);
     let asked = rig.ask();
-    rig.answer(&asked, response(7, vec![("a", vec![data(0, wide(0, 2500)), nothing(1)])]));
+    rig.answer(&asked, response(7, vec![("a", vec![data(0, wide(0, 25_000)), nothing(1)])]));
     let charge = rig.fetcher.take().unwrap().charge;
     (rig, charge)
 }
@@ -171,7 +171,7 @@ fn rests_for(rig: &mut Rig, pause: u64) -> Asked {
 
 #[test]
 fn i12_nobody_who_is_left_out_waits_for_the_long_poll_of_those_who_have_nothing() {
-    let (mut rig, charge) = one_left_out(small(4000));
+    let (mut rig, charge) = one_left_out(small(40_000));
     // The other one is looked at without a long poll, less and less often.
     for (nth, pause) in [20, 40, 80, 160, 320, 500, 500].into_iter().enumerate() {
         let asked = rests_for(&mut rig, pause);
@@ -193,7 +193,7 @@ fn i12_nobody_who_is_left_out_waits_for_the_long_poll_of_those_who_have_nothing(
 
 #[test]
 fn s15_i12_however_short_the_wait_who_is_left_out_makes_nobody_spin_and_comes_back_at_once() {
-    let (mut rig, charge) = one_left_out(Config { max_wait: Duration::ZERO, ..small(4000) });
+    let (mut rig, charge) = one_left_out(Config { max_wait: Duration::ZERO, ..small(40_000) });
     for pause in [20, 40] {
         rests_for(&mut rig, pause);
     }
@@ -205,11 +205,11 @@ fn s15_i12_however_short_the_wait_who_is_left_out_makes_nobody_spin_and_comes_ba
 
 #[test]
 fn i12_who_is_left_out_and_stopped_makes_nobody_hurry() {
-    let mut rig = Rig::with(small(4000)).topic("a", &[1, 1]);
+    let mut rig = Rig::with(small(40_000)).topic("a", &[1, 1]);
     rig.start("a", 0, 0);
     rig.start("a", 1, 0);
     let asked = rig.ask();
-    rig.answer(&asked, response(7, vec![("a", vec![data(0, wide(0, 2500))])]));
+    rig.answer(&asked, response(7, vec![("a", vec![data(0, wide(0, 25_000))])]));
     rig.fetcher.stop(&tp("a", 0));
     assert_eq!(rig.ask().request.max_wait_ms, 500);
 }
@@ -235,23 +235,23 @@ fn p1_one_partition_that_has_much_among_many_that_have_nothing_is_read_ahead() {
 
 #[test]
 fn i12_a_paused_partition_that_holds_the_budget_gives_way_and_loses_nothing() {
-    let mut rig = Rig::with(small(4000)).topic("a", &[1, 2, 3]);
+    let mut rig = Rig::with(small(40_000)).topic("a", &[1, 2, 3]);
     rig.start("a", 0, 0);
     rig.start("a", 1, 0);
     let (mut under_way, other) = (rig.ask(), rig.ask());
     for offset in [0, 1] {
-        rig.answer_in(&under_way, response(7, vec![("a", vec![data(0, wide(offset, 700))])]), 1100);
+        rig.answer_in(&under_way, response(7, vec![("a", vec![data(0, wide(offset, 7_000))])]), 11_000);
         under_way = rig.ask();
     }
     rig.fetcher.pause(&tp("a", 0), TOKEN);
-    rig.answer(&other, response(8, vec![("a", vec![data(1, wide(0, 1000))])]));
+    rig.answer(&other, response(8, vec![("a", vec![data(1, wide(0, 10_000))])]));
     rig.start("a", 2, 0);
     assert_eq!(rig.ask().broker, BrokerId(2));
     let asked = rig.ask();
     assert_eq!(asked.broker, BrokerId(3));
     let position = rig.fetcher.position(&tp("a", 0)).unwrap().offset;
     assert!(position < 2, "something had to give way");
-    rig.answer(&under_way, response(7, vec![("a", vec![data(0, wide(2, 700))])]));
+    rig.answer(&under_way, response(7, vec![("a", vec![data(0, wide(2, 7_000))])]));
     assert_eq!(rig.fetcher.position(&tp("a", 0)).unwrap().offset, position, "I7: not what is missing now");
     rig.answer(&asked, response(9, vec![("a", vec![data(2, batch(0, 1))])]));
     assert_eq!(rig.drain(), [("a-1".to_owned(), vec![0]), ("a-2".to_owned(), vec![0])]);
@@ -264,12 +264,12 @@ fn i12_a_paused_partition_that_holds_the_budget_gives_way_and_loses_nothing() {
 
 #[test]
 fn i12_a_partition_that_is_being_validated_does_not_give_way_since_its_position_is_not_ours() {
-    let mut rig = Rig::with(small(4000)).topic("a", &[1, 2, 3]);
+    let mut rig = Rig::with(small(40_000)).topic("a", &[1, 2, 3]);
     rig.start("a", 0, 0);
     rig.start("a", 1, 0);
     let (mut first, other) = (rig.ask(), rig.ask());
     for offset in [0, 1] {
-        rig.answer_in(&first, response(7, vec![("a", vec![data(0, wide(offset, 700))])]), 1100);
+        rig.answer_in(&first, response(7, vec![("a", vec![data(0, wide(offset, 7_000))])]), 11_000);
         first = rig.ask();
     }
     rig.fetcher.pause(&tp("a", 0), TOKEN);
@@ -277,7 +277,7 @@ fn i12_a_partition_that_is_being_validated_does_not_give_way_since_its_position_
     rig.lead("a", 0, 1, 6);
     rig.show();
     assert_eq!(rig.told().len(), 1, "it is to be validated");
-    rig.answer(&other, response(8, vec![("a", vec![data(1, wide(0, 1000))])]));
+    rig.answer(&other, response(8, vec![("a", vec![data(1, wide(0, 10_000))])]));
     rig.start("a", 2, 0);
     rig.silent();
     rig.start_as("a", 0, TOKEN, position);
@@ -288,7 +288,7 @@ fn i12_a_partition_that_is_being_validated_does_not_give_way_since_its_position_
 
 #[test]
 fn i12_a_broker_that_joins_while_another_is_silent_finds_room() {
-    let greedy = Config { budget: 4000, max_partition_bytes: 4000, ..Default::default() };
+    let greedy = Config { budget: 40_000, max_partition_bytes: 40_000, ..Default::default() };
     let mut rig = Rig::with(greedy).topic("a", &[1, 2, 3]);
     for (partition, broker) in [(0, 1), (1, 2), (2, 3)] {
         rig.start("a", partition, 0);
@@ -298,11 +298,11 @@ fn i12_a_broker_that_joins_while_another_is_silent_finds_room() {
 
 #[test]
 fn i12_when_there_is_room_for_one_request_brokers_take_turns() {
-    let greedy = Config { budget: 4000, max_partition_bytes: 4000, ..Default::default() };
+    let greedy = Config { budget: 40_000, max_partition_bytes: 40_000, ..Default::default() };
     let mut rig = Rig::with(greedy).topic("a", &[1, 1, 2]);
     rig.start("a", 0, 0);
     let asked = rig.ask();
-    rig.answer(&asked, response(7, vec![("a", vec![data(0, wide(0, 3200))])]));
+    rig.answer(&asked, response(7, vec![("a", vec![data(0, wide(0, 32_000))])]));
     let held = rig.fetcher.take().unwrap();
     rig.fetcher.stop(&tp("a", 0));
     rig.start("a", 1, 0);

@@ -8,7 +8,7 @@ use offtake_wire::messages::fetch::PartitionData;
 use crate::rig::{Asked, Rig, TOKEN, batch, build, data, joined, offsets, response, tp};
 
 /// More than what a chunk and a partition's header take beside the records.
-const BESIDE: usize = 500;
+const BESIDE: usize = 1500;
 
 fn wide(base: i64, size: usize) -> Bytes {
     let value = vec![b'x'; size];
@@ -72,7 +72,7 @@ fn p1_a_response_counts_with_the_whole_of_its_buffer() {
 
 #[test]
 fn p1_a_chunk_without_records_costs_something_too() {
-    let mut rig = with_budget(2_000).topic("a", &[1]);
+    let mut rig = with_budget(5_000).topic("a", &[1]);
     rig.start("a", 0, 0);
     let mut chunks = Vec::new();
     let mut next = 0;
@@ -162,8 +162,8 @@ fn i12_paused_partitions_keep_what_fits_into_a_quarter_of_the_budget() {
         rig.start("a", partition, 0);
     }
     let (asked, other) = (rig.ask(), rig.ask());
-    answer(&mut rig, &asked, vec![data(0, wide(0, 24_000))]);
-    rig.answer(&other, response(8, vec![("a", vec![data(2, wide(0, 75_000))])]));
+    answer(&mut rig, &asked, vec![data(0, wide(0, 23_000))]);
+    rig.answer(&other, response(8, vec![("a", vec![data(2, wide(0, 74_000))])]));
     let [_kept, read] = taken(&mut rig).try_into().unwrap();
     rig.fetcher.pause(&tp("a", 0), TOKEN);
     rig.silent();
