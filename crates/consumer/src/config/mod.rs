@@ -101,10 +101,22 @@ pub struct Config {
     pub fetch_max_wait: Duration,
     /// `max.partition.fetch.bytes`: 1 MiB of one partition in one response, unless its first batch is larger.
     pub max_partition_fetch_bytes: u32,
-    /// `fetch.buffer.max.bytes`, ours: 32 MiB fetched ahead and not yet handed out, all partitions together.
-    /// Beside them the memory of at most two answers that have been read is kept for the next ones, until sixteen small
-    /// answers in a row say that nothing much is coming. For an application that takes its time between two polls up to
-    /// 4 MiB and one batch are unpacked ahead; a partition that is paused meanwhile keeps what it has of that.
+    /// `fetch.buffer.max.bytes`, ours: 32 MiB (at least 1 byte) of answers that were fetched and not yet handed out, all
+    /// partitions together, paused ones too. An answer counts with the whole of its buffer until the last record of it has
+    /// been handed out, and each piece of one partition in it with 1 KiB more. Nothing is asked for beyond the bound; where the
+    /// next batch alone is larger than what is left, it comes all the same once nothing else is held, and is the only one.
+    ///
+    /// On top of it, at most:
+    /// - two buffers of answers that have been read, kept for the next ones, each of up to half of the bound, until
+    ///   sixteen answers below 128 KiB in a row say that nothing much is coming;
+    /// - what is unpacked: the batch that is being handed out, and for an application that takes its time between two
+    ///   polls 4 MiB and two batches ahead of it (`decompressed.batch.max.bytes` each); paused partitions keep nothing
+    ///   unpacked. 8 MiB of buffers to unpack into are kept;
+    /// - the answers and unpacked batches that records in the application's hands lie in: those of the last poll, and whatever
+    ///   it keeps. These do not hold up fetching, or an application that collects records would wait for ever;
+    /// - some 5 KiB a partition, and the program.
+    ///
+    /// `benches/README.md` has what that comes to: between 40 and 50 MiB with the default, for answers of many MiB.
     /// librdkafka's `queued.max.messages.kbytes` sets it too.
     pub fetch_buffer_max_bytes: usize,
     /// `decompressed.batch.max.bytes`, ours: 64 MiB, the most that one batch may inflate to.
