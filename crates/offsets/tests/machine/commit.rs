@@ -1087,17 +1087,26 @@ fn l9_an_offset_below_what_we_committed_ourselves_is_counted() {
 fn b3_what_is_begun_before_the_new_log_is_known_is_of_the_new_log() {
     let (mut sim, _) = flowing_far();
     sim.offsets.unassign([&orders(0)]);
+    begins_in_the_new_log(sim, |sim| {
+        // By hand, or in a listener that sets out from an offset kept elsewhere.
+        sim.assign([(orders(0), StartAt::Offset(Position::at(0)))]);
+        let token = sim.token(0);
+        assert_eq!(sim.events(), [Event::Start { partition: orders(0), token, position: Position::at(0) }]);
+        token
+    });
+}
+
+/// The metadata does not show the topic while it begins to be read under this token, and then shows another of that name:
+/// either it goes on under another token, or what is read under this one counts.
+fn begins_in_the_new_log(mut sim: Sim, begin: impl FnOnce(&mut Sim) -> Token) {
     let mut info = sim.cluster.topics.remove(&offtake_machine::Topic::from("orders")).unwrap();
     sim.offsets.handle_cluster(sim.now, &sim.cluster);
     sim.events();
-    // By hand, or in a listener that sets out from an offset kept elsewhere.
-    sim.assign([(orders(0), StartAt::Offset(Position::at(0)))]);
-    let token = sim.token(0);
-    assert_eq!(sim.events(), [Event::Start { partition: orders(0), token, position: Position::at(0) }]);
+    let token = begin(&mut sim);
+    sim.events();
     info.id = NEW;
     sim.cluster.topics.insert("orders".into(), info);
     sim.offsets.handle_cluster(sim.now, &sim.cluster);
-    // Either it goes on under another token, or what is read under this one counts.
     let is_told = sim.events().iter().any(|event| matches!(event, Event::NewLog { .. }));
     let counts = sim.offsets.finished(&orders(0), token, Position::at(5));
     assert!(is_told || counts.is_ok(), "nothing is told, and what is finished is {counts:?}");
@@ -1147,17 +1156,10 @@ fn b3_a_place_before_the_end_is_counted_in_the_new_log() {
 /// The same of a seek, made while the topic is not there.
 #[test]
 fn b3_what_is_sought_before_the_new_log_is_known_is_of_the_new_log() {
-    let (mut sim, _) = flowing_far();
-    let mut info = sim.cluster.topics.remove(&offtake_machine::Topic::from("orders")).unwrap();
-    sim.offsets.handle_cluster(sim.now, &sim.cluster);
-    let token = sim.offsets.seek(sim.now, &orders(0), StartAt::Offset(Position::at(0))).unwrap();
-    sim.events();
-    info.id = NEW;
-    sim.cluster.topics.insert("orders".into(), info);
-    sim.offsets.handle_cluster(sim.now, &sim.cluster);
-    let is_told = sim.events().iter().any(|event| matches!(event, Event::NewLog { .. }));
-    let counts = sim.offsets.finished(&orders(0), token, Position::at(5));
-    assert!(is_told || counts.is_ok(), "nothing is told, and what is finished is {counts:?}");
+    let (sim, _) = flowing_far();
+    begins_in_the_new_log(sim, |sim| {
+        sim.offsets.seek(sim.now, &orders(0), StartAt::Offset(Position::at(0))).unwrap()
+    });
 }
 
 /// A commit that nobody waits for has its own deadline, whatever comes after it.
