@@ -88,7 +88,7 @@ impl Offsets {
                 return self.by_policy(now, partition, reason, from, true, None);
             }
             Place::Offset(Position { offset, .. }) if offset < 0 => {
-                return self.stop(partition, PartitionError::NegativeOffset(offset));
+                return self.fails(partition, PartitionError::NegativeOffset(offset));
             }
             Place::Offset(position) => {
                 self.wait(partition, Lookup::Agreement { position }, true, reset, None);
@@ -121,7 +121,7 @@ impl Offsets {
                     Some(position) => PartitionError::OffsetOutOfRange { position },
                     None => PartitionError::NoOffset,
                 };
-                return self.stop(partition, error);
+                return self.fails(partition, error);
             }
         };
         let need = Lookup::Listed { spec, then: AfterListing::Start };
@@ -149,11 +149,9 @@ impl Offsets {
     }
 
     /// Only the application can say where to go on.
-    pub(crate) fn stop(&mut self, partition: &TopicPartition, error: PartitionError) {
-        if let Some(state) = self.partitions.get_mut(partition) {
-            state.phase = Phase::Stopped;
-            let token = state.token;
-            self.waiting.remove(partition);
+    pub(crate) fn fails(&mut self, partition: &TopicPartition, error: PartitionError) {
+        if let Some(token) = self.token_of(partition) {
+            self.stop(partition, token);
             self.emit(Event::PartitionFailed { partition: partition.clone(), token, error });
         }
     }

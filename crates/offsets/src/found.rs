@@ -186,7 +186,7 @@ impl Offsets {
         let partition_ = partition.clone();
         self.emit(Event::Truncated { partition: partition_, token, from, to: Some(to), epoch: end.epoch });
         match self.config.reset {
-            ResetPolicy::None => self.stop(partition, PartitionError::LogTruncated { from, to }),
+            ResetPolicy::None => self.fails(partition, PartitionError::LogTruncated { from, to }),
             ResetPolicy::Earliest | ResetPolicy::Latest | ResetPolicy::ByDuration(_) => {
                 self.begin(partition, end)
             }

@@ -87,6 +87,17 @@ impl Offsets {
         Ok(token)
     }
 
+    /// Whoever reads it met something under this token that cannot be read: only the application can say where to go on.
+    /// False if it goes on under another token.
+    pub fn stop(&mut self, partition: &TopicPartition, token: Token) -> bool {
+        let Some(state) = self.partitions.get_mut(partition).filter(|state| state.token == token) else {
+            return false;
+        };
+        state.phase = Phase::Stopped;
+        self.waiting.remove(partition);
+        true
+    }
+
     /// `fetch` gives it back: the position is not in the log. The policy decides.
     pub fn out_of_range(
         &mut self,

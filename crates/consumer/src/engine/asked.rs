@@ -111,10 +111,9 @@ impl Engine {
             }
             Command::Stop { partition, token } => {
                 // Sought meanwhile: what flows now is something else.
-                if self.offsets.token_of(&partition) == Some(token) {
+                if self.offsets.stop(&partition, token) {
                     self.fetch.stop(&partition);
                     self.outbox.forget(&partition);
-                    self.ownership.stop(partition, token);
                 }
             }
             Command::MovedBack { partition, token } => self.offsets.moved_back(&partition, token),

@@ -176,11 +176,10 @@ impl Engine {
                 // Given up, sought elsewhere, or stopped by the handle, while it was being found out.
                 if !self.ownership.contains(&partition)
                     || self.offsets.token_of(&partition) != Some(token)
-                    || self.ownership.is_stopped(&partition, token)
+                    || self.offsets.is_stopped(&partition)
                 {
                     return;
                 }
-                self.ownership.restart(&partition);
                 let start = self.fetch.start(now, partition.clone(), token, position);
                 self.outbox.started(partition, token, start, jumps);
             }

@@ -239,7 +239,6 @@ impl Engine {
     fn stop(&mut self, partitions: &[TopicPartition]) {
         for partition in partitions {
             self.fetch.forget(partition);
-            self.ownership.restart(partition);
             self.outbox.forget(partition);
         }
     }

@@ -14,10 +14,8 @@ pub(super) struct Ownership {
     assigned: BTreeMap<TopicPartition, Option<Arc<PartitionGauges>>>,
     /// What the handle is to release: the partitions of each revoke that it was told of.
     releasing: BTreeMap<ReleaseId, Vec<TopicPartition>>,
-    /// When the group waits for it no longer.
+    /// When the group waits for it no longer, as the handle was told: the group may wait longer by now.
     release_by: Option<Instant>,
-    /// Partitions in which the handle met something unreadable: nothing of them is fetched before they are sought.
-    stopped: BTreeMap<TopicPartition, Token>,
 }
 
 impl Ownership {
@@ -118,20 +116,6 @@ impl Ownership {
     /// When the group waits no longer.
     pub(super) fn release_by(&self) -> Option<Instant> {
         self.release_by
-    }
-
-    // ---- unreadable ----------------------------------------------------------------------------------------------
-
-    pub(super) fn stop(&mut self, partition: TopicPartition, token: Token) {
-        self.stopped.insert(partition, token);
-    }
-
-    pub(super) fn is_stopped(&self, partition: &TopicPartition, token: Token) -> bool {
-        self.stopped.get(partition) == Some(&token)
-    }
-
-    pub(super) fn restart(&mut self, partition: &TopicPartition) {
-        self.stopped.remove(partition);
     }
 }
 

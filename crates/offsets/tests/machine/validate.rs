@@ -51,6 +51,24 @@ fn b3_what_is_committed_in_a_topic_that_is_gone_is_not_compared_with_the_one_of_
     assert_eq!(sim.events()[0], reset);
 }
 
+/// The application has met a damaged batch in what it holds.
+#[test]
+fn j1_a_partition_that_is_stopped_while_it_is_validated_begins_nowhere_before_a_seek() {
+    for end in [200, 80] {
+        let (mut sim, token) = validating(ResetPolicy::Earliest);
+        let ask = sim.transmit();
+        assert!(!sim.offsets.stop(&orders(0), token.sought()), "of no token that it has");
+        assert!(!sim.offsets.is_stopped(&orders(0)));
+        assert!(sim.offsets.stop(&orders(0), token));
+        sim.answer(&ask, 4, ends(orders(0), 4, end, ErrorCode::None));
+        assert_eq!(sim.events(), []);
+        assert!(sim.offsets.is_stopped(&orders(0)) && sim.next_transmit().is_none());
+        sim.offsets.finished(&orders(0), token, at(95, 4)).unwrap();
+        let token = sim.offsets.seek(sim.now, &orders(0), StartAt::Offset(Position::at(101))).unwrap();
+        assert_eq!(sim.events(), [Event::Start { partition: orders(0), token, position: Position::at(101) }]);
+    }
+}
+
 #[test]
 fn l3_a_log_that_ends_before_the_position_is_truncated_and_read_on_from_its_end() {
     for reset in [ResetPolicy::Latest, ResetPolicy::Earliest] {
