@@ -9,6 +9,7 @@ mod ahead;
 mod chunk_reader;
 mod flow;
 mod haul;
+mod moved;
 mod reading;
 
 use std::{
@@ -40,8 +41,9 @@ use crate::{
 use ahead::Ahead;
 pub(crate) use ahead::Opener;
 use chunk_reader::Lending;
-use flow::{Flow, Moved, Next, Opening, State, Turn};
+use flow::{Flow, Next, Opening, State, Turn};
 pub(crate) use haul::{Haul, Part};
+use moved::Moved;
 
 /// Everything that is ours, and what is buffered of it.
 #[derive(Debug)]
@@ -130,11 +132,10 @@ impl Delivery {
         self.forget_gone();
     }
 
-    /// Partitions that are gone have no turn, and what their positions did is told to nobody.
+    /// Partitions that are gone have no turn.
     fn forget_gone(&mut self) {
         self.turns.retain(|partition| self.flows.contains_key(partition));
         self.parked.retain(|partition| self.flows.contains_key(partition));
-        self.moved.jumps.retain(|jump| jump.partition().is_none_or(|of| self.flows.contains_key(of)));
     }
 
     /// These are released.
@@ -150,8 +151,13 @@ impl Delivery {
     }
 
     pub(crate) fn owns(&self, partition: &TopicPartition, token: Token) -> bool {
-        let held = self.flows.get(partition).map(|flow| flow.token);
-        held.or(self.leaving.get(partition).copied()).is_some_and(|held| held.same_owner(token))
+        self.token_of(partition).is_some_and(|held| held.same_owner(token))
+    }
+
+    /// What it is owned under, be it read or leaving.
+    fn token_of(&self, partition: &TopicPartition) -> Option<Token> {
+        let read = self.flows.get(partition).map(|flow| flow.token);
+        read.or(self.leaving.get(partition).copied())
     }
 
     pub(crate) fn paused(&self) -> impl Iterator<Item = &TopicPartition> {
@@ -268,9 +274,6 @@ impl Delivery {
             && flow.token < token
         {
             flow.sought(token, position, &mut self.moved);
-            self.moved.jumps.retain(|jump| jump.partition() != Some(partition));
-            self.moved.over.retain(|passed| passed.to.partition != *partition);
-            self.moved.back.retain(|(back, ..)| back != partition);
             self.moved.sought.push(partition.clone());
         }
     }
@@ -286,12 +289,22 @@ impl Delivery {
     /// Nothing, but jumps of partitions of which nothing is buffered.
     pub(crate) fn nothing<H: Haul>(&mut self) -> H {
         let mut nothing = H::default();
-        nothing.set_jumps(self.moved.jumps.drain(..).collect());
+        nothing.set_jumps(self.jumps());
         nothing
     }
 
     pub(crate) fn next_jump(&mut self) -> Option<Event> {
-        self.moved.jumps.pop_front()
+        while let Some((token, jump)) = self.moved.jumps.pop_front() {
+            let flow = jump.partition().and_then(|partition| self.flows.get(partition));
+            if flow.is_some_and(|flow| flow.token == token) {
+                return Some(jump);
+            }
+        }
+        None
+    }
+
+    fn jumps(&mut self) -> Vec<Event> {
+        std::iter::from_fn(|| self.next_jump()).collect()
     }
 
     /// The application comes for more.
@@ -413,7 +426,7 @@ impl Delivery {
             // A jump that is told apart is behind nothing.
             return (jumps_apart && !self.moved.jumps.is_empty()).then_some(Ok(haul));
         }
-        haul.set_jumps(self.moved.jumps.drain(..).collect());
+        haul.set_jumps(self.jumps());
         Some(Ok(haul))
     }
 
@@ -447,14 +460,16 @@ impl Delivery {
     /// Positions that moved without a record, since the last call.
     pub(crate) fn passed(&mut self) -> Vec<Passed> {
         let mut passed = std::mem::take(&mut self.moved.over);
-        passed.retain(|passed| self.owns(&passed.to.partition, passed.to.token));
+        passed.retain(|passed| self.token_of(&passed.to.partition) == Some(passed.to.token));
         passed
     }
 
     /// Partitions that the cluster has moved back, and to where, since the last call: what is handed out of them from here on
     /// comes again, and what was finished of them from there on was another log's (FAILURES B3, L1, L3).
     pub(crate) fn moved_back(&mut self) -> Vec<(TopicPartition, Token, i64)> {
-        std::mem::take(&mut self.moved.back)
+        let mut back = std::mem::take(&mut self.moved.back);
+        back.retain(|(partition, token, _)| self.token_of(partition) == Some(*token));
+        back
     }
 
     /// Partitions that the application has sought, since the last call: what was finished of them is forgotten.

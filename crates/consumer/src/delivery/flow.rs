@@ -9,6 +9,7 @@ use offtake_wire::records::{Crc, Decompressor, RecordError};
 use super::{
     ahead::Ahead,
     chunk_reader::{ChunkReader, Lending},
+    moved::Moved,
     reading::{Amount, OpenBatch, Upcoming},
 };
 use crate::{
@@ -83,23 +84,6 @@ struct Open {
     failed: Option<RecordError>,
 }
 
-/// Positions that moved otherwise than by handing out.
-#[derive(Debug, Default)]
-pub(super) struct Moved {
-    /// Beyond the last record handed out: control and aborted batches, emptied ones.
-    pub(super) over: Vec<Passed>,
-    /// Back, by the cluster, and to where.
-    pub(super) back: Vec<(TopicPartition, Token, i64)>,
-    /// Ahead of what is handed out next.
-    pub(super) jumps: VecDeque<Event>,
-    /// By the application.
-    pub(super) sought: Vec<TopicPartition>,
-    /// What is offered to be given back, and from where it is then to be read.
-    pub(super) offers: Vec<(TopicPartition, Token, Position)>,
-    /// Chunks that are done with.
-    pub(super) freed: Vec<Chunk>,
-}
-
 /// What batches are opened with.
 pub(crate) struct Opening<'a> {
     pub(super) crc: Crc,
@@ -165,7 +149,7 @@ impl Flow {
     pub(super) fn started(&mut self, position: Position, jumps: Vec<Event>, moved: &mut Moved) {
         if self.position.is_none() {
             self.position = Some(position);
-            moved.jumps.extend(jumps);
+            moved.jump(self.token, jumps);
         } else if !jumps.is_empty() {
             // It is told behind what was buffered before it.
             self.queue.push_back(Entry::Jump { to: position, events: jumps });
@@ -356,7 +340,7 @@ impl Flow {
             && let Some(Entry::Jump { to, events }) = self.queue.pop_front()
         {
             self.moves_to(partition, to, moved);
-            moved.jumps.extend(events);
+            moved.jump(self.token, events);
         }
     }
 
@@ -392,9 +376,7 @@ impl Flow {
 
     fn moves_to(&mut self, partition: &TopicPartition, to: Position, moved: &mut Moved) {
         if self.position.is_some_and(|position| position.offset > to.offset) {
-            moved.back.push((partition.clone(), self.token, to.offset));
-            // Passed over in the log as it was before.
-            moved.over.retain(|passed| passed.to.partition != *partition);
+            moved.goes_back(partition, self.token, to.offset);
         }
         if self.position.is_none_or(|position| position.offset != to.offset) {
             self.position = Some(to);

@@ -721,3 +721,25 @@ fn l1_a_jump_of_a_partition_that_is_gone_is_not_told_with_the_records_of_others(
     let (records, jumps) = sim.poll_and_jumps();
     assert_eq!((records, jumps), (vec![0, 1, 2], vec![]));
 }
+
+/// L8: what a poll has noted of the place before a seek, or of an earlier owner, is nobody's any more.
+#[test]
+fn l8_what_was_passed_over_moved_back_or_told_before_a_seek_is_dropped() {
+    for gone in [false, true] {
+        let mut sim = Sim::handing_out(500);
+        sim.take_in(chunk(0, 6, &[batch(0, 6)]));
+        assert_eq!(sim.poll().unwrap().unwrap(), [0, 1, 2, 3, 4, 5]);
+        // Back to 4, and over what is empty there.
+        sim.take_in(chunk(4, 9, &[emptied(4, 5)]));
+        assert!(sim.poll().is_none());
+        assert_eq!((sim.delivery.moved.over.len(), sim.delivery.moved.back.len()), (1, 1));
+        let jump = Event::Truncated { partition: orders(), from: 9, to: Some(8), epoch: None };
+        sim.delivery.moved.jump(TOKEN, vec![jump]);
+        match gone {
+            false => sim.seek(TOKEN.sought(), Some(100)),
+            true => sim.delivery.remove(&[orders()]),
+        }
+        assert!(sim.delivery.passed().is_empty() && sim.delivery.moved_back().is_empty());
+        assert!(sim.delivery.next_jump().is_none());
+    }
+}
