@@ -325,3 +325,19 @@ fn i12_a_pause_that_is_said_again_asks_again() {
     rig.silent();
     assert_eq!(asked_back(&mut rig), ["a-0"]);
 }
+
+/// It was given back while it was stopped by an error that lies behind what is read again.
+#[test]
+fn l8_whoever_stops_what_was_given_back_hears_from_where_it_is_to_be_read() {
+    for (given, stopped) in [(0, 0), (1, 1), (5, 1)] {
+        let mut rig = with_budget(10_000).topic("a", &[1]);
+        rig.start("a", 0, 0);
+        let asked = rig.ask();
+        answer(&mut rig, &asked, vec![data(0, broken(batch(0, 1), 1))]);
+        for chunk in taken(&mut rig) {
+            rig.fetcher.release(rig.now, &chunk.partition, chunk.charge);
+        }
+        assert!(rig.fetcher.give_back(rig.now, &tp("a", 0), TOKEN, Position::at(given)));
+        assert_eq!(rig.fetcher.stop(&tp("a", 0)).map(|position| position.offset), Some(stopped));
+    }
+}

@@ -181,7 +181,10 @@ fn row_27_only_batches_from_before_the_position_are_no_progress_and_no_loop() {
         }
     }
     assert!(requests <= 3, "{requests}");
-    assert_eq!(failure(&mut rig), PartitionError::NoProgress { offset: 10 });
+    let failure = failure(&mut rig);
+    assert_eq!(failure, PartitionError::NoProgress { offset: 10 });
+    assert_eq!(failure.offsets(), Some((10, 10)), "what an application would have to pass over");
+    assert_eq!(PartitionError::Refused(offtake_wire::ErrorCode::TopicAuthorizationFailed).offsets(), None);
 }
 
 #[test]
