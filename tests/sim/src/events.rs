@@ -109,6 +109,11 @@ pub(crate) enum What {
         member: String,
         why: &'static str,
     },
+    /// An operator set the committed offset.
+    OffsetSet {
+        at: Place,
+        offset: i64,
+    },
     /// The coordinator forgot the group.
     Forgotten,
     /// Another coordinator, or the same again, loaded the group from what was stored.
@@ -156,6 +161,11 @@ pub(crate) enum What {
     // ---- the application ------------------------------------------------------------------------------------------
     Started {
         who: Who,
+    },
+    /// It subscribes to other topics than before, or in another way.
+    Resubscribed {
+        who: Who,
+        topics: Vec<Arc<str>>,
     },
     PollBegins {
         who: Who,
@@ -285,6 +295,45 @@ pub(crate) enum What {
     },
 }
 
+impl What {
+    /// Whose doing it is, if one life's.
+    pub(crate) fn who(&self) -> Option<Who> {
+        match self {
+            Self::Dialled { who, .. }
+            | Self::CommitSent { who, .. }
+            | Self::Named { who, .. }
+            | Self::HeartbeatSent { who }
+            | Self::StepsOut { who }
+            | Self::Started { who }
+            | Self::Resubscribed { who, .. }
+            | Self::PollBegins { who, .. }
+            | Self::PollEnds { who, .. }
+            | Self::ListenerBegins { who, .. }
+            | Self::ListenerEnds { who, .. }
+            | Self::Assigned { who, .. }
+            | Self::Revoked { who, .. }
+            | Self::Lost { who, .. }
+            | Self::Delivered { who, .. }
+            | Self::Processed { who, .. }
+            | Self::Paused { who, .. }
+            | Self::Resumed { who, .. }
+            | Self::Sought { who, .. }
+            | Self::Reset { who, .. }
+            | Self::TruncationTold { who, .. }
+            | Self::LagRead { who, .. }
+            | Self::Failed { who, .. }
+            | Self::CloseBegins { who, .. }
+            | Self::CloseEnds { who }
+            | Self::Crashed { who }
+            | Self::Frozen { who }
+            | Self::Thawed { who }
+            | Self::Panicked { who, .. } => Some(*who),
+            Self::Request { client, .. } | Self::Refused { client, .. } => Who::parse(client),
+            _ => None,
+        }
+    }
+}
+
 /// A listener's call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
@@ -325,6 +374,11 @@ impl Log {
     pub(crate) fn tell_at(&self, at: Instant, what: What) {
         let event = Event { at: at.saturating_duration_since(self.start), what };
         self.events.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+    }
+
+    /// How long the run has lasted.
+    pub(crate) fn now(&self) -> Duration {
+        crate::clock::now().saturating_duration_since(self.start)
     }
 
     /// All of it, at the end.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! simulate --seed S            one run, with its events        simulate --count N [--from S] [--jobs J]    many
+//! simulate --count N --with WHAT   of them those with twins, subscriptions, resets, addresses, cleaning
 //! simulate --plan FILE         a saved plan (--plans: a folder) simulate --shrink S                         a small one
 //! simulate --json S            the plan of a seed, to be saved
 //! simulate --twice N           each seed two times: the same events?
@@ -77,7 +78,7 @@ fn command(arguments: &[String]) -> Option<bool> {
     if let Some(count) = number("--twice") {
         return Some(swarm::twice(from, count, jobs));
     }
-    number("--count").map(|count| swarm::many(from, count, jobs))
+    number("--count").map(|count| swarm::many(from, count, jobs, value("--with").map(String::as_str)))
 }
 
 fn one(plan: &Plan, events: bool) -> bool {

@@ -1,7 +1,7 @@
 //! A member: an application of the kind that people write around a consumer, and its lives.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -10,7 +10,7 @@ use std::{
 };
 
 use offtake::{
-    CloseOptions, Consumer, Error, ErrorKind, Event, GroupMembership, Handle, Handover, Listener,
+    CloseOptions, Consumer, Error, ErrorKind, Event, GroupMembership, Handle, Handover, Headers, Listener,
     ListenerFuture, Next, OffsetAndMetadata, OwnedRecord, Position, Rebalance, Records, StartAt,
     SubscriptionPattern, TopicPartition,
 };
@@ -18,7 +18,8 @@ use offtake::{
 use crate::{
     clock::{self, ms},
     events::{Call, Place, What, Who},
-    plan::{self, Commits, Leave, Plan, Reset},
+    plan::{self, Commits, Leave, Plan, Reset, Resubscribe},
+    producer::ID,
     random::Random,
     world::{Direct, Road, World},
 };
@@ -88,7 +89,7 @@ impl Life {
         let (plan, member, who) = (&self.plan, self.member(), self.who);
         let set = |yes: bool| if yes { "true" } else { "false" };
         let mut builder = Consumer::builder(crate::world::BOOTSTRAP)
-            .group(crate::world::GROUP)
+            .group(&plan.group_of(who.member))
             .property("client.id", &who.to_string())
             .property("max.poll.interval.ms", &plan.max_poll_interval.to_string())
             .property("max.poll.records", &member.max_poll_records.to_string())
@@ -120,7 +121,8 @@ impl Life {
             builder = builder.property("client.rack", &crate::run::rack(near + 1));
         }
         if member.instance_id {
-            builder = builder.property("group.instance.id", &format!("i{}", who.member));
+            let first = member.twin_of.unwrap_or(who.member);
+            builder = builder.property("group.instance.id", &format!("i{first}"));
         }
         if member.commits == Commits::Each {
             builder = builder.finish_each();
@@ -183,6 +185,7 @@ impl Life {
             paused: None,
             open: Vec::new(),
             turns: 0,
+            changes: self.changes_to_come(),
             life: self,
         };
         loop {
@@ -194,6 +197,10 @@ impl Life {
                 return application.leave(consumer, how).await;
             }
             life.stalls().await;
+            if !application.resubscribes(&mut consumer).await {
+                drop(consumer);
+                return Ended::Failed;
+            }
             if !application.turn(&mut consumer).await {
                 drop(consumer);
                 return Ended::Failed;
@@ -201,15 +208,60 @@ impl Life {
         }
     }
 
+    /// To what it was last subscribed, in its life before this one if it had one; to everything otherwise.
     async fn subscribe(&self, consumer: &mut Consumer) -> Result<(), Error> {
-        let topics: Vec<_> = self.plan.topics.iter().map(|topic| topic.name.as_str()).collect();
+        let now = self.world.log.now();
+        match self.member().resubscribes.iter().rfind(|change| ms(change.at) <= now) {
+            Some(change) => self.subscribe_to(consumer, &change.topics, change.patterns).await,
+            None => {
+                let all: Vec<_> = (0..self.plan.topics.len()).collect();
+                self.subscribe_to(consumer, &all, self.member().patterns).await
+            }
+        }
+    }
+
+    async fn subscribe_to(
+        &self,
+        consumer: &mut Consumer,
+        topics: &[usize],
+        patterns: bool,
+    ) -> Result<(), Error> {
+        let topics: Vec<_> = topics.iter().map(|topic| self.plan.topics[*topic].name.as_str()).collect();
         match self.member() {
-            plan::Member { patterns: false, .. } => consumer.subscribe(topics).await,
+            plan::Member { by_hand: true, .. } => self.assign(consumer, &topics).await,
+            _ if !patterns => consumer.subscribe(topics).await,
             plan::Member { consumer_protocol: true, .. } => {
                 consumer.subscribe_pattern(SubscriptionPattern::new(topics.join("|"))).await
             }
             _ => consumer.subscribe_patterns(topics).await,
         }
+    }
+
+    /// All partitions that these topics were created with.
+    async fn assign(&self, consumer: &mut Consumer, topics: &[&str]) -> Result<(), Error> {
+        let topics = self.plan.topics.iter().filter(|topic| topics.contains(&topic.name.as_str()));
+        let partitions: Vec<_> = topics
+            .flat_map(|topic| {
+                (0..topic.partitions).map(|number| TopicPartition::new(topic.name.as_str(), number))
+            })
+            .collect();
+        let before: Vec<_> = consumer.assignment().cloned().collect();
+        let gone: Vec<_> = before.into_iter().filter(|held| !partitions.contains(held)).collect();
+        let assigned = consumer.assign(partitions).await;
+        self.tell(What::Revoked { who: self.who, places: places(&gone) });
+        match assigned {
+            // The assignment is made all the same.
+            Err(error) if !error.is_fatal() => {
+                let _ = self.failed("assign", &error);
+                Ok(())
+            }
+            assigned => assigned,
+        }
+    }
+
+    fn changes_to_come(&self) -> VecDeque<Resubscribe> {
+        let now = self.world.log.now();
+        self.member().resubscribes.iter().filter(|change| ms(change.at) > now).cloned().collect()
     }
 
     async fn stalls(&self) {
@@ -237,9 +289,26 @@ struct Application {
     /// Handed out, and to be processed in a later turn.
     open: Vec<OwnedRecord>,
     turns: u64,
+    changes: VecDeque<Resubscribe>,
 }
 
 impl Application {
+    /// Changes what it is subscribed to, if it is time. False when the consumer can do nothing more.
+    async fn resubscribes(&mut self, consumer: &mut Consumer) -> bool {
+        let now = self.life.world.log.now();
+        while self.changes.front().is_some_and(|change| ms(change.at) <= now) {
+            let Some(change) = self.changes.pop_front() else { break };
+            let name = |topic: &usize| self.life.plan.topics[*topic].name.as_str().into();
+            let topics = change.topics.iter().map(name).collect();
+            self.life.tell(What::Resubscribed { who: self.life.who, topics });
+            if let Err(error) = self.life.subscribe_to(consumer, &change.topics, change.patterns).await {
+                let _ = self.life.failed("subscribe", &error);
+                return false;
+            }
+        }
+        true
+    }
+
     /// Polls once and does what there is to do. False when the consumer can do nothing more.
     async fn turn(&mut self, consumer: &mut Consumer) -> bool {
         let who = self.life.who;
@@ -264,7 +333,7 @@ impl Application {
                         who,
                         at,
                         offset: record.offset(),
-                        id: id_of(record.value()),
+                        id: id_of(&record.value(), record.headers()),
                     });
                 }
                 self.read_lags(consumer);
@@ -322,7 +391,7 @@ impl Application {
                 clock::sleep(ms(takes)).await;
             }
             let at = place(record.topic_partition());
-            let (offset, id) = (record.offset(), id_of(record.value()));
+            let (offset, id) = (record.offset(), id_of(&record.value(), record.headers()));
             self.life.keeps(&at, record.leader_epoch(), offset, id);
             self.life.tell(What::Processed { who, at, offset, id });
             if commits == Commits::Store
@@ -381,7 +450,7 @@ impl Application {
                 who,
                 at,
                 offset: record.offset(),
-                id: id_of(record.value().map(|value| &value[..])),
+                id: id_of(&record.value().map(|value| &value[..]), record.headers()),
             });
             // Refused where the partition was given up or moved back since: it comes again.
             let _ = record.finish();
@@ -671,7 +740,12 @@ fn places(partitions: &[TopicPartition]) -> Vec<Place> {
     partitions.iter().map(place).collect()
 }
 
-/// Every record's value begins with its number.
-fn id_of(value: Option<&[u8]>) -> u64 {
-    value.and_then(|value| value.get(..8)?.try_into().ok()).map_or(u64::MAX, u64::from_be_bytes)
+/// Every record's value begins with its number; a tombstone has it in a header.
+fn id_of(value: &Option<&[u8]>, headers: Headers<'_>) -> u64 {
+    let number = |bytes: &[u8]| bytes.get(..8)?.try_into().ok().map(u64::from_be_bytes);
+    let id = match value {
+        Some(value) => number(value),
+        None => headers.first(ID).and_then(|header| number(header.value?)),
+    };
+    id.unwrap_or(u64::MAX)
 }

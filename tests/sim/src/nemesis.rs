@@ -6,7 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kafka_protocol::messages::ApiKey;
+use kafka_protocol::{
+    messages::{
+        ApiKey, GroupId, OffsetCommitRequest, RequestKind, ResponseKind, TopicName,
+        offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic},
+    },
+    protocol::StrBytes,
+};
 use offtake_broker::{Corrupt, Harm as Does, Model, Rewrite, Rule, RuleId, Vintage};
 
 use crate::{
@@ -106,7 +112,12 @@ fn waits(harm: &Harm) -> bool {
             | Harm::Odd { .. }
             | Harm::Drop { .. }
             | Harm::Held { .. }
+            | Harm::ResetOffsets { .. }
     )
+}
+
+fn port_of(state: &State, broker: i32) -> Option<u16> {
+    state.model.brokers().find(|(id, ..)| *id == broker).map(|(_, _, port, _)| port)
 }
 
 /// What is to be undone.
@@ -114,6 +125,8 @@ enum End {
     Release(RuleId),
     Resume(i32),
     Restart(i32),
+    /// And it listens at this port.
+    Comeback(i32, u16),
     Thaw(usize),
     Nothing,
 }
@@ -123,6 +136,10 @@ impl End {
         match self {
             Self::Resume(broker) => state.model.resume(now, broker),
             Self::Restart(broker) => state.model.restart(now, broker),
+            Self::Comeback(broker, port) => {
+                state.model.readdress(now, broker, "localhost", port);
+                state.model.restart(now, broker);
+            }
             Self::Thaw(member) => {
                 let log = state.log.clone();
                 if let Some(process) = state.processes.get_mut(&member).filter(|process| process.thaws(now)) {
@@ -190,6 +207,19 @@ impl Strike<'_> {
                 return Some((ms(lasts), End::Release(rule)));
             }
             Harm::Readdress { broker, port } => state.model.readdress(now, broker, "localhost", port),
+            Harm::Comeback { broker, lasts, port } => {
+                state.model.crash(now, broker);
+                return Some((ms(lasts), End::Comeback(broker, port)));
+            }
+            Harm::Swap { one, other } => {
+                let ports: Vec<_> =
+                    [one, other].into_iter().filter_map(|broker| port_of(state, broker)).collect();
+                if let [first, second] = ports[..] {
+                    state.model.readdress(now, one, "localhost", second);
+                    state.model.readdress(now, other, "localhost", first);
+                }
+            }
+            Harm::ResetOffsets { topic, percent } => self.reset_offsets(state, now, topic, percent),
             Harm::PauseBroker { broker, lasts } => {
                 state.model.pause(now, broker);
                 return Some((ms(lasts), End::Resume(broker)));
@@ -236,6 +266,34 @@ impl Strike<'_> {
             | Harm::Compact { .. } => self.change_log(&mut state.model, harm),
         }
         None
+    }
+
+    fn reset_offsets(&self, state: &mut State, now: Instant, topic: usize, percent: i64) {
+        let name = &self.topic(topic).name;
+        let Some(coordinator) = state.model.coordinator(GROUP) else { return };
+        for partition in 0..state.model.partition_count(name).unwrap_or(0) {
+            let Some((start, high, _)) = state.model.offsets_of(name, partition) else { continue };
+            let offset = start + (high - start) * percent / 100;
+            let topic = OffsetCommitRequestTopic::default()
+                .with_name(TopicName(StrBytes::from_string(name.clone())))
+                .with_partitions(vec![
+                    OffsetCommitRequestPartition::default()
+                        .with_partition_index(partition)
+                        .with_committed_offset(offset)
+                        .with_committed_metadata(Some(StrBytes::default())),
+                ]);
+            let request = OffsetCommitRequest::default()
+                .with_group_id(GroupId(StrBytes::from_static_str(GROUP)))
+                .with_topics(vec![topic]);
+            let asks = (ApiKey::OffsetCommit, 8);
+            let answer = state.ask(now, coordinator, asks, &RequestKind::OffsetCommit(request));
+            let Some(ResponseKind::OffsetCommit(answer)) = answer else { continue };
+            let codes = answer.topics.iter().flat_map(|topic| &topic.partitions);
+            if codes.map(|partition| partition.error_code).eq([0]) {
+                self.tell(What::OffsetSet { at: Place::new(name, partition), offset });
+                self.tell(What::Struck { class: Harm::ResetOffsets { topic: 0, percent }.class() });
+            }
+        }
     }
 
     /// Another leads, whose log ends at `end`.
@@ -295,7 +353,11 @@ impl Strike<'_> {
             Harm::Compact { topic, partition } if self.topic(topic).compacted => {
                 let name = &self.topic(topic).name;
                 let before = model.records(name, partition);
+                let empty = model.empty_batches(name, partition);
                 model.compact(name, partition);
+                if model.empty_batches(name, partition) > empty {
+                    self.tell(What::Struck { class: "batch emptied by the cleaner" });
+                }
                 let after: BTreeSet<i64> =
                     model.records(name, partition).into_iter().map(|(offset, _)| offset).collect();
                 for (offset, _) in before.iter().filter(|(offset, _)| !after.contains(offset)) {

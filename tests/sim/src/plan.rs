@@ -108,6 +108,25 @@ pub(crate) struct Member {
     /// Its listener seeks in `assigned` to where the application's own store says that processing got to.
     #[serde(default)]
     pub(crate) keeps_offsets: bool,
+    /// What it subscribes to later on, instead of what it was subscribed to before.
+    #[serde(default)]
+    pub(crate) resubscribes: Vec<Resubscribe>,
+    /// It was started by mistake with the `group.instance.id` of this other one, which may be running.
+    #[serde(default)]
+    pub(crate) twin_of: Option<usize>,
+    /// It assigns partitions by hand, those that its topics were created with, and commits for a group of its own.
+    #[serde(default)]
+    pub(crate) by_hand: bool,
+}
+
+/// A change of what a member is subscribed to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Resubscribe {
+    pub(crate) at: u64,
+    /// By their place in the plan.
+    pub(crate) topics: Vec<usize>,
+    /// By patterns rather than by name.
+    pub(crate) patterns: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,6 +162,12 @@ pub(crate) struct Producer {
     /// Records in a batch.
     pub(crate) records: u64,
     pub(crate) value_bytes: u64,
+    /// So many in a hundred records with a key are tombstones.
+    #[serde(default)]
+    pub(crate) tombstones: u64,
+    /// It numbers its batches, so that the cleaner keeps the last of each, though it be empty.
+    #[serde(default)]
+    pub(crate) idempotent: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -310,6 +335,23 @@ pub(crate) enum Harm {
         broker: i32,
         port: u16,
     },
+    /// A broker dies, and comes back at another port.
+    Comeback {
+        broker: i32,
+        lasts: u64,
+        port: u16,
+    },
+    /// Two brokers change places: each listens where the other did.
+    Swap {
+        one: i32,
+        other: i32,
+    },
+    /// An operator sets the group's committed offsets of a topic, so many hundredths into each log. Kafka allows it while the
+    /// group has no members.
+    ResetOffsets {
+        topic: usize,
+        percent: i64,
+    },
     /// The application does not poll for so long.
     Stall {
         member: usize,
@@ -421,6 +463,10 @@ pub(crate) const CLASSES: &[&str] = &[
     "request dropped",
     "request held",
     "broker moved",
+    "broker back elsewhere",
+    "brokers changed places",
+    "committed offsets reset",
+    "batch emptied by the cleaner",
     "odd answer: a fetched partition twice",
     "odd answer: a partition that was not asked for",
     "odd answer: no fetch session",
@@ -443,9 +489,45 @@ pub(crate) const CLASSES: &[&str] = &[
 ];
 
 /// What applications do that is counted too: each must be done within a thousand seeds.
-pub(crate) const HABITS: &[&str] = &["offsets kept elsewhere"];
+pub(crate) const HABITS: &[&str] =
+    &["offsets kept elsewhere", "subscription changed", "fenced by a twin", "assigned by hand"];
 
 impl Plan {
+    /// Whether these two processes have one `group.instance.id`.
+    pub(crate) fn are_twins(&self, one: usize, other: usize) -> bool {
+        let first = |member: usize| self.members[member].twin_of.unwrap_or(member);
+        one != other && self.members[one].instance_id && first(one) == first(other)
+    }
+
+    /// The group that a member commits for.
+    pub(crate) fn group_of(&self, member: usize) -> String {
+        if self.members[member].by_hand { format!("h{member}") } else { crate::world::GROUP.to_owned() }
+    }
+
+    pub(crate) fn is_by_hand(&self, member: usize) -> bool {
+        self.members.get(member).is_some_and(|member| member.by_hand)
+    }
+
+    /// Whether something is in it that most plans do not have, by its name on the command line.
+    pub(crate) fn has(&self, what: &str) -> bool {
+        let fault = |is: fn(&Harm) -> bool| self.faults.iter().any(|fault| is(&fault.what));
+        match what {
+            "twins" => self.members.iter().any(|member| member.twin_of.is_some()),
+            "subscriptions" => self.members.iter().any(|member| !member.resubscribes.is_empty()),
+            "hand" => self.members.iter().any(|member| member.by_hand),
+            "resets" => fault(|harm| matches!(harm, Harm::ResetOffsets { .. })),
+            "addresses" => fault(|harm| matches!(harm, Harm::Comeback { .. } | Harm::Swap { .. })),
+            "cleaning" => {
+                self.producers.iter().any(|producer| producer.tombstones > 0 || producer.idempotent)
+            }
+            _ => false,
+        }
+    }
+
+    pub(crate) fn has_a_twin(&self, member: usize) -> bool {
+        (0..self.members.len()).any(|other| self.are_twins(member, other))
+    }
+
     /// What the members' wall clocks show at the start, in milliseconds since 1970: in most runs something sensible, and
     /// sometimes not (FAILURES M5). Nothing may depend on it.
     pub(crate) fn wall_clock(&self) -> i64 {
@@ -478,6 +560,9 @@ impl Harm {
             Self::Drop { .. } => "request dropped",
             Self::Held { .. } => "request held",
             Self::Readdress { .. } => "broker moved",
+            Self::Comeback { .. } => "broker back elsewhere",
+            Self::Swap { .. } => "brokers changed places",
+            Self::ResetOffsets { .. } => "committed offsets reset",
             Self::Resolve { .. } => "name resolution",
             Self::PauseBroker { .. } => "broker paused",
             Self::CrashBroker { .. } => "broker crash",

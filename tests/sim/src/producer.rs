@@ -32,7 +32,20 @@ pub(crate) struct Producer {
     /// The producer's id, epoch and the next sequence of each partition.
     session: Option<Session>,
     transactions: u64,
+    /// Which records are tombstones.
+    deaths: Random,
 }
+
+/// A record to be written.
+struct Written {
+    id: u64,
+    key: Option<Bytes>,
+    /// None is a tombstone.
+    value: Option<Bytes>,
+}
+
+/// The header that has a tombstone's number; those of others are in their values.
+pub(crate) const ID: &str = "id";
 
 #[derive(Clone, Debug, Default)]
 struct Session {
@@ -45,7 +58,8 @@ impl Producer {
     pub(crate) fn new(world: World, plan: Arc<Plan>, number: usize) -> Self {
         let random = Random::new(plan.seed, 100 + u64::try_from(number).unwrap_or(0));
         let next_id = u64::try_from(number + 1).unwrap_or(1) << 32;
-        Self { world, plan, number, random, next_id, session: None, transactions: next_id }
+        let deaths = Random::new(plan.seed, 200 + u64::try_from(number).unwrap_or(0));
+        Self { world, plan, number, random, next_id, session: None, transactions: next_id, deaths }
     }
 
     fn me(&self) -> &crate::plan::Producer {
@@ -75,7 +89,7 @@ impl Producer {
         i32::try_from(self.random.below(usize::try_from(count).unwrap_or(1))).unwrap_or(0)
     }
 
-    fn values(&mut self) -> Vec<(u64, Option<Bytes>, Bytes)> {
+    fn values(&mut self) -> Vec<Written> {
         let keyed = self.plan.topics[self.me().topic].compacted;
         (0..self.me().records)
             .map(|_| {
@@ -84,7 +98,8 @@ impl Producer {
                 value.put_u64(self.next_id);
                 value.resize(usize::try_from(self.me().value_bytes.max(8)).unwrap_or(8), b'.');
                 let key = keyed.then(|| Bytes::from(format!("k{}", self.random.below(5))));
-                (self.next_id, key, value.freeze())
+                let dead = keyed && self.me().tombstones > 0 && self.deaths.percent(self.me().tombstones);
+                Written { id: self.next_id, key, value: (!dead).then(|| value.freeze()) }
             })
             .collect()
     }
@@ -92,7 +107,13 @@ impl Producer {
     fn plain(&mut self) {
         let (partition, values, topic) = (self.partition(), self.values(), self.topic());
         self.world.clone().with(|state, now| {
-            self.append(state, now, &topic, partition, &values, 0);
+            if self.me().idempotent && self.session.is_none() {
+                self.session = self.begin_session(state, now);
+            }
+            if self.append(state, now, &topic, partition, &values, 0).is_none() {
+                // Its numbers may be of a log that is no more: another id begins again.
+                self.session = None;
+            }
         });
     }
 
@@ -103,17 +124,18 @@ impl Producer {
         now: Instant,
         topic: &str,
         partition: i32,
-        values: &[(u64, Option<Bytes>, Bytes)],
+        values: &[Written],
         transaction: u64,
     ) -> Option<()> {
         let leader = state.model.leader_of(topic, partition)?;
-        let session = self.session.clone().filter(|_| transaction != 0);
+        let numbered = transaction != 0 || self.me().idempotent;
+        let session = self.session.clone().filter(|_| numbered);
         let sequence =
             session.as_ref().map_or(-1, |session| session.sequences.get(&partition).copied().unwrap_or(0));
         let records: Vec<_> = values
             .iter()
             .zip(0_i32..)
-            .map(|((_, key, value), number)| Record {
+            .map(|(Written { id, key, value }, number)| Record {
                 transactional: transaction != 0,
                 control: false,
                 delete_horizon: false,
@@ -125,8 +147,11 @@ impl Producer {
                 sequence: sequence + number,
                 timestamp: 1_790_000_000_000,
                 key: key.clone(),
-                value: Some(value.clone()),
-                headers: Default::default(),
+                value: value.clone(),
+                headers: [(StrBytes::from_static_str(ID), Some(Bytes::copy_from_slice(&id.to_be_bytes())))]
+                    .into_iter()
+                    .filter(|_| value.is_none())
+                    .collect(),
             })
             .collect();
         let mut bytes = BytesMut::new();
@@ -147,12 +172,12 @@ impl Producer {
         if partition_answer.error_code != 0 {
             return None;
         }
-        for ((id, ..), number) in values.iter().zip(0_i64..) {
+        for (Written { id, .. }, number) in values.iter().zip(0_i64..) {
             let (at, offset) = (Place::new(topic, partition), partition_answer.base_offset + number);
             self.world.log.tell(What::Appended { at, offset, id: *id, transaction });
         }
         if let Some(session) = &mut self.session
-            && transaction != 0
+            && numbered
         {
             let next = sequence + i32::try_from(values.len()).unwrap_or(0);
             session.sequences.insert(partition, next);
@@ -210,7 +235,7 @@ impl Producer {
 
     fn begin_session(&mut self, state: &mut State, now: Instant) -> Option<Session> {
         let request = InitProducerIdRequest::default()
-            .with_transactional_id(Some(self.transactional_id()))
+            .with_transactional_id((self.me().kind != Kind::Plain).then(|| self.transactional_id()))
             .with_transaction_timeout_ms(900_000);
         let at = self.coordinator(state)?;
         for _ in 0..3 {

@@ -246,7 +246,8 @@ async fn lives(world: World, plan: Arc<Plan>, cast: Cast, member: usize) {
                     Ok(Ended::Left) => mine.returns.filter(|_| life == 0 && mine.leaves.is_some()),
                     Ok(Ended::Failed) => {
                         world.log.tell(What::Crashed { who });
-                        Some(1_000)
+                        // Whoever runs the two starts none of them anew.
+                        (!world.log.read(|events| is_fenced(events, who)) || !plan.has_a_twin(member)).then_some(1_000)
                     }
                     Err(error) if error.is_panic() => {
                         let message = crate::panics::last().unwrap_or_default();
@@ -271,6 +272,14 @@ async fn lives(world: World, plan: Arc<Plan>, cast: Cast, member: usize) {
     }
 }
 
+/// Whether it was told that another has its `group.instance.id`.
+fn is_fenced(events: &[Event], who: Who) -> bool {
+    events.iter().rev().any(|event| match &event.what {
+        What::Failed { who: of, kind, fatal: true, .. } => *of == who && kind == "Fenced",
+        _ => false,
+    })
+}
+
 fn marks(events: &[Event]) -> BTreeMap<&'static str, u64> {
     let mut marks: BTreeMap<&'static str, u64> = BTreeMap::new();
     for event in events {
@@ -284,6 +293,9 @@ fn marks(events: &[Event]) -> BTreeMap<&'static str, u64> {
             What::Sought { epoch: 0.., .. } => "offsets kept elsewhere",
             What::Sought { .. } => "partition stopped and sought",
             What::PollEnds { dropped: true, .. } => "poll dropped",
+            What::Resubscribed { .. } => "subscription changed",
+            What::Assigned { generation: -1, .. } => "assigned by hand",
+            What::Failed { kind, fatal: true, .. } if kind == "Fenced" => "fenced by a twin",
             What::Failed { fatal: true, .. } => "fatal error",
             What::Ended { committed: false, .. } => "transaction aborted",
             What::MemberGone { why, .. } => why,

@@ -81,6 +81,7 @@ fn simpler(plan: &Plan) -> Vec<Plan> {
         with(&|plan| plan.members[number].leaves = None);
         with(&|plan| plan.members[number].processing = (0, 0));
         with(&|plan| plan.members[number].instance_id = false);
+        with(&|plan| plan.members[number].resubscribes.clear());
     }
     let last = plan.faults.iter().map(|fault| fault.at).max().unwrap_or(0);
     with(&|plan| plan.calm = (plan.calm / 2).max(last + 500));

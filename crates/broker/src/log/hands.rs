@@ -125,6 +125,13 @@ impl Model {
         records
     }
 
+    /// How many batches the cleaner has left without a record.
+    pub fn empty_batches(&self, topic: &str, partition: i32) -> usize {
+        let Some(found) = self.topics.partition(topic, partition) else { return 0 };
+        let batches = found.log.batches.iter().map(|stored| &stored.batch);
+        batches.filter(|batch| batch.entries().is_ok_and(|entries| entries.is_empty())).count()
+    }
+
     /// Where a log begins, what consumers may read up to, and where it ends.
     pub fn offsets_of(&self, topic: &str, partition: i32) -> Option<(i64, i64, i64)> {
         let log = &self.topics.partition(topic, partition)?.log;

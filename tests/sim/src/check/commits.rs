@@ -306,6 +306,31 @@ mod tests {
     }
 
     #[test]
+    fn s2_s8_an_operator_sets_the_offset_back_or_forth() {
+        let set = |offset| What::OffsetSet { at: orders(), offset };
+        let begun = |offset| Forged::begun().revoked(M0).wait(5).tell(set(offset)).wait(5).joins(M1, 2);
+        begun(4).handed(M1, 4..6, 0).commits(M1, 6).holds();
+        begun(4).handed(M1, 3..4, 0).is_found("S2");
+        // Nobody did.
+        Forged::begun().revoked(M0).joins(M1, 2).handed(M1, 4..6, 0).is_found("S2");
+        // It excuses no other step back.
+        begun(4).handed(M1, 4..6, 0).commits(M1, 6).commits(M1, 5).is_found("S8");
+        // What it passes over need not be read; what comes after it has to be.
+        let more =
+            |offset| Forged::begun().written(10..20, 0).revoked(M0).tell(set(offset)).wait(5).joins(M1, 2);
+        more(15).reads(M1, 15..17, 0).commits(M1, 17).holds();
+        more(15).handed(M1, 15..17, 0).commits(M1, 17).is_found("S1");
+        more(15).handed(M1, 16..17, 0).is_found("S3");
+        // It goes back by the numbers, and forth in the log as it was cut.
+        let cut = |offset: i64| {
+            let cut = Forged::begun().revoked(M0).truncated(0).wait(5).written(0..9, 1);
+            cut.tell(set(offset)).wait(5).joins(M1, 2)
+        };
+        cut(4).reads(M1, 4..6, 1).commits(M1, 6).holds();
+        cut(4).handed(M1, 4..6, 1).commits(M1, 6).is_found("S1");
+    }
+
+    #[test]
     fn s1_what_another_member_has_processed_counts() {
         let over = Forged::begun().written(10..12, 0).reads(M0, 10..12, 0).revoked(M0).joins(M1, 2);
         over.commits(M1, 12).holds();

@@ -8,6 +8,7 @@ use std::{
 
 use super::{Complaints, liveness::HARMLESS};
 use crate::{
+    clock::ms,
     events::{Event, What, Who},
     plan::{Harm, Odd, Plan},
 };
@@ -19,6 +20,7 @@ const FINAL: &[i16] = &[29, 30, 31, 58];
 const UNKNOWN: i16 = -1;
 /// JoinGroup.
 const JOIN: i16 = 11;
+const CONSUMER_GROUP_HEARTBEAT: i16 = 68;
 /// So many errors may come out of `poll` in so long a time; the application waits 100 ms after each.
 const MOST: usize = 20;
 const WITHIN: Duration = Duration::from_secs(10);
@@ -28,6 +30,13 @@ pub(super) struct Errors {
     recent: BTreeMap<Who, Vec<Duration>>,
     /// Members of which a JoinGroup of an earlier life arrived when a later one had begun.
     overtaken: BTreeSet<Who>,
+    /// When each last said that it is a member, or wants to be.
+    joined: BTreeMap<Who, Duration>,
+    began: BTreeMap<Who, Duration>,
+    /// When the last JoinGroup that was held up at a coordinator took effect, of each life that sent one.
+    held_up: BTreeMap<Who, Duration>,
+    /// When a coordinator last had no more of the group than what was stored.
+    loaded: Option<Duration>,
     started: BTreeMap<usize, Who>,
 }
 
@@ -36,16 +45,28 @@ impl Errors {
         match &event.what {
             What::Started { who } => {
                 self.started.insert(who.member, *who);
+                self.began.insert(*who, event.at);
             }
+            What::GroupLoaded => self.loaded = Some(event.at),
             What::Request { api: JOIN, client, .. } => {
+                let until = plan.faults.iter().filter_map(|fault| match fault.what {
+                    Harm::Held { api: JOIN, lasts } if ms(fault.at) <= event.at => Some(ms(fault.at + lasts)),
+                    _ => None,
+                });
+                self.held_up.extend(Who::parse(client).zip(until.max()));
                 let later = Who::parse(client).and_then(|who| Some((who, *self.started.get(&who.member)?)));
                 self.overtaken.extend(later.filter(|(who, now)| who.life < now.life).map(|(_, now)| now));
             }
             _ => {}
         }
+        if let What::Request { api: JOIN | CONSUMER_GROUP_HEARTBEAT, client, .. } = &event.what {
+            self.joined.extend(Who::parse(client).map(|who| (who, event.at)));
+        }
         let What::Failed { who, call, kind, message, fatal } = &event.what else { return };
         // With its name comes its instance id, and Kafka fences whoever has that.
-        let fenced = kind == "Fenced" && plan.members[who.member].instance_id && self.overtaken.contains(who);
+        let is_static = plan.members[who.member].instance_id;
+        let fenced =
+            kind == "Fenced" && is_static && (self.overtaken.contains(who) || self.is_another_s(plan, *who));
         if (*fatal || VITAL.contains(call)) && !ends(plan) && !fenced {
             complaints.add("E1", event.at, format!("{who} can do nothing more ({call}): {message}"));
         }
@@ -63,6 +84,21 @@ impl Errors {
             recent.clear();
             complaints.add("E2", event.at, text);
         }
+    }
+}
+
+impl Errors {
+    /// Whether its `group.instance.id` may be another's, of an earlier life or of a twin, that has spoken to the group since it
+    /// began, or that a coordinator which lost what it had heard since knows instead.
+    fn is_another_s(&self, plan: &Plan, who: Who) -> bool {
+        let began = self.began.get(&who).copied().unwrap_or_default();
+        let mut others = self.joined.iter().filter(|(other, _)| {
+            plan.are_twins(who.member, other.member) || (who.member == other.member && other.life < who.life)
+        });
+        others.any(|(other, at)| {
+            let takes_effect = self.held_up.get(other).copied().unwrap_or(*at).max(*at);
+            takes_effect >= began || self.loaded >= Some(began)
+        })
     }
 }
 
@@ -92,7 +128,7 @@ fn is_for_the_application(plan: &Plan, who: Who, kind: &str, message: &str) -> b
                 Harm::Odd { which: Odd::CommittedOmitted | Odd::NegativeOffset, .. }
                     | Harm::Code { .. }
                     | Harm::Delete { .. }
-            )
+            ) || takes_added_partitions_away(plan, &fault.what, message)
         }),
         // It was told to read what is no more.
         "UnknownTopic" => plan.faults.iter().any(|fault| matches!(fault.what, Harm::Delete { .. })),
@@ -102,12 +138,19 @@ fn is_for_the_application(plan: &Plan, who: Who, kind: &str, message: &str) -> b
     }
 }
 
+/// Whether what was added to the topic that a message names is gone since this fault: it is created again as it was first.
+fn takes_added_partitions_away(plan: &Plan, harm: &Harm, message: &str) -> bool {
+    let Harm::Recreate { topic } = harm else { return false };
+    let names_it = message.starts_with(&format!("{}-", plan.topics[*topic].name));
+    names_it && plan.faults.iter().any(|fault| fault.what == Harm::Grow { topic: *topic })
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::forge::{Forged, M0};
+    use super::super::forge::{Forged, M0, M1};
     use crate::{
         events::{What, Who},
-        plan::Harm,
+        plan::{Harm, Plan},
     };
 
     fn failed(forged: Forged, call: &'static str, kind: &str, fatal: bool) -> Forged {
@@ -141,6 +184,49 @@ mod tests {
             .is_found("E1");
         // Nobody can be fenced without an instance id.
         fenced(Forged::begun().tell(What::Started { who: again }).tell(join(M0))).is_found("E1");
+    }
+
+    #[test]
+    fn e1_one_of_two_processes_with_one_instance_id_is_fenced() {
+        let twins = |plan: &mut Plan| {
+            plan.members[0].instance_id = true;
+            plan.members[1].instance_id = true;
+            plan.members[1].twin_of = Some(0);
+        };
+        let fenced = |forged: Forged| {
+            let (kind, message) = ("Fenced".to_owned(), "forged".to_owned());
+            forged.tell(What::Failed { who: M0, call: "poll", kind, message, fatal: true })
+        };
+        let join = |who: Who| What::Request { broker: 1, api: 11, client: who.to_string() };
+        let begun = || Forged::begun().planned(twins);
+        fenced(begun().tell(join(M1))).holds();
+        // The other has not come yet, or has another instance id.
+        fenced(begun().tell(join(M0))).is_found("E1");
+        fenced(begun().planned(|plan| plan.members[1].twin_of = None).tell(join(M1))).is_found("E1");
+        // A coordinator came back without it, and knows the other.
+        let before = || Forged::new().planned(twins).tell(join(M1)).joins(M0, 2);
+        fenced(before()).is_found("E1");
+        fenced(before().tell(What::GroupLoaded)).holds();
+        // What the other had sent took effect only then.
+        let held = |lasts| Forged::new().fault(0, Harm::Held { api: 11, lasts }).planned(twins);
+        let held = |lasts| fenced(held(lasts).tell(join(M1)).joins(M0, 2));
+        held(3_000).holds();
+        held(1).is_found("E1");
+    }
+
+    #[test]
+    fn e2_a_partition_that_was_added_is_gone_with_the_topic_that_had_it() {
+        let says = |forged: Forged, of: &str| {
+            let message = format!("{of}: it cannot be found out where to begin; trying again");
+            let kind = "Unreachable".to_owned();
+            forged.tell(What::Failed { who: M0, call: "poll", kind, message, fatal: false })
+        };
+        let again = Forged::begun().fault(2, Harm::Recreate { topic: 0 });
+        let grown = again.clone().fault(1, Harm::Grow { topic: 0 });
+        says(grown.clone(), "orders-1").holds();
+        says(grown, "bills-0").is_found("E2");
+        // It has as many partitions as before.
+        says(again, "orders-0").is_found("E2");
     }
 
     #[test]

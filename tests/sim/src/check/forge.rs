@@ -41,6 +41,9 @@ fn member() -> Member {
         pauses_assigned: false,
         per_poll: 0,
         keeps_offsets: false,
+        resubscribes: Vec::new(),
+        twin_of: None,
+        by_hand: false,
     }
 }
 

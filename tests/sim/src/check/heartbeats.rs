@@ -34,6 +34,8 @@ impl Heartbeats {
             What::Named { who, member } => {
                 self.members.insert(member.clone(), *who);
             }
+            // Who is no member, as another process has its `group.instance.id`, asks again when it likes (KIP-848).
+            What::HeartbeatSent { who } if plan.has_a_twin(who.member) && !self.last.contains_key(who) => {}
             What::HeartbeatSent { who } => {
                 let since = self.last.insert(*who, event.at);
                 self.judge(plan, *who, since, event.at, complaints);
@@ -47,6 +49,9 @@ impl Heartbeats {
                 if let Some(last) = Who::parse(client).and_then(|who| self.last.get_mut(&who)) {
                     *last = event.at;
                 }
+            }
+            What::Failed { who, fatal: true, .. } => {
+                self.last.remove(who);
             }
             What::MemberGone { member, .. } => {
                 if let Some(who) = self.members.get(member) {
@@ -105,6 +110,26 @@ mod tests {
         beats(joined(), 1_200).is_found("L6");
         // None at all.
         joined().wait(5_000).tell(What::Quiet).is_found("L6");
+    }
+
+    #[test]
+    fn l6_who_is_no_member_as_another_has_its_instance_id_asks_when_it_likes() {
+        let static_member = |forged: Forged| {
+            forged.planned(|plan| {
+                plan.members[0].consumer_protocol = true;
+                plan.members.iter_mut().for_each(|member| member.instance_id = true);
+            })
+        };
+        let twin = || static_member(Forged::new()).planned(|plan| plan.members[1].twin_of = Some(0));
+        beats(beats(twin().starts(M0), 0), 1_500).holds();
+        beats(beats(static_member(Forged::new()).starts(M0), 0), 1_500).is_found("L6");
+        // It is one now.
+        beats(beats(twin().starts(M0), 0).granted(M0, 1), 1_500).is_found("L6");
+        // It was told that it is none any more.
+        let (kind, message) = ("Fenced".to_owned(), "forged".to_owned());
+        let fenced = What::Failed { who: M0, call: "event", kind, message, fatal: true };
+        let other = What::Request { broker: 1, api: 68, client: "m1.0".to_owned() };
+        beats(twin().joins(M0, 1).tell(other).tell(fenced), 5_000).holds();
     }
 
     #[test]

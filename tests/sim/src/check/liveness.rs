@@ -70,7 +70,10 @@ impl Liveness {
                     self.excuse(who.member, at - since);
                 }
             }
-            What::Started { .. } | What::Grown { .. } | What::Recreated { .. } => self.changes += 1,
+            What::Started { .. }
+            | What::Resubscribed { .. }
+            | What::Grown { .. }
+            | What::Recreated { .. } => self.changes += 1,
             What::Crashed { who } => {
                 self.changes += 1;
                 self.ended.insert(*who);

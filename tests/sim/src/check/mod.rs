@@ -7,6 +7,7 @@ mod dials;
 mod errors;
 #[cfg(test)]
 mod forge;
+mod hands;
 mod heartbeats;
 mod lag;
 mod ledger;
@@ -28,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use self::{
     dials::Dials,
     errors::Errors,
+    hands::Hands,
     heartbeats::Heartbeats,
     ledger::Ledger,
     liveness::Liveness,
@@ -80,6 +82,7 @@ pub(crate) struct Judge {
     ledger: Ledger,
     spoken: Spoken,
     records: Records,
+    hands: Hands,
     ownership: Ownership,
     requests: Requests,
     liveness: Liveness,
@@ -97,6 +100,7 @@ impl Judge {
             ledger: Ledger::new(&plan),
             spoken: Spoken::default(),
             records: Records::default(),
+            hands: Hands::default(),
             ownership: Ownership::default(),
             requests: Requests::default(),
             liveness: Liveness::default(),
@@ -122,9 +126,12 @@ impl Judge {
             ownership: &self.ownership,
             at: event.at,
         };
-        self.records.feed(scene, event, complaints);
-        self.rest.feed(scene, &self.records, event, complaints);
-        self.ownership.feed(&self.plan, (&self.ledger, &self.spoken), event, complaints);
+        self.hands.feed(scene, event, complaints);
+        if !hands::is_by_hand(&self.plan, &event.what) {
+            self.records.feed(scene, event, complaints);
+            self.rest.feed(scene, &self.records, event, complaints);
+            self.ownership.feed(&self.plan, (&self.ledger, &self.spoken), event, complaints);
+        }
         self.requests.feed(&self.plan, event, complaints);
         self.liveness.feed(&self.plan, &self.spoken, event, complaints);
         self.errors.feed(&self.plan, event, complaints);
@@ -137,7 +144,8 @@ impl Judge {
     pub(crate) fn unprocessed(&self) -> Vec<(Place, i64, usize)> {
         let left = self.records.unprocessed(&self.ledger).into_iter();
         let forgotten = self.spoken.rebalance_is_forgotten();
-        left.filter(|(place, ..)| !forgotten || self.ownership.is_held(place)).collect()
+        let left = left.filter(|(place, ..)| !forgotten || self.ownership.is_held(place));
+        left.chain(self.hands.unprocessed(&self.ledger)).collect()
     }
 
     /// Partitions that nobody holds.

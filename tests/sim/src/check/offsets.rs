@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use super::ledger::Log;
 use crate::events::Who;
 
 /// A committed offset, from this time on; none when the group has none.
@@ -86,6 +87,24 @@ impl Offsets {
     /// Whether who begins at what is committed could not see it if the log was cut before.
     pub(super) fn hides_cuts(&self) -> bool {
         self.blind || self.history.last().is_some_and(|noted| noted.of_a_former_topic)
+    }
+
+    /// An operator set the committed offset: what it passes over is not due, and what it goes back to is read again.
+    pub(super) fn set(&mut self, at: Duration, offset: i64, log: &Log) {
+        let incarnation = log.cuts.len();
+        // What is committed says nothing of what was written since the log was cut.
+        let stands = self.history.last().and_then(|noted| {
+            let cuts = log.cuts.iter().skip(noted.incarnation);
+            Some(cuts.fold(noted.offset?, |stands, cut| stands.min(cut.end)))
+        });
+        let goes_on = stands.is_none_or(|stands| stands < offset);
+        if goes_on || self.begin.is_some_and(|begin| offset < begin) {
+            self.begin = Some(offset);
+        }
+        self.note(Noted { at, offset: Some(offset), incarnation, stale: false, of_a_former_topic: false });
+        // It names no epoch.
+        (self.leader_epoch, self.checked, self.blind, self.rewound) =
+            (-1, self.checked.min(offset), true, None);
     }
 
     pub(super) fn note(&mut self, noted: Noted) {

@@ -9,8 +9,9 @@ use std::{
 
 use super::{Complaints, ledger::Ledger, spoken::Spoken};
 use crate::{
+    clock::ms,
     events::{Event, Place, What, Who},
-    plan::{Plan, Protocol},
+    plan::{Harm, Plan, Protocol},
 };
 
 /// JoinGroup.
@@ -61,6 +62,8 @@ pub(super) struct Ownership {
     /// When members went, each of which begins a rebalance.
     left: Vec<Duration>,
     given_up: BTreeMap<(Who, Place), Duration>,
+    /// Commits that a broker's wish for quiet held up until their partition was let go of.
+    held_up: BTreeMap<(Who, Place), i64>,
     recreated: BTreeMap<Arc<str>, Duration>,
     /// They were named before the topic was created again, and were told of it afterwards: what they have is the former one.
     former: BTreeSet<(Who, Place)>,
@@ -185,12 +188,21 @@ impl Ownership {
             What::CommitSent { who, at: place, offset, .. } => {
                 self.commit_sent(plan, at, (*who, place, *offset), complaints);
             }
+            What::Committed { member, at: place, offset, .. } => {
+                let Some(who) = self.members.get(member) else { return };
+                let held_up = self.held_up.get(&(*who, place.clone())) == Some(offset);
+                let holds = self.held.get(place).is_some_and(|holders| holders.contains_key(who));
+                if held_up && !holds && !self.is_coming(plan, *who, place) {
+                    let text = format!("{who} committed {offset} in {place}, which it had let go of");
+                    complaints.add("S7", at, text);
+                }
+            }
             _ => {}
         }
     }
 
     fn commit_sent(
-        &self,
+        &mut self,
         plan: &Plan,
         at: Duration,
         (who, place, offset): (Who, &Place, i64),
@@ -210,9 +222,9 @@ impl Ownership {
         // So may one that waits for a broker which asked for quiet (KIP-219): with KIP-848 the heartbeat that tells the group
         // waits behind it, on the same connection.
         let member = &plan.members[who.member];
-        let given_up = self.given_up.get(&(who, place.clone()));
+        let given_up = self.given_up.get(&(who, place.clone())).copied();
         let untold =
-            member.consumer_protocol && given_up.is_some_and(|at| self.heartbeats.get(&who) <= Some(at));
+            member.consumer_protocol && given_up.is_some_and(|at| self.heartbeats.get(&who) <= Some(&at));
         let on_the_way_out = (member.values || untold)
             && !self.gone.contains_key(&who)
             && self.allowed.get(&who).is_some_and(|places| places.contains(place));
@@ -221,7 +233,20 @@ impl Ownership {
             .gone
             .get(&who)
             .is_some_and(|(gone, why)| *why == Why::Forgotten && at < *gone + REQUEST_TIMEOUT);
-        if !holds && !on_the_way_out && !forgotten && !self.is_coming(plan, who, place) {
+        if holds || on_the_way_out || forgotten || self.is_coming(plan, who, place) {
+            return;
+        }
+        // Heartbeats go all the same, and what they say overtakes it. It names the epoch of then, which the coordinator refuses
+        // since: that is judged when it is answered.
+        let quiet = |given_up: &Duration| {
+            plan.faults.iter().any(|fault| {
+                let Harm::Throttle { by, .. } = fault.what else { return false };
+                ms(fault.at) <= *given_up && at <= *given_up + ms(by)
+            })
+        };
+        if member.consumer_protocol && given_up.as_ref().is_some_and(quiet) {
+            self.held_up.insert((who, place.clone()), offset);
+        } else {
             let text = format!("{who} sent a commit of {offset} in {place}, which it does not hold");
             complaints.add("S7", at, text);
         }
@@ -560,6 +585,23 @@ mod tests {
         modern().tell(What::HeartbeatSent { who: M0 }).sends(M0, 10).is_found("S7");
         // With the classic protocols it is a JoinGroup, which has a connection of its own.
         Forged::begun().revoked(M0).sends(M0, 10).is_found("S7");
+    }
+
+    #[test]
+    fn s7_what_a_broker_held_up_is_overtaken_by_the_heartbeat_and_refused() {
+        let modern = || Forged::begun().planned(|plan| plan.members[0].consumer_protocol = true);
+        let held_up = |forged: Forged, after| {
+            let released = forged.revoked(M0).tell(What::HeartbeatSent { who: M0 });
+            let nothing = What::GroupAssigned { member: M0.to_string(), generation: 2, places: Vec::new() };
+            released.tell(nothing).wait(after).sends(M0, 10)
+        };
+        let quiet = || modern().fault(1, Harm::Throttle { api: 8, by: 1_000 });
+        held_up(quiet(), 900).holds();
+        held_up(quiet(), 1_100).is_found("S7");
+        held_up(modern(), 900).is_found("S7");
+        // The coordinator took it.
+        held_up(quiet(), 900).noted(M0, 10).is_found("S7");
+        held_up(quiet(), 900).granted(M0, 3).noted(M0, 10).holds();
     }
 
     #[test]

@@ -154,6 +154,13 @@ impl Records {
             What::CommitSent { who, at: place, offset, epoch } => {
                 self.commit_sent(scene, (*who, place, *offset, *epoch), complaints);
             }
+            // An operator, who says so.
+            What::Committed { member, .. } if member.is_empty() => {}
+            What::OffsetSet { at: place, offset } => {
+                if let Some(log) = scene.ledger.log(place) {
+                    self.groups.entry(place.clone()).or_default().set(at, *offset, log);
+                }
+            }
             What::Committed { member, at: place, offset, leader_epoch, .. } => {
                 self.committed(scene, (member, place, *offset, *leader_epoch), complaints);
             }

@@ -89,7 +89,10 @@ impl Rest {
                 self.paused.remove(&(*who, place.clone()));
                 self.idle.remove(who);
             }
-            What::Sought { who, .. } | What::Reset { who, .. } | What::TruncationTold { who, .. } => {
+            What::Resubscribed { who, .. }
+            | What::Sought { who, .. }
+            | What::Reset { who, .. }
+            | What::TruncationTold { who, .. } => {
                 self.idle.remove(who);
             }
             // It stands still, and so does its time.

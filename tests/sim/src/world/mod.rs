@@ -348,10 +348,10 @@ impl State {
             Observed::Refused { at, broker, api, code, client } => {
                 (at, What::Refused { broker, api, code, client })
             }
-            Observed::Committed {
-                at, member, generation, topic, partition, offset, leader_epoch, ..
-            } => {
+            Observed::Committed { at, group, member, generation, topic, partition, offset, leader_epoch } => {
                 let place = Place::new(&topic, partition);
+                // Of a group without members the group itself says who it was.
+                let member = if group == GROUP { member } else { group };
                 (at, What::Committed { member, generation, at: place, offset, leader_epoch })
             }
             Observed::Assigned { at, member, generation, partitions, .. } => {
