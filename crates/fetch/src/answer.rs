@@ -307,11 +307,19 @@ impl Fetcher {
             partition.backoff.worked();
             partition.announced = false;
         }
-        if let Some(replica) =
-            BrokerId::known(data.preferred_read_replica).filter(|to| from_leader && *to != broker)
-        {
-            news = true;
-            self.prefer(now, tp, replica);
+        match BrokerId::known(data.preferred_read_replica) {
+            Some(replica) if from_leader && replica != broker => {
+                news = true;
+                self.prefer(now, tp, replica);
+            }
+            // Only a leader names a replica. Who was asked as one is another broker than the metadata says: it may answer so
+            // for as long as the lease lasts, without a record.
+            Some(_) if !from_leader => {
+                self.refresh = true;
+                self.back_to_leader(now, tp);
+                self.pause_after_trouble(now, tp);
+            }
+            _ => {}
         }
         news
     }

@@ -656,7 +656,8 @@ impl Life {
 
     /// Writes down how far a partition is processed. Who is late changes nothing: epoch and offset never go back.
     fn keeps(&self, at: &Place, epoch: Option<i32>, offset: i64, id: u64) {
-        let Some(epoch) = epoch else { return };
+        // Another application's store is another.
+        let Some(epoch) = epoch.filter(|_| !self.member().by_hand) else { return };
         let mut kept = self.orders.kept();
         if kept.get(at).is_none_or(|kept| (kept.epoch, kept.offset) < (epoch, offset)) {
             kept.insert(at.clone(), Kept { epoch, offset, id });

@@ -250,6 +250,18 @@ fn i9_trouble_at_a_replica_goes_back_to_the_leader_without_a_reset() {
     assert_eq!(rig.ask().broker, BrokerId(1), "nor a replica that is gone");
 }
 
+/// Brokers that changed addresses: the leader answers where the replica used to listen, as nobody says who answers.
+#[test]
+fn i9_what_sends_us_to_a_replica_is_no_replica_itself() {
+    for named in [2, 3] {
+        let (mut rig, asked) = at_replica();
+        rig.answer(&asked, response(8, vec![("a", vec![preferring(named)])]));
+        assert!(rig.events().contains(&Event::RefreshMetadata), "the view of the cluster is wrong");
+        rig.pass(Duration::from_secs(2));
+        assert_eq!(rig.ask().broker, BrokerId(1), "back to the leader");
+    }
+}
+
 #[test]
 fn i9_a_leader_that_keeps_sending_us_away_must_serve_us_itself() {
     for replica in [2, 99] {
