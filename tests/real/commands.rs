@@ -247,3 +247,25 @@ fn groups_are_listed_and_described_as_java_sees_them() {
         assert!(nosuch.code == Some(1) && nosuch.last_line().contains("nosuch-group"), "{nosuch:?}");
     }
 }
+
+/// `timeout` signals its child and then the whole process group; a terminal that is closed says SIGHUP.
+#[test]
+fn signals_that_come_together_are_one_wish_and_the_group_is_left() {
+    let at = shared(V4_3_0);
+    let topic = at.tool.create_topic(&unique("orders"), 1, &[]);
+    at.tool.fill(&topic, 1, 10, 20, json!({}));
+    for signals in [["TERM", "INT"], ["HUP", "HUP"]] {
+        let group = unique("group");
+        let consume = format!("consume {topic} -g {group} --from earliest --events");
+        let reading = offtake(at, &consume).start();
+        reading.stdout().wait_until(PATIENCE, |lines| lines.len() == 10);
+        for signal in signals {
+            reading.signal(signal);
+        }
+        assert_eq!(reading.finish(PATIENCE).code, Some(0), "{signals:?}");
+        let left = offtake(at, &format!("groups describe {group} --json")).run();
+        assert_eq!(left.json()[0]["state"], "Empty", "{signals:?}: {left:?}");
+        let plan = offtake(at, &format!("groups reset {group} --all-topics --shift-by 0 --json")).run();
+        assert_eq!(plan.json()[0]["from"], 10, "{signals:?}: what was printed is committed: {plan:?}");
+    }
+}

@@ -6,6 +6,7 @@
 mod args;
 mod bench;
 mod broker;
+mod clock;
 mod consume;
 mod demo;
 mod failure;

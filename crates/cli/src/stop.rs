@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use tokio::{sync::watch, time::Instant};
+use tokio::sync::watch;
 
-use crate::failure::Failure;
+use crate::{clock::now, failure::Failure};
 
 /// One wish often arrives as two signals: `timeout` signals its child and then the whole process group, and a terminal does
 /// the same beside a wrapper that forwards signals. What follows the first within this time is not a second wish.
@@ -60,11 +60,6 @@ impl Stop {
             done = work => Some(done),
         }
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "signals come from outside every loop")]
-fn now() -> Instant {
-    Instant::now()
 }
 
 #[cfg(unix)]

@@ -17,6 +17,7 @@ use serde_json::json;
 
 use crate::{
     args::{Bench, BenchCommand, BenchConsume, Common},
+    clock::now,
     consume::target,
     failure::Failure,
     output::Output,
@@ -135,11 +136,6 @@ fn is_at_end(consumer: &Consumer, ends: &BTreeMap<TopicPartition, i64>) -> bool 
         consumer.position(of).is_some_and(|position| position >= end)
     };
     ours.peek().is_some() && ours.all(at_end)
-}
-
-#[expect(clippy::disallowed_methods, reason = "the command's own stopwatch")]
-fn now() -> Instant {
-    Instant::now()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "rates are read to three digits")]

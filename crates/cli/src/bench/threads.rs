@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc, thread::JoinHandle, time::Instant};
 use offtake::{Consumer, Decompressor, RecordBatch, TopicPartition};
 use tokio::sync::mpsc;
 
-use super::{Measured, POLL, is_at_end, now, tally::Tally};
-use crate::{args::BenchConsume, failure::Failure, stop::Stop};
+use super::{Measured, POLL, is_at_end, tally::Tally};
+use crate::{args::BenchConsume, clock::now, failure::Failure, stop::Stop};
 
 /// Batches that wait for one thread: enough that none idles, and no more than it soon gets to.
 const WAITING: usize = 64;

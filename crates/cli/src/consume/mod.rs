@@ -18,6 +18,7 @@ use offtake::{
 
 use crate::{
     args::{Common, Consume},
+    clock::now,
     failure::Failure,
     output::Output,
     setup,
@@ -57,6 +58,7 @@ pub(crate) async fn run(common: &Common, args: Consume) -> Result<(), Failure> {
     let progress = Progress::new(output.is_terminal(), common.quiet);
     let printer = Printer::new(common.json, args.format.clone(), output.is_terminal());
     let closing = consumer.config().default_api_timeout;
+    let in_group = consumer.config().group_id.is_some();
     let mut reading = Reading { consumer, output, printer, progress, ends: None, left: args.count };
 
     let read = match stop.or(reading.begin(&args)).await {
@@ -65,8 +67,14 @@ pub(crate) async fn run(common: &Common, args: Consume) -> Result<(), Failure> {
         None => Ok(()),
     };
     reading.progress.finish();
-    // Commits what was stored and leaves the group, whatever became of the reading.
-    let closed = reading.consumer.close(closing).await.map_err(Failure::from);
+    let began = now();
+    // Whatever became of the reading. Closing only logs a commit that the group refuses; here it is a failure.
+    let committed = match in_group {
+        true => reading.consumer.commit_finished_within(closing / 2).await.map_err(Failure::from),
+        false => Ok(()),
+    };
+    let left = closing.saturating_sub(began.elapsed()).max(closing / 4);
+    let closed = committed.and(reading.consumer.close(left).await.map_err(Failure::from));
     if let Some(events) = events {
         events.finish();
     }

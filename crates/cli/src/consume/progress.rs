@@ -7,6 +7,8 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::clock::now;
+
 /// A short read needs none.
 const PATIENCE: Duration = Duration::from_secs(2);
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -60,11 +62,6 @@ impl Progress {
             bar.finish_and_clear();
         }
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the command's own stopwatch")]
-fn now() -> Instant {
-    Instant::now()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "for the eye")]

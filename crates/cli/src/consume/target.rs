@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::future::try_join_all;
 use offtake::{Consumer, StartAt, SubscriptionPattern, TopicPartition};
 
 use crate::{failure::Failure, text::place::Place};
@@ -19,9 +20,11 @@ pub(crate) async fn partitions(
     } else {
         topics.iter().map(|topic| topic.as_str().into()).collect()
     };
+    // All at once: thousands of topics are one question to a broker.
+    let known = topics.iter().map(|topic| consumer.partitions_for(topic.clone()));
+    let known = try_join_all(known).await?;
     let mut partitions = Vec::new();
-    for topic in topics {
-        let known = consumer.partitions_for(topic.clone()).await?;
+    for (topic, known) in topics.into_iter().zip(known) {
         if let Some(missing) = only.iter().find(|index| !known.contains_key(index)) {
             let count = known.len();
             return Err(Failure::failed(format!(

@@ -14,7 +14,7 @@ use super::{
     orders::{self, RETRIES, Trouble},
     source::{Letter, Source},
 };
-use crate::failure::Failure;
+use crate::{clock::now, failure::Failure};
 
 const POLL: Duration = Duration::from_millis(100);
 /// What one order costs a member: it handles at most a thousand a second.
@@ -222,11 +222,6 @@ impl Pace {
             sleep_until(self.free).await;
         }
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "a handler's stopwatch")]
-fn now() -> Instant {
-    Instant::now()
 }
 
 async fn sleep_until(at: Instant) {

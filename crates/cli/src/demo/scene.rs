@@ -22,7 +22,7 @@ use super::{
     text::grouped,
     verify,
 };
-use crate::{failure::Failure, stop::Stop};
+use crate::{clock::now, failure::Failure, stop::Stop};
 
 /// How often orders are written and the face is shown.
 const TICK: Duration = Duration::from_millis(50);
@@ -258,9 +258,4 @@ fn ticks() -> Interval {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
-}
-
-#[expect(clippy::disallowed_methods, reason = "the command's own stopwatch")]
-fn now() -> Instant {
-    Instant::now()
 }

@@ -1,11 +1,11 @@
 //! The end: the dead-letter topic is read back, and the group is asked what it has committed.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use offtake::{Consumer, Record, StartAt, TopicPartition};
 
 use super::{DEAD_LETTERS, GROUP, ORDERS, ledger::Ledger, orders};
-use crate::failure::Failure;
+use crate::{clock::now, failure::Failure};
 
 const POLL: Duration = Duration::from_millis(100);
 /// Dead letters are few, and they are all there.
@@ -74,9 +74,4 @@ async fn behind(reader: &Consumer, ledger: &Ledger) -> Result<u64, Failure> {
         end.saturating_sub(committed).max(0).unsigned_abs()
     });
     Ok(behind.sum())
-}
-
-#[expect(clippy::disallowed_methods, reason = "the command's own stopwatch")]
-fn now() -> Instant {
-    Instant::now()
 }

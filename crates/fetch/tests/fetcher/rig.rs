@@ -13,7 +13,7 @@ use offtake_machine::{
 };
 use offtake_wire::{
     ApiKey, ErrorCode, Request, Response, Uuid,
-    messages::fetch::{FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData},
+    messages::fetch::{FetchRequest, FetchResponse, FetchTopic, FetchableTopicResponse, PartitionData},
     records::{BatchBuilder, Crc, Decompressor},
 };
 
@@ -58,6 +58,12 @@ impl Asked {
     /// `topic-partition@offset` of all that is (newly) asked for.
     pub(crate) fn asks(&self) -> Vec<String> {
         let of = |topic: &str, partition: i32, offset: i64| format!("{topic}-{partition}@{offset}");
+        let same =
+            |pair: &[FetchTopic]| pair[0].topic == pair[1].topic && pair[0].topic_id == pair[1].topic_id;
+        assert!(
+            !self.request.topics.windows(2).any(same),
+            "a topic is said once, with all of its partitions"
+        );
         let topics = self.request.topics.iter();
         topics
             .flat_map(|t| t.partitions.iter().map(move |p| of(&t.topic, p.partition, p.fetch_offset)))
