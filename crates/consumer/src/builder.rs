@@ -42,6 +42,8 @@ pub(crate) struct Parts {
     /// What carries requests, unless connections do.
     pub(crate) carrier: Option<Box<dyn Carrier>>,
     pub(crate) replay: Option<Replay>,
+    /// What decides when batches are opened ahead in a replay.
+    pub(crate) replay_ahead: Option<u64>,
     /// Who opens batches ahead of the application.
     pub(crate) opener: Opener,
 }
@@ -58,7 +60,7 @@ impl Parts {
     fn opener(&self) -> Opener {
         let alone = thread::available_parallelism().is_ok_and(|threads| threads.get() == 1);
         match (&self.replay, &self.spawn) {
-            (Some(_), _) => Opener::Caller,
+            (Some(_), _) => self.replay_ahead.map_or(Opener::Caller, Opener::Drawn),
             (None, None) if !alone => Opener::Thread,
             (None, _) => Opener::Nobody,
         }
@@ -97,6 +99,7 @@ impl Builder {
             dial: None,
             carrier: None,
             replay: None,
+            replay_ahead: None,
             opener: Opener::Nobody,
         };
         Self { config: Ok(config), own: Vec::new(), parts }
@@ -204,6 +207,14 @@ impl Builder {
     #[doc(hidden)]
     pub fn carrier(mut self, carrier: Box<dyn Carrier>) -> Self {
         self.parts.carrier = Some(carrier);
+        self
+    }
+
+    /// For tests, beside [`replay`](Self::replay): batches are opened ahead as by a thread that is sometimes early, sometimes
+    /// late and sometimes in the middle of it, drawn from this seed.
+    #[doc(hidden)]
+    pub fn replay_ahead(mut self, seed: u64) -> Self {
+        self.parts.replay_ahead = Some(seed);
         self
     }
 

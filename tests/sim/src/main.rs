@@ -15,6 +15,7 @@ mod bench;
 mod check;
 mod clock;
 mod events;
+mod legacy;
 mod member;
 mod nemesis;
 mod panics;

@@ -116,6 +116,9 @@ impl Life {
                 .property("session.timeout.ms", &plan.session_timeout.to_string())
                 .property("partition.assignment.strategy", &member.assignors)
         };
+        if plan.opens_ahead {
+            builder = builder.replay_ahead(self.random(5).next());
+        }
         if plan.racks {
             let near = i32::try_from(who.member).unwrap_or(0) % plan.brokers;
             builder = builder.property("client.rack", &crate::run::rack(near + 1));
@@ -135,7 +138,7 @@ impl Life {
             builder.carrier(Box::new(Direct::new(self.world.clone(), who, plan.brokers)))
         };
         builder
-            .replay(seed, self.plan.wall_clock())
+            .replay(seed, self.plan.wall_clock(who.life))
             .spawn_with(move |engine| drop(world.spawn(index, engine)))
             .listener(Watch { life: self.clone(), random: Mutex::new(self.random(7)) })
             .events(move |event| told.event(event))

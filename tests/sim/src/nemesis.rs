@@ -18,6 +18,7 @@ use offtake_broker::{Corrupt, Harm as Does, Model, Rewrite, Rule, RuleId, Vintag
 use crate::{
     clock::{self, ms},
     events::{Place, What, Who},
+    legacy,
     plan::{Harm, Odd, Plan},
     run::Cast,
     world::{GROUP, Obstacle, State, Trouble, World},
@@ -112,6 +113,7 @@ fn waits(harm: &Harm) -> bool {
             | Harm::Odd { .. }
             | Harm::Drop { .. }
             | Harm::Held { .. }
+            | Harm::Legacy { .. }
             | Harm::ResetOffsets { .. }
     )
 }
@@ -197,6 +199,12 @@ impl Strike<'_> {
             Harm::Code { api, code, times } => drop(arm(state, class, api, Does::Fail(code), times)),
             Harm::Throttle { api, by } => drop(arm(state, class, api, Does::Throttle(ms(by)), 1)),
             Harm::Corrupt { times } => drop(arm(state, class, 1, Does::Corrupt(Corrupt::Records), times)),
+            Harm::Legacy { magic, packed, times } => {
+                let rewrite = Rewrite::records("older message format", move |records| {
+                    legacy::rewrite(records, magic, packed)
+                });
+                arm(state, class, 1, Does::Rewrite(rewrite), times);
+            }
             Harm::Odd { which, times } => {
                 let (api, rewrite) = odd(which);
                 arm(state, class, api, Does::Rewrite(rewrite), times);

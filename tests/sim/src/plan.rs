@@ -33,6 +33,12 @@ pub(crate) struct Plan {
     /// Connections take a few bytes at a time.
     #[serde(default)]
     pub(crate) partial_writes: bool,
+    /// Batches are opened ahead as by a thread that is early, or late, or in the middle of it.
+    #[serde(default)]
+    pub(crate) opens_ahead: bool,
+    /// Each life of a member finds the wall clock elsewhere.
+    #[serde(default)]
+    pub(crate) clock_jumps: bool,
     /// Producers and faults are over by then.
     pub(crate) calm: u64,
 }
@@ -352,6 +358,12 @@ pub(crate) enum Harm {
         topic: usize,
         percent: i64,
     },
+    /// The next Fetch answers have what they can in message format 0 or 1, each batch compressed or message by message.
+    Legacy {
+        magic: i8,
+        packed: bool,
+        times: u32,
+    },
     /// The application does not poll for so long.
     Stall {
         member: usize,
@@ -467,6 +479,7 @@ pub(crate) const CLASSES: &[&str] = &[
     "brokers changed places",
     "committed offsets reset",
     "batch emptied by the cleaner",
+    "older message format",
     "odd answer: a fetched partition twice",
     "odd answer: a partition that was not asked for",
     "odd answer: no fetch session",
@@ -489,8 +502,14 @@ pub(crate) const CLASSES: &[&str] = &[
 ];
 
 /// What applications do that is counted too: each must be done within a thousand seeds.
-pub(crate) const HABITS: &[&str] =
-    &["offsets kept elsewhere", "subscription changed", "fenced by a twin", "assigned by hand"];
+pub(crate) const HABITS: &[&str] = &[
+    "offsets kept elsewhere",
+    "subscription changed",
+    "fenced by a twin",
+    "assigned by hand",
+    "opened ahead early or late",
+    "wall clock jumped",
+];
 
 impl Plan {
     /// Whether these two processes have one `group.instance.id`.
@@ -515,6 +534,8 @@ impl Plan {
             "twins" => self.members.iter().any(|member| member.twin_of.is_some()),
             "subscriptions" => self.members.iter().any(|member| !member.resubscribes.is_empty()),
             "hand" => self.members.iter().any(|member| member.by_hand),
+            "legacy" => fault(|harm| matches!(harm, Harm::Legacy { .. })),
+            "ahead" => self.opens_ahead,
             "resets" => fault(|harm| matches!(harm, Harm::ResetOffsets { .. })),
             "addresses" => fault(|harm| matches!(harm, Harm::Comeback { .. } | Harm::Swap { .. })),
             "cleaning" => {
@@ -530,9 +551,10 @@ impl Plan {
 
     /// What the members' wall clocks show at the start, in milliseconds since 1970: in most runs something sensible, and
     /// sometimes not (FAILURES M5). Nothing may depend on it.
-    pub(crate) fn wall_clock(&self) -> i64 {
+    pub(crate) fn wall_clock(&self, life: u32) -> i64 {
         const YEAR: i64 = 31_557_600_000;
-        match self.seed % 8 {
+        let jump = if self.clock_jumps { u64::from(life) * 3 } else { 0 };
+        match (self.seed + jump) % 8 {
             0 => 0,
             1 => 130 * YEAR,
             _ => 57 * YEAR,
@@ -562,6 +584,7 @@ impl Harm {
             Self::Readdress { .. } => "broker moved",
             Self::Comeback { .. } => "broker back elsewhere",
             Self::Swap { .. } => "brokers changed places",
+            Self::Legacy { .. } => "older message format",
             Self::ResetOffsets { .. } => "committed offsets reset",
             Self::Resolve { .. } => "name resolution",
             Self::PauseBroker { .. } => "broker paused",

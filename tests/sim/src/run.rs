@@ -155,7 +155,7 @@ async fn arena(plan: Arc<Plan>) -> Outcome {
         }
     });
     let events = log.take();
-    Outcome { marks: marks(&events), violations: judge.violations(), virtual_time, events }
+    Outcome { marks: marks(&plan, &events), violations: judge.violations(), virtual_time, events }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -280,8 +280,14 @@ fn is_fenced(events: &[Event], who: Who) -> bool {
     })
 }
 
-fn marks(events: &[Event]) -> BTreeMap<&'static str, u64> {
+fn marks(plan: &Plan, events: &[Event]) -> BTreeMap<&'static str, u64> {
     let mut marks: BTreeMap<&'static str, u64> = BTreeMap::new();
+    let comes_again = |event: &Event| matches!(event.what, What::Started { who } if who.life > 0);
+    let habits = [
+        ("opened ahead early or late", plan.opens_ahead),
+        ("wall clock jumped", plan.clock_jumps && events.iter().any(comes_again)),
+    ];
+    marks.extend(habits.into_iter().filter(|(_, is_so)| *is_so).map(|(habit, _)| (habit, 1)));
     for event in events {
         let mark = match &event.what {
             What::Fault { class, waits: false, .. } | What::Struck { class } => class,

@@ -35,11 +35,24 @@ pub(crate) enum Opener {
     Thread,
     /// Whoever polls, at once: what a thread does, but the same again each time.
     Caller,
+    /// As a thread would that is early, late or in the middle of it, by a number for each time; but the same again each time.
+    Drawn(u64),
     /// Nobody.
     Nobody,
     /// One that begins, and never gives anything back.
     #[cfg(test)]
     Loser,
+}
+
+/// How far a thread that opens batches ahead has come when they are wanted back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Schedule {
+    /// Through.
+    Early,
+    /// Nowhere.
+    Late,
+    /// One batch is open, and it is at work on the next.
+    Begun,
 }
 
 /// Names what was given away to be opened.
@@ -74,6 +87,8 @@ struct Loan {
     id: LoanId,
     partition: TopicPartition,
     job: Arc<Job>,
+    /// A drawn schedule is in the middle of it: whoever wants it back waits for one more batch.
+    in_the_middle: bool,
 }
 
 #[derive(Debug)]
@@ -191,7 +206,7 @@ impl Ahead {
     pub(super) fn wants(&self) -> Option<Amount> {
         let pays = match self.opener {
             Opener::Thread => self.away >= WORTHWHILE,
-            Opener::Caller => true,
+            Opener::Caller | Opener::Drawn(_) => true,
             Opener::Nobody => false,
             #[cfg(test)]
             Opener::Loser => true,
@@ -203,16 +218,36 @@ impl Ahead {
     pub(super) fn lend(&mut self, partition: &TopicPartition, reading: Reading, amount: Amount) -> LoanId {
         self.loans = self.loans.wrapping_add(1);
         let id = LoanId(self.loans);
+        let schedule = self.schedule();
+        let amount = match schedule {
+            Some(Schedule::Begun) => Amount { records: 1, ..amount },
+            _ => amount,
+        };
         let job = Arc::new(Job::new(reading, amount));
         match self.opener {
             Opener::Thread => self.hand_over(&job),
-            Opener::Caller => job.run(&mut Decompressor::with_limit(self.decompression_limit)),
+            Opener::Drawn(_) if schedule == Some(Schedule::Late) => {}
+            Opener::Caller | Opener::Drawn(_) => {
+                job.run(&mut Decompressor::with_limit(self.decompression_limit));
+            }
             Opener::Nobody => {}
             #[cfg(test)]
             Opener::Loser => drop((job.begin(), Loses(&job))),
         }
-        self.loan = Some(Loan { id, partition: partition.clone(), job });
+        let in_the_middle = schedule == Some(Schedule::Begun);
+        self.loan = Some(Loan { id, partition: partition.clone(), job, in_the_middle });
         id
+    }
+
+    /// When what is given away now is opened, if that is drawn.
+    fn schedule(&self) -> Option<Schedule> {
+        let Opener::Drawn(seed) = self.opener else { return None };
+        let mixed = (seed ^ self.loans).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        Some(match (mixed >> 60) % 3 {
+            0 => Schedule::Early,
+            1 => Schedule::Late,
+            _ => Schedule::Begun,
+        })
     }
 
     #[cfg(test)]
@@ -232,13 +267,19 @@ impl Ahead {
 
     /// Whether somebody is at work for us.
     pub(super) fn is_at_work(&self) -> bool {
-        self.loan.as_ref().is_some_and(|loan| matches!(*loan.job.stage(), Stage::AtWork))
+        let is_at_work = |loan: &Loan| loan.in_the_middle || matches!(*loan.job.stage(), Stage::AtWork);
+        self.loan.as_ref().is_some_and(is_at_work)
     }
 
     /// What was given away, if anything was.
     pub(super) fn take_back(&mut self) -> Option<Back> {
-        let Loan { id, partition, job } = self.loan.take()?;
-        Some(Back { id, partition, reading: job.take_back() })
+        let Loan { id, partition, job, in_the_middle } = self.loan.take()?;
+        let mut reading = job.take_back();
+        if let Some(reading) = reading.as_mut().filter(|_| in_the_middle) {
+            let mut decompressor = Decompressor::with_limit(self.decompression_limit);
+            reading.opens_one(&mut decompressor, self.amount);
+        }
+        Some(Back { id, partition, reading })
     }
 }
 

@@ -20,7 +20,8 @@ impl Records {
         let dials = self.dials.get(&who).copied().unwrap_or_default();
         let cuts = scene.ledger.log(place).map_or(0, |log| log.cuts.len());
         let reader = self.reader(who, place);
-        let (about, told) = (reader.speaks_of(offset), reader.told);
+        let by_hand = epoch < 0 && scene.plan.members[who.member].commits == Commits::Listener;
+        let (about, told) = (reader.speaks_of(offset, by_hand), reader.told);
         // It may have waited since before its reader was handed what came of another log: the epoch that it names says of
         // which it is.
         let incarnation = match scene.ledger.log(place).filter(|_| epoch >= 0) {
@@ -158,7 +159,7 @@ impl Records {
 #[cfg(test)]
 mod tests {
     use super::super::forge::{Forged, M0, M1, orders};
-    use crate::events::What;
+    use crate::{events::What, plan::Commits};
 
     fn told(forged: Forged, from: i64, to: i64) -> Forged {
         forged.tell(What::TruncationTold { who: M0, at: orders(), from, to: Some(to) })
@@ -200,6 +201,19 @@ mod tests {
         // What it never read of the old log it cannot have finished there either.
         let unread = Forged::begun().written(10..12, 0).truncated(5).wait(5);
         told(unread.written(5..12, 1), 10, 5).sends_of_epoch(M0, 12, 0).is_found("S1");
+    }
+
+    #[test]
+    fn s1_what_an_application_commits_by_hand_is_of_what_it_processed_last() {
+        // Prefetched of the log that was cut, and handed out when it had been told; the consumer commits where it goes.
+        let cut = |commits| {
+            let begun = Forged::begun().planned(|plan| plan.members[0].commits = commits);
+            let told = told(begun.written(10..11, 0).truncated(5).wait(5), 10, 5).reads(M0, 10..11, 0);
+            told.sends_of_epoch(M0, 5, 1).noted(M0, 5).written(5..11, 1)
+        };
+        cut(Commits::Listener).commits(M0, 11).holds();
+        cut(Commits::Sync).commits(M0, 11).is_found("S1");
+        cut(Commits::Listener).commits(M0, 10).is_found("S1");
     }
 
     #[test]

@@ -81,6 +81,8 @@ impl Forged {
             faults: Vec::new(),
             metadata_max_age: 10_000,
             partial_writes: false,
+            opens_ahead: false,
+            clock_jumps: false,
             calm: 10_000,
         };
         Self { plan, now: 0, events: Vec::new() }

@@ -104,7 +104,11 @@ impl Reader {
 
     /// Of which incarnation of the log this offset is when it commits it: that of what it was last handed, or of where it was
     /// told to go since.
-    pub(super) fn speaks_of(&self, offset: i64) -> usize {
+    pub(super) fn speaks_of(&self, offset: i64, by_hand: bool) -> usize {
+        // An application that commits what it processed last speaks of that, though the consumer is told to go elsewhere.
+        if by_hand && self.last == Some(offset - 1) {
+            return self.incarnation;
+        }
         let used = self.stands.iter().map(|(_, used)| *used).min().unwrap_or(0);
         let told = || self.moves.iter().skip(used).rev();
         let told = told().find(|step| step.to == offset);
@@ -149,6 +153,8 @@ impl Reader {
         let told = self.moves.iter().map(|step| step.incarnation).max();
         self.incarnation = self.incarnation.max(told.unwrap_or(0));
         self.moves.clear();
+        // It has the partition, though it never came to ask where to begin.
+        self.gone = false;
         self.begun = true;
         self.stands = BTreeSet::from([(to, 0)]);
         self.last = None;
@@ -279,6 +285,19 @@ mod tests {
         told(cut.clone()).handed(M0, 5..10, 1).holds();
         // And not without being told, though the log was cut: this is what `rewritten` once excused for good.
         cut.handed(M0, 5..10, 1).is_found("S3");
+    }
+
+    #[test]
+    fn s3_what_is_told_of_a_partition_counts_from_when_it_seeks_there() {
+        use crate::events::What;
+        let place = super::super::forge::orders;
+        let lost = Forged::begun().tell(What::Lost { who: M0, places: vec![place()] });
+        let again = lost.granted(M0, 2).assigned(M0, 2);
+        // The application seeks before anybody has asked what is committed.
+        let sought = again.tell(What::Sought { who: M0, at: place(), to: 10, epoch: 0 });
+        let anew = sought.written(10..12, 0).reads(M0, 10..12, 0).recreated().wait(5).written(0..3, 1);
+        anew.clone().reset(M0, Some(12), 0).handed(M0, 0..3, 1).holds();
+        anew.handed(M0, 0..3, 1).is_found("S3");
     }
 
     #[test]

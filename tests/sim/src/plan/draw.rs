@@ -60,6 +60,11 @@ const RESET_OFFSETS: u64 = 8;
 const MOVE_BROKERS: u64 = 12;
 /// In how many somebody assigns by hand.
 const BY_HAND: u64 = 12;
+/// In how many logs have older formats.
+const LEGACY: u64 = 10;
+/// In how many a thread that opens batches ahead is early or late, and in how many the wall clock jumps.
+const OPENS_AHEAD: u64 = 30;
+const CLOCK_JUMPS: u64 = 15;
 /// In how many the cleaner is busy.
 const CLEAN: u64 = 10;
 
@@ -126,6 +131,8 @@ impl Plan {
             faults: Vec::new(),
             metadata_max_age: 10_000,
             partial_writes: false,
+            opens_ahead: Random::new(seed, 18).percent(OPENS_AHEAD),
+            clock_jumps: Random::new(seed, 19).percent(CLOCK_JUMPS),
             calm,
         };
         plan.keep_polling();
@@ -142,6 +149,7 @@ impl Plan {
             plan.draw_addresses(&mut Random::new(seed, 14));
             plan.draw_cleaning(&mut Random::new(seed, 15));
             plan.draw_hands(&mut Random::new(seed, 16));
+            plan.draw_formats(&mut Random::new(seed, 17));
             plan.faults.sort_by_key(|fault| fault.at);
         }
         if seed % 40 == 23 {
@@ -307,6 +315,25 @@ impl Plan {
             for partition in 0..partitions {
                 self.faults.push(Fault { at, what: Harm::Compact { topic: first, partition } });
             }
+        }
+    }
+
+    /// Logs that were begun before Kafka 0.11. Their records have no leader epoch: where a log is cut nobody could see it.
+    fn draw_formats(&mut self, random: &mut Random) {
+        let cuts = |fault: &Fault| {
+            matches!(
+                fault.what,
+                Harm::Truncate { .. } | Harm::Elect { .. } | Harm::Recreate { .. } | Harm::Delete { .. }
+            )
+        };
+        if !random.percent(LEGACY) || self.faults.is_empty() || self.faults.iter().any(cuts) {
+            return;
+        }
+        for _ in 0..random.between(1, 3) {
+            let at = random.between(100, self.calm);
+            let magic = *random.pick(&[0, 1]);
+            let times = *random.pick(&[1, 5, 1_000]);
+            self.faults.push(Fault { at, what: Harm::Legacy { magic, packed: random.percent(50), times } });
         }
     }
 

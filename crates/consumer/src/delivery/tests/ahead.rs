@@ -2,7 +2,8 @@
 
 use super::*;
 
-const OPENERS: [Opener; 4] = [Opener::Nobody, Opener::Caller, Opener::Thread, Opener::Loser];
+const OPENERS: [Opener; 5] =
+    [Opener::Nobody, Opener::Caller, Opener::Thread, Opener::Drawn(7), Opener::Loser];
 
 /// A small generator: the same numbers each time.
 struct Dice(u64);

@@ -1,0 +1,89 @@
+//! Message formats 0 and 1, as they lie in the logs of clusters that are older than Kafka 0.11: Fetch answers with some of their
+//! batches written so.
+
+use bytes::Bytes;
+use kafka_protocol::records::{Record, RecordBatchDecoder};
+use offtake_wire::records::{Compression, LegacyMessage, legacy_wrapper};
+
+/// Before it lie a batch's first offset and its length.
+const PREFIX: usize = 12;
+const MAGIC: usize = 16;
+const ATTRIBUTES: usize = 22;
+
+/// Rewrites the batches that an answer has of a partition, where the older format can say the same.
+pub(crate) fn rewrite(records: &mut Vec<u8>, magic: i8, packed: bool) {
+    let mut rest = std::mem::take(records);
+    while let Some(whole) = length(&rest).filter(|whole| *whole <= rest.len()) {
+        let after = rest.split_off(whole);
+        let batch = std::mem::replace(&mut rest, after);
+        match older(&batch, magic, packed) {
+            Some(older) => records.extend_from_slice(&older),
+            None => records.extend_from_slice(&batch),
+        }
+    }
+    // The broker cut the last one.
+    records.extend_from_slice(&rest);
+}
+
+fn length(batch: &[u8]) -> Option<usize> {
+    let length = i32::from_be_bytes(batch.get(8..PREFIX)?.try_into().ok()?);
+    Some(PREFIX + usize::try_from(length).ok()?)
+}
+
+/// The batch in an older format, which has neither transactions nor headers.
+fn older(batch: &[u8], magic: i8, packed: bool) -> Option<Bytes> {
+    let plain = batch.get(MAGIC) == Some(&2) && batch.get(ATTRIBUTES).is_some_and(|bits| bits & 0x37 == 0);
+    let records =
+        plain.then(|| RecordBatchDecoder::decode(&mut Bytes::copy_from_slice(batch)).ok())??.records;
+    if records.is_empty() || records.iter().any(|record| !record.headers.is_empty()) {
+        return None;
+    }
+    let (first, last) = (records.first()?.offset, records.last()?.offset);
+    let base = if packed && magic == 1 { first } else { 0 };
+    let message = |record: &'_ Record| -> Vec<u8> {
+        let mut out = Vec::new();
+        let (key, value) = (record.key.as_deref(), record.value.as_deref());
+        let (offset, timestamp) = (record.offset - base, record.timestamp);
+        LegacyMessage { offset, timestamp, attributes: 0, key, value }.write(magic, &mut out);
+        out
+    };
+    let set: Vec<u8> = records.iter().flat_map(message).collect();
+    let timestamp = records.iter().map(|record| record.timestamp).max()?;
+    Some(match packed {
+        true => legacy_wrapper(magic, last, Compression::Gzip, timestamp, false, &set),
+        false => set.into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use offtake_wire::records::{BatchBuilder, Batches, Crc};
+
+    use super::*;
+
+    fn last_offsets(magic: i8, packed: bool) -> Vec<i64> {
+        let mut batch = BatchBuilder::new(40);
+        let mut push = |batch: &mut BatchBuilder| drop(batch.push(7, Some(b"key"), Some(b"value"), &[]));
+        push(&mut batch);
+        push(batch.gap(1));
+        push(&mut batch);
+        let mut records = batch.build().unwrap().to_vec();
+        rewrite(&mut records, magic, packed);
+        Batches::new(records.into(), Crc::Check).map(|batch| batch.unwrap().last_offset()).collect()
+    }
+
+    #[test]
+    fn a_batch_becomes_messages_with_its_offsets() {
+        for magic in [0, 1] {
+            assert_eq!(last_offsets(magic, false), [40, 42, 43]);
+            assert_eq!(last_offsets(magic, true), [43]);
+        }
+    }
+
+    #[test]
+    fn what_is_no_whole_batch_stays_as_it_is() {
+        let mut cut = vec![0, 1, 2];
+        rewrite(&mut cut, 1, false);
+        assert_eq!(cut, [0, 1, 2]);
+    }
+}
