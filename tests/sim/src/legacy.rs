@@ -63,10 +63,9 @@ mod tests {
 
     fn last_offsets(magic: i8, packed: bool) -> Vec<i64> {
         let mut batch = BatchBuilder::new(40);
-        let mut push = |batch: &mut BatchBuilder| drop(batch.push(7, Some(b"key"), Some(b"value"), &[]));
-        push(&mut batch);
-        push(batch.gap(1));
-        push(&mut batch);
+        for gap in [0, 1, 0] {
+            batch.gap(gap).push(7, Some(b"key"), Some(b"value"), &[]);
+        }
         let mut records = batch.build().unwrap().to_vec();
         rewrite(&mut records, magic, packed);
         Batches::new(records.into(), Crc::Check).map(|batch| batch.unwrap().last_offset()).collect()
