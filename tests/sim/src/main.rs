@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! simulate --seed S            one run, with its events        simulate --count N [--from S] [--jobs J]    many
-//! simulate --count N --with WHAT   of them those with twins, subscriptions, resets, addresses, cleaning
+//! simulate --count N --with WHAT   of them those with twins, subscriptions, hand, resets, addresses, …
 //! simulate --plan FILE         a saved plan (--plans: a folder) simulate --shrink S                         a small one
 //! simulate --json S            the plan of a seed, to be saved
 //! simulate --twice N           each seed two times: the same events?
