@@ -114,6 +114,10 @@ pub(crate) enum What {
         at: Place,
         offset: i64,
     },
+    /// An operator deleted it.
+    OffsetDeleted {
+        at: Place,
+    },
     /// The coordinator forgot the group.
     Forgotten,
     /// Another coordinator, or the same again, loaded the group from what was stored.

@@ -8,8 +8,9 @@ use std::{
 
 use kafka_protocol::{
     messages::{
-        ApiKey, GroupId, OffsetCommitRequest, RequestKind, ResponseKind, TopicName,
+        ApiKey, GroupId, OffsetCommitRequest, OffsetDeleteRequest, RequestKind, ResponseKind, TopicName,
         offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic},
+        offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic},
     },
     protocol::StrBytes,
 };
@@ -115,6 +116,7 @@ fn waits(harm: &Harm) -> bool {
             | Harm::Held { .. }
             | Harm::Legacy { .. }
             | Harm::ResetOffsets { .. }
+            | Harm::DeleteOffsets { .. }
     )
 }
 
@@ -227,6 +229,7 @@ impl Strike<'_> {
                     state.model.readdress(now, other, "localhost", first);
                 }
             }
+            Harm::DeleteOffsets { topic } => self.delete_offsets(state, now, topic),
             Harm::ResetOffsets { topic, percent } => self.reset_offsets(state, now, topic, percent),
             Harm::PauseBroker { broker, lasts } => {
                 state.model.pause(now, broker);
@@ -274,6 +277,32 @@ impl Strike<'_> {
             | Harm::Compact { .. } => self.change_log(&mut state.model, harm),
         }
         None
+    }
+
+    fn delete_offsets(&self, state: &mut State, now: Instant, topic: usize) {
+        let name = &self.topic(topic).name;
+        let Some(coordinator) = state.model.coordinator(GROUP) else { return };
+        let partitions = 0..state.model.partition_count(name).unwrap_or(0);
+        let partitions = partitions
+            .map(|partition| OffsetDeleteRequestPartition::default().with_partition_index(partition));
+        let topic = OffsetDeleteRequestTopic::default()
+            .with_name(TopicName(StrBytes::from_string(name.clone())))
+            .with_partitions(partitions.collect());
+        let request = OffsetDeleteRequest::default()
+            .with_group_id(GroupId(StrBytes::from_static_str(GROUP)))
+            .with_topics(vec![topic]);
+        let asks = (ApiKey::OffsetDelete, 0);
+        let answer = state.ask(now, coordinator, asks, &RequestKind::OffsetDelete(request));
+        let Some(ResponseKind::OffsetDelete(answer)) = answer else { return };
+        if answer.error_code != 0 {
+            return;
+        }
+        for partition in answer.topics.iter().flat_map(|topic| &topic.partitions) {
+            if partition.error_code == 0 {
+                self.tell(What::OffsetDeleted { at: Place::new(name, partition.partition_index) });
+                self.tell(What::Struck { class: "committed offsets deleted" });
+            }
+        }
     }
 
     fn reset_offsets(&self, state: &mut State, now: Instant, topic: usize, percent: i64) {

@@ -358,6 +358,10 @@ pub(crate) enum Harm {
         topic: usize,
         percent: i64,
     },
+    /// An operator deletes the group's committed offsets of a topic. Kafka allows it while nobody of the group subscribes to it.
+    DeleteOffsets {
+        topic: usize,
+    },
     /// The next Fetch answers have what they can in message format 0 or 1, each batch compressed or message by message.
     Legacy {
         magic: i8,
@@ -478,6 +482,7 @@ pub(crate) const CLASSES: &[&str] = &[
     "broker back elsewhere",
     "brokers changed places",
     "committed offsets reset",
+    "committed offsets deleted",
     "batch emptied by the cleaner",
     "older message format",
     "odd answer: a fetched partition twice",
@@ -536,7 +541,7 @@ impl Plan {
             "hand" => self.members.iter().any(|member| member.by_hand),
             "legacy" => fault(|harm| matches!(harm, Harm::Legacy { .. })),
             "ahead" => self.opens_ahead,
-            "resets" => fault(|harm| matches!(harm, Harm::ResetOffsets { .. })),
+            "resets" => fault(|harm| matches!(harm, Harm::ResetOffsets { .. } | Harm::DeleteOffsets { .. })),
             "addresses" => fault(|harm| matches!(harm, Harm::Comeback { .. } | Harm::Swap { .. })),
             "cleaning" => {
                 self.producers.iter().any(|producer| producer.tombstones > 0 || producer.idempotent)
@@ -585,6 +590,7 @@ impl Harm {
             Self::Comeback { .. } => "broker back elsewhere",
             Self::Swap { .. } => "brokers changed places",
             Self::Legacy { .. } => "older message format",
+            Self::DeleteOffsets { .. } => "committed offsets deleted",
             Self::ResetOffsets { .. } => "committed offsets reset",
             Self::Resolve { .. } => "name resolution",
             Self::PauseBroker { .. } => "broker paused",

@@ -345,6 +345,15 @@ mod tests {
     }
 
     #[test]
+    fn s13_s8_an_operator_deletes_the_offset() {
+        let begun = || Forged::begun().revoked(M0).wait(5);
+        let deleted = begun().tell(What::OffsetDeleted { at: orders() }).wait(5).joins(M1, 2);
+        deleted.reset(M1, None, 0).handed(M1, 0..2, 0).commits(M1, 2).holds();
+        // Nobody did.
+        begun().joins(M1, 2).reset(M1, None, 0).is_found("S13");
+    }
+
+    #[test]
     fn s1_what_another_member_has_processed_counts() {
         let over = Forged::begun().written(10..12, 0).reads(M0, 10..12, 0).revoked(M0).joins(M1, 2);
         over.commits(M1, 12).holds();

@@ -54,6 +54,7 @@ impl Hands {
                 | What::MemberGone { .. }
                 | What::GroupLoaded
                 | What::OffsetSet { .. }
+                | What::OffsetDeleted { .. }
                 | What::Forgotten
         );
         match whose(scene.plan, &event.what) {

@@ -161,6 +161,11 @@ impl Records {
                     self.groups.entry(place.clone()).or_default().set(at, *offset, log);
                 }
             }
+            What::OffsetDeleted { at: place } => {
+                let of = self.groups.entry(place.clone()).or_default();
+                of.note(Noted::nothing(at));
+                (of.leader_epoch, of.checked, of.blind, of.rewound) = (-1, 0, false, None);
+            }
             What::Committed { member, at: place, offset, leader_epoch, .. } => {
                 self.committed(scene, (member, place, *offset, *leader_epoch), complaints);
             }

@@ -56,6 +56,8 @@ const RESUBSCRIBE: u64 = 15;
 const TWINS: u64 = 12;
 /// In how many all members leave for a while, and an operator sets committed offsets meanwhile.
 const RESET_OFFSETS: u64 = 8;
+/// In how many of those with two topics all drop one for a while, and an operator deletes what is committed of it.
+const DELETE_OFFSETS: u64 = 8;
 /// In how many brokers come back under other addresses.
 const MOVE_BROKERS: u64 = 12;
 /// In how many somebody assigns by hand.
@@ -144,6 +146,7 @@ impl Plan {
         plan.draw_habits(&mut Random::new(seed, 10));
         if seed % 40 != 11 && seed % 40 != 23 {
             plan.draw_resubscriptions(&mut Random::new(seed, 11));
+            plan.draw_deletion(&mut Random::new(seed, 20));
             plan.draw_twins(&mut Random::new(seed, 12));
             plan.draw_resets(&mut Random::new(seed, 13));
             plan.draw_addresses(&mut Random::new(seed, 14));
@@ -376,6 +379,26 @@ impl Plan {
             self.faults.push(Fault { at, what });
         }
         self.keep_polling();
+    }
+
+    /// All drop a topic for a while, and an operator deletes what is committed of it.
+    fn draw_deletion(&mut self, random: &mut Random) {
+        if !random.percent(DELETE_OFFSETS) || self.topics.len() < 2 {
+            return;
+        }
+        let drop = random.between(self.calm / 4, self.calm / 2);
+        let back = drop + random.between(2_500, 6_000);
+        self.calm = self.calm.max(back + 2_000);
+        let all: Vec<_> = (0..self.topics.len()).collect();
+        for member in &mut self.members {
+            let change = |at, topics| Resubscribe { at, topics, patterns: false };
+            let later = random.between(0, 200);
+            member.resubscribes = vec![change(drop + later, vec![0]), change(back + later, all.clone())];
+        }
+        for _ in 0..2 {
+            let at = random.between(drop + 1_000, back);
+            self.faults.push(Fault { at, what: Harm::DeleteOffsets { topic: 1 } });
+        }
     }
 
     /// A process that is started with the `group.instance.id` of another one.
