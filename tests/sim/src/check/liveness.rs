@@ -7,8 +7,9 @@ use std::{
 
 use super::{Complaints, spoken::Spoken};
 use crate::{
+    clock::ms,
     events::{Event, What, Who},
-    plan::{Plan, Protocol},
+    plan::{Harm, Plan, Protocol},
 };
 
 /// Faults that give nobody a reason to lose a member.
@@ -86,7 +87,11 @@ impl Liveness {
             {
                 let who = self.members.get(member).filter(|who| !self.ended.contains(who));
                 let told = |who: &&Who| *why == "session" && self.outdated.contains(who);
-                if let Some(who) = who.filter(|who| ["session", "rebalance"].contains(why) && !told(who)) {
+                // It does not join again while its application does not poll.
+                let stalls = |who: &&Who| *why == "rebalance" && stalls_throughout(plan, who.member, at);
+                let who =
+                    who.filter(|who| ["session", "rebalance"].contains(why) && !told(who) && !stalls(who));
+                if let Some(who) = who {
                     complaints.add(
                         "L6",
                         at,
@@ -154,6 +159,16 @@ impl Liveness {
     }
 }
 
+/// Whether the application has not polled for as long as a rebalance may take.
+fn stalls_throughout(plan: &Plan, member: usize, at: Duration) -> bool {
+    plan.faults.iter().any(|fault| match fault.what {
+        Harm::Stall { member: of, lasts } => {
+            of == member && ms(fault.at + plan.max_poll_interval) <= at && at <= ms(fault.at + lasts)
+        }
+        _ => false,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::forge::{Forged, M0};
@@ -187,6 +202,11 @@ mod tests {
         let gone = What::MemberGone { member: M0.to_string(), why: "session" };
         Forged::begun().tell(gone.clone()).is_found("L6");
         Forged::begun().fault(1, Harm::MoveCoordinator { to: 1 }).tell(gone).holds();
+        // Its application has not polled for as long as a rebalance may take.
+        let out = What::MemberGone { member: M0.to_string(), why: "rebalance" };
+        let stalls = |lasts| Forged::begun().fault(1, Harm::Stall { member: 0, lasts }).wait(65_000);
+        stalls(70_000).tell(out.clone()).holds();
+        stalls(50_000).tell(out).is_found("L6");
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub(super) const KNOWS_TOPICS: Duration = Duration::from_secs(2);
 #[derive(Debug, Default)]
 pub(super) struct Records {
     pub(super) started: BTreeMap<Who, Duration>,
+    /// The same, less the time that it was stopped at the beginning.
+    pub(super) awake: BTreeMap<Who, Duration>,
     /// While it was stopped, it learned nothing.
     frozen: BTreeMap<usize, Duration>,
     /// How often each has dialled.
@@ -69,13 +71,14 @@ impl Records {
         match &event.what {
             What::Started { who } => {
                 self.started.insert(*who, at);
+                self.awake.insert(*who, at);
             }
             What::Frozen { who } => {
                 self.frozen.insert(who.member, at);
             }
             What::Thawed { who } => {
                 let Some(since) = self.frozen.remove(&who.member) else { return };
-                for (_, started) in self.started.iter_mut().filter(|(it, _)| it.member == who.member) {
+                for (_, started) in self.awake.iter_mut().filter(|(it, _)| it.member == who.member) {
                     if since < *started + KNOWS_TOPICS {
                         *started += at - since;
                     }

@@ -83,7 +83,8 @@ impl Records {
             complaints.add("S13", at, text);
         }
         if cause && plan.reset == Reset::Latest {
-            let born_before_its_eyes = log.born_late.is_some_and(|born| born > started + KNOWS_TOPICS);
+            let awake = self.awake.get(&who).copied().unwrap_or(at);
+            let born_before_its_eyes = log.born_late.is_some_and(|born| born > awake + KNOWS_TOPICS);
             if from.is_none() && born_before_its_eyes && to > log.start && who.member == 0 {
                 let text = format!(
                     "{place} was created under the group's eyes, and {who} began at {to} (FAILURES B4)"
@@ -193,6 +194,29 @@ mod tests {
         let once = Forged::begun().recreated().written(0..5, 1).reset(M0, Some(10), 0).handed(M0, 0..3, 1);
         once.holds();
         once.reset(M0, Some(3), 0).is_found("S13");
+    }
+
+    #[test]
+    fn s13_who_was_stopped_while_a_topic_was_created_again_hears_of_it_later() {
+        let latest = || Forged::new().planned(|plan| plan.reset = crate::plan::Reset::Latest);
+        let stopped = |forged: Forged| {
+            forged
+                .tell(What::Frozen { who: M0 })
+                .wait(500)
+                .recreated()
+                .wait(500)
+                .tell(What::Thawed { who: M0 })
+        };
+        // By the name it is given the topic that is there now, and its metadata are of the one before.
+        let begins = |forged: Forged| {
+            forged.granted(M0, 1).assigned(M0, 1).reset(M0, None, 0).written(0..2, 1).reset(M0, Some(0), 2)
+        };
+        begins(stopped(latest().starts(M0))).holds();
+        // It had not begun yet.
+        begins(latest().recreated().wait(500).starts(M0))
+            .written(2..4, 1)
+            .reset(M0, Some(2), 4)
+            .is_found("S13");
     }
 
     #[test]
