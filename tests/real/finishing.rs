@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use offtake::{
-    Builder, Consumer, Error, ErrorKind, Event, Listener, ListenerFuture, OffsetAndMetadata, OwnedRecord,
-    Position, Rebalance, ResetReason, StartAt, Ticket, TopicPartition,
+    Builder, Consumer, Error, ErrorKind, Event, Listener, ListenerFuture, Next, OffsetAndMetadata,
+    OwnedRecord, Position, Rebalance, ResetReason, StartAt, Ticket, TopicPartition,
 };
 use offtake_broker::{ApiKey, Cluster, Config, Harm, Rewrite, Rule};
 use offtake_tests::{Boxed, JavaTool, RecordSpec, V2_8_2, V4_3_0, shared, unique};
@@ -141,6 +141,50 @@ impl Listener for Waits {
             open.extract_if(.., ours).for_each(|ticket| ticket.finish().unwrap());
             Ok(())
         })
+    }
+}
+
+/// As in Java, a partition that is being revoked is still assigned until it is released: a seek moves what a commit says is
+/// finished, and nothing else.
+#[test]
+fn h8_a_seek_while_partitions_are_revoked_counts_for_a_commit_and_for_nothing_after_it() {
+    for (commits, then) in [(true, 3), (false, 10)] {
+        program(async {
+            let cluster = cluster(11).await;
+            let mut first =
+                of_the_box(&cluster, "g").property("max.poll.records", "1").build().await.unwrap();
+            first.subscribe(["orders"]).await.unwrap();
+            let mut seen = [0, 0];
+            while seen != [10, 10] {
+                let Next::Records(records) = first.next().await.unwrap() else { continue };
+                for record in &records {
+                    let partition = at("orders", record.partition());
+                    seen[record.partition() as usize] += 1;
+                    if record.offset() == 9 {
+                        first.pause([partition]).unwrap();
+                    }
+                }
+            }
+            let mut second = of_the_box(&cluster, "g").build().await.unwrap();
+            second.subscribe(["orders"]).await.unwrap();
+            let mut begins = None;
+            while begins.is_none() {
+                if let Ok(Ok(Next::Revoking(revoking))) = tokio::time::timeout(A_MOMENT, first.next()).await {
+                    for partition in revoking.partitions() {
+                        first.seek(partition.clone(), StartAt::Offset(3.into())).await.unwrap();
+                    }
+                    if commits {
+                        first.commit_finished().await.unwrap();
+                    }
+                }
+                let records = second.poll(Duration::from_millis(10)).await.unwrap();
+                begins = records.iter().next().map(|record| (record.partition(), record.offset()));
+            }
+            let (partition, offset) = begins.unwrap();
+            assert_eq!(offset, then, "commits: {commits}");
+            let late = first.seek(at("orders", partition), StartAt::Offset(3.into())).await;
+            assert_eq!(late.unwrap_err().kind(), ErrorKind::NotOwned, "it is released");
+        });
     }
 }
 

@@ -185,7 +185,8 @@ impl Builder {
 
     /// Runs the engine on this runtime rather than on a thread of its own: fewer threads (nor does one unpack ahead of a
     /// slow application), but a handler that blocks the runtime then blocks heartbeats with it, and why it does not poll can
-    /// be told less well ([`Stall`](crate::Stall)). The runtime needs its time and I/O drivers.
+    /// be told less well ([`Stall`](crate::Stall)). The runtime needs its time and I/O drivers: without them the engine ends with
+    /// tokio's panic, in its own task, and every call fails with [`ErrorKind::Closed`].
     pub fn spawn_on(self, runtime: tokio::runtime::Handle) -> Self {
         self.spawn_with(move |engine| drop(runtime.spawn(engine)))
     }
@@ -231,6 +232,11 @@ impl Builder {
     ///
     /// # Errors
     /// [`ErrorKind::Config`], with the property and what it may be.
+    ///
+    /// # Panics
+    /// Not here, but every call that waits for a time panics in a runtime without a timer, the first `poll` for one, with what
+    /// tokio says of it: build the runtime with `enable_time` or `enable_all`. Nobody can ask a runtime whether it has one.
+    /// (The engine has its own, unless it is [spawned](Self::spawn_on).)
     pub async fn build(self) -> Result<Consumer> {
         let config = self.config?;
         let refused = |error: ConfigError| Error::new(ErrorKind::Config, error.to_string());

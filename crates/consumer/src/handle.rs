@@ -124,6 +124,9 @@ impl Handle {
     /// Reads on from elsewhere; the next record handed out is the one there. May be called as soon as the partition is
     /// assigned, also from a listener. A paused partition stays paused.
     ///
+    /// A partition that is being revoked is still assigned until it is released (the listener has ended), as in Java: nothing
+    /// more of it is handed out, but a commit of what is finished commits where it was sought to.
+    ///
     /// # Errors
     /// `NotOwned` if the partition is not assigned to this consumer, `Misuse` for a negative offset.
     pub async fn seek(&self, partition: TopicPartition, at: StartAt) -> Result<()> {

@@ -158,6 +158,10 @@ impl Consumer {
     /// [`Handle`](crate::Handle)). A paused partition stays paused. [`position`](Self::position) says at once where a seek
     /// to an offset has led.
     ///
+    /// A partition that is being revoked is still assigned until it is released (the listener has ended, or the next call of
+    /// [`next`](Self::next) is made), as in Java: nothing more of it is handed out, but a commit of what is finished commits
+    /// where it was sought to.
+    ///
     /// # Errors
     /// `NotOwned` if the partition is not assigned to this consumer, `Misuse` for a negative offset.
     pub async fn seek(&mut self, partition: impl Into<TopicPartition>, at: StartAt) -> Result<()> {
