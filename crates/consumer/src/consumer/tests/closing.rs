@@ -1,0 +1,86 @@
+//! The end of a consumer, or of its engine.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn d5_a_drop_commits_what_is_finished_and_not_what_was_handed_out_last() {
+    for (commits, expected) in [
+        ("true", vec!["finished orders-0@3", "abandon, commits: true"]),
+        ("false", vec!["abandon, commits: false"]),
+    ] {
+        let (mut consumer, engine) =
+            member(|builder| builder.property("enable.auto.commit", commits), &[0]).await;
+        engine.brings(0, 0, 3);
+        assert_eq!(offsets(&mut consumer).await.len(), 3);
+        engine.brings(0, 3, 2);
+        assert_eq!(offsets(&mut consumer).await.len(), 2);
+        let handle = consumer.handle();
+        drop(consumer);
+        settle().await;
+        assert_eq!(said(&engine), expected);
+        assert_eq!(handle.wake().unwrap_err().kind(), ErrorKind::Closed);
+        assert_eq!(handle.pause([orders(0)]).unwrap_err().kind(), ErrorKind::Closed);
+        assert_eq!(handle.seek(orders(0), StartAt::Earliest).await.unwrap_err().kind(), ErrorKind::Closed);
+        assert!(handle.assignment().is_empty() && handle.position(&orders(0)).is_none());
+    }
+}
+
+/// As in Java: closing is the next poll of what the last one handed out.
+#[tokio::test(start_paused = true)]
+async fn n1_a_close_commits_what_was_handed_out_runs_the_listener_and_takes_any_time() {
+    let (mut consumer, engine) = hearing(|builder| builder, Duration::from_secs(2)).await;
+    engine.brings(0, 0, 3);
+    consumer.poll(NONE).await.unwrap();
+    let handle = consumer.handle();
+    consumer.close(Duration::MAX).await.unwrap();
+    settle().await;
+    let expected = [
+        "finished orders-0@3",
+        "commit finished",
+        "revoked 2",
+        "revoked over",
+        "close",
+        "abandon, commits: true",
+    ];
+    assert_eq!(said(&engine), expected);
+    assert_eq!(handle.wake().unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn n4_a_poll_says_that_the_engine_has_ended() {
+    let (mut consumer, engine) = member(|builder| builder, &[0]).await;
+    drop(engine);
+    let error = consumer.poll(ALL).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Closed);
+    assert!(error.to_string().contains("nobody closed"), "{error}");
+    let error = consumer.handle().committed([orders(0)]).await.unwrap_err();
+    assert!(error.to_string().contains("nobody closed"), "{error}");
+}
+
+/// The last commit has most of the time that closing has; who closes is told if that was not enough.
+#[tokio::test(start_paused = true)]
+async fn n1_a_close_says_that_the_last_commit_was_not_made_in_time() {
+    let (mut consumer, engine) = member(|builder| builder, &[0]).await;
+    engine.brings(0, 0, 3);
+    consumer.poll(NONE).await.unwrap();
+    engine.hold_commits();
+    let began = clock::now();
+    let closed = beside(consumer.close(Duration::from_secs(60)), engine.times_out_commits()).await;
+    assert_eq!(closed.unwrap_err().kind(), ErrorKind::Timeout, "{:?}", said(&engine));
+    assert_eq!(clock::now() - began, Duration::from_secs(54));
+}
+
+/// A change of ownership has `max.poll.interval.ms` at most, whatever closing may take.
+#[tokio::test(start_paused = true)]
+async fn n1_a_commit_that_is_not_answered_leaves_the_listener_its_time() {
+    let short =
+        |builder: Builder| builder.configure(|config| config.max_poll_interval = Duration::from_secs(20));
+    let (mut consumer, engine) = hearing(short, Duration::from_secs(1)).await;
+    engine.brings(0, 0, 3);
+    consumer.poll(NONE).await.unwrap();
+    engine.hold_commits();
+    let closed = beside(consumer.close(Duration::from_secs(30)), engine.times_out_commits()).await;
+    assert_eq!(closed.unwrap_err().kind(), ErrorKind::Timeout);
+    let said = said(&engine);
+    assert!(said.iter().any(|what| what == "revoked over"), "{said:?}");
+}

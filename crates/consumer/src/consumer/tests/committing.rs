@@ -1,0 +1,134 @@
+//! What is finished, and when it is committed.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn h3_what_a_poll_hands_out_is_finished_by_the_next_and_committed_by_interval() {
+    let (mut consumer, engine) = member(|builder| builder, &[0, 1]).await;
+    engine.brings(0, 0, 3);
+    engine.brings(1, 0, 2);
+    assert_eq!(offsets(&mut consumer).await, [0, 1, 2, 0, 1]);
+    advance(Duration::from_secs(6)).await;
+    settle().await;
+    assert!(said(&engine).is_empty(), "the application is at work");
+    engine.brings(0, 3, 1);
+    assert_eq!(offsets(&mut consumer).await, [3]);
+    let first = ["finished orders-0@3", "finished orders-1@2", "commit soon"];
+    assert_eq!(said(&engine), first, "and nothing of what was handed out just now");
+    assert!(offsets(&mut consumer).await.is_empty());
+    assert!(said(&engine).is_empty(), "the interval has not passed");
+    advance(Duration::from_secs(5)).await;
+    assert!(offsets(&mut consumer).await.is_empty());
+    assert_eq!(said(&engine), ["finished orders-0@4", "finished orders-1@2", "commit soon"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn b1_the_interval_is_kept_while_a_poll_waits() {
+    let (mut consumer, engine) = member(|builder| builder, &[0]).await;
+    engine.brings(0, 0, 3);
+    assert_eq!(offsets(&mut consumer).await, [0, 1, 2]);
+    let began = clock::now();
+    assert!(consumer.poll(Duration::from_secs(12)).await.unwrap().is_empty());
+    assert_eq!(clock::now() - began, Duration::from_secs(12));
+    settle().await;
+    assert_eq!(said(&engine), ["finished orders-0@3", "commit soon", "commit soon"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn b1_what_workers_finish_while_next_waits_is_committed() {
+    let (mut consumer, engine) = member(Builder::finish_each, &[0]).await;
+    engine.brings(0, 0, 3);
+    let Ok(Next::Records(records)) = consumer.next().await else { panic!("records") };
+    let tickets: Vec<_> = records.iter().map(|record| record.ticket().unwrap()).collect();
+    drop(records);
+    let finishes = async {
+        sleep(Duration::from_secs(1)).await;
+        tickets.into_iter().try_for_each(Ticket::finish).unwrap();
+        sleep(Duration::from_secs(5)).await;
+        assert_eq!(said(&engine), ["finished orders-0@3", "commit soon"]);
+        engine.brings(0, 3, 1);
+    };
+    let next = beside(consumer.next(), finishes).await;
+    assert!(matches!(next, Ok(Next::Records(records)) if records.len() == 1));
+}
+
+/// No setting makes a waiting poll spin.
+#[tokio::test(start_paused = true)]
+async fn b1_an_interval_of_nothing_commits_at_each_poll_and_no_faster_than_ten_times_a_second_inside_one() {
+    let (mut consumer, engine) =
+        member(|builder| builder.property("auto.commit.interval.ms", "0"), &[0]).await;
+    for _ in 0..3 {
+        advance(Duration::from_millis(1)).await;
+        offsets(&mut consumer).await;
+    }
+    assert_eq!(said(&engine), ["commit soon"; 3]);
+    consumer.poll(Duration::from_secs(1)).await.unwrap();
+    settle().await;
+    let commits = said(&engine).len();
+    assert!((5..=12).contains(&commits), "{commits}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn h3_with_manual_commits_nothing_is_committed_by_itself() {
+    let (mut consumer, engine) =
+        member(|builder| builder.property("enable.auto.commit", "false"), &[0]).await;
+    engine.brings(0, 0, 3);
+    let records = consumer.poll(NONE).await.unwrap();
+    advance(Duration::from_secs(60)).await;
+    consumer.poll(Duration::from_secs(60)).await.unwrap();
+    settle().await;
+    assert!(said(&engine).is_empty());
+    consumer.commit(&records).await.unwrap();
+    assert_eq!(said(&engine), ["commit orders-0@3"]);
+    consumer.commit_finished().await.unwrap();
+    assert_eq!(said(&engine), ["finished orders-0@3", "commit finished"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn h3_what_is_stored_is_finished_and_what_is_only_polled_is_not() {
+    let (mut consumer, engine) =
+        member(|builder| builder.property("enable.auto.offset.store", "false"), &[0]).await;
+    engine.brings(0, 0, 3);
+    let records = consumer.poll(NONE).await.unwrap();
+    consumer.store(&records.iter().nth(1).unwrap()).unwrap();
+    consumer.poll(NONE).await.unwrap();
+    consumer.commit_finished().await.unwrap();
+    assert_eq!(said(&engine), ["finished orders-0@2", "commit finished"]);
+    consumer.commit_finished().await.unwrap();
+    assert_eq!(said(&engine), ["commit finished"], "nothing new is finished");
+}
+
+/// As Java's: with another assignment by hand partitions are given up.
+#[tokio::test(start_paused = true)]
+async fn h3_what_is_finished_of_partitions_that_an_assignment_drops_is_committed_before_it() {
+    let (mut consumer, engine) = consumer(|builder| builder);
+    engine.assigns(&[0, 1], None);
+    consumer.assign([("orders", 0), ("orders", 1)]).await.unwrap();
+    engine.brings(0, 0, 3);
+    assert_eq!(offsets(&mut consumer).await, [0, 1, 2]);
+    said(&engine);
+    consumer.assign([("orders", 0), ("orders", 1)]).await.unwrap();
+    assert_eq!(said(&engine), ["assign 2"], "nothing goes");
+    consumer.assign([("orders", 1)]).await.unwrap();
+    assert_eq!(said(&engine), ["finished orders-0@3", "commit finished", "assign 1"]);
+}
+
+/// By hand nobody else waits for the partition: all the more reason not to drop what was asked for.
+#[tokio::test(start_paused = true)]
+async fn h2_by_hand_too_commits_under_way_are_over_before_partitions_are_given_up() {
+    for assigns in [false, true] {
+        let (mut consumer, engine) = consumer(|builder| builder.property("enable.auto.commit", "false"));
+        engine.assigns(&[0], None);
+        consumer.assign([orders(0)]).await.unwrap();
+        engine.brings(0, 0, 3);
+        let records = consumer.poll(NONE).await.unwrap();
+        let _committing = consumer.commit_async(&records).unwrap();
+        match assigns {
+            true => consumer.assign([orders(1)]).await.unwrap(),
+            false => consumer.unsubscribe().await.unwrap(),
+        }
+        settle().await;
+        let said = said(&engine);
+        assert!(said.iter().any(|what| what == "settle commits"), "{assigns}: {said:?}");
+    }
+}

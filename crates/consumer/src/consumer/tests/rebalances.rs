@@ -1,0 +1,154 @@
+//! Changes of ownership, told in the middle of a poll.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn h2_before_a_revoke_what_is_finished_is_committed_then_the_listener_runs_then_it_is_released() {
+    let (mut consumer, engine) = hearing(|builder| builder, Duration::from_secs(3)).await;
+    engine.brings(0, 0, 3);
+    consumer.poll(NONE).await.unwrap();
+    engine.hold_commits();
+    engine.revokes(&[0], None);
+    let meanwhile = async {
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(
+            said(&engine),
+            ["finished orders-0@3", "commit finished"],
+            "the commit is not answered yet"
+        );
+        engine.answer_commits();
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(said(&engine), ["revoked 1"]);
+        engine.brings(0, 3, 1);
+        engine.brings(1, 0, 1);
+    };
+    let records = beside(consumer.poll(ALL), meanwhile).await.unwrap();
+    settle().await;
+    assert_eq!(said(&engine), ["revoked over", "released 7"]);
+    let got: Vec<_> = records.iter().map(|record| (record.partition(), record.offset())).collect();
+    assert_eq!(got, [(1, 0)], "nothing more of what was revoked");
+    assert!(consumer.assignment().eq([&orders(1)]));
+    consumer.commit_finished().await.unwrap();
+    settle().await;
+    assert_eq!(said(&engine), ["finished orders-1@1", "commit finished"], "nor is anything of it finished");
+}
+
+#[tokio::test(start_paused = true)]
+async fn h2_with_manual_commits_those_under_way_are_over_before_the_listener_runs() {
+    let build = |builder: Builder| builder.property("enable.auto.commit", "false");
+    let (mut consumer, engine) = hearing(build, Duration::ZERO).await;
+    engine.hold_commits();
+    engine.revokes(&[0, 1], None);
+    let meanwhile = async {
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(said(&engine), ["settle commits"]);
+        engine.answer_commits();
+    };
+    beside(consumer.poll(Duration::from_secs(2)), meanwhile).await.unwrap();
+    settle().await;
+    assert_eq!(said(&engine), ["revoked 2", "revoked over", "released 7"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn h2_what_is_lost_is_not_committed() {
+    let (mut consumer, engine) = hearing(|builder| builder, Duration::ZERO).await;
+    engine.brings(0, 0, 3);
+    consumer.poll(NONE).await.unwrap();
+    engine.loses(&[0, 1]);
+    consumer.poll(Duration::from_secs(1)).await.unwrap();
+    settle().await;
+    assert_eq!(said(&engine), ["lost 2", "lost over", "released 8"]);
+    assert_eq!(consumer.assignment().count(), 0);
+    consumer.commit_finished().await.unwrap();
+    settle().await;
+    assert_eq!(said(&engine), ["commit finished"], "nothing is finished");
+}
+
+#[tokio::test(start_paused = true)]
+async fn d9_a_listener_that_misses_the_deadline_is_left_and_the_poll_says_so() {
+    let (mut consumer, engine) = hearing(|builder| builder, ALL).await;
+    let by = clock::after(Duration::from_secs(10));
+    engine.revokes(&[0], Some(by));
+    let error = consumer.poll(ALL).await.unwrap_err();
+    assert_eq!((error.kind(), clock::now()), (ErrorKind::Timeout, by));
+    settle().await;
+    assert_eq!(said_of_change(&engine), ["commit finished", "revoked 1", "released 7"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn h2_a_commit_that_is_not_answered_in_time_is_told_and_fails_no_poll() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&told);
+    let tells = move |event| {
+        if let Event::Error(error) = event {
+            sink.lock().unwrap().push(error.to_string());
+        }
+    };
+    let (mut consumer, engine) = hearing(|builder| builder.events(tells), Duration::ZERO).await;
+    engine.hold_commits();
+    engine.revokes(&[0], Some(clock::after(Duration::from_secs(10))));
+    consumer.poll(Duration::from_secs(11)).await.unwrap();
+    settle().await;
+    assert_eq!(*told.lock().unwrap(), [NOT_COMMITTED]);
+    assert_eq!(said_of_change(&engine), ["commit finished", "revoked 1", "revoked over", "released 7"]);
+}
+
+/// A poll that is dropped in the middle of a rebalance leaves it to the next, with the same listener's future.
+#[tokio::test(start_paused = true)]
+async fn d9_a_rebalance_goes_on_in_the_next_poll_and_the_listener_runs_once() {
+    let (mut consumer, engine) = hearing(|builder| builder, Duration::from_secs(5)).await;
+    engine.revokes(&[0], None);
+    for _ in 0..4 {
+        consumer.poll(Duration::from_secs(1)).await.unwrap();
+    }
+    assert_eq!(said(&engine), ["commit finished", "revoked 1"]);
+    consumer.poll(Duration::from_secs(2)).await.unwrap();
+    settle().await;
+    assert_eq!(said_of_change(&engine), ["revoked over", "released 7"]);
+}
+
+/// B16: a poll that was dropped may be gone on with on another runtime, though that one's timers are not the first one's.
+#[test]
+fn d9_a_rebalance_goes_on_in_a_poll_on_another_runtime() {
+    struct Waits;
+    impl Listener for Waits {
+        fn revoked(&self, _: Rebalance) -> ListenerFuture {
+            Box::pin(std::future::pending())
+        }
+    }
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_all().start_paused(true).build().unwrap()
+    };
+    let (first, second) = (runtime(), runtime());
+    let (mut consumer, engine) = first.block_on(async {
+        let (mut consumer, engine) = member(|builder| builder.listener(Waits), &[0]).await;
+        engine.revokes(&[0], None);
+        consumer.poll(Duration::from_secs(1)).await.unwrap();
+        (consumer, engine)
+    });
+    drop(first);
+    let polled = second.block_on(consumer.poll(Duration::from_secs(3)));
+    assert!(polled.is_ok_and(|records| records.is_empty()), "it waits for the listener");
+    drop(engine);
+}
+
+#[tokio::test(start_paused = true)]
+async fn next_hands_a_change_out_and_the_call_after_it_releases() {
+    let (mut consumer, engine) = member(|builder| builder, &[0, 1]).await;
+    engine.brings(0, 0, 3);
+    assert!(matches!(consumer.next().await, Ok(Next::Records(records)) if records.len() == 3));
+    engine.revokes(&[0], None);
+    let Ok(Next::Revoking(revoking)) = consumer.next().await else { panic!("a revoke") };
+    assert_eq!(revoking.partitions(), [orders(0)]);
+    assert_eq!(said(&engine), ["finished orders-0@3", "commit finished"]);
+    settle().await;
+    assert!(said(&engine).is_empty(), "it is still ours");
+    engine.brings(1, 0, 1);
+    assert!(matches!(consumer.next().await, Ok(Next::Records(records)) if records.len() == 1));
+    settle().await;
+    assert_eq!(said(&engine), ["released 7"]);
+    drop(revoking);
+    settle().await;
+    assert!(said(&engine).is_empty(), "once");
+}

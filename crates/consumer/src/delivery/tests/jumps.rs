@@ -1,0 +1,117 @@
+//! Positions that the cluster has moved, and where that is told.
+
+use super::*;
+
+#[test]
+fn l3_a_position_that_was_moved_back_is_told_before_what_comes_again() {
+    let mut sim = Sim::handing_out(500);
+    sim.take_in(chunk(0, 6, &[batch(0, 6)]));
+    assert_eq!(sim.poll().unwrap().unwrap(), [0, 1, 2, 3, 4, 5]);
+    assert!(sim.delivery.moved_back().is_empty());
+    sim.take_in(chunk(4, 7, &[batch(4, 3)]));
+    assert_eq!(sim.poll().unwrap().unwrap(), [4, 5, 6]);
+    assert_eq!(sim.delivery.moved_back(), [(orders(), TOKEN, 4)]);
+}
+
+#[test]
+fn l1_a_jump_is_told_behind_what_was_fetched_before_it_and_ahead_of_what_comes_after() {
+    for to in [0, 4, 50] {
+        let mut sim = Sim::handing_out(500);
+        sim.take_in(chunk(0, 6, &[batch(0, 6)]));
+        sim.take_in(chunk(6, 9, &[batch(6, 3)]));
+        sim.jump(9, to);
+        sim.take_in(Chunk { run: 2, ..chunk(to, to + 3, &[batch(to, 3)]) });
+        assert_eq!(sim.poll_and_jumps(), ((0..9).collect(), vec![]), "to {to}");
+        assert!(sim.delivery.moved_back().is_empty(), "to {to}");
+        assert_eq!(sim.poll_and_jumps(), (vec![to, to + 1, to + 2], vec![to]));
+        assert_eq!(sim.delivery.moved_back().len(), usize::from(to < 9));
+    }
+}
+
+#[test]
+fn l1_the_first_start_and_a_log_without_records_are_told_of_too() {
+    let mut sim = Sim::handing_out(500);
+    let token = TOKEN.sought();
+    sim.seek(token, None);
+    let started = |to, jumps| Data::Started { partition: orders(), token, position: Position::at(to), jumps };
+    sim.delivery.take_in(started(7, vec![jump(0, 7)]));
+    assert_eq!(sim.delivery.position(&orders()), Some(7), "at once: nothing can lie before it");
+    sim.take_in(Chunk { token, ..chunk(7, 9, &[batch(7, 2)]) });
+    assert_eq!(sim.poll_and_jumps(), (vec![7, 8], vec![7]));
+    sim.delivery.take_in(started(20, vec![jump(9, 20)]));
+    assert_eq!(sim.poll_and_jumps(), (vec![], vec![20]));
+    assert_eq!(sim.poll_and_jumps(), (vec![], vec![]), "once");
+    sim.delivery.take_in(started(30, vec![jump(20, 30)]));
+    sim.seek(token.sought(), Some(4));
+    assert_eq!(sim.poll_and_jumps(), (vec![], vec![]), "a seek comes first (L8)");
+    assert_eq!(sim.delivery.position(&orders()), Some(4));
+}
+
+/// What was passed over at the end of a log that is gone is not finished in the one that follows.
+#[test]
+fn b3_s1_what_was_passed_over_before_a_move_back_does_not_count() {
+    let mut sim = Sim::handing_out(500);
+    sim.take_in(chunk(0, 3, &[batch(0, 3)]));
+    sim.poll().unwrap().unwrap();
+    sim.take_in(chunk(3, 9, &[]));
+    sim.jump(9, 0);
+    sim.take_in(Chunk { run: 2, ..chunk(0, 2, &[batch(0, 2)]) });
+    assert_eq!(sim.poll().unwrap().unwrap(), [0, 1]);
+    assert_eq!(sim.delivery.moved_back(), [(orders(), TOKEN, 0)]);
+    assert!(sim.delivery.passed().is_empty());
+}
+
+#[test]
+fn l1_a_jump_of_one_partition_does_not_shorten_the_output_of_others() {
+    let mut sim = Sim::handing_out(500);
+    let others: Vec<_> = (1..4).map(|partition| sim.assign(partition)).collect();
+    for partition in [orders()].iter().chain(&others) {
+        sim.take_in(of(partition, chunk(0, 2, &[batch(0, 2)])));
+        sim.started(partition.clone(), 10, vec![jump(2, 10)]);
+        sim.take_in(of(partition, chunk(10, 12, &[batch(10, 2)])));
+    }
+    assert_eq!(sim.poll_and_jumps(), ([0, 1].repeat(4), vec![]), "what comes before the jumps");
+    assert_eq!(sim.poll_and_jumps(), ([10, 11].repeat(4), vec![10; 4]), "and what comes behind them");
+}
+
+/// With changes as values each jump is one, ahead of the records behind it.
+#[test]
+fn l1_jumps_that_are_told_apart_come_ahead_of_their_records_and_do_not_cut_those_of_others() {
+    let mut sim = Sim::handing_out(500);
+    let others: Vec<_> = (1..4).map(|partition| sim.assign(partition)).collect();
+    for partition in &others {
+        sim.started(partition.clone(), 10, vec![jump(0, 10)]);
+        sim.take_in(of(partition, chunk(10, 12, &[batch(10, 2)])));
+    }
+    sim.take_in(chunk(0, 2, &[batch(0, 2)]));
+    let (mut jumps, mut outputs) = (0, Vec::new());
+    while let Some(output) = sim.delivery.hand_out::<Records>(&sim.handle, true) {
+        while sim.delivery.next_jump().is_some() {
+            jumps += 1;
+        }
+        let records = output.unwrap();
+        if !records.is_empty() {
+            outputs.push((jumps, records.len()));
+        }
+    }
+    assert_eq!(outputs, [(3, 8)], "all jumps, then all records");
+}
+
+/// What a listener hears of last is that the partition is gone.
+#[test]
+fn l1_a_jump_of_a_partition_that_is_gone_is_not_told_with_the_records_of_others() {
+    let mut sim = Sim::handing_out(500);
+    let other = TopicPartition::new("orders", 1);
+    sim.delivery.start(vec![(other.clone(), Arc::new(PartitionGauges::new(TOKEN, false)))]);
+    sim.started(
+        other.clone(),
+        0,
+        vec![Event::Truncated { partition: other.clone(), from: 9, to: Some(0), epoch: None }],
+    );
+    assert!(sim.poll().is_none());
+    sim.delivery.leave(std::slice::from_ref(&other));
+    sim.delivery.left(std::slice::from_ref(&other));
+    sim.take_in(chunk(0, 3, &[batch(0, 3)]));
+    let (records, jumps) = sim.poll_and_jumps();
+    assert_eq!((records, jumps), (vec![0, 1, 2], vec![]));
+}

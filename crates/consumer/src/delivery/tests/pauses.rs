@@ -1,0 +1,89 @@
+//! What a paused partition keeps, and what it gives back.
+
+use super::*;
+
+#[test]
+fn i11_a_pause_keeps_what_is_buffered_and_in_order() {
+    let mut sim = Sim::handing_out(2);
+    sim.take_in(chunk(0, 4, &[batch(0, 4)]));
+    assert_eq!(sim.poll().unwrap().unwrap(), [0, 1]);
+    sim.handle.pause([orders()]).unwrap();
+    assert!(sim.poll().is_none());
+    sim.take_in(chunk(4, 6, &[batch(4, 2)]));
+    assert!(sim.poll().is_none());
+    assert_eq!(sim.freed(), 0);
+    sim.handle.resume([orders()]).unwrap();
+    let polls: Vec<_> = std::iter::from_fn(|| sim.poll()).map(|poll| poll.unwrap()).collect();
+    assert_eq!(polls, [vec![2, 3], vec![4, 5]]);
+}
+
+#[test]
+fn i11_a_pause_by_a_handle_is_in_force_at_once_and_ends_with_the_assignment() {
+    let mut sim = Sim::handing_out(500);
+    sim.take_in(chunk(0, 2, &[batch(0, 2)]));
+    for _ in 0..300 {
+        sim.handle.pause([orders()]).unwrap();
+        sim.handle.resume([orders()]).unwrap();
+        sim.handle.pause([orders()]).unwrap();
+        assert!(sim.poll().is_none());
+    }
+    assert_eq!(sim.handle.paused(), [orders()]);
+    assert_eq!(sim.delivery.paused().count(), 1);
+    sim.delivery.leave(&[orders()]);
+    assert_eq!(sim.handle.pause([orders()]).unwrap_err().kind(), ErrorKind::NotOwned, "it is on its way out");
+    sim.delivery.left(&[orders()]);
+    let token = Token { assignment: 2, seek: 0 };
+    sim.delivery.start(vec![(orders(), Arc::new(PartitionGauges::new(token, false)))]);
+    assert!(sim.handle.paused().is_empty());
+    assert_eq!(
+        sim.handle.resume([TopicPartition::new("orders", 7)]).unwrap_err().kind(),
+        ErrorKind::NotOwned
+    );
+}
+
+#[test]
+fn i12_what_is_buffered_of_a_paused_partition_is_given_back_and_comes_again() {
+    let mut sim = Sim::handing_out(2);
+    sim.take_in(chunk(0, 6, &[batch(0, 6)]));
+    sim.take_in(chunk(6, 9, &[batch(6, 3)]));
+    assert_eq!(sim.poll().unwrap().unwrap(), [0, 1]);
+    assert_eq!(sim.give_back(), None, "it is being read");
+    sim.handle.pause([orders()]).unwrap();
+    assert_eq!(sim.give_back(), Some(Position { offset: 2, epoch: Some(3) }));
+    sim.handle.resume([orders()]).unwrap();
+    assert!(sim.poll().is_none(), "until the engine has answered nothing is handed out twice");
+    assert_eq!(sim.give_back(), None, "once");
+    sim.delivery.take_in(Data::GivenBack { partition: orders(), token: TOKEN, accepted: true });
+    assert_eq!(sim.freed(), 2000);
+    assert!(sim.poll().is_none());
+    sim.take_in(Chunk { run: 2, ..chunk(2, 9, &[batch(2, 7)]) });
+    assert_eq!(sim.poll().unwrap().unwrap(), [2, 3]);
+    assert!(sim.delivery.moved_back().is_empty(), "for the application nothing has moved");
+}
+
+#[test]
+fn i12_what_is_not_taken_back_is_handed_out() {
+    let mut sim = Sim::handing_out(500);
+    sim.take_in(chunk(0, 2, &[batch(0, 2)]));
+    sim.started(orders(), 10, vec![jump(2, 10)]);
+    sim.handle.pause([orders()]).unwrap();
+    assert!(sim.give_back().is_some());
+    sim.delivery.take_in(Data::GivenBack { partition: orders(), token: TOKEN, accepted: false });
+    assert!(sim.poll().is_none(), "it is paused");
+    sim.handle.resume([orders()]).unwrap();
+    assert_eq!(sim.poll_and_jumps(), (vec![0, 1], vec![]));
+    assert_eq!(sim.poll_and_jumps(), (vec![], vec![10]));
+}
+
+/// Given back are the records before a jump; that it happened is told all the same.
+#[test]
+fn i12_l1_a_jump_is_told_though_the_records_around_it_were_given_back() {
+    let mut sim = Sim::handing_out(500);
+    sim.take_in(chunk(0, 2, &[batch(0, 2)]));
+    sim.started(orders(), 10, vec![jump(2, 10)]);
+    sim.handle.pause([orders()]).unwrap();
+    assert_eq!(sim.give_back(), Some(Position::at(0)));
+    sim.delivery.take_in(Data::GivenBack { partition: orders(), token: TOKEN, accepted: true });
+    assert_eq!(sim.poll_and_jumps(), (vec![], vec![10]));
+    assert_eq!(sim.delivery.position(&orders()), Some(0), "what lay before the jump is read again");
+}
