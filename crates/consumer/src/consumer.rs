@@ -349,7 +349,7 @@ impl Consumer {
     /// The same as [`poll`](Self::poll) as a stream, without end: each item is what one `poll` would hand out, and taking the next says that
     /// the last is finished.
     pub fn stream(&mut self) -> RecordStream<'_> {
-        RecordStream { polling: Polling { consumer: self } }
+        RecordStream { polling: Polling { consumer: self }, has_ended: false }
     }
 }
 

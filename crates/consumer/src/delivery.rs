@@ -185,6 +185,12 @@ impl Delivery {
         flow.and_then(|flow| flow.position).is_some_and(|position| position.offset < place.next.offset)
     }
 
+    /// Whether the application has sought to before this since it was handed out, or it is of a log that is gone.
+    pub(crate) fn is_sought_before(&self, place: &Spot) -> bool {
+        let flow = self.flows.get(&place.partition).filter(|flow| flow.token != place.token);
+        flow.is_some_and(|flow| flow.position.is_none_or(|position| position.offset < place.next.offset))
+    }
+
     // ---- what comes ----------------------------------------------------------------------------------------------
 
     /// Takes in what has come of a partition. Dropped if it is of an assignment or a position that is no longer ours.

@@ -23,8 +23,7 @@ use crate::{
 };
 
 /// Of a commit that the coordinator does not answer.
-pub(crate) const NOT_COMMITTED: &str =
-    "what was finished could not be committed in time: no answer from the coordinator; it will be read again";
+pub(crate) const NOT_COMMITTED: &str = "the coordinator did not confirm the last commit in time: what was finished since the one before may be read again";
 
 /// A change of ownership that the application is being told of.
 pub(crate) struct Running {
@@ -79,6 +78,16 @@ impl Running {
     pub(crate) fn new(telling: Telling, release: Release) -> Self {
         let alarm = clock::Alarm::default();
         Self { commit: None, is_uncommitted: false, telling, listened: None, alarm, release }
+    }
+
+    /// Whether the application is to hear of it as a value.
+    pub(crate) fn is_value(&self) -> bool {
+        matches!(self.telling, Telling::Value)
+    }
+
+    /// The same, and the application hears of it so.
+    pub(crate) fn telling(self, telling: Telling) -> Self {
+        Self { telling, ..self }
     }
 
     /// The same, once this is answered.

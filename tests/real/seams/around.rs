@@ -313,3 +313,47 @@ fn b7_lag_is_known_after_a_subscription_that_flaps() {
         });
     }
 }
+
+/// As in Java: what is finished is on its way, though nobody waits for the answer.
+#[test]
+fn n1_closing_without_any_time_commits_and_leaves() {
+    virtually(async {
+        let cluster = cluster(2, 10).await;
+        for protocol in ["classic", "consumer"] {
+            let member =
+                || member(&cluster).property("group.protocol", protocol).property("group.id", protocol);
+            let mut consumer = member().build().await.unwrap();
+            consumer.subscribe(["orders"]).await.unwrap();
+            read(&mut consumer, 20).await;
+            let closed = consumer.close(Duration::ZERO).await;
+            assert_eq!(closed.unwrap_err().kind(), ErrorKind::Timeout, "nobody knows yet");
+            sleep(A_SECOND).await;
+            let mut next = member().build().await.unwrap();
+            let began = Instant::now();
+            next.subscribe(["orders"]).await.unwrap();
+            while next.assignment().count() < 2 {
+                drop(next.poll(A_SECOND).await.unwrap());
+            }
+            assert!(began.elapsed() < 5 * A_SECOND, "{protocol}: the group was left");
+            let places = [at("orders", 0), at("orders", 1)];
+            let committed = next.committed(places.clone()).await.unwrap();
+            let offsets: Vec<_> = committed.values().map(|it| it.offset).collect();
+            assert_eq!(offsets, [10, 10], "{protocol}");
+            next.close(A_SECOND).await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn l2_an_assignment_begins_at_no_negative_offset() {
+    virtually(async {
+        let cluster = cluster(1, 10).await;
+        let mut consumer = member(&cluster).build().await.unwrap();
+        let wrong = consumer.assign([(at("orders", 0), StartAt::Offset(Position::at(-3)))]).await;
+        assert_eq!(wrong.unwrap_err().kind(), ErrorKind::Misuse);
+        assert_eq!(consumer.assignment().count(), 0, "nothing is assigned then");
+        consumer.assign([at("orders", 0)]).await.unwrap();
+        read(&mut consumer, 10).await;
+        consumer.close(A_SECOND).await.unwrap();
+    });
+}

@@ -7,8 +7,8 @@ pub use offtake_group::GroupMembership;
 use super::Consumer;
 use crate::{
     clock,
-    engine::command::Command,
-    error::{ErrorKind, Result},
+    engine::command::{Command, LAST_SECOND},
+    error::Result,
 };
 
 /// How a consumer is closed (KIP-1092).
@@ -48,11 +48,16 @@ impl Consumer {
     /// default), closing says so too, as in Java: an application that failed on one of them and wants it again drops the
     /// consumer instead, or turns that off.
     ///
+    /// With less than a second, also with none, the commit and the group's farewell are sent all the same, as when the consumer
+    /// is dropped; nobody waits for the answers then, and what was to be committed ends in `Timeout`.
+    ///
     /// Once this has ended, every call of a [`Handle`](crate::Handle) answers `Closed`.
     ///
     /// # Errors
     /// What the listener failed with, or that the last commit could not be made in time. (One that the group refuses is
-    /// logged: its records are delivered again, to whoever owns them next.) The consumer is closed all the same.
+    /// logged: its records are delivered again, to whoever owns them next.) `Closed` if the engine had ended before, such as with
+    /// the runtime that it was [spawned on](crate::Builder::spawn_on): nothing was committed then. The consumer is closed all the
+    /// same.
     pub async fn close(self, timeout: Duration) -> Result<()> {
         self.close_with(CloseOptions::timeout(timeout)).await
     }
@@ -68,11 +73,10 @@ impl Consumer {
         let deadline = clock::after(timeout);
         self.inbox.set_closing();
         let handed_over = self.hand_over(deadline, None).await;
-        let closed = self.handle.ask(|reply| Command::Close { deadline, group_membership, reply }).await;
-        handed_over.and(match closed {
-            Err(error) if error.kind() == ErrorKind::Closed => Ok(()),
-            closed => closed,
-        })
+        // Without the time to wait for it, what can be done in a second is done behind our back, as when dropped.
+        let by = deadline.max(clock::after(LAST_SECOND));
+        let closed = self.handle.ask(|reply| Command::Close { deadline: by, group_membership, reply });
+        handed_over.and(clock::timeout_at(deadline, closed).await.unwrap_or(Ok(())))
     }
 }
 

@@ -62,6 +62,9 @@ impl Consumer {
     fn poll_item<H: Haul>(&mut self, cx: &mut Context<'_>, as_values: bool) -> Poll<Result<Item<H>>> {
         self.shared.poll_runs(clock::now());
         self.as_values = as_values;
+        if !as_values {
+            self.tell_listener();
+        }
         if !self.in_poll {
             self.in_poll = true;
             self.delivery.application_returns(clock::now());
@@ -264,6 +267,8 @@ impl Drop for Polling<'_> {
 #[derive(Debug)]
 pub struct RecordStream<'a> {
     pub(super) polling: Polling<'a>,
+    /// The engine is gone, and that has been said.
+    pub(super) has_ended: bool,
 }
 
 impl RecordStream<'_> {
@@ -277,10 +282,11 @@ impl Stream for RecordStream<'_> {
     type Item = Result<Records>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.has_ended {
+            return Poll::Ready(None);
+        }
         let result = ready!(self.polling.consumer.poll_haul(cx));
-        Poll::Ready(match result {
-            Err(error) if error.kind() == ErrorKind::Closed => None,
-            result => Some(result),
-        })
+        self.has_ended = matches!(&result, Err(error) if error.kind() == ErrorKind::Closed);
+        Poll::Ready(Some(result))
     }
 }

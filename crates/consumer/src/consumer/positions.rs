@@ -119,8 +119,8 @@ impl Consumer {
     /// are finished in order; where they are not, see [`finish_each`](crate::Builder::finish_each).
     ///
     /// # Errors
-    /// `NotOwned` if its partition was given up since, or if the cluster has lost the record and moved the position back
-    /// before it. `Misuse` of a consumer whose records are finished one by one.
+    /// `NotOwned` if its partition was given up since, or sought to before it, or if the cluster has lost the record and moved the
+    /// position back before it. `Misuse` of a consumer whose records are finished one by one.
     pub fn store(&mut self, delivered: &impl Delivered) -> Result<()> {
         self.up_to("store")?;
         let place = delivered.spot();
@@ -128,6 +128,13 @@ impl Consumer {
             return Err(not_assigned(&place.partition));
         }
         self.not_moved_back(&place)?;
+        if self.delivery.is_sought_before(&place) {
+            let (partition, next) = (&place.partition, place.next.offset);
+            let message = format!(
+                "{partition} goes on before offset {next}, as it was sought or its topic created again since it was handed out"
+            );
+            return Err(Error::new(ErrorKind::NotOwned, message).with_partition(partition.clone()));
+        }
         self.progress.finish(place);
         Ok(())
     }

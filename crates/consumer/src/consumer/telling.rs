@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::{Consumer, Group, Release, Running, Told};
 use crate::{
     clock,
-    engine::command::{CLOSING_COMMIT, Command},
+    engine::command::{CLOSING_COMMIT, Command, LAST_SECOND},
     error::{Error, ErrorKind, Result},
     event::{Event, OwnershipChange, RebalanceCall},
     inbox::Control,
@@ -85,7 +85,8 @@ impl Consumer {
         }
         let running = self.tell(RebalanceCall::Revoked, change, release_by, command);
         let change = running.release().change();
-        let deadline = clock::later(change.began, commit_within.min(change.limit() / 10 * 9));
+        let within = commit_within.min(change.limit() / 10 * 9).max(LAST_SECOND);
+        let deadline = clock::later(change.began, within);
         let (reply, answer) = oneshot::channel();
         let commit = if self.commits_by_itself() {
             self.report_finished();
@@ -117,6 +118,16 @@ impl Consumer {
             });
         let change = Change { call, of, began, deadline };
         Running::new(telling, Release::new(change, self.handle.clone(), self.sink.clone(), command, settling))
+    }
+
+    /// A change that a dropped `next` was to hand out is the listener's where something else goes on with it.
+    pub(super) fn tell_listener(&mut self) {
+        let Some(change) = self.running.as_ref().filter(|it| it.is_value()).map(|it| it.release().change())
+        else {
+            return;
+        };
+        let telling = self.listening(change.call, &change.of, change.deadline);
+        self.running = self.running.take().map(|running| running.telling(telling));
     }
 
     /// The listener's future; its first step too is taken inside `poll`, where a panic is contained (FAILURES D9).
@@ -221,6 +232,7 @@ impl Consumer {
     /// Until what the application is being told of is over, or the time is up: its own, or `until`.
     pub(super) async fn finish_running(&mut self, until: Option<Instant>) -> Result<()> {
         self.take_back();
+        self.tell_listener();
         let Some(running) = &mut self.running else { return Ok(()) };
         let until = until.unwrap_or(running.release().change().deadline);
         let told = clock::timeout_at(until, std::future::poll_fn(|cx| running.poll(cx))).await;

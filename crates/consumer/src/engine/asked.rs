@@ -1,9 +1,6 @@
 //! What the handle asks.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Instant};
 
 use offtake_group::{GroupMembership, Member};
 use offtake_machine::{Position, Token, Topic, TopicPartition};
@@ -11,7 +8,7 @@ use offtake_offsets::{CommitId, NotAssigned, QueryId};
 
 use super::{
     Engine, Life, answer,
-    command::{Answer, Command, Reply, Subscription},
+    command::{Answer, Command, LAST_SECOND, Reply, Subscription},
     no_group, not_assigned, rooms,
     waiters::{Question, QuestionReply},
 };
@@ -21,9 +18,6 @@ use crate::{
     inbox::Data,
     offsets::{OffsetAndMetadata, StartAt},
 };
-
-/// How long a consumer that was dropped goes on in the background.
-const ABANDONED: Duration = Duration::from_secs(1);
 
 impl Engine {
     pub(crate) fn handle_command(&mut self, now: Instant, command: Command) {
@@ -134,7 +128,7 @@ impl Engine {
     /// The consumer is gone. What it said is finished is committed, if that is to be; then it leaves, quickly.
     pub(crate) fn abandon(&mut self, now: Instant, commits: bool) {
         if matches!(self.life, Life::Open) {
-            let deadline = now + ABANDONED;
+            let deadline = now + LAST_SECOND;
             if commits {
                 self.commit_finished(now, deadline, None);
             }
@@ -203,6 +197,11 @@ impl Engine {
         }
         if let Some((partition, _)) = partitions.iter().find(|(partition, _)| partition.partition < 0) {
             return Err(Error::misuse(format!("{partition} is no partition: they are counted from 0")));
+        }
+        let negative = |at: StartAt| known_offset(at).is_some_and(|position| position.offset < 0);
+        if let Some((partition, _)) = partitions.iter().find(|(_, at)| negative(*at)) {
+            let message = format!("{partition} cannot begin at a negative offset");
+            return Err(Error::misuse(message).with_partition(partition.clone()));
         }
         if self.subscriptions.kind().is_of_a_group() {
             return Err(Error::misuse(

@@ -181,5 +181,7 @@ impl Answer {
     }
 }
 
+/// How long the last commit and leaving the group take at most where nobody waits for them, or has no time to.
+pub(crate) const LAST_SECOND: Duration = Duration::from_secs(1);
 /// How long a listener's or a closing commit may take when nobody said.
 pub(crate) const CLOSING_COMMIT: Duration = Duration::from_secs(10);

@@ -132,3 +132,20 @@ async fn h2_by_hand_too_commits_under_way_are_over_before_partitions_are_given_u
         assert!(said.iter().any(|what| what == "settle commits"), "{assigns}: {said:?}");
     }
 }
+
+/// A retry seeks back to the record that failed, and what lies before that is finished.
+#[tokio::test(start_paused = true)]
+async fn l8_what_is_stored_after_a_seek_is_refused_where_it_comes_again() {
+    // Where the earliest record lies is not known yet.
+    for (to, finished) in [(StartAt::Offset(5.into()), 5), (StartAt::Earliest, 0)] {
+        let build = |builder: Builder| builder.property("enable.auto.offset.store", "false");
+        let (mut consumer, engine) = member(build, &[0]).await;
+        engine.brings(0, 0, 10);
+        let records = consumer.poll(NONE).await.unwrap();
+        consumer.seek(orders(0), to).await.unwrap();
+        for (offset, record) in records.iter().enumerate() {
+            let stored = consumer.store(&record).map_err(|error| error.kind());
+            assert_eq!(stored, if offset < finished { Ok(()) } else { Err(ErrorKind::NotOwned) }, "{offset}");
+        }
+    }
+}

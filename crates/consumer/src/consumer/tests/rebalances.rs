@@ -152,3 +152,22 @@ async fn next_hands_a_change_out_and_the_call_after_it_releases() {
     settle().await;
     assert!(said(&engine).is_empty(), "once");
 }
+
+/// `next` is dropped, as by `select!`, while the commit before a revoke is under way.
+#[tokio::test(start_paused = true)]
+async fn d9_a_change_that_next_was_to_hand_out_is_the_listeners_where_something_else_goes_on_with_it() {
+    for closes in [false, true] {
+        let (mut consumer, engine) = hearing(|builder| builder, Duration::ZERO).await;
+        engine.hold_commits();
+        engine.revokes(&[0], None);
+        assert!(tokio::time::timeout(Duration::from_secs(1), consumer.next()).await.is_err());
+        engine.answer_commits();
+        match closes {
+            false => drop(consumer.poll(NONE).await.unwrap()),
+            true => consumer.close(ALL).await.unwrap(),
+        }
+        settle().await;
+        let said = said_of_change(&engine);
+        assert_eq!(said[..4], ["commit finished", "revoked 1", "revoked over", "released 7"], "{said:?}");
+    }
+}

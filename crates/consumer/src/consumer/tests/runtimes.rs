@@ -1,5 +1,7 @@
 //! Runtimes that lack something. What is said in the docs of `Builder`.
 
+use futures_core::Stream;
+
 use super::*;
 
 /// Neither a timer nor sockets.
@@ -26,5 +28,11 @@ fn n4_an_engine_that_is_spawned_without_a_timer_has_ended() {
         assert_eq!(consumer.poll(ALL).await.unwrap_err().kind(), ErrorKind::Closed);
         let assigned = consumer.assign([(orders(0), StartAt::Earliest)]).await;
         assert_eq!(assigned.unwrap_err().kind(), ErrorKind::Closed);
+        let mut stream = Box::pin(consumer.stream());
+        let told = std::future::poll_fn(|cx| stream.as_mut().poll_next(cx)).await;
+        assert!(matches!(told, Some(Err(error)) if error.kind() == ErrorKind::Closed), "a stream has no end");
+        assert!(std::future::poll_fn(|cx| stream.as_mut().poll_next(cx)).await.is_none(), "it is said once");
+        drop(stream);
+        assert_eq!(consumer.close(ALL).await.unwrap_err().kind(), ErrorKind::Closed, "nothing was committed");
     });
 }
