@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use offtake::{
-    Consumer, ErrorKind, Listener, ListenerFuture, OffsetAndMetadata, Position, Rebalance, StartAt,
+    Consumer, ErrorKind, Event, Listener, ListenerFuture, OffsetAndMetadata, Position, Rebalance, StartAt,
     TopicPartition,
 };
 use offtake_broker::Cluster;
@@ -356,4 +356,34 @@ fn l2_an_assignment_begins_at_no_negative_offset() {
         read(&mut consumer, 10).await;
         consumer.close(A_SECOND).await.unwrap();
     });
+}
+
+/// The most frequent mistake of a first day.
+#[test]
+fn d4_a_topic_that_does_not_exist_is_told_once_and_read_when_it_comes() {
+    for by_hand in [false, true] {
+        virtually(async {
+            let cluster = Cluster::builder().in_memory().start().await.unwrap();
+            let told = Arc::new(Mutex::new(Vec::new()));
+            let sink = Arc::clone(&told);
+            let tells = move |event| {
+                if let Event::Error(error) = event {
+                    sink.lock().unwrap().push(error.kind());
+                }
+            };
+            let builder = member(&cluster).property("auto.offset.reset", "earliest").events(tells);
+            let mut consumer = builder.build().await.unwrap();
+            match by_hand {
+                true => consumer.assign([at("orders", 0)]).await.unwrap(),
+                false => consumer.subscribe(["orders"]).await.unwrap(),
+            }
+            assert!(consumer.poll(30 * A_SECOND).await.unwrap().is_empty());
+            assert_eq!(*told.lock().unwrap(), [ErrorKind::UnknownTopic], "by hand: {by_hand}");
+            cluster.create_topic("orders", 1).unwrap();
+            cluster.produce("orders", 0, None, Some(b"v")).unwrap();
+            read(&mut consumer, 1).await;
+            consumer.close(A_SECOND).await.unwrap();
+            assert_eq!(told.lock().unwrap().len(), 1);
+        });
+    }
 }

@@ -11,6 +11,7 @@ pub(crate) mod driver;
 mod events;
 mod hands;
 mod lookups;
+mod missing;
 mod outbox;
 mod ownership;
 mod reach;
@@ -36,6 +37,7 @@ use offtake_offsets::Offsets;
 use self::{
     command::{Output, Reply},
     lookups::Lookups,
+    missing::MissingTopics,
     outbox::Outbox,
     ownership::Ownership,
     reach::Reach,
@@ -103,6 +105,7 @@ pub(crate) struct Engine {
     fetch: Fetcher,
 
     subscriptions: Subscriptions,
+    missing: MissingTopics,
     ownership: Ownership,
     waiters: Waiters,
     reach: Reach,
@@ -143,6 +146,7 @@ impl Engine {
             offsets: Offsets::new(rooms::offsets(&config, seed ^ 2, (now, wall_ms))),
             fetch: Fetcher::new(rooms::fetch(&config, seed ^ 3)),
             subscriptions: Subscriptions::none(),
+            missing: MissingTopics::default(),
             ownership: Ownership::default(),
             waiters: Waiters::new(Lookups::new(&config.bootstrap_servers)),
             reach: Reach::default(),

@@ -12,7 +12,7 @@ use super::{
     command::Subscription,
     lookups::{self, Known},
 };
-use crate::config::GroupProtocol;
+use crate::{config::GroupProtocol, event::Event};
 
 impl Engine {
     /// Which topics are kept fresh: what is subscribed to and assigned, and what somebody asks about just now.
@@ -68,6 +68,13 @@ impl Engine {
         let cluster = self.metadata.cluster().clone();
         for (topic, code) in self.subscriptions.newly_refused(&cluster) {
             self.fail(lookups::refused(&topic, code));
+        }
+        let wanted: BTreeSet<_> = self.ownership.partitions().map(|partition| &partition.topic).collect();
+        let wanted = wanted.into_iter().chain(self.subscriptions.names());
+        for topic in self.missing.look(now, wanted, &cluster) {
+            let error = lookups::refused(&topic, ErrorCode::UnknownTopicOrPartition);
+            tracing::warn!(%topic, "{error}; waiting for it");
+            self.sink.tell(|| Event::Error(error));
         }
         if let Some(member) = &mut self.member {
             member.handle_cluster(now, &cluster);
