@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use offtake_group::ReleaseId;
 use offtake_machine::{TopicPartition, mutant};
 use tokio::sync::oneshot;
 
@@ -48,16 +49,21 @@ impl Consumer {
                     self.running = Some(self.tell(RebalanceCall::Assigned, change, None, None));
                 }
             }
+            // The group has gone on: it waits for nothing, and would take no commit.
+            Control::Revoke { id, partitions, owned, generation, release_by: Some(by) }
+                if by <= clock::now() =>
+            {
+                self.running =
+                    Some(self.lose(id, OwnershipChange { partitions, owned, generation: Some(generation) }));
+            }
             Control::Revoke { id, partitions, owned, generation, release_by } => {
                 let change = OwnershipChange { partitions, owned, generation: Some(generation) };
                 let command = Some(Command::Released(id));
                 self.running = Some(self.revoke(change, release_by, CLOSING_COMMIT, command));
             }
             Control::Lost { id, partitions, owned, generation } => {
-                self.give_up(&partitions);
-                let change = OwnershipChange { partitions, owned, generation: Some(generation) };
-                let command = Some(Command::Released(id));
-                self.running = Some(self.tell(RebalanceCall::Lost, change, None, command));
+                self.running =
+                    Some(self.lose(id, OwnershipChange { partitions, owned, generation: Some(generation) }));
             }
             Control::PollIntervalExceeded(event) => {
                 let _ = self.handle.send(Command::Polled);
@@ -68,6 +74,12 @@ impl Consumer {
             Control::Failed(error) => return Some(Err(error)),
         }
         None
+    }
+
+    /// Somebody else may have them already.
+    fn lose(&mut self, id: ReleaseId, change: OwnershipChange) -> Running {
+        self.give_up(&change.partitions);
+        self.tell(RebalanceCall::Lost, change, None, Some(Command::Released(id)))
     }
 
     /// Nothing more of these is handed out; what is finished is committed if that is our task, within `commit_within` and within

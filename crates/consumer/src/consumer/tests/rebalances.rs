@@ -171,3 +171,18 @@ async fn d9_a_change_that_next_was_to_hand_out_is_the_listeners_where_something_
         assert_eq!(said[..4], ["commit finished", "revoked 1", "revoked over", "released 7"], "{said:?}");
     }
 }
+
+/// The application comes back after the group has gone on without it.
+#[tokio::test(start_paused = true)]
+async fn d9_m1_what_the_group_waits_for_no_longer_is_lost() {
+    let (mut consumer, engine) = hearing(|builder| builder, Duration::from_secs(1)).await;
+    engine.brings(0, 0, 3);
+    consumer.poll(NONE).await.unwrap();
+    engine.revokes(&[0], Some(clock::after(Duration::from_secs(10))));
+    sleep(Duration::from_secs(20)).await;
+    consumer.poll(Duration::from_secs(2)).await.unwrap();
+    settle().await;
+    let mut said = said_of_change(&engine);
+    said.retain(|what| !what.starts_with("finished"));
+    assert_eq!(said, ["lost 1", "lost over", "released 7"], "and nothing is committed");
+}
