@@ -317,6 +317,14 @@ mod tests {
         let again = |to: i64| Forged::begun().tell(lower(to)).handed(M0, 5..6, 0);
         again(5).commits(M0, 6).holds();
         Forged::begun().tell(lower(10)).commits(M0, 6).is_found("S8");
+        // The commit of where the policy had put it was on its way.
+        let latest = Forged::new().planned(|plan| plan.reset = crate::plan::Reset::Latest).written(0..10, 0);
+        let put = || latest.clone().joins(M0, 1).reset(M0, None, 10).sends(M0, 10);
+        let kept = |to: i64| put().tell(lower(to)).noted(M0, 10).reads(M0, to..7, 0);
+        kept(5).commits(M0, 7).holds();
+        kept(5).commits(M0, 7).commits(M0, 6).is_found("S8");
+        kept(5).commits(M0, 4).is_found("S8");
+        put().noted(M0, 10).commits(M0, 7).is_found("S8");
     }
 
     #[test]

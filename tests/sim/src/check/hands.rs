@@ -10,7 +10,7 @@ use super::{
     rest::Rest,
 };
 use crate::{
-    events::{Event, Place, What},
+    events::{Event, Place, What, Who},
     plan::Plan,
 };
 
@@ -24,6 +24,8 @@ struct Hand {
     records: Records,
     rest: Rest,
     held: BTreeSet<Place>,
+    /// What the life before this one had assigned when its application let go of the consumer: that one still commits.
+    let_go: Option<(Who, BTreeSet<Place>)>,
 }
 
 /// The member whose alone an event is.
@@ -82,12 +84,13 @@ impl Hand {
         match &event.what {
             What::Assigned { places, .. } => self.held.extend(places.iter().cloned()),
             What::Revoked { places, .. } => self.held.retain(|place| !places.contains(place)),
-            What::Started { .. } | What::Crashed { .. } | What::CloseEnds { .. } => self.held.clear(),
+            What::Crashed { who } => self.let_go = Some((*who, std::mem::take(&mut self.held))),
+            What::Started { .. } | What::CloseEnds { .. } => self.held.clear(),
             What::Delivered { who, at, offset, .. } if !self.held.contains(at) => {
                 let text = format!("{who} was handed {at} offset {offset}, and has not assigned {at}");
                 complaints.add("S9", event.at, text);
             }
-            What::CommitSent { who, at, offset, .. } if !self.held.contains(at) => {
+            What::CommitSent { who, at, offset, .. } if !self.may_commit(*who, at) => {
                 let text = format!("{who} sent a commit of {offset} in {at}, which it has not assigned");
                 complaints.add("S7", event.at, text);
             }
@@ -95,6 +98,13 @@ impl Hand {
         }
         self.records.feed(scene, event, complaints);
         self.rest.feed(scene, &self.records, event, complaints);
+    }
+
+    /// An assignment by hand ends when the application ends it, and not with a poll that fails: what is dropped then commits
+    /// what it has to.
+    fn may_commit(&self, who: Who, place: &Place) -> bool {
+        let let_go = self.let_go.as_ref().filter(|(it, _)| *it == who);
+        let_go.map_or(&self.held, |(_, held)| held).contains(place)
     }
 }
 
@@ -132,6 +142,10 @@ mod tests {
         let gone = || both().reads(M1, 0..4, 0).tell(What::Revoked { who: M1, places: vec![orders()] });
         gone().handed(M1, 4..5, 0).is_found("S9");
         gone().sends(M1, 4).is_found("S7");
+        // Its consumer is dropped, and commits what it has to.
+        let dropped = |forged: Forged| forged.tell(What::Crashed { who: M1 });
+        noted(dropped(both().reads(M1, 0..4, 0)), 4).holds();
+        dropped(gone()).sends(M1, 4).is_found("S7");
         // In its next life it goes on from what it committed, and not from what others did.
         let again = |forged: Forged| {
             let who = crate::events::Who { life: 1, ..M1 };

@@ -53,6 +53,10 @@ impl Heartbeats {
             What::Failed { who, fatal: true, .. } => {
                 self.last.remove(who);
             }
+            // Its application polls too seldom: it is no member until that one comes back.
+            What::StepsOut { who } => {
+                self.last.remove(who);
+            }
             What::MemberGone { member, .. } => {
                 if let Some(who) = self.members.get(member) {
                     self.last.remove(who);
@@ -110,6 +114,15 @@ mod tests {
         beats(joined(), 1_200).is_found("L6");
         // None at all.
         joined().wait(5_000).tell(What::Quiet).is_found("L6");
+    }
+
+    #[test]
+    fn l6_who_steps_out_of_the_group_sends_none_until_its_application_is_back() {
+        let out = || beats(Forged::new().joins(M0, 1), 1_000).tell(What::StepsOut { who: M0 });
+        beats(out(), 5_000).holds();
+        out().wait(5_000).tell(What::Quiet).holds();
+        // It is back.
+        beats(beats(out(), 5_000), 1_200).is_found("L6");
     }
 
     #[test]

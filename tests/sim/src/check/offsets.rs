@@ -124,6 +124,15 @@ impl Offsets {
         late.into_iter().any(|noted| noted.offset == Some(offset))
     }
 
+    /// The furthest that this member has sent a commit of which nothing was noted yet.
+    pub(super) fn under_way(&self, who: Who) -> Option<i64> {
+        let sent = self.sent.iter().filter(|(_, sent)| sent.who == who);
+        sent.map(|(offset, sent)| (*offset, sent.last))
+            .filter(|(offset, last)| !self.was_noted(*offset, *last))
+            .map(|(offset, _)| offset)
+            .max()
+    }
+
     /// Somebody goes back, for a reason.
     pub(super) fn goes_back(&mut self, at: Duration, to: i64) {
         let to = self.rewound.map_or(to, |rewound| rewound.to.min(to));

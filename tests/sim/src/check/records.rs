@@ -124,8 +124,8 @@ impl Records {
                 let of = self.groups.entry(place.clone()).or_default();
                 // It names the epoch of then: that of what it commits first.
                 of.leader_epoch = of.leader_epoch.min(*epoch);
-                if of.committed().is_some_and(|committed| *to < committed) {
-                    // Its store knows of less than the group: a policy had moved the group on.
+                if of.committed().max(of.under_way(*who)).is_some_and(|committed| *to < committed) {
+                    // Its store knows of less than the group: a policy had moved the group on, or is about to.
                     of.goes_back(at, *to);
                 }
                 let incarnation = log.map_or(0, |log| log.incarnation_of(*to, *epoch, log.cuts.len()));
