@@ -419,3 +419,6 @@ impl<'a> Iterator for Iter<'a> {
 
 impl ExactSizeIterator for Iter<'_> {}
 impl FusedIterator for Iter<'_> {}
+
+#[cfg(test)]
+mod tests;

@@ -153,3 +153,70 @@ impl Shared {
         holds()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shared() -> (Shared, impl Fn(u64) -> Instant) {
+        let epoch = crate::clock::now();
+        (Shared::new(epoch), move |seconds| epoch + Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn m1_an_application_that_waits_is_not_silent_and_one_that_is_woken_and_not_run_is() {
+        let (shared, at) = shared();
+        assert_eq!((shared.application(), shared.last_poll(at(1))), (Application::Never, None));
+        shared.poll_is_woken(at(1));
+        assert_eq!(shared.application(), Application::Never, "nobody waits");
+        shared.poll_runs(at(2));
+        assert_eq!(shared.application(), Application::Running(at(2)));
+        assert_eq!(shared.last_poll(at(9)), Some(at(2)));
+        shared.poll_waits(at(3));
+        assert_eq!(shared.application(), Application::Waiting);
+        assert_eq!(shared.last_poll(at(9)), Some(at(9)));
+        shared.poll_is_woken(at(4));
+        assert_eq!(shared.application(), Application::Woken(at(4)));
+        shared.poll_is_woken(at(5));
+        shared.poll_waits(at(5));
+        assert_eq!(
+            shared.application(),
+            Application::Woken(at(4)),
+            "it waits to be run since the first time"
+        );
+        assert_eq!(shared.last_poll(at(9)), Some(at(4)));
+        shared.poll_runs(at(6));
+        shared.poll_ends(at(7));
+        assert_eq!((shared.application(), shared.last_poll(at(9))), (Application::Away(at(7)), Some(at(7))));
+        shared.poll_is_woken(at(8));
+        shared.poll_waits(at(8));
+        assert_eq!(shared.application(), Application::Away(at(7)), "it is not in poll");
+    }
+
+    #[test]
+    fn m1_one_that_is_woken_while_it_runs_is_woken_when_it_waits() {
+        let (shared, at) = shared();
+        shared.poll_runs(at(1));
+        shared.poll_is_woken(at(2));
+        assert_eq!(shared.application(), Application::Running(at(1)), "it still does its part");
+        shared.poll_waits(at(3));
+        assert_eq!(shared.application(), Application::Woken(at(3)));
+    }
+
+    #[test]
+    fn m4_who_finds_ownership_not_known_to_hold_is_told_once_when_it_does() {
+        let (shared, at) = shared();
+        let until = |seconds| Validity::Until(Some(at(seconds)));
+        assert!(shared.is_valid(at(1)), "nothing is assigned");
+        assert!(!shared.set_validity(at(1), until(5)));
+        assert!(shared.is_valid(at(4)));
+        assert!(!shared.set_validity(at(4), until(6)), "nobody has found it otherwise");
+        assert!(!shared.is_valid(at(6)), "not at its very end");
+        assert!(!shared.set_validity(at(7), until(6)), "it does not hold yet");
+        assert!(shared.set_validity(at(7), until(9)));
+        assert!(!shared.set_validity(at(7), until(9)), "it was told");
+        shared.set_validity(at(7), Validity::Until(None));
+        assert!(!shared.is_valid(at(7)));
+        assert!(shared.set_validity(at(7), Validity::Forever) && shared.is_valid(at(100)));
+    }
+}

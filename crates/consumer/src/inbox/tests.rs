@@ -177,6 +177,53 @@ fn i7_what_was_said_of_a_position_before_a_seek_is_coalesced_away_and_its_record
     assert_eq!(left, ["records of orders-0", "started orders-1", "sought 2"]);
 }
 
+/// Of every kind one under the last seek's token, one from before it, and one of another assignment.
+#[test]
+fn i7_only_what_was_said_before_the_last_seek_is_coalesced_away() {
+    let of_every_kind = |token: Token| {
+        let partition = orders(0);
+        [
+            Data::Started { partition: partition.clone(), token, position: Position::at(5), jumps: vec![] },
+            Data::Failed { partition: partition.clone(), token, error: Error::closed() },
+            Data::GiveBack { partition: partition.clone(), token },
+            Data::GivenBack { partition: partition.clone(), token, accepted: true },
+            Data::Sought { partition, token, position: None },
+        ]
+    };
+    let owned_later = Token { assignment: 2, seek: 0 };
+    // The last one that is sought is the one whose token counts, of the same assignment.
+    for (before, last, left) in [
+        (token(0), token(1), 5),
+        (token(1), token(1), 10),
+        (token(0), owned_later, 10),
+        (owned_later, token(0), 10),
+    ] {
+        let mut queue: VecDeque<Data> =
+            of_every_kind(before).into_iter().chain(of_every_kind(last)).collect();
+        coalesce_data(&mut queue);
+        let asked_again = usize::from(before == last);
+        assert_eq!(queue.len(), left - asked_again, "{before:?}, then {last:?}: {queue:?}");
+        let kinds: BTreeSet<_> =
+            queue.iter().rev().take(5).map(std::mem::discriminant).map(|kind| format!("{kind:?}")).collect();
+        assert_eq!(kinds.len(), 5, "of every kind the last: {queue:?}");
+    }
+}
+
+#[test]
+fn i12_of_what_is_asked_back_again_and_again_the_last_is_kept_and_others_are_not_touched() {
+    let give_back = |partition| Data::GiveBack { partition: orders(partition), token: token(0) };
+    let mut queue = VecDeque::from([give_back(0), give_back(1), chunk(0, 0), give_back(0)]);
+    coalesce_data(&mut queue);
+    let left: Vec<_> = queue
+        .iter()
+        .map(|data| match data {
+            Data::GiveBack { partition, .. } => partition.partition,
+            _ => -1,
+        })
+        .collect();
+    assert_eq!(left, [1, -1, 0]);
+}
+
 #[test]
 fn n4_a_receiver_that_is_gone_takes_nothing_and_keeps_nothing() {
     let (sender, receiver) = inbox();

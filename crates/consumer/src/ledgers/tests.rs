@@ -220,6 +220,10 @@ fn part(token: Token, offsets: &[i64], next: i64) -> PartitionRecords {
     PartitionRecords { partition: orders(), token, leader_epoch: Some(3), run, next, ledger: None }
 }
 
+fn spot(token: Token, next: i64) -> Spot {
+    Spot { partition: orders(), token, next: Position { offset: next, epoch: Some(3) } }
+}
+
 fn told(ledgers: &Ledgers) -> Option<(Token, i64)> {
     let mut told = None;
     ledgers.report(|positions| told = positions.first().map(|(_, token, at)| (*token, at.offset)));
@@ -299,6 +303,71 @@ fn h2_h14_a_record_of_before_a_seek_or_of_an_earlier_owner_finishes_nothing() {
         new.finish().unwrap();
         assert_eq!(told(&ledgers), Some((token, 3)));
     }
+}
+
+#[test]
+fn h3_what_is_handed_out_later_goes_on_where_it_was_and_is_told_once() {
+    let ledgers = Ledgers::default();
+    let mut first = part(TOKEN, &[0, 1, 2], 3);
+    ledgers.hand_out(&mut first);
+    first.finish().unwrap();
+    assert_eq!(told(&ledgers), Some((TOKEN, 3)));
+    let mut second = part(TOKEN, &[3, 4], 5);
+    ledgers.hand_out(&mut second);
+    assert_eq!(told(&ledgers), None, "that was told before");
+    let (one, other) = (first.ledger.as_ref().unwrap(), second.ledger.as_ref().unwrap());
+    assert!(Arc::ptr_eq(one, other), "it is the same stretch of the log");
+    ledgers.pass(Passed { from: 5, to: spot(TOKEN, 8) });
+    second.finish().unwrap();
+    assert_eq!(told(&ledgers), Some((TOKEN, 8)));
+}
+
+/// L1: by what is handed out the ledgers find out themselves that the position was moved back.
+#[test]
+fn l1_what_comes_again_is_to_be_finished_again_and_what_lies_before_it_still_counts() {
+    let ledgers = Ledgers::default();
+    let mut old = part(TOKEN, &[0, 1, 2, 3], 4);
+    ledgers.hand_out(&mut old);
+    old.iter().skip(2).for_each(|record| record.finish().unwrap());
+    let mut again = part(TOKEN, &[2, 3], 4);
+    ledgers.hand_out(&mut again);
+    old.iter().take(2).for_each(|record| record.finish().unwrap());
+    assert_eq!(told(&ledgers), Some((TOKEN, 2)), "2 is another now");
+    assert!(old.iter().nth(2).unwrap().finish().is_err());
+    again.finish().unwrap();
+    assert_eq!(told(&ledgers), Some((TOKEN, 4)));
+}
+
+/// I7: under another token nothing goes on, though nobody has closed what was before it.
+#[test]
+fn i7_under_another_token_nothing_of_before_counts() {
+    let later = TOKEN.sought();
+    let ledgers = Ledgers::default();
+    let mut old = part(TOKEN, &[0, 1, 2], 3);
+    ledgers.hand_out(&mut old);
+    let mut new = part(later, &[7, 8], 9);
+    ledgers.hand_out(&mut new);
+    assert_eq!(old.finish().unwrap_err().kind(), crate::ErrorKind::NotOwned);
+    assert_eq!(told(&ledgers), None);
+    ledgers.cut_off(&orders(), TOKEN, 8);
+    new.finish().unwrap();
+    assert_eq!(told(&ledgers), Some((later, 9)), "nor is it moved back by what was said of before");
+    ledgers.close_all();
+    assert_eq!(new.finish().unwrap_err().kind(), crate::ErrorKind::NotOwned);
+    assert_eq!(told(&ledgers), None);
+}
+
+#[test]
+fn h2_what_is_closed_is_that_partition_and_no_other() {
+    let ledgers = Ledgers::default();
+    let mut here = part(TOKEN, &[0, 1], 2);
+    let mut there = part(TOKEN, &[0, 1], 2);
+    there.partition.partition = 1;
+    ledgers.hand_out(&mut here);
+    ledgers.hand_out(&mut there);
+    ledgers.close(&[there.partition.clone()]);
+    assert!(here.finish().is_ok() && there.finish().is_err());
+    assert_eq!(told(&ledgers), Some((TOKEN, 2)));
 }
 
 #[test]
