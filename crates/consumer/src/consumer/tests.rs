@@ -13,7 +13,8 @@ use tokio::{sync::mpsc, time::advance};
 
 use super::*;
 use crate::{
-    Event, Listener, ListenerFuture, Rebalance, StartAt, Ticket,
+    Event, Listener, ListenerFuture, OffsetAndTimestamp, Rebalance, StartAt, Ticket,
+    engine::command::ListAt,
     gauges::PartitionGauges,
     inbox::{self, Data, InboxSender},
     rebalance::NOT_COMMITTED,
@@ -21,6 +22,8 @@ use crate::{
 
 mod closing;
 mod committing;
+mod offsets;
+mod reading;
 mod rebalances;
 mod runtimes;
 mod waking;
@@ -147,6 +150,17 @@ fn chunk(partition: i32, from: i64, count: i64) -> Chunk {
     }
 }
 
+/// Where each partition of `orders` begins and ends, and its record of a time. Of partition 9 the leader says nothing.
+fn listed((partition, at): (TopicPartition, ListAt)) -> Option<(TopicPartition, OffsetAndTimestamp)> {
+    let (offset, timestamp) = match at {
+        ListAt::Earliest => (5, None),
+        ListAt::Latest => (42, None),
+        ListAt::Timestamp(time) => (7, Some(time)),
+    };
+    (partition != orders(9))
+        .then_some((partition, OffsetAndTimestamp { offset, timestamp, leader_epoch: None }))
+}
+
 /// Answers commands as an engine would that finds nothing wrong.
 async fn answers(mut commands: mpsc::UnboundedReceiver<Command>, log: Log, held: Held) {
     let answer = |deadline: Instant, reply: Option<oneshot::Sender<Result<()>>>| {
@@ -158,7 +172,14 @@ async fn answers(mut commands: mpsc::UnboundedReceiver<Command>, log: Log, held:
     };
     while let Some(command) = commands.recv().await {
         match command {
-            Command::Subscribe { reply, .. } | Command::Unsubscribe { reply, .. } => drop(reply.send(Ok(()))),
+            Command::Subscribe { to, reply } => {
+                log.say(format!("subscribe {to:?}"));
+                let _ = reply.send(Ok(()));
+            }
+            Command::Unsubscribe { reply, .. } => {
+                log.say("unsubscribe");
+                let _ = reply.send(Ok(()));
+            }
             Command::Close { reply, .. } => {
                 log.say("close");
                 let _ = reply.send(Ok(()));
@@ -201,12 +222,15 @@ async fn answers(mut commands: mpsc::UnboundedReceiver<Command>, log: Log, held:
                 log.say(format!("assign {}", partitions.len()));
                 let _ = reply.send(Ok(()));
             }
-            Command::Polled
-            | Command::RunsOn(_)
-            | Command::Committed { .. }
-            | Command::List { .. }
-            | Command::Partitions { .. }
-            | Command::Matching { .. } => {}
+            Command::List { partitions, reply, .. } => {
+                let _ = reply.send(Ok(partitions.into_iter().filter_map(listed).collect()));
+            }
+            Command::Matching { patterns, reply, .. } => {
+                log.say(format!("topics matching {patterns:?}"));
+                let _ = reply.send(Ok(vec!["orders".into()]));
+            }
+            Command::Polled => log.say("polled"),
+            Command::RunsOn(_) | Command::Committed { .. } | Command::Partitions { .. } => {}
         }
     }
 }
@@ -216,16 +240,25 @@ fn consumer(build: impl FnOnce(Builder) -> Builder) -> (Consumer, Engine) {
 }
 
 fn logged(log: Log, build: impl FnOnce(Builder) -> Builder) -> (Consumer, Engine) {
+    let (consumer, engine, commanded) = unanswered(log, build);
+    #[expect(clippy::disallowed_methods, reason = "a test's own engine")]
+    tokio::spawn(answers(commanded, engine.log.clone(), Arc::clone(&engine.held)));
+    (consumer, engine)
+}
+
+/// The same, with nobody who takes its commands.
+fn unanswered(
+    log: Log,
+    build: impl FnOnce(Builder) -> Builder,
+) -> (Consumer, Engine, mpsc::UnboundedReceiver<Command>) {
     let builder = build(Consumer::builder("localhost:9092").group("readers"));
     let (config, parts) = builder.into_parts().unwrap();
     let (commands, commanded) = mpsc::unbounded_channel();
     let (sender, receiver) = inbox::inbox();
     let shared = Arc::new(Shared::new(clock::now()));
     let held = Held::default();
-    #[expect(clippy::disallowed_methods, reason = "a test's own engine")]
-    tokio::spawn(answers(commanded, log.clone(), Arc::clone(&held)));
     let consumer = Consumer::new(commands, config.into(), shared.clone(), parts, receiver);
-    (consumer, Engine { inbox: sender, shared, log, held })
+    (consumer, Engine { inbox: sender, shared, log, held }, commanded)
 }
 
 /// A member of the group that owns these partitions, whose listener has heard of it.

@@ -453,3 +453,6 @@ pub(crate) fn not_assigned(partition: &TopicPartition) -> Error {
 fn is_current(member: &Member, now: Instant) -> bool {
     member.valid_until().is_some_and(|until| until > now)
 }
+
+#[cfg(test)]
+mod tests;

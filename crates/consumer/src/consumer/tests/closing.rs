@@ -84,3 +84,10 @@ async fn n1_a_commit_that_is_not_answered_leaves_the_listener_its_time() {
     let said = said(&engine);
     assert!(said.iter().any(|what| what == "revoked over"), "{said:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn n4_who_closes_a_consumer_whose_engine_has_ended_has_closed_it() {
+    let (consumer, _engine, commanded) = unanswered(Log::default(), |builder| builder);
+    drop(commanded);
+    consumer.close(ALL).await.unwrap();
+}

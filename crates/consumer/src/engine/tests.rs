@@ -1,0 +1,234 @@
+//! The engine without brokers: what it does with the handle's commands by itself.
+
+use std::time::Duration;
+
+use offtake_machine::{Position, Topic};
+use tokio::sync::oneshot;
+
+use super::{
+    command::{Command, Subscription},
+    *,
+};
+use crate::{builder::Builder, clock, inbox::Data};
+
+fn orders(partition: i32) -> TopicPartition {
+    TopicPartition::new("orders", partition)
+}
+
+fn engine(build: impl FnOnce(Builder) -> Builder) -> (Engine, Instant) {
+    let (config, mut parts) = build(Builder::new("localhost:9092").group("readers")).into_parts().unwrap();
+    parts.assignors = config.assignors(&[]).unwrap();
+    let now = clock::now();
+    let shared = Arc::new(Shared::new(now));
+    (Engine::new(now, 0, 7, config.into(), shared, &parts), now)
+}
+
+impl Engine {
+    /// The answer to a command that is answered at once.
+    fn asked(&mut self, now: Instant, command: impl FnOnce(Reply<()>) -> Command) -> Result<()> {
+        let (reply, mut answer) = oneshot::channel();
+        self.handle_command(now, command(reply));
+        drop(self.outputs(now));
+        answer.try_recv().unwrap()
+    }
+
+    /// What the handle gets, in words; answers are given.
+    fn outputs(&mut self, now: Instant) -> Vec<String> {
+        let mut outputs = Vec::new();
+        while let Some(output) = self.poll_output(now) {
+            outputs.push(match output {
+                Output::Answer(answer) => {
+                    answer.send();
+                    continue;
+                }
+                Output::Control(Control::Assigned { added, owned, .. }) => {
+                    format!("assigned {} of {}", added.len(), owned.len())
+                }
+                Output::Data(Data::Started { partition, position, .. }) => {
+                    format!("started {partition} at {}", position.offset)
+                }
+                Output::Data(Data::Failed { partition, .. }) => format!("failed {partition}"),
+                Output::Data(Data::Sought { partition, .. }) => format!("sought {partition}"),
+                other => format!("{other:?}"),
+            });
+        }
+        outputs
+    }
+
+    /// These by hand, each from offset 5 on.
+    fn assigned(&mut self, now: Instant, partitions: &[i32]) -> Vec<String> {
+        let partitions = partitions.iter().map(|index| (orders(*index), StartAt::Offset(Position::at(5))));
+        let (reply, mut answer) = oneshot::channel();
+        self.handle_command(now, Command::Assign { partitions: partitions.collect(), reply });
+        let outputs = self.outputs(now);
+        answer.try_recv().unwrap().unwrap();
+        outputs
+    }
+
+    fn is_flowing(&self, partition: i32) -> bool {
+        self.fetch.position(&orders(partition)).is_some()
+    }
+}
+
+fn subscribed(topics: &[String]) -> impl FnOnce(Reply<()>) -> Command {
+    let topics = topics.iter().map(|name| Topic::from(name.as_str())).collect();
+    move |reply| Command::Subscribe { to: Subscription::Topics(topics), reply }
+}
+
+#[test]
+fn i7_nothing_flows_of_what_is_given_up_and_what_waited_to_be_said_of_it_is_forgotten() {
+    for unsubscribes in [false, true] {
+        let (mut engine, now) = engine(|builder| builder);
+        let outputs = engine.assigned(now, &[0, 1]);
+        assert_eq!(outputs, ["assigned 2 of 2", "started orders-0 at 5", "started orders-1 at 5"]);
+        assert!(engine.is_flowing(0) && engine.is_flowing(1));
+        let token = engine.offsets.token_of(&orders(0)).unwrap();
+        engine.outbox.failed(orders(0), token, Error::new(ErrorKind::Corrupt, "damaged"));
+        engine.outbox.failed(orders(1), token, Error::new(ErrorKind::Corrupt, "damaged"));
+        if unsubscribes {
+            let unsubscribe = |reply| Command::Unsubscribe { reason: "it was told to", reply };
+            let (reply, _answer) = oneshot::channel();
+            engine.handle_command(now, unsubscribe(reply));
+            assert!(engine.outputs(now).is_empty());
+            assert!(!engine.is_flowing(0) && !engine.is_flowing(1));
+            assert_eq!(engine.offsets.token_of(&orders(0)), None);
+        } else {
+            assert_eq!(engine.assigned(now, &[1]), ["assigned 0 of 1", "failed orders-1"]);
+            assert!(!engine.is_flowing(0) && engine.is_flowing(1));
+            assert_eq!(engine.offsets.token_of(&orders(0)), None);
+            assert_eq!(engine.offsets.token_of(&orders(1)).map(|token| token.seek), Some(0));
+        }
+    }
+}
+
+#[test]
+fn i7_nothing_flows_of_what_is_released_and_a_release_counts_once() {
+    let (mut engine, now) = engine(|builder| builder);
+    engine.assigned(now, &[0, 1]);
+    engine.ownership.releases(ReleaseId(3), vec![orders(0)], None);
+    engine.handle_command(now, Command::Released(ReleaseId(4)));
+    assert!(engine.is_flowing(0), "that is another");
+    engine.handle_command(now, Command::Released(ReleaseId(3)));
+    assert!(!engine.is_flowing(0) && engine.is_flowing(1));
+    engine.assigned(now, &[1]);
+    engine.assigned(now, &[0, 1]);
+    engine.handle_command(now, Command::Released(ReleaseId(3)));
+    assert!(engine.is_flowing(0), "it is ours anew");
+}
+
+/// B8: of another name that no topic can have a subscription hears from the broker, and the rest of it is read.
+#[test]
+fn b8_a_name_that_no_request_can_carry_is_refused_at_once() {
+    let (mut engine, now) = engine(|builder| builder);
+    let named = |length| ["orders".to_owned(), "a".repeat(length)];
+    for length in [250, 251, 1000] {
+        let refused = engine.asked(now, subscribed(&named(length))).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::UnknownTopic, "{length}");
+        assert!(matches!(engine.subscriptions.kind(), Subscription::None));
+    }
+    engine.asked(now, subscribed(&named(249))).unwrap();
+    engine.asked(now, subscribed(&["orders".to_owned(), "no/topic".to_owned()])).unwrap();
+    assert!(matches!(engine.subscriptions.kind(), Subscription::Topics(topics) if topics.len() == 2));
+}
+
+#[test]
+fn b8_what_is_assigned_or_asked_about_has_a_name_that_a_topic_can_have() {
+    let (mut engine, now) = engine(|builder| builder);
+    let assign = |partition: TopicPartition| {
+        move |reply| Command::Assign { partitions: vec![(partition, StartAt::Earliest)], reply }
+    };
+    for (partition, kind) in [
+        (TopicPartition::new("no/topic", 0), ErrorKind::UnknownTopic),
+        (TopicPartition::new("", 0), ErrorKind::UnknownTopic),
+        (orders(-1), ErrorKind::Misuse),
+    ] {
+        assert_eq!(engine.asked(now, assign(partition)).unwrap_err().kind(), kind);
+    }
+    let deadline = clock::after(Duration::from_secs(60));
+    let illegal = || TopicPartition::new("no/topic", 0);
+    let (reply, mut committed) = oneshot::channel();
+    engine.handle_command(now, Command::Committed { partitions: vec![illegal()], deadline, reply });
+    let (reply, mut listed) = oneshot::channel();
+    let partitions = vec![(illegal(), command::ListAt::Latest)];
+    engine.handle_command(now, Command::List { partitions, deadline, reply });
+    let (reply, mut partitions) = oneshot::channel();
+    engine.handle_command(now, Command::Partitions { topic: "no/topic".into(), deadline, reply });
+    assert_eq!(committed.try_recv().unwrap().unwrap_err().kind(), ErrorKind::UnknownTopic);
+    assert_eq!(listed.try_recv().unwrap().unwrap_err().kind(), ErrorKind::UnknownTopic);
+    assert_eq!(partitions.try_recv().unwrap().unwrap_err().kind(), ErrorKind::UnknownTopic);
+    assert!(engine.waiters.topics().is_empty(), "nothing of it is asked for");
+}
+
+#[test]
+fn topics_are_subscribed_to_or_partitions_are_assigned_and_only_a_group_can_be_joined() {
+    let (mut engine, now) = engine(|builder| builder);
+    engine.assigned(now, &[0]);
+    let topics = ["orders".to_owned()];
+    assert_eq!(engine.asked(now, subscribed(&topics)).unwrap_err().kind(), ErrorKind::Misuse);
+    assert!(engine.is_flowing(0));
+    engine.asked(now, |reply| Command::Unsubscribe { reason: "", reply }).unwrap();
+    engine.asked(now, subscribed(&topics)).unwrap();
+    let partitions = vec![(orders(0), StartAt::Earliest)];
+    let refused = engine.asked(now, |reply| Command::Assign { partitions, reply }).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Misuse);
+    assert!(engine.subscriptions.kind().is_of_a_group());
+    let (mut alone, now) = self::engine(|builder| builder.configure(|config| config.group_id = None));
+    assert_eq!(alone.asked(now, subscribed(&topics)).unwrap_err().kind(), ErrorKind::Misuse);
+    let deadline = clock::after(Duration::from_secs(60));
+    let commit = |reply| Command::CommitFinished { deadline, reply: Some(reply) };
+    assert_eq!(alone.asked(now, commit).unwrap_err().kind(), ErrorKind::Misuse);
+    assert_eq!(alone.assigned(now, &[0]).len(), 2, "a consumer without a group reads by hand");
+}
+
+/// N6: half of the time is for the commits that are under way, so that some is left to leave the group in.
+#[test]
+fn n6_a_close_waits_for_commits_for_half_of_its_time_and_not_at_all_where_there_are_none() {
+    for commits in [false, true] {
+        let (mut engine, now) = engine(|builder| builder);
+        engine.assigned(now, &[0]);
+        let at = |seconds| now + Duration::from_secs(seconds);
+        let token = engine.offsets.token_of(&orders(0)).unwrap();
+        if commits {
+            let positions = vec![(orders(0), token, Position::at(9))];
+            engine.handle_command(now, Command::Finished { positions });
+            engine.handle_command(now, Command::CommitFinished { deadline: at(60), reply: None });
+        }
+        let (reply, mut answer) = oneshot::channel();
+        let group_membership = GroupMembership::Default;
+        engine.handle_command(now, Command::Close { deadline: at(20), group_membership, reply });
+        engine.outputs(now);
+        if commits {
+            assert!(!engine.is_closed() && engine.is_flowing(0), "the commit is under way");
+            assert!(engine.poll_timeout().is_some_and(|next| next <= at(10)));
+            engine.handle_timeout(at(9));
+            engine.outputs(at(9));
+            assert!(!engine.is_closed() && answer.try_recv().is_err());
+            engine.handle_timeout(at(10));
+            engine.outputs(at(10));
+        }
+        assert!(engine.is_closed() && !engine.is_flowing(0), "there is no group to leave");
+        assert!(answer.try_recv().unwrap().is_ok());
+    }
+}
+
+/// L8: the token of what is read from there on comes with the answer.
+#[test]
+fn l8_a_seek_stops_what_flows_and_what_waited_to_be_said_of_it() {
+    let (mut engine, now) = engine(|builder| builder);
+    engine.assigned(now, &[0]);
+    let token = engine.offsets.token_of(&orders(0)).unwrap();
+    engine.outbox.failed(orders(0), token, Error::new(ErrorKind::Corrupt, "damaged"));
+    let mut seek = |partition, offset| {
+        let (reply, mut answer) = oneshot::channel();
+        let at = StartAt::Offset(Position::at(offset));
+        engine.handle_command(now, Command::Seek { partition, at, reply });
+        let outputs = engine.outputs(now);
+        (answer.try_recv().unwrap().map_err(|error| error.kind()), outputs)
+    };
+    let (sought, outputs) = seek(orders(0), 50);
+    assert_eq!(sought, Ok(token.sought()));
+    assert_eq!(outputs, ["sought orders-0", "started orders-0 at 50"]);
+    assert_eq!(seek(orders(0), -2).0, Err(ErrorKind::Misuse));
+    assert_eq!(seek(orders(1), 5).0, Err(ErrorKind::NotOwned));
+    assert_eq!(engine.ownership.partitions().count(), 1);
+}
