@@ -9,6 +9,8 @@ use offtake_wire::records::{Compression, LegacyMessage, legacy_wrapper};
 const PREFIX: usize = 12;
 const MAGIC: usize = 16;
 const ATTRIBUTES: usize = 22;
+/// How far the batch reaches beyond its first offset, be its last records gone or not.
+const LAST_OFFSET_DELTA: usize = 23;
 
 /// Rewrites the batches that an answer has of a partition, where the older format can say the same.
 pub(crate) fn rewrite(records: &mut Vec<u8>, magic: i8, packed: bool) {
@@ -30,6 +32,12 @@ fn length(batch: &[u8]) -> Option<usize> {
     Some(PREFIX + usize::try_from(length).ok()?)
 }
 
+fn last_offset(batch: &[u8]) -> Option<i64> {
+    let base = i64::from_be_bytes(batch.first_chunk().copied()?);
+    let delta = batch.get(LAST_OFFSET_DELTA..)?.first_chunk().copied()?;
+    Some(base + i64::from(i32::from_be_bytes(delta)))
+}
+
 /// The batch in an older format, which has neither transactions nor headers.
 fn older(batch: &[u8], magic: i8, packed: bool) -> Option<Bytes> {
     let plain = batch.get(MAGIC) == Some(&2) && batch.get(ATTRIBUTES).is_some_and(|bits| bits & 0x37 == 0);
@@ -39,6 +47,9 @@ fn older(batch: &[u8], magic: i8, packed: bool) -> Option<Bytes> {
         return None;
     }
     let (first, last) = (records.first()?.offset, records.last()?.offset);
+    if last != last_offset(batch)? {
+        return None; // the cleaner has removed its last records: of older messages nothing would be left there to pass over
+    }
     let base = if packed && magic == 1 { first } else { 0 };
     let message = |record: &'_ Record| -> Vec<u8> {
         let mut out = Vec::new();
@@ -77,6 +88,16 @@ mod tests {
             assert_eq!(last_offsets(magic, false), [40, 42, 43]);
             assert_eq!(last_offsets(magic, true), [43]);
         }
+    }
+
+    #[test]
+    fn a_batch_whose_end_was_compacted_away_stays_as_it_is() {
+        let mut batch = BatchBuilder::new(40).last_offset_delta(9);
+        batch.push(7, Some(b"key"), Some(b"value"), &[]);
+        let batch = batch.build().unwrap().to_vec();
+        let mut records = batch.clone();
+        rewrite(&mut records, 1, false);
+        assert_eq!(records, batch);
     }
 
     #[test]
