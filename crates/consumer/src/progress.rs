@@ -168,7 +168,6 @@ impl Progress {
             Finishing::Each(ledgers) => {
                 for (partition, token, to) in back {
                     ledgers.cut_off(partition, *token, *to);
-                    self.passed.remove(partition);
                 }
             }
             Finishing::ByPoll | Finishing::ByStore => {
@@ -244,6 +243,56 @@ mod tests {
         progress.finish(spot(4));
         assert_eq!(reported(&mut progress), Some(9));
         assert_eq!(reported(&mut progress), None, "no news");
+    }
+
+    #[test]
+    fn i7_what_is_passed_over_before_a_seek_is_not_finished_by_what_is_finished_after_it() {
+        let later = |offset| Spot { token: TOKEN.sought(), ..spot(offset) };
+        let mut progress = Progress::new(Finishing::ByStore);
+        progress.go_on(vec![Passed { from: 10, to: spot(12) }]);
+        progress.finish(later(11));
+        progress.go_on(Vec::new());
+        assert_eq!(reported(&mut progress), Some(11));
+        // It begins where the other ended, and has nothing to do with it.
+        progress.go_on(vec![Passed { from: 12, to: later(20) }]);
+        progress.go_on(Vec::new());
+        assert_eq!(reported(&mut progress), None, "records from 11 on are not finished");
+        progress.finish(later(12));
+        progress.go_on(Vec::new());
+        assert_eq!(reported(&mut progress), Some(20));
+    }
+
+    #[test]
+    fn i7_what_is_finished_after_a_seek_back_counts_though_more_was_finished_before() {
+        let mut progress = Progress::new(Finishing::ByStore);
+        progress.finish(spot(9));
+        progress.finish(Spot { token: TOKEN.sought(), ..spot(4) });
+        assert_eq!(reported(&mut progress), Some(4));
+    }
+
+    #[test]
+    fn h14_only_what_is_given_up_is_forgotten_and_all_of_that() {
+        let at =
+            |partition, offset| Spot { partition: TopicPartition::new("orders", partition), ..spot(offset) };
+        let mut progress = Progress::new(Finishing::ByStore);
+        progress.finish(at(0, 5));
+        progress.finish(at(1, 5));
+        progress.go_on(vec![Passed { from: 9, to: at(0, 12) }, Passed { from: 9, to: at(1, 12) }]);
+        progress.forget(&[TopicPartition::new("orders", 0)]);
+        progress.finish(at(0, 9));
+        progress.finish(at(1, 9));
+        progress.go_on(Vec::new());
+        let news = progress.news().unwrap();
+        let told: Vec<_> = news.iter().map(|(of, _, position)| (of.partition, position.offset)).collect();
+        assert_eq!(told, [(0, 9), (1, 12)]);
+        let mut progress = Progress::new(Finishing::ByPoll);
+        progress.handed = vec![at(0, 3), at(1, 4)];
+        progress.forget(&[]);
+        progress.forget(&[TopicPartition::new("orders", 0)]);
+        progress.go_on(vec![Passed { from: 4, to: at(1, 6) }]);
+        let news = progress.news().unwrap();
+        let told: Vec<_> = news.iter().map(|(of, _, position)| (of.partition, position.offset)).collect();
+        assert_eq!(told, [(1, 6)]);
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::{
 
 mod closing;
 mod committing;
+mod listening;
 mod offsets;
 mod reading;
 mod rebalances;
@@ -73,6 +74,22 @@ impl Engine {
     fn answer_commits(&self) {
         for (_, reply) in self.held.lock().unwrap().take().unwrap() {
             let _ = reply.send(Ok(()));
+        }
+    }
+
+    /// When each commit that is held back has to be answered.
+    fn held_until(&self) -> Vec<Instant> {
+        self.held.lock().unwrap().iter().flatten().map(|(until, _)| *until).collect()
+    }
+
+    /// As a group that has gone on without this member, a second later.
+    fn refuses_commits(&self) -> impl Future<Output = ()> + use<> {
+        let held = Arc::clone(&self.held);
+        async move {
+            sleep(Duration::from_secs(1)).await;
+            for (_, reply) in held.lock().unwrap().take().unwrap() {
+                let _ = reply.send(Err(Error::new(ErrorKind::CommitFailed, "refused")));
+            }
         }
     }
 

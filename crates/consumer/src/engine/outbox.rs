@@ -210,4 +210,45 @@ mod tests {
         outbox.settle(|_| false);
         assert!(outbox.is_empty());
     }
+
+    #[test]
+    fn i7_of_another_partition_nothing_is_forgotten_or_taken() {
+        let other = TopicPartition::new("orders", 1);
+        let truncated = |from| Event::Truncated { partition: orders(), from, to: None, epoch: None };
+        let from = |jumps: Vec<Event>| -> Vec<i64> {
+            let from = |event| match event {
+                Event::Truncated { from, .. } => from,
+                event => panic!("{event:?}"),
+            };
+            jumps.into_iter().map(from).collect()
+        };
+        let mut outbox = Outbox::default();
+        for (of, from) in [(&other, 1), (&orders(), 2), (&other, 3), (&orders(), 4)] {
+            outbox.jumps(of.clone(), truncated(from));
+        }
+        assert_eq!(from(outbox.take_jumps(&other)), [1, 3]);
+        assert!(outbox.take_jumps(&other).is_empty(), "once");
+        for of in [&orders(), &other] {
+            outbox.jumps(of.clone(), truncated(5));
+            outbox.failed(of.clone(), TOKEN, Error::new(ErrorKind::Corrupt, "damaged"));
+        }
+        outbox.forget(&other);
+        assert!(outbox.take_jumps(&other).is_empty());
+        assert_eq!(from(outbox.take_jumps(&orders())), [2, 4, 5]);
+        outbox.settle(|_| false);
+        assert_eq!(all(&mut outbox), ["failed"], "the one that was not forgotten");
+    }
+
+    #[test]
+    fn j1_what_waits_behind_one_partitions_chunks_does_not_wait_for_anothers() {
+        let other = TopicPartition::new("orders", 1);
+        let mut outbox = Outbox::default();
+        outbox.failed(orders(), TOKEN, Error::new(ErrorKind::Corrupt, "damaged"));
+        outbox.started(other.clone(), TOKEN, Start { run: 3, position: Position::at(70) }, vec![]);
+        outbox.chunk(chunk(4, 50));
+        outbox.settle(|of| *of == orders());
+        assert_eq!(all(&mut outbox), ["records from 50", "started at 70"]);
+        outbox.settle(|of| *of == other);
+        assert_eq!(all(&mut outbox), ["failed"]);
+    }
 }

@@ -194,4 +194,43 @@ mod tests {
         ownership.is_another_log(&orders(0), token.sought());
         assert_eq!((of.position(), of.lag()), (None, None));
     }
+
+    #[test]
+    fn with_the_last_release_nothing_has_a_deadline_any_more() {
+        let mut ownership = Ownership::default();
+        let by = crate::clock::now();
+        ownership.releases(ReleaseId(1), vec![orders(0)], Some(by));
+        ownership.released(ReleaseId(7));
+        assert_eq!(ownership.release_by(), Some(by), "that was another");
+        ownership.released(ReleaseId(1));
+        assert_eq!(ownership.release_by(), None);
+    }
+
+    #[test]
+    fn what_is_assigned_is_so_until_it_is_removed_or_nothing_is() {
+        let mut ownership = Ownership::default();
+        ownership.assign([orders(0), orders(1), orders(2)]);
+        ownership.remove(&[orders(1)]);
+        assert!(ownership.contains(&orders(0)) && !ownership.contains(&orders(1)));
+        assert!(ownership.partitions().eq([&orders(0), &orders(2)]));
+        assert_eq!(ownership.clear(), [orders(0), orders(2)]);
+        assert!(ownership.to_vec().is_empty() && ownership.clear().is_empty());
+    }
+
+    /// B3: what was known of where the old log ended says nothing of the new one.
+    #[test]
+    fn b3_of_another_log_nobody_has_told_where_it_ends() {
+        let mut ownership = Ownership::default();
+        ownership.assign([orders(0)]);
+        let of = gauges(1);
+        ownership.begin(orders(0), of.clone());
+        ownership.learn_watermarks(&orders(0), of.token(), Watermarks { low: 0, high: 9, last_stable: 9 });
+        of.set_position(of.token(), Some(4));
+        assert_eq!(of.lag(), Some(5));
+        ownership.is_another_log(&orders(0), Token { assignment: 2, seek: 0 });
+        assert_eq!(of.lag(), Some(5), "that is an earlier assignment's");
+        ownership.is_another_log(&orders(0), of.token());
+        of.set_position(of.token(), Some(0));
+        assert_eq!(of.lag(), None);
+    }
 }

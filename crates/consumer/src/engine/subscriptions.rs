@@ -198,4 +198,95 @@ mod tests {
             assert_eq!(is_new, is_born_later, "by a listing that was asked for as the {learnt}th");
         }
     }
+
+    fn patterns() -> Subscription {
+        Subscription::Patterns(vec![Regex::new("^o.*$").unwrap()])
+    }
+
+    fn names() -> Subscription {
+        Subscription::Topics(vec!["orders".into()])
+    }
+
+    fn broker_pattern() -> Subscription {
+        Subscription::BrokerPattern("o.*".to_owned())
+    }
+
+    #[test]
+    fn b7_all_topics_are_listed_for_patterns_and_for_a_brokers_pattern_once_or_to_name_what_it_assigned() {
+        for (kind, before, after, unnamed) in [
+            (Subscription::None, false, false, false),
+            (Subscription::Assigned, false, false, false),
+            (names(), false, false, false),
+            (patterns(), true, true, true),
+            (broker_pattern(), true, false, true),
+        ] {
+            let mut subscriptions = Subscriptions::none();
+            let what = format!("{kind:?}");
+            subscriptions.replace(kind.clone(), 0);
+            assert_eq!(subscriptions.lists_all(false), before, "{what}");
+            let listing = cluster(&[("orders", ErrorCode::None, 2)]);
+            let is_known = subscriptions.resolve(&listing, 1, true).is_some();
+            assert_eq!(is_known, kind.is_of_a_group(), "{what}");
+            let listed = (subscriptions.lists_all(false), subscriptions.lists_all(true));
+            assert_eq!(listed, (after, unnamed), "{what}");
+            subscriptions.replace(kind, 0);
+            assert_eq!(subscriptions.lists_all(false), before, "{what}: subscribed to anew");
+        }
+    }
+
+    /// Which topics match only the broker knows: all that there are at first are old, and all that come later are new.
+    #[test]
+    fn b4_of_a_brokers_pattern_all_that_is_there_at_first_is_old() {
+        let mut subscriptions = Subscriptions::none();
+        subscriptions.replace(broker_pattern(), 0);
+        let mut partial = cluster(&[("orders", ErrorCode::None, 2)]);
+        partial.lists_all = false;
+        assert_eq!(subscriptions.resolve(&partial, 1, true), None, "there may be more");
+        let first = cluster(&[("orders", ErrorCode::None, 2), ("payments", ErrorCode::None, 2)]);
+        assert_eq!(subscriptions.resolve(&first, 2, true).unwrap().len(), 2);
+        let mut later = cluster(&[("offers", ErrorCode::None, 2)]);
+        later.lists_all = false;
+        assert_eq!(subscriptions.resolve(&later, 3, true).unwrap().len(), 1, "what is assigned by its id");
+        let born_later = |topic| subscriptions.was_born_later(&TopicPartition::new(topic, 1));
+        assert_eq!(
+            [born_later("orders"), born_later("payments"), born_later("offers")],
+            [false, false, true]
+        );
+    }
+
+    #[test]
+    fn b4_what_was_known_of_a_topic_stays_known_until_nothing_is_subscribed_to() {
+        let (two, three) =
+            (cluster(&[("orders", ErrorCode::None, 2)]), cluster(&[("orders", ErrorCode::None, 3)]));
+        let third = TopicPartition::new("orders", 2);
+        let mut subscriptions = Subscriptions::none();
+        subscriptions.replace(names(), 0);
+        subscriptions.resolve(&two, 1, true);
+        subscriptions.replace(patterns(), 1);
+        subscriptions.resolve(&three, 2, true);
+        assert!(subscriptions.was_born_later(&third), "since the first of the two");
+        subscriptions.clear();
+        assert!(matches!(subscriptions.kind(), Subscription::None));
+        subscriptions.replace(names(), 2);
+        subscriptions.resolve(&three, 3, true);
+        assert!(!subscriptions.was_born_later(&third), "it was there");
+    }
+
+    #[test]
+    fn b8_a_topic_that_cannot_exist_is_told_and_one_that_does_not_is_waited_for() {
+        let mut subscriptions = Subscriptions::none();
+        let named: Vec<Topic> = ["bad", "missing", "orders"].map(Topic::from).into();
+        subscriptions.replace(Subscription::Topics(named.clone()), 0);
+        assert_eq!(subscriptions.names(), named);
+        let now = cluster(&[
+            ("bad", ErrorCode::InvalidTopicException, 0),
+            ("missing", ErrorCode::UnknownTopicOrPartition, 0),
+            ("orders", ErrorCode::None, 1),
+            ("secret", ErrorCode::TopicAuthorizationFailed, 0),
+        ]);
+        let bad = ("bad".into(), ErrorCode::InvalidTopicException);
+        assert_eq!(subscriptions.newly_refused(&now), [bad], "and nothing that nobody named");
+        subscriptions.replace(patterns(), 0);
+        assert!(subscriptions.names().is_empty());
+    }
 }

@@ -251,4 +251,35 @@ mod tests {
         let told = answer.try_recv().unwrap().unwrap_err();
         assert_eq!(told.kind(), ErrorKind::Timeout, "and which of the two it was");
     }
+
+    #[test]
+    fn s15_who_asks_what_is_committed_is_answered() {
+        let mut waiters = waiters();
+        let (reply, mut answer) = oneshot::channel();
+        waiters.ask(QueryId(1), Question { topics: BTreeSet::new(), reply: QuestionReply::Committed(reply) });
+        waiters.question_done(QueryId(2), QueryOutcome::Committed(BTreeMap::new()));
+        assert!(answer.try_recv().is_err(), "that was another");
+        waiters.question_done(QueryId(1), QueryOutcome::Committed(BTreeMap::new()));
+        assert!(answer.try_recv().is_ok_and(|result| result.is_ok()));
+    }
+
+    #[test]
+    fn s15_the_engine_comes_back_when_the_first_of_those_who_wait_has_waited_long_enough() {
+        let mut waiters = waiters();
+        let after = |seconds| crate::clock::after(std::time::Duration::from_secs(seconds));
+        assert_eq!(waiters.poll_timeout(), None);
+        let (second, first) = (after(2), after(1));
+        for deadline in [second, first] {
+            let (reply, _) = oneshot::channel();
+            waiters.await_all_commits(deadline, reply);
+            assert_eq!(waiters.poll_timeout(), Some(deadline));
+        }
+        let (reply, _) = oneshot::channel();
+        let before_both = after(0);
+        waiters.lookups.partitions("orders".into(), 0, before_both, reply);
+        assert_eq!(waiters.poll_timeout(), Some(before_both));
+        waiters.await_commit(CommitId(1), None);
+        waiters.answer_all_commits(first);
+        assert_eq!(waiters.settling.len(), 1, "the second waits on");
+    }
 }
