@@ -325,6 +325,11 @@ mod tests {
         kept(5).commits(M0, 7).commits(M0, 6).is_found("S8");
         kept(5).commits(M0, 4).is_found("S8");
         put().noted(M0, 10).commits(M0, 7).is_found("S8");
+        // Or about to be: it leaves before the consumer has done as it is told.
+        let told = || latest.clone().joins(M0, 1).reset(M0, None, 10).tell(lower(5));
+        let leaves = told().at_once(What::CommitSent { who: M0, at: orders(), offset: 10, epoch: 0 });
+        leaves.noted(M0, 10).reads(M0, 5..7, 0).commits(M0, 7).holds();
+        told().wait(5).commits(M0, 10).commits(M0, 7).is_found("S8");
     }
 
     #[test]
@@ -343,6 +348,16 @@ mod tests {
         more(15).reads(M1, 15..17, 0).commits(M1, 17).holds();
         more(15).handed(M1, 15..17, 0).commits(M1, 17).is_found("S1");
         more(15).handed(M1, 16..17, 0).is_found("S3");
+        // Who keeps offsets elsewhere passes over what the operator went back to, and that was not to be read before.
+        let latest = Forged::new().planned(|plan| plan.reset = crate::plan::Reset::Latest).written(0..10, 0);
+        let began = |read: i64| {
+            let began = latest.clone().joins(M0, 1).reset(M0, None, 10).written(10..15, 0);
+            began.reads(M0, 10..read, 0).revoked(M0).tell(set(0)).wait(5).joins(M1, 2)
+        };
+        let kept = |to: i64| What::Sought { who: M1, at: orders(), to, epoch: 0 };
+        began(12).tell(kept(12)).reads(M1, 12..15, 0).commits(M1, 15).holds();
+        began(12).tell(kept(13)).reads(M1, 13..15, 0).commits(M1, 15).is_found("S1");
+        began(12).tell(kept(5)).handed(M1, 5..15, 0).processed(M1, 6..15, 0).commits(M1, 15).is_found("S1");
         // It goes back by the numbers, and forth in the log as it was cut.
         let cut = |offset: i64| {
             let cut = Forged::begun().revoked(M0).truncated(0).wait(5).written(0..9, 1);

@@ -109,6 +109,12 @@ impl Forged {
         self
     }
 
+    /// At the same instant as what came before.
+    pub(super) fn at_once(mut self, what: What) -> Self {
+        self.events.push(Event { at: ms(self.now), what });
+        self
+    }
+
     pub(super) fn starts(self, who: Who) -> Self {
         self.tell(What::Started { who }).tell(What::Named { who, member: who.to_string() })
     }

@@ -62,6 +62,8 @@ pub(super) struct Offsets {
     pub(super) checked: i64,
     /// What lies before this was not to be read: the policy is `latest`, or Kafka took what was said of a former log for this.
     pub(super) begin: Option<i64>,
+    /// Where that was before an operator set the group back.
+    pub(super) set_back: Option<i64>,
     /// The same of the log before each cut.
     pub(super) began: BTreeMap<usize, Option<i64>>,
     /// The commit that was last on its way.
@@ -99,6 +101,7 @@ impl Offsets {
         });
         let goes_on = stands.is_none_or(|stands| stands < offset);
         if goes_on || self.begin.is_some_and(|begin| offset < begin) {
+            self.set_back = self.begin.max(self.set_back).filter(|begin| offset < *begin);
             self.begin = Some(offset);
         }
         self.note(Noted { at, offset: Some(offset), incarnation, stale: false, of_a_former_topic: false });

@@ -96,7 +96,6 @@ impl Ownership {
                     self.allowed.insert(*who, places.clone());
                     if !plan.members[who.member].consumer_protocol {
                         // They have partitions by name: what is given again is of the topic that is there now.
-                        self.former.retain(|(of, place)| of != who || !places.contains(place));
                         for place in places {
                             let held = self.held.get_mut(place).and_then(|holders| holders.get_mut(who));
                             if let Some((_, since)) = held {
@@ -368,7 +367,8 @@ impl Ownership {
                 );
             }
         }
-        if former.is_some() {
+        // (These go on by that name, whoever has the new one by its id: nobody tells them which of the two theirs is.)
+        if former.is_some() && plan.members[who.member].consumer_protocol {
             self.former.insert((who, place.clone()));
         }
         let since = former.unwrap_or(at);
@@ -560,8 +560,11 @@ mod tests {
             former.reset(M0, None, 0)
         };
         let both = |forged: Forged| forged.granted(M1, 3).assigned(M1, 3).handed(M0, 0..1, 1);
-        both(late(begun.clone())).is_found("S6");
-        both(late(begun).granted(M0, 3)).is_found("S6");
+        both(late(begun.clone())).holds();
+        both(late(begun.clone()).granted(M0, 3)).is_found("S6");
+        // A member of KIP-848 knows which topic its partition is of.
+        let by_id = begun.planned(|plan| plan.members[0].consumer_protocol = true);
+        both(late(by_id)).is_found("S6");
     }
 
     #[test]

@@ -124,10 +124,13 @@ impl Records {
                 let of = self.groups.entry(place.clone()).or_default();
                 // It names the epoch of then: that of what it commits first.
                 of.leader_epoch = of.leader_epoch.min(*epoch);
-                if of.committed().max(of.under_way(*who)).is_some_and(|committed| *to < committed) {
-                    // Its store knows of less than the group: a policy had moved the group on, or is about to.
+                if of.committed().max(of.under_way(*who)).is_none_or(|committed| *to < committed) {
+                    // Its store knows of less than the group: a policy had moved the group on, or is about to, as nothing is
+                    // committed.
                     of.goes_back(at, *to);
                 }
+                // The application goes by its own store, and passes over what an operator went back to.
+                of.begin = of.begin.max(of.set_back.map(|before| before.min(*to)));
                 let incarnation = log.map_or(0, |log| log.incarnation_of(*to, *epoch, log.cuts.len()));
                 self.reader(*who, place).sought_in(*to, incarnation);
             }
@@ -181,6 +184,7 @@ impl Records {
                     of.began.insert(cuts.saturating_sub(1), of.begin);
                     (of.leader_epoch, of.checked, of.begin, of.blind, of.rewound) =
                         (-1, 0, None, false, None);
+                    of.set_back = None;
                 }
             }
             What::Forgotten => {
