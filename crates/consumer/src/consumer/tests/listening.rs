@@ -309,7 +309,11 @@ async fn an_assignment_by_hand_replaces_the_one_before_and_no_listener_is_told()
     assert_eq!(told.take(), ["assigned 2", "assigned 1"]);
     said(&engine);
     consumer.commit_finished().await.unwrap();
-    assert_eq!(said(&engine), ["commit finished"], "nothing of what was given up is finished");
+    assert_eq!(said(&engine), ["commit finished"], "nothing is finished that was not before");
+    engine.brings(1, 0, 1);
+    assert_eq!(offsets(&mut consumer).await, [0]);
+    consumer.commit_finished().await.unwrap();
+    assert_eq!(said(&engine), ["finished orders-1@1", "commit finished"], "nothing of what was given up");
     consumer.close(ALL).await.unwrap();
     settle().await;
     assert_eq!(said(&engine), ["commit finished", "close", "abandon, commits: true"]);
@@ -363,4 +367,54 @@ async fn l1_of_records_that_are_finished_one_by_one_those_before_a_move_back_sti
             "commit finished"
         ]
     );
+}
+
+/// Dropping the value releases: what was finished until then goes out with it, and it is told once.
+#[tokio::test(start_paused = true)]
+async fn h2_what_is_finished_while_a_change_is_held_as_a_value_is_committed_with_its_release() {
+    for commits in [true, false] {
+        let (told, tell) = events();
+        let build = |builder: Builder| {
+            builder.property("enable.auto.commit", &commits.to_string()).finish_each().events(tell)
+        };
+        let (mut consumer, engine) = member(build, &[0, 1]).await;
+        engine.brings(0, 0, 3);
+        let Ok(Next::Records(records)) = consumer.next().await else { panic!("records") };
+        engine.revokes(&[0], None);
+        let Ok(Next::Revoking(value)) = consumer.next().await else { panic!("a revoke") };
+        settle().await;
+        said(&engine);
+        told.take();
+        records.iter().take(2).for_each(|record| record.finish().unwrap());
+        assert_eq!(consumer.handle().position(&orders(0)), Some(3), "until it is released");
+        drop(value);
+        assert_eq!(records.iter().last().unwrap().finish().unwrap_err().kind(), ErrorKind::NotOwned);
+        settle().await;
+        match commits {
+            true => assert_eq!(said(&engine), ["finished orders-0@2", "commit finished", "released 7"]),
+            false => assert_eq!(said(&engine), ["finished orders-0@2", "released 7"]),
+        }
+        assert_eq!(told.take(), ["revoked 1"]);
+        consumer.poll(NONE).await.unwrap();
+        settle().await;
+        assert!(said(&engine).is_empty() && told.take().is_empty(), "once");
+        assert_eq!(consumer.handle().position(&orders(0)), None);
+    }
+}
+
+/// L1: where what comes again has no record, nobody is handed one that would say so.
+#[tokio::test(start_paused = true)]
+async fn l1_records_beyond_a_move_back_are_finished_no_more_though_none_comes_again() {
+    let (mut consumer, engine) = member(Builder::finish_each, &[0]).await;
+    engine.brings(0, 0, 6);
+    let old = consumer.poll(NONE).await.unwrap();
+    let emptied = BatchBuilder::new(4).last_offset_delta(4).build().unwrap();
+    let next = Position::at(9);
+    let again = Chunk { next, batches: [emptied].into_iter().collect(), ..chunk(0, 4, 1) };
+    engine.send([], [Data::Records(again)]);
+    assert!(consumer.poll(NONE).await.unwrap().is_empty());
+    let finished: Vec<_> = old.iter().map(|record| record.finish().is_ok()).collect();
+    assert_eq!(finished, [true, true, true, true, false, false]);
+    consumer.commit_finished().await.unwrap();
+    assert_eq!(said(&engine), ["moved back orders-0", "finished orders-0@9", "commit finished"]);
 }
