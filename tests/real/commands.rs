@@ -269,3 +269,19 @@ fn signals_that_come_together_are_one_wish_and_the_group_is_left() {
         assert_eq!(plan.json()[0]["from"], 10, "{signals:?}: what was printed is committed: {plan:?}");
     }
 }
+
+/// Somebody looks on without moving the group.
+#[test]
+fn nothing_is_committed_where_that_is_turned_off() {
+    let at = shared(V4_3_0);
+    let topic = at.tool.create_topic(&unique("orders"), 1, &[]);
+    at.tool.fill(&topic, 1, 10, 20, json!({}));
+    let group = unique("group");
+    let consume =
+        format!("consume {topic} -g {group} --from earliest -n 5 --events -X enable.auto.commit=false");
+    let read = offtake(at, &consume).run();
+    assert_eq!((read.code, read.stdout.len()), (Some(0), 5), "{read:?}");
+    assert!(read.events("committed").is_empty(), "{read:?}");
+    let plan = offtake(at, &format!("groups reset {group} --all-topics --shift-by 0 --json")).run();
+    assert!(plan.stdout.is_empty(), "{plan:?}");
+}

@@ -8,7 +8,11 @@ use std::{
 
 use offtake_broker::{Cluster, Config};
 
-use crate::{args::Broker, failure::Failure, stop::Stop};
+use crate::{
+    args::Broker,
+    failure::{Failure, say},
+    stop::Stop,
+};
 
 pub(crate) async fn run(args: Broker) -> Result<(), Failure> {
     let mut stop = Stop::listen()?;
@@ -32,11 +36,11 @@ pub(crate) async fn run(args: Broker) -> Result<(), Failure> {
         }
         _ => Failure::failed(format!("cannot listen on {listen}: {error}")),
     })?;
-    eprintln!(
+    say(format_args!(
         "offtake: {} on {}; everything is kept in memory and gone when it ends",
         if brokers == 1 { "a broker listens".to_owned() } else { format!("{brokers} brokers listen") },
         cluster.bootstrap()
-    );
+    ));
     stop.asked().await;
     cluster.shutdown().await;
     Ok(())

@@ -1,6 +1,10 @@
 //! Why a command did not do what it was asked, and the status it ends with.
 
-use std::{fmt, io, process::ExitCode};
+use std::{
+    fmt,
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use offtake::config::ConfigError;
 
@@ -17,6 +21,11 @@ pub(crate) enum Failure {
     BrokenPipe,
 }
 
+/// To whoever runs the command. That nobody reads it is no failure.
+pub(crate) fn say(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 impl Failure {
     pub(crate) fn failed(message: impl Into<String>) -> Self {
         Self::Failed(message.into())
@@ -27,11 +36,11 @@ impl Failure {
         match self {
             Self::BrokenPipe => ExitCode::SUCCESS,
             Self::Usage(message) => {
-                eprintln!("offtake: {}", visible(message));
+                say(format_args!("offtake: {}", visible(message)));
                 ExitCode::from(2)
             }
             Self::Failed(message) => {
-                eprintln!("offtake: {}", visible(message));
+                say(format_args!("offtake: {}", visible(message)));
                 ExitCode::from(1)
             }
         }

@@ -69,6 +69,8 @@ pub(crate) fn logging(common: &Common) {
     let colour =
         std::io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| LogLines);
+    // A terminal that is gone takes no line, and a panic for that would end whoever logs.
+    let subscriber = subscriber.log_internal_errors(false);
     // Fails only where somebody has set a subscriber before us, and nobody has.
     let _ = subscriber.with_ansi(colour).with_target(false).compact().try_init();
 }

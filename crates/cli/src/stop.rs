@@ -33,8 +33,8 @@ impl Stop {
             Signals::new().map_err(|error| Failure::failed(format!("cannot catch signals: {error}")))?;
         tokio::spawn(async move {
             signals.next().await;
-            tracing::info!("stopping; once more to stop at once");
             let _ = ask.send(true);
+            tracing::info!("stopping; once more to stop at once");
             let first = now();
             while now() - first < SAME_WISH {
                 signals.next().await;

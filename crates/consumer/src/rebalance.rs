@@ -5,7 +5,7 @@ use std::{
     fmt, mem,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::{Duration, Instant},
 };
 
@@ -109,7 +109,7 @@ impl Running {
             (Telling::Listener(_), Some(listened)) => listened,
             (Telling::Listener(listener), None) => match listen(listener, cx) {
                 Poll::Pending if !is_late => return Poll::Pending,
-                Poll::Pending => return Poll::Ready(self.give_up()),
+                Poll::Pending => Err(self.release.overdue()),
                 Poll::Ready(listened) => {
                     self.commit = self.release.settle();
                     listened
@@ -120,8 +120,12 @@ impl Running {
             self.listened = Some(listened);
             return Poll::Pending;
         }
+        Poll::Ready(self.ended(listened))
+    }
+
+    fn ended(&self, listened: Result<()>) -> Told {
         self.release.end();
-        Poll::Ready(if self.is_uncommitted { Told::Uncommitted(listened) } else { Told::Listened(listened) })
+        if self.is_uncommitted { Told::Uncommitted(listened) } else { Told::Listened(listened) }
     }
 
     fn poll_commit(&mut self, cx: &mut Context<'_>, is_late: bool) -> Poll<()> {
@@ -143,15 +147,25 @@ impl Running {
         Poll::Ready(())
     }
 
-    /// It is not waited for any longer.
-    pub(crate) fn give_up(&self) -> Told {
-        self.release.end();
-        if self.commit.is_some() {
+    /// It is not waited for any longer. A listener that has not been called yet has one step: it hears of every change.
+    pub(crate) fn give_up(&mut self) -> Told {
+        let commits = self.commit.take().is_some();
+        if commits {
+            self.is_uncommitted = true;
             self.release.not_committed(Error::new(ErrorKind::Timeout, NOT_COMMITTED));
-            return Told::Uncommitted(Ok(())); // the listener has not been called
         }
-        let listened = Err(self.release.overdue());
-        if self.is_uncommitted { Told::Uncommitted(listened) } else { Told::Listened(listened) }
+        let listened = match (&mut self.telling, self.listened.take()) {
+            (_, Some(listened)) => listened,
+            (Telling::Value, None) => Ok(()),
+            (Telling::Listener(listener), None) => {
+                match listen(listener, &mut Context::from_waker(Waker::noop())) {
+                    Poll::Ready(listened) => listened,
+                    Poll::Pending if commits => Ok(()), // it had no time of its own
+                    Poll::Pending => Err(self.release.overdue()),
+                }
+            }
+        };
+        self.ended(listened)
     }
 }
 

@@ -314,7 +314,7 @@ impl Fetcher {
             }
             // Only a leader names a replica. Who was asked as one is another broker than the metadata says: it may answer so
             // for as long as the lease lasts, without a record.
-            Some(_) if !from_leader => {
+            Some(_) if !from_leader && self.flows(tp) => {
                 self.refresh = true;
                 self.back_to_leader(now, tp);
                 self.pause_after_trouble(now, tp);
@@ -322,6 +322,10 @@ impl Fetcher {
             _ => {}
         }
         news
+    }
+
+    fn flows(&self, tp: &TopicPartition) -> bool {
+        self.partitions.get(tp).is_some_and(|partition| partition.state == State::Flowing)
     }
 
     /// The leader says that a replica is nearer to us (KIP-392).

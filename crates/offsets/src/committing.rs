@@ -44,6 +44,9 @@ impl Offsets {
             Commit::Finished => {
                 self.renew(now);
                 offsets = self.finished_now();
+                // What rests may be another's: it is not committed, and that is said.
+                let resting = self.uncommitted.iter().filter(|partition| self.has_another_name(partition));
+                refused.extend(resting.map(|partition| (partition.clone(), Err(CommitError::NotOwned))));
             }
             Commit::These(these) => {
                 for (partition, token, offset) in these {

@@ -58,7 +58,7 @@ pub(crate) async fn run(common: &Common, args: Consume) -> Result<(), Failure> {
     let progress = Progress::new(output.is_terminal(), common.quiet);
     let printer = Printer::new(common.json, args.format.clone(), output.is_terminal());
     let closing = consumer.config().default_api_timeout;
-    let in_group = consumer.config().group_id.is_some();
+    let commits = consumer.config().group_id.is_some() && consumer.config().enable_auto_commit;
     let mut reading = Reading { consumer, output, printer, progress, ends: None, left: args.count };
 
     let read = match stop.or(reading.begin(&args)).await {
@@ -69,7 +69,7 @@ pub(crate) async fn run(common: &Common, args: Consume) -> Result<(), Failure> {
     reading.progress.finish();
     let began = now();
     // Whatever became of the reading. Closing only logs a commit that the group refuses; here it is a failure.
-    let committed = match in_group {
+    let committed = match commits {
         true => reading.consumer.commit_finished_within(closing / 2).await.map_err(Failure::from),
         false => Ok(()),
     };

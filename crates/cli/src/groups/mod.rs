@@ -13,7 +13,7 @@ pub(crate) use scope::Scope;
 
 use crate::{
     args::{Common, Groups, GroupsCommand},
-    failure::Failure,
+    failure::{Failure, say},
     output::Output,
     setup,
     text::table::{Sheet, visible},
@@ -80,7 +80,7 @@ async fn delete(
 fn all_done(mut failures: Vec<offtake::Error>) -> Result<(), Failure> {
     let Some(last) = failures.pop() else { return Ok(()) };
     for failure in failures {
-        eprintln!("offtake: {}", visible(&failure.to_string()));
+        say(format_args!("offtake: {}", visible(&failure.to_string())));
     }
     Err(last.into())
 }

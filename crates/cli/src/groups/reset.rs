@@ -15,7 +15,12 @@ use super::{
     plan::{Facts, Goal, Step, plan},
     scope,
 };
-use crate::{args::Reset, failure::Failure, output::Output, text::table::Sheet};
+use crate::{
+    args::Reset,
+    failure::{Failure, say},
+    output::Output,
+    text::table::Sheet,
+};
 
 pub(super) async fn run(
     admin: &mut Admin,
@@ -61,7 +66,7 @@ pub(super) async fn run(
     }
     print(group, &steps, &executed, json, output);
     if !args.execute && !json {
-        eprintln!("nothing was changed: that takes --execute");
+        say(format_args!("nothing was changed: that takes --execute"));
     }
     super::all_done(failures)
 }

@@ -11,6 +11,9 @@ use crate::{
     error::Result,
 };
 
+/// What closing takes at least, if it needs it: enough to hear of a commit from a broker nearby, or that there was none to make.
+const A_MOMENT: Duration = Duration::from_millis(50);
+
 /// How a consumer is closed (KIP-1092).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CloseOptions {
@@ -49,7 +52,8 @@ impl Consumer {
     /// consumer instead, or turns that off.
     ///
     /// With less than a second, also with none, the commit and the group's farewell are sent all the same, as when the consumer
-    /// is dropped; nobody waits for the answers then, and what was to be committed ends in `Timeout`.
+    /// is dropped. Their answers are waited for no longer than `timeout`, or 50 ms if that is longer; a commit that is not
+    /// confirmed by then ends in `Timeout`.
     ///
     /// Once this has ended, every call of a [`Handle`](crate::Handle) answers `Closed`.
     ///
@@ -70,7 +74,7 @@ impl Consumer {
     /// As [`close`](Self::close).
     pub async fn close_with(mut self, options: CloseOptions) -> Result<()> {
         let CloseOptions { timeout, group_membership } = options;
-        let deadline = clock::after(timeout);
+        let deadline = clock::after(timeout.max(A_MOMENT));
         self.inbox.set_closing();
         let handed_over = self.hand_over(deadline, None).await;
         // Without the time to wait for it, what can be done in a second is done behind our back, as when dropped.

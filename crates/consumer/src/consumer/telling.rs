@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeSet,
+    ops::RangeInclusive,
     time::{Duration, Instant},
 };
 
@@ -59,7 +60,8 @@ impl Consumer {
             Control::Revoke { id, partitions, owned, generation, release_by } => {
                 let change = OwnershipChange { partitions, owned, generation: Some(generation) };
                 let command = Some(Command::Released(id));
-                self.running = Some(self.revoke(change, release_by, CLOSING_COMMIT, command));
+                self.running =
+                    Some(self.revoke(change, release_by, Duration::ZERO..=CLOSING_COMMIT, command));
             }
             Control::Lost { id, partitions, owned, generation } => {
                 self.running =
@@ -82,14 +84,14 @@ impl Consumer {
         self.tell(RebalanceCall::Lost, change, None, Some(Command::Released(id)))
     }
 
-    /// Nothing more of these is handed out; what is finished is committed if that is our task, within `commit_within` and within
-    /// nine tenths of the time that there is, as the listener needs some too; the application is told; then the engine hears
-    /// of it.
+    /// Nothing more of these is handed out; what is finished is committed if that is our task, within nine tenths of the time
+    /// that there is, as the listener needs some too, or what of `commit_within` is nearest; the application is told; then the
+    /// engine hears of it.
     fn revoke(
         &mut self,
         change: OwnershipChange,
         release_by: Option<Instant>,
-        commit_within: Duration,
+        commit_within: RangeInclusive<Duration>,
         command: Option<Command>,
     ) -> Running {
         if !mutant!(13) {
@@ -97,7 +99,7 @@ impl Consumer {
         }
         let running = self.tell(RebalanceCall::Revoked, change, release_by, command);
         let change = running.release().change();
-        let within = commit_within.min(change.limit() / 10 * 9).max(LAST_SECOND);
+        let within = (change.limit() / 10 * 9).clamp(*commit_within.start(), *commit_within.end());
         let deadline = clock::later(change.began, within);
         let (reply, answer) = oneshot::channel();
         let commit = if self.commits_by_itself() {
@@ -213,7 +215,8 @@ impl Consumer {
         if is_member && !partitions.is_empty() {
             self.group = Group::Leaving;
             let change = OwnershipChange { partitions, owned: Vec::new(), generation: self.generation };
-            self.running = Some(self.revoke(change, Some(deadline), Duration::MAX, command));
+            let commit_within = LAST_SECOND..=Duration::MAX;
+            self.running = Some(self.revoke(change, Some(deadline), commit_within, command));
             return before.and(self.finish_running(Some(deadline)).await);
         }
         // By hand: nobody is told.
@@ -233,9 +236,10 @@ impl Consumer {
             self.finish_passed();
             self.report_finished();
         }
+        let by = deadline.max(clock::after(LAST_SECOND));
         let commit = self.handle.ask(|reply| match by_itself {
-            true => Command::CommitFinished { deadline, reply: Some(reply) },
-            false => Command::SettleCommits { deadline, reply },
+            true => Command::CommitFinished { deadline: by, reply: Some(reply) },
+            false => Command::SettleCommits { deadline: by, reply },
         });
         let late = || Err(Error::new(ErrorKind::Timeout, NOT_COMMITTED));
         clock::timeout_at(deadline, commit).await.unwrap_or_else(late)

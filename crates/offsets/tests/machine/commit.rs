@@ -751,6 +751,8 @@ fn b3_f4_what_was_given_by_id_rests_when_the_name_is_another_topics() {
     assert_eq!(sim.events(), [], "nothing of the new log begins");
     let id = sim.commit_at(token, 1003);
     assert_eq!(sim.events(), [failed(id, CommitError::NotOwned)]);
+    let id = sim.commit(Commit::Finished);
+    assert_eq!(sim.events(), [failed(id, CommitError::NotOwned)], "nothing of it goes out, and that is said");
     sim.offsets.commit_soon(sim.now);
     sim.quiet();
     sim.offsets.seek(sim.now, &orders(0), StartAt::Offset(Position::at(0))).unwrap();

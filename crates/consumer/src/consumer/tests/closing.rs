@@ -86,8 +86,24 @@ async fn n1_a_commit_that_is_not_answered_leaves_the_listener_its_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn n4_who_closes_a_consumer_whose_engine_has_ended_has_closed_it() {
+async fn n4_who_closes_a_consumer_whose_engine_has_ended_hears_of_it() {
     let (consumer, _engine, commanded) = unanswered(Log::default(), |builder| builder);
     drop(commanded);
-    consumer.close(ALL).await.unwrap();
+    assert_eq!(consumer.close(ALL).await.unwrap_err().kind(), ErrorKind::Closed, "nothing was committed");
+}
+
+/// A `poll` is dropped while the commit before a revoke waits for its answer, and then there is little time to close.
+#[tokio::test(start_paused = true)]
+async fn d9_a_listener_hears_of_a_revoke_whose_commit_closing_does_not_wait_for() {
+    let (mut consumer, engine) = hearing(|builder| builder, Duration::ZERO).await;
+    engine.hold_commits();
+    engine.revokes(&[0], None);
+    consumer.poll(Duration::from_secs(1)).await.unwrap();
+    assert_eq!(said_of_change(&engine), ["commit finished"]);
+    let closed = consumer.close(Duration::from_secs(2)).await;
+    assert_eq!(closed.unwrap_err().kind(), ErrorKind::Timeout);
+    settle().await;
+    let said = said_of_change(&engine);
+    assert_eq!(said.iter().filter(|what| *what == "revoked 1").count(), 2, "each partition once: {said:?}");
+    assert!(said.contains(&"released 7".to_owned()), "{said:?}");
 }

@@ -123,7 +123,7 @@ async fn n1_a_close_waits_for_a_rebalance_under_way_and_no_longer_than_it_may() 
         assert_eq!(error.to_string().contains(NOT_COMMITTED), !commits, "{error}");
         settle().await;
         let said = said(&engine);
-        assert_eq!(said.contains(&"revoked 1".to_owned()), commits, "{said:?}");
+        assert!(said.contains(&"revoked 1".to_owned()), "{said:?}");
         assert!(said.contains(&"released 7".to_owned()), "{said:?}");
     }
 }
