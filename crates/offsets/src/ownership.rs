@@ -83,6 +83,13 @@ impl Offsets {
         state.token = state.token.sought();
         state.no_progress_count = 0;
         let token = state.token;
+        if let (false, Place::Offset(position)) = at.parts()
+            && state.finished.is_some_and(|finished| finished.offset > position.offset)
+        {
+            // What lies between is to come again, however long it takes to ask the leader about the position.
+            state.finished = Some(position);
+            self.note_finished(partition);
+        }
         self.send_to(now, partition, at);
         Ok(token)
     }

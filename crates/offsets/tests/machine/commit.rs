@@ -259,6 +259,28 @@ fn a_position_from_before_a_seek_is_not_finished_after_it_but_may_be_committed()
     assert_eq!(commit_offsets(&sim.transmit()), [(orders(0), 31, -1)], "the application says so");
 }
 
+/// With an epoch the leader is asked first, which may be away for long: what lies beyond is not finished all the same.
+#[test]
+fn l8_what_lies_beyond_a_seek_is_not_committed_while_the_leader_is_asked_about_it() {
+    let (mut sim, old) = Sim::flowing(|_| {});
+    sim.finish(old, 30);
+    let new = sim.offsets.seek(sim.now, &orders(0), StartAt::Offset(at(12, 4))).unwrap();
+    assert_eq!(sim.offsets.finished_of(&orders(0)), Some(at(12, 4)));
+    let ask = sim.transmit();
+    assert_eq!(epoch_specs(&ask), [(orders(0), 5, 4)]);
+    sim.offsets.commit_soon(sim.now);
+    let commit = sim.transmit();
+    assert_eq!(commit_offsets(&commit), [(orders(0), 12, 4)]);
+    sim.accept(&commit);
+    sim.answer(&ask, 4, ends(orders(0), 4, 200, ErrorCode::None));
+    sim.finish(new, 13);
+    sim.offsets.commit_soon(sim.now);
+    assert_eq!(commit_offsets(&sim.transmit()), [(orders(0), 13, -1)]);
+    // What was finished before a seek forth stays so until it is there.
+    sim.offsets.seek(sim.now, &orders(0), StartAt::Offset(at(40, 4))).unwrap();
+    assert_eq!(sim.offsets.finished_of(&orders(0)), Some(Position::at(13)));
+}
+
 #[test]
 fn h9_negative_offsets_are_refused_where_they_are_said() {
     let (mut sim, token) = Sim::flowing(|_| {});
