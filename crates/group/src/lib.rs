@@ -206,6 +206,12 @@ impl Member {
         either!(&self.0, machine => machine.release_by())
     }
 
+    /// Whether the group goes on without us, and we come back when all that we had is released: what is being revoked, of
+    /// which no [`Event::Lost`] tells a second time, can be committed no more.
+    pub fn is_out_until_released(&self) -> bool {
+        either!(&self.0, machine => machine.is_out_until_released())
+    }
+
     /// Hashes all that decides what it will do, with times counted from `now` in steps of `grain`: for a model checker,
     /// which takes two members of one configuration for the same if their futures are.
     pub fn fingerprint(&self, now: Instant, grain: Duration, state: &mut impl Hasher) {

@@ -514,6 +514,30 @@ fn s9_what_is_being_revoked_is_not_lost_too() {
     hand.joins();
 }
 
+/// Nothing is lost that is not being revoked already, so no event tells; and we join again only when that is released.
+#[test]
+fn h7_what_is_being_revoked_when_the_group_goes_on_without_us_is_committed_no_more() {
+    let mut hand = Hand::new(config(Assignor::CooperativeSticky));
+    hand.settles_with(1, &[0]);
+    hand.wait(BEAT);
+    hand.sends();
+    hand.hears(beat(ErrorCode::RebalanceInProgress));
+    hand.joins();
+    hand.hears(joined(2, "leader", "me", vec![]));
+    hand.syncs();
+    hand.hears(assigned(&[]));
+    assert!(matches!(&hand.events()[..], [Event::Revoke { .. }, Event::Assigned { .. }]));
+    assert!(!hand.member.is_out_until_released());
+    let identity = hand.member.identity().unwrap();
+    hand.member.commit_refused(hand.now, ErrorCode::IllegalGeneration, &identity);
+    assert_eq!(hand.events(), []);
+    assert!(hand.member.is_out_until_released());
+    assert!(hand.sends().is_none());
+    hand.releases();
+    hand.joins();
+    assert!(!hand.member.is_out_until_released());
+}
+
 /// The coordinator keeps a static member that did not rejoin in time; a later generation takes it in as if nothing had
 /// been. Found by `tests/model`: what it held, another had owned meanwhile, and it was told Revoke, with a commit.
 #[test]

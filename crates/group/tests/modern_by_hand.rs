@@ -442,6 +442,29 @@ fn g6_an_instance_id_in_use_is_waited_for_anew_when_the_coordinator_changes() {
 }
 
 #[test]
+fn h7_what_is_being_revoked_when_it_is_fenced_is_committed_no_more() {
+    let mut hand = Hand::knowing(None);
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    hand.settles_with(&[0]);
+    let beats = |hand: &mut Hand| {
+        while hand.outstanding.is_none() {
+            hand.waits();
+            hand.says();
+        }
+    };
+    beats(&mut hand);
+    hand.hears(beat(1, Some(&[])));
+    assert!(matches!(&hand.events()[..], [Event::Revoke { .. }, ..]));
+    assert!(!hand.member.is_out_until_released());
+    beats(&mut hand);
+    hand.hears(refused(ErrorCode::FencedMemberEpoch));
+    assert_eq!(hand.events(), []);
+    assert!(hand.member.is_out_until_released());
+    hand.releases();
+    assert!(!hand.member.is_out_until_released());
+}
+
+#[test]
 fn f13_a_member_that_is_fenced_again_and_again_says_so_once() {
     let mut hand = Hand::knowing(None);
     hand.member.subscribe(hand.now, topics(&["a"]));

@@ -162,6 +162,10 @@ impl Engine {
             None => (self.config.group_id.as_ref().map(|_| Identity::standalone()), Validity::Forever),
         };
         self.offsets.set_identity(identity);
+        // A listener that waits for a commit would wait for the group, which we join again when the listener has ended.
+        if member.is_some_and(offtake_group::Member::is_out_until_released) {
+            self.releasing_is_lost();
+        }
         let validity = if mutant!(22) { Validity::Forever } else { validity };
         if self.shared.set_validity(now, validity) {
             self.outbox.control(Control::LookAgain);

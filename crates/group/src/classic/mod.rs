@@ -305,6 +305,10 @@ impl Classic {
         self.state.membership()?.release_by(self.core.config.rebalance_timeout)
     }
 
+    pub(crate) fn is_out_until_released(&self) -> bool {
+        matches!(self.state, State::Releasing { membership: None, .. })
+    }
+
     pub(crate) fn state_name(&self) -> &'static str {
         match self.state {
             State::Outside => "outside",

@@ -321,6 +321,10 @@ impl Consumer {
         earliest([self.giving_up_since, self.unheard_since])?.checked_add(self.core.config.rebalance_timeout)
     }
 
+    pub(crate) fn is_out_until_released(&self) -> bool {
+        matches!(self.state, State::Releasing)
+    }
+
     pub(crate) fn state_name(&self) -> &'static str {
         match self.state {
             State::Outside => "outside",
