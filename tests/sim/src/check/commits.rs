@@ -28,7 +28,7 @@ impl Records {
             Some(log) => log.incarnation_of(offset, epoch, about),
             None => about,
         };
-        let settled = reader.has_gone() && incarnation >= reader.incarnation;
+        let settled = reader.commits_there(offset) && incarnation >= reader.incarnation;
         reader.commits(offset);
         let recreated =
             scene.ledger.log(place).and_then(|log| log.cuts.iter().rposition(|cut| cut.recreated));
@@ -159,7 +159,10 @@ impl Records {
 #[cfg(test)]
 mod tests {
     use super::super::forge::{Forged, M0, M1, orders};
-    use crate::{events::What, plan::Commits};
+    use crate::{
+        events::What,
+        plan::{Commits, Harm, Odd},
+    };
 
     fn told(forged: Forged, from: i64, to: i64) -> Forged {
         forged.tell(What::TruncationTold { who: M0, at: orders(), from, to: Some(to) })
@@ -225,6 +228,16 @@ mod tests {
         // Once one of the new log has landed, none goes back.
         let landed = late.sends_of_epoch(M0, 7, 1).noted(M0, 7);
         landed.sends_of_epoch(M0, 6, 1).noted(M0, 6).is_found("S8");
+    }
+
+    #[test]
+    fn s8_nor_does_one_of_before_a_reset_that_waited_for_its_connection() {
+        let odd = Harm::Odd { which: Odd::UndefinedEpoch, times: 1 };
+        let read = Forged::begun().fault(1, odd).written(10..12, 0).reads(M0, 10..12, 0);
+        let reset = read.reset(M0, Some(12), 0).reads(M0, 0..1, 0);
+        let late = reset.commits(M0, 12).reads(M0, 1..3, 0);
+        late.clone().commits(M0, 3).holds();
+        late.commits(M0, 3).commits(M0, 12).commits(M0, 3).is_found("S8");
     }
 
     #[test]

@@ -36,9 +36,12 @@ impl Records {
         let granted = self.readers.get(&key).map(super::reader::Reader::asks_since);
         // While it is paused nothing is heard of it.
         let granted = granted.max(self.resumed.get(&key).copied());
+        // Nor is anything while all memory is taken by what the application holds, of this poll and of the one before.
+        let polls = self.polled.get(&who).is_none_or(|(before_last, _)| *before_last >= before);
         if let Some(offset) = unread
             && lag == 0
             && settled
+            && polls
             && !self.paused.contains(&key)
             && granted.is_some_and(|granted| granted < before)
         {
@@ -141,6 +144,11 @@ mod tests {
         lags(fresh, 0).holds();
         let paused = waits.tell(What::Paused { who: M0, at: orders() });
         lags(paused.clone(), 0).holds();
+        // It was handed so much that it has not come back for long.
+        let begins = || What::PollBegins { who: M0, timeout: std::time::Duration::ZERO };
+        let slow = Forged::begun().tell(begins()).tell(What::Healed).wait(20_000).written(10..12, 0);
+        lags(slow.clone().wait(10_000).tell(begins()), 0).holds();
+        lags(slow.wait(10_000).tell(begins()).tell(begins()), 0).is_found("S14");
         // Nothing is heard of it while it is paused; soon after that it is.
         let resumed = paused.tell(What::Resumed { who: M0, at: orders() });
         lags(resumed.clone(), 0).holds();

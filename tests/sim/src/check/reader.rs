@@ -147,6 +147,14 @@ impl Reader {
         self.stands.iter().all(|(_, used)| *used == self.moves.len())
     }
 
+    /// Whether a commit of this offset is one that it sends where it was last told to go: what lies beyond where it stands now
+    /// was said before that, and waited.
+    pub(super) fn commits_there(&self, offset: i64) -> bool {
+        let was_told = !self.moves.is_empty() && !self.stands.is_empty();
+        let reaches = !was_told || self.stands.iter().any(|(next, _)| offset <= *next);
+        self.has_gone() && reaches
+    }
+
     /// The application chose the position.
     pub(super) fn sought(&mut self, to: i64) {
         // In the log that it was last told of, though nothing of that was handed out.

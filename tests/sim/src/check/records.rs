@@ -44,6 +44,8 @@ pub(super) struct Records {
     pub(super) quiet: bool,
     /// When the last fault was over.
     pub(super) healed: Option<Duration>,
+    /// When each polled before it last did, and when it last did.
+    pub(super) polled: BTreeMap<Who, (Duration, Duration)>,
     pub(super) paused: BTreeSet<(Who, Place)>,
     /// Nothing is heard of a partition while it is paused.
     pub(super) resumed: BTreeMap<(Who, Place), Duration>,
@@ -192,6 +194,10 @@ impl Records {
                     of.note(Noted::nothing(at));
                     (of.leader_epoch, of.checked, of.blind, of.rewound) = (-1, 0, false, None);
                 }
+            }
+            What::PollBegins { who, .. } => {
+                let (_, last) = self.polled.get(who).copied().unwrap_or_default();
+                self.polled.insert(*who, (last, at));
             }
             What::Quiet => self.quiet = true,
             What::Healed => self.healed = Some(at),
