@@ -186,6 +186,10 @@ impl History {
                 let of = orders(p);
                 if self.token(&of).is_some() {
                     self.aims(&of, start);
+                    if let StartAt::Offset(position) = start {
+                        // What lies beyond is not finished any more, whatever the leader will say.
+                        self.claim(&of).done.insert(position.offset);
+                    }
                     self.sim.offsets.seek(self.sim.now, &of, start).unwrap();
                 }
             }
