@@ -436,7 +436,7 @@ fn n2_closing_is_bounded_when_the_broker_is_silent_and_when_it_is_gone() {
             assert!(took < Duration::from_millis(1400), "silent: {silent}: {took:?}");
             let error = closed.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Timeout, "what it could not commit, it says");
-            assert!(error.to_string().contains("could not be committed"), "{error}");
+            assert!(error.to_string().contains("did not confirm"), "{error}");
             // What the proxy held back ends with its connections: it would arrive when the proxy flows again, late or not.
             proxy.cut_all();
             proxy.flow();
