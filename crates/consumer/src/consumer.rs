@@ -242,7 +242,8 @@ impl Consumer {
         if self.group != Group::Outside || self.delivery.owned().all(|held| stay.contains(held)) {
             return Ok(());
         }
-        self.commit_by_hand(self.handle.deadline()).await
+        let deadline = self.handle.deadline();
+        self.commit_by_hand(deadline, deadline).await
     }
 
     /// Commits what is finished if `enable.auto.commit` is on, runs the listener's `revoked`, gives up everything and
@@ -251,7 +252,7 @@ impl Consumer {
         let deadline = self.handle.deadline();
         let (reply, _) = oneshot::channel();
         let command = Command::Unsubscribe { reason: "the consumer unsubscribed", reply };
-        let handed_over = self.hand_over(deadline, Some(command)).await;
+        let handed_over = self.hand_over(deadline, deadline, Some(command)).await;
         self.group = Group::Leaving;
         self.finish_leaving().await?;
         handed_over

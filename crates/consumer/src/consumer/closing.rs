@@ -76,9 +76,9 @@ impl Consumer {
         let CloseOptions { timeout, group_membership } = options;
         let deadline = clock::after(timeout.max(A_MOMENT));
         self.inbox.set_closing();
-        let handed_over = self.hand_over(deadline, None).await;
         // Without the time to wait for it, what can be done in a second is done behind our back, as when dropped.
         let by = deadline.max(clock::after(LAST_SECOND));
+        let handed_over = self.hand_over(deadline, by, None).await;
         let closed = self.handle.ask(|reply| Command::Close { deadline: by, group_membership, reply });
         handed_over.and(clock::timeout_at(deadline, closed).await.unwrap_or(Ok(())))
     }

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::{Consumer, Group, Release, Running, Told};
 use crate::{
     clock,
-    engine::command::{CLOSING_COMMIT, Command, LAST_SECOND},
+    engine::command::{CLOSING_COMMIT, Command},
     error::{Error, ErrorKind, Result},
     event::{Event, OwnershipChange, RebalanceCall},
     inbox::Control,
@@ -203,8 +203,13 @@ impl Consumer {
     }
 
     /// Revokes everything that is owned, as a rebalance would: commit, listener, then the command to the engine, which is
-    /// sent in any case.
-    pub(super) async fn hand_over(&mut self, deadline: Instant, command: Option<Command>) -> Result<()> {
+    /// sent in any case. It is waited for until `deadline`; the engine goes on with the commit until `by`, where that is later.
+    pub(super) async fn hand_over(
+        &mut self,
+        deadline: Instant,
+        by: Instant,
+        command: Option<Command>,
+    ) -> Result<()> {
         // A rebalance that is under way comes first.
         let before = self.finish_running(Some(deadline)).await;
         self.as_values = false;
@@ -215,12 +220,14 @@ impl Consumer {
         if is_member && !partitions.is_empty() {
             self.group = Group::Leaving;
             let change = OwnershipChange { partitions, owned: Vec::new(), generation: self.generation };
-            let commit_within = LAST_SECOND..=Duration::MAX;
+            let longer =
+                if by > deadline { by.saturating_duration_since(clock::now()) } else { Duration::ZERO };
+            let commit_within = longer..=Duration::MAX;
             self.running = Some(self.revoke(change, Some(deadline), commit_within, command));
             return before.and(self.finish_running(Some(deadline)).await);
         }
         // By hand: nobody is told.
-        let committed = if partitions.is_empty() { Ok(()) } else { self.commit_by_hand(deadline).await };
+        let committed = if partitions.is_empty() { Ok(()) } else { self.commit_by_hand(deadline, by).await };
         self.give_up(&partitions);
         if let Some(command) = command {
             self.handle.send(command)?;
@@ -230,13 +237,12 @@ impl Consumer {
 
     /// Before partitions that were assigned by hand are given up: what is finished is committed, if that is our task; otherwise
     /// what the application has asked for and not waited for goes out (H2).
-    pub(super) async fn commit_by_hand(&mut self, deadline: Instant) -> Result<()> {
+    pub(super) async fn commit_by_hand(&mut self, deadline: Instant, by: Instant) -> Result<()> {
         let by_itself = self.commits_by_itself();
         if by_itself {
             self.finish_passed();
             self.report_finished();
         }
-        let by = deadline.max(clock::after(LAST_SECOND));
         let commit = self.handle.ask(|reply| match by_itself {
             true => Command::CommitFinished { deadline: by, reply: Some(reply) },
             false => Command::SettleCommits { deadline: by, reply },
