@@ -293,8 +293,7 @@ fn j1_whoever_was_told_of_an_error_is_told_when_what_lies_before_it_is_read_agai
     assert!(matches!(rig.told().as_slice(), [Event::Failed { .. }]));
 }
 
-#[test]
-fn j1_a_partition_that_is_given_back_at_the_error_is_told_of_it_again() {
+fn stopped_by_an_error_at_1() -> Rig {
     let mut rig = with_budget(10_000).topic("a", &[1]);
     rig.start("a", 0, 0);
     let asked = rig.ask();
@@ -302,6 +301,12 @@ fn j1_a_partition_that_is_given_back_at_the_error_is_told_of_it_again() {
     for chunk in taken(&mut rig) {
         rig.fetcher.release(rig.now, &chunk.partition, chunk.charge);
     }
+    rig
+}
+
+#[test]
+fn j1_a_partition_that_is_given_back_at_the_error_is_told_of_it_again() {
+    let mut rig = stopped_by_an_error_at_1();
     let Some(Event::Failed { position, .. }) = rig.told().pop() else { panic!("it is stopped") };
     rig.fetcher.pause(&tp("a", 0), TOKEN);
     assert!(rig.fetcher.give_back(rig.now, &tp("a", 0), TOKEN, position));
@@ -330,13 +335,7 @@ fn i12_a_pause_that_is_said_again_asks_again() {
 #[test]
 fn l8_whoever_stops_what_was_given_back_hears_from_where_it_is_to_be_read() {
     for (given, stopped) in [(0, 0), (1, 1), (5, 1)] {
-        let mut rig = with_budget(10_000).topic("a", &[1]);
-        rig.start("a", 0, 0);
-        let asked = rig.ask();
-        answer(&mut rig, &asked, vec![data(0, broken(batch(0, 1), 1))]);
-        for chunk in taken(&mut rig) {
-            rig.fetcher.release(rig.now, &chunk.partition, chunk.charge);
-        }
+        let mut rig = stopped_by_an_error_at_1();
         assert!(rig.fetcher.give_back(rig.now, &tp("a", 0), TOKEN, Position::at(given)));
         assert_eq!(rig.fetcher.stop(&tp("a", 0)).map(|position| position.offset), Some(stopped));
     }
