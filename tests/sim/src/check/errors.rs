@@ -38,6 +38,8 @@ pub(super) struct Errors {
     /// When a coordinator last had no more of the group than what was stored.
     loaded: Option<Duration>,
     started: BTreeMap<usize, Who>,
+    /// Those whose consumer was dropped: it still leaves its group, while the next life begins.
+    dropped: BTreeSet<Who>,
 }
 
 impl Errors {
@@ -48,6 +50,7 @@ impl Errors {
                 self.began.insert(*who, event.at);
             }
             What::GroupLoaded => self.loaded = Some(event.at),
+            What::Crashed { who } => drop(self.dropped.insert(*who)),
             What::Request { api: JOIN, client, .. } => {
                 let until = plan.faults.iter().filter_map(|fault| match fault.what {
                     Harm::Held { api: JOIN, lasts } if ms(fault.at) <= event.at => Some(ms(fault.at + lasts)),
@@ -89,11 +92,15 @@ impl Errors {
 
 impl Errors {
     /// Whether its `group.instance.id` may be another's, of an earlier life or of a twin, that has spoken to the group since it
-    /// began, or that a coordinator which lost what it had heard since knows instead.
+    /// began, or that a coordinator which lost what it had heard since knows instead. A consumer that was dropped is followed
+    /// by a later life while it leaves.
     fn is_another_s(&self, plan: &Plan, who: Who) -> bool {
         let began = self.began.get(&who).copied().unwrap_or_default();
+        let dropped = self.dropped.contains(&who);
         let mut others = self.joined.iter().filter(|(other, _)| {
-            plan.are_twins(who.member, other.member) || (who.member == other.member && other.life < who.life)
+            let precedes = who.member == other.member && other.life < who.life;
+            let follows = who.member == other.member && other.life > who.life && dropped;
+            plan.are_twins(who.member, other.member) || precedes || follows
         });
         others.any(|(other, at)| {
             let takes_effect = self.held_up.get(other).copied().unwrap_or(*at).max(*at);
@@ -182,6 +189,15 @@ mod tests {
         fenced(is_static().tell(What::Started { who: again }).tell(join(M0))).holds();
         fenced(is_static().tell(join(M0)).tell(What::Started { who: again }).tell(join(again)))
             .is_found("E1");
+        // The consumer was dropped, and the next life came before it had left.
+        let old = |forged: Forged| {
+            let (kind, message) = ("Fenced".to_owned(), "forged".to_owned());
+            forged.tell(What::Failed { who: M0, call: "event", kind, message, fatal: true })
+        };
+        let followed = |forged: Forged| old(forged.tell(What::Started { who: again }).tell(join(again)));
+        followed(is_static().tell(What::Crashed { who: M0 })).holds();
+        followed(is_static()).is_found("E1");
+        old(is_static().tell(What::Crashed { who: M0 })).is_found("E1");
         // Nobody can be fenced without an instance id.
         fenced(Forged::begun().tell(What::Started { who: again }).tell(join(M0))).is_found("E1");
     }

@@ -49,8 +49,11 @@ impl Records {
             complaints.add("S14", scene.at, text);
         }
         if self.quiet && lag > MARKERS && self.is_at_end(scene.plan, scene.ledger, who, place) {
-            // Aborted records are fetched and passed over like others: until then they count.
-            let passes = self.left_to_pass(scene.ledger, who, place);
+            // Aborted records are fetched and passed over like others: until then they count. So do records that were fetched
+            // before their log was cut: the news of that waits behind them.
+            let at_the_cut = self.readers.get(&key).is_none_or(super::reader::Reader::has_gone);
+            let passes =
+                if at_the_cut { self.left_to_pass(scene.ledger, who, place) } else { u64::MAX - MARKERS };
             let least = self.least_lag.entry(key).or_insert((lag, scene.at));
             if lag < least.0 {
                 *least = (lag, scene.at);
@@ -132,6 +135,18 @@ mod tests {
         // It never gets on; and there are not so many.
         lags(lags(aborted.clone(), 10).wait(2_100), 10).is_found("S14");
         lags(aborted.clone(), 15).is_found("S14");
+    }
+
+    #[test]
+    fn s14_records_that_were_fetched_before_their_log_was_cut_count_until_they_are_handed_out() {
+        let told = What::TruncationTold { who: M0, at: orders(), from: 20, to: Some(11) };
+        let cut = Forged::begun().written(10..20, 0).truncated(11);
+        let told = cut.clone().tell(told).tell(What::Quiet).handed(M0, 10..11, 0);
+        lags(told.clone(), 9).holds();
+        lags(lags(told.clone(), 9).wait(1_000), 7).holds();
+        // It never gets on; and nothing of that was on its way to it.
+        lags(lags(told, 9).wait(2_100), 9).is_found("S14");
+        lags(cut.tell(What::Quiet).handed(M0, 10..11, 0), 9).is_found("S14");
     }
 
     #[test]
