@@ -3,16 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use offtake_machine::{Cluster, Topic, TopicPartition};
-use offtake_wire::ErrorCode;
+use offtake_wire::{ErrorCode, Uuid};
 
 use super::{command::Subscription, topics::matching};
 
 #[derive(Debug)]
 pub(super) struct Subscriptions {
     kind: Subscription,
-    /// Partition counts as they were when a topic was first seen after it was subscribed to: what is born later is read
-    /// from its first record, whatever `auto.offset.reset` says (FAILURES B4).
-    partitions_at_subscribe: BTreeMap<Topic, i32>,
+    /// Topics as they were when they were first seen after they were subscribed to: what is born later is read from its first
+    /// record, whatever `auto.offset.reset` says (FAILURES B4).
+    at_subscribe: BTreeMap<Topic, FirstSeen>,
     /// Topics of the subscription that may not be seen, or cannot exist, of which the application was told.
     refused: BTreeSet<Topic>,
     /// Whether the topics are known that matched when patterns were subscribed to: what matches later was born later.
@@ -21,11 +21,33 @@ pub(super) struct Subscriptions {
     asked_before: u64,
 }
 
+/// A topic as it was when it was first seen after it was subscribed to.
+#[derive(Clone, Copy, Debug)]
+struct FirstSeen {
+    partitions: i32,
+    /// Zero where brokers do not tell it.
+    id: Uuid,
+}
+
+impl FirstSeen {
+    const MISSING: Self = Self { partitions: 0, id: Uuid::ZERO };
+
+    /// The topic is there, with this id. One that was created again was born after the subscription, all of it.
+    fn sees(&mut self, id: Uuid) {
+        if id != Uuid::ZERO && self.id != Uuid::ZERO && self.id != id {
+            self.partitions = 0;
+        }
+        if id != Uuid::ZERO {
+            self.id = id;
+        }
+    }
+}
+
 impl Subscriptions {
     pub(super) fn none() -> Self {
         Self {
             kind: Subscription::None,
-            partitions_at_subscribe: BTreeMap::new(),
+            at_subscribe: BTreeMap::new(),
             refused: BTreeSet::new(),
             catalog_seen: false,
             asked_before: 0,
@@ -93,23 +115,30 @@ impl Subscriptions {
         let is_later = by_pattern && std::mem::replace(&mut self.catalog_seen, true);
         let is_missing_now = cluster.lists_all && learnt > self.asked_before;
         for name in &topics {
-            let count = match cluster.topics.get(name) {
-                Some(_) if is_later => 0,
-                Some(info) if info.error.is_ok() => i32::try_from(info.partitions.len()).unwrap_or(i32::MAX),
+            let info = cluster.topics.get(name);
+            let first = match info {
+                Some(_) if is_later => FirstSeen::MISSING,
+                Some(info) if info.error.is_ok() => {
+                    let partitions = i32::try_from(info.partitions.len()).unwrap_or(i32::MAX);
+                    FirstSeen { partitions, id: info.id }
+                }
                 // It does not exist yet: all of it will have been born after the subscription.
-                Some(info) if info.error == ErrorCode::UnknownTopicOrPartition => 0,
-                None if is_missing_now => 0,
+                Some(info) if info.error == ErrorCode::UnknownTopicOrPartition => FirstSeen::MISSING,
+                None if is_missing_now => FirstSeen::MISSING,
                 _ => continue,
             };
-            self.partitions_at_subscribe.entry(name.clone()).or_insert(count);
+            let seen = self.at_subscribe.entry(name.clone()).or_insert(first);
+            if let Some(info) = info.filter(|info| info.error.is_ok()) {
+                seen.sees(info.id);
+            }
         }
         Some(topics)
     }
 
     /// Whether the partition did not exist when its topic was subscribed to.
     pub(super) fn was_born_later(&self, partition: &TopicPartition) -> bool {
-        let count = self.partitions_at_subscribe.get(&partition.topic);
-        count.is_some_and(|count| partition.partition >= *count)
+        let first = self.at_subscribe.get(&partition.topic);
+        first.is_some_and(|first| partition.partition >= first.partitions)
     }
 
     /// Topics that are subscribed to by name and may not be seen, or cannot exist, each once; the others are read
@@ -140,7 +169,7 @@ mod tests {
             let info =
                 PartitionInfo { leader: None, epoch: None, replicas: vec![], isr: vec![], offline: vec![] };
             let partitions = (0..*partitions).map(|index| (index, info.clone())).collect();
-            let id = offtake_wire::Uuid::default();
+            let id = Uuid::ZERO;
             (Topic::from(*name), TopicInfo { id, error: *error, internal: false, partitions })
         });
         Cluster { topics: topics.collect(), lists_all: true, ..Cluster::default() }
@@ -174,6 +203,30 @@ mod tests {
         assert_eq!(subscriptions.resolve(&both, 1, true).unwrap().len(), 2);
         assert!(subscriptions.was_born_later(&TopicPartition::new("offers", 0)));
         assert!(!subscriptions.was_born_later(&TopicPartition::new("orders", 0)));
+    }
+
+    #[test]
+    fn b3_b4_a_topic_that_was_created_again_is_born_later_whole_and_a_stale_answer_changes_nothing() {
+        let with_id = |id: u8, partitions| {
+            let mut cluster = cluster(&[("orders", ErrorCode::None, partitions)]);
+            for info in cluster.topics.values_mut() {
+                info.id = Uuid([id; 16]);
+            }
+            cluster
+        };
+        let third = TopicPartition::new("orders", 2);
+        let mut subscriptions = Subscriptions::none();
+        subscriptions.replace(Subscription::Topics(vec!["orders".into()]), 0);
+        subscriptions.resolve(&with_id(1, 3), 1, true);
+        subscriptions.resolve(&with_id(1, 3), 2, true);
+        subscriptions.resolve(&cluster(&[("orders", ErrorCode::UnknownTopicOrPartition, 0)]), 3, true);
+        assert!(!subscriptions.was_born_later(&third), "it is the same topic");
+        subscriptions.resolve(&with_id(2, 1), 4, true);
+        assert!(subscriptions.was_born_later(&third), "it has one partition, and grows");
+        assert!(subscriptions.was_born_later(&TopicPartition::new("orders", 0)), "all of it is new");
+        subscriptions.resolve(&with_id(1, 3), 5, true);
+        subscriptions.resolve(&with_id(2, 3), 6, true);
+        assert!(subscriptions.was_born_later(&third));
     }
 
     #[test]

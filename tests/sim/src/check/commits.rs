@@ -139,7 +139,8 @@ impl Records {
             stale: taken || of_a_former_log,
             of_a_former_topic,
         });
-        if !of_a_former_log {
+        let was_on_its_way = sent.is_some_and(|sent| of.sought_at.is_some_and(|sought| sent.last <= sought));
+        if !of_a_former_log && !was_on_its_way {
             of.leader_epoch = leader_epoch.max(of.leader_epoch);
         }
     }
@@ -324,7 +325,13 @@ mod tests {
         let seeks = |epoch: i32| What::Sought { who: M0, at: orders(), to: 10, epoch };
         noted(passed.clone().tell(seeks(2)), 10, 2).holds();
         noted(passed.clone().tell(seeks(2)), 10, 1).is_found("S8");
-        noted(passed.tell(seeks(-1)), 10, 2).is_found("S8");
+        noted(passed.clone().tell(seeks(-1)), 10, 2).is_found("S8");
+        // A commit was on its way, of another epoch.
+        let (member, at) = (M0.to_string(), orders());
+        let arrives = What::Committed { member, generation: 1, at, offset: 10, leader_epoch: 3 };
+        let crossed = passed.sends_of_epoch(M0, 10, 3).tell(seeks(2)).tell(arrives);
+        noted(crossed.clone(), 10, 2).holds();
+        noted(crossed, 10, 1).is_found("S8");
         // So may the offset be, if that is where it sought.
         let lower = |to: i64| What::Sought { who: M0, at: orders(), to, epoch: 0 };
         let again = |to: i64| Forged::begun().tell(lower(to)).handed(M0, 5..6, 0);

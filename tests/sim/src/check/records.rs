@@ -126,6 +126,7 @@ impl Records {
                 let of = self.groups.entry(place.clone()).or_default();
                 // It names the epoch of then: that of what it commits first.
                 of.leader_epoch = of.leader_epoch.min(*epoch);
+                of.sought_at = Some(at);
                 if of.committed().max(of.under_way(*who)).is_none_or(|committed| *to < committed) {
                     // Its store knows of less than the group: a policy had moved the group on, or is about to, as nothing is
                     // committed.
