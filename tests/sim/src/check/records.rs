@@ -30,8 +30,10 @@ pub(super) const KNOWS_TOPICS: Duration = Duration::from_secs(2);
 #[derive(Debug, Default)]
 pub(super) struct Records {
     pub(super) started: BTreeMap<Who, Duration>,
-    /// The same, less the time that it was stopped at the beginning.
+    /// The same, less the time at the beginning that it was stopped, or reached no broker.
     pub(super) awake: BTreeMap<Who, Duration>,
+    /// Those that have reached a broker.
+    reached: BTreeSet<Who>,
     /// While it was stopped, it learned nothing.
     frozen: BTreeMap<usize, Duration>,
     /// How often each has dialled.
@@ -86,7 +88,12 @@ impl Records {
                     }
                 }
             }
-            What::Dialled { who, .. } => *self.dials.entry(*who).or_default() += 1,
+            What::Dialled { who, refused, .. } => {
+                *self.dials.entry(*who).or_default() += 1;
+                if !refused && self.reached.insert(*who) {
+                    self.awake.insert(*who, at);
+                }
+            }
             What::Named { who, member } => {
                 self.members.insert(member.clone(), *who);
             }

@@ -157,6 +157,30 @@ mod tests {
     }
 
     #[test]
+    fn s13_a_partition_that_was_added_is_begun_at_its_start_by_a_member_that_knew_the_topic() {
+        let added = crate::events::Place { partition: 1, ..orders() };
+        let begins_at_the_end = |dialled: u64, refused: bool| {
+            let begun = Forged::new().planned(|plan| plan.reset = crate::plan::Reset::Latest).starts(M0);
+            let dials = What::Dialled { who: M0, broker: 1, refused };
+            let grown = What::Grown { topic: "orders".into(), partitions: 2 };
+            let written = What::Appended { at: added.clone(), offset: 0, id: 1, transaction: 0 };
+            let granted =
+                What::GroupAssigned { member: M0.to_string(), generation: 2, places: vec![added.clone()] };
+            let assigned = What::Assigned { who: M0, places: vec![added.clone()], generation: 2 };
+            let forged = begun.wait(dialled).tell(dials).wait(5_000 - dialled).tell(grown).tell(written);
+            let to_the_end = |forged: Forged| {
+                let reason = "nothing is committed".to_owned();
+                forged.tell(What::Reset { who: M0, at: added.clone(), from: None, to: 1, reason })
+            };
+            to_the_end(forged.tell(granted).tell(assigned))
+        };
+        begins_at_the_end(1, false).is_found("S13");
+        // It had reached no broker for long.
+        begins_at_the_end(4_000, false).holds();
+        begins_at_the_end(4_000, true).is_found("S13");
+    }
+
+    #[test]
     fn s13_nothing_is_committed_is_true_when_it_was_asked() {
         Forged::begun().revoked(M0).joins(M1, 2).reset(M1, None, 0).is_found("S13");
         // The plan of seed 1019291: asked before the former owner's commit arrived.
