@@ -300,6 +300,19 @@ mod tests {
     }
 
     #[test]
+    fn s8_a_commit_of_what_a_group_gave_before_it_was_forgotten() {
+        let forgotten = |forged: Forged| {
+            forged.tell(What::Forgotten).joins(M1, 1).reset(M1, None, 10).reads(M1, 10..15, 0).commits(M1, 15)
+        };
+        let before = || Forged::begun().written(10..20, 0).commits(M0, 10).reads(M0, 10..12, 0);
+        forgotten(before()).commits(M0, 12).holds();
+        // It was told that it has it no more, or given it anew.
+        let lost = What::Lost { who: M0, places: vec![orders()] };
+        forgotten(before()).tell(lost.clone()).commits(M0, 12).is_found("S8");
+        forgotten(before()).tell(lost).granted(M0, 2).assigned(M0, 2).commits(M0, 12).is_found("S8");
+    }
+
+    #[test]
     fn s8_a_leader_epoch_goes_back() {
         let noted = |forged: Forged, offset: i64, leader_epoch: i32| {
             forged.sends(M0, offset).tell(What::Committed {

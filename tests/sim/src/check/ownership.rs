@@ -65,6 +65,8 @@ pub(super) struct Ownership {
     /// Commits that a broker's wish for quiet held up until their partition was let go of.
     held_up: BTreeMap<(Who, Place), i64>,
     recreated: BTreeMap<Arc<str>, Duration>,
+    /// When a coordinator last lost all that it knew of the group.
+    forgotten: Option<Duration>,
     /// They were named before the topic was created again, and were told of it afterwards: what they have is the former one.
     former: BTreeSet<(Who, Place)>,
     listening: BTreeMap<Who, u32>,
@@ -137,6 +139,7 @@ impl Ownership {
                 self.recreated.insert(topic.clone(), at);
             }
             What::Forgotten => {
+                self.forgotten = Some(at);
                 for who in self.names.keys() {
                     self.gone.entry(*who).or_insert((at, Why::Forgotten));
                 }
@@ -290,7 +293,15 @@ impl Ownership {
         let by_id = plan.members[who.member].consumer_protocol || !spoken.is_classic();
         holds(who)
             && (self.is_converted(plan, spoken, *who, place)
-                || (by_id && self.has_the_former_topic(*who, place)))
+                || (by_id && self.has_the_former_topic(*who, place))
+                || self.was_forgotten_with(*who, place))
+    }
+
+    /// Whether it was given this one by a group that the coordinator has forgotten since. Where it is taken in by the group that
+    /// began anew, before it has heard of that, its commits count again: only a generation is asked of them, and that may be the same.
+    fn was_forgotten_with(&self, who: Who, place: &Place) -> bool {
+        let named = self.named.get(&(who, place.clone()));
+        named.is_some_and(|named| self.forgotten.is_some_and(|forgotten| *named < forgotten))
     }
 
     /// Whether it was given this one before the topic was created again.
