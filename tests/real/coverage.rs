@@ -1,7 +1,7 @@
 //! `tests/COVERAGE.md` is held to what it says: each reference names exactly one test unless it says "family of", and the
 //! figures at its head are those of its tables.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -92,6 +92,24 @@ fn each_reference_of_the_coverage_names_one_test_or_says_that_they_are_several()
     }
     assert!(count > 500, "references are found: {count}");
     assert!(odd.is_empty(), "tests/COVERAGE.md, {} of {count} references: {odd:#?}", odd.len());
+}
+
+#[test]
+fn the_historic_bugs_of_the_coverage_are_those_that_have_a_patch() {
+    let number = Regex::new(r"\bbug (\d+)").unwrap();
+    let text = coverage();
+    let named: BTreeSet<u8> =
+        number.captures_iter(&text).map(|found| found[1].parse().expect("a number")).collect();
+    let patches: BTreeSet<u8> = fs::read_dir(root().join("tests/sim/mutants"))
+        .expect("the patches")
+        .map_while(Result::ok)
+        .map(|entry| {
+            entry.file_name().to_string_lossy().split('-').next().and_then(|number| number.parse().ok())
+        })
+        .map(|number| number.expect("NN-what-it-does.patch"))
+        .filter(|number| *number != 0) // the switch
+        .collect();
+    assert_eq!(named, patches, "named, and in tests/sim/mutants");
 }
 
 /// Of each part: ids, tested, partly, waits for.

@@ -22,7 +22,7 @@ use std::{
 };
 
 use offtake_fetch::Chunk;
-use offtake_machine::{Position, Token, TopicPartition, mutant};
+use offtake_machine::{Position, Token, TopicPartition};
 use offtake_wire::records::{Crc, Decompressor, RecordError};
 
 use crate::{
@@ -370,9 +370,6 @@ impl Delivery {
                 continue;
             }
             if flow.is_held() {
-                if mutant!(6) {
-                    flow.drop_buffered(&mut self.moved);
-                }
                 flow.drop_opened();
                 flow.turn = Turn::Parked;
                 self.parked.insert(partition);

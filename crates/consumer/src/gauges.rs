@@ -84,11 +84,7 @@ impl PartitionGauges {
     /// How many records are still to be handed out, counted in offsets; `None` before an answer has told where the log ends,
     /// and while the position is not known.
     pub(crate) fn lag(&self) -> Option<u64> {
-        let end = if self.committed_only && !offtake_machine::mutant!(29) {
-            &self.last_stable_offset
-        } else {
-            &self.high_watermark
-        };
+        let end = if self.committed_only { &self.last_stable_offset } else { &self.high_watermark };
         let left = known(end.load(Ordering::Relaxed))?.saturating_sub(self.position()?);
         Some(u64::try_from(left).unwrap_or(0))
     }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Instant};
 
 use bytes::Bytes;
-use offtake_machine::{Answer, Broker, BrokerId, Call, CallError, CallId, Topic, TopicPartition, mutant};
+use offtake_machine::{Answer, Broker, BrokerId, Call, CallError, CallId, Topic, TopicPartition};
 use offtake_wire::{
     ErrorCode, Response,
     messages::fetch::{FetchResponse, FetchableTopicResponse, NodeEndpoint, PartitionData},
@@ -164,9 +164,6 @@ impl Fetcher {
             code @ (ErrorCode::FetchSessionIdNotFound
             | ErrorCode::InvalidFetchSessionEpoch
             | ErrorCode::FetchSessionTopicIdError) => {
-                if mutant!(27) {
-                    return;
-                }
                 match code {
                     ErrorCode::FetchSessionIdNotFound => node.session.forget(),
                     _ => node.session.restart(),
@@ -209,7 +206,7 @@ impl Fetcher {
         let early = flight.is_some_and(|flight| {
             flight.waits && now.saturating_duration_since(flight.sent) < self.config.max_wait / 2
         });
-        if early && !news && !mutant!(30) {
+        if early && !news {
             // Brokers wait when they have nothing: one that does not must not make us spin (S15).
             node.call = Call::Due(now + node.empty.failed());
         } else {
@@ -348,15 +345,9 @@ impl Fetcher {
     fn records(&mut self, reply: &Reply<'_>, tp: &TopicPartition, records: &Bytes, data: &PartitionData) {
         let Some(partition) = self.partitions.get_mut(tp) else { return };
         let from = partition.position;
-        let mut last = i64::MIN;
-        let listed = data
-            .aborted_transactions
-            .iter()
-            .flatten()
-            .map(|it| (it.producer_id, it.first_offset))
-            .filter(|(_, first)| !mutant!(11) || *first >= std::mem::replace(&mut last, *first));
+        let listed = data.aborted_transactions.iter().flatten().map(|it| (it.producer_id, it.first_offset));
         let found = self.reader.read(from, records, data.high_watermark, AbortedTransactions::new(listed));
-        let moved = found.next.offset > from.offset && !(mutant!(5) && found.visible.is_empty());
+        let moved = found.next.offset > from.offset;
         if moved {
             partition.backoff.worked();
             partition.announced = false;

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake_machine::{BrokerId, Call, Cluster, Target, Transmit, mutant};
+use offtake_machine::{BrokerId, Call, Cluster, Target, Transmit};
 use offtake_wire::messages::fetch::FetchRequest;
 
 use crate::{
@@ -205,7 +205,7 @@ impl Fetcher {
             }
         }
         let request = FetchRequest {
-            max_wait_ms: if mutant!(30) { 0 } else { millis(max_wait) },
+            max_wait_ms: millis(max_wait),
             min_bytes: self.config.min_bytes,
             max_bytes: i32::try_from(ask).unwrap_or(i32::MAX),
             isolation_level: self.isolation_level(),

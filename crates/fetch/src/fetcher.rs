@@ -5,7 +5,7 @@ use std::{
     time::Instant,
 };
 
-use offtake_machine::{Backoff, BrokerId, CallIds, Position, Token, TopicPartition, earliest, mutant};
+use offtake_machine::{Backoff, BrokerId, CallIds, Position, Token, TopicPartition, earliest};
 
 use crate::{
     Charge, Chunk, Config, Event, Isolation, Watermarks,
@@ -235,9 +235,6 @@ impl Fetcher {
         self.memory.set_paused(tp, false);
         if let Some(partition) = self.partitions.get_mut(tp) {
             partition.asked_back = false;
-            if mutant!(14) {
-                partition.position.offset = (partition.position.offset - 3).max(0);
-            }
             self.ready.extend(partition.queue.arrivals().map(|arrival| (arrival, tp.clone())));
         }
         self.reschedule(tp);

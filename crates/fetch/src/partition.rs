@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use offtake_machine::{Backoff, BrokerId, LeaderEpoch, Position, Token, TopicPartition, mutant};
+use offtake_machine::{Backoff, BrokerId, LeaderEpoch, Position, Token, TopicPartition};
 use offtake_wire::{Uuid, messages::fetch::PartitionData};
 
 use crate::{Charge, Chunk, VisibleBatches, chunk::Queue, session::Entry};
@@ -152,7 +152,8 @@ impl Partition {
             && self.source() == Some(broker)
             // The same offset of a topic that is gone is another position.
             && self.topic_id == entry.topic_id
-            && (mutant!(15) || self.token == entry.token && self.position.offset == entry.offset)
+            && self.token == entry.token
+            && self.position.offset == entry.offset
     }
 
     /// When to look at it again.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use offtake_machine::{BrokerId, Cluster, TopicPartition, mutant};
+use offtake_machine::{BrokerId, Cluster, TopicPartition};
 
 use crate::{
     Event, Fetcher, OutOfRangeReason,
@@ -211,9 +211,6 @@ impl Fetcher {
             State::Waiting { until } if until <= now => partition.state = State::Flowing,
             State::Flowing if partition.replica.is_some_and(|replica| replica.until <= now) => {
                 partition.replica = None;
-                if mutant!(16) {
-                    partition.position.offset = (partition.position.offset - 1).max(0);
-                }
             }
             State::Flowing | State::Waiting { .. } | State::Parked | State::Stopped => {}
         }

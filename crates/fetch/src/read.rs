@@ -5,7 +5,7 @@
 //! K5). What is dropped here nobody reads later, so its checksum is compared here.
 
 use bytes::Bytes;
-use offtake_machine::{LeaderEpoch, Position, mutant};
+use offtake_machine::{LeaderEpoch, Position};
 use offtake_wire::records::{
     AbortedTransactions, Batch, BatchHead, BatchHeader, Batches, ControlRecord, Crc, Decompressor,
     RecordError,
@@ -120,7 +120,6 @@ impl Reader {
     ) -> Result<(), RecordError> {
         let Some(batch) = self.verify(bytes)? else { return Ok(()) };
         if self.committed
-            && !mutant!(4)
             && let Some(marker) = ControlRecord::read(&batch, &mut self.decompressor)?
         {
             aborted.end(header, marker);

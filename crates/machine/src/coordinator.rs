@@ -14,7 +14,6 @@ use crate::{
     backoff::{Backoff, BackoffConfig},
     call::{Answer, Call, CallError, CallId, CallIds, Target, Transmit},
     clock::after,
-    mutant,
     names::BrokerId,
 };
 
@@ -142,10 +141,6 @@ impl Coordinator {
                 }
             }
             Ok(_) => true,
-            Err(_) if mutant!(23) => {
-                *call = Call::Idle;
-                return;
-            }
             Err(error) => {
                 let again = error.is_retriable();
                 self.events.push_back(Event::Failing(error));

@@ -15,8 +15,6 @@ pub mod clock;
 pub mod cluster;
 pub mod coordinator;
 pub mod metadata;
-#[doc(hidden)]
-pub mod mutant;
 pub mod names;
 
 pub use backoff::{Backoff, BackoffConfig};

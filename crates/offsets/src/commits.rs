@@ -12,7 +12,7 @@ use std::{
     time::Instant,
 };
 
-use offtake_machine::{CallId, Token, TopicPartition, earliest, mutant};
+use offtake_machine::{CallId, Token, TopicPartition, earliest};
 use offtake_wire::{ApiKey, ErrorCode};
 
 use crate::{
@@ -200,9 +200,6 @@ impl Commits {
     /// The assignment has ended: what is queued is refused, what is on the wire is not sent again (FAILURES H2).
     pub(crate) fn disown(&mut self, partition: &TopicPartition) -> Done {
         let mut done = Done::new();
-        if mutant!(19) {
-            return done;
-        }
         let Some(mut queue) = self.queues.remove(partition) else { return done };
         let mut kept = VecDeque::new();
         while let Some(mut entry) = queue.pop_front() {
@@ -344,12 +341,7 @@ impl Commits {
                         (By::Application(_), Next::Again | Next::AFewTimes | Next::AsAnother) => {
                             entry.refused_as = (next == Next::AsAnother).then(|| asked_as.clone());
                             entry.retry.failed(now, cause, pauses, false);
-                            let queue = self.queues.entry(partition).or_default();
-                            if mutant!(17) {
-                                queue.push_back(entry)
-                            } else {
-                                queue.push_front(entry)
-                            }
+                            self.queues.entry(partition).or_default().push_front(entry);
                             continue;
                         }
                     }

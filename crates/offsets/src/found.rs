@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use offtake_machine::{Answer, BrokerId, CallError, CallId, Position, TopicPartition, mutant};
-use offtake_wire::{ApiKey, ErrorCode, Response};
+use offtake_machine::{Answer, BrokerId, CallError, CallId, Position, TopicPartition};
+use offtake_wire::{ApiKey, Response};
 
 use crate::{
     Cause, Event, Identity, ListSpec, ListedOffset, OffsetAndMetadata, Offsets, PartitionError, ResetPolicy,
@@ -54,12 +54,6 @@ impl Offsets {
             match answer {
                 Ok(Some(committed)) => self.found_committed(&partition, &committed),
                 Ok(None) => self.nothing_committed(now, &partition, otherwise),
-                Err(Cause::LeftOut { .. }) if mutant!(25) => {}
-                Err(cause)
-                    if mutant!(7) || (mutant!(3) && cause.code() == Some(ErrorCode::StaleMemberEpoch)) =>
-                {
-                    self.nothing_committed(now, &partition, otherwise);
-                }
                 Err(cause) => {
                     let (remedy, mut weight) = of_load(&cause);
                     if answers.is_err() && !std::mem::take(&mut loud) {

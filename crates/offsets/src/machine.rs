@@ -7,7 +7,7 @@ use std::{
 
 use offtake_machine::{
     Answer, BrokerId, CallError, CallId, CallIds, Cluster, Position, Target, Token, Topic, TopicPartition,
-    Transmit, after, earliest, mutant,
+    Transmit, after, earliest,
 };
 use offtake_wire::{ApiKey, ErrorCode, Request, Uuid};
 
@@ -115,9 +115,6 @@ impl Offsets {
             return;
         }
         self.identity = identity;
-        if mutant!(20) {
-            self.waiting.clear();
-        }
         self.commits.retry_now();
         for partition in &self.waiting {
             if let Some(waiting) = self.partitions.get_mut(partition).and_then(Partition::waiting_mut)

@@ -8,7 +8,6 @@ use std::{
 };
 
 use futures_core::Stream;
-use offtake_machine::mutant;
 use tokio::runtime;
 
 use super::Consumer;
@@ -17,9 +16,8 @@ use crate::{
     delivery::Haul,
     engine::command::Command,
     error::{Error, ErrorKind, Result},
-    inbox::Data,
     next::Next,
-    records::{Records, Spot},
+    records::Records,
 };
 
 /// A `poll` that waits commits no more often than this, however short `auto.commit.interval.ms` is.
@@ -81,10 +79,6 @@ impl Consumer {
             self.progress.hand_out(haul.parts());
             if H::OPENED {
                 self.leave();
-            }
-            if mutant!(2) {
-                self.progress.finish_handed();
-                self.report_finished();
             }
         }
         Poll::Ready(item)
@@ -203,12 +197,6 @@ impl Consumer {
     /// What has come of partitions. Only when all control that was taken with it has been heeded.
     fn take_in_data(&mut self) {
         while let Some(data) = self.taken.data.pop_front() {
-            if let Data::Records(chunk) = &data
-                && mutant!(1)
-            {
-                let (partition, token, next) = (chunk.partition.clone(), chunk.token, chunk.next);
-                self.progress.finish(Spot { partition, token, next });
-            }
             self.delivery.take_in(data);
         }
         self.forget_moved();

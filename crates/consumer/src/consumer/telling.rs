@@ -8,7 +8,7 @@ use std::{
 };
 
 use offtake_group::ReleaseId;
-use offtake_machine::{TopicPartition, mutant};
+use offtake_machine::TopicPartition;
 use tokio::sync::oneshot;
 
 use super::{Consumer, Group, Release, Running, Told};
@@ -94,9 +94,7 @@ impl Consumer {
         commit_within: RangeInclusive<Duration>,
         command: Option<Command>,
     ) -> Running {
-        if !mutant!(13) {
-            self.delivery.leave(&change.partitions);
-        }
+        self.delivery.leave(&change.partitions);
         let running = self.tell(RebalanceCall::Revoked, change, release_by, command);
         let change = running.release().change();
         let within = (change.limit() / 10 * 9).clamp(*commit_within.start(), *commit_within.end());

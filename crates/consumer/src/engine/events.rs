@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use offtake_fetch::OutOfRangeReason;
-use offtake_machine::{TopicPartition, coordinator, metadata, mutant};
+use offtake_machine::{TopicPartition, coordinator, metadata};
 use offtake_offsets::Identity;
 
 use super::{Engine, Life, is_current, rooms};
@@ -166,7 +166,6 @@ impl Engine {
         if member.is_some_and(offtake_group::Member::is_out_until_released) {
             self.releasing_is_lost();
         }
-        let validity = if mutant!(22) { Validity::Forever } else { validity };
         if self.shared.set_validity(now, validity) {
             self.outbox.control(Control::LookAgain);
         }

@@ -29,7 +29,7 @@ use offtake_fetch::Fetcher;
 use offtake_group::{GroupMembership, Member, ReleaseId, Strategy};
 use offtake_machine::{
     Answer, BrokerId, CallError, CallId, Cluster, Coordinator, Metadata, Token, TopicPartition, Transmit,
-    earliest, mutant,
+    earliest,
 };
 use offtake_net::Lane;
 use offtake_offsets::Offsets;
@@ -265,7 +265,7 @@ impl Engine {
     /// Where an assigned partition starts: what is committed, and failing that the policy; but the first record of a
     /// partition that did not exist when the topic was subscribed to (FAILURES B4).
     fn start_of(&self, partition: &TopicPartition) -> StartAt {
-        if self.subscriptions.was_born_later(partition) && !mutant!(8) {
+        if self.subscriptions.was_born_later(partition) {
             return StartAt::CommittedOrEarliest;
         }
         self.begin_at.map_or(StartAt::Committed, StartAt::CommittedOr)
@@ -355,8 +355,7 @@ impl Engine {
             }
             at = coordinator.broker();
         }
-        let starved = mutant!(28) && self.shared.last_poll(now) != Some(now);
-        if let Some(member) = self.member.as_mut().filter(|_| !starved)
+        if let Some(member) = &mut self.member
             && let Some(transmit) = member.poll_transmit(now, at, &cluster)
         {
             return Some((Machine::Group, Lane::of(&transmit.request), transmit));
@@ -390,7 +389,7 @@ impl Engine {
         earliest([
             self.metadata.poll_timeout(),
             self.coordinator.as_ref().and_then(Coordinator::poll_timeout),
-            self.member.as_ref().filter(|_| !mutant!(28)).and_then(Member::poll_timeout),
+            self.member.as_ref().and_then(Member::poll_timeout),
             self.offsets.poll_timeout(),
             self.fetch.poll_timeout(),
             self.waiters.poll_timeout(),

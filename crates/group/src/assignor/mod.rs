@@ -23,7 +23,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use offtake_machine::{Topic, TopicPartition, mutant};
+use offtake_machine::{Topic, TopicPartition};
 
 mod claims;
 mod custom;
@@ -157,15 +157,12 @@ impl BuiltIn {
     /// it is assigned (FAILURES E1).
     pub fn assign(self, partitions: &Partitions, members: &Members) -> Assignment {
         let mut group = Group::new(partitions, members);
-        let mut plan = match self {
+        let plan = match self {
             Self::Range => range::assign(&group),
             Self::RoundRobin => roundrobin::assign(&group),
             Self::Sticky => sticky::assign(&mut group, sticky::Moves::AtOnce),
             Self::CooperativeSticky => sticky::assign(&mut group, sticky::Moves::AfterRelease),
         };
-        if mutant!(26) && plan.len() > 1 {
-            plan.iter_mut().find(|partitions| !partitions.is_empty()).map(Vec::pop);
-        }
         group.named(plan)
     }
 }

@@ -1,6 +1,5 @@
 //! What each state has to say to the coordinator.
 
-use offtake_machine::mutant;
 use offtake_wire::{
     EncodeError, Request,
     messages::{
@@ -68,9 +67,6 @@ impl Classic {
     fn claim(&self) -> Claim<'_> {
         let owned = match self.core.config.rebalance_protocol() {
             RebalanceProtocol::Eager => Vec::new(),
-            RebalanceProtocol::Cooperative if mutant!(21) => {
-                self.owned.last.iter().flat_map(|(partitions, _)| partitions).cloned().collect()
-            }
             RebalanceProtocol::Cooperative => self.owned.all.iter().cloned().collect(),
         };
         Claim {

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake_machine::{TopicPartition, mutant};
+use offtake_machine::TopicPartition;
 
 use super::{
     Classic,
@@ -92,7 +92,7 @@ impl Classic {
 
     pub(super) fn lost_because(&mut self, now: Instant, r#as: As, reason: &'static str) {
         self.lose_everything();
-        if r#as == As::New && !mutant!(24) {
+        if r#as == As::New {
             self.member_id.clear();
         }
         if self.core.outbox.waits() {
@@ -180,7 +180,6 @@ impl Classic {
     pub(super) fn session_deadline(&self) -> Option<Instant> {
         match &self.state {
             State::Joining { join: step, .. } | State::Syncing { sync: step, .. } if step.is_sent() => None,
-            _ if mutant!(22) => None,
             state => state.membership()?.session.expires_at(),
         }
     }

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use offtake_machine::{Topic, TopicPartition, mutant};
+use offtake_machine::{Topic, TopicPartition};
 use offtake_wire::Uuid;
 
 /// A partition as the broker names it.
@@ -89,10 +89,7 @@ impl Reconciliation {
         let mut added = Vec::new();
         let mut complete = true;
         for id @ (topic, partition) in target {
-            if let Some(name) = self.owned.get(id) {
-                if mutant!(18) {
-                    added.push(name.clone());
-                }
+            if self.owned.contains_key(id) {
                 continue;
             }
             match names.get(topic).map(|name| TopicPartition::new(name, *partition)) {
