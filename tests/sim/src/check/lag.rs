@@ -82,9 +82,9 @@ impl Records {
             let outcome = ledger.outcome(transaction);
             if plan.members[who.member].read_committed { outcome == Some(true) } else { true }
         };
-        // Of a log that was cut, only what was read of it since.
+        // Of a log that was cut, only what was read of it since. (What need not be handed out may be, and counts until then.)
         reader.incarnation == log.cuts.len()
-            && !log.records.range(last + 1..).any(|(_, record)| !record.gone && seen(record.transaction))
+            && !log.records.range((last + 1).max(log.start)..).any(|(_, record)| seen(record.transaction))
     }
 
     /// The oldest record that a member has not been handed of what it would be, if it was written before then.
@@ -98,6 +98,8 @@ impl Records {
         let reader = self.readers.get(&(who, place.clone()))?;
         let log = ledger.log(place)?;
         let last = reader.last.filter(|_| reader.incarnation == log.cuts.len())?;
+        // What lies before where it was told to go is no longer for it.
+        let last = last.max(reader.is_to_go().unwrap_or(0) - 1);
         let read_committed = plan.members[who.member].read_committed;
         let seen = |transaction| !read_committed || ledger.outcome(transaction) == Some(true);
         let unread =
@@ -147,6 +149,25 @@ mod tests {
         // It never gets on; and nothing of that was on its way to it.
         lags(lags(told, 9).wait(2_100), 9).is_found("S14");
         lags(cut.tell(What::Quiet).handed(M0, 10..11, 0), 9).is_found("S14");
+    }
+
+    #[test]
+    fn s14_records_that_a_truncation_made_doubtful_are_left_to_read() {
+        let appended = |forged: Forged, offset| {
+            forged.tell(What::Appended { at: orders(), offset, id: 7_000, transaction: 7 })
+        };
+        let written = (11..15).fold(Forged::begun().written(10..11, 0), appended);
+        let cut = written.tell(What::Ended { transaction: 7, committed: true }).truncated(15);
+        let read = cut.tell(What::Quiet).handed(M0, 10..11, 0);
+        lags(read, 4).holds();
+    }
+
+    #[test]
+    fn s14_what_a_reset_passes_over_is_not_unread() {
+        let waits = Forged::begun().written(10..20, 0).handed(M0, 10..12, 0).tell(What::Healed).wait(30_000);
+        let start = What::StartMoved { at: orders(), start: 15 };
+        lags(waits.clone().tell(start.clone()), 0).is_found("S14");
+        lags(waits.tell(start).reset(M0, Some(12), 20), 0).holds();
     }
 
     #[test]

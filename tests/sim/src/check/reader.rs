@@ -142,6 +142,11 @@ impl Reader {
         self.begun
     }
 
+    /// Where it was told to go, if it may not stand there yet.
+    pub(super) fn is_to_go(&self) -> Option<i64> {
+        self.moves.last().filter(|_| !self.has_gone()).map(|step| step.to)
+    }
+
     /// Whether it surely stands where it was last told to go.
     pub(super) fn has_gone(&self) -> bool {
         self.stands.iter().all(|(_, used)| *used == self.moves.len())
