@@ -247,6 +247,7 @@ impl Outbox {
     }
 
     /// What waits to be taken out, and how much of what was has not been released.
+    #[cfg(feature = "_model")]
     pub(crate) fn contents(&self) -> (&VecDeque<Event>, usize) {
         (&self.queue, self.open.len())
     }

@@ -1,4 +1,7 @@
-//! Times as a [fingerprint](crate::Member::fingerprint) has them: counted from now, and no finer than matters.
+//! The fingerprint of a member, for the model checker of `tests/model`: a hash of all that decides what the member will do.
+//!
+//! Times in it are counted from now, and no finer than matters. It exists with the feature `_model` alone, which only the tests
+//! of this crate turn on.
 
 use std::{
     hash::{Hash, Hasher},
@@ -9,6 +12,7 @@ use std::{
 use offtake_machine::Call;
 
 use crate::{
+    Machine, Member,
     config::Config,
     core::MemberCore,
     event::{Event, Outbox},
@@ -20,6 +24,22 @@ use crate::{
 
 /// Failures in a row that are told from no more.
 const MANY: u32 = 5;
+
+impl Member {
+    /// Hashes all that decides what it will do, with times counted from `now` in steps of `grain`: for a model checker,
+    /// which takes two members of one configuration for the same if their futures are.
+    #[doc(hidden)]
+    pub fn fingerprint(&self, now: Instant, grain: Duration, state: &mut impl Hasher) {
+        match &self.0 {
+            Machine::Classic(machine) => {
+                machine.fingerprint(&Relative { now, grain, longest: machine.longest_timeout() }, state);
+            }
+            Machine::Consumer(machine) => {
+                machine.fingerprint(&Relative { now, grain, longest: machine.longest_timeout() }, state);
+            }
+        }
+    }
+}
 
 pub(crate) struct Relative {
     pub(crate) now: Instant,

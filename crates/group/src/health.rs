@@ -26,6 +26,7 @@ impl Health {
     }
 
     /// Whether a Trouble has been told and no Recovered.
+    #[cfg(feature = "_model")]
     pub(crate) fn in_trouble(&self) -> bool {
         self.in_trouble
     }

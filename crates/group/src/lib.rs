@@ -14,8 +14,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    hash::Hasher,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use offtake_machine::{Answer, BrokerId, CallError, CallId, Cluster, Topic, TopicPartition, Transmit};
@@ -28,6 +27,7 @@ mod consumer;
 mod core;
 mod event;
 mod exchange;
+#[cfg(feature = "_model")]
 mod fingerprint;
 mod health;
 mod pacer;
@@ -40,7 +40,6 @@ pub use event::{Event, GroupError, GroupMembership, Identity, ReleaseId};
 
 use classic::Classic;
 use consumer::Consumer;
-use fingerprint::Relative;
 
 /// One member of one group, by either protocol.
 #[derive(Clone, Debug)]
@@ -210,15 +209,6 @@ impl Member {
     /// which no [`Event::Lost`] tells a second time, can be committed no more.
     pub fn is_out_until_released(&self) -> bool {
         either!(&self.0, machine => machine.is_out_until_released())
-    }
-
-    /// Hashes all that decides what it will do, with times counted from `now` in steps of `grain`: for a model checker,
-    /// which takes two members of one configuration for the same if their futures are.
-    pub fn fingerprint(&self, now: Instant, grain: Duration, state: &mut impl Hasher) {
-        either!(&self.0, machine => {
-            let longest = machine.longest_timeout();
-            machine.fingerprint(&Relative { now, grain, longest }, state);
-        });
     }
 
     /// Where it stands, for people.

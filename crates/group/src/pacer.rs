@@ -55,6 +55,7 @@ impl HeartbeatPacer {
     }
 
     /// For a fingerprint: until when, and how long the next step is.
+    #[cfg(feature = "_model")]
     pub(crate) fn contents(&self) -> Option<(Instant, Duration)> {
         self.0.map(|burst| (burst.until, burst.step))
     }

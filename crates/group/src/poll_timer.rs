@@ -39,6 +39,7 @@ impl PollTimer {
     }
 
     /// For a fingerprint.
+    #[cfg(feature = "_model")]
     pub(crate) fn contents(&self) -> (Option<Instant>, bool) {
         (self.last_poll_at, self.is_warned)
     }

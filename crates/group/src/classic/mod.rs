@@ -39,6 +39,7 @@ use crate::{
 
 mod answers;
 mod assigning;
+#[cfg(feature = "_model")]
 mod fingerprint;
 mod follow_up;
 mod lead;

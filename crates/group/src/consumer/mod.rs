@@ -37,6 +37,7 @@ use crate::{
 };
 
 mod answers;
+#[cfg(feature = "_model")]
 mod fingerprint;
 mod reconciliation;
 mod requests;

@@ -118,6 +118,7 @@ impl SessionTimeout {
     }
 
     /// For a fingerprint.
+    #[cfg(feature = "_model")]
     pub(super) fn call(&self) -> &Call {
         &self.call
     }
