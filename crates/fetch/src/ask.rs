@@ -246,7 +246,7 @@ impl Fetcher {
         self.nodes.values().filter_map(time).min()
     }
 
-    /// Fetches no more and closes the sessions at the brokers, so that they need not keep them until they age (I14).
+    /// Fetches no more and closes the sessions at the brokers, so that they need not keep them until they age.
     ///
     /// Answers to requests under way are not waited for. Drive it on until [`is_closed`](Self::is_closed), or for as
     /// long as you like.

@@ -117,7 +117,7 @@ pub enum Event {
 pub enum OutOfRangeReason {
     /// The leader says so: the log begins after it, or ends before it.
     Refused,
-    /// The topic was deleted and created again: the position belongs to a log that is gone (FAILURES B3). What was
+    /// The topic was deleted and created again: the position belongs to a log that is gone. What was
     /// buffered has been dropped.
     TopicRecreated {
         /// The id of the topic that was read.

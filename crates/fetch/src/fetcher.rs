@@ -197,7 +197,7 @@ impl Fetcher {
         self.stop(tp)
     }
 
-    /// Hands out nothing of it and asks for no more (I11). Holds for the whole assignment that `token` belongs to, before
+    /// Hands out nothing of it and asks for no more. Holds for the whole assignment that `token` belongs to, before
     /// it is started and across seeks, until it is resumed.
     ///
     /// What is buffered of it stays as long as nobody else wants the room. When somebody does, what is here is dropped,

@@ -65,7 +65,7 @@ pub(crate) struct Replica {
     pub(crate) until: Instant,
 }
 
-/// What a broker last told of a partition's log, put in order: `low ≤ last_stable ≤ high` (FAILURES §3 row 22).
+/// What a broker last told of a partition's log, put in order: `low ≤ last_stable ≤ high`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Watermarks {
     /// The first offset that still exists: the log start offset.

@@ -29,7 +29,7 @@ pub struct Config {
     /// `retry.backoff.ms` and `retry.backoff.max.ms`.
     pub backoff: BackoffConfig,
     /// `partition.assignment.strategy`, by preference. With any eager assignor in the list the member gives everything
-    /// up before it joins: the group may vote for that one, and then others get what we hold (FAILURES E6).
+    /// up before it joins: the group may vote for that one, and then others get what we hold.
     pub assignors: Vec<Strategy>,
     /// `client.rack`.
     pub rack: Option<String>,

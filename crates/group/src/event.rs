@@ -105,7 +105,7 @@ pub struct Identity {
     pub generation: i32,
     /// The member.
     pub member_id: String,
-    /// The name it keeps over restarts. Never without a member id (FAILURES G7).
+    /// The name it keeps over restarts. Never without a member id.
     pub instance_id: Option<String>,
 }
 

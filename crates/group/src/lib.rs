@@ -9,7 +9,7 @@
 //!   `Revoke` until [`released`](Member::released) it may;
 //! - the member does not join again before everything it revoked or lost is released;
 //! - what it holds is not to be handed out beyond [`valid_until`](Member::valid_until): a member that was stopped, or
-//!   cut off, ends its ownership by its own clock (FAILURES M2, M4);
+//!   cut off, ends its ownership by its own clock;
 //! - nothing leaves for the coordinator while nobody knows who that is.
 
 use std::{
@@ -80,8 +80,8 @@ impl Member {
     }
 
     /// Wants all topics whose names match, now or later, by the broker's judgement: RE2 syntax, whole names (KIP-848).
-    /// In the place of topics, as [`subscribe`](Self::subscribe) is in the place of a pattern. An invalid pattern fails
-    /// (FAILURES F11), and so does the classic protocol, which has no word for patterns.
+    /// In the place of topics, as [`subscribe`](Self::subscribe) is in the place of a pattern. An invalid pattern fails,
+    /// and so does the classic protocol, which has no word for patterns.
     pub fn subscribe_pattern(&mut self, now: Instant, pattern: &str) {
         match &mut self.0 {
             Machine::Classic(machine) => machine.refuse_pattern(),
@@ -166,7 +166,7 @@ impl Member {
     }
 
     /// Consumer protocol: topics that we have been assigned but whose names nobody has told. They are taken when
-    /// [`handle_cluster`](Self::handle_cluster) brings the names (FAILURES F4).
+    /// [`handle_cluster`](Self::handle_cluster) brings the names.
     pub fn wanted_topic_ids(&self) -> Vec<Uuid> {
         match &self.0 {
             Machine::Classic(_) => Vec::new(),

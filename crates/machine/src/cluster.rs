@@ -61,7 +61,7 @@ impl TopicInfo {
 pub struct PartitionInfo {
     /// Who leads it, if anybody does.
     pub leader: Option<BrokerId>,
-    /// The leader's term; never goes back in successive views (FAILURES B2).
+    /// The leader's term; never goes back in successive views.
     pub epoch: LeaderEpoch,
     /// All its replicas.
     pub replicas: Vec<BrokerId>,
@@ -73,7 +73,7 @@ pub struct PartitionInfo {
 
 impl Cluster {
     /// What a broker answered, over what was known `before`: an older leader epoch never replaces a newer one of the same
-    /// topic (FAILURES B2). `asked_all`: no topics were named in the question.
+    /// topic. `asked_all`: no topics were named in the question.
     pub fn read(response: MetadataResponse, asked_all: bool, before: &Self) -> Self {
         let mut topics = BTreeMap::new();
         for topic in response.topics {

@@ -1,7 +1,7 @@
 //! Which broker coordinates a group: FindCoordinator, asked only while somebody needs to know.
 //!
 //! Forgets a coordinator when it says it is none, or when its connection ends; identity of the member is not touched by
-//! either (FAILURES C1, C4). At most one call is outstanding; a lost one is asked again (C3).
+//! either. At most one call is outstanding; a lost one is asked again.
 
 use std::{
     collections::VecDeque,

@@ -1,8 +1,8 @@
 //! The cluster's metadata: brokers, topics, leaders, kept fresh.
 //!
 //! Refreshed when asked to, when it is older than `metadata.max.age.ms`, and, with a growing pause, for as long as a topic
-//! that is wanted has no leader. What is known only gets better: a leader epoch never goes back (FAILURES B2), a passing
-//! error does not wipe out what we knew (B9), and "no error, no partitions" is not an answer (B6).
+//! that is wanted has no leader. What is known only gets better: a leader epoch never goes back, a passing
+//! error does not wipe out what we knew, and "no error, no partitions" is not an answer.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},

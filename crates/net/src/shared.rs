@@ -36,7 +36,7 @@ pub struct Stats {
     pub bytes_in: u64,
     /// Bytes sent, since the beginning.
     pub bytes_out: u64,
-    /// Answers with bytes left over behind what we know of them (FAILURES §3 row 6).
+    /// Answers with bytes left over behind what we know of them.
     pub trailing: u64,
 }
 

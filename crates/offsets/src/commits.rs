@@ -22,7 +22,7 @@ use crate::{
     retry::{BackoffSchedule, Retry},
 };
 
-/// How many commits of one partition may wait at a time that cannot go as one; the next is refused (FAILURES H15). Any number
+/// How many commits of one partition may wait at a time that cannot go as one; the next is refused. Any number
 /// of those that go on from one another go as one.
 pub const MAX_QUEUED_COMMITS: usize = 1000;
 
@@ -39,7 +39,7 @@ pub enum Commit {
     These(Vec<(TopicPartition, Token, OffsetAndMetadata)>),
 }
 
-/// What became of a commit, partition by partition (FAILURES H5).
+/// What became of a commit, partition by partition.
 pub type CommitOutcome = BTreeMap<TopicPartition, Result<(), CommitError>>;
 
 /// All commits that are not over.

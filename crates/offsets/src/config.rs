@@ -74,7 +74,7 @@ pub enum StartAt {
     /// At what the group has committed; failing that, where the policy says.
     Committed,
     /// At what the group has committed; failing that, at the first record: for partitions that were born after the
-    /// subscription, whatever the policy (FAILURES B4).
+    /// subscription, whatever the policy.
     CommittedOrEarliest,
     /// At what the group has committed; failing that, here.
     CommittedOr(Place),

@@ -185,13 +185,13 @@ pub enum NotAssigned {
 /// Why a position was not taken as finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// The assignment it belongs to has ended (FAILURES H2).
+    /// The assignment it belongs to has ended.
     #[error("the partition is not, or no longer, assigned")]
     NotOwned,
     /// It was read before the last seek.
     #[error("the partition was sought elsewhere since")]
     Sought,
-    /// There are no offsets below 0 (FAILURES H9).
+    /// There are no offsets below 0.
     #[error("there are no offsets below 0")]
     NegativeOffset,
 }

@@ -115,9 +115,9 @@ pub enum ResetReason {
     NothingCommitted,
     /// The log does not contain the position.
     OutOfRange,
-    /// The leader knows nothing of the epoch in which the position was read (FAILURES L4).
+    /// The leader knows nothing of the epoch in which the position was read.
     EpochUnknown,
-    /// The topic was deleted and created again (FAILURES B3).
+    /// The topic was deleted and created again.
     TopicRecreated,
     /// The application asked for the policy.
     Asked,

@@ -159,7 +159,7 @@ impl Offsets {
     }
 
     /// How often the group's offset of a partition was found below what we had committed of it ourselves: somebody has
-    /// reset the group, or the brokers have lost its offsets (FAILURES L9).
+    /// reset the group, or the brokers have lost its offsets.
     pub fn went_back(&self) -> u64 {
         self.went_back
     }

@@ -13,13 +13,13 @@ use crate::{
 impl Offsets {
     // ---- partitions ----------------------------------------------------------------------------------------------
 
-    /// These are ours now, each under a new token. What is assigned already stays as it is (FAILURES E9, F5).
+    /// These are ours now, each under a new token. What is assigned already stays as it is.
     pub fn assign(&mut self, now: Instant, partitions: impl IntoIterator<Item = (TopicPartition, StartAt)>) {
         self.assign_by_id(now, partitions.into_iter().map(|(partition, at)| (partition, at, None)));
     }
 
     /// The same, given by a group that names topics by id (KIP-848). Where the name is another topic's, as the old one was
-    /// deleted and created again, the partition rests until the group says whose the new one is (FAILURES B3).
+    /// deleted and created again, the partition rests until the group says whose the new one is.
     pub fn assign_by_id(
         &mut self,
         now: Instant,
@@ -38,8 +38,8 @@ impl Offsets {
         }
     }
 
-    /// These are no longer ours: what is finished, stored or waiting is forgotten (FAILURES H14), what is queued of them
-    /// is never sent (H2).
+    /// These are no longer ours: what is finished, stored or waiting is forgotten, what is queued of them
+    /// is never sent.
     pub fn unassign<'a>(&mut self, partitions: impl IntoIterator<Item = &'a TopicPartition>) {
         self.changed();
         for partition in partitions {
@@ -53,7 +53,7 @@ impl Offsets {
     }
 
     /// Goes on elsewhere, under a new token. The caller has stopped the partition in `fetch`; whatever was being found out
-    /// about it no longer matters (FAILURES L8).
+    /// about it no longer matters.
     pub fn seek(
         &mut self,
         now: Instant,
@@ -120,8 +120,8 @@ impl Offsets {
         }
     }
 
-    /// `fetch` gives it back: the topic was deleted and created again, and the position belongs to a log that is gone
-    /// (FAILURES B3). It goes on in the new log under a new token, [which is told](crate::Event::NewLog); the policy decides
+    /// `fetch` gives it back: the topic was deleted and created again, and the position belongs to a log that is gone.
+    /// It goes on in the new log under a new token, [which is told](crate::Event::NewLog); the policy decides
     /// where. What the group gave by its topic's id is of no other log: it waits until that topic has its name again, since
     /// it may be the metadata that are old, or until the group takes the partition away.
     pub fn recreated(&mut self, now: Instant, partition: &TopicPartition, token: Token, position: Position) {

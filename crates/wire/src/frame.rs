@@ -52,7 +52,7 @@ pub enum FrameError {
 /// The length of the frame that `prefix` announces, at most `cap`.
 ///
 /// A length beyond the cap is often none at all: the first bytes of an HTTP answer or of a TLS record are
-/// recognised, and the error says so (FAILURES A5).
+/// recognised, and the error says so.
 pub fn check_frame_len(prefix: [u8; 4], cap: usize) -> Result<usize, FrameError> {
     let signed = i32::from_be_bytes(prefix);
     let length = usize::try_from(signed).map_err(|_| FrameError::Negative { length: signed })?;

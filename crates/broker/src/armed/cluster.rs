@@ -86,7 +86,7 @@ impl Model {
         self.coordinator_of(key)
     }
 
-    /// A broker listens elsewhere: what was connected is cut (A7). Metadata says the new address from now on.
+    /// A broker listens elsewhere: what was connected is cut. Metadata says the new address from now on.
     pub fn readdress(&mut self, now: Instant, broker: i32, host: &str, port: u16) {
         self.now = now;
         if let Some(node) = self.nodes.all.get_mut(&broker) {
@@ -96,7 +96,7 @@ impl Model {
         }
     }
 
-    /// A broker goes by another id, at the same address (A9): what it led and replicated goes with it. Nothing happens if
+    /// A broker goes by another id, at the same address: what it led and replicated goes with it. Nothing happens if
     /// the new id is taken.
     pub fn renumber(&mut self, now: Instant, from: i32, to: i32) {
         self.now = now;
@@ -146,12 +146,12 @@ impl Model {
         self.limit_versions(broker, &vintage.limits());
     }
 
-    /// A broker forgets its fetch sessions, as when its cache is full (I1).
+    /// A broker forgets its fetch sessions, as when its cache is full.
     pub fn evict_fetch_sessions(&mut self, broker: i32) {
         self.forget_fetch_sessions(broker);
     }
 
-    /// A broker closes all connections, as when they were idle too long (A6).
+    /// A broker closes all connections, as when they were idle too long.
     pub fn close_connections(&mut self, now: Instant, broker: i32) {
         self.now = now;
         self.close_connections_of(broker);

@@ -55,7 +55,7 @@ impl Rewrite {
         Self::new("partitions fail", move |response, answered| visit(response, answered, &mut Fail(code)))
     }
 
-    /// Each topic lacks its first partition (H12, B5; §3 #19).
+    /// Each topic lacks its first partition.
     pub fn first_partition_omitted() -> Self {
         struct Omit;
         impl Visit for Omit {
@@ -66,7 +66,7 @@ impl Rewrite {
         Self::new("first partition omitted", |response, answered| visit(response, answered, &mut Omit))
     }
 
-    /// Each topic lists its partitions twice (I4, H12; §3 #19).
+    /// Each topic lists its partitions twice.
     pub fn partitions_repeated() -> Self {
         struct Repeat;
         impl Visit for Repeat {
@@ -77,8 +77,8 @@ impl Rewrite {
         Self::new("partitions repeated", |response, answered| visit(response, answered, &mut Repeat))
     }
 
-    /// Each topic has one partition more, with this number and the content of its first (I3; §3 #19, and #21 with a
-    /// negative number).
+    /// Each topic has one partition more, with this number, which may be negative, and the content of its
+    /// first.
     pub fn unrequested_partition(index: i32) -> Self {
         struct Add(i32);
         impl Visit for Add {
@@ -97,14 +97,14 @@ impl Rewrite {
 
 /// In Metadata; of the rule's topic, if it has one.
 impl Rewrite {
-    /// Topics say no error and no partition (B6).
+    /// Topics say no error and no partition.
     pub fn metadata_without_partitions() -> Self {
         Self::new("metadata without partitions", |response, answered| {
             metadata_topics(response, answered, |topic| topic.partitions.clear());
         })
     }
 
-    /// Topics are not mentioned at all (B5, B7).
+    /// Topics are not mentioned at all.
     pub fn metadata_without_topics() -> Self {
         Self::new("metadata without topics", |response, answered| {
             if let ResponseKind::Metadata(metadata) = response {
@@ -116,7 +116,7 @@ impl Rewrite {
         })
     }
 
-    /// Leader epochs are unknown: -1 (B2).
+    /// Leader epochs are unknown: -1.
     pub fn metadata_without_epochs() -> Self {
         Self::new("metadata without epochs", |response, answered| {
             metadata_topics(response, answered, |topic| {
@@ -125,8 +125,8 @@ impl Rewrite {
         })
     }
 
-    /// What a lagging broker says: leader epochs that are older by this, and another leader, if there is another broker
-    /// (B2).
+    /// What a lagging broker says: leader epochs that are older by this, and another leader, if there is another
+    /// broker.
     pub fn metadata_from_the_past(epochs: i32) -> Self {
         Self::new("metadata from the past", move |response, answered| {
             let brokers: Vec<_> = match &*response {
@@ -144,7 +144,7 @@ impl Rewrite {
         })
     }
 
-    /// Brokers that cannot be: a negative id, a port of 0 and one above 65535, no host, an id twice (§3 #20).
+    /// Brokers that cannot be: a negative id, a port of 0 and one above 65535, no host, an id twice.
     pub fn metadata_strange_brokers() -> Self {
         Self::new("metadata with strange brokers", |response, _| {
             if let ResponseKind::Metadata(metadata) = response {
@@ -167,7 +167,7 @@ impl Rewrite {
 
 /// In Fetch; of the rule's topic, if it has one.
 impl Rewrite {
-    /// No session is given: the cache is full (I2).
+    /// No session is given: the cache is full.
     pub fn no_fetch_session() -> Self {
         Self::new("no fetch session", |response, _| {
             if let ResponseKind::Fetch(fetch) = response {
@@ -176,7 +176,7 @@ impl Rewrite {
         })
     }
 
-    /// Aborted transactions are listed in the wrong order (K1; §3 #48).
+    /// Aborted transactions are listed in the wrong order.
     pub fn aborted_unsorted() -> Self {
         fetched("aborted transactions unsorted", |partition| {
             if let Some(aborted) = &mut partition.aborted_transactions {
@@ -185,7 +185,7 @@ impl Rewrite {
         })
     }
 
-    /// Aborted transactions are listed twice (§3 #48).
+    /// Aborted transactions are listed twice.
     pub fn aborted_repeated() -> Self {
         fetched("aborted transactions repeated", |partition| {
             if let Some(aborted) = &mut partition.aborted_transactions {
@@ -194,7 +194,7 @@ impl Rewrite {
         })
     }
 
-    /// A transaction is listed as aborted that has no record here (K2).
+    /// A transaction is listed as aborted that has no record here.
     pub fn aborted_elsewhere(producer: i64, first_offset: i64) -> Self {
         fetched("a transaction aborted elsewhere", move |partition| {
             let more = AbortedTransaction::default();
@@ -203,7 +203,7 @@ impl Rewrite {
         })
     }
 
-    /// High watermark, last stable offset and log start as given (§3 #22).
+    /// High watermark, last stable offset and log start as given.
     pub fn watermarks(high: i64, stable: i64, start: i64) -> Self {
         fetched("watermarks", move |partition| {
             partition.high_watermark = high;
@@ -212,7 +212,7 @@ impl Rewrite {
         })
     }
 
-    /// This broker is the replica to read from, and no records (I9, KIP-392).
+    /// This broker is the replica to read from, and no records (KIP-392).
     pub fn preferred_replica(broker: i32) -> Self {
         fetched("preferred replica", move |partition| {
             partition.preferred_read_replica = broker.into();
@@ -231,7 +231,7 @@ impl Rewrite {
         })
     }
 
-    /// Records end after so many bytes, as the last batch may (J2; §3 #24).
+    /// Records end after so many bytes, as the last batch may.
     pub fn records_cut(length: usize) -> Self {
         Self::records("records cut", move |records| records.truncate(length))
     }
@@ -239,7 +239,7 @@ impl Rewrite {
 
 /// In offsets and leader epochs; of the rule's topic, if it has one.
 impl Rewrite {
-    /// ListOffsets says this offset without an error: a negative one is none (L7).
+    /// ListOffsets says this offset without an error: a negative one is none.
     pub fn listed_offset(offset: i64) -> Self {
         Self::new("listed offset", move |response, answered| {
             if let ResponseKind::ListOffsets(listed) = response {
@@ -251,7 +251,7 @@ impl Rewrite {
         })
     }
 
-    /// OffsetForLeaderEpoch knows neither epoch nor offset, without an error (L4).
+    /// OffsetForLeaderEpoch knows neither epoch nor offset, without an error.
     pub fn undefined_end_offset() -> Self {
         Self::new("undefined end offset", |response, answered| {
             if let ResponseKind::OffsetForLeaderEpoch(ends) = response {
@@ -265,7 +265,7 @@ impl Rewrite {
         })
     }
 
-    /// OffsetFetch says this offset without an error: 0 where something else was committed (L9), or -1 for nothing.
+    /// OffsetFetch says this offset without an error: 0 where something else was committed, or -1 for nothing.
     pub fn committed_offset(offset: i64) -> Self {
         Self::new("committed offset", move |response, answered| {
             if let ResponseKind::OffsetFetch(fetched) = response {
@@ -286,7 +286,7 @@ impl Rewrite {
 
 /// In groups.
 impl Rewrite {
-    /// An assignment of ConsumerGroupHeartbeat names each partition twice (F5).
+    /// An assignment of ConsumerGroupHeartbeat names each partition twice.
     pub fn assignment_repeated() -> Self {
         Self::new("assignment repeated", |response, _| {
             if let ResponseKind::ConsumerGroupHeartbeat(beat) = response
@@ -300,7 +300,7 @@ impl Rewrite {
         })
     }
 
-    /// ConsumerGroupHeartbeat succeeds with this member epoch (F6 with -1).
+    /// ConsumerGroupHeartbeat succeeds with this member epoch.
     pub fn member_epoch(epoch: i32) -> Self {
         Self::new("member epoch", move |response, _| {
             if let ResponseKind::ConsumerGroupHeartbeat(beat) = response {
@@ -309,7 +309,7 @@ impl Rewrite {
         })
     }
 
-    /// ConsumerGroupHeartbeat succeeds with this interval in milliseconds (F6 with 0; §3 #51).
+    /// ConsumerGroupHeartbeat succeeds with this interval in milliseconds.
     pub fn heartbeat_interval(millis: i32) -> Self {
         Self::new("heartbeat interval", move |response, _| {
             if let ResponseKind::ConsumerGroupHeartbeat(beat) = response {

@@ -96,7 +96,7 @@ pub enum Harm {
     Hold,
     /// So many bytes of the answer are sent, its length included, then the connection closes.
     Cut(usize),
-    /// These bytes are sent instead of the answer, then the connection closes: what speaks another protocol (A5; §3 #1–3).
+    /// These bytes are sent instead of the answer, then the connection closes: what speaks another protocol.
     Raw(Bytes),
     /// The request is not handled, but answered with this error code, where Kafka puts an error that concerns the whole
     /// request: at the top, or with everything that was asked for, as the version of the API has it.
@@ -113,7 +113,7 @@ pub enum Harm {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Corrupt {
-    /// A bit of the records in a Fetch answer, where their checksum notices (FAILURES J1). Of the rule's topic, if it has
+    /// A bit of the records in a Fetch answer, where their checksum notices. Of the rule's topic, if it has
     /// one. An answer without records stays as it is.
     Records,
     /// A bit of this byte of the first records in a Fetch answer, of the rule's topic if it has one: byte 16 is the magic

@@ -210,7 +210,7 @@ impl Model {
         }
     }
 
-    /// The coordinator loses all that it knows of a group, offsets included (FAILURES C8).
+    /// The coordinator loses all that it knows of a group, offsets included.
     pub fn forget_group(&mut self, now: Instant, name: &str) {
         self.now = now;
         if let Some(Group { members: Members::Classic(_), .. }) = self.groups.all.get(name) {

@@ -98,7 +98,7 @@ impl Model {
     }
 
     /// An unclean election: a replica that had the log only up to `offset` leads in a new epoch, and what the others had
-    /// beyond is lost (FAILURES L3). Says where the log ends now.
+    /// beyond is lost. Says where the log ends now.
     pub fn elect_unclean(&mut self, topic: &str, partition: i32, to: i32, offset: i64) -> Option<i64> {
         let end = self.truncate_to(topic, partition, offset)?;
         let place = self.topics.partition_mut(topic, partition)?;

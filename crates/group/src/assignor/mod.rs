@@ -13,7 +13,7 @@
 //! - a partition goes to at most one member, and only to one that subscribes to its topic;
 //! - cooperatively, a partition that another member rightly holds is nobody's until that one has given it up (KIP-429);
 //! - claims to partitions that do not exist are ignored, and so are those that a newer generation contradicts (KIP-792);
-//! - the work of the built-in ones is bounded, whatever the members wrote (FAILURES D6, D7, bug 26).
+//! - the work of the built-in ones is bounded, whatever the members wrote.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -154,7 +154,7 @@ impl BuiltIn {
     /// Who gets what.
     ///
     /// Cooperative: a partition that moves is nobody's in this round; its owner gives it up and joins again, and then
-    /// it is assigned (FAILURES E1).
+    /// it is assigned.
     pub fn assign(self, partitions: &Partitions, members: &Members) -> Assignment {
         let mut group = Group::new(partitions, members);
         let plan = match self {

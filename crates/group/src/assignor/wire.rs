@@ -165,7 +165,7 @@ pub fn encode_assignment(
     Ok(w.into_bytes())
 }
 
-/// In order, and each partition once, however often the leader named it (FAILURES F5).
+/// In order, and each partition once, however often the leader named it.
 pub fn decode_assignment(bytes: Bytes) -> Result<MemberAssignment, DecodeError> {
     let read = ConsumerProtocolAssignment::decode_versioned(bytes)?;
     let mut partitions = Vec::new();

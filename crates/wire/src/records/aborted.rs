@@ -18,7 +18,7 @@ pub struct AbortedTransactions {
 }
 
 impl AbortedTransactions {
-    /// From `(producer_id, first_offset)` pairs in any order, with or without repeats (K1, row 48). Entries that no
+    /// From `(producer_id, first_offset)` pairs in any order, with or without repeats. Entries that no
     /// transaction can have are left out.
     pub fn new(listed: impl IntoIterator<Item = (i64, i64)>) -> Self {
         let possible = |(producer, first): &(i64, i64)| *producer >= 0 && *first >= 0;
@@ -42,7 +42,7 @@ impl AbortedTransactions {
     }
 
     /// A control batch has been passed: an abort marker ends the producer's transaction. A second marker, or one of a
-    /// transaction that was never listed, changes nothing (K4).
+    /// transaction that was never listed, changes nothing.
     pub fn end(&mut self, batch: &BatchHeader, marker: ControlRecord) {
         self.reach(batch.last_offset());
         if let ControlRecord::Abort { .. } = marker {

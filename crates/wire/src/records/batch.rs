@@ -173,7 +173,7 @@ impl BatchHeader {
         self.attributes
     }
 
-    /// Whether the batch belongs to a transaction. One without a producer id does not, whatever it says (row 47).
+    /// Whether the batch belongs to a transaction. One without a producer id does not, whatever it says.
     pub fn is_transactional(&self) -> bool {
         self.attributes & TRANSACTIONAL != 0 && self.has_producer_id()
     }

@@ -191,7 +191,7 @@ impl<'a> Records<'a> {
         self.left
     }
 
-    /// Passes over the records before `offset`, so that none of them is handed out (J8).
+    /// Passes over the records before `offset`, so that none of them is handed out.
     pub fn skip_to(&mut self, offset: i64) -> Result<(), RecordError> {
         loop {
             let before = self.clone();

@@ -49,14 +49,14 @@ impl RecordError {
     }
 }
 
-/// Why records cannot be read. The row numbers of FAILURES §3 are given where there is one.
+/// Why records cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum RecordFault {
-    /// Row 23: a batch length that no batch can have.
+    /// A batch length that no batch can have.
     #[error("a batch cannot be {0} bytes long")]
     BatchLength(i32),
-    /// Row 24: not even one whole batch was sent.
+    /// Not even one whole batch was sent.
     #[error("the only batch was cut short: {have} of {need} bytes")]
     CutShort {
         /// Bytes the batch has.
@@ -64,7 +64,7 @@ pub enum RecordFault {
         /// Bytes that arrived.
         have: usize,
     },
-    /// Row 25: the checksum does not match.
+    /// The checksum does not match.
     #[error("the checksum is {computed:08x}, the batch says {stored:08x}")]
     WrongCrc {
         /// As the batch has it.
@@ -72,37 +72,37 @@ pub enum RecordFault {
         /// As it would have to be.
         computed: u32,
     },
-    /// Row 26: a message format that we do not know.
+    /// A message format that we do not know.
     #[error("message format {0} is unknown")]
     Magic(i8),
-    /// Row 28: a codec that we do not know, or that this message format does not have.
+    /// A codec that we do not know, or that this message format does not have.
     #[error("codec {0} is unknown")]
     UnknownCodec(u8),
-    /// Rows 29, 30, 44, 45: what the codec made of it.
+    /// What the codec made of it.
     #[error(transparent)]
     Codec(#[from] CodecError),
-    /// Row 31: a negative record count, or more records than the batch has offsets.
+    /// A negative record count, or more records than the batch has offsets.
     #[error("a batch cannot hold {0} records")]
     RecordCount(i32),
-    /// Row 32: fewer bytes than the records need.
+    /// Fewer bytes than the records need.
     #[error("the bytes end {missing} records too early")]
     TooFewBytes {
         /// Records that were announced and are not there.
         missing: u32,
     },
-    /// Rows 33, 34: bytes left after the last record.
+    /// Bytes left after the last record.
     #[error("{0} bytes are left after the last record")]
     BytesLeft(usize),
-    /// Row 35: a record length that is negative, larger than what is left, or not what its fields need.
+    /// A record length that is negative, larger than what is left, or not what its fields need.
     #[error("a record length is wrong")]
     RecordLength,
-    /// Row 36: a key or value length below -1, or beyond the record.
+    /// A key or value length below -1, or beyond the record.
     #[error("a key or value length is wrong")]
     FieldLength,
-    /// Row 37: a header count that is negative or cannot fit, or a header without a key.
+    /// A header count that is negative or cannot fit, or a header without a key.
     #[error("the record's headers are malformed")]
     Headers,
-    /// Row 38: an offset that is not above the one before it, or is above the batch's last.
+    /// An offset that is not above the one before it, or is above the batch's last.
     #[error("offset delta {delta} after {previous} in a batch that ends at {last}")]
     NonMonotonic {
         /// The delta found.
@@ -112,10 +112,10 @@ pub enum RecordFault {
         /// The last offset delta of the batch.
         last: i32,
     },
-    /// Row 39: a last offset delta that is negative.
+    /// A last offset delta that is negative.
     #[error("last offset delta {0} is negative")]
     LastOffsetDelta(i32),
-    /// Row 39: a batch that ends beyond where the log ends.
+    /// A batch that ends beyond where the log ends.
     #[error("the batch ends at {last}, the log at {end}")]
     BeyondTheEnd {
         /// The last offset of the batch.
@@ -123,7 +123,7 @@ pub enum RecordFault {
         /// The first offset that cannot exist yet.
         end: i64,
     },
-    /// Row 40: offsets outside 0..=i64::MAX.
+    /// Offsets outside 0..=i64::MAX.
     #[error("base offset {base} plus {delta} is no offset")]
     Offset {
         /// The base offset.
@@ -131,7 +131,7 @@ pub enum RecordFault {
         /// What was to be added.
         delta: i32,
     },
-    /// Row 42: a batch that begins before the previous one ended.
+    /// A batch that begins before the previous one ended.
     #[error("a batch begins at {base} although the one before it ended at {previous}")]
     Overlap {
         /// Where it begins.
@@ -139,10 +139,10 @@ pub enum RecordFault {
         /// The last offset of the batch before.
         previous: i64,
     },
-    /// Row 43: a message set of format 0 or 1 that breaks its own rules.
+    /// A message set of format 0 or 1 that breaks its own rules.
     #[error("message format 0/1: {0}")]
     Legacy(&'static str),
-    /// Row 46: a control record that is not one.
+    /// A control record that is not one.
     #[error("control record: {0}")]
     Control(&'static str),
 }

@@ -178,8 +178,8 @@ impl Batches {
         Self { rest: records, crc, end: None, previous: None, failed: false }
     }
 
-    /// Refuses batches that reach `end` or beyond it, so that a false `lastOffsetDelta` cannot make the position jump
-    /// (row 39).
+    /// Refuses batches that reach `end` or beyond it, so that a false `lastOffsetDelta` cannot make the position
+    /// jump.
     ///
     /// A leader reads its high watermark before the log, so a batch may pass the watermark of its own answer; `end`
     /// has to leave room for that.
