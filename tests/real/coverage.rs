@@ -1,5 +1,6 @@
-//! `tests/COVERAGE.md` is held to what it says: each reference names exactly one test unless it says "family of", and the
-//! figures at its head are those of its tables.
+//! `tests/COVERAGE.md` is held to what it says: each reference names exactly one test unless it says "family of", the figures
+//! at its head are those of its tables, and its ids are those of `docs/failures.md`. So are the ids that the sources cite,
+//! and public documentation cites none.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -117,31 +118,24 @@ type Figures = [usize; 4];
 
 #[test]
 fn the_figures_of_the_coverage_are_those_of_its_tables() {
-    let text = coverage();
     let mut counted: BTreeMap<String, Figures> = BTreeMap::new();
     let mut told: BTreeMap<String, Figures> = BTreeMap::new();
-    let mut part = None;
-    for line in text.lines() {
-        if let Some(title) = line.strip_prefix("## ") {
-            part = title.split(' ').next().filter(|first| first.starts_with('§')).map(str::to_owned);
-        }
-        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
-        if let [name, ids, tested, partly, waits] = cells.as_slice()
-            && (name.starts_with('§') || *name == "all")
+    for row in rows(&coverage()) {
+        if let [name, ids, tested, partly, waits] = row.cells.as_slice()
+            && row.part.is_empty()
+            && ids.parse::<usize>().is_ok()
         {
             let figures = [ids, tested, partly, waits].map(|figure| figure.parse().expect("a figure"));
-            told.insert(name.split(' ').next().unwrap_or_default().to_owned(), figures);
+            told.insert(name.to_owned(), figures);
         }
-        let is_row = line.starts_with('|') && cells.first().is_some_and(|id| is_id(id));
-        if let (Some(part), true) = (&part, is_row) {
-            let mark = if line.contains("**waits") {
-                3
-            } else if line.contains("**partly**") {
-                2
-            } else {
-                1
+        if row.id().is_some() {
+            let line = row.cells.join("|");
+            let mark = match () {
+                () if line.contains("**waits") => 3,
+                () if line.contains("**partly**") => 2,
+                () => 1,
             };
-            for of in [part.as_str(), "all"] {
+            for of in [row.part.as_str(), "all"] {
                 let figures = counted.entry(of.to_owned()).or_default();
                 figures[0] += 1;
                 figures[mark] += 1;
@@ -151,8 +145,224 @@ fn the_figures_of_the_coverage_are_those_of_its_tables() {
     assert_eq!(told, counted, "told, and counted: ids, tested, partly, waits for");
 }
 
-/// `A1`, `S17`, `42`.
-fn is_id(text: &str) -> bool {
-    let digits = text.trim_start_matches(|letter: char| letter.is_ascii_uppercase());
-    text.len() <= digits.len() + 1 && !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit())
+/// A row of a table, and the section that the table is in.
+struct Row {
+    part: String,
+    cells: Vec<String>,
+}
+
+fn rows(text: &str) -> Vec<Row> {
+    let mut part = String::new();
+    let mut rows = Vec::new();
+    for line in text.lines() {
+        if let Some(title) = line.strip_prefix("## ") {
+            title.clone_into(&mut part);
+        } else if line.starts_with('|') {
+            let cells = line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned());
+            rows.push(Row { part: part.clone(), cells: cells.collect() });
+        }
+    }
+    rows
+}
+
+/// `A1`, `INPUT42`, `SAFE17`: an id, alone.
+const ID: &str = "(?:[A-Q]|BUG|INPUT|SEC|SAFE|LIVE|SEAM)[0-9]+";
+
+impl Row {
+    fn id(&self) -> Option<String> {
+        let first = former(&self.part, self.cells.first()?);
+        Regex::new(&format!("^{ID}$")).unwrap().is_match(&first).then_some(first)
+    }
+}
+
+// BEGIN former ids
+/// Ids as they were, section by section.
+fn former(part: &str, id: &str) -> String {
+    let seams = [
+        "B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B9", "B10", "C1", "D1", "D2", "D4", "D5", "D6", "D7",
+    ];
+    let number = id.get(1..).filter(|rest| rest.parse::<u8>().is_ok());
+    match (part, id.get(..1), number) {
+        ("Historic bugs", ..) if id.parse::<u8>().is_ok() => format!("BUG{id}"),
+        ("Bad input", ..) if id.parse::<u8>().is_ok() => format!("INPUT{id}"),
+        ("Invariants and bounds", Some("S"), Some(number)) => format!("SAFE{number}"),
+        ("Invariants and bounds", Some("L"), Some(number)) => format!("LIVE{number}"),
+        ("The seams", ..) => match seams.iter().position(|seam| *seam == id) {
+            Some(at) => format!("SEAM{}", at + 1),
+            None => id.to_owned(),
+        },
+        _ => id.to_owned(),
+    }
+}
+// END former ids
+
+/// The ids of a document, each of which has one row.
+fn ids_of(text: &str) -> BTreeSet<String> {
+    let mut ids = BTreeSet::new();
+    for id in rows(text).iter().filter_map(Row::id) {
+        assert!(ids.insert(id.clone()), "{id} has two rows");
+    }
+    ids
+}
+
+fn catalogue() -> BTreeSet<String> {
+    ids_of(&fs::read_to_string(root().join("docs/failures.md")).expect("docs/failures.md"))
+}
+
+#[test]
+fn the_catalogue_and_the_coverage_have_the_same_ids() {
+    let (catalogue, coverage) = (catalogue(), ids_of(&coverage()));
+    assert!(catalogue.len() > 300, "ids are found: {}", catalogue.len());
+    let odd: Vec<_> = catalogue.symmetric_difference(&coverage).collect();
+    assert!(odd.is_empty(), "in docs/failures.md or in tests/COVERAGE.md alone: {odd:?}");
+}
+
+/// What people write and read: sources, scripts, documents; without what is built or generated.
+fn texts(folder: &Path, found: &mut Vec<(PathBuf, String)>) {
+    for entry in fs::read_dir(folder).expect("a folder").map_while(Result::ok) {
+        let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+        if path.is_dir() {
+            if !["target", "corpus", "artifacts", "data"].contains(&name.as_str()) && !name.starts_with('.') {
+                texts(&path, found);
+            }
+        } else if let Ok(text) = fs::read_to_string(&path) {
+            let is_written = ["rs", "md", "toml", "sh", "java", "patch"]
+                .iter()
+                .any(|end| name.ends_with(&format!(".{end}")));
+            // This file has the words that are looked for.
+            if (is_written || text.starts_with("#!")) && !path.ends_with("real/coverage.rs") {
+                found.push((path, text));
+            }
+        }
+    }
+}
+
+#[test]
+fn each_id_that_the_sources_cite_is_in_the_catalogue() {
+    let catalogue = catalogue();
+    let mut all = Vec::new();
+    texts(&root(), &mut all);
+    let new_line = Regex::new(r"\n\s*(?://[/!]?|#) ?").unwrap();
+    let cited = Regex::new(r"\bFAILURES\b( [A-Z]+[0-9]+(?:(?:, | and | to )[A-Z]+[0-9]+)*)?").unwrap();
+    let unlike_others = Regex::new(r"\b(?:BUG|INPUT|SEC|SAFE|LIVE|SEAM)[0-9]+\b").unwrap();
+    let id = Regex::new("[A-Z]+[0-9]+").unwrap();
+    let leading = Regex::new("^((?:[a-s]|bug|input|sec|safe|live|seam|row)_?[0-9]+)_").unwrap();
+    let (mut odd, mut count) = (Vec::new(), 0);
+    for (path, text) in all {
+        let mut check = |id: &str, at: &str| {
+            count += 1;
+            if !catalogue.contains(id) && !is_former(id) {
+                odd.push(format!("{}: {id}, in {at}", path.display()));
+            }
+        };
+        let text = new_line.replace_all(&text, " ");
+        for found in cited.captures_iter(&text) {
+            match found.get(1) {
+                Some(ids) => ids.as_str().split(", ").for_each(|part| {
+                    id.find_iter(part).for_each(|id| check(id.as_str(), &found[0]));
+                }),
+                None => check("FAILURES without an id", &found[0]),
+            }
+        }
+        for found in unlike_others.find_iter(&text) {
+            check(found.as_str(), found.as_str());
+        }
+    }
+    for (name, folder) in PLACES {
+        let mut all = Vec::new();
+        tests(name, &root().join(folder), &mut all);
+        for (file, test) in all {
+            let mut rest = test.as_str();
+            while let Some(found) = leading.captures(rest) {
+                count += 1;
+                let id = found[1].to_uppercase();
+                if !catalogue.contains(&id) && !is_former(&id) {
+                    odd.push(format!("{file}::{test}: {id}"));
+                }
+                rest = &rest[found[0].len()..];
+            }
+        }
+    }
+    assert!(count > 800, "ids are found: {count}");
+    assert!(odd.is_empty(), "not in docs/failures.md: {odd:#?}");
+}
+
+// BEGIN former ids
+fn is_former(id: &str) -> bool {
+    let number = |prefix: &str| id.strip_prefix(prefix).is_some_and(|rest| rest.parse::<u8>().is_ok());
+    number("S")
+        || number("BUG_")
+        || number("ROW_")
+        || ["B14", "B16"].contains(&id)
+        || id.starts_with("FAILURES")
+}
+// END former ids
+
+/// Crates whose documentation users read.
+const PUBLISHED: [&str; 9] =
+    ["broker", "client", "consumer", "fetch", "group", "machine", "net", "offsets", "wire"];
+
+#[test]
+fn public_documentation_cites_no_ids() {
+    let citation = Regex::new(
+        r"\bFAILURES [A-Z]|[(;,] ?[A-Q][0-9]{1,2}[),;]|\b(?:BUG|INPUT|SEC|SAFE|LIVE|SEAM)[0-9]+\b",
+    )
+    .unwrap();
+    let module = Regex::new(r"(?m)^\s*pub mod (\w+)").unwrap();
+    let (mut odd, mut count) = (Vec::new(), 0);
+    for name in PUBLISHED {
+        let folder = root().join("crates").join(name).join("src");
+        let mut files = Vec::new();
+        if folder.is_dir() {
+            texts(&folder, &mut files);
+        }
+        let modules: BTreeSet<String> = files
+            .iter()
+            .flat_map(|(_, text)| module.captures_iter(text).map(|found| found[1].to_owned()))
+            .collect();
+        for (path, text) in &files {
+            let stem = |path: &Path| path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+            let own =
+                stem(path).filter(|stem| stem != "mod").or_else(|| stem(path.parent()?)).unwrap_or_default();
+            let is_public_module = own == "lib" || modules.contains(&own);
+            let lines: Vec<&str> = text.lines().collect();
+            for (at, line) in lines.iter().enumerate().filter(|(_, line)| line.trim_start().starts_with("//"))
+            {
+                let line = line.trim_start();
+                let is_public =
+                    if line.starts_with("///") { documents_public(&lines, at) } else { is_public_module };
+                if (line.starts_with("///") || line.starts_with("//!")) && is_public {
+                    count += 1;
+                    if citation.is_match(line) {
+                        odd.push(format!("{}:{}: {line}", path.display(), at + 1));
+                    }
+                }
+            }
+        }
+    }
+    assert!(count > 2000, "public documentation is found: {count} lines");
+    assert!(odd.is_empty(), "users have no catalogue to look ids up in: {odd:#?}");
+}
+
+/// Whether what the comment at this line stands above is public: it says so, or it is a variant of an enum that does.
+fn documents_public(lines: &[&str], at: usize) -> bool {
+    let is_above = |line: &str| line.starts_with("//") || line.starts_with("#[") || line.ends_with(")]");
+    let item = lines[at..].iter().position(|line| !is_above(line.trim())).map(|below| at + below);
+    let Some(item) = item else { return false };
+    let depth = |line: &str| line.len() - line.trim_start().len();
+    let around = |at: usize| {
+        let is_code = |line: &str| !line.is_empty() && !line.starts_with(['/', '#', '}', ')']);
+        (0..at).rev().find(|above| is_code(lines[*above].trim()) && depth(lines[*above]) < depth(lines[at]))
+    };
+    let begins = |at: usize, with: &[&str]| with.iter().any(|word| lines[at].trim_start().starts_with(word));
+    let is_variant = |at: usize| around(at).is_some_and(|outer| begins(outer, &["pub enum "]));
+    let is_item =
+        begins(item, &["fn ", "async fn ", "const ", "type ", "struct ", "enum ", "impl", "mod ", "trait "]);
+    if begins(item, &["pub "]) {
+        true
+    } else if is_item {
+        around(item).is_some_and(|outer| begins(outer, &["pub trait "]))
+    } else {
+        is_variant(item) || around(item).is_some_and(is_variant)
+    }
 }
