@@ -245,7 +245,7 @@ pub(crate) struct Offsets {
         value_parser = clap::value_parser!(i32).range(0..))]
     pub(crate) partitions: Vec<i32>,
     /// Also the first offset that is not older: RFC 3339 or epoch milliseconds, with or without @
-    #[arg(long, value_name = "TIME", value_parser = crate::text::place::time)]
+    #[arg(long, value_name = "TIME", value_parser = time::time)]
     pub(crate) at: Option<i64>,
 }
 
@@ -308,7 +308,7 @@ pub(crate) struct ResetTo {
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) shift_by: Option<i64>,
     /// To the first record that is not older: RFC 3339 (without a zone: UTC) or epoch milliseconds; to the end if all are
-    #[arg(long, value_name = "TIME", value_parser = time::datetime)]
+    #[arg(long, value_name = "TIME", value_parser = time::time)]
     pub(crate) to_datetime: Option<i64>,
     /// The same, so long before now: PT1H30M or 1h30m
     #[arg(long, value_name = "DURATION", value_parser = time::duration, allow_hyphen_values = true)]

@@ -39,11 +39,7 @@ async fn consume(common: &Common, args: BenchConsume) -> Result<(), Failure> {
     let config = config(common, &args)?;
     let closing = config.default_api_timeout;
     let mut stop = Stop::listen()?;
-    let mut builder = Builder::from_config(config);
-    if args.threads > 0 {
-        builder = builder.finish_each();
-    }
-    let mut consumer = builder.build().await?;
+    let mut consumer = Builder::from_config(config).build().await?;
     let measured = match stop.or(begin(&mut consumer, &args)).await {
         Some(Ok(ends)) if args.threads > 0 => threads::read(&mut consumer, &args, &ends, &mut stop).await,
         Some(Ok(ends)) => read(&mut consumer, &args, &ends, &mut stop).await,
@@ -67,9 +63,9 @@ fn config(common: &Common, args: &BenchConsume) -> Result<Config, Failure> {
             config.group_instance_id = None;
             config.group_remote_assignor = None;
             config.group_protocol = GroupProtocol::Classic;
-            config.enable_auto_commit = false;
         }
     }
+    config.enable_auto_commit = false; // a measurement moves no group
     config.auto_offset_reset = AutoOffsetReset::Earliest;
     config.validate()?;
     Ok(config)

@@ -11,7 +11,7 @@ use crate::{args::BenchConsume, clock::now, failure::Failure, stop::Stop};
 /// Batches that wait for one thread: enough that none idles, and no more than it soon gets to.
 const WAITING: usize = 64;
 
-/// Reads to the ends; says by each batch that it is finished, if it is to be committed.
+/// Reads to the ends.
 pub(super) async fn read(
     consumer: &mut Consumer,
     args: &BenchConsume,
@@ -21,7 +21,6 @@ pub(super) async fn read(
     let work = Arc::new(Work {
         ends: ends.clone(),
         headers: args.headers,
-        commits: consumer.config().group_id.is_some(),
         unpacked_most: consumer.config().decompressed_batch_max_bytes,
     });
     let threads: Vec<_> = (0..args.threads).map(|_| Thread::start(&work)).collect::<Result<_, _>>()?;
@@ -68,7 +67,6 @@ async fn feed(
 struct Work {
     ends: BTreeMap<TopicPartition, i64>,
     headers: bool,
-    commits: bool,
     unpacked_most: usize,
 }
 
@@ -111,9 +109,6 @@ impl Work {
         let end = self.ends.get(batch.topic_partition()).copied().unwrap_or(0);
         let records = batch.open(decompressor)?;
         tally.add_part(&records, end, u64::MAX, self.headers);
-        if self.commits {
-            let _ = batch.finish(); // refused if the partition has changed hands: another reads it again
-        }
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use std::{
     io::Write,
     sync::{
         atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, SyncSender, sync_channel},
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread::{Builder, JoinHandle},
     time::Duration,
@@ -44,8 +44,12 @@ impl EventLog {
         let told = AtomicBool::new(false);
         move |event| {
             let line = line(&event, Timestamp::now().as_millisecond()).to_string();
-            if notes.try_send(Note::Line(line)).is_err() && !told.swap(true, Ordering::Relaxed) {
-                tracing::warn!("stderr is not read fast enough: events are left out");
+            match notes.try_send(Note::Line(line)) {
+                Err(TrySendError::Full(_)) if !told.swap(true, Ordering::Relaxed) => {
+                    tracing::warn!("stderr is not read fast enough: events are left out");
+                }
+                // After `finish` the last line on stderr belongs to the command.
+                Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
             }
         }
     }
@@ -140,6 +144,8 @@ fn pairs(partitions: &[TopicPartition]) -> Vec<Value> {
 
 #[cfg(test)]
 mod tests {
+    use std::{io::Read, sync::Mutex};
+
     use offtake::ResetReason;
 
     use super::*;
@@ -155,6 +161,21 @@ mod tests {
             line(&Event::Assigned(change), 7).to_string(),
             r#"{"event":"assigned","at":7,"partitions":[["orders",0]],"owned":[["orders",0],["orders",1]],"generation":3}"#
         );
+    }
+
+    #[test]
+    fn an_event_after_the_end_is_no_complaint_about_stderr() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let subscriber = tracing_subscriber::fmt().with_writer(Mutex::new(file.reopen().unwrap())).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let log = EventLog::start().unwrap();
+            let sink = log.sink();
+            log.finish();
+            sink(Event::ProcessStopped { gap: Duration::ZERO });
+        });
+        let mut said = String::new();
+        file.as_file().read_to_string(&mut said).unwrap();
+        assert_eq!(said, "");
     }
 
     #[test]

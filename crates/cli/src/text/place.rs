@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use jiff::Timestamp;
+use super::time::time;
 
 /// A place, before anybody knows which offset it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,19 +38,6 @@ impl FromStr for Place {
     }
 }
 
-/// RFC 3339 or milliseconds since 1970, with or without the `@`.
-pub(crate) fn time(text: &str) -> Result<i64, String> {
-    let text = text.strip_prefix('@').unwrap_or(text);
-    let millis = match text.parse::<i64>() {
-        Ok(millis) => millis,
-        Err(_) => text
-            .parse::<Timestamp>()
-            .map_err(|_| "write a time as 2026-01-31T12:00:00Z or in milliseconds since 1970".to_owned())?
-            .as_millisecond(),
-    };
-    if millis < 0 { Err("times before 1970 are not supported".to_owned()) } else { Ok(millis) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,6 +54,7 @@ mod tests {
             ("@1700000000000", Place::Time(1_700_000_000_000)),
             ("@2023-11-14T22:13:20Z", Place::Time(1_700_000_000_000)),
             ("@2023-11-14T23:13:20.5+01:00", Place::Time(1_700_000_000_500)),
+            ("@2023-11-14T22:13:20", Place::Time(1_700_000_000_000)),
         ] {
             assert_eq!(text.parse(), Ok(place), "{text}");
         }
@@ -85,6 +73,7 @@ mod tests {
             "@-1",
             "@yesterday",
             "@2023-11-14",
+            "@1700000000",
             "1.5",
             "9223372036854775808",
         ] {
