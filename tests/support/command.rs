@@ -79,9 +79,10 @@ impl Offtake {
     pub fn start(self) -> Running {
         let mut command = Command::new(self.binary.unwrap_or_else(binary));
         command.args(&self.args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        for name in ["KAFKA_BOOTSTRAP_SERVERS", "RUST_LOG", "NO_COLOR"] {
+        for name in ["KAFKA_BOOTSTRAP_SERVERS", "OFFTAKE_BROKERS", "RUST_LOG", "NO_COLOR"] {
             command.env_remove(name);
         }
+        command.env("OFFTAKE_CONFIG", ""); // no file of whoever runs the tests
         command.envs(self.env);
         let mut process = Process::start(&mut command);
         let started = Instant::now();

@@ -1,13 +1,17 @@
 //! From the options every command takes to a configuration, and to log lines.
 
 use std::{
-    env, fs,
+    collections::BTreeMap,
+    env,
+    ffi::OsString,
+    fs,
     io::{self, IsTerminal, Write},
+    path::{Path, PathBuf},
     sync::Mutex,
     time::Duration,
 };
 
-use offtake::config::{Config, parse_properties};
+use offtake::config::{Config, ConfigError, parse_properties};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use crate::{args::Common, failure::Failure};
@@ -15,41 +19,114 @@ use crate::{args::Common, failure::Failure};
 /// Larger files hold something else.
 const LARGEST_FILE: u64 = 1 << 20;
 
-/// Reads `--config`, then `-X`, then where the brokers are. What the command needs changed, and the check that all of it
-/// goes together, come after.
+/// What the command is told of the cluster and of itself. Of two settings the nearer one counts, from far to near:
+///
+/// 1. the defaults: Java's, but for 10 s of patience, no topics created, and `localhost:9092`;
+/// 2. the default file: the one that `OFFTAKE_CONFIG` names (empty: none), else `offtake/config.properties` in
+///    `$XDG_CONFIG_HOME` or `~/.config`, if it is there. `--config` takes its place;
+/// 3. the environment: `KAFKA_BOOTSTRAP_SERVERS`, `OFFTAKE_X_SOME_NAME` for the property `some.name`, `OFFTAKE_BROKERS`;
+/// 4. the command line: `--config`, `-X`, `--brokers`.
+///
+/// What a command needs changed, and the check that all of it goes together, come after.
 pub(crate) fn config(common: &Common) -> Result<Config, Failure> {
+    config_from(common, &Environment::of_process())
+}
+
+fn config_from(common: &Common, environment: &Environment) -> Result<Config, Failure> {
     let mut config = Config::default();
     config.default_api_timeout = Duration::from_secs(10); // somebody waits at the prompt
     config.allow_auto_create_topics = false; // a mistyped name should not leave a topic behind
     "offtake".clone_into(&mut config.client_id);
+    if let (None, Some(path)) = (&common.config, environment.default_file()) {
+        set_from_file(&mut config, &path)?;
+    }
+    for (variable, name, value) in environment.properties() {
+        config.set(&name, value).map_err(|error| Failure::Usage(format!("{variable}: {error}")))?;
+    }
     if let Some(path) = &common.config {
-        let shown = path.display();
-        let usage = |why: String| Failure::Usage(format!("cannot use {shown}: {why}"));
-        let length = fs::metadata(path).map_err(|error| usage(error.to_string()))?.len();
-        if length > LARGEST_FILE {
-            return Err(usage("it is too large for a .properties file".to_owned()));
-        }
-        let text = fs::read_to_string(path).map_err(|error| usage(error.to_string()))?;
-        for (name, value) in parse_properties(&text).map_err(|error| usage(error.to_string()))? {
-            config.set(&name, &value).map_err(|error| usage(error.to_string()))?;
-        }
+        set_from_file(&mut config, path)?;
     }
     for (name, value) in &common.properties {
         config.set(name, value)?;
     }
-    match (&common.brokers, env::var("KAFKA_BOOTSTRAP_SERVERS")) {
-        (Some(brokers), _) => {
-            config
-                .set("bootstrap.servers", brokers)
-                .map_err(|error| Failure::Usage(format!("--brokers: {error}")))?;
-        }
-        (None, _) if config.is_given("bootstrap.servers") => {}
-        (None, Ok(brokers)) if !brokers.trim().is_empty() => config
-            .set("bootstrap.servers", &brokers)
-            .map_err(|error| Failure::Usage(format!("KAFKA_BOOTSTRAP_SERVERS: {error}")))?,
-        (None, _) => config.bootstrap_servers = vec![("localhost".to_owned(), 9092)],
+    if let Some(brokers) = &common.brokers {
+        let refused = |error| Failure::Usage(format!("--brokers: {error}"));
+        config.set(BOOTSTRAP_SERVERS, brokers).map_err(refused)?;
+    }
+    if !config.is_given(BOOTSTRAP_SERVERS) {
+        config.bootstrap_servers = vec![("localhost".to_owned(), 9092)];
     }
     Ok(config)
+}
+
+const BOOTSTRAP_SERVERS: &str = "bootstrap.servers";
+
+/// A Java `.properties` file. What is not a consumer's is left out, with a warning: such files are shared with producers and
+/// registries.
+fn set_from_file(config: &mut Config, path: &Path) -> Result<(), Failure> {
+    let shown = path.display();
+    let usage = |why: String| Failure::Usage(format!("cannot use {shown}: {why}"));
+    let length = fs::metadata(path).map_err(|error| usage(error.to_string()))?.len();
+    if length > LARGEST_FILE {
+        return Err(usage("it is too large for a .properties file".to_owned()));
+    }
+    let text = fs::read_to_string(path).map_err(|error| usage(error.to_string()))?;
+    let mut unknown = Vec::new();
+    for (name, value) in parse_properties(&text).map_err(|error| usage(error.to_string()))? {
+        match config.set(&name, &value) {
+            Ok(()) => {}
+            Err(ConfigError::Unknown { .. }) => unknown.push(name),
+            Err(error) => return Err(usage(error.to_string())),
+        }
+    }
+    if !unknown.is_empty() {
+        tracing::warn!("{shown}: ignored, as they are not properties of a consumer: {}", unknown.join(", "));
+    }
+    Ok(())
+}
+
+/// The variables that this process was started with.
+#[derive(Default)]
+struct Environment {
+    variables: BTreeMap<String, String>,
+}
+
+impl Environment {
+    fn of_process() -> Self {
+        // What is not UTF-8 cannot be a property.
+        let text =
+            |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        Self { variables: env::vars_os().filter_map(text).collect() }
+    }
+
+    /// An empty variable is as good as none.
+    fn get(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str).filter(|value| !value.trim().is_empty())
+    }
+
+    /// The file to be read where no other is named.
+    fn default_file(&self) -> Option<PathBuf> {
+        if self.variables.contains_key("OFFTAKE_CONFIG") {
+            return self.get("OFFTAKE_CONFIG").map(PathBuf::from);
+        }
+        // The XDG specification has relative paths ignored.
+        let absolute = |name| self.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let folder = absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")))?;
+        Some(folder.join("offtake").join("config.properties")).filter(|path| path.exists())
+    }
+
+    /// Variable, property and value of all that are set, the nearest last.
+    fn properties(&self) -> Vec<(&str, String, &str)> {
+        let named = |variable| Some((variable, BOOTSTRAP_SERVERS.to_owned(), self.get(variable)?));
+        let mut all: Vec<_> = named("KAFKA_BOOTSTRAP_SERVERS").into_iter().collect();
+        for (variable, value) in &self.variables {
+            if let Some(name) = variable.strip_prefix("OFFTAKE_X_") {
+                all.push((variable, name.to_lowercase().replace('_', "."), value));
+            }
+        }
+        all.extend(named("OFFTAKE_BROKERS"));
+        all
+    }
 }
 
 /// Log lines go to stderr: warnings, or what `-v`, `-q` and `RUST_LOG` say.
@@ -125,44 +202,123 @@ mod tests {
         Common { properties, brokers: Some("b:1".to_owned()), ..Common::default() }
     }
 
+    fn of(options: &Common) -> Result<Config, Failure> {
+        config_from(options, &Environment::default())
+    }
+
     #[test]
     fn the_command_waits_ten_seconds_and_creates_no_topics_unless_told() {
-        let config = super::config(&common(&[])).unwrap();
+        let config = of(&common(&[])).unwrap();
         assert_eq!(config.default_api_timeout, Duration::from_secs(10));
         assert!(!config.allow_auto_create_topics);
-        let told = super::config(&common(&[
-            ("default.api.timeout.ms", "3000"),
-            ("allow.auto.create.topics", "true"),
-        ]));
+        let told = of(&common(&[("default.api.timeout.ms", "3000"), ("allow.auto.create.topics", "true")]));
         let told = told.unwrap();
         assert_eq!(told.default_api_timeout, Duration::from_secs(3));
         assert!(told.allow_auto_create_topics);
     }
 
+    fn environment(variables: &[(&str, &str)]) -> Environment {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Environment { variables: variables.iter().map(owned).collect() }
+    }
+
+    /// A folder of its own with a file of that name and text in it.
+    fn file(name: &str, text: &str) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        (folder, path)
+    }
+
     #[test]
-    fn the_option_wins_over_the_property_and_the_property_over_the_file() {
-        let file = std::env::temp_dir().join(format!("offtake-setup-{}.properties", std::process::id()));
-        fs::write(&file, "bootstrap.servers=file:1\nclient.id=from-file\nfetch.min.bytes=7\n").unwrap();
-        let mut options = common(&[("client.id", "from-x")]);
-        options.config = Some(file.clone());
-        let config = super::config(&options).unwrap();
-        assert_eq!(config.bootstrap_servers, [("b".to_owned(), 1)]);
-        assert_eq!((config.client_id.as_str(), config.fetch_min_bytes), ("from-x", 7));
-        options.brokers = None;
-        assert_eq!(super::config(&options).unwrap().bootstrap_servers, [("file".to_owned(), 1)]);
-        fs::remove_file(file).unwrap();
+    fn the_nearest_setting_counts() {
+        let (_a, default) =
+            file("a.properties", "bootstrap.servers=default:1\nclient.id=default\nclient.rack=r\n");
+        let (_b, named) = file("b.properties", "bootstrap.servers=named:1\nfetch.min.bytes=7\n");
+        let default = default.to_str().unwrap();
+        let of = |options: &Common, variables: &[(&str, &str)]| {
+            let mut config = config_from(options, &environment(variables)).unwrap();
+            (config.bootstrap_servers.remove(0).0, config.client_id, config.client_rack)
+        };
+        let is = |brokers: &str, client: &str, rack: &str| {
+            (brokers.to_owned(), client.to_owned(), rack.to_owned())
+        };
+        let mut options = Common::default();
+        assert_eq!(of(&options, &[]), is("localhost", "offtake", ""));
+        let file = ("OFFTAKE_CONFIG", default);
+        assert_eq!(of(&options, &[file]), is("default", "default", "r"));
+        let kafka = ("KAFKA_BOOTSTRAP_SERVERS", "kafka:1");
+        assert_eq!(of(&options, &[file, kafka]), is("kafka", "default", "r"));
+        let property = ("OFFTAKE_X_CLIENT_ID", "variable");
+        assert_eq!(of(&options, &[file, kafka, property]), is("kafka", "variable", "r"));
+        let ours = ("OFFTAKE_BROKERS", "ours:1");
+        assert_eq!(of(&options, &[file, kafka, property, ours]), is("ours", "variable", "r"));
+        options.config = Some(named);
+        let all = [file, kafka, property, ours];
+        assert_eq!(
+            of(&options, &all),
+            is("named", "variable", ""),
+            "--config takes the place of the default file"
+        );
+        options.properties = vec![("client.id".to_owned(), "x".to_owned())];
+        assert_eq!(of(&options, &all), is("named", "x", ""));
+        options.brokers = Some("option:1".to_owned());
+        assert_eq!(of(&options, &all), is("option", "x", ""));
+    }
+
+    #[test]
+    fn the_default_file_lies_where_xdg_says() {
+        let (folder, path) = file("offtake/config.properties", "");
+        let home = folder.path().to_str().unwrap();
+        let found = |variables: &[(&str, &str)]| environment(variables).default_file();
+        assert_eq!(found(&[("XDG_CONFIG_HOME", home), ("HOME", "/nonexistent")]), Some(path.clone()));
+        assert_eq!(found(&[("XDG_CONFIG_HOME", home), ("OFFTAKE_CONFIG", "")]), None, "none is wanted");
+        let elsewhere = ("OFFTAKE_CONFIG", "elsewhere");
+        assert_eq!(found(&[("XDG_CONFIG_HOME", home), elsewhere]), Some("elsewhere".into()));
+        assert_eq!(
+            found(&[("XDG_CONFIG_HOME", "/nonexistent"), ("HOME", home)]),
+            None,
+            "it need not be there"
+        );
+        let (folder, path) = file(".config/offtake/config.properties", "");
+        let home = ("HOME", folder.path().to_str().unwrap());
+        assert_eq!(found(&[home]), Some(path.clone()));
+        assert_eq!(found(&[home, ("XDG_CONFIG_HOME", "")]), Some(path.clone()));
+        assert_eq!(found(&[home, ("XDG_CONFIG_HOME", "relative")]), Some(path));
+        assert_eq!(found(&[]), None);
+    }
+
+    #[test]
+    fn a_wrong_variable_is_named() {
+        for (variable, value) in [("OFFTAKE_X_FETCH_MIN_BYTE", "1"), ("OFFTAKE_BROKERS", "nowhere")] {
+            let failure = config_from(&Common::default(), &environment(&[(variable, value)])).unwrap_err();
+            assert!(matches!(&failure, Failure::Usage(text) if text.starts_with(variable)), "{failure}");
+        }
+    }
+
+    #[test]
+    fn a_file_may_have_properties_of_others_but_no_wrong_values() {
+        let (_a, path) = file("shared.properties", "acks=all\nmy.app.setting=1\nfetch.min.bytes=7\n");
+        let options = Common { config: Some(path), ..Common::default() };
+        let config = of(&options).unwrap();
+        assert_eq!(config.fetch_min_bytes, 7);
+        let (_b, path) = file("wrong.properties", "fetch.min.bytes=many\n");
+        let options = Common { config: Some(path), ..Common::default() };
+        let failure = of(&options).unwrap_err();
+        assert!(matches!(&failure, Failure::Usage(text) if text.contains("fetch.min.bytes")), "{failure}");
     }
 
     #[test]
     fn an_unknown_property_is_a_usage_error_that_names_the_nearest() {
-        let failure = super::config(&common(&[("fetch.min.byte", "1")])).unwrap_err();
+        let failure = of(&common(&[("fetch.min.byte", "1")])).unwrap_err();
         assert!(matches!(&failure, Failure::Usage(text) if text.contains("`fetch.min.bytes`")), "{failure}");
     }
 
     #[test]
     fn a_missing_file_is_named() {
         let options = Common { config: Some("/nonexistent/x.properties".into()), ..Common::default() };
-        let failure = super::config(&options).unwrap_err();
+        let failure = of(&options).unwrap_err();
         assert!(
             matches!(&failure, Failure::Usage(text) if text.contains("/nonexistent/x.properties")),
             "{failure}"

@@ -107,3 +107,33 @@ async fn a_measurement_moves_no_group() {
         assert_eq!(at.committed("audit"), before);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_the_cluster_is_may_stand_in_a_variable_or_a_file() {
+    let at = At::start().await;
+    let brokers = at.cluster.bootstrap();
+    let topics = |set: &dyn Fn(&mut Command)| {
+        let mut command = offtake("topics list --json");
+        set(&mut command);
+        done(&mut command)
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("offtake/config.properties");
+    std::fs::create_dir(folder.path().join("offtake")).unwrap();
+    std::fs::write(&file, format!("bootstrap.servers={brokers}\nacks=all\n")).unwrap();
+    for variable in ["OFFTAKE_BROKERS", "OFFTAKE_X_BOOTSTRAP_SERVERS", "KAFKA_BOOTSTRAP_SERVERS"] {
+        let listed = topics(&|command| {
+            command.env(variable, &brokers);
+        });
+        assert_eq!(listed.json()[0]["topic"], "orders", "{variable}");
+    }
+    let listed = topics(&|command| {
+        command.env_remove("OFFTAKE_CONFIG").env("XDG_CONFIG_HOME", folder.path());
+    });
+    assert_eq!(listed.json()[0]["topic"], "orders");
+    assert!(listed.stderr.contains("not properties of a consumer: acks"), "{listed:?}");
+    let missing = topics(&|command| {
+        command.env("OFFTAKE_CONFIG", folder.path().join("nosuch"));
+    });
+    missing.refused("nosuch");
+}
