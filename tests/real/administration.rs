@@ -62,16 +62,24 @@ impl At {
 
     /// What Java's `--describe` shows as committed.
     fn described_by_java(&self, group: &str) -> Offsets {
+        let cells = self.table_of_java(group, ["TOPIC", "PARTITION", "CURRENT-OFFSET"]);
+        let row = |[topic, partition, offset]: [String; 3]| {
+            Some(((topic, partition.parse().ok()?), offset.parse().ok()?))
+        };
+        cells.into_iter().filter_map(row).collect()
+    }
+
+    /// These columns of Java's `--describe`.
+    fn table_of_java<const N: usize>(&self, group: &str, columns: [&str; N]) -> Vec<[String; N]> {
         let lines = self.java(&format!("--describe --group {group}")).stdout;
-        let head = lines.iter().find(|line| line.contains("CURRENT-OFFSET")).expect("a table");
-        let column = |name: &str| head.split_whitespace().position(|each| each == name).expect("a column");
-        let (topic, partition) = (column("TOPIC"), column("PARTITION"));
+        let head = lines.iter().position(|line| line.contains("CURRENT-OFFSET")).expect("a table");
+        let column = |name| lines[head].split_whitespace().position(|each| each == name).expect("a column");
+        let columns = columns.map(column);
         let row = |line: &String| {
             let cells: Vec<_> = line.split_whitespace().collect();
-            let offset = cells.get(column("CURRENT-OFFSET"))?.parse().ok()?;
-            Some((((*cells.get(topic)?).to_owned(), cells.get(partition)?.parse().ok()?), offset))
+            columns.map(|column| cells.get(column).copied().unwrap_or_default().to_owned())
         };
-        lines.iter().filter_map(row).collect()
+        lines[head + 1..].iter().filter(|line| !line.trim().is_empty()).map(row).collect()
     }
 }
 
@@ -100,6 +108,57 @@ fn on(versions: impl IntoIterator<Item = Version>, script: impl Fn(&At)) {
         let newest = version == V4_3_0;
         script(&At { bootstrap: of.kafka.bootstrap(), tool: of.tool.clone(), modern: newest, newest });
     }
+}
+
+/// With a member and without; where something is committed, where nothing is, and where nothing can be read.
+#[test]
+fn committed_offsets_and_lag_are_those_that_java_describes() {
+    everywhere(|at| {
+        let (topic, group) = (at.topic(), unique("lag"));
+        at.tool.alter_offsets(&group, &[(&topic, 0, 12), (&topic, 1, 3)]);
+        let compare = || {
+            let ours = at.offtake(&format!("groups describe {group} --json")).run().json().remove(0);
+            let cell = |value: &Value| match value {
+                Value::Null => "-".to_owned(),
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+            let fields = ["topic", "partition", "committed", "end", "lag", "member", "host", "client"];
+            let ours = ours["offsets"].as_array().expect("a list").iter();
+            let mut ours: Vec<_> = ours.map(|row| fields.map(|field| cell(&row[field]))).collect();
+            let columns = [
+                "TOPIC",
+                "PARTITION",
+                "CURRENT-OFFSET",
+                "LOG-END-OFFSET",
+                "LAG",
+                "CONSUMER-ID",
+                "HOST",
+                "CLIENT-ID",
+            ];
+            let mut javas = at.table_of_java(&group, columns);
+            for rows in [&mut ours, &mut javas] {
+                rows.sort();
+            }
+            assert_eq!(ours, javas, "{}", at.bootstrap);
+            ours
+        };
+        let rows = compare();
+        assert_eq!(rows.iter().map(|row| row[4].as_str()).collect::<Vec<_>>(), ["8", "17"]);
+        // A member that commits nothing owns a partition that nothing is committed of.
+        let member = at
+            .offtake(&format!(
+                "consume {topic} -g {group} -X enable.auto.commit=false -X client.id=reader --events"
+            ))
+            .start();
+        member.wait_event("assigned", PATIENCE, |_| true);
+        let rows = compare();
+        let without: Vec<_> = rows.iter().filter(|row| row[2] == "-").collect();
+        assert_eq!(without.len(), 1, "{rows:?}");
+        assert!(without[0][3] == "0" && without[0][4] == "-" && without[0][7] == "reader", "{rows:?}");
+        member.signal("TERM");
+        assert_eq!(member.finish(PATIENCE).code, Some(0));
+    });
 }
 
 /// Of a plan as `--json` prints it: where each partition is to go.
@@ -144,6 +203,7 @@ fn the_plan_of_every_form_is_javas() {
             "--all-topics --by-duration PT1H".to_owned(),
             "--all-topics --by-duration P9000DT1H".to_owned(),
             format!("--from-file {}", file.display()),
+            format!("--topic {topic} --topic {other} --to-current"),
         ];
         // Kafka's command needs seconds to start, so that only the newest broker is asked about all of them.
         let step = if at.newest { 1 } else { 3 };
@@ -158,6 +218,8 @@ fn the_plan_of_every_form_is_javas() {
             let java = at.java(&format!("--reset-offsets --group {group} {form} --dry-run --export"));
             assert_eq!(planned(&ours), exported(&java.stdout), "{}: {form}", at.bootstrap);
             assert!(!ours.is_empty(), "{form}");
+            let export = at.offtake(&format!("groups reset {group} {form} --dry-run --export")).run();
+            assert_eq!(exported(&export.stdout), planned(&ours), "{form}: {export:?}");
         }
         std::fs::remove_file(file).unwrap();
         assert_eq!(at.tool.committed(&group), before, "a plan changes nothing");
@@ -179,8 +241,10 @@ fn what_one_resets_the_other_describes() {
 
         // Beyond the ends of a log is at its ends, and that is said.
         let clamped = reset(&format!("--topic {topic}:0 --shift-by -3 --execute"));
-        let said =
-            clamped.stderr.iter().any(|line| line.contains(&format!("{topic}-0: 2 is before the beginning")));
+        let said = clamped
+            .stderr
+            .iter()
+            .any(|line| line.contains(&format!("{topic}-0: offset 2 is before the log start; using 5")));
         assert!(said, "{:?}", clamped.stderr);
         assert_eq!(planned(&clamped.json()), Offsets::from([((topic.clone(), 0), 5)]));
 
@@ -201,10 +265,19 @@ fn what_one_resets_the_other_describes() {
         assert_eq!(row, [&group, &topic, "0", "12", "20", "yes"]);
         assert_eq!(at.described_by_java(&group), everywhere([20, 20, 0]));
 
+        // Java reads what we export.
+        let export =
+            at.offtake(&format!("groups reset {group} --topic {topic} --shift-by -4 --export")).run();
+        let file = std::env::temp_dir().join(format!("offtake-{group}-{}.csv", std::process::id()));
+        std::fs::write(&file, export.stdout.join("\n") + "\n").unwrap();
+        at.java(&format!("--reset-offsets --group {group} --from-file {} --execute", file.display()));
+        std::fs::remove_file(file).unwrap();
+        assert_eq!(at.described_by_java(&group), everywhere([16, 16, 0]));
+
         // And what Java resets is what we see.
         at.java(&format!("--reset-offsets --group {group} --topic {topic}:1 --to-offset 9 --execute"));
         let seen = reset("--all-topics --shift-by 0").json();
-        assert_eq!(planned(&seen), everywhere([20, 9, 0]));
+        assert_eq!(planned(&seen), everywhere([16, 9, 0]));
         assert!(seen.iter().all(|row| row["from"] == row["to"]), "{seen:?}");
     });
 }

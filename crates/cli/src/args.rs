@@ -2,16 +2,30 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{
+    Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
+    builder::NonEmptyStringValueParser, error::ErrorKind,
+};
 
 use crate::{
     groups::Scope,
+    hints,
     text::{format::Format, place::Place, time},
 };
 
+const SETTINGS: &str = "\
+Where settings come from, the nearest first:
+  1. the command line: --brokers, then -X, then --config
+  2. the environment: OFFTAKE_BROKERS, then OFFTAKE_X_SOME_NAME for the property some.name, then KAFKA_BOOTSTRAP_SERVERS
+  3. the default file, unless --config is given: the one that OFFTAKE_CONFIG names (empty: none), else
+     offtake/config.properties in $XDG_CONFIG_HOME or ~/.config
+  4. the defaults of Kafka's Java consumer, but default.api.timeout.ms=10000 and allow.auto.create.topics=false
+
+Exit status: 0 done, 1 failed (the last line on stderr says why), 2 wrong usage, 130 interrupted twice.";
+
 /// Read Kafka topics and consumer groups.
 #[derive(Debug, Parser)]
-#[command(name = "offtake", version, max_term_width = 110, propagate_version = true)]
+#[command(name = "offtake", version, max_term_width = 110, propagate_version = true, after_long_help = SETTINGS)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) common: Common,
@@ -21,25 +35,25 @@ pub(crate) struct Cli {
 
 /// What every command takes.
 #[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "Every command")]
+#[command(next_help_heading = "Global options")]
 pub(crate) struct Common {
-    /// Bootstrap servers; else KAFKA_BOOTSTRAP_SERVERS, else localhost:9092
-    #[arg(short, long, global = true, value_name = "HOST:PORT,…")]
+    /// Bootstrap servers (default: OFFTAKE_BROKERS, KAFKA_BOOTSTRAP_SERVERS, the configuration file, localhost:9092)
+    #[arg(short, long, global = true, value_name = "HOST:PORT,…", display_order = 1000)]
     pub(crate) brokers: Option<String>,
     /// `-X`, in the order they stand in: see [`Cli::read`]
     #[arg(skip)]
     pub(crate) properties: Vec<(String, String)>,
-    /// A Java .properties file, read before -X
-    #[arg(long, global = true, value_name = "FILE")]
+    /// Java .properties file, read before -X and in place of the default file (see `offtake --help`)
+    #[arg(long, global = true, value_name = "FILE", display_order = 1002)]
     pub(crate) config: Option<PathBuf>,
-    /// One JSON object a line
-    #[arg(long, global = true)]
+    /// Print one JSON object per line
+    #[arg(long, global = true, display_order = 1003)]
     pub(crate) json: bool,
-    /// Log more; twice for everything (RUST_LOG is understood too)
-    #[arg(short, long, global = true, action = ArgAction::Count)]
+    /// More logging; -vv for debug (also RUST_LOG)
+    #[arg(short, long, global = true, action = ArgAction::Count, display_order = 1004)]
     pub(crate) verbose: u8,
     /// Log errors only
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    #[arg(short, long, global = true, display_order = 1005)]
     pub(crate) quiet: bool,
 }
 
@@ -50,8 +64,9 @@ impl Cli {
     pub(crate) fn read<T: Into<OsString> + Clone>(
         args: impl IntoIterator<Item = T>,
     ) -> Result<Self, clap::Error> {
-        let matches = with_properties(Self::command()).try_get_matches_from(args)?;
+        let matches = with_properties(Self::command()).try_get_matches_from(args).map_err(hints::add)?;
         let mut cli = Self::from_arg_matches(&matches)?;
+        cli.check()?;
         let mut level = Some(&matches);
         while let Some(matches) = level {
             let given = matches.get_many::<(String, String)>(PROPERTIES).into_iter().flatten();
@@ -59,6 +74,25 @@ impl Cli {
             level = matches.subcommand().map(|(_, below)| below);
         }
         Ok(cli)
+    }
+
+    /// What clap does not see, as a global option may stand before the command and what excludes it after.
+    fn check(&self) -> Result<(), clap::Error> {
+        let excluded = match &self.command {
+            Command::Consume(Consume { format: Some(_), .. }) if self.common.json => {
+                Some(("--json", "--format <FMT>"))
+            }
+            Command::Groups(Groups { what: GroupsCommand::Reset(Reset { export: true, .. }) })
+                if self.common.json =>
+            {
+                Some(("--json", "--export"))
+            }
+            _ if self.common.quiet && self.common.verbose > 0 => Some(("--quiet", "--verbose")),
+            _ => None,
+        };
+        let Some((one, other)) = excluded else { return Ok(()) };
+        let message = format!("the argument '{one}' cannot be used with '{other}'");
+        Err(Self::command().error(ErrorKind::ArgumentConflict, message))
     }
 }
 
@@ -70,8 +104,9 @@ fn with_properties(command: clap::Command) -> clap::Command {
         .value_name("KEY=VALUE")
         .action(ArgAction::Append)
         .value_parser(property)
-        .help("A Kafka client property by its Java name or librdkafka's (may be given again)")
-        .help_heading("Every command");
+        .help("Kafka client property by its Java name or librdkafka's (repeatable)")
+        .display_order(1001)
+        .help_heading("Global options");
     command.arg(option).mut_subcommands(with_properties)
 }
 
@@ -84,7 +119,7 @@ fn property(text: &str) -> Result<(String, String), String> {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Show what this is: a cluster in the box, orders, and a group that reads them; needs no broker
+    /// Run a self-contained demo: embedded cluster, producer, consumer group; needs no broker
     Demo(Demo),
     /// Print the records of topics
     Consume(Consume),
@@ -92,53 +127,65 @@ pub(crate) enum Command {
     Topics(Topics),
     /// Print the first, last and by-time offsets of topics
     Offsets(Offsets),
-    /// List, describe or delete consumer groups, or reset what they have committed
+    /// List, describe or delete consumer groups, or reset their committed offsets
     Groups(Groups),
-    /// Run brokers in memory, for trying things against
+    /// Run an in-memory Kafka cluster for testing
     Broker(Broker),
-    /// Measure
+    /// Run benchmarks
     Bench(Bench),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
-    /// End after so many seconds
+    /// Stop after N seconds
     #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u64).range(3..=86_400))]
     pub(crate) seconds: u64,
     /// Write what the screen shows to this file, as SVG
     #[arg(long, value_name = "FILE", hide = true)]
     pub(crate) screenshot: Option<PathBuf>,
-    /// When: so many seconds from the start
-    #[arg(long, value_name = "SECONDS", hide = true, requires = "screenshot")]
+    /// Write it N seconds after the start
+    #[arg(long, value_name = "N", hide = true, requires = "screenshot")]
     pub(crate) screenshot_at: Option<f64>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Consume {
-    /// The topics, or with --regex patterns of their whole names
-    #[arg(required = true, value_name = "TOPIC")]
+    /// Topics; with --regex, regular expressions matched against the full name
+    #[arg(required = true, value_name = "TOPIC", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) topics: Vec<String>,
-    /// Join this group and commit what was printed; without it every partition is read and nothing committed
-    #[arg(short, long)]
+    /// Join this group and commit what was printed. Without it every partition is read and nothing committed.
+    /// A reader such as head may get less than was printed: use -n with a group
+    #[arg(short, long, value_parser = NonEmptyStringValueParser::new())]
     pub(crate) group: Option<String>,
-    /// Only these partitions (may be given again)
+    /// Only these partitions, without a group (repeatable)
     #[arg(short, long = "partition", value_name = "N", conflicts_with = "group", value_delimiter = ',',
-        value_parser = clap::value_parser!(i32).range(0..))]
+        value_parser = partition, allow_negative_numbers = true)]
     pub(crate) partitions: Vec<i32>,
-    /// The topics are regular expressions of whole names. With --protocol consumer the broker matches them (RE2 syntax), in
-    /// all other cases this command does
+    /// Topics are regular expressions. With --protocol consumer the broker matches them (RE2 syntax), otherwise this command
     #[arg(long)]
     pub(crate) regex: bool,
-    /// Where to begin: earliest, latest, an offset, -N (N before the end), @TIME (RFC 3339 or epoch milliseconds);
-    /// in a group only where nothing is committed
+    /// Where to start: earliest, latest, an offset, -N (N before the end), @TIME (RFC 3339 or epoch milliseconds). In a group
+    /// it applies only where nothing is committed. Default: earliest without a group, auto.offset.reset (latest) with one
     #[arg(long, value_name = "WHERE", allow_hyphen_values = true)]
     pub(crate) from: Option<Place>,
-    /// Where to stop, the same forms: before that offset in each partition; latest is the end as it was at the start
+    /// Where to stop, same forms: before that offset in each partition; latest is the end as it was at the start
     #[arg(long, value_name = "WHERE", allow_hyphen_values = true)]
     pub(crate) until: Option<Place>,
-    /// Stop after so many records
-    #[arg(short = 'n', long, value_name = "N")]
+    /// Stop after N records
+    #[arg(short = 'n', long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
     pub(crate) count: Option<u64>,
+    /// Stop when no record has come for this long, such as 10s (exit 0)
+    #[arg(long, value_name = "DURATION", value_parser = idle_timeout, allow_negative_numbers = true)]
+    pub(crate) idle_timeout: Option<i64>,
+    /// Print only records whose key contains TEXT; those left out count as read
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) key_contains: Option<String>,
+    /// Print only records whose value contains TEXT
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) value_contains: Option<String>,
+    /// Print only records with a header NAME, or one whose value contains TEXT
+    #[arg(long, value_name = "NAME[=TEXT]", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) header_contains: Option<String>,
     /// Which records of transactions to print
     #[arg(long, value_enum)]
     pub(crate) isolation: Option<Isolation>,
@@ -148,14 +195,14 @@ pub(crate) struct Consume {
     /// The group protocol; consumer is KIP-848
     #[arg(long, value_enum, requires = "group")]
     pub(crate) protocol: Option<Protocol>,
-    /// A name that survives restarts: static membership
+    /// group.instance.id (static membership)
     #[arg(long, value_name = "ID", requires = "group")]
     pub(crate) instance_id: Option<String>,
-    /// How to print a record: %t topic, %p partition, %o offset, %k key, %s value, %h headers, %T timestamp, %K %S
-    /// lengths (-1 for null), \n \t \0
-    #[arg(short, long, value_name = "FMT", conflicts_with = "json")]
+    /// How to print a record: %t topic, %p partition, %o offset, %k key, %s value, %h headers, %T timestamp in milliseconds,
+    /// %I timestamp as RFC 3339 (UTC), %K %S lengths (-1 for null), \n \r \t \0 \xNN; %% is a percent sign
+    #[arg(short, long, value_name = "FMT")]
     pub(crate) format: Option<Format>,
-    /// Tell what happens beside records as JSON lines on stderr
+    /// Write rebalance, commit and error events to stderr as JSON lines
     #[arg(long)]
     pub(crate) events: bool,
 }
@@ -200,22 +247,22 @@ pub(crate) struct Topics {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TopicsCommand {
-    /// The topics of the cluster
+    /// List the topics of the cluster
     List {
-        /// Kafka's own too
+        /// Include internal topics
         #[arg(long)]
         internal: bool,
     },
-    /// Partitions, leaders, replicas
+    /// Show partitions, leaders and replicas
     Describe {
-        #[arg(required = true, value_name = "TOPIC")]
+        #[arg(required = true, value_name = "TOPIC", value_parser = NonEmptyStringValueParser::new())]
         topics: Vec<String>,
     },
     /// Create a topic
     Create(Create),
     /// Delete topics with all their records
     Delete {
-        #[arg(required = true, value_name = "TOPIC")]
+        #[arg(required = true, value_name = "TOPIC", value_parser = NonEmptyStringValueParser::new())]
         topics: Vec<String>,
     },
 }
@@ -224,27 +271,28 @@ pub(crate) enum TopicsCommand {
 pub(crate) struct Create {
     #[arg(value_name = "TOPIC")]
     pub(crate) topic: String,
-    /// How many partitions; else the broker's default
+    /// Number of partitions (default: broker's)
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
     pub(crate) partitions: Option<i32>,
-    /// How many replicas of each; else the broker's default
+    /// Replication factor (default: broker's)
     #[arg(short, long = "replication-factor", visible_alias = "replication", value_name = "N",
         value_parser = clap::value_parser!(i16).range(1..))]
     pub(crate) replication: Option<i16>,
-    /// A setting of the topic, such as cleanup.policy=compact (may be given again)
+    /// Topic config, for example cleanup.policy=compact (repeatable)
     #[arg(short = 'c', long = "set", visible_alias = "topic-config", value_name = "KEY=VALUE", value_parser = property)]
     pub(crate) settings: Vec<(String, String)>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Offsets {
-    #[arg(required = true, value_name = "TOPIC")]
+    #[arg(required = true, value_name = "TOPIC", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) topics: Vec<String>,
-    /// Only these partitions (may be given again)
-    #[arg(short, long = "partition", value_name = "N", value_delimiter = ',',
-        value_parser = clap::value_parser!(i32).range(0..))]
+    /// Only these partitions (repeatable)
+    #[arg(short, long = "partition", value_name = "N", value_delimiter = ',', value_parser = partition,
+        allow_negative_numbers = true)]
     pub(crate) partitions: Vec<i32>,
-    /// Also the first offset that is not older: RFC 3339 or epoch milliseconds, with or without @
+    /// Also the offset of the first record with a timestamp at or after TIME: RFC 3339 (without a zone: UTC) or epoch
+    /// milliseconds
     #[arg(long, value_name = "TIME", value_parser = time::time)]
     pub(crate) at: Option<i64>,
 }
@@ -257,19 +305,19 @@ pub(crate) struct Groups {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum GroupsCommand {
-    /// The groups of the cluster
+    /// List the groups of the cluster
     List,
-    /// A group's state, protocol and coordinator, its members and what each owns
+    /// Show a group's state, coordinator and members, and the committed offset, log end and lag of each partition
     Describe {
         #[arg(value_name = "GROUP")]
         group: String,
     },
-    /// Delete groups with all that they have committed; refused while they have members
+    /// Delete groups with their committed offsets; refused while they have members
     Delete {
         #[arg(required = true, value_name = "GROUP")]
         groups: Vec<String>,
     },
-    /// Say where a group would go on, and with --execute have it go on there; refused while it has members
+    /// Reset a group's committed offsets; prints the plan unless --execute is given; refused while the group has active members
     Reset(Reset),
 }
 
@@ -277,68 +325,93 @@ pub(crate) enum GroupsCommand {
 pub(crate) struct Reset {
     #[arg(value_name = "GROUP")]
     pub(crate) group: String,
-    /// A topic, or some of its partitions (may be given again)
+    /// A topic, or some of its partitions (repeatable)
     #[arg(long = "topic", value_name = "TOPIC[:P,…]", required_unless_present_any = ["all_topics", "from_file"],
         conflicts_with = "all_topics")]
     pub(crate) topics: Vec<Scope>,
-    /// All that the group has committed
+    /// All topics with committed offsets
     #[arg(long)]
     pub(crate) all_topics: bool,
     #[command(flatten)]
     pub(crate) to: ResetTo,
-    /// Do it; without this the plan is printed and nothing changed
+    /// Apply the plan; without this it is printed and nothing is changed
     #[arg(long)]
     pub(crate) execute: bool,
+    /// Print the plan and change nothing: the default
+    #[arg(long, conflicts_with = "execute")]
+    pub(crate) dry_run: bool,
+    /// Print the plan as CSV (topic,partition,offset), which --from-file and kafka-consumer-groups read back
+    #[arg(long)]
+    pub(crate) export: bool,
 }
 
 /// Where to: one of these.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct ResetTo {
-    /// To the first record
+    /// To the log start
     #[arg(long)]
     pub(crate) to_earliest: bool,
-    /// To the end
+    /// To the log end
     #[arg(long)]
     pub(crate) to_latest: bool,
-    /// To this offset; where the log does not have it, to its nearer end
+    /// To what is committed now, and to the log end where nothing is: to export it
+    #[arg(long)]
+    pub(crate) to_current: bool,
+    /// To this offset, or to the nearer end of the log if it is outside
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(0..))]
     pub(crate) to_offset: Option<i64>,
-    /// So many records on from what is committed, or with -N back; not beyond the ends of the log
+    /// Shift the committed offset by N (negative: back), within the log
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) shift_by: Option<i64>,
-    /// To the first record that is not older: RFC 3339 (without a zone: UTC) or epoch milliseconds; to the end if all are
+    /// To the first record with a timestamp at or after TIME: RFC 3339 (without a zone: UTC) or epoch milliseconds; to the log
+    /// end if there is none
     #[arg(long, value_name = "TIME", value_parser = time::time)]
     pub(crate) to_datetime: Option<i64>,
-    /// The same, so long before now: PT1H30M or 1h30m
+    /// To the first record at or after now minus DURATION: PT1H30M or 1h30m
     #[arg(long, value_name = "DURATION", value_parser = time::duration, allow_hyphen_values = true)]
     pub(crate) by_duration: Option<i64>,
     /// To the offsets in this file, - for stdin: lines topic,partition,offset or group,topic,partition,offset as
-    /// kafka-consumer-groups exports them, or a plan as --json prints it. Rows of other groups are left out, and with
-    /// --topic or --all-topics what these do not mean
+    /// kafka-consumer-groups exports them, or a plan as --json prints it. Rows of other groups are left out and, with
+    /// --topic/--all-topics, partitions outside them
     #[arg(long, value_name = "FILE")]
     pub(crate) from_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Broker {
-    /// Where the first broker listens; 0 takes a free port
+    /// Where the first broker listens; port 0 takes a free one
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
     pub(crate) listen: String,
-    /// A topic that is there from the start (may be given again); one partition unless said
+    /// Create this topic at start (default: 1 partition; repeatable)
     #[arg(short, long = "topic", value_name = "NAME[:PARTITIONS]", value_parser = topic)]
     pub(crate) topics: Vec<(String, i32)>,
-    /// How many brokers, on ports that follow each other
+    /// Number of brokers, on consecutive ports
     // Not --brokers: that says where a cluster is.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=100))]
     pub(crate) nodes: i32,
-    /// Create topics that clients ask for
+    /// Create topics that clients ask for and that do not exist
     #[arg(long)]
     pub(crate) auto_create_topics: bool,
-    /// How often members of groups of the consumer protocol (KIP-848) are to be heard from: their
-    /// group.consumer.heartbeat.interval.ms; below the session timeout of 45 s
+    /// group.consumer.heartbeat.interval.ms for KIP-848 groups; below the session timeout of 45 s
     #[arg(long, value_name = "MS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(100..45_000))]
     pub(crate) heartbeat_interval: u64,
+}
+
+fn partition(text: &str) -> Result<i32, String> {
+    let index = text.parse::<u32>().ok().and_then(|index| i32::try_from(index).ok());
+    index.ok_or_else(|| "not a partition: write a number, 0 or more".to_owned())
+}
+
+fn idle_timeout(text: &str) -> Result<i64, String> {
+    match time::duration(text)? {
+        0 => Err("nothing comes in no time: write a duration such as 10s".to_owned()),
+        millis => Ok(millis),
+    }
+}
+
+fn count(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "not a number of records: write 0 or more".to_owned())
 }
 
 fn topic(text: &str) -> Result<(String, i32), String> {
@@ -348,7 +421,7 @@ fn topic(text: &str) -> Result<(String, i32), String> {
     };
     match (name.is_empty(), partitions) {
         (false, 1..=10_000) => Ok((name.to_owned(), partitions)),
-        (true, _) => Err("a topic has a name".to_owned()),
+        (true, _) => Err("the topic name is missing".to_owned()),
         (false, _) => Err("a topic has 1 to 10000 partitions".to_owned()),
     }
 }
@@ -367,20 +440,21 @@ pub(crate) enum BenchCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchConsume {
-    #[arg(required = true, value_name = "TOPIC")]
+    #[arg(required = true, value_name = "TOPIC", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) topics: Vec<String>,
-    /// Stop after so many records
-    #[arg(short = 'n', long, value_name = "N")]
+    /// Stop after N records
+    #[arg(short = 'n', long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
     pub(crate) count: Option<u64>,
-    /// Read through this group
-    #[arg(short, long)]
+    /// Read as a member of this group, from its committed offsets; nothing is committed
+    #[arg(short, long, value_parser = NonEmptyStringValueParser::new())]
     pub(crate) group: Option<String>,
     /// Read headers too
     #[arg(long)]
     pub(crate) headers: bool,
-    /// Take whole batches, and have so many threads unpack and read them; 0: records, on one
-    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "count")]
-    pub(crate) threads: usize,
+    /// Decode batches on N threads, at most 256 (0: on the polling thread)
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "count",
+        value_parser = clap::value_parser!(u16).range(..=256))]
+    pub(crate) threads: u16,
 }
 
 #[cfg(test)]

@@ -26,6 +26,15 @@ pub(crate) fn say(line: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
+/// One sentence for each failure, the last of them as how the command ends.
+pub(crate) fn all_done(mut failures: Vec<offtake::Error>) -> Result<(), Failure> {
+    let Some(last) = failures.pop() else { return Ok(()) };
+    for failure in failures {
+        say(format_args!("offtake: {}", visible(&failure.to_string())));
+    }
+    Err(last.into())
+}
+
 impl Failure {
     pub(crate) fn failed(message: impl Into<String>) -> Self {
         Self::Failed(message.into())

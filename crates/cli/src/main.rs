@@ -11,6 +11,7 @@ mod consume;
 mod demo;
 mod failure;
 mod groups;
+mod hints;
 mod offsets;
 mod output;
 mod setup;

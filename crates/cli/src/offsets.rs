@@ -12,7 +12,7 @@ use crate::{
     failure::Failure,
     output::Output,
     setup,
-    text::table::Sheet,
+    text::{table::Sheet, time},
 };
 
 pub(crate) async fn run(common: &Common, args: Offsets) -> Result<(), Failure> {
@@ -55,7 +55,7 @@ async fn print(admin: &mut Admin, args: &Offsets, json: bool, output: &mut Outpu
 
     let mut head = vec!["topic", "#partition", "#earliest", "#latest", "#stable"];
     if at.is_some() {
-        head.extend(["#at", "#timestamp"]);
+        head.extend(["#at", "timestamp"]);
     }
     let mut sheet = Sheet::new(&head);
     for partition in &partitions {
@@ -79,7 +79,8 @@ async fn print(admin: &mut Admin, args: &Offsets, json: bool, output: &mut Outpu
             cells.extend(offsets.map(number));
             if let Some(found) = found {
                 cells.push(number(found.map(|found| found.offset)));
-                cells.push(number(found.and_then(|found| found.timestamp)));
+                let timestamp = found.and_then(|found| found.timestamp);
+                cells.push(timestamp.map_or("-".to_owned(), time::rfc3339));
             }
             sheet.row(cells);
         }

@@ -1,10 +1,13 @@
 //! SIGINT, SIGTERM and SIGHUP: the first asks the command to finish what is in hand, the second ends it there and then.
 
-use std::time::Duration;
+use std::{io::IsTerminal, time::Duration};
 
 use tokio::sync::watch;
 
-use crate::{clock::now, failure::Failure};
+use crate::{
+    clock::now,
+    failure::{Failure, say},
+};
 
 /// One wish often arrives as two signals: `timeout` signals its child and then the whole process group, and a terminal does
 /// the same beside a wrapper that forwards signals. What follows the first within this time is not a second wish.
@@ -19,22 +22,34 @@ pub(crate) struct Stop {
 impl Stop {
     /// Listens from now on, on a thread of the runtime that the command does not block.
     pub(crate) fn listen() -> Result<Self, Failure> {
-        Self::listen_and(|| {})
+        let notice = || {
+            if std::io::stderr().is_terminal() {
+                say(format_args!("offtake: stopping; once more to stop at once"));
+            }
+        };
+        Self::listen_with(notice, || {})
     }
 
-    /// The same; `farewell` is called before the second signal ends the process.
+    /// The same without a word; `farewell` is called before the second signal ends the process.
+    pub(crate) fn listen_and(farewell: impl FnOnce() + Send + 'static) -> Result<Self, Failure> {
+        Self::listen_with(|| {}, farewell)
+    }
+
     #[expect(
         clippy::disallowed_methods,
         reason = "signals come from outside every loop; ends with the process"
     )]
-    pub(crate) fn listen_and(farewell: impl FnOnce() + Send + 'static) -> Result<Self, Failure> {
+    fn listen_with(
+        notice: impl FnOnce() + Send + 'static,
+        farewell: impl FnOnce() + Send + 'static,
+    ) -> Result<Self, Failure> {
         let (ask, asked) = watch::channel(false);
         let mut signals =
             Signals::new().map_err(|error| Failure::failed(format!("cannot catch signals: {error}")))?;
         tokio::spawn(async move {
             signals.next().await;
             let _ = ask.send(true);
-            tracing::info!("stopping; once more to stop at once");
+            notice();
             let first = now();
             while now() - first < SAME_WISH {
                 signals.next().await;

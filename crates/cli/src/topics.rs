@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::{
     args::{Common, Create, Topics, TopicsCommand},
-    failure::Failure,
+    failure::{self, Failure},
     output::Output,
     setup,
     text::table::Sheet,
@@ -92,9 +92,10 @@ async fn create(admin: &mut Admin, args: Create, json: bool, output: &mut Output
     if json {
         output.json(&summary(&created));
     } else {
-        let (name, partitions) = (&created.name, created.partitions.len());
+        let (name, partitions, replicas) = (&created.name, created.partitions.len(), replicas(&created));
+        let s = if partitions == 1 { "" } else { "s" };
         let text =
-            format!("created {name} with {partitions} partitions of {} replicas\n", replicas(&created));
+            format!("created topic {name}: {partitions} partition{s}, replication factor {replicas}\n");
         output.buffer().extend_from_slice(text.as_bytes());
     }
     Ok(())
@@ -106,15 +107,17 @@ async fn delete(
     json: bool,
     output: &mut Output,
 ) -> Result<(), Failure> {
+    let mut failures = Vec::new();
     for topic in topics {
-        admin.delete_topic(&topic).await?;
+        let deleted = admin.delete_topic(&topic).await;
         if json {
-            output.json(&json!({"topic": topic, "deleted": true}));
-        } else {
+            output.json(&json!({"topic": topic, "deleted": deleted.is_ok()}));
+        } else if deleted.is_ok() {
             output.buffer().extend_from_slice(format!("deleted {topic}\n").as_bytes());
         }
+        failures.extend(deleted.err());
     }
-    Ok(())
+    failure::all_done(failures)
 }
 
 fn summary(topic: &TopicDescription) -> serde_json::Value {

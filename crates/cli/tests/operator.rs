@@ -2,8 +2,9 @@
 
 use std::process::{Command, Output};
 
-use offtake_broker::Cluster;
-use serde_json::Value;
+use bytes::Bytes;
+use offtake_broker::{Cluster, NewRecord};
+use serde_json::{Value, json};
 
 /// A cluster, and the command pointed at it.
 struct At {
@@ -136,4 +137,150 @@ async fn where_the_cluster_is_may_stand_in_a_variable_or_a_file() {
         command.env("OFFTAKE_CONFIG", folder.path().join("nosuch"));
     });
     missing.refused("nosuch");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_is_described_with_what_it_has_committed_and_its_lag() {
+    let at = At::start().await;
+    at.cluster.create_topic("gone", 1).unwrap();
+    at.cluster.produce("gone", 0, None, Some(b"v")).unwrap();
+    assert_eq!(at.run("consume gone -g audit --from earliest -n 1").code, Some(0));
+    assert_eq!(at.run("consume orders -g audit --from earliest --until latest").code, Some(0));
+    at.cluster.produce("orders", 1, None, Some(b"new")).unwrap();
+    let described = at.run("groups describe audit --json").json();
+    let row = |topic: &str, partition: i32, numbers: [Option<i64>; 3]| {
+        json!({
+            "topic": topic, "partition": partition, "committed": numbers[0], "end": numbers[1], "lag": numbers[2],
+            "member": null, "client": null, "host": null,
+        })
+    };
+    let [first, second] =
+        [row("orders", 0, [Some(10), Some(10), Some(0)]), row("orders", 1, [Some(10), Some(11), Some(1)])];
+    assert_eq!(described[0]["offsets"], json!([row("gone", 0, [Some(1), Some(1), Some(0)]), first, second]));
+
+    // Real Kafka forgets the offsets of a topic that is deleted; not all that a group may have committed is there for us.
+    assert_eq!(at.run("topics delete gone").code, Some(0));
+    let described = at.run("groups describe audit --json");
+    for row in described.json()[0]["offsets"].as_array().unwrap() {
+        assert_eq!(row["end"].is_null(), row["topic"] == "gone", "{row}");
+    }
+    let table = at.run("groups describe audit").stdout;
+    let row = table.lines().find(|line| line.starts_with("orders") && line.contains(" 11 ")).unwrap();
+    assert_eq!(row.split_whitespace().collect::<Vec<_>>(), ["orders", "1", "10", "11", "1", "-", "-", "-"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn committed_offsets_are_exported_and_restored() {
+    let at = At::start().await;
+    assert_eq!(at.run("consume orders -g audit --from earliest -n 7").code, Some(0));
+    let before = at.committed("audit");
+    let export = at.run("groups reset audit --topic orders --to-current --dry-run --export");
+    assert_eq!(export.code, Some(0), "{export:?}");
+    assert!(export.stderr.contains("nothing was changed; add --execute"), "{export:?}");
+    let line = |(partition, offset): (usize, &i64)| format!("orders,{partition},{offset}\n");
+    // A partition that nothing is committed of is at its end.
+    let expected: String = match before.as_slice() {
+        [first] => ["orders,0,".to_owned() + &first.to_string(), "orders,1,10".to_owned()].join("\n") + "\n",
+        both => both.iter().enumerate().map(line).collect(),
+    };
+    assert_eq!(export.stdout, expected);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("offsets.csv");
+    std::fs::write(&file, &export.stdout).unwrap();
+    assert_eq!(at.run("groups reset audit --topic orders --to-earliest --execute").code, Some(0));
+    assert_eq!(at.committed("audit"), [0, 0]);
+    let restored = at.run(&format!("groups reset audit --from-file {} --execute --export", file.display()));
+    assert_eq!((restored.code, restored.stdout), (Some(0), expected), "{}", restored.stderr);
+    assert_eq!(at.committed("audit")[..before.len()], before);
+    at.run("groups reset audit --all-topics --to-current --execute --dry-run").refused("--dry-run");
+    at.run("groups reset audit --all-topics --to-current --export --json").refused("--export");
+    at.run("--json groups reset audit --all-topics --to-current --export").refused("--export");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_what_was_asked_for_is_printed_and_the_rest_counts_as_read() {
+    let at = At::start().await;
+    let header = |name: &str, value: &str| (name.to_owned(), Some(Bytes::copy_from_slice(value.as_bytes())));
+    let traced = NewRecord {
+        value: Some(Bytes::from_static(b"traced")),
+        headers: vec![header("trace", "abc"), header("x", "1")],
+        timestamp: Some(1_700_000_000_000),
+        ..NewRecord::default()
+    };
+    at.cluster.append("orders", 1, &[traced]).unwrap();
+    let printed = |options: &str| {
+        let read = at.run(&format!("consume orders --until latest -f %p:%o\\n {options}"));
+        assert_eq!(read.code, Some(0), "{read:?}");
+        let mut lines: Vec<_> = read.stdout.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(printed("--key-contains 3"), ["0:3", "1:3"]);
+    assert_eq!(printed("--value-contains v7 --key-contains k"), ["0:7", "1:7"]);
+    assert_eq!(printed("--value-contains v7 --key-contains 8"), [""; 0]);
+    assert_eq!(printed("--header-contains trace"), ["1:10"]);
+    assert_eq!(printed("--header-contains trace=bc"), ["1:10"]);
+    assert_eq!(printed("--header-contains x=2"), [""; 0]);
+    assert_eq!(printed("--value-contains v -n 3").len(), 3);
+    let read = at.run("consume orders -g audit --from earliest --until latest --key-contains 3");
+    assert_eq!((read.code, read.stdout.as_str()), (Some(0), "v3\nv3\n"), "{read:?}");
+    assert_eq!(at.committed("audit"), [10, 11]);
+    let read = at.run("consume orders -p 1 --from 10 --until latest -f %I");
+    assert_eq!(read.stdout, "2023-11-14T22:13:20.000Z");
+    let table = at.run("offsets orders -p 1 --at 2023-11-14T22:13:20").stdout;
+    let row: Vec<_> = table.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(row, ["orders", "1", "0", "11", "11", "0", "2026-01-01T00:00:00.000Z"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reading_ends_when_nothing_comes_any_more() {
+    let at = At::start().await;
+    for group in ["", "-g audit"] {
+        let read = at.run(&format!("consume orders --from earliest --idle-timeout 700ms {group}"));
+        assert_eq!((read.code, read.stdout.lines().count()), (Some(0), 20), "{group}: {read:?}");
+    }
+    assert_eq!(at.committed("audit"), [10, 10]);
+    at.run("consume orders --idle-timeout 0s").refused("such as 10s");
+}
+
+#[test]
+fn nonsense_is_told_at_once_and_in_terms_of_what_was_written() {
+    for (line, words) in [
+        ("--json consume orders -f %s", "'--json' cannot be used with '--format <FMT>'"),
+        ("consume orders --json -f %s", "'--json' cannot be used with '--format <FMT>'"),
+        ("-q consume orders -v", "'--quiet' cannot be used with '--verbose'"),
+        ("consume orders -p -1", "write a number, 0 or more"),
+        ("consume orders -p x", "write a number, 0 or more"),
+        ("consume orders -n -1", "write 0 or more"),
+        ("bench consume orders --threads 100000", "100000 is not in 0..=256"),
+        ("consume orders -e", "`--until latest`"),
+        ("-C -t orders", "`offtake consume TOPIC`"),
+    ] {
+        done(&mut offtake(line)).refused(words);
+    }
+    for line in ["consume", "topics describe", "topics delete", "offsets", "bench consume"] {
+        done(offtake(line).arg("")).refused("<TOPIC>");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_can_be_deleted_is_deleted() {
+    let at = At::start().await;
+    for topic in ["a", "b"] {
+        let created = at.run(&format!("topics create {topic} -p 3"));
+        assert_eq!(created.stdout, format!("created topic {topic}: 3 partitions, replication factor 1\n"));
+    }
+    let deleted = at.run("topics delete a nosuch b -X default.api.timeout.ms=2000");
+    assert_eq!((deleted.code, deleted.stdout.as_str()), (Some(1), "deleted a\ndeleted b\n"), "{deleted:?}");
+    assert!(deleted.stderr.lines().last().unwrap().contains("nosuch"), "{deleted:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_is_waited_for_is_named_meanwhile() {
+    let at = At::start().await;
+    let read = at.run("consume nosuch -X default.api.timeout.ms=2500");
+    assert_eq!(read.code, Some(1), "{read:?}");
+    let waiting =
+        read.stderr.lines().position(|line| line.contains("told about nosuch yet; waiting up to 2.5s"));
+    assert!(waiting.is_some_and(|line| line + 1 < read.stderr.lines().count()), "{read:?}");
 }

@@ -5,11 +5,12 @@
 
 pub(crate) mod begin;
 mod events;
+mod filter;
 mod print;
 mod progress;
 pub(crate) mod target;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, pin::pin, time::Duration};
 
 use offtake::{
     Builder, Consumer, Records, TopicPartition,
@@ -27,6 +28,7 @@ use crate::{
 };
 use begin::BeginAt;
 use events::EventLog;
+use filter::Filter;
 use print::Printer;
 use progress::Progress;
 
@@ -34,11 +36,14 @@ use progress::Progress;
 const POLL: Duration = Duration::from_millis(100);
 /// And while there is none: records and signals do not wait for it.
 const IDLE_POLL: Duration = Duration::from_secs(1);
+/// A start that takes longer is not silent.
+const SILENCE: Duration = Duration::from_secs(1);
 /// A poll of Java's 500 records is little for printing.
 const MAX_POLL_RECORDS: usize = 5000;
 
 pub(crate) async fn run(common: &Common, args: Consume) -> Result<(), Failure> {
     let config = config(common, &args)?;
+    let filter = Filter::of(&args)?;
     let mut stop = Stop::listen()?;
     let events = if args.events { Some(EventLog::start()?) } else { None };
     let mut builder = Builder::from_config(config);
@@ -59,9 +64,11 @@ pub(crate) async fn run(common: &Common, args: Consume) -> Result<(), Failure> {
     let printer = Printer::new(common.json, args.format.clone(), output.is_terminal());
     let closing = consumer.config().default_api_timeout;
     let commits = consumer.config().group_id.is_some() && consumer.config().enable_auto_commit;
-    let mut reading = Reading { consumer, output, printer, progress, ends: None, left: args.count };
+    let idle = args.idle_timeout.map(|millis| Duration::from_millis(millis.unsigned_abs()));
+    let mut reading =
+        Reading { consumer, output, filter, printer, progress, ends: None, left: args.count, idle };
 
-    let read = match stop.or(reading.begin(&args)).await {
+    let read = match stop.or(announced(reading.begin(&args), &args.topics, closing)).await {
         Some(Ok(())) => reading.read(&mut stop).await,
         Some(Err(failure)) => Err(failure),
         None => Ok(()),
@@ -79,6 +86,21 @@ pub(crate) async fn run(common: &Common, args: Consume) -> Result<(), Failure> {
         events.finish();
     }
     read.and(closed)
+}
+
+/// The same; a word to whoever waits if it takes long.
+async fn announced<T>(begin: impl Future<Output = T>, topics: &[String], limit: Duration) -> T {
+    let mut begin = pin!(begin);
+    match tokio::time::timeout(SILENCE, &mut begin).await {
+        Ok(begun) => begun,
+        Err(_) => {
+            let topics = topics.join(", ");
+            tracing::warn!(
+                "no broker has told about {topics} yet; waiting up to {limit:?} (default.api.timeout.ms)"
+            );
+            begin.await
+        }
+    }
 }
 
 fn config(common: &Common, args: &Consume) -> Result<Config, Failure> {
@@ -127,15 +149,18 @@ fn config(common: &Common, args: &Consume) -> Result<Config, Failure> {
 struct Reading {
     consumer: Consumer,
     output: Output,
+    filter: Filter,
     printer: Printer,
     progress: Progress,
     /// `--until`, once it is known which offsets that are.
     ends: Option<BTreeMap<TopicPartition, i64>>,
     /// `--count`: how many may still be printed.
     left: Option<u64>,
+    /// `--idle-timeout`: how long no record may come.
+    idle: Option<Duration>,
 }
 
-/// How much of one run of records was printed.
+/// How much of one run of records was printed, or left out by the filter.
 enum Printed {
     All,
     /// So many, and there were more.
@@ -178,11 +203,22 @@ impl Reading {
     }
 
     async fn read(&mut self, stop: &mut Stop) -> Result<(), Failure> {
-        let wait = if self.ends.is_some() { POLL } else { IDLE_POLL };
+        let mut wait = if self.ends.is_some() { POLL } else { IDLE_POLL };
+        let mut last_record = now();
         while self.left != Some(0) && !self.is_at_end()? {
+            if let Some(idle) = self.idle {
+                let left = idle.saturating_sub(last_record.elapsed());
+                if left.is_zero() {
+                    break;
+                }
+                wait = wait.min(left);
+            }
             let Some(polled) = stop.or(self.consumer.poll(wait)).await else { break };
             match polled {
                 Ok(records) => {
+                    if !records.is_empty() {
+                        last_record = now();
+                    }
                     self.print(&records)?;
                     let consumer = &self.consumer;
                     self.progress.show(|| consumer.assignment().filter_map(|of| consumer.lag(of)).sum());
@@ -202,10 +238,14 @@ impl Reading {
                 // A partition that came later has nothing before the end as it was at the start.
                 ends.get(part.topic_partition()).copied().unwrap_or(0)
             });
-            let mut count = 0;
+            let mut taken = 0;
             for record in part {
                 if record.offset() >= end || self.left == Some(0) {
                     break;
+                }
+                taken += 1;
+                if !self.filter.passes(&record) {
+                    continue;
                 }
                 let before = self.output.buffer().len();
                 self.printer.print(self.output.buffer(), &record);
@@ -213,9 +253,8 @@ impl Reading {
                 self.progress.add(1, bytes);
                 self.left = self.left.map(|left| left.saturating_sub(1));
                 self.output.spill()?;
-                count += 1;
             }
-            printed.push(if count == part.len() { Printed::All } else { Printed::First(count) });
+            printed.push(if taken == part.len() { Printed::All } else { Printed::First(taken) });
         }
         self.output.flush()?;
         if self.consumer.config().group_id.is_none() {

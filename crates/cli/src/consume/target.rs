@@ -7,8 +7,8 @@ use offtake::{Consumer, StartAt, SubscriptionPattern, TopicPartition};
 
 use crate::{failure::Failure, text::place::Place};
 
-/// The partitions of these topics, or of those that match; asks the brokers, so it also finds out whether there are any
-/// (FAILURES: a wrong port, a missing topic).
+/// The partitions of these topics, or of those that match; asks the brokers, so it also finds out whether there are any: a
+/// wrong port or a missing topic ends the command here.
 pub(crate) async fn partitions(
     consumer: &Consumer,
     topics: &[String],

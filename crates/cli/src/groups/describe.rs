@@ -8,6 +8,7 @@ use offtake::{
 };
 use serde_json::{Value, json};
 
+use super::lag::{self, Row};
 use crate::{
     failure::Failure,
     output::Output,
@@ -21,9 +22,10 @@ pub(super) async fn run(
     output: &mut Output,
 ) -> Result<(), Failure> {
     let group = admin.describe_group(group).await?;
+    let (rows, ends) = lag::rows(admin, &group).await?;
     if json {
-        output.json(&object(&group));
-        return Ok(());
+        output.json(&object(&group, &rows));
+        return ends;
     }
     let GroupDescription { state, group_type, coordinator, host, port, members, .. } = &group;
     let assignor = group.assignor.as_deref().unwrap_or("-");
@@ -38,11 +40,17 @@ pub(super) async fn run(
     output.buffer().extend_from_slice(text.as_bytes());
     if members.is_empty() {
         output.buffer().extend_from_slice(b"no members\n");
-        return Ok(());
+    } else {
+        output.buffer().push(b'\n');
+        output.sheet(&table(members));
     }
-    output.buffer().push(b'\n');
-    output.sheet(&table(members));
-    Ok(())
+    if rows.is_empty() {
+        output.buffer().extend_from_slice(b"no committed offsets\n");
+    } else {
+        output.buffer().push(b'\n');
+        output.sheet(&lag::table(&rows));
+    }
+    ends
 }
 
 /// While a group moves to KIP-848 its members speak two protocols, and while it moves partitions some have not yet what
@@ -74,7 +82,7 @@ fn table(members: &[GroupMember]) -> Sheet {
     sheet
 }
 
-fn object(group: &GroupDescription) -> Value {
+fn object(group: &GroupDescription, rows: &[Row<'_>]) -> Value {
     let member = |member: &GroupMember| {
         let partitions = member.partitions.iter().map(|of| json!([of.topic.as_str(), of.partition]));
         json!({
@@ -85,6 +93,7 @@ fn object(group: &GroupDescription) -> Value {
     json!({
         "group": group.group, "state": group.state, "type": group.group_type, "assignor": group.assignor,
         "coordinator": group.coordinator.0, "members": group.members.iter().map(member).collect::<Vec<_>>(),
+        "offsets": rows.iter().map(lag::object).collect::<Vec<_>>(),
     })
 }
 

@@ -1,4 +1,4 @@
-//! `--from-file`: offsets by partition, as CSV or as `--json` prints a plan.
+//! `--from-file` and `--export`: offsets by partition, as CSV; `--from-file` also reads what `--json` prints of a plan.
 //!
 //! The CSV is that of Kafka's own command: `topic,partition,offset`, or `group,topic,partition,offset` with several groups in
 //! one file. It has no head.
@@ -17,6 +17,14 @@ use crate::failure::Failure;
 
 /// Larger files hold something else.
 const LARGEST_FILE: u64 = 64 << 20;
+
+/// A line `topic,partition,offset` each: of one group, as Kafka's own command exports it and reads it back. Names of topics
+/// have no character that would need quotes.
+pub(super) fn write<'a>(out: &mut Vec<u8>, offsets: impl IntoIterator<Item = (&'a TopicPartition, i64)>) {
+    for (of, offset) in offsets {
+        out.extend_from_slice(format!("{},{},{offset}\n", of.topic, of.partition).as_bytes());
+    }
+}
 
 /// What the file has for a group; `-` is stdin.
 pub(super) fn read(path: &Path, group: &str) -> Result<BTreeMap<TopicPartition, i64>, Failure> {
@@ -61,12 +69,12 @@ fn offsets(text: &str, group: &str) -> Result<BTreeMap<TopicPartition, i64>, Str
         if row.group.is_some_and(|named| named != group) {
             others += 1;
         } else if offsets.insert(row.partition.clone(), row.offset).is_some() {
-            return Err(format!("line {number}: {} is there twice", row.partition));
+            return Err(format!("line {number}: {} is given twice", row.partition));
         }
     }
     match (offsets.is_empty(), others) {
         (false, _) => Ok(offsets),
-        (true, 0) => Err("it has no line".to_owned()),
+        (true, 0) => Err("it is empty".to_owned()),
         (true, _) => Err(format!("it has offsets of other groups, and none of `{group}`")),
     }
 }
@@ -79,13 +87,14 @@ fn from_csv(line: &str) -> Result<Row, String> {
         [group, topic, partition, offset] => (Some(group.clone()), [topic, partition, offset]),
         _ => return Err(FORMS.to_owned()),
     };
-    let partition = partition.parse().map_err(|_| format!("`{partition}` is no partition; {FORMS}"))?;
-    let offset = offset.parse().map_err(|_| format!("`{offset}` is no offset; {FORMS}"))?;
+    let partition =
+        partition.parse().map_err(|_| format!("`{partition}` is not a valid partition; {FORMS}"))?;
+    let offset = offset.parse().map_err(|_| format!("`{offset}` is not a valid offset; {FORMS}"))?;
     row(group, topic, partition, offset)
 }
 
 fn from_json(line: &str) -> Result<Row, String> {
-    let object: Value = serde_json::from_str(line).map_err(|error| format!("no JSON object: {error}"))?;
+    let object: Value = serde_json::from_str(line).map_err(|error| format!("not a JSON object: {error}"))?;
     let without =
         |name: &str| format!("an object needs \"topic\", \"partition\" and \"to\"; \"{name}\" is not right");
     let topic = object["topic"].as_str().ok_or_else(|| without("topic"))?;
@@ -96,12 +105,12 @@ fn from_json(line: &str) -> Result<Row, String> {
 
 fn row(group: Option<String>, topic: &str, partition: i64, offset: i64) -> Result<Row, String> {
     let index = i32::try_from(partition).ok().filter(|index| *index >= 0);
-    let index = index.ok_or_else(|| format!("{partition} is no partition"))?;
+    let index = index.ok_or_else(|| format!("{partition} is not a valid partition"))?;
     if offset < 0 {
-        return Err(format!("{offset} is no offset: they begin with 0"));
+        return Err(format!("{offset} is not a valid offset: offsets begin with 0"));
     }
     if topic.is_empty() {
-        return Err("a topic has a name".to_owned());
+        return Err("the topic is missing".to_owned());
     }
     Ok(Row { group, partition: TopicPartition::new(topic, index), offset })
 }
@@ -171,6 +180,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_exported_is_read_back() {
+        let (a, b) = (TopicPartition::new("orders", 1), TopicPartition::new("pay.ments_x-y", 0));
+        let mut csv = Vec::new();
+        write(&mut csv, [(&a, 7), (&b, i64::MAX)]);
+        let csv = String::from_utf8(csv).unwrap();
+        assert_eq!(csv, "orders,1,7\npay.ments_x-y,0,9223372036854775807\n");
+        assert_eq!(offsets(&csv, "g").unwrap(), BTreeMap::from([(a, 7), (b, i64::MAX)]));
+    }
+
+    #[test]
     fn a_plan_is_read_back() {
         let plan = r#"{"executed":false,"from":null,"group":"g","partition":0,"to":3,"topic":"orders"}
             {"executed":false,"from":5,"group":"h","partition":0,"to":4,"topic":"orders"}"#;
@@ -180,21 +199,21 @@ mod tests {
     #[test]
     fn what_cannot_be_meant_is_refused_with_its_line() {
         for (text, why) in [
-            ("", "no line"),
+            ("", "it is empty"),
             ("orders,0", "line 1: write topic,partition,offset"),
             ("\norders,0,1,2,3", "line 2: write topic,partition,offset"),
-            ("topic,partition,offset", "line 1: `partition` is no partition"),
-            ("orders,0,3\norders,0,4", "line 2: orders-0 is there twice"),
-            ("orders,0,-1", "-1 is no offset"),
-            ("orders,-1,1", "-1 is no partition"),
-            ("orders,2147483648,1", "2147483648 is no partition"),
-            (",0,1", "a topic has a name"),
+            ("topic,partition,offset", "line 1: `partition` is not a valid partition"),
+            ("orders,0,3\norders,0,4", "line 2: orders-0 is given twice"),
+            ("orders,0,-1", "-1 is not a valid offset"),
+            ("orders,-1,1", "-1 is not a valid partition"),
+            ("orders,2147483648,1", "2147483648 is not a valid partition"),
+            (",0,1", "the topic is missing"),
             ("\"orders,0,1", "line 1: write"),
             ("\"orders\"x,0,1", "line 1: write"),
             ("h,orders,0,1", "none of `g`"),
             ("{\"topic\":\"orders\"}", "\"partition\" is not right"),
             ("{\"topic\":\"orders\",\"partition\":0,\"to\":\"1\"}", "\"to\" is not right"),
-            ("{", "no JSON object"),
+            ("{", "not a JSON object"),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(why), "{text}: {error}");

@@ -2,6 +2,7 @@
 
 mod describe;
 mod file;
+mod lag;
 mod plan;
 mod reset;
 mod scope;
@@ -13,7 +14,7 @@ pub(crate) use scope::Scope;
 
 use crate::{
     args::{Common, Groups, GroupsCommand},
-    failure::{Failure, say},
+    failure::{self, Failure},
     output::Output,
     setup,
     text::table::{Sheet, visible},
@@ -73,14 +74,5 @@ async fn delete(
         }
         failures.extend(became.err());
     }
-    all_done(failures)
-}
-
-/// One sentence for each failure, the last of them as how the command ends.
-fn all_done(mut failures: Vec<offtake::Error>) -> Result<(), Failure> {
-    let Some(last) = failures.pop() else { return Ok(()) };
-    for failure in failures {
-        say(format_args!("offtake: {}", visible(&failure.to_string())));
-    }
-    Err(last.into())
+    failure::all_done(failures)
 }

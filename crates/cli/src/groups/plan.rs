@@ -12,6 +12,8 @@ use offtake::TopicPartition;
 pub(super) enum Goal {
     Earliest,
     Latest,
+    /// What is committed, unchanged; the end where nothing is.
+    Current,
     Offset(i64),
     /// So many records on from what is committed, or back.
     Shift(i64),
@@ -54,6 +56,7 @@ pub(super) fn plan(
         let wanted = match goal {
             Goal::Earliest => Some(facts.earliest),
             Goal::Latest => Some(facts.latest),
+            Goal::Current => Some(facts.committed.unwrap_or(facts.latest)),
             Goal::Offset(offset) => Some(*offset),
             Goal::Shift(by) => facts.committed.map(|committed| committed.saturating_add(*by)),
             Goal::Time => Some(facts.at.unwrap_or(facts.latest)),
@@ -62,8 +65,11 @@ pub(super) fn plan(
         match wanted {
             None => without.push(partition.clone()),
             Some(wanted) => {
-                // Not `clamp`, which panics should a broker say that a log ends before it begins.
-                let to = wanted.min(facts.latest).max(facts.earliest);
+                let to = match goal {
+                    Goal::Current => wanted,
+                    // Not `clamp`, which panics should a broker say that a log ends before it begins.
+                    _ => wanted.min(facts.latest).max(facts.earliest),
+                };
                 let asked = (to != wanted).then_some(wanted);
                 steps.push(Step { partition: partition.clone(), from: facts.committed, to, asked });
             }
@@ -101,6 +107,16 @@ mod tests {
         assert_eq!(planned(Goal::Shift(5)), (20, None));
         assert_eq!(planned(Goal::Time), (17, None));
         assert_eq!(planned(Goal::Each(BTreeMap::from([(at(0), 11)]))), (11, None));
+    }
+
+    #[test]
+    fn what_is_committed_stays_as_it_is_wherever_that_is() {
+        let mut facts = facts();
+        facts.insert(at(1), Facts { committed: Some(3), earliest: 10, latest: 20, at: None });
+        facts.insert(at(2), Facts { committed: None, earliest: 10, latest: 20, at: None });
+        let steps = plan(&Goal::Current, &facts).unwrap();
+        let told: Vec<_> = steps.iter().map(|step| (step.from, step.to, step.asked)).collect();
+        assert_eq!(told, [(Some(15), 15, None), (Some(3), 3, None), (None, 20, None)]);
     }
 
     #[test]

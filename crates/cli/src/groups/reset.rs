@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     args::Reset,
-    failure::{Failure, say},
+    failure::{self, Failure, say},
     output::Output,
     text::table::Sheet,
 };
@@ -47,8 +47,8 @@ pub(super) async fn run(
     for step in steps.iter().filter(|step| step.asked.is_some()) {
         let Step { partition, to, .. } = step;
         let asked = step.asked.unwrap_or(*to);
-        let side = if asked > *to { "beyond the end" } else { "before the beginning" };
-        tracing::warn!("{partition}: {asked} is {side} of the log, so {to} is taken");
+        let side = if asked > *to { "after the log end" } else { "before the log start" };
+        tracing::warn!("{partition}: offset {asked} is {side}; using {to}");
     }
     let mut failures = Vec::new();
     let mut executed = BTreeSet::new();
@@ -64,11 +64,15 @@ pub(super) async fn run(
             }
         }
     }
-    print(group, &steps, &executed, json, output);
-    if !args.execute && !json {
-        say(format_args!("nothing was changed: that takes --execute"));
+    if args.export {
+        file::write(output.buffer(), steps.iter().map(|step| (&step.partition, step.to)));
+    } else {
+        print(group, &steps, &executed, json, output);
     }
-    super::all_done(failures)
+    if !args.execute && !json {
+        say(format_args!("dry run: nothing was changed; add --execute to apply"));
+    }
+    failure::all_done(failures)
 }
 
 /// What was asked for, without what only the cluster knows.
@@ -80,6 +84,7 @@ fn goal(args: &Reset) -> Result<Goal, Failure> {
         (None, None, Some(path)) => Goal::Each(file::read(path, &args.group)?),
         (None, None, None) if to.to_earliest => Goal::Earliest,
         (None, None, None) if to.to_latest => Goal::Latest,
+        (None, None, None) if to.to_current => Goal::Current,
         (None, None, None) => Goal::Time,
     })
 }
@@ -97,7 +102,7 @@ fn idle(group: &GroupDescription) -> Result<(), Failure> {
     let GroupDescription { group: name, state, protocol_type, members, .. } = group;
     if !protocol_type.is_empty() && protocol_type != "consumer" {
         return Err(Failure::failed(format!(
-            "group `{name}` is none of consumers: its members speak `{protocol_type}`, and what they commit is theirs to reset"
+            "group `{name}` is not a consumer group: its members speak `{protocol_type}`, and what they commit is theirs to reset"
         )));
     }
     if state == "Empty" && members.is_empty() {

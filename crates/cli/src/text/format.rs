@@ -1,8 +1,8 @@
-//! `--format`: kcat's tokens, read once, written for every record.
+//! `--format`: kcat's tokens and `%I`, read once, written for every record.
 
 use std::str::FromStr;
 
-use super::{number, row::Row};
+use super::{number, row::Row, time};
 
 /// A format, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ enum Piece {
     Value,
     ValueLength,
     Timestamp,
+    /// As RFC 3339.
+    Time,
     Headers,
 }
 
@@ -47,7 +49,7 @@ impl FromStr for Format {
                         continue;
                     }
                     let piece = token_piece(token).ok_or_else(|| {
-                        format!("unknown token %{token}: there are %t %p %o %k %s %h %T %K %S and %%")
+                        format!("unknown token %{token}: there are %t %p %o %k %s %h %T %I %K %S and %%")
                     })?;
                     if !literal.is_empty() {
                         pieces.push(Piece::Literal(std::mem::take(&mut literal)));
@@ -75,6 +77,7 @@ fn token_piece(token: char) -> Option<Piece> {
         's' => Piece::Value,
         'S' => Piece::ValueLength,
         'T' => Piece::Timestamp,
+        'I' => Piece::Time,
         'h' => Piece::Headers,
         _ => return None,
     })
@@ -117,6 +120,8 @@ impl Format {
                 Piece::Value => data(out, row.value.unwrap_or_default()),
                 Piece::ValueLength => push_length(out, row.value),
                 Piece::Timestamp => number::push(out, row.timestamp),
+                Piece::Time if row.timestamp < 0 => out.push(b'-'),
+                Piece::Time => out.extend_from_slice(time::rfc3339(row.timestamp).as_bytes()),
                 Piece::Headers => {
                     for (nth, (key, value)) in row.headers.clone().enumerate() {
                         out.extend_from_slice(if nth == 0 { b"" } else { b"," });
@@ -139,7 +144,7 @@ fn push_raw(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// Text as it is but for control characters, among them those that begin with byte 0x9b (FAILURES §4, CLI).
+/// Text as it is but for control characters, among them U+009B, which begins an escape sequence as ESC [ does.
 pub(crate) fn push_visibly(out: &mut Vec<u8>, bytes: &[u8]) {
     for c in String::from_utf8_lossy(bytes).chars() {
         if c.is_control() && c != '\n' && c != '\t' {
@@ -174,12 +179,13 @@ mod tests {
     #[test]
     fn every_token_is_written() {
         let out = written(
-            "%t/%p/%o k=%k(%K) v=%s(%S) %T %h %%\\n\\t\\0\\x41\\\\",
+            "%t/%p/%o k=%k(%K) v=%s(%S) %T=%I %h %%\\n\\t\\0\\x41\\\\",
             Some(b"ab"),
             Some(b"cde"),
             false,
         );
-        let expected = "orders/3/42 k=ab(2) v=cde(3) 1700000000000 a=1,b=NULL %\n\t\0A\\";
+        let expected =
+            "orders/3/42 k=ab(2) v=cde(3) 1700000000000=2023-11-14T22:13:20.000Z a=1,b=NULL %\n\t\0A\\";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 

@@ -1,0 +1,89 @@
+//! `--key-contains`, `--value-contains`, `--header-contains`: which records are printed.
+
+use offtake::Record;
+use regex::bytes::Regex;
+
+use crate::{args::Consume, failure::Failure};
+
+/// All that is asked for must be found; bytes are compared as they are.
+#[derive(Default)]
+pub(super) struct Filter {
+    key: Option<Regex>,
+    value: Option<Regex>,
+    header: Option<Header>,
+}
+
+struct Header {
+    name: String,
+    /// `None`: any value, also none.
+    value: Option<Regex>,
+}
+
+impl Filter {
+    pub(super) fn of(args: &Consume) -> Result<Self, Failure> {
+        let finder = |text: Option<&str>| text.map(finder).transpose();
+        let header = |text: &String| {
+            let (name, value) =
+                text.split_once('=').map_or((text.as_str(), None), |(name, value)| (name, Some(value)));
+            finder(value).map(|value| Header { name: name.to_owned(), value })
+        };
+        Ok(Self {
+            key: finder(args.key_contains.as_deref())?,
+            value: finder(args.value_contains.as_deref())?,
+            header: args.header_contains.as_ref().map(header).transpose()?,
+        })
+    }
+
+    pub(super) fn passes(&self, record: &Record<'_>) -> bool {
+        let headers = record.headers().map(|header| (header.key, header.value));
+        self.key.as_ref().is_none_or(|wanted| found(wanted, record.key()))
+            && self.value.as_ref().is_none_or(|wanted| found(wanted, record.value()))
+            && self.header.as_ref().is_none_or(|wanted| wanted.is_among(headers))
+    }
+}
+
+impl Header {
+    fn is_among<'a>(&self, mut headers: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>) -> bool {
+        headers.any(|(name, value)| {
+            name == self.name.as_bytes() && self.value.as_ref().is_none_or(|wanted| found(wanted, value))
+        })
+    }
+}
+
+/// A literal pattern: the fastest search for bytes that is at hand.
+fn finder(text: &str) -> Result<Regex, Failure> {
+    Regex::new(&regex::escape(text))
+        .map_err(|error| Failure::Usage(format!("cannot search for `{text}`: {error}")))
+}
+
+/// Null contains nothing, not even the empty text.
+fn found(wanted: &Regex, bytes: Option<&[u8]>) -> bool {
+    bytes.is_some_and(|bytes| wanted.is_match(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_searched_for_as_it_is() {
+        let wanted = finder("a.c+é").unwrap();
+        assert!(found(&wanted, Some("\u{ff}xa.c+éx".as_bytes())));
+        assert!(found(&wanted, Some(b"\xffa.c+\xc3\xa9")), "among bytes that are no text");
+        assert!(!found(&wanted, Some("abcé".as_bytes())));
+        assert!(!found(&finder("").unwrap(), None));
+        assert!(found(&finder("").unwrap(), Some(b"")));
+    }
+
+    #[test]
+    fn a_header_is_found_by_its_name_and_what_its_value_contains() {
+        let headers: [(&[u8], Option<&[u8]>); 3] =
+            [(b"trace", Some(b"abc")), (b"trace", None), (b"null", None)];
+        let found = |name: &str, value: Option<&str>| {
+            let value = value.map(|text| finder(text).unwrap());
+            Header { name: name.to_owned(), value }.is_among(headers.into_iter())
+        };
+        assert!(found("trace", None) && found("trace", Some("bc")) && found("null", None));
+        assert!(!found("trac", None) && !found("trace", Some("x")) && !found("null", Some("")));
+    }
+}

@@ -1,0 +1,102 @@
+//! What kcat's options and those of Kafka's own commands are called here, for those who write them by habit.
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+/// Adds our spelling to the error of an option that is another command's.
+pub(crate) fn add(mut error: clap::Error) -> clap::Error {
+    if error.kind() == ErrorKind::UnknownArgument {
+        let option = match error.get(ContextKind::InvalidArg) {
+            Some(ContextValue::String(option)) => option.as_str(),
+            _ => "",
+        };
+        if let Some(hint) = hint(option) {
+            let hint = ContextValue::StyledStrs(vec![hint.to_owned().into()]);
+            error.insert(ContextKind::Suggested, hint);
+        }
+    }
+    error
+}
+
+fn hint(option: &str) -> Option<&'static str> {
+    let option = option.split_once('=').map_or(option, |(name, _)| name);
+    Some(match option {
+        // kcat
+        "-C" => "kcat -C is `offtake consume TOPIC`",
+        "-G" => "kcat -G is `offtake consume TOPIC -g GROUP`",
+        "-L" => "kcat -L is `offtake topics list`, or `offtake topics describe TOPIC`",
+        "-Q" => "kcat -Q is `offtake offsets TOPIC --at TIME`",
+        "-P" => "kcat -P: this version cannot produce",
+        "-t" => "the topic is an argument: `offtake consume TOPIC`",
+        "-o" => "kcat -o is `--from WHERE`: earliest, latest, an offset, -N or @TIME",
+        "-e" => "kcat -e is `--until latest`",
+        "-c" => "kcat -c is `-n N`",
+        "-J" => "kcat -J is `--json`",
+        "-K" | "-D" => "kcat -K and -D are part of the format: `-f '%k\\t%s\\n'`",
+        "-O" => "kcat -O is part of the format: `-f '%o %s\\n'`",
+        "-Z" => "null is told by `--json` (null), or in a format by %K and %S (-1)",
+        "-u" => "kcat -u is not needed: records are written as soon as they come",
+        "-F" => "kcat -F is `--config FILE`",
+        "-s" => "kcat -s: `--json` prints text as it is, and other bytes as base64",
+        "-d" => "kcat -d is `-v` or `-vv`",
+        // kafka-console-consumer
+        "--bootstrap-server" | "--bootstrap-servers" | "--broker-list" => {
+            "the brokers are given as `-b HOST:PORT,…`"
+        }
+        "--topic" => "the topic is an argument: `offtake consume TOPIC`",
+        "--from-beginning" => "it is `--from earliest`, the default without a group",
+        "--offset" => "it is `--from WHERE`: earliest, latest, an offset, -N or @TIME",
+        "--max-messages" => "it is `-n N`",
+        "--timeout-ms" => "it is `--idle-timeout DURATION`, such as 10s",
+        "--include" | "--whitelist" => "it is `offtake consume --regex PATTERN`",
+        "--isolation-level" => "it is `--isolation read_committed`",
+        "--property" | "--formatter" | "--formatter-property" => {
+            "records are printed by `-f FMT` or `--json`"
+        }
+        "--consumer-property" | "--command-property" => "it is `-X KEY=VALUE`",
+        "--consumer.config" | "--consumer-config" | "--command-config" => "it is `--config FILE`",
+        // kafka-consumer-groups and kafka-topics
+        "--list" => "it is `offtake groups list` or `offtake topics list`",
+        "--describe" => "it is `offtake groups describe GROUP` or `offtake topics describe TOPIC`",
+        "--delete" => "it is `offtake groups delete GROUP` or `offtake topics delete TOPIC`",
+        "--create" => "it is `offtake topics create TOPIC`",
+        "--reset-offsets" => "it is `offtake groups reset GROUP`",
+        "--members" | "--offsets" | "--state" => {
+            "`offtake groups describe GROUP` shows members, offsets and state"
+        }
+        "--group" => {
+            "the group is an argument: `offtake groups describe GROUP`, `offtake groups reset GROUP`"
+        }
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::args::Cli;
+
+    fn refused(line: &str) -> String {
+        Cli::read(line.split(' ')).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn options_of_other_commands_are_answered_with_ours() {
+        for (line, ours) in [
+            ("offtake -C -b a:1 -t orders", "`offtake consume TOPIC`"),
+            ("offtake -b a:1 -L", "`offtake topics list`"),
+            ("offtake consume -t orders", "`offtake consume TOPIC`"),
+            ("offtake consume orders -o beginning -e", "`--from WHERE`"),
+            ("offtake consume orders -e", "`--until latest`"),
+            ("offtake consume orders -c 5", "`-n N`"),
+            ("offtake consume --bootstrap-server a:1", "`-b HOST:PORT,…`"),
+            ("offtake consume orders --from-beginning", "`--from earliest`"),
+            ("offtake consume orders --timeout-ms=5000", "`--idle-timeout DURATION`"),
+            ("offtake groups --describe --group g", "`offtake groups describe GROUP`"),
+            ("offtake groups describe --group g", "the group is an argument"),
+        ] {
+            let told = refused(line);
+            assert!(told.contains(ours), "{line}: {told}");
+        }
+        let told = refused("offtake consume orders --nonsense");
+        assert!(!told.contains("kcat"), "{told}");
+    }
+}
