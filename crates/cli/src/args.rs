@@ -13,6 +13,18 @@ use crate::{
     text::{format::Format, place::Place, time},
 };
 
+const BUILD: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    "\ncommit   ",
+    env!("OFFTAKE_BUILD_COMMIT"),
+    "\ntarget   ",
+    env!("OFFTAKE_BUILD_TARGET"),
+    "\nprofile  ",
+    env!("OFFTAKE_BUILD_PROFILE"),
+    "\nrustc    ",
+    env!("OFFTAKE_BUILD_RUSTC"),
+);
+
 const SETTINGS: &str = "\
 Where settings come from, the nearest first:
   1. the command line: --brokers, then -X, then --config
@@ -25,7 +37,7 @@ Exit status: 0 done, 1 failed (the last line on stderr says why), 2 wrong usage,
 
 /// Read Kafka topics and consumer groups.
 #[derive(Debug, Parser)]
-#[command(name = "offtake", version, max_term_width = 110, propagate_version = true, after_long_help = SETTINGS)]
+#[command(name = "offtake", version, long_version = BUILD, max_term_width = 110, propagate_version = true, after_long_help = SETTINGS)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) common: Common,
@@ -58,13 +70,18 @@ pub(crate) struct Common {
 }
 
 impl Cli {
+    /// All commands with all of their options.
+    pub(crate) fn definition() -> clap::Command {
+        with_properties(Self::command())
+    }
+
     /// The command line, or the error that clap prints.
     ///
     /// Of a global option clap keeps what stands deepest; `-X` counts wherever it stands, so each command has its own.
     pub(crate) fn read<T: Into<OsString> + Clone>(
         args: impl IntoIterator<Item = T>,
     ) -> Result<Self, clap::Error> {
-        let matches = with_properties(Self::command()).try_get_matches_from(args).map_err(hints::add)?;
+        let matches = Self::definition().try_get_matches_from(args).map_err(hints::add)?;
         let mut cli = Self::from_arg_matches(&matches)?;
         cli.check()?;
         let mut level = Some(&matches);
@@ -133,6 +150,34 @@ pub(crate) enum Command {
     Broker(Broker),
     /// Run benchmarks
     Bench(Bench),
+    /// Print a completion script for a shell
+    Completions(Completions),
+    /// Print the manual page of a command
+    Man(Man),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = COMPLETIONS)]
+pub(crate) struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+const COMPLETIONS: &str = "\
+For example:
+  bash  offtake completions bash > ~/.local/share/bash-completion/completions/offtake
+  zsh   offtake completions zsh > \"${fpath[1]}/_offtake\"
+  fish  offtake completions fish > ~/.config/fish/completions/offtake.fish";
+
+#[derive(Debug, Args)]
+pub(crate) struct Man {
+    /// The command, such as `groups reset` (default: offtake itself)
+    #[arg(value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+    /// Write the pages of all commands into this folder
+    #[arg(long, value_name = "DIR", conflicts_with = "command")]
+    pub(crate) dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -467,7 +512,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        with_properties(Cli::command()).debug_assert();
+        Cli::definition().debug_assert();
     }
 
     #[test]

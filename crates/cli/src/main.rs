@@ -9,6 +9,7 @@ mod broker;
 mod clock;
 mod consume;
 mod demo;
+mod documents;
 mod failure;
 mod groups;
 mod hints;
@@ -40,6 +41,8 @@ fn main() -> ExitCode {
                 Command::Groups(args) => groups::run(&common, args).await,
                 Command::Broker(args) => broker::run(args).await,
                 Command::Bench(args) => bench::run(&common, args).await,
+                Command::Completions(args) => documents::completions(&args),
+                Command::Man(args) => documents::man(&args),
             }
         }),
         Err(error) => Err(Failure::failed(format!("cannot start the runtime: {error}"))),
