@@ -28,12 +28,15 @@ const BUILD: &str = concat!(
 const SETTINGS: &str = "\
 Where settings come from, the nearest first:
   1. the command line: --brokers, then -X, then --config
-  2. the environment: OFFTAKE_BROKERS, then OFFTAKE_X_SOME_NAME for the property some.name, then KAFKA_BOOTSTRAP_SERVERS
-  3. the default file, unless --config is given: the one that OFFTAKE_CONFIG names (empty: none), else
-     offtake/config.properties in $XDG_CONFIG_HOME or ~/.config
-  4. the defaults of Kafka's Java consumer, but default.api.timeout.ms=10000 and allow.auto.create.topics=false
+  2. the environment: OFFTAKE_BROKERS, then OFFTAKE_X_SOME_NAME for the property
+     some.name, then KAFKA_BOOTSTRAP_SERVERS
+  3. the default file, unless --config is given: the one that OFFTAKE_CONFIG names
+     (empty: none), else offtake/config.properties in $XDG_CONFIG_HOME or ~/.config
+  4. the defaults of Kafka's Java consumer, but default.api.timeout.ms=10000 and
+     allow.auto.create.topics=false
 
-Exit status: 0 done, 1 failed (the last line on stderr says why), 2 wrong usage, 130 interrupted twice.";
+Exit status: 0 done, 1 failed (the last line on stderr says why), 2 wrong usage,
+130 interrupted twice.";
 
 /// Read Kafka topics and consumer groups.
 #[derive(Debug, Parser)]
@@ -49,13 +52,13 @@ pub(crate) struct Cli {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Common {
-    /// Bootstrap servers (default: OFFTAKE_BROKERS, KAFKA_BOOTSTRAP_SERVERS, the configuration file, localhost:9092)
+    /// Bootstrap servers (also OFFTAKE_BROKERS or KAFKA_BOOTSTRAP_SERVERS; default: localhost:9092)
     #[arg(short, long, global = true, value_name = "HOST:PORT,…", display_order = 1000)]
     pub(crate) brokers: Option<String>,
     /// `-X`, in the order they stand in: see [`Cli::read`]
     #[arg(skip)]
     pub(crate) properties: Vec<(String, String)>,
-    /// Java .properties file, read before -X and in place of the default file (see `offtake --help`)
+    /// Java .properties file, read before -X and in place of the default one (see `offtake --help`)
     #[arg(long, global = true, value_name = "FILE", display_order = 1002)]
     pub(crate) config: Option<PathBuf>,
     /// Print one JSON object per line
@@ -300,6 +303,7 @@ pub(crate) enum TopicsCommand {
     },
     /// Show partitions, leaders and replicas
     Describe {
+        /// The topics
         #[arg(required = true, value_name = "TOPIC", value_parser = NonEmptyStringValueParser::new())]
         topics: Vec<String>,
     },
@@ -307,6 +311,7 @@ pub(crate) enum TopicsCommand {
     Create(Create),
     /// Delete topics with all their records
     Delete {
+        /// The topics
         #[arg(required = true, value_name = "TOPIC", value_parser = NonEmptyStringValueParser::new())]
         topics: Vec<String>,
     },
@@ -314,6 +319,7 @@ pub(crate) enum TopicsCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct Create {
+    /// Its name
     #[arg(value_name = "TOPIC")]
     pub(crate) topic: String,
     /// Number of partitions (default: broker's)
@@ -330,6 +336,7 @@ pub(crate) struct Create {
 
 #[derive(Debug, Args)]
 pub(crate) struct Offsets {
+    /// The topics
     #[arg(required = true, value_name = "TOPIC", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) topics: Vec<String>,
     /// Only these partitions (repeatable)
@@ -354,11 +361,13 @@ pub(crate) enum GroupsCommand {
     List,
     /// Show a group's state, coordinator and members, and the committed offset, log end and lag of each partition
     Describe {
+        /// The consumer group
         #[arg(value_name = "GROUP")]
         group: String,
     },
     /// Delete groups with their committed offsets; refused while they have members
     Delete {
+        /// The consumer groups
         #[arg(required = true, value_name = "GROUP")]
         groups: Vec<String>,
     },
@@ -368,6 +377,7 @@ pub(crate) enum GroupsCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct Reset {
+    /// The consumer group
     #[arg(value_name = "GROUP")]
     pub(crate) group: String,
     /// A topic, or some of its partitions (repeatable)
@@ -485,6 +495,7 @@ pub(crate) enum BenchCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchConsume {
+    /// The topics
     #[arg(required = true, value_name = "TOPIC", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) topics: Vec<String>,
     /// Stop after N records

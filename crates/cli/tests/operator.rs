@@ -1,4 +1,5 @@
 //! The command in an operator's day, against the embedded broker.
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
 use std::process::{Command, Output};
 
@@ -320,6 +321,7 @@ fn every_command_has_a_manual_page() {
     for part in [".TH offtake-groups-reset 1", "to\\-current", "\\-X", "brokers"] {
         assert!(page.stdout.contains(part), "{part}: {}", page.stdout);
     }
+    assert!(page.stdout.contains(concat!("offtake ", env!("CARGO_PKG_VERSION"))));
     assert!(done(&mut offtake("man")).stdout.contains("OFFTAKE_BROKERS"));
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(done(offtake("man --dir").arg(folder.path())).code, Some(0));
