@@ -1,20 +1,34 @@
-//! What kcat's options and those of Kafka's own commands are called here, for those who write them by habit.
+//! What kcat's options and those of Kafka's own commands are called here, for people who write them by habit.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// Adds our spelling to the error of an option that is another command's.
+/// Adds our spelling to the error of an option that is another tool's, or of a topic where a command should stand.
 pub(crate) fn add(mut error: clap::Error) -> clap::Error {
-    if error.kind() == ErrorKind::UnknownArgument {
-        let option = match error.get(ContextKind::InvalidArg) {
-            Some(ContextValue::String(option)) => option.as_str(),
-            _ => "",
-        };
-        if let Some(hint) = hint(option) {
-            let hint = ContextValue::StyledStrs(vec![hint.to_owned().into()]);
-            error.insert(ContextKind::Suggested, hint);
+    let named = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.as_str(),
+        _ => "",
+    };
+    let hint = match error.kind() {
+        ErrorKind::UnknownArgument => hint(named(ContextKind::InvalidArg)).map(str::to_owned),
+        ErrorKind::InvalidSubcommand if is_of_offtake(&error) => {
+            let name = named(ContextKind::InvalidSubcommand);
+            Some(format!("if that is a topic: `offtake consume {name}`"))
         }
+        _ => None,
+    };
+    if let Some(hint) = hint {
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![hint.into()]));
     }
     error
+}
+
+/// Whether no command is near what stands in the place of the first.
+fn is_of_offtake(error: &clap::Error) -> bool {
+    let usage = match error.get(ContextKind::Usage) {
+        Some(ContextValue::StyledStr(usage)) => usage.to_string(),
+        _ => String::new(),
+    };
+    usage.contains("offtake [") && error.get(ContextKind::SuggestedSubcommand).is_none()
 }
 
 fn hint(option: &str) -> Option<&'static str> {
@@ -92,10 +106,16 @@ mod tests {
             ("offtake consume orders --timeout-ms=5000", "`--idle-timeout DURATION`"),
             ("offtake groups --describe --group g", "`offtake groups describe GROUP`"),
             ("offtake groups describe --group g", "the group is an argument"),
+            ("offtake my-orders", "`offtake consume my-orders`"),
         ] {
             let told = refused(line);
             assert!(told.contains(ours), "{line}: {told}");
         }
+        assert!(!refused("offtake topic").contains("if that is a topic"), "a command that is nearly right");
+        assert!(
+            !refused("offtake groups my-group").contains("if that is a topic"),
+            "in the place of the second"
+        );
         let told = refused("offtake consume orders --nonsense");
         assert!(!told.contains("kcat"), "{told}");
     }

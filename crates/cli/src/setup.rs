@@ -143,8 +143,9 @@ pub(crate) fn logging(common: &Common) {
     } else {
         filter.from_env_lossy()
     };
-    let colour =
-        std::io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let plain = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+        || env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
+    let colour = std::io::stderr().is_terminal() && !plain;
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| LogLines);
     // A terminal that is gone takes no line, and a panic for that would end whoever logs.
     let subscriber = subscriber.log_internal_errors(false);

@@ -1,6 +1,9 @@
 //! SIGINT, SIGTERM and SIGHUP: the first asks the command to finish what is in hand, the second ends it there and then.
 
-use std::{io::IsTerminal, time::Duration};
+use std::{
+    io::{self, IsTerminal},
+    time::Duration,
+};
 
 use tokio::sync::watch;
 
@@ -23,8 +26,10 @@ impl Stop {
     /// Listens from now on, on a thread of the runtime that the command does not block.
     pub(crate) fn listen() -> Result<Self, Failure> {
         let notice = || {
-            if std::io::stderr().is_terminal() {
-                say(format_args!("offtake: stopping; once more to stop at once"));
+            if io::stderr().is_terminal() {
+                // In a line of its own: on this one stands ^C, and a progress line where records go elsewhere.
+                let start = if io::stdout().is_terminal() { "\n" } else { "\r\x1b[2K" };
+                say(format_args!("{start}offtake: stopping; once more to stop at once"));
             }
         };
         Self::listen_with(notice, || {})
