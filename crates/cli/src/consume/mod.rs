@@ -203,23 +203,21 @@ impl Reading {
     }
 
     async fn read(&mut self, stop: &mut Stop) -> Result<(), Failure> {
-        let mut wait = if self.ends.is_some() { POLL } else { IDLE_POLL };
+        let longest = if self.ends.is_some() { POLL } else { IDLE_POLL };
         let mut last_record = now();
         while self.left != Some(0) && !self.is_at_end()? {
-            if let Some(idle) = self.idle {
-                let left = idle.saturating_sub(last_record.elapsed());
-                if left.is_zero() {
-                    break;
-                }
-                wait = wait.min(left);
+            let left = self.idle.map_or(longest, |idle| idle.saturating_sub(last_record.elapsed()));
+            if left.is_zero() {
+                break;
             }
+            let wait = longest.min(left);
             let Some(polled) = stop.or(self.consumer.poll(wait)).await else { break };
             match polled {
                 Ok(records) => {
-                    if !records.is_empty() {
-                        last_record = now();
-                    }
                     self.print(&records)?;
+                    if !records.is_empty() {
+                        last_record = now(); // and not before: a slow reader of stdout is no silence of the topic
+                    }
                     let consumer = &self.consumer;
                     self.progress.show(|| consumer.assignment().filter_map(|of| consumer.lag(of)).sum());
                 }
