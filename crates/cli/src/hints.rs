@@ -40,7 +40,7 @@ fn hint(option: &str) -> Option<&'static str> {
         "-L" => "kcat -L is `offtake topics list`, or `offtake topics describe TOPIC`",
         "-Q" => "kcat -Q is `offtake offsets TOPIC --at TIME`",
         "-P" => "kcat -P: this version cannot produce",
-        "-t" => "the topic is an argument: `offtake consume TOPIC`",
+        "-t" => "the topic takes no option, as in `offtake consume TOPIC`",
         "-o" => "kcat -o is `--from WHERE`: earliest, latest, an offset, -N or @TIME",
         "-e" => "kcat -e is `--until latest`",
         "-c" => "kcat -c is `-n N`",
@@ -56,7 +56,7 @@ fn hint(option: &str) -> Option<&'static str> {
         "--bootstrap-server" | "--bootstrap-servers" | "--broker-list" => {
             "the brokers are given as `-b HOST:PORT,…`"
         }
-        "--topic" => "the topic is an argument: `offtake consume TOPIC`",
+        "--topic" => "the topic takes no option, as in `offtake consume TOPIC`",
         "--from-beginning" => "it is `--from earliest`, the default without a group",
         "--offset" => "it is `--from WHERE`: earliest, latest, an offset, -N or @TIME",
         "--max-messages" => "it is `-n N`",
@@ -77,9 +77,7 @@ fn hint(option: &str) -> Option<&'static str> {
         "--members" | "--offsets" | "--state" => {
             "`offtake groups describe GROUP` shows members, offsets and state"
         }
-        "--group" => {
-            "the group is an argument: `offtake groups describe GROUP`, `offtake groups reset GROUP`"
-        }
+        "--group" => "the group takes no option, as in `offtake groups describe GROUP`",
         _ => return None,
     })
 }
@@ -105,7 +103,7 @@ mod tests {
             ("offtake consume orders --from-beginning", "`--from earliest`"),
             ("offtake consume orders --timeout-ms=5000", "`--idle-timeout DURATION`"),
             ("offtake groups --describe --group g", "`offtake groups describe GROUP`"),
-            ("offtake groups describe --group g", "the group is an argument"),
+            ("offtake groups describe --group g", "the group takes no option"),
             ("offtake my-orders", "`offtake consume my-orders`"),
         ] {
             let told = refused(line);

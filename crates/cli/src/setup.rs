@@ -66,7 +66,13 @@ const BOOTSTRAP_SERVERS: &str = "bootstrap.servers";
 fn set_from_file(config: &mut Config, path: &Path) -> Result<(), Failure> {
     let shown = path.display();
     let usage = |why: String| Failure::Usage(format!("cannot use {shown}: {why}"));
-    let length = fs::metadata(path).map_err(|error| usage(error.to_string()))?.len();
+    let unreadable = |error: io::Error| match shown.to_string() {
+        text if error.kind() == io::ErrorKind::NotFound && text.contains('=') => usage(format!(
+            "{error}; --config takes a file: a property is given by -X, a topic's config by --set"
+        )),
+        _ => usage(error.to_string()),
+    };
+    let length = fs::metadata(path).map_err(unreadable)?.len();
     if length > LARGEST_FILE {
         return Err(usage("it is too large for a .properties file".to_owned()));
     }
@@ -324,5 +330,7 @@ mod tests {
             matches!(&failure, Failure::Usage(text) if text.contains("/nonexistent/x.properties")),
             "{failure}"
         );
+        let options = Common { config: Some("retention.ms=1".into()), ..Common::default() };
+        assert!(of(&options).unwrap_err().to_string().contains("a topic's config by --set"));
     }
 }
