@@ -6,6 +6,7 @@
 pub(crate) mod begin;
 mod events;
 mod filter;
+mod first;
 mod print;
 mod progress;
 pub(crate) mod target;
@@ -29,6 +30,7 @@ use crate::{
 use begin::BeginAt;
 use events::EventLog;
 use filter::Filter;
+use first::FirstStart;
 use print::Printer;
 use progress::Progress;
 
@@ -46,9 +48,18 @@ pub(crate) async fn run(common: &Common, args: Consume) -> Result<(), Failure> {
     let filter = Filter::of(&args)?;
     let mut stop = Stop::listen()?;
     let events = if args.events { Some(EventLog::start()?) } else { None };
+    let first = FirstStart::watch(common, &args, &config);
     let mut builder = Builder::from_config(config);
-    if let Some(events) = &events {
-        builder = builder.events(events.sink());
+    if events.is_some() || first.is_some() {
+        let (sink, first) = (events.as_ref().map(EventLog::sink), first.clone());
+        builder = builder.events(move |event| {
+            if let Some(first) = &first {
+                first.look_at(&event);
+            }
+            if let Some(sink) = &sink {
+                sink(event);
+            }
+        });
     }
     if args.group.is_some() {
         builder = match args.from {
@@ -66,7 +77,7 @@ pub(crate) async fn run(common: &Common, args: Consume) -> Result<(), Failure> {
     let commits = consumer.config().group_id.is_some() && consumer.config().enable_auto_commit;
     let idle = args.idle_timeout.map(|millis| Duration::from_millis(millis.unsigned_abs()));
     let mut reading =
-        Reading { consumer, output, filter, printer, progress, ends: None, left: args.count, idle };
+        Reading { consumer, output, filter, printer, progress, ends: None, left: args.count, idle, first };
 
     let read = match stop.or(announced(reading.begin(&args), &args.topics, closing)).await {
         Some(Ok(())) => reading.read(&mut stop).await,
@@ -158,6 +169,8 @@ struct Reading {
     left: Option<u64>,
     /// `--idle-timeout`: how long no record may come.
     idle: Option<Duration>,
+    /// What a person may have to be told.
+    first: Option<FirstStart>,
 }
 
 /// How much of one run of records was printed, or left out by the filter.
@@ -212,6 +225,8 @@ impl Reading {
             }
             let wait = longest.min(left);
             let Some(polled) = stop.or(self.consumer.poll(wait)).await else { break };
+            let group = self.consumer.config().group_id.as_deref().unwrap_or_default();
+            self.first = self.first.take().and_then(|first| first.tell(group));
             match polled {
                 Ok(records) => {
                     self.print(&records)?;
