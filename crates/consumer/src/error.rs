@@ -180,9 +180,10 @@ impl From<CallError> for Error {
     fn from(error: CallError) -> Self {
         let kind = match &error {
             CallError::Unreachable { not_kafka: true, .. } => ErrorKind::NotKafka,
-            CallError::Unreachable { .. } | CallError::Disconnected { .. } | CallError::UnknownBroker(_) => {
-                ErrorKind::Unreachable
-            }
+            CallError::Unreachable { .. }
+            | CallError::Disconnected { .. }
+            | CallError::Withdrawn
+            | CallError::UnknownBroker(_) => ErrorKind::Unreachable,
             CallError::TimedOut { .. } => ErrorKind::Timeout,
             CallError::Unsupported { .. } => ErrorKind::Unsupported,
             CallError::Malformed { .. } => ErrorKind::Malformed,

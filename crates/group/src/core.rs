@@ -134,7 +134,7 @@ impl MemberCore {
             | CallError::Disconnected { .. }
             | CallError::TimedOut { .. }
             | CallError::UnknownBroker(_) => self.coordinator_lost(Some(sent)),
-            CallError::Malformed { .. } | CallError::TooLarge { .. } => {}
+            CallError::Malformed { .. } | CallError::TooLarge { .. } | CallError::Withdrawn => {}
         }
         Verdict::Retry
     }

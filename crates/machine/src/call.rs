@@ -126,6 +126,9 @@ pub enum CallError {
         /// The longest frame that is read, in bytes.
         limit: usize,
     },
+    /// The machine that made the call took it back before it was written to a connection. It was not carried out.
+    #[error("withdrawn before it was sent")]
+    Withdrawn,
     /// The metadata does not (any longer) know this broker.
     #[error("{0} is not known")]
     UnknownBroker(BrokerId),
@@ -139,6 +142,7 @@ impl CallError {
             Self::Disconnected { .. }
             | Self::TimedOut { .. }
             | Self::Malformed { .. }
+            | Self::Withdrawn
             | Self::UnknownBroker(_) => true,
             // What is too long stays so.
             Self::Unsupported { .. } | Self::TooLarge { .. } => false,

@@ -7,7 +7,8 @@
 //! 3. ask `poll_timeout` when to come back, and do.
 //!
 //! A [`Transmit`] is answered exactly once, by [`Answer`] or [`CallError`], under the [`CallId`] it left with. An answer
-//! to a call that the machine has given up changes nothing.
+//! to a call that the machine has given up changes nothing. A machine may ask for a call to be withdrawn: one that was not
+//! written yet is then answered by [`CallError::Withdrawn`], any other as if nothing had been asked.
 
 pub mod backoff;
 pub mod call;

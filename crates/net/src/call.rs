@@ -1,6 +1,13 @@
 //! What goes between [`Net`](crate::Net) and the connection tasks: calls there, events back.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use offtake_machine::{Answer, BrokerId, CallError, Target};
 use offtake_wire::{ApiKey, Request};
@@ -73,6 +80,36 @@ pub(crate) struct Call {
     pub(crate) trouble: Option<CallError>,
     /// A connection ended before the call was written to it, which costs the call nothing, once.
     pub(crate) moved: bool,
+    pub(crate) fate: Fate,
+}
+
+/// Whether a call may still be withdrawn. [`Net`](crate::Net) and the connection that has the call share it: what comes first,
+/// [`begin`](Self::begin) or [`withdraw`](Self::withdraw), decides.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Fate(Arc<AtomicU8>);
+
+impl Fate {
+    const WAITING: u8 = 0;
+    const BEGUN: u8 = 1;
+    const WITHDRAWN: u8 = 2;
+
+    /// The connection is about to write the call, or to say that it is too late; false if it was withdrawn.
+    pub(crate) fn begin(&self) -> bool {
+        self.decide(Self::BEGUN)
+    }
+
+    /// The call is taken back; false if its connection has begun with it.
+    pub(crate) fn withdraw(&self) -> bool {
+        self.decide(Self::WITHDRAWN)
+    }
+
+    pub(crate) fn is_withdrawn(&self) -> bool {
+        self.0.load(Relaxed) == Self::WITHDRAWN
+    }
+
+    fn decide(&self, fate: u8) -> bool {
+        self.0.compare_exchange(Self::WAITING, fate, Relaxed, Relaxed).is_ok()
+    }
 }
 
 impl Call {

@@ -12,6 +12,9 @@ pub trait Carrier: Send {
     /// See [`Net::send`](crate::Net::send).
     fn send(&mut self, tag: u64, lane: Lane, transmit: Transmit);
 
+    /// See [`Net::withdraw`](crate::Net::withdraw).
+    fn withdraw(&mut self, tag: u64);
+
     /// See [`Net::next`](crate::Net::next).
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Completion>;
 

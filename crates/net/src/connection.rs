@@ -213,11 +213,12 @@ impl<'a> Connection<'a> {
     /// Writes as many calls as may be out.
     async fn fill(&mut self, now: Instant) {
         self.muted_until = self.muted_until.filter(|until| *until > now);
+        self.inbox.drop_withdrawn();
         let muted = self.muted_until.is_some();
         while self.waiting.len() < PIPELINE {
             let may_go = |call: &Call| !muted || throttle::is_exempt(&call.request);
             let Some(at) = self.inbox.queue.iter().position(may_go) else { return };
-            let Some(call) = self.inbox.queue.remove(at) else { return };
+            let Some(call) = self.inbox.queue.remove(at).filter(|call| call.fate.begin()) else { continue };
             if let Err(error) = self.encode(&call) {
                 self.reporter.done(call.tag, Err(error)).await;
             }

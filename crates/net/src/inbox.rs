@@ -62,6 +62,11 @@ impl Inbox {
         }
     }
 
+    /// Those that were withdrawn were answered then.
+    pub(crate) fn drop_withdrawn(&mut self) {
+        self.queue.retain(|call| !call.fate.is_withdrawn());
+    }
+
     /// Takes no more, and gives up what it has. Waits for a call that is being put in at this moment.
     pub(crate) async fn close(mut self) -> Vec<Call> {
         self.calls.close();
@@ -83,7 +88,7 @@ impl Inbox {
         }
         let (late, queue): (Vec<_>, Vec<_>) = self.queue.drain(..).partition(|call| call.deadline <= now);
         self.queue = queue.into();
-        late
+        late.into_iter().filter(|call| call.fate.begin()).collect()
     }
 
     /// While there is no connection yet: takes calls in, and tells those that cannot wait any longer. Returns when nobody

@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use offtake_machine::{BrokerId, Cluster, Transmit};
+use offtake_machine::{BrokerId, CallError, Cluster, Transmit};
 use offtake_wire::ApiKey;
 use tokio::{
     sync::mpsc,
@@ -18,7 +18,7 @@ use tokio::{
 
 use crate::{
     address::Address,
-    call::{Call, Completion, Endpoint, Event, Lane, Origin},
+    call::{Call, Completion, Endpoint, Event, Fate, Lane, Origin},
     clock,
     config::Config,
     dial::{Dial, Tcp},
@@ -44,8 +44,8 @@ pub struct Net {
     brokers: BTreeMap<BrokerId, Known>,
     links: BTreeMap<(Endpoint, Lane), Link>,
     standings: BTreeMap<Address, Standing>,
-    /// Calls without an answer, and the connection they are with.
-    outstanding: BTreeMap<u64, u64>,
+    /// Calls without an answer, by tag.
+    outstanding: BTreeMap<u64, Outstanding>,
     ready: VecDeque<Completion>,
     tasks: JoinSet<()>,
     running: HashMap<Id, Arc<Origin>>,
@@ -60,6 +60,14 @@ struct Known {
     address: Address,
     /// Whether the newest metadata lists it.
     listed: bool,
+}
+
+/// A call without an answer.
+#[derive(Debug)]
+struct Outstanding {
+    /// Of the connection that it is with.
+    serial: u64,
+    fate: Fate,
 }
 
 /// Our end of a connection task.
@@ -175,13 +183,25 @@ impl Net {
         let now = clock::now();
         let Transmit { id: _, to, request, max_version, timeout } = transmit;
         let deadline = clock::after(now, timeout);
-        let (tried, trouble, moved) = (Vec::new(), None, false);
-        let call = Call { tag, lane, to, request, max_version, timeout, deadline, tried, trouble, moved };
+        let (tried, trouble, moved, fate) = (Vec::new(), None, false, Fate::default());
+        let call =
+            Call { tag, lane, to, request, max_version, timeout, deadline, tried, trouble, moved, fate };
         if self.outstanding.len() >= OUTSTANDING {
             self.refuse(call, format!("{OUTSTANDING} calls are outstanding already"));
         } else {
             self.place(now, call);
         }
+    }
+
+    /// Takes a call back, which then completes with [`CallError::Withdrawn`], and its broker never sees it. A call that a
+    /// connection has begun to write, or that is over, goes on as if this had not been called.
+    pub fn withdraw(&mut self, tag: u64) {
+        let Some(call) = self.outstanding.get(&tag).filter(|call| call.fate.withdraw()) else { return };
+        let serial = call.serial;
+        if let Some(link) = self.links.values_mut().find(|link| link.serial == serial) {
+            link.in_flight = link.in_flight.saturating_sub(1);
+        }
+        self.complete(tag, Err(CallError::Withdrawn));
     }
 
     /// What became of some call. Cancel-safe. Waits for ever while nothing is outstanding.

@@ -216,6 +216,11 @@ impl Commits {
         done
     }
 
+    /// The call that carries a commit of it, if one does.
+    pub(crate) fn call_of(&self, partition: &TopicPartition) -> Option<CallId> {
+        self.queues.get(partition)?.front()?.retry.asked
+    }
+
     /// Those whose time is up. What of them is on the wire keeps its place until it is answered.
     pub(crate) fn expire(&mut self, now: Instant) -> Done {
         let mut done = Done::new();
@@ -351,6 +356,30 @@ impl Commits {
         }
         self.queues.retain(|_, queue| !queue.is_empty());
         settled
+    }
+
+    /// The call was never sent. What is still ours and wanted goes with the next one; whether an automatic commit, which is made
+    /// anew, is among it.
+    pub(crate) fn withdrawn(&mut self, call: CallId) -> (Done, bool) {
+        let (mut done, mut was_auto, mut disowned) = (Done::new(), false, Vec::new());
+        for (partition, queue) in &mut self.queues {
+            let is_of_it = queue.front().is_some_and(|entry| entry.retry.asked == Some(call));
+            let Some(mut entry) = is_of_it.then(|| queue.pop_front()).flatten() else { continue };
+            match &entry.by {
+                _ if entry.disowned => disowned.push((partition.clone(), entry.by)),
+                By::Clock => was_auto = true,
+                By::Application(ids) if ids.is_empty() => {}
+                By::Application(_) => {
+                    entry.retry.withdrawn();
+                    queue.push_front(entry);
+                }
+            }
+        }
+        self.queues.retain(|_, queue| !queue.is_empty());
+        for (partition, by) in disowned {
+            self.settle(by, &partition, &Err(CommitError::NotOwned), &mut done);
+        }
+        (done, was_auto)
     }
 
     pub(crate) fn wakes_after(&self, drained: Instant) -> Option<Instant> {

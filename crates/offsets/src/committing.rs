@@ -163,6 +163,11 @@ impl Offsets {
         answer: Result<Answer, CallError>,
     ) {
         let answers = match answer {
+            Err(CallError::Withdrawn) => {
+                let (done, was_auto) = self.commits.withdrawn(id);
+                self.auto.due |= was_auto;
+                return self.commits_done(done);
+            }
             Ok(Answer { response: Response::OffsetCommit(response), .. }) => {
                 Ok(offset_commit::read(response, ids))
             }

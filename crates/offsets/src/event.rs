@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use offtake_machine::{BrokerId, LeaderEpoch, Position, Token, TopicPartition};
+use offtake_machine::{BrokerId, CallId, LeaderEpoch, Position, Token, TopicPartition};
 use offtake_wire::ErrorCode;
 
 use crate::{CommitId, CommitOutcome, Identity, PartitionError, QueryId, QueryOutcome};
@@ -74,6 +74,9 @@ pub enum Event {
         /// What is wrong.
         error: PartitionError,
     },
+    /// This OffsetCommit carries what must not be committed any more: it is not to be sent, if it has not been yet. What else
+    /// it carries is then sent anew.
+    Withdraw(CallId),
     /// The metadata does not know a leader, or the wrong one.
     RefreshMetadata,
     /// This broker is not the coordinator, or cannot be reached.

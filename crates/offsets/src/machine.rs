@@ -272,8 +272,7 @@ impl Offsets {
                 continue;
             }
             resting.insert(partition.topic.clone());
-            let done = self.commits.disown(&partition);
-            self.commits_done(done);
+            self.disown_commits(&partition);
             if flows {
                 self.emit(Event::LogGone { partition, token });
             }
@@ -379,6 +378,13 @@ impl Offsets {
         self.events.push_back(event);
     }
 
+    /// Unless it waits to be heard already.
+    pub(crate) fn emit_once(&mut self, event: Event) {
+        if !self.events.contains(&event) {
+            self.emit(event);
+        }
+    }
+
     pub(crate) fn next_call(&mut self) -> CallId {
         self.ids.next_id()
     }
@@ -406,18 +412,14 @@ impl Offsets {
             (Remedy::RefreshMetadata, _) => Event::RefreshMetadata,
             (Remedy::Wait | Remedy::Membership | Remedy::FindCoordinator, _) => return,
         };
-        if !self.events.contains(&event) {
-            self.events.push_back(event);
-        }
+        self.emit_once(event);
     }
 
     /// The coordinator does not know `identity`; no news if we are somebody else by now (FAILURES C7, E4).
     pub(crate) fn refused_as(&mut self, code: ErrorCode, identity: &Identity) {
         if self.identity.as_ref() == Some(identity) {
             let event = Event::MembershipRefused { code, identity: identity.clone() };
-            if !self.events.contains(&event) {
-                self.events.push_back(event);
-            }
+            self.emit_once(event);
         }
     }
 }

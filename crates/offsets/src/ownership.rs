@@ -46,9 +46,17 @@ impl Offsets {
             if self.partitions.remove(partition).is_some() {
                 self.waiting.remove(partition);
                 self.uncommitted.remove(partition);
-                let done = self.commits.disown(partition);
-                self.commits_done(done);
+                self.disown_commits(partition);
             }
+        }
+    }
+
+    /// What is queued of it is never sent, nor what is on its way to a connection.
+    pub(crate) fn disown_commits(&mut self, partition: &TopicPartition) {
+        let done = self.commits.disown(partition);
+        self.commits_done(done);
+        if let Some(call) = self.commits.call_of(partition) {
+            self.emit_once(Event::Withdraw(call));
         }
     }
 
@@ -149,8 +157,7 @@ impl Offsets {
         state.leaves_log();
         self.uncommitted.remove(partition);
         self.highest_committed.remove(partition);
-        let done = self.commits.disown(partition);
-        self.commits_done(done);
+        self.disown_commits(partition);
     }
 
     /// The partition goes on in another log, under another token.

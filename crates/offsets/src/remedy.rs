@@ -164,6 +164,7 @@ fn call(error: &CallError) -> Report {
         CallError::Unreachable { .. }
         | CallError::Disconnected { .. }
         | CallError::TimedOut { .. }
+        | CallError::Withdrawn
         | CallError::UnknownBroker(_) => Report::Never,
     }
 }
@@ -174,8 +175,9 @@ fn coordinator_call(error: &CallError) -> Remedy {
         | CallError::Disconnected { .. }
         | CallError::TimedOut { .. }
         | CallError::UnknownBroker(_) => Remedy::FindCoordinator,
-        CallError::Unsupported { .. } | CallError::Malformed { .. } | CallError::TooLarge { .. } => {
-            Remedy::Wait
-        }
+        CallError::Unsupported { .. }
+        | CallError::Malformed { .. }
+        | CallError::TooLarge { .. }
+        | CallError::Withdrawn => Remedy::Wait,
     }
 }

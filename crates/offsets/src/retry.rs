@@ -87,6 +87,11 @@ impl Retry {
         self.waits_for_metadata = waits_for_metadata;
     }
 
+    /// It was never sent, which is no failure.
+    pub(crate) fn withdrawn(&mut self) {
+        self.asked = None;
+    }
+
     /// It was answered, and the next question follows from the answer.
     pub(crate) fn answered(&mut self) {
         *self = Self::default();

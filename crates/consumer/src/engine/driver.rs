@@ -151,6 +151,9 @@ fn drain(engine: &mut Engine, net: &mut Hands, ends: &mut Ends, now: Instant) {
         while let Some((broker, host, port)) = engine.found_broker() {
             net.learn_broker(broker, &host, port);
         }
+        while let Some(tag) = engine.next_withdrawal() {
+            net.withdraw(tag);
+        }
         while let Some((tag, lane, transmit)) = engine.poll_transmit(now) {
             quiet = false;
             net.send(tag, lane, transmit);

@@ -6,7 +6,7 @@ use offtake_fetch::OutOfRangeReason;
 use offtake_machine::{TopicPartition, coordinator, metadata};
 use offtake_offsets::Identity;
 
-use super::{Engine, Life, is_current, rooms};
+use super::{Engine, Life, Machine, is_current, rooms};
 use crate::{
     error::{Error, ErrorKind},
     event::Event,
@@ -224,6 +224,7 @@ impl Engine {
                 self.partition_failed(partition, token, told, stops);
             }
             Said::RefreshMetadata => self.metadata.refresh(now),
+            Said::Withdraw(call) => self.withdraw(Machine::Offsets, call),
             Said::CoordinatorLost(broker) => self.coordinator_lost(now, broker),
             Said::MembershipRefused { code, identity } => {
                 if let Some(member) = &mut self.member {

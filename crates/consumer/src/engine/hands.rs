@@ -35,6 +35,13 @@ impl Hands {
         }
     }
 
+    pub(super) fn withdraw(&mut self, tag: u64) {
+        match self {
+            Self::Net(net) => net.withdraw(tag),
+            Self::Given(carrier) => carrier.withdraw(tag),
+        }
+    }
+
     pub(super) async fn next(&mut self) -> Completion {
         match self {
             Self::Net(net) => net.next().await,

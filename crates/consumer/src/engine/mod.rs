@@ -114,6 +114,8 @@ pub(crate) struct Engine {
     /// Which machine each call that is not answered yet belongs to.
     routes: BTreeMap<u64, (Machine, CallId)>,
     next_tag: u64,
+    /// Tags of calls that are not to be sent any more.
+    withdrawals: Vec<u64>,
     /// The group will not have us; only the application's next word changes that (FAILURES G1, D10).
     group_failed: bool,
     /// When `poll` ran last, as the member knows.
@@ -153,6 +155,7 @@ impl Engine {
             outbox: Outbox::default(),
             routes: BTreeMap::new(),
             next_tag: 0,
+            withdrawals: Vec::new(),
             group_failed: false,
             polled: None,
             silence: Silence::default(),
@@ -336,6 +339,17 @@ impl Engine {
         self.next_tag = self.next_tag.wrapping_add(1);
         self.routes.insert(self.next_tag, (room, transmit.id));
         Some((self.next_tag, lane, transmit))
+    }
+
+    /// The tag of a call that is not to be sent any more.
+    pub(crate) fn next_withdrawal(&mut self) -> Option<u64> {
+        self.withdrawals.pop()
+    }
+
+    /// A machine wants a call of its own back, if it has not been sent yet.
+    fn withdraw(&mut self, of: Machine, call: CallId) {
+        let mut routes = self.routes.iter();
+        self.withdrawals.extend(routes.find(|(_, route)| **route == (of, call)).map(|(tag, _)| *tag));
     }
 
     fn next_transmit(&mut self, now: Instant) -> Option<(Machine, Lane, Transmit)> {

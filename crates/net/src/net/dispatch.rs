@@ -8,7 +8,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Link, Net, OUTSTANDING};
+use super::{Link, Net, OUTSTANDING, Outstanding};
 use crate::{
     address::Address,
     call::{Call, Endpoint, Lane, Origin},
@@ -21,6 +21,9 @@ use crate::{
 impl Net {
     /// Gives the call to a connection, a new one if need be.
     pub(super) fn place(&mut self, now: Instant, call: Call) {
+        if call.fate.is_withdrawn() {
+            return; // and answered
+        }
         let endpoint = match call.to {
             Target::Broker(id) => Endpoint::Broker(id),
             Target::Any => match self.anybody(now, &call) {
@@ -33,15 +36,15 @@ impl Net {
             let Endpoint::Broker(id) = endpoint else { return };
             return self.complete(call.tag, Err(CallError::UnknownBroker(id)));
         };
-        let (tag, serial) = (call.tag, link.serial);
+        let (tag, with) = (call.tag, Outstanding { serial: link.serial, fate: call.fate.clone() });
         match link.calls.try_send(call) {
             Ok(()) => {
                 link.in_flight += 1;
-                self.outstanding.insert(tag, serial);
+                self.outstanding.insert(tag, with);
             }
             Err(TrySendError::Closed(back)) => {
                 link.parked.push(back);
-                self.outstanding.insert(tag, serial);
+                self.outstanding.insert(tag, with);
             }
             Err(TrySendError::Full(back)) => self.refuse(back, "its queue is full".to_owned()),
         }

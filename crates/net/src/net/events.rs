@@ -67,6 +67,9 @@ impl Net {
 
     /// A call that its connection never wrote.
     fn redirect(&mut self, from: &Origin, why: &End, mut call: Call) {
+        if call.fate.is_withdrawn() {
+            return; // and answered
+        }
         let now = clock::now();
         let error = match why {
             End::Unreachable(error) => {
@@ -106,8 +109,12 @@ impl Net {
         let Err(error) = ended else { return };
         tracing::error!(address = %from.address, %error, "a connection's task ended in the middle");
         self.links.retain(|_, link| link.serial != from.serial);
-        let orphans: Vec<u64> =
-            self.outstanding.iter().filter(|(_, with)| **with == from.serial).map(|(tag, _)| *tag).collect();
+        let orphans: Vec<u64> = self
+            .outstanding
+            .iter()
+            .filter(|(_, call)| call.serial == from.serial)
+            .map(|(tag, _)| *tag)
+            .collect();
         for tag in orphans {
             let (address, reason) = (from.address.to_string(), "an error in this client".to_owned());
             self.complete(tag, Err(CallError::Disconnected { address, reason }));
@@ -116,7 +123,7 @@ impl Net {
 
     /// Exactly once: a tag that is with another connection, or answered, is none of this one's.
     fn complete_from(&mut self, from: &Origin, tag: u64, result: Result<Answer, CallError>) {
-        if self.outstanding.get(&tag) == Some(&from.serial) {
+        if self.outstanding.get(&tag).is_some_and(|call| call.serial == from.serial) {
             self.complete(tag, result);
         }
     }

@@ -69,7 +69,8 @@ async fn each_call_is_answered_exactly_once_whatever_happens() {
                 1 => net.update_brokers(&cluster(&[(1, "10.0.0.2", 9092), (2, "10.0.0.1", 9092)])),
                 2 => net.learn_broker(BrokerId(2), "10.0.0.7", 9092),
                 3 => net.forget_brokers(),
-                4..=12 => {
+                4 => net.withdraw(dice.roll(tag + 1)),
+                5..=12 => {
                     tag += 1;
                     let lane = [Lane::Control, Lane::Group, Lane::Join, Lane::Fetch][dice.roll(4) as usize];
                     let to = [Target::Any, broker(1), broker(2)][dice.roll(3) as usize];

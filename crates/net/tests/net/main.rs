@@ -17,3 +17,4 @@ mod pipes;
 mod routing;
 mod sockets;
 mod time;
+mod withdraw;

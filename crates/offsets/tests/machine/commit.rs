@@ -197,7 +197,7 @@ fn h2_after_a_revoke_nothing_is_sent_and_everybody_is_told() {
     sim.finish(token, 40);
     sim.offsets.unassign([&orders(0)]);
     assert!(!sim.offsets.has_uncommitted());
-    assert_eq!(sim.events(), [failed(queued, CommitError::NotOwned)]);
+    assert_eq!(sim.events(), [failed(queued, CommitError::NotOwned), Event::Withdraw(one.id)]);
     assert_eq!(sim.offsets.finished(&orders(0), token, Position::at(50)), Err(Refused::NotOwned));
     let late = sim.commit_at(token, 50);
     assert_eq!(sim.events(), [failed(late, CommitError::NotOwned)]);
@@ -699,7 +699,7 @@ fn b3_a_commit_of_a_log_that_is_gone_is_not_sent_again_and_says_nothing_of_the_n
         let second = sim.commit_at(token, 999);
         sim.create_again();
         let gone = Event::LogGone { partition: orders(0), token };
-        assert_eq!(sim.events(), [failed(second, CommitError::NotOwned), gone]);
+        assert_eq!(sim.events(), [failed(second, CommitError::NotOwned), Event::Withdraw(commit.id), gone]);
         if lands {
             sim.accept(&commit);
         } else {
@@ -709,6 +709,79 @@ fn b3_a_commit_of_a_log_that_is_gone_is_not_sent_again_and_says_nothing_of_the_n
         sim.quiet();
         assert_eq!(sim.offsets.committed_of(&orders(0)), None);
     }
+}
+
+#[test]
+fn s1_a_commit_of_a_log_that_is_gone_is_withdrawn() {
+    let (mut sim, token) = flowing_far();
+    let id = sim.commit_at(token, 995);
+    let commit = sim.transmit();
+    sim.create_again();
+    let gone = Event::LogGone { partition: orders(0), token };
+    assert_eq!(sim.events(), [Event::Withdraw(commit.id), gone]);
+    sim.fail(&commit, CallError::Withdrawn);
+    assert_eq!(sim.events(), [failed(id, CommitError::NotOwned)]);
+    sim.quiet();
+}
+
+/// With `orders-0` and `orders-1`, which have both a finished offset.
+fn two_finished() -> (Sim, [Token; 2]) {
+    let mut sim = Sim::new(|_| {});
+    sim.assign([0, 1].map(|p| (orders(p), StartAt::Offset(Position::at(10)))));
+    let tokens = [0, 1].map(|p| sim.token(p));
+    for (p, token) in [0, 1].into_iter().zip(tokens) {
+        sim.offsets.finished(&orders(p), token, Position::at(20)).unwrap();
+    }
+    sim.events();
+    (sim, tokens)
+}
+
+#[test]
+fn h2_what_else_a_withdrawn_commit_carried_is_sent_anew_at_once() {
+    let (mut sim, [token, other]) = two_finished();
+    let both = [(orders(0), token), (orders(1), other)];
+    let id = sim.commit(Commit::These(both.map(|(of, token)| (of, token, Position::at(20).into())).into()));
+    let first = sim.transmit();
+    sim.offsets.unassign([&orders(1)]);
+    assert_eq!(sim.events(), [Event::Withdraw(first.id)]);
+    sim.quiet();
+    sim.fail(&first, CallError::Withdrawn);
+    assert_eq!(sim.events(), [], "no failure, and nothing to tell of the coordinator");
+    let second = sim.transmit();
+    assert_eq!(commit_offsets(&second), [(orders(0), 20, -1)]);
+    sim.accept(&second);
+    let outcome = [(orders(0), Ok(())), (orders(1), Err(CommitError::NotOwned))];
+    assert_eq!(sim.events(), [committed(20), done(id, outcome)]);
+    sim.quiet();
+}
+
+#[test]
+fn an_automatic_commit_that_was_withdrawn_is_made_anew_without_a_pause() {
+    let (mut sim, [token, _]) = two_finished();
+    sim.offsets.commit_soon(sim.now);
+    let first = sim.transmit();
+    assert_eq!(commit_offsets(&first).len(), 2);
+    sim.finish(token, 25);
+    sim.offsets.unassign([&orders(1)]);
+    sim.fail(&first, CallError::Withdrawn);
+    assert_eq!(commit_offsets(&sim.transmit()), [(orders(0), 25, -1)]);
+    assert_eq!(sim.events(), [Event::Withdraw(first.id)]);
+}
+
+#[test]
+fn a_withdrawn_commit_that_nobody_waits_for_any_more_is_not_sent() {
+    let (mut sim, [token, other]) = two_finished();
+    let these =
+        vec![(orders(0), token, Position::at(20).into()), (orders(1), other, Position::at(20).into())];
+    let deadline = sim.now + Duration::from_secs(1);
+    let id = sim.offsets.commit(sim.now, Commit::These(these), deadline);
+    let first = sim.transmit();
+    sim.advance(Duration::from_secs(2));
+    assert!(matches!(sim.events().as_slice(), [Event::CommitDone { id: over, .. }] if *over == id));
+    sim.offsets.unassign([&orders(0)]);
+    sim.fail(&first, CallError::Withdrawn);
+    assert_eq!(sim.events(), [Event::Withdraw(first.id)]);
+    sim.quiet();
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake_machine::{BrokerId, Position, Token, TopicPartition, Transmit};
+use offtake_machine::{BrokerId, CallError, Position, Token, TopicPartition, Transmit};
 use offtake_offsets::{Commit, CommitId, Event, Place, ResetPolicy, StartAt};
 use offtake_wire::{ErrorCode, Request, Response};
 use proptest::{collection::vec, prelude::*};
@@ -401,6 +401,16 @@ impl History {
                 // An automatic one that failed has an id that nobody knows.
                 if let Some(done) = self.commits.get_mut(&id) {
                     prop_assert!(!std::mem::replace(done, true), "{id:?} is over twice");
+                }
+            }
+            Event::Withdraw(id) => {
+                // Of half the calls nothing has been written yet.
+                let written = |transmit: &Transmit| transmit.id != id || id.0 % 2 == 0;
+                if let Some(at) = self.outstanding.iter().position(|transmit| !written(transmit)) {
+                    let transmit = self.outstanding.remove(at);
+                    prop_assert!(matches!(transmit.request, Request::OffsetCommit(_)), "{transmit:?}");
+                    self.on_wire.retain(|_, (on_wire, _)| *on_wire != id);
+                    self.sim.fail(&transmit, CallError::Withdrawn);
                 }
             }
             Event::LogGone { .. }

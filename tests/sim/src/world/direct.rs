@@ -211,6 +211,9 @@ impl Carrier for Direct {
         self.world.with(|state, now| state.travel(now, Step::ToBroker { line, frame }));
     }
 
+    /// All that is not answered was written at once.
+    fn withdraw(&mut self, _: u64) {}
+
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Completion> {
         if self.world.is_frozen(self.who.member, cx) {
             return Poll::Pending;
