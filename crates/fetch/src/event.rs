@@ -1,7 +1,7 @@
 //! What the engine has to know.
 
 use offtake_machine::{Broker, BrokerId, CallError, LeaderEpoch, Position, Token, TopicPartition};
-use offtake_wire::{ErrorCode, Uuid, records::RecordError};
+use offtake_wire::{ErrorCode, records::RecordError};
 
 use crate::Watermarks;
 
@@ -12,7 +12,7 @@ use crate::Watermarks;
 /// remains to be handed out, and lies before the position that the event names.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// The position is not, or no longer, in the log.
+    /// The leader says that the position is not in the log: the log begins after it, or ends before it.
     OutOfRange {
         /// Of which partition.
         tp: TopicPartition,
@@ -20,8 +20,6 @@ pub enum Event {
         token: Token,
         /// The position that was refused.
         position: Position,
-        /// How we know.
-        reason: OutOfRangeReason,
     },
     /// There is a new leader: is the position still in its log (KIP-320)?
     Validate {
@@ -109,21 +107,6 @@ pub enum Event {
     BrokerRecovered {
         /// Which broker.
         broker: BrokerId,
-    },
-}
-
-/// Why a position is out of range.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OutOfRangeReason {
-    /// The leader says so: the log begins after it, or ends before it.
-    Refused,
-    /// The topic was deleted and created again: the position belongs to a log that is gone. What was
-    /// buffered has been dropped.
-    TopicRecreated {
-        /// The id of the topic that was read.
-        old: Uuid,
-        /// The id of the topic that has its name now.
-        new: Uuid,
     },
 }
 

@@ -18,7 +18,7 @@ mod suspects;
 
 pub use chunk::{Chunk, ReadBatches, VisibleBatches};
 pub use config::{Config, Isolation};
-pub use event::{BrokerError, Event, OutOfRangeReason, PartitionError};
+pub use event::{BrokerError, Event, PartitionError};
 pub use fetcher::{Fetcher, Start};
 pub use memory::{Charge, READER_OVERHEAD};
 pub use partition::Watermarks;

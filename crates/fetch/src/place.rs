@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use offtake_machine::{BrokerId, Cluster, TopicPartition};
 
 use crate::{
-    Event, Fetcher, OutOfRangeReason,
+    Event, Fetcher,
     ask::size,
     node::Node,
     partition::{Partition, State},
@@ -80,7 +80,10 @@ impl Fetcher {
             if let Some(new) = cluster.topic_id(tp.topic.as_str()).filter(|id| *id != partition.topic_id) {
                 let old = std::mem::replace(&mut partition.topic_id, new);
                 if !old.is_zero() {
-                    return self.recreated(tp, OutOfRangeReason::TopicRecreated { old, new });
+                    // Another log, since the topic was deleted and created again: `offsets` stops it here, and starts it anew.
+                    partition.state = State::Parked;
+                    self.leaderless.remove(tp);
+                    return self.reschedule(tp);
                 }
             }
             let advanced = match (partition.leader_epoch, info.epoch) {
@@ -114,27 +117,6 @@ impl Fetcher {
         self.reschedule(tp);
     }
 
-    fn recreated(&mut self, tp: &TopicPartition, reason: OutOfRangeReason) {
-        let Some(partition) = self.partitions.get_mut(tp) else { return };
-        let position = partition.queue.front().unwrap_or(partition.position);
-        let token = partition.token;
-        partition.state = State::Parked;
-        partition.position = position;
-        // Epochs of the old log say nothing about the new one.
-        partition.leader_epoch = None;
-        partition.leader = None;
-        partition.replica = None;
-        partition.watermarks = None;
-        while let Some(waiting) =
-            self.partitions.get_mut(tp).and_then(|partition| partition.queue.take_oldest())
-        {
-            self.dropped(&waiting);
-        }
-        self.leaderless.remove(tp);
-        self.events.push_back(Event::OutOfRange { tp: tp.clone(), token, position, reason });
-        self.reschedule(tp);
-    }
-
     /// The leader refuses the position.
     pub(crate) fn out_of_range(&mut self, tp: &TopicPartition) {
         let Some(partition) = self.partitions.get_mut(tp) else { return };
@@ -143,7 +125,6 @@ impl Fetcher {
             tp: tp.clone(),
             token: partition.token,
             position: partition.position,
-            reason: OutOfRangeReason::Refused,
         });
     }
 

@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use offtake_fetch::OutOfRangeReason;
 use offtake_machine::{TopicPartition, coordinator, metadata};
 use offtake_offsets::Identity;
 
@@ -260,10 +259,9 @@ impl Engine {
     fn fetch_says(&mut self, now: Instant, event: offtake_fetch::Event) {
         use offtake_fetch::Event as Said;
         match event {
-            Said::OutOfRange { tp, token, position, reason } => match reason {
-                OutOfRangeReason::Refused => self.offsets.out_of_range(now, &tp, token, position),
-                OutOfRangeReason::TopicRecreated { .. } => self.offsets.recreated(now, &tp, token, position),
-            },
+            Said::OutOfRange { tp, token, position } => {
+                self.offsets.out_of_range(now, &tp, token, position);
+            }
             Said::Validate { tp, token, position } | Said::Diverged { tp, token, position, .. } => {
                 self.offsets.validate(now, &tp, token, position);
             }
