@@ -13,8 +13,8 @@ pub mod meter;
 pub mod records;
 pub mod select;
 
-#[path = "../../crates/net/src/buffers.rs"]
-mod buffers;
+#[path = "../../crates/net/src/frame_pool.rs"]
+mod frame_pool;
 #[path = "../../crates/net/src/frames.rs"]
 #[allow(dead_code, reason = "net's own; the target needs a part of it")]
 mod frames;

@@ -5,12 +5,12 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use crate::buffers::Buffers;
+use crate::frame_pool::FramePool;
 
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     pub(crate) counters: Counters,
-    pub(crate) buffers: Arc<Buffers>,
+    pub(crate) frame_pool: Arc<FramePool>,
 }
 
 #[derive(Debug, Default)]

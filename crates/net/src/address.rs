@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-/// Where a broker says it is. Names are resolved at each dial, for what they stand for may change.
+/// The host and port of a broker. Names are resolved at each dial, as their addresses may change.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Address {
     pub(crate) host: Arc<str>,

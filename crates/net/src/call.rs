@@ -1,4 +1,4 @@
-//! What goes between [`Net`](crate::Net) and the connection tasks: calls there, events back.
+//! The messages between [`Net`](crate::Net) and the connection tasks: calls there, events back.
 
 use std::{
     net::SocketAddr,
@@ -13,10 +13,10 @@ use offtake_machine::{Answer, BrokerId, CallError, Target};
 use offtake_wire::{ApiKey, Request};
 use tokio::time::Instant;
 
-use crate::{address::Address, handshake::Ranges};
+use crate::{address::Address, handshake::VersionRanges};
 
-/// Which of a broker's connections a request goes over. A broker serves one request of a connection at a time and reads no
-/// further one before it is answered, so what may wait there goes apart from what must not.
+/// Which of a broker's connections a request goes over. A broker serves the requests of a connection one after the other, so
+/// requests that may wait at the broker have a connection of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {
     /// Metadata, offsets, administration: answered at once.
@@ -47,7 +47,7 @@ impl Lane {
     }
 }
 
-/// What became of one call.
+/// The result of one call.
 #[derive(Debug)]
 pub struct Completion {
     /// The tag it was sent under.
@@ -56,7 +56,8 @@ pub struct Completion {
     pub result: Result<Answer, CallError>,
 }
 
-/// Whom a connection is for. By id, never by address: two brokers may share one, and one may move (FAILURES A9).
+/// The broker that a connection is for. By id, never by address: two brokers may share an address, and a broker may move
+/// (FAILURES A9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Endpoint {
     Broker(BrokerId),
@@ -64,7 +65,7 @@ pub(crate) enum Endpoint {
     Bootstrap(usize),
 }
 
-/// A call on its way.
+/// A call that is not answered yet.
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) tag: u64,
@@ -74,21 +75,21 @@ pub(crate) struct Call {
     pub(crate) max_version: Option<i16>,
     pub(crate) timeout: Duration,
     pub(crate) deadline: Instant,
-    /// Who could not be reached: a call to any broker tries each once.
+    /// The brokers that could not be reached: a call to any broker tries each once.
     pub(crate) tried: Vec<Endpoint>,
-    /// What was wrong with them, so far.
-    pub(crate) trouble: Option<CallError>,
-    /// A connection ended before the call was written to it, which costs the call nothing, once.
-    pub(crate) moved: bool,
-    pub(crate) fate: Fate,
+    /// Why they could not be reached.
+    pub(crate) last_error: Option<CallError>,
+    /// Whether a connection ended before the call was written to it. The call then goes to another connection, once.
+    pub(crate) requeued: bool,
+    pub(crate) state: CallState,
 }
 
 /// Whether a call may still be withdrawn. [`Net`](crate::Net) and the connection that has the call share it: what comes first,
 /// [`begin`](Self::begin) or [`withdraw`](Self::withdraw), decides.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Fate(Arc<AtomicU8>);
+pub(crate) struct CallState(Arc<AtomicU8>);
 
-impl Fate {
+impl CallState {
     const WAITING: u8 = 0;
     const BEGUN: u8 = 1;
     const WITHDRAWN: u8 = 2;
@@ -107,28 +108,28 @@ impl Fate {
         self.0.load(Relaxed) == Self::WITHDRAWN
     }
 
-    fn decide(&self, fate: u8) -> bool {
-        self.0.compare_exchange(Self::WAITING, fate, Relaxed, Relaxed).is_ok()
+    fn decide(&self, state: u8) -> bool {
+        self.0.compare_exchange(Self::WAITING, state, Relaxed, Relaxed).is_ok()
     }
 }
 
 impl Call {
-    /// One more could not be reached. That something is no Kafka broker is the verdict only if it is so of all that were
-    /// tried: where another is merely down, waiting may help.
-    pub(crate) fn note(&mut self, error: CallError) {
-        let keeps = match (&self.trouble, &error) {
+    /// One more broker could not be reached. `not_kafka` is reported only if it holds for all that were tried: where another is
+    /// merely down, waiting may help.
+    pub(crate) fn record_failure(&mut self, error: CallError) {
+        let keeps = match (&self.last_error, &error) {
             (Some(old), new) => old.is_retriable() && !new.is_retriable(),
             (None, _) => false,
         };
         if !keeps {
-            self.trouble = Some(error);
+            self.last_error = Some(error);
         }
     }
 }
 
 /// Which connection an event is from.
 #[derive(Debug)]
-pub(crate) struct Origin {
+pub(crate) struct ConnectionInfo {
     /// Tells it from an earlier or later one of the same endpoint and lane.
     pub(crate) serial: u64,
     pub(crate) endpoint: Endpoint,
@@ -136,44 +137,44 @@ pub(crate) struct Origin {
     pub(crate) address: Address,
 }
 
-/// What a connection task tells.
+/// What a connection task reports.
 #[derive(Debug)]
 pub(crate) struct Event {
-    pub(crate) from: Arc<Origin>,
-    pub(crate) what: What,
+    pub(crate) from: Arc<ConnectionInfo>,
+    pub(crate) what: EventKind,
 }
 
 #[derive(Debug)]
-pub(crate) enum What {
+pub(crate) enum EventKind {
     Connected {
-        ranges: Arc<Ranges>,
+        ranges: Arc<VersionRanges>,
         /// The address that worked.
         via: SocketAddr,
         /// The version of ApiVersions that worked.
-        spoke: i16,
+        api_versions_version: i16,
     },
-    Done {
+    Completed {
         tag: u64,
         result: Box<Result<Answer, CallError>>,
     },
-    /// Its last word. These calls were never written.
-    Ended {
-        why: End,
+    /// The last event of a connection. These calls were never written.
+    Closed {
+        why: CloseReason,
         unsent: Vec<Call>,
     },
 }
 
 /// Why a connection ended.
 #[derive(Debug)]
-pub(crate) enum End {
-    /// Nothing was under way, and one of the two ends had had enough of it: no failure (FAILURES A6).
+pub(crate) enum CloseReason {
+    /// No call was outstanding, and the connection was idle for too long, or the broker closed it: no failure (FAILURES A6).
     Idle,
-    /// Nobody can send on it any more, and all answers are in.
+    /// [`Net`](crate::Net) uses another connection by now, and all responses are in.
     Retired,
-    /// An answer was larger than what we read: no failure of the broker's.
+    /// A response was larger than `max_frame`: no failure of the broker.
     TooLarge,
-    /// It never came about.
+    /// It could not be made.
     Unreachable(CallError),
-    /// It came about and broke.
+    /// It was made and broke.
     Broken(String),
 }

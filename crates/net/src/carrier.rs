@@ -1,4 +1,4 @@
-//! [`Carrier`]: the seam under the engine.
+//! [`Carrier`]: what the engine sends its calls through.
 
 use std::task::{Context, Poll};
 
@@ -6,8 +6,8 @@ use offtake_machine::{BrokerId, Cluster, Transmit};
 
 use crate::call::{Completion, Lane};
 
-/// What carries calls to brokers and brings back what became of them. [`Net`](crate::Net) does it over connections; a
-/// simulation puts itself in its place, to run an engine without any.
+/// Sends calls to brokers and returns their results. [`Net`](crate::Net) does it over connections; a simulation can replace it, to
+/// run an engine without any.
 pub trait Carrier: Send {
     /// See [`Net::send`](crate::Net::send).
     fn send(&mut self, tag: u64, lane: Lane, transmit: Transmit);

@@ -1,10 +1,10 @@
-//! [`Config`]: what may be set about connections.
+//! [`Config`]: the settings of connections.
 
 use std::time::Duration;
 
 use offtake_machine::BackoffConfig;
 
-/// What may be set about connections. The defaults are those of Kafka's Java client, except where a line says why not.
+/// The settings of connections. The defaults are those of Kafka's Java client, except where a field says why not.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `client.id`: how the broker's logs and quotas name us.
@@ -18,8 +18,8 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// `socket.connection.setup.timeout.max.ms`: how far it doubles.
     pub connect_timeout_max: Duration,
-    /// For ApiVersions to be answered on a new connection: 5 s. Java waits `request.timeout.ms`, half a minute in which
-    /// nobody hears that a port is silent; a broker that answers later is found at the next dial.
+    /// How long a new connection waits for the response to ApiVersions: 5 s. Java waits for `request.timeout.ms`, which hides for
+    /// half a minute that a port is silent. A broker that needs longer is tried again at the next dial.
     pub handshake_timeout: Duration,
     /// `reconnect.backoff.ms` and `reconnect.backoff.max.ms`: between two dials of one address after a failure.
     pub reconnect: BackoffConfig,
@@ -27,12 +27,13 @@ pub struct Config {
     pub max_idle: Duration,
     /// `send.buffer.bytes`; `None` leaves it to the system.
     pub send_buffer: Option<usize>,
-    /// `receive.buffer.bytes`; `None`, the default here, leaves it to the system, which grows it as needed: 64 KiB, Java's
-    /// default, caps the speed of a long road.
+    /// `receive.buffer.bytes`; `None`, the default here, leaves it to the system, which grows it as needed. Java's default of
+    /// 64 KiB limits the throughput of connections with a long round trip.
     pub receive_buffer: Option<usize>,
-    /// The largest frame that is read: more than `fetch.max.bytes`, for the first batch of an answer may exceed that.
+    /// `receive.message.max.bytes`: the largest frame that is read. It should exceed `fetch.max.bytes`, as the first batch of a
+    /// response may do so (KIP-74).
     pub max_frame: usize,
-    /// Whether bytes left over after an answer make it malformed. Tests say yes; brokers newer than us deserve no.
+    /// Whether a response with bytes left over is malformed. Tests say yes; for brokers that are newer than this client it is no.
     pub strict: bool,
     /// Seeds the jitter of backoffs and where the rotation over brokers begins.
     pub seed: u64,

@@ -23,16 +23,16 @@ use tokio::{
 };
 
 use crate::{
-    call::{Call, End, What},
+    address_state::DialPlan,
+    call::{Call, CloseReason, EventKind},
     clock,
     dial::Stream,
-    establish::{establish, too_slow},
-    frames::{Frames, NoMore, plain},
-    handshake::{Greeted, Ranges, Trouble},
-    inbox::{Came, Inbox, Reporter},
+    establish::{establish, took_too_long},
+    frames::{Frames, ReadError, describe_io_error},
+    handshake::{ConnectError, Handshake, VersionRanges},
+    inbox::{Inbox, InboxEvent, Reporter},
     outgoing::Outgoing,
     shared::{Shared, count},
-    standing::Plan,
     throttle,
 };
 
@@ -42,40 +42,46 @@ const PIPELINE: usize = 64;
 const LONG: Duration = Duration::from_secs(24 * 3600);
 
 /// Makes the connection, serves it, and tells how it ended.
-pub(crate) async fn run(shared: Arc<Shared>, reporter: Reporter, mut inbox: Inbox, plan: Plan) {
+pub(crate) async fn run(shared: Arc<Shared>, reporter: Reporter, mut inbox: Inbox, plan: DialPlan) {
     let accepted = AtomicBool::new(false);
     let last = plan.last_reason.clone();
     let reason = |call: &Call| match &last {
-        _ if accepted.load(Relaxed) => Trouble::silent(call.timeout).reason,
+        _ if accepted.load(Relaxed) => ConnectError::silent(call.timeout).reason,
         Some(last) => last.clone(),
-        None => too_slow("connecting", call.timeout),
+        None => took_too_long("connecting", call.timeout),
     };
     let established = tokio::select! {
         biased;
-        came = inbox.attend(&reporter, reason) => Err(came),
+        came = inbox.accept_calls(&reporter, reason) => Err(came),
         established = establish(&shared, &reporter.from.address, &plan, &accepted) => Ok(established),
     };
     let why = match established {
-        Err(Came::Closing) => return,
-        Err(Came::Retired | Came::Calls) => End::Retired,
-        Ok(Err(trouble)) => End::Unreachable(reporter.unreachable(trouble.reason, trouble.not_kafka)),
-        Ok(Ok((greeted, via))) => {
-            let ranges = Arc::new(greeted.ranges.clone());
-            reporter.tell(What::Connected { ranges: ranges.clone(), via, spoke: greeted.spoke }).await;
-            match Connection::new(&shared, &reporter, &mut inbox, ranges, greeted).serve().await {
+        Err(InboxEvent::Closing) => return,
+        Err(InboxEvent::Retired | InboxEvent::Calls) => CloseReason::Retired,
+        Ok(Err(error)) => CloseReason::Unreachable(reporter.unreachable(error.reason, error.not_kafka)),
+        Ok(Ok((handshake, via))) => {
+            let ranges = Arc::new(handshake.ranges.clone());
+            reporter
+                .tell(EventKind::Connected {
+                    ranges: ranges.clone(),
+                    via,
+                    api_versions_version: handshake.api_versions_version,
+                })
+                .await;
+            match Connection::new(&shared, &reporter, &mut inbox, ranges, handshake).serve().await {
                 Some(end) => end,
                 None => return,
             }
         }
     };
-    reporter.tell(What::Ended { why, unsent: inbox.close().await }).await;
+    reporter.tell(EventKind::Closed { why, unsent: inbox.close().await }).await;
 }
 
 struct Connection<'a> {
     shared: &'a Shared,
     reporter: &'a Reporter,
     inbox: &'a mut Inbox,
-    ranges: Arc<Ranges>,
+    ranges: Arc<VersionRanges>,
     reader: ReadHalf<Box<dyn Stream>>,
     writer: WriteHalf<Box<dyn Stream>>,
     frames: Frames,
@@ -84,7 +90,7 @@ struct Connection<'a> {
     waiting: VecDeque<Waiting>,
     next_correlation: i32,
     /// The broker asked us to be quiet until then (KIP-219).
-    muted_until: Option<Instant>,
+    throttled_until: Option<Instant>,
     /// When something last happened.
     active: Instant,
     has_answered: bool,
@@ -104,10 +110,10 @@ impl<'a> Connection<'a> {
         shared: &'a Shared,
         reporter: &'a Reporter,
         inbox: &'a mut Inbox,
-        ranges: Arc<Ranges>,
-        greeted: Greeted,
+        ranges: Arc<VersionRanges>,
+        handshake: Handshake,
     ) -> Self {
-        let (reader, writer) = tokio::io::split(greeted.stream);
+        let (reader, writer) = tokio::io::split(handshake.stream);
         let mut connection = Self {
             shared,
             reporter,
@@ -115,30 +121,30 @@ impl<'a> Connection<'a> {
             ranges,
             reader,
             writer,
-            frames: greeted.frames,
+            frames: handshake.frames,
             out: Outgoing::default(),
             waiting: VecDeque::new(),
-            next_correlation: greeted.next_correlation,
-            muted_until: None,
+            next_correlation: handshake.next_correlation,
+            throttled_until: None,
             active: clock::now(),
             has_answered: false,
         };
-        connection.mute(throttle::clamped(greeted.throttle_time_ms));
+        connection.throttle_for(throttle::clamped(handshake.throttle_time_ms));
         connection
     }
 
     /// Until it ends; `None` if because everything does.
-    async fn serve(mut self) -> Option<End> {
+    async fn serve(mut self) -> Option<CloseReason> {
         let mut timer = pin!(tokio::time::sleep_until(clock::now() + LONG));
         loop {
             let now = clock::now();
             if let Some(end) = self.expire(now).await {
                 return Some(end);
             }
-            self.fill(now).await;
-            if !self.inbox.is_open && self.is_quiet() {
+            self.start_queued(now).await;
+            if !self.inbox.is_open && self.is_idle() {
                 let _ = self.writer.shutdown().await;
-                return Some(End::Retired);
+                return Some(CloseReason::Retired);
             }
             let wake = self.wake(now);
             if timer.deadline() != wake {
@@ -150,12 +156,12 @@ impl<'a> Connection<'a> {
                 () = &mut timer => {}
                 written = self.out.write(&mut self.writer), if !self.out.is_done() => match written {
                     Ok(bytes) => count(&self.shared.counters.bytes_out, bytes),
-                    Err(error) => return Some(self.break_off(plain(&error)).await),
+                    Err(error) => return Some(self.fail_waiting(describe_io_error(&error)).await),
                 },
                 came = self.inbox.next() => match came {
-                    Came::Calls => self.active = clock::now(),
-                    Came::Retired => {}
-                    Came::Closing => {
+                    InboxEvent::Calls => self.active = clock::now(),
+                    InboxEvent::Retired => {}
+                    InboxEvent::Closing => {
                         self.close().await;
                         return None;
                     }
@@ -174,22 +180,22 @@ impl<'a> Connection<'a> {
     }
 
     /// Nothing is under way.
-    fn is_quiet(&self) -> bool {
+    fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.out.is_done() && self.inbox.queue.is_empty()
     }
 
     /// When to look at the clock again.
     fn wake(&self, now: Instant) -> Instant {
-        let unmuted = self.muted_until.filter(|_| !self.inbox.queue.is_empty());
-        let idle = if self.is_quiet() { self.active.checked_add(self.shared.config.max_idle) } else { None };
+        let unthrottled = self.throttled_until.filter(|_| !self.inbox.queue.is_empty());
+        let idle = if self.is_idle() { self.active.checked_add(self.shared.config.max_idle) } else { None };
         let late = self.waiting.iter().map(|call| call.deadline).min();
-        [late, self.inbox.deadline(), unmuted, idle].into_iter().flatten().min().unwrap_or(now + LONG)
+        [late, self.inbox.deadline(), unthrottled, idle].into_iter().flatten().min().unwrap_or(now + LONG)
     }
 
     /// Calls that are late. One that was written takes the connection with it (FAILURES A2): its answer would come
     /// between others.
-    async fn expire(&mut self, now: Instant) -> Option<End> {
-        for call in self.inbox.take_late(now) {
+    async fn expire(&mut self, now: Instant) -> Option<CloseReason> {
+        for call in self.inbox.take_expired(now) {
             self.reporter.done(call.tag, Err(self.timed_out(call.request.api_key(), call.timeout))).await;
         }
         if let Some(late) = self.waiting.iter().find(|call| call.deadline <= now) {
@@ -204,21 +210,21 @@ impl<'a> Connection<'a> {
                 }
             }
             self.waiting = others;
-            return Some(self.break_off(reason).await);
+            return Some(self.fail_waiting(reason).await);
         }
         let idle_at = self.active.checked_add(self.shared.config.max_idle);
-        (self.is_quiet() && idle_at.is_some_and(|at| at <= now)).then_some(End::Idle)
+        (self.is_idle() && idle_at.is_some_and(|at| at <= now)).then_some(CloseReason::Idle)
     }
 
     /// Writes as many calls as may be out.
-    async fn fill(&mut self, now: Instant) {
-        self.muted_until = self.muted_until.filter(|until| *until > now);
+    async fn start_queued(&mut self, now: Instant) {
+        self.throttled_until = self.throttled_until.filter(|until| *until > now);
         self.inbox.drop_withdrawn();
-        let muted = self.muted_until.is_some();
+        let throttled = self.throttled_until.is_some();
         while self.waiting.len() < PIPELINE {
-            let may_go = |call: &Call| !muted || throttle::is_exempt(&call.request);
+            let may_go = |call: &Call| !throttled || throttle::is_exempt(&call.request);
             let Some(at) = self.inbox.queue.iter().position(may_go) else { return };
-            let Some(call) = self.inbox.queue.remove(at).filter(|call| call.fate.begin()) else { continue };
+            let Some(call) = self.inbox.queue.remove(at).filter(|call| call.state.begin()) else { continue };
             if let Err(error) = self.encode(&call) {
                 self.reporter.done(call.tag, Err(error)).await;
             }
@@ -243,17 +249,17 @@ impl<'a> Connection<'a> {
     }
 
     /// A frame came. Some is the end.
-    async fn answered(&mut self, frame: Bytes) -> Option<End> {
+    async fn answered(&mut self, frame: Bytes) -> Option<CloseReason> {
         self.active = clock::now();
         let Some(call) = self.waiting.pop_front() else {
-            return Some(self.break_off("it sent what nobody asked for".to_owned()).await);
+            return Some(self.fail_waiting("it sent what nobody asked for".to_owned()).await);
         };
         match frame::correlation_id(&frame) {
             Ok(id) if id == call.correlation => {}
             Ok(id) => {
                 let reason = format!("it answered call {id} when {} was next", call.correlation);
                 self.waiting.push_front(call);
-                return Some(self.break_off(reason).await);
+                return Some(self.fail_waiting(reason).await);
             }
             Err(source) => return Some(self.malformed(&call, source).await),
         }
@@ -269,7 +275,7 @@ impl<'a> Connection<'a> {
             }
         }
         self.has_answered = true;
-        self.mute(throttle::asked_by(&decoded.response));
+        self.throttle_for(throttle::throttle_time(&decoded.response));
         let (from, version, memory) = (self.reporter.broker(), call.version, self.frames.memory());
         let answer = Answer { from, version, memory, response: decoded.response };
         self.reporter.done(call.tag, Ok(answer)).await;
@@ -277,59 +283,59 @@ impl<'a> Connection<'a> {
     }
 
     /// The broker wants no new requests for so long.
-    fn mute(&mut self, wait: Duration) {
+    fn throttle_for(&mut self, wait: Duration) {
         if !wait.is_zero() {
-            self.muted_until = self.muted_until.max(self.active.checked_add(wait));
+            self.throttled_until = self.throttled_until.max(self.active.checked_add(wait));
         }
     }
 
     /// No more frames.
-    async fn ended(&mut self, end: NoMore) -> End {
-        let nothing_lost = matches!(end, NoMore::Closed | NoMore::Io(_)) && self.waiting.is_empty();
+    async fn ended(&mut self, end: ReadError) -> CloseReason {
+        let nothing_lost = matches!(end, ReadError::Closed | ReadError::Io(_)) && self.waiting.is_empty();
         if nothing_lost {
-            return End::Idle; // what is still queued was never written, and moves to the next connection
+            return CloseReason::Idle; // what is still queued was never written, and moves to the next connection
         }
-        if let NoMore::TooLarge { length, cap, correlation } = end
+        if let ReadError::TooLarge { length, cap, correlation } = end
             && self.waiting.front().is_some_and(|call| call.correlation == correlation)
             && let Some(call) = self.waiting.pop_front()
         {
             return self.too_large(&call, length, cap).await;
         }
         let mut reason = end.to_string();
-        if matches!(end, NoMore::Closed) && !self.has_answered {
+        if matches!(end, ReadError::Closed) && !self.has_answered {
             reason.push_str(" the first request; the listener may expect SASL, which is not supported yet");
         }
-        self.break_off(reason).await
+        self.fail_waiting(reason).await
     }
 
-    async fn malformed(&mut self, call: &Waiting, source: DecodeError) -> End {
+    async fn malformed(&mut self, call: &Waiting, source: DecodeError) -> CloseReason {
         let reason = format!("its answer to {} was malformed", call.api);
         let error = CallError::Malformed { address: self.reporter.address(), api: call.api, source };
         self.reporter.done(call.tag, Err(error)).await;
-        self.break_off(reason).await
+        self.fail_waiting(reason).await
     }
 
-    /// What is not read cannot be passed over either.
-    async fn too_large(&mut self, call: &Waiting, size: usize, limit: usize) -> End {
+    /// A frame that is not read cannot be skipped either: the connection ends.
+    async fn too_large(&mut self, call: &Waiting, size: usize, limit: usize) -> CloseReason {
         let (address, api) = (self.reporter.address(), call.api);
         let reason = format!("given up: its answer to {api} has {size} bytes, {limit} at most are read");
         self.reporter.done(call.tag, Err(CallError::TooLarge { address, api, size, limit })).await;
-        self.break_off(reason).await;
-        End::TooLarge
+        self.fail_waiting(reason).await;
+        CloseReason::TooLarge
     }
 
     /// Tells each call that waits.
-    async fn break_off(&mut self, reason: String) -> End {
+    async fn fail_waiting(&mut self, reason: String) -> CloseReason {
         for call in self.waiting.drain(..) {
             self.reporter.done(call.tag, Err(self.reporter.disconnected(reason.clone()))).await;
         }
-        End::Broken(reason)
+        CloseReason::Broken(reason)
     }
 
-    /// What was sent goes out; answers are not waited for.
+    /// Writes what was sent, without waiting for responses.
     async fn close(&mut self) {
-        self.inbox.take_waiting();
-        self.fill(clock::now()).await;
+        self.inbox.drain_channel();
+        self.start_queued(clock::now()).await;
         while !self.out.is_done() {
             if self.out.write(&mut self.writer).await.is_err() {
                 return;

@@ -1,4 +1,4 @@
-//! [`Dial`]: how a name becomes addresses, and an address a stream of bytes. The seam for TLS, for proxies, and for tests.
+//! [`Dial`]: resolves names and makes connections. TLS, proxies and tests implement it.
 
 use std::{fmt, io, net::SocketAddr, pin::Pin, time::Duration};
 
@@ -8,18 +8,18 @@ use tokio::{
     net::{TcpSocket, lookup_host},
 };
 
-/// A quiet connection is probed after this long, so that a peer that vanished is noticed and a NAT remembers us.
+/// TCP keepalive: an idle connection is probed after this long, so that a peer that vanished is noticed and a NAT keeps its entry.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
-/// Bytes both ways.
+/// A byte stream in both directions.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
-/// What [`Dial`] promises.
+/// The future that the methods of [`Dial`] return.
 pub type DialFuture<'a, T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send + 'a>>;
 
-/// How connections come about. Deadlines are the caller's: a future is dropped when its time is over.
+/// Resolves names and makes connections. Timeouts are the caller's: it drops a future when its time is over.
 pub trait Dial: fmt::Debug + Send + Sync + 'static {
     /// All addresses of `host`, in the order to try them.
     fn resolve<'a>(&'a self, host: &'a str, port: u16) -> DialFuture<'a, Vec<SocketAddr>>;
@@ -28,7 +28,7 @@ pub trait Dial: fmt::Debug + Send + Sync + 'static {
     fn connect<'a>(&'a self, host: &'a str, address: SocketAddr) -> DialFuture<'a, Box<dyn Stream>>;
 }
 
-/// Plain TCP: the system's resolver, no Nagle delay, keepalive.
+/// Plain TCP with the system's resolver, `TCP_NODELAY` and keepalive.
 #[derive(Clone, Debug, Default)]
 pub struct Tcp {
     /// The socket's send buffer, if not the system's choice.

@@ -1,4 +1,4 @@
-//! From an address to a connection that has been greeted: wait, resolve, dial, greet; each address of a name in turn.
+//! Makes a connection: waits for the reconnect backoff, resolves the name, dials its addresses in turn, and asks for ApiVersions.
 
 use std::{
     net::SocketAddr,
@@ -13,49 +13,57 @@ use tokio::time::timeout;
 
 use crate::{
     address::Address,
+    address_state::DialPlan,
     dial::Stream,
-    frames::plain,
-    handshake::{Greeted, Refusal, Trouble, greet},
+    frames::describe_io_error,
+    handshake::{ConnectError, Handshake, HandshakeError, run_handshake},
     inbox::sleep_until,
     shared::{Shared, count},
-    standing::Plan,
 };
 
-/// A name that resolves to more is cut off here: nobody waits for so many to time out.
+/// At most so many addresses of one name are tried.
 const ADDRESSES: usize = 16;
 
-/// Makes the connection. `accepted` tells an onlooker how far it has come.
+/// Makes the connection. `accepted` is set while a peer has accepted it and not yet answered.
 pub(crate) async fn establish(
     shared: &Arc<Shared>,
     address: &Address,
-    plan: &Plan,
+    plan: &DialPlan,
     accepted: &AtomicBool,
-) -> Result<(Greeted, SocketAddr), Trouble> {
+) -> Result<(Handshake, SocketAddr), ConnectError> {
     if plan.not_before.is_some() {
         sleep_until(plan.not_before).await;
     }
-    let mut trouble = Trouble::unreachable("the name resolves to no address");
+    let mut error = ConnectError::unreachable("the name resolves to no address");
     for socket in resolve(shared, address, plan).await? {
         match connect(shared, address, socket, plan, accepted).await {
-            Ok(greeted) => return Ok((greeted, socket)),
+            Ok(handshake) => return Ok((handshake, socket)),
             // The next address may do better (FAILURES A8); what answered says more than what did not.
-            Err(new) if new.accepted || !trouble.accepted => trouble = new,
+            Err(new) if new.accepted || !error.accepted => error = new,
             Err(_) => {}
         }
     }
-    Err(trouble)
+    Err(error)
 }
 
 /// All addresses of the name, the one that worked last time first (client.dns.lookup=use_all_dns_ips).
-async fn resolve(shared: &Shared, address: &Address, plan: &Plan) -> Result<Vec<SocketAddr>, Trouble> {
+async fn resolve(
+    shared: &Shared,
+    address: &Address,
+    plan: &DialPlan,
+) -> Result<Vec<SocketAddr>, ConnectError> {
     let resolving = shared.dial.resolve(&address.host, address.port);
     let all = match timeout(plan.connect_timeout, resolving).await {
         Ok(Ok(all)) => all,
-        Ok(Err(error)) => return Err(Trouble::unreachable(format!("the name does not resolve: {error}"))),
-        Err(_) => return Err(Trouble::unreachable(too_slow("resolving the name", plan.connect_timeout))),
+        Ok(Err(error)) => {
+            return Err(ConnectError::unreachable(format!("the name does not resolve: {error}")));
+        }
+        Err(_) => {
+            return Err(ConnectError::unreachable(took_too_long("resolving the name", plan.connect_timeout)));
+        }
     };
     let mut sockets: Vec<SocketAddr> = Vec::new();
-    for socket in plan.good.filter(|good| all.contains(good)).into_iter().chain(all) {
+    for socket in plan.last_good.filter(|last_good| all.contains(last_good)).into_iter().chain(all) {
         if !sockets.contains(&socket) && sockets.len() < ADDRESSES {
             sockets.push(socket);
         }
@@ -63,26 +71,26 @@ async fn resolve(shared: &Shared, address: &Address, plan: &Plan) -> Result<Vec<
     Ok(sockets)
 }
 
-/// One address. One that ends the connection at our greeting gets a second chance in the oldest words (FAILURES Q1).
+/// Tries one address. A broker that closes the connection at our version of ApiVersions is asked again in version 0 (FAILURES Q1).
 async fn connect(
     shared: &Arc<Shared>,
     address: &Address,
     socket: SocketAddr,
-    plan: &Plan,
+    plan: &DialPlan,
     accepted: &AtomicBool,
-) -> Result<Greeted, Trouble> {
-    for version in [plan.greeting, 0] {
+) -> Result<Handshake, ConnectError> {
+    for version in [plan.api_versions_version, 0] {
         accepted.store(false, Relaxed);
         let stream = dial(shared, address, socket, plan.connect_timeout).await?;
         accepted.store(true, Relaxed);
-        match greet(shared, stream, version).await {
-            Ok(greeted) => return Ok(greeted),
-            Err(Refusal::Closed) if version > 0 => {}
-            Err(Refusal::Closed) => break,
-            Err(Refusal::Final(trouble)) => return Err(trouble),
+        match run_handshake(shared, stream, version).await {
+            Ok(handshake) => return Ok(handshake),
+            Err(HandshakeError::Closed) if version > 0 => {}
+            Err(HandshakeError::Closed) => break,
+            Err(HandshakeError::Final(error)) => return Err(error),
         }
     }
-    Err(Trouble::closed())
+    Err(ConnectError::closed())
 }
 
 async fn dial(
@@ -90,15 +98,15 @@ async fn dial(
     address: &Address,
     socket: SocketAddr,
     within: Duration,
-) -> Result<Box<dyn Stream>, Trouble> {
+) -> Result<Box<dyn Stream>, ConnectError> {
     count(&shared.counters.dials, 1);
     match timeout(within, shared.dial.connect(&address.host, socket)).await {
         Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(Trouble::unreachable(plain(&error))),
-        Err(_) => Err(Trouble::unreachable(too_slow("connecting", within))),
+        Ok(Err(error)) => Err(ConnectError::unreachable(describe_io_error(&error))),
+        Err(_) => Err(ConnectError::unreachable(took_too_long("connecting", within))),
     }
 }
 
-pub(crate) fn too_slow(what: &str, limit: Duration) -> String {
+pub(crate) fn took_too_long(what: &str, limit: Duration) -> String {
     format!("{what} took longer than {} ms", limit.as_millis())
 }

@@ -3,7 +3,7 @@
 //! Each frame gets a buffer of its own, and is read straight into it: only the bytes that came in one read with the
 //! length are copied, 16 KiB at most. A new buffer begins small and doubles as bytes arrive, so that a length which is a
 //! lie costs no more than twice what was sent (FAILURES A4, §3 row 2). A length that this connection has once made good
-//! is believed at once, and then large answers are never moved. Large buffers are [used again](crate::buffers).
+//! is believed at once, and then large answers are never moved. Large buffers are [used again](crate::frame_pool).
 //!
 //! Cancel-safe: dropping [`Frames::next`] loses nothing.
 
@@ -14,25 +14,25 @@ use offtake_wire::{FrameError, check_frame_len};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::{
-    buffers::{LARGE, room_for},
+    frame_pool::{LARGE, capacity_for},
     shared::{Shared, count},
 };
 
 /// Read at once while no frame is begun.
 const STAGING: usize = 16 * 1024;
 /// A frame's first allocation, if it claims to be larger.
-const FIRST_STEP: usize = 64 * 1024;
+const FIRST_ALLOCATION: usize = 64 * 1024;
 /// So many small frames one after the other, and no large one is expected soon.
-const LULL: u32 = 16;
+const SMALL_FRAMES_BEFORE_RELEASE: u32 = 16;
 
-/// Why there are no more frames.
+/// Why no more frames can be read.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum NoMore {
+pub(crate) enum ReadError {
     #[error("before answering")]
     Closed,
     #[error("in the middle of an answer, {have} of {length} bytes in")]
     Cut { have: usize, length: usize },
-    #[error("{}", plain(.0))]
+    #[error("{}", describe_io_error(.0))]
     Io(io::Error),
     #[error("{0}")]
     Frame(#[from] FrameError),
@@ -47,8 +47,8 @@ pub(crate) enum NoMore {
     Memory(usize),
 }
 
-/// What an I/O error means, without the system's number where there is a plain word.
-pub(crate) fn plain(error: &io::Error) -> String {
+/// An I/O error in plain words, without the system's error number where possible.
+pub(crate) fn describe_io_error(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
         io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => "connection reset".to_owned(),
@@ -96,12 +96,12 @@ impl Frames {
     }
 
     /// The next frame, without its length.
-    pub(crate) async fn next<R: AsyncRead + Unpin>(&mut self, from: &mut R) -> Result<Bytes, NoMore> {
+    pub(crate) async fn next<R: AsyncRead + Unpin>(&mut self, from: &mut R) -> Result<Bytes, ReadError> {
         loop {
             if let Some(frame) = self.take()? {
                 return Ok(frame);
             }
-            let read = self.read(from).await.map_err(NoMore::Io)?;
+            let read = self.read(from).await.map_err(ReadError::Io)?;
             count(&self.shared.counters.bytes_in, read);
             if read == 0 {
                 return Err(self.ended());
@@ -110,7 +110,7 @@ impl Frames {
     }
 
     /// The frame, if it is complete; else there is room to read more into.
-    fn take(&mut self) -> Result<Option<Bytes>, NoMore> {
+    fn take(&mut self) -> Result<Option<Bytes>, ReadError> {
         let mut body = match self.body.take() {
             Some(body) => body,
             None => {
@@ -123,7 +123,7 @@ impl Frames {
                     length => length?,
                 };
                 self.staging.advance(prefix.len());
-                let used = if length < LARGE { None } else { self.shared.buffers.take(length) };
+                let used = if length < LARGE { None } else { self.shared.frame_pool.take(length) };
                 Body { length, bytes: used.unwrap_or_default() }
             }
         };
@@ -136,7 +136,7 @@ impl Frames {
         if body.missing() == 0 {
             self.finished(body.length);
             self.memory = body.bytes.capacity();
-            return Ok(Some(self.shared.buffers.lend(body.bytes)));
+            return Ok(Some(self.shared.frame_pool.wrap(body.bytes)));
         }
         self.body = Some(body);
         Ok(None)
@@ -145,19 +145,19 @@ impl Frames {
     fn finished(&mut self, length: usize) {
         self.largest = self.largest.max(length);
         self.small = if length < LARGE { self.small.saturating_add(1) } else { 0 };
-        if self.small >= LULL {
+        if self.small >= SMALL_FRAMES_BEFORE_RELEASE {
             self.small = 0; // what comes back late goes with the next lull
-            self.shared.buffers.rest();
+            self.shared.frame_pool.clear();
         }
     }
 
     /// Such a length is believed only of a stream that is in step: what stands behind it tells whose answer it is.
-    fn too_large(&mut self, length: usize, cap: usize) -> Result<Option<Bytes>, NoMore> {
+    fn too_large(&mut self, length: usize, cap: usize) -> Result<Option<Bytes>, ReadError> {
         let Some([.., a, b, c, d]) = self.staging.first_chunk::<8>() else {
             self.staging.reserve(STAGING.saturating_sub(self.staging.len()));
             return Ok(None);
         };
-        Err(NoMore::TooLarge { length, cap, correlation: i32::from_be_bytes([*a, *b, *c, *d]) })
+        Err(ReadError::TooLarge { length, cap, correlation: i32::from_be_bytes([*a, *b, *c, *d]) })
     }
 
     async fn read<R: AsyncRead + Unpin>(&mut self, from: &mut R) -> io::Result<usize> {
@@ -171,12 +171,12 @@ impl Frames {
         }
     }
 
-    fn ended(&self) -> NoMore {
+    fn ended(&self) -> ReadError {
         match &self.body {
-            Some(body) => NoMore::Cut { have: body.bytes.len(), length: body.length },
+            Some(body) => ReadError::Cut { have: body.bytes.len(), length: body.length },
             None => match self.staging.first_chunk().map(|prefix| check_frame_len(*prefix, self.cap)) {
-                Some(Err(error)) => NoMore::Frame(error),
-                Some(Ok(_)) | None => NoMore::Closed,
+                Some(Err(error)) => ReadError::Frame(error),
+                Some(Ok(_)) | None => ReadError::Closed,
             },
         }
     }
@@ -188,14 +188,14 @@ impl Body {
     }
 
     /// Room for at least one byte more, unless nothing is missing.
-    fn make_room(&mut self, believed: usize) -> Result<(), NoMore> {
+    fn make_room(&mut self, believed: usize) -> Result<(), ReadError> {
         let have = self.bytes.len();
         if have < self.bytes.capacity() || self.missing() == 0 {
             return Ok(());
         }
-        let step = have.saturating_mul(2).max(FIRST_STEP).max(believed);
-        let size = if self.length <= step { room_for(self.length) } else { step };
-        self.bytes.try_reserve_exact(size.saturating_sub(have)).map_err(|_| NoMore::Memory(self.length))
+        let step = have.saturating_mul(2).max(FIRST_ALLOCATION).max(believed);
+        let size = if self.length <= step { capacity_for(self.length) } else { step };
+        self.bytes.try_reserve_exact(size.saturating_sub(have)).map_err(|_| ReadError::Memory(self.length))
     }
 }
 
@@ -209,7 +209,7 @@ mod tests {
             config: Config::default(),
             dial: Arc::new(Tcp::default()),
             counters: Counters::default(),
-            buffers: Arc::default(),
+            frame_pool: Arc::default(),
         };
         Frames::new(Arc::new(shared), cap)
     }
@@ -222,7 +222,7 @@ mod tests {
 
     #[tokio::test]
     async fn frames_arrive_whole_wherever_the_stream_was_split() {
-        let lengths = [4, 5, 100, STAGING - 4, STAGING, STAGING + 1, FIRST_STEP + 1, 300_000, 4];
+        let lengths = [4, 5, 100, STAGING - 4, STAGING, STAGING + 1, FIRST_ALLOCATION + 1, 300_000, 4];
         let stream: Vec<u8> = lengths.iter().flat_map(|length| frame(*length)).collect();
         for chunk in [1, 3, 7, 1000, STAGING, 65_537, usize::MAX] {
             let mut script = tokio_test_reader(&stream, chunk);
@@ -231,7 +231,7 @@ mod tests {
                 let got = frames.next(&mut script).await.unwrap();
                 assert_eq!(got, frame(length)[4..], "length {length}, chunk {chunk}");
             }
-            assert!(matches!(frames.next(&mut script).await, Err(NoMore::Closed)));
+            assert!(matches!(frames.next(&mut script).await, Err(ReadError::Closed)));
         }
     }
 
@@ -245,7 +245,7 @@ mod tests {
         let mut frames = frames(100 << 20);
         let mut far = far;
         let end = frames.next(&mut far).await.unwrap_err();
-        assert!(matches!(end, NoMore::Cut { have: 100_000, length: 90_000_000 }), "{end}");
+        assert!(matches!(end, ReadError::Cut { have: 100_000, length: 90_000_000 }), "{end}");
         assert!(frames.body.unwrap().bytes.capacity() <= 200_000);
     }
 
@@ -260,7 +260,7 @@ mod tests {
             frames.read(&mut script).await.unwrap();
             assert!(frames.take().unwrap().is_none());
         }
-        assert_eq!(frames.body.unwrap().bytes.capacity(), room_for(500_000));
+        assert_eq!(frames.body.unwrap().bytes.capacity(), capacity_for(500_000));
     }
 
     #[tokio::test]
@@ -269,24 +269,24 @@ mod tests {
         let stream = [frame(100), frame(300_000)].concat();
         let mut script = tokio_test_reader(&stream, 100_000);
         assert_eq!((frames.next(&mut script).await.unwrap().len(), frames.memory()), (100, 100));
-        drop(frames.shared.buffers.lend(vec![0; 1_000_000]));
+        drop(frames.shared.frame_pool.wrap(vec![0; 1_000_000]));
         assert_eq!((frames.next(&mut script).await.unwrap().len(), frames.memory()), (300_000, 1_000_000));
     }
 
     #[tokio::test]
     async fn memory_that_comes_back_in_a_lull_goes_with_the_next() {
-        let lull: Vec<u8> = (0..LULL).flat_map(|_| frame(4)).collect();
+        let lull: Vec<u8> = (0..SMALL_FRAMES_BEFORE_RELEASE).flat_map(|_| frame(4)).collect();
         let mut frames = frames(1 << 20);
         for late in [true, false] {
             let mut stream = &lull[..];
-            for _ in 0..LULL {
+            for _ in 0..SMALL_FRAMES_BEFORE_RELEASE {
                 frames.next(&mut stream).await.unwrap();
             }
             if late {
-                drop(frames.shared.buffers.lend(vec![0; LARGE]));
+                drop(frames.shared.frame_pool.wrap(vec![0; LARGE]));
             }
         }
-        assert!(frames.shared.buffers.take(LARGE).is_none());
+        assert!(frames.shared.frame_pool.take(LARGE).is_none());
     }
 
     #[tokio::test]

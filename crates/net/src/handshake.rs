@@ -16,20 +16,20 @@ use crate::{
     clock,
     config::Config,
     dial::Stream,
-    frames::{Frames, NoMore},
+    frames::{Frames, ReadError},
     shared::{Shared, count},
 };
 
-/// No list of versions is larger.
-const LARGEST_GREETING: usize = 1 << 20;
-/// A broker that refuses our version tells one that it speaks: the second guess is right, the third for good measure.
-const GUESSES: i32 = 3;
+/// The largest frame that is read in response to ApiVersions.
+const MAX_API_VERSIONS_FRAME: usize = 1 << 20;
+/// A broker that refuses our version names one that it supports, so that the second attempt succeeds; one more is allowed.
+const MAX_VERSION_ATTEMPTS: i32 = 3;
 
-/// What a broker speaks, of what we do.
+/// The versions of each API that both the broker and this client support.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Ranges(BTreeMap<ApiKey, Versions>);
+pub(crate) struct VersionRanges(BTreeMap<ApiKey, Versions>);
 
-impl Ranges {
+impl VersionRanges {
     fn new(response: &ApiVersionsResponse) -> Self {
         let ours = response.api_keys.iter().filter_map(|theirs| {
             let api = ApiKey::from_code(theirs.api_key)?;
@@ -39,7 +39,7 @@ impl Ranges {
         Self(ours.collect())
     }
 
-    /// The versions that both of us speak.
+    /// The versions that both support.
     pub(crate) fn of(&self, api: ApiKey) -> Option<Versions> {
         self.0.get(&api).copied()
     }
@@ -52,17 +52,17 @@ impl Ranges {
     }
 }
 
-/// Why there is no connection, ready for a person.
+/// Why no connection could be made, in words for the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Trouble {
+pub(crate) struct ConnectError {
     pub(crate) reason: String,
-    /// What answered is no Kafka broker.
+    /// Whether something answered that is no Kafka broker.
     pub(crate) not_kafka: bool,
     /// Something accepted the connection: worth more to know than that another address of the name did not.
     pub(crate) accepted: bool,
 }
 
-impl Trouble {
+impl ConnectError {
     /// Nothing accepted a connection.
     pub(crate) fn unreachable(reason: impl Into<String>) -> Self {
         Self { reason: reason.into(), not_kafka: false, accepted: false }
@@ -76,7 +76,7 @@ impl Trouble {
         Self { reason: reason.into(), not_kafka: true, accepted: true }
     }
 
-    /// It took the connection and ended it instead of answering the greeting, in every version.
+    /// The peer accepted the connection and closed it instead of answering ApiVersions, in every version.
     pub(crate) fn closed() -> Self {
         Self::broker(
             "closed the connection during the first request; it may expect TLS or SASL: use a PLAINTEXT listener, \
@@ -84,7 +84,7 @@ impl Trouble {
         )
     }
 
-    /// It took the connection and said nothing.
+    /// The peer accepted the connection and did not answer.
     pub(crate) fn silent(after: Duration) -> Self {
         Self::broker(format!(
             "accepted the connection but did not answer ApiVersions within {} ms",
@@ -93,68 +93,74 @@ impl Trouble {
     }
 }
 
-/// How a greeting failed.
+/// How the exchange of ApiVersions failed.
 #[derive(Debug)]
-pub(crate) enum Refusal {
+pub(crate) enum HandshakeError {
     /// The other end closed the connection: it may do better in an older version (FAILURES Q1).
     Closed,
-    Final(Trouble),
+    Final(ConnectError),
 }
 
-/// A connection that knows what the broker speaks.
-pub(crate) struct Greeted {
+/// A connection after the exchange of ApiVersions.
+pub(crate) struct Handshake {
     pub(crate) stream: Box<dyn Stream>,
     pub(crate) frames: Frames,
-    pub(crate) ranges: Ranges,
+    pub(crate) ranges: VersionRanges,
     /// The version of ApiVersions that worked.
-    pub(crate) spoke: i16,
+    pub(crate) api_versions_version: i16,
     pub(crate) next_correlation: i32,
     pub(crate) throttle_time_ms: i32,
 }
 
-/// Greets in `version`, or in an older one if the broker says so.
-pub(crate) async fn greet(
+/// Asks for ApiVersions in `version`, or in an older one if the broker names one.
+pub(crate) async fn run_handshake(
     shared: &std::sync::Arc<Shared>,
     mut stream: Box<dyn Stream>,
     mut version: i16,
-) -> Result<Greeted, Refusal> {
+) -> Result<Handshake, HandshakeError> {
     let timeout = shared.config.handshake_timeout;
     let deadline = clock::after(clock::now(), timeout);
-    let mut frames = Frames::new(shared.clone(), LARGEST_GREETING);
-    for correlation in 0..GUESSES {
+    let mut frames = Frames::new(shared.clone(), MAX_API_VERSIONS_FRAME);
+    for correlation in 0..MAX_VERSION_ATTEMPTS {
         let exchange = exchange(shared, &mut stream, &mut frames, correlation, version);
         let frame = tokio::time::timeout_at(deadline, exchange)
             .await
-            .map_err(|_| Refusal::Final(Trouble::silent(timeout)))??;
+            .map_err(|_| HandshakeError::Final(ConnectError::silent(timeout)))??;
         let response = read(frame, correlation, version)?;
         match response.error_code {
             ErrorCode::None if response.api_keys.is_empty() => {
-                return Err(Refusal::Final(Trouble::broker("answered ApiVersions with an empty list")));
+                return Err(HandshakeError::Final(ConnectError::broker(
+                    "answered ApiVersions with an empty list",
+                )));
             }
             ErrorCode::None => {
                 frames.set_cap(shared.config.max_frame);
-                let (ranges, throttle_time_ms) = (Ranges::new(&response), response.throttle_time_ms);
-                return Ok(Greeted {
+                let (ranges, throttle_time_ms) = (VersionRanges::new(&response), response.throttle_time_ms);
+                return Ok(Handshake {
                     stream,
                     frames,
                     ranges,
-                    spoke: version,
-                    next_correlation: GUESSES,
+                    api_versions_version: version,
+                    next_correlation: MAX_VERSION_ATTEMPTS,
                     throttle_time_ms,
                 });
             }
             ErrorCode::UnsupportedVersion if version > 0 => version = step_down(&response, version),
             other => {
-                return Err(Refusal::Final(Trouble::broker(format!("answered ApiVersions with {other}"))));
+                return Err(HandshakeError::Final(ConnectError::broker(format!(
+                    "answered ApiVersions with {other}"
+                ))));
             }
         }
     }
-    Err(Refusal::Final(Trouble::broker("supports no version of ApiVersions that this client speaks")))
+    Err(HandshakeError::Final(ConnectError::broker(
+        "supports no version of ApiVersions that this client speaks",
+    )))
 }
 
 /// The newest version both speak, if the refusal says so; else the oldest there is.
 fn step_down(refusal: &ApiVersionsResponse, from: i16) -> i16 {
-    Ranges::new(refusal).pick(ApiKey::ApiVersions, Some(from - 1)).unwrap_or(0)
+    VersionRanges::new(refusal).pick(ApiKey::ApiVersions, Some(from - 1)).unwrap_or(0)
 }
 
 async fn exchange(
@@ -163,15 +169,17 @@ async fn exchange(
     frames: &mut Frames,
     correlation: i32,
     version: i16,
-) -> Result<Bytes, Refusal> {
-    let request = greeting(&shared.config, correlation, version)?;
-    send(stream, &request).await.map_err(|_| Refusal::Closed)?;
+) -> Result<Bytes, HandshakeError> {
+    let request = api_versions_request(&shared.config, correlation, version)?;
+    send(stream, &request).await.map_err(|_| HandshakeError::Closed)?;
     count(&shared.counters.bytes_out, request.len());
     frames.next(stream).await.map_err(|end| match end {
-        NoMore::Closed | NoMore::Cut { .. } | NoMore::Io(_) => Refusal::Closed,
-        NoMore::Frame(error) => Refusal::Final(Trouble::not_kafka(sentence(&error))),
-        NoMore::TooLarge { .. } => Refusal::Final(Trouble::not_kafka(NO_KAFKA)),
-        NoMore::Memory(_) => Refusal::Final(Trouble::broker(end.to_string())),
+        ReadError::Closed | ReadError::Cut { .. } | ReadError::Io(_) => HandshakeError::Closed,
+        ReadError::Frame(error) => {
+            HandshakeError::Final(ConnectError::not_kafka(describe_frame_error(&error)))
+        }
+        ReadError::TooLarge { .. } => HandshakeError::Final(ConnectError::not_kafka(NOT_KAFKA)),
+        ReadError::Memory(_) => HandshakeError::Final(ConnectError::broker(end.to_string())),
     })
 }
 
@@ -180,36 +188,37 @@ async fn send<W: AsyncWrite + Unpin>(to: &mut W, bytes: &Bytes) -> std::io::Resu
     to.flush().await
 }
 
-fn greeting(config: &Config, correlation: i32, version: i16) -> Result<Bytes, Refusal> {
+fn api_versions_request(config: &Config, correlation: i32, version: i16) -> Result<Bytes, HandshakeError> {
     let request = ApiVersionsRequest {
         client_software_name: config.software_name.clone(),
         client_software_version: config.software_version.clone(),
     };
-    encode_api_request(correlation, Some(&config.client_id), version, &request)
-        .map_err(|error| Refusal::Final(Trouble::unreachable(format!("client.id cannot be sent: {error}"))))
+    encode_api_request(correlation, Some(&config.client_id), version, &request).map_err(|error| {
+        HandshakeError::Final(ConnectError::unreachable(format!("client.id cannot be sent: {error}")))
+    })
 }
 
-fn read(frame: Bytes, correlation: i32, version: i16) -> Result<ApiVersionsResponse, Refusal> {
+fn read(frame: Bytes, correlation: i32, version: i16) -> Result<ApiVersionsResponse, HandshakeError> {
     let refused = frame.get(4..6) == Some(&ErrorCode::UnsupportedVersion.code().to_be_bytes()[..]);
     // A refusal is written in version 0, whatever was asked (KIP-511).
     let spoken = if refused { 0 } else { version };
     match frame::correlation_id(&frame) {
         Ok(id) if id == correlation => {}
-        _ => return Err(Refusal::Final(Trouble::not_kafka(NO_KAFKA))),
+        _ => return Err(HandshakeError::Final(ConnectError::not_kafka(NOT_KAFKA))),
     }
     match decode_api_response::<ApiVersionsRequest>(frame, spoken) {
         Ok(decoded) => Ok(decoded.response),
         Err(error) => {
             let reason = format!("its answer to ApiVersions is malformed ({error}); check the port");
-            Err(Refusal::Final(Trouble::not_kafka(reason)))
+            Err(HandshakeError::Final(ConnectError::not_kafka(reason)))
         }
     }
 }
 
-const NO_KAFKA: &str = "what answers there is not the Kafka protocol; check the port";
+const NOT_KAFKA: &str = "what answers there is not the Kafka protocol; check the port";
 
-/// What the first bytes of a stranger say, behind "cannot connect to host:port: ".
-fn sentence(error: &FrameError) -> String {
+/// What the first bytes of a peer that is no Kafka broker say, to follow "cannot connect to host:port: ".
+fn describe_frame_error(error: &FrameError) -> String {
     match error {
         FrameError::Http => "it speaks HTTP, not the Kafka protocol; check the port".to_owned(),
         FrameError::TlsAlert => {
@@ -220,7 +229,7 @@ fn sentence(error: &FrameError) -> String {
             "it begins a TLS handshake of its own, as no broker does; check the port".to_owned()
         }
         FrameError::Negative { .. } | FrameError::TooShort { .. } | FrameError::TooLarge { .. } => {
-            NO_KAFKA.to_owned()
+            NOT_KAFKA.to_owned()
         }
     }
 }
@@ -242,7 +251,8 @@ mod tests {
     #[test]
     fn q3_a_version_is_picked_from_ranges_at_both_ends() {
         let ours = ApiKey::Fetch.versions();
-        let ranges = Ranges::new(&speaks(&[(1, 0, 11), (3, i16::MAX, i16::MAX), (12, -5, 2), (77, 0, 1)]));
+        let ranges =
+            VersionRanges::new(&speaks(&[(1, 0, 11), (3, i16::MAX, i16::MAX), (12, -5, 2), (77, 0, 1)]));
         assert_eq!(ranges.pick(ApiKey::Fetch, None), Some(11));
         assert_eq!(ranges.pick(ApiKey::Fetch, Some(ours.min)), Some(ours.min));
         assert_eq!(ranges.pick(ApiKey::Fetch, Some(ours.min - 1)), None, "below what we speak");

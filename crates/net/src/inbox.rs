@@ -6,68 +6,68 @@ use offtake_machine::{Answer, BrokerId, CallError};
 use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
-    call::{Call, Endpoint, Event, Origin, What},
+    call::{Call, ConnectionInfo, Endpoint, Event, EventKind},
     clock,
-    ending::Ending,
+    shutdown::ShutdownSignal,
 };
 
 /// Calls accepted and not yet written. Bounded by the calls that [`Net`](crate::Net) lets be outstanding.
 pub(crate) struct Inbox {
     calls: mpsc::Receiver<Call>,
-    closing: Ending,
+    closing: ShutdownSignal,
     pub(crate) queue: VecDeque<Call>,
-    /// Whether more may come.
+    /// Whether more calls may come.
     pub(crate) is_open: bool,
 }
 
-/// What came in.
+/// What [`Inbox::next`] waits for.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Came {
+pub(crate) enum InboxEvent {
     /// One call or several.
     Calls,
-    /// Nobody can send any more.
+    /// [`Net`](crate::Net) has dropped its end of the queue.
     Retired,
     /// All connections are being closed.
     Closing,
 }
 
 impl Inbox {
-    pub(crate) fn new(calls: mpsc::Receiver<Call>, closing: Ending) -> Self {
+    pub(crate) fn new(calls: mpsc::Receiver<Call>, closing: ShutdownSignal) -> Self {
         Self { calls, closing, queue: VecDeque::new(), is_open: true }
     }
 
-    /// Waits for what comes next. Cancel-safe.
-    pub(crate) async fn next(&mut self) -> Came {
+    /// Waits for the next call, or for the end of the connection. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> InboxEvent {
         tokio::select! {
             biased;
-            () = self.closing.begun() => Came::Closing,
+            () = self.closing.received() => InboxEvent::Closing,
             call = self.calls.recv(), if self.is_open => match call {
                 Some(call) => {
                     self.queue.push_back(call);
-                    self.take_waiting();
-                    Came::Calls
+                    self.drain_channel();
+                    InboxEvent::Calls
                 }
                 None => {
                     self.is_open = false;
-                    Came::Retired
+                    InboxEvent::Retired
                 }
             },
         }
     }
 
-    /// All that have been sent so far: several of them make one write.
-    pub(crate) fn take_waiting(&mut self) {
+    /// Receives all calls that have been sent so far, so that they go out in one write.
+    pub(crate) fn drain_channel(&mut self) {
         while let Ok(call) = self.calls.try_recv() {
             self.queue.push_back(call);
         }
     }
 
-    /// Those that were withdrawn were answered then.
+    /// Removes calls that were withdrawn: they have been answered.
     pub(crate) fn drop_withdrawn(&mut self) {
-        self.queue.retain(|call| !call.fate.is_withdrawn());
+        self.queue.retain(|call| !call.state.is_withdrawn());
     }
 
-    /// Takes no more, and gives up what it has. Waits for a call that is being put in at this moment.
+    /// Accepts no more calls, and returns those that were not written.
     pub(crate) async fn close(mut self) -> Vec<Call> {
         self.calls.close();
         while let Some(call) = self.calls.recv().await {
@@ -76,24 +76,28 @@ impl Inbox {
         self.queue.into()
     }
 
-    /// The earliest time at which one of them is late.
+    /// The earliest deadline of the queued calls.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.queue.iter().map(|call| call.deadline).min()
     }
 
-    /// Those that are late.
-    pub(crate) fn take_late(&mut self, now: Instant) -> Vec<Call> {
+    /// Removes the calls whose deadline has passed.
+    pub(crate) fn take_expired(&mut self, now: Instant) -> Vec<Call> {
         if self.deadline().is_none_or(|first| first > now) {
             return Vec::new();
         }
         let (late, queue): (Vec<_>, Vec<_>) = self.queue.drain(..).partition(|call| call.deadline <= now);
         self.queue = queue.into();
-        late.into_iter().filter(|call| call.fate.begin()).collect()
+        late.into_iter().filter(|call| call.state.begin()).collect()
     }
 
-    /// While there is no connection yet: takes calls in, and tells those that cannot wait any longer. Returns when nobody
-    /// needs the connection any more.
-    pub(crate) async fn attend(&mut self, reporter: &Reporter, reason: impl Fn(&Call) -> String) -> Came {
+    /// Accepts calls while the connection is being made, and fails those whose deadline passes. Returns when the connection is no
+    /// longer needed.
+    pub(crate) async fn accept_calls(
+        &mut self,
+        reporter: &Reporter,
+        reason: impl Fn(&Call) -> String,
+    ) -> InboxEvent {
         loop {
             let deadline = self.deadline();
             let came = tokio::select! {
@@ -102,13 +106,13 @@ impl Inbox {
                 () = sleep_until(deadline), if deadline.is_some() => None,
             };
             match came {
-                Some(Came::Calls) => {}
-                Some(came @ (Came::Retired | Came::Closing)) => return came,
+                Some(InboxEvent::Calls) => {}
+                Some(came @ (InboxEvent::Retired | InboxEvent::Closing)) => return came,
                 None => {
-                    for mut call in self.take_late(clock::now()) {
+                    for mut call in self.take_expired(clock::now()) {
                         let reason = reason(&call);
-                        call.note(reporter.unreachable(reason, false));
-                        let error = call.trouble.unwrap_or_else(|| reporter.disconnected("too late"));
+                        call.record_failure(reporter.unreachable(reason, false));
+                        let error = call.last_error.unwrap_or_else(|| reporter.disconnected("too late"));
                         reporter.done(call.tag, Err(error)).await;
                     }
                 }
@@ -125,21 +129,21 @@ pub(crate) async fn sleep_until(at: Option<Instant>) {
     }
 }
 
-/// Tells what becomes of a connection and its calls.
+/// Reports the events of a connection to [`Net`](crate::Net).
 #[derive(Clone)]
 pub(crate) struct Reporter {
-    pub(crate) from: Arc<Origin>,
+    pub(crate) from: Arc<ConnectionInfo>,
     pub(crate) events: mpsc::Sender<Event>,
 }
 
 impl Reporter {
-    /// Waits while the engine is behind. If it is gone there is nobody left to tell.
-    pub(crate) async fn tell(&self, what: What) {
+    /// Waits while the queue of events is full. Does nothing when [`Net`](crate::Net) is gone.
+    pub(crate) async fn tell(&self, what: EventKind) {
         let _ = self.events.send(Event { from: self.from.clone(), what }).await;
     }
 
     pub(crate) async fn done(&self, tag: u64, result: Result<Answer, CallError>) {
-        self.tell(What::Done { tag, result: Box::new(result) }).await;
+        self.tell(EventKind::Completed { tag, result: Box::new(result) }).await;
     }
 
     pub(crate) fn broker(&self) -> Option<BrokerId> {

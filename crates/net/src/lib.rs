@@ -1,8 +1,8 @@
-//! The loop's hands: connections to brokers.
+//! Connections to brokers.
 //!
-//! [`Net`] carries a machine's [`Transmit`](offtake_machine::Transmit) to a broker and brings back exactly one
-//! [`Completion`] for each. It belongs to one task, the engine's; each connection is a task of its own, which owns the
-//! socket and the table of calls that wait on it, and ends by telling each of them why.
+//! [`Net`] sends a machine's [`Transmit`](offtake_machine::Transmit) to a broker and returns exactly one [`Completion`] for each. It
+//! belongs to one task, the engine's. Each connection is a task of its own, which owns the socket and the table of its
+//! outstanding calls, and answers each of them before it ends.
 //!
 //! Always true:
 //! - each call is answered exactly once, whatever happens to its connection;
@@ -13,21 +13,21 @@
 //! - memory for a frame grows with the bytes received, never with the length claimed;
 //! - while nothing happens, nothing runs.
 //!
-//! Plain text only: [`Dial`] is the seam where TLS goes. Until it does, the configuration refuses every
-//! `security.protocol` but `PLAINTEXT`, so that nobody believes to be encrypted who is not.
+//! Plain text only, unless [`Dial`] adds TLS. The configuration refuses every `security.protocol` but `PLAINTEXT`, so that no
+//! connection is taken for an encrypted one.
 //!
 //! Needs a tokio runtime with I/O and time; a current-thread one is enough.
 
 mod address;
-mod buffers;
+mod address_state;
 mod call;
 mod carrier;
 mod clock;
 mod config;
 mod connection;
 mod dial;
-mod ending;
 mod establish;
+mod frame_pool;
 mod frames;
 mod handshake;
 mod inbox;
@@ -35,7 +35,7 @@ mod net;
 mod outgoing;
 mod route;
 mod shared;
-mod standing;
+mod shutdown;
 mod throttle;
 
 pub use call::{Completion, Lane};

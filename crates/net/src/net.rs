@@ -18,20 +18,19 @@ use tokio::{
 
 use crate::{
     address::Address,
-    call::{Call, Completion, Endpoint, Event, Fate, Lane, Origin},
+    address_state::AddressState,
+    call::{Call, CallState, Completion, ConnectionInfo, Endpoint, Event, Lane},
     clock,
     config::Config,
     dial::{Dial, Tcp},
-    ending::Ending,
-    handshake::Ranges,
+    handshake::VersionRanges,
     shared::{Counters, Shared, Stats},
-    standing::Standing,
+    shutdown::ShutdownSignal,
 };
 
-/// Calls without an answer, at most. Machines have one each, an application as many as it makes; beyond this a call is
-/// refused. Also the room in each connection's queue, which therefore never overflows.
+/// The most calls that may be outstanding; beyond this a call is refused. Also the capacity of each connection's queue.
 const OUTSTANDING: usize = 4096;
-/// Answers that wait for the engine, at most; then connections stop reading.
+/// The capacity of the queue of events; connections stop reading while it is full.
 const EVENTS: usize = 64;
 
 /// All connections of one client. Belongs to one task, which alternates [`send`](Self::send) and
@@ -40,23 +39,23 @@ const EVENTS: usize = 64;
 pub struct Net {
     shared: Arc<Shared>,
     bootstrap: Vec<Address>,
-    /// Where each broker is, as far as we were told.
-    brokers: BTreeMap<BrokerId, Known>,
-    links: BTreeMap<(Endpoint, Lane), Link>,
-    standings: BTreeMap<Address, Standing>,
+    /// The known brokers and their addresses.
+    brokers: BTreeMap<BrokerId, KnownBroker>,
+    connections: BTreeMap<(Endpoint, Lane), ConnectionHandle>,
+    addresses: BTreeMap<Address, AddressState>,
     /// Calls without an answer, by tag.
     outstanding: BTreeMap<u64, Outstanding>,
     ready: VecDeque<Completion>,
     tasks: JoinSet<()>,
-    running: HashMap<Id, Arc<Origin>>,
+    running: HashMap<Id, Arc<ConnectionInfo>>,
     events: (mpsc::Sender<Event>, mpsc::Receiver<Event>),
-    closing: Ending,
+    closing: ShutdownSignal,
     next_serial: u64,
     rotation: u64,
 }
 
 #[derive(Debug)]
-struct Known {
+struct KnownBroker {
     address: Address,
     /// Whether the newest metadata lists it.
     listed: bool,
@@ -67,19 +66,19 @@ struct Known {
 struct Outstanding {
     /// Of the connection that it is with.
     serial: u64,
-    fate: Fate,
+    state: CallState,
 }
 
-/// Our end of a connection task.
+/// The handle of a connection task.
 #[derive(Debug)]
-struct Link {
+struct ConnectionHandle {
     serial: u64,
     calls: mpsc::Sender<Call>,
     in_flight: usize,
-    /// What the broker speaks, once connected.
-    ranges: Option<Arc<Ranges>>,
-    /// Calls for which it has just ended: they wait for the news of why, so that no dial overtakes its backoff.
-    parked: Vec<Call>,
+    /// The versions that both support, once connected.
+    ranges: Option<Arc<VersionRanges>>,
+    /// Calls that were sent to it after it had ended. They wait for the reason, so that no dial is made before the backoff.
+    undelivered: Vec<Call>,
 }
 
 impl Net {
@@ -90,50 +89,55 @@ impl Net {
         Self::with_dial(config, bootstrap, Arc::new(dial))
     }
 
-    /// As [`new`](Self::new), over other connections than plain TCP.
+    /// As [`new`](Self::new), with connections that `dial` makes.
     pub fn with_dial(config: Config, bootstrap: Vec<(String, u16)>, dial: Arc<dyn Dial>) -> Self {
         let rotation = config.seed;
         Self {
-            shared: Arc::new(Shared { config, dial, counters: Counters::default(), buffers: Arc::default() }),
+            shared: Arc::new(Shared {
+                config,
+                dial,
+                counters: Counters::default(),
+                frame_pool: Arc::default(),
+            }),
             bootstrap: bootstrap.iter().map(|(host, port)| Address::new(host, *port)).collect(),
             brokers: BTreeMap::new(),
-            links: BTreeMap::new(),
-            standings: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            addresses: BTreeMap::new(),
             outstanding: BTreeMap::new(),
             ready: VecDeque::new(),
             tasks: JoinSet::new(),
             running: HashMap::new(),
             events: mpsc::channel(EVENTS),
-            closing: Ending::default(),
+            closing: ShutdownSignal::default(),
             next_serial: 0,
             rotation,
         }
     }
 
-    /// The metadata was refreshed. A broker that moved gets new connections; calls under way on the old ones are still
-    /// answered there. One that is gone keeps what connections it has until they end.
+    /// The metadata was refreshed. A broker that moved gets new connections; calls outstanding on the old ones are still
+    /// answered there. A broker that is gone keeps its connections until they end.
     pub fn update_brokers(&mut self, cluster: &Cluster) {
         for known in self.brokers.values_mut() {
             known.listed = false;
         }
         for (id, broker) in &cluster.brokers {
-            self.locate(*id, &broker.host, broker.port, true);
+            self.set_address(*id, &broker.host, broker.port, true);
         }
         self.prune();
     }
 
-    /// Somebody said where a broker is that the metadata may not list yet: FindCoordinator, a leader hint.
+    /// Sets the address of a broker that the metadata may not list yet: from FindCoordinator, or a leader hint (KIP-951).
     pub fn learn_broker(&mut self, id: BrokerId, host: &str, port: u16) {
-        self.locate(id, host, port, false);
+        self.set_address(id, host, port, false);
     }
 
-    fn locate(&mut self, id: BrokerId, host: &str, port: u16, listed: bool) {
+    fn set_address(&mut self, id: BrokerId, host: &str, port: u16, listed: bool) {
         match self.brokers.get_mut(&id) {
             Some(known) if known.address.is(host, port) => known.listed |= listed,
             known => {
-                let moved = known.is_some();
-                self.brokers.insert(id, Known { address: Address::new(host, port), listed });
-                if moved {
+                let requeued = known.is_some();
+                self.brokers.insert(id, KnownBroker { address: Address::new(host, port), listed });
+                if requeued {
                     self.retire(|of| of == Endpoint::Broker(id));
                 }
             }
@@ -148,28 +152,29 @@ impl Net {
         self.prune();
     }
 
-    /// Lets go of connections: each ends when its answers are in.
+    /// Retires connections: each ends when its responses are in.
     fn retire(&mut self, which: impl Fn(Endpoint) -> bool) {
-        let mut parked = Vec::new();
-        self.links.retain(|(endpoint, _), link| {
+        let mut undelivered = Vec::new();
+        self.connections.retain(|(endpoint, _), connection| {
             let goes = which(*endpoint);
             if goes {
-                parked.append(&mut link.parked);
+                undelivered.append(&mut connection.undelivered);
             }
             !goes
         });
-        for call in parked {
-            self.place(clock::now(), call);
+        for call in undelivered {
+            self.dispatch(clock::now(), call);
         }
     }
 
-    /// Drops what we know of brokers that are neither listed nor connected, and of addresses that are nobody's.
+    /// Forgets brokers that are neither listed nor connected, and addresses that no broker has.
     fn prune(&mut self) {
-        let links = &self.links;
-        let connected = |id| Lane::ALL.iter().any(|lane| links.contains_key(&(Endpoint::Broker(id), *lane)));
+        let connections = &self.connections;
+        let connected =
+            |id| Lane::ALL.iter().any(|lane| connections.contains_key(&(Endpoint::Broker(id), *lane)));
         self.brokers.retain(|id, known| known.listed || connected(*id));
         let (brokers, bootstrap) = (&self.brokers, &self.bootstrap);
-        self.standings.retain(|address, _| {
+        self.addresses.retain(|address, _| {
             bootstrap.contains(address) || brokers.values().any(|known| known.address == *address)
         });
     }
@@ -183,28 +188,40 @@ impl Net {
         let now = clock::now();
         let Transmit { id: _, to, request, max_version, timeout } = transmit;
         let deadline = clock::after(now, timeout);
-        let (tried, trouble, moved, fate) = (Vec::new(), None, false, Fate::default());
-        let call =
-            Call { tag, lane, to, request, max_version, timeout, deadline, tried, trouble, moved, fate };
+        let (tried, last_error, requeued, state) = (Vec::new(), None, false, CallState::default());
+        let call = Call {
+            tag,
+            lane,
+            to,
+            request,
+            max_version,
+            timeout,
+            deadline,
+            tried,
+            last_error,
+            requeued,
+            state,
+        };
         if self.outstanding.len() >= OUTSTANDING {
             self.refuse(call, format!("{OUTSTANDING} calls are outstanding already"));
         } else {
-            self.place(now, call);
+            self.dispatch(now, call);
         }
     }
 
-    /// Takes a call back, which then completes with [`CallError::Withdrawn`], and its broker never sees it. A call that a
-    /// connection has begun to write, or that is over, goes on as if this had not been called.
+    /// Withdraws a call that is not written yet: it completes with [`CallError::Withdrawn`], and is never sent. Changes nothing for a
+    /// call that its connection has begun to write, or that is over.
     pub fn withdraw(&mut self, tag: u64) {
-        let Some(call) = self.outstanding.get(&tag).filter(|call| call.fate.withdraw()) else { return };
+        let Some(call) = self.outstanding.get(&tag).filter(|call| call.state.withdraw()) else { return };
         let serial = call.serial;
-        if let Some(link) = self.links.values_mut().find(|link| link.serial == serial) {
-            link.in_flight = link.in_flight.saturating_sub(1);
+        if let Some(connection) = self.connections.values_mut().find(|connection| connection.serial == serial)
+        {
+            connection.in_flight = connection.in_flight.saturating_sub(1);
         }
         self.complete(tag, Err(CallError::Withdrawn));
     }
 
-    /// What became of some call. Cancel-safe. Waits for ever while nothing is outstanding.
+    /// The next result of a call. Cancel-safe. Waits for ever while no call is outstanding.
     pub async fn next(&mut self) -> Completion {
         loop {
             if let Some(completion) = self.ready.pop_front() {
@@ -213,33 +230,34 @@ impl Net {
             tokio::select! {
                 biased;
                 Some(event) = self.events.1.recv() => self.handle(event),
-                Some(ended) = self.tasks.join_next_with_id() => self.joined(ended),
+                Some(ended) = self.tasks.join_next_with_id() => self.on_task_end(ended),
             }
         }
     }
 
-    /// The versions of `api` that both this broker and we speak, while connected to it.
+    /// The versions of `api` that both this broker and this client support, while connected to it.
     pub fn version_range(&self, broker: BrokerId, api: ApiKey) -> Option<(i16, i16)> {
-        let link = |lane: &Lane| self.links.get(&(Endpoint::Broker(broker), *lane))?.ranges.clone();
-        let both = Lane::ALL.iter().find_map(link)?.of(api)?;
+        let connection =
+            |lane: &Lane| self.connections.get(&(Endpoint::Broker(broker), *lane))?.ranges.clone();
+        let both = Lane::ALL.iter().find_map(connection)?.of(api)?;
         Some((both.min, both.max))
     }
 
-    /// Calls whose completion is still to come out of [`next`](Self::next).
+    /// The calls whose [`Completion`] has not come out of [`next`](Self::next) yet.
     pub fn in_flight(&self) -> usize {
         self.outstanding.len() + self.ready.len()
     }
 
-    /// How it goes.
+    /// Counters and gauges.
     pub fn stats(&self) -> Stats {
-        let connections = self.links.values().filter(|link| link.ranges.is_some()).count();
+        let connections = self.connections.values().filter(|connection| connection.ranges.is_some()).count();
         self.shared.counters.stats(connections, self.in_flight())
     }
 
-    /// Writes what was sent, closes all connections without waiting for answers, and ends all tasks; those that are not
-    /// done at `deadline` are ended where they stand. None is left afterwards.
+    /// Writes what was sent, closes all connections without waiting for responses, and ends all tasks. Tasks that are not
+    /// done at `deadline` are aborted. No task is left afterwards.
     pub async fn close(mut self, deadline: std::time::Instant) {
-        self.closing.begin();
+        self.closing.send();
         let over = tokio::time::sleep_until(Instant::from_std(deadline));
         let mut over = std::pin::pin!(over);
         loop {

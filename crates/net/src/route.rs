@@ -3,7 +3,7 @@
 //! The best of those not tried yet, in this order: a broker with a connection on the lane, a broker with any connection,
 //! a known broker that did not fail the last time, a bootstrap server with a connection, one that did not fail (FAILURES
 //! A7); then those that failed: one with a connection all the same, one that may be dialled again, and in the end whoever
-//! may be dialled soonest. Among equals, the one with the least to do, then by rotation.
+//! may be dialled soonest. Among equals, the one with the fewest calls outstanding, then by rotation.
 //!
 //! A broker that stopped answering on one lane is most likely silent on the others, though they are still open: whoever
 //! looks for a new coordinator because the old one sleeps must not ask that one (FAILURES A2, C4).
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::call::Endpoint;
 
-/// One that could be asked.
+/// A broker or bootstrap server that could be asked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Candidate {
     pub(crate) endpoint: Endpoint,
@@ -24,11 +24,11 @@ pub(crate) struct Candidate {
     pub(crate) in_flight: usize,
     /// Its address did not work the last time.
     pub(crate) failing: bool,
-    /// When it may be dialled again, if that is not now.
-    pub(crate) waits: Option<Instant>,
+    /// When the reconnect backoff of its address ends, if that is in the future.
+    pub(crate) backoff_until: Option<Instant>,
 }
 
-/// The best of them. They come in a fixed order; `rotation` says with whom to begin among equals.
+/// The best of them. They come in a fixed order; `rotation` says where to begin among equals.
 pub(crate) fn best(candidates: &[Candidate], rotation: u64) -> Option<Endpoint> {
     let count = candidates.len() as u64;
     let turn = |at: usize| (at as u64 + count - rotation.checked_rem(count).unwrap_or(0)) % count.max(1);
@@ -39,7 +39,7 @@ pub(crate) fn best(candidates: &[Candidate], rotation: u64) -> Option<Endpoint> 
 
 fn rank(of: &Candidate) -> (u8, Option<Instant>, usize) {
     let is_broker = matches!(of.endpoint, Endpoint::Broker(_));
-    match (of.on_lane, of.failing, of.waits, is_broker) {
+    match (of.on_lane, of.failing, of.backoff_until, is_broker) {
         (true, true, ..) => (5, None, of.in_flight),
         (true, false, _, true) => (0, None, of.in_flight),
         (true, false, _, false) => (3, None, of.in_flight),
@@ -61,7 +61,14 @@ mod tests {
 
     fn broker(id: i32) -> Candidate {
         let endpoint = Endpoint::Broker(BrokerId(id));
-        Candidate { endpoint, on_lane: false, connected: false, in_flight: 0, failing: false, waits: None }
+        Candidate {
+            endpoint,
+            on_lane: false,
+            connected: false,
+            in_flight: 0,
+            failing: false,
+            backoff_until: None,
+        }
     }
 
     fn bootstrap(at: usize) -> Candidate {
@@ -98,8 +105,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a7_when_every_known_broker_is_failing_the_bootstrap_servers_are_asked() {
         let soon = crate::clock::now() + Duration::from_millis(50);
-        let failing = Candidate { failing: true, waits: Some(soon), ..broker(1) };
-        let later = Candidate { waits: Some(soon + Duration::from_secs(1)), ..bootstrap(0) };
+        let failing = Candidate { failing: true, backoff_until: Some(soon), ..broker(1) };
+        let later = Candidate { backoff_until: Some(soon + Duration::from_secs(1)), ..bootstrap(0) };
         assert_eq!(best(&[failing, bootstrap(0)], 0), Some(bootstrap(0).endpoint));
         assert_eq!(best(&[later, failing], 0), Some(failing.endpoint), "all fail: whoever is soonest");
         let due = Candidate { failing: true, ..broker(1) };

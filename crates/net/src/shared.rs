@@ -1,18 +1,18 @@
-//! What all connection tasks share with [`Net`](crate::Net): settings, and counters that only ever grow.
+//! What all connection tasks share with [`Net`](crate::Net): the settings, the counters and the pool of buffers.
 
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use crate::{buffers::Buffers, config::Config, dial::Dial};
+use crate::{config::Config, dial::Dial, frame_pool::FramePool};
 
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) dial: Arc<dyn Dial>,
     pub(crate) counters: Counters,
-    pub(crate) buffers: Arc<Buffers>,
+    pub(crate) frame_pool: Arc<FramePool>,
 }
 
 #[derive(Debug, Default)]
@@ -23,10 +23,10 @@ pub(crate) struct Counters {
     pub(crate) trailing: AtomicU64,
 }
 
-/// How it goes.
+/// Counters and gauges of all connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Connections that are open and have been greeted.
+    /// Connections that are open and have exchanged ApiVersions.
     pub connections: usize,
     /// Calls without an answer.
     pub in_flight: usize,
@@ -36,7 +36,7 @@ pub struct Stats {
     pub bytes_in: u64,
     /// Bytes sent, since the beginning.
     pub bytes_out: u64,
-    /// Answers with bytes left over behind what we know of them.
+    /// Responses with bytes left over behind the fields that this client knows.
     pub trailing: u64,
 }
 
@@ -53,7 +53,7 @@ impl Counters {
     }
 }
 
-/// One more, or many.
+/// Adds to a counter.
 pub(crate) fn count(counter: &AtomicU64, more: usize) {
     counter.fetch_add(more as u64, Relaxed);
 }

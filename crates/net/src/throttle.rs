@@ -1,14 +1,14 @@
-//! How long a broker asks us to be quiet (KIP-219).
+//! How long a broker throttles us (KIP-219).
 
 use std::time::Duration;
 
 use offtake_wire::{Request, Response};
 
-/// Nobody is quiet for longer, whatever is asked (FAILURES §3 row 51).
-const LONGEST: Duration = Duration::from_secs(3600);
+/// The longest throttle that is obeyed (FAILURES §3 row 51).
+const MAX_THROTTLE: Duration = Duration::from_secs(3600);
 
-/// The wait that an answer asks for.
-pub(crate) fn asked_by(response: &Response) -> Duration {
+/// The throttle time of a response.
+pub(crate) fn throttle_time(response: &Response) -> Duration {
     let ms = match response {
         Response::Produce(r) => r.throttle_time_ms,
         Response::Fetch(r) => r.throttle_time_ms,
@@ -39,10 +39,10 @@ pub(crate) fn asked_by(response: &Response) -> Duration {
 
 /// Never below zero, never beyond an hour.
 pub(crate) fn clamped(ms: i32) -> Duration {
-    Duration::from_millis(u64::try_from(ms).unwrap_or(0)).min(LONGEST)
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0)).min(MAX_THROTTLE)
 }
 
-/// What is sent although we were asked to be quiet. A broker that throttles does not read from the connection
+/// Requests that are sent although the broker throttles us. A broker that throttles does not read from the connection
 /// meanwhile, so it loses nothing; and a wrong number in one answer must not cost a membership (FAILURES A10).
 pub(crate) fn is_exempt(request: &Request) -> bool {
     matches!(request, Request::Heartbeat(_) | Request::ConsumerGroupHeartbeat(_) | Request::LeaveGroup(_))

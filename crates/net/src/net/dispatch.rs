@@ -1,4 +1,4 @@
-//! The way of a call to its connection.
+//! Chooses a connection for a call, and makes it if there is none.
 
 use std::sync::Arc;
 
@@ -8,65 +8,68 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Link, Net, OUTSTANDING, Outstanding};
+use super::{ConnectionHandle, Net, OUTSTANDING, Outstanding};
 use crate::{
     address::Address,
-    call::{Call, Endpoint, Lane, Origin},
+    address_state::AddressState,
+    call::{Call, ConnectionInfo, Endpoint, Lane},
     connection,
     inbox::{Inbox, Reporter},
     route::{self, Candidate},
-    standing::Standing,
 };
 
 impl Net {
-    /// Gives the call to a connection, a new one if need be.
-    pub(super) fn place(&mut self, now: Instant, call: Call) {
-        if call.fate.is_withdrawn() {
+    /// Gives the call to a connection, which is made if there is none.
+    pub(super) fn dispatch(&mut self, now: Instant, call: Call) {
+        if call.state.is_withdrawn() {
             return; // and answered
         }
         let endpoint = match call.to {
             Target::Broker(id) => Endpoint::Broker(id),
-            Target::Any => match self.anybody(now, &call) {
+            Target::Any => match self.any_broker(now, &call) {
                 Some(endpoint) => endpoint,
                 None => return self.refuse(call, "no bootstrap server is configured".to_owned()),
             },
         };
         let key = (endpoint, call.lane);
-        let Some(link) = self.link(now, key) else {
+        let Some(connection) = self.connection(now, key) else {
             let Endpoint::Broker(id) = endpoint else { return };
             return self.complete(call.tag, Err(CallError::UnknownBroker(id)));
         };
-        let (tag, with) = (call.tag, Outstanding { serial: link.serial, fate: call.fate.clone() });
-        match link.calls.try_send(call) {
+        let (tag, with) = (call.tag, Outstanding { serial: connection.serial, state: call.state.clone() });
+        match connection.calls.try_send(call) {
             Ok(()) => {
-                link.in_flight += 1;
+                connection.in_flight += 1;
                 self.outstanding.insert(tag, with);
             }
             Err(TrySendError::Closed(back)) => {
-                link.parked.push(back);
+                connection.undelivered.push(back);
                 self.outstanding.insert(tag, with);
             }
             Err(TrySendError::Full(back)) => self.refuse(back, "its queue is full".to_owned()),
         }
     }
 
-    /// The best candidate for a call that any broker may answer, of those it has not tried.
-    pub(super) fn anybody(&mut self, now: Instant, call: &Call) -> Option<Endpoint> {
+    /// The best candidate, of those not tried yet, for a call that any broker may answer.
+    pub(super) fn any_broker(&mut self, now: Instant, call: &Call) -> Option<Endpoint> {
         let brokers = self.brokers.iter().map(|(id, known)| (Endpoint::Broker(*id), &known.address));
         let bootstrap =
             self.bootstrap.iter().enumerate().map(|(at, address)| (Endpoint::Bootstrap(at), address));
         let untried = brokers.chain(bootstrap).filter(|(endpoint, _)| !call.tried.contains(endpoint));
         let candidates: Vec<Candidate> = untried
             .map(|(endpoint, address)| {
-                let link = |lane| self.links.get(&(endpoint, lane));
-                let connected = |lane| link(lane).is_some_and(|link| link.ranges.is_some());
+                let connection = |lane| self.connections.get(&(endpoint, lane));
+                let connected = |lane| connection(lane).is_some_and(|connection| connection.ranges.is_some());
                 Candidate {
                     endpoint,
                     on_lane: connected(call.lane),
                     connected: Lane::ALL.into_iter().any(connected),
-                    in_flight: link(call.lane).map_or(0, |link| link.in_flight),
-                    failing: self.standings.get(address).is_some_and(Standing::is_failing),
-                    waits: self.standings.get(address).and_then(|standing| standing.waits(now)),
+                    in_flight: connection(call.lane).map_or(0, |connection| connection.in_flight),
+                    failing: self.addresses.get(address).is_some_and(AddressState::is_failing),
+                    backoff_until: self
+                        .addresses
+                        .get(address)
+                        .and_then(|address_state| address_state.backoff_until(now)),
                 }
             })
             .collect();
@@ -74,29 +77,30 @@ impl Net {
         route::best(&candidates, self.rotation)
     }
 
-    /// The connection, made if there is none; `None` if nobody knows where that broker is.
-    fn link(&mut self, now: Instant, key: (Endpoint, Lane)) -> Option<&mut Link> {
-        if !self.links.contains_key(&key) {
-            let link = self.open(now, key)?;
-            self.links.insert(key, link);
+    /// The connection, made if there is none; `None` if the broker's address is not known.
+    fn connection(&mut self, now: Instant, key: (Endpoint, Lane)) -> Option<&mut ConnectionHandle> {
+        if !self.connections.contains_key(&key) {
+            let connection = self.open(now, key)?;
+            self.connections.insert(key, connection);
         }
-        self.links.get_mut(&key)
+        self.connections.get_mut(&key)
     }
 
-    fn open(&mut self, now: Instant, (endpoint, lane): (Endpoint, Lane)) -> Option<Link> {
+    fn open(&mut self, now: Instant, (endpoint, lane): (Endpoint, Lane)) -> Option<ConnectionHandle> {
         let address = self.address(endpoint)?.clone();
         self.next_serial += 1;
         let serial = self.next_serial;
         let (config, seed) = (&self.shared.config, self.shared.config.seed.wrapping_add(serial));
-        let standing = self.standings.entry(address.clone()).or_insert_with(|| Standing::new(config, seed));
-        let plan = standing.plan(now, config);
-        let from = Arc::new(Origin { serial, endpoint, lane, address });
+        let address_state =
+            self.addresses.entry(address.clone()).or_insert_with(|| AddressState::new(config, seed));
+        let plan = address_state.plan(now, config);
+        let from = Arc::new(ConnectionInfo { serial, endpoint, lane, address });
         let (calls, inbox) = mpsc::channel(OUTSTANDING);
         let inbox = Inbox::new(inbox, self.closing.clone());
         let reporter = Reporter { from: from.clone(), events: self.events.0.clone() };
         let task = self.tasks.spawn(connection::run(self.shared.clone(), reporter, inbox, plan));
         self.running.insert(task.id(), from);
-        Some(Link { serial, calls, in_flight: 0, ranges: None, parked: Vec::new() })
+        Some(ConnectionHandle { serial, calls, in_flight: 0, ranges: None, undelivered: Vec::new() })
     }
 
     pub(super) fn address(&self, of: Endpoint) -> Option<&Address> {

@@ -1,11 +1,11 @@
-//! What connection tasks tell, and what follows for their calls and their address.
+//! The events of connection tasks, and what follows for their calls and their address.
 
 use offtake_machine::{Answer, CallError, Target};
 use tokio::task::{Id, JoinError};
 
 use super::Net;
 use crate::{
-    call::{Call, Completion, End, Endpoint, Event, Origin, What},
+    call::{Call, CloseReason, Completion, ConnectionInfo, Endpoint, Event, EventKind},
     clock,
 };
 
@@ -13,50 +13,50 @@ impl Net {
     pub(super) fn handle(&mut self, event: Event) {
         let Event { from, what } = event;
         let key = (from.endpoint, from.lane);
-        let link = self.links.get_mut(&key).filter(|link| link.serial == from.serial);
+        let connection = self.connections.get_mut(&key).filter(|connection| connection.serial == from.serial);
         match what {
-            What::Connected { ranges, via, spoke } => {
-                if let Some(link) = link {
-                    link.ranges = Some(ranges);
+            EventKind::Connected { ranges, via, api_versions_version } => {
+                if let Some(connection) = connection {
+                    connection.ranges = Some(ranges);
                 }
-                if let Some(standing) = self.standings.get_mut(&from.address) {
-                    standing.connected(via, spoke);
+                if let Some(address_state) = self.addresses.get_mut(&from.address) {
+                    address_state.connected(via, api_versions_version);
                 }
             }
-            What::Done { tag, result } => {
-                if let Some(link) = link {
-                    link.in_flight = link.in_flight.saturating_sub(1);
+            EventKind::Completed { tag, result } => {
+                if let Some(connection) = connection {
+                    connection.in_flight = connection.in_flight.saturating_sub(1);
                 }
-                if let (Ok(_), Some(standing)) = (&*result, self.standings.get_mut(&from.address)) {
-                    standing.worked(&from.address);
+                if let (Ok(_), Some(address_state)) = (&*result, self.addresses.get_mut(&from.address)) {
+                    address_state.worked(&from.address);
                 }
                 self.complete_from(&from, tag, *result);
             }
-            What::Ended { why, mut unsent } => {
-                if let Some(link) = link {
-                    unsent.append(&mut link.parked);
-                    self.links.remove(&key);
+            EventKind::Closed { why, mut unsent } => {
+                if let Some(connection) = connection {
+                    unsent.append(&mut connection.undelivered);
+                    self.connections.remove(&key);
                 }
                 self.ended(&from, &why);
                 for call in unsent {
-                    self.redirect(&from, &why, call);
+                    self.redispatch(&from, &why, call);
                 }
             }
         }
     }
 
     /// A connection is no more.
-    fn ended(&mut self, from: &Origin, why: &End) {
+    fn ended(&mut self, from: &ConnectionInfo, why: &CloseReason) {
         let reason = match why {
-            End::Unreachable(CallError::Unreachable { reason, .. }) => reason.clone(),
-            End::Unreachable(error) => error.to_string(),
-            End::Broken(reason) => reason.clone(),
-            End::Idle | End::Retired | End::TooLarge => {
+            CloseReason::Unreachable(CallError::Unreachable { reason, .. }) => reason.clone(),
+            CloseReason::Unreachable(error) => error.to_string(),
+            CloseReason::Broken(reason) => reason.clone(),
+            CloseReason::Idle | CloseReason::Retired | CloseReason::TooLarge => {
                 return tracing::debug!(address = %from.address, lane = ?from.lane, ?why, "connection closed");
             }
         };
-        if let Some(standing) = self.standings.get_mut(&from.address) {
-            standing.failed(clock::now(), &from.address, &reason);
+        if let Some(address_state) = self.addresses.get_mut(&from.address) {
+            address_state.failed(clock::now(), &from.address, &reason);
         }
         if let Endpoint::Broker(id) = from.endpoint
             && self.brokers.get(&id).is_some_and(|known| !known.listed && known.address == from.address)
@@ -65,33 +65,35 @@ impl Net {
         }
     }
 
-    /// A call that its connection never wrote.
-    fn redirect(&mut self, from: &Origin, why: &End, mut call: Call) {
-        if call.fate.is_withdrawn() {
+    /// Sends a call that its connection never wrote to another one, or fails it.
+    fn redispatch(&mut self, from: &ConnectionInfo, why: &CloseReason, mut call: Call) {
+        if call.state.is_withdrawn() {
             return; // and answered
         }
         let now = clock::now();
         let error = match why {
-            End::Unreachable(error) => {
+            CloseReason::Unreachable(error) => {
                 call.tried.push(from.endpoint);
-                call.note(error.clone());
+                call.record_failure(error.clone());
                 let elsewhere = match call.to {
-                    Target::Any => self.anybody(now, &call).is_some(),
+                    Target::Any => self.any_broker(now, &call).is_some(),
                     Target::Broker(_) => self.address(from.endpoint).is_some_and(|at| *at != from.address),
                 };
                 if elsewhere && call.deadline > now {
-                    return self.place(now, call);
+                    return self.dispatch(now, call);
                 }
-                call.trouble.unwrap_or_else(|| error.clone())
+                call.last_error.unwrap_or_else(|| error.clone())
             }
-            End::Idle | End::Retired | End::TooLarge | End::Broken(_) if !call.moved => {
-                call.moved = true;
-                return self.place(now, call);
+            CloseReason::Idle | CloseReason::Retired | CloseReason::TooLarge | CloseReason::Broken(_)
+                if !call.requeued =>
+            {
+                call.requeued = true;
+                return self.dispatch(now, call);
             }
-            End::Broken(reason) => {
+            CloseReason::Broken(reason) => {
                 CallError::Disconnected { address: from.address.to_string(), reason: reason.clone() }
             }
-            End::Idle | End::Retired | End::TooLarge => CallError::Disconnected {
+            CloseReason::Idle | CloseReason::Retired | CloseReason::TooLarge => CallError::Disconnected {
                 address: from.address.to_string(),
                 reason: "closed before the request was sent".to_owned(),
             },
@@ -99,8 +101,8 @@ impl Net {
         self.complete(call.tag, Err(error));
     }
 
-    /// A task is over. One that panicked has not told its calls, so we do.
-    pub(super) fn joined(&mut self, ended: Result<(Id, ()), JoinError>) {
+    /// A task has ended. One that panicked has not answered its calls, so they are answered here.
+    pub(super) fn on_task_end(&mut self, ended: Result<(Id, ()), JoinError>) {
         let id = match &ended {
             Ok((id, ())) => *id,
             Err(error) => error.id(),
@@ -108,7 +110,7 @@ impl Net {
         let Some(from) = self.running.remove(&id) else { return };
         let Err(error) = ended else { return };
         tracing::error!(address = %from.address, %error, "a connection's task ended in the middle");
-        self.links.retain(|_, link| link.serial != from.serial);
+        self.connections.retain(|_, connection| connection.serial != from.serial);
         let orphans: Vec<u64> = self
             .outstanding
             .iter()
@@ -121,8 +123,8 @@ impl Net {
         }
     }
 
-    /// Exactly once: a tag that is with another connection, or answered, is none of this one's.
-    fn complete_from(&mut self, from: &Origin, tag: u64, result: Result<Answer, CallError>) {
+    /// Completes a call once: not if it was answered before, or belongs to another connection.
+    fn complete_from(&mut self, from: &ConnectionInfo, tag: u64, result: Result<Answer, CallError>) {
         if self.outstanding.get(&tag).is_some_and(|call| call.serial == from.serial) {
             self.complete(tag, result);
         }
@@ -139,6 +141,6 @@ impl Net {
             Target::Broker(id) => id.to_string(),
         };
         let error = CallError::Unreachable { address, reason, not_kafka: false };
-        self.complete(call.tag, Err(call.trouble.unwrap_or(error)));
+        self.complete(call.tag, Err(call.last_error.unwrap_or(error)));
     }
 }

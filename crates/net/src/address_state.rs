@@ -1,4 +1,4 @@
-//! [`Standing`]: what we remember of an address from one connection to the next.
+//! [`AddressState`]: what is remembered of an address from one connection to the next.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -8,38 +8,38 @@ use tokio::time::Instant;
 
 use crate::{address::Address, config::Config};
 
-/// What we remember of an address.
+/// What is remembered of an address from one connection to the next.
 #[derive(Debug)]
-pub(crate) struct Standing {
+pub(crate) struct AddressState {
     backoff: Backoff,
-    /// Not dialled again before.
-    until: Option<Instant>,
-    /// The version of ApiVersions to begin with (FAILURES Q1).
-    greeting: Option<i16>,
+    /// The end of the reconnect backoff.
+    not_before: Option<Instant>,
+    /// The version of ApiVersions that worked last (FAILURES Q1).
+    api_versions_version: Option<i16>,
     /// The address of the name that last worked: tried first, so that a dead one costs its timeout once (FAILURES A8).
-    good: Option<SocketAddr>,
-    /// What was wrong the last time.
+    last_good: Option<SocketAddr>,
+    /// Why the last connection failed.
     last_reason: Option<String>,
 }
 
-/// How to dial.
+/// How to make the next connection to an address.
 #[derive(Clone, Debug)]
-pub(crate) struct Plan {
+pub(crate) struct DialPlan {
     pub(crate) not_before: Option<Instant>,
     pub(crate) connect_timeout: Duration,
-    pub(crate) greeting: i16,
-    pub(crate) good: Option<SocketAddr>,
+    pub(crate) api_versions_version: i16,
+    pub(crate) last_good: Option<SocketAddr>,
     /// Why the last connection came to nothing, for calls that give up while they wait for the next.
     pub(crate) last_reason: Option<String>,
 }
 
-impl Standing {
+impl AddressState {
     pub(crate) fn new(config: &Config, seed: u64) -> Self {
         Self {
             backoff: Backoff::new(config.reconnect, seed),
-            until: None,
-            greeting: None,
-            good: None,
+            not_before: None,
+            api_versions_version: None,
+            last_good: None,
             last_reason: None,
         }
     }
@@ -49,49 +49,49 @@ impl Standing {
         if !self.is_failing() {
             tracing::warn!(%address, reason, "connection lost or refused; dialling again on demand");
         }
-        self.greeting = None; // it may come back as something else
+        self.api_versions_version = None; // it may come back as something else
         self.last_reason = Some(reason.to_owned());
-        if self.waits(now).is_some() {
+        if self.backoff_until(now).is_some() {
             return; // its connections broke together: one failure
         }
-        self.until = now.checked_add(self.backoff.failed());
+        self.not_before = now.checked_add(self.backoff.failed());
     }
 
-    /// It greeted us.
-    pub(crate) fn connected(&mut self, via: SocketAddr, greeting: i16) {
-        self.good = Some(via);
-        self.greeting = Some(greeting);
+    /// ApiVersions was answered.
+    pub(crate) fn connected(&mut self, via: SocketAddr, api_versions_version: i16) {
+        self.last_good = Some(via);
+        self.api_versions_version = Some(api_versions_version);
     }
 
-    /// It answered a call. A greeting alone does not count: a port that greets and then closes must not be dialled
+    /// It answered a call. A handshake alone does not count: a port that answers ApiVersions and then closes must not be dialled
     /// without pause.
     pub(crate) fn worked(&mut self, address: &Address) {
         if self.is_failing() {
             tracing::info!(%address, "answers again");
             self.backoff.worked();
-            self.until = None;
+            self.not_before = None;
             self.last_reason = None;
         }
     }
 
-    /// It has not worked since it failed.
+    /// Whether no call has been answered since the last failure.
     pub(crate) fn is_failing(&self) -> bool {
         self.backoff.failures() > 0
     }
 
-    /// Until when it is left alone, if that is in the future.
-    pub(crate) fn waits(&self, now: Instant) -> Option<Instant> {
-        self.until.filter(|until| *until > now)
+    /// When the reconnect backoff ends, if that is in the future.
+    pub(crate) fn backoff_until(&self, now: Instant) -> Option<Instant> {
+        self.not_before.filter(|not_before| *not_before > now)
     }
 
-    pub(crate) fn plan(&self, now: Instant, config: &Config) -> Plan {
+    pub(crate) fn plan(&self, now: Instant, config: &Config) -> DialPlan {
         let doubled = 1u32.checked_shl(self.backoff.failures().min(16)).unwrap_or(1);
         let longest = config.connect_timeout_max.max(config.connect_timeout);
-        Plan {
-            not_before: self.waits(now),
+        DialPlan {
+            not_before: self.backoff_until(now),
             connect_timeout: config.connect_timeout.saturating_mul(doubled).min(longest),
-            greeting: self.greeting.unwrap_or(ApiKey::ApiVersions.versions().max),
-            good: self.good,
+            api_versions_version: self.api_versions_version.unwrap_or(ApiKey::ApiVersions.versions().max),
+            last_good: self.last_good,
             last_reason: self.last_reason.clone(),
         }
     }
