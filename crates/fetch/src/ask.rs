@@ -10,7 +10,7 @@ use offtake_machine::{BrokerId, Call, Cluster, Target, Transmit};
 use offtake_wire::messages::fetch::FetchRequest;
 
 use crate::{
-    Event, Fetcher, Isolation,
+    Event, Fetcher,
     config::SHORTEST_WAIT,
     memory::Holder,
     node::{Flight, Node},
@@ -208,7 +208,7 @@ impl Fetcher {
             max_wait_ms: millis(max_wait),
             min_bytes: self.config.min_bytes,
             max_bytes: i32::try_from(ask).unwrap_or(i32::MAX),
-            isolation_level: self.isolation_level(),
+            isolation_level: self.config.isolation.code(),
             session_id: said.session_id,
             session_epoch: said.session_epoch,
             topics: said.topics,
@@ -223,13 +223,6 @@ impl Fetcher {
             max_version: (!said.by_id).then_some(LAST_BY_NAME),
             timeout: self.config.request_timeout,
         })
-    }
-
-    fn isolation_level(&self) -> i8 {
-        match self.config.isolation {
-            Isolation::ReadUncommitted => 0,
-            Isolation::ReadCommitted => 1,
-        }
     }
 
     /// When the next call is due to be sent or given up. One that waits for room has no time.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use offtake_machine::BackoffConfig;
+use offtake_machine::{BackoffConfig, IsolationLevel};
 
 /// Longer waits mean "for ever"; added to a time they must still be one.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -22,7 +22,7 @@ pub struct Config {
     /// answer to 0, the others would answer without pause.
     pub max_wait: Duration,
     /// `isolation.level`.
-    pub isolation: Isolation,
+    pub isolation: IsolationLevel,
     /// `client.rack`: brokers may then point us to a replica nearby (KIP-392).
     pub rack: Option<String>,
     /// Memory to hold, in bytes: responses count whole until the last chunk cut from them is released. Reached, nothing more
@@ -48,7 +48,7 @@ impl Default for Config {
             max_bytes: 50 << 20,
             max_partition_bytes: 1 << 20,
             max_wait: Duration::from_millis(500),
-            isolation: Isolation::ReadUncommitted,
+            isolation: IsolationLevel::ReadUncommitted,
             rack: None,
             budget: 32 << 20,
             request_timeout: Duration::from_secs(30),
@@ -82,14 +82,4 @@ impl Config {
         self.request_timeout = self.request_timeout.max(self.max_wait.saturating_mul(2));
         self
     }
-}
-
-/// Which records of transactions are shown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Isolation {
-    /// All of them, as soon as they are replicated.
-    #[default]
-    ReadUncommitted,
-    /// Those of committed transactions, in log order: nothing beyond the last stable offset.
-    ReadCommitted,
 }

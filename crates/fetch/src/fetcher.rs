@@ -5,10 +5,12 @@ use std::{
     time::Instant,
 };
 
-use offtake_machine::{Backoff, BrokerId, CallIds, Position, Token, TopicPartition, earliest};
+use offtake_machine::{
+    Backoff, BrokerId, CallIds, IsolationLevel, Position, Token, TopicPartition, earliest,
+};
 
 use crate::{
-    Charge, Chunk, Config, Event, Isolation, Watermarks,
+    Charge, Chunk, Config, Event, Watermarks,
     chunk::Waiting,
     memory::{Frame, Memory},
     node::Node,
@@ -97,7 +99,7 @@ impl Fetcher {
             ready: BTreeMap::new(),
             arrivals: 0,
             memory: Memory::default(),
-            reader: Reader::new(config.check_crcs, config.isolation == Isolation::ReadCommitted),
+            reader: Reader::new(config.check_crcs, config.isolation == IsolationLevel::ReadCommitted),
             events: VecDeque::new(),
             refresh: false,
             closing: false,

@@ -17,7 +17,7 @@ mod session;
 mod suspects;
 
 pub use chunk::{Chunk, ReadBatches, VisibleBatches};
-pub use config::{Config, Isolation};
+pub use config::Config;
 pub use event::{BrokerError, Event, PartitionError};
 pub use fetcher::{Fetcher, Start};
 pub use memory::{Charge, READER_OVERHEAD};

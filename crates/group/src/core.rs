@@ -126,15 +126,11 @@ impl MemberCore {
 
     /// What it means that there is no answer. `advice` follows what is wrong with a broker that is too old.
     pub(crate) fn unanswered(&mut self, sent: Sent, error: &CallError, advice: &str) -> Verdict {
-        match error {
-            CallError::Unsupported { .. } => {
-                return Verdict::Fail(self.too_old(format!("{error}{advice}")));
-            }
-            CallError::Unreachable { .. }
-            | CallError::Disconnected { .. }
-            | CallError::TimedOut { .. }
-            | CallError::UnknownBroker(_) => self.coordinator_lost(Some(sent)),
-            CallError::Malformed { .. } | CallError::TooLarge { .. } | CallError::Withdrawn => {}
+        if matches!(error, CallError::Unsupported { .. }) {
+            return Verdict::Fail(self.too_old(format!("{error}{advice}")));
+        }
+        if error.loses_coordinator() {
+            self.coordinator_lost(Some(sent));
         }
         Verdict::Retry
     }

@@ -98,17 +98,6 @@ pub enum GroupMembership {
     Remain,
 }
 
-/// What commits are made as.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// The generation, or the member epoch.
-    pub generation: i32,
-    /// The member.
-    pub member_id: String,
-    /// The name it keeps over restarts. Never without a member id.
-    pub instance_id: Option<String>,
-}
-
 /// Why membership ended for good.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GroupError {

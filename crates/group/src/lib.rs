@@ -17,7 +17,9 @@ use std::{
     time::Instant,
 };
 
-use offtake_machine::{Answer, BrokerId, CallError, CallId, Cluster, Topic, TopicPartition, Transmit};
+use offtake_machine::{
+    Answer, BrokerId, CallError, CallId, Cluster, Identity, Topic, TopicPartition, Transmit,
+};
 use offtake_wire::{ErrorCode, Uuid};
 
 pub mod assignor;
@@ -36,7 +38,7 @@ mod session;
 
 pub use assignor::{Assignor, BuiltIn, Strategy};
 pub use config::{Config, ConfigError, Protocol};
-pub use event::{Event, GroupError, GroupMembership, Identity, ReleaseId};
+pub use event::{Event, GroupError, GroupMembership, ReleaseId};
 
 use classic::Classic;
 use consumer::Consumer;

@@ -8,11 +8,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use offtake_group::{
-    BuiltIn as Assignor, Config, Event, GroupError, GroupMembership, Identity, Member, ReleaseId,
-};
+use offtake_group::{BuiltIn as Assignor, Config, Event, GroupError, GroupMembership, Member, ReleaseId};
 use offtake_machine::{
-    Answer, BrokerId, CallError, CallId, Cluster, PartitionInfo, Target, Topic, TopicInfo, TopicPartition,
+    Answer, BrokerId, CallError, CallId, Cluster, Identity, PartitionInfo, Target, Topic, TopicInfo,
+    TopicPartition,
 };
 use offtake_wire::{
     ApiKey, ConsumerProtocolAssignment, ConsumerProtocolSubscription, ErrorCode, HeartbeatResponse,

@@ -7,7 +7,7 @@ mod sim;
 use std::time::Duration;
 
 use offtake_group::BuiltIn::{self as Assignor, *};
-use sim::{Dice, Sim};
+use sim::{Random, Sim};
 
 struct Trouble {
     network: bool,
@@ -19,7 +19,7 @@ struct Trouble {
 }
 
 fn history(seed: u64, modern: bool) {
-    let mut dice = Dice(seed);
+    let mut random = Random::new(seed);
     let lists: [&[Assignor]; 6] = [
         &[Range],
         &[CooperativeSticky],
@@ -28,62 +28,62 @@ fn history(seed: u64, modern: bool) {
         &[CooperativeSticky, Range],
         &[RoundRobin, Sticky],
     ];
-    let list = lists[dice.roll(6) as usize];
-    let mut on = || dice.chance(50);
+    let list = lists[random.below(6) as usize];
+    let mut on = || random.percent(50);
     let trouble =
         Trouble { network: on(), crashes: on(), stops: on(), coordinator: on(), slow: on(), topics: on() };
     let mut sim = Sim::seeded(seed)
-        .with_topic("a", 1 + dice.roll(6) as i32)
-        .with_topic("b", dice.roll(5) as i32 + 1)
+        .with_topic("a", 1 + random.below(6) as i32)
+        .with_topic("b", random.below(5) as i32 + 1)
         .with(list);
     if modern {
         sim = sim.modern();
     }
-    sim.template.session_timeout = Duration::from_secs([7, 10, 20][dice.roll(3) as usize]);
-    sim.template.rebalance_timeout = Duration::from_secs([8, 30, 60][dice.roll(3) as usize]);
-    sim.coordinator.initial_delay = dice.roll(2) * 1000;
+    sim.template.session_timeout = Duration::from_secs([7, 10, 20][random.below(3) as usize]);
+    sim.template.rebalance_timeout = Duration::from_secs([8, 30, 60][random.below(3) as usize]);
+    sim.coordinator.initial_delay = random.below(2) * 1000;
     if trouble.network {
-        sim.jitter = dice.roll(400);
-        sim.loses_requests = dice.roll(8);
-        sim.loses_answers = dice.roll(8);
-        sim.repeats_answers = dice.roll(20);
+        sim.jitter = random.below(400);
+        sim.loses_requests = random.below(8);
+        sim.loses_answers = random.below(8);
+        sim.repeats_answers = random.below(20);
     }
-    for _ in 0..1 + dice.roll(3) {
+    for _ in 0..1 + random.below(3) {
         sim.join();
     }
-    for _ in 0..dice.roll(25) {
-        sim.run(dice.roll(6_000));
+    for _ in 0..random.below(25) {
+        sim.run(random.below(6_000));
         let living: Vec<usize> = (0..sim.processes.len()).filter(|p| !sim.processes[*p].dead).collect();
-        let who = living[dice.roll(living.len() as u64) as usize];
-        match dice.roll(10) {
+        let who = living[random.below(living.len() as u64) as usize];
+        match random.below(10) {
             0 | 1 if living.len() < 7 => {
                 sim.join();
             }
             2 if living.len() > 1 => {
                 sim.leave(who);
-                sim.run(dice.roll(100));
+                sim.run(random.below(100));
                 sim.run(6_000);
                 sim.kill(who);
             }
             3 if living.len() > 1 && trouble.crashes => sim.kill(who),
-            4 if trouble.stops => sim.stop_for(who, dice.roll(25_000)),
-            5 if trouble.coordinator => sim.fail_over(dice.roll(3_000)),
-            6 if trouble.slow => sim.processes[who].callback_takes = dice.roll(2) * dice.roll(40_000),
+            4 if trouble.stops => sim.stop_for(who, random.below(25_000)),
+            5 if trouble.coordinator => sim.fail_over(random.below(3_000)),
+            6 if trouble.slow => sim.processes[who].callback_takes = random.below(2) * random.below(40_000),
             7 if trouble.slow => {
-                sim.processes[who].polls_every = if dice.chance(50) { None } else { Some(500) };
+                sim.processes[who].polls_every = if random.percent(50) { None } else { Some(500) };
             }
             8 if trouble.topics => {
-                let more = 1 + dice.roll(8) as i32;
+                let more = 1 + random.below(8) as i32;
                 let now = sim.partitions().iter().filter(|p| p.topic == "a").count() as i32;
                 sim.set_partitions("a", now.max(more));
             }
             // Somebody must want each topic, or nobody has it: the first stays with both.
             9 if trouble.topics && who != living[0] => {
-                sim.subscribe(who, if dice.chance(50) { &["a"] } else { &["a", "b"] });
+                sim.subscribe(who, if random.percent(50) { &["a"] } else { &["a", "b"] });
             }
-            _ if trouble.network && dice.chance(30) => {
+            _ if trouble.network && random.percent(30) => {
                 sim.cut.insert(who);
-                sim.run(dice.roll(15_000));
+                sim.run(random.below(15_000));
                 sim.cut.clear();
             }
             _ => {}

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::random::SplitMix64;
+
 /// `retry.backoff.ms` and `retry.backoff.max.ms`, or the `reconnect.` pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BackoffConfig {
@@ -25,13 +27,13 @@ const SHORTEST: Duration = Duration::from_millis(1);
 pub struct Backoff {
     config: BackoffConfig,
     failures: u32,
-    random: u64,
+    random: SplitMix64,
 }
 
 impl Backoff {
     /// Nothing has failed yet. Equal seeds wait equally long.
     pub fn new(config: BackoffConfig, seed: u64) -> Self {
-        Self { config, failures: 0, random: seed }
+        Self { config, failures: 0, random: SplitMix64::new(seed) }
     }
 
     /// It failed (again): how long to wait now, between 80 % and 120 % of `base × 2ⁿ`, capped at `max`. Never less than a
@@ -40,7 +42,7 @@ impl Backoff {
         let factor = 1u32.checked_shl(self.failures.min(16)).unwrap_or(u32::MAX);
         self.failures = self.failures.saturating_add(1);
         let wait = self.config.base.saturating_mul(factor).min(self.config.max);
-        let per_mille = 800 + u32::try_from(self.draw() % 401).unwrap_or(200);
+        let per_mille = 800 + u32::try_from(self.random.next_u64() % 401).unwrap_or(200);
         (wait.saturating_mul(per_mille) / 1000).max(SHORTEST)
     }
 
@@ -52,15 +54,6 @@ impl Backoff {
     /// How many times in a row it has failed.
     pub fn failures(&self) -> u32 {
         self.failures
-    }
-
-    /// SplitMix64: small, seedable, good enough to keep a thousand clients apart.
-    fn draw(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
     }
 }
 

@@ -148,6 +148,17 @@ impl CallError {
             Self::Unsupported { .. } | Self::TooLarge { .. } => false,
         }
     }
+
+    /// Whether the broker may be gone: if it coordinates a group, its coordinator is to be looked up again.
+    pub fn loses_coordinator(&self) -> bool {
+        match self {
+            Self::Unreachable { .. }
+            | Self::Disconnected { .. }
+            | Self::TimedOut { .. }
+            | Self::UnknownBroker(_) => true,
+            Self::Unsupported { .. } | Self::Malformed { .. } | Self::TooLarge { .. } | Self::Withdrawn => false,
+        }
+    }
 }
 
 /// The one call that a machine may have outstanding: waiting for its time, under way, or nothing to do.

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake_wire::{ErrorCode, FindCoordinatorRequest, Response};
+use offtake_wire::{ErrorCode, FindCoordinatorRequest, FindCoordinatorResponse, Response};
 
 use crate::{
     backoff::{Backoff, BackoffConfig},
@@ -117,22 +117,15 @@ impl Coordinator {
         }
         let again = match answer {
             Ok(Answer { response: Response::FindCoordinator(found), .. }) => {
-                // One key was asked: the newer form answers with a list, the older in place.
-                let (code, node, host, port) =
-                    match found.coordinators.into_iter().find(|c| c.key == self.group) {
-                        Some(one) => (one.error_code, one.node_id, one.host, one.port),
-                        None => (found.error_code, found.node_id, found.host, found.port),
-                    };
-                match (code, BrokerId::known(node), u16::try_from(port)) {
-                    (ErrorCode::None, Some(broker), Ok(port)) if port > 0 && !host.is_empty() => {
+                match found_coordinator(found, &self.group) {
+                    Ok(CoordinatorAddress { broker, host, port }) => {
                         self.state = State::Known { broker };
                         self.refused = None;
                         self.events.push_back(Event::Found { broker, host, port });
                         return;
                     }
-                    (ErrorCode::None, ..) => true,
-                    (code, ..) if code.is_retriable() => true,
-                    (code, ..) => {
+                    Err((code, _)) if code.is_retriable() => true,
+                    Err((code, _)) => {
                         if self.refused.replace(code) != Some(code) {
                             self.events.push_back(Event::Refused(code));
                         }
@@ -167,15 +160,10 @@ impl Coordinator {
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
         let State::Finding { call } = &mut self.state else { return None };
         let id = call.start(now, &mut self.ids, self.request_timeout)?;
-        let request = FindCoordinatorRequest {
-            key: self.group.clone(),
-            key_type: 0,
-            coordinator_keys: vec![self.group.clone()],
-        };
         Some(Transmit {
             id,
             to: Target::Any,
-            request: request.into(),
+            request: find_coordinator(&self.group).into(),
             max_version: None,
             timeout: self.request_timeout,
         })
@@ -192,6 +180,50 @@ impl Coordinator {
     /// What happened.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
+    }
+}
+
+/// Where a group's coordinator is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CoordinatorAddress {
+    /// Its id.
+    pub broker: BrokerId,
+    /// Its host.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+}
+
+impl CoordinatorAddress {
+    /// The coordinator, as one to send to.
+    pub fn target(&self) -> Target {
+        Target::Broker(self.broker)
+    }
+}
+
+/// The request that asks any broker for the coordinator of `group`.
+pub fn find_coordinator(group: &str) -> FindCoordinatorRequest {
+    FindCoordinatorRequest { key: group.to_owned(), key_type: 0, coordinator_keys: vec![group.to_owned()] }
+}
+
+/// What the answer says of `group`. Brokers since version 4 answer with a list of keys (KIP-699), older ones in place.
+///
+/// # Errors
+/// The broker's code and its message; [`ErrorCode::CoordinatorNotAvailable`] for an address that cannot be.
+pub fn found_coordinator(
+    response: FindCoordinatorResponse,
+    group: &str,
+) -> Result<CoordinatorAddress, (ErrorCode, Option<String>)> {
+    let (code, message, node, host, port) = match response.coordinators.into_iter().find(|c| c.key == group) {
+        Some(one) => (one.error_code, one.error_message, one.node_id, one.host, one.port),
+        None => (response.error_code, response.error_message, response.node_id, response.host, response.port),
+    };
+    match (code, BrokerId::known(node), u16::try_from(port)) {
+        (ErrorCode::None, Some(broker), Ok(port)) if port > 0 && !host.is_empty() => {
+            Ok(CoordinatorAddress { broker, host, port })
+        }
+        (ErrorCode::None, ..) => Err((ErrorCode::CoordinatorNotAvailable, None)),
+        (code, ..) => Err((code, message)),
     }
 }
 

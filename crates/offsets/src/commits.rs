@@ -12,11 +12,11 @@ use std::{
     time::Instant,
 };
 
-use offtake_machine::{CallId, Token, TopicPartition, earliest};
+use offtake_machine::{CallId, Identity, Token, TopicPartition, earliest};
 use offtake_wire::{ApiKey, ErrorCode};
 
 use crate::{
-    Cause, CommitError, Identity, OffsetAndMetadata,
+    Cause, CommitError, OffsetAndMetadata,
     ask::Answers,
     remedy::{Next, REPORT_AFTER, Remedy, of_commit},
     retry::{BackoffSchedule, Retry},

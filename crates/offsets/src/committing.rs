@@ -6,12 +6,12 @@ use std::{
 };
 
 use offtake_machine::{
-    Answer, BrokerId, CallError, CallId, Cluster, Token, TopicPartition, Transmit, after, earliest,
+    Answer, BrokerId, CallError, CallId, Cluster, Identity, Token, TopicPartition, Transmit, after, earliest,
 };
 use offtake_wire::Response;
 
 use crate::{
-    Cause, Commit, CommitError, CommitId, CommitOutcome, Event, Identity, OffsetAndMetadata, Offsets,
+    Cause, Commit, CommitError, CommitId, CommitOutcome, Event, OffsetAndMetadata, Offsets,
     ask::{Answers, TopicIds, offset_commit},
     commits::Done,
     machine::Asked,

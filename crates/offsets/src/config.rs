@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use offtake_machine::{BackoffConfig, Position};
+use offtake_machine::{BackoffConfig, IsolationLevel, Position};
 
 /// How a consumer's offsets are looked up and committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub struct Config {
     /// `auto.offset.reset`.
     pub reset: ResetPolicy,
     /// `isolation.level`: the end of a log is the last stable offset for those who read committed.
-    pub isolation: Isolation,
+    pub isolation: IsolationLevel,
     /// `request.timeout.ms`.
     pub request_timeout: Duration,
     /// `retry.backoff.ms` and `retry.backoff.max.ms`.
@@ -47,25 +47,6 @@ pub enum ResetPolicy {
     None,
     /// At the first record that is not older than this (KIP-1106).
     ByDuration(Duration),
-}
-
-/// Which records count: `isolation.level`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Isolation {
-    /// All.
-    ReadUncommitted,
-    /// Those up to the last stable offset.
-    ReadCommitted,
-}
-
-impl Isolation {
-    /// On the wire.
-    pub(crate) fn level(self) -> i8 {
-        match self {
-            Self::ReadUncommitted => 0,
-            Self::ReadCommitted => 1,
-        }
-    }
 }
 
 /// Where a partition is to begin, or to go on.
@@ -124,33 +105,4 @@ impl StartAt {
             Self::BeforeEnd(records) => (false, Place::BeforeEnd(records)),
         }
     }
-}
-
-/// As whom the group knows us.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// How members of this group agree.
-    pub protocol: Protocol,
-    /// The generation, or the member epoch in [`Protocol::Consumer`].
-    pub generation: i32,
-    /// Our member id.
-    pub member_id: String,
-    /// `group.instance.id`.
-    pub instance_id: Option<String>,
-}
-
-impl Identity {
-    /// Of a consumer that assigns its partitions by hand and uses the group for its offsets alone.
-    pub fn standalone() -> Self {
-        Self { protocol: Protocol::Classic, generation: -1, member_id: String::new(), instance_id: None }
-    }
-}
-
-/// How the members of a group agree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// Generations.
-    Classic,
-    /// Member epochs (KIP-848).
-    Consumer,
 }

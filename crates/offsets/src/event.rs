@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use offtake_machine::{BrokerId, CallId, LeaderEpoch, Position, Token, TopicPartition};
+use offtake_machine::{BrokerId, CallId, Identity, LeaderEpoch, Position, Token, TopicPartition};
 use offtake_wire::ErrorCode;
 
-use crate::{CommitId, CommitOutcome, Identity, PartitionError, QueryId, QueryOutcome};
+use crate::{CommitId, CommitOutcome, PartitionError, QueryId, QueryOutcome};
 
 /// Something happened.
 #[derive(Clone, Debug, PartialEq)]

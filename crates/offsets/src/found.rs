@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use offtake_machine::{Answer, BrokerId, CallError, CallId, Position, TopicPartition};
+use offtake_machine::{Answer, BrokerId, CallError, CallId, Identity, Position, TopicPartition};
 use offtake_wire::{ApiKey, Response};
 
 use crate::{
-    Cause, Event, Identity, ListSpec, ListedOffset, OffsetAndMetadata, Offsets, PartitionError, ResetPolicy,
+    Cause, Event, ListSpec, ListedOffset, OffsetAndMetadata, Offsets, PartitionError, ResetPolicy,
     ResetReason,
     ask::{Answers, TopicIds, epochs, offset_fetch, offset_list},
     partition::{AfterListing, Lookup, Partition},

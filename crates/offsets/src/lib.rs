@@ -36,7 +36,7 @@ mod remedy;
 mod retry;
 
 pub use commits::{Commit, CommitId, CommitOutcome, MAX_QUEUED_COMMITS};
-pub use config::{Config, Identity, Isolation, Place, Protocol, ResetPolicy, StartAt};
+pub use config::{Config, Place, ResetPolicy, StartAt};
 pub use error::{Cause, CommitError, NotAssigned, PartitionError, QueryError, Refused};
 pub use event::{Event, OffsetAndMetadata, ResetReason};
 pub use machine::Offsets;

@@ -6,13 +6,13 @@ use std::{
 };
 
 use offtake_machine::{
-    Answer, BrokerId, CallError, CallId, CallIds, Cluster, Position, Target, Token, Topic, TopicPartition,
-    Transmit, after, earliest,
+    Answer, BrokerId, CallError, CallId, CallIds, Cluster, Identity, Position, Target, Token, Topic,
+    TopicPartition, Transmit, after, earliest,
 };
 use offtake_wire::{ApiKey, ErrorCode, Request, Uuid};
 
 use crate::{
-    Config, Event, Identity, QueryId,
+    Config, Event, QueryId,
     ask::TopicIds,
     commits::Commits,
     committing::AutoCommit,

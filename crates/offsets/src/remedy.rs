@@ -170,14 +170,5 @@ fn call(error: &CallError) -> Report {
 }
 
 fn coordinator_call(error: &CallError) -> Remedy {
-    match error {
-        CallError::Unreachable { .. }
-        | CallError::Disconnected { .. }
-        | CallError::TimedOut { .. }
-        | CallError::UnknownBroker(_) => Remedy::FindCoordinator,
-        CallError::Unsupported { .. }
-        | CallError::Malformed { .. }
-        | CallError::TooLarge { .. }
-        | CallError::Withdrawn => Remedy::Wait,
-    }
+    if error.loses_coordinator() { Remedy::FindCoordinator } else { Remedy::Wait }
 }

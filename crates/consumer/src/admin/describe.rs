@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use offtake_machine::{BrokerId, TopicPartition};
+use offtake_machine::{BrokerId, CoordinatorAddress, TopicPartition};
 use offtake_wire::{
     ConsumerProtocolAssignment, ErrorCode,
     messages::{
@@ -15,7 +15,7 @@ use offtake_wire::{
 use super::{
     Admin,
     calls::Calls,
-    coordinator::{self, Place},
+    coordinator,
     trouble::{Again, Trouble},
 };
 use crate::error::{Error, ErrorKind, Result};
@@ -110,7 +110,12 @@ async fn describe(calls: &mut Calls, deadline: Instant, group: &str) -> Result<G
 
 /// Why neither request found a group, where it is there all the same: because it moved from one protocol to the other
 /// between the two, or is of a type that is neither.
-async fn missing(calls: &mut Calls, deadline: Instant, group: &str, place: &Place) -> Option<Trouble> {
+async fn missing(
+    calls: &mut Calls,
+    deadline: Instant,
+    group: &str,
+    place: &CoordinatorAddress,
+) -> Option<Trouble> {
     let what = format!("describe group `{group}`");
     let listed = calls.call(&what, deadline, place.target(), ListGroupsRequest::default()).await.ok()?;
     let found = listed.groups.into_iter().find(|found| found.group_id == group)?;
@@ -128,7 +133,10 @@ async fn missing(calls: &mut Calls, deadline: Instant, group: &str, place: &Plac
     })
 }
 
-fn of_consumer(found: consumer_group_describe::DescribedGroup, place: Place) -> GroupDescription {
+fn of_consumer(
+    found: consumer_group_describe::DescribedGroup,
+    place: CoordinatorAddress,
+) -> GroupDescription {
     let held = |assignment: consumer_group_describe::Assignment| {
         sorted(assignment.topic_partitions.into_iter().map(|topic| (topic.topic_name, topic.partitions)))
     };
@@ -153,7 +161,7 @@ fn of_consumer(found: consumer_group_describe::DescribedGroup, place: Place) -> 
         protocol_type: "consumer".to_owned(),
         assignor: Some(found.assignor_name).filter(|name| !name.is_empty()),
         epoch: Some(found.group_epoch),
-        coordinator: place.coordinator,
+        coordinator: place.broker,
         host: place.host,
         port: place.port,
         members: by_id(found.members.into_iter().map(member)),
@@ -164,7 +172,7 @@ fn of_classic(
     what: &str,
     group: &str,
     answer: DescribeGroupsResponse,
-    place: Place,
+    place: CoordinatorAddress,
 ) -> Result<GroupDescription, Trouble> {
     let Some(found) = answer.groups.into_iter().find(|found| found.group_id == group) else {
         return Err(Trouble::malformed(what, "the answer leaves it out"));
@@ -193,7 +201,7 @@ fn of_classic(
                 protocol_type: found.protocol_type,
                 assignor: Some(found.protocol_data).filter(|name| !name.is_empty()),
                 epoch: None,
-                coordinator: place.coordinator,
+                coordinator: place.broker,
                 host: place.host,
                 port: place.port,
                 members: by_id(found.members.into_iter().map(member)),
@@ -243,8 +251,8 @@ mod tests {
 
     use super::*;
 
-    fn place() -> Place {
-        Place { coordinator: BrokerId(1), host: "b".to_owned(), port: 9092 }
+    fn place() -> CoordinatorAddress {
+        CoordinatorAddress { broker: BrokerId(1), host: "b".to_owned(), port: 9092 }
     }
 
     fn answer(group: DescribedGroup) -> DescribeGroupsResponse {

@@ -53,15 +53,8 @@ impl Admin {
         isolation: IsolationLevel,
     ) -> Result<BTreeMap<TopicPartition, ListedOffset>> {
         let deadline = self.deadline();
-        let mut asking = Asking {
-            left: partitions.into_iter().collect(),
-            at,
-            isolation: match isolation {
-                IsolationLevel::ReadUncommitted => 0,
-                IsolationLevel::ReadCommitted => 1,
-            },
-            found: BTreeMap::new(),
-        };
+        let mut asking =
+            Asking { left: partitions.into_iter().collect(), at, isolation, found: BTreeMap::new() };
         self.calls.retrying(deadline, async |calls| asking.ask(calls, deadline).await).await?;
         Ok(asking.found)
     }
@@ -71,7 +64,7 @@ impl Admin {
 struct Asking {
     left: BTreeSet<TopicPartition>,
     at: OffsetSpec,
-    isolation: i8,
+    isolation: IsolationLevel,
     found: BTreeMap<TopicPartition, ListedOffset>,
 }
 
@@ -154,7 +147,7 @@ impl Asking {
             });
         }
         ListOffsetsRequest {
-            isolation_level: self.isolation,
+            isolation_level: self.isolation.code(),
             topics: topics.into_values().collect(),
             ..ListOffsetsRequest::default()
         }
@@ -182,7 +175,12 @@ mod tests {
             (OffsetSpec::Latest, -1),
             (OffsetSpec::Earliest, -2),
         ] {
-            let asking = Asking { left: BTreeSet::new(), at, isolation: 0, found: BTreeMap::new() };
+            let asking = Asking {
+                left: BTreeSet::new(),
+                at,
+                isolation: IsolationLevel::default(),
+                found: BTreeMap::new(),
+            };
             let request = asking.request(&[&TopicPartition::new("orders", 0)]);
             assert_eq!(request.topics[0].partitions[0].timestamp, timestamp, "{at:?}");
         }

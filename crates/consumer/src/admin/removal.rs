@@ -90,7 +90,7 @@ impl Deleting {
         let mut by_coordinator: BTreeMap<BrokerId, Vec<String>> = BTreeMap::new();
         for group in self.each.left() {
             match coordinator::find(calls, deadline, &group).await {
-                Ok(place) => by_coordinator.entry(place.coordinator).or_default().push(group),
+                Ok(place) => by_coordinator.entry(place.broker).or_default().push(group),
                 Err(trouble) => self.each.settle(group, Err(trouble)),
             }
         }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+pub use offtake_machine::{GroupProtocol, IsolationLevel};
+
 /// Where to begin in a partition for which the group has committed nothing, or whose offset the broker no longer has:
 /// `auto.offset.reset`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,24 +16,6 @@ pub enum AutoOffsetReset {
     None,
     /// At the first record that is not older than this (KIP-1106).
     ByDuration(Duration),
-}
-
-/// How members agree on who reads what: `group.protocol`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GroupProtocol {
-    /// JoinGroup and SyncGroup; one of the members assigns.
-    Classic,
-    /// ConsumerGroupHeartbeat; the broker assigns (KIP-848).
-    Consumer,
-}
-
-/// Which records of transactions are handed out: `isolation.level`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IsolationLevel {
-    /// All of them, those of aborted transactions included.
-    ReadUncommitted,
-    /// Those of committed transactions, up to the last stable offset.
-    ReadCommitted,
 }
 
 /// What to do when none of the known brokers can be reached: `metadata.recovery.strategy` (KIP-899).

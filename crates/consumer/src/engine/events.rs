@@ -2,8 +2,7 @@
 
 use std::time::Instant;
 
-use offtake_machine::{TopicPartition, coordinator, metadata};
-use offtake_offsets::Identity;
+use offtake_machine::{Identity, TopicPartition, coordinator, metadata};
 
 use super::{Engine, Life, Machine, is_current, rooms};
 use crate::{
@@ -151,13 +150,9 @@ impl Engine {
         // nothing about that.
         let member = self.member.as_ref().filter(|_| self.subscriptions.kind().is_of_a_group());
         let (identity, validity) = match member {
-            Some(member) => (
-                member
-                    .identity()
-                    .filter(|_| is_current(member, now))
-                    .map(|identity| rooms::identity(identity, self.config.group_protocol)),
-                Validity::Until(member.valid_until()),
-            ),
+            Some(member) => {
+                (member.identity().filter(|_| is_current(member, now)), Validity::Until(member.valid_until()))
+            }
             None => (self.config.group_id.as_ref().map(|_| Identity::standalone()), Validity::Forever),
         };
         self.offsets.set_identity(identity);
@@ -227,7 +222,7 @@ impl Engine {
             Said::CoordinatorLost(broker) => self.coordinator_lost(now, broker),
             Said::MembershipRefused { code, identity } => {
                 if let Some(member) = &mut self.member {
-                    member.commit_refused(now, code, &rooms::group_identity(identity));
+                    member.commit_refused(now, code, &identity);
                 }
             }
             Said::Committed { offsets } => {

@@ -15,7 +15,7 @@ use offtake_wire::ErrorCode;
 use super::command::ListAt;
 use crate::{
     committing::CommitReport,
-    config::{AutoOffsetReset, Config, GroupProtocol, IsolationLevel, MetadataRecoveryStrategy},
+    config::{AutoOffsetReset, Config, GroupProtocol, MetadataRecoveryStrategy},
     error::{Error, ErrorKind, Result},
     offsets::{OffsetAndMetadata, OffsetAndTimestamp},
 };
@@ -44,10 +44,7 @@ pub(super) fn fetch(config: &Config, seed: u64) -> offtake_fetch::Config {
         max_bytes: clamped(config.fetch_max_bytes),
         max_partition_bytes: clamped(config.max_partition_fetch_bytes),
         max_wait: config.fetch_max_wait,
-        isolation: match config.isolation_level {
-            IsolationLevel::ReadUncommitted => offtake_fetch::Isolation::ReadUncommitted,
-            IsolationLevel::ReadCommitted => offtake_fetch::Isolation::ReadCommitted,
-        },
+        isolation: config.isolation_level,
         rack: Some(config.client_rack.clone()).filter(|rack| !rack.is_empty()),
         budget: config.fetch_buffer_max_bytes,
         request_timeout: config.request_timeout,
@@ -107,10 +104,7 @@ pub(super) fn offsets(config: &Config, seed: u64, wall: (Instant, i64)) -> offta
             AutoOffsetReset::None => offtake_offsets::ResetPolicy::None,
             AutoOffsetReset::ByDuration(ago) => offtake_offsets::ResetPolicy::ByDuration(ago),
         },
-        isolation: match config.isolation_level {
-            IsolationLevel::ReadUncommitted => offtake_offsets::Isolation::ReadUncommitted,
-            IsolationLevel::ReadCommitted => offtake_offsets::Isolation::ReadCommitted,
-        },
+        isolation: config.isolation_level,
         request_timeout: config.request_timeout,
         backoff: backoff(config),
         wall,
@@ -141,26 +135,6 @@ pub(super) fn group(config: &Config, assignors: &[Strategy], seed: u64) -> offta
 }
 
 // ---- between two rooms -------------------------------------------------------------------------------------------
-
-pub(super) fn identity(of: offtake_group::Identity, protocol: GroupProtocol) -> offtake_offsets::Identity {
-    offtake_offsets::Identity {
-        protocol: match protocol {
-            GroupProtocol::Classic => offtake_offsets::Protocol::Classic,
-            GroupProtocol::Consumer => offtake_offsets::Protocol::Consumer,
-        },
-        generation: of.generation,
-        member_id: of.member_id,
-        instance_id: of.instance_id,
-    }
-}
-
-pub(super) fn group_identity(of: offtake_offsets::Identity) -> offtake_group::Identity {
-    offtake_group::Identity {
-        generation: of.generation,
-        member_id: of.member_id,
-        instance_id: of.instance_id,
-    }
-}
 
 pub(super) fn list_spec(at: ListAt) -> ListSpec {
     match at {

@@ -5,8 +5,8 @@ use std::{
     time::Duration,
 };
 
-use offtake_fetch::{Chunk, Config, Event, Isolation, PartitionError};
-use offtake_machine::{BrokerId, CallError, Position, Token, TopicPartition};
+use offtake_fetch::{Chunk, Config, Event, PartitionError};
+use offtake_machine::{BrokerId, CallError, IsolationLevel, Position, Token, TopicPartition};
 use offtake_wire::Uuid;
 use proptest::{prelude::*, sample::select};
 
@@ -157,7 +157,11 @@ struct World {
 impl World {
     fn new(committed: bool, rack: bool, ids: bool) -> Self {
         let config = Config {
-            isolation: if committed { Isolation::ReadCommitted } else { Isolation::ReadUncommitted },
+            isolation: if committed {
+                IsolationLevel::ReadCommitted
+            } else {
+                IsolationLevel::ReadUncommitted
+            },
             rack: rack.then(|| "r".to_owned()),
             budget: BUDGET,
             max_partition_bytes: 700,

@@ -1,8 +1,8 @@
 //! What of an answer is handed out, and where reading goes on: gaps, cuts, corruption, transactions.
 
 use bytes::Bytes;
-use offtake_fetch::{Config, Event, Isolation, PartitionError};
-use offtake_machine::Position;
+use offtake_fetch::{Config, Event, PartitionError};
+use offtake_machine::{IsolationLevel, Position};
 use offtake_wire::{
     messages::fetch::{AbortedTransaction, PartitionData},
     records::{BatchBuilder, Compression, Crc, RecordFault, legacy_set},
@@ -12,10 +12,10 @@ use crate::rig::{Asked, Rig, batch, build, data, joined, response, tp};
 
 /// Partition 0 of "a" is being asked for from 0 on.
 fn asked() -> (Rig, Asked) {
-    asked_at(0, Isolation::ReadUncommitted)
+    asked_at(0, IsolationLevel::ReadUncommitted)
 }
 
-fn asked_at(offset: i64, isolation: Isolation) -> (Rig, Asked) {
+fn asked_at(offset: i64, isolation: IsolationLevel) -> (Rig, Asked) {
     let mut rig = Rig::with(Config { isolation, ..Default::default() }).topic("a", &[1]);
     rig.start("a", 0, offset);
     let asked = rig.ask();
@@ -69,7 +69,7 @@ fn commit(offset: i64, producer: i64) -> Bytes {
 
 /// Answers a read_committed fetch from 0 on, and gives what is seen and where reading goes on.
 fn committed(records: &[Bytes], aborted: &[(i64, i64)]) -> (Vec<i64>, i64) {
-    let (mut rig, asked) = asked_at(0, Isolation::ReadCommitted);
+    let (mut rig, asked) = asked_at(0, IsolationLevel::ReadCommitted);
     assert_eq!(asked.request.isolation_level, 1);
     let aborted = aborted.iter().map(|(producer_id, first_offset)| AbortedTransaction {
         producer_id: *producer_id,
@@ -169,7 +169,7 @@ fn j7_old_message_formats_are_handed_out_too() {
 
 #[test]
 fn row_27_only_batches_from_before_the_position_are_no_progress_and_no_loop() {
-    let (mut rig, mut asked) = asked_at(10, Isolation::ReadUncommitted);
+    let (mut rig, mut asked) = asked_at(10, IsolationLevel::ReadUncommitted);
     let mut requests = 1;
     for _ in 0..200 {
         answer(&mut rig, &asked, batch(0, 5));
@@ -189,7 +189,7 @@ fn row_27_only_batches_from_before_the_position_are_no_progress_and_no_loop() {
 
 #[test]
 fn row_27_batches_from_before_the_position_are_skipped_silently() {
-    let (mut rig, asked) = asked_at(7, Isolation::ReadUncommitted);
+    let (mut rig, asked) = asked_at(7, IsolationLevel::ReadUncommitted);
     answer(&mut rig, &asked, joined(&[batch(0, 5), batch(5, 5), batch(10, 5)]));
     let chunk = rig.fetcher.take().unwrap();
     assert_eq!(chunk.batches.clone().read(Crc::Check).count(), 2);
@@ -204,7 +204,7 @@ fn row_39_a_false_last_offset_does_not_make_the_position_jump() {
     assert!(matches!(fault(&mut rig), RecordFault::BeyondTheEnd { .. }));
     assert_eq!(position(&rig), 0);
     // Inside what a watermark read too early allows, the checksum has to vouch for it.
-    let (mut rig, asked) = asked_at(0, Isolation::ReadUncommitted);
+    let (mut rig, asked) = asked_at(0, IsolationLevel::ReadUncommitted);
     let mut bad = batch(0, 5).to_vec();
     bad[23..27].copy_from_slice(&5_000i32.to_be_bytes());
     answer(&mut rig, &asked, bad.into());
@@ -253,7 +253,7 @@ fn k4_markers_too_many_or_without_a_transaction_change_nothing() {
 
 #[test]
 fn k5_only_aborted_data_moves_the_position_and_costs_no_more_than_a_chunk() {
-    let (mut rig, mut asked) = asked_at(0, Isolation::ReadCommitted);
+    let (mut rig, mut asked) = asked_at(0, IsolationLevel::ReadCommitted);
     for base in [0, 10, 20] {
         let aborted_transactions = Some(vec![AbortedTransaction { producer_id: 1, first_offset: 0 }]);
         let data = PartitionData { aborted_transactions, ..data(0, transactional(base, 10, 1)) };
@@ -279,7 +279,7 @@ fn s10_uncommitted_reading_sees_all_but_control_batches() {
 fn row_46_a_malformed_control_batch_stops_the_partition() {
     let mut builder = BatchBuilder::new(1).leader_epoch(5).producer(1, 0, -1).transactional().control();
     builder.push(1_000, Some(&[0]), None, &[]);
-    let (mut rig, asked) = asked_at(0, Isolation::ReadCommitted);
+    let (mut rig, asked) = asked_at(0, IsolationLevel::ReadCommitted);
     answer(&mut rig, &asked, joined(&[batch(0, 1), builder.build().unwrap()]));
     assert!(matches!(fault(&mut rig), RecordFault::Control(_)));
     assert_eq!((rig.drain(), position(&rig)), (vec![("a-0".to_owned(), vec![0])], 1));

@@ -27,13 +27,15 @@
 
 use std::{collections::BTreeSet, mem, time::Instant};
 
-use offtake_machine::{BrokerId, Cluster, Topic, TopicPartition, Transmit, earliest};
+use offtake_machine::{
+    BrokerId, Cluster, GroupProtocol, Identity, Topic, TopicPartition, Transmit, earliest,
+};
 use offtake_wire::ErrorCode;
 
 use crate::{
     config::Config,
     core::{AfterLeaving, MemberCore},
-    event::{Event, GroupError, GroupMembership, Identity, ReleaseId},
+    event::{Event, GroupError, GroupMembership, ReleaseId},
     exchange::Exchange,
 };
 
@@ -286,6 +288,7 @@ impl Classic {
         // A member that the coordinator has not heard of for a session may be gone already.
         let is_alive = self.valid_until().is_some();
         (takes_commits && is_alive).then(|| Identity {
+            protocol: GroupProtocol::Classic,
             generation: membership.generation,
             member_id: self.member_id.clone(),
             instance_id: self.core.config.instance_id.clone(),

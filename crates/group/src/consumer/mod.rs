@@ -24,13 +24,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake_machine::{BrokerId, Cluster, Target, Topic, TopicPartition, Transmit, earliest};
+use offtake_machine::{
+    BrokerId, Cluster, GroupProtocol, Identity, SplitMix64, Target, Topic, TopicPartition, Transmit, earliest,
+};
 use offtake_wire::{ErrorCode, Uuid};
 
 use crate::{
     config::Config,
     core::{AfterLeaving, MemberCore},
-    event::{Event, GroupMembership, Identity, ReleaseId},
+    event::{Event, GroupMembership, ReleaseId},
     exchange::Exchange,
     pacer::HeartbeatPacer,
     session::Session,
@@ -303,6 +305,7 @@ impl Consumer {
 
     pub(crate) fn identity(&self) -> Option<Identity> {
         matches!(self.state, State::Member { .. }).then(|| Identity {
+            protocol: GroupProtocol::Consumer,
             generation: self.epoch,
             member_id: self.member_id.clone(),
             instance_id: self.core.config.instance_id.clone(),
@@ -342,12 +345,7 @@ impl Consumer {
 
 /// An id that no other member has, written as Kafka writes them (KIP-1082).
 fn member_id(config: &Config) -> String {
-    let mut random = config.seed;
-    let mut draw = || {
-        random = random.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let z = (random ^ (random >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        u128::from(z ^ (z >> 31))
-    };
+    let mut random = SplitMix64::new(config.seed);
+    let mut draw = || u128::from(random.next_u64());
     Uuid(((draw() << 64) | draw()).to_be_bytes()).to_string()
 }

@@ -7,8 +7,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use offtake_group::{Config, Identity, Member, Protocol};
-use offtake_machine::{BackoffConfig, BrokerId, Cluster, PartitionInfo, Topic, TopicInfo, TopicPartition};
+use offtake_group::{Config, Member, Protocol};
+use offtake_machine::{
+    BackoffConfig, BrokerId, Cluster, Identity, PartitionInfo, Topic, TopicInfo, TopicPartition,
+};
 use offtake_wire::{ErrorCode, Response, Uuid};
 
 use crate::{

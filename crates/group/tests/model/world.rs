@@ -5,8 +5,8 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use offtake_group::{GroupMembership, Identity, Member, ReleaseId};
-use offtake_machine::{Answer, BrokerId, CallError, CallId, TopicPartition};
+use offtake_group::{GroupMembership, Member, ReleaseId};
+use offtake_machine::{Answer, BrokerId, CallError, CallId, Identity, TopicPartition};
 use offtake_wire::{ErrorCode, Request, Response};
 
 use crate::{

@@ -26,7 +26,7 @@ use offtake_group::{
     BuiltIn as Assignor, Config, Event, GroupError, GroupMembership, Member, Protocol, ReleaseId,
 };
 use offtake_machine::{
-    Answer, BackoffConfig, BrokerId, CallError, CallId, Cluster, PartitionInfo, Topic, TopicInfo,
+    Answer, BackoffConfig, BrokerId, CallError, CallId, Cluster, PartitionInfo, SplitMix64, Topic, TopicInfo,
     TopicPartition,
 };
 use offtake_wire::{
@@ -36,20 +36,20 @@ use offtake_wire::{
     },
 };
 
-/// SplitMix64.
-pub struct Dice(pub u64);
+pub struct Random(SplitMix64);
 
-impl Dice {
-    pub fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % sides.max(1)
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(SplitMix64::new(seed))
     }
 
-    pub fn chance(&mut self, percent: u64) -> bool {
-        self.roll(100) < percent
+    /// A number below `count`.
+    pub fn below(&mut self, count: u64) -> u64 {
+        self.0.next_u64() % count.max(1)
+    }
+
+    pub fn percent(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
     }
 }
 
@@ -110,7 +110,7 @@ enum Parcel {
 pub struct Sim {
     base: Instant,
     pub now: Millis,
-    pub dice: Dice,
+    pub random: Random,
     pub processes: Vec<Process>,
     pub coordinator: Coordinator,
     pub broker: i32,
@@ -154,7 +154,7 @@ impl Sim {
         Self {
             base,
             now: 0,
-            dice: Dice(seed),
+            random: Random::new(seed),
             processes: Vec::new(),
             coordinator: Coordinator::new(),
             broker: 1,
@@ -264,7 +264,7 @@ impl Sim {
 
     pub fn start(&mut self, config: Config, topics: Vec<Topic>) -> usize {
         self.tell_the_broker();
-        let seed = self.dice.roll(u64::MAX);
+        let seed = self.random.below(u64::MAX);
         let name = config.instance_id.clone().unwrap_or_else(|| format!("#{}", self.processes.len()));
         let mut member = Member::new(Config { seed, ..config }).unwrap();
         member.subscribe(self.at(self.now), topics.into_iter().collect());
@@ -469,7 +469,7 @@ impl Sim {
     }
 
     fn delay(&mut self) -> Millis {
-        self.delay + self.dice.roll(self.jitter + 1)
+        self.delay + self.random.below(self.jitter + 1)
     }
 
     fn next_time(&self) -> Option<Millis> {
@@ -529,10 +529,10 @@ impl Sim {
                 continue;
             }
             let delay = self.delay();
-            if self.dice.chance(self.loses_answers) {
+            if self.random.percent(self.loses_answers) {
                 self.post(delay, Parcel::Answer(caller, Err(false)));
             } else {
-                if self.dice.chance(self.repeats_answers) {
+                if self.random.percent(self.repeats_answers) {
                     self.post(delay + 3, Parcel::Answer(caller, Ok(response.clone())));
                 }
                 self.post(delay, Parcel::Answer(caller, Ok(response)));
@@ -637,7 +637,7 @@ impl Sim {
         }
         let delay = self.delay();
         if transmit.to != offtake_machine::Target::Broker(BrokerId(self.broker))
-            || self.dice.chance(self.loses_requests)
+            || self.random.percent(self.loses_requests)
         {
             self.post(delay, Parcel::Answer(caller, Err(false)));
         } else {

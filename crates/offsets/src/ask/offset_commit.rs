@@ -1,13 +1,13 @@
 //! OffsetCommit.
 
-use offtake_machine::TopicPartition;
+use offtake_machine::{Identity, TopicPartition};
 use offtake_wire::{
     ApiKey, OffsetCommitRequest, OffsetCommitResponse, Uuid,
     messages::offset_commit::{OffsetCommitRequestPartition, OffsetCommitRequestTopic},
 };
 
 use super::{Answers, TopicIds, by_topic};
-use crate::{Cause, Identity, OffsetAndMetadata};
+use crate::{Cause, OffsetAndMetadata};
 
 /// From this version on topics have ids instead of names.
 const IDS: i16 = 10;

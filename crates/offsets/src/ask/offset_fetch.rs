@@ -1,14 +1,14 @@
 //! OffsetFetch: what the group has committed. Always with `require_stable`, so that a transaction in flight is waited
 //! for rather than overlooked (KIP-447).
 
-use offtake_machine::{Cluster, TopicPartition, names::known_epoch};
+use offtake_machine::{Cluster, GroupProtocol, Identity, TopicPartition, names::known_epoch};
 use offtake_wire::{
     ApiKey, ErrorCode, OffsetFetchRequest, OffsetFetchResponse,
     messages::offset_fetch::{OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics},
 };
 
 use super::{Answers, TopicIds, by_topic};
-use crate::{Cause, Identity, OffsetAndMetadata, Protocol};
+use crate::{Cause, OffsetAndMetadata};
 
 /// From this version on topics have ids instead of names.
 const IDS: i16 = 10;
@@ -24,7 +24,7 @@ pub(crate) fn request<'a>(
     let ids = TopicIds::of(cluster, topics.keys().copied());
     let max_version = ids.is_none().then_some(IDS - 1);
     let ids = ids.unwrap_or_default();
-    let member = identity.filter(|identity| identity.protocol == Protocol::Consumer);
+    let member = identity.filter(|identity| identity.protocol == GroupProtocol::Consumer);
     let indexes = |partitions: &Vec<(i32, ())>| partitions.iter().map(|(index, ())| *index).collect();
     let request = OffsetFetchRequest {
         group_id: group.to_owned(),

@@ -2,27 +2,27 @@
 
 use std::time::Duration;
 
-use offtake_machine::{LeaderEpoch, TopicPartition, names::known_epoch};
+use offtake_machine::{IsolationLevel, LeaderEpoch, TopicPartition, names::known_epoch};
 use offtake_wire::{
     ApiKey, ErrorCode, ListOffsetsRequest, ListOffsetsResponse,
     messages::list_offsets::{ListOffsetsPartition, ListOffsetsTopic},
 };
 
 use super::{Answers, by_topic};
-use crate::{Cause, Isolation, ListSpec, ListedOffset};
+use crate::{Cause, ListSpec, ListedOffset};
 
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 
 /// To one leader, with the epoch in which we believe it leads.
 pub(crate) fn request(
-    isolation: Isolation,
+    isolation: IsolationLevel,
     timeout: Duration,
     partitions: &[(TopicPartition, (LeaderEpoch, ListSpec))],
 ) -> ListOffsetsRequest {
     let topics = by_topic(partitions.iter().map(|(partition, what)| (partition, *what)));
     ListOffsetsRequest {
-        isolation_level: isolation.level(),
+        isolation_level: isolation.code(),
         topics: topics
             .into_iter()
             .map(|(topic, partitions)| ListOffsetsTopic {

@@ -5,10 +5,12 @@ use std::{
     time::Duration,
 };
 
-use offtake_machine::{BackoffConfig, BrokerId, CallError, Position, Token, TopicPartition, Transmit};
+use offtake_machine::{
+    BackoffConfig, BrokerId, CallError, GroupProtocol, Identity, Position, Token, TopicPartition, Transmit,
+};
 use offtake_offsets::{
-    Cause, Commit, CommitError, CommitId, CommitOutcome, Event, Identity, MAX_QUEUED_COMMITS,
-    OffsetAndMetadata, Place, Protocol, Refused, ResetPolicy, ResetReason, StartAt,
+    Cause, Commit, CommitError, CommitId, CommitOutcome, Event, MAX_QUEUED_COMMITS, OffsetAndMetadata, Place,
+    Refused, ResetPolicy, ResetReason, StartAt,
 };
 use offtake_wire::{ApiKey, ErrorCode, Uuid};
 
@@ -484,7 +486,7 @@ fn a_commit_from_outside_into_a_group_with_members_fails_at_once() {
 #[test]
 fn f3_a_stale_member_epoch_is_tried_again_with_the_next_one() {
     let (mut sim, token) = Sim::flowing(|_| {});
-    let epoch = |generation| Some(Identity { protocol: Protocol::Consumer, ..member(generation) });
+    let epoch = |generation| Some(Identity { protocol: GroupProtocol::Consumer, ..member(generation) });
     sim.offsets.set_identity(epoch(3));
     let id = sim.commit_at(token, 20);
     let commit = sim.transmit();

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use crate::support::*;
-use offtake_machine::{BrokerId, CallError, Position, Token};
+use offtake_machine::{BrokerId, CallError, GroupProtocol, Identity, Position, Token};
 use offtake_offsets::{
-    Cause, Event, Identity, NotAssigned, PartitionError, Place, Protocol, Refused, ResetPolicy, ResetReason,
-    StartAt,
+    Cause, Event, NotAssigned, PartitionError, Place, Refused, ResetPolicy, ResetReason, StartAt,
 };
 use offtake_wire::{ApiKey, ErrorCode, OffsetFetchResponse, Uuid};
 
@@ -55,8 +54,8 @@ fn only_a_member_of_a_kip_848_group_asks_as_one() {
         let group = as_fetch(&load).groups[0].clone();
         (group.member_id, group.member_epoch)
     };
-    assert_eq!(ask(Protocol::Classic), (None, -1));
-    assert_eq!(ask(Protocol::Consumer), (Some("m-1".into()), 3));
+    assert_eq!(ask(GroupProtocol::Classic), (None, -1));
+    assert_eq!(ask(GroupProtocol::Consumer), (Some("m-1".into()), 3));
 }
 
 #[test]
@@ -257,7 +256,7 @@ fn each_leader_is_asked_once_and_all_at_the_same_time() {
 
 #[test]
 fn read_committed_lists_the_last_stable_offset() {
-    let mut sim = Sim::new(|c| c.isolation = offtake_offsets::Isolation::ReadCommitted);
+    let mut sim = Sim::new(|c| c.isolation = offtake_machine::IsolationLevel::ReadCommitted);
     sim.assign([(orders(0), StartAt::Latest)]);
     assert_eq!(as_list(&sim.transmit()).isolation_level, 1);
 }
@@ -527,7 +526,7 @@ fn e11_an_old_load_does_not_answer_for_the_new_assignment() {
 #[test]
 fn f2_a_new_member_epoch_is_used_at_once() {
     let mut sim = Sim::new(|_| {});
-    let epoch = |generation| Some(Identity { protocol: Protocol::Consumer, ..member(generation) });
+    let epoch = |generation| Some(Identity { protocol: GroupProtocol::Consumer, ..member(generation) });
     sim.offsets.set_identity(epoch(4));
     sim.assign([(orders(0), StartAt::Committed)]);
     let load = sim.transmit();

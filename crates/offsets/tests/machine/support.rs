@@ -6,10 +6,10 @@ use std::{
 };
 
 use offtake_machine::{
-    Answer, Broker, BrokerId, CallError, Cluster, PartitionInfo, Position, Target, Token, TopicInfo,
-    TopicPartition, Transmit, earliest,
+    Answer, Broker, BrokerId, CallError, Cluster, GroupProtocol, Identity, IsolationLevel, PartitionInfo,
+    Position, Target, Token, TopicInfo, TopicPartition, Transmit, earliest,
 };
-use offtake_offsets::{Config, Event, Identity, Isolation, Offsets, Protocol, ResetPolicy, StartAt};
+use offtake_offsets::{Config, Event, Offsets, ResetPolicy, StartAt};
 use offtake_wire::{
     ErrorCode, ListOffsetsRequest, ListOffsetsResponse, OffsetCommitRequest, OffsetCommitResponse,
     OffsetFetchRequest, OffsetFetchResponse, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
@@ -37,14 +37,14 @@ pub(crate) fn at(offset: i64, epoch: i32) -> Position {
 }
 
 pub(crate) fn member(generation: i32) -> Identity {
-    Identity { protocol: Protocol::Classic, generation, member_id: "m-1".into(), instance_id: None }
+    Identity { protocol: GroupProtocol::Classic, generation, member_id: "m-1".into(), instance_id: None }
 }
 
 pub(crate) fn config(now: Instant) -> Config {
     Config {
         group: Some("g".into()),
         reset: ResetPolicy::Latest,
-        isolation: Isolation::ReadUncommitted,
+        isolation: IsolationLevel::ReadUncommitted,
         request_timeout: Duration::from_secs(30),
         backoff: Default::default(),
         wall: (now, WALL_MS),

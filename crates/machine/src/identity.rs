@@ -1,0 +1,30 @@
+//! As whom a group knows a consumer.
+
+/// How the members of a group agree on who reads what: `group.protocol`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupProtocol {
+    /// JoinGroup and SyncGroup; one of the members assigns.
+    Classic,
+    /// ConsumerGroupHeartbeat; the broker assigns (KIP-848).
+    Consumer,
+}
+
+/// As whom a group knows a consumer: what commits are made as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// How the members of the group agree.
+    pub protocol: GroupProtocol,
+    /// The generation, or the member epoch in [`GroupProtocol::Consumer`].
+    pub generation: i32,
+    /// The member id.
+    pub member_id: String,
+    /// `group.instance.id`.
+    pub instance_id: Option<String>,
+}
+
+impl Identity {
+    /// A consumer that is no member: it assigns its partitions by hand and uses the group for its offsets alone.
+    pub fn standalone() -> Self {
+        Self { protocol: GroupProtocol::Classic, generation: -1, member_id: String::new(), instance_id: None }
+    }
+}
