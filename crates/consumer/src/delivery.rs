@@ -151,7 +151,7 @@ impl Delivery {
     }
 
     pub(crate) fn owns(&self, partition: &TopicPartition, token: Token) -> bool {
-        self.token_of(partition).is_some_and(|held| held.same_owner(token))
+        self.token_of(partition).is_some_and(|held| held.same_assignment(token))
     }
 
     /// What it is owned under, be it read or leaving.
@@ -276,7 +276,7 @@ impl Delivery {
     /// The application has sought, by the consumer or by a handle: whoever learns of it first.
     pub(crate) fn sought(&mut self, partition: &TopicPartition, token: Token, position: Option<Position>) {
         if let Some(flow) = self.flows.get_mut(partition)
-            && flow.token.same_owner(token)
+            && flow.token.same_assignment(token)
             && flow.token < token
         {
             flow.sought(token, position, &mut self.moved);

@@ -332,7 +332,7 @@ fn coalesce_data(queue: &mut VecDeque<Data>) {
         .map(|data| matches!(data, Data::GiveBack { partition, token } if !asked.insert((partition.clone(), *token))))
         .collect();
     let is_stale = |partition: &TopicPartition, token: &Token| {
-        last_seek.get(partition).is_some_and(|last| token.same_owner(*last) && token < last)
+        last_seek.get(partition).is_some_and(|last| token.same_assignment(*last) && token < last)
     };
     let mut kept: VecDeque<Data> = VecDeque::with_capacity(queue.len());
     // Where the last start of each partition stands in `kept`, if nothing of that partition has followed.

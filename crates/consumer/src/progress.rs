@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn i7_what_is_passed_over_before_a_seek_is_not_finished_by_what_is_finished_after_it() {
-        let later = |offset| Spot { token: TOKEN.sought(), ..spot(offset) };
+        let later = |offset| Spot { token: TOKEN.after_seek(), ..spot(offset) };
         let mut progress = Progress::new(Finishing::ByStore);
         progress.go_on(vec![Passed { from: 10, to: spot(12) }]);
         progress.finish(later(11));
@@ -279,7 +279,7 @@ mod tests {
     fn i7_what_is_finished_before_a_seek_finishes_nothing_that_is_passed_over_after_it() {
         let mut progress = Progress::new(Finishing::ByStore);
         progress.finish(spot(9));
-        progress.go_on(vec![Passed { from: 3, to: Spot { token: TOKEN.sought(), ..spot(5) } }]);
+        progress.go_on(vec![Passed { from: 3, to: Spot { token: TOKEN.after_seek(), ..spot(5) } }]);
         assert_eq!(progress.news().unwrap()[0].1, TOKEN);
     }
 
@@ -287,7 +287,7 @@ mod tests {
     fn i7_what_is_finished_after_a_seek_back_counts_though_more_was_finished_before() {
         let mut progress = Progress::new(Finishing::ByStore);
         progress.finish(spot(9));
-        progress.finish(Spot { token: TOKEN.sought(), ..spot(4) });
+        progress.finish(Spot { token: TOKEN.after_seek(), ..spot(4) });
         assert_eq!(reported(&mut progress), Some(4));
     }
 

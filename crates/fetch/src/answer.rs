@@ -133,7 +133,7 @@ impl Fetcher {
         let Some(node) = self.nodes.get_mut(&broker) else { return };
         node.session.restart();
         node.idle_answers = 0;
-        node.call = Call::Due(now + node.backoff.failed());
+        node.call = Call::Due(now + node.backoff.next_wait());
         if node.backoff.failures() >= TELLING && !node.announced {
             node.announced = true;
             self.events.push_back(Event::BrokerFailing { broker, error });
@@ -188,7 +188,7 @@ impl Fetcher {
             self.topics(&reply, response.responses);
             return;
         }
-        node.backoff.worked();
+        node.backoff.reset();
         if std::mem::take(&mut node.announced) {
             self.events.push_back(Event::BrokerRecovered { broker });
         }
@@ -208,9 +208,9 @@ impl Fetcher {
         });
         if early && !news {
             // Brokers wait when they have nothing: one that does not must not make us spin (S15).
-            node.call = Call::Due(now + node.empty.failed());
+            node.call = Call::Due(now + node.empty.next_wait());
         } else {
-            node.empty.worked();
+            node.empty.reset();
         }
     }
 
@@ -301,7 +301,7 @@ impl Fetcher {
             news = true;
             self.records(reply, tp, &records, &data);
         } else {
-            partition.backoff.worked();
+            partition.backoff.reset();
             partition.announced = false;
         }
         match BrokerId::known(data.preferred_read_replica) {
@@ -349,7 +349,7 @@ impl Fetcher {
         let found = self.reader.read(from, records, data.high_watermark, AbortedTransactions::new(listed));
         let moved = found.next.offset > from.offset;
         if moved {
-            partition.backoff.worked();
+            partition.backoff.reset();
             partition.announced = false;
             partition.tell_epoch = true;
             partition.replica_failures = 0;

@@ -59,7 +59,7 @@ impl Fetcher {
         }
         if self.leaderless.is_empty() {
             self.lookup_at = None;
-            self.lookup.worked();
+            self.lookup.reset();
         } else if self.lookup_at.is_none() {
             self.look_up(now);
         }
@@ -68,7 +68,7 @@ impl Fetcher {
     /// Asks for metadata, and again after a pause, for as long as a partition has no leader (B1, B5).
     pub(crate) fn look_up(&mut self, now: Instant) {
         self.refresh = true;
-        self.lookup_at = Some(now + self.lookup.failed());
+        self.lookup_at = Some(now + self.lookup.next_wait());
     }
 
     fn place(&mut self, tp: &TopicPartition, cluster: &Cluster) {
@@ -205,7 +205,7 @@ impl Fetcher {
         tp: &TopicPartition,
     ) -> Option<&mut Partition> {
         let partition = self.partitions.get_mut(tp)?;
-        partition.state = State::Waiting { until: now + partition.backoff.failed() };
+        partition.state = State::Waiting { until: now + partition.backoff.next_wait() };
         self.reschedule(tp);
         self.partitions.get_mut(tp)
     }

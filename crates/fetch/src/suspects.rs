@@ -27,7 +27,7 @@ impl Fetcher {
             return self.suspect_all(now, broker, error);
         };
         node.suspects.clear();
-        node.backoff.worked();
+        node.backoff.reset();
         let asked = node.session.entry(&found);
         let Some(partition) = self.partitions.get(&found) else { return };
         if asked.is_some_and(|entry| partition.awaits(&entry, broker)) {
@@ -44,7 +44,7 @@ impl Fetcher {
             known.is_some_and(|(position, watermarks)| position.offset < watermarks.high)
         });
         node.suspects = ahead.into_iter().chain(level).collect();
-        node.call = Call::Due(now + node.backoff.failed());
+        node.call = Call::Due(now + node.backoff.next_wait());
         if node.backoff.failures() >= TELLING && !std::mem::replace(&mut node.announced, true) {
             self.events.push_back(Event::BrokerFailing { broker, error: BrokerError::Call(error) });
         }

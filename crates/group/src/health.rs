@@ -38,7 +38,7 @@ impl Health {
         outbox: &mut Outbox,
         what: impl FnOnce() -> String,
     ) -> Instant {
-        let wait = self.backoff.failed();
+        let wait = self.backoff.next_wait();
         if self.failures() >= TROUBLE && !std::mem::replace(&mut self.in_trouble, true) {
             outbox.push(Event::Trouble(what()));
         }
@@ -61,12 +61,12 @@ impl Health {
     /// The same of what is nobody's failure: a group may begin one rebalance after another.
     pub(crate) fn soon(&mut self, now: Instant) -> Instant {
         let first = self.failures() == 0;
-        let wait = self.backoff.failed();
+        let wait = self.backoff.next_wait();
         now + if first { Duration::ZERO } else { wait }
     }
 
     pub(crate) fn worked(&mut self, outbox: &mut Outbox) {
-        self.backoff.worked();
+        self.backoff.reset();
         if std::mem::take(&mut self.in_trouble) {
             outbox.push(Event::Recovered);
         }

@@ -22,7 +22,7 @@ impl Default for BackoffConfig {
 /// The shortest wait, whatever is configured.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// Consecutive waits of one thing that keeps failing.
+/// The waits between attempts of one thing that keeps failing.
 #[derive(Clone, Debug)]
 pub struct Backoff {
     config: BackoffConfig,
@@ -31,14 +31,14 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Nothing has failed yet. Equal seeds wait equally long.
+    /// Nothing has failed yet. Equal seeds give equal waits.
     pub fn new(config: BackoffConfig, seed: u64) -> Self {
         Self { config, failures: 0, random: SplitMix64::new(seed) }
     }
 
-    /// It failed (again): how long to wait now, between 80 % and 120 % of `base × 2ⁿ`, capped at `max`. Never less than a
-    /// millisecond, so that no setting makes whoever waits spin.
-    pub fn failed(&mut self) -> Duration {
+    /// Counts a failure and gives the wait after it: between 80 % and 120 % of `base × 2ⁿ`, capped at `max`. The wait is
+    /// never less than a millisecond, so that no setting makes a busy loop.
+    pub fn next_wait(&mut self) -> Duration {
         let factor = 1u32.checked_shl(self.failures.min(16)).unwrap_or(u32::MAX);
         self.failures = self.failures.saturating_add(1);
         let wait = self.config.base.saturating_mul(factor).min(self.config.max);
@@ -46,12 +46,12 @@ impl Backoff {
         (wait.saturating_mul(per_mille) / 1000).max(SHORTEST)
     }
 
-    /// It worked: the next failure waits `base` again.
-    pub fn worked(&mut self) {
+    /// An attempt succeeded: the wait after the next failure is `base` again.
+    pub fn reset(&mut self) {
         self.failures = 0;
     }
 
-    /// How many times in a row it has failed.
+    /// How many attempts in a row have failed.
     pub fn failures(&self) -> u32 {
         self.failures
     }
@@ -64,12 +64,12 @@ mod tests {
     #[test]
     fn a3_waits_grow_to_the_maximum_and_never_reach_zero() {
         let mut backoff = Backoff::new(BackoffConfig::default(), 7);
-        let waits: Vec<_> = (0..40).map(|_| backoff.failed().as_millis()).collect();
+        let waits: Vec<_> = (0..40).map(|_| backoff.next_wait().as_millis()).collect();
         assert!((80..=120).contains(&waits[0]), "{waits:?}");
         assert!((160..=240).contains(&waits[1]), "{waits:?}");
         assert!(waits[4..].iter().all(|ms| (800..=1200).contains(ms)), "{waits:?}");
-        backoff.worked();
-        assert!(backoff.failed().as_millis() <= 120);
+        backoff.reset();
+        assert!(backoff.next_wait().as_millis() <= 120);
     }
 
     #[test]
@@ -81,7 +81,7 @@ mod tests {
             (Duration::ZERO, Duration::MAX),
         ] {
             let mut backoff = Backoff::new(BackoffConfig { base, max }, 7);
-            assert!((0..40).all(|_| backoff.failed() >= SHORTEST), "{base:?} up to {max:?}");
+            assert!((0..40).all(|_| backoff.next_wait() >= SHORTEST), "{base:?} up to {max:?}");
         }
     }
 
@@ -89,7 +89,7 @@ mod tests {
     fn equal_seeds_wait_equally_long_and_others_do_not() {
         let waits = |seed| {
             let mut backoff = Backoff::new(BackoffConfig::default(), seed);
-            (0..5).map(|_| backoff.failed()).collect::<Vec<_>>()
+            (0..5).map(|_| backoff.next_wait()).collect::<Vec<_>>()
         };
         assert_eq!(waits(1), waits(1));
         assert_ne!(waits(1), waits(2));

@@ -1,4 +1,4 @@
-//! One request that a machine wants sent, and what may become of it.
+//! One request that a machine wants sent, and its outcome.
 
 use std::{
     fmt,
@@ -9,7 +9,7 @@ use offtake_wire::{ApiKey, DecodeError, Request, Response};
 
 use crate::{clock::after, names::BrokerId};
 
-/// Names one call of one machine. Unique within that machine, never reused.
+/// The id of one call. It is unique within its machine and never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallId(pub u64);
 
@@ -25,10 +25,10 @@ impl CallIds {
     }
 }
 
-/// Whom a request is for.
+/// Which broker a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// Any broker that answers: one we know, else one of the bootstrap servers.
+    /// Any broker that answers: a known one, else one of the bootstrap servers.
     Any,
     /// This broker.
     Broker(BrokerId),
@@ -39,26 +39,26 @@ pub enum Target {
 pub struct Transmit {
     /// The answer comes back under this id.
     pub id: CallId,
-    /// Whom to send it to.
+    /// Which broker to send it to.
     pub to: Target,
     /// What to send.
     pub request: Request,
-    /// The highest version it may be sent in, where the newest does not fit what we know (topic ids, say).
+    /// The highest version that the request fits, if newer ones need what is not known (topic ids, for example).
     pub max_version: Option<i16>,
-    /// After this long without an answer it has failed, and its connection with it.
+    /// Without an answer within this time the call has failed, and its connection is closed.
     pub timeout: Duration,
 }
 
 /// What a broker answered.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// Who answered; `None` while a bootstrap server has not yet told its id.
+    /// The broker that answered; `None` for a bootstrap server whose id is not known yet.
     pub from: Option<BrokerId>,
-    /// The version it was spoken in.
+    /// The version of the response.
     pub version: i16,
-    /// The memory that is held for as long as a slice of the answer is left, in bytes; 0 if that is not known.
+    /// The memory that is held while any slice of the response is left, in bytes; 0 if unknown.
     pub memory: usize,
-    /// The answer.
+    /// The response.
     pub response: Response,
 }
 
@@ -70,48 +70,48 @@ pub enum CallError {
     Unreachable {
         /// The address we tried.
         address: String,
-        /// What was wrong with it, ready for a person.
+        /// Why it cannot be reached, ready for a person.
         reason: String,
-        /// Whether something answered that is no Kafka broker: waiting will not help.
+        /// Whether something that is no Kafka broker answered: waiting does not help.
         not_kafka: bool,
     },
-    /// The connection ended before the answer came. The request may or may not have been carried out.
+    /// The connection ended before the answer came. The broker may or may not have carried out the request.
     #[error("{address} closed the connection: {reason}")]
     Disconnected {
         /// The broker's address.
         address: String,
-        /// Why, as far as we know.
+        /// Why, as far as known.
         reason: String,
     },
-    /// No answer within the request's timeout. It may or may not have been carried out.
+    /// No answer came within the request's timeout. The broker may or may not have carried out the request.
     #[error("{address} did not answer {api:?} within {} ms", .after.as_millis())]
     TimedOut {
         /// The broker's address.
         address: String,
-        /// What was asked.
+        /// The request.
         api: ApiKey,
-        /// How long we waited.
+        /// How long the client waited.
         after: Duration,
     },
-    /// The broker speaks no version of this request that we speak.
+    /// The broker and this client have no version of this request in common.
     #[error("{address} does not support {api:?} in a version that this client speaks")]
     Unsupported {
         /// The broker's address.
         address: String,
-        /// What was asked.
+        /// The request.
         api: ApiKey,
     },
-    /// The answer could not be read.
+    /// The answer cannot be decoded.
     #[error("{address} sent a malformed answer to {api:?}: {source}")]
     Malformed {
         /// The broker's address.
         address: String,
-        /// What was asked.
+        /// The request.
         api: ApiKey,
-        /// What was wrong with it.
+        /// What is wrong with it.
         source: DecodeError,
     },
-    /// The answer was larger than what we read, so it was not read. It was carried out.
+    /// The answer is larger than this client reads. The broker has carried out the request.
     #[error(
         "{address} answers {api:?} with {size} bytes, of which this client reads {limit}; raise \
          receive.message.max.bytes"
@@ -119,7 +119,7 @@ pub enum CallError {
     TooLarge {
         /// The broker's address.
         address: String,
-        /// What was asked.
+        /// The request.
         api: ApiKey,
         /// The length of the answer's frame, in bytes.
         size: usize,
@@ -129,13 +129,13 @@ pub enum CallError {
     /// The machine that made the call took it back before it was written to a connection. It was not carried out.
     #[error("withdrawn before it was sent")]
     Withdrawn,
-    /// The metadata does not (any longer) know this broker.
-    #[error("{0} is not known")]
+    /// The metadata does not list this broker, or no longer does.
+    #[error("{0} is not in the cluster's metadata")]
     UnknownBroker(BrokerId),
 }
 
 impl CallError {
-    /// Whether the same call may succeed later though nothing changes on our side.
+    /// Whether the same call may succeed later without a change on the client's side.
     pub fn is_retriable(&self) -> bool {
         match self {
             Self::Unreachable { not_kafka, .. } => !not_kafka,
@@ -144,12 +144,11 @@ impl CallError {
             | Self::Malformed { .. }
             | Self::Withdrawn
             | Self::UnknownBroker(_) => true,
-            // What is too long stays so.
             Self::Unsupported { .. } | Self::TooLarge { .. } => false,
         }
     }
 
-    /// Whether the broker may be gone: if it coordinates a group, its coordinator is to be looked up again.
+    /// Whether the broker may be gone. If it was a group's coordinator, the coordinator has to be looked up again.
     pub fn loses_coordinator(&self) -> bool {
         match self {
             Self::Unreachable { .. }
@@ -161,7 +160,7 @@ impl CallError {
     }
 }
 
-/// The one call that a machine may have outstanding: waiting for its time, under way, or nothing to do.
+/// The one call that a machine may have outstanding.
 ///
 /// ```text
 /// Idle ──at(t)──▶ Due(t) ──start(now ≥ t)──▶ Sent(id) ──take(id)──▶ Idle
@@ -172,22 +171,22 @@ pub enum Call {
     Idle,
     /// To be sent at this time.
     Due(Instant),
-    /// Sent; given up at the deadline even if the loop never answers.
+    /// Sent. It is given up at the deadline, even if the driver never answers.
     Sent {
-        /// The answer we wait for.
+        /// The answer comes under this id.
         id: CallId,
-        /// When we stop waiting.
+        /// When the machine stops waiting.
         deadline: Instant,
     },
 }
 
 impl Call {
-    /// Starts it if its time has come: the id to send it under.
+    /// Starts the call if its time has come, and gives the id to send it under.
     pub fn start(&mut self, now: Instant, ids: &mut CallIds, timeout: Duration) -> Option<CallId> {
         match *self {
             Self::Due(at) if at <= now => {
                 let id = ids.next_id();
-                // The loop answers at `timeout`; the margin is for a loop that forgot.
+                // The driver answers at `timeout`; the margin is for a driver that forgot.
                 *self = Self::Sent { id, deadline: after(after(now, timeout), timeout) };
                 Some(id)
             }
@@ -200,7 +199,7 @@ impl Call {
         matches!(*self, Self::Sent { id: sent, .. } if sent == id)
     }
 
-    /// If `id` answers this call: takes it back to idle.
+    /// If `id` answers this call, it becomes idle again. Whether it does.
     pub fn take(&mut self, id: CallId) -> bool {
         let ours = self.awaits(id);
         if ours {
@@ -214,7 +213,7 @@ impl Call {
         matches!(self, Self::Sent { .. })
     }
 
-    /// When to come back for it: to send it, or to give it up.
+    /// When to send it, or to give it up.
     pub fn deadline(&self) -> Option<Instant> {
         match *self {
             Self::Idle => None,

@@ -1,13 +1,13 @@
-//! Sums of times that cannot overflow.
+//! Arithmetic on times that cannot overflow.
 
 use std::time::{Duration, Instant};
 
-/// As good as never, and within any clock's range.
-const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+/// Later than any run ends, and within the range of any clock.
+const FAR_FUTURE: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
 /// `wait` after `now`. A wait of more than 30 years, such as [`Duration::MAX`], ends 30 years from now.
 pub fn after(now: Instant, wait: Duration) -> Instant {
-    now.checked_add(wait.min(FAR)).unwrap_or(now)
+    now.checked_add(wait.min(FAR_FUTURE)).unwrap_or(now)
 }
 
 /// The earliest of some wake-up times.
@@ -23,8 +23,8 @@ mod tests {
     #[expect(clippy::disallowed_methods, reason = "some moment to count from")]
     fn d13_an_endless_wait_is_a_long_one() {
         let now = Instant::now();
-        assert_eq!(after(now, Duration::MAX), now + FAR);
-        assert_eq!(after(after(now, Duration::MAX), Duration::MAX), now + FAR + FAR);
+        assert_eq!(after(now, Duration::MAX), now + FAR_FUTURE);
+        assert_eq!(after(after(now, Duration::MAX), Duration::MAX), now + FAR_FUTURE + FAR_FUTURE);
         assert_eq!(after(now, Duration::from_secs(1)), now + Duration::from_secs(1));
     }
 }

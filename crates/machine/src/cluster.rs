@@ -1,4 +1,4 @@
-//! What we know of the cluster at one moment: an immutable view, passed to whoever needs it.
+//! What is known of the cluster at one moment: an immutable view.
 
 use std::collections::BTreeMap;
 
@@ -9,18 +9,18 @@ use offtake_wire::{
 
 use crate::names::{BrokerId, LeaderEpoch, Topic, TopicPartition, known_epoch};
 
-/// Brokers, topics and leaders as the newest metadata has them.
+/// Brokers, topics and leaders, from the newest metadata.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Cluster {
-    /// The cluster's id, where the brokers tell it.
+    /// The cluster's id, if the brokers report one.
     pub cluster_id: Option<String>,
     /// The broker that creates and deletes topics.
     pub controller: Option<BrokerId>,
     /// The brokers that are up.
     pub brokers: BTreeMap<BrokerId, Broker>,
-    /// The topics we asked about, those with errors included.
+    /// The topics that were asked about, including those with errors.
     pub topics: BTreeMap<Topic, TopicInfo>,
-    /// Whether we asked about all there are: a topic that is not here then does not exist.
+    /// Whether all topics were asked about. Then a topic that is not here does not exist.
     pub lists_all: bool,
 }
 
@@ -31,20 +31,20 @@ pub struct Broker {
     pub host: String,
     /// Its port.
     pub port: u16,
-    /// Its rack, where set.
+    /// Its rack (`broker.rack`), if set.
     pub rack: Option<String>,
 }
 
 /// A topic.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TopicInfo {
-    /// Its id; zero where the broker is older than topic ids (KIP-516).
+    /// Its id; zero if the broker is older than topic ids (KIP-516).
     pub id: Uuid,
-    /// Why there are no partitions, if there are none.
+    /// Why it cannot be used; [`ErrorCode::None`] if it can.
     pub error: ErrorCode,
     /// Whether Kafka itself owns it (`__consumer_offsets`).
     pub internal: bool,
-    /// Its partitions by index; a gap is a partition that the broker did not tell of.
+    /// Its partitions by index. A gap is a partition that the broker left out.
     pub partitions: BTreeMap<i32, PartitionInfo>,
 }
 
@@ -59,22 +59,22 @@ impl TopicInfo {
 /// A partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionInfo {
-    /// Who leads it, if anybody does.
+    /// Its leader, if it has one.
     pub leader: Option<BrokerId>,
-    /// The leader's term; never goes back in successive views.
+    /// The leader epoch. It never goes back in successive views.
     pub epoch: LeaderEpoch,
     /// All its replicas.
     pub replicas: Vec<BrokerId>,
-    /// Those in sync.
+    /// The in-sync replicas.
     pub isr: Vec<BrokerId>,
-    /// Those that are down.
+    /// The replicas that are offline.
     pub offline: Vec<BrokerId>,
 }
 
 impl Cluster {
-    /// What a broker answered, over what was known `before`: an older leader epoch never replaces a newer one of the same
-    /// topic. `asked_all`: no topics were named in the question.
-    pub fn read(response: MetadataResponse, asked_all: bool, before: &Self) -> Self {
+    /// The view after a broker's answer, given the view `before`. An older leader epoch never replaces a newer one of the same
+    /// topic. `asked_all`: the request named no topics.
+    pub fn from_response(response: MetadataResponse, asked_all: bool, before: &Self) -> Self {
         let mut topics = BTreeMap::new();
         for topic in response.topics {
             let Some(name) = topic.name.filter(|name| !name.is_empty()).map(Topic::from) else { continue };
@@ -91,28 +91,28 @@ impl Cluster {
         }
     }
 
-    /// The topic, if we asked about it and it exists.
+    /// The topic, if it was asked about and has no error.
     pub fn topic(&self, name: &str) -> Option<&TopicInfo> {
         self.topics.get(name).filter(|topic| topic.error.is_ok())
     }
 
-    /// The partition, where known.
+    /// The partition, if known.
     pub fn partition(&self, of: &TopicPartition) -> Option<&PartitionInfo> {
         self.topic(of.topic.as_str())?.partitions.get(&of.partition)
     }
 
-    /// Its leader, if it has one whose address we know.
+    /// The partition's leader, if it has one whose address is known.
     pub fn leader(&self, of: &TopicPartition) -> Option<BrokerId> {
         self.partition(of)?.leader.filter(|id| self.brokers.contains_key(id))
     }
 
-    /// The topic's id, where it has one.
+    /// The topic's id, if it has one.
     pub fn topic_id(&self, name: &str) -> Option<Uuid> {
         self.topic(name).map(|topic| topic.id).filter(|id| *id != Uuid::ZERO)
     }
 
     /// The name of the topic with this id.
-    pub fn topic_named(&self, id: Uuid) -> Option<&Topic> {
+    pub fn topic_with_id(&self, id: Uuid) -> Option<&Topic> {
         if id == Uuid::ZERO {
             return None;
         }
@@ -120,7 +120,7 @@ impl Cluster {
     }
 }
 
-/// The brokers that can be dialled; entries with an impossible address are dropped (FAILURES §3 row 20).
+/// The brokers with a valid address; the others are left out.
 fn brokers(of: Vec<MetadataResponseBroker>) -> BTreeMap<BrokerId, Broker> {
     let mut brokers = BTreeMap::new();
     for broker in of {
@@ -133,7 +133,7 @@ fn brokers(of: Vec<MetadataResponseBroker>) -> BTreeMap<BrokerId, Broker> {
     brokers
 }
 
-/// A topic as a broker tells it, over what we knew: an older epoch never replaces a newer one of the same topic.
+/// A topic from a broker's answer, given what was known. An older epoch never replaces a newer one of the same topic.
 fn merge(
     known: Option<&TopicInfo>,
     id: Uuid,

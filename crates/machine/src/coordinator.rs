@@ -1,7 +1,7 @@
-//! Which broker coordinates a group: FindCoordinator, asked only while somebody needs to know.
+//! Which broker coordinates a group (FindCoordinator). It is looked up only while somebody needs it.
 //!
-//! Forgets a coordinator when it says it is none, or when its connection ends; identity of the member is not touched by
-//! either. At most one call is outstanding; a lost one is asked again.
+//! A coordinator is forgotten when it answers that it is none, or when its connection ends. Neither changes the identity of
+//! the member. At most one call is outstanding; a lost one is sent again.
 
 use std::{
     collections::VecDeque,
@@ -25,14 +25,14 @@ pub struct Coordinator {
     backoff: Backoff,
     ids: CallIds,
     state: State,
-    /// What was told already.
-    refused: Option<ErrorCode>,
+    /// The refusal that was reported last.
+    reported: Option<ErrorCode>,
     events: VecDeque<Event>,
 }
 
 #[derive(Debug)]
 enum State {
-    /// Nobody has asked; or the search was refused, and is not to be repeated before this.
+    /// Nobody needs it; or the lookup was refused, and is not repeated before `not_before`.
     Unknown {
         not_before: Option<Instant>,
     },
@@ -44,10 +44,10 @@ enum State {
     },
 }
 
-/// What became of the search.
+/// The outcome of a lookup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Found, at an address that the metadata need not know yet.
+    /// The coordinator was found, at an address that the metadata may not list yet.
     Found {
         /// Its id.
         broker: BrokerId,
@@ -56,14 +56,14 @@ pub enum Event {
         /// Its port.
         port: u16,
     },
-    /// The broker refused to tell. Asked again, with pauses, while somebody wants to know; told once.
+    /// The broker refused. The lookup is repeated, with pauses, while somebody needs it; the refusal is reported once.
     Refused(ErrorCode),
-    /// No broker could be asked; it goes on trying.
-    Failing(CallError),
+    /// No broker could be asked. The lookup is repeated.
+    LookupFailed(CallError),
 }
 
 impl Coordinator {
-    /// The coordinator of `group`, not looked for yet.
+    /// The coordinator of `group`, not looked up yet.
     pub fn new(
         group: impl Into<String>,
         request_timeout: Duration,
@@ -76,7 +76,7 @@ impl Coordinator {
             backoff: Backoff::new(backoff, seed),
             ids: CallIds::default(),
             state: State::Unknown { not_before: None },
-            refused: None,
+            reported: None,
             events: VecDeque::new(),
         }
     }
@@ -89,24 +89,25 @@ impl Coordinator {
         }
     }
 
-    /// Somebody needs it: looks for it unless it is known or being looked for.
-    pub fn want(&mut self, now: Instant) {
+    /// Looks it up, unless it is known or being looked up.
+    pub fn look_up(&mut self, now: Instant) {
         if let State::Unknown { not_before } = self.state {
             let at = not_before.map_or(now, |at| at.max(now));
             self.state = State::Finding { call: Call::Due(at) };
         }
     }
 
-    /// `broker` said that it is not the coordinator, or its connection ended. Says nothing about any other broker.
-    pub fn lost(&mut self, now: Instant, broker: BrokerId) {
+    /// `broker` answered that it is not the coordinator, or its connection ended. Changes nothing if another broker is the
+    /// coordinator.
+    pub fn on_lost(&mut self, now: Instant, broker: BrokerId) {
         if self.broker() == Some(broker) {
-            self.state = State::Finding { call: Call::Due(after(now, self.backoff.failed())) };
+            self.state = State::Finding { call: Call::Due(after(now, self.backoff.next_wait())) };
         }
     }
 
-    /// The coordinator answered a request as one: the next search starts without delay.
-    pub fn answered(&mut self) {
-        self.backoff.worked();
+    /// The coordinator answered a request as one: the next lookup starts without delay.
+    pub fn on_response(&mut self) {
+        self.backoff.reset();
     }
 
     /// The answer to FindCoordinator.
@@ -120,13 +121,13 @@ impl Coordinator {
                 match found_coordinator(found, &self.group) {
                     Ok(CoordinatorAddress { broker, host, port }) => {
                         self.state = State::Known { broker };
-                        self.refused = None;
+                        self.reported = None;
                         self.events.push_back(Event::Found { broker, host, port });
                         return;
                     }
                     Err((code, _)) if code.is_retriable() => true,
                     Err((code, _)) => {
-                        if self.refused.replace(code) != Some(code) {
+                        if self.reported.replace(code) != Some(code) {
                             self.events.push_back(Event::Refused(code));
                         }
                         false
@@ -136,14 +137,14 @@ impl Coordinator {
             Ok(_) => true,
             Err(error) => {
                 let again = error.is_retriable();
-                self.events.push_back(Event::Failing(error));
+                self.events.push_back(Event::LookupFailed(error));
                 again
             }
         };
         self.state = if again {
-            State::Finding { call: Call::Due(after(now, self.backoff.failed())) }
+            State::Finding { call: Call::Due(after(now, self.backoff.next_wait())) }
         } else {
-            State::Unknown { not_before: Some(after(now, self.backoff.failed())) }
+            State::Unknown { not_before: Some(after(now, self.backoff.next_wait())) }
         };
     }
 
@@ -152,7 +153,7 @@ impl Coordinator {
         if let State::Finding { call } = &mut self.state
             && call.is_overdue(now)
         {
-            *call = Call::Due(after(now, self.backoff.failed()));
+            *call = Call::Due(after(now, self.backoff.next_wait()));
         }
     }
 
@@ -169,7 +170,7 @@ impl Coordinator {
         })
     }
 
-    /// When to come back.
+    /// When to call again.
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.state {
             State::Finding { call } => call.deadline(),
@@ -206,10 +207,11 @@ pub fn find_coordinator(group: &str) -> FindCoordinatorRequest {
     FindCoordinatorRequest { key: group.to_owned(), key_type: 0, coordinator_keys: vec![group.to_owned()] }
 }
 
-/// What the answer says of `group`. Brokers since version 4 answer with a list of keys (KIP-699), older ones in place.
+/// The coordinator of `group`, from the answer. Version 4 and later answer with a list of keys (KIP-699), earlier ones
+/// with one coordinator.
 ///
 /// # Errors
-/// The broker's code and its message; [`ErrorCode::CoordinatorNotAvailable`] for an address that cannot be.
+/// The broker's code and message; [`ErrorCode::CoordinatorNotAvailable`] for an invalid address.
 pub fn found_coordinator(
     response: FindCoordinatorResponse,
     group: &str,

@@ -1,14 +1,15 @@
-//! What a state machine is here, and the two that every client needs: the cluster's metadata and a group's coordinator.
+//! What all state machines share, and the two that every client needs: the cluster's metadata and a group's coordinator.
 //!
-//! A machine owns no socket and reads no clock. Time comes in as `now`, what it wants done goes out as values:
+//! A machine owns no socket and reads no clock. Time comes in as `now`; what it wants done goes out as values:
 //!
-//! 1. change it: a command, [`handle_answer`](metadata::Metadata::handle_answer), or the clock reaching `poll_timeout`;
+//! 1. change it: by a command, by [`handle_answer`](metadata::Metadata::handle_answer), or by `handle_timeout` when the
+//!    time of `poll_timeout` has come;
 //! 2. drain it: `poll_transmit` until `None`, `poll_event` until `None`;
-//! 3. ask `poll_timeout` when to come back, and do.
+//! 3. ask `poll_timeout` when to call again, and do so.
 //!
-//! A [`Transmit`] is answered exactly once, by [`Answer`] or [`CallError`], under the [`CallId`] it left with. An answer
-//! to a call that the machine has given up changes nothing. A machine may ask for a call to be withdrawn: one that was not
-//! written yet is then answered by [`CallError::Withdrawn`], any other as if nothing had been asked.
+//! A [`Transmit`] is answered exactly once, by an [`Answer`] or a [`CallError`], under its [`CallId`]. An answer to a call
+//! that the machine has given up changes nothing. A machine may ask for a call to be withdrawn: one that was not written yet
+//! is then answered by [`CallError::Withdrawn`], any other as if nothing had been asked.
 
 pub mod backoff;
 pub mod call;

@@ -1,8 +1,8 @@
-//! The cluster's metadata: brokers, topics, leaders, kept fresh.
+//! The cluster's metadata: brokers, topics and leaders, kept up to date.
 //!
-//! Refreshed when asked to, when it is older than `metadata.max.age.ms`, and, with a growing pause, for as long as a topic
-//! that is wanted has no leader. What is known only gets better: a leader epoch never goes back, a passing
-//! error does not wipe out what we knew, and "no error, no partitions" is not an answer.
+//! It is refreshed on request, when it is older than `metadata.max.age.ms`, and, with growing pauses, while a wanted topic
+//! has no leader. A worse answer never replaces a better one: a leader epoch never goes back, a retriable error
+//! does not remove what is known, and a topic with neither an error nor partitions is not believed.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -20,14 +20,14 @@ use crate::{
     names::{BrokerId, Topic, TopicPartition},
 };
 
-/// How many refreshes in a row must call a known topic unknown before we believe that it was deleted: a broker that has
-/// just started answers so too.
-const UNKNOWN_BEFORE_GONE: u32 = 3;
+/// How many refreshes in a row must call a known topic unknown before it counts as deleted. A broker that has just started
+/// answers so too.
+const LISTINGS_BEFORE_DELETED: u32 = 3;
 
-/// Complete metadata is kept for so long at least.
+/// The least age at which complete metadata is refreshed.
 const SHORTEST_AGE: Duration = Duration::from_millis(10);
 
-/// How the metadata is kept.
+/// How often the metadata is refreshed, and what happens when that fails.
 #[derive(Clone, Debug)]
 pub struct MetadataConfig {
     /// `request.timeout.ms`.
@@ -40,7 +40,7 @@ pub struct MetadataConfig {
     pub allow_auto_topic_creation: bool,
     /// `metadata.recovery.rebootstrap.trigger.ms`, or `None` for `metadata.recovery.strategy=none` (KIP-899, KIP-1102).
     pub rebootstrap_after: Option<Duration>,
-    /// For the jitter of the pauses.
+    /// The seed of the jitter in the pauses.
     pub seed: u64,
 }
 
@@ -50,38 +50,38 @@ pub struct Metadata {
     config: MetadataConfig,
     interest: Interest,
     cluster: Arc<Cluster>,
-    /// Refreshes in a row that called a topic unknown which we knew.
+    /// How many refreshes in a row called a known topic unknown.
     unknown: BTreeMap<Topic, u32>,
     backoff: Backoff,
     ids: CallIds,
     call: Call,
-    /// How many requests have left, and which of them the view comes from.
-    asked: u64,
-    learnt: u64,
-    /// What was asked for while a call is under way.
-    next: Next,
-    /// Whether the call under way asked for all topics.
-    asked_all: bool,
-    /// Since when no refresh has succeeded, while one was wanted.
+    /// How many requests were sent, and the number of the one that the view comes from.
+    requests_sent: u64,
+    view_request: u64,
+    /// When to refresh after the outstanding call.
+    next: NextRefresh,
+    /// Whether the outstanding call asks for all topics.
+    call_wants_all: bool,
+    /// Since when all refreshes have failed.
     failing_since: Option<Instant>,
     events: VecDeque<Event>,
 }
 
-/// When to ask again after the call under way, as far as that was said meanwhile.
+/// When to refresh after the outstanding call, as far as that was requested meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Next {
-    /// When its answer is old, or incomplete.
+enum NextRefresh {
+    /// When its answer is too old, or soon if it is incomplete.
     AsAnswered,
-    /// After a pause: somebody saw that the view is stale, perhaps before this call was answered.
+    /// After a pause: the view was found to be stale, perhaps before this call was answered.
     Soon,
-    /// At once: something is wanted that the call did not ask for.
+    /// At once: a topic is wanted that the call does not ask for.
     AtOnce,
 }
 
 #[derive(Debug, PartialEq)]
 enum Interest {
     Topics(BTreeSet<Topic>),
-    /// All there are, and whether there are these.
+    /// All topics; and the `named` ones even if they do not exist.
     All {
         named: BTreeSet<Topic>,
     },
@@ -93,19 +93,19 @@ impl Interest {
     }
 }
 
-/// What the metadata tells.
+/// What happened to the metadata.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// There is a newer view.
     Updated,
-    /// A refresh failed; it goes on trying.
-    Failing(CallError),
-    /// The brokers we know are of no use: start again from the bootstrap servers.
+    /// A refresh failed. It is repeated.
+    RefreshFailed(CallError),
+    /// None of the known brokers is of use: begin again with the bootstrap servers (KIP-899).
     Rebootstrap,
 }
 
 impl Metadata {
-    /// Nothing known, nothing wanted but the brokers themselves.
+    /// Nothing is known, and nothing is wanted but the brokers.
     pub fn new(now: Instant, config: MetadataConfig) -> Self {
         Self {
             interest: Interest::Topics(BTreeSet::new()),
@@ -114,10 +114,10 @@ impl Metadata {
             backoff: Backoff::new(config.backoff, config.seed),
             ids: CallIds::default(),
             call: Call::Due(now),
-            asked: 0,
-            learnt: 0,
-            next: Next::AsAnswered,
-            asked_all: false,
+            requests_sent: 0,
+            view_request: 0,
+            next: NextRefresh::AsAnswered,
+            call_wants_all: false,
             failing_since: None,
             events: VecDeque::new(),
             config,
@@ -129,31 +129,31 @@ impl Metadata {
         &self.cluster
     }
 
-    /// How many requests have left. A view that [comes from](Self::learnt) a later one is newer than this moment.
-    pub fn asked(&self) -> u64 {
-        self.asked
+    /// How many requests were sent. A view that [comes from](Self::view_request) a later one is newer than this moment.
+    pub fn requests_sent(&self) -> u64 {
+        self.requests_sent
     }
 
-    /// Which request the view comes from, leader hints aside.
-    pub fn learnt(&self) -> u64 {
-        self.learnt
+    /// The number of the request that the view comes from, apart from leader hints.
+    pub fn view_request(&self) -> u64 {
+        self.view_request
     }
 
-    /// Keep these topics fresh, and no others.
+    /// Keeps these topics up to date, and no others.
     pub fn want_topics(&mut self, now: Instant, topics: BTreeSet<Topic>) {
         let news = match &self.interest {
             Interest::Topics(old) => !topics.is_subset(old),
-            // What the last listing does not have may be there by now.
+            // A topic that the last listing did not have may exist by now.
             Interest::All { .. } => !topics.iter().all(|topic| self.knows(topic)),
         };
         self.interest = Interest::Topics(topics);
         if news {
-            self.refresh_at(now, Next::AtOnce);
+            self.refresh_at(now, NextRefresh::AtOnce);
         }
     }
 
-    /// Keep all topics of the cluster fresh: somebody subscribes by pattern. Of `named` it is to be known too if they do not
-    /// exist.
+    /// Keeps all topics of the cluster up to date, for subscriptions by pattern. The `named` ones are in the view even if they
+    /// do not exist.
     pub fn want_all(&mut self, now: Instant, named: BTreeSet<Topic>) {
         let news = match &self.interest {
             Interest::Topics(_) => true,
@@ -161,7 +161,7 @@ impl Metadata {
         };
         self.interest = Interest::All { named };
         if news {
-            self.refresh_at(now, Next::AtOnce);
+            self.refresh_at(now, NextRefresh::AtOnce);
         }
     }
 
@@ -169,23 +169,23 @@ impl Metadata {
         self.cluster.topics.get(topic).is_some_and(is_complete)
     }
 
-    /// Somebody saw that the view is stale. Refreshes soon, though not more often than the pauses allow.
+    /// The view was found to be stale: refreshes soon, but not more often than the pauses allow.
     pub fn refresh(&mut self, now: Instant) {
         let soon = after(now, self.config.backoff.base);
         let wait = match self.call {
             Call::Sent { .. } => Duration::ZERO, // the pause follows the answer
             Call::Due(due) if due <= soon => return,
-            Call::Due(_) | Call::Idle => self.backoff.failed(),
+            Call::Due(_) | Call::Idle => self.backoff.next_wait(),
         };
-        self.refresh_at(after(now, wait), Next::Soon);
+        self.refresh_at(after(now, wait), NextRefresh::Soon);
     }
 
-    /// Refreshes at once: the application asked.
+    /// Refreshes at once, for the application.
     pub fn refresh_now(&mut self, now: Instant) {
-        self.refresh_at(now, Next::AtOnce);
+        self.refresh_at(now, NextRefresh::AtOnce);
     }
 
-    fn refresh_at(&mut self, at: Instant, next: Next) {
+    fn refresh_at(&mut self, at: Instant, next: NextRefresh) {
         match self.call {
             Call::Sent { .. } => self.next = self.next.max(next),
             Call::Due(due) => self.call = Call::Due(due.min(at)),
@@ -193,9 +193,8 @@ impl Metadata {
         }
     }
 
-    /// A broker told who leads now, in its answer to something else (KIP-951). Taken only if the epoch is newer.
-    /// True if it was news. Where it is news and cannot be used, because the partition or the leader's address is unknown,
-    /// the metadata is refreshed.
+    /// A broker named the current leader in its answer to another request (KIP-951). It is taken only if the epoch is newer;
+    /// then this returns true. If the partition or the leader's address is not known, the metadata is refreshed instead.
     pub fn learn_leader(
         &mut self,
         now: Instant,
@@ -226,7 +225,7 @@ impl Metadata {
         true
     }
 
-    /// Told once for all that changed since the last time that it was heard.
+    /// One event stands for all changes since the last one was taken.
     fn updated(&mut self) {
         if !self.events.contains(&Event::Updated) {
             self.events.push_back(Event::Updated);
@@ -242,15 +241,15 @@ impl Metadata {
             Ok(Answer { response: Response::Metadata(response), .. }) => self.learn(now, response),
             Ok(_) => self.failed(now),
             Err(error) => {
-                self.events.push_back(Event::Failing(error));
+                self.events.push_back(Event::RefreshFailed(error));
                 self.failed(now);
             }
         }
     }
 
     fn failed(&mut self, now: Instant) {
-        self.next = Next::AsAnswered;
-        self.call = Call::Due(after(now, self.backoff.failed()));
+        self.next = NextRefresh::AsAnswered;
+        self.call = Call::Due(after(now, self.backoff.next_wait()));
         let since = *self.failing_since.get_or_insert(now);
         if self.config.rebootstrap_after.is_some_and(|limit| now.saturating_duration_since(since) >= limit) {
             self.failing_since = None;
@@ -260,14 +259,14 @@ impl Metadata {
 
     fn learn(&mut self, now: Instant, response: wire::MetadataResponse) {
         if response.error_code == ErrorCode::RebootstrapRequired {
-            self.call = Call::Due(after(now, self.backoff.failed()));
+            self.call = Call::Due(after(now, self.backoff.next_wait()));
             self.events.push_back(Event::Rebootstrap);
             return;
         }
-        let lists_all = self.asked_all && self.interest.is_all();
-        let told = Cluster::read(response, lists_all, &self.cluster);
+        let lists_all = self.call_wants_all && self.interest.is_all();
+        let told = Cluster::from_response(response, lists_all, &self.cluster);
         if told.brokers.is_empty() {
-            // A broker that has just started may know none, not even itself.
+            // A broker that has just started may list no broker, not even itself.
             return self.failed(now);
         }
         self.failing_since = None;
@@ -296,22 +295,22 @@ impl Metadata {
             Interest::All { .. } => {}
         }
         self.cluster = Arc::new(Cluster { topics, ..told });
-        self.learnt = self.asked;
+        self.view_request = self.requests_sent;
         self.updated();
-        let wait = match std::mem::replace(&mut self.next, Next::AsAnswered) {
-            Next::AtOnce => Duration::ZERO,
-            Next::AsAnswered if complete => {
-                self.backoff.worked();
-                // `metadata.max.age.ms=0` is no busy loop (FAILURES S15).
+        let wait = match std::mem::replace(&mut self.next, NextRefresh::AsAnswered) {
+            NextRefresh::AtOnce => Duration::ZERO,
+            NextRefresh::AsAnswered if complete => {
+                self.backoff.reset();
+                // Even `metadata.max.age.ms=0` makes no busy loop (FAILURES S15).
                 self.config.max_age.max(self.config.backoff.base).max(SHORTEST_AGE)
             }
-            Next::AsAnswered | Next::Soon => self.backoff.failed(),
+            NextRefresh::AsAnswered | NextRefresh::Soon => self.backoff.next_wait(),
         };
         self.call = Call::Due(after(now, wait));
     }
 
-    /// A full listing may come from a broker that has just started and does not know all topics: those that were known stay
-    /// until several listings in a row lack them. Whether nothing had to stay.
+    /// A full listing may come from a broker that has just started and does not know all topics. So a known topic stays
+    /// until several listings in a row lack it. Returns whether all known topics are listed.
     fn keep_unlisted(&mut self, listed: &mut BTreeMap<Topic, TopicInfo>) -> bool {
         let before = Arc::clone(&self.cluster);
         let mut nothing = true;
@@ -330,7 +329,7 @@ impl Metadata {
         nothing
     }
 
-    /// What to believe of a topic that now has an error and had none before.
+    /// What to keep of a topic that has an error now and had none before.
     fn or_still_known(&mut self, name: &Topic, new: TopicInfo) -> TopicInfo {
         let known = self.cluster.topic(name.as_str());
         match (new.error, known) {
@@ -341,7 +340,7 @@ impl Metadata {
             (ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId, Some(known)) => {
                 let times = self.unknown.entry(name.clone()).or_default();
                 *times = times.saturating_add(1);
-                if *times >= UNKNOWN_BEFORE_GONE { new } else { known.clone() }
+                if *times >= LISTINGS_BEFORE_DELETED { new } else { known.clone() }
             }
             (error, Some(known)) if error.is_retriable() => known.clone(),
             (_, Some(_)) => new,
@@ -358,8 +357,8 @@ impl Metadata {
     /// What to send.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
         let id = self.call.start(now, &mut self.ids, self.config.request_timeout)?;
-        self.asked = self.asked.wrapping_add(1);
-        self.asked_all = self.interest.is_all();
+        self.requests_sent = self.requests_sent.wrapping_add(1);
+        self.call_wants_all = self.interest.is_all();
         let topics = match &self.interest {
             Interest::All { .. } => None,
             Interest::Topics(topics) => Some(
@@ -386,7 +385,7 @@ impl Metadata {
         })
     }
 
-    /// When to come back.
+    /// When to call again.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.call.deadline()
     }
@@ -397,7 +396,7 @@ impl Metadata {
     }
 }
 
-/// Whether nothing of it can be expected to turn up at the next refresh.
+/// Whether the next refresh is not expected to tell more of it.
 fn is_complete(topic: &TopicInfo) -> bool {
     match topic.error {
         ErrorCode::None => topic.partitions.values().all(|partition| partition.leader.is_some()),

@@ -2,12 +2,12 @@
 
 use std::{borrow::Borrow, cmp::Ordering, fmt, sync::Arc};
 
-/// A broker's id, as the cluster numbers them. Never negative: a missing broker is an `Option`.
+/// A broker's id, `node.id`. Never negative: a missing broker is an `Option`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BrokerId(pub i32);
 
 impl BrokerId {
-    /// `None` for Kafka's -1, "no such broker".
+    /// `None` for Kafka's -1, which stands for no broker.
     pub fn known(id: i32) -> Option<Self> {
         (id >= 0).then_some(Self(id))
     }
@@ -19,14 +19,14 @@ impl fmt::Display for BrokerId {
     }
 }
 
-/// A topic's name; cheap to clone. Clones compare without a look at the name.
+/// A topic's name. Clones are cheap, and comparing clones does not compare the bytes.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Topic(Arc<str>);
 
 /// The longest name that a topic can have, in bytes.
 const LONGEST_TOPIC_NAME: usize = 249;
 
-/// Why Kafka has no topic of a name.
+/// Why a topic cannot have a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidTopic {
     /// It is empty.
@@ -35,11 +35,11 @@ pub enum InvalidTopic {
     /// It is `.` or `..`.
     #[error("a topic name cannot be \".\" or \"..\"")]
     Dots,
-    /// It has so many bytes.
+    /// It has this many bytes.
     #[error("a topic name has at most {LONGEST_TOPIC_NAME} bytes, not {0}")]
     TooLong(usize),
-    /// It has this character.
-    #[error("a topic name consists of ASCII letters and digits, '.', '_' and '-', and has no {0:?}")]
+    /// It contains this character.
+    #[error("a topic name consists of ASCII letters, digits, '.', '_' and '-'; it cannot contain {0:?}")]
     Character(char),
 }
 
@@ -49,8 +49,8 @@ impl Topic {
         &self.0
     }
 
-    /// Whether a topic can have this name, by Kafka's rules. Brokers of other makes may have topics of other names: what
-    /// they tell of is read, whatever it is called.
+    /// Whether Kafka allows a topic of this name. Other brokers than Kafka may have topics with other names; those are read
+    /// all the same.
     pub fn check(&self) -> Result<(), InvalidTopic> {
         let legal = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         match &*self.0 {
@@ -162,7 +162,7 @@ impl fmt::Display for TopicPartition {
     }
 }
 
-/// A leader epoch: how often a partition has changed its leader (KIP-320). `None` wherever Kafka writes -1.
+/// A leader epoch: how often a partition has changed its leader (KIP-320). `None` where Kafka has -1.
 pub type LeaderEpoch = Option<i32>;
 
 /// Turns Kafka's -1 into `None`.
@@ -170,18 +170,18 @@ pub fn known_epoch(epoch: i32) -> LeaderEpoch {
     (epoch >= 0).then_some(epoch)
 }
 
-/// Where reading stands in one partition: the next offset, and the leader epoch of the record before it, by which a
-/// truncated log is noticed (KIP-320).
+/// A position in one partition: the next offset, and the leader epoch of the record before it, which shows whether the
+/// log was truncated (KIP-320).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
     /// The next offset to read.
     pub offset: i64,
-    /// The epoch under which the record before it was written, where known.
+    /// The leader epoch in which the record before it was written, if known.
     pub epoch: LeaderEpoch,
 }
 
 impl Position {
-    /// `offset`, with no epoch known.
+    /// `offset`, without a known epoch.
     pub fn at(offset: i64) -> Self {
         Self { offset, epoch: None }
     }
@@ -193,24 +193,24 @@ impl From<i64> for Position {
     }
 }
 
-/// Ownership of a partition, as a value. Each assignment mints a new one; records, stored offsets and commits carry it,
-/// and a stale one is refused locally, so that nothing is committed after a revoke.
+/// Ownership of a partition, as a value. Each assignment gets a new one. Records, stored offsets and commits carry it, and a
+/// stale one is refused locally, so that nothing is committed after a revoke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token {
-    /// Which assignment of the partition: unique in a consumer's life.
+    /// The number of the assignment. It is unique in a consumer's life.
     pub assignment: u64,
-    /// How often the application has moved the position since: records fetched before a seek are not handed out after it.
+    /// How many seeks there were since the assignment. Records fetched before a seek are not handed out after it.
     pub seek: u64,
 }
 
 impl Token {
-    /// Whether both come from the same assignment, whatever was sought in between: enough for a commit.
-    pub fn same_owner(self, other: Self) -> bool {
+    /// Whether both are of the same assignment, regardless of seeks. That is enough for a commit.
+    pub fn same_assignment(self, other: Self) -> bool {
         self.assignment == other.assignment
     }
 
     /// The token after a seek.
-    pub fn sought(self) -> Self {
+    pub fn after_seek(self) -> Self {
         Self { seek: self.seek.saturating_add(1), ..self }
     }
 }

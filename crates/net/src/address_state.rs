@@ -54,7 +54,7 @@ impl AddressState {
         if self.backoff_until(now).is_some() {
             return; // its connections broke together: one failure
         }
-        self.not_before = now.checked_add(self.backoff.failed());
+        self.not_before = now.checked_add(self.backoff.next_wait());
     }
 
     /// ApiVersions was answered.
@@ -68,7 +68,7 @@ impl AddressState {
     pub(crate) fn worked(&mut self, address: &Address) {
         if self.is_failing() {
             tracing::info!(%address, "answers again");
-            self.backoff.worked();
+            self.backoff.reset();
             self.not_before = None;
             self.last_reason = None;
         }

@@ -215,7 +215,7 @@ impl Offsets {
             return;
         }
         for (partition, token, offset) in &landed {
-            let state = self.partitions.get_mut(partition).filter(|state| state.token.same_owner(*token));
+            let state = self.partitions.get_mut(partition).filter(|state| state.token.same_assignment(*token));
             if state.as_ref().is_some_and(|state| !state.is_of_this_log(*token)) {
                 continue; // the log that it speaks of is gone
             }

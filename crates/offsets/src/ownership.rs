@@ -88,7 +88,7 @@ impl Offsets {
         let Some(state) = self.partitions.get_mut(partition) else {
             return Err(NotAssigned::Partition(partition.clone()));
         };
-        state.token = state.token.sought();
+        state.token = state.token.after_seek();
         state.no_progress_count = 0;
         let token = state.token;
         if let (false, Place::Offset(position)) = at.parts()
@@ -166,7 +166,7 @@ impl Offsets {
             self.leave_log(partition);
         }
         let Some(state) = self.partitions.get_mut(partition) else { return };
-        state.token = state.token.sought();
+        state.token = state.token.after_seek();
         let token = state.token;
         self.emit(Event::NewLog { partition: partition.clone(), token });
     }
@@ -211,7 +211,7 @@ impl Offsets {
         if next.offset < 0 {
             return Err(Refused::NegativeOffset);
         }
-        let Some(state) = self.partitions.get_mut(partition).filter(|state| state.token.same_owner(token))
+        let Some(state) = self.partitions.get_mut(partition).filter(|state| state.token.same_assignment(token))
         else {
             return Err(Refused::NotOwned);
         };

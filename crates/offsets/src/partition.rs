@@ -110,7 +110,7 @@ impl Partition {
 
     /// Whether what bears this token was read of the log that the partition is now: enough for a commit.
     pub(crate) fn is_of_this_log(&self, token: Token) -> bool {
-        self.token.same_owner(token) && token.seek >= self.log_since
+        self.token.same_assignment(token) && token.seek >= self.log_since
     }
 
     /// The topic was deleted and created again: whatever bears a token of now or before is of a log that is gone. Nothing of

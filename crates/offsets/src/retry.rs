@@ -28,10 +28,10 @@ impl BackoffSchedule {
     /// After so many failures in a row before this one.
     pub(crate) fn after(&self, failures: u32) -> Duration {
         let mut backoff = Backoff::new(self.config, self.seed ^ self.round.rotate_left(32));
-        let mut wait = backoff.failed();
+        let mut wait = backoff.next_wait();
         // Beyond sixteen doublings only the cap counts.
         for _ in 0..failures.min(16) {
-            wait = backoff.failed();
+            wait = backoff.next_wait();
         }
         wait
     }

@@ -178,7 +178,7 @@ impl Calls {
             return Err(Trouble::code(what, answer.error_code, None));
         }
         let asked_all = matches!(which, Which::All);
-        let cluster = Cluster::read(answer, asked_all, &Cluster::default());
+        let cluster = Cluster::from_response(answer, asked_all, &Cluster::default());
         if cluster.brokers.is_empty() {
             return Err(Trouble::malformed(what, "the broker knows of no broker, not even of itself"));
         }

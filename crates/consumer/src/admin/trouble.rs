@@ -129,7 +129,7 @@ impl Attempts {
         deadline: std::time::Instant,
         limit: Duration,
     ) -> Result<(), Error> {
-        let wait = self.backoff.failed();
+        let wait = self.backoff.next_wait();
         match trouble.again {
             Again::Never => return Err(trouble.error),
             Again::Soon if self.backoff.failures() >= SOON => return Err(trouble.error),

@@ -225,7 +225,7 @@ async fn answers(mut commands: mpsc::UnboundedReceiver<Command>, log: Log, held:
             }
             Command::Seek { partition, reply, .. } => {
                 log.say(format!("seek {}", name(&partition)));
-                let _ = reply.send(Ok(TOKEN.sought()));
+                let _ = reply.send(Ok(TOKEN.after_seek()));
             }
             Command::PausesChanged { partitions } => log.say(format!("pauses of {}", partitions.len())),
             Command::GiveBack { partition, from, .. } => {

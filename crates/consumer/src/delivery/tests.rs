@@ -225,11 +225,11 @@ fn j3_what_lies_behind_the_last_record_moves_the_position_with_it() {
 fn i7_what_was_fetched_before_a_seek_or_for_an_earlier_owner_is_dropped() {
     let mut sim = Sim::handing_out(500);
     sim.take_in(chunk(0, 3, &[batch(0, 3)]));
-    sim.seek(TOKEN.sought(), None);
+    sim.seek(TOKEN.after_seek(), None);
     sim.take_in(chunk(3, 6, &[batch(3, 3)]));
     assert!(sim.poll().is_none());
     sim.delivery.remove(&[orders()]);
-    sim.take_in(Chunk { token: TOKEN.sought(), ..chunk(9, 12, &[batch(9, 3)]) });
+    sim.take_in(Chunk { token: TOKEN.after_seek(), ..chunk(9, 12, &[batch(9, 3)]) });
     assert!(sim.poll().is_none());
     assert_eq!(sim.freed(), 3000);
 }
@@ -321,7 +321,7 @@ fn l8_a_seek_by_a_handle_shows_at_once_and_what_was_fetched_before_it_does_not_c
     let mut sim = Sim::handing_out(500);
     sim.gauges.set_watermarks(ends_at(100, 100));
     sim.take_in(chunk(0, 3, &[batch(0, 3)]));
-    let token = TOKEN.sought();
+    let token = TOKEN.after_seek();
     // What the engine does before it answers a handle.
     sim.gauges.set_position(token, Some(50));
     assert_eq!((sim.handle.position(&orders()), sim.handle.lag(&orders())), (Some(50), Some(50)));
@@ -345,7 +345,7 @@ fn l8_what_was_passed_over_moved_back_or_told_before_a_seek_is_dropped() {
         let jump = Event::Truncated { partition: orders(), from: 9, to: Some(8), epoch: None };
         sim.delivery.moved.jump(TOKEN, vec![jump]);
         match gone {
-            false => sim.seek(TOKEN.sought(), Some(100)),
+            false => sim.seek(TOKEN.after_seek(), Some(100)),
             true => sim.delivery.remove(&[orders()]),
         }
         assert!(sim.delivery.passed().is_empty() && sim.delivery.moved_back().is_empty());

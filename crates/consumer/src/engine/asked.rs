@@ -89,7 +89,7 @@ impl Engine {
                 }
                 let is_unlisted = self.metadata.cluster().lists_all
                     && self.metadata.cluster().topic(topic.as_str()).is_none();
-                self.waiters.lookups.partitions(topic, self.metadata.asked(), deadline, reply);
+                self.waiters.lookups.partitions(topic, self.metadata.requests_sent(), deadline, reply);
                 self.want_topics(now);
                 if is_unlisted {
                     self.metadata.refresh_now(now);
@@ -98,7 +98,7 @@ impl Engine {
             }
             Command::Matching { patterns, deadline, reply } => {
                 // As the cluster is now: a listing that was asked for before does not count.
-                self.waiters.lookups.matching(patterns, self.metadata.asked(), deadline, reply);
+                self.waiters.lookups.matching(patterns, self.metadata.requests_sent(), deadline, reply);
                 self.want_topics(now);
                 self.metadata.refresh_now(now);
                 self.settle_lookups(now);
@@ -183,7 +183,7 @@ impl Engine {
                 Member::new(config).map_err(|error| Error::new(ErrorKind::Config, error.to_string()))?;
             self.member = Some(member);
         }
-        self.subscriptions.replace(to, self.metadata.asked());
+        self.subscriptions.replace(to, self.metadata.requests_sent());
         self.group_failed = false;
         self.sync_polls(now);
         self.want_topics(now);
@@ -216,7 +216,7 @@ impl Engine {
         let gone = self.ownership.assign(wanted.into_keys());
         self.stop(&gone);
         self.offsets.unassign(&gone);
-        self.subscriptions.replace(Subscription::Assigned, self.metadata.asked());
+        self.subscriptions.replace(Subscription::Assigned, self.metadata.requests_sent());
         self.want_topics(now);
         self.begin(now, new, None);
         Ok(())

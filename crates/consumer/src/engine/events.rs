@@ -48,7 +48,7 @@ impl Engine {
     fn metadata_says(&mut self, now: Instant, event: metadata::Event) {
         match event {
             metadata::Event::Updated => self.cluster_news(now),
-            metadata::Event::Failing(error) => {
+            metadata::Event::RefreshFailed(error) => {
                 if self.reach.fails(error.clone()) {
                     tracing::warn!(%error, "the cluster cannot be asked for metadata; trying again");
                     self.sink.tell(|| Event::Error(error.clone().into()));
@@ -75,7 +75,7 @@ impl Engine {
                 let group = self.config.group_id.as_deref().unwrap_or_default();
                 self.fail(rooms::coordinator_refused(group, code));
             }
-            coordinator::Event::Failing(error) => {
+            coordinator::Event::LookupFailed(error) => {
                 tracing::debug!(%error, "the group coordinator cannot be looked up; trying again");
             }
         }
@@ -140,7 +140,7 @@ impl Engine {
 
     pub(super) fn coordinator_lost(&mut self, now: Instant, broker: offtake_machine::BrokerId) {
         if let Some(coordinator) = &mut self.coordinator {
-            coordinator.lost(now, broker);
+            coordinator.on_lost(now, broker);
         }
     }
 
@@ -227,7 +227,7 @@ impl Engine {
             }
             Said::Committed { offsets } => {
                 if let Some(coordinator) = &mut self.coordinator {
-                    coordinator.answered();
+                    coordinator.on_response();
                 }
                 self.waiters.commit_landed();
                 self.sink.tell(|| Event::Committed { offsets });

@@ -362,7 +362,7 @@ impl Engine {
             let wanted = self.member.as_ref().is_some_and(Member::wants_coordinator)
                 || self.offsets.wants_coordinator();
             if wanted {
-                coordinator.want(now);
+                coordinator.look_up(now);
             }
             if let Some(transmit) = coordinator.poll_transmit(now) {
                 return Some((Machine::Coordinator, Lane::Control, transmit));

@@ -62,7 +62,7 @@ impl Ownership {
     // ---- its gauges ----------------------------------------------------------------------------------------------
 
     fn gauges(&self, partition: &TopicPartition, token: Token) -> Option<&PartitionGauges> {
-        self.assigned.get(partition)?.as_deref().filter(|gauges| gauges.token().same_owner(token))
+        self.assigned.get(partition)?.as_deref().filter(|gauges| gauges.token().same_assignment(token))
     }
 
     /// An answer has told where the log ends.
@@ -140,7 +140,7 @@ mod tests {
         ownership.begin(orders(1), gone.clone());
         assert_eq!(ownership.assign([orders(0), orders(2)]), [orders(1)]);
         let high = |high| Watermarks { low: 0, high, last_stable: high };
-        ownership.learn_watermarks(&orders(0), kept.token().sought(), high(10));
+        ownership.learn_watermarks(&orders(0), kept.token().after_seek(), high(10));
         ownership.learn_watermarks(&orders(1), gone.token(), high(20));
         let stale = Token { assignment: 9, seek: 0 };
         ownership.learn_watermarks(&orders(0), stale, high(30));
@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(ownership.is_paused(&orders(0), of.token()), None, "it has not begun");
         ownership.begin(orders(0), of.clone());
         of.set_paused(true);
-        assert_eq!(ownership.is_paused(&orders(0), of.token().sought()), Some(true));
+        assert_eq!(ownership.is_paused(&orders(0), of.token().after_seek()), Some(true));
         of.set_paused(false);
         assert_eq!(ownership.is_paused(&orders(0), of.token()), Some(false));
         assert_eq!(ownership.is_paused(&orders(0), Token { assignment: 2, seek: 0 }), None);
@@ -185,13 +185,13 @@ mod tests {
         let of = gauges(1);
         ownership.begin(orders(0), of.clone());
         of.set_position(of.token(), Some(7));
-        let token = of.token().sought();
+        let token = of.token().after_seek();
         ownership.sought(&orders(0), token, Some(Position::at(100)));
         of.set_position(of.token(), Some(8));
         assert_eq!(of.position(), Some(100));
         of.set_position(token, Some(150));
         assert_eq!(of.position(), Some(150));
-        ownership.is_another_log(&orders(0), token.sought());
+        ownership.is_another_log(&orders(0), token.after_seek());
         assert_eq!((of.position(), of.lag()), (None, None));
     }
 

@@ -226,7 +226,7 @@ fn l8_a_seek_stops_what_flows_and_what_waited_to_be_said_of_it() {
         (answer.try_recv().unwrap().map_err(|error| error.kind()), outputs)
     };
     let (sought, outputs) = seek(orders(0), 50);
-    assert_eq!(sought, Ok(token.sought()));
+    assert_eq!(sought, Ok(token.after_seek()));
     assert_eq!(outputs, ["sought orders-0", "started orders-0 at 50"]);
     assert_eq!(seek(orders(0), -2).0, Err(ErrorKind::Misuse));
     assert_eq!(seek(orders(1), 5).0, Err(ErrorKind::NotOwned));

@@ -34,7 +34,7 @@ impl Engine {
     /// Tells the member which topics the subscription means now.
     pub(super) fn resolve_subscription(&mut self, now: Instant) {
         let cluster = self.metadata.cluster().clone();
-        let learnt = self.metadata.learnt();
+        let learnt = self.metadata.view_request();
         let exclude_internal = self.config.exclude_internal_topics;
         let Some(topics) = self.subscriptions.resolve(&cluster, learnt, exclude_internal) else { return };
         let topics = self.joinable(topics);
@@ -92,7 +92,7 @@ impl Engine {
     pub(super) fn settle_lookups(&mut self, now: Instant) {
         let known = Known {
             cluster: self.metadata.cluster(),
-            learnt: self.metadata.learnt(),
+            learnt: self.metadata.view_request(),
             trouble: self.reach.trouble(),
             hopeless: self.reach.is_hopeless(),
             exclude_internal: self.config.exclude_internal_topics,

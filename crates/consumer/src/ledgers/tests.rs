@@ -289,7 +289,7 @@ fn h3_a_batch_that_is_not_opened_is_not_finished_and_where_it_has_no_record_noth
 
 #[test]
 fn h2_h14_a_record_of_before_a_seek_or_of_an_earlier_owner_finishes_nothing() {
-    for token in [TOKEN.sought(), Token { assignment: 2, seek: 0 }] {
+    for token in [TOKEN.after_seek(), Token { assignment: 2, seek: 0 }] {
         let ledgers = Ledgers::default();
         let mut old = part(TOKEN, &[0, 1, 2], 3);
         ledgers.hand_out(&mut old);
@@ -341,7 +341,7 @@ fn l1_what_comes_again_is_to_be_finished_again_and_what_lies_before_it_still_cou
 /// I7: under another token nothing goes on, though nobody has closed what was before it.
 #[test]
 fn i7_under_another_token_nothing_of_before_counts() {
-    let later = TOKEN.sought();
+    let later = TOKEN.after_seek();
     let ledgers = Ledgers::default();
     let mut old = part(TOKEN, &[0, 1, 2], 3);
     ledgers.hand_out(&mut old);
@@ -444,7 +444,7 @@ fn h2_h3_whatever_happens_what_is_told_is_the_unbroken_run_of_what_was_handed_ou
                 }
                 10 if next(4) == 0 => {
                     token = match next(2) {
-                        0 => token.sought(),
+                        0 => token.after_seek(),
                         _ => Token { assignment: token.assignment + 1, seek: 0 },
                     };
                     ledgers.close(&[orders()]);

@@ -209,7 +209,7 @@ impl World {
         let start = self.rig.start_as(TOPIC, partition, token, Position::at(at));
         assert_eq!(start.position.offset, at);
         let paused = self.rig.fetcher.is_paused(&tp(TOPIC, partition));
-        let before = self.reading.get(&partition).is_some_and(|it| it.paused && it.token.same_owner(token));
+        let before = self.reading.get(&partition).is_some_and(|it| it.paused && it.token.same_assignment(token));
         assert_eq!(paused, before, "a pause belongs to one assignment");
         self.drop_queue(partition);
         let queue = VecDeque::new();
@@ -360,7 +360,7 @@ impl World {
             Step::Assign { partition } => self.assign(partition),
             Step::Seek { partition, back } => {
                 if let Some(reading) = self.reading.get(&partition) {
-                    let (token, at) = (reading.token.sought(), (reading.delivered - back).max(0));
+                    let (token, at) = (reading.token.after_seek(), (reading.delivered - back).max(0));
                     self.begin(partition, token, at);
                 }
             }
@@ -382,7 +382,7 @@ impl World {
                 Some(reading) if reading.token == token && reading.delivered < offset => {
                     self.stopped.insert(partition, (token, offset));
                 }
-                Some(reading) if reading.token == token => self.begin(partition, token.sought(), offset + 1),
+                Some(reading) if reading.token == token => self.begin(partition, token.after_seek(), offset + 1),
                 _ => {} // sought, or revoked
             }
         }

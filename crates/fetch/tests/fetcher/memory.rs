@@ -233,7 +233,7 @@ fn i7_a_partition_that_was_sought_is_not_given_back() {
     let (mut rig, _held) = held_by_a_paused_one();
     rig.fetcher.pause(&tp("a", 0), TOKEN);
     rig.silent();
-    rig.start_as("a", 0, TOKEN.sought(), Position::at(500));
+    rig.start_as("a", 0, TOKEN.after_seek(), Position::at(500));
     assert!(!rig.fetcher.give_back(rig.now, &tp("a", 0), TOKEN, Position::at(0)));
     assert!(!rig.fetcher.give_back(rig.now, &tp("a", 7), TOKEN, Position::at(0)));
     assert_eq!(rig.fetcher.position(&tp("a", 0)), Some(Position::at(500)));

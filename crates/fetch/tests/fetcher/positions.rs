@@ -98,7 +98,7 @@ fn h8_after_stop_nothing_is_handed_out_and_the_position_is_behind_what_was_taken
 #[test]
 fn i7_an_answer_older_than_a_seek_is_dropped_also_if_it_is_an_error() {
     let (mut rig, asked) = flowing(0);
-    rig.start_as("a", 0, TOKEN.sought(), Position::at(40));
+    rig.start_as("a", 0, TOKEN.after_seek(), Position::at(40));
     rig.answer(&asked, response(7, vec![("a", vec![error(0, ErrorCode::OffsetOutOfRange)])]));
     assert_eq!(rig.told(), []);
     let asked = rig.ask();
@@ -217,7 +217,7 @@ fn i11_a_pause_keeps_what_is_buffered_in_order_and_a_seek_keeps_the_pause() {
     assert_eq!(rig.drain(), [("a-0".to_owned(), vec![0, 1]), ("a-0".to_owned(), vec![2, 3])]);
     assert_eq!(rig.ask().asks(), ["a-0@4"], "not from an older position");
     rig.fetcher.pause(&tp("a", 0), TOKEN);
-    rig.start_as("a", 0, TOKEN.sought(), Position::at(0));
+    rig.start_as("a", 0, TOKEN.after_seek(), Position::at(0));
     assert!(rig.fetcher.is_paused(&tp("a", 0)));
     rig.fetcher.stop(&tp("a", 0));
     rig.start_as("a", 0, Token { assignment: 2, seek: 0 }, Position::at(0));
@@ -321,11 +321,11 @@ fn s14_where_a_log_ends_is_told_by_the_first_answer_and_by_each_that_changes_it(
         asked = rig.ask();
     }
     // Who owns it now has been told nothing.
-    rig.start_as("a", 0, TOKEN.sought(), Position::at(1009));
+    rig.start_as("a", 0, TOKEN.after_seek(), Position::at(1009));
     rig.answer_late(&asked, response(7, vec![]));
     let asked = rig.ask();
     rig.answer_late(&asked, response(7, vec![("a", vec![grown(1009)])]));
-    assert_eq!(ends(&mut rig), [(TOKEN.sought(), 1009)]);
+    assert_eq!(ends(&mut rig), [(TOKEN.after_seek(), 1009)]);
 }
 
 #[test]
@@ -354,7 +354,7 @@ fn e10_a_pause_of_one_assignment_says_nothing_of_another() {
     rig.silent();
     // While it is stopped; a seek keeps it.
     rig.fetcher.stop(&tp("a", 0));
-    rig.start_as("a", 0, TOKEN.sought(), Position::at(7));
+    rig.start_as("a", 0, TOKEN.after_seek(), Position::at(7));
     assert!(rig.fetcher.is_paused(&tp("a", 0)));
     // The next owner does not keep it, and an old owner has nothing to say.
     rig.fetcher.stop(&tp("a", 0));
@@ -365,7 +365,7 @@ fn e10_a_pause_of_one_assignment_says_nothing_of_another() {
     rig.fetcher.pause(&tp("a", 0), next);
     rig.fetcher.resume(rig.now, &tp("a", 0), TOKEN);
     assert!(rig.fetcher.is_paused(&tp("a", 0)), "resumed by somebody else");
-    rig.fetcher.resume(rig.now, &tp("a", 0), next.sought());
+    rig.fetcher.resume(rig.now, &tp("a", 0), next.after_seek());
     assert_eq!(rig.ask().asks(), ["a-0@0"]);
 }
 

@@ -343,7 +343,7 @@ fn i15_a_seek_is_said_in_the_session_even_back_to_where_it_was() {
     let mut rig = in_session();
     let asked = rig.ask();
     rig.fetcher.stop(&tp("a", 0));
-    let sought: Token = TOKEN.sought();
+    let sought: Token = TOKEN.after_seek();
     rig.start_as("a", 0, sought, Position::at(10));
     rig.silent();
     rig.answer(&asked, response(77, vec![("a", vec![data(0, batch(10, 5))])]));

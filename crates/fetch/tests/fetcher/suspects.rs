@@ -78,7 +78,7 @@ fn i10_a_seek_past_the_large_batch_starts_the_partition_again() {
     rig.pass_ms(60_000);
     rig.silent();
     assert_eq!(rig.fetcher.poll_timeout(), None, "it waits for the application alone");
-    rig.start_as("a", 0, TOKEN.sought(), Position::at(11));
+    rig.start_as("a", 0, TOKEN.after_seek(), Position::at(11));
     let asked = rig.ask();
     assert_eq!(asked.asks(), ["a-0@11"]);
     rig.answer(&asked, one(0, 11));
@@ -112,7 +112,7 @@ fn i10_each_of_several_is_found_with_few_requests() {
 #[test]
 fn i10_partitions_known_to_have_records_are_suspected_first() {
     let mut rig = flowing(2);
-    rig.start_as("a", 0, TOKEN.sought(), Position::at(1000));
+    rig.start_as("a", 0, TOKEN.after_seek(), Position::at(1000));
     let asked = rig.ask();
     rig.too_large(&asked, SIZE);
     rig.pass_ms(150);
@@ -129,7 +129,7 @@ fn i10_who_is_paused_stopped_or_sought_meanwhile_is_not_taken_for_it() {
     assert_eq!(asked.asks(), ["a-0@10"]);
     rig.fetcher.pause(&tp("a", 1), TOKEN);
     rig.fetcher.stop(&tp("a", 2));
-    rig.start_as("a", 0, TOKEN.sought(), Position::at(20));
+    rig.start_as("a", 0, TOKEN.after_seek(), Position::at(20));
     rig.too_large(&asked, SIZE);
     assert_eq!(rig.told(), [], "what was too large lies before the seek");
     let asked = rig.ask();

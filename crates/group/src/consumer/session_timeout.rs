@@ -65,7 +65,7 @@ impl SessionTimeout {
         let why = match answer {
             Ok(Answer { response: Response::DescribeConfigs(described), .. }) => match read(described) {
                 Ok(timeout) => {
-                    self.backoff.worked();
+                    self.backoff.reset();
                     tracing::debug!(group = self.group, ?timeout, "the group's session timeout");
                     return Some(timeout);
                 }
@@ -86,7 +86,7 @@ impl SessionTimeout {
     }
 
     fn again(&mut self, now: Instant) -> Option<Duration> {
-        self.call = Call::Due(now + self.backoff.failed());
+        self.call = Call::Due(now + self.backoff.next_wait());
         None
     }
 

@@ -57,7 +57,7 @@ fn both_forms_of_the_answer_are_understood() {
         FindCoordinatorResponse { node_id: 4, host: "old".to_owned(), port: 9093, ..Default::default() };
     for (response, id, host) in [(found(3), 3, "kafka"), (old, 4, "old")] {
         let (mut coordinator, mut now) = (coordinator(), start());
-        coordinator.want(now);
+        coordinator.look_up(now);
         let id_of_call = ask(&mut coordinator, &mut now);
         coordinator.handle_answer(now, id_of_call, answer(response));
         assert_eq!(coordinator.broker(), Some(BrokerId(id)));
@@ -69,12 +69,12 @@ fn both_forms_of_the_answer_are_understood() {
 #[test]
 fn c1_a_moved_coordinator_is_found_again_and_another_brokers_trouble_says_nothing() {
     let (mut coordinator, mut now) = (coordinator(), start());
-    coordinator.want(now);
+    coordinator.look_up(now);
     let id = ask(&mut coordinator, &mut now);
     coordinator.handle_answer(now, id, answer(found(3)));
-    coordinator.lost(now, BrokerId(9));
+    coordinator.on_lost(now, BrokerId(9));
     assert_eq!(coordinator.broker(), Some(BrokerId(3)));
-    coordinator.lost(now, BrokerId(3));
+    coordinator.on_lost(now, BrokerId(3));
     assert_eq!(coordinator.broker(), None);
     let id = ask(&mut coordinator, &mut now);
     coordinator.handle_answer(now, id, answer(found(5)));
@@ -85,7 +85,7 @@ fn c1_a_moved_coordinator_is_found_again_and_another_brokers_trouble_says_nothin
 fn c2_a_coordinator_that_is_not_there_yet_is_asked_for_without_end_and_without_haste() {
     let (mut coordinator, mut now) = (coordinator(), start());
     let begun = now;
-    coordinator.want(now);
+    coordinator.look_up(now);
     for _ in 0..100 {
         let id = ask(&mut coordinator, &mut now);
         let mut response = found(-1);
@@ -99,7 +99,7 @@ fn c2_a_coordinator_that_is_not_there_yet_is_asked_for_without_end_and_without_h
 #[test]
 fn c3_a_lost_search_starts_again_and_its_late_answer_changes_nothing() {
     let (mut coordinator, mut now) = (coordinator(), start());
-    coordinator.want(now);
+    coordinator.look_up(now);
     let lost = ask(&mut coordinator, &mut now);
     now += TIMEOUT * 2;
     let again = ask(&mut coordinator, &mut now);
@@ -113,7 +113,7 @@ fn c3_a_lost_search_starts_again_and_its_late_answer_changes_nothing() {
 #[test]
 fn c6_a_refusal_ends_the_search_and_is_told() {
     let (mut coordinator, mut now) = (coordinator(), start());
-    coordinator.want(now);
+    coordinator.look_up(now);
     let id = ask(&mut coordinator, &mut now);
     let mut response = found(-1);
     response.coordinators[0].error_code = ErrorCode::GroupAuthorizationFailed;
@@ -128,7 +128,7 @@ fn c6_who_goes_on_asking_after_a_refusal_is_answered_with_pauses_and_not_told_ag
     let (mut coordinator, mut now) = (coordinator(), start());
     let begun = now;
     for _ in 0..50 {
-        coordinator.want(now);
+        coordinator.look_up(now);
         let id = ask(&mut coordinator, &mut now);
         let mut response = found(-1);
         response.coordinators[0].error_code = ErrorCode::GroupAuthorizationFailed;
@@ -143,7 +143,7 @@ fn c6_who_goes_on_asking_after_a_refusal_is_answered_with_pauses_and_not_told_ag
 fn s3_20_an_address_that_cannot_be_is_not_taken_for_a_coordinator() {
     for (node, host, port) in [(-1, "kafka", 9092), (1, "", 9092), (1, "kafka", 0), (1, "kafka", 65_536)] {
         let (mut coordinator, mut now) = (coordinator(), start());
-        coordinator.want(now);
+        coordinator.look_up(now);
         let id = ask(&mut coordinator, &mut now);
         let mut response = found(node);
         response.coordinators[0].host = host.to_owned();
@@ -157,9 +157,9 @@ fn s3_20_an_address_that_cannot_be_is_not_taken_for_a_coordinator() {
 #[test]
 fn a_lost_connection_is_told_and_tried_again() {
     let (mut coordinator, mut now) = (coordinator(), start());
-    coordinator.want(now);
+    coordinator.look_up(now);
     let id = ask(&mut coordinator, &mut now);
     coordinator.handle_answer(now, id, Err(gone()));
-    assert_eq!(coordinator.poll_event(), Some(Event::Failing(gone())));
+    assert_eq!(coordinator.poll_event(), Some(Event::LookupFailed(gone())));
     ask(&mut coordinator, &mut now);
 }

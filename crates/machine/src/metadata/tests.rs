@@ -12,7 +12,7 @@ const TRIGGER: Duration = Duration::from_secs(120);
 struct Sim {
     metadata: Metadata,
     now: Instant,
-    asked: u32,
+    requests_sent: u32,
 }
 
 impl Sim {
@@ -29,7 +29,7 @@ impl Sim {
         };
         let mut metadata = Metadata::new(now, config);
         metadata.want_topics(now, topics.iter().map(|name| Topic::from(*name)).collect());
-        Self { metadata, now, asked: 0 }
+        Self { metadata, now, requests_sent: 0 }
     }
 
     /// Lets time pass until the next request.
@@ -45,7 +45,7 @@ impl Sim {
             }
         };
         assert!(self.metadata.poll_transmit(self.now).is_none(), "one at a time");
-        self.asked += 1;
+        self.requests_sent += 1;
         transmit
     }
 

@@ -444,7 +444,7 @@ fn b3_a_topic_made_anew_goes_by_the_policy_and_its_lower_offsets_can_be_finished
     sim.offsets.finished(&orders(0), token, Position::at(40)).unwrap();
     sim.offsets.recreated(sim.now, &orders(0), token, Position::at(40));
     let new = sim.token(0);
-    assert!(new.same_owner(token) && new != token);
+    assert!(new.same_assignment(token) && new != token);
     let list = sim.transmit();
     sim.answer(&list, 7, lists(orders(0), 0));
     let (partition, reason) = (orders(0), ResetReason::TopicRecreated);
@@ -500,7 +500,7 @@ fn e11_revoked_and_assigned_again_is_loaded_again_under_a_fresh_token() {
     sim.offsets.unassign([&orders(0)]);
     assert_eq!(sim.offsets.token_of(&orders(0)), None);
     sim.assign([(orders(0), StartAt::Committed)]);
-    assert!(!sim.token(0).same_owner(before));
+    assert!(!sim.token(0).same_assignment(before));
     assert_eq!(sim.offsets.finished_of(&orders(0)), None, "H14");
     let load = sim.transmit();
     sim.answer(&load, 9, fetched([(orders(0), 12, -1, ErrorCode::None)]));

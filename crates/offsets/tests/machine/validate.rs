@@ -57,7 +57,7 @@ fn j1_a_partition_that_is_stopped_while_it_is_validated_begins_nowhere_before_a_
     for end in [200, 80] {
         let (mut sim, token) = validating(ResetPolicy::Earliest);
         let ask = sim.transmit();
-        assert!(!sim.offsets.stop(&orders(0), token.sought()), "of no token that it has");
+        assert!(!sim.offsets.stop(&orders(0), token.after_seek()), "of no token that it has");
         assert!(!sim.offsets.is_stopped(&orders(0)));
         assert!(sim.offsets.stop(&orders(0), token));
         sim.answer(&ask, 4, ends(orders(0), 4, end, ErrorCode::None));

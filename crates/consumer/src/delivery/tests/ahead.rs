@@ -73,7 +73,7 @@ impl Log {
     }
 
     fn seek(&mut self, to: i64) -> Token {
-        self.token = self.token.sought();
+        self.token = self.token.after_seek();
         (self.fetch_at, self.see_at, self.stopped) = (to, to, false);
         self.token
     }

@@ -44,8 +44,8 @@ fn a_seek_goes_on_where_an_error_had_stopped() {
     let mut sim = Sim::handing_out(500);
     sim.take_in(chunk(0, 3, &[damaged(&batch(0, 3))]));
     sim.poll().unwrap().unwrap_err();
-    sim.seek(TOKEN.sought(), None);
-    let token = TOKEN.sought();
+    sim.seek(TOKEN.after_seek(), None);
+    let token = TOKEN.after_seek();
     sim.take_in(Chunk { token, ..chunk(3, 6, &[batch(3, 3)]) });
     assert_eq!(sim.poll().unwrap().unwrap(), [3, 4, 5]);
 }
@@ -156,7 +156,7 @@ fn j1_an_error_behind_paused_records_waits_for_them_and_one_without_any_does_not
 fn j1_an_error_of_an_earlier_position_is_not_told() {
     let mut sim = Sim::handing_out(500);
     sim.fails(orders());
-    sim.seek(TOKEN.sought(), Some(5));
+    sim.seek(TOKEN.after_seek(), Some(5));
     sim.fails(orders());
     assert!(sim.poll().is_none());
 }

@@ -31,7 +31,7 @@ fn l1_a_jump_is_told_behind_what_was_fetched_before_it_and_ahead_of_what_comes_a
 #[test]
 fn l1_the_first_start_and_a_log_without_records_are_told_of_too() {
     let mut sim = Sim::handing_out(500);
-    let token = TOKEN.sought();
+    let token = TOKEN.after_seek();
     sim.seek(token, None);
     let started = |to, jumps| Data::Started { partition: orders(), token, position: Position::at(to), jumps };
     sim.delivery.take_in(started(7, vec![jump(0, 7)]));
@@ -42,7 +42,7 @@ fn l1_the_first_start_and_a_log_without_records_are_told_of_too() {
     assert_eq!(sim.poll_and_jumps(), (vec![], vec![20]));
     assert_eq!(sim.poll_and_jumps(), (vec![], vec![]), "once");
     sim.delivery.take_in(started(30, vec![jump(20, 30)]));
-    sim.seek(token.sought(), Some(4));
+    sim.seek(token.after_seek(), Some(4));
     assert_eq!(sim.poll_and_jumps(), (vec![], vec![]), "a seek comes first (L8)");
     assert_eq!(sim.delivery.position(&orders()), Some(4));
 }
