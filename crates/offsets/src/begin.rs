@@ -9,9 +9,9 @@ use offtake_wire::ErrorCode;
 use crate::{
     Cause, Event, ListSpec, Offsets, PartitionError, Place, ResetPolicy, ResetReason, StartAt,
     ask::{epochs, offset_fetch, offset_list},
-    machine::Asked,
-    partition::{AfterListing, Lookup, Partition, Phase, Waiting},
-    remedy::{Remedy, Report, of_leader},
+    machine::CallKind,
+    partition::{AfterListing, Lookup, Partition, Phase, Resolving},
+    remedy::{Remedy, Report, for_leader_request},
     retry::Retry,
 };
 
@@ -22,10 +22,10 @@ struct ForLeader {
     epochs: Vec<(TopicPartition, (LeaderEpoch, i32))>,
 }
 
-impl Waiting {
+impl Resolving {
     /// Whether the coordinator has to be asked.
     pub(crate) fn is_for_coordinator(&self) -> bool {
-        matches!(self.need, Lookup::Committed { .. })
+        matches!(self.lookup, Lookup::Committed { .. })
     }
 }
 
@@ -33,49 +33,54 @@ impl Offsets {
     // ---- from one need to the next -------------------------------------------------------------------------------
 
     /// To a place of the application's choice, for the first time or after a seek.
-    pub(crate) fn send_to(&mut self, now: Instant, partition: &TopicPartition, at: StartAt) {
+    pub(crate) fn resolve_start(&mut self, now: Instant, partition: &TopicPartition, at: StartAt) {
         let (committed, place) = at.parts();
         match (committed, &self.config.group) {
             (true, Some(_)) => {
-                self.wait(partition, Lookup::Committed { otherwise: place }, true, None, None);
+                self.resolve(partition, Lookup::Committed { otherwise: place }, true, None, None);
             }
-            (true, None) => self.nothing_committed(now, partition, place),
-            (false, _) => self.go_to(now, partition, place, None),
+            (true, None) => self.on_nothing_committed(now, partition, place),
+            (false, _) => self.resolve_place(now, partition, place, None),
         }
     }
 
     /// In our hand until `need` is known.
-    pub(crate) fn wait(
+    pub(crate) fn resolve(
         &mut self,
         partition: &TopicPartition,
-        need: Lookup,
+        lookup: Lookup,
         fresh: bool,
         reset: Option<(ResetReason, Option<i64>)>,
         not_before: Option<Instant>,
     ) {
         if let Some(state) = self.partitions.get_mut(partition) {
             let retry = Retry::at(not_before);
-            let waiting = Waiting { need, fresh, reset, told: false, retry };
+            let waiting = Resolving { lookup, fresh, reset, is_reported: false, retry };
             state.phase = Phase::ResolvingPosition(Box::new(waiting));
-            self.waiting.insert(partition.clone());
+            self.resolving.insert(partition.clone());
         }
     }
 
     /// One step further, the rest as it was.
-    pub(crate) fn wait_for(&mut self, partition: &TopicPartition, need: Lookup) {
-        if let Some(waiting) = self.partitions.get_mut(partition).and_then(Partition::waiting_mut) {
-            waiting.need = need;
+    pub(crate) fn look_up_next(&mut self, partition: &TopicPartition, lookup: Lookup) {
+        if let Some(waiting) = self.partitions.get_mut(partition).and_then(Partition::resolving_mut) {
+            waiting.lookup = lookup;
             waiting.retry.answered();
         }
     }
 
-    pub(crate) fn nothing_committed(&mut self, now: Instant, partition: &TopicPartition, otherwise: Place) {
+    pub(crate) fn on_nothing_committed(
+        &mut self,
+        now: Instant,
+        partition: &TopicPartition,
+        otherwise: Place,
+    ) {
         let reset = Some((ResetReason::NothingCommitted, None));
-        self.go_to(now, partition, otherwise, reset);
+        self.resolve_place(now, partition, otherwise, reset);
     }
 
     /// The first start at a place that needs nothing committed.
-    fn go_to(
+    fn resolve_place(
         &mut self,
         now: Instant,
         partition: &TopicPartition,
@@ -85,25 +90,25 @@ impl Offsets {
         let (spec, then) = match place {
             Place::Policy => {
                 let (reason, from) = reset.unwrap_or((ResetReason::Asked, None));
-                return self.by_policy(now, partition, reason, from, true, None);
+                return self.apply_reset_policy(now, partition, reason, from, true, None);
             }
             Place::Offset(Position { offset, .. }) if offset < 0 => {
-                return self.fails(partition, PartitionError::NegativeOffset(offset));
+                return self.stop_with(partition, PartitionError::NegativeOffset(offset));
             }
             Place::Offset(position) => {
-                self.wait(partition, Lookup::Agreement { position }, true, reset, None);
-                return self.begin_unless_validated(partition, position);
+                self.resolve(partition, Lookup::Validation { position }, true, reset, None);
+                return self.start_without_epoch(partition, position);
             }
             Place::Earliest => (ListSpec::Earliest, AfterListing::Start),
             Place::Latest => (ListSpec::Latest, AfterListing::Start),
             Place::Timestamp(at) => (ListSpec::Timestamp(at), AfterListing::Start),
             Place::BeforeEnd(records) => (ListSpec::Latest, AfterListing::StartBefore(records)),
         };
-        self.wait(partition, Lookup::Listed { spec, then }, true, reset, None);
+        self.resolve(partition, Lookup::Listed { spec, then }, true, reset, None);
     }
 
     /// `auto.offset.reset` decides.
-    pub(crate) fn by_policy(
+    pub(crate) fn apply_reset_policy(
         &mut self,
         now: Instant,
         partition: &TopicPartition,
@@ -121,11 +126,11 @@ impl Offsets {
                     Some(position) => PartitionError::OffsetOutOfRange { position },
                     None => PartitionError::NoOffset,
                 };
-                return self.fails(partition, error);
+                return self.stop_with(partition, error);
             }
         };
-        let need = Lookup::Listed { spec, then: AfterListing::Start };
-        self.wait(partition, need, fresh, Some((reason, from)), not_before);
+        let lookup = Lookup::Listed { spec, then: AfterListing::Start };
+        self.resolve(partition, lookup, fresh, Some((reason, from)), not_before);
     }
 
     /// A flowing partition whose position may not be in the leader's log.
@@ -135,21 +140,21 @@ impl Offsets {
         position: Position,
         not_before: Option<Instant>,
     ) {
-        self.wait(partition, Lookup::Agreement { position }, false, None, not_before);
+        self.resolve(partition, Lookup::Validation { position }, false, None, not_before);
         if not_before.is_none() {
-            self.begin_unless_validated(partition, position);
+            self.start_without_epoch(partition, position);
         }
     }
 
     /// Without an epoch there is nothing to compare.
-    pub(crate) fn begin_unless_validated(&mut self, partition: &TopicPartition, position: Position) {
+    pub(crate) fn start_without_epoch(&mut self, partition: &TopicPartition, position: Position) {
         if position.epoch.is_none() {
-            self.begin(partition, position);
+            self.start(partition, position);
         }
     }
 
     /// Only the application can say where to go on.
-    pub(crate) fn fails(&mut self, partition: &TopicPartition, error: PartitionError) {
+    pub(crate) fn stop_with(&mut self, partition: &TopicPartition, error: PartitionError) {
         if let Some(token) = self.token_of(partition) {
             self.stop(partition, token);
             self.emit(Event::PartitionFailed { partition: partition.clone(), token, error });
@@ -157,17 +162,17 @@ impl Offsets {
     }
 
     /// Into the hand of `fetch`.
-    pub(crate) fn begin(&mut self, partition: &TopicPartition, position: Position) {
-        if self.has_another_name(partition) {
+    pub(crate) fn start(&mut self, partition: &TopicPartition, position: Position) {
+        if self.is_replaced(partition) {
             return; // not to read that topic's log
         }
         let Some(state) = self.partitions.get_mut(partition) else { return };
-        let Some(Waiting { fresh, reset, .. }) = state.waiting() else { return };
+        let Some(Resolving { fresh, reset, .. }) = state.resolving() else { return };
         let (fresh, reset) = (*fresh, *reset);
-        state.starts(position, fresh);
+        state.mark_started(position, fresh);
         let token = state.token;
-        self.waiting.remove(partition);
-        self.note_finished(partition);
+        self.resolving.remove(partition);
+        self.update_uncommitted(partition);
         if let Some((reason, from)) = reset {
             let to = position.offset;
             let comparable = match reason {
@@ -185,42 +190,42 @@ impl Offsets {
 
     /// Those that wait for something that may be asked for now.
     fn ready(&self, now: Instant) -> Vec<(TopicPartition, Lookup)> {
-        let waiting = self.waiting.iter().filter(|partition| !self.has_another_name(partition));
+        let waiting = self.resolving.iter().filter(|partition| !self.is_replaced(partition));
         waiting
             .filter_map(|partition| Some((partition.clone(), self.ready_lookup(now, partition)?)))
             .collect()
     }
 
     fn ready_lookup(&self, now: Instant, partition: &TopicPartition) -> Option<Lookup> {
-        let waiting = self.partitions.get(partition)?.waiting()?;
-        waiting.retry.is_ready(now).then_some(waiting.need)
+        let waiting = self.partitions.get(partition)?.resolving()?;
+        waiting.retry.is_ready(now).then_some(waiting.lookup)
     }
 
     /// Of topics whose name is another's: it may be the metadata that are old.
-    fn ask_for_names(&mut self, now: Instant) {
-        let resting = self.waiting.iter().filter(|partition| self.has_another_name(partition));
+    fn refresh_replaced_topics(&mut self, now: Instant) {
+        let resting = self.resolving.iter().filter(|partition| self.is_replaced(partition));
         let resting: Vec<_> =
             resting.filter(|partition| self.ready_lookup(now, partition).is_some()).cloned().collect();
         if resting.is_empty() {
             return;
         }
-        let pauses = self.pauses.next_round();
+        let backoffs = self.backoffs.next_round();
         for partition in resting {
             let cause = Cause::Topic(ErrorCode::UnknownTopicId);
             // That the name has a leader is no news: it is the other topic's.
-            self.failed(now, &partition, cause, &pauses, Remedy::Wait, Report::Never);
+            self.lookup_failed(now, &partition, cause, &backoffs, Remedy::Wait, Report::Never);
         }
-        self.apply(Remedy::RefreshMetadata, None);
+        self.apply_remedy(Remedy::RefreshMetadata, None);
     }
 
     fn sent(&mut self, partition: &TopicPartition, id: CallId, leader: Option<(BrokerId, LeaderEpoch)>) {
-        if let Some(waiting) = self.partitions.get_mut(partition).and_then(Partition::waiting_mut) {
+        if let Some(waiting) = self.partitions.get_mut(partition).and_then(Partition::resolving_mut) {
             waiting.retry.sent(id, leader);
         }
     }
 
     /// One OffsetFetch for all that wait for one.
-    pub(crate) fn ask_committed(
+    pub(crate) fn send_offset_fetch(
         &mut self,
         now: Instant,
         of: BrokerId,
@@ -230,7 +235,7 @@ impl Offsets {
         let partitions: Vec<_> = self
             .ready(now)
             .into_iter()
-            .filter(|(_, need)| matches!(need, Lookup::Committed { .. }))
+            .filter(|(_, lookup)| matches!(lookup, Lookup::Committed { .. }))
             .map(|(partition, _)| partition)
             .collect();
         if partitions.is_empty() {
@@ -243,30 +248,30 @@ impl Offsets {
         let identity = self.identity.clone();
         let (request, max_version, ids) =
             offset_fetch::request(group, identity.as_ref(), &partitions, cluster);
-        Some(self.send(now, id, of, Asked::Load { ids, identity }, request.into(), max_version))
+        Some(self.send(now, id, of, CallKind::LoadCommitted { ids, identity }, request.into(), max_version))
     }
 
     /// One ListOffsets and one OffsetForLeaderEpoch for each leader, one after the other.
-    pub(crate) fn ask_leaders(&mut self, now: Instant, cluster: &Cluster) -> Option<Transmit> {
-        self.ask_for_names(now);
+    pub(crate) fn send_leader_requests(&mut self, now: Instant, cluster: &Cluster) -> Option<Transmit> {
+        self.refresh_replaced_topics(now);
         let mut leaders: BTreeMap<BrokerId, ForLeader> = BTreeMap::new();
         let mut lost = Vec::new();
-        for (partition, need) in self.ready(now) {
+        for (partition, lookup) in self.ready(now) {
             let place = cluster.leader(&partition).zip(cluster.partition(&partition));
-            match (need, place) {
+            match (lookup, place) {
                 (Lookup::Committed { .. }, _) => {}
-                (Lookup::Agreement { position }, _) if position.epoch.is_none() => {
-                    self.begin(&partition, position)
+                (Lookup::Validation { position }, _) if position.epoch.is_none() => {
+                    self.start(&partition, position)
                 }
                 (_, None) => lost.push(partition),
-                (Lookup::Agreement { position }, Some((leader, info))) => {
+                (Lookup::Validation { position }, Some((leader, info))) => {
                     match (position.epoch, info.epoch) {
                         (Some(ours), Some(current)) => {
                             let ask = leaders.entry(leader).or_default();
                             ask.epochs.push((partition, (Some(current), ours)));
                         }
                         // A leader without an epoch has no history of epochs either (FAILURES L6).
-                        _ => self.begin(&partition, position),
+                        _ => self.start(&partition, position),
                     }
                 }
                 (Lookup::Listed { spec, .. }, Some((leader, info))) => {
@@ -274,12 +279,12 @@ impl Offsets {
                 }
             }
         }
-        let pauses = self.pauses.next_round();
+        let backoffs = self.backoffs.next_round();
         for partition in lost {
             let cause = no_leader(cluster, &partition);
-            let (remedy, weight) = of_leader(&cause);
-            self.failed(now, &partition, cause, &pauses, remedy, weight);
-            self.apply(remedy, None);
+            let (remedy, weight) = for_leader_request(&cause);
+            self.lookup_failed(now, &partition, cause, &backoffs, remedy, weight);
+            self.apply_remedy(remedy, None);
         }
         let (of, ask) = leaders.pop_first()?;
         let id = self.next_call();
@@ -288,14 +293,14 @@ impl Offsets {
                 self.sent(partition, id, Some((of, *epoch)));
             }
             let request = offset_list::request(self.config.isolation, self.config.request_timeout, &ask.list);
-            return Some(self.send(now, id, of, Asked::List, request.into(), None));
+            return Some(self.send(now, id, of, CallKind::ListOffsets, request.into(), None));
         } else {
             for (partition, (epoch, _)) in &ask.epochs {
                 self.sent(partition, id, Some((of, *epoch)));
             }
             epochs::request(&ask.epochs)
         };
-        Some(self.send(now, id, of, Asked::Epochs, request.into(), None))
+        Some(self.send(now, id, of, CallKind::EpochEnds, request.into(), None))
     }
 }
 

@@ -18,7 +18,7 @@ use offtake_wire::{ApiKey, ErrorCode};
 use crate::{
     Cause, CommitError, OffsetAndMetadata,
     ask::Answers,
-    remedy::{Next, REPORT_AFTER, Remedy, of_commit},
+    remedy::{REPORT_AFTER, Remedy, Retrying, for_commit},
     retry::{BackoffSchedule, Retry},
 };
 
@@ -36,7 +36,7 @@ pub enum Commit {
     /// All that is finished by now and that the group does not have, where a partition starts included.
     Finished,
     /// These offsets, of these assignments: an ended one is refused, an older seek is not.
-    These(Vec<(TopicPartition, Token, OffsetAndMetadata)>),
+    Offsets(Vec<(TopicPartition, Token, OffsetAndMetadata)>),
 }
 
 /// What became of a commit, partition by partition.
@@ -46,15 +46,15 @@ pub type CommitOutcome = BTreeMap<TopicPartition, Result<(), CommitError>>;
 #[derive(Debug, Default)]
 pub(crate) struct Commits {
     /// Never empty; only the first of each may be on the wire.
-    queues: BTreeMap<TopicPartition, VecDeque<Entry>>,
-    open: BTreeMap<CommitId, Open>,
+    queues: BTreeMap<TopicPartition, VecDeque<QueuedCommit>>,
+    open: BTreeMap<CommitId, OpenCommit>,
     last_id: u64,
 }
 
 /// One offset on its way.
 #[derive(Debug)]
-struct Entry {
-    by: By,
+struct QueuedCommit {
+    by: RequestedBy,
     token: Token,
     /// The assignment has ended: the answer still counts, but nothing is sent again.
     disowned: bool,
@@ -66,15 +66,15 @@ struct Entry {
 
 /// Who wants to know.
 #[derive(Debug)]
-enum By {
+enum RequestedBy {
     /// These commits; none once each was told that the time was up.
     Application(Vec<CommitId>),
-    Clock,
+    AutoCommit,
 }
 
 /// A commit of the application.
 #[derive(Debug)]
-struct Open {
+struct OpenCommit {
     deadline: Instant,
     left: usize,
     outcome: CommitOutcome,
@@ -85,12 +85,12 @@ pub(crate) type Done = Vec<(CommitId, CommitOutcome)>;
 
 /// What an answer comes to.
 #[derive(Debug, Default)]
-pub(crate) struct Settled {
-    pub(crate) landed: Vec<(TopicPartition, Token, OffsetAndMetadata)>,
+pub(crate) struct CommitResults {
+    pub(crate) committed: Vec<(TopicPartition, Token, OffsetAndMetadata)>,
     pub(crate) done: Done,
     pub(crate) remedies: Vec<(Remedy, Option<ErrorCode>)>,
     /// Automatic ones that another attempt may mend.
-    pub(crate) auto_again: Vec<AutoFailure>,
+    pub(crate) auto_retries: Vec<AutoFailure>,
     /// Automatic ones that it does not.
     pub(crate) auto_failed: CommitOutcome,
 }
@@ -115,7 +115,7 @@ impl Commits {
     }
 
     /// Queues `offsets` behind what waits already; what is refused is so from the beginning.
-    pub(crate) fn ask(
+    pub(crate) fn queue(
         &mut self,
         deadline: Instant,
         offsets: Vec<(TopicPartition, Token, OffsetAndMetadata)>,
@@ -127,7 +127,7 @@ impl Commits {
             let queue = self.queues.entry(partition.clone()).or_default();
             let is_full = queue.len() >= MAX_QUEUED_COMMITS;
             match queue.back_mut().filter(|last| last.is_superseded_by(token, &offset)) {
-                Some(Entry { by: By::Application(ids), offset: last, .. }) => {
+                Some(QueuedCommit { by: RequestedBy::Application(ids), offset: last, .. }) => {
                     *last = offset;
                     ids.push(id);
                 }
@@ -135,14 +135,14 @@ impl Commits {
                     refused.insert(partition, Err(CommitError::QueueFull));
                     continue;
                 }
-                _ => queue.push_back(Entry::new(By::Application(vec![id]), token, offset)),
+                _ => queue.push_back(QueuedCommit::new(RequestedBy::Application(vec![id]), token, offset)),
             }
             left = left.saturating_add(1);
         }
         if left == 0 {
             return (id, Some(refused));
         }
-        self.open.insert(id, Open { deadline, left, outcome: refused });
+        self.open.insert(id, OpenCommit { deadline, left, outcome: refused });
         (id, None)
     }
 
@@ -151,12 +151,12 @@ impl Commits {
     pub(crate) fn merge(&mut self, unawaited: &BTreeSet<CommitId>) -> BTreeSet<CommitId> {
         let mut merged = BTreeSet::new();
         for entry in self.queues.values_mut().flatten() {
-            let By::Application(ids) = &mut entry.by else { continue };
+            let RequestedBy::Application(ids) = &mut entry.by else { continue };
             // All of one entry ask for the same by now.
             let deadline = |id: &&CommitId| self.open.get(id).map(|open| open.deadline);
             let Some(speaker) = ids.iter().max_by_key(deadline).copied() else { continue };
             // What has failed in part is told when the rest is over.
-            let is_good = |open: &Open| open.outcome.values().all(Result::is_ok);
+            let is_good = |open: &OpenCommit| open.outcome.values().all(Result::is_ok);
             let goes = |id: &CommitId| {
                 *id != speaker && unawaited.contains(id) && self.open.get(id).is_none_or(is_good)
             };
@@ -174,14 +174,14 @@ impl Commits {
     }
 
     /// One offset of `by` is over.
-    fn settle(
+    fn complete_offset(
         &mut self,
-        by: By,
+        by: RequestedBy,
         partition: &TopicPartition,
         result: &Result<(), CommitError>,
         done: &mut Done,
     ) {
-        let By::Application(ids) = by else { return };
+        let RequestedBy::Application(ids) = by else { return };
         for id in ids {
             let Some(open) = self.open.get_mut(&id) else { continue };
             open.left = open.left.saturating_sub(1);
@@ -203,11 +203,11 @@ impl Commits {
         let Some(mut queue) = self.queues.remove(partition) else { return done };
         let mut kept = VecDeque::new();
         while let Some(mut entry) = queue.pop_front() {
-            if entry.retry.asked.is_some() {
+            if entry.retry.outstanding.is_some() {
                 entry.disowned = true;
                 kept.push_back(entry);
             } else {
-                self.settle(entry.by, partition, &Err(CommitError::NotOwned), &mut done);
+                self.complete_offset(entry.by, partition, &Err(CommitError::NotOwned), &mut done);
             }
         }
         if !kept.is_empty() {
@@ -230,18 +230,18 @@ impl Commits {
         let mut late = Vec::new();
         for (partition, queue) in &mut self.queues {
             queue.retain_mut(|entry| {
-                let By::Application(ids) = &mut entry.by else { return true };
+                let RequestedBy::Application(ids) = &mut entry.by else { return true };
                 let is_late = |id: &CommitId| self.open.get(id).is_some_and(|open| open.deadline <= now);
                 for id in ids.extract_if(.., |id| is_late(id)) {
-                    late.push((id, partition.clone(), entry.retry.last.clone()));
+                    late.push((id, partition.clone(), entry.retry.last_cause.clone()));
                 }
-                !ids.is_empty() || entry.retry.asked.is_some()
+                !ids.is_empty() || entry.retry.outstanding.is_some()
             });
         }
         self.queues.retain(|_, queue| !queue.is_empty());
         for (id, partition, last) in late {
-            let by = By::Application(vec![id]);
-            self.settle(by, &partition, &Err(CommitError::TimedOut(last)), &mut done);
+            let by = RequestedBy::Application(vec![id]);
+            self.complete_offset(by, &partition, &Err(CommitError::TimedOut(last)), &mut done);
         }
         done
     }
@@ -267,10 +267,15 @@ impl Commits {
     }
 
     /// An automatic one, unless the application has something of its own in the queue.
-    pub(crate) fn offer(&mut self, partition: &TopicPartition, token: Token, offset: OffsetAndMetadata) {
+    pub(crate) fn queue_auto_commit(
+        &mut self,
+        partition: &TopicPartition,
+        token: Token,
+        offset: OffsetAndMetadata,
+    ) {
         self.queues
             .entry(partition.clone())
-            .or_insert_with(|| VecDeque::from([Entry::new(By::Clock, token, offset)]));
+            .or_insert_with(|| VecDeque::from([QueuedCommit::new(RequestedBy::AutoCommit, token, offset)]));
     }
 
     pub(crate) fn sent(&mut self, partition: &TopicPartition, id: CallId) {
@@ -279,18 +284,19 @@ impl Commits {
         }
     }
 
-    pub(crate) fn answered(
+    pub(crate) fn on_response(
         &mut self,
         now: Instant,
         call: CallId,
         mut answers: Result<Answers<()>, Cause>,
         asked_as: &Identity,
         we_are: Option<&Identity>,
-        pauses: &BackoffSchedule,
-    ) -> Settled {
-        let mut settled = Settled::default();
-        let asked =
-            |queue: &VecDeque<Entry>| queue.front().is_some_and(|entry| entry.retry.asked == Some(call));
+        backoffs: &BackoffSchedule,
+    ) -> CommitResults {
+        let mut results = CommitResults::default();
+        let asked = |queue: &VecDeque<QueuedCommit>| {
+            queue.front().is_some_and(|entry| entry.retry.outstanding == Some(call))
+        };
         let partitions: Vec<_> = self
             .queues
             .iter()
@@ -302,60 +308,63 @@ impl Commits {
                 continue;
             };
             let answer = match &mut answers {
-                Ok(answers) => {
-                    answers.remove(&partition).unwrap_or(Err(Cause::LeftOut { api: ApiKey::OffsetCommit }))
-                }
+                Ok(answers) => answers
+                    .remove(&partition)
+                    .unwrap_or(Err(Cause::PartitionMissing { api: ApiKey::OffsetCommit })),
                 Err(cause) => Err(cause.clone()),
             };
             let result = match answer {
                 Ok(()) => {
-                    settled.landed.push((partition.clone(), entry.token, entry.offset));
+                    results.committed.push((partition.clone(), entry.token, entry.offset));
                     Ok(())
                 }
                 Err(cause) => {
-                    let (remedy, next) = of_commit(&cause);
-                    if !settled.remedies.contains(&(remedy, cause.code())) {
-                        settled.remedies.push((remedy, cause.code()));
+                    let (remedy, next) = for_commit(&cause);
+                    if !results.remedies.contains(&(remedy, cause.code())) {
+                        results.remedies.push((remedy, cause.code()));
                     }
                     let next = match next {
-                        Next::AFewTimes if entry.retry.failures() >= REPORT_AFTER => Next::Fail,
+                        Retrying::AFewTimes if entry.retry.failures() >= REPORT_AFTER => Retrying::Never,
                         // A committer from outside the group has no other identity to retry with.
-                        Next::AsAnother if asked_as.member_id.is_empty() => Next::Fail,
+                        Retrying::WithNewIdentity if asked_as.member_id.is_empty() => Retrying::Never,
                         // It was not us, as we are now, who was refused.
-                        Next::Fail
+                        Retrying::Never
                             if remedy == Remedy::Membership && we_are.is_some_and(|we| we != asked_as) =>
                         {
-                            Next::Again
+                            Retrying::UntilDeadline
                         }
                         next => next,
                     };
                     match (&entry.by, next) {
-                        (By::Application(ids), _) if ids.is_empty() => Ok(()),
+                        (RequestedBy::Application(ids), _) if ids.is_empty() => Ok(()),
                         (_, _) if entry.disowned => Err(CommitError::NotOwned),
-                        (By::Clock, Next::Fail) => {
-                            settled.auto_failed.insert(partition.clone(), Err(CommitError::Failed(cause)));
+                        (RequestedBy::AutoCommit, Retrying::Never) => {
+                            results.auto_failed.insert(partition.clone(), Err(CommitError::Failed(cause)));
                             Ok(())
                         }
-                        (By::Clock, next) => {
-                            let a_few_times = next == Next::AFewTimes;
+                        (RequestedBy::AutoCommit, next) => {
+                            let a_few_times = next == Retrying::AFewTimes;
                             let partition = partition.clone();
-                            settled.auto_again.push(AutoFailure { partition, cause, a_few_times });
+                            results.auto_retries.push(AutoFailure { partition, cause, a_few_times });
                             Ok(())
                         }
-                        (By::Application(_), Next::Fail) => Err(CommitError::Failed(cause)),
-                        (By::Application(_), Next::Again | Next::AFewTimes | Next::AsAnother) => {
-                            entry.refused_as = (next == Next::AsAnother).then(|| asked_as.clone());
-                            entry.retry.failed(now, cause, pauses, false);
+                        (RequestedBy::Application(_), Retrying::Never) => Err(CommitError::Failed(cause)),
+                        (
+                            RequestedBy::Application(_),
+                            Retrying::UntilDeadline | Retrying::AFewTimes | Retrying::WithNewIdentity,
+                        ) => {
+                            entry.refused_as = (next == Retrying::WithNewIdentity).then(|| asked_as.clone());
+                            entry.retry.failed(now, cause, backoffs, false);
                             self.queues.entry(partition).or_default().push_front(entry);
                             continue;
                         }
                     }
                 }
             };
-            self.settle(entry.by, &partition, &result, &mut settled.done);
+            self.complete_offset(entry.by, &partition, &result, &mut results.done);
         }
         self.queues.retain(|_, queue| !queue.is_empty());
-        settled
+        results
     }
 
     /// The call was never sent. What is still ours and wanted goes with the next one; whether an automatic commit, which is made
@@ -377,28 +386,28 @@ impl Commits {
         }
         self.queues.retain(|_, queue| !queue.is_empty());
         for (partition, by) in disowned {
-            self.settle(by, &partition, &Err(CommitError::NotOwned), &mut done);
+            self.complete_offset(by, &partition, &Err(CommitError::NotOwned), &mut done);
         }
         (done, was_auto)
     }
 
-    pub(crate) fn wakes_after(&self, drained: Instant) -> Option<Instant> {
+    pub(crate) fn next_wakeup(&self, drained: Instant) -> Option<Instant> {
         let heads = self.queues.values().filter_map(VecDeque::front);
         earliest([
-            heads.filter_map(|entry| entry.retry.wakes_after(drained)).min(),
+            heads.filter_map(|entry| entry.retry.next_wakeup(drained)).min(),
             self.open.values().map(|open| open.deadline).min(),
         ])
     }
 }
 
-impl Entry {
-    fn new(by: By, token: Token, offset: OffsetAndMetadata) -> Self {
+impl QueuedCommit {
+    fn new(by: RequestedBy, token: Token, offset: OffsetAndMetadata) -> Self {
         Self { by, token, disowned: false, offset, retry: Retry::default(), refused_as: None }
     }
 
     /// Whether a later commit of its partition says all that it would say, and it has not left yet.
     fn is_superseded_by(&self, token: Token, offset: &OffsetAndMetadata) -> bool {
-        self.retry.asked.is_none()
+        self.retry.outstanding.is_none()
             && self.retry.failures() == 0
             && self.token == token
             && self.offset.metadata == offset.metadata

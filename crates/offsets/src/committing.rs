@@ -14,7 +14,7 @@ use crate::{
     Cause, Commit, CommitError, CommitId, CommitOutcome, Event, OffsetAndMetadata, Offsets,
     ask::{Answers, TopicIds, offset_commit},
     commits::Done,
-    machine::Asked,
+    machine::CallKind,
     remedy::{REPORT_AFTER, Remedy},
 };
 
@@ -22,15 +22,15 @@ use crate::{
 /// offsets `offsets.retention.minutes` after the commit, though they be idle all the while.
 const RENEWAL: Duration = Duration::from_secs(3600);
 
-/// The automatic commit, which [`Offsets::commit_soon`] asks for.
+/// The automatic commit, which [`Offsets::request_auto_commit`] asks for.
 #[derive(Debug, Default)]
 pub(crate) struct AutoCommit {
     /// It waits for the coordinator, and for something to say.
     pub(crate) due: bool,
     /// When it is due again after one that failed.
-    pub(crate) again_at: Option<Instant>,
+    pub(crate) retry_at: Option<Instant>,
     /// When all was last committed again.
-    renewed: Option<Instant>,
+    renewed_at: Option<Instant>,
 }
 
 impl Offsets {
@@ -42,15 +42,15 @@ impl Offsets {
         let mut offsets = Vec::new();
         match what {
             Commit::Finished => {
-                self.renew(now);
-                offsets = self.finished_now();
+                self.renew_commits(now);
+                offsets = self.uncommitted_offsets();
                 // What rests may be another's: it is not committed, and that is said.
-                let resting = self.uncommitted.iter().filter(|partition| self.has_another_name(partition));
+                let resting = self.uncommitted.iter().filter(|partition| self.is_replaced(partition));
                 refused.extend(resting.map(|partition| (partition.clone(), Err(CommitError::NotOwned))));
             }
-            Commit::These(these) => {
+            Commit::Offsets(these) => {
                 for (partition, token, offset) in these {
-                    match self.check(&partition, token, &offset) {
+                    match self.check_commit(&partition, token, &offset) {
                         Ok(()) => offsets.push((partition, token, offset)),
                         Err(error) => {
                             refused.insert(partition, Err(error));
@@ -59,7 +59,7 @@ impl Offsets {
                 }
             }
         }
-        let (id, outcome) = self.commits.ask(deadline, offsets, refused);
+        let (id, outcome) = self.commits.queue(deadline, offsets, refused);
         if let Some(outcome) = outcome {
             self.emit(Event::CommitDone { id, outcome });
         }
@@ -68,19 +68,19 @@ impl Offsets {
 
     /// Nobody waits for these commits any more: each is merged into another that carries what it asks for and has no less time.
     /// Gives those of which nothing is left, and of which no [`Event::CommitDone`] will tell.
-    pub fn merge(&mut self, unawaited: &BTreeSet<CommitId>) -> BTreeSet<CommitId> {
+    pub fn merge_commits(&mut self, unawaited: &BTreeSet<CommitId>) -> BTreeSet<CommitId> {
         self.commits.merge(unawaited)
     }
 
     /// Makes an automatic commit due now, of what is finished when it can be sent. The interval is the caller's to keep.
     /// Asking again before then changes nothing, so nothing piles up while the coordinator is away.
-    pub fn commit_soon(&mut self, now: Instant) {
+    pub fn request_auto_commit(&mut self, now: Instant) {
         self.advance_clock(now);
-        self.renew(now);
+        self.renew_commits(now);
         self.auto.due = true;
     }
 
-    fn check(
+    fn check_commit(
         &self,
         partition: &TopicPartition,
         token: Token,
@@ -96,14 +96,14 @@ impl Offsets {
             return Err(CommitError::MetadataTooLong(offset.metadata.len()));
         }
         match self.partitions.get(partition) {
-            Some(state) if state.is_of_this_log(token) && !self.has_another_name(partition) => Ok(()),
+            Some(state) if state.is_of_this_log(token) && !self.is_replaced(partition) => Ok(()),
             _ => Err(CommitError::NotOwned),
         }
     }
 
     /// What is finished and not committed.
-    fn finished_now(&self) -> Vec<(TopicPartition, Token, OffsetAndMetadata)> {
-        let ours = self.uncommitted.iter().filter(|partition| !self.has_another_name(partition));
+    fn uncommitted_offsets(&self) -> Vec<(TopicPartition, Token, OffsetAndMetadata)> {
+        let ours = self.uncommitted.iter().filter(|partition| !self.is_replaced(partition));
         let finished = ours.filter_map(|partition| {
             let state = self.partitions.get(partition)?;
             Some((partition.clone(), state.token, state.finished?.into()))
@@ -112,11 +112,11 @@ impl Offsets {
     }
 
     /// Counts all that is finished as uncommitted once in a while, where the broker would forget it otherwise.
-    pub(crate) fn renew(&mut self, now: Instant) {
-        let last = *self.auto.renewed.get_or_insert(now);
+    pub(crate) fn renew_commits(&mut self, now: Instant) {
+        let last = *self.auto.renewed_at.get_or_insert(now);
         let outside = self.identity.as_ref().is_some_and(|identity| identity.member_id.is_empty());
         if outside && now.saturating_duration_since(last) >= RENEWAL {
-            self.auto.renewed = Some(now);
+            self.auto.renewed_at = Some(now);
             let finished = self.partitions.iter().filter(|(_, state)| state.finished.is_some());
             self.uncommitted.extend(finished.map(|(partition, _)| partition.clone()));
         }
@@ -133,8 +133,8 @@ impl Offsets {
         let identity = self.identity.clone()?;
         if self.auto.due {
             self.auto.due = false;
-            for (partition, token, offset) in self.finished_now() {
-                self.commits.offer(&partition, token, offset);
+            for (partition, token, offset) in self.uncommitted_offsets() {
+                self.commits.queue_auto_commit(&partition, token, offset);
             }
         }
         let offsets = self.commits.ready(now, &identity);
@@ -150,10 +150,10 @@ impl Offsets {
             known.or_else(|| cluster.topic_id(partition.topic.as_str()))
         };
         let (request, max_version, ids) = offset_commit::request(group, &identity, &offsets, of_log);
-        Some(self.send(now, id, of, Asked::Commit { ids, identity }, request.into(), max_version))
+        Some(self.send(now, id, of, CallKind::Commit { ids, identity }, request.into(), max_version))
     }
 
-    pub(crate) fn committed(
+    pub(crate) fn on_offset_commit(
         &mut self,
         now: Instant,
         id: CallId,
@@ -174,29 +174,29 @@ impl Offsets {
             Ok(_) => Ok(Answers::new()),
             Err(error) => Err(Cause::Call(error)),
         };
-        let pauses = self.pauses.next_round();
-        let settled = self.commits.answered(now, id, answers, identity, self.identity.as_ref(), &pauses);
-        for (remedy, code) in settled.remedies {
+        let backoffs = self.backoffs.next_round();
+        let results = self.commits.on_response(now, id, answers, identity, self.identity.as_ref(), &backoffs);
+        for (remedy, code) in results.remedies {
             if let (Remedy::Membership, Some(code)) = (remedy, code) {
-                self.refused_as(code, identity);
+                self.report_membership_refused(code, identity);
             }
-            self.apply(remedy, Some(of));
+            self.apply_remedy(remedy, Some(of));
         }
         if self.identity.as_ref() != Some(identity) {
             self.commits.retry_now();
         }
-        self.landed(settled.landed);
-        self.commits_done(settled.done);
-        let mut failed = settled.auto_failed;
-        for failure in settled.auto_again {
+        self.on_committed(results.committed);
+        self.emit_commits_done(results.done);
+        let mut failed = results.auto_failed;
+        for failure in results.auto_retries {
             let Some(state) = self.partitions.get_mut(&failure.partition) else { continue };
             state.commit_failures = state.commit_failures.saturating_add(1);
             if failure.a_few_times && state.commit_failures >= REPORT_AFTER {
                 // From now on with the others only.
                 failed.insert(failure.partition, Err(CommitError::Failed(failure.cause)));
             } else {
-                let soon = after(now, pauses.after(state.commit_failures.saturating_sub(1)));
-                self.auto.again_at = earliest([self.auto.again_at, Some(soon)]);
+                let soon = after(now, backoffs.after(state.commit_failures.saturating_sub(1)));
+                self.auto.retry_at = earliest([self.auto.retry_at, Some(soon)]);
             }
         }
         // The next one is refused as well, and the one after it: once is enough.
@@ -210,12 +210,13 @@ impl Offsets {
         }
     }
 
-    fn landed(&mut self, landed: Vec<(TopicPartition, Token, OffsetAndMetadata)>) {
-        if landed.is_empty() {
+    fn on_committed(&mut self, committed: Vec<(TopicPartition, Token, OffsetAndMetadata)>) {
+        if committed.is_empty() {
             return;
         }
-        for (partition, token, offset) in &landed {
-            let state = self.partitions.get_mut(partition).filter(|state| state.token.same_assignment(*token));
+        for (partition, token, offset) in &committed {
+            let state =
+                self.partitions.get_mut(partition).filter(|state| state.token.same_assignment(*token));
             if state.as_ref().is_some_and(|state| !state.is_of_this_log(*token)) {
                 continue; // the log that it speaks of is gone
             }
@@ -227,14 +228,15 @@ impl Offsets {
                 state.committed = Some(offset.position());
                 state.refused = false;
                 state.commit_failures = 0;
-                self.note_finished(partition);
+                self.update_uncommitted(partition);
             }
         }
-        let offsets = landed.into_iter().map(|(partition, _, offset)| (partition, offset.offset)).collect();
+        let offsets =
+            committed.into_iter().map(|(partition, _, offset)| (partition, offset.offset)).collect();
         self.emit(Event::Committed { offsets });
     }
 
-    pub(crate) fn commits_done(&mut self, done: Done) {
+    pub(crate) fn emit_commits_done(&mut self, done: Done) {
         for (id, outcome) in done {
             self.emit(Event::CommitDone { id, outcome });
         }

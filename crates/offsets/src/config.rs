@@ -19,7 +19,7 @@ pub struct Config {
     pub backoff: BackoffConfig,
     /// One moment on both clocks, the second in milliseconds since 1970: what [`ResetPolicy::ByDuration`] counts from.
     pub wall: (Instant, i64),
-    /// Of the jitter in pauses.
+    /// Of the jitter in backoffs.
     pub seed: u64,
 }
 

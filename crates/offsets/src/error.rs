@@ -16,7 +16,7 @@ pub enum Cause {
     },
     /// The broker's answer says nothing of the partition.
     #[error("the answer to {} leaves the partition out", .api.name())]
-    LeftOut {
+    PartitionMissing {
         /// What was asked.
         api: ApiKey,
     },
@@ -44,7 +44,7 @@ impl Cause {
     pub fn code(&self) -> Option<ErrorCode> {
         match self {
             Self::Refused { code, .. } | Self::Topic(code) => Some(*code),
-            Self::LeftOut { .. } | Self::BadOffset { .. } | Self::Call(_) | Self::NoLeader => None,
+            Self::PartitionMissing { .. } | Self::BadOffset { .. } | Self::Call(_) | Self::NoLeader => None,
         }
     }
 }
@@ -74,9 +74,9 @@ pub enum PartitionError {
     /// There are no offsets below 0.
     #[error("{0} is not an offset")]
     NegativeOffset(i64),
-    /// It cannot be found out where to begin. Trying goes on, with pauses: permissions and brokers come back.
+    /// It cannot be found out where to begin. Trying goes on, with backoffs: permissions and brokers come back.
     #[error("it cannot be found out where to begin: {0}")]
-    Failing(Cause),
+    Unresolved(Cause),
 }
 
 impl PartitionError {
@@ -87,7 +87,7 @@ impl PartitionError {
             | Self::OffsetOutOfRange { .. }
             | Self::LogTruncated { .. }
             | Self::NegativeOffset(_) => true,
-            Self::Failing(_) => false,
+            Self::Unresolved(_) => false,
         }
     }
 
@@ -95,7 +95,7 @@ impl PartitionError {
     pub fn code(&self) -> Option<ErrorCode> {
         match self {
             Self::OffsetOutOfRange { .. } => Some(ErrorCode::OffsetOutOfRange),
-            Self::Failing(cause) => cause.code(),
+            Self::Unresolved(cause) => cause.code(),
             Self::NoOffset | Self::LogTruncated { .. } | Self::NegativeOffset(_) => None,
         }
     }
@@ -173,10 +173,10 @@ fn after(cause: &Option<Cause>) -> String {
 
 /// The partition is not assigned, or the offset is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotAssigned {
+pub enum SeekError {
     /// It is not assigned.
     #[error("{0} is not assigned")]
-    Partition(TopicPartition),
+    NotAssigned(TopicPartition),
     /// There are no offsets below 0.
     #[error("{0} is not an offset")]
     NegativeOffset(i64),
@@ -184,13 +184,13 @@ pub enum NotAssigned {
 
 /// Why a position was not taken as finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum FinishedError {
     /// The assignment it belongs to has ended.
     #[error("the partition is not, or no longer, assigned")]
     NotOwned,
     /// It was read before the last seek.
     #[error("the partition was sought elsewhere since")]
-    Sought,
+    BeforeSeek,
     /// There are no offsets below 0.
     #[error("there are no offsets below 0")]
     NegativeOffset,

@@ -20,7 +20,7 @@ pub enum Event {
         position: Position,
     },
     /// The topic was deleted and created again, and `fetch` has the partition: it is to be given back
-    /// ([`Offsets::recreated`](crate::Offsets::recreated)), unless it has been already. Nothing of it is finished or committed any more.
+    /// ([`Offsets::on_topic_recreated`](crate::Offsets::on_topic_recreated)), unless it has been already. Nothing of it is finished or committed any more.
     LogGone {
         /// Which one.
         partition: TopicPartition,

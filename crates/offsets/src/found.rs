@@ -10,21 +10,21 @@ use crate::{
     ResetReason,
     ask::{Answers, TopicIds, epochs, offset_fetch, offset_list},
     partition::{AfterListing, Lookup, Partition},
-    remedy::{REPORT_AFTER, Remedy, Report, cannot_validate, of_leader, of_load},
+    remedy::{REPORT_AFTER, Remedy, Report, cannot_validate, for_leader_request, for_offset_fetch},
     retry::BackoffSchedule,
 };
 
 impl Offsets {
     /// Those that wait for the answer to this call.
     fn asked_in(&self, id: CallId) -> Vec<(TopicPartition, Lookup)> {
-        let waiting = self.waiting.iter().filter_map(|partition| {
-            let waiting = self.partitions.get(partition)?.waiting()?;
-            (waiting.retry.asked == Some(id)).then(|| (partition.clone(), waiting.need))
+        let waiting = self.resolving.iter().filter_map(|partition| {
+            let waiting = self.partitions.get(partition)?.resolving()?;
+            (waiting.retry.outstanding == Some(id)).then(|| (partition.clone(), waiting.lookup))
         });
         waiting.collect()
     }
 
-    pub(crate) fn loaded(
+    pub(crate) fn on_offset_fetch(
         &mut self,
         now: Instant,
         id: CallId,
@@ -41,21 +41,21 @@ impl Offsets {
             Ok(_) => Ok(Answers::new()),
             Err(error) => Err(Cause::Call(error)),
         };
-        let pauses = self.pauses.next_round();
+        let backoffs = self.backoffs.next_round();
         let mut loud = true;
-        for (partition, need) in self.asked_in(id) {
-            let Lookup::Committed { otherwise } = need else { continue };
+        for (partition, lookup) in self.asked_in(id) {
+            let Lookup::Committed { otherwise } = lookup else { continue };
             let answer = match &mut answers {
-                Ok(answers) => {
-                    answers.remove(&partition).unwrap_or(Err(Cause::LeftOut { api: ApiKey::OffsetFetch }))
-                }
+                Ok(answers) => answers
+                    .remove(&partition)
+                    .unwrap_or(Err(Cause::PartitionMissing { api: ApiKey::OffsetFetch })),
                 Err(cause) => Err(cause.clone()),
             };
             match answer {
-                Ok(Some(committed)) => self.found_committed(&partition, &committed),
-                Ok(None) => self.nothing_committed(now, &partition, otherwise),
+                Ok(Some(committed)) => self.on_committed_offset(&partition, &committed),
+                Ok(None) => self.on_nothing_committed(now, &partition, otherwise),
                 Err(cause) => {
-                    let (remedy, mut weight) = of_load(&cause);
+                    let (remedy, mut weight) = for_offset_fetch(&cause);
                     if answers.is_err() && !std::mem::take(&mut loud) {
                         // It concerns the group: one partition speaks for all.
                         weight = Report::Never;
@@ -63,13 +63,13 @@ impl Offsets {
                     if let (Remedy::Membership, Some(code), Some(identity)) =
                         (remedy, cause.code(), &identity)
                     {
-                        self.refused_as(code, identity);
+                        self.report_membership_refused(code, identity);
                     }
-                    self.failed(now, &partition, cause, &pauses, remedy, weight);
-                    self.apply(remedy, Some(of));
+                    self.lookup_failed(now, &partition, cause, &backoffs, remedy, weight);
+                    self.apply_remedy(remedy, Some(of));
                     if self.identity != identity
                         && let Some(waiting) =
-                            self.partitions.get_mut(&partition).and_then(Partition::waiting_mut)
+                            self.partitions.get_mut(&partition).and_then(Partition::resolving_mut)
                     {
                         waiting.retry.retry_now();
                     }
@@ -78,7 +78,7 @@ impl Offsets {
         }
     }
 
-    fn found_committed(&mut self, partition: &TopicPartition, committed: &OffsetAndMetadata) {
+    fn on_committed_offset(&mut self, partition: &TopicPartition, committed: &OffsetAndMetadata) {
         let position = committed.position();
         if let Some(state) = self.partitions.get_mut(partition) {
             state.committed = Some(position);
@@ -86,63 +86,63 @@ impl Offsets {
         if let Some(high) =
             self.highest_committed.get(partition).copied().filter(|high| *high > position.offset)
         {
-            self.went_back = self.went_back.saturating_add(1);
+            self.committed_regressions = self.committed_regressions.saturating_add(1);
             tracing::warn!(
                 %partition, offset = position.offset, before = high,
                 "the group's committed offset is below what this consumer had committed"
             );
             self.highest_committed.insert(partition.clone(), position.offset);
         }
-        self.wait_for(partition, Lookup::Agreement { position });
-        self.begin_unless_validated(partition, position);
+        self.look_up_next(partition, Lookup::Validation { position });
+        self.start_without_epoch(partition, position);
     }
 
-    pub(crate) fn listed(&mut self, now: Instant, id: CallId, answer: Result<Answer, CallError>) {
+    pub(crate) fn on_list_offsets(&mut self, now: Instant, id: CallId, answer: Result<Answer, CallError>) {
         let mut answers = match answer {
             Ok(Answer { response: Response::ListOffsets(response), .. }) => Ok(offset_list::read(response)),
             Ok(_) => Ok(Answers::new()),
             Err(error) => Err(Cause::Call(error)),
         };
-        let pauses = self.pauses.next_round();
-        for (partition, need) in self.asked_in(id) {
-            let Lookup::Listed { spec, then } = need else { continue };
+        let backoffs = self.backoffs.next_round();
+        for (partition, lookup) in self.asked_in(id) {
+            let Lookup::Listed { spec, then } = lookup else { continue };
             let answer = match &mut answers {
                 Ok(answers) => offset_list::checked(spec, answers.remove(&partition)),
                 Err(cause) => Err(cause.clone()),
             };
             match answer {
-                Ok(Some(listed)) => self.found_listed(&partition, then, listed),
+                Ok(Some(listed)) => self.on_listed_offset(&partition, then, listed),
                 // Nothing of that time or later: the end, as in Java.
                 Ok(None) => {
-                    self.wait_for(
+                    self.look_up_next(
                         &partition,
                         Lookup::Listed { spec: ListSpec::Latest, then: AfterListing::Start },
                     );
                 }
-                Err(cause) => self.leader_failed(now, &partition, cause, &pauses),
+                Err(cause) => self.on_leader_failure(now, &partition, cause, &backoffs),
             }
         }
     }
 
-    fn found_listed(&mut self, partition: &TopicPartition, then: AfterListing, listed: ListedOffset) {
+    fn on_listed_offset(&mut self, partition: &TopicPartition, then: AfterListing, listed: ListedOffset) {
         let here = Position { offset: listed.offset, epoch: listed.leader_epoch };
         match then {
             AfterListing::StartBefore(records) if records > 0 && here.offset > 0 => {
                 let back = i64::try_from(records).unwrap_or(i64::MAX);
                 let offset = here.offset.saturating_sub(back).max(0);
                 let then = AfterListing::StartAtLeast { offset, records };
-                self.wait_for(partition, Lookup::Listed { spec: ListSpec::Earliest, then });
+                self.look_up_next(partition, Lookup::Listed { spec: ListSpec::Earliest, then });
             }
             AfterListing::StartAtLeast { offset, .. } if here.offset < offset => {
-                self.begin(partition, Position::at(offset))
+                self.start(partition, Position::at(offset))
             }
             AfterListing::Start | AfterListing::StartBefore(_) | AfterListing::StartAtLeast { .. } => {
-                self.begin(partition, here)
+                self.start(partition, here)
             }
         }
     }
 
-    pub(crate) fn epochs_told(&mut self, now: Instant, id: CallId, answer: Result<Answer, CallError>) {
+    pub(crate) fn on_epoch_ends(&mut self, now: Instant, id: CallId, answer: Result<Answer, CallError>) {
         let mut answers = match answer {
             Ok(Answer { response: Response::OffsetForLeaderEpoch(response), .. }) => {
                 Ok(epochs::read(response))
@@ -150,77 +150,80 @@ impl Offsets {
             Ok(_) => Ok(Answers::new()),
             Err(error) => Err(Cause::Call(error)),
         };
-        let pauses = self.pauses.next_round();
-        for (partition, need) in self.asked_in(id) {
-            let Lookup::Agreement { position } = need else { continue };
+        let backoffs = self.backoffs.next_round();
+        for (partition, lookup) in self.asked_in(id) {
+            let Lookup::Validation { position } = lookup else { continue };
             let answer = match &mut answers {
                 Ok(answers) => answers
                     .remove(&partition)
-                    .unwrap_or(Err(Cause::LeftOut { api: ApiKey::OffsetForLeaderEpoch })),
+                    .unwrap_or(Err(Cause::PartitionMissing { api: ApiKey::OffsetForLeaderEpoch })),
                 Err(cause) => Err(cause.clone()),
             };
             match answer.map(|end| epochs::compare(position, end)) {
-                Ok(epochs::Agreement::Agrees) => self.begin(&partition, position),
-                Ok(epochs::Agreement::Ends(end)) => self.truncated(&partition, position, end),
-                Ok(epochs::Agreement::Unknown) => {
-                    let fresh =
-                        self.partitions.get(&partition).and_then(Partition::waiting).is_some_and(|w| w.fresh);
+                Ok(epochs::Validation::Valid) => self.start(&partition, position),
+                Ok(epochs::Validation::Truncated(end)) => self.on_truncated(&partition, position, end),
+                Ok(epochs::Validation::UnknownEpoch) => {
+                    let fresh = self
+                        .partitions
+                        .get(&partition)
+                        .and_then(Partition::resolving)
+                        .is_some_and(|w| w.fresh);
                     let from = Some(position.offset);
-                    self.by_policy(now, &partition, ResetReason::EpochUnknown, from, fresh, None);
+                    self.apply_reset_policy(now, &partition, ResetReason::EpochUnknown, from, fresh, None);
                 }
-                Err(cause) if cannot_validate(&cause) => self.begin(&partition, position),
-                Err(cause) => self.leader_failed(now, &partition, cause, &pauses),
+                Err(cause) if cannot_validate(&cause) => self.start(&partition, position),
+                Err(cause) => self.on_leader_failure(now, &partition, cause, &backoffs),
             }
         }
     }
 
-    fn truncated(&mut self, partition: &TopicPartition, position: Position, end: Position) {
+    fn on_truncated(&mut self, partition: &TopicPartition, position: Position, end: Position) {
         let Some(token) = self.token_of(partition) else { return };
         let (from, to) = (position.offset, end.offset);
         let partition_ = partition.clone();
         self.emit(Event::Truncated { partition: partition_, token, from, to: Some(to), epoch: end.epoch });
         match self.config.reset {
-            ResetPolicy::None => self.fails(partition, PartitionError::LogTruncated { from, to }),
+            ResetPolicy::None => self.stop_with(partition, PartitionError::LogTruncated { from, to }),
             ResetPolicy::Earliest | ResetPolicy::Latest | ResetPolicy::ByDuration(_) => {
-                self.begin(partition, end)
+                self.start(partition, end)
             }
         }
     }
 
-    fn leader_failed(
+    fn on_leader_failure(
         &mut self,
         now: Instant,
         partition: &TopicPartition,
         cause: Cause,
-        pauses: &BackoffSchedule,
+        backoffs: &BackoffSchedule,
     ) {
-        let (remedy, weight) = of_leader(&cause);
-        self.failed(now, partition, cause, pauses, remedy, weight);
-        self.apply(remedy, None);
+        let (remedy, weight) = for_leader_request(&cause);
+        self.lookup_failed(now, partition, cause, backoffs, remedy, weight);
+        self.apply_remedy(remedy, None);
     }
 
     /// It goes on waiting. Never the policy: that we could not ask does not mean that there is nothing (FAILURES L2).
-    pub(crate) fn failed(
+    pub(crate) fn lookup_failed(
         &mut self,
         now: Instant,
         partition: &TopicPartition,
         cause: Cause,
-        pauses: &BackoffSchedule,
+        backoffs: &BackoffSchedule,
         remedy: Remedy,
         weight: Report,
     ) {
         let Some(state) = self.partitions.get_mut(partition) else { return };
         let token = state.token;
-        let Some(waiting) = state.waiting_mut() else { return };
+        let Some(waiting) = state.resolving_mut() else { return };
         let waits_for_metadata = remedy == Remedy::RefreshMetadata;
-        waiting.retry.failed(now, cause.clone(), pauses, waits_for_metadata);
+        waiting.retry.failed(now, cause.clone(), backoffs, waits_for_metadata);
         let tell = match weight {
             Report::Never => false,
             Report::AfterRetries => waiting.retry.failures() >= REPORT_AFTER,
             Report::Immediately => true,
         };
-        if tell && !std::mem::replace(&mut waiting.told, true) {
-            let error = PartitionError::Failing(cause);
+        if tell && !std::mem::replace(&mut waiting.is_reported, true) {
+            let error = PartitionError::Unresolved(cause);
             self.emit(Event::PartitionFailed { partition: partition.clone(), token, error });
         }
     }

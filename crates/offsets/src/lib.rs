@@ -37,7 +37,7 @@ mod retry;
 
 pub use commits::{Commit, CommitId, CommitOutcome, MAX_QUEUED_COMMITS};
 pub use config::{Config, Place, ResetPolicy, StartAt};
-pub use error::{Cause, CommitError, NotAssigned, PartitionError, QueryError, Refused};
+pub use error::{Cause, CommitError, FinishedError, PartitionError, QueryError, SeekError};
 pub use event::{Event, OffsetAndMetadata, ResetReason};
 pub use machine::Offsets;
 pub use queries::{ListSpec, ListedOffset, QueryId, QueryOutcome};

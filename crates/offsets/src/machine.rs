@@ -17,7 +17,7 @@ use crate::{
     commits::Commits,
     committing::AutoCommit,
     event::ResetReason,
-    partition::{Lookup, Partition, Phase, Waiting},
+    partition::{Lookup, Partition, Phase, Resolving},
     queries::Queries,
     remedy::Remedy,
     retry::BackoffSchedule,
@@ -27,12 +27,12 @@ use crate::{
 #[derive(Debug)]
 pub struct Offsets {
     pub(crate) config: Config,
-    pub(crate) pauses: BackoffSchedule,
+    pub(crate) backoffs: BackoffSchedule,
     /// As whom commits are sent; `None`: not at all.
     pub(crate) identity: Option<Identity>,
     pub(crate) partitions: BTreeMap<TopicPartition, Partition>,
     /// Those of them in our hand: all that `poll_transmit` looks at.
-    pub(crate) waiting: BTreeSet<TopicPartition>,
+    pub(crate) resolving: BTreeSet<TopicPartition>,
     /// Those of them of which something is finished that the group does not have.
     pub(crate) uncommitted: BTreeSet<TopicPartition>,
     pub(crate) commits: Commits,
@@ -41,11 +41,11 @@ pub struct Offsets {
     ids: CallIds,
     /// Of the topics in the views so far.
     pub(crate) topic_ids: BTreeMap<Topic, Uuid>,
-    calls: BTreeMap<CallId, Outstanding>,
+    calls: BTreeMap<CallId, OutstandingCall>,
     pub(crate) assignments: u64,
     /// The highest offset the group has had from us, of all that we ever owned (FAILURES L9).
     pub(crate) highest_committed: BTreeMap<TopicPartition, i64>,
-    pub(crate) went_back: u64,
+    pub(crate) committed_regressions: u64,
     events: VecDeque<Event>,
     clock: Instant,
     /// When `poll_transmit` last had nothing to say, if nothing has changed since.
@@ -54,20 +54,20 @@ pub struct Offsets {
 
 /// A call on its way.
 #[derive(Debug)]
-pub(crate) struct Outstanding {
-    pub(crate) what: Asked,
+pub(crate) struct OutstandingCall {
+    pub(crate) what: CallKind,
     pub(crate) of: BrokerId,
     deadline: Instant,
 }
 
-impl Outstanding {
+impl OutstandingCall {
     /// The loop has forgotten it.
-    fn given_up(&self, after: Duration) -> CallError {
+    fn timed_out(&self, after: Duration) -> CallError {
         let api = match self.what {
-            Asked::Load { .. } | Asked::QueryCommitted { .. } => ApiKey::OffsetFetch,
-            Asked::List | Asked::QueryList { .. } => ApiKey::ListOffsets,
-            Asked::Epochs => ApiKey::OffsetForLeaderEpoch,
-            Asked::Commit { .. } => ApiKey::OffsetCommit,
+            CallKind::LoadCommitted { .. } | CallKind::QueryCommitted { .. } => ApiKey::OffsetFetch,
+            CallKind::ListOffsets | CallKind::QueryList { .. } => ApiKey::ListOffsets,
+            CallKind::EpochEnds => ApiKey::OffsetForLeaderEpoch,
+            CallKind::Commit { .. } => ApiKey::OffsetCommit,
         };
         CallError::TimedOut { address: self.of.to_string(), api, after }
     }
@@ -75,10 +75,10 @@ impl Outstanding {
 
 /// What a call asks.
 #[derive(Debug)]
-pub(crate) enum Asked {
-    Load { ids: TopicIds, identity: Option<Identity> },
-    List,
-    Epochs,
+pub(crate) enum CallKind {
+    LoadCommitted { ids: TopicIds, identity: Option<Identity> },
+    ListOffsets,
+    EpochEnds,
     Commit { ids: TopicIds, identity: Identity },
     QueryCommitted { query: QueryId, ids: TopicIds },
     QueryList { query: QueryId },
@@ -88,10 +88,10 @@ impl Offsets {
     /// Nothing assigned.
     pub fn new(config: Config) -> Self {
         Self {
-            pauses: BackoffSchedule::new(config.backoff, config.seed),
+            backoffs: BackoffSchedule::new(config.backoff, config.seed),
             identity: None,
             partitions: BTreeMap::new(),
-            waiting: BTreeSet::new(),
+            resolving: BTreeSet::new(),
             uncommitted: BTreeSet::new(),
             commits: Commits::default(),
             auto: AutoCommit::default(),
@@ -101,7 +101,7 @@ impl Offsets {
             calls: BTreeMap::new(),
             assignments: 0,
             highest_committed: BTreeMap::new(),
-            went_back: 0,
+            committed_regressions: 0,
             events: VecDeque::new(),
             clock: config.wall.0,
             drained: None,
@@ -116,14 +116,14 @@ impl Offsets {
         }
         self.identity = identity;
         self.commits.retry_now();
-        for partition in &self.waiting {
-            if let Some(waiting) = self.partitions.get_mut(partition).and_then(Partition::waiting_mut)
+        for partition in &self.resolving {
+            if let Some(waiting) = self.partitions.get_mut(partition).and_then(Partition::resolving_mut)
                 && waiting.is_for_coordinator()
             {
                 waiting.retry.retry_now();
             }
         }
-        self.changed();
+        self.mark_changed();
     }
 
     // ---- what is known -------------------------------------------------------------------------------------------
@@ -134,12 +134,12 @@ impl Offsets {
     }
 
     /// Up to where it is finished.
-    pub fn finished_of(&self, partition: &TopicPartition) -> Option<Position> {
+    pub fn finished_position(&self, partition: &TopicPartition) -> Option<Position> {
         self.partitions.get(partition)?.finished
     }
 
     /// What the group has of it, as far as we know.
-    pub fn committed_of(&self, partition: &TopicPartition) -> Option<Position> {
+    pub fn committed_position(&self, partition: &TopicPartition) -> Option<Position> {
         self.partitions.get(partition)?.committed
     }
 
@@ -149,8 +149,8 @@ impl Offsets {
     }
 
     /// Whether the partition waits for its start offset.
-    pub fn is_waiting(&self, partition: &TopicPartition) -> bool {
-        self.waiting.contains(partition)
+    pub fn is_resolving(&self, partition: &TopicPartition) -> bool {
+        self.resolving.contains(partition)
     }
 
     /// Whether only the application can say where the partition goes on.
@@ -160,8 +160,8 @@ impl Offsets {
 
     /// How often the group's offset of a partition was found below what we had committed of it ourselves: somebody has
     /// reset the group, or the brokers have lost its offsets.
-    pub fn went_back(&self) -> u64 {
-        self.went_back
+    pub fn committed_regressions(&self) -> u64 {
+        self.committed_regressions
     }
 
     /// Whether anything waits for the coordinator.
@@ -173,7 +173,8 @@ impl Offsets {
     }
 
     fn waiting_for_coordinator(&self) -> bool {
-        let waiting = self.waiting.iter().filter_map(|partition| self.partitions.get(partition)?.waiting());
+        let waiting =
+            self.resolving.iter().filter_map(|partition| self.partitions.get(partition)?.resolving());
         waiting.into_iter().any(|waiting| waiting.is_for_coordinator())
     }
 
@@ -187,15 +188,15 @@ impl Offsets {
     /// The metadata has changed: whoever waits for a leader may have one.
     pub fn handle_cluster(&mut self, now: Instant, cluster: &Cluster) {
         self.advance_clock(now);
-        for partition in &self.waiting {
+        for partition in &self.resolving {
             let (Some(leader), Some(info)) = (cluster.leader(partition), cluster.partition(partition)) else {
                 continue;
             };
-            if let Some(waiting) = self.partitions.get_mut(partition).and_then(Partition::waiting_mut) {
+            if let Some(waiting) = self.partitions.get_mut(partition).and_then(Partition::resolving_mut) {
                 waiting.retry.on_new_leader((leader, info.epoch));
             }
         }
-        self.queries.news(cluster);
+        self.queries.on_cluster(cluster);
         self.leave_what_is_gone(now, cluster);
     }
 
@@ -228,43 +229,43 @@ impl Offsets {
             }
         }
         for partition in gone {
-            self.goes_on_in_another_log(now, partition);
+            self.switch_log(now, partition);
         }
-        self.name_what_was_given(given);
+        self.check_topics_by_id(given);
     }
 
     /// What flows is asked back from `fetch`; what waits goes on with what it has to know of the new log.
-    fn goes_on_in_another_log(&mut self, now: Instant, partition: TopicPartition) {
-        self.leave_log(&partition);
+    fn switch_log(&mut self, now: Instant, partition: TopicPartition) {
+        self.discard_old_log(&partition);
         let Some(state) = self.partitions.get(&partition) else { return };
         let token = state.token;
-        let Some(Waiting { need, reset, .. }) = state.waiting() else {
+        let Some(Resolving { lookup, reset, .. }) = state.resolving() else {
             return self.emit(Event::LogGone { partition, token });
         };
-        let (need, reset) = (*need, *reset);
-        self.begin_log(&partition);
-        let old_offset = match (need, reset) {
-            (Lookup::Agreement { position }, _) => Some(position.offset),
+        let (lookup, reset) = (*lookup, *reset);
+        self.begin_new_log(&partition);
+        let old_offset = match (lookup, reset) {
+            (Lookup::Validation { position }, _) => Some(position.offset),
             (_, Some((_, from))) => from,
             _ => None,
         };
         match old_offset {
             Some(from) => {
-                self.by_policy(now, &partition, ResetReason::TopicRecreated, Some(from), true, None)
+                self.apply_reset_policy(now, &partition, ResetReason::TopicRecreated, Some(from), true, None)
             }
-            None => self.wait_for(&partition, need.in_another_log()),
+            None => self.look_up_next(&partition, lookup.in_another_log()),
         }
     }
 
     /// Partitions that the group gave by their topic's id, and whether the topic has its name now. Those of another's name
     /// rest as they are: either the metadata are old, or the group is about to take them away.
-    fn name_what_was_given(&mut self, given: Vec<(TopicPartition, bool)>) {
+    fn check_topics_by_id(&mut self, given: Vec<(TopicPartition, bool)>) {
         let mut resting = BTreeSet::new();
         for (partition, is_named) in given {
             let Some(state) = self.partitions.get_mut(&partition) else { continue };
             let token = state.token;
             let flows = matches!(state.phase, Phase::Fetching);
-            if let Some(waiting) = state.waiting_mut() {
+            if let Some(waiting) = state.resolving_mut() {
                 // What is being asked is asked of the topic that had the name.
                 waiting.retry.answered();
             }
@@ -287,14 +288,18 @@ impl Offsets {
         self.advance_clock(now);
         let Some(call) = self.calls.remove(&id) else { return };
         match call.what {
-            Asked::Load { ids, identity } => self.loaded(now, id, call.of, &ids, identity, answer),
-            Asked::List => self.listed(now, id, answer),
-            Asked::Epochs => self.epochs_told(now, id, answer),
-            Asked::Commit { ids, identity } => self.committed(now, id, call.of, &ids, &identity, answer),
-            Asked::QueryCommitted { query, ids } => {
-                self.query_loaded(now, query, id, call.of, &ids, answer);
+            CallKind::LoadCommitted { ids, identity } => {
+                self.on_offset_fetch(now, id, call.of, &ids, identity, answer)
             }
-            Asked::QueryList { query } => self.query_listed(now, query, id, answer),
+            CallKind::ListOffsets => self.on_list_offsets(now, id, answer),
+            CallKind::EpochEnds => self.on_epoch_ends(now, id, answer),
+            CallKind::Commit { ids, identity } => {
+                self.on_offset_commit(now, id, call.of, &ids, &identity, answer)
+            }
+            CallKind::QueryCommitted { query, ids } => {
+                self.on_committed_query(now, query, id, call.of, &ids, answer);
+            }
+            CallKind::QueryList { query } => self.on_list_query(now, query, id, answer),
         }
     }
 
@@ -303,16 +308,16 @@ impl Offsets {
         self.advance_clock(now);
         let overdue = self.calls.iter().filter(|(_, call)| call.deadline <= now);
         let overdue: Vec<_> =
-            overdue.map(|(id, call)| (*id, call.given_up(self.config.request_timeout))).collect();
+            overdue.map(|(id, call)| (*id, call.timed_out(self.config.request_timeout))).collect();
         for (id, error) in overdue {
             self.handle_answer(now, id, Err(error));
         }
         let done = self.commits.expire(now);
-        self.commits_done(done);
+        self.emit_commits_done(done);
         for (id, outcome) in self.queries.expire(now) {
             self.emit(Event::QueryDone { id, outcome });
         }
-        if self.auto.again_at.take_if(|at| *at <= now).is_some() {
+        if self.auto.retry_at.take_if(|at| *at <= now).is_some() {
             self.auto.due = true;
         }
     }
@@ -327,19 +332,19 @@ impl Offsets {
         self.clock = now;
         let mut transmit = None;
         if let (Some(of), Some(group)) = (coordinator, self.config.group.clone()) {
-            transmit = self.ask_committed(now, of, &group, cluster);
+            transmit = self.send_offset_fetch(now, of, &group, cluster);
             if transmit.is_none() {
                 transmit = self.send_commits(now, of, &group, cluster);
             }
             if transmit.is_none() {
-                transmit = self.query_committed(now, of, &group, cluster);
+                transmit = self.send_committed_query(now, of, &group, cluster);
             }
         }
         if transmit.is_none() {
-            transmit = self.ask_leaders(now, cluster);
+            transmit = self.send_leader_requests(now, cluster);
         }
         if transmit.is_none() {
-            transmit = self.query_leaders(now, cluster);
+            transmit = self.send_list_queries(now, cluster);
         }
         self.drained = transmit.is_none().then_some(now);
         transmit
@@ -348,13 +353,14 @@ impl Offsets {
     /// When to come back.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let Some(drained) = self.drained.filter(|_| self.events.is_empty()) else { return Some(self.clock) };
-        let waiting = self.waiting.iter().filter_map(|partition| self.partitions.get(partition)?.waiting());
+        let waiting =
+            self.resolving.iter().filter_map(|partition| self.partitions.get(partition)?.resolving());
         earliest([
-            waiting.into_iter().filter_map(|waiting| waiting.retry.wakes_after(drained)).min(),
+            waiting.into_iter().filter_map(|waiting| waiting.retry.next_wakeup(drained)).min(),
             self.calls.values().map(|call| call.deadline).min(),
-            self.commits.wakes_after(drained),
-            self.queries.wakes_after(drained),
-            self.auto.again_at,
+            self.commits.next_wakeup(drained),
+            self.queries.next_wakeup(drained),
+            self.auto.retry_at,
         ])
     }
 
@@ -367,10 +373,10 @@ impl Offsets {
 
     pub(crate) fn advance_clock(&mut self, now: Instant) {
         self.clock = now;
-        self.changed();
+        self.mark_changed();
     }
 
-    pub(crate) fn changed(&mut self) {
+    pub(crate) fn mark_changed(&mut self) {
         self.drained = None;
     }
 
@@ -395,18 +401,18 @@ impl Offsets {
         now: Instant,
         id: CallId,
         of: BrokerId,
-        what: Asked,
+        what: CallKind,
         request: Request,
         max_version: Option<i16>,
     ) -> Transmit {
         let timeout = self.config.request_timeout;
         // The loop answers at `timeout`; the margin is for a loop that forgot.
-        self.calls.insert(id, Outstanding { what, of, deadline: after(after(now, timeout), timeout) });
+        self.calls.insert(id, OutstandingCall { what, of, deadline: after(after(now, timeout), timeout) });
         Transmit { id, to: Target::Broker(of), request, max_version, timeout }
     }
 
     /// Does what a failure asks for beside trying again; once, however many partitions failed.
-    pub(crate) fn apply(&mut self, remedy: Remedy, of: Option<BrokerId>) {
+    pub(crate) fn apply_remedy(&mut self, remedy: Remedy, of: Option<BrokerId>) {
         let event = match (remedy, of) {
             (Remedy::FindCoordinator, Some(of)) => Event::CoordinatorLost(of),
             (Remedy::RefreshMetadata, _) => Event::RefreshMetadata,
@@ -416,7 +422,7 @@ impl Offsets {
     }
 
     /// The coordinator does not know `identity`; no news if we are somebody else by now (FAILURES C7, E4).
-    pub(crate) fn refused_as(&mut self, code: ErrorCode, identity: &Identity) {
+    pub(crate) fn report_membership_refused(&mut self, code: ErrorCode, identity: &Identity) {
         if self.identity.as_ref() == Some(identity) {
             let event = Event::MembershipRefused { code, identity: identity.clone() };
             self.emit_once(event);

@@ -6,7 +6,7 @@ use offtake_machine::{Position, Token, TopicPartition, after};
 use offtake_wire::Uuid;
 
 use crate::{
-    Event, NotAssigned, Offsets, Place, Refused, ResetReason, StartAt,
+    Event, FinishedError, Offsets, Place, ResetReason, SeekError, StartAt,
     partition::{Lookup, Partition, Phase},
 };
 
@@ -34,17 +34,17 @@ impl Offsets {
             let token = Token { assignment: self.assignments, seek: 0 };
             let topic_id = id.or_else(|| self.topic_ids.get(&partition.topic).copied());
             self.partitions.insert(partition.clone(), Partition::new(token, topic_id, id.is_some()));
-            self.send_to(now, &partition, at);
+            self.resolve_start(now, &partition, at);
         }
     }
 
     /// These are no longer ours: what is finished, stored or waiting is forgotten, what is queued of them
     /// is never sent.
     pub fn unassign<'a>(&mut self, partitions: impl IntoIterator<Item = &'a TopicPartition>) {
-        self.changed();
+        self.mark_changed();
         for partition in partitions {
             if self.partitions.remove(partition).is_some() {
-                self.waiting.remove(partition);
+                self.resolving.remove(partition);
                 self.uncommitted.remove(partition);
                 self.disown_commits(partition);
             }
@@ -54,7 +54,7 @@ impl Offsets {
     /// What is queued of it is never sent, nor what is on its way to a connection.
     pub(crate) fn disown_commits(&mut self, partition: &TopicPartition) {
         let done = self.commits.disown(partition);
-        self.commits_done(done);
+        self.emit_commits_done(done);
         if let Some(call) = self.commits.call_of(partition) {
             self.emit_once(Event::Withdraw(call));
         }
@@ -67,26 +67,26 @@ impl Offsets {
         now: Instant,
         partition: &TopicPartition,
         at: StartAt,
-    ) -> Result<Token, NotAssigned> {
+    ) -> Result<Token, SeekError> {
         self.advance_clock(now);
         let Some(state) = self.partitions.get_mut(partition) else {
-            return Err(NotAssigned::Partition(partition.clone()));
+            return Err(SeekError::NotAssigned(partition.clone()));
         };
         if let (_, Place::Offset(Position { offset, .. })) = at.parts()
             && offset < 0
         {
-            return Err(NotAssigned::NegativeOffset(offset));
+            return Err(SeekError::NegativeOffset(offset));
         }
         // A log that the metadata does not show may be another by the time that it is read.
         if !state.is_by_id {
             let known = self.topic_ids.get(&partition.topic).copied();
             let before = std::mem::replace(&mut state.topic_id, known);
             if known.is_none() && before.is_some() {
-                self.leave_log(partition);
+                self.discard_old_log(partition);
             }
         }
         let Some(state) = self.partitions.get_mut(partition) else {
-            return Err(NotAssigned::Partition(partition.clone()));
+            return Err(SeekError::NotAssigned(partition.clone()));
         };
         state.token = state.token.after_seek();
         state.no_progress_count = 0;
@@ -96,9 +96,9 @@ impl Offsets {
         {
             // What lies between is to come again, however long it takes to ask the leader about the position.
             state.finished = Some(position);
-            self.note_finished(partition);
+            self.update_uncommitted(partition);
         }
-        self.send_to(now, partition, at);
+        self.resolve_start(now, partition, at);
         Ok(token)
     }
 
@@ -109,12 +109,12 @@ impl Offsets {
             return false;
         };
         state.phase = Phase::Stopped;
-        self.waiting.remove(partition);
+        self.resolving.remove(partition);
         true
     }
 
     /// `fetch` gives it back: the position is not in the log. The policy decides.
-    pub fn out_of_range(
+    pub fn on_out_of_range(
         &mut self,
         now: Instant,
         partition: &TopicPartition,
@@ -124,7 +124,7 @@ impl Offsets {
         self.advance_clock(now);
         if let Some(not_before) = self.take_from_fetch(now, partition, token, position) {
             let reason = ResetReason::OutOfRange;
-            self.by_policy(now, partition, reason, Some(position.offset), false, not_before);
+            self.apply_reset_policy(now, partition, reason, Some(position.offset), false, not_before);
         }
     }
 
@@ -132,38 +132,44 @@ impl Offsets {
     /// It goes on in the new log under a new token, [which is told](crate::Event::NewLog); the policy decides
     /// where. What the group gave by its topic's id is of no other log: it waits until that topic has its name again, since
     /// it may be the metadata that are old, or until the group takes the partition away.
-    pub fn recreated(&mut self, now: Instant, partition: &TopicPartition, token: Token, position: Position) {
+    pub fn on_topic_recreated(
+        &mut self,
+        now: Instant,
+        partition: &TopicPartition,
+        token: Token,
+        position: Position,
+    ) {
         self.advance_clock(now);
         if let Some(not_before) = self.take_from_fetch(now, partition, token, position) {
             if self.partitions.get(partition).is_some_and(|state| state.is_by_id) {
-                return self.wait(partition, Lookup::Agreement { position }, false, None, not_before);
+                return self.resolve(partition, Lookup::Validation { position }, false, None, not_before);
             }
-            self.begin_log(partition);
+            self.begin_new_log(partition);
             let reason = ResetReason::TopicRecreated;
-            self.by_policy(now, partition, reason, Some(position.offset), true, not_before);
+            self.apply_reset_policy(now, partition, reason, Some(position.offset), true, not_before);
         }
     }
 
     /// Whether the group gave us the partition of a topic that is not the one which has its name.
-    pub(crate) fn has_another_name(&self, partition: &TopicPartition) -> bool {
+    pub(crate) fn is_replaced(&self, partition: &TopicPartition) -> bool {
         let named = self.topic_ids.get(&partition.topic);
         let given = self.partitions.get(partition).filter(|state| state.is_by_id);
         given.is_some_and(|state| named.is_some() && named != state.topic_id.as_ref())
     }
 
     /// What was read of this partition is of a log that is gone: nothing of it is finished, and no commit of it leaves.
-    pub(crate) fn leave_log(&mut self, partition: &TopicPartition) {
+    pub(crate) fn discard_old_log(&mut self, partition: &TopicPartition) {
         let Some(state) = self.partitions.get_mut(partition) else { return };
-        state.leaves_log();
+        state.discard_old_log();
         self.uncommitted.remove(partition);
         self.highest_committed.remove(partition);
         self.disown_commits(partition);
     }
 
     /// The partition goes on in another log, under another token.
-    pub(crate) fn begin_log(&mut self, partition: &TopicPartition) {
-        if self.partitions.get(partition).is_some_and(|state| state.log_since <= state.token.seek) {
-            self.leave_log(partition);
+    pub(crate) fn begin_new_log(&mut self, partition: &TopicPartition) {
+        if self.partitions.get(partition).is_some_and(|state| state.first_seek_of_log <= state.token.seek) {
+            self.discard_old_log(partition);
         }
         let Some(state) = self.partitions.get_mut(partition) else { return };
         state.token = state.token.after_seek();
@@ -194,48 +200,49 @@ impl Offsets {
             return None;
         }
         state.returned_at(position);
-        let pauses = self.pauses.next_round();
-        Some(state.no_progress_count.checked_sub(2).map(|failures| after(now, pauses.after(failures))))
+        let backoffs = self.backoffs.next_round();
+        Some(state.no_progress_count.checked_sub(2).map(|failures| after(now, backoffs.after(failures))))
     }
 
     // ---- finished ------------------------------------------------------------------------------------------------
 
     /// All before `next` is done. What was done before stays done: a lower position changes nothing. After the cluster has
-    /// moved us back nothing counts until [`moved_back`](Self::moved_back): it may be said of the log that is gone.
-    pub fn finished(
+    /// moved us back nothing counts until [`moved_back`](Self::confirm_rewind): it may be said of the log that is gone.
+    pub fn mark_finished(
         &mut self,
         partition: &TopicPartition,
         token: Token,
         next: Position,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), FinishedError> {
         if next.offset < 0 {
-            return Err(Refused::NegativeOffset);
+            return Err(FinishedError::NegativeOffset);
         }
-        let Some(state) = self.partitions.get_mut(partition).filter(|state| state.token.same_assignment(token))
+        let Some(state) =
+            self.partitions.get_mut(partition).filter(|state| state.token.same_assignment(token))
         else {
-            return Err(Refused::NotOwned);
+            return Err(FinishedError::NotOwned);
         };
         if state.token != token || !state.is_of_this_log(token) {
-            return Err(Refused::Sought);
+            return Err(FinishedError::BeforeSeek);
         }
         if !state.rewound && state.finished.is_none_or(|done| done.offset <= next.offset) {
             state.finished = Some(next);
-            self.note_finished(partition);
-            self.changed();
+            self.update_uncommitted(partition);
+            self.mark_changed();
         }
         Ok(())
     }
 
     /// Whoever reports what is finished knows that the cluster has moved the position back, and speaks of what comes again
     /// from here on.
-    pub fn moved_back(&mut self, partition: &TopicPartition, token: Token) {
+    pub fn confirm_rewind(&mut self, partition: &TopicPartition, token: Token) {
         if let Some(state) = self.partitions.get_mut(partition).filter(|state| state.token == token) {
             state.rewound = false;
         }
     }
 
     /// Keeps [`uncommitted`](Self::uncommitted) true of `partition`.
-    pub(crate) fn note_finished(&mut self, partition: &TopicPartition) {
+    pub(crate) fn update_uncommitted(&mut self, partition: &TopicPartition) {
         let news = self.config.group.is_some()
             && self.partitions.get(partition).is_some_and(Partition::is_uncommitted);
         if news {

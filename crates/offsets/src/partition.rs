@@ -14,7 +14,7 @@ pub(crate) struct Partition {
     /// Whether the group gave the partition by that id (KIP-848): then it is never another topic's.
     pub(crate) is_by_id: bool,
     /// Tokens before this seek are of a log that is gone.
-    pub(crate) log_since: u64,
+    pub(crate) first_seek_of_log: u64,
     pub(crate) phase: Phase,
     /// All below is done; what may be committed.
     pub(crate) finished: Option<Position>,
@@ -22,7 +22,7 @@ pub(crate) struct Partition {
     pub(crate) rewound: bool,
     /// What the group has, as far as we know.
     pub(crate) committed: Option<Position>,
-    /// Whether it was told that automatic commits are refused, and none has landed since.
+    /// Whether it was told that automatic commits are refused, and none has committed since.
     pub(crate) refused: bool,
     /// How many automatic commits in a row came to nothing.
     pub(crate) commit_failures: u32,
@@ -36,7 +36,7 @@ pub(crate) struct Partition {
 #[derive(Debug)]
 pub(crate) enum Phase {
     /// It is being found out where it begins.
-    ResolvingPosition(Box<Waiting>),
+    ResolvingPosition(Box<Resolving>),
     /// `fetch` has it.
     Fetching,
     /// Only the application can say where to go on.
@@ -45,14 +45,14 @@ pub(crate) enum Phase {
 
 /// A partition that has no start offset yet.
 #[derive(Debug)]
-pub(crate) struct Waiting {
-    pub(crate) need: Lookup,
+pub(crate) struct Resolving {
+    pub(crate) lookup: Lookup,
     /// Whether this start is the first since the assignment or a seek: then it also says what is finished.
     pub(crate) fresh: bool,
     /// Why the policy is at work, if it is, and the position that was of no use.
     pub(crate) reset: Option<(ResetReason, Option<i64>)>,
     /// Whether the application knows that something is wrong.
-    pub(crate) told: bool,
+    pub(crate) is_reported: bool,
     pub(crate) retry: Retry,
 }
 
@@ -64,7 +64,7 @@ pub(crate) enum Lookup {
     /// An offset that the leader lists.
     Listed { spec: ListSpec, then: AfterListing },
     /// Whether the leader's log agrees with this position (KIP-320).
-    Agreement { position: Position },
+    Validation { position: Position },
 }
 
 /// What to do with a listed offset.
@@ -96,7 +96,7 @@ impl Partition {
             token,
             topic_id,
             is_by_id,
-            log_since: 0,
+            first_seek_of_log: 0,
             phase: Phase::Stopped,
             finished: None,
             rewound: false,
@@ -110,13 +110,13 @@ impl Partition {
 
     /// Whether what bears this token was read of the log that the partition is now: enough for a commit.
     pub(crate) fn is_of_this_log(&self, token: Token) -> bool {
-        self.token.same_assignment(token) && token.seek >= self.log_since
+        self.token.same_assignment(token) && token.seek >= self.first_seek_of_log
     }
 
     /// The topic was deleted and created again: whatever bears a token of now or before is of a log that is gone. Nothing of
     /// it is finished any more, and what the group has committed of the new one is not known.
-    pub(crate) fn leaves_log(&mut self) {
-        self.log_since = self.token.seek.saturating_add(1);
+    pub(crate) fn discard_old_log(&mut self) {
+        self.first_seek_of_log = self.token.seek.saturating_add(1);
         self.finished = None;
         self.committed = None;
         self.rewound = false;
@@ -124,14 +124,14 @@ impl Partition {
         self.commit_failures = 0;
     }
 
-    pub(crate) fn waiting(&self) -> Option<&Waiting> {
+    pub(crate) fn resolving(&self) -> Option<&Resolving> {
         match &self.phase {
             Phase::ResolvingPosition(waiting) => Some(waiting),
             Phase::Fetching | Phase::Stopped => None,
         }
     }
 
-    pub(crate) fn waiting_mut(&mut self) -> Option<&mut Waiting> {
+    pub(crate) fn resolving_mut(&mut self) -> Option<&mut Resolving> {
         match &mut self.phase {
             Phase::ResolvingPosition(waiting) => Some(waiting),
             Phase::Fetching | Phase::Stopped => None,
@@ -145,7 +145,7 @@ impl Partition {
     }
 
     /// Handed to `fetch` at `position`.
-    pub(crate) fn starts(&mut self, position: Position, fresh: bool) {
+    pub(crate) fn mark_started(&mut self, position: Position, fresh: bool) {
         self.phase = Phase::Fetching;
         self.started = Some(position);
         if fresh {

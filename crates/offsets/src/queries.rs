@@ -11,8 +11,8 @@ use crate::{
     Cause, Event, OffsetAndMetadata, Offsets, QueryError,
     ask::{Answers, TopicIds, offset_fetch, offset_list},
     begin::no_leader,
-    machine::Asked,
-    remedy::{is_hopeless, of_leader, of_load},
+    machine::CallKind,
+    remedy::{for_leader_request, for_offset_fetch, is_permanent},
     retry::{BackoffSchedule, Retry},
 };
 
@@ -47,7 +47,7 @@ pub struct ListedOffset {
 pub enum QueryOutcome {
     /// Of [`Offsets::fetch_committed`]; `None`: the group has committed nothing.
     Committed(BTreeMap<TopicPartition, Result<Option<OffsetAndMetadata>, QueryError>>),
-    /// Of [`Offsets::list`]; `None`: no record is of that time or later.
+    /// Of [`Offsets::list_offsets`]; `None`: no record is of that time or later.
     Listed(BTreeMap<TopicPartition, Result<Option<ListedOffset>, QueryError>>),
 }
 
@@ -85,23 +85,23 @@ impl<S: Copy, A> Query<S, A> {
     }
 
     fn asked_in(&self, call: CallId) -> Vec<(TopicPartition, S)> {
-        let asked = self.open.iter().filter(|(_, (_, retry))| retry.asked == Some(call));
+        let asked = self.open.iter().filter(|(_, (_, retry))| retry.outstanding == Some(call));
         asked.map(|(partition, (spec, _))| (partition.clone(), *spec)).collect()
     }
 
     /// One partition is answered, or is asked about again later.
-    fn take(
+    fn record(
         &mut self,
         now: Instant,
         partition: TopicPartition,
         answer: Result<Option<A>, Cause>,
-        pauses: &BackoffSchedule,
+        backoffs: &BackoffSchedule,
         waits_for_metadata: bool,
     ) {
         match answer {
-            Err(cause) if !is_hopeless(&cause) => {
+            Err(cause) if !is_permanent(&cause) => {
                 if let Some((_, retry)) = self.open.get_mut(&partition) {
-                    retry.failed(now, cause, pauses, waits_for_metadata);
+                    retry.failed(now, cause, backoffs, waits_for_metadata);
                 }
             }
             answer => {
@@ -115,18 +115,18 @@ impl<S: Copy, A> Query<S, A> {
         let late = self.deadline <= now;
         if late {
             for (partition, (_, retry)) in std::mem::take(&mut self.open) {
-                self.done.insert(partition, Err(QueryError::TimedOut(retry.last)));
+                self.done.insert(partition, Err(QueryError::TimedOut(retry.last_cause)));
             }
         }
         late
     }
 
-    fn wakes_after(&self, drained: Instant) -> Option<Instant> {
-        let retries = self.open.values().filter_map(|(_, retry)| retry.wakes_after(drained));
+    fn next_wakeup(&self, drained: Instant) -> Option<Instant> {
+        let retries = self.open.values().filter_map(|(_, retry)| retry.next_wakeup(drained));
         earliest([retries.min(), Some(self.deadline)])
     }
 
-    fn news(&mut self, cluster: &Cluster) {
+    fn on_cluster(&mut self, cluster: &Cluster) {
         for (partition, (_, retry)) in &mut self.open {
             if let (Some(leader), Some(info)) = (cluster.leader(partition), cluster.partition(partition)) {
                 retry.on_new_leader((leader, info.epoch));
@@ -145,8 +145,8 @@ impl Queries {
         !self.committed.is_empty()
     }
 
-    pub(crate) fn news(&mut self, cluster: &Cluster) {
-        self.listed.values_mut().for_each(|query| query.news(cluster));
+    pub(crate) fn on_cluster(&mut self, cluster: &Cluster) {
+        self.listed.values_mut().for_each(|query| query.on_cluster(cluster));
     }
 
     pub(crate) fn expire(&mut self, now: Instant) -> Vec<(QueryId, QueryOutcome)> {
@@ -167,9 +167,9 @@ impl Queries {
         None
     }
 
-    pub(crate) fn wakes_after(&self, drained: Instant) -> Option<Instant> {
-        let committed = self.committed.values().filter_map(|query| query.wakes_after(drained));
-        let listed = self.listed.values().filter_map(|query| query.wakes_after(drained));
+    pub(crate) fn next_wakeup(&self, drained: Instant) -> Option<Instant> {
+        let committed = self.committed.values().filter_map(|query| query.next_wakeup(drained));
+        let listed = self.listed.values().filter_map(|query| query.next_wakeup(drained));
         committed.chain(listed).min()
     }
 }
@@ -196,7 +196,7 @@ impl Offsets {
     }
 
     /// Which offsets do the leaders list? [`Event::QueryDone`] tells, at the deadline at the latest.
-    pub fn list(
+    pub fn list_offsets(
         &mut self,
         now: Instant,
         partitions: impl IntoIterator<Item = (TopicPartition, ListSpec)>,
@@ -215,7 +215,7 @@ impl Offsets {
         }
     }
 
-    pub(crate) fn query_committed(
+    pub(crate) fn send_committed_query(
         &mut self,
         now: Instant,
         of: BrokerId,
@@ -234,10 +234,10 @@ impl Offsets {
         }
         // Asked from outside the group: a question does not depend on the membership.
         let (request, max_version, ids) = offset_fetch::request(group, None, &partitions, cluster);
-        Some(self.send(now, id, of, Asked::QueryCommitted { query, ids }, request.into(), max_version))
+        Some(self.send(now, id, of, CallKind::QueryCommitted { query, ids }, request.into(), max_version))
     }
 
-    pub(crate) fn query_loaded(
+    pub(crate) fn on_committed_query(
         &mut self,
         now: Instant,
         query: QueryId,
@@ -254,32 +254,32 @@ impl Offsets {
             Ok(_) => Ok(Answers::new()),
             Err(error) => Err(Cause::Call(error)),
         };
-        let pauses = self.pauses.next_round();
+        let backoffs = self.backoffs.next_round();
         let Some(open) = self.queries.committed.get_mut(&query) else { return };
         let mut remedies = Vec::new();
         for (partition, ()) in open.asked_in(call) {
             let answer = match &mut answers {
-                Ok(answers) => {
-                    answers.remove(&partition).unwrap_or(Err(Cause::LeftOut { api: ApiKey::OffsetFetch }))
-                }
+                Ok(answers) => answers
+                    .remove(&partition)
+                    .unwrap_or(Err(Cause::PartitionMissing { api: ApiKey::OffsetFetch })),
                 Err(cause) => Err(cause.clone()),
             };
-            remedies.extend(answer.as_ref().err().map(|cause| of_load(cause).0));
-            open.take(now, partition, answer, &pauses, false);
+            remedies.extend(answer.as_ref().err().map(|cause| for_offset_fetch(cause).0));
+            open.record(now, partition, answer, &backoffs, false);
         }
         for remedy in remedies {
-            self.apply(remedy, Some(of));
+            self.apply_remedy(remedy, Some(of));
         }
         self.finish_query(query);
     }
 
-    pub(crate) fn query_leaders(&mut self, now: Instant, cluster: &Cluster) -> Option<Transmit> {
+    pub(crate) fn send_list_queries(&mut self, now: Instant, cluster: &Cluster) -> Option<Transmit> {
         let ids: Vec<_> = self.queries.listed.keys().copied().collect();
-        ids.into_iter().find_map(|query| self.query_leader(now, query, cluster))
+        ids.into_iter().find_map(|query| self.send_list_query(now, query, cluster))
     }
 
     /// One ListOffsets for one leader.
-    fn query_leader(&mut self, now: Instant, query: QueryId, cluster: &Cluster) -> Option<Transmit> {
+    fn send_list_query(&mut self, now: Instant, query: QueryId, cluster: &Cluster) -> Option<Transmit> {
         let open = self.queries.listed.get_mut(&query)?;
         let mut leaders: BTreeMap<BrokerId, Vec<_>> = BTreeMap::new();
         let mut lost = Vec::new();
@@ -292,12 +292,12 @@ impl Offsets {
             }
         }
         if !lost.is_empty() {
-            let pauses = self.pauses.next_round();
+            let backoffs = self.backoffs.next_round();
             for partition in lost {
                 let cause = no_leader(cluster, &partition);
-                open.take(now, partition, Err(cause), &pauses, true);
+                open.record(now, partition, Err(cause), &backoffs, true);
             }
-            self.apply(crate::remedy::Remedy::RefreshMetadata, None);
+            self.apply_remedy(crate::remedy::Remedy::RefreshMetadata, None);
             self.finish_query(query);
         }
         let (of, partitions) = leaders.pop_first()?;
@@ -308,10 +308,10 @@ impl Offsets {
             }
         }
         let request = offset_list::request(self.config.isolation, self.config.request_timeout, &partitions);
-        Some(self.send(now, id, of, Asked::QueryList { query }, request.into(), None))
+        Some(self.send(now, id, of, CallKind::QueryList { query }, request.into(), None))
     }
 
-    pub(crate) fn query_listed(
+    pub(crate) fn on_list_query(
         &mut self,
         now: Instant,
         query: QueryId,
@@ -323,7 +323,7 @@ impl Offsets {
             Ok(_) => Ok(Answers::new()),
             Err(error) => Err(Cause::Call(error)),
         };
-        let pauses = self.pauses.next_round();
+        let backoffs = self.backoffs.next_round();
         let Some(open) = self.queries.listed.get_mut(&query) else { return };
         let mut remedies = Vec::new();
         for (partition, spec) in open.asked_in(call) {
@@ -331,11 +331,11 @@ impl Offsets {
                 Ok(answers) => offset_list::checked(spec, answers.remove(&partition)),
                 Err(cause) => Err(cause.clone()),
             };
-            remedies.extend(answer.as_ref().err().map(|cause| of_leader(cause).0));
-            open.take(now, partition, answer, &pauses, true);
+            remedies.extend(answer.as_ref().err().map(|cause| for_leader_request(cause).0));
+            open.record(now, partition, answer, &backoffs, true);
         }
         for remedy in remedies {
-            self.apply(remedy, None);
+            self.apply_remedy(remedy, None);
         }
         self.finish_query(query);
     }

@@ -33,7 +33,7 @@ pub(crate) enum Remedy {
 }
 
 /// What to make of a failed OffsetFetch. None of this is ever taken for "nothing committed" (FAILURES F2, H11, L2).
-pub(crate) fn of_load(cause: &Cause) -> (Remedy, Report) {
+pub(crate) fn for_offset_fetch(cause: &Cause) -> (Remedy, Report) {
     use ErrorCode as E;
     match cause {
         Cause::Refused { code, .. } => match *code {
@@ -50,78 +50,82 @@ pub(crate) fn of_load(cause: &Cause) -> (Remedy, Report) {
             | E::FencedInstanceId => (Remedy::Membership, Report::Never),
             E::GroupIdNotFound => (Remedy::Membership, Report::AfterRetries),
             E::UnknownTopicOrPartition | E::UnknownTopicId => (Remedy::RefreshMetadata, Report::AfterRetries),
-            code => (Remedy::Wait, in_general(code)),
+            code => (Remedy::Wait, report_of_code(code)),
         },
-        Cause::Call(error) => (coordinator_call(error), call(error)),
-        Cause::LeftOut { .. } | Cause::BadOffset { .. } => (Remedy::Wait, Report::AfterRetries),
+        Cause::Call(error) => (remedy_of_call(error), call(error)),
+        Cause::PartitionMissing { .. } | Cause::BadOffset { .. } => (Remedy::Wait, Report::AfterRetries),
         Cause::NoLeader => (Remedy::RefreshMetadata, Report::AfterRetries),
-        Cause::Topic(code) => (Remedy::RefreshMetadata, in_general(*code)),
+        Cause::Topic(code) => (Remedy::RefreshMetadata, report_of_code(*code)),
     }
 }
 
 /// What to make of a failed ListOffsets or OffsetForLeaderEpoch.
-pub(crate) fn of_leader(cause: &Cause) -> (Remedy, Report) {
+pub(crate) fn for_leader_request(cause: &Cause) -> (Remedy, Report) {
     use ErrorCode as E;
     match cause {
         Cause::Refused { code, .. } => match *code {
             E::UnknownTopicOrPartition | E::UnknownTopicId => (Remedy::RefreshMetadata, Report::AfterRetries),
             E::ThrottlingQuotaExceeded => (Remedy::Wait, Report::Never),
             code if code.is_retriable() => (Remedy::RefreshMetadata, Report::Never),
-            code => (Remedy::RefreshMetadata, in_general(code)),
+            code => (Remedy::RefreshMetadata, report_of_code(code)),
         },
         Cause::Call(error) => (Remedy::RefreshMetadata, call(error)),
-        Cause::LeftOut { .. } | Cause::BadOffset { .. } => (Remedy::Wait, Report::AfterRetries),
+        Cause::PartitionMissing { .. } | Cause::BadOffset { .. } => (Remedy::Wait, Report::AfterRetries),
         Cause::NoLeader => (Remedy::RefreshMetadata, Report::Never),
-        Cause::Topic(code) => (Remedy::RefreshMetadata, in_general(*code)),
+        Cause::Topic(code) => (Remedy::RefreshMetadata, report_of_code(*code)),
     }
 }
 
 /// What a commit does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
+pub(crate) enum Retrying {
     /// The same again until the deadline.
-    Again,
+    UntilDeadline,
     /// The same again a few times: the topic may be gone (FAILURES H6).
     AFewTimes,
     /// The same again, but only as somebody else.
-    AsAnother,
+    WithNewIdentity,
     /// Nothing.
-    Fail,
+    Never,
 }
 
 /// What to make of a failed OffsetCommit.
-pub(crate) fn of_commit(cause: &Cause) -> (Remedy, Next) {
+pub(crate) fn for_commit(cause: &Cause) -> (Remedy, Retrying) {
     use ErrorCode as E;
     match cause {
         Cause::Refused { code, .. } => match *code {
             E::NotCoordinator | E::CoordinatorNotAvailable | E::RequestTimedOut => {
-                (Remedy::FindCoordinator, Next::Again)
+                (Remedy::FindCoordinator, Retrying::UntilDeadline)
             }
             // Between JoinGroup and SyncGroup, or between a bumped epoch and the heartbeat that tells us: still owner
             // (FAILURES E4, F3, H7).
-            E::RebalanceInProgress | E::StaleMemberEpoch => (Remedy::Membership, Next::Again),
-            E::IllegalGeneration => (Remedy::Membership, Next::AsAnother),
+            E::RebalanceInProgress | E::StaleMemberEpoch => (Remedy::Membership, Retrying::UntilDeadline),
+            E::IllegalGeneration => (Remedy::Membership, Retrying::WithNewIdentity),
             E::UnknownMemberId | E::FencedMemberEpoch | E::FencedInstanceId | E::GroupIdNotFound => {
-                (Remedy::Membership, Next::Fail)
+                (Remedy::Membership, Retrying::Never)
             }
-            E::UnknownTopicOrPartition | E::UnknownTopicId => (Remedy::RefreshMetadata, Next::AFewTimes),
-            code if code.is_retriable() => (Remedy::Wait, Next::Again),
-            _ => (Remedy::Wait, Next::Fail),
+            E::UnknownTopicOrPartition | E::UnknownTopicId => (Remedy::RefreshMetadata, Retrying::AFewTimes),
+            code if code.is_retriable() => (Remedy::Wait, Retrying::UntilDeadline),
+            _ => (Remedy::Wait, Retrying::Never),
         },
-        Cause::Call(CallError::Unsupported { .. } | CallError::TooLarge { .. }) => (Remedy::Wait, Next::Fail),
-        Cause::Call(error) => (coordinator_call(error), Next::Again),
-        Cause::LeftOut { .. } | Cause::BadOffset { .. } | Cause::NoLeader => (Remedy::Wait, Next::Again),
-        Cause::Topic(_) => (Remedy::Wait, Next::Fail),
+        Cause::Call(CallError::Unsupported { .. } | CallError::TooLarge { .. }) => {
+            (Remedy::Wait, Retrying::Never)
+        }
+        Cause::Call(error) => (remedy_of_call(error), Retrying::UntilDeadline),
+        Cause::PartitionMissing { .. } | Cause::BadOffset { .. } | Cause::NoLeader => {
+            (Remedy::Wait, Retrying::UntilDeadline)
+        }
+        Cause::Topic(_) => (Remedy::Wait, Retrying::Never),
     }
 }
 
 /// Whether a question that failed so is not worth asking again.
-pub(crate) fn is_hopeless(cause: &Cause) -> bool {
+pub(crate) fn is_permanent(cause: &Cause) -> bool {
     match cause {
         Cause::Refused { code, .. } => !code.is_retriable() && *code != ErrorCode::StaleMemberEpoch,
         Cause::Topic(code) => !code.is_retriable(),
         Cause::Call(CallError::Unsupported { .. } | CallError::TooLarge { .. }) => true,
-        Cause::Call(_) | Cause::LeftOut { .. } | Cause::NoLeader => false,
+        Cause::Call(_) | Cause::PartitionMissing { .. } | Cause::NoLeader => false,
         Cause::BadOffset { .. } => true,
     }
 }
@@ -138,7 +142,7 @@ pub(crate) fn cannot_validate(cause: &Cause) -> bool {
     }
 }
 
-fn in_general(code: ErrorCode) -> Report {
+fn report_of_code(code: ErrorCode) -> Report {
     use ErrorCode as E;
     match code {
         E::TopicAuthorizationFailed
@@ -169,6 +173,6 @@ fn call(error: &CallError) -> Report {
     }
 }
 
-fn coordinator_call(error: &CallError) -> Remedy {
+fn remedy_of_call(error: &CallError) -> Remedy {
     if error.loses_coordinator() { Remedy::FindCoordinator } else { Remedy::Wait }
 }

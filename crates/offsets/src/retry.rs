@@ -19,7 +19,7 @@ impl BackoffSchedule {
         Self { config, seed, round: 0 }
     }
 
-    /// The pauses of the next answer.
+    /// The backoffs of the next answer.
     pub(crate) fn next_round(&mut self) -> Self {
         self.round = self.round.wrapping_add(1);
         *self
@@ -41,12 +41,12 @@ impl BackoffSchedule {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Retry {
     /// On its way under this id.
-    pub(crate) asked: Option<CallId>,
+    pub(crate) outstanding: Option<CallId>,
     /// Not to be asked before.
     not_before: Option<Instant>,
     failures: u32,
     /// What was wrong last.
-    pub(crate) last: Option<Cause>,
+    pub(crate) last_cause: Option<Cause>,
     /// Whom it was asked of, as the metadata had it.
     leader: Option<(BrokerId, LeaderEpoch)>,
     /// Waits for the metadata rather than for the clock.
@@ -60,11 +60,11 @@ impl Retry {
     }
 
     pub(crate) fn is_ready(&self, now: Instant) -> bool {
-        self.asked.is_none() && self.not_before.is_none_or(|at| at <= now)
+        self.outstanding.is_none() && self.not_before.is_none_or(|at| at <= now)
     }
 
     pub(crate) fn sent(&mut self, id: CallId, leader: Option<(BrokerId, LeaderEpoch)>) {
-        self.asked = Some(id);
+        self.outstanding = Some(id);
         self.leader = leader;
         self.waits_for_metadata = false;
     }
@@ -74,16 +74,16 @@ impl Retry {
         &mut self,
         now: Instant,
         cause: Cause,
-        pauses: &BackoffSchedule,
+        backoffs: &BackoffSchedule,
         waits_for_metadata: bool,
     ) {
-        self.asked = None;
-        self.not_before = Some(after(now, pauses.after(self.failures)));
+        self.outstanding = None;
+        self.not_before = Some(after(now, backoffs.after(self.failures)));
         self.failures = self.failures.saturating_add(1);
         if matches!(cause, Cause::NoLeader | Cause::Topic(_)) {
             self.leader = None;
         }
-        self.last = Some(cause);
+        self.last_cause = Some(cause);
         self.waits_for_metadata = waits_for_metadata;
     }
 
@@ -104,14 +104,14 @@ impl Retry {
 
     /// Something changed that it may have waited for.
     pub(crate) fn retry_now(&mut self) {
-        if self.asked.is_none() {
+        if self.outstanding.is_none() {
             self.not_before = None;
         }
     }
 
     /// The metadata has changed, and this is the leader now. True if it is another one than was asked.
     pub(crate) fn on_new_leader(&mut self, leader: (BrokerId, LeaderEpoch)) -> bool {
-        let news = self.waits_for_metadata && self.asked.is_none() && self.leader != Some(leader);
+        let news = self.waits_for_metadata && self.outstanding.is_none() && self.leader != Some(leader);
         if news {
             self.waits_for_metadata = false;
             self.not_before = None;
@@ -120,7 +120,7 @@ impl Retry {
     }
 
     /// When the pause ends, if one is what it waits for and that lies after `drained`.
-    pub(crate) fn wakes_after(&self, drained: Instant) -> Option<Instant> {
-        self.not_before.filter(|at| self.asked.is_none() && *at > drained)
+    pub(crate) fn next_wakeup(&self, drained: Instant) -> Option<Instant> {
+        self.not_before.filter(|at| self.outstanding.is_none() && *at > drained)
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Instant};
 
 use offtake_group::{GroupMembership, Member};
 use offtake_machine::{Position, Token, Topic, TopicPartition};
-use offtake_offsets::{CommitId, NotAssigned, QueryId};
+use offtake_offsets::{CommitId, QueryId, SeekError};
 
 use super::{
     Engine, Life, answer,
@@ -48,10 +48,10 @@ impl Engine {
             Command::Finished { positions } => {
                 for (partition, token, position) in positions {
                     // A stale token is refused there, which is all that it deserves.
-                    let _ = self.offsets.finished(&partition, token, position);
+                    let _ = self.offsets.mark_finished(&partition, token, position);
                 }
             }
-            Command::CommitSoon => self.offsets.commit_soon(now),
+            Command::CommitSoon => self.offsets.request_auto_commit(now),
             Command::CommitFinished { deadline, reply } => self.commit_finished(now, deadline, reply),
             Command::SettleCommits { deadline, reply } => self.waiters.await_all_commits(deadline, reply),
             Command::CommitThese { offsets, deadline, reply } => {
@@ -79,7 +79,7 @@ impl Engine {
                 }
                 let topics = partitions.iter().map(|(partition, _)| partition.topic.clone()).collect();
                 let specs = partitions.into_iter().map(|(partition, at)| (partition, rooms::list_spec(at)));
-                let id = self.offsets.list(now, specs, deadline);
+                let id = self.offsets.list_offsets(now, specs, deadline);
                 self.ask(now, id, Question { topics, reply: QuestionReply::List(reply) });
             }
             Command::Partitions { topic, deadline, reply } => {
@@ -110,7 +110,7 @@ impl Engine {
                     self.outbox.forget(&partition);
                 }
             }
-            Command::MovedBack { partition, token } => self.offsets.moved_back(&partition, token),
+            Command::MovedBack { partition, token } => self.offsets.confirm_rewind(&partition, token),
             Command::Freed { chunks } => {
                 for (partition, charge) in chunks {
                     self.fetch.release(now, &partition, charge);
@@ -232,8 +232,8 @@ impl Engine {
                 self.outbox.data(Data::Sought { partition, token, position });
                 Ok(token)
             }
-            Err(NotAssigned::Partition(partition)) => Err(not_assigned(&partition)),
-            Err(error @ NotAssigned::NegativeOffset(_)) => {
+            Err(SeekError::NotAssigned(partition)) => Err(not_assigned(&partition)),
+            Err(error @ SeekError::NegativeOffset(_)) => {
                 Err(Error::misuse(format!("cannot seek in {partition}: {error}")))
             }
         }
@@ -271,7 +271,7 @@ impl Engine {
             }
             these.push((partition, token, offset));
         }
-        let id = self.offsets.commit(now, offtake_offsets::Commit::These(these), deadline);
+        let id = self.offsets.commit(now, offtake_offsets::Commit::Offsets(these), deadline);
         self.await_commit(id, reply);
     }
 
@@ -279,7 +279,7 @@ impl Engine {
         self.waiters.await_commit(id, reply);
         let unawaited = self.waiters.unawaited();
         if !unawaited.is_empty() {
-            self.waiters.merged(&self.offsets.merge(&unawaited));
+            self.waiters.merged(&self.offsets.merge_commits(&unawaited));
         }
     }
 

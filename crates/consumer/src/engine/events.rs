@@ -184,7 +184,7 @@ impl Engine {
                 if self.offsets.token_of(&partition) == Some(token)
                     && let Some(position) = self.fetch.stop(&partition)
                 {
-                    self.offsets.recreated(now, &partition, token, position);
+                    self.offsets.on_topic_recreated(now, &partition, token, position);
                 }
             }
             Said::NewLog { partition, token } => {
@@ -255,7 +255,7 @@ impl Engine {
         use offtake_fetch::Event as Said;
         match event {
             Said::OutOfRange { tp, token, position } => {
-                self.offsets.out_of_range(now, &tp, token, position);
+                self.offsets.on_out_of_range(now, &tp, token, position);
             }
             Said::Validate { tp, token, position } | Said::Diverged { tp, token, position, .. } => {
                 self.offsets.validate(now, &tp, token, position);

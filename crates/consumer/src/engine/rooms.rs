@@ -241,7 +241,7 @@ pub(super) fn offsets_failed(partition: &TopicPartition, error: &offtake_offsets
             (ErrorKind::NoOffset, "; seek to where it is to go on")
         }
         Failed::NegativeOffset(_) => (ErrorKind::Misuse, ""),
-        Failed::Failing(_) => (authorization_or(error.code(), ErrorKind::Unreachable), "; trying again"),
+        Failed::Unresolved(_) => (authorization_or(error.code(), ErrorKind::Unreachable), "; trying again"),
     };
     coded(Error::new(kind, format!("{partition}: {error}{advice}")), error.code())
         .with_partition(partition.clone())

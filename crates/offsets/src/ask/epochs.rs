@@ -11,13 +11,13 @@ use crate::Cause;
 
 /// What the leader's log has of our epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Agreement {
+pub(crate) enum Validation {
     /// All up to our position.
-    Agrees,
+    Valid,
     /// Only up to here.
-    Ends(Position),
+    Truncated(Position),
     /// It knows nothing of the epoch: its epochs are all older, as after a re-creation, or it keeps none (FAILURES L4).
-    Unknown,
+    UnknownEpoch,
 }
 
 /// To one leader: each partition with the epoch in which we believe it leads, and the epoch of our position.
@@ -61,10 +61,10 @@ pub(crate) fn read(response: OffsetForLeaderEpochResponse) -> Answers<Option<Pos
 }
 
 /// What the end of its epoch says about a position.
-pub(crate) fn compare(position: Position, end: Option<Position>) -> Agreement {
+pub(crate) fn compare(position: Position, end: Option<Position>) -> Validation {
     match end {
-        None => Agreement::Unknown,
-        Some(end) if end.offset < position.offset => Agreement::Ends(end),
-        Some(_) => Agreement::Agrees,
+        None => Validation::UnknownEpoch,
+        Some(end) if end.offset < position.offset => Validation::Truncated(end),
+        Some(_) => Validation::Valid,
     }
 }

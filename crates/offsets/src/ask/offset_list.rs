@@ -76,7 +76,7 @@ pub(crate) fn checked(
     answer: Option<Result<Option<ListedOffset>, Cause>>,
 ) -> Result<Option<ListedOffset>, Cause> {
     let api = ApiKey::ListOffsets;
-    match (answer.unwrap_or(Err(Cause::LeftOut { api }))?, spec) {
+    match (answer.unwrap_or(Err(Cause::PartitionMissing { api }))?, spec) {
         (None, ListSpec::Earliest | ListSpec::Latest) => Err(Cause::BadOffset { api, offset: -1 }),
         (listed, _) => Ok(listed),
     }

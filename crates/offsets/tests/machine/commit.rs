@@ -9,8 +9,8 @@ use offtake_machine::{
     BackoffConfig, BrokerId, CallError, GroupProtocol, Identity, Position, Token, TopicPartition, Transmit,
 };
 use offtake_offsets::{
-    Cause, Commit, CommitError, CommitId, CommitOutcome, Event, MAX_QUEUED_COMMITS, OffsetAndMetadata, Place,
-    Refused, ResetPolicy, ResetReason, StartAt,
+    Cause, Commit, CommitError, CommitId, CommitOutcome, Event, FinishedError, MAX_QUEUED_COMMITS,
+    OffsetAndMetadata, Place, ResetPolicy, ResetReason, StartAt,
 };
 use offtake_wire::{ApiKey, ErrorCode, Uuid};
 
@@ -24,11 +24,11 @@ impl Sim {
     }
 
     fn commit_at(&mut self, token: Token, offset: i64) -> CommitId {
-        self.commit(Commit::These(vec![(orders(0), token, Position::at(offset).into())]))
+        self.commit(Commit::Offsets(vec![(orders(0), token, Position::at(offset).into())]))
     }
 
     fn finish(&mut self, token: Token, offset: i64) {
-        self.offsets.finished(&orders(0), token, Position::at(offset)).unwrap();
+        self.offsets.mark_finished(&orders(0), token, Position::at(offset)).unwrap();
     }
 
     fn accept(&mut self, transmit: &Transmit) {
@@ -65,7 +65,7 @@ fn refused(code: ErrorCode) -> Cause {
 fn what_is_finished_is_committed_as_the_member_that_finished_it() {
     let (mut sim, token) = Sim::flowing(|_| {});
     sim.offsets.set_identity(Some(Identity { instance_id: Some("i".into()), ..member(3) }));
-    sim.offsets.finished(&orders(0), token, at(15, 4)).unwrap();
+    sim.offsets.mark_finished(&orders(0), token, at(15, 4)).unwrap();
     assert!(sim.offsets.has_uncommitted());
     let id = sim.commit(Commit::Finished);
     assert!(sim.offsets.wants_coordinator());
@@ -79,7 +79,7 @@ fn what_is_finished_is_committed_as_the_member_that_finished_it() {
     sim.quiet();
     sim.accept(&commit);
     assert_eq!(sim.events(), [committed(15), ok(id)]);
-    assert_eq!(sim.offsets.committed_of(&orders(0)), Some(at(15, 4)));
+    assert_eq!(sim.offsets.committed_position(&orders(0)), Some(at(15, 4)));
     assert!(!sim.offsets.has_uncommitted());
     let id = sim.commit(Commit::Finished);
     assert_eq!(sim.events(), [done(id, [])], "nothing is left to commit");
@@ -137,7 +137,7 @@ fn h1_commits_that_wait_for_the_same_one_go_as_the_furthest_of_them() {
     let first = sim.commit_at(token, 20);
     let one = sim.transmit();
     let soon = sim.now + Duration::from_secs(1);
-    let these = |offset| Commit::These(vec![(orders(0), token, Position::at(offset).into())]);
+    let these = |offset| Commit::Offsets(vec![(orders(0), token, Position::at(offset).into())]);
     let second = sim.offsets.commit(sim.now, these(21), soon);
     let rest: Vec<_> = (22..40).map(|offset| sim.commit_at(token, offset)).collect();
     sim.advance(Duration::from_secs(1));
@@ -162,7 +162,7 @@ fn h1_h13_a_commit_that_goes_back_or_says_something_else_goes_by_itself() {
     let mut ids = Vec::new();
     let expected = [(30, "a"), (20, "a"), (25, "b")];
     for (offset, metadata) in expected {
-        ids.push(sim.commit(Commit::These(vec![(orders(0), token, say(offset, metadata))])));
+        ids.push(sim.commit(Commit::Offsets(vec![(orders(0), token, say(offset, metadata))])));
     }
     for ((offset, _), id) in expected.into_iter().zip(ids) {
         let commit = sim.transmit();
@@ -177,7 +177,7 @@ fn h1_a_commit_whose_time_is_up_on_the_wire_still_holds_back_the_next() {
     let (mut sim, token) = Sim::flowing(|_| {});
     let soon = sim.now + Duration::from_secs(1);
     let first =
-        sim.offsets.commit(sim.now, Commit::These(vec![(orders(0), token, Position::at(20).into())]), soon);
+        sim.offsets.commit(sim.now, Commit::Offsets(vec![(orders(0), token, Position::at(20).into())]), soon);
     let one = sim.transmit();
     let second = sim.commit_at(token, 30);
     sim.advance(Duration::from_secs(1));
@@ -200,7 +200,7 @@ fn h2_after_a_revoke_nothing_is_sent_and_everybody_is_told() {
     sim.offsets.unassign([&orders(0)]);
     assert!(!sim.offsets.has_uncommitted());
     assert_eq!(sim.events(), [failed(queued, CommitError::NotOwned), Event::Withdraw(one.id)]);
-    assert_eq!(sim.offsets.finished(&orders(0), token, Position::at(50)), Err(Refused::NotOwned));
+    assert_eq!(sim.offsets.mark_finished(&orders(0), token, Position::at(50)), Err(FinishedError::NotOwned));
     let late = sim.commit_at(token, 50);
     assert_eq!(sim.events(), [failed(late, CommitError::NotOwned)]);
     sim.quiet();
@@ -217,10 +217,10 @@ fn h2_h14_a_token_of_the_previous_assignment_commits_nothing_in_the_next() {
     sim.offsets.unassign([&orders(0)]);
     sim.assign([(orders(0), StartAt::Offset(Position::at(10)))]);
     sim.events();
-    assert_eq!(sim.offsets.finished(&orders(0), old, Position::at(50)), Err(Refused::NotOwned));
+    assert_eq!(sim.offsets.mark_finished(&orders(0), old, Position::at(50)), Err(FinishedError::NotOwned));
     let id = sim.commit_at(old, 50);
     assert_eq!(sim.events(), [failed(id, CommitError::NotOwned)]);
-    assert_eq!(sim.offsets.finished_of(&orders(0)), Some(Position::at(10)));
+    assert_eq!(sim.offsets.finished_position(&orders(0)), Some(Position::at(10)));
     sim.quiet();
 }
 
@@ -243,7 +243,7 @@ fn h3_only_what_was_reported_finished_is_committed_and_never_less_than_before() 
     let (mut sim, token) = Sim::flowing(|_| {});
     sim.finish(token, 30);
     sim.finish(token, 20);
-    assert_eq!(sim.offsets.finished_of(&orders(0)), Some(Position::at(30)));
+    assert_eq!(sim.offsets.finished_position(&orders(0)), Some(Position::at(30)));
     sim.commit(Commit::Finished);
     sim.finish(token, 35);
     assert_eq!(commit_offsets(&sim.transmit()), [(orders(0), 30, -1)], "as it was when asked for");
@@ -254,8 +254,8 @@ fn a_position_from_before_a_seek_is_not_finished_after_it_but_may_be_committed()
     let (mut sim, old) = Sim::flowing(|_| {});
     sim.finish(old, 30);
     let new = sim.offsets.seek(sim.now, &orders(0), StartAt::Offset(Position::at(12))).unwrap();
-    assert_eq!(sim.offsets.finished(&orders(0), old, Position::at(31)), Err(Refused::Sought));
-    assert_eq!(sim.offsets.finished_of(&orders(0)), Some(Position::at(12)));
+    assert_eq!(sim.offsets.mark_finished(&orders(0), old, Position::at(31)), Err(FinishedError::BeforeSeek));
+    assert_eq!(sim.offsets.finished_position(&orders(0)), Some(Position::at(12)));
     sim.finish(new, 13);
     sim.commit_at(old, 31);
     assert_eq!(commit_offsets(&sim.transmit()), [(orders(0), 31, -1)], "the application says so");
@@ -267,26 +267,29 @@ fn l8_what_lies_beyond_a_seek_is_not_committed_while_the_leader_is_asked_about_i
     let (mut sim, old) = Sim::flowing(|_| {});
     sim.finish(old, 30);
     let new = sim.offsets.seek(sim.now, &orders(0), StartAt::Offset(at(12, 4))).unwrap();
-    assert_eq!(sim.offsets.finished_of(&orders(0)), Some(at(12, 4)));
+    assert_eq!(sim.offsets.finished_position(&orders(0)), Some(at(12, 4)));
     let ask = sim.transmit();
     assert_eq!(epoch_specs(&ask), [(orders(0), 5, 4)]);
-    sim.offsets.commit_soon(sim.now);
+    sim.offsets.request_auto_commit(sim.now);
     let commit = sim.transmit();
     assert_eq!(commit_offsets(&commit), [(orders(0), 12, 4)]);
     sim.accept(&commit);
     sim.answer(&ask, 4, ends(orders(0), 4, 200, ErrorCode::None));
     sim.finish(new, 13);
-    sim.offsets.commit_soon(sim.now);
+    sim.offsets.request_auto_commit(sim.now);
     assert_eq!(commit_offsets(&sim.transmit()), [(orders(0), 13, -1)]);
     // What was finished before a seek forth stays so until it is there.
     sim.offsets.seek(sim.now, &orders(0), StartAt::Offset(at(40, 4))).unwrap();
-    assert_eq!(sim.offsets.finished_of(&orders(0)), Some(Position::at(13)));
+    assert_eq!(sim.offsets.finished_position(&orders(0)), Some(Position::at(13)));
 }
 
 #[test]
 fn h9_negative_offsets_are_refused_where_they_are_said() {
     let (mut sim, token) = Sim::flowing(|_| {});
-    assert_eq!(sim.offsets.finished(&orders(0), token, Position::at(-1)), Err(Refused::NegativeOffset));
+    assert_eq!(
+        sim.offsets.mark_finished(&orders(0), token, Position::at(-1)),
+        Err(FinishedError::NegativeOffset)
+    );
     let id = sim.commit_at(token, -1);
     assert_eq!(sim.events(), [failed(id, CommitError::NegativeOffset(-1))]);
     sim.quiet();
@@ -295,8 +298,8 @@ fn h9_negative_offsets_are_refused_where_they_are_said() {
 #[test]
 fn h10_an_unknown_epoch_is_committed_all_the_same() {
     let (mut sim, token) = Sim::flowing(|_| {});
-    sim.offsets.finished(&orders(0), token, at(20, 6)).unwrap();
-    sim.offsets.finished(&orders(0), token, Position::at(21)).unwrap();
+    sim.offsets.mark_finished(&orders(0), token, at(20, 6)).unwrap();
+    sim.offsets.mark_finished(&orders(0), token, Position::at(21)).unwrap();
     sim.commit(Commit::Finished);
     assert_eq!(commit_offsets(&sim.transmit()), [(orders(0), 21, -1)]);
 }
@@ -319,7 +322,7 @@ fn h5_one_partition_refused_does_not_unmake_the_others() {
             done(id, [(orders(0), Ok(())), (orders(1), Err(error)), (orders(2), Ok(()))]),
         ]
     );
-    assert_eq!(sim.offsets.committed_of(&orders(1)), None);
+    assert_eq!(sim.offsets.committed_position(&orders(1)), None);
     sim.quiet();
 }
 
@@ -505,7 +508,7 @@ fn h13_metadata_travels_exactly_and_too_much_of_it_fails_that_commit_alone() {
     let (mut sim, token) = Sim::flowing(|_| {});
     let metadata = "a\0b".to_owned();
     let offset = OffsetAndMetadata { offset: 20, leader_epoch: None, metadata: metadata.clone() };
-    let id = sim.commit(Commit::These(vec![(orders(0), token, offset)]));
+    let id = sim.commit(Commit::Offsets(vec![(orders(0), token, offset)]));
     let next = sim.commit_at(token, 21);
     let commit = sim.transmit();
     assert_eq!(as_commit(&commit).topics[0].partitions[0].committed_metadata, Some(metadata));
@@ -522,12 +525,12 @@ fn h13_metadata_that_no_request_can_say_is_refused_where_it_is_said() {
     let (mut sim, token) = Sim::flowing(|_| {});
     let with =
         |length: usize| OffsetAndMetadata { offset: 20, leader_epoch: None, metadata: "m".repeat(length) };
-    let id = sim.commit(Commit::These(vec![(orders(0), token, with(32_768))]));
+    let id = sim.commit(Commit::Offsets(vec![(orders(0), token, with(32_768))]));
     let error = CommitError::MetadataTooLong(32_768);
     assert_eq!(error.code(), Some(ErrorCode::OffsetMetadataTooLarge));
     assert_eq!(sim.events(), [failed(id, error)]);
     sim.quiet();
-    let id = sim.commit(Commit::These(vec![(orders(0), token, with(32_767))]));
+    let id = sim.commit(Commit::Offsets(vec![(orders(0), token, with(32_767))]));
     let commit = sim.transmit();
     sim.accept(&commit);
     assert_eq!(sim.events(), [committed(20), ok(id)]);
@@ -542,7 +545,7 @@ fn h15_thousands_of_commits_that_go_on_from_one_another_go_as_one() {
     // Of all but the last nobody hears: they are merged.
     let last = *ids.last().unwrap();
     let unawaited: BTreeSet<_> = ids.into_iter().collect();
-    let merged = sim.offsets.merge(&unawaited);
+    let merged = sim.offsets.merge_commits(&unawaited);
     assert_eq!(merged.len(), 5 * MAX_QUEUED_COMMITS - 1);
     assert!(!merged.contains(&last));
     sim.coordinator = Some(COORDINATOR);
@@ -558,7 +561,7 @@ fn h15_a_commit_that_nobody_waits_for_stays_while_no_later_one_carries_it() {
     let commit = sim.transmit();
     let second = sim.commit_at(token, 7);
     let third = sim.commit_at(token, 9);
-    let merged = sim.offsets.merge(&[first, second].into());
+    let merged = sim.offsets.merge_commits(&[first, second].into());
     assert_eq!(merged, [second].into(), "the first is on the wire, alone");
     sim.accept(&commit);
     assert_eq!(sim.events(), [committed(5), ok(first)]);
@@ -647,7 +650,7 @@ fn flowing_far() -> (Sim, Token) {
     let (mut sim, token) = Sim::flowing(|c| c.reset = ResetPolicy::Earliest);
     sim.offsets.handle_cluster(sim.now, &sim.cluster);
     sim.finish(token, 990);
-    sim.offsets.commit_soon(sim.now);
+    sim.offsets.request_auto_commit(sim.now);
     let commit = sim.transmit();
     sim.accept(&commit);
     sim.finish(token, 1000);
@@ -664,16 +667,19 @@ fn b3_what_was_finished_of_a_log_that_is_gone_is_not_committed_to_the_new_one() 
     let (mut sim, token) = flowing_far();
     sim.create_again();
     assert_eq!(sim.events(), [Event::LogGone { partition: orders(0), token }]);
-    sim.offsets.commit_soon(sim.now);
+    sim.offsets.request_auto_commit(sim.now);
     sim.quiet();
     let id = sim.commit(Commit::Finished);
     assert_eq!(sim.events(), [done(id, [])]);
     let id = sim.commit_at(token, 1000);
     assert_eq!(sim.events(), [failed(id, CommitError::NotOwned)], "records of the old log");
-    assert_eq!(sim.offsets.finished(&orders(0), token, Position::at(1001)), Err(Refused::Sought));
+    assert_eq!(
+        sim.offsets.mark_finished(&orders(0), token, Position::at(1001)),
+        Err(FinishedError::BeforeSeek)
+    );
 
     // `fetch` gives it back; the policy says where the new log begins.
-    sim.offsets.recreated(sim.now, &orders(0), token, Position::at(1000));
+    sim.offsets.on_topic_recreated(sim.now, &orders(0), token, Position::at(1000));
     let list = sim.transmit();
     let id = sim.commit_at(token, 1000);
     assert_eq!(sim.events()[1..], [failed(id, CommitError::NotOwned)]);
@@ -684,7 +690,7 @@ fn b3_what_was_finished_of_a_log_that_is_gone_is_not_committed_to_the_new_one() 
     let id = sim.commit_at(token, 1000);
     assert_eq!(sim.events(), [failed(id, CommitError::NotOwned)]);
     sim.finish(new, 5);
-    sim.offsets.commit_soon(sim.now);
+    sim.offsets.request_auto_commit(sim.now);
     let commit = sim.transmit();
     assert_eq!((topic_id(&commit), commit_offsets(&commit)), (NEW, vec![(orders(0), 5, -1)]));
     sim.accept(&commit);
@@ -709,7 +715,7 @@ fn b3_a_commit_of_a_log_that_is_gone_is_not_sent_again_and_says_nothing_of_the_n
         }
         assert!(matches!(sim.events().as_slice(), [.., Event::CommitDone { id, .. }] if *id == first));
         sim.quiet();
-        assert_eq!(sim.offsets.committed_of(&orders(0)), None);
+        assert_eq!(sim.offsets.committed_position(&orders(0)), None);
     }
 }
 
@@ -799,7 +805,7 @@ fn b3_commits_carry_the_id_of_the_topic_that_was_read() {
 #[test]
 fn b3_what_is_being_found_out_of_a_log_that_is_gone_is_asked_of_the_new_one() {
     let (mut sim, token) = flowing_far();
-    sim.offsets.out_of_range(sim.now, &orders(0), token, Position::at(1000));
+    sim.offsets.on_out_of_range(sim.now, &orders(0), token, Position::at(1000));
     let list = sim.transmit();
     sim.create_again();
     let new = sim.token(0);
@@ -818,7 +824,7 @@ fn b3_what_is_being_found_out_of_a_log_that_is_gone_is_asked_of_the_new_one() {
 #[test]
 fn b3_what_is_being_reset_in_a_log_that_is_gone_is_told_as_such() {
     let (mut sim, token) = flowing_far();
-    sim.offsets.out_of_range(sim.now, &orders(0), token, Position::at(1000));
+    sim.offsets.on_out_of_range(sim.now, &orders(0), token, Position::at(1000));
     sim.transmit();
     sim.create_again();
     sim.events();
@@ -844,13 +850,13 @@ fn b3_f4_what_was_given_by_id_rests_when_the_name_is_another_topics() {
     sim.events();
     sim.create_again();
     assert_eq!(sim.events(), [Event::LogGone { partition: orders(0), token }]);
-    sim.offsets.recreated(sim.now, &orders(0), token, Position::at(1005));
+    sim.offsets.on_topic_recreated(sim.now, &orders(0), token, Position::at(1005));
     assert_eq!(sim.events(), [], "nothing of the new log begins");
     let id = sim.commit_at(token, 1003);
     assert_eq!(sim.events(), [failed(id, CommitError::NotOwned)]);
     let id = sim.commit(Commit::Finished);
     assert_eq!(sim.events(), [failed(id, CommitError::NotOwned)], "nothing of it goes out, and that is said");
-    sim.offsets.commit_soon(sim.now);
+    sim.offsets.request_auto_commit(sim.now);
     sim.quiet();
     sim.offsets.seek(sim.now, &orders(0), StartAt::Offset(Position::at(0))).unwrap();
     for _ in 0..5 {
@@ -889,11 +895,11 @@ fn b2_f4_what_flows_goes_on_where_it_was_after_metadata_that_were_old() {
     sim.events();
     shows(&mut sim, OLD);
     assert_eq!(sim.events(), [Event::LogGone { partition: orders(0), token }]);
-    sim.offsets.recreated(sim.now, &orders(0), token, Position::at(1005));
-    sim.offsets.commit_soon(sim.now);
+    sim.offsets.on_topic_recreated(sim.now, &orders(0), token, Position::at(1005));
+    sim.offsets.request_auto_commit(sim.now);
     assert_eq!((sim.transmits().len(), sim.events()), (0, vec![Event::RefreshMetadata]));
     shows(&mut sim, NEW);
-    sim.offsets.commit_soon(sim.now);
+    sim.offsets.request_auto_commit(sim.now);
     let sent = sim.transmits();
     assert_eq!(commit_offsets(&sent[0]), [(orders(0), 1003, -1)]);
     let position = Position::at(1005);
@@ -1025,7 +1031,7 @@ fn h15_automatic_commits_do_not_pile_up_while_the_coordinator_is_away() {
     sim.coordinator = None;
     for offset in 11..=40 {
         sim.finish(token, offset);
-        sim.offsets.commit_soon(sim.now);
+        sim.offsets.request_auto_commit(sim.now);
         sim.quiet();
     }
     sim.coordinator = Some(COORDINATOR);
@@ -1033,7 +1039,7 @@ fn h15_automatic_commits_do_not_pile_up_while_the_coordinator_is_away() {
     assert_eq!(commit_offsets(&commit), [(orders(0), 40, -1)]);
     sim.accept(&commit);
     assert_eq!(sim.events(), [committed(40)]);
-    sim.offsets.commit_soon(sim.now);
+    sim.offsets.request_auto_commit(sim.now);
     sim.quiet();
 }
 
@@ -1078,7 +1084,7 @@ fn in_a_minute(code: ErrorCode) -> (usize, Vec<Event>) {
     sim.assign([(orders(1), StartAt::Offset(Position::at(0)))]);
     sim.quiet();
     let gone = sim.token(1);
-    sim.offsets.finished(&orders(1), gone, Position::at(5)).unwrap();
+    sim.offsets.mark_finished(&orders(1), gone, Position::at(5)).unwrap();
     sim.events();
     let (mut commits, mut offset, mut told) = (0, 10, Vec::new());
     let end = sim.now + MINUTE;
@@ -1142,10 +1148,10 @@ fn d13_endless_waits_are_long_ones() {
         c.reset = ResetPolicy::ByDuration(Duration::MAX);
     });
     sim.finish(token, 12);
-    sim.offsets.commit_soon(sim.now);
+    sim.offsets.request_auto_commit(sim.now);
     let commit = sim.transmit();
     sim.refuse(&commit, ErrorCode::CoordinatorLoadInProgress);
-    sim.offsets.out_of_range(sim.now, &orders(0), token, Position::at(10));
+    sim.offsets.on_out_of_range(sim.now, &orders(0), token, Position::at(10));
     let list = sim.transmit();
     sim.fail(&list, disconnected());
     sim.offsets.validate(sim.now, &orders(0), token, Position::at(10));
@@ -1155,7 +1161,7 @@ fn d13_endless_waits_are_long_ones() {
 #[test]
 fn s8_a_truncation_takes_the_committed_offset_back_with_it() {
     let (mut sim, token) = automatic();
-    sim.offsets.finished(&orders(0), token, at(100, 4)).unwrap();
+    sim.offsets.mark_finished(&orders(0), token, at(100, 4)).unwrap();
     sim.advance(FIVE);
     let commit = sim.transmit();
     sim.accept(&commit);
@@ -1177,7 +1183,7 @@ fn l9_an_offset_below_what_we_committed_ourselves_is_counted() {
         sim.assign([(orders(0), StartAt::Committed)]);
         let load = sim.transmit();
         sim.answer(&load, 9, fetched([(orders(0), offset, -1, ErrorCode::None)]));
-        assert_eq!(sim.offsets.went_back(), count);
+        assert_eq!(sim.offsets.committed_regressions(), count);
     }
 }
 
@@ -1207,7 +1213,7 @@ fn begins_in_the_new_log(mut sim: Sim, begin: impl FnOnce(&mut Sim) -> Token) {
     sim.cluster.topics.insert("orders".into(), info);
     sim.offsets.handle_cluster(sim.now, &sim.cluster);
     let is_told = sim.events().iter().any(|event| matches!(event, Event::NewLog { .. }));
-    let counts = sim.offsets.finished(&orders(0), token, Position::at(5));
+    let counts = sim.offsets.mark_finished(&orders(0), token, Position::at(5));
     assert!(is_told || counts.is_ok(), "nothing is told, and what is finished is {counts:?}");
 }
 
@@ -1226,10 +1232,10 @@ fn b3_what_flows_of_a_log_that_is_gone_is_asked_back() {
     sim.cluster.topics.insert("orders".into(), info);
     sim.offsets.handle_cluster(sim.now, &sim.cluster);
     assert_eq!(sim.events(), [Event::LogGone { partition: orders(0), token }]);
-    sim.offsets.recreated(sim.now, &orders(0), token, Position::at(9));
+    sim.offsets.on_topic_recreated(sim.now, &orders(0), token, Position::at(9));
     assert!(matches!(sim.events()[..], [Event::NewLog { .. }, ..]));
     // And once more by `fetch` itself.
-    sim.offsets.recreated(sim.now, &orders(0), token, Position::at(9));
+    sim.offsets.on_topic_recreated(sim.now, &orders(0), token, Position::at(9));
     assert!(sim.events().is_empty());
 }
 
@@ -1267,10 +1273,10 @@ fn h15_a_commit_that_was_merged_does_not_end_with_one_that_has_less_time() {
     let (mut sim, token) = Sim::flowing(|_| {});
     sim.coordinator = None;
     let (first, second) = (sim.commit_at(token, 19), sim.commit_at(token, 20));
-    let what = Commit::These(vec![(orders(0), token, Position::at(21).into())]);
+    let what = Commit::Offsets(vec![(orders(0), token, Position::at(21).into())]);
     let soon = sim.now + Duration::from_millis(100);
     let third = sim.offsets.commit(sim.now, what, soon);
-    assert_eq!(sim.offsets.merge(&[first, second].into()), [first].into());
+    assert_eq!(sim.offsets.merge_commits(&[first, second].into()), [first].into());
     sim.advance(Duration::from_millis(200));
     assert_eq!(sim.events(), [failed(third, CommitError::TimedOut(None))]);
     sim.coordinator = Some(COORDINATOR);

@@ -201,7 +201,7 @@ impl History {
                 claim.position = Some(next);
                 claim.done.insert(next);
                 let epoch = self.brokers.logs[&of].epoch_at(next);
-                self.sim.offsets.finished(&of, token, at(next, epoch)).unwrap();
+                self.sim.offsets.mark_finished(&of, token, at(next, epoch)).unwrap();
             }
             Step::CommitFinished => {
                 let id = self.sim.offsets.commit(self.sim.now, Commit::Finished, self.sim.deadline());
@@ -216,13 +216,13 @@ impl History {
                     claim.rewound = true;
                 }
                 let these = vec![(of, token, Position::at(offset).into())];
-                let id = self.sim.offsets.commit(self.sim.now, Commit::These(these), self.sim.deadline());
+                let id = self.sim.offsets.commit(self.sim.now, Commit::Offsets(these), self.sim.deadline());
                 self.commits.insert(id, false);
             }
             Step::GiveBack { partition, ahead, validate } => {
                 let of = orders(partition);
                 let Some(token) = self.token(&of) else { return };
-                let Some(from) = self.claim(&of).position.filter(|_| !self.sim.offsets.is_waiting(&of))
+                let Some(from) = self.claim(&of).position.filter(|_| !self.sim.offsets.is_resolving(&of))
                 else {
                     return;
                 };
@@ -233,7 +233,7 @@ impl History {
                     self.sim.offsets.validate(self.sim.now, &of, token, position);
                 } else {
                     self.claim(&of).policy = true;
-                    self.sim.offsets.out_of_range(self.sim.now, &of, token, position);
+                    self.sim.offsets.on_out_of_range(self.sim.now, &of, token, position);
                 }
             }
             Step::Answer(i, version) => {
@@ -454,7 +454,7 @@ impl History {
                 self.sim.answer(&transmit, version, response);
                 self.drain()?;
             }
-            let waiting = (0..4).any(|p| self.sim.offsets.is_waiting(&orders(p)));
+            let waiting = (0..4).any(|p| self.sim.offsets.is_resolving(&orders(p)));
             if !waiting && self.commits.values().all(|done| *done) {
                 return Ok(());
             }

@@ -92,7 +92,7 @@ fn listed_offsets_come_from_each_leader_and_a_time_without_records_has_none() {
         (orders(1), ListSpec::Latest),
         (orders(2), ListSpec::Earliest),
     ];
-    let id = sim.offsets.list(sim.now, specs, sim.deadline());
+    let id = sim.offsets.list_offsets(sim.now, specs, sim.deadline());
     let asked = sim.transmits();
     assert_eq!(list_specs(&asked[0]), [(orders(0), 5, 50), (orders(2), 5, -2)]);
     assert_eq!(list_specs(&asked[1]), [(orders(1), 5, -1)]);
@@ -110,7 +110,7 @@ fn listed_offsets_come_from_each_leader_and_a_time_without_records_has_none() {
 #[test]
 fn l7_a_negative_end_of_a_log_is_an_error() {
     let mut sim = Sim::new(|_| {});
-    let id = sim.offsets.list(sim.now, [(orders(0), ListSpec::Latest)], sim.deadline());
+    let id = sim.offsets.list_offsets(sim.now, [(orders(0), ListSpec::Latest)], sim.deadline());
     let ask = sim.transmit();
     sim.answer(&ask, 7, lists(orders(0), -1));
     let cause = Cause::BadOffset { api: ApiKey::ListOffsets, offset: -1 };
@@ -123,7 +123,7 @@ fn a_question_about_an_unknown_topic_waits_for_the_metadata_but_not_for_ever() {
     let mut sim = Sim::new(|_| {});
     let known = std::mem::take(&mut sim.cluster);
     let deadline = sim.deadline();
-    let first = sim.offsets.list(sim.now, [(orders(0), ListSpec::Latest)], deadline);
+    let first = sim.offsets.list_offsets(sim.now, [(orders(0), ListSpec::Latest)], deadline);
     sim.quiet();
     assert_eq!(sim.events(), [Event::RefreshMetadata]);
     sim.cluster = known.clone();
@@ -134,7 +134,7 @@ fn a_question_about_an_unknown_topic_waits_for_the_metadata_but_not_for_ever() {
     assert_eq!(sim.events(), [Event::QueryDone { id: first, outcome: QueryOutcome::Listed(answers) }]);
 
     sim.cluster.topics.clear();
-    let second = sim.offsets.list(sim.now, [(orders(0), ListSpec::Latest)], deadline);
+    let second = sim.offsets.list_offsets(sim.now, [(orders(0), ListSpec::Latest)], deadline);
     let last = loop {
         sim.wake();
         if let Some(event @ Event::QueryDone { .. }) = sim.events().pop() {
@@ -151,7 +151,7 @@ fn a_topic_that_may_not_be_seen_is_said_so_at_once() {
     let mut sim = Sim::new(|_| {});
     let topic = sim.cluster.topics.get_mut("orders").unwrap();
     topic.error = ErrorCode::TopicAuthorizationFailed;
-    let id = sim.offsets.list(sim.now, [(orders(0), ListSpec::Latest)], sim.deadline());
+    let id = sim.offsets.list_offsets(sim.now, [(orders(0), ListSpec::Latest)], sim.deadline());
     sim.quiet();
     let cause = Cause::Topic(ErrorCode::TopicAuthorizationFailed);
     let answers = BTreeMap::from([(orders(0), Err(QueryError::Failed(cause)))]);
@@ -162,6 +162,6 @@ fn a_topic_that_may_not_be_seen_is_said_so_at_once() {
 #[test]
 fn a_question_about_nothing_is_answered_at_once() {
     let mut sim = Sim::new(|_| {});
-    let id = sim.offsets.list(sim.now, [], sim.deadline());
+    let id = sim.offsets.list_offsets(sim.now, [], sim.deadline());
     assert_eq!(sim.events(), [Event::QueryDone { id, outcome: QueryOutcome::Listed(BTreeMap::new()) }]);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::support::*;
 use offtake_machine::{BrokerId, CallError, GroupProtocol, Identity, Position, Token};
 use offtake_offsets::{
-    Cause, Event, NotAssigned, PartitionError, Place, Refused, ResetPolicy, ResetReason, StartAt,
+    Cause, Event, FinishedError, PartitionError, Place, ResetPolicy, ResetReason, SeekError, StartAt,
 };
 use offtake_wire::{ApiKey, ErrorCode, OffsetFetchResponse, Uuid};
 
@@ -74,7 +74,7 @@ fn f2_l2_h11_c2_no_refusal_is_taken_for_nothing_committed() {
                 sim.answer(&load, 9, fetched_group([(orders(0), -1, -1, partition)], group));
                 for event in sim.events() {
                     let known = match &event {
-                        Event::PartitionFailed { error: PartitionError::Failing(_), .. } => {
+                        Event::PartitionFailed { error: PartitionError::Unresolved(_), .. } => {
                             assert!(last.replace(event.clone()).is_none(), "{code}: told twice");
                             true
                         }
@@ -134,7 +134,7 @@ fn l8_a_seek_beats_the_reset_and_the_validation_that_are_under_way() {
         if give_back_for_validation {
             sim.offsets.validate(sim.now, &orders(0), token, at(10, 4));
         } else {
-            sim.offsets.out_of_range(sim.now, &orders(0), token, Position::at(10));
+            sim.offsets.on_out_of_range(sim.now, &orders(0), token, Position::at(10));
         }
         let ask = sim.transmit();
         let token = sim.offsets.seek(sim.now, &orders(0), StartAt::Offset(Position::at(3))).unwrap();
@@ -281,7 +281,7 @@ fn h12_a_partition_left_out_is_asked_for_again_and_in_the_end_loudly() {
         // Not even the group is in it.
         sim.answer(&load, 9, OffsetFetchResponse::default());
     }
-    let error = PartitionError::Failing(Cause::LeftOut { api: ApiKey::OffsetFetch });
+    let error = PartitionError::Unresolved(Cause::PartitionMissing { api: ApiKey::OffsetFetch });
     assert_eq!(sim.events(), [Event::PartitionFailed { partition: orders(0), token: sim.token(0), error }]);
     sim.wake();
     let load = sim.transmit();
@@ -373,7 +373,7 @@ fn l7_a_negative_offset_in_a_success_is_an_error_not_zero() {
             sim.quiet();
             sim.wake();
         }
-        let error = PartitionError::Failing(Cause::BadOffset { api: ApiKey::ListOffsets, offset });
+        let error = PartitionError::Unresolved(Cause::BadOffset { api: ApiKey::ListOffsets, offset });
         assert_eq!(
             sim.events(),
             [Event::PartitionFailed { partition: orders(0), token: sim.token(0), error }]
@@ -415,7 +415,7 @@ fn so_many_before_the_end_but_not_before_the_beginning() {
 #[test]
 fn l1_out_of_range_goes_by_the_policy_with_both_ends_of_the_jump() {
     let (mut sim, token) = Sim::flowing(|c| c.reset = ResetPolicy::Earliest);
-    sim.offsets.out_of_range(sim.now, &orders(0), token, Position::at(10));
+    sim.offsets.on_out_of_range(sim.now, &orders(0), token, Position::at(10));
     let list = sim.transmit();
     sim.answer(&list, 7, lists(orders(0), 25));
     let (partition, reason) = (orders(0), ResetReason::OutOfRange);
@@ -423,7 +423,7 @@ fn l1_out_of_range_goes_by_the_policy_with_both_ends_of_the_jump() {
     let expected = [reset, start(&sim, 0, at(25, 5))];
     assert_eq!(sim.events(), expected);
     assert_eq!(
-        sim.offsets.finished_of(&orders(0)),
+        sim.offsets.finished_position(&orders(0)),
         Some(Position::at(10)),
         "what was handed out before the jump may not be finished yet"
     );
@@ -432,7 +432,7 @@ fn l1_out_of_range_goes_by_the_policy_with_both_ends_of_the_jump() {
 #[test]
 fn l1_out_of_range_under_none_fails_the_partition() {
     let (mut sim, token) = Sim::flowing(|c| c.reset = ResetPolicy::None);
-    sim.offsets.out_of_range(sim.now, &orders(0), token, Position::at(10));
+    sim.offsets.on_out_of_range(sim.now, &orders(0), token, Position::at(10));
     let error = PartitionError::OffsetOutOfRange { position: 10 };
     assert_eq!(sim.events(), [Event::PartitionFailed { partition: orders(0), token, error }]);
     sim.quiet();
@@ -441,8 +441,8 @@ fn l1_out_of_range_under_none_fails_the_partition() {
 #[test]
 fn b3_a_topic_made_anew_goes_by_the_policy_and_its_lower_offsets_can_be_finished() {
     let (mut sim, token) = Sim::flowing(|c| c.reset = ResetPolicy::Earliest);
-    sim.offsets.finished(&orders(0), token, Position::at(40)).unwrap();
-    sim.offsets.recreated(sim.now, &orders(0), token, Position::at(40));
+    sim.offsets.mark_finished(&orders(0), token, Position::at(40)).unwrap();
+    sim.offsets.on_topic_recreated(sim.now, &orders(0), token, Position::at(40));
     let new = sim.token(0);
     assert!(new.same_assignment(token) && new != token);
     let list = sim.transmit();
@@ -453,10 +453,13 @@ fn b3_a_topic_made_anew_goes_by_the_policy_and_its_lower_offsets_can_be_finished
     let expected = [told, reset, start(&sim, 0, at(0, 5))];
     assert_eq!(sim.events(), expected);
     // Said of the log that is gone, before its reader knew.
-    assert_eq!(sim.offsets.finished(&orders(0), token, Position::at(41)), Err(Refused::Sought));
-    assert_eq!(sim.offsets.finished_of(&orders(0)), Some(at(0, 5)));
-    sim.offsets.finished(&orders(0), new, Position::at(3)).unwrap();
-    assert_eq!(sim.offsets.finished_of(&orders(0)), Some(Position::at(3)));
+    assert_eq!(
+        sim.offsets.mark_finished(&orders(0), token, Position::at(41)),
+        Err(FinishedError::BeforeSeek)
+    );
+    assert_eq!(sim.offsets.finished_position(&orders(0)), Some(at(0, 5)));
+    sim.offsets.mark_finished(&orders(0), new, Position::at(3)).unwrap();
+    assert_eq!(sim.offsets.finished_position(&orders(0)), Some(Position::at(3)));
 }
 
 #[test]
@@ -465,7 +468,7 @@ fn s15_a_partition_that_comes_back_from_where_it_went_is_asked_about_with_pauses
     let begun = sim.now;
     let mut position = Position::at(10);
     for _ in 0..20 {
-        sim.offsets.out_of_range(sim.now, &orders(0), token, position);
+        sim.offsets.on_out_of_range(sim.now, &orders(0), token, position);
         if sim.next_transmit().map(|list| sim.answer(&list, 7, lists(orders(0), 10))).is_none() {
             sim.wake();
             let list = sim.transmit();
@@ -496,12 +499,12 @@ fn e2_a_load_that_is_under_way_survives_a_second_rebalance() {
 #[test]
 fn e11_revoked_and_assigned_again_is_loaded_again_under_a_fresh_token() {
     let (mut sim, before) = Sim::flowing(|_| {});
-    sim.offsets.finished(&orders(0), before, Position::at(15)).unwrap();
+    sim.offsets.mark_finished(&orders(0), before, Position::at(15)).unwrap();
     sim.offsets.unassign([&orders(0)]);
     assert_eq!(sim.offsets.token_of(&orders(0)), None);
     sim.assign([(orders(0), StartAt::Committed)]);
     assert!(!sim.token(0).same_assignment(before));
-    assert_eq!(sim.offsets.finished_of(&orders(0)), None, "H14");
+    assert_eq!(sim.offsets.finished_position(&orders(0)), None, "H14");
     let load = sim.transmit();
     sim.answer(&load, 9, fetched([(orders(0), 12, -1, ErrorCode::None)]));
     let expected = [start(&sim, 0, Position::at(12))];
@@ -564,7 +567,7 @@ fn q_a_broker_without_list_offsets_is_told_of_at_once() {
     let list = sim.transmit();
     let error = CallError::Unsupported { address: "a:9092".into(), api: ApiKey::ListOffsets };
     sim.fail(&list, error.clone());
-    let error = PartitionError::Failing(Cause::Call(error));
+    let error = PartitionError::Unresolved(Cause::Call(error));
     let failed = Event::PartitionFailed { partition: orders(0), token: sim.token(0), error };
     assert!(sim.events().contains(&failed));
 }
@@ -573,11 +576,11 @@ fn q_a_broker_without_list_offsets_is_told_of_at_once() {
 fn h9_there_is_no_place_below_zero() {
     let (mut sim, token) = Sim::flowing(|_| {});
     let below = StartAt::Offset(Position::at(-1));
-    assert_eq!(sim.offsets.seek(sim.now, &orders(0), below), Err(NotAssigned::NegativeOffset(-1)));
+    assert_eq!(sim.offsets.seek(sim.now, &orders(0), below), Err(SeekError::NegativeOffset(-1)));
     assert_eq!(sim.token(0), token, "a refused seek changes nothing");
     assert_eq!(
         sim.offsets.seek(sim.now, &orders(1), StartAt::Earliest),
-        Err(NotAssigned::Partition(orders(1)))
+        Err(SeekError::NotAssigned(orders(1)))
     );
     sim.assign([(orders(1), below)]);
     let error = PartitionError::NegativeOffset(-1);

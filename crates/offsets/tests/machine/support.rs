@@ -172,7 +172,7 @@ impl Sim {
             && *at <= to
         {
             *at = to + *interval;
-            self.offsets.commit_soon(to);
+            self.offsets.request_auto_commit(to);
         }
     }
 

@@ -11,7 +11,7 @@ use crate::support::*;
 /// `orders-0`, flowing, is given back at offset 100, whose record before was written in epoch 4.
 fn validating(reset: ResetPolicy) -> (Sim, offtake_machine::Token) {
     let (mut sim, token) = Sim::flowing(|c| c.reset = reset);
-    sim.offsets.finished(&orders(0), token, at(90, 4)).unwrap();
+    sim.offsets.mark_finished(&orders(0), token, at(90, 4)).unwrap();
     sim.offsets.validate(sim.now, &orders(0), token, at(100, 4));
     (sim, token)
 }
@@ -63,7 +63,7 @@ fn j1_a_partition_that_is_stopped_while_it_is_validated_begins_nowhere_before_a_
         sim.answer(&ask, 4, ends(orders(0), 4, end, ErrorCode::None));
         assert_eq!(sim.events(), []);
         assert!(sim.offsets.is_stopped(&orders(0)) && sim.next_transmit().is_none());
-        sim.offsets.finished(&orders(0), token, at(95, 4)).unwrap();
+        sim.offsets.mark_finished(&orders(0), token, at(95, 4)).unwrap();
         let token = sim.offsets.seek(sim.now, &orders(0), StartAt::Offset(Position::at(101))).unwrap();
         assert_eq!(sim.events(), [Event::Start { partition: orders(0), token, position: Position::at(101) }]);
     }
@@ -91,18 +91,18 @@ fn l3_a_log_that_ends_before_the_position_is_truncated_and_read_on_from_its_end(
             ]
         );
         assert_eq!(
-            sim.offsets.finished_of(&orders(0)),
+            sim.offsets.finished_position(&orders(0)),
             Some(at(80, 4)),
             "nothing beyond the end is finished"
         );
         // What had been handed out of the log that is gone may be reported late, and does not count (S8).
-        sim.offsets.finished(&orders(0), token, at(100, 4)).unwrap();
-        assert_eq!(sim.offsets.finished_of(&orders(0)), Some(at(80, 4)));
-        sim.offsets.moved_back(&orders(0), token);
-        sim.offsets.finished(&orders(0), token, at(81, 5)).unwrap();
-        assert_eq!(sim.offsets.finished_of(&orders(0)), Some(at(81, 5)), "and what follows can be");
-        sim.offsets.finished(&orders(0), token, at(82, 5)).unwrap();
-        assert_eq!(sim.offsets.finished_of(&orders(0)), Some(at(82, 5)));
+        sim.offsets.mark_finished(&orders(0), token, at(100, 4)).unwrap();
+        assert_eq!(sim.offsets.finished_position(&orders(0)), Some(at(80, 4)));
+        sim.offsets.confirm_rewind(&orders(0), token);
+        sim.offsets.mark_finished(&orders(0), token, at(81, 5)).unwrap();
+        assert_eq!(sim.offsets.finished_position(&orders(0)), Some(at(81, 5)), "and what follows can be");
+        sim.offsets.mark_finished(&orders(0), token, at(82, 5)).unwrap();
+        assert_eq!(sim.offsets.finished_position(&orders(0)), Some(at(82, 5)));
     }
 }
 
@@ -130,7 +130,7 @@ fn l3_a_log_that_has_the_position_is_read_on() {
         let ask = sim.transmit();
         sim.answer(&ask, 4, ends(orders(0), 4, end, ErrorCode::None));
         assert_eq!(sim.events(), [Event::Start { partition: orders(0), token, position: at(100, 4) }]);
-        assert_eq!(sim.offsets.finished_of(&orders(0)), Some(at(90, 4)));
+        assert_eq!(sim.offsets.finished_position(&orders(0)), Some(at(90, 4)));
     }
 }
 
@@ -203,7 +203,7 @@ fn l2_no_failure_of_a_validation_moves_the_position() {
         };
         let events = sim.events();
         assert!(!events.iter().any(moved), "{code}: {events:?}");
-        if !sim.offsets.is_waiting(&orders(0)) {
+        if !sim.offsets.is_resolving(&orders(0)) {
             continue;
         }
         sim.wake();
@@ -264,8 +264,8 @@ fn what_is_given_back_under_an_old_token_is_not_taken() {
     sim.offsets.seek(sim.now, &orders(0), StartAt::Offset(Position::at(3))).unwrap();
     sim.events();
     sim.offsets.validate(sim.now, &orders(0), old, at(10, 4));
-    sim.offsets.out_of_range(sim.now, &orders(0), old, at(10, 4));
-    sim.offsets.out_of_range(sim.now, &orders(1), old, at(10, 4));
+    sim.offsets.on_out_of_range(sim.now, &orders(0), old, at(10, 4));
+    sim.offsets.on_out_of_range(sim.now, &orders(1), old, at(10, 4));
     assert_eq!(sim.events(), []);
     sim.quiet();
 }
