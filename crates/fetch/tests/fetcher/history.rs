@@ -209,7 +209,8 @@ impl World {
         let start = self.rig.start_as(TOPIC, partition, token, Position::at(at));
         assert_eq!(start.position.offset, at);
         let paused = self.rig.fetcher.is_paused(&tp(TOPIC, partition));
-        let before = self.reading.get(&partition).is_some_and(|it| it.paused && it.token.same_assignment(token));
+        let before =
+            self.reading.get(&partition).is_some_and(|it| it.paused && it.token.same_assignment(token));
         assert_eq!(paused, before, "a pause belongs to one assignment");
         self.drop_queue(partition);
         let queue = VecDeque::new();
@@ -382,7 +383,9 @@ impl World {
                 Some(reading) if reading.token == token && reading.delivered < offset => {
                     self.stopped.insert(partition, (token, offset));
                 }
-                Some(reading) if reading.token == token => self.begin(partition, token.after_seek(), offset + 1),
+                Some(reading) if reading.token == token => {
+                    self.begin(partition, token.after_seek(), offset + 1)
+                }
                 _ => {} // sought, or revoked
             }
         }
