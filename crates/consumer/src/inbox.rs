@@ -19,7 +19,7 @@ use std::{
 };
 
 use offtake_fetch::Chunk;
-use offtake_group::ReleaseId;
+use offtake_group::RevocationId;
 use offtake_machine::{Position, Token, TopicPartition};
 use tokio::task::coop;
 
@@ -40,7 +40,7 @@ pub(crate) enum Control {
         generation: Option<i32>,
     },
     Revoke {
-        id: ReleaseId,
+        id: RevocationId,
         partitions: Vec<TopicPartition>,
         owned: Vec<TopicPartition>,
         generation: i32,
@@ -48,7 +48,7 @@ pub(crate) enum Control {
         release_by: Option<Instant>,
     },
     Lost {
-        id: ReleaseId,
+        id: RevocationId,
         partitions: Vec<TopicPartition>,
         owned: Vec<TopicPartition>,
         generation: i32,

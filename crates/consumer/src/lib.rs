@@ -163,8 +163,8 @@ pub mod admin;
 /// ([`Builder::assignor`]).
 pub mod assignor {
     pub use offtake_group::assignor::{
-        Assignment, Assignor, BuiltIn, Fault, MemberAssignment, MemberSubscription, Members, Partitions,
-        Racks, RebalanceProtocol,
+        Assignment, Assignor, AssignorFault, BuiltIn, MemberAssignment, MemberSubscription, Members,
+        Partitions, Racks, RebalanceProtocol,
     };
 }
 mod atomics;

@@ -6,9 +6,9 @@ use offtake_machine::{BrokerId, CallError, CallIds};
 use offtake_wire::ErrorCode;
 
 use crate::{
+    call::Sent,
     config::Config,
     event::{Event, GroupError, Outbox},
-    exchange::Sent,
     health::Health,
     poll_timer::PollTimer,
 };
@@ -27,7 +27,7 @@ pub(crate) struct MemberCore {
     /// The coordinator that was asked last.
     pub(crate) last_asked: Option<BrokerId>,
     /// A call is due but nobody knows the coordinator.
-    pub(crate) blocked: bool,
+    pub(crate) waits_for_coordinator: bool,
 }
 
 /// What a failure means that no call has a remedy of its own for.
@@ -58,7 +58,7 @@ impl MemberCore {
             outbox: Outbox::default(),
             poll_timer: PollTimer::default(),
             last_asked: None,
-            blocked: false,
+            waits_for_coordinator: false,
             config,
         }
     }
@@ -86,7 +86,7 @@ impl MemberCore {
     }
 
     /// The application has not polled for long, though not for too long yet.
-    pub(crate) fn poll_interval_nears(&mut self) {
+    pub(crate) fn warn_of_poll_interval(&mut self) {
         if let Some(since) = self.poll_timer.warn() {
             self.outbox.push(Event::PollIntervalWarning { since });
         }
@@ -100,11 +100,11 @@ impl MemberCore {
 
     /// When to try again what has failed, of a member in `state`.
     pub(crate) fn retry_at(&mut self, now: Instant, state: &str, why: &str) -> Instant {
-        self.health.failed(now, &mut self.outbox, || format!("{state}: {why}"))
+        self.health.on_failure(now, &mut self.outbox, || format!("{state}: {why}"))
     }
 
-    /// What a code means in general. `refused` has the broker's words for it.
-    pub(crate) fn refused(&mut self, sent: Sent, code: ErrorCode, words: Option<String>) -> Verdict {
+    /// What a code means in general. `refused` has the broker's message for it.
+    pub(crate) fn judge_code(&mut self, sent: Sent, code: ErrorCode, message: Option<String>) -> Verdict {
         let group = || self.config.group.clone();
         Verdict::Fail(match code {
             ErrorCode::NotCoordinator | ErrorCode::CoordinatorNotAvailable => {
@@ -117,17 +117,17 @@ impl MemberCore {
                 return Verdict::Retry;
             }
             code if code.is_retriable() => return Verdict::Retry,
-            ErrorCode::FencedInstanceId => self.fenced(),
+            ErrorCode::FencedInstanceId => self.fenced_error(),
             ErrorCode::GroupAuthorizationFailed => GroupError::GroupAuthorizationFailed { group: group() },
             ErrorCode::GroupMaxSizeReached => GroupError::GroupMaxSizeReached { group: group() },
-            code => GroupError::Refused { group: group(), code, message: words },
+            code => GroupError::Refused { group: group(), code, message: message },
         })
     }
 
     /// What it means that there is no answer. `advice` follows what is wrong with a broker that is too old.
-    pub(crate) fn unanswered(&mut self, sent: Sent, error: &CallError, advice: &str) -> Verdict {
+    pub(crate) fn judge_call_error(&mut self, sent: Sent, error: &CallError, advice: &str) -> Verdict {
         if matches!(error, CallError::Unsupported { .. }) {
-            return Verdict::Fail(self.too_old(format!("{error}{advice}")));
+            return Verdict::Fail(self.too_old_error(format!("{error}{advice}")));
         }
         if error.loses_coordinator() {
             self.coordinator_lost(Some(sent));
@@ -135,11 +135,11 @@ impl MemberCore {
         Verdict::Retry
     }
 
-    pub(crate) fn too_old(&self, what: impl Into<String>) -> GroupError {
+    pub(crate) fn too_old_error(&self, what: impl Into<String>) -> GroupError {
         GroupError::UnsupportedVersion { group: self.config.group.clone(), what: what.into() }
     }
 
-    pub(crate) fn fenced(&self) -> GroupError {
+    pub(crate) fn fenced_error(&self) -> GroupError {
         GroupError::FencedInstanceId { group: self.config.group.clone(), instance_id: self.instance_id() }
     }
 
@@ -151,7 +151,7 @@ impl MemberCore {
 
 impl AfterLeaving {
     /// The application subscribes meanwhile. Whether that changes anything.
-    pub(crate) fn subscribed(&mut self) -> bool {
+    pub(crate) fn on_subscribe(&mut self) -> bool {
         let then = match self {
             Self::Outside => Self::LeftThenJoin,
             Self::Failed => Self::Join,
@@ -162,14 +162,14 @@ impl AfterLeaving {
     }
 
     /// The application polls meanwhile.
-    pub(crate) fn polled(&mut self) {
+    pub(crate) fn on_poll(&mut self) {
         if *self == Self::Unpolled {
             *self = Self::Join;
         }
     }
 
     /// Whether the application waits to hear of it.
-    pub(crate) fn is_told(self) -> bool {
+    pub(crate) fn emits_left(self) -> bool {
         matches!(self, Self::Outside | Self::LeftThenJoin)
     }
 }

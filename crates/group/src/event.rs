@@ -20,21 +20,21 @@ pub enum Event {
         /// The generation, or the member epoch.
         generation: i32,
     },
-    /// Stop handing these out. They are still ours and may be committed; [`released`](crate::Member::released) says that
+    /// Stop handing these out. They are still ours and may be committed; [`released`](crate::Member::revocation_done) says that
     /// they need not be any longer.
     Revoke {
         /// Says which release this waits for.
-        id: ReleaseId,
+        id: RevocationId,
         /// What has to be let go.
         partitions: Vec<TopicPartition>,
         /// The generation they were ours in.
         generation: i32,
     },
     /// These are no longer ours: hand nothing out, commit nothing. To be answered with
-    /// [`released`](crate::Member::released) too, when the application has heard of it.
+    /// [`released`](crate::Member::revocation_done) too, when the application has heard of it.
     Lost {
         /// Says which release this waits for.
-        id: ReleaseId,
+        id: RevocationId,
         /// What is gone.
         partitions: Vec<TopicPartition>,
         /// The generation they were ours in.
@@ -54,19 +54,19 @@ pub enum Event {
     /// It cannot go on; a new `subscribe` starts afresh.
     Failed(GroupError),
     /// Calls to the coordinator have failed several times in a row: once, when it starts.
-    Trouble(String),
+    CoordinatorFailing(String),
     /// And once, when they work again.
-    Recovered,
+    CoordinatorRecovered,
 }
 
 impl Event {
-    /// Whether the application has to let go of something, which [`released`](crate::Member::released) confirms.
-    pub fn wants_release(&self) -> bool {
-        self.release().is_some()
+    /// Whether the application has to let go of something, which [`released`](crate::Member::revocation_done) confirms.
+    pub fn wants_confirmation(&self) -> bool {
+        self.revocation().is_some()
     }
 
     /// What the application has to confirm, if anything.
-    pub fn release(&self) -> Option<ReleaseId> {
+    pub fn revocation(&self) -> Option<RevocationId> {
         match self {
             Self::Revoke { id, .. } | Self::Lost { id, .. } => Some(*id),
             Self::Assigned { .. }
@@ -75,16 +75,16 @@ impl Event {
             | Self::PollIntervalExceeded
             | Self::Left
             | Self::Failed(_)
-            | Self::Trouble(_)
-            | Self::Recovered => None,
+            | Self::CoordinatorFailing(_)
+            | Self::CoordinatorRecovered => None,
         }
     }
 }
 
-/// Names one change of ownership that the application has to confirm with [`released`](crate::Member::released). Unique
+/// Names one change of ownership that the application has to confirm with [`released`](crate::Member::revocation_done). Unique
 /// within a member, never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ReleaseId(pub u64);
+pub struct RevocationId(pub u64);
 
 /// What leaving means for the membership (KIP-1092).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -205,8 +205,8 @@ pub enum GroupError {
 pub(crate) struct Outbox {
     queue: VecDeque<Event>,
     /// Of each Revoke and each Lost that has been taken out and not been released.
-    open: BTreeSet<ReleaseId>,
-    last_release: u64,
+    unconfirmed: BTreeSet<RevocationId>,
+    last_revocation: u64,
 }
 
 impl Outbox {
@@ -214,45 +214,45 @@ impl Outbox {
         self.queue.push_back(event);
     }
 
-    pub(crate) fn revoke(&mut self, partitions: Vec<TopicPartition>, generation: i32) {
-        let id = self.next_release();
+    pub(crate) fn push_revoke(&mut self, partitions: Vec<TopicPartition>, generation: i32) {
+        let id = self.next_revocation();
         self.push(Event::Revoke { id, partitions, generation });
     }
 
-    pub(crate) fn lose(&mut self, partitions: Vec<TopicPartition>, generation: i32) {
-        let id = self.next_release();
+    pub(crate) fn push_lost(&mut self, partitions: Vec<TopicPartition>, generation: i32) {
+        let id = self.next_revocation();
         self.push(Event::Lost { id, partitions, generation });
     }
 
-    fn next_release(&mut self) -> ReleaseId {
-        self.last_release = self.last_release.wrapping_add(1);
-        ReleaseId(self.last_release)
+    fn next_revocation(&mut self) -> RevocationId {
+        self.last_revocation = self.last_revocation.wrapping_add(1);
+        RevocationId(self.last_revocation)
     }
 
     pub(crate) fn pop(&mut self) -> Option<Event> {
         let event = self.queue.pop_front()?;
-        self.open.extend(event.release());
+        self.unconfirmed.extend(event.revocation());
         Some(event)
     }
 
     /// What waits to be taken out, and how much of what was has not been released.
     #[cfg(feature = "_model")]
     pub(crate) fn contents(&self) -> (&VecDeque<Event>, usize) {
-        (&self.queue, self.open.len())
+        (&self.queue, self.unconfirmed.len())
     }
 
     /// Whether something has still to be released.
-    pub(crate) fn waits(&self) -> bool {
-        !self.open.is_empty() || self.queue.iter().any(Event::wants_release)
+    pub(crate) fn has_unconfirmed(&self) -> bool {
+        !self.unconfirmed.is_empty() || self.queue.iter().any(Event::wants_confirmation)
     }
 
     /// That is released. Whether it was open, and the last.
-    pub(crate) fn released(&mut self, id: ReleaseId) -> bool {
-        self.open.remove(&id) && !self.waits()
+    pub(crate) fn confirm(&mut self, id: RevocationId) -> bool {
+        self.unconfirmed.remove(&id) && !self.has_unconfirmed()
     }
 
     /// A Revoke that nobody has heard of yet has come too late: it is Lost.
-    pub(crate) fn revokes_are_lost(&mut self) {
+    pub(crate) fn turn_revokes_into_lost(&mut self) {
         for event in &mut self.queue {
             if let Event::Revoke { id, partitions, generation } = event {
                 let (id, generation) = (*id, *generation);
@@ -263,7 +263,7 @@ impl Outbox {
 
     /// The application has let go of everything already.
     pub(crate) fn forget_partitions(&mut self) {
-        self.queue.retain(|event| !event.wants_release() && !matches!(event, Event::Assigned { .. }));
-        self.open.clear();
+        self.queue.retain(|event| !event.wants_confirmation() && !matches!(event, Event::Assigned { .. }));
+        self.unconfirmed.clear();
     }
 }

@@ -13,10 +13,10 @@ use offtake_machine::Call;
 
 use crate::{
     Machine, Member,
+    call::CoordinatorCall,
     config::Config,
     core::MemberCore,
     event::{Event, Outbox},
-    exchange::Exchange,
     health::Health,
     pacer::HeartbeatPacer,
     session::Session,
@@ -66,10 +66,10 @@ impl Relative {
     }
 
     /// Which call it is does not matter, as there is only one of each kind.
-    pub(crate) fn exchange(&self, exchange: &Exchange, state: &mut impl Hasher) {
-        exchange.is_sent().hash(state);
-        self.time(exchange.deadline(), state);
-        self.time(exchange.sent().map(|sent| sent.at), state);
+    pub(crate) fn coordinator_call(&self, call: &CoordinatorCall, state: &mut impl Hasher) {
+        call.is_sent().hash(state);
+        self.time(call.deadline(), state);
+        self.time(call.sent().map(|sent| sent.at), state);
     }
 
     pub(crate) fn call(&self, call: &Call, state: &mut impl Hasher) {
@@ -78,12 +78,13 @@ impl Relative {
     }
 
     pub(crate) fn core(&self, core: &MemberCore, state: &mut impl Hasher) {
-        let MemberCore { config: _, ids: _, health, outbox, poll_timer, last_asked, blocked } = core;
+        let MemberCore { config: _, ids: _, health, outbox, poll_timer, last_asked, waits_for_coordinator } =
+            core;
         self.health(health, state);
         self.outbox(outbox, state);
         let (last_poll_at, is_warned) = poll_timer.contents();
         self.time(last_poll_at, state);
-        (is_warned, last_asked, blocked).hash(state);
+        (is_warned, last_asked, waits_for_coordinator).hash(state);
     }
 
     pub(crate) fn session(&self, session: &Session, state: &mut impl Hasher) {
@@ -94,7 +95,7 @@ impl Relative {
     /// Waits are random within bounds narrower than a grain; only the number of failures tells.
     fn health(&self, health: &Health, state: &mut impl Hasher) {
         health.failures().min(MANY).hash(state);
-        health.in_trouble().hash(state);
+        health.is_failing().hash(state);
     }
 
     pub(crate) fn pacer(&self, pacer: &HeartbeatPacer, state: &mut impl Hasher) {

@@ -6,7 +6,7 @@
 //!
 //! Always true:
 //! - for each partition the events read `(Assigned (Revoke|Lost))*`; after `Lost` nothing may be committed, after
-//!   `Revoke` until [`released`](Member::released) it may;
+//!   `Revoke` until [`released`](Member::revocation_done) it may;
 //! - the member does not join again before everything it revoked or lost is released;
 //! - what it holds is not to be handed out beyond [`valid_until`](Member::valid_until): a member that was stopped, or
 //!   cut off, ends its ownership by its own clock;
@@ -23,12 +23,12 @@ use offtake_machine::{
 use offtake_wire::{ErrorCode, Uuid};
 
 pub mod assignor;
+mod call;
 mod classic;
 mod config;
 mod consumer;
 mod core;
 mod event;
-mod exchange;
 #[cfg(feature = "_model")]
 mod fingerprint;
 mod health;
@@ -38,7 +38,7 @@ mod session;
 
 pub use assignor::{Assignor, BuiltIn, Strategy};
 pub use config::{Config, ConfigError, Protocol};
-pub use event::{Event, GroupError, GroupMembership, ReleaseId};
+pub use event::{Event, GroupError, GroupMembership, RevocationId};
 
 use classic::Classic;
 use consumer::Consumer;
@@ -118,19 +118,19 @@ impl Member {
     }
 
     /// The application polls. Also to be told while a poll waits: an application that waits for records is not slow.
-    pub fn polled(&mut self, now: Instant) {
-        either!(&mut self.0, machine => machine.polled(now));
+    pub fn on_poll(&mut self, now: Instant) {
+        either!(&mut self.0, machine => machine.on_poll(now));
     }
 
     /// The application has let go of what the [`Event::Revoke`] or [`Event::Lost`] of this id named. The member joins again,
     /// or says what it has left, after the last that was taken. An id that is not open (any longer) changes nothing.
-    pub fn released(&mut self, now: Instant, id: ReleaseId) {
-        either!(&mut self.0, machine => machine.released(now, id));
+    pub fn revocation_done(&mut self, now: Instant, id: RevocationId) {
+        either!(&mut self.0, machine => machine.revocation_done(now, id));
     }
 
     /// A commit made as `identity` was refused with `code`. Means nothing if we have become somebody else since.
-    pub fn commit_refused(&mut self, now: Instant, code: ErrorCode, identity: &Identity) {
-        either!(&mut self.0, machine => machine.commit_refused(now, code, identity));
+    pub fn on_commit_refused(&mut self, now: Instant, code: ErrorCode, identity: &Identity) {
+        either!(&mut self.0, machine => machine.on_commit_refused(now, code, identity));
     }
 
     /// What to send.
@@ -169,10 +169,10 @@ impl Member {
 
     /// Consumer protocol: topics that we have been assigned but whose names nobody has told. They are taken when
     /// [`handle_cluster`](Self::handle_cluster) brings the names.
-    pub fn wanted_topic_ids(&self) -> Vec<Uuid> {
+    pub fn unnamed_topic_ids(&self) -> Vec<Uuid> {
         match &self.0 {
             Machine::Classic(_) => Vec::new(),
-            Machine::Consumer(machine) => machine.wanted_topic_ids(),
+            Machine::Consumer(machine) => machine.unnamed_topic_ids(),
         }
     }
 
@@ -203,14 +203,14 @@ impl Member {
 
     /// Until when what is being revoked has to be released: then the group goes on without us. `None` while nothing is
     /// known to wait for us.
-    pub fn release_by(&self) -> Option<Instant> {
-        either!(&self.0, machine => machine.release_by())
+    pub fn revoke_by(&self) -> Option<Instant> {
+        either!(&self.0, machine => machine.revoke_by())
     }
 
     /// Whether the group goes on without us, and we come back when all that we had is released: what is being revoked, of
     /// which no [`Event::Lost`] tells a second time, can be committed no more.
-    pub fn is_out_until_released(&self) -> bool {
-        either!(&self.0, machine => machine.is_out_until_released())
+    pub fn is_out_until_revoked(&self) -> bool {
+        either!(&self.0, machine => machine.is_out_until_revoked())
     }
 
     /// Where it stands, for people.

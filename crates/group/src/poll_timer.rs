@@ -11,7 +11,7 @@ pub(crate) struct PollTimer {
 
 impl PollTimer {
     /// The application has polled, then; or has subscribed, which counts as much.
-    pub(crate) fn polled(&mut self, at: Instant) {
+    pub(crate) fn on_poll(&mut self, at: Instant) {
         if self.last_poll_at < Some(at) {
             *self = Self { last_poll_at: Some(at), is_warned: false };
         }

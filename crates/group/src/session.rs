@@ -11,7 +11,7 @@ pub(crate) struct Session {
 
 impl Session {
     /// The coordinator took a call that left then for a sign of life.
-    pub(crate) fn accepted(&mut self, sent: Instant, timeout: Duration) {
+    pub(crate) fn on_accepted(&mut self, sent: Instant, timeout: Duration) {
         self.last_accepted_at = self.last_accepted_at.max(Some(sent));
         self.expires_at = self.expires_at.max(sent.checked_add(timeout));
     }
@@ -23,7 +23,7 @@ impl Session {
     }
 
     /// It is as long as that, which was not known.
-    pub(crate) fn learn(&mut self, timeout: Duration) {
+    pub(crate) fn set_timeout(&mut self, timeout: Duration) {
         self.expires_at = self.last_accepted_at.and_then(|at| at.checked_add(timeout));
     }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use offtake_group::{BuiltIn as Assignor, Config, Event, GroupError, GroupMembership, Member, ReleaseId};
+use offtake_group::{BuiltIn as Assignor, Config, Event, GroupError, GroupMembership, Member, RevocationId};
 use offtake_machine::{
     Answer, BrokerId, CallError, CallId, Cluster, Identity, PartitionInfo, Target, Topic, TopicInfo,
     TopicPartition,
@@ -21,7 +21,7 @@ use offtake_wire::{
 
 const COORDINATOR: BrokerId = BrokerId(3);
 /// In the place of every release id.
-const ANY: ReleaseId = ReleaseId(0);
+const ANY: RevocationId = RevocationId(0);
 
 /// From one heartbeat to the next with default settings, in milliseconds: fifteen of them end just after a session does.
 const BEAT: u64 = 3_007;
@@ -34,7 +34,7 @@ struct Hand {
     step: Option<CallId>,
     /// A heartbeat, which may be out beside it.
     heartbeat: Option<CallId>,
-    open: VecDeque<ReleaseId>,
+    open: VecDeque<RevocationId>,
 }
 
 impl Hand {
@@ -80,7 +80,7 @@ impl Hand {
     }
 
     fn waits_and_polls(&mut self, millis: u64) {
-        self.member.polled(self.now + Duration::from_millis(millis));
+        self.member.on_poll(self.now + Duration::from_millis(millis));
         self.wait(millis);
     }
 
@@ -108,7 +108,7 @@ impl Hand {
     /// What the application hears; which release is which is [remembered](Self::releases) here.
     fn events(&mut self) -> Vec<Event> {
         let mut events: Vec<Event> = std::iter::from_fn(|| self.member.poll_event()).collect();
-        self.open.extend(events.iter().filter_map(Event::release));
+        self.open.extend(events.iter().filter_map(Event::revocation));
         for event in &mut events {
             if let Event::Revoke { id, .. } | Event::Lost { id, .. } = event {
                 *id = ANY;
@@ -120,7 +120,7 @@ impl Hand {
     /// The application has let go of what it heard of first.
     fn releases(&mut self) {
         let id = self.open.pop_front().unwrap();
-        self.member.released(self.now, id);
+        self.member.revocation_done(self.now, id);
     }
 
     fn joins(&mut self) -> JoinGroupRequest {
@@ -399,7 +399,7 @@ fn g1_a_fence_is_the_end_wherever_it_is_met() {
     hand.settles_with(1, &[0]);
     let identity = hand.member.identity().unwrap();
     assert_eq!(identity.instance_id.as_deref(), Some("i"));
-    hand.member.commit_refused(hand.now, code, &identity);
+    hand.member.on_commit_refused(hand.now, code, &identity);
     fenced(hand);
 }
 
@@ -412,16 +412,16 @@ fn e4_a_commit_refused_for_who_we_were_means_nothing() {
     hand.sends();
     hand.hears(beat(ErrorCode::RebalanceInProgress));
     hand.joins();
-    hand.member.commit_refused(hand.now, ErrorCode::IllegalGeneration, &old); // the join bumped it
+    hand.member.on_commit_refused(hand.now, ErrorCode::IllegalGeneration, &old); // the join bumped it
     hand.hears(joined(2, "leader", "me", vec![]));
     hand.syncs();
     hand.hears(assigned(&[0]));
     assert_eq!(hand.events(), [Event::Assigned { added: vec![], owned: tps(&[0]), generation: 2 }]);
-    hand.member.commit_refused(hand.now, ErrorCode::IllegalGeneration, &old);
+    hand.member.on_commit_refused(hand.now, ErrorCode::IllegalGeneration, &old);
     assert_eq!(hand.events(), []);
     let now = hand.member.identity().unwrap();
     assert_eq!(now, Identity { generation: 2, ..old });
-    hand.member.commit_refused(hand.now, ErrorCode::IllegalGeneration, &now);
+    hand.member.on_commit_refused(hand.now, ErrorCode::IllegalGeneration, &now);
     assert_eq!(hand.events(), [Event::Lost { id: ANY, partitions: tps(&[0]), generation: 2 }]);
 }
 
@@ -430,7 +430,7 @@ fn a_commit_refused_because_the_group_rebalances_is_as_good_as_a_heartbeat() {
     let mut hand = Hand::new(config(Assignor::CooperativeSticky));
     hand.settles_with(1, &[0]);
     let identity = hand.member.identity().unwrap();
-    hand.member.commit_refused(hand.now, ErrorCode::RebalanceInProgress, &identity);
+    hand.member.on_commit_refused(hand.now, ErrorCode::RebalanceInProgress, &identity);
     hand.joins();
 }
 
@@ -526,15 +526,15 @@ fn h7_what_is_being_revoked_when_the_group_goes_on_without_us_is_committed_no_mo
     hand.syncs();
     hand.hears(assigned(&[]));
     assert!(matches!(&hand.events()[..], [Event::Revoke { .. }, Event::Assigned { .. }]));
-    assert!(!hand.member.is_out_until_released());
+    assert!(!hand.member.is_out_until_revoked());
     let identity = hand.member.identity().unwrap();
-    hand.member.commit_refused(hand.now, ErrorCode::IllegalGeneration, &identity);
+    hand.member.on_commit_refused(hand.now, ErrorCode::IllegalGeneration, &identity);
     assert_eq!(hand.events(), []);
-    assert!(hand.member.is_out_until_released());
+    assert!(hand.member.is_out_until_revoked());
     assert!(hand.sends().is_none());
     hand.releases();
     hand.joins();
-    assert!(!hand.member.is_out_until_released());
+    assert!(!hand.member.is_out_until_revoked());
 }
 
 /// The coordinator keeps a static member that did not rejoin in time; a later generation takes it in as if nothing had
@@ -684,7 +684,7 @@ fn e1_a_static_member_that_was_out_while_letting_go_still_joins_again_for_the_ot
     hand.events();
     hand.releases();
     hand.releases();
-    hand.member.polled(hand.now);
+    hand.member.on_poll(hand.now);
     assert_eq!(hand.joins().member_id, "");
     hand.hears(joined(4, "leader", "me again", vec![]));
     hand.syncs();
@@ -814,7 +814,7 @@ fn f13_a_member_that_is_unknown_again_and_again_says_so_once() {
         told.extend(hand.events());
         hand.wait(2_000);
     }
-    assert!(matches!(&told[..], [Event::Trouble(_)]), "{told:?}");
+    assert!(matches!(&told[..], [Event::CoordinatorFailing(_)]), "{told:?}");
 }
 
 /// As of an assignment that is larger than the broker's log takes.
@@ -895,13 +895,13 @@ fn trouble_is_told_once_when_it_starts_and_once_when_it_ends() {
         hand.wait(BEAT);
         assert!(matches!(hand.sends(), Some(Request::Heartbeat(_))));
         hand.hears_nothing();
-        told.extend(hand.events().into_iter().filter(|event| matches!(event, Event::Trouble(_))));
+        told.extend(hand.events().into_iter().filter(|event| matches!(event, Event::CoordinatorFailing(_))));
     }
     assert_eq!(told.len(), 1);
     hand.wait(BEAT);
     hand.sends();
     hand.hears(beat(ErrorCode::None));
-    assert_eq!(hand.events(), [Event::Recovered]);
+    assert_eq!(hand.events(), [Event::CoordinatorRecovered]);
 }
 
 #[test]
@@ -986,7 +986,7 @@ fn e4_an_old_generation_that_is_over_before_the_join_is_answered_costs_nothing()
         let mut hand = waits_to_join();
         let us = hand.member.identity().unwrap();
         if told_by_a_commit {
-            hand.member.commit_refused(hand.now, ErrorCode::IllegalGeneration, &us);
+            hand.member.on_commit_refused(hand.now, ErrorCode::IllegalGeneration, &us);
         } else {
             hand.wait(BEAT);
             hand.sends();
@@ -1093,8 +1093,8 @@ fn s9_a_release_that_is_not_open_changes_nothing() {
     hand.hears(beat(ErrorCode::RebalanceInProgress));
     hand.events();
     let first = hand.open[0];
-    for other in [ReleaseId(first.0 + 1), ReleaseId(0)] {
-        hand.member.released(hand.now, other);
+    for other in [RevocationId(first.0 + 1), RevocationId(0)] {
+        hand.member.revocation_done(hand.now, other);
         assert_eq!((hand.member.state_name(), hand.member.owned().len()), ("releasing", 2), "{other:?}");
     }
     hand.releases();
@@ -1108,7 +1108,7 @@ fn s9_a_release_that_is_not_open_changes_nothing() {
     hand.hears(beat(ErrorCode::RebalanceInProgress));
     hand.events();
     // The first again, late: it is not taken for the second.
-    hand.member.released(hand.now, first);
+    hand.member.revocation_done(hand.now, first);
     assert_eq!((hand.member.state_name(), hand.member.owned().len()), ("releasing", 2));
     hand.releases();
     assert_eq!(hand.member.state_name(), "joining");

@@ -152,7 +152,7 @@ fn f3_a_stale_epoch_on_a_commit_asks_for_the_new_one_and_loses_nothing() {
     sim.run(500);
     let (now, identity) = (sim.at(sim.now), sim.processes[a].member.identity().unwrap());
     let said = sim.count(a, ApiKey::ConsumerGroupHeartbeat);
-    sim.processes[a].member.commit_refused(now, ErrorCode::StaleMemberEpoch, &identity);
+    sim.processes[a].member.on_commit_refused(now, ErrorCode::StaleMemberEpoch, &identity);
     sim.run(20);
     assert_eq!(sim.count(a, ApiKey::ConsumerGroupHeartbeat), said + 1);
     assert_eq!(sim.saw(a).len(), 1);
@@ -165,7 +165,7 @@ fn f4_a_topic_without_a_name_is_parked_and_not_said_to_be_owned() {
     sim.processes[a].cluster = Arc::default();
     sim.run(10_000);
     assert_eq!(sim.has(a), 0);
-    assert_eq!(sim.processes[a].member.wanted_topic_ids().len(), 1);
+    assert_eq!(sim.processes[a].member.unnamed_topic_ids().len(), 1);
     let owning = |sim: &Sim| {
         let heard = sim.coordinator.modern.heard.iter();
         heard.filter(|beat| beat.topic_partitions.as_ref().is_some_and(|t| !t.is_empty())).count()
@@ -173,7 +173,7 @@ fn f4_a_topic_without_a_name_is_parked_and_not_said_to_be_owned() {
     assert_eq!(owning(&sim), 0);
     sim.processes[a].cluster = Arc::new(sim.cluster());
     sim.settle();
-    assert_eq!((sim.has(a), sim.processes[a].member.wanted_topic_ids().len()), (4, 0));
+    assert_eq!((sim.has(a), sim.processes[a].member.unnamed_topic_ids().len()), (4, 0));
     sim.run(20);
     assert_eq!(owning(&sim), 1);
 }
@@ -185,7 +185,7 @@ fn f4_what_is_parked_is_forgotten_with_the_membership() {
     sim.processes[a].cluster = Arc::default();
     sim.run(1_000);
     sim.coordinator.modern.instead.push(refusal(ErrorCode::FencedMemberEpoch));
-    sim.until("fenced", |sim| sim.processes[a].member.wanted_topic_ids().is_empty());
+    sim.until("fenced", |sim| sim.processes[a].member.unnamed_topic_ids().is_empty());
     assert!(sim.lost(a).is_empty(), "it never had them");
     sim.processes[a].cluster = Arc::new(sim.cluster());
     sim.settle();

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake_group::{Config, Event, GroupError, GroupMembership, Member, Protocol, ReleaseId};
+use offtake_group::{Config, Event, GroupError, GroupMembership, Member, Protocol, RevocationId};
 use offtake_machine::{Answer, BrokerId, CallError, CallId, Cluster, Topic, TopicInfo};
 use offtake_wire::{
     ApiKey, ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, ErrorCode, Request, Uuid,
@@ -28,7 +28,7 @@ struct Hand {
     now: Instant,
     cluster: Cluster,
     outstanding: Option<CallId>,
-    open: VecDeque<ReleaseId>,
+    open: VecDeque<RevocationId>,
     /// What the group's settings say of its session timeout, if they can be read.
     session_ms: Option<u64>,
     /// What the broker wants between heartbeats, if not what a test's answer says.
@@ -110,14 +110,14 @@ impl Hand {
 
     fn events(&mut self) -> Vec<Event> {
         let events: Vec<Event> = std::iter::from_fn(|| self.member.poll_event()).collect();
-        self.open.extend(events.iter().filter_map(Event::release));
+        self.open.extend(events.iter().filter_map(Event::revocation));
         events
     }
 
     /// The application has let go of what it heard of first.
     fn releases(&mut self) {
         let id = self.open.pop_front().unwrap();
-        self.member.released(self.now, id);
+        self.member.revocation_done(self.now, id);
     }
 
     /// To the next heartbeat. How long it took.
@@ -125,7 +125,7 @@ impl Hand {
         let at = self.member.poll_timeout().unwrap();
         let waited = at - self.now;
         self.now = at;
-        self.member.polled(self.now);
+        self.member.on_poll(self.now);
         self.member.handle_timeout(self.now);
         u64::try_from(waited.as_millis()).unwrap()
     }
@@ -245,7 +245,7 @@ fn f4_b7_a_topic_assigned_by_pattern_is_taken_when_its_name_is_known() {
     hand.member.subscribe_pattern(hand.now, ".*");
     hand.says().unwrap();
     hand.hears(beat(1, Some(&[0, 1])));
-    assert_eq!((hand.events(), hand.member.wanted_topic_ids()), (vec![], vec![id("a")]));
+    assert_eq!((hand.events(), hand.member.unnamed_topic_ids()), (vec![], vec![id("a")]));
     hand.cluster = Hand::new(None).cluster;
     let cluster = hand.cluster.clone();
     hand.member.handle_cluster(hand.now, &cluster);
@@ -455,13 +455,13 @@ fn h7_what_is_being_revoked_when_it_is_fenced_is_committed_no_more() {
     beats(&mut hand);
     hand.hears(beat(1, Some(&[])));
     assert!(matches!(&hand.events()[..], [Event::Revoke { .. }, ..]));
-    assert!(!hand.member.is_out_until_released());
+    assert!(!hand.member.is_out_until_revoked());
     beats(&mut hand);
     hand.hears(refused(ErrorCode::FencedMemberEpoch));
     assert_eq!(hand.events(), []);
-    assert!(hand.member.is_out_until_released());
+    assert!(hand.member.is_out_until_revoked());
     hand.releases();
-    assert!(!hand.member.is_out_until_released());
+    assert!(!hand.member.is_out_until_revoked());
 }
 
 #[test]
@@ -476,12 +476,12 @@ fn f13_a_member_that_is_fenced_again_and_again_says_so_once() {
         hand.hears(refused(ErrorCode::FencedMemberEpoch));
         told.extend(hand.events());
     }
-    assert!(matches!(&told[..], [Event::Trouble(_)]), "{told:?}");
+    assert!(matches!(&told[..], [Event::CoordinatorFailing(_)]), "{told:?}");
     while hand.says().is_none() {
         hand.waits();
     }
     hand.hears(beat(1, Some(&[0])));
-    assert_eq!(hand.events().first(), Some(&Event::Recovered));
+    assert_eq!(hand.events().first(), Some(&Event::CoordinatorRecovered));
 }
 
 #[test]

@@ -166,7 +166,7 @@ impl Offsets {
             Err(CallError::Withdrawn) => {
                 let (done, was_auto) = self.commits.withdrawn(id);
                 self.auto.due |= was_auto;
-                return self.commits_done(done);
+                return self.emit_commits_done(done);
             }
             Ok(Answer { response: Response::OffsetCommit(response), .. }) => {
                 Ok(offset_commit::read(response, ids))

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake_group::ReleaseId;
+use offtake_group::RevocationId;
 use offtake_machine::TopicPartition;
 use tokio::sync::oneshot;
 
@@ -79,7 +79,7 @@ impl Consumer {
     }
 
     /// Somebody else may have them already.
-    fn lose(&mut self, id: ReleaseId, change: OwnershipChange) -> Running {
+    fn lose(&mut self, id: RevocationId, change: OwnershipChange) -> Running {
         self.give_up(&change.partitions);
         self.tell(RebalanceCall::Lost, change, None, Some(Command::Released(id)))
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use offtake_fetch::{Charge, Chunk};
-use offtake_group::ReleaseId;
+use offtake_group::RevocationId;
 use offtake_machine::{Position, Token, TopicPartition};
 use offtake_wire::records::BatchBuilder;
 use tokio::{sync::mpsc, time::advance};
@@ -127,13 +127,13 @@ impl Engine {
 
     fn revokes(&self, partitions: &[i32], release_by: Option<Instant>) {
         let partitions = partitions.iter().map(|index| orders(*index)).collect();
-        let id = ReleaseId(7);
+        let id = RevocationId(7);
         self.send([Control::Revoke { id, partitions, owned: vec![], generation: 1, release_by }], []);
     }
 
     fn loses(&self, partitions: &[i32]) {
         let partitions = partitions.iter().map(|index| orders(*index)).collect();
-        self.send([Control::Lost { id: ReleaseId(8), partitions, owned: vec![], generation: 1 }], []);
+        self.send([Control::Lost { id: RevocationId(8), partitions, owned: vec![], generation: 1 }], []);
     }
 
     fn brings(&self, partition: i32, from: i64, count: i64) {

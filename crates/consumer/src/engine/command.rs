@@ -6,7 +6,7 @@ use std::{
 };
 
 use offtake_fetch::Charge;
-use offtake_group::{GroupMembership, ReleaseId};
+use offtake_group::{GroupMembership, RevocationId};
 use offtake_machine::{PartitionInfo, Position, Token, Topic, TopicPartition};
 use regex::Regex;
 use tokio::sync::oneshot;
@@ -53,7 +53,7 @@ pub(crate) enum Command {
         reply: Reply<()>,
     },
     /// The application is done with this revoke or loss.
-    Released(ReleaseId),
+    Released(RevocationId),
     /// Gives up everything and leaves the group; the listener has run.
     Unsubscribe {
         reason: &'static str,

@@ -97,7 +97,7 @@ impl Engine {
             Said::Revoke { id, partitions, generation } => {
                 self.stop(&partitions);
                 self.ownership.remove(&partitions);
-                let release_by = self.member.as_ref().and_then(offtake_group::Member::release_by);
+                let release_by = self.member.as_ref().and_then(offtake_group::Member::revoke_by);
                 self.ownership.releases(id, partitions.clone(), release_by);
                 let owned = self.ownership.to_vec();
                 self.outbox.control(Control::Revoke { id, partitions, owned, generation, release_by });
@@ -127,14 +127,14 @@ impl Engine {
                 self.group_failed = true;
                 self.fail(rooms::group_failed(&error));
             }
-            Said::Trouble(what) => {
+            Said::CoordinatorFailing(what) => {
                 tracing::warn!(what, "the group coordinator does not answer as it should; trying again");
                 self.sink.tell(|| {
                     let message = format!("the group coordinator does not answer as it should: {what}");
                     Event::Error(Error::new(ErrorKind::Unreachable, message))
                 });
             }
-            Said::Recovered => tracing::info!("the group coordinator answers again"),
+            Said::CoordinatorRecovered => tracing::info!("the group coordinator answers again"),
         }
     }
 
@@ -157,7 +157,7 @@ impl Engine {
         };
         self.offsets.set_identity(identity);
         // A listener that waits for a commit would wait for the group, which we join again when the listener has ended.
-        if member.is_some_and(offtake_group::Member::is_out_until_released) {
+        if member.is_some_and(offtake_group::Member::is_out_until_revoked) {
             self.releasing_is_lost();
         }
         if self.shared.set_validity(now, validity) {
@@ -222,7 +222,7 @@ impl Engine {
             Said::CoordinatorLost(broker) => self.coordinator_lost(now, broker),
             Said::MembershipRefused { code, identity } => {
                 if let Some(member) = &mut self.member {
-                    member.commit_refused(now, code, &identity);
+                    member.on_commit_refused(now, code, &identity);
                 }
             }
             Said::Committed { offsets } => {

@@ -26,7 +26,7 @@ pub(crate) use rooms::net_config;
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use offtake_fetch::Fetcher;
-use offtake_group::{GroupMembership, Member, ReleaseId, Strategy};
+use offtake_group::{GroupMembership, Member, RevocationId, Strategy};
 use offtake_machine::{
     Answer, BrokerId, CallError, CallId, Cluster, Coordinator, Metadata, Token, TopicPartition, Transmit,
     earliest,
@@ -250,12 +250,12 @@ impl Engine {
         }
     }
 
-    fn released(&mut self, now: Instant, id: ReleaseId) {
+    fn released(&mut self, now: Instant, id: RevocationId) {
         let gone = self.ownership.released(id);
         self.stop(&gone);
         self.offsets.unassign(&gone);
         if let Some(member) = &mut self.member {
-            member.released(now, id);
+            member.revocation_done(now, id);
         }
     }
 
@@ -301,7 +301,7 @@ impl Engine {
         let news = self.shared.last_poll(now).filter(|at| self.polled.is_none_or(|before| before < *at));
         if let (Some(at), Some(member)) = (news, &mut self.member) {
             self.polled = Some(at);
-            member.polled(at);
+            member.on_poll(at);
             self.silence_ends(at);
         }
     }
@@ -325,7 +325,7 @@ impl Engine {
                 // It may have become the leader, who needs the metadata of all members' topics, or have been assigned a
                 // topic that we know by no name yet (FAILURES F4).
                 self.want_topics(now);
-                if self.member.as_ref().is_some_and(|member| !member.wanted_topic_ids().is_empty()) {
+                if self.member.as_ref().is_some_and(|member| !member.unnamed_topic_ids().is_empty()) {
                     self.metadata.refresh(now);
                 }
             }

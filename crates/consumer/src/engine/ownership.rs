@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use offtake_fetch::Watermarks;
-use offtake_group::ReleaseId;
+use offtake_group::RevocationId;
 use offtake_machine::{Position, Token, TopicPartition};
 
 use crate::gauges::PartitionGauges;
@@ -13,7 +13,7 @@ pub(super) struct Ownership {
     /// What is assigned now, by the group or by hand, and its gauges from when it has begun.
     assigned: BTreeMap<TopicPartition, Option<Arc<PartitionGauges>>>,
     /// What the handle is to release: the partitions of each revoke that it was told of.
-    releasing: BTreeMap<ReleaseId, Vec<TopicPartition>>,
+    releasing: BTreeMap<RevocationId, Vec<TopicPartition>>,
     /// When the group waits for it no longer, as the handle was told: the group may wait longer by now.
     release_by: Option<Instant>,
 }
@@ -95,13 +95,18 @@ impl Ownership {
     // ---- on its way out ------------------------------------------------------------------------------------------
 
     /// The handle is told to release these.
-    pub(super) fn releases(&mut self, id: ReleaseId, partitions: Vec<TopicPartition>, by: Option<Instant>) {
+    pub(super) fn releases(
+        &mut self,
+        id: RevocationId,
+        partitions: Vec<TopicPartition>,
+        by: Option<Instant>,
+    ) {
         self.releasing.insert(id, partitions);
         self.release_by = by;
     }
 
     /// The application is done with this change. Gives the partitions that it was to release; nothing the second time.
-    pub(super) fn released(&mut self, id: ReleaseId) -> Vec<TopicPartition> {
+    pub(super) fn released(&mut self, id: RevocationId) -> Vec<TopicPartition> {
         let gone = self.releasing.remove(&id).unwrap_or_default();
         self.release_by = self.release_by.filter(|_| !self.releasing.is_empty());
         gone
@@ -153,11 +158,11 @@ mod tests {
     fn a_release_is_a_value_and_counts_once() {
         let mut ownership = Ownership::default();
         let by = crate::clock::now();
-        ownership.releases(ReleaseId(1), vec![orders(0)], Some(by));
-        ownership.releases(ReleaseId(2), vec![orders(1)], Some(by));
-        assert!(ownership.released(ReleaseId(7)).is_empty(), "nobody was told of it");
-        assert_eq!(ownership.released(ReleaseId(1)), [orders(0)]);
-        assert!(ownership.released(ReleaseId(1)).is_empty(), "it was over");
+        ownership.releases(RevocationId(1), vec![orders(0)], Some(by));
+        ownership.releases(RevocationId(2), vec![orders(1)], Some(by));
+        assert!(ownership.released(RevocationId(7)).is_empty(), "nobody was told of it");
+        assert_eq!(ownership.released(RevocationId(1)), [orders(0)]);
+        assert!(ownership.released(RevocationId(1)).is_empty(), "it was over");
         assert_eq!(ownership.release_by(), Some(by), "the other is not");
         assert_eq!(ownership.all_released(), [orders(1)]);
         assert_eq!(ownership.release_by(), None);
@@ -199,10 +204,10 @@ mod tests {
     fn with_the_last_release_nothing_has_a_deadline_any_more() {
         let mut ownership = Ownership::default();
         let by = crate::clock::now();
-        ownership.releases(ReleaseId(1), vec![orders(0)], Some(by));
-        ownership.released(ReleaseId(7));
+        ownership.releases(RevocationId(1), vec![orders(0)], Some(by));
+        ownership.released(RevocationId(7));
         assert_eq!(ownership.release_by(), Some(by), "that was another");
-        ownership.released(ReleaseId(1));
+        ownership.released(RevocationId(1));
         assert_eq!(ownership.release_by(), None);
     }
 

@@ -17,7 +17,7 @@ use crate::{config::GroupProtocol, event::Event};
 impl Engine {
     /// Which topics are kept fresh: what is subscribed to and assigned, and what somebody asks about just now.
     pub(super) fn want_topics(&mut self, now: Instant) {
-        let has_unnamed = self.member.as_ref().is_some_and(|member| !member.wanted_topic_ids().is_empty());
+        let has_unnamed = self.member.as_ref().is_some_and(|member| !member.unnamed_topic_ids().is_empty());
         let of_group = self.member.as_ref().and_then(Member::group_topics);
         if self.subscriptions.lists_all(has_unnamed) || self.waiters.lookups.wants_all() {
             // What other members name may not be there yet, and the leader has to know.

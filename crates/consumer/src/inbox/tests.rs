@@ -106,7 +106,7 @@ fn p5_no_change_of_ownership_is_coalesced() {
         send(&sender, [assigned(Vec::new(), generation)], []);
     }
     let revoke = Control::Revoke {
-        id: offtake_group::ReleaseId(1),
+        id: offtake_group::RevocationId(1),
         partitions: owned.clone(),
         owned: Vec::new(),
         generation: 999,

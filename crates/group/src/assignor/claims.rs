@@ -14,7 +14,7 @@ pub(super) struct Claims {
 
 impl Claims {
     /// `table`: the members as Java's table lists them.
-    pub(super) fn settle(group: &Group<'_>, table: &[usize]) -> Self {
+    pub(super) fn resolve(group: &Group<'_>, java_order: &[usize]) -> Self {
         #[derive(Clone, Copy)]
         struct Claim {
             member: usize,
@@ -23,7 +23,7 @@ impl Claims {
         }
         let mut latest: Vec<Option<Claim>> = vec![None; group.partitions()];
         let mut disputed = vec![false; group.partitions()];
-        for &number in table {
+        for &number in java_order {
             let Some(member) = group.members.get(number) else { continue };
             let generation = member.generation.unwrap_or(NO_GENERATION);
             for &partition in &member.owned {
@@ -43,7 +43,7 @@ impl Claims {
                 *latest = Some(Claim { member: number, generation, stands });
             }
         }
-        let mut owned = group.nothing();
+        let mut owned = group.empty_plan();
         for (partition, claim) in latest.into_iter().enumerate() {
             if let Some(claim) = claim.filter(|claim| claim.stands)
                 && let Some(list) = owned.get_mut(claim.member)

@@ -18,7 +18,7 @@ use super::{
 
 /// What was wrong with the answer of an application's own assignor. All of it has been put right.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Fault {
+pub struct AssignorFault {
     /// The assignor's name.
     pub assignor: String,
     /// It panicked, with this message; the built-in sticky assignor of the same protocol has assigned in its place.
@@ -33,7 +33,7 @@ pub struct Fault {
     pub left_out: Vec<TopicPartition>,
 }
 
-impl Fault {
+impl AssignorFault {
     fn is_none(&self) -> bool {
         self.panicked.is_none()
             && [&self.twice, &self.misplaced, &self.unknown, &self.left_out]
@@ -42,7 +42,7 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for AssignorFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the application's assignor {}", self.assignor)?;
         if let Some(message) = &self.panicked {
@@ -64,19 +64,19 @@ impl fmt::Display for Fault {
     }
 }
 
-impl std::error::Error for Fault {}
+impl std::error::Error for AssignorFault {}
 
 /// Asks the assignor, and makes of its answer what may be given to the group.
 pub(super) fn assign(
     assignor: &dyn Assignor,
     partitions: &Partitions,
     members: &Members,
-) -> (BTreeMap<String, MemberAssignment>, Option<Fault>) {
-    let mut fault = Fault { assignor: assignor.name().to_owned(), ..Fault::default() };
+) -> (BTreeMap<String, MemberAssignment>, Option<AssignorFault>) {
+    let mut fault = AssignorFault { assignor: assignor.name().to_owned(), ..AssignorFault::default() };
     let answer = match catch_unwind(AssertUnwindSafe(|| assignor.assign(partitions, members))) {
         Ok(answer) => answer,
         Err(panic) => {
-            fault.panicked = Some(words(panic.as_ref()));
+            fault.panicked = Some(panic_message(panic.as_ref()));
             let instead = match assignor.protocol() {
                 RebalanceProtocol::Eager => BuiltIn::Sticky,
                 RebalanceProtocol::Cooperative => BuiltIn::CooperativeSticky,
@@ -85,8 +85,8 @@ pub(super) fn assign(
         }
     };
     let group = Group::new(partitions, members);
-    let claims = Claims::settle(&group, &group.table());
-    let (mut plan, mut user_data) = sanitised(&group, &claims, answer, &mut fault);
+    let claims = Claims::resolve(&group, &group.java_order());
+    let (mut plan, mut user_data) = validated(&group, &claims, answer, &mut fault);
     if assignor.protocol() == RebalanceProtocol::Cooperative {
         let moving = claims.moving(&group, &plan);
         for planned in &mut plan {
@@ -101,11 +101,11 @@ pub(super) fn assign(
 }
 
 /// Each partition to one member at most that subscribes to it; whoever rightly holds it comes before others.
-fn sanitised(
+fn validated(
     group: &Group<'_>,
     claims: &Claims,
     answer: BTreeMap<String, MemberAssignment>,
-    fault: &mut Fault,
+    fault: &mut AssignorFault,
 ) -> (Plan, BTreeMap<String, Bytes>) {
     let mut owner: Vec<Option<usize>> = vec![None; group.partitions()];
     let mut user_data = BTreeMap::new();
@@ -130,7 +130,7 @@ fn sanitised(
         }
         user_data.extend(given.user_data.map(|bytes| (id, bytes)));
     }
-    let mut plan = group.nothing();
+    let mut plan = group.empty_plan();
     for (partition, owner) in owner.into_iter().enumerate() {
         match owner {
             Some(owner) => plan.get_mut(owner).into_iter().for_each(|planned| planned.push(partition)),
@@ -142,7 +142,7 @@ fn sanitised(
 
 pub(super) fn user_data(assignor: &dyn Assignor, topics: &BTreeSet<Topic>) -> Option<Bytes> {
     catch_unwind(AssertUnwindSafe(|| assignor.subscription_user_data(topics))).unwrap_or_else(|panic| {
-        let message = words(panic.as_ref());
+        let message = panic_message(panic.as_ref());
         tracing::warn!(
             assignor = assignor.name(),
             "subscription_user_data panicked ({message}): it says nothing"
@@ -153,7 +153,7 @@ pub(super) fn user_data(assignor: &dyn Assignor, topics: &BTreeSet<Topic>) -> Op
 
 pub(super) fn on_assignment(assignor: &dyn Assignor, assignment: &MemberAssignment, generation: i32) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| assignor.on_assignment(assignment, generation))) {
-        let message = words(panic.as_ref());
+        let message = panic_message(panic.as_ref());
         tracing::warn!(
             assignor = assignor.name(),
             "on_assignment panicked ({message}); the assignment stands"
@@ -162,7 +162,7 @@ pub(super) fn on_assignment(assignor: &dyn Assignor, assignment: &MemberAssignme
 }
 
 /// What a panic says.
-fn words(panic: &(dyn Any + Send)) -> String {
+fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }

@@ -26,7 +26,7 @@ pub(super) fn bucket(hash: i32, most: usize) -> u32 {
 }
 
 /// Indices of `keys` as a table would list them into which they were put in their order here.
-pub(super) fn table_order(keys: &[&str]) -> Vec<usize> {
+pub(super) fn hash_table_order(keys: &[&str]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..keys.len()).collect();
     order.sort_by_key(|at| keys.get(*at).map(|key| bucket(hash_of_str(key), keys.len())));
     order

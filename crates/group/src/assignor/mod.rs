@@ -37,7 +37,7 @@ mod sticky;
 mod subscription;
 mod wire;
 
-pub use custom::Fault;
+pub use custom::AssignorFault;
 pub use partitions::{Partitions, Racks};
 pub use subscription::MemberSubscription;
 pub(crate) use subscription::{Claim, encode_subscription};
@@ -75,7 +75,7 @@ impl From<Vec<TopicPartition>> for MemberAssignment {
 /// that is given twice goes to one of the two, partitions that do not exist and members that are not there are left
 /// out, and cooperatively a partition that another member still holds is given in the round after that one let go. What
 /// nobody is given stays unread. If it panics, `sticky` or `cooperative-sticky` assigns in its place. Each time it is
-/// corrected one warning tells what was wrong ([`Fault`]).
+/// corrected one warning tells what was wrong ([`AssignorFault`]).
 pub trait Assignor: Send + Sync + 'static {
     /// The name by which the members agree on it. Kafka's own are `range`, `roundrobin`, `sticky` and
     /// `cooperative-sticky`.
@@ -225,7 +225,7 @@ impl Strategy {
         &self,
         partitions: &Partitions,
         members: &Members,
-    ) -> (BTreeMap<String, MemberAssignment>, Option<Fault>) {
+    ) -> (BTreeMap<String, MemberAssignment>, Option<AssignorFault>) {
         match self {
             Self::BuiltIn(assignor) => (Assignor::assign(assignor, partitions, members), None),
             Self::Custom(assignor) => custom::assign(assignor.as_ref(), partitions, members),

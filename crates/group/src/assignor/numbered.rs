@@ -18,7 +18,7 @@ pub(super) struct Group<'a> {
     pub(super) topics: Vec<NumberedTopic<'a>>,
     pub(super) racks: GroupRacks,
     /// Whether all members subscribe to the same topics, existing or not.
-    pub(super) alike: bool,
+    pub(super) same_subscription: bool,
     topic_of: Vec<usize>,
     subscriptions: Vec<Subscription>,
 }
@@ -53,7 +53,7 @@ impl NumberedTopic<'_> {
 impl<'a> Group<'a> {
     pub(super) fn new(partitions: &'a Partitions, members: &'a Members) -> Self {
         let (distinct, subscribed_to) = distinct(members);
-        let alike = distinct.windows(2).all(|pair| matches!(pair, [one, other] if one == other));
+        let same_subscription = distinct.windows(2).all(|pair| matches!(pair, [one, other] if one == other));
         let wanted: BTreeSet<&Topic> = distinct.iter().flat_map(|topics| topics.iter()).collect();
         let mut topics: Vec<NumberedTopic<'a>> = Vec::new();
         let mut topic_of = Vec::new();
@@ -76,7 +76,7 @@ impl<'a> Group<'a> {
         });
         let numbered = numbered.collect();
         let racks = GroupRacks::new(partitions, members, &topics);
-        Self { members: numbered, topics, racks, alike, topic_of, subscriptions }
+        Self { members: numbered, topics, racks, same_subscription, topic_of, subscriptions }
     }
 
     pub(super) fn partitions(&self) -> usize {
@@ -107,19 +107,19 @@ impl<'a> Group<'a> {
     }
 
     /// Of each topic, the positions in `order` of the members that subscribe to it.
-    pub(super) fn takers(&self, order: &[usize]) -> Vec<Vec<usize>> {
-        let mut takers = vec![Vec::new(); self.topics.len()];
+    pub(super) fn subscribers(&self, order: &[usize]) -> Vec<Vec<usize>> {
+        let mut subscribers = vec![Vec::new(); self.topics.len()];
         for (at, member) in order.iter().enumerate() {
             for topic in self.topics_of(*member) {
-                takers.get_mut(*topic).into_iter().for_each(|takers| takers.push(at));
+                subscribers.get_mut(*topic).into_iter().for_each(|subscribers| subscribers.push(at));
             }
         }
-        takers
+        subscribers
     }
 
     /// Members in the order in which partitions are dealt: static members by instance id, then the others by member id,
     /// so that the order survives a restart of a static member (KIP-345).
-    pub(super) fn dealing_order(&self) -> Vec<usize> {
+    pub(super) fn member_order(&self) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.members.len()).collect();
         order.sort_by_key(|member| {
             let instance = self.members.get(*member).and_then(|member| member.instance);
@@ -129,12 +129,12 @@ impl<'a> Group<'a> {
     }
 
     /// Members as Java's table lists them.
-    pub(super) fn table(&self) -> Vec<usize> {
-        java::table_order(&self.members.iter().map(|member| member.id).collect::<Vec<_>>())
+    pub(super) fn java_order(&self) -> Vec<usize> {
+        java::hash_table_order(&self.members.iter().map(|member| member.id).collect::<Vec<_>>())
     }
 
     /// Nothing for anybody yet.
-    pub(super) fn nothing(&self) -> Plan {
+    pub(super) fn empty_plan(&self) -> Plan {
         vec![Vec::new(); self.members.len()]
     }
 

@@ -91,7 +91,8 @@ impl GroupRacks {
         let sets = || self.sets.iter().zip(&used).filter(|(_, used)| **used).map(|(set, _)| set);
         let all: BTreeSet<&String> = sets().flat_map(|set| &set.all).collect();
         let replicated: BTreeSet<usize> = sets().flat_map(|set| &set.ours).copied().collect();
-        let near = members.filter_map(|member| self.of_member(member)).any(|rack| replicated.contains(&rack));
-        near && sets().any(|set| set.all.len() < all.len())
+        let any_local =
+            members.filter_map(|member| self.of_member(member)).any(|rack| replicated.contains(&rack));
+        any_local && sets().any(|set| set.all.len() < all.len())
     }
 }

@@ -9,20 +9,20 @@ use std::collections::BTreeMap;
 use super::{Group, Plan};
 
 pub(super) fn assign(group: &Group<'_>) -> Plan {
-    let order = group.dealing_order();
-    let takers = group.takers(&order);
+    let order = group.member_order();
+    let subscribers = group.subscribers(&order);
     let mut shares: Vec<Share<'_>> = (0..group.topics.len())
-        .zip(&takers)
-        .map(|(topic, takers)| Share::new(group, topic, takers))
+        .zip(&subscribers)
+        .map(|(topic, subscribers)| Share::new(group, topic, subscribers))
         .collect();
     if group.racks.count > 0 {
-        near_first(group, &order, &mut shares);
+        rack_local_first(group, &order, &mut shares);
     }
-    let mut plan = group.nothing();
+    let mut plan = group.empty_plan();
     for share in &mut shares {
-        share.take_the_rest();
-        for (partition, taker) in share.taken_by.iter().enumerate() {
-            let member = taker.and_then(|taker| order.get(*share.takers.get(taker)?));
+        share.take_remaining();
+        for (partition, subscriber) in share.taken_by.iter().enumerate() {
+            let member = subscriber.and_then(|subscriber| order.get(*share.subscribers.get(subscriber)?));
             if let Some(list) = member.and_then(|member| plan.get_mut(*member)) {
                 list.push(share.first + partition);
             }
@@ -35,7 +35,7 @@ pub(super) fn assign(group: &Group<'_>) -> Plan {
 struct Share<'a> {
     topic: usize,
     first: usize,
-    takers: &'a [usize],
+    subscribers: &'a [usize],
     taken_by: Vec<Option<usize>>,
     taken: Vec<usize>,
     /// What everybody gets, and how many may still get one more.
@@ -44,62 +44,62 @@ struct Share<'a> {
 }
 
 impl<'a> Share<'a> {
-    fn new(group: &Group<'_>, topic: usize, takers: &'a [usize]) -> Self {
+    fn new(group: &Group<'_>, topic: usize, subscribers: &'a [usize]) -> Self {
         let (first, count) = group.topics.get(topic).map_or((0, 0), |topic| (topic.first, topic.count));
         Self {
             topic,
             first,
-            takers,
+            subscribers,
             taken_by: vec![None; count],
-            taken: vec![0; takers.len()],
-            each: count.checked_div(takers.len()).unwrap_or(0),
-            extra: count.checked_rem(takers.len()).unwrap_or(0),
+            taken: vec![0; subscribers.len()],
+            each: count.checked_div(subscribers.len()).unwrap_or(0),
+            extra: count.checked_rem(subscribers.len()).unwrap_or(0),
         }
     }
 
-    /// How many more a taker may have.
-    fn room(&self, taker: usize) -> usize {
-        let taken = self.taken.get(taker).copied().unwrap_or(0);
+    /// How many more a subscriber may have.
+    fn room(&self, subscriber: usize) -> usize {
+        let taken = self.taken.get(subscriber).copied().unwrap_or(0);
         (self.each + usize::from(self.extra > 0)).saturating_sub(taken)
     }
 
-    fn give(&mut self, partition: usize, taker: usize) {
-        if let (Some(by), Some(taken)) = (self.taken_by.get_mut(partition), self.taken.get_mut(taker)) {
-            *by = Some(taker);
+    fn give(&mut self, partition: usize, subscriber: usize) {
+        if let (Some(by), Some(taken)) = (self.taken_by.get_mut(partition), self.taken.get_mut(subscriber)) {
+            *by = Some(subscriber);
             *taken += 1;
         }
     }
 
-    /// After a taker has taken all that it could for now: one extra fewer, if it has one.
-    fn settle(&mut self, taker: usize, before: usize) {
-        let taken = self.taken.get(taker).copied().unwrap_or(0);
+    /// After a subscriber has taken all that it could for now: one extra fewer, if it has one.
+    fn settle(&mut self, subscriber: usize, before: usize) {
+        let taken = self.taken.get(subscriber).copied().unwrap_or(0);
         if taken > before && taken > self.each {
             self.extra = self.extra.saturating_sub(1);
         }
     }
 
-    /// One taker takes what is free among `partitions`, from the first on; `partitions` moves on.
-    fn take(&mut self, taker: usize, partitions: &mut impl Iterator<Item = usize>) {
-        let before = self.taken.get(taker).copied().unwrap_or(0);
-        for _ in 0..self.room(taker) {
+    /// One subscriber takes what is free among `partitions`, from the first on; `partitions` moves on.
+    fn take(&mut self, subscriber: usize, partitions: &mut impl Iterator<Item = usize>) {
+        let before = self.taken.get(subscriber).copied().unwrap_or(0);
+        for _ in 0..self.room(subscriber) {
             let taken_by = &self.taken_by;
             let Some(partition) = partitions.find(|p| taken_by.get(*p).is_some_and(Option::is_none)) else {
                 break;
             };
-            self.give(partition, taker);
+            self.give(partition, subscriber);
         }
-        self.settle(taker, before);
+        self.settle(subscriber, before);
     }
 
-    fn take_the_rest(&mut self) {
+    fn take_remaining(&mut self) {
         let mut partitions = 0..self.taken_by.len();
-        for taker in 0..self.takers.len() {
-            self.take(taker, &mut partitions);
+        for subscriber in 0..self.subscribers.len() {
+            self.take(subscriber, &mut partitions);
         }
     }
 
     /// Everybody takes of its share what has a replica in its rack; who has no rack takes anything.
-    fn take_near(&mut self, group: &Group<'_>, order: &[usize]) {
+    fn take_rack_local(&mut self, group: &Group<'_>, order: &[usize]) {
         let count = self.taken_by.len();
         let mut in_rack = vec![Vec::new(); group.racks.count];
         for partition in 0..count {
@@ -109,20 +109,20 @@ impl<'a> Share<'a> {
         }
         let mut in_rack: Vec<_> = in_rack.into_iter().map(Vec::into_iter).collect();
         let mut anywhere = 0..count;
-        for (taker, at) in self.takers.iter().enumerate() {
+        for (subscriber, at) in self.subscribers.iter().enumerate() {
             let rack = order.get(*at).and_then(|member| group.racks.of_member(*member));
             match rack.map(|rack| in_rack.get_mut(rack)) {
-                None => self.take(taker, &mut anywhere),
-                Some(Some(partitions)) => self.take(taker, partitions),
+                None => self.take(subscriber, &mut anywhere),
+                Some(Some(partitions)) => self.take(subscriber, partitions),
                 Some(None) => {}
             }
         }
     }
 }
 
-fn near_first(group: &Group<'_>, order: &[usize], shares: &mut [Share<'_>]) {
+fn rack_local_first(group: &Group<'_>, order: &[usize], shares: &mut [Share<'_>]) {
     let members = |share: &Share<'_>| -> Vec<usize> {
-        share.takers.iter().filter_map(|at| order.get(*at).copied()).collect()
+        share.subscribers.iter().filter_map(|at| order.get(*at).copied()).collect()
     };
     let matter = |share: &Share<'_>| {
         let partitions = group.topics.get(share.topic).map_or(0..0, |topic| topic.partitions());
@@ -135,7 +135,7 @@ fn near_first(group: &Group<'_>, order: &[usize], shares: &mut [Share<'_>]) {
     let mut together: BTreeMap<(&[usize], usize), Vec<usize>> = BTreeMap::new();
     for (number, share) in shares.iter().enumerate() {
         if members(share).iter().any(|member| group.racks.of_member(*member).is_some()) {
-            together.entry((share.takers, share.taken_by.len())).or_default().push(number);
+            together.entry((share.subscribers, share.taken_by.len())).or_default().push(number);
         }
     }
     for alike in together.into_values() {
@@ -143,24 +143,24 @@ fn near_first(group: &Group<'_>, order: &[usize], shares: &mut [Share<'_>]) {
             [] => {}
             [one] => {
                 if let (Some(share), Some(true)) = (shares.get_mut(one), needed.get(one)) {
-                    share.take_near(group, order);
+                    share.take_rack_local(group, order);
                 }
             }
-            _ => take_near_together(group, order, shares, &alike),
+            _ => take_rack_local_together(group, order, shares, &alike),
         }
     }
 }
 
 /// Partition by partition, of all these topics at once: to the first that has room, and a replica of each in its rack.
-fn take_near_together(group: &Group<'_>, order: &[usize], shares: &mut [Share<'_>], alike: &[usize]) {
+fn take_rack_local_together(group: &Group<'_>, order: &[usize], shares: &mut [Share<'_>], alike: &[usize]) {
     let Some(first) = alike.first().and_then(|first| shares.get(*first)) else { return };
-    let (takers, count) = (first.takers, first.taken_by.len());
-    // The takers of each rack in their order; those without a rack come last in the list.
+    let (subscribers, count) = (first.subscribers, first.taken_by.len());
+    // The subscribers of each rack in their order; those without a rack come last in the list.
     let mut waiting = vec![Vec::new(); group.racks.count + 1];
-    for (taker, at) in takers.iter().enumerate() {
+    for (subscriber, at) in subscribers.iter().enumerate() {
         let rack = order.get(*at).and_then(|member| group.racks.of_member(*member));
         let list = waiting.get_mut(rack.unwrap_or(group.racks.count));
-        list.into_iter().for_each(|list| list.push(taker));
+        list.into_iter().for_each(|list| list.push(subscriber));
     }
     let mut waiting: Vec<_> = waiting.into_iter().map(|list| list.into_iter().peekable()).collect();
     for partition in 0..count {
@@ -178,17 +178,19 @@ fn take_near_together(group: &Group<'_>, order: &[usize], shares: &mut [Share<'_
             let Some(queue) = waiting.get_mut(rack) else { continue };
             // All these topics are dealt alike, so whoever has no room in one has none in any.
             let share = alike.first().and_then(|first| shares.get(*first));
-            while queue.next_if(|taker| share.is_none_or(|share| share.room(*taker) == 0)).is_some() {}
-            if let Some(taker) = queue.peek() {
-                best = best.min(Some((*taker, rack))).or(Some((*taker, rack)));
+            while queue.next_if(|subscriber| share.is_none_or(|share| share.room(*subscriber) == 0)).is_some()
+            {
+            }
+            if let Some(subscriber) = queue.peek() {
+                best = best.min(Some((*subscriber, rack))).or(Some((*subscriber, rack)));
             }
         }
-        let Some((taker, _)) = best else { continue };
+        let Some((subscriber, _)) = best else { continue };
         for number in alike {
             if let Some(share) = shares.get_mut(*number) {
-                let before = share.taken.get(taker).copied().unwrap_or(0);
-                share.give(partition, taker);
-                share.settle(taker, before);
+                let before = share.taken.get(subscriber).copied().unwrap_or(0);
+                share.give(partition, subscriber);
+                share.settle(subscriber, before);
             }
         }
     }

@@ -3,15 +3,15 @@
 use super::{Group, Plan};
 
 pub(super) fn assign(group: &Group<'_>) -> Plan {
-    let mut plan = group.nothing();
-    let order = group.dealing_order();
+    let mut plan = group.empty_plan();
+    let order = group.member_order();
     let mut turn = 0;
-    for (topic, takers) in group.topics.iter().zip(group.takers(&order)) {
+    for (topic, subscribers) in group.topics.iter().zip(group.subscribers(&order)) {
         // Whose turn it is, or who comes next of those that want the topic; after the last one the first.
-        let mut next = takers.partition_point(|at| *at < turn);
+        let mut next = subscribers.partition_point(|at| *at < turn);
         for partition in topic.partitions() {
-            next = if next < takers.len() { next } else { 0 };
-            let Some(at) = takers.get(next).copied() else { break };
+            next = if next < subscribers.len() { next } else { 0 };
+            let Some(at) = subscribers.get(next).copied() else { break };
             if let Some(list) = order.get(at).and_then(|member| plan.get_mut(*member)) {
                 list.push(partition);
             }

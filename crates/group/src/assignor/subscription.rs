@@ -224,7 +224,7 @@ mod tests {
         }
     }
 
-    /// The leader reads without the message's table: what it finds must be what the table says.
+    /// The leader reads without the message's java_order: what it finds must be what the table says.
     #[test]
     fn every_version_is_read_as_its_schema_says() {
         let whole = ConsumerProtocolSubscription {

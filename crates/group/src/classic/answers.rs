@@ -23,14 +23,14 @@ use super::{
     lead::Lead,
     leader_marker::LeaderMarker,
     requests::PROTOCOL_TYPE,
-    state::{As, Kind, Membership, Plan, State},
+    state::{CallKind, MemberId, Membership, State, SyncPlan},
 };
 use crate::{
     assignor::{MemberAssignment, decode_assignment},
+    call::{CoordinatorCall, Sent},
     config::millis,
     core::Verdict,
     event::{Event, GroupError},
-    exchange::{Exchange, Sent},
 };
 
 /// The first JoinGroup version with static members (KIP-345).
@@ -39,8 +39,8 @@ const STATIC_MEMBERS_SINCE: i16 = 5;
 impl Classic {
     pub(crate) fn handle_answer(&mut self, now: Instant, id: CallId, answer: Result<Answer, CallError>) {
         match self.state.take(id) {
-            Some((Kind::Step, sent)) => self.on_step_answer(now, sent, answer),
-            Some((Kind::Heartbeat, sent)) => self.on_heartbeat_answer(now, sent, answer),
+            Some((CallKind::Step, sent)) => self.on_step_answer(now, sent, answer),
+            Some((CallKind::Heartbeat, sent)) => self.on_heartbeat_answer(now, sent, answer),
             None => {} // answers a call we have given up
         }
     }
@@ -59,14 +59,14 @@ impl Classic {
             // Asked before we left: now we know the member that has to.
             (State::Leaving { .. }, Ok(Answer { response: Response::JoinGroup(join), .. })) => {
                 self.member_id = join.member_id;
-                self.call_again_at(now);
+                self.retry_step_at(now);
                 if self.member_id.is_empty() {
-                    self.leaving_is_over(now);
+                    self.finish_leaving(now);
                 }
             }
-            (State::Leaving { .. }, _) if self.member_id.is_empty() => self.leaving_is_over(now),
-            (_, Ok(_)) => self.retry(now, Kind::Step, "unexpected response type"),
-            (_, Err(error)) => self.unanswered(now, Kind::Step, sent, &error),
+            (State::Leaving { .. }, _) if self.member_id.is_empty() => self.finish_leaving(now),
+            (_, Ok(_)) => self.retry(now, CallKind::Step, "unexpected response type"),
+            (_, Err(error)) => self.on_call_error(now, CallKind::Step, sent, &error),
         }
     }
 
@@ -75,63 +75,67 @@ impl Classic {
             Ok(Answer { response: Response::Heartbeat(heartbeat), .. }) => {
                 self.on_heartbeat(now, sent, &heartbeat);
             }
-            Ok(_) => self.retry(now, Kind::Heartbeat, "unexpected response type"),
-            Err(error) => self.unanswered(now, Kind::Heartbeat, sent, &error),
+            Ok(_) => self.retry(now, CallKind::Heartbeat, "unexpected response type"),
+            Err(error) => self.on_call_error(now, CallKind::Heartbeat, sent, &error),
         }
     }
 
     fn on_join_group(&mut self, now: Instant, sent: Sent, version: i16, join: JoinGroupResponse) {
         match join.error_code {
-            ErrorCode::None => self.on_generation(now, sent, version, join),
+            ErrorCode::None => self.on_joined(now, sent, version, join),
             // KIP-394: the same again, with the id that the coordinator will know us by.
             ErrorCode::MemberIdRequired if !join.member_id.is_empty() => {
                 let again = || "asked for a member id that it was given".to_owned();
                 let at = match self.member_id.is_empty() {
                     true => now,
-                    false => self.core.health.began_anew(now, &mut self.core.outbox, again),
+                    false => self.core.health.on_restart(now, &mut self.core.outbox, again),
                 };
                 self.member_id = join.member_id;
-                self.call_again_at(at);
+                self.retry_step_at(at);
             }
-            ErrorCode::UnknownMemberId => self.lost(now, As::New),
-            ErrorCode::IllegalGeneration => self.lost(now, As::Same),
-            code => self.refused(now, Kind::Step, sent, code),
+            ErrorCode::UnknownMemberId => self.lose_membership(now, MemberId::Forgotten),
+            ErrorCode::IllegalGeneration => self.lose_membership(now, MemberId::Kept),
+            code => self.on_error_code(now, CallKind::Step, sent, code),
         }
     }
 
-    fn on_generation(&mut self, now: Instant, sent: Sent, version: i16, join: JoinGroupResponse) {
+    fn on_joined(&mut self, now: Instant, sent: Sent, version: i16, join: JoinGroupResponse) {
         let config = &self.core.config;
         if join.generation_id < 0 || join.member_id.is_empty() {
-            return self.retry(now, Kind::Step, "a JoinGroup answer without a generation or a member id");
+            return self.retry(now, CallKind::Step, "a JoinGroup answer without a generation or a member id");
         }
         if config.instance_id.is_some() && version < STATIC_MEMBERS_SINCE {
             // It has taken us in as a dynamic member.
             self.member_id = join.member_id;
-            let error = self.core.too_old("group.instance.id needs Kafka 2.3 or newer; leave it out");
+            let error = self.core.too_old_error("group.instance.id needs Kafka 2.3 or newer; leave it out");
             return self.fail_and_leave(now, error);
         }
         let chosen = config.assignors.iter().find(|ours| Some(ours.name()) == join.protocol_name.as_deref());
         let of_consumers = join.protocol_type.as_deref().is_none_or(|of| of == PROTOCOL_TYPE);
         let Some(assignor) = chosen.filter(|_| of_consumers).cloned() else {
-            return self.fail(self.inconsistent());
+            return self.fail(self.inconsistent_protocol());
         };
         if self.missed_generations(now, join.generation_id) {
             tracing::warn!(group = %config.group, generation = join.generation_id,
                 "the group has rebalanced without this member: what it held may have had another owner");
             self.member_id = join.member_id;
-            return self.lost_because(now, As::Same, "the group rebalanced without this member");
+            return self.lose_membership_because(
+                now,
+                MemberId::Kept,
+                "the group rebalanced without this member",
+            );
         }
-        let State::Joining { asked, membership: before, .. } = &mut self.state else { return };
-        let (asked, before) = (mem::take(asked), before.take());
+        let State::Joining { sent_subscription, membership: before, .. } = &mut self.state else { return };
+        let (sent_subscription, before) = (mem::take(sent_subscription), before.take());
         let leads = join.leader == join.member_id;
         self.member_id = join.member_id;
         // A member that joins a generation that it was in already is only told so.
-        let was_in = before.as_ref().map(|membership| membership.generation);
-        let known = [was_in, self.owned.last.as_ref().map(|(_, generation)| *generation)];
-        let is_news = !known.contains(&Some(join.generation_id));
+        let previous_generation = before.as_ref().map(|membership| membership.generation);
+        let known = [previous_generation, self.owned.last.as_ref().map(|(_, generation)| *generation)];
+        let is_new_generation = !known.contains(&Some(join.generation_id));
         let before =
-            before.map(|before| (before.session, before.last_stable_at, before.pacer, before.rejoin));
-        let (mut session, last_stable_at, pacer, rejoin) = before.unwrap_or_default();
+            before.map(|before| (before.session, before.last_stable_at, before.pacer, before.rejoin_reason));
+        let (mut session, last_stable_at, pacer, rejoin_reason) = before.unwrap_or_default();
         session.restart(now, config.session_timeout);
         let membership = Box::new(Membership {
             generation: join.generation_id,
@@ -140,19 +144,25 @@ impl Classic {
             assignor,
             follow_up_at: None,
             // The session counts from now: the others may take their time to sync, too.
-            heartbeat: Exchange::due(now + config.heartbeats_apart()),
+            heartbeat: CoordinatorCall::due(now + config.heartbeats_apart()),
             pacer,
             session,
             last_stable_at,
-            rejoin,
+            rejoin_reason,
         });
         let (plan, at) = match (leads, join.skip_assignment) {
-            (false, _) => (Plan::Send(Vec::new()), now),
-            (true, true) => (Plan::Keep, now),
-            (true, false) => (Plan::Make, now + self.patience()),
+            (false, _) => (SyncPlan::Send(Vec::new()), now),
+            (true, true) => (SyncPlan::Keep, now),
+            (true, false) => (SyncPlan::Make, now + self.metadata_wait()),
         };
-        let joined = is_news.then_some(sent.at);
-        self.state = State::Syncing { sync: Exchange::due(at), membership, joined, asked, plan };
+        let join_sent_at = is_new_generation.then_some(sent.at);
+        self.state = State::Syncing {
+            sync: CoordinatorCall::due(at),
+            membership,
+            join_sent_at,
+            sent_subscription,
+            plan,
+        };
     }
 
     /// Whether others may have been given what we hold: generations are missing between our last and this one, and it is
@@ -171,7 +181,7 @@ impl Classic {
     }
 
     /// How long the leader waits for metadata before it assigns without: the coordinator counts its silence.
-    fn patience(&self) -> Duration {
+    fn metadata_wait(&self) -> Duration {
         let config = &self.core.config;
         config.request_timeout.min(config.session_timeout / 3).min(config.rebalance_timeout / 2)
     }
@@ -183,7 +193,7 @@ impl Classic {
                 let chosen = membership.assignor.name();
                 let of_consumers = sync.protocol_type.as_deref().is_none_or(|of| of == PROTOCOL_TYPE);
                 if !of_consumers || sync.protocol_name.as_deref().is_some_and(|name| name != chosen) {
-                    return self.fail(self.inconsistent());
+                    return self.fail(self.inconsistent_protocol());
                 }
                 if let Some(marker) = LeaderMarker::read(&sync.assignment) {
                     membership.restore_leader_state(marker, &self.subscription);
@@ -200,25 +210,28 @@ impl Classic {
             ErrorCode::RebalanceInProgress => {
                 self.rejoin_after_failure(now, "the group began another rebalance")
             }
-            ErrorCode::UnknownMemberId => self.lost(now, As::New),
-            ErrorCode::IllegalGeneration => self.lost(now, As::Same),
-            code => self.refused(now, Kind::Step, sent, code),
+            ErrorCode::UnknownMemberId => self.lose_membership(now, MemberId::Forgotten),
+            ErrorCode::IllegalGeneration => self.lose_membership(now, MemberId::Kept),
+            code => self.on_error_code(now, CallKind::Step, sent, code),
         }
     }
 
     fn on_assignment(&mut self, now: Instant, sent: Sent, given: MemberAssignment) {
-        let (asked, joined, mut membership) = match mem::replace(&mut self.state, State::Outside) {
-            State::Syncing { asked, joined, membership, .. } => (asked, joined, membership),
-            other => {
-                self.state = other;
-                return;
-            }
-        };
-        self.core.health.worked(&mut self.core.outbox);
+        let (sent_subscription, join_sent_at, mut membership) =
+            match mem::replace(&mut self.state, State::Outside) {
+                State::Syncing { sent_subscription, join_sent_at, membership, .. } => {
+                    (sent_subscription, join_sent_at, membership)
+                }
+                other => {
+                    self.state = other;
+                    return;
+                }
+            };
+        self.core.health.on_success(&mut self.core.outbox);
         let config = &self.core.config;
         // Where the others were through before us, our SyncGroup renewed no session.
-        if let Some(joined) = joined {
-            membership.session.accepted(joined, config.session_timeout);
+        if let Some(join_sent_at) = join_sent_at {
+            membership.session.on_accepted(join_sent_at, config.session_timeout);
         }
         membership.session.restart(now, config.session_timeout);
         membership.stable_at(sent.at);
@@ -234,23 +247,23 @@ impl Classic {
         let heard = membership.session.last_accepted_at();
         let regular = heard.map_or(now, |at| now.max(at + config.heartbeats_apart()));
         // A heartbeat of before may have been answered with the rebalance that is over now (brokers before Kafka 2.7).
-        membership.heartbeat = Exchange::due(membership.pacer.next(now, regular));
+        membership.heartbeat = CoordinatorCall::due(membership.pacer.next(now, regular));
         let (generation, assignor) = (membership.generation, membership.assignor.clone());
-        let rejoin = membership.rejoin.take();
+        let rejoin_reason = membership.rejoin_reason.take();
         self.state = State::Stable { membership };
-        if asked != self.subscription {
+        if sent_subscription != self.subscription {
             // Made for a subscription that we no longer have (FAILURES D8).
             return self.join_again(now, "the subscription has changed");
         }
-        let given = self.wanted(given);
+        let given = self.only_subscribed(given);
         assignor.on_assignment(&given, generation);
-        if let Some(reason) = self.take(given, generation).or(rejoin) {
+        if let Some(reason) = self.apply_assignment(given, generation).or(rejoin_reason) {
             self.join_again(now, reason);
         }
     }
 
     /// What we subscribe to.
-    fn wanted(&self, mut given: MemberAssignment) -> MemberAssignment {
+    fn only_subscribed(&self, mut given: MemberAssignment) -> MemberAssignment {
         given.partitions.retain(|partition| {
             let wanted = self.subscription.contains(&partition.topic);
             if !wanted {
@@ -262,7 +275,7 @@ impl Classic {
     }
 
     /// Takes what is new, revokes what is not ours any longer. Why to join again, if we have to.
-    fn take(&mut self, given: MemberAssignment, generation: i32) -> Option<&'static str> {
+    fn apply_assignment(&mut self, given: MemberAssignment, generation: i32) -> Option<&'static str> {
         let assigned: BTreeSet<TopicPartition> = given.partitions.into_iter().collect();
         let added: Vec<_> = assigned.difference(&self.owned.all).cloned().collect();
         let surplus: BTreeSet<_> = self.owned.all.difference(&assigned).cloned().collect();
@@ -284,49 +297,49 @@ impl Classic {
     fn on_heartbeat(&mut self, now: Instant, sent: Sent, answer: &HeartbeatResponse) {
         match answer.error_code {
             ErrorCode::None => {
-                self.accepted(sent);
+                self.on_sign_of_life(sent);
                 if let Some(membership) = self.state.membership_mut() {
                     membership.stable_at(sent.at);
                 }
-                self.heartbeat_again(now, sent);
-                self.join_if_it_was_lost(now, sent);
+                self.schedule_heartbeat(now, sent);
+                self.resend_lost_join(now, sent);
             }
             // While we sync, brokers before Kafka 2.7 say so of the rebalance that we are in, and renew no session.
             ErrorCode::RebalanceInProgress if matches!(self.state, State::Syncing { .. }) => {
-                self.heartbeat_again(now, sent);
+                self.schedule_heartbeat(now, sent);
             }
             ErrorCode::RebalanceInProgress => {
-                self.accepted(sent);
-                self.heartbeat_again(now, sent);
+                self.on_sign_of_life(sent);
+                self.schedule_heartbeat(now, sent);
                 if matches!(self.state, State::Stable { .. }) {
                     self.join_again(now, "the group is rebalancing");
                 }
             }
-            ErrorCode::UnknownMemberId => self.lost(now, As::New),
-            ErrorCode::IllegalGeneration => self.generation_is_over(now),
-            code => self.refused(now, Kind::Heartbeat, sent, code),
+            ErrorCode::UnknownMemberId => self.lose_membership(now, MemberId::Forgotten),
+            ErrorCode::IllegalGeneration => self.on_illegal_generation(now),
+            code => self.on_error_code(now, CallKind::Heartbeat, sent, code),
         }
     }
 
     /// The group is in another generation. If we have asked to join, its answer tells more: it is on its way, or lost.
-    pub(super) fn generation_is_over(&mut self, now: Instant) {
+    pub(super) fn on_illegal_generation(&mut self, now: Instant) {
         match &mut self.state {
             State::Joining { join, membership: Some(membership), .. } => {
-                membership.heartbeat = Exchange::IDLE;
+                membership.heartbeat = CoordinatorCall::IDLE;
                 join.give_up_by(now + self.core.config.request_timeout);
             }
-            _ => self.lost(now, As::Same),
+            _ => self.lose_membership(now, MemberId::Kept),
         }
     }
 
     /// While a JoinGroup of ours waits, the coordinator says that the group is rebalancing. If it says that all is well,
     /// long after the JoinGroup has left, it has not got it.
-    fn join_if_it_was_lost(&mut self, now: Instant, heartbeat: Sent) {
+    fn resend_lost_join(&mut self, now: Instant, heartbeat: Sent) {
         if let State::Joining { join, .. } = &mut self.state
-            && let Some(joined) = join.sent()
-            && heartbeat.at.saturating_duration_since(joined.at) >= self.core.config.request_timeout
+            && let Some(join_sent) = join.sent()
+            && heartbeat.at.saturating_duration_since(join_sent.at) >= self.core.config.request_timeout
         {
-            *join = Exchange::due(now);
+            *join = CoordinatorCall::due(now);
         }
     }
 
@@ -337,26 +350,26 @@ impl Classic {
         };
         // A member that is not known has left. Other refusals will not get better in the little time there is.
         if code.is_retriable() {
-            self.refused(now, Kind::Step, sent, code);
+            self.on_error_code(now, CallKind::Step, sent, code);
         } else {
-            self.leaving_is_over(now);
+            self.finish_leaving(now);
         }
     }
 
     /// A code that the call has no remedy of its own for.
-    fn refused(&mut self, now: Instant, kind: Kind, sent: Sent, code: ErrorCode) {
+    fn on_error_code(&mut self, now: Instant, kind: CallKind, sent: Sent, code: ErrorCode) {
         let group = || self.core.config.group.clone();
         let verdict = match code {
             ErrorCode::RebalanceInProgress => Verdict::Retry,
-            ErrorCode::InconsistentGroupProtocol => Verdict::Fail(self.inconsistent()),
+            ErrorCode::InconsistentGroupProtocol => Verdict::Fail(self.inconsistent_protocol()),
             ErrorCode::InvalidSessionTimeout => {
                 let session_ms = millis(self.core.config.session_timeout);
                 Verdict::Fail(GroupError::InvalidSessionTimeout { group: group(), session_ms })
             }
-            ErrorCode::UnsupportedVersion => {
-                Verdict::Fail(self.core.too_old("it does not speak the classic group protocol as we do"))
-            }
-            code => self.core.refused(sent, code, None),
+            ErrorCode::UnsupportedVersion => Verdict::Fail(
+                self.core.too_old_error("it does not speak the classic group protocol as we do"),
+            ),
+            code => self.core.judge_code(sent, code, None),
         };
         match verdict {
             Verdict::Retry => self.retry(now, kind, code.name()),
@@ -364,11 +377,11 @@ impl Classic {
         }
     }
 
-    fn unanswered(&mut self, now: Instant, kind: Kind, sent: Sent, error: &CallError) {
-        if let (Kind::Step, CallError::TimedOut { .. }) = (kind, error) {
+    fn on_call_error(&mut self, now: Instant, kind: CallKind, sent: Sent, error: &CallError) {
+        if let (CallKind::Step, CallError::TimedOut { .. }) = (kind, error) {
             return self.step_timed_out(now, Some(sent), &error.to_string());
         }
-        match self.core.unanswered(sent, error, "") {
+        match self.core.judge_call_error(sent, error, "") {
             Verdict::Retry => self.retry(now, kind, &error.to_string()),
             Verdict::Fail(error) => self.fail(error),
         }
@@ -379,30 +392,30 @@ impl Classic {
     pub(super) fn step_timed_out(&mut self, now: Instant, sent: Option<Sent>, why: &str) {
         let heard = self.state.membership().and_then(|membership| membership.session.last_accepted_at());
         self.core.coordinator_lost(sent.filter(|sent| heard.is_none_or(|at| at <= sent.at)));
-        self.retry(now, Kind::Step, why);
+        self.retry(now, CallKind::Step, why);
     }
 
     /// The call again, after a while. After a SyncGroup it is a JoinGroup, as the generation may be over by then. What waits
     /// at the coordinator beside a heartbeat goes on waiting, unless there is [another](Self::follow_coordinator).
-    pub(super) fn retry(&mut self, now: Instant, kind: Kind, why: &str) {
+    pub(super) fn retry(&mut self, now: Instant, kind: CallKind, why: &str) {
         let at = self.core.retry_at(now, self.state_name(), why);
         let interval = self.core.config.heartbeats_apart();
         match (kind, &mut self.state) {
-            (Kind::Heartbeat, state) => {
+            (CallKind::Heartbeat, state) => {
                 if let Some(heartbeat) = state.heartbeat_mut() {
-                    *heartbeat = Exchange::due(at.min(now + interval));
+                    *heartbeat = CoordinatorCall::due(at.min(now + interval));
                 }
             }
-            (Kind::Step, State::Syncing { .. }) => self.join_at(at, "the assignment did not arrive"),
-            (Kind::Step, _) => self.call_again_at(at),
+            (CallKind::Step, State::Syncing { .. }) => self.join_at(at, "the assignment did not arrive"),
+            (CallKind::Step, _) => self.retry_step_at(at),
         }
     }
 
     /// A JoinGroup or SyncGroup that waits at a broker which no longer coordinates the group waits for nothing.
     pub(super) fn follow_coordinator(&mut self, now: Instant, coordinator: BrokerId) {
-        let waits_elsewhere = |step: &Exchange| step.sent().is_some_and(|sent| sent.to != coordinator);
+        let waits_elsewhere = |step: &CoordinatorCall| step.sent().is_some_and(|sent| sent.to != coordinator);
         match &mut self.state {
-            State::Joining { join, .. } if waits_elsewhere(join) => *join = Exchange::due(now),
+            State::Joining { join, .. } if waits_elsewhere(join) => *join = CoordinatorCall::due(now),
             State::Syncing { sync, .. } if waits_elsewhere(sync) => {
                 self.join_at(now, "the coordinator has moved");
             }
@@ -411,38 +424,38 @@ impl Classic {
     }
 
     fn rejoin_after_failure(&mut self, now: Instant, reason: &'static str) {
-        let at = self.core.health.soon(now);
+        let at = self.core.health.on_rebalance(now);
         self.join_at(at, reason);
     }
 
-    fn call_again_at(&mut self, at: Instant) {
+    fn retry_step_at(&mut self, at: Instant) {
         if let Some(step) = self.state.step_mut() {
-            *step = Exchange::due(at);
+            *step = CoordinatorCall::due(at);
         }
     }
 
     /// An interval after the last one left, however long its answer took; or sooner.
-    fn heartbeat_again(&mut self, now: Instant, sent: Sent) {
+    fn schedule_heartbeat(&mut self, now: Instant, sent: Sent) {
         let regular = sent.at + self.core.config.heartbeats_apart();
         // What comes next is told by the answer that is waited for. Nor does this heartbeat say that a JoinGroup works.
         let step_is_out = matches!(self.state, State::Joining { .. } | State::Syncing { .. });
         if !step_is_out {
-            self.core.health.worked(&mut self.core.outbox);
+            self.core.health.on_success(&mut self.core.outbox);
         }
         if let Some(membership) = self.state.membership_mut() {
             let next = if step_is_out { regular.max(now) } else { membership.pacer.next(now, regular) };
-            membership.heartbeat = Exchange::due(next);
+            membership.heartbeat = CoordinatorCall::due(next);
         }
     }
 
     /// The heartbeat that was answered counts as a sign of life from when it left.
-    fn accepted(&mut self, sent: Sent) {
+    fn on_sign_of_life(&mut self, sent: Sent) {
         if let Some(membership) = self.state.membership_mut() {
-            membership.session.accepted(sent.at, self.core.config.session_timeout);
+            membership.session.on_accepted(sent.at, self.core.config.session_timeout);
         }
     }
 
-    fn inconsistent(&self) -> GroupError {
+    fn inconsistent_protocol(&self) -> GroupError {
         let ours: Vec<_> = self.core.config.assignors.iter().map(|assignor| assignor.name()).collect();
         GroupError::InconsistentGroupProtocol { group: self.core.config.group.clone(), ours: ours.join(", ") }
     }

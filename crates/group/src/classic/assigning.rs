@@ -10,19 +10,21 @@ use super::{
     follow_up::{self, FollowUp, WithheldFrom},
     lead::Lead,
     leader_marker::LeaderMarker,
-    state::{Membership, Plan, State},
+    state::{Membership, State, SyncPlan},
 };
-use crate::{assignor::RebalanceProtocol, exchange::Exchange};
+use crate::{assignor::RebalanceProtocol, call::CoordinatorCall};
 
 impl Classic {
     pub(crate) fn handle_cluster(&mut self, now: Instant, cluster: &Cluster) {
         if let State::Syncing { sync, membership, plan, .. } = &mut self.state {
-            let Membership { lead: Some(lead), rejoin, .. } = &mut **membership else { return };
+            let Membership { lead: Some(lead), rejoin_reason, .. } = &mut **membership else { return };
             match plan {
-                Plan::Make if lead.knows_enough(cluster) => *sync = Exchange::due(now),
-                Plan::Make => {}
-                Plan::Keep | Plan::Send(_) if lead.outdated_by(cluster) => *rejoin = Some(PARTITIONS_CHANGED),
-                Plan::Keep | Plan::Send(_) => {}
+                SyncPlan::Make if lead.has_metadata(cluster) => *sync = CoordinatorCall::due(now),
+                SyncPlan::Make => {}
+                SyncPlan::Keep | SyncPlan::Send(_) if lead.outdated_by(cluster) => {
+                    *rejoin_reason = Some(PARTITIONS_CHANGED)
+                }
+                SyncPlan::Keep | SyncPlan::Send(_) => {}
             }
         }
         self.check_partitions(now, cluster, |_| true);
@@ -47,7 +49,7 @@ impl Classic {
         let State::Syncing { sync, membership, plan, .. } = &mut self.state else { return };
         let Membership { lead: Some(lead), assignor, follow_up, .. } = &mut **membership else { return };
         match plan {
-            Plan::Make if sync.is_due_by(now) || lead.knows_enough(cluster) => {
+            SyncPlan::Make if sync.is_due_by(now) || lead.has_metadata(cluster) => {
                 let mut assignments = lead.assign(cluster);
                 let cooperates = assignor.protocol() == RebalanceProtocol::Cooperative;
                 let withheld = follow_up::withheld(lead, cluster, &assignments).filter(|_| cooperates);
@@ -59,14 +61,14 @@ impl Classic {
                     let withholds = withheld == Some(WithheldFrom::Static);
                     LeaderMarker { withholds, topology_hash }.write(&mut assignments, &self.member_id);
                 }
-                *plan = Plan::Send(assignments);
-                *sync = Exchange::due(now);
+                *plan = SyncPlan::Send(assignments);
+                *sync = CoordinatorCall::due(now);
             }
-            Plan::Keep => {
-                lead.keep(cluster);
-                *plan = Plan::Send(Vec::new());
+            SyncPlan::Keep => {
+                lead.watch_partitions(cluster);
+                *plan = SyncPlan::Send(Vec::new());
             }
-            Plan::Make | Plan::Send(_) => {}
+            SyncPlan::Make | SyncPlan::Send(_) => {}
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Classic,
-    state::{Membership, Plan, State},
+    state::{Membership, State, SyncPlan},
 };
 use crate::fingerprint::{self, Relative};
 
@@ -23,19 +23,19 @@ impl Classic {
         relative.core(core, to);
         mem::discriminant(state).hash(to);
         if let Some(step) = state.step() {
-            relative.exchange(step, to);
+            relative.coordinator_call(step, to);
         }
         state.membership().is_some().hash(to);
         if let Some(membership) = state.membership() {
             membership.fingerprint(relative, to);
         }
         match state {
-            State::Joining { asked, .. } => asked.hash(to),
-            State::Syncing { joined, asked, plan, .. } => {
-                relative.time(*joined, to);
-                asked.hash(to);
+            State::Joining { sent_subscription, .. } => sent_subscription.hash(to),
+            State::Syncing { join_sent_at, sent_subscription, plan, .. } => {
+                relative.time(*join_sent_at, to);
+                sent_subscription.hash(to);
                 mem::discriminant(plan).hash(to);
-                if let Plan::Send(assignments) = plan {
+                if let SyncPlan::Send(assignments) = plan {
                     for given in assignments {
                         (&given.member_id, &given.assignment).hash(to);
                     }
@@ -49,7 +49,7 @@ impl Classic {
             | State::Unpolled
             | State::Failed
             | State::Stable { .. }
-            | State::Releasing { .. } => {}
+            | State::Revoking { .. } => {}
         }
         (subscription, member_id, owned, must_trigger_rebalance).hash(to);
     }
@@ -67,10 +67,10 @@ impl Membership {
             pacer,
             session,
             last_stable_at,
-            rejoin,
+            rejoin_reason,
         } = self;
-        (generation, assignor, lead, follow_up, rejoin.is_some()).hash(to);
-        relative.exchange(heartbeat, to);
+        (generation, assignor, lead, follow_up, rejoin_reason.is_some()).hash(to);
+        relative.coordinator_call(heartbeat, to);
         relative.pacer(pacer, to);
         relative.session(session, to);
         relative.time(*follow_up_at, to);

@@ -22,7 +22,7 @@ pub(super) struct Lead {
     /// What the assignment was made for; `None` until it is made.
     partitions: Option<Partitions>,
     /// What the assignment that the coordinator keeps was made for, if it was we who made it.
-    kept: Option<u64>,
+    kept_topology: Option<u64>,
     /// Where brokers are, as far as anybody asks (KIP-881). A broker that is down has not moved: otherwise each restart of a broker
     /// would change where replicas are, twice.
     racks: Option<BTreeMap<BrokerId, String>>,
@@ -59,13 +59,20 @@ impl Lead {
         }
         let racks =
             members.values().any(|member| member.rack.as_deref().is_some_and(|rack| !rack.is_empty()));
-        Self { assignor, members, topics, partitions: None, kept: None, racks: racks.then(BTreeMap::new) }
+        Self {
+            assignor,
+            members,
+            topics,
+            partitions: None,
+            kept_topology: None,
+            racks: racks.then(BTreeMap::new),
+        }
     }
 
     /// Of a group of which only our own subscription is known, and that the coordinator does not wait for us to assign.
     pub(super) fn for_restarted_static_leader(assignor: Strategy, topics: &BTreeSet<Topic>) -> Self {
         let (members, topics) = (Members::new(), topics.clone());
-        Self { assignor, members, topics, partitions: None, kept: None, racks: None }
+        Self { assignor, members, topics, partitions: None, kept_topology: None, racks: None }
     }
 
     /// Whether it has not seen any partitions yet.
@@ -89,12 +96,12 @@ impl Lead {
     }
 
     /// Whether the assignment need not wait for metadata.
-    pub(super) fn knows_enough(&self, cluster: &Cluster) -> bool {
+    pub(super) fn has_metadata(&self, cluster: &Cluster) -> bool {
         self.topics.iter().all(|topic| count(cluster.topics.get(topic)).is_some())
     }
 
     /// What partitions each topic has. One whose metadata is in trouble keeps what it had.
-    fn look(&mut self, cluster: &Cluster) -> Partitions {
+    fn read_partitions(&mut self, cluster: &Cluster) -> Partitions {
         if let Some(known) = &mut self.racks {
             let told = cluster.brokers.iter().filter_map(|(id, broker)| Some((*id, broker.rack.clone()?)));
             known.extend(told);
@@ -123,13 +130,13 @@ impl Lead {
 
     /// Everybody's assignment, from what is known now.
     pub(super) fn assign(&mut self, cluster: &Cluster) -> Vec<SyncGroupRequestAssignment> {
-        let partitions = self.look(cluster);
+        let partitions = self.read_partitions(cluster);
         let (assignment, fault) = self.assignor.assign(&partitions, &self.members);
         if let Some(fault) = fault {
             tracing::warn!("{fault}");
         }
         self.partitions = Some(partitions);
-        self.kept = None;
+        self.kept_topology = None;
         tracing::debug!(assignor = %self.assignor, ?assignment, "assigned as leader");
         assignment
             .into_iter()
@@ -142,16 +149,16 @@ impl Lead {
     }
 
     /// The coordinator keeps the assignment there is (KIP-814); from now on we watch the partitions (FAILURES G3).
-    pub(super) fn keep(&mut self, cluster: &Cluster) {
-        if self.knows_enough(cluster) {
-            self.partitions = Some(self.look(cluster));
+    pub(super) fn watch_partitions(&mut self, cluster: &Cluster) {
+        if self.has_metadata(cluster) {
+            self.partitions = Some(self.read_partitions(cluster));
         }
     }
 
     /// The assignment that is kept was made for the partitions with this [`topology_hash`](Self::topology_hash): some may have come while
     /// we were away.
     pub(super) fn set_assigned_topology(&mut self, topology_hash: u64) {
-        self.kept = Some(topology_hash);
+        self.kept_topology = Some(topology_hash);
     }
 
     /// Tells topics and their partition counts from others, in every process alike.
@@ -169,17 +176,17 @@ impl Lead {
 
     /// Whether the assignment that is kept was made for other partitions than there are.
     pub(super) fn is_outdated(&self) -> bool {
-        self.kept.is_some_and(|kept| self.topology_hash().is_some_and(|now| now != kept))
+        self.kept_topology.is_some_and(|kept| self.topology_hash().is_some_and(|now| now != kept))
     }
 
     /// Whether the assignment no longer fits the partitions there are, and where their replicas are if members have
     /// racks.
     pub(super) fn outdated_by(&mut self, cluster: &Cluster) -> bool {
         if self.partitions.is_none() {
-            self.keep(cluster);
+            self.watch_partitions(cluster);
             return self.is_outdated();
         }
-        let now = self.look(cluster);
+        let now = self.read_partitions(cluster);
         self.partitions.as_ref() != Some(&now)
     }
 }

@@ -58,7 +58,7 @@ impl Membership {
         let mut lead = self.lead.take().unwrap_or_else(predecessor);
         lead.set_assigned_topology(marker.topology_hash);
         if lead.is_outdated() {
-            self.rejoin = Some(PARTITIONS_CHANGED);
+            self.rejoin_reason = Some(PARTITIONS_CHANGED);
         }
         if marker.withholds {
             self.follow_up = FollowUp::Certain(WithheldFrom::Static);

@@ -4,7 +4,7 @@
 //! ```text
 //! Outside ─subscribe─▶ Joining ─▶ Syncing ─▶ Stable ─leave─▶ Leaving ─▶ Outside
 //!                        ▲                     │ something has to be let go first
-//!                        └──── Releasing ◀─────┘
+//!                        └──── Revoking ◀─────┘
 //! ```
 //!
 //! Always true:
@@ -20,7 +20,7 @@
 //! - the identity is reset no further than an error implies: a moved coordinator costs nothing, an illegal generation
 //!   the partitions, an unknown member id that too.
 //!
-//! Eager and cooperative differ in `Classic::before_joining` alone. KIP-62, 345, 394, 429, 792, 800, 814.
+//! Eager and cooperative differ in `Classic::to_revoke_before_joining` alone. KIP-62, 345, 394, 429, 792, 800, 814.
 //!
 //! A cooperative rebalance in which partitions move is followed by a second one. Its members hear of that with a
 //! heartbeat, so that after a SyncGroup a member that may have to expect one beats [quickly](follow_up) for a while.
@@ -33,10 +33,10 @@ use offtake_machine::{
 use offtake_wire::ErrorCode;
 
 use crate::{
+    call::CoordinatorCall,
     config::Config,
     core::{AfterLeaving, MemberCore},
-    event::{Event, GroupError, GroupMembership, ReleaseId},
-    exchange::Exchange,
+    event::{Event, GroupError, GroupMembership, RevocationId},
 };
 
 mod answers;
@@ -50,7 +50,7 @@ mod requests;
 mod state;
 mod transitions;
 
-use state::{As, Kind, OwnedPartitions, State};
+use state::{CallKind, MemberId, OwnedPartitions, State};
 
 /// One member.
 #[derive(Clone, Debug)]
@@ -89,7 +89,7 @@ impl Classic {
                 self.join_again(now, "subscribed");
             }
             State::Leaving { then, .. } => {
-                if then.subscribed() {
+                if then.on_subscribe() {
                     self.core.poll_timer.restart(now);
                 }
             }
@@ -98,7 +98,7 @@ impl Classic {
             State::Stable { .. }
             | State::Joining { .. }
             | State::Syncing { .. }
-            | State::Releasing { .. }
+            | State::Revoking { .. }
             | State::Unpolled => {}
         }
     }
@@ -106,7 +106,7 @@ impl Classic {
     pub(crate) fn refuse_pattern(&mut self) {
         let what =
             "the classic protocol has no patterns that the broker resolves; group.protocol=consumer has";
-        self.fail(self.core.too_old(what));
+        self.fail(self.core.too_old_error(what));
     }
 
     pub(crate) fn leave(&mut self, now: Instant, reason: &str, membership: GroupMembership) {
@@ -129,8 +129,8 @@ impl Classic {
         };
         if is_member && says_so && (is_named || asks_for_a_name.is_some()) {
             self.start_leaving(now, reason, AfterLeaving::Outside);
-            if let (State::Leaving { leave, .. }, Some(asked)) = (&mut self.state, asks_for_a_name) {
-                *leave = asked; // the answer says which member it is that has to leave
+            if let (State::Leaving { leave, .. }, Some(sent_join)) = (&mut self.state, asks_for_a_name) {
+                *leave = sent_join; // the answer says which member it is that has to leave
             }
         } else {
             // Away for as long as its session lasts (KIP-345).
@@ -139,35 +139,35 @@ impl Classic {
         }
     }
 
-    pub(crate) fn released(&mut self, now: Instant, id: ReleaseId) {
-        if !self.core.outbox.released(id) {
+    pub(crate) fn revocation_done(&mut self, now: Instant, id: RevocationId) {
+        if !self.core.outbox.confirm(id) {
             return;
         }
         for partition in mem::take(&mut self.owned.revoking) {
             self.owned.all.remove(&partition);
         }
-        if let State::Releasing { reason, .. } = self.state {
+        if let State::Revoking { reason, .. } = self.state {
             self.join_again(now, reason);
         }
     }
 
-    pub(crate) fn polled(&mut self, now: Instant) {
-        self.core.poll_timer.polled(now);
+    pub(crate) fn on_poll(&mut self, now: Instant) {
+        self.core.poll_timer.on_poll(now);
         match &mut self.state {
             State::Unpolled => self.join_again(now, "polling again"),
-            State::Leaving { then, .. } => then.polled(),
+            State::Leaving { then, .. } => then.on_poll(),
             _ => {}
         }
     }
 
-    pub(crate) fn commit_refused(&mut self, now: Instant, code: ErrorCode, identity: &Identity) {
+    pub(crate) fn on_commit_refused(&mut self, now: Instant, code: ErrorCode, identity: &Identity) {
         if self.identity().as_ref() != Some(identity) {
             return; // made as somebody that we no longer are (FAILURES E4)
         }
         match code {
-            ErrorCode::UnknownMemberId => self.lost(now, As::New),
-            ErrorCode::IllegalGeneration => self.generation_is_over(now),
-            ErrorCode::FencedInstanceId => self.fail(self.core.fenced()),
+            ErrorCode::UnknownMemberId => self.lose_membership(now, MemberId::Forgotten),
+            ErrorCode::IllegalGeneration => self.on_illegal_generation(now),
+            ErrorCode::FencedInstanceId => self.fail(self.core.fenced_error()),
             ErrorCode::RebalanceInProgress if matches!(self.state, State::Stable { .. }) => {
                 self.join_again(now, "the group is rebalancing");
             }
@@ -181,7 +181,7 @@ impl Classic {
             self.poll_interval_exceeded(now);
         }
         if is_over(self.warning_deadline()) {
-            self.core.poll_interval_nears();
+            self.core.warn_of_poll_interval();
         }
         if is_over(self.session_deadline()) {
             self.session_expired(now);
@@ -191,7 +191,7 @@ impl Classic {
         }
         if let Some(heartbeat) = self.state.heartbeat().filter(|heartbeat| heartbeat.is_overdue(now)) {
             self.core.coordinator_lost(heartbeat.sent());
-            self.retry(now, Kind::Heartbeat, "no answer");
+            self.retry(now, CallKind::Heartbeat, "no answer");
         }
         if is_over(self.follow_up_deadline()) {
             self.join_again(now, UNASSIGNED);
@@ -199,7 +199,7 @@ impl Classic {
         if let State::Leaving { until, .. } = self.state
             && until <= now
         {
-            self.leaving_is_over(now);
+            self.finish_leaving(now);
         }
     }
 
@@ -212,25 +212,25 @@ impl Classic {
         cluster: &Cluster,
     ) -> Option<Transmit> {
         self.check_kept_assignment(now, cluster);
-        self.core.blocked =
-            coordinator.is_none() && self.state.exchanges().any(|exchange| exchange.is_due_by(now));
+        self.core.waits_for_coordinator =
+            coordinator.is_none() && self.state.calls().any(|call| call.is_due_by(now));
         let coordinator = coordinator?;
         self.follow_coordinator(now, coordinator);
         self.prepare_assignment(now, cluster);
-        self.transmit(now, coordinator, Kind::Step)
-            .or_else(|| self.transmit(now, coordinator, Kind::Heartbeat))
+        self.transmit(now, coordinator, CallKind::Step)
+            .or_else(|| self.transmit(now, coordinator, CallKind::Heartbeat))
     }
 
-    fn transmit(&mut self, now: Instant, coordinator: BrokerId, kind: Kind) -> Option<Transmit> {
+    fn transmit(&mut self, now: Instant, coordinator: BrokerId, kind: CallKind) -> Option<Transmit> {
         let timeout = self.timeout(kind);
-        let exchange = match kind {
-            Kind::Step => self.state.step_mut(),
-            Kind::Heartbeat => self.state.heartbeat_mut(),
+        let call = match kind {
+            CallKind::Step => self.state.step_mut(),
+            CallKind::Heartbeat => self.state.heartbeat_mut(),
         };
-        let id = exchange?.start(now, &mut self.core.ids, timeout, coordinator)?;
+        let id = call?.start(now, &mut self.core.ids, timeout, coordinator)?;
         self.core.last_asked = Some(coordinator);
-        if let (State::Joining { asked, .. }, Kind::Step) = (&mut self.state, kind) {
-            asked.clone_from(&self.subscription);
+        if let (State::Joining { sent_subscription, .. }, CallKind::Step) = (&mut self.state, kind) {
+            sent_subscription.clone_from(&self.subscription);
         }
         match self.request(kind) {
             Ok(request) => {
@@ -248,13 +248,13 @@ impl Classic {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let calls = self.state.exchanges().filter(|exchange| !(self.core.blocked && exchange.is_due()));
+        let calls = self.state.calls().filter(|call| !(self.core.waits_for_coordinator && call.is_due()));
         let until = match self.state {
             State::Leaving { until, .. } => Some(until),
             _ => None,
         };
         earliest([
-            earliest(calls.map(Exchange::deadline)),
+            earliest(calls.map(CoordinatorCall::deadline)),
             until,
             self.warning_deadline(),
             self.poll_deadline(),
@@ -268,7 +268,7 @@ impl Classic {
     }
 
     pub(crate) fn wants_coordinator(&self) -> bool {
-        self.state.exchanges().any(|exchange| !exchange.is_idle())
+        self.state.calls().any(|call| !call.is_idle())
     }
 
     pub(crate) fn group_topics(&self) -> Option<&BTreeSet<Topic>> {
@@ -278,7 +278,7 @@ impl Classic {
     pub(crate) fn identity(&self) -> Option<Identity> {
         let membership = self.state.membership()?;
         let takes_commits = match &self.state {
-            State::Stable { .. } | State::Releasing { .. } => true,
+            State::Stable { .. } | State::Revoking { .. } => true,
             // Until the others have joined too, the coordinator takes commits of the generation that is ending.
             State::Joining { .. } => !membership.heartbeat.is_idle(),
             // It refuses those of a generation that has no assignment yet.
@@ -302,15 +302,15 @@ impl Classic {
     pub(crate) fn valid_until(&self) -> Option<Instant> {
         let membership = self.state.membership()?;
         let by_session = membership.session.valid_until(self.core.config.session_timeout)?;
-        Some(by_session.min(membership.release_by(self.core.config.rebalance_timeout)?))
+        Some(by_session.min(membership.revoke_by(self.core.config.rebalance_timeout)?))
     }
 
-    pub(crate) fn release_by(&self) -> Option<Instant> {
-        self.state.membership()?.release_by(self.core.config.rebalance_timeout)
+    pub(crate) fn revoke_by(&self) -> Option<Instant> {
+        self.state.membership()?.revoke_by(self.core.config.rebalance_timeout)
     }
 
-    pub(crate) fn is_out_until_released(&self) -> bool {
-        matches!(self.state, State::Releasing { membership: None, .. })
+    pub(crate) fn is_out_until_revoked(&self) -> bool {
+        matches!(self.state, State::Revoking { membership: None, .. })
     }
 
     pub(crate) fn state_name(&self) -> &'static str {
@@ -321,7 +321,7 @@ impl Classic {
             State::Joining { .. } => "joining",
             State::Syncing { .. } => "syncing",
             State::Stable { .. } => "stable",
-            State::Releasing { .. } => "releasing",
+            State::Revoking { .. } => "revoking",
             State::Leaving { .. } => "leaving",
         }
     }

@@ -12,7 +12,7 @@ use offtake_wire::{
 
 use super::{
     Classic,
-    state::{Kind, Plan, State},
+    state::{CallKind, State, SyncPlan},
 };
 use crate::{
     assignor::{Claim, RebalanceProtocol, encode_subscription},
@@ -27,20 +27,17 @@ const LONGEST_REASON: usize = 255;
 
 impl Classic {
     /// `None` in a state that says nothing.
-    pub(super) fn request(&mut self, kind: Kind) -> Result<Option<Request>, EncodeError> {
+    pub(super) fn request(&mut self, kind: CallKind) -> Result<Option<Request>, EncodeError> {
         Ok(match (kind, &self.state) {
             (_, State::Outside | State::Unpolled | State::Failed) => None,
-            (Kind::Step, State::Joining { reason, .. }) => Some(self.join(reason)?.into()),
-            (Kind::Step, State::Syncing { .. }) => Some(self.sync().into()),
-            (Kind::Step, State::Leaving { reason, .. }) => Some(self.leave_request(reason).into()),
-            (Kind::Step, State::Stable { .. } | State::Releasing { .. }) => None,
-            (Kind::Heartbeat, State::Leaving { .. }) => None,
+            (CallKind::Step, State::Joining { reason, .. }) => Some(self.join(reason)?.into()),
+            (CallKind::Step, State::Syncing { .. }) => Some(self.sync().into()),
+            (CallKind::Step, State::Leaving { reason, .. }) => Some(self.leave_request(reason).into()),
+            (CallKind::Step, State::Stable { .. } | State::Revoking { .. }) => None,
+            (CallKind::Heartbeat, State::Leaving { .. }) => None,
             (
-                Kind::Heartbeat,
-                State::Joining { .. }
-                | State::Syncing { .. }
-                | State::Stable { .. }
-                | State::Releasing { .. },
+                CallKind::Heartbeat,
+                State::Joining { .. } | State::Syncing { .. } | State::Stable { .. } | State::Revoking { .. },
             ) => Some(self.heartbeat_request().into()),
         })
     }
@@ -58,7 +55,7 @@ impl Classic {
             group_instance_id: self.core.config.instance_id.clone(),
             protocol_type: PROTOCOL_TYPE.to_owned(),
             protocols: protocols.collect::<Result<_, EncodeError>>()?,
-            reason: Some(within(reason)),
+            reason: Some(shortened(reason)),
         })
     }
 
@@ -80,7 +77,7 @@ impl Classic {
 
     fn sync(&mut self) -> SyncGroupRequest {
         let assignments = match &mut self.state {
-            State::Syncing { plan: Plan::Send(assignments), .. } => std::mem::take(assignments),
+            State::Syncing { plan: SyncPlan::Send(assignments), .. } => std::mem::take(assignments),
             _ => Vec::new(),
         };
         SyncGroupRequest {
@@ -115,13 +112,13 @@ impl Classic {
                 member_id: self.member_id.clone(),
                 // A static member that is fenced must not take its successor along.
                 group_instance_id: self.core.config.instance_id.clone(),
-                reason: Some(within(reason)),
+                reason: Some(shortened(reason)),
             }],
         }
     }
 }
 
 /// As much of a reason as brokers take (KIP-800).
-fn within(reason: &str) -> String {
+fn shortened(reason: &str) -> String {
     reason.char_indices().take_while(|(at, c)| at + c.len_utf8() <= LONGEST_REASON).map(|(_, c)| c).collect()
 }

@@ -11,8 +11,8 @@ use offtake_wire::messages::sync_group::SyncGroupRequestAssignment;
 use super::{follow_up::FollowUp, lead::Lead};
 use crate::{
     assignor::Strategy,
+    call::{CoordinatorCall, Sent},
     core::AfterLeaving,
-    exchange::{Exchange, Sent},
     pacer::HeartbeatPacer,
     session::Session,
 };
@@ -41,14 +41,14 @@ pub(super) struct Membership {
     /// As leader: when to ask for that rebalance ourselves.
     pub(super) follow_up_at: Option<Instant>,
     /// The next heartbeat; idle when the generation is known to be over.
-    pub(super) heartbeat: Exchange,
+    pub(super) heartbeat: CoordinatorCall,
     pub(super) pacer: HeartbeatPacer,
     pub(super) session: Session,
     /// When the last call left that was answered as if nothing was the matter: no rebalance that we do not take part in
     /// can be over before the rebalance timeout counted from here.
     pub(super) last_stable_at: Option<Instant>,
     /// Why to join again as soon as this rebalance is through.
-    pub(super) rejoin: Option<&'static str>,
+    pub(super) rejoin_reason: Option<&'static str>,
 }
 
 #[derive(Clone, Debug)]
@@ -62,31 +62,31 @@ pub(super) enum State {
     /// `asked` is the subscription that the outstanding JoinGroup carries; the membership is that of the generation we were
     /// in, which goes on until the JoinGroup is answered.
     Joining {
-        join: Exchange,
+        join: CoordinatorCall,
         membership: Option<Box<Membership>>,
-        asked: BTreeSet<Topic>,
+        sent_subscription: BTreeSet<Topic>,
         reason: &'static str,
     },
     /// In a generation that has no assignment yet.
     Syncing {
-        sync: Exchange,
+        sync: CoordinatorCall,
         membership: Box<Membership>,
         /// When the JoinGroup left, unless the coordinator took it for one of a member that is through already.
-        joined: Option<Instant>,
-        asked: BTreeSet<Topic>,
-        plan: Plan,
+        join_sent_at: Option<Instant>,
+        sent_subscription: BTreeSet<Topic>,
+        plan: SyncPlan,
     },
     /// A member that has its assignment.
     Stable {
         membership: Box<Membership>,
     },
     /// The application is letting go; then we join again.
-    Releasing {
+    Revoking {
         membership: Option<Box<Membership>>,
         reason: &'static str,
     },
     Leaving {
-        leave: Exchange,
+        leave: CoordinatorCall,
         until: Instant,
         reason: String,
         then: AfterLeaving,
@@ -95,7 +95,7 @@ pub(super) enum State {
 
 /// What a SyncGroup says.
 #[derive(Clone, Debug)]
-pub(super) enum Plan {
+pub(super) enum SyncPlan {
     /// As leader: to be made once the metadata is there, at the call's time at the latest.
     Make,
     /// As leader, when the coordinator keeps the assignment there is.
@@ -106,14 +106,14 @@ pub(super) enum Plan {
 
 /// Whether the coordinator still knows our member id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum As {
-    Same,
-    New,
+pub(super) enum MemberId {
+    Kept,
+    Forgotten,
 }
 
 /// Which of the outstanding calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum CallKind {
     /// JoinGroup, SyncGroup or LeaveGroup: what the state is about.
     Step,
     Heartbeat,
@@ -121,9 +121,9 @@ pub(super) enum Kind {
 
 impl State {
     /// The call that the state is about.
-    pub(super) fn step(&self) -> Option<&Exchange> {
+    pub(super) fn step(&self) -> Option<&CoordinatorCall> {
         match self {
-            Self::Outside | Self::Unpolled | Self::Failed | Self::Stable { .. } | Self::Releasing { .. } => {
+            Self::Outside | Self::Unpolled | Self::Failed | Self::Stable { .. } | Self::Revoking { .. } => {
                 None
             }
             Self::Joining { join: step, .. }
@@ -132,9 +132,9 @@ impl State {
         }
     }
 
-    pub(super) fn step_mut(&mut self) -> Option<&mut Exchange> {
+    pub(super) fn step_mut(&mut self) -> Option<&mut CoordinatorCall> {
         match self {
-            Self::Outside | Self::Unpolled | Self::Failed | Self::Stable { .. } | Self::Releasing { .. } => {
+            Self::Outside | Self::Unpolled | Self::Failed | Self::Stable { .. } | Self::Revoking { .. } => {
                 None
             }
             Self::Joining { join: step, .. }
@@ -146,7 +146,7 @@ impl State {
     pub(super) fn membership(&self) -> Option<&Membership> {
         match self {
             Self::Outside | Self::Unpolled | Self::Failed | Self::Leaving { .. } => None,
-            Self::Joining { membership, .. } | Self::Releasing { membership, .. } => membership.as_deref(),
+            Self::Joining { membership, .. } | Self::Revoking { membership, .. } => membership.as_deref(),
             Self::Syncing { membership, .. } | Self::Stable { membership } => Some(membership),
         }
     }
@@ -154,9 +154,7 @@ impl State {
     pub(super) fn membership_mut(&mut self) -> Option<&mut Membership> {
         match self {
             Self::Outside | Self::Unpolled | Self::Failed | Self::Leaving { .. } => None,
-            Self::Joining { membership, .. } | Self::Releasing { membership, .. } => {
-                membership.as_deref_mut()
-            }
+            Self::Joining { membership, .. } | Self::Revoking { membership, .. } => membership.as_deref_mut(),
             Self::Syncing { membership, .. } | Self::Stable { membership } => Some(membership),
         }
     }
@@ -164,39 +162,37 @@ impl State {
     pub(super) fn into_membership(self) -> Option<Box<Membership>> {
         match self {
             Self::Outside | Self::Unpolled | Self::Failed | Self::Leaving { .. } => None,
-            Self::Joining { membership, .. } | Self::Releasing { membership, .. } => membership,
+            Self::Joining { membership, .. } | Self::Revoking { membership, .. } => membership,
             Self::Syncing { membership, .. } | Self::Stable { membership } => Some(membership),
         }
     }
 
-    pub(super) fn heartbeat(&self) -> Option<&Exchange> {
+    pub(super) fn heartbeat(&self) -> Option<&CoordinatorCall> {
         self.membership().map(|membership| &membership.heartbeat)
     }
 
-    pub(super) fn heartbeat_mut(&mut self) -> Option<&mut Exchange> {
+    pub(super) fn heartbeat_mut(&mut self) -> Option<&mut CoordinatorCall> {
         self.membership_mut().map(|membership| &mut membership.heartbeat)
     }
 
-    pub(super) fn exchanges(&self) -> impl Iterator<Item = &Exchange> {
+    pub(super) fn calls(&self) -> impl Iterator<Item = &CoordinatorCall> {
         [self.step(), self.heartbeat()].into_iter().flatten()
     }
 
     /// If `id` answers one of the calls: which, and when it had left.
-    pub(super) fn take(&mut self, id: CallId) -> Option<(Kind, Sent)> {
+    pub(super) fn take(&mut self, id: CallId) -> Option<(CallKind, Sent)> {
         if let Some(sent) = self.step_mut().and_then(|step| step.take(id)) {
-            return Some((Kind::Step, sent));
+            return Some((CallKind::Step, sent));
         }
         let sent = self.heartbeat_mut()?.take(id)?;
-        Some((Kind::Heartbeat, sent))
+        Some((CallKind::Heartbeat, sent))
     }
 
     /// Whether the application is expected to poll.
     pub(super) fn is_member(&self) -> bool {
         match self {
             Self::Outside | Self::Unpolled | Self::Failed | Self::Leaving { .. } => false,
-            Self::Joining { .. } | Self::Syncing { .. } | Self::Stable { .. } | Self::Releasing { .. } => {
-                true
-            }
+            Self::Joining { .. } | Self::Syncing { .. } | Self::Stable { .. } | Self::Revoking { .. } => true,
         }
     }
 }
@@ -210,7 +206,7 @@ impl OwnedPartitions {
 
 impl Membership {
     /// Until when what is being revoked has to be released: then the group goes on without us.
-    pub(super) fn release_by(&self, rebalance_timeout: Duration) -> Option<Instant> {
+    pub(super) fn revoke_by(&self, rebalance_timeout: Duration) -> Option<Instant> {
         self.last_stable_at?.checked_add(rebalance_timeout)
     }
 

@@ -10,13 +10,13 @@ use offtake_machine::TopicPartition;
 
 use super::{
     Classic,
-    state::{As, Kind, Membership, State},
+    state::{CallKind, MemberId, Membership, State},
 };
 use crate::{
     assignor::RebalanceProtocol,
+    call::CoordinatorCall,
     core::AfterLeaving,
     event::{Event, GroupError},
-    exchange::Exchange,
 };
 
 /// What a JoinGroup may take beyond the rebalance timeout, as in Java.
@@ -24,7 +24,7 @@ const JOIN_MARGIN: Duration = Duration::from_secs(5);
 
 impl Classic {
     /// What has to be let go before a JoinGroup: all of it, or only what we no longer subscribe to.
-    pub(super) fn before_joining(&self) -> BTreeSet<TopicPartition> {
+    pub(super) fn to_revoke_before_joining(&self) -> BTreeSet<TopicPartition> {
         let kept = |partition: &TopicPartition| match self.core.config.rebalance_protocol() {
             RebalanceProtocol::Eager => false,
             RebalanceProtocol::Cooperative => self.subscription.contains(&partition.topic),
@@ -35,16 +35,16 @@ impl Classic {
 
     /// Joins, or joins again: at once, or when the application has let go of what it has to.
     pub(super) fn join_again(&mut self, now: Instant, reason: &'static str) {
-        let surplus = self.before_joining();
+        let surplus = self.to_revoke_before_joining();
         self.revoke(surplus);
-        if self.core.outbox.waits() {
+        if self.core.outbox.has_unconfirmed() {
             let membership = self.take_membership();
-            self.state = State::Releasing { membership, reason };
+            self.state = State::Revoking { membership, reason };
         } else {
             // With a generation behind it, and another claim than before, the coordinator lets it start a rebalance.
             self.must_trigger_rebalance &= self.state.membership().is_none();
             if let Some(membership) = self.state.membership_mut() {
-                membership.rejoin = None;
+                membership.rejoin_reason = None;
             }
             self.join_at(now, reason);
         }
@@ -53,7 +53,12 @@ impl Classic {
     /// Joins at that time. Until a JoinGroup is answered, the generation that we are in goes on.
     pub(super) fn join_at(&mut self, at: Instant, reason: &'static str) {
         let membership = self.take_membership();
-        self.state = State::Joining { join: Exchange::due(at), membership, asked: BTreeSet::new(), reason };
+        self.state = State::Joining {
+            join: CoordinatorCall::due(at),
+            membership,
+            sent_subscription: BTreeSet::new(),
+            reason,
+        };
     }
 
     /// For the state that comes next.
@@ -64,42 +69,47 @@ impl Classic {
     pub(super) fn revoke(&mut self, partitions: BTreeSet<TopicPartition>) {
         if !partitions.is_empty() {
             let generation = self.owned.generation();
-            self.core.outbox.revoke(partitions.iter().cloned().collect(), generation);
+            self.core.outbox.push_revoke(partitions.iter().cloned().collect(), generation);
             self.owned.revoking.extend(partitions);
         }
     }
 
     /// The group goes on without us. What is being revoked already is not lost a second time (invariant S9).
     pub(super) fn lose_everything(&mut self) {
-        self.core.outbox.revokes_are_lost();
+        self.core.outbox.turn_revokes_into_lost();
         let all = mem::take(&mut self.owned.all);
         let partitions: Vec<_> = all.into_iter().filter(|p| !self.owned.revoking.contains(p)).collect();
         self.owned.revoking.clear();
         if !partitions.is_empty() {
-            self.core.outbox.lose(partitions, self.owned.generation());
+            self.core.outbox.push_lost(partitions, self.owned.generation());
         }
         self.state = State::Outside;
     }
 
     /// We are out of the generation, and come back.
-    pub(super) fn lost(&mut self, now: Instant, r#as: As) {
-        let reason = match r#as {
-            As::Same => "out of the generation",
-            As::New => "unknown to the coordinator",
+    pub(super) fn lose_membership(&mut self, now: Instant, member_id: MemberId) {
+        let reason = match member_id {
+            MemberId::Kept => "out of the generation",
+            MemberId::Forgotten => "unknown to the coordinator",
         };
-        self.lost_because(now, r#as, reason);
+        self.lose_membership_because(now, member_id, reason);
     }
 
-    pub(super) fn lost_because(&mut self, now: Instant, r#as: As, reason: &'static str) {
+    pub(super) fn lose_membership_because(
+        &mut self,
+        now: Instant,
+        member_id: MemberId,
+        reason: &'static str,
+    ) {
         self.lose_everything();
-        if r#as == As::New {
+        if member_id == MemberId::Forgotten {
             self.member_id.clear();
         }
-        if self.core.outbox.waits() {
-            self.state = State::Releasing { membership: None, reason };
+        if self.core.outbox.has_unconfirmed() {
+            self.state = State::Revoking { membership: None, reason };
         } else {
             let what = || format!("out of the group: {reason}");
-            let at = self.core.health.began_anew(now, &mut self.core.outbox, what);
+            let at = self.core.health.on_restart(now, &mut self.core.outbox, what);
             self.join_at(at, reason);
         }
     }
@@ -107,7 +117,7 @@ impl Classic {
     pub(super) fn session_expired(&mut self, now: Instant) {
         self.core.session_expired();
         // The coordinator may be of another opinion, or know us still: it says so when we join with the id we have.
-        self.lost_because(now, As::Same, "the session has expired here");
+        self.lose_membership_because(now, MemberId::Kept, "the session has expired here");
     }
 
     pub(super) fn poll_interval_exceeded(&mut self, now: Instant) {
@@ -123,14 +133,15 @@ impl Classic {
 
     pub(super) fn start_leaving(&mut self, now: Instant, reason: &str, then: AfterLeaving) {
         let until = now + self.core.config.request_timeout;
-        self.state = State::Leaving { leave: Exchange::due(now), until, reason: reason.to_owned(), then };
+        self.state =
+            State::Leaving { leave: CoordinatorCall::due(now), until, reason: reason.to_owned(), then };
     }
 
     /// The coordinator knows that we leave, or it has been tried for long enough.
-    pub(super) fn leaving_is_over(&mut self, now: Instant) {
+    pub(super) fn finish_leaving(&mut self, now: Instant) {
         let State::Leaving { then, .. } = mem::replace(&mut self.state, State::Outside) else { return };
         self.member_id.clear();
-        if then.is_told() {
+        if then.emits_left() {
             self.core.outbox.push(Event::Left);
         }
         match then {
@@ -185,20 +196,20 @@ impl Classic {
     }
 
     /// How long to wait for the answer to a call.
-    pub(super) fn timeout(&self, kind: Kind) -> Duration {
+    pub(super) fn timeout(&self, kind: CallKind) -> Duration {
         match (kind, &self.state) {
             // So that there is time for a second one.
-            (Kind::Heartbeat, _) => {
+            (CallKind::Heartbeat, _) => {
                 self.core.config.request_timeout.min(self.core.config.session_timeout / 2)
             }
             // The others may take the whole rebalance timeout; the rest is for the way.
-            (Kind::Step, State::Joining { .. }) => self
+            (CallKind::Step, State::Joining { .. }) => self
                 .core
                 .config
                 .rebalance_timeout
                 .saturating_add(JOIN_MARGIN)
                 .max(self.core.config.request_timeout),
-            (Kind::Step, _) => self.core.config.request_timeout,
+            (CallKind::Step, _) => self.core.config.request_timeout,
         }
     }
 }

@@ -14,9 +14,9 @@ use offtake_wire::{
 
 use super::{Consumer, state::State};
 use crate::{
+    call::{CoordinatorCall, Sent},
     core::Verdict,
     event::GroupError,
-    exchange::{Exchange, Sent},
 };
 
 /// The shortest heartbeat interval that a broker may ask for (FAILURES §3 row 51).
@@ -39,25 +39,25 @@ impl Consumer {
             Ok(Answer { version, response: Response::ConsumerGroupHeartbeat(answer), .. }) => {
                 match self.state {
                     State::Leaving { .. } if answer.error_code.is_retriable() => {
-                        self.refused(now, sent, answer);
+                        self.on_error_code(now, sent, answer);
                     }
                     // A member that is not known has left. Other refusals will not get better in the little time there is
                     // (F9).
-                    State::Leaving { .. } => self.leaving_is_over(now),
+                    State::Leaving { .. } => self.finish_leaving(now),
                     _ if version < PATTERNS_SINCE && !self.pattern.is_empty() => {
                         // It may have taken us in, subscribed to nothing.
                         let known = answer.error_code.is_ok() || matches!(self.state, State::Member { .. });
-                        let error = self.core.too_old(NO_PATTERNS);
+                        let error = self.core.too_old_error(NO_PATTERNS);
                         self.fail_and_leave(now, error, known);
                     }
                     _ if answer.error_code.is_ok() => self.on_heartbeat(now, sent, answer),
-                    _ => self.refused(now, sent, answer),
+                    _ => self.on_error_code(now, sent, answer),
                 }
             }
             Ok(_) => self.retry(now, "unexpected response type"),
             Err(error) => {
                 self.unreleased_since = None;
-                match self.core.unanswered(sent, &error, USE_CLASSIC) {
+                match self.core.judge_call_error(sent, &error, USE_CLASSIC) {
                     Verdict::Retry => self.retry(now, &error.to_string()),
                     Verdict::Fail(error) => self.fail(error),
                 }
@@ -71,7 +71,7 @@ impl Consumer {
         if answer.member_epoch <= 0 && matches!(self.state, State::Joining { .. }) {
             return self.retry(now, "an answer to a join without an epoch");
         }
-        self.core.health.worked(&mut self.core.outbox);
+        self.core.health.on_success(&mut self.core.outbox);
         if let Some(id) = answer.member_id.filter(|id| !id.is_empty()) {
             self.member_id = id;
         }
@@ -84,30 +84,30 @@ impl Consumer {
             let longest = (session_timeout / 3).max(SHORTEST_INTERVAL);
             self.interval = Duration::from_millis(wanted).clamp(SHORTEST_INTERVAL, longest);
         }
-        self.session.accepted(sent.at, session_timeout);
+        self.session.on_accepted(sent.at, session_timeout);
         if matches!(self.state, State::Joining { .. }) {
             self.expect_assignment_change(now, self.interval.saturating_mul(2));
         }
         let next = self.pacer.next(now, sent.at + self.interval);
         let at = if mem::take(&mut self.heartbeat_at_once) { now } else { next };
-        self.state = State::Member { heartbeat: Exchange::due(at) };
-        let unheard_since = self.unheard_since.take();
+        self.state = State::Member { heartbeat: CoordinatorCall::due(at) };
+        let unanswered_since = self.unanswered_since.take();
         // Whatever is still to be taken, the broker waits for us only until it knows what we have let go of; of what we let
         // go of after this one left, it does not know yet.
         if !self.partitions.is_revoking() && !self.pending.owned {
-            self.giving_up_since = None;
+            self.revoking_since = None;
         }
         if let Some(target) = answer.assignment.map(partitions)
             // A member that has said everything is told everything again.
-            && !(self.announced == Some(self.epoch) && self.partitions.is_at(&target))
-            && self.partitions.wants(target)
+            && !(self.announced_epoch == Some(self.epoch) && self.partitions.is_at(&target))
+            && self.partitions.set_target(target)
         {
-            self.giving_up_since = self.giving_up_since.or(unheard_since);
+            self.revoking_since = self.revoking_since.or(unanswered_since);
         }
         self.reconcile(now);
     }
 
-    fn refused(&mut self, now: Instant, sent: Sent, answer: ConsumerGroupHeartbeatResponse) {
+    fn on_error_code(&mut self, now: Instant, sent: Sent, answer: ConsumerGroupHeartbeatResponse) {
         let group = || self.core.config.group.clone();
         let (code, words) = (answer.error_code, answer.error_message);
         if code != ErrorCode::UnreleasedInstanceId {
@@ -116,9 +116,9 @@ impl Consumer {
         }
         let verdict = match code {
             // The group has forgotten us, or moved on: back under the same name (F1, C8).
-            ErrorCode::UnknownMemberId | ErrorCode::FencedMemberEpoch => return self.lost(now),
+            ErrorCode::UnknownMemberId | ErrorCode::FencedMemberEpoch => return self.lose_membership(now),
             ErrorCode::GroupIdNotFound if matches!(self.state, State::Member { .. }) => {
-                return self.lost(now);
+                return self.lose_membership(now);
             }
             ErrorCode::UnreleasedInstanceId => match self.unreleased_since {
                 // A crashed predecessor holds it no longer than its session (G6).
@@ -142,14 +142,14 @@ impl Consumer {
             }
             ErrorCode::UnsupportedVersion => {
                 let what = words.unwrap_or_else(|| "it has no consumer protocol".into());
-                Verdict::Fail(self.core.too_old(format!("{what}{USE_CLASSIC}")))
+                Verdict::Fail(self.core.too_old_error(format!("{what}{USE_CLASSIC}")))
             }
             ErrorCode::UnsupportedAssignor => {
                 let words = words.unwrap_or_default();
                 let message = Some(format!("see group.remote.assignor. {words}").trim_end().to_owned());
                 Verdict::Fail(GroupError::Refused { group: group(), code, message })
             }
-            code => self.core.refused(sent, code, words),
+            code => self.core.judge_code(sent, code, words),
         };
         match verdict {
             Verdict::Retry => self.retry(now, code.name()),
@@ -168,7 +168,7 @@ impl Consumer {
             _ => at,
         };
         if let Some(heartbeat) = self.state.heartbeat_mut() {
-            *heartbeat = Exchange::due(at);
+            *heartbeat = CoordinatorCall::due(at);
         }
     }
 }

@@ -21,7 +21,7 @@ impl Consumer {
             state,
             subscription,
             pattern,
-            told_pattern,
+            pattern_sent,
             member_id,
             epoch,
             interval,
@@ -32,9 +32,9 @@ impl Consumer {
             heartbeat_at_once,
             session,
             session_timeout,
-            unheard_since,
-            giving_up_since,
-            announced,
+            unanswered_since,
+            revoking_since,
+            announced_epoch,
             unreleased_since,
         } = self;
         relative.core(core, to);
@@ -42,17 +42,27 @@ impl Consumer {
         relative.session(session, to);
         mem::discriminant(state).hash(to);
         if let Some(heartbeat) = state.heartbeat() {
-            relative.exchange(heartbeat, to);
+            relative.coordinator_call(heartbeat, to);
         }
         relative.call(session_timeout.call(), to);
         if let State::Leaving { until, epoch, then, .. } = state {
             relative.time(Some(*until), to);
             (epoch, then).hash(to);
         }
-        (subscription, member_id, epoch, interval, names, partitions, pending, heartbeat_at_once, announced)
+        (
+            subscription,
+            member_id,
+            epoch,
+            interval,
+            names,
+            partitions,
+            pending,
+            heartbeat_at_once,
+            announced_epoch,
+        )
             .hash(to);
-        (pattern, told_pattern, core.config.session_timeout).hash(to);
-        for time in [unheard_since, giving_up_since, unreleased_since] {
+        (pattern, pattern_sent, core.config.session_timeout).hash(to);
+        for time in [unanswered_since, revoking_since, unreleased_since] {
             relative.time(*time, to);
         }
     }

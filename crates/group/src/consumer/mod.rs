@@ -3,7 +3,7 @@
 //! ```text
 //! Outside ─subscribe─▶ Joining ─▶ Member ─leave─▶ Leaving ─▶ Outside
 //!                        ▲          │ fenced: everything is lost
-//!                        └─ Releasing ◀┘
+//!                        └─ Revoking ◀┘
 //! ```
 //! A member has what it owns and, at times, a target that differs. First it lets go of what is not in the target, then
 //! it takes what is new, then it says what it has.
@@ -30,10 +30,10 @@ use offtake_machine::{
 use offtake_wire::{ErrorCode, Uuid};
 
 use crate::{
+    call::CoordinatorCall,
     config::Config,
     core::{AfterLeaving, MemberCore},
-    event::{Event, GroupMembership, ReleaseId},
-    exchange::Exchange,
+    event::{Event, GroupMembership, RevocationId},
     pacer::HeartbeatPacer,
     session::Session,
 };
@@ -61,7 +61,7 @@ pub(crate) struct Consumer {
     /// What the broker matches names with; empty: nothing.
     pattern: String,
     /// Whether the broker may know a pattern of ours: then none is something to say.
-    told_pattern: bool,
+    pattern_sent: bool,
     member_id: String,
     /// 0 while we are none.
     epoch: i32,
@@ -77,12 +77,12 @@ pub(crate) struct Consumer {
     session: Session,
     session_timeout: SessionTimeout,
     /// When the first heartbeat left that nothing has been heard of since: its answer may have told us to let go.
-    unheard_since: Option<Instant>,
+    unanswered_since: Option<Instant>,
     /// Since when, at the earliest, the broker waits for us to let go of something: after the rebalance timeout it
     /// waits no longer, and takes everything.
-    giving_up_since: Option<Instant>,
+    revoking_since: Option<Instant>,
     /// The epoch that the application last heard of.
-    announced: Option<i32>,
+    announced_epoch: Option<i32>,
     /// Since when our instance id has been somebody else's.
     unreleased_since: Option<Instant>,
 }
@@ -94,7 +94,7 @@ impl Consumer {
             state: State::Outside,
             subscription: BTreeSet::new(),
             pattern: String::new(),
-            told_pattern: false,
+            pattern_sent: false,
             member_id: member_id(&core.config),
             epoch: JOIN,
             interval: core.config.heartbeat_interval,
@@ -105,9 +105,9 @@ impl Consumer {
             heartbeat_at_once: false,
             session: Session::default(),
             session_timeout: SessionTimeout::new(&core.config),
-            unheard_since: None,
-            giving_up_since: None,
-            announced: None,
+            unanswered_since: None,
+            revoking_since: None,
+            announced_epoch: None,
             unreleased_since: None,
             core,
         }
@@ -125,7 +125,7 @@ impl Consumer {
                 self.join(now);
             }
             State::Leaving { then, .. } => {
-                if then.subscribed() {
+                if then.on_subscribe() {
                     self.core.poll_timer.restart(now);
                 }
             }
@@ -134,13 +134,13 @@ impl Consumer {
                 self.pending.subscription = true;
                 self.heartbeat_now(now);
             }
-            State::Joining { .. } | State::Member { .. } | State::Releasing | State::Unpolled => {}
+            State::Joining { .. } | State::Member { .. } | State::Revoking | State::Unpolled => {}
         }
     }
 
     fn learn_session_timeout(&mut self, timeout: Duration) {
         self.core.config.session_timeout = timeout;
-        self.session.learn(timeout);
+        self.session.set_timeout(timeout);
     }
 
     pub(crate) fn leave(&mut self, now: Instant, membership: GroupMembership) {
@@ -151,13 +151,13 @@ impl Consumer {
             return;
         }
         // A heartbeat that joins may have arrived already.
-        self.session_timeout.forget();
+        self.session_timeout.cancel();
         let known = match &self.state {
             State::Member { .. } => true,
             State::Joining { heartbeat } => heartbeat.is_sent() || self.pending.full,
             _ => false,
         };
-        self.step_out();
+        self.reset_membership();
         if let Some(epoch) = self.leave_epoch(membership).filter(|_| known) {
             self.start_leaving(now, epoch, AfterLeaving::Outside);
         } else {
@@ -166,13 +166,13 @@ impl Consumer {
         }
     }
 
-    pub(crate) fn released(&mut self, now: Instant, id: ReleaseId) {
-        if !self.core.outbox.released(id) {
+    pub(crate) fn revocation_done(&mut self, now: Instant, id: RevocationId) {
+        if !self.core.outbox.confirm(id) {
             return;
         }
-        self.partitions.released();
+        self.partitions.revocation_done();
         match self.state {
-            State::Releasing => self.join(now),
+            State::Revoking => self.join(now),
             State::Member { .. } => {
                 self.pending.owned = true;
                 self.expect_assignment_change(now, self.interval);
@@ -183,24 +183,24 @@ impl Consumer {
         }
     }
 
-    pub(crate) fn polled(&mut self, now: Instant) {
-        self.core.poll_timer.polled(now);
+    pub(crate) fn on_poll(&mut self, now: Instant) {
+        self.core.poll_timer.on_poll(now);
         match &mut self.state {
             State::Unpolled => self.join(now),
-            State::Leaving { then, .. } => then.polled(),
+            State::Leaving { then, .. } => then.on_poll(),
             _ => {}
         }
     }
 
-    pub(crate) fn commit_refused(&mut self, now: Instant, code: ErrorCode, identity: &Identity) {
+    pub(crate) fn on_commit_refused(&mut self, now: Instant, code: ErrorCode, identity: &Identity) {
         if self.identity().as_ref() != Some(identity) {
             return; // made as somebody that we no longer are
         }
         match code {
             // The next heartbeat brings the epoch; what we own is ours all the same (FAILURES F2, F3).
             ErrorCode::StaleMemberEpoch | ErrorCode::IllegalGeneration => self.heartbeat_now(now),
-            ErrorCode::UnknownMemberId | ErrorCode::FencedMemberEpoch => self.lost(now),
-            ErrorCode::FencedInstanceId => self.fail(self.core.fenced()),
+            ErrorCode::UnknownMemberId | ErrorCode::FencedMemberEpoch => self.lose_membership(now),
+            ErrorCode::FencedInstanceId => self.fail(self.core.fenced_error()),
             _ => {}
         }
     }
@@ -218,11 +218,11 @@ impl Consumer {
             self.poll_interval_exceeded(now);
         }
         if is_over(self.warning_deadline()) {
-            self.core.poll_interval_nears();
+            self.core.warn_of_poll_interval();
         }
         if is_over(self.session_deadline()) {
             self.core.session_expired();
-            self.lost(now);
+            self.lose_membership(now);
         }
         if let Some(heartbeat) = self.state.heartbeat().filter(|heartbeat| heartbeat.is_overdue(now)) {
             self.core.coordinator_lost(heartbeat.sent());
@@ -231,7 +231,7 @@ impl Consumer {
         if let State::Leaving { until, .. } = self.state
             && until <= now
         {
-            self.leaving_is_over(now);
+            self.finish_leaving(now);
         }
         self.session_timeout.handle_timeout(now);
     }
@@ -244,14 +244,14 @@ impl Consumer {
         coordinator: Option<BrokerId>,
         cluster: &Cluster,
     ) -> Option<Transmit> {
-        if !self.wanted_topic_ids().is_empty() {
+        if !self.unnamed_topic_ids().is_empty() {
             self.handle_cluster(now, cluster);
         }
         if let Some(transmit) = self.session_timeout.poll_transmit(now, &mut self.core.ids) {
             return Some(transmit);
         }
         let is_due = self.state.heartbeat().is_some_and(|heartbeat| heartbeat.is_due_by(now));
-        self.core.blocked = is_due && coordinator.is_none();
+        self.core.waits_for_coordinator = is_due && coordinator.is_none();
         let coordinator = coordinator?;
         let config = &self.core.config;
         let timeout = match self.state {
@@ -260,7 +260,7 @@ impl Consumer {
         };
         let id = self.state.heartbeat_mut()?.start(now, &mut self.core.ids, timeout, coordinator)?;
         self.core.last_asked = Some(coordinator);
-        self.unheard_since.get_or_insert(now);
+        self.unanswered_since.get_or_insert(now);
         let request = self.request();
         Some(Transmit {
             id,
@@ -272,13 +272,16 @@ impl Consumer {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let heartbeat = self.state.heartbeat().filter(|heartbeat| !(self.core.blocked && heartbeat.is_due()));
+        let heartbeat = self
+            .state
+            .heartbeat()
+            .filter(|heartbeat| !(self.core.waits_for_coordinator && heartbeat.is_due()));
         let until = match self.state {
             State::Leaving { until, .. } => Some(until),
             _ => None,
         };
         earliest([
-            heartbeat.and_then(Exchange::deadline),
+            heartbeat.and_then(CoordinatorCall::deadline),
             until,
             self.warning_deadline(),
             self.poll_deadline(),
@@ -295,7 +298,7 @@ impl Consumer {
         self.state.heartbeat().is_some_and(|heartbeat| !heartbeat.is_idle())
     }
 
-    pub(crate) fn wanted_topic_ids(&self) -> Vec<Uuid> {
+    pub(crate) fn unnamed_topic_ids(&self) -> Vec<Uuid> {
         self.partitions.unnamed(&self.names)
     }
 
@@ -318,15 +321,16 @@ impl Consumer {
 
     pub(crate) fn valid_until(&self) -> Option<Instant> {
         let by_session = self.session.valid_until(self.core.config.session_timeout)?;
-        Some(self.release_by().map_or(by_session, |until| until.min(by_session)))
+        Some(self.revoke_by().map_or(by_session, |until| until.min(by_session)))
     }
 
-    pub(crate) fn release_by(&self) -> Option<Instant> {
-        earliest([self.giving_up_since, self.unheard_since])?.checked_add(self.core.config.rebalance_timeout)
+    pub(crate) fn revoke_by(&self) -> Option<Instant> {
+        earliest([self.revoking_since, self.unanswered_since])?
+            .checked_add(self.core.config.rebalance_timeout)
     }
 
-    pub(crate) fn is_out_until_released(&self) -> bool {
-        matches!(self.state, State::Releasing)
+    pub(crate) fn is_out_until_revoked(&self) -> bool {
+        matches!(self.state, State::Revoking)
     }
 
     pub(crate) fn state_name(&self) -> &'static str {
@@ -337,7 +341,7 @@ impl Consumer {
             State::Joining { .. } => "joining",
             State::Member { .. } if self.partitions.is_settled() => "stable",
             State::Member { .. } => "reconciling",
-            State::Releasing => "releasing",
+            State::Revoking => "revoking",
             State::Leaving { .. } => "leaving",
         }
     }

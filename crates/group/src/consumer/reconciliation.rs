@@ -46,7 +46,7 @@ impl Reconciliation {
     }
 
     /// The newest word of the broker replaces any older one. Whether something has to be let go for it.
-    pub(super) fn wants(&mut self, target: BTreeSet<Id>) -> bool {
+    pub(super) fn set_target(&mut self, target: BTreeSet<Id>) -> bool {
         let gives_up = self.owned.keys().any(|id| !target.contains(id));
         self.target = Some(target);
         gives_up
@@ -74,7 +74,7 @@ impl Reconciliation {
     }
 
     /// The application has let go.
-    pub(super) fn released(&mut self) {
+    pub(super) fn revocation_done(&mut self) {
         for id in std::mem::take(&mut self.revoking) {
             if let Some(name) = self.owned.remove(&id) {
                 self.names.remove(&name);
@@ -84,7 +84,7 @@ impl Reconciliation {
 
     /// Takes what is new in the target and has a name. Returns it, and whether that is all; then there is nothing left
     /// to do.
-    pub(super) fn take(&mut self, names: &BTreeMap<Uuid, Topic>) -> (Vec<TopicPartition>, bool) {
+    pub(super) fn take_assigned(&mut self, names: &BTreeMap<Uuid, Topic>) -> (Vec<TopicPartition>, bool) {
         let Some(target) = &self.target else { return (Vec::new(), false) };
         let mut added = Vec::new();
         let mut complete = true;

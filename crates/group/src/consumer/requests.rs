@@ -26,8 +26,8 @@ impl Consumer {
             Protocol::Classic => None,
         };
         let pattern = (full || pending.subscription).then(|| self.pattern.clone());
-        let pattern = pattern.filter(|pattern| !pattern.is_empty() || self.told_pattern);
-        self.told_pattern |= pattern.is_some();
+        let pattern = pattern.filter(|pattern| !pattern.is_empty() || self.pattern_sent);
+        self.pattern_sent |= pattern.is_some();
         let topics = || self.subscription.iter().map(|topic| topic.as_str().to_owned()).collect();
         ConsumerGroupHeartbeatRequest {
             group_id: self.core.config.group.clone(),

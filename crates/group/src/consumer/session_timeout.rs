@@ -18,7 +18,7 @@ use crate::config::Config;
 
 const SETTING: &str = "consumer.session.timeout.ms";
 /// Kafka's own bounds are far inside these: what lies beyond is not believed.
-const BELIEVED: std::ops::RangeInclusive<u64> = 1..=i32::MAX as u64;
+const PLAUSIBLE_MILLIS: std::ops::RangeInclusive<u64> = 1..=i32::MAX as u64;
 
 #[derive(Clone, Debug)]
 pub(super) struct SessionTimeout {
@@ -39,12 +39,12 @@ impl SessionTimeout {
     }
 
     /// We join: it is to be looked up.
-    pub(super) fn ask(&mut self, now: Instant) {
+    pub(super) fn look_up(&mut self, now: Instant) {
         self.call = Call::Due(now);
     }
 
     /// We neither are a member nor want to be one: an answer that is still to come is not taken.
-    pub(super) fn forget(&mut self) {
+    pub(super) fn cancel(&mut self) {
         self.call = Call::Idle;
     }
 
@@ -69,10 +69,10 @@ impl SessionTimeout {
                     tracing::debug!(group = self.group, ?timeout, "the group's session timeout");
                     return Some(timeout);
                 }
-                Err(code) if code.is_retriable() => return self.again(now),
+                Err(code) if code.is_retriable() => return self.retry(now),
                 Err(code) => code.to_string(),
             },
-            Err(error) if error.is_retriable() => return self.again(now),
+            Err(error) if error.is_retriable() => return self.retry(now),
             Ok(_) => "unexpected response type".to_owned(),
             Err(error) => error.to_string(),
         };
@@ -85,14 +85,14 @@ impl SessionTimeout {
         None
     }
 
-    fn again(&mut self, now: Instant) -> Option<Duration> {
+    fn retry(&mut self, now: Instant) -> Option<Duration> {
         self.call = Call::Due(now + self.backoff.next_wait());
         None
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         if self.call.is_overdue(now) {
-            self.again(now);
+            self.retry(now);
         }
     }
 
@@ -132,7 +132,7 @@ fn read(described: DescribeConfigsResponse) -> Result<Duration, ErrorCode> {
     }
     let setting = result.configs.into_iter().find(|setting| setting.name == SETTING).ok_or(nothing)?;
     let millis =
-        setting.value.and_then(|value| value.parse().ok()).filter(|millis| BELIEVED.contains(millis));
+        setting.value.and_then(|value| value.parse().ok()).filter(|millis| PLAUSIBLE_MILLIS.contains(millis));
     millis.map(Duration::from_millis).ok_or(nothing)
 }
 
@@ -170,7 +170,7 @@ mod tests {
         let (mut session, mut ids, now) = begun();
         assert!(session.poll_transmit(now, &mut ids).is_none(), "nobody's");
         for value in ["10000", "60000"] {
-            session.ask(now);
+            session.look_up(now);
             let id = session.poll_transmit(now, &mut ids).unwrap().id;
             assert!(session.poll_transmit(now, &mut ids).is_none());
             let learnt = session.handle_answer(now, id, answered(ErrorCode::None, Some(value)));
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn m2_what_passes_is_asked_again_and_what_does_not_is_done_without() {
         let (mut session, mut ids, now) = begun();
-        session.ask(now);
+        session.look_up(now);
         let id = session.poll_transmit(now, &mut ids).unwrap().id;
         let gone = CallError::Disconnected { address: "b:9092".to_owned(), reason: "gone".to_owned() };
         assert_eq!(session.handle_answer(now, id, Err(gone)), None);
@@ -196,7 +196,7 @@ mod tests {
             answered(ErrorCode::None, Some("-5")),
             answered(ErrorCode::None, Some("0")),
         ] {
-            session.ask(later);
+            session.look_up(later);
             let id = session.poll_transmit(later, &mut ids).unwrap().id;
             assert_eq!(session.handle_answer(later, id, answer), None);
             assert_eq!(session.poll_timeout(), None);
@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn m2_a_call_that_nobody_answers_is_made_again() {
         let (mut session, mut ids, now) = begun();
-        session.ask(now);
+        session.look_up(now);
         session.poll_transmit(now, &mut ids).unwrap();
         let given_up = session.poll_timeout().unwrap();
         session.handle_timeout(given_up);
@@ -217,9 +217,9 @@ mod tests {
     #[test]
     fn m2_the_answer_for_a_membership_that_is_over_is_not_taken() {
         let (mut session, mut ids, now) = begun();
-        session.ask(now);
+        session.look_up(now);
         let id = session.poll_transmit(now, &mut ids).unwrap().id;
-        session.forget();
+        session.cancel();
         assert_eq!(session.handle_answer(now, id, answered(ErrorCode::None, Some("10000"))), None);
     }
 }

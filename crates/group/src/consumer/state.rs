@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::{core::AfterLeaving, exchange::Exchange};
+use crate::{call::CoordinatorCall, core::AfterLeaving};
 
 #[derive(Clone, Debug)]
 pub(super) enum State {
@@ -13,15 +13,15 @@ pub(super) enum State {
     /// Out for good.
     Failed,
     Joining {
-        heartbeat: Exchange,
+        heartbeat: CoordinatorCall,
     },
     Member {
-        heartbeat: Exchange,
+        heartbeat: CoordinatorCall,
     },
     /// The application lets go of what is lost; then we join again. Silent until then (FAILURES F1).
-    Releasing,
+    Revoking,
     Leaving {
-        heartbeat: Exchange,
+        heartbeat: CoordinatorCall,
         until: Instant,
         /// What the last heartbeat has in its place.
         epoch: i32,
@@ -40,18 +40,18 @@ pub(super) struct PendingFields {
 
 impl State {
     /// The outstanding heartbeat, or the next.
-    pub(super) fn heartbeat(&self) -> Option<&Exchange> {
+    pub(super) fn heartbeat(&self) -> Option<&CoordinatorCall> {
         match self {
-            Self::Outside | Self::Unpolled | Self::Failed | Self::Releasing => None,
+            Self::Outside | Self::Unpolled | Self::Failed | Self::Revoking => None,
             Self::Joining { heartbeat } | Self::Member { heartbeat } | Self::Leaving { heartbeat, .. } => {
                 Some(heartbeat)
             }
         }
     }
 
-    pub(super) fn heartbeat_mut(&mut self) -> Option<&mut Exchange> {
+    pub(super) fn heartbeat_mut(&mut self) -> Option<&mut CoordinatorCall> {
         match self {
-            Self::Outside | Self::Unpolled | Self::Failed | Self::Releasing => None,
+            Self::Outside | Self::Unpolled | Self::Failed | Self::Revoking => None,
             Self::Joining { heartbeat } | Self::Member { heartbeat } | Self::Leaving { heartbeat, .. } => {
                 Some(heartbeat)
             }
@@ -60,6 +60,6 @@ impl State {
 
     /// Whether the application is expected to poll.
     pub(super) fn is_member(&self) -> bool {
-        matches!(self, Self::Joining { .. } | Self::Member { .. } | Self::Releasing)
+        matches!(self, Self::Joining { .. } | Self::Member { .. } | Self::Revoking)
     }
 }

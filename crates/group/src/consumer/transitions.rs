@@ -11,9 +11,9 @@ use super::{
     state::{PendingFields, State},
 };
 use crate::{
+    call::CoordinatorCall,
     core::AfterLeaving,
     event::{Event, GroupError, GroupMembership},
-    exchange::Exchange,
     pacer::HeartbeatBurst,
     session::Session,
 };
@@ -32,18 +32,18 @@ const LONGEST_BURST: Duration = Duration::from_secs(10);
 
 impl Consumer {
     pub(super) fn join(&mut self, now: Instant) {
-        if self.core.outbox.waits() {
-            self.state = State::Releasing;
+        if self.core.outbox.has_unconfirmed() {
+            self.state = State::Revoking;
         } else {
-            self.session_timeout.ask(now);
-            self.state = State::Joining { heartbeat: Exchange::due(now) };
+            self.session_timeout.look_up(now);
+            self.state = State::Joining { heartbeat: CoordinatorCall::due(now) };
         }
     }
 
     /// Towards the newest target, as far as it goes now.
     pub(super) fn reconcile(&mut self, now: Instant) {
         if !matches!(self.state, State::Member { .. })
-            || self.core.outbox.waits()
+            || self.core.outbox.has_unconfirmed()
             || self.partitions.is_settled()
         {
             return;
@@ -51,14 +51,14 @@ impl Consumer {
         let generation = self.epoch;
         let partitions = self.partitions.revoke();
         if !partitions.is_empty() {
-            self.core.outbox.revoke(partitions, generation);
+            self.core.outbox.push_revoke(partitions, generation);
             return;
         }
-        let (added, complete) = self.partitions.take(&self.names);
+        let (added, complete) = self.partitions.take_assigned(&self.names);
         if complete || !added.is_empty() {
             let owned = self.partitions.names().iter().cloned().collect();
             self.core.outbox.push(Event::Assigned { added, owned, generation });
-            self.announced = Some(self.epoch);
+            self.announced_epoch = Some(self.epoch);
             self.expect_assignment_change(now, self.interval);
         }
         if complete {
@@ -68,37 +68,37 @@ impl Consumer {
     }
 
     pub(super) fn lose_everything(&mut self) {
-        self.core.outbox.revokes_are_lost();
+        self.core.outbox.turn_revokes_into_lost();
         let partitions = self.partitions.lose();
         if !partitions.is_empty() {
-            self.core.outbox.lose(partitions, self.epoch);
+            self.core.outbox.push_lost(partitions, self.epoch);
         }
-        self.step_out();
+        self.reset_membership();
     }
 
-    pub(super) fn step_out(&mut self) {
+    pub(super) fn reset_membership(&mut self) {
         self.epoch = JOIN;
         self.pending = PendingFields::default();
         self.heartbeat_at_once = false;
         self.pacer.stop_burst();
         self.session = Session::default();
-        self.unheard_since = None;
-        self.giving_up_since = None;
-        self.announced = None;
+        self.unanswered_since = None;
+        self.revoking_since = None;
+        self.announced_epoch = None;
         self.unreleased_since = None;
     }
 
     /// The group goes on without us; we come back under the same name, owning nothing.
-    pub(super) fn lost(&mut self, now: Instant) {
+    pub(super) fn lose_membership(&mut self, now: Instant) {
         self.lose_everything();
-        let at = self.core.health.began_anew(now, &mut self.core.outbox, || "out of the group".to_owned());
+        let at = self.core.health.on_restart(now, &mut self.core.outbox, || "out of the group".to_owned());
         self.join(at);
     }
 
     pub(super) fn poll_interval_exceeded(&mut self, now: Instant) {
         self.core.poll_interval_exceeded();
-        let known = !matches!(self.state, State::Releasing);
-        self.session_timeout.forget();
+        let known = !matches!(self.state, State::Revoking);
+        self.session_timeout.cancel();
         self.lose_everything();
         if known {
             // The broker is told in any case: a static member keeps its place.
@@ -120,13 +120,13 @@ impl Consumer {
 
     pub(super) fn start_leaving(&mut self, now: Instant, epoch: i32, then: AfterLeaving) {
         let until = now + self.core.config.request_timeout;
-        self.state = State::Leaving { heartbeat: Exchange::due(now), until, epoch, then };
+        self.state = State::Leaving { heartbeat: CoordinatorCall::due(now), until, epoch, then };
     }
 
     /// The broker knows that we leave, or it has been tried for long enough.
-    pub(super) fn leaving_is_over(&mut self, now: Instant) {
+    pub(super) fn finish_leaving(&mut self, now: Instant) {
         let State::Leaving { then, .. } = mem::replace(&mut self.state, State::Outside) else { return };
-        if then.is_told() {
+        if then.emits_left() {
             self.core.outbox.push(Event::Left);
         }
         match then {
@@ -139,7 +139,7 @@ impl Consumer {
 
     pub(super) fn fail(&mut self, error: GroupError) {
         self.lose_everything();
-        self.session_timeout.forget();
+        self.session_timeout.cancel();
         self.state = State::Failed;
         self.core.outbox.push(Event::Failed(error));
     }
@@ -159,7 +159,7 @@ impl Consumer {
         if heartbeat.is_sent() {
             self.heartbeat_at_once = true;
         } else if works && heartbeat.is_due() && !heartbeat.is_due_by(now) {
-            *heartbeat = Exchange::due(now);
+            *heartbeat = CoordinatorCall::due(now);
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use offtake_group::{GroupMembership, Member, ReleaseId};
+use offtake_group::{GroupMembership, Member, RevocationId};
 use offtake_machine::{Answer, BrokerId, CallError, CallId, Identity, TopicPartition};
 use offtake_wire::{ErrorCode, Request, Response};
 
@@ -32,7 +32,7 @@ pub struct Process {
     pub going: BTreeSet<TopicPartition>,
     pub callback: Option<Callback>,
     /// What that callback is to release.
-    pub releasing: Option<ReleaseId>,
+    pub releasing: Option<RevocationId>,
     /// Whether it still polls.
     pub polls: bool,
     /// At most one on each lane.
@@ -221,11 +221,11 @@ impl World {
         let polls = process.polls;
         if let Some(member) = &mut process.member {
             if polls {
-                member.polled(now);
+                member.on_poll(now);
             }
             let id = process.releasing.take().filter(|_| scenario.flaw != Some(Flaw::ReleasesAtOnce));
             if let Some(id) = id {
-                member.released(now, id);
+                member.revocation_done(now, id);
             }
         }
         self.drive(scenario, who);
@@ -326,7 +326,7 @@ impl World {
                 let process = self.process(who);
                 process.commit = None;
                 if let Some(member) = process.member.as_mut().filter(|_| !code.is_ok()) {
-                    member.commit_refused(now, code, &identity);
+                    member.on_commit_refused(now, code, &identity);
                 }
                 self.drive(scenario, who);
             }

@@ -23,7 +23,7 @@ use std::{
 
 use coordinator::{Caller, Coordinator, Millis};
 use offtake_group::{
-    BuiltIn as Assignor, Config, Event, GroupError, GroupMembership, Member, Protocol, ReleaseId,
+    BuiltIn as Assignor, Config, Event, GroupError, GroupMembership, Member, Protocol, RevocationId,
 };
 use offtake_machine::{
     Answer, BackoffConfig, BrokerId, CallError, CallId, Cluster, PartitionInfo, SplitMix64, Topic, TopicInfo,
@@ -80,7 +80,7 @@ pub struct Process {
     going: BTreeSet<TopicPartition>,
     callback_until: Option<Millis>,
     /// What the callback that runs is to release.
-    releasing: Option<ReleaseId>,
+    releasing: Option<RevocationId>,
     pub callback_takes: Millis,
     /// It polls this often; `None`: it is stuck.
     pub polls_every: Option<Millis>,
@@ -577,17 +577,17 @@ impl Sim {
                 process.has.remove(&partition);
             }
             if process.polls_every.is_some() {
-                process.member.polled(instant);
+                process.member.on_poll(instant);
             }
             if let Some(id) = process.releasing.take() {
-                process.member.released(instant, id);
+                process.member.revocation_done(instant, id);
             }
         }
         if let Some(every) =
             process.polls_every.filter(|_| process.callback_until.is_none() && process.next_poll <= now)
         {
             process.next_poll = now + every;
-            process.member.polled(instant);
+            process.member.on_poll(instant);
         }
         process.member.handle_timeout(instant);
         loop {
@@ -705,12 +705,12 @@ impl Sim {
             Event::PollIntervalExceeded => note(Saw::Exceeded),
             Event::Left => note(Saw::Left),
             Event::Failed(error) => note(Saw::Failed(error)),
-            Event::Trouble(_) => note(Saw::Trouble),
-            Event::Recovered => note(Saw::Recovered),
+            Event::CoordinatorFailing(_) => note(Saw::Trouble),
+            Event::CoordinatorRecovered => note(Saw::Recovered),
         }
     }
 
-    fn let_go(&mut self, who: usize, id: ReleaseId, partitions: Vec<TopicPartition>) {
+    fn let_go(&mut self, who: usize, id: RevocationId, partitions: Vec<TopicPartition>) {
         let now = self.now;
         let process = &mut self.processes[who];
         for partition in partitions {

@@ -237,7 +237,7 @@ async fn a_change_as_a_value_says_what_changes_and_until_when() {
         let began = clock::now();
         let release_by = seconds.map(|seconds| clock::after(Duration::from_secs(seconds)));
         let (partitions, owned) = (vec![orders(0)], vec![orders(1)]);
-        let id = ReleaseId(7);
+        let id = RevocationId(7);
         engine.send([Control::Revoke { id, partitions, owned, generation: 6, release_by }], []);
         let Ok(Next::Revoking(value)) = consumer.next().await else { panic!("a revoke") };
         assert_eq!((value.partitions(), value.owned()), (&[orders(0)][..], &[orders(1)][..]));

@@ -4,30 +4,35 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::{Claims, Group, Plan};
 
-/// Who gets what, and which partitions cannot be had before their owner gives them up. `near`: racks matter.
-pub(super) fn assign(group: &Group<'_>, table: &[usize], claims: &Claims, near: bool) -> (Plan, Vec<bool>) {
+/// Who gets what, and which partitions cannot be had before their owner gives them up. `rack_aware`: racks matter.
+pub(super) fn assign(
+    group: &Group<'_>,
+    java_order: &[usize],
+    claims: &Claims,
+    rack_aware: bool,
+) -> (Plan, Vec<bool>) {
     let members = group.members.len();
     let partitions = group.partitions();
     let (Some(low), Some(rest)) = (partitions.checked_div(members), partitions.checked_rem(members)) else {
         return (Plan::new(), Vec::new());
     };
-    let mut deal = Deal {
+    let mut distribution = Distribution {
         group,
         claims,
         low,
         high: low + usize::from(rest > 0),
         may_be_above: rest,
         above: 0,
-        plan: group.nothing(),
+        plan: group.empty_plan(),
         given_up: vec![None; partitions],
         withheld: vec![false; partitions],
         below_low: Vec::new(),
         at_low: VecDeque::new(),
     };
-    let mut free = deal.keep_what_is_owned(table, near);
-    deal.below_low.sort_unstable();
-    deal.at_low.make_contiguous().sort_unstable();
-    if near {
+    let mut free = distribution.keep_what_is_owned(java_order, rack_aware);
+    distribution.below_low.sort_unstable();
+    distribution.at_low.make_contiguous().sort_unstable();
+    if rack_aware {
         // Those that fewest members are near to come first.
         let mut in_rack = vec![0usize; group.racks.count];
         for rack in (0..members).filter_map(|member| group.racks.of_member(member)) {
@@ -38,13 +43,13 @@ pub(super) fn assign(group: &Group<'_>, table: &[usize], claims: &Claims, near: 
             racks.iter().filter_map(|rack| in_rack.get(*rack)).sum()
         };
         free.sort_by_cached_key(near_to);
-        free = deal.give_to_the_near(free);
+        free = distribution.assign_rack_local(free);
     }
-    deal.give_to_anybody(free);
-    (deal.plan, deal.withheld)
+    distribution.assign_any(free);
+    (distribution.plan, distribution.withheld)
 }
 
-struct Deal<'a> {
+struct Distribution<'a> {
     group: &'a Group<'a>,
     claims: &'a Claims,
     low: usize,
@@ -61,14 +66,14 @@ struct Deal<'a> {
     at_low: VecDeque<usize>,
 }
 
-impl Deal<'_> {
+impl Distribution<'_> {
     /// Up to the quotas; what is left of all partitions.
-    fn keep_what_is_owned(&mut self, table: &[usize], near: bool) -> Vec<usize> {
+    fn keep_what_is_owned(&mut self, java_order: &[usize], rack_aware: bool) -> Vec<usize> {
         let mut kept = vec![false; self.group.partitions()];
-        for &member in table {
+        for &member in java_order {
             let mut owned = Vec::with_capacity(self.claims.of(member).len());
             for &partition in self.claims.of(member) {
-                if near && self.group.racks.mismatch(member, partition) {
+                if rack_aware && self.group.racks.mismatch(member, partition) {
                     self.give_up(partition, member);
                 } else if !self.claims.disputed(partition) {
                     owned.push(partition);
@@ -112,21 +117,21 @@ impl Deal<'_> {
         self.given_up.get_mut(partition).into_iter().for_each(|owner| *owner = Some(by));
     }
 
-    /// How many the taker has then.
-    fn give(&mut self, partition: usize, taker: usize) -> usize {
-        let moves = self.given_up.get(partition).copied().flatten().is_some_and(|owner| owner != taker);
+    /// How many the subscriber has then.
+    fn give(&mut self, partition: usize, subscriber: usize) -> usize {
+        let moves = self.given_up.get(partition).copied().flatten().is_some_and(|owner| owner != subscriber);
         if (moves || self.claims.disputed(partition))
             && let Some(withheld) = self.withheld.get_mut(partition)
         {
             *withheld = true;
         }
-        let Some(list) = self.plan.get_mut(taker) else { return 0 };
+        let Some(list) = self.plan.get_mut(subscriber) else { return 0 };
         list.push(partition);
         list.len()
     }
 
-    /// In turn to those below the quota who are near, and then to those at it. What nobody near has room for is left.
-    fn give_to_the_near(&mut self, free: Vec<usize>) -> Vec<usize> {
+    /// In turn to those below the quota who are rack_aware, and then to those at it. What nobody near has room for is left.
+    fn assign_rack_local(&mut self, free: Vec<usize>) -> Vec<usize> {
         let group = self.group;
         let rack_of = |member: usize| group.racks.of_member(member);
         // Of each rack, places in `below_low` of those that are still below.
@@ -159,15 +164,15 @@ impl Deal<'_> {
                 .or_else(|| sets().filter_map(BTreeSet::first).min())
                 .copied();
             if let Some(place) = place {
-                let Some(taker) = self.below_low.get(place).copied() else { continue };
+                let Some(subscriber) = self.below_low.get(place).copied() else { continue };
                 turn = place + 1;
-                if self.give(partition, taker) >= self.low {
+                if self.give(partition, subscriber) >= self.low {
                     is_below.get_mut(place).into_iter().for_each(|below| *below = false);
-                    if let Some(places) = rack_of(taker).and_then(|rack| below.get_mut(rack)) {
+                    if let Some(places) = rack_of(subscriber).and_then(|rack| below.get_mut(rack)) {
                         places.remove(&place);
                     }
                     if self.low < self.high && self.above < self.may_be_above {
-                        join_at_low(taker, &mut at_low, &mut at_low_in);
+                        join_at_low(subscriber, &mut at_low, &mut at_low_in);
                     }
                 }
                 continue;
@@ -180,11 +185,11 @@ impl Deal<'_> {
                     at_low_in.get_mut(rack).and_then(VecDeque::pop_front);
                     at_low.get_mut(place)?.take()
                 });
-            let Some(taker) = first else {
+            let Some(subscriber) = first else {
                 left.push(partition);
                 continue;
             };
-            self.give(partition, taker);
+            self.give(partition, subscriber);
             self.above += 1;
             if self.above == self.may_be_above {
                 at_low.clear();
@@ -197,16 +202,16 @@ impl Deal<'_> {
         left
     }
 
-    fn give_to_anybody(&mut self, free: Vec<usize>) {
+    fn assign_any(&mut self, free: Vec<usize>) {
         let mut turn = 0;
         for partition in free {
             turn = if turn < self.below_low.len() { turn } else { 0 };
             let is_below = self.below_low.get(turn).copied();
             // The quotas add up to the number of partitions, so somebody is left.
-            let Some(taker) = is_below.or_else(|| self.at_low.pop_front()) else { continue };
-            if self.give(partition, taker) == self.low {
+            let Some(subscriber) = is_below.or_else(|| self.at_low.pop_front()) else { continue };
+            if self.give(partition, subscriber) == self.low {
                 self.below_low.remove(turn);
-                self.at_low.push_back(taker);
+                self.at_low.push_back(subscriber);
             } else {
                 turn += 1;
             }

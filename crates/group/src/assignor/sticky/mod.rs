@@ -24,34 +24,35 @@ pub(super) enum Moves {
 }
 
 /// Rounds in which a group must come to rest, or its racks are not looked at.
-const PATIENCE: usize = 8;
+const MAX_ROUNDS: usize = 8;
 
 pub(super) fn assign(group: &mut Group<'_>, moves: Moves) -> Plan {
-    let table = group.table();
-    let near = group.racks.count > 0 && group.racks.matter(0..group.members.len(), 0..group.partitions());
-    let plan = round(group, &table, moves, near);
-    if !near || moves == Moves::AtOnce {
+    let java_order = group.java_order();
+    let rack_aware =
+        group.racks.count > 0 && group.racks.matter(0..group.members.len(), 0..group.partitions());
+    let plan = round(group, &java_order, moves, rack_aware);
+    if !rack_aware || moves == Moves::AtOnce {
         return plan;
     }
     let members = group.members.clone();
-    if comes_to_rest(group, &table, &plan) {
+    if converges(group, &java_order, &plan) {
         return plan;
     }
     group.members = members;
-    round(group, &table, moves, false)
+    round(group, &java_order, moves, false)
 }
 
 /// Whether the rounds after this one, of the same members, end with one that moves nothing. Where subscriptions differ, what
 /// goes to a member that is nearer may be sent on by the next round for evenness' sake, and so round and round: the group would
 /// rebalance for ever. What we follow of Java's has no such end.
-fn comes_to_rest(group: &mut Group<'_>, table: &[usize], plan: &Plan) -> bool {
+fn converges(group: &mut Group<'_>, java_order: &[usize], plan: &Plan) -> bool {
     let mut before = plan.clone();
-    for _ in 0..PATIENCE {
+    for _ in 0..MAX_ROUNDS {
         for (member, owned) in group.members.iter_mut().zip(&before) {
             member.owned.clone_from(owned);
             member.generation = Some(0);
         }
-        let after = round(group, table, Moves::AfterRelease, true);
+        let after = round(group, java_order, Moves::AfterRelease, true);
         if after == before {
             return true;
         }
@@ -61,12 +62,12 @@ fn comes_to_rest(group: &mut Group<'_>, table: &[usize], plan: &Plan) -> bool {
 }
 
 /// Lists in order.
-fn round(group: &Group<'_>, table: &[usize], moves: Moves, near: bool) -> Plan {
-    let claims = Claims::settle(group, table);
-    let (mut plan, withheld) = if group.alike {
-        equal::assign(group, table, &claims, near)
+fn round(group: &Group<'_>, java_order: &[usize], moves: Moves, rack_aware: bool) -> Plan {
+    let claims = Claims::resolve(group, java_order);
+    let (mut plan, withheld) = if group.same_subscription {
+        equal::assign(group, java_order, &claims, rack_aware)
     } else {
-        let plan = unequal::assign(group, table, &claims, near);
+        let plan = unequal::assign(group, java_order, &claims, rack_aware);
         let withheld = if moves == Moves::AfterRelease { claims.moving(group, &plan) } else { Vec::new() };
         (plan, withheld)
     };

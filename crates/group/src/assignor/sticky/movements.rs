@@ -20,7 +20,7 @@ pub(super) struct Movements {
 struct Moved {
     /// In order of insertion.
     partitions: Vec<usize>,
-    /// How many there ever were at once: the size of Java's table, and so its order, depends on it.
+    /// How many there ever were at once: the size of Java's java_order, and so its order, depends on it.
     most: usize,
 }
 

@@ -6,36 +6,36 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 use super::{Claims, Group, NO_GENERATION, Plan, movements::Movements};
 
 /// Moves for each partition and member: far beyond what evening out takes, and an end to what never settles.
-const PATIENCE: usize = 16;
+const MOVES_EACH: usize = 16;
 
-/// `near`: racks matter.
-pub(super) fn assign(group: &Group<'_>, table: &[usize], claims: &Claims, near: bool) -> Plan {
-    let mut floor = Table::new(group);
+/// `rack_aware`: racks matter.
+pub(super) fn assign(group: &Group<'_>, java_order: &[usize], claims: &Claims, rack_aware: bool) -> Plan {
+    let mut state = AssignmentState::new(group);
     let mut released_any = false;
     for member in 0..group.members.len() {
         for &partition in claims.of(member) {
             if !group.subscribes(member, group.topic_of(partition))
-                || near && group.racks.mismatch(member, partition)
+                || rack_aware && group.racks.mismatch(member, partition)
             {
                 released_any = true;
             } else {
-                floor.give(partition, member);
+                state.give(partition, member);
             }
         }
     }
-    floor.even_out(&previous_owners(group, table), released_any, near);
-    floor.plan()
+    state.balance(&previous_owners(group, java_order), released_any, rack_aware);
+    state.plan()
 }
 
 /// Who had each partition before the newest generation: it goes back there rather than to a third. Empty if all are of
 /// the newest.
-fn previous_owners(group: &Group<'_>, table: &[usize]) -> Vec<Option<usize>> {
+fn previous_owners(group: &Group<'_>, java_order: &[usize]) -> Vec<Option<usize>> {
     let generation = |member: usize| {
         group.members.get(member).and_then(|member| member.generation).unwrap_or(NO_GENERATION)
     };
-    let newest = table.iter().map(|member| generation(*member)).max().unwrap_or(NO_GENERATION);
+    let newest = java_order.iter().map(|member| generation(*member)).max().unwrap_or(NO_GENERATION);
     let mut previous: Vec<Option<usize>> = Vec::new();
-    for &number in table.iter().filter(|member| generation(**member) < newest) {
+    for &number in java_order.iter().filter(|member| generation(**member) < newest) {
         previous.resize(group.partitions(), None);
         for &partition in group.members.get(number).map_or(&[][..], |member| &member.owned) {
             let Some(before) = previous.get_mut(partition) else { continue };
@@ -74,10 +74,10 @@ impl Queue {
 }
 
 /// Who has what at the moment.
-struct Table<'a> {
+struct AssignmentState<'a> {
     group: &'a Group<'a>,
     /// The members that subscribe to each topic.
-    takers: Vec<Vec<usize>>,
+    subscribers: Vec<Vec<usize>>,
     owner: Vec<Option<usize>>,
     /// How many partitions each member has.
     size: Vec<usize>,
@@ -85,17 +85,17 @@ struct Table<'a> {
     moves_left: usize,
 }
 
-impl<'a> Table<'a> {
+impl<'a> AssignmentState<'a> {
     fn new(group: &'a Group<'a>) -> Self {
         let members = group.members.len();
         let partitions = group.partitions();
         Self {
             group,
-            takers: group.takers(&(0..members).collect::<Vec<_>>()),
+            subscribers: group.subscribers(&(0..members).collect::<Vec<_>>()),
             owner: vec![None; partitions],
             size: vec![0; members],
             movements: Movements::new(group),
-            moves_left: partitions.saturating_add(members).saturating_mul(PATIENCE),
+            moves_left: partitions.saturating_add(members).saturating_mul(MOVES_EACH),
         }
     }
 
@@ -107,8 +107,8 @@ impl<'a> Table<'a> {
         self.owner.get(partition).copied().flatten()
     }
 
-    fn takers(&self, topic: usize) -> &[usize] {
-        self.takers.get(topic).map_or(&[], Vec::as_slice)
+    fn subscribers(&self, topic: usize) -> &[usize] {
+        self.subscribers.get(topic).map_or(&[], Vec::as_slice)
     }
 
     fn give(&mut self, partition: usize, to: usize) {
@@ -121,20 +121,20 @@ impl<'a> Table<'a> {
         }
     }
 
-    fn even_out(&mut self, previous: &[Option<usize>], released_any: bool, near: bool) {
+    fn balance(&mut self, previous: &[Option<usize>], released_any: bool, rack_aware: bool) {
         let fresh = self.size.iter().all(|size| *size == 0);
         // Topics that few can take come first.
         let mut topics: Vec<usize> = (0..self.group.topics.len()).collect();
-        topics.sort_by_key(|topic| (self.takers(*topic).len(), *topic));
+        topics.sort_by_key(|topic| (self.subscribers(*topic).len(), *topic));
         let was_free: Vec<bool> = self.owner.iter().map(Option::is_none).collect();
-        if near {
-            topics.iter().for_each(|topic| self.give_to_the_near(*topic));
+        if rack_aware {
+            topics.iter().for_each(|topic| self.assign_rack_local(*topic));
         }
-        topics.iter().for_each(|topic| self.give_to_anybody(*topic));
+        topics.iter().for_each(|topic| self.assign_any(*topic));
 
         let involved: Vec<usize> = self.involved();
         let before = (self.owner.clone(), self.score(&involved));
-        topics.retain(|topic| self.takers(*topic).len() > 1);
+        topics.retain(|topic| self.subscribers(*topic).len() > 1);
         if !released_any {
             self.reassign(&topics, previous, |partition| was_free.get(partition) == Some(&true));
         }
@@ -154,44 +154,44 @@ impl<'a> Table<'a> {
     }
 
     /// What is free of a topic, to those who have least.
-    fn give_to_anybody(&mut self, topic: usize) {
+    fn assign_any(&mut self, topic: usize) {
         let mut queue = None;
         for partition in self.partitions_of(topic).filter(|p| self.owner(*p).is_none()).collect::<Vec<_>>() {
-            let takers = self.takers.get(topic).map_or(&[][..], Vec::as_slice);
-            let queue = queue.get_or_insert_with(|| Queue::of(takers.iter().copied(), &self.size));
-            if let Some((_, taker)) = queue.first(&self.size) {
-                self.give(partition, taker);
-                queue.changed(taker, &self.size);
+            let subscribers = self.subscribers.get(topic).map_or(&[][..], Vec::as_slice);
+            let queue = queue.get_or_insert_with(|| Queue::of(subscribers.iter().copied(), &self.size));
+            if let Some((_, subscriber)) = queue.first(&self.size) {
+                self.give(partition, subscriber);
+                queue.changed(subscriber, &self.size);
             }
         }
     }
 
     /// The same, to those in a rack with a replica and those without a rack; what nobody is near to is left.
-    fn give_to_the_near(&mut self, topic: usize) {
+    fn assign_rack_local(&mut self, topic: usize) {
         let racks = &self.group.racks;
         // The last one is for those without a rack.
         let mut queues: Vec<Queue> = Vec::new();
         for partition in self.partitions_of(topic).filter(|p| self.owner(*p).is_none()).collect::<Vec<_>>() {
             if queues.is_empty() {
                 let mut members = vec![Vec::new(); racks.count + 1];
-                for taker in self.takers(topic) {
-                    let rack = members.get_mut(racks.of_member(*taker).unwrap_or(racks.count));
-                    rack.into_iter().for_each(|rack| rack.push(*taker));
+                for subscriber in self.subscribers(topic) {
+                    let rack = members.get_mut(racks.of_member(*subscriber).unwrap_or(racks.count));
+                    rack.into_iter().for_each(|rack| rack.push(*subscriber));
                 }
                 queues = members.into_iter().map(|rack| Queue::of(rack.into_iter(), &self.size)).collect();
             }
-            let near = racks.of_partition(partition).iter().copied().chain([racks.count]);
-            let first = near.filter_map(|rack| Some((queues.get_mut(rack)?.first(&self.size)?, rack))).min();
-            if let Some(((_, taker), rack)) = first {
-                self.give(partition, taker);
-                queues.get_mut(rack).into_iter().for_each(|queue| queue.changed(taker, &self.size));
+            let racks = racks.of_partition(partition).iter().copied().chain([racks.count]);
+            let first = racks.filter_map(|rack| Some((queues.get_mut(rack)?.first(&self.size)?, rack))).min();
+            if let Some(((_, subscriber), rack)) = first {
+                self.give(partition, subscriber);
+                queues.get_mut(rack).into_iter().for_each(|queue| queue.changed(subscriber, &self.size));
             }
         }
     }
 
     /// Members that may still gain or lose something.
     fn involved(&self) -> Vec<usize> {
-        let shared = |topic: usize| self.takers(topic).len() > 1;
+        let shared = |topic: usize| self.subscribers(topic).len() > 1;
         let mut holds_shared = vec![false; self.size.len()];
         for (partition, owner) in self.owner.iter().enumerate() {
             if shared(self.group.topic_of(partition))
@@ -247,9 +247,9 @@ impl<'a> Table<'a> {
         previous: &[Option<usize>],
         may_move: impl Fn(usize) -> bool,
     ) -> bool {
-        let sizes = self.takers(topic).iter().map(|taker| self.size(*taker));
+        let sizes = self.subscribers(topic).iter().map(|subscriber| self.size(*subscriber));
         let Some(mut least) = sizes.min() else { return false };
-        // While moving within one topic nobody's number changes but its takers', so one queue serves for all of it.
+        // While moving within one topic nobody's number changes but its subscribers', so one queue serves for all of it.
         let mut queue = None;
         let mut moved = false;
         for partition in self.partitions_of(topic).filter(|partition| may_move(*partition)) {
@@ -259,11 +259,13 @@ impl<'a> Table<'a> {
             let Some(owner) = self.owner(partition).filter(|owner| self.size(*owner) > least + 1) else {
                 continue;
             };
-            let takers = self.takers.get(topic).map_or(&[][..], Vec::as_slice);
-            let queue = queue.get_or_insert_with(|| Queue::of(takers.iter().copied(), &self.size));
+            let subscribers = self.subscribers.get(topic).map_or(&[][..], Vec::as_slice);
+            let queue = queue.get_or_insert_with(|| Queue::of(subscribers.iter().copied(), &self.size));
             let home = previous.get(partition).copied().flatten();
             let home = home.filter(|member| self.size(owner) > self.size(*member) + 1);
-            let Some(to) = home.or_else(|| queue.first(&self.size).map(|(_, taker)| taker)) else { continue };
+            let Some(to) = home.or_else(|| queue.first(&self.size).map(|(_, subscriber)| subscriber)) else {
+                continue;
+            };
             let chosen = self.movements.instead_of(self.group, partition, owner, to);
             if let Some(from) = self.owner(chosen) {
                 self.movements.moved(self.group, chosen, from, to);
@@ -279,7 +281,7 @@ impl<'a> Table<'a> {
     }
 
     fn plan(&self) -> Plan {
-        let mut plan = self.group.nothing();
+        let mut plan = self.group.empty_plan();
         for (partition, owner) in self.owner.iter().enumerate() {
             if let Some(list) = owner.and_then(|owner| plan.get_mut(owner)) {
                 list.push(partition);

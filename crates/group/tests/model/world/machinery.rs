@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use offtake_group::{Event, ReleaseId};
+use offtake_group::{Event, RevocationId};
 use offtake_machine::{CallError, TopicPartition, Transmit};
 use offtake_wire::{ApiKey, Request, Response};
 
@@ -26,7 +26,7 @@ impl World {
         }
         if let Some(member) = process.member.as_mut().filter(|_| process.polls && process.callback.is_none())
         {
-            member.polled(now);
+            member.on_poll(now);
         }
         if let Some(member) = &mut process.member {
             member.handle_timeout(now);
@@ -60,13 +60,13 @@ impl World {
             if process.callback.is_none()
                 && let Some(event) = member.poll_event()
             {
-                let released = event.release().filter(|_| scenario.flaw == Some(Flaw::ReleasesAtOnce));
+                let released = event.revocation().filter(|_| scenario.flaw == Some(Flaw::ReleasesAtOnce));
                 if scenario.flaw == Some(Flaw::TellsTwice) {
                     self.act(who, event.clone());
                 }
                 self.act(who, event);
                 if let (Some(member), Some(id)) = (self.process(who).member.as_mut(), released) {
-                    member.released(now, id);
+                    member.revocation_done(now, id);
                 }
             } else if let Some(transmit) = member.poll_transmit(now, Some(BROKER), &scenario.cluster) {
                 if let Request::DescribeConfigs(_) = transmit.request {
@@ -163,12 +163,12 @@ impl World {
             | Event::PollIntervalWarning { .. }
             | Event::PollIntervalExceeded
             | Event::Left
-            | Event::Trouble(_)
-            | Event::Recovered => {}
+            | Event::CoordinatorFailing(_)
+            | Event::CoordinatorRecovered => {}
         }
     }
 
-    fn let_go(&mut self, who: usize, id: ReleaseId, partitions: Vec<TopicPartition>, lost: bool) {
+    fn let_go(&mut self, who: usize, id: RevocationId, partitions: Vec<TopicPartition>, lost: bool) {
         let process = self.process(who);
         process.callback = Some(Callback { lost, slow: false });
         process.releasing = Some(id);

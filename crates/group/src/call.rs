@@ -1,4 +1,4 @@
-//! [`Exchange`]: one call to the coordinator, when it left, and to whom.
+//! [`CoordinatorCall`]: one call to the coordinator, when it left, and to whom.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use offtake_machine::{BrokerId, Call, CallId, CallIds};
 
 /// One call of a kind of which at most one is outstanding.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Exchange {
+pub(crate) struct CoordinatorCall {
     call: Call,
     sent: Option<Sent>,
 }
@@ -18,7 +18,7 @@ pub(crate) struct Sent {
     pub(crate) to: BrokerId,
 }
 
-impl Exchange {
+impl CoordinatorCall {
     /// Nothing to send.
     pub(crate) const IDLE: Self = Self { call: Call::Idle, sent: None };
 
