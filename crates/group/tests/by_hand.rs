@@ -1095,7 +1095,7 @@ fn s9_a_release_that_is_not_open_changes_nothing() {
     let first = hand.open[0];
     for other in [RevocationId(first.0 + 1), RevocationId(0)] {
         hand.member.revocation_done(hand.now, other);
-        assert_eq!((hand.member.state_name(), hand.member.owned().len()), ("releasing", 2), "{other:?}");
+        assert_eq!((hand.member.state_name(), hand.member.owned().len()), ("revoking", 2), "{other:?}");
     }
     hand.releases();
     hand.joins();
@@ -1109,7 +1109,7 @@ fn s9_a_release_that_is_not_open_changes_nothing() {
     hand.events();
     // The first again, late: it is not taken for the second.
     hand.member.revocation_done(hand.now, first);
-    assert_eq!((hand.member.state_name(), hand.member.owned().len()), ("releasing", 2));
+    assert_eq!((hand.member.state_name(), hand.member.owned().len()), ("revoking", 2));
     hand.releases();
     assert_eq!(hand.member.state_name(), "joining");
 }

@@ -1,11 +1,9 @@
-//! The commits that are not over: what was asked for, in order and partition by partition, until it is done, refused or
-//! too late.
+//! The queue of commits: in order for each partition, until they are done, refused or too late.
 //!
-//! Of each partition one commit at most is on the wire, and the next leaves when that one is answered, so that an older
-//! one never lands after a newer (FAILURES H1). Those that ask meanwhile go as one, the furthest: however often an
-//! application commits, and however far away the coordinator is, what waits is one round trip behind. An automatic commit is
-//! not queued at all: it is made of what is finished at the moment when it can be sent, and if it fails the next one is made
-//! anew (H4).
+//! Of each partition at most one commit is in flight. The next is sent when that one is answered, so that an older one never
+//! lands after a newer one (FAILURES H1). Commits that come meanwhile are sent as one, with the highest offset: however often an
+//! application commits, the queue is one round trip behind. An automatic commit is not queued. It is made when it can be sent,
+//! of what is finished then, and after a failure it is made again (H4).
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -17,57 +15,57 @@ use offtake_wire::{ApiKey, ErrorCode};
 
 use crate::{
     Cause, CommitError, OffsetAndMetadata,
-    ask::Answers,
     remedy::{REPORT_AFTER, Remedy, Retrying, for_commit},
+    requests::Answers,
     retry::{BackoffSchedule, Retry},
 };
 
-/// How many commits of one partition may wait at a time that cannot go as one; the next is refused. Any number
-/// of those that go on from one another go as one.
+/// How many commits of one partition may wait that cannot be merged; the next one is refused. Any number of commits with
+/// growing offsets are merged into one.
 pub const MAX_QUEUED_COMMITS: usize = 1000;
 
-/// Names one commit.
+/// The id of one commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CommitId(pub u64);
 
 /// What to commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Commit {
-    /// All that is finished by now and that the group does not have, where a partition starts included.
+    /// All finished positions that are not committed, start positions included.
     Finished,
-    /// These offsets, of these assignments: an ended one is refused, an older seek is not.
+    /// These offsets. One of an assignment that has ended is refused; one from before a seek is not.
     Offsets(Vec<(TopicPartition, Token, OffsetAndMetadata)>),
 }
 
-/// What became of a commit, partition by partition.
+/// The result of a commit, partition by partition.
 pub type CommitOutcome = BTreeMap<TopicPartition, Result<(), CommitError>>;
 
-/// All commits that are not over.
+/// All commits that are not complete.
 #[derive(Debug, Default)]
 pub(crate) struct Commits {
-    /// Never empty; only the first of each may be on the wire.
+    /// No queue is empty; only the first commit of each may be in flight.
     queues: BTreeMap<TopicPartition, VecDeque<QueuedCommit>>,
     open: BTreeMap<CommitId, OpenCommit>,
     last_id: u64,
 }
 
-/// One offset on its way.
+/// One offset to commit.
 #[derive(Debug)]
 struct QueuedCommit {
     by: RequestedBy,
     token: Token,
-    /// The assignment has ended: the answer still counts, but nothing is sent again.
+    /// The assignment has ended: the answer still counts, but there is no retry.
     disowned: bool,
     offset: OffsetAndMetadata,
     retry: Retry,
-    /// As whom it is not to be sent again.
+    /// The identity with which it must not be sent again.
     refused_as: Option<Identity>,
 }
 
-/// Who wants to know.
+/// Who requested a commit.
 #[derive(Debug)]
 enum RequestedBy {
-    /// These commits; none once each was told that the time was up.
+    /// The application, with these commits; with none after all of them have timed out.
     Application(Vec<CommitId>),
     AutoCommit,
 }
@@ -80,27 +78,27 @@ struct OpenCommit {
     outcome: CommitOutcome,
 }
 
-/// Commits that are over.
+/// Commits that are complete.
 pub(crate) type Done = Vec<(CommitId, CommitOutcome)>;
 
-/// What an answer comes to.
+/// What follows from an answer.
 #[derive(Debug, Default)]
 pub(crate) struct CommitResults {
     pub(crate) committed: Vec<(TopicPartition, Token, OffsetAndMetadata)>,
     pub(crate) done: Done,
     pub(crate) remedies: Vec<(Remedy, Option<ErrorCode>)>,
-    /// Automatic ones that another attempt may mend.
+    /// Automatic ones that are retried.
     pub(crate) auto_retries: Vec<AutoFailure>,
-    /// Automatic ones that it does not.
+    /// Automatic ones that are not.
     pub(crate) auto_failed: CommitOutcome,
 }
 
-/// An automatic commit that came to nothing.
+/// An automatic commit that failed.
 #[derive(Debug)]
 pub(crate) struct AutoFailure {
     pub(crate) partition: TopicPartition,
     pub(crate) cause: Cause,
-    /// Trying again is worth it a few times only: the topic may be gone (FAILURES H6).
+    /// It is retried a few times only: the topic may be deleted (FAILURES H6).
     pub(crate) a_few_times: bool,
 }
 
@@ -114,7 +112,7 @@ impl Commits {
         self.queues.is_empty()
     }
 
-    /// Queues `offsets` behind what waits already; what is refused is so from the beginning.
+    /// Queues `offsets`. `refused` are partitions that were refused already.
     pub(crate) fn queue(
         &mut self,
         deadline: Instant,
@@ -146,19 +144,19 @@ impl Commits {
         (id, None)
     }
 
-    /// Nobody waits for these any more: where a commit that has no less time carries what they ask for, it speaks for them.
-    /// Gives those of which nothing is left.
+    /// Nobody waits for these any more: where another commit with no earlier deadline has the same offset, it stands for
+    /// them. Returns those of which nothing is left.
     pub(crate) fn merge(&mut self, unawaited: &BTreeSet<CommitId>) -> BTreeSet<CommitId> {
         let mut merged = BTreeSet::new();
         for entry in self.queues.values_mut().flatten() {
             let RequestedBy::Application(ids) = &mut entry.by else { continue };
-            // All of one entry ask for the same by now.
+            // All commits of one entry have the same offset.
             let deadline = |id: &&CommitId| self.open.get(id).map(|open| open.deadline);
-            let Some(speaker) = ids.iter().max_by_key(deadline).copied() else { continue };
-            // What has failed in part is told when the rest is over.
+            let Some(kept) = ids.iter().max_by_key(deadline).copied() else { continue };
+            // One that has failed in part is reported when the rest is complete.
             let is_good = |open: &OpenCommit| open.outcome.values().all(Result::is_ok);
             let goes = |id: &CommitId| {
-                *id != speaker && unawaited.contains(id) && self.open.get(id).is_none_or(is_good)
+                *id != kept && unawaited.contains(id) && self.open.get(id).is_none_or(is_good)
             };
             for id in ids.extract_if(.., |id| goes(id)).collect::<Vec<_>>() {
                 if let Some(open) = self.open.get_mut(&id) {
@@ -173,7 +171,7 @@ impl Commits {
         merged
     }
 
-    /// One offset of `by` is over.
+    /// One offset of `by` is complete.
     fn complete_offset(
         &mut self,
         by: RequestedBy,
@@ -197,7 +195,7 @@ impl Commits {
         }
     }
 
-    /// The assignment has ended: what is queued is refused, what is on the wire is not sent again (FAILURES H2).
+    /// The assignment has ended: queued commits are refused, and one in flight is not sent again (FAILURES H2).
     pub(crate) fn disown(&mut self, partition: &TopicPartition) -> Done {
         let mut done = Done::new();
         let Some(mut queue) = self.queues.remove(partition) else { return done };
@@ -216,12 +214,12 @@ impl Commits {
         done
     }
 
-    /// The call that carries a commit of it, if one does.
+    /// The call that carries a commit of this partition, if one does.
     pub(crate) fn call_of(&self, partition: &TopicPartition) -> Option<CallId> {
         self.queues.get(partition)?.front()?.retry.asked
     }
 
-    /// Those whose time is up. What of them is on the wire keeps its place until it is answered.
+    /// Commits whose deadline has passed. One in flight keeps its place until it is answered.
     pub(crate) fn expire(&mut self, now: Instant) -> Done {
         let mut done = Done::new();
         if self.open.values().all(|open| open.deadline > now) {
@@ -246,14 +244,14 @@ impl Commits {
         done
     }
 
-    /// Something changed that commits may have waited for.
+    /// Ends the waits of all commits: something has changed.
     pub(crate) fn retry_now(&mut self) {
         for entry in self.queues.values_mut().filter_map(VecDeque::front_mut) {
             entry.retry.retry_now();
         }
     }
 
-    /// What may be sent now as `identity`.
+    /// What may be sent now with `identity`.
     pub(crate) fn ready(
         &self,
         now: Instant,
@@ -266,7 +264,7 @@ impl Commits {
             .collect()
     }
 
-    /// An automatic one, unless the application has something of its own in the queue.
+    /// An automatic commit, unless a commit of the application is queued.
     pub(crate) fn queue_auto_commit(
         &mut self,
         partition: &TopicPartition,
@@ -325,9 +323,9 @@ impl Commits {
                     }
                     let next = match next {
                         Retrying::AFewTimes if entry.retry.failures() >= REPORT_AFTER => Retrying::Never,
-                        // A committer from outside the group has no other identity to retry with.
+                        // A standalone consumer has no other identity to retry with.
                         Retrying::WithNewIdentity if asked_as.member_id.is_empty() => Retrying::Never,
-                        // It was not us, as we are now, who was refused.
+                        // It is not the current identity that was refused.
                         Retrying::Never
                             if remedy == Remedy::Membership && we_are.is_some_and(|we| we != asked_as) =>
                         {
@@ -405,7 +403,7 @@ impl QueuedCommit {
         Self { by, token, disowned: false, offset, retry: Retry::default(), refused_as: None }
     }
 
-    /// Whether a later commit of its partition says all that it would say, and it has not left yet.
+    /// Whether a later commit of its partition replaces it, and it was not sent yet.
     fn is_superseded_by(&self, token: Token, offset: &OffsetAndMetadata) -> bool {
         self.retry.outstanding.is_none()
             && self.retry.failures() == 0

@@ -1,4 +1,4 @@
-//! What is committed and when, and what follows from an answer.
+//! What is committed and when, and the answers to commits.
 
 use std::{
     collections::BTreeSet,
@@ -12,30 +12,30 @@ use offtake_wire::Response;
 
 use crate::{
     Cause, Commit, CommitError, CommitId, CommitOutcome, Event, OffsetAndMetadata, Offsets,
-    ask::{Answers, TopicIds, offset_commit},
     commits::Done,
     machine::CallKind,
     remedy::{REPORT_AFTER, Remedy},
+    requests::{Answers, TopicIds, offset_commit},
 };
 
-/// How often what the group has already is committed once more, for consumers that are no members: the broker forgets their
-/// offsets `offsets.retention.minutes` after the commit, though they be idle all the while.
+/// How often committed offsets are committed again by consumers that are no members. The broker deletes their offsets
+/// `offsets.retention.minutes` after the commit, even while they run.
 const RENEWAL: Duration = Duration::from_secs(3600);
 
 /// The automatic commit, which [`Offsets::request_auto_commit`] asks for.
 #[derive(Debug, Default)]
 pub(crate) struct AutoCommit {
-    /// It waits for the coordinator, and for something to say.
+    /// A commit is due, once the coordinator is known and there is something to commit.
     pub(crate) due: bool,
-    /// When it is due again after one that failed.
+    /// When to retry one that failed.
     pub(crate) retry_at: Option<Instant>,
-    /// When all was last committed again.
+    /// When all offsets were last committed again.
     renewed_at: Option<Instant>,
 }
 
 impl Offsets {
-    /// Commits, until `deadline`: through moves of the coordinator and changes of the generation, as long as the
-    /// partitions are ours. [`Event::CommitDone`] tells how it went.
+    /// Commits, with retries until `deadline`: through moves of the coordinator and changes of the generation, as long as the
+    /// partitions are assigned. [`Event::CommitDone`] has the result.
     pub fn commit(&mut self, now: Instant, what: Commit, deadline: Instant) -> CommitId {
         self.advance_clock(now);
         let mut refused = CommitOutcome::new();
@@ -44,7 +44,7 @@ impl Offsets {
             Commit::Finished => {
                 self.renew_commits(now);
                 offsets = self.uncommitted_offsets();
-                // What rests may be another's: it is not committed, and that is said.
+                // A partition whose topic was replaced may be another member's: its commit is refused.
                 let resting = self.uncommitted.iter().filter(|partition| self.is_replaced(partition));
                 refused.extend(resting.map(|partition| (partition.clone(), Err(CommitError::NotOwned))));
             }
@@ -66,14 +66,14 @@ impl Offsets {
         id
     }
 
-    /// Nobody waits for these commits any more: each is merged into another that carries what it asks for and has no less time.
-    /// Gives those of which nothing is left, and of which no [`Event::CommitDone`] will tell.
+    /// Nobody waits for these commits any more: each is merged into another one with the same offsets and no earlier deadline.
+    /// Returns those of which nothing is left; they get no [`Event::CommitDone`].
     pub fn merge_commits(&mut self, unawaited: &BTreeSet<CommitId>) -> BTreeSet<CommitId> {
         self.commits.merge(unawaited)
     }
 
-    /// Makes an automatic commit due now, of what is finished when it can be sent. The interval is the caller's to keep.
-    /// Asking again before then changes nothing, so nothing piles up while the coordinator is away.
+    /// Makes an automatic commit due: of what is finished by the time that it can be sent. The caller keeps the interval. A
+    /// second request before then changes nothing, so nothing piles up while the coordinator is away.
     pub fn request_auto_commit(&mut self, now: Instant) {
         self.advance_clock(now);
         self.renew_commits(now);
@@ -101,7 +101,7 @@ impl Offsets {
         }
     }
 
-    /// What is finished and not committed.
+    /// The finished positions that are not committed.
     fn uncommitted_offsets(&self) -> Vec<(TopicPartition, Token, OffsetAndMetadata)> {
         let ours = self.uncommitted.iter().filter(|partition| !self.is_replaced(partition));
         let finished = ours.filter_map(|partition| {
@@ -111,7 +111,7 @@ impl Offsets {
         finished.collect()
     }
 
-    /// Counts all that is finished as uncommitted once in a while, where the broker would forget it otherwise.
+    /// Marks all finished positions as uncommitted from time to time, if the broker would delete them otherwise.
     pub(crate) fn renew_commits(&mut self, now: Instant) {
         let last = *self.auto.renewed_at.get_or_insert(now);
         let outside = self.identity.as_ref().is_some_and(|identity| identity.member_id.is_empty());
@@ -122,7 +122,7 @@ impl Offsets {
         }
     }
 
-    /// One OffsetCommit for all that may leave.
+    /// One OffsetCommit with all offsets that may be sent.
     pub(crate) fn send_commits(
         &mut self,
         now: Instant,
@@ -192,14 +192,14 @@ impl Offsets {
             let Some(state) = self.partitions.get_mut(&failure.partition) else { continue };
             state.commit_failures = state.commit_failures.saturating_add(1);
             if failure.a_few_times && state.commit_failures >= REPORT_AFTER {
-                // From now on with the others only.
+                // From now on it is committed together with others only.
                 failed.insert(failure.partition, Err(CommitError::Failed(failure.cause)));
             } else {
                 let soon = after(now, backoffs.after(state.commit_failures.saturating_sub(1)));
                 self.auto.retry_at = earliest([self.auto.retry_at, Some(soon)]);
             }
         }
-        // The next one is refused as well, and the one after it: once is enough.
+        // Later ones are likely to be refused as well: it is reported once.
         failed.retain(|partition, _| {
             let state = self.partitions.get_mut(partition);
             state.is_none_or(|state| !std::mem::replace(&mut state.refused, true))
@@ -218,7 +218,7 @@ impl Offsets {
             let state =
                 self.partitions.get_mut(partition).filter(|state| state.token.same_assignment(*token));
             if state.as_ref().is_some_and(|state| !state.is_of_this_log(*token)) {
-                continue; // the log that it speaks of is gone
+                continue; // of a log that no longer exists
             }
             self.highest_committed
                 .entry(partition.clone())

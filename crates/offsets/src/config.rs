@@ -1,25 +1,25 @@
-//! What has to be said to [`Offsets`](crate::Offsets) before it can begin.
+//! The configuration of [`Offsets`](crate::Offsets), and the places where a partition can start.
 
 use std::time::{Duration, Instant};
 
 use offtake_machine::{BackoffConfig, IsolationLevel, Position};
 
-/// How a consumer's offsets are looked up and committed.
+/// How offsets are looked up and committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// `group.id`: without one nothing is ever committed, and the policy decides where to begin.
+    /// `group.id`. Without one nothing is committed, and the policy decides where to start.
     pub group: Option<String>,
     /// `auto.offset.reset`.
     pub reset: ResetPolicy,
-    /// `isolation.level`: the end of a log is the last stable offset for those who read committed.
+    /// `isolation.level`. Under `read_committed` the end of a log is its last stable offset.
     pub isolation: IsolationLevel,
     /// `request.timeout.ms`.
     pub request_timeout: Duration,
     /// `retry.backoff.ms` and `retry.backoff.max.ms`.
     pub backoff: BackoffConfig,
-    /// One moment on both clocks, the second in milliseconds since 1970: what [`ResetPolicy::ByDuration`] counts from.
+    /// One moment on both clocks, the second in milliseconds since 1970. [`ResetPolicy::ByDuration`] counts from it.
     pub wall: (Instant, i64),
-    /// Of the jitter in backoffs.
+    /// The seed of the jitter in backoffs.
     pub seed: u64,
 }
 
@@ -36,44 +36,44 @@ fn millis(span: Duration) -> i64 {
     i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Where to begin when nothing is committed, or when the position is not in the log: `auto.offset.reset`.
+/// Where to start when nothing is committed, or when the position is not in the log: `auto.offset.reset`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResetPolicy {
-    /// At the first record that is there.
+    /// At the first record.
     Earliest,
-    /// After the last one.
+    /// After the last record.
     Latest,
-    /// Nowhere: the application decides.
+    /// Nowhere. The application decides.
     None,
-    /// At the first record that is not older than this (KIP-1106).
+    /// At the first record that is at most this old (KIP-1106).
     ByDuration(Duration),
 }
 
-/// Where a partition is to begin, or to go on.
+/// Where a partition starts, or continues after a seek.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartAt {
-    /// At what the group has committed; failing that, where the policy says.
+    /// At the committed offset; without one, where the policy says.
     Committed,
-    /// At what the group has committed; failing that, at the first record: for partitions that were born after the
-    /// subscription, whatever the policy.
+    /// At the committed offset; without one, at the first record. For partitions that were created after the subscription,
+    /// whatever the policy is.
     CommittedOrEarliest,
-    /// At what the group has committed; failing that, here.
+    /// At the committed offset; without one, at this place.
     CommittedOr(Place),
-    /// Where the policy says, whatever is committed.
+    /// Where the policy says, even if an offset is committed.
     Policy,
-    /// Here. With a leader epoch it is first compared with the leader's log (KIP-320).
+    /// At this position. With a leader epoch it is first validated against the leader's log (KIP-320).
     Offset(Position),
     /// At the first record.
     Earliest,
-    /// After the last one.
+    /// After the last record.
     Latest,
-    /// At the first record of this time, in milliseconds since 1970, or a later one; at the end if there is none.
+    /// At the first record with this timestamp (milliseconds since 1970) or a later one; at the end if there is none.
     Timestamp(i64),
-    /// So many offsets before the end, or at the first record if there are fewer.
+    /// This many offsets before the end, or at the first record if there are fewer.
     BeforeEnd(u64),
 }
 
-/// A place in a log that nothing need be committed for.
+/// A place in a log that does not depend on a committed offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// Where the policy says.
@@ -82,16 +82,16 @@ pub enum Place {
     Offset(Position),
     /// The first record.
     Earliest,
-    /// After the last one.
+    /// After the last record.
     Latest,
-    /// The first record of this time, in milliseconds since 1970, or a later one; the end if there is none.
+    /// The first record with this timestamp (milliseconds since 1970) or a later one; the end if there is none.
     Timestamp(i64),
-    /// So many offsets before the end, or the first record if there are fewer.
+    /// This many offsets before the end, or the first record if there are fewer.
     BeforeEnd(u64),
 }
 
 impl StartAt {
-    /// Whether what is committed comes first, and the place otherwise.
+    /// Whether the committed offset comes first, and the place otherwise.
     pub(crate) fn parts(self) -> (bool, Place) {
         match self {
             Self::Committed => (true, Place::Policy),

@@ -1,40 +1,40 @@
-//! What went wrong with an attempt ([`Cause`]), and what that means for a partition, a commit, a question.
+//! Why an attempt failed ([`Cause`]), and the errors of partitions, commits and queries that follow from it.
 
 use offtake_machine::{CallError, TopicPartition};
 use offtake_wire::{ApiKey, ErrorCode};
 
-/// Why an attempt came to nothing.
+/// Why an attempt failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Cause {
-    /// The broker says no.
+    /// The broker answered with an error code.
     #[error("{} refused: {code}", .api.name())]
     Refused {
-        /// What was asked.
+        /// The request.
         api: ApiKey,
-        /// What it said.
+        /// The code.
         code: ErrorCode,
     },
-    /// The broker's answer says nothing of the partition.
-    #[error("the answer to {} leaves the partition out", .api.name())]
+    /// The response did not include the partition.
+    #[error("{} response did not include the partition", .api.name())]
     PartitionMissing {
-        /// What was asked.
+        /// The request.
         api: ApiKey,
     },
-    /// The broker says that all is well, and names an offset that cannot be.
-    #[error("{} answered with the impossible offset {offset}", .api.name())]
+    /// The response has no error and an impossible offset.
+    #[error("{} response has the impossible offset {offset}", .api.name())]
     BadOffset {
-        /// What was asked.
+        /// The request.
         api: ApiKey,
-        /// What it said.
+        /// The offset.
         offset: i64,
     },
-    /// There is no answer.
+    /// No response came.
     #[error(transparent)]
     Call(CallError),
-    /// The metadata does not know the partition, or no leader of it.
+    /// The metadata does not list the partition, or has no leader for it.
     #[error("the partition has no known leader")]
     NoLeader,
-    /// The metadata says why not.
+    /// The metadata has an error for the topic.
     #[error("the topic cannot be used: {0}")]
     Topic(ErrorCode),
 }
@@ -49,38 +49,38 @@ impl Cause {
     }
 }
 
-/// Why a partition does not start.
+/// Why a partition has not started.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PartitionError {
-    /// Nothing is committed, and the policy is to have none.
+    /// Nothing is committed, and `auto.offset.reset` is `none`.
     #[error("the group has committed nothing, and auto.offset.reset is none")]
     NoOffset,
-    /// The position is not in the log, and the policy is to have none.
+    /// The position is not in the log, and `auto.offset.reset` is `none`.
     #[error("offset {position} is out of range, and auto.offset.reset is none")]
     OffsetOutOfRange {
         /// The position.
         position: i64,
     },
-    /// The log was truncated below the position, and the policy is to have none.
+    /// The log was truncated below the position, and `auto.offset.reset` is `none`.
     #[error(
         "the log was truncated: offset {from} was read, but the leader's log ends at {to}; auto.offset.reset is none"
     )]
     LogTruncated {
         /// The position.
         from: i64,
-        /// Where the log that both have ends.
+        /// The end of the leader's log.
         to: i64,
     },
-    /// There are no offsets below 0.
-    #[error("{0} is not an offset")]
+    /// The offset is negative.
+    #[error("negative offset {0}")]
     NegativeOffset(i64),
-    /// It cannot be found out where to begin. Trying goes on, with backoffs: permissions and brokers come back.
-    #[error("it cannot be found out where to begin: {0}")]
+    /// The start offset cannot be resolved. The lookup is repeated with backoff, as permissions and brokers may come back.
+    #[error("cannot resolve the start offset: {0}")]
     Unresolved(Cause),
 }
 
 impl PartitionError {
-    /// Whether the partition stays where it is until it is sought or assigned anew.
+    /// Whether the partition is stopped until it is sought or assigned again.
     pub fn stops(&self) -> bool {
         match self {
             Self::NoOffset
@@ -104,25 +104,25 @@ impl PartitionError {
 /// Why an offset was not committed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
-    /// The assignment that the offset belongs to has ended; nothing was sent after that.
-    #[error("the partition is not, or no longer, assigned")]
+    /// The assignment that the offset belongs to has ended. Nothing was sent after that.
+    #[error("the partition is not assigned, or no longer")]
     NotOwned,
     /// There is no `group.id`.
-    #[error("there is no group to commit to")]
+    #[error("no group.id is configured, so there is no group to commit to")]
     NoGroup,
-    /// There are no offsets below 0.
-    #[error("{0} is not an offset")]
+    /// The offset is negative.
+    #[error("negative offset {0}")]
     NegativeOffset(i64),
-    /// Of so many bytes: no request can say more than 32767.
+    /// The metadata has this many bytes; a request can carry 32767.
     #[error("metadata of {0} bytes is too long")]
     MetadataTooLong(usize),
-    /// More than [`MAX_QUEUED_COMMITS`](crate::MAX_QUEUED_COMMITS) wait already.
+    /// [`MAX_QUEUED_COMMITS`](crate::MAX_QUEUED_COMMITS) commits of the partition are waiting.
     #[error("too many commits are waiting for the coordinator")]
     QueueFull,
-    /// The coordinator will not have it; trying again does not help.
+    /// The coordinator refuses it; a retry does not help.
     #[error(transparent)]
     Failed(Cause),
-    /// The time was up. If it had been sent, it may have arrived.
+    /// The deadline has passed. If the commit was sent, it may have arrived.
     #[error("not committed in time{}", after(.0))]
     TimedOut(Option<Cause>),
 }
@@ -132,7 +132,7 @@ impl CommitError {
     pub fn code(&self) -> Option<ErrorCode> {
         match self {
             Self::Failed(cause) | Self::TimedOut(Some(cause)) => cause.code(),
-            // What a broker says of less.
+            // A broker answers so too, at its own, lower limit.
             Self::MetadataTooLong(_) => Some(ErrorCode::OffsetMetadataTooLarge),
             Self::TimedOut(None)
             | Self::NotOwned
@@ -143,16 +143,16 @@ impl CommitError {
     }
 }
 
-/// Why a question has no answer.
+/// Why a query has no result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QueryError {
     /// There is no `group.id`.
-    #[error("there is no group to ask about")]
+    #[error("no group.id is configured, so there is no group to ask about")]
     NoGroup,
-    /// Trying again does not help.
+    /// A retry does not help.
     #[error(transparent)]
     Failed(Cause),
-    /// The time was up.
+    /// The deadline has passed.
     #[error("not answered in time{}", after(.0))]
     TimedOut(Option<Cause>),
 }
@@ -171,27 +171,27 @@ fn after(cause: &Option<Cause>) -> String {
     cause.as_ref().map(|cause| format!(" ({cause})")).unwrap_or_default()
 }
 
-/// The partition is not assigned, or the offset is none.
+/// Why a seek was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SeekError {
-    /// It is not assigned.
+    /// The partition is not assigned.
     #[error("{0} is not assigned")]
     NotAssigned(TopicPartition),
-    /// There are no offsets below 0.
-    #[error("{0} is not an offset")]
+    /// The offset is negative.
+    #[error("negative offset {0}")]
     NegativeOffset(i64),
 }
 
-/// Why a position was not taken as finished.
+/// Why a position was not accepted as finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FinishedError {
-    /// The assignment it belongs to has ended.
-    #[error("the partition is not, or no longer, assigned")]
+    /// The assignment that the position belongs to has ended.
+    #[error("the partition is not assigned, or no longer")]
     NotOwned,
-    /// It was read before the last seek.
-    #[error("the partition was sought elsewhere since")]
+    /// The position was read before the last seek.
+    #[error("there was a seek since")]
     BeforeSeek,
-    /// There are no offsets below 0.
-    #[error("there are no offsets below 0")]
+    /// The offset is negative.
+    #[error("negative offset")]
     NegativeOffset,
 }

@@ -1,4 +1,4 @@
-//! What the engine has to know, or to do elsewhere.
+//! [`Event`]: what the engine has to know, or to do elsewhere.
 
 use std::fmt;
 
@@ -10,102 +10,103 @@ use crate::{CommitId, CommitOutcome, PartitionError, QueryId, QueryOutcome};
 /// Something happened.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// The partition may flow. It is in the hand of `fetch` from here on, until that gives it back.
+    /// Fetching may start. `fetch` owns the partition until it gives it back.
     Start {
-        /// Which one.
+        /// The partition.
         partition: TopicPartition,
-        /// Under which ownership.
+        /// Its ownership.
         token: Token,
-        /// The first offset to ask for.
+        /// The first offset to fetch.
         position: Position,
     },
-    /// The topic was deleted and created again, and `fetch` has the partition: it is to be given back
-    /// ([`Offsets::on_topic_recreated`](crate::Offsets::on_topic_recreated)), unless it has been already. Nothing of it is finished or committed any more.
+    /// The topic was deleted and created again while `fetch` owns the partition. `fetch` has to give it back
+    /// ([`Offsets::on_topic_recreated`](crate::Offsets::on_topic_recreated)), unless it has already. Its finished and
+    /// committed positions are forgotten.
     LogGone {
-        /// Which one.
+        /// The partition.
         partition: TopicPartition,
-        /// Under which ownership.
+        /// Its ownership.
         token: Token,
     },
-    /// The topic was deleted and created again: the partition is another log, and goes on under this token. What bears an
-    /// older one is not to be handed out, and cannot be committed.
+    /// The topic was deleted and created again. The partition continues in the new log, under this token. Records under an
+    /// older token must not be handed out, and cannot be committed.
     NewLog {
-        /// Which one.
+        /// The partition.
         partition: TopicPartition,
-        /// Under which ownership from now on.
+        /// Its ownership from now on.
         token: Token,
     },
-    /// `auto.offset.reset` chose the position; said just before the `Start` at it.
+    /// `auto.offset.reset` chose the position. Comes just before the `Start` at it.
     Reset {
-        /// Which one.
+        /// The partition.
         partition: TopicPartition,
-        /// Under which ownership.
+        /// Its ownership.
         token: Token,
-        /// The position that was of no use; `None` if there was none.
+        /// The position that could not be used; `None` if there was none.
         from: Option<i64>,
         /// The position that was chosen.
         to: i64,
-        /// What was wrong.
+        /// Why.
         reason: ResetReason,
-        /// How many offsets the move jumps over, where that is known: not where the position belongs to another log.
+        /// How many offsets are skipped, if known. It is not known if the old position belongs to another log.
         skipped: Option<u64>,
     },
-    /// The leader's log ends before our position (KIP-320): what was read beyond its end is gone. Said just before the
-    /// `Start` at that end, or, under `auto.offset.reset` `none`, before the partition fails.
+    /// The leader's log ends before our position (KIP-320): records read beyond its end no longer exist. Comes just before
+    /// the `Start` at that end or, if `auto.offset.reset` is `none`, before the partition fails.
     Truncated {
-        /// Which one.
+        /// The partition.
         partition: TopicPartition,
-        /// Under which ownership.
+        /// Its ownership.
         token: Token,
-        /// Our position before.
+        /// The position before.
         from: i64,
-        /// Where the log that both have ends, if known.
+        /// The end of the leader's log, if known.
         to: Option<i64>,
         /// The epoch that ends there.
         epoch: LeaderEpoch,
     },
-    /// Something is wrong with this partition; [`PartitionError::stops`] says whether it is being tried again. Said once
-    /// until it starts.
+    /// The partition cannot start. [`PartitionError::stops`] says whether the lookup is repeated. Reported once until it
+    /// starts.
     PartitionFailed {
-        /// Which one.
+        /// The partition.
         partition: TopicPartition,
-        /// Under which ownership.
+        /// Its ownership.
         token: Token,
-        /// What is wrong.
+        /// Why.
         error: PartitionError,
     },
-    /// This OffsetCommit carries what must not be committed any more: it is not to be sent, if it has not been yet. What else
+    /// This OffsetCommit carries what must not be committed any more. It is not to be sent, if it has not been yet; what else
     /// it carries is then sent anew.
     Withdraw(CallId),
-    /// The metadata does not know a leader, or the wrong one.
+    /// The metadata has no leader of a partition, or an old one.
     RefreshMetadata,
     /// This broker is not the coordinator, or cannot be reached.
     CoordinatorLost(BrokerId),
-    /// The coordinator does not take this from who we are: it does not know us, or not any more; or, of
-    /// `REBALANCE_IN_PROGRESS` and `STALE_MEMBER_EPOCH`, it has news for us. Not said of who we no longer are.
+    /// The coordinator refused a request because of the identity it was made with: it does not know the member, or, with
+    /// `REBALANCE_IN_PROGRESS` and `STALE_MEMBER_EPOCH`, it has news for the member. Reported only of the current identity.
     MembershipRefused {
-        /// What it said.
+        /// The coordinator's code.
         code: ErrorCode,
-        /// As whom we had asked.
+        /// The identity of the request.
         identity: Identity,
     },
-    /// The group has these offsets from us, whoever asked for the commit.
+    /// These offsets are committed, by the application or automatically.
     Committed {
-        /// The next offset to read of each.
+        /// The next offset to read of each partition.
         offsets: Vec<(TopicPartition, i64)>,
     },
-    /// A commit is over. Of automatic commits only those are told that failed in a way that trying again does not mend.
+    /// A commit is complete. Automatic commits are reported only if they failed for good.
     CommitDone {
-        /// Which one.
+        /// The commit.
         id: CommitId,
-        /// Partition by partition.
+        /// The result of each partition.
         outcome: CommitOutcome,
     },
-    /// A question is answered.
+    /// A query is complete.
     QueryDone {
-        /// Which one.
+        /// The query.
         id: QueryId,
-        /// Partition by partition.
+        /// The result of each partition.
         outcome: QueryOutcome,
     },
 }
@@ -118,11 +119,11 @@ pub enum ResetReason {
     NothingCommitted,
     /// The log does not contain the position.
     OutOfRange,
-    /// The leader knows nothing of the epoch in which the position was read.
+    /// The leader does not know the epoch in which the position was read.
     EpochUnknown,
     /// The topic was deleted and created again.
     TopicRecreated,
-    /// The application asked for the policy.
+    /// The application asked for it.
     Asked,
 }
 
@@ -138,19 +139,19 @@ impl fmt::Display for ResetReason {
     }
 }
 
-/// An offset as a group keeps it.
+/// A committed offset, or one to commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OffsetAndMetadata {
-    /// The next offset to read: all before it is done.
+    /// The next offset to read: all records before it are finished.
     pub offset: i64,
-    /// The leader epoch of the record before it, where known.
+    /// The leader epoch of the record before it, if known.
     pub leader_epoch: LeaderEpoch,
-    /// Whatever the committer wants to remember.
+    /// The application's own metadata.
     pub metadata: String,
 }
 
 impl OffsetAndMetadata {
-    /// Without the metadata.
+    /// The offset and epoch.
     pub fn position(&self) -> Position {
         Position { offset: self.offset, epoch: self.leader_epoch }
     }

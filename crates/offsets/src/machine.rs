@@ -1,4 +1,4 @@
-//! [`Offsets`]: the state, the clock, and what goes out and comes in.
+//! [`Offsets`]: its state, its clock, its requests and their answers.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -13,13 +13,13 @@ use offtake_wire::{ApiKey, ErrorCode, Request, Uuid};
 
 use crate::{
     Config, Event, QueryId,
-    ask::TopicIds,
     commits::Commits,
     committing::AutoCommit,
     event::ResetReason,
     partition::{Lookup, Partition, Phase, Resolving},
     queries::Queries,
     remedy::Remedy,
+    requests::TopicIds,
     retry::BackoffSchedule,
 };
 
@@ -28,31 +28,31 @@ use crate::{
 pub struct Offsets {
     pub(crate) config: Config,
     pub(crate) backoffs: BackoffSchedule,
-    /// As whom commits are sent; `None`: not at all.
+    /// The identity that commits are sent with. With `None` no commit is sent.
     pub(crate) identity: Option<Identity>,
     pub(crate) partitions: BTreeMap<TopicPartition, Partition>,
-    /// Those of them in our hand: all that `poll_transmit` looks at.
+    /// Partitions without a start offset: the only ones that `poll_transmit` looks at.
     pub(crate) resolving: BTreeSet<TopicPartition>,
-    /// Those of them of which something is finished that the group does not have.
+    /// Partitions whose finished position is not committed.
     pub(crate) uncommitted: BTreeSet<TopicPartition>,
     pub(crate) commits: Commits,
     pub(crate) auto: AutoCommit,
     pub(crate) queries: Queries,
     ids: CallIds,
-    /// Of the topics in the views so far.
+    /// The ids of topics, from all views so far.
     pub(crate) topic_ids: BTreeMap<Topic, Uuid>,
     calls: BTreeMap<CallId, OutstandingCall>,
     pub(crate) assignments: u64,
-    /// The highest offset the group has had from us, of all that we ever owned (FAILURES L9).
+    /// The highest offset that this consumer has committed of each partition (FAILURES L9).
     pub(crate) highest_committed: BTreeMap<TopicPartition, i64>,
     pub(crate) committed_regressions: u64,
     events: VecDeque<Event>,
     clock: Instant,
-    /// When `poll_transmit` last had nothing to say, if nothing has changed since.
+    /// When `poll_transmit` last had nothing to send, if nothing has changed since.
     drained: Option<Instant>,
 }
 
-/// A call on its way.
+/// A call that is not answered yet.
 #[derive(Debug)]
 pub(crate) struct OutstandingCall {
     pub(crate) what: CallKind,
@@ -61,7 +61,7 @@ pub(crate) struct OutstandingCall {
 }
 
 impl OutstandingCall {
-    /// The loop has forgotten it.
+    /// The error of a call that the driver forgot to answer.
     fn timed_out(&self, after: Duration) -> CallError {
         let api = match self.what {
             CallKind::LoadCommitted { .. } | CallKind::QueryCommitted { .. } => ApiKey::OffsetFetch,
@@ -73,7 +73,7 @@ impl OutstandingCall {
     }
 }
 
-/// What a call asks.
+/// What a call is for.
 #[derive(Debug)]
 pub(crate) enum CallKind {
     LoadCommitted { ids: TopicIds, identity: Option<Identity> },
@@ -85,7 +85,7 @@ pub(crate) enum CallKind {
 }
 
 impl Offsets {
-    /// Nothing assigned.
+    /// No partition is assigned.
     pub fn new(config: Config) -> Self {
         Self {
             backoffs: BackoffSchedule::new(config.backoff, config.seed),
@@ -109,7 +109,7 @@ impl Offsets {
         }
     }
 
-    /// As whom the group knows us. `None`: not at all, and no commit leaves.
+    /// Sets the identity that the group knows this consumer by. With `None` no commit is sent.
     pub fn set_identity(&mut self, identity: Option<Identity>) {
         if self.identity == identity {
             return;
@@ -128,43 +128,43 @@ impl Offsets {
 
     // ---- what is known -------------------------------------------------------------------------------------------
 
-    /// Under which token the partition is assigned, if it is.
+    /// The token of the partition, if it is assigned.
     pub fn token_of(&self, partition: &TopicPartition) -> Option<Token> {
         self.partitions.get(partition).map(|state| state.token)
     }
 
-    /// Up to where it is finished.
+    /// The finished position: all records before it are finished.
     pub fn finished_position(&self, partition: &TopicPartition) -> Option<Position> {
         self.partitions.get(partition)?.finished
     }
 
-    /// What the group has of it, as far as we know.
+    /// The committed position, as far as known.
     pub fn committed_position(&self, partition: &TopicPartition) -> Option<Position> {
         self.partitions.get(partition)?.committed
     }
 
-    /// Whether something is finished that the group does not have.
+    /// Whether any finished position is not committed.
     pub fn has_uncommitted(&self) -> bool {
         !self.uncommitted.is_empty()
     }
 
-    /// Whether the partition waits for its start offset.
+    /// Whether the start offset of the partition is being looked up.
     pub fn is_resolving(&self, partition: &TopicPartition) -> bool {
         self.resolving.contains(partition)
     }
 
-    /// Whether only the application can say where the partition goes on.
+    /// Whether only the application can say where the partition continues.
     pub fn is_stopped(&self, partition: &TopicPartition) -> bool {
         self.partitions.get(partition).is_some_and(|state| matches!(state.phase, Phase::Stopped))
     }
 
-    /// How often the group's offset of a partition was found below what we had committed of it ourselves: somebody has
-    /// reset the group, or the brokers have lost its offsets.
+    /// How often a committed offset was found below what this consumer had committed: somebody has reset the group, or the
+    /// brokers have lost its offsets.
     pub fn committed_regressions(&self) -> u64 {
         self.committed_regressions
     }
 
-    /// Whether anything waits for the coordinator.
+    /// Whether anything is to be sent to the coordinator.
     pub fn wants_coordinator(&self) -> bool {
         self.config.group.is_some()
             && (self.waiting_for_coordinator()
@@ -178,14 +178,14 @@ impl Offsets {
         waiting.into_iter().any(|waiting| waiting.is_for_coordinator())
     }
 
-    /// Whether an automatic commit is due and has something to say.
+    /// Whether an automatic commit is due and there is something to commit.
     pub(crate) fn auto_commits(&self) -> bool {
         self.auto.due && !self.uncommitted.is_empty()
     }
 
     // ---- the clock, answers, what to send ------------------------------------------------------------------------
 
-    /// The metadata has changed: whoever waits for a leader may have one.
+    /// The metadata has changed: partitions that wait for a leader may have one.
     pub fn handle_cluster(&mut self, now: Instant, cluster: &Cluster) {
         self.advance_clock(now);
         for partition in &self.resolving {
@@ -234,7 +234,7 @@ impl Offsets {
         self.check_topics_by_id(given);
     }
 
-    /// What flows is asked back from `fetch`; what waits goes on with what it has to know of the new log.
+    /// A partition that is being fetched is asked back from `fetch`; a lookup is repeated for the new log.
     fn switch_log(&mut self, now: Instant, partition: TopicPartition) {
         self.discard_old_log(&partition);
         let Some(state) = self.partitions.get(&partition) else { return };
@@ -257,8 +257,8 @@ impl Offsets {
         }
     }
 
-    /// Partitions that the group gave by their topic's id, and whether the topic has its name now. Those of another's name
-    /// rest as they are: either the metadata are old, or the group is about to take them away.
+    /// Partitions that the group gave by topic id, and whether that topic has the name now. If not, they wait: either the
+    /// metadata is old, or the group is about to revoke them.
     fn check_topics_by_id(&mut self, given: Vec<(TopicPartition, bool)>) {
         let mut resting = BTreeSet::new();
         for (partition, is_named) in given {
@@ -266,7 +266,7 @@ impl Offsets {
             let token = state.token;
             let flows = matches!(state.phase, Phase::Fetching);
             if let Some(waiting) = state.resolving_mut() {
-                // What is being asked is asked of the topic that had the name.
+                // The outstanding request is about the topic that had the name.
                 waiting.retry.answered();
             }
             if is_named {
@@ -279,11 +279,11 @@ impl Offsets {
             }
         }
         for topic in resting {
-            tracing::warn!(%topic, "another topic has this name than the group assigned: reading goes on when the metadata or the assignment are newer");
+            tracing::warn!(%topic, "the topic with this name is not the one that the group assigned; reading continues with newer metadata or a newer assignment");
         }
     }
 
-    /// What became of a call.
+    /// The answer to a call.
     pub fn handle_answer(&mut self, now: Instant, id: CallId, answer: Result<Answer, CallError>) {
         self.advance_clock(now);
         let Some(call) = self.calls.remove(&id) else { return };
@@ -322,7 +322,7 @@ impl Offsets {
         }
     }
 
-    /// What to send, to the group's coordinator if it is known, and to the leaders that `cluster` knows.
+    /// The next request: to the group's coordinator if it is known, or to a leader in `cluster`.
     pub fn poll_transmit(
         &mut self,
         now: Instant,
@@ -350,7 +350,7 @@ impl Offsets {
         transmit
     }
 
-    /// When to come back.
+    /// When to call again.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let Some(drained) = self.drained.filter(|_| self.events.is_empty()) else { return Some(self.clock) };
         let waiting =
@@ -369,7 +369,7 @@ impl Offsets {
         self.events.pop_front()
     }
 
-    // ---- for the files beside this one ---------------------------------------------------------------------------
+    // ---- for the other files of this crate -----------------------------------------------------------------------
 
     pub(crate) fn advance_clock(&mut self, now: Instant) {
         self.clock = now;
@@ -395,7 +395,7 @@ impl Offsets {
         self.ids.next_id()
     }
 
-    /// The call `id`, on its way.
+    /// Registers the call `id`.
     pub(crate) fn send(
         &mut self,
         now: Instant,
@@ -406,12 +406,12 @@ impl Offsets {
         max_version: Option<i16>,
     ) -> Transmit {
         let timeout = self.config.request_timeout;
-        // The loop answers at `timeout`; the margin is for a loop that forgot.
+        // The driver answers at `timeout`; the margin is for a driver that forgot.
         self.calls.insert(id, OutstandingCall { what, of, deadline: after(after(now, timeout), timeout) });
         Transmit { id, to: Target::Broker(of), request, max_version, timeout }
     }
 
-    /// Does what a failure asks for beside trying again; once, however many partitions failed.
+    /// Emits the event that a failure calls for, once for all partitions that failed.
     pub(crate) fn apply_remedy(&mut self, remedy: Remedy, of: Option<BrokerId>) {
         let event = match (remedy, of) {
             (Remedy::FindCoordinator, Some(of)) => Event::CoordinatorLost(of),
@@ -421,7 +421,7 @@ impl Offsets {
         self.emit_once(event);
     }
 
-    /// The coordinator does not know `identity`; no news if we are somebody else by now (FAILURES C7, E4).
+    /// The coordinator refused `identity`. It is not reported if the identity has changed since (FAILURES C7, E4).
     pub(crate) fn report_membership_refused(&mut self, code: ErrorCode, identity: &Identity) {
         if self.identity.as_ref() == Some(identity) {
             let event = Event::MembershipRefused { code, identity: identity.clone() };

@@ -1,4 +1,4 @@
-//! What is ours, from an assignment to its end, and how far it is finished.
+//! Partitions from their assignment to its end, and their finished positions.
 
 use std::time::Instant;
 
@@ -13,13 +13,13 @@ use crate::{
 impl Offsets {
     // ---- partitions ----------------------------------------------------------------------------------------------
 
-    /// These are ours now, each under a new token. What is assigned already stays as it is.
+    /// Adds partitions, each under a new token. Partitions that are assigned already stay as they are.
     pub fn assign(&mut self, now: Instant, partitions: impl IntoIterator<Item = (TopicPartition, StartAt)>) {
         self.assign_by_id(now, partitions.into_iter().map(|(partition, at)| (partition, at, None)));
     }
 
-    /// The same, given by a group that names topics by id (KIP-848). Where the name is another topic's, as the old one was
-    /// deleted and created again, the partition rests until the group says whose the new one is.
+    /// The same, for a group that names topics by id (KIP-848). If another topic has the name by now, because the old one was
+    /// deleted and created again, the partition waits until the group assigns the new one.
     pub fn assign_by_id(
         &mut self,
         now: Instant,
@@ -38,8 +38,8 @@ impl Offsets {
         }
     }
 
-    /// These are no longer ours: what is finished, stored or waiting is forgotten, what is queued of them
-    /// is never sent.
+    /// Removes partitions. Their finished positions and lookups are forgotten, and commits that are queued for them are not
+    /// sent.
     pub fn unassign<'a>(&mut self, partitions: impl IntoIterator<Item = &'a TopicPartition>) {
         self.mark_changed();
         for partition in partitions {
@@ -60,8 +60,8 @@ impl Offsets {
         }
     }
 
-    /// Goes on elsewhere, under a new token. The caller has stopped the partition in `fetch`; whatever was being found out
-    /// about it no longer matters.
+    /// Continues at another place, under a new token. The caller has stopped the partition in `fetch`. Lookups from before no
+    /// longer count.
     pub fn seek(
         &mut self,
         now: Instant,
@@ -77,7 +77,7 @@ impl Offsets {
         {
             return Err(SeekError::NegativeOffset(offset));
         }
-        // A log that the metadata does not show may be another by the time that it is read.
+        // A topic that the metadata does not list may be another one by the time that it is read.
         if !state.is_by_id {
             let known = self.topic_ids.get(&partition.topic).copied();
             let before = std::mem::replace(&mut state.topic_id, known);
@@ -94,7 +94,7 @@ impl Offsets {
         if let (false, Place::Offset(position)) = at.parts()
             && state.finished.is_some_and(|finished| finished.offset > position.offset)
         {
-            // What lies between is to come again, however long it takes to ask the leader about the position.
+            // The records in between will be redelivered, however long the leader takes to validate the position.
             state.finished = Some(position);
             self.update_uncommitted(partition);
         }
@@ -102,8 +102,8 @@ impl Offsets {
         Ok(token)
     }
 
-    /// Whoever reads it met something under this token that cannot be read: only the application can say where to go on.
-    /// False if it goes on under another token.
+    /// The partition cannot be read on under this token, and only the application can say where to continue. False if it
+    /// continues under another token.
     pub fn stop(&mut self, partition: &TopicPartition, token: Token) -> bool {
         let Some(state) = self.partitions.get_mut(partition).filter(|state| state.token == token) else {
             return false;
@@ -113,7 +113,7 @@ impl Offsets {
         true
     }
 
-    /// `fetch` gives it back: the position is not in the log. The policy decides.
+    /// `fetch` gives the partition back because the position is not in the log. The policy decides.
     pub fn on_out_of_range(
         &mut self,
         now: Instant,
@@ -128,10 +128,10 @@ impl Offsets {
         }
     }
 
-    /// `fetch` gives it back: the topic was deleted and created again, and the position belongs to a log that is gone.
-    /// It goes on in the new log under a new token, [which is told](crate::Event::NewLog); the policy decides
-    /// where. What the group gave by its topic's id is of no other log: it waits until that topic has its name again, since
-    /// it may be the metadata that are old, or until the group takes the partition away.
+    /// `fetch` gives the partition back because the topic was deleted and created again: the position belongs to a log that no
+    /// longer exists. The partition continues in the new log under a new token ([`Event::NewLog`](crate::Event::NewLog)); the
+    /// policy decides where. A partition that the group gave by topic id never continues in another log. It waits until the
+    /// metadata shows its topic under the name again, as they may be old, or until the group revokes it.
     pub fn on_topic_recreated(
         &mut self,
         now: Instant,
@@ -150,14 +150,14 @@ impl Offsets {
         }
     }
 
-    /// Whether the group gave us the partition of a topic that is not the one which has its name.
+    /// Whether the group gave the partition by topic id, and another topic has the name now.
     pub(crate) fn is_replaced(&self, partition: &TopicPartition) -> bool {
         let named = self.topic_ids.get(&partition.topic);
         let given = self.partitions.get(partition).filter(|state| state.is_by_id);
         given.is_some_and(|state| named.is_some() && named != state.topic_id.as_ref())
     }
 
-    /// What was read of this partition is of a log that is gone: nothing of it is finished, and no commit of it leaves.
+    /// The log that was read no longer exists: its finished position is forgotten, and its commits are not sent.
     pub(crate) fn discard_old_log(&mut self, partition: &TopicPartition) {
         let Some(state) = self.partitions.get_mut(partition) else { return };
         state.discard_old_log();
@@ -166,7 +166,7 @@ impl Offsets {
         self.disown_commits(partition);
     }
 
-    /// The partition goes on in another log, under another token.
+    /// The partition continues in a new log, under a new token.
     pub(crate) fn begin_new_log(&mut self, partition: &TopicPartition) {
         if self.partitions.get(partition).is_some_and(|state| state.first_seek_of_log <= state.token.seek) {
             self.discard_old_log(partition);
@@ -177,8 +177,8 @@ impl Offsets {
         self.emit(Event::NewLog { partition: partition.clone(), token });
     }
 
-    /// `fetch` gives it back: the leader has changed, or says that it has. Starts again when the log is known to contain
-    /// the position, or where it ends (KIP-320).
+    /// `fetch` gives the partition back because the leader has changed. It starts again when the leader's log is known to
+    /// contain the position, or at the end of that log (KIP-320).
     pub fn validate(&mut self, now: Instant, partition: &TopicPartition, token: Token, position: Position) {
         self.advance_clock(now);
         if let Some(not_before) = self.take_from_fetch(now, partition, token, position) {
@@ -186,8 +186,9 @@ impl Offsets {
         }
     }
 
-    /// A flowing partition under this very token: when to ask about it, which is at once the first time that it comes back
-    /// from where it was started, and then later each time: nothing can make us ask without pause (FAILURES L5).
+    /// Takes a partition that is being fetched under this token, and says when to send the next lookup: at once the first
+    /// time that it returns from where it was started, and later each further time, so that there is no busy loop (FAILURES
+    /// L5).
     fn take_from_fetch(
         &mut self,
         now: Instant,
@@ -206,8 +207,8 @@ impl Offsets {
 
     // ---- finished ------------------------------------------------------------------------------------------------
 
-    /// All before `next` is done. What was done before stays done: a lower position changes nothing. After the cluster has
-    /// moved us back nothing counts until [`moved_back`](Self::confirm_rewind): it may be said of the log that is gone.
+    /// All records before `next` are finished. A lower position than before changes nothing. After a truncation or reset has
+    /// moved the position back, nothing is accepted until [`confirm_rewind`](Self::confirm_rewind), as it may be of the old log.
     pub fn mark_finished(
         &mut self,
         partition: &TopicPartition,
@@ -233,15 +234,15 @@ impl Offsets {
         Ok(())
     }
 
-    /// Whoever reports what is finished knows that the cluster has moved the position back, and speaks of what comes again
-    /// from here on.
+    /// The caller knows that the position was moved back: finished positions that it reports from now on are of the records
+    /// that are redelivered.
     pub fn confirm_rewind(&mut self, partition: &TopicPartition, token: Token) {
         if let Some(state) = self.partitions.get_mut(partition).filter(|state| state.token == token) {
             state.rewound = false;
         }
     }
 
-    /// Keeps [`uncommitted`](Self::uncommitted) true of `partition`.
+    /// Updates the set of partitions with uncommitted positions.
     pub(crate) fn update_uncommitted(&mut self, partition: &TopicPartition) {
         let news = self.config.group.is_some()
             && self.partitions.get(partition).is_some_and(Partition::is_uncommitted);

@@ -1,85 +1,85 @@
-//! One assigned partition: whose hand it is in, and how far it is done.
+//! One assigned partition: its phase, and its finished and committed positions.
 
 use offtake_machine::{Position, Token};
 use offtake_wire::Uuid;
 
 use crate::{ListSpec, Place, ResetReason, retry::Retry};
 
-/// A partition for as long as it is assigned.
+/// A partition while it is assigned.
 #[derive(Debug)]
 pub(crate) struct Partition {
     pub(crate) token: Token,
-    /// The topic whose log this is, if its id is known: not always the one that has its name now.
+    /// The id of its topic, if known. Another topic may have the name by now.
     pub(crate) topic_id: Option<Uuid>,
-    /// Whether the group gave the partition by that id (KIP-848): then it is never another topic's.
+    /// Whether the group gave the partition by that id (KIP-848). Then it never becomes another topic's.
     pub(crate) is_by_id: bool,
-    /// Tokens before this seek are of a log that is gone.
+    /// Tokens from before this seek are of a log that no longer exists.
     pub(crate) first_seek_of_log: u64,
     pub(crate) phase: Phase,
-    /// All below is done; what may be committed.
+    /// All records before it are finished: what may be committed.
     pub(crate) finished: Option<Position>,
-    /// Whether the cluster has moved us back, and whoever reports what is finished does not know it yet.
+    /// Whether the position was moved back and the caller has not confirmed it yet.
     pub(crate) rewound: bool,
-    /// What the group has, as far as we know.
+    /// The committed position, as far as known.
     pub(crate) committed: Option<Position>,
-    /// Whether it was told that automatic commits are refused, and none has committed since.
+    /// Whether it was reported that automatic commits are refused, and none has succeeded since.
     pub(crate) refused: bool,
-    /// How many automatic commits in a row came to nothing.
+    /// How many automatic commits in a row have failed.
     pub(crate) commit_failures: u32,
-    /// Where it was last handed to `fetch`.
+    /// The position at which it was last given to `fetch`.
     pub(crate) started: Option<Position>,
-    /// How often in a row it came back from `fetch` exactly as it went.
+    /// How often in a row `fetch` gave it back at the position where it started.
     pub(crate) no_progress_count: u32,
 }
 
-/// Where a partition stands.
+/// What happens with a partition.
 #[derive(Debug)]
 pub(crate) enum Phase {
-    /// It is being found out where it begins.
+    /// Its start offset is being looked up.
     ResolvingPosition(Box<Resolving>),
-    /// `fetch` has it.
+    /// `fetch` owns it.
     Fetching,
-    /// Only the application can say where to go on.
+    /// Only the application can say where to continue.
     Stopped,
 }
 
-/// A partition that has no start offset yet.
+/// The lookup of a start offset.
 #[derive(Debug)]
 pub(crate) struct Resolving {
     pub(crate) lookup: Lookup,
-    /// Whether this start is the first since the assignment or a seek: then it also says what is finished.
+    /// Whether this start is the first since the assignment or a seek. Then it also sets the finished position.
     pub(crate) fresh: bool,
-    /// Why the policy is at work, if it is, and the position that was of no use.
+    /// Why `auto.offset.reset` decides, if it does, and the position that could not be used.
     pub(crate) reset: Option<(ResetReason, Option<i64>)>,
-    /// Whether the application knows that something is wrong.
+    /// Whether a failure was reported to the application.
     pub(crate) is_reported: bool,
     pub(crate) retry: Retry,
 }
 
-/// What has to be known next.
+/// What has to be looked up next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lookup {
-    /// What the group has committed; and where to begin if that is nothing.
+    /// The committed offset; and where to start without one.
     Committed { otherwise: Place },
     /// An offset that the leader lists.
     Listed { spec: ListSpec, then: AfterListing },
-    /// Whether the leader's log agrees with this position (KIP-320).
+    /// Whether the leader's log contains this position (KIP-320).
     Validation { position: Position },
 }
 
 /// What to do with a listed offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AfterListing {
-    /// Begin there.
+    /// Start there.
     Start,
-    /// Begin so many before it, if there are as many.
+    /// Start this many offsets before it, if there are as many.
     StartBefore(u64),
-    /// It is the first one: begin there or at `offset`, whichever is later, which is so many `records` before the end.
+    /// It is the first offset: start there or at `offset` (`records` before the end), whichever is later.
     StartAtLeast { offset: i64, records: u64 },
 }
 
 impl Lookup {
-    /// What has to be known instead, where the log is another: nothing that the old one has told.
+    /// The lookup to do for a new log: without anything that the old one told.
     pub(crate) fn in_another_log(self) -> Self {
         match self {
             Self::Listed { then: AfterListing::StartAtLeast { records, .. }, .. } => {
@@ -108,13 +108,13 @@ impl Partition {
         }
     }
 
-    /// Whether what bears this token was read of the log that the partition is now: enough for a commit.
+    /// Whether records under this token are of the current log. That is enough for a commit.
     pub(crate) fn is_of_this_log(&self, token: Token) -> bool {
         self.token.same_assignment(token) && token.seek >= self.first_seek_of_log
     }
 
-    /// The topic was deleted and created again: whatever bears a token of now or before is of a log that is gone. Nothing of
-    /// it is finished any more, and what the group has committed of the new one is not known.
+    /// The topic was deleted and created again: records under the token of now or an earlier one are of a log that no longer
+    /// exists. Its finished position is forgotten, and the committed offset of the new log is not known.
     pub(crate) fn discard_old_log(&mut self) {
         self.first_seek_of_log = self.token.seek.saturating_add(1);
         self.finished = None;
@@ -138,18 +138,18 @@ impl Partition {
         }
     }
 
-    /// The position of a flowing partition that `fetch` gives back counts its steps on the spot.
+    /// `fetch` gives the partition back at `position`: counts how often that is where it started.
     pub(crate) fn returned_at(&mut self, position: Position) {
         self.no_progress_count =
             if self.started == Some(position) { self.no_progress_count.saturating_add(1) } else { 0 };
     }
 
-    /// Handed to `fetch` at `position`.
+    /// The partition is given to `fetch` at `position`.
     pub(crate) fn mark_started(&mut self, position: Position, fresh: bool) {
         self.phase = Phase::Fetching;
         self.started = Some(position);
         if fresh {
-            // All that lies before it is none of our business: neither was it asked for, nor will it be read.
+            // Records before the start were not asked for, so they count as finished.
             self.finished = Some(position);
             self.rewound = false;
         } else if self.finished.is_some_and(|finished| finished.offset > position.offset) {
@@ -158,13 +158,13 @@ impl Partition {
         }
     }
 
-    /// Whether something is finished that the group does not have from us.
+    /// Whether the finished position is not committed.
     pub(crate) fn is_uncommitted(&self) -> bool {
         match (self.finished, self.committed) {
             (None, _) => false,
             (Some(_), None) => true,
             (Some(done), Some(had)) => {
-                // An unknown epoch is no news (FAILURES H10).
+                // An unknown epoch is no difference (FAILURES H10).
                 done.offset != had.offset
                     || (done.epoch.is_some() && had.epoch.is_some() && done.epoch != had.epoch)
             }

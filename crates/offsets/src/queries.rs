@@ -1,4 +1,4 @@
-//! Questions of the application: what is committed, and what the leaders list. They change nothing here.
+//! Queries of the application: committed offsets, and offsets that leaders list. They change no state.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -9,25 +9,25 @@ use offtake_wire::{ApiKey, Response};
 
 use crate::{
     Cause, Event, OffsetAndMetadata, Offsets, QueryError,
-    ask::{Answers, TopicIds, offset_fetch, offset_list},
-    begin::no_leader,
     machine::CallKind,
     remedy::{for_leader_request, for_offset_fetch, is_permanent},
+    requests::{Answers, TopicIds, list_offsets, offset_fetch},
     retry::{BackoffSchedule, Retry},
+    start::no_leader,
 };
 
-/// Names one question.
+/// The id of one query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QueryId(pub u64);
 
-/// Which offset a leader is to list.
+/// Which offset a leader lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListSpec {
-    /// The first.
+    /// The first offset.
     Earliest,
-    /// The one after the last; the last stable offset for those who read committed.
+    /// The high watermark; under `read_committed` the last stable offset.
     Latest,
-    /// The first of this time, in milliseconds since 1970, or a later one.
+    /// The first record with this timestamp (milliseconds since 1970) or a later one.
     Timestamp(i64),
 }
 
@@ -36,22 +36,22 @@ pub enum ListSpec {
 pub struct ListedOffset {
     /// The offset.
     pub offset: i64,
-    /// The record's timestamp in milliseconds since 1970; the ends of a log have none.
+    /// The record's timestamp in milliseconds since 1970; `None` for the ends of a log.
     pub timestamp: Option<i64>,
-    /// The record's leader epoch, where known.
+    /// The record's leader epoch, if known.
     pub leader_epoch: LeaderEpoch,
 }
 
-/// Answers, partition by partition.
+/// The results of a query, partition by partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum QueryOutcome {
-    /// Of [`Offsets::fetch_committed`]; `None`: the group has committed nothing.
+    /// Of [`Offsets::fetch_committed`]; `None` if nothing is committed.
     Committed(BTreeMap<TopicPartition, Result<Option<OffsetAndMetadata>, QueryError>>),
-    /// Of [`Offsets::list_offsets`]; `None`: no record is of that time or later.
+    /// Of [`Offsets::list_offsets`]; `None` if no record has that timestamp or a later one.
     Listed(BTreeMap<TopicPartition, Result<Option<ListedOffset>, QueryError>>),
 }
 
-/// All questions that are not answered.
+/// All open queries.
 #[derive(Debug, Default)]
 pub(crate) struct Queries {
     committed: BTreeMap<QueryId, Query<(), OffsetAndMetadata>>,
@@ -59,7 +59,7 @@ pub(crate) struct Queries {
     last_id: u64,
 }
 
-/// One question about some partitions.
+/// One query about some partitions.
 #[derive(Debug)]
 struct Query<S, A> {
     deadline: Instant,
@@ -89,7 +89,7 @@ impl<S: Copy, A> Query<S, A> {
         asked.map(|(partition, (spec, _))| (partition.clone(), *spec)).collect()
     }
 
-    /// One partition is answered, or is asked about again later.
+    /// Records the result of one partition, or schedules a retry.
     fn record(
         &mut self,
         now: Instant,
@@ -156,7 +156,7 @@ impl Queries {
         late.into_iter().filter_map(|id| Some((id, self.finish(id)?))).collect()
     }
 
-    /// The outcome, once nothing of it is open.
+    /// The outcome, once no partition is open.
     fn finish(&mut self, id: QueryId) -> Option<QueryOutcome> {
         if self.committed.get(&id).is_some_and(|query| query.open.is_empty()) {
             return self.committed.remove(&id).map(|query| QueryOutcome::Committed(query.done));
@@ -175,7 +175,7 @@ impl Queries {
 }
 
 impl Offsets {
-    /// What has the group committed? [`Event::QueryDone`] tells, at the deadline at the latest.
+    /// Looks up committed offsets. [`Event::QueryDone`] has the result, at the deadline at the latest.
     pub fn fetch_committed(
         &mut self,
         now: Instant,
@@ -195,7 +195,7 @@ impl Offsets {
         id
     }
 
-    /// Which offsets do the leaders list? [`Event::QueryDone`] tells, at the deadline at the latest.
+    /// Looks up offsets at the leaders. [`Event::QueryDone`] has the result, at the deadline at the latest.
     pub fn list_offsets(
         &mut self,
         now: Instant,
@@ -232,7 +232,7 @@ impl Offsets {
         if let Some(query) = self.queries.committed.get_mut(&query) {
             partitions.iter().for_each(|partition| query.sent(partition, id, None));
         }
-        // Asked from outside the group: a question does not depend on the membership.
+        // Without an identity: the answer does not depend on the membership.
         let (request, max_version, ids) = offset_fetch::request(group, None, &partitions, cluster);
         Some(self.send(now, id, of, CallKind::QueryCommitted { query, ids }, request.into(), max_version))
     }
@@ -307,7 +307,7 @@ impl Offsets {
                 open.sent(partition, id, Some((of, *epoch)));
             }
         }
-        let request = offset_list::request(self.config.isolation, self.config.request_timeout, &partitions);
+        let request = list_offsets::request(self.config.isolation, self.config.request_timeout, &partitions);
         Some(self.send(now, id, of, CallKind::QueryList { query }, request.into(), None))
     }
 
@@ -319,7 +319,7 @@ impl Offsets {
         answer: Result<Answer, CallError>,
     ) {
         let mut answers = match answer {
-            Ok(Answer { response: Response::ListOffsets(response), .. }) => Ok(offset_list::read(response)),
+            Ok(Answer { response: Response::ListOffsets(response), .. }) => Ok(list_offsets::read(response)),
             Ok(_) => Ok(Answers::new()),
             Err(error) => Err(Cause::Call(error)),
         };
@@ -328,7 +328,7 @@ impl Offsets {
         let mut remedies = Vec::new();
         for (partition, spec) in open.asked_in(call) {
             let answer = match &mut answers {
-                Ok(answers) => offset_list::checked(spec, answers.remove(&partition)),
+                Ok(answers) => list_offsets::checked(spec, answers.remove(&partition)),
                 Err(cause) => Err(cause.clone()),
             };
             remedies.extend(answer.as_ref().err().map(|cause| for_leader_request(cause).0));

@@ -1,38 +1,38 @@
-//! What a refusal asks of us: the codes that Kafka names for the request, then what a code means in general.
+//! What follows from a failure: first the codes that Kafka documents for the request, then what a code means in general.
 
 use offtake_machine::CallError;
 use offtake_wire::{ApiKey, ErrorCode};
 
 use crate::Cause;
 
-/// When the application is to hear of a failure that is being retried.
+/// When a failure that is retried is reported to the application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Report {
-    /// Never: it belongs to normal operation.
+    /// Never: it is part of normal operation.
     Never,
-    /// When it lasts.
+    /// After [`REPORT_AFTER`] failures in a row.
     AfterRetries,
-    /// At once: somebody has to do something.
+    /// At once: somebody has to act.
     Immediately,
 }
 
-/// So many failures in a row are lasting.
+/// The failures in a row after which one is reported.
 pub(crate) const REPORT_AFTER: u32 = 5;
 
-/// What else is to be done.
+/// What to do beside a retry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Remedy {
-    /// Nothing.
+    /// Only retry.
     Wait,
-    /// Another broker is the coordinator.
+    /// Look up the coordinator.
     FindCoordinator,
-    /// The metadata is out of date.
+    /// Refresh the metadata.
     RefreshMetadata,
-    /// The coordinator does not know us as who we said we are, or not for much longer.
+    /// Tell the member: the coordinator does not accept its identity.
     Membership,
 }
 
-/// What to make of a failed OffsetFetch. None of this is ever taken for "nothing committed" (FAILURES F2, H11, L2).
+/// What follows from a failed OffsetFetch. No failure counts as "nothing committed" (FAILURES F2, H11, L2).
 pub(crate) fn for_offset_fetch(cause: &Cause) -> (Remedy, Report) {
     use ErrorCode as E;
     match cause {
@@ -59,7 +59,7 @@ pub(crate) fn for_offset_fetch(cause: &Cause) -> (Remedy, Report) {
     }
 }
 
-/// What to make of a failed ListOffsets or OffsetForLeaderEpoch.
+/// What follows from a failed ListOffsets or OffsetForLeaderEpoch.
 pub(crate) fn for_leader_request(cause: &Cause) -> (Remedy, Report) {
     use ErrorCode as E;
     match cause {
@@ -76,20 +76,20 @@ pub(crate) fn for_leader_request(cause: &Cause) -> (Remedy, Report) {
     }
 }
 
-/// What a commit does next.
+/// How long a failed commit is retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Retrying {
-    /// The same again until the deadline.
+    /// Until its deadline.
     UntilDeadline,
-    /// The same again a few times: the topic may be gone (FAILURES H6).
+    /// A few times: the topic may be deleted (FAILURES H6).
     AFewTimes,
-    /// The same again, but only as somebody else.
+    /// Until its deadline, once the identity is another.
     WithNewIdentity,
-    /// Nothing.
+    /// Not at all.
     Never,
 }
 
-/// What to make of a failed OffsetCommit.
+/// What follows from a failed OffsetCommit.
 pub(crate) fn for_commit(cause: &Cause) -> (Remedy, Retrying) {
     use ErrorCode as E;
     match cause {
@@ -97,8 +97,8 @@ pub(crate) fn for_commit(cause: &Cause) -> (Remedy, Retrying) {
             E::NotCoordinator | E::CoordinatorNotAvailable | E::RequestTimedOut => {
                 (Remedy::FindCoordinator, Retrying::UntilDeadline)
             }
-            // Between JoinGroup and SyncGroup, or between a bumped epoch and the heartbeat that tells us: still owner
-            // (FAILURES E4, F3, H7).
+            // Between JoinGroup and SyncGroup, or between a bumped epoch and the heartbeat that reports it, the member still
+            // owns its partitions (FAILURES E4, F3, H7).
             E::RebalanceInProgress | E::StaleMemberEpoch => (Remedy::Membership, Retrying::UntilDeadline),
             E::IllegalGeneration => (Remedy::Membership, Retrying::WithNewIdentity),
             E::UnknownMemberId | E::FencedMemberEpoch | E::FencedInstanceId | E::GroupIdNotFound => {
@@ -119,7 +119,7 @@ pub(crate) fn for_commit(cause: &Cause) -> (Remedy, Retrying) {
     }
 }
 
-/// Whether a question that failed so is not worth asking again.
+/// Whether a retry of a query cannot help.
 pub(crate) fn is_permanent(cause: &Cause) -> bool {
     match cause {
         Cause::Refused { code, .. } => !code.is_retriable() && *code != ErrorCode::StaleMemberEpoch,
@@ -130,11 +130,11 @@ pub(crate) fn is_permanent(cause: &Cause) -> bool {
     }
 }
 
-/// Whether a leader that answers so cannot validate positions at all: then nobody does (FAILURES L6).
+/// Whether the leader cannot validate positions at all. Then positions are not validated (FAILURES L6).
 pub(crate) fn cannot_validate(cause: &Cause) -> bool {
     match cause {
         Cause::Call(CallError::Unsupported { .. }) => true,
-        // Before version 3 only other brokers might ask.
+        // Before version 3 only brokers were allowed to ask.
         Cause::Refused { api: ApiKey::OffsetForLeaderEpoch, code } => {
             matches!(*code, ErrorCode::ClusterAuthorizationFailed | ErrorCode::UnsupportedVersion)
         }
@@ -164,7 +164,7 @@ fn call(error: &CallError) -> Report {
         CallError::Unsupported { .. } | CallError::TooLarge { .. } => Report::Immediately,
         CallError::Malformed { .. } => Report::AfterRetries,
         CallError::Unreachable { not_kafka, .. } if *not_kafka => Report::AfterRetries,
-        // `net` and `metadata` tell of brokers that are away.
+        // `net` and `metadata` report brokers that cannot be reached.
         CallError::Unreachable { .. }
         | CallError::Disconnected { .. }
         | CallError::TimedOut { .. }

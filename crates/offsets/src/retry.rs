@@ -1,4 +1,4 @@
-//! One thing that is asked for until there is an answer.
+//! One request that is repeated until it succeeds.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use offtake_machine::{Backoff, BackoffConfig, BrokerId, CallId, LeaderEpoch, aft
 
 use crate::Cause;
 
-/// Pauses that are alike for all that fails together, so that what was one request does not fall apart into many.
+/// Backoffs that are equal for all partitions that fail together, so that one request does not become many.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BackoffSchedule {
     config: BackoffConfig,
@@ -19,13 +19,13 @@ impl BackoffSchedule {
         Self { config, seed, round: 0 }
     }
 
-    /// The backoffs of the next answer.
+    /// The backoffs for the partitions of the next answer.
     pub(crate) fn next_round(&mut self) -> Self {
         self.round = self.round.wrapping_add(1);
         *self
     }
 
-    /// After so many failures in a row before this one.
+    /// The wait after a failure that follows this many others in a row.
     pub(crate) fn after(&self, failures: u32) -> Duration {
         let mut backoff = Backoff::new(self.config, self.seed ^ self.round.rotate_left(32));
         let mut wait = backoff.next_wait();
@@ -37,24 +37,24 @@ impl BackoffSchedule {
     }
 }
 
-/// Where the asking stands.
+/// The state of the attempts.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Retry {
-    /// On its way under this id.
+    /// The call that is outstanding.
     pub(crate) outstanding: Option<CallId>,
-    /// Not to be asked before.
+    /// The earliest time of the next attempt.
     not_before: Option<Instant>,
     failures: u32,
-    /// What was wrong last.
+    /// Why the last attempt failed.
     pub(crate) last_cause: Option<Cause>,
-    /// Whom it was asked of, as the metadata had it.
+    /// The leader that was asked, from the metadata.
     leader: Option<(BrokerId, LeaderEpoch)>,
-    /// Waits for the metadata rather than for the clock.
+    /// Whether a new leader in the metadata ends the wait.
     waits_for_metadata: bool,
 }
 
 impl Retry {
-    /// Not before `at`.
+    /// The first attempt is not before `at`.
     pub(crate) fn at(at: Option<Instant>) -> Self {
         Self { not_before: at, ..Self::default() }
     }
@@ -69,7 +69,7 @@ impl Retry {
         self.waits_for_metadata = false;
     }
 
-    /// It came to nothing; `waits_for_metadata` if another leader may do better.
+    /// The attempt failed; `waits_for_metadata` if another leader may answer.
     pub(crate) fn failed(
         &mut self,
         now: Instant,
@@ -87,29 +87,29 @@ impl Retry {
         self.waits_for_metadata = waits_for_metadata;
     }
 
-    /// It was never sent, which is no failure.
+    /// The call was never sent, which is no failure.
     pub(crate) fn withdrawn(&mut self) {
         self.asked = None;
     }
 
-    /// It was answered, and the next question follows from the answer.
+    /// The attempt succeeded; the next request begins afresh.
     pub(crate) fn answered(&mut self) {
         *self = Self::default();
     }
 
-    /// How many times in a row it has failed.
+    /// How many attempts in a row have failed.
     pub(crate) fn failures(&self) -> u32 {
         self.failures
     }
 
-    /// Something changed that it may have waited for.
+    /// Ends the wait: something has changed.
     pub(crate) fn retry_now(&mut self) {
         if self.outstanding.is_none() {
             self.not_before = None;
         }
     }
 
-    /// The metadata has changed, and this is the leader now. True if it is another one than was asked.
+    /// The metadata has this leader now. If it is not the one that was asked, the wait ends; returns whether it does.
     pub(crate) fn on_new_leader(&mut self, leader: (BrokerId, LeaderEpoch)) -> bool {
         let news = self.waits_for_metadata && self.outstanding.is_none() && self.leader != Some(leader);
         if news {
@@ -119,7 +119,7 @@ impl Retry {
         news
     }
 
-    /// When the pause ends, if one is what it waits for and that lies after `drained`.
+    /// When the wait ends, if that is after `drained`.
     pub(crate) fn next_wakeup(&self, drained: Instant) -> Option<Instant> {
         self.not_before.filter(|at| self.outstanding.is_none() && *at > drained)
     }

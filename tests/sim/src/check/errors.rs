@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn e2_a_partition_that_was_added_is_gone_with_the_topic_that_had_it() {
         let says = |forged: Forged, of: &str| {
-            let message = format!("{of}: it cannot be found out where to begin; trying again");
+            let message = format!("{of}: cannot resolve the start offset; trying again");
             let kind = "Unreachable".to_owned();
             forged.tell(What::Failed { who: M0, call: "poll", kind, message, fatal: false })
         };

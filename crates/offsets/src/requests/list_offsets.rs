@@ -1,4 +1,4 @@
-//! ListOffsets: the ends of a log, and the first record of a time.
+//! ListOffsets: the ends of a log, and the first record with a timestamp.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::{Cause, ListSpec, ListedOffset};
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 
-/// To one leader, with the epoch in which we believe it leads.
+/// The request for one leader: each partition with its leader epoch in the metadata.
 pub(crate) fn request(
     isolation: IsolationLevel,
     timeout: Duration,
@@ -35,7 +35,7 @@ pub(crate) fn request(
                         timestamp: match spec {
                             ListSpec::Earliest => EARLIEST,
                             ListSpec::Latest => LATEST,
-                            // Below 0 they mean something else.
+                            // Negative timestamps have special meanings.
                             ListSpec::Timestamp(at) => at.max(0),
                         },
                     })
@@ -47,7 +47,7 @@ pub(crate) fn request(
     }
 }
 
-/// What is listed for each partition; `None`: no offset, which only a search by time may say (see [`checked`]).
+/// The offset of each partition. `None` is valid only for a lookup by timestamp (see [`checked`]).
 pub(crate) fn read(response: ListOffsetsResponse) -> Answers<Option<ListedOffset>> {
     let api = ApiKey::ListOffsets;
     let mut answers = Answers::new();
@@ -55,7 +55,7 @@ pub(crate) fn read(response: ListOffsetsResponse) -> Answers<Option<ListedOffset
         for p in topic.partitions {
             let answer = match (p.error_code, p.offset) {
                 (ErrorCode::None, -1) => Ok(None),
-                // FAILURES L7: not 0.
+                // It is not taken for 0 (FAILURES L7).
                 (ErrorCode::None, offset) if offset < -1 => Err(Cause::BadOffset { api, offset }),
                 (ErrorCode::None, offset) => Ok(Some(ListedOffset {
                     offset,
@@ -70,7 +70,7 @@ pub(crate) fn read(response: ListOffsetsResponse) -> Answers<Option<ListedOffset
     answers
 }
 
-/// A log has a beginning and an end: only a time may be one at which there is nothing (FAILURES L7).
+/// Checks that only a lookup by timestamp has no result: every log has a beginning and an end (FAILURES L7).
 pub(crate) fn checked(
     spec: ListSpec,
     answer: Option<Result<Option<ListedOffset>, Cause>>,

@@ -1,5 +1,5 @@
-//! OffsetFetch: what the group has committed. Always with `require_stable`, so that a transaction in flight is waited
-//! for rather than overlooked (KIP-447).
+//! OffsetFetch: committed offsets. Always with `require_stable`, so that offsets of an open transaction are waited for
+//! (KIP-447).
 
 use offtake_machine::{Cluster, GroupProtocol, Identity, TopicPartition, names::known_epoch};
 use offtake_wire::{
@@ -10,10 +10,10 @@ use offtake_wire::{
 use super::{Answers, TopicIds, by_topic};
 use crate::{Cause, OffsetAndMetadata};
 
-/// From this version on topics have ids instead of names.
+/// From this version on requests have topic ids instead of names.
 const IDS: i16 = 10;
 
-/// The request, the highest version it fits, and what is needed to read its answer.
+/// The request, the highest version that it fits, and the topic ids that its response needs.
 pub(crate) fn request<'a>(
     group: &str,
     identity: Option<&Identity>,
@@ -57,7 +57,7 @@ pub(crate) fn request<'a>(
     (request, max_version, ids)
 }
 
-/// What is committed of each partition; the error if it concerns the group. Only -1 without an error is `None`.
+/// The committed offset of each partition, or the error of the whole group. Only -1 without an error is `None`.
 pub(crate) fn read(
     response: OffsetFetchResponse,
     version: i16,

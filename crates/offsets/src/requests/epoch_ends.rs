@@ -1,4 +1,4 @@
-//! OffsetForLeaderEpoch: where an epoch of ours ends in the leader's log (KIP-320).
+//! OffsetForLeaderEpoch: where the epoch of a position ends in the leader's log (KIP-320).
 
 use offtake_machine::{LeaderEpoch, Position, TopicPartition, names::known_epoch};
 use offtake_wire::{
@@ -9,18 +9,19 @@ use offtake_wire::{
 use super::{Answers, by_topic};
 use crate::Cause;
 
-/// What the leader's log has of our epoch.
+/// Whether the leader's log contains a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Validation {
-    /// All up to our position.
+    /// It does.
     Valid,
-    /// Only up to here.
+    /// It ends here, before the position.
     Truncated(Position),
-    /// It knows nothing of the epoch: its epochs are all older, as after a re-creation, or it keeps none (FAILURES L4).
+    /// The leader does not know the epoch: all of its epochs are older, as in a topic that was created again, or it keeps
+    /// none (FAILURES L4).
     UnknownEpoch,
 }
 
-/// To one leader: each partition with the epoch in which we believe it leads, and the epoch of our position.
+/// The request for one leader: each partition with the leader epoch in the metadata and the epoch of the position.
 pub(crate) fn request(partitions: &[(TopicPartition, (LeaderEpoch, i32))]) -> OffsetForLeaderEpochRequest {
     let topics = by_topic(partitions.iter().map(|(partition, epochs)| (partition, *epochs)));
     OffsetForLeaderEpochRequest {
@@ -42,7 +43,7 @@ pub(crate) fn request(partitions: &[(TopicPartition, (LeaderEpoch, i32))]) -> Of
     }
 }
 
-/// Where the epochs end: the last epoch up to ours, and its end. `None` where the leader does not know.
+/// The ends of the epochs: the last epoch up to that of the position, and its end. `None` if the leader does not know.
 pub(crate) fn read(response: OffsetForLeaderEpochResponse) -> Answers<Option<Position>> {
     let mut answers = Answers::new();
     for topic in response.topics {
@@ -60,7 +61,7 @@ pub(crate) fn read(response: OffsetForLeaderEpochResponse) -> Answers<Option<Pos
     answers
 }
 
-/// What the end of its epoch says about a position.
+/// Validates a position against the end of its epoch.
 pub(crate) fn compare(position: Position, end: Option<Position>) -> Validation {
     match end {
         None => Validation::UnknownEpoch,

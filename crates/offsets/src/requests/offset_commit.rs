@@ -9,10 +9,11 @@ use offtake_wire::{
 use super::{Answers, TopicIds, by_topic};
 use crate::{Cause, OffsetAndMetadata};
 
-/// From this version on topics have ids instead of names.
+/// From this version on requests have topic ids instead of names.
 const IDS: i16 = 10;
 
-/// With the ids of the topics that were read, which `id_of` tells: the request, the highest version it fits, and what is needed to read its answer.
+/// The request, the highest version that it fits, and the topic ids that its response needs. `id_of` gives the id of the topic
+/// that was read.
 pub(crate) fn request(
     group: &str,
     identity: &Identity,
@@ -27,7 +28,7 @@ pub(crate) fn request(
         group_id: group.to_owned(),
         generation_id_or_member_epoch: identity.generation,
         member_id: identity.member_id.clone(),
-        // An instance id without a member id is refused, and means nothing (FAILURES G7).
+        // Brokers refuse an instance id without a member id (FAILURES G7).
         group_instance_id: identity.instance_id.clone().filter(|_| !identity.member_id.is_empty()),
         topics: topics
             .into_iter()
@@ -50,7 +51,7 @@ pub(crate) fn request(
     (request, max_version, ids)
 }
 
-/// Which partitions were committed (FAILURES H5: one by one).
+/// The result of each partition (FAILURES H5).
 pub(crate) fn read(response: OffsetCommitResponse, ids: &TopicIds) -> Answers<()> {
     let mut answers = Answers::new();
     for topic in response.topics {

@@ -1,9 +1,9 @@
-//! The four questions and their answers: pure functions between partitions and messages, one file for each API.
+//! The four requests and their responses: pure functions between partitions and messages, one file for each API.
 
-pub(crate) mod epochs;
+pub(crate) mod epoch_ends;
+pub(crate) mod list_offsets;
 pub(crate) mod offset_commit;
 pub(crate) mod offset_fetch;
-pub(crate) mod offset_list;
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,10 @@ use offtake_wire::Uuid;
 
 use crate::Cause;
 
-/// What an answer says, partition by partition. What it leaves out is in none.
+/// The response, partition by partition. A partition that it does not include is missing.
 pub(crate) type Answers<T> = BTreeMap<TopicPartition, Result<T, Cause>>;
 
-/// The ids of the topics in a request, as they were when it was made: later answers name only them (KIP-848).
+/// The ids of the topics in a request at the time that it was made. Newer responses name topics by id only (KIP-848).
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TopicIds {
     names: BTreeMap<Uuid, Topic>,
@@ -23,12 +23,12 @@ pub(crate) struct TopicIds {
 }
 
 impl TopicIds {
-    /// `None` unless the cluster tells all of them: a request cannot mix ids and names.
+    /// `None` unless all ids are in the metadata: a request cannot mix ids and names.
     fn of<'a>(cluster: &Cluster, topics: impl Iterator<Item = &'a Topic>) -> Option<Self> {
         Self::of_all(topics.map(|topic| (topic, cluster.topic_id(topic.as_str()))))
     }
 
-    /// `None` unless all are known.
+    /// `None` unless all ids are known.
     fn of_all<'a>(topics: impl Iterator<Item = (&'a Topic, Option<Uuid>)>) -> Option<Self> {
         let ids: BTreeMap<_, _> =
             topics.map(|(topic, id)| Some((topic.clone(), id?))).collect::<Option<_>>()?;
@@ -40,13 +40,13 @@ impl TopicIds {
         self.ids.get(of).copied().unwrap_or_default()
     }
 
-    /// The topic that an answer means.
+    /// The topic of a response.
     fn name(&self, name: String, id: Uuid) -> Option<Topic> {
         if id.is_zero() { Some(Topic::from(name)) } else { self.names.get(&id).cloned() }
     }
 }
 
-/// Grouped as requests have them.
+/// Items grouped by topic, as requests have them.
 fn by_topic<'a, T>(
     items: impl IntoIterator<Item = (&'a TopicPartition, T)>,
 ) -> BTreeMap<&'a Topic, Vec<(i32, T)>> {

@@ -1,4 +1,4 @@
-//! What the answers say of where a waiting partition begins.
+//! The answers to lookups of start offsets.
 
 use std::time::Instant;
 
@@ -8,14 +8,14 @@ use offtake_wire::{ApiKey, Response};
 use crate::{
     Cause, Event, ListSpec, ListedOffset, OffsetAndMetadata, Offsets, PartitionError, ResetPolicy,
     ResetReason,
-    ask::{Answers, TopicIds, epochs, offset_fetch, offset_list},
     partition::{AfterListing, Lookup, Partition},
     remedy::{REPORT_AFTER, Remedy, Report, cannot_validate, for_leader_request, for_offset_fetch},
+    requests::{Answers, TopicIds, epoch_ends, list_offsets, offset_fetch},
     retry::BackoffSchedule,
 };
 
 impl Offsets {
-    /// Those that wait for the answer to this call.
+    /// The partitions that wait for the answer to this call.
     fn asked_in(&self, id: CallId) -> Vec<(TopicPartition, Lookup)> {
         let waiting = self.resolving.iter().filter_map(|partition| {
             let waiting = self.partitions.get(partition)?.resolving()?;
@@ -42,7 +42,7 @@ impl Offsets {
             Err(error) => Err(Cause::Call(error)),
         };
         let backoffs = self.backoffs.next_round();
-        let mut loud = true;
+        let mut report_group_error = true;
         for (partition, lookup) in self.asked_in(id) {
             let Lookup::Committed { otherwise } = lookup else { continue };
             let answer = match &mut answers {
@@ -56,8 +56,8 @@ impl Offsets {
                 Ok(None) => self.on_nothing_committed(now, &partition, otherwise),
                 Err(cause) => {
                     let (remedy, mut weight) = for_offset_fetch(&cause);
-                    if answers.is_err() && !std::mem::take(&mut loud) {
-                        // It concerns the group: one partition speaks for all.
+                    if answers.is_err() && !std::mem::take(&mut report_group_error) {
+                        // The error is of the whole group: it is reported for one partition.
                         weight = Report::Never;
                     }
                     if let (Remedy::Membership, Some(code), Some(identity)) =
@@ -99,7 +99,7 @@ impl Offsets {
 
     pub(crate) fn on_list_offsets(&mut self, now: Instant, id: CallId, answer: Result<Answer, CallError>) {
         let mut answers = match answer {
-            Ok(Answer { response: Response::ListOffsets(response), .. }) => Ok(offset_list::read(response)),
+            Ok(Answer { response: Response::ListOffsets(response), .. }) => Ok(list_offsets::read(response)),
             Ok(_) => Ok(Answers::new()),
             Err(error) => Err(Cause::Call(error)),
         };
@@ -107,12 +107,12 @@ impl Offsets {
         for (partition, lookup) in self.asked_in(id) {
             let Lookup::Listed { spec, then } = lookup else { continue };
             let answer = match &mut answers {
-                Ok(answers) => offset_list::checked(spec, answers.remove(&partition)),
+                Ok(answers) => list_offsets::checked(spec, answers.remove(&partition)),
                 Err(cause) => Err(cause.clone()),
             };
             match answer {
                 Ok(Some(listed)) => self.on_listed_offset(&partition, then, listed),
-                // Nothing of that time or later: the end, as in Java.
+                // No record has that timestamp or a later one: the end, as in Java.
                 Ok(None) => {
                     self.look_up_next(
                         &partition,
@@ -145,7 +145,7 @@ impl Offsets {
     pub(crate) fn on_epoch_ends(&mut self, now: Instant, id: CallId, answer: Result<Answer, CallError>) {
         let mut answers = match answer {
             Ok(Answer { response: Response::OffsetForLeaderEpoch(response), .. }) => {
-                Ok(epochs::read(response))
+                Ok(epoch_ends::read(response))
             }
             Ok(_) => Ok(Answers::new()),
             Err(error) => Err(Cause::Call(error)),
@@ -159,10 +159,10 @@ impl Offsets {
                     .unwrap_or(Err(Cause::PartitionMissing { api: ApiKey::OffsetForLeaderEpoch })),
                 Err(cause) => Err(cause.clone()),
             };
-            match answer.map(|end| epochs::compare(position, end)) {
-                Ok(epochs::Validation::Valid) => self.start(&partition, position),
-                Ok(epochs::Validation::Truncated(end)) => self.on_truncated(&partition, position, end),
-                Ok(epochs::Validation::UnknownEpoch) => {
+            match answer.map(|end| epoch_ends::compare(position, end)) {
+                Ok(epoch_ends::Validation::Valid) => self.start(&partition, position),
+                Ok(epoch_ends::Validation::Truncated(end)) => self.on_truncated(&partition, position, end),
+                Ok(epoch_ends::Validation::UnknownEpoch) => {
                     let fresh = self
                         .partitions
                         .get(&partition)
@@ -202,7 +202,8 @@ impl Offsets {
         self.apply_remedy(remedy, None);
     }
 
-    /// It goes on waiting. Never the policy: that we could not ask does not mean that there is nothing (FAILURES L2).
+    /// The lookup is repeated. The reset policy is never applied: a failed request does not mean that nothing is committed
+    /// (FAILURES L2).
     pub(crate) fn lookup_failed(
         &mut self,
         now: Instant,

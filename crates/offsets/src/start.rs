@@ -1,5 +1,5 @@
-//! How a waiting partition comes to its start: what is committed, else what is listed, and whether the leader agrees.
-//! What the answers say to that is beside this, in `found.rs`.
+//! How a partition gets its start offset: the committed one, else a listed one, validated by the leader. The answers are
+//! handled in `answers.rs`.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -8,14 +8,14 @@ use offtake_wire::ErrorCode;
 
 use crate::{
     Cause, Event, ListSpec, Offsets, PartitionError, Place, ResetPolicy, ResetReason, StartAt,
-    ask::{epochs, offset_fetch, offset_list},
     machine::CallKind,
     partition::{AfterListing, Lookup, Partition, Phase, Resolving},
     remedy::{Remedy, Report, for_leader_request},
+    requests::{epoch_ends, list_offsets, offset_fetch},
     retry::Retry,
 };
 
-/// What to ask of one leader.
+/// The lookups for one leader.
 #[derive(Default)]
 struct ForLeader {
     list: Vec<(TopicPartition, (LeaderEpoch, ListSpec))>,
@@ -23,16 +23,16 @@ struct ForLeader {
 }
 
 impl Resolving {
-    /// Whether the coordinator has to be asked.
+    /// Whether the request goes to the coordinator.
     pub(crate) fn is_for_coordinator(&self) -> bool {
         matches!(self.lookup, Lookup::Committed { .. })
     }
 }
 
 impl Offsets {
-    // ---- from one need to the next -------------------------------------------------------------------------------
+    // ---- from one lookup to the next -----------------------------------------------------------------------------
 
-    /// To a place of the application's choice, for the first time or after a seek.
+    /// Starts at `at`, after an assignment or a seek.
     pub(crate) fn resolve_start(&mut self, now: Instant, partition: &TopicPartition, at: StartAt) {
         let (committed, place) = at.parts();
         match (committed, &self.config.group) {
@@ -44,7 +44,7 @@ impl Offsets {
         }
     }
 
-    /// In our hand until `need` is known.
+    /// The partition has no start offset until `lookup` is answered.
     pub(crate) fn resolve(
         &mut self,
         partition: &TopicPartition,
@@ -61,7 +61,7 @@ impl Offsets {
         }
     }
 
-    /// One step further, the rest as it was.
+    /// The next lookup of a partition; the rest stays as it was.
     pub(crate) fn look_up_next(&mut self, partition: &TopicPartition, lookup: Lookup) {
         if let Some(waiting) = self.partitions.get_mut(partition).and_then(Partition::resolving_mut) {
             waiting.lookup = lookup;
@@ -79,7 +79,7 @@ impl Offsets {
         self.resolve_place(now, partition, otherwise, reset);
     }
 
-    /// The first start at a place that needs nothing committed.
+    /// The first start at a place that does not depend on a committed offset.
     fn resolve_place(
         &mut self,
         now: Instant,
@@ -133,7 +133,7 @@ impl Offsets {
         self.resolve(partition, lookup, fresh, Some((reason, from)), not_before);
     }
 
-    /// A flowing partition whose position may not be in the leader's log.
+    /// Validates the position of a partition that was being fetched (KIP-320).
     pub(crate) fn compare_with_leader(
         &mut self,
         partition: &TopicPartition,
@@ -146,14 +146,14 @@ impl Offsets {
         }
     }
 
-    /// Without an epoch there is nothing to compare.
+    /// Starts at once if the position has no epoch: then there is nothing to validate.
     pub(crate) fn start_without_epoch(&mut self, partition: &TopicPartition, position: Position) {
         if position.epoch.is_none() {
             self.start(partition, position);
         }
     }
 
-    /// Only the application can say where to go on.
+    /// Stops the partition: only the application can say where to continue.
     pub(crate) fn stop_with(&mut self, partition: &TopicPartition, error: PartitionError) {
         if let Some(token) = self.token_of(partition) {
             self.stop(partition, token);
@@ -161,10 +161,10 @@ impl Offsets {
         }
     }
 
-    /// Into the hand of `fetch`.
+    /// Gives the partition to `fetch`.
     pub(crate) fn start(&mut self, partition: &TopicPartition, position: Position) {
         if self.is_replaced(partition) {
-            return; // not to read that topic's log
+            return; // another topic's log is not read
         }
         let Some(state) = self.partitions.get_mut(partition) else { return };
         let Some(Resolving { fresh, reset, .. }) = state.resolving() else { return };
@@ -177,7 +177,7 @@ impl Offsets {
             let to = position.offset;
             let comparable = match reason {
                 ResetReason::NothingCommitted | ResetReason::OutOfRange | ResetReason::Asked => from,
-                // Offsets of another log.
+                // These are offsets of different logs.
                 ResetReason::EpochUnknown | ResetReason::TopicRecreated => None,
             };
             let skipped = comparable.map(|from| u64::try_from(to.saturating_sub(from)).unwrap_or(0));
@@ -186,9 +186,9 @@ impl Offsets {
         self.emit(Event::Start { partition: partition.clone(), token, position });
     }
 
-    // ---- what is asked -------------------------------------------------------------------------------------------
+    // ---- requests ------------------------------------------------------------------------------------------------
 
-    /// Those that wait for something that may be asked for now.
+    /// The lookups that may be sent now.
     fn ready(&self, now: Instant) -> Vec<(TopicPartition, Lookup)> {
         let waiting = self.resolving.iter().filter(|partition| !self.is_replaced(partition));
         waiting
@@ -201,7 +201,7 @@ impl Offsets {
         waiting.retry.is_ready(now).then_some(waiting.lookup)
     }
 
-    /// Of topics whose name is another's: it may be the metadata that are old.
+    /// Refreshes the metadata while another topic has the name of an assigned one: the metadata may be old.
     fn refresh_replaced_topics(&mut self, now: Instant) {
         let resting = self.resolving.iter().filter(|partition| self.is_replaced(partition));
         let resting: Vec<_> =
@@ -212,7 +212,7 @@ impl Offsets {
         let backoffs = self.backoffs.next_round();
         for partition in resting {
             let cause = Cause::Topic(ErrorCode::UnknownTopicId);
-            // That the name has a leader is no news: it is the other topic's.
+            // A new leader under this name is the other topic's.
             self.lookup_failed(now, &partition, cause, &backoffs, Remedy::Wait, Report::Never);
         }
         self.apply_remedy(Remedy::RefreshMetadata, None);
@@ -224,7 +224,7 @@ impl Offsets {
         }
     }
 
-    /// One OffsetFetch for all that wait for one.
+    /// One OffsetFetch for all partitions that wait for one.
     pub(crate) fn send_offset_fetch(
         &mut self,
         now: Instant,
@@ -270,7 +270,7 @@ impl Offsets {
                             let ask = leaders.entry(leader).or_default();
                             ask.epochs.push((partition, (Some(current), ours)));
                         }
-                        // A leader without an epoch has no history of epochs either (FAILURES L6).
+                        // A leader without an epoch keeps no history of epochs either (FAILURES L6).
                         _ => self.start(&partition, position),
                     }
                 }
@@ -292,19 +292,20 @@ impl Offsets {
             for (partition, (epoch, _)) in &ask.list {
                 self.sent(partition, id, Some((of, *epoch)));
             }
-            let request = offset_list::request(self.config.isolation, self.config.request_timeout, &ask.list);
+            let request =
+                list_offsets::request(self.config.isolation, self.config.request_timeout, &ask.list);
             return Some(self.send(now, id, of, CallKind::ListOffsets, request.into(), None));
         } else {
             for (partition, (epoch, _)) in &ask.epochs {
                 self.sent(partition, id, Some((of, *epoch)));
             }
-            epochs::request(&ask.epochs)
+            epoch_ends::request(&ask.epochs)
         };
         Some(self.send(now, id, of, CallKind::EpochEnds, request.into(), None))
     }
 }
 
-/// Why there is nobody to ask.
+/// Why there is no leader to ask.
 pub(crate) fn no_leader(cluster: &Cluster, partition: &TopicPartition) -> Cause {
     match cluster.topics.get(&partition.topic).map(|topic| topic.error) {
         Some(error) if !error.is_ok() && !error.is_retriable() => Cause::Topic(error),
