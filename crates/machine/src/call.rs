@@ -155,7 +155,9 @@ impl CallError {
             | Self::Disconnected { .. }
             | Self::TimedOut { .. }
             | Self::UnknownBroker(_) => true,
-            Self::Unsupported { .. } | Self::Malformed { .. } | Self::TooLarge { .. } | Self::Withdrawn => false,
+            Self::Unsupported { .. } | Self::Malformed { .. } | Self::TooLarge { .. } | Self::Withdrawn => {
+                false
+            }
         }
     }
 }

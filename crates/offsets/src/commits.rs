@@ -216,7 +216,7 @@ impl Commits {
 
     /// The call that carries a commit of this partition, if one does.
     pub(crate) fn call_of(&self, partition: &TopicPartition) -> Option<CallId> {
-        self.queues.get(partition)?.front()?.retry.asked
+        self.queues.get(partition)?.front()?.retry.outstanding
     }
 
     /// Commits whose deadline has passed. One in flight keeps its place until it is answered.
@@ -370,13 +370,13 @@ impl Commits {
     pub(crate) fn withdrawn(&mut self, call: CallId) -> (Done, bool) {
         let (mut done, mut was_auto, mut disowned) = (Done::new(), false, Vec::new());
         for (partition, queue) in &mut self.queues {
-            let is_of_it = queue.front().is_some_and(|entry| entry.retry.asked == Some(call));
+            let is_of_it = queue.front().is_some_and(|entry| entry.retry.outstanding == Some(call));
             let Some(mut entry) = is_of_it.then(|| queue.pop_front()).flatten() else { continue };
             match &entry.by {
                 _ if entry.disowned => disowned.push((partition.clone(), entry.by)),
-                By::Clock => was_auto = true,
-                By::Application(ids) if ids.is_empty() => {}
-                By::Application(_) => {
+                RequestedBy::AutoCommit => was_auto = true,
+                RequestedBy::Application(ids) if ids.is_empty() => {}
+                RequestedBy::Application(_) => {
                     entry.retry.withdrawn();
                     queue.push_front(entry);
                 }

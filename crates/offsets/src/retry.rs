@@ -89,7 +89,7 @@ impl Retry {
 
     /// The call was never sent, which is no failure.
     pub(crate) fn withdrawn(&mut self) {
-        self.asked = None;
+        self.outstanding = None;
     }
 
     /// The attempt succeeded; the next request begins afresh.
