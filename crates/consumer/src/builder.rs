@@ -16,9 +16,13 @@ use crate::{
     offsets::Place,
 };
 
+mod properties;
+
 /// Puts a consumer together. Made by [`Consumer::builder`].
 pub struct Builder {
-    config: Result<Config>,
+    config: Config,
+    /// What is wrong with what was set so far.
+    mistakes: Vec<ConfigError>,
     own: Vec<Arc<dyn Assignor>>,
     parts: Parts,
 }
@@ -67,10 +71,67 @@ impl Parts {
     }
 }
 
+fn refused(error: ConfigError) -> Error {
+    Error::new(ErrorKind::Config, error.to_string())
+}
+
+/// The brokers to ask first, each as `host:port`: one text, separated by commas, or several.
+#[derive(Clone, Debug)]
+pub struct BootstrapServers(String);
+
+impl From<&str> for BootstrapServers {
+    fn from(servers: &str) -> Self {
+        Self(servers.to_owned())
+    }
+}
+
+impl From<String> for BootstrapServers {
+    fn from(servers: String) -> Self {
+        Self(servers)
+    }
+}
+
+impl From<&String> for BootstrapServers {
+    fn from(servers: &String) -> Self {
+        Self(servers.clone())
+    }
+}
+
+impl<S: AsRef<str>> From<&[S]> for BootstrapServers {
+    fn from(servers: &[S]) -> Self {
+        Self(servers.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(","))
+    }
+}
+
+impl<S: AsRef<str>, const N: usize> From<[S; N]> for BootstrapServers {
+    fn from(servers: [S; N]) -> Self {
+        Self::from(servers.as_slice())
+    }
+}
+
+impl<S: AsRef<str>, const N: usize> From<&[S; N]> for BootstrapServers {
+    fn from(servers: &[S; N]) -> Self {
+        Self::from(servers.as_slice())
+    }
+}
+
+impl<S: AsRef<str>> From<Vec<S>> for BootstrapServers {
+    fn from(servers: Vec<S>) -> Self {
+        Self::from(servers.as_slice())
+    }
+}
+
+impl<S: AsRef<str>> From<&Vec<S>> for BootstrapServers {
+    fn from(servers: &Vec<S>) -> Self {
+        Self::from(servers.as_slice())
+    }
+}
+
 impl std::fmt::Debug for Builder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Builder")
             .field("config", &self.config)
+            .field("mistakes", &self.mistakes)
             .field("parts", &self.parts)
             .finish_non_exhaustive()
     }
@@ -83,8 +144,8 @@ impl std::fmt::Debug for Parts {
 }
 
 impl Builder {
-    pub(crate) fn new(bootstrap: &str) -> Self {
-        Self::from_config(Config::default()).property("bootstrap.servers", bootstrap)
+    pub(crate) fn new(bootstrap: impl Into<BootstrapServers>) -> Self {
+        Self::from_config(Config::default()).property("bootstrap.servers", bootstrap.into().0)
     }
 
     /// Starts from a configuration.
@@ -102,35 +163,36 @@ impl Builder {
             replay_ahead: None,
             opener: Opener::Nobody,
         };
-        Self { config: Ok(config), own: Vec::new(), parts }
+        Self { config, mistakes: Vec::new(), own: Vec::new(), parts }
     }
 
     /// What it would be built of, for a consumer without an engine.
     #[cfg(test)]
     pub(crate) fn into_parts(self) -> Result<(Config, Parts)> {
-        Ok((self.config?, self.parts))
+        ConfigError::all(self.mistakes).map_err(refused)?;
+        Ok((self.config, self.parts))
     }
 
-    /// `group.id`: join this consumer group.
-    pub fn group(self, group: &str) -> Self {
-        self.property("group.id", group)
-    }
-
-    /// Sets a property by its Java name (librdkafka's aliases are understood). What is wrong with it is told by
-    /// [`build`](Self::build); later properties override earlier ones.
-    pub fn property(mut self, name: &str, value: &str) -> Self {
-        self.config = self.config.and_then(|mut config| {
-            config.set(name, value).map_err(|error| Error::new(ErrorKind::Config, error.to_string()))?;
-            Ok(config)
-        });
+    /// Sets a property by its Java name (librdkafka's aliases are understood): `.property("max.poll.records", 100)`. What is
+    /// wrong with it, and with all others, is told by [`build`](Self::build); later properties override earlier ones.
+    pub fn property(mut self, name: &str, value: impl ToString) -> Self {
+        let set = self.config.set(name, &value.to_string());
+        self.mistakes.extend(set.err());
         self
+    }
+
+    /// Sets properties by their Java names, in turn: see [`property`](Self::property). What is not a consumer's is refused;
+    /// [`Config::from_shared_properties`] leaves it out.
+    pub fn properties<N: AsRef<str>, V: ToString>(
+        self,
+        properties: impl IntoIterator<Item = (N, V)>,
+    ) -> Self {
+        properties.into_iter().fold(self, |builder, (name, value)| builder.property(name.as_ref(), value))
     }
 
     /// Changes the configuration by its fields.
     pub fn configure(mut self, change: impl FnOnce(&mut Config)) -> Self {
-        if let Ok(config) = &mut self.config {
-            change(config);
-        }
+        change(&mut self.config);
         self
     }
 
@@ -231,16 +293,16 @@ impl Builder {
     /// call that needs one.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`], with the property and what it may be.
+    /// [`ErrorKind::Config`], with everything that is wrong: each property, and what it may be.
     ///
     /// # Panics
     /// Not here, but every call that waits for a time panics in a runtime without a timer, the first `poll` for one, with what
     /// tokio says of it: build the runtime with `enable_time` or `enable_all`. Nobody can ask a runtime whether it has one.
     /// (The engine has its own, unless it is [spawned](Self::spawn_on).)
     pub async fn build(self) -> Result<Consumer> {
-        let config = self.config?;
-        let refused = |error: ConfigError| Error::new(ErrorKind::Config, error.to_string());
-        config.validate().map_err(refused)?;
+        let Self { config, mistakes, .. } = &self;
+        config.validate_beside(mistakes.clone()).map_err(refused)?;
+        let config = self.config;
         let assignors = config.assignors(&self.own).map_err(refused)?;
         let opener = self.parts.opener();
         driver::start(Arc::new(config), Parts { assignors, opener, ..self.parts })

@@ -26,7 +26,7 @@ pub use self::{
 };
 use crate::{
     batches::Batches,
-    builder::{Builder, Parts},
+    builder::{BootstrapServers, Builder, Parts},
     clock,
     config::Config,
     delivery::{Delivery, Haul},
@@ -153,8 +153,9 @@ impl Consumer {
         }
     }
 
-    /// Starts to build a consumer that finds its cluster through these brokers: `host:port`, separated by commas.
-    pub fn builder(bootstrap: &str) -> Builder {
+    /// Starts to build a consumer that finds its cluster through these brokers, each `host:port`: one text with commas, or
+    /// several (`["a:9092", "b:9092"]`).
+    pub fn builder(bootstrap: impl Into<BootstrapServers>) -> Builder {
         Builder::new(bootstrap)
     }
 

@@ -196,7 +196,7 @@ mod waking;
 
 pub use assignor::Assignor;
 pub use batches::{Batches, RecordBatch};
-pub use builder::{Builder, EngineFuture};
+pub use builder::{BootstrapServers, Builder, EngineFuture};
 pub use committing::{CommitReport, Committing};
 pub use config::Config;
 pub use consumer::{Assign, CloseOptions, Consumer, GroupMembership, RecordStream, SubscriptionPattern};

@@ -1,5 +1,7 @@
 //! As whom a group knows a consumer.
 
+use std::fmt;
+
 /// How the members of a group agree on who reads what: `group.protocol`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupProtocol {
@@ -7,6 +9,16 @@ pub enum GroupProtocol {
     Classic,
     /// ConsumerGroupHeartbeat; the broker assigns (KIP-848).
     Consumer,
+}
+
+/// As the property takes it.
+impl fmt::Display for GroupProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Classic => "classic",
+            Self::Consumer => "consumer",
+        })
+    }
 }
 
 /// As whom a group knows a consumer: what commits are made as.

@@ -1,5 +1,7 @@
 //! Which records of transactions count.
 
+use std::fmt;
+
 /// Which records of transactions are handed out: `isolation.level`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IsolationLevel {
@@ -17,5 +19,15 @@ impl IsolationLevel {
             Self::ReadUncommitted => 0,
             Self::ReadCommitted => 1,
         }
+    }
+}
+
+/// As the property takes it.
+impl fmt::Display for IsolationLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ReadUncommitted => "read_uncommitted",
+            Self::ReadCommitted => "read_committed",
+        })
     }
 }

@@ -1,21 +1,34 @@
 //! `bootstrap.servers`: a list of `host:port`.
 
 /// The addresses in `text`. A host may be a name, an IPv4 address or an IPv6 address in brackets; a listener name before
-/// it (`PLAINTEXT://host:9092`) is left out, as Java does.
-pub(super) fn parse_servers(text: &str) -> Result<Vec<(String, u16)>, &'static str> {
+/// it (`PLAINTEXT://host:9092`) is left out, as Java does; that of another protocol (`http://`) is refused. The error says what
+/// is expected instead.
+pub(super) fn parse_servers(text: &str) -> Result<Vec<(String, u16)>, String> {
     let servers: Vec<_> = text
         .split(',')
         .map(str::trim)
         .filter(|server| !server.is_empty())
         .map(parse_server)
         .collect::<Result<_, _>>()?;
-    if servers.is_empty() { Err("at least one `host:port`") } else { Ok(servers) }
+    if servers.is_empty() { Err("at least one `host:port`".to_owned()) } else { Ok(servers) }
 }
 
-fn parse_server(text: &str) -> Result<(String, u16), &'static str> {
+/// Schemes of URLs, which name no listener of a Kafka broker.
+const SCHEMES: [&str; 7] = ["http", "https", "kafka", "tcp", "tls", "zk", "zookeeper"];
+
+fn parse_server(text: &str) -> Result<(String, u16), String> {
+    let (scheme, address) = text.split_once("://").unwrap_or(("", text));
+    if SCHEMES.iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+        let plain = address.split('/').next().unwrap_or(address);
+        let shown = if parse_address(plain).is_ok() { plain } else { "host:9092" };
+        return Err(format!("`host:port` without `{scheme}://`: write `{shown}`"));
+    }
+    parse_address(address).map_err(str::to_owned)
+}
+
+fn parse_address(text: &str) -> Result<(String, u16), &'static str> {
     const WANTED: &str =
         "a comma-separated list of `host:port`, with IPv6 addresses in brackets: `[::1]:9092`";
-    let text = text.split_once("://").map_or(text, |(_, address)| address);
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let (host, port) = rest.split_once("]:").ok_or(WANTED)?;
@@ -60,6 +73,19 @@ mod tests {
         );
         assert_eq!(servers("PLAINTEXT://k1:9092"), [("k1".to_owned(), 9092)]);
         assert_eq!(servers("[fe80::1%eth0]:9092"), [("fe80::1%eth0".to_owned(), 9092)]);
+    }
+
+    #[test]
+    fn an_url_is_refused_with_what_to_write_instead() {
+        for (url, instead) in [
+            ("http://localhost:9092", "`host:port` without `http://`: write `localhost:9092`"),
+            ("kafka://a:1/orders", "`host:port` without `kafka://`: write `a:1`"),
+            ("HTTPS://a", "`host:port` without `HTTPS://`: write `host:9092`"),
+            ("a:1,tcp://[::1]:2", "`host:port` without `tcp://`: write `[::1]:2`"),
+        ] {
+            assert_eq!(parse_servers(url).unwrap_err(), instead);
+        }
+        assert_eq!(servers("INTERNAL://k1:9092"), [("k1".to_owned(), 9092)], "the name of a listener");
     }
 
     #[test]

@@ -1,80 +1,97 @@
-//! Properties that exclude one another, as Java refuses them.
+//! Properties that exclude one another, as Java refuses them: all that are found, in one error.
 
 use std::time::Duration;
 
-use super::{Config, ConfigError, GroupProtocol};
+use super::{Config, ConfigError, GroupProtocol, properties};
 
 impl Config {
     /// Refuses what cannot be meant: combinations that exclude one another, and numbers that only make sense together.
+    ///
+    /// # Errors
+    /// All of them at once ([`ConfigError::mistakes`]).
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let conflict = |text: String| Err(ConfigError::Conflict(text));
+        self.validate_beside(Vec::new())
+    }
+
+    /// The same, of a configuration for which these mistakes were made: a value that was refused is not there, so what it
+    /// may be in conflict with is not known.
+    pub(crate) fn validate_beside(&self, mut mistakes: Vec<ConfigError>) -> Result<(), ConfigError> {
+        let refused: Vec<_> = mistakes
+            .iter()
+            .flat_map(ConfigError::mistakes)
+            .filter_map(ConfigError::property)
+            .map(|name| format!("`{}`", properties::canonical(name)))
+            .collect();
+        let mut conflicts = self.conflicts();
+        conflicts.retain(|text| !refused.iter().any(|name| text.contains(name)));
+        mistakes.extend(conflicts.into_iter().map(ConfigError::Conflict));
+        ConfigError::all(mistakes)
+    }
+
+    fn conflicts(&self) -> Vec<String> {
+        let mut conflicts = Vec::new();
         if self.bootstrap_servers.is_empty() {
-            return conflict("`bootstrap.servers` is empty: give at least one `host:port`".to_owned());
+            conflicts.push("`bootstrap.servers` is empty: give at least one `host:port`".to_owned());
         }
-        self.check_group()?;
+        self.check_group(&mut conflicts);
         if self.fetch_max_wait >= self.request_timeout {
-            return conflict(format!(
+            conflicts.push(format!(
                 "`fetch.max.wait.ms` ({}) must be less than `request.timeout.ms` ({}): every idle fetch would time out",
                 self.fetch_max_wait.as_millis(),
                 self.request_timeout.as_millis()
             ));
         }
-        Ok(())
+        conflicts
     }
 
-    fn check_group(&self) -> Result<(), ConfigError> {
-        let conflict = |text: String| Err(ConfigError::Conflict(text));
-        let named = |id: &Option<String>| id.as_ref().is_some_and(|id| id.trim().is_empty());
-        if named(&self.group_id) || named(&self.group_instance_id) {
-            return conflict(
+    fn check_group(&self, conflicts: &mut Vec<String>) {
+        let is_blank = |id: &Option<String>| id.as_ref().is_some_and(|id| id.trim().is_empty());
+        if is_blank(&self.group_id) || is_blank(&self.group_instance_id) {
+            conflicts.push(
                 "`group.id` and `group.instance.id` cannot be empty: leave them out instead".to_owned(),
             );
         }
         if self.group_id.is_none() && self.enable_auto_commit && self.is_given("enable.auto.commit") {
-            return conflict("`enable.auto.commit=true` needs a `group.id` to commit for".to_owned());
+            conflicts.push("`enable.auto.commit=true` needs a `group.id` to commit for".to_owned());
         }
         if self.max_poll_records == 0 {
-            return conflict("`max.poll.records` must be 1 at least".to_owned());
+            conflicts.push("`max.poll.records` must be 1 at least".to_owned());
         }
         match self.group_protocol {
-            GroupProtocol::Classic => self.check_classic(),
-            GroupProtocol::Consumer => self.check_consumer(),
+            GroupProtocol::Classic => self.check_classic(conflicts),
+            GroupProtocol::Consumer => self.check_consumer(conflicts),
         }
     }
 
-    fn check_classic(&self) -> Result<(), ConfigError> {
-        let conflict = |text: String| Err(ConfigError::Conflict(text));
+    fn check_classic(&self, conflicts: &mut Vec<String>) {
         if self.group_remote_assignor.is_some() {
-            return conflict(
+            conflicts.push(
                 "`group.remote.assignor` needs `group.protocol=consumer`; \
                  a classic group is told `partition.assignment.strategy`"
                     .to_owned(),
             );
         }
         if self.partition_assignment_strategy.is_empty() {
-            return conflict(
-                "`partition.assignment.strategy` is empty: name one, such as `range`".to_owned(),
-            );
+            conflicts.push("`partition.assignment.strategy` is empty: name one, such as `range`".to_owned());
         }
         let least = Duration::from_millis(1);
         if self.heartbeat_interval < least || self.session_timeout < least || self.max_poll_interval < least {
-            return conflict(
+            conflicts.push(
                 "`heartbeat.interval.ms`, `session.timeout.ms` and `max.poll.interval.ms` must be 1 at least"
                     .to_owned(),
             );
         }
         if self.heartbeat_interval >= self.session_timeout {
-            return conflict(format!(
+            conflicts.push(format!(
                 "`heartbeat.interval.ms` ({}) must be less than `session.timeout.ms` ({}), best a third of it",
                 self.heartbeat_interval.as_millis(),
                 self.session_timeout.as_millis()
             ));
         }
-        Ok(())
     }
 
     /// The broker decides these (KIP-848).
-    fn check_consumer(&self) -> Result<(), ConfigError> {
+    fn check_consumer(&self, conflicts: &mut Vec<String>) {
         let default = Self::default();
         let decided = [
             (
@@ -95,11 +112,10 @@ impl Config {
         ];
         for (name, changed, instead) in decided {
             if changed || self.is_given(name) {
-                return Err(ConfigError::Conflict(format!(
+                conflicts.push(format!(
                     "`{name}` cannot be set with `group.protocol=consumer`: {instead} takes its place"
-                )));
+                ));
             }
         }
-        Ok(())
     }
 }

@@ -1,6 +1,6 @@
-//! The properties that take one of a few words.
+//! The properties that take one of a few words. Shown, each is the word that the property takes.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 pub use offtake_machine::{GroupProtocol, IsolationLevel};
 
@@ -18,6 +18,17 @@ pub enum AutoOffsetReset {
     ByDuration(Duration),
 }
 
+impl fmt::Display for AutoOffsetReset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Earliest => f.write_str("earliest"),
+            Self::Latest => f.write_str("latest"),
+            Self::None => f.write_str("none"),
+            Self::ByDuration(age) => write!(f, "by_duration:PT{}.{:09}S", age.as_secs(), age.subsec_nanos()),
+        }
+    }
+}
+
 /// What to do when none of the known brokers can be reached: `metadata.recovery.strategy` (KIP-899).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetadataRecoveryStrategy {
@@ -25,6 +36,15 @@ pub enum MetadataRecoveryStrategy {
     None,
     /// Begin again from `bootstrap.servers`.
     Rebootstrap,
+}
+
+impl fmt::Display for MetadataRecoveryStrategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::Rebootstrap => f.write_str("rebootstrap"),
+        }
+    }
 }
 
 /// A way to divide partitions among the members of a classic group: `partition.assignment.strategy`.
@@ -40,6 +60,12 @@ pub enum AssignmentStrategy {
     CooperativeSticky,
     /// The application's own of that name, given to [`Builder::assignor`](crate::Builder::assignor).
     Custom(String),
+}
+
+impl fmt::Display for AssignmentStrategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 impl AssignmentStrategy {

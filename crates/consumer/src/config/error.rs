@@ -7,12 +7,23 @@ use std::fmt;
 #[non_exhaustive]
 pub enum ConfigError {
     /// No such property.
-    #[error("unknown property `{name}`: the nearest known one is `{nearest}`")]
+    #[error("unknown property `{name}`: {}", suggestion(*.nearest))]
     Unknown {
         /// The name as it was given.
         name: String,
-        /// The known name that differs least from it.
-        nearest: &'static str,
+        /// The known name that was probably meant; `None` where none is spelled nearly like it.
+        nearest: Option<&'static str>,
+    },
+    /// The property belongs to another program that may share the file, such as a producer.
+    #[error(
+        "property `{name}` is {owner}, and a consumer does not take it: remove it, or read these properties with \
+         `Config::from_shared_properties`, which leaves such ones out"
+    )]
+    NotConsumers {
+        /// The name as it was given.
+        name: String,
+        /// Whose property it is, such as "a producer's".
+        owner: &'static str,
     },
     /// The property exists, its value does not.
     #[error("property `{name}` cannot be {value}: it takes {expected}")]
@@ -43,6 +54,76 @@ pub enum ConfigError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// A file that cannot be read.
+    #[error("cannot be read: {0}")]
+    Unreadable(String),
+    /// What is wrong with the properties of one place.
+    #[error("{place}: {error}")]
+    In {
+        /// The file, or the environment variable.
+        place: String,
+        /// What is wrong there.
+        error: Box<ConfigError>,
+    },
+    /// Everything that is wrong, in the order in which it was given; at least two errors.
+    #[error("{} mistakes: {}", .0.len(), numbered(.0))]
+    Several(Vec<ConfigError>),
+}
+
+impl ConfigError {
+    /// One error for all of `mistakes`; `Ok` if there are none.
+    pub(crate) fn all(mistakes: Vec<Self>) -> Result<(), Self> {
+        let mut flat = Vec::with_capacity(mistakes.len());
+        for mistake in mistakes {
+            match mistake {
+                Self::Several(several) => flat.extend(several),
+                single => flat.push(single),
+            }
+        }
+        match flat.len() {
+            0 | 1 => flat.pop().map_or(Ok(()), Err),
+            _ => Err(Self::Several(flat)),
+        }
+    }
+
+    /// Each mistake by itself: of [`Several`](Self::Several) all, of any other error just that.
+    pub fn mistakes(&self) -> &[Self] {
+        match self {
+            Self::Several(several) => several,
+            single => std::slice::from_ref(single),
+        }
+    }
+
+    /// The known property that it is about, as far as one can tell.
+    pub(super) fn property(&self) -> Option<&str> {
+        match self {
+            Self::Unknown { nearest, .. } => *nearest,
+            Self::Invalid { name, .. } | Self::Unsupported { name, .. } => Some(name),
+            Self::In { error, .. } => error.property(),
+            Self::NotConsumers { .. }
+            | Self::Conflict(_)
+            | Self::Syntax { .. }
+            | Self::Unreadable(_)
+            | Self::Several(_) => None,
+        }
+    }
+
+    pub(super) fn within(self, place: impl Into<String>) -> Self {
+        Self::In { place: place.into(), error: Box::new(self) }
+    }
+}
+
+fn suggestion(nearest: Option<&str>) -> String {
+    match nearest {
+        Some(nearest) => format!("did you mean `{nearest}`?"),
+        None => "neither Kafka's consumer nor librdkafka has one of that name".to_owned(),
+    }
+}
+
+/// On one line, as logs want it.
+fn numbered(errors: &[ConfigError]) -> String {
+    let numbered = (1..).zip(errors).map(|(number, error)| format!("({number}) {error}"));
+    numbered.collect::<Vec<_>>().join("; ")
 }
 
 /// A value as an error may show it: quoted, shortened, without control characters.

@@ -2,13 +2,35 @@
 //!
 //! A property keeps Kafka's name with `_` for `.` and its unit in its type: `session.timeout.ms` is
 //! [`session_timeout`](Config::session_timeout). Written as text, both Java's names and librdkafka's are understood; one
-//! that nobody knows is refused with the nearest that is known. Defaults are those of Java's consumer 4.3; a line says where not.
+//! that nobody knows is refused, with the one that was probably meant. Defaults are those of Java's consumer 4.3; a line says
+//! where not. An error names all mistakes, not the first.
 //!
 //! ```
 //! use offtake::config::Config;
 //! let config = Config::from_properties([("bootstrap.servers", "localhost:9092"), ("group.id", "orders")])?;
 //! assert_eq!(config.session_timeout.as_secs(), 45);
 //! # Ok::<_, offtake::config::ConfigError>(())
+//! ```
+//!
+//! # Where properties come from
+//!
+//! | | source | properties that are not a consumer's |
+//! |---|---|---|
+//! | [`Config::from_properties`] | names and values | refused |
+//! | [`Config::from_file`] | a Java `.properties` file | refused |
+//! | [`Config::from_shared_properties`], [`Config::from_shared_file`] | the same, shared with other programs | left out, and [listed](Config::ignored) |
+//! | [`Config::from_env`] | variables `KAFKA_*` | left out, and [listed](Config::ignored) |
+//!
+//! A file first, and the environment over it:
+//!
+//! ```no_run
+//! # fn run() -> Result<(), offtake::config::ConfigError> {
+//! use offtake::{Builder, Config};
+//! let mut config = Config::from_file("consumer.properties")?;
+//! config.apply_env()?;
+//! let builder = Builder::from_config(config);
+//! # Ok(())
+//! # }
 //! ```
 
 mod address;
@@ -17,11 +39,13 @@ mod check;
 mod choices;
 mod error;
 mod file;
+mod foreign;
 mod java;
 mod nearest;
 mod other;
 mod properties;
 mod setters;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -33,6 +57,7 @@ pub use choices::{
 };
 pub use error::{ConfigError, Shown};
 pub use file::parse_properties;
+pub use sources::Ignored;
 
 use properties::Meaning;
 use value::Value;
@@ -158,6 +183,8 @@ pub struct Config {
 
     /// The properties that were set by name: a combination may be refused only because both were asked for.
     given: BTreeSet<&'static str>,
+    /// What was set and has no effect, by name.
+    ignored: Vec<Ignored>,
 }
 
 impl Default for Config {
@@ -208,31 +235,20 @@ impl Default for Config {
             metadata_recovery_strategy: MetadataRecoveryStrategy::Rebootstrap,
             metadata_recovery_rebootstrap_trigger: Duration::from_secs(300),
             given: BTreeSet::new(),
+            ignored: Vec::new(),
         }
     }
 }
 
 impl Config {
-    /// The defaults, changed by these properties in turn (the last one of a name counts), and [validated](Self::validate).
-    pub fn from_properties<N: AsRef<str>, V: AsRef<str>>(
-        properties: impl IntoIterator<Item = (N, V)>,
-    ) -> Result<Self, ConfigError> {
-        let mut config = Self::default();
-        for (name, value) in properties {
-            config.set(name.as_ref(), value.as_ref())?;
-        }
-        config.validate()?;
-        Ok(config)
-    }
-
     /// Sets one property by its Java name or one of librdkafka's. What excludes one another is found by
-    /// [`validate`](Self::validate) later.
+    /// [`validate`](Self::validate) later. One that is known and has no effect here is logged (WARN), and
+    /// [listed](Self::ignored).
+    ///
+    /// # Errors
+    /// An unknown name, or a value that the property does not take; the configuration is as before.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), ConfigError> {
-        let Some(mut property) = properties::find(name.trim()) else {
-            let nearest = nearest::nearest(name.trim(), properties::all().map(|known| known.name));
-            let name = name.trim().chars().take(128).flat_map(char::escape_debug).collect();
-            return Err(ConfigError::Unknown { name, nearest });
-        };
+        let Some(mut property) = properties::find(name.trim()) else { return Err(unknown(name.trim())) };
         let value = Value { name: property.name, text: value, secret: properties::is_secret(property.name) };
         if let Meaning::Is(other) = property.meaning {
             property = properties::find(other).unwrap_or(property);
@@ -240,10 +256,10 @@ impl Config {
         match property.meaning {
             Meaning::Sets(set) => set(self, value)?,
             Meaning::Is(_) => {}
-            Meaning::Ignored(why) => ignored(value.name, why),
+            Meaning::Ignored(why) => self.ignore(value.name, why),
             Meaning::IgnoredUnless(fine, why) => {
                 if !fine.contains(&value.text()) {
-                    ignored(value.name, why);
+                    self.ignore(value.name, why);
                 }
             }
             Meaning::Only(fine, reason) => {
@@ -277,6 +293,13 @@ impl Config {
     }
 }
 
-fn ignored(name: &str, why: &str) {
-    tracing::warn!("property `{name}` is ignored: {why}");
+fn unknown(name: &str) -> ConfigError {
+    let shown = name.chars().take(128).flat_map(char::escape_debug).collect();
+    match foreign::owner(name) {
+        Some(owner) => ConfigError::NotConsumers { name: shown, owner },
+        None => {
+            let nearest = nearest::nearest(name, properties::all().map(|known| known.name));
+            ConfigError::Unknown { name: shown, nearest }
+        }
+    }
 }

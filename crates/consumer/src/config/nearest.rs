@@ -1,18 +1,28 @@
 //! The known name that somebody meant.
 
-/// The one of `names` that takes the fewest edits to become `wanted`; the first of equals.
-pub(super) fn nearest(wanted: &str, names: impl IntoIterator<Item = &'static str>) -> &'static str {
+/// The one of `names` that was probably meant: the one that takes the fewest edits to become `wanted`, if these are few; the
+/// first of equals. Case and separators do not count: `sessionTimeoutMs` is `session.timeout.ms`.
+pub(super) fn nearest(wanted: &str, names: impl IntoIterator<Item = &'static str>) -> Option<&'static str> {
     // A name longer than any of ours is as unknown as its beginning.
-    let wanted: Vec<char> = wanted.chars().take(128).flat_map(char::to_lowercase).map(separator).collect();
-    names
-        .into_iter()
-        .min_by_key(|name| distance(&wanted, &name.chars().collect::<Vec<_>>()))
-        .unwrap_or("group.id")
+    let wanted = letters(wanted.chars().take(128));
+    let near = |name: &'static str| {
+        let edits = distance(&wanted, &letters(name.chars()));
+        (edits <= bound(wanted.len())).then_some((edits, name))
+    };
+    names.into_iter().filter_map(near).min_by_key(|(edits, _)| *edits).map(|(_, name)| name)
 }
 
-/// `session_timeout_ms` and `session-timeout-ms` are as good as right.
-fn separator(c: char) -> char {
-    if matches!(c, '_' | '-') { '.' } else { c }
+/// More edits than this make another name, not a misspelled one.
+fn bound(length: usize) -> usize {
+    match length {
+        0..=3 => 0,
+        4..=11 => 1,
+        _ => 2,
+    }
+}
+
+fn letters(name: impl Iterator<Item = char>) -> Vec<char> {
+    name.flat_map(char::to_lowercase).filter(|c| !matches!(c, '.' | '_' | '-')).collect()
 }
 
 /// How many characters to put in, take out, replace or swap with a neighbour (optimal string alignment).
@@ -58,8 +68,17 @@ mod tests {
     #[test]
     fn the_one_with_the_fewest_edits_is_named() {
         let names = ["group.id", "group.protocol", "session.timeout.ms"];
-        assert_eq!(nearest("grup.id", names), "group.id");
-        assert_eq!(nearest("sessionTimeoutMs", names), "session.timeout.ms");
-        assert_eq!(nearest("group_protocol", names), "group.protocol");
+        assert_eq!(nearest("grup.id", names), Some("group.id"));
+        assert_eq!(nearest("sessionTimeoutMs", names), Some("session.timeout.ms"));
+        assert_eq!(nearest("session.timeot.m", names), Some("session.timeout.ms"));
+        assert_eq!(nearest("group_protocol", names), Some("group.protocol"));
+    }
+
+    #[test]
+    fn a_name_that_is_unlike_any_has_none() {
+        let names = ["debug", "client.id", "group.id", "ssl.keystore.key"];
+        for name in ["", "acks", "linger.ms", "schema.registry.url", "bug", "topic"] {
+            assert_eq!(nearest(name, names), None, "{name}");
+        }
     }
 }

@@ -42,7 +42,21 @@ pub(super) static OTHER: &[Property] = &[
     p("consume.callback.max.messages", Only(&["0"], "use `max.poll.records`")),
     p("offset.store.method", Only(&["broker"], "offsets are stored at the broker")),
     p("plugin.library.paths", Only(&[""], "libraries cannot be loaded")),
+    p("group.protocol.type", Only(&["consumer"], "a group of consumers has this type")),
+    // Java's that are not in the list of 4.3
+    p("auto.include.jmx.reporter", IgnoredUnless(&["false"], NO_METRICS)),
+    p(
+        "internal.leave.group.on.close",
+        Only(&["true"], "say it when you close: `Consumer::close_with` (KIP-1092)"),
+    ),
     // librdkafka: what nothing depends on here
+    p("client.software.name", Ignored(OWN_WAY)),
+    p("client.software.version", Ignored(OWN_WAY)),
+    p("internal.termination.signal", Ignored(OWN_WAY)),
+    p("enable.random.seed", Ignored(OWN_WAY)),
+    p("log.queue", Ignored("see `RUST_LOG`")),
+    p("log.thread.name", Ignored("see `RUST_LOG`")),
+    p("ssl.providers", Ignored(NO_TLS)),
     p("queued.min.messages", Ignored("prefetching is bounded in bytes: `fetch.buffer.max.bytes`")),
     p("fetch.queue.backoff.ms", Ignored("fetching goes on as soon as there is room")),
     p("fetch.error.backoff.ms", Ignored("`retry.backoff.ms` is used")),

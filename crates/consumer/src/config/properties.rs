@@ -40,6 +40,14 @@ pub(super) fn find(name: &str) -> Option<&'static Property> {
     all().find(|property| property.name == name)
 }
 
+/// The name that an alias stands for; any other name is its own.
+pub(super) fn canonical(name: &str) -> &str {
+    match find(name).map(|property| &property.meaning) {
+        Some(Meaning::Is(other)) => other,
+        _ => name,
+    }
+}
+
 /// Whether its value must not be shown.
 pub(super) fn is_secret(name: &str) -> bool {
     name == "sasl.jaas.config"

@@ -179,9 +179,36 @@ fn an_unknown_name_is_refused_with_the_nearest_known_one() {
         ("Group.Id", "group.id"),
     ] {
         let text = refusal(&[(name, "1")]);
-        assert_eq!(text, format!("unknown property `{name}`: the nearest known one is `{nearest}`"));
+        assert_eq!(text, format!("unknown property `{name}`: did you mean `{nearest}`?"));
     }
-    assert!(refusal(&[("", "1")]).starts_with("unknown property ``"));
+    assert!(refusal(&[("", "1")]).starts_with("unknown property ``: neither "));
+}
+
+#[test]
+fn a_producers_property_is_called_one() {
+    let text = refusal(&[("linger.ms", "5")]);
+    assert!(
+        text.starts_with("property `linger.ms` is a producer's, and a consumer does not take it"),
+        "{text}"
+    );
+    let text = refusal(&[("schema.registry.url", "http://r:8081")]);
+    assert!(text.contains("is a serializer's or Schema Registry's"), "{text}");
+}
+
+#[test]
+fn java_and_librdkafka_have_had_names_that_are_understood() {
+    for (name, fine, refused) in [
+        ("auto.include.jmx.reporter", "true", None),
+        ("internal.leave.group.on.close", "true", Some("false")),
+        ("group.protocol.type", "consumer", Some("share")),
+        ("client.software.name", "librdkafka", None),
+        ("ssl.providers", "default", None),
+    ] {
+        with(&[(name, fine)]).unwrap();
+        if let Some(refused) = refused {
+            assert!(refusal(&[(name, refused)]).contains("is not supported here"), "{name}");
+        }
+    }
 }
 
 #[test]
