@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use offtake_machine::TopicPartition;
 pub use offtake_offsets::ResetReason;
+use tracing::Span;
 
 use crate::error::Error;
 
@@ -177,25 +178,41 @@ pub struct OwnershipChange {
     pub generation: Option<i32>,
 }
 
-/// Where events go. Called from the engine's thread or from within `poll`; must not block.
+/// Where a consumer's events and its log lines go.
 #[derive(Clone)]
-pub(crate) struct Sink(Option<Arc<dyn Fn(Event) + Send + Sync>>);
+pub(crate) struct Sink {
+    /// Takes the events. Called from the engine's thread or from within `poll`; must not block.
+    handler: Option<Arc<dyn Fn(Event) + Send + Sync>>,
+    /// The consumer's own, so that the lines of many consumers in one process can be told apart.
+    span: Span,
+}
 
 impl Sink {
     pub(crate) fn none() -> Self {
-        Self(None)
+        Self { handler: None, span: Span::none() }
     }
 
-    pub(crate) fn to(sink: impl Fn(Event) + Send + Sync + 'static) -> Self {
-        Self(Some(Arc::new(sink)))
+    pub(crate) fn to(handler: impl Fn(Event) + Send + Sync + 'static) -> Self {
+        Self { handler: Some(Arc::new(handler)), span: Span::none() }
+    }
+
+    /// The same, for the lines of this consumer.
+    pub(crate) fn within(self, span: Span) -> Self {
+        Self { span, ..self }
+    }
+
+    /// Logs outside of the engine, which is within the span all the time.
+    pub(crate) fn log(&self, write: impl FnOnce()) {
+        self.span.in_scope(write);
     }
 
     pub(crate) fn tell(&self, event: impl FnOnce() -> Event) {
-        if let Some(sink) = &self.0 {
+        if let Some(handler) = &self.handler {
             let event = event();
-            // A sink that panics harms nobody but itself: not the engine, whose thread this may be (FAILURES D9).
-            if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| sink(event))).is_err() {
-                tracing::error!("the function that takes the consumer's events panicked");
+            let handle = || self.span.in_scope(|| handler(event));
+            // A handler that panics harms nobody but itself: not the engine, whose thread this may be (FAILURES D9).
+            if std::panic::catch_unwind(std::panic::AssertUnwindSafe(handle)).is_err() {
+                self.log(|| tracing::error!("the function that takes the consumer's events panicked"));
             }
         }
     }
@@ -203,6 +220,6 @@ impl Sink {
 
 impl fmt::Debug for Sink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "Sink(set)" } else { "Sink(none)" })
+        f.write_str(if self.handler.is_some() { "Sink(set)" } else { "Sink(none)" })
     }
 }

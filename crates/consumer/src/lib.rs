@@ -186,6 +186,7 @@ mod ledgers;
 mod listener;
 mod next;
 mod offsets;
+mod partition_list;
 mod progress;
 mod rebalance;
 mod records;

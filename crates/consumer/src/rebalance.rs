@@ -20,6 +20,7 @@ use crate::{
     handle::Handle,
     ledgers::Ledgers,
     listener::{ListenerError, ListenerFuture},
+    partition_list::PartitionList,
 };
 
 /// Of a commit that the coordinator does not answer.
@@ -255,8 +256,9 @@ impl Release {
 
     /// What was finished is read again, by whoever owns it next.
     fn not_committed(&self, error: Error) {
-        tracing::warn!(%error, "the commit before a revoke failed");
-        self.with(|inner| inner.sink.clone()).tell(|| Event::Error(error));
+        let sink = self.with(|inner| inner.sink.clone());
+        sink.log(|| tracing::warn!(%error, "the commit before a revoke failed"));
+        sink.tell(|| Event::Error(error));
     }
 
     fn overdue(&self) -> Error {
@@ -287,8 +289,10 @@ impl Release {
         let is_late = clock::now() >= change.deadline;
         if is_late {
             let (call, limit) = (change.call, change.limit());
-            tracing::warn!(%call, ?limit, partitions = change.of.partitions.len(),
-                "the rebalance listener did not end in time; what it was to revoke is lost");
+            sink.log(|| {
+                tracing::warn!(%call, ?limit, partitions = %PartitionList(&change.of.partitions),
+                    "the rebalance listener did not end in time; what it was to revoke is lost");
+            });
             let partitions = change.of.partitions.clone();
             sink.tell(|| Event::RebalanceOverdue { call, partitions, limit });
         }

@@ -213,6 +213,15 @@ impl Member {
         either!(&self.0, machine => machine.is_out_until_revoked())
     }
 
+    /// The assignor that the members of a classic group agreed on, while this one is a member; by the consumer protocol the
+    /// one that the broker was asked for, if any.
+    pub fn assignor(&self) -> Option<&str> {
+        match &self.0 {
+            Machine::Classic(machine) => machine.assignor(),
+            Machine::Consumer(machine) => machine.assignor(),
+        }
+    }
+
     /// Where it stands, for people.
     pub fn state_name(&self) -> &'static str {
         either!(&self.0, machine => machine.state_name())

@@ -63,11 +63,11 @@ pub enum ConfigError {
         /// The file, or the environment variable.
         place: String,
         /// What is wrong there.
-        error: Box<ConfigError>,
+        error: Box<Self>,
     },
     /// Everything that is wrong, in the order in which it was given; at least two errors.
     #[error("{} mistakes: {}", .0.len(), numbered(.0))]
-    Several(Vec<ConfigError>),
+    Several(Vec<Self>),
 }
 
 impl ConfigError {

@@ -287,6 +287,11 @@ impl Config {
         self.receive_message_max_bytes.max(self.fetch_max_bytes.saturating_add(MARGIN)) as usize
     }
 
+    /// What brokers are told: `client.id`, or a name of ours.
+    pub(crate) fn sent_client_id(&self) -> &str {
+        if self.client_id.is_empty() { "offtake" } else { &self.client_id }
+    }
+
     /// Every name that [`set`](Self::set) knows.
     pub fn known_names() -> impl Iterator<Item = &'static str> {
         properties::all().map(|property| property.name)

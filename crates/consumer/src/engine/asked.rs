@@ -17,6 +17,7 @@ use crate::{
     handle::known_offset,
     inbox::Data,
     offsets::{OffsetAndMetadata, StartAt},
+    partition_list::PartitionList,
 };
 
 impl Engine {
@@ -213,7 +214,9 @@ impl Engine {
         let new: Vec<_> =
             wanted.iter().filter(|(partition, _)| !self.ownership.contains(partition)).collect();
         let new: Vec<_> = new.into_iter().map(|(partition, at)| (partition.clone(), *at)).collect();
-        let gone = self.ownership.assign(wanted.into_keys());
+        let wanted: Vec<_> = wanted.into_keys().collect();
+        tracing::info!(count = wanted.len(), partitions = %PartitionList(&wanted), "partitions assigned by hand");
+        let gone = self.ownership.assign(wanted);
         self.stop(&gone);
         self.offsets.unassign(&gone);
         self.subscriptions.replace(Subscription::Assigned, self.metadata.requests_sent());

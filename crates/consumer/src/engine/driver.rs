@@ -1,12 +1,16 @@
 //! The one loop that acts: it reads the clock, waits, and carries what the engine wants to the sockets and back.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
 
 use tokio::sync::mpsc;
+use tracing::Instrument;
 
 use super::{
     Engine,
@@ -38,6 +42,8 @@ struct Ends {
 pub(crate) fn start(config: Arc<Config>, mut parts: Parts) -> Result<Consumer> {
     let now = clock::now();
     let shared = Arc::new(Shared::new(now));
+    let span = span(&config);
+    parts.sink = parts.sink.within(span.clone());
     let Replay { seed, wall_ms } =
         parts.replay.unwrap_or_else(|| Replay { seed: clock::seed(), wall_ms: clock::wall_ms() });
     let mut engine = Engine::new(now, wall_ms, seed, config.clone(), shared.clone(), &parts);
@@ -49,7 +55,7 @@ pub(crate) fn start(config: Arc<Config>, mut parts: Parts) -> Result<Consumer> {
         None => HandsParts::Net(Box::new(rooms::net(&config, seed, parts.dial.take()))),
     };
     match parts.spawn.take() {
-        Some(spawn) => spawn(Box::pin(run(engine, hands, ends))),
+        Some(spawn) => spawn(Box::pin(run(engine, hands, ends).instrument(span))),
         None => {
             engine.has_own_thread();
             let runtime =
@@ -58,13 +64,21 @@ pub(crate) fn start(config: Arc<Config>, mut parts: Parts) -> Result<Consumer> {
                 })?;
             thread::Builder::new()
                 .name("offtake-engine".to_owned())
-                .spawn(move || runtime.block_on(run(engine, hands, ends)))
+                .spawn(move || runtime.block_on(run(engine, hands, ends).instrument(span)))
                 .map_err(|error| {
                     Error::new(ErrorKind::Config, format!("cannot start the engine's thread: {error}"))
                 })?;
         }
     }
     Ok(Consumer::new(commands, config, shared, parts, inbox))
+}
+
+/// Everything that this consumer logs is within it.
+fn span(config: &Config) -> tracing::Span {
+    // Consumers of one group and client id are still told apart.
+    static STARTED: AtomicU64 = AtomicU64::new(0);
+    let id = STARTED.fetch_add(1, Ordering::Relaxed) + 1;
+    tracing::info_span!("consumer", id, group = config.group_id, client_id = config.sent_client_id())
 }
 
 /// How long an engine waits for the first command before it asks a broker anything. Mostly that comes at once, and then

@@ -85,6 +85,7 @@ impl Engine {
         use offtake_group::Event as Said;
         match event {
             Said::Assigned { added, owned, generation } => {
+                self.log_assigned(&added, owned.len(), generation);
                 self.ownership.assign(owned);
                 self.want_topics(now);
                 let new = added.into_iter().map(|partition| {
@@ -100,6 +101,7 @@ impl Engine {
                 let release_by = self.member.as_ref().and_then(offtake_group::Member::revoke_by);
                 self.ownership.releases(id, partitions.clone(), release_by);
                 let owned = self.ownership.to_vec();
+                self.log_revoked(&partitions, owned.len());
                 self.outbox.control(Control::Revoke { id, partitions, owned, generation, release_by });
             }
             Said::Lost { id, partitions, generation } => {
@@ -109,6 +111,7 @@ impl Engine {
                 // What was being released is gone with the rest.
                 self.releasing_is_lost();
                 let owned = self.ownership.to_vec();
+                self.log_lost(&partitions, owned.len());
                 self.outbox.control(Control::Lost { id, partitions, owned, generation });
             }
             Said::CoordinatorLost(broker) => self.coordinator_lost(now, broker),
@@ -119,6 +122,7 @@ impl Engine {
                 self.outbox.control(Control::PollIntervalExceeded(event));
             }
             Said::Left => {
+                self.log_left();
                 if let Life::Closing { left, .. } = &mut self.life {
                     *left = true;
                 }
@@ -199,9 +203,7 @@ impl Engine {
                     Some(from) => {
                         tracing::warn!(%partition, from, to, skipped, %reason, "the position was reset")
                     }
-                    None => {
-                        tracing::info!(%partition, to, %reason, "reading starts where auto.offset.reset says")
-                    }
+                    None => self.log.note_start(now, partition.clone(), to, reason),
                 }
                 let event = Event::Reset { partition: partition.clone(), from, to, reason, skipped };
                 self.jumps(partition, event);

@@ -1,7 +1,7 @@
 //! Topics that are wanted by their names and do not exist.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -22,27 +22,42 @@ struct Missing {
     is_told: bool,
 }
 
+/// What is to be told.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Looked {
+    /// Have been missing for long; each once until it is there.
+    pub(super) missing: Vec<Topic>,
+    /// Were told to be missing, and are there.
+    pub(super) found: BTreeSet<Topic>,
+}
+
 impl MissingTopics {
-    /// Looks for these in a new view of the cluster. Those that have been missing for long, each once until it is there.
+    /// Looks for these in a new view of the cluster.
     pub(super) fn look<'a>(
         &mut self,
         now: Instant,
         wanted: impl Iterator<Item = &'a Topic>,
         cluster: &Cluster,
-    ) -> Vec<Topic> {
+    ) -> Looked {
         let before = std::mem::take(&mut self.0);
-        for topic in wanted.filter(|topic| is_missing(topic, cluster)) {
-            let missing = before.get(topic).copied().unwrap_or(Missing { since: now, is_told: false });
-            self.0.insert(topic.clone(), missing);
+        let mut found = BTreeSet::new();
+        for topic in wanted {
+            let missing = before.get(topic).copied();
+            if is_missing(topic, cluster) {
+                let missing = missing.unwrap_or(Missing { since: now, is_told: false });
+                self.0.insert(topic.clone(), missing);
+            } else if missing.is_some_and(|missing| missing.is_told) {
+                found.insert(topic.clone());
+            }
         }
         let late = self.0.iter_mut().filter(|(_, missing)| {
             !missing.is_told && now.saturating_duration_since(missing.since) >= WORTH_TELLING
         });
-        late.map(|(topic, missing)| {
+        let late = late.map(|(topic, missing)| {
             missing.is_told = true;
             topic.clone()
-        })
-        .collect()
+        });
+        Looked { missing: late.collect(), found }
     }
 }
 
@@ -77,14 +92,17 @@ mod tests {
         let began = crate::clock::now();
         let mut look = |seconds, error| {
             let wanted = [Topic::from("ordrs")];
-            missing.look(began + Duration::from_secs(seconds), wanted.iter(), &shows(error)).len()
+            let looked = missing.look(began + Duration::from_secs(seconds), wanted.iter(), &shows(error));
+            (looked.missing.len(), looked.found.len())
         };
         let gone = ErrorCode::UnknownTopicOrPartition;
         let told = [(0, gone), (4, gone), (5, gone), (60, gone)].map(|(at, error)| look(at, error));
-        assert_eq!(told, [0, 0, 1, 0]);
+        assert_eq!(told, [(0, 0), (0, 0), (1, 0), (0, 0)]);
         let told =
             [(61, ErrorCode::None), (62, gone), (66, gone), (67, gone)].map(|(at, error)| look(at, error));
-        assert_eq!(told, [0, 0, 0, 1]);
+        assert_eq!(told, [(0, 1), (0, 0), (0, 0), (1, 0)]);
+        assert_eq!(look(68, ErrorCode::None), (0, 1));
+        assert_eq!(look(69, ErrorCode::None), (0, 0), "once");
     }
 
     #[test]
@@ -93,9 +111,10 @@ mod tests {
         let began = crate::clock::now();
         let nothing = Cluster { lists_all: true, ..Cluster::default() };
         let wanted = [Topic::from("ordrs")];
-        assert!(missing.look(began, wanted.iter(), &nothing).is_empty());
-        assert!(missing.look(began, [].iter(), &nothing).is_empty());
-        assert!(missing.look(began + WORTH_TELLING, wanted.iter(), &nothing).is_empty());
-        assert_eq!(missing.look(began + 2 * WORTH_TELLING, wanted.iter(), &nothing), wanted);
+        let none = Looked::default();
+        assert_eq!(missing.look(began, wanted.iter(), &nothing), none);
+        assert_eq!(missing.look(began, [].iter(), &nothing), none);
+        assert_eq!(missing.look(began + WORTH_TELLING, wanted.iter(), &nothing), none);
+        assert_eq!(missing.look(began + 2 * WORTH_TELLING, wanted.iter(), &nothing).missing, wanted);
     }
 }

@@ -11,6 +11,7 @@ pub(crate) mod driver;
 mod events;
 mod hands;
 mod lookups;
+mod membership_log;
 mod missing;
 mod outbox;
 mod ownership;
@@ -37,10 +38,11 @@ use offtake_offsets::Offsets;
 use self::{
     command::{Output, Reply},
     lookups::Lookups,
+    membership_log::MembershipLog,
     missing::MissingTopics,
     outbox::Outbox,
     ownership::Ownership,
-    reach::Reach,
+    reach::{CoordinatorNews, Reach},
     silence::Silence,
     subscriptions::Subscriptions,
     waiters::Waiters,
@@ -53,6 +55,7 @@ use crate::{
     gauges::PartitionGauges,
     inbox::Control,
     offsets::{Place, StartAt},
+    partition_list::PartitionList,
     shared::Shared,
 };
 
@@ -121,6 +124,7 @@ pub(crate) struct Engine {
     /// When `poll` ran last, as the member knows.
     polled: Option<Instant>,
     silence: Silence,
+    log: MembershipLog,
     life: Life,
 }
 
@@ -159,6 +163,7 @@ impl Engine {
             group_failed: false,
             polled: None,
             silence: Silence::default(),
+            log: MembershipLog::default(),
             life: Life::Open,
             config,
             shared,
@@ -189,6 +194,12 @@ impl Engine {
 
     fn give_up_everything(&mut self, now: Instant, reason: &str, membership: GroupMembership) {
         self.subscriptions.clear();
+        let owned = self.ownership.to_vec();
+        if !owned.is_empty() {
+            let count = owned.len();
+            let member = self.log.member();
+            tracing::info!(member, count, partitions = %PartitionList(&owned), reason, "partitions given up");
+        }
         // What is still being revoked is no longer among the assigned: its queued commits must not outlive it either (H2).
         let mut all = self.ownership.all_released();
         all.extend(self.ownership.clear());
@@ -292,7 +303,25 @@ impl Engine {
             self.releasing_is_lost();
         }
         self.settle_silence(now);
+        self.look_for_coordinator(now);
         self.settle_close(now);
+    }
+
+    /// A group whose coordinator is nowhere waits for it; the application hears of that.
+    fn look_for_coordinator(&mut self, now: Instant) {
+        let is_wanted =
+            self.member.as_ref().is_some_and(Member::wants_coordinator) || self.offsets.wants_coordinator();
+        let is_missing = is_wanted && self.coordinator.as_ref().is_some_and(|it| it.broker().is_none());
+        match self.reach.coordinator_is_missing(now, is_missing) {
+            Some(CoordinatorNews::Missing) => {
+                let message = "the cluster names no coordinator for the group; trying again: look whether the partitions of \
+                               __consumer_offsets have leaders";
+                tracing::warn!("{message}");
+                self.sink.tell(|| Event::Error(Error::new(ErrorKind::Unreachable, message)));
+            }
+            Some(CoordinatorNews::Found) => tracing::info!("the group has a coordinator again"),
+            None => {}
+        }
     }
 
     /// Tells the member when the application last called `poll`, before anything is concluded from its silence.
@@ -407,8 +436,10 @@ impl Engine {
             self.offsets.poll_timeout(),
             self.fetch.poll_timeout(),
             self.waiters.poll_timeout(),
+            self.reach.poll_timeout(),
             self.ownership.release_by(),
             self.silence_timeout(),
+            self.log.poll_timeout(),
             closing,
         ])
     }
@@ -417,6 +448,7 @@ impl Engine {
     pub(crate) fn poll_output(&mut self, now: Instant) -> Option<Output> {
         if self.outbox.is_empty() {
             self.carry_events(now);
+            self.log_starts(now);
             self.settle_close(now);
             // Closing has its own consequences.
             self.carry_events(now);

@@ -1,6 +1,9 @@
 //! How the cluster is reached: whether it answers, what is known of its brokers.
 
-use std::collections::VecDeque;
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use offtake_machine::{BrokerId, CallError};
 
@@ -15,7 +18,30 @@ pub(super) struct Reach {
     new_brokers: VecDeque<(BrokerId, String, u16)>,
     wants_rebootstrap: bool,
     has_new_cluster: bool,
+    search: CoordinatorSearch,
 }
+
+/// Whether the group's coordinator is being looked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum CoordinatorSearch {
+    /// It is known, or nobody needs it.
+    #[default]
+    Over,
+    Since(Instant),
+    /// For so long that it was told.
+    Told,
+}
+
+/// What is to be told of the search for the coordinator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CoordinatorNews {
+    Missing,
+    Found,
+}
+
+/// How long the coordinator may be looked for before anybody is told: the first member of all makes the cluster create the
+/// topic of the groups.
+const WORTH_TELLING: Duration = Duration::from_secs(5);
 
 impl Reach {
     pub(super) fn answered(&mut self) {
@@ -46,6 +72,35 @@ impl Reach {
         !self.ever && self.trouble.as_ref().is_some_and(|error| !error.is_retriable())
     }
 
+    /// Whether somebody needs a coordinator that is not known. A cluster that does not answer at all is told of as such.
+    pub(super) fn coordinator_is_missing(
+        &mut self,
+        now: Instant,
+        is_missing: bool,
+    ) -> Option<CoordinatorNews> {
+        use CoordinatorSearch::{Over, Since, Told};
+        let since_is_long = |since| now.saturating_duration_since(since) >= WORTH_TELLING;
+        let (search, news) = match (self.search, is_missing) {
+            (Over, true) => (Since(now), None),
+            (Since(since), true) if since_is_long(since) && self.trouble.is_none() => {
+                (Told, Some(CoordinatorNews::Missing))
+            }
+            (same, true) => (same, None),
+            (Told, false) => (Over, Some(CoordinatorNews::Found)),
+            (Over | Since(_), false) => (Over, None),
+        };
+        self.search = search;
+        news
+    }
+
+    /// When the search has taken long. A cluster in trouble is looked at again when that is over.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        match self.search {
+            CoordinatorSearch::Since(since) if self.trouble.is_none() => since.checked_add(WORTH_TELLING),
+            CoordinatorSearch::Since(_) | CoordinatorSearch::Over | CoordinatorSearch::Told => None,
+        }
+    }
+
     pub(super) fn found(&mut self, broker: BrokerId, host: String, port: u16) {
         self.new_brokers.push_back((broker, host, port));
     }
@@ -73,6 +128,28 @@ mod tests {
 
     fn unreachable(not_kafka: bool) -> CallError {
         CallError::Unreachable { address: "localhost:1".to_owned(), reason: "no".to_owned(), not_kafka }
+    }
+
+    #[test]
+    fn a_coordinator_that_is_not_found_is_told_once_until_it_is() {
+        let mut reach = Reach::default();
+        let began = crate::clock::now();
+        let mut look = |seconds, is_missing| {
+            let news = reach.coordinator_is_missing(began + Duration::from_secs(seconds), is_missing);
+            (news, reach.poll_timeout().map(|at| (at - began).as_secs()))
+        };
+        assert_eq!(look(0, true), (None, Some(5)));
+        assert_eq!(look(4, false), (None, None), "found in time");
+        assert_eq!(look(10, true), (None, Some(15)));
+        assert_eq!(look(14, true), (None, Some(15)));
+        assert_eq!(look(15, true), (Some(CoordinatorNews::Missing), None));
+        assert_eq!(look(60, true), (None, None), "once");
+        assert_eq!(look(61, false), (Some(CoordinatorNews::Found), None));
+        assert_eq!(look(62, false), (None, None));
+        reach.fails(unreachable(false));
+        reach.coordinator_is_missing(began, true);
+        assert_eq!(reach.poll_timeout(), None);
+        assert_eq!(reach.coordinator_is_missing(began + WORTH_TELLING, true), None, "nothing is reached");
     }
 
     #[test]

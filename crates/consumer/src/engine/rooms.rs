@@ -77,7 +77,7 @@ impl NetParts {
 
 pub(crate) fn net_config(config: &Config, seed: u64) -> offtake_net::Config {
     offtake_net::Config {
-        client_id: if config.client_id.is_empty() { "offtake".to_owned() } else { config.client_id.clone() },
+        client_id: config.sent_client_id().to_owned(),
         connect_timeout: config.socket_connection_setup_timeout,
         connect_timeout_max: config.socket_connection_setup_timeout_max,
         handshake_timeout: config.request_timeout.min(Duration::from_secs(5)),

@@ -11,6 +11,7 @@ use super::{
     Engine,
     command::Subscription,
     lookups::{self, Known},
+    missing::Looked,
 };
 use crate::{config::GroupProtocol, event::Event};
 
@@ -71,7 +72,11 @@ impl Engine {
         }
         let wanted: BTreeSet<_> = self.ownership.partitions().map(|partition| &partition.topic).collect();
         let wanted = wanted.into_iter().chain(self.subscriptions.names());
-        for topic in self.missing.look(now, wanted, &cluster) {
+        let Looked { missing, found } = self.missing.look(now, wanted, &cluster);
+        for topic in found {
+            tracing::info!(%topic, "the topic exists now");
+        }
+        for topic in missing {
             let error = lookups::refused(&topic, ErrorCode::UnknownTopicOrPartition);
             tracing::warn!(%topic, "{error}; waiting for it");
             self.sink.tell(|| Event::Error(error));

@@ -313,6 +313,10 @@ impl Classic {
         matches!(self.state, State::Revoking { membership: None, .. })
     }
 
+    pub(crate) fn assignor(&self) -> Option<&str> {
+        self.state.membership().map(|membership| membership.assignor.name())
+    }
+
     pub(crate) fn state_name(&self) -> &'static str {
         match self.state {
             State::Outside => "outside",

@@ -333,6 +333,13 @@ impl Consumer {
         matches!(self.state, State::Revoking)
     }
 
+    pub(crate) fn assignor(&self) -> Option<&str> {
+        match &self.core.config.protocol {
+            crate::Protocol::Consumer { remote_assignor } => remote_assignor.as_deref(),
+            crate::Protocol::Classic => None,
+        }
+    }
+
     pub(crate) fn state_name(&self) -> &'static str {
         match self.state {
             State::Outside => "outside",

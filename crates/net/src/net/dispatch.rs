@@ -8,6 +8,8 @@ use tokio::{
     time::Instant,
 };
 
+use tracing::Instrument;
+
 use super::{ConnectionHandle, Net, OUTSTANDING, Outstanding};
 use crate::{
     address::Address,
@@ -98,7 +100,8 @@ impl Net {
         let (calls, inbox) = mpsc::channel(OUTSTANDING);
         let inbox = Inbox::new(inbox, self.closing.clone());
         let reporter = Reporter { from: from.clone(), events: self.events.0.clone() };
-        let task = self.tasks.spawn(connection::run(self.shared.clone(), reporter, inbox, plan));
+        let run = connection::run(self.shared.clone(), reporter, inbox, plan);
+        let task = self.tasks.spawn(run.in_current_span());
         self.running.insert(task.id(), from);
         Some(ConnectionHandle { serial, calls, in_flight: 0, ranges: None, undelivered: Vec::new() })
     }

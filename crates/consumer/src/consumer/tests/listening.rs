@@ -374,9 +374,8 @@ async fn l1_of_records_that_are_finished_one_by_one_those_before_a_move_back_sti
 async fn h2_what_is_finished_while_a_change_is_held_as_a_value_is_committed_with_its_release() {
     for commits in [true, false] {
         let (told, tell) = events();
-        let build = |builder: Builder| {
-            builder.property("enable.auto.commit", &commits.to_string()).finish_each().events(tell)
-        };
+        let build =
+            |builder: Builder| builder.property("enable.auto.commit", commits).finish_each().events(tell);
         let (mut consumer, engine) = member(build, &[0, 1]).await;
         engine.brings(0, 0, 3);
         let Ok(Next::Records(records)) = consumer.next().await else { panic!("records") };
