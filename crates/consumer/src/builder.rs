@@ -12,6 +12,7 @@ use crate::{
     engine::driver,
     error::{Error, ErrorKind, Result},
     event::{Event, Sink},
+    ledgers::Ledgers,
     listener::{Listener, Silent},
     offsets::Place,
 };
@@ -35,8 +36,8 @@ pub(crate) struct Parts {
     pub(crate) listener: Arc<dyn Listener>,
     pub(crate) sink: Sink,
     pub(crate) begin_at: Option<Place>,
-    /// Whether records are finished one by one.
-    pub(crate) finish_each: bool,
+    /// Of records that are finished one by one.
+    pub(crate) ledgers: Option<Arc<Ledgers>>,
     /// What a member of a classic group votes for.
     pub(crate) assignors: Vec<Strategy>,
     /// Who runs the engine, unless it gets a thread of its own.
@@ -154,7 +155,7 @@ impl Builder {
             listener: Arc::new(Silent),
             sink: Sink::none(),
             begin_at: None,
-            finish_each: false,
+            ledgers: None,
             assignors: Vec::new(),
             spawn: None,
             dial: None,
@@ -239,9 +240,11 @@ impl Builder {
     /// Neither does the next `poll` then finish anything (`enable.auto.offset.store` is of no account), nor do
     /// [`store`](Consumer::store) and [`commit`](Consumer::commit), which are refused: they would say of all that comes
     /// before a record that it is finished too. A record that nobody finishes holds back its partition's commits; memory
-    /// grows with the records that are handed out and not finished.
+    /// grows with the records that are handed out and not finished. One that is older than `max.poll.interval.ms`, or whose
+    /// ticket was dropped, is logged (WARN) and told ([`Event::Unfinished`]); [`Handle::unfinished`](crate::Handle::unfinished)
+    /// says at any time what is open.
     pub fn finish_each(mut self) -> Self {
-        self.parts.finish_each = true;
+        self.parts.ledgers = Some(Arc::default());
         self
     }
 

@@ -34,6 +34,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     event::Sink,
     handle::Handle,
+    health::Vitals,
     inbox::{Control, InboxReceiver, Taken},
     listener::Listener,
     next::Next,
@@ -117,13 +118,14 @@ impl Consumer {
         commands: mpsc::UnboundedSender<Command>,
         config: Arc<Config>,
         shared: Arc<Shared>,
+        vitals: Arc<Vitals>,
         parts: Parts,
         inbox: InboxReceiver,
     ) -> Self {
         let delivery = Delivery::new(&config, parts.opener, parts.sink.clone());
-        let ledgers = parts.finish_each.then(Default::default);
+        let ledgers = parts.ledgers;
         let (view, resumes) = (delivery.viewer(), delivery.resumes());
-        let handle = Handle { commands, config, inbox: inbox.shared(), view, resumes, ledgers };
+        let handle = Handle { commands, config, inbox: inbox.shared(), view, resumes, ledgers, vitals };
         let finishing = match &handle.ledgers {
             Some(ledgers) => Finishing::Each(ledgers.clone()),
             None if handle.config.enable_auto_offset_store => Finishing::ByPoll,

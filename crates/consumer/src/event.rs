@@ -88,6 +88,21 @@ pub enum Event {
         /// How long it was given.
         limit: Duration,
     },
+    /// A record that was handed out is not finished ([`finish_each`](crate::Builder::finish_each)), and holds back what its
+    /// partition may commit: for longer than `max.poll.interval.ms`, or its [`Ticket`](crate::Ticket) was dropped. At most once a
+    /// partition in `max.poll.interval.ms`, for as long as it lasts.
+    Unfinished {
+        /// The record's.
+        partition: TopicPartition,
+        /// The record's: of those that the partition has, the first, or the first whose ticket was dropped.
+        offset: i64,
+        /// How long ago the first that is not finished was handed out, to within a second.
+        age: Duration,
+        /// How many records of the partition are not finished.
+        count: u64,
+        /// Whether the ticket of the record was dropped.
+        ticket_dropped: bool,
+    },
     /// Something went wrong. What can be mended is being mended; the rest also comes out of `poll`.
     Error(Error),
 }
@@ -96,7 +111,9 @@ impl Event {
     /// The partition that it is about, of an event that is about one.
     pub(crate) fn partition(&self) -> Option<&TopicPartition> {
         match self {
-            Self::Reset { partition, .. } | Self::Truncated { partition, .. } => Some(partition),
+            Self::Reset { partition, .. }
+            | Self::Truncated { partition, .. }
+            | Self::Unfinished { partition, .. } => Some(partition),
             Self::Error(error) => error.partition(),
             Self::Assigned(_)
             | Self::Revoked(_)

@@ -21,6 +21,7 @@ use crate::{
     },
     error::{Error, Result},
     gauges::PartitionGauges,
+    health::Vitals,
     inbox::{Control, Inbox},
     ledgers::Ledgers,
     offsets::{OffsetAndMetadata, StartAt},
@@ -40,6 +41,8 @@ pub struct Handle {
     pub(crate) resumes: Arc<AtomicU64>,
     /// Of a consumer whose records are finished one by one.
     pub(crate) ledgers: Option<Arc<Ledgers>>,
+    /// What the engine notes of how it fares.
+    pub(crate) vitals: Arc<Vitals>,
 }
 
 impl Handle {

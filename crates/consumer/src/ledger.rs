@@ -9,7 +9,7 @@
 //! ledger that follows keeps account of them, and the old one hands on what is said of them.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, PoisonError},
 };
 
@@ -46,6 +46,22 @@ struct State {
     islands: BTreeMap<i64, i64>,
     /// Up to where each leader epoch reaches, for all that is not finished.
     epochs: VecDeque<Position>,
+    /// The first of the records whose tickets were dropped.
+    dropped: BTreeSet<i64>,
+}
+
+/// So many dropped tickets are kept in mind.
+pub(crate) const MOST_DROPPED: usize = 64;
+
+/// Records that were handed out and are not finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Open {
+    /// The first of them.
+    pub(crate) first: i64,
+    /// How many; of batches that were not opened yet each offset counts.
+    pub(crate) count: u64,
+    /// The first of which the ticket was dropped.
+    pub(crate) dropped: Option<i64>,
 }
 
 impl Ledger {
@@ -58,6 +74,7 @@ impl Ledger {
             handed: offset,
             islands: BTreeMap::new(),
             epochs: VecDeque::new(),
+            dropped: BTreeSet::new(),
         }))
     }
 
@@ -136,6 +153,38 @@ impl Ledger {
         self.lock().position()
     }
 
+    /// Nobody can finish the record of this offset by its ticket any more.
+    pub(crate) fn ticket_dropped(&self, offset: i64) {
+        let mut state = self.lock();
+        match &state.life {
+            Life::Open if !state.is_finished(offset) => {
+                state.dropped.insert(offset);
+                if state.dropped.len() > MOST_DROPPED {
+                    state.dropped.pop_last();
+                }
+            }
+            Life::CutOff { at, next } if offset < *at => next.ticket_dropped(offset),
+            Life::Open | Life::CutOff { .. } | Life::Closed => {}
+        }
+    }
+
+    /// What was handed out and is not finished, if anything is.
+    pub(crate) fn open(&self) -> Option<Open> {
+        let mut state = self.lock();
+        let dropped = std::mem::take(&mut state.dropped);
+        state.dropped = dropped.into_iter().filter(|offset| !state.is_finished(*offset)).collect();
+        let between = |from: i64, to: i64| u64::try_from(to.saturating_sub(from)).unwrap_or(0);
+        let finished: u64 = state.islands.iter().map(|(from, to)| between(*from, *to)).sum();
+        let count = between(state.finished, state.handed).saturating_sub(finished);
+        (count > 0).then(|| Open { first: state.finished, count, dropped: state.dropped.first().copied() })
+    }
+
+    /// How many dropped tickets it keeps in mind.
+    #[cfg(test)]
+    pub(crate) fn dropped_tickets(&self) -> usize {
+        self.lock().dropped.len()
+    }
+
     /// How many intervals it keeps.
     #[cfg(test)]
     pub(crate) fn islands(&self) -> usize {
@@ -187,7 +236,13 @@ impl State {
             handed: self.handed.min(at),
             islands: islands.collect(),
             epochs: if finished < at { epochs } else { VecDeque::new() },
+            dropped: self.dropped.range(..at).copied().collect(),
         }
+    }
+
+    fn is_finished(&self, offset: i64) -> bool {
+        let island = self.islands.range(..=offset).next_back();
+        offset < self.finished || island.is_some_and(|(_, to)| offset < *to)
     }
 
     fn reach(&mut self, to: Position) {

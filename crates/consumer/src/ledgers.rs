@@ -8,15 +8,18 @@
 //! [`Handle`]: crate::Handle
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use offtake_machine::{Position, Token, TopicPartition};
 
 use crate::{
     batches::RecordBatch,
-    ledger::Ledger,
+    clock,
+    health::Unfinished,
+    ledger::{Ledger, Open},
     progress::Passed,
     records::{PartitionRecords, Spot},
 };
@@ -33,6 +36,43 @@ struct Kept {
     ledger: Arc<Ledger>,
     /// What the engine knows.
     told: Option<Position>,
+    handed: HandOuts,
+}
+
+/// When what was handed out, to within a second: not one entry a poll, and never many, however long a record holds the others up.
+#[derive(Debug, Default)]
+struct HandOuts(VecDeque<(i64, Instant)>);
+
+impl HandOuts {
+    const GRAIN: Duration = Duration::from_secs(1);
+    const MOST: usize = 64;
+
+    /// The records from `from` on were handed out now.
+    fn note(&mut self, from: i64, now: Instant) {
+        while self.0.back().is_some_and(|(earlier, _)| *earlier >= from) {
+            self.0.pop_back();
+        }
+        if self.0.back().is_some_and(|(_, at)| now.saturating_duration_since(*at) < Self::GRAIN) {
+            return;
+        }
+        self.0.push_back((from, now));
+        if self.0.len() > Self::MOST {
+            // The later of two neighbours counts as handed out with the earlier one.
+            let mut nth = 0;
+            self.0.retain(|_| {
+                nth += 1;
+                nth % 2 == 1
+            });
+        }
+    }
+
+    /// When the record of this offset was handed out; what came before it is of interest no more.
+    fn of(&mut self, offset: i64) -> Option<Instant> {
+        while self.0.get(1).is_some_and(|(from, _)| *from <= offset) {
+            self.0.pop_front();
+        }
+        self.0.front().map(|(_, at)| *at)
+    }
 }
 
 impl Ledgers {
@@ -75,19 +115,38 @@ impl Ledgers {
         from: i64,
         goes_on: impl FnOnce(&Ledger) -> bool,
     ) -> Arc<Ledger> {
+        let now = clock::now();
         let mut kept = self.lock();
         match kept.get_mut(partition) {
-            Some(kept) if kept.token == token && goes_on(&kept.ledger) => kept.ledger.clone(),
-            Some(kept) if kept.token == token => kept.cut_off(from),
+            Some(kept) if kept.token == token => {
+                if !goes_on(&kept.ledger) {
+                    kept.cut_off(from);
+                }
+                kept.handed.note(from, now);
+                kept.ledger.clone()
+            }
             old => {
                 if let Some(old) = old {
                     old.ledger.close();
                 }
                 let ledger = Arc::new(Ledger::starting_at(from));
-                kept.insert(partition.clone(), Kept { token, ledger: ledger.clone(), told: None });
+                let handed = HandOuts([(from, now)].into());
+                kept.insert(partition.clone(), Kept { token, ledger: ledger.clone(), told: None, handed });
                 ledger
             }
         }
+    }
+
+    /// What was handed out and is not finished, by partition.
+    pub(crate) fn unfinished(&self, now: Instant) -> BTreeMap<TopicPartition, Unfinished> {
+        let mut kept = self.lock();
+        let unfinished = kept.iter_mut().filter_map(|(partition, kept)| {
+            let Open { first, count, dropped } = kept.ledger.open()?;
+            let handed = kept.handed.of(first).unwrap_or(now);
+            let age = now.saturating_duration_since(handed);
+            Some((partition.clone(), Unfinished { count, first, age, dropped }))
+        });
+        unfinished.collect()
     }
 
     /// The cluster has moved this partition back to this offset: what lies before it is still to be finished.

@@ -79,7 +79,9 @@
 //! - [`config::Config`] knows Java's property names and librdkafka's.
 //! - [`Listener`] is told of rebalances, inside `poll`, or [`Consumer::next`] hands them out; [`Event`]s tell of everything
 //!   that is no record, also of an application that does not poll, and why ([`Stall`]).
-//! - [`Handle`] speaks to a consumer from other tasks.
+//! - [`Handle`] speaks to a consumer from other tasks; [`Handle::health`] is for readiness and liveness probes.
+//! - What it does is logged through `tracing`, within a span `consumer{id, group, client_id}`: a line (INFO) for each join, assignment,
+//!   revocation and loss, one (WARN) when trouble begins and one (INFO) when it ends.
 //!
 //! # What is finished
 //!
@@ -180,6 +182,7 @@ mod error;
 mod event;
 mod gauges;
 mod handle;
+mod health;
 mod inbox;
 mod ledger;
 mod ledgers;
@@ -204,6 +207,7 @@ pub use consumer::{Assign, CloseOptions, Consumer, GroupMembership, RecordStream
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, OwnershipChange, RebalanceCall, ResetReason, Stall};
 pub use handle::Handle;
+pub use health::{FailingBroker, Health, MembershipState, Unfinished};
 pub use listener::{Listener, ListenerError, ListenerFuture, Rebalance};
 pub use next::Next;
 pub use offsets::{OffsetAndMetadata, OffsetAndTimestamp, Place, StartAt};

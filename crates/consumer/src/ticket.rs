@@ -12,20 +12,30 @@ use crate::{
 /// The right to say that one record is finished, apart from the record: small, and at home on any thread. Made by
 /// [`Record::ticket`](crate::Record::ticket).
 ///
-/// A ticket that is dropped says nothing: the record stays unfinished, and neither it nor what comes after it in its
-/// partition is committed.
+/// A ticket that is dropped, by a task that panicked for example, finishes nothing: the record stays unfinished, and neither it
+/// nor what comes after it in its partition is committed. Within seconds that is logged (WARN) and told
+/// ([`Event::Unfinished`](crate::Event::Unfinished)), unless the record is finished otherwise.
 #[derive(Debug)]
 #[must_use = "a record is finished by `finish`, not by dropping its ticket"]
 pub struct Ticket {
     partition: TopicPartition,
-    ledger: Arc<Ledger>,
+    /// Until the ticket is used.
+    ledger: Option<Arc<Ledger>>,
     offset: i64,
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let Some(ledger) = self.ledger.take() {
+            ledger.ticket_dropped(self.offset);
+        }
+    }
 }
 
 impl Ticket {
     pub(crate) fn new(partition: &TopicPartition, ledger: Option<&Arc<Ledger>>, offset: i64) -> Result<Self> {
         let ledger = ledger.ok_or_else(not_one_by_one)?.clone();
-        Ok(Self { partition: partition.clone(), ledger, offset })
+        Ok(Self { partition: partition.clone(), ledger: Some(ledger), offset })
     }
 
     /// Topic and partition of the record.
@@ -42,8 +52,9 @@ impl Ticket {
     ///
     /// # Errors
     /// `NotOwned` if the partition was given up or sought elsewhere since.
-    pub fn finish(self) -> Result<()> {
-        finish(&self.partition, Some(&self.ledger), self.offset, self.offset.saturating_add(1))
+    pub fn finish(mut self) -> Result<()> {
+        let ledger = self.ledger.take();
+        finish(&self.partition, ledger.as_deref(), self.offset, self.offset.saturating_add(1))
     }
 }
 

@@ -47,6 +47,25 @@ use consumer::Consumer;
 #[derive(Clone, Debug)]
 pub struct Member(Machine);
 
+/// Where a member stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// Not a member, and not trying to be one.
+    Outside,
+    /// Out because the application stopped polling; back when it does.
+    Unpolled,
+    /// On its way in.
+    Joining,
+    /// A member, in a rebalance.
+    Rebalancing,
+    /// A member that has all that it was assigned.
+    Stable,
+    /// On its way out.
+    Leaving,
+    /// Out for good.
+    Failed,
+}
+
 #[derive(Clone, Debug)]
 enum Machine {
     Classic(Box<Classic>),
@@ -211,6 +230,11 @@ impl Member {
     /// which no [`Event::Lost`] tells a second time, can be committed no more.
     pub fn is_out_until_revoked(&self) -> bool {
         either!(&self.0, machine => machine.is_out_until_revoked())
+    }
+
+    /// Where it stands.
+    pub fn stage(&self) -> Stage {
+        either!(&self.0, machine => machine.stage())
     }
 
     /// The assignor that the members of a classic group agreed on, while this one is a member; by the consumer protocol the

@@ -274,7 +274,8 @@ fn unanswered(
     let (sender, receiver) = inbox::inbox();
     let shared = Arc::new(Shared::new(clock::now()));
     let held = Held::default();
-    let consumer = Consumer::new(commands, config.into(), shared.clone(), parts, receiver);
+    let vitals = Arc::new(Vitals::new(clock::now(), shared.clone()));
+    let consumer = Consumer::new(commands, config.into(), shared.clone(), vitals, parts, receiver);
     (consumer, Engine { inbox: sender, shared, log, held }, commanded)
 }
 

@@ -6,7 +6,7 @@ use offtake_wire::records::{BatchBuilder, Compression};
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::{Batches, RecordBatch, Records, inbox::InboxReceiver};
+use crate::{Batches, RecordBatch, Records, health::Vitals, inbox::InboxReceiver};
 
 mod ahead;
 mod errors;
@@ -44,6 +44,7 @@ impl Sim {
             view: delivery.viewer(),
             resumes: delivery.resumes(),
             ledgers: None,
+            vitals: Vitals::of_nobody(),
         };
         let gauges = Arc::new(PartitionGauges::new(TOKEN, false));
         let mut sim = Self { delivery, handle, commands, gauges: gauges.clone(), _inbox: inbox };

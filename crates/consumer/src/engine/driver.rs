@@ -47,6 +47,7 @@ pub(crate) fn start(config: Arc<Config>, mut parts: Parts) -> Result<Consumer> {
     let Replay { seed, wall_ms } =
         parts.replay.unwrap_or_else(|| Replay { seed: clock::seed(), wall_ms: clock::wall_ms() });
     let mut engine = Engine::new(now, wall_ms, seed, config.clone(), shared.clone(), &parts);
+    let vitals = engine.vitals();
     let (commands, commanded) = mpsc::unbounded_channel();
     let (sender, inbox) = inbox::inbox();
     let ends = Ends { commands: commanded, inbox: sender, new: Taken::default() };
@@ -70,7 +71,7 @@ pub(crate) fn start(config: Arc<Config>, mut parts: Parts) -> Result<Consumer> {
                 })?;
         }
     }
-    Ok(Consumer::new(commands, config, shared, parts, inbox))
+    Ok(Consumer::new(commands, config, shared, vitals, parts, inbox))
 }
 
 /// Everything that this consumer logs is within it.

@@ -20,6 +20,7 @@ mod rooms;
 mod silence;
 mod subscriptions;
 mod topics;
+mod unfinished;
 mod waiters;
 
 pub(crate) use rooms::net_config;
@@ -27,16 +28,16 @@ pub(crate) use rooms::net_config;
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use offtake_fetch::Fetcher;
-use offtake_group::{GroupMembership, Member, RevocationId, Strategy};
+use offtake_group::{GroupMembership, Member, RevocationId, Stage, Strategy};
 use offtake_machine::{
-    Answer, BrokerId, CallError, CallId, Cluster, Coordinator, Metadata, Token, TopicPartition, Transmit,
-    earliest,
+    Answer, BrokerId, CallError, CallId, Cluster, Coordinator, Metadata, Target, Token, TopicPartition,
+    Transmit, earliest,
 };
 use offtake_net::Lane;
 use offtake_offsets::Offsets;
 
 use self::{
-    command::{Output, Reply},
+    command::{Output, Reply, Subscription},
     lookups::Lookups,
     membership_log::MembershipLog,
     missing::MissingTopics,
@@ -45,6 +46,7 @@ use self::{
     reach::{CoordinatorNews, Reach},
     silence::Silence,
     subscriptions::Subscriptions,
+    unfinished::UnfinishedWatch,
     waiters::Waiters,
 };
 use crate::{
@@ -53,6 +55,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     event::{Event, Sink},
     gauges::PartitionGauges,
+    health::{MembershipState, Vitals},
     inbox::Control,
     offsets::{Place, StartAt},
     partition_list::PartitionList,
@@ -67,6 +70,14 @@ enum Machine {
     Group,
     Offsets,
     Fetch,
+}
+
+/// Where the answer to a call goes, and what it was sent to.
+#[derive(Clone, Copy, Debug)]
+struct Route {
+    machine: Machine,
+    id: CallId,
+    to: Target,
 }
 
 /// How far closing has come.
@@ -115,7 +126,7 @@ pub(crate) struct Engine {
     outbox: Outbox,
 
     /// Which machine each call that is not answered yet belongs to.
-    routes: BTreeMap<u64, (Machine, CallId)>,
+    routes: BTreeMap<u64, Route>,
     next_tag: u64,
     /// Tags of calls that are not to be sent any more.
     withdrawals: Vec<u64>,
@@ -125,6 +136,10 @@ pub(crate) struct Engine {
     polled: Option<Instant>,
     silence: Silence,
     log: MembershipLog,
+    /// Of a consumer whose records are finished one by one.
+    unfinished: Option<UnfinishedWatch>,
+    /// What others may read of how the engine fares.
+    vitals: Arc<Vitals>,
     life: Life,
 }
 
@@ -164,6 +179,8 @@ impl Engine {
             polled: None,
             silence: Silence::default(),
             log: MembershipLog::default(),
+            unfinished: parts.ledgers.clone().map(|ledgers| UnfinishedWatch::new(now, ledgers)),
+            vitals: Arc::new(Vitals::new(now, shared.clone())),
             life: Life::Open,
             config,
             shared,
@@ -304,6 +321,7 @@ impl Engine {
         }
         self.settle_silence(now);
         self.look_for_coordinator(now);
+        self.watch_unfinished(now);
         self.settle_close(now);
     }
 
@@ -336,11 +354,15 @@ impl Engine {
     }
 
     pub(crate) fn handle_answer(&mut self, now: Instant, tag: u64, result: Result<Answer, CallError>) {
-        let Some((room, id)) = self.routes.remove(&tag) else { return };
-        if result.is_ok() {
-            self.reach.answered();
+        let Some(Route { machine, id, to }) = self.routes.remove(&tag) else { return };
+        match &result {
+            Ok(answer) => {
+                self.reach.answered();
+                self.vitals.answered(now, answer.from, machine == Machine::Fetch);
+            }
+            Err(error) => self.vitals.not_answered(to, error),
         }
-        match room {
+        match machine {
             Machine::Metadata => self.metadata.handle_answer(now, id, result),
             Machine::Coordinator => {
                 if let Some(coordinator) = &mut self.coordinator {
@@ -366,7 +388,7 @@ impl Engine {
     pub(crate) fn poll_transmit(&mut self, now: Instant) -> Option<(u64, Lane, Transmit)> {
         let (room, lane, transmit) = self.next_transmit(now)?;
         self.next_tag = self.next_tag.wrapping_add(1);
-        self.routes.insert(self.next_tag, (room, transmit.id));
+        self.routes.insert(self.next_tag, Route { machine: room, id: transmit.id, to: transmit.to });
         Some((self.next_tag, lane, transmit))
     }
 
@@ -440,6 +462,7 @@ impl Engine {
             self.ownership.release_by(),
             self.silence_timeout(),
             self.log.poll_timeout(),
+            self.unfinished.as_ref().map(UnfinishedWatch::poll_timeout),
             closing,
         ])
     }
@@ -457,8 +480,39 @@ impl Engine {
                 self.outbox.chunk(chunk);
             }
             self.outbox.settle(|partition| self.fetch.holds(partition));
+            self.note_vitals(now);
         }
         self.outbox.pop()
+    }
+
+    pub(crate) fn vitals(&self) -> Arc<Vitals> {
+        self.vitals.clone()
+    }
+
+    fn note_vitals(&self, now: Instant) {
+        let kind = self.subscriptions.kind();
+        let stage = self.member.as_ref().map(Member::stage);
+        let state = match (stage, kind) {
+            _ if self.group_failed => MembershipState::Failed,
+            (_, Subscription::Assigned) => MembershipState::AssignedByHand,
+            (Some(Stage::Leaving), Subscription::None) => MembershipState::Leaving,
+            (_, Subscription::None) => MembershipState::None,
+            // Subscribed: what keeps it out is that the topics are not known yet, or that it has to leave first.
+            (None | Some(Stage::Outside | Stage::Joining | Stage::Leaving), _) => MembershipState::Joining,
+            (Some(Stage::Unpolled), _) => MembershipState::NotPolled,
+            (Some(Stage::Rebalancing), _) => MembershipState::Rebalancing,
+            (Some(Stage::Stable), _) => MembershipState::Stable,
+            (Some(Stage::Failed), _) => MembershipState::Failed,
+        };
+        let member = self.member.as_ref().filter(|_| kind.is_of_a_group());
+        self.vitals.note(
+            now,
+            state,
+            member.and_then(Member::identity).map(|identity| (identity.member_id, identity.generation)),
+            self.ownership.len(),
+            self.coordinator.as_ref().and_then(Coordinator::broker),
+            self.reach.trouble(),
+        );
     }
 
     /// The application is told, from `poll`; nothing stops.

@@ -55,6 +55,10 @@ impl Ownership {
         self.assigned.keys()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.assigned.len()
+    }
+
     pub(super) fn to_vec(&self) -> Vec<TopicPartition> {
         self.assigned.keys().cloned().collect()
     }

@@ -67,6 +67,7 @@ impl Engine {
         }
         self.resolve_subscription(now);
         let cluster = self.metadata.cluster().clone();
+        self.vitals.cluster_is(&cluster);
         for (topic, code) in self.subscriptions.newly_refused(&cluster) {
             self.fail(lookups::refused(&topic, code));
         }

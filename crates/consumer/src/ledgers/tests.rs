@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use offtake_wire::records::{Batch, BatchBuilder, Batches, Crc, Decompressor};
 
 use super::*;
-use crate::batches::Contents;
+use crate::{batches::Contents, ledger::MOST_DROPPED};
 
 /// Numbers below what is asked for, the same every time.
 fn random(seed: u64) -> impl FnMut(u64) -> u64 {
@@ -462,4 +462,67 @@ fn h2_h3_whatever_happens_what_is_told_is_the_unbroken_run_of_what_was_handed_ou
             }
         }
     }
+}
+
+#[test]
+fn what_is_open_is_counted_between_what_is_finished() {
+    let ledger = ten();
+    assert_eq!(ledger.open(), Some(Open { first: 10, count: 10, dropped: None }));
+    ledger.finish(12, 15);
+    ledger.finish(10, 11);
+    ledger.ticket_dropped(13);
+    assert_eq!(ledger.open(), Some(Open { first: 11, count: 6, dropped: None }), "13 was finished");
+    ledger.ticket_dropped(18);
+    ledger.ticket_dropped(16);
+    assert_eq!(ledger.open().and_then(|open| open.dropped), Some(16));
+    ledger.finish(16, 17);
+    assert_eq!(ledger.open().and_then(|open| open.dropped), Some(18), "by another ticket");
+    ledger.finish(11, 20);
+    assert_eq!(ledger.open(), None);
+}
+
+#[test]
+fn a_ticket_that_is_dropped_counts_where_its_record_does() {
+    let before = ten();
+    before.ticket_dropped(17);
+    before.ticket_dropped(11);
+    let after = before.cut_off(15);
+    assert_eq!(after.open(), Some(Open { first: 10, count: 5, dropped: Some(11) }), "17 comes again");
+    after.finish(10, 12);
+    before.ticket_dropped(13);
+    before.ticket_dropped(16);
+    assert_eq!(after.open(), Some(Open { first: 12, count: 3, dropped: Some(13) }));
+    after.close();
+    after.ticket_dropped(12);
+    let few = Ledger::starting_at(0);
+    few.hand_out(0..1000, at(1000, 1));
+    (0..1000).rev().for_each(|offset| few.ticket_dropped(offset));
+    assert_eq!(few.open().and_then(|open| open.dropped), Some(0));
+    assert!(few.dropped_tickets() <= MOST_DROPPED);
+}
+
+#[test]
+fn hand_outs_are_known_to_the_second_and_never_many() {
+    let began = clock::now();
+    let after = |millis| began + Duration::from_millis(millis);
+    let mut handed = HandOuts::default();
+    assert_eq!(handed.of(0), None);
+    for (from, millis) in [(0, 0), (10, 500), (20, 1000), (30, 1999), (40, 2000)] {
+        handed.note(from, after(millis));
+    }
+    assert_eq!(handed.0.len(), 3);
+    assert_eq!(handed.of(15), Some(began), "to within a second");
+    assert_eq!(handed.of(39), Some(after(1000)));
+    handed.note(25, after(9000));
+    assert_eq!(handed.of(24), Some(after(1000)));
+    assert_eq!(handed.of(40), Some(after(9000)), "it has come again");
+
+    let mut handed = HandOuts::default();
+    for second in 0..100_000_u64 {
+        handed.note(second.cast_signed(), after(1000 * second));
+        assert!(handed.0.len() <= HandOuts::MOST);
+    }
+    assert_eq!(handed.of(0), Some(began), "the one that holds up the others");
+    let newest = handed.of(99_999).unwrap();
+    assert!(newest > began && newest <= after(99_999_000));
 }

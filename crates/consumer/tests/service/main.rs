@@ -3,5 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod health;
 mod log;
 mod support;
+mod tickets;

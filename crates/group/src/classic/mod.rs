@@ -33,6 +33,7 @@ use offtake_machine::{
 use offtake_wire::ErrorCode;
 
 use crate::{
+    Stage,
     call::CoordinatorCall,
     config::Config,
     core::{AfterLeaving, MemberCore},
@@ -311,6 +312,20 @@ impl Classic {
 
     pub(crate) fn is_out_until_revoked(&self) -> bool {
         matches!(self.state, State::Revoking { membership: None, .. })
+    }
+
+    pub(crate) fn stage(&self) -> Stage {
+        match &self.state {
+            State::Outside => Stage::Outside,
+            State::Unpolled => Stage::Unpolled,
+            State::Failed => Stage::Failed,
+            State::Joining { membership: None, .. } => Stage::Joining,
+            // The first generation that it is in has given it nothing yet.
+            State::Syncing { .. } if self.owned.all.is_empty() => Stage::Joining,
+            State::Joining { .. } | State::Syncing { .. } | State::Revoking { .. } => Stage::Rebalancing,
+            State::Stable { .. } => Stage::Stable,
+            State::Leaving { .. } => Stage::Leaving,
+        }
     }
 
     pub(crate) fn assignor(&self) -> Option<&str> {

@@ -30,6 +30,7 @@ use offtake_machine::{
 use offtake_wire::{ErrorCode, Uuid};
 
 use crate::{
+    Stage,
     call::CoordinatorCall,
     config::Config,
     core::{AfterLeaving, MemberCore},
@@ -331,6 +332,18 @@ impl Consumer {
 
     pub(crate) fn is_out_until_revoked(&self) -> bool {
         matches!(self.state, State::Revoking)
+    }
+
+    pub(crate) fn stage(&self) -> Stage {
+        match &self.state {
+            State::Outside => Stage::Outside,
+            State::Unpolled => Stage::Unpolled,
+            State::Failed => Stage::Failed,
+            State::Joining { .. } => Stage::Joining,
+            State::Member { .. } if self.partitions.is_settled() => Stage::Stable,
+            State::Member { .. } | State::Revoking => Stage::Rebalancing,
+            State::Leaving { .. } => Stage::Leaving,
+        }
     }
 
     pub(crate) fn assignor(&self) -> Option<&str> {

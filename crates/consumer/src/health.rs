@@ -1,0 +1,285 @@
+//! How a consumer fares, for the probes of whoever runs it: a snapshot that costs a short lock and no message.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use offtake_machine::{BrokerId, CallError, Cluster, Target, TopicPartition};
+
+use crate::{clock, handle::Handle, shared::Shared};
+
+/// How a consumer fares, as of the call of [`Handle::health`].
+///
+/// ```no_run
+/// # fn probes(consumer: &offtake::Consumer) {
+/// let health = consumer.handle().health();
+/// let (ready, live) = (health.is_ready(), health.is_live()); // of Kubernetes' readiness and liveness probe
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Health {
+    /// Whether there is an engine, and nobody has closed the consumer.
+    pub is_running: bool,
+    /// Where it stands with its group.
+    pub membership: MembershipState,
+    /// For how long it has stood there.
+    pub membership_age: Duration,
+    /// The generation, or by KIP-848 the member epoch; `None` while it is no member.
+    pub generation: Option<i32>,
+    /// The member id; `None` while it is no member.
+    pub member_id: Option<String>,
+    /// How many partitions are assigned, by the group or by hand.
+    pub assigned: usize,
+    /// How long ago the application last polled; zero while a `poll` waits for records, `None` before the first.
+    pub last_poll: Option<Duration>,
+    /// How long ago a broker last answered a fetch, with records or without; `None` before the first.
+    pub last_fetch: Option<Duration>,
+    /// `max.poll.interval.ms`.
+    pub max_poll_interval: Duration,
+    /// The id of the broker that coordinates the group; `None` while it is not known, or there is no group.
+    pub coordinator: Option<i32>,
+    /// The ids of the brokers that answered the last request to them. A broker that nothing is asked of is in neither list.
+    pub answering_brokers: Vec<i32>,
+    /// The brokers that did not.
+    pub failing_brokers: Vec<FailingBroker>,
+    /// Why no broker can be asked about the cluster; `None` while one can.
+    pub cluster_error: Option<String>,
+    /// How long ago the first record that is not finished was handed out, to within a second. Of a consumer that finishes records
+    /// [one by one](crate::Builder::finish_each); `None` if there is none.
+    pub oldest_unfinished: Option<Duration>,
+}
+
+impl Health {
+    /// Whether it does its work: it is a member of its group, or was assigned partitions by hand; and the cluster answers. For a
+    /// readiness probe.
+    ///
+    /// A member that takes part in a rebalance counts, as it keeps its place; so does one that was assigned no partition.
+    pub fn is_ready(&self) -> bool {
+        let has_place = match self.membership {
+            MembershipState::Stable | MembershipState::Rebalancing => true,
+            MembershipState::AssignedByHand => self.assigned > 0,
+            MembershipState::None
+            | MembershipState::Joining
+            | MembershipState::NotPolled
+            | MembershipState::Leaving
+            | MembershipState::Failed => false,
+        };
+        self.is_running && has_place && self.cluster_error.is_none()
+    }
+
+    /// Whether waiting may help. For a liveness probe: if not, only another consumer, or another process, does.
+    ///
+    /// False once the engine has ended or the consumer was closed; when the group refuses it for good (another took its
+    /// `group.instance.id`, an ACL forbids it); and when a subscribed application has not polled for `max.poll.interval.ms`, as
+    /// one that hangs. A cluster that does not answer is no reason.
+    pub fn is_live(&self) -> bool {
+        let is_subscribed =
+            !matches!(self.membership, MembershipState::None | MembershipState::AssignedByHand);
+        let hangs = is_subscribed && self.last_poll.is_some_and(|age| age > self.max_poll_interval);
+        self.is_running && self.membership != MembershipState::Failed && !hangs
+    }
+}
+
+/// Where a consumer stands with its group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum MembershipState {
+    /// It is not subscribed.
+    #[default]
+    None,
+    /// It reads partitions that it was assigned by hand, and is nobody's member.
+    AssignedByHand,
+    /// It is on its way into the group.
+    Joining,
+    /// It is a member, and takes part in a rebalance.
+    Rebalancing,
+    /// It is a member, and has what it was assigned.
+    Stable,
+    /// It has left because the application did not poll for `max.poll.interval.ms`, and joins again when it does.
+    NotPolled,
+    /// It is on its way out.
+    Leaving,
+    /// The group refused it for good.
+    Failed,
+}
+
+/// A broker that did not answer the last request to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FailingBroker {
+    /// Its id.
+    pub id: i32,
+    /// Why, for a person.
+    pub error: String,
+}
+
+/// The records of a partition that were handed out and are not finished ([`Builder::finish_each`](crate::Builder::finish_each)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unfinished {
+    /// How many they are. Of batches that were not opened yet ([`poll_batches`](crate::Consumer::poll_batches)) each offset counts.
+    pub count: u64,
+    /// The offset of the first: what comes before it may be committed.
+    pub first: i64,
+    /// How long ago the first was handed out, to within a second; at times more, where records have been open for minutes.
+    pub age: Duration,
+    /// The first offset of which the [`Ticket`](crate::Ticket) was dropped.
+    pub dropped: Option<i64>,
+}
+
+impl Handle {
+    /// How the consumer fares. Cheap, and asks nobody: also from a probe that comes every second.
+    pub fn health(&self) -> Health {
+        let now = clock::now();
+        let is_running = !self.inbox.is_gone() && !self.commands.is_closed();
+        let unfinished = self.ledgers.as_ref().map(|ledgers| ledgers.unfinished(now)).unwrap_or_default();
+        let oldest_unfinished = unfinished.values().map(|unfinished| unfinished.age).max();
+        self.vitals.health(now, is_running, self.config.max_poll_interval, oldest_unfinished)
+    }
+
+    /// The records that were handed out and are not finished, by partition. Empty for a consumer whose records are not finished
+    /// [one by one](crate::Builder::finish_each).
+    pub fn unfinished(&self) -> BTreeMap<TopicPartition, Unfinished> {
+        self.ledgers.as_ref().map(|ledgers| ledgers.unfinished(clock::now())).unwrap_or_default()
+    }
+}
+
+/// What the engine notes for others to read.
+#[derive(Debug)]
+pub(crate) struct Vitals {
+    shared: Arc<Shared>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    membership: MembershipState,
+    since: Instant,
+    /// Member id and generation.
+    member: Option<(String, i32)>,
+    assigned: usize,
+    coordinator: Option<BrokerId>,
+    fetched: Option<Instant>,
+    answering: BTreeSet<BrokerId>,
+    failing: BTreeMap<BrokerId, CallError>,
+    trouble: Option<CallError>,
+}
+
+impl Vitals {
+    pub(crate) fn new(now: Instant, shared: Arc<Shared>) -> Self {
+        let state = State {
+            membership: MembershipState::None,
+            since: now,
+            member: None,
+            assigned: 0,
+            coordinator: None,
+            fetched: None,
+            answering: BTreeSet::new(),
+            failing: BTreeMap::new(),
+            trouble: None,
+        };
+        Self { shared, state: Mutex::new(state) }
+    }
+
+    /// Of a consumer without an engine.
+    #[cfg(test)]
+    pub(crate) fn of_nobody() -> Arc<Self> {
+        let now = clock::now();
+        Arc::new(Self::new(now, Arc::new(Shared::new(now))))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A broker has answered; `None` for one that has not told its id yet.
+    pub(crate) fn answered(&self, now: Instant, broker: Option<BrokerId>, is_fetch: bool) {
+        let mut state = self.lock();
+        if is_fetch {
+            state.fetched = Some(now);
+        }
+        if let Some(broker) = broker {
+            state.failing.remove(&broker);
+            state.answering.insert(broker);
+        }
+    }
+
+    /// A request was not answered.
+    pub(crate) fn not_answered(&self, to: Target, error: &CallError) {
+        let (Target::Broker(broker), true) = (to, is_of_broker(error)) else { return };
+        let mut state = self.lock();
+        state.answering.remove(&broker);
+        state.failing.insert(broker, error.clone());
+    }
+
+    /// The brokers are these, and no others.
+    pub(crate) fn cluster_is(&self, cluster: &Cluster) {
+        let mut state = self.lock();
+        state.answering.retain(|broker| cluster.brokers.contains_key(broker));
+        state.failing.retain(|broker, _| cluster.brokers.contains_key(broker));
+    }
+
+    pub(crate) fn note(
+        &self,
+        now: Instant,
+        membership: MembershipState,
+        member: Option<(String, i32)>,
+        assigned: usize,
+        coordinator: Option<BrokerId>,
+        trouble: Option<&CallError>,
+    ) {
+        let mut state = self.lock();
+        if state.membership != membership {
+            (state.membership, state.since) = (membership, now);
+        }
+        (state.member, state.assigned, state.coordinator) = (member, assigned, coordinator);
+        if state.trouble.as_ref() != trouble {
+            state.trouble = trouble.cloned();
+        }
+    }
+
+    fn health(
+        &self,
+        now: Instant,
+        is_running: bool,
+        max_poll_interval: Duration,
+        oldest_unfinished: Option<Duration>,
+    ) -> Health {
+        let age = |at: Instant| now.saturating_duration_since(at);
+        let state = self.lock();
+        let failing = |(broker, error): (&BrokerId, &CallError)| FailingBroker {
+            id: broker.0,
+            error: error.to_string(),
+        };
+        Health {
+            is_running,
+            membership: state.membership,
+            membership_age: age(state.since),
+            generation: state.member.as_ref().map(|(_, generation)| *generation),
+            member_id: state.member.as_ref().map(|(member, _)| member.clone()),
+            assigned: state.assigned,
+            last_poll: self.shared.last_poll(now).map(age),
+            last_fetch: state.fetched.map(age),
+            max_poll_interval,
+            coordinator: state.coordinator.map(|broker| broker.0),
+            answering_brokers: state.answering.iter().map(|broker| broker.0).collect(),
+            failing_brokers: state.failing.iter().map(failing).collect(),
+            cluster_error: state.trouble.as_ref().map(ToString::to_string),
+            oldest_unfinished,
+        }
+    }
+}
+
+/// Whether the broker did not answer at all; an answer that is of no use is one.
+fn is_of_broker(error: &CallError) -> bool {
+    match error {
+        CallError::Unreachable { .. } | CallError::Disconnected { .. } | CallError::TimedOut { .. } => true,
+        CallError::Unsupported { .. }
+        | CallError::Malformed { .. }
+        | CallError::TooLarge { .. }
+        | CallError::UnknownBroker(_) => false,
+    }
+}

@@ -1,0 +1,143 @@
+//! What a readiness and a liveness probe are told.
+
+use std::time::Duration;
+
+use offtake::{Handle, MembershipState};
+use offtake_broker::{ApiKey, Harm, Rule};
+
+use crate::support::{A_MOMENT, cluster, member, poll_for, poll_until, read, virtually};
+
+fn probes(handle: &Handle) -> (bool, bool) {
+    let health = handle.health();
+    (health.is_ready(), health.is_live())
+}
+
+#[test]
+fn a_member_is_ready_once_it_has_joined_and_not_when_it_is_closed() {
+    virtually(async {
+        let cluster = cluster(3).await;
+        let mut consumer = member(&cluster, "c").build().await.unwrap();
+        let handle = consumer.handle();
+        let health = handle.health();
+        assert_eq!(
+            (health.membership, health.last_poll, health.last_fetch),
+            (MembershipState::None, None, None)
+        );
+        assert_eq!(probes(&handle), (false, true), "nothing to do yet");
+
+        let held = cluster.arm(Rule::on(ApiKey::JoinGroup, Harm::Hold));
+        consumer.subscribe(["orders"]).await.unwrap();
+        poll_for(&mut consumer, Duration::from_secs(2)).await;
+        let health = handle.health();
+        assert_eq!((health.membership, health.generation), (MembershipState::Joining, None));
+        assert_eq!(health.coordinator, Some(1));
+        assert!(health.membership_age > Duration::from_secs(1), "{health:?}");
+        assert_eq!(probes(&handle), (false, true));
+
+        cluster.disarm(held);
+        cluster.release(held);
+        read(&mut consumer, 9).await;
+        let health = handle.health();
+        assert_eq!(
+            (health.membership, health.generation, health.assigned),
+            (MembershipState::Stable, Some(1), 3)
+        );
+        assert!(health.member_id.as_ref().is_some_and(|id| id.starts_with("c-")), "{health:?}");
+        assert!(health.last_fetch.is_some_and(|age| age < Duration::from_secs(1)), "{health:?}");
+        assert!(health.last_poll.is_some_and(|age| age < Duration::from_secs(1)), "{health:?}");
+        assert_eq!((health.answering_brokers.as_slice(), health.failing_brokers.len()), (&[1][..], 0));
+        assert_eq!(health.oldest_unfinished, None);
+        assert_eq!(probes(&handle), (true, true));
+
+        consumer.unsubscribe().await.unwrap();
+        assert_eq!(handle.health().assigned, 0);
+        assert_eq!(probes(&handle), (false, true));
+        consumer.close(Duration::from_secs(10)).await.unwrap();
+        assert!(!handle.health().is_running);
+        assert_eq!(probes(&handle), (false, false));
+    });
+}
+
+#[test]
+fn by_the_consumer_protocol_a_member_is_ready_too() {
+    virtually(async {
+        let cluster = cluster(2).await;
+        let mut consumer =
+            member(&cluster, "c").property("group.protocol", "consumer").build().await.unwrap();
+        consumer.subscribe(["orders"]).await.unwrap();
+        read(&mut consumer, 6).await;
+        let health = consumer.handle().health();
+        assert_eq!((health.membership, health.assigned), (MembershipState::Stable, 2));
+        assert!(health.generation.is_some_and(|epoch| epoch > 0) && health.is_ready(), "{health:?}");
+    });
+}
+
+#[test]
+fn what_is_assigned_by_hand_is_ready_without_a_group() {
+    virtually(async {
+        let cluster = cluster(2).await;
+        let mut consumer = member(&cluster, "c").build().await.unwrap();
+        consumer.assign([("orders", 1)]).await.unwrap();
+        read(&mut consumer, 3).await;
+        let health = consumer.handle().health();
+        assert_eq!((health.membership, health.assigned), (MembershipState::AssignedByHand, 1));
+        assert_eq!((health.is_ready(), health.is_live()), (true, true));
+    });
+}
+
+#[test]
+fn a_cluster_that_does_not_answer_costs_readiness_and_not_the_process() {
+    virtually(async {
+        let cluster = cluster(1).await;
+        let mut consumer = member(&cluster, "c").property("metadata.max.age.ms", 1000).build().await.unwrap();
+        let handle = consumer.handle();
+        consumer.subscribe(["orders"]).await.unwrap();
+        read(&mut consumer, 3).await;
+        assert_eq!(probes(&handle), (true, true));
+        cluster.crash(1);
+        poll_for(&mut consumer, Duration::from_secs(10)).await;
+        let health = handle.health();
+        assert!(health.cluster_error.as_ref().is_some_and(|error| error.contains("connect")), "{health:?}");
+        assert!(
+            health.failing_brokers.iter().any(|broker| broker.id == 1 && !broker.error.is_empty()),
+            "{health:?}"
+        );
+        assert_eq!(health.answering_brokers, [0; 0]);
+        assert!(health.last_fetch.is_some_and(|age| age > Duration::from_secs(5)), "{health:?}");
+        assert_eq!(probes(&handle), (false, true));
+        cluster.restart(1);
+        poll_until(&mut consumer, |_| handle.health().is_ready()).await;
+        assert_eq!(handle.health().failing_brokers, []);
+    });
+}
+
+#[test]
+fn an_application_that_hangs_or_is_refused_is_not_live() {
+    virtually(async {
+        let cluster = cluster(1).await;
+        let limit = Duration::from_secs(20);
+        let mut consumer = member(&cluster, "c").max_poll_interval(limit).build().await.unwrap();
+        let handle = consumer.handle();
+        consumer.subscribe(["orders"]).await.unwrap();
+        read(&mut consumer, 3).await;
+        tokio::time::advance(limit / 2).await;
+        assert_eq!(probes(&handle), (true, true), "busy");
+        // Step by step, so that heartbeats go on.
+        for _ in 0..12 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            tokio::task::yield_now().await;
+        }
+        assert!(!handle.health().is_live(), "{:?}", handle.health());
+        assert!(!handle.health().is_ready(), "{:?}", handle.health());
+        consumer.poll(A_MOMENT).await.unwrap();
+        poll_until(&mut consumer, |_| handle.health().is_ready()).await;
+        assert_eq!(probes(&handle), (true, true), "it polls again");
+
+        // FENCED_INSTANCE_ID
+        cluster.arm(Rule::on(ApiKey::Heartbeat, Harm::Fail(82)).once());
+        while handle.health().is_live() {
+            let _ = consumer.poll(A_MOMENT).await;
+        }
+        assert_eq!(handle.health().membership, MembershipState::Failed);
+    });
+}
