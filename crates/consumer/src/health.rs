@@ -280,6 +280,7 @@ fn is_of_broker(error: &CallError) -> bool {
         CallError::Unsupported { .. }
         | CallError::Malformed { .. }
         | CallError::TooLarge { .. }
+        | CallError::Withdrawn
         | CallError::UnknownBroker(_) => false,
     }
 }

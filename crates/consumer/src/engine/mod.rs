@@ -400,7 +400,8 @@ impl Engine {
     /// A machine wants a call of its own back, if it has not been sent yet.
     fn withdraw(&mut self, of: Machine, call: CallId) {
         let mut routes = self.routes.iter();
-        self.withdrawals.extend(routes.find(|(_, route)| **route == (of, call)).map(|(tag, _)| *tag));
+        let route = routes.find(|(_, route)| route.machine == of && route.id == call);
+        self.withdrawals.extend(route.map(|(tag, _)| *tag));
     }
 
     fn next_transmit(&mut self, now: Instant) -> Option<(Machine, Lane, Transmit)> {
