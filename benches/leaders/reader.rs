@@ -49,7 +49,7 @@ async fn read(bootstrap: &str, partitions: usize, window: Duration) -> Result<()
     consumer.subscribe([TOPIC]).await?;
     loop {
         consumer.poll(Duration::from_millis(100)).await?;
-        let known = consumer.assignment().filter(|place| consumer.position(place).is_some()).count();
+        let known = consumer.assignment().iter().filter(|place| consumer.position(*place).is_some()).count();
         if known == partitions {
             break;
         }

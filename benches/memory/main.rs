@@ -258,7 +258,7 @@ async fn pause_at_random(
             .map(|part| part.topic_partition().clone())
             .collect();
         consumer.pause(some)?;
-        let paused: Vec<TopicPartition> = consumer.paused().cloned().collect();
+        let paused = consumer.paused();
         if paused.len() == partitions {
             consumer.resume(paused)?;
         }

@@ -21,7 +21,7 @@ async fn read(bootstrap: &str, group: &str, topic: &str, work: Duration) -> Resu
     let builder = Consumer::builder(bootstrap).group(group).property("auto.offset.reset", "earliest");
     let mut consumer = builder.build().await?;
     consumer.subscribe([topic]).await?;
-    while consumer.assignment().next().is_none() {
+    while consumer.assignment().is_empty() {
         consumer.poll(Duration::from_millis(1)).await?;
     }
     let (began, used) = (Instant::now(), cpu());
@@ -39,8 +39,8 @@ async fn read(bootstrap: &str, group: &str, topic: &str, work: Duration) -> Resu
         if began.elapsed() >= Duration::from_secs(seconds + 1) {
             seconds += 1;
             let used = cpu().saturating_sub(used);
-            let lag: u64 = consumer.lags().filter_map(|(_, lag)| lag).sum();
-            let owned: Vec<_> = consumer.assignment().cloned().collect();
+            let lag: u64 = consumer.lags().into_values().flatten().sum();
+            let owned = consumer.assignment();
             let position: i64 = owned.iter().filter_map(|place| consumer.position(place)).sum();
             let end: i64 = consumer.end_offsets(owned).await?.into_values().sum();
             println!(

@@ -76,7 +76,7 @@ async fn member(bootstrap: &str, group: &str, topic: &str, assignor: Greatest) -
 
 /// Polls both until they have so many partitions each.
 async fn until(one: &mut Consumer, other: &mut Consumer, expected: (usize, usize)) {
-    let has = |consumer: &Consumer| consumer.assignment().count();
+    let has = |consumer: &Consumer| consumer.assignment().len();
     while (has(one), has(other)) != expected {
         let _ = tokio::join!(one.poll(A_MOMENT / 5), other.poll(A_MOMENT / 5));
     }
@@ -87,13 +87,13 @@ async fn the_greatest_takes_all(bootstrap: &str, topic: &str, protocol: Rebalanc
     let group = unique("assignor");
     let (small, great) = (Greatest::new(1, protocol), Greatest::new(9, protocol));
     let mut one = member(bootstrap, &group, topic, small.clone()).await;
-    while one.assignment().count() < 4 {
+    while one.assignment().len() < 4 {
         one.poll(A_MOMENT / 5).await.unwrap();
     }
     let mut other = member(bootstrap, &group, topic, great.clone()).await;
     until(&mut one, &mut other, (0, 4)).await;
     other.close(BOUND).await.unwrap();
-    while one.assignment().count() < 4 {
+    while one.assignment().len() < 4 {
         one.poll(A_MOMENT / 5).await.unwrap();
     }
     one.close(BOUND).await.unwrap();

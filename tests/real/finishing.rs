@@ -433,7 +433,7 @@ async fn lag_is_nothing_at_the_end(bootstrap: &str, tool: &JavaTool, topic: &str
         let mut consumer = builder.property("enable.auto.commit", "false").build().await.unwrap();
         consumer.assign([at(topic, 0), at(topic, 1)]).await.unwrap();
         let mut last = BTreeMap::new();
-        while consumer.lags().filter(|(_, lag)| *lag == Some(0)).count() < 2 {
+        while consumer.lags().into_values().filter(|lag| *lag == Some(0)).count() < 2 {
             let records = consumer.poll(A_MOMENT).await.unwrap();
             for part in records.partitions() {
                 last.insert(part.partition(), part.clone());

@@ -29,7 +29,8 @@ async fn owns(consumer: &mut Consumer, topics: &[&str]) {
     let until = Instant::now() + SOON;
     loop {
         consumer.poll(Duration::from_millis(100)).await.unwrap();
-        let mut owned: Vec<String> = consumer.assignment().map(|owned| owned.topic.to_string()).collect();
+        let mut owned: Vec<String> =
+            consumer.assignment().iter().map(|owned| owned.topic.to_string()).collect();
         owned.sort();
         owned.dedup();
         if owned == topics {

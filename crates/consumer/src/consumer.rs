@@ -1,6 +1,5 @@
 //! The consumer: the handle that the application holds.
 
-mod assign;
 mod closing;
 mod pattern;
 mod polling;
@@ -19,7 +18,6 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::polling::Polling;
 pub use self::{
-    assign::Assign,
     closing::{CloseOptions, GroupMembership},
     pattern::SubscriptionPattern,
     polling::RecordStream,
@@ -38,6 +36,8 @@ use crate::{
     inbox::{Control, InboxReceiver, Taken},
     listener::Listener,
     next::Next,
+    offsets::Assign,
+    one_or_many::OneOrMany,
     progress::{Finishing, Progress},
     rebalance::{Release, Running, Told},
     records::Records,
@@ -173,13 +173,14 @@ impl Consumer {
 
     // ---- what to read --------------------------------------------------------------------------------------------
 
-    /// Joins the group and reads its share of these topics. Replaces an earlier subscription. A topic that does not
-    /// exist is waited for.
+    /// Joins the group and reads its share of these topics: `"orders"`, `["orders", "returns"]`, a `&Vec<String>`
+    /// ([`OneOrMany`]). Replaces an earlier subscription; no topic at all unsubscribes. A topic that does not exist is waited
+    /// for.
     ///
     /// # Errors
     /// `Misuse` without a `group.id`, or while partitions are assigned by hand.
-    pub async fn subscribe<T: Into<Topic>>(&mut self, topics: impl IntoIterator<Item = T>) -> Result<()> {
-        let topics: Vec<Topic> = topics.into_iter().map(Into::into).collect();
+    pub async fn subscribe<S>(&mut self, topics: impl OneOrMany<Topic, S>) -> Result<()> {
+        let topics = topics.into_items();
         if topics.is_empty() {
             return self.unsubscribe().await;
         }
@@ -215,15 +216,16 @@ impl Consumer {
         subscribed
     }
 
-    /// Reads these partitions, with or without a group, and no others. Partitions that were assigned before keep their
+    /// Reads these partitions, with or without a group, and no others: `("orders", 0)`, `("orders", 0, 42)`,
+    /// `[(&partition, StartAt::Earliest)]` ([`Assign`], [`OneOrMany`]). Partitions that were assigned before keep their
     /// position, wherever they are told to begin ([`seek`](Self::seek) moves them); of those that were and are no more, what
     /// is finished is committed first if `enable.auto.commit` is on. Nobody else is asked: another consumer may read the same.
     ///
     /// # Errors
     /// `Misuse` while topics are subscribed to; and that what was finished could not be committed, with the assignment made
     /// all the same.
-    pub async fn assign<A: Into<Assign>>(&mut self, partitions: impl IntoIterator<Item = A>) -> Result<()> {
-        let partitions: Vec<_> = partitions.into_iter().map(|assign| assign.into().parts()).collect();
+    pub async fn assign<S>(&mut self, partitions: impl OneOrMany<Assign, S>) -> Result<()> {
+        let partitions: Vec<_> = partitions.into_items().into_iter().map(Assign::into_parts).collect();
         self.finish_leaving().await?;
         let committed = self.commit_what_goes(&partitions).await;
         self.handle.ask(|reply| Command::Assign { partitions, reply }).await?;
@@ -283,15 +285,15 @@ impl Consumer {
         Ok(())
     }
 
-    /// The topics subscribed to by name.
-    pub fn subscription(&self) -> impl Iterator<Item = &Topic> {
-        self.subscribed.iter()
+    /// The topics subscribed to by name, in order.
+    pub fn subscription(&self) -> Vec<Topic> {
+        self.subscribed.iter().cloned().collect()
     }
 
     /// The partitions that this consumer owns and hands records out of, as far as `poll` has told: those that are being
-    /// revoked are not among them.
-    pub fn assignment(&self) -> impl Iterator<Item = &TopicPartition> {
-        self.delivery.owned()
+    /// revoked are not among them. In order.
+    pub fn assignment(&self) -> Vec<TopicPartition> {
+        self.delivery.owned().cloned().collect()
     }
 
     // ---- records -------------------------------------------------------------------------------------------------

@@ -189,6 +189,7 @@ mod ledgers;
 mod listener;
 mod next;
 mod offsets;
+mod one_or_many;
 mod partition_list;
 mod progress;
 mod rebalance;
@@ -203,17 +204,18 @@ pub use batches::{Batches, RecordBatch};
 pub use builder::{BootstrapServers, Builder, EngineFuture};
 pub use committing::{CommitReport, Committing};
 pub use config::Config;
-pub use consumer::{Assign, CloseOptions, Consumer, GroupMembership, RecordStream, SubscriptionPattern};
+pub use consumer::{CloseOptions, Consumer, GroupMembership, RecordStream, SubscriptionPattern};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, OwnershipChange, RebalanceCall, ResetReason, Stall};
 pub use handle::Handle;
 pub use health::{FailingBroker, Health, MembershipState, Unfinished};
 pub use listener::{Listener, ListenerError, ListenerFuture, Rebalance};
 pub use next::Next;
-pub use offsets::{OffsetAndMetadata, OffsetAndTimestamp, Place, StartAt};
+pub use offsets::{Assign, OffsetAndMetadata, OffsetAndTimestamp, Place, StartAt};
 pub use offtake_machine::{PartitionInfo, Position, Topic, TopicPartition};
 pub use offtake_net::{Dial, DialFuture, Stream, Tcp};
 pub use offtake_wire::records::Decompressor;
+pub use one_or_many::OneOrMany;
 pub use rebalance::Handover;
 pub use records::{
     Delivered, Header, Headers, Iter, OwnedRecord, PartitionIter, PartitionRecords, Record, Records,

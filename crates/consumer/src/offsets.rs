@@ -1,6 +1,7 @@
 //! Offsets as the application writes and reads them.
 
-pub use offtake_offsets::{OffsetAndMetadata, Place, StartAt};
+use offtake_machine::Position;
+pub use offtake_offsets::{Assign, OffsetAndMetadata, Place, StartAt};
 
 /// Where a search by time, or for an end of a log, arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,4 +12,24 @@ pub struct OffsetAndTimestamp {
     pub timestamp: Option<i64>,
     /// The leader epoch of the record there, where known.
     pub leader_epoch: Option<i32>,
+}
+
+/// Where it was found.
+impl From<OffsetAndTimestamp> for StartAt {
+    fn from(found: OffsetAndTimestamp) -> Self {
+        Position { offset: found.offset, epoch: found.leader_epoch }.into()
+    }
+}
+
+impl From<&OffsetAndTimestamp> for StartAt {
+    fn from(found: &OffsetAndTimestamp) -> Self {
+        (*found).into()
+    }
+}
+
+/// Where it was found, without metadata.
+impl From<OffsetAndTimestamp> for OffsetAndMetadata {
+    fn from(found: OffsetAndTimestamp) -> Self {
+        Position { offset: found.offset, epoch: found.leader_epoch }.into()
+    }
 }

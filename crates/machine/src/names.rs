@@ -86,9 +86,42 @@ impl From<String> for Topic {
     }
 }
 
+/// What else a name comes as.
+macro_rules! topic_from {
+    ($($name:ty),*) => {$(
+        impl From<$name> for Topic {
+            fn from(name: $name) -> Self {
+                Self(AsRef::<str>::as_ref(&name).into())
+            }
+        }
+    )*};
+}
+
+topic_from!(
+    &&str,
+    &String,
+    &&String,
+    Box<str>,
+    &Box<str>,
+    std::borrow::Cow<'_, str>,
+    &std::borrow::Cow<'_, str>
+);
+
+impl From<Arc<str>> for Topic {
+    fn from(name: Arc<str>) -> Self {
+        Self(name)
+    }
+}
+
 impl From<&Self> for Topic {
     fn from(topic: &Self) -> Self {
         topic.clone()
+    }
+}
+
+impl From<&&Self> for Topic {
+    fn from(topic: &&Self) -> Self {
+        (*topic).clone()
     }
 }
 
@@ -147,6 +180,27 @@ impl TopicPartition {
 impl<T: Into<Topic>> From<(T, i32)> for TopicPartition {
     fn from((topic, partition): (T, i32)) -> Self {
         Self::new(topic, partition)
+    }
+}
+
+impl<'a, T> From<&'a (T, i32)> for TopicPartition
+where
+    &'a T: Into<Topic>,
+{
+    fn from((topic, partition): &'a (T, i32)) -> Self {
+        Self::new(topic, *partition)
+    }
+}
+
+impl From<&Self> for TopicPartition {
+    fn from(partition: &Self) -> Self {
+        partition.clone()
+    }
+}
+
+impl From<&&Self> for TopicPartition {
+    fn from(partition: &&Self) -> Self {
+        (*partition).clone()
     }
 }
 

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use offtake_machine::{BackoffConfig, IsolationLevel, Position};
 
+use crate::OffsetAndMetadata;
+
 /// How offsets are looked up and committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -88,6 +90,31 @@ pub enum Place {
     Timestamp(i64),
     /// This many offsets before the end, or the first record if there are fewer.
     BeforeEnd(u64),
+}
+
+impl From<i64> for StartAt {
+    fn from(offset: i64) -> Self {
+        Self::Offset(Position::at(offset))
+    }
+}
+
+impl From<Position> for StartAt {
+    fn from(position: Position) -> Self {
+        Self::Offset(position)
+    }
+}
+
+/// A committed offset, with the leader epoch that came with it.
+impl From<OffsetAndMetadata> for StartAt {
+    fn from(committed: OffsetAndMetadata) -> Self {
+        Self::Offset(committed.position())
+    }
+}
+
+impl From<&OffsetAndMetadata> for StartAt {
+    fn from(committed: &OffsetAndMetadata) -> Self {
+        Self::Offset(committed.position())
+    }
 }
 
 impl StartAt {

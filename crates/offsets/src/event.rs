@@ -151,7 +151,18 @@ pub struct OffsetAndMetadata {
 }
 
 impl OffsetAndMetadata {
-    /// The offset and epoch.
+    /// This is the next offset to read; neither a leader epoch nor metadata.
+    pub fn new(offset: i64) -> Self {
+        offset.into()
+    }
+
+    /// The same with this text beside it. A broker takes 4,096 bytes at most unless it is configured otherwise (`offset.metadata.max.bytes`).
+    #[must_use]
+    pub fn with_metadata(self, metadata: impl Into<String>) -> Self {
+        Self { metadata: metadata.into(), ..self }
+    }
+
+    /// Without the metadata.
     pub fn position(&self) -> Position {
         Position { offset: self.offset, epoch: self.leader_epoch }
     }
@@ -160,5 +171,24 @@ impl OffsetAndMetadata {
 impl From<Position> for OffsetAndMetadata {
     fn from(position: Position) -> Self {
         Self { offset: position.offset, leader_epoch: position.epoch, metadata: String::new() }
+    }
+}
+
+impl From<i64> for OffsetAndMetadata {
+    /// This offset, with neither a leader epoch nor metadata.
+    fn from(offset: i64) -> Self {
+        Position::at(offset).into()
+    }
+}
+
+impl From<&i64> for OffsetAndMetadata {
+    fn from(offset: &i64) -> Self {
+        Self::from(*offset)
+    }
+}
+
+impl From<&Self> for OffsetAndMetadata {
+    fn from(offset: &Self) -> Self {
+        offset.clone()
     }
 }

@@ -21,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 mod answers;
+mod assign;
 mod commits;
 mod committing;
 mod config;
@@ -35,6 +36,7 @@ mod requests;
 mod retry;
 mod start;
 
+pub use assign::Assign;
 pub use commits::{Commit, CommitId, CommitOutcome, MAX_QUEUED_COMMITS};
 pub use config::{Config, Place, ResetPolicy, StartAt};
 pub use error::{Cause, CommitError, FinishedError, PartitionError, QueryError, SeekError};

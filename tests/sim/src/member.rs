@@ -248,7 +248,7 @@ impl Life {
                 (0..topic.partitions).map(|number| TopicPartition::new(topic.name.as_str(), number))
             })
             .collect();
-        let before: Vec<_> = consumer.assignment().cloned().collect();
+        let before = consumer.assignment();
         let gone: Vec<_> = before.into_iter().filter(|held| !partitions.contains(held)).collect();
         let assigned = consumer.assign(partitions).await;
         self.tell(What::Revoked { who: self.who, places: places(&gone) });
@@ -374,9 +374,9 @@ impl Application {
         if !self.turns.is_multiple_of(8) {
             return;
         }
-        for partition in consumer.assignment() {
-            if let Some(lag) = consumer.lag(partition) {
-                self.life.tell(What::LagRead { who: self.life.who, at: place(partition), lag });
+        for (partition, lag) in consumer.lags() {
+            if let Some(lag) = lag {
+                self.life.tell(What::LagRead { who: self.life.who, at: place(&partition), lag });
             }
         }
     }
@@ -436,7 +436,8 @@ impl Application {
     async fn process_in_any_order(&mut self, consumer: &Consumer, records: &Records, later_percent: u64) {
         let (who, (low, high)) = (self.life.who, self.life.member().processing);
         self.open.extend(records.into_iter().map(|record| record.detach()));
-        self.open.retain(|record| consumer.assignment().any(|held| held == record.topic_partition()));
+        let owned = consumer.assignment();
+        self.open.retain(|record| owned.contains(record.topic_partition()));
         let mut later = Vec::new();
         while !self.open.is_empty() {
             let record = self.open.swap_remove(self.random.below(self.open.len()));
@@ -480,7 +481,7 @@ impl Application {
     fn pause_and_resume(&mut self, consumer: &mut Consumer) {
         let calm = self.life.orders.calm.load(Ordering::Relaxed);
         if self.life.member().pauses_assigned && self.turns.is_multiple_of(3) {
-            let held_back: Vec<_> = consumer.paused().cloned().collect();
+            let held_back = consumer.paused();
             let held_back = held_back
                 .into_iter()
                 .filter(|partition| self.paused.as_ref().is_none_or(|(paused, _)| paused != partition));
@@ -497,7 +498,7 @@ impl Application {
                 let _ = consumer.resume([partition]);
             }
         } else if self.random.percent(self.life.member().pauses) && !calm {
-            let owned: Vec<_> = consumer.assignment().cloned().collect();
+            let owned = consumer.assignment();
             if !owned.is_empty() {
                 let partition = self.random.pick(&owned).clone();
                 if consumer.pause([partition.clone()]).is_ok() {
@@ -511,7 +512,7 @@ impl Application {
     async fn leave(self, mut consumer: Consumer, how: Leave) -> Ended {
         let who = self.life.who;
         if self.life.orders.stop.load(Ordering::Relaxed) {
-            let owned: Vec<_> = consumer.assignment().cloned().collect();
+            let owned = consumer.assignment();
             for partition in owned {
                 if let Some(lag) = consumer.lag(&partition) {
                     self.life.tell(What::LagRead { who, at: place(&partition), lag });

@@ -126,12 +126,12 @@ async fn read(
 }
 
 fn is_at_end(consumer: &Consumer, ends: &BTreeMap<TopicPartition, i64>) -> bool {
-    let mut ours = consumer.assignment().peekable();
+    let ours = consumer.assignment();
     let at_end = |of: &TopicPartition| {
         let end = ends.get(of).copied().unwrap_or(0);
         consumer.position(of).is_some_and(|position| position >= end)
     };
-    ours.peek().is_some() && ours.all(at_end)
+    !ours.is_empty() && ours.iter().all(at_end)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "rates are read to three digits")]

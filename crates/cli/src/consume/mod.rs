@@ -234,7 +234,7 @@ impl Reading {
                         last_record = now(); // and not before: a slow reader of stdout is no silence of the topic
                     }
                     let consumer = &self.consumer;
-                    self.progress.show(|| consumer.assignment().filter_map(|of| consumer.lag(of)).sum());
+                    self.progress.show(|| consumer.lags().into_values().flatten().sum());
                 }
                 Err(error) if error.is_retriable() => tracing::warn!("{error}"),
                 Err(error) => return Err(error.into()),
@@ -294,9 +294,9 @@ impl Reading {
         let mut done = Vec::new();
         for partition in self.consumer.assignment() {
             any = true;
-            let end = ends.get(partition).copied().unwrap_or(0);
-            if self.consumer.position(partition).is_some_and(|position| position >= end) {
-                done.push(partition.clone());
+            let end = ends.get(&partition).copied().unwrap_or(0);
+            if self.consumer.position(&partition).is_some_and(|position| position >= end) {
+                done.push(partition);
             } else {
                 all = false;
             }
@@ -304,7 +304,7 @@ impl Reading {
         if any && all {
             return Ok(true);
         }
-        let paused: Vec<_> = self.consumer.paused().cloned().collect();
+        let paused = self.consumer.paused();
         done.retain(|partition| !paused.contains(partition));
         if !done.is_empty() {
             self.consumer.pause(done)?;

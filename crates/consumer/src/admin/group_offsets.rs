@@ -15,7 +15,9 @@ use offtake_wire::{
 use super::{Admin, calls::Calls, coordinator, each::Each, trouble::Trouble};
 use crate::{
     error::{Error, ErrorKind, Result},
+    handle::converted,
     offsets::OffsetAndMetadata,
+    one_or_many::OneOrMany,
 };
 
 /// OffsetCommit and OffsetFetch name topics up to this version, and after it go by topic ids.
@@ -42,13 +44,13 @@ impl Admin {
     /// # Errors
     /// For each partition by itself: `Group` if the group has members, `UnknownTopic` if there is no such partition, `Misuse`
     /// for a negative offset or metadata that is too long; the coordinator could not be reached or asked within the timeout.
-    pub async fn alter_offsets(
+    pub async fn alter_offsets<P: Into<TopicPartition>, O: Into<OffsetAndMetadata>>(
         &mut self,
         group: &str,
-        offsets: impl IntoIterator<Item = (TopicPartition, OffsetAndMetadata)>,
+        offsets: impl IntoIterator<Item = (P, O)>,
     ) -> BTreeMap<TopicPartition, Result<()>> {
         let deadline = self.deadline();
-        let offsets: BTreeMap<_, _> = offsets.into_iter().collect();
+        let offsets: BTreeMap<_, _> = converted(offsets).into_iter().collect();
         let mut each = Each::of(offsets.keys().cloned());
         for (partition, offset) in offsets.iter().filter(|(_, offset)| offset.offset < 0) {
             let message = format!(
@@ -71,13 +73,13 @@ impl Admin {
     /// # Errors
     /// For each partition by itself: `Group` if a member reads its topic or there is no such group, `UnknownTopic` if there is
     /// no such partition; the coordinator could not be reached or asked within the timeout.
-    pub async fn delete_offsets(
+    pub async fn delete_offsets<S>(
         &mut self,
         group: &str,
-        partitions: impl IntoIterator<Item = TopicPartition>,
+        partitions: impl OneOrMany<TopicPartition, S>,
     ) -> BTreeMap<TopicPartition, Result<()>> {
         let deadline = self.deadline();
-        let mut each = Each::of(partitions);
+        let mut each = Each::of(partitions.into_items());
         let ended = self
             .calls
             .retrying(deadline, async |calls| forget(calls, deadline, group, &mut each).await)

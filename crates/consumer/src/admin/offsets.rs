@@ -17,7 +17,7 @@ use super::{
     topics,
     trouble::{Again, Trouble},
 };
-use crate::{config::IsolationLevel, error::Result};
+use crate::{config::IsolationLevel, error::Result, one_or_many::OneOrMany};
 
 /// Which offset of a partition is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,15 +46,15 @@ impl Admin {
     ///
     /// # Errors
     /// `UnknownTopic` if one of them does not exist.
-    pub async fn list_offsets(
+    pub async fn list_offsets<S>(
         &mut self,
-        partitions: impl IntoIterator<Item = TopicPartition>,
+        partitions: impl OneOrMany<TopicPartition, S>,
         at: OffsetSpec,
         isolation: IsolationLevel,
     ) -> Result<BTreeMap<TopicPartition, ListedOffset>> {
         let deadline = self.deadline();
         let mut asking =
-            Asking { left: partitions.into_iter().collect(), at, isolation, found: BTreeMap::new() };
+            Asking { left: partitions.into_items().into_iter().collect(), at, isolation, found: BTreeMap::new() };
         self.calls.retrying(deadline, async |calls| asking.ask(calls, deadline).await).await?;
         Ok(asking.found)
     }

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     clock,
     error::{Error, ErrorKind, Result},
+    one_or_many::OneOrMany,
 };
 
 /// A topic and its partitions.
@@ -63,12 +64,12 @@ impl Admin {
     ///
     /// # Errors
     /// `UnknownTopic` if one of them does not exist.
-    pub async fn describe_topics<T: Into<Topic>>(
+    pub async fn describe_topics<S>(
         &mut self,
-        topics: impl IntoIterator<Item = T>,
+        topics: impl OneOrMany<Topic, S>,
     ) -> Result<Vec<TopicDescription>> {
         let deadline = self.deadline();
-        let topics: Vec<Topic> = topics.into_iter().map(Into::into).collect();
+        let topics = topics.into_items();
         let mut cluster =
             self.calls.retrying(deadline, async |calls| describe(calls, deadline, &topics).await).await?;
         Ok(topics

@@ -1,9 +1,6 @@
 //! Offsets and positions: what the application says and asks of them.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use offtake_machine::{PartitionInfo, Topic, TopicPartition};
 use tokio::sync::oneshot;
@@ -12,13 +9,11 @@ use super::{Consumer, compile};
 use crate::{
     clock,
     committing::Committing,
-    engine::{
-        command::{Command, ListAt},
-        not_assigned,
-    },
+    engine::{command::Command, not_assigned},
     error::{Error, ErrorKind, Result},
-    handle::known_offset,
+    handle::{converted, known_offset},
     offsets::{OffsetAndMetadata, OffsetAndTimestamp, StartAt},
+    one_or_many::OneOrMany,
     records::{Delivered, Records, Spot},
 };
 
@@ -81,26 +76,26 @@ impl Consumer {
         self.handle.ask(|reply| Command::CommitFinished { deadline, reply: Some(reply) }).await
     }
 
-    /// Commits exactly these offsets, metadata and all, retrying for `default.api.timeout.ms`.
+    /// Commits exactly these offsets, `[(&partition, 42)]`, `[(("orders", 0), 42)]`, or with an [`OffsetAndMetadata`] each, retrying for `default.api.timeout.ms`.
     ///
     /// # Errors
     /// As [`Handle::commit_offsets`](crate::Handle::commit_offsets); and `Misuse`, with nothing sent, where an offset lies
     /// beyond what `poll` has handed out since the partition was assigned, or beyond where it was sought: nobody has been
     /// given the records between, and nobody would be. (To skip them on purpose, [`seek`](Self::seek) there first.)
-    pub async fn commit_offsets(
+    pub async fn commit_offsets<P: Into<TopicPartition>, O: Into<OffsetAndMetadata>>(
         &mut self,
-        offsets: impl IntoIterator<Item = (TopicPartition, OffsetAndMetadata)>,
+        offsets: impl IntoIterator<Item = (P, O)>,
     ) -> Result<()> {
         self.commit_offsets_within(offsets, self.handle.config.default_api_timeout).await
     }
 
     /// The same, retrying until `timeout` has passed.
-    pub async fn commit_offsets_within(
+    pub async fn commit_offsets_within<P: Into<TopicPartition>, O: Into<OffsetAndMetadata>>(
         &mut self,
-        offsets: impl IntoIterator<Item = (TopicPartition, OffsetAndMetadata)>,
+        offsets: impl IntoIterator<Item = (P, O)>,
         timeout: Duration,
     ) -> Result<()> {
-        let offsets: Vec<_> = offsets.into_iter().collect();
+        let offsets: Vec<_> = converted(offsets);
         for (partition, offset) in &offsets {
             let Some(position) = self.delivery.known_position(partition) else { continue };
             if offset.offset > position {
@@ -160,7 +155,7 @@ impl Consumer {
         }
     }
 
-    /// Reads on from elsewhere; the next record handed out is the one there. Records fetched before are not handed out
+    /// Reads on from elsewhere, an offset or any other [`StartAt`]; the next record handed out is the one there. Records fetched before are not handed out
     /// after. May be called as soon as the partition is assigned, also from a listener (through its
     /// [`Handle`](crate::Handle)). A paused partition stays paused. [`position`](Self::position) says at once where a seek
     /// to an offset has led.
@@ -171,8 +166,8 @@ impl Consumer {
     ///
     /// # Errors
     /// `NotOwned` if the partition is not assigned to this consumer, `Misuse` for a negative offset.
-    pub async fn seek(&mut self, partition: impl Into<TopicPartition>, at: StartAt) -> Result<()> {
-        let partition = partition.into();
+    pub async fn seek(&mut self, partition: impl Into<TopicPartition>, at: impl Into<StartAt>) -> Result<()> {
+        let (partition, at) = (partition.into(), at.into());
         let token =
             self.handle.ask(|reply| Command::Seek { partition: partition.clone(), at, reply }).await?;
         self.delivery.sought(&partition, token, known_offset(at));
@@ -187,108 +182,110 @@ impl Consumer {
     ///
     /// # Errors
     /// `NotOwned` if any of them is not assigned to this consumer, as far as `poll` has told; none is paused then.
-    pub fn pause<P: Into<TopicPartition>>(&mut self, partitions: impl IntoIterator<Item = P>) -> Result<()> {
-        self.handle.pause(partitions.into_iter().map(Into::into))
+    pub fn pause<S>(&self, partitions: impl OneOrMany<TopicPartition, S>) -> Result<()> {
+        self.handle.pause(partitions.into_items())
+    }
+
+    /// The same of all that are [assigned](Self::assignment).
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub fn pause_all(&self) -> Result<()> {
+        self.handle.pause_all()
     }
 
     /// Hands them out again.
     ///
     /// # Errors
     /// `NotOwned` if any of them is not assigned to this consumer, as far as `poll` has told; none is resumed then.
-    pub fn resume<P: Into<TopicPartition>>(&mut self, partitions: impl IntoIterator<Item = P>) -> Result<()> {
-        self.handle.resume(partitions.into_iter().map(Into::into))
+    pub fn resume<S>(&self, partitions: impl OneOrMany<TopicPartition, S>) -> Result<()> {
+        self.handle.resume(partitions.into_items())
     }
 
-    /// The partitions that are paused.
-    pub fn paused(&self) -> impl Iterator<Item = &TopicPartition> {
-        self.delivery.paused()
+    /// The same of all that are [assigned](Self::assignment).
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub fn resume_all(&self) -> Result<()> {
+        self.handle.resume_all()
+    }
+
+    /// The partitions that are paused, in order.
+    pub fn paused(&self) -> Vec<TopicPartition> {
+        self.delivery.paused().cloned().collect()
     }
 
     /// The offset that `poll` hands out next; `None` while it is not known yet, or the partition is not ours.
-    pub fn position(&self, partition: &TopicPartition) -> Option<i64> {
-        self.delivery.position(partition)
+    pub fn position(&self, partition: impl Into<TopicPartition>) -> Option<i64> {
+        self.delivery.position(&partition.into())
     }
 
     /// How many records of a partition are still to be handed out, those that wait in this client among them: the
     /// distance in offsets from the [position](Self::position) to the newest end of the log that any answer has told (the
     /// last stable offset under read_committed, the high watermark otherwise). 0 when everything that can be read has been
     /// handed out; `None` before the first answer, and while the position is not known.
-    pub fn lag(&self, partition: &TopicPartition) -> Option<u64> {
-        self.delivery.lag(partition)
+    pub fn lag(&self, partition: impl Into<TopicPartition>) -> Option<u64> {
+        self.delivery.lag(&partition.into())
     }
 
     /// The [`lag`](Self::lag) of every partition that is owned.
-    pub fn lags(&self) -> impl Iterator<Item = (&TopicPartition, Option<u64>)> {
-        self.delivery.owned().map(|partition| (partition, self.delivery.lag(partition)))
+    pub fn lags(&self) -> BTreeMap<TopicPartition, Option<u64>> {
+        let lags = self.delivery.owned().map(|partition| (partition.clone(), self.delivery.lag(partition)));
+        lags.collect()
     }
 
     /// The group's committed offsets; partitions without one are absent.
-    pub async fn committed(
+    ///
+    /// # Errors
+    /// As [`Handle::committed`](crate::Handle::committed).
+    pub async fn committed<S>(
         &self,
-        partitions: impl IntoIterator<Item = TopicPartition>,
+        partitions: impl OneOrMany<TopicPartition, S>,
     ) -> Result<BTreeMap<TopicPartition, OffsetAndMetadata>> {
         self.handle.committed(partitions).await
     }
 
     /// The offset of the first record of each partition, or of where it would be.
-    pub async fn beginning_offsets(
+    ///
+    /// # Errors
+    /// As [`Handle::beginning_offsets`](crate::Handle::beginning_offsets).
+    pub async fn beginning_offsets<S>(
         &self,
-        partitions: impl IntoIterator<Item = TopicPartition>,
+        partitions: impl OneOrMany<TopicPartition, S>,
     ) -> Result<BTreeMap<TopicPartition, i64>> {
-        self.ends(partitions, ListAt::Earliest).await
+        self.handle.beginning_offsets(partitions).await
     }
 
     /// The offset after the last record of each partition: the high watermark, or under read_committed the last stable
     /// offset.
-    pub async fn end_offsets(
+    ///
+    /// # Errors
+    /// As [`Handle::end_offsets`](crate::Handle::end_offsets).
+    pub async fn end_offsets<S>(
         &self,
-        partitions: impl IntoIterator<Item = TopicPartition>,
+        partitions: impl OneOrMany<TopicPartition, S>,
     ) -> Result<BTreeMap<TopicPartition, i64>> {
-        self.ends(partitions, ListAt::Latest).await
-    }
-
-    async fn ends(
-        &self,
-        partitions: impl IntoIterator<Item = TopicPartition>,
-        at: ListAt,
-    ) -> Result<BTreeMap<TopicPartition, i64>> {
-        self.ends_by(self.handle.deadline(), partitions, at).await
-    }
-
-    async fn ends_by(
-        &self,
-        deadline: Instant,
-        partitions: impl IntoIterator<Item = TopicPartition>,
-        at: ListAt,
-    ) -> Result<BTreeMap<TopicPartition, i64>> {
-        let partitions = partitions.into_iter().map(|partition| (partition, at)).collect();
-        let listed = self.handle.ask(|reply| Command::List { partitions, deadline, reply }).await?;
-        Ok(listed.into_iter().map(|(partition, at)| (partition, at.offset)).collect())
+        self.handle.end_offsets(partitions).await
     }
 
     /// First and next offset of a partition, asked of its leader.
+    ///
+    /// # Errors
+    /// As [`Handle::watermarks`](crate::Handle::watermarks).
     pub async fn watermarks(&self, partition: impl Into<TopicPartition>) -> Result<(i64, i64)> {
-        let partition = partition.into();
-        // One deadline for both questions.
-        let deadline = self.handle.deadline();
-        let first = self.ends_by(deadline, [partition.clone()], ListAt::Earliest).await?;
-        let next = self.ends_by(deadline, [partition.clone()], ListAt::Latest).await?;
-        match (first.get(&partition), next.get(&partition)) {
-            (Some(first), Some(next)) => Ok((*first, *next)),
-            _ => Err(Error::new(ErrorKind::Malformed, format!("the broker told no offsets of {partition}"))),
-        }
+        self.handle.watermarks(partition).await
     }
 
     /// The first record of each partition with this timestamp (milliseconds since 1970) or a later one; partitions
     /// that have none are absent.
-    pub async fn offsets_for_times(
+    ///
+    /// # Errors
+    /// As [`Handle::offsets_for_times`](crate::Handle::offsets_for_times).
+    pub async fn offsets_for_times<P: Into<TopicPartition>>(
         &self,
-        times: impl IntoIterator<Item = (TopicPartition, i64)>,
+        times: impl IntoIterator<Item = (P, i64)>,
     ) -> Result<BTreeMap<TopicPartition, OffsetAndTimestamp>> {
-        let partitions =
-            times.into_iter().map(|(partition, at)| (partition, ListAt::Timestamp(at))).collect();
-        let deadline = self.handle.deadline();
-        self.handle.ask(|reply| Command::List { partitions, deadline, reply }).await
+        self.handle.offsets_for_times(times).await
     }
 
     /// The topic's partitions and who leads them.
@@ -297,9 +294,7 @@ impl Consumer {
     /// `UnknownTopic` or what kept the brokers from answering, after `default.api.timeout.ms`; at once where waiting
     /// cannot help.
     pub async fn partitions_for(&self, topic: impl Into<Topic>) -> Result<BTreeMap<i32, PartitionInfo>> {
-        let topic = topic.into();
-        let deadline = self.handle.deadline();
-        self.handle.ask(|reply| Command::Partitions { topic, deadline, reply }).await
+        self.handle.partitions_for(topic).await
     }
 
     /// The topics whose whole names match one of the patterns now.

@@ -384,7 +384,7 @@ async fn i11_a_listener_that_pauses_gets_no_record() {
     engine.assigns(&[0], Some(1));
     engine.brings(0, 0, 3);
     assert!(offsets(&mut consumer).await.is_empty());
-    assert!(consumer.paused().eq([&orders(0)]));
+    assert_eq!(consumer.paused(), [orders(0)]);
     consumer.resume([("orders", 0)]).unwrap();
     assert_eq!(offsets(&mut consumer).await, [0, 1, 2]);
 }
@@ -394,7 +394,7 @@ async fn what_is_assigned_by_hand_is_ours_when_the_call_returns() {
     let (mut consumer, engine) = consumer(|builder| builder);
     engine.assigns(&[0, 1], None);
     consumer.assign([("orders", 0), ("orders", 1)]).await.unwrap();
-    assert_eq!(consumer.assignment().count(), 2);
+    assert_eq!(consumer.assignment().len(), 2);
     consumer.pause([("orders", 1)]).unwrap();
     engine.brings(1, 0, 3);
     engine.brings(0, 0, 1);

@@ -283,7 +283,7 @@ async fn d10_what_a_group_says_that_was_left_is_not_heeded() {
     assert!(consumer.poll(Duration::from_secs(1)).await.unwrap().is_empty());
     settle().await;
     assert!(said(&engine).is_empty());
-    assert_eq!(consumer.assignment().count(), 0);
+    assert_eq!(consumer.assignment().len(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -305,7 +305,7 @@ async fn an_assignment_by_hand_replaces_the_one_before_and_no_listener_is_told()
     assert_eq!(offsets(&mut consumer).await, [0, 1, 2]);
     engine.assigns(&[1], None);
     consumer.assign([orders(1)]).await.unwrap();
-    assert!(consumer.assignment().eq([&orders(1)]));
+    assert_eq!(consumer.assignment(), [orders(1)]);
     assert_eq!(told.take(), ["assigned 2", "assigned 1"]);
     said(&engine);
     consumer.commit_finished().await.unwrap();
@@ -329,7 +329,7 @@ async fn h2_an_assignment_by_hand_waits_for_the_commit_no_longer_than_a_call_may
     let began = clock::now();
     let error = consumer.assign([orders(1)]).await.unwrap_err();
     assert_eq!((error.kind(), clock::now() - began), (ErrorKind::Timeout, Duration::from_secs(60)));
-    assert!(consumer.assignment().eq([&orders(1)]));
+    assert_eq!(consumer.assignment(), [orders(1)]);
 }
 
 /// L1: what was finished beyond where the cluster has moved the position back to is of a log that is gone.

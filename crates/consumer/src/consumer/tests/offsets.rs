@@ -39,9 +39,9 @@ async fn what_is_no_pattern_is_refused_with_the_reason_and_nothing_is_subscribed
     assert_eq!(consumer.topics_matching(["o.*"]).await.unwrap(), ["orders".into()] as [Topic; 1]);
     assert_eq!(said(&engine), [r#"topics matching [Regex("^(?:o.*)$")]"#]);
     consumer.subscribe(["orders"]).await.unwrap();
-    assert!(consumer.subscription().eq(&[Topic::from("orders")]));
+    assert!(consumer.subscription() == [Topic::from("orders")]);
     consumer.subscribe_patterns(["o.*"]).await.unwrap();
-    assert_eq!(consumer.subscription().count(), 0, "nothing by its name");
+    assert_eq!(consumer.subscription().len(), 0, "nothing by its name");
     assert_eq!(
         said(&engine),
         [r#"subscribe Topics(["orders"])"#, r#"subscribe Patterns([Regex("^(?:o.*)$")])"#]

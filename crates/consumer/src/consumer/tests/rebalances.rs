@@ -27,7 +27,7 @@ async fn h2_before_a_revoke_what_is_finished_is_committed_then_the_listener_runs
     assert_eq!(said(&engine), ["revoked over", "released 7"]);
     let got: Vec<_> = records.iter().map(|record| (record.partition(), record.offset())).collect();
     assert_eq!(got, [(1, 0)], "nothing more of what was revoked");
-    assert!(consumer.assignment().eq([&orders(1)]));
+    assert_eq!(consumer.assignment(), [orders(1)]);
     consumer.commit_finished().await.unwrap();
     settle().await;
     assert_eq!(said(&engine), ["finished orders-1@1", "commit finished"], "nor is anything of it finished");
@@ -58,7 +58,7 @@ async fn h2_what_is_lost_is_not_committed() {
     consumer.poll(Duration::from_secs(1)).await.unwrap();
     settle().await;
     assert_eq!(said(&engine), ["lost 2", "lost over", "released 8"]);
-    assert_eq!(consumer.assignment().count(), 0);
+    assert_eq!(consumer.assignment().len(), 0);
     consumer.commit_finished().await.unwrap();
     settle().await;
     assert_eq!(said(&engine), ["commit finished"], "nothing is finished");

@@ -1,0 +1,280 @@
+//! Calls as users write them who have not read the documentation: each compiles, and does what it says.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    time::Duration,
+};
+
+use offtake::{
+    Assign, Consumer, Error, OffsetAndMetadata, StartAt, Topic, TopicPartition,
+    admin::{Admin, OffsetSpec},
+    config::{Config, IsolationLevel},
+};
+use offtake_broker::Cluster;
+
+const A_WHILE: Duration = Duration::from_secs(20);
+
+/// Two topics of two partitions, ten records in each partition.
+async fn cluster() -> Cluster {
+    let cluster = Cluster::builder().topic("orders", 2).topic("returns", 2).start().await.unwrap();
+    for topic in ["orders", "returns"] {
+        for (partition, record) in (0..2).flat_map(|partition| (0..10).map(move |record| (partition, record)))
+        {
+            let value = format!("{record}");
+            cluster.produce(topic, partition, None, Some(value.as_bytes())).unwrap();
+        }
+    }
+    cluster
+}
+
+fn member(cluster: &Cluster) -> offtake::Builder {
+    Consumer::builder(&cluster.bootstrap()).group("guess").property("auto.offset.reset", "earliest")
+}
+
+/// A member of a group that owns all of `orders`, and has read it.
+async fn reading(cluster: &Cluster) -> Consumer {
+    let mut consumer = member(cluster).build().await.unwrap();
+    consumer.subscribe("orders").await.unwrap();
+    read(&mut consumer, 20).await;
+    consumer
+}
+
+async fn read(consumer: &mut Consumer, records: usize) {
+    let mut left = records;
+    while left > 0 {
+        let records = consumer.poll(A_WHILE).await.unwrap();
+        assert!(!records.is_empty(), "{left} records are still to come");
+        left -= records.len();
+    }
+}
+
+fn orders(partition: i32) -> TopicPartition {
+    TopicPartition::new("orders", partition)
+}
+
+#[tokio::test]
+async fn topics_come_as_one_or_as_many_by_value_or_by_reference() {
+    let cluster = cluster().await;
+    let mut consumer = member(&cluster).build().await.unwrap();
+    let (name, names) = ("orders".to_owned(), vec!["orders".to_owned(), "returns".to_owned()]);
+    let (one, both) = (vec![Topic::from("orders")], vec![Topic::from("orders"), Topic::from("returns")]);
+
+    consumer.subscribe("orders").await.unwrap();
+    assert_eq!(consumer.subscription(), one);
+    consumer.subscribe(&names).await.unwrap();
+    assert_eq!(consumer.subscription(), both);
+    consumer.subscribe(&name).await.unwrap();
+    assert_eq!(consumer.subscription(), one);
+    consumer.subscribe(["orders", "returns"]).await.unwrap();
+    assert_eq!(consumer.subscription(), both);
+    consumer.subscribe(name.clone()).await.unwrap();
+    assert_eq!(consumer.subscription(), one);
+    consumer.subscribe(&["orders", "returns"]).await.unwrap();
+    assert_eq!(consumer.subscription(), both);
+    consumer.subscribe(Topic::from("orders")).await.unwrap();
+    assert_eq!(consumer.subscription(), one);
+    consumer.subscribe(names.iter().collect::<HashSet<&String>>()).await.unwrap();
+    assert_eq!(consumer.subscription(), both);
+    consumer.subscribe([&name]).await.unwrap();
+    assert_eq!(consumer.subscription(), one);
+    consumer.subscribe(names.iter().cloned().collect::<HashSet<String>>()).await.unwrap();
+    assert_eq!(consumer.subscription(), both);
+    consumer.subscribe(&[&name]).await.unwrap();
+    assert_eq!(consumer.subscription(), one);
+    consumer.subscribe(&BTreeSet::from_iter(names.clone())).await.unwrap();
+    assert_eq!(consumer.subscription(), both);
+    consumer.subscribe(Cow::Borrowed("orders")).await.unwrap();
+    assert_eq!(consumer.subscription(), one);
+    consumer.subscribe(names.as_slice()).await.unwrap();
+    assert_eq!(consumer.subscription(), both);
+    consumer.subscribe(&consumer.subscription()[..1]).await.unwrap();
+    assert_eq!(consumer.subscription(), one);
+    consumer.subscribe(names).await.unwrap();
+    assert_eq!(consumer.subscription(), both);
+    consumer.subscribe(Vec::<String>::new()).await.unwrap();
+    assert!(consumer.subscription().is_empty());
+    consumer.close(A_WHILE).await.unwrap();
+}
+
+#[tokio::test]
+async fn partitions_are_assigned_with_and_without_a_start() {
+    let cluster = cluster().await;
+    let mut consumer = Consumer::builder(&cluster.bootstrap()).build().await.unwrap();
+    let partition = orders(1);
+    let starts: HashMap<TopicPartition, i64> = HashMap::from([(orders(0), 3), (orders(1), 4)]);
+
+    let mut expect = async |at: &[(i32, i64)], assign: Vec<Assign>| {
+        consumer.assign(Vec::<Assign>::new()).await.unwrap();
+        consumer.assign(assign).await.unwrap();
+        let mut first = BTreeMap::new();
+        while first.len() < at.len() {
+            for record in &consumer.poll(A_WHILE).await.unwrap() {
+                first.entry(record.partition()).or_insert(record.offset());
+            }
+        }
+        assert_eq!(first, BTreeMap::from_iter(at.iter().copied()));
+    };
+    expect(&[(0, 0)], vec![("orders", 0, StartAt::Earliest).into()]).await;
+    expect(&[(0, 7)], vec![("orders", 0, 7).into()]).await;
+    expect(&[(1, 8)], vec![(&partition, 8).into()]).await;
+    expect(&[(1, 9)], vec![(("orders", 1), 9).into()]).await;
+    expect(&[(0, 3), (1, 4)], starts.iter().map(|(partition, at)| (partition, *at).into()).collect()).await;
+
+    consumer.assign(("orders", 0)).await.unwrap();
+    assert_eq!(consumer.assignment(), [orders(0)]);
+    consumer.assign(&partition).await.unwrap();
+    assert_eq!(consumer.assignment(), [orders(1)]);
+    consumer.assign([("orders", 0), ("orders", 1)]).await.unwrap();
+    assert_eq!(consumer.assignment(), [orders(0), orders(1)]);
+    consumer.assign([(&partition, StartAt::Latest)]).await.unwrap();
+    assert_eq!(consumer.assignment(), [orders(1)]);
+    consumer.assign(starts).await.unwrap();
+    assert_eq!(consumer.assignment(), [orders(0), orders(1)]);
+    consumer.assign([("orders", 0, 42)]).await.unwrap();
+    assert_eq!(consumer.assignment(), [orders(0)]);
+    consumer.close(A_WHILE).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_assigned_can_be_paused_and_resumed_as_it_comes() {
+    let cluster = cluster().await;
+    let mut consumer = reading(&cluster).await;
+    let (handle, both) = (consumer.handle(), [orders(0), orders(1)]);
+    let paused = |consumer: &Consumer| (consumer.paused(), consumer.handle().paused());
+
+    consumer.pause(consumer.assignment()).unwrap();
+    assert_eq!(paused(&consumer), (both.to_vec(), both.to_vec()));
+    consumer.resume(consumer.paused()).unwrap();
+    assert_eq!(paused(&consumer), (vec![], vec![]));
+    consumer.pause(&consumer.assignment()).unwrap();
+    consumer.resume(&both).unwrap();
+    assert_eq!(paused(&consumer), (vec![], vec![]));
+    consumer.pause(("orders", 0)).unwrap();
+    assert_eq!(consumer.paused(), [orders(0)]);
+    consumer.resume(&orders(0)).unwrap();
+    consumer.pause([("orders".to_owned(), 1)]).unwrap();
+    assert_eq!(consumer.paused(), [orders(1)]);
+    consumer.resume(&[("orders", 1)]).unwrap();
+    handle.pause(consumer.assignment().iter().filter(|held| held.partition == 0)).unwrap();
+    assert_eq!(consumer.paused(), [orders(0)]);
+    consumer.pause_all().unwrap();
+    assert_eq!(paused(&consumer), (both.to_vec(), both.to_vec()));
+    handle.resume_all().unwrap();
+    assert_eq!(paused(&consumer), (vec![], vec![]));
+    handle.pause_all().unwrap();
+    assert_eq!(paused(&consumer).0, both);
+
+    // What is paused comes after it is resumed, and not before.
+    cluster.produce("orders", 0, None, Some(b"10")).unwrap();
+    assert!(consumer.poll(Duration::from_millis(50)).await.unwrap().is_empty());
+    consumer.resume_all().unwrap();
+    read(&mut consumer, 1).await;
+    consumer.close(A_WHILE).await.unwrap();
+    assert!(handle.pause_all().is_err() && handle.resume_all().is_err());
+}
+
+#[tokio::test]
+async fn a_seek_takes_an_offset_and_positions_are_asked_for_by_any_name_of_a_partition() {
+    let cluster = cluster().await;
+    let mut consumer = reading(&cluster).await;
+    let (handle, partition) = (consumer.handle(), orders(0));
+
+    consumer.seek(&partition, 4).await.unwrap();
+    assert_eq!((consumer.position(&partition), consumer.position(("orders", 0))), (Some(4), Some(4)));
+    consumer.seek(("orders", 0), 5).await.unwrap();
+    assert_eq!((handle.position(("orders", 0)), handle.position(partition.clone())), (Some(5), Some(5)));
+    handle.seek(&partition, 6).await.unwrap();
+    assert_eq!(
+        (consumer.position(("orders".to_owned(), 0)), consumer.lag(("orders", 0))),
+        (Some(6), Some(4))
+    );
+    handle.seek(("orders", 0), StartAt::Earliest).await.unwrap();
+    for partition in consumer.assignment() {
+        consumer.seek(partition, 8).await.unwrap();
+    }
+    assert_eq!(consumer.lags(), BTreeMap::from([(orders(0), Some(2)), (orders(1), Some(2))]));
+    assert_eq!((handle.lag(&partition), handle.lag(("orders", 1))), (Some(2), Some(2)));
+    read(&mut consumer, 4).await;
+
+    // Where a search by time has led, and what is committed, can be sought as they come.
+    let found = consumer.offsets_for_times([(("orders", 0), 0)]).await.unwrap();
+    consumer.seek(&partition, found[&partition]).await.unwrap();
+    assert_eq!(consumer.position(&partition), Some(0));
+    consumer.commit_offsets([(&partition, 0)]).await.unwrap();
+    for (partition, committed) in &consumer.committed(consumer.assignment()).await.unwrap() {
+        consumer.seek(partition, committed).await.unwrap();
+    }
+    consumer.close(A_WHILE).await.unwrap();
+}
+
+#[tokio::test]
+async fn offsets_are_committed_and_asked_for_by_any_name_of_a_partition() {
+    let cluster = cluster().await;
+    let mut consumer = reading(&cluster).await;
+    let (handle, partition) = (consumer.handle(), orders(0));
+    let committed = async |consumer: &Consumer| {
+        let committed = consumer.committed(("orders", 0)).await.unwrap();
+        committed.get(&orders(0)).map(|committed| committed.offset)
+    };
+
+    consumer.commit_offsets([(partition.clone(), 1)]).await.unwrap();
+    assert_eq!(committed(&consumer).await, Some(1));
+    consumer.commit_offsets([(("orders", 0), 2)]).await.unwrap();
+    assert_eq!(committed(&consumer).await, Some(2));
+    consumer.commit_offsets([(&partition, 3)]).await.unwrap();
+    assert_eq!(committed(&consumer).await, Some(3));
+    handle.commit_offsets([(("orders", 0), 4)]).await.unwrap();
+    assert_eq!(committed(&consumer).await, Some(4));
+    handle.commit_offsets(BTreeMap::from([(partition.clone(), 5)])).await.unwrap();
+    assert_eq!(committed(&consumer).await, Some(5));
+    handle.commit_offsets(&BTreeMap::from([(partition.clone(), 6)])).await.unwrap();
+    assert_eq!(committed(&consumer).await, Some(6));
+    consumer.commit_offsets([(&partition, OffsetAndMetadata::new(7).with_metadata("noted"))]).await.unwrap();
+    assert_eq!(consumer.committed(&partition).await.unwrap()[&partition].metadata, "noted");
+    consumer.commit_offsets(&handle.committed(&[partition.clone()]).await.unwrap()).await.unwrap();
+    assert_eq!(handle.committed([("orders", 0)]).await.unwrap()[&partition].metadata, "noted");
+
+    let all = consumer.assignment();
+    assert_eq!(consumer.end_offsets(&all).await.unwrap(), handle.end_offsets(all.clone()).await.unwrap());
+    assert_eq!(
+        consumer.end_offsets([("orders", 0)]).await.unwrap(),
+        BTreeMap::from([(partition.clone(), 10)])
+    );
+    assert_eq!(
+        handle.beginning_offsets(("orders", 0)).await.unwrap(),
+        BTreeMap::from([(partition.clone(), 0)])
+    );
+    assert_eq!(consumer.beginning_offsets([&partition]).await.unwrap()[&partition], 0);
+    assert_eq!(consumer.watermarks(&partition).await.unwrap(), (0, 10));
+    assert_eq!(handle.watermarks(("orders", 1)).await.unwrap(), (0, 10));
+    assert_eq!(handle.offsets_for_times([(&partition, 0)]).await.unwrap()[&partition].offset, 0);
+    assert_eq!(handle.partitions_for("orders").await.unwrap().len(), 2);
+    consumer.close(A_WHILE).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_admin_client_takes_what_the_consumer_takes() -> Result<(), Error> {
+    let cluster = cluster().await;
+    let mut config = Config::default();
+    config.set("bootstrap.servers", &cluster.bootstrap()).unwrap();
+    let mut admin = Admin::new(config)?;
+    let (partition, read) = (orders(0), IsolationLevel::ReadUncommitted);
+
+    assert_eq!(admin.describe_topics("orders").await?.len(), 1);
+    assert_eq!(admin.describe_topics(&["orders".to_owned(), "returns".to_owned()]).await?.len(), 2);
+    assert_eq!(admin.list_offsets(("orders", 0), OffsetSpec::Latest, read).await?[&partition].offset, 10);
+    assert_eq!(admin.list_offsets(&[orders(0), orders(1)], OffsetSpec::Earliest, read).await?.len(), 2);
+    let altered = admin.alter_offsets("others", [(("orders", 0), 3), (("orders", 1), 4)]).await;
+    assert!(altered.len() == 2 && altered.values().all(Result::is_ok), "{altered:?}");
+    let of_group = admin.list_offsets_of_group("others").await?;
+    assert_eq!(of_group[&partition].offset, 3);
+    assert!(admin.alter_offsets("copy", &of_group).await.values().all(Result::is_ok));
+    assert!(admin.delete_offsets("others", &partition).await[&partition].is_ok());
+    assert_eq!(admin.list_offsets_of_group("others").await?.len(), 1);
+    assert_eq!(admin.list_offsets_of_group("copy").await?.len(), 2);
+    admin.close().await;
+    Ok(())
+}
