@@ -14,7 +14,7 @@ use crate::{
     event::{Event, Sink},
     ledgers::Ledgers,
     listener::{Listener, Silent},
-    offsets::Place,
+    offsets::StartAt,
 };
 
 mod properties;
@@ -35,7 +35,7 @@ pub type EngineFuture = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
 pub(crate) struct Parts {
     pub(crate) listener: Arc<dyn Listener>,
     pub(crate) sink: Sink,
-    pub(crate) begin_at: Option<Place>,
+    pub(crate) begin_at: Option<StartAt>,
     /// Of records that are finished one by one.
     pub(crate) ledgers: Option<Arc<Ledgers>>,
     /// What a member of a classic group votes for.
@@ -226,8 +226,8 @@ impl Builder {
 
     /// Where an assigned partition begins for which the group has committed nothing, instead of where
     /// `auto.offset.reset` says.
-    pub fn begin_at(mut self, place: Place) -> Self {
-        self.parts.begin_at = Some(place);
+    pub fn begin_at(mut self, start: impl Into<StartAt>) -> Self {
+        self.parts.begin_at = Some(start.into());
         self
     }
 

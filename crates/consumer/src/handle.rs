@@ -336,9 +336,9 @@ pub(crate) fn converted<P: Into<TopicPartition>, O: Into<OffsetAndMetadata>>(
 }
 
 /// Where a seek leads, if no broker has to be asked.
-pub(crate) fn known_offset(at: StartAt) -> Option<Position> {
+pub(crate) fn known_offset(at: &StartAt) -> Option<Position> {
     match at {
-        StartAt::Offset(position) => Some(position),
+        StartAt::Offset(position) => Some(*position),
         _ => None,
     }
 }

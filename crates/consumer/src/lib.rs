@@ -211,7 +211,7 @@ pub use handle::Handle;
 pub use health::{FailingBroker, Health, MembershipState, Unfinished};
 pub use listener::{Listener, ListenerError, ListenerFuture, Rebalance};
 pub use next::Next;
-pub use offsets::{Assign, OffsetAndMetadata, OffsetAndTimestamp, Place, StartAt};
+pub use offsets::{Assign, OffsetAndMetadata, OffsetAndTimestamp, StartAt};
 pub use offtake_machine::{PartitionInfo, Position, Topic, TopicPartition};
 pub use offtake_net::{Dial, DialFuture, Stream, Tcp};
 pub use offtake_wire::records::Decompressor;

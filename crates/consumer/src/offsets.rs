@@ -1,7 +1,7 @@
 //! Offsets as the application writes and reads them.
 
 use offtake_machine::Position;
-pub use offtake_offsets::{Assign, OffsetAndMetadata, Place, StartAt};
+pub use offtake_offsets::{Assign, OffsetAndMetadata, StartAt};
 
 /// Where a search by time, or for an end of a log, arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -139,6 +139,47 @@ async fn partitions_are_assigned_with_and_without_a_start() {
 }
 
 #[tokio::test]
+async fn one_type_says_where_to_start_whoever_asks() {
+    let cluster = cluster().await;
+    // Where nothing is committed: an offset, or any other start.
+    for (start, first) in [(3.into(), 3), (StartAt::BeforeEnd(2), 8), (StartAt::committed_or(4), 4)] {
+        let mut consumer =
+            member(&cluster).begin_at(start).property("enable.auto.commit", "false").build().await.unwrap();
+        consumer.subscribe("orders").await.unwrap();
+        let mut offsets = BTreeMap::new();
+        while offsets.len() < 2 {
+            for record in &consumer.poll(A_WHILE).await.unwrap() {
+                offsets.entry(record.partition()).or_insert(record.offset());
+            }
+        }
+        assert_eq!(offsets, BTreeMap::from([(0, first), (1, first)]));
+        consumer.close(A_WHILE).await.unwrap();
+    }
+    let mut consumer = reading(&cluster).await;
+    consumer.commit_offsets([(orders(0), 6)]).await.unwrap();
+    consumer.pause_all().unwrap(); // what is there is not handed out
+    for (start, position) in [
+        (StartAt::offset(42), 42),
+        (StartAt::Offset(41.into()), 41),
+        (StartAt::committed_or(StartAt::Earliest), 6),
+        (StartAt::Committed, 6),
+        (StartAt::Policy, 0),
+        (StartAt::Earliest, 0),
+        (StartAt::Latest, 10),
+        (StartAt::BeforeEnd(1), 9),
+        (StartAt::Timestamp(0), 0),
+    ] {
+        consumer.seek(("orders", 0), start.clone()).await.unwrap();
+        let began = std::time::Instant::now();
+        while consumer.position(("orders", 0)) != Some(position) {
+            assert!(began.elapsed() < A_WHILE, "{start:?} leads to {:?}", consumer.position(("orders", 0)));
+            consumer.poll(Duration::from_millis(1)).await.unwrap();
+        }
+    }
+    consumer.close(A_WHILE).await.unwrap();
+}
+
+#[tokio::test]
 async fn what_is_assigned_can_be_paused_and_resumed_as_it_comes() {
     let cluster = cluster().await;
     let mut consumer = reading(&cluster).await;

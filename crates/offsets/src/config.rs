@@ -52,18 +52,17 @@ pub enum ResetPolicy {
 }
 
 /// Where a partition starts, or continues after a seek.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum StartAt {
-    /// At the committed offset; without one, where the policy says.
+    /// At the committed offset; without one, where `auto.offset.reset` says.
     Committed,
-    /// At the committed offset; without one, at the first record. For partitions that were created after the subscription,
-    /// whatever the policy is.
-    CommittedOrEarliest,
-    /// At the committed offset; without one, at this place.
-    CommittedOr(Place),
-    /// Where the policy says, even if an offset is committed.
+    /// At the committed offset; without one, at this place. [`committed_or`](Self::committed_or) makes one.
+    CommittedOr(Box<Self>),
+    /// Where `auto.offset.reset` says, even if an offset is committed.
     Policy,
-    /// At this position. With a leader epoch it is first validated against the leader's log (KIP-320).
+    /// At this position; [`offset`](Self::offset) makes one. With a leader epoch it is first validated against the leader's log
+    /// (KIP-320).
     Offset(Position),
     /// At the first record.
     Earliest,
@@ -77,18 +76,12 @@ pub enum StartAt {
 
 /// A place in a log that does not depend on a committed offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// Where the policy says.
+pub(crate) enum Place {
     Policy,
-    /// This offset.
     Offset(Position),
-    /// The first record.
     Earliest,
-    /// After the last record.
     Latest,
-    /// The first record with this timestamp (milliseconds since 1970) or a later one; the end if there is none.
     Timestamp(i64),
-    /// This many offsets before the end, or the first record if there are fewer.
     BeforeEnd(u64),
 }
 
@@ -118,18 +111,28 @@ impl From<&OffsetAndMetadata> for StartAt {
 }
 
 impl StartAt {
+    /// At this offset, a number or a [`Position`].
+    pub fn offset(at: impl Into<Position>) -> Self {
+        Self::Offset(at.into())
+    }
+
+    /// At the committed offset; without one, there.
+    pub fn committed_or(otherwise: impl Into<Self>) -> Self {
+        Self::CommittedOr(Box::new(otherwise.into()))
+    }
+
     /// Whether the committed offset comes first, and the place otherwise.
-    pub(crate) fn parts(self) -> (bool, Place) {
+    pub(crate) fn parts(&self) -> (bool, Place) {
         match self {
             Self::Committed => (true, Place::Policy),
-            Self::CommittedOrEarliest => (true, Place::Earliest),
-            Self::CommittedOr(place) => (true, place),
+            // What is committed is looked for once.
+            Self::CommittedOr(otherwise) => (true, otherwise.parts().1),
             Self::Policy => (false, Place::Policy),
-            Self::Offset(position) => (false, Place::Offset(position)),
+            Self::Offset(position) => (false, Place::Offset(*position)),
             Self::Earliest => (false, Place::Earliest),
             Self::Latest => (false, Place::Latest),
-            Self::Timestamp(at) => (false, Place::Timestamp(at)),
-            Self::BeforeEnd(records) => (false, Place::BeforeEnd(records)),
+            Self::Timestamp(at) => (false, Place::Timestamp(*at)),
+            Self::BeforeEnd(records) => (false, Place::BeforeEnd(*records)),
         }
     }
 }

@@ -38,7 +38,7 @@ mod start;
 
 pub use assign::Assign;
 pub use commits::{Commit, CommitId, CommitOutcome, MAX_QUEUED_COMMITS};
-pub use config::{Config, Place, ResetPolicy, StartAt};
+pub use config::{Config, ResetPolicy, StartAt};
 pub use error::{Cause, CommitError, FinishedError, PartitionError, QueryError, SeekError};
 pub use event::{Event, OffsetAndMetadata, ResetReason};
 pub use machine::Offsets;

@@ -6,7 +6,8 @@ use offtake_machine::{Position, Token, TopicPartition, after};
 use offtake_wire::Uuid;
 
 use crate::{
-    Event, FinishedError, Offsets, Place, ResetReason, SeekError, StartAt,
+    Event, FinishedError, Offsets, ResetReason, SeekError, StartAt,
+    config::Place,
     partition::{Lookup, Partition, Phase},
 };
 

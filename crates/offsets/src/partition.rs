@@ -3,7 +3,7 @@
 use offtake_machine::{Position, Token};
 use offtake_wire::Uuid;
 
-use crate::{ListSpec, Place, ResetReason, retry::Retry};
+use crate::{ListSpec, ResetReason, config::Place, retry::Retry};
 
 /// A partition while it is assigned.
 #[derive(Debug)]

@@ -7,7 +7,8 @@ use offtake_machine::{BrokerId, CallId, Cluster, LeaderEpoch, Position, TopicPar
 use offtake_wire::ErrorCode;
 
 use crate::{
-    Cause, Event, ListSpec, Offsets, PartitionError, Place, ResetPolicy, ResetReason, StartAt,
+    Cause, Event, ListSpec, Offsets, PartitionError, ResetPolicy, ResetReason, StartAt,
+    config::Place,
     machine::CallKind,
     partition::{AfterListing, Lookup, Partition, Phase, Resolving},
     remedy::{Remedy, Report, for_leader_request},

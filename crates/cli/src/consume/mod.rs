@@ -14,7 +14,7 @@ pub(crate) mod target;
 use std::{collections::BTreeMap, pin::pin, time::Duration};
 
 use offtake::{
-    Builder, Consumer, Records, TopicPartition,
+    Builder, Consumer, Records, StartAt, TopicPartition,
     config::{AutoOffsetReset, Config, GroupProtocol},
 };
 
@@ -63,9 +63,9 @@ pub(crate) async fn run(common: &Common, args: Consume) -> Result<(), Failure> {
     }
     if args.group.is_some() {
         builder = match args.from {
-            Some(Place::Offset(offset)) => builder.listener(BeginAt(offtake::Place::Offset(offset.into()))),
-            Some(Place::BeforeEnd(count)) => builder.listener(BeginAt(offtake::Place::BeforeEnd(count))),
-            Some(Place::Time(millis)) => builder.listener(BeginAt(offtake::Place::Timestamp(millis))),
+            Some(Place::Offset(offset)) => builder.listener(BeginAt(offset.into())),
+            Some(Place::BeforeEnd(count)) => builder.listener(BeginAt(StartAt::BeforeEnd(count))),
+            Some(Place::Time(millis)) => builder.listener(BeginAt(StartAt::Timestamp(millis))),
             Some(Place::Earliest | Place::Latest) | None => builder, // `auto.offset.reset` says it
         };
     }

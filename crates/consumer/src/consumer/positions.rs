@@ -168,9 +168,10 @@ impl Consumer {
     /// `NotOwned` if the partition is not assigned to this consumer, `Misuse` for a negative offset.
     pub async fn seek(&mut self, partition: impl Into<TopicPartition>, at: impl Into<StartAt>) -> Result<()> {
         let (partition, at) = (partition.into(), at.into());
+        let known = known_offset(&at);
         let token =
             self.handle.ask(|reply| Command::Seek { partition: partition.clone(), at, reply }).await?;
-        self.delivery.sought(&partition, token, known_offset(at));
+        self.delivery.sought(&partition, token, known);
         self.forget_moved();
         self.release_freed();
         Ok(())

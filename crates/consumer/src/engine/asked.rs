@@ -199,8 +199,8 @@ impl Engine {
         if let Some((partition, _)) = partitions.iter().find(|(partition, _)| partition.partition < 0) {
             return Err(Error::misuse(format!("{partition} is no partition: they are counted from 0")));
         }
-        let negative = |at: StartAt| known_offset(at).is_some_and(|position| position.offset < 0);
-        if let Some((partition, _)) = partitions.iter().find(|(_, at)| negative(*at)) {
+        let negative = |at: &StartAt| known_offset(at).is_some_and(|position| position.offset < 0);
+        if let Some((partition, _)) = partitions.iter().find(|(_, at)| negative(at)) {
             let message = format!("{partition} cannot begin at a negative offset");
             return Err(Error::misuse(message).with_partition(partition.clone()));
         }
@@ -213,7 +213,7 @@ impl Engine {
         let wanted: BTreeMap<_, _> = partitions.into_iter().collect();
         let new: Vec<_> =
             wanted.iter().filter(|(partition, _)| !self.ownership.contains(partition)).collect();
-        let new: Vec<_> = new.into_iter().map(|(partition, at)| (partition.clone(), *at)).collect();
+        let new: Vec<_> = new.into_iter().map(|(partition, at)| (partition.clone(), at.clone())).collect();
         let wanted: Vec<_> = wanted.into_keys().collect();
         tracing::info!(count = wanted.len(), partitions = %PartitionList(&wanted), "partitions assigned by hand");
         let gone = self.ownership.assign(wanted);
@@ -226,11 +226,11 @@ impl Engine {
     }
 
     fn seek(&mut self, now: Instant, partition: TopicPartition, at: StartAt) -> Result<Token> {
+        let position = known_offset(&at);
         match self.offsets.seek(now, &partition, at) {
             Ok(token) => {
                 self.fetch.stop(&partition);
                 self.outbox.forget(&partition);
-                let position = known_offset(at);
                 self.ownership.sought(&partition, token, position);
                 self.outbox.data(Data::Sought { partition, token, position });
                 Ok(token)

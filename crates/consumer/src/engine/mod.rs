@@ -57,7 +57,7 @@ use crate::{
     gauges::PartitionGauges,
     health::{MembershipState, Vitals},
     inbox::Control,
-    offsets::{Place, StartAt},
+    offsets::StartAt,
     partition_list::PartitionList,
     shared::Shared,
 };
@@ -108,7 +108,7 @@ pub(crate) struct Engine {
     sink: Sink,
     seed: u64,
     /// Where to begin where nothing is committed, if the application has said so.
-    begin_at: Option<Place>,
+    begin_at: Option<StartAt>,
     /// What to vote for in a classic group.
     assignors: Vec<Strategy>,
 
@@ -159,7 +159,7 @@ impl Engine {
             .map(|group| Coordinator::new(group, config.request_timeout, backoff, seed ^ 1));
         Self {
             seed,
-            begin_at: parts.begin_at,
+            begin_at: parts.begin_at.clone(),
             assignors: parts.assignors.clone(),
             metadata: Metadata::new(now, rooms::metadata(&config, seed)),
             coordinator,
@@ -297,9 +297,9 @@ impl Engine {
     /// partition that did not exist when the topic was subscribed to (FAILURES B4).
     fn start_of(&self, partition: &TopicPartition) -> StartAt {
         if self.subscriptions.was_born_later(partition) {
-            return StartAt::CommittedOrEarliest;
+            return StartAt::committed_or(StartAt::Earliest);
         }
-        self.begin_at.map_or(StartAt::Committed, StartAt::CommittedOr)
+        self.begin_at.clone().map_or(StartAt::Committed, StartAt::committed_or)
     }
 
     // ---- the clock, answers, what to send ------------------------------------------------------------------------

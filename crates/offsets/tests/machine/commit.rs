@@ -10,7 +10,7 @@ use offtake_machine::{
 };
 use offtake_offsets::{
     Cause, Commit, CommitError, CommitId, CommitOutcome, Event, FinishedError, MAX_QUEUED_COMMITS,
-    OffsetAndMetadata, Place, ResetPolicy, ResetReason, StartAt,
+    OffsetAndMetadata, ResetPolicy, ResetReason, StartAt,
 };
 use offtake_wire::{ApiKey, ErrorCode, Uuid};
 
@@ -738,7 +738,7 @@ fn two_finished() -> (Sim, [Token; 2]) {
     sim.assign([0, 1].map(|p| (orders(p), StartAt::Offset(Position::at(10)))));
     let tokens = [0, 1].map(|p| sim.token(p));
     for (p, token) in [0, 1].into_iter().zip(tokens) {
-        sim.offsets.finished(&orders(p), token, Position::at(20)).unwrap();
+        sim.offsets.mark_finished(&orders(p), token, Position::at(20)).unwrap();
     }
     sim.events();
     (sim, tokens)
@@ -748,7 +748,7 @@ fn two_finished() -> (Sim, [Token; 2]) {
 fn h2_what_else_a_withdrawn_commit_carried_is_sent_anew_at_once() {
     let (mut sim, [token, other]) = two_finished();
     let both = [(orders(0), token), (orders(1), other)];
-    let id = sim.commit(Commit::These(both.map(|(of, token)| (of, token, Position::at(20).into())).into()));
+    let id = sim.commit(Commit::Offsets(both.map(|(of, token)| (of, token, Position::at(20).into())).into()));
     let first = sim.transmit();
     sim.offsets.unassign([&orders(1)]);
     assert_eq!(sim.events(), [Event::Withdraw(first.id)]);
@@ -766,7 +766,7 @@ fn h2_what_else_a_withdrawn_commit_carried_is_sent_anew_at_once() {
 #[test]
 fn an_automatic_commit_that_was_withdrawn_is_made_anew_without_a_pause() {
     let (mut sim, [token, _]) = two_finished();
-    sim.offsets.commit_soon(sim.now);
+    sim.offsets.request_auto_commit(sim.now);
     let first = sim.transmit();
     assert_eq!(commit_offsets(&first).len(), 2);
     sim.finish(token, 25);
@@ -782,7 +782,7 @@ fn a_withdrawn_commit_that_nobody_waits_for_any_more_is_not_sent() {
     let these =
         vec![(orders(0), token, Position::at(20).into()), (orders(1), other, Position::at(20).into())];
     let deadline = sim.now + Duration::from_secs(1);
-    let id = sim.offsets.commit(sim.now, Commit::These(these), deadline);
+    let id = sim.offsets.commit(sim.now, Commit::Offsets(these), deadline);
     let first = sim.transmit();
     sim.advance(Duration::from_secs(2));
     assert!(matches!(sim.events().as_slice(), [Event::CommitDone { id: over, .. }] if *over == id));
@@ -909,7 +909,7 @@ fn b2_f4_what_flows_goes_on_where_it_was_after_metadata_that_were_old() {
 /// And what waits begins where it was to begin.
 #[test]
 fn b2_b4_what_waits_begins_where_it_was_to_after_metadata_that_were_old() {
-    let (mut sim, token) = shown_another(StartAt::CommittedOr(Place::Earliest));
+    let (mut sim, token) = shown_another(StartAt::committed_or(StartAt::Earliest));
     let load = sim.transmit();
     shows(&mut sim, OLD);
     sim.answer(&load, 9, fetched([(orders(0), -1, -1, ErrorCode::None)]));

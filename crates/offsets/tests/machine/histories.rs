@@ -10,7 +10,7 @@ use std::{
 };
 
 use offtake_machine::{BrokerId, CallError, Position, Token, TopicPartition, Transmit};
-use offtake_offsets::{Commit, CommitId, Event, Place, ResetPolicy, StartAt};
+use offtake_offsets::{Commit, CommitId, Event, ResetPolicy, StartAt};
 use offtake_wire::{ErrorCode, Request, Response};
 use proptest::{collection::vec, prelude::*};
 
@@ -50,15 +50,12 @@ enum Step {
 }
 
 fn start_at() -> impl Strategy<Value = StartAt> {
-    let place = prop_oneof![
-        Just(Place::Policy),
-        Just(Place::Earliest),
-        (0..200i64).prop_map(|offset| Place::Offset(Position::at(offset))),
-    ];
+    let place =
+        prop_oneof![Just(StartAt::Policy), Just(StartAt::Earliest), (0..200i64).prop_map(StartAt::offset),];
     prop_oneof![
         6 => Just(StartAt::Committed),
-        1 => Just(StartAt::CommittedOrEarliest),
-        1 => place.prop_map(StartAt::CommittedOr),
+        1 => Just(StartAt::committed_or(StartAt::Earliest)),
+        1 => place.prop_map(StartAt::committed_or),
         1 => Just(StartAt::Policy),
         1 => Just(StartAt::Earliest),
         1 => Just(StartAt::Latest),
@@ -67,6 +64,15 @@ fn start_at() -> impl Strategy<Value = StartAt> {
         2 => (0..200i64).prop_map(|offset| StartAt::Offset(Position::at(offset))),
         1 => (0..200i64, 0..8i32).prop_map(|(offset, epoch)| StartAt::Offset(at(offset, epoch))),
     ]
+}
+
+/// The offset that it names, for where something is committed or where nothing is.
+fn offset_of(start: &StartAt) -> Option<Position> {
+    match start {
+        StartAt::Offset(position) => Some(*position),
+        StartAt::CommittedOr(otherwise) => offset_of(otherwise),
+        _ => None,
+    }
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -155,18 +161,18 @@ impl History {
     }
 
     /// A place of the application's choice.
-    fn aims(&mut self, of: &TopicPartition, start: StartAt) {
+    fn aims(&mut self, of: &TopicPartition, start: &StartAt) {
         let claim = self.claim(of);
         claim.rewound = true;
         claim.places.clear();
         claim.position = None;
         claim.policy = matches!(start, StartAt::Policy);
-        if let StartAt::Offset(position) | StartAt::CommittedOr(Place::Offset(position)) = start {
+        if let Some(position) = offset_of(start) {
             claim.places.insert(position.offset);
         }
         if let StartAt::BeforeEnd(back) = start {
             // Wherever the end may be by then.
-            let ends = (0..=400i64).map(|end| end.saturating_sub(back as i64));
+            let ends = (0..=400i64).map(|end| end.saturating_sub(*back as i64));
             claim.places.extend(ends.filter(|offset| *offset >= 0));
         }
     }
@@ -177,7 +183,7 @@ impl History {
                 let of = orders(p);
                 if self.token(&of).is_none() {
                     self.claims.remove(&of);
-                    self.aims(&of, start);
+                    self.aims(&of, &start);
                 }
                 self.sim.assign([(of, start)]);
             }
@@ -185,7 +191,7 @@ impl History {
             Step::Seek(p, start) => {
                 let of = orders(p);
                 if self.token(&of).is_some() {
-                    self.aims(&of, start);
+                    self.aims(&of, &start);
                     if let StartAt::Offset(position) = start {
                         // What lies beyond is not finished any more, whatever the leader will say.
                         self.claim(&of).done.insert(position.offset);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::support::*;
 use offtake_machine::{BrokerId, CallError, GroupProtocol, Identity, Position, Token};
 use offtake_offsets::{
-    Cause, Event, FinishedError, PartitionError, Place, ResetPolicy, ResetReason, SeekError, StartAt,
+    Cause, Event, FinishedError, PartitionError, ResetPolicy, ResetReason, SeekError, StartAt,
 };
 use offtake_wire::{ApiKey, ErrorCode, OffsetFetchResponse, Uuid};
 
@@ -209,7 +209,7 @@ fn with_the_policy_none_the_application_decides() {
 #[test]
 fn b4_a_partition_born_after_the_subscription_begins_at_its_first_record() {
     let mut sim = Sim::new(|c| c.reset = ResetPolicy::Latest);
-    sim.assign([(orders(3), StartAt::CommittedOrEarliest)]);
+    sim.assign([(orders(3), StartAt::committed_or(StartAt::Earliest))]);
     let load = sim.transmit();
     sim.answer(&load, 9, fetched([(orders(3), -1, -1, ErrorCode::None)]));
     let list = sim.transmit();
@@ -218,11 +218,35 @@ fn b4_a_partition_born_after_the_subscription_begins_at_its_first_record() {
     assert!(sim.events().contains(&start(&sim, 3, at(0, 5))));
 }
 
+/// However deep a fallback is nested, what is committed is looked for once, and the innermost place counts.
+#[test]
+fn a_fallback_of_a_fallback_is_a_fallback() {
+    let mut sim = Sim::new(|_| {});
+    sim.assign([
+        (orders(0), StartAt::committed_or(StartAt::committed_or(5))),
+        (orders(1), StartAt::committed_or(StartAt::Committed)),
+    ]);
+    let load = sim.transmit();
+    sim.answer(
+        &load,
+        9,
+        fetched([(orders(0), -1, -1, ErrorCode::None), (orders(1), -1, -1, ErrorCode::None)]),
+    );
+    let events = sim.events();
+    assert!(events.contains(&start(&sim, 0, Position::at(5))), "{events:?}");
+    assert!(
+        !events
+            .iter()
+            .any(|event| matches!(event, Event::Start { partition, .. } if *partition == orders(1)))
+    );
+    assert_eq!(sim.transmits().len(), 1, "where the policy says has to be asked for");
+}
+
 #[test]
 fn a_place_of_ones_own_counts_only_where_nothing_is_committed() {
-    let here = StartAt::CommittedOr(Place::Offset(Position::at(5)));
+    let here = StartAt::committed_or(5);
     let mut sim = Sim::new(|_| {});
-    sim.assign([(orders(0), here), (orders(1), here)]);
+    sim.assign([(orders(0), here.clone()), (orders(1), here)]);
     let load = sim.transmit();
     sim.answer(
         &load,
@@ -576,7 +600,7 @@ fn q_a_broker_without_list_offsets_is_told_of_at_once() {
 fn h9_there_is_no_place_below_zero() {
     let (mut sim, token) = Sim::flowing(|_| {});
     let below = StartAt::Offset(Position::at(-1));
-    assert_eq!(sim.offsets.seek(sim.now, &orders(0), below), Err(SeekError::NegativeOffset(-1)));
+    assert_eq!(sim.offsets.seek(sim.now, &orders(0), below.clone()), Err(SeekError::NegativeOffset(-1)));
     assert_eq!(sim.token(0), token, "a refused seek changes nothing");
     assert_eq!(
         sim.offsets.seek(sim.now, &orders(1), StartAt::Earliest),
