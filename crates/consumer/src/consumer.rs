@@ -370,6 +370,7 @@ fn compile<P: AsRef<str>>(patterns: impl IntoIterator<Item = P>) -> Result<Vec<R
                 let text = error.to_string();
                 let why = text.lines().last().map_or("", |last| last.trim_start_matches("error: "));
                 Error::new(ErrorKind::Config, format!("`{pattern}` is no regular expression: {why}"))
+                    .caused_by(error)
             })
         })
         .collect()

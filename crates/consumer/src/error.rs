@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use offtake_machine::{CallError, TopicPartition};
 use offtake_wire::ErrorCode;
 
-use crate::committing::CommitReport;
+use crate::{committing::CommitReport, config::ConfigError};
 
 /// The result of everything that can fail here.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -20,6 +20,7 @@ pub struct Error {
     code: Option<ErrorCode>,
     partition: Option<TopicPartition>,
     report: Option<Arc<CommitReport>>,
+    cause: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 /// What a program can tell apart.
@@ -70,7 +71,7 @@ pub enum ErrorKind {
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), code: None, partition: None, report: None }
+        Self { kind, message: message.into(), code: None, partition: None, report: None, cause: None }
     }
 
     pub(crate) fn closed() -> Self {
@@ -95,6 +96,16 @@ impl Error {
 
     pub(crate) fn with_partition(self, partition: TopicPartition) -> Self {
         Self { partition: Some(partition), ..self }
+    }
+
+    /// What it comes from, for those who ask for the `source`. The message says all that a person needs without it.
+    pub(crate) fn caused_by(self, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self { cause: Some(Arc::new(cause)), ..self }
+    }
+
+    /// The same cause as that of another error.
+    pub(crate) fn with_cause_of(self, other: &Self) -> Self {
+        Self { cause: other.cause.clone(), ..self }
     }
 
     /// Speaks for a commit of which `failed` partitions failed, this one among them, and `committed` did not.
@@ -174,7 +185,46 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {}
+/// The source is what the error comes from where that is an error of its own: a [`ConfigError`], what the system
+/// said, what became of a request. The message has already said it in words.
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.cause {
+            Some(cause) => Some(&**cause),
+            None => None,
+        }
+    }
+}
+
+impl From<ConfigError> for Error {
+    fn from(error: ConfigError) -> Self {
+        Self::new(ErrorKind::Config, error.to_string()).caused_by(error)
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Config => "invalid configuration",
+            Self::Misuse => "call not allowed in this state",
+            Self::Unreachable => "no broker can be reached",
+            Self::NotKafka => "not a Kafka broker",
+            Self::Unsupported => "not supported by the broker",
+            Self::UnknownTopic => "unknown topic or partition",
+            Self::Authorization => "not authorized",
+            Self::Group => "refused by the group",
+            Self::Fenced => "fenced by another member",
+            Self::NoOffset => "no valid offset",
+            Self::Corrupt => "corrupt record batch",
+            Self::TooLarge => "too large",
+            Self::CommitFailed => "commit failed",
+            Self::NotOwned => "partition not owned",
+            Self::Timeout => "timed out",
+            Self::Closed => "consumer closed",
+            Self::Malformed => "malformed response",
+        })
+    }
+}
 
 impl From<CallError> for Error {
     fn from(error: CallError) -> Self {
@@ -189,6 +239,6 @@ impl From<CallError> for Error {
             CallError::Malformed { .. } => ErrorKind::Malformed,
             CallError::TooLarge { .. } => ErrorKind::TooLarge,
         };
-        Self::new(kind, error.to_string())
+        Self::new(kind, error.to_string()).caused_by(error)
     }
 }

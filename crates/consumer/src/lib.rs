@@ -212,13 +212,15 @@ pub use health::{FailingBroker, Health, MembershipState, Unfinished};
 pub use listener::{Listener, ListenerError, ListenerFuture, Rebalance};
 pub use next::Next;
 pub use offsets::{Assign, OffsetAndMetadata, OffsetAndTimestamp, StartAt};
-pub use offtake_machine::{PartitionInfo, Position, Topic, TopicPartition};
+pub use offtake_machine::{ParseTopicPartitionError, PartitionInfo, Position, Topic, TopicPartition};
 pub use offtake_net::{Dial, DialFuture, Stream, Tcp};
+/// Kafka's error codes, which [`Error::code`] has.
+pub use offtake_wire::ErrorCode;
 pub use offtake_wire::records::Decompressor;
 pub use one_or_many::OneOrMany;
 pub use rebalance::Handover;
 pub use records::{
-    Delivered, Header, Headers, Iter, OwnedRecord, PartitionIter, PartitionRecords, Record, Records,
-    TimestampType,
+    Delivered, Header, Headers, Iter, OwnedIter, OwnedRecord, PartitionIter, PartitionRecords, Record,
+    Records, TimestampType,
 };
 pub use ticket::Ticket;

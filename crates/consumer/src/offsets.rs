@@ -5,6 +5,7 @@ pub use offtake_offsets::{Assign, OffsetAndMetadata, StartAt};
 
 /// Where a search by time, or for an end of a log, arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct OffsetAndTimestamp {
     /// The offset.
     pub offset: i64,

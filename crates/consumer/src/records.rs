@@ -66,6 +66,16 @@ impl<'a> IntoIterator for &'a Records {
     }
 }
 
+/// Records that outlive this, as if each was [detached](Record::detach).
+impl IntoIterator for Records {
+    type Item = OwnedRecord;
+    type IntoIter = OwnedIter;
+
+    fn into_iter(self) -> OwnedIter {
+        OwnedIter { parts: self.parts.into_iter(), current: Vec::new().into_iter(), left: self.len }
+    }
+}
+
 /// Consecutive records of one partition, out of one batch.
 #[derive(Clone, Debug)]
 pub struct PartitionRecords {
@@ -128,6 +138,17 @@ impl<'a> IntoIterator for &'a PartitionRecords {
 
     fn into_iter(self) -> PartitionIter<'a> {
         self.iter()
+    }
+}
+
+/// Records that outlive this, as if each was [detached](Record::detach).
+impl IntoIterator for PartitionRecords {
+    type Item = OwnedRecord;
+    type IntoIter = OwnedIter;
+
+    fn into_iter(self) -> OwnedIter {
+        let left = self.len();
+        OwnedIter { parts: vec![self].into_iter(), current: Vec::new().into_iter(), left }
     }
 }
 
@@ -419,6 +440,37 @@ impl<'a> Iterator for Iter<'a> {
 
 impl ExactSizeIterator for Iter<'_> {}
 impl FusedIterator for Iter<'_> {}
+
+/// The records of one [`Records`] or [`PartitionRecords`], on their own.
+#[derive(Clone, Debug)]
+pub struct OwnedIter {
+    parts: std::vec::IntoIter<PartitionRecords>,
+    /// The records of the part that was begun.
+    current: std::vec::IntoIter<OwnedRecord>,
+    left: usize,
+}
+
+impl Iterator for OwnedIter {
+    type Item = OwnedRecord;
+
+    fn next(&mut self) -> Option<OwnedRecord> {
+        loop {
+            if let Some(record) = self.current.next() {
+                self.left = self.left.saturating_sub(1);
+                return Some(record);
+            }
+            let part = self.parts.next()?;
+            self.current = part.iter().map(|record| record.detach()).collect::<Vec<_>>().into_iter();
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for OwnedIter {}
+impl FusedIterator for OwnedIter {}
 
 #[cfg(test)]
 mod tests;

@@ -9,9 +9,9 @@ use std::{
 };
 
 use offtake::{
-    Assign, Consumer, Error, OffsetAndMetadata, StartAt, Topic, TopicPartition,
+    Assign, Consumer, Error, ErrorCode, ErrorKind, OffsetAndMetadata, StartAt, Topic, TopicPartition,
     admin::{Admin, OffsetSpec},
-    config::{Config, IsolationLevel},
+    config::{Config, ConfigError, IsolationLevel},
 };
 use offtake_broker::Cluster;
 
@@ -318,4 +318,85 @@ async fn the_admin_client_takes_what_the_consumer_takes() -> Result<(), Error> {
     assert_eq!(admin.list_offsets_of_group("copy").await?.len(), 2);
     admin.close().await;
     Ok(())
+}
+
+#[tokio::test]
+async fn records_that_are_taken_by_value_outlive_their_poll() {
+    let cluster = cluster().await;
+    let mut consumer = member(&cluster).build().await.unwrap();
+    consumer.subscribe("orders").await.unwrap();
+    let (mut kept, mut of_parts) = (Vec::new(), 0);
+    while kept.len() < 20 {
+        let records = consumer.poll(A_WHILE).await.unwrap();
+        for part in records.partitions().cloned() {
+            of_parts += part.into_iter().map(|record| record.offset()).count();
+        }
+        let (expected, owned) = (records.len(), records.into_iter());
+        assert_eq!(owned.len(), expected);
+        for record in owned {
+            kept.push(record);
+        }
+    }
+    consumer.close(A_WHILE).await.unwrap();
+    assert_eq!((kept.len(), of_parts), (20, 20));
+    for record in kept {
+        assert_eq!(record.value().unwrap(), record.offset().to_string().as_bytes());
+    }
+}
+
+#[test]
+fn names_are_read_as_they_are_written() {
+    assert_eq!("orders-0".parse::<TopicPartition>().unwrap(), orders(0));
+    assert_eq!("of-two-words-12".parse::<TopicPartition>().unwrap(), TopicPartition::new("of-two-words", 12));
+    assert_eq!(orders(0).to_string(), "orders-0");
+    assert_eq!("orders".parse::<Topic>().unwrap(), "orders");
+    let refused = "orders".parse::<TopicPartition>().unwrap_err();
+    assert!(refused.to_string().contains("`orders`"), "{refused}");
+}
+
+#[test]
+fn what_tools_store_can_be_written_and_read() {
+    let offsets = BTreeMap::from([
+        (orders(0), OffsetAndMetadata::new(42)),
+        (TopicPartition::new("a-b", 1), OffsetAndMetadata::new(7).with_metadata("noted")),
+    ]);
+    let written = serde_json::to_string(&offsets).unwrap();
+    assert!(written.contains(r#""a-b-1":{"offset":7,"#), "{written}");
+    assert_eq!(
+        serde_json::from_str::<BTreeMap<TopicPartition, OffsetAndMetadata>>(&written).unwrap(),
+        offsets
+    );
+    let short: OffsetAndMetadata = serde_json::from_str(r#"{"offset":42}"#).unwrap();
+    assert_eq!(short, OffsetAndMetadata::new(42));
+    let topics: Vec<Topic> = serde_json::from_str(r#"["orders"]"#).unwrap();
+    assert_eq!(
+        (topics[0].as_str(), serde_json::to_string(&topics).unwrap().as_str()),
+        ("orders", r#"["orders"]"#)
+    );
+    let refused = serde_json::from_str::<TopicPartition>(r#""orders""#).unwrap_err();
+    assert!(refused.to_string().contains("names no partition"), "{refused}");
+}
+
+#[tokio::test]
+async fn an_error_has_its_cause_and_its_kind_a_name() {
+    let refused = Admin::new(Config::default()).unwrap_err();
+    assert_eq!(
+        (refused.kind(), refused.kind().to_string().as_str()),
+        (ErrorKind::Config, "invalid configuration")
+    );
+    let cause = std::error::Error::source(&refused).unwrap();
+    assert!(cause.is::<ConfigError>(), "{cause:?}");
+
+    // Nobody listens there any more.
+    let gone = cluster().await;
+    let mut config = Config::default();
+    config.set("bootstrap.servers", &gone.bootstrap()).unwrap();
+    gone.shutdown().await;
+    let mut admin = Admin::new(config).unwrap();
+    admin.within(Duration::from_millis(200));
+    let unreachable = admin.list_topics(false).await.unwrap_err();
+    assert_eq!(unreachable.kind(), ErrorKind::Unreachable, "{unreachable}");
+    let cause = std::error::Error::source(&unreachable).unwrap();
+    assert!(cause.to_string().contains("connection refused"), "{cause}");
+    assert_eq!(unreachable.code(), None::<ErrorCode>);
 }

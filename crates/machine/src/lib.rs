@@ -30,5 +30,7 @@ pub use coordinator::{Coordinator, CoordinatorAddress};
 pub use identity::{GroupProtocol, Identity};
 pub use isolation::IsolationLevel;
 pub use metadata::{Metadata, MetadataConfig};
-pub use names::{BrokerId, InvalidTopic, LeaderEpoch, Position, Token, Topic, TopicPartition};
+pub use names::{
+    BrokerId, InvalidTopic, LeaderEpoch, ParseTopicPartitionError, Position, Token, Topic, TopicPartition,
+};
 pub use random::SplitMix64;

@@ -1,6 +1,6 @@
 //! The names that all machines share.
 
-use std::{borrow::Borrow, cmp::Ordering, fmt, sync::Arc};
+use std::{borrow::Borrow, cmp::Ordering, convert::Infallible, fmt, str::FromStr, sync::Arc};
 
 /// A broker's id, `node.id`. Never negative: a missing broker is an `Option`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -113,6 +113,14 @@ impl From<Arc<str>> for Topic {
     }
 }
 
+impl FromStr for Topic {
+    type Err = Infallible;
+
+    fn from_str(name: &str) -> Result<Self, Infallible> {
+        Ok(name.into())
+    }
+}
+
 impl From<&Self> for Topic {
     fn from(topic: &Self) -> Self {
         topic.clone()
@@ -216,7 +224,60 @@ impl fmt::Display for TopicPartition {
     }
 }
 
-/// A leader epoch: how often a partition has changed its leader (KIP-320). `None` where Kafka has -1.
+/// Why a text names no partition: see [`TopicPartition`]'s `FromStr`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` names no partition: it takes a topic, a dash and the partition's index, as in `orders-0`")]
+pub struct ParseTopicPartitionError(String);
+
+/// Reads what `Display` writes, `orders-0`. Topics may have dashes too: the last one counts.
+impl FromStr for TopicPartition {
+    type Err = ParseTopicPartitionError;
+
+    fn from_str(text: &str) -> Result<Self, ParseTopicPartitionError> {
+        let parse = || {
+            let (topic, partition) = text.rsplit_once('-').filter(|(topic, _)| !topic.is_empty())?;
+            // `parse` alone would take a sign.
+            let partition =
+                partition.parse().ok().filter(|_| partition.bytes().all(|c| c.is_ascii_digit()))?;
+            Some(Self::new(topic, partition))
+        };
+        parse().ok_or_else(|| ParseTopicPartitionError(text.to_owned()))
+    }
+}
+
+/// Topics as their names, partitions as `orders-0`: in this form they can be the keys of a JSON object.
+#[cfg(feature = "serde")]
+mod serde_impls {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    use super::{Topic, TopicPartition};
+
+    impl Serialize for Topic {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.serialize_str(self.as_str())
+        }
+    }
+
+    impl<'de> Deserialize<'de> for Topic {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            String::deserialize(deserializer).map(Self::from)
+        }
+    }
+
+    impl Serialize for TopicPartition {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_str(self)
+        }
+    }
+
+    impl<'de> Deserialize<'de> for TopicPartition {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+        }
+    }
+}
+
+/// A leader epoch: how often a partition has changed its leader (KIP-320). `None` wherever Kafka writes -1.
 pub type LeaderEpoch = Option<i32>;
 
 /// Turns Kafka's -1 into `None`.
@@ -227,6 +288,7 @@ pub fn known_epoch(epoch: i32) -> LeaderEpoch {
 /// A position in one partition: the next offset, and the leader epoch of the record before it, which shows whether the
 /// log was truncated (KIP-320).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Position {
     /// The next offset to read.
     pub offset: i64,
@@ -286,6 +348,21 @@ mod tests {
         assert_eq!(check(&"a".repeat(250)), Err(InvalidTopic::TooLong(250)));
         assert_eq!(check("two words"), Err(InvalidTopic::Character(' ')));
         assert_eq!(check("größe"), Err(InvalidTopic::Character('ö')));
+    }
+
+    #[test]
+    fn a_partition_is_read_as_it_is_written_whatever_dashes_its_topic_has() {
+        for (topic, partition) in
+            [("orders", 0), ("a-b", 7), ("a-", 1), ("-", 2), ("1-2", 3), ("-1-", i32::MAX)]
+        {
+            let written = TopicPartition::new(topic, partition);
+            assert_eq!(written.to_string().parse(), Ok(written));
+        }
+        for text in ["", "orders", "orders-", "-0", "orders-x", "orders-+1", "orders-2147483648", "orders- 1"]
+        {
+            let refused = text.parse::<TopicPartition>().unwrap_err();
+            assert!(refused.to_string().contains(&format!("`{text}`")), "{refused}");
+        }
     }
 
     #[test]

@@ -141,12 +141,15 @@ impl fmt::Display for ResetReason {
 
 /// A committed offset, or one to commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct OffsetAndMetadata {
     /// The next offset to read: all records before it are finished.
     pub offset: i64,
-    /// The leader epoch of the record before it, if known.
+    /// The leader epoch of the record before it, where known.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub leader_epoch: LeaderEpoch,
     /// The application's own metadata.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub metadata: String,
 }
 

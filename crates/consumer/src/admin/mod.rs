@@ -20,11 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{
-    clock,
-    config::Config,
-    error::{Error, ErrorKind, Result},
-};
+use crate::{clock, config::Config, error::Result};
 use calls::Calls;
 
 pub use offtake_machine::BrokerId;
@@ -52,7 +48,7 @@ impl Admin {
     /// # Errors
     /// `Config`, with the property and what it may be.
     pub fn new(config: Config) -> Result<Self> {
-        config.validate().map_err(|error| Error::new(ErrorKind::Config, error.to_string()))?;
+        config.validate()?;
         let config = Arc::new(config);
         Ok(Self { calls: Calls::new(&config), config, deadline: None })
     }

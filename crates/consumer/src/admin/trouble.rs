@@ -35,7 +35,10 @@ impl Trouble {
     pub(super) fn call(what: &str, error: CallError) -> Self {
         let again = if error.is_retriable() { Again::Yes } else { Again::Never };
         let error = Error::from(error);
-        Self { error: Error::new(error.kind(), format!("cannot {what}: {error}")), again }
+        Self {
+            error: Error::new(error.kind(), format!("cannot {what}: {error}")).with_cause_of(&error),
+            again,
+        }
     }
 
     /// The broker answered with an error. `said` is what it has to say about it.
@@ -142,7 +145,7 @@ impl Attempts {
                 _ => "",
             };
             let message = format!("{}; gave up after {seconds} s{hint}", trouble.error);
-            let error = Error::new(trouble.error.kind(), message);
+            let error = Error::new(trouble.error.kind(), message).with_cause_of(&trouble.error);
             return Err(match trouble.error.code() {
                 Some(code) => error.with_code(code),
                 None => error,

@@ -62,12 +62,14 @@ pub(crate) fn start(config: Arc<Config>, mut parts: Parts) -> Result<Consumer> {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
                     Error::new(ErrorKind::Config, format!("cannot start the engine's runtime: {error}"))
+                        .caused_by(error)
                 })?;
             thread::Builder::new()
                 .name("offtake-engine".to_owned())
                 .spawn(move || runtime.block_on(run(engine, hands, ends).instrument(span)))
                 .map_err(|error| {
                     Error::new(ErrorKind::Config, format!("cannot start the engine's thread: {error}"))
+                        .caused_by(error)
                 })?;
         }
     }
