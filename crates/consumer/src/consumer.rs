@@ -1,6 +1,6 @@
 //! The consumer: the handle that the application holds.
 
-mod closing;
+pub(crate) mod closing;
 mod pattern;
 mod polling;
 mod positions;
@@ -20,7 +20,7 @@ use self::polling::Polling;
 pub use self::{
     closing::{CloseOptions, GroupMembership},
     pattern::SubscriptionPattern,
-    polling::RecordStream,
+    polling::{ConsumerStream, RecordStream},
 };
 use crate::{
     batches::Batches,
@@ -31,6 +31,7 @@ use crate::{
     engine::command::{Command, Subscription},
     error::{Error, ErrorKind, Result},
     event::Sink,
+    group_metadata::GroupMetadata,
     handle::Handle,
     health::Vitals,
     inbox::{Control, InboxReceiver, Taken},
@@ -166,6 +167,22 @@ impl Consumer {
         &self.handle.config
     }
 
+    /// As whom the group knows this consumer now (KIP-447).
+    ///
+    /// # Errors
+    /// As [`Handle::group_metadata`].
+    pub async fn group_metadata(&self) -> Result<GroupMetadata> {
+        self.handle.group_metadata().await
+    }
+
+    /// Asks the group for a rebalance (KIP-568).
+    ///
+    /// # Errors
+    /// As [`Handle::enforce_rebalance`].
+    pub async fn enforce_rebalance(&self) -> Result<()> {
+        self.handle.enforce_rebalance().await
+    }
+
     /// Speaks to this consumer from other tasks.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
@@ -273,7 +290,9 @@ impl Consumer {
         self.handle.ask(|reply| Command::Unsubscribe { reason: "the consumer unsubscribed", reply }).await?;
         // Everything that the engine said before its answer is of the time before.
         self.inbox.take(&mut self.taken);
-        self.taken.control.retain(|control| matches!(control, Control::Wake | Control::Failed(_)));
+        self.taken
+            .control
+            .retain(|control| matches!(control, Control::Wake | Control::Failed(_) | Control::Close { .. }));
         while let Some(data) = self.taken.data.pop_front() {
             self.delivery.take_in(data);
         }
@@ -356,6 +375,12 @@ impl Consumer {
     /// the last is finished.
     pub fn stream(&mut self) -> RecordStream<'_> {
         RecordStream { polling: Polling { consumer: self }, has_ended: false }
+    }
+
+    /// The same as a stream that owns the consumer, so that a function can return it and a task can take it along. A
+    /// [`Handle`] closes it from elsewhere; [`into_consumer`](ConsumerStream::into_consumer) gives the consumer back.
+    pub fn into_stream(self) -> ConsumerStream {
+        ConsumerStream { consumer: self, has_ended: false }
     }
 }
 

@@ -172,19 +172,6 @@ impl Delivery {
         self.flows.get(partition)?.gauges.lag()
     }
 
-    /// The next offset to hand out, of a partition of which the application was handed something since it was assigned, or
-    /// which it has sought to a known offset.
-    pub(crate) fn known_position(&self, partition: &TopicPartition) -> Option<i64> {
-        let flow = self.flows.get(partition).filter(|flow| flow.is_known)?;
-        flow.position.map(|position| position.offset)
-    }
-
-    /// Whether the position is before what was handed out at it: the cluster has moved it back since.
-    pub(crate) fn is_beyond(&self, place: &Spot) -> bool {
-        let flow = self.flows.get(&place.partition).filter(|flow| flow.token == place.token);
-        flow.and_then(|flow| flow.position).is_some_and(|position| position.offset < place.next.offset)
-    }
-
     /// Whether the application has sought to before this since it was handed out, or it is of a log that is gone.
     pub(crate) fn is_sought_before(&self, place: &Spot) -> bool {
         let flow = self.flows.get(&place.partition).filter(|flow| flow.token != place.token);

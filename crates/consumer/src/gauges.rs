@@ -30,6 +30,8 @@ pub(crate) struct PartitionGauges {
 struct Place {
     seek: u64,
     offset: Option<i64>,
+    /// Whether the application knows it: it was handed something since the assignment, or has sought there.
+    is_known: bool,
 }
 
 const UNKNOWN: i64 = -1;
@@ -45,7 +47,7 @@ impl PartitionGauges {
         Self {
             token,
             committed_only,
-            position: Mutex::new(Place { seek: token.seek, offset: None }),
+            position: Mutex::new(Place { seek: token.seek, offset: None, is_known: false }),
             high_watermark: AtomicI64::new(UNKNOWN),
             last_stable_offset: AtomicI64::new(UNKNOWN),
             is_paused: AtomicBool::new(false),
@@ -69,16 +71,41 @@ impl PartitionGauges {
         self.last_stable_offset.store(UNKNOWN, Ordering::Relaxed);
     }
 
-    /// The offset that is handed out next under `token`; of no account if the application has sought since.
+    /// The offset that is handed out next under `token`; without effect if the application has sought since.
     pub(crate) fn set_position(&self, token: Token, offset: Option<i64>) {
+        self.set_place(Place { seek: token.seek, offset, is_known: false });
+    }
+
+    /// The same of an offset that the application knows: it was handed something before it, or has sought there.
+    pub(crate) fn set_known_position(&self, token: Token, offset: Option<i64>) {
+        self.set_place(Place { seek: token.seek, offset, is_known: true });
+    }
+
+    fn set_place(&self, new: Place) {
         let mut place = self.position.lock().unwrap_or_else(PoisonError::into_inner);
-        if place.seek <= token.seek {
-            *place = Place { seek: token.seek, offset };
+        if place.seek <= new.seek {
+            *place = new;
         }
     }
 
+    fn place(&self) -> Place {
+        *self.position.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn position(&self) -> Option<i64> {
-        self.position.lock().unwrap_or_else(PoisonError::into_inner).offset
+        self.place().offset
+    }
+
+    /// The position if the application knows it: nothing beyond it can be finished.
+    pub(crate) fn known_position(&self) -> Option<i64> {
+        let place = self.place();
+        place.offset.filter(|_| place.is_known)
+    }
+
+    /// The position if nothing was sought, nor the partition assigned anew, since the token was minted.
+    pub(crate) fn position_under(&self, token: Token) -> Option<i64> {
+        let place = self.place();
+        place.offset.filter(|_| self.token.same_assignment(token) && place.seek == token.seek)
     }
 
     /// How many records are still to be handed out, counted in offsets; `None` before an answer has told where the log ends,

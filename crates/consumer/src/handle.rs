@@ -9,23 +9,26 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake_machine::{PartitionInfo, Position, Topic, TopicPartition};
+use offtake_machine::{PartitionInfo, Position, Token, Topic, TopicPartition};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     clock,
     config::Config,
+    consumer::closing::A_MOMENT,
     engine::{
         command::{Command, ListAt, Reply},
         not_assigned,
     },
     error::{Error, ErrorKind, Result},
     gauges::PartitionGauges,
+    group_metadata::GroupMetadata,
     health::Vitals,
     inbox::{Control, Inbox},
     ledgers::Ledgers,
     offsets::{OffsetAndMetadata, OffsetAndTimestamp, StartAt},
     one_or_many::OneOrMany,
+    records::{Delivered, Records, Spot},
     view::Viewer,
 };
 
@@ -51,7 +54,7 @@ impl Handle {
     pub(crate) async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T> {
         let (reply, answer) = oneshot::channel();
         self.send(command(reply))?;
-        answer.await.map_err(|_| self.ended())?
+        answer.await.map_err(|_| self.inbox.ended())?
     }
 
     pub(crate) fn send(&self, command: Command) -> Result<()> {
@@ -59,24 +62,79 @@ impl Handle {
         if self.inbox.is_gone() {
             return Err(Error::closed());
         }
-        self.commands.send(command).map_err(|_| self.ended())
-    }
-
-    /// Why there is no engine.
-    fn ended(&self) -> Error {
-        if self.inbox.is_closing() { Error::closed() } else { Error::engine_ended() }
+        self.commands.send(command).map_err(|_| self.inbox.ended())
     }
 
     pub(crate) fn deadline(&self) -> Instant {
         clock::after(self.config.default_api_timeout)
     }
 
-    /// Commits exactly these offsets, retrying for `default.api.timeout.ms`. It is not checked here whether they were
-    /// handed out: what is committed too high is read by nobody.
+    // ---- commits -------------------------------------------------------------------------------------------------
+
+    /// Commits that these records are finished, and all that came before them in their partitions; retries for
+    /// `default.api.timeout.ms`. The same as [`Consumer::commit`](crate::Consumer::commit), from another task; of two that
+    /// commit records of one partition, the later call counts.
     ///
     /// # Errors
-    /// `NotOwned` if a partition is not assigned to this consumer (nothing is sent then), `CommitFailed` where the
-    /// group refused; [`Error::commit_report`] tells partition by partition.
+    /// `NotOwned` if a partition was given up since (nothing is sent for it), `CommitFailed` where the group refused;
+    /// [`Error::commit_report`] tells partition by partition. `Misuse` of a consumer whose records are finished one by one.
+    pub async fn commit(&self, records: &Records) -> Result<()> {
+        self.commit_within(records, self.config.default_api_timeout).await
+    }
+
+    /// The same, retrying until `timeout` has passed.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub async fn commit_within(&self, records: &Records, timeout: Duration) -> Result<()> {
+        let offsets = self.offsets_behind(records)?;
+        let deadline = clock::after(timeout);
+        self.ask(|reply| Command::CommitThese { offsets, deadline, reply: Some(reply) }).await
+    }
+
+    /// What to commit when these records are finished, if it may be: of each partition the last.
+    pub(crate) fn offsets_behind(
+        &self,
+        records: &Records,
+    ) -> Result<Vec<(TopicPartition, Option<Token>, OffsetAndMetadata)>> {
+        self.check_up_to("commit")?;
+        let last: BTreeMap<_, _> = records.parts.iter().map(|part| (&part.partition, part)).collect();
+        let spots: Vec<_> = last.into_values().map(Delivered::spot).collect();
+        spots.iter().try_for_each(|spot| self.check_not_moved_back(spot))?;
+        let offset = |spot: Spot| (spot.partition, Some(spot.token), OffsetAndMetadata::from(spot.next));
+        Ok(spots.into_iter().map(offset).collect())
+    }
+
+    /// That all up to a record is finished cannot be said of a consumer whose records are finished one by one.
+    pub(crate) fn check_up_to(&self, call: &str) -> Result<()> {
+        match &self.ledgers {
+            None => Ok(()),
+            Some(_) => Err(Error::misuse(format!(
+                "{call} would say that all records before these are finished too, but this consumer was built with finish_each: finish them, then call commit_finished"
+            ))),
+        }
+    }
+
+    /// Of records that the cluster has lost, and reads anew from an earlier offset, nothing can be said any more.
+    pub(crate) fn check_not_moved_back(&self, spot: &Spot) -> Result<()> {
+        let (partition, next) = (&spot.partition, spot.next.offset);
+        let position = self.view.gauges(partition).and_then(|gauges| gauges.position_under(spot.token));
+        if position.is_none_or(|position| position >= next) {
+            return Ok(());
+        }
+        let message =
+            format!("the cluster has moved {partition} back to before offset {next}: its records come again");
+        Err(Error::new(ErrorKind::NotOwned, message).with_partition(partition.clone()))
+    }
+
+    /// Commits exactly these offsets, `[(&partition, 42)]`, `[(("orders", 0), 42)]`, or with an [`OffsetAndMetadata`] each,
+    /// retrying for `default.api.timeout.ms`.
+    ///
+    /// # Errors
+    /// `Misuse`, with nothing sent, where an offset lies beyond what `poll` has handed out since the partition was assigned,
+    /// or beyond where it was sought: nobody has been given the records between, and nobody would be. (To skip them on
+    /// purpose, [`seek`](Self::seek) there first.) `NotOwned` if a partition is not assigned to this consumer (nothing is sent
+    /// then), `CommitFailed` where the group refused; [`Error::commit_report`] tells partition by partition.
     pub async fn commit_offsets<P: Into<TopicPartition>, O: Into<OffsetAndMetadata>>(
         &self,
         offsets: impl IntoIterator<Item = (P, O)>,
@@ -91,6 +149,15 @@ impl Handle {
         timeout: Duration,
     ) -> Result<()> {
         let offsets: Vec<_> = converted(offsets);
+        for (partition, offset) in &offsets {
+            let known = self.view.gauges(partition).and_then(|gauges| gauges.known_position());
+            let Some(position) = known.filter(|position| offset.offset > *position) else { continue };
+            let message = format!(
+                "offset {} of {partition} is beyond {position}, which poll hands out next: the records between would be lost; seek there first to skip them",
+                offset.offset
+            );
+            return Err(Error::misuse(message).with_partition(partition.clone()));
+        }
         let offsets = offsets.into_iter().map(|(partition, offset)| (partition, None, offset)).collect();
         let deadline = clock::after(timeout);
         self.ask(|reply| Command::CommitThese { offsets, deadline, reply: Some(reply) }).await
@@ -314,6 +381,64 @@ impl Handle {
     /// position is not known.
     pub fn lag(&self, partition: impl Into<TopicPartition>) -> Option<u64> {
         self.view.gauges(&partition.into())?.lag()
+    }
+
+    // ---- the group -----------------------------------------------------------------------------------------------
+
+    /// As whom the group knows this consumer now: what a producer commits offsets with in a transaction (KIP-447).
+    ///
+    /// # Errors
+    /// `Misuse` without a `group.id`. `NotOwned` while a subscribed consumer is no member that may commit: before it has
+    /// joined, during a rebalance of which it has lost its partitions, after it has left.
+    pub async fn group_metadata(&self) -> Result<GroupMetadata> {
+        self.ask(|reply| Command::GroupMetadata { reply }).await
+    }
+
+    /// Asks the group for a rebalance (KIP-568): the member joins again, with the next `poll` where partitions have to be
+    /// given up first. Without effect while it is joining anyway.
+    ///
+    /// # Errors
+    /// `Misuse` while nothing is subscribed to, and with `group.protocol=consumer`, where the coordinator alone decides.
+    pub async fn enforce_rebalance(&self) -> Result<()> {
+        self.ask(|reply| Command::EnforceRebalance { reply }).await
+    }
+
+    // ---- the end -------------------------------------------------------------------------------------------------
+
+    /// Closes the consumer from elsewhere: as [`Consumer::close`](crate::Consumer::close), but inside of its `poll`, on the task that calls
+    /// it. That commits what is finished if `enable.auto.commit` is on, runs the listener's `revoked`, leaves the group, and
+    /// then fails with `Closed`, as every later call does; a stream ends. The records of the last `poll` count as finished
+    /// where the next `poll` would have said so. A consumer that is closed already stays so, and this is `Ok`.
+    ///
+    /// A listener that waits for this waits in vain, for `poll` waits for the listener.
+    ///
+    /// # Errors
+    /// `Timeout` where nothing has called `poll` within `timeout`, or it was not done with it: then the engine leaves the group
+    /// by itself, within a second, without the listener. What the listener failed with comes out of the `poll`.
+    pub async fn close(&self, timeout: Duration) -> Result<()> {
+        if self.is_closed() {
+            return Ok(());
+        }
+        let deadline = clock::after(timeout.max(A_MOMENT));
+        self.inbox.set_closing();
+        let (reply, answer) = oneshot::channel();
+        self.inbox.send_control(Control::Close { deadline, reply });
+        match clock::timeout_at(deadline, answer).await {
+            Some(Ok(closed)) => closed,
+            // Closed or dropped by somebody else meanwhile.
+            Some(Err(_)) => Ok(()),
+            None => {
+                let commits = self.config.enable_auto_commit && self.config.group_id.is_some();
+                let _ = self.send(Command::Abandon { commits });
+                let message = "nothing has polled the consumer in time to close it: it leaves its group without its listener";
+                Err(Error::new(ErrorKind::Timeout, message))
+            }
+        }
+    }
+
+    /// Whether the consumer was closed or dropped, or its engine has ended.
+    pub fn is_closed(&self) -> bool {
+        self.inbox.is_gone() || self.commands.is_closed()
     }
 
     /// Makes the running `poll`, or the next, return at once, with no records if there are none; also while no broker

@@ -23,7 +23,7 @@ use offtake_group::RevocationId;
 use offtake_machine::{Position, Token, TopicPartition};
 use tokio::task::coop;
 
-use crate::{error::Error, event::Event, gauges::PartitionGauges};
+use crate::{engine::command::Reply, error::Error, event::Event, gauges::PartitionGauges};
 
 /// A queue is not coalesced before it is as long as this.
 const MIN_COALESCED: usize = 256;
@@ -57,6 +57,11 @@ pub(crate) enum Control {
     Failed(Error),
     /// What `next` tells of it.
     PollIntervalExceeded(Event),
+    /// A handle closes the consumer: everything is given up, and then the engine ends.
+    Close {
+        deadline: Instant,
+        reply: Reply<()>,
+    },
     /// `poll` returns at once.
     Wake,
     /// A partition may be handed out again, or the session is known to be alive again: look once more.
@@ -164,9 +169,19 @@ impl Inbox {
         self.is_gone.load(Ordering::Acquire)
     }
 
+    /// The consumer is being closed: that its engine ends is in order.
+    pub(crate) fn set_closing(&self) {
+        self.is_closing.store(true, Ordering::Release);
+    }
+
     /// Whether somebody has said that it is to end.
     pub(crate) fn is_closing(&self) -> bool {
         self.is_closing.load(Ordering::Acquire) || self.is_gone()
+    }
+
+    /// Why there is no engine.
+    pub(crate) fn ended(&self) -> Error {
+        if self.is_closing() { Error::closed() } else { Error::engine_ended() }
     }
 
     pub(crate) fn send_control(&self, control: Control) {
@@ -219,9 +234,16 @@ impl InboxReceiver {
         self.0.clone()
     }
 
-    /// The consumer is being closed.
-    pub(crate) fn set_closing(&self) {
-        self.0.is_closing.store(true, Ordering::Release);
+    /// The consumer is being closed. Whether it was before.
+    pub(crate) fn set_closing(&self) -> bool {
+        let was = self.0.is_closing();
+        self.0.set_closing();
+        was
+    }
+
+    /// Why there is no engine.
+    pub(crate) fn ended(&self) -> Error {
+        self.0.ended()
     }
 
     /// Takes all that has come, behind what was taken before. False when there will never be more. Consumes tokio's
@@ -304,7 +326,7 @@ fn coalesce_control(queue: &mut VecDeque<Control>) {
                 errors = errors.saturating_add(1);
                 errors <= MAX_ERRORS
             }
-            Control::PollIntervalExceeded(_) => true,
+            Control::PollIntervalExceeded(_) | Control::Close { .. } => true,
         })
         .collect();
     kept.reverse();

@@ -181,6 +181,7 @@ mod engine;
 mod error;
 mod event;
 mod gauges;
+mod group_metadata;
 mod handle;
 mod health;
 mod inbox;
@@ -204,9 +205,12 @@ pub use batches::{Batches, RecordBatch};
 pub use builder::{BootstrapServers, Builder, EngineFuture};
 pub use committing::{CommitReport, Committing};
 pub use config::Config;
-pub use consumer::{CloseOptions, Consumer, GroupMembership, RecordStream, SubscriptionPattern};
+pub use consumer::{
+    CloseOptions, Consumer, ConsumerStream, GroupMembership, RecordStream, SubscriptionPattern,
+};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, OwnershipChange, RebalanceCall, ResetReason, Stall};
+pub use group_metadata::GroupMetadata;
 pub use handle::Handle;
 pub use health::{FailingBroker, Health, MembershipState, Unfinished};
 pub use listener::{Listener, ListenerError, ListenerFuture, Rebalance};

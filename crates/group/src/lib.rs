@@ -120,6 +120,15 @@ impl Member {
         }
     }
 
+    /// The application asks for a rebalance (KIP-568): a member of a classic group joins again, unless it is on its way to
+    /// that anyway. With the consumer protocol the coordinator alone decides, and nothing changes.
+    pub fn enforce_rebalance(&mut self, now: Instant) {
+        match &mut self.0 {
+            Machine::Classic(machine) => machine.enforce_rebalance(now),
+            Machine::Consumer(_) => {}
+        }
+    }
+
     /// What is known of the cluster has changed. As leader: joins again when topics of the group have more or fewer
     /// partitions than it assigned.
     pub fn handle_cluster(&mut self, now: Instant, cluster: &Cluster) {

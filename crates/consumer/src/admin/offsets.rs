@@ -53,8 +53,12 @@ impl Admin {
         isolation: IsolationLevel,
     ) -> Result<BTreeMap<TopicPartition, ListedOffset>> {
         let deadline = self.deadline();
-        let mut asking =
-            Asking { left: partitions.into_items().into_iter().collect(), at, isolation, found: BTreeMap::new() };
+        let mut asking = Asking {
+            left: partitions.into_items().into_iter().collect(),
+            at,
+            isolation,
+            found: BTreeMap::new(),
+        };
         self.calls.retrying(deadline, async |calls| asking.ask(calls, deadline).await).await?;
         Ok(asking.found)
     }

@@ -1,18 +1,19 @@
 //! How a consumer is closed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use offtake_group::GroupMembership;
 
-use super::Consumer;
+use super::{Consumer, Group};
 use crate::{
     clock,
-    engine::command::{Command, LAST_SECOND},
-    error::Result,
+    engine::command::{Command, LAST_SECOND, Reply},
+    error::{ErrorKind, Result},
+    event::OwnershipChange,
 };
 
 /// What closing takes at least, if it needs it: enough to hear of a commit from a broker nearby, or that there was none to make.
-const A_MOMENT: Duration = Duration::from_millis(50);
+pub(crate) const A_MOMENT: Duration = Duration::from_millis(50);
 
 /// How a consumer is closed (KIP-1092).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,12 +76,37 @@ impl Consumer {
     pub async fn close_with(mut self, options: CloseOptions) -> Result<()> {
         let CloseOptions { timeout, group_membership } = options;
         let deadline = clock::after(timeout.max(A_MOMENT));
-        self.inbox.set_closing();
+        let was_closing = self.inbox.set_closing();
         // Without the time to wait for it, what can be done in a second is done behind our back, as when dropped.
         let by = deadline.max(clock::after(LAST_SECOND));
         let handed_over = self.hand_over(deadline, by, None).await;
         let closed = self.handle.ask(|reply| Command::Close { deadline: by, group_membership, reply });
-        handed_over.and(clock::timeout_at(deadline, closed).await.unwrap_or(Ok(())))
+        match clock::timeout_at(deadline, closed).await.unwrap_or(Ok(())) {
+            // A handle was faster.
+            Err(error) if was_closing && error.kind() == ErrorKind::Closed => Ok(()),
+            closed => handed_over.and(closed),
+        }
+    }
+
+    /// A handle closes the consumer, inside of `poll`: everything is revoked as in a rebalance, then the engine leaves.
+    pub(super) fn close_for_handle(&mut self, deadline: Instant, reply: Reply<()>) {
+        let group_membership = GroupMembership::Default;
+        let command = Command::Close { deadline, group_membership, reply };
+        let partitions: Vec<_> = self.delivery.owned().cloned().collect();
+        let is_member = self.group == Group::Subscribed && self.generation.is_some();
+        self.group = Group::Leaving;
+        if is_member && !partitions.is_empty() {
+            let change = OwnershipChange { partitions, owned: Vec::new(), generation: self.generation };
+            let within = Duration::ZERO..=Duration::MAX;
+            self.running = Some(self.revoke(change, Some(deadline), within, Some(command)));
+            return;
+        }
+        if self.commits_by_itself() {
+            self.report_finished();
+            let _ = self.handle.send(Command::CommitFinished { deadline, reply: None });
+        }
+        self.give_up(&partitions);
+        let _ = self.handle.send(command);
     }
 }
 

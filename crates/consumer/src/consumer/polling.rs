@@ -15,7 +15,7 @@ use crate::{
     clock,
     delivery::Haul,
     engine::command::Command,
-    error::{Error, ErrorKind, Result},
+    error::{ErrorKind, Result},
     next::Next,
     records::Records,
 };
@@ -163,8 +163,7 @@ impl Consumer {
             }
             match self.inbox.poll_take(cx, &mut self.taken) {
                 Poll::Ready(true) => continue,
-                // Closing takes the consumer with it: this one was not closed.
-                Poll::Ready(false) => return Poll::Ready(Err(Error::engine_ended())),
+                Poll::Ready(false) => return Poll::Ready(Err(self.inbox.ended())),
                 // Pending may also mean that the runtime wants its turn, and it has seen to our waking already: what has
                 // come is heeded before any record.
                 Poll::Pending if !self.inbox.is_empty() => return Poll::Pending,
@@ -269,12 +268,50 @@ impl RecordStream<'_> {
 impl Stream for RecordStream<'_> {
     type Item = Result<Records>;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.has_ended {
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Self { polling, has_ended } = self.get_mut();
+        polling.consumer.poll_stream(has_ended, cx)
+    }
+}
+
+/// Made by [`Consumer::into_stream`]. Dropping it drops the consumer.
+#[derive(Debug)]
+pub struct ConsumerStream {
+    pub(super) consumer: Consumer,
+    /// The engine is gone, and that has been said.
+    pub(super) has_ended: bool,
+}
+
+impl ConsumerStream {
+    /// The consumer, between two items: to commit, pause or seek.
+    pub fn consumer(&mut self) -> &mut Consumer {
+        &mut self.consumer
+    }
+
+    /// The consumer again, to close it for one.
+    pub fn into_consumer(mut self) -> Consumer {
+        self.consumer.end_poll();
+        self.consumer
+    }
+}
+
+impl Stream for ConsumerStream {
+    type Item = Result<Records>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Self { consumer, has_ended } = self.get_mut();
+        consumer.poll_stream(has_ended, cx)
+    }
+}
+
+impl Consumer {
+    /// The next item of a stream, which ends behind the error that says that there is no engine any more.
+    fn poll_stream(&mut self, has_ended: &mut bool, cx: &mut Context<'_>) -> Poll<Option<Result<Records>>> {
+        if *has_ended {
             return Poll::Ready(None);
         }
-        let result = ready!(self.polling.consumer.poll_haul(cx));
-        self.has_ended = matches!(&result, Err(error) if error.kind() == ErrorKind::Closed);
+        let result = ready!(self.poll_haul(cx));
+        *has_ended = matches!(&result, Err(error) if error.kind() == ErrorKind::Closed);
         Poll::Ready(Some(result))
     }
 }

@@ -11,10 +11,10 @@ use crate::{
     committing::Committing,
     engine::{command::Command, not_assigned},
     error::{Error, ErrorKind, Result},
-    handle::{converted, known_offset},
+    handle::known_offset,
     offsets::{OffsetAndMetadata, OffsetAndTimestamp, StartAt},
     one_or_many::OneOrMany,
-    records::{Delivered, Records, Spot},
+    records::{Delivered, Records},
 };
 
 impl Consumer {
@@ -44,17 +44,9 @@ impl Consumer {
     }
 
     fn begin_commit(&mut self, records: &Records, timeout: Duration) -> Result<Committing> {
-        self.up_to("commit")?;
-        let mut last = BTreeMap::new();
+        let offsets = self.handle.offsets_behind(records)?;
         for part in &records.parts {
-            last.insert(part.partition.clone(), part.spot());
-        }
-        last.values().try_for_each(|place| self.not_moved_back(place))?;
-        let mut offsets = Vec::with_capacity(last.len());
-        for place in last.into_values() {
-            let offset = OffsetAndMetadata::from(place.next);
-            offsets.push((place.partition.clone(), Some(place.token), offset));
-            self.progress.finish(place);
+            self.progress.finish(part.spot());
         }
         let deadline = clock::after(timeout);
         let (reply, answer) = oneshot::channel();
@@ -79,9 +71,7 @@ impl Consumer {
     /// Commits exactly these offsets, `[(&partition, 42)]`, `[(("orders", 0), 42)]`, or with an [`OffsetAndMetadata`] each, retrying for `default.api.timeout.ms`.
     ///
     /// # Errors
-    /// As [`Handle::commit_offsets`](crate::Handle::commit_offsets); and `Misuse`, with nothing sent, where an offset lies
-    /// beyond what `poll` has handed out since the partition was assigned, or beyond where it was sought: nobody has been
-    /// given the records between, and nobody would be. (To skip them on purpose, [`seek`](Self::seek) there first.)
+    /// As [`Handle::commit_offsets`](crate::Handle::commit_offsets).
     pub async fn commit_offsets<P: Into<TopicPartition>, O: Into<OffsetAndMetadata>>(
         &mut self,
         offsets: impl IntoIterator<Item = (P, O)>,
@@ -95,17 +85,6 @@ impl Consumer {
         offsets: impl IntoIterator<Item = (P, O)>,
         timeout: Duration,
     ) -> Result<()> {
-        let offsets: Vec<_> = converted(offsets);
-        for (partition, offset) in &offsets {
-            let Some(position) = self.delivery.known_position(partition) else { continue };
-            if offset.offset > position {
-                let message = format!(
-                    "offset {} of {partition} is beyond {position}, which poll hands out next: the records between would be lost; seek there first to skip them",
-                    offset.offset
-                );
-                return Err(Error::misuse(message).with_partition(partition.clone()));
-            }
-        }
         self.handle.commit_offsets_within(offsets, timeout).await
     }
 
@@ -117,12 +96,12 @@ impl Consumer {
     /// `NotOwned` if its partition was given up since, or sought to before it, or if the cluster has lost the record and moved the
     /// position back before it. `Misuse` of a consumer whose records are finished one by one.
     pub fn store(&mut self, delivered: &impl Delivered) -> Result<()> {
-        self.up_to("store")?;
+        self.handle.check_up_to("store")?;
         let place = delivered.spot();
         if !self.delivery.owns(&place.partition, place.token) {
             return Err(not_assigned(&place.partition));
         }
-        self.not_moved_back(&place)?;
+        self.handle.check_not_moved_back(&place)?;
         if self.delivery.is_sought_before(&place) {
             let (partition, next) = (&place.partition, place.next.offset);
             let message = format!(
@@ -132,27 +111,6 @@ impl Consumer {
         }
         self.progress.finish(place);
         Ok(())
-    }
-
-    /// Of records that the cluster has lost, and reads anew from an earlier offset, nothing can be said any more.
-    fn not_moved_back(&self, place: &Spot) -> Result<()> {
-        if !self.delivery.is_beyond(place) {
-            return Ok(());
-        }
-        let (partition, next) = (&place.partition, place.next.offset);
-        let message =
-            format!("the cluster has moved {partition} back to before offset {next}: its records come again");
-        Err(Error::new(ErrorKind::NotOwned, message).with_partition(partition.clone()))
-    }
-
-    /// That all up to a record is finished cannot be said of a consumer whose records are finished one by one.
-    fn up_to(&self, call: &str) -> Result<()> {
-        match self.progress.of_each() {
-            None => Ok(()),
-            Some(_) => Err(Error::misuse(format!(
-                "{call} would say that all records before these are finished too, but this consumer was built with finish_each: finish them, then call commit_finished"
-            ))),
-        }
     }
 
     /// Reads on from elsewhere, an offset or any other [`StartAt`]; the next record handed out is the one there. Records fetched before are not handed out

@@ -71,6 +71,7 @@ impl Consumer {
                 let _ = self.handle.send(Command::Polled);
                 return Some(Ok(Next::Event(event)));
             }
+            Control::Close { deadline, reply } => self.close_for_handle(deadline, reply),
             Control::Wake => self.is_woken = true,
             Control::LookAgain => {}
             Control::Failed(error) => return Some(Err(error)),
@@ -87,7 +88,7 @@ impl Consumer {
     /// Nothing more of these is handed out; what is finished is committed if that is our task, within nine tenths of the time
     /// that there is, as the listener needs some too, or what of `commit_within` is nearest; the application is told; then the
     /// engine hears of it.
-    fn revoke(
+    pub(super) fn revoke(
         &mut self,
         change: OwnershipChange,
         release_by: Option<Instant>,

@@ -201,6 +201,13 @@ async fn answers(mut commands: mpsc::UnboundedReceiver<Command>, log: Log, held:
                 log.say("close");
                 let _ = reply.send(Ok(()));
             }
+            Command::GroupMetadata { reply } => {
+                let _ = reply.send(Ok(crate::GroupMetadata::new("group")));
+            }
+            Command::EnforceRebalance { reply } => {
+                log.say("enforce rebalance");
+                let _ = reply.send(Ok(()));
+            }
             Command::Released(id) => log.say(format!("released {}", id.0)),
             Command::Finished { positions } => {
                 for (partition, _, position) in positions {

@@ -140,7 +140,11 @@ impl Flow {
 
     /// The position is shown to others.
     pub(super) fn show(&self) {
-        self.gauges.set_position(self.token, self.position.map(|position| position.offset));
+        let offset = self.position.map(|position| position.offset);
+        match self.is_known {
+            true => self.gauges.set_known_position(self.token, offset),
+            false => self.gauges.set_position(self.token, offset),
+        }
     }
 
     // ---- what comes ----------------------------------------------------------------------------------------------

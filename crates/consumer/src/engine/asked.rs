@@ -9,11 +9,13 @@ use offtake_offsets::{CommitId, QueryId, SeekError};
 use super::{
     Engine, Life, answer,
     command::{Answer, Command, LAST_SECOND, Reply, Subscription},
-    no_group, not_assigned, rooms,
+    is_current, no_group, not_assigned, rooms,
     waiters::{Question, QuestionReply},
 };
 use crate::{
+    config::GroupProtocol,
     error::{Error, ErrorKind, Result},
+    group_metadata::GroupMetadata,
     handle::known_offset,
     inbox::Data,
     offsets::{OffsetAndMetadata, StartAt},
@@ -116,6 +118,12 @@ impl Engine {
                 for (partition, charge) in chunks {
                     self.fetch.release(now, &partition, charge);
                 }
+            }
+            Command::GroupMetadata { reply } => {
+                let _ = reply.send(self.group_metadata(now));
+            }
+            Command::EnforceRebalance { reply } => {
+                let _ = reply.send(self.enforce_rebalance(now));
             }
             Command::RunsOn(runtime) => self.runs_on(runtime),
             Command::Polled => self.sync_polls(now),
@@ -286,6 +294,43 @@ impl Engine {
         }
     }
 
+    /// A member that has lost its partitions has no identity before the application has released them: whoever asks
+    /// cannot commit for partitions that it does not know to be gone.
+    fn group_metadata(&self, now: Instant) -> Result<GroupMetadata> {
+        let Some(group_id) = self.config.group_id.clone() else { return Err(no_group("group_metadata")) };
+        if !self.subscriptions.kind().is_of_a_group() {
+            return Ok(GroupMetadata::new(group_id));
+        }
+        let member = self.member.as_ref().filter(|member| is_current(member, now));
+        match member.and_then(Member::identity) {
+            Some(identity) => Ok(GroupMetadata {
+                group_id,
+                generation_id: identity.generation,
+                member_id: identity.member_id,
+                group_instance_id: identity.instance_id,
+            }),
+            None => {
+                let message = format!("this consumer is no member of group {group_id} now: poll until it is");
+                Err(Error::new(ErrorKind::NotOwned, message))
+            }
+        }
+    }
+
+    fn enforce_rebalance(&mut self, now: Instant) -> Result<()> {
+        if self.config.group_protocol == GroupProtocol::Consumer {
+            return Err(Error::misuse(
+                "with group.protocol=consumer the coordinator decides when to rebalance: a member cannot ask for it",
+            ));
+        }
+        match &mut self.member {
+            Some(member) if self.subscriptions.kind().is_of_a_group() => {
+                member.enforce_rebalance(now);
+                Ok(())
+            }
+            _ => Err(Error::misuse("nothing is subscribed to: there is no group to rebalance")),
+        }
+    }
+
     fn close(
         &mut self,
         now: Instant,
@@ -293,6 +338,15 @@ impl Engine {
         membership: GroupMembership,
         reply: Option<Reply<()>>,
     ) {
+        match &mut self.life {
+            Life::Open => {}
+            // It is on its way already: whoever asks now hears when it is over.
+            Life::Settling { reply: waiting, .. } | Life::Closing { reply: waiting, .. } => {
+                *waiting = waiting.take().or(reply);
+                return;
+            }
+            Life::Closed => return answer(reply, Ok(())),
+        }
         // Half of the time, so that there is some left to leave the group in.
         let until = now + deadline.saturating_duration_since(now) / 2;
         self.life = Life::Settling { until, deadline, membership, reply };

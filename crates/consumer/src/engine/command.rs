@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     error::Result,
+    group_metadata::GroupMetadata,
     inbox::{Control, Data},
     offsets::{OffsetAndMetadata, OffsetAndTimestamp, StartAt},
 };
@@ -131,6 +132,14 @@ pub(crate) enum Command {
     /// The handle is done with these chunks.
     Freed {
         chunks: Vec<(TopicPartition, Charge)>,
+    },
+    /// As whom the group knows us.
+    GroupMetadata {
+        reply: Reply<GroupMetadata>,
+    },
+    /// Joins the group again (KIP-568).
+    EnforceRebalance {
+        reply: Reply<()>,
     },
     /// `poll` is called on this runtime from now on.
     RunsOn(tokio::runtime::Handle),

@@ -112,7 +112,8 @@ impl Engine {
     /// Where partitions start, once all are known or it has taken a while.
     pub(super) fn log_starts(&mut self, now: Instant) {
         let Some(until) = self.log.poll_timeout() else { return };
-        if now >= until || !self.ownership.partitions().any(|partition| self.offsets.is_resolving(partition)) {
+        if now >= until || !self.ownership.partitions().any(|partition| self.offsets.is_resolving(partition))
+        {
             self.log.write_starts();
         }
     }

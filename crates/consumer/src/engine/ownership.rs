@@ -79,7 +79,7 @@ impl Ownership {
     /// The application has moved the position, perhaps to where only a broker knows.
     pub(super) fn sought(&self, partition: &TopicPartition, token: Token, position: Option<Position>) {
         if let Some(gauges) = self.gauges(partition, token) {
-            gauges.set_position(token, position.map(|position| position.offset));
+            gauges.set_known_position(token, position.map(|position| position.offset));
         }
     }
 

@@ -43,7 +43,7 @@ fn a_day_is_a_line_for_each_join_assignment_revocation_and_start_and_each_names_
 
         let mut second = strategy(member(&cluster, "second")).build().await.unwrap();
         second.subscribe(["orders"]).await.unwrap();
-        while second.assignment().count() < 10 {
+        while second.assignment().len() < 10 {
             first.poll(Duration::from_millis(50)).await.unwrap();
             second.poll(Duration::from_millis(50)).await.unwrap();
         }
@@ -129,7 +129,7 @@ fn a_topic_that_does_not_exist_is_told_once_and_when_it_is_there() {
         assert!(missing[0].contains("WARN"), "{missing:?}");
         assert_eq!(events.count(|event| is_error(event, ErrorKind::UnknownTopic)), 1);
         cluster.create_topic("ordrs", 1).unwrap();
-        poll_until(&mut consumer, |consumer| consumer.assignment().count() == 1).await;
+        poll_until(&mut consumer, |consumer| consumer.assignment().len() == 1).await;
         let found = log.with("the topic exists now");
         assert_eq!(found.len(), 1, "{:?}", log.lines());
         assert!(found[0].contains("INFO") && found[0].contains("ordrs"), "{found:?}");

@@ -104,6 +104,12 @@ impl Classic {
         }
     }
 
+    pub(crate) fn enforce_rebalance(&mut self, now: Instant) {
+        if matches!(self.state, State::Stable { .. }) {
+            self.join_again(now, "the application asked for a rebalance");
+        }
+    }
+
     pub(crate) fn refuse_pattern(&mut self) {
         let what =
             "the classic protocol has no patterns that the broker resolves; group.protocol=consumer has";

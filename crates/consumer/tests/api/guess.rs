@@ -1,7 +1,5 @@
 //! Calls as users write them who have not read the documentation: each compiles, and does what it says.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -13,47 +11,8 @@ use offtake::{
     admin::{Admin, OffsetSpec},
     config::{Config, ConfigError, IsolationLevel},
 };
-use offtake_broker::Cluster;
 
-const A_WHILE: Duration = Duration::from_secs(20);
-
-/// Two topics of two partitions, ten records in each partition.
-async fn cluster() -> Cluster {
-    let cluster = Cluster::builder().topic("orders", 2).topic("returns", 2).start().await.unwrap();
-    for topic in ["orders", "returns"] {
-        for (partition, record) in (0..2).flat_map(|partition| (0..10).map(move |record| (partition, record)))
-        {
-            let value = format!("{record}");
-            cluster.produce(topic, partition, None, Some(value.as_bytes())).unwrap();
-        }
-    }
-    cluster
-}
-
-fn member(cluster: &Cluster) -> offtake::Builder {
-    Consumer::builder(&cluster.bootstrap()).group("guess").property("auto.offset.reset", "earliest")
-}
-
-/// A member of a group that owns all of `orders`, and has read it.
-async fn reading(cluster: &Cluster) -> Consumer {
-    let mut consumer = member(cluster).build().await.unwrap();
-    consumer.subscribe("orders").await.unwrap();
-    read(&mut consumer, 20).await;
-    consumer
-}
-
-async fn read(consumer: &mut Consumer, records: usize) {
-    let mut left = records;
-    while left > 0 {
-        let records = consumer.poll(A_WHILE).await.unwrap();
-        assert!(!records.is_empty(), "{left} records are still to come");
-        left -= records.len();
-    }
-}
-
-fn orders(partition: i32) -> TopicPartition {
-    TopicPartition::new("orders", partition)
-}
+use crate::support::{A_WHILE, cluster, member, orders, read, reading};
 
 #[tokio::test]
 async fn topics_come_as_one_or_as_many_by_value_or_by_reference() {

@@ -1,0 +1,7 @@
+//! The public interface, against an embedded cluster.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod guess;
+mod handle;
+mod support;
