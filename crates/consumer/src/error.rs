@@ -121,6 +121,12 @@ impl Error {
         self
     }
 
+    /// The same, with what it comes of.
+    pub(crate) fn because(mut self, why: &str) -> Self {
+        self.message = format!("{}: {why}", self.message);
+        self
+    }
+
     /// What kind of error this is.
     pub fn kind(&self) -> ErrorKind {
         self.kind

@@ -199,7 +199,8 @@ impl Handle {
     /// The offset of the first record of each partition, or of where it would be.
     ///
     /// # Errors
-    /// `Closed`; what kept the leaders from answering.
+    /// `UnknownTopic` for a partition that does not exist, once the brokers have said so for 5 s; `Closed`; what kept the leader
+    /// from answering.
     pub async fn beginning_offsets<S>(
         &self,
         partitions: impl OneOrMany<TopicPartition, S>,
@@ -211,7 +212,8 @@ impl Handle {
     /// offset.
     ///
     /// # Errors
-    /// `Closed`; what kept the leaders from answering.
+    /// `UnknownTopic` for a partition that does not exist, once the brokers have said so for 5 s; `Closed`; what kept the leader
+    /// from answering.
     pub async fn end_offsets<S>(
         &self,
         partitions: impl OneOrMany<TopicPartition, S>,
@@ -233,7 +235,8 @@ impl Handle {
     /// First and next offset of a partition, asked of its leader.
     ///
     /// # Errors
-    /// `Closed`; what kept the leader from answering.
+    /// `UnknownTopic` for a partition that does not exist, once the brokers have said so for 5 s; `Closed`; what kept the leader
+    /// from answering.
     pub async fn watermarks(&self, partition: impl Into<TopicPartition>) -> Result<(i64, i64)> {
         let partition = partition.into();
         // One deadline for both questions.
@@ -250,7 +253,8 @@ impl Handle {
     /// that have none are absent.
     ///
     /// # Errors
-    /// `Closed`; what kept the leaders from answering.
+    /// `UnknownTopic` for a partition that does not exist, once the brokers have said so for 5 s; `Closed`; what kept the leader
+    /// from answering.
     pub async fn offsets_for_times<P: Into<TopicPartition>>(
         &self,
         times: impl IntoIterator<Item = (P, i64)>,
@@ -334,7 +338,7 @@ impl Handle {
         self.check_open()?;
         let found = partitions.into_iter().map(|partition| {
             let gauges = self.view.gauges(&partition).filter(|gauges| !gauges.is_leaving());
-            let gauges = gauges.ok_or_else(|| not_assigned(&partition))?;
+            let gauges = gauges.ok_or_else(|| self.vitals.explain(not_assigned(&partition)))?;
             Ok((partition, gauges))
         });
         self.show_paused(found.collect::<Result<_>>()?, is_paused)

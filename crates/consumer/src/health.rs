@@ -2,13 +2,19 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use offtake_machine::{BrokerId, CallError, Cluster, Target, TopicPartition};
 
-use crate::{clock, handle::Handle, shared::Shared};
+use crate::{
+    clock,
+    error::{Error, ErrorKind},
+    handle::Handle,
+    shared::Shared,
+};
 
 /// How a consumer fares, as of the call of [`Handle::health`].
 ///
@@ -166,6 +172,33 @@ struct State {
     answering: BTreeSet<BrokerId>,
     failing: BTreeMap<BrokerId, CallError>,
     trouble: Option<CallError>,
+    /// Why partitions were lost, until they are revoked as they should be.
+    losses: BTreeMap<TopicPartition, Loss>,
+}
+
+/// Why the group goes on without this member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// The application did not poll for so long.
+    PollInterval(Duration),
+    /// The session expired, or the member was fenced.
+    Membership,
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PollInterval(limit) => write!(
+                f,
+                "poll was not called for max.poll.interval.ms ({}), and the group went on without this member; poll more often, \
+                 take fewer records at a time (max.poll.records), or raise max.poll.interval.ms",
+                limit.as_millis()
+            ),
+            Self::Membership => f.write_str(
+                "the group went on without this member, as its session expired or it was fenced; its records come again",
+            ),
+        }
+    }
 }
 
 impl Vitals {
@@ -180,6 +213,7 @@ impl Vitals {
             answering: BTreeSet::new(),
             failing: BTreeMap::new(),
             trouble: None,
+            losses: BTreeMap::new(),
         };
         Self { shared, state: Mutex::new(state) }
     }
@@ -238,6 +272,29 @@ impl Vitals {
         (state.member, state.assigned, state.coordinator) = (member, assigned, coordinator);
         if state.trouble.as_ref() != trouble {
             state.trouble = trouble.cloned();
+        }
+    }
+
+    /// These were lost.
+    pub(crate) fn lost(&self, partitions: &[TopicPartition], loss: Loss) {
+        let mut state = self.lock();
+        state.losses.extend(partitions.iter().map(|partition| (partition.clone(), loss)));
+    }
+
+    /// These were given up as they should be, whatever became of them before.
+    pub(crate) fn given_up(&self, partitions: &[TopicPartition]) {
+        let mut state = self.lock();
+        for partition in partitions {
+            state.losses.remove(partition);
+        }
+    }
+
+    /// Says why the partition is not assigned, if it was lost.
+    pub(crate) fn explain(&self, error: Error) -> Error {
+        let loss = error.partition().filter(|_| error.kind() == ErrorKind::NotOwned);
+        match loss.and_then(|partition| self.lock().losses.get(partition).copied()) {
+            Some(loss) => error.because(&loss.to_string()),
+            None => error,
         }
     }
 

@@ -80,8 +80,6 @@ impl MemberCore {
     }
 
     pub(crate) fn poll_interval_exceeded(&mut self) {
-        tracing::warn!(group = %self.config.group, interval = ?self.config.rebalance_timeout,
-            "not polled within max.poll.interval.ms: leaving the group until the next poll");
         self.outbox.push(Event::PollIntervalExceeded);
     }
 

@@ -209,6 +209,12 @@ impl Offsets {
         id
     }
 
+    /// Nobody wants to know any more: no [`Event::QueryDone`] follows.
+    pub fn cancel_query(&mut self, id: QueryId) {
+        self.queries.committed.remove(&id);
+        self.queries.listed.remove(&id);
+    }
+
     fn finish_query(&mut self, id: QueryId) {
         if let Some(outcome) = self.queries.finish(id) {
             self.emit(Event::QueryDone { id, outcome });

@@ -99,7 +99,7 @@ impl Consumer {
         self.handle.check_up_to("store")?;
         let place = delivered.spot();
         if !self.delivery.owns(&place.partition, place.token) {
-            return Err(not_assigned(&place.partition));
+            return Err(self.handle.vitals.explain(not_assigned(&place.partition)));
         }
         self.handle.check_not_moved_back(&place)?;
         if self.delivery.is_sought_before(&place) {

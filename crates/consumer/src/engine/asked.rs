@@ -10,7 +10,7 @@ use super::{
     Engine, Life, answer,
     command::{Answer, Command, LAST_SECOND, Reply, Subscription},
     is_current, no_group, not_assigned, rooms,
-    waiters::{Question, QuestionReply},
+    waiters::{Listing, Question, QuestionReply},
 };
 use crate::{
     config::GroupProtocol,
@@ -81,9 +81,16 @@ impl Engine {
                     return;
                 }
                 let topics = partitions.iter().map(|(partition, _)| partition.topic.clone()).collect();
+                let asked = self.metadata.requests_sent();
+                let listing = Listing {
+                    partitions: partitions.iter().map(|(partition, _)| partition.clone()).collect(),
+                    asked,
+                    missing_since: None,
+                    reply,
+                };
                 let specs = partitions.into_iter().map(|(partition, at)| (partition, rooms::list_spec(at)));
                 let id = self.offsets.list_offsets(now, specs, deadline);
-                self.ask(now, id, Question { topics, reply: QuestionReply::List(reply) });
+                self.ask(now, id, Question { topics, reply: QuestionReply::List(listing) });
             }
             Command::Partitions { topic, deadline, reply } => {
                 if let Some(error) = illegal_name(&topic) {
@@ -243,7 +250,7 @@ impl Engine {
                 self.outbox.data(Data::Sought { partition, token, position });
                 Ok(token)
             }
-            Err(SeekError::NotAssigned(partition)) => Err(not_assigned(&partition)),
+            Err(SeekError::NotAssigned(partition)) => Err(self.vitals.explain(not_assigned(&partition))),
             Err(error @ SeekError::NegativeOffset(_)) => {
                 Err(Error::misuse(format!("cannot seek in {partition}: {error}")))
             }
@@ -273,7 +280,7 @@ impl Engine {
         let mut these = Vec::with_capacity(offsets.len());
         for (partition, token, offset) in offsets {
             let Some(token) = token.or_else(|| self.offsets.token_of(&partition)) else {
-                answer(reply, Err(not_assigned(&partition)));
+                answer(reply, Err(self.vitals.explain(not_assigned(&partition))));
                 return;
             };
             if self.fetch.watermarks(&partition).is_some_and(|log| offset.offset > log.high) {

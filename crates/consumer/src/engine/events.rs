@@ -102,6 +102,7 @@ impl Engine {
                 self.ownership.releases(id, partitions.clone(), release_by);
                 let owned = self.ownership.to_vec();
                 self.log_revoked(&partitions, owned.len());
+                self.vitals.given_up(&partitions);
                 self.outbox.control(Control::Revoke { id, partitions, owned, generation, release_by });
             }
             Said::Lost { id, partitions, generation } => {
@@ -109,7 +110,10 @@ impl Engine {
                 self.offsets.unassign(&partitions);
                 self.ownership.remove(&partitions);
                 // What was being released is gone with the rest.
-                self.releasing_is_lost();
+                let releasing = self.releasing_is_lost();
+                let loss = self.loss(now);
+                self.vitals.lost(&partitions, loss);
+                self.vitals.lost(&releasing, loss);
                 let owned = self.ownership.to_vec();
                 self.log_lost(&partitions, owned.len());
                 self.outbox.control(Control::Lost { id, partitions, owned, generation });
@@ -117,7 +121,8 @@ impl Engine {
             Said::CoordinatorLost(broker) => self.coordinator_lost(now, broker),
             Said::PollIntervalWarning { since } => self.poll_interval_nears(since),
             Said::PollIntervalExceeded => {
-                self.releasing_is_lost();
+                let releasing = self.releasing_is_lost();
+                self.vitals.lost(&releasing, self.loss(now));
                 let event = self.poll_interval_exceeded(now);
                 self.outbox.control(Control::PollIntervalExceeded(event));
             }
@@ -162,7 +167,8 @@ impl Engine {
         self.offsets.set_identity(identity);
         // A listener that waits for a commit would wait for the group, which we join again when the listener has ended.
         if member.is_some_and(offtake_group::Member::is_out_until_revoked) {
-            self.releasing_is_lost();
+            let gone = self.releasing_is_lost();
+            self.vitals.lost(&gone, self.loss(now));
         }
         if self.shared.set_validity(now, validity) {
             self.outbox.control(Control::LookAgain);
@@ -235,13 +241,14 @@ impl Engine {
                 self.sink.tell(|| Event::Committed { offsets });
             }
             Said::CommitDone { id, outcome } => {
-                if let Some(error) = self.waiters.commit_done(id, outcome) {
+                if let Some(error) = self.waiters.commit_done(id, outcome, |error| self.vitals.explain(error))
+                {
                     tracing::warn!(%error, "a commit that nobody waits for failed; the next to land ends this");
                     self.sink.tell(|| Event::Error(error));
                 }
             }
             Said::QueryDone { id, outcome } => {
-                self.waiters.question_done(id, outcome);
+                self.waiters.question_done(id, outcome, self.metadata.cluster());
                 self.want_topics(now);
             }
         }

@@ -55,7 +55,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     event::{Event, Sink},
     gauges::PartitionGauges,
-    health::{MembershipState, Vitals},
+    health::{Loss, MembershipState, Vitals},
     inbox::Control,
     offsets::StartAt,
     partition_list::PartitionList,
@@ -220,6 +220,7 @@ impl Engine {
         // What is still being revoked is no longer among the assigned: its queued commits must not outlive it either (H2).
         let mut all = self.ownership.all_released();
         all.extend(self.ownership.clear());
+        self.vitals.given_up(&all);
         self.stop(&all);
         self.offsets.unassign(&all);
         if let Some(member) = &mut self.member {
@@ -288,9 +289,17 @@ impl Engine {
     }
 
     /// The group waits no longer for what is being revoked: a commit of it would be refused, and is.
-    fn releasing_is_lost(&mut self) {
+    fn releasing_is_lost(&mut self) -> Vec<TopicPartition> {
         let gone = self.ownership.all_released();
         self.offsets.unassign(&gone);
+        gone
+    }
+
+    /// Why partitions are lost now.
+    fn loss(&self, now: Instant) -> Loss {
+        let limit = self.config.max_poll_interval;
+        let is_silent = self.polled.is_some_and(|at| now.saturating_duration_since(at) >= limit);
+        if is_silent { Loss::PollInterval(limit) } else { Loss::Membership }
     }
 
     /// Where an assigned partition starts: what is committed, and failing that the policy; but the first record of a
@@ -317,7 +326,8 @@ impl Engine {
         self.fetch.handle_timeout(now);
         self.settle_lookups(now);
         if self.ownership.release_by().is_some_and(|by| by <= now) {
-            self.releasing_is_lost();
+            let gone = self.releasing_is_lost();
+            self.vitals.lost(&gone, self.loss(now));
         }
         self.settle_silence(now);
         self.look_for_coordinator(now);

@@ -147,12 +147,12 @@ pub(super) fn list_spec(at: ListAt) -> ListSpec {
 // ---- what the application is told --------------------------------------------------------------------------------
 
 /// What became of a commit, partition by partition (FAILURES H5).
-pub(super) fn committed(outcome: CommitOutcome) -> Result<()> {
+pub(super) fn committed(outcome: CommitOutcome, explain: impl Fn(Error) -> Error) -> Result<()> {
     if outcome.values().all(Result::is_ok) {
         return Ok(());
     }
     let outcomes = outcome.into_iter().map(|(partition, result)| {
-        let result = result.map_err(|error| not_committed(&partition, &error));
+        let result = result.map_err(|error| explain(not_committed(&partition, &error)));
         (partition, result)
     });
     CommitReport::verdict(outcomes.collect())

@@ -103,7 +103,9 @@ impl Engine {
             hopeless: self.reach.is_hopeless(),
             exclude_internal: self.config.exclude_internal_topics,
         };
-        if self.waiters.lookups.settle(now, known) {
+        let refused = self.waiters.refuse_missing(now, known.cluster, known.learnt);
+        refused.iter().for_each(|id| self.offsets.cancel_query(*id));
+        if self.waiters.lookups.settle(now, known) || !refused.is_empty() {
             self.want_topics(now);
         }
         if self.waiters.lookups.relists(now) {

@@ -2,13 +2,18 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use offtake_machine::{Topic, TopicPartition};
+use offtake_machine::{Cluster, Topic, TopicPartition};
 use offtake_offsets::{CommitId, CommitOutcome, QueryId, QueryOutcome};
+use offtake_wire::ErrorCode;
 
-use super::{command::Reply, lookups::Lookups, rooms};
+use super::{
+    command::Reply,
+    lookups::{self, Lookups},
+    rooms,
+};
 use crate::{
     error::{Error, ErrorKind, Result},
     offsets::{OffsetAndMetadata, OffsetAndTimestamp},
@@ -36,10 +41,24 @@ pub(super) struct Question {
     pub(super) reply: QuestionReply,
 }
 
+/// What was asked of the leaders of these partitions.
+#[derive(Debug)]
+pub(super) struct Listing {
+    pub(super) partitions: Vec<TopicPartition>,
+    /// How many times metadata had been asked for when the question came: what is newer counts.
+    pub(super) asked: u64,
+    /// Since when newer metadata has not had one of them.
+    pub(super) missing_since: Option<Instant>,
+    pub(super) reply: Reply<BTreeMap<TopicPartition, OffsetAndTimestamp>>,
+}
+
+/// How long a partition that is asked about may be missing: it may have been created just now.
+const MISSING_FOR: Duration = Duration::from_secs(5);
+
 #[derive(Debug)]
 pub(super) enum QuestionReply {
     Committed(Reply<BTreeMap<TopicPartition, OffsetAndMetadata>>),
-    List(Reply<BTreeMap<TopicPartition, OffsetAndTimestamp>>),
+    List(Listing),
 }
 
 /// Commits are not swept before there are so many.
@@ -83,8 +102,13 @@ impl Waiters {
     }
 
     /// One is over. An error that nobody waited for is given back, the first of a series.
-    pub(super) fn commit_done(&mut self, id: CommitId, outcome: CommitOutcome) -> Option<Error> {
-        let result = rooms::committed(outcome);
+    pub(super) fn commit_done(
+        &mut self,
+        id: CommitId,
+        outcome: CommitOutcome,
+        explain: impl Fn(Error) -> Error,
+    ) -> Option<Error> {
+        let result = rooms::committed(outcome, explain);
         let error = match self.commits.remove(&id).flatten() {
             // Whoever has stopped waiting has not been told.
             Some(reply) => reply.send(result).err().and_then(Result::err)?,
@@ -123,10 +147,36 @@ impl Waiters {
         self.questions.insert(id, question);
     }
 
-    pub(super) fn question_done(&mut self, id: QueryId, outcome: QueryOutcome) {
+    /// Answers those who ask about a partition that does not exist, and has not for a while. No answer to their questions is
+    /// wanted any more.
+    pub(super) fn refuse_missing(&mut self, now: Instant, cluster: &Cluster, learnt: u64) -> Vec<QueryId> {
+        let mut refused = BTreeMap::new();
+        for (id, question) in &mut self.questions {
+            let QuestionReply::List(listing) = &mut question.reply else { continue };
+            let missing = listing.missing(cluster).filter(|_| learnt > listing.asked);
+            listing.missing_since = missing.as_ref().map(|_| listing.missing_since.unwrap_or(now));
+            let since = listing.missing_since.map(|since| now.saturating_duration_since(since));
+            if let Some(error) = missing.filter(|_| since.is_some_and(|since| since >= MISSING_FOR)) {
+                refused.insert(*id, error);
+            }
+        }
+        for (id, error) in &refused {
+            if let Some(Question { reply: QuestionReply::List(listing), .. }) = self.questions.remove(id) {
+                let _ = listing.reply.send(Err(error.clone()));
+            }
+        }
+        refused.into_keys().collect()
+    }
+
+    pub(super) fn question_done(&mut self, id: QueryId, outcome: QueryOutcome, cluster: &Cluster) {
         match self.questions.remove(&id).map(|question| question.reply) {
             Some(QuestionReply::Committed(reply)) => drop(reply.send(rooms::committed_offsets(outcome))),
-            Some(QuestionReply::List(reply)) => drop(reply.send(rooms::listed_offsets(outcome))),
+            Some(QuestionReply::List(listing)) => {
+                // It was waited for until the time was up.
+                let missing = listing.missing_since.and_then(|_| listing.missing(cluster));
+                let listed = rooms::listed_offsets(outcome).map_err(|error| missing.unwrap_or(error));
+                let _ = listing.reply.send(listed);
+            }
             None => {}
         }
     }
@@ -139,7 +189,43 @@ impl Waiters {
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let settling = self.settling.iter().map(|(deadline, _)| *deadline).min();
-        offtake_machine::earliest([settling, self.lookups.poll_timeout()])
+        let missing = self.questions.values().filter_map(|question| match &question.reply {
+            QuestionReply::List(listing) => listing.missing_since?.checked_add(MISSING_FOR),
+            QuestionReply::Committed(_) => None,
+        });
+        offtake_machine::earliest([settling, self.lookups.poll_timeout(), missing.min()])
+    }
+}
+
+impl Listing {
+    /// What is wrong with the first partition that does not exist, as far as the cluster is known.
+    fn missing(&self, cluster: &Cluster) -> Option<Error> {
+        self.partitions.iter().find_map(|partition| missing(partition, cluster))
+    }
+}
+
+fn missing(partition: &TopicPartition, cluster: &Cluster) -> Option<Error> {
+    const UNKNOWN: ErrorCode = ErrorCode::UnknownTopicOrPartition;
+    let no_topic = || Some(lookups::refused(&partition.topic, UNKNOWN).with_partition(partition.clone()));
+    match cluster.topics.get(&partition.topic) {
+        None if cluster.lists_all => no_topic(),
+        None => None,
+        Some(info) => match info.error {
+            UNKNOWN | ErrorCode::UnknownTopicId => no_topic(),
+            ErrorCode::None if !info.partitions.contains_key(&partition.partition) => {
+                let count = info.partitions.len();
+                let message = format!(
+                    "{partition} does not exist: topic {} has {count} partitions, counted from 0",
+                    partition.topic
+                );
+                Some(
+                    Error::new(ErrorKind::UnknownTopic, message)
+                        .with_code(UNKNOWN)
+                        .with_partition(partition.clone()),
+                )
+            }
+            _ => None,
+        },
     }
 }
 
@@ -150,8 +236,16 @@ mod tests {
 
     use super::*;
 
+    fn as_it_is(error: Error) -> Error {
+        error
+    }
+
     fn refused() -> CommitOutcome {
         [(TopicPartition::new("orders", 0), Err(CommitError::NotOwned))].into()
+    }
+
+    fn listing(reply: Reply<BTreeMap<TopicPartition, OffsetAndTimestamp>>) -> Listing {
+        Listing { partitions: Vec::new(), asked: 0, missing_since: None, reply }
     }
 
     fn waiters() -> Waiters {
@@ -163,16 +257,16 @@ mod tests {
         let mut waiters = waiters();
         let (reply, mut answer) = oneshot::channel();
         waiters.await_commit(CommitId(1), Some(reply));
-        assert!(waiters.commit_done(CommitId(1), refused()).is_none());
+        assert!(waiters.commit_done(CommitId(1), refused(), as_it_is).is_none());
         assert!(answer.try_recv().is_ok_and(|result| result.is_err()));
         for id in 2..10 {
             let (reply, _) = oneshot::channel();
             waiters.await_commit(CommitId(id), Some(reply));
-            assert_eq!(waiters.commit_done(CommitId(id), refused()).is_some(), id == 2, "once");
+            assert_eq!(waiters.commit_done(CommitId(id), refused(), as_it_is).is_some(), id == 2, "once");
         }
         waiters.commit_landed();
         waiters.await_commit(CommitId(10), None);
-        assert!(waiters.commit_done(CommitId(10), refused()).is_some(), "once more");
+        assert!(waiters.commit_done(CommitId(10), refused(), as_it_is).is_some(), "once more");
     }
 
     #[test]
@@ -205,7 +299,7 @@ mod tests {
             })
             .collect();
         for id in 0..1000 {
-            waiters.commit_done(CommitId(id), CommitOutcome::new());
+            waiters.commit_done(CommitId(id), CommitOutcome::new(), as_it_is);
         }
         drop(awaited);
         let swept = (1000..1128).position(|id| {
@@ -220,14 +314,15 @@ mod tests {
         let mut waiters = waiters();
         let (reply, mut answer) = oneshot::channel();
         let topics = BTreeSet::from([Topic::from("orders")]);
-        waiters.ask(QueryId(1), Question { topics: topics.clone(), reply: QuestionReply::List(reply) });
+        waiters
+            .ask(QueryId(1), Question { topics: topics.clone(), reply: QuestionReply::List(listing(reply)) });
         let (reply, _) = oneshot::channel();
         let others = BTreeSet::from([Topic::from("others")]);
         waiters.ask(QueryId(2), Question { topics: others, reply: QuestionReply::Committed(reply) });
         assert_eq!(waiters.topics().len(), 2);
-        waiters.question_done(QueryId(2), QueryOutcome::Committed(BTreeMap::new()));
+        waiters.question_done(QueryId(2), QueryOutcome::Committed(BTreeMap::new()), &Cluster::default());
         assert_eq!(waiters.topics(), topics);
-        waiters.question_done(QueryId(1), QueryOutcome::Listed(BTreeMap::new()));
+        waiters.question_done(QueryId(1), QueryOutcome::Listed(BTreeMap::new()), &Cluster::default());
         assert!(answer.try_recv().is_ok_and(|result| result.is_ok()));
         assert!(waiters.topics().is_empty());
     }
@@ -241,7 +336,7 @@ mod tests {
         waiters.await_all_commits(crate::clock::after(std::time::Duration::from_secs(1)), reply);
         waiters.answer_all_commits(now);
         assert!(answer.try_recv().is_err());
-        waiters.commit_done(CommitId(1), CommitOutcome::new());
+        waiters.commit_done(CommitId(1), CommitOutcome::new(), as_it_is);
         waiters.answer_all_commits(now);
         assert!(answer.try_recv().is_ok_and(|result| result.is_ok()));
         waiters.await_commit(CommitId(2), None);
@@ -257,9 +352,9 @@ mod tests {
         let mut waiters = waiters();
         let (reply, mut answer) = oneshot::channel();
         waiters.ask(QueryId(1), Question { topics: BTreeSet::new(), reply: QuestionReply::Committed(reply) });
-        waiters.question_done(QueryId(2), QueryOutcome::Committed(BTreeMap::new()));
+        waiters.question_done(QueryId(2), QueryOutcome::Committed(BTreeMap::new()), &Cluster::default());
         assert!(answer.try_recv().is_err(), "that was another");
-        waiters.question_done(QueryId(1), QueryOutcome::Committed(BTreeMap::new()));
+        waiters.question_done(QueryId(1), QueryOutcome::Committed(BTreeMap::new()), &Cluster::default());
         assert!(answer.try_recv().is_ok_and(|result| result.is_ok()));
     }
 

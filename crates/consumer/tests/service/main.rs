@@ -2,7 +2,12 @@
 //! virtual time.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the application under test waits, in virtual time, and has tasks of its own"
+)]
 
+mod errors;
 mod health;
 mod log;
 mod support;

@@ -323,7 +323,7 @@ impl Classic {
     pub(crate) fn stage(&self) -> Stage {
         match &self.state {
             State::Outside => Stage::Outside,
-            State::Unpolled => Stage::Unpolled,
+            State::Unpolled | State::Leaving { then: AfterLeaving::Unpolled, .. } => Stage::Unpolled,
             State::Failed => Stage::Failed,
             State::Joining { membership: None, .. } => Stage::Joining,
             // The first generation that it is in has given it nothing yet.

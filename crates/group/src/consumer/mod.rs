@@ -337,7 +337,7 @@ impl Consumer {
     pub(crate) fn stage(&self) -> Stage {
         match &self.state {
             State::Outside => Stage::Outside,
-            State::Unpolled => Stage::Unpolled,
+            State::Unpolled | State::Leaving { then: AfterLeaving::Unpolled, .. } => Stage::Unpolled,
             State::Failed => Stage::Failed,
             State::Joining { .. } => Stage::Joining,
             State::Member { .. } if self.partitions.is_settled() => Stage::Stable,
