@@ -12,6 +12,7 @@ use offtake_broker::{ApiKey, Cluster, Config, Harm, Rewrite, Rule};
 use offtake_tests::{Boxed, JavaTool, RecordSpec, V2_8_2, V4_3_0, shared, unique};
 
 use crate::library::{A_MOMENT, at, filled, program};
+use crate::specimens::specimens;
 
 const CLOSING: Duration = Duration::from_secs(5);
 
@@ -565,5 +566,39 @@ fn n2_a_commit_to_a_coordinator_that_is_away_ends_in_time_and_counts_when_it_is_
         cluster.disarm(silent);
         consumer.commit_finished().await.unwrap();
         assert_eq!(committed(&consumer).await, [Some(10), None]);
+    });
+}
+
+/// Whatever the batches hold: transactions, tombstones, every codec, gaps.
+#[test]
+fn batches_that_other_threads_finish_are_committed() {
+    let at = shared(V4_3_0);
+    let (topics, group) = (specimens(V4_3_0), unique("batches"));
+    let end = |topic: &String| {
+        let ends = at.tool.list_offsets(topic, "latest", "read_uncommitted");
+        (0..)
+            .zip(ends)
+            .map(|(index, end)| (TopicPartition::new(topic.as_str(), index), end))
+            .collect::<Vec<_>>()
+    };
+    let ends: Vec<_> = topics.iter().flat_map(end).collect();
+    program(async {
+        for again in [false, true] {
+            let consumer = Consumer::builder(&at.kafka.bootstrap()).group(&group).finish_each();
+            let mut consumer = consumer.property("auto.offset.reset", "earliest").build().await.unwrap();
+            consumer.subscribe(topics.iter().map(String::as_str)).await.unwrap();
+            let mut threads = Vec::new();
+            while !ends.iter().all(|(of, end)| consumer.position(of).is_some_and(|position| position >= *end))
+            {
+                for batch in consumer.poll_batches(A_MOMENT).await.unwrap() {
+                    threads.push(std::thread::spawn(move || batch.finish()));
+                }
+            }
+            assert_eq!(threads.is_empty(), again, "what is committed is not read again");
+            for thread in threads {
+                thread.join().unwrap().unwrap();
+            }
+            consumer.close(CLOSING).await.unwrap();
+        }
     });
 }
