@@ -1,17 +1,17 @@
-//! [`CoordinatorCall`]: one call to the coordinator, when it left, and to whom.
+//! [`CoordinatorCall`]: one call to the coordinator, when it was sent, and to which broker.
 
 use std::time::{Duration, Instant};
 
 use offtake_machine::{BrokerId, Call, CallId, CallIds};
 
-/// One call of a kind of which at most one is outstanding.
+/// One kind of call, of which at most one is outstanding.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CoordinatorCall {
     call: Call,
     sent: Option<Sent>,
 }
 
-/// When a call left, and to whom.
+/// When a call was sent, and to which broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sent {
     pub(crate) at: Instant,
@@ -22,12 +22,12 @@ impl CoordinatorCall {
     /// Nothing to send.
     pub(crate) const IDLE: Self = Self { call: Call::Idle, sent: None };
 
-    /// To be sent at that time.
+    /// To be sent at this time.
     pub(crate) fn due(at: Instant) -> Self {
         Self { call: Call::Due(at), sent: None }
     }
 
-    /// Starts it if its time has come: the id to send it under.
+    /// Starts the call if its time has come, and gives the id to send it under.
     pub(crate) fn start(
         &mut self,
         now: Instant,
@@ -40,17 +40,17 @@ impl CoordinatorCall {
         Some(id)
     }
 
-    /// If `id` answers this call: takes it back to idle, and says when it had left.
+    /// If `id` answers this call, it becomes idle again. Returns when it was sent.
     pub(crate) fn take(&mut self, id: CallId) -> Option<Sent> {
         if self.call.take(id) { self.sent.take() } else { None }
     }
 
-    /// When it left and to whom, if an answer is outstanding.
+    /// When it was sent and to which broker, if the answer is outstanding.
     pub(crate) fn sent(&self) -> Option<Sent> {
         self.sent.filter(|_| self.call.is_sent())
     }
 
-    /// The answer comes within so long, or never: the call is given up earlier than it would be.
+    /// Gives the call up at this time, if that is before its deadline.
     pub(crate) fn give_up_by(&mut self, at: Instant) {
         if let Call::Sent { deadline, .. } = &mut self.call {
             *deadline = at.min(*deadline);
@@ -65,7 +65,7 @@ impl CoordinatorCall {
         self.call.is_sent()
     }
 
-    /// Whether it waits for its time, come or not.
+    /// Whether it is to be sent, now or later.
     pub(crate) fn is_due(&self) -> bool {
         matches!(self.call, Call::Due(_))
     }
@@ -75,7 +75,7 @@ impl CoordinatorCall {
         matches!(self.call, Call::Due(at) if at <= now)
     }
 
-    /// When to come back for it: to send it, or to give it up.
+    /// When to send it, or to give it up.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.call.deadline()
     }

@@ -1,4 +1,4 @@
-//! [`Config`]: who the member is and how patient it is.
+//! [`Config`]: the identity of a member, its timeouts and its assignors.
 
 use std::time::Duration;
 
@@ -6,46 +6,47 @@ use offtake_machine::BackoffConfig;
 
 use crate::assignor::{BuiltIn, RebalanceProtocol, Strategy};
 
-/// One member of one group. [`Config::new`] has Java's defaults.
+/// The configuration of one member of one group. [`Config::new`] has Java's defaults.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `group.id`.
     pub group: String,
-    /// `group.instance.id`: a static member keeps its partitions over a restart (KIP-345).
+    /// `group.instance.id`: a static member keeps its partitions across a restart (KIP-345).
     pub instance_id: Option<String>,
     /// `group.protocol`.
     pub protocol: Protocol,
-    /// `session.timeout.ms`: the coordinator gives a silent member up after this long, and so does the member itself.
-    /// With the consumer protocol the broker decides: the member looks it up when it joins (DescribeConfigs), and judges by
-    /// this until it has been told.
+    /// `session.timeout.ms`: after this time without a heartbeat the coordinator removes the member, and the member gives up
+    /// its partitions. With the consumer protocol the broker decides; the member looks the timeout up when it joins
+    /// (DescribeConfigs) and uses this value until then.
     pub session_timeout: Duration,
-    /// `heartbeat.interval.ms`; up to 50 ms are added where it divides the session timeout. With the consumer protocol the broker
+    /// `heartbeat.interval.ms`. Up to 50 ms are added if it divides the session timeout. With the consumer protocol the broker
     /// decides.
     pub heartbeat_interval: Duration,
-    /// `max.poll.interval.ms`: how long the application may take between polls, and to revoke partitions.
+    /// `max.poll.interval.ms`: how long the application may take between two polls, and to revoke partitions.
     pub rebalance_timeout: Duration,
-    /// `request.timeout.ms`. A JoinGroup may wait for the other members: it has the rebalance timeout and 5 s, if that is more.
+    /// `request.timeout.ms`. A JoinGroup waits for the other members: its timeout is the rebalance timeout plus 5 s, if that is
+    /// more.
     pub request_timeout: Duration,
     /// `retry.backoff.ms` and `retry.backoff.max.ms`.
     pub backoff: BackoffConfig,
-    /// `partition.assignment.strategy`, by preference. With any eager assignor in the list the member gives everything
-    /// up before it joins: the group may vote for that one, and then others get what we hold.
+    /// `partition.assignment.strategy`, in order of preference. If any of them is eager, the member revokes everything before
+    /// it joins: the group may choose that one, and then other members get what this one owns.
     pub assignors: Vec<Strategy>,
     /// `client.rack`.
     pub rack: Option<String>,
-    /// Keeps the retries of a thousand members apart, and makes member ids where the member makes its own.
+    /// The seed of the jitter in retries, and of the member id in the consumer protocol (KIP-1082).
     pub seed: u64,
 }
 
 /// `group.protocol`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Protocol {
-    /// The members assign, one of them for all: JoinGroup, SyncGroup, Heartbeat.
+    /// One member assigns for all: JoinGroup, SyncGroup, Heartbeat.
     #[default]
     Classic,
     /// The broker assigns (KIP-848).
     Consumer {
-        /// `group.remote.assignor`; `None`: the broker's first.
+        /// `group.remote.assignor`; with `None` the broker chooses.
         remote_assignor: Option<String>,
     },
 }
@@ -95,7 +96,7 @@ impl Config {
         Ok(())
     }
 
-    /// Timeouts are clamped to what fits the wire, i32::MAX ms, so that both sides count the same (FAILURES D13).
+    /// Clamps timeouts to i32::MAX ms, the most that a request can carry, so that both sides count the same (FAILURES D13).
     pub(crate) fn clamp_timeouts(mut self) -> Self {
         for timeout in [
             &mut self.session_timeout,
@@ -108,12 +109,12 @@ impl Config {
         self
     }
 
-    /// From one heartbeat to the next by the classic protocol: `heartbeat_interval`, and a little more where it would divide the
-    /// session timeout.
+    /// The time between heartbeats of the classic protocol: `heartbeat_interval`, or a little more if it divides the session
+    /// timeout.
     ///
-    /// Members of a generation beat in step. Where the interval divides the session timeout, they have all just asked when
-    /// the coordinator gives a dead one of them up, and ask again a whole interval later. So the last of these heartbeats
-    /// comes [a moment](NOTICED_AFTER) after that.
+    /// The members of a generation send their heartbeats at the same times. If the interval divided the session timeout, all of
+    /// them would just have sent one when the coordinator removes a dead member, and would hear of it a whole interval later. So
+    /// the last heartbeat of a session comes [a little](NOTICED_AFTER) after that.
     pub(crate) fn heartbeats_apart(&self) -> Duration {
         let (session, interval) = (self.session_timeout, self.heartbeat_interval);
         let beats = session.as_nanos().div_ceil(interval.as_nanos().max(1));
@@ -124,49 +125,49 @@ impl Config {
         interval.saturating_add(Duration::from_micros(more))
     }
 
-    /// What the member gives up before it joins: that of the most careful of its assignors.
+    /// What the member revokes before it joins: everything, if any of its assignors is eager.
     pub(crate) fn rebalance_protocol(&self) -> RebalanceProtocol {
         self.assignors.iter().map(|assignor| assignor.protocol()).min().unwrap_or(RebalanceProtocol::Eager)
     }
 }
 
-/// From the end of a dead member's session to the heartbeats of those that beat in step with it.
+/// The time from the end of a dead member's session to the next heartbeats of the others.
 const NOTICED_AFTER: Duration = Duration::from_millis(100);
 
-/// Some 25 days: i32::MAX ms, the most that fits the wire.
+/// About 25 days: i32::MAX ms, the most that a request can carry.
 const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
 
-/// Milliseconds for the wire, clamped to i32::MAX (FAILURES D13).
+/// Milliseconds for a request, clamped to i32::MAX (FAILURES D13).
 pub(crate) fn millis(duration: Duration) -> i32 {
     i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
 }
 
-/// Why no member can be made of a configuration.
+/// Why a configuration is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// `group.id` is empty.
-    #[error("group.id is empty: a member needs the name of its group")]
+    #[error("group.id is empty: a member needs a group")]
     NoGroup,
     /// `group.instance.id` is empty.
     #[error("group.instance.id is empty: leave it out, or give each instance a name of its own")]
     EmptyInstanceId,
-    /// No assignor to vote for.
+    /// There is no assignor.
     #[error(
         "partition.assignment.strategy is empty: name one assignor or more, cooperative-sticky for instance"
     )]
     NoAssignor,
-    /// A timeout of zero.
+    /// A timeout is zero.
     #[error("session.timeout.ms, max.poll.interval.ms and request.timeout.ms must be above zero")]
     ZeroTimeout,
-    /// Heartbeats would come too late.
+    /// The heartbeat interval is zero, or not below the session timeout.
     #[error(
         "heartbeat.interval.ms ({} ms) must be above zero and below session.timeout.ms ({} ms); a third of it is usual",
         .interval.as_millis(), .session.as_millis()
     )]
     HeartbeatInterval {
-        /// Between heartbeats.
+        /// `heartbeat.interval.ms`.
         interval: Duration,
-        /// Without any.
+        /// `session.timeout.ms`.
         session: Duration,
     },
 }

@@ -1,4 +1,4 @@
-//! [`MemberCore`]: what members of both protocols have and do alike.
+//! [`MemberCore`]: what members of both protocols have in common.
 
 use std::time::Instant;
 
@@ -13,8 +13,8 @@ use crate::{
     poll_timer::PollTimer,
 };
 
-/// Times that we ask again after a code that says nothing: one we have never heard of (FAILURES Q4), or
-/// UNKNOWN_SERVER_ERROR, which an assignment that is too large for the broker's log is answered with each time.
+/// The retries after an unknown error code (FAILURES Q4) or UNKNOWN_SERVER_ERROR. Brokers always answer so to an assignment that
+/// is too large for their log.
 const UNKNOWN_CODE_RETRIES: u32 = 5;
 
 #[derive(Clone, Debug)]
@@ -24,28 +24,28 @@ pub(crate) struct MemberCore {
     pub(crate) health: Health,
     pub(crate) outbox: Outbox,
     pub(crate) poll_timer: PollTimer,
-    /// The coordinator that was asked last.
+    /// The coordinator of the last request.
     pub(crate) last_asked: Option<BrokerId>,
-    /// A call is due but nobody knows the coordinator.
+    /// A call is due, but the coordinator is not known.
     pub(crate) waits_for_coordinator: bool,
 }
 
-/// What a failure means that no call has a remedy of its own for.
+/// What follows from a failure that is not specific to one request.
 pub(crate) enum Verdict {
-    /// The same again, after a while.
+    /// Retry, after a wait.
     Retry,
     Fail(GroupError),
 }
 
-/// What happens when the coordinator has heard that we leave, or could not be told in time.
+/// What happens after the member has left, or could not tell the coordinator in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum AfterLeaving {
     Outside,
     Unpolled,
     Failed,
-    /// The application has polled, or subscribed, meanwhile.
+    /// Join: the application has polled or subscribed meanwhile.
     Join,
-    /// It has left and subscribed again meanwhile.
+    /// Report that the member has left, then join: the application has left and subscribed again.
     LeftThenJoin,
 }
 
@@ -63,14 +63,14 @@ impl MemberCore {
         }
     }
 
-    /// The broker that a call was for is not our coordinator, or cannot be reached.
+    /// The broker that was asked is not the coordinator, or cannot be reached.
     pub(crate) fn coordinator_lost(&mut self, sent: Option<Sent>) {
         if let Some(sent) = sent {
             self.outbox.push(Event::CoordinatorLost(sent.to));
         }
     }
 
-    /// No sign of life was accepted for a session.
+    /// No heartbeat was accepted within the session timeout.
     pub(crate) fn session_expired(&mut self) {
         tracing::warn!(group = %self.config.group, timeout = ?self.config.session_timeout,
             "no heartbeat was accepted within the session timeout: membership is lost");
@@ -83,25 +83,25 @@ impl MemberCore {
         self.outbox.push(Event::PollIntervalExceeded);
     }
 
-    /// The application has not polled for long, though not for too long yet.
+    /// The application has not polled for four fifths of the poll interval.
     pub(crate) fn warn_of_poll_interval(&mut self) {
         if let Some(since) = self.poll_timer.warn() {
             self.outbox.push(Event::PollIntervalWarning { since });
         }
     }
 
-    /// When the application polls too late, and when to say that it might.
+    /// When the poll interval is exceeded, and when to warn of that.
     pub(crate) fn poll_deadlines(&self) -> [Option<Instant>; 2] {
         let interval = self.config.rebalance_timeout;
         [self.poll_timer.expires_at(interval), self.poll_timer.warns_at(interval)]
     }
 
-    /// When to try again what has failed, of a member in `state`.
+    /// When to retry a failed call. `state` is for the report.
     pub(crate) fn retry_at(&mut self, now: Instant, state: &str, why: &str) -> Instant {
         self.health.on_failure(now, &mut self.outbox, || format!("{state}: {why}"))
     }
 
-    /// What a code means in general. `refused` has the broker's message for it.
+    /// What an error code means in general. `message` is the broker's.
     pub(crate) fn judge_code(&mut self, sent: Sent, code: ErrorCode, message: Option<String>) -> Verdict {
         let group = || self.config.group.clone();
         Verdict::Fail(match code {
@@ -122,7 +122,7 @@ impl MemberCore {
         })
     }
 
-    /// What it means that there is no answer. `advice` follows what is wrong with a broker that is too old.
+    /// What a call without an answer means. `advice` is added to the error of a broker that is too old.
     pub(crate) fn judge_call_error(&mut self, sent: Sent, error: &CallError, advice: &str) -> Verdict {
         if matches!(error, CallError::Unsupported { .. }) {
             return Verdict::Fail(self.too_old_error(format!("{error}{advice}")));
@@ -141,14 +141,14 @@ impl MemberCore {
         GroupError::FencedInstanceId { group: self.config.group.clone(), instance_id: self.instance_id() }
     }
 
-    /// Our name in what the application is told.
+    /// The instance id, for error messages.
     pub(crate) fn instance_id(&self) -> String {
         self.config.instance_id.clone().unwrap_or_default()
     }
 }
 
 impl AfterLeaving {
-    /// The application subscribes meanwhile. Whether that changes anything.
+    /// The application subscribes meanwhile. Returns whether that changes anything.
     pub(crate) fn on_subscribe(&mut self) -> bool {
         let then = match self {
             Self::Outside => Self::LeftThenJoin,
@@ -166,7 +166,7 @@ impl AfterLeaving {
         }
     }
 
-    /// Whether the application waits to hear of it.
+    /// Whether the application waits for [`Event::Left`].
     pub(crate) fn emits_left(self) -> bool {
         matches!(self, Self::Outside | Self::LeftThenJoin)
     }

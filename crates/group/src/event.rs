@@ -8,64 +8,65 @@ use std::{
 use offtake_machine::{BrokerId, TopicPartition};
 use offtake_wire::ErrorCode;
 
-/// What happened to a member. In order: an event is to be acted upon before the next is taken.
+/// What happened to a member. Each event has to be acted upon before the next is taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A rebalance is complete. Comes once for each, also when nothing was added.
+    /// A rebalance is complete. Comes once per rebalance, even if nothing was added.
     Assigned {
-        /// What is ours now and was not before.
+        /// The partitions that are new.
         added: Vec<TopicPartition>,
-        /// All that is ours now.
+        /// All partitions that are owned now.
         owned: Vec<TopicPartition>,
         /// The generation, or the member epoch.
         generation: i32,
     },
-    /// Stop handing these out. They are still ours and may be committed; [`released`](crate::Member::revocation_done) says that
-    /// they need not be any longer.
+    /// Stop handing these out. They are still owned and may be committed, until
+    /// [`revocation_done`](crate::Member::revocation_done).
     Revoke {
-        /// Says which release this waits for.
+        /// The id to confirm it with.
         id: RevocationId,
-        /// What has to be let go.
+        /// The partitions to revoke.
         partitions: Vec<TopicPartition>,
-        /// The generation they were ours in.
+        /// The generation in which they were owned.
         generation: i32,
     },
-    /// These are no longer ours: hand nothing out, commit nothing. To be answered with
-    /// [`released`](crate::Member::revocation_done) too, when the application has heard of it.
+    /// These are no longer owned: hand nothing out, commit nothing. This is confirmed with
+    /// [`revocation_done`](crate::Member::revocation_done) too, when the application has been told.
     Lost {
-        /// Says which release this waits for.
+        /// The id to confirm it with.
         id: RevocationId,
-        /// What is gone.
+        /// The partitions that are lost.
         partitions: Vec<TopicPartition>,
-        /// The generation they were ours in.
+        /// The generation in which they were owned.
         generation: i32,
     },
-    /// That broker is not our coordinator, or cannot be reached: it is to be looked for again. Costs no partition.
+    /// This broker is not the coordinator, or cannot be reached: the coordinator has to be looked up again. No partition is
+    /// lost by that.
     CoordinatorLost(BrokerId),
-    /// The application has not polled for four fifths of `max.poll.interval.ms`. Once, until it polls again.
+    /// The application has not polled for four fifths of `max.poll.interval.ms`. Comes once, until it polls again.
     PollIntervalWarning {
-        /// When it last did.
+        /// When it last polled.
         since: Instant,
     },
-    /// The application did not poll for `max.poll.interval.ms`: the member has left, and comes back with the next poll.
+    /// The application did not poll for `max.poll.interval.ms`. The member has left, and joins again at the next poll.
     PollIntervalExceeded,
-    /// The group has been told that we left, or could not be told in time.
+    /// The member has left, or could not tell the coordinator in time.
     Left,
-    /// It cannot go on; a new `subscribe` starts afresh.
+    /// The membership has failed. Only a new `subscribe` starts it again.
     Failed(GroupError),
-    /// Calls to the coordinator have failed several times in a row: once, when it starts.
+    /// Calls to the coordinator have failed several times in a row. Comes once, until they succeed.
     CoordinatorFailing(String),
-    /// And once, when they work again.
+    /// Calls to the coordinator succeed again.
     CoordinatorRecovered,
 }
 
 impl Event {
-    /// Whether the application has to let go of something, which [`released`](crate::Member::revocation_done) confirms.
+    /// Whether [`revocation_done`](crate::Member::revocation_done) has to confirm it.
     pub fn wants_confirmation(&self) -> bool {
         self.revocation().is_some()
     }
 
-    /// What the application has to confirm, if anything.
+    /// The id to confirm it with, if it has to be confirmed.
     pub fn revocation(&self) -> Option<RevocationId> {
         match self {
             Self::Revoke { id, .. } | Self::Lost { id, .. } => Some(*id),
@@ -81,24 +82,24 @@ impl Event {
     }
 }
 
-/// Names one change of ownership that the application has to confirm with [`released`](crate::Member::revocation_done). Unique
-/// within a member, never reused.
+/// The id of a [`Event::Revoke`] or [`Event::Lost`], which [`revocation_done`](crate::Member::revocation_done) confirms. It is
+/// unique within a member and never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RevocationId(pub u64);
 
 /// What leaving means for the membership (KIP-1092).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum GroupMembership {
-    /// A dynamic member leaves. A static one means to be back: it keeps its partitions for as long as its session lasts.
+    /// A dynamic member leaves. A static member stays: it keeps its partitions for as long as its session lasts.
     #[default]
     Default,
-    /// A static member leaves too: its partitions go to others at once.
+    /// A static member leaves, too: its partitions go to other members at once.
     Leave,
-    /// A dynamic member stays too, by saying nothing: nobody gets its partitions before its session has expired.
+    /// A dynamic member stays, too: nobody gets its partitions before its session has expired.
     Remain,
 }
 
-/// Why membership ended for good.
+/// Why a membership has failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GroupError {
     /// The principal may not read the group.
@@ -107,7 +108,7 @@ pub enum GroupError {
         /// The group.
         group: String,
     },
-    /// Another process uses our instance id.
+    /// Another process uses the instance id.
     #[error(
         "another consumer has taken over group.instance.id {instance_id} in group {group}: each running instance needs \
          an id of its own"
@@ -118,7 +119,7 @@ pub enum GroupError {
         /// The instance id.
         instance_id: String,
     },
-    /// Another process holds our instance id and has not let go of it.
+    /// Another process still has the instance id.
     #[error(
         "group.instance.id {instance_id} is in use in group {group}: each running instance needs an id of its own; after \
          a crash it is free when the session has expired"
@@ -129,7 +130,7 @@ pub enum GroupError {
         /// The instance id.
         instance_id: String,
     },
-    /// The group cannot agree with us on an assignor, or is of the other protocol and cannot be converted.
+    /// The group and this member have no assignor in common, or the group uses the other protocol and cannot be converted.
     #[error(
         "group {group} has no assignor in common with this member's partition.assignment.strategy ({ours}): give all \
          members one they share. Or its members have group.protocol=consumer, and the broker's \
@@ -138,7 +139,7 @@ pub enum GroupError {
     InconsistentGroupProtocol {
         /// The group.
         group: String,
-        /// What we offered.
+        /// The assignors of this member.
         ours: String,
     },
     /// The group is full.
@@ -149,7 +150,7 @@ pub enum GroupError {
         /// The group.
         group: String,
     },
-    /// The broker does not like our session timeout.
+    /// The broker refuses the session timeout.
     #[error(
         "the broker refuses session.timeout.ms={session_ms} of group {group}: it must lie between its \
          group.min.session.timeout.ms and group.max.session.timeout.ms"
@@ -157,22 +158,22 @@ pub enum GroupError {
     InvalidSessionTimeout {
         /// The group.
         group: String,
-        /// What we asked for.
+        /// The session timeout, in milliseconds.
         session_ms: i32,
     },
-    /// The broker cannot read the pattern that was subscribed to.
+    /// The broker does not accept the pattern.
     #[error(
         "group {group} cannot subscribe to the pattern `{pattern}`: {reason}; the broker reads RE2 syntax"
     )]
     InvalidPattern {
         /// The group.
         group: String,
-        /// As it was subscribed to.
+        /// The pattern.
         pattern: String,
-        /// The broker's words.
+        /// The broker's message.
         reason: String,
     },
-    /// The broker is too old for what we want.
+    /// The broker is too old.
     #[error("the coordinator of group {group} is too old: {what}")]
     UnsupportedVersion {
         /// The group.
@@ -180,18 +181,18 @@ pub enum GroupError {
         /// What it cannot do, and what to do about it.
         what: String,
     },
-    /// Anything else that retrying does not mend.
+    /// Any other error that a retry does not help against.
     #[error("the coordinator refuses group {group} with {code}{}", .message.as_deref().map(|m| format!(": {m}")).unwrap_or_default())]
     Refused {
         /// The group.
         group: String,
-        /// Its code.
+        /// The broker's code.
         code: ErrorCode,
-        /// Its words, where it has any.
+        /// The broker's message, if it has one.
         message: Option<String>,
     },
-    /// What we would have to say does not fit the wire.
-    #[error("cannot tell the coordinator of group {group} what we subscribe to: {reason}")]
+    /// The subscription cannot be encoded.
+    #[error("cannot encode the subscription for the coordinator of group {group}: {reason}")]
     NotEncodable {
         /// The group.
         group: String,
@@ -200,11 +201,11 @@ pub enum GroupError {
     },
 }
 
-/// Events on their way to the engine, and what the application has still to release.
+/// Events that were not taken yet, and those that were not confirmed yet.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outbox {
     queue: VecDeque<Event>,
-    /// Of each Revoke and each Lost that has been taken out and not been released.
+    /// Each Revoke and Lost that was taken and not confirmed.
     unconfirmed: BTreeSet<RevocationId>,
     last_revocation: u64,
 }
@@ -235,23 +236,23 @@ impl Outbox {
         Some(event)
     }
 
-    /// What waits to be taken out, and how much of what was has not been released.
+    /// The events that were not taken, and the number of those taken and not confirmed.
     #[cfg(feature = "_model")]
     pub(crate) fn contents(&self) -> (&VecDeque<Event>, usize) {
         (&self.queue, self.unconfirmed.len())
     }
 
-    /// Whether something has still to be released.
+    /// Whether a Revoke or Lost was not confirmed yet.
     pub(crate) fn has_unconfirmed(&self) -> bool {
         !self.unconfirmed.is_empty() || self.queue.iter().any(Event::wants_confirmation)
     }
 
-    /// That is released. Whether it was open, and the last.
+    /// Confirms a Revoke or Lost. Returns whether it was open, and the last one that was.
     pub(crate) fn confirm(&mut self, id: RevocationId) -> bool {
         self.unconfirmed.remove(&id) && !self.has_unconfirmed()
     }
 
-    /// A Revoke that nobody has heard of yet has come too late: it is Lost.
+    /// A Revoke that was not taken yet is too late: it becomes a Lost.
     pub(crate) fn turn_revokes_into_lost(&mut self) {
         for event in &mut self.queue {
             if let Event::Revoke { id, partitions, generation } = event {
@@ -261,7 +262,7 @@ impl Outbox {
         }
     }
 
-    /// The application has let go of everything already.
+    /// The application has given up all partitions already.
     pub(crate) fn forget_partitions(&mut self) {
         self.queue.retain(|event| !event.wants_confirmation() && !matches!(event, Event::Assigned { .. }));
         self.unconfirmed.clear();

@@ -1,4 +1,4 @@
-//! [`Health`]: failures in a row, how long to wait after each, and when to speak of them.
+//! [`Health`]: failures in a row, the wait after each, and when to report them.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use offtake_machine::{Backoff, BackoffConfig};
 
 use crate::event::{Event, Outbox};
 
-/// Failures in a row that make a Trouble.
+/// The failures in a row after which they are reported.
 const REPORT_AFTER: u32 = 3;
 
 #[derive(Clone, Debug)]
@@ -20,18 +20,18 @@ impl Health {
         Self { backoff: Backoff::new(config, seed), is_failing: false }
     }
 
-    /// Failures since something last worked.
+    /// The failures since the last success.
     pub(crate) fn failures(&self) -> u32 {
         self.backoff.failures()
     }
 
-    /// Whether a Trouble has been told and no Recovered.
+    /// Whether failures were reported, and no recovery since.
     #[cfg(feature = "_model")]
     pub(crate) fn is_failing(&self) -> bool {
         self.is_failing
     }
 
-    /// When to try again. Told once, when it has failed a few times.
+    /// A call failed: when to retry. Reported once, after a few failures.
     pub(crate) fn on_failure(
         &mut self,
         now: Instant,
@@ -45,8 +45,8 @@ impl Health {
         now + wait
     }
 
-    /// When to try again what has to be begun anew: at once the first time, then ever later, so that a coordinator of firm
-    /// opinion is not asked in a loop. Told once, when that has happened a few times (FAILURES F13).
+    /// The member has to join again: when. At once the first time, then later and later, so that there is no busy loop.
+    /// Reported once, after a few times (FAILURES F13).
     pub(crate) fn on_restart(
         &mut self,
         now: Instant,
@@ -58,7 +58,7 @@ impl Health {
         if first { now } else { later }
     }
 
-    /// The same of what is nobody's failure: a group may begin one rebalance after another.
+    /// The same for a rebalance, which is no failure and is not reported: a group may have one after another.
     pub(crate) fn on_rebalance(&mut self, now: Instant) -> Instant {
         let first = self.failures() == 0;
         let wait = self.backoff.next_wait();

@@ -1,16 +1,16 @@
-//! One member of one consumer group: it joins, learns what it owns, says that it is alive, leaves.
+//! One member of one consumer group: it joins, gets its assignment, sends heartbeats, and leaves.
 //!
-//! [`Member`] is the machine, [`Event`] what it tells, [`assignor`] who gets what. It owns no socket and reads no clock.
-//! After every command, `handle_*` and `released`, drain [`poll_transmit`](Member::poll_transmit) and
-//! [`poll_event`](Member::poll_event), then ask [`poll_timeout`](Member::poll_timeout) when to come back.
+//! [`Member`] is the machine, [`Event`] what it reports, and [`assignor`] has the partition assignors. The machine owns no socket
+//! and reads no clock. After every command and `handle_*`, drain [`poll_transmit`](Member::poll_transmit) and
+//! [`poll_event`](Member::poll_event), then ask [`poll_timeout`](Member::poll_timeout) when to call again.
 //!
 //! Always true:
-//! - for each partition the events read `(Assigned (Revoke|Lost))*`; after `Lost` nothing may be committed, after
-//!   `Revoke` until [`released`](Member::revocation_done) it may;
-//! - the member does not join again before everything it revoked or lost is released;
-//! - what it holds is not to be handed out beyond [`valid_until`](Member::valid_until): a member that was stopped, or
-//!   cut off, ends its ownership by its own clock;
-//! - nothing leaves for the coordinator while nobody knows who that is.
+//! - for each partition the events are `(Assigned (Revoke|Lost))*`; after `Lost` nothing may be committed, after `Revoke` it
+//!   may be until [`revocation_done`](Member::revocation_done);
+//! - the member does not join again before every `Revoke` and `Lost` is confirmed;
+//! - what it owns must not be handed out after [`valid_until`](Member::valid_until): a member whose process was stopped, or
+//!   that cannot reach the coordinator, ends its ownership by its own clock;
+//! - nothing is sent to the coordinator while it is not known.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -72,7 +72,7 @@ enum Machine {
     Consumer(Box<Consumer>),
 }
 
-/// The same to either machine.
+/// Calls the same method of either machine.
 macro_rules! either {
     ($member:expr, $machine:ident => $call:expr) => {
         match $member {
@@ -83,7 +83,7 @@ macro_rules! either {
 }
 
 impl Member {
-    /// Not a member of anything yet.
+    /// A member that has not joined yet.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         config.check()?;
         Ok(Self(match config.protocol {
@@ -92,7 +92,7 @@ impl Member {
         }))
     }
 
-    /// Wants these topics: joins, or joins again if they are others than before. The same again changes nothing.
+    /// Subscribes to topics: joins, or joins again if they are others than before. The same topics change nothing.
     pub fn subscribe(&mut self, now: Instant, topics: BTreeSet<Topic>) {
         match &mut self.0 {
             Machine::Classic(machine) => machine.subscribe(now, topics),
@@ -100,9 +100,9 @@ impl Member {
         }
     }
 
-    /// Wants all topics whose names match, now or later, by the broker's judgement: RE2 syntax, whole names (KIP-848).
-    /// In the place of topics, as [`subscribe`](Self::subscribe) is in the place of a pattern. An invalid pattern fails,
-    /// and so does the classic protocol, which has no word for patterns.
+    /// Subscribes to all topics that match a pattern, now or later. The broker matches whole names, in RE2 syntax (KIP-848). The
+    /// pattern replaces subscribed topics, and [`subscribe`](Self::subscribe) replaces the pattern. The membership fails if the
+    /// pattern is invalid, or with the classic protocol, which has no patterns.
     pub fn subscribe_pattern(&mut self, now: Instant, pattern: &str) {
         match &mut self.0 {
             Machine::Classic(machine) => machine.refuse_pattern(),
@@ -110,18 +110,18 @@ impl Member {
         }
     }
 
-    /// Leaves, or falls silent (KIP-1092). The application has let go of everything already; [`Event::Left`] follows, at
-    /// the latest after `request.timeout.ms`.
+    /// Leaves, or only stops sending heartbeats (KIP-1092). The application has given up all partitions already.
+    /// [`Event::Left`] follows, at the latest after `request.timeout.ms`.
     pub fn leave(&mut self, now: Instant, reason: &str, membership: GroupMembership) {
         match &mut self.0 {
             Machine::Classic(machine) => machine.leave(now, reason, membership),
-            // The consumer protocol has no word for reasons.
+            // The consumer protocol has no reasons.
             Machine::Consumer(machine) => machine.leave(now, membership),
         }
     }
 
-    /// The application asks for a rebalance (KIP-568): a member of a classic group joins again, unless it is on its way to
-    /// that anyway. With the consumer protocol the coordinator alone decides, and nothing changes.
+    /// The application asks for a rebalance (KIP-568). A member of a classic group joins again, unless it is joining already. With
+    /// the consumer protocol only the coordinator decides, and nothing changes.
     pub fn enforce_rebalance(&mut self, now: Instant) {
         match &mut self.0 {
             Machine::Classic(machine) => machine.enforce_rebalance(now),
@@ -129,8 +129,7 @@ impl Member {
         }
     }
 
-    /// What is known of the cluster has changed. As leader: joins again when topics of the group have more or fewer
-    /// partitions than it assigned.
+    /// The metadata has changed. The leader joins again if the group's topics have more or fewer partitions than it assigned.
     pub fn handle_cluster(&mut self, now: Instant, cluster: &Cluster) {
         either!(&mut self.0, machine => machine.handle_cluster(now, cluster));
     }
@@ -145,23 +144,23 @@ impl Member {
         either!(&mut self.0, machine => machine.handle_timeout(now));
     }
 
-    /// The application polls. Also to be told while a poll waits: an application that waits for records is not slow.
+    /// The application polls. Call this also while a poll waits: an application that waits for records is not slow.
     pub fn on_poll(&mut self, now: Instant) {
         either!(&mut self.0, machine => machine.on_poll(now));
     }
 
-    /// The application has let go of what the [`Event::Revoke`] or [`Event::Lost`] of this id named. The member joins again,
-    /// or says what it has left, after the last that was taken. An id that is not open (any longer) changes nothing.
+    /// The application has given up the partitions of the [`Event::Revoke`] or [`Event::Lost`] with this id. After the last open
+    /// one the member joins again, or tells the coordinator what it still owns. An id that is not open changes nothing.
     pub fn revocation_done(&mut self, now: Instant, id: RevocationId) {
         either!(&mut self.0, machine => machine.revocation_done(now, id));
     }
 
-    /// A commit made as `identity` was refused with `code`. Means nothing if we have become somebody else since.
+    /// A commit with `identity` was refused with `code`. This is ignored if the identity has changed since.
     pub fn on_commit_refused(&mut self, now: Instant, code: ErrorCode, identity: &Identity) {
         either!(&mut self.0, machine => machine.on_commit_refused(now, code, identity));
     }
 
-    /// What to send.
+    /// The next request.
     pub fn poll_transmit(
         &mut self,
         now: Instant,
@@ -171,23 +170,23 @@ impl Member {
         either!(&mut self.0, machine => machine.poll_transmit(now, coordinator, cluster))
     }
 
-    /// When to come back.
+    /// When to call again.
     pub fn poll_timeout(&self) -> Option<Instant> {
         either!(&self.0, machine => machine.poll_timeout())
     }
 
-    /// What happened.
+    /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         either!(&mut self.0, machine => machine.poll_event())
     }
 
-    /// Whether somebody should look for the coordinator if it is not known.
+    /// Whether the coordinator is needed.
     pub fn wants_coordinator(&self) -> bool {
         either!(&self.0, machine => machine.wants_coordinator())
     }
 
-    /// As leader: the topics of all members. Their metadata is needed although we may not subscribe to them; the
-    /// assignment waits for it, though not for ever.
+    /// The topics of all members, if this member is the leader. It needs their metadata even if it does not subscribe to them;
+    /// the assignment waits for it for a bounded time.
     pub fn group_topics(&self) -> Option<&BTreeSet<Topic>> {
         match &self.0 {
             Machine::Classic(machine) => machine.group_topics(),
@@ -195,7 +194,7 @@ impl Member {
         }
     }
 
-    /// Consumer protocol: topics that we have been assigned but whose names nobody has told. They are taken when
+    /// Consumer protocol: the ids of assigned topics whose names are not known yet. Their partitions are added when
     /// [`handle_cluster`](Self::handle_cluster) brings the names.
     pub fn unnamed_topic_ids(&self) -> Vec<Uuid> {
         match &self.0 {
@@ -204,8 +203,8 @@ impl Member {
         }
     }
 
-    /// Consumer protocol: by which ids the group gave the topics of what is owned. A topic that was deleted and created again
-    /// is another one, of which nothing is ours before the group says so.
+    /// Consumer protocol: the topic ids of the owned partitions. A topic that was deleted and created again is another topic, and
+    /// none of it is owned before the group assigns it.
     pub fn topic_ids(&self) -> BTreeMap<Topic, Uuid> {
         match &self.0 {
             Machine::Classic(_) => BTreeMap::new(),
@@ -213,30 +212,30 @@ impl Member {
         }
     }
 
-    /// What to commit as. `None` while commits would be refused.
+    /// The identity to commit with. `None` while commits would be refused.
     pub fn identity(&self) -> Option<Identity> {
         either!(&self.0, machine => machine.identity())
     }
 
-    /// What the application holds, that which is being revoked included.
+    /// The owned partitions, including those that are being revoked.
     pub fn owned(&self) -> &BTreeSet<TopicPartition> {
         either!(&self.0, machine => machine.owned())
     }
 
-    /// Until when what is [`owned`](Self::owned) may be handed out, by what the coordinator last confirmed. `None`: no
-    /// member, so nothing may.
+    /// Until when records of [`owned`](Self::owned) partitions may be handed out, by the last heartbeat that the coordinator
+    /// accepted. `None` if this is no member: then nothing may be.
     pub fn valid_until(&self) -> Option<Instant> {
         either!(&self.0, machine => machine.valid_until())
     }
 
-    /// Until when what is being revoked has to be released: then the group goes on without us. `None` while nothing is
-    /// known to wait for us.
+    /// When a revocation has to be done, at the latest: then the group continues without this member. `None` while the group is
+    /// not known to wait.
     pub fn revoke_by(&self) -> Option<Instant> {
         either!(&self.0, machine => machine.revoke_by())
     }
 
-    /// Whether the group goes on without us, and we come back when all that we had is released: what is being revoked, of
-    /// which no [`Event::Lost`] tells a second time, can be committed no more.
+    /// Whether the group continues without this member, which joins again when all revocations are done. Partitions that are
+    /// being revoked cannot be committed any more, although no [`Event::Lost`] reports them a second time.
     pub fn is_out_until_revoked(&self) -> bool {
         either!(&self.0, machine => machine.is_out_until_revoked())
     }
@@ -255,7 +254,7 @@ impl Member {
         }
     }
 
-    /// Where it stands, for people.
+    /// The name of its state, for people.
     pub fn state_name(&self) -> &'static str {
         either!(&self.0, machine => machine.state_name())
     }

@@ -1,25 +1,25 @@
-//! [`HeartbeatPacer`]: when the next heartbeat is due. Usually that is an interval after the last; it is sooner during a
-//! bounded burst, when the coordinator probably has news for us that it can only tell when asked.
+//! [`HeartbeatPacer`]: when the next heartbeat is due. Usually that is an interval after the last one. It is sooner during a
+//! bounded burst, while the coordinator probably has news for the member.
 //!
-//! The coordinator cannot speak first. A partition that moves is revoked by one member and then taken by another, which
-//! hears of it with its next heartbeat: whole intervals in which nobody reads it. So a member that may be about to get
-//! something asks more often, at growing steps, until the burst is over. What that costs the coordinator is bounded, per
-//! member and rebalance, and named where a [`HeartbeatBurst`] is.
+//! The coordinator can tell a member something only in the answer to a heartbeat. A partition that moves is revoked by one member
+//! and then taken by another, which learns of it with its next heartbeat: nobody reads it for whole intervals. So a member that
+//! may get partitions soon sends heartbeats more often, at growing steps, until the burst is over. Where a [`HeartbeatBurst`] is
+//! defined, a comment says how many heartbeats it adds per member and rebalance.
 
 use std::time::{Duration, Instant};
 
-/// How much faster, and for how long.
+/// How much faster heartbeats are sent, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HeartbeatBurst {
-    /// From the news that began it to the first heartbeat.
+    /// From its start to the first heartbeat.
     pub(crate) first: Duration,
     /// Steps grow by half, up to this.
     pub(crate) longest: Duration,
-    /// How long in all.
+    /// How long the burst lasts.
     pub(crate) lasts: Duration,
 }
 
-/// Whether heartbeats are quick now.
+/// The pace of heartbeats: with a burst, or without.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct HeartbeatPacer(Option<Burst>);
 
@@ -31,7 +31,7 @@ struct Burst {
 }
 
 impl HeartbeatPacer {
-    /// There may be news soon. What is under way already is not cut short.
+    /// Starts a burst. One that is running is not cut short.
     pub(crate) fn start_burst(&mut self, now: Instant, burst: HeartbeatBurst) {
         let until = now.checked_add(burst.lasts).unwrap_or(now);
         let until = self.0.map_or(until, |burst| burst.until.max(until));
@@ -42,7 +42,7 @@ impl HeartbeatPacer {
         self.0 = None;
     }
 
-    /// When the heartbeat after one that was answered now is due, if one was due `regular`ly then.
+    /// One heartbeat was answered: when the next one is due. Without a burst it is due at `regular`.
     pub(crate) fn next(&mut self, now: Instant, regular: Instant) -> Instant {
         let regular = regular.max(now);
         let Some(burst) = self.0.as_mut().filter(|burst| burst.until > now) else {
@@ -77,7 +77,7 @@ mod tests {
         let base = Instant::now();
         let at = |millis: u64| base + Duration::from_millis(millis);
         let mut pacer = HeartbeatPacer::default();
-        assert_eq!(pacer.next(at(0), at(3_000)), at(3_000), "at peace");
+        assert_eq!(pacer.next(at(0), at(3_000)), at(3_000), "no burst");
         pacer.start_burst(at(0), BURST);
         let mut beats = Vec::new();
         let mut now = 0;
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn l3_haste_never_makes_a_heartbeat_late() {
+    fn l3_a_burst_never_makes_a_heartbeat_late() {
         #[expect(clippy::disallowed_methods, reason = "an origin for virtual time; only differences count")]
         let base = Instant::now();
         let mut pacer = HeartbeatPacer::default();

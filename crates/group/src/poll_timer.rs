@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// When the application polled last, and whether its silence has been told.
+/// When the application polled last, and whether the warning was given.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct PollTimer {
     last_poll_at: Option<Instant>,
@@ -10,30 +10,30 @@ pub(crate) struct PollTimer {
 }
 
 impl PollTimer {
-    /// The application has polled, then; or has subscribed, which counts as much.
+    /// The application polled at this time, or subscribed, which counts as a poll.
     pub(crate) fn on_poll(&mut self, at: Instant) {
         if self.last_poll_at < Some(at) {
             *self = Self { last_poll_at: Some(at), is_warned: false };
         }
     }
 
-    /// It begins anew, now.
+    /// Starts the timer again.
     pub(crate) fn restart(&mut self, now: Instant) {
         *self = Self { last_poll_at: Some(now), is_warned: false };
     }
 
-    /// When to say that it is getting late: with a fifth of the time left.
+    /// When to warn: with a fifth of the interval left.
     pub(crate) fn warns_at(&self, interval: Duration) -> Option<Instant> {
         self.last_poll_at.filter(|_| !self.is_warned)?.checked_add(interval / 5 * 4)
     }
 
-    /// The warning is told: when the application polled last.
+    /// The warning is given. Returns when the application polled last.
     pub(crate) fn warn(&mut self) -> Option<Instant> {
         self.is_warned = true;
         self.last_poll_at
     }
 
-    /// When the time is over.
+    /// When the interval is exceeded.
     pub(crate) fn expires_at(&self, interval: Duration) -> Option<Instant> {
         self.last_poll_at?.checked_add(interval)
     }

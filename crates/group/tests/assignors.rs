@@ -306,9 +306,11 @@ fn d6_what_an_own_assignor_gets_wrong_is_put_right_and_told() {
     let count = [&fault.twice, &fault.misplaced, &fault.unknown, &fault.left_out].map(Vec::len);
     assert_eq!((count, fault.panicked.as_deref()), ([2, 2, 3, 2], None), "{fault:?}");
     let words = fault.to_string();
-    for part in
-        ["told gave 2 partitions (t-1 for one) more than once", "3 partitions (t-9", "to nobody at all"]
-    {
+    for part in [
+        "told gave 2 partitions (such as t-1) more than once",
+        "3 partitions (such as t-9",
+        "to nobody: nobody reads",
+    ] {
         assert!(words.contains(part), "{words}");
     }
     // What is right is not complained of.

@@ -281,7 +281,7 @@ fn kip_800_each_join_says_why() {
         "subscribed", // with the id that it was given (KIP-394)
         "the partitions of the group's topics have changed",
         "the group is rebalancing",
-        "partitions that move have been let go",
+        "partitions that move have been revoked",
     ];
     assert_eq!(reasons(a), of_a);
     assert_eq!(reasons(b), ["subscribed", "subscribed", "the group is rebalancing"]);

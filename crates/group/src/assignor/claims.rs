@@ -1,19 +1,18 @@
-//! [`Claims`]: what each member may be taken to own.
+//! [`Claims`]: which member owns which partition, if members contradict one another.
 
 use super::numbered::{Group, Plan};
 
-/// The generation of a claim that names none.
+/// The generation of a claim without one.
 pub(super) const NO_GENERATION: i32 = -1;
 
-/// Where two claim the same partition, the newer generation is right, and in the same generation neither (KIP-792,
-/// FAILURES E5).
+/// If two members claim a partition, the newer generation wins; in the same generation, neither does (KIP-792, FAILURES E5).
 pub(super) struct Claims {
     owned: Vec<Vec<usize>>,
     disputed: Vec<bool>,
 }
 
 impl Claims {
-    /// `table`: the members as Java's table lists them.
+    /// `java_order`: the members in the order of Java's hash table.
     pub(super) fn resolve(group: &Group<'_>, java_order: &[usize]) -> Self {
         #[derive(Clone, Copy)]
         struct Claim {
@@ -54,18 +53,18 @@ impl Claims {
         Self { owned, disputed }
     }
 
-    /// In order.
+    /// What the member owns, in order.
     pub(super) fn of(&self, member: usize) -> &[usize] {
         self.owned.get(member).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether two of one generation claim it, whoever is right in the end.
+    /// Whether two members of one generation claim it, even if a newer claim wins.
     pub(super) fn disputed(&self, partition: usize) -> bool {
         self.disputed.get(partition).copied().unwrap_or(false)
     }
 
-    /// Which partitions `plan` gives to one member although another holds them. Java overlooks one that goes to a member
-    /// whose own claim to it is void: that would have two owners, so it is withheld too.
+    /// Which partitions `plan` gives to one member although another one claims them. Java misses a partition that goes to a member
+    /// whose own claim has lost. It would have two owners, so it is withheld, too.
     pub(super) fn moving(&self, group: &Group<'_>, plan: &Plan) -> Vec<bool> {
         let mut planned_for = vec![None; group.partitions()];
         for (member, planned) in plan.iter().enumerate() {
@@ -73,7 +72,7 @@ impl Claims {
                 planned_for.get_mut(*partition).into_iter().for_each(|to| *to = Some(member));
             }
         }
-        // Whoever rightly has it already gains nothing.
+        // A partition that stays with its owner does not move.
         for (member, owned) in self.owned.iter().enumerate() {
             for partition in owned {
                 let to = planned_for.get_mut(*partition).filter(|to| **to == Some(member));

@@ -1,4 +1,4 @@
-//! An assignor of the application's own: called with care, and its answer looked over before it counts.
+//! Custom assignors: panics are caught, and the assignment is validated before it is used.
 
 use std::{
     any::Any,
@@ -16,20 +16,20 @@ use super::{
     numbered::{Group, Plan},
 };
 
-/// What was wrong with the answer of an application's own assignor. All of it has been put right.
+/// What was wrong with the assignment of a custom assignor. All of it was corrected.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AssignorFault {
     /// The assignor's name.
     pub assignor: String,
-    /// It panicked, with this message; the built-in sticky assignor of the same protocol has assigned in its place.
+    /// The message of its panic. The built-in sticky assignor of the same protocol has assigned instead.
     pub panicked: Option<String>,
-    /// Given to more than one member, or twice to one: went to one of them.
+    /// Partitions that were given to more than one member, or twice to one. One member got each of them.
     pub twice: Vec<TopicPartition>,
-    /// Given to members that the group does not have, or that do not subscribe to the topic: left out.
+    /// Partitions that were given to members which do not exist or do not subscribe to the topic. They were left out.
     pub misplaced: Vec<TopicPartition>,
-    /// They do not exist: left out.
+    /// Partitions that do not exist. They were left out.
     pub unknown: Vec<TopicPartition>,
-    /// Subscribed to, and given to nobody: nobody reads them.
+    /// Subscribed partitions that were given to nobody. Nobody reads them.
     pub left_out: Vec<TopicPartition>,
 }
 
@@ -44,19 +44,19 @@ impl AssignorFault {
 
 impl fmt::Display for AssignorFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the application's assignor {}", self.assignor)?;
+        write!(f, "the custom assignor {}", self.assignor)?;
         if let Some(message) = &self.panicked {
-            return write!(f, " panicked ({message}): assigned by a built-in one in its place");
+            return write!(f, " panicked ({message}); a built-in one has assigned instead");
         }
         let mut separator = " gave ";
         for (what, partitions) in [
-            ("more than once, which counts once", &self.twice),
-            ("to nobody that subscribes to it, which is left out", &self.misplaced),
-            ("that do not exist, which is left out", &self.unknown),
-            ("to nobody at all, which nobody reads", &self.left_out),
+            ("more than once: one member got them", &self.twice),
+            ("to members that do not subscribe to them: left out", &self.misplaced),
+            ("that do not exist: left out", &self.unknown),
+            ("to nobody: nobody reads them", &self.left_out),
         ] {
             if let Some(first) = partitions.first() {
-                write!(f, "{separator}{} partitions ({first} for one) {what}", partitions.len())?;
+                write!(f, "{separator}{} partitions (such as {first}) {what}", partitions.len())?;
                 separator = "; ";
             }
         }
@@ -66,7 +66,7 @@ impl fmt::Display for AssignorFault {
 
 impl std::error::Error for AssignorFault {}
 
-/// Asks the assignor, and makes of its answer what may be given to the group.
+/// Calls the assignor, and corrects its assignment.
 pub(super) fn assign(
     assignor: &dyn Assignor,
     partitions: &Partitions,
@@ -100,7 +100,7 @@ pub(super) fn assign(
     (named.collect(), (!fault.is_none()).then_some(fault))
 }
 
-/// Each partition to one member at most that subscribes to it; whoever rightly holds it comes before others.
+/// Each partition goes to at most one member that subscribes to it. The current owner comes first.
 fn validated(
     group: &Group<'_>,
     claims: &Claims,
@@ -145,7 +145,7 @@ pub(super) fn user_data(assignor: &dyn Assignor, topics: &BTreeSet<Topic>) -> Op
         let message = panic_message(panic.as_ref());
         tracing::warn!(
             assignor = assignor.name(),
-            "subscription_user_data panicked ({message}): it says nothing"
+            "subscription_user_data panicked ({message}); no user data is sent"
         );
         None
     })
@@ -161,7 +161,7 @@ pub(super) fn on_assignment(assignor: &dyn Assignor, assignment: &MemberAssignme
     }
 }
 
-/// What a panic says.
+/// The message of a panic.
 fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())

@@ -1,10 +1,10 @@
-//! The order in which Java's hash tables give their keys back, where Java's sticky assignors depend on it: who of
-//! equals keeps one partition more, and which of equal moves is undone first.
+//! The order of keys in Java's hash tables. Java's sticky assignors depend on it: it decides which of equal members keeps one
+//! partition more, and which of equal moves is undone first.
 //!
-//! A table of 2ⁿ buckets (16 at first, doubled beyond three quarters full, never shrunk) is walked bucket by bucket, and
-//! within a bucket in order of insertion.
+//! A table has 2ⁿ buckets: 16 at first, doubled when more than three quarters full, never shrunk. Its keys are in order of the
+//! bucket, and within a bucket in order of insertion.
 
-/// The hash of a string: of its UTF-16 units.
+/// `String.hashCode`, over UTF-16 units.
 pub(super) fn hash_of_str(text: &str) -> i32 {
     text.encode_utf16().fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)))
 }
@@ -25,7 +25,7 @@ pub(super) fn bucket(hash: i32, most: usize) -> u32 {
     (hash ^ (hash >> 16)) & mask
 }
 
-/// Indices of `keys` as a table would list them into which they were put in their order here.
+/// The indices of `keys` in the order of a hash table, if they are inserted in this order.
 pub(super) fn hash_table_order(keys: &[&str]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..keys.len()).collect();
     order.sort_by_key(|at| keys.get(*at).map(|key| bucket(hash_of_str(key), keys.len())));

@@ -1,19 +1,18 @@
-//! [`Assignor`]: who of a group reads which partitions. The leader of a classic group computes it for all.
+//! [`Assignor`]: which member of a group reads which partitions. The leader of a classic group computes it for all.
 //!
-//! [`BuiltIn`] are those that every Kafka client knows; an application may bring its own, and [`Strategy`] is either.
+//! [`BuiltIn`] has Kafka's own assignors. An application may bring a custom one; [`Strategy`] is either.
 //!
-//! The built-in assignments are those of Java's classes of the same names, so that it does not matter who leads a mixed
-//! group; racks are looked at where Java looks at them (KIP-881, `racks`). Where Java lets a hash table decide between
-//! equals, we ask the same question of the same hash (`java`). We part with Java where it goes wrong: claims to
-//! partitions that a topic no longer has, a member that subscribes to nothing at all, a partition that two members
-//! claim and that goes to the one whose claim is void, and cooperative groups whose racks would have them rebalance for
-//! ever.
+//! The built-in assignors give the same assignments as Java's classes of the same names, so that it does not matter which client
+//! leads a mixed group. Racks count where they do in Java (KIP-881, `racks`). Where the order of a Java hash table decides between
+//! equals, we use the same order (`java`). We differ from Java where it goes wrong: claims to partitions that a topic no longer
+//! has, a member without a subscription, a partition that two members claim and that goes to the one whose claim has lost, and
+//! cooperative groups that would rebalance for ever because of racks.
 //!
-//! Always true, whoever wrote the assignor:
+//! Always true, for custom assignors, too:
 //! - a partition goes to at most one member, and only to one that subscribes to its topic;
-//! - cooperatively, a partition that another member rightly holds is nobody's until that one has given it up (KIP-429);
+//! - in a cooperative rebalance a partition that another member owns is assigned to nobody until it is revoked (KIP-429);
 //! - claims to partitions that do not exist are ignored, and so are those that a newer generation contradicts (KIP-792);
-//! - the work of the built-in ones is bounded, whatever the members wrote.
+//! - the work of the built-in ones is bounded, whatever the members have sent.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -48,15 +47,15 @@ use numbered::{Group, Plan};
 /// The members of a group by id, and what the leader knows of each.
 pub type Members = BTreeMap<String, MemberSubscription>;
 
-/// What each member gets, in order of topic and partition. Every member is in it.
+/// The partitions of each member, in order of topic and partition. Every member is in it.
 pub type Assignment = BTreeMap<String, Vec<TopicPartition>>;
 
-/// What an assignor of one's own gives to one member.
+/// What a custom assignor gives to one member.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct MemberAssignment {
     /// The partitions, each of a topic that the member subscribes to.
     pub partitions: Vec<TopicPartition>,
-    /// For [`Assignor::on_assignment`] of that member's own assignor.
+    /// Passed to [`Assignor::on_assignment`] at that member.
     pub user_data: Option<Bytes>,
 }
 
@@ -66,61 +65,60 @@ impl From<Vec<TopicPartition>> for MemberAssignment {
     }
 }
 
-/// Who reads what in a classic group, as an application may decide it itself; Java's `ConsumerPartitionAssignor`.
+/// A custom partition assignor for classic groups, like Java's `ConsumerPartitionAssignor`.
 ///
-/// All members of the group need an assignor of the same name. One of them leads: its [`assign`](Self::assign) decides
-/// for all. It is called on the thread that also sends heartbeats, so it must not block.
+/// All members of the group need an assignor of the same name. The [`assign`](Self::assign) of the leader decides for all. It is
+/// called on the thread that also sends heartbeats, so it must not block.
 ///
-/// What it answers is looked over before it counts, so that no mistake here gives a partition two owners: a partition
-/// that is given twice goes to one of the two, partitions that do not exist and members that are not there are left
-/// out, and cooperatively a partition that another member still holds is given in the round after that one let go. What
-/// nobody is given stays unread. If it panics, `sticky` or `cooperative-sticky` assigns in its place. Each time it is
-/// corrected one warning tells what was wrong ([`AssignorFault`]).
+/// The assignment is validated, so that a mistake never gives a partition two owners. A partition that is given twice goes to one
+/// of the two members. Partitions and members that do not exist are left out. In a cooperative rebalance a partition that another
+/// member still owns is assigned in the next round, after its revocation. A partition that is given to nobody is not read. If
+/// `assign` panics, `sticky` or `cooperative-sticky` assigns instead. Each correction is logged as one warning
+/// ([`AssignorFault`]).
 pub trait Assignor: Send + Sync + 'static {
-    /// The name by which the members agree on it. Kafka's own are `range`, `roundrobin`, `sticky` and
-    /// `cooperative-sticky`.
+    /// Its name in `partition.assignment.strategy`. Kafka's own are `range`, `roundrobin`, `sticky` and `cooperative-sticky`.
     fn name(&self) -> &str;
 
-    /// How the members rebalance: by default everybody gives up everything first.
+    /// How the members rebalance. The default is eager.
     fn protocol(&self) -> RebalanceProtocol {
         RebalanceProtocol::Eager
     }
 
-    /// What to tell the leader's assignor of this member, with every JoinGroup; by default nothing. `topics` is what the
-    /// member subscribes to. The leader finds it in [`MemberSubscription::user_data`].
+    /// User data for the leader's assignor, sent with every JoinGroup; by default none. `topics` is the member's subscription. The
+    /// leader finds the data in [`MemberSubscription::user_data`].
     fn subscription_user_data(&self, topics: &BTreeSet<Topic>) -> Option<Bytes> {
         let _ = topics;
         None
     }
 
-    /// As leader: who gets what. Members that are left out get nothing.
+    /// The assignment of all members, computed by the leader. Members that are left out get nothing.
     fn assign(&self, partitions: &Partitions, members: &Members) -> BTreeMap<String, MemberAssignment>;
 
-    /// As any member: what this one has been given, in the order of topic and partition, and the generation in which.
+    /// Called at each member with its own assignment, in order of topic and partition, and the generation.
     fn on_assignment(&self, assignment: &MemberAssignment, generation: i32) {
         let _ = (assignment, generation);
     }
 }
 
-/// What a member gives up before a rebalance.
+/// What a member revokes for a rebalance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RebalanceProtocol {
-    /// Everything, before it joins again.
+    /// Everything, before it joins.
     Eager,
-    /// Nothing before; afterwards what it has been told to.
+    /// Only what moves, after the rebalance (KIP-429).
     Cooperative,
 }
 
-/// The assignors that every Kafka client knows.
+/// Kafka's own assignors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum BuiltIn {
-    /// Of each topic, a run of neighbouring partitions: partition *n* of two topics goes to the same member.
+    /// Consecutive partitions of each topic: partition *n* of two topics goes to the same member.
     Range,
     /// All partitions in turn.
     RoundRobin,
-    /// As even as can be, and moving as little as possible; yet everybody stops while it is decided.
+    /// Balanced, and moving as few partitions as possible. All members stop during a rebalance.
     Sticky,
-    /// The same, but only partitions that move are stopped (KIP-429).
+    /// The same, but only partitions that move stop (KIP-429).
     CooperativeSticky,
 }
 
@@ -128,7 +126,7 @@ impl BuiltIn {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Range, Self::RoundRobin, Self::Sticky, Self::CooperativeSticky];
 
-    /// The name by which members agree on it.
+    /// Its name in `partition.assignment.strategy`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Range => "range",
@@ -143,7 +141,7 @@ impl BuiltIn {
         Self::ALL.into_iter().find(|assignor| assignor.name() == name)
     }
 
-    /// How its members rebalance.
+    /// How the members rebalance.
     pub fn protocol(self) -> RebalanceProtocol {
         match self {
             Self::Range | Self::RoundRobin | Self::Sticky => RebalanceProtocol::Eager,
@@ -151,17 +149,17 @@ impl BuiltIn {
         }
     }
 
-    /// Who gets what.
+    /// The assignment of all members.
     ///
-    /// Cooperative: a partition that moves is nobody's in this round; its owner gives it up and joins again, and then
-    /// it is assigned.
+    /// In a cooperative rebalance a partition that moves is assigned to nobody in this round. Its owner revokes it and joins again,
+    /// and then it is assigned.
     pub fn assign(self, partitions: &Partitions, members: &Members) -> Assignment {
         let mut group = Group::new(partitions, members);
         let plan = match self {
             Self::Range => range::assign(&group),
             Self::RoundRobin => roundrobin::assign(&group),
             Self::Sticky => sticky::assign(&mut group, sticky::Moves::AtOnce),
-            Self::CooperativeSticky => sticky::assign(&mut group, sticky::Moves::AfterRelease),
+            Self::CooperativeSticky => sticky::assign(&mut group, sticky::Moves::AfterRevocation),
         };
         group.named(plan)
     }
@@ -188,22 +186,22 @@ impl fmt::Display for BuiltIn {
     }
 }
 
-/// An assignor that a member votes for. Two of one name are the same: the group knows no more of them.
+/// An assignor that a member offers. Two of the same name are equal, as the group knows only names.
 #[derive(Clone)]
 pub enum Strategy {
-    /// One that every client knows.
+    /// One of Kafka's own.
     BuiltIn(BuiltIn),
-    /// The application's own.
+    /// A custom one.
     Custom(Arc<dyn Assignor>),
 }
 
 impl Strategy {
-    /// An assignor of the application's own.
+    /// A custom assignor.
     pub fn custom(assignor: impl Assignor) -> Self {
         Self::Custom(Arc::new(assignor))
     }
 
-    /// The name by which members agree on it.
+    /// Its name in `partition.assignment.strategy`.
     pub fn name(&self) -> &str {
         match self {
             Self::BuiltIn(assignor) => (*assignor).name(),
@@ -211,7 +209,7 @@ impl Strategy {
         }
     }
 
-    /// How its members rebalance.
+    /// How the members rebalance.
     pub fn protocol(&self) -> RebalanceProtocol {
         match self {
             Self::BuiltIn(assignor) => (*assignor).protocol(),
@@ -219,8 +217,7 @@ impl Strategy {
         }
     }
 
-    /// Who gets what, and what was wrong with it before it was put right: only an assignor of the application's own can
-    /// go wrong.
+    /// The assignment of all members, and what was wrong with it before it was corrected. Only a custom assignor can go wrong.
     pub fn assign(
         &self,
         partitions: &Partitions,

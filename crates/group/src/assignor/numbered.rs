@@ -1,5 +1,5 @@
-//! [`Group`]: members, topics and partitions by number, which is what assignors reckon with. Numbers are in order of
-//! name (and partition), so that lists of them are in canonical order when they are sorted.
+//! [`Group`]: members, topics and partitions by number, as the assignors use them. Numbers are in order of name (and partition),
+//! so that a sorted list of numbers is in order of names, too.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -38,7 +38,7 @@ pub(super) struct NumberedTopic<'a> {
     pub(super) count: usize,
 }
 
-/// The topics that some members subscribe to: as a list, and a bit for each.
+/// A set of topics that members subscribe to: as a list, and as bits.
 struct Subscription {
     topics: Vec<usize>,
     bits: Vec<u64>,
@@ -106,7 +106,7 @@ impl<'a> Group<'a> {
         self.subscriptions.get(self.members.get(member)?.subscription)
     }
 
-    /// Of each topic, the positions in `order` of the members that subscribe to it.
+    /// For each topic, the positions in `order` of its subscribers.
     pub(super) fn subscribers(&self, order: &[usize]) -> Vec<Vec<usize>> {
         let mut subscribers = vec![Vec::new(); self.topics.len()];
         for (at, member) in order.iter().enumerate() {
@@ -117,8 +117,8 @@ impl<'a> Group<'a> {
         subscribers
     }
 
-    /// Members in the order in which partitions are dealt: static members by instance id, then the others by member id,
-    /// so that the order survives a restart of a static member (KIP-345).
+    /// Members in the order of assignment: static members by instance id, then the others by member id. So a restart of a static
+    /// member does not change the order (KIP-345).
     pub(super) fn member_order(&self) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.members.len()).collect();
         order.sort_by_key(|member| {
@@ -128,12 +128,12 @@ impl<'a> Group<'a> {
         order
     }
 
-    /// Members as Java's table lists them.
+    /// Members in the order of Java's hash table.
     pub(super) fn java_order(&self) -> Vec<usize> {
         java::hash_table_order(&self.members.iter().map(|member| member.id).collect::<Vec<_>>())
     }
 
-    /// Nothing for anybody yet.
+    /// A plan that gives nobody anything.
     pub(super) fn empty_plan(&self) -> Plan {
         vec![Vec::new(); self.members.len()]
     }
@@ -172,7 +172,7 @@ impl Subscription {
     }
 }
 
-/// The sets of topics that members subscribe to, as they share them, and which is whose.
+/// The distinct subscriptions, and the index of each member's.
 fn distinct(members: &Members) -> (Vec<&Arc<BTreeSet<Topic>>>, Vec<usize>) {
     let mut sets = Vec::new();
     let mut known = HashMap::new();
@@ -186,7 +186,7 @@ fn distinct(members: &Members) -> (Vec<&Arc<BTreeSet<Topic>>>, Vec<usize>) {
     (sets, whose)
 }
 
-/// The numbers of what a member claims, each once; what does not exist is left out.
+/// The numbers of the partitions that a member claims, each once, without those that do not exist.
 fn claimed(
     owned: &[TopicPartition],
     topics: &[NumberedTopic<'_>],

@@ -1,4 +1,4 @@
-//! [`Partitions`]: what an assignor is told of the cluster.
+//! [`Partitions`]: what an assignor knows of the cluster.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,17 +18,17 @@ pub struct Partitions(BTreeMap<Topic, OfTopic>);
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct OfTopic {
     count: i32,
-    /// By partition; those beyond the end are in no rack that we know of.
+    /// By partition; the racks of those beyond the end are not known.
     racks: Vec<Racks>,
 }
 
 impl Partitions {
-    /// The topic has partitions from 0 to below `count`; no racks are known.
+    /// Adds a topic with partitions 0 to `count` - 1, without racks.
     pub fn insert(&mut self, topic: impl Into<Topic>, count: i32) {
         self.insert_with_racks(topic, count, Vec::new());
     }
 
-    /// The same; `racks` says of each partition, from 0, where its replicas are.
+    /// The same, with the racks of each partition's replicas, from partition 0 on.
     pub fn insert_with_racks(&mut self, topic: impl Into<Topic>, count: i32, racks: Vec<Racks>) {
         self.0.insert(topic.into(), OfTopic { count, racks });
     }
@@ -43,12 +43,12 @@ impl Partitions {
         self.0.get(topic)?.racks.get(usize::try_from(partition).ok()?)
     }
 
-    /// The racks of the topic's partitions, from 0; shorter where they are not known.
+    /// The racks of the topic's partitions, from 0 on; shorter if not all are known.
     pub fn all_racks(&self, topic: &str) -> &[Racks] {
         self.0.get(topic).map_or(&[], |of| &of.racks)
     }
 
-    /// Every topic and how many partitions it has, by name.
+    /// All topics in order of name, with their partition counts.
     pub fn iter(&self) -> impl Iterator<Item = (&Topic, i32)> {
         self.0.iter().map(|(topic, of)| (topic, of.count))
     }

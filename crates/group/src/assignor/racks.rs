@@ -1,4 +1,4 @@
-//! Racks of members and of replicas, by number (KIP-881).
+//! The racks of members and replicas, by number (KIP-881).
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -7,20 +7,19 @@ use std::{
 
 use super::{Members, Partitions, numbered::NumberedTopic};
 
-/// Where members and replicas are. Racks that no member is in have no number: they decide nothing, except that they are
-/// racks.
+/// The racks of members and replicas. A rack without a member has no number: it counts only as another rack.
 pub(super) struct GroupRacks {
-    /// How many racks members are in.
+    /// The number of racks with members.
     pub(super) count: usize,
     of_member: Vec<Option<usize>>,
-    /// Which of `sets` holds the racks of each partition; empty when no member has a rack.
+    /// The index in `sets` of each partition's racks; empty if no member has a rack.
     set_of: Vec<usize>,
     sets: Vec<Set>,
 }
 
 #[derive(Default)]
 struct Set {
-    /// Those that members are in, in order.
+    /// The racks with members, in order.
     ours: Vec<usize>,
     all: BTreeSet<String>,
 }
@@ -65,19 +64,19 @@ impl GroupRacks {
         self.of_member.get(member).copied().flatten()
     }
 
-    /// The racks with members in them that hold a replica.
+    /// The racks that have both members and a replica of the partition.
     pub(super) fn of_partition(&self, partition: usize) -> &[usize] {
         let set = self.set_of.get(partition).and_then(|set| self.sets.get(*set));
         set.map_or(&[], |set| &set.ours)
     }
 
-    /// Whether the member is in a rack that holds no replica.
+    /// Whether the member is in a rack without a replica of the partition.
     pub(super) fn mismatch(&self, member: usize, partition: usize) -> bool {
         self.of_member(member).is_some_and(|rack| !self.of_partition(partition).contains(&rack))
     }
 
-    /// Whether looking at racks can make a difference to these members and partitions: somebody is where a replica is,
-    /// and not every partition is everywhere.
+    /// Whether racks can make a difference for these members and partitions: some member is in a rack with a replica, and not
+    /// every partition has replicas in all racks.
     pub(super) fn matter(
         &self,
         members: impl Iterator<Item = usize>,

@@ -1,8 +1,9 @@
-//! `range`: topic by topic, each member gets a run of partitions; the first ones get one more if it does not divide.
+//! `range`: topic by topic, each member gets consecutive partitions. The first members get one more if the number does not
+//! divide.
 //!
-//! Where racks matter (KIP-881), a member takes first what has a replica in its rack, and then the rest of its share.
-//! Topics with the same members and equally many partitions are then dealt together, so that partition *n* of each goes
-//! to the same member still.
+//! Where racks matter (KIP-881), a member first gets partitions with a replica in its rack, and then the rest of its share. Topics
+//! with the same members and the same number of partitions are assigned together, so that partition *n* of each still goes to the
+//! same member.
 
 use std::collections::BTreeMap;
 
@@ -31,14 +32,14 @@ pub(super) fn assign(group: &Group<'_>) -> Plan {
     plan
 }
 
-/// What is dealt of one topic, and to whom. Takers and partitions go by their place in the topic.
+/// The assignment of one topic. Subscribers and partitions are numbered within the topic.
 struct Share<'a> {
     topic: usize,
     first: usize,
     subscribers: &'a [usize],
     taken_by: Vec<Option<usize>>,
     taken: Vec<usize>,
-    /// What everybody gets, and how many may still get one more.
+    /// How many partitions every subscriber gets, and how many subscribers may still get one more.
     each: usize,
     extra: usize,
 }
@@ -57,7 +58,7 @@ impl<'a> Share<'a> {
         }
     }
 
-    /// How many more a subscriber may have.
+    /// How many more partitions a subscriber may get.
     fn room(&self, subscriber: usize) -> usize {
         let taken = self.taken.get(subscriber).copied().unwrap_or(0);
         (self.each + usize::from(self.extra > 0)).saturating_sub(taken)
@@ -70,7 +71,7 @@ impl<'a> Share<'a> {
         }
     }
 
-    /// After a subscriber has taken all that it could for now: one extra fewer, if it has one.
+    /// Counts the extra partition of a subscriber, if it has just got one.
     fn settle(&mut self, subscriber: usize, before: usize) {
         let taken = self.taken.get(subscriber).copied().unwrap_or(0);
         if taken > before && taken > self.each {
@@ -78,7 +79,7 @@ impl<'a> Share<'a> {
         }
     }
 
-    /// One subscriber takes what is free among `partitions`, from the first on; `partitions` moves on.
+    /// Gives a subscriber free partitions from `partitions`, up to its share.
     fn take(&mut self, subscriber: usize, partitions: &mut impl Iterator<Item = usize>) {
         let before = self.taken.get(subscriber).copied().unwrap_or(0);
         for _ in 0..self.room(subscriber) {
@@ -98,7 +99,7 @@ impl<'a> Share<'a> {
         }
     }
 
-    /// Everybody takes of its share what has a replica in its rack; who has no rack takes anything.
+    /// Gives each subscriber the partitions of its share with a replica in its rack; one without a rack gets any.
     fn take_rack_local(&mut self, group: &Group<'_>, order: &[usize]) {
         let count = self.taken_by.len();
         let mut in_rack = vec![Vec::new(); group.racks.count];
@@ -151,11 +152,11 @@ fn rack_local_first(group: &Group<'_>, order: &[usize], shares: &mut [Share<'_>]
     }
 }
 
-/// Partition by partition, of all these topics at once: to the first that has room, and a replica of each in its rack.
+/// Assigns each partition of all these topics together: to the first subscriber with room and a replica of each in its rack.
 fn take_rack_local_together(group: &Group<'_>, order: &[usize], shares: &mut [Share<'_>], alike: &[usize]) {
     let Some(first) = alike.first().and_then(|first| shares.get(*first)) else { return };
     let (subscribers, count) = (first.subscribers, first.taken_by.len());
-    // The subscribers of each rack in their order; those without a rack come last in the list.
+    // The subscribers of each rack in order; the last list has those without a rack.
     let mut waiting = vec![Vec::new(); group.racks.count + 1];
     for (subscriber, at) in subscribers.iter().enumerate() {
         let rack = order.get(*at).and_then(|member| group.racks.of_member(*member));
@@ -176,7 +177,7 @@ fn take_rack_local_together(group: &Group<'_>, order: &[usize], shares: &mut [Sh
         let mut best: Option<(usize, usize)> = None;
         for rack in candidates {
             let Some(queue) = waiting.get_mut(rack) else { continue };
-            // All these topics are dealt alike, so whoever has no room in one has none in any.
+            // These topics are assigned alike, so a subscriber without room in one has none in any.
             let share = alike.first().and_then(|first| shares.get(*first));
             while queue.next_if(|subscriber| share.is_none_or(|share| share.room(*subscriber) == 0)).is_some()
             {

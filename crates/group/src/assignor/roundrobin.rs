@@ -1,4 +1,4 @@
-//! `roundrobin`: all partitions of all topics in turn to the next member that subscribes to the topic.
+//! `roundrobin`: the partitions of all topics, in turn, to the next member that subscribes to the topic.
 
 use super::{Group, Plan};
 
@@ -7,7 +7,7 @@ pub(super) fn assign(group: &Group<'_>) -> Plan {
     let order = group.member_order();
     let mut turn = 0;
     for (topic, subscribers) in group.topics.iter().zip(group.subscribers(&order)) {
-        // Whose turn it is, or who comes next of those that want the topic; after the last one the first.
+        // The next subscriber of the topic, from the current turn on; after the last one comes the first.
         let mut next = subscribers.partition_point(|at| *at < turn);
         for partition in topic.partitions() {
             next = if next < subscribers.len() { next } else { 0 };

@@ -1,4 +1,4 @@
-//! What members tell the leader of themselves, in what the broker passes on unread.
+//! The subscriptions that members send to the leader. The broker passes them on unread.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,31 +13,30 @@ use offtake_wire::{
 
 use super::{BuiltIn, Strategy, Subscriptions};
 
-/// The newest version of subscription and assignment; older members read as much of it as they know.
+/// The newest version of subscription and assignment. Older members read the part that they know.
 pub(super) const VERSION: i16 = 3;
 
 /// What the leader knows of a member.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct MemberSubscription {
-    /// The topics it wants. Members that want the same share the set where they can: they are then seen to be alike at
-    /// a glance.
+    /// Its topics. Members with equal subscriptions share the set where possible, so that comparing them is cheap.
     pub topics: Arc<BTreeSet<Topic>>,
-    /// The partitions it says it has; for `sticky`, those it had.
+    /// The partitions that it claims to own; for `sticky`, its previous ones.
     pub owned: Vec<TopicPartition>,
-    /// The generation in which it got them, if it says (KIP-792).
+    /// The generation in which they were assigned, if known (KIP-792).
     pub generation: Option<i32>,
-    /// Its name beyond restarts, if it is a static member (KIP-345).
+    /// Its `group.instance.id`, if it is a static member (KIP-345).
     pub instance_id: Option<String>,
-    /// Where it runs (KIP-881): its `client.rack`.
+    /// Its `client.rack` (KIP-881).
     pub rack: Option<String>,
-    /// What its assignor says ([`Assignor::subscription_user_data`](super::Assignor::subscription_user_data)). Kafka's
-    /// own assignors keep theirs to themselves.
+    /// The user data of a custom assignor
+    /// ([`Assignor::subscription_user_data`](super::Assignor::subscription_user_data)).
     pub user_data: Option<Bytes>,
 }
 
 impl MemberSubscription {
-    /// Reads what a member sent with its JoinGroup. What makes no sense in it is left out; only bytes that cannot be
-    /// read at all are an error. [`Subscriptions`] reads those of many members.
+    /// Reads what a member sent with its JoinGroup. Invalid entries are left out; only bytes that cannot be decoded are an
+    /// error. [`Subscriptions`] reads those of many members.
     pub fn decode(
         assignor: &Strategy,
         instance_id: Option<String>,
@@ -47,14 +46,14 @@ impl MemberSubscription {
     }
 }
 
-/// What we tell the leader of ourselves.
+/// What a member sends to the leader.
 pub(crate) struct Claim<'a> {
     pub(crate) topics: &'a BTreeSet<Topic>,
-    /// What we have not given up.
+    /// The partitions that it owns.
     pub(crate) owned: Vec<TopicPartition>,
-    /// The generation in which we got it; -1: none.
+    /// The generation in which they were assigned; -1 if none.
     pub(crate) generation: i32,
-    /// Our last assignment and its generation, though we may have given it up since.
+    /// Its last assignment and its generation, even if revoked since.
     pub(crate) last: Option<(&'a BTreeSet<TopicPartition>, i32)>,
     pub(crate) rack: Option<&'a str>,
 }
@@ -64,7 +63,7 @@ pub(crate) fn encode_subscription(assignor: &Strategy, claim: &Claim<'_>) -> Res
         (Strategy::BuiltIn(BuiltIn::Sticky), Some((partitions, generation))) => {
             Some(write_previous(partitions, generation)?)
         }
-        // Members older than KIP-792 look for the generation here.
+        // Members older than KIP-792 expect the generation here.
         (Strategy::BuiltIn(BuiltIn::CooperativeSticky), _) => {
             Some(Bytes::copy_from_slice(&claim.generation.to_be_bytes()))
         }
@@ -224,7 +223,7 @@ mod tests {
         }
     }
 
-    /// The leader reads without the message's java_order: what it finds must be what the table says.
+    /// The leader decodes without the `message!` table: the result must be the same.
     #[test]
     fn every_version_is_read_as_its_schema_says() {
         let whole = ConsumerProtocolSubscription {

@@ -1,5 +1,5 @@
-//! Kafka's consumer protocol as the leader of a large group needs it: the subscriptions of all members in, their
-//! assignments out, without a copy of a name for each of them.
+//! Kafka's consumer protocol (the embedded one) for the leader of a large group: it decodes the subscriptions of all members and
+//! encodes their assignments without a copy of each topic name per member.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -15,22 +15,22 @@ use offtake_wire::{
 
 use super::{BuiltIn, MemberAssignment, MemberSubscription, Strategy, subscription::VERSION};
 
-/// As many lists of topics are remembered: a group has few different ones, or every member has its own.
+/// The number of topic lists that are remembered. A group usually has few different ones.
 const KNOWN_LISTS: usize = 8;
 
-/// Reads the subscriptions of the members of one group. Names are kept once, and members with the same topics share the
-/// set of them.
+/// Decodes the subscriptions of the members of one group. Each topic name is stored once, and members with the same topics share
+/// the set.
 #[derive(Debug, Default)]
 pub struct Subscriptions {
     names: HashSet<Topic>,
-    /// Lists of topics as they came, and what they say.
+    /// Encoded lists of topics, and their sets.
     known: Vec<(Bytes, Arc<BTreeSet<Topic>>)>,
     replaced: usize,
 }
 
 impl Subscriptions {
-    /// Reads what one member sent with its JoinGroup for `assignor`. What makes no sense in it is left out; only bytes
-    /// that cannot be read at all are an error.
+    /// Reads what one member sent with its JoinGroup for `assignor`. Invalid entries are left out; only bytes that cannot be
+    /// decoded are an error.
     pub fn decode(
         &mut self,
         assignor: &Strategy,
@@ -39,7 +39,7 @@ impl Subscriptions {
     ) -> Result<MemberSubscription, DecodeError> {
         let mut r = Reader::new(bytes.clone());
         r.enter(ConsumerProtocolSubscription::NAME);
-        // What a newer version has beyond ours is at the end.
+        // A newer version may have more fields at the end.
         let version = r.i16()?;
         if version < 0 {
             return Err(DecodeError::Version { what: ConsumerProtocolSubscription::NAME, version });
@@ -72,7 +72,7 @@ impl Subscriptions {
     fn topics(&mut self, bytes: &Bytes, r: &mut Reader) -> Result<Arc<BTreeSet<Topic>>, DecodeError> {
         r.enter("topics");
         let from = r.position();
-        // A list says how long it is, so the same bytes are the same list.
+        // A list begins with its length, so equal bytes are equal lists.
         let rest = bytes.get(from..).unwrap_or_default();
         if let Some((list, topics)) = self.known.iter().find(|(list, _)| rest.starts_with(list)) {
             r.take(list.len())?;
@@ -123,7 +123,7 @@ impl Subscriptions {
         Ok(partitions)
     }
 
-    /// The user data of `sticky`: the last assignment, and since its second version the generation it is from.
+    /// The user data of `sticky`: the last assignment and, since its second version, its generation.
     fn previous_assignment(&mut self, user_data: Option<Bytes>) -> (Vec<TopicPartition>, Option<i32>) {
         let Some(user_data) = user_data.filter(|bytes| !bytes.is_empty()) else { return (Vec::new(), None) };
         let mut r = Reader::new(user_data);
@@ -140,7 +140,7 @@ fn generation_in(user_data: Option<Bytes>) -> Option<i32> {
     r.i32().ok().filter(|generation| *generation >= 0)
 }
 
-/// What a member is told of its assignment; each partition is named once.
+/// The encoded assignment of a member, with each partition once.
 pub fn encode_assignment(
     partitions: &[TopicPartition],
     user_data: Option<&Bytes>,
@@ -165,7 +165,7 @@ pub fn encode_assignment(
     Ok(w.into_bytes())
 }
 
-/// In order, and each partition once, however often the leader named it.
+/// The partitions of an assignment in order, each once, even if the leader repeated it.
 pub fn decode_assignment(bytes: Bytes) -> Result<MemberAssignment, DecodeError> {
     let read = ConsumerProtocolAssignment::decode_versioned(bytes)?;
     let mut partitions = Vec::new();

@@ -1,5 +1,4 @@
-//! What the coordinator's answers mean: for each call the codes that Kafka names for it, then what a code means in
-//! general.
+//! The coordinator's answers: first the codes that Kafka documents for the request, then what a code means in general.
 
 use std::{
     collections::BTreeSet,
@@ -41,7 +40,7 @@ impl Classic {
         match self.state.take(id) {
             Some((CallKind::Step, sent)) => self.on_step_answer(now, sent, answer),
             Some((CallKind::Heartbeat, sent)) => self.on_heartbeat_answer(now, sent, answer),
-            None => {} // answers a call we have given up
+            None => {} // an answer to a call that was given up
         }
     }
 
@@ -56,7 +55,7 @@ impl Classic {
             (State::Leaving { .. }, Ok(Answer { response: Response::LeaveGroup(leave), .. })) => {
                 self.on_leave_group(now, sent, &leave)
             }
-            // Asked before we left: now we know the member that has to.
+            // The JoinGroup was sent before we left: its answer has the member id to leave with.
             (State::Leaving { .. }, Ok(Answer { response: Response::JoinGroup(join), .. })) => {
                 self.member_id = join.member_id;
                 self.retry_step_at(now);
@@ -83,9 +82,9 @@ impl Classic {
     fn on_join_group(&mut self, now: Instant, sent: Sent, version: i16, join: JoinGroupResponse) {
         match join.error_code {
             ErrorCode::None => self.on_joined(now, sent, version, join),
-            // KIP-394: the same again, with the id that the coordinator will know us by.
+            // KIP-394: the JoinGroup is repeated with the id that the coordinator gave.
             ErrorCode::MemberIdRequired if !join.member_id.is_empty() => {
-                let again = || "asked for a member id that it was given".to_owned();
+                let again = || "the coordinator asks for a member id again".to_owned();
                 let at = match self.member_id.is_empty() {
                     true => now,
                     false => self.core.health.on_restart(now, &mut self.core.outbox, again),
@@ -105,14 +104,14 @@ impl Classic {
             return self.retry(now, CallKind::Step, "a JoinGroup answer without a generation or a member id");
         }
         if config.instance_id.is_some() && version < STATIC_MEMBERS_SINCE {
-            // It has taken us in as a dynamic member.
+            // The broker has added us as a dynamic member.
             self.member_id = join.member_id;
             let error = self.core.too_old_error("group.instance.id needs Kafka 2.3 or newer; leave it out");
             return self.fail_and_leave(now, error);
         }
         let chosen = config.assignors.iter().find(|ours| Some(ours.name()) == join.protocol_name.as_deref());
-        let of_consumers = join.protocol_type.as_deref().is_none_or(|of| of == PROTOCOL_TYPE);
-        let Some(assignor) = chosen.filter(|_| of_consumers).cloned() else {
+        let is_consumer_group = join.protocol_type.as_deref().is_none_or(|of| of == PROTOCOL_TYPE);
+        let Some(assignor) = chosen.filter(|_| is_consumer_group).cloned() else {
             return self.fail(self.inconsistent_protocol());
         };
         if self.missed_generations(now, join.generation_id) {
@@ -129,7 +128,7 @@ impl Classic {
         let (sent_subscription, before) = (mem::take(sent_subscription), before.take());
         let leads = join.leader == join.member_id;
         self.member_id = join.member_id;
-        // A member that joins a generation that it was in already is only told so.
+        // A member that joins a generation which it is in already does not renew its session.
         let previous_generation = before.as_ref().map(|membership| membership.generation);
         let known = [previous_generation, self.owned.last.as_ref().map(|(_, generation)| *generation)];
         let is_new_generation = !known.contains(&Some(join.generation_id));
@@ -143,7 +142,7 @@ impl Classic {
             follow_up: if leads { FollowUp::None } else { FollowUp::of_follower(&assignor) },
             assignor,
             follow_up_at: None,
-            // The session counts from now: the others may take their time to sync, too.
+            // The session counts from now: the other members may take long to sync, too.
             heartbeat: CoordinatorCall::due(now + config.heartbeats_apart()),
             pacer,
             session,
@@ -165,22 +164,21 @@ impl Classic {
         };
     }
 
-    /// Whether others may have been given what we hold: generations are missing between our last and this one, and it is
-    /// long enough ago that we were heard. A coordinator that put a member out takes it in again under its name and does
-    /// not say so: a static one that did not join in time (FAILURES E5, E11), and in a group of KIP-848 any that took too
-    /// long to revoke.
+    /// Whether other members may have been assigned what we own: generations are missing between our last one and this one, and
+    /// our session may have expired. A coordinator that removed a member adds it again under its id without a word: a static
+    /// member that did not join in time (FAILURES E5, E11), and in a KIP-848 group any member that took too long to revoke.
     ///
-    /// A generation before the last one is of a coordinator that has lost the group and began it anew: whoever came first
-    /// has been given everything.
+    /// A lower generation than our last one means that the coordinator has lost the group and created it again: the member
+    /// that joined first was assigned everything.
     fn missed_generations(&self, now: Instant, generation: i32) -> bool {
         let last = self.state.membership().map(|last| last.generation);
         let lapsed = self.valid_until().is_none_or(|until| until <= now);
-        let passed_by = lapsed && last.is_none_or(|last| generation > last.saturating_add(1));
-        let began_anew = last.is_some_and(|last| generation < last);
-        !self.owned.all.is_empty() && (passed_by || began_anew)
+        let was_skipped = lapsed && last.is_none_or(|last| generation > last.saturating_add(1));
+        let was_recreated = last.is_some_and(|last| generation < last);
+        !self.owned.all.is_empty() && (was_skipped || was_recreated)
     }
 
-    /// How long the leader waits for metadata before it assigns without: the coordinator counts its silence.
+    /// How long the leader waits for metadata before it assigns without: its session goes on meanwhile.
     fn metadata_wait(&self) -> Duration {
         let config = &self.core.config;
         config.request_timeout.min(config.session_timeout / 3).min(config.rebalance_timeout / 2)
@@ -191,8 +189,8 @@ impl Classic {
             ErrorCode::None => {
                 let Some(membership) = self.state.membership_mut() else { return };
                 let chosen = membership.assignor.name();
-                let of_consumers = sync.protocol_type.as_deref().is_none_or(|of| of == PROTOCOL_TYPE);
-                if !of_consumers || sync.protocol_name.as_deref().is_some_and(|name| name != chosen) {
+                let is_consumer_group = sync.protocol_type.as_deref().is_none_or(|of| of == PROTOCOL_TYPE);
+                if !is_consumer_group || sync.protocol_name.as_deref().is_some_and(|name| name != chosen) {
                     return self.fail(self.inconsistent_protocol());
                 }
                 if let Some(marker) = LeaderMarker::read(&sync.assignment) {
@@ -206,7 +204,7 @@ impl Classic {
                     }
                 }
             }
-            // What we hold we still hold; our claim to it is as old as it was (FAILURES D4).
+            // We still own what we own; the generation of our claim stays as it was (FAILURES D4).
             ErrorCode::RebalanceInProgress => {
                 self.rejoin_after_failure(now, "the group began another rebalance")
             }
@@ -229,7 +227,7 @@ impl Classic {
             };
         self.core.health.on_success(&mut self.core.outbox);
         let config = &self.core.config;
-        // Where the others were through before us, our SyncGroup renewed no session.
+        // If the others had synced before us, our SyncGroup renewed no session.
         if let Some(join_sent_at) = join_sent_at {
             membership.session.on_accepted(join_sent_at, config.session_timeout);
         }
@@ -240,19 +238,19 @@ impl Classic {
             FollowUp::Possible | FollowUp::Certain(_) => membership.pacer.start_burst(now, BURST),
         }
         if membership.follow_up == FollowUp::Certain(WithheldFrom::Static) {
-            // As long as its listener may take, and until the coordinator misses a member that is not started again.
+            // As long as its listener may take, and until the session of a member that is not restarted expires.
             let patience = config.session_timeout.max(config.rebalance_timeout);
             membership.follow_up_at = now.checked_add(patience);
         }
         let heard = membership.session.last_accepted_at();
         let regular = heard.map_or(now, |at| now.max(at + config.heartbeats_apart()));
-        // A heartbeat of before may have been answered with the rebalance that is over now (brokers before Kafka 2.7).
+        // The answer to an earlier heartbeat may be about the rebalance that is complete now (brokers before Kafka 2.7).
         membership.heartbeat = CoordinatorCall::due(membership.pacer.next(now, regular));
         let (generation, assignor) = (membership.generation, membership.assignor.clone());
         let rejoin_reason = membership.rejoin_reason.take();
         self.state = State::Stable { membership };
         if sent_subscription != self.subscription {
-            // Made for a subscription that we no longer have (FAILURES D8).
+            // The assignment is for a subscription that has changed since (FAILURES D8).
             return self.join_again(now, "the subscription has changed");
         }
         let given = self.only_subscribed(given);
@@ -262,7 +260,7 @@ impl Classic {
         }
     }
 
-    /// What we subscribe to.
+    /// The assignment without topics that we do not subscribe to.
     fn only_subscribed(&self, mut given: MemberAssignment) -> MemberAssignment {
         given.partitions.retain(|partition| {
             let wanted = self.subscription.contains(&partition.topic);
@@ -274,7 +272,7 @@ impl Classic {
         given
     }
 
-    /// Takes what is new, revokes what is not ours any longer. Why to join again, if we have to.
+    /// Adds new partitions and revokes those that are no longer assigned. Returns why to join again, if that is necessary.
     fn apply_assignment(&mut self, given: MemberAssignment, generation: i32) -> Option<&'static str> {
         let assigned: BTreeSet<TopicPartition> = given.partitions.into_iter().collect();
         let added: Vec<_> = assigned.difference(&self.owned.all).cloned().collect();
@@ -288,7 +286,7 @@ impl Classic {
         self.owned.last = Some((assigned, generation));
         self.core.outbox.push(Event::Assigned { added, owned, generation });
         match (moves, must_trigger) {
-            (true, _) => Some("partitions that move have been let go"),
+            (true, _) => Some("partitions that move have been revoked"),
             (false, true) => Some(UNASSIGNED),
             (false, false) => None,
         }
@@ -304,7 +302,7 @@ impl Classic {
                 self.schedule_heartbeat(now, sent);
                 self.resend_lost_join(now, sent);
             }
-            // While we sync, brokers before Kafka 2.7 say so of the rebalance that we are in, and renew no session.
+            // While we sync, brokers before Kafka 2.7 answer so for the current rebalance, and renew no session.
             ErrorCode::RebalanceInProgress if matches!(self.state, State::Syncing { .. }) => {
                 self.schedule_heartbeat(now, sent);
             }
@@ -321,7 +319,7 @@ impl Classic {
         }
     }
 
-    /// The group is in another generation. If we have asked to join, its answer tells more: it is on its way, or lost.
+    /// The group is in another generation. If a JoinGroup is outstanding, its answer says more; it will come soon, or is lost.
     pub(super) fn on_illegal_generation(&mut self, now: Instant) {
         match &mut self.state {
             State::Joining { join, membership: Some(membership), .. } => {
@@ -332,8 +330,8 @@ impl Classic {
         }
     }
 
-    /// While a JoinGroup of ours waits, the coordinator says that the group is rebalancing. If it says that all is well,
-    /// long after the JoinGroup has left, it has not got it.
+    /// While a JoinGroup waits, the coordinator answers heartbeats with REBALANCE_IN_PROGRESS. If it answers without an error long
+    /// after the JoinGroup was sent, it has not received it.
     fn resend_lost_join(&mut self, now: Instant, heartbeat: Sent) {
         if let State::Joining { join, .. } = &mut self.state
             && let Some(join_sent) = join.sent()
@@ -348,7 +346,7 @@ impl Classic {
             Some(member) if answer.error_code.is_ok() => member.error_code,
             _ => answer.error_code,
         };
-        // A member that is not known has left. Other refusals will not get better in the little time there is.
+        // A member that is not known has left already. Other errors will not pass in the little time that is left.
         if code.is_retriable() {
             self.on_error_code(now, CallKind::Step, sent, code);
         } else {
@@ -356,7 +354,7 @@ impl Classic {
         }
     }
 
-    /// A code that the call has no remedy of its own for.
+    /// An error code that is not specific to one request.
     fn on_error_code(&mut self, now: Instant, kind: CallKind, sent: Sent, code: ErrorCode) {
         let group = || self.core.config.group.clone();
         let verdict = match code {
@@ -366,9 +364,9 @@ impl Classic {
                 let session_ms = millis(self.core.config.session_timeout);
                 Verdict::Fail(GroupError::InvalidSessionTimeout { group: group(), session_ms })
             }
-            ErrorCode::UnsupportedVersion => Verdict::Fail(
-                self.core.too_old_error("it does not speak the classic group protocol as we do"),
-            ),
+            ErrorCode::UnsupportedVersion => Verdict::Fail(self.core.too_old_error(
+                "it does not support the versions of the classic group protocol that this client uses",
+            )),
             code => self.core.judge_code(sent, code, None),
         };
         match verdict {
@@ -387,16 +385,17 @@ impl Classic {
         }
     }
 
-    /// What was to bring us into the generation was not answered in time. A coordinator that has answered heartbeats since
-    /// then is there: the answer waits for other members.
+    /// A JoinGroup or SyncGroup was not answered in time. If the coordinator has answered heartbeats since, it is alive, and the
+    /// answer waits for other members.
     pub(super) fn step_timed_out(&mut self, now: Instant, sent: Option<Sent>, why: &str) {
         let heard = self.state.membership().and_then(|membership| membership.session.last_accepted_at());
         self.core.coordinator_lost(sent.filter(|sent| heard.is_none_or(|at| at <= sent.at)));
         self.retry(now, CallKind::Step, why);
     }
 
-    /// The call again, after a while. After a SyncGroup it is a JoinGroup, as the generation may be over by then. What waits
-    /// at the coordinator beside a heartbeat goes on waiting, unless there is [another](Self::follow_coordinator).
+    /// Repeats the call, after a wait. A SyncGroup is followed by a JoinGroup, as the generation may be over by then. After a failed
+    /// heartbeat, an outstanding JoinGroup or SyncGroup goes on waiting, unless the coordinator
+    /// [has moved](Self::follow_coordinator).
     pub(super) fn retry(&mut self, now: Instant, kind: CallKind, why: &str) {
         let at = self.core.retry_at(now, self.state_name(), why);
         let interval = self.core.config.heartbeats_apart();
@@ -411,7 +410,7 @@ impl Classic {
         }
     }
 
-    /// A JoinGroup or SyncGroup that waits at a broker which no longer coordinates the group waits for nothing.
+    /// A JoinGroup or SyncGroup that waits at another broker than the coordinator waits in vain.
     pub(super) fn follow_coordinator(&mut self, now: Instant, coordinator: BrokerId) {
         let waits_elsewhere = |step: &CoordinatorCall| step.sent().is_some_and(|sent| sent.to != coordinator);
         match &mut self.state {
@@ -434,21 +433,21 @@ impl Classic {
         }
     }
 
-    /// An interval after the last one left, however long its answer took; or sooner.
+    /// The next heartbeat is due an interval after the last one was sent, or sooner in a burst.
     fn schedule_heartbeat(&mut self, now: Instant, sent: Sent) {
         let regular = sent.at + self.core.config.heartbeats_apart();
-        // What comes next is told by the answer that is waited for. Nor does this heartbeat say that a JoinGroup works.
-        let step_is_out = matches!(self.state, State::Joining { .. } | State::Syncing { .. });
-        if !step_is_out {
+        // With an outstanding JoinGroup or SyncGroup its answer comes next. This heartbeat does not show that it succeeds.
+        let step_is_sent = matches!(self.state, State::Joining { .. } | State::Syncing { .. });
+        if !step_is_sent {
             self.core.health.on_success(&mut self.core.outbox);
         }
         if let Some(membership) = self.state.membership_mut() {
-            let next = if step_is_out { regular.max(now) } else { membership.pacer.next(now, regular) };
+            let next = if step_is_sent { regular.max(now) } else { membership.pacer.next(now, regular) };
             membership.heartbeat = CoordinatorCall::due(next);
         }
     }
 
-    /// The heartbeat that was answered counts as a sign of life from when it left.
+    /// The answered heartbeat renewed the session, counted from when it was sent.
     fn on_sign_of_life(&mut self, sent: Sent) {
         if let Some(membership) = self.state.membership_mut() {
             membership.session.on_accepted(sent.at, self.core.config.session_timeout);
@@ -461,7 +460,7 @@ impl Classic {
     }
 }
 
-/// Some leaders leave out members that get nothing; the coordinator then hands on no bytes at all.
+/// Some leaders leave out members that get nothing; then the coordinator sends no bytes at all.
 fn assignment(bytes: Bytes) -> Result<MemberAssignment, offtake_wire::DecodeError> {
     if bytes.is_empty() { Ok(MemberAssignment::default()) } else { decode_assignment(bytes) }
 }

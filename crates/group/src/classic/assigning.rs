@@ -1,5 +1,5 @@
-//! What the leader of a generation does beside the others: it makes the assignment, and joins again when the partitions that
-//! it was made for are no longer those that there are.
+//! What only the leader of a generation does: it makes the assignment, and joins again when the topics' partitions have changed
+//! since.
 
 use std::time::Instant;
 
@@ -30,7 +30,7 @@ impl Classic {
         self.check_partitions(now, cluster, |_| true);
     }
 
-    /// A leader that was given an assignment of before has not seen the partitions that it is to watch.
+    /// A leader that got an earlier assignment back has not seen the partitions of the topics yet.
     pub(super) fn check_kept_assignment(&mut self, now: Instant, cluster: &Cluster) {
         self.check_partitions(now, cluster, Lead::is_new);
     }
@@ -44,7 +44,7 @@ impl Classic {
         }
     }
 
-    /// As leader, with a SyncGroup to send: makes the assignment when the metadata is there, or its time has come.
+    /// As leader with a SyncGroup to send: makes the assignment when the metadata is complete, or its time has come.
     pub(super) fn prepare_assignment(&mut self, now: Instant, cluster: &Cluster) {
         let State::Syncing { sync, membership, plan, .. } = &mut self.state else { return };
         let Membership { lead: Some(lead), assignor, follow_up, .. } = &mut **membership else { return };

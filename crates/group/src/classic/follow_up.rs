@@ -1,15 +1,15 @@
-//! Whether a cooperative generation is followed by another at once: the leader gives nobody a partition that somebody
-//! else still holds, and the member that has revoked it joins again, so that it can be given.
+//! Whether a second rebalance follows a cooperative one. The leader assigns a partition to nobody while another member still
+//! owns it. That member revokes it and joins again, and then it is assigned.
 //!
-//! The coordinator notices a dynamic member that dies before that, and lets the group rebalance. A static member comes
-//! back to the assignment it had, without a rebalance, and knows nothing of what it was to revoke. So a leader that has
-//! withheld a static member's partition [remembers](super::leader_marker) it, and joins again itself when there was no second
-//! rebalance for as long as a listener may take. A live member joins again by itself, so nothing is forced before that: a
-//! rebalance would park the whole group behind its listener.
+//! If a dynamic member dies before that, its session expires and the group rebalances. A static member that restarts gets its old
+//! assignment without a rebalance, and does not know what it had to revoke. So a leader that has withheld a static member's
+//! partition [remembers](super::leader_marker) that, and joins again itself if there was no second rebalance for as long as a
+//! listener may take. It does not do so earlier: a live member joins again by itself, and a forced rebalance would make the whole
+//! group wait for its listener.
 //!
-//! The leader knows of that for certain, as it made the assignment; a member that revokes joins again by itself. The
-//! others can only ask, so they beat [quickly](BURST): with Kafka's default interval of 3 s a partition that moves would
-//! else be nobody's for up to as long.
+//! The leader knows whether a second rebalance follows, as it made the assignment. The other members learn of it with a
+//! heartbeat, so they send them [more often](BURST). Otherwise, with Kafka's default interval of 3 s, nobody would own a partition
+//! that moves for up to that time.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -22,9 +22,8 @@ use crate::{
     pacer::HeartbeatBurst,
 };
 
-/// For the while in which listeners usually end: heartbeats 100, 250, 475, 812, 1 318 and 2 078 ms after the SyncGroup.
-/// That costs the coordinator six heartbeats per member and cooperative generation at the most; none of a leader that has
-/// withheld nothing.
+/// Covers the time in which listeners usually end: heartbeats 100, 250, 475, 812, 1 318 and 2 078 ms after the SyncGroup. That
+/// adds at most six heartbeats per member and cooperative generation, and none for a leader that has withheld nothing.
 pub(super) const BURST: HeartbeatBurst = HeartbeatBurst {
     first: Duration::from_millis(100),
     longest: Duration::from_secs(1),
@@ -34,18 +33,18 @@ pub(super) const BURST: HeartbeatBurst = HeartbeatBurst {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum FollowUp {
     None,
-    /// A follower is not told what others have to let go.
+    /// A follower does not know what others have to revoke.
     Possible,
-    /// As leader, we have withheld partitions.
+    /// This member is the leader and has withheld partitions.
     Certain(WithheldFrom),
 }
 
-/// Members that have to revoke what is to move.
+/// The kind of members that have to revoke partitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum WithheldFrom {
-    /// All of them are dynamic: they join again, or the coordinator misses them.
+    /// All of them are dynamic: they join again, or their sessions expire.
     Dynamic,
-    /// Some are static.
+    /// Some of them are static.
     Static,
 }
 
@@ -58,8 +57,8 @@ impl FollowUp {
     }
 }
 
-/// Whether some partition is given to nobody because a member still claims it and has to revoke it first, and what kind of
-/// member. (An assignor of the application's own may leave partitions out for good; nobody waits for those.)
+/// Whether some partition is assigned to nobody because a member still owns it and has to revoke it first, and what kind of
+/// member that is. (A custom assignor may leave partitions unassigned for good; those do not count.)
 pub(super) fn withheld(
     lead: &Lead,
     cluster: &Cluster,

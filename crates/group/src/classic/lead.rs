@@ -1,4 +1,4 @@
-//! What the leader of a generation knows: everybody's subscription, and the partitions of everybody's topics.
+//! What the leader of a generation knows: the subscriptions of all members, and the partitions of their topics.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,18 +19,18 @@ pub(super) struct Lead {
     assignor: Strategy,
     members: Members,
     topics: BTreeSet<Topic>,
-    /// What the assignment was made for; `None` until it is made.
+    /// The partitions that the assignment was made for; `None` until it is made.
     partitions: Option<Partitions>,
-    /// What the assignment that the coordinator keeps was made for, if it was we who made it.
+    /// The topology of the assignment that the coordinator kept, if this member made it.
     kept_topology: Option<u64>,
-    /// Where brokers are, as far as anybody asks (KIP-881). A broker that is down has not moved: otherwise each restart of a broker
-    /// would change where replicas are, twice.
+    /// The racks of brokers, if any member has a rack (KIP-881). A broker that is down keeps its rack: otherwise each restart of a
+    /// broker would change the racks of replicas twice.
     racks: Option<BTreeMap<BrokerId, String>>,
 }
 
 impl Lead {
-    /// Takes other clients' words with care: a member that cannot be understood gets nothing, one that is listed twice is taken once
-    /// (FAILURES D6, §3 row 50).
+    /// Reads the subscriptions of all members. A member whose subscription cannot be read gets nothing, and one that is listed
+    /// twice counts once (FAILURES D6, §3 row 50).
     pub(super) fn new(assignor: Strategy, told: Vec<JoinGroupResponseMember>) -> Self {
         let mut members = Members::new();
         let mut subscriptions = Subscriptions::default();
@@ -51,7 +51,7 @@ impl Lead {
         let mut topics = BTreeSet::new();
         let mut last = None;
         for subscription in members.values().map(|member| &member.topics) {
-            // Members that want the same share the set.
+            // Members with equal subscriptions share the set.
             if !last.is_some_and(|last| Arc::ptr_eq(last, subscription)) {
                 topics.extend(subscription.iter().cloned());
             }
@@ -69,13 +69,13 @@ impl Lead {
         }
     }
 
-    /// Of a group of which only our own subscription is known, and that the coordinator does not wait for us to assign.
+    /// A leader that knows only its own subscription, and that does not have to assign.
     pub(super) fn for_restarted_static_leader(assignor: Strategy, topics: &BTreeSet<Topic>) -> Self {
         let (members, topics) = (Members::new(), topics.clone());
         Self { assignor, members, topics, partitions: None, kept_topology: None, racks: None }
     }
 
-    /// Whether it has not seen any partitions yet.
+    /// Whether it has not read the partitions yet.
     pub(super) fn is_new(&self) -> bool {
         self.partitions.is_none()
     }
@@ -85,7 +85,7 @@ impl Lead {
         &self.topics
     }
 
-    /// What members say they have, of topics that the group wants, and what kind of member says so.
+    /// The partitions that members claim to own, of topics that the group subscribes to, and the kind of each member.
     pub(super) fn claims(&self) -> impl Iterator<Item = (&TopicPartition, WithheldFrom)> {
         let claims = self.members.values().flat_map(|member| {
             let is_static = member.instance_id.is_some();
@@ -95,12 +95,12 @@ impl Lead {
         claims.filter(|(claimed, _)| self.topics.contains(&claimed.topic))
     }
 
-    /// Whether the assignment need not wait for metadata.
+    /// Whether the metadata of all topics is complete.
     pub(super) fn has_metadata(&self, cluster: &Cluster) -> bool {
         self.topics.iter().all(|topic| count(cluster.topics.get(topic)).is_some())
     }
 
-    /// What partitions each topic has. One whose metadata is in trouble keeps what it had.
+    /// The partitions of each topic. A topic with a retriable error keeps those that it had.
     fn read_partitions(&mut self, cluster: &Cluster) -> Partitions {
         if let Some(known) = &mut self.racks {
             let told = cluster.brokers.iter().filter_map(|(id, broker)| Some((*id, broker.rack.clone()?)));
@@ -128,7 +128,7 @@ impl Lead {
         partitions
     }
 
-    /// Everybody's assignment, from what is known now.
+    /// The assignment of all members, from the current metadata.
     pub(super) fn assign(&mut self, cluster: &Cluster) -> Vec<SyncGroupRequestAssignment> {
         let partitions = self.read_partitions(cluster);
         let (assignment, fault) = self.assignor.assign(&partitions, &self.members);
@@ -140,7 +140,7 @@ impl Lead {
         tracing::debug!(assignor = %self.assignor, ?assignment, "assigned as leader");
         assignment
             .into_iter()
-            // Topics came over the wire, so they fit it.
+            // Topic names came from requests, so they can be encoded.
             .filter_map(|(member_id, given)| {
                 let assignment = encode_assignment(&given.partitions, given.user_data.as_ref()).ok()?;
                 Some(SyncGroupRequestAssignment { member_id, assignment })
@@ -148,20 +148,20 @@ impl Lead {
             .collect()
     }
 
-    /// The coordinator keeps the assignment there is (KIP-814); from now on we watch the partitions (FAILURES G3).
+    /// The coordinator kept the current assignment (KIP-814). From now on this member watches the partitions (FAILURES G3).
     pub(super) fn watch_partitions(&mut self, cluster: &Cluster) {
         if self.has_metadata(cluster) {
             self.partitions = Some(self.read_partitions(cluster));
         }
     }
 
-    /// The assignment that is kept was made for the partitions with this [`topology_hash`](Self::topology_hash): some may have come while
-    /// we were away.
+    /// The assignment that was kept was made for the partitions with this [`topology_hash`](Self::topology_hash). Partitions may
+    /// have been added while this member was away.
     pub(super) fn set_assigned_topology(&mut self, topology_hash: u64) {
         self.kept_topology = Some(topology_hash);
     }
 
-    /// Tells topics and their partition counts from others, in every process alike.
+    /// A hash of all topics and their partition counts, the same in every process.
     pub(super) fn topology_hash(&self) -> Option<u64> {
         let partitions = self.partitions.as_ref()?;
         // FNV-1a.
@@ -174,13 +174,12 @@ impl Lead {
         Some(topology_hash)
     }
 
-    /// Whether the assignment that is kept was made for other partitions than there are.
+    /// Whether the assignment that was kept was made for other partitions than the current ones.
     pub(super) fn is_outdated(&self) -> bool {
         self.kept_topology.is_some_and(|kept| self.topology_hash().is_some_and(|now| now != kept))
     }
 
-    /// Whether the assignment no longer fits the partitions there are, and where their replicas are if members have
-    /// racks.
+    /// Whether the assignment no longer fits the current partitions or, if members have racks, the racks of their replicas.
     pub(super) fn outdated_by(&mut self, cluster: &Cluster) -> bool {
         if self.partitions.is_none() {
             self.watch_partitions(cluster);
@@ -191,10 +190,10 @@ impl Lead {
     }
 }
 
-/// How many partitions a topic has; `None` if nobody can tell just now. A topic that does not exist is known to have none.
+/// How many partitions a topic has; `None` if that is not known now. A topic that does not exist has none.
 fn count(info: Option<&TopicInfo>) -> Option<i32> {
     match info? {
-        // An index without a partition is one that the broker left out; it exists all the same (B5).
+        // A missing index is a partition that the broker left out; it exists (B5).
         info if info.error.is_ok() => {
             Some(info.partitions.last_key_value().map_or(0, |(last, _)| last.saturating_add(1)))
         }

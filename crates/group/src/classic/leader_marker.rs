@@ -1,7 +1,7 @@
-//! What a static leader writes into its own assignment, for itself: when it restarts, the coordinator gives it that
-//! assignment back and asks for no other (KIP-814), and nothing else tells what it was made for. Nobody but the leader
-//! reads it. It stands behind the last field, where nobody looks: user data would be an assignor's own, and a coordinator
-//! that sees any takes no member of KIP-848 into the group (FAILURES F12).
+//! A marker that a static leader appends to its own assignment. When the leader restarts, the coordinator gives it that assignment
+//! back and does not ask for a new one (KIP-814); the marker says what the assignment was made for. Only the leader reads it. It
+//! comes after the last field, which every client ignores. User data belongs to the assignor, and a coordinator that finds any
+//! does not let KIP-848 members join (FAILURES F12).
 
 use std::collections::BTreeSet;
 
@@ -16,21 +16,21 @@ use super::{
     state::Membership,
 };
 
-/// Ours, in its first form.
+/// Our marker, version 1.
 const NAME: &[u8] = b"offtake\x01";
-/// With the flag and the hash.
+/// The name, the flag and the hash.
 const LEN: usize = NAME.len() + 1 + 8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LeaderMarker {
-    /// Some partition is given to nobody because a static member has to revoke it first.
+    /// Some partition is assigned to nobody because a static member has to revoke it first.
     pub(super) withholds: bool,
-    /// Of the partitions that the assignment was made for ([`Lead::topology_hash`](super::lead::Lead::topology_hash)).
+    /// The [`topology_hash`](super::lead::Lead::topology_hash) of the partitions that the assignment was made for.
     pub(super) topology_hash: u64,
 }
 
 impl LeaderMarker {
-    /// Into the assignment of `leader`.
+    /// Appends the marker to the assignment of `leader`.
     pub(super) fn write(self, assignments: &mut [SyncGroupRequestAssignment], leader: &str) {
         let Some(own) = assignments.iter_mut().find(|given| given.member_id == leader) else { return };
         let mut bytes = BytesMut::from(own.assignment.as_ref());
@@ -51,8 +51,9 @@ impl LeaderMarker {
 }
 
 impl Membership {
-    /// The assignment is one that we made, or the process before us. Brokers before KIP-814 tell a static leader that returns
-    /// that this one leads: nobody else would watch the partitions then, so we do, whatever they say (FAILURES G3).
+    /// This member made the assignment, or its process before a restart. Brokers before KIP-814 do not tell a static leader that
+    /// it leads when it returns. Nobody else would watch the partitions then, so this member does, whatever the broker says
+    /// (FAILURES G3).
     pub(super) fn restore_leader_state(&mut self, marker: LeaderMarker, subscription: &BTreeSet<Topic>) {
         let predecessor = || Lead::for_restarted_static_leader(self.assignor.clone(), subscription);
         let mut lead = self.lead.take().unwrap_or_else(predecessor);

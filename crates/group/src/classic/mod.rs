@@ -1,29 +1,29 @@
-//! The classic protocol: JoinGroup, SyncGroup, Heartbeat, LeaveGroup. The members vote for an assignor, one of them
-//! applies it.
+//! The classic protocol: JoinGroup, SyncGroup, Heartbeat, LeaveGroup. The members choose an assignor, and one of them, the
+//! leader, applies it.
 //!
 //! ```text
 //! Outside ─subscribe─▶ Joining ─▶ Syncing ─▶ Stable ─leave─▶ Leaving ─▶ Outside
-//!                        ▲                     │ something has to be let go first
+//!                        ▲                     │ something has to be revoked first
 //!                        └──── Revoking ◀─────┘
 //! ```
 //!
 //! Always true:
-//! - at most one JoinGroup, SyncGroup or LeaveGroup is outstanding, and beside it at most one heartbeat; an answer to any
-//!   other call changes nothing (FAILURES C7);
-//! - a JoinGroup claims only what the application has not let go of, and leaves only when nothing that has to be let go
-//!   is still held;
-//! - a heartbeat is never overdue while we are in a generation. A JoinGroup or SyncGroup may wait at the coordinator for as
-//!   long as the slowest member takes: until it is answered, the heartbeats of the generation we were in keep what we hold
-//!   ours, and tell whether the coordinator still lives. (It keeps a member whose JoinGroup waits without them, D11; but
-//!   then only it knows.) For that they need connections of their own: Kafka reads no further request of a connection
-//!   whose JoinGroup waits;
-//! - the identity is reset no further than an error implies: a moved coordinator costs nothing, an illegal generation
-//!   the partitions, an unknown member id that too.
+//! - at most one JoinGroup, SyncGroup or LeaveGroup is outstanding, and at most one heartbeat; an answer to any other call
+//!   changes nothing (FAILURES C7);
+//! - a JoinGroup claims only partitions that the application still has, and is sent only when everything that has to be revoked
+//!   is revoked;
+//! - a heartbeat is never overdue while the member is in a generation. A JoinGroup or SyncGroup may wait at the coordinator for as
+//!   long as the slowest member takes. Until it is answered, heartbeats of the previous generation show that the partitions are
+//!   still owned and that the coordinator is alive. (The coordinator keeps a member whose JoinGroup waits even without them, D11,
+//!   but the member cannot know that.) JoinGroup and SyncGroup need a connection of their own: Kafka reads no further request of a
+//!   connection whose JoinGroup waits;
+//! - an error resets no more than it has to: a moved coordinator nothing, an illegal generation the partitions, an unknown member
+//!   id the partitions and the id.
 //!
 //! Eager and cooperative differ in `Classic::to_revoke_before_joining` alone. KIP-62, 345, 394, 429, 792, 800, 814.
 //!
-//! A cooperative rebalance in which partitions move is followed by a second one. Its members hear of that with a
-//! heartbeat, so that after a SyncGroup a member that may have to expect one beats [quickly](follow_up) for a while.
+//! A cooperative rebalance in which partitions move is followed by a second one. The members learn of it with a heartbeat, so
+//! after a SyncGroup a member that may have to expect one sends heartbeats [more often](follow_up) for a short time.
 
 use std::{collections::BTreeSet, mem, time::Instant};
 
@@ -59,11 +59,11 @@ pub(crate) struct Classic {
     core: MemberCore,
     state: State,
     subscription: BTreeSet<Topic>,
-    /// Empty before the coordinator has given one.
+    /// Empty until the coordinator has given one.
     member_id: String,
     owned: OwnedPartitions,
-    /// As a static member: we were told to revoke partitions that move, and have not joined again since. Until then nobody
-    /// has them. Outlives the membership: a member that comes back gets its old assignment, without a rebalance.
+    /// This static member had to revoke partitions that move, and has not joined again since. Until then nobody owns them. The
+    /// flag outlives the membership: a static member that returns gets its old assignment without a rebalance.
     must_trigger_rebalance: bool,
 }
 
@@ -95,7 +95,7 @@ impl Classic {
                 }
             }
             State::Stable { .. } if changed => self.join_again(now, "the subscription has changed"),
-            // Compared with what was asked for when the rebalance is through; or asked for when it begins.
+            // The new subscription is compared when the rebalance is complete, or sent when it begins.
             State::Stable { .. }
             | State::Joining { .. }
             | State::Syncing { .. }
@@ -112,7 +112,7 @@ impl Classic {
 
     pub(crate) fn refuse_pattern(&mut self) {
         let what =
-            "the classic protocol has no patterns that the broker resolves; group.protocol=consumer has";
+            "the classic protocol has no patterns that the broker matches; group.protocol=consumer has";
         self.fail(self.core.too_old_error(what));
     }
 
@@ -120,27 +120,27 @@ impl Classic {
         self.core.outbox.forget_partitions();
         self.owned.all.clear();
         self.owned.revoking.clear();
-        let (is_member, is_named) = (self.state.is_member(), !self.member_id.is_empty());
-        let asks_for_a_name = match mem::replace(&mut self.state, State::Outside) {
+        let (is_member, has_id) = (self.state.is_member(), !self.member_id.is_empty());
+        let join_without_id = match mem::replace(&mut self.state, State::Outside) {
             State::Leaving { leave, until, reason, .. } => {
                 self.state = State::Leaving { leave, until, reason, then: AfterLeaving::Outside };
                 return;
             }
-            State::Joining { join, .. } if join.is_sent() && !is_named => Some(join),
+            State::Joining { join, .. } if join.is_sent() && !has_id => Some(join),
             _ => None,
         };
-        let says_so = match membership {
+        let sends_leave = match membership {
             GroupMembership::Default => self.core.config.instance_id.is_none(),
             GroupMembership::Leave => true,
             GroupMembership::Remain => false,
         };
-        if is_member && says_so && (is_named || asks_for_a_name.is_some()) {
+        if is_member && sends_leave && (has_id || join_without_id.is_some()) {
             self.start_leaving(now, reason, AfterLeaving::Outside);
-            if let (State::Leaving { leave, .. }, Some(sent_join)) = (&mut self.state, asks_for_a_name) {
-                *leave = sent_join; // the answer says which member it is that has to leave
+            if let (State::Leaving { leave, .. }, Some(sent_join)) = (&mut self.state, join_without_id) {
+                *leave = sent_join; // its answer has the member id to leave with
             }
         } else {
-            // Away for as long as its session lasts (KIP-345).
+            // A static member keeps its partitions until its session expires (KIP-345).
             self.member_id.clear();
             self.core.outbox.push(Event::Left);
         }
@@ -169,7 +169,7 @@ impl Classic {
 
     pub(crate) fn on_commit_refused(&mut self, now: Instant, code: ErrorCode, identity: &Identity) {
         if self.identity().as_ref() != Some(identity) {
-            return; // made as somebody that we no longer are (FAILURES E4)
+            return; // made with an earlier identity (FAILURES E4)
         }
         match code {
             ErrorCode::UnknownMemberId => self.lose_membership(now, MemberId::Forgotten),
@@ -286,13 +286,13 @@ impl Classic {
         let membership = self.state.membership()?;
         let takes_commits = match &self.state {
             State::Stable { .. } | State::Revoking { .. } => true,
-            // Until the others have joined too, the coordinator takes commits of the generation that is ending.
+            // Until all members have joined, the coordinator accepts commits of the generation that is ending.
             State::Joining { .. } => !membership.heartbeat.is_idle(),
-            // It refuses those of a generation that has no assignment yet.
+            // It refuses commits of a generation that has no assignment yet.
             State::Syncing { .. } => false,
             State::Outside | State::Unpolled | State::Failed | State::Leaving { .. } => false,
         };
-        // A member that the coordinator has not heard of for a session may be gone already.
+        // A member that has not renewed its session may have been removed already.
         let is_alive = self.valid_until().is_some();
         (takes_commits && is_alive).then(|| Identity {
             protocol: GroupProtocol::Classic,
@@ -352,6 +352,6 @@ impl Classic {
     }
 }
 
-/// Goes to the broker's log (KIP-800), as all reasons do.
+/// Reasons go to the broker's log (KIP-800).
 const UNASSIGNED: &str = "unassigned partitions after a cooperative revocation";
 const PARTITIONS_CHANGED: &str = "the partitions of the group's topics have changed";

@@ -1,4 +1,4 @@
-//! What each state has to say to the coordinator.
+//! The request of each state.
 
 use offtake_wire::{
     EncodeError, Request,
@@ -19,14 +19,14 @@ use crate::{
     config::millis,
 };
 
-/// "consumer": the type of groups whose members are consumers.
+/// The protocol type of groups of consumers.
 pub(super) const PROTOCOL_TYPE: &str = "consumer";
 
 /// Brokers refuse longer reasons.
 const LONGEST_REASON: usize = 255;
 
 impl Classic {
-    /// `None` in a state that says nothing.
+    /// `None` in a state without a request of this kind.
     pub(super) fn request(&mut self, kind: CallKind) -> Result<Option<Request>, EncodeError> {
         Ok(match (kind, &self.state) {
             (_, State::Outside | State::Unpolled | State::Failed) => None,
@@ -59,8 +59,8 @@ impl Classic {
         })
     }
 
-    /// A claim is as old as the assignment it rests on: a generation that we joined but were given nothing in does not
-    /// renew it (FAILURES D4, E5).
+    /// The generation of a claim is that of the assignment: a generation that was joined without an assignment does not renew it
+    /// (FAILURES D4, E5).
     fn claim(&self) -> Claim<'_> {
         let owned = match self.core.config.rebalance_protocol() {
             RebalanceProtocol::Eager => Vec::new(),
@@ -110,7 +110,7 @@ impl Classic {
             member_id: self.member_id.clone(),
             members: vec![MemberIdentity {
                 member_id: self.member_id.clone(),
-                // A static member that is fenced must not take its successor along.
+                // With the member id, so that a fenced static member does not remove its successor.
                 group_instance_id: self.core.config.instance_id.clone(),
                 reason: Some(shortened(reason)),
             }],
@@ -118,7 +118,7 @@ impl Classic {
     }
 }
 
-/// As much of a reason as brokers take (KIP-800).
+/// The reason, cut to what brokers accept (KIP-800).
 fn shortened(reason: &str) -> String {
     reason.char_indices().take_while(|(at, c)| at + c.len_utf8() <= LONGEST_REASON).map(|(_, c)| c).collect()
 }

@@ -1,4 +1,4 @@
-//! What a member of the classic protocol holds, and where it stands.
+//! The state of a member of the classic protocol, and what it owns.
 
 use std::{
     collections::BTreeSet,
@@ -17,37 +17,37 @@ use crate::{
     session::Session,
 };
 
-/// Partitions in the application's hands.
+/// The partitions that the application has.
 #[derive(Clone, Debug, Default, Hash)]
 pub(super) struct OwnedPartitions {
     /// All of them, those being revoked included.
     pub(super) all: BTreeSet<TopicPartition>,
-    /// Those that a Revoke is out for.
+    /// Those of a Revoke that is not confirmed.
     pub(super) revoking: BTreeSet<TopicPartition>,
-    /// The newest assignment and its generation, kept for the sticky assignor even when it is over.
+    /// The newest assignment and its generation. The sticky assignor needs it even after its generation.
     pub(super) last: Option<(BTreeSet<TopicPartition>, i32)>,
 }
 
-/// What a member has for as long as it is in a generation.
+/// What belongs to one generation.
 #[derive(Clone, Debug)]
 pub(super) struct Membership {
     pub(super) generation: i32,
-    /// What the generation voted for.
+    /// The assignor that the group chose.
     pub(super) assignor: Strategy,
-    /// Of the leader alone.
+    /// Only the leader has it.
     pub(super) lead: Option<Lead>,
-    /// Whether this generation is to be followed by another.
+    /// Whether a second rebalance follows this one.
     pub(super) follow_up: FollowUp,
-    /// As leader: when to ask for that rebalance ourselves.
+    /// When the leader starts that rebalance itself.
     pub(super) follow_up_at: Option<Instant>,
-    /// The next heartbeat; idle when the generation is known to be over.
+    /// The next heartbeat. Idle when the generation is known to be over.
     pub(super) heartbeat: CoordinatorCall,
     pub(super) pacer: HeartbeatPacer,
     pub(super) session: Session,
-    /// When the last call left that was answered as if nothing was the matter: no rebalance that we do not take part in
-    /// can be over before the rebalance timeout counted from here.
+    /// When the last call was sent that the coordinator answered without an error. A rebalance without us cannot be complete
+    /// before the rebalance timeout, counted from then.
     pub(super) last_stable_at: Option<Instant>,
-    /// Why to join again as soon as this rebalance is through.
+    /// Why to join again as soon as this rebalance is complete.
     pub(super) rejoin_reason: Option<&'static str>,
 }
 
@@ -55,12 +55,12 @@ pub(super) struct Membership {
 pub(super) enum State {
     /// Not a member, and not trying to be one.
     Outside,
-    /// Out because the application stopped polling; back when it does.
+    /// Not a member because the application stopped polling. It joins again at the next poll.
     Unpolled,
-    /// Out for good.
+    /// Failed, until the next `subscribe`.
     Failed,
-    /// `asked` is the subscription that the outstanding JoinGroup carries; the membership is that of the generation we were
-    /// in, which goes on until the JoinGroup is answered.
+    /// `asked` is the subscription in the outstanding JoinGroup. `membership` is of the previous generation, which
+    /// continues until the JoinGroup is answered.
     Joining {
         join: CoordinatorCall,
         membership: Option<Box<Membership>>,
@@ -71,7 +71,7 @@ pub(super) enum State {
     Syncing {
         sync: CoordinatorCall,
         membership: Box<Membership>,
-        /// When the JoinGroup left, unless the coordinator took it for one of a member that is through already.
+        /// When the JoinGroup was sent, unless the generation was joined before.
         join_sent_at: Option<Instant>,
         sent_subscription: BTreeSet<Topic>,
         plan: SyncPlan,
@@ -80,7 +80,7 @@ pub(super) enum State {
     Stable {
         membership: Box<Membership>,
     },
-    /// The application is letting go; then we join again.
+    /// The application revokes partitions. Then the member joins again.
     Revoking {
         membership: Option<Box<Membership>>,
         reason: &'static str,
@@ -93,14 +93,14 @@ pub(super) enum State {
     },
 }
 
-/// What a SyncGroup says.
+/// The assignments in a SyncGroup.
 #[derive(Clone, Debug)]
 pub(super) enum SyncPlan {
-    /// As leader: to be made once the metadata is there, at the call's time at the latest.
+    /// The leader makes the assignment when the metadata is complete, or at the time of the call.
     Make,
-    /// As leader, when the coordinator keeps the assignment there is.
+    /// The leader sends none: the coordinator keeps the current assignment (KIP-814).
     Keep,
-    /// A leader's assignment; nothing from a follower.
+    /// The leader's assignment; empty for a follower.
     Send(Vec<SyncGroupRequestAssignment>),
 }
 
@@ -111,16 +111,16 @@ pub(super) enum MemberId {
     Forgotten,
 }
 
-/// Which of the outstanding calls.
+/// The kinds of calls that may be outstanding together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CallKind {
-    /// JoinGroup, SyncGroup or LeaveGroup: what the state is about.
+    /// JoinGroup, SyncGroup or LeaveGroup, which leads to the next state.
     Step,
     Heartbeat,
 }
 
 impl State {
-    /// The call that the state is about.
+    /// The call that leads to the next state.
     pub(super) fn step(&self) -> Option<&CoordinatorCall> {
         match self {
             Self::Outside | Self::Unpolled | Self::Failed | Self::Stable { .. } | Self::Revoking { .. } => {
@@ -179,7 +179,7 @@ impl State {
         [self.step(), self.heartbeat()].into_iter().flatten()
     }
 
-    /// If `id` answers one of the calls: which, and when it had left.
+    /// If `id` answers one of the calls: its kind, and when it was sent.
     pub(super) fn take(&mut self, id: CallId) -> Option<(CallKind, Sent)> {
         if let Some(sent) = self.step_mut().and_then(|step| step.take(id)) {
             return Some((CallKind::Step, sent));
@@ -198,14 +198,14 @@ impl State {
 }
 
 impl OwnedPartitions {
-    /// The generation in which we got what we hold.
+    /// The generation in which the partitions were assigned.
     pub(super) fn generation(&self) -> i32 {
         self.last.as_ref().map_or(-1, |(_, generation)| *generation)
     }
 }
 
 impl Membership {
-    /// Until when what is being revoked has to be released: then the group goes on without us.
+    /// When a revocation has to be done, at the latest: then the group continues without this member.
     pub(super) fn revoke_by(&self, rebalance_timeout: Duration) -> Option<Instant> {
         self.last_stable_at?.checked_add(rebalance_timeout)
     }

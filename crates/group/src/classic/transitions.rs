@@ -1,4 +1,4 @@
-//! How a member of the classic protocol gets from one state to the next, and what it has to let go on the way.
+//! The transitions between states of the classic protocol, and what has to be revoked for them.
 
 use std::{
     collections::BTreeSet,
@@ -19,11 +19,11 @@ use crate::{
     event::{Event, GroupError},
 };
 
-/// What a JoinGroup may take beyond the rebalance timeout, as in Java.
+/// Added to the rebalance timeout for a JoinGroup, as in Java.
 const JOIN_MARGIN: Duration = Duration::from_secs(5);
 
 impl Classic {
-    /// What has to be let go before a JoinGroup: all of it, or only what we no longer subscribe to.
+    /// What has to be revoked before a JoinGroup: everything (eager), or only topics without a subscription (cooperative).
     pub(super) fn to_revoke_before_joining(&self) -> BTreeSet<TopicPartition> {
         let kept = |partition: &TopicPartition| match self.core.config.rebalance_protocol() {
             RebalanceProtocol::Eager => false,
@@ -33,7 +33,7 @@ impl Classic {
         owned.all.iter().filter(|p| !kept(p) && !owned.revoking.contains(*p)).cloned().collect()
     }
 
-    /// Joins, or joins again: at once, or when the application has let go of what it has to.
+    /// Joins, or joins again: at once, or when the application has revoked what it has to.
     pub(super) fn join_again(&mut self, now: Instant, reason: &'static str) {
         let surplus = self.to_revoke_before_joining();
         self.revoke(surplus);
@@ -41,7 +41,7 @@ impl Classic {
             let membership = self.take_membership();
             self.state = State::Revoking { membership, reason };
         } else {
-            // With a generation behind it, and another claim than before, the coordinator lets it start a rebalance.
+            // A JoinGroup from a generation, with another claim than before, starts a rebalance.
             self.must_trigger_rebalance &= self.state.membership().is_none();
             if let Some(membership) = self.state.membership_mut() {
                 membership.rejoin_reason = None;
@@ -50,7 +50,7 @@ impl Classic {
         }
     }
 
-    /// Joins at that time. Until a JoinGroup is answered, the generation that we are in goes on.
+    /// Joins at this time. The current generation continues until the JoinGroup is answered.
     pub(super) fn join_at(&mut self, at: Instant, reason: &'static str) {
         let membership = self.take_membership();
         self.state = State::Joining {
@@ -61,7 +61,7 @@ impl Classic {
         };
     }
 
-    /// For the state that comes next.
+    /// Takes the membership out of the state, for the next one.
     fn take_membership(&mut self) -> Option<Box<Membership>> {
         mem::replace(&mut self.state, State::Outside).into_membership()
     }
@@ -74,7 +74,7 @@ impl Classic {
         }
     }
 
-    /// The group goes on without us. What is being revoked already is not lost a second time (invariant S9).
+    /// The group continues without this member. Partitions that are being revoked are not reported as lost (invariant S9).
     pub(super) fn lose_everything(&mut self) {
         self.core.outbox.turn_revokes_into_lost();
         let all = mem::take(&mut self.owned.all);
@@ -86,7 +86,7 @@ impl Classic {
         self.state = State::Outside;
     }
 
-    /// We are out of the generation, and come back.
+    /// The member is out of the generation, and joins again.
     pub(super) fn lose_membership(&mut self, now: Instant, member_id: MemberId) {
         let reason = match member_id {
             MemberId::Kept => "out of the generation",
@@ -116,8 +116,8 @@ impl Classic {
 
     pub(super) fn session_expired(&mut self, now: Instant) {
         self.core.session_expired();
-        // The coordinator may be of another opinion, or know us still: it says so when we join with the id we have.
-        self.lose_membership_because(now, MemberId::Kept, "the session has expired here");
+        // The coordinator may still know the member: the JoinGroup has the current id.
+        self.lose_membership_because(now, MemberId::Kept, "the session has expired by this member's clock");
     }
 
     pub(super) fn poll_interval_exceeded(&mut self, now: Instant) {
@@ -137,7 +137,7 @@ impl Classic {
             State::Leaving { leave: CoordinatorCall::due(now), until, reason: reason.to_owned(), then };
     }
 
-    /// The coordinator knows that we leave, or it has been tried for long enough.
+    /// The coordinator knows that the member leaves, or its time is up.
     pub(super) fn finish_leaving(&mut self, now: Instant) {
         let State::Leaving { then, .. } = mem::replace(&mut self.state, State::Outside) else { return };
         self.member_id.clear();
@@ -161,7 +161,7 @@ impl Classic {
         self.core.outbox.push(Event::Failed(error));
     }
 
-    /// Fails, and takes leave of a group that would otherwise wait for us until the session is over.
+    /// Fails, and leaves the group, which would wait for this member until its session expires.
     pub(super) fn fail_and_leave(&mut self, now: Instant, error: GroupError) {
         self.lose_everything();
         self.core.outbox.push(Event::Failed(error));
@@ -178,7 +178,7 @@ impl Classic {
         expires.filter(|_| self.state.is_member())
     }
 
-    /// When to ask for the rebalance that a static member would ask for, if it had not died on the way.
+    /// When the leader starts the second rebalance, if a static member has not.
     pub(super) fn follow_up_deadline(&self) -> Option<Instant> {
         match &self.state {
             State::Stable { membership } => membership.follow_up_at,
@@ -186,8 +186,8 @@ impl Classic {
         }
     }
 
-    /// When we give ourselves up. Not while the coordinator has a JoinGroup or SyncGroup of ours: as long as it does, it
-    /// keeps us (D11), and what we still hold is anyway not handed out beyond `valid_until`.
+    /// When the member gives up its partitions. Not while a JoinGroup or SyncGroup is outstanding: the coordinator keeps the
+    /// member meanwhile (D11), and nothing is handed out after `valid_until` in any case.
     pub(super) fn session_deadline(&self) -> Option<Instant> {
         match &self.state {
             State::Joining { join: step, .. } | State::Syncing { sync: step, .. } if step.is_sent() => None,
@@ -198,11 +198,11 @@ impl Classic {
     /// How long to wait for the answer to a call.
     pub(super) fn timeout(&self, kind: CallKind) -> Duration {
         match (kind, &self.state) {
-            // So that there is time for a second one.
+            // So that there is time for a second attempt.
             (CallKind::Heartbeat, _) => {
                 self.core.config.request_timeout.min(self.core.config.session_timeout / 2)
             }
-            // The others may take the whole rebalance timeout; the rest is for the way.
+            // The other members may take the whole rebalance timeout; the margin is for the network.
             (CallKind::Step, State::Joining { .. }) => self
                 .core
                 .config

@@ -1,4 +1,4 @@
-//! What the coordinator's answers to ConsumerGroupHeartbeat mean.
+//! The coordinator's answers to ConsumerGroupHeartbeat.
 
 use std::{
     collections::BTreeSet,
@@ -33,7 +33,7 @@ impl Consumer {
             return;
         }
         let Some(sent) = self.state.heartbeat_mut().and_then(|heartbeat| heartbeat.take(id)) else {
-            return; // answers a call we have given up
+            return; // an answer to a call that was given up
         };
         match answer {
             Ok(Answer { version, response: Response::ConsumerGroupHeartbeat(answer), .. }) => {
@@ -41,11 +41,11 @@ impl Consumer {
                     State::Leaving { .. } if answer.error_code.is_retriable() => {
                         self.on_error_code(now, sent, answer);
                     }
-                    // A member that is not known has left. Other refusals will not get better in the little time there is
+                    // A member that is not known has left already. Other errors will not pass in the little time that is left
                     // (F9).
                     State::Leaving { .. } => self.finish_leaving(now),
                     _ if version < PATTERNS_SINCE && !self.pattern.is_empty() => {
-                        // It may have taken us in, subscribed to nothing.
+                        // The broker may have added the member without a subscription.
                         let known = answer.error_code.is_ok() || matches!(self.state, State::Member { .. });
                         let error = self.core.too_old_error(NO_PATTERNS);
                         self.fail_and_leave(now, error, known);
@@ -66,10 +66,10 @@ impl Consumer {
     }
 
     fn on_heartbeat(&mut self, now: Instant, sent: Sent, answer: ConsumerGroupHeartbeatResponse) {
-        // It would not say so to one whose instance id is somebody else's.
+        // No other process has the instance id.
         self.unreleased_since = None;
         if answer.member_epoch <= 0 && matches!(self.state, State::Joining { .. }) {
-            return self.retry(now, "an answer to a join without an epoch");
+            return self.retry(now, "the answer to a joining heartbeat has no epoch");
         }
         self.core.health.on_success(&mut self.core.outbox);
         if let Some(id) = answer.member_id.filter(|id| !id.is_empty()) {
@@ -80,7 +80,7 @@ impl Consumer {
         }
         let session_timeout = self.core.config.session_timeout;
         if let Ok(wanted @ 1..) = u64::try_from(answer.heartbeat_interval_ms) {
-            // A member that beats more rarely than the session allows is out, whatever the broker said (row 51).
+            // A member that sends heartbeats more rarely than the session allows is removed, whatever the broker said (row 51).
             let longest = (session_timeout / 3).max(SHORTEST_INTERVAL);
             self.interval = Duration::from_millis(wanted).clamp(SHORTEST_INTERVAL, longest);
         }
@@ -92,13 +92,13 @@ impl Consumer {
         let at = if mem::take(&mut self.heartbeat_at_once) { now } else { next };
         self.state = State::Member { heartbeat: CoordinatorCall::due(at) };
         let unanswered_since = self.unanswered_since.take();
-        // Whatever is still to be taken, the broker waits for us only until it knows what we have let go of; of what we let
-        // go of after this one left, it does not know yet.
+        // The broker waits for this member only until it knows what was revoked, even if partitions are still to be added. It does
+        // not know yet of partitions that were revoked after this heartbeat was sent.
         if !self.partitions.is_revoking() && !self.pending.owned {
             self.revoking_since = None;
         }
         if let Some(target) = answer.assignment.map(partitions)
-            // A member that has said everything is told everything again.
+            // A full heartbeat is answered with the full assignment, which may be the current one.
             && !(self.announced_epoch == Some(self.epoch) && self.partitions.is_at(&target))
             && self.partitions.set_target(target)
         {
@@ -111,17 +111,17 @@ impl Consumer {
         let group = || self.core.config.group.clone();
         let (code, words) = (answer.error_code, answer.error_message);
         if code != ErrorCode::UnreleasedInstanceId {
-            // With another coordinator the predecessor's session begins anew.
+            // With another coordinator the session of the process before a restart starts again.
             self.unreleased_since = None;
         }
         let verdict = match code {
-            // The group has forgotten us, or moved on: back under the same name (F1, C8).
+            // The group has removed this member, or has a newer epoch: join again with the same id (F1, C8).
             ErrorCode::UnknownMemberId | ErrorCode::FencedMemberEpoch => return self.lose_membership(now),
             ErrorCode::GroupIdNotFound if matches!(self.state, State::Member { .. }) => {
                 return self.lose_membership(now);
             }
             ErrorCode::UnreleasedInstanceId => match self.unreleased_since {
-                // A crashed predecessor holds it no longer than its session (G6).
+                // A crashed process has it no longer than its session (G6).
                 Some(since) if since + self.core.config.session_timeout <= now => {
                     let instance_id = self.core.instance_id();
                     Verdict::Fail(GroupError::UnreleasedInstanceId { group: group(), instance_id })
@@ -131,7 +131,7 @@ impl Consumer {
                     Verdict::Retry
                 }
             },
-            // Of one topic among others: the membership stays, and the broker assigns what may be read (B8, O5).
+            // One of several topics: the membership stays, and the broker assigns what may be read (B8, O5).
             ErrorCode::TopicAuthorizationFailed => Verdict::Retry,
             ErrorCode::InvalidRegularExpression => {
                 let reason = words.unwrap_or_else(|| code.name().into());
@@ -157,8 +157,8 @@ impl Consumer {
         }
     }
 
-    /// Again, after a while. Whether the broker has heard the last one nobody knows, so the next says everything: with
-    /// an old epoch it is believed only together with what we own (F1).
+    /// Repeats the heartbeat, after a wait. The broker may or may not have received the last one, so the next one is full: a
+    /// broker accepts an old epoch only together with the owned partitions (F1).
     pub(super) fn retry(&mut self, now: Instant, why: &str) {
         let at = self.core.retry_at(now, self.state_name(), why);
         self.pending.full = true;
@@ -176,9 +176,9 @@ impl Consumer {
 const USE_CLASSIC: &str =
     "; group.protocol=consumer needs Kafka 4.0 or newer, group.protocol=classic does not";
 const NO_PATTERNS: &str =
-    "its consumer protocol has no patterns (KIP-848, Kafka 4.0); subscribe_patterns matches here";
+    "its consumer protocol has no patterns (KIP-848, Kafka 4.0); subscribe_patterns matches in the client";
 
-/// Each partition once (F5).
+/// The partitions of an assignment, each once (F5).
 fn partitions(assignment: Assignment) -> BTreeSet<(Uuid, i32)> {
     let each = assignment.topic_partitions.into_iter().filter(|topic| !topic.topic_id.is_zero());
     each.flat_map(|topic| topic.partitions.into_iter().filter(|p| *p >= 0).map(move |p| (topic.topic_id, p)))

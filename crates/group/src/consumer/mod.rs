@@ -1,23 +1,23 @@
-//! The consumer protocol (KIP-848): the broker assigns, and ConsumerGroupHeartbeat is all there is to say.
+//! The consumer protocol (KIP-848): the broker assigns, and ConsumerGroupHeartbeat is the only request of a member.
 //!
 //! ```text
 //! Outside ─subscribe─▶ Joining ─▶ Member ─leave─▶ Leaving ─▶ Outside
 //!                        ▲          │ fenced: everything is lost
 //!                        └─ Revoking ◀┘
 //! ```
-//! A member has what it owns and, at times, a target that differs. First it lets go of what is not in the target, then
-//! it takes what is new, then it says what it has.
+//! A member owns partitions and may have a target that differs. First it revokes what is not in the target, then it adds what
+//! is new, then it reports what it owns.
 //!
-//! Whoever has just joined, been given something or let something go asks more often for a while
-//! ([`Consumer::expect_assignment_change`]): what others let go for it, it hears of only when it asks.
+//! A member whose assignment has just changed, or that has just joined, sends heartbeats more often for a short time
+//! ([`Consumer::expect_assignment_change`]): it learns only with a heartbeat what other members have revoked for it.
 //!
 //! Always true:
-//! - at most one call is outstanding, and no heartbeat is overdue while we are a member, callbacks or not;
-//! - a heartbeat says that we own what the application really holds: nothing not yet taken, nothing already let go
+//! - at most one heartbeat is outstanding, and none is overdue while this is a member, even during callbacks;
+//! - a heartbeat reports as owned what the application has: nothing that was not added yet, and nothing that is revoked
 //!   (FAILURES F4, F7);
-//! - only the newest target counts; one that arrives while the application lets go replaces the one before (F7);
-//! - after a heartbeat of unknown fate the next one says everything (F14), and whoever joins owns nothing;
-//! - the member id is our own and stays the same (KIP-1082); the epoch is the broker's, and only positive ones count (F6).
+//! - only the newest target counts; one that arrives during a revocation replaces the one before (F7);
+//! - after a heartbeat without an answer the next one is full (F14), and a member that joins owns nothing;
+//! - the member makes its id itself and keeps it (KIP-1082); the broker sets the epoch, and only positive ones count (F6).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -59,17 +59,17 @@ pub(crate) struct Consumer {
     core: MemberCore,
     state: State,
     subscription: BTreeSet<Topic>,
-    /// What the broker matches names with; empty: nothing.
+    /// The subscribed pattern; empty if there is none.
     pattern: String,
-    /// Whether the broker may know a pattern of ours: then none is something to say.
+    /// Whether the broker may have a pattern of this member. Then an empty one has to be sent.
     pattern_sent: bool,
     member_id: String,
-    /// 0 while we are none.
+    /// The member epoch; 0 while this is no member.
     epoch: i32,
-    /// Between heartbeats, as the broker wants it.
+    /// The time between heartbeats, from the broker.
     interval: Duration,
     pacer: HeartbeatPacer,
-    /// Names by id, of every topic we have heard of.
+    /// Topic names by id, from all metadata so far.
     names: BTreeMap<Uuid, Topic>,
     partitions: Reconciliation,
     pending: PendingFields,
@@ -77,14 +77,13 @@ pub(crate) struct Consumer {
     heartbeat_at_once: bool,
     session: Session,
     session_timeout: SessionTimeout,
-    /// When the first heartbeat left that nothing has been heard of since: its answer may have told us to let go.
+    /// When the first heartbeat was sent that has no answer since. Its answer may have asked for a revocation.
     unanswered_since: Option<Instant>,
-    /// Since when, at the earliest, the broker waits for us to let go of something: after the rebalance timeout it
-    /// waits no longer, and takes everything.
+    /// Since when, at the earliest, the broker waits for a revocation. After the rebalance timeout it removes the member.
     revoking_since: Option<Instant>,
-    /// The epoch that the application last heard of.
+    /// The epoch of the last `Assigned` event.
     announced_epoch: Option<i32>,
-    /// Since when our instance id has been somebody else's.
+    /// Since when another process has the instance id.
     unreleased_since: Option<Instant>,
 }
 
@@ -130,7 +129,7 @@ impl Consumer {
                     self.core.poll_timer.restart(now);
                 }
             }
-            // A heartbeat that joins says it anyway, unless it is under way already.
+            // A heartbeat that joins has the subscription anyway, unless it was sent already.
             State::Joining { .. } | State::Member { .. } if changed => {
                 self.pending.subscription = true;
                 self.heartbeat_now(now);
@@ -151,7 +150,7 @@ impl Consumer {
             *then = AfterLeaving::Outside;
             return;
         }
-        // A heartbeat that joins may have arrived already.
+        // The broker may have received a heartbeat that joins.
         self.session_timeout.cancel();
         let known = match &self.state {
             State::Member { .. } => true,
@@ -195,10 +194,10 @@ impl Consumer {
 
     pub(crate) fn on_commit_refused(&mut self, now: Instant, code: ErrorCode, identity: &Identity) {
         if self.identity().as_ref() != Some(identity) {
-            return; // made as somebody that we no longer are
+            return; // made with an earlier identity
         }
         match code {
-            // The next heartbeat brings the epoch; what we own is ours all the same (FAILURES F2, F3).
+            // The next heartbeat brings the epoch; the partitions are still owned (FAILURES F2, F3).
             ErrorCode::StaleMemberEpoch | ErrorCode::IllegalGeneration => self.heartbeat_now(now),
             ErrorCode::UnknownMemberId | ErrorCode::FencedMemberEpoch => self.lose_membership(now),
             ErrorCode::FencedInstanceId => self.fail(self.core.fenced_error()),
@@ -367,7 +366,7 @@ impl Consumer {
     }
 }
 
-/// An id that no other member has, written as Kafka writes them (KIP-1082).
+/// A random id, in Kafka's format (KIP-1082).
 fn member_id(config: &Config) -> String {
     let mut random = SplitMix64::new(config.seed);
     let mut draw = || u128::from(random.next_u64());

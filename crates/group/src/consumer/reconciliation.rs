@@ -1,6 +1,6 @@
-//! [`Reconciliation`]: what the application holds, what it revokes, and what the broker wants it to have.
+//! [`Reconciliation`]: what the application owns, what it revokes, and the target that the broker assigned.
 //!
-//! By topic id: a topic that was deleted and created again is another one, though its name is the same (FAILURES B3).
+//! Topics go by id: a topic that was deleted and created again is another one with the same name (FAILURES B3).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,9 +15,9 @@ pub(super) struct Reconciliation {
     owned: BTreeMap<Id, TopicPartition>,
     /// The same by name.
     names: BTreeSet<TopicPartition>,
-    /// Those of them that a Revoke is out for.
+    /// Those of a Revoke that is not confirmed.
     revoking: BTreeSet<Id>,
-    /// What the broker wants; `None` once it is so.
+    /// The assignment of the broker; `None` when it is reached.
     target: Option<BTreeSet<Id>>,
 }
 
@@ -30,8 +30,8 @@ impl Reconciliation {
         self.owned.keys().copied()
     }
 
-    /// By which id the broker gave each topic. (What is held of a topic that is gone is let go before anything is taken of the
-    /// one that has its name.)
+    /// The id of each owned topic. (Partitions of a deleted topic are revoked before any of a new topic with its name are
+    /// added.)
     pub(super) fn topic_ids(&self) -> BTreeMap<Topic, Uuid> {
         self.owned.iter().map(|((id, _), name)| (name.topic.clone(), *id)).collect()
     }
@@ -40,30 +40,30 @@ impl Reconciliation {
         self.target.is_none() && self.revoking.is_empty()
     }
 
-    /// Whether the application has still to let go of something.
+    /// Whether a revocation is not confirmed.
     pub(super) fn is_revoking(&self) -> bool {
         !self.revoking.is_empty()
     }
 
-    /// The newest word of the broker replaces any older one. Whether something has to be let go for it.
+    /// A new target replaces the one before. Returns whether partitions have to be revoked for it.
     pub(super) fn set_target(&mut self, target: BTreeSet<Id>) -> bool {
-        let gives_up = self.owned.keys().any(|id| !target.contains(id));
+        let must_revoke = self.owned.keys().any(|id| !target.contains(id));
         self.target = Some(target);
-        gives_up
+        must_revoke
     }
 
-    /// Whether that is what we have, and nothing else was wanted before.
+    /// Whether `target` is what is owned, with no other target before.
     pub(super) fn is_at(&self, target: &BTreeSet<Id>) -> bool {
         self.is_settled() && self.owned.keys().eq(target)
     }
 
-    /// Target topics whose names nobody knows yet (F4).
+    /// Topics in the target whose names are not known yet (F4).
     pub(super) fn unnamed(&self, names: &BTreeMap<Uuid, Topic>) -> Vec<Uuid> {
         let topics: BTreeSet<Uuid> = self.target.iter().flatten().map(|(topic, _)| *topic).collect();
         topics.into_iter().filter(|topic| !names.contains_key(topic)).collect()
     }
 
-    /// Begins to let go of what is not in the target.
+    /// Starts to revoke what is not in the target.
     pub(super) fn revoke(&mut self) -> Vec<TopicPartition> {
         let Some(target) = &self.target else { return Vec::new() };
         let surplus = self.owned.iter().filter(|(id, _)| !target.contains(*id));
@@ -73,7 +73,7 @@ impl Reconciliation {
         names
     }
 
-    /// The application has let go.
+    /// The application has revoked the partitions.
     pub(super) fn revocation_done(&mut self) {
         for id in std::mem::take(&mut self.revoking) {
             if let Some(name) = self.owned.remove(&id) {
@@ -82,8 +82,7 @@ impl Reconciliation {
         }
     }
 
-    /// Takes what is new in the target and has a name. Returns it, and whether that is all; then there is nothing left
-    /// to do.
+    /// Adds the new partitions of the target whose topic names are known. Returns them, and whether the target is reached.
     pub(super) fn take_assigned(&mut self, names: &BTreeMap<Uuid, Topic>) -> (Vec<TopicPartition>, bool) {
         let Some(target) = &self.target else { return (Vec::new(), false) };
         let mut added = Vec::new();
@@ -97,7 +96,7 @@ impl Reconciliation {
                     added.push(name.clone());
                     self.owned.insert(*id, name);
                 }
-                // Two ids of one name: one of them is gone, and the broker will notice.
+                // Two ids with one name: one of the topics is deleted, and the broker will notice.
                 Some(_) | None => complete = false,
             }
         }
@@ -107,7 +106,7 @@ impl Reconciliation {
         (added, complete)
     }
 
-    /// All of it is gone. Returns what was not being let go of anyway (invariant S9).
+    /// All partitions are lost. Returns those that were not being revoked (invariant S9).
     pub(super) fn lose(&mut self) -> Vec<TopicPartition> {
         let Self { owned, revoking, .. } = std::mem::take(self);
         owned.into_iter().filter(|(id, _)| !revoking.contains(id)).map(|(_, name)| name).collect()

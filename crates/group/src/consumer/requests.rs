@@ -1,4 +1,4 @@
-//! What a heartbeat says.
+//! The contents of a heartbeat.
 
 use std::{collections::BTreeMap, mem};
 
@@ -10,7 +10,7 @@ use offtake_wire::{
 use super::{Consumer, state::State};
 use crate::config::{Protocol, millis};
 
-/// The epoch of a heartbeat that joins, leaves, or leaves as a static member that means to be back.
+/// The member epochs of heartbeats that join, leave, and leave as a static member that will return.
 pub(super) const JOIN: i32 = 0;
 pub(super) const LEAVE: i32 = -1;
 pub(super) const STATIC_LEAVE: i32 = -2;

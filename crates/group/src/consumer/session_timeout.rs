@@ -1,8 +1,8 @@
-//! The session timeout of a group of the consumer protocol: the broker's to say, and no heartbeat tells it (KIP-848).
+//! The session timeout of a group with the consumer protocol: the broker sets it, and no heartbeat has it (KIP-848).
 //!
-//! So it is looked up in the group's settings (DescribeConfigs, Kafka 4.0 and newer): once each time that we join, for it
-//! may have been changed meanwhile. A member that may not see it, or asks an older broker, goes on with what it knew, first
-//! Kafka's default of 45 s. What is changed while we are a member is noticed when we join again.
+//! So it is looked up in the group's configuration (DescribeConfigs, Kafka 4.0 and newer) each time that the member joins, as it
+//! may have changed. A member that is not allowed to see it, or asks an older broker, keeps the value that it had, at first
+//! Kafka's default of 45 s. A change during the membership is noticed when the member joins again.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use offtake_wire::{
 use crate::config::Config;
 
 const SETTING: &str = "consumer.session.timeout.ms";
-/// Kafka's own bounds are far inside these: what lies beyond is not believed.
+/// Values outside are ignored. Kafka's own limits are far inside.
 const PLAUSIBLE_MILLIS: std::ops::RangeInclusive<u64> = 1..=i32::MAX as u64;
 
 #[derive(Clone, Debug)]
@@ -38,12 +38,12 @@ impl SessionTimeout {
         }
     }
 
-    /// We join: it is to be looked up.
+    /// The member joins: looks the timeout up.
     pub(super) fn look_up(&mut self, now: Instant) {
         self.call = Call::Due(now);
     }
 
-    /// We neither are a member nor want to be one: an answer that is still to come is not taken.
+    /// The membership is over: an answer that is still to come is ignored.
     pub(super) fn cancel(&mut self) {
         self.call = Call::Idle;
     }
@@ -52,7 +52,7 @@ impl SessionTimeout {
         self.call.awaits(id)
     }
 
-    /// The timeout, if this is it.
+    /// The timeout, if the answer has it.
     pub(super) fn handle_answer(
         &mut self,
         now: Instant,
@@ -60,7 +60,7 @@ impl SessionTimeout {
         answer: Result<Answer, CallError>,
     ) -> Option<Duration> {
         if !self.call.take(id) {
-            return None; // of a membership that is over
+            return None; // an answer for a membership that is over
         }
         let why = match answer {
             Ok(Answer { response: Response::DescribeConfigs(described), .. }) => match read(described) {
@@ -79,8 +79,8 @@ impl SessionTimeout {
         tracing::info!(
             group = self.group,
             why,
-            "{SETTING} of the group cannot be read (it needs DESCRIBE_CONFIGS on the group, and Kafka 4.0): \
-             what was known before is taken for it, 45 s if nothing was"
+            "cannot read {SETTING} of the group (this needs DESCRIBE_CONFIGS on the group, and Kafka 4.0); the last known \
+             value is used, at first 45 s"
         );
         None
     }

@@ -1,4 +1,4 @@
-//! Where a member of the consumer protocol stands.
+//! The state of a member of the consumer protocol.
 
 use std::time::Instant;
 
@@ -8,9 +8,9 @@ use crate::{call::CoordinatorCall, core::AfterLeaving};
 pub(super) enum State {
     /// Not a member, and not trying to be one.
     Outside,
-    /// Out because the application stopped polling; back when it does.
+    /// Not a member because the application stopped polling. It joins again at the next poll.
     Unpolled,
-    /// Out for good.
+    /// Failed, until the next `subscribe`.
     Failed,
     Joining {
         heartbeat: CoordinatorCall,
@@ -18,28 +18,28 @@ pub(super) enum State {
     Member {
         heartbeat: CoordinatorCall,
     },
-    /// The application lets go of what is lost; then we join again. Silent until then (FAILURES F1).
+    /// The application gives up what is lost; then the member joins again. No heartbeat is sent until then (FAILURES F1).
     Revoking,
     Leaving {
         heartbeat: CoordinatorCall,
         until: Instant,
-        /// What the last heartbeat has in its place.
+        /// The member epoch of the last heartbeat.
         epoch: i32,
         then: AfterLeaving,
     },
 }
 
-/// What the next heartbeat has to mention. Null means "as before".
+/// The fields that the next heartbeat has to have. A null field means that nothing has changed.
 #[derive(Clone, Copy, Debug, Default, Hash)]
 pub(super) struct PendingFields {
     pub(super) subscription: bool,
     pub(super) owned: bool,
-    /// All of them: the broker may not have heard the last one.
+    /// All fields: the broker may not have received the last heartbeat.
     pub(super) full: bool,
 }
 
 impl State {
-    /// The outstanding heartbeat, or the next.
+    /// The outstanding heartbeat, or the next one.
     pub(super) fn heartbeat(&self) -> Option<&CoordinatorCall> {
         match self {
             Self::Outside | Self::Unpolled | Self::Failed | Self::Revoking => None,

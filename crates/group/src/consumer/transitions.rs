@@ -1,4 +1,4 @@
-//! How a member of the consumer protocol gets from one state to the next, and from what it has to what it should have.
+//! The transitions between states of the consumer protocol, and the steps towards the target assignment.
 
 use std::{
     mem,
@@ -18,16 +18,16 @@ use crate::{
     session::Session,
 };
 
-/// Heartbeats 200, 500 and 950 ms after the news, then every 500 ms: with the broker's default interval of 5 s some twenty
-/// more than usual of a member that joins, for two intervals, and some ten, for one, of a member whose assignment has
-/// changed. Never more than that: a broker that wants fewer heartbeats gets no more of these.
+/// Heartbeats 200, 500 and 950 ms after the start, then every 500 ms. With the broker's default interval of 5 s that adds about
+/// twenty heartbeats in two intervals for a member that joins, and about ten in one interval for a member whose assignment has
+/// changed. A longer interval adds no more than that.
 const BURST: HeartbeatBurst = HeartbeatBurst {
     first: Duration::from_millis(200),
     longest: Duration::from_millis(500),
     lasts: Duration::ZERO,
 };
 
-/// However long the interval: two of the default ones.
+/// The longest burst: two default intervals.
 const LONGEST_BURST: Duration = Duration::from_secs(10);
 
 impl Consumer {
@@ -40,7 +40,7 @@ impl Consumer {
         }
     }
 
-    /// Towards the newest target, as far as it goes now.
+    /// The next step towards the newest target.
     pub(super) fn reconcile(&mut self, now: Instant) {
         if !matches!(self.state, State::Member { .. })
             || self.core.outbox.has_unconfirmed()
@@ -88,7 +88,7 @@ impl Consumer {
         self.unreleased_since = None;
     }
 
-    /// The group goes on without us; we come back under the same name, owning nothing.
+    /// The group has removed this member. It joins again with the same id, owning nothing.
     pub(super) fn lose_membership(&mut self, now: Instant) {
         self.lose_everything();
         let at = self.core.health.on_restart(now, &mut self.core.outbox, || "out of the group".to_owned());
@@ -101,7 +101,7 @@ impl Consumer {
         self.session_timeout.cancel();
         self.lose_everything();
         if known {
-            // The broker is told in any case: a static member keeps its place.
+            // The broker is told in any case: a static member keeps its partitions for its session.
             let epoch = self.leave_epoch(GroupMembership::Default).unwrap_or(LEAVE);
             self.start_leaving(now, epoch, AfterLeaving::Unpolled);
         } else {
@@ -109,7 +109,7 @@ impl Consumer {
         }
     }
 
-    /// The epoch of a heartbeat that leaves; `None`: nothing says so (KIP-1092).
+    /// The member epoch of a heartbeat that leaves; `None` if none is sent (KIP-1092).
     pub(super) fn leave_epoch(&self, membership: GroupMembership) -> Option<i32> {
         match (membership, &self.core.config.instance_id) {
             (GroupMembership::Leave, _) | (GroupMembership::Default, None) => Some(LEAVE),
@@ -123,7 +123,7 @@ impl Consumer {
         self.state = State::Leaving { heartbeat: CoordinatorCall::due(now), until, epoch, then };
     }
 
-    /// The broker knows that we leave, or it has been tried for long enough.
+    /// The broker knows that the member leaves, or its time is up.
     pub(super) fn finish_leaving(&mut self, now: Instant) {
         let State::Leaving { then, .. } = mem::replace(&mut self.state, State::Outside) else { return };
         if then.emits_left() {
@@ -144,7 +144,7 @@ impl Consumer {
         self.core.outbox.push(Event::Failed(error));
     }
 
-    /// Fails, and takes leave of a group that would otherwise keep our place until the session is over.
+    /// Fails, and leaves the group, which would keep this member until its session expires.
     pub(super) fn fail_and_leave(&mut self, now: Instant, error: GroupError, known: bool) {
         self.fail(error);
         if let Some(epoch) = self.leave_epoch(GroupMembership::Default).filter(|_| known) {
@@ -152,7 +152,7 @@ impl Consumer {
         }
     }
 
-    /// There is something to say that should not wait for the interval.
+    /// Sends the next heartbeat at once.
     pub(super) fn heartbeat_now(&mut self, now: Instant) {
         let works = self.core.health.failures() == 0;
         let Some(heartbeat) = self.state.heartbeat_mut() else { return };
@@ -163,8 +163,8 @@ impl Consumer {
         }
     }
 
-    /// The share that we get is complete when others have let go, and they are told with their next heartbeat: for as
-    /// long as that takes we ask more often.
+    /// The target may be incomplete until other members have revoked partitions, and they learn of that with their next heartbeat.
+    /// For as long as that takes, heartbeats are sent more often.
     pub(super) fn expect_assignment_change(&mut self, now: Instant, lasts: Duration) {
         self.pacer.start_burst(now, HeartbeatBurst { lasts: lasts.min(LONGEST_BURST), ..BURST });
     }

@@ -1,10 +1,10 @@
-//! All members subscribe to the same topics: everybody gets the quota, rounded down or up, and keeps what it owns of it.
+//! All members subscribe to the same topics: each gets the quota, rounded down or up, and keeps what it owns up to that.
 
 use std::collections::{BTreeSet, VecDeque};
 
 use super::{Claims, Group, Plan};
 
-/// Who gets what, and which partitions cannot be had before their owner gives them up. `rack_aware`: racks matter.
+/// The plan, and the partitions that their owners have to revoke first. `rack_aware`: racks matter.
 pub(super) fn assign(
     group: &Group<'_>,
     java_order: &[usize],
@@ -33,16 +33,16 @@ pub(super) fn assign(
     distribution.below_low.sort_unstable();
     distribution.at_low.make_contiguous().sort_unstable();
     if rack_aware {
-        // Those that fewest members are near to come first.
+        // Partitions with the fewest rack-local members come first.
         let mut in_rack = vec![0usize; group.racks.count];
         for rack in (0..members).filter_map(|member| group.racks.of_member(member)) {
             in_rack.get_mut(rack).into_iter().for_each(|count| *count += 1);
         }
-        let near_to = |partition: &usize| -> usize {
+        let local_members = |partition: &usize| -> usize {
             let racks = group.racks.of_partition(*partition);
             racks.iter().filter_map(|rack| in_rack.get(*rack)).sum()
         };
-        free.sort_by_cached_key(near_to);
+        free.sort_by_cached_key(local_members);
         free = distribution.assign_rack_local(free);
     }
     distribution.assign_any(free);
@@ -54,20 +54,20 @@ struct Distribution<'a> {
     claims: &'a Claims,
     low: usize,
     high: usize,
-    /// How many members get `high`, where that is more than `low`; and how many have.
+    /// How many members may get `high`, if that is more than `low`; and how many have.
     may_be_above: usize,
     above: usize,
     plan: Plan,
-    /// Who had it.
+    /// The previous owner of each partition that was given up.
     given_up: Vec<Option<usize>>,
     withheld: Vec<bool>,
-    /// Members with fewer than `low`, and those with just that who may get one more.
+    /// Members with fewer than `low` partitions, and members with `low` that may get one more.
     below_low: Vec<usize>,
     at_low: VecDeque<usize>,
 }
 
 impl Distribution<'_> {
-    /// Up to the quotas; what is left of all partitions.
+    /// Members keep what they own, up to the quota. Returns the free partitions.
     fn keep_what_is_owned(&mut self, java_order: &[usize], rack_aware: bool) -> Vec<usize> {
         let mut kept = vec![false; self.group.partitions()];
         for &member in java_order {
@@ -92,7 +92,7 @@ impl Distribution<'_> {
                 self.low
             };
             if keep < owned.len() {
-                // By partition first: the surplus is taken from all topics alike.
+                // Sorted by partition first, so that the surplus comes from all topics alike.
                 owned.sort_by_cached_key(|p| (self.group.index_of(*p), *p));
                 owned.drain(keep..).for_each(|partition| self.give_up(partition, member));
             }
@@ -117,7 +117,7 @@ impl Distribution<'_> {
         self.given_up.get_mut(partition).into_iter().for_each(|owner| *owner = Some(by));
     }
 
-    /// How many the subscriber has then.
+    /// Returns how many partitions the member has then.
     fn give(&mut self, partition: usize, subscriber: usize) -> usize {
         let moves = self.given_up.get(partition).copied().flatten().is_some_and(|owner| owner != subscriber);
         if (moves || self.claims.disputed(partition))
@@ -130,27 +130,27 @@ impl Distribution<'_> {
         list.len()
     }
 
-    /// In turn to those below the quota who are rack_aware, and then to those at it. What nobody near has room for is left.
+    /// Free partitions go, in turn, to rack-local members below the quota, and then to those at it. Returns the rest.
     fn assign_rack_local(&mut self, free: Vec<usize>) -> Vec<usize> {
         let group = self.group;
         let rack_of = |member: usize| group.racks.of_member(member);
-        // Of each rack, places in `below_low` of those that are still below.
+        // For each rack, positions in `below_low` of members that are still below.
         let mut below = vec![BTreeSet::new(); self.group.racks.count];
         for (place, member) in self.below_low.iter().enumerate() {
             let rack = rack_of(*member).and_then(|rack| below.get_mut(rack));
             rack.into_iter().for_each(|rack| rack.extend([place]));
         }
-        // Those at the quota, in their order; and of each rack, places among them.
+        // The members at the quota, in order; and for each rack, positions among them.
         let mut at_low: Vec<Option<usize>> = Vec::new();
         let mut at_low_in: Vec<VecDeque<usize>> = vec![VecDeque::new(); self.group.racks.count];
-        let join_at_low =
+        let add_at_low =
             |member: usize, at_low: &mut Vec<Option<usize>>, racks: &mut Vec<VecDeque<usize>>| {
                 let rack = rack_of(member).and_then(|rack| racks.get_mut(rack));
                 rack.into_iter().for_each(|rack| rack.push_back(at_low.len()));
                 at_low.push(Some(member));
             };
         for member in std::mem::take(&mut self.at_low) {
-            join_at_low(member, &mut at_low, &mut at_low_in);
+            add_at_low(member, &mut at_low, &mut at_low_in);
         }
         let mut is_below = vec![true; self.below_low.len()];
         let mut turn = 0;
@@ -172,7 +172,7 @@ impl Distribution<'_> {
                         places.remove(&place);
                     }
                     if self.low < self.high && self.above < self.may_be_above {
-                        join_at_low(subscriber, &mut at_low, &mut at_low_in);
+                        add_at_low(subscriber, &mut at_low, &mut at_low_in);
                     }
                 }
                 continue;
@@ -207,7 +207,7 @@ impl Distribution<'_> {
         for partition in free {
             turn = if turn < self.below_low.len() { turn } else { 0 };
             let is_below = self.below_low.get(turn).copied();
-            // The quotas add up to the number of partitions, so somebody is left.
+            // The quotas add up to the number of partitions, so some member is left.
             let Some(subscriber) = is_below.or_else(|| self.at_low.pop_front()) else { continue };
             if self.give(partition, subscriber) == self.low {
                 self.below_low.remove(turn);

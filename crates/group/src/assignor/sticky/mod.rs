@@ -1,8 +1,8 @@
-//! `sticky` and `cooperative-sticky`: even, and moving as little as possible.
+//! `sticky` and `cooperative-sticky`: balanced, and moving as few partitions as possible.
 //!
-//! Where all members subscribe to the same topics, quotas decide ([`equal`]); otherwise partitions are placed and then
-//! moved for as long as that evens things out ([`unequal`]). Where racks matter (KIP-881), nobody keeps a partition
-//! without a replica in its rack, and what is free goes first to those who are near; being even comes before being near.
+//! If all members subscribe to the same topics, quotas decide ([`equal`]). Otherwise partitions are assigned and then moved while
+//! that improves the balance ([`unequal`]). Where racks matter (KIP-881), no member keeps a partition without a replica in its rack,
+//! and free partitions go first to members with a replica in their rack. Balance comes before racks.
 
 use super::{
     claims::{Claims, NO_GENERATION},
@@ -17,13 +17,13 @@ mod unequal;
 /// When a partition that has an owner may go to another member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Moves {
-    /// At once: nobody owns anything while an eager group rebalances.
+    /// At once: in an eager rebalance no member owns anything.
     AtOnce,
-    /// In the next round, when its owner has given it up.
-    AfterRelease,
+    /// In the next round, when its owner has revoked it.
+    AfterRevocation,
 }
 
-/// Rounds in which a group must come to rest, or its racks are not looked at.
+/// If an assignment does not converge in this many rounds, racks are ignored.
 const MAX_ROUNDS: usize = 8;
 
 pub(super) fn assign(group: &mut Group<'_>, moves: Moves) -> Plan {
@@ -42,9 +42,9 @@ pub(super) fn assign(group: &mut Group<'_>, moves: Moves) -> Plan {
     round(group, &java_order, moves, false)
 }
 
-/// Whether the rounds after this one, of the same members, end with one that moves nothing. Where subscriptions differ, what
-/// goes to a member that is nearer may be sent on by the next round for evenness' sake, and so round and round: the group would
-/// rebalance for ever. What we follow of Java's has no such end.
+/// Whether the rounds after this one, with the same members, end with one that moves nothing. If subscriptions differ, one round may
+/// move a partition to a member in a better rack, and the next may move it on for the balance, again and again: the group would
+/// rebalance for ever. Java's algorithm has no such check.
 fn converges(group: &mut Group<'_>, java_order: &[usize], plan: &Plan) -> bool {
     let mut before = plan.clone();
     for _ in 0..MAX_ROUNDS {
@@ -52,7 +52,7 @@ fn converges(group: &mut Group<'_>, java_order: &[usize], plan: &Plan) -> bool {
             member.owned.clone_from(owned);
             member.generation = Some(0);
         }
-        let after = round(group, java_order, Moves::AfterRelease, true);
+        let after = round(group, java_order, Moves::AfterRevocation, true);
         if after == before {
             return true;
         }
@@ -61,18 +61,18 @@ fn converges(group: &mut Group<'_>, java_order: &[usize], plan: &Plan) -> bool {
     false
 }
 
-/// Lists in order.
+/// One round of assignment. Its lists are sorted.
 fn round(group: &Group<'_>, java_order: &[usize], moves: Moves, rack_aware: bool) -> Plan {
     let claims = Claims::resolve(group, java_order);
     let (mut plan, withheld) = if group.same_subscription {
         equal::assign(group, java_order, &claims, rack_aware)
     } else {
         let plan = unequal::assign(group, java_order, &claims, rack_aware);
-        let withheld = if moves == Moves::AfterRelease { claims.moving(group, &plan) } else { Vec::new() };
+        let withheld = if moves == Moves::AfterRevocation { claims.moving(group, &plan) } else { Vec::new() };
         (plan, withheld)
     };
     for list in &mut plan {
-        if moves == Moves::AfterRelease {
+        if moves == Moves::AfterRevocation {
             list.retain(|partition| !withheld.get(*partition).copied().unwrap_or(false));
         }
         list.sort_unstable();

@@ -1,18 +1,18 @@
-//! What has been moved while evening out, so that two members do not swap partitions of one topic: instead of moving
-//! a second partition the other way, the first is sent home.
+//! The moves during balancing. They keep two members from swapping partitions of one topic: instead of moving a second partition the
+//! other way, the first one is moved back.
 
 use std::collections::HashMap;
 
 use super::{Group, java};
 
-/// Partitions of a topic that went from this member to that one.
+/// Topic, source and target member of a move.
 type Between = (usize, usize, usize);
 
 pub(super) struct Movements {
-    /// Where each moved partition came from.
+    /// The original owner of each moved partition.
     from: Vec<Option<usize>>,
     between: HashMap<Between, Moved>,
-    /// Java's hashes of the topics' names.
+    /// Java's hashes of the topic names.
     hashes: Vec<i32>,
 }
 
@@ -20,7 +20,7 @@ pub(super) struct Movements {
 struct Moved {
     /// In order of insertion.
     partitions: Vec<usize>,
-    /// How many there ever were at once: the size of Java's java_order, and so its order, depends on it.
+    /// The most there ever were at once: the size of Java's hash table, and so its order, depends on it.
     most: usize,
 }
 
@@ -37,7 +37,7 @@ impl Movements {
         self.from.get(partition).copied().flatten()
     }
 
-    /// Which partition to move to `to`, when it is `partition`'s turn to leave `owner`.
+    /// The partition to move to `to` when `partition` is to leave `owner`: one to move back, if there is any.
     pub(super) fn instead_of(&self, group: &Group<'_>, partition: usize, owner: usize, to: usize) -> usize {
         let topic = group.topic_of(partition);
         let from = self.came_from(partition).unwrap_or(owner);
@@ -46,7 +46,7 @@ impl Movements {
         back.and_then(|moved| moved.first(group, hash)).unwrap_or(partition)
     }
 
-    pub(super) fn moved(&mut self, group: &Group<'_>, partition: usize, owner: usize, to: usize) {
+    pub(super) fn record_move(&mut self, group: &Group<'_>, partition: usize, owner: usize, to: usize) {
         let topic = group.topic_of(partition);
         let source = match self.came_from(partition) {
             None => owner,

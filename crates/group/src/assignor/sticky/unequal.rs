@@ -1,11 +1,11 @@
-//! Members subscribe to different topics: what is owned stays, what is free goes to whoever has least, and then
-//! partitions move for as long as that evens things out.
+//! Members subscribe to different topics: owned partitions stay, free ones go to the member with the fewest, and then partitions
+//! move while that improves the balance.
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
 use super::{Claims, Group, NO_GENERATION, Plan, movements::Movements};
 
-/// Moves for each partition and member: far beyond what evening out takes, and an end to what never settles.
+/// The most moves per partition and member. Balancing takes far fewer; this bounds the work if it never ends.
 const MOVES_EACH: usize = 16;
 
 /// `rack_aware`: racks matter.
@@ -27,8 +27,8 @@ pub(super) fn assign(group: &Group<'_>, java_order: &[usize], claims: &Claims, r
     state.plan()
 }
 
-/// Who had each partition before the newest generation: it goes back there rather than to a third. Empty if all are of
-/// the newest.
+/// The owner of each partition before the newest generation: the partition rather moves back there than to a third member. Empty
+/// if all claims are of the newest generation.
 fn previous_owners(group: &Group<'_>, java_order: &[usize]) -> Vec<Option<usize>> {
     let generation = |member: usize| {
         group.members.get(member).and_then(|member| member.generation).unwrap_or(NO_GENERATION)
@@ -40,7 +40,7 @@ fn previous_owners(group: &Group<'_>, java_order: &[usize]) -> Vec<Option<usize>
         for &partition in group.members.get(number).map_or(&[][..], |member| &member.owned) {
             let Some(before) = previous.get_mut(partition) else { continue };
             let newer = before.is_none_or(|other| generation(number) > generation(other));
-            // Who has unsubscribed since cannot have it back.
+            // A member that has unsubscribed since cannot get it back.
             if newer && group.subscribes(number, group.topic_of(partition)) {
                 *before = Some(number);
             }
@@ -49,7 +49,7 @@ fn previous_owners(group: &Group<'_>, java_order: &[usize]) -> Vec<Option<usize>
     previous
 }
 
-/// Some members, whoever has least first, then by name. An entry that is out of date is passed over.
+/// Members in order of their number of partitions, then by name. Entries that are out of date are skipped.
 #[derive(Default)]
 struct Queue(BinaryHeap<Reverse<(usize, usize)>>);
 
@@ -73,7 +73,7 @@ impl Queue {
     }
 }
 
-/// Who has what at the moment.
+/// The assignment while it is being balanced.
 struct AssignmentState<'a> {
     group: &'a Group<'a>,
     /// The members that subscribe to each topic.
@@ -123,7 +123,7 @@ impl<'a> AssignmentState<'a> {
 
     fn balance(&mut self, previous: &[Option<usize>], released_any: bool, rack_aware: bool) {
         let fresh = self.size.iter().all(|size| *size == 0);
-        // Topics that few can take come first.
+        // Topics with few subscribers come first.
         let mut topics: Vec<usize> = (0..self.group.topics.len()).collect();
         topics.sort_by_key(|topic| (self.subscribers(*topic).len(), *topic));
         let was_free: Vec<bool> = self.owner.iter().map(Option::is_none).collect();
@@ -140,7 +140,7 @@ impl<'a> AssignmentState<'a> {
         }
         let reassigned = self.reassign(&topics, previous, |_| true);
         if !fresh && reassigned && self.score(&involved) >= before.1 {
-            // All that moving was for nothing.
+            // The moves have not improved the balance: they are undone.
             for (partition, owner) in before.0.into_iter().enumerate() {
                 if let Some(owner) = owner.filter(|owner| self.owner(partition) != Some(*owner)) {
                     self.give(partition, owner);
@@ -153,7 +153,7 @@ impl<'a> AssignmentState<'a> {
         self.group.topics.get(topic).map_or(0..0, |topic| topic.partitions())
     }
 
-    /// What is free of a topic, to those who have least.
+    /// Gives the free partitions of a topic to the subscribers with the fewest.
     fn assign_any(&mut self, topic: usize) {
         let mut queue = None;
         for partition in self.partitions_of(topic).filter(|p| self.owner(*p).is_none()).collect::<Vec<_>>() {
@@ -166,10 +166,10 @@ impl<'a> AssignmentState<'a> {
         }
     }
 
-    /// The same, to those in a rack with a replica and those without a rack; what nobody is near to is left.
+    /// The same, but only to subscribers in a rack with a replica or without a rack.
     fn assign_rack_local(&mut self, topic: usize) {
         let racks = &self.group.racks;
-        // The last one is for those without a rack.
+        // The last queue has the members without a rack.
         let mut queues: Vec<Queue> = Vec::new();
         for partition in self.partitions_of(topic).filter(|p| self.owner(*p).is_none()).collect::<Vec<_>>() {
             if queues.is_empty() {
@@ -189,7 +189,7 @@ impl<'a> AssignmentState<'a> {
         }
     }
 
-    /// Members that may still gain or lose something.
+    /// The members that may still get or lose partitions.
     fn involved(&self) -> Vec<usize> {
         let shared = |topic: usize| self.subscribers(topic).len() > 1;
         let mut holds_shared = vec![false; self.size.len()];
@@ -208,7 +208,7 @@ impl<'a> AssignmentState<'a> {
         involved.map(|(member, _)| member).collect()
     }
 
-    /// The sum of the differences of all pairs: zero when everybody has the same.
+    /// The sum of the differences of all pairs: zero if all members have the same number.
     fn score(&self, involved: &[usize]) -> usize {
         let mut sizes: Vec<usize> = involved.iter().map(|member| self.size(*member)).collect();
         sizes.sort_unstable();
@@ -221,7 +221,7 @@ impl<'a> AssignmentState<'a> {
         score
     }
 
-    /// Moves what a member with two fewer could take, until there is nothing of that kind; whether anything moved.
+    /// Moves partitions to members with at least two fewer, until there are none. Returns whether any moved.
     fn reassign(
         &mut self,
         topics: &[usize],
@@ -249,7 +249,7 @@ impl<'a> AssignmentState<'a> {
     ) -> bool {
         let sizes = self.subscribers(topic).iter().map(|subscriber| self.size(*subscriber));
         let Some(mut least) = sizes.min() else { return false };
-        // While moving within one topic nobody's number changes but its subscribers', so one queue serves for all of it.
+        // Moves within one topic change only its subscribers' numbers, so one queue serves for the whole topic.
         let mut queue = None;
         let mut moved = false;
         for partition in self.partitions_of(topic).filter(|partition| may_move(*partition)) {
@@ -268,7 +268,7 @@ impl<'a> AssignmentState<'a> {
             };
             let chosen = self.movements.instead_of(self.group, partition, owner, to);
             if let Some(from) = self.owner(chosen) {
-                self.movements.moved(self.group, chosen, from, to);
+                self.movements.record_move(self.group, chosen, from, to);
                 self.give(chosen, to);
                 queue.changed(from, &self.size);
                 queue.changed(to, &self.size);
