@@ -7,7 +7,7 @@ use bytes::Bytes;
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use offtake_wire::records::{
-    Batch, BatchBuilder, Batches, Compression, Crc, Decompressor, Lz4Checksum, Position, compress,
+    Batch, BatchBuilder, Batches, Compression, Crc, Decompressor, Lz4Checksum, PayloadPosition, compress,
 };
 
 fn main() {
@@ -41,7 +41,7 @@ fn answer(size: usize, codec: Compression, headers: &[(&str, Option<&[u8]>)]) ->
     let mut offset = 0u64;
     while offset < RECORDS {
         let mut batch = BatchBuilder::new(offset as i64).compression(codec);
-        while batch.unpacked_size() < (16 << 10) && offset < RECORDS {
+        while batch.uncompressed_size() < (16 << 10) && offset < RECORDS {
             batch.push(1_700_000_000_000 + offset as i64 / 7, None, Some(&value(size, offset)), headers);
             offset += 1;
         }
@@ -99,7 +99,7 @@ fn take_runs_and_read_them(bencher: Bencher<'_, '_>, size: usize) {
         let mut seen = 0;
         for batch in black_box(&batches) {
             let payload = batch.open(&mut decompressor).unwrap();
-            let mut at = Position::START;
+            let mut at = PayloadPosition::START;
             while payload.count_from(at) > 0 {
                 let (run, error) = payload.take(&mut at, 500);
                 assert!(error.is_none());

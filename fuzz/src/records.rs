@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use offtake_wire::records::{
     AbortedTransactions, Batch, BatchBuilder, Batches, Compression, ControlRecord, Crc, Decompressor,
-    Payload, Position, Record, RecordError, legacy_wrapper,
+    Payload, PayloadPosition, Record, RecordError, legacy_wrapper,
 };
 
 use crate::meter;
@@ -155,7 +155,7 @@ fn walk(payload: &Payload, step: usize) {
 
 /// In runs of `step` the same records come, and then the same error.
 fn take(payload: &Payload, step: usize, walked: &[Record<'_>], error: Option<RecordError>) {
-    let mut at = Position::START;
+    let mut at = PayloadPosition::START;
     let mut taken = 0;
     let mut next_offset = payload.base_offset();
     loop {

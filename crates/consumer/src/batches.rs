@@ -83,7 +83,7 @@ pub(crate) enum Contents {
     /// Its first records were handed out by a `poll`.
     Begun {
         payload: Payload,
-        at: wire::Position,
+        at: wire::PayloadPosition,
         leader_epoch: Option<i32>,
     },
 }
@@ -144,7 +144,7 @@ impl RecordBatch {
         })
     }
 
-    fn run(&self, decompressor: &mut Decompressor) -> Result<wire::Run, RecordError> {
+    fn run(&self, decompressor: &mut Decompressor) -> Result<wire::RecordSlice, RecordError> {
         let opened;
         let (payload, mut at) = match &self.contents {
             Contents::Packed(batch) => {

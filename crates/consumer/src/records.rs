@@ -82,7 +82,7 @@ pub struct PartitionRecords {
     pub(crate) partition: TopicPartition,
     pub(crate) token: Token,
     pub(crate) leader_epoch: Option<i32>,
-    pub(crate) run: wire::Run,
+    pub(crate) run: wire::RecordSlice,
     /// Where reading goes on after them: past compacted and control records too.
     pub(crate) next: Position,
     /// Where it is kept account of which of them are finished, if that is done one by one.
@@ -391,7 +391,7 @@ impl Delivered for PartitionRecords {
 #[derive(Clone, Debug)]
 pub struct PartitionIter<'a> {
     of: &'a PartitionRecords,
-    records: wire::RunIter<'a>,
+    records: wire::RecordSliceIter<'a>,
 }
 
 impl<'a> Iterator for PartitionIter<'a> {

@@ -1,4 +1,4 @@
-//! What an answer means: for the session, for the broker, and for each partition in it.
+//! Handles the response to a Fetch: for the session, for the broker, and for each partition in it.
 
 use std::{collections::BTreeSet, time::Instant};
 
@@ -13,25 +13,25 @@ use offtake_wire::{
 use crate::{
     BrokerError, Event, Fetcher, PartitionError, Watermarks,
     memory::Frame,
-    node::Flight,
+    node::InFlight,
     partition::{Replica, State},
     session::Entry,
 };
 
-/// After so many failures in a row the engine is told.
-pub(crate) const TELLING: u32 = 3;
+/// Failures in a row after which the engine is told.
+pub(crate) const REPORT_AFTER: u32 = 3;
 
-/// What an error of one partition asks of us.
+/// What follows from the error code of a partition.
 enum Remedy {
     /// `offsets` must find another position.
     Reset,
-    /// Somebody else leads, or nobody knows who does.
+    /// The leader may be another broker: refresh the metadata.
     FindLeader,
-    /// It passes.
+    /// Ask again after a pause.
     Wait,
-    /// It may pass; the application is told when it does not.
-    Doubt,
-    /// Only somebody outside can mend it: the application is told at once.
+    /// Ask again after a pause; report it when it lasts.
+    WaitThenReport,
+    /// Ask again after a pause; report it at once, as only an operator can mend it.
     Refused,
 }
 
@@ -53,7 +53,7 @@ fn remedy(code: ErrorCode) -> Remedy {
         ErrorCode::TopicAuthorizationFailed
         | ErrorCode::InvalidTopicException
         | ErrorCode::UnsupportedCompressionType => Remedy::Refused,
-        _ => Remedy::Doubt,
+        _ => Remedy::WaitThenReport,
     }
 }
 
@@ -66,11 +66,11 @@ struct Reply<'a> {
     frame: Frame,
 }
 
-/// What a partition takes of a response beside its records, in bytes, and a topic: more in some versions, less in others.
+/// An estimate of what each partition of a response takes beside its records, in bytes.
 const PARTITION_HEADER: usize = 64;
 
-/// The memory that a response keeps at the least.
-fn least_memory(response: &FetchResponse) -> usize {
+/// The least memory that a response can hold, in bytes.
+fn min_memory(response: &FetchResponse) -> usize {
     let partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
     let bytes =
         partitions.map(|data| data.records.as_ref().map_or(0, Bytes::len).saturating_add(PARTITION_HEADER));
@@ -78,21 +78,21 @@ fn least_memory(response: &FetchResponse) -> usize {
 }
 
 impl Fetcher {
-    /// The answer to a Fetch, or why there is none.
+    /// The response to a Fetch, or why there is none.
     pub fn handle_answer(&mut self, now: Instant, id: CallId, answer: Result<Answer, CallError>) {
         let Some((&broker, node)) = self.nodes.iter_mut().find(|(_, node)| node.call.awaits(id)) else {
             return;
         };
         node.call = Call::Idle;
-        let flight = node.flight.take();
+        let in_flight = node.in_flight.take();
         if self.closing {
             self.nodes.remove(&broker);
             return;
         }
         match answer {
             Ok(Answer { response: Response::Fetch(response), memory, .. }) => {
-                let frame = self.memory.frame(memory.max(least_memory(&response)));
-                self.fetched(now, broker, flight, frame, response);
+                let frame = self.memory.frame(memory.max(min_memory(&response)));
+                self.on_fetch_response(now, broker, in_flight, frame, response);
             }
             Ok(_) => self.broker_failed(now, broker, BrokerError::UnexpectedResponse),
             Err(error) => match error {
@@ -102,7 +102,7 @@ impl Fetcher {
         }
     }
 
-    /// Calls that the loop never answered.
+    /// Gives up calls that were never answered.
     pub(crate) fn give_up_overdue(&mut self, now: Instant) {
         let overdue: Vec<_> = self
             .nodes
@@ -116,7 +116,7 @@ impl Fetcher {
                 continue;
             }
             if let Some(node) = self.nodes.get_mut(&broker) {
-                node.flight = None;
+                node.in_flight = None;
             }
             let error = CallError::TimedOut {
                 address: broker.to_string(),
@@ -127,15 +127,15 @@ impl Fetcher {
         }
     }
 
-    /// There is no answer, or none to use: positions stay, the session starts anew (A1), and after a pause we ask
-    /// again. Who leads may have changed.
+    /// A request failed as a whole: positions stay, the session starts anew (A1), and the broker is asked again after a pause.
+    /// Leaders may have changed.
     fn broker_failed(&mut self, now: Instant, broker: BrokerId, error: BrokerError) {
         let Some(node) = self.nodes.get_mut(&broker) else { return };
         node.session.restart();
         node.idle_answers = 0;
         node.call = Call::Due(now + node.backoff.next_wait());
-        if node.backoff.failures() >= TELLING && !node.announced {
-            node.announced = true;
+        if node.backoff.failures() >= REPORT_AFTER && !node.reported {
+            node.reported = true;
             self.events.push_back(Event::BrokerFailing { broker, error });
         }
         self.refresh = true;
@@ -150,11 +150,11 @@ impl Fetcher {
         }
     }
 
-    fn fetched(
+    fn on_fetch_response(
         &mut self,
         now: Instant,
         broker: BrokerId,
-        flight: Option<Flight>,
+        in_flight: Option<InFlight>,
         frame: Frame,
         response: FetchResponse,
     ) {
@@ -180,47 +180,47 @@ impl Fetcher {
         let reply = Reply { now, broker, endpoints: &response.node_endpoints, frame };
         let full = node.session.was_full();
         let asked = node.session.len();
-        node.session.accepted(response.session_id);
+        node.session.accept(response.session_id);
         node.refusals = 0;
-        if node.suspects.pop_front().is_some() {
+        if node.oversize_candidates.pop_front().is_some() {
             // This partition's batch fits; the oversized one is another's.
             node.session.restart();
-            self.topics(&reply, response.responses);
+            self.on_topics(&reply, response.responses);
             return;
         }
         node.backoff.reset();
-        if std::mem::take(&mut node.announced) {
+        if std::mem::take(&mut node.reported) {
             self.events.push_back(Event::BrokerRecovered { broker });
         }
-        let (answered, news) = self.topics(&reply, response.responses);
+        let (answered, has_news) = self.on_topics(&reply, response.responses);
         let Some(node) = self.nodes.get_mut(&broker) else { return };
         if full && answered < asked {
             // The broker's session is not the one that we asked for.
             node.session.restart();
         }
-        if news {
+        if has_news {
             node.sent_something();
-        } else if !node.left_out.is_empty() && flight.is_some_and(|flight| !flight.waits) {
+        } else if !node.over_share.is_empty() && in_flight.is_some_and(|in_flight| !in_flight.may_wait) {
             return node.back_off_idle(now);
         }
-        let early = flight.is_some_and(|flight| {
-            flight.waits && now.saturating_duration_since(flight.sent) < self.config.max_wait / 2
+        let early = in_flight.is_some_and(|in_flight| {
+            in_flight.may_wait && now.saturating_duration_since(in_flight.sent) < self.config.max_wait / 2
         });
-        if early && !news {
+        if early && !has_news {
             // Brokers wait when they have nothing: one that does not must not make us spin (S15).
-            node.call = Call::Due(now + node.empty.next_wait());
+            node.call = Call::Due(now + node.empty_backoff.next_wait());
         } else {
-            node.empty.reset();
+            node.empty_backoff.reset();
         }
     }
 
-    /// How many partitions were answered that had been asked for, and whether there was anything to an answer.
-    fn topics(&mut self, reply: &Reply<'_>, topics: Vec<FetchableTopicResponse>) -> (usize, bool) {
+    /// How many of the requested partitions were in the response, and whether any had news.
+    fn on_topics(&mut self, reply: &Reply<'_>, topics: Vec<FetchableTopicResponse>) -> (usize, bool) {
         let broker = reply.broker;
         let mut seen = BTreeSet::new();
-        let mut news = false;
+        let mut has_news = false;
         for topic in topics {
-            let Some(name) = self.name(broker, &topic) else { continue };
+            let Some(name) = self.topic_name(broker, &topic) else { continue };
             for data in topic.partitions {
                 let tp = TopicPartition::new(&name, data.partition_index);
                 let Some(entry) = self.nodes.get(&broker).and_then(|node| node.session.entry(&tp)) else {
@@ -234,22 +234,22 @@ impl Fetcher {
                     && let Some(node) = self.nodes.get_mut(&broker)
                 {
                     // Whoever has it now: it is not said twice.
-                    node.session.told(&tp, ends);
+                    node.session.learn_watermarks(&tp, ends);
                 }
                 if seen.insert(tp.clone()) {
                     if data.records.as_ref().is_some_and(|records| !records.is_empty())
                         && let Some(node) = self.nodes.get_mut(&broker)
                     {
-                        node.session.served(&tp);
+                        node.session.note_records(&tp);
                     }
-                    news |= self.partition(reply, &tp, entry, data); // the second time it is a repeat (I4)
+                    has_news |= self.on_partition(reply, &tp, entry, data); // a second time it is a repeat (I4)
                 }
             }
         }
-        (seen.len(), news)
+        (seen.len(), has_news)
     }
 
-    fn name(&self, broker: BrokerId, topic: &FetchableTopicResponse) -> Option<Topic> {
+    fn topic_name(&self, broker: BrokerId, topic: &FetchableTopicResponse) -> Option<Topic> {
         if topic.topic_id.is_zero() {
             Some(Topic::from(topic.topic.as_str()))
         } else {
@@ -257,8 +257,8 @@ impl Fetcher {
         }
     }
 
-    /// One partition's answer; whether there was anything to it.
-    fn partition(
+    /// One partition of the response; whether it had news.
+    fn on_partition(
         &mut self,
         reply: &Reply<'_>,
         tp: &TopicPartition,
@@ -272,20 +272,20 @@ impl Fetcher {
             return true; // asked for before a seek, a revoke, a new leader (I7, I8, E3)
         };
         if !data.error_code.is_ok() {
-            self.refused(reply, tp, entry, &data);
+            self.on_partition_error(reply, tp, entry, &data);
             return true;
         }
         if let Some(watermarks) = Watermarks::of(&data)
             && partition.watermarks.replace(watermarks) != Some(watermarks)
         {
             let token = partition.token;
-            self.events.push_back(Event::Watermarks { tp: tp.clone(), token, watermarks });
+            self.events.push_back(Event::Watermarks { partition: tp.clone(), token, watermarks });
         }
         if let Some(end) = data.diverging_epoch.as_ref().filter(|end| end.end_offset >= 0) {
-            partition.state = State::Parked;
+            partition.state = State::AwaitingStart;
             partition.tell_epoch = false;
             self.events.push_back(Event::Diverged {
-                tp: tp.clone(),
+                partition: tp.clone(),
                 token: partition.token,
                 position: partition.position,
                 epoch: Some(end.epoch).filter(|epoch| *epoch >= 0),
@@ -296,73 +296,73 @@ impl Fetcher {
         }
         let from_leader = partition.leader == Some(broker);
         let records = data.records.clone().filter(|records| !records.is_empty());
-        let mut news = false;
+        let mut has_news = false;
         if let Some(records) = records {
-            news = true;
-            self.records(reply, tp, &records, &data);
+            has_news = true;
+            self.on_records(reply, tp, &records, &data);
         } else {
             partition.backoff.reset();
-            partition.announced = false;
+            partition.reported = false;
         }
         match BrokerId::known(data.preferred_read_replica) {
             Some(replica) if from_leader && replica != broker => {
-                news = true;
-                self.prefer(now, tp, replica);
+                has_news = true;
+                self.prefer_replica(now, tp, replica);
             }
-            // Only a leader names a replica. Who was asked as one is another broker than the metadata says: it may answer so
-            // for as long as the lease lasts, without a record.
-            Some(_) if !from_leader && self.flows(tp) => {
+            // Only a leader names a preferred replica, so this broker is not the replica that we took it for. It may answer in
+            // this way, without records, for as long as the lease lasts.
+            Some(_) if !from_leader && self.is_fetching(tp) => {
                 self.refresh = true;
                 self.back_to_leader(now, tp);
                 self.pause_after_trouble(now, tp);
             }
             _ => {}
         }
-        news
+        has_news
     }
 
-    fn flows(&self, tp: &TopicPartition) -> bool {
-        self.partitions.get(tp).is_some_and(|partition| partition.state == State::Flowing)
+    fn is_fetching(&self, tp: &TopicPartition) -> bool {
+        self.partitions.get(tp).is_some_and(|partition| partition.state == State::Fetching)
     }
 
-    /// The leader says that a replica is nearer to us (KIP-392).
-    fn prefer(&mut self, now: Instant, tp: &TopicPartition, broker: BrokerId) {
+    /// The leader names a preferred read replica (KIP-392).
+    fn prefer_replica(&mut self, now: Instant, tp: &TopicPartition, broker: BrokerId) {
         let known = self.brokers.contains(&broker);
-        let Some(partition) = self.partitions.get_mut(tp).filter(|it| it.state == State::Flowing) else {
+        let Some(partition) = self.partitions.get_mut(tp).filter(|it| it.state == State::Fetching) else {
             return;
         };
         if known {
             partition.replica = Some(Replica { broker, until: now + self.config.replica_lease });
             self.reschedule(tp);
         } else {
-            // Nobody we could ask; metadata may know it soon, and if not, the leader has to do.
+            // The metadata does not know it yet; until then the leader is asked.
             self.refresh = true;
             self.back_to_leader(now, tp);
             self.pause_after_trouble(now, tp);
         }
     }
 
-    fn records(&mut self, reply: &Reply<'_>, tp: &TopicPartition, records: &Bytes, data: &PartitionData) {
+    fn on_records(&mut self, reply: &Reply<'_>, tp: &TopicPartition, records: &Bytes, data: &PartitionData) {
         let Some(partition) = self.partitions.get_mut(tp) else { return };
         let from = partition.position;
         let listed = data.aborted_transactions.iter().flatten().map(|it| (it.producer_id, it.first_offset));
-        let found = self.reader.read(from, records, data.high_watermark, AbortedTransactions::new(listed));
-        let moved = found.next.offset > from.offset;
+        let outcome = self.reader.read(from, records, data.high_watermark, AbortedTransactions::new(listed));
+        let moved = outcome.next.offset > from.offset;
         if moved {
             partition.backoff.reset();
-            partition.announced = false;
+            partition.reported = false;
             partition.tell_epoch = true;
             partition.replica_failures = 0;
             if partition.replica.is_some() {
-                partition.rackless_times = 0;
+                partition.without_rack_times = 0;
             }
-            // What is seen of a field keeps all of it in memory; where nothing is seen nothing is kept.
-            let bytes = if found.visible.is_empty() { 0 } else { records.len() };
-            let chunk = partition.chunk(tp, found.next, found.visible);
-            partition.position = found.next;
+            // A visible batch keeps the whole records field in memory; without one nothing is kept.
+            let bytes = if outcome.visible.is_empty() { 0 } else { records.len() };
+            let chunk = partition.chunk(tp, outcome.next, outcome.visible);
+            partition.position = outcome.next;
             self.store(from, chunk, reply.frame, bytes);
         }
-        match found.error {
+        match outcome.error {
             // The broker has the rest of it, and sends it when asked from here (KIP-74).
             Some(error) if error.is_cut_short() && moved => {}
             Some(error) if error.is_cut_short() => {
@@ -375,7 +375,7 @@ impl Fetcher {
                 let tries = self
                     .pause_after_trouble(reply.now, tp)
                     .map_or(0, |partition| partition.backoff.failures());
-                if tries >= TELLING {
+                if tries >= REPORT_AFTER {
                     self.failed(tp, PartitionError::NoProgress { offset: from.offset });
                 }
             }
@@ -389,8 +389,8 @@ impl Fetcher {
         if error.stops() {
             partition.state = State::Stopped;
         }
-        self.events.push_back(Event::Failed {
-            tp: tp.clone(),
+        self.events.push_back(Event::PartitionFailed {
+            partition: tp.clone(),
             token: partition.token,
             position: partition.position,
             error,
@@ -399,7 +399,13 @@ impl Fetcher {
     }
 
     /// The broker has an error for us instead of records.
-    fn refused(&mut self, reply: &Reply<'_>, tp: &TopicPartition, entry: Entry, data: &PartitionData) {
+    fn on_partition_error(
+        &mut self,
+        reply: &Reply<'_>,
+        tp: &TopicPartition,
+        entry: Entry,
+        data: &PartitionData,
+    ) {
         let Reply { now, broker, endpoints, .. } = *reply;
         let Some(partition) = self.partitions.get_mut(tp) else { return };
         if partition.leader != Some(broker) {
@@ -413,7 +419,7 @@ impl Fetcher {
             }
             Remedy::Reset => self.out_of_range(tp),
             Remedy::FindLeader => {
-                if !self.hint(tp, data, endpoints) {
+                if !self.report_leader_hint(tp, data, endpoints) {
                     self.refresh = true;
                 }
                 self.pause_after_trouble(now, tp);
@@ -421,11 +427,11 @@ impl Fetcher {
             Remedy::Wait => {
                 self.pause_after_trouble(now, tp);
             }
-            remedy @ (Remedy::Doubt | Remedy::Refused) => {
-                let tell = if matches!(remedy, Remedy::Refused) { 1 } else { TELLING };
+            remedy @ (Remedy::WaitThenReport | Remedy::Refused) => {
+                let tell = if matches!(remedy, Remedy::Refused) { 1 } else { REPORT_AFTER };
                 if let Some(partition) = self.pause_after_trouble(now, tp)
                     && partition.backoff.failures() >= tell
-                    && !std::mem::replace(&mut partition.announced, true)
+                    && !std::mem::replace(&mut partition.reported, true)
                 {
                     self.failed(tp, PartitionError::Refused(data.error_code));
                 }
@@ -435,8 +441,13 @@ impl Fetcher {
         self.reschedule(tp);
     }
 
-    /// The broker may have told who leads now (KIP-951): whether that is news.
-    fn hint(&mut self, tp: &TopicPartition, data: &PartitionData, endpoints: &[NodeEndpoint]) -> bool {
+    /// Reports the leader that the broker names, if any (KIP-951); false if it is not newer than what is known.
+    fn report_leader_hint(
+        &mut self,
+        tp: &TopicPartition,
+        data: &PartitionData,
+        endpoints: &[NodeEndpoint],
+    ) -> bool {
         let Some(partition) = self.partitions.get(tp) else { return false };
         let Some(hint) = &data.current_leader else { return false };
         let Some(leader) = BrokerId::known(hint.leader_id) else { return false };
@@ -450,7 +461,7 @@ impl Fetcher {
                 Some(Broker { host, port, rack: endpoint.rack.clone() })
             });
         self.events.push_back(Event::LeaderHint {
-            tp: tp.clone(),
+            partition: tp.clone(),
             leader,
             epoch: hint.leader_epoch,
             address,

@@ -1,4 +1,4 @@
-//! What to send: one request per broker, as large as the budget allows, and at the end one that closes the session.
+//! Builds the requests: one per broker, as large as the budget allows, and at the end one that closes the session.
 
 use std::{
     collections::BTreeSet,
@@ -13,7 +13,7 @@ use crate::{
     Event, Fetcher,
     config::SHORTEST_WAIT,
     memory::Holder,
-    node::{Flight, Node},
+    node::{InFlight, Node},
     partition::State,
 };
 
@@ -21,38 +21,38 @@ use crate::{
 const LAST_BY_NAME: i16 = 12;
 /// The session epoch that closes a session.
 const FINAL_EPOCH: i32 = -1;
-/// A broker is asked only for this part of its slice of the budget, or more: small requests while the application is
+/// A request asks for at least this part of a broker's slice of the budget (1/4): small requests while the application is
 /// slow would cost more than they bring.
-const LEAST_PART: usize = 4;
+const MIN_REQUEST_PART: usize = 4;
 
-/// Paused partitions may keep this part of the budget, though others could use it.
+/// Paused partitions may keep this part of the budget (1/4), though others could use it.
 const PAUSED_PART: usize = 4;
 
 impl Fetcher {
-    /// What to send. With the budget spent nothing, until [`release`](Self::release) makes room.
+    /// The next request. `None` while the budget is spent, until [`release`](Self::release) frees some of it.
     pub fn poll_transmit(&mut self, now: Instant, cluster: &Cluster) -> Option<Transmit> {
         if self.closing {
             return self.close_next(now);
         }
-        if !self.unplaced.is_empty() {
+        if !self.unrouted.is_empty() {
             if self.brokers.is_empty() {
                 self.brokers = cluster.brokers.keys().copied().collect();
             }
-            self.place_all(now, cluster);
+            self.route_all(now, cluster);
         }
         let broker = match self.next_due(now) {
             Some(broker) => broker,
             None => {
-                self.make_room(now);
+                self.reclaim_memory(now);
                 self.next_due(now)?
             }
         };
-        self.ask(now, broker)
+        self.build_request(now, broker)
     }
 
     /// The next broker after the one asked last, so that under a full budget each gets its turn.
     fn next_due(&self, now: Instant) -> Option<BrokerId> {
-        let after = self.last_asked.map_or(Bound::Unbounded, Bound::Excluded);
+        let after = self.last_broker.map_or(Bound::Unbounded, Bound::Excluded);
         let allowance = self.allowance();
         self.nodes
             .range((after, Bound::Unbounded))
@@ -65,33 +65,33 @@ impl Fetcher {
         self.allowance_after(0)
     }
 
-    /// As it will be when so many bytes have come free.
+    /// The allowance when `expected` more bytes are free.
     fn allowance_after(&self, expected: usize) -> Allowance {
         let active = self.nodes.values().filter(|node| node.is_active()).count();
         let under_way: usize =
-            self.nodes.values().filter_map(|node| node.flight).map(|flight| flight.ask).sum();
-        let spent = self.buffered().saturating_add(under_way).saturating_sub(expected);
+            self.nodes.values().filter_map(|node| node.in_flight).map(|in_flight| in_flight.bytes).sum();
+        let spent = self.memory_held().saturating_add(under_way).saturating_sub(expected);
         Allowance {
             slice: (self.config.budget / active.max(1)).max(1),
-            left: self.config.budget.saturating_sub(spent),
-            untouched: spent == 0,
+            remaining: self.config.budget.saturating_sub(spent),
+            is_unused: spent == 0,
             partition: size(self.config.max_partition_bytes),
         }
     }
 
-    /// Paused partitions must not hold up the others (I12). Of the frames that nobody but they hold they may keep a quarter
-    /// of the budget: the others can do with the rest, once they are read, and a partition that is paused for a moment is not
-    /// read twice. Beyond that what waits here is dropped, the newest first, to be read again after the pause; and what has been
+    /// Frees memory that paused partitions hold when others need it (I12). Frames that only paused partitions hold may keep a
+    /// quarter of the budget: the others can do with the rest, and a partition that is paused for a moment is not
+    /// read twice. Beyond that, queued chunks are dropped, the newest first, to be fetched again after the pause; and what has been
     /// taken is asked for, the oldest first.
-    fn make_room(&mut self, now: Instant) {
+    fn reclaim_memory(&mut self, now: Instant) {
         let enough = self.config.budget / PAUSED_PART;
         let must = |this: &Self, expected: usize| {
-            this.memory.idle_bytes().saturating_sub(expected) > enough && this.starves(now, expected)
+            this.memory.paused_bytes().saturating_sub(expected) > enough && this.lacks_memory(now, expected)
         };
         if !must(self, 0) {
             return;
         }
-        let idle = self.memory.idle();
+        let idle = self.memory.paused_frames();
         for frame in idle.iter().rev() {
             self.drop_frame(*frame);
             if !must(self, 0) {
@@ -100,7 +100,7 @@ impl Fetcher {
         }
         let mut expected: usize = 0;
         for frame in idle {
-            if self.ask_back(frame) {
+            if self.request_reclaim(frame) {
                 expected = expected.saturating_add(self.memory.frame_bytes(frame));
             }
             if !must(self, expected) {
@@ -109,110 +109,115 @@ impl Fetcher {
         }
     }
 
-    /// Whether a broker waits for room, with so many bytes to come free.
-    fn starves(&self, now: Instant, expected: usize) -> bool {
+    /// Whether a broker could be asked if there were memory, when `expected` more bytes are free.
+    fn lacks_memory(&self, now: Instant, expected: usize) -> bool {
         let allowance = self.allowance_after(expected);
         self.nodes.values().any(|node| node.due(now) && !allowance.admits(node.wanted.len()))
     }
 
-    /// Drops the chunks of an idle frame that wait here, with what was read after them, if none of it has been taken.
+    /// Drops the queued chunks of a frame, with what was read after them, if none of it has been taken.
     fn drop_frame(&mut self, frame: u64) {
         let holders = self.memory.holders(frame);
-        if !holders.iter().all(|holder| !holder.lent && self.may_go_back(holder)) {
+        if !holders.iter().all(|holder| !holder.taken && self.may_rewind(holder)) {
             return;
         }
         holders.iter().for_each(|holder| self.drop_since(holder));
     }
 
-    /// Asks for the chunks of an idle frame that have been taken; false if it will not come free by that.
-    fn ask_back(&mut self, frame: u64) -> bool {
+    /// Asks the handle to return the chunks of a frame that have been taken; false if that will not free the frame.
+    fn request_reclaim(&mut self, frame: u64) -> bool {
         let holders = self.memory.holders(frame);
-        if holders.is_empty() || !holders.iter().all(|holder| self.may_go_back(holder)) {
+        if holders.is_empty() || !holders.iter().all(|holder| self.may_rewind(holder)) {
             return false;
         }
         for holder in holders {
-            if !holder.lent {
+            if !holder.taken {
                 self.drop_since(&holder);
                 continue;
             }
             let Some(partition) = self.partitions.get_mut(&holder.partition) else { continue };
-            if !std::mem::replace(&mut partition.asked_back, true) {
-                self.events.push_back(Event::GiveBack { token: partition.token, tp: holder.partition });
+            if !std::mem::replace(&mut partition.reclaim_requested, true) {
+                self.events.push_back(Event::Reclaim { token: partition.token, partition: holder.partition });
             }
         }
         true
     }
 
-    /// Not while somebody else has its position in hand, which must not go back meanwhile.
-    fn may_go_back(&self, holder: &Holder) -> bool {
-        self.partitions.get(&holder.partition).is_some_and(|partition| partition.state != State::Parked)
+    /// Not while `offsets` determines its position, which must not move back meanwhile.
+    fn may_rewind(&self, holder: &Holder) -> bool {
+        self.partitions
+            .get(&holder.partition)
+            .is_some_and(|partition| partition.state != State::AwaitingStart)
     }
 
     fn drop_since(&mut self, holder: &Holder) {
         let mut back = None;
-        while let Some(waiting) = self
+        while let Some(queued) = self
             .partitions
             .get_mut(&holder.partition)
             .and_then(|partition| partition.queue.drop_newest_since(holder.chunk))
         {
-            self.dropped(&waiting);
-            back = Some(waiting.from);
+            self.dropped(&queued);
+            back = Some(queued.from);
         }
         if let (Some(position), Some(partition)) = (back, self.partitions.get(&holder.partition)) {
             let (tp, token) = (holder.partition.clone(), partition.token);
-            self.go_back(&tp, position);
-            self.events.push_back(Event::WentBack { tp, token, position });
+            self.move_back(&tp, position);
+            self.events.push_back(Event::Rewound { partition: tp, token, position });
         }
     }
 
-    fn ask(&mut self, now: Instant, broker: BrokerId) -> Option<Transmit> {
+    fn build_request(&mut self, now: Instant, broker: BrokerId) -> Option<Transmit> {
         let allowance = self.allowance();
         let node = self.nodes.get_mut(&broker)?;
-        let suspect = node.suspect().cloned().map(|tp| BTreeSet::from([tp]));
-        // Nobody who is left out shall have to wait for those who have nothing.
-        let waits = suspect.is_none() && node.left_out.is_empty();
-        let max_wait = if waits { self.config.max_wait } else { SHORTEST_WAIT };
-        let (ask, max_partition_bytes) = match suspect {
+        let next_oversize_candidate = node.next_oversize_candidate().cloned().map(|tp| BTreeSet::from([tp]));
+        // A partition over its share must not wait for a long poll of the others when it has room again.
+        let may_wait = next_oversize_candidate.is_none() && node.over_share.is_empty();
+        let max_wait = if may_wait { self.config.max_wait } else { SHORTEST_WAIT };
+        let (bytes, max_partition_bytes) = match next_oversize_candidate {
             Some(_) => (1, 1), // its first batch, however large, and no more
             None => {
-                let ask =
-                    allowance.ask(node.wanted.len()).min(node.most).clamp(1, size(self.config.max_bytes));
-                (ask, self.config.max_partition_bytes)
+                let bytes = allowance
+                    .request_bytes(node.wanted.len())
+                    .min(node.max_request_bytes)
+                    .clamp(1, size(self.config.max_bytes));
+                (bytes, self.config.max_partition_bytes)
             }
         };
         if node.call == Call::Idle {
             node.call = Call::Due(now);
         }
         let id = node.call.start(now, &mut self.ids, self.config.request_timeout)?;
-        node.flight = Some(Flight { sent: now, ask, waits });
-        if node.rackless_until.is_some_and(|until| until <= now) {
-            node.rackless_until = None;
+        node.in_flight = Some(InFlight { sent: now, bytes, may_wait });
+        if node.without_rack_until.is_some_and(|until| until <= now) {
+            node.without_rack_until = None;
         }
-        let rack = self.config.rack.as_ref().filter(|_| node.rackless_until.is_none());
+        let rack = self.config.rack.as_ref().filter(|_| node.without_rack_until.is_none());
         let partitions = &self.partitions;
-        let wanted = suspect.as_ref().unwrap_or(&node.wanted);
-        let said = node.session.ask(wanted, &mut node.dirty, max_partition_bytes, |tp| {
-            partitions.get(tp).map(|partition| partition.entry())
-        });
-        self.last_asked = Some(broker);
-        for (tp, watermarks) in said.ends {
+        let wanted = next_oversize_candidate.as_ref().unwrap_or(&node.wanted);
+        let session_request =
+            node.session.build_request(wanted, &mut node.dirty, max_partition_bytes, |tp| {
+                partitions.get(tp).map(|partition| partition.entry())
+            });
+        self.last_broker = Some(broker);
+        for (tp, watermarks) in session_request.watermarks {
             if let Some(partition) =
                 self.partitions.get_mut(&tp).filter(|partition| partition.watermarks.is_none())
             {
                 partition.watermarks = Some(watermarks);
                 let token = partition.token;
-                self.events.push_back(Event::Watermarks { tp, token, watermarks });
+                self.events.push_back(Event::Watermarks { partition: tp, token, watermarks });
             }
         }
         let request = FetchRequest {
             max_wait_ms: millis(max_wait),
             min_bytes: self.config.min_bytes,
-            max_bytes: i32::try_from(ask).unwrap_or(i32::MAX),
+            max_bytes: i32::try_from(bytes).unwrap_or(i32::MAX),
             isolation_level: self.config.isolation.code(),
-            session_id: said.session_id,
-            session_epoch: said.session_epoch,
-            topics: said.topics,
-            forgotten_topics_data: said.forgotten,
+            session_id: session_request.session_id,
+            session_epoch: session_request.session_epoch,
+            topics: session_request.topics,
+            forgotten_topics_data: session_request.forgotten,
             rack_id: rack.cloned().unwrap_or_default(),
             ..Default::default()
         };
@@ -220,13 +225,13 @@ impl Fetcher {
             id,
             to: Target::Broker(broker),
             request: request.into(),
-            max_version: (!said.by_id).then_some(LAST_BY_NAME),
+            max_version: (!session_request.by_id).then_some(LAST_BY_NAME),
             timeout: self.config.request_timeout,
         })
     }
 
-    /// When the next call is due to be sent or given up. One that waits for room has no time.
-    pub(crate) fn next_call(&self) -> Option<Instant> {
+    /// When the next call is due to be sent or given up. A call that waits for memory has no time.
+    pub(crate) fn next_call_at(&self) -> Option<Instant> {
         let allowance = self.allowance();
         let time = |node: &Node| match node.call {
             Call::Idle => None,
@@ -239,10 +244,10 @@ impl Fetcher {
         self.nodes.values().filter_map(time).min()
     }
 
-    /// Fetches no more and closes the sessions at the brokers, so that they need not keep them until they age.
+    /// Stops fetching and closes the fetch sessions, so that the brokers need not keep them until they are evicted.
     ///
-    /// Answers to requests under way are not waited for. Drive it on until [`is_closed`](Self::is_closed), or for as
-    /// long as you like.
+    /// Does not wait for requests in flight. Drive the machine on until [`is_closed`](Self::is_closed), or until a deadline of the
+    /// caller.
     pub fn close(&mut self, now: Instant) {
         if self.closing {
             return;
@@ -254,14 +259,14 @@ impl Fetcher {
         self.lookup_at = None;
         self.refresh = false;
         self.nodes.retain(|_, node| {
-            node.flight = None;
+            node.in_flight = None;
             node.call = Call::Due(now);
-            // One that fails is not worth waiting for.
+            // A broker that fails is not worth waiting for.
             node.session.is_open() && node.backoff.failures() == 0
         });
     }
 
-    /// Whether it has been closed and no broker need be told any more.
+    /// Whether [`close`](Self::close) was called and all sessions are closed.
     pub fn is_closed(&self) -> bool {
         self.closing && self.nodes.is_empty()
     }
@@ -270,7 +275,7 @@ impl Fetcher {
         for (broker, node) in &mut self.nodes {
             let Some(id) = node.call.start(now, &mut self.ids, self.config.request_timeout) else { continue };
             let request = FetchRequest {
-                // Nobody waits when nothing is asked for; with 0 Redpanda would not answer at all.
+                // The broker does not wait when nothing is asked for; with 0 Redpanda would not answer at all.
                 max_wait_ms: millis(self.config.max_wait),
                 min_bytes: self.config.min_bytes,
                 max_bytes: self.config.max_bytes,
@@ -291,29 +296,30 @@ impl Fetcher {
     }
 }
 
-/// What is left of the budget, for one more request.
+/// What is left of the budget for one more request.
 #[derive(Clone, Copy, Debug)]
 struct Allowance {
-    /// Each broker's part of the whole.
+    /// Each broker's part of the budget.
     slice: usize,
-    left: usize,
-    /// Whether nothing is held and nothing under way.
-    untouched: bool,
-    /// The most that is wanted of one partition.
+    remaining: usize,
+    /// Whether nothing is held and no request is in flight.
+    is_unused: bool,
+    /// `max.partition.fetch.bytes`.
     partition: usize,
 }
 
 impl Allowance {
-    /// Whether there is enough to ask for so many partitions.
+    /// Whether there is enough memory to ask for so many partitions.
     fn admits(self, partitions: usize) -> bool {
-        let least = (self.slice / LEAST_PART).clamp(1, self.partition.saturating_mul(partitions).max(1));
-        self.untouched || self.left >= least
+        let least =
+            (self.slice / MIN_REQUEST_PART).clamp(1, self.partition.saturating_mul(partitions).max(1));
+        self.is_unused || self.remaining >= least
     }
 
-    /// How much to ask for. Never more than half of what is left, so that a broker that does not answer leaves
-    /// something for those that join later (I12).
-    fn ask(self, partitions: usize) -> usize {
-        self.slice.min(self.left.div_ceil(2)).min(self.partition.saturating_mul(partitions))
+    /// `max_bytes` of the request. At most half of what is left, so that a broker that does not answer leaves something for those
+    /// that are asked later (I12).
+    fn request_bytes(self, partitions: usize) -> usize {
+        self.slice.min(self.remaining.div_ceil(2)).min(self.partition.saturating_mul(partitions))
     }
 }
 

@@ -1,4 +1,4 @@
-//! What goes to the application: the batches that one answer brought for one partition.
+//! [`Chunk`]: the batches of one partition that one response brought.
 
 use std::{collections::VecDeque, vec};
 
@@ -10,23 +10,23 @@ use crate::Charge;
 
 /// Records of one partition, in offset order, with neither hole nor repeat towards the chunk before it.
 ///
-/// Only the headers of the batches have been looked at. Whoever reads them checks the checksums and unpacks.
+/// Only the headers of the batches have been read. Checksums and compression are left to the reader.
 #[derive(Clone, Debug)]
 pub struct Chunk {
-    /// Whose records they are.
+    /// The partition of the records.
     pub partition: TopicPartition,
     /// The ownership that they were asked for under.
     pub token: Token,
-    /// What [`Fetcher::start`](crate::Fetcher::start) said when reading last began, or began again elsewhere.
-    pub run: u64,
-    /// Records below it are not for the application: a batch is sent whole, also where reading began inside it.
+    /// The number of the last [`start`](crate::Fetcher::start) of the partition.
+    pub start_id: u64,
+    /// Records below this offset are to be skipped: brokers send whole batches, also where the fetch began inside one.
     pub fetch_offset: i64,
-    /// Where reading stands when all of it has been read. With no batches it still moves the position: what lay between
-    /// was aborted, or the broker's own, or has been compacted away.
+    /// The position after the chunk. A chunk without batches moves the position too: over aborted transactions, control batches
+    /// or compacted offsets.
     pub next: Position,
     /// The records.
     pub batches: VisibleBatches,
-    /// What it holds in the budget until it is [released](crate::Fetcher::release).
+    /// The memory that it holds until it is [released](crate::Fetcher::release).
     pub charge: Charge,
 }
 
@@ -98,10 +98,10 @@ impl std::iter::FusedIterator for ReadBatches {}
 
 /// A chunk that waits to be taken.
 #[derive(Debug)]
-pub(crate) struct Waiting {
+pub(crate) struct QueuedChunk {
     /// Its place in the order of arrival.
     pub(crate) arrival: u64,
-    /// Where reading stood before it: what to go back to if it is dropped.
+    /// The position before it, to go back to if it is dropped.
     pub(crate) from: Position,
     pub(crate) chunk: Chunk,
 }
@@ -109,45 +109,45 @@ pub(crate) struct Waiting {
 /// The chunks of one partition that wait to be taken, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    waiting: VecDeque<Waiting>,
+    queued: VecDeque<QueuedChunk>,
 }
 
 impl Queue {
     pub(crate) fn arrivals(&self) -> impl Iterator<Item = u64> {
-        self.waiting.iter().map(|waiting| waiting.arrival)
+        self.queued.iter().map(|queued| queued.arrival)
     }
 
     /// Where the oldest begins.
     pub(crate) fn front(&self) -> Option<Position> {
-        self.waiting.front().map(|waiting| waiting.from)
+        self.queued.front().map(|queued| queued.from)
     }
 
     /// The newest.
     pub(crate) fn newest(&mut self) -> Option<&mut Chunk> {
-        self.waiting.back_mut().map(|waiting| &mut waiting.chunk)
+        self.queued.back_mut().map(|queued| &mut queued.chunk)
     }
 
-    pub(crate) fn push(&mut self, waiting: Waiting) {
-        self.waiting.push_back(waiting);
+    pub(crate) fn push(&mut self, queued: QueuedChunk) {
+        self.queued.push_back(queued);
     }
 
-    pub(crate) fn take_oldest(&mut self) -> Option<Waiting> {
-        self.waiting.pop_front()
+    pub(crate) fn take_oldest(&mut self) -> Option<QueuedChunk> {
+        self.queued.pop_front()
     }
 
-    pub(crate) fn drop_newest(&mut self) -> Option<Waiting> {
-        self.waiting.pop_back()
+    pub(crate) fn drop_newest(&mut self) -> Option<QueuedChunk> {
+        self.queued.pop_back()
     }
 
     /// Drops the newest if it is this chunk, or arrived after it.
-    pub(crate) fn drop_newest_since(&mut self, arrival: u64) -> Option<Waiting> {
-        self.waiting.back().filter(|waiting| waiting.arrival >= arrival)?;
+    pub(crate) fn drop_newest_since(&mut self, arrival: u64) -> Option<QueuedChunk> {
+        self.queued.back().filter(|queued| queued.arrival >= arrival)?;
         self.drop_newest()
     }
 
     /// Drops the newest if it reaches beyond `offset`.
-    pub(crate) fn drop_newest_beyond(&mut self, offset: i64) -> Option<Waiting> {
-        self.waiting.back().filter(|waiting| waiting.chunk.next.offset > offset)?;
+    pub(crate) fn drop_newest_beyond(&mut self, offset: i64) -> Option<QueuedChunk> {
+        self.queued.back().filter(|queued| queued.chunk.next.offset > offset)?;
         self.drop_newest()
     }
 }

@@ -1,15 +1,15 @@
-//! What the application decides about fetching.
+//! [`Config`]: the settings of the fetcher.
 
 use std::time::Duration;
 
 use offtake_machine::{BackoffConfig, IsolationLevel};
 
-/// Longer waits mean "for ever"; added to a time they must still be one.
+/// Longer waits are cut to this, so that a time plus a wait does not overflow.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Some brokers never answer to a wait of 0.
 pub(crate) const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
-/// How much to ask for, of whom, and how much to hold. The defaults are Kafka's, but for the budget.
+/// The settings of the fetcher. The defaults are Kafka's, except for the budget.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `fetch.min.bytes`: the broker waits for this much, up to [`max_wait`](Self::max_wait). At least 1.
@@ -18,26 +18,26 @@ pub struct Config {
     pub max_bytes: i32,
     /// `max.partition.fetch.bytes`: the most that one answer should carry of one partition; the same holds.
     pub max_partition_bytes: i32,
-    /// `fetch.max.wait.ms`: how long the broker may wait for `min_bytes`. At least a millisecond: some brokers never
-    /// answer to 0, the others would answer without pause.
+    /// `fetch.max.wait.ms`: how long the broker may wait for `min_bytes`. At least 1 ms: with 0 some brokers never answer, and
+    /// others would answer without pause.
     pub max_wait: Duration,
     /// `isolation.level`.
     pub isolation: IsolationLevel,
-    /// `client.rack`: brokers may then point us to a replica nearby (KIP-392).
+    /// `client.rack`: leaders may then name a replica nearby to fetch from (KIP-392).
     pub rack: Option<String>,
-    /// Memory to hold, in bytes: responses count whole until the last chunk cut from them is released. Reached, nothing more
-    /// is asked for. What is held may exceed it by what one response of each broker has beyond the bytes that were asked for:
-    /// a first batch that is larger, or a buffer.
+    /// `fetch.buffer.max.bytes`: the memory to hold, in bytes. A response counts whole until the last chunk cut from it is
+    /// released. No request is sent while the budget is spent. It may be exceeded by what one response of each broker has beyond
+    /// the bytes that were asked for: a first batch that is larger (KIP-74), or a larger buffer.
     pub budget: usize,
     /// `request.timeout.ms`.
     pub request_timeout: Duration,
-    /// How long a preferred replica is believed to be one: `metadata.max.age.ms`.
+    /// How long a preferred replica is used before the leader is asked again: `metadata.max.age.ms`.
     pub replica_lease: Duration,
-    /// `check.crcs`, for the batches that nobody reads after us: those of aborted transactions, and control batches.
+    /// `check.crcs`, for the batches that only the fetcher reads: those of aborted transactions, and control batches.
     pub check_crcs: bool,
     /// `retry.backoff.ms`, `retry.backoff.max.ms`.
     pub backoff: BackoffConfig,
-    /// For the jitter of the pauses.
+    /// Seeds the jitter of backoffs.
     pub seed: u64,
 }
 

@@ -1,21 +1,21 @@
-//! What the engine has to know.
+//! [`Event`]: what the fetcher tells the engine.
 
 use offtake_machine::{Broker, BrokerId, CallError, LeaderEpoch, Position, Token, TopicPartition};
 use offtake_wire::{ErrorCode, records::RecordError};
 
 use crate::Watermarks;
 
-/// Something that concerns more than fetching.
+/// Something that the engine has to know, or to act on.
 ///
 /// Of [`OutOfRange`](Self::OutOfRange), [`Validate`](Self::Validate) and [`Diverged`](Self::Diverged) each says that the
-/// partition is no longer asked for: it is in the hand of `offsets` until it is started again. What is buffered of it
-/// remains to be handed out, and lies before the position that the event names.
+/// partition is no longer fetched until it is started again, at a position that `offsets` determines. Its queued chunks remain
+/// to be handed out, and lie before the position of the event.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// The leader says that the position is not in the log: the log begins after it, or ends before it.
     OutOfRange {
         /// Of which partition.
-        tp: TopicPartition,
+        partition: TopicPartition,
         /// Under which ownership.
         token: Token,
         /// The position that was refused.
@@ -24,7 +24,7 @@ pub enum Event {
     /// There is a new leader: is the position still in its log (KIP-320)?
     Validate {
         /// Of which partition.
-        tp: TopicPartition,
+        partition: TopicPartition,
         /// Under which ownership.
         token: Token,
         /// The position to validate.
@@ -33,7 +33,7 @@ pub enum Event {
     /// The leader's log is not the one that was read: records before the position have been truncated (KIP-320).
     Diverged {
         /// Of which partition.
-        tp: TopicPartition,
+        partition: TopicPartition,
         /// Under which ownership.
         token: Token,
         /// The position that is not in the log.
@@ -43,57 +43,57 @@ pub enum Event {
         /// Where that epoch ends: what was read from here on is gone.
         end_offset: i64,
     },
-    /// Something is wrong with this partition that waiting did not mend. The others go on.
-    Failed {
+    /// A partition cannot be fetched, and trying again did not help. The others go on.
+    PartitionFailed {
         /// Which partition.
-        tp: TopicPartition,
+        partition: TopicPartition,
         /// Under which ownership.
         token: Token,
-        /// Where it stands: everything before has been, or will be, handed out.
+        /// Its position: all records before it have been, or will be, handed out.
         position: Position,
-        /// What is wrong.
+        /// Why.
         error: PartitionError,
     },
-    /// Where a log begins and ends, as the newest response says: told by the first since the partition was started, and
-    /// whenever it changes.
+    /// Where a log begins and ends, as the newest response says: emitted for the first response since the start, and whenever it
+    /// changes.
     Watermarks {
         /// Of which partition.
-        tp: TopicPartition,
+        partition: TopicPartition,
         /// Under which ownership.
         token: Token,
         /// Where the log begins and ends.
         watermarks: Watermarks,
     },
-    /// The partition is paused, and what has been [taken](crate::Fetcher::take) of it holds memory that others need:
-    /// whoever has it drops and releases it, and calls [`give_back`](crate::Fetcher::give_back). Told once, until that or
-    /// until it is resumed or paused again.
-    GiveBack {
+    /// The partition is paused, and the chunks that have been [taken](crate::Fetcher::take) hold memory that others need: the
+    /// handle is to drop and release them, and to call [`rewind`](crate::Fetcher::rewind). Emitted once, until that or until it
+    /// is resumed or paused again.
+    Reclaim {
         /// Of which partition.
-        tp: TopicPartition,
+        partition: TopicPartition,
         /// Under which ownership.
         token: Token,
     },
-    /// What waited here of a paused partition has been dropped, as others need the memory: it is read again from `position`
-    /// on. What was told of what lies behind it, such as an error, will be told again.
-    WentBack {
+    /// The queued chunks of a paused partition were dropped, as others need the memory: it is fetched again from `position` on.
+    /// Events about what lies behind that, such as an error, will come again.
+    Rewound {
         /// Of which partition.
-        tp: TopicPartition,
+        partition: TopicPartition,
         /// Under which ownership.
         token: Token,
-        /// Where reading goes on when it is resumed.
+        /// Where fetching goes on when the partition is resumed.
         position: Position,
     },
     /// The metadata is out of date.
     RefreshMetadata,
-    /// A broker told who leads now (KIP-951), newer than what we knew.
+    /// A broker named a newer leader (KIP-951).
     LeaderHint {
         /// Of which partition.
-        tp: TopicPartition,
-        /// Who leads.
+        partition: TopicPartition,
+        /// The new leader.
         leader: BrokerId,
-        /// Since when.
+        /// Its leader epoch.
         epoch: i32,
-        /// Where it is, if told.
+        /// Its address, if the broker sent it.
         address: Option<Broker>,
     },
     /// Fetching from this broker has failed several times in a row; it is tried again and again, with pauses.
@@ -103,43 +103,44 @@ pub enum Event {
         /// What went wrong last.
         error: BrokerError,
     },
-    /// It works again.
+    /// Fetching from this broker works again.
     BrokerRecovered {
         /// Which broker.
         broker: BrokerId,
     },
 }
 
-/// What is wrong with one partition.
+/// Why a partition cannot be fetched.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum PartitionError {
-    /// Bytes that are no record batch, or not one that we can read. Stops the partition: skipping is the application's
-    /// decision.
+    /// A record batch is corrupt, or in a format that cannot be read. Stops the partition: whether to skip it is the
+    /// application's decision.
     #[error("cannot read {0}")]
     Records(RecordError),
-    /// The broker sends less than one batch, or none at the position. Stops the partition.
+    /// The broker sends no whole batch from the position on. Stops the partition.
     #[error("the broker sends nothing that moves the position beyond {offset}")]
     NoProgress {
         /// The position.
         offset: i64,
     },
-    /// The batch at the position does not fit into the largest answer that is read. Stops the partition.
-    #[error("the batch at offset {offset} comes in an answer of {size} bytes, and {limit} at most are read")]
+    /// The batch at the position does not fit into the largest response that is read (`receive.message.max.bytes`). Stops the
+    /// partition.
+    #[error("the batch at offset {offset} comes in a response of {size} bytes, and {limit} at most are read")]
     TooLarge {
         /// The position.
         offset: i64,
-        /// The answer with that batch alone, in bytes.
+        /// The response with that batch alone, in bytes.
         size: usize,
-        /// The largest answer that is read, in bytes.
+        /// The largest response that is read, in bytes.
         limit: usize,
     },
-    /// The broker refuses. Asking goes on, with pauses: permissions come back.
+    /// The broker refuses, for lack of a permission for instance. Fetching is tried again, with pauses.
     #[error("the broker refuses to send records: {0}")]
     Refused(ErrorCode),
 }
 
 impl PartitionError {
-    /// Whether the partition is asked for no more until it is started again.
+    /// Whether the partition is not fetched again until it is started again.
     pub fn stops(&self) -> bool {
         match self {
             Self::Records(_) | Self::NoProgress { .. } | Self::TooLarge { .. } => true,
@@ -147,7 +148,7 @@ impl PartitionError {
         }
     }
 
-    /// The offsets that cannot be read, as far as can be told: first and last.
+    /// The first and the last offset that cannot be read, if they are known.
     pub fn offsets(&self) -> Option<(i64, i64)> {
         match self {
             Self::Records(error) => Some((error.first_offset(), error.last_offset())),
@@ -157,16 +158,16 @@ impl PartitionError {
     }
 }
 
-/// Why a broker gives us nothing.
+/// Why fetching from a broker fails.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum BrokerError {
-    /// There is no answer.
+    /// The call failed.
     #[error(transparent)]
     Call(CallError),
-    /// It refuses the request as a whole.
+    /// The broker refuses the request as a whole.
     #[error("refused to fetch: {0}")]
     Refused(ErrorCode),
-    /// It answers with a response of another type.
+    /// The response is of another type.
     #[error("unexpected response type to Fetch")]
     UnexpectedResponse,
 }

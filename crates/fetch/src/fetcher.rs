@@ -1,4 +1,4 @@
-//! The machine: partitions that flow, what is buffered of them, and the budget.
+//! [`Fetcher`]: the partitions that are fetched, their chunks, and the memory budget.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -11,14 +11,14 @@ use offtake_machine::{
 
 use crate::{
     Charge, Chunk, Config, Event, Watermarks,
-    chunk::Waiting,
+    chunk::QueuedChunk,
     memory::{Frame, Memory},
     node::Node,
     partition::{Partition, State},
     read::Reader,
 };
 
-/// Fetches what flows, from every broker at once, into one budget.
+/// Fetches started partitions from all brokers at once, within one memory budget.
 ///
 /// Owns no socket and reads no clock. After every change (a command, an answer, a new cluster view, the clock) drain
 /// `poll_event` and `poll_transmit`, take what is ready, then ask `poll_timeout` when to come back.
@@ -40,17 +40,17 @@ pub struct Fetcher {
     pub(crate) ids: CallIds,
     pub(crate) partitions: BTreeMap<TopicPartition, Partition>,
     pub(crate) nodes: BTreeMap<BrokerId, Node>,
-    /// The broker that was asked last: the next in order is asked next.
-    pub(crate) last_asked: Option<BrokerId>,
-    /// The brokers that the newest view knows.
+    /// The broker of the last request: the next in order is asked next.
+    pub(crate) last_broker: Option<BrokerId>,
+    /// The brokers of the newest metadata.
     pub(crate) brokers: BTreeSet<BrokerId>,
     /// Paused partitions, and the assignment they were paused in: a seek keeps the pause, a new owner does not (E10).
     pub(crate) paused: BTreeMap<TopicPartition, u64>,
-    /// Started, and not yet looked up in a view.
-    pub(crate) unplaced: BTreeSet<TopicPartition>,
-    /// How many have been looked up, all told.
-    pub(crate) placements: u64,
-    /// Looked up, and without a leader.
+    /// Started partitions whose broker has not been looked up yet.
+    pub(crate) unrouted: BTreeSet<TopicPartition>,
+    /// How many look-ups there were in total.
+    pub(crate) routings: u64,
+    /// Partitions without a known leader.
     pub(crate) leaderless: BTreeSet<TopicPartition>,
     pub(crate) lookup: Backoff,
     /// When to ask for metadata again, while a partition has no leader.
@@ -59,39 +59,39 @@ pub struct Fetcher {
     /// Chunks that may be taken, in order of arrival.
     ready: BTreeMap<u64, TopicPartition>,
     arrivals: u64,
-    /// What is held, in queues and lent. What is lent outlives the partition's stop.
+    /// The memory of chunks, queued and taken. A chunk that was taken is held until it is released, also after its partition stopped.
     pub(crate) memory: Memory,
     pub(crate) reader: Reader,
     pub(crate) events: VecDeque<Event>,
     pub(crate) refresh: bool,
     pub(crate) closing: bool,
     seeds: u64,
-    runs: u64,
+    starts: u64,
 }
 
-/// How reading began, or began again.
+/// How a partition was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Start {
     /// The number of this start, higher than all before: chunks that are fetched after it bear it.
-    pub run: u64,
-    /// Where reading really goes on. Before the position that [`Fetcher::start`] was given where what lies before that
-    /// was dropped and has to be read again.
+    pub start_id: u64,
+    /// The position where fetching goes on. It lies before the one that [`Fetcher::start`] was given where chunks before that were
+    /// dropped and have to be fetched again.
     pub position: Position,
 }
 
 impl Fetcher {
-    /// Nothing flows yet.
+    /// No partition is started yet.
     pub fn new(config: Config) -> Self {
         let config = config.normalized();
         Self {
             ids: CallIds::default(),
             partitions: BTreeMap::new(),
             nodes: BTreeMap::new(),
-            last_asked: None,
+            last_broker: None,
             brokers: BTreeSet::new(),
             paused: BTreeMap::new(),
-            unplaced: BTreeSet::new(),
-            placements: 0,
+            unrouted: BTreeSet::new(),
+            routings: 0,
             leaderless: BTreeSet::new(),
             lookup: Backoff::new(config.backoff, config.seed),
             lookup_at: None,
@@ -104,21 +104,21 @@ impl Fetcher {
             refresh: false,
             closing: false,
             seeds: config.seed,
-            runs: 0,
+            starts: 0,
             config,
         }
     }
 
-    /// Lets a partition flow from `position` on, which `offsets` found or validated.
+    /// Fetches a partition from `position` on, which `offsets` found or validated.
     ///
-    /// Under the token that it has already, what is buffered stays as far as it lies before `position`: a position that
-    /// was only validated costs nothing, and one that went back loses nothing. Under another token nothing stays.
+    /// Under the token that it has already, chunks before `position` stay: a position that was only validated costs nothing, and
+    /// one that moved back loses nothing. Under another token all chunks are dropped.
     ///
-    /// A pause of another assignment ends. One of this assignment holds, also if it was said before.
+    /// A pause of another assignment ends. A pause of this assignment holds, also if it came before the start.
     pub fn start(&mut self, _now: Instant, tp: TopicPartition, token: Token, position: Position) -> Start {
-        let run = self.next_run();
+        let start_id = self.next_start_id();
         if self.closing {
-            return Start { run, position };
+            return Start { start_id, position };
         }
         if self.partitions.get(&tp).is_some_and(|partition| partition.token != token) {
             self.stop(&tp);
@@ -127,10 +127,11 @@ impl Fetcher {
             self.paused.remove(&tp);
         }
         let position = if self.partitions.contains_key(&tp) {
-            self.restart(&tp, run, position)
+            self.restart(&tp, start_id, position)
         } else {
             let seed = self.next_seed();
-            let partition = Partition::new(token, run, position, Backoff::new(self.config.backoff, seed));
+            let partition =
+                Partition::new(token, start_id, position, Backoff::new(self.config.backoff, seed));
             self.partitions.insert(tp.clone(), partition);
             position
         };
@@ -138,57 +139,57 @@ impl Fetcher {
             self.out_of_range(&tp);
         }
         self.reschedule(&tp);
-        self.unplaced.insert(tp);
-        Start { run, position }
+        self.unrouted.insert(tp);
+        Start { start_id, position }
     }
 
-    /// Where it really goes on.
-    fn restart(&mut self, tp: &TopicPartition, run: u64, position: Position) -> Position {
-        let given_back = self.partitions.get_mut(tp).and_then(|partition| partition.given_back.take());
-        let mut at = given_back.filter(|back| back.offset < position.offset).unwrap_or(position);
-        while let Some(waiting) =
+    /// The position where fetching goes on.
+    fn restart(&mut self, tp: &TopicPartition, start_id: u64, position: Position) -> Position {
+        let rewound_to = self.partitions.get_mut(tp).and_then(|partition| partition.rewound_to.take());
+        let mut at = rewound_to.filter(|back| back.offset < position.offset).unwrap_or(position);
+        while let Some(queued) =
             self.partitions.get_mut(tp).and_then(|p| p.queue.drop_newest_beyond(position.offset))
         {
-            // Part of it lay before `position`: read that again.
-            if waiting.from.offset < at.offset {
-                at = waiting.from;
+            // Part of it lay before `position`: fetch that again.
+            if queued.from.offset < at.offset {
+                at = queued.from;
             }
-            self.dropped(&waiting);
+            self.dropped(&queued);
         }
         if let Some(partition) = self.partitions.get_mut(tp) {
             // A leader that called the same position wrong by its epoch would only do so again.
             partition.tell_epoch |= partition.position != at;
             partition.position = at;
-            partition.run = run;
-            partition.state = State::Flowing;
+            partition.start_id = start_id;
+            partition.state = State::Fetching;
         }
         at
     }
 
-    /// Lets it flow no more: revoked, lost, sought. What is buffered is dropped, what is in flight will be ignored, and
-    /// the broker is told to forget it.
+    /// Stops fetching a partition: revoked, lost, sought. Queued chunks are dropped, responses in flight will be ignored, and the
+    /// partition leaves the fetch session.
     ///
-    /// Gives where reading stood before what was dropped: after the last chunk that was taken.
+    /// Returns the position after the last chunk that was taken.
     pub fn stop(&mut self, tp: &TopicPartition) -> Option<Position> {
         let mut partition = self.partitions.remove(tp)?;
-        self.unplaced.remove(tp);
+        self.unrouted.remove(tp);
         self.leaderless.remove(tp);
         if let Some(at) = partition.timer {
             self.timers.remove(&(at, tp.clone()));
         }
-        if let Some(node) = partition.left_out_of.and_then(|broker| self.nodes.get_mut(&broker)) {
-            node.left_out.remove(tp);
+        if let Some(node) = partition.over_share_at.and_then(|broker| self.nodes.get_mut(&broker)) {
+            node.over_share.remove(tp);
         }
-        if let Some(node) = partition.asked_of.and_then(|broker| self.nodes.get_mut(&broker)) {
+        if let Some(node) = partition.fetched_from.and_then(|broker| self.nodes.get_mut(&broker)) {
             node.wanted.remove(tp);
             node.dirty.insert(tp.clone());
         }
         let front = partition.queue.front().unwrap_or(partition.position);
-        let position = partition.given_back.filter(|back| back.offset < front.offset).unwrap_or(front);
-        while let Some(waiting) = partition.queue.take_oldest() {
-            self.dropped(&waiting);
+        let position = partition.rewound_to.filter(|back| back.offset < front.offset).unwrap_or(front);
+        while let Some(queued) = partition.queue.take_oldest() {
+            self.dropped(&queued);
         }
-        // Whoever holds what was lent gives it back unasked.
+        // Chunks that were taken are released without being asked for.
         self.memory.set_paused(tp, false);
         Some(position)
     }
@@ -199,12 +200,12 @@ impl Fetcher {
         self.stop(tp)
     }
 
-    /// Hands out nothing of it and asks for no more. Holds for the whole assignment that `token` belongs to, before
-    /// it is started and across seeks, until it is resumed.
+    /// Pauses a partition: its chunks are not handed out, and no more are fetched. Holds for the whole assignment that `token`
+    /// belongs to, before it is started and across seeks, until it is resumed.
     ///
-    /// What is buffered of it stays as long as nobody else wants the room. When somebody does, what is here is dropped,
-    /// to be read again after the pause; what has been taken is asked for by [`Event::GiveBack`], and once more when the pause
-    /// is said again: whoever resumed it for a moment in between may have passed over the first.
+    /// Its chunks stay as long as no other partition needs the memory. When one does, queued chunks are dropped,
+    /// to be fetched again after the pause; what has been taken is asked for by [`Event::Reclaim`], and once more when the
+    /// partition is paused again, as the first event may have been ignored while it was resumed.
     pub fn pause(&mut self, tp: &TopicPartition, token: Token) {
         let current = self.partitions.get(tp).map(|partition| partition.token.assignment);
         if current.max(self.paused.get(tp).copied()) > Some(token.assignment) {
@@ -218,13 +219,13 @@ impl Fetcher {
             self.ready.remove(&arrival);
         }
         if let Some(partition) = self.partitions.get_mut(tp) {
-            partition.asked_back = false;
+            partition.reclaim_requested = false;
         }
         self.memory.set_paused(tp, true);
         self.reschedule(tp);
     }
 
-    /// Hands it out, and asks for it, again, unless the pause is another assignment's.
+    /// Resumes a partition, unless the pause belongs to another assignment.
     pub fn resume(&mut self, _now: Instant, tp: &TopicPartition, token: Token) {
         if self.paused.get(tp) != Some(&token.assignment) {
             return;
@@ -236,7 +237,7 @@ impl Fetcher {
         }
         self.memory.set_paused(tp, false);
         if let Some(partition) = self.partitions.get_mut(tp) {
-            partition.asked_back = false;
+            partition.reclaim_requested = false;
             self.ready.extend(partition.queue.arrivals().map(|arrival| (arrival, tp.clone())));
         }
         self.reschedule(tp);
@@ -247,94 +248,87 @@ impl Fetcher {
         loop {
             let (arrival, tp) = self.ready.pop_first()?;
             let Some(partition) = self.partitions.get_mut(&tp) else { continue };
-            let Some(waiting) = partition.queue.take_oldest() else { continue };
-            debug_assert_eq!(waiting.arrival, arrival, "a partition's chunks are taken in order");
-            self.memory.lend(arrival);
-            return Some(waiting.chunk);
+            let Some(queued) = partition.queue.take_oldest() else { continue };
+            debug_assert_eq!(queued.arrival, arrival, "a partition's chunks are taken in order");
+            self.memory.mark_taken(arrival);
+            return Some(queued.chunk);
         }
     }
 
-    /// The handle is done with a chunk of this partition, also when that has been stopped since. A second time it changes
-    /// nothing.
+    /// The handle is done with a chunk of this partition, which may have been stopped since. A second call for the same chunk
+    /// changes nothing.
     pub fn release(&mut self, _now: Instant, tp: &TopicPartition, charge: Charge) {
-        if self.memory.is_lent(charge.chunk) {
+        if self.memory.is_taken(charge.chunk) {
             self.memory.release(charge.chunk);
             self.reschedule(tp);
         }
     }
 
-    /// The handle has dropped, and released, all that it held of a partition, as [`Event::GiveBack`] asked of it, and
-    /// stands at `position`: from there the partition is read on when it is resumed. Nothing is lost.
+    /// The handle has dropped and released all that it held of a partition, as [`Event::Reclaim`] asked for: fetching goes on at
+    /// `position` when the partition is resumed, so that no record is lost.
     ///
-    /// False if `token` is not that of the partition as it flows now: then whatever else was said of it holds.
+    /// False, and nothing changes, if `token` is not the current one.
     ///
-    /// While it is in the hand of `offsets` it stays there; then the [`start`](Self::start) that ends this begins no
-    /// later than at `position`.
-    pub fn give_back(
-        &mut self,
-        _now: Instant,
-        tp: &TopicPartition,
-        token: Token,
-        position: Position,
-    ) -> bool {
+    /// While the partition awaits its [`start`](Self::start), that will begin at `position` at the latest.
+    pub fn rewind(&mut self, _now: Instant, tp: &TopicPartition, token: Token, position: Position) -> bool {
         if self.partitions.get(tp).is_none_or(|partition| partition.token != token) {
             return false;
         }
         let mut at = position;
-        while let Some(waiting) =
+        while let Some(queued) =
             self.partitions.get_mut(tp).and_then(|partition| partition.queue.drop_newest())
         {
-            if waiting.from.offset < at.offset {
-                at = waiting.from;
+            if queued.from.offset < at.offset {
+                at = queued.from;
             }
-            self.dropped(&waiting);
+            self.dropped(&queued);
         }
         let Some(partition) = self.partitions.get_mut(tp) else { return false };
-        partition.asked_back = false;
-        if partition.state == State::Parked {
-            partition.given_back = Some(at);
+        partition.reclaim_requested = false;
+        if partition.state == State::AwaitingStart {
+            partition.rewound_to = Some(at);
         } else {
-            self.go_back(tp, at);
+            self.move_back(tp, at);
         }
         self.reschedule(tp);
         true
     }
 
-    /// Reads on from here, which does not lie behind what was read last.
-    pub(crate) fn go_back(&mut self, tp: &TopicPartition, to: Position) {
+    /// Moves the position back to `to`; a later one changes nothing.
+    pub(crate) fn move_back(&mut self, tp: &TopicPartition, to: Position) {
         let Some(partition) = self.partitions.get_mut(tp) else { return };
         if to.offset < partition.position.offset {
             partition.tell_epoch = true;
             partition.position = to;
         }
         if partition.state == State::Stopped {
-            // What stopped it will do so again, behind what is to be read before it: whoever drops that drops the error too.
-            partition.state = State::Flowing;
-            self.unplaced.insert(tp.clone());
+            // The error that stopped it lies behind what is fetched again, and will be met again.
+            partition.state = State::Fetching;
+            self.unrouted.insert(tp.clone());
         }
     }
 
-    /// The memory that is held, in bytes: of what is buffered, and of what has been taken and not yet released.
-    pub fn buffered(&self) -> usize {
+    /// The memory of chunks that are queued, or taken and not released, in bytes.
+    pub fn memory_held(&self) -> usize {
         self.memory.used()
     }
 
-    /// Whether chunks of it wait to be taken, be it paused or not.
-    pub fn holds(&self, tp: &TopicPartition) -> bool {
+    /// Whether chunks of the partition are queued, be it paused or not.
+    pub fn has_chunks(&self, tp: &TopicPartition) -> bool {
         self.partitions.get(tp).is_some_and(|partition| partition.queue.front().is_some())
     }
 
-    /// The next offset to ask for; what is buffered lies before it.
+    /// The position of the next fetch; queued chunks lie before it.
     pub fn position(&self, tp: &TopicPartition) -> Option<Position> {
         self.partitions.get(tp).map(|partition| partition.position)
     }
 
-    /// What the broker last told of the partition's log; `None` until it has.
+    /// The watermarks of the newest response; `None` before the first.
     pub fn watermarks(&self, tp: &TopicPartition) -> Option<Watermarks> {
         self.partitions.get(tp)?.watermarks
     }
 
-    /// Whether it is paused; before it is started, whether it will be.
+    /// Whether the partition is paused; before it is started, whether it will be.
     pub fn is_paused(&self, tp: &TopicPartition) -> bool {
         let Some(assignment) = self.paused.get(tp) else { return false };
         self.partitions.get(tp).is_none_or(|partition| partition.token.assignment == *assignment)
@@ -346,7 +340,7 @@ impl Fetcher {
             && *at <= now
         {
             let Some((_, tp)) = self.timers.pop_first() else { break };
-            self.wake(now, &tp);
+            self.on_timer(now, &tp);
         }
         if self.lookup_at.is_some_and(|at| at <= now) {
             self.look_up(now);
@@ -356,7 +350,7 @@ impl Fetcher {
 
     /// When to come back.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let timers = [self.timers.first().map(|(at, _)| *at), self.lookup_at, self.next_call()];
+        let timers = [self.timers.first().map(|(at, _)| *at), self.lookup_at, self.next_call_at()];
         earliest(timers)
     }
 
@@ -368,13 +362,13 @@ impl Fetcher {
         std::mem::take(&mut self.refresh).then_some(Event::RefreshMetadata)
     }
 
-    /// Buffers a chunk. One with nothing to see only moves on the chunk before it, so that a log of aborted
-    /// transactions does not pile up chunks.
+    /// Queues a chunk. One without visible batches only extends the chunk before it, so that a log of aborted transactions does
+    /// not pile up chunks.
     pub(crate) fn store(&mut self, from: Position, mut chunk: Chunk, frame: Frame, bytes: usize) {
         let Some(partition) = self.partitions.get_mut(&chunk.partition) else { return };
         if chunk.batches.is_empty()
             && let Some(newest) = partition.queue.newest()
-            && newest.run == chunk.run
+            && newest.start_id == chunk.start_id
         {
             newest.next = chunk.next;
             return;
@@ -385,18 +379,18 @@ impl Fetcher {
             self.ready.insert(self.arrivals, chunk.partition.clone());
         }
         chunk.charge = self.memory.charge(&chunk.partition, self.arrivals, frame, bytes, paused);
-        partition.queue.push(Waiting { arrival: self.arrivals, from, chunk });
+        partition.queue.push(QueuedChunk { arrival: self.arrivals, from, chunk });
     }
 
-    /// A chunk that nobody will take.
-    pub(crate) fn dropped(&mut self, waiting: &Waiting) {
-        self.ready.remove(&waiting.arrival);
-        self.memory.release(waiting.arrival);
+    /// A queued chunk is dropped.
+    pub(crate) fn dropped(&mut self, queued: &QueuedChunk) {
+        self.ready.remove(&queued.arrival);
+        self.memory.release(queued.arrival);
     }
 
-    fn next_run(&mut self) -> u64 {
-        self.runs = self.runs.wrapping_add(1);
-        self.runs
+    fn next_start_id(&mut self) -> u64 {
+        self.starts = self.starts.wrapping_add(1);
+        self.starts
     }
 
     pub(crate) fn next_seed(&mut self) -> u64 {

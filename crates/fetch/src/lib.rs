@@ -1,6 +1,6 @@
-//! Fetching: which partitions flow, what to ask of which broker next, and the records that are ready.
+//! Fetching: the partitions that are fetched, the next request to each broker, and the chunks of records that are ready.
 //!
-//! [`Fetcher`] is the machine; [`Chunk`] is what it hands out, [`Event`] what it tells the engine.
+//! [`Fetcher`] is the machine. It hands out [`Chunk`]s, and tells the engine [`Event`]s.
 
 mod answer;
 mod ask;
@@ -10,11 +10,11 @@ mod event;
 mod fetcher;
 mod memory;
 mod node;
+mod oversized;
 mod partition;
 mod place;
 mod read;
 mod session;
-mod suspects;
 
 pub use chunk::{Chunk, ReadBatches, VisibleBatches};
 pub use config::Config;

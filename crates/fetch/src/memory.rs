@@ -1,8 +1,8 @@
-//! The account of memory: a response frame is held until the last chunk that was cut from it is released.
+//! Accounts for memory: a response frame is held until the last chunk that was cut from it is released.
 //!
 //! Always true:
 //! - `used` is the sum of the frames that at least one chunk holds, each counted once and whole;
-//! - `idle` has the frames that only chunks of paused partitions hold, and `idle_bytes` is their sum.
+//! - `paused_frames` has the frames that only chunks of paused partitions hold, and `paused_bytes` is their sum.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ pub const READER_OVERHEAD: usize = 512;
 /// its way, and its reader. Of small answers that is most of what they hold.
 pub(crate) const CHUNK_OVERHEAD: usize = 512 + READER_OVERHEAD;
 
-/// What a chunk holds in the fetcher's account. [`Fetcher::release`](crate::Fetcher::release) takes it back.
+/// The memory that a chunk holds in the fetcher's account, until [`Fetcher::release`](crate::Fetcher::release).
 ///
 /// Several chunks may hold one response frame: its memory is free when the last of them is released.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,44 +47,44 @@ pub(crate) struct Frame {
 pub(crate) struct Memory {
     used: usize,
     frame_ids: u64,
-    frames: BTreeMap<u64, HeldFrame>,
-    chunks: BTreeMap<u64, HeldChunk>,
-    partitions: BTreeMap<TopicPartition, Load>,
-    idle: BTreeMap<u64, usize>,
-    idle_bytes: usize,
+    frames: BTreeMap<u64, FrameUsage>,
+    chunks: BTreeMap<u64, ChunkUsage>,
+    partitions: BTreeMap<TopicPartition, PartitionUsage>,
+    paused_frames: BTreeMap<u64, usize>,
+    paused_bytes: usize,
 }
 
 #[derive(Debug, Default)]
-struct HeldFrame {
+struct FrameUsage {
     bytes: usize,
     chunks: BTreeSet<u64>,
-    /// Chunks of partitions that are not paused.
+    /// How many of the chunks belong to partitions that are not paused.
     read: usize,
 }
 
 #[derive(Debug)]
-struct HeldChunk {
+struct ChunkUsage {
     partition: TopicPartition,
     frame: u64,
     bytes: usize,
     paused: bool,
-    lent: bool,
+    taken: bool,
 }
 
-/// What one partition holds.
+/// The memory of one partition.
 #[derive(Debug, Default)]
-struct Load {
+struct PartitionUsage {
     chunks: BTreeSet<u64>,
     bytes: usize,
 }
 
-/// One chunk that holds an idle frame.
+/// A chunk that holds a frame of paused partitions.
 #[derive(Clone, Debug)]
 pub(crate) struct Holder {
     pub(crate) partition: TopicPartition,
     pub(crate) chunk: u64,
     /// Taken, and not yet released.
-    pub(crate) lent: bool,
+    pub(crate) taken: bool,
 }
 
 impl Memory {
@@ -116,23 +116,23 @@ impl Memory {
         load.bytes = load.bytes.saturating_add(bytes);
         load.chunks.insert(chunk);
         let partition = partition.clone();
-        self.chunks.insert(chunk, HeldChunk { partition, frame: frame.id, bytes, paused, lent: false });
-        self.judge(frame.id);
+        self.chunks.insert(chunk, ChunkUsage { partition, frame: frame.id, bytes, paused, taken: false });
+        self.update_paused(frame.id);
         Charge { chunk, bytes }
     }
 
     /// The chunk has been taken.
-    pub(crate) fn lend(&mut self, chunk: u64) {
+    pub(crate) fn mark_taken(&mut self, chunk: u64) {
         if let Some(chunk) = self.chunks.get_mut(&chunk) {
-            chunk.lent = true;
+            chunk.taken = true;
         }
     }
 
-    pub(crate) fn is_lent(&self, chunk: u64) -> bool {
-        self.chunks.get(&chunk).is_some_and(|chunk| chunk.lent)
+    pub(crate) fn is_taken(&self, chunk: u64) -> bool {
+        self.chunks.get(&chunk).is_some_and(|chunk| chunk.taken)
     }
 
-    /// The chunk is gone.
+    /// The chunk was released or dropped.
     pub(crate) fn release(&mut self, number: u64) {
         let Some(chunk) = self.chunks.remove(&number) else { return };
         if let Some(load) = self.partitions.get_mut(&chunk.partition) {
@@ -149,10 +149,10 @@ impl Memory {
             self.used = self.used.saturating_sub(frame.bytes);
             self.frames.remove(&chunk.frame);
         }
-        self.judge(chunk.frame);
+        self.update_paused(chunk.frame);
     }
 
-    /// The partition has been paused, or is read again.
+    /// The partition was paused or resumed.
     pub(crate) fn set_paused(&mut self, partition: &TopicPartition, paused: bool) {
         let Some(load) = self.partitions.get(partition) else { return };
         for number in load.chunks.clone() {
@@ -164,21 +164,21 @@ impl Memory {
             if let Some(frame) = self.frames.get_mut(&frame) {
                 frame.read = if paused { frame.read.saturating_sub(1) } else { frame.read.saturating_add(1) };
             }
-            self.judge(frame);
+            self.update_paused(frame);
         }
     }
 
-    fn judge(&mut self, frame: u64) {
+    fn update_paused(&mut self, frame: u64) {
         let idle = self.frames.get(&frame).filter(|held| held.read == 0).map(|held| held.bytes);
         let before = match idle {
-            Some(bytes) => self.idle.insert(frame, bytes),
-            None => self.idle.remove(&frame),
+            Some(bytes) => self.paused_frames.insert(frame, bytes),
+            None => self.paused_frames.remove(&frame),
         };
-        let now = self.idle_bytes.saturating_sub(before.unwrap_or(0));
-        self.idle_bytes = now.saturating_add(idle.unwrap_or(0));
+        let now = self.paused_bytes.saturating_sub(before.unwrap_or(0));
+        self.paused_bytes = now.saturating_add(idle.unwrap_or(0));
     }
 
-    /// Bytes held, all told.
+    /// All bytes held.
     pub(crate) fn used(&self) -> usize {
         self.used
     }
@@ -189,13 +189,13 @@ impl Memory {
     }
 
     /// The frames that only paused partitions hold, oldest first.
-    pub(crate) fn idle(&self) -> Vec<u64> {
-        self.idle.keys().copied().collect()
+    pub(crate) fn paused_frames(&self) -> Vec<u64> {
+        self.paused_frames.keys().copied().collect()
     }
 
-    /// Bytes of these frames, all told.
-    pub(crate) fn idle_bytes(&self) -> usize {
-        self.idle_bytes
+    /// All bytes of these frames.
+    pub(crate) fn paused_bytes(&self) -> usize {
+        self.paused_bytes
     }
 
     pub(crate) fn frame_bytes(&self, frame: u64) -> usize {
@@ -207,7 +207,7 @@ impl Memory {
         let chunks = self.frames.get(&frame).into_iter().flat_map(|frame| &frame.chunks);
         let holder = |number: &u64| {
             let chunk = self.chunks.get(number)?;
-            Some(Holder { partition: chunk.partition.clone(), chunk: *number, lent: chunk.lent })
+            Some(Holder { partition: chunk.partition.clone(), chunk: *number, taken: chunk.taken })
         };
         chunks.filter_map(holder).collect()
     }

@@ -1,4 +1,4 @@
-//! One broker, as far as fetching goes: its session, its one call, and what is to be asked of it.
+//! One broker: its fetch session, its one outstanding call, and the partitions to fetch from it.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -9,109 +9,109 @@ use offtake_machine::{Backoff, BackoffConfig, Call, TopicPartition};
 
 use crate::session::Session;
 
-/// How soon to ask again for those that have nothing new while another is left out; twice as long each time after, up to the
-/// longest.
-const REST: Duration = Duration::from_millis(20);
-const LONGEST_REST: Duration = Duration::from_millis(500);
+/// The pause after a response without news while a partition is over its share. It doubles each time, up to
+/// [`MAX_IDLE_BACKOFF`].
+const IDLE_BACKOFF: Duration = Duration::from_millis(20);
+const MAX_IDLE_BACKOFF: Duration = Duration::from_millis(500);
 
-/// How many bytes to ask of a broker the first time, and how much more each time after.
-const FIRST: usize = 256 << 10;
-const GROWTH: usize = 4;
+/// `max_bytes` of the first request to a broker, and the factor by which it grows with each response that brings records.
+const FIRST_REQUEST_BYTES: usize = 256 << 10;
+const REQUEST_GROWTH: usize = 4;
 
 #[derive(Debug)]
 pub(crate) struct Node {
-    /// Idle or due: may be asked as soon as something is wanted and there is room.
+    /// Idle or due: a request may be sent as soon as a partition is wanted and there is memory.
     pub(crate) call: Call,
-    pub(crate) flight: Option<Flight>,
+    pub(crate) in_flight: Option<InFlight>,
     pub(crate) session: Session,
-    /// Partitions to be asked for.
+    /// Partitions to fetch.
     pub(crate) wanted: BTreeSet<TopicPartition>,
-    /// Those that would be, had they not their share of the budget already.
-    pub(crate) left_out: BTreeSet<TopicPartition>,
-    /// Partitions of which the broker may have to be told something: idle ones cost nothing.
+    /// Partitions that are not fetched because they hold their share of the budget already.
+    pub(crate) over_share: BTreeSet<TopicPartition>,
+    /// Partitions whose entry in the session may have changed: the others cost nothing.
     pub(crate) dirty: BTreeSet<TopicPartition>,
-    /// Partitions of which one has a batch too large to be read: the first is asked for, alone, until all are cleared.
-    pub(crate) suspects: VecDeque<TopicPartition>,
+    /// Partitions one of which has a batch that is too large to be read: each is fetched alone until that one is found.
+    pub(crate) oversize_candidates: VecDeque<TopicPartition>,
     pub(crate) backoff: Backoff,
     /// Sessions refused in a row.
     pub(crate) refusals: u32,
-    /// Answers in a row that came at once and said nothing.
-    pub(crate) empty: Backoff,
-    /// Answers in a row that said nothing while somebody was left out.
+    /// Backoff for responses that come at once and have no news.
+    pub(crate) empty_backoff: Backoff,
+    /// Responses in a row without news while a partition was over its share.
     pub(crate) idle_answers: u32,
-    /// The most to ask for: little at first, so that the first records are here before a large answer has been read.
-    pub(crate) most: usize,
-    /// Until then it is not told our rack, so that it sends records itself.
-    pub(crate) rackless_until: Option<Instant>,
+    /// The most to ask for in one request: little at first, so that the first records are here before a large response has been read.
+    pub(crate) max_request_bytes: usize,
+    /// Until then requests to it leave out the rack, so that it sends records itself (KIP-392).
+    pub(crate) without_rack_until: Option<Instant>,
     /// Whether the engine has been told that it fails.
-    pub(crate) announced: bool,
+    pub(crate) reported: bool,
 }
 
-/// A request under way.
+/// A request in flight.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Flight {
+pub(crate) struct InFlight {
     pub(crate) sent: Instant,
-    /// Bytes that were asked for: set aside in the budget until the answer is here.
-    pub(crate) ask: usize,
-    /// Whether the broker may wait for something to come.
-    pub(crate) waits: bool,
+    /// `max_bytes` of the request: set aside in the budget until the response is here.
+    pub(crate) bytes: usize,
+    /// Whether it is a long poll.
+    pub(crate) may_wait: bool,
 }
 
 impl Node {
     pub(crate) fn new(backoff: BackoffConfig, seed: u64) -> Self {
         Self {
             call: Call::Idle,
-            flight: None,
+            in_flight: None,
             session: Session::default(),
             wanted: BTreeSet::new(),
-            left_out: BTreeSet::new(),
+            over_share: BTreeSet::new(),
             dirty: BTreeSet::new(),
-            suspects: VecDeque::new(),
+            oversize_candidates: VecDeque::new(),
             backoff: Backoff::new(backoff, seed),
             refusals: 0,
-            empty: Backoff::new(backoff, !seed),
+            empty_backoff: Backoff::new(backoff, !seed),
             idle_answers: 0,
-            most: FIRST,
-            rackless_until: None,
-            announced: false,
+            max_request_bytes: FIRST_REQUEST_BYTES,
+            without_rack_until: None,
+            reported: false,
         }
     }
 
-    /// Who is asked for alone next; nobody, if nobody is suspected whom we still want.
-    pub(crate) fn suspect(&mut self) -> Option<&TopicPartition> {
-        while self.suspects.front().is_some_and(|tp| !self.wanted.contains(tp)) {
-            self.suspects.pop_front();
+    /// The next candidate that is still wanted.
+    pub(crate) fn next_oversize_candidate(&mut self) -> Option<&TopicPartition> {
+        while self.oversize_candidates.front().is_some_and(|tp| !self.wanted.contains(tp)) {
+            self.oversize_candidates.pop_front();
         }
-        self.suspects.front()
+        self.oversize_candidates.front()
     }
 
-    /// An answer said nothing, and somebody is left out: when to look again. A longer wait at the broker would stand in
-    /// the way of who is left out when it has room again; whoever has comes [at once](Self::fetch_now).
+    /// A response had no news, and a partition is over its share: asks again after a pause. A long poll would hold up that
+    /// partition when it has room again; [`fetch_now`](Self::fetch_now) ends the pause.
     pub(crate) fn back_off_idle(&mut self, now: Instant) {
-        let rest = REST.saturating_mul(1 << self.idle_answers.min(16)).min(LONGEST_REST);
+        let rest = IDLE_BACKOFF.saturating_mul(1 << self.idle_answers.min(16)).min(MAX_IDLE_BACKOFF);
         self.idle_answers = self.idle_answers.saturating_add(1);
         self.call = Call::Due(now + rest);
     }
 
-    /// It has sent something.
+    /// A response had news.
     pub(crate) fn sent_something(&mut self) {
         self.idle_answers = 0;
-        self.most = self.most.saturating_mul(GROWTH);
+        self.max_request_bytes = self.max_request_bytes.saturating_mul(REQUEST_GROWTH);
     }
 
-    /// There is more to ask for.
+    /// A partition was added: ends the pause of [`back_off_idle`](Self::back_off_idle).
     pub(crate) fn fetch_now(&mut self) {
         if std::mem::take(&mut self.idle_answers) > 0 && !self.call.is_sent() {
             self.call = Call::Idle;
         }
     }
 
-    /// Whether it has, or should have, a request under way.
+    /// Whether a request is in flight, or should be.
     pub(crate) fn is_active(&self) -> bool {
-        self.flight.is_some() || !self.wanted.is_empty()
+        self.in_flight.is_some() || !self.wanted.is_empty()
     }
 
-    /// When it may be asked, if anything is to be asked.
+    /// Whether a request may be sent now.
     pub(crate) fn due(&self, now: Instant) -> bool {
         match self.call {
             Call::Idle => !self.wanted.is_empty(),

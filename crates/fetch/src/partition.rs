@@ -1,4 +1,4 @@
-//! One partition that flows: where its reading stands, and whom to ask.
+//! One started partition: its position, and the broker to fetch it from.
 
 use std::time::Instant;
 
@@ -10,51 +10,51 @@ use crate::{Charge, Chunk, VisibleBatches, chunk::Queue, session::Entry};
 #[derive(Debug)]
 pub(crate) struct Partition {
     pub(crate) token: Token,
-    /// Which start its chunks follow.
-    pub(crate) run: u64,
-    /// The next offset to ask for.
+    /// The number of its last start, which its chunks bear.
+    pub(crate) start_id: u64,
+    /// The position of the next fetch.
     pub(crate) position: Position,
-    /// The topic that the position belongs to; zero while no view has told its id.
+    /// The topic that the position belongs to; zero while its id is not known.
     pub(crate) topic_id: Uuid,
     pub(crate) leader: Option<BrokerId>,
-    /// The newest epoch that we have seen; never goes back (B2).
+    /// The newest leader epoch seen; it never goes back (B2).
     pub(crate) leader_epoch: LeaderEpoch,
     pub(crate) replica: Option<Replica>,
     /// How often in a row a preferred replica was of no use.
     pub(crate) replica_failures: u32,
-    /// How often the leader was not told our rack because of them.
-    pub(crate) rackless_times: u32,
+    /// How often the rack was left out because of them.
+    pub(crate) without_rack_times: u32,
     pub(crate) state: State,
     pub(crate) backoff: Backoff,
-    /// Whether the application has been told that it is refused.
-    pub(crate) announced: bool,
-    /// Whether the leader may judge our position by the epoch of the record before it.
+    /// Whether the current error has been reported.
+    pub(crate) reported: bool,
+    /// Whether requests name the epoch of the record before the position, so that the leader can detect a truncation (KIP-320).
     pub(crate) tell_epoch: bool,
-    /// What waits to be taken.
+    /// Chunks that wait to be taken.
     pub(crate) queue: Queue,
     pub(crate) watermarks: Option<Watermarks>,
-    /// The broker among whose wanted partitions it is.
-    pub(crate) asked_of: Option<BrokerId>,
-    /// The one that it would be asked of, had it not its share of the budget.
-    pub(crate) left_out_of: Option<BrokerId>,
+    /// The broker that it is fetched from now.
+    pub(crate) fetched_from: Option<BrokerId>,
+    /// The broker that it would be fetched from if it were not over its share of the budget.
+    pub(crate) over_share_at: Option<BrokerId>,
     /// Its place among the fetcher's timers.
     pub(crate) timer: Option<Instant>,
-    /// Whether the handle has been asked to give back what it holds of it.
-    pub(crate) asked_back: bool,
-    /// Where the handle stands that gave it back, while it is parked.
-    pub(crate) given_back: Option<Position>,
+    /// Whether the handle has been asked to return its chunks.
+    pub(crate) reclaim_requested: bool,
+    /// The handle's position when it returned its chunks, while the partition awaits its start.
+    pub(crate) rewound_to: Option<Position>,
 }
 
-/// Whether it may be asked for.
+/// Whether a partition may be fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    /// Whenever there is room.
-    Flowing,
-    /// There was trouble: not before this time, or a new leader.
-    Waiting { until: Instant },
-    /// No: in the hand of `offsets`. Only `start` changes that.
-    Parked,
-    /// No: an error has stopped it. Only `start` changes that, or reading again what lies before the error.
+    /// Yes, whenever there is memory.
+    Fetching,
+    /// It failed: not before this time, or until there is a new leader.
+    BackingOff { until: Instant },
+    /// No: `offsets` determines its position. Only `start` changes that.
+    AwaitingStart,
+    /// No: an error has stopped it. Only `start` changes that, or fetching again what lies before the error.
     Stopped,
 }
 
@@ -88,37 +88,37 @@ impl Watermarks {
 }
 
 impl Partition {
-    pub(crate) fn new(token: Token, run: u64, position: Position, backoff: Backoff) -> Self {
+    pub(crate) fn new(token: Token, start_id: u64, position: Position, backoff: Backoff) -> Self {
         Self {
             token,
-            run,
+            start_id,
             position,
             topic_id: Uuid::ZERO,
             leader: None,
             leader_epoch: None,
             replica: None,
             replica_failures: 0,
-            rackless_times: 0,
-            state: State::Flowing,
+            without_rack_times: 0,
+            state: State::Fetching,
             backoff,
-            announced: false,
+            reported: false,
             tell_epoch: true,
             queue: Queue::default(),
             watermarks: None,
-            asked_of: None,
-            left_out_of: None,
+            fetched_from: None,
+            over_share_at: None,
             timer: None,
-            asked_back: false,
-            given_back: None,
+            reclaim_requested: false,
+            rewound_to: None,
         }
     }
 
-    /// What was found between the position and `next`.
+    /// A chunk with the batches between the position and `next`.
     pub(crate) fn chunk(&self, tp: &TopicPartition, next: Position, batches: VisibleBatches) -> Chunk {
         Chunk {
             partition: tp.clone(),
             token: self.token,
-            run: self.run,
+            start_id: self.start_id,
             fetch_offset: self.position.offset,
             next,
             batches,
@@ -126,12 +126,12 @@ impl Partition {
         }
     }
 
-    /// Whom to ask, if anybody.
+    /// The broker to fetch from: the preferred replica, or the leader.
     pub(crate) fn source(&self) -> Option<BrokerId> {
         self.leader.map(|leader| self.replica.map_or(leader, |replica| replica.broker))
     }
 
-    /// What to ask.
+    /// Its entry in a request.
     pub(crate) fn entry(&self) -> Entry {
         // A leader that does not know the epoch calls the position out of range: not worth asking where the epoch is
         // newer than the leader's own.
@@ -148,7 +148,7 @@ impl Partition {
 
     /// Whether an answer to `entry` by `broker` is an answer to what we would ask now (I7, I8, E3).
     pub(crate) fn awaits(&self, entry: &Entry, broker: BrokerId) -> bool {
-        self.state == State::Flowing
+        self.state == State::Fetching
             && self.source() == Some(broker)
             // The same offset of a topic that is gone is another position.
             && self.topic_id == entry.topic_id
@@ -156,12 +156,12 @@ impl Partition {
             && self.position.offset == entry.offset
     }
 
-    /// When to look at it again.
+    /// When its timer is due.
     pub(crate) fn wakes_at(&self) -> Option<Instant> {
         match self.state {
-            State::Flowing => self.replica.map(|replica| replica.until),
-            State::Waiting { until } => Some(until),
-            State::Parked | State::Stopped => None,
+            State::Fetching => self.replica.map(|replica| replica.until),
+            State::BackingOff { until } => Some(until),
+            State::AwaitingStart | State::Stopped => None,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Where a partition belongs: at its leader, at a replica nearby, at nobody for the moment, or back at `offsets`.
+//! Chooses the broker to fetch a partition from: its leader, a replica nearby, or none for the moment.
 
 use std::time::{Duration, Instant};
 
@@ -11,25 +11,25 @@ use crate::{
     partition::{Partition, State},
 };
 
-/// After so many failures in a row we ask the leader without telling our rack.
-const REPLICA_FAILURES: u32 = 3;
-/// For so long the first time, four times as long each time after, until a replica serves us; at the longest for its lease.
-/// (One that has just been added may not have caught up.)
-const RACKLESS: Duration = Duration::from_secs(2);
+/// Failures of preferred replicas in a row after which requests to the leader leave out the rack.
+const MAX_REPLICA_FAILURES: u32 = 3;
+/// How long the rack is left out the first time; four times as long each time after, until a replica serves records, and at
+/// most for the replica lease. (A replica that was just added may not have caught up.)
+const FIRST_WITHOUT_RACK: Duration = Duration::from_secs(2);
 
-/// So many answers of a partition may wait, however many partitions there are: mostly few of them have anything to read.
-const AHEAD: usize = 4;
+/// Each partition may hold so many full responses, however many partitions there are: mostly few of them have records to read.
+const MAX_BUFFERED_RESPONSES: usize = 4;
 
 impl Fetcher {
-    /// There is a newer view of the cluster: partitions move to their leaders' sessions.
+    /// The metadata has changed: partitions move to the sessions of their leaders.
     pub fn handle_cluster(&mut self, now: Instant, cluster: &Cluster) {
         if self.closing {
             return;
         }
         self.brokers = cluster.brokers.keys().copied().collect();
-        let changed = self.partitions.iter().filter(|(tp, partition)| self.is_news(tp, partition, cluster));
-        self.unplaced.extend(changed.map(|(tp, _)| tp.clone()).collect::<Vec<_>>());
-        self.place_all(now, cluster);
+        let changed = self.partitions.iter().filter(|(tp, partition)| self.changes(tp, partition, cluster));
+        self.unrouted.extend(changed.map(|(tp, _)| tp.clone()).collect::<Vec<_>>());
+        self.route_all(now, cluster);
         for node in self.nodes.values_mut() {
             // Ids have become known: from now on topics may go by id (I13).
             let has_id = |tp| self.partitions.get(tp).is_some_and(|partition| !partition.topic_id.is_zero());
@@ -38,11 +38,11 @@ impl Fetcher {
             }
         }
         self.nodes
-            .retain(|id, node| node.is_active() || !node.left_out.is_empty() || self.brokers.contains(id));
+            .retain(|id, node| node.is_active() || !node.over_share.is_empty() || self.brokers.contains(id));
     }
 
-    /// Whether the view tells something of the partition that it was not placed by. Most views tell of few.
-    fn is_news(&self, tp: &TopicPartition, partition: &Partition, cluster: &Cluster) -> bool {
+    /// Whether the metadata has news of the partition. Most updates have news of few.
+    fn changes(&self, tp: &TopicPartition, partition: &Partition, cluster: &Cluster) -> bool {
         let Some(info) = cluster.partition(tp) else { return false };
         let differs = |told: Option<_>, known| told.is_some_and(|told| told != known);
         cluster.leader(tp) != partition.leader
@@ -51,11 +51,11 @@ impl Fetcher {
             || partition.replica.is_some_and(|replica| !self.brokers.contains(&replica.broker))
     }
 
-    /// Looks up what was started since the last time.
-    pub(crate) fn place_all(&mut self, now: Instant, cluster: &Cluster) {
-        while let Some(tp) = self.unplaced.pop_first() {
-            self.placements = self.placements.saturating_add(1);
-            self.place(&tp, cluster);
+    /// Looks up the brokers of partitions that were started since the last time.
+    pub(crate) fn route_all(&mut self, now: Instant, cluster: &Cluster) {
+        while let Some(tp) = self.unrouted.pop_first() {
+            self.routings = self.routings.saturating_add(1);
+            self.route(&tp, cluster);
         }
         if self.leaderless.is_empty() {
             self.lookup_at = None;
@@ -71,17 +71,17 @@ impl Fetcher {
         self.lookup_at = Some(now + self.lookup.next_wait());
     }
 
-    fn place(&mut self, tp: &TopicPartition, cluster: &Cluster) {
+    fn route(&mut self, tp: &TopicPartition, cluster: &Cluster) {
         let Some(partition) = self.partitions.get_mut(tp) else { return };
-        if matches!(partition.state, State::Parked | State::Stopped) {
-            return; // looked up when it is started again
+        if matches!(partition.state, State::AwaitingStart | State::Stopped) {
+            return; // it is looked up when it is started again
         }
         if let Some(info) = cluster.partition(tp) {
             if let Some(new) = cluster.topic_id(tp.topic.as_str()).filter(|id| *id != partition.topic_id) {
                 let old = std::mem::replace(&mut partition.topic_id, new);
                 if !old.is_zero() {
                     // Another log, since the topic was deleted and created again: `offsets` stops it here, and starts it anew.
-                    partition.state = State::Parked;
+                    partition.state = State::AwaitingStart;
                     self.leaderless.remove(tp);
                     return self.reschedule(tp);
                 }
@@ -100,15 +100,15 @@ impl Fetcher {
             }
             if advanced || moved {
                 // The first fetch at a new leader waits for nothing (I5).
-                partition.state = State::Flowing;
+                partition.state = State::Fetching;
             }
             if advanced && partition.position.epoch.is_some() {
                 let (token, position) = (partition.token, partition.position);
-                partition.state = State::Parked;
-                self.events.push_back(Event::Validate { tp: tp.clone(), token, position });
+                partition.state = State::AwaitingStart;
+                self.events.push_back(Event::Validate { partition: tp.clone(), token, position });
             }
         }
-        // A view that leaves the partition out says nothing about it (B5).
+        // Metadata that leaves the partition out says nothing about it (B5).
         if partition.leader.is_some() {
             self.leaderless.remove(tp);
         } else {
@@ -120,23 +120,23 @@ impl Fetcher {
     /// The leader refuses the position.
     pub(crate) fn out_of_range(&mut self, tp: &TopicPartition) {
         let Some(partition) = self.partitions.get_mut(tp) else { return };
-        partition.state = State::Parked;
+        partition.state = State::AwaitingStart;
         self.events.push_back(Event::OutOfRange {
-            tp: tp.clone(),
+            partition: tp.clone(),
             token: partition.token,
             position: partition.position,
         });
     }
 
-    /// Puts a partition among what its broker is asked for, or takes it out, as its state says now.
+    /// Adds a partition to those that its broker is asked for, or removes it, as its state requires now.
     pub(crate) fn reschedule(&mut self, tp: &TopicPartition) {
         let share = self.share();
         let paused = self.is_paused(tp);
         let Some(partition) = self.partitions.get(tp) else { return };
-        let flows = partition.state == State::Flowing && !paused;
+        let flows = partition.state == State::Fetching && !paused;
         let full = self.memory.load(tp) >= share;
         let source = partition.source().filter(|_| flows && !full);
-        let left_out_of = partition.source().filter(|_| flows && full);
+        let over_share_at = partition.source().filter(|_| flows && full);
         let wakes_at = partition.wakes_at();
         let Some(partition) = self.partitions.get_mut(tp) else { return };
         if partition.timer != wakes_at {
@@ -146,14 +146,14 @@ impl Fetcher {
             self.timers.extend(wakes_at.map(|at| (at, tp.clone())));
             partition.timer = wakes_at;
         }
-        let left_out_before = std::mem::replace(&mut partition.left_out_of, left_out_of);
-        let before = std::mem::replace(&mut partition.asked_of, source);
-        if left_out_before != left_out_of {
-            if let Some(node) = left_out_before.and_then(|broker| self.nodes.get_mut(&broker)) {
-                node.left_out.remove(tp);
+        let over_share_before = std::mem::replace(&mut partition.over_share_at, over_share_at);
+        let before = std::mem::replace(&mut partition.fetched_from, source);
+        if over_share_before != over_share_at {
+            if let Some(node) = over_share_before.and_then(|broker| self.nodes.get_mut(&broker)) {
+                node.over_share.remove(tp);
             }
-            if let Some(node) = left_out_of.map(|broker| self.node(broker)) {
-                node.left_out.insert(tp.clone());
+            if let Some(node) = over_share_at.map(|broker| self.node(broker)) {
+                node.over_share.insert(tp.clone());
             }
         }
         if before != source {
@@ -171,11 +171,12 @@ impl Fetcher {
         }
     }
 
-    /// How much of one partition may be buffered before it is left out of requests. Reached only by partitions that
-    /// bring more than is read of them, or that nobody reads.
+    /// How much of one partition may be held before it is left out of requests, in bytes. Only partitions that are fetched faster
+    /// than they are read reach it.
     fn share(&self) -> usize {
         let budget = self.config.budget;
-        let enough = size(self.config.max_partition_bytes).saturating_mul(AHEAD).min(budget / 2);
+        let enough =
+            size(self.config.max_partition_bytes).saturating_mul(MAX_BUFFERED_RESPONSES).min(budget / 2);
         (budget / self.partitions.len().max(1)).max(enough).max(1)
     }
 
@@ -184,46 +185,46 @@ impl Fetcher {
         self.nodes.entry(broker).or_insert_with(|| Node::new(self.config.backoff, seed))
     }
 
-    /// Its timer has come: a pause is over, or a preferred replica's lease.
-    pub(crate) fn wake(&mut self, now: Instant, tp: &TopicPartition) {
+    /// The partition's timer is due: a backoff is over, or the lease of a preferred replica.
+    pub(crate) fn on_timer(&mut self, now: Instant, tp: &TopicPartition) {
         let Some(partition) = self.partitions.get_mut(tp) else { return };
         partition.timer = None;
         match partition.state {
-            State::Waiting { until } if until <= now => partition.state = State::Flowing,
-            State::Flowing if partition.replica.is_some_and(|replica| replica.until <= now) => {
+            State::BackingOff { until } if until <= now => partition.state = State::Fetching,
+            State::Fetching if partition.replica.is_some_and(|replica| replica.until <= now) => {
                 partition.replica = None;
             }
-            State::Flowing | State::Waiting { .. } | State::Parked | State::Stopped => {}
+            State::Fetching | State::BackingOff { .. } | State::AwaitingStart | State::Stopped => {}
         }
         self.reschedule(tp);
     }
 
-    /// Trouble with this partition: not before a pause, unless it gets a new leader.
+    /// The partition failed: it is fetched again after a pause, or from a new leader.
     pub(crate) fn pause_after_trouble(
         &mut self,
         now: Instant,
         tp: &TopicPartition,
     ) -> Option<&mut Partition> {
         let partition = self.partitions.get_mut(tp)?;
-        partition.state = State::Waiting { until: now + partition.backoff.next_wait() };
+        partition.state = State::BackingOff { until: now + partition.backoff.next_wait() };
         self.reschedule(tp);
         self.partitions.get_mut(tp)
     }
 
-    /// A preferred replica was of no use: back to the leader, without a word to anybody (I9). A leader that keeps
-    /// sending us there is not told our rack for a while, and then has to send the records itself.
+    /// A preferred replica did not serve the partition: it is fetched from the leader, without an event (I9). A leader that keeps
+    /// naming such a replica is not told our rack for a while, so that it sends the records itself.
     pub(crate) fn back_to_leader(&mut self, now: Instant, tp: &TopicPartition) {
         let Some(partition) = self.partitions.get_mut(tp) else { return };
         partition.replica = None;
         partition.replica_failures = partition.replica_failures.saturating_add(1);
-        if partition.replica_failures >= REPLICA_FAILURES {
+        if partition.replica_failures >= MAX_REPLICA_FAILURES {
             partition.replica_failures = 0;
-            let longer = 4_u32.saturating_pow(partition.rackless_times);
-            partition.rackless_times = partition.rackless_times.saturating_add(1);
+            let longer = 4_u32.saturating_pow(partition.without_rack_times);
+            partition.without_rack_times = partition.without_rack_times.saturating_add(1);
             let leader = partition.leader;
-            let until = now + RACKLESS.saturating_mul(longer).min(self.config.replica_lease);
+            let until = now + FIRST_WITHOUT_RACK.saturating_mul(longer).min(self.config.replica_lease);
             if let Some(leader) = leader {
-                self.node(leader).rackless_until = Some(until);
+                self.node(leader).without_rack_until = Some(until);
             }
         }
         self.reschedule(tp);
@@ -270,11 +271,11 @@ mod tests {
             fetcher.start(now, TopicPartition::new("a", partition), token, Position::at(0));
         }
         fetcher.handle_cluster(now, &cluster);
-        let mut placed = fetcher.placements;
-        assert_eq!(placed, 10_000);
+        let mut routed = fetcher.routings;
+        assert_eq!(routed, 10_000);
         let mut costs = |fetcher: &mut Fetcher, cluster: &Cluster| {
             fetcher.handle_cluster(now, cluster);
-            fetcher.placements - std::mem::replace(&mut placed, fetcher.placements)
+            fetcher.routings - std::mem::replace(&mut routed, fetcher.routings)
         };
         assert_eq!(costs(&mut fetcher, &cluster), 0, "nothing has changed");
         // What a broker that goes down tells in one answer, by way of the metadata.

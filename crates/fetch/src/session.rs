@@ -32,39 +32,39 @@ pub(crate) struct Entry {
 /// The session.
 #[derive(Debug, Default)]
 pub(crate) struct Session {
-    /// 0: the broker gave none.
+    /// 0: none.
     id: i32,
-    /// Of the next request; 0 opens a session and says everything.
+    /// The epoch of the next request; 0 opens a session, with a full request.
     epoch: i32,
-    /// The next request is to say everything, whatever becomes of the one under way.
-    again: bool,
+    /// Whether the next request is a full one, whatever becomes of the one in flight.
+    restarts: bool,
     /// Whether topics go by id (KIP-516). Must not change within a session (I13).
     by_id: bool,
     entries: BTreeMap<TopicPartition, Entry>,
-    /// Where the logs of these end, as the broker told last. It does not say so again while that stays, be the partition
-    /// given up and assigned anew meanwhile.
-    ends: BTreeMap<TopicPartition, Watermarks>,
-    /// The last partition that brought records.
-    served: Option<TopicPartition>,
+    /// The watermarks that the broker reported last. It does not repeat them while they stay the same, even if the partition was
+    /// revoked and assigned again meanwhile.
+    watermarks: BTreeMap<TopicPartition, Watermarks>,
+    /// The last partition that had records.
+    last_with_records: Option<TopicPartition>,
     names: BTreeMap<Uuid, Topic>,
 }
 
-/// What a request says of topics.
+/// The session's part of a Fetch request.
 #[derive(Debug)]
-pub(crate) struct Ask {
+pub(crate) struct SessionRequest {
     pub(crate) session_id: i32,
     pub(crate) session_epoch: i32,
     pub(crate) by_id: bool,
     pub(crate) topics: Vec<FetchTopic>,
     pub(crate) forgotten: Vec<ForgottenTopic>,
-    /// Partitions that the broker had been told of under another token, and where their logs end.
-    pub(crate) ends: Vec<(TopicPartition, Watermarks)>,
+    /// Partitions whose token has changed, and their watermarks as they were reported before.
+    pub(crate) watermarks: Vec<(TopicPartition, Watermarks)>,
 }
 
 impl Session {
-    /// The next request says everything again; the broker closes what it had.
+    /// The next request is a full one; the broker closes the old session.
     pub(crate) fn restart(&mut self) {
-        self.again = true;
+        self.restarts = true;
     }
 
     /// The broker has no session of this id.
@@ -95,21 +95,21 @@ impl Session {
         self.names.get(&id)
     }
 
-    /// The partition has brought records. A request that says everything begins behind it: a broker that keeps no session
-    /// fills its answer in the order of the request, and those at the end would starve (FAILURES I12).
-    pub(crate) fn served(&mut self, partition: &TopicPartition) {
-        self.served = Some(partition.clone());
+    /// The response had records of the partition. The next full request begins behind it: a broker that keeps no session
+    /// fills its response in the order of the request, and those at the end would starve (FAILURES I12).
+    pub(crate) fn note_records(&mut self, partition: &TopicPartition) {
+        self.last_with_records = Some(partition.clone());
     }
 
-    /// The broker has told where the log of a partition ends.
-    pub(crate) fn told(&mut self, partition: &TopicPartition, ends: Watermarks) {
-        self.ends.insert(partition.clone(), ends);
+    /// The broker has reported the watermarks of a partition.
+    pub(crate) fn learn_watermarks(&mut self, partition: &TopicPartition, watermarks: Watermarks) {
+        self.watermarks.insert(partition.clone(), watermarks);
     }
 
     /// The broker has accepted the request that was built last, and says that this is its session.
-    pub(crate) fn accepted(&mut self, id: i32) {
+    pub(crate) fn accept(&mut self, id: i32) {
         if id == 0 {
-            // Its cache is full: we say everything each time, until it has room (I2).
+            // Its session cache is full: each request is a full one until it has room (I2).
             self.forget();
         } else if self.epoch == 0 || id == self.id {
             self.id = id;
@@ -119,18 +119,18 @@ impl Session {
         }
     }
 
-    /// What to say so that the broker knows `wanted` and nothing else. `dirty` is where that may have changed since
-    /// the request before; it is emptied.
-    pub(crate) fn ask(
+    /// Builds the request after which the session holds `wanted` and nothing else. `dirty` are the partitions that may have
+    /// changed since the request before; it is emptied.
+    pub(crate) fn build_request(
         &mut self,
         wanted: &BTreeSet<TopicPartition>,
         dirty: &mut BTreeSet<TopicPartition>,
         max_bytes: i32,
         entry: impl Fn(&TopicPartition) -> Option<Entry>,
-    ) -> Ask {
+    ) -> SessionRequest {
         let mut topics = Topics::default();
         let mut forgotten = Forgotten::default();
-        let mut ends = Vec::new();
+        let mut watermarks = Vec::new();
         let changed = std::mem::take(dirty);
         // A new id under the same name is another topic to a broker that goes by ids, and the same one to a broker that goes by
         // names, as all do before Fetch 13, be there ids in Metadata: that one would forget it after it was told of it.
@@ -142,17 +142,17 @@ impl Session {
         if self.by_id && changed.iter().filter(|tp| wanted.contains(*tp)).any(|tp| says_all(&tp)) {
             self.restart();
         }
-        if std::mem::take(&mut self.again) {
+        if std::mem::take(&mut self.restarts) {
             self.epoch = 0;
         }
         if self.epoch == 0 {
-            self.ends.clear();
+            self.watermarks.clear();
             self.entries = wanted.iter().filter_map(|tp| Some((tp.clone(), entry(tp)?))).collect();
             self.by_id = !self.entries.values().copied().any(has_no_id);
             self.names = self.entries.iter().map(|(tp, entry)| (entry.topic_id, tp.topic.clone())).collect();
             self.names.remove(&Uuid::ZERO);
-            let after = self.served.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-            let until = self.served.as_ref().map(|last| (Bound::Unbounded, Bound::Included(last)));
+            let after = self.last_with_records.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+            let until = self.last_with_records.as_ref().map(|last| (Bound::Unbounded, Bound::Included(last)));
             let first = self.entries.range((after, Bound::Unbounded));
             for (tp, entry) in first.chain(until.into_iter().flat_map(|until| self.entries.range(until))) {
                 topics.push(tp, *entry, max_bytes);
@@ -164,9 +164,9 @@ impl Session {
                     (Some(old), Some(new)) if old == new => {}
                     (old, Some(new)) => {
                         if old.is_some_and(|old| old.topic_id == new.topic_id) {
-                            ends.extend(self.ends.get(&tp).map(|end| (tp.clone(), *end)));
+                            watermarks.extend(self.watermarks.get(&tp).map(|known| (tp.clone(), *known)));
                         } else {
-                            self.ends.remove(&tp);
+                            self.watermarks.remove(&tp);
                         }
                         topics.push(&tp, new, max_bytes);
                         if !new.topic_id.is_zero() {
@@ -177,19 +177,19 @@ impl Session {
                     (Some(old), None) => {
                         forgotten.push(&tp, old.topic_id);
                         self.entries.remove(&tp);
-                        self.ends.remove(&tp);
+                        self.watermarks.remove(&tp);
                     }
                     (None, None) => {}
                 }
             }
         }
-        Ask {
+        SessionRequest {
             session_id: self.id,
             session_epoch: self.epoch,
             by_id: self.by_id,
             topics: topics.0,
             forgotten: forgotten.0,
-            ends,
+            watermarks,
         }
     }
 
@@ -198,7 +198,7 @@ impl Session {
         self.epoch == 0
     }
 
-    /// Partitions that the broker was told of.
+    /// How many partitions the session holds.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }

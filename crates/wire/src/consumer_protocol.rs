@@ -66,7 +66,7 @@ impl ConsumerProtocolAssignment {
 
 fn decode<M: Message>(bytes: Bytes) -> Result<M, DecodeError> {
     let mut r = Reader::new(bytes);
-    r.enter(M::NAME);
+    r.set_context(M::NAME);
     let version = r.i16()?;
     M::decode(&mut r, version.min(M::VERSIONS.max)) // a negative one is in no table
 }

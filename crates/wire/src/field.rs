@@ -166,7 +166,7 @@ impl<T: Field> Field for Vec<T> {
         min_length(encoding)
     }
     fn read(r: &mut Reader, encoding: Encoding) -> Result<Self, DecodeError> {
-        let what = r.what();
+        let what = r.context();
         Option::read(r, encoding)?.ok_or(DecodeError::Null { what })
     }
     fn write(&self, w: &mut Writer, encoding: Encoding) -> Result<(), EncodeError> {
@@ -217,7 +217,7 @@ impl<T: Message> Field for Option<T> {
         match r.i8()? {
             -1 => Ok(None),
             1 => T::read(r, encoding).map(Some),
-            byte => Err(DecodeError::Presence { what: r.what(), byte }),
+            byte => Err(DecodeError::Presence { what: r.context(), byte }),
         }
     }
     fn write(&self, w: &mut Writer, encoding: Encoding) -> Result<(), EncodeError> {

@@ -26,7 +26,7 @@ pub enum FrameError {
         /// The length on the wire.
         length: usize,
     },
-    /// More than we have said we would read.
+    /// The length exceeds the limit of the reader.
     #[error("a frame of {length} bytes, {cap} at most")]
     TooLarge {
         /// The length on the wire.
@@ -39,10 +39,10 @@ pub enum FrameError {
         "the other end speaks HTTP, not Kafka: is this the port of a REST proxy, a registry or a web server?"
     )]
     Http,
-    /// The other end sends a TLS alert: it did not understand what we said in plain text.
+    /// The peer sends a TLS alert: it expects TLS.
     #[error("the other end speaks TLS, and we do not: this listener needs security.protocol SSL or SASL_SSL")]
     TlsAlert,
-    /// The other end begins a TLS handshake.
+    /// The peer begins a TLS handshake.
     #[error(
         "the other end begins a TLS handshake, as a client would: this is not the plain-text port of a broker"
     )]
@@ -70,16 +70,16 @@ pub fn check_frame_len(prefix: [u8; 4], cap: usize) -> Result<usize, FrameError>
     Ok(length)
 }
 
-/// What stands before the body of a request.
+/// The header of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestHeader {
-    /// A number, for a client may ask for what we do not know.
+    /// The API key, as a number, since a client may use an API that is not known here.
     pub api_key: i16,
     /// The version of the body.
     pub api_version: i16,
-    /// Comes back with the answer.
+    /// The response bears the same id.
     pub correlation_id: i32,
-    /// How the client calls itself.
+    /// `client.id`.
     pub client_id: Option<String>,
 }
 
@@ -87,7 +87,7 @@ impl RequestHeader {
     /// Reads header version 1 or 2, as the API and its version demand; of an unknown API the part that all
     /// versions have.
     pub fn decode(r: &mut Reader) -> Result<Self, DecodeError> {
-        r.enter("RequestHeader");
+        r.set_context("RequestHeader");
         let (api_key, api_version, correlation_id) = (r.i16()?, r.i16()?, r.i32()?);
         let client_id = r.nullable_string(false)?; // never compact
         if ApiKey::from_code(api_key).is_some_and(|api| api.is_flexible(api_version)) {
@@ -120,7 +120,7 @@ pub fn encode_api_request<R: Api>(
 /// The correlation id with which every response begins.
 pub fn correlation_id(frame: &Bytes) -> Result<i32, DecodeError> {
     let mut r = Reader::new(frame.clone());
-    r.enter("ResponseHeader.correlation_id");
+    r.set_context("ResponseHeader.correlation_id");
     r.i32()
 }
 
@@ -174,7 +174,7 @@ fn request_frame(
     body: impl FnOnce(&mut Writer) -> Result<(), EncodeError>,
 ) -> Result<Bytes, EncodeError> {
     let mut w = Writer::frame();
-    w.enter("RequestHeader.client_id");
+    w.set_context("RequestHeader.client_id");
     w.i16(api.code());
     w.i16(version);
     w.i32(correlation_id);
@@ -193,7 +193,7 @@ fn response_frame<T>(
     body: impl FnOnce(&mut Reader) -> Result<T, DecodeError>,
 ) -> Result<Decoded<T>, DecodeError> {
     let mut r = Reader::new(frame);
-    r.enter("ResponseHeader");
+    r.set_context("ResponseHeader");
     let correlation_id = r.i32()?;
     if api.response_header_version(version) >= 1 {
         r.tagged_fields(|_, _| Ok(false))?;

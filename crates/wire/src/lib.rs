@@ -1,7 +1,7 @@
 //! Kafka's wire protocol as pure functions over bytes: frames, versions, messages, and the record batches
 //! inside them.
 //!
-//! Knows nothing of sockets, time or what an answer means. [`Request`] and [`Response`] are all the messages,
+//! Knows nothing of sockets, time or the meaning of a response. [`Request`] and [`Response`] are all the messages,
 //! in every version that brokers from 2.4 to 4.3 speak; [`frame`] puts them into frames and takes them out;
 //! [`records`] reads and builds record batches. Each message is one table in [`messages`], written with
 //! `message!` (see [`message`]).

@@ -252,7 +252,7 @@ macro_rules! message {
                     const SPEC: $crate::message::FieldSpec = $crate::message::spec!($($($spec)*)?);
                     if SPEC.in_order(encoding) {
                         let what = concat!(stringify!($name), ".", stringify!($field));
-                        r.enter(what);
+                        r.set_context(what);
                         message.$field = <$ty as $crate::Field>::read(r, encoding)?;
                         if SPEC.refuses_null(encoding) && $crate::Field::is_null(&message.$field) {
                             return Err($crate::DecodeError::Null { what });
@@ -264,7 +264,7 @@ macro_rules! message {
                         $({
                             const SPEC: $crate::message::FieldSpec = $crate::message::spec!($($($spec)*)?);
                             if SPEC.in_tags(encoding) == Some(tag) {
-                                r.enter(concat!(stringify!($name), ".", stringify!($field)));
+                                r.set_context(concat!(stringify!($name), ".", stringify!($field)));
                                 message.$field = <$ty as $crate::Field>::read_tagged(r, encoding)?;
                                 return Ok(true);
                             }
@@ -283,7 +283,7 @@ macro_rules! message {
                         if SPEC.refuses_null(encoding) && $crate::Field::is_null(&self.$field) {
                             return Err($crate::EncodeError::Null { what, version: encoding.version });
                         }
-                        w.enter(what);
+                        w.set_context(what);
                         $crate::Field::write(&self.$field, w, encoding)?;
                     }
                     if SPEC.must_be_default(encoding) {
@@ -304,7 +304,7 @@ macro_rules! message {
                             let default: $ty = $crate::message::default!($($default)?);
                             if self.$field != default {
                                 let mut value = $crate::Writer::new();
-                                value.enter(concat!(stringify!($name), ".", stringify!($field)));
+                                value.set_context(concat!(stringify!($name), ".", stringify!($field)));
                                 $crate::Field::write_tagged(&self.$field, &mut value, encoding)?;
                                 tagged.push((tag, value));
                             }

@@ -2,7 +2,7 @@
 //!
 //! Always true:
 //! - nothing is read beyond the end, and inside a tagged field nothing beyond its declared size;
-//! - nothing is allocated on the word of a count: an array must fit the bytes left at its smallest element,
+//! - no allocation trusts a count: an array must fit the bytes left at its smallest element,
 //!   and all arrays of one message together a small multiple of the message;
 //! - byte fields are slices of what came in, never copies;
 //! - the first thing wrong ends it: no method loops once the bytes have run out.
@@ -17,7 +17,7 @@ pub(crate) const MAX_STRING: usize = i16::MAX as usize;
 /// Memory for array elements, per byte of message. The widest honest ratio is near 12 (a list of one-letter
 /// topic names: 24 bytes of `String` for 2 bytes on the wire).
 const MAX_EXPANSION: usize = 16;
-/// And some for the smallest messages, whose ratio says little.
+/// Added for the smallest messages, whose ratio varies.
 const EXPANSION_SLACK: usize = 64 * 1024;
 
 /// Known tags are few and small; a bit each says which have been seen.
@@ -28,7 +28,7 @@ const KNOWN_TAGS: u32 = 64;
 pub struct Reader {
     bytes: Bytes,
     at: usize,
-    /// Where reading stops: the end of the bytes, or of the tagged field we are in.
+    /// Where reading stops: the end of the bytes, or of the current tagged field.
     end: usize,
     /// Memory that array elements may still take.
     memory: usize,
@@ -53,12 +53,12 @@ impl Reader {
     }
 
     /// Names what is read next, for the error if there is one.
-    pub fn enter(&mut self, what: &'static str) {
+    pub fn set_context(&mut self, what: &'static str) {
         self.what = what;
     }
 
-    /// What [`enter`](Self::enter) named last.
-    pub fn what(&self) -> &'static str {
+    /// The context that [`set_context`](Self::set_context) set last.
+    pub fn context(&self) -> &'static str {
         self.what
     }
 
@@ -151,7 +151,7 @@ impl Reader {
         Ok(self.nullable_str(compact)?.map(str::to_owned))
     }
 
-    /// The same, where it lies.
+    /// The same, as a slice of the input.
     pub fn nullable_str(&mut self, compact: bool) -> Result<Option<&str>, DecodeError> {
         let what = self.what;
         let length = if compact { self.compact_length()? } else { length(self.i16()?.into(), what)? };
@@ -164,7 +164,7 @@ impl Reader {
         str::from_utf8(text).map(Some).map_err(|_| DecodeError::NotUtf8 { what })
     }
 
-    /// A string that may not be null, where it lies.
+    /// A string that may not be null, as a slice of the input.
     pub fn str(&mut self, compact: bool) -> Result<&str, DecodeError> {
         let what = self.what;
         self.nullable_str(compact)?.ok_or(DecodeError::Null { what })

@@ -53,12 +53,12 @@ impl Writer {
     }
 
     /// Names what is written next, for the error if there is one.
-    pub fn enter(&mut self, what: &'static str) {
+    pub fn set_context(&mut self, what: &'static str) {
         self.what = what;
     }
 
-    /// What [`enter`](Self::enter) named last.
-    pub fn what(&self) -> &'static str {
+    /// The context that [`set_context`](Self::set_context) set last.
+    pub fn context(&self) -> &'static str {
         self.what
     }
 

@@ -159,7 +159,7 @@ fn chunk(partition: i32, from: i64, count: i64) -> Chunk {
     Chunk {
         partition: orders(partition),
         token: TOKEN,
-        run: 1,
+        start_id: 1,
         fetch_offset: from,
         next: Position::at(from + count),
         batches: [batch(from, count)].into_iter().collect(),

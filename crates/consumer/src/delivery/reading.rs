@@ -21,7 +21,7 @@ pub(super) struct Reading {
 #[derive(Debug)]
 pub(super) struct OpenBatch {
     pub(super) payload: Payload,
-    pub(super) at: wire::Position,
+    pub(super) at: wire::PayloadPosition,
     pub(super) leader_epoch: Option<i32>,
 }
 
@@ -73,7 +73,7 @@ impl Reading {
     pub(super) fn has_unopened(&mut self) -> bool {
         let from = self.from;
         let has_none = |batch: &Result<Batch, RecordError>| {
-            batch.as_ref().is_ok_and(|batch| batch.next_offset() <= from || batch.is_bare())
+            batch.as_ref().is_ok_and(|batch| batch.next_offset() <= from || batch.is_header_only())
         };
         while self.batches.next_if(has_none).is_some() {}
         self.batches.peek().is_some()

@@ -157,7 +157,7 @@ fn chunk(fetch_offset: i64, next: i64, batches: &[Bytes]) -> Chunk {
     Chunk {
         partition: orders(),
         token: TOKEN,
-        run: 1,
+        start_id: 1,
         fetch_offset,
         next: Position::at(next),
         batches: batches.iter().cloned().collect(),

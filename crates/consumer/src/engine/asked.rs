@@ -167,7 +167,7 @@ impl Engine {
         // Nobody would start one again that `offsets` has stopped.
         let is_current =
             self.offsets.token_of(&partition) == Some(token) && !self.offsets.is_stopped(&partition);
-        let accepted = is_current && self.fetch.give_back(now, &partition, token, from);
+        let accepted = is_current && self.fetch.rewind(now, &partition, token, from);
         if accepted {
             self.outbox.rewind(&partition, from);
         }

@@ -263,30 +263,31 @@ impl Engine {
     fn fetch_says(&mut self, now: Instant, event: offtake_fetch::Event) {
         use offtake_fetch::Event as Said;
         match event {
-            Said::OutOfRange { tp, token, position } => {
-                self.offsets.on_out_of_range(now, &tp, token, position);
+            Said::OutOfRange { partition, token, position } => {
+                self.offsets.on_out_of_range(now, &partition, token, position);
             }
-            Said::Validate { tp, token, position } | Said::Diverged { tp, token, position, .. } => {
-                self.offsets.validate(now, &tp, token, position);
+            Said::Validate { partition, token, position }
+            | Said::Diverged { partition, token, position, .. } => {
+                self.offsets.validate(now, &partition, token, position);
             }
-            Said::Failed { tp, token, error, .. } => {
-                let (stops, told) = (error.stops(), rooms::fetch_failed(&tp, &error));
-                self.partition_failed(tp, token, told, stops);
+            Said::PartitionFailed { partition, token, error, .. } => {
+                let (stops, told) = (error.stops(), rooms::fetch_failed(&partition, &error));
+                self.partition_failed(partition, token, told, stops);
             }
-            Said::Watermarks { tp, token, watermarks } => {
-                self.ownership.learn_watermarks(&tp, token, watermarks);
+            Said::Watermarks { partition, token, watermarks } => {
+                self.ownership.learn_watermarks(&partition, token, watermarks);
             }
-            Said::GiveBack { tp: partition, token } => {
+            Said::Reclaim { partition, token } => {
                 self.outbox.data(Data::GiveBack { partition, token });
             }
-            Said::WentBack { tp: partition, token, position } => {
+            Said::Rewound { partition, token, position } => {
                 if self.offsets.token_of(&partition) == Some(token) {
                     self.outbox.rewind(&partition, position);
                 }
             }
             Said::RefreshMetadata => self.metadata.refresh(now),
-            Said::LeaderHint { tp, leader, epoch, address } => {
-                self.metadata.learn_leader(now, &tp, leader, epoch, address);
+            Said::LeaderHint { partition, leader, epoch, address } => {
+                self.metadata.learn_leader(now, &partition, leader, epoch, address);
             }
             Said::BrokerFailing { broker, error } => {
                 tracing::warn!(%broker, %error, "fetching fails; trying again");

@@ -490,7 +490,7 @@ impl Engine {
             while let Some(chunk) = self.fetch.take() {
                 self.outbox.chunk(chunk);
             }
-            self.outbox.settle(|partition| self.fetch.holds(partition));
+            self.outbox.settle(|partition| self.fetch.has_chunks(partition));
             self.note_vitals(now);
         }
         self.outbox.pop()

@@ -23,7 +23,7 @@ pub(super) struct Outbox {
 
 #[derive(Debug)]
 enum Behind {
-    /// Ahead of the chunks of this run and later ones.
+    /// Ahead of the chunks of this start and later ones.
     Started { start: Start, token: Token, jumps: Vec<Event> },
     /// Behind all chunks.
     Failed { token: Token, error: Error },
@@ -104,8 +104,7 @@ impl Outbox {
     /// The next chunk that the fetcher had.
     pub(super) fn chunk(&mut self, chunk: Chunk) {
         if let Some(behind) = self.behind.get_mut(&chunk.partition) {
-            let is_before =
-                |next: &&Behind| matches!(next, Behind::Started { start, .. } if start.run <= chunk.run);
+            let is_before = |next: &&Behind| matches!(next, Behind::Started { start, .. } if start.start_id <= chunk.start_id);
             let ready = behind.iter().take_while(is_before).count();
             self.outputs.extend(behind.drain(..ready).map(|behind| behind.of(&chunk.partition)));
         }
@@ -148,11 +147,11 @@ mod tests {
         TopicPartition::new("orders", 0)
     }
 
-    fn chunk(run: u64, offset: i64) -> Chunk {
+    fn chunk(start_id: u64, offset: i64) -> Chunk {
         Chunk {
             partition: orders(),
             token: TOKEN,
-            run,
+            start_id,
             fetch_offset: offset,
             next: Position::at(offset + 1),
             batches: VisibleBatches::default(),
@@ -174,10 +173,10 @@ mod tests {
     #[test]
     fn j1_l1_a_restart_and_an_error_come_where_they_belong_among_the_chunks() {
         let mut outbox = Outbox::default();
-        outbox.started(orders(), TOKEN, Start { run: 1, position: Position::at(0) }, vec![]);
+        outbox.started(orders(), TOKEN, Start { start_id: 1, position: Position::at(0) }, vec![]);
         outbox.settle(|_| false);
-        // The partition is paused, and two chunks wait in the fetcher, one of either run; then it stops.
-        outbox.started(orders(), TOKEN, Start { run: 2, position: Position::at(50) }, vec![]);
+        // The partition is paused, and two chunks wait in the fetcher, one of either start; then it stops.
+        outbox.started(orders(), TOKEN, Start { start_id: 2, position: Position::at(50) }, vec![]);
         outbox.failed(orders(), TOKEN, Error::new(ErrorKind::Corrupt, "damaged"));
         outbox.settle(|_| true);
         assert_eq!(all(&mut outbox), ["started at 0"]);
@@ -194,7 +193,7 @@ mod tests {
     fn l1_a_jump_leads_no_further_than_what_is_read_again() {
         for (to, position) in [(20, 20), (80, 50)] {
             let mut outbox = Outbox::default();
-            outbox.started(orders(), TOKEN, Start { run: 2, position: Position::at(50) }, vec![]);
+            outbox.started(orders(), TOKEN, Start { start_id: 2, position: Position::at(50) }, vec![]);
             outbox.failed(orders(), TOKEN, Error::new(ErrorKind::Corrupt, "comes again"));
             outbox.rewind(&orders(), Position::at(to));
             outbox.settle(|_| false);
@@ -244,7 +243,7 @@ mod tests {
         let other = TopicPartition::new("orders", 1);
         let mut outbox = Outbox::default();
         outbox.failed(orders(), TOKEN, Error::new(ErrorKind::Corrupt, "damaged"));
-        outbox.started(other.clone(), TOKEN, Start { run: 3, position: Position::at(70) }, vec![]);
+        outbox.started(other.clone(), TOKEN, Start { start_id: 3, position: Position::at(70) }, vec![]);
         outbox.chunk(chunk(4, 50));
         outbox.settle(|of| *of == orders());
         assert_eq!(all(&mut outbox), ["records from 50", "started at 70"]);

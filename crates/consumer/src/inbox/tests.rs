@@ -20,7 +20,7 @@ fn chunk(partition: i32, offset: i64) -> Data {
     Data::Records(Chunk {
         partition: orders(partition),
         token: token(0),
-        run: 1,
+        start_id: 1,
         fetch_offset: offset,
         next: Position::at(offset + 1),
         batches: VisibleBatches::default(),

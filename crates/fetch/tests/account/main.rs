@@ -52,7 +52,7 @@ fn p1_small_chunks_are_charged_with_what_they_hold_beside_their_records() {
         }
         chunks.shrink_to_fit();
         let held = allocated() - before;
-        let charged = rig.fetcher.buffered() - chunks.len() * READER_OVERHEAD;
+        let charged = rig.fetcher.memory_held() - chunks.len() * READER_OVERHEAD;
         let each = |bytes: usize| bytes / chunks.len();
         assert_eq!(chunks.len(), usize::try_from(count).unwrap() * partitions as usize);
         println!("{count} x {partitions}: {} B charged for each chunk, {} B held", each(charged), each(held));

@@ -32,7 +32,7 @@ fn p1_ten_thousand_partitions_stay_inside_one_budget() {
     for _ in 0..100 {
         let Some(asked) = rig.sent() else { break };
         let allowed = usize::try_from(asked.request.max_bytes).unwrap();
-        assert!(rig.fetcher.buffered() + allowed <= budget);
+        assert!(rig.fetcher.memory_held() + allowed <= budget);
         // The broker sends as much as it may, from whichever partitions have been asked for.
         let mut sent = 0;
         let partitions = asked.request.topics.iter().flat_map(|topic| &topic.partitions);
@@ -43,7 +43,7 @@ fn p1_ten_thousand_partitions_stay_inside_one_budget() {
             });
         let answer = response(7, vec![("a", batches.collect())]);
         rig.answer(&asked, answer);
-        largest = largest.max(rig.fetcher.buffered());
+        largest = largest.max(rig.fetcher.memory_held());
     }
     assert!(largest > budget / 2 && largest <= budget, "{largest}");
     rig.silent();
@@ -75,7 +75,7 @@ fn p2_a_slow_reader_stops_the_fetching_and_each_release_lets_it_go_on() {
         rig.answer(&asked, response(7, vec![("a", vec![data(0, wide(next, 7_000))])]));
         next += 1;
     }
-    assert!((30_000..=50_000).contains(&rig.fetcher.buffered()), "{}", rig.fetcher.buffered());
+    assert!((30_000..=50_000).contains(&rig.fetcher.memory_held()), "{}", rig.fetcher.memory_held());
     let wakes = rig.fetcher.poll_timeout();
     assert_eq!(wakes, None, "room is made by the reader, not by a timer");
     let taken: Vec<_> = std::iter::from_fn(|| rig.fetcher.take()).collect();
@@ -88,9 +88,9 @@ fn p2_a_slow_reader_stops_the_fetching_and_each_release_lets_it_go_on() {
     for chunk in taken {
         rig.fetcher.release(rig.now, &chunk.partition, chunk.charge);
     }
-    assert_eq!(rig.fetcher.buffered(), 0);
+    assert_eq!(rig.fetcher.memory_held(), 0);
     rig.fetcher.release(rig.now, &tp("a", 0), Charge::unaccounted(12_345));
-    assert_eq!(rig.fetcher.buffered(), 0, "more than was lent cannot come back");
+    assert_eq!(rig.fetcher.memory_held(), 0, "more than was lent cannot come back");
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn p1_one_partition_that_has_much_among_many_that_have_nothing_is_read_ahead() {
         let asked = rig.ask();
         assert_eq!(asked.request.max_wait_ms, 500, "not left out with {held}");
         rig.answer(&asked, response(7, vec![("a", vec![data(0, wide(offset, 10_000))])]));
-        held = rig.fetcher.buffered();
+        held = rig.fetcher.memory_held();
     }
     assert_eq!(rig.ask().request.max_wait_ms, 1, "left out with {held}");
 }

@@ -119,18 +119,18 @@ impl Crowd {
     fn drain(&mut self) {
         while let Some(event) = self.rig.fetcher.poll_event() {
             match event {
-                Event::GiveBack { tp, token } => {
+                Event::Reclaim { partition: tp, token } => {
                     assert_eq!(token, TOKEN);
-                    self.give_back(tp.partition);
+                    self.rewind(tp.partition);
                 }
-                Event::Watermarks { .. } | Event::WentBack { .. } | Event::RefreshMetadata => {}
+                Event::Watermarks { .. } | Event::Rewound { .. } | Event::RefreshMetadata => {}
                 event => panic!("{event:?}"),
             }
         }
         while let Some(asked) = self.rig.sent() {
             assert!(self.under_way.insert(asked.broker, asked).is_none(), "one request per broker");
         }
-        let (held, charged) = (self.held.load(Ordering::Relaxed), self.rig.fetcher.buffered());
+        let (held, charged) = (self.held.load(Ordering::Relaxed), self.rig.fetcher.memory_held());
         assert!(held <= charged, "{held} bytes are held, and {charged} are charged");
         let most = self.budget + self.largest * usize::try_from(BROKERS).unwrap();
         assert!(
@@ -141,7 +141,7 @@ impl Crowd {
         );
     }
 
-    fn give_back(&mut self, partition: i32) {
+    fn rewind(&mut self, partition: i32) {
         // What is on its way comes before the answer.
         self.receive();
         let reading = &mut self.readings[usize::try_from(partition).unwrap()];
@@ -153,7 +153,7 @@ impl Crowd {
             self.rig.fetcher.release(self.rig.now, &chunk.partition, chunk.charge);
         }
         let position = Position::at(reading.delivered);
-        assert!(self.rig.fetcher.give_back(self.rig.now, &tp(TOPIC, partition), TOKEN, position), "it flows");
+        assert!(self.rig.fetcher.rewind(self.rig.now, &tp(TOPIC, partition), TOKEN, position), "it flows");
     }
 
     fn answer(&mut self, broker: i32) {
@@ -265,7 +265,7 @@ fn crowd(seed: u64, budget: usize, batch: usize) {
         crowd.pause(index, false);
     }
     crowd.finish();
-    assert_eq!((crowd.rig.fetcher.buffered(), crowd.held.load(Ordering::Relaxed)), (0, 0));
+    assert_eq!((crowd.rig.fetcher.memory_held(), crowd.held.load(Ordering::Relaxed)), (0, 0));
 }
 
 proptest! {

@@ -48,7 +48,7 @@ enum Step {
     },
     /// What was taken reaches the application.
     Receive,
-    GiveBack,
+    Reclaim,
     Pause {
         partition: i32,
     },
@@ -110,7 +110,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (1..5usize).prop_map(|chunks| Step::Take { chunks }),
         6 => (1..5usize).prop_map(|chunks| Step::Release { chunks }),
         3 => Just(Step::Receive),
-        3 => Just(Step::GiveBack),
+        3 => Just(Step::Reclaim),
         2 => partition().prop_map(|partition| Step::Pause { partition }),
         2 => partition().prop_map(|partition| Step::Resume { partition }),
         1 => partition().prop_map(|partition| Step::Revoke { partition }),
@@ -271,7 +271,7 @@ impl World {
         self.rig.fetcher.release(self.rig.now, &chunk.partition, chunk.charge);
     }
 
-    fn give_back(&mut self) {
+    fn rewind(&mut self) {
         // What is on its way comes before the answer.
         self.receive();
         for (partition, token) in std::mem::take(&mut self.asked_back) {
@@ -282,7 +282,7 @@ impl World {
             self.drop_queue(partition);
             let Some(reading) = self.reading.get_mut(&partition) else { continue };
             let position = Position::at(reading.delivered);
-            let accepted = self.rig.fetcher.give_back(self.rig.now, &tp(TOPIC, partition), token, position);
+            let accepted = self.rig.fetcher.rewind(self.rig.now, &tp(TOPIC, partition), token, position);
             assert!(accepted, "the token is that of now");
             reading.taken = reading.delivered;
         }
@@ -354,7 +354,7 @@ impl World {
             }
             Step::Release { chunks } => (0..chunks).for_each(|_| self.release()),
             Step::Receive => self.receive(),
-            Step::GiveBack => self.give_back(),
+            Step::Reclaim => self.rewind(),
             Step::Pause { partition } => self.pause(partition, true),
             Step::Resume { partition } => self.pause(partition, false),
             Step::Revoke { partition } => self.revoke(partition),
@@ -397,23 +397,28 @@ impl World {
         while let Some(event) = self.rig.fetcher.poll_event() {
             match event {
                 Event::RefreshMetadata | Event::BrokerFailing { .. } | Event::BrokerRecovered { .. } => {}
-                Event::Watermarks { tp, watermarks, .. } => {
+                Event::Watermarks { partition: tp, watermarks, .. } => {
                     let log = &self.model.logs[usize::try_from(tp.partition).unwrap()];
                     assert!(watermarks.high <= log.end, "{tp} does not reach so far");
                 }
-                Event::WentBack { .. } => {}
-                Event::GiveBack { tp, token } => self.asked_back.push((tp.partition, token)),
-                Event::LeaderHint { tp, leader, epoch, .. } => {
+                Event::Rewound { .. } => {}
+                Event::Reclaim { partition: tp, token } => self.asked_back.push((tp.partition, token)),
+                Event::LeaderHint { partition: tp, leader, epoch, .. } => {
                     self.rig.lead(TOPIC, tp.partition, leader.0, epoch);
                     self.rig.show();
                 }
                 // It may have been sought meanwhile; the engine too looks at the token.
-                Event::Validate { tp, token, position } => {
+                Event::Validate { partition: tp, token, position } => {
                     if self.reading.get(&tp.partition).is_some_and(|it| it.token == token) {
                         self.validating.push((tp, token, position));
                     }
                 }
-                Event::Failed { tp, token, error: PartitionError::TooLarge { offset, .. }, .. } => {
+                Event::PartitionFailed {
+                    partition: tp,
+                    token,
+                    error: PartitionError::TooLarge { offset, .. },
+                    ..
+                } => {
                     let log = &self.model.logs[usize::try_from(tp.partition).unwrap()];
                     assert!(log.is_huge(offset), "{tp} stopped at {offset} (I10)");
                     self.stopped.insert(tp.partition, (token, offset));
@@ -426,7 +431,7 @@ impl World {
             let before = self.under_way.insert(asked.broker, asked);
             assert!(before.is_none(), "one request per broker");
         }
-        let held = self.rig.fetcher.buffered();
+        let held = self.rig.fetcher.memory_held();
         assert!(held <= BUDGET + self.largest + PARTITIONS as usize * BESIDE, "{held} bytes (S15)");
     }
 
@@ -455,7 +460,7 @@ impl World {
             self.step(Step::Release { chunks: 20 });
             self.step(Step::Wait { ms: 20 });
         }
-        assert_eq!(self.rig.fetcher.buffered(), 0);
+        assert_eq!(self.rig.fetcher.memory_held(), 0);
         self.drain();
         let before = self.requests;
         let quiet = self.rig.now + Duration::from_secs(30);

@@ -185,8 +185,12 @@ fn i5_a_hint_names_the_new_leader_and_its_address() {
     answer.node_endpoints = vec![NodeEndpoint { node_id: 9, host: "new".to_owned(), port: 9092, rack: None }];
     rig.answer(&asked, answer);
     let address = Broker { host: "new".to_owned(), port: 9092, rack: None };
-    let hint =
-        Event::LeaderHint { tp: tp("a", 0), leader: BrokerId(9), epoch: 6, address: Some(address.clone()) };
+    let hint = Event::LeaderHint {
+        partition: tp("a", 0),
+        leader: BrokerId(9),
+        epoch: 6,
+        address: Some(address.clone()),
+    };
     assert_eq!(rig.events(), [hint], "no metadata is needed");
     rig.cluster.brokers.insert(BrokerId(9), address);
     rig.lead("a", 0, 9, 6);

@@ -29,7 +29,7 @@ fn taken(rig: &mut Rig) -> Vec<Chunk> {
 
 fn asked_back(rig: &mut Rig) -> Vec<String> {
     let asked = |event| match event {
-        Event::GiveBack { tp, token } => {
+        Event::Reclaim { partition: tp, token } => {
             assert_eq!(token, TOKEN);
             Some(tp.to_string())
         }
@@ -49,15 +49,15 @@ fn p1_a_response_is_held_until_its_last_chunk_is_released() {
     rig.start("a", 1, 0);
     let asked = rig.ask();
     answer(&mut rig, &asked, vec![data(0, wide(0, 100_000)), data(1, wide(0, 10))]);
-    let whole = rig.fetcher.buffered();
+    let whole = rig.fetcher.memory_held();
     assert!((100_010..100_010 + 2 * BESIDE).contains(&whole), "{whole}");
     let [large, small] = taken(&mut rig).try_into().unwrap();
     rig.fetcher.release(rig.now, &large.partition, large.charge);
-    assert_eq!(rig.fetcher.buffered(), whole, "the small one holds all of it");
+    assert_eq!(rig.fetcher.memory_held(), whole, "the small one holds all of it");
     rig.fetcher.release(rig.now, &large.partition, large.charge);
-    assert_eq!(rig.fetcher.buffered(), whole, "released twice");
+    assert_eq!(rig.fetcher.memory_held(), whole, "released twice");
     rig.fetcher.release(rig.now, &small.partition, small.charge);
-    assert_eq!(rig.fetcher.buffered(), 0);
+    assert_eq!(rig.fetcher.memory_held(), 0);
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn p1_a_response_counts_with_the_whole_of_its_buffer() {
     rig.start("a", 0, 0);
     let asked = rig.ask();
     rig.answer_in(&asked, response(7, vec![("a", vec![data(0, wide(0, 10_000))])]), 40_000);
-    let held = rig.fetcher.buffered();
+    let held = rig.fetcher.memory_held();
     assert!((40_000..40_000 + BESIDE).contains(&held), "{held}");
 }
 
@@ -86,7 +86,7 @@ fn p1_a_chunk_without_records_costs_something_too() {
     for chunk in chunks {
         rig.fetcher.release(rig.now, &chunk.partition, chunk.charge);
     }
-    assert_eq!(rig.fetcher.buffered(), 0);
+    assert_eq!(rig.fetcher.memory_held(), 0);
     assert!(rig.sent().is_some());
 }
 
@@ -123,7 +123,7 @@ fn i12_what_was_taken_of_a_paused_partition_is_asked_for_when_another_starves() 
     for chunk in chunks {
         rig.fetcher.release(rig.now, &chunk.partition, chunk.charge);
     }
-    assert!(rig.fetcher.give_back(rig.now, &tp("a", 0), TOKEN, Position::at(0)));
+    assert!(rig.fetcher.rewind(rig.now, &tp("a", 0), TOKEN, Position::at(0)));
     assert_eq!(rig.ask().asks(), ["a-1@0"]);
     rig.silent();
     rig.fetcher.resume(rig.now, &tp("a", 0), TOKEN);
@@ -215,11 +215,11 @@ fn s3_a_partition_given_back_while_it_is_validated_is_read_from_where_the_applic
     rig.lead("a", 0, 1, 6);
     rig.show();
     let position = rig.fetcher.position(&tp("a", 0)).unwrap();
-    assert_eq!(rig.told(), [Event::Validate { tp: tp("a", 0), token: TOKEN, position }]);
+    assert_eq!(rig.told(), [Event::Validate { partition: tp("a", 0), token: TOKEN, position }]);
     for chunk in chunks {
         rig.fetcher.release(rig.now, &chunk.partition, chunk.charge);
     }
-    assert!(rig.fetcher.give_back(rig.now, &tp("a", 0), TOKEN, Position::at(0)));
+    assert!(rig.fetcher.rewind(rig.now, &tp("a", 0), TOKEN, Position::at(0)));
     rig.fetcher.resume(rig.now, &tp("a", 0), TOKEN);
     assert_eq!(rig.ask().asks(), ["a-1@0"]);
     rig.silent();
@@ -234,8 +234,8 @@ fn i7_a_partition_that_was_sought_is_not_given_back() {
     rig.fetcher.pause(&tp("a", 0), TOKEN);
     rig.silent();
     rig.start_as("a", 0, TOKEN.after_seek(), Position::at(500));
-    assert!(!rig.fetcher.give_back(rig.now, &tp("a", 0), TOKEN, Position::at(0)));
-    assert!(!rig.fetcher.give_back(rig.now, &tp("a", 7), TOKEN, Position::at(0)));
+    assert!(!rig.fetcher.rewind(rig.now, &tp("a", 0), TOKEN, Position::at(0)));
+    assert!(!rig.fetcher.rewind(rig.now, &tp("a", 7), TOKEN, Position::at(0)));
     assert_eq!(rig.fetcher.position(&tp("a", 0)), Some(Position::at(500)));
 }
 
@@ -247,7 +247,7 @@ fn i11_a_partition_that_an_error_has_stopped_is_given_back_and_stops_again() {
     let records = broken(wide(0, 9_500), 1);
     answer(&mut rig, &asked, vec![data(0, records.clone())]);
     let chunks = taken(&mut rig);
-    assert!(matches!(rig.told().as_slice(), [Event::Failed { .. }]));
+    assert!(matches!(rig.told().as_slice(), [Event::PartitionFailed { .. }]));
     rig.fetcher.pause(&tp("a", 0), TOKEN);
     rig.start("a", 1, 0);
     rig.silent();
@@ -255,14 +255,14 @@ fn i11_a_partition_that_an_error_has_stopped_is_given_back_and_stops_again() {
     for chunk in chunks {
         rig.fetcher.release(rig.now, &chunk.partition, chunk.charge);
     }
-    assert!(rig.fetcher.give_back(rig.now, &tp("a", 0), TOKEN, Position::at(0)));
+    assert!(rig.fetcher.rewind(rig.now, &tp("a", 0), TOKEN, Position::at(0)));
     assert_eq!(rig.ask().asks(), ["a-1@0"]);
     rig.fetcher.resume(rig.now, &tp("a", 0), TOKEN);
     let asked = rig.ask();
     assert_eq!((asked.broker, asked.asks()), (BrokerId(1), vec![]), "the session has it still");
     answer(&mut rig, &asked, vec![data(0, records)]);
     assert_eq!(taken(&mut rig).iter().map(offsets).collect::<Vec<_>>(), [[0]]);
-    assert!(matches!(rig.told().as_slice(), [Event::Failed { .. }]));
+    assert!(matches!(rig.told().as_slice(), [Event::PartitionFailed { .. }]));
 }
 
 /// The last batch is of a magic that nobody has written yet.
@@ -280,17 +280,19 @@ fn j1_whoever_was_told_of_an_error_is_told_when_what_lies_before_it_is_read_agai
     rig.fetcher.pause(&tp("a", 0), TOKEN);
     let records = broken(wide(0, 9_500), 1);
     answer(&mut rig, &asked, vec![data(0, records.clone())]);
-    assert!(matches!(rig.told().as_slice(), [Event::Failed { position, .. }] if position.offset == 1));
+    assert!(
+        matches!(rig.told().as_slice(), [Event::PartitionFailed { position, .. }] if position.offset == 1)
+    );
     rig.start("a", 1, 0);
     assert_eq!(rig.ask().asks(), ["a-1@0"], "it gives way");
     let position = Position::at(0);
-    assert_eq!(rig.told(), [Event::WentBack { tp: tp("a", 0), token: TOKEN, position }]);
+    assert_eq!(rig.told(), [Event::Rewound { partition: tp("a", 0), token: TOKEN, position }]);
     rig.fetcher.resume(rig.now, &tp("a", 0), TOKEN);
     let asked = rig.ask();
     assert_eq!(asked.broker, BrokerId(1));
     answer(&mut rig, &asked, vec![data(0, records)]);
     assert_eq!(taken(&mut rig).iter().map(offsets).collect::<Vec<_>>(), [[0]]);
-    assert!(matches!(rig.told().as_slice(), [Event::Failed { .. }]));
+    assert!(matches!(rig.told().as_slice(), [Event::PartitionFailed { .. }]));
 }
 
 fn stopped_by_an_error_at_1() -> Rig {
@@ -307,14 +309,14 @@ fn stopped_by_an_error_at_1() -> Rig {
 #[test]
 fn j1_a_partition_that_is_given_back_at_the_error_is_told_of_it_again() {
     let mut rig = stopped_by_an_error_at_1();
-    let Some(Event::Failed { position, .. }) = rig.told().pop() else { panic!("it is stopped") };
+    let Some(Event::PartitionFailed { position, .. }) = rig.told().pop() else { panic!("it is stopped") };
     rig.fetcher.pause(&tp("a", 0), TOKEN);
-    assert!(rig.fetcher.give_back(rig.now, &tp("a", 0), TOKEN, position));
+    assert!(rig.fetcher.rewind(rig.now, &tp("a", 0), TOKEN, position));
     rig.fetcher.resume(rig.now, &tp("a", 0), TOKEN);
     let asked = rig.ask();
     assert_eq!(asked.asks(), ["a-0@1"]);
     answer(&mut rig, &asked, vec![data(0, broken(Bytes::new(), 1))]);
-    assert!(matches!(rig.told().as_slice(), [Event::Failed { .. }]));
+    assert!(matches!(rig.told().as_slice(), [Event::PartitionFailed { .. }]));
 }
 
 /// The application resumes, polls, and pauses again before the engine looks: it has passed over the request, and the engine
@@ -336,7 +338,7 @@ fn i12_a_pause_that_is_said_again_asks_again() {
 fn l8_whoever_stops_what_was_given_back_hears_from_where_it_is_to_be_read() {
     for (given, stopped) in [(0, 0), (1, 1), (5, 1)] {
         let mut rig = stopped_by_an_error_at_1();
-        assert!(rig.fetcher.give_back(rig.now, &tp("a", 0), TOKEN, Position::at(given)));
+        assert!(rig.fetcher.rewind(rig.now, &tp("a", 0), TOKEN, Position::at(given)));
         assert_eq!(rig.fetcher.stop(&tp("a", 0)).map(|position| position.offset), Some(stopped));
     }
 }

@@ -35,7 +35,7 @@ fn b3_a_recreated_topic_gets_no_position_of_the_old_one() {
     // `offsets` has seen it too.
     assert_eq!(rig.fetcher.stop(&tp("a", 0)), Some(Position::at(0)), "before all that nobody has taken");
     assert!(rig.fetcher.take().is_none(), "records of the old topic");
-    assert_eq!(rig.fetcher.buffered(), 0);
+    assert_eq!(rig.fetcher.memory_held(), 0);
     // The policy has decided.
     rig.start("a", 0, 0);
     let asked = rig.ask();
@@ -90,9 +90,9 @@ fn h8_after_stop_nothing_is_handed_out_and_the_position_is_behind_what_was_taken
     assert_eq!(rig.fetcher.stop(&tp("a", 0)), Some(at(5, 5)));
     assert_eq!(first.next, at(5, 5));
     assert!(rig.fetcher.take().is_none());
-    assert!(rig.fetcher.buffered() > 0, "what was taken is still held by somebody");
+    assert!(rig.fetcher.memory_held() > 0, "what was taken is still held by somebody");
     rig.fetcher.release(rig.now, &tp("a", 0), first.charge);
-    assert_eq!(rig.fetcher.buffered(), 0);
+    assert_eq!(rig.fetcher.memory_held(), 0);
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn i8_an_answer_during_validation_is_dropped_and_asked_for_again() {
     let asked = rig.ask();
     rig.lead("a", 0, 1, 6);
     rig.show();
-    assert_eq!(rig.told(), [Event::Validate { tp: tp("a", 0), token: TOKEN, position: at(10, 4) }]);
+    assert_eq!(rig.told(), [Event::Validate { partition: tp("a", 0), token: TOKEN, position: at(10, 4) }]);
     rig.show();
     assert_eq!(rig.told(), [], "asked for once");
     rig.answer(&asked, response(7, vec![("a", vec![data(0, batch(10, 5))])]));
@@ -140,7 +140,7 @@ fn l5_a_second_leader_change_during_validation_is_validated_too() {
     assert_eq!(rig.told().len(), 1);
     rig.start_as("a", 0, TOKEN, at(10, 4));
     rig.silent();
-    assert_eq!(rig.told(), [Event::Validate { tp: tp("a", 0), token: TOKEN, position: at(10, 4) }]);
+    assert_eq!(rig.told(), [Event::Validate { partition: tp("a", 0), token: TOKEN, position: at(10, 4) }]);
 }
 
 #[test]
@@ -175,8 +175,13 @@ fn l3_truncation_into_what_is_buffered_keeps_what_lies_before_it_without_a_hole(
     let diverging_epoch = Some(EpochEndOffset { epoch: 5, end_offset: 8 });
     let diverged = offtake_wire::messages::fetch::PartitionData { diverging_epoch, ..nothing(0) };
     rig.answer(&asked, response(7, vec![("a", vec![diverged])]));
-    let told =
-        Event::Diverged { tp: tp("a", 0), token: TOKEN, position: at(15, 5), epoch: Some(5), end_offset: 8 };
+    let told = Event::Diverged {
+        partition: tp("a", 0),
+        token: TOKEN,
+        position: at(15, 5),
+        epoch: Some(5),
+        end_offset: 8,
+    };
     assert_eq!(rig.told(), [told]);
     rig.silent();
     rig.start_as("a", 0, TOKEN, at(8, 5));
@@ -234,7 +239,7 @@ fn l1_out_of_range_goes_back_to_offsets_once_and_keeps_what_is_buffered() {
     let asked = rig.ask();
     assert_eq!(asked.request.topics[0].partitions[0].last_fetched_epoch, -1);
     rig.answer(&asked, response(7, vec![("a", vec![error(0, ErrorCode::OffsetOutOfRange)])]));
-    assert_eq!(rig.told(), [Event::OutOfRange { tp: tp("a", 0), token: TOKEN, position: at(5, 5) }]);
+    assert_eq!(rig.told(), [Event::OutOfRange { partition: tp("a", 0), token: TOKEN, position: at(5, 5) }]);
     rig.silent();
     rig.start("a", 0, 100);
     assert_eq!(rig.ask().asks(), ["a-0@100"]);
@@ -255,7 +260,12 @@ fn o5_missing_permission_is_told_once_and_recovers() {
     let failed = PartitionError::Refused(ErrorCode::TopicAuthorizationFailed);
     assert_eq!(
         told,
-        [Event::Failed { tp: tp("a", 0), token: TOKEN, position: Position::at(0), error: failed }]
+        [Event::PartitionFailed {
+            partition: tp("a", 0),
+            token: TOKEN,
+            position: Position::at(0),
+            error: failed
+        }]
     );
     rig.answer(&asked, response(7, vec![("a", vec![data(0, batch(0, 1))])]));
     assert_eq!(rig.drain(), [("a-0".to_owned(), vec![0])]);
@@ -340,7 +350,7 @@ fn b14_start_says_where_reading_really_goes_on() {
     assert_eq!(start.position, at(5, 5));
     let later = rig.start_as("a", 0, TOKEN, at(5, 5));
     assert_eq!(later.position, at(5, 5));
-    assert!(later.run > start.run);
+    assert!(later.start_id > start.start_id);
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn position(rig: &Rig) -> i64 {
 /// The error that was told; the partition has stopped, the position is before it.
 fn failure(rig: &mut Rig) -> PartitionError {
     let told = rig.told();
-    let [Event::Failed { position: at, error, .. }] = told.as_slice() else { panic!("{told:?}") };
+    let [Event::PartitionFailed { position: at, error, .. }] = told.as_slice() else { panic!("{told:?}") };
     assert_eq!(at.offset, position(rig));
     assert!(error.stops());
     rig.silent();
@@ -110,7 +110,8 @@ fn j1_a_broken_header_stops_the_partition_behind_the_good_batches_and_no_other()
     rig.answer(&asked, response(7, vec![("a", vec![broken, data(1, batch(0, 1))])]));
     assert_eq!(rig.drain(), [("a-0".to_owned(), vec![0, 1, 2, 3, 4]), ("a-1".to_owned(), vec![0])]);
     let told = rig.told();
-    let [Event::Failed { position, error: PartitionError::Records(error), .. }] = told.as_slice() else {
+    let [Event::PartitionFailed { position, error: PartitionError::Records(error), .. }] = told.as_slice()
+    else {
         panic!("{told:?}")
     };
     assert_eq!((position.offset, *error.fault()), (5, RecordFault::BatchLength(3)));
@@ -261,7 +262,7 @@ fn k5_only_aborted_data_moves_the_position_and_costs_no_more_than_a_chunk() {
         asked = rig.ask();
     }
     assert_eq!(position(&rig), 30);
-    assert!(rig.fetcher.buffered() < 1500, "{}", rig.fetcher.buffered());
+    assert!(rig.fetcher.memory_held() < 1500, "{}", rig.fetcher.memory_held());
     let chunk = rig.fetcher.take().unwrap();
     assert!(chunk.batches.is_empty());
     assert_eq!(chunk.next.offset, 30, "one chunk, not three (P5)");

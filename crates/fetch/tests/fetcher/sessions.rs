@@ -307,7 +307,7 @@ fn i14_close_ends_everything_else() {
     rig.fetcher.close(rig.now);
     assert_eq!(rig.fetcher.poll_timeout(), Some(rig.now), "the session is to be closed at once");
     assert!(rig.fetcher.take().is_none());
-    assert_eq!((rig.fetcher.buffered(), rig.fetcher.position(&tp("a", 0))), (0, None));
+    assert_eq!((rig.fetcher.memory_held(), rig.fetcher.position(&tp("a", 0))), (0, None));
     rig.show();
     let asked = rig.ask();
     rig.fetcher.close(rig.now);
@@ -430,7 +430,7 @@ fn s14_where_a_log_ends_is_known_to_the_next_assignment_too() {
         .events()
         .into_iter()
         .map(|event| match event {
-            Event::Watermarks { tp, token, watermarks } => (tp, token, watermarks.high),
+            Event::Watermarks { partition: tp, token, watermarks } => (tp, token, watermarks.high),
             event => panic!("{event:?}"),
         })
         .collect();

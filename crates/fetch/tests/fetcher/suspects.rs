@@ -25,8 +25,8 @@ fn one(partition: i32, at: i64) -> FetchResponse {
 }
 
 fn stopped(partition: i32) -> Event {
-    Event::Failed {
-        tp: tp("a", partition),
+    Event::PartitionFailed {
+        partition: tp("a", partition),
         token: TOKEN,
         position: Position::at(10),
         error: PartitionError::TooLarge { offset: 10, size: SIZE, limit: LIMIT },

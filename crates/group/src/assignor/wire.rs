@@ -38,21 +38,21 @@ impl Subscriptions {
         bytes: Bytes,
     ) -> Result<MemberSubscription, DecodeError> {
         let mut r = Reader::new(bytes.clone());
-        r.enter(ConsumerProtocolSubscription::NAME);
+        r.set_context(ConsumerProtocolSubscription::NAME);
         // A newer version may have more fields at the end.
         let version = r.i16()?;
         if version < 0 {
             return Err(DecodeError::Version { what: ConsumerProtocolSubscription::NAME, version });
         }
         let topics = self.topics(&bytes, &mut r)?;
-        r.enter("user_data");
+        r.set_context("user_data");
         let user_data = r.nullable_bytes(false)?;
-        r.enter("owned_partitions");
+        r.set_context("owned_partitions");
         let owned = if version >= 1 { self.partitions(&mut r)? } else { Vec::new() };
-        r.enter("generation_id");
+        r.set_context("generation_id");
         let generation = if version >= 2 { r.i32()? } else { -1 };
         let generation = (generation >= 0).then_some(generation);
-        r.enter("rack_id");
+        r.set_context("rack_id");
         let rack = if version >= 3 { r.nullable_string(false)? } else { None };
 
         let mut member = MemberSubscription { topics, owned, generation, instance_id, rack, user_data: None };
@@ -70,7 +70,7 @@ impl Subscriptions {
     }
 
     fn topics(&mut self, bytes: &Bytes, r: &mut Reader) -> Result<Arc<BTreeSet<Topic>>, DecodeError> {
-        r.enter("topics");
+        r.set_context("topics");
         let from = r.position();
         // A list begins with its length, so equal bytes are equal lists.
         let rest = bytes.get(from..).unwrap_or_default();
@@ -106,7 +106,7 @@ impl Subscriptions {
     }
 
     fn partitions(&mut self, r: &mut Reader) -> Result<Vec<TopicPartition>, DecodeError> {
-        let what = r.what();
+        let what = r.context();
         let mut partitions = Vec::new();
         // A topic takes six bytes or more, a partition four.
         for _ in 0..r.count(false, 6, 0)?.ok_or(DecodeError::Null { what })? {
@@ -127,7 +127,7 @@ impl Subscriptions {
     fn previous_assignment(&mut self, user_data: Option<Bytes>) -> (Vec<TopicPartition>, Option<i32>) {
         let Some(user_data) = user_data.filter(|bytes| !bytes.is_empty()) else { return (Vec::new(), None) };
         let mut r = Reader::new(user_data);
-        r.enter("previous_assignment");
+        r.set_context("previous_assignment");
         match self.partitions(&mut r) {
             Ok(owned) => (owned, r.i32().ok()),
             Err(_) => (Vec::new(), None),
@@ -153,7 +153,7 @@ pub fn encode_assignment(
     }
     let by_topic = || partitions.chunk_by(|one, next| one.topic == next.topic);
     let mut w = Writer::new();
-    w.enter(ConsumerProtocolAssignment::NAME);
+    w.set_context(ConsumerProtocolAssignment::NAME);
     w.i16(VERSION);
     w.count(false, Some(by_topic().count()))?;
     for of in by_topic() {

@@ -1,4 +1,4 @@
-//! A v2 record batch: 61 bytes of header, and the records, packed or not.
+//! A v2 record batch: a header of 61 bytes, and the records, compressed or not.
 
 use bytes::Bytes;
 
@@ -159,7 +159,7 @@ impl BatchHeader {
         self.max_timestamp
     }
 
-    /// Who gave the timestamps.
+    /// Where the timestamps come from.
     pub fn timestamp_type(&self) -> TimestampType {
         if self.attributes & LOG_APPEND_TIME == 0 {
             TimestampType::CreateTime
@@ -173,12 +173,12 @@ impl BatchHeader {
         self.attributes
     }
 
-    /// Whether the batch belongs to a transaction. One without a producer id does not, whatever it says.
+    /// Whether the batch belongs to a transaction. A batch without a producer id does not, whatever its attributes say.
     pub fn is_transactional(&self) -> bool {
         self.attributes & TRANSACTIONAL != 0 && self.has_producer_id()
     }
 
-    /// Whether the batch holds a marker of the broker's instead of records.
+    /// Whether this is a control batch: it holds a marker of the broker instead of records.
     pub fn is_control(&self) -> bool {
         self.attributes & CONTROL != 0
     }
@@ -258,7 +258,7 @@ impl RecordBatch {
         Ok(Self { header, compression, bytes })
     }
 
-    /// How the records are packed.
+    /// The compression of the records.
     pub fn compression(&self) -> Compression {
         self.compression
     }
@@ -273,8 +273,8 @@ impl RecordBatch {
         &self.bytes
     }
 
-    /// The records as they came, packed or not.
-    pub(super) fn packed(&self) -> Bytes {
+    /// The records as they came, compressed or not.
+    pub(super) fn raw_records(&self) -> Bytes {
         self.bytes.slice(HEADER.min(self.bytes.len())..)
     }
 }

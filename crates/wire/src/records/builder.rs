@@ -70,7 +70,7 @@ impl BatchBuilder {
         }
     }
 
-    /// How to pack the records.
+    /// Compresses the records.
     pub fn compression(mut self, compression: Compression) -> Self {
         self.compression = compression;
         self
@@ -185,8 +185,8 @@ impl BatchBuilder {
         self
     }
 
-    /// Bytes of the records before packing.
-    pub fn unpacked_size(&self) -> usize {
+    /// The size of the records before compression, in bytes.
+    pub fn uncompressed_size(&self) -> usize {
         self.records.len()
     }
 
@@ -195,7 +195,7 @@ impl BatchBuilder {
         self.count
     }
 
-    /// The batch, packed and with its checksum.
+    /// The batch, compressed and with its checksum.
     pub fn build(&self) -> Result<Bytes, BuildError> {
         if self.too_large {
             return Err(BuildError::TooLarge);

@@ -1,9 +1,8 @@
-//! From a batch to its records.
+//! The records of a batch.
 //!
-//! [`Payload`] is a batch opened: its records, unpacked, and what they inherit from the batch. It owns its bytes and
-//! is cheap to clone. [`Records`] walks it and checks each record on the way; [`Position`] remembers how far, so that
-//! a batch can be handed out in parts. [`Payload::take`] walks once and gives a [`Run`], which has been found whole
-//! and reads without a `Result`.
+//! [`Payload`] holds the decompressed records of a batch, and what they inherit from the batch. It owns its bytes and is cheap
+//! to clone. [`Records`] iterates over it and checks each record; [`PayloadPosition`] says how far, so that a batch can be
+//! handed out in parts. [`Payload::take`] checks records once and returns a [`RecordSlice`], which is read without a `Result`.
 
 use bytes::Bytes;
 
@@ -13,7 +12,7 @@ use super::error::{RecordError, RecordFault};
 use super::record::{Headers, Record, field};
 use super::varint::{take, take_slice, varint, varlong};
 
-/// The records of one batch, unpacked.
+/// The decompressed records of one batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Payload {
     pub(super) bytes: Bytes,
@@ -26,15 +25,15 @@ pub struct Payload {
 }
 
 impl Payload {
-    /// Unpacks `batch`; what is not packed is not copied.
+    /// Decompresses `batch`; uncompressed records are not copied.
     pub(super) fn open(batch: &RecordBatch, decompressor: &mut Decompressor) -> Result<Self, RecordError> {
-        let packed = batch.packed();
+        let raw = batch.raw_records();
         let bytes = match batch.compression() {
-            // Nothing was packed: a codec need not have an empty form.
-            _ if batch.count() == 0 && packed.is_empty() => packed,
-            Compression::None => packed,
+            // Nothing was compressed: a codec need not have an empty form.
+            _ if batch.count() == 0 && raw.is_empty() => raw,
+            Compression::None => raw,
             codec => decompressor
-                .decompress(codec, &packed, Lz4Checksum::Required)
+                .decompress(codec, &raw, Lz4Checksum::Required)
                 .map_err(|error| batch.error(error.into()))?,
         };
         Ok(Self {
@@ -50,23 +49,23 @@ impl Payload {
 
     /// From the first record.
     pub fn records(&self) -> Records<'_> {
-        self.records_from(Position::START)
+        self.records_from(PayloadPosition::START)
     }
 
-    /// From where an earlier walk stopped. A position of another payload gives an error or an end, nothing worse.
-    pub fn records_from(&self, at: Position) -> Records<'_> {
+    /// The records from `at` on, where an earlier iteration stopped. A position of another payload yields an error or no records.
+    pub fn records_from(&self, at: PayloadPosition) -> Records<'_> {
         Records {
             payload: self,
             rest: self.bytes.get(at.byte..).unwrap_or_default(),
             left: self.count.saturating_sub(at.index),
             previous: at.previous,
-            stuck: None,
+            failed_at: None,
         }
     }
 
-    /// Takes up to `most` records and moves `at` behind them. The error, if any, belongs to the record after the run;
-    /// it comes again as long as nobody skips the batch.
-    pub fn take(&self, at: &mut Position, most: usize) -> (Run, Option<RecordError>) {
+    /// Takes up to `most` records and moves `at` behind them. The error, if any, belongs to the record after the slice, and comes
+    /// again at the next call.
+    pub fn take(&self, at: &mut PayloadPosition, most: usize) -> (RecordSlice, Option<RecordError>) {
         let from = *at;
         let mut records = self.records_from(from);
         let mut error = records.check(most).err();
@@ -75,7 +74,8 @@ impl Payload {
             error = records.next().and_then(Result::err);
         }
         *at = records.at();
-        let run = Run { payload: self.clone(), from, count: at.index.saturating_sub(from.index), to: *at };
+        let run =
+            RecordSlice { payload: self.clone(), from, count: at.index.saturating_sub(from.index), to: *at };
         (run, error)
     }
 
@@ -94,8 +94,8 @@ impl Payload {
         self.last_offset().saturating_add(1)
     }
 
-    /// Where reading goes on after the records before `at`: behind the batch when nothing is left of it.
-    pub fn next_offset_at(&self, at: Position) -> i64 {
+    /// The next offset after the records before `at`: the one after the batch when no record is left.
+    pub fn next_offset_at(&self, at: PayloadPosition) -> i64 {
         if at.index >= self.count && at.byte >= self.bytes.len() {
             self.next_offset()
         } else {
@@ -109,16 +109,16 @@ impl Payload {
     }
 
     /// Records at and after `at`.
-    pub fn count_from(&self, at: Position) -> u32 {
+    pub fn count_from(&self, at: PayloadPosition) -> u32 {
         self.count.saturating_sub(at.index)
     }
 
-    /// Who gave the timestamps.
+    /// Where the timestamps come from.
     pub fn timestamp_type(&self) -> TimestampType {
         self.timestamp_type
     }
 
-    /// The unpacked records.
+    /// The decompressed records.
     pub fn as_bytes(&self) -> &Bytes {
         &self.bytes
     }
@@ -140,16 +140,16 @@ impl Payload {
     }
 }
 
-/// How far into a payload a walk has come.
+/// A position between two records of a payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Position {
+pub struct PayloadPosition {
     byte: usize,
     index: u32,
     /// The offset delta of the record before; -1 if there is none.
     previous: i32,
 }
 
-impl Position {
+impl PayloadPosition {
     /// Before the first record.
     pub const START: Self = Self { byte: 0, index: 0, previous: -1 };
 
@@ -159,39 +159,39 @@ impl Position {
     }
 }
 
-impl Default for Position {
+impl Default for PayloadPosition {
     fn default() -> Self {
         Self::START
     }
 }
 
-/// Walks the records of a payload, checking each. Ends after the first error.
+/// Iterates over the records of a payload, and checks each. Ends after the first error.
 #[derive(Debug, Clone)]
 pub struct Records<'a> {
     payload: &'a Payload,
     rest: &'a [u8],
     left: u32,
     previous: i32,
-    /// Where an error stopped the walk.
-    stuck: Option<Position>,
+    /// Where an error ended the iteration.
+    failed_at: Option<PayloadPosition>,
 }
 
 impl<'a> Records<'a> {
-    /// Where the walk stands: before the record that `next` would give, also if that one is an error.
-    pub fn at(&self) -> Position {
-        self.stuck.unwrap_or(Position {
+    /// The position before the next record, also if that one is an error.
+    pub fn at(&self) -> PayloadPosition {
+        self.failed_at.unwrap_or(PayloadPosition {
             byte: self.payload.bytes.len().saturating_sub(self.rest.len()),
             index: self.payload.count.saturating_sub(self.left),
             previous: self.previous,
         })
     }
 
-    /// Records that have not been walked.
+    /// How many records are left.
     pub fn left(&self) -> u32 {
         self.left
     }
 
-    /// Passes over the records before `offset`, so that none of them is handed out.
+    /// Skips the records before `offset`, so that none of them is handed out.
     pub fn skip_to(&mut self, offset: i64) -> Result<(), RecordError> {
         loop {
             let before = self.clone();
@@ -207,7 +207,7 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// Walks over up to `most` records, and is done with each when it has been checked.
+    /// Checks up to `most` records, and moves behind them.
     fn check(&mut self, most: usize) -> Result<(), RecordError> {
         // In locals, which stay in registers.
         let (mut rest, mut previous, mut left) = (self.rest, self.previous, self.left);
@@ -233,7 +233,7 @@ impl<'a> Records<'a> {
             }
             fault => fault,
         };
-        self.stuck = Some(self.at());
+        self.failed_at = Some(self.at());
         self.rest = &[];
         self.left = 0;
         let first = self.payload.offset(self.previous).saturating_add(1);
@@ -294,16 +294,16 @@ impl<'a> Iterator for Records<'a> {
 
 impl std::iter::FusedIterator for Records<'_> {}
 
-/// Consecutive records of one batch that have been walked and found whole.
+/// Consecutive records of one batch that have been checked.
 #[derive(Debug, Clone)]
-pub struct Run {
+pub struct RecordSlice {
     payload: Payload,
-    from: Position,
-    to: Position,
+    from: PayloadPosition,
+    to: PayloadPosition,
     count: u32,
 }
 
-impl Run {
+impl RecordSlice {
     /// How many records.
     pub fn len(&self) -> usize {
         self.count as usize
@@ -314,7 +314,7 @@ impl Run {
         self.count == 0
     }
 
-    /// Where reading goes on after the run: behind the batch if it reaches the batch's last record.
+    /// The next offset after the slice: the one after the batch if the slice reaches the last record.
     pub fn next_offset(&self) -> i64 {
         self.payload.next_offset_at(self.to)
     }
@@ -326,30 +326,30 @@ impl Run {
 
     /// The records.
     #[inline]
-    pub fn iter(&self) -> RunIter<'_> {
+    pub fn iter(&self) -> RecordSliceIter<'_> {
         let rest = self.payload.bytes.get(self.from.byte..).unwrap_or_default();
-        RunIter { payload: &self.payload, rest, left: self.count }
+        RecordSliceIter { payload: &self.payload, rest, left: self.count }
     }
 }
 
-impl<'a> IntoIterator for &'a Run {
+impl<'a> IntoIterator for &'a RecordSlice {
     type Item = Record<'a>;
-    type IntoIter = RunIter<'a>;
+    type IntoIter = RecordSliceIter<'a>;
 
-    fn into_iter(self) -> RunIter<'a> {
+    fn into_iter(self) -> RecordSliceIter<'a> {
         self.iter()
     }
 }
 
-/// Reads a [`Run`]: the same bytes were walked and checked before, so nothing is compared again, and nothing fails.
+/// Iterates over a [`RecordSlice`], whose bytes were checked before, so that nothing can fail.
 #[derive(Debug, Clone)]
-pub struct RunIter<'a> {
+pub struct RecordSliceIter<'a> {
     payload: &'a Payload,
     rest: &'a [u8],
     left: u32,
 }
 
-impl<'a> Iterator for RunIter<'a> {
+impl<'a> Iterator for RecordSliceIter<'a> {
     type Item = Record<'a>;
 
     #[inline]
@@ -370,5 +370,5 @@ impl<'a> Iterator for RunIter<'a> {
     }
 }
 
-impl ExactSizeIterator for RunIter<'_> {}
-impl std::iter::FusedIterator for RunIter<'_> {}
+impl ExactSizeIterator for RecordSliceIter<'_> {}
+impl std::iter::FusedIterator for RecordSliceIter<'_> {}

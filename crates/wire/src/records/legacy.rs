@@ -50,7 +50,7 @@ impl LegacyBatch {
         self.magic
     }
 
-    /// How the inner messages are packed; `None` if this is a single message.
+    /// The compression of the inner messages; `None` if this is a single message.
     pub fn compression(&self) -> Compression {
         self.compression
     }
@@ -70,9 +70,9 @@ impl LegacyBatch {
         if self.compression == Compression::None {
             return self.rewrite(&outer, self.offset, self.offset, |each| each(&outer, outer.offset));
         }
-        let packed = outer.value.ok_or(RecordFault::Legacy("a wrapper without a value"))?;
+        let compressed = outer.value.ok_or(RecordFault::Legacy("a wrapper without a value"))?;
         let checksum = if self.magic == 0 { Lz4Checksum::Ignored } else { Lz4Checksum::Required };
-        let inner = decompressor.decompress(self.compression, packed, checksum)?;
+        let inner = decompressor.decompress(self.compression, compressed, checksum)?;
 
         // Offsets in format 1 count from a place that only the last of them tells, so the set is walked twice.
         let mut ends: Option<(i64, i64)> = None;

@@ -60,17 +60,17 @@ pub fn legacy_wrapper(
     append_time: bool,
     inner: &[u8],
 ) -> Bytes {
-    let mut packed = Vec::new();
+    let mut compressed = Vec::new();
     // A codec that fails leaves an empty value, which no reader accepts.
-    let _ = compress(codec, inner, &mut packed);
+    let _ = compress(codec, inner, &mut compressed);
     if (magic, codec) == (0, Compression::Lz4)
-        && let Some(header) = packed.get(..6)
+        && let Some(header) = compressed.get(..6)
     {
         let wrong = (twox_hash::XxHash32::oneshot(0, header) >> 8) as u8;
-        if let Some(checksum) = packed.get_mut(6) {
+        if let Some(checksum) = compressed.get_mut(6) {
             *checksum = wrong;
         }
     }
     let attributes = codec.id() as i8 | if append_time { LOG_APPEND_TIME } else { 0 };
-    legacy_set(magic, &[LegacyMessage { offset, timestamp, attributes, key: None, value: Some(&packed) }])
+    legacy_set(magic, &[LegacyMessage { offset, timestamp, attributes, key: None, value: Some(&compressed) }])
 }

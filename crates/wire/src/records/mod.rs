@@ -1,7 +1,7 @@
 //! Record batches: what a Fetch answer carries and a Produce request sends.
 //!
 //! [`Batches`] cuts the records field of a fetched partition into batches and verifies each one's checksum, once.
-//! [`Batch::open`] unpacks one into a [`Payload`], [`Records`] walks that, and a [`Record`] is a view into it: between
+//! [`Batch::open`] decompresses one into a [`Payload`], [`Records`] iterates over that, and a [`Record`] is a view into it: between
 //! the socket and the application a record is neither copied (unless its batch was compressed, and then once, with the
 //! batch) nor allocated.
 //!
@@ -29,9 +29,9 @@ pub use batch::{BatchHeader, Crc, RecordBatch, TimestampType};
 pub use builder::{BatchBuilder, BuildError};
 pub use compression::{CodecError, Compression, Decompressor, Lz4Checksum, compress};
 pub use control::ControlRecord;
-pub use cursor::{Payload, Position, Records, Run, RunIter};
+pub use cursor::{Payload, PayloadPosition, RecordSlice, RecordSliceIter, Records};
 pub use error::{RecordError, RecordFault};
 pub use legacy::LegacyBatch;
 pub use legacy_builder::{LegacyMessage, legacy_set, legacy_wrapper};
 pub use record::{Header, Headers, OwnedRecord, Record};
-pub use set::{Batch, BatchHead, Batches};
+pub use set::{AnyBatchHeader, Batch, Batches};

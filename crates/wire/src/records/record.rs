@@ -53,8 +53,8 @@ impl<'a> Record<'a> {
         self.payload
     }
 
-    /// A record that outlives its batch. It shares the batch's memory and keeps all of it alive, which of a batch that
-    /// was not packed is the memory of the whole answer.
+    /// A record that outlives its batch. It shares the batch's memory and keeps all of it alive: for an uncompressed batch that
+    /// is the memory of the whole response.
     pub fn detach(&self) -> OwnedRecord {
         let bytes = self.payload.as_bytes();
         let shared = |part: &[u8]| bytes.slice_ref(part);

@@ -90,7 +90,7 @@ impl Batch {
         self.header().map(BatchHeader::partition_leader_epoch).filter(|epoch| *epoch >= 0)
     }
 
-    /// Whether the batch holds a marker of the broker's instead of records.
+    /// Whether this is a control batch: it holds a marker of the broker instead of records.
     pub fn is_control(&self) -> bool {
         self.header().is_some_and(BatchHeader::is_control)
     }
@@ -103,15 +103,15 @@ impl Batch {
         }
     }
 
-    /// Whether it is a header alone: what compaction leaves of a batch when all of its records have gone.
-    pub fn is_bare(&self) -> bool {
+    /// Whether the batch is a header alone: compaction leaves that of a batch whose records are all gone.
+    pub fn is_header_only(&self) -> bool {
         match self {
-            Self::V2(batch) => batch.count() == 0 && batch.packed().is_empty(),
+            Self::V2(batch) => batch.count() == 0 && batch.raw_records().is_empty(),
             Self::Legacy(_) => false,
         }
     }
 
-    /// Its records, inflated if they were packed. Uncompressed v2 records are not copied.
+    /// Decompresses its records. Uncompressed v2 records are not copied.
     pub fn open(&self, decompressor: &mut Decompressor) -> Result<Payload, RecordError> {
         match self {
             Self::V2(batch) => Payload::open(batch, decompressor),
@@ -120,9 +120,9 @@ impl Batch {
     }
 }
 
-/// What a batch says on its outside, nothing verified.
+/// The header of a batch of any message format, without verification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BatchHead {
+pub enum AnyBatchHeader {
     /// The header of a v2 batch.
     V2(BatchHeader),
     /// A message of format 0 or 1.
@@ -134,7 +134,7 @@ pub enum BatchHead {
     },
 }
 
-impl BatchHead {
+impl AnyBatchHeader {
     /// The highest offset of the batch.
     pub fn last_offset(&self) -> i64 {
         match self {
@@ -157,7 +157,7 @@ impl BatchHead {
     }
 }
 
-/// The batches of one partition's answer, in order.
+/// Iterates over the batches of one partition's response, in order.
 ///
 /// A last batch that was cut short ends it silently; a first one is an error ([`RecordError::is_cut_short`]), since
 /// asking again would bring the same. After an error it yields nothing more: the partition stops where it is until
@@ -188,8 +188,8 @@ impl Batches {
         self
     }
 
-    /// The next batch's outside, without comparing checksums; `None` where [`next`](Self::next) would end or fail.
-    pub fn peek(&self) -> Option<BatchHead> {
+    /// The header of the next batch, without verifying its checksum; `None` where [`next`](Self::next) would end or fail.
+    pub fn peek(&self) -> Option<AnyBatchHeader> {
         if self.failed {
             return None;
         }
@@ -197,25 +197,25 @@ impl Batches {
             Framed::Whole { magic: 2, .. } => {
                 let header = BatchHeader::peek(&self.rest).ok()??;
                 self.in_order(header.base_offset(), header.last_offset()).ok()?;
-                Some(BatchHead::V2(header))
+                Some(AnyBatchHeader::V2(header))
             }
             Framed::Whole { base, magic: 0 | 1, size } => {
                 self.in_order(base, base).ok()?;
-                Some(BatchHead::Legacy { last_offset: base, size })
+                Some(AnyBatchHeader::Legacy { last_offset: base, size })
             }
             _ => None,
         }
     }
 
-    /// Passes over the batch that [`peek`](Self::peek) showed, its checksum unread. Without one, does nothing.
-    pub fn pass(&mut self) {
+    /// Skips the batch that [`peek`](Self::peek) returns, without verifying its checksum. Does nothing if there is none.
+    pub fn skip_batch(&mut self) {
         if let Some(head) = self.peek() {
             self.rest = self.rest.slice(head.size().min(self.rest.len())..);
             self.previous = Some(head.last_offset());
         }
     }
 
-    /// Bytes not yet read. At the end: those of the batch that was cut short.
+    /// The bytes not read yet. At the end: those of a batch that was cut short.
     pub fn bytes_left(&self) -> usize {
         self.rest.len()
     }

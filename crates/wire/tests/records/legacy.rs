@@ -1,7 +1,7 @@
 //! Message formats 0 and 1: rows 43 and 44, J7, and the faults they share with format 2.
 
 use offtake_wire::records::{
-    BatchHead, Compression, LegacyMessage, TimestampType, legacy_set, legacy_wrapper,
+    AnyBatchHeader, Compression, LegacyMessage, TimestampType, legacy_set, legacy_wrapper,
 };
 
 use super::*;
@@ -174,7 +174,7 @@ fn s3_24_the_old_formats_are_cut_short_as_well() {
     }
     assert_eq!(
         Batches::new(set.clone(), Crc::Check).peek(),
-        Some(BatchHead::Legacy { last_offset: 0, size: one })
+        Some(AnyBatchHeader::Legacy { last_offset: 0, size: one })
     );
 }
 

@@ -1,7 +1,7 @@
 //! Any batch comes back; any damage is an error or harmless; nothing panics.
 
 use offtake_wire::records::{
-    BatchBuilder, Compression, LegacyMessage, OwnedRecord, Position, legacy_set, legacy_wrapper,
+    BatchBuilder, Compression, LegacyMessage, OwnedRecord, PayloadPosition, legacy_set, legacy_wrapper,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -86,7 +86,7 @@ proptest! {
         prop_assert_eq!(payload.count() as usize, records.len());
         prop_assert_eq!(payload.next_offset(), offsets.last().unwrap() + i64::from(tail) + 1);
 
-        let (mut at, mut read) = (Position::START, 0);
+        let (mut at, mut read) = (PayloadPosition::START, 0);
         while payload.count_from(at) > 0 {
             let (run, error) = payload.take(&mut at, most);
             prop_assert!(error.is_none());

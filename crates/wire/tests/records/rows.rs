@@ -1,8 +1,8 @@
 //! FAILURES §3, rows 23 to 42 and 47 to 49, row by row: format 2.
 
 use offtake_wire::records::{
-    BatchBuilder, BatchHead, BatchHeader, Batches, CodecError, Compression, Crc, Decompressor, Position,
-    RecordBatch, RecordFault, TimestampType, compress,
+    AnyBatchHeader, BatchBuilder, BatchHeader, Batches, CodecError, Compression, Crc, Decompressor,
+    PayloadPosition, RecordBatch, RecordFault, TimestampType, compress,
 };
 
 use super::*;
@@ -81,7 +81,7 @@ fn s3_27_an_old_batch_is_passed_over_by_its_header_alone() {
     let mut set = Batches::new([&old[..], &bytes(&abc(3))].concat().into(), Crc::Check);
     let position = 4;
     while set.peek().is_some_and(|head| head.last_offset() < position) {
-        set.pass();
+        set.skip_batch();
     }
     let payload = set.next().unwrap().unwrap().open(&mut Decompressor::new()).unwrap();
     let mut records = payload.records();
@@ -148,7 +148,7 @@ fn s3_32_a_count_larger_than_the_bytes_delivers_what_is_there_and_then_stops() {
 #[test]
 fn s3_33_a_count_smaller_than_the_bytes_does_not_pass_over_the_rest() {
     let payload = open(bytes(&abc(10).claim_count(2)));
-    let mut at = Position::START;
+    let mut at = PayloadPosition::START;
     let (run, error) = payload.take(&mut at, 2);
     assert_eq!(run.iter().map(|record| record.offset()).collect::<Vec<_>>(), [10, 11]);
     assert!(matches!(error.unwrap().fault(), RecordFault::BytesLeft(_)), "seen with the last record");
@@ -296,11 +296,11 @@ fn s3_41_j3_gaps_are_normal_and_the_position_goes_behind_the_batch() {
     assert_eq!(batches(set).iter().map(|batch| batch.next_offset()).collect::<Vec<_>>(), [20, 30, 43]);
 
     let payload = open(bytes(&gaps));
-    let mut at = Position::START;
+    let mut at = PayloadPosition::START;
     assert_eq!(payload.take(&mut at, 1).0.next_offset(), 13);
     assert_eq!(payload.take(&mut at, 1).0.next_offset(), 20);
     let emptied = open(bytes(&emptied));
-    assert_eq!((emptied.records().count(), emptied.next_offset_at(Position::START)), (0, 30));
+    assert_eq!((emptied.records().count(), emptied.next_offset_at(PayloadPosition::START)), (0, 30));
 }
 
 #[test]
@@ -380,7 +380,7 @@ fn peek_reads_the_header_of_a_batch_whose_checksum_is_wrong() {
     let mut bad = bytes(&abc(4)).to_vec();
     *bad.last_mut().unwrap() ^= 1;
     let set = Batches::new(bad.into(), Crc::Check);
-    let Some(BatchHead::V2(header)) = set.peek() else { panic!() };
+    let Some(AnyBatchHeader::V2(header)) = set.peek() else { panic!() };
     assert_eq!((header.base_offset(), header.next_offset()), (4, 7));
 }
 
@@ -413,7 +413,7 @@ fn a_batch_handed_out_in_parts_is_the_same_batch() {
     let payload = open(bytes(&builder));
     let all: Vec<_> = payload.records().map(Result::unwrap).collect();
     for most in 1..25 {
-        let (mut at, mut runs) = (Position::START, Vec::new());
+        let (mut at, mut runs) = (PayloadPosition::START, Vec::new());
         while payload.count_from(at) > 0 {
             let (run, error) = payload.take(&mut at, most);
             assert!(error.is_none() && run.len() <= most && !run.is_empty());

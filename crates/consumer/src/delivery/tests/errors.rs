@@ -89,7 +89,7 @@ fn l1_j1_what_cannot_be_read_of_a_log_that_is_gone_stops_nothing() {
     sim.take_in(chunk(0, 9, &[batch(0, 3), damaged(&batch(3, 3)), batch(6, 3)]));
     sim.take_in(chunk(9, 12, &[batch(9, 3)]));
     sim.jump(12, 2);
-    sim.take_in(Chunk { run: 2, ..chunk(2, 5, &[batch(2, 3)]) });
+    sim.take_in(Chunk { start_id: 2, ..chunk(2, 5, &[batch(2, 3)]) });
     assert_eq!(sim.poll_and_jumps(), (vec![0, 1, 2], vec![]));
     assert_eq!(sim.poll_and_jumps(), (vec![2, 3, 4], vec![2]));
     assert_eq!(sim.delivery.moved_back().len(), 1);
@@ -108,7 +108,7 @@ fn s1_l1_nothing_of_a_log_that_is_gone_is_handed_out_behind_what_could_not_be_re
     assert_eq!(sim.poll_and_jumps(), (vec![0, 1, 2], vec![]));
     assert_eq!(sim.poll_and_jumps(), (vec![], vec![0]));
     assert_eq!(sim.freed(), 2000);
-    sim.take_in(Chunk { run: 2, ..chunk(0, 3, &[batch(0, 3)]) });
+    sim.take_in(Chunk { start_id: 2, ..chunk(0, 3, &[batch(0, 3)]) });
     assert_eq!(sim.poll_and_jumps(), (vec![0, 1, 2], vec![]));
 }
 
@@ -117,7 +117,7 @@ fn l1_j1_what_cannot_be_read_before_the_cut_still_stops_the_partition() {
     let mut sim = Sim::handing_out(500);
     sim.take_in(chunk(0, 9, &[damaged(&batch(0, 3)), batch(3, 6)]));
     sim.jump(9, 3);
-    sim.take_in(Chunk { run: 2, ..chunk(3, 6, &[batch(3, 3)]) });
+    sim.take_in(Chunk { start_id: 2, ..chunk(3, 6, &[batch(3, 3)]) });
     assert!(sim.poll().unwrap().is_err());
     assert_eq!(sim.delivery.position(&orders()), Some(0));
     assert!(sim.poll().is_none());

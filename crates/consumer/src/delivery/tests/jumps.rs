@@ -20,7 +20,7 @@ fn l1_a_jump_is_told_behind_what_was_fetched_before_it_and_ahead_of_what_comes_a
         sim.take_in(chunk(0, 6, &[batch(0, 6)]));
         sim.take_in(chunk(6, 9, &[batch(6, 3)]));
         sim.jump(9, to);
-        sim.take_in(Chunk { run: 2, ..chunk(to, to + 3, &[batch(to, 3)]) });
+        sim.take_in(Chunk { start_id: 2, ..chunk(to, to + 3, &[batch(to, 3)]) });
         assert_eq!(sim.poll_and_jumps(), ((0..9).collect(), vec![]), "to {to}");
         assert!(sim.delivery.moved_back().is_empty(), "to {to}");
         assert_eq!(sim.poll_and_jumps(), (vec![to, to + 1, to + 2], vec![to]));
@@ -55,7 +55,7 @@ fn b3_s1_what_was_passed_over_before_a_move_back_does_not_count() {
     sim.poll().unwrap().unwrap();
     sim.take_in(chunk(3, 9, &[]));
     sim.jump(9, 0);
-    sim.take_in(Chunk { run: 2, ..chunk(0, 2, &[batch(0, 2)]) });
+    sim.take_in(Chunk { start_id: 2, ..chunk(0, 2, &[batch(0, 2)]) });
     assert_eq!(sim.poll().unwrap().unwrap(), [0, 1]);
     assert_eq!(sim.delivery.moved_back(), [(orders(), TOKEN, 0)]);
     assert!(sim.delivery.passed().is_empty());

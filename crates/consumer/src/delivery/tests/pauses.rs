@@ -56,7 +56,7 @@ fn i12_what_is_buffered_of_a_paused_partition_is_given_back_and_comes_again() {
     sim.delivery.take_in(Data::GivenBack { partition: orders(), token: TOKEN, accepted: true });
     assert_eq!(sim.freed(), 2000);
     assert!(sim.poll().is_none());
-    sim.take_in(Chunk { run: 2, ..chunk(2, 9, &[batch(2, 7)]) });
+    sim.take_in(Chunk { start_id: 2, ..chunk(2, 9, &[batch(2, 7)]) });
     assert_eq!(sim.poll().unwrap().unwrap(), [2, 3]);
     assert!(sim.delivery.moved_back().is_empty(), "for the application nothing has moved");
 }

@@ -43,7 +43,7 @@ impl Buffers {
     }
 }
 
-/// What has been unpacked so far, and room for more up to the limit.
+/// The output so far, and room for more up to the limit.
 pub(super) struct Output<'a> {
     buffers: &'a mut Buffers,
     /// Initialised all through; `filled` of it are output.
@@ -53,9 +53,9 @@ pub(super) struct Output<'a> {
 }
 
 impl<'a> Output<'a> {
-    /// `packed` is the size of the input: it says what to begin with, the rest grows as output comes.
-    pub(super) fn new(buffers: &'a mut Buffers, limit: usize, packed: usize) -> Self {
-        let size = packed.saturating_mul(2).clamp(SMALLEST, LARGEST_KEPT).max(packed);
+    /// `compressed` is the size of the input, from which the first allocation follows.
+    pub(super) fn new(buffers: &'a mut Buffers, limit: usize, compressed: usize) -> Self {
+        let size = compressed.saturating_mul(2).clamp(SMALLEST, LARGEST_KEPT).max(compressed);
         let size = size.checked_next_power_of_two().unwrap_or(size);
         let buffer = buffers.get(size.min(limit.saturating_add(1)));
         Self { buffers, buffer, filled: 0, limit }

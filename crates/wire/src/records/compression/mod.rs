@@ -1,6 +1,6 @@
 //! The codecs of record batches, each with a bound on what it may inflate to.
 //!
-//! No size that the data claims is believed: what is set aside follows from the bytes that are really there, and the
+//! No size that the data claims is trusted: allocations follow from the bytes that are really there, and the
 //! limit holds for all of a batch together (rows 29, 30, 44, 45).
 
 mod buffers;
@@ -17,7 +17,7 @@ use thiserror::Error;
 use buffers::{Buffers, Output};
 pub use lz4::Lz4Checksum;
 
-/// How the records of a batch are packed.
+/// The compression of a batch's records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[repr(u8)]
 pub enum Compression {
@@ -66,7 +66,7 @@ impl fmt::Display for Compression {
     }
 }
 
-/// Packed data that cannot be unpacked, or may not be.
+/// Why data cannot be decompressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum CodecError {
     /// Not what the codec writes.
@@ -77,7 +77,7 @@ pub enum CodecError {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// More than the limit comes out of it.
+    /// The decompressed data would exceed the limit.
     #[error("{codec} data inflates to more than {limit} bytes")]
     TooLarge {
         /// The codec.
@@ -101,7 +101,7 @@ enum Fault {
     Setup,
 }
 
-/// Unpacks batches. Keeps its contexts and its buffers from one batch to the next.
+/// Decompresses batches. Keeps its contexts and buffers from one batch to the next.
 ///
 /// A buffer that was given out is used again once the last handle to it (payload, record, detached record) is gone; at
 /// most 4 MiB of buffers, none above 1 MiB, wait for that, so what is kept is bounded too. One `Decompressor` belongs
@@ -115,7 +115,7 @@ pub struct Decompressor {
 }
 
 impl Decompressor {
-    /// What a batch may inflate to unless told otherwise: 64 MiB.
+    /// The default limit of a decompressed batch: 64 MiB.
     pub const DEFAULT_LIMIT: usize = 64 << 20;
 
     /// With the default limit.
@@ -139,7 +139,7 @@ impl Decompressor {
         self.limit
     }
 
-    /// Unpacks `input`, all of which must belong to it. `checksum` is for lz4 alone.
+    /// Decompresses all of `input`. `checksum` is for lz4 alone.
     pub fn decompress(
         &mut self,
         codec: Compression,
@@ -185,7 +185,7 @@ impl fmt::Debug for Decompressor {
     }
 }
 
-/// Packs `input`, appending to `out`. Snappy is framed as Xerial's library does, since brokers expect that.
+/// Compresses `input`, appending to `out`. Snappy is framed as Xerial's library does, since brokers expect that.
 pub fn compress(codec: Compression, input: &[u8], out: &mut Vec<u8>) -> Result<(), CodecError> {
     match codec {
         Compression::None => {
