@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
-use offtake::{Dial, DialFuture, Stream, Tcp};
+use offtake::dial::{ByteStream, Dial, DialFuture, Tcp};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Of all connections together.
@@ -30,16 +30,16 @@ impl Dial for Counting {
         self.tcp.resolve(host, port)
     }
 
-    fn connect<'a>(&'a self, host: &'a str, address: SocketAddr) -> DialFuture<'a, Box<dyn Stream>> {
+    fn connect<'a>(&'a self, host: &'a str, address: SocketAddr) -> DialFuture<'a, Box<dyn ByteStream>> {
         Box::pin(async move {
             let stream = self.tcp.connect(host, address).await?;
-            Ok(Box::new(Counted { stream, counts: Arc::clone(&self.counts) }) as Box<dyn Stream>)
+            Ok(Box::new(Counted { stream, counts: Arc::clone(&self.counts) }) as Box<dyn ByteStream>)
         })
     }
 }
 
 struct Counted {
-    stream: Box<dyn Stream>,
+    stream: Box<dyn ByteStream>,
     counts: Arc<Counts>,
 }
 

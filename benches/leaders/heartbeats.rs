@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use offtake::{Dial, DialFuture, Stream, Tcp};
+use offtake::dial::{ByteStream, Dial, DialFuture, Tcp};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Heartbeat, and ConsumerGroupHeartbeat.
@@ -45,17 +45,17 @@ impl Dial for Watching {
         self.tcp.resolve(host, port)
     }
 
-    fn connect<'a>(&'a self, host: &'a str, address: SocketAddr) -> DialFuture<'a, Box<dyn Stream>> {
+    fn connect<'a>(&'a self, host: &'a str, address: SocketAddr) -> DialFuture<'a, Box<dyn ByteStream>> {
         Box::pin(async move {
             let stream = self.tcp.connect(host, address).await?;
             let watched = Watched { stream, heartbeats: self.heartbeats.clone(), head: Vec::new(), rest: 0 };
-            Ok(Box::new(watched) as Box<dyn Stream>)
+            Ok(Box::new(watched) as Box<dyn ByteStream>)
         })
     }
 }
 
 struct Watched {
-    stream: Box<dyn Stream>,
+    stream: Box<dyn ByteStream>,
     heartbeats: Heartbeats,
     /// Of the frame that is being written: its length and its key, as far as they are out.
     head: Vec<u8>,

@@ -213,7 +213,7 @@ async fn run(case: &Case, bootstrap: &str) -> Result<u64, offtake::Error> {
     }
     let mut consumer = builder.build().await?;
     let from = if case.does == Does::Nothing { StartAt::Latest } else { StartAt::Earliest };
-    consumer.assign(all.iter().map(|partition| (partition.clone(), from))).await?;
+    consumer.assign(all.iter().map(|partition| (partition.clone(), from.clone()))).await?;
     let mut records = 0;
     match case.does {
         Does::Nothing => records += read_for(&mut consumer, Duration::from_secs(3)).await?,

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use offtake::{Consumer, Decompressor, Record, StartAt, TopicPartition};
+use offtake::{Consumer, Record, StartAt, TopicPartition, batches::Decompressor};
 
 use crate::clock::{Micros, micros};
 
@@ -33,7 +33,7 @@ pub(crate) fn run(words: &[String]) -> Result<(), String> {
         } else {
             let from = if mode == "latency" { StartAt::Latest } else { StartAt::Earliest };
             consumer
-                .assign((0..partitions).map(|each| (TopicPartition::new(topic.as_str(), each), from)))
+                .assign((0..partitions).map(|each| (TopicPartition::new(topic.as_str(), each), from.clone())))
                 .await?;
         }
         if mode == "batches" { read_batches(consumer, tally).await } else { read(consumer, tally).await }

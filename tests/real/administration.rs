@@ -313,7 +313,7 @@ fn a_group_with_live_members_is_neither_reset_nor_deleted() {
             program(async {
                 let mut admin = at.admin();
                 // Past the look that the command takes first, the coordinator refuses as well.
-                let one = OffsetAndMetadata { offset: 1, leader_epoch: None, metadata: String::new() };
+                let one = OffsetAndMetadata::new(1);
                 let altered = admin.alter_offsets(&group, [(place(&topic, 0), one)]).await;
                 let error = altered[&place(&topic, 0)].as_ref().unwrap_err();
                 assert_eq!(
@@ -379,10 +379,8 @@ fn the_library_changes_what_groups_have_committed_partition_by_partition() {
         program(async {
             let mut admin = at.admin();
             assert_eq!(admin.list_offsets_of_group(&group).await.unwrap(), BTreeMap::new());
-            let commit = |offset: i64, epoch: Option<i32>, metadata: &str| OffsetAndMetadata {
-                offset,
-                leader_epoch: epoch,
-                metadata: metadata.to_owned(),
+            let commit = |offset: i64, epoch: Option<i32>, metadata: &str| {
+                OffsetAndMetadata::new(offset).with_leader_epoch(epoch).with_metadata(metadata)
             };
             let wanted = [
                 (place(&topic, 0), commit(7, Some(0), "by hand")),
@@ -559,7 +557,7 @@ fn a_coordinator_that_loads_or_has_moved_is_waited_for() {
             (loads, cluster.arm(Rule::on(api, Harm::Fail(NOT_COORDINATOR)).nth(5)))
         });
         let partition = place("orders", 1);
-        let one = OffsetAndMetadata { offset: 0, leader_epoch: None, metadata: "x".to_owned() };
+        let one = OffsetAndMetadata::new(0).with_metadata("x");
         let altered = admin.alter_offsets("g", [(partition.clone(), one.clone())]).await;
         assert!(altered[&partition].is_ok(), "{altered:?}");
         let committed = admin.list_offsets_of_group("g").await.unwrap();
@@ -580,7 +578,7 @@ fn a_deletion_whose_answer_is_lost_has_happened() {
     program(async {
         let lost = Rule::on(ApiKey::DeleteGroups, Harm::ApplyThenLose).once();
         let (cluster, mut admin) = armed([lost]).await;
-        let one = OffsetAndMetadata { offset: 0, leader_epoch: None, metadata: String::new() };
+        let one = OffsetAndMetadata::new(0);
         assert!(admin.alter_offsets("g", [(place("orders", 0), one)]).await[&place("orders", 0)].is_ok());
         // The answer that never comes is given up after request.timeout.ms.
         let mut config = Config::default();
@@ -602,7 +600,7 @@ fn what_was_not_done_in_time_is_told_one_by_one() {
     program(async {
         let (cluster, mut admin) = armed([Rule::on(ApiKey::OffsetCommit, Harm::Fail(LOADING))]).await;
         admin.within(Duration::from_secs(2));
-        let one = OffsetAndMetadata { offset: 0, leader_epoch: None, metadata: String::new() };
+        let one = OffsetAndMetadata::new(0);
         let wanted = [0, 1].map(|index| (place("orders", index), one.clone()));
         for (partition, became) in admin.alter_offsets("g", wanted).await {
             let error = became.unwrap_err();

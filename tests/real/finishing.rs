@@ -271,7 +271,7 @@ fn h5_a_commit_that_fails_in_part_tells_which_part() {
 }
 
 fn with(offset: i64, metadata: impl Into<String>) -> OffsetAndMetadata {
-    OffsetAndMetadata { offset, leader_epoch: None, metadata: metadata.into() }
+    OffsetAndMetadata::new(offset).with_metadata(metadata)
 }
 
 #[test]

@@ -210,8 +210,7 @@ impl Listener for FromFiveToEight {
     }
     fn revoked(&self, rebalance: Rebalance) -> ListenerFuture {
         Box::pin(async move {
-            let eight =
-                || OffsetAndMetadata { offset: 8, leader_epoch: None, metadata: "by hand".to_owned() };
+            let eight = || OffsetAndMetadata::new(8).with_metadata("by hand");
             let offsets = rebalance.partitions.into_iter().map(|partition| (partition, eight()));
             rebalance.consumer.commit_offsets(offsets.collect::<Vec<_>>()).await?;
             Ok(())
@@ -287,10 +286,7 @@ fn h2_what_was_revoked_can_neither_be_committed_nor_stored_and_nothing_goes_on_t
         let _ = stop.send(());
         other.await.unwrap();
         consumer.unsubscribe().await.unwrap();
-        let refused = consumer.commit_offsets([(
-            at(&topic, 0),
-            OffsetAndMetadata { offset: 10, leader_epoch: None, metadata: String::new() },
-        )]);
+        let refused = consumer.commit_offsets([(at(&topic, 0), OffsetAndMetadata::new(10))]);
         assert_eq!(refused.await.unwrap_err().kind(), ErrorKind::NotOwned);
         consumer.close(PATIENCE).await.unwrap();
     });

@@ -2,14 +2,13 @@
 //! in virtual time, so that minutes of silence take none.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use offtake::{
-    Builder, Consumer, Dial, DialFuture, ErrorKind, Event, Handle, Listener, ListenerFuture, Next,
-    OffsetAndMetadata, Position, Rebalance, RebalanceCall, Stall, StartAt, TopicPartition,
+    Builder, Consumer, Dial, ErrorKind, Event, Handle, Listener, ListenerFuture, Next, OffsetAndMetadata,
+    Position, Rebalance, RebalanceCall, Stall, StartAt, TopicPartition, dial::InMemory,
 };
 use offtake_broker::{ApiKey, Cluster, Corrupt, Harm, Rule};
 use tokio::time::{Instant, sleep, timeout};
@@ -32,16 +31,10 @@ pub(crate) fn virtually<T>(body: impl Future<Output = T>) -> T {
     runtime.block_on(async { timeout(24 * LONG, body).await.expect("it ends in time") })
 }
 
-#[derive(Debug)]
-struct Inside(Cluster);
-
-impl Dial for Inside {
-    fn resolve<'a>(&'a self, _: &'a str, port: u16) -> DialFuture<'a, Vec<SocketAddr>> {
-        Box::pin(async move { Ok(vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))]) })
-    }
-    fn connect<'a>(&'a self, _: &'a str, address: SocketAddr) -> DialFuture<'a, Box<dyn offtake::Stream>> {
-        Box::pin(async move { Ok(Box::new(self.0.connect(address.port())?) as Box<dyn offtake::Stream>) })
-    }
+/// Into that cluster, without a socket.
+pub(crate) fn inside(cluster: &Cluster) -> Arc<dyn Dial> {
+    let cluster = cluster.clone();
+    Arc::new(InMemory::new(move |port| cluster.connect(port)))
 }
 
 /// A topic with so many partitions, ten records in each.
@@ -58,7 +51,7 @@ async fn cluster(partitions: i32) -> Cluster {
 pub(crate) fn member(cluster: &Cluster) -> Builder {
     Consumer::builder(&cluster.bootstrap())
         .group("group")
-        .dial(Arc::new(Inside(cluster.clone())))
+        .dial(inside(cluster))
         .spawn_on(tokio::runtime::Handle::current())
         .property("auto.offset.reset", "earliest")
 }

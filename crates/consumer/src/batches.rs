@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use offtake_machine::{Position, Token, TopicPartition};
-use offtake_wire::records::{self as wire, Batch, Decompressor, Payload, RecordError};
+pub use offtake_wire::records::Decompressor;
+use offtake_wire::records::{self as wire, Batch, Payload, RecordError};
 
 use crate::{
     error::{Error, ErrorKind, Result},

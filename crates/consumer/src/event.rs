@@ -186,6 +186,7 @@ impl fmt::Display for RebalanceCall {
 
 /// Which partitions changed hands.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct OwnershipChange {
     /// What changed.
     pub partitions: Vec<TopicPartition>,
@@ -193,6 +194,13 @@ pub struct OwnershipChange {
     pub owned: Vec<TopicPartition>,
     /// The group's generation; `None` for a hand assignment.
     pub generation: Option<i32>,
+}
+
+impl OwnershipChange {
+    /// These partitions change hands, and `owned` is held afterwards.
+    pub fn new(partitions: Vec<TopicPartition>, owned: Vec<TopicPartition>, generation: Option<i32>) -> Self {
+        Self { partitions, owned, generation }
+    }
 }
 
 /// Where a consumer's events and its log lines go.

@@ -125,7 +125,7 @@
 //! # fn handle(_: offtake::Record<'_>) {}
 //! # async fn run() -> Result<(), offtake::Error> {
 //! # use std::{sync::mpsc, time::Duration};
-//! use offtake::{Consumer, Decompressor, Error, RecordBatch};
+//! use offtake::{Consumer, Error, RecordBatch, batches::Decompressor};
 //!
 //! let threads: Vec<_> = (0..4)
 //!     .map(|_| {
@@ -170,13 +170,14 @@ pub mod assignor {
     };
 }
 mod atomics;
-mod batches;
-mod builder;
+pub mod batches;
+pub mod builder;
 mod clock;
 mod committing;
 pub mod config;
 mod consumer;
 mod delivery;
+pub mod dial;
 mod engine;
 mod error;
 mod event;
@@ -194,7 +195,7 @@ mod one_or_many;
 mod partition_list;
 mod progress;
 mod rebalance;
-mod records;
+pub mod records;
 mod shared;
 mod ticket;
 mod view;
@@ -202,12 +203,13 @@ mod waking;
 
 pub use assignor::Assignor;
 pub use batches::{Batches, RecordBatch};
-pub use builder::{BootstrapServers, Builder, EngineFuture};
+pub use builder::{BootstrapServers, Builder};
 pub use committing::{CommitReport, Committing};
 pub use config::Config;
 pub use consumer::{
     CloseOptions, Consumer, ConsumerStream, GroupMembership, RecordStream, SubscriptionPattern,
 };
+pub use dial::Dial;
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, OwnershipChange, RebalanceCall, ResetReason, Stall};
 pub use group_metadata::GroupMetadata;
@@ -217,14 +219,9 @@ pub use listener::{Listener, ListenerError, ListenerFuture, Rebalance};
 pub use next::Next;
 pub use offsets::{Assign, OffsetAndMetadata, OffsetAndTimestamp, StartAt};
 pub use offtake_machine::{ParseTopicPartitionError, PartitionInfo, Position, Topic, TopicPartition};
-pub use offtake_net::{Dial, DialFuture, Stream, Tcp};
 /// Kafka's error codes, which [`Error::code`] has.
 pub use offtake_wire::ErrorCode;
-pub use offtake_wire::records::Decompressor;
 pub use one_or_many::OneOrMany;
 pub use rebalance::Handover;
-pub use records::{
-    Delivered, Header, Headers, Iter, OwnedIter, OwnedRecord, PartitionIter, PartitionRecords, Record,
-    Records, TimestampType,
-};
+pub use records::{Header, Headers, OwnedRecord, PartitionRecords, Record, Records, TimestampType};
 pub use ticket::Ticket;

@@ -6,6 +6,7 @@ pub use offtake_offsets::{Assign, OffsetAndMetadata, StartAt};
 /// Where a search by time, or for an end of a log, arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct OffsetAndTimestamp {
     /// The offset.
     pub offset: i64,
@@ -13,6 +14,13 @@ pub struct OffsetAndTimestamp {
     pub timestamp: Option<i64>,
     /// The leader epoch of the record there, where known.
     pub leader_epoch: Option<i32>,
+}
+
+impl OffsetAndTimestamp {
+    /// This offset, with the timestamp of the record there in milliseconds since 1970; no leader epoch.
+    pub fn new(offset: i64, timestamp: Option<i64>) -> Self {
+        Self { offset, timestamp, leader_epoch: None }
+    }
 }
 
 /// Where it was found.

@@ -89,6 +89,7 @@ pub struct RevocationId(pub u64);
 
 /// What leaving means for the membership (KIP-1092).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum GroupMembership {
     /// A dynamic member leaves. A static member stays: it keeps its partitions for as long as its session lasts.
     #[default]

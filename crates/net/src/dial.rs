@@ -30,6 +30,7 @@ pub trait Dial: fmt::Debug + Send + Sync + 'static {
 
 /// Plain TCP with the system's resolver, `TCP_NODELAY` and keepalive.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Tcp {
     /// The socket's send buffer, if not the system's choice.
     pub send_buffer: Option<usize>,

@@ -142,6 +142,7 @@ impl fmt::Display for ResetReason {
 /// A committed offset, or one to commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct OffsetAndMetadata {
     /// The next offset to read: all records before it are finished.
     pub offset: i64,
@@ -163,6 +164,12 @@ impl OffsetAndMetadata {
     #[must_use]
     pub fn with_metadata(self, metadata: impl Into<String>) -> Self {
         Self { metadata: metadata.into(), ..self }
+    }
+
+    /// The same with the leader epoch of the record before it (KIP-320).
+    #[must_use]
+    pub fn with_leader_epoch(self, leader_epoch: impl Into<LeaderEpoch>) -> Self {
+        Self { leader_epoch: leader_epoch.into(), ..self }
     }
 
     /// Without the metadata.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, thread::JoinHandle, time::Instant};
 
-use offtake::{Consumer, Decompressor, RecordBatch, TopicPartition};
+use offtake::{Consumer, RecordBatch, TopicPartition, batches::Decompressor};
 use tokio::sync::mpsc;
 
 use super::{Measured, POLL, is_at_end, tally::Tally};

@@ -152,11 +152,11 @@ mod tests {
 
     #[test]
     fn a_change_of_ownership_has_the_documented_shape() {
-        let change = OwnershipChange {
-            partitions: vec![TopicPartition::new("orders", 0)],
-            owned: vec![TopicPartition::new("orders", 0), TopicPartition::new("orders", 1)],
-            generation: Some(3),
-        };
+        let change = OwnershipChange::new(
+            vec![TopicPartition::new("orders", 0)],
+            vec![TopicPartition::new("orders", 0), TopicPartition::new("orders", 1)],
+            Some(3),
+        );
         assert_eq!(
             line(&Event::Assigned(change), 7).to_string(),
             r#"{"event":"assigned","at":7,"partitions":[["orders",0]],"owned":[["orders",0],["orders",1]],"generation":3}"#

@@ -54,7 +54,7 @@ pub(super) async fn run(
     let mut executed = BTreeSet::new();
     if args.execute {
         let offsets = steps.iter().map(|step| {
-            let offset = OffsetAndMetadata { offset: step.to, leader_epoch: None, metadata: String::new() };
+            let offset = OffsetAndMetadata::new(step.to);
             (step.partition.clone(), offset)
         });
         for (partition, became) in admin.alter_offsets(group, offsets.collect::<Vec<_>>()).await {

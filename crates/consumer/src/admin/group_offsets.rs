@@ -113,7 +113,10 @@ async fn committed(
             ErrorCode::None if offset >= 0 => {
                 let leader_epoch = known_epoch(epoch);
                 let metadata = metadata.unwrap_or_default();
-                all.insert(partition, OffsetAndMetadata { offset, leader_epoch, metadata });
+                all.insert(
+                    partition,
+                    OffsetAndMetadata::new(offset).with_leader_epoch(leader_epoch).with_metadata(metadata),
+                );
                 Ok(())
             }
             ErrorCode::None => Ok(()),

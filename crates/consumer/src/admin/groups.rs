@@ -16,6 +16,7 @@ use crate::error::Result;
 
 /// A group, as a broker lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct GroupListing {
     /// Its name.
     pub group: String,

@@ -21,6 +21,7 @@ use crate::{config::IsolationLevel, error::Result, one_or_many::OneOrMany};
 
 /// Which offset of a partition is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OffsetSpec {
     /// Of the first record.
     Earliest,
@@ -32,6 +33,7 @@ pub enum OffsetSpec {
 
 /// An offset that a leader told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ListedOffset {
     /// The offset.
     pub offset: i64,

@@ -7,6 +7,7 @@ pub use offtake_machine::{GroupProtocol, IsolationLevel};
 /// Where to begin in a partition for which the group has committed nothing, or whose offset the broker no longer has:
 /// `auto.offset.reset`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum AutoOffsetReset {
     /// At the first record that is still there.
     Earliest,
@@ -31,6 +32,7 @@ impl fmt::Display for AutoOffsetReset {
 
 /// What to do when none of the known brokers can be reached: `metadata.recovery.strategy` (KIP-899).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum MetadataRecoveryStrategy {
     /// Go on trying them.
     None,
@@ -49,6 +51,7 @@ impl fmt::Display for MetadataRecoveryStrategy {
 
 /// A way to divide partitions among the members of a classic group: `partition.assignment.strategy`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum AssignmentStrategy {
     /// Topic by topic, neighbouring partitions to the same member.
     Range,
@@ -70,7 +73,7 @@ impl fmt::Display for AssignmentStrategy {
 
 impl AssignmentStrategy {
     /// Those that every Kafka client has.
-    pub const ALL: [Self; 4] = [Self::Range, Self::RoundRobin, Self::Sticky, Self::CooperativeSticky];
+    pub const ALL: &'static [Self] = &[Self::Range, Self::RoundRobin, Self::Sticky, Self::CooperativeSticky];
 
     /// The name that members tell one another.
     pub fn name(&self) -> &str {
@@ -96,11 +99,11 @@ impl AssignmentStrategy {
 
     /// By either name, the class with or without its package; any other name is that of an assignor of one's own.
     pub fn named(text: &str) -> Self {
-        let known = Self::ALL.into_iter().find(|strategy| {
+        let known = Self::ALL.iter().find(|strategy| {
             let class = strategy.java_class().unwrap_or_default();
             let simple = class.rsplit('.').next().unwrap_or(class);
             text.eq_ignore_ascii_case(strategy.name()) || text == class || text == simple
         });
-        known.unwrap_or_else(|| Self::Custom(text.to_owned()))
+        known.cloned().unwrap_or_else(|| Self::Custom(text.to_owned()))
     }
 }

@@ -17,6 +17,7 @@ pub(crate) const A_MOMENT: Duration = Duration::from_millis(50);
 
 /// How a consumer is closed (KIP-1092).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CloseOptions {
     /// How long it may take in all. 30 s unless said.
     pub timeout: Duration,

@@ -7,9 +7,10 @@ use std::{
 };
 
 use offtake::{
-    Assign, Consumer, Error, ErrorCode, ErrorKind, OffsetAndMetadata, StartAt, Topic, TopicPartition,
+    Assign, CloseOptions, Consumer, Error, ErrorCode, ErrorKind, GroupMembership, OffsetAndMetadata,
+    OffsetAndTimestamp, OwnershipChange, StartAt, Topic, TopicPartition,
     admin::{Admin, OffsetSpec},
-    config::{Config, ConfigError, IsolationLevel},
+    config::{AssignmentStrategy, Config, ConfigError, IsolationLevel},
 };
 
 use crate::support::{A_WHILE, cluster, member, orders, read, reading};
@@ -358,4 +359,29 @@ async fn an_error_has_its_cause_and_its_kind_a_name() {
     let cause = std::error::Error::source(&unreachable).unwrap();
     assert!(cause.to_string().contains("connection refused"), "{cause}");
     assert_eq!(unreachable.code(), None::<ErrorCode>);
+}
+
+/// What users build themselves, for tests of their own code, though it may grow.
+#[test]
+fn what_may_grow_can_be_built() {
+    let offset = OffsetAndMetadata::new(7).with_leader_epoch(3).with_metadata("noted");
+    assert_eq!((offset.offset, offset.leader_epoch, offset.metadata.as_str()), (7, Some(3), "noted"));
+    let found = OffsetAndTimestamp::new(7, Some(1_700_000_000_000));
+    assert_eq!(
+        (StartAt::from(found), OffsetAndMetadata::from(found)),
+        (StartAt::offset(7), OffsetAndMetadata::new(7))
+    );
+    let change = OwnershipChange::new(vec![orders(0)], vec![orders(0), orders(1)], Some(1));
+    assert_eq!((change.partitions.len(), change.owned.len()), (1, 2));
+    let options = CloseOptions::timeout(A_WHILE).group_membership(GroupMembership::Leave);
+    assert_eq!((options.timeout, options.group_membership), (A_WHILE, GroupMembership::Leave));
+    assert_eq!(AssignmentStrategy::ALL.len(), 4);
+    let mut decompressor = offtake::batches::Decompressor::new();
+    let run: fn(offtake::builder::EngineFuture) = drop;
+    let iterate = |records: &offtake::Records, _: &mut offtake::batches::Decompressor| {
+        let iter: offtake::records::Iter<'_> = records.iter();
+        iter.len()
+    };
+    assert_eq!(iterate(&offtake::Records::default(), &mut decompressor), 0);
+    let _ = (run, offtake::dial::Tcp::default());
 }

@@ -4,4 +4,5 @@
 
 mod guess;
 mod handle;
+mod memory;
 mod support;

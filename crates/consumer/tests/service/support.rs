@@ -2,12 +2,11 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use offtake::{Builder, Consumer, Dial, DialFuture, Event, Stream};
+use offtake::{Builder, Consumer, Event, dial::InMemory};
 use offtake_broker::Cluster;
 use tokio::time::timeout;
 use tracing_subscriber::fmt::MakeWriter;
@@ -19,18 +18,6 @@ pub(crate) fn virtually<T>(body: impl Future<Output = T>) -> T {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async { timeout(Duration::from_secs(3600), body).await.unwrap() })
-}
-
-#[derive(Debug)]
-struct Inside(Cluster);
-
-impl Dial for Inside {
-    fn resolve<'a>(&'a self, _: &'a str, port: u16) -> DialFuture<'a, Vec<SocketAddr>> {
-        Box::pin(async move { Ok(vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))]) })
-    }
-    fn connect<'a>(&'a self, _: &'a str, address: SocketAddr) -> DialFuture<'a, Box<dyn Stream>> {
-        Box::pin(async move { Ok(Box::new(self.0.connect(address.port())?) as Box<dyn Stream>) })
-    }
 }
 
 /// `orders` with so many partitions and three records in each.
@@ -46,10 +33,11 @@ pub(crate) async fn cluster(partitions: i32) -> Cluster {
 
 /// A member of the group `readers`.
 pub(crate) fn member(cluster: &Cluster, client_id: &str) -> Builder {
+    let inside = cluster.clone();
     Consumer::builder(cluster.bootstrap())
         .group("readers")
         .client_id(client_id)
-        .dial(Arc::new(Inside(cluster.clone())))
+        .dial(Arc::new(InMemory::new(move |port| inside.connect(port))))
         .spawn_on(tokio::runtime::Handle::current())
         .property("auto.offset.reset", "earliest")
 }

@@ -155,10 +155,7 @@ fn h1_commits_that_wait_for_the_same_one_go_as_the_furthest_of_them() {
 #[test]
 fn h1_h13_a_commit_that_goes_back_or_says_something_else_goes_by_itself() {
     let (mut sim, token) = Sim::flowing(|_| {});
-    let say = |offset, metadata: &str| OffsetAndMetadata {
-        metadata: metadata.into(),
-        ..OffsetAndMetadata::from(Position::at(offset))
-    };
+    let say = |offset, metadata: &str| OffsetAndMetadata::new(offset).with_metadata(metadata);
     let mut ids = Vec::new();
     let expected = [(30, "a"), (20, "a"), (25, "b")];
     for (offset, metadata) in expected {
@@ -507,7 +504,7 @@ fn f3_a_stale_member_epoch_is_tried_again_with_the_next_one() {
 fn h13_metadata_travels_exactly_and_too_much_of_it_fails_that_commit_alone() {
     let (mut sim, token) = Sim::flowing(|_| {});
     let metadata = "a\0b".to_owned();
-    let offset = OffsetAndMetadata { offset: 20, leader_epoch: None, metadata: metadata.clone() };
+    let offset = OffsetAndMetadata::new(20).with_metadata(metadata.clone());
     let id = sim.commit(Commit::Offsets(vec![(orders(0), token, offset)]));
     let next = sim.commit_at(token, 21);
     let commit = sim.transmit();
@@ -523,8 +520,7 @@ fn h13_metadata_travels_exactly_and_too_much_of_it_fails_that_commit_alone() {
 #[test]
 fn h13_metadata_that_no_request_can_say_is_refused_where_it_is_said() {
     let (mut sim, token) = Sim::flowing(|_| {});
-    let with =
-        |length: usize| OffsetAndMetadata { offset: 20, leader_epoch: None, metadata: "m".repeat(length) };
+    let with = |length: usize| OffsetAndMetadata::new(20).with_metadata("m".repeat(length));
     let id = sim.commit(Commit::Offsets(vec![(orders(0), token, with(32_768))]));
     let error = CommitError::MetadataTooLong(32_768);
     assert_eq!(error.code(), Some(ErrorCode::OffsetMetadataTooLarge));

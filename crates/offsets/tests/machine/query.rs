@@ -17,7 +17,7 @@ fn committed(id: QueryId, answers: impl IntoIterator<Item = (i32, Committed)>) -
 }
 
 fn offset(offset: i64) -> Committed {
-    Ok(Some(OffsetAndMetadata { offset, leader_epoch: None, metadata: String::new() }))
+    Ok(Some(OffsetAndMetadata::new(offset)))
 }
 
 fn found(offset: i64) -> Result<Option<ListedOffset>, QueryError> {

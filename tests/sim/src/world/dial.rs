@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use offtake::{Dial, DialFuture};
+use offtake::dial::{ByteStream, Dial, DialFuture};
 
 use super::{BOOTSTRAP, Obstacle, World, stream::Stream};
 use crate::{clock, events::Who};
@@ -39,7 +39,7 @@ impl Dial for Road {
         })
     }
 
-    fn connect<'a>(&'a self, host: &'a str, address: SocketAddr) -> DialFuture<'a, Box<dyn offtake::Stream>> {
+    fn connect<'a>(&'a self, host: &'a str, address: SocketAddr) -> DialFuture<'a, Box<dyn ByteStream>> {
         Box::pin(async move {
             // Who moved is found where it listens now; its old address has nobody.
             let broker =
@@ -55,7 +55,7 @@ impl Dial for Road {
             let line = self.world.with(|state, now| state.open_line(now, self.who, broker));
             let line = line.ok_or(io::ErrorKind::ConnectionRefused)?;
             let stream = Stream { world: self.world.clone(), member: self.who.member, line };
-            Ok(Box::new(stream) as Box<dyn offtake::Stream>)
+            Ok(Box::new(stream) as Box<dyn ByteStream>)
         })
     }
 }
