@@ -10,7 +10,7 @@ use crate::{
     consumer::Consumer,
     delivery::Opener,
     engine::driver,
-    error::{Error, ErrorKind, Result},
+    error::Result,
     event::{Event, Sink},
     ledgers::Ledgers,
     listener::{Listener, Silent},
@@ -70,10 +70,6 @@ impl Parts {
             (None, _) => Opener::Nobody,
         }
     }
-}
-
-fn refused(error: ConfigError) -> Error {
-    Error::new(ErrorKind::Config, error.to_string())
 }
 
 /// The brokers to ask first, each as `host:port`: one text, separated by commas, or several.
@@ -170,7 +166,7 @@ impl Builder {
     /// What it would be built of, for a consumer without an engine.
     #[cfg(test)]
     pub(crate) fn into_parts(self) -> Result<(Config, Parts)> {
-        ConfigError::all(self.mistakes).map_err(refused)?;
+        ConfigError::all(self.mistakes)?;
         Ok((self.config, self.parts))
     }
 
@@ -251,7 +247,7 @@ impl Builder {
     /// Runs the engine on this runtime rather than on a thread of its own: fewer threads (nor does one unpack ahead of a
     /// slow application), but a handler that blocks the runtime then blocks heartbeats with it, and why it does not poll can
     /// be told less well ([`Stall`](crate::Stall)). The runtime needs its time and I/O drivers: without them the engine ends with
-    /// tokio's panic, in its own task, and every call fails with [`ErrorKind::Closed`].
+    /// tokio's panic, in its own task, and every call fails with [`ErrorKind::Closed`](crate::ErrorKind::Closed).
     pub fn spawn_on(self, runtime: tokio::runtime::Handle) -> Self {
         self.spawn_with(move |engine| drop(runtime.spawn(engine)))
     }
@@ -296,7 +292,7 @@ impl Builder {
     /// call that needs one.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`], with everything that is wrong: each property, and what it may be.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config), with everything that is wrong: each property, and what it may be.
     ///
     /// # Panics
     /// Not here, but every call that waits for a time panics in a runtime without a timer, the first `poll` for one, with what
@@ -304,9 +300,9 @@ impl Builder {
     /// (The engine has its own, unless it is [spawned](Self::spawn_on).)
     pub async fn build(self) -> Result<Consumer> {
         let Self { config, mistakes, .. } = &self;
-        config.validate_beside(mistakes.clone()).map_err(refused)?;
+        config.validate_beside(mistakes.clone())?;
         let config = self.config;
-        let assignors = config.assignors(&self.own).map_err(refused)?;
+        let assignors = config.assignors(&self.own)?;
         let opener = self.parts.opener();
         driver::start(Arc::new(config), Parts { assignors, opener, ..self.parts })
     }
