@@ -1,0 +1,59 @@
+//! A test of one's own service, with a cluster in memory that misbehaves on request, in virtual time: a commit whose answer
+//! is lost, a rebalance out of the blue, a broker that is gone for two minutes. It takes a fraction of a second.
+//!
+//! `cargo run -p offtake --example faults`
+
+use std::{collections::BTreeMap, error::Error, sync::Arc, time::Duration};
+
+use offtake::{Consumer, dial::InMemory};
+use offtake_broker::{ApiKey, Cluster, Harm, Rule};
+
+const REBALANCE_IN_PROGRESS: i16 = 27;
+
+#[tokio::main(flavor = "current_thread", start_paused = true)]
+async fn main() -> Result<(), Box<dyn Error>> {
+    run().await
+}
+
+/// The test.
+pub async fn run() -> Result<(), Box<dyn Error>> {
+    let cluster = Cluster::builder().brokers(2).topic("orders", 2).in_memory().start().await?;
+    let inside = cluster.clone();
+    let mut consumer = Consumer::builder(cluster.bootstrap().as_str())
+        .group("service")
+        .property("auto.offset.reset", "earliest")
+        .dial(Arc::new(InMemory::new(move |port| inside.connect(port))))
+        .spawn_on(tokio::runtime::Handle::current()) // so that it lives by the same clock
+        .build()
+        .await?;
+    consumer.subscribe("orders").await?;
+
+    let lost = cluster.arm(Rule::on(ApiKey::OffsetCommit, Harm::ApplyThenLose).nth(2));
+    let rebalance = cluster.arm(Rule::on(ApiKey::Heartbeat, Harm::Fail(REBALANCE_IN_PROGRESS)).nth(3));
+    let mut seen = BTreeMap::new();
+    for round in 0..30_i64 {
+        for partition in 0..2 {
+            cluster.produce("orders", partition, None, Some(b"value"))?;
+        }
+        match round {
+            10 => cluster.crash(2),
+            20 => cluster.restart(2),
+            _ => tokio::time::sleep(Duration::from_secs(12)).await,
+        }
+        let records = consumer.poll(Duration::from_secs(1)).await?;
+        for record in &records {
+            *seen.entry((record.partition(), record.offset())).or_insert(0) += 1;
+        }
+        consumer.commit(&records).await?;
+    }
+    while seen.len() < 60 {
+        for record in &consumer.poll(Duration::from_secs(60)).await? {
+            *seen.entry((record.partition(), record.offset())).or_insert(0) += 1;
+        }
+    }
+    consumer.close(Duration::from_secs(10)).await?;
+    assert!(seen.values().all(|times| *times == 1), "each record once: {seen:?}");
+    assert_eq!((cluster.hits(lost), cluster.hits(rebalance)), (1, 1), "all of it has happened");
+    println!("60 records, each once");
+    Ok(())
+}

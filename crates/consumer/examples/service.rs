@@ -1,0 +1,45 @@
+//! A service: it reads until SIGTERM comes, then commits, leaves its group and ends.
+//!
+//! `cargo run -p offtake --example service localhost:9092`
+
+use std::{error::Error, time::Duration};
+
+use offtake::{Consumer, Record};
+use tokio::signal::unix::{SignalKind, signal};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let servers = std::env::args().nth(1).unwrap_or("localhost:9092".to_owned());
+    run(&servers, |record| println!("{}-{}@{}", record.topic(), record.partition(), record.offset())).await
+}
+
+/// Until SIGTERM.
+pub async fn run(servers: &str, mut handle: impl FnMut(&Record<'_>)) -> Result<(), Box<dyn Error>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut consumer =
+        Consumer::builder(servers).group("service").property("auto.offset.reset", "earliest").build().await?;
+    consumer.subscribe("orders").await?;
+
+    let ended = loop {
+        // Dropping the `poll` that waits, as `select!` does, loses nothing.
+        let polled = tokio::select! {
+            polled = consumer.poll(Duration::from_secs(1)) => polled,
+            _ = terminate.recv() => break Ok(()),
+        };
+        let records = match polled {
+            Ok(records) => records,
+            Err(error) if error.is_retriable() => {
+                eprintln!("{error}");
+                continue;
+            }
+            Err(error) => break Err(error),
+        };
+        records.iter().for_each(|record| handle(&record));
+        if let Err(error) = consumer.commit(&records).await {
+            eprintln!("{error}"); // these records come again, here or at another member
+        }
+    };
+    // Also after an error: the others need not wait until the session has expired.
+    consumer.close(Duration::from_secs(10)).await?;
+    Ok(ended?)
+}
