@@ -2,19 +2,22 @@
 //!
 //! ```no_run
 //! # async fn handle(_: Option<&[u8]>, _: Option<&[u8]>) {}
+//! # fn stopping() -> bool { true }
 //! # async fn run() -> Result<(), offtake::Error> {
 //! use std::time::Duration;
 //! use offtake::Consumer;
 //!
 //! let mut consumer = Consumer::builder("localhost:9092").group("orders").build().await?;
-//! consumer.subscribe(["orders"]).await?;
-//! loop {
+//! consumer.subscribe("orders").await?;
+//! while !stopping() {
 //!     let records = consumer.poll(Duration::from_millis(500)).await?;
 //!     for record in &records {
 //!         handle(record.key(), record.value()).await; // borrowed from the response: no copy
 //!     }
 //!     consumer.commit(&records).await?; // exactly these are finished
 //! }
+//! consumer.close(Duration::from_secs(10)).await?; // leaves the group, and says how that went
+//! # Ok(())
 //! # }
 //! ```
 //!
@@ -80,6 +83,10 @@
 //! - [`Listener`] is told of rebalances, inside `poll`, or [`Consumer::next`] hands them out; [`Event`]s tell of everything
 //!   that is no record, also of an application that does not poll, and why ([`Stall`]).
 //! - [`Handle`] speaks to a consumer from other tasks; [`Handle::health`] is for readiness and liveness probes.
+//! - [`dial`] reaches clusters in other ways than by plain TCP, one in the test's own process for one.
+//! - The feature `serde` serializes what tools store: [`TopicPartition`], [`OffsetAndMetadata`], [`GroupMetadata`].
+//! - The folder `examples` has a service that ends with SIGTERM, a web service, a flush on revoke, a topic read to its end,
+//!   many threads, and a test with faults.
 //! - What it does is logged through `tracing`, within a span `consumer{id, group, client_id}`: a line (INFO) for each join, assignment,
 //!   revocation and loss, one (WARN) when trouble begins and one (INFO) when it ends.
 //!
@@ -100,7 +107,7 @@
 //! # use std::time::Duration;
 //! # use offtake::Consumer;
 //! let mut consumer = Consumer::builder("localhost:9092").group("orders").finish_each().build().await?;
-//! consumer.subscribe(["orders"]).await?;
+//! consumer.subscribe("orders").await?;
 //! loop {
 //!     for record in &consumer.poll(Duration::from_millis(500)).await? {
 //!         let (ticket, record) = (record.ticket()?, record.detach());
@@ -143,7 +150,7 @@
 //!     .collect();
 //!
 //! let mut consumer = Consumer::builder("localhost:9092").group("orders").finish_each().build().await?;
-//! consumer.subscribe(["orders"]).await?;
+//! consumer.subscribe("orders").await?;
 //! loop {
 //!     for batch in consumer.poll_batches(Duration::from_millis(500)).await? {
 //!         let thread = batch.partition() as usize % threads.len();
