@@ -37,21 +37,28 @@ fn config_from(common: &Common, environment: &Environment) -> Result<Config, Fai
     config.default_api_timeout = Duration::from_secs(10); // somebody waits at the prompt
     config.allow_auto_create_topics = false; // a mistyped name should not leave a topic behind
     "offtake".clone_into(&mut config.client_id);
+    let mut mistakes = Vec::new();
     if let (None, Some(path)) = (&common.config, environment.default_file()) {
-        set_from_file(&mut config, &path)?;
+        set_from_file(&mut config, &path, &mut mistakes)?;
     }
     for (variable, name, value) in environment.properties() {
-        config.set(&name, value).map_err(|error| Failure::Usage(format!("{variable}: {error}")))?;
+        if let Err(error) = config.set(&name, value) {
+            mistakes.push(format!("{variable}: {}", mistake(&error)));
+        }
     }
     if let Some(path) = &common.config {
-        set_from_file(&mut config, path)?;
+        set_from_file(&mut config, path, &mut mistakes)?;
     }
     for (name, value) in &common.properties {
-        config.set(name, value)?;
+        if let Err(error) = config.set(name, value) {
+            mistakes.push(format!("-X: {}", mistake(&error)));
+        }
     }
-    if let Some(brokers) = &common.brokers {
-        let refused = |error| Failure::Usage(format!("--brokers: {error}"));
-        config.set(BOOTSTRAP_SERVERS, brokers).map_err(refused)?;
+    if let Some(Err(error)) = common.brokers.as_ref().map(|brokers| config.set(BOOTSTRAP_SERVERS, brokers)) {
+        mistakes.push(format!("--brokers: {}", mistake(&error)));
+    }
+    if !mistakes.is_empty() {
+        return Err(Failure::Usage(mistakes.join("; ")));
     }
     if !config.is_given(BOOTSTRAP_SERVERS) {
         config.bootstrap_servers = vec![("localhost".to_owned(), 9092)];
@@ -61,9 +68,19 @@ fn config_from(common: &Common, environment: &Environment) -> Result<Config, Fai
 
 const BOOTSTRAP_SERVERS: &str = "bootstrap.servers";
 
+/// What is wrong with a property, in the command's terms.
+fn mistake(error: &ConfigError) -> String {
+    match error {
+        ConfigError::NotConsumers { name, owner } => {
+            format!("property `{name}` is {owner}, and a consumer does not take it")
+        }
+        other => other.to_string(),
+    }
+}
+
 /// A Java `.properties` file. What is not a consumer's is left out, with a warning: such files are shared with producers and
-/// registries.
-fn set_from_file(config: &mut Config, path: &Path) -> Result<(), Failure> {
+/// registries. A name that is nearly a consumer's is a mistake all the same.
+fn set_from_file(config: &mut Config, path: &Path, mistakes: &mut Vec<String>) -> Result<(), Failure> {
     let shown = path.display();
     let usage = |why: String| Failure::Usage(format!("cannot use {shown}: {why}"));
     let unreadable = |error: io::Error| match shown.to_string() {
@@ -81,8 +98,10 @@ fn set_from_file(config: &mut Config, path: &Path) -> Result<(), Failure> {
     for (name, value) in parse_properties(&text).map_err(|error| usage(error.to_string()))? {
         match config.set(&name, &value) {
             Ok(()) => {}
-            Err(ConfigError::Unknown { .. }) => unknown.push(name),
-            Err(error) => return Err(usage(error.to_string())),
+            Err(ConfigError::NotConsumers { .. } | ConfigError::Unknown { nearest: None, .. }) => {
+                unknown.push(name);
+            }
+            Err(error) => mistakes.push(format!("cannot use {shown}: {}", mistake(&error))),
         }
     }
     if !unknown.is_empty() {
@@ -302,6 +321,26 @@ mod tests {
             let failure = config_from(&Common::default(), &environment(&[(variable, value)])).unwrap_err();
             assert!(matches!(&failure, Failure::Usage(text) if text.starts_with(variable)), "{failure}");
         }
+    }
+
+    #[test]
+    fn all_mistakes_are_told_at_once_each_with_its_place() {
+        let (_a, path) = file("wrong.properties", "fetch.min.bytes=many\ngroup.ids=g\nacks=all\n");
+        let properties = [("acks", "all"), ("max.poll.records", "none")];
+        let properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let options = Common { config: Some(path), properties, ..Common::default() };
+        let variables = environment(&[("OFFTAKE_X_CHECK_CRCS", "maybe")]);
+        let told = config_from(&options, &variables).unwrap_err().to_string();
+        for part in [
+            "OFFTAKE_X_CHECK_CRCS",
+            "wrong.properties",
+            "group.ids",
+            "-X: property `acks` is",
+            "max.poll.records",
+        ] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        assert!(!told.contains("Config::"), "{told}");
     }
 
     #[test]
