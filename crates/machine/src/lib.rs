@@ -20,6 +20,7 @@ pub mod identity;
 pub mod isolation;
 pub mod metadata;
 pub mod names;
+pub mod offsets;
 pub mod random;
 
 pub use backoff::{Backoff, BackoffConfig};
@@ -33,4 +34,5 @@ pub use metadata::{Metadata, MetadataConfig};
 pub use names::{
     BrokerId, InvalidTopic, LeaderEpoch, ParseTopicPartitionError, Position, Token, Topic, TopicPartition,
 };
+pub use offsets::{ListedOffset, OffsetSpec};
 pub use random::SplitMix64;

@@ -2,12 +2,13 @@
 
 use std::time::Instant;
 
-use offtake_machine::{Answer, BrokerId, CallError, CallId, Identity, Position, TopicPartition};
+use offtake_machine::{
+    Answer, BrokerId, CallError, CallId, Identity, ListedOffset, OffsetSpec, Position, TopicPartition,
+};
 use offtake_wire::{ApiKey, Response};
 
 use crate::{
-    Cause, Event, ListSpec, ListedOffset, OffsetAndMetadata, Offsets, PartitionError, ResetPolicy,
-    ResetReason,
+    Cause, Event, OffsetAndMetadata, Offsets, PartitionError, ResetPolicy, ResetReason,
     partition::{AfterListing, Lookup, Partition},
     remedy::{REPORT_AFTER, Remedy, Report, cannot_validate, for_leader_request, for_offset_fetch},
     requests::{Answers, TopicIds, epoch_ends, list_offsets, offset_fetch},
@@ -35,8 +36,8 @@ impl Offsets {
     ) {
         let group = self.config.group.clone().unwrap_or_default();
         let mut answers = match answer {
-            Ok(Answer { response: Response::OffsetFetch(response), version, .. }) => {
-                offset_fetch::read(response, version, &group, ids)
+            Ok(Answer { response: Response::OffsetFetch(response), .. }) => {
+                offset_fetch::read(response, &group, ids)
             }
             Ok(_) => Ok(Answers::new()),
             Err(error) => Err(Cause::Call(error)),
@@ -116,7 +117,7 @@ impl Offsets {
                 Ok(None) => {
                     self.look_up_next(
                         &partition,
-                        Lookup::Listed { spec: ListSpec::Latest, then: AfterListing::Start },
+                        Lookup::Listed { spec: OffsetSpec::Latest, then: AfterListing::Start },
                     );
                 }
                 Err(cause) => self.on_leader_failure(now, &partition, cause, &backoffs),
@@ -131,7 +132,7 @@ impl Offsets {
                 let back = i64::try_from(records).unwrap_or(i64::MAX);
                 let offset = here.offset.saturating_sub(back).max(0);
                 let then = AfterListing::StartAtLeast { offset, records };
-                self.look_up_next(partition, Lookup::Listed { spec: ListSpec::Earliest, then });
+                self.look_up_next(partition, Lookup::Listed { spec: OffsetSpec::Earliest, then });
             }
             AfterListing::StartAtLeast { offset, .. } if here.offset < offset => {
                 self.start(partition, Position::at(offset))

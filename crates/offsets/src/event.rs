@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use offtake_machine::{BrokerId, CallId, Identity, LeaderEpoch, Position, Token, TopicPartition};
+use offtake_machine::{
+    BrokerId, CallId, Identity, LeaderEpoch, Position, Token, TopicPartition, offsets::CommittedOffset,
+};
 use offtake_wire::ErrorCode;
 
 use crate::{CommitId, CommitOutcome, PartitionError, QueryId, QueryOutcome};
@@ -175,6 +177,12 @@ impl OffsetAndMetadata {
     /// Without the metadata.
     pub fn position(&self) -> Position {
         Position { offset: self.offset, epoch: self.leader_epoch }
+    }
+}
+
+impl From<CommittedOffset> for OffsetAndMetadata {
+    fn from(committed: CommittedOffset) -> Self {
+        Self { metadata: committed.metadata, ..committed.position.into() }
     }
 }
 

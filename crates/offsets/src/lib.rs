@@ -42,4 +42,4 @@ pub use config::{Config, ResetPolicy, StartAt};
 pub use error::{Cause, CommitError, FinishedError, PartitionError, QueryError, SeekError};
 pub use event::{Event, OffsetAndMetadata, ResetReason};
 pub use machine::Offsets;
-pub use queries::{ListSpec, ListedOffset, QueryId, QueryOutcome};
+pub use queries::{QueryId, QueryOutcome};

@@ -1,9 +1,9 @@
 //! One assigned partition: its phase, and its finished and committed positions.
 
-use offtake_machine::{Position, Token};
+use offtake_machine::{OffsetSpec, Position, Token};
 use offtake_wire::Uuid;
 
-use crate::{ListSpec, ResetReason, config::Place, retry::Retry};
+use crate::{ResetReason, config::Place, retry::Retry};
 
 /// A partition while it is assigned.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ pub(crate) enum Lookup {
     /// The committed offset; and where to start without one.
     Committed { otherwise: Place },
     /// An offset that the leader lists.
-    Listed { spec: ListSpec, then: AfterListing },
+    Listed { spec: OffsetSpec, then: AfterListing },
     /// Whether the leader's log contains this position (KIP-320).
     Validation { position: Position },
 }
@@ -83,7 +83,7 @@ impl Lookup {
     pub(crate) fn in_another_log(self) -> Self {
         match self {
             Self::Listed { then: AfterListing::StartAtLeast { records, .. }, .. } => {
-                Self::Listed { spec: ListSpec::Latest, then: AfterListing::StartBefore(records) }
+                Self::Listed { spec: OffsetSpec::Latest, then: AfterListing::StartBefore(records) }
             }
             other => other,
         }

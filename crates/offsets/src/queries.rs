@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use offtake_machine::{
-    Answer, BrokerId, CallError, CallId, Cluster, LeaderEpoch, TopicPartition, Transmit, earliest,
+    Answer, BrokerId, CallError, CallId, Cluster, LeaderEpoch, ListedOffset, OffsetSpec, TopicPartition,
+    Transmit, earliest,
 };
 use offtake_wire::{ApiKey, Response};
 
@@ -20,28 +21,6 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QueryId(pub u64);
 
-/// Which offset a leader lists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ListSpec {
-    /// The first offset.
-    Earliest,
-    /// The high watermark; under `read_committed` the last stable offset.
-    Latest,
-    /// The first record with this timestamp (milliseconds since 1970) or a later one.
-    Timestamp(i64),
-}
-
-/// An offset that a leader lists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ListedOffset {
-    /// The offset.
-    pub offset: i64,
-    /// The record's timestamp in milliseconds since 1970; `None` for the ends of a log.
-    pub timestamp: Option<i64>,
-    /// The record's leader epoch, if known.
-    pub leader_epoch: LeaderEpoch,
-}
-
 /// The results of a query, partition by partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum QueryOutcome {
@@ -55,7 +34,7 @@ pub enum QueryOutcome {
 #[derive(Debug, Default)]
 pub(crate) struct Queries {
     committed: BTreeMap<QueryId, Query<(), OffsetAndMetadata>>,
-    listed: BTreeMap<QueryId, Query<ListSpec, ListedOffset>>,
+    listed: BTreeMap<QueryId, Query<OffsetSpec, ListedOffset>>,
     last_id: u64,
 }
 
@@ -199,7 +178,7 @@ impl Offsets {
     pub fn list_offsets(
         &mut self,
         now: Instant,
-        partitions: impl IntoIterator<Item = (TopicPartition, ListSpec)>,
+        partitions: impl IntoIterator<Item = (TopicPartition, OffsetSpec)>,
         deadline: Instant,
     ) -> QueryId {
         self.advance_clock(now);
@@ -254,8 +233,8 @@ impl Offsets {
     ) {
         let group = self.config.group.clone().unwrap_or_default();
         let mut answers = match answer {
-            Ok(Answer { response: Response::OffsetFetch(response), version, .. }) => {
-                offset_fetch::read(response, version, &group, ids)
+            Ok(Answer { response: Response::OffsetFetch(response), .. }) => {
+                offset_fetch::read(response, &group, ids)
             }
             Ok(_) => Ok(Answers::new()),
             Err(error) => Err(Cause::Call(error)),
@@ -313,7 +292,7 @@ impl Offsets {
                 open.sent(partition, id, Some((of, *epoch)));
             }
         }
-        let request = list_offsets::request(self.config.isolation, self.config.request_timeout, &partitions);
+        let request = list_offsets::request(&self.config, &partitions);
         Some(self.send(now, id, of, CallKind::QueryList { query }, request.into(), None))
     }
 

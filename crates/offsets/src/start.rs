@@ -3,11 +3,13 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
-use offtake_machine::{BrokerId, CallId, Cluster, LeaderEpoch, Position, TopicPartition, Transmit};
+use offtake_machine::{
+    BrokerId, CallId, Cluster, LeaderEpoch, OffsetSpec, Position, TopicPartition, Transmit,
+};
 use offtake_wire::ErrorCode;
 
 use crate::{
-    Cause, Event, ListSpec, Offsets, PartitionError, ResetPolicy, ResetReason, StartAt,
+    Cause, Event, Offsets, PartitionError, ResetPolicy, ResetReason, StartAt,
     config::Place,
     machine::CallKind,
     partition::{AfterListing, Lookup, Partition, Phase, Resolving},
@@ -19,7 +21,7 @@ use crate::{
 /// The lookups for one leader.
 #[derive(Default)]
 struct ForLeader {
-    list: Vec<(TopicPartition, (LeaderEpoch, ListSpec))>,
+    list: Vec<(TopicPartition, (LeaderEpoch, OffsetSpec))>,
     epochs: Vec<(TopicPartition, (LeaderEpoch, i32))>,
 }
 
@@ -100,10 +102,10 @@ impl Offsets {
                 self.resolve(partition, Lookup::Validation { position }, true, reset, None);
                 return self.start_without_epoch(partition, position);
             }
-            Place::Earliest => (ListSpec::Earliest, AfterListing::Start),
-            Place::Latest => (ListSpec::Latest, AfterListing::Start),
-            Place::Timestamp(at) => (ListSpec::Timestamp(at), AfterListing::Start),
-            Place::BeforeEnd(records) => (ListSpec::Latest, AfterListing::StartBefore(records)),
+            Place::Earliest => (OffsetSpec::Earliest, AfterListing::Start),
+            Place::Latest => (OffsetSpec::Latest, AfterListing::Start),
+            Place::Timestamp(at) => (OffsetSpec::Timestamp(at), AfterListing::Start),
+            Place::BeforeEnd(records) => (OffsetSpec::Latest, AfterListing::StartBefore(records)),
         };
         self.resolve(partition, Lookup::Listed { spec, then }, true, reset, None);
     }
@@ -119,9 +121,9 @@ impl Offsets {
         not_before: Option<Instant>,
     ) {
         let spec = match self.config.reset {
-            ResetPolicy::Earliest => ListSpec::Earliest,
-            ResetPolicy::Latest => ListSpec::Latest,
-            ResetPolicy::ByDuration(ago) => ListSpec::Timestamp(self.config.millis_before(now, ago)),
+            ResetPolicy::Earliest => OffsetSpec::Earliest,
+            ResetPolicy::Latest => OffsetSpec::Latest,
+            ResetPolicy::ByDuration(ago) => OffsetSpec::Timestamp(self.config.millis_before(now, ago)),
             ResetPolicy::None => {
                 let error = match from {
                     Some(position) => PartitionError::OffsetOutOfRange { position },
@@ -293,8 +295,7 @@ impl Offsets {
             for (partition, (epoch, _)) in &ask.list {
                 self.sent(partition, id, Some((of, *epoch)));
             }
-            let request =
-                list_offsets::request(self.config.isolation, self.config.request_timeout, &ask.list);
+            let request = list_offsets::request(&self.config, &ask.list);
             return Some(self.send(now, id, of, CallKind::ListOffsets, request.into(), None));
         } else {
             for (partition, (epoch, _)) in &ask.epochs {

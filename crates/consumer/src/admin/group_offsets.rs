@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
-use offtake_machine::{TopicPartition, names::known_epoch};
+use offtake_machine::{
+    TopicPartition,
+    offsets::{OffsetError, committed_offsets},
+};
 use offtake_wire::{
     ErrorCode,
     messages::{
@@ -106,48 +109,16 @@ async fn committed(
         ..OffsetFetchRequest::default()
     };
     let answer = calls.call_up_to(BY_NAME, &what, deadline, to, request).await?;
+    let committed = committed_offsets(answer, group, |name, _| Some(name.into()))
+        .map_err(|code| Trouble::code(&what, code, None))?;
     let mut all = BTreeMap::new();
-    let mut take = |topic: &str, index: i32, offset: i64, epoch: i32, metadata: Option<String>, code| {
-        let partition = TopicPartition::new(topic, index);
-        match code {
-            ErrorCode::None if offset >= 0 => {
-                let leader_epoch = known_epoch(epoch);
-                let metadata = metadata.unwrap_or_default();
-                all.insert(
-                    partition,
-                    OffsetAndMetadata::new(offset).with_leader_epoch(leader_epoch).with_metadata(metadata),
-                );
-                Ok(())
-            }
-            ErrorCode::None => Ok(()),
-            code => {
+    for (partition, committed) in committed {
+        match committed {
+            Ok(Some(committed)) => drop(all.insert(partition, committed.into())),
+            Ok(None) | Err(OffsetError::Impossible(_)) => {}
+            Err(OffsetError::Refused(code)) => {
                 let what = format!("read what group `{group}` has committed of {partition}");
-                Err(Trouble::code(&what, code, None).of(&partition))
-            }
-        }
-    };
-    // Since version 8 brokers answer by group.
-    match answer.groups.into_iter().find(|found| found.group_id == group) {
-        Some(found) if found.error_code != ErrorCode::None => {
-            return Err(Trouble::code(&what, found.error_code, None));
-        }
-        Some(found) => {
-            for topic in found.topics {
-                for of in topic.partitions {
-                    let (offset, epoch) = (of.committed_offset, of.committed_leader_epoch);
-                    take(&topic.name, of.partition_index, offset, epoch, of.metadata, of.error_code)?;
-                }
-            }
-        }
-        None if answer.error_code != ErrorCode::None => {
-            return Err(Trouble::code(&what, answer.error_code, None));
-        }
-        None => {
-            for topic in answer.topics {
-                for of in topic.partitions {
-                    let (offset, epoch) = (of.committed_offset, of.committed_leader_epoch);
-                    take(&topic.name, of.partition_index, offset, epoch, of.metadata, of.error_code)?;
-                }
+                return Err(Trouble::code(&what, code, None).of(&partition));
             }
         }
     }

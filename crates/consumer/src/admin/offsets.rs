@@ -2,14 +2,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use offtake_machine::{BrokerId, Topic, TopicPartition, names::known_epoch};
-use offtake_wire::{
-    ErrorCode,
-    messages::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic},
+use offtake_machine::{
+    BrokerId, Topic, TopicPartition,
+    offsets::{OffsetError, list_offsets, listed_offsets},
 };
+pub use offtake_machine::{ListedOffset, OffsetSpec};
+use offtake_wire::ErrorCode;
 
 use super::{
     Admin,
@@ -18,30 +19,6 @@ use super::{
     trouble::{Again, Trouble},
 };
 use crate::{config::IsolationLevel, error::Result, one_or_many::OneOrMany};
-
-/// Which offset of a partition is meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum OffsetSpec {
-    /// Of the first record.
-    Earliest,
-    /// After the last record: the high watermark, or under read_committed the last stable offset.
-    Latest,
-    /// Of the first record with this timestamp (milliseconds since 1970) or a later one. A time before 1970 counts as 0.
-    Timestamp(i64),
-}
-
-/// An offset that a leader told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ListedOffset {
-    /// The offset.
-    pub offset: i64,
-    /// The timestamp of the record there, for [`OffsetSpec::Timestamp`].
-    pub timestamp: Option<i64>,
-    /// The leader epoch of the record there, where known.
-    pub leader_epoch: Option<i32>,
-}
 
 impl Admin {
     /// The offset of each partition that the specification means; partitions where no record fits are absent.
@@ -92,8 +69,10 @@ impl Asking {
                 (None, None) => trouble = Some(refused(partition, ErrorCode::UnknownTopicOrPartition)),
             }
         }
-        let requests =
-            by_leader.into_iter().map(|(leader, partitions)| ((), leader, self.request(&partitions)));
+        let requests = by_leader.into_iter().map(|(leader, partitions)| {
+            let partitions = partitions.into_iter().map(|partition| (partition, (None, self.at)));
+            ((), leader, list_offsets(self.isolation, Duration::ZERO, partitions))
+        });
         let requests = requests.collect();
         for ((), leader, answer) in calls.call_each(deadline, requests).await {
             let answer = match answer {
@@ -103,22 +82,15 @@ impl Asking {
                     continue;
                 }
             };
-            for topic in answer.topics {
-                let name: Topic = topic.name.into();
-                for told in topic.partitions {
-                    let partition = TopicPartition::new(name.clone(), told.partition_index);
-                    match told.error_code {
-                        ErrorCode::None => {
-                            if self.left.remove(&partition) && told.offset >= 0 {
-                                let listed = ListedOffset {
-                                    offset: told.offset,
-                                    timestamp: (told.timestamp >= 0).then_some(told.timestamp),
-                                    leader_epoch: known_epoch(told.leader_epoch),
-                                };
-                                self.found.insert(partition, listed);
-                            }
+            for (partition, listed) in listed_offsets(answer) {
+                match listed {
+                    Err(OffsetError::Refused(code)) => trouble = Some(refused(&partition, code)),
+                    listed => {
+                        if self.left.remove(&partition)
+                            && let Ok(Some(listed)) = listed
+                        {
+                            self.found.insert(partition, listed);
                         }
-                        code => trouble = Some(refused(&partition, code)),
                     }
                 }
             }
@@ -132,32 +104,6 @@ impl Asking {
             }
         }
     }
-
-    fn request(&self, partitions: &[&TopicPartition]) -> ListOffsetsRequest {
-        let timestamp = match self.at {
-            OffsetSpec::Latest => -1,
-            OffsetSpec::Earliest => -2,
-            // Below 0 they mean something else.
-            OffsetSpec::Timestamp(millis) => millis.max(0),
-        };
-        let mut topics: BTreeMap<&str, ListOffsetsTopic> = BTreeMap::new();
-        for partition in partitions {
-            let name = partition.topic.as_str();
-            let topic = topics
-                .entry(name)
-                .or_insert_with(|| ListOffsetsTopic { name: name.to_owned(), ..ListOffsetsTopic::default() });
-            topic.partitions.push(ListOffsetsPartition {
-                partition_index: partition.partition,
-                timestamp,
-                ..ListOffsetsPartition::default()
-            });
-        }
-        ListOffsetsRequest {
-            isolation_level: self.isolation.code(),
-            topics: topics.into_values().collect(),
-            ..ListOffsetsRequest::default()
-        }
-    }
 }
 
 fn refused(partition: &TopicPartition, code: ErrorCode) -> Trouble {
@@ -165,30 +111,4 @@ fn refused(partition: &TopicPartition, code: ErrorCode) -> Trouble {
     // These two say that the view is stale, or the leader not ready yet; both pass.
     let passes = matches!(code, ErrorCode::FencedLeaderEpoch | ErrorCode::OffsetNotAvailable);
     Trouble { again: if passes { Again::Yes } else { trouble.again }, ..trouble.of(partition) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn l7_a_time_before_1970_is_not_taken_for_the_end_or_the_beginning_of_the_log() {
-        for (at, timestamp) in [
-            (OffsetSpec::Timestamp(-1), 0),
-            (OffsetSpec::Timestamp(-2), 0),
-            (OffsetSpec::Timestamp(i64::MIN), 0),
-            (OffsetSpec::Timestamp(7), 7),
-            (OffsetSpec::Latest, -1),
-            (OffsetSpec::Earliest, -2),
-        ] {
-            let asking = Asking {
-                left: BTreeSet::new(),
-                at,
-                isolation: IsolationLevel::default(),
-                found: BTreeMap::new(),
-            };
-            let request = asking.request(&[&TopicPartition::new("orders", 0)]);
-            assert_eq!(request.topics[0].partitions[0].timestamp, timestamp, "{at:?}");
-        }
-    }
 }

@@ -7,9 +7,9 @@ use std::{
 };
 
 use offtake_group::{GroupError, Strategy};
-use offtake_machine::{BackoffConfig, BrokerId, MetadataConfig, TopicPartition};
+use offtake_machine::{BackoffConfig, BrokerId, ListedOffset, MetadataConfig, OffsetSpec, TopicPartition};
 use offtake_net::{Dial, Net};
-use offtake_offsets::{CommitError, CommitOutcome, ListSpec, ListedOffset, QueryError, QueryOutcome};
+use offtake_offsets::{CommitError, CommitOutcome, QueryError, QueryOutcome};
 use offtake_wire::ErrorCode;
 
 use super::command::ListAt;
@@ -136,11 +136,11 @@ pub(super) fn group(config: &Config, assignors: &[Strategy], seed: u64) -> offta
 
 // ---- between two rooms -------------------------------------------------------------------------------------------
 
-pub(super) fn list_spec(at: ListAt) -> ListSpec {
+pub(super) fn list_spec(at: ListAt) -> OffsetSpec {
     match at {
-        ListAt::Earliest => ListSpec::Earliest,
-        ListAt::Latest => ListSpec::Latest,
-        ListAt::Timestamp(at) => ListSpec::Timestamp(at),
+        ListAt::Earliest => OffsetSpec::Earliest,
+        ListAt::Latest => OffsetSpec::Latest,
+        ListAt::Timestamp(at) => OffsetSpec::Timestamp(at),
     }
 }
 

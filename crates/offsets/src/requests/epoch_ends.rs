@@ -1,12 +1,12 @@
 //! OffsetForLeaderEpoch: where the epoch of a position ends in the leader's log (KIP-320).
 
-use offtake_machine::{LeaderEpoch, Position, TopicPartition, names::known_epoch};
+use offtake_machine::{LeaderEpoch, Position, TopicPartition, names::known_epoch, offsets::by_topic};
 use offtake_wire::{
     ApiKey, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
     messages::offset_for_leader_epoch::{OffsetForLeaderPartition, OffsetForLeaderTopic},
 };
 
-use super::{Answers, by_topic};
+use super::Answers;
 use crate::Cause;
 
 /// Whether the leader's log contains a position.

@@ -7,8 +7,8 @@ pub(crate) mod offset_fetch;
 
 use std::collections::BTreeMap;
 
-use offtake_machine::{Cluster, Topic, TopicPartition};
-use offtake_wire::Uuid;
+use offtake_machine::{Cluster, Topic, TopicPartition, offsets::OffsetError};
+use offtake_wire::{ApiKey, Uuid};
 
 use crate::Cause;
 
@@ -46,13 +46,10 @@ impl TopicIds {
     }
 }
 
-/// Items grouped by topic, as requests have them.
-fn by_topic<'a, T>(
-    items: impl IntoIterator<Item = (&'a TopicPartition, T)>,
-) -> BTreeMap<&'a Topic, Vec<(i32, T)>> {
-    let mut topics: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for (of, item) in items {
-        topics.entry(&of.topic).or_default().push((of.partition, item));
+/// The cause of a partition without an offset.
+pub(crate) fn cause_of(api: ApiKey, error: OffsetError) -> Cause {
+    match error {
+        OffsetError::Refused(code) => Cause::Refused { api, code },
+        OffsetError::Impossible(offset) => Cause::BadOffset { api, offset },
     }
-    topics
 }

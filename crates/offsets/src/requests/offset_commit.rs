@@ -1,12 +1,12 @@
 //! OffsetCommit.
 
-use offtake_machine::{Identity, TopicPartition};
+use offtake_machine::{Identity, TopicPartition, offsets::by_topic};
 use offtake_wire::{
     ApiKey, OffsetCommitRequest, OffsetCommitResponse, Uuid,
     messages::offset_commit::{OffsetCommitRequestPartition, OffsetCommitRequestTopic},
 };
 
-use super::{Answers, TopicIds, by_topic};
+use super::{Answers, TopicIds};
 use crate::{Cause, OffsetAndMetadata};
 
 /// From this version on requests have topic ids instead of names.

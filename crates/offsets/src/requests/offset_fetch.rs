@@ -1,13 +1,16 @@
 //! OffsetFetch: committed offsets. Always with `require_stable`, so that offsets of an open transaction are waited for
 //! (KIP-447).
 
-use offtake_machine::{Cluster, GroupProtocol, Identity, TopicPartition, names::known_epoch};
+use offtake_machine::{
+    Cluster, GroupProtocol, Identity, TopicPartition,
+    offsets::{by_topic, committed_offsets},
+};
 use offtake_wire::{
-    ApiKey, ErrorCode, OffsetFetchRequest, OffsetFetchResponse,
+    ApiKey, OffsetFetchRequest, OffsetFetchResponse,
     messages::offset_fetch::{OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics},
 };
 
-use super::{Answers, TopicIds, by_topic};
+use super::{Answers, TopicIds, cause_of};
 use crate::{Cause, OffsetAndMetadata};
 
 /// From this version on requests have topic ids instead of names.
@@ -60,46 +63,15 @@ pub(crate) fn request<'a>(
 /// The committed offset of each partition, or the error of the whole group. Only -1 without an error is `None`.
 pub(crate) fn read(
     response: OffsetFetchResponse,
-    version: i16,
     group: &str,
     ids: &TopicIds,
 ) -> Result<Answers<Option<OffsetAndMetadata>>, Cause> {
-    let refused = |code| Cause::Refused { api: ApiKey::OffsetFetch, code };
-    let mut answers = Answers::new();
-    let mut take = |partition, offset, epoch, metadata: Option<String>, code: ErrorCode| {
-        let answer = match (code, offset) {
-            (ErrorCode::None, -1) => Ok(None),
-            (ErrorCode::None, offset) if offset < -1 => {
-                Err(Cause::BadOffset { api: ApiKey::OffsetFetch, offset })
-            }
-            (ErrorCode::None, offset) => Ok(Some(OffsetAndMetadata {
-                offset,
-                leader_epoch: known_epoch(epoch),
-                metadata: metadata.unwrap_or_default(),
-            })),
-            (code, _) => Err(refused(code)),
-        };
-        answers.entry(partition).or_insert(answer);
-    };
-    if version < 8 {
-        response.error_code.ok().map_err(refused)?;
-        for topic in response.topics {
-            for p in topic.partitions {
-                let partition = TopicPartition::new(topic.name.as_str(), p.partition_index);
-                take(partition, p.committed_offset, p.committed_leader_epoch, p.metadata, p.error_code);
-            }
-        }
-        return Ok(answers);
-    }
-    for told in response.groups.into_iter().filter(|told| told.group_id == group) {
-        told.error_code.ok().map_err(refused)?;
-        for topic in told.topics {
-            let Some(name) = ids.name(topic.name, topic.topic_id) else { continue };
-            for p in topic.partitions {
-                let partition = TopicPartition::new(&name, p.partition_index);
-                take(partition, p.committed_offset, p.committed_leader_epoch, p.metadata, p.error_code);
-            }
-        }
-    }
-    Ok(answers)
+    let api = ApiKey::OffsetFetch;
+    let committed = committed_offsets(response, group, |name, id| ids.name(name, id))
+        .map_err(|code| Cause::Refused { api, code })?;
+    let answers = committed.into_iter().map(|(of, committed)| {
+        let committed = committed.map(|committed| committed.map(OffsetAndMetadata::from));
+        (of, committed.map_err(|error| cause_of(api, error)))
+    });
+    Ok(answers.collect())
 }

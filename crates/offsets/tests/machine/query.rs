@@ -2,9 +2,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use offtake_offsets::{
-    Cause, Event, ListSpec, ListedOffset, OffsetAndMetadata, QueryError, QueryId, QueryOutcome,
-};
+use offtake_machine::{ListedOffset, OffsetSpec};
+use offtake_offsets::{Cause, Event, OffsetAndMetadata, QueryError, QueryId, QueryOutcome};
 use offtake_wire::{ApiKey, ErrorCode};
 
 use crate::support::*;
@@ -88,9 +87,9 @@ fn a_question_that_is_refused_for_good_ends_at_once() {
 fn listed_offsets_come_from_each_leader_and_a_time_without_records_has_none() {
     let mut sim = Sim::new(|_| {});
     let specs = [
-        (orders(0), ListSpec::Timestamp(50)),
-        (orders(1), ListSpec::Latest),
-        (orders(2), ListSpec::Earliest),
+        (orders(0), OffsetSpec::Timestamp(50)),
+        (orders(1), OffsetSpec::Latest),
+        (orders(2), OffsetSpec::Earliest),
     ];
     let id = sim.offsets.list_offsets(sim.now, specs, sim.deadline());
     let asked = sim.transmits();
@@ -110,7 +109,7 @@ fn listed_offsets_come_from_each_leader_and_a_time_without_records_has_none() {
 #[test]
 fn l7_a_negative_end_of_a_log_is_an_error() {
     let mut sim = Sim::new(|_| {});
-    let id = sim.offsets.list_offsets(sim.now, [(orders(0), ListSpec::Latest)], sim.deadline());
+    let id = sim.offsets.list_offsets(sim.now, [(orders(0), OffsetSpec::Latest)], sim.deadline());
     let ask = sim.transmit();
     sim.answer(&ask, 7, lists(orders(0), -1));
     let cause = Cause::BadOffset { api: ApiKey::ListOffsets, offset: -1 };
@@ -123,7 +122,7 @@ fn a_question_about_an_unknown_topic_waits_for_the_metadata_but_not_for_ever() {
     let mut sim = Sim::new(|_| {});
     let known = std::mem::take(&mut sim.cluster);
     let deadline = sim.deadline();
-    let first = sim.offsets.list_offsets(sim.now, [(orders(0), ListSpec::Latest)], deadline);
+    let first = sim.offsets.list_offsets(sim.now, [(orders(0), OffsetSpec::Latest)], deadline);
     sim.quiet();
     assert_eq!(sim.events(), [Event::RefreshMetadata]);
     sim.cluster = known.clone();
@@ -134,7 +133,7 @@ fn a_question_about_an_unknown_topic_waits_for_the_metadata_but_not_for_ever() {
     assert_eq!(sim.events(), [Event::QueryDone { id: first, outcome: QueryOutcome::Listed(answers) }]);
 
     sim.cluster.topics.clear();
-    let second = sim.offsets.list_offsets(sim.now, [(orders(0), ListSpec::Latest)], deadline);
+    let second = sim.offsets.list_offsets(sim.now, [(orders(0), OffsetSpec::Latest)], deadline);
     let last = loop {
         sim.wake();
         if let Some(event @ Event::QueryDone { .. }) = sim.events().pop() {
@@ -151,7 +150,7 @@ fn a_topic_that_may_not_be_seen_is_said_so_at_once() {
     let mut sim = Sim::new(|_| {});
     let topic = sim.cluster.topics.get_mut("orders").unwrap();
     topic.error = ErrorCode::TopicAuthorizationFailed;
-    let id = sim.offsets.list_offsets(sim.now, [(orders(0), ListSpec::Latest)], sim.deadline());
+    let id = sim.offsets.list_offsets(sim.now, [(orders(0), OffsetSpec::Latest)], sim.deadline());
     sim.quiet();
     let cause = Cause::Topic(ErrorCode::TopicAuthorizationFailed);
     let answers = BTreeMap::from([(orders(0), Err(QueryError::Failed(cause)))]);
