@@ -118,7 +118,7 @@ impl MemberCore {
             ErrorCode::FencedInstanceId => self.fenced_error(),
             ErrorCode::GroupAuthorizationFailed => GroupError::GroupAuthorizationFailed { group: group() },
             ErrorCode::GroupMaxSizeReached => GroupError::GroupMaxSizeReached { group: group() },
-            code => GroupError::Refused { group: group(), code, message: message },
+            code => GroupError::Refused { group: group(), code, message },
         })
     }
 

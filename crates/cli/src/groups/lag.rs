@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn a_partition_has_a_row_if_it_is_committed_or_owned() {
         let of = |index| TopicPartition::new("orders", index);
-        let offset = |offset| OffsetAndMetadata { offset, leader_epoch: None, metadata: String::new() };
+        let offset = |offset: i64| OffsetAndMetadata::new(offset);
         let member = GroupMember {
             member_id: "m".to_owned(),
             instance_id: None,
