@@ -199,7 +199,7 @@ async fn run(case: &Case, bootstrap: &str) -> Result<u64, offtake::Error> {
     let budget = (case.budget_mib << 20).to_string();
     let mut builder = Consumer::builder(bootstrap).property("fetch.buffer.max.bytes", &budget);
     if let Some(answers) = case.answers {
-        builder = builder.property("fetch.max.bytes", &answers.to_string());
+        builder = builder.property("fetch.max.bytes", answers.to_string());
     }
     let of = |topic, partitions| (0..partitions).map(move |index| TopicPartition::new(topic, index));
     let mut all: Vec<_> = match case.topic {

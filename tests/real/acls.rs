@@ -32,7 +32,7 @@ impl Application {
             ("metadata.max.age.ms", "1000"),
             ("auto.commit.interval.ms", "1000"),
         ];
-        let builder = Consumer::builder(&of.kafka.bootstrap()).group(group);
+        let builder = Consumer::builder(of.kafka.bootstrap()).group(group);
         let set = |builder: Builder, (name, value): &(&str, &str)| builder.property(name, value);
         let builder = properties.iter().chain(&common).fold(builder, set);
         let builder = builder.events(move |event| events.lock().unwrap().push(event));

@@ -45,7 +45,7 @@ fn m3_a_handler_that_blocks_its_thread_costs_no_membership() {
         let cluster = cluster().await;
         let told = Arc::new(Mutex::new(Vec::new()));
         let events = told.clone();
-        let mut consumer = Consumer::builder(&cluster.bootstrap())
+        let mut consumer = Consumer::builder(cluster.bootstrap())
             .group("m3")
             .property("auto.offset.reset", "earliest")
             .property("session.timeout.ms", "6000")
@@ -82,10 +82,10 @@ const LIMIT: Duration = Duration::from_secs(4);
 
 async fn impatient(cluster: &Cluster, told: &Arc<Mutex<Vec<Event>>>) -> Consumer {
     let events = told.clone();
-    let mut consumer = Consumer::builder(&cluster.bootstrap())
+    let mut consumer = Consumer::builder(cluster.bootstrap())
         .group("m1")
         .property("auto.offset.reset", "earliest")
-        .property("max.poll.interval.ms", &LIMIT.as_millis().to_string())
+        .property("max.poll.interval.ms", LIMIT.as_millis().to_string())
         .events(move |event| events.lock().unwrap().push(event))
         .build()
         .await
@@ -156,13 +156,13 @@ const ITS_LIMIT: Duration = Duration::from_secs(9);
 fn a_member_in_a_process() {
     let say = |what: serde_json::Value| println!("\n{what}");
     program(async {
-        let mut consumer = Consumer::builder(&std::env::var("BOOTSTRAP").unwrap())
+        let mut consumer = Consumer::builder(std::env::var("BOOTSTRAP").unwrap())
             .group("m4")
             .property("auto.offset.reset", "earliest")
             .property("enable.auto.commit", "false")
-            .property("session.timeout.ms", &SESSION.as_millis().to_string())
+            .property("session.timeout.ms", SESSION.as_millis().to_string())
             .property("heartbeat.interval.ms", "500")
-            .property("max.poll.interval.ms", &ITS_LIMIT.as_millis().to_string())
+            .property("max.poll.interval.ms", ITS_LIMIT.as_millis().to_string())
             .events(move |event| say(json!({"event": format!("{event:?}")})))
             .build()
             .await
@@ -252,7 +252,7 @@ fn d9_a_listener_that_panics_fails_one_poll_and_nothing_else() {
     program(async {
         let cluster = cluster().await;
         let calls = Arc::new(AtomicUsize::new(0));
-        let mut consumer = Consumer::builder(&cluster.bootstrap())
+        let mut consumer = Consumer::builder(cluster.bootstrap())
             .group("d9")
             .property("auto.offset.reset", "earliest")
             .listener(Panics(calls.clone()))

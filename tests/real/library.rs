@@ -59,7 +59,7 @@ async fn read(consumer: &mut Consumer, count: usize) -> Read {
 
 async fn by_hand(of: &Shared, topic: &str, partitions: i32, most: usize) -> Consumer {
     let most = most.to_string();
-    let builder = Consumer::builder(&of.kafka.bootstrap()).property("max.poll.records", &most);
+    let builder = Consumer::builder(of.kafka.bootstrap()).property("max.poll.records", &most);
     let mut consumer = builder.property("auto.offset.reset", "earliest").build().await.unwrap();
     consumer.assign((0..partitions).map(|index| at(topic, index))).await.unwrap();
     consumer
@@ -92,7 +92,7 @@ fn i11_what_is_buffered_when_a_partition_is_paused_comes_in_order_when_it_is_res
         let topic = of.tool.create_topic(&unique("library"), 2, &[]);
         (0..20).for_each(|_| more(of, &topic, 2, 10, "gzip"));
         // A batch a fetch, so that several answers are buffered when it is paused.
-        let builder = Consumer::builder(&of.kafka.bootstrap()).property("max.partition.fetch.bytes", "1");
+        let builder = Consumer::builder(of.kafka.bootstrap()).property("max.partition.fetch.bytes", "1");
         let builder = builder.property("max.poll.records", "10").property("auto.offset.reset", "earliest");
         let mut consumer = builder.build().await.unwrap();
         consumer.assign([at(&topic, 0), at(&topic, 1)]).await.unwrap();
@@ -107,7 +107,7 @@ fn i11_what_is_buffered_when_a_partition_is_paused_comes_in_order_when_it_is_res
             take(&mut all, &consumer.poll(A_MOMENT).await.unwrap());
         }
         assert_eq!(all.get(&0).map_or(0, Vec::len) as i64, stopped, "nothing comes while it is paused");
-        assert_eq!(consumer.position(&at(&topic, 0)), Some(stopped));
+        assert_eq!(consumer.position(at(&topic, 0)), Some(stopped));
         assert!(consumer.poll(Duration::from_millis(300)).await.unwrap().is_empty());
         consumer.resume([at(&topic, 0)]).unwrap();
         let rest = read(&mut consumer, 250 - stopped as usize).await;
@@ -159,7 +159,7 @@ fn offsets_are_told_as_java_tells_them() {
             of.tool.alter_offsets(&group, &[(&topic, 1, 12)]);
             let places = || [at(&topic, 0), at(&topic, 1)];
             for (isolation, end) in [("read_uncommitted", 31), ("read_committed", 30)] {
-                let builder = Consumer::builder(&of.kafka.bootstrap()).group(&group);
+                let builder = Consumer::builder(of.kafka.bootstrap()).group(&group);
                 let consumer = builder.property("isolation.level", isolation).build().await.unwrap();
                 assert_eq!(of.tool.list_offsets(&topic, "latest", isolation), [end, 30]);
                 assert_eq!(consumer.watermarks(at(&topic, 0)).await.unwrap(), (0, end), "{version:?}");
@@ -193,7 +193,7 @@ fn what_is_stored_is_committed_and_nothing_else() {
         let topic = filled(of, 2, 20, "none");
         let group = unique("group");
         let builder =
-            Consumer::builder(&of.kafka.bootstrap()).group(&group).property("max.poll.records", "10");
+            Consumer::builder(of.kafka.bootstrap()).group(&group).property("max.poll.records", "10");
         let builder =
             builder.property("enable.auto.offset.store", "false").property("auto.offset.reset", "earliest");
         let mut consumer = builder.build().await.unwrap();
@@ -233,7 +233,7 @@ fn the_shortest_loop_commits_what_it_has_finished() {
         let topic = filled(of, 1, 30, "none");
         let group = unique("group");
         let member = async || {
-            let builder = Consumer::builder(&of.kafka.bootstrap()).group(&group);
+            let builder = Consumer::builder(of.kafka.bootstrap()).group(&group);
             let builder =
                 builder.property("max.poll.records", "10").property("auto.offset.reset", "earliest");
             let mut consumer = builder.build().await.unwrap();
@@ -269,8 +269,7 @@ fn a_group_can_be_committed_for_by_hand() {
         let of = shared(V4_3_0);
         let topic = filled(of, 1, 20, "none");
         let group = unique("group");
-        let builder =
-            Consumer::builder(&of.kafka.bootstrap()).group(&group).property("max.poll.records", "5");
+        let builder = Consumer::builder(of.kafka.bootstrap()).group(&group).property("max.poll.records", "5");
         let builder =
             builder.property("enable.auto.commit", "false").property("auto.offset.reset", "earliest");
         let mut consumer = builder.build().await.unwrap();

@@ -10,7 +10,7 @@ use crate::library::{Read, at, program, take};
 
 /// Asks for a kilobyte at a time, of two partitions.
 async fn frugal(of: &Shared, topic: &str, change: impl FnOnce(Builder) -> Builder) -> Consumer {
-    let builder = Consumer::builder(&of.kafka.bootstrap()).property("auto.offset.reset", "earliest");
+    let builder = Consumer::builder(of.kafka.bootstrap()).property("auto.offset.reset", "earliest");
     let builder = builder.property("fetch.max.bytes", "1000").property("max.partition.fetch.bytes", "1000");
     let mut consumer = change(builder.property("fetch.buffer.max.bytes", "1000")).build().await.unwrap();
     consumer.assign([at(topic, 0), at(topic, 1)]).await.unwrap();

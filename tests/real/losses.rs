@@ -25,7 +25,7 @@ impl Reader {
     async fn of(of: &Shared, topic: &str, policy: &str) -> Self {
         let told = Arc::new(Mutex::new(Vec::new()));
         let events = Arc::clone(&told);
-        let builder = Consumer::builder(&of.kafka.bootstrap()).property("auto.offset.reset", policy);
+        let builder = Consumer::builder(of.kafka.bootstrap()).property("auto.offset.reset", policy);
         let builder =
             builder.property("max.partition.fetch.bytes", "1").property("fetch.buffer.max.bytes", "1");
         let builder = builder.property("max.poll.records", "10").property("metadata.max.age.ms", "1000");

@@ -16,14 +16,12 @@ use crate::flow::{PATIENCE, Production};
 use crate::library::{A_MOMENT, Read, at, filled, more, program, take};
 
 fn modern(of: &Shared, group: &str) -> Builder {
-    let builder =
-        Consumer::builder(&of.kafka.bootstrap()).group(group).property("group.protocol", "consumer");
+    let builder = Consumer::builder(of.kafka.bootstrap()).group(group).property("group.protocol", "consumer");
     builder.property("auto.offset.reset", "earliest")
 }
 
 fn member(of: &Shared, group: &str) -> Builder {
-    let builder =
-        Consumer::builder(&of.kafka.bootstrap()).group(group).property("session.timeout.ms", "6000");
+    let builder = Consumer::builder(of.kafka.bootstrap()).group(group).property("session.timeout.ms", "6000");
     builder.property("heartbeat.interval.ms", "300").property("auto.offset.reset", "earliest")
 }
 

@@ -49,7 +49,7 @@ async fn cluster(partitions: i32) -> Cluster {
 }
 
 pub(crate) fn member(cluster: &Cluster) -> Builder {
-    Consumer::builder(&cluster.bootstrap())
+    Consumer::builder(cluster.bootstrap())
         .group("group")
         .dial(inside(cluster))
         .spawn_on(tokio::runtime::Handle::current())
@@ -447,20 +447,20 @@ fn m9_a_listener_reads_positions_lag_and_what_is_paused() {
         let handle = consumer.handle();
         consumer.pause([at("orders", 0)]).unwrap();
         assert_eq!((handle.assignment().len(), handle.paused()), (2, vec![at("orders", 0)]));
-        let positions = [0, 1].map(|index| consumer.position(&at("orders", index)));
+        let positions = [0, 1].map(|index| consumer.position(at("orders", index)));
         assert_eq!(
             positions,
-            [0, 1].map(|index| handle.position(&at("orders", index))),
+            [0, 1].map(|index| handle.position(at("orders", index))),
             "the same from outside"
         );
-        let lags = [0, 1].map(|index| consumer.lag(&at("orders", index)));
-        assert_eq!(lags, [0, 1].map(|index| handle.lag(&at("orders", index))));
+        let lags = [0, 1].map(|index| consumer.lag(at("orders", index)));
+        assert_eq!(lags, [0, 1].map(|index| handle.lag(at("orders", index))));
         assert!(positions.iter().zip(lags).all(|(at, lag)| at.unwrap() + lag.unwrap() as i64 == 10));
         consumer.close(seconds(5)).await.unwrap();
         let seen = reads.0.lock().unwrap();
         assert_eq!(seen[0], ("assigned", 2, 0, vec![None, None], vec![None, None]));
         assert_eq!(seen[1], ("revoked", 0, 0, positions.to_vec(), lags.to_vec()), "until it is released");
-        assert!(handle.assignment().is_empty() && handle.position(&at("orders", 0)).is_none());
+        assert!(handle.assignment().is_empty() && handle.position(at("orders", 0)).is_none());
     });
 }
 

@@ -137,7 +137,7 @@ fn members_after(protocol: &str, instance: bool, group_membership: GroupMembersh
     let group = unique("group");
     program(async {
         let mut builder =
-            Consumer::builder(&of.kafka.bootstrap()).group(&group).property("group.protocol", protocol);
+            Consumer::builder(of.kafka.bootstrap()).group(&group).property("group.protocol", protocol);
         if instance {
             builder = builder.property("group.instance.id", "i");
         }

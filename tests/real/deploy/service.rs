@@ -154,7 +154,7 @@ impl Service {
         if self.statics {
             properties.push(("group.instance.id", &instance));
         }
-        let builder = Consumer::builder(&self.of.kafka.bootstrap()).group(&self.group);
+        let builder = Consumer::builder(self.of.kafka.bootstrap()).group(&self.group);
         let builder = properties.iter().fold(builder, |builder, (name, value)| builder.property(name, value));
         let heard = self.diary.clone();
         let builder = builder.events(move |event| heard.hear(number, event));
@@ -164,7 +164,7 @@ impl Service {
 
     /// Has somebody without a group read along, who knows when each record could be had.
     pub(super) fn observe(&mut self) {
-        let builder = Consumer::builder(&self.of.kafka.bootstrap()).property("auto.offset.reset", "earliest");
+        let builder = Consumer::builder(self.of.kafka.bootstrap()).property("auto.offset.reset", "earliest");
         self.observer = Some(Member::start(builder, &self.topic, OBSERVER, self.diary.clone()));
     }
 

@@ -83,7 +83,7 @@ fn b6_the_error_of_a_partition_is_told_under_a_backlog_after_its_good_records() 
             );
             assert_eq!(seen.bad, [0, 1], "{what}: its good records come first");
             assert!(seen.busy < BUSY * BACKLOG / 2, "{what}: {} others came before it", seen.busy);
-            assert_eq!(consumer.position(&at("bad", 0)), Some(2), "{what}");
+            assert_eq!(consumer.position(at("bad", 0)), Some(2), "{what}");
             // Once; and the others go on.
             let none = seen.until_it_fails(&mut consumer).await;
             assert!(none.is_none(), "{what}: {none:?}");

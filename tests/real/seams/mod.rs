@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A consumer of a group, from the first record on.
 fn member(of: &Shared, group: &str) -> Builder {
-    Consumer::builder(&of.kafka.bootstrap()).group(group).property("auto.offset.reset", "earliest")
+    Consumer::builder(of.kafka.bootstrap()).group(group).property("auto.offset.reset", "earliest")
 }
 
 /// `count` records of `size` bytes, dealt out over all partitions of a new topic.

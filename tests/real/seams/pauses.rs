@@ -247,7 +247,7 @@ fn b5_a_pause_of_a_past_assignment_does_not_stick_to_the_next() {
         other.subscribe([topic.as_str()]).await.unwrap();
         let mut read = 0;
         let began = Instant::now();
-        while read < 20 || other.assignment().len() == 0 {
+        while read < 20 || other.assignment().is_empty() {
             read += consumer.poll(Duration::from_millis(50)).await.unwrap().len();
             drop(other.poll(Duration::from_millis(50)).await.unwrap());
             assert!(began.elapsed() < PATIENCE, "{read} records; {:?} is paused", consumer.handle().paused());

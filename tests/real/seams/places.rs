@@ -15,7 +15,7 @@ async fn at_the_end() -> (String, Consumer, Handle) {
     let topic = filled(of, 1, 200, "none");
     let mut consumer = member(of, &unique("group")).build().await.unwrap();
     consumer.subscribe([topic.as_str()]).await.unwrap();
-    poll_until(&mut consumer, "all is read", |consumer| consumer.position(&at(&topic, 0)) == Some(200)).await;
+    poll_until(&mut consumer, "all is read", |consumer| consumer.position(at(&topic, 0)) == Some(200)).await;
     let handle = consumer.handle();
     (topic, consumer, handle)
 }
@@ -88,7 +88,7 @@ fn b7_the_lag_of_an_idle_partition_is_nothing_through_a_handle_too() {
         let of = shared(V4_3_0);
         let topic = filled(of, 2, 5, "none");
         let empty = of.tool.create_topic(&unique("seams"), 1, &[]);
-        let mut consumer = Consumer::builder(&of.kafka.bootstrap()).build().await.unwrap();
+        let mut consumer = Consumer::builder(of.kafka.bootstrap()).build().await.unwrap();
         let places = [at(&topic, 0), at(&topic, 1), at(&empty, 0)];
         consumer.assign(places.iter().map(|place| (place.clone(), StartAt::Latest))).await.unwrap();
         let handle = consumer.handle();
@@ -100,7 +100,7 @@ fn b7_the_lag_of_an_idle_partition_is_nothing_through_a_handle_too() {
         assert_eq!(lags, [Some(0); 3]);
         assert!(consumer.lags().into_values().all(|lag| lag == Some(0)));
         // And of nobody's partition there is none.
-        assert_eq!((handle.lag(&at(&topic, 7)), consumer.lag(&at(&topic, 7))), (None, None));
+        assert_eq!((handle.lag(at(&topic, 7)), consumer.lag(at(&topic, 7))), (None, None));
         consumer.close(PATIENCE).await.unwrap();
         assert_eq!(handle.lag(&places[0]), None);
     });
@@ -123,24 +123,24 @@ fn d2_lag_counts_what_waits_in_the_client_and_what_is_paused() {
         (0..10).for_each(|_| more(of, &topic, 2, 100, "none"));
         // Nobody polls.
         let began = Instant::now();
-        let lags = |consumer: &Consumer| [0, 1].map(|index| consumer.lag(&at(&topic, index)));
+        let lags = |consumer: &Consumer| [0, 1].map(|index| consumer.lag(at(&topic, index)));
         while lags(&consumer) != [Some(1000); 2] {
             assert!(began.elapsed() < PATIENCE, "1000 each wait, and lag says {:?}", lags(&consumer));
             sleep(Duration::from_millis(10)).await;
         }
-        assert_eq!([0, 1].map(|index| handle.lag(&at(&topic, index))), [Some(1000); 2]);
+        assert_eq!([0, 1].map(|index| handle.lag(at(&topic, index))), [Some(1000); 2]);
         assert_eq!(consumer.lags().into_values().collect::<Vec<_>>(), [Some(1000); 2]);
         consumer.pause([at(&topic, 0)]).unwrap();
         let records = consumer.poll(PATIENCE).await.unwrap();
         assert_eq!(records.len(), 100);
         assert_eq!(lags(&consumer), [Some(1000), Some(900)]);
-        assert_eq!([0, 1].map(|index| handle.lag(&at(&topic, index))), lags(&consumer));
+        assert_eq!([0, 1].map(|index| handle.lag(at(&topic, index))), lags(&consumer));
         // Lag is the distance from the position, poll by poll.
         consumer.resume([at(&topic, 0)]).unwrap();
         loop {
             let read = consumer.poll(A_MOMENT).await.unwrap().len();
             for index in 0..2 {
-                let (place, position) = (at(&topic, index), consumer.position(&at(&topic, index)).unwrap());
+                let (place, position) = (at(&topic, index), consumer.position(at(&topic, index)).unwrap());
                 assert_eq!(
                     consumer.lag(&place),
                     Some((1010 - position).unsigned_abs()),

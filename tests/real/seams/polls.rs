@@ -137,7 +137,7 @@ fn d1_five_hundred_records_that_came_one_by_one_are_one_poll() {
         let mut consumer = member(of, &unique("group")).build().await.unwrap();
         consumer.assign([at(&topic, 0)]).await.unwrap();
         super::poll_until(&mut consumer, "a position", |consumer| {
-            consumer.position(&at(&topic, 0)) == Some(0)
+            consumer.position(at(&topic, 0)) == Some(0)
         })
         .await;
         let handle = consumer.handle();
@@ -145,15 +145,15 @@ fn d1_five_hundred_records_that_came_one_by_one_are_one_poll() {
         spawn_blocking(move || tool.trickle(&of_topic, 1, 500, 1)).await.unwrap();
         // D2: the application is busy; what has come says how much waits for it.
         let began = Instant::now();
-        while handle.lag(&at(&topic, 0)) != Some(500) {
+        while handle.lag(at(&topic, 0)) != Some(500) {
             sleep(Duration::from_millis(5)).await;
-            let told = (handle.lag(&at(&topic, 0)), consumer.lag(&at(&topic, 0)));
+            let told = (handle.lag(at(&topic, 0)), consumer.lag(at(&topic, 0)));
             assert!(began.elapsed() < Duration::from_secs(10), "500 records wait, and it says {told:?}");
         }
-        assert_eq!(consumer.lag(&at(&topic, 0)), Some(500));
+        assert_eq!(consumer.lag(at(&topic, 0)), Some(500));
         let records = consumer.poll(A_MOMENT).await.unwrap();
         assert_eq!(records.len(), 500, "all of them are in the client");
-        assert_eq!((handle.lag(&at(&topic, 0)), consumer.lag(&at(&topic, 0))), (Some(0), Some(0)));
+        assert_eq!((handle.lag(at(&topic, 0)), consumer.lag(at(&topic, 0))), (Some(0), Some(0)));
         consumer.close(PATIENCE).await.unwrap();
     });
 }

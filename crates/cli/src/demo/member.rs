@@ -80,7 +80,7 @@ impl Member {
 
     async fn join(&self) -> Result<Consumer, Failure> {
         let (index, notes) = (self.index, self.notes.clone());
-        let mut consumer = Consumer::builder(&self.source.bootstrap())
+        let mut consumer = Consumer::builder(self.source.bootstrap())
             .group(GROUP)
             .property("client.id", &self.name)
             .property("partition.assignment.strategy", "cooperative-sticky")
@@ -255,7 +255,7 @@ mod tests {
             let Note::Handled { records, .. } = note else { continue };
             assert!(records.iter().all(|(offset, ..)| *offset == 0), "{records:?}");
         }
-        let reader = Consumer::builder(&source.bootstrap()).group(GROUP).build().await.unwrap();
+        let reader = Consumer::builder(source.bootstrap()).group(GROUP).build().await.unwrap();
         let partition = TopicPartition::new(ORDERS, 0);
         let committed = reader.committed([partition.clone()]).await.unwrap();
         let offset = committed.get(&partition).map_or(0, |committed| committed.offset);

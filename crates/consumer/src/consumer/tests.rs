@@ -416,7 +416,7 @@ async fn l8_position_is_that_of_a_seek_when_it_returns_and_bounds_commits() {
     engine.brings(0, 3, 3);
     consumer.seek(("orders", 0), StartAt::Offset(1.into())).await.unwrap();
     let handle = consumer.handle();
-    assert_eq!((consumer.position(&orders(0)), handle.position(&orders(0))), (Some(1), Some(1)));
+    assert_eq!((consumer.position(orders(0)), handle.position(orders(0))), (Some(1), Some(1)));
     let beyond = [(orders(0), crate::OffsetAndMetadata::from(Position::at(3)))];
     assert_eq!(consumer.commit_offsets(beyond).await.unwrap_err().kind(), ErrorKind::Misuse);
     assert!(offsets(&mut consumer).await.is_empty(), "what was fetched before is not handed out");

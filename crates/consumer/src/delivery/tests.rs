@@ -256,7 +256,7 @@ fn s14_lag_counts_to_the_newest_end_that_the_isolation_level_sees() {
         assert_eq!(sim.delivery.lag(&orders()), Some(0));
         gauges.set_watermarks(ends_at(100, 90));
         assert_eq!(sim.delivery.lag(&orders()), Some(lag));
-        assert_eq!(sim.handle.lag(&orders()), Some(lag), "as a handle sees it");
+        assert_eq!(sim.handle.lag(orders()), Some(lag), "as a handle sees it");
     }
 }
 
@@ -325,11 +325,11 @@ fn l8_a_seek_by_a_handle_shows_at_once_and_what_was_fetched_before_it_does_not_c
     let token = TOKEN.after_seek();
     // What the engine does before it answers a handle.
     sim.gauges.set_position(token, Some(50));
-    assert_eq!((sim.handle.position(&orders()), sim.handle.lag(&orders())), (Some(50), Some(50)));
+    assert_eq!((sim.handle.position(orders()), sim.handle.lag(orders())), (Some(50), Some(50)));
     sim.delivery.take_in(Data::Sought { partition: orders(), token, position: Some(Position::at(50)) });
     assert!(sim.poll().is_none());
     assert_eq!(sim.delivery.newly_sought(), [orders()]);
-    assert_eq!((sim.handle.position(&orders()), sim.freed()), (Some(50), 1000));
+    assert_eq!((sim.handle.position(orders()), sim.freed()), (Some(50), 1000));
 }
 
 /// L8: what a poll has noted of the place before a seek, or of an earlier owner, is nobody's any more.

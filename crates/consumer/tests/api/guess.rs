@@ -62,7 +62,7 @@ async fn topics_come_as_one_or_as_many_by_value_or_by_reference() {
 #[tokio::test]
 async fn partitions_are_assigned_with_and_without_a_start() {
     let cluster = cluster().await;
-    let mut consumer = Consumer::builder(&cluster.bootstrap()).build().await.unwrap();
+    let mut consumer = Consumer::builder(cluster.bootstrap()).build().await.unwrap();
     let partition = orders(1);
     let starts: HashMap<TopicPartition, i64> = HashMap::from([(orders(0), 3), (orders(1), 4)]);
 
@@ -150,15 +150,15 @@ async fn what_is_assigned_can_be_paused_and_resumed_as_it_comes() {
     assert_eq!(paused(&consumer), (both.to_vec(), both.to_vec()));
     consumer.resume(consumer.paused()).unwrap();
     assert_eq!(paused(&consumer), (vec![], vec![]));
-    consumer.pause(&consumer.assignment()).unwrap();
+    consumer.pause(consumer.assignment()).unwrap();
     consumer.resume(&both).unwrap();
     assert_eq!(paused(&consumer), (vec![], vec![]));
     consumer.pause(("orders", 0)).unwrap();
     assert_eq!(consumer.paused(), [orders(0)]);
-    consumer.resume(&orders(0)).unwrap();
+    consumer.resume(orders(0)).unwrap();
     consumer.pause([("orders".to_owned(), 1)]).unwrap();
     assert_eq!(consumer.paused(), [orders(1)]);
-    consumer.resume(&[("orders", 1)]).unwrap();
+    consumer.resume([("orders", 1)]).unwrap();
     handle.pause(consumer.assignment().iter().filter(|held| held.partition == 0)).unwrap();
     assert_eq!(consumer.paused(), [orders(0)]);
     consumer.pause_all().unwrap();

@@ -284,7 +284,7 @@ async fn a_producer_is_told_as_whom_the_group_knows_a_consumer() {
     assert_eq!(refused.kind(), ErrorKind::Misuse, "{refused}");
     consumer.close(A_WHILE).await.unwrap();
 
-    let alone = Consumer::builder(&cluster.bootstrap()).build().await.unwrap();
+    let alone = Consumer::builder(cluster.bootstrap()).build().await.unwrap();
     assert_eq!(alone.group_metadata().await.unwrap_err().kind(), ErrorKind::Misuse);
     alone.close(A_WHILE).await.unwrap();
 }

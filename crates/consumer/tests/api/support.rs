@@ -21,7 +21,7 @@ pub(crate) async fn cluster() -> Cluster {
 }
 
 pub(crate) fn member(cluster: &Cluster) -> offtake::Builder {
-    Consumer::builder(&cluster.bootstrap()).group("guess").property("auto.offset.reset", "earliest")
+    Consumer::builder(cluster.bootstrap()).group("guess").property("auto.offset.reset", "earliest")
 }
 
 /// A member of a group that owns all of `orders`, and has read it.

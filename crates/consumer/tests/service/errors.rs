@@ -97,7 +97,7 @@ fn what_was_lost_because_nobody_polled_says_so() {
         }
         // The handle's own calls go by what poll has told.
         let held = cluster.arm(Rule::on(ApiKey::JoinGroup, Harm::Hold));
-        poll_until(&mut consumer, |consumer| consumer.assignment().len() == 0).await;
+        poll_until(&mut consumer, |consumer| consumer.assignment().is_empty()).await;
         let error = handle.pause([place.clone()]).unwrap_err();
         assert!(error.to_string().contains("max.poll.interval.ms"), "{error}");
 

@@ -21,7 +21,7 @@ async fn d5_a_drop_commits_what_is_finished_and_not_what_was_handed_out_last() {
         assert_eq!(handle.wake().unwrap_err().kind(), ErrorKind::Closed);
         assert_eq!(handle.pause([orders(0)]).unwrap_err().kind(), ErrorKind::Closed);
         assert_eq!(handle.seek(orders(0), StartAt::Earliest).await.unwrap_err().kind(), ErrorKind::Closed);
-        assert!(handle.assignment().is_empty() && handle.position(&orders(0)).is_none());
+        assert!(handle.assignment().is_empty() && handle.position(orders(0)).is_none());
     }
 }
 

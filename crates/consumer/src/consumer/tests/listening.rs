@@ -242,7 +242,7 @@ async fn a_change_as_a_value_says_what_changes_and_until_when() {
         let Ok(Next::Revoking(value)) = consumer.next().await else { panic!("a revoke") };
         assert_eq!((value.partitions(), value.owned()), (&[orders(0)][..], &[orders(1)][..]));
         assert_eq!((value.generation(), value.deadline() - began), (Some(6), Duration::from_secs(limit)));
-        assert_eq!(value.consumer().position(&orders(0)), consumer.handle().position(&orders(0)));
+        assert_eq!(value.consumer().position(orders(0)), consumer.handle().position(orders(0)));
         settle().await;
         said(&engine);
         value.done();
@@ -385,7 +385,7 @@ async fn h2_what_is_finished_while_a_change_is_held_as_a_value_is_committed_with
         said(&engine);
         told.take();
         records.iter().take(2).for_each(|record| record.finish().unwrap());
-        assert_eq!(consumer.handle().position(&orders(0)), Some(3), "until it is released");
+        assert_eq!(consumer.handle().position(orders(0)), Some(3), "until it is released");
         drop(value);
         assert_eq!(records.iter().last().unwrap().finish().unwrap_err().kind(), ErrorKind::NotOwned);
         settle().await;
@@ -397,7 +397,7 @@ async fn h2_what_is_finished_while_a_change_is_held_as_a_value_is_committed_with
         consumer.poll(NONE).await.unwrap();
         settle().await;
         assert!(said(&engine).is_empty() && told.take().is_empty(), "once");
-        assert_eq!(consumer.handle().position(&orders(0)), None);
+        assert_eq!(consumer.handle().position(orders(0)), None);
     }
 }
 
