@@ -3,6 +3,8 @@
 //!
 //! `cargo run -p offtake --example http_state localhost:9092`, then `curl localhost:8080/lag`
 
+#![allow(clippy::disallowed_methods)] // a rule of this workspace
+
 use std::{error::Error, io, time::Duration};
 
 use offtake::{Consumer, Handle};

@@ -3,6 +3,8 @@
 //!
 //! `cargo run -p offtake --example many_threads localhost:9092`
 
+#![allow(clippy::disallowed_methods)] // a rule of this workspace
+
 use std::{error::Error, sync::mpsc, thread, time::Duration};
 
 use offtake::{Consumer, ErrorKind, Record, RecordBatch, batches::Decompressor};

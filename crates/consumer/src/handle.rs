@@ -428,7 +428,11 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         self.inbox.send_control(Control::Close { deadline, reply });
         match clock::timeout_at(deadline, answer).await {
-            Some(Ok(closed)) => closed,
+            Some(Ok(closed)) => {
+                // The engine has answered, and ends: from here on every call says so.
+                let _ = clock::timeout_at(deadline, self.commands.closed()).await;
+                closed
+            }
             // Closed or dropped by somebody else meanwhile.
             Some(Err(_)) => Ok(()),
             None => {
