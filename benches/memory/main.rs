@@ -196,10 +196,9 @@ fn read(case: &str, bootstrap: &str) -> Result<(), String> {
 }
 
 async fn run(case: &Case, bootstrap: &str) -> Result<u64, offtake::Error> {
-    let budget = (case.budget_mib << 20).to_string();
-    let mut builder = Consumer::builder(bootstrap).property("fetch.buffer.max.bytes", &budget);
+    let mut builder = Consumer::builder(bootstrap).property("fetch.buffer.max.bytes", case.budget_mib << 20);
     if let Some(answers) = case.answers {
-        builder = builder.property("fetch.max.bytes", answers.to_string());
+        builder = builder.property("fetch.max.bytes", answers);
     }
     let of = |topic, partitions| (0..partitions).map(move |index| TopicPartition::new(topic, index));
     let mut all: Vec<_> = match case.topic {

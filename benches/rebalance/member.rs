@@ -33,7 +33,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Error> {
         .property("auto.offset.reset", "earliest")
         .property(protocol.0, protocol.1);
     if let Ok(session) = std::env::var("SESSION_MS") {
-        builder = builder.property("session.timeout.ms", &session);
+        builder = builder.property("session.timeout.ms", session);
     }
     if let Some(time) = std::env::var("REVOKE_MS").ok().and_then(|time| time.parse().ok()) {
         builder = builder.listener(Slow { time: Duration::from_millis(time), done: AtomicBool::new(false) });

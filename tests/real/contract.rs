@@ -85,7 +85,7 @@ async fn impatient(cluster: &Cluster, told: &Arc<Mutex<Vec<Event>>>) -> Consumer
     let mut consumer = Consumer::builder(cluster.bootstrap())
         .group("m1")
         .property("auto.offset.reset", "earliest")
-        .property("max.poll.interval.ms", LIMIT.as_millis().to_string())
+        .property("max.poll.interval.ms", LIMIT.as_millis())
         .events(move |event| events.lock().unwrap().push(event))
         .build()
         .await
@@ -160,9 +160,9 @@ fn a_member_in_a_process() {
             .group("m4")
             .property("auto.offset.reset", "earliest")
             .property("enable.auto.commit", "false")
-            .property("session.timeout.ms", SESSION.as_millis().to_string())
+            .property("session.timeout.ms", SESSION.as_millis())
             .property("heartbeat.interval.ms", "500")
-            .property("max.poll.interval.ms", ITS_LIMIT.as_millis().to_string())
+            .property("max.poll.interval.ms", ITS_LIMIT.as_millis())
             .events(move |event| say(json!({"event": format!("{event:?}")})))
             .build()
             .await

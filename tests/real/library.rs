@@ -58,8 +58,7 @@ async fn read(consumer: &mut Consumer, count: usize) -> Read {
 }
 
 async fn by_hand(of: &Shared, topic: &str, partitions: i32, most: usize) -> Consumer {
-    let most = most.to_string();
-    let builder = Consumer::builder(of.kafka.bootstrap()).property("max.poll.records", &most);
+    let builder = Consumer::builder(of.kafka.bootstrap()).property("max.poll.records", most);
     let mut consumer = builder.property("auto.offset.reset", "earliest").build().await.unwrap();
     consumer.assign((0..partitions).map(|index| at(topic, index))).await.unwrap();
     consumer

@@ -26,7 +26,7 @@ pub use offtake_net::{Dial, DialFuture, Stream as ByteStream, Tcp};
 /// let cluster = Cluster::builder().topic("orders", 1).in_memory().start().await?;
 /// cluster.produce("orders", 0, None, Some(b"one"))?;
 /// let inside = cluster.clone();
-/// let mut consumer = Consumer::builder(&cluster.bootstrap())
+/// let mut consumer = Consumer::builder(cluster.bootstrap())
 ///     .dial(Arc::new(InMemory::new(move |port| inside.connect(port))))
 ///     .spawn_on(tokio::runtime::Handle::current())
 ///     .build()

@@ -108,7 +108,7 @@ impl Member {
     fn joins(of: &Shared, group: &str, topic: &str, who: usize, diary: &Diary, listener: Slow) -> Self {
         let builder = member(of, group)
             .property("partition.assignment.strategy", "cooperative-sticky")
-            .property("session.timeout.ms", SESSION.as_millis().to_string())
+            .property("session.timeout.ms", SESSION.as_millis())
             .property("heartbeat.interval.ms", "500")
             .property("enable.auto.commit", "false")
             .listener(listener);

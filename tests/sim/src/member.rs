@@ -90,10 +90,10 @@ impl Life {
         let set = |yes: bool| if yes { "true" } else { "false" };
         let mut builder = Consumer::builder(crate::world::BOOTSTRAP)
             .group(&plan.group_of(who.member))
-            .property("client.id", who.to_string())
-            .property("max.poll.interval.ms", plan.max_poll_interval.to_string())
-            .property("max.poll.records", member.max_poll_records.to_string())
-            .property("fetch.max.bytes", member.fetch_max_bytes.to_string())
+            .property("client.id", who)
+            .property("max.poll.interval.ms", plan.max_poll_interval)
+            .property("max.poll.records", member.max_poll_records)
+            .property("fetch.max.bytes", member.fetch_max_bytes)
             .property(
                 "isolation.level",
                 if member.read_committed { "read_committed" } else { "read_uncommitted" },
@@ -104,16 +104,16 @@ impl Life {
                 set(matches!(member.commits, Commits::Auto | Commits::Store | Commits::Each)),
             )
             .property("enable.auto.offset.store", set(member.commits != Commits::Store))
-            .property("auto.commit.interval.ms", member.auto_commit_interval.to_string())
-            .property("metadata.max.age.ms", plan.metadata_max_age.to_string())
+            .property("auto.commit.interval.ms", member.auto_commit_interval)
+            .property("metadata.max.age.ms", plan.metadata_max_age)
             .property("request.timeout.ms", "10000")
             .property("default.api.timeout.ms", "20000");
         builder = if member.consumer_protocol {
             builder.property("group.protocol", "consumer")
         } else {
             builder
-                .property("heartbeat.interval.ms", plan.heartbeat_interval.to_string())
-                .property("session.timeout.ms", plan.session_timeout.to_string())
+                .property("heartbeat.interval.ms", plan.heartbeat_interval)
+                .property("session.timeout.ms", plan.session_timeout)
                 .property("partition.assignment.strategy", &member.assignors)
         };
         if plan.opens_ahead {
