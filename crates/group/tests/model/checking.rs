@@ -1,4 +1,4 @@
-//! Which steps there are from a state, where each leads, and what must hold wherever that is.
+//! The steps from each state, the states that they lead to, and the properties that must hold in all of them.
 
 use std::{
     collections::BTreeSet,
@@ -12,10 +12,10 @@ use stateright::{Model, Property};
 
 use crate::{
     scenario::{Budget, Churn, PATIENCE, Scenario},
-    world::{Law, Life, Process, World},
+    world::{Invariant, Life, Process, World},
 };
 
-/// One state in so many is followed to the end, to see that the group comes to rest.
+/// One state in this many is continued without faults, to check that the group converges.
 const SAMPLE: u64 = 64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,15 +26,15 @@ pub enum Step {
     Cut(usize),
     Tick,
     Release(usize),
-    Dawdle(usize),
+    SlowCallback(usize),
     Commit(usize),
     Join(usize),
     Leave(usize),
     Crash(usize),
-    Freeze(usize),
-    Thaw(usize),
-    Stick(usize),
-    Unstick(usize),
+    Pause(usize),
+    Resume(usize),
+    StopPolling(usize),
+    ResumePolling(usize),
 }
 
 /// A [`World`] that is compared by its fingerprint.
@@ -74,7 +74,7 @@ impl fmt::Debug for State {
             write!(f, " | #{who} {:?} {state} {has:?}", process.life)?;
         }
         write!(f, " | mail {:?}", world.mail)?;
-        world.broken.iter().try_for_each(|(law, how)| write!(f, " | {law:?}: {how}"))
+        world.broken.iter().try_for_each(|(invariant, how)| write!(f, " | {invariant:?}: {how}"))
     }
 }
 
@@ -91,7 +91,7 @@ impl Model for Scenario {
             if world.is_settled(self) && world.mail.is_empty() {
                 break;
             }
-            self.go_on(&mut world);
+            self.next_without_faults(&mut world);
         }
         for who in self.settled..self.settled + self.joining {
             world.join(self, who);
@@ -105,16 +105,16 @@ impl Model for Scenario {
             return;
         }
         let left = world.left;
-        for (at, letter) in world.mail.iter().enumerate() {
-            let process = &world.processes[letter.who];
-            let listens = letter.is_request() || process.life == Life::Running;
+        for (at, message) in world.mail.iter().enumerate() {
+            let process = &world.processes[message.who];
+            let listens = message.is_request() || process.life == Life::Running;
             if listens && (self.reorders || !world.is_overtaking(at)) {
                 steps.push(Step::Deliver(at));
             }
             if left.losses > 0 {
                 steps.push(Step::Lose(at));
             }
-            if left.repeats > 0 && (self.reorders || !letter.is_request()) {
+            if left.repeats > 0 && (self.reorders || !message.is_request()) {
                 steps.push(Step::Repeat(at));
             }
         }
@@ -124,14 +124,14 @@ impl Model for Scenario {
             match process.life {
                 Life::Absent if may(Churn::Join) => steps.push(Step::Join(who)),
                 Life::Absent => {}
-                Life::Frozen => steps.push(Step::Thaw(who)),
+                Life::Paused => steps.push(Step::Resume(who)),
                 Life::Running => {
                     if let Some(callback) = process.callback {
                         if !world.is_committing(who) {
                             steps.push(Step::Release(who));
                         }
                         if left.slow > 0 && !callback.slow {
-                            steps.push(Step::Dawdle(who));
+                            steps.push(Step::SlowCallback(who));
                         }
                     }
                     if left.losses > 0 && world.waits(who) {
@@ -141,19 +141,19 @@ impl Model for Scenario {
                         steps.push(Step::Commit(who));
                     }
                     if !process.polls {
-                        steps.push(Step::Unstick(who));
+                        steps.push(Step::ResumePolling(who));
                     }
                     for (kind, step) in [
                         (Churn::Join, Step::Join(who)),
                         (Churn::Leave, Step::Leave(who)),
                         (Churn::Crash, Step::Crash(who)),
-                        (Churn::Freeze, Step::Freeze(who)),
-                        (Churn::Stick, Step::Stick(who)),
+                        (Churn::Pause, Step::Pause(who)),
+                        (Churn::StopPolling, Step::StopPolling(who)),
                     ] {
                         let fits = match kind {
                             Churn::Join => outside,
-                            Churn::Stick => process.polls && !outside,
-                            Churn::Leave | Churn::Crash | Churn::Freeze => !outside,
+                            Churn::StopPolling => process.polls && !outside,
+                            Churn::Leave | Churn::Crash | Churn::Pause => !outside,
                         };
                         if may(kind) && fits {
                             steps.push(step);
@@ -165,7 +165,7 @@ impl Model for Scenario {
         let quick = |process: &Arc<Process>| {
             process.life == Life::Running && process.callback.is_some_and(|callback| !callback.slow)
         };
-        let in_time = left.delays > 0 || !world.mail_is_late();
+        let in_time = left.delays > 0 || !world.message_is_late();
         if in_time && !world.processes.iter().any(quick) && world.next_time(self).is_some() {
             steps.push(Step::Tick);
         }
@@ -176,15 +176,15 @@ impl Model for Scenario {
         let world = &mut next;
         let left = &mut world.left;
         match step {
-            Step::Join(_) | Step::Leave(_) | Step::Crash(_) | Step::Freeze(_) | Step::Stick(_) => {
+            Step::Join(_) | Step::Leave(_) | Step::Crash(_) | Step::Pause(_) | Step::StopPolling(_) => {
                 left.churn -= 1
             }
             Step::Lose(_) | Step::Cut(_) => left.losses -= 1,
             Step::Repeat(_) => left.repeats -= 1,
-            Step::Dawdle(_) => left.slow -= 1,
+            Step::SlowCallback(_) => left.slow -= 1,
             Step::Commit(_) => left.commits -= 1,
-            Step::Tick if last.world.mail_is_late() => left.delays -= 1,
-            Step::Tick | Step::Deliver(_) | Step::Release(_) | Step::Thaw(_) | Step::Unstick(_) => {}
+            Step::Tick if last.world.message_is_late() => left.delays -= 1,
+            Step::Tick | Step::Deliver(_) | Step::Release(_) | Step::Resume(_) | Step::ResumePolling(_) => {}
         }
         match step {
             Step::Deliver(at) => world.deliver(self, at),
@@ -193,39 +193,41 @@ impl Model for Scenario {
             Step::Cut(who) => world.cut(who),
             Step::Tick => world.tick(self),
             Step::Release(who) => world.release(self, who),
-            Step::Dawdle(who) => world.dawdle(who),
+            Step::SlowCallback(who) => world.slow_callback(who),
             Step::Commit(who) => world.commit(self, who),
             Step::Join(who) => world.join(self, who),
             Step::Leave(who) => world.leave(self, who),
             Step::Crash(who) => world.crash(who),
-            Step::Freeze(who) => world.freeze(who),
-            Step::Thaw(who) => world.thaw(self, who),
-            Step::Stick(who) => world.stick(who),
-            Step::Unstick(who) => world.unstick(self, who),
+            Step::Pause(who) => world.pause(who),
+            Step::Resume(who) => world.resume(self, who),
+            Step::StopPolling(who) => world.stop_polling(who),
+            Step::ResumePolling(who) => world.resume_polling(self, who),
         }
         Some(State::new(self, next))
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::always(S5, |_, state| kept(Law::S5, state)),
+            Property::always(S5, |_, state| kept(Invariant::S5, state)),
             Property::always(S6, |scenario: &Self, state: &State| {
                 let mut seen = BTreeSet::new();
                 (0..scenario.slots)
                     .all(|who| state.world.holds(scenario, who).into_iter().all(|p| seen.insert(p)))
             }),
             Property::always(S7, |scenario, state| {
-                kept(Law::S7, state) && identities_are_alive(scenario, state)
+                kept(Invariant::S7, state) && identities_are_alive(scenario, state)
             }),
-            Property::always(S9, |_, state| kept(Law::S9, state)),
-            Property::always(GOES_ON, |scenario: &Self, state| scenario.reorders || kept(Law::Failed, state)),
+            Property::always(S9, |_, state| kept(Invariant::S9, state)),
+            Property::always(GOES_ON, |scenario: &Self, state| {
+                scenario.reorders || kept(Invariant::Failed, state)
+            }),
             Property::sometimes(SPENT, |scenario: &Self, state: &State| {
                 state.world.left == Budget::default() && state.world.is_settled(scenario)
             }),
             Property::always(RESTS, |scenario: &Self, state: &State| {
                 scenario.reorders
                     || !state.fingerprint.is_multiple_of(SAMPLE)
-                    || scenario.comes_to_rest(&state.world)
+                    || scenario.converges(&state.world)
             }),
         ]
     }
@@ -236,15 +238,15 @@ pub const S6: &str = "S6: one owner at a time";
 pub const S7: &str = "S7: commits are made only by who may";
 pub const S9: &str = "S9: the grammar of the callbacks";
 pub const GOES_ON: &str = "nobody ends for good";
-/// So that the others do not hold for want of stories.
+/// Without this property the others might hold because nothing happens.
 pub const SPENT: &str = "the group is at rest, and all the trouble has been";
 pub const RESTS: &str = "when the trouble ends the group comes to rest";
 
-fn kept(law: Law, state: &State) -> bool {
-    state.world.broken.as_ref().is_none_or(|(broken, _)| *broken != law)
+fn kept(invariant: Invariant, state: &State) -> bool {
+    state.world.broken.as_ref().is_none_or(|(broken, _)| *broken != invariant)
 }
 
-/// Who has something to commit as is a member, and has heard of nothing lost that it has not let go of (FAILURES G7).
+/// A process with an identity is a member, and has confirmed all that it lost (FAILURES G7).
 fn identities_are_alive(_: &Scenario, state: &State) -> bool {
     state.world.processes.iter().all(|process| {
         let Some(member) = &process.member else { return true };

@@ -1,9 +1,9 @@
-//! Every story, not some: the real machines of the group under a model checker (FAILURES §5.3).
+//! The real state machines of the group under a model checker, which tries all schedules (FAILURES §5.3).
 //!
-//! Each scenario names who takes part and how often what may go wrong; the checker then tries every order of it. In
-//! `cargo test` all of them, with little trouble each; a story that has more orders than can be tried says so
-//! ([`Reach::First`]). `OFFTAKE_MODEL_TROUBLE=2` doubles the trouble, which makes more states
-//! than can be visited; `OFFTAKE_MODEL_STATES=2000000` says how many are, at some 3 kB each, so with `--test-threads 1`.
+//! Each scenario says which processes take part, and how often each fault may happen; the checker tries every order. `cargo test`
+//! runs all of them with few faults. A scenario with more schedules than can be tried says so ([`Reach::First`]).
+//! `OFFTAKE_MODEL_TROUBLE=2` doubles the faults, which makes more states than can be visited. `OFFTAKE_MODEL_STATES=2000000`
+//! sets how many are visited, at about 3 kB each; use it with `--test-threads 1`.
 
 #![allow(
     dead_code,
@@ -29,7 +29,7 @@ use offtake_group::{BuiltIn as Assignor, Config, Protocol};
 use scenario::{Budget, Churn, Flaw, Scenario};
 use stateright::{Checker, HasDiscoveries, Model, Path};
 
-/// States that a scenario is good for unless asked otherwise: one that is tried whole, and one that is cut short in any case.
+/// The default number of states: for a scenario that is tried completely, and for one that is not.
 const ALL_STATES: usize = 400_000;
 const FIRST_STATES: usize = 100_000;
 
@@ -37,19 +37,19 @@ fn number(variable: &str) -> Option<usize> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
-/// How much of a story was tried.
+/// How much of a scenario is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reach {
     /// Every schedule.
     All,
-    /// As many states as there is time for, those first that take the fewest steps.
+    /// As many states as there is time for, in order of the number of steps.
     First,
 }
 
-/// A law, and a story that ends where it matters.
+/// A invariant, and a story that ends where it matters.
 type Discovery = (&'static str, Path<State, Step>);
 
-/// The laws that do not hold, each with a short story that breaks it; and one that spends all the trouble.
+/// The invariants that do not hold, each with a short schedule that breaks it; and a schedule with all faults.
 fn explore(name: &str, expected: Reach, scenario: Scenario) -> (Reach, Vec<Discovery>) {
     let mut scenario = scenario;
     if let Some(times) = number("OFFTAKE_MODEL_TROUBLE").and_then(|times| u8::try_from(times).ok()) {
@@ -79,26 +79,27 @@ fn explore(name: &str, expected: Reach, scenario: Scenario) -> (Reach, Vec<Disco
         began.elapsed(),
     );
     let mut broken: Vec<_> = checker.discoveries().into_iter().collect();
-    broken.sort_by_key(|(law, _)| *law);
+    broken.sort_by_key(|(invariant, _)| *invariant);
     (reach, broken)
 }
 
 fn holds(name: &str, expected: Reach, scenario: Scenario) {
     let (reach, found) = explore(name, expected, scenario.clone());
-    let (spent, broken): (Vec<_>, Vec<_>) = found.into_iter().partition(|(law, _)| *law == checking::SPENT);
-    if let Some((law, path)) = broken.into_iter().next() {
+    let (spent, broken): (Vec<_>, Vec<_>) =
+        found.into_iter().partition(|(invariant, _)| *invariant == checking::SPENT);
+    if let Some((invariant, path)) = broken.into_iter().next() {
         let last = path.last_state().clone();
         for (state, step) in path.into_vec() {
             println!("{state:?}\n    {step:?}");
         }
-        if law == checking::RESTS {
+        if invariant == checking::RESTS {
             println!("and then, without trouble:");
             scenario
                 .continued(&last.world)
                 .take(60)
                 .for_each(|world| println!("{:?}", State::new(&scenario, world)));
         }
-        panic!("{name}: does not hold: {law}");
+        panic!("{name}: does not hold: {invariant}");
     }
     let asked_otherwise = ["OFFTAKE_MODEL_TROUBLE", "OFFTAKE_MODEL_STATES"].map(number) != [None, None];
     assert!(
@@ -112,11 +113,11 @@ fn holds(name: &str, expected: Reach, scenario: Scenario) {
     );
 }
 
-/// The laws notice it.
-fn breaks(name: &str, law: &str, scenario: Scenario) {
+/// The invariants detect the flaw.
+fn breaks(name: &str, invariant: &str, scenario: Scenario) {
     let (_, broken) = explore(name, Reach::First, scenario);
     assert!(
-        broken.iter().any(|(found, _)| *found == law),
+        broken.iter().any(|(found, _)| *found == invariant),
         "{name}: {:?}",
         broken.iter().map(|b| b.0).collect::<Vec<_>>()
     );
@@ -133,7 +134,7 @@ fn modern() -> Scenario {
 
 const CALM: Budget = Budget { churn: 0, losses: 0, repeats: 0, delays: 0, slow: 0, commits: 0 };
 
-/// Two members at rest, a third place; come, go, die: twice, or once in a bad network.
+/// Two stable members and room for a third. Members join, leave and crash: twice, or once with an unreliable network.
 fn coming_and_going(scenario: Scenario) -> Scenario {
     Scenario {
         slots: 3,
@@ -147,7 +148,7 @@ fn coming_and_going(scenario: Scenario) -> Scenario {
     }
 }
 
-/// Two members at rest, a third comes and gets one of three partitions; applications are slow to let go, and commit all the while.
+/// Two stable members; a third joins and gets one of three partitions. Callbacks are slow, and applications commit meanwhile.
 fn slow(scenario: Scenario) -> Scenario {
     Scenario {
         slots: 3,
@@ -161,7 +162,7 @@ fn slow(scenario: Scenario) -> Scenario {
     }
 }
 
-/// Two members at rest, a third comes and gets one of three partitions; one dies meanwhile, and is started again.
+/// Two stable members; a third joins and gets one of three partitions. One crashes meanwhile, and is restarted.
 fn restarting(scenario: Scenario) -> Scenario {
     Scenario {
         slots: 3,
@@ -172,10 +173,10 @@ fn restarting(scenario: Scenario) -> Scenario {
     }
 }
 
-/// Two members; one is stopped, or its application does not poll, in a bad network, and goes on.
+/// Two members. One is paused, or its application does not poll, with an unreliable network; then it continues.
 fn stopped(scenario: Scenario) -> Scenario {
     Scenario {
-        churn: vec![Churn::Freeze, Churn::Stick],
+        churn: vec![Churn::Pause, Churn::StopPolling],
         budgets: vec![
             Budget { churn: 1, commits: 1, ..CALM },
             Budget { churn: 1, losses: 1, ..CALM },
@@ -185,7 +186,7 @@ fn stopped(scenario: Scenario) -> Scenario {
     }
 }
 
-/// A group forms, over a network that loses, delays and repeats.
+/// A group forms, over a network that loses, delays and repeats messages.
 fn forming(scenario: Scenario) -> Scenario {
     Scenario {
         settled: 0,
@@ -195,12 +196,12 @@ fn forming(scenario: Scenario) -> Scenario {
     }
 }
 
-/// The same, each process with a name that it keeps.
+/// The same with static members.
 fn named(scenario: Scenario) -> Scenario {
     Scenario { statics: true, ..scenario }
 }
 
-/// The same with its first budgets only: eager members all go through every rebalance, which makes many stories.
+/// The same with its first budgets only: eager members all take part in every rebalance, which makes many schedules.
 fn first(budgets: usize, mut scenario: Scenario) -> Scenario {
     if number("OFFTAKE_MODEL_STATES").is_none() {
         scenario.budgets.truncate(budgets);
@@ -250,7 +251,7 @@ stories! {
     static_consumer_members_stop: Reach::All, named(stopped(modern()));
 }
 
-/// Laws that cannot be broken say nothing.
+/// Each invariant must be able to fail.
 mod flaws {
     use super::*;
 

@@ -1,4 +1,4 @@
-//! What a model is about: who takes part, and what may go wrong and how often.
+//! A scenario: which processes take part, and how often which faults may happen.
 
 use std::{
     collections::BTreeSet,
@@ -23,21 +23,21 @@ const TOPIC_ID: Uuid = Uuid([7; 16]);
 /// Steps of a continuation without faults.
 pub const PATIENCE: usize = 600;
 
-/// An impatient coordinator gives members up by so much.
+/// How much too early the flawed coordinator expires sessions.
 pub const EARLY: Millis = 2 * TICK;
 
 /// How often something may still happen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Budget {
-    /// Members that come, go, die, stop or stop polling.
+    /// Members that join, leave, crash, are paused or stop polling.
     pub churn: u8,
     /// Connections that break with what is on them.
     pub losses: u8,
     /// Letters that arrive twice.
     pub repeats: u8,
-    /// Times that the clock moves though somebody waits for a letter.
+    /// How often the clock moves while a message is in flight.
     pub delays: u8,
-    /// Callbacks that take their time.
+    /// Callbacks that take time.
     pub slow: u8,
     pub commits: u8,
 }
@@ -60,23 +60,23 @@ pub enum Churn {
     Join,
     Leave,
     Crash,
-    Freeze,
+    Pause,
     /// The application stops polling.
-    Stick,
+    StopPolling,
 }
 
-/// A mistake that the laws have to notice.
+/// A flaw that the invariants have to detect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
-    /// The coordinator gives everybody the assignment of one.
+    /// The coordinator gives all members the assignment of one.
     AssignsTwice,
-    /// The coordinator gives a silent member up too early.
+    /// The coordinator expires sessions too early.
     Impatient,
-    /// The coordinator takes commits from anybody.
+    /// The coordinator accepts commits from anyone.
     TakesAnyCommit,
-    /// The process says that it has let go before its callback has returned.
+    /// The process confirms a revocation before its callback has returned.
     ReleasesAtOnce,
-    /// The process hears everything twice.
+    /// The process gets every event twice.
     TellsTwice,
 }
 
@@ -85,16 +85,16 @@ pub struct Scenario {
     pub config: Config,
     pub statics: bool,
     pub slots: usize,
-    /// So many are at rest when the story begins.
+    /// This many are stable members at the start.
     pub settled: usize,
-    /// So many join when it begins.
+    /// This many join at the start.
     pub joining: usize,
     pub partitions: i32,
     pub churn: Vec<Churn>,
-    /// Each is a beginning of its own: all of it may be spent.
+    /// Each is a start state of its own, of which all may be spent.
     pub budgets: Vec<Budget>,
     /// Whether a request may overtake an older one of the same process, or arrive twice. TCP allows neither, so only the
-    /// laws of safety hold then: Kafka's coordinators do not expect it.
+    /// invariants of safety hold then: Kafka's coordinators do not expect it.
     pub reorders: bool,
     pub flaw: Option<Flaw>,
     pub cluster: Arc<Cluster>,
@@ -160,7 +160,7 @@ impl Scenario {
         self.base + Duration::from_millis(millis)
     }
 
-    /// The tick at which a timer rings.
+    /// The tick at which a timer fires.
     pub fn tick_of(&self, at: Instant) -> Millis {
         let millis = at.saturating_duration_since(self.base).as_nanos().div_ceil(1_000_000);
         u64::try_from(millis).unwrap_or(u64::MAX / 4).div_ceil(TICK) * TICK
@@ -197,7 +197,7 @@ impl Scenario {
         coordinator
     }
 
-    /// What the coordinator thinks of a commit.
+    /// The coordinator's answer to a commit.
     pub fn judge(&self, coordinator: &Coordinator, by: &Identity) -> ErrorCode {
         match () {
             () if self.flaw == Some(Flaw::TakesAnyCommit) => ErrorCode::None,
@@ -206,7 +206,7 @@ impl Scenario {
         }
     }
 
-    /// With that flaw: what everybody gets instead of their own.
+    /// With that flaw: the assignment that all members get.
     pub fn last_assignment(&self, answers: &[(Caller, Response)]) -> Option<Bytes> {
         let assignments = answers.iter().filter_map(|(_, response)| match response {
             Response::SyncGroup(sync) => Some(sync.assignment.clone()),
@@ -215,31 +215,31 @@ impl Scenario {
         assignments.filter(|_| self.flaw == Some(Flaw::AssignsTwice)).last()
     }
 
-    /// The story goes on without any more trouble. Whether the group comes to rest.
-    pub fn comes_to_rest(&self, from: &World) -> bool {
+    /// Continues without faults. Returns whether the group converges.
+    pub fn converges(&self, from: &World) -> bool {
         self.continued(from).last().is_some_and(|world| world.broken.is_some() || world.is_settled(self))
     }
 
-    /// Step by step, until the group is at rest, something else is wrong, or the patience is over.
+    /// Continues step by step, until the group has converged, an invariant fails, or the steps run out.
     pub fn continued(&self, from: &World) -> impl Iterator<Item = World> {
         let mut first = from.clone();
         first.left = Budget::default();
         let next = |world: &World| {
             let mut world = world.clone();
             (world.broken.is_none() && !world.is_settled(self))
-                .then(|| self.go_on(&mut world))
+                .then(|| self.next_without_faults(&mut world))
                 .map(|()| world)
         };
         std::iter::successors(Some(first), next).take(PATIENCE)
     }
 
-    /// What would happen next if nothing went wrong.
-    pub fn go_on(&self, world: &mut World) {
+    /// The next step without a fault.
+    pub fn next_without_faults(&self, world: &mut World) {
         let find = |so: &dyn Fn(usize) -> bool| (0..self.slots).find(|who| so(*who));
-        if let Some(who) = find(&|who| world.processes[who].life == Life::Frozen) {
-            world.thaw(self, who);
+        if let Some(who) = find(&|who| world.processes[who].life == Life::Paused) {
+            world.resume(self, who);
         } else if let Some(who) = find(&|who| !world.processes[who].polls) {
-            world.unstick(self, who);
+            world.resume_polling(self, who);
         } else if !world.mail.is_empty() {
             world.deliver(self, 0);
         } else if let Some(who) = find(&|who| world.processes[who].callback.is_some()) {

@@ -1,7 +1,7 @@
-//! A state of the model: processes with the real [`Member`] in them, the strict coordinator, letters between them.
+//! A state of the model: processes with the real [`Member`] in them, the strict coordinator, messages between them.
 //!
-//! Time is virtual and moves from one timer to the next. What is hashed counts times from now, so that a group at peace
-//! comes back to the state it was in a heartbeat before.
+//! Time is virtual and moves from one timer to the next. What is hashed counts times from now, so that a stable group
+//! returns to the state of one heartbeat before.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -26,12 +26,12 @@ const BROKER: BrokerId = BrokerId(1);
 pub struct Process {
     pub member: Option<Member>,
     pub life: Life,
-    /// What its callbacks say it has.
+    /// What it owns, by its callbacks.
     pub has: BTreeSet<TopicPartition>,
-    /// Of that, what a callback is letting go.
+    /// What a callback is revoking.
     pub going: BTreeSet<TopicPartition>,
     pub callback: Option<Callback>,
-    /// What that callback is to release.
+    /// The id that the callback confirms.
     pub releasing: Option<RevocationId>,
     /// Whether it still polls.
     pub polls: bool,
@@ -48,8 +48,8 @@ pub struct Process {
 pub enum Life {
     Absent,
     Running,
-    /// As by SIGSTOP.
-    Frozen,
+    /// Paused, as by SIGSTOP.
+    Paused,
 }
 
 /// A listener that has been called and has not returned.
@@ -77,9 +77,9 @@ struct Outstanding {
     until: Millis,
 }
 
-/// Something under way.
+/// A message in flight.
 #[derive(Clone)]
-pub struct Letter {
+pub struct Message {
     /// Of this process.
     pub who: usize,
     caller: Caller,
@@ -100,14 +100,14 @@ enum What {
 
 /// What must never be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Law {
+pub enum Invariant {
     /// One owner in a generation.
     S5,
-    /// A commit is accepted only from who may make it.
+    /// A commit is accepted only from a member that may make it.
     S7,
     /// The grammar of the callbacks.
     S9,
-    /// Nobody ends for good.
+    /// No member fails for good.
     Failed,
 }
 
@@ -116,9 +116,9 @@ pub struct World {
     pub now: Millis,
     pub processes: Vec<Arc<Process>>,
     pub coordinator: Arc<Coordinator>,
-    pub mail: Vec<Arc<Letter>>,
+    pub mail: Vec<Arc<Message>>,
     pub left: Budget,
-    pub broken: Option<(Law, String)>,
+    pub broken: Option<(Invariant, String)>,
     pub serial: u64,
 }
 
@@ -144,11 +144,11 @@ impl World {
         self.serial
     }
 
-    fn breaks(&mut self, law: Law, how: String) {
-        self.broken.get_or_insert((law, how));
+    fn breaks(&mut self, invariant: Invariant, how: String) {
+        self.broken.get_or_insert((invariant, how));
     }
 
-    // ── what a story may tell ────────────────────────────────────────────────────────────────────────────────────────
+    // ── steps of a schedule ──────────────────────────────────────────────────────────────────────────────────────────
 
     /// A new process, or one that has left and subscribes again.
     pub fn join(&mut self, scenario: &Scenario, who: usize) {
@@ -182,30 +182,30 @@ impl World {
         let process = self.process(who);
         let assigned = std::mem::take(&mut process.assigned);
         *process = Process::absent(process.incarnation, assigned);
-        self.mail.retain(|letter| letter.who != who || letter.is_request());
+        self.mail.retain(|message| message.who != who || message.is_request());
     }
 
-    pub fn freeze(&mut self, who: usize) {
-        self.process(who).life = Life::Frozen;
+    pub fn pause(&mut self, who: usize) {
+        self.process(who).life = Life::Paused;
     }
 
     /// Time first, as the engine does.
-    pub fn thaw(&mut self, scenario: &Scenario, who: usize) {
+    pub fn resume(&mut self, scenario: &Scenario, who: usize) {
         self.process(who).life = Life::Running;
         self.wake(scenario, who);
     }
 
-    pub fn stick(&mut self, who: usize) {
+    pub fn stop_polling(&mut self, who: usize) {
         self.process(who).polls = false;
     }
 
-    pub fn unstick(&mut self, scenario: &Scenario, who: usize) {
+    pub fn resume_polling(&mut self, scenario: &Scenario, who: usize) {
         self.process(who).polls = true;
         self.wake(scenario, who);
     }
 
-    /// The callback takes its time.
-    pub fn dawdle(&mut self, who: usize) {
+    /// The callback takes time.
+    pub fn slow_callback(&mut self, who: usize) {
         if let Some(callback) = &mut self.process(who).callback {
             callback.slow = true;
         }
@@ -231,7 +231,7 @@ impl World {
         self.drive(scenario, who);
     }
 
-    /// Commits something of all it may.
+    /// Commits some of the partitions that it may.
     pub fn commit(&mut self, scenario: &Scenario, who: usize) {
         let caller = self.serial();
         let until = self.now + scenario.request_timeout();
@@ -262,7 +262,7 @@ impl World {
     }
 
     fn waiting(&self, who: usize) -> Option<(Lane, Outstanding)> {
-        let waits = |call: &Outstanding| self.mail.iter().all(|letter| letter.caller != call.caller);
+        let waits = |call: &Outstanding| self.mail.iter().all(|message| message.caller != call.caller);
         let calls = [Lane::Join, Lane::Group].into_iter().zip(self.processes[who].calls);
         calls.filter_map(|(lane, call)| Some((lane, call?))).find(|(_, call)| waits(call))
     }
@@ -274,14 +274,14 @@ impl World {
         }
     }
 
-    /// A connection breaks with the letter on it.
+    /// A connection breaks with the message on it.
     pub fn lose(&mut self, at: usize) {
-        let letter = self.mail.remove(at);
-        let call = self.processes[letter.who].call(letter.caller).copied();
-        match &letter.what {
+        let message = self.mail.remove(at);
+        let call = self.processes[message.who].call(message.caller).copied();
+        match &message.what {
             What::Request(_) | What::Answer(..) => {
                 if let Some(call) = call {
-                    self.post(letter.who, letter.caller, letter.lane, What::Answer(call.id, None));
+                    self.post(message.who, message.caller, message.lane, What::Answer(call.id, None));
                 }
             }
             What::Commit(..) | What::Committed(..) => {}
@@ -293,33 +293,33 @@ impl World {
     }
 
     pub fn deliver(&mut self, scenario: &Scenario, at: usize) {
-        let letter = self.mail.remove(at);
-        let (who, now) = (letter.who, scenario.at(self.now));
-        match letter.what.clone() {
+        let message = self.mail.remove(at);
+        let (who, now) = (message.who, scenario.at(self.now));
+        match message.what.clone() {
             What::Request(mut request) => {
                 let at = self.now;
                 if let (Some(Flaw::Impatient), Request::JoinGroup(join)) = (scenario.flaw, &mut request) {
                     join.session_timeout_ms -= i32::try_from(EARLY).unwrap();
                 }
-                Arc::make_mut(&mut self.coordinator).handle(at, letter.caller, request);
+                Arc::make_mut(&mut self.coordinator).handle(at, message.caller, request);
                 self.collect(scenario);
             }
             What::Commit(identity, partitions) => {
                 let code = scenario.judge(&self.coordinator, &identity);
-                let asked = self.processes[who].commit.is_some_and(|commit| commit.caller == letter.caller);
-                // One that was given up may come late, and Kafka cannot tell.
+                let asked = self.processes[who].commit.is_some_and(|commit| commit.caller == message.caller);
+                // A commit that was given up may arrive late, and Kafka cannot know.
                 if code.is_ok() && asked {
                     for other in (0..self.processes.len()).filter(|other| *other != who) {
                         let both = |held: &&TopicPartition| partitions.contains(*held);
                         let taken = self.holds(scenario, other).into_iter().find(both).cloned();
                         if let Some(taken) = taken {
                             let how = format!("{who} commits {taken}, which {other} has");
-                            return self.breaks(Law::S7, how);
+                            return self.breaks(Invariant::S7, how);
                         }
                     }
                 }
                 if asked {
-                    self.post(who, letter.caller, letter.lane, What::Committed(identity, code));
+                    self.post(who, message.caller, message.lane, What::Committed(identity, code));
                 }
             }
             What::Committed(identity, code) => {
@@ -333,7 +333,7 @@ impl World {
             What::Answer(id, response) => {
                 let process = self.process(who);
                 for call in &mut process.calls {
-                    call.take_if(|call| call.caller == letter.caller);
+                    call.take_if(|call| call.caller == message.caller);
                 }
                 let answer = match response {
                     Some(response) => {
@@ -350,7 +350,7 @@ impl World {
         }
     }
 
-    /// To the next timer of anybody.
+    /// Moves the time to the next timer.
     pub fn tick(&mut self, scenario: &Scenario) {
         let Some(next) = self.next_time(scenario) else { return };
         self.now = next;
@@ -376,8 +376,8 @@ impl World {
 
     // ── questions ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    /// What a process may still use: all it was given, until it has heard that it is lost, has returned from being told
-    /// to let go, or its own clock says that it is no member any more (S6).
+    /// What a process may still use: everything assigned, until it is told that it is lost, its revocation is done, or its own
+    /// clock says that it is no longer a member (S6).
     pub fn holds(&self, scenario: &Scenario, who: usize) -> BTreeSet<&TopicPartition> {
         let process = &self.processes[who];
         let member = process.member.as_ref().filter(|_| process.life == Life::Running);
@@ -408,17 +408,17 @@ impl World {
             && (living.is_empty() || has == scenario.all_partitions())
     }
 
-    /// Whether somebody's mail is late if time passes now.
-    pub fn mail_is_late(&self) -> bool {
-        self.mail.iter().any(|letter| {
-            !matches!(letter.what, What::Answer(_, None)) && self.processes[letter.who].life != Life::Frozen
+    /// Whether a message is late if time passes now.
+    pub fn message_is_late(&self) -> bool {
+        self.mail.iter().any(|message| {
+            !matches!(message.what, What::Answer(_, None)) && self.processes[message.who].life != Life::Paused
         })
     }
 
-    /// Whether an older request of the same process is still under way on the same connection.
+    /// Whether an older request of the same process is still in flight on the same connection.
     pub fn is_overtaking(&self, at: usize) -> bool {
-        let letter = &self.mail[at];
-        letter.is_request() && self.mail.iter().any(|other| other.is_before(letter))
+        let message = &self.mail[at];
+        message.is_request() && self.mail.iter().any(|other| other.is_before(message))
     }
 }
 
@@ -447,7 +447,7 @@ impl Process {
     }
 }
 
-impl Letter {
+impl Message {
     /// Whether it is an older request over the same connection.
     fn is_before(&self, other: &Self) -> bool {
         (self.who, self.lane) == (other.who, other.lane) && self.is_request() && self.caller < other.caller

@@ -1,4 +1,4 @@
-//! A model of Kafka's classic group coordinator: one group, what the broker refuses it refuses.
+//! A model of Kafka's classic group coordinator, for one group. It refuses what a broker refuses.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -59,7 +59,7 @@ struct Group {
 #[derive(Clone)]
 pub struct Coordinator {
     group: Group,
-    /// What a successor would read from the log.
+    /// The state in the log, which the next coordinator reads.
     persisted: Group,
     pending: BTreeMap<String, Millis>,
     deadline: Option<Millis>,
@@ -71,12 +71,12 @@ pub struct Coordinator {
     pub most_members: usize,
     pub skips_assignment: bool,
     pub answers: Vec<(Caller, Response)>,
-    /// Members it gave up, with the reason.
+    /// Members that it removed, with the reason.
     pub expelled: Vec<(Millis, String, &'static str)>,
     pub generations: Vec<i32>,
-    /// The group, where it speaks the consumer protocol.
+    /// The group, if it uses the consumer protocol.
     pub modern: Modern,
-    /// Answers given without knowing the group.
+    /// The number of answers while the group was not loaded.
     pub blind: BTreeSet<Caller>,
 }
 
@@ -124,17 +124,17 @@ impl Coordinator {
         self.group.members.keys().cloned().collect()
     }
 
-    /// As an operator would: out, whatever it was doing.
+    /// Removes a member, as an operator can.
     pub fn expel(&mut self, now: Millis, id: &str) {
         self.remove(now, id, "by hand");
     }
 
-    /// As if the generation had moved on without anybody.
+    /// Skips a generation, as if the group had rebalanced without its members.
     pub fn skip_a_generation(&mut self) {
         self.group.generation += 1;
     }
 
-    /// Another broker takes over: what was not in the log is gone, and those that wait are cut off.
+    /// Another broker takes over: state that is not in the log is lost, and connections of waiting requests break.
     pub fn fail_over(&mut self, now: Millis, loading: Millis) -> Vec<Caller> {
         let cut = self.group.members.values_mut();
         let cut = cut.flat_map(|m| [m.joining.take(), m.syncing.take()]).flatten().collect();
@@ -173,8 +173,8 @@ impl Coordinator {
             }
             Request::Heartbeat(beat) => {
                 assert!(!beat.member_id.is_empty() && beat.generation_id >= 0, "{beat:?}");
-                // A broker that is still loading knows nobody, and tells everybody that all is well.
-                let error_code = if loading { ErrorCode::None } else { self.beat(now, &beat) };
+                // A broker that is still loading knows no member, and answers every heartbeat without an error.
+                let error_code = if loading { ErrorCode::None } else { self.heartbeat(now, &beat) };
                 if loading {
                     self.blind.insert(caller);
                 }
@@ -219,7 +219,7 @@ impl Coordinator {
 
     fn new_id(&mut self) -> String {
         self.ids += 1;
-        // As scattered as the real ones.
+        // Ids are in random order, as the real ones.
         format!(
             "m-{:08x}-{}",
             self.ids.wrapping_mul(0x9E37_79B9).wrapping_add(0x51ED) & 0xffff_ffff,
@@ -332,7 +332,7 @@ impl Coordinator {
             self.persisted = self.group.clone();
             let mut answer = self.joined(&id, self.skips_assignment);
             if let (Response::JoinGroup(answer), false) = (&mut answer, self.skips_assignment) {
-                // Lest it assigns, it is told that its predecessor leads, or who does.
+                // So that it does not assign, the answer names another leader: its previous process, or the real one.
                 (answer.leader, answer.members) = (leader, Vec::new());
             }
             return self.answer(caller, answer);
@@ -391,10 +391,10 @@ impl Coordinator {
             }
         }
         self.group.phase = Phase::Preparing;
-        self.complete_if_all_are_here(now);
+        self.complete_if_all_joined(now);
     }
 
-    fn complete_if_all_are_here(&mut self, now: Millis) {
+    fn complete_if_all_joined(&mut self, now: Millis) {
         let all = self.group.members.values().all(|member| member.joining.is_some());
         if self.group.phase == Phase::Preparing && all && self.pending.is_empty() && !self.delayed {
             self.complete(now);
@@ -532,7 +532,7 @@ impl Coordinator {
         .into()
     }
 
-    fn beat(&mut self, now: Millis, beat: &HeartbeatRequest) -> ErrorCode {
+    fn heartbeat(&mut self, now: Millis, beat: &HeartbeatRequest) -> ErrorCode {
         if let Some(code) = self.check(&beat.member_id, beat.group_instance_id.as_ref(), beat.generation_id) {
             return code;
         }
@@ -554,7 +554,7 @@ impl Coordinator {
             if was_member {
                 self.remove(now, &who.member_id, "left");
             } else if was_pending {
-                self.complete_if_all_are_here(now);
+                self.complete_if_all_joined(now);
             }
             let error_code =
                 if was_member || was_pending { ErrorCode::None } else { ErrorCode::UnknownMemberId };
@@ -574,12 +574,12 @@ impl Coordinator {
         }
         match self.group.phase {
             Phase::Empty => {}
-            Phase::Preparing => self.complete_if_all_are_here(now),
+            Phase::Preparing => self.complete_if_all_joined(now),
             Phase::Completing | Phase::Stable => self.prepare(now),
         }
     }
 
-    /// What a commit by that member is answered with.
+    /// The answer to a commit by this member.
     pub fn commit(&self, id: &str, instance: Option<&String>, generation: i32) -> ErrorCode {
         match self.check(id, instance, generation) {
             Some(code) => code,
@@ -588,7 +588,7 @@ impl Coordinator {
         }
     }
 
-    /// What decides its future: times from `now` on, and of callers what `known` says of them. No failover is to come.
+    /// Everything that decides its future: times counted from `now`, and callers as `known` gives them. No failover is to come.
     pub fn fingerprint(&self, now: Millis, known: &impl Fn(Caller) -> u64, to: &mut impl Hasher) {
         let Group { phase, generation, protocol, leader, members } = &self.group;
         (phase, generation, protocol, leader, members.len()).hash(to);
@@ -596,7 +596,7 @@ impl Coordinator {
             let Member { instance, protocols, session: _, rebalance: _, seen, joining, syncing, assignment } =
                 member;
             let waits = joining.or(*syncing).is_some();
-            // Who waits is not counted as silent.
+            // A member whose request waits does not expire.
             (id, instance, (!waits).then(|| now.saturating_sub(*seen))).hash(to);
             for protocol in protocols {
                 (&protocol.name, &protocol.metadata).hash(to);
@@ -639,7 +639,7 @@ impl Coordinator {
         let before = self.pending.len();
         self.pending.retain(|_, until| *until > now);
         if self.pending.len() < before {
-            self.complete_if_all_are_here(now);
+            self.complete_if_all_joined(now);
         }
         if self.deadline.is_some_and(|at| at <= now) {
             self.deadline = None;

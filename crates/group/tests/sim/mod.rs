@@ -1,4 +1,4 @@
-//! Several members, one coordinator, a bad network, virtual time, one seed.
+//! A simulation: several members, one coordinator, an unreliable network, virtual time, one seed.
 //!
 //! After every step the invariants of the catalogue are checked: S5 (one owner in a generation), S6 (nothing is handed
 //! out by two members at once), S7 (no identity to commit with when nothing may be committed), S9 (the callback grammar)
@@ -69,27 +69,27 @@ pub enum Saw {
 
 /// One process.
 pub struct Process {
-    /// The instance id if it has one: in its place another may come.
+    /// The instance id, if it has one. A new process may replace it under the same one.
     name: String,
     pub member: Member,
     pub cluster: Arc<Cluster>,
     pub saw: Vec<(Millis, Saw)>,
-    /// What its callbacks say it has.
+    /// What it owns, by its callbacks.
     pub has: BTreeSet<TopicPartition>,
-    /// Of that, what a callback is letting go.
+    /// What a callback is revoking.
     going: BTreeSet<TopicPartition>,
     callback_until: Option<Millis>,
-    /// What the callback that runs is to release.
+    /// The id that the running callback confirms.
     releasing: Option<RevocationId>,
     pub callback_takes: Millis,
-    /// It polls this often; `None`: it is stuck.
+    /// The time between polls; `None` if it has stopped polling.
     pub polls_every: Option<Millis>,
     next_poll: Millis,
-    /// Stopped as by SIGSTOP until then.
+    /// Paused until then, as by SIGSTOP.
     stopped_until: Millis,
     pub dead: bool,
-    /// The last answer came from a coordinator that did not know better. Kafka offers no way to tell, so such a member
-    /// may hand out what another has been given: the one exception to S6.
+    /// The last answer came from a coordinator that had not loaded the group. A member cannot see that, so it may hand out what
+    /// another member was assigned. This is the only exception to S6.
     deceived: bool,
     coordinator: Option<BrokerId>,
     found_at: Option<Millis>,
@@ -114,7 +114,7 @@ pub struct Sim {
     pub processes: Vec<Process>,
     pub coordinator: Coordinator,
     pub broker: i32,
-    /// What DescribeConfigs tells of the group's session timeout.
+    /// The session timeout of the group in DescribeConfigs.
     pub described_session: Option<Millis>,
     topics: BTreeMap<Topic, i32>,
     mail: BTreeMap<(Millis, u64), Parcel>,
@@ -122,16 +122,16 @@ pub struct Sim {
     serial: u64,
     pub delay: Millis,
     pub jitter: Millis,
-    /// Chances in a hundred.
+    /// In percent.
     pub loses_requests: u64,
     pub loses_answers: u64,
     pub repeats_answers: u64,
-    /// Nothing gets through, and nobody is told.
+    /// All messages are lost, without an error.
     pub cut: BTreeSet<usize>,
-    /// The next answers of an API are these, whatever the coordinator says.
+    /// The next answers to an API, instead of the coordinator's.
     pub instead: Vec<(ApiKey, Response)>,
     owners: BTreeMap<(i32, TopicPartition), String>,
-    /// Of every process that the story does not configure itself.
+    /// The configuration of processes without their own.
     pub template: Config,
     pub requests: Vec<(Millis, usize, ApiKey)>,
     pub joins: Vec<(usize, JoinGroupRequest)>,
@@ -194,7 +194,7 @@ impl Sim {
         self
     }
 
-    /// Everybody speaks the consumer protocol.
+    /// All members use the consumer protocol.
     pub fn modern(mut self) -> Self {
         self.template.protocol = Protocol::Consumer { remote_assignor: None };
         self.coordinator.modern.interval = 3_000;
@@ -205,8 +205,8 @@ impl Sim {
         self.template.protocol != Protocol::Classic
     }
 
-    /// What the broker knows of topics and sessions.
-    fn tell_the_broker(&mut self) {
+    /// Gives the broker the current topics and session timeouts.
+    fn update_broker(&mut self) {
         self.coordinator.modern.session = self.session();
         let topics = self.topics.iter().map(|(t, n)| (t.as_str().to_owned(), (topic_id(t), *n))).collect();
         self.coordinator.modern.set_topics(topics);
@@ -217,7 +217,7 @@ impl Sim {
     }
 
     fn millis(&self, at: Instant) -> Millis {
-        // Rounded up, so that nobody is woken too early.
+        // Rounded up, so that no member is woken too early.
         u64::try_from((at - self.base).as_nanos().div_ceil(1_000_000)).unwrap()
     }
 
@@ -247,7 +247,7 @@ impl Sim {
         }
     }
 
-    // ── what the story tells ─────────────────────────────────────────────────────────────────────────────────────────
+    // ── steps of a test ─────────────────────────────────────────────────────────────────────────────────────────────
 
     /// A process that subscribes to all topics.
     pub fn join(&mut self) -> usize {
@@ -263,7 +263,7 @@ impl Sim {
     }
 
     pub fn start(&mut self, config: Config, topics: Vec<Topic>) -> usize {
-        self.tell_the_broker();
+        self.update_broker();
         let seed = self.random.below(u64::MAX);
         let name = config.instance_id.clone().unwrap_or_else(|| format!("#{}", self.processes.len()));
         let mut member = Member::new(Config { seed, ..config }).unwrap();
@@ -295,7 +295,7 @@ impl Sim {
         self.step();
     }
 
-    /// Everybody who lives wants all topics.
+    /// All living members subscribe to all topics.
     pub fn subscribe_all(&mut self) {
         let now = self.at(self.now);
         let topics: BTreeSet<Topic> = self.topics.keys().cloned().collect();
@@ -318,14 +318,14 @@ impl Sim {
         self.processes[who].dead = true;
     }
 
-    /// SIGSTOP, and SIGCONT so much later.
+    /// SIGSTOP, and SIGCONT after this time.
     pub fn stop_for(&mut self, who: usize, millis: Millis) {
         self.processes[who].stopped_until = self.now + millis;
     }
 
     pub fn set_partitions(&mut self, topic: &str, partitions: i32) {
         self.topics.insert(topic.into(), partitions);
-        self.tell_the_broker();
+        self.update_broker();
         let cluster = Arc::new(self.cluster());
         let now = self.at(self.now);
         for process in self.processes.iter_mut().filter(|p| !p.dead) {
@@ -354,7 +354,7 @@ impl Sim {
         self.step();
     }
 
-    /// Runs, a millisecond at a time, until it is so.
+    /// Runs, a millisecond at a time, until the condition holds.
     pub fn until(&mut self, what: &str, so: impl Fn(&Self) -> bool) {
         let patience = self.now + 200_000;
         while !so(self) {
@@ -363,7 +363,7 @@ impl Sim {
         }
     }
 
-    /// Runs until everybody who lives has what the group thinks, or the time is up.
+    /// Runs until all living members own what the coordinator assigned, or the time is up.
     pub fn settle(&mut self) {
         let until = self.now + self.session() + self.rebalance() + 10_000;
         while self.now < until {
@@ -375,15 +375,15 @@ impl Sim {
             self.step();
         }
         let all: Vec<usize> = (0..self.processes.len()).collect();
-        panic!("not settled: {:?}, {}\n{}", self.coordinator.phase(), self.states(), self.story(&all));
+        panic!("not settled: {:?}, {}\n{}", self.coordinator.phase(), self.states(), self.history(&all));
     }
 
     pub fn states(&self) -> String {
         self.processes.iter().map(|p| format!("{} {:?}; ", p.member.state_name(), p.member.owned())).collect()
     }
 
-    /// What happened to these, for whoever looks for the reason.
-    pub fn story(&self, of: &[usize]) -> String {
+    /// What happened to these members, for failure messages.
+    pub fn history(&self, of: &[usize]) -> String {
         let mut lines: Vec<(Millis, String)> = Vec::new();
         for who in of {
             lines.extend(self.processes[*who].saw.iter().map(|(at, saw)| (*at, format!("#{who} {saw:?}"))));
@@ -456,7 +456,7 @@ impl Sim {
         self.requests.iter().filter(|(_, w, a)| *w == who && *a == api).count()
     }
 
-    /// The coordinator's next answer to `api` is this instead of its own.
+    /// Replaces the coordinator's next answer to `api`.
     pub fn answer_instead(&mut self, api: ApiKey, response: impl Into<Response>) {
         self.instead.push((api, response.into()));
     }
@@ -517,7 +517,7 @@ impl Sim {
         self.check();
     }
 
-    /// Sends off what the coordinator has answered.
+    /// Sends the coordinator's answers.
     fn collect(&mut self) {
         for (caller, response) in std::mem::take(&mut self.coordinator.answers) {
             let Some(call) = self.calls.get(&caller) else { continue };
@@ -645,7 +645,7 @@ impl Sim {
         }
     }
 
-    /// Any broker says how long a session of the group is, if the story has a word for it.
+    /// Answers DescribeConfigs, if the test has a session timeout for it.
     fn describe(&mut self, who: usize, id: CallId) {
         let value = self.described_session.map(|millis| DescribeConfigsResourceResult {
             name: "consumer.session.timeout.ms".to_owned(),
@@ -690,11 +690,11 @@ impl Sim {
             }
             Event::Revoke { id, partitions, .. } => {
                 note(Saw::Revoked(partitions.clone()));
-                self.let_go(who, id, partitions);
+                self.start_callback(who, id, partitions);
             }
             Event::Lost { id, partitions, .. } => {
                 note(Saw::Lost(partitions.clone()));
-                self.let_go(who, id, partitions);
+                self.start_callback(who, id, partitions);
             }
             Event::CoordinatorLost(broker) => {
                 if process.coordinator == Some(broker) {
@@ -710,7 +710,7 @@ impl Sim {
         }
     }
 
-    fn let_go(&mut self, who: usize, id: RevocationId, partitions: Vec<TopicPartition>) {
+    fn start_callback(&mut self, who: usize, id: RevocationId, partitions: Vec<TopicPartition>) {
         let now = self.now;
         let process = &mut self.processes[who];
         for partition in partitions {
@@ -731,7 +731,7 @@ impl Sim {
         if process.dead || process.deceived || process.stopped_until > self.now || !valid {
             return Vec::new();
         }
-        // What the machine has let go of is gone, though the application may not have heard of it yet.
+        // What the machine has lost may not be handed out, even if the application does not know it yet.
         let kept = process.has.iter().filter(|p| !process.going.contains(*p));
         kept.filter(|p| process.member.owned().contains(*p)).collect()
     }
@@ -747,7 +747,7 @@ impl Sim {
                         "S6: {partition} is handed out by {other} and {who} at {}: {}\n{}",
                         self.now,
                         self.states(),
-                        self.story(&[other, who])
+                        self.history(&[other, who])
                     );
                 }
             }

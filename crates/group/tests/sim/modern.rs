@@ -1,5 +1,5 @@
 //! A model of Kafka's coordinator of consumer-protocol groups (KIP-848): one group. It refuses what the broker refuses,
-//! and gives a partition to nobody before its last owner has said that it has let go.
+//! and assigns a partition to nobody before its last owner has reported its revocation.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,9 +18,9 @@ type Id = (Uuid, i32);
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Standing {
     Stable,
-    /// Has to let go of these first.
+    /// Has to revoke these first.
     Unrevoked(BTreeSet<Id>),
-    /// Waits for others to let go.
+    /// Waits for others to revoke.
     Unreleased,
 }
 
@@ -34,9 +34,9 @@ struct Member {
     topics: BTreeSet<String>,
     rebalance: Millis,
     seen: Millis,
-    /// When it is fenced if it has not let go by then.
+    /// When it is fenced, unless it has revoked by then.
     fence: Option<Millis>,
-    /// Said -2: its place is kept.
+    /// It left with -2: its place is kept.
     away: bool,
 }
 
@@ -49,13 +49,13 @@ pub struct Modern {
     topics: BTreeMap<String, (Uuid, i32)>,
     pub session: Millis,
     pub interval: Millis,
-    /// What it tells instead.
+    /// What it answers instead.
     pub wanted_interval: Option<i32>,
     pub answers: Vec<(Caller, ConsumerGroupHeartbeatResponse)>,
     pub expelled: Vec<(Millis, String, &'static str)>,
-    /// The next answers are these, whatever is true.
+    /// The next answers, instead of the true ones.
     pub instead: Vec<ConsumerGroupHeartbeatResponse>,
-    /// What was said, in order.
+    /// The requests, in order.
     pub heard: Vec<ConsumerGroupHeartbeatRequest>,
 }
 
@@ -83,7 +83,7 @@ impl Modern {
         self.remove(now, id, "by hand");
     }
 
-    /// As after a failover: epochs stay, timers begin again.
+    /// A failover: epochs stay, timers start again.
     pub fn fail_over(&mut self, from: Millis) {
         for member in self.members.values_mut() {
             member.seen = from;
@@ -96,7 +96,7 @@ impl Modern {
         assert!(!request.member_id.is_empty(), "{request:?}");
         let answer = match request.member_epoch {
             0 => self.join(now, &request),
-            1.. => self.beat(now, &request),
+            1.. => self.heartbeat(now, &request),
             -1 | -2 => self.leave(now, &request),
             other => panic!("epoch {other}"),
         };
@@ -132,7 +132,7 @@ impl Modern {
                 if !member.away {
                     return Err(ErrorCode::UnreleasedInstanceId);
                 }
-                // The new one takes its place.
+                // The new process takes its place.
                 self.members.remove(&id);
                 let target = self.target.remove(&id).unwrap_or_default();
                 self.target.insert(request.member_id.clone(), target);
@@ -150,7 +150,7 @@ impl Modern {
             epoch: 0,
             previous: 0,
             standing: Standing::Stable,
-            // It owns nothing, as it says; what is still meant for it comes back with the answer.
+            // The member reports that it owns nothing; its assignment comes back with the answer.
             assigned,
             topics: topics.clone(),
             rebalance: u64::try_from(request.rebalance_timeout_ms).unwrap_or(0),
@@ -166,7 +166,7 @@ impl Modern {
         Ok(self.answer(&request.member_id, true))
     }
 
-    fn beat(
+    fn heartbeat(
         &mut self,
         now: Millis,
         request: &ConsumerGroupHeartbeatRequest,
@@ -241,7 +241,7 @@ impl Modern {
         }
     }
 
-    /// A new epoch and a new target: as even as can be, keeping what fits.
+    /// A new epoch and a new target: balanced, and keeping what fits.
     fn rebalance(&mut self) {
         self.epoch += 1;
         let mut target: BTreeMap<String, BTreeSet<Id>> =
@@ -270,7 +270,7 @@ impl Modern {
         self.target = target;
     }
 
-    /// Brings one member as near to the target as it can come now.
+    /// Brings one member as close to the target as is possible now.
     fn settle(&mut self, now: Millis, id: &str, owned: Option<&BTreeSet<Id>>) {
         let taken: BTreeSet<Id> = self
             .members
@@ -317,7 +317,7 @@ impl Modern {
         }
     }
 
-    /// What a commit by that member is answered with.
+    /// The answer to a commit by this member.
     pub fn commit(&self, id: &str, epoch: i32) -> ErrorCode {
         match self.members.get(id) {
             None => ErrorCode::UnknownMemberId,
@@ -326,7 +326,7 @@ impl Modern {
         }
     }
 
-    /// What decides its future, with times from `now` on.
+    /// Everything that decides its future, with times counted from `now`.
     pub fn fingerprint(&self, now: Millis, to: &mut impl Hasher) {
         for (id, member) in &self.members {
             let Member {

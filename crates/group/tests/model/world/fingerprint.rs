@@ -1,4 +1,4 @@
-//! What of a [`World`] decides its future, for the checker; and what its letters say, for people.
+//! What of a [`World`] decides its future, for the checker; and what its messages say, for people.
 
 use std::{
     fmt,
@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Letter, Process, TICK, What, World};
+use super::{Message, Process, TICK, What, World};
 use crate::coordinator::Caller;
 
 impl World {
@@ -23,7 +23,7 @@ impl World {
         };
         self.coordinator.fingerprint(self.now, &known, to);
         for process in &self.processes {
-            // Which release a callback ends decides nothing.
+            // Which revocation a callback confirms decides nothing.
             let Process {
                 member,
                 life,
@@ -48,21 +48,21 @@ impl World {
         let mut mail: Vec<u64> = self
             .mail
             .iter()
-            .map(|letter| {
+            .map(|message| {
                 let mut hash = DefaultHasher::new();
                 let rank =
-                    self.mail.iter().filter(|other| letter.is_request() && other.is_before(letter)).count();
-                (letter.who, letter.lane, letter.digest, live(letter.who, letter.caller), rank)
+                    self.mail.iter().filter(|other| message.is_request() && other.is_before(message)).count();
+                (message.who, message.lane, message.digest, live(message.who, message.caller), rank)
                     .hash(&mut hash);
                 hash.finish()
             })
             .collect();
         mail.sort_unstable();
-        (mail, self.left, self.broken.as_ref().map(|(law, _)| law)).hash(to);
+        (mail, self.left, self.broken.as_ref().map(|(invariant, _)| invariant)).hash(to);
     }
 }
 
-impl fmt::Debug for Letter {
+impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let who = self.who;
         match &self.what {

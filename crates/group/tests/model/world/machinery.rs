@@ -1,4 +1,4 @@
-//! What happens of itself: timers ring, machines are drained, letters go out, callbacks are called.
+//! What happens by itself: timers fire, machines are drained, messages are sent, callbacks are called.
 
 use std::{
     collections::BTreeSet,
@@ -11,7 +11,7 @@ use offtake_group::{Event, RevocationId};
 use offtake_machine::{CallError, TopicPartition, Transmit};
 use offtake_wire::{ApiKey, Request, Response};
 
-use super::{BROKER, Callback, Lane, Law, Letter, Life, Outstanding, What, World};
+use super::{BROKER, Callback, Invariant, Lane, Life, Message, Outstanding, What, World};
 use crate::{
     coordinator::Caller,
     scenario::{Flaw, Scenario, millis},
@@ -43,7 +43,7 @@ impl World {
                 };
                 member.handle_answer(now, call.id, Err(error));
             }
-            self.mail.retain(|letter| letter.caller != call.caller || letter.is_request());
+            self.mail.retain(|message| message.caller != call.caller || message.is_request());
         }
         self.drive(scenario, who);
     }
@@ -102,10 +102,10 @@ impl World {
             What::Answer(_, response) => format!("{response:?}").hash(&mut digest),
             What::Committed(identity, code) => format!("{identity:?}{code:?}").hash(&mut digest),
         }
-        self.mail.push(Arc::new(Letter { who, caller, lane, what, digest: digest.finish() }));
+        self.mail.push(Arc::new(Message { who, caller, lane, what, digest: digest.finish() }));
     }
 
-    /// Sends off what the coordinator has answered to those who still wait for it.
+    /// Sends the coordinator's answers to the processes that still wait for them.
     pub(super) fn collect(&mut self, scenario: &Scenario) {
         let coordinator = Arc::make_mut(&mut self.coordinator);
         let answers = std::mem::take(&mut coordinator.answers);
@@ -139,12 +139,12 @@ impl World {
             Event::Assigned { added, owned, generation } => {
                 for partition in added {
                     if !process.has.insert(partition.clone()) {
-                        return self.breaks(Law::S9, format!("{partition} assigned to {who} twice"));
+                        return self.breaks(Invariant::S9, format!("{partition} assigned to {who} twice"));
                     }
                 }
                 let owned: BTreeSet<_> = owned.into_iter().collect();
                 if process.has.difference(&process.going).cloned().collect::<BTreeSet<_>>() != owned {
-                    return self.breaks(Law::S9, format!("{who} has not what it was told it has"));
+                    return self.breaks(Invariant::S9, format!("{who} has not what it was told it has"));
                 }
                 process.assigned.retain(|(of, _)| *of >= generation - 1 && *of != generation);
                 process.assigned.push((generation, owned.clone()));
@@ -152,13 +152,13 @@ impl World {
                     let same = self.processes[other].assigned.iter().filter(|(of, _)| *of == generation);
                     if let Some(both) = same.flat_map(|(_, theirs)| theirs).find(|p| owned.contains(*p)) {
                         let how = format!("{both} is {who}'s and {other}'s in generation {generation}");
-                        return self.breaks(Law::S5, how);
+                        return self.breaks(Invariant::S5, how);
                     }
                 }
             }
-            Event::Revoke { id, partitions, .. } => self.let_go(who, id, partitions, false),
-            Event::Lost { id, partitions, .. } => self.let_go(who, id, partitions, true),
-            Event::Failed(error) => self.breaks(Law::Failed, format!("{who}: {error}")),
+            Event::Revoke { id, partitions, .. } => self.start_callback(who, id, partitions, false),
+            Event::Lost { id, partitions, .. } => self.start_callback(who, id, partitions, true),
+            Event::Failed(error) => self.breaks(Invariant::Failed, format!("{who}: {error}")),
             Event::CoordinatorLost(_)
             | Event::PollIntervalWarning { .. }
             | Event::PollIntervalExceeded
@@ -168,17 +168,19 @@ impl World {
         }
     }
 
-    fn let_go(&mut self, who: usize, id: RevocationId, partitions: Vec<TopicPartition>, lost: bool) {
+    fn start_callback(&mut self, who: usize, id: RevocationId, partitions: Vec<TopicPartition>, lost: bool) {
         let process = self.process(who);
         process.callback = Some(Callback { lost, slow: false });
         process.releasing = Some(id);
         if partitions.is_empty() {
-            return self.breaks(Law::S9, format!("{who} has to let go of nothing"));
+            return self.breaks(Invariant::S9, format!("{who} has to let go of nothing"));
         }
         for partition in partitions {
             if !process.has.contains(&partition) || !process.going.insert(partition.clone()) {
-                return self
-                    .breaks(Law::S9, format!("{partition} is taken from {who}, which does not have it"));
+                return self.breaks(
+                    Invariant::S9,
+                    format!("{partition} is taken from {who}, which does not have it"),
+                );
             }
         }
     }
