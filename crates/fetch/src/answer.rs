@@ -48,7 +48,7 @@ fn remedy(code: ErrorCode) -> Remedy {
         | ErrorCode::UnknownTopicId
         | ErrorCode::InconsistentTopicId
         | ErrorCode::FetchSessionTopicIdError => Remedy::FindLeader,
-        // The broker is behind our view, or its watermark behind its own log.
+        // The broker is behind our metadata, or its high watermark behind its own log.
         ErrorCode::UnknownLeaderEpoch | ErrorCode::OffsetNotAvailable => Remedy::Wait,
         ErrorCode::TopicAuthorizationFailed
         | ErrorCode::InvalidTopicException
@@ -168,7 +168,7 @@ impl Fetcher {
                     ErrorCode::FetchSessionIdNotFound => node.session.forget(),
                     _ => node.session.restart(),
                 }
-                // A session may be lost at any time: say everything again at once (I1). Not for ever.
+                // A session may be lost at any time: a full request follows at once (I1), but only once.
                 node.refusals = node.refusals.saturating_add(1);
                 if node.refusals > 1 {
                     self.broker_failed(now, broker, BrokerError::Refused(code));
@@ -195,7 +195,7 @@ impl Fetcher {
         let (answered, has_news) = self.on_topics(&reply, response.responses);
         let Some(node) = self.nodes.get_mut(&broker) else { return };
         if full && answered < asked {
-            // The broker's session is not the one that we asked for.
+            // The broker's session does not hold what we asked for.
             node.session.restart();
         }
         if has_news {
@@ -233,7 +233,7 @@ impl Fetcher {
                 if let Some(ends) = Watermarks::of(&data).filter(|_| data.error_code.is_ok())
                     && let Some(node) = self.nodes.get_mut(&broker)
                 {
-                    // Whoever has it now: it is not said twice.
+                    // Also for a partition that is not fetched any more: the broker does not repeat it.
                     node.session.learn_watermarks(&tp, ends);
                 }
                 if seen.insert(tp.clone()) {
@@ -363,7 +363,7 @@ impl Fetcher {
             self.store(from, chunk, reply.frame, bytes);
         }
         match outcome.error {
-            // The broker has the rest of it, and sends it when asked from here (KIP-74).
+            // The broker sends the rest of the batch when it is asked from here (KIP-74).
             Some(error) if error.is_cut_short() && moved => {}
             Some(error) if error.is_cut_short() => {
                 self.failed(tp, PartitionError::NoProgress { offset: from.offset });
@@ -383,7 +383,7 @@ impl Fetcher {
         self.reschedule(tp);
     }
 
-    /// Tells the application; and stops the partition, if asking again is of no use.
+    /// Reports the error, and stops the partition if asking again is of no use.
     pub(crate) fn failed(&mut self, tp: &TopicPartition, error: PartitionError) {
         let Some(partition) = self.partitions.get_mut(tp) else { return };
         if error.stops() {
@@ -398,7 +398,7 @@ impl Fetcher {
         self.reschedule(tp);
     }
 
-    /// The broker has an error for us instead of records.
+    /// The partition's response is an error.
     fn on_partition_error(
         &mut self,
         reply: &Reply<'_>,
@@ -409,12 +409,12 @@ impl Fetcher {
         let Reply { now, broker, endpoints, .. } = *reply;
         let Some(partition) = self.partitions.get_mut(tp) else { return };
         if partition.leader != Some(broker) {
-            // Whatever is wrong at a replica, the leader knows better; above all where the log begins and ends (I9).
+            // After an error of a replica the leader is asked, above all about where the log begins and ends (I9).
             return self.back_to_leader(now, tp);
         }
         match remedy(data.error_code) {
             Remedy::Reset if entry.last_fetched_epoch.is_some() => {
-                // A leader that has lost the epoch of our last record says the same of a good position (L4).
+                // A leader that does not know the epoch of our last record refuses a good position too (L4).
                 partition.tell_epoch = false;
             }
             Remedy::Reset => self.out_of_range(tp),

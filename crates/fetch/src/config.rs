@@ -6,7 +6,7 @@ use offtake_machine::{BackoffConfig, IsolationLevel};
 
 /// Longer waits are cut to this, so that a time plus a wait does not overflow.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
-/// Some brokers never answer to a wait of 0.
+/// Some brokers never respond when `max_wait` is 0.
 pub(crate) const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
 /// The settings of the fetcher. The defaults are Kafka's, except for the budget.
@@ -14,9 +14,10 @@ pub(crate) const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 pub struct Config {
     /// `fetch.min.bytes`: the broker waits for this much, up to [`max_wait`](Self::max_wait). At least 1.
     pub min_bytes: i32,
-    /// `fetch.max.bytes`: the most that one answer should carry. A first batch larger than that is sent whole (KIP-74).
+    /// `fetch.max.bytes`: the most that one response should hold, in bytes. A larger first batch is sent whole (KIP-74).
     pub max_bytes: i32,
-    /// `max.partition.fetch.bytes`: the most that one answer should carry of one partition; the same holds.
+    /// `max.partition.fetch.bytes`: the most that one response should hold of one partition, in bytes; a larger first batch is
+    /// sent whole.
     pub max_partition_bytes: i32,
     /// `fetch.max.wait.ms`: how long the broker may wait for `min_bytes`. At least 1 ms: with 0 some brokers never answer, and
     /// others would answer without pause.

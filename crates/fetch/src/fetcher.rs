@@ -20,17 +20,17 @@ use crate::{
 
 /// Fetches started partitions from all brokers at once, within one memory budget.
 ///
-/// Owns no socket and reads no clock. After every change (a command, an answer, a new cluster view, the clock) drain
+/// Owns no socket and reads no clock. After every change (a command, a response, new metadata, the clock) drain
 /// `poll_event` and `poll_transmit`, take what is ready, then ask `poll_timeout` when to come back.
 ///
 /// Always true:
 /// - at most one request is outstanding per broker, and no broker waits for another;
 /// - the chunks of one partition and token are its log from the start position on, without hole or repeat;
-/// - an answer counts only if it comes from the broker that would be asked now, for the position and token of now;
+/// - a response counts only if it comes from the broker that would be asked now, for the position and token of now;
 /// - memory held, and bytes asked for, do not exceed the budget, but for what one response has beyond what was asked
 ///   for: brokers send a first batch whole, however large (KIP-74). A response is held, and counted, whole until the
 ///   last chunk of it is released;
-/// - paused partitions keep nobody else from being read: what is buffered of them gives way, wherever it is;
+/// - paused partitions do not keep others from being fetched: their chunks are dropped or returned when others need the memory;
 /// - a partition that has nothing new costs nothing: only what changed since the last request is looked at.
 ///
 /// KIP-74, KIP-98, KIP-227, KIP-320, KIP-392, KIP-516, KIP-951.

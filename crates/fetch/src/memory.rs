@@ -11,7 +11,7 @@ use offtake_machine::TopicPartition;
 /// The part of a chunk's charge that is for its reader, in bytes: what the handle needs to hand out its records.
 pub const READER_OVERHEAD: usize = 512;
 /// What a chunk is charged beside its part of the frame, in bytes: the chunk itself, its entries here and in the queues on
-/// its way, and its reader. Of small answers that is most of what they hold.
+/// its way, and its reader. For small responses that is most of what they hold.
 pub(crate) const CHUNK_OVERHEAD: usize = 512 + READER_OVERHEAD;
 
 /// The memory that a chunk holds in the fetcher's account, until [`Fetcher::release`](crate::Fetcher::release).

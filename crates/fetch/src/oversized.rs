@@ -12,7 +12,7 @@ use offtake_machine::{BrokerId, Call, CallError};
 use crate::{BrokerError, Event, Fetcher, PartitionError, answer::REPORT_AFTER};
 
 impl Fetcher {
-    /// An answer of `size` bytes was not read, for the most is `limit`.
+    /// A response of `size` bytes was not read, as it exceeds `limit`.
     pub(crate) fn too_large(
         &mut self,
         now: Instant,

@@ -65,7 +65,7 @@ pub(crate) struct Replica {
     pub(crate) until: Instant,
 }
 
-/// What a broker last told of a partition's log, put in order: `low ≤ last_stable ≤ high`.
+/// Where a partition's log begins and ends, as a broker last reported it, put in order: `low ≤ last_stable ≤ high`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Watermarks {
     /// The first offset that still exists: the log start offset.
@@ -146,7 +146,7 @@ impl Partition {
         }
     }
 
-    /// Whether an answer to `entry` by `broker` is an answer to what we would ask now (I7, I8, E3).
+    /// Whether a response of `broker` to `entry` is for the position and token of now (I7, I8, E3).
     pub(crate) fn awaits(&self, entry: &Entry, broker: BrokerId) -> bool {
         self.state == State::Fetching
             && self.source() == Some(broker)

@@ -13,7 +13,7 @@ use offtake_wire::records::{
 
 use crate::chunk::VisibleBatches;
 
-/// How far beyond the high watermark of its own answer a batch may end (§3 row 39). The leader reads its watermark
+/// How far beyond the high watermark of its own response a batch may end (§3 row 39). The leader reads its watermark
 /// first and the log a moment later; what it appends in between is far less than this.
 const MAX_BEYOND_WATERMARK: i64 = 1 << 24;
 

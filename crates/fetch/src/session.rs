@@ -1,8 +1,7 @@
-//! One incremental fetch session with one broker (KIP-227): what the broker has been told, so that a request carries
-//! only what has changed since.
+//! One incremental fetch session with one broker (KIP-227). A request carries only what has changed since the one before.
 //!
 //! Always true: `entries` is what the broker holds once it has read the last request that was built. With at most one
-//! request outstanding it is therefore also what the next answer speaks of.
+//! request outstanding it is therefore also what the next response is about.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,10 +16,10 @@ use offtake_wire::{
 
 use crate::Watermarks;
 
-/// What a broker was told of one partition.
+/// One partition of the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
-    /// Not sent: it makes a seek to the same offset a change, so that the answer to the earlier request is not taken
+    /// Not sent: it makes a seek to the same offset a change, so that the response to the earlier request is not taken
     /// for one to the later (I7, I15).
     pub(crate) token: Token,
     pub(crate) topic_id: Uuid,

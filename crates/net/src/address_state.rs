@@ -29,7 +29,7 @@ pub(crate) struct DialPlan {
     pub(crate) connect_timeout: Duration,
     pub(crate) api_versions_version: i16,
     pub(crate) last_good: Option<SocketAddr>,
-    /// Why the last connection came to nothing, for calls that give up while they wait for the next.
+    /// Why the last connection failed, for calls that time out while they wait for the next.
     pub(crate) last_reason: Option<String>,
 }
 
@@ -44,7 +44,7 @@ impl AddressState {
         }
     }
 
-    /// A connection to it could not be made, or broke. One line for the first time, none for the rest.
+    /// A connection could not be made, or broke. Only the first failure in a row is logged.
     pub(crate) fn failed(&mut self, now: Instant, address: &Address, reason: &str) {
         if !self.is_failing() {
             tracing::warn!(%address, reason, "connection lost or refused; dialling again on demand");

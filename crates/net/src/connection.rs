@@ -1,8 +1,8 @@
-//! One connection: a task that owns the socket and the table of calls that wait on it.
+//! One connection: a task that owns the socket and the table of its outstanding calls.
 //!
-//! Calls go out in the order they came, answers come back in that order (Kafka promises it). Anything else, an answer
-//! to nothing, an answer that cannot be read, a call that is late: the connection ends, and each call hears why. A
-//! connection never heals; [`Net`](crate::Net) makes another.
+//! Requests are written in the order of the calls, and Kafka answers them in that order. The connection ends when a response is
+//! unexpected or cannot be read, or when a call is late; each outstanding call then fails with the reason. A connection is
+//! never repaired: [`Net`](crate::Net) makes another.
 
 use std::{
     collections::VecDeque,
@@ -36,12 +36,12 @@ use crate::{
     throttle,
 };
 
-/// Calls written and not answered, at most; the broker works on one at a time, so more would only wait there.
+/// The most calls that are written and not answered. The broker processes one at a time, so that more would only wait there.
 const PIPELINE: usize = 64;
-/// How long to sleep when nothing is due: a timer must be set to something.
+/// How long to sleep when nothing is due: the timer needs a value.
 const LONG: Duration = Duration::from_secs(24 * 3600);
 
-/// Makes the connection, serves it, and tells how it ended.
+/// Makes the connection, serves it, and reports why it ended.
 pub(crate) async fn run(shared: Arc<Shared>, reporter: Reporter, mut inbox: Inbox, plan: DialPlan) {
     let accepted = AtomicBool::new(false);
     let last = plan.last_reason.clone();
@@ -86,12 +86,12 @@ struct Connection<'a> {
     writer: WriteHalf<Box<dyn Stream>>,
     frames: Frames,
     out: Outgoing,
-    /// Calls written, or about to be, in the order in which they will be answered.
+    /// Calls that are written, or about to be, in the order in which they will be answered.
     waiting: VecDeque<Waiting>,
     next_correlation: i32,
-    /// The broker asked us to be quiet until then (KIP-219).
+    /// The end of the throttle that the broker asked for (KIP-219).
     throttled_until: Option<Instant>,
-    /// When something last happened.
+    /// When a call or a response last came.
     active: Instant,
     has_answered: bool,
 }
@@ -133,7 +133,7 @@ impl<'a> Connection<'a> {
         connection
     }
 
-    /// Until it ends; `None` if because everything does.
+    /// Serves calls until the connection ends; `None` if all connections are being closed.
     async fn serve(mut self) -> Option<CloseReason> {
         let mut timer = pin!(tokio::time::sleep_until(clock::now() + LONG));
         loop {
@@ -179,12 +179,12 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Nothing is under way.
+    /// Whether no call is queued or outstanding.
     fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.out.is_done() && self.inbox.queue.is_empty()
     }
 
-    /// When to look at the clock again.
+    /// When the next timer is due.
     fn wake(&self, now: Instant) -> Instant {
         let unthrottled = self.throttled_until.filter(|_| !self.inbox.queue.is_empty());
         let idle = if self.is_idle() { self.active.checked_add(self.shared.config.max_idle) } else { None };
@@ -192,8 +192,8 @@ impl<'a> Connection<'a> {
         [late, self.inbox.deadline(), unthrottled, idle].into_iter().flatten().min().unwrap_or(now + LONG)
     }
 
-    /// Calls that are late. One that was written takes the connection with it (FAILURES A2): its answer would come
-    /// between others.
+    /// Fails calls that are late. A late call that was written ends the connection (FAILURES A2), as its response could still
+    /// come before those of others.
     async fn expire(&mut self, now: Instant) -> Option<CloseReason> {
         for call in self.inbox.take_expired(now) {
             self.reporter.done(call.tag, Err(self.timed_out(call.request.api_key(), call.timeout))).await;
@@ -216,7 +216,7 @@ impl<'a> Connection<'a> {
         (self.is_idle() && idle_at.is_some_and(|at| at <= now)).then_some(CloseReason::Idle)
     }
 
-    /// Writes as many calls as may be out.
+    /// Moves queued calls to the output, as many as may be outstanding.
     async fn start_queued(&mut self, now: Instant) {
         self.throttled_until = self.throttled_until.filter(|until| *until > now);
         self.inbox.drop_withdrawn();
@@ -248,7 +248,7 @@ impl<'a> Connection<'a> {
         Ok(())
     }
 
-    /// A frame came. Some is the end.
+    /// A frame was read. Returns the reason if that ends the connection.
     async fn answered(&mut self, frame: Bytes) -> Option<CloseReason> {
         self.active = clock::now();
         let Some(call) = self.waiting.pop_front() else {
@@ -282,14 +282,14 @@ impl<'a> Connection<'a> {
         None
     }
 
-    /// The broker wants no new requests for so long.
+    /// The broker throttles us for so long.
     fn throttle_for(&mut self, wait: Duration) {
         if !wait.is_zero() {
             self.throttled_until = self.throttled_until.max(self.active.checked_add(wait));
         }
     }
 
-    /// No more frames.
+    /// No more frames can be read.
     async fn ended(&mut self, end: ReadError) -> CloseReason {
         let nothing_lost = matches!(end, ReadError::Closed | ReadError::Io(_)) && self.waiting.is_empty();
         if nothing_lost {
@@ -324,7 +324,7 @@ impl<'a> Connection<'a> {
         CloseReason::TooLarge
     }
 
-    /// Tells each call that waits.
+    /// Fails each outstanding call.
     async fn fail_waiting(&mut self, reason: String) -> CloseReason {
         for call in self.waiting.drain(..) {
             self.reporter.done(call.tag, Err(self.reporter.disconnected(reason.clone()))).await;

@@ -1,9 +1,9 @@
-//! [`Frames`]: bytes from a socket become frames.
+//! [`Frames`]: reads frames from a socket.
 //!
 //! Each frame gets a buffer of its own, and is read straight into it: only the bytes that came in one read with the
-//! length are copied, 16 KiB at most. A new buffer begins small and doubles as bytes arrive, so that a length which is a
-//! lie costs no more than twice what was sent (FAILURES A4, §3 row 2). A length that this connection has once made good
-//! is believed at once, and then large answers are never moved. Large buffers are [used again](crate::frame_pool).
+//! length are copied, 16 KiB at most. A new buffer begins small and doubles as bytes arrive, so that a false length costs no more
+//! than twice what was sent (FAILURES A4, §3 row 2). Up to the largest frame that this connection has received, a length is
+//! trusted at once, so that large responses are never moved. Large buffers are [used again](crate::frame_pool).
 //!
 //! Cancel-safe: dropping [`Frames::next`] loses nothing.
 
@@ -22,7 +22,7 @@ use crate::{
 const STAGING: usize = 16 * 1024;
 /// A frame's first allocation, if it claims to be larger.
 const FIRST_ALLOCATION: usize = 64 * 1024;
-/// So many small frames one after the other, and no large one is expected soon.
+/// After so many small frames in a row the free buffers are released, as no large frame is expected soon.
 const SMALL_FRAMES_BEFORE_RELEASE: u32 = 16;
 
 /// Why no more frames can be read.
@@ -69,7 +69,7 @@ pub(crate) struct Frames {
     memory: usize,
     /// The largest frame so far.
     largest: usize,
-    /// Small frames since the last large one, or the last lull.
+    /// Small frames since the last large one, or since free buffers were released.
     small: u32,
 }
 
@@ -90,7 +90,7 @@ impl Frames {
         self.cap = cap;
     }
 
-    /// The memory that the frame which came last holds, in bytes: a buffer may be larger than what was read into it.
+    /// The memory of the last frame, in bytes: a buffer may be larger than what was read into it.
     pub(crate) fn memory(&self) -> usize {
         self.memory
     }
@@ -146,12 +146,12 @@ impl Frames {
         self.largest = self.largest.max(length);
         self.small = if length < LARGE { self.small.saturating_add(1) } else { 0 };
         if self.small >= SMALL_FRAMES_BEFORE_RELEASE {
-            self.small = 0; // what comes back late goes with the next lull
+            self.small = 0; // a buffer that is returned later is released the next time
             self.shared.frame_pool.clear();
         }
     }
 
-    /// Such a length is believed only of a stream that is in step: what stands behind it tells whose answer it is.
+    /// Such a length is trusted only together with a correlation id that tells which call is answered.
     fn too_large(&mut self, length: usize, cap: usize) -> Result<Option<Bytes>, ReadError> {
         let Some([.., a, b, c, d]) = self.staging.first_chunk::<8>() else {
             self.staging.reserve(STAGING.saturating_sub(self.staging.len()));

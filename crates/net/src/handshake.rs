@@ -1,7 +1,7 @@
-//! The greeting of each connection: ApiVersions, and what it means when something else answers.
+//! The handshake of each connection: the exchange of ApiVersions, and the errors when the peer is no Kafka broker.
 //!
-//! KIP-35, KIP-511. Versions are negotiated on every connection, for a broker may have been up- or downgraded between
-//! two (FAILURES Q2), and kept as ranges, for brokers drop old versions too (Q3).
+//! KIP-35, KIP-511. Versions are negotiated on every connection, as a broker may have been up- or downgraded meanwhile
+//! (FAILURES Q2). They are kept as ranges, as brokers drop old versions too (Q3).
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -58,7 +58,7 @@ pub(crate) struct ConnectError {
     pub(crate) reason: String,
     /// Whether something answered that is no Kafka broker.
     pub(crate) not_kafka: bool,
-    /// Something accepted the connection: worth more to know than that another address of the name did not.
+    /// Whether something accepted the connection. Such an error says more than that another address did not.
     pub(crate) accepted: bool,
 }
 
@@ -96,7 +96,7 @@ impl ConnectError {
 /// How the exchange of ApiVersions failed.
 #[derive(Debug)]
 pub(crate) enum HandshakeError {
-    /// The other end closed the connection: it may do better in an older version (FAILURES Q1).
+    /// The peer closed the connection: it may answer an older version (FAILURES Q1).
     Closed,
     Final(ConnectError),
 }
@@ -158,7 +158,7 @@ pub(crate) async fn run_handshake(
     )))
 }
 
-/// The newest version both speak, if the refusal says so; else the oldest there is.
+/// The newest version that both support, if the response names one; else version 0.
 fn step_down(refusal: &ApiVersionsResponse, from: i16) -> i16 {
     VersionRanges::new(refusal).pick(ApiKey::ApiVersions, Some(from - 1)).unwrap_or(0)
 }
@@ -200,7 +200,7 @@ fn api_versions_request(config: &Config, correlation: i32, version: i16) -> Resu
 
 fn read(frame: Bytes, correlation: i32, version: i16) -> Result<ApiVersionsResponse, HandshakeError> {
     let refused = frame.get(4..6) == Some(&ErrorCode::UnsupportedVersion.code().to_be_bytes()[..]);
-    // A refusal is written in version 0, whatever was asked (KIP-511).
+    // UNSUPPORTED_VERSION is always sent in version 0 (KIP-511).
     let spoken = if refused { 0 } else { version };
     match frame::correlation_id(&frame) {
         Ok(id) if id == correlation => {}

@@ -1,4 +1,4 @@
-//! [`Inbox`]: calls that a connection has accepted and not yet written, and [`Reporter`], by which it answers them.
+//! [`Inbox`]: calls that a connection has accepted and not yet written. [`Reporter`]: how a connection answers them.
 
 use std::{collections::VecDeque, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! [`Outgoing`]: frames on their way to the broker.
+//! [`Outgoing`]: frames to be written.
 
 use std::{
     collections::VecDeque,
@@ -28,12 +28,12 @@ impl Outgoing {
         self.frames.push_back(frame);
     }
 
-    /// Nothing is left to write or to flush.
+    /// Whether nothing is left to write or to flush.
     pub(crate) fn is_done(&self) -> bool {
         self.frames.is_empty() && !self.unflushed
     }
 
-    /// One write of as much as may go, or a flush if everything is written. Returns the bytes written. Cancel-safe.
+    /// Writes as much as the stream takes at once, or flushes if everything is written. Returns the bytes written. Cancel-safe.
     pub(crate) async fn write<W: AsyncWrite + Unpin>(&mut self, to: &mut W) -> io::Result<usize> {
         if self.frames.is_empty() {
             to.flush().await?;

@@ -45,7 +45,7 @@ impl Net {
         }
     }
 
-    /// A connection is no more.
+    /// A connection was closed.
     fn ended(&mut self, from: &ConnectionInfo, why: &CloseReason) {
         let reason = match why {
             CloseReason::Unreachable(CallError::Unreachable { reason, .. }) => reason.clone(),
@@ -109,7 +109,7 @@ impl Net {
         };
         let Some(from) = self.running.remove(&id) else { return };
         let Err(error) = ended else { return };
-        tracing::error!(address = %from.address, %error, "a connection's task ended in the middle");
+        tracing::error!(address = %from.address, %error, "the task of a connection panicked");
         self.connections.retain(|_, connection| connection.serial != from.serial);
         let orphans: Vec<u64> = self
             .outstanding

@@ -98,7 +98,7 @@ impl BatchHeader {
         })
     }
 
-    /// What must hold before anybody may do arithmetic with these offsets (rows 31, 39, 40).
+    /// Checks the offsets, so that arithmetic with them cannot overflow.
     pub(super) fn checked(self) -> Result<Self, RecordError> {
         let delta = self.last_offset_delta;
         if delta < 0 {

@@ -129,7 +129,7 @@ impl Payload {
         self.base_offset.wrapping_add(i64::from(delta))
     }
 
-    /// Timestamps wrap, as they do for every Kafka client (row 49).
+    /// Timestamps wrap, as they do for every Kafka client.
     #[inline(always)]
     fn timestamp(&self, delta: i64) -> i64 {
         match self.timestamp_type {

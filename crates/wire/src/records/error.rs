@@ -53,10 +53,10 @@ impl RecordError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum RecordFault {
-    /// A batch length that no batch can have.
+    /// The batch length is impossible.
     #[error("a batch cannot be {0} bytes long")]
     BatchLength(i32),
-    /// Not even one whole batch was sent.
+    /// The first batch is cut short.
     #[error("the only batch was cut short: {have} of {need} bytes")]
     CutShort {
         /// Bytes the batch has.
@@ -72,13 +72,13 @@ pub enum RecordFault {
         /// As it would have to be.
         computed: u32,
     },
-    /// A message format that we do not know.
+    /// The message format is not known.
     #[error("message format {0} is unknown")]
     Magic(i8),
-    /// A codec that we do not know, or that this message format does not have.
+    /// The codec is not known, or the message format does not have it.
     #[error("codec {0} is unknown")]
     UnknownCodec(u8),
-    /// What the codec made of it.
+    /// The records cannot be decompressed.
     #[error(transparent)]
     Codec(#[from] CodecError),
     /// A negative record count, or more records than the batch has offsets.
@@ -142,7 +142,7 @@ pub enum RecordFault {
     /// A message set of format 0 or 1 that breaks its own rules.
     #[error("message format 0/1: {0}")]
     Legacy(&'static str),
-    /// A control record that is not one.
+    /// A control record is malformed.
     #[error("control record: {0}")]
     Control(&'static str),
 }

@@ -181,7 +181,7 @@ pub struct Headers<'a> {
 
 impl<'a> Headers<'a> {
     /// `rest` is what follows the header count in a record. `None` if that is not exactly `count` headers, each with
-    /// a key (row 37).
+    /// a key.
     #[inline]
     pub(super) fn check(count: i32, rest: &'a [u8]) -> Option<Self> {
         if count == 0 && rest.is_empty() {

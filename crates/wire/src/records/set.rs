@@ -22,7 +22,7 @@ pub(super) enum Framed {
     CutShort { base: i64, need: usize },
 }
 
-/// Reads no more than where the first batch begins and ends (rows 23, 24). A magic outside 0..=2 is left for the
+/// Reads no more than where the first batch begins and ends. A magic outside 0..=2 is left for the
 /// caller to refuse.
 pub(super) fn frame(buf: &[u8]) -> Result<Framed, RecordError> {
     let mut head = buf;
@@ -167,7 +167,7 @@ pub struct Batches {
     rest: Bytes,
     crc: Crc,
     end: Option<i64>,
-    /// The last offset of the batch before (row 42).
+    /// The last offset of the batch before.
     previous: Option<i64>,
     failed: bool,
 }

@@ -1,7 +1,7 @@
 //! The codecs of record batches, each with a bound on what it may inflate to.
 //!
 //! No size that the data claims is trusted: allocations follow from the bytes that are really there, and the
-//! limit holds for all of a batch together (rows 29, 30, 44, 45).
+//! limit holds for all of a batch together.
 
 mod buffers;
 mod gzip;
