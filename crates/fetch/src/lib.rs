@@ -2,8 +2,6 @@
 //!
 //! [`Fetcher`] is the machine. It hands out [`Chunk`]s, and tells the engine [`Event`]s.
 
-mod answer;
-mod ask;
 mod chunk;
 mod config;
 mod event;
@@ -12,8 +10,10 @@ mod memory;
 mod node;
 mod oversized;
 mod partition;
-mod place;
 mod read;
+mod request;
+mod response;
+mod routing;
 mod session;
 
 pub use chunk::{Chunk, ReadBatches, VisibleBatches};

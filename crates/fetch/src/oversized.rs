@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use offtake_machine::{BrokerId, Call, CallError};
 
-use crate::{BrokerError, Event, Fetcher, PartitionError, answer::REPORT_AFTER};
+use crate::{BrokerError, Event, Fetcher, PartitionError, response::REPORT_AFTER};
 
 impl Fetcher {
     /// A response of `size` bytes was not read, as it exceeds `limit`.

@@ -62,7 +62,7 @@ pub(crate) async fn run(shared: Arc<Shared>, reporter: Reporter, mut inbox: Inbo
         Ok(Ok((handshake, via))) => {
             let ranges = Arc::new(handshake.ranges.clone());
             reporter
-                .tell(EventKind::Connected {
+                .send(EventKind::Connected {
                     ranges: ranges.clone(),
                     via,
                     api_versions_version: handshake.api_versions_version,
@@ -74,7 +74,7 @@ pub(crate) async fn run(shared: Arc<Shared>, reporter: Reporter, mut inbox: Inbo
             }
         }
     };
-    reporter.tell(EventKind::Closed { why, unsent: inbox.close().await }).await;
+    reporter.send(EventKind::Closed { why, unsent: inbox.close().await }).await;
 }
 
 struct Connection<'a> {
@@ -196,7 +196,7 @@ impl<'a> Connection<'a> {
     /// come before those of others.
     async fn expire(&mut self, now: Instant) -> Option<CloseReason> {
         for call in self.inbox.take_expired(now) {
-            self.reporter.done(call.tag, Err(self.timed_out(call.request.api_key(), call.timeout))).await;
+            self.reporter.complete(call.tag, Err(self.timed_out(call.request.api_key(), call.timeout))).await;
         }
         if let Some(late) = self.waiting.iter().find(|call| call.deadline <= now) {
             let reason =
@@ -204,7 +204,7 @@ impl<'a> Connection<'a> {
             let mut others = VecDeque::new();
             for call in std::mem::take(&mut self.waiting) {
                 if call.deadline <= now {
-                    self.reporter.done(call.tag, Err(self.timed_out(call.api, call.timeout))).await;
+                    self.reporter.complete(call.tag, Err(self.timed_out(call.api, call.timeout))).await;
                 } else {
                     others.push_back(call);
                 }
@@ -226,7 +226,7 @@ impl<'a> Connection<'a> {
             let Some(at) = self.inbox.queue.iter().position(may_go) else { return };
             let Some(call) = self.inbox.queue.remove(at).filter(|call| call.state.begin()) else { continue };
             if let Err(error) = self.encode(&call) {
-                self.reporter.done(call.tag, Err(error)).await;
+                self.reporter.complete(call.tag, Err(error)).await;
             }
         }
     }
@@ -278,7 +278,7 @@ impl<'a> Connection<'a> {
         self.throttle_for(throttle::throttle_time(&decoded.response));
         let (from, version, memory) = (self.reporter.broker(), call.version, self.frames.memory());
         let answer = Answer { from, version, memory, response: decoded.response };
-        self.reporter.done(call.tag, Ok(answer)).await;
+        self.reporter.complete(call.tag, Ok(answer)).await;
         None
     }
 
@@ -311,7 +311,7 @@ impl<'a> Connection<'a> {
     async fn malformed(&mut self, call: &Waiting, source: DecodeError) -> CloseReason {
         let reason = format!("its answer to {} was malformed", call.api);
         let error = CallError::Malformed { address: self.reporter.address(), api: call.api, source };
-        self.reporter.done(call.tag, Err(error)).await;
+        self.reporter.complete(call.tag, Err(error)).await;
         self.fail_waiting(reason).await
     }
 
@@ -319,7 +319,7 @@ impl<'a> Connection<'a> {
     async fn too_large(&mut self, call: &Waiting, size: usize, limit: usize) -> CloseReason {
         let (address, api) = (self.reporter.address(), call.api);
         let reason = format!("given up: its answer to {api} has {size} bytes, {limit} at most are read");
-        self.reporter.done(call.tag, Err(CallError::TooLarge { address, api, size, limit })).await;
+        self.reporter.complete(call.tag, Err(CallError::TooLarge { address, api, size, limit })).await;
         self.fail_waiting(reason).await;
         CloseReason::TooLarge
     }
@@ -327,7 +327,7 @@ impl<'a> Connection<'a> {
     /// Fails each outstanding call.
     async fn fail_waiting(&mut self, reason: String) -> CloseReason {
         for call in self.waiting.drain(..) {
-            self.reporter.done(call.tag, Err(self.reporter.disconnected(reason.clone()))).await;
+            self.reporter.complete(call.tag, Err(self.reporter.disconnected(reason.clone()))).await;
         }
         CloseReason::Broken(reason)
     }

@@ -113,7 +113,7 @@ impl Inbox {
                         let reason = reason(&call);
                         call.record_failure(reporter.unreachable(reason, false));
                         let error = call.last_error.unwrap_or_else(|| reporter.disconnected("too late"));
-                        reporter.done(call.tag, Err(error)).await;
+                        reporter.complete(call.tag, Err(error)).await;
                     }
                 }
             }
@@ -138,12 +138,12 @@ pub(crate) struct Reporter {
 
 impl Reporter {
     /// Waits while the queue of events is full. Does nothing when [`Net`](crate::Net) is gone.
-    pub(crate) async fn tell(&self, what: EventKind) {
+    pub(crate) async fn send(&self, what: EventKind) {
         let _ = self.events.send(Event { from: self.from.clone(), what }).await;
     }
 
-    pub(crate) async fn done(&self, tag: u64, result: Result<Answer, CallError>) {
-        self.tell(EventKind::Completed { tag, result: Box::new(result) }).await;
+    pub(crate) async fn complete(&self, tag: u64, result: Result<Answer, CallError>) {
+        self.send(EventKind::Completed { tag, result: Box::new(result) }).await;
     }
 
     pub(crate) fn broker(&self) -> Option<BrokerId> {

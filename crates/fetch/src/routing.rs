@@ -6,9 +6,9 @@ use offtake_machine::{BrokerId, Cluster, TopicPartition};
 
 use crate::{
     Event, Fetcher,
-    ask::size,
     node::Node,
     partition::{Partition, State},
+    request::size,
 };
 
 /// Failures of preferred replicas in a row after which requests to the leader leave out the rack.
