@@ -1,8 +1,8 @@
 //! Random histories: commands, answers in any order, errors and losses; then the faults stop.
 //!
-//! Whatever happens: a partition starts only where the group, the application or the policy says; the policy speaks only
-//! after an answer that allows it; nothing is committed that was not finished or asked for, nor for an assignment that
-//! has ended, nor twice at a time; and in the end everything that waits starts, and every commit has one outcome.
+//! Always true: a partition starts only at the committed offset, or where the application or the policy says. The policy applies
+//! only after an answer that allows it. Nothing is committed that was not finished or requested, nor after its assignment, nor
+//! twice at a time. In the end all lookups are complete, and every commit has one outcome.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,19 +32,19 @@ enum Step {
         ahead: i64,
         validate: bool,
     },
-    /// The truth, as of now.
+    /// The true answer.
     Answer(usize, u8),
-    /// The truth, carried out, but the answer is lost.
+    /// The request is carried out, but the answer is lost.
     Lose(usize),
     Refuse(usize, ErrorCode),
     LeaveOut(usize),
-    /// Never answered at all.
+    /// No answer at all.
     Forget(usize),
     Advance(u64),
     /// Another generation, or none.
     Identity(bool),
     Coordinator(Option<i32>),
-    /// A new leader, which the client has not heard of; and the log may be cut.
+    /// A new leader, which the client does not know yet; and the log may be truncated.
     Elect(i32, bool),
     Refresh,
 }
@@ -66,7 +66,7 @@ fn start_at() -> impl Strategy<Value = StartAt> {
     ]
 }
 
-/// The offset that it names, for where something is committed or where nothing is.
+/// The offset that it names, with or without a committed one.
 fn offset_of(start: &StartAt) -> Option<Position> {
     match start {
         StartAt::Offset(position) => Some(*position),
@@ -112,16 +112,16 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What is known of one assignment, and what it allows.
+/// One assignment, and what it allows.
 #[derive(Default)]
 struct Claim {
-    /// Where it may start: what was answered, asked for, or given back.
+    /// Where it may start: at an offset that was answered, requested or given back.
     places: BTreeSet<i64>,
-    /// An answer, or the application, has called for the policy.
+    /// An answer or the application allows the policy.
     policy: bool,
     /// What may be committed.
     done: BTreeSet<i64>,
-    /// It may be committed below what the group has.
+    /// A commit may be below the committed offset.
     rewound: bool,
     position: Option<i64>,
 }
@@ -131,7 +131,7 @@ struct History {
     brokers: Brokers,
     claims: BTreeMap<TopicPartition, Claim>,
     outstanding: Vec<Transmit>,
-    /// Commits on the wire, as far as the machine can know.
+    /// Commits in flight, as far as the machine can know.
     on_wire: BTreeMap<TopicPartition, (offtake_machine::CallId, Instant)>,
     commits: BTreeMap<CommitId, bool>,
 }
@@ -171,7 +171,7 @@ impl History {
             claim.places.insert(position.offset);
         }
         if let StartAt::BeforeEnd(back) = start {
-            // Wherever the end may be by then.
+            // The end may have moved by then.
             let ends = (0..=400i64).map(|end| end.saturating_sub(*back as i64));
             claim.places.extend(ends.filter(|offset| *offset >= 0));
         }
@@ -193,7 +193,7 @@ impl History {
                 if self.token(&of).is_some() {
                     self.aims(&of, &start);
                     if let StartAt::Offset(position) = start {
-                        // What lies beyond is not finished any more, whatever the leader will say.
+                        // Records beyond it are not finished any more, whatever the leader answers.
                         self.claim(&of).done.insert(position.offset);
                     }
                     self.sim.offsets.seek(self.sim.now, &of, start).unwrap();
@@ -345,7 +345,7 @@ impl History {
         }
     }
 
-    /// Everything that the machine has to say, checked.
+    /// Checks all events and requests.
     fn drain(&mut self) -> Result<(), TestCaseError> {
         loop {
             let transmits = self.sim.transmits();
@@ -404,7 +404,7 @@ impl History {
                 self.claim(&partition).rewound = true;
             }
             Event::CommitDone { id, .. } => {
-                // An automatic one that failed has an id that nobody knows.
+                // A failed automatic commit has an id that was not given out.
                 if let Some(done) = self.commits.get_mut(&id) {
                     prop_assert!(!std::mem::replace(done, true), "{id:?} is over twice");
                 }
@@ -435,7 +435,7 @@ impl History {
         let before = self.outstanding.clone();
         let forgets = matches!(step, Step::Forget(_));
         self.run(step);
-        // Answered, or lost: no longer on the wire as far as the machine knows. What was forgotten stays until given up.
+        // An answered or lost call is no longer in flight. One without an answer is, until it is given up.
         for gone in before {
             if !forgets && !self.outstanding.iter().any(|transmit| transmit.id == gone.id) {
                 self.on_wire.retain(|_, (id, _)| *id != gone.id);
@@ -466,7 +466,7 @@ impl History {
             }
             self.sim.wake();
             self.drain()?;
-            // What was forgotten is given up after two minutes at most, and then asked again.
+            // A call without an answer is given up after two minutes at most, and then repeated.
             prop_assert!(
                 self.sim.now - begun < Duration::from_secs(150),
                 "L2: stuck: {:?}",

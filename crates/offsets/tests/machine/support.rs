@@ -1,4 +1,4 @@
-//! A machine under test, the little cluster that it sees, and answers in the protocol's words.
+//! A machine under test, a small cluster for it, and responses.
 
 use std::{
     collections::BTreeMap,
@@ -80,9 +80,9 @@ pub(crate) struct Sim {
     pub(crate) offsets: Offsets,
     pub(crate) cluster: Cluster,
     pub(crate) coordinator: Option<BrokerId>,
-    /// `auto.commit.interval.ms`, if it is on, and when it is over.
+    /// `auto.commit.interval.ms`, if it is on, and when the next commit is due.
     auto_commit: Option<(Duration, Instant)>,
-    /// Events that nobody has looked at.
+    /// Events that were not checked yet.
     seen: Vec<Event>,
 }
 
@@ -104,12 +104,12 @@ impl Sim {
         }
     }
 
-    /// From now on an automatic commit falls due so often, as the consumer has it.
+    /// From now on an automatic commit is due in this interval, as in the consumer.
     pub(crate) fn commit_every(&mut self, interval: Duration) {
         self.auto_commit = Some((interval, self.now + interval));
     }
 
-    /// With `orders-0` assigned and flowing from offset 10, which the group has.
+    /// `orders-0` is assigned and fetched from its committed offset 10.
     pub(crate) fn flowing(change: impl FnOnce(&mut Config)) -> (Self, Token) {
         let mut sim = Self::new(change);
         sim.assign([(orders(0), StartAt::Committed)]);
@@ -136,7 +136,7 @@ impl Sim {
         self.next_transmit().expect("something to send")
     }
 
-    /// All that there is to send.
+    /// All requests that are due.
     pub(crate) fn transmits(&mut self) -> Vec<Transmit> {
         std::iter::from_fn(|| self.next_transmit()).collect()
     }
@@ -176,7 +176,7 @@ impl Sim {
         }
     }
 
-    /// To the next time that the machine wants to be woken; until then it has nothing to do.
+    /// Moves the time to the machine's next timeout. Until then it must have nothing to do.
     pub(crate) fn wake(&mut self) {
         self.quiet();
         self.seen = self.events();
@@ -202,16 +202,16 @@ pub(crate) fn disconnected() -> CallError {
     CallError::Disconnected { address: "a:9092".into(), reason: "reset".into() }
 }
 
-// ---- answers -----------------------------------------------------------------------------------------------------
+// ---- responses ---------------------------------------------------------------------------------------------------
 
 type Fetched = (TopicPartition, i64, i32, ErrorCode);
 
-/// Of OffsetFetch 8 and 9.
+/// An OffsetFetch response, version 8 or 9.
 pub(crate) fn fetched(partitions: impl IntoIterator<Item = Fetched>) -> OffsetFetchResponse {
     fetched_group(partitions, ErrorCode::None)
 }
 
-/// The same, refused for the group.
+/// The same, with an error of the group.
 pub(crate) fn fetched_group(
     partitions: impl IntoIterator<Item = Fetched>,
     error_code: ErrorCode,
@@ -232,7 +232,7 @@ pub(crate) fn fetched_group(
     OffsetFetchResponse { groups: vec![group], ..Default::default() }
 }
 
-/// The same answer as version 10 has it.
+/// The same response in version 10.
 pub(crate) fn with_ids(mut response: OffsetFetchResponse, id: Uuid) -> OffsetFetchResponse {
     for topic in response.groups.iter_mut().flat_map(|group| &mut group.topics) {
         topic.name.clear();
@@ -241,7 +241,7 @@ pub(crate) fn with_ids(mut response: OffsetFetchResponse, id: Uuid) -> OffsetFet
     response
 }
 
-/// The same answer as versions up to 7 have it.
+/// The same response in versions up to 7.
 pub(crate) fn without_groups(response: OffsetFetchResponse) -> OffsetFetchResponse {
     let Some(group) = response.groups.into_iter().next() else { return OffsetFetchResponse::default() };
     let topics = group.topics.into_iter().map(|topic| OffsetFetchResponseTopic {
@@ -278,7 +278,7 @@ pub(crate) fn listed(
     ListOffsetsResponse { topics: topics.collect(), ..Default::default() }
 }
 
-/// One partition's answer to ListOffsets.
+/// A ListOffsets response with one partition.
 pub(crate) fn lists(of: TopicPartition, offset: i64) -> ListOffsetsResponse {
     listed([(of, offset, 5, ErrorCode::None)])
 }
@@ -305,7 +305,7 @@ pub(crate) fn commits(
     OffsetCommitResponse { topics: topics.collect(), ..Default::default() }
 }
 
-// ---- what was asked ----------------------------------------------------------------------------------------------
+// ---- requests ----------------------------------------------------------------------------------------------------
 
 pub(crate) fn as_fetch(transmit: &Transmit) -> &OffsetFetchRequest {
     let Request::OffsetFetch(request) = &transmit.request else { panic!("{transmit:?}") };
@@ -327,7 +327,7 @@ pub(crate) fn as_epochs(transmit: &Transmit) -> &OffsetForLeaderEpochRequest {
     request
 }
 
-/// Which partitions an OffsetFetch names, in its two forms.
+/// The partitions in an OffsetFetch request, in both of its forms.
 pub(crate) fn fetch_names(transmit: &Transmit) -> Vec<TopicPartition> {
     let request = as_fetch(transmit);
     let old: Vec<_> = request
@@ -350,7 +350,7 @@ pub(crate) fn fetch_names(transmit: &Transmit) -> Vec<TopicPartition> {
     new
 }
 
-/// The offsets on their way: partition, offset, leader epoch.
+/// The offsets in an OffsetCommit request: partition, offset, leader epoch.
 pub(crate) fn commit_offsets(transmit: &Transmit) -> Vec<(TopicPartition, i64, i32)> {
     let topics = as_commit(transmit).topics.iter();
     topics
@@ -363,7 +363,7 @@ pub(crate) fn commit_offsets(transmit: &Transmit) -> Vec<(TopicPartition, i64, i
         .collect()
 }
 
-/// What a ListOffsets asks: partition, current leader epoch, timestamp.
+/// The contents of a ListOffsets request: partition, current leader epoch, timestamp.
 pub(crate) fn list_specs(transmit: &Transmit) -> Vec<(TopicPartition, i32, i64)> {
     let topics = as_list(transmit).topics.iter();
     topics
@@ -376,7 +376,7 @@ pub(crate) fn list_specs(transmit: &Transmit) -> Vec<(TopicPartition, i32, i64)>
         .collect()
 }
 
-/// What an OffsetForLeaderEpoch asks: partition, current leader epoch, epoch.
+/// The contents of an OffsetForLeaderEpoch request: partition, current leader epoch, epoch.
 pub(crate) fn epoch_specs(transmit: &Transmit) -> Vec<(TopicPartition, i32, i32)> {
     let topics = as_epochs(transmit).topics.iter();
     topics
