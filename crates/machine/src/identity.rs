@@ -1,8 +1,8 @@
-//! As whom a group knows a consumer.
+//! The identity by which a group knows a consumer.
 
 use std::fmt;
 
-/// How the members of a group agree on who reads what: `group.protocol`.
+/// How the members of a group agree on their assignments: `group.protocol`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupProtocol {
     /// JoinGroup and SyncGroup; one of the members assigns.
@@ -21,7 +21,7 @@ impl fmt::Display for GroupProtocol {
     }
 }
 
-/// As whom a group knows a consumer: what commits are made as.
+/// The identity by which a group knows a consumer. Commits carry it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// How the members of the group agree.
