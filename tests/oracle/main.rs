@@ -198,12 +198,12 @@ const HOSTILE: [u8; 18] = [0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x0f, 0, 0, 0, 0,
 /// The same in an old version: two billion brokers.
 const HOSTILE_OLD: [u8; 20] = [0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
-/// Why their codec does not read what real brokers send (FAILURES §3 row 12): it sizes vectors on the word of
+/// Why their codec does not read what real brokers send (FAILURES INPUT12): it sizes vectors on the word of
 /// a count. This test runs itself again as a process of its own, with a limit on its memory, and lets them
 /// read the bytes there.
 #[test]
-fn s3_12_twenty_bytes_end_a_process_of_theirs_and_are_an_error_of_ours() {
-    const NAME: &str = "s3_12_twenty_bytes_end_a_process_of_theirs_and_are_an_error_of_ours";
+fn input12_twenty_bytes_end_a_process_of_theirs_and_are_an_error_of_ours() {
+    const NAME: &str = "input12_twenty_bytes_end_a_process_of_theirs_and_are_an_error_of_ours";
     const CHILD: &str = "OFFTAKE_ORACLE_CHILD";
     let cases: [(&[u8], i16); 2] = [(&HOSTILE, 9), (&HOSTILE_OLD, 0)];
     if let Ok(case) = std::env::var(CHILD) {

@@ -38,7 +38,7 @@ fn gone(cluster: &Cluster) -> Vec<&'static str> {
     })
 }
 
-/// M3, L6, bug 28: the handler holds its thread for longer than the session lasts.
+/// M3, LIVE6, BUG28: the handler holds its thread for longer than the session lasts.
 #[test]
 fn m3_a_handler_that_blocks_its_thread_costs_no_membership() {
     program(async {

@@ -170,31 +170,10 @@ const ID: &str = "(?:[A-Q]|BUG|INPUT|SEC|SAFE|LIVE|SEAM)[0-9]+";
 
 impl Row {
     fn id(&self) -> Option<String> {
-        let first = former(&self.part, self.cells.first()?);
+        let first = self.cells.first()?.clone();
         Regex::new(&format!("^{ID}$")).unwrap().is_match(&first).then_some(first)
     }
 }
-
-// BEGIN former ids
-/// Ids as they were, section by section.
-fn former(part: &str, id: &str) -> String {
-    let seams = [
-        "B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B9", "B10", "C1", "D1", "D2", "D4", "D5", "D6", "D7",
-    ];
-    let number = id.get(1..).filter(|rest| rest.parse::<u8>().is_ok());
-    match (part, id.get(..1), number) {
-        ("Historic bugs", ..) if id.parse::<u8>().is_ok() => format!("BUG{id}"),
-        ("Bad input", ..) if id.parse::<u8>().is_ok() => format!("INPUT{id}"),
-        ("Invariants and bounds", Some("S"), Some(number)) => format!("SAFE{number}"),
-        ("Invariants and bounds", Some("L"), Some(number)) => format!("LIVE{number}"),
-        ("The seams", ..) => match seams.iter().position(|seam| *seam == id) {
-            Some(at) => format!("SEAM{}", at + 1),
-            None => id.to_owned(),
-        },
-        _ => id.to_owned(),
-    }
-}
-// END former ids
 
 /// The ids of a document, each of which has one row.
 fn ids_of(text: &str) -> BTreeSet<String> {
@@ -251,7 +230,7 @@ fn each_id_that_the_sources_cite_is_in_the_catalogue() {
     for (path, text) in all {
         let mut check = |id: &str, at: &str| {
             count += 1;
-            if !catalogue.contains(id) && !is_former(id) {
+            if !catalogue.contains(id) {
                 odd.push(format!("{}: {id}, in {at}", path.display()));
             }
         };
@@ -276,7 +255,7 @@ fn each_id_that_the_sources_cite_is_in_the_catalogue() {
             while let Some(found) = leading.captures(rest) {
                 count += 1;
                 let id = found[1].to_uppercase();
-                if !catalogue.contains(&id) && !is_former(&id) {
+                if !catalogue.contains(&id) {
                     odd.push(format!("{file}::{test}: {id}"));
                 }
                 rest = &rest[found[0].len()..];
@@ -286,17 +265,6 @@ fn each_id_that_the_sources_cite_is_in_the_catalogue() {
     assert!(count > 800, "ids are found: {count}");
     assert!(odd.is_empty(), "not in docs/failures.md: {odd:#?}");
 }
-
-// BEGIN former ids
-fn is_former(id: &str) -> bool {
-    let number = |prefix: &str| id.strip_prefix(prefix).is_some_and(|rest| rest.parse::<u8>().is_ok());
-    number("S")
-        || number("BUG_")
-        || number("ROW_")
-        || ["B14", "B16"].contains(&id)
-        || id.starts_with("FAILURES")
-}
-// END former ids
 
 /// Crates whose documentation users read.
 const PUBLISHED: [&str; 9] =

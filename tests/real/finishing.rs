@@ -476,7 +476,7 @@ fn transactions(tool: &JavaTool, topic: &str) -> String {
 }
 
 #[test]
-fn s14_k6_lag_ends_at_nothing_under_both_isolation_levels_in_the_box() {
+fn safe14_k6_lag_ends_at_nothing_under_both_isolation_levels_in_the_box() {
     let at = Boxed::start(&["orders:2"]);
     let open = transactions(&at.tool, "orders");
     for most in ["1", "500"] {
@@ -487,7 +487,7 @@ fn s14_k6_lag_ends_at_nothing_under_both_isolation_levels_in_the_box() {
 }
 
 #[test]
-fn s14_k6_lag_ends_at_nothing_under_both_isolation_levels_on_kafka() {
+fn safe14_k6_lag_ends_at_nothing_under_both_isolation_levels_on_kafka() {
     let of = shared(V4_3_0);
     let topic = of.tool.create_topic(&unique("lag"), 2, &[]);
     let open = transactions(&of.tool, &topic);

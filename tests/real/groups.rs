@@ -213,7 +213,7 @@ fn churn(assignor: &'static str) {
     wait_read(&[&third, &fifth], &gone, group.produced.len());
     gone.extend([third.leave(), fifth.leave()]);
     finish(&group, &gone);
-    // Eight changes of membership; a cooperative one takes two rounds (FAILURES L4).
+    // Eight changes of membership; a cooperative one takes two rounds (FAILURES LIVE4).
     let generation = |gone: &Gone| gone.events.iter().filter_map(|event| event["generation"].as_i64()).max();
     let last = gone.iter().filter_map(generation).max().expect("generations are told");
     assert!(last <= 2 * 8 + 2, "{last} generations");

@@ -293,7 +293,7 @@ fn a_group_can_be_committed_for_by_hand() {
 }
 
 #[test]
-fn l7_poll_keeps_its_timeout_when_there_is_nothing() {
+fn live7_poll_keeps_its_timeout_when_there_is_nothing() {
     program(async {
         let of = shared(V4_3_0);
         let topic = of.tool.create_topic(&unique("library"), 1, &[]);

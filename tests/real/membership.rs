@@ -42,7 +42,7 @@ impl Told {
         self.0.lock().unwrap().iter().filter(|(_, told, _)| *told == what).count()
     }
 
-    /// `(assigned (revoked | lost))*` for each member and partition (FAILURES S9), and never two owners.
+    /// `(assigned (revoked | lost))*` for each member and partition (FAILURES SAFE9), and never two owners.
     fn assert_grammar(&self) {
         let mut owners: BTreeMap<TopicPartition, usize> = BTreeMap::new();
         for (who, what, partition) in self.0.lock().unwrap().iter() {
@@ -422,11 +422,11 @@ fn n2_closing_is_bounded_when_the_broker_is_silent_and_when_it_is_gone() {
             }
             let began = Instant::now();
             assert!(consumer.poll(Duration::from_millis(200)).await.unwrap_or_default().is_empty());
-            assert!(began.elapsed() < Duration::from_millis(450), "L7: {:?}", began.elapsed());
+            assert!(began.elapsed() < Duration::from_millis(450), "LIVE7: {:?}", began.elapsed());
             let began = Instant::now();
             let closed = consumer.close(Duration::from_secs(1)).await;
             let took = began.elapsed();
-            // L7: its timeout + 100 ms; the rest is for machines that have other things to do.
+            // LIVE7: its timeout + 100 ms; the rest is for machines that have other things to do.
             assert!(took < Duration::from_millis(1400), "silent: {silent}: {took:?}");
             let error = closed.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Timeout, "what it could not commit, it says");

@@ -3,8 +3,8 @@
 //! There are three ways in which the application finishes records: by calling `poll` again (`enable.auto.offset.store`,
 //! the default); by saying up to where (`store`, `commit`); or record by record, in any order and from anywhere
 //! ([`Builder::finish_each`](crate::Builder::finish_each)), which the [`Ledgers`] keep account of. The snapshot that a
-//! commit takes is made here, on the application's own task, so that it can never run ahead of it (FAILURES H3, bugs 1
-//! and 2).
+//! commit takes is made here, on the application's own task, so that it can never run ahead of it (FAILURES H3, BUG1,
+//! BUG2).
 
 use std::{
     collections::{BTreeMap, BTreeSet},

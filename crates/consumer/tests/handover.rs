@@ -1,8 +1,8 @@
 //! What the engine's thread and the application's share without a lock, in every order in which their steps can
-//! interleave and every value that the memory model lets them see (FAILURES §5.3). The code under test is the real
+//! interleave and every value that the memory model lets them see (`docs/failures.md`). The code under test is the real
 //! `shared.rs` and `ledger.rs`, with loom's atomics and lock in place of the standard library's.
 //!
-//! The snapshot of what may be committed (bugs 1 and 2) is made by the application's task alone, and goes to the engine as
+//! The snapshot of what may be committed (FAILURES BUG1, BUG2) is made by the application's task alone, and goes to the engine as
 //! a value; only where records are finished one by one does it look into what others write.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
@@ -150,7 +150,7 @@ fn m4_what_was_lost_is_not_handed_out_when_ownership_holds_again() {
 
 /// The engine counts silence from the last poll: it may believe one longer ago only while it cannot know better.
 #[test]
-fn c1_a_poll_that_has_ended_is_known_to_have() {
+fn m1_a_poll_that_has_ended_is_known_to_have() {
     loom::model(|| {
         let origin = origin();
         let (first, second, now) = (after(origin, 1), after(origin, 2), after(origin, 3));
@@ -179,7 +179,7 @@ fn c1_a_poll_that_has_ended_is_known_to_have() {
 
 /// Who has seen one poll never falls back to none, and who has seen the end of one not to an earlier.
 #[test]
-fn c1_what_is_known_of_polls_does_not_go_back() {
+fn m1_what_is_known_of_polls_does_not_go_back() {
     loom::model(|| {
         let origin = origin();
         let (first, second, now) = (after(origin, 1), after(origin, 2), after(origin, 3));

@@ -44,7 +44,7 @@ pub struct Fetcher {
     pub(crate) last_broker: Option<BrokerId>,
     /// The brokers of the newest metadata.
     pub(crate) brokers: BTreeSet<BrokerId>,
-    /// Paused partitions, and the assignment they were paused in: a seek keeps the pause, a new owner does not (E10).
+    /// Paused partitions, and the assignment they were paused in: a seek keeps the pause, a new owner does not (FAILURES E10).
     pub(crate) paused: BTreeMap<TopicPartition, u64>,
     /// Started partitions whose broker has not been looked up yet.
     pub(crate) unrouted: BTreeSet<TopicPartition>,

@@ -2,8 +2,8 @@
 //!
 //! Brokers send a first batch whole, however large (KIP-74). A response that was not read does not tell whose batch it was, so
 //! all partitions of the request are candidates. Each is fetched alone, for one batch, until the oversized batch is found: its
-//! partition stops (I10), and the others are fetched as before (I12). Each round begins with a pause, and the pauses grow while
-//! the rounds find nothing (S15).
+//! partition stops (FAILURES I10), and the others are fetched as before (FAILURES I12). Each round begins with a pause, and the pauses grow while
+//! the rounds find nothing (FAILURES SAFE15).
 
 use std::time::Instant;
 

@@ -17,7 +17,7 @@ pub(crate) struct Partition {
     /// The topic that the position belongs to; zero while its id is not known.
     pub(crate) topic_id: Uuid,
     pub(crate) leader: Option<BrokerId>,
-    /// The newest leader epoch seen; it never goes back (B2).
+    /// The newest leader epoch seen; it never goes back (FAILURES B2).
     pub(crate) leader_epoch: LeaderEpoch,
     pub(crate) replica: Option<Replica>,
     /// How often in a row a preferred replica was of no use.
@@ -146,7 +146,7 @@ impl Partition {
         }
     }
 
-    /// Whether a response of `broker` to `entry` is for the position and token of now (I7, I8, E3).
+    /// Whether a response of `broker` to `entry` is for the position and token of now (FAILURES I7, I8, E3).
     pub(crate) fn awaits(&self, entry: &Entry, broker: BrokerId) -> bool {
         self.state == State::Fetching
             && self.source() == Some(broker)

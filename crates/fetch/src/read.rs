@@ -1,7 +1,7 @@
 //! Reads the headers of the batches in a records field, and selects those that the application may see.
 //!
-//! Determines the next position: behind the last whole batch, whatever compaction left of it (J3). Drops batches that
-//! end before the position (§3 row 27), control batches, and under read_committed those of aborted transactions (K1 to
+//! Determines the next position: behind the last whole batch, whatever compaction left of it (FAILURES J3). Drops batches that
+//! end before the position (FAILURES INPUT27), control batches, and under read_committed those of aborted transactions (FAILURES K1 to
 //! K5). The checksum of a dropped batch is verified here, as it is not read later.
 
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use offtake_wire::records::{
 
 use crate::chunk::VisibleBatches;
 
-/// How far beyond the high watermark of its own response a batch may end (§3 row 39). The leader reads its watermark
+/// How far beyond the high watermark of its own response a batch may end (FAILURES INPUT39). The leader reads its watermark
 /// first and the log a moment later; what it appends in between is far less than this.
 const MAX_BEYOND_WATERMARK: i64 = 1 << 24;
 
@@ -77,7 +77,7 @@ impl Reader {
         }
         outcome.visible.push(records.slice(segment..at));
         if outcome.error.is_none() {
-            // Where nothing can be peeked at, this ends, or says what is wrong (J2, J4).
+            // Where nothing can be peeked at, this ends, or says what is wrong (FAILURES J2, J4).
             outcome.error = batches.next().and_then(Result::err);
         }
         outcome

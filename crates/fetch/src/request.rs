@@ -79,7 +79,7 @@ impl Fetcher {
         }
     }
 
-    /// Frees memory that paused partitions hold when others need it (I12). Frames that only paused partitions hold may keep a
+    /// Frees memory that paused partitions hold when others need it (FAILURES I12). Frames that only paused partitions hold may keep a
     /// quarter of the budget: the others can do with the rest, and a partition that is paused for a moment is not
     /// read twice. Beyond that, queued chunks are dropped, the newest first, to be fetched again after the pause; and what has been
     /// taken is asked for, the oldest first.
@@ -317,7 +317,7 @@ impl Allowance {
     }
 
     /// `max_bytes` of the request. At most half of what is left, so that a broker that does not answer leaves something for those
-    /// that are asked later (I12).
+    /// that are asked later (FAILURES I12).
     fn request_bytes(self, partitions: usize) -> usize {
         self.slice.min(self.remaining.div_ceil(2)).min(self.partition.saturating_mul(partitions))
     }

@@ -127,7 +127,7 @@ impl Fetcher {
         }
     }
 
-    /// A request failed as a whole: positions stay, the session starts anew (A1), and the broker is asked again after a pause.
+    /// A request failed as a whole: positions stay, the session starts anew (FAILURES A1), and the broker is asked again after a pause.
     /// Leaders may have changed.
     fn broker_failed(&mut self, now: Instant, broker: BrokerId, error: BrokerError) {
         let Some(node) = self.nodes.get_mut(&broker) else { return };
@@ -168,7 +168,7 @@ impl Fetcher {
                     ErrorCode::FetchSessionIdNotFound => node.session.forget(),
                     _ => node.session.restart(),
                 }
-                // A session may be lost at any time: a full request follows at once (I1), but only once.
+                // A session may be lost at any time: a full request follows at once (FAILURES I1), but only once.
                 node.refusals = node.refusals.saturating_add(1);
                 if node.refusals > 1 {
                     self.broker_failed(now, broker, BrokerError::Refused(code));
@@ -207,7 +207,7 @@ impl Fetcher {
             in_flight.may_wait && now.saturating_duration_since(in_flight.sent) < self.config.max_wait / 2
         });
         if early && !has_news {
-            // Brokers wait when they have nothing: one that does not must not make us spin (S15).
+            // Brokers wait when they have nothing: one that does not must not make us spin (FAILURES SAFE15).
             node.call = Call::Due(now + node.empty_backoff.next_wait());
         } else {
             node.empty_backoff.reset();
@@ -224,7 +224,7 @@ impl Fetcher {
             for data in topic.partitions {
                 let tp = TopicPartition::new(&name, data.partition_index);
                 let Some(entry) = self.nodes.get(&broker).and_then(|node| node.session.entry(&tp)) else {
-                    continue; // not asked for (I3)
+                    continue; // not asked for (FAILURES I3)
                 };
                 if !entry.topic_id.is_zero() && !topic.topic_id.is_zero() && entry.topic_id != topic.topic_id
                 {
@@ -242,7 +242,7 @@ impl Fetcher {
                     {
                         node.session.note_records(&tp);
                     }
-                    has_news |= self.on_partition(reply, &tp, entry, data); // a second time it is a repeat (I4)
+                    has_news |= self.on_partition(reply, &tp, entry, data); // a second time it is a repeat (FAILURES I4)
                 }
             }
         }
@@ -269,7 +269,7 @@ impl Fetcher {
         let Some(partition) =
             self.partitions.get_mut(tp).filter(|partition| partition.awaits(&entry, broker))
         else {
-            return true; // asked for before a seek, a revoke, a new leader (I7, I8, E3)
+            return true; // asked for before a seek, a revoke, a new leader (FAILURES I7, I8, E3)
         };
         if !data.error_code.is_ok() {
             self.on_partition_error(reply, tp, entry, &data);
@@ -371,7 +371,7 @@ impl Fetcher {
             Some(error) => self.failed(tp, PartitionError::Records(error)),
             None if moved => {}
             None => {
-                // Only batches from before the position (§3 row 27).
+                // Only batches from before the position (FAILURES INPUT27).
                 let tries = self
                     .pause_after_trouble(reply.now, tp)
                     .map_or(0, |partition| partition.backoff.failures());
@@ -409,12 +409,12 @@ impl Fetcher {
         let Reply { now, broker, endpoints, .. } = *reply;
         let Some(partition) = self.partitions.get_mut(tp) else { return };
         if partition.leader != Some(broker) {
-            // After an error of a replica the leader is asked, above all about where the log begins and ends (I9).
+            // After an error of a replica the leader is asked, above all about where the log begins and ends (FAILURES I9).
             return self.back_to_leader(now, tp);
         }
         match remedy(data.error_code) {
             Remedy::Reset if entry.last_fetched_epoch.is_some() => {
-                // A leader that does not know the epoch of our last record refuses a good position too (L4).
+                // A leader that does not know the epoch of our last record refuses a good position too (FAILURES L4).
                 partition.tell_epoch = false;
             }
             Remedy::Reset => self.out_of_range(tp),

@@ -31,7 +31,7 @@ impl Fetcher {
         self.unrouted.extend(changed.map(|(tp, _)| tp.clone()).collect::<Vec<_>>());
         self.route_all(now, cluster);
         for node in self.nodes.values_mut() {
-            // Ids have become known: from now on topics may go by id (I13).
+            // Ids have become known: from now on topics may go by id (FAILURES I13).
             let has_id = |tp| self.partitions.get(tp).is_some_and(|partition| !partition.topic_id.is_zero());
             if node.session.by_name() && !node.wanted.is_empty() && node.wanted.iter().all(has_id) {
                 node.session.restart();
@@ -65,7 +65,7 @@ impl Fetcher {
         }
     }
 
-    /// Asks for metadata, and again after a pause, for as long as a partition has no leader (B1, B5).
+    /// Asks for metadata, and again after a pause, for as long as a partition has no leader (FAILURES B1, B5).
     pub(crate) fn look_up(&mut self, now: Instant) {
         self.refresh = true;
         self.lookup_at = Some(now + self.lookup.next_wait());
@@ -87,7 +87,7 @@ impl Fetcher {
                 }
             }
             let advanced = match (partition.leader_epoch, info.epoch) {
-                (Some(known), Some(told)) if told < known => return, // an old view (B2)
+                (Some(known), Some(told)) if told < known => return, // an old view (FAILURES B2)
                 (Some(known), Some(told)) => told > known,
                 _ => false,
             };
@@ -99,7 +99,7 @@ impl Fetcher {
                 partition.replica = None;
             }
             if advanced || moved {
-                // The first fetch at a new leader waits for nothing (I5).
+                // The first fetch at a new leader waits for nothing (FAILURES I5).
                 partition.state = State::Fetching;
             }
             if advanced && partition.position.epoch.is_some() {
@@ -108,7 +108,7 @@ impl Fetcher {
                 self.events.push_back(Event::Validate { partition: tp.clone(), token, position });
             }
         }
-        // Metadata that leaves the partition out says nothing about it (B5).
+        // Metadata that leaves the partition out says nothing about it (FAILURES B5).
         if partition.leader.is_some() {
             self.leaderless.remove(tp);
         } else {
@@ -211,7 +211,7 @@ impl Fetcher {
         self.partitions.get_mut(tp)
     }
 
-    /// A preferred replica did not serve the partition: it is fetched from the leader, without an event (I9). A leader that keeps
+    /// A preferred replica did not serve the partition: it is fetched from the leader, without an event (FAILURES I9). A leader that keeps
     /// naming such a replica is not told our rack for a while, so that it sends the records itself.
     pub(crate) fn back_to_leader(&mut self, now: Instant, tp: &TopicPartition) {
         let Some(partition) = self.partitions.get_mut(tp) else { return };
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "some moment to count from")]
-    fn s15_a_view_costs_what_it_changes() {
+    fn safe15_a_view_costs_what_it_changes() {
         let now = Instant::now();
         let mut cluster = large();
         let mut fetcher = Fetcher::new(Config::default());

@@ -20,7 +20,7 @@ use crate::Watermarks;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     /// Not sent: it makes a seek to the same offset a change, so that the response to the earlier request is not taken
-    /// for one to the later (I7, I15).
+    /// for one to the later (FAILURES I7, I15).
     pub(crate) token: Token,
     pub(crate) topic_id: Uuid,
     pub(crate) offset: i64,
@@ -37,7 +37,7 @@ pub(crate) struct Session {
     epoch: i32,
     /// Whether the next request is a full one, whatever becomes of the one in flight.
     restarts: bool,
-    /// Whether topics go by id (KIP-516). Must not change within a session (I13).
+    /// Whether topics go by id (KIP-516). Must not change within a session (FAILURES I13).
     by_id: bool,
     entries: BTreeMap<TopicPartition, Entry>,
     /// The watermarks that the broker reported last. It does not repeat them while they stay the same, even if the partition was
@@ -108,7 +108,7 @@ impl Session {
     /// The broker has accepted the request that was built last, and says that this is its session.
     pub(crate) fn accept(&mut self, id: i32) {
         if id == 0 {
-            // Its session cache is full: each request is a full one until it has room (I2).
+            // Its session cache is full: each request is a full one until it has room (FAILURES I2).
             self.forget();
         } else if self.epoch == 0 || id == self.id {
             self.id = id;

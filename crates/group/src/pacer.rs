@@ -72,7 +72,7 @@ mod tests {
     };
 
     #[test]
-    fn l3_quick_heartbeats_grow_apart_and_end() {
+    fn live3_quick_heartbeats_grow_apart_and_end() {
         #[expect(clippy::disallowed_methods, reason = "an origin for virtual time; only differences count")]
         let base = Instant::now();
         let at = |millis: u64| base + Duration::from_millis(millis);
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn l3_a_burst_never_makes_a_heartbeat_late() {
+    fn live3_a_burst_never_makes_a_heartbeat_late() {
         #[expect(clippy::disallowed_methods, reason = "an origin for virtual time; only differences count")]
         let base = Instant::now();
         let mut pacer = HeartbeatPacer::default();

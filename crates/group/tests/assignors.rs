@@ -487,7 +487,7 @@ fn e7_ten_thousand_partitions_come_to_rest_within_a_bound_of_steps() {
 }
 
 #[test]
-fn bug_26_large_unequal_groups_are_assigned_in_bounded_time() {
+fn bug26_large_unequal_groups_are_assigned_in_bounded_time() {
     let counts: Partitions = (0..60u8).map(|n| (topic(n), 50)).collect();
     let mut members = Members::new();
     for m in 0..120usize {

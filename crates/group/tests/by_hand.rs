@@ -272,7 +272,7 @@ fn d6_a_leader_makes_the_best_of_what_others_wrote() {
 }
 
 #[test]
-fn s3_50_an_assignment_that_cannot_be_read_is_asked_for_again() {
+fn input50_an_assignment_that_cannot_be_read_is_asked_for_again() {
     let mut hand = Hand::new(config(Assignor::CooperativeSticky));
     hand.joins();
     hand.hears(joined(1, "leader", "me", vec![]));
@@ -462,7 +462,7 @@ fn nothing_leaves_while_nobody_knows_the_coordinator_and_nobody_spins() {
 }
 
 #[test]
-fn s9_a_revoke_that_nobody_has_heard_of_is_lost_when_everything_is() {
+fn safe9_a_revoke_that_nobody_has_heard_of_is_lost_when_everything_is() {
     let mut hand = Hand::new(config(Assignor::Range));
     hand.joins();
     let join = JoinGroupResponse { protocol_name: Some("range".into()), ..joined(1, "leader", "me", vec![]) };
@@ -483,7 +483,7 @@ fn s9_a_revoke_that_nobody_has_heard_of_is_lost_when_everything_is() {
 }
 
 #[test]
-fn s9_what_is_being_revoked_is_not_lost_too() {
+fn safe9_what_is_being_revoked_is_not_lost_too() {
     let mut hand = Hand::new(config(Assignor::CooperativeSticky));
     hand.settles_with(1, &[0, 1]);
     hand.wait(BEAT);
@@ -626,7 +626,7 @@ fn e5_who_only_waited_long_for_the_others_keeps_what_it_holds() {
 
 /// Kafka renews a session when a generation begins, not when somebody asks for its part of one that has begun.
 #[test]
-fn s7_a_session_counts_from_the_join_and_not_from_a_sync_that_was_late() {
+fn safe7_a_session_counts_from_the_join_and_not_from_a_sync_that_was_late() {
     let config = config(Assignor::CooperativeSticky);
     let session = config.session_timeout;
     let mut hand = Hand::new(config);
@@ -642,7 +642,7 @@ fn s7_a_session_counts_from_the_join_and_not_from_a_sync_that_was_late() {
 
 /// Neither JoinGroup nor SyncGroup renews the session of a member that they tell nothing new. Found by the arena (47002).
 #[test]
-fn s7_who_joins_a_generation_again_that_still_goes_on_proves_itself_first() {
+fn safe7_who_joins_a_generation_again_that_still_goes_on_proves_itself_first() {
     let mut hand =
         Hand::new(Config { instance_id: Some("one".into()), ..config(Assignor::CooperativeSticky) });
     hand.settles_with(3, &[0]);
@@ -957,7 +957,7 @@ fn d11_while_a_join_waits_heartbeats_of_the_old_generation_keep_what_is_kept() {
 }
 
 #[test]
-fn s6_what_is_kept_while_a_join_waits_is_kept_no_longer_than_the_group_would_wait() {
+fn safe6_what_is_kept_while_a_join_waits_is_kept_no_longer_than_the_group_would_wait() {
     let mut hand = waits_to_join();
     let undisturbed = hand.now - Duration::from_millis(BEAT);
     for _ in 0..97 {
@@ -969,7 +969,7 @@ fn s6_what_is_kept_while_a_join_waits_is_kept_no_longer_than_the_group_would_wai
 }
 
 #[test]
-fn s6_a_heartbeat_while_syncing_that_renews_no_session_renews_nothing() {
+fn safe6_a_heartbeat_while_syncing_that_renews_no_session_renews_nothing() {
     let mut hand = waits_to_join();
     hand.hears(joined(2, "leader", "me", vec![]));
     hand.syncs();
@@ -1077,7 +1077,7 @@ fn e8_leaving_while_a_join_waits_is_said_at_once() {
 }
 
 #[test]
-fn s9_a_release_that_is_not_open_changes_nothing() {
+fn safe9_a_release_that_is_not_open_changes_nothing() {
     let mut hand = Hand::new(config(Assignor::Range));
     hand.joins();
     let range = |generation| JoinGroupResponse {

@@ -191,7 +191,7 @@ fn e1_a_partition_moves_only_after_its_owner_has_let_go() {
 }
 
 #[test]
-fn l3_a_cooperative_change_takes_two_rounds() {
+fn live3_a_cooperative_change_takes_two_rounds() {
     let mut sim = cooperative(11);
     sim.join();
     sim.settle();
@@ -300,7 +300,7 @@ fn d9_a_callback_that_outlives_the_rebalance_costs_the_membership_but_not_the_gr
 }
 
 #[test]
-fn d12_l4_fifty_members_one_by_one_need_at_most_two_generations_each() {
+fn d12_live4_fifty_members_one_by_one_need_at_most_two_generations_each() {
     for assignors in [&[Range], &[CooperativeSticky]] {
         let mut sim = Sim::seeded(18).with_topic("orders", 60).with(assignors);
         for _ in 0..50 {
@@ -500,7 +500,7 @@ fn m2_who_cannot_reach_the_coordinator_for_a_session_has_lost_what_it_had() {
         sim.until("it gives itself up", |sim| !sim.lost(a).is_empty());
         assert!(sim.now <= cut + sim.session());
         sim.until("b has it all", |sim| sim.has(b) == 4);
-        assert!(sim.now - cut <= sim.session() + 5_000, "L5");
+        assert!(sim.now - cut <= sim.session() + 5_000, "LIVE5");
         sim.cut.clear();
         sim.settle();
         assert_eq!((sim.has(a), sim.has(b)), (2, 2));
@@ -516,7 +516,7 @@ fn m4_who_wakes_from_a_stop_beyond_its_session_hands_nothing_out() {
     sim.run(29_999);
     assert_eq!(sim.has(b), 4);
     assert!(sim.processes[a].member.valid_until().unwrap() < sim.at(sim.now));
-    sim.run(2); // S6 is checked at every step
+    sim.run(2); // SAFE6 is checked at every step
     assert_eq!(sim.lost(a).len(), 2);
     sim.settle();
 }

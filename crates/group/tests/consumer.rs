@@ -72,7 +72,7 @@ fn e1_a_partition_moves_only_after_its_owner_has_let_go() {
 }
 
 #[test]
-fn l3_a_change_takes_three_heartbeat_intervals_at_most() {
+fn live3_a_change_takes_three_heartbeat_intervals_at_most() {
     let mut sim = modern(4);
     sim.join();
     sim.settle();
@@ -229,7 +229,7 @@ fn f6_an_answer_without_sense_makes_nobody_leave_or_spin() {
 }
 
 #[test]
-fn f6_s3_51_no_interval_that_a_broker_asks_for_makes_a_member_spin_or_lose_its_place() {
+fn f6_input51_no_interval_that_a_broker_asks_for_makes_a_member_spin_or_lose_its_place() {
     for (wanted, least, most) in [(0, 10, 40), (-5, 10, 40), (1, 10, 600), (i32::MAX, 10, 40)] {
         let mut sim = modern(13);
         let (a, b) = (sim.join(), sim.join());
@@ -447,7 +447,7 @@ fn m4_who_wakes_from_a_stop_beyond_its_session_hands_nothing_out() {
     sim.run(29_999);
     assert_eq!(sim.has(b), 4);
     assert!(sim.processes[a].member.valid_until().unwrap() < sim.at(sim.now));
-    sim.run(2); // S6 is checked at every step
+    sim.run(2); // SAFE6 is checked at every step
     assert_eq!(sim.lost(a).len(), 2);
     sim.settle();
 }

@@ -35,7 +35,7 @@ fn last_gain(sim: &Sim, who: usize) -> Millis {
 }
 
 #[test]
-fn l3_what_moves_is_nobodys_for_far_less_than_a_heartbeat_interval() {
+fn live3_what_moves_is_nobodys_for_far_less_than_a_heartbeat_interval() {
     for seed in 0..20 {
         let mut sim = cooperative(seed, 6);
         sim.join();
@@ -52,7 +52,7 @@ fn l3_what_moves_is_nobodys_for_far_less_than_a_heartbeat_interval() {
 }
 
 #[test]
-fn l3_a_listener_that_takes_a_second_is_waited_for_at_the_same_pace() {
+fn live3_a_listener_that_takes_a_second_is_waited_for_at_the_same_pace() {
     let mut sim = cooperative(30, 6);
     for _ in 0..2 {
         let who = sim.join();
@@ -68,7 +68,7 @@ fn l3_a_listener_that_takes_a_second_is_waited_for_at_the_same_pace() {
 }
 
 #[test]
-fn l3_who_beats_in_step_with_the_dead_hears_of_it_just_after_its_session() {
+fn live3_who_beats_in_step_with_the_dead_hears_of_it_just_after_its_session() {
     for seed in 0..20 {
         let sim = Sim::seeded(seed).with_topic("orders", 6).with(&[BuiltIn::Range]);
         let mut sim = sim.with_session(Duration::from_secs(9));

@@ -1,6 +1,6 @@
 //! Random histories: members come, go, die, stop, are slow, change their minds; the network loses and delays; the
 //! coordinator moves. The invariants are checked at every step ([`sim`]); when the trouble ends everything must be owned
-//! again within bounds (L1), and no more generations must have passed than there were reasons for (L4).
+//! again within bounds (LIVE1), and no more generations must have passed than there were reasons for (LIVE4).
 
 mod sim;
 

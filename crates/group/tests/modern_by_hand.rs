@@ -342,7 +342,7 @@ fn m2_the_session_timeout_that_is_learnt_counts() {
 }
 
 #[test]
-fn l3_who_has_just_joined_asks_often_for_two_intervals_and_then_as_the_broker_wants() {
+fn live3_who_has_just_joined_asks_often_for_two_intervals_and_then_as_the_broker_wants() {
     let mut hand = Hand::knowing(None);
     hand.member.subscribe(hand.now, topics(&["a"]));
     hand.says().unwrap();
@@ -356,7 +356,7 @@ fn l3_who_has_just_joined_asks_often_for_two_intervals_and_then_as_the_broker_wa
 }
 
 #[test]
-fn l3_what_is_let_go_is_said_at_once_and_what_follows_is_asked_for_often() {
+fn live3_what_is_let_go_is_said_at_once_and_what_follows_is_asked_for_often() {
     let mut hand = Hand::knowing(None);
     hand.member.subscribe(hand.now, topics(&["a"]));
     hand.settles_with(&[0, 1]);
@@ -493,7 +493,7 @@ fn q4_an_error_that_the_broker_cannot_name_is_told_after_a_few_times() {
 }
 
 #[test]
-fn l3_a_long_interval_makes_the_quick_heartbeats_no_more() {
+fn live3_a_long_interval_makes_the_quick_heartbeats_no_more() {
     let mut hand = Hand::knowing(None);
     hand.session_ms = Some(24 * 3_600_000);
     hand.member.subscribe(hand.now, topics(&["a"]));

@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn s15_no_setting_makes_a_wait_of_nothing_or_overflows() {
+    fn safe15_no_setting_makes_a_wait_of_nothing_or_overflows() {
         for (base, max) in [
             (Duration::ZERO, Duration::ZERO),
             (Duration::MAX, Duration::MAX),

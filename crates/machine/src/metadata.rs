@@ -301,7 +301,7 @@ impl Metadata {
             NextRefresh::AtOnce => Duration::ZERO,
             NextRefresh::AsAnswered if complete => {
                 self.backoff.reset();
-                // Even `metadata.max.age.ms=0` makes no busy loop (FAILURES S15).
+                // Even `metadata.max.age.ms=0` makes no busy loop (FAILURES SAFE15).
                 self.config.max_age.max(self.config.backoff.base).max(SHORTEST_AGE)
             }
             NextRefresh::AsAnswered | NextRefresh::Soon => self.backoff.next_wait(),

@@ -2,7 +2,7 @@
 //!
 //! Each frame gets a buffer of its own, and is read straight into it: only the bytes that came in one read with the
 //! length are copied, 16 KiB at most. A new buffer begins small and doubles as bytes arrive, so that a false length costs no more
-//! than twice what was sent (FAILURES A4, §3 row 2). Up to the largest frame that this connection has received, a length is
+//! than twice what was sent (FAILURES A4, INPUT2). Up to the largest frame that this connection has received, a length is
 //! trusted at once, so that large responses are never moved. Large buffers are [used again](crate::frame_pool).
 //!
 //! Cancel-safe: dropping [`Frames::next`] loses nothing.

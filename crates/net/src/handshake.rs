@@ -1,7 +1,7 @@
 //! The handshake of each connection: the exchange of ApiVersions, and the errors when the peer is no Kafka broker.
 //!
 //! KIP-35, KIP-511. Versions are negotiated on every connection, as a broker may have been up- or downgraded meanwhile
-//! (FAILURES Q2). They are kept as ranges, as brokers drop old versions too (Q3).
+//! (FAILURES Q2). They are kept as ranges, as brokers drop old versions too (FAILURES Q3).
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use offtake_wire::{Request, Response};
 
-/// The longest throttle that is obeyed (FAILURES §3 row 51).
+/// The longest throttle that is obeyed (FAILURES INPUT51).
 const MAX_THROTTLE: Duration = Duration::from_secs(3600);
 
 /// The throttle time of a response.

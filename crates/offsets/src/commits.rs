@@ -3,7 +3,7 @@
 //! Of each partition at most one commit is in flight. The next is sent when that one is answered, so that an older one never
 //! lands after a newer one (FAILURES H1). Commits that come meanwhile are sent as one, with the highest offset: however often an
 //! application commits, the queue is one round trip behind. An automatic commit is not queued. It is made when it can be sent,
-//! of what is finished then, and after a failure it is made again (H4).
+//! of what is finished then, and after a failure it is made again (FAILURES H4).
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},

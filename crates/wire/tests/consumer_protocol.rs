@@ -1,5 +1,4 @@
-//! Subscriptions and assignments come from other members, in other languages and of other years (FAILURES §3
-//! row 50).
+//! Subscriptions and assignments come from other members, in other languages and of other years (FAILURES INPUT50).
 
 use bytes::Bytes;
 use offtake_wire::{ConsumerProtocolAssignment, ConsumerProtocolSubscription, DecodeError, TopicPartition};
@@ -9,7 +8,7 @@ fn subscription(bytes: &[u8]) -> Result<ConsumerProtocolSubscription, DecodeErro
 }
 
 #[test]
-fn s3_50_a_subscription_of_a_later_version_is_read_as_our_latest() {
+fn input50_a_subscription_of_a_later_version_is_read_as_our_latest() {
     let sent = ConsumerProtocolSubscription {
         topics: vec!["orders".into()],
         user_data: Some(Bytes::from_static(b"sticky")),
@@ -31,7 +30,7 @@ fn s3_50_a_subscription_of_a_later_version_is_read_as_our_latest() {
 }
 
 #[test]
-fn s3_50_a_subscription_that_is_none_is_refused() {
+fn input50_a_subscription_that_is_none_is_refused() {
     assert!(matches!(subscription(&[]), Err(DecodeError::Short { .. })), "no bytes at all");
     assert!(matches!(subscription(&[0]), Err(DecodeError::Short { .. })), "half a version");
     for version in [-1, i16::MIN] {
@@ -48,7 +47,7 @@ fn s3_50_a_subscription_that_is_none_is_refused() {
 }
 
 #[test]
-fn s3_50_an_assignment_that_makes_no_sense_is_read_and_one_that_is_broken_is_refused() {
+fn input50_an_assignment_that_makes_no_sense_is_read_and_one_that_is_broken_is_refused() {
     let sent = ConsumerProtocolAssignment {
         assigned_partitions: vec![
             TopicPartition { topic: String::new(), partitions: vec![-1, -1, i32::MAX] };

@@ -1,4 +1,4 @@
-//! FAILURES §3, the rows that are the messages': bytes that no honest broker or group member sends. Each test
+//! Bad input of `docs/failures.md` that is the messages': bytes that no honest broker or group member sends. Each test
 //! is named by its row.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
@@ -28,13 +28,13 @@ fn reader(bytes: &[u8]) -> Reader {
 }
 
 #[test]
-fn s3_01_a_negative_frame_length_is_refused() {
+fn input1_a_negative_frame_length_is_refused() {
     assert_eq!(check_frame_len([0xff; 4], CAP), Err(FrameError::Negative { length: -1 }));
     assert_eq!(check_frame_len([0x80, 0, 0, 0], CAP), Err(FrameError::Negative { length: i32::MIN }));
 }
 
 #[test]
-fn s3_02_a_huge_frame_length_is_refused_before_anything_is_allocated() {
+fn input2_a_huge_frame_length_is_refused_before_anything_is_allocated() {
     assert_eq!(check_frame_len((CAP as u32).to_be_bytes(), CAP), Ok(CAP));
     let over = CAP + 1;
     let refused = check_frame_len((over as u32).to_be_bytes(), CAP);
@@ -53,7 +53,7 @@ fn a5_an_http_answer_and_a_tls_record_are_called_by_their_names() {
 }
 
 #[test]
-fn s3_03_a_frame_too_short_for_a_header_is_refused() {
+fn input3_a_frame_too_short_for_a_header_is_refused() {
     for length in 0..4 {
         let refused = check_frame_len([0, 0, 0, length], CAP);
         assert_eq!(refused, Err(FrameError::TooShort { length: length.into() }));
@@ -69,7 +69,7 @@ fn s3_03_a_frame_too_short_for_a_header_is_refused() {
 }
 
 #[test]
-fn s3_06_trailing_bytes_are_refused_by_the_strict_and_counted_by_the_lenient() {
+fn input6_trailing_bytes_are_refused_by_the_strict_and_counted_by_the_lenient() {
     let body = [0, 0, 0, 0]; // version 0: an error code, and two bytes too many
     let left_over = DecodeError::Trailing { what: "HeartbeatResponse.error_code", left: 2 };
     assert_eq!(read::<HeartbeatResponse>(0, body), Err(left_over));
@@ -80,7 +80,7 @@ fn s3_06_trailing_bytes_are_refused_by_the_strict_and_counted_by_the_lenient() {
 }
 
 #[test]
-fn s3_07_null_and_negative_lengths_are_refused_where_there_is_no_null() {
+fn input7_null_and_negative_lengths_are_refused_where_there_is_no_null() {
     let null = |what| DecodeError::Null { what };
     let negative = |what, length| DecodeError::NegativeLength { what, length };
     // LeaveGroup 0: group_id; SyncGroup 0: error_code, assignment; Metadata 0: brokers; compact: 0 is null.
@@ -99,7 +99,7 @@ fn s3_07_null_and_negative_lengths_are_refused_where_there_is_no_null() {
 }
 
 #[test]
-fn s3_07_a_length_beyond_the_bytes_left_is_refused() {
+fn input7_a_length_beyond_the_bytes_left_is_refused() {
     let short = |needed, left| Err(DecodeError::Short { what: "LeaveGroupRequest.group_id", needed, left });
     assert_eq!(read::<LeaveGroupRequest>(0, [0x7f, 0xff, b'g']), short(32767, 1));
     assert_eq!(read::<LeaveGroupRequest>(4, [5, b'g', b'r']), short(4, 2));
@@ -109,7 +109,7 @@ fn s3_07_a_length_beyond_the_bytes_left_is_refused() {
 }
 
 #[test]
-fn s3_08_a_compact_string_longer_than_kafkas_strings_is_refused() {
+fn input8_a_compact_string_longer_than_kafkas_strings_is_refused() {
     let text = |length: u32| {
         let mut w = Writer::new();
         w.unsigned_varint(length + 1);
@@ -121,7 +121,7 @@ fn s3_08_a_compact_string_longer_than_kafkas_strings_is_refused() {
 }
 
 #[test]
-fn s3_09_text_that_is_not_utf8_is_refused() {
+fn input9_text_that_is_not_utf8_is_refused() {
     let not_utf8 = Err(DecodeError::NotUtf8 { what: "LeaveGroupRequest.group_id" });
     for bytes in [b"\xff\xff".as_slice(), b"\xc3", b"\xed\xa0\x80", b"ok\xf0\x9f"] {
         let mut body = vec![0, bytes.len() as u8];
@@ -131,7 +131,7 @@ fn s3_09_text_that_is_not_utf8_is_refused() {
 }
 
 #[test]
-fn s3_10_an_array_count_beyond_the_bytes_left_is_refused() {
+fn input10_an_array_count_beyond_the_bytes_left_is_refused() {
     let refused = read::<MetadataResponse>(0, [0x7f, 0xff, 0xff, 0xff]);
     let (what, count) = ("MetadataResponse.brokers", i32::MAX as usize);
     assert_eq!(refused, Err(DecodeError::Count { what, count, min_size: 10, left: 0 }));
@@ -145,7 +145,7 @@ fn s3_10_an_array_count_beyond_the_bytes_left_is_refused() {
 }
 
 #[test]
-fn s3_10_a_count_that_fits_but_one_byte_is_the_limit() {
+fn input10_a_count_that_fits_but_one_byte_is_the_limit() {
     // Three strings of at least one byte each; then the tagged fields.
     assert!(read::<ListGroupsRequest>(4, [4, 1, 1, 1, 0]).is_ok());
     let refused = read::<ListGroupsRequest>(4, [6, 1, 1, 1, 0]);
@@ -154,7 +154,7 @@ fn s3_10_a_count_that_fits_but_one_byte_is_the_limit() {
 }
 
 #[test]
-fn s3_11_elements_that_cost_next_to_nothing_on_the_wire_are_budgeted() {
+fn input11_elements_that_cost_next_to_nothing_on_the_wire_are_budgeted() {
     // An empty string is one byte on the wire and a `String` here.
     let filter = |count: u32, element: &[u8]| {
         let mut w = Writer::new();
@@ -172,7 +172,7 @@ fn s3_11_elements_that_cost_next_to_nothing_on_the_wire_are_budgeted() {
 }
 
 #[test]
-fn s3_11_the_budget_is_for_the_whole_message_not_for_each_array() {
+fn input11_the_budget_is_for_the_whole_message_not_for_each_array() {
     // Many subscriptions' worth of topics, each under the budget, together far above it.
     let mut w = Writer::new();
     let (outer, inner) = (1_000, 1_000);
@@ -196,7 +196,7 @@ fn s3_11_the_budget_is_for_the_whole_message_not_for_each_array() {
 }
 
 #[test]
-fn s3_13_a_varint_of_more_than_five_or_ten_bytes_is_refused() {
+fn input13_a_varint_of_more_than_five_or_ten_bytes_is_refused() {
     let padded = [0x81, 0x80, 0x80, 0x80, 0x00];
     assert_eq!(reader(&padded).unsigned_varint(), Ok(1), "longer than need be, but it fits");
     let long = [0x81, 0x80, 0x80, 0x80, 0x80, 0x00];
@@ -214,7 +214,7 @@ fn s3_13_a_varint_of_more_than_five_or_ten_bytes_is_refused() {
 }
 
 #[test]
-fn s3_14_a_varint_whose_value_overflows_is_refused() {
+fn input14_a_varint_whose_value_overflows_is_refused() {
     assert_eq!(reader(&[0xff, 0xff, 0xff, 0xff, 0x0f]).unsigned_varint(), Ok(u32::MAX));
     for fifth in [0x10, 0x1f, 0x7f] {
         let refused = reader(&[0xff, 0xff, 0xff, 0xff, fifth]).unsigned_varint();
@@ -250,7 +250,7 @@ fn zigzag_and_varints_come_back_at_their_extremes() {
 }
 
 #[test]
-fn s3_15_four_billion_tags_without_a_byte_end_at_the_first() {
+fn input15_four_billion_tags_without_a_byte_end_at_the_first() {
     let mut asked = 0;
     let end = reader(&[0xff, 0xff, 0xff, 0xff, 0x0f]).tagged_fields(|_, _| {
         asked += 1;
@@ -277,14 +277,14 @@ fn api_versions(tags: &[u8]) -> Result<ApiVersionsResponse, DecodeError> {
 const EPOCH: [u8; 10] = [1, 8, 0, 0, 0, 0, 0, 0, 0, 5]; // tag 1, eight bytes
 
 #[test]
-fn s3_16_a_known_tag_twice_is_refused() {
+fn input16_a_known_tag_twice_is_refused() {
     let twice = [&[2][..], &EPOCH, &EPOCH].concat();
     let what = "ApiVersionsResponse.finalized_features_epoch";
     assert_eq!(api_versions(&twice), Err(DecodeError::DuplicateTag { what, tag: 1 }));
 }
 
 #[test]
-fn s3_16_unknown_tags_are_skipped_in_whatever_order() {
+fn input16_unknown_tags_are_skipped_in_whatever_order() {
     let mixed = [&[5, 77, 2, 0xaa, 0xbb][..], &EPOCH, &[9, 0, 9, 1, 0xff, 3, 1, 1]].concat();
     let read = api_versions(&mixed).unwrap();
     assert_eq!((read.finalized_features_epoch, read.zk_migration_ready), (5, true));
@@ -294,7 +294,7 @@ fn s3_16_unknown_tags_are_skipped_in_whatever_order() {
 }
 
 #[test]
-fn s3_17_a_tag_that_claims_more_than_is_left_is_refused() {
+fn input17_a_tag_that_claims_more_than_is_left_is_refused() {
     let short = |needed, left| {
         let what = "ApiVersionsResponse.throttle_time_ms";
         Err(DecodeError::Short { what, needed, left })
@@ -304,7 +304,7 @@ fn s3_17_a_tag_that_claims_more_than_is_left_is_refused() {
 }
 
 #[test]
-fn s3_17_a_tagged_value_is_confined_to_its_size() {
+fn input17_a_tagged_value_is_confined_to_its_size() {
     let what = "ApiVersionsResponse.finalized_features_epoch";
     // Eight bytes are needed and there, but the tag says four.
     let refused = api_versions(&[1, 1, 4, 0, 0, 0, 0, 0, 0, 0, 5]);
@@ -315,7 +315,7 @@ fn s3_17_a_tagged_value_is_confined_to_its_size() {
 }
 
 #[test]
-fn s3_18_an_unknown_error_code_is_kept() {
+fn input18_an_unknown_error_code_is_kept() {
     let read = read::<HeartbeatResponse>(0, 1234_i16.to_be_bytes()).unwrap();
     assert_eq!(read.error_code, ErrorCode::Unknown(1234));
     assert_eq!(
@@ -332,7 +332,7 @@ fn s3_18_an_unknown_error_code_is_kept() {
 }
 
 #[test]
-fn s3_19_to_22_what_is_well_formed_but_makes_no_sense_is_read_as_it_is() {
+fn input19_to_input22_what_is_well_formed_but_makes_no_sense_is_read_as_it_is() {
     // Judging it is for those who know what was asked; the codec neither drops nor bends a value.
     let mut w = Writer::new();
     w.count(false, Some(2)).unwrap();
@@ -359,7 +359,7 @@ fn s3_19_to_22_what_is_well_formed_but_makes_no_sense_is_read_as_it_is() {
 }
 
 #[test]
-fn s3_51_heartbeat_intervals_come_through_for_the_group_to_clamp() {
+fn input51_heartbeat_intervals_come_through_for_the_group_to_clamp() {
     use offtake_wire::ConsumerGroupHeartbeatResponse as Beat;
     for interval in [0, -1, i32::MIN, i32::MAX] {
         let sent = Beat { heartbeat_interval_ms: interval, throttle_time_ms: interval, ..Beat::default() };

@@ -15,7 +15,7 @@ fn peak() -> usize {
 /// Twenty bytes that claim two billion elements, for every response that begins like this; then as many for
 /// each array that a response can be made to reach with zeros before it.
 #[test]
-fn s3_10_twenty_bytes_that_claim_billions_of_elements_reserve_no_memory() {
+fn input10_twenty_bytes_that_claim_billions_of_elements_reserve_no_memory() {
     let before = peak();
     let mut refused = 0;
     for &api in ApiKey::ALL {

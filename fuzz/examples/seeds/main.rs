@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Three sources: a message with something in every field, for each version in which an API changed; sets that Java
-//! wrote; and the rows of FAILURES §3, each named by its row.
+//! wrote; and bad input, each named by its id in `docs/failures.md`.
 
 mod messages;
 mod records;

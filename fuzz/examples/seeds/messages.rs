@@ -32,7 +32,7 @@ pub(crate) fn filled(corpora: &mut Corpora) {
     }
 }
 
-/// FAILURES §3, the rows that are the messages'.
+/// Bad input of `docs/failures.md` that is the messages'.
 pub(crate) fn hostile(corpora: &mut Corpora) {
     use ApiKey::{
         ApiVersions, ConsumerGroupHeartbeat, Fetch, Heartbeat, JoinGroup, LeaveGroup, ListGroups, Metadata,
@@ -46,32 +46,32 @@ pub(crate) fn hostile(corpora: &mut Corpora) {
     let leader = [&[0; 10][..], &[2], &[0; 16], &[2], &[0; 36], &[1, 1, 9], &[0xff; 8], &[0, 0, 0]].concat();
 
     let responses: &[(&str, ApiKey, i16, &[&[u8]])] = &[
-        ("s3-06-trailing", Heartbeat, 0, &[&[0, 0, 0, 0]]),
-        ("s3-07-null-bytes", SyncGroup, 0, &[&[0, 0, 0xff, 0xff, 0xff, 0xff]]),
-        ("s3-07-negative-bytes", SyncGroup, 0, &[&[0, 0, 0x80, 0, 0, 0]]),
-        ("s3-07-null-array", Metadata, 0, &[&[0xff; 4]]),
-        ("s3-07-null-compact", Metadata, 9, &[&[0; 5]]),
-        ("s3-07-beyond-the-end", SyncGroup, 0, &[&[0, 0, 0x7f, 0xff, 0xff, 0xff, 1]]),
-        ("s3-10-count-old", Metadata, 0, &[MANY, &[0; 16]]),
-        ("s3-10-count-compact", Metadata, 9, &[&[0; 4], MANY_COMPACT, &[0; 9]]),
-        ("s3-11-smallest-elements", ApiVersions, 3, &[&[0, 0], MANY_COMPACT, &[0; 40]]),
-        ("s3-13-endless-varint", Metadata, 9, &[&[0; 4], &[0x80; 12]]),
-        ("s3-13-overlong-varint", ApiVersions, 3, &[&[0, 0, 0x81, 0x80, 0x80, 0, 0, 0, 0, 0, 0]]),
-        ("s3-14-varint-overflow", Metadata, 9, &[&[0; 4], &[0xff, 0xff, 0xff, 0xff, 0x7f]]),
-        ("s3-15-tag-count", ApiVersions, 3, &[&NO_TAGS_YET[..6], MANY_COMPACT]),
-        ("s3-16-known-tag-twice", ApiVersions, 3, &[NO_TAGS_YET, &[2], EPOCH, EPOCH]),
+        ("input6-trailing", Heartbeat, 0, &[&[0, 0, 0, 0]]),
+        ("input7-null-bytes", SyncGroup, 0, &[&[0, 0, 0xff, 0xff, 0xff, 0xff]]),
+        ("input7-negative-bytes", SyncGroup, 0, &[&[0, 0, 0x80, 0, 0, 0]]),
+        ("input7-null-array", Metadata, 0, &[&[0xff; 4]]),
+        ("input7-null-compact", Metadata, 9, &[&[0; 5]]),
+        ("input7-beyond-the-end", SyncGroup, 0, &[&[0, 0, 0x7f, 0xff, 0xff, 0xff, 1]]),
+        ("input10-count-old", Metadata, 0, &[MANY, &[0; 16]]),
+        ("input10-count-compact", Metadata, 9, &[&[0; 4], MANY_COMPACT, &[0; 9]]),
+        ("input11-smallest-elements", ApiVersions, 3, &[&[0, 0], MANY_COMPACT, &[0; 40]]),
+        ("input13-endless-varint", Metadata, 9, &[&[0; 4], &[0x80; 12]]),
+        ("input13-overlong-varint", ApiVersions, 3, &[&[0, 0, 0x81, 0x80, 0x80, 0, 0, 0, 0, 0, 0]]),
+        ("input14-varint-overflow", Metadata, 9, &[&[0; 4], &[0xff, 0xff, 0xff, 0xff, 0x7f]]),
+        ("input15-tag-count", ApiVersions, 3, &[&NO_TAGS_YET[..6], MANY_COMPACT]),
+        ("input16-known-tag-twice", ApiVersions, 3, &[NO_TAGS_YET, &[2], EPOCH, EPOCH]),
         (
-            "s3-16-unknown-tags",
+            "input16-unknown-tags",
             ApiVersions,
             3,
             &[NO_TAGS_YET, &[4, 77, 2, 0xaa, 0xbb], EPOCH, &[9, 0, 9, 1, 0xff]],
         ),
-        ("s3-16-largest-tag", ApiVersions, 3, &[NO_TAGS_YET, &[1, 0xff, 0xff, 0xff, 0xff, 0x0f, 0]]),
-        ("s3-17-tag-beyond-the-end", ApiVersions, 3, &[NO_TAGS_YET, &[1, 77, 4, 0, 0, 0]]),
-        ("s3-17-tag-too-small", ApiVersions, 3, &[NO_TAGS_YET, &[1, 1, 4, 0, 0, 0, 0, 0, 0, 0, 5]]),
-        ("s3-17-tag-too-large", ApiVersions, 3, &[NO_TAGS_YET, &[1, 1, 9, 0, 0, 0, 0, 0, 0, 0, 5, 0]]),
-        ("s3-18-unknown-error", Heartbeat, 0, &[&1234_i16.to_be_bytes()]),
-        ("s3-51-interval", ConsumerGroupHeartbeat, 1, &[&[0; 12], &[0x80, 0, 0, 0], &[0xff, 0]]),
+        ("input16-largest-tag", ApiVersions, 3, &[NO_TAGS_YET, &[1, 0xff, 0xff, 0xff, 0xff, 0x0f, 0]]),
+        ("input17-tag-beyond-the-end", ApiVersions, 3, &[NO_TAGS_YET, &[1, 77, 4, 0, 0, 0]]),
+        ("input17-tag-too-small", ApiVersions, 3, &[NO_TAGS_YET, &[1, 1, 4, 0, 0, 0, 0, 0, 0, 0, 5]]),
+        ("input17-tag-too-large", ApiVersions, 3, &[NO_TAGS_YET, &[1, 1, 9, 0, 0, 0, 0, 0, 0, 0, 5, 0]]),
+        ("input18-unknown-error", Heartbeat, 0, &[&1234_i16.to_be_bytes()]),
+        ("input51-interval", ConsumerGroupHeartbeat, 1, &[&[0; 12], &[0x80, 0, 0, 0], &[0xff, 0]]),
         ("presence", ConsumerGroupHeartbeat, 0, &[&[0; 16], &[2, 1, 0, 0]]),
         ("null-in-an-old-version", JoinGroup, 6, &[&[0; 10], &[0, 1, 1, 1, 0]]),
         ("default-spelled-out", Fetch, 16, &[&leader]),
@@ -85,13 +85,13 @@ pub(crate) fn hostile(corpora: &mut Corpora) {
     }
 
     let requests: &[(&str, ApiKey, i16, &[&[u8]])] = &[
-        ("s3-07-null-string", LeaveGroup, 0, &[&[0xff, 0xff]]),
-        ("s3-07-negative-string", LeaveGroup, 0, &[&[0x80, 0]]),
-        ("s3-08-long-compact-string", LeaveGroup, 4, &[&long]),
-        ("s3-09-not-utf8", LeaveGroup, 0, &[&[0, 2, 0xc3, 0x28, 0, 0]]),
-        ("s3-09-surrogate", LeaveGroup, 0, &[&[0, 3, 0xed, 0xa0, 0x80, 0, 0]]),
-        ("s3-10-count-old", LeaveGroup, 3, &[&[0, 0], MANY, &[0; 16]]),
-        ("s3-10-count-compact", ListGroups, 4, &[MANY_COMPACT, &[0; 16]]),
+        ("input7-null-string", LeaveGroup, 0, &[&[0xff, 0xff]]),
+        ("input7-negative-string", LeaveGroup, 0, &[&[0x80, 0]]),
+        ("input8-long-compact-string", LeaveGroup, 4, &[&long]),
+        ("input9-not-utf8", LeaveGroup, 0, &[&[0, 2, 0xc3, 0x28, 0, 0]]),
+        ("input9-surrogate", LeaveGroup, 0, &[&[0, 3, 0xed, 0xa0, 0x80, 0, 0]]),
+        ("input10-count-old", LeaveGroup, 3, &[&[0, 0], MANY, &[0; 16]]),
+        ("input10-count-compact", ListGroups, 4, &[MANY_COMPACT, &[0; 16]]),
         ("null-topics", Metadata, 1, &[&[0xff; 4]]),
     ];
     for (name, api, version, parts) in requests {
@@ -103,18 +103,18 @@ pub(crate) fn hostile(corpora: &mut Corpora) {
     }
 }
 
-/// Streams: honest ones, and rows 1 to 5.
+/// Streams: honest ones, and INPUT1 to INPUT5.
 pub(crate) fn frames(corpora: &mut Corpora) {
     let prefix = select::prefix(ApiKey::Heartbeat, 0, false);
     let beat = encode_response(7, 0, &Response::from(HeartbeatResponse::default())).expect("it is small");
     let large = [&70_u32.to_be_bytes()[..], &[0; 70]].concat();
     let streams: &[(&str, u8, &[&[u8]])] = &[
         ("three", 0, &[&beat, &beat, &beat]),
-        ("s3-01-negative", 0, &[&beat, &[0xff; 4]]),
-        ("s3-02-huge", 0, &[&[0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0]]),
-        ("s3-02-above-the-cap", 1, &[&large]),
-        ("s3-03-empty", 0, &[&beat, &[0, 0, 0, 0], &beat]),
-        ("s3-03-short", 0, &[&[0, 0, 0, 3, 1, 1, 1]]),
+        ("input1-negative", 0, &[&beat, &[0xff; 4]]),
+        ("input2-huge", 0, &[&[0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0]]),
+        ("input2-above-the-cap", 1, &[&large]),
+        ("input3-empty", 0, &[&beat, &[0, 0, 0, 0], &beat]),
+        ("input3-short", 0, &[&[0, 0, 0, 3, 1, 1, 1]]),
         ("a4-cut", 0, &[&large[..60]]),
         ("a5-http", 0, &[b"HTTP/1.1 400 Bad Request\r\n\r\n"]),
         ("a5-tls-alert", 0, &[&[0x15, 3, 3, 0, 2, 2, 40]]),
@@ -140,7 +140,7 @@ pub(crate) fn frames(corpora: &mut Corpora) {
     }
 }
 
-/// Subscriptions and assignments, and row 50.
+/// Subscriptions and assignments, and INPUT50.
 pub(crate) fn consumer_protocol(corpora: &mut Corpora) {
     let owned = vec![TopicPartition { topic: "orders".into(), partitions: vec![0, 3] }];
     let subscription = ConsumerProtocolSubscription {
@@ -179,16 +179,16 @@ pub(crate) fn consumer_protocol(corpora: &mut Corpora) {
         );
     }
     let latest = subscription.encode_versioned(3).expect("it is small");
-    corpora.add("subscription", "s3-50-later-version", &[&[0, 9], &latest[2..], b"what later members say"]);
-    corpora.add("subscription", "s3-50-negative-version", &[&[0xff, 0xff], &latest[2..]]);
-    corpora.add("subscription", "s3-50-short", &[&[0]]);
-    corpora.add("subscription", "s3-50-many-topics", &[&[0, 0, 0x7f, 0xff, 0xff, 0xff]]);
-    corpora.add("subscription", "s3-50-null-topics", &[&[0, 0, 0xff, 0xff, 0xff, 0xff]]);
-    corpora.add("subscription", "s3-50-huge-user-data", &[&[0, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff]]);
-    corpora.add("assignment", "s3-50-nonsense", &[&nonsense.encode_versioned(0).expect("it is small")]);
+    corpora.add("subscription", "input50-later-version", &[&[0, 9], &latest[2..], b"what later members say"]);
+    corpora.add("subscription", "input50-negative-version", &[&[0xff, 0xff], &latest[2..]]);
+    corpora.add("subscription", "input50-short", &[&[0]]);
+    corpora.add("subscription", "input50-many-topics", &[&[0, 0, 0x7f, 0xff, 0xff, 0xff]]);
+    corpora.add("subscription", "input50-null-topics", &[&[0, 0, 0xff, 0xff, 0xff, 0xff]]);
+    corpora.add("subscription", "input50-huge-user-data", &[&[0, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff]]);
+    corpora.add("assignment", "input50-nonsense", &[&nonsense.encode_versioned(0).expect("it is small")]);
     corpora.add(
         "assignment",
-        "s3-50-many-partitions",
+        "input50-many-partitions",
         &[&[0, 0, 0, 0, 0, 1, 0, 1, b't', 0x7f, 0xff, 0xff, 0xff]],
     );
 }

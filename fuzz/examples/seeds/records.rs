@@ -68,7 +68,7 @@ fn with(mut batch: Vec<u8>, at: usize, change: &[u8]) -> Vec<u8> {
     batch
 }
 
-/// Format 2: FAILURES §3, rows 23 to 49. Checksums do not matter here.
+/// Format 2: FAILURES INPUT23 to INPUT49. Checksums do not matter here.
 pub(crate) fn batches(corpora: &mut Corpora) {
     let good = bytes(&abc(5));
     let mut gaps = BatchBuilder::new(10).last_offset_delta(9);
@@ -83,44 +83,44 @@ pub(crate) fn batches(corpora: &mut Corpora) {
     let record = raw_record(&[0, 0, 0, 1, 2, b'v', 0]);
 
     let rows: &[(&str, Vec<u8>)] = &[
-        ("s3-23-negative-length", with(good.clone(), 8, &[0xff; 4])),
-        ("s3-23-short-length", with(good.clone(), 8, &48_i32.to_be_bytes())),
-        ("s3-23-endless-length", with(good.clone(), 8, &i32::MAX.to_be_bytes())),
-        ("s3-24-cut-short", [&bytes(&abc(0))[..], &bytes(&abc(3))[..70]].concat()),
-        ("s3-24-only-one-cut-short", good[..70].to_vec()),
-        ("s3-26-magic-3", with(good.clone(), 16, &[3])),
-        ("s3-26-magic-negative", with(good.clone(), 16, &[0xff])),
-        ("s3-28-codec-5", with(good.clone(), 21, &[0, 5])),
-        ("s3-30-not-packed", with(good.clone(), 21, &[0, 1])),
-        ("s3-31-negative-count", bytes(&abc(0).claim_count(-1))),
-        ("s3-31-large-count", bytes(&abc(0).claim_count(i32::MAX))),
-        ("s3-32-count-above-the-bytes", bytes(&abc(10).claim_count(5).last_offset_delta(9))),
-        ("s3-33-count-below-the-bytes", bytes(&abc(10).claim_count(2))),
-        ("s3-34-no-bytes", bytes(&BatchBuilder::new(0).last_offset_delta(0).claim_count(1))),
-        ("s3-34-no-records", bytes(BatchBuilder::new(0).last_offset_delta(0).push_encoded(&[0; 5], 0))),
-        ("s3-35-negative-record", one(&[&[0x01][..], &record[1..]].concat())),
-        ("s3-35-huge-record", one(&[&[0xfe, 0xff, 0xff, 0xff, 0x0f][..], &record[1..]].concat())),
-        ("s3-35-endless-varint", one(&[&[0x80, 0x80, 0x80, 0x80, 0x80, 1][..], &record[1..]].concat())),
-        ("s3-36-key-of-minus-two", one(&raw_record(&[0, 0, 0, 3, 1, 0]))),
-        ("s3-36-value-beyond-the-record", one(&raw_record(&[0, 0, 0, 1, 100, 0]))),
-        ("s3-37-negative-headers", one(&raw_record(&[0, 0, 0, 1, 1, 1]))),
-        ("s3-37-null-header-key", one(&raw_record(&[0, 0, 0, 1, 1, 2, 1, 1]))),
-        ("s3-37-many-headers", one(&raw_record(&[0, 0, 0, 1, 1, 0xfe, 0xff, 0xff, 0xff, 0x0f, 0, 1]))),
-        ("s3-38-negative-delta", deltas(&[-1])),
-        ("s3-38-same-delta", deltas(&[0, 0])),
-        ("s3-38-falling-delta", deltas(&[3, 2, 5])),
-        ("s3-38-delta-beyond-the-last", deltas(&[0, 7])),
-        ("s3-39-negative-last-delta", bytes(&abc(0).last_offset_delta(-1))),
-        ("s3-39-huge-last-delta", bytes(&abc(0).last_offset_delta(i32::MAX))),
-        ("s3-40-last-offset", bytes(&abc(i64::MAX - 3))),
-        ("s3-40-overflow", bytes(&abc(i64::MAX - 2))),
-        ("s3-40-negative", bytes(&abc(-1))),
-        ("s3-41-gaps", [bytes(&gaps), bytes(&emptied), bytes(&abc(40))].concat()),
-        ("s3-42-overlap", [bytes(&abc(10)), bytes(&abc(12))].concat()),
-        ("s3-46-marker", bytes(&marker)),
-        ("s3-46-short-marker", bytes(&short_marker)),
-        ("s3-47-no-producer", bytes(&abc(0).transactional())),
-        ("s3-49-times", bytes(&times)),
+        ("input23-negative-length", with(good.clone(), 8, &[0xff; 4])),
+        ("input23-short-length", with(good.clone(), 8, &48_i32.to_be_bytes())),
+        ("input23-endless-length", with(good.clone(), 8, &i32::MAX.to_be_bytes())),
+        ("input24-cut-short", [&bytes(&abc(0))[..], &bytes(&abc(3))[..70]].concat()),
+        ("input24-only-one-cut-short", good[..70].to_vec()),
+        ("input26-magic-3", with(good.clone(), 16, &[3])),
+        ("input26-magic-negative", with(good.clone(), 16, &[0xff])),
+        ("input28-codec-5", with(good.clone(), 21, &[0, 5])),
+        ("input30-not-packed", with(good.clone(), 21, &[0, 1])),
+        ("input31-negative-count", bytes(&abc(0).claim_count(-1))),
+        ("input31-large-count", bytes(&abc(0).claim_count(i32::MAX))),
+        ("input32-count-above-the-bytes", bytes(&abc(10).claim_count(5).last_offset_delta(9))),
+        ("input33-count-below-the-bytes", bytes(&abc(10).claim_count(2))),
+        ("input34-no-bytes", bytes(&BatchBuilder::new(0).last_offset_delta(0).claim_count(1))),
+        ("input34-no-records", bytes(BatchBuilder::new(0).last_offset_delta(0).push_encoded(&[0; 5], 0))),
+        ("input35-negative-record", one(&[&[0x01][..], &record[1..]].concat())),
+        ("input35-huge-record", one(&[&[0xfe, 0xff, 0xff, 0xff, 0x0f][..], &record[1..]].concat())),
+        ("input35-endless-varint", one(&[&[0x80, 0x80, 0x80, 0x80, 0x80, 1][..], &record[1..]].concat())),
+        ("input36-key-of-minus-two", one(&raw_record(&[0, 0, 0, 3, 1, 0]))),
+        ("input36-value-beyond-the-record", one(&raw_record(&[0, 0, 0, 1, 100, 0]))),
+        ("input37-negative-headers", one(&raw_record(&[0, 0, 0, 1, 1, 1]))),
+        ("input37-null-header-key", one(&raw_record(&[0, 0, 0, 1, 1, 2, 1, 1]))),
+        ("input37-many-headers", one(&raw_record(&[0, 0, 0, 1, 1, 0xfe, 0xff, 0xff, 0xff, 0x0f, 0, 1]))),
+        ("input38-negative-delta", deltas(&[-1])),
+        ("input38-same-delta", deltas(&[0, 0])),
+        ("input38-falling-delta", deltas(&[3, 2, 5])),
+        ("input38-delta-beyond-the-last", deltas(&[0, 7])),
+        ("input39-negative-last-delta", bytes(&abc(0).last_offset_delta(-1))),
+        ("input39-huge-last-delta", bytes(&abc(0).last_offset_delta(i32::MAX))),
+        ("input40-last-offset", bytes(&abc(i64::MAX - 3))),
+        ("input40-overflow", bytes(&abc(i64::MAX - 2))),
+        ("input40-negative", bytes(&abc(-1))),
+        ("input41-gaps", [bytes(&gaps), bytes(&emptied), bytes(&abc(40))].concat()),
+        ("input42-overlap", [bytes(&abc(10)), bytes(&abc(12))].concat()),
+        ("input46-marker", bytes(&marker)),
+        ("input46-short-marker", bytes(&short_marker)),
+        ("input47-no-producer", bytes(&abc(0).transactional())),
+        ("input49-times", bytes(&times)),
         ("transactional", bytes(&abc(0).transactional().producer(7, 1, 0))),
         ("append-time", bytes(&abc(0).log_append_time(77))),
         ("delete-horizon", bytes(&abc(0).delete_horizon(i64::MAX))),
@@ -151,7 +151,7 @@ fn inner(magic: i8, offsets: &[i64]) -> Bytes {
     legacy_set(magic, &offsets.iter().map(|offset| message(*offset, b"v")).collect::<Vec<_>>())
 }
 
-/// Formats 0 and 1: rows 43 and 44, and what they share with format 2.
+/// Formats 0 and 1: INPUT43 and INPUT44, and what they share with format 2.
 pub(crate) fn legacy(corpora: &mut Corpora) {
     for magic in [0, 1] {
         let wrap = |offset, inner: &[u8]| legacy_wrapper(magic, offset, Compression::Gzip, 0, false, inner);
@@ -161,26 +161,26 @@ pub(crate) fn legacy(corpora: &mut Corpora) {
         let null = LegacyMessage { attributes: 1, ..Default::default() };
         let odd = LegacyMessage { attributes: 5, value: Some(b"v"), ..Default::default() };
         let rows: &[(&str, Vec<u8>)] = &[
-            ("s3-43-wrapper-in-a-wrapper", wrap(1, &wrap(1, &good)).to_vec()),
-            ("s3-43-other-format-inside", wrap(1, &inner(1 - magic, &[0, 1])).to_vec()),
-            ("s3-43-nothing-inside", wrap(1, &[]).to_vec()),
-            ("s3-43-offset-too-small", wrap(0, &good).to_vec()),
-            ("s3-43-negative-offset", wrap(5, &inner(magic, &[-1, 1])).to_vec()),
-            ("s3-43-same-offset", wrap(5, &inner(magic, &[1, 1])).to_vec()),
-            ("s3-43-cut-inside", wrap(5, &good[..5]).to_vec()),
-            ("s3-43-negative-size-inside", wrap(1, &negative).to_vec()),
-            ("s3-43-no-value", legacy_set(magic, &[null]).to_vec()),
+            ("input43-wrapper-in-a-wrapper", wrap(1, &wrap(1, &good)).to_vec()),
+            ("input43-other-format-inside", wrap(1, &inner(1 - magic, &[0, 1])).to_vec()),
+            ("input43-nothing-inside", wrap(1, &[]).to_vec()),
+            ("input43-offset-too-small", wrap(0, &good).to_vec()),
+            ("input43-negative-offset", wrap(5, &inner(magic, &[-1, 1])).to_vec()),
+            ("input43-same-offset", wrap(5, &inner(magic, &[1, 1])).to_vec()),
+            ("input43-cut-inside", wrap(5, &good[..5]).to_vec()),
+            ("input43-negative-size-inside", wrap(1, &negative).to_vec()),
+            ("input43-no-value", legacy_set(magic, &[null]).to_vec()),
             (
-                "s3-43-wide",
+                "input43-wide",
                 wrap(i64::from(i32::MAX) + 2, &inner(magic, &[0, i64::from(i32::MAX) + 2])).to_vec(),
             ),
-            ("s3-44-zstd", legacy_wrapper(magic, 1, Compression::Zstd, 0, false, &good).to_vec()),
-            ("s3-28-codec-5", legacy_set(magic, &[odd]).to_vec()),
-            ("s3-36-value-length", with(good.to_vec(), length_at, &[0x80, 0, 0, 0])),
-            ("s3-24-cut-short", good[..good.len() - 3].to_vec()),
-            ("s3-42-overlap", inner(magic, &[3, 3]).to_vec()),
-            ("s3-40-last-offset", inner(magic, &[i64::MAX - 1]).to_vec()),
-            ("s3-40-no-offset", inner(magic, &[i64::MAX]).to_vec()),
+            ("input44-zstd", legacy_wrapper(magic, 1, Compression::Zstd, 0, false, &good).to_vec()),
+            ("input28-codec-5", legacy_set(magic, &[odd]).to_vec()),
+            ("input36-value-length", with(good.to_vec(), length_at, &[0x80, 0, 0, 0])),
+            ("input24-cut-short", good[..good.len() - 3].to_vec()),
+            ("input42-overlap", inner(magic, &[3, 3]).to_vec()),
+            ("input40-last-offset", inner(magic, &[i64::MAX - 1]).to_vec()),
+            ("input40-no-offset", inner(magic, &[i64::MAX]).to_vec()),
         ];
         for (name, set) in rows {
             corpora.add("legacy", &format!("{name}-v{magic}"), &[RAW, set]);
@@ -221,20 +221,20 @@ pub(crate) fn codecs(corpora: &mut Corpora) {
         corpora.add(name, "two", &[&pack(codec, b"first, "), &pack(codec, b"second")]);
         corpora.add(
             name,
-            "s3-29-bomb",
+            "input29-bomb",
             &[&pack(codec, &vec![0; if codec == Compression::Snappy { 200_000 } else { 1_500_000 }])],
         );
         let packed = pack(codec, &text);
-        corpora.add(name, "s3-30-cut", &[&packed[..packed.len() - 2]]);
-        corpora.add(name, "s3-30-behind", &[&packed, &[0]]);
+        corpora.add(name, "input30-cut", &[&packed[..packed.len() - 2]]);
+        corpora.add(name, "input30-behind", &[&packed, &[0]]);
     }
     let snappy = b"\xac\x02\x14SNAPPY\xfe\x06\0\xfe\x06\0\xfe\x06\0\xfe\x06\0\x96\x06\0";
-    corpora.add("snappy", "s3-45-raw", &[snappy]);
-    corpora.add("snappy", "s3-45-xerial", &[&xerial(&[snappy, snappy])]);
-    corpora.add("snappy", "s3-45-empty-block", &[&xerial(&[snappy, b""])]);
-    corpora.add("snappy", "s3-45-negative-block", &[&with(xerial(&[snappy]), 16, &[0xff; 4])]);
-    corpora.add("snappy", "s3-45-huge-block", &[&with(xerial(&[snappy]), 16, &i32::MAX.to_be_bytes())]);
-    corpora.add("snappy", "s3-29-claims-4-gib", &[b"\xff\xff\xff\xff\x0f"]);
+    corpora.add("snappy", "input45-raw", &[snappy]);
+    corpora.add("snappy", "input45-xerial", &[&xerial(&[snappy, snappy])]);
+    corpora.add("snappy", "input45-empty-block", &[&xerial(&[snappy, b""])]);
+    corpora.add("snappy", "input45-negative-block", &[&with(xerial(&[snappy]), 16, &[0xff; 4])]);
+    corpora.add("snappy", "input45-huge-block", &[&with(xerial(&[snappy]), 16, &i32::MAX.to_be_bytes())]);
+    corpora.add("snappy", "input29-claims-4-gib", &[b"\xff\xff\xff\xff\x0f"]);
     let member = pack(Compression::Gzip, b"named");
     // Extra field, name, comment and header checksum.
     let flagged =
@@ -247,8 +247,8 @@ pub(crate) fn codecs(corpora: &mut Corpora) {
         &[&[0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3], &pack(Compression::Zstd, b"a")],
     );
     // A window of 2 GiB and more, and a content size of 2^64 - 1.
-    corpora.add("zstd", "s3-29-window", &[&[0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xff, 9, 0, 0, b'a']]);
-    corpora.add("zstd", "s3-29-claims-all", &[&[0x28, 0xb5, 0x2f, 0xfd, 0xe0], &[0xff; 8], &[9, 0, 0, b'a']]);
+    corpora.add("zstd", "input29-window", &[&[0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xff, 9, 0, 0, b'a']]);
+    corpora.add("zstd", "input29-claims-all", &[&[0x28, 0xb5, 0x2f, 0xfd, 0xe0], &[0xff; 8], &[9, 0, 0, b'a']]);
     corpora.add("zstd", "run", &[&[0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x58, 0x03, 0x00, 0x10, b'r']]);
     let reserved =
         [4, 0x22, 0x4d, 0x18, 0x60, 0xf7, 0x82, 7, 0, 0, 0x80, 0, 0x32, 0x0c, 0, 1, 0, 0, 0, 0, 0, 0];

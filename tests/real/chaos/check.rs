@@ -1,4 +1,4 @@
-//! What must be true of a history (FAILURES §5.3). All of it happened on one machine, so that there is one clock.
+//! What must be true of a history (`docs/failures.md`). All of it happened on one machine, so that there is one clock.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ const NOISE: i64 = 500;
 const READING: i64 = 300;
 /// Within this a member that wakes up has heard that it is none.
 const KNOWN: i64 = 10_000;
-/// L3: what a rebalance may take beyond the session that it waits for.
+/// LIVE3: what a rebalance may take beyond the session that it waits for.
 const REBALANCING: i64 = 5000;
 
 /// What came of it.
@@ -62,22 +62,22 @@ fn life(history: &History, name: usize) -> &Life {
     history.lives.iter().find(|life| life.name == name).expect("who held has lived")
 }
 
-/// S1: all that was acknowledged was delivered, and is what it was.
+/// SAFE1: all that was acknowledged was delivered, and is what it was.
 fn nothing_lost(history: &History, deliveries: &Deliveries, wrong: &mut Vec<String>) {
     let missing: Vec<_> = history.log.keys().filter(|at| !deliveries.contains_key(at)).collect();
     if !missing.is_empty() {
         let some: Vec<_> = missing.iter().take(10).collect();
-        wrong.push(format!("S1: {} of {} records are lost: {some:?}", missing.len(), history.log.len()));
+        wrong.push(format!("SAFE1: {} of {} records are lost: {some:?}", missing.len(), history.log.len()));
     }
     for (record, _) in history.lives.iter().flat_map(|life| &life.records) {
         match history.log.get(&(record.partition, record.offset)) {
             Some(value) if *value == record.value => {}
-            other => wrong.push(format!("S1: {record:?} was delivered where {other:?} was produced")),
+            other => wrong.push(format!("SAFE1: {record:?} was delivered where {other:?} was produced")),
         }
     }
 }
 
-/// S5, S6: nobody is given what another has. Who sleeps has it no longer than its session.
+/// SAFE5, SAFE6: nobody is given what another has. Who sleeps has it no longer than its session.
 fn one_owner(history: &History, holds: &[Hold], wrong: &mut Vec<String>) {
     let session = i64::try_from(SESSION.as_millis()).expect("a few seconds");
     for (at, one) in holds.iter().enumerate() {
@@ -86,7 +86,7 @@ fn one_owner(history: &History, holds: &[Hold], wrong: &mut Vec<String>) {
                 continue;
             }
             if one.generation == other.generation {
-                wrong.push(format!("S5: two were given it in one generation: {one:?}, {other:?}"));
+                wrong.push(format!("SAFE5: two were given it in one generation: {one:?}, {other:?}"));
             }
             let (first, second) = if one.from <= other.from { (one, other) } else { (other, one) };
             if second.from >= first.to {
@@ -98,13 +98,13 @@ fn one_owner(history: &History, holds: &[Hold], wrong: &mut Vec<String>) {
             let excused = first.gone == Gone::Lost
                 && (first.to - second.from <= NOISE || life(history, first.member).naps.iter().any(slept));
             if !excused {
-                wrong.push(format!("S6: {first:?} was still on when {second:?} began"));
+                wrong.push(format!("SAFE6: {first:?} was still on when {second:?} began"));
             }
         }
     }
 }
 
-/// S3: what a member prints of a partition goes on without a hole, or begins anew after it was assigned anew.
+/// SAFE3: what a member prints of a partition goes on without a hole, or begins anew after it was assigned anew.
 fn in_order(history: &History, wrong: &mut Vec<String>) {
     for life in &history.lives {
         let mut assigned: BTreeMap<i32, Vec<i64>> = BTreeMap::new();
@@ -124,7 +124,7 @@ fn in_order(history: &History, wrong: &mut Vec<String>) {
                 let unsaid = usize::from(matches!(life.end, End::Killed { .. }));
                 if given + unsaid < *begun {
                     wrong.push(format!(
-                        "S3: member {} printed {}:{} at {came} where {next} was next; it had been assigned it {given} times",
+                        "SAFE3: member {} printed {}:{} at {came} where {next} was next; it had been assigned it {given} times",
                         life.name, record.partition, record.offset
                     ));
                 }
@@ -134,7 +134,7 @@ fn in_order(history: &History, wrong: &mut Vec<String>) {
     }
 }
 
-/// S2: who repeats has followed one that crashed or lost it, and begins no earlier than what that one had committed.
+/// SAFE2: who repeats has followed one that crashed or lost it, and begins no earlier than what that one had committed.
 fn repeats(history: &History, holds: &[Hold], deliveries: &Deliveries, wrong: &mut Vec<String>) -> usize {
     let mut committed: BTreeMap<i32, Vec<(i64, i64)>> = BTreeMap::new();
     for (at, partition, offset) in history.lives.iter().flat_map(Life::committed) {
@@ -167,7 +167,7 @@ fn repeats(history: &History, holds: &[Hold], deliveries: &Deliveries, wrong: &m
                 .any(|(_, woken)| (*woken..woken + 2 * HEARTBEAT + NOISE).contains(&again));
             if !followed && !in_hand {
                 wrong.push(format!(
-                    "S2: {partition}:{offset} was printed by member {first} at {before} and by member {second} at {again}; \
+                    "SAFE2: {partition}:{offset} was printed by member {first} at {before} and by member {second} at {again}; \
                      committed was {} by then",
                     floor(*partition, again)
                 ));
@@ -177,7 +177,7 @@ fn repeats(history: &History, holds: &[Hold], deliveries: &Deliveries, wrong: &m
     repeats
 }
 
-/// S1, S7, S8: what is committed was delivered before, is committed by its owner, and never goes back.
+/// SAFE1, SAFE7, SAFE8: what is committed was delivered before, is committed by its owner, and never goes back.
 fn commits(history: &History, holds: &[Hold], deliveries: &Deliveries, wrong: &mut Vec<String>) {
     let mut heard: Vec<(i64, i32, i64)> = Vec::new();
     for life in &history.lives {
@@ -187,7 +187,7 @@ fn commits(history: &History, holds: &[Hold], deliveries: &Deliveries, wrong: &m
                 let own = |hold: &&Hold| hold.member == life.name && hold.partition == partition;
                 if !holds.iter().filter(own).any(|hold| hold.from <= at && at <= hold.to) {
                     wrong.push(format!(
-                        "S7: member {} committed {partition} at {at}, and had it not",
+                        "SAFE7: member {} committed {partition} at {at}, and had it not",
                         life.name
                     ));
                 }
@@ -202,7 +202,7 @@ fn commits(history: &History, holds: &[Hold], deliveries: &Deliveries, wrong: &m
             && had > offset
         {
             wrong.push(format!(
-                "S8: {partition} was committed at {had} ({before}) and then at {offset} ({at})"
+                "SAFE8: {partition} was committed at {had} ({before}) and then at {offset} ({at})"
             ));
         }
     }
@@ -219,12 +219,14 @@ fn commits(history: &History, holds: &[Hold], deliveries: &Deliveries, wrong: &m
         if let Some(before) = last.insert(*partition, *offset)
             && before > *offset
         {
-            wrong.push(format!("S8: the commit of {partition} went back from {before} to {offset} at {at}"));
+            wrong.push(format!(
+                "SAFE8: the commit of {partition} went back from {before} to {offset} at {at}"
+            ));
         }
         let came = printed.get(partition).and_then(|below| below.get(offset));
         if *offset > 0 && came.is_none_or(|came| *came > at + reading) {
             wrong.push(format!(
-                "S1: {partition}:{offset} was committed at {at}, what is below it came by {came:?}"
+                "SAFE1: {partition}:{offset} was committed at {at}, what is below it came by {came:?}"
             ));
         }
     }
@@ -233,7 +235,7 @@ fn commits(history: &History, holds: &[Hold], deliveries: &Deliveries, wrong: &m
         ends.insert(*partition, offset + 1);
     }
     if last != ends {
-        wrong.push(format!("S8: {last:?} is committed in the end, and not {ends:?}"));
+        wrong.push(format!("SAFE8: {last:?} is committed in the end, and not {ends:?}"));
     }
 }
 
@@ -293,7 +295,7 @@ fn told(history: &History, wrong: &mut Vec<String>) {
     }
 }
 
-/// L5: how long after each kill another had the last of what the dead one held.
+/// LIVE5: how long after each kill another had the last of what the dead one held.
 fn takeovers(history: &History, holds: &[Hold], wrong: &mut Vec<String>) -> Vec<i64> {
     let session = i64::try_from(SESSION.as_millis()).expect("a few seconds");
     let mut all = Vec::new();
@@ -305,7 +307,7 @@ fn takeovers(history: &History, holds: &[Hold], wrong: &mut Vec<String>) -> Vec<
         };
         let takeover = held.iter().map(taken).max().unwrap_or(0);
         if takeover > session + REBALANCING {
-            wrong.push(format!("L5: {takeover} ms after member {} was killed with {held:?}", life.name));
+            wrong.push(format!("LIVE5: {takeover} ms after member {} was killed with {held:?}", life.name));
         }
         all.push(takeover);
     }

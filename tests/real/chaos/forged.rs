@@ -106,11 +106,11 @@ fn the_check_finds_nothing_in_a_story_that_is_fine() {
 }
 
 #[test]
-fn s1_the_check_finds_what_is_lost_or_altered() {
-    assert_found("S1", |history| drop(history.log.insert((0, 10), "10".to_owned())));
-    assert_found("S1", |history| drop(history.log.insert((0, 7), "something else".to_owned())));
+fn safe1_the_check_finds_what_is_lost_or_altered() {
+    assert_found("SAFE1", |history| drop(history.log.insert((0, 10), "10".to_owned())));
+    assert_found("SAFE1", |history| drop(history.log.insert((0, 7), "something else".to_owned())));
     // Committed before it was printed: 3 came at 1,400.
-    assert_found("S1", |history| history.commits.insert(0, noted(1_000, 4)));
+    assert_found("SAFE1", |history| history.commits.insert(0, noted(1_000, 4)));
     let as_far_as_can_be_told = |history: &mut History| history.commits.insert(0, noted(1_200, 4));
     assert_eq!(found(as_far_as_can_be_told), [] as [String; 0]);
     // On a machine that had no time to read, this is as far as can be told.
@@ -122,59 +122,59 @@ fn s1_the_check_finds_what_is_lost_or_altered() {
 }
 
 #[test]
-fn s2_the_check_finds_what_is_repeated_without_need() {
+fn safe2_the_check_finds_what_is_repeated_without_need() {
     // Below what was committed.
-    assert_found("S2", |history| second(history).records.insert(0, record(3, TAKEN + 10)));
+    assert_found("SAFE2", |history| second(history).records.insert(0, record(3, TAKEN + 10)));
     // After an orderly change of hands.
-    assert_found("S2", |history| {
+    assert_found("SAFE2", |history| {
         first(history).end = End::Left;
         first(history).events.push(change("revoked", KILLED, &[0], 1));
     });
 }
 
 #[test]
-fn s3_the_check_finds_holes_and_steps_back() {
+fn safe3_the_check_finds_holes_and_steps_back() {
     let hole = |history: &mut History| drop(second(history).records.remove(2));
-    assert_found("S3", hole);
+    assert_found("SAFE3", hole);
     let back = |history: &mut History| second(history).records.push(record(5, 12_500));
-    assert_found("S3", back);
+    assert_found("SAFE3", back);
 }
 
 #[test]
-fn s5_s6_the_check_finds_two_owners() {
-    assert_found("S5", |history| {
+fn safe5_safe6_the_check_finds_two_owners() {
+    assert_found("SAFE5", |history| {
         let life = second(history);
         life.events = vec![change("assigned", TAKEN, &[0], 1), change("revoked", 14_000, &[0], 1)];
     });
     // Given away while the first still reads.
-    assert_found("S6", |history| {
+    assert_found("SAFE6", |history| {
         first(history).end = End::Left;
         first(history).events.push(change("revoked", TAKEN + 1, &[0], 1));
     });
     // Given away long before the session of the sleeper was over.
-    assert_found("S6", |history| {
+    assert_found("SAFE6", |history| {
         nap(history, 12_500);
         assigned_at(history, KILLED + 3_000);
     });
 }
 
 #[test]
-fn s7_s8_the_check_finds_commits_of_others_and_commits_that_go_back() {
-    assert_found("S7", |history| second(history).events.push(committed(14_100, 10)));
-    assert_found("S8", |history| second(history).events.insert(1, committed(11_500, 3)));
-    assert_found("S8", |history| history.commits.push(noted(13_500, 9)));
+fn safe7_safe8_the_check_finds_commits_of_others_and_commits_that_go_back() {
+    assert_found("SAFE7", |history| second(history).events.push(committed(14_100, 10)));
+    assert_found("SAFE8", |history| second(history).events.insert(1, committed(11_500, 3)));
+    assert_found("SAFE8", |history| history.commits.push(noted(13_500, 9)));
 }
 
 #[test]
-fn s9_the_check_finds_callbacks_out_of_turn() {
-    assert_found("S9", |history| second(history).events.insert(0, change("assigned", 10_900, &[0], 2)));
-    assert_found("S9", |history| second(history).events.push(change("lost", 14_100, &[0], 2)));
-    assert_found("S9", |history| drop(second(history).events.pop()));
+fn safe9_the_check_finds_callbacks_out_of_turn() {
+    assert_found("SAFE9", |history| second(history).events.insert(0, change("assigned", 10_900, &[0], 2)));
+    assert_found("SAFE9", |history| second(history).events.push(change("lost", 14_100, &[0], 2)));
+    assert_found("SAFE9", |history| drop(second(history).events.pop()));
 }
 
 #[test]
-fn l5_m4_the_check_finds_late_heirs_and_stale_records() {
-    assert_found("L5", |history| assigned_at(history, KILLED + 12_000));
+fn live5_m4_the_check_finds_late_heirs_and_stale_records() {
+    assert_found("LIVE5", |history| assigned_at(history, KILLED + 12_000));
     assert_found("M4", |history| {
         nap(history, 12_500);
         first(history).records.extend((0..200).map(|nth| record(5, 12_505 + nth)));

@@ -78,7 +78,7 @@ impl Life {
         self.events.iter().filter(move |event| event["event"] == name)
     }
 
-    /// Each hold from `assigned` to what ended it. `wrong` hears of callbacks that do not alternate (S9).
+    /// Each hold from `assigned` to what ended it. `wrong` hears of callbacks that do not alternate (SAFE9).
     pub(super) fn holds(&self, wrong: &mut Vec<String>) -> Vec<Hold> {
         let mut open: BTreeMap<i32, (i64, i64)> = BTreeMap::new();
         let mut holds = Vec::new();
@@ -90,8 +90,9 @@ impl Life {
                     "assigned" => {
                         let generation = event["generation"].as_i64().unwrap_or(-1);
                         if open.insert(partition, (at, generation)).is_some() {
-                            wrong
-                                .push(format!("S9: member {member} was assigned {partition} twice: {event}"));
+                            wrong.push(format!(
+                                "SAFE9: member {member} was assigned {partition} twice: {event}"
+                            ));
                         }
                         continue;
                     }
@@ -103,8 +104,9 @@ impl Life {
                     Some((from, generation)) => {
                         holds.push(Hold { member, partition, from, to: at, gone, generation });
                     }
-                    None => wrong
-                        .push(format!("S9: member {member} gave up {partition}, which it had not: {event}")),
+                    None => wrong.push(format!(
+                        "SAFE9: member {member} gave up {partition}, which it had not: {event}"
+                    )),
                 }
             }
         }
@@ -113,7 +115,7 @@ impl Life {
                 End::Killed { at, .. } => {
                     holds.push(Hold { member, partition, from, to: at, gone: Gone::Killed, generation });
                 }
-                _ => wrong.push(format!("S9: member {member} ended, and nothing was said of {partition}")),
+                _ => wrong.push(format!("SAFE9: member {member} ended, and nothing was said of {partition}")),
             }
         }
         holds

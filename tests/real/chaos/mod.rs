@@ -24,7 +24,7 @@ const SESSION: Duration = Duration::from_secs(6);
 const REBALANCE: Duration = Duration::from_secs(15);
 /// `retry.backoff.max.ms` and `reconnect.backoff.max.ms`.
 const BACKOFF: Duration = Duration::from_secs(1);
-/// L1: so long after the last fault everything is owned again.
+/// LIVE1: so long after the last fault everything is owned again.
 const SETTLED: Duration =
     SESSION.saturating_add(REBALANCE).saturating_add(BACKOFF).saturating_add(Duration::from_secs(6));
 const PARTITIONS: i32 = 12;
@@ -85,16 +85,16 @@ fn chaos(protocol: Protocol) {
 }
 
 #[test]
-fn s1_s2_s3_s5_s6_s7_s8_s9_l1_l5_hold_in_chaos_eager() {
+fn safe1_safe2_safe3_safe5_safe6_safe7_safe8_safe9_live1_live5_hold_in_chaos_eager() {
     chaos(Protocol::Eager);
 }
 
 #[test]
-fn s1_s2_s3_s5_s6_s7_s8_s9_l1_l5_hold_in_chaos_cooperative() {
+fn safe1_safe2_safe3_safe5_safe6_safe7_safe8_safe9_live1_live5_hold_in_chaos_cooperative() {
     chaos(Protocol::Cooperative);
 }
 
 #[test]
-fn s1_s2_s3_s5_s6_s7_s8_s9_l1_l5_hold_in_chaos_by_the_consumer_protocol() {
+fn safe1_safe2_safe3_safe5_safe6_safe7_safe8_safe9_live1_live5_hold_in_chaos_by_the_consumer_protocol() {
     chaos(Protocol::Consumer);
 }

@@ -134,7 +134,7 @@ impl World {
                 .map(|each| (each.name, each.is_asleep(), each.held().clone(), each.last_words()))
                 .collect();
             panic!(
-                "L1: {SETTLED:?} after the last fault it is not so that {what}: {cast:#?}; {:#?}",
+                "LIVE1: {SETTLED:?} after the last fault it is not so that {what}: {cast:#?}; {:#?}",
                 self.deeds
             );
         }

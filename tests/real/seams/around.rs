@@ -42,9 +42,9 @@ fn offset(place: &TopicPartition, offset: i64) -> (TopicPartition, OffsetAndMeta
     (place.clone(), OffsetAndMetadata::from(Position::at(offset)))
 }
 
-/// B3, B8: a poll that waits heeds what a handle says meanwhile.
+/// SEAM3, SEAM8: a poll that waits heeds what a handle says meanwhile.
 #[test]
-fn b3_b8_a_poll_that_waits_wakes_for_what_a_handle_resumes_or_seeks() {
+fn seam3_seam8_a_poll_that_waits_wakes_for_what_a_handle_resumes_or_seeks() {
     virtually(async {
         let cluster = cluster(2, 10).await;
         let mut consumer = member(&cluster).build().await.unwrap();
@@ -120,9 +120,9 @@ impl Listener for CallsAll {
     }
 }
 
-/// B4: a listener may call anything. What it sought is where reading begins; what is being revoked is not paused any more.
+/// SEAM4: a listener may call anything. What it sought is where reading begins; what is being revoked is not paused any more.
 #[test]
-fn b4_everything_may_be_called_from_a_listener() {
+fn seam4_everything_may_be_called_from_a_listener() {
     virtually(async {
         let cluster = cluster(1, 10).await;
         let calls = CallsAll::default();
@@ -160,7 +160,7 @@ impl Listener for Fails {
     }
 }
 
-/// D9 of the catalogue: what a listener fails with comes out of the call that ran it, once, and the rebalance goes on.
+/// D9: what a listener fails with comes out of the call that ran it, once, and the rebalance goes on.
 #[test]
 fn d9_what_a_listener_fails_with_is_told_once_and_the_rebalance_goes_on() {
     virtually(async {
@@ -184,7 +184,7 @@ fn d9_what_a_listener_fails_with_is_told_once_and_the_rebalance_goes_on() {
 
 /// Each call once for all of them.
 #[test]
-fn b3_d2_ten_thousand_partitions_are_paused_resumed_looked_at_and_committed_at_once() {
+fn seam3_seam13_ten_thousand_partitions_are_paused_resumed_looked_at_and_committed_at_once() {
     const MANY: i32 = 10_000;
     virtually(async {
         let cluster = cluster(MANY, 0).await;
@@ -218,7 +218,7 @@ fn b3_d2_ten_thousand_partitions_are_paused_resumed_looked_at_and_committed_at_o
 
 /// Subscribed, unsubscribed, assigned, twice each, with something to read every time.
 #[test]
-fn b5_subscribing_and_assigning_again_and_again_reads_everything_each_time() {
+fn seam5_subscribing_and_assigning_again_and_again_reads_everything_each_time() {
     virtually(async {
         let cluster = cluster(3, 10).await;
         let builder = member(&cluster).property("enable.auto.commit", "false");
@@ -240,7 +240,7 @@ fn b5_subscribing_and_assigning_again_and_again_reads_everything_each_time() {
     });
 }
 
-/// A7 of the catalogue: each broker in turn is somewhere else, with its old address dead.
+/// A7: each broker in turn is somewhere else, with its old address dead.
 #[test]
 fn a7_brokers_that_move_to_other_addresses_one_by_one_are_found() {
     virtually(async {
@@ -269,9 +269,9 @@ fn a7_brokers_that_move_to_other_addresses_one_by_one_are_found() {
     });
 }
 
-/// B1: whoever replaces an assignment by hand gives up what is left out, and has said what is finished of it.
+/// SEAM1: whoever replaces an assignment by hand gives up what is left out, and has said what is finished of it.
 #[test]
-fn b1_what_is_finished_is_committed_when_a_partition_is_assigned_no_more() {
+fn seam1_what_is_finished_is_committed_when_a_partition_is_assigned_no_more() {
     virtually(async {
         let cluster = cluster(2, 10).await;
         let builder = member(&cluster).property("auto.commit.interval.ms", "3600000");
@@ -287,9 +287,9 @@ fn b1_what_is_finished_is_committed_when_a_partition_is_assigned_no_more() {
     });
 }
 
-/// B7: whatever was subscribed to before, lag is known once there was time for an answer.
+/// SEAM7: whatever was subscribed to before, lag is known once there was time for an answer.
 #[test]
-fn b7_lag_is_known_after_a_subscription_that_flaps() {
+fn seam7_lag_is_known_after_a_subscription_that_flaps() {
     for protocol in ["classic", "consumer"] {
         virtually(async {
             let cluster = cluster(4, 10).await;
@@ -347,7 +347,7 @@ fn n1_closing_without_any_time_commits_and_leaves() {
 }
 
 #[test]
-fn l2_an_assignment_begins_at_no_negative_offset() {
+fn h9_an_assignment_begins_at_no_negative_offset() {
     virtually(async {
         let cluster = cluster(1, 10).await;
         let mut consumer = member(&cluster).build().await.unwrap();
@@ -362,7 +362,7 @@ fn l2_an_assignment_begins_at_no_negative_offset() {
 
 /// The most frequent mistake of a first day.
 #[test]
-fn d4_a_topic_that_does_not_exist_is_told_once_and_read_when_it_comes() {
+fn seam14_a_topic_that_does_not_exist_is_told_once_and_read_when_it_comes() {
     for by_hand in [false, true] {
         virtually(async {
             let cluster = Cluster::builder().in_memory().start().await.unwrap();

@@ -56,7 +56,7 @@ async fn are_committed_meanwhile(of: &'static Shared, group: &str, waiting: Join
 }
 
 #[test]
-fn b1_what_is_finished_is_committed_while_a_long_poll_waits() {
+fn seam1_what_is_finished_is_committed_while_a_long_poll_waits() {
     program(async {
         let (of, group, mut consumer, _) = all_read(false).await;
         let waiting = tokio::spawn(async move {
@@ -67,7 +67,7 @@ fn b1_what_is_finished_is_committed_while_a_long_poll_waits() {
 }
 
 #[test]
-fn b1_what_is_finished_is_committed_while_next_waits() {
+fn seam1_what_is_finished_is_committed_while_next_waits() {
     program(async {
         let (of, group, mut consumer, _) = all_read(false).await;
         let waiting = tokio::spawn(async move {
@@ -81,7 +81,7 @@ fn b1_what_is_finished_is_committed_while_next_waits() {
 }
 
 #[test]
-fn b1_what_is_finished_is_committed_while_a_stream_waits() {
+fn seam1_what_is_finished_is_committed_while_a_stream_waits() {
     program(async {
         let (of, group, mut consumer, _) = all_read(false).await;
         let waiting = tokio::spawn(async move {
@@ -95,7 +95,7 @@ fn b1_what_is_finished_is_committed_while_a_stream_waits() {
 
 /// The usual loop: tickets to workers, and back to `next` at once.
 #[test]
-fn b1_what_workers_finish_is_committed_while_next_waits() {
+fn seam1_what_workers_finish_is_committed_while_next_waits() {
     program(async {
         let (of, group, mut consumer, tickets) = all_read(true).await;
         let waiting = tokio::spawn(async move {
@@ -115,9 +115,9 @@ fn b1_what_workers_finish_is_committed_while_next_waits() {
     });
 }
 
-/// D7: commits that nobody waits for, of a coordinator that is slow to answer: the later ones go as one, none is refused.
+/// SEAM17: commits that nobody waits for, of a coordinator that is slow to answer: the later ones go as one, none is refused.
 #[test]
-fn d7_a_flood_of_commits_that_nobody_awaits_is_neither_refused_nor_told() {
+fn seam17_a_flood_of_commits_that_nobody_awaits_is_neither_refused_nor_told() {
     let kafka = Kafka::builder().proxied().start();
     let tool = JavaTool::start(&kafka);
     let topic = tool.create_topic("orders", 1, &[]);

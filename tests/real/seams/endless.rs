@@ -11,7 +11,7 @@ use crate::library::{A_MOMENT, Read, at, filled, program, take};
 const EVER: Duration = Duration::MAX;
 
 #[test]
-fn b9_every_call_may_take_for_ever() {
+fn seam9_every_call_may_take_for_ever() {
     program(async {
         let of = shared(V4_3_0);
         let topic = filled(of, 1, 20, "none");
@@ -69,7 +69,7 @@ const SETTINGS: [Set; 12] = [
 
 /// Each of them alone, in both protocols: it reads, asks, commits and closes.
 #[test]
-fn b9_every_limit_may_be_for_ever() {
+fn seam9_every_limit_may_be_for_ever() {
     program(async {
         let of = shared(V4_3_0);
         let topic = filled(of, 1, 10, "none");

@@ -40,9 +40,9 @@ async fn is_gone(of: &'static Shared, group: &str, finished: i64) {
     assert_eq!(committed(of, group).await, finished);
 }
 
-/// D5: what the last poll handed out nobody said to be finished; what came before it is.
+/// SEAM15: what the last poll handed out nobody said to be finished; what came before it is.
 #[test]
-fn d5_a_dropped_consumer_commits_what_is_finished_and_leaves() {
+fn seam15_a_dropped_consumer_commits_what_is_finished_and_leaves() {
     program(async {
         let of = shared(V4_3_0);
         let group = unique("group");
@@ -53,7 +53,7 @@ fn d5_a_dropped_consumer_commits_what_is_finished_and_leaves() {
 }
 
 #[test]
-fn d5_a_dropped_consumer_commits_what_workers_have_finished() {
+fn seam15_a_dropped_consumer_commits_what_workers_have_finished() {
     program(async {
         let of = shared(V4_3_0);
         let group = unique("group");
@@ -63,9 +63,9 @@ fn d5_a_dropped_consumer_commits_what_workers_have_finished() {
     });
 }
 
-/// D5: as `?` in the middle of a loop: what is still waiting is given up, and nothing unfinished is committed.
+/// SEAM15: as `?` in the middle of a loop: what is still waiting is given up, and nothing unfinished is committed.
 #[test]
-fn d5_a_consumer_that_is_dropped_while_it_waits_commits_and_leaves() {
+fn seam15_a_consumer_that_is_dropped_while_it_waits_commits_and_leaves() {
     program(async {
         let of = shared(V4_3_0);
         let group = unique("group");
@@ -100,9 +100,9 @@ async fn all_say_closed(handle: &Handle, place: &TopicPartition, how: &str) {
     assert_eq!(nothing, (vec![], vec![], None, None), "{how}");
 }
 
-/// D6: at once, every time.
+/// SEAM16: at once, every time.
 #[test]
-fn d6_a_handle_says_closed_of_every_call_after_close() {
+fn seam16_a_handle_says_closed_of_every_call_after_close() {
     program(async {
         let of = shared(V4_3_0);
         for nth in 0..10 {
@@ -114,9 +114,9 @@ fn d6_a_handle_says_closed_of_every_call_after_close() {
     });
 }
 
-/// D6: after a drop too, though the engine may still be committing and leaving.
+/// SEAM16: after a drop too, though the engine may still be committing and leaving.
 #[test]
-fn d6_a_handle_says_closed_of_every_call_after_a_drop() {
+fn seam16_a_handle_says_closed_of_every_call_after_a_drop() {
     program(async {
         let of = shared(V4_3_0);
         for nth in 0..10 {

@@ -64,9 +64,9 @@ impl Seen {
     }
 }
 
-/// B6: told when its good records have been handed out, though there is always something else.
+/// SEAM6: told when its good records have been handed out, though there is always something else.
 #[test]
-fn b6_the_error_of_a_partition_is_told_under_a_backlog_after_its_good_records() {
+fn seam6_the_error_of_a_partition_is_told_under_a_backlog_after_its_good_records() {
     for (byte, what) in [(MAGIC, "no batch at all"), (LATER, "a checksum that does not hold")] {
         virtually(async {
             let (cluster, _) = cluster(byte).await;
@@ -106,9 +106,9 @@ impl Listener for PausesBad {
     }
 }
 
-/// B6: who is told "it stops at 2" goes on behind 2, and would skip what is still to be handed out.
+/// SEAM6: who is told "it stops at 2" goes on behind 2, and would skip what is still to be handed out.
 #[test]
-fn b6_the_error_of_a_paused_partition_is_not_told_before_its_good_records() {
+fn seam6_the_error_of_a_paused_partition_is_not_told_before_its_good_records() {
     for (byte, what) in [(MAGIC, "no batch at all"), (LATER, "a checksum that does not hold")] {
         virtually(async {
             let (cluster, _) = cluster(byte).await;
@@ -145,9 +145,9 @@ fn b6_the_error_of_a_paused_partition_is_not_told_before_its_good_records() {
     }
 }
 
-/// B6 (c): the error of an assignment that is over is not told of the next.
+/// SEAM6 (c): the error of an assignment that is over is not told of the next.
 #[test]
-fn b6_an_error_that_was_not_told_yet_ends_with_its_assignment() {
+fn seam6_an_error_that_was_not_told_yet_ends_with_its_assignment() {
     virtually(async {
         let (cluster, damage) = cluster(MAGIC).await;
         let mut consumer =

@@ -21,9 +21,9 @@ fn many_full_partitions(of: &Shared, size: usize) -> String {
     bulk(of, "seams", MANY, each * u64::from(MANY.unsigned_abs()), size)
 }
 
-/// B2: an application that pauses each partition when its worker has something to do. Nothing is resumed.
+/// SEAM2: an application that pauses each partition when its worker has something to do. Nothing is resumed.
 #[test]
-fn b2_fifty_partitions_that_are_paused_after_their_first_records_are_all_read() {
+fn seam2_fifty_partitions_that_are_paused_after_their_first_records_are_all_read() {
     program(async {
         let of = shared(V4_3_0);
         let topic = many_full_partitions(of, 200);
@@ -47,7 +47,7 @@ fn b2_fifty_partitions_that_are_paused_after_their_first_records_are_all_read() 
             );
         }
         assert_eq!(consumer.paused().len(), MANY as usize);
-        // B2: and what was kept of each comes, in order, when it is resumed.
+        // SEAM2: and what was kept of each comes, in order, when it is resumed.
         let mut rest = Read::new();
         consumer.resume([at(&topic, 7)]).unwrap();
         while rest.get(&7).map_or(0, Vec::len) < 2000 {
@@ -60,10 +60,10 @@ fn b2_fifty_partitions_that_are_paused_after_their_first_records_are_all_read() 
     });
 }
 
-/// B2: the command pauses what has reached its end. It takes 5,000 records a poll, and a partition's share of an answer has
+/// SEAM2: the command pauses what has reached its end. It takes 5,000 records a poll, and a partition's share of an answer has
 /// twice as many.
 #[test]
-fn b2_the_command_reads_the_first_hundred_of_fifty_full_partitions_and_ends() {
+fn seam2_the_command_reads_the_first_hundred_of_fifty_full_partitions_and_ends() {
     let of = shared(V4_3_0);
     let topic = many_full_partitions(of, 90);
     let args = ["consume", &topic, "--from", "earliest", "--until", "100", "-f", "%p %o\n"];
@@ -84,9 +84,9 @@ async fn two_that_flow(of: &Shared) -> (Consumer, String) {
     (consumer, topic)
 }
 
-/// B3: a worker that is full, has room, and is full again.
+/// SEAM3: a worker that is full, has room, and is full again.
 #[test]
-fn b3_what_is_paused_again_hands_out_nothing() {
+fn seam3_what_is_paused_again_hands_out_nothing() {
     program(async {
         let of = shared(V4_3_0);
         let (mut consumer, topic) = two_that_flow(of).await;
@@ -106,9 +106,9 @@ fn b3_what_is_paused_again_hands_out_nothing() {
     });
 }
 
-/// B3, the other way: what is resumed hands out, whatever was said a moment ago.
+/// SEAM3, the other way: what is resumed hands out, whatever was said a moment ago.
 #[test]
-fn b3_what_is_resumed_again_hands_out_at_once() {
+fn seam3_what_is_resumed_again_hands_out_at_once() {
     program(async {
         let of = shared(V4_3_0);
         let (mut consumer, topic) = two_that_flow(of).await;
@@ -133,9 +133,9 @@ fn b3_what_is_resumed_again_hands_out_at_once() {
     });
 }
 
-/// B5: a pause that comes before the assignment, or after it is over, is refused and sticks to nothing.
+/// SEAM5: a pause that comes before the assignment, or after it is over, is refused and sticks to nothing.
 #[test]
-fn b5_a_partition_that_is_not_owned_can_not_be_paused_and_flows_when_it_is_assigned() {
+fn seam5_a_partition_that_is_not_owned_can_not_be_paused_and_flows_when_it_is_assigned() {
     program(async {
         let of = shared(V4_3_0);
         let topic = filled(of, 2, 20, "none");
@@ -190,7 +190,7 @@ impl Listener for PausesAtFirst {
             sleep(Duration::from_millis(500)).await; // the engine fetches meanwhile
             if first {
                 rebalance.consumer.pause(rebalance.partitions.clone())?;
-                // B4: true when the call returns.
+                // SEAM4: true when the call returns.
                 assert_eq!(rebalance.consumer.paused(), rebalance.partitions);
             }
             Ok(())
@@ -198,9 +198,9 @@ impl Listener for PausesAtFirst {
     }
 }
 
-/// B4: it holds from the first record on.
+/// SEAM4: it holds from the first record on.
 #[test]
-fn b4_a_pause_by_the_assigned_listener_holds_from_the_first_record() {
+fn seam4_a_pause_by_the_assigned_listener_holds_from_the_first_record() {
     program(async {
         let of = shared(V4_3_0);
         for protocol in ["classic", "consumer"] {
@@ -229,9 +229,9 @@ fn b4_a_pause_by_the_assigned_listener_holds_from_the_first_record() {
     });
 }
 
-/// B5: assigned and paused by the listener, revoked before anything was read, and assigned again: it flows.
+/// SEAM5: assigned and paused by the listener, revoked before anything was read, and assigned again: it flows.
 #[test]
-fn b5_a_pause_of_a_past_assignment_does_not_stick_to_the_next() {
+fn seam5_a_pause_of_a_past_assignment_does_not_stick_to_the_next() {
     program(async {
         let of = shared(V4_3_0);
         let topic = filled(of, 2, 20, "none");
@@ -260,7 +260,7 @@ fn b5_a_pause_of_a_past_assignment_does_not_stick_to_the_next() {
 
 /// Said twice, it is no more than said once; and a pause of thousands at once is one.
 #[test]
-fn b3_pause_and_resume_said_twice_are_said_once() {
+fn seam3_pause_and_resume_said_twice_are_said_once() {
     program(async {
         let of = shared(V4_3_0);
         let topic = filled(of, 3, 30, "none");

@@ -29,7 +29,7 @@ fn offset(place: &TopicPartition, offset: i64) -> [(TopicPartition, OffsetAndMet
 }
 
 #[test]
-fn b8_position_and_lag_are_those_of_a_seek_as_soon_as_it_returns() {
+fn seam8_position_and_lag_are_those_of_a_seek_as_soon_as_it_returns() {
     program(async {
         let (topic, mut consumer, handle) = at_the_end().await;
         let place = at(&topic, 0);
@@ -65,9 +65,9 @@ fn b8_position_and_lag_are_those_of_a_seek_as_soon_as_it_returns() {
     });
 }
 
-/// B8: a seek to where a commit of the old position would lose what lies between.
+/// SEAM8: a seek to where a commit of the old position would lose what lies between.
 #[test]
-fn b8_what_a_seek_went_back_over_is_not_committed_by_position() {
+fn seam8_what_a_seek_went_back_over_is_not_committed_by_position() {
     program(async {
         let (topic, mut consumer, _) = at_the_end().await;
         let place = at(&topic, 0);
@@ -81,9 +81,9 @@ fn b8_what_a_seek_went_back_over_is_not_committed_by_position() {
     });
 }
 
-/// B7: what monitors through a handle sees an idle partition as one that is read to its end.
+/// SEAM7: what monitors through a handle sees an idle partition as one that is read to its end.
 #[test]
-fn b7_the_lag_of_an_idle_partition_is_nothing_through_a_handle_too() {
+fn seam7_the_lag_of_an_idle_partition_is_nothing_through_a_handle_too() {
     program(async {
         let of = shared(V4_3_0);
         let topic = filled(of, 2, 5, "none");
@@ -106,9 +106,9 @@ fn b7_the_lag_of_an_idle_partition_is_nothing_through_a_handle_too() {
     });
 }
 
-/// D2: thousands that lie in the client, or at the broker, are unread, whoever asks.
+/// SEAM13: thousands that lie in the client, or at the broker, are unread, whoever asks.
 #[test]
-fn d2_lag_counts_what_waits_in_the_client_and_what_is_paused() {
+fn seam13_lag_counts_what_waits_in_the_client_and_what_is_paused() {
     program(async {
         let of = shared(V4_3_0);
         let topic = filled(of, 2, 10, "none");

@@ -15,9 +15,9 @@ const SECONDS: u64 = 10;
 /// What an application does with a poll's records: a row in a database.
 const WORK: Duration = Duration::from_millis(20);
 
-/// D1, D2: records keep coming while the application takes its time. Java's loop does the same beside it.
+/// SEAM12, SEAM13: records keep coming while the application takes its time. Java's loop does the same beside it.
 #[test]
-fn d1_d2_a_slow_handler_keeps_up_with_a_thousand_records_a_second_and_its_lag_is_true() {
+fn seam12_seam13_a_slow_handler_keeps_up_with_a_thousand_records_a_second_and_its_lag_is_true() {
     program(async {
         let of = shared(V4_3_0);
         let topic = of.tool.create_topic(&unique("seams"), 12, &[]);
@@ -92,9 +92,9 @@ async fn its_lag_is_true(consumer: &Consumer) -> i64 {
     behind
 }
 
-/// D1: 16 or so polls of 500, whether the application waits for the group or knows its partitions.
+/// SEAM12: 16 or so polls of 500, whether the application waits for the group or knows its partitions.
 #[test]
-fn d1_two_hundred_small_partitions_are_read_in_few_polls() {
+fn seam12_two_hundred_small_partitions_are_read_in_few_polls() {
     program(async {
         let of = shared(V4_3_0);
         let topic = bulk(of, "seams", 200, 4000, 20);
@@ -128,9 +128,9 @@ fn d1_two_hundred_small_partitions_are_read_in_few_polls() {
     });
 }
 
-/// D1: what lay in the client one by one comes together.
+/// SEAM12: what lay in the client one by one comes together.
 #[test]
-fn d1_five_hundred_records_that_came_one_by_one_are_one_poll() {
+fn seam12_five_hundred_records_that_came_one_by_one_are_one_poll() {
     program(async {
         let of = shared(V4_3_0);
         let topic = of.tool.create_topic(&unique("seams"), 1, &[]);
@@ -143,7 +143,7 @@ fn d1_five_hundred_records_that_came_one_by_one_are_one_poll() {
         let handle = consumer.handle();
         let (tool, of_topic) = (of.tool.clone(), topic.clone());
         spawn_blocking(move || tool.trickle(&of_topic, 1, 500, 1)).await.unwrap();
-        // D2: the application is busy; what has come says how much waits for it.
+        // SEAM13: the application is busy; what has come says how much waits for it.
         let began = Instant::now();
         while handle.lag(at(&topic, 0)) != Some(500) {
             sleep(Duration::from_millis(5)).await;

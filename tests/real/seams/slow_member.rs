@@ -156,9 +156,9 @@ fn oversleeps(until: &Arc<AtomicBool>) -> JoinHandle<Duration> {
     })
 }
 
-/// C1, C2: cooperative-sticky. The first takes 20 s over its `revoked` as a third member joins; a fourth joins meanwhile.
+/// SEAM11: cooperative-sticky. The first takes 20 s over its `revoked` as a third member joins; a fourth joins meanwhile.
 #[test]
-fn c1_what_stays_flows_and_is_committed_while_another_member_takes_its_time() {
+fn seam11_what_stays_flows_and_is_committed_while_another_member_takes_its_time() {
     program(async {
         let of = shared(V4_3_0);
         let topic = of.tool.create_topic(&unique("seams"), PARTITIONS, &[]);

@@ -368,7 +368,7 @@ impl Application {
         true
     }
 
-    /// Now and then, and whatever was handed out: lag is what is left (S14).
+    /// Now and then, and whatever was handed out: lag is what is left (SAFE14).
     fn read_lags(&mut self, consumer: &Consumer) {
         self.turns += 1;
         if !self.turns.is_multiple_of(8) {

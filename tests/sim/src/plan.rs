@@ -375,7 +375,7 @@ pub(crate) enum Harm {
     },
 }
 
-/// Answers that are wrong but legal (FAILURES §3 and §1).
+/// Answers that are wrong but legal (`docs/failures.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Odd {
     /// I4: a partition twice in one Fetch answer.
@@ -404,9 +404,9 @@ pub(crate) enum Odd {
     NoTopics,
     /// B2: leader epochs are unknown.
     NoEpochs,
-    /// §3 #20: brokers that cannot be.
+    /// INPUT20: brokers that cannot be.
     StrangeBrokers,
-    /// §3 #48: aborted transactions twice.
+    /// INPUT48: aborted transactions twice.
     AbortedTwice,
     /// K2: an aborted transaction without a record here.
     AbortedElsewhere,

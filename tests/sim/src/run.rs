@@ -59,9 +59,9 @@ pub(crate) fn run(plan: &Plan) -> Outcome {
     crate::panics::last();
     let mut outcome = runtime.block_on(arena(plan));
     drop(runtime);
-    // An engine that panics takes nobody with it: only the hook hears of it (S17).
+    // An engine that panics takes nobody with it: only the hook hears of it (SAFE17).
     if let Some(text) = crate::panics::last() {
-        outcome.violations.push(Violation { rule: "S17".to_owned(), at: 0, text });
+        outcome.violations.push(Violation { rule: "SAFE17".to_owned(), at: 0, text });
     }
     outcome
 }
@@ -174,7 +174,7 @@ fn show(log: &Log, judge: &mut Judge, seen: &mut usize) {
     });
 }
 
-/// L1 and L2: how long after the last fault everything must be owned and read.
+/// LIVE1 and LIVE2: how long after the last fault everything must be owned and read.
 fn patience(plan: &Plan) -> Duration {
     let session = plan.session_timeout;
     // Members that died while they joined are waited for.
@@ -320,7 +320,7 @@ pub(crate) fn guarded(plan: &Plan) -> Outcome {
     caught.unwrap_or_else(|_| {
         let text = crate::panics::last().unwrap_or_else(|| "the run panicked".to_owned());
         Outcome {
-            violations: vec![Violation { rule: "S17".to_owned(), at: 0, text }],
+            violations: vec![Violation { rule: "SAFE17".to_owned(), at: 0, text }],
             virtual_time: Duration::ZERO,
             marks: BTreeMap::new(),
             events: Vec::new(),

@@ -125,7 +125,7 @@ pub(crate) fn twice(from: u64, count: u64, jobs: u64) -> bool {
 const LONGEST_RUN: u64 = 36;
 const ROUND: Duration = Duration::from_secs(5);
 
-/// Runs seeds on so many threads, and ends the process when one does not come to an end (S15).
+/// Runs seeds on so many threads, and ends the process when one does not come to an end (SAFE15).
 fn each(from: u64, count: u64, jobs: u64, run: impl Fn(u64) + Sync) {
     let next = AtomicU64::new(from);
     let rounds = &AtomicU64::new(0);
@@ -140,7 +140,7 @@ fn each(from: u64, count: u64, jobs: u64, run: impl Fn(u64) + Sync) {
                 let endless = |began: &u64| round.saturating_sub(*began) > LONGEST_RUN;
                 if let Some((seed, _)) = lock().iter().find(|(_, began)| endless(began)) {
                     println!(
-                        "seed {seed}: S15: it does not come to an end: something spins, and no time passes"
+                        "seed {seed}: SAFE15: it does not come to an end: something spins, and no time passes"
                     );
                     std::process::exit(1);
                 }

@@ -1,4 +1,4 @@
-//! Wrong but well-formed answers: the ones that brokers, proxies and clouds have given (FAILURES §1 and §3).
+//! Wrong but well-formed answers: the ones that brokers, proxies and clouds have given (`docs/failures.md`).
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::{

@@ -1,7 +1,7 @@
 //! One member of the group: reads orders, charges for them, tries again what failed, and gives up what is hopeless.
 //!
 //! Always true: a record's offset is stored for a commit only after the record was processed, or its dead letter was
-//! acknowledged (FAILURES S12).
+//! acknowledged (FAILURES SAFE12).
 
 use std::time::{Duration, Instant};
 
@@ -238,7 +238,7 @@ mod tests {
         Letter { key: b"k".to_vec(), value: value.into(), headers: Vec::new() }
     }
 
-    /// FAILURES S12.
+    /// FAILURES SAFE12.
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn an_offset_does_not_pass_a_record_whose_dead_letter_was_not_written() {
         let source = Source::start().await.unwrap();

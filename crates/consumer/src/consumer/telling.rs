@@ -105,7 +105,7 @@ impl Consumer {
             self.report_finished();
             Command::CommitFinished { deadline, reply: Some(reply) }
         } else {
-            // What the application has asked for and not waited for goes out while the partitions are still ours (H2).
+            // What the application has asked for and not waited for goes out while the partitions are still ours (FAILURES H2).
             Command::SettleCommits { deadline, reply }
         };
         let _ = self.handle.send(commit);
@@ -235,7 +235,7 @@ impl Consumer {
     }
 
     /// Before partitions that were assigned by hand are given up: what is finished is committed, if that is our task; otherwise
-    /// what the application has asked for and not waited for goes out (H2).
+    /// what the application has asked for and not waited for goes out (FAILURES H2).
     pub(super) async fn commit_by_hand(&mut self, deadline: Instant, by: Instant) -> Result<()> {
         let by_itself = self.commits_by_itself();
         if by_itself {

@@ -240,7 +240,7 @@ fn ends_at(high: i64, last_stable: i64) -> Watermarks {
 }
 
 #[test]
-fn s14_lag_counts_to_the_newest_end_that_the_isolation_level_sees() {
+fn safe14_lag_counts_to_the_newest_end_that_the_isolation_level_sees() {
     for (committed_only, lag) in [(false, 97), (true, 87)] {
         let mut sim = Sim::handing_out(500);
         let gauges = Arc::new(PartitionGauges::new(Token { assignment: 2, seek: 0 }, committed_only));
@@ -262,7 +262,7 @@ fn s14_lag_counts_to_the_newest_end_that_the_isolation_level_sees() {
 
 /// Of three records, a marker behind them, a batch that compaction has emptied, and another marker that came later.
 #[test]
-fn s14_k5_nothing_is_left_when_the_last_record_has_been_handed_out() {
+fn safe14_k5_nothing_is_left_when_the_last_record_has_been_handed_out() {
     for most in [1, 3, 500] {
         let mut sim = Sim::handing_out(most);
         sim.gauges.set_watermarks(ends_at(9, 9));

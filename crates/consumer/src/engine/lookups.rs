@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn b16_topics_that_match_are_those_of_a_listing_that_was_asked_for_after_the_question() {
+    fn b7_topics_that_match_are_those_of_a_listing_that_was_asked_for_after_the_question() {
         let mut lookups = Lookups::new(&[]);
         let (reply, mut answer) = oneshot::channel();
         // The third request is on its way.

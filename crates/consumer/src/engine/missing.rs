@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn b2_d4_a_topic_that_stays_away_is_told_once_until_it_has_been_there() {
+    fn seam14_a_topic_that_stays_away_is_told_once_until_it_has_been_there() {
         let mut missing = MissingTopics::default();
         let began = crate::clock::now();
         let mut look = |seconds, error| {
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn d4_a_full_listing_without_it_says_so_too_and_what_is_wanted_no_more_is_forgotten() {
+    fn seam14_a_full_listing_without_it_says_so_too_and_what_is_wanted_no_more_is_forgotten() {
         let mut missing = MissingTopics::default();
         let began = crate::clock::now();
         let nothing = Cluster { lists_all: true, ..Cluster::default() };

@@ -217,7 +217,7 @@ impl Engine {
             let member = self.log.member();
             tracing::info!(member, count, partitions = %PartitionList(&owned), reason, "partitions given up");
         }
-        // What is still being revoked is no longer among the assigned: its queued commits must not outlive it either (H2).
+        // What is still being revoked is no longer among the assigned: its queued commits must not outlive it either (FAILURES H2).
         let mut all = self.ownership.all_released();
         all.extend(self.ownership.clear());
         self.vitals.given_up(&all);
@@ -439,14 +439,14 @@ impl Engine {
         if self.subscriptions.kind().is_of_a_group()
             && self.member.as_ref().is_some_and(|member| !is_current(member, now))
         {
-            // Until a heartbeat says that we still are who we were, there is nobody to commit as (S7).
+            // Until a heartbeat says that we still are who we were, there is nobody to commit as (FAILURES SAFE7).
             self.offsets.set_identity(None);
         }
         if let Some(mut transmit) = self.offsets.poll_transmit(now, at, &cluster) {
             if matches!(transmit.request, offtake_wire::Request::OffsetCommit(_))
                 && let Some(until) = self.member.as_ref().and_then(Member::valid_until)
             {
-                // Not to be found on its way, waiting for a connection, when it is no longer ours to send (S7).
+                // Not to be found on its way, waiting for a connection, when it is no longer ours to send (FAILURES SAFE7).
                 transmit.timeout = transmit.timeout.min(until.saturating_duration_since(now));
             }
             return Some((Machine::Offsets, Lane::of(&transmit.request), transmit));

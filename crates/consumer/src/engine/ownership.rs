@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn s14_what_is_kept_keeps_its_gauges_and_what_comes_anew_gets_others() {
+    fn safe14_what_is_kept_keeps_its_gauges_and_what_comes_anew_gets_others() {
         let mut ownership = Ownership::default();
         assert!(ownership.assign([orders(0), orders(1)]).is_empty());
         let (kept, gone) = (gauges(1), gauges(2));

@@ -76,7 +76,7 @@ impl Subscriptions {
         match &self.kind {
             Subscription::Patterns(_) => true,
             // Once, to know what there is already (FAILURES B4); then only for topics that the broker has assigned before
-            // we have heard of them, which go by their ids (B7, F4).
+            // we have heard of them, which go by their ids (FAILURES B7, F4).
             Subscription::BrokerPattern(_) => !self.catalog_seen || has_unnamed,
             Subscription::None | Subscription::Topics(_) | Subscription::Assigned => false,
         }

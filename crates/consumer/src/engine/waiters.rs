@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn s15_a_topic_is_wanted_while_somebody_asks_about_it_and_not_after() {
+    fn safe15_a_topic_is_wanted_while_somebody_asks_about_it_and_not_after() {
         let mut waiters = waiters();
         let (reply, mut answer) = oneshot::channel();
         let topics = BTreeSet::from([Topic::from("orders")]);
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn s15_who_asks_what_is_committed_is_answered() {
+    fn safe15_who_asks_what_is_committed_is_answered() {
         let mut waiters = waiters();
         let (reply, mut answer) = oneshot::channel();
         waiters.ask(QueryId(1), Question { topics: BTreeSet::new(), reply: QuestionReply::Committed(reply) });
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn s15_the_engine_comes_back_when_the_first_of_those_who_wait_has_waited_long_enough() {
+    fn safe15_the_engine_comes_back_when_the_first_of_those_who_wait_has_waited_long_enough() {
         let mut waiters = waiters();
         let after = |seconds| crate::clock::after(std::time::Duration::from_secs(seconds));
         assert_eq!(waiters.poll_timeout(), None);

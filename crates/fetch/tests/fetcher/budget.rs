@@ -94,7 +94,7 @@ fn p2_a_slow_reader_stops_the_fetching_and_each_release_lets_it_go_on() {
 }
 
 #[test]
-fn s15_a_batch_larger_than_the_whole_budget_passes_once_and_alone() {
+fn safe15_a_batch_larger_than_the_whole_budget_passes_once_and_alone() {
     let mut rig = Rig::with(small(1000)).topic("a", &[1]);
     rig.start("a", 0, 0);
     let asked = rig.ask();
@@ -192,7 +192,7 @@ fn i12_nobody_who_is_left_out_waits_for_the_long_poll_of_those_who_have_nothing(
 }
 
 #[test]
-fn s15_i12_however_short_the_wait_who_is_left_out_makes_nobody_spin_and_comes_back_at_once() {
+fn safe15_i12_however_short_the_wait_who_is_left_out_makes_nobody_spin_and_comes_back_at_once() {
     let (mut rig, charge) = one_left_out(Config { max_wait: Duration::ZERO, ..small(40_000) });
     for pause in [20, 40] {
         rests_for(&mut rig, pause);

@@ -188,7 +188,7 @@ impl Crowd {
             return false;
         }
         let Some(chunk) = reading.queue.pop_front() else { return false };
-        assert_eq!(chunk.fetch_offset, reading.delivered, "neither hole nor repeat (S3)");
+        assert_eq!(chunk.fetch_offset, reading.delivered, "neither hole nor repeat (SAFE3)");
         reading.delivered = chunk.next.offset;
         self.rig.fetcher.release(self.rig.now, &chunk.partition, chunk.charge);
         drop(chunk);

@@ -240,8 +240,8 @@ impl World {
         let reading = self.reading.get_mut(&partition).expect("nothing of what was revoked (E3)");
         assert_eq!(chunk.token, reading.token, "nothing from before a seek (I7)");
         assert!(!self.rig.fetcher.is_paused(&chunk.partition), "nothing of what is paused (I11)");
-        assert_eq!(chunk.fetch_offset, reading.taken, "neither hole nor repeat (S3)");
-        assert!(chunk.next.offset > reading.taken, "a chunk moves the position (S13)");
+        assert_eq!(chunk.fetch_offset, reading.taken, "neither hole nor repeat (SAFE3)");
+        assert!(chunk.next.offset > reading.taken, "a chunk moves the position (SAFE13)");
         let log = &self.model.logs[usize::try_from(partition).unwrap()];
         assert!(chunk.next.offset <= log.end);
         assert_eq!(offsets(&chunk), log.visible(reading.taken, chunk.next.offset, self.committed));
@@ -266,7 +266,7 @@ impl World {
         let next = self.reading.values_mut().filter(|it| !it.paused).find(|it| !it.queue.is_empty());
         let Some(reading) = next else { return };
         let Some(chunk) = reading.queue.pop_front() else { return };
-        assert_eq!(chunk.fetch_offset, reading.delivered, "neither hole nor repeat (S3)");
+        assert_eq!(chunk.fetch_offset, reading.delivered, "neither hole nor repeat (SAFE3)");
         reading.delivered = chunk.next.offset;
         self.rig.fetcher.release(self.rig.now, &chunk.partition, chunk.charge);
     }
@@ -432,10 +432,10 @@ impl World {
             assert!(before.is_none(), "one request per broker");
         }
         let held = self.rig.fetcher.memory_held();
-        assert!(held <= BUDGET + self.largest + PARTITIONS as usize * BESIDE, "{held} bytes (S15)");
+        assert!(held <= BUDGET + self.largest + PARTITIONS as usize * BESIDE, "{held} bytes (SAFE15)");
     }
 
-    /// Nothing goes wrong any more: everything is delivered soon (L2), and then there is quiet.
+    /// Nothing goes wrong any more: everything is delivered soon (LIVE2), and then there is quiet.
     fn heal(&mut self) {
         self.model.prefers = None;
         for partition in 0..PARTITIONS {
@@ -471,7 +471,7 @@ impl World {
             self.step(Step::Wait { ms: 500 });
         }
         let requests = self.requests - before;
-        assert!(requests <= 3 * 80, "{requests} requests in 30 s of nothing (S15)");
+        assert!(requests <= 3 * 80, "{requests} requests in 30 s of nothing (SAFE15)");
     }
 }
 
@@ -479,7 +479,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..Default::default() })]
 
     #[test]
-    fn s3_chunks_are_the_log_whatever_happens(
+    fn safe3_chunks_are_the_log_whatever_happens(
         committed in any::<bool>(),
         rack in any::<bool>(),
         ids in any::<bool>(),

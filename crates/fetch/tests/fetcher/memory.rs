@@ -207,7 +207,7 @@ fn i12_what_waits_here_goes_before_what_was_taken() {
 }
 
 #[test]
-fn s3_a_partition_given_back_while_it_is_validated_is_read_from_where_the_application_stands() {
+fn safe3_a_partition_given_back_while_it_is_validated_is_read_from_where_the_application_stands() {
     let (mut rig, chunks) = held_by_a_paused_one();
     rig.fetcher.pause(&tp("a", 0), TOKEN);
     rig.silent();

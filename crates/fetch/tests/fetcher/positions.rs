@@ -285,7 +285,7 @@ fn q4_an_unknown_code_backs_off_and_is_told_when_it_stays() {
 }
 
 #[test]
-fn s13_a_negative_position_is_never_asked_for() {
+fn safe13_a_negative_position_is_never_asked_for() {
     let mut rig = Rig::new().topic("a", &[1]);
     rig.start("a", 0, -1);
     rig.silent();
@@ -293,7 +293,7 @@ fn s13_a_negative_position_is_never_asked_for() {
 }
 
 #[test]
-fn s13_watermarks_are_put_in_order() {
+fn safe13_watermarks_are_put_in_order() {
     let (mut rig, asked) = flowing(0);
     assert_eq!(rig.fetcher.watermarks(&tp("a", 0)), None);
     let odd = offtake_wire::messages::fetch::PartitionData {
@@ -305,11 +305,11 @@ fn s13_watermarks_are_put_in_order() {
     rig.answer(&asked, response(7, vec![("a", vec![odd])]));
     let watermarks = rig.fetcher.watermarks(&tp("a", 0)).unwrap();
     assert_eq!((watermarks.low, watermarks.last_stable, watermarks.high), (3, 3, 3));
-    assert_eq!(rig.drain(), [("a-0".to_owned(), vec![0, 1, 2, 3, 4])], "§3 row 22: the data is accepted");
+    assert_eq!(rig.drain(), [("a-0".to_owned(), vec![0, 1, 2, 3, 4])], "INPUT22: the data is accepted");
 }
 
 #[test]
-fn s14_where_a_log_ends_is_told_by_the_first_answer_and_by_each_that_changes_it() {
+fn safe14_where_a_log_ends_is_told_by_the_first_answer_and_by_each_that_changes_it() {
     let ends = |rig: &mut Rig| -> Vec<(Token, i64)> {
         let end = |event| match event {
             Event::Watermarks { token, watermarks, .. } => Some((token, watermarks.high)),
@@ -339,7 +339,7 @@ fn s14_where_a_log_ends_is_told_by_the_first_answer_and_by_each_that_changes_it(
 }
 
 #[test]
-fn b14_start_says_where_reading_really_goes_on() {
+fn l3_start_says_where_reading_really_goes_on() {
     let (mut rig, mut asked) = flowing(0);
     for base in [0, 5] {
         rig.answer(&asked, response(7, vec![("a", vec![data(0, batch(base, 5))])]));

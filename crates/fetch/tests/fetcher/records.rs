@@ -169,7 +169,7 @@ fn j7_old_message_formats_are_handed_out_too() {
 }
 
 #[test]
-fn row_27_only_batches_from_before_the_position_are_no_progress_and_no_loop() {
+fn input27_only_batches_from_before_the_position_are_no_progress_and_no_loop() {
     let (mut rig, mut asked) = asked_at(10, IsolationLevel::ReadUncommitted);
     let mut requests = 1;
     for _ in 0..200 {
@@ -189,7 +189,7 @@ fn row_27_only_batches_from_before_the_position_are_no_progress_and_no_loop() {
 }
 
 #[test]
-fn row_27_batches_from_before_the_position_are_skipped_silently() {
+fn input27_batches_from_before_the_position_are_skipped_silently() {
     let (mut rig, asked) = asked_at(7, IsolationLevel::ReadUncommitted);
     answer(&mut rig, &asked, joined(&[batch(0, 5), batch(5, 5), batch(10, 5)]));
     let chunk = rig.fetcher.take().unwrap();
@@ -199,7 +199,7 @@ fn row_27_batches_from_before_the_position_are_skipped_silently() {
 }
 
 #[test]
-fn row_39_a_false_last_offset_does_not_make_the_position_jump() {
+fn input39_a_false_last_offset_does_not_make_the_position_jump() {
     let (mut rig, asked) = asked();
     answer(&mut rig, &asked, build(0, 5, |builder| builder.last_offset_delta(i32::MAX)));
     assert!(matches!(fault(&mut rig), RecordFault::BeyondTheEnd { .. }));
@@ -214,7 +214,7 @@ fn row_39_a_false_last_offset_does_not_make_the_position_jump() {
 }
 
 #[test]
-fn row_42_a_batch_that_begins_before_the_last_one_ended_stops_the_partition() {
+fn input42_a_batch_that_begins_before_the_last_one_ended_stops_the_partition() {
     let (mut rig, asked) = asked();
     answer(&mut rig, &asked, joined(&[batch(0, 5), batch(3, 5)]));
     assert_eq!(fault(&mut rig), RecordFault::Overlap { base: 3, previous: 4 });
@@ -270,14 +270,14 @@ fn k5_only_aborted_data_moves_the_position_and_costs_no_more_than_a_chunk() {
 }
 
 #[test]
-fn s10_uncommitted_reading_sees_all_but_control_batches() {
+fn safe10_uncommitted_reading_sees_all_but_control_batches() {
     let (mut rig, asked) = asked();
     answer(&mut rig, &asked, joined(&[transactional(0, 2, 1), abort(2, 1), batch(3, 1)]));
     assert_eq!(rig.drain(), [("a-0".to_owned(), vec![0, 1, 3])]);
 }
 
 #[test]
-fn row_46_a_malformed_control_batch_stops_the_partition() {
+fn input46_a_malformed_control_batch_stops_the_partition() {
     let mut builder = BatchBuilder::new(1).leader_epoch(5).producer(1, 0, -1).transactional().control();
     builder.push(1_000, Some(&[0]), None, &[]);
     let (mut rig, asked) = asked_at(0, IsolationLevel::ReadCommitted);
@@ -287,7 +287,7 @@ fn row_46_a_malformed_control_batch_stops_the_partition() {
 }
 
 #[test]
-fn row_25_a_hidden_batch_with_a_wrong_checksum_does_not_move_the_position() {
+fn input25_a_hidden_batch_with_a_wrong_checksum_does_not_move_the_position() {
     let mut bad = abort(1, 1).to_vec();
     bad[23..27].copy_from_slice(&500i32.to_be_bytes());
     let (mut rig, asked) = asked();

@@ -411,9 +411,9 @@ fn i12_without_a_session_nobody_starves_who_reads_fast() {
     assert_eq!(read, [6; 10]);
 }
 
-/// S14: a broker does not say twice where a log ends (KIP-227), though the answer that said it went to an earlier assignment.
+/// SAFE14: a broker does not say twice where a log ends (KIP-227), though the answer that said it went to an earlier assignment.
 #[test]
-fn s14_where_a_log_ends_is_known_to_the_next_assignment_too() {
+fn safe14_where_a_log_ends_is_known_to_the_next_assignment_too() {
     let mut rig = in_session();
     rig.events();
     let asked = rig.ask();

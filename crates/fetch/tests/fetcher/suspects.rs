@@ -159,7 +159,7 @@ fn i10_a_connection_lost_in_the_search_does_not_end_it() {
 }
 
 #[test]
-fn s15_answers_too_large_that_are_nobodys_are_told_once_and_not_asked_for_without_pause() {
+fn safe15_answers_too_large_that_are_nobodys_are_told_once_and_not_asked_for_without_pause() {
     let mut rig = flowing(2);
     let (mut rounds, mut requests) = (0, 0);
     for _ in 0..1000 {

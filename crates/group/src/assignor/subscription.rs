@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn s3_50_nonsense_in_a_subscription_is_left_out() {
+    fn input50_nonsense_in_a_subscription_is_left_out() {
         let bytes = ConsumerProtocolSubscription {
             topics: vec!["a".into(), String::new(), "a".into()],
             user_data: Some(Bytes::from_static(&[1, 2])),

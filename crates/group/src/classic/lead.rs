@@ -30,7 +30,7 @@ pub(super) struct Lead {
 
 impl Lead {
     /// Reads the subscriptions of all members. A member whose subscription cannot be read gets nothing, and one that is listed
-    /// twice counts once (FAILURES D6, §3 row 50).
+    /// twice counts once (FAILURES D6, INPUT50).
     pub(super) fn new(assignor: Strategy, told: Vec<JoinGroupResponseMember>) -> Self {
         let mut members = Members::new();
         let mut subscriptions = Subscriptions::default();
@@ -193,7 +193,7 @@ impl Lead {
 /// How many partitions a topic has; `None` if that is not known now. A topic that does not exist has none.
 fn count(info: Option<&TopicInfo>) -> Option<i32> {
     match info? {
-        // A missing index is a partition that the broker left out; it exists (B5).
+        // A missing index is a partition that the broker left out; it exists (FAILURES B5).
         info if info.error.is_ok() => {
             Some(info.partitions.last_key_value().map_or(0, |(last, _)| last.saturating_add(1)))
         }

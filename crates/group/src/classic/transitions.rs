@@ -74,7 +74,7 @@ impl Classic {
         }
     }
 
-    /// The group continues without this member. Partitions that are being revoked are not reported as lost (invariant S9).
+    /// The group continues without this member. Partitions that are being revoked are not reported as lost (FAILURES SAFE9).
     pub(super) fn lose_everything(&mut self) {
         self.core.outbox.turn_revokes_into_lost();
         let all = mem::take(&mut self.owned.all);
@@ -187,7 +187,7 @@ impl Classic {
     }
 
     /// When the member gives up its partitions. Not while a JoinGroup or SyncGroup is outstanding: the coordinator keeps the
-    /// member meanwhile (D11), and nothing is handed out after `valid_until` in any case.
+    /// member meanwhile (FAILURES D11), and nothing is handed out after `valid_until` in any case.
     pub(super) fn session_deadline(&self) -> Option<Instant> {
         match &self.state {
             State::Joining { join: step, .. } | State::Syncing { sync: step, .. } if step.is_sent() => None,

@@ -19,7 +19,7 @@ use crate::{
     event::GroupError,
 };
 
-/// The shortest heartbeat interval that a broker may ask for (FAILURES §3 row 51).
+/// The shortest heartbeat interval that a broker may ask for (FAILURES INPUT51).
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 /// The first ConsumerGroupHeartbeat version with patterns.
 const PATTERNS_SINCE: i16 = 1;
@@ -42,7 +42,7 @@ impl Consumer {
                         self.on_error_code(now, sent, answer);
                     }
                     // A member that is not known has left already. Other errors will not pass in the little time that is left
-                    // (F9).
+                    // (FAILURES F9).
                     State::Leaving { .. } => self.finish_leaving(now),
                     _ if version < PATTERNS_SINCE && !self.pattern.is_empty() => {
                         // The broker may have added the member without a subscription.
@@ -80,7 +80,7 @@ impl Consumer {
         }
         let session_timeout = self.core.config.session_timeout;
         if let Ok(wanted @ 1..) = u64::try_from(answer.heartbeat_interval_ms) {
-            // A member that sends heartbeats more rarely than the session allows is removed, whatever the broker said (row 51).
+            // A member that sends heartbeats more rarely than the session allows is removed, whatever the broker said (FAILURES INPUT51).
             let longest = (session_timeout / 3).max(SHORTEST_INTERVAL);
             self.interval = Duration::from_millis(wanted).clamp(SHORTEST_INTERVAL, longest);
         }
@@ -115,13 +115,13 @@ impl Consumer {
             self.unreleased_since = None;
         }
         let verdict = match code {
-            // The group has removed this member, or has a newer epoch: join again with the same id (F1, C8).
+            // The group has removed this member, or has a newer epoch: join again with the same id (FAILURES F1, C8).
             ErrorCode::UnknownMemberId | ErrorCode::FencedMemberEpoch => return self.lose_membership(now),
             ErrorCode::GroupIdNotFound if matches!(self.state, State::Member { .. }) => {
                 return self.lose_membership(now);
             }
             ErrorCode::UnreleasedInstanceId => match self.unreleased_since {
-                // A crashed process has it no longer than its session (G6).
+                // A crashed process has it no longer than its session (FAILURES G6).
                 Some(since) if since + self.core.config.session_timeout <= now => {
                     let instance_id = self.core.instance_id();
                     Verdict::Fail(GroupError::UnreleasedInstanceId { group: group(), instance_id })
@@ -131,7 +131,7 @@ impl Consumer {
                     Verdict::Retry
                 }
             },
-            // One of several topics: the membership stays, and the broker assigns what may be read (B8, O5).
+            // One of several topics: the membership stays, and the broker assigns what may be read (FAILURES B8, O5).
             ErrorCode::TopicAuthorizationFailed => Verdict::Retry,
             ErrorCode::InvalidRegularExpression => {
                 let reason = words.unwrap_or_else(|| code.name().into());
@@ -158,7 +158,7 @@ impl Consumer {
     }
 
     /// Repeats the heartbeat, after a wait. The broker may or may not have received the last one, so the next one is full: a
-    /// broker accepts an old epoch only together with the owned partitions (F1).
+    /// broker accepts an old epoch only together with the owned partitions (FAILURES F1).
     pub(super) fn retry(&mut self, now: Instant, why: &str) {
         let at = self.core.retry_at(now, self.state_name(), why);
         self.pending.full = true;
@@ -178,7 +178,7 @@ const USE_CLASSIC: &str =
 const NO_PATTERNS: &str =
     "its consumer protocol has no patterns (KIP-848, Kafka 4.0); subscribe_patterns matches in the client";
 
-/// The partitions of an assignment, each once (F5).
+/// The partitions of an assignment, each once (FAILURES F5).
 fn partitions(assignment: Assignment) -> BTreeSet<(Uuid, i32)> {
     let each = assignment.topic_partitions.into_iter().filter(|topic| !topic.topic_id.is_zero());
     each.flat_map(|topic| topic.partitions.into_iter().filter(|p| *p >= 0).map(move |p| (topic.topic_id, p)))

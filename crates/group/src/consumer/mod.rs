@@ -15,9 +15,9 @@
 //! - at most one heartbeat is outstanding, and none is overdue while this is a member, even during callbacks;
 //! - a heartbeat reports as owned what the application has: nothing that was not added yet, and nothing that is revoked
 //!   (FAILURES F4, F7);
-//! - only the newest target counts; one that arrives during a revocation replaces the one before (F7);
-//! - after a heartbeat without an answer the next one is full (F14), and a member that joins owns nothing;
-//! - the member makes its id itself and keeps it (KIP-1082); the broker sets the epoch, and only positive ones count (F6).
+//! - only the newest target counts; one that arrives during a revocation replaces the one before (FAILURES F7);
+//! - after a heartbeat without an answer the next one is full (FAILURES F14), and a member that joins owns nothing;
+//! - the member makes its id itself and keeps it (KIP-1082); the broker sets the epoch, and only positive ones count (FAILURES F6).
 
 use std::{
     collections::{BTreeMap, BTreeSet},

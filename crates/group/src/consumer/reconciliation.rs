@@ -57,7 +57,7 @@ impl Reconciliation {
         self.is_settled() && self.owned.keys().eq(target)
     }
 
-    /// Topics in the target whose names are not known yet (F4).
+    /// Topics in the target whose names are not known yet (FAILURES F4).
     pub(super) fn unnamed(&self, names: &BTreeMap<Uuid, Topic>) -> Vec<Uuid> {
         let topics: BTreeSet<Uuid> = self.target.iter().flatten().map(|(topic, _)| *topic).collect();
         topics.into_iter().filter(|topic| !names.contains_key(topic)).collect()
@@ -106,7 +106,7 @@ impl Reconciliation {
         (added, complete)
     }
 
-    /// All partitions are lost. Returns those that were not being revoked (invariant S9).
+    /// All partitions are lost. Returns those that were not being revoked (FAILURES SAFE9).
     pub(super) fn lose(&mut self) -> Vec<TopicPartition> {
         let Self { owned, revoking, .. } = std::mem::take(self);
         owned.into_iter().filter(|(id, _)| !revoking.contains(id)).map(|(_, name)| name).collect()

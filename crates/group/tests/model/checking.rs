@@ -208,16 +208,16 @@ impl Model for Scenario {
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::always(S5, |_, state| kept(Invariant::S5, state)),
-            Property::always(S6, |scenario: &Self, state: &State| {
+            Property::always(SAFE5, |_, state| kept(Invariant::Safe5, state)),
+            Property::always(SAFE6, |scenario: &Self, state: &State| {
                 let mut seen = BTreeSet::new();
                 (0..scenario.slots)
                     .all(|who| state.world.holds(scenario, who).into_iter().all(|p| seen.insert(p)))
             }),
-            Property::always(S7, |scenario, state| {
-                kept(Invariant::S7, state) && identities_are_alive(scenario, state)
+            Property::always(SAFE7, |scenario, state| {
+                kept(Invariant::Safe7, state) && identities_are_alive(scenario, state)
             }),
-            Property::always(S9, |_, state| kept(Invariant::S9, state)),
+            Property::always(SAFE9, |_, state| kept(Invariant::Safe9, state)),
             Property::always(GOES_ON, |scenario: &Self, state| {
                 scenario.reorders || kept(Invariant::Failed, state)
             }),
@@ -233,10 +233,10 @@ impl Model for Scenario {
     }
 }
 
-pub const S5: &str = "S5: one owner in a generation";
-pub const S6: &str = "S6: one owner at a time";
-pub const S7: &str = "S7: commits are made only by who may";
-pub const S9: &str = "S9: the grammar of the callbacks";
+pub const SAFE5: &str = "SAFE5: one owner in a generation";
+pub const SAFE6: &str = "SAFE6: one owner at a time";
+pub const SAFE7: &str = "SAFE7: commits are made only by who may";
+pub const SAFE9: &str = "SAFE9: the grammar of the callbacks";
 pub const GOES_ON: &str = "nobody ends for good";
 /// Without this property the others might hold because nothing happens.
 pub const SPENT: &str = "the group is at rest, and all the trouble has been";

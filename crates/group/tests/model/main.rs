@@ -1,4 +1,4 @@
-//! The real state machines of the group under a model checker, which tries all schedules (FAILURES §5.3).
+//! The real state machines of the group under a model checker, which tries all schedules (`docs/failures.md`).
 //!
 //! Each scenario says which processes take part, and how often each fault may happen; the checker tries every order. `cargo test`
 //! runs all of them with few faults. A scenario with more schedules than can be tried says so ([`Reach::First`]).
@@ -260,35 +260,35 @@ mod flaws {
     }
 
     #[test]
-    fn s5_an_assignment_given_twice_is_noticed() {
+    fn safe5_an_assignment_given_twice_is_noticed() {
         let scenario = forming(classic(Assignor::CooperativeSticky));
-        breaks("assigns twice", checking::S5, flawed(Flaw::AssignsTwice, scenario));
+        breaks("assigns twice", checking::SAFE5, flawed(Flaw::AssignsTwice, scenario));
     }
 
     #[test]
-    fn s6_a_release_before_letting_go_is_noticed() {
+    fn safe6_a_release_before_letting_go_is_noticed() {
         for scenario in [classic(Assignor::Range), classic(Assignor::CooperativeSticky), modern()] {
             let scenario = Scenario { budgets: vec![CALM], ..slow(scenario.with_partitions(3)) };
-            breaks("releases at once", checking::S6, flawed(Flaw::ReleasesAtOnce, scenario));
+            breaks("releases at once", checking::SAFE6, flawed(Flaw::ReleasesAtOnce, scenario));
         }
     }
 
     #[test]
-    fn s6_a_coordinator_with_a_shorter_session_is_noticed() {
+    fn safe6_a_coordinator_with_a_shorter_session_is_noticed() {
         for scenario in [classic(Assignor::CooperativeSticky), modern()] {
             let scenario = Scenario { budgets: vec![Budget { losses: 2, ..CALM }], ..stopped(scenario) };
-            breaks("impatient", checking::S6, flawed(Flaw::Impatient, scenario));
+            breaks("impatient", checking::SAFE6, flawed(Flaw::Impatient, scenario));
         }
     }
 
     #[test]
-    fn s7_a_commit_by_a_former_owner_is_noticed() {
+    fn safe7_a_commit_by_a_former_owner_is_noticed() {
         let scenario = stopped(classic(Assignor::CooperativeSticky));
-        breaks("takes any commit", checking::S7, flawed(Flaw::TakesAnyCommit, scenario));
+        breaks("takes any commit", checking::SAFE7, flawed(Flaw::TakesAnyCommit, scenario));
     }
 
     #[test]
-    fn s9_a_callback_that_comes_twice_is_noticed() {
-        breaks("tells twice", checking::S9, flawed(Flaw::TellsTwice, forming(modern())));
+    fn safe9_a_callback_that_comes_twice_is_noticed() {
+        breaks("tells twice", checking::SAFE9, flawed(Flaw::TellsTwice, forming(modern())));
     }
 }

@@ -40,7 +40,7 @@ pub struct Process {
     commit: Option<Outstanding>,
     /// How many have been started in this place.
     incarnation: u64,
-    /// What it was assigned last, and before that: generations for S5.
+    /// What it was assigned last, and before that: generations for SAFE5.
     assigned: Vec<(i32, BTreeSet<TopicPartition>)>,
 }
 
@@ -102,11 +102,11 @@ enum What {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Invariant {
     /// One owner in a generation.
-    S5,
+    Safe5,
     /// A commit is accepted only from a member that may make it.
-    S7,
+    Safe7,
     /// The grammar of the callbacks.
-    S9,
+    Safe9,
     /// No member fails for good.
     Failed,
 }
@@ -314,7 +314,7 @@ impl World {
                         let taken = self.holds(scenario, other).into_iter().find(both).cloned();
                         if let Some(taken) = taken {
                             let how = format!("{who} commits {taken}, which {other} has");
-                            return self.breaks(Invariant::S7, how);
+                            return self.breaks(Invariant::Safe7, how);
                         }
                     }
                 }
@@ -377,7 +377,7 @@ impl World {
     // ── questions ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     /// What a process may still use: everything assigned, until it is told that it is lost, its revocation is done, or its own
-    /// clock says that it is no longer a member (S6).
+    /// clock says that it is no longer a member (SAFE6).
     pub fn holds(&self, scenario: &Scenario, who: usize) -> BTreeSet<&TopicPartition> {
         let process = &self.processes[who];
         let member = process.member.as_ref().filter(|_| process.life == Life::Running);

@@ -1,8 +1,8 @@
 //! A simulation: several members, one coordinator, an unreliable network, virtual time, one seed.
 //!
-//! After every step the invariants of the catalogue are checked: S5 (one owner in a generation), S6 (nothing is handed
-//! out by two members at once), S7 (no identity to commit with when nothing may be committed), S9 (the callback grammar)
-//! and S15 (no hot loop).
+//! After every step the invariants of the catalogue are checked: SAFE5 (one owner in a generation), SAFE6 (nothing is handed
+//! out by two members at once), SAFE7 (no identity to commit with when nothing may be committed), SAFE9 (the callback grammar)
+//! and SAFE15 (no hot loop).
 
 #![allow(
     dead_code,
@@ -89,7 +89,7 @@ pub struct Process {
     stopped_until: Millis,
     pub dead: bool,
     /// The last answer came from a coordinator that had not loaded the group. A member cannot see that, so it may hand out what
-    /// another member was assigned. This is the only exception to S6.
+    /// another member was assigned. This is the only exception to SAFE6.
     deceived: bool,
     coordinator: Option<BrokerId>,
     found_at: Option<Millis>,
@@ -487,7 +487,7 @@ impl Sim {
         let now = self.now;
         self.steps = if self.stepped == now { self.steps + 1 } else { 0 };
         self.stepped = now;
-        assert!(self.steps < 1_000, "S15: time stands still: {}", self.states());
+        assert!(self.steps < 1_000, "SAFE15: time stands still: {}", self.states());
         self.coordinator.tick(now);
         self.collect();
         while let Some(((at, _), _)) = self.mail.first_key_value() {
@@ -671,16 +671,23 @@ impl Sim {
         match event {
             Event::Assigned { added, owned, generation } => {
                 for partition in &added {
-                    assert!(process.has.insert(partition.clone()), "S9: {partition} assigned twice to {who}");
+                    assert!(
+                        process.has.insert(partition.clone()),
+                        "SAFE9: {partition} assigned twice to {who}"
+                    );
                 }
                 let remains: BTreeSet<_> = process.has.difference(&process.going).cloned().collect();
-                assert_eq!(remains, owned.iter().cloned().collect(), "S9: {who} has what it was told it has");
+                assert_eq!(
+                    remains,
+                    owned.iter().cloned().collect(),
+                    "SAFE9: {who} has what it was told it has"
+                );
                 for partition in &owned {
                     let owner =
                         self.owners.entry((generation, partition.clone())).or_insert(process.name.clone());
                     assert_eq!(
                         *owner, process.name,
-                        "S5: {partition} has two owners in generation {generation}"
+                        "SAFE5: {partition} has two owners in generation {generation}"
                     );
                 }
                 process.saw.push((now, Saw::Assigned { added, owned, generation }));
@@ -716,9 +723,9 @@ impl Sim {
         for partition in partitions {
             assert!(
                 process.has.contains(&partition),
-                "S9: {partition} taken from {who}, which does not have it"
+                "SAFE9: {partition} taken from {who}, which does not have it"
             );
-            assert!(process.going.insert(partition.clone()), "S9: {partition} taken from {who} twice");
+            assert!(process.going.insert(partition.clone()), "SAFE9: {partition} taken from {who} twice");
         }
         process.callback_until = Some(now + process.callback_takes);
         process.releasing = Some(id);
@@ -744,7 +751,7 @@ impl Sim {
                     && self.processes[other].name != self.processes[who].name
                 {
                     panic!(
-                        "S6: {partition} is handed out by {other} and {who} at {}: {}\n{}",
+                        "SAFE6: {partition} is handed out by {other} and {who} at {}: {}\n{}",
                         self.now,
                         self.states(),
                         self.history(&[other, who])
@@ -753,7 +760,7 @@ impl Sim {
             }
             let process = &self.processes[who];
             if let Some(identity) = process.member.identity() {
-                assert!(process.member.valid_until().is_some(), "S7: an identity without a membership");
+                assert!(process.member.valid_until().is_some(), "SAFE7: an identity without a membership");
                 assert!(!identity.member_id.is_empty(), "G7");
             }
         }
@@ -765,7 +772,7 @@ impl Sim {
                 .take_while(|(at, ..)| at + 10 > now)
                 .filter(|(_, w, _)| *w == who)
                 .count();
-            assert!(burst <= 50, "S15: {who} sent {burst} requests within 10 ms");
+            assert!(burst <= 50, "SAFE15: {who} sent {burst} requests within 10 ms");
         }
     }
 }

@@ -140,7 +140,7 @@ fn c6_who_goes_on_asking_after_a_refusal_is_answered_with_pauses_and_not_told_ag
 }
 
 #[test]
-fn s3_20_an_address_that_cannot_be_is_not_taken_for_a_coordinator() {
+fn input20_an_address_that_cannot_be_is_not_taken_for_a_coordinator() {
     for (node, host, port) in [(-1, "kafka", 9092), (1, "", 9092), (1, "kafka", 0), (1, "kafka", 65_536)] {
         let (mut coordinator, mut now) = (coordinator(), start());
         coordinator.look_up(now);

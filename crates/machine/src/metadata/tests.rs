@@ -223,7 +223,7 @@ fn a7_brokers_that_stay_silent_for_long_are_given_up_for_the_bootstrap_servers()
 }
 
 #[test]
-fn s3_20_and_21_entries_that_cannot_be_are_dropped() {
+fn input20_input21_entries_that_cannot_be_are_dropped() {
     let mut sim = Sim::wanting(&["orders"]);
     let mut response = cluster(vec![topic("orders", 1, &[(1, 0)])]);
     for (node_id, host, port) in [(3, "kafka", 0), (4, "", 9092), (-5, "kafka", 9092), (6, "kafka", 65_536)] {
@@ -272,7 +272,7 @@ fn i5_a_leader_that_cannot_be_asked_is_looked_up_after_a_pause() {
 }
 
 #[test]
-fn s15_the_hints_of_one_answer_are_one_update() {
+fn safe15_the_hints_of_one_answer_are_one_update() {
     let mut sim = Sim::wanting(&["orders"]);
     sim.told(cluster(vec![topic("orders", 1, &vec![(1, 3); 3300])]));
     sim.events();
@@ -287,7 +287,7 @@ fn s15_the_hints_of_one_answer_are_one_update() {
 }
 
 #[test]
-fn s15_a_view_that_is_called_stale_during_a_refresh_is_refreshed_after_a_pause() {
+fn safe15_a_view_that_is_called_stale_during_a_refresh_is_refreshed_after_a_pause() {
     let mut sim = Sim::wanting(&["orders"]);
     let mut asked = 0;
     let end = sim.now + Duration::from_secs(10);
@@ -305,7 +305,7 @@ fn s15_a_view_that_is_called_stale_during_a_refresh_is_refreshed_after_a_pause()
 }
 
 #[test]
-fn s15_no_age_is_no_reason_to_ask_without_pause() {
+fn safe15_no_age_is_no_reason_to_ask_without_pause() {
     for (base, least) in [(100, 100), (0, 10)] {
         let mut sim = Sim::wanting(&["orders"]);
         sim.metadata.config.max_age = Duration::ZERO;

@@ -189,7 +189,7 @@ async fn q4_a_greeting_refused_with_a_code_nobody_knows_is_unreachable_and_diall
 }
 
 #[tokio::test(start_paused = true)]
-async fn row_4_an_answer_with_another_correlation_id_ends_the_connection_for_all() {
+async fn input4_an_answer_with_another_correlation_id_ends_the_connection_for_all() {
     let world = World::new();
     let mut peers = world.listen(1);
     let mut net = world.net(config(), &[("10.0.0.1", 9092)]);
@@ -210,7 +210,7 @@ async fn row_4_an_answer_with_another_correlation_id_ends_the_connection_for_all
 }
 
 #[tokio::test(start_paused = true)]
-async fn row_5_an_answer_to_nothing_ends_the_connection_and_the_next_call_makes_another() {
+async fn input5_an_answer_to_nothing_ends_the_connection_and_the_next_call_makes_another() {
     let world = World::new();
     let mut peers = world.listen(1);
     let mut net = world.net(config(), &[("10.0.0.1", 9092)]);

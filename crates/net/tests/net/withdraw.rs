@@ -25,7 +25,7 @@ async fn is_silent(net: &mut Net) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s1_a_call_that_waits_for_its_connection_is_never_written() {
+async fn safe1_a_call_that_waits_for_its_connection_is_never_written() {
     let world = World::new();
     let mut peers = world.listen(1);
     let mut net = world.net(config(), &[("10.0.0.1", 9092)]);
@@ -42,7 +42,7 @@ async fn s1_a_call_that_waits_for_its_connection_is_never_written() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s1_a_call_that_waits_for_a_throttle_is_never_written() {
+async fn safe1_a_call_that_waits_for_a_throttle_is_never_written() {
     let world = World::new();
     let mut peers = world.listen(1);
     let mut net = world.net(config(), &[("10.0.0.1", 9092)]);

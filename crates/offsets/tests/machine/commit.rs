@@ -222,7 +222,7 @@ fn h2_h14_a_token_of_the_previous_assignment_commits_nothing_in_the_next() {
 }
 
 #[test]
-fn s7_no_commit_leaves_without_an_identity() {
+fn safe7_no_commit_leaves_without_an_identity() {
     let (mut sim, token) = Sim::flowing(|_| {});
     sim.offsets.set_identity(None);
     let id = sim.commit_at(token, 20);
@@ -716,7 +716,7 @@ fn b3_a_commit_of_a_log_that_is_gone_is_not_sent_again_and_says_nothing_of_the_n
 }
 
 #[test]
-fn s1_a_commit_of_a_log_that_is_gone_is_withdrawn() {
+fn safe1_a_commit_of_a_log_that_is_gone_is_withdrawn() {
     let (mut sim, token) = flowing_far();
     let id = sim.commit_at(token, 995);
     let commit = sim.transmit();
@@ -922,7 +922,7 @@ fn b2_b4_what_waits_begins_where_it_was_to_after_metadata_that_were_old() {
 
 /// However long it takes: an application may need minutes to give partitions up.
 #[test]
-fn b3_s15_what_rests_asks_for_metadata_with_growing_pauses() {
+fn b3_safe15_what_rests_asks_for_metadata_with_growing_pauses() {
     let (mut sim, _) = shown_another(StartAt::Committed);
     shows(&mut sim, OLD);
     let mut asked = 0;
@@ -1155,7 +1155,7 @@ fn d13_endless_waits_are_long_ones() {
 }
 
 #[test]
-fn s8_a_truncation_takes_the_committed_offset_back_with_it() {
+fn safe8_a_truncation_takes_the_committed_offset_back_with_it() {
     let (mut sim, token) = automatic();
     sim.offsets.mark_finished(&orders(0), token, at(100, 4)).unwrap();
     sim.advance(FIVE);

@@ -365,7 +365,11 @@ impl History {
 
     fn check_transmit(&mut self, transmit: &Transmit) -> Result<(), TestCaseError> {
         let Request::OffsetCommit(request) = &transmit.request else { return Ok(()) };
-        prop_assert_eq!(request.generation_id_or_member_epoch, self.brokers.generation, "S7: as who we are");
+        prop_assert_eq!(
+            request.generation_id_or_member_epoch,
+            self.brokers.generation,
+            "SAFE7: as who we are"
+        );
         for (of, offset, _) in commit_offsets(transmit) {
             prop_assert!(self.token(&of).is_some(), "H2: {of} is not ours");
             let busy = self.on_wire.get(&of).filter(|(_, until)| *until > self.sim.now);
@@ -375,7 +379,7 @@ impl History {
             let claim = self.claim(&of);
             prop_assert!(claim.done.contains(&offset), "H3: {of} {offset} is not among {:?}", claim.done);
             let back = had.is_some_and(|(had, _)| offset < had);
-            prop_assert!(!back || claim.rewound, "S8: {of} back from {had:?} to {offset}");
+            prop_assert!(!back || claim.rewound, "SAFE8: {of} back from {had:?} to {offset}");
         }
         Ok(())
     }
@@ -384,10 +388,10 @@ impl History {
         match event {
             Event::Start { partition, token, position } => {
                 prop_assert_eq!(Some(token), self.token(&partition), "a stale start");
-                prop_assert!(position.offset >= 0, "S13");
+                prop_assert!(position.offset >= 0, "SAFE13");
                 let claim = self.claim(&partition);
                 let known = claim.places.contains(&position.offset);
-                prop_assert!(known, "S4: {partition} at {position:?}, not among {:?}", claim.places);
+                prop_assert!(known, "SAFE4: {partition} at {position:?}, not among {:?}", claim.places);
                 claim.position = Some(position.offset);
                 claim.done.insert(position.offset);
             }
@@ -469,11 +473,11 @@ impl History {
             // A call without an answer is given up after two minutes at most, and then repeated.
             prop_assert!(
                 self.sim.now - begun < Duration::from_secs(150),
-                "L2: stuck: {:?}",
+                "LIVE2: stuck: {:?}",
                 self.sim.offsets
             );
         }
-        prop_assert!(false, "S15: does not come to rest");
+        prop_assert!(false, "SAFE15: does not come to rest");
         Ok(())
     }
 }
@@ -482,7 +486,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn s4_s7_s8_s13_l2_h1_h2_whatever_happens(
+    fn safe4_safe7_safe8_safe13_l2_h1_h2_whatever_happens(
         reset in prop_oneof![Just(ResetPolicy::Earliest), Just(ResetPolicy::Latest), Just(ResetPolicy::None)],
         auto in any::<bool>(),
         steps in vec(step(), 0..120),

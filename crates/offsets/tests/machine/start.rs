@@ -14,7 +14,7 @@ fn start(sim: &Sim, partition: i32, position: Position) -> Event {
 }
 
 #[test]
-fn s4_all_that_waits_is_asked_for_at_once_and_starts_where_the_group_is() {
+fn safe4_all_that_waits_is_asked_for_at_once_and_starts_where_the_group_is() {
     let mut sim = Sim::new(|_| {});
     sim.assign((0..3).map(|p| (orders(p), StartAt::Committed)));
     assert!(sim.offsets.wants_coordinator());
@@ -332,7 +332,7 @@ fn c6_an_authorization_refused_for_the_group_is_told_once_not_once_a_partition()
     let mut failures = 0;
     for _ in 0..5 {
         let load = sim.transmit();
-        assert_eq!(fetch_names(&load).len(), 4, "S15: what was one request stays one");
+        assert_eq!(fetch_names(&load).len(), 4, "SAFE15: what was one request stays one");
         sim.answer(&load, 9, fetched_group([], ErrorCode::GroupAuthorizationFailed));
         failures += sim.events().len();
         sim.quiet();
@@ -487,7 +487,7 @@ fn b3_a_topic_made_anew_goes_by_the_policy_and_its_lower_offsets_can_be_finished
 }
 
 #[test]
-fn s15_a_partition_that_comes_back_from_where_it_went_is_asked_about_with_pauses() {
+fn safe15_a_partition_that_comes_back_from_where_it_went_is_asked_about_with_pauses() {
     let (mut sim, token) = Sim::flowing(|c| c.reset = ResetPolicy::Latest);
     let begun = sim.now;
     let mut position = Position::at(10);

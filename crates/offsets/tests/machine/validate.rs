@@ -95,7 +95,7 @@ fn l3_a_log_that_ends_before_the_position_is_truncated_and_read_on_from_its_end(
             Some(at(80, 4)),
             "nothing beyond the end is finished"
         );
-        // What had been handed out of the log that is gone may be reported late, and does not count (S8).
+        // What had been handed out of the log that is gone may be reported late, and does not count (SAFE8).
         sim.offsets.mark_finished(&orders(0), token, at(100, 4)).unwrap();
         assert_eq!(sim.offsets.finished_position(&orders(0)), Some(at(80, 4)));
         sim.offsets.confirm_rewind(&orders(0), token);

@@ -33,7 +33,7 @@ impl LegacyBatch {
             return Err(error(offset, RecordFault::Offset { base: offset, delta: 0 }));
         }
         let codec = (message.attributes & CODEC_MASK) as u8;
-        // zstd came after these formats (row 44).
+        // zstd came after these formats (FAILURES INPUT44).
         let compression = Compression::from_id(codec)
             .filter(|codec| *codec != Compression::Zstd)
             .ok_or_else(|| error(offset, RecordFault::UnknownCodec(codec)))?;

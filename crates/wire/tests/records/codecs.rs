@@ -1,4 +1,4 @@
-//! The codecs on their own: row 45, framings of other writers, and limits.
+//! The codecs on their own: INPUT45, framings of other writers, and limits.
 
 use offtake_wire::records::{CodecError, Compression, Decompressor, Lz4Checksum, compress};
 
@@ -84,7 +84,7 @@ fn xerial(blocks: &[&[u8]]) -> Vec<u8> {
 }
 
 #[test]
-fn s3_45_snappy_raw_and_in_xerials_frame() {
+fn input45_snappy_raw_and_in_xerials_frame() {
     // 300 bytes: a literal of six, then copies of it.
     let snappy = b"\xac\x02\x14SNAPPY\xfe\x06\0\xfe\x06\0\xfe\x06\0\xfe\x06\0\x96\x06\0";
     let xerial_word = b"\xac\x02\x14XERIAL\xfe\x06\0\xfe\x06\0\xfe\x06\0\xfe\x06\0\x96\x06\0";
@@ -95,7 +95,7 @@ fn s3_45_snappy_raw_and_in_xerials_frame() {
 }
 
 #[test]
-fn s3_45_snappy_lengths_that_lie() {
+fn input45_snappy_lengths_that_lie() {
     let good = b"\x02\x04ab";
     assert_eq!(unpack(Compression::Snappy, good).unwrap(), b"ab");
     for length in [-1i32, i32::MIN, i32::MAX, 5] {
@@ -112,7 +112,7 @@ fn s3_45_snappy_lengths_that_lie() {
 }
 
 #[test]
-fn s3_45_many_small_blocks_count_together() {
+fn input45_many_small_blocks_count_together() {
     let block = pack(Compression::Snappy, &[0; 30_000])[20..].to_vec();
     let bomb = xerial(&vec![&block[..]; 50]);
     let mut decompressor = Decompressor::with_limit(1_000_000);
@@ -187,7 +187,7 @@ fn zstd_frames_of_other_shapes() {
 }
 
 #[test]
-fn s3_29_zstd_a_frame_that_claims_64_gib_costs_nothing() {
+fn input29_zstd_a_frame_that_claims_64_gib_costs_nothing() {
     // Magic, an eight-byte content size of 64 GiB, window of 2 GiB, one empty block, the last.
     let claim =
         [&[0x28, 0xb5, 0x2f, 0xfd, 0xc0, 0xa8][..], &(64u64 << 30).to_le_bytes(), &[1, 0, 0]].concat();

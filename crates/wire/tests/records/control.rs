@@ -1,4 +1,4 @@
-//! Control records (row 46) and the read_committed filter (K1 to K5, row 48).
+//! Control records (FAILURES INPUT46) and the read_committed filter (K1 to K5, INPUT48).
 
 use offtake_wire::records::{AbortedTransactions, BatchBuilder, Compression, ControlRecord};
 
@@ -17,7 +17,7 @@ fn control(builder: &BatchBuilder) -> Result<Option<ControlRecord>, RecordError>
 const VALUE: Option<&[u8]> = Some(&[0, 0, 0, 0, 0, 21]);
 
 #[test]
-fn s3_46_markers_are_read_and_unknown_types_are_not_an_error() {
+fn input46_markers_are_read_and_unknown_types_are_not_an_error() {
     let read = |kind: u8| control(&marker(Some(&[0, 0, 0, kind]), VALUE)).unwrap();
     assert_eq!(read(0), Some(ControlRecord::Abort { coordinator_epoch: 21 }));
     assert_eq!(read(1), Some(ControlRecord::Commit { coordinator_epoch: 21 }));
@@ -32,7 +32,7 @@ fn s3_46_markers_are_read_and_unknown_types_are_not_an_error() {
 }
 
 #[test]
-fn s3_46_malformed_markers_are_errors() {
+fn input46_malformed_markers_are_errors() {
     for (key, value) in [
         (None, VALUE),
         (Some(&[0, 0, 0][..]), VALUE),
@@ -48,7 +48,7 @@ fn s3_46_malformed_markers_are_errors() {
 }
 
 #[test]
-fn s3_46_only_the_first_record_counts_a_codec_does_not_matter_and_none_is_none() {
+fn input46_only_the_first_record_counts_a_codec_does_not_matter_and_none_is_none() {
     for codec in Compression::ALL {
         let mut two = marker(Some(&[0, 0, 0, 1]), VALUE).compression(codec);
         two.push(0, Some(&[0]), None, &[]);
@@ -141,7 +141,7 @@ fn k5_nothing_but_aborted_data_moves_the_position_all_the_same() {
 }
 
 #[test]
-fn s3_47_the_filter_leaves_batches_alone_that_only_claim_to_be_transactional() {
+fn input47_the_filter_leaves_batches_alone_that_only_claim_to_be_transactional() {
     let mut aborted = AbortedTransactions::new([(-1, 0), (5, 0)]);
     let batch = only_batch(bytes(&abc(0).transactional()));
     assert!(!aborted.is_aborted(batch.header().unwrap()));
@@ -150,7 +150,7 @@ fn s3_47_the_filter_leaves_batches_alone_that_only_claim_to_be_transactional() {
 }
 
 #[test]
-fn s3_48_a_long_list_costs_no_more_than_its_sorting() {
+fn input48_a_long_list_costs_no_more_than_its_sorting() {
     let listed = (0..200_000i64).rev().map(|index| (index % 1000, index));
     let set = [data(250_000, 7), data(250_003, 1007)];
     assert_eq!(committed(&set, listed), [250_003]);

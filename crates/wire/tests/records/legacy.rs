@@ -1,4 +1,4 @@
-//! Message formats 0 and 1: rows 43 and 44, J7, and the faults they share with format 2.
+//! Message formats 0 and 1: INPUT43 and INPUT44, J7, and the faults they share with format 2.
 
 use offtake_wire::records::{
     AnyBatchHeader, Compression, LegacyMessage, TimestampType, legacy_set, legacy_wrapper,
@@ -66,7 +66,7 @@ fn a_wrappers_log_append_time_holds_for_all_inside() {
 }
 
 #[test]
-fn s3_43_wrappers_that_break_their_own_rules() {
+fn input43_wrappers_that_break_their_own_rules() {
     for codec in CODECS {
         for magic in [0, 1] {
             let wrap = |offset, inner: &[u8]| legacy_wrapper(magic, offset, codec, 0, false, inner);
@@ -101,7 +101,7 @@ fn s3_43_wrappers_that_break_their_own_rules() {
 }
 
 #[test]
-fn s3_44_zstd_came_after_these_formats() {
+fn input44_zstd_came_after_these_formats() {
     for magic in [0, 1] {
         let set = legacy_wrapper(magic, 1, Compression::Zstd, 0, false, &inner(magic, &[0, 1]));
         assert_eq!(fault(set), RecordFault::UnknownCodec(4));
@@ -113,7 +113,7 @@ fn s3_44_zstd_came_after_these_formats() {
 }
 
 #[test]
-fn s3_44_the_wrong_lz4_checksum_of_old_kafka_is_accepted_in_format_0_alone() {
+fn input44_the_wrong_lz4_checksum_of_old_kafka_is_accepted_in_format_0_alone() {
     let wrapper = |magic| {
         let mut set = legacy_wrapper(magic, 1, Compression::Lz4, 0, false, &inner(magic, &[0, 1])).to_vec();
         let frame = set.windows(4).position(|at| at == [0x04, 0x22, 0x4d, 0x18]).unwrap();
@@ -127,7 +127,7 @@ fn s3_44_the_wrong_lz4_checksum_of_old_kafka_is_accepted_in_format_0_alone() {
 }
 
 #[test]
-fn s3_25_a_wrong_crc_in_the_old_formats() {
+fn input25_a_wrong_crc_in_the_old_formats() {
     for magic in [0, 1] {
         let mut set = legacy_set(magic, &[message(3, b"a")]).to_vec();
         *set.last_mut().unwrap() ^= 1;
@@ -139,7 +139,7 @@ fn s3_25_a_wrong_crc_in_the_old_formats() {
 }
 
 #[test]
-fn s3_36_lengths_in_the_old_formats() {
+fn input36_lengths_in_the_old_formats() {
     for magic in [0, 1] {
         let good = legacy_set(magic, &[message(3, b"abcd")]);
         let value_length = good.len() - 8;
@@ -155,7 +155,7 @@ fn s3_36_lengths_in_the_old_formats() {
 }
 
 #[test]
-fn s3_40_42_offsets_of_the_old_formats_ascend_too() {
+fn input40_input42_offsets_of_the_old_formats_ascend_too() {
     for offset in [-1, i64::MIN, i64::MAX] {
         assert!(matches!(fault(inner(1, &[offset])), RecordFault::Offset { .. }));
     }
@@ -164,7 +164,7 @@ fn s3_40_42_offsets_of_the_old_formats_ascend_too() {
 }
 
 #[test]
-fn s3_24_the_old_formats_are_cut_short_as_well() {
+fn input24_the_old_formats_are_cut_short_as_well() {
     let set = inner(0, &[0, 1]);
     let one = set.len() / 2;
     for cut in 1..set.len() {
@@ -179,7 +179,7 @@ fn s3_24_the_old_formats_are_cut_short_as_well() {
 }
 
 #[test]
-fn s3_29_a_bomb_in_a_wrapper() {
+fn input29_a_bomb_in_a_wrapper() {
     for codec in CODECS {
         let big = vec![0; 2 << 20];
         let set = legacy_wrapper(1, 0, codec, 0, false, &legacy_set(1, &[message(0, &big)]));

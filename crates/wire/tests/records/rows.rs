@@ -1,4 +1,4 @@
-//! FAILURES §3, rows 23 to 42 and 47 to 49, row by row: format 2.
+//! FAILURES INPUT23 to INPUT42 and INPUT47 to INPUT49, one by one: format 2.
 
 use offtake_wire::records::{
     AnyBatchHeader, BatchBuilder, BatchHeader, Batches, CodecError, Compression, Crc, Decompressor,
@@ -8,7 +8,7 @@ use offtake_wire::records::{
 use super::*;
 
 #[test]
-fn s3_23_a_batch_length_that_no_batch_can_have() {
+fn input23_a_batch_length_that_no_batch_can_have() {
     let good = bytes(&abc(5));
     for length in [i32::MIN, -1, 0, 13, 48] {
         let mut bad = good.to_vec();
@@ -24,7 +24,7 @@ fn s3_23_a_batch_length_that_no_batch_can_have() {
 }
 
 #[test]
-fn s3_24_a_last_batch_cut_short_ends_the_set_silently() {
+fn input24_a_last_batch_cut_short_ends_the_set_silently() {
     let (first, second) = (bytes(&abc(0)), bytes(&abc(3)));
     for cut in 0..second.len() {
         let mut all = Batches::new([&first[..], &second[..cut]].concat().into(), Crc::Check);
@@ -34,7 +34,7 @@ fn s3_24_a_last_batch_cut_short_ends_the_set_silently() {
 }
 
 #[test]
-fn s3_24_an_only_batch_cut_short_is_an_error_since_asking_again_brings_the_same() {
+fn input24_an_only_batch_cut_short_is_an_error_since_asking_again_brings_the_same() {
     let batch = bytes(&abc(9));
     for cut in 1..batch.len() {
         let (offsets, error) = read(batch.slice(..cut));
@@ -45,7 +45,7 @@ fn s3_24_an_only_batch_cut_short_is_an_error_since_asking_again_brings_the_same(
 }
 
 #[test]
-fn s3_25_j1_nothing_from_a_batch_with_a_wrong_crc_and_the_error_names_its_offsets() {
+fn input25_j1_nothing_from_a_batch_with_a_wrong_crc_and_the_error_names_its_offsets() {
     let mut bad = bytes(&abc(100)).to_vec();
     *bad.last_mut().unwrap() ^= 1;
     let all = [bytes(&abc(97)), bad.clone().into(), bytes(&abc(103))].concat();
@@ -65,7 +65,7 @@ fn s3_25_j1_nothing_from_a_batch_with_a_wrong_crc_and_the_error_names_its_offset
 }
 
 #[test]
-fn s3_26_an_unknown_magic_stops_the_partition() {
+fn input26_an_unknown_magic_stops_the_partition() {
     for magic in [3i8, 100, -1, i8::MIN] {
         let mut bad = bytes(&abc(5)).to_vec();
         bad[16] = magic as u8;
@@ -75,7 +75,7 @@ fn s3_26_an_unknown_magic_stops_the_partition() {
 }
 
 #[test]
-fn s3_27_an_old_batch_is_passed_over_by_its_header_alone() {
+fn input27_an_old_batch_is_passed_over_by_its_header_alone() {
     let mut old = bytes(&abc(0)).to_vec();
     *old.last_mut().unwrap() ^= 1; // would not pass its checksum
     let mut set = Batches::new([&old[..], &bytes(&abc(3))].concat().into(), Crc::Check);
@@ -90,7 +90,7 @@ fn s3_27_an_old_batch_is_passed_over_by_its_header_alone() {
 }
 
 #[test]
-fn s3_28_j4_codecs_five_to_seven_are_unknown() {
+fn input28_j4_codecs_five_to_seven_are_unknown() {
     for codec in 5..=7u8 {
         let bad = with(&bytes(&abc(0)), 21, &[0, codec]);
         assert_eq!(fault(bad), RecordFault::UnknownCodec(codec));
@@ -98,7 +98,7 @@ fn s3_28_j4_codecs_five_to_seven_are_unknown() {
 }
 
 #[test]
-fn s3_29_j5_a_bomb_is_too_large_and_says_so() {
+fn input29_j5_a_bomb_is_too_large_and_says_so() {
     for codec in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
         let mut builder = BatchBuilder::new(7).compression(codec);
         builder.push(0, None, Some(&vec![0; 3 << 20]), &[]);
@@ -111,7 +111,7 @@ fn s3_29_j5_a_bomb_is_too_large_and_says_so() {
 }
 
 #[test]
-fn s3_30_corrupt_packed_data_under_a_valid_crc() {
+fn input30_corrupt_packed_data_under_a_valid_crc() {
     for codec in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
         let batch = bytes(&abc(0).compression(codec));
         let mut bad = batch[..batch.len() - 2].to_vec();
@@ -126,7 +126,7 @@ fn s3_30_corrupt_packed_data_under_a_valid_crc() {
 }
 
 #[test]
-fn s3_31_a_negative_record_count() {
+fn input31_a_negative_record_count() {
     for count in [-1, i32::MIN] {
         assert_eq!(fault(bytes(&abc(0).claim_count(count))), RecordFault::RecordCount(count));
     }
@@ -138,7 +138,7 @@ fn s3_31_a_negative_record_count() {
 }
 
 #[test]
-fn s3_32_a_count_larger_than_the_bytes_delivers_what_is_there_and_then_stops() {
+fn input32_a_count_larger_than_the_bytes_delivers_what_is_there_and_then_stops() {
     let (offsets, error) = read(bytes(&abc(10).claim_count(5).last_offset_delta(9)));
     let error = error.unwrap();
     assert_eq!((offsets, *error.fault()), (vec![10, 11, 12], RecordFault::TooFewBytes { missing: 2 }));
@@ -146,7 +146,7 @@ fn s3_32_a_count_larger_than_the_bytes_delivers_what_is_there_and_then_stops() {
 }
 
 #[test]
-fn s3_33_a_count_smaller_than_the_bytes_does_not_pass_over_the_rest() {
+fn input33_a_count_smaller_than_the_bytes_does_not_pass_over_the_rest() {
     let payload = open(bytes(&abc(10).claim_count(2)));
     let mut at = PayloadPosition::START;
     let (run, error) = payload.take(&mut at, 2);
@@ -158,7 +158,7 @@ fn s3_33_a_count_smaller_than_the_bytes_does_not_pass_over_the_rest() {
 }
 
 #[test]
-fn s3_34_bytes_without_records_and_records_without_bytes() {
+fn input34_bytes_without_records_and_records_without_bytes() {
     let mut empty = BatchBuilder::new(0).last_offset_delta(0).claim_count(1);
     assert_eq!(fault(bytes(&empty)), RecordFault::TooFewBytes { missing: 1 });
     empty.push_encoded(&[0; 5], 0);
@@ -166,7 +166,7 @@ fn s3_34_bytes_without_records_and_records_without_bytes() {
 }
 
 #[test]
-fn s3_35_a_record_length_that_lies() {
+fn input35_a_record_length_that_lies() {
     let whole = raw_record(&[0, 0, 0, 1, 2, b'v', 0]);
     let mut one = BatchBuilder::new(0);
     assert_eq!(read(bytes(one.push_encoded(&whole, 1))), (vec![0], None));
@@ -193,7 +193,7 @@ fn s3_35_a_record_length_that_lies() {
 }
 
 #[test]
-fn s3_36_key_and_value_lengths_below_minus_one_or_beyond_the_record() {
+fn input36_key_and_value_lengths_below_minus_one_or_beyond_the_record() {
     let minus_two = 3;
     for body in [
         [0, 0, 0, minus_two, 1, 0],
@@ -209,7 +209,7 @@ fn s3_36_key_and_value_lengths_below_minus_one_or_beyond_the_record() {
 }
 
 #[test]
-fn s3_37_header_counts_and_keys() {
+fn input37_header_counts_and_keys() {
     for headers in [
         &[0x01][..],                           // count -1
         &[0x02],                               // one, and nothing there
@@ -226,7 +226,7 @@ fn s3_37_header_counts_and_keys() {
 }
 
 #[test]
-fn s3_37_headers_keep_order_duplicates_nulls_and_raw_keys() {
+fn input37_headers_keep_order_duplicates_nulls_and_raw_keys() {
     let mut builder = BatchBuilder::new(0);
     let headers: [(&[u8], Option<&[u8]>); 5] =
         [(b"b", Some(b"1")), (b"a", None), (b"b", Some(b"")), (b"", Some(b"2")), (&[0xff, 0xfe], Some(&[0]))];
@@ -245,7 +245,7 @@ fn s3_37_headers_keep_order_duplicates_nulls_and_raw_keys() {
 }
 
 #[test]
-fn s3_38_offsets_that_do_not_ascend_are_never_delivered() {
+fn input38_offsets_that_do_not_ascend_are_never_delivered() {
     for (deltas, delivered) in [
         (&[-1][..], &[][..]),
         (&[0, 0], &[10]),
@@ -265,7 +265,7 @@ fn s3_38_offsets_that_do_not_ascend_are_never_delivered() {
 }
 
 #[test]
-fn s3_39_last_offset_delta_must_reach_the_records_and_not_the_end_of_the_log() {
+fn input39_last_offset_delta_must_reach_the_records_and_not_the_end_of_the_log() {
     for delta in [-1, i32::MIN] {
         assert_eq!(fault(bytes(&abc(0).last_offset_delta(delta))), RecordFault::LastOffsetDelta(delta));
     }
@@ -278,7 +278,7 @@ fn s3_39_last_offset_delta_must_reach_the_records_and_not_the_end_of_the_log() {
 }
 
 #[test]
-fn s3_40_offsets_that_overflow() {
+fn input40_offsets_that_overflow() {
     for base in [i64::MAX, i64::MAX - 2, -1, i64::MIN] {
         assert!(matches!(fault(bytes(&abc(base))), RecordFault::Offset { .. }), "{base}");
     }
@@ -287,7 +287,7 @@ fn s3_40_offsets_that_overflow() {
 }
 
 #[test]
-fn s3_41_j3_gaps_are_normal_and_the_position_goes_behind_the_batch() {
+fn input41_j3_gaps_are_normal_and_the_position_goes_behind_the_batch() {
     let mut gaps = BatchBuilder::new(10).last_offset_delta(9);
     gaps.gap(2).push(0, None, None, &[]).gap(3).push(0, None, None, &[]);
     let emptied = BatchBuilder::new(25).last_offset_delta(4);
@@ -304,7 +304,7 @@ fn s3_41_j3_gaps_are_normal_and_the_position_goes_behind_the_batch() {
 }
 
 #[test]
-fn s3_42_a_batch_that_begins_before_the_last_one_ended() {
+fn input42_a_batch_that_begins_before_the_last_one_ended() {
     for base in [0, 10, 12] {
         let (offsets, error) = read([bytes(&abc(10)), bytes(&abc(base))].concat());
         assert_eq!(offsets, [10, 11, 12]);
@@ -313,7 +313,7 @@ fn s3_42_a_batch_that_begins_before_the_last_one_ended() {
 }
 
 #[test]
-fn s3_47_a_transactional_batch_without_a_producer_is_not_transactional() {
+fn input47_a_transactional_batch_without_a_producer_is_not_transactional() {
     let Batch::V2(batch) = only_batch(bytes(&abc(0).transactional())) else { panic!() };
     assert!(!batch.is_transactional() && !batch.has_producer_id());
     let Batch::V2(batch) = only_batch(bytes(&abc(0).transactional().producer(7, 1, 0))) else { panic!() };
@@ -325,7 +325,7 @@ fn s3_47_a_transactional_batch_without_a_producer_is_not_transactional() {
 }
 
 #[test]
-fn s3_49_timestamps_wrap_and_are_kept() {
+fn input49_timestamps_wrap_and_are_kept() {
     for times in [[i64::MIN, i64::MAX, 0], [i64::MAX, i64::MIN, -1], [-1, 0, i64::MIN]] {
         let mut builder = BatchBuilder::new(0);
         for time in times {

@@ -1,4 +1,4 @@
-//! S1: what is committed was processed before the commit left. S8: a commit does not go back, nor does its leader epoch.
+//! SAFE1: what is committed was processed before the commit left. SAFE8: a commit does not go back, nor does its leader epoch.
 
 use super::{
     Complaints,
@@ -70,7 +70,7 @@ impl Records {
         });
         if let Some((missing, _)) = missing {
             let text = format!("{who} commits {offset} of {place}, and nobody has processed {missing}");
-            complaints.add("S1", scene.at, text);
+            complaints.add("SAFE1", scene.at, text);
         }
         if incarnation >= cuts {
             of.checked = of.checked.max(offset);
@@ -97,7 +97,7 @@ impl Records {
         // What was read of a topic that was there before is not for the one that has its name, once the member knows.
         if sent.is_some_and(|sent| sent.of_a_topic_known_to_be_gone) && !taken {
             let text = format!("{member} committed {offset} of {place} for a topic that it knew to be gone");
-            complaints.add("S1", at, text);
+            complaints.add("SAFE1", at, text);
         }
         // Each of these is about this commit, and about nothing that comes after it.
         let goes_back = of.rewound.is_some_and(|rewound| rewound.to <= offset);
@@ -109,14 +109,14 @@ impl Records {
             && !excused
         {
             let text = format!("{member} committed {offset} of {place} after {before}");
-            complaints.add("S8", at, text);
+            complaints.add("SAFE8", at, text);
         }
         if leader_epoch >= 0 && leader_epoch < of.leader_epoch && !excused {
             let text = format!(
                 "{member} committed leader epoch {leader_epoch} of {place} after {}",
                 of.leader_epoch
             );
-            complaints.add("S8", at, text);
+            complaints.add("SAFE8", at, text);
         }
         if of.rewound.is_some_and(|rewound| sent.is_some_and(|sent| sent.settled && sent.last > rewound.at)) {
             of.rewound = None;
@@ -170,45 +170,45 @@ mod tests {
     }
 
     #[test]
-    fn s1_a_commit_leaves_before_its_records_are_processed() {
+    fn safe1_a_commit_leaves_before_its_records_are_processed() {
         let handed = Forged::begun().written(10..12, 0).handed(M0, 10..12, 0);
         // It is processed while the commit is on its way: too late.
-        handed.clone().sends(M0, 12).processed(M0, 10..12, 0).noted(M0, 12).is_found("S1");
+        handed.clone().sends(M0, 12).processed(M0, 10..12, 0).noted(M0, 12).is_found("SAFE1");
         handed.processed(M0, 10..12, 0).commits(M0, 12).holds();
     }
 
     #[test]
-    fn s1_after_a_truncation_the_new_records_count() {
+    fn safe1_after_a_truncation_the_new_records_count() {
         let cut = told(Forged::begun().truncated(5).wait(5).written(5..10, 1), 10, 5);
         let handed = cut.handed(M0, 5..10, 1);
-        handed.clone().commits(M0, 10).is_found("S1");
+        handed.clone().commits(M0, 10).is_found("SAFE1");
         handed.processed(M0, 5..10, 1).commits(M0, 10).holds();
     }
 
     #[test]
-    fn s1_what_was_read_of_a_log_before_it_was_cut_may_be_committed_by_who_has_not_heard() {
+    fn safe1_what_was_read_of_a_log_before_it_was_cut_may_be_committed_by_who_has_not_heard() {
         let cut = Forged::begun().written(10..12, 0).reads(M0, 10..12, 0).truncated(5).written(5..12, 1);
         cut.commits(M0, 12).holds();
         // But not what was never read of it.
         let unread = Forged::begun().written(10..12, 0).truncated(5).wait(5).written(5..12, 1);
-        unread.commits(M0, 12).is_found("S1");
+        unread.commits(M0, 12).is_found("SAFE1");
     }
 
     #[test]
-    fn s1_a_commit_that_waited_is_of_the_log_of_its_epoch() {
+    fn safe1_a_commit_that_waited_is_of_the_log_of_its_epoch() {
         // Read and processed before the cut; of the new log nothing is processed yet.
         let cut = Forged::begun().written(10..12, 0).reads(M0, 10..12, 0).truncated(5).wait(5);
         let handed = told(cut.written(5..12, 1), 12, 5).handed(M0, 5..12, 1);
         handed.clone().sends_of_epoch(M0, 12, 0).noted(M0, 12).holds();
-        handed.clone().sends_of_epoch(M0, 12, 1).is_found("S1");
+        handed.clone().sends_of_epoch(M0, 12, 1).is_found("SAFE1");
         handed.clone().processed(M0, 5..12, 1).sends_of_epoch(M0, 12, 1).holds();
         // What it never read of the old log it cannot have finished there either.
         let unread = Forged::begun().written(10..12, 0).truncated(5).wait(5);
-        told(unread.written(5..12, 1), 10, 5).sends_of_epoch(M0, 12, 0).is_found("S1");
+        told(unread.written(5..12, 1), 10, 5).sends_of_epoch(M0, 12, 0).is_found("SAFE1");
     }
 
     #[test]
-    fn s1_what_an_application_commits_by_hand_is_of_what_it_processed_last() {
+    fn safe1_what_an_application_commits_by_hand_is_of_what_it_processed_last() {
         // Prefetched of the log that was cut, and handed out when it had been told; the consumer commits where it goes.
         let cut = |commits| {
             let begun = Forged::begun().planned(|plan| plan.members[0].commits = commits);
@@ -216,41 +216,41 @@ mod tests {
             told.sends_of_epoch(M0, 5, 1).noted(M0, 5).written(5..11, 1)
         };
         cut(Commits::Listener).commits(M0, 11).holds();
-        cut(Commits::Sync).commits(M0, 11).is_found("S1");
-        cut(Commits::Listener).commits(M0, 10).is_found("S1");
+        cut(Commits::Sync).commits(M0, 11).is_found("SAFE1");
+        cut(Commits::Listener).commits(M0, 10).is_found("SAFE1");
     }
 
     #[test]
-    fn s8_a_commit_that_waited_does_not_use_up_the_step_back() {
+    fn safe8_a_commit_that_waited_does_not_use_up_the_step_back() {
         let cut = Forged::begun().written(10..12, 0).reads(M0, 10..12, 0).truncated(5).wait(5);
         let read = told(cut.written(5..9, 1), 12, 5).reads(M0, 5..7, 1);
         let late = read.sends_of_epoch(M0, 12, 0).noted(M0, 12);
         late.clone().sends_of_epoch(M0, 7, 1).noted(M0, 7).holds();
         // Once one of the new log has landed, none goes back.
         let landed = late.sends_of_epoch(M0, 7, 1).noted(M0, 7);
-        landed.sends_of_epoch(M0, 6, 1).noted(M0, 6).is_found("S8");
+        landed.sends_of_epoch(M0, 6, 1).noted(M0, 6).is_found("SAFE8");
     }
 
     #[test]
-    fn s8_nor_does_one_of_before_a_reset_that_waited_for_its_connection() {
+    fn safe8_nor_does_one_of_before_a_reset_that_waited_for_its_connection() {
         let odd = Harm::Odd { which: Odd::UndefinedEpoch, times: 1 };
         let read = Forged::begun().fault(1, odd).written(10..12, 0).reads(M0, 10..12, 0);
         let reset = read.reset(M0, Some(12), 0).reads(M0, 0..1, 0);
         let late = reset.commits(M0, 12).reads(M0, 1..3, 0);
         late.clone().commits(M0, 3).holds();
-        late.commits(M0, 3).commits(M0, 12).commits(M0, 3).is_found("S8");
+        late.commits(M0, 3).commits(M0, 12).commits(M0, 3).is_found("SAFE8");
     }
 
     #[test]
-    fn s1_a_topic_that_was_created_again_is_due_from_its_first_record() {
+    fn safe1_a_topic_that_was_created_again_is_due_from_its_first_record() {
         let anew = Forged::begun().recreated().wait(5).written(0..20, 1).reset(M0, Some(10), 0);
         let read = anew.reads(M0, 0..3, 1);
-        read.clone().commits(M0, 15).is_found("S1");
+        read.clone().commits(M0, 15).is_found("SAFE1");
         read.commits(M0, 3).holds();
     }
 
     #[test]
-    fn s1_where_it_seeks_in_a_topic_that_was_created_again_is_of_that_one() {
+    fn safe1_where_it_seeks_in_a_topic_that_was_created_again_is_of_that_one() {
         let begun = Forged::begun().planned(|plan| plan.members[0].read_committed = true);
         let anew = begun.recreated().wait(5).reset(M0, Some(10), 0);
         let aborted = (0..3).fold(anew, |forged, offset| {
@@ -260,47 +260,47 @@ mod tests {
         let aborted = aborted.tell(What::Ended { transaction: 7, committed: false });
         let sought = aborted.clone().tell(What::Sought { who: M0, at: orders(), to: 3, epoch: -1 });
         sought.commits(M0, 3).holds();
-        aborted.written(4..5, 1).commits(M0, 10).is_found("S1");
+        aborted.written(4..5, 1).commits(M0, 10).is_found("SAFE1");
     }
 
     #[test]
-    fn s1_an_application_that_seeks_without_having_heard_of_a_cut_skips_what_lies_before() {
+    fn safe1_an_application_that_seeks_without_having_heard_of_a_cut_skips_what_lies_before() {
         let cut = || Forged::begun().truncated(5).wait(5).written(5..12, 1);
         let seeks = |forged: Forged| forged.tell(What::Sought { who: M0, at: orders(), to: 10, epoch: -1 });
         seeks(cut()).reads(M0, 10..12, 1).commits(M0, 12).holds();
         // It had heard of it.
-        seeks(told(cut(), 10, 5)).reads(M0, 10..12, 1).commits(M0, 12).is_found("S1");
+        seeks(told(cut(), 10, 5)).reads(M0, 10..12, 1).commits(M0, 12).is_found("SAFE1");
         // There was none.
         seeks(Forged::begun().written(10..12, 0)).reads(M0, 10..12, 0).commits(M0, 12).holds();
     }
 
     #[test]
-    fn s1_what_a_group_had_of_a_topic_counts_from_where_it_began_in_that_one() {
+    fn safe1_what_a_group_had_of_a_topic_counts_from_where_it_began_in_that_one() {
         // The topic was created again before anybody read it, began at its end, and was created again.
         let latest =
             Forged::new().planned(|plan| plan.reset = crate::plan::Reset::Latest).recreated().wait(5);
         let begun = |at: i64| latest.clone().written(0..9, 1).joins(M0, 1).reset(M0, None, at);
         let again = |begun: Forged| begun.recreated().wait(5).written(0..2, 2).commits(M0, 12);
         again(begun(9).written(9..12, 1).reads(M0, 9..12, 1)).holds();
-        again(begun(0).written(9..12, 1)).is_found("S1");
+        again(begun(0).written(9..12, 1)).is_found("SAFE1");
     }
 
     #[test]
-    fn s8_a_commit_goes_back() {
-        Forged::begun().commits(M0, 5).is_found("S8");
+    fn safe8_a_commit_goes_back() {
+        Forged::begun().commits(M0, 5).is_found("SAFE8");
         told(Forged::begun().truncated(5), 10, 5).commits(M0, 5).holds();
     }
 
     #[test]
-    fn s8_a_step_back_excuses_one_commit_and_not_the_next() {
+    fn safe8_a_step_back_excuses_one_commit_and_not_the_next() {
         let back = told(Forged::begun().truncated(5).wait(5).written(5..10, 1), 10, 5);
         let read = back.reads(M0, 5..10, 1).commits(M0, 10);
-        read.clone().commits(M0, 6).is_found("S8");
+        read.clone().commits(M0, 6).is_found("SAFE8");
         read.holds();
     }
 
     #[test]
-    fn s8_a_commit_of_what_a_group_gave_before_it_was_forgotten() {
+    fn safe8_a_commit_of_what_a_group_gave_before_it_was_forgotten() {
         let forgotten = |forged: Forged| {
             forged.tell(What::Forgotten).joins(M1, 1).reset(M1, None, 10).reads(M1, 10..15, 0).commits(M1, 15)
         };
@@ -308,12 +308,12 @@ mod tests {
         forgotten(before()).commits(M0, 12).holds();
         // It was told that it has it no more, or given it anew.
         let lost = What::Lost { who: M0, places: vec![orders()] };
-        forgotten(before()).tell(lost.clone()).commits(M0, 12).is_found("S8");
-        forgotten(before()).tell(lost).granted(M0, 2).assigned(M0, 2).commits(M0, 12).is_found("S8");
+        forgotten(before()).tell(lost.clone()).commits(M0, 12).is_found("SAFE8");
+        forgotten(before()).tell(lost).granted(M0, 2).assigned(M0, 2).commits(M0, 12).is_found("SAFE8");
     }
 
     #[test]
-    fn s8_a_leader_epoch_goes_back() {
+    fn safe8_a_leader_epoch_goes_back() {
         let noted = |forged: Forged, offset: i64, leader_epoch: i32| {
             forged.sends(M0, offset).tell(What::Committed {
                 member: M0.to_string(),
@@ -323,12 +323,12 @@ mod tests {
                 leader_epoch,
             })
         };
-        noted(noted(Forged::begun(), 10, 3), 10, 2).is_found("S8");
+        noted(noted(Forged::begun(), 10, 3), 10, 2).is_found("SAFE8");
         noted(noted(Forged::begun(), 10, 3), 10, 4).holds();
     }
 
     #[test]
-    fn s8_who_seeks_to_what_it_kept_names_the_epoch_of_then() {
+    fn safe8_who_seeks_to_what_it_kept_names_the_epoch_of_then() {
         let noted = |forged: Forged, offset: i64, leader_epoch: i32| {
             let (member, at) = (M0.to_string(), orders());
             let committed = What::Committed { member, generation: 1, at, offset, leader_epoch };
@@ -337,50 +337,50 @@ mod tests {
         let passed = noted(Forged::begun(), 10, 3);
         let seeks = |epoch: i32| What::Sought { who: M0, at: orders(), to: 10, epoch };
         noted(passed.clone().tell(seeks(2)), 10, 2).holds();
-        noted(passed.clone().tell(seeks(2)), 10, 1).is_found("S8");
-        noted(passed.clone().tell(seeks(-1)), 10, 2).is_found("S8");
+        noted(passed.clone().tell(seeks(2)), 10, 1).is_found("SAFE8");
+        noted(passed.clone().tell(seeks(-1)), 10, 2).is_found("SAFE8");
         // A commit was on its way, of another epoch.
         let (member, at) = (M0.to_string(), orders());
         let arrives = What::Committed { member, generation: 1, at, offset: 10, leader_epoch: 3 };
         let crossed = passed.sends_of_epoch(M0, 10, 3).tell(seeks(2)).tell(arrives);
         noted(crossed.clone(), 10, 2).holds();
-        noted(crossed, 10, 1).is_found("S8");
+        noted(crossed, 10, 1).is_found("SAFE8");
         // So may the offset be, if that is where it sought.
         let lower = |to: i64| What::Sought { who: M0, at: orders(), to, epoch: 0 };
         let again = |to: i64| Forged::begun().tell(lower(to)).handed(M0, 5..6, 0);
         again(5).commits(M0, 6).holds();
-        Forged::begun().tell(lower(10)).commits(M0, 6).is_found("S8");
+        Forged::begun().tell(lower(10)).commits(M0, 6).is_found("SAFE8");
         // The commit of where the policy had put it was on its way.
         let latest = Forged::new().planned(|plan| plan.reset = crate::plan::Reset::Latest).written(0..10, 0);
         let put = || latest.clone().joins(M0, 1).reset(M0, None, 10).sends(M0, 10);
         let kept = |to: i64| put().tell(lower(to)).noted(M0, 10).reads(M0, to..7, 0);
         kept(5).commits(M0, 7).holds();
-        kept(5).commits(M0, 7).commits(M0, 6).is_found("S8");
-        kept(5).commits(M0, 4).is_found("S8");
-        put().noted(M0, 10).commits(M0, 7).is_found("S8");
+        kept(5).commits(M0, 7).commits(M0, 6).is_found("SAFE8");
+        kept(5).commits(M0, 4).is_found("SAFE8");
+        put().noted(M0, 10).commits(M0, 7).is_found("SAFE8");
         // Or about to be: it leaves before the consumer has done as it is told.
         let told = || latest.clone().joins(M0, 1).reset(M0, None, 10).tell(lower(5));
         let leaves = told().at_once(What::CommitSent { who: M0, at: orders(), offset: 10, epoch: 0 });
         leaves.noted(M0, 10).reads(M0, 5..7, 0).commits(M0, 7).holds();
-        told().wait(5).commits(M0, 10).commits(M0, 7).is_found("S8");
+        told().wait(5).commits(M0, 10).commits(M0, 7).is_found("SAFE8");
     }
 
     #[test]
-    fn s2_s8_an_operator_sets_the_offset_back_or_forth() {
+    fn safe2_safe8_an_operator_sets_the_offset_back_or_forth() {
         let set = |offset| What::OffsetSet { at: orders(), offset };
         let begun = |offset| Forged::begun().revoked(M0).wait(5).tell(set(offset)).wait(5).joins(M1, 2);
         begun(4).handed(M1, 4..6, 0).commits(M1, 6).holds();
-        begun(4).handed(M1, 3..4, 0).is_found("S2");
+        begun(4).handed(M1, 3..4, 0).is_found("SAFE2");
         // Nobody did.
-        Forged::begun().revoked(M0).joins(M1, 2).handed(M1, 4..6, 0).is_found("S2");
+        Forged::begun().revoked(M0).joins(M1, 2).handed(M1, 4..6, 0).is_found("SAFE2");
         // It excuses no other step back.
-        begun(4).handed(M1, 4..6, 0).commits(M1, 6).commits(M1, 5).is_found("S8");
+        begun(4).handed(M1, 4..6, 0).commits(M1, 6).commits(M1, 5).is_found("SAFE8");
         // What it passes over need not be read; what comes after it has to be.
         let more =
             |offset| Forged::begun().written(10..20, 0).revoked(M0).tell(set(offset)).wait(5).joins(M1, 2);
         more(15).reads(M1, 15..17, 0).commits(M1, 17).holds();
-        more(15).handed(M1, 15..17, 0).commits(M1, 17).is_found("S1");
-        more(15).handed(M1, 16..17, 0).is_found("S3");
+        more(15).handed(M1, 15..17, 0).commits(M1, 17).is_found("SAFE1");
+        more(15).handed(M1, 16..17, 0).is_found("SAFE3");
         // Who keeps offsets elsewhere passes over what the operator went back to, and that was not to be read before.
         let latest = Forged::new().planned(|plan| plan.reset = crate::plan::Reset::Latest).written(0..10, 0);
         let began = |read: i64| {
@@ -389,28 +389,33 @@ mod tests {
         };
         let kept = |to: i64| What::Sought { who: M1, at: orders(), to, epoch: 0 };
         began(12).tell(kept(12)).reads(M1, 12..15, 0).commits(M1, 15).holds();
-        began(12).tell(kept(13)).reads(M1, 13..15, 0).commits(M1, 15).is_found("S1");
-        began(12).tell(kept(5)).handed(M1, 5..15, 0).processed(M1, 6..15, 0).commits(M1, 15).is_found("S1");
+        began(12).tell(kept(13)).reads(M1, 13..15, 0).commits(M1, 15).is_found("SAFE1");
+        began(12)
+            .tell(kept(5))
+            .handed(M1, 5..15, 0)
+            .processed(M1, 6..15, 0)
+            .commits(M1, 15)
+            .is_found("SAFE1");
         // It goes back by the numbers, and forth in the log as it was cut.
         let cut = |offset: i64| {
             let cut = Forged::begun().revoked(M0).truncated(0).wait(5).written(0..9, 1);
             cut.tell(set(offset)).wait(5).joins(M1, 2)
         };
         cut(4).reads(M1, 4..6, 1).commits(M1, 6).holds();
-        cut(4).handed(M1, 4..6, 1).commits(M1, 6).is_found("S1");
+        cut(4).handed(M1, 4..6, 1).commits(M1, 6).is_found("SAFE1");
     }
 
     #[test]
-    fn s13_s8_an_operator_deletes_the_offset() {
+    fn safe13_safe8_an_operator_deletes_the_offset() {
         let begun = || Forged::begun().revoked(M0).wait(5);
         let deleted = begun().tell(What::OffsetDeleted { at: orders() }).wait(5).joins(M1, 2);
         deleted.reset(M1, None, 0).handed(M1, 0..2, 0).commits(M1, 2).holds();
         // Nobody did.
-        begun().joins(M1, 2).reset(M1, None, 0).is_found("S13");
+        begun().joins(M1, 2).reset(M1, None, 0).is_found("SAFE13");
     }
 
     #[test]
-    fn s1_what_another_member_has_processed_counts() {
+    fn safe1_what_another_member_has_processed_counts() {
         let over = Forged::begun().written(10..12, 0).reads(M0, 10..12, 0).revoked(M0).joins(M1, 2);
         over.commits(M1, 12).holds();
     }

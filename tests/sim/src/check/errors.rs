@@ -1,4 +1,4 @@
-//! What the application is told that went wrong. E1: a consumer gives up only for a reason that a plan gave it. E2: what the
+//! What the application is told that went wrong. SAFE19: a consumer gives up only for a reason that a plan gave it. SAFE20: what the
 //! client can mend never comes out of `poll`, and what it cannot comes out once for each time that it happens.
 
 use std::{
@@ -71,13 +71,13 @@ impl Errors {
         let fenced =
             kind == "Fenced" && is_static && (self.overtaken.contains(who) || self.is_another_s(plan, *who));
         if (*fatal || VITAL.contains(call)) && !ends(plan) && !fenced {
-            complaints.add("E1", event.at, format!("{who} can do nothing more ({call}): {message}"));
+            complaints.add("SAFE19", event.at, format!("{who} can do nothing more ({call}): {message}"));
         }
         if *call != "poll" {
             return;
         }
         if !fatal && !is_for_the_application(plan, *who, kind, message) {
-            complaints.add("E2", event.at, format!("{who}: poll says {kind}: {message}"));
+            complaints.add("SAFE20", event.at, format!("{who}: poll says {kind}: {message}"));
         }
         let recent = self.recent.entry(*who).or_default();
         recent.retain(|at| *at + WITHIN > event.at);
@@ -85,7 +85,7 @@ impl Errors {
         if recent.len() > MOST {
             let text = format!("{who}: {} errors out of poll within {} s", recent.len(), WITHIN.as_secs());
             recent.clear();
-            complaints.add("E2", event.at, text);
+            complaints.add("SAFE20", event.at, text);
         }
     }
 }
@@ -166,18 +166,18 @@ mod tests {
     }
 
     #[test]
-    fn e1_a_consumer_gives_up_without_a_cause() {
-        failed(Forged::begun(), "poll", "Group", true).is_found("E1");
+    fn safe19_a_consumer_gives_up_without_a_cause() {
+        failed(Forged::begun(), "poll", "Group", true).is_found("SAFE19");
         let refused = Harm::Code { api: 11, code: 30, times: 1 };
         failed(Forged::begun().fault(1, refused), "poll", "Authorization", true).holds();
         // One that passes is none.
         let passing = Harm::Code { api: 11, code: 16, times: 1 };
-        failed(Forged::begun().fault(1, passing), "poll", "Group", true).is_found("E1");
-        failed(Forged::begun(), "build", "Config", false).is_found("E1");
+        failed(Forged::begun().fault(1, passing), "poll", "Group", true).is_found("SAFE19");
+        failed(Forged::begun(), "build", "Config", false).is_found("SAFE19");
     }
 
     #[test]
-    fn e1_a_join_of_an_earlier_life_that_comes_late_fences_the_next() {
+    fn safe19_a_join_of_an_earlier_life_that_comes_late_fences_the_next() {
         let again = Who { life: 1, ..M0 };
         let fenced = |forged: Forged| {
             let message = "forged".to_owned();
@@ -188,7 +188,7 @@ mod tests {
         let is_static = || Forged::begun().planned(|plan| plan.members[0].instance_id = true);
         fenced(is_static().tell(What::Started { who: again }).tell(join(M0))).holds();
         fenced(is_static().tell(join(M0)).tell(What::Started { who: again }).tell(join(again)))
-            .is_found("E1");
+            .is_found("SAFE19");
         // The consumer was dropped, and the next life came before it had left.
         let old = |forged: Forged| {
             let (kind, message) = ("Fenced".to_owned(), "forged".to_owned());
@@ -196,14 +196,14 @@ mod tests {
         };
         let followed = |forged: Forged| old(forged.tell(What::Started { who: again }).tell(join(again)));
         followed(is_static().tell(What::Crashed { who: M0 })).holds();
-        followed(is_static()).is_found("E1");
-        old(is_static().tell(What::Crashed { who: M0 })).is_found("E1");
+        followed(is_static()).is_found("SAFE19");
+        old(is_static().tell(What::Crashed { who: M0 })).is_found("SAFE19");
         // Nobody can be fenced without an instance id.
-        fenced(Forged::begun().tell(What::Started { who: again }).tell(join(M0))).is_found("E1");
+        fenced(Forged::begun().tell(What::Started { who: again }).tell(join(M0))).is_found("SAFE19");
     }
 
     #[test]
-    fn e1_one_of_two_processes_with_one_instance_id_is_fenced() {
+    fn safe19_one_of_two_processes_with_one_instance_id_is_fenced() {
         let twins = |plan: &mut Plan| {
             plan.members[0].instance_id = true;
             plan.members[1].instance_id = true;
@@ -217,21 +217,21 @@ mod tests {
         let begun = || Forged::begun().planned(twins);
         fenced(begun().tell(join(M1))).holds();
         // The other has not come yet, or has another instance id.
-        fenced(begun().tell(join(M0))).is_found("E1");
-        fenced(begun().planned(|plan| plan.members[1].twin_of = None).tell(join(M1))).is_found("E1");
+        fenced(begun().tell(join(M0))).is_found("SAFE19");
+        fenced(begun().planned(|plan| plan.members[1].twin_of = None).tell(join(M1))).is_found("SAFE19");
         // A coordinator came back without it, and knows the other.
         let before = || Forged::new().planned(twins).tell(join(M1)).joins(M0, 2);
-        fenced(before()).is_found("E1");
+        fenced(before()).is_found("SAFE19");
         fenced(before().tell(What::GroupLoaded)).holds();
         // What the other had sent took effect only then.
         let held = |lasts| Forged::new().fault(0, Harm::Held { api: 11, lasts }).planned(twins);
         let held = |lasts| fenced(held(lasts).tell(join(M1)).joins(M0, 2));
         held(3_000).holds();
-        held(1).is_found("E1");
+        held(1).is_found("SAFE19");
     }
 
     #[test]
-    fn e2_a_partition_that_was_added_is_gone_with_the_topic_that_had_it() {
+    fn safe20_a_partition_that_was_added_is_gone_with_the_topic_that_had_it() {
         let says = |forged: Forged, of: &str| {
             let message = format!("{of}: cannot resolve the start offset; trying again");
             let kind = "Unreachable".to_owned();
@@ -240,20 +240,20 @@ mod tests {
         let again = Forged::begun().fault(2, Harm::Recreate { topic: 0 });
         let grown = again.clone().fault(1, Harm::Grow { topic: 0 });
         says(grown.clone(), "orders-1").holds();
-        says(grown, "bills-0").is_found("E2");
+        says(grown, "bills-0").is_found("SAFE20");
         // It has as many partitions as before.
-        says(again, "orders-0").is_found("E2");
+        says(again, "orders-0").is_found("SAFE20");
     }
 
     #[test]
-    fn e2_what_the_client_can_mend_comes_out_of_poll() {
-        failed(Forged::begun(), "poll", "Unreachable", false).is_found("E2");
+    fn safe20_what_the_client_can_mend_comes_out_of_poll() {
+        failed(Forged::begun(), "poll", "Unreachable", false).is_found("SAFE20");
         // An event is for logs.
         failed(Forged::begun(), "event", "Unreachable", false).holds();
         let corrupt = Forged::begun().fault(1, Harm::Corrupt { times: 1 });
         failed(corrupt.clone(), "poll", "Corrupt", false).holds();
-        failed(Forged::begun(), "poll", "Corrupt", false).is_found("E2");
+        failed(Forged::begun(), "poll", "Corrupt", false).is_found("SAFE20");
         let often = (0..25).fold(corrupt, |forged, _| failed(forged.wait(100), "poll", "Corrupt", false));
-        often.is_found("E2");
+        often.is_found("SAFE20");
     }
 }

@@ -88,11 +88,11 @@ impl Hand {
             What::Started { .. } | What::CloseEnds { .. } => self.held.clear(),
             What::Delivered { who, at, offset, .. } if !self.held.contains(at) => {
                 let text = format!("{who} was handed {at} offset {offset}, and has not assigned {at}");
-                complaints.add("S9", event.at, text);
+                complaints.add("SAFE9", event.at, text);
             }
             What::CommitSent { who, at, offset, .. } if !self.may_commit(*who, at) => {
                 let text = format!("{who} sent a commit of {offset} in {at}, which it has not assigned");
-                complaints.add("S7", event.at, text);
+                complaints.add("SAFE7", event.at, text);
             }
             _ => {}
         }
@@ -128,24 +128,24 @@ mod tests {
     #[test]
     fn by_hand_it_reads_what_another_owns_and_commits_for_itself() {
         noted(both().reads(M1, 0..4, 0), 4).holds();
-        noted(both().handed(M1, 0..4, 0), 4).is_found("S1");
-        both().handed(M1, 0..2, 0).handed(M1, 3..4, 0).is_found("S3");
+        noted(both().handed(M1, 0..4, 0), 4).is_found("SAFE1");
+        both().handed(M1, 0..2, 0).handed(M1, 3..4, 0).is_found("SAFE3");
         // Where its group began says nothing of the other.
         noted(both().reads(M1, 0..4, 0), 4)
             .written(10..12, 0)
             .commits(crate::check::forge::M0, 12)
-            .is_found("S1");
+            .is_found("SAFE1");
     }
 
     #[test]
     fn by_hand_it_is_handed_only_what_it_assigned() {
         let gone = || both().reads(M1, 0..4, 0).tell(What::Revoked { who: M1, places: vec![orders()] });
-        gone().handed(M1, 4..5, 0).is_found("S9");
-        gone().sends(M1, 4).is_found("S7");
+        gone().handed(M1, 4..5, 0).is_found("SAFE9");
+        gone().sends(M1, 4).is_found("SAFE7");
         // Its consumer is dropped, and commits what it has to.
         let dropped = |forged: Forged| forged.tell(What::Crashed { who: M1 });
         noted(dropped(both().reads(M1, 0..4, 0)), 4).holds();
-        dropped(gone()).sends(M1, 4).is_found("S7");
+        dropped(gone()).sends(M1, 4).is_found("SAFE7");
         // In its next life it goes on from what it committed, and not from what others did.
         let again = |forged: Forged| {
             let who = crate::events::Who { life: 1, ..M1 };
@@ -154,6 +154,6 @@ mod tests {
         };
         let (forged, who) = again(noted(both().reads(M1, 0..4, 0), 4));
         forged.clone().handed(who, 4..6, 0).holds();
-        forged.handed(who, 2..3, 0).is_found("S2");
+        forged.handed(who, 2..3, 0).is_found("SAFE2");
     }
 }

@@ -1,4 +1,4 @@
-//! L6: a member sends its heartbeats on time, whatever its application does.
+//! LIVE6: a member sends its heartbeats on time, whatever its application does.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -26,7 +26,7 @@ pub(super) struct Heartbeats {
 
 impl Heartbeats {
     pub(super) fn feed(&mut self, plan: &Plan, event: &Event, complaints: &mut Complaints) {
-        // Where brokers answer late or not at all, the session is what counts (S6).
+        // Where brokers answer late or not at all, the session is what counts (SAFE6).
         if !plan.faults.iter().all(|fault| HARMLESS.contains(&fault.what.class())) {
             return;
         }
@@ -92,7 +92,7 @@ impl Heartbeats {
                 "{who} sent no heartbeat for {} ms, and the interval is {interval} ms",
                 gap.as_millis()
             );
-            complaints.add("L6", at, text);
+            complaints.add("LIVE6", at, text);
         }
     }
 }
@@ -107,26 +107,26 @@ mod tests {
     }
 
     #[test]
-    fn l6_heartbeats_come_on_time() {
+    fn live6_heartbeats_come_on_time() {
         let joined = || Forged::new().joins(M0, 1);
         beats(beats(joined(), 1_000), 1_000).holds();
-        beats(beats(joined(), 1_000), 1_200).is_found("L6");
-        beats(joined(), 1_200).is_found("L6");
+        beats(beats(joined(), 1_000), 1_200).is_found("LIVE6");
+        beats(joined(), 1_200).is_found("LIVE6");
         // None at all.
-        joined().wait(5_000).tell(What::Quiet).is_found("L6");
+        joined().wait(5_000).tell(What::Quiet).is_found("LIVE6");
     }
 
     #[test]
-    fn l6_who_steps_out_of_the_group_sends_none_until_its_application_is_back() {
+    fn live6_who_steps_out_of_the_group_sends_none_until_its_application_is_back() {
         let out = || beats(Forged::new().joins(M0, 1), 1_000).tell(What::StepsOut { who: M0 });
         beats(out(), 5_000).holds();
         out().wait(5_000).tell(What::Quiet).holds();
         // It is back.
-        beats(beats(out(), 5_000), 1_200).is_found("L6");
+        beats(beats(out(), 5_000), 1_200).is_found("LIVE6");
     }
 
     #[test]
-    fn l6_who_is_no_member_as_another_has_its_instance_id_asks_when_it_likes() {
+    fn live6_who_is_no_member_as_another_has_its_instance_id_asks_when_it_likes() {
         let static_member = |forged: Forged| {
             forged.planned(|plan| {
                 plan.members[0].consumer_protocol = true;
@@ -135,9 +135,9 @@ mod tests {
         };
         let twin = || static_member(Forged::new()).planned(|plan| plan.members[1].twin_of = Some(0));
         beats(beats(twin().starts(M0), 0), 1_500).holds();
-        beats(beats(static_member(Forged::new()).starts(M0), 0), 1_500).is_found("L6");
+        beats(beats(static_member(Forged::new()).starts(M0), 0), 1_500).is_found("LIVE6");
         // It is one now.
-        beats(beats(twin().starts(M0), 0).granted(M0, 1), 1_500).is_found("L6");
+        beats(beats(twin().starts(M0), 0).granted(M0, 1), 1_500).is_found("LIVE6");
         // It was told that it is none any more.
         let (kind, message) = ("Fenced".to_owned(), "forged".to_owned());
         let fenced = What::Failed { who: M0, call: "event", kind, message, fatal: true };
@@ -146,12 +146,12 @@ mod tests {
     }
 
     #[test]
-    fn l6_also_while_it_joins_but_not_where_brokers_are_late() {
+    fn live6_also_while_it_joins_but_not_where_brokers_are_late() {
         let asks = |api| What::Request { broker: 1, api, client: M0.to_string() };
         for api in [11, 14] {
             let joins = || Forged::new().joins(M0, 1).wait(900).tell(asks(api));
             beats(joins(), 1_000).holds();
-            beats(joins(), 1_200).is_found("L6");
+            beats(joins(), 1_200).is_found("LIVE6");
         }
         let slow = Harm::Late { api: 12, by: 3_000, times: 1 };
         beats(Forged::new().fault(1, slow).joins(M0, 1), 5_000).holds();

@@ -1,4 +1,4 @@
-//! S14: lag is what is left to read.
+//! SAFE14: lag is what is left to read.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ impl Records {
             && granted.is_some_and(|granted| granted < before)
         {
             let text = format!("{who} says that nothing of {place} is unread, and offset {offset} is");
-            complaints.add("S14", scene.at, text);
+            complaints.add("SAFE14", scene.at, text);
         }
         if self.quiet && lag > MARKERS && self.is_at_end(scene.plan, scene.ledger, who, place) {
             // Aborted records are fetched and passed over like others: until then they count. So do records that were fetched
@@ -61,7 +61,7 @@ impl Records {
             let (_, since) = *least;
             if lag > passes + MARKERS || scene.at > since + PASSES {
                 let text = format!("{who} says that {place} lags by {lag}, and all is read");
-                complaints.add("S14", scene.at, text);
+                complaints.add("SAFE14", scene.at, text);
             }
         }
     }
@@ -118,15 +118,15 @@ mod tests {
     }
 
     #[test]
-    fn s14_a_lag_too_large_when_all_is_read() {
-        lags(Forged::begun().tell(What::Quiet), 5).is_found("S14");
+    fn safe14_a_lag_too_large_when_all_is_read() {
+        lags(Forged::begun().tell(What::Quiet), 5).is_found("SAFE14");
         lags(Forged::begun().tell(What::Quiet), 1).holds();
         // Something is left.
         lags(Forged::begun().written(10..15, 0).tell(What::Quiet), 5).holds();
     }
 
     #[test]
-    fn s14_aborted_records_count_until_they_are_passed_over() {
+    fn safe14_aborted_records_count_until_they_are_passed_over() {
         let begun = Forged::begun().planned(|plan| plan.members[0].read_committed = true);
         let aborted = (10..20).fold(begun, |forged, offset| {
             forged.tell(What::Appended { at: orders(), offset, id: 7_000, transaction: 7 })
@@ -135,24 +135,24 @@ mod tests {
         lags(aborted.clone(), 10).holds();
         lags(lags(aborted.clone(), 10).wait(1_000), 6).holds();
         // It never gets on; and there are not so many.
-        lags(lags(aborted.clone(), 10).wait(2_100), 10).is_found("S14");
-        lags(aborted.clone(), 15).is_found("S14");
+        lags(lags(aborted.clone(), 10).wait(2_100), 10).is_found("SAFE14");
+        lags(aborted.clone(), 15).is_found("SAFE14");
     }
 
     #[test]
-    fn s14_records_that_were_fetched_before_their_log_was_cut_count_until_they_are_handed_out() {
+    fn safe14_records_that_were_fetched_before_their_log_was_cut_count_until_they_are_handed_out() {
         let told = What::TruncationTold { who: M0, at: orders(), from: 20, to: Some(11) };
         let cut = Forged::begun().written(10..20, 0).truncated(11);
         let told = cut.clone().tell(told).tell(What::Quiet).handed(M0, 10..11, 0);
         lags(told.clone(), 9).holds();
         lags(lags(told.clone(), 9).wait(1_000), 7).holds();
         // It never gets on; and nothing of that was on its way to it.
-        lags(lags(told, 9).wait(2_100), 9).is_found("S14");
-        lags(cut.tell(What::Quiet).handed(M0, 10..11, 0), 9).is_found("S14");
+        lags(lags(told, 9).wait(2_100), 9).is_found("SAFE14");
+        lags(cut.tell(What::Quiet).handed(M0, 10..11, 0), 9).is_found("SAFE14");
     }
 
     #[test]
-    fn s14_records_that_a_truncation_made_doubtful_are_left_to_read() {
+    fn safe14_records_that_a_truncation_made_doubtful_are_left_to_read() {
         let appended = |forged: Forged, offset| {
             forged.tell(What::Appended { at: orders(), offset, id: 7_000, transaction: 7 })
         };
@@ -163,17 +163,17 @@ mod tests {
     }
 
     #[test]
-    fn s14_what_a_reset_passes_over_is_not_unread() {
+    fn safe14_what_a_reset_passes_over_is_not_unread() {
         let waits = Forged::begun().written(10..20, 0).handed(M0, 10..12, 0).tell(What::Healed).wait(30_000);
         let start = What::StartMoved { at: orders(), start: 15 };
-        lags(waits.clone().tell(start.clone()), 0).is_found("S14");
+        lags(waits.clone().tell(start.clone()), 0).is_found("SAFE14");
         lags(waits.tell(start).reset(M0, Some(12), 20), 0).holds();
     }
 
     #[test]
-    fn s14_a_lag_of_nothing_while_old_records_wait() {
+    fn safe14_a_lag_of_nothing_while_old_records_wait() {
         let waits = Forged::begun().tell(What::Healed).wait(20_000).written(10..12, 0).wait(10_000);
-        lags(waits.clone(), 0).is_found("S14");
+        lags(waits.clone(), 0).is_found("SAFE14");
         lags(waits.clone(), 2).holds();
         // Nobody has had the time to hear of them.
         let fresh = Forged::begun().tell(What::Healed).wait(20_000).written(10..12, 0).wait(1_000);
@@ -184,10 +184,10 @@ mod tests {
         let begins = || What::PollBegins { who: M0, timeout: std::time::Duration::ZERO };
         let slow = Forged::begun().tell(begins()).tell(What::Healed).wait(20_000).written(10..12, 0);
         lags(slow.clone().wait(10_000).tell(begins()), 0).holds();
-        lags(slow.wait(10_000).tell(begins()).tell(begins()), 0).is_found("S14");
+        lags(slow.wait(10_000).tell(begins()).tell(begins()), 0).is_found("SAFE14");
         // Nothing is heard of it while it is paused; soon after that it is.
         let resumed = paused.tell(What::Resumed { who: M0, at: orders() });
         lags(resumed.clone(), 0).holds();
-        lags(resumed.wait(6_000), 0).is_found("S14");
+        lags(resumed.wait(6_000), 0).is_found("SAFE14");
     }
 }

@@ -1,4 +1,4 @@
-//! Bounds in time: L4 few rebalances and L6 steady heartbeats where there is no fault, L7 `poll` and `close` return when they should; S15 nothing is left behind; S17 nobody panics.
+//! Bounds in time: LIVE4 few rebalances and LIVE6 steady heartbeats where there is no fault, LIVE7 `poll` and `close` return when they should; SAFE15 nothing is left behind; SAFE17 nobody panics.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -93,7 +93,7 @@ impl Liveness {
                     who.filter(|who| ["session", "rebalance"].contains(why) && !told(who) && !stalls(who));
                 if let Some(who) = who {
                     complaints.add(
-                        "L6",
+                        "LIVE6",
                         at,
                         format!("{who} was put out of the group ({why}), and nothing was wrong"),
                     );
@@ -103,15 +103,15 @@ impl Liveness {
                 if plan.faults.is_empty() && *generation > 2 * self.changes + 2 =>
             {
                 let text = format!("generation {generation} after {} changes of membership", self.changes);
-                complaints.add("L4", at, text);
+                complaints.add("LIVE4", at, text);
             }
             What::Panicked { who, message } => {
-                complaints.add("S17", at, format!("{who} panicked: {message}"))
+                complaints.add("SAFE17", at, format!("{who} panicked: {message}"))
             }
             What::Over { tasks, connections } if *tasks > 0 || *connections > 0 => {
                 let text =
                     format!("after all were closed, {tasks} tasks and {connections} connections were left");
-                complaints.add("S15", at, text);
+                complaints.add("SAFE15", at, text);
             }
             _ => {}
         }
@@ -153,7 +153,7 @@ impl Liveness {
             let took = at - began;
             if took > allowed + Duration::from_millis(slack) {
                 let text = format!("{who}: {name} took {} ms of {}", took.as_millis(), allowed.as_millis());
-                complaints.add("L7", at, text);
+                complaints.add("LIVE7", at, text);
             }
         }
     }
@@ -184,43 +184,43 @@ mod tests {
     }
 
     #[test]
-    fn l7_poll_and_close_return_in_time() {
+    fn live7_poll_and_close_return_in_time() {
         polls(120).holds();
-        polls(200).is_found("L7");
+        polls(200).is_found("LIVE7");
         let listens = |call| What::ListenerBegins { who: M0, call, places: Vec::new(), generation: 1 };
         let begun = Forged::begun().tell(What::PollBegins { who: M0, timeout: ms(100) });
         let excused = begun.tell(listens(Call::Assigned)).wait(5_000);
         let excused = excused.tell(What::ListenerEnds { who: M0, call: Call::Assigned }).wait(90);
         excused.tell(What::PollEnds { who: M0, dropped: false }).holds();
         let closes = Forged::begun().tell(What::CloseBegins { who: M0, timeout: ms(1_000) });
-        closes.clone().wait(1_200).tell(What::CloseEnds { who: M0 }).is_found("L7");
+        closes.clone().wait(1_200).tell(What::CloseEnds { who: M0 }).is_found("LIVE7");
         closes.wait(900).tell(What::CloseEnds { who: M0 }).holds();
     }
 
     #[test]
-    fn l6_nobody_is_put_out_where_nothing_is_wrong() {
+    fn live6_nobody_is_put_out_where_nothing_is_wrong() {
         let gone = What::MemberGone { member: M0.to_string(), why: "session" };
-        Forged::begun().tell(gone.clone()).is_found("L6");
+        Forged::begun().tell(gone.clone()).is_found("LIVE6");
         Forged::begun().fault(1, Harm::MoveCoordinator { to: 1 }).tell(gone).holds();
         // Its application has not polled for as long as a rebalance may take.
         let out = What::MemberGone { member: M0.to_string(), why: "rebalance" };
         let stalls = |lasts| Forged::begun().fault(1, Harm::Stall { member: 0, lasts }).wait(65_000);
         stalls(70_000).tell(out.clone()).holds();
-        stalls(50_000).tell(out).is_found("L6");
+        stalls(50_000).tell(out).is_found("LIVE6");
     }
 
     #[test]
-    fn l4_rebalances_are_few() {
+    fn live4_rebalances_are_few() {
         let joins =
             |generation| What::GroupAssigned { member: M0.to_string(), generation, places: Vec::new() };
-        Forged::new().starts(M0).tell(joins(9)).is_found("L4");
+        Forged::new().starts(M0).tell(joins(9)).is_found("LIVE4");
         Forged::new().starts(M0).tell(joins(3)).holds();
     }
 
     #[test]
-    fn s15_s17_nothing_is_left_and_nobody_panics() {
-        Forged::begun().tell(What::Over { tasks: 1, connections: 0 }).is_found("S15");
+    fn safe15_safe17_nothing_is_left_and_nobody_panics() {
+        Forged::begun().tell(What::Over { tasks: 1, connections: 0 }).is_found("SAFE15");
         Forged::begun().tell(What::Over { tasks: 0, connections: 0 }).holds();
-        Forged::begun().tell(What::Panicked { who: M0, message: String::new() }).is_found("S17");
+        Forged::begun().tell(What::Panicked { who: M0, message: String::new() }).is_found("SAFE17");
     }
 }

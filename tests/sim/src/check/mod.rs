@@ -1,4 +1,4 @@
-//! The invariants of FAILURES §5.3, checked on the event log.
+//! The invariants of `docs/failures.md`, checked on the event log.
 //!
 //! A [`Judge`] is fed every event in order and remembers what it must; each file holds the rules of one subject.
 
@@ -48,7 +48,7 @@ use crate::{
 /// A rule that did not hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Violation {
-    /// `S1` … `S18`, `L1` … `L7`.
+    /// `SAFE1` … `SAFE20`, `LIVE1` … `LIVE8`.
     pub(crate) rule: String,
     /// Milliseconds of virtual time.
     pub(crate) at: u64,
@@ -158,7 +158,7 @@ impl Judge {
 
     /// The bound was reached and this was still open.
     pub(crate) fn stuck(&mut self, at: Duration, text: String) {
-        self.complaints.add("L1", at, text);
+        self.complaints.add("LIVE1", at, text);
     }
 
     pub(crate) fn violations(self) -> Vec<Violation> {

@@ -60,7 +60,7 @@ pub(super) struct Offsets {
     pub(super) leader_epoch: i32,
     /// When an application last sought to what it kept: what was on its way then says nothing of the epoch it goes by now.
     pub(super) sought_at: Option<Duration>,
-    /// Up to here S1 was checked.
+    /// Up to here SAFE1 was checked.
     pub(super) checked: i64,
     /// What lies before this was not to be read: the policy is `latest`, or Kafka took what was said of a former log for this.
     pub(super) begin: Option<i64>,

@@ -1,4 +1,4 @@
-//! Who holds what: S5 one owner in a generation, S6 one owner at a time, S7 no commit of what was given up, S9 the grammar of
+//! Who holds what: SAFE5 one owner in a generation, SAFE6 one owner at a time, SAFE7 no commit of what was given up, SAFE9 the grammar of
 //! listeners.
 
 use std::{
@@ -158,7 +158,7 @@ impl Ownership {
                     let held = self.held.get_mut(place).and_then(|holders| holders.remove(who));
                     if held.is_none() {
                         complaints.add(
-                            "S9",
+                            "SAFE9",
                             at,
                             format!("{who} was told that {place} goes, and did not hold it"),
                         );
@@ -176,7 +176,11 @@ impl Ownership {
                 let running = self.listening.entry(*who).or_default();
                 *running += 1;
                 if *running > 1 {
-                    complaints.add("S9", at, format!("{who}: {call:?} began within another listener's call"));
+                    complaints.add(
+                        "SAFE9",
+                        at,
+                        format!("{who}: {call:?} began within another listener's call"),
+                    );
                 }
             }
             What::ListenerEnds { who, .. } => {
@@ -196,7 +200,7 @@ impl Ownership {
                 let holds = self.held.get(place).is_some_and(|holders| holders.contains_key(who));
                 if held_up && !holds && !self.is_coming(plan, *who, place) {
                     let text = format!("{who} committed {offset} in {place}, which it had let go of");
-                    complaints.add("S7", at, text);
+                    complaints.add("SAFE7", at, text);
                 }
             }
             _ => {}
@@ -214,7 +218,7 @@ impl Ownership {
             Some(Ended::Died) => return,
             Some(Ended::Closed) => {
                 let text = format!("{who} sent a commit of {offset} in {place} after its close had returned");
-                return complaints.add("S7", at, text);
+                return complaints.add("SAFE7", at, text);
             }
             None => {}
         }
@@ -250,7 +254,7 @@ impl Ownership {
             self.held_up.insert((who, place.clone()), offset);
         } else {
             let text = format!("{who} sent a commit of {offset} in {place}, which it does not hold");
-            complaints.add("S7", at, text);
+            complaints.add("SAFE7", at, text);
         }
     }
 
@@ -335,7 +339,7 @@ impl Ownership {
     ) {
         let holders = self.held.get(place).cloned().unwrap_or_default();
         if holders.contains_key(&who) {
-            complaints.add("S9", at, format!("{who} was given {place}, which it holds"));
+            complaints.add("SAFE9", at, format!("{who} was given {place}, which it holds"));
         }
         // It may hear of an assignment late, when it has been put out already: it is told so next, and handed nothing.
         // (What it is handed all the same is judged when it is handed out.)
@@ -368,11 +372,11 @@ impl Ownership {
             let classic = !matches!(plan.protocol, Protocol::Consumer | Protocol::Migrating);
             if *other != who && *theirs == generation && classic {
                 let text = format!("{other} and {who} both hold {place} in generation {generation}");
-                complaints.add("S5", at, text);
+                complaints.add("SAFE5", at, text);
             }
             if *other != who {
                 complaints.add(
-                    "S6",
+                    "SAFE6",
                     at,
                     format!("{who} was given {place} while {other} holds it and is a member"),
                 );
@@ -396,11 +400,11 @@ impl Ownership {
         let holders = self.held.get(place);
         if !holders.is_some_and(|holders| holders.contains_key(&who)) {
             let text = format!("{who} was handed {place} offset {offset}, and does not hold {place}");
-            complaints.add("S9", at, text);
+            complaints.add("SAFE9", at, text);
         }
         if self.listening.get(&who).is_some_and(|running| *running > 0) {
             complaints.add(
-                "S9",
+                "SAFE9",
                 at,
                 format!("{who} was handed {place} offset {offset} while its listener ran"),
             );
@@ -417,7 +421,7 @@ impl Ownership {
                 let text = format!(
                     "{who} was handed {place} offset {offset} {since} ms after it was put out of the group ({why:?})"
                 );
-                complaints.add("S6", at, text);
+                complaints.add("SAFE6", at, text);
             }
         }
     }
@@ -446,7 +450,7 @@ impl Ownership {
                 "{who} was given {place} before the topic was created again, and was handed offset {offset} of the new one, \
                  which others hold"
             );
-            complaints.add("S6", at, text);
+            complaints.add("SAFE6", at, text);
         }
     }
 }
@@ -460,71 +464,71 @@ mod tests {
     };
 
     fn gone(forged: Forged, why: &'static str) -> Forged {
-        // Something was wrong, or nobody would be put out (L6).
+        // Something was wrong, or nobody would be put out (LIVE6).
         let late = Harm::Late { api: 12, by: 7_000, times: 1 };
         forged.fault(1, late).tell(What::MemberGone { member: M0.to_string(), why })
     }
 
     #[test]
-    fn s5_s6_two_owners() {
+    fn safe5_safe6_two_owners() {
         let two = Forged::begun().joins(M1, 1);
-        two.is_found("S5");
-        two.is_found("S6");
+        two.is_found("SAFE5");
+        two.is_found("SAFE6");
         gone(Forged::begun(), "session").joins(M1, 2).holds();
         Forged::begun().revoked(M0).joins(M1, 2).holds();
     }
 
     #[test]
-    fn s6_who_left_by_itself_is_handed_nothing_more() {
+    fn safe6_who_left_by_itself_is_handed_nothing_more() {
         let left = gone(Forged::begun().written(10..11, 0), "left");
-        left.clone().handed(M0, 10..11, 0).is_found("S6");
+        left.clone().handed(M0, 10..11, 0).is_found("SAFE6");
         // Who was put out by a rebalance hears of it with its next heartbeat.
         let out = gone(Forged::begun().written(10..12, 0), "rebalance");
         out.clone().handed(M0, 10..11, 0).holds();
-        out.wait(6_100).handed(M0, 10..11, 0).is_found("S6");
+        out.wait(6_100).handed(M0, 10..11, 0).is_found("SAFE6");
     }
 
     #[test]
-    fn s6_a_group_that_was_forgotten_is_known_of_within_a_session() {
+    fn safe6_a_group_that_was_forgotten_is_known_of_within_a_session() {
         let forgotten = Forged::begun().written(10..12, 0).tell(What::Forgotten);
         forgotten.clone().handed(M0, 10..11, 0).holds();
-        forgotten.wait(6_100).handed(M0, 10..11, 0).is_found("S6");
+        forgotten.wait(6_100).handed(M0, 10..11, 0).is_found("SAFE6");
     }
 
     #[test]
-    fn s6_nor_is_an_exemption_left_when_it_has_joined_again() {
+    fn safe6_nor_is_an_exemption_left_when_it_has_joined_again() {
         let again =
             Forged::begun().tell(What::Forgotten).tell(What::Lost { who: M0, places: vec![orders()] });
         let again = again.granted(M0, 1).assigned(M0, 1);
-        again.joins(M1, 1).is_found("S6");
+        again.joins(M1, 1).is_found("SAFE6");
     }
 
     #[test]
-    fn s7_a_commit_of_what_was_given_up() {
-        Forged::begun().revoked(M0).sends(M0, 10).is_found("S7");
+    fn safe7_a_commit_of_what_was_given_up() {
+        Forged::begun().revoked(M0).sends(M0, 10).is_found("SAFE7");
         Forged::begun().sends(M0, 10).revoked(M0).holds();
     }
 
     #[test]
-    fn s7_a_commit_after_the_close() {
+    fn safe7_a_commit_after_the_close() {
         let closed = Forged::begun().tell(What::CloseEnds { who: M0 });
-        closed.clone().sends(M0, 10).is_found("S7");
+        closed.clone().sends(M0, 10).is_found("SAFE7");
         // What a dropped consumer finishes in the background is its own.
         Forged::begun().tell(What::Crashed { who: M0 }).sends(M0, 10).holds();
     }
 
     #[test]
-    fn s7_as_a_value_only_until_the_group_has_heard() {
+    fn safe7_as_a_value_only_until_the_group_has_heard() {
         let begun = Forged::begun().planned(|plan| plan.members[0].values = true).revoked(M0);
         begun.clone().sends(M0, 10).holds();
         begun.clone().joins(M1, 2).sends(M0, 10).holds();
         let heard =
             begun.tell(What::GroupAssigned { member: M0.to_string(), generation: 2, places: Vec::new() });
-        heard.sends(M0, 10).is_found("S7");
+        heard.sends(M0, 10).is_found("SAFE7");
     }
 
     #[test]
-    fn s6_a_static_member_that_did_not_join_in_time_is_passed_over() {
+    fn safe6_a_static_member_that_did_not_join_in_time_is_passed_over() {
         let begun = || Forged::begun().planned(|plan| plan.members[0].instance_id = true).starts(M1);
         let leaves = What::MemberGone { member: M1.to_string(), why: "left" };
         let timeout = 60_000;
@@ -532,14 +536,14 @@ mod tests {
         rebalanced.clone().joins(M1, 2).holds();
         // It has joined again meanwhile.
         let joins = What::Request { broker: 1, api: 11, client: M0.to_string() };
-        rebalanced.tell(joins).joins(M1, 2).is_found("S6");
+        rebalanced.tell(joins).joins(M1, 2).is_found("SAFE6");
         // No rebalance has lasted so long.
-        begun().wait(timeout).joins(M1, 2).is_found("S6");
+        begun().wait(timeout).joins(M1, 2).is_found("SAFE6");
     }
 
     /// Both protocols in one group: Kafka waits for nobody of whom it has not kept what it has.
     #[test]
-    fn s6_what_a_group_forgot_with_its_protocol_is_free() {
+    fn safe6_what_a_group_forgot_with_its_protocol_is_free() {
         let migrating = |plan: &mut crate::plan::Plan| {
             plan.protocol = crate::plan::Protocol::Migrating;
             plan.members[1].consumer_protocol = true;
@@ -552,12 +556,12 @@ mod tests {
             begun().tell(nothing(M1)).tell(What::MemberGone { member: M1.to_string(), why: "left" });
         classic.clone().tell(nothing(M0)).joins(M1, 3).holds();
         // It never was a classic group in between, or has given the partition anew since.
-        begun().tell(nothing(M1)).tell(nothing(M0)).joins(M1, 3).is_found("S6");
-        classic.tell(nothing(M1)).granted(M0, 3).joins(M1, 3).is_found("S6");
+        begun().tell(nothing(M1)).tell(nothing(M0)).joins(M1, 3).is_found("SAFE6");
+        classic.tell(nothing(M1)).granted(M0, 3).joins(M1, 3).is_found("SAFE6");
     }
 
     #[test]
-    fn s6_a_classic_member_that_is_given_a_partition_again_has_that_of_the_new_topic() {
+    fn safe6_a_classic_member_that_is_given_a_partition_again_has_that_of_the_new_topic() {
         let migrating = |plan: &mut crate::plan::Plan| {
             plan.protocol = crate::plan::Protocol::Migrating;
             plan.members[1].consumer_protocol = true;
@@ -572,14 +576,14 @@ mod tests {
         };
         let both = |forged: Forged| forged.granted(M1, 3).assigned(M1, 3).handed(M0, 0..1, 1);
         both(late(begun.clone())).holds();
-        both(late(begun.clone()).granted(M0, 3)).is_found("S6");
+        both(late(begun.clone()).granted(M0, 3)).is_found("SAFE6");
         // A member of KIP-848 knows which topic its partition is of.
         let by_id = begun.planned(|plan| plan.members[0].consumer_protocol = true);
-        both(late(by_id)).is_found("S6");
+        both(late(by_id)).is_found("SAFE6");
     }
 
     #[test]
-    fn s7_what_is_taken_away_before_the_application_heard_of_it_is_still_its_own() {
+    fn safe7_what_is_taken_away_before_the_application_heard_of_it_is_still_its_own() {
         let taken = |assignors: &str| {
             let forged = Forged::new().planned(|plan| plan.members[0].assignors = assignors.to_owned());
             let granted = forged.written(0..1, 0).starts(M0).granted(M0, 1).reset(M0, None, 0);
@@ -587,22 +591,22 @@ mod tests {
         };
         taken("cooperative-sticky").sends(M0, 0).holds();
         // Eager: it gave up all before it joined.
-        taken("range").sends(M0, 0).is_found("S7");
+        taken("range").sends(M0, 0).is_found("SAFE7");
         // Somebody else was given it: it has let go.
-        taken("cooperative-sticky").starts(M1).granted(M1, 3).sends(M0, 0).is_found("S7");
+        taken("cooperative-sticky").starts(M1).granted(M1, 3).sends(M0, 0).is_found("SAFE7");
     }
 
     #[test]
-    fn s7_what_waited_at_a_connection_leaves_ahead_of_the_heartbeat_that_lets_go() {
+    fn safe7_what_waited_at_a_connection_leaves_ahead_of_the_heartbeat_that_lets_go() {
         let modern = || Forged::begun().planned(|plan| plan.members[0].consumer_protocol = true).revoked(M0);
         modern().sends(M0, 10).holds();
-        modern().tell(What::HeartbeatSent { who: M0 }).sends(M0, 10).is_found("S7");
+        modern().tell(What::HeartbeatSent { who: M0 }).sends(M0, 10).is_found("SAFE7");
         // With the classic protocols it is a JoinGroup, which has a connection of its own.
-        Forged::begun().revoked(M0).sends(M0, 10).is_found("S7");
+        Forged::begun().revoked(M0).sends(M0, 10).is_found("SAFE7");
     }
 
     #[test]
-    fn s7_what_a_broker_held_up_is_overtaken_by_the_heartbeat_and_refused() {
+    fn safe7_what_a_broker_held_up_is_overtaken_by_the_heartbeat_and_refused() {
         let modern = || Forged::begun().planned(|plan| plan.members[0].consumer_protocol = true);
         let held_up = |forged: Forged, after| {
             let released = forged.revoked(M0).tell(What::HeartbeatSent { who: M0 });
@@ -611,22 +615,22 @@ mod tests {
         };
         let quiet = || modern().fault(1, Harm::Throttle { api: 8, by: 1_000 });
         held_up(quiet(), 900).holds();
-        held_up(quiet(), 1_100).is_found("S7");
-        held_up(modern(), 900).is_found("S7");
+        held_up(quiet(), 1_100).is_found("SAFE7");
+        held_up(modern(), 900).is_found("SAFE7");
         // The coordinator took it.
-        held_up(quiet(), 900).noted(M0, 10).is_found("S7");
+        held_up(quiet(), 900).noted(M0, 10).is_found("SAFE7");
         held_up(quiet(), 900).granted(M0, 3).noted(M0, 10).holds();
     }
 
     #[test]
-    fn s9_the_grammar_of_listeners() {
+    fn safe9_the_grammar_of_listeners() {
         let begins =
             || What::ListenerBegins { who: M0, call: Call::Revoked, places: Vec::new(), generation: 1 };
         let running = Forged::begun().written(10..11, 0).tell(begins());
-        running.clone().handed(M0, 10..11, 0).is_found("S9");
-        running.clone().tell(begins()).is_found("S9");
+        running.clone().handed(M0, 10..11, 0).is_found("SAFE9");
+        running.clone().tell(begins()).is_found("SAFE9");
         running.tell(What::ListenerEnds { who: M0, call: Call::Revoked }).handed(M0, 10..11, 0).holds();
-        Forged::begun().assigned(M0, 2).is_found("S9");
-        Forged::begun().revoked(M0).tell(What::Lost { who: M0, places: vec![orders()] }).is_found("S9");
+        Forged::begun().assigned(M0, 2).is_found("SAFE9");
+        Forged::begun().revoked(M0).tell(What::Lost { who: M0, places: vec![orders()] }).is_found("SAFE9");
     }
 }

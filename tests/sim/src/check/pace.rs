@@ -1,4 +1,4 @@
-//! L8: an application that takes its time for each poll does not fall behind without end: the more waits, the more a poll
+//! LIVE8: an application that takes its time for each poll does not fall behind without end: the more waits, the more a poll
 //! returns. In runs that are made for it: records keep coming, nothing is wrong, one member reads them all.
 
 use std::{collections::BTreeMap, time::Duration};
@@ -43,7 +43,7 @@ impl Pace {
                 if late > 0 {
                     let (all, seconds) = (self.waits.len(), BEHIND.as_secs());
                     let text = format!("{all} records wait, {late} of them for more than {seconds} s");
-                    complaints.add("L8", event.at, text);
+                    complaints.add("LIVE8", event.at, text);
                 }
             }
             _ => {}
@@ -57,14 +57,14 @@ mod tests {
     use crate::events::What;
 
     #[test]
-    fn l8_a_slow_application_falls_behind() {
+    fn live8_a_slow_application_falls_behind() {
         let begun = || Forged::begun().planned(|plan| plan.members[0].per_poll = 20);
         begun()
             .planned(|plan| plan.reset = crate::plan::Reset::Earliest)
             .written(10..20, 0)
             .wait(2_100)
             .tell(What::Healed)
-            .is_found("L8");
+            .is_found("LIVE8");
         begun().written(10..20, 0).wait(1_000).tell(What::Healed).holds();
         begun().written(10..20, 0).handed(M0, 10..20, 0).wait(2_100).tell(What::Healed).holds();
     }

@@ -1,8 +1,8 @@
 //! [`Reader`]: what a member knows of a partition that it was given, and where it may stand.
 //!
 //! A reader is told at once of a reset or a truncation, while what was fetched before is still handed out first. So where it
-//! stands is a set of possibilities: each record that is handed out keeps those that it follows from. S2 no repeats beyond the
-//! bound, S3 no hole and no step back, S4 where reading starts.
+//! stands is a set of possibilities: each record that is handed out keeps those that it follows from. SAFE2 no repeats beyond the
+//! bound, SAFE3 no hole and no step back, SAFE4 where reading starts.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -236,20 +236,20 @@ impl Reader {
         let stands = self.stands.iter().map(|(next, _)| *next);
         let places: BTreeSet<i64> = stands.chain(self.moves.iter().map(|step| step.to)).collect();
         let Some(least) = places.first() else {
-            return Wrong { rule: "S4", text: format!("began at {offset}, and nobody told it to") };
+            return Wrong { rule: "SAFE4", text: format!("began at {offset}, and nobody told it to") };
         };
         if let Some(last) = self.last.filter(|last| offset <= *last) {
-            return Wrong { rule: "S3", text: format!("was handed offset {offset} after {last}") };
+            return Wrong { rule: "SAFE3", text: format!("was handed offset {offset} after {last}") };
         }
         if offset < *least {
             return Wrong {
-                rule: "S2",
+                rule: "SAFE2",
                 text: format!("was handed offset {offset}, and was to go on from {places:?}"),
             };
         }
         let missing = places.iter().rev().find_map(|place| hole(*place, offset));
         Wrong {
-            rule: "S3",
+            rule: "SAFE3",
             text: format!(
                 "was handed offset {offset} where it was to go on from {places:?}, without {missing:?}"
             ),
@@ -267,24 +267,24 @@ mod tests {
     }
 
     #[test]
-    fn s2_a_new_owner_reads_again_what_is_committed() {
+    fn safe2_a_new_owner_reads_again_what_is_committed() {
         let handed_over = Forged::begun().revoked(M0).joins(M1, 2);
-        handed_over.clone().handed(M1, 9..10, 0).is_found("S2");
+        handed_over.clone().handed(M1, 9..10, 0).is_found("SAFE2");
         // What came after the commit comes again.
         let behind = Forged::begun().written(10..12, 0).reads(M0, 10..12, 0).revoked(M0).joins(M1, 2);
         behind.handed(M1, 10..12, 0).holds();
     }
 
     #[test]
-    fn s3_a_record_is_left_out() {
+    fn safe3_a_record_is_left_out() {
         let more = Forged::begun().written(10..13, 0);
-        more.clone().handed(M0, 11..13, 0).is_found("S3");
+        more.clone().handed(M0, 11..13, 0).is_found("SAFE3");
         more.handed(M0, 10..13, 0).holds();
     }
 
     #[test]
-    fn s3_a_step_back_without_a_word() {
-        Forged::begun().handed(M0, 9..10, 0).is_found("S3");
+    fn safe3_a_step_back_without_a_word() {
+        Forged::begun().handed(M0, 9..10, 0).is_found("SAFE3");
         // Told to, by a truncation that was one.
         let cut = Forged::begun().truncated(5).written(5..10, 1);
         let told = |forged: Forged| {
@@ -297,11 +297,11 @@ mod tests {
         };
         told(cut.clone()).handed(M0, 5..10, 1).holds();
         // And not without being told, though the log was cut: this is what `rewritten` once excused for good.
-        cut.handed(M0, 5..10, 1).is_found("S3");
+        cut.handed(M0, 5..10, 1).is_found("SAFE3");
     }
 
     #[test]
-    fn s3_what_is_told_of_a_partition_counts_from_when_it_seeks_there() {
+    fn safe3_what_is_told_of_a_partition_counts_from_when_it_seeks_there() {
         use crate::events::What;
         let place = super::super::forge::orders;
         let lost = Forged::begun().tell(What::Lost { who: M0, places: vec![place()] });
@@ -310,56 +310,56 @@ mod tests {
         let sought = again.tell(What::Sought { who: M0, at: place(), to: 10, epoch: 0 });
         let anew = sought.written(10..12, 0).reads(M0, 10..12, 0).recreated().wait(5).written(0..3, 1);
         anew.clone().reset(M0, Some(12), 0).handed(M0, 0..3, 1).holds();
-        anew.handed(M0, 0..3, 1).is_found("S3");
+        anew.handed(M0, 0..3, 1).is_found("SAFE3");
     }
 
     #[test]
-    fn s3_a_hole_after_a_truncation_is_one_too() {
+    fn safe3_a_hole_after_a_truncation_is_one_too() {
         let told = Forged::begun().truncated(5).written(5..10, 1).tell(crate::events::What::TruncationTold {
             who: M0,
             at: super::super::forge::orders(),
             from: 10,
             to: Some(5),
         });
-        told.handed(M0, 6..7, 1).is_found("S3");
+        told.handed(M0, 6..7, 1).is_found("SAFE3");
     }
 
     #[test]
-    fn s3_what_was_cut_off_is_handed_out_only_by_who_had_fetched_it() {
+    fn safe3_what_was_cut_off_is_handed_out_only_by_who_had_fetched_it() {
         // Fetched before the cut.
         let before = Forged::begun().written(10..12, 0).truncated(10);
         before.clone().handed(M0, 10..12, 0).holds();
         // By one that was given the partition after it.
-        before.revoked(M0).wait(10).joins(M1, 2).handed(M1, 10..12, 0).is_found("S3");
+        before.revoked(M0).wait(10).joins(M1, 2).handed(M1, 10..12, 0).is_found("SAFE3");
     }
 
     #[test]
-    fn s3_after_the_new_log_never_the_old_one() {
+    fn safe3_after_the_new_log_never_the_old_one() {
         let cut = Forged::begun().written(10..14, 0).truncated(10).wait(5).written(10..12, 1);
-        cut.clone().handed(M0, 10..12, 1).handed(M0, 12..14, 0).is_found("S3");
+        cut.clone().handed(M0, 10..12, 1).handed(M0, 12..14, 0).is_found("SAFE3");
         cut.handed(M0, 10..12, 1).holds();
     }
 
     #[test]
-    fn s3_it_leaves_from_behind_a_marker_that_was_cut_off() {
+    fn safe3_it_leaves_from_behind_a_marker_that_was_cut_off() {
         // Offset 10 was a marker, and is a record of the log that followed.
         let latest = |forged: Forged| forged.planned(|plan| plan.reset = crate::plan::Reset::Latest);
         let cut = |forged: Forged| latest(forged).truncated(8).wait(5).written(8..20, 1);
         let went = |forged: Forged, from| forged.reset(M0, Some(from), 20).written(20..22, 1);
         went(cut(Forged::begun()), 11).handed(M0, 20..22, 1).holds();
         // But it was a record of the log that it read too, which nobody was handed.
-        went(cut(Forged::begun().written(10..11, 0)), 11).handed(M0, 20..22, 1).is_found("S3");
+        went(cut(Forged::begun().written(10..11, 0)), 11).handed(M0, 20..22, 1).is_found("SAFE3");
     }
 
     #[test]
-    fn s4_it_begins_where_nobody_told_it_to() {
+    fn safe4_it_begins_where_nobody_told_it_to() {
         let joins = |forged: Forged| forged.written(0..3, 0).joins(M0, 1);
-        joins(Forged::new()).handed(M0, 2..3, 0).is_found("S4");
+        joins(Forged::new()).handed(M0, 2..3, 0).is_found("SAFE4");
         joins(Forged::new()).reset(M0, None, 0).handed(M0, 0..3, 0).holds();
     }
 
     #[test]
-    fn s2_what_the_group_said_before_the_application_was_told_counts() {
+    fn safe2_what_the_group_said_before_the_application_was_told_counts() {
         // The plan of seed 1002788: asked, then the group was forgotten, then told.
         let asked = Forged::begun().revoked(M0).wait(10).granted(M0, 2);
         let told = asked.tell(crate::events::What::Forgotten).assigned(M0, 2).written(10..11, 0);

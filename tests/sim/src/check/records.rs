@@ -1,6 +1,6 @@
 //! Records and offsets: what is remembered of each partition by the group, and by each member that reads it.
 //!
-//! The rules are in files of their own: [`reader`](super::reader) S2 S3 S4, `commits` S1 S8, `resets` S13, `lag` S14; S10 is
+//! The rules are in files of their own: [`reader`](super::reader) SAFE2 SAFE3 SAFE4, `commits` SAFE1 SAFE8, `resets` SAFE13, `lag` SAFE14; SAFE10 is
 //! here.
 
 use std::{
@@ -266,7 +266,7 @@ impl Records {
         let Scene { plan, ledger, at, .. } = scene;
         let Some(log) = ledger.log(place) else {
             let text = format!("{who} was handed a record of {place}, which does not exist");
-            return complaints.add("S3", at, text);
+            return complaints.add("SAFE3", at, text);
         };
         let of = self.groups.entry(place.clone()).or_default();
         let started = self.started.get(&who).copied().unwrap_or_default();
@@ -282,7 +282,7 @@ impl Records {
                     let text = format!(
                         "{who} was handed {place} offset {offset} with value {id}, which was cut off before it asked"
                     );
-                    complaints.add("S3", at, text);
+                    complaints.add("SAFE3", at, text);
                 }
                 (&former.record, former.cut)
             }
@@ -290,13 +290,13 @@ impl Records {
                 let text = format!(
                     "{who} was handed {place} offset {offset} with value {id}, which was never written there"
                 );
-                return complaints.add("S3", at, text);
+                return complaints.add("SAFE3", at, text);
             }
         };
         if read_committed && ledger.outcome(record.transaction) != Some(true) {
             let text =
                 format!("{who} reads what is committed and was handed {place} offset {offset}, which is not");
-            complaints.add("S10", at, text);
+            complaints.add("SAFE10", at, text);
         }
         if !reader.has_begun()
             && reader.told < log.cuts.len()
@@ -381,14 +381,14 @@ mod tests {
     };
 
     #[test]
-    fn s1_who_was_told_no_epochs_cannot_see_a_cut() {
+    fn safe1_who_was_told_no_epochs_cannot_see_a_cut() {
         let cut = |forged: Forged| forged.truncated(8).wait(5).written(8..12, 1).revoked(M0).joins(M1, 2);
         let reads = |forged: Forged| forged.reads(M1, 10..12, 1).commits(M1, 12);
         let odd = Harm::Odd { which: Odd::NoEpochs, times: 1 };
         reads(cut(Forged::begun().fault(1, odd.clone()))).holds();
-        reads(cut(Forged::begun())).is_found("S1");
+        reads(cut(Forged::begun())).is_found("SAFE1");
         // As often as there were partitions to tell of, and not before.
-        reads(cut(Forged::begun().fault(60_000, odd.clone()))).is_found("S1");
+        reads(cut(Forged::begun().fault(60_000, odd.clone()))).is_found("SAFE1");
         let again = reads(cut(Forged::begun().fault(1, odd))).truncated(11).wait(5).written(11..14, 2);
         again
             .revoked(M1)
@@ -397,7 +397,7 @@ mod tests {
             .assigned(M0, 3)
             .reads(M0, 12..14, 2)
             .commits(M0, 14)
-            .is_found("S1");
+            .is_found("SAFE1");
     }
 
     fn in_a_transaction(committed: Option<bool>) -> Forged {
@@ -411,14 +411,14 @@ mod tests {
     }
 
     #[test]
-    fn s10_only_what_is_committed() {
-        in_a_transaction(Some(false)).handed(M0, 0..1, 0).is_found("S10");
-        in_a_transaction(None).handed(M0, 0..1, 0).is_found("S10");
+    fn safe10_only_what_is_committed() {
+        in_a_transaction(Some(false)).handed(M0, 0..1, 0).is_found("SAFE10");
+        in_a_transaction(None).handed(M0, 0..1, 0).is_found("SAFE10");
         in_a_transaction(Some(true)).handed(M0, 0..1, 0).holds();
     }
 
     #[test]
-    fn s3_a_value_that_was_never_written_there() {
-        Forged::begun().written(10..11, 0).handed(M0, 10..11, 5).is_found("S3");
+    fn safe3_a_value_that_was_never_written_there() {
+        Forged::begun().written(10..11, 0).handed(M0, 10..11, 5).is_found("SAFE3");
     }
 }

@@ -1,4 +1,4 @@
-//! Requests: S15 no hot loop, S16 nothing that a broker would call invalid.
+//! Requests: SAFE15 no hot loop, SAFE16 nothing that a broker would call invalid.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -41,7 +41,7 @@ impl Requests {
             What::CloseBegins { .. } => self.idle = None,
             What::Refused { broker, api, code, client } if INVALID.contains(code) => {
                 let text = format!("broker {broker} refused request {api} of {client} with code {code}");
-                complaints.add("S16", at, text);
+                complaints.add("SAFE16", at, text);
             }
             _ => {}
         }
@@ -80,7 +80,7 @@ impl Requests {
             );
             let text =
                 format!("{client} sent {count} requests of kind {api} to broker {broker} within a second");
-            complaints.add("S15", at, text);
+            complaints.add("SAFE15", at, text);
         }
     }
 }
@@ -99,15 +99,15 @@ mod tests {
     }
 
     #[test]
-    fn s15_no_hot_loop() {
-        asks(100, 5).is_found("S15");
+    fn safe15_no_hot_loop() {
+        asks(100, 5).is_found("SAFE15");
         asks(100, 20).holds();
     }
 
     #[test]
-    fn s16_nothing_that_a_broker_calls_invalid() {
+    fn safe16_nothing_that_a_broker_calls_invalid() {
         let refused = |code| What::Refused { broker: 1, api: 3, code, client: M0.to_string() };
-        Forged::new().tell(refused(42)).is_found("S16");
+        Forged::new().tell(refused(42)).is_found("SAFE16");
         Forged::new().tell(refused(16)).holds();
     }
 }

@@ -1,4 +1,4 @@
-//! S13: a position is given up only when there is nothing at it, and never because a question failed (L2). Each cut of a log
+//! SAFE13: a position is given up only when there is nothing at it, and never because a question failed (L2). Each cut of a log
 //! excuses one reset, or one truncation told, of each reader that had not heard of it.
 
 use std::time::Duration;
@@ -80,7 +80,7 @@ impl Records {
                  starts at {}",
                 log.start
             );
-            complaints.add("S13", at, text);
+            complaints.add("SAFE13", at, text);
         }
         if cause && plan.reset == Reset::Latest {
             let awake = self.awake.get(&who).copied().unwrap_or(at);
@@ -89,7 +89,7 @@ impl Records {
                 let text = format!(
                     "{place} was created under the group's eyes, and {who} began at {to} (FAILURES B4)"
                 );
-                complaints.add("S13", at, text);
+                complaints.add("SAFE13", at, text);
             }
             // The policy skips what was written meanwhile. And who commits by hand commits nothing before its first record:
             // until then each owner begins at the end.
@@ -118,7 +118,7 @@ impl Records {
         let cut = hears_of(reader, log, from, started, Tells::Truncation);
         if cut.is_none() {
             let text = format!("{who} was told that {place} was truncated at {from}, and it was not");
-            complaints.add("S13", at, text);
+            complaints.add("SAFE13", at, text);
         }
         if !reader.gone {
             match to {
@@ -150,14 +150,14 @@ mod tests {
     }
 
     #[test]
-    fn s13_a_reset_needs_a_cause() {
-        Forged::begun().reset(M0, Some(10), 0).is_found("S13");
+    fn safe13_a_reset_needs_a_cause() {
+        Forged::begun().reset(M0, Some(10), 0).is_found("SAFE13");
         let retained = What::StartMoved { at: orders(), start: 12 };
         Forged::begun().written(10..15, 0).tell(retained).reset(M0, Some(10), 12).holds();
     }
 
     #[test]
-    fn s13_a_partition_that_was_added_is_begun_at_its_start_by_a_member_that_knew_the_topic() {
+    fn safe13_a_partition_that_was_added_is_begun_at_its_start_by_a_member_that_knew_the_topic() {
         let added = crate::events::Place { partition: 1, ..orders() };
         let begins_at_the_end = |dialled: u64, refused: bool| {
             let begun = Forged::new().planned(|plan| plan.reset = crate::plan::Reset::Latest).starts(M0);
@@ -174,15 +174,15 @@ mod tests {
             };
             to_the_end(forged.tell(granted).tell(assigned))
         };
-        begins_at_the_end(1, false).is_found("S13");
+        begins_at_the_end(1, false).is_found("SAFE13");
         // It had reached no broker for long.
         begins_at_the_end(4_000, false).holds();
-        begins_at_the_end(4_000, true).is_found("S13");
+        begins_at_the_end(4_000, true).is_found("SAFE13");
     }
 
     #[test]
-    fn s13_nothing_is_committed_is_true_when_it_was_asked() {
-        Forged::begun().revoked(M0).joins(M1, 2).reset(M1, None, 0).is_found("S13");
+    fn safe13_nothing_is_committed_is_true_when_it_was_asked() {
+        Forged::begun().revoked(M0).joins(M1, 2).reset(M1, None, 0).is_found("SAFE13");
         // The plan of seed 1019291: asked before the former owner's commit arrived.
         let asked = Forged::new().written(0..2, 0).joins(M0, 1).reset(M0, None, 0).reads(M0, 0..2, 0);
         let asked = asked.starts(M1).granted(M1, 2).commits(M0, 2).revoked(M0).assigned(M1, 2);
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn s13_who_names_the_epoch_of_what_it_kept_is_told_of_a_cut_since_then() {
+    fn safe13_who_names_the_epoch_of_what_it_kept_is_told_of_a_cut_since_then() {
         let sought = |forged: Forged, to: i64, epoch: i32| {
             forged.tell(What::Sought { who: M1, at: orders(), to, epoch })
         };
@@ -200,28 +200,28 @@ mod tests {
         let news = What::TruncationTold { who: M1, at: orders(), from: 10, to: Some(5) };
         sought(over.clone(), 10, 0).tell(news.clone()).handed(M1, 5..7, 1).holds();
         // Where it said that what it kept is of that log, there is nothing to be told.
-        sought(over.clone(), 10, 1).tell(news).is_found("S13");
+        sought(over.clone(), 10, 1).tell(news).is_found("SAFE13");
         // It was not told, and reads on in another log; and it was, once.
         let twice = What::TruncationTold { who: M1, at: orders(), from: 7, to: Some(5) };
-        sought(over, 7, 1).reads(M1, 7..9, 1).tell(twice).is_found("S13");
+        sought(over, 7, 1).reads(M1, 7..9, 1).tell(twice).is_found("SAFE13");
     }
 
     #[test]
-    fn s13_a_cut_excuses_one_word_of_each_reader() {
+    fn safe13_a_cut_excuses_one_word_of_each_reader() {
         let once = told(Forged::begun().truncated(5), 10, 5);
         once.holds();
-        once.wait(100).written(5..9, 1).handed(M0, 5..9, 1).reset(M0, Some(9), 0).is_found("S13");
+        once.wait(100).written(5..9, 1).handed(M0, 5..9, 1).reset(M0, Some(9), 0).is_found("SAFE13");
     }
 
     #[test]
-    fn s13_a_recreation_excuses_one_reset_and_not_two() {
+    fn safe13_a_recreation_excuses_one_reset_and_not_two() {
         let once = Forged::begun().recreated().written(0..5, 1).reset(M0, Some(10), 0).handed(M0, 0..3, 1);
         once.holds();
-        once.reset(M0, Some(3), 0).is_found("S13");
+        once.reset(M0, Some(3), 0).is_found("SAFE13");
     }
 
     #[test]
-    fn s13_who_was_stopped_while_a_topic_was_created_again_hears_of_it_later() {
+    fn safe13_who_was_stopped_while_a_topic_was_created_again_hears_of_it_later() {
         let latest = || Forged::new().planned(|plan| plan.reset = crate::plan::Reset::Latest);
         let stopped = |forged: Forged| {
             forged
@@ -240,23 +240,23 @@ mod tests {
         begins(latest().recreated().wait(500).starts(M0))
             .written(2..4, 1)
             .reset(M0, Some(2), 4)
-            .is_found("S13");
+            .is_found("SAFE13");
     }
 
     #[test]
-    fn s13_a_truncation_that_was_none() {
-        told(Forged::begun(), 10, 5).is_found("S13");
+    fn safe13_a_truncation_that_was_none() {
+        told(Forged::begun(), 10, 5).is_found("SAFE13");
         // It was cut above where this one stands.
-        told(Forged::begun().truncated(10), 10, 5).is_found("S13");
+        told(Forged::begun().truncated(10), 10, 5).is_found("SAFE13");
     }
 
     #[test]
-    fn s13_an_unknown_epoch_excuses_as_often_as_it_was_said() {
+    fn safe13_an_unknown_epoch_excuses_as_often_as_it_was_said() {
         let odd = || Harm::Odd { which: Odd::UndefinedEpoch, times: 1 };
         let struck = Forged::begun().fault(1, odd()).reset(M0, Some(10), 0);
         struck.holds();
-        struck.reset(M0, Some(10), 0).is_found("S13");
+        struck.reset(M0, Some(10), 0).is_found("SAFE13");
         // One that strikes later excuses nothing now.
-        Forged::begun().fault(9_000, odd()).reset(M0, Some(10), 0).is_found("S13");
+        Forged::begun().fault(9_000, odd()).reset(M0, Some(10), 0).is_found("SAFE13");
     }
 }

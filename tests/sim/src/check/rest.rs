@@ -1,4 +1,4 @@
-//! L2: when all is well again, a partition that has an owner and records does not rest. A wakeup that was lost, and that the
+//! LIVE2: when all is well again, a partition that has an owner and records does not rest. A wakeup that was lost, and that the
 //! next refresh of the metadata heals, is found where those are five minutes apart.
 
 use std::{
@@ -141,7 +141,7 @@ impl Rest {
                     "{who} polls and gets nothing for {} ms, and {place} has had offset {offset} for as long",
                     (scene.at - idle).as_millis()
                 );
-                complaints.add("L2", scene.at, text);
+                complaints.add("LIVE2", scene.at, text);
                 self.judged.insert(key);
             }
         }
@@ -164,9 +164,9 @@ mod tests {
     }
 
     #[test]
-    fn l2_a_partition_rests_though_it_has_records() {
+    fn live2_a_partition_rests_though_it_has_records() {
         let waits = Forged::begun().tell(What::Healed).written(10..12, 0);
-        polls(waits.clone(), 200).is_found("L2");
+        polls(waits.clone(), 200).is_found("LIVE2");
         polls(waits.clone(), 100).holds();
         // It goes on in time.
         polls(polls(waits.clone(), 100).handed(M0, 10..12, 0), 200).holds();
@@ -182,13 +182,13 @@ mod tests {
         polls(listens.clone(), 200).holds();
         let over = polls(listens, 200).tell(What::ListenerEnds { who: M0, call: Call::Revoked });
         polls(over.clone(), 100).holds();
-        polls(over, 200).is_found("L2");
+        polls(over, 200).is_found("LIVE2");
         // It has waited for the others since before that; or has begun to only now, or waits no longer.
         let asks = |api| What::Request { broker: 1, api, client: M0.to_string() };
         let joins = Forged::begun().tell(asks(11)).tell(What::Healed).written(10..12, 0);
         polls(joins.clone(), 200).holds();
-        polls(waits.clone().tell(asks(11)), 200).is_found("L2");
-        polls(joins.tell(asks(14)), 200).is_found("L2");
+        polls(waits.clone().tell(asks(11)), 200).is_found("LIVE2");
+        polls(joins.tell(asks(14)), 200).is_found("LIVE2");
         // Nothing was said of better times yet.
         polls(Forged::begun().written(10..12, 0), 200).holds();
     }

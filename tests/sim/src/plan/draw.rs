@@ -1,5 +1,5 @@
 //! Drawing a plan from a seed: the swarm. Each class of fault is on or off for the whole seed, so that rare combinations
-//! meet and common ones do not drown them (FAILURES §5.2).
+//! meet and common ones do not drown them (`docs/failures.md`).
 
 use super::{
     Commits, Fault, Harm, Kind, Leave, Member, Odd, Plan, Producer, Protocol, Reset, Resubscribe, Topic,

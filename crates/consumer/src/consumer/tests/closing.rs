@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn d5_a_drop_commits_what_is_finished_and_not_what_was_handed_out_last() {
+async fn seam15_a_drop_commits_what_is_finished_and_not_what_was_handed_out_last() {
     for (commits, expected) in [
         ("true", vec!["finished orders-0@3", "abandon, commits: true"]),
         ("false", vec!["abandon, commits: false"]),

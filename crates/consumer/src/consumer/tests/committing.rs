@@ -23,7 +23,7 @@ async fn h3_what_a_poll_hands_out_is_finished_by_the_next_and_committed_by_inter
 }
 
 #[tokio::test(start_paused = true)]
-async fn b1_the_interval_is_kept_while_a_poll_waits() {
+async fn seam1_the_interval_is_kept_while_a_poll_waits() {
     let (mut consumer, engine) = member(|builder| builder, &[0]).await;
     engine.brings(0, 0, 3);
     assert_eq!(offsets(&mut consumer).await, [0, 1, 2]);
@@ -35,7 +35,7 @@ async fn b1_the_interval_is_kept_while_a_poll_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn b1_what_workers_finish_while_next_waits_is_committed() {
+async fn seam1_what_workers_finish_while_next_waits_is_committed() {
     let (mut consumer, engine) = member(Builder::finish_each, &[0]).await;
     engine.brings(0, 0, 3);
     let Ok(Next::Records(records)) = consumer.next().await else { panic!("records") };
@@ -54,7 +54,8 @@ async fn b1_what_workers_finish_while_next_waits_is_committed() {
 
 /// No setting makes a waiting poll spin.
 #[tokio::test(start_paused = true)]
-async fn b1_an_interval_of_nothing_commits_at_each_poll_and_no_faster_than_ten_times_a_second_inside_one() {
+async fn seam1_an_interval_of_nothing_commits_at_each_poll_and_no_faster_than_ten_times_a_second_inside_one()
+{
     let (mut consumer, engine) =
         member(|builder| builder.property("auto.commit.interval.ms", "0"), &[0]).await;
     for _ in 0..3 {

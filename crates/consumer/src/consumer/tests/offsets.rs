@@ -18,7 +18,7 @@ async fn the_ends_of_a_log_are_those_that_its_leader_tells() {
 }
 
 #[test]
-fn b1_a_pattern_matches_whole_names() {
+fn b7_a_pattern_matches_whole_names() {
     let patterns = compile(["orders|offers", "p.*"]).unwrap();
     let matches = |name: &str| patterns.iter().map(|pattern| pattern.is_match(name)).collect::<Vec<_>>();
     assert_eq!(matches("orders"), [true, false]);

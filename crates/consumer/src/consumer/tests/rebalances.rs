@@ -107,7 +107,7 @@ async fn d9_a_rebalance_goes_on_in_the_next_poll_and_the_listener_runs_once() {
     assert_eq!(said_of_change(&engine), ["revoked over", "released 7"]);
 }
 
-/// B16: a poll that was dropped may be gone on with on another runtime, though that one's timers are not the first one's.
+/// D9: a poll that was dropped may be gone on with on another runtime, though that one's timers are not the first one's.
 #[test]
 fn d9_a_rebalance_goes_on_in_a_poll_on_another_runtime() {
     struct Waits;

@@ -100,7 +100,7 @@ fn l1_j1_what_cannot_be_read_of_a_log_that_is_gone_stops_nothing() {
 /// What comes behind a batch that was dropped must not be handed out as if it followed what came before it: whoever commits
 /// that, and dies before the records come again, has lost the batch. Found by the arena (107835).
 #[test]
-fn s1_l1_nothing_of_a_log_that_is_gone_is_handed_out_behind_what_could_not_be_read_of_it() {
+fn safe1_l1_nothing_of_a_log_that_is_gone_is_handed_out_behind_what_could_not_be_read_of_it() {
     let mut sim = Sim::handing_out(500);
     sim.take_in(chunk(0, 6, &[batch(0, 3), damaged(&batch(3, 3))]));
     sim.take_in(chunk(6, 9, &[batch(6, 3)]));

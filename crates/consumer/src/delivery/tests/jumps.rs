@@ -49,7 +49,7 @@ fn l1_the_first_start_and_a_log_without_records_are_told_of_too() {
 
 /// What was passed over at the end of a log that is gone is not finished in the one that follows.
 #[test]
-fn b3_s1_what_was_passed_over_before_a_move_back_does_not_count() {
+fn b3_safe1_what_was_passed_over_before_a_move_back_does_not_count() {
     let mut sim = Sim::handing_out(500);
     sim.take_in(chunk(0, 3, &[batch(0, 3)]));
     sim.poll().unwrap().unwrap();

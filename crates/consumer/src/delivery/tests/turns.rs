@@ -2,9 +2,9 @@
 
 use super::*;
 
-/// D1: it is not the number of answers that a poll is bounded by.
+/// SEAM12: it is not the number of answers that a poll is bounded by.
 #[test]
-fn i9_one_output_has_the_records_of_all_partitions_and_chunks_that_have_come() {
+fn seam12_one_output_has_the_records_of_all_partitions_and_chunks_that_have_come() {
     let mut sim = Sim::handing_out(500);
     let others: Vec<_> = (1..20).map(|partition| sim.assign(partition)).collect();
     for offset in 0..3 {
@@ -23,7 +23,7 @@ fn i9_one_output_has_the_records_of_all_partitions_and_chunks_that_have_come() {
 
 /// A partition with a backlog does not keep the others waiting for more than a chunk of its own.
 #[test]
-fn i9_partitions_take_turns_chunk_by_chunk() {
+fn seam12_partitions_take_turns_chunk_by_chunk() {
     let mut sim = Sim::handing_out(4);
     let other = sim.assign(1);
     for first in [0, 8, 16] {

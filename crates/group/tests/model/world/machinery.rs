@@ -139,12 +139,12 @@ impl World {
             Event::Assigned { added, owned, generation } => {
                 for partition in added {
                     if !process.has.insert(partition.clone()) {
-                        return self.breaks(Invariant::S9, format!("{partition} assigned to {who} twice"));
+                        return self.breaks(Invariant::Safe9, format!("{partition} assigned to {who} twice"));
                     }
                 }
                 let owned: BTreeSet<_> = owned.into_iter().collect();
                 if process.has.difference(&process.going).cloned().collect::<BTreeSet<_>>() != owned {
-                    return self.breaks(Invariant::S9, format!("{who} has not what it was told it has"));
+                    return self.breaks(Invariant::Safe9, format!("{who} has not what it was told it has"));
                 }
                 process.assigned.retain(|(of, _)| *of >= generation - 1 && *of != generation);
                 process.assigned.push((generation, owned.clone()));
@@ -152,7 +152,7 @@ impl World {
                     let same = self.processes[other].assigned.iter().filter(|(of, _)| *of == generation);
                     if let Some(both) = same.flat_map(|(_, theirs)| theirs).find(|p| owned.contains(*p)) {
                         let how = format!("{both} is {who}'s and {other}'s in generation {generation}");
-                        return self.breaks(Invariant::S5, how);
+                        return self.breaks(Invariant::Safe5, how);
                     }
                 }
             }
@@ -173,12 +173,12 @@ impl World {
         process.callback = Some(Callback { lost, slow: false });
         process.releasing = Some(id);
         if partitions.is_empty() {
-            return self.breaks(Invariant::S9, format!("{who} has to let go of nothing"));
+            return self.breaks(Invariant::Safe9, format!("{who} has to let go of nothing"));
         }
         for partition in partitions {
             if !process.has.contains(&partition) || !process.going.insert(partition.clone()) {
                 return self.breaks(
-                    Invariant::S9,
+                    Invariant::Safe9,
                     format!("{partition} is taken from {who}, which does not have it"),
                 );
             }
