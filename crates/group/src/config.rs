@@ -117,11 +117,11 @@ impl Config {
     /// the last heartbeat of a session comes [a little](NOTICED_AFTER) after that.
     pub(crate) fn heartbeats_apart(&self) -> Duration {
         let (session, interval) = (self.session_timeout, self.heartbeat_interval);
-        let beats = session.as_nanos().div_ceil(interval.as_nanos().max(1));
-        let Ok(beats @ 1..) = u32::try_from(beats) else { return interval };
-        let spare = interval.saturating_mul(beats).saturating_sub(session);
+        let heartbeats = session.as_nanos().div_ceil(interval.as_nanos().max(1));
+        let Ok(heartbeats @ 1..) = u32::try_from(heartbeats) else { return interval };
+        let spare = interval.saturating_mul(heartbeats).saturating_sub(session);
         let missing = NOTICED_AFTER.min(session / 20).saturating_sub(spare).as_micros();
-        let more = u64::try_from(missing.div_ceil(beats.into())).unwrap_or_default();
+        let more = u64::try_from(missing.div_ceil(heartbeats.into())).unwrap_or_default();
         interval.saturating_add(Duration::from_micros(more))
     }
 

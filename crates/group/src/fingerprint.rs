@@ -22,7 +22,7 @@ use crate::{
     session::Session,
 };
 
-/// Failures in a row that are told from no more.
+/// From this many failures in a row on, the number makes no difference.
 const MANY: u32 = 5;
 
 impl Member {
@@ -43,9 +43,9 @@ impl Member {
 
 pub(crate) struct Relative {
     pub(crate) now: Instant,
-    /// Times that one step of the clock reaches together are the same.
+    /// Times that one step of the clock reaches together are equal.
     pub(crate) grain: Duration,
-    /// What is longer ago than any timeout decides nothing any more.
+    /// Times longer ago than any timeout make no difference.
     pub(crate) longest: Duration,
 }
 
@@ -65,7 +65,7 @@ impl Relative {
         at.map(|at| self.steps(at)).hash(state);
     }
 
-    /// Which call it is does not matter, as there is only one of each kind.
+    /// The id of the call makes no difference, as there is only one of each kind.
     pub(crate) fn coordinator_call(&self, call: &CoordinatorCall, state: &mut impl Hasher) {
         call.is_sent().hash(state);
         self.time(call.deadline(), state);
@@ -100,7 +100,7 @@ impl Relative {
 
     pub(crate) fn pacer(&self, pacer: &HeartbeatPacer, state: &mut impl Hasher) {
         let (until, step) = pacer.contents().unzip();
-        // A while that is over is none.
+        // A burst that is over counts as none.
         self.time(until.filter(|until| *until > self.now), state);
         step.filter(|step| *step > self.grain).hash(state);
     }
@@ -112,7 +112,7 @@ impl Relative {
         for event in queue {
             mem::discriminant(event).hash(state);
             match event {
-                // Which of them it is decides nothing.
+                // Their ids make no difference.
                 Event::Revoke { id: _, partitions, generation }
                 | Event::Lost { id: _, partitions, generation } => {
                     (partitions, generation).hash(state);
@@ -123,7 +123,7 @@ impl Relative {
     }
 }
 
-/// No time of a member is looked at longer than this after it was.
+/// No timer of a member is longer than this.
 pub(crate) fn longest_timeout(config: &Config) -> Duration {
     let timeouts = [config.session_timeout, config.rebalance_timeout, config.request_timeout];
     timeouts.into_iter().max().unwrap_or_default().saturating_add(config.heartbeat_interval)

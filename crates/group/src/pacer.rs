@@ -79,14 +79,14 @@ mod tests {
         let mut pacer = HeartbeatPacer::default();
         assert_eq!(pacer.next(at(0), at(3_000)), at(3_000), "no burst");
         pacer.start_burst(at(0), BURST);
-        let mut beats = Vec::new();
+        let mut heartbeats = Vec::new();
         let mut now = 0;
         while now < 3_000 {
             let next = pacer.next(at(now), at(now + 3_000));
             now = u64::try_from((next - base).as_millis()).unwrap_or(u64::MAX);
-            beats.push(now);
+            heartbeats.push(now);
         }
-        assert_eq!(beats, [100, 250, 475, 775, 1_075, 4_075]);
+        assert_eq!(heartbeats, [100, 250, 475, 775, 1_075, 4_075]);
     }
 
     #[test]

@@ -236,16 +236,16 @@ mod tests {
         let custom = Strategy::custom(Mine);
         for version in 0..=VERSION {
             let bytes = whole.encode_versioned(version).unwrap();
-            let told = ConsumerProtocolSubscription::decode_versioned(bytes.clone()).unwrap();
+            let decoded = ConsumerProtocolSubscription::decode_versioned(bytes.clone()).unwrap();
             let read = MemberSubscription::decode(&custom, None, bytes.clone()).unwrap();
             assert!(read.topics.iter().map(Topic::as_str).eq(["a", "b"]), "{version}");
-            assert_eq!(read.user_data, told.user_data);
+            assert_eq!(read.user_data, decoded.user_data);
             let owned = read.owned.iter().map(|tp| (tp.topic.as_str(), tp.partition));
             let listed =
-                told.owned_partitions.iter().flat_map(|of| of.partitions.iter().map(|p| (&*of.topic, *p)));
+                decoded.owned_partitions.iter().flat_map(|of| of.partitions.iter().map(|p| (&*of.topic, *p)));
             assert!(owned.eq(listed), "{version}");
-            assert_eq!(read.generation, Some(told.generation_id).filter(|generation| *generation >= 0));
-            assert_eq!(read.rack, told.rack_id);
+            assert_eq!(read.generation, Some(decoded.generation_id).filter(|generation| *generation >= 0));
+            assert_eq!(read.rack, decoded.rack_id);
             for end in 0..bytes.len() {
                 let cut = MemberSubscription::decode(&custom, None, bytes.slice(..end));
                 assert_eq!(

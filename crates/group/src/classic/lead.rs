@@ -31,10 +31,10 @@ pub(super) struct Lead {
 impl Lead {
     /// Reads the subscriptions of all members. A member whose subscription cannot be read gets nothing, and one that is listed
     /// twice counts once (FAILURES D6, INPUT50).
-    pub(super) fn new(assignor: Strategy, told: Vec<JoinGroupResponseMember>) -> Self {
+    pub(super) fn new(assignor: Strategy, listed: Vec<JoinGroupResponseMember>) -> Self {
         let mut members = Members::new();
         let mut subscriptions = Subscriptions::default();
-        for member in told {
+        for member in listed {
             if members.contains_key(&member.member_id) {
                 tracing::warn!(member = %member.member_id, "listed twice by the coordinator; the first counts");
                 continue;
@@ -103,8 +103,8 @@ impl Lead {
     /// The partitions of each topic. A topic with a retriable error keeps those that it had.
     fn read_partitions(&mut self, cluster: &Cluster) -> Partitions {
         if let Some(known) = &mut self.racks {
-            let told = cluster.brokers.iter().filter_map(|(id, broker)| Some((*id, broker.rack.clone()?)));
-            known.extend(told);
+            let racks = cluster.brokers.iter().filter_map(|(id, broker)| Some((*id, broker.rack.clone()?)));
+            known.extend(racks);
         }
         let mut partitions = Partitions::default();
         let mut racks = RacksOf { brokers: self.racks.as_ref(), known: BTreeMap::new() };
@@ -260,19 +260,19 @@ mod tests {
     fn lead(racks: &[Option<&str>]) -> Lead {
         let member = |(nth, rack): (usize, &Option<&str>)| {
             let rack_id = rack.map(str::to_owned);
-            let told =
+            let subscription =
                 ConsumerProtocolSubscription { topics: vec!["t".into()], rack_id, ..Default::default() };
             JoinGroupResponseMember {
                 member_id: format!("m{nth}"),
                 group_instance_id: None,
-                metadata: told.encode_versioned(3).unwrap(),
+                metadata: subscription.encode_versioned(3).unwrap(),
             }
         };
         Lead::new(BuiltIn::Range.into(), racks.iter().enumerate().map(member).collect())
     }
 
     fn given(lead: &mut Lead, cluster: &Cluster) -> Vec<Vec<i32>> {
-        let all = lead.assign(cluster).into_iter().map(|told| decode_assignment(told.assignment).unwrap());
+        let all = lead.assign(cluster).into_iter().map(|given| decode_assignment(given.assignment).unwrap());
         all.map(|given| given.partitions.iter().map(|each| each.partition).collect()).collect()
     }
 
