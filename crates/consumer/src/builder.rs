@@ -230,7 +230,7 @@ impl Builder {
     /// Records are finished one by one, in any order and from any thread, by [`Record::finish`](crate::Record::finish) or
     /// a [`Ticket`](crate::Ticket); in each partition the longest unbroken run of finished ones is committed, by interval
     /// (`enable.auto.commit`), by [`commit_finished`](Consumer::commit_finished), and when partitions are given up. There
-    /// what is finished until [`Listener::revoked`](crate::Listener::revoked) has ended counts, so that a listener may
+    /// what is finished until [`Listener::revoked`] has ended counts, so that a listener may
     /// wait for those who are at work.
     ///
     /// Neither does the next `poll` then finish anything (`enable.auto.offset.store` is of no account), nor do

@@ -24,7 +24,7 @@ use crate::{clock, config::Config, error::Result};
 use calls::Calls;
 
 pub use offtake_machine::BrokerId;
-/// Kafka's error codes, which [`Error::code`] has.
+/// Kafka's error codes, which [`Error::code`](crate::Error::code) has.
 pub use offtake_wire::ErrorCode;
 
 pub use describe::{GroupDescription, GroupMember};
