@@ -203,6 +203,21 @@ fn i5_a_hint_names_the_new_leader_and_its_address() {
 }
 
 #[test]
+fn i5_a_hint_of_the_first_epoch_is_news_where_metadata_tell_no_epoch() {
+    let mut rig = Rig::new().topic("a", &[1]);
+    rig.topic_mut("a").partitions.get_mut(&0).unwrap().epoch = None;
+    rig.start("a", 0, 10);
+    let asked = rig.ask();
+    let moved = |leader_epoch| PartitionData {
+        current_leader: Some(LeaderIdAndEpoch { leader_id: 9, leader_epoch }),
+        ..error(0, ErrorCode::NotLeaderOrFollower)
+    };
+    rig.answer(&asked, response(7, vec![("a", vec![moved(0)])]));
+    let hint = Event::LeaderHint { partition: tp("a", 0), leader: BrokerId(9), epoch: 0, address: None };
+    assert!(rig.events().contains(&hint));
+}
+
+#[test]
 fn i12_a_silent_broker_holds_up_nobody_else() {
     let mut rig = Rig::new().topic("a", &[1, 2]);
     rig.start("a", 0, 0);

@@ -229,6 +229,16 @@ fn safe3_a_partition_given_back_while_it_is_validated_is_read_from_where_the_app
 }
 
 #[test]
+fn safe3_what_is_queued_before_the_place_that_is_given_back_is_fetched_again() {
+    let mut rig = with_budget(10_000).topic("a", &[1]);
+    rig.start("a", 0, 0);
+    let asked = rig.ask();
+    answer(&mut rig, &asked, vec![data(0, wide(0, 5_000))]);
+    assert!(rig.fetcher.rewind(rig.now, &tp("a", 0), TOKEN, Position::at(10)));
+    assert_eq!(rig.fetcher.position(&tp("a", 0)), Some(Position::at(0)));
+}
+
+#[test]
 fn i7_a_partition_that_was_sought_is_not_given_back() {
     let (mut rig, _held) = held_by_a_paused_one();
     rig.fetcher.pause(&tp("a", 0), TOKEN);

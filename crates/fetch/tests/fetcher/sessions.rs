@@ -158,6 +158,23 @@ fn i3_a_paused_or_stopped_partition_is_forgotten() {
 }
 
 #[test]
+fn i3_of_a_broker_that_knows_topics_by_name_alone_each_is_forgotten_by_its_own() {
+    let mut rig = Rig::new().topic("a", &[1, 1]).topic("b", &[1]);
+    for topic in ["a", "b"] {
+        rig.topic_mut(topic).id = offtake_wire::Uuid::ZERO;
+        rig.start(topic, 0, 10);
+    }
+    rig.start("a", 1, 10);
+    let asked = rig.ask();
+    let by_name = named(77, vec![("a", vec![nothing(0), nothing(1)]), ("b", vec![nothing(0)])]);
+    rig.answer_late(&asked, by_name);
+    for topic in ["a", "b"] {
+        rig.fetcher.pause(&tp(topic, 0), TOKEN);
+    }
+    assert_eq!(rig.ask().forgets(), ["a-0", "b-0"]);
+}
+
+#[test]
 fn i4_a_partition_twice_in_one_answer_counts_once() {
     let mut rig = in_session();
     let asked = rig.ask();
