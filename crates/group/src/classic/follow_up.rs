@@ -74,3 +74,59 @@ pub(super) fn withheld(
     let withheld = lead.claims().filter(|(claimed, _)| !given.contains(claimed) && exists(claimed));
     withheld.map(|(_, from)| from).max()
 }
+
+#[cfg(test)]
+mod tests {
+    use offtake_machine::{PartitionInfo, TopicInfo};
+    use offtake_wire::{
+        ConsumerProtocolSubscription, ErrorCode, TopicPartition as OfTopic, Uuid,
+        messages::join_group::JoinGroupResponseMember,
+    };
+
+    use super::*;
+    use crate::assignor::{BuiltIn, encode_assignment};
+
+    fn cluster(partitions: i32) -> Cluster {
+        let info =
+            PartitionInfo { leader: None, epoch: None, replicas: vec![], isr: vec![], offline: vec![] };
+        let partitions = (0..partitions).map(|index| (index, info.clone())).collect();
+        let topic = TopicInfo { id: Uuid::ZERO, error: ErrorCode::None, internal: false, partitions };
+        Cluster { topics: [("t".into(), topic)].into(), ..Cluster::default() }
+    }
+
+    /// A dynamic member that claims partition 0, and a static one that claims partitions 1 and 2.
+    fn lead() -> Lead {
+        let member = |id: &str, instance_id: Option<&str>, partitions: Vec<i32>| {
+            let owned = OfTopic { topic: "t".into(), partitions };
+            let subscription = ConsumerProtocolSubscription {
+                topics: vec!["t".into()],
+                owned_partitions: vec![owned],
+                generation_id: 1,
+                ..Default::default()
+            };
+            JoinGroupResponseMember {
+                member_id: id.to_owned(),
+                group_instance_id: instance_id.map(str::to_owned),
+                metadata: subscription.encode_versioned(3).unwrap(),
+            }
+        };
+        let members = vec![member("m0", None, vec![0]), member("m1", Some("i1"), vec![1, 2])];
+        Lead::new(BuiltIn::CooperativeSticky.into(), members)
+    }
+
+    #[test]
+    fn a_claimed_partition_that_nobody_is_given_is_withheld_from_its_owner() {
+        let given = |partitions: &[i32]| {
+            let partitions: Vec<_> =
+                partitions.iter().map(|index| TopicPartition::new("t", *index)).collect();
+            let assignment = encode_assignment(&partitions, None).unwrap();
+            vec![SyncGroupRequestAssignment { member_id: "m2".to_owned(), assignment }]
+        };
+        let withheld = |partitions: &[i32], exist| withheld(&lead(), &cluster(exist), &given(partitions));
+        assert_eq!(withheld(&[0, 1, 2], 3), None);
+        assert_eq!(withheld(&[1, 2], 3), Some(WithheldFrom::Dynamic));
+        assert_eq!(withheld(&[0, 2], 3), Some(WithheldFrom::Static));
+        assert_eq!(withheld(&[], 3), Some(WithheldFrom::Static), "of one of them");
+        assert_eq!(withheld(&[0, 1], 2), None, "partition 2 is gone");
+    }
+}
