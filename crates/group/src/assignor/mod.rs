@@ -274,3 +274,32 @@ impl fmt::Display for Strategy {
         f.pad(self.name())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Telling;
+
+    impl Assignor for Telling {
+        fn name(&self) -> &str {
+            "telling"
+        }
+
+        fn subscription_user_data(&self, topics: &BTreeSet<Topic>) -> Option<Bytes> {
+            topics.first().map(|topic| Bytes::copy_from_slice(topic.as_str().as_bytes()))
+        }
+
+        fn assign(&self, _: &Partitions, _: &Members) -> BTreeMap<String, MemberAssignment> {
+            BTreeMap::new()
+        }
+    }
+
+    #[test]
+    fn a_custom_assignor_adds_its_own_data_to_the_subscription() {
+        let topics = BTreeSet::from(["orders".into()]);
+        assert_eq!(Strategy::custom(Telling).user_data(&topics), Some(Bytes::from_static(b"orders")));
+        assert_eq!(Strategy::from(BuiltIn::Range).user_data(&topics), None);
+    }
+}
