@@ -228,6 +228,11 @@ impl Offsets {
                 state.committed = Some(offset.position());
                 state.refused = false;
                 state.commit_failures = 0;
+                // What the application has committed itself is finished: the next automatic commit does not go back behind it.
+                let is_ahead = state.finished.is_none_or(|done| done.offset < offset.offset);
+                if is_ahead && state.token == *token && !state.rewound {
+                    state.finished = state.committed;
+                }
                 self.update_uncommitted(partition);
             }
         }

@@ -105,7 +105,8 @@ async fn run(mut engine: Engine, hands: HandsParts, mut ends: Ends) {
         if let Some(runtime) = engine.wants_probe(now) {
             probing.send(&runtime);
         }
-        let wake = engine.poll_timeout();
+        // What became due by what has just happened is not late.
+        let wake = engine.poll_timeout().map(|at| at.max(now));
         tokio::select! {
             biased;
             completion = net.next() => {

@@ -347,8 +347,10 @@ impl Engine {
                 tracing::warn!("{message}");
                 self.sink.tell(|| Event::Error(Error::new(ErrorKind::Unreachable, message)));
             }
-            Some(CoordinatorNews::Found) => tracing::info!("the group has a coordinator again"),
-            None => {}
+            Some(CoordinatorNews::Found) if self.coordinator.as_ref().is_some_and(|it| it.broker().is_some()) => {
+                tracing::info!("the group has a coordinator again");
+            }
+            Some(CoordinatorNews::Found) | None => {}
         }
     }
 

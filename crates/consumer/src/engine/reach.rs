@@ -82,7 +82,9 @@ impl Reach {
         let since_is_long = |since| now.saturating_duration_since(since) >= WORTH_TELLING;
         let (search, news) = match (self.search, is_missing) {
             (Over, true) => (Since(now), None),
-            (Since(since), true) if since_is_long(since) && self.trouble.is_none() => {
+            // A cluster that cannot be reached names no coordinator: the time counts from when it can be again.
+            (Since(_), true) if self.trouble.is_some() => (Since(now), None),
+            (Since(since), true) if since_is_long(since) => {
                 (Told, Some(CoordinatorNews::Missing))
             }
             (same, true) => (same, None),
@@ -150,6 +152,8 @@ mod tests {
         reach.coordinator_is_missing(began, true);
         assert_eq!(reach.poll_timeout(), None);
         assert_eq!(reach.coordinator_is_missing(began + WORTH_TELLING, true), None, "nothing is reached");
+        reach.cluster_is_known();
+        assert_eq!(reach.poll_timeout(), Some(began + 2 * WORTH_TELLING), "and is not late at once");
     }
 
     #[test]

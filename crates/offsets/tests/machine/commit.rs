@@ -992,6 +992,23 @@ fn h4_an_automatic_commit_that_failed_is_made_anew_never_sent_again() {
 }
 
 #[test]
+fn safe8_an_automatic_commit_does_not_go_back_behind_what_the_application_has_committed() {
+    let (mut sim, token) = Sim::flowing(|_| {});
+    sim.finish(token, 11);
+    let id = sim.commit_at(token, 50);
+    let commit = sim.transmit();
+    sim.accept(&commit);
+    assert_eq!(sim.events(), [committed(50), ok(id)]);
+    assert!(!sim.offsets.has_uncommitted());
+    sim.finish(token, 20); // told late
+    sim.offsets.request_auto_commit(sim.now);
+    sim.quiet();
+    sim.finish(token, 60);
+    sim.offsets.request_auto_commit(sim.now);
+    assert_eq!(commit_offsets(&sim.transmit())[0].1, 60);
+}
+
+#[test]
 fn h1_h4_an_automatic_commit_does_not_overtake_one_of_the_application() {
     let (mut sim, token) = automatic();
     sim.finish(token, 30);
