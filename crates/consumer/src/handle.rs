@@ -357,7 +357,7 @@ impl Handle {
     }
 
     fn check_open(&self) -> Result<()> {
-        if self.inbox.is_gone() { Err(Error::closed()) } else { Ok(()) }
+        if self.is_closed() { Err(Error::closed()) } else { Ok(()) }
     }
 
     // Read without a message: also from a listener, and while `poll` runs.
@@ -418,7 +418,8 @@ impl Handle {
     ///
     /// # Errors
     /// `Timeout` where nothing has called `poll` within `timeout`, or it was not done with it: then the engine leaves the group
-    /// by itself, within a second, without the listener. What the listener failed with comes out of the `poll`.
+    /// by itself, within a second, without the listener. What the listener failed with comes out of the `poll`. A last commit that
+    /// is not confirmed is logged, and told by `Event::Error`; this is `Ok` all the same.
     pub async fn close(&self, timeout: Duration) -> Result<()> {
         if self.is_closed() {
             return Ok(());
@@ -427,21 +428,26 @@ impl Handle {
         self.inbox.set_closing();
         let (reply, answer) = oneshot::channel();
         self.inbox.send_control(Control::Close { deadline, reply });
-        match clock::timeout_at(deadline, answer).await {
-            Some(Ok(closed)) => {
-                // The engine has answered, and ends: from here on every call says so.
-                let _ = clock::timeout_at(deadline, self.commands.closed()).await;
-                closed
+        // Whoever closed it, it is closed when its engine has ended.
+        let closed = async {
+            tokio::select! {
+                biased;
+                Ok(Err(error)) = answer => Err(error),
+                () = self.commands.closed() => Ok(()),
             }
-            // Closed or dropped by somebody else meanwhile.
-            Some(Err(_)) => Ok(()),
-            None => {
-                let commits = self.config.enable_auto_commit && self.config.group_id.is_some();
-                let _ = self.send(Command::Abandon { commits });
-                let message = "nothing has polled the consumer in time to close it: it leaves its group without its listener";
-                Err(Error::new(ErrorKind::Timeout, message))
-            }
-        }
+        };
+        clock::timeout_at(deadline, closed).await.unwrap_or_else(|| {
+            let commits = self.config.enable_auto_commit && self.config.group_id.is_some();
+            let _ = self.send(Command::Abandon { commits });
+            let message = "the consumer was not closed in time: nothing has polled it, or its listener or the coordinator \
+                           took longer; it leaves its group by itself, within a second";
+            Err(Error::new(ErrorKind::Timeout, message))
+        })
+    }
+
+    /// Whether there is no engine any more.
+    pub(crate) fn is_engine_gone(&self) -> bool {
+        self.commands.is_closed()
     }
 
     /// Whether the consumer was closed or dropped, or its engine has ended.

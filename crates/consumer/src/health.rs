@@ -289,6 +289,11 @@ impl Vitals {
         }
     }
 
+    /// Nothing is read any more, as the application wants it: what was lost before is no reason for anything.
+    pub(crate) fn gave_up_everything(&self) {
+        self.lock().losses.clear();
+    }
+
     /// Says why the partition is not assigned, if it was lost.
     pub(crate) fn explain(&self, error: Error) -> Error {
         let loss = error.partition().filter(|_| error.kind() == ErrorKind::NotOwned);

@@ -92,19 +92,32 @@ impl Consumer {
     /// A handle closes the consumer, inside of `poll`: everything is revoked as in a rebalance, then the engine leaves.
     pub(super) fn close_for_handle(&mut self, deadline: Instant, reply: Reply<()>) {
         let group_membership = GroupMembership::Default;
-        let command = Command::Close { deadline, group_membership, reply };
+        // With less than a second the commit and the group's farewell are sent all the same.
+        let by = deadline.max(clock::after(LAST_SECOND));
+        let command = Command::Close { deadline: by, group_membership, reply };
         let partitions: Vec<_> = self.delivery.owned().cloned().collect();
+        if self.handle.is_engine_gone() {
+            // The time of the handle was up: the engine has left the group, and others may have the partitions.
+            self.group = Group::Leaving;
+            if !partitions.is_empty() {
+                let change = OwnershipChange { partitions, owned: Vec::new(), generation: self.generation };
+                self.running = Some(self.lose_to_closing(change));
+            }
+            return;
+        }
         let is_member = self.group == Group::Subscribed && self.generation.is_some();
         self.group = Group::Leaving;
         if is_member && !partitions.is_empty() {
             let change = OwnershipChange { partitions, owned: Vec::new(), generation: self.generation };
-            let within = Duration::ZERO..=Duration::MAX;
+            let longer =
+                if by > deadline { by.saturating_duration_since(clock::now()) } else { Duration::ZERO };
+            let within = longer..=Duration::MAX;
             self.running = Some(self.revoke(change, Some(deadline), within, Some(command)));
             return;
         }
         if self.commits_by_itself() {
             self.report_finished();
-            let _ = self.handle.send(Command::CommitFinished { deadline, reply: None });
+            let _ = self.handle.send(Command::CommitFinished { deadline: by, reply: None });
         }
         self.give_up(&partitions);
         let _ = self.handle.send(command);

@@ -85,6 +85,12 @@ impl Consumer {
         self.tell(RebalanceCall::Lost, change, None, Some(Command::Released(id)))
     }
 
+    /// The engine has ended, and with it the membership: nobody waits for what comes of this.
+    pub(super) fn lose_to_closing(&mut self, change: OwnershipChange) -> Running {
+        self.give_up(&change.partitions);
+        self.tell(RebalanceCall::Lost, change, None, None)
+    }
+
     /// Nothing more of these is handed out; what is finished is committed if that is our task, within nine tenths of the time
     /// that there is, as the listener needs some too, or what of `commit_within` is nearest; the application is told; then the
     /// engine hears of it.
@@ -219,6 +225,10 @@ impl Consumer {
         if is_member && !partitions.is_empty() {
             self.group = Group::Leaving;
             let change = OwnershipChange { partitions, owned: Vec::new(), generation: self.generation };
+            if self.handle.is_engine_gone() {
+                self.running = Some(self.lose_to_closing(change));
+                return before.and(self.finish_running(Some(deadline)).await);
+            }
             let longer =
                 if by > deadline { by.saturating_duration_since(clock::now()) } else { Duration::ZERO };
             let commit_within = longer..=Duration::MAX;

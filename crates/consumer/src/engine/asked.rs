@@ -224,6 +224,8 @@ impl Engine {
                 "topics are subscribed to: unsubscribe before assigning partitions by hand",
             ));
         }
+        // A group that refused the consumer has no say in what it reads by hand.
+        self.group_failed = false;
         // What is named twice is assigned once, as it was named last.
         let wanted: BTreeMap<_, _> = partitions.into_iter().collect();
         let new: Vec<_> =

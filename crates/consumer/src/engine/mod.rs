@@ -220,7 +220,8 @@ impl Engine {
         // What is still being revoked is no longer among the assigned: its queued commits must not outlive it either (FAILURES H2).
         let mut all = self.ownership.all_released();
         all.extend(self.ownership.clear());
-        self.vitals.given_up(&all);
+        self.vitals.gave_up_everything();
+        self.group_failed = false;
         self.stop(&all);
         self.offsets.unassign(&all);
         if let Some(member) = &mut self.member {
@@ -347,7 +348,9 @@ impl Engine {
                 tracing::warn!("{message}");
                 self.sink.tell(|| Event::Error(Error::new(ErrorKind::Unreachable, message)));
             }
-            Some(CoordinatorNews::Found) if self.coordinator.as_ref().is_some_and(|it| it.broker().is_some()) => {
+            Some(CoordinatorNews::Found)
+                if self.coordinator.as_ref().is_some_and(|it| it.broker().is_some()) =>
+            {
                 tracing::info!("the group has a coordinator again");
             }
             Some(CoordinatorNews::Found) | None => {}

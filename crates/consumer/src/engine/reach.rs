@@ -84,9 +84,7 @@ impl Reach {
             (Over, true) => (Since(now), None),
             // A cluster that cannot be reached names no coordinator: the time counts from when it can be again.
             (Since(_), true) if self.trouble.is_some() => (Since(now), None),
-            (Since(since), true) if since_is_long(since) => {
-                (Told, Some(CoordinatorNews::Missing))
-            }
+            (Since(since), true) if since_is_long(since) => (Told, Some(CoordinatorNews::Missing)),
             (same, true) => (same, None),
             (Told, false) => (Over, Some(CoordinatorNews::Found)),
             (Over | Since(_), false) => (Over, None),

@@ -180,6 +180,8 @@ async fn a_handle_closes_what_nobody_polls_when_its_time_is_up() {
     consumer.subscribe("orders").await.unwrap();
     read(&mut consumer, 20).await;
     let handle = consumer.handle();
+    let patient = handle.clone();
+    let patient = tokio::spawn(async move { patient.close(Duration::MAX).await });
     let late = handle.close(Duration::from_millis(50)).await.unwrap_err();
     assert_eq!(late.kind(), ErrorKind::Timeout, "{late}");
     let began = Instant::now();
@@ -187,8 +189,11 @@ async fn a_handle_closes_what_nobody_polls_when_its_time_is_up() {
         assert!(began.elapsed() < A_WHILE);
         tokio::task::yield_now().await;
     }
+    patient.await.unwrap().unwrap(); // it is closed, though by another
+    assert_eq!(handle.wake().unwrap_err().kind(), ErrorKind::Closed);
     assert_eq!(heard.take(), ["assigned"], "the listener belongs to `poll`");
     assert_eq!(consumer.poll(A_WHILE).await.unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(heard.take(), ["lost"], "the group was left before: others may have the partitions");
     consumer.close(A_WHILE).await.unwrap();
     assert!(handle.is_closed());
 }
