@@ -84,7 +84,9 @@ impl Health {
     pub fn is_live(&self) -> bool {
         let is_subscribed =
             !matches!(self.membership, MembershipState::None | MembershipState::AssignedByHand);
-        let hangs = is_subscribed && self.last_poll.is_some_and(|age| age > self.max_poll_interval);
+        // One that has never polled is put out of its group in the same way.
+        let is_late = self.last_poll.is_some_and(|age| age > self.max_poll_interval);
+        let hangs = is_subscribed && (is_late || self.membership == MembershipState::NotPolled);
         self.is_running && self.membership != MembershipState::Failed && !hangs
     }
 }

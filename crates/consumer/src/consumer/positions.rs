@@ -174,9 +174,11 @@ impl Consumer {
         self.delivery.paused().cloned().collect()
     }
 
-    /// The offset that `poll` hands out next; `None` while it is not known yet, or the partition is not ours.
+    /// The offset that `poll` hands out next; `None` while it is not known yet, or the partition is not ours. Of a partition that
+    /// is being revoked: the offset after the last record that was handed out, until it is released.
     pub fn position(&self, partition: impl Into<TopicPartition>) -> Option<i64> {
-        self.delivery.position(&partition.into())
+        let partition = partition.into();
+        self.delivery.position(&partition).or_else(|| self.handle.position(partition))
     }
 
     /// How many records of a partition are still to be handed out, those that wait in this client among them: the
@@ -184,7 +186,8 @@ impl Consumer {
     /// last stable offset under read_committed, the high watermark otherwise). 0 when everything that can be read has been
     /// handed out; `None` before the first answer, and while the position is not known.
     pub fn lag(&self, partition: impl Into<TopicPartition>) -> Option<u64> {
-        self.delivery.lag(&partition.into())
+        let partition = partition.into();
+        self.delivery.lag(&partition).or_else(|| self.handle.lag(partition))
     }
 
     /// The [`lag`](Self::lag) of every partition that is owned.

@@ -86,6 +86,21 @@ fn what_is_assigned_by_hand_is_ready_without_a_group() {
 }
 
 #[test]
+fn an_application_that_never_polls_is_not_live_for_longer_than_it_may() {
+    virtually(async {
+        let cluster = cluster(1).await;
+        let limit = Duration::from_secs(20);
+        let mut consumer = member(&cluster, "c").max_poll_interval(limit).build().await.unwrap();
+        consumer.subscribe(["orders"]).await.unwrap();
+        let handle = consumer.handle();
+        tokio::time::sleep(limit / 2).await;
+        assert!(handle.health().is_live(), "{:?}", handle.health());
+        tokio::time::sleep(limit).await;
+        assert!(!handle.health().is_live(), "{:?}", handle.health());
+    });
+}
+
+#[test]
 fn a_cluster_that_does_not_answer_costs_readiness_and_not_the_process() {
     virtually(async {
         let cluster = cluster(1).await;
