@@ -9,7 +9,6 @@ use crate::{
     clock,
     engine::command::{Command, LAST_SECOND, Reply},
     error::{ErrorKind, Result},
-    event::OwnershipChange,
 };
 
 /// What closing takes at least, if it needs it: enough to hear of a commit from a broker nearby, or that there was none to make.
@@ -94,33 +93,20 @@ impl Consumer {
         let group_membership = GroupMembership::Default;
         // With less than a second the commit and the group's farewell are sent all the same.
         let by = deadline.max(clock::after(LAST_SECOND));
-        let command = Command::Close { deadline: by, group_membership, reply };
-        let partitions: Vec<_> = self.delivery.owned().cloned().collect();
-        if self.handle.is_engine_gone() {
-            // The time of the handle was up: the engine has left the group, and others may have the partitions.
-            self.group = Group::Leaving;
-            if !partitions.is_empty() {
-                let change = OwnershipChange { partitions, owned: Vec::new(), generation: self.generation };
-                self.running = Some(self.lose_to_closing(change));
-            }
+        let mut command = Some(Command::Close { deadline: by, group_membership, reply });
+        if self.begin_to_leave(deadline, by, &mut command) {
             return;
         }
-        let is_member = self.group == Group::Subscribed && self.generation.is_some();
         self.group = Group::Leaving;
-        if is_member && !partitions.is_empty() {
-            let change = OwnershipChange { partitions, owned: Vec::new(), generation: self.generation };
-            let longer =
-                if by > deadline { by.saturating_duration_since(clock::now()) } else { Duration::ZERO };
-            let within = longer..=Duration::MAX;
-            self.running = Some(self.revoke(change, Some(deadline), within, Some(command)));
-            return;
-        }
+        let partitions: Vec<_> = self.delivery.owned().cloned().collect();
         if self.commits_by_itself() {
             self.report_finished();
             let _ = self.handle.send(Command::CommitFinished { deadline: by, reply: None });
         }
         self.give_up(&partitions);
-        let _ = self.handle.send(command);
+        if let Some(command) = command {
+            let _ = self.handle.send(command);
+        }
     }
 }
 

@@ -85,10 +85,30 @@ impl Consumer {
         self.tell(RebalanceCall::Lost, change, None, Some(Command::Released(id)))
     }
 
-    /// The engine has ended, and with it the membership: nobody waits for what comes of this.
-    pub(super) fn lose_to_closing(&mut self, change: OwnershipChange) -> Running {
-        self.give_up(&change.partitions);
-        self.tell(RebalanceCall::Lost, change, None, None)
+    /// A member that leaves begins to revoke all that it owns, as in a rebalance; it loses it where the engine has ended before,
+    /// as others may have it. False, and nothing is done, where no group has given it anything.
+    pub(super) fn begin_to_leave(
+        &mut self,
+        deadline: Instant,
+        by: Instant,
+        command: &mut Option<Command>,
+    ) -> bool {
+        let partitions: Vec<_> = self.delivery.owned().cloned().collect();
+        let is_member = self.group == Group::Subscribed && self.generation.is_some();
+        if !is_member || partitions.is_empty() {
+            return false;
+        }
+        self.group = Group::Leaving;
+        let change = OwnershipChange { partitions, owned: Vec::new(), generation: self.generation };
+        self.running = Some(if self.handle.is_engine_gone() {
+            self.give_up(&change.partitions);
+            self.tell(RebalanceCall::Lost, change, None, None)
+        } else {
+            let longer =
+                if by > deadline { by.saturating_duration_since(clock::now()) } else { Duration::ZERO };
+            self.revoke(change, Some(deadline), longer..=Duration::MAX, command.take())
+        });
+        true
     }
 
     /// Nothing more of these is handed out; what is finished is committed if that is our task, within nine tenths of the time
@@ -213,29 +233,18 @@ impl Consumer {
         &mut self,
         deadline: Instant,
         by: Instant,
-        command: Option<Command>,
+        mut command: Option<Command>,
     ) -> Result<()> {
         // A rebalance that is under way comes first.
         let before = self.finish_running(Some(deadline)).await;
         self.as_values = false;
         // What was handed out last is finished if the next `poll` would have said so.
         self.finish_passed();
-        let partitions: Vec<_> = self.delivery.owned().cloned().collect();
-        let is_member = self.group == Group::Subscribed && self.generation.is_some();
-        if is_member && !partitions.is_empty() {
-            self.group = Group::Leaving;
-            let change = OwnershipChange { partitions, owned: Vec::new(), generation: self.generation };
-            if self.handle.is_engine_gone() {
-                self.running = Some(self.lose_to_closing(change));
-                return before.and(self.finish_running(Some(deadline)).await);
-            }
-            let longer =
-                if by > deadline { by.saturating_duration_since(clock::now()) } else { Duration::ZERO };
-            let commit_within = longer..=Duration::MAX;
-            self.running = Some(self.revoke(change, Some(deadline), commit_within, command));
+        if self.begin_to_leave(deadline, by, &mut command) {
             return before.and(self.finish_running(Some(deadline)).await);
         }
         // By hand: nobody is told.
+        let partitions: Vec<_> = self.delivery.owned().cloned().collect();
         let committed = if partitions.is_empty() { Ok(()) } else { self.commit_by_hand(deadline, by).await };
         self.give_up(&partitions);
         if let Some(command) = command {

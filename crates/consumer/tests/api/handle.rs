@@ -199,6 +199,23 @@ async fn a_handle_closes_what_nobody_polls_when_its_time_is_up() {
 }
 
 #[tokio::test]
+async fn a_consumer_by_hand_has_no_listener_to_tell_though_a_handle_could_not_wait() {
+    let cluster = cluster().await;
+    let heard = Heard::default();
+    let mut consumer = member(&cluster).listener(heard.clone()).build().await.unwrap();
+    consumer.assign([("orders", 0)]).await.unwrap();
+    let handle = consumer.handle();
+    assert_eq!(handle.close(Duration::from_millis(50)).await.unwrap_err().kind(), ErrorKind::Timeout);
+    let began = Instant::now();
+    while !handle.is_closed() {
+        assert!(began.elapsed() < A_WHILE);
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(consumer.poll(A_WHILE).await.unwrap_err().kind(), ErrorKind::Closed);
+    assert!(heard.take().is_empty());
+}
+
+#[tokio::test]
 async fn a_consumer_that_is_closed_or_dropped_is_so_for_its_handles() {
     let cluster = cluster().await;
     let consumer = reading(&cluster).await;
