@@ -70,6 +70,8 @@ pub(super) struct Ownership {
     /// They were named before the topic was created again, and were told of it afterwards: what they have is the former one.
     former: BTreeSet<(Who, Place)>,
     listening: BTreeMap<Who, u32>,
+    /// Whose `close` was called.
+    closing: BTreeSet<Who>,
     ended: BTreeMap<Who, Ended>,
 }
 
@@ -128,6 +130,9 @@ impl Ownership {
             }
             What::HeartbeatSent { who } => {
                 self.heartbeats.insert(*who, at);
+            }
+            What::CloseBegins { who, .. } => {
+                self.closing.insert(*who);
             }
             What::StepsOut { who } => {
                 self.gone.insert(*who, (at, Why::Left));
@@ -225,13 +230,14 @@ impl Ownership {
         let holds = self.held.get(place).is_some_and(|holders| holders.contains_key(&who));
         // As a value a change is told to be over when it is let go of; the last commit may leave after that, until the group
         // has heard of it: as long as the coordinator says that the partition is this member's.
+        // So may, of a member that closes, one that waits for the coordinator when the time of the listener has come.
         // So may one that waits for a broker which asked for quiet (KIP-219): with KIP-848 the heartbeat that tells the group
         // waits behind it, on the same connection.
         let member = &plan.members[who.member];
         let given_up = self.given_up.get(&(who, place.clone())).copied();
         let untold =
             member.consumer_protocol && given_up.is_some_and(|at| self.heartbeats.get(&who) <= Some(&at));
-        let on_the_way_out = (member.values || untold)
+        let on_the_way_out = (member.values || untold || self.closing.contains(&who))
             && !self.gone.contains_key(&who)
             && self.allowed.get(&who).is_some_and(|places| places.contains(place));
         // What waited for a connection when the group was forgotten is refused by the coordinator.
@@ -366,6 +372,11 @@ impl Ownership {
             if self.is_converted(plan, spoken, *other, place) {
                 continue;
             }
+            // A consumer group that began anew takes in a classic member by the name that it has, and does not ask what it has.
+            let is_classic = !plan.members[other.member].consumer_protocol;
+            if is_classic && !spoken.is_classic() && self.was_forgotten_with(*other, place) {
+                continue;
+            }
             if *other != who && self.is_passed_over(plan, at, *other) {
                 continue;
             }
@@ -459,6 +470,7 @@ impl Ownership {
 mod tests {
     use super::super::forge::{Forged, M0, M1, orders};
     use crate::{
+        clock::ms,
         events::{Call, What, Who},
         plan::Harm,
     };
@@ -518,6 +530,17 @@ mod tests {
     }
 
     #[test]
+    fn safe7_who_closes_may_commit_until_it_has_left() {
+        let begins = What::CloseBegins { who: M0, timeout: ms(10_000) };
+        let closing = || Forged::begun().tell(begins.clone()).revoked(M0);
+        closing().sends(M0, 10).holds();
+        gone(closing(), "left").sends(M0, 10).is_found("SAFE7");
+        // The rebalance went on without it.
+        let nothing = What::GroupAssigned { member: M0.to_string(), generation: 2, places: Vec::new() };
+        closing().tell(nothing).sends(M0, 10).is_found("SAFE7");
+    }
+
+    #[test]
     fn safe7_as_a_value_only_until_the_group_has_heard() {
         let begun = Forged::begun().planned(|plan| plan.members[0].values = true).revoked(M0);
         begun.clone().sends(M0, 10).holds();
@@ -558,6 +581,21 @@ mod tests {
         // It never was a classic group in between, or has given the partition anew since.
         begun().tell(nothing(M1)).tell(nothing(M0)).joins(M1, 3).is_found("SAFE6");
         classic.tell(nothing(M1)).granted(M0, 3).joins(M1, 3).is_found("SAFE6");
+    }
+
+    #[test]
+    fn safe6_a_consumer_group_that_began_anew_does_not_know_what_a_classic_member_has() {
+        let migrating = |plan: &mut crate::plan::Plan| {
+            plan.protocol = crate::plan::Protocol::Migrating;
+            plan.members[1].consumer_protocol = true;
+        };
+        let nothing = What::GroupAssigned { member: M0.to_string(), generation: 2, places: Vec::new() };
+        let taken_in = |forged: Forged| forged.granted(M1, 1).tell(nothing.clone()).joins(M1, 2);
+        let begun = || Forged::begun().planned(migrating).starts(M1);
+        taken_in(begun().tell(What::Forgotten)).holds();
+        taken_in(begun()).is_found("SAFE6");
+        // It has been given it by the new group.
+        taken_in(begun().tell(What::Forgotten).granted(M0, 1)).is_found("SAFE6");
     }
 
     #[test]
