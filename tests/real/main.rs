@@ -1,4 +1,4 @@
-//! Tests against real Apache Kafka and Java's own clients. `scripts/test` runs them.
+//! Tests against real Apache Kafka and Java's own clients, and beside a second opinion on the wire. `scripts/test` runs them.
 #![allow(
     clippy::disallowed_methods,
     reason = "tests watch processes from outside: they wait, and have threads for it"
@@ -15,6 +15,7 @@ mod contract;
 mod coverage;
 mod death;
 mod deploy;
+mod differential;
 mod finishing;
 mod flow;
 mod groups;
@@ -24,6 +25,7 @@ mod losses;
 mod membership;
 mod mixed;
 mod modern;
+mod oracle;
 mod partitions;
 mod patience;
 mod patterns;

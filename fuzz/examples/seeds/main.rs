@@ -9,7 +9,7 @@
 
 mod messages;
 mod records;
-#[path = "../../../crates/wire/tests/support/sample.rs"]
+#[path = "../../../crates/wire/tests/messages/sample.rs"]
 mod sample;
 
 use std::{

@@ -15,9 +15,9 @@
 )]
 
 mod checking;
-#[path = "../sim/coordinator.rs"]
+#[path = "../member/sim/coordinator.rs"]
 mod coordinator;
-#[path = "../sim/modern.rs"]
+#[path = "../member/sim/modern.rs"]
 mod modern;
 mod scenario;
 mod world;

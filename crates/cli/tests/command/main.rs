@@ -1,0 +1,5 @@
+//! The `offtake` command as it is built, on the cluster in the box.
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+
+mod demo;
+mod operator;

@@ -1,0 +1,330 @@
+//! The command in an operator's day, against the embedded broker.
+use std::process::{Command, Output};
+
+use bytes::Bytes;
+use offtake_broker::{Cluster, NewRecord};
+use serde_json::{Value, json};
+
+/// A cluster, and the command pointed at it.
+struct At {
+    cluster: Cluster,
+}
+
+impl At {
+    /// With topic `orders`: two partitions of ten records, `k0` to `k9` and `v0` to `v9`.
+    async fn start() -> Self {
+        let cluster = Cluster::start().await.unwrap();
+        cluster.create_topic("orders", 2).unwrap();
+        for partition in 0..2 {
+            for nth in 0..10 {
+                let (key, value) = (format!("k{nth}"), format!("v{nth}"));
+                cluster.produce("orders", partition, Some(key.as_bytes()), Some(value.as_bytes())).unwrap();
+            }
+        }
+        Self { cluster }
+    }
+
+    /// The command with these arguments, separated by blanks.
+    fn command(&self, args: &str) -> Command {
+        let mut command = offtake(args);
+        command.args(["--brokers", &self.cluster.bootstrap()]);
+        command
+    }
+
+    fn run(&self, args: &str) -> Done {
+        done(&mut self.command(args))
+    }
+
+    /// What the group has committed, by partition, as a plan that changes nothing tells it.
+    fn committed(&self, group: &str) -> Vec<i64> {
+        let plan = self.run(&format!("groups reset {group} --topic orders --to-latest --json")).json();
+        plan.iter().filter_map(|row| row["from"].as_i64()).collect()
+    }
+}
+
+/// The command without a cluster; nothing in the environment says where one is.
+fn offtake(args: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_offtake"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("OFFTAKE_") || name.starts_with("KAFKA_")) {
+            command.env_remove(name);
+        }
+    }
+    command.args(args.split_whitespace()).env("OFFTAKE_CONFIG", "").env_remove("RUST_LOG");
+    command
+}
+
+/// How a command ended.
+#[derive(Debug)]
+struct Done {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+fn done(command: &mut Command) -> Done {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Done { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
+}
+
+impl Done {
+    fn json(&self) -> Vec<Value> {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        self.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// It was refused as wrong usage, in these words.
+    #[track_caller]
+    fn refused(&self, words: &str) {
+        assert_eq!((self.code, self.stdout.as_str()), (Some(2), ""), "{self:?}");
+        assert!(self.stderr.contains(words), "{words}: {}", self.stderr);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn seconds_are_not_taken_for_milliseconds() {
+    let at = At::start().await;
+    for command in [
+        "groups reset audit --topic orders --to-datetime 1795346206 --execute",
+        "consume orders --from @1795346206 --until latest",
+        "offsets orders --at 1795346206",
+    ] {
+        at.run(command).refused("1970-01-21T18:42:26.206Z, so it looks like seconds: write 1795346206000");
+    }
+    assert!(at.committed("audit").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_measurement_moves_no_group() {
+    let at = At::start().await;
+    assert_eq!(at.run("consume orders -g audit --from earliest -n 7").code, Some(0));
+    let before = at.committed("audit");
+    assert_eq!(before.iter().sum::<i64>(), 7);
+    for threads in 0..2 {
+        let measured = at.run(&format!("bench consume orders -g audit --threads {threads} --json")).json();
+        assert_eq!(measured[0]["records"], 13, "it reads on from where the group stands");
+        assert_eq!(at.committed("audit"), before);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_the_cluster_is_may_stand_in_a_variable_or_a_file() {
+    let at = At::start().await;
+    let brokers = at.cluster.bootstrap();
+    let topics = |set: &dyn Fn(&mut Command)| {
+        let mut command = offtake("topics list --json");
+        set(&mut command);
+        done(&mut command)
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("offtake/config.properties");
+    std::fs::create_dir(folder.path().join("offtake")).unwrap();
+    std::fs::write(&file, format!("bootstrap.servers={brokers}\nacks=all\n")).unwrap();
+    for variable in ["OFFTAKE_BROKERS", "OFFTAKE_X_BOOTSTRAP_SERVERS", "KAFKA_BOOTSTRAP_SERVERS"] {
+        let listed = topics(&|command| {
+            command.env(variable, &brokers);
+        });
+        assert_eq!(listed.json()[0]["topic"], "orders", "{variable}");
+    }
+    let listed = topics(&|command| {
+        command.env_remove("OFFTAKE_CONFIG").env("XDG_CONFIG_HOME", folder.path());
+    });
+    assert_eq!(listed.json()[0]["topic"], "orders");
+    assert!(listed.stderr.contains("not properties of a consumer: acks"), "{listed:?}");
+    let missing = topics(&|command| {
+        command.env("OFFTAKE_CONFIG", folder.path().join("nosuch"));
+    });
+    missing.refused("nosuch");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_is_described_with_what_it_has_committed_and_its_lag() {
+    let at = At::start().await;
+    at.cluster.create_topic("gone", 1).unwrap();
+    at.cluster.produce("gone", 0, None, Some(b"v")).unwrap();
+    assert_eq!(at.run("consume gone -g audit --from earliest -n 1").code, Some(0));
+    assert_eq!(at.run("consume orders -g audit --from earliest --until latest").code, Some(0));
+    at.cluster.produce("orders", 1, None, Some(b"new")).unwrap();
+    let described = at.run("groups describe audit --json").json();
+    let row = |topic: &str, partition: i32, numbers: [Option<i64>; 3]| {
+        json!({
+            "topic": topic, "partition": partition, "committed": numbers[0], "end": numbers[1], "lag": numbers[2],
+            "member": null, "client": null, "host": null,
+        })
+    };
+    let [first, second] =
+        [row("orders", 0, [Some(10), Some(10), Some(0)]), row("orders", 1, [Some(10), Some(11), Some(1)])];
+    assert_eq!(described[0]["offsets"], json!([row("gone", 0, [Some(1), Some(1), Some(0)]), first, second]));
+
+    // Real Kafka forgets the offsets of a topic that is deleted; not all that a group may have committed is there for us.
+    assert_eq!(at.run("topics delete gone").code, Some(0));
+    let described = at.run("groups describe audit --json");
+    for row in described.json()[0]["offsets"].as_array().unwrap() {
+        assert_eq!(row["end"].is_null(), row["topic"] == "gone", "{row}");
+    }
+    let table = at.run("groups describe audit").stdout;
+    let row = table.lines().find(|line| line.starts_with("orders") && line.contains(" 11 ")).unwrap();
+    assert_eq!(row.split_whitespace().collect::<Vec<_>>(), ["orders", "1", "10", "11", "1", "-", "-", "-"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn committed_offsets_are_exported_and_restored() {
+    let at = At::start().await;
+    assert_eq!(at.run("consume orders -g audit --from earliest -n 7").code, Some(0));
+    let before = at.committed("audit");
+    let export = at.run("groups reset audit --topic orders --to-current --dry-run --export");
+    assert_eq!(export.code, Some(0), "{export:?}");
+    assert!(export.stderr.contains("nothing was changed; add --execute"), "{export:?}");
+    let line = |(partition, offset): (usize, &i64)| format!("orders,{partition},{offset}\n");
+    // A partition that nothing is committed of is at its end.
+    let expected: String = match before.as_slice() {
+        [first] => ["orders,0,".to_owned() + &first.to_string(), "orders,1,10".to_owned()].join("\n") + "\n",
+        both => both.iter().enumerate().map(line).collect(),
+    };
+    assert_eq!(export.stdout, expected);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("offsets.csv");
+    std::fs::write(&file, &export.stdout).unwrap();
+    assert_eq!(at.run("groups reset audit --topic orders --to-earliest --execute").code, Some(0));
+    assert_eq!(at.committed("audit"), [0, 0]);
+    let restored = at.run(&format!("groups reset audit --from-file {} --execute --export", file.display()));
+    assert_eq!((restored.code, restored.stdout), (Some(0), expected), "{}", restored.stderr);
+    assert_eq!(at.committed("audit")[..before.len()], before);
+    at.run("groups reset audit --all-topics --to-current --execute --dry-run").refused("--dry-run");
+    at.run("groups reset audit --all-topics --to-current --export --json").refused("--export");
+    at.run("--json groups reset audit --all-topics --to-current --export").refused("--export");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_what_was_asked_for_is_printed_and_the_rest_counts_as_read() {
+    let at = At::start().await;
+    let header = |name: &str, value: &str| (name.to_owned(), Some(Bytes::copy_from_slice(value.as_bytes())));
+    let traced = NewRecord {
+        value: Some(Bytes::from_static(b"traced")),
+        headers: vec![header("trace", "abc"), header("x", "1")],
+        timestamp: Some(1_700_000_000_000),
+        ..NewRecord::default()
+    };
+    at.cluster.append("orders", 1, &[traced]).unwrap();
+    let printed = |options: &str| {
+        let read = at.run(&format!("consume orders --until latest -f %p:%o\\n {options}"));
+        assert_eq!(read.code, Some(0), "{read:?}");
+        let mut lines: Vec<_> = read.stdout.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(printed("--key-contains 3"), ["0:3", "1:3"]);
+    assert_eq!(printed("--value-contains v7 --key-contains k"), ["0:7", "1:7"]);
+    assert_eq!(printed("--value-contains v7 --key-contains 8"), [""; 0]);
+    assert_eq!(printed("--header-contains trace"), ["1:10"]);
+    assert_eq!(printed("--header-contains trace=bc"), ["1:10"]);
+    assert_eq!(printed("--header-contains x=2"), [""; 0]);
+    assert_eq!(printed("--value-contains v -n 3").len(), 3);
+    let read = at.run("consume orders -g audit --from earliest --until latest --key-contains 3");
+    assert_eq!((read.code, read.stdout.as_str()), (Some(0), "v3\nv3\n"), "{read:?}");
+    assert_eq!(at.committed("audit"), [10, 11]);
+    let read = at.run("consume orders -p 1 --from 10 --until latest -f %I");
+    assert_eq!(read.stdout, "2023-11-14T22:13:20.000Z");
+    let table = at.run("offsets orders -p 1 --at 2023-11-14T22:13:20").stdout;
+    let row: Vec<_> = table.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(row[..6], ["orders", "1", "0", "11", "11", "0"]);
+    assert!(row[6].starts_with("2026-09-21T") && row[6].ends_with('Z'), "the embedded broker's day: {row:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reading_ends_when_nothing_comes_any_more() {
+    let at = At::start().await;
+    for group in ["", "-g audit"] {
+        let read = at.run(&format!("consume orders --from earliest --idle-timeout 700ms {group}"));
+        assert_eq!((read.code, read.stdout.lines().count()), (Some(0), 20), "{group}: {read:?}");
+    }
+    assert_eq!(at.committed("audit"), [10, 10]);
+    at.run("consume orders --idle-timeout 0s").refused("such as 10s");
+}
+
+#[test]
+fn nonsense_is_told_at_once_and_in_terms_of_what_was_written() {
+    for (line, words) in [
+        ("--json consume orders -f %s", "'--json' cannot be used with '--format <FMT>'"),
+        ("consume orders --json -f %s", "'--json' cannot be used with '--format <FMT>'"),
+        ("-q consume orders -v", "'--quiet' cannot be used with '--verbose'"),
+        ("consume orders -p -1", "write a number, 0 or more"),
+        ("consume orders -p x", "write a number, 0 or more"),
+        ("consume orders -n -1", "write 0 or more"),
+        ("bench consume orders --threads 100000", "100000 is not in 0..=256"),
+        ("consume orders -e", "`--until latest`"),
+        ("-C -t orders", "`offtake consume TOPIC`"),
+    ] {
+        done(&mut offtake(line)).refused(words);
+    }
+    for line in ["consume", "topics describe", "topics delete", "offsets", "bench consume"] {
+        done(offtake(line).arg("")).refused("<TOPIC>");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_can_be_deleted_is_deleted() {
+    let at = At::start().await;
+    for topic in ["a", "b"] {
+        let created = at.run(&format!("topics create {topic} -p 3"));
+        assert_eq!(created.stdout, format!("created topic {topic}: 3 partitions, replication factor 1\n"));
+    }
+    let deleted = at.run("topics delete a nosuch b -X default.api.timeout.ms=2000");
+    assert_eq!((deleted.code, deleted.stdout.as_str()), (Some(1), "deleted a\ndeleted b\n"), "{deleted:?}");
+    assert!(deleted.stderr.lines().last().unwrap().contains("nosuch"), "{deleted:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_is_waited_for_is_named_meanwhile() {
+    let at = At::start().await;
+    let read = at.run("consume nosuch -X default.api.timeout.ms=2500");
+    assert_eq!(read.code, Some(1), "{read:?}");
+    let waiting =
+        read.stderr.lines().position(|line| line.contains("told about nosuch yet; waiting up to 2.5s"));
+    assert!(waiting.is_some_and(|line| line + 1 < read.stderr.lines().count()), "{read:?}");
+}
+
+#[test]
+fn the_version_tells_of_the_build_and_not_of_the_machine() {
+    let short = done(&mut offtake("-V"));
+    assert_eq!(short.stdout, format!("offtake {}\n", env!("CARGO_PKG_VERSION")));
+    let long = done(&mut offtake("--version")).stdout;
+    let names: Vec<_> = long.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(names, ["offtake", "commit", "target", "profile", "rustc"]);
+    assert!(long.lines().all(|line| line.split_whitespace().count() > 1), "{long}");
+    assert!(!long.contains('/') && !long.contains('\\'), "no folders: {long}");
+}
+
+#[test]
+fn shells_complete_commands_and_options() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = done(&mut offtake(&format!("completions {shell}")));
+        assert_eq!(script.code, Some(0), "{script:?}");
+        assert!(script.stdout.contains("idle-timeout"), "{shell}");
+    }
+    let complete = "source <(\"$0\" completions bash); COMP_WORDS=(offtake groups res); COMP_CWORD=2; \
+                    _offtake offtake res groups; echo \"${COMPREPLY[@]}\"";
+    match Command::new("bash").args(["-c", complete, env!("CARGO_BIN_EXE_offtake")]).output() {
+        Ok(output) => assert_eq!(String::from_utf8_lossy(&output.stdout), "reset\n", "{output:?}"),
+        Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "there is no bash here"),
+    }
+    done(&mut offtake("completions tcsh")).refused("tcsh");
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let page = done(&mut offtake("man groups reset"));
+    assert_eq!(page.code, Some(0), "{page:?}");
+    for part in [".TH offtake-groups-reset 1", "to\\-current", "\\-X", "brokers"] {
+        assert!(page.stdout.contains(part), "{part}: {}", page.stdout);
+    }
+    assert!(page.stdout.contains(concat!("offtake ", env!("CARGO_PKG_VERSION"))));
+    assert!(done(&mut offtake("man")).stdout.contains("OFFTAKE_BROKERS"));
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(done(offtake("man --dir").arg(folder.path())).code, Some(0));
+    for command in ["", "-consume", "-groups-reset", "-topics-create"] {
+        assert!(folder.path().join(format!("offtake{command}.1")).exists(), "{command}");
+    }
+    done(&mut offtake("man groups nosuch")).refused("`offtake groups nosuch`");
+}

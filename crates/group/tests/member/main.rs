@@ -1,0 +1,13 @@
+//! One member, and several beside a model of their coordinator: transcripts, stories, random histories; and what the assignors
+//! assign.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails says where")]
+
+mod assignors;
+mod by_hand;
+mod classic;
+mod consumer;
+mod follow_up;
+mod histories;
+mod java_assignments;
+mod modern_by_hand;
+mod sim;

@@ -1,0 +1,541 @@
+//! Transcripts of single members of the consumer protocol: what exactly is said of patterns, when it leaves, and how
+//! often it asks.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::{Duration, Instant},
+};
+
+use offtake_group::{Config, Event, GroupError, GroupMembership, Member, Protocol, RevocationId};
+use offtake_machine::{Answer, BrokerId, CallError, CallId, Cluster, Topic, TopicInfo};
+use offtake_wire::{
+    ApiKey, ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, ErrorCode, Request, Uuid,
+    messages::{
+        consumer_group_heartbeat::{Assignment, TopicPartitions},
+        describe_configs::{
+            DescribeConfigsResourceResult, DescribeConfigsResponse, DescribeConfigsResult, GROUP,
+        },
+    },
+};
+
+const COORDINATOR: BrokerId = BrokerId(3);
+const INTERVAL: u64 = 5_000;
+
+struct Hand {
+    member: Member,
+    now: Instant,
+    cluster: Cluster,
+    outstanding: Option<CallId>,
+    open: VecDeque<RevocationId>,
+    /// What the group's settings say of its session timeout, if they can be read.
+    session_ms: Option<u64>,
+    /// What the broker wants between heartbeats, if not what a test's answer says.
+    interval_ms: Option<i32>,
+    /// The settings are told when the test says so.
+    keeps_waiting: bool,
+    describes: Option<CallId>,
+    /// How often the settings were asked for.
+    described: u32,
+}
+
+impl Hand {
+    fn new(instance_id: Option<&str>) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "an origin for virtual time; only differences count")]
+        let now = Instant::now();
+        let config = Config {
+            protocol: Protocol::Consumer { remote_assignor: None },
+            instance_id: instance_id.map(str::to_owned),
+            ..Config::new("g")
+        };
+        let mut cluster = Cluster::default();
+        let info = TopicInfo {
+            id: id("a"),
+            error: ErrorCode::None,
+            internal: false,
+            partitions: std::collections::BTreeMap::new(),
+        };
+        cluster.topics.insert("a".into(), info);
+        Self {
+            member: Member::new(config).unwrap(),
+            now,
+            cluster,
+            outstanding: None,
+            open: VecDeque::new(),
+            session_ms: None,
+            interval_ms: None,
+            keeps_waiting: false,
+            describes: None,
+            described: 0,
+        }
+    }
+
+    /// It has the metadata.
+    fn knowing(instance_id: Option<&str>) -> Self {
+        let mut hand = Self::new(instance_id);
+        hand.member.handle_cluster(hand.now, &hand.cluster);
+        hand
+    }
+
+    fn says(&mut self) -> Option<ConsumerGroupHeartbeatRequest> {
+        let transmit = self.member.poll_transmit(self.now, Some(COORDINATOR), &self.cluster)?;
+        match transmit.request {
+            Request::ConsumerGroupHeartbeat(beat) => {
+                self.outstanding = Some(transmit.id);
+                Some(beat)
+            }
+            Request::DescribeConfigs(_) => {
+                self.described += 1;
+                if self.keeps_waiting {
+                    self.describes = Some(transmit.id);
+                    return self.says();
+                }
+                self.member.handle_answer(self.now, transmit.id, described(self.session_ms));
+                self.says()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn hears_in(&mut self, version: i16, response: ConsumerGroupHeartbeatResponse) {
+        let answer = Answer { from: Some(COORDINATOR), version, memory: 0, response: response.into() };
+        self.member.handle_answer(self.now, self.outstanding.take().unwrap(), Ok(answer));
+    }
+
+    fn hears(&mut self, response: ConsumerGroupHeartbeatResponse) {
+        let heartbeat_interval_ms = self.interval_ms.unwrap_or(response.heartbeat_interval_ms);
+        self.hears_in(1, ConsumerGroupHeartbeatResponse { heartbeat_interval_ms, ..response });
+    }
+
+    fn events(&mut self) -> Vec<Event> {
+        let events: Vec<Event> = std::iter::from_fn(|| self.member.poll_event()).collect();
+        self.open.extend(events.iter().filter_map(Event::revocation));
+        events
+    }
+
+    /// The application has let go of what it heard of first.
+    fn releases(&mut self) {
+        let id = self.open.pop_front().unwrap();
+        self.member.revocation_done(self.now, id);
+    }
+
+    /// To the next heartbeat. How long it took.
+    fn waits(&mut self) -> u64 {
+        let at = self.member.poll_timeout().unwrap();
+        let waited = at - self.now;
+        self.now = at;
+        self.member.on_poll(self.now);
+        self.member.handle_timeout(self.now);
+        u64::try_from(waited.as_millis()).unwrap()
+    }
+
+    /// Joins, is given these partitions of "a", and has said that it has them.
+    fn settles_with(&mut self, partitions: &[i32]) {
+        self.says().unwrap();
+        self.hears(beat(1, Some(partitions)));
+        self.events();
+        while let Some(_acknowledged) = self.says() {
+            self.hears(beat(1, None));
+        }
+    }
+
+    /// The heartbeats of the next while, in milliseconds from now; nothing changes.
+    fn beats_for(&mut self, millis: u64) -> Vec<u64> {
+        let (from, mut beats) = (self.now, Vec::new());
+        loop {
+            self.waits();
+            let at = u64::try_from((self.now - from).as_millis()).unwrap();
+            if at > millis {
+                return beats;
+            }
+            if self.says().is_some() {
+                beats.push(at);
+                self.hears(beat(1, None));
+            }
+        }
+    }
+}
+
+/// Any broker's answer.
+fn described(session_ms: Option<u64>) -> Result<Answer, CallError> {
+    let Some(millis) = session_ms else {
+        let (address, api) = ("b:9092".to_owned(), ApiKey::DescribeConfigs);
+        return Err(CallError::Unsupported { address, api });
+    };
+    let setting = DescribeConfigsResourceResult {
+        name: "consumer.session.timeout.ms".to_owned(),
+        value: Some(millis.to_string()),
+        ..Default::default()
+    };
+    let result = DescribeConfigsResult {
+        resource_type: GROUP,
+        resource_name: "g".to_owned(),
+        configs: vec![setting],
+        ..Default::default()
+    };
+    let response = DescribeConfigsResponse { results: vec![result], ..Default::default() };
+    Ok(Answer { from: Some(BrokerId(1)), version: 4, memory: 0, response: response.into() })
+}
+
+fn refused(error_code: ErrorCode) -> ConsumerGroupHeartbeatResponse {
+    ConsumerGroupHeartbeatResponse { error_code, ..Default::default() }
+}
+
+fn id(topic: &str) -> Uuid {
+    Uuid([topic.as_bytes()[0]; 16])
+}
+
+fn beat(member_epoch: i32, partitions: Option<&[i32]>) -> ConsumerGroupHeartbeatResponse {
+    let assignment = partitions.map(|partitions| Assignment {
+        topic_partitions: vec![TopicPartitions { topic_id: id("a"), partitions: partitions.to_vec() }],
+    });
+    let heartbeat_interval_ms = i32::try_from(INTERVAL).unwrap();
+    ConsumerGroupHeartbeatResponse { member_epoch, heartbeat_interval_ms, assignment, ..Default::default() }
+}
+
+fn refusal(error_code: ErrorCode, message: &str) -> ConsumerGroupHeartbeatResponse {
+    ConsumerGroupHeartbeatResponse {
+        error_code,
+        error_message: Some(message.to_owned()),
+        ..Default::default()
+    }
+}
+
+fn topics(names: &[&str]) -> BTreeSet<Topic> {
+    names.iter().map(|name| Topic::from(*name)).collect()
+}
+
+fn subscribed(beat: &ConsumerGroupHeartbeatRequest) -> (Option<Vec<&str>>, Option<&str>) {
+    let names = beat.subscribed_topic_names.as_ref();
+    (names.map(|names| names.iter().map(String::as_str).collect()), beat.subscribed_topic_regex.as_deref())
+}
+
+#[test]
+fn b7_a_pattern_is_said_when_it_is_new_and_taken_back_when_it_is_not_wanted() {
+    let mut hand = Hand::knowing(None);
+    hand.member.subscribe_pattern(hand.now, "a.*");
+    let join = hand.says().unwrap();
+    assert_eq!((join.member_epoch, subscribed(&join)), (0, (Some(vec![]), Some("a.*"))));
+    hand.hears(beat(1, Some(&[0])));
+    assert!(matches!(&hand.events()[..], [Event::Assigned { .. }]));
+    let acknowledged = hand.says().unwrap();
+    assert_eq!(subscribed(&acknowledged), (None, None), "as before");
+    hand.hears(beat(1, None));
+    hand.member.subscribe_pattern(hand.now, "b.*");
+    assert_eq!(subscribed(&hand.says().unwrap()), (Some(vec![]), Some("b.*")));
+    hand.hears(beat(1, None));
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    assert_eq!(subscribed(&hand.says().unwrap()), (Some(vec!["a"]), Some("")));
+    hand.hears(beat(1, None));
+
+    let mut named = Hand::knowing(None);
+    named.member.subscribe(named.now, topics(&["a"]));
+    assert_eq!(
+        subscribed(&named.says().unwrap()),
+        (Some(vec!["a"]), None),
+        "older brokers know of no pattern"
+    );
+}
+
+#[test]
+fn f4_b7_a_topic_assigned_by_pattern_is_taken_when_its_name_is_known() {
+    let mut hand = Hand::new(None);
+    hand.cluster = Cluster::default();
+    hand.member.subscribe_pattern(hand.now, ".*");
+    hand.says().unwrap();
+    hand.hears(beat(1, Some(&[0, 1])));
+    assert_eq!((hand.events(), hand.member.unnamed_topic_ids()), (vec![], vec![id("a")]));
+    hand.cluster = Hand::new(None).cluster;
+    let cluster = hand.cluster.clone();
+    hand.member.handle_cluster(hand.now, &cluster);
+    let events = hand.events();
+    assert!(matches!(&events[..], [Event::Assigned { added, .. }] if added.len() == 2), "{events:?}");
+}
+
+#[test]
+fn f11_a_pattern_that_the_broker_cannot_read_is_told_once_and_a_new_one_starts_afresh() {
+    let mut hand = Hand::knowing(None);
+    hand.member.subscribe_pattern(hand.now, "a(");
+    hand.says().unwrap();
+    hand.hears(refusal(ErrorCode::InvalidRegularExpression, "missing closing )"));
+    let events = hand.events();
+    let [Event::Failed(GroupError::InvalidPattern { pattern, reason, .. })] = &events[..] else {
+        panic!("{events:?}")
+    };
+    assert_eq!((pattern.as_str(), reason.as_str()), ("a(", "missing closing )"));
+    assert!(hand.says().is_none(), "it is not asked again");
+    hand.member.subscribe_pattern(hand.now, "a");
+    assert_eq!(hand.says().unwrap().member_epoch, 0);
+}
+
+#[test]
+fn f11_a_member_that_turns_to_an_invalid_pattern_leaves_its_partitions_to_the_others() {
+    let mut hand = Hand::knowing(None);
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    hand.settles_with(&[0]);
+    hand.member.subscribe_pattern(hand.now, "a(");
+    hand.says().unwrap();
+    hand.hears(refusal(ErrorCode::InvalidRegularExpression, "missing closing )"));
+    assert!(matches!(&hand.events()[..], [Event::Lost { .. }, Event::Failed(_)]));
+    assert_eq!(hand.says().unwrap().member_epoch, -1);
+    hand.hears(beat(-1, None));
+    hand.releases();
+    assert_eq!((hand.events(), hand.member.state_name()), (vec![], "failed"));
+}
+
+#[test]
+fn f11_a_broker_or_a_protocol_without_patterns_is_said_so() {
+    let mut hand = Hand::knowing(None);
+    hand.member.subscribe_pattern(hand.now, "a");
+    hand.says().unwrap();
+    hand.hears_in(0, beat(1, None));
+    assert!(matches!(&hand.events()[..], [Event::Failed(GroupError::UnsupportedVersion { .. })]));
+    assert_eq!(hand.says().map(|leaves| leaves.member_epoch), Some(-1), "it had been taken in");
+
+    let mut classic = Member::new(Config::new("g")).unwrap();
+    classic.subscribe_pattern(hand.now, "a");
+    assert!(matches!(classic.poll_event(), Some(Event::Failed(GroupError::UnsupportedVersion { .. }))));
+}
+
+#[test]
+fn e8_how_a_member_leaves_is_its_own_choice() {
+    use GroupMembership::{Default, Leave, Remain};
+    let cases = [
+        (None, Default, Some(-1)),
+        (None, Leave, Some(-1)),
+        (None, Remain, None),
+        (Some("i"), Default, Some(-2)),
+        (Some("i"), Leave, Some(-1)),
+        (Some("i"), Remain, Some(-2)),
+    ];
+    for (instance, membership, epoch) in cases {
+        let mut hand = Hand::knowing(instance);
+        hand.member.subscribe(hand.now, topics(&["a"]));
+        hand.settles_with(&[0]);
+        hand.member.leave(hand.now, "the story says so", membership);
+        let said = hand.says();
+        assert_eq!(said.as_ref().map(|beat| beat.member_epoch), epoch, "{instance:?} {membership:?}");
+        if said.is_some() {
+            hand.hears(beat(epoch.unwrap(), None));
+        }
+        assert_eq!(hand.events(), [Event::Left], "{instance:?} {membership:?}");
+    }
+}
+
+#[test]
+fn m2_the_session_timeout_that_is_learnt_counts() {
+    let mut hand = Hand::knowing(None);
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    hand.settles_with(&[0]);
+    assert_eq!(hand.member.valid_until(), Some(hand.now + Duration::from_secs(45)));
+
+    let mut hand = Hand::knowing(None);
+    hand.session_ms = Some(10_000);
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    hand.settles_with(&[0]);
+    let from = hand.now;
+    assert_eq!(hand.member.valid_until(), Some(from + Duration::from_secs(10)));
+    hand.now = from + Duration::from_secs(10);
+    hand.member.handle_timeout(hand.now);
+    assert!(hand.events().iter().any(|event| matches!(event, Event::Lost { .. })));
+}
+
+#[test]
+fn live3_who_has_just_joined_asks_often_for_two_intervals_and_then_as_the_broker_wants() {
+    let mut hand = Hand::knowing(None);
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    hand.says().unwrap();
+    hand.hears(beat(1, Some(&[])));
+    hand.events();
+    let beats = hand.beats_for(30_000);
+    let gaps: Vec<u64> = beats.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(beats.iter().filter(|at| **at <= 2 * INTERVAL).count() <= 22, "a bounded price: {beats:?}");
+    assert!(gaps.iter().take(15).all(|gap| *gap <= 500), "{beats:?}");
+    assert_eq!(gaps.last(), Some(&INTERVAL), "{beats:?}");
+}
+
+#[test]
+fn live3_what_is_let_go_is_said_at_once_and_what_follows_is_asked_for_often() {
+    let mut hand = Hand::knowing(None);
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    hand.settles_with(&[0, 1]);
+    hand.beats_for(30_000);
+    hand.says();
+    while hand.outstanding.is_none() {
+        hand.waits();
+        hand.says();
+    }
+    hand.hears(beat(1, Some(&[0])));
+    assert!(matches!(&hand.events()[..], [Event::Revoke { .. }]));
+    hand.now += Duration::from_millis(70);
+    hand.releases();
+    let owned = hand.says().unwrap().topic_partitions.unwrap();
+    assert_eq!(owned[0].partitions, [0], "without waiting for anything");
+    hand.hears(beat(2, Some(&[0])));
+    hand.events();
+    let beats = hand.beats_for(20_000);
+    let often = beats.iter().filter(|at| **at <= INTERVAL).count();
+    assert!((8..=14).contains(&often), "{beats:?}");
+    assert_eq!(beats.windows(2).last().map(|pair| pair[1] - pair[0]), Some(INTERVAL), "{beats:?}");
+}
+
+#[test]
+fn m2_the_session_timeout_is_looked_up_each_time_that_we_join() {
+    let mut hand = Hand::knowing(None);
+    hand.session_ms = Some(10_000);
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    hand.settles_with(&[0]);
+    hand.beats_for(30_000);
+    assert_eq!(hand.described, 1);
+    while hand.says().is_none() {
+        hand.waits();
+    }
+    hand.hears(refused(ErrorCode::UnknownMemberId));
+    hand.events();
+    hand.releases();
+    hand.says().unwrap();
+    assert_eq!(hand.described, 2, "it may have been changed");
+}
+
+/// Heartbeats that join, each answered with `code`, for so long or until it fails.
+fn joins_in_vain(hand: &mut Hand, code: ErrorCode, lasts: Duration) -> Option<Event> {
+    let until = hand.now + lasts;
+    while hand.now < until {
+        if hand.says().is_some() {
+            hand.hears(refused(code));
+        }
+        if let Some(failed) = hand.events().into_iter().find(|event| matches!(event, Event::Failed(_))) {
+            return Some(failed);
+        }
+        hand.waits();
+    }
+    None
+}
+
+#[test]
+fn g6_an_instance_id_in_use_is_waited_for_as_long_as_the_session_of_this_group() {
+    let mut hand = Hand::knowing(Some("i"));
+    hand.session_ms = Some(300_000);
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    let in_use = ErrorCode::UnreleasedInstanceId;
+    assert_eq!(joins_in_vain(&mut hand, in_use, Duration::from_secs(290)), None);
+    let failed = joins_in_vain(&mut hand, in_use, Duration::from_secs(20));
+    assert!(matches!(failed, Some(Event::Failed(GroupError::UnreleasedInstanceId { .. }))), "{failed:?}");
+}
+
+/// A coordinator that takes over gives every member another session, a crashed predecessor too.
+#[test]
+fn g6_an_instance_id_in_use_is_waited_for_anew_when_the_coordinator_changes() {
+    let mut hand = Hand::knowing(Some("i"));
+    hand.session_ms = Some(300_000);
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    let in_use = ErrorCode::UnreleasedInstanceId;
+    assert_eq!(joins_in_vain(&mut hand, in_use, Duration::from_secs(290)), None);
+    while hand.says().is_none() {
+        hand.waits();
+    }
+    hand.hears(refused(ErrorCode::NotCoordinator));
+    assert_eq!(joins_in_vain(&mut hand, in_use, Duration::from_secs(290)), None);
+    let failed = joins_in_vain(&mut hand, in_use, Duration::from_secs(20));
+    assert!(matches!(failed, Some(Event::Failed(GroupError::UnreleasedInstanceId { .. }))), "{failed:?}");
+}
+
+#[test]
+fn h7_what_is_being_revoked_when_it_is_fenced_is_committed_no_more() {
+    let mut hand = Hand::knowing(None);
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    hand.settles_with(&[0]);
+    let beats = |hand: &mut Hand| {
+        while hand.outstanding.is_none() {
+            hand.waits();
+            hand.says();
+        }
+    };
+    beats(&mut hand);
+    hand.hears(beat(1, Some(&[])));
+    assert!(matches!(&hand.events()[..], [Event::Revoke { .. }, ..]));
+    assert!(!hand.member.is_out_until_revoked());
+    beats(&mut hand);
+    hand.hears(refused(ErrorCode::FencedMemberEpoch));
+    assert_eq!(hand.events(), []);
+    assert!(hand.member.is_out_until_revoked());
+    hand.releases();
+    assert!(!hand.member.is_out_until_revoked());
+}
+
+#[test]
+fn f13_a_member_that_is_fenced_again_and_again_says_so_once() {
+    let mut hand = Hand::knowing(None);
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    let mut told = Vec::new();
+    for _ in 0..6 {
+        while hand.says().is_none() {
+            hand.waits();
+        }
+        hand.hears(refused(ErrorCode::FencedMemberEpoch));
+        told.extend(hand.events());
+    }
+    assert!(matches!(&told[..], [Event::CoordinatorFailing(_)]), "{told:?}");
+    while hand.says().is_none() {
+        hand.waits();
+    }
+    hand.hears(beat(1, Some(&[0])));
+    assert_eq!(hand.events().first(), Some(&Event::CoordinatorRecovered));
+}
+
+#[test]
+fn q4_an_error_that_the_broker_cannot_name_is_told_after_a_few_times() {
+    let mut hand = Hand::knowing(None);
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    let failed = joins_in_vain(&mut hand, ErrorCode::UnknownServerError, Duration::from_secs(60));
+    assert!(matches!(failed, Some(Event::Failed(GroupError::Refused { .. }))), "{failed:?}");
+}
+
+#[test]
+fn live3_a_long_interval_makes_the_quick_heartbeats_no_more() {
+    let mut hand = Hand::knowing(None);
+    hand.session_ms = Some(24 * 3_600_000);
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    hand.says().unwrap();
+    hand.interval_ms = Some(3_600_000);
+    hand.hears(beat(1, Some(&[])));
+    hand.events();
+    let count = hand.beats_for(9_000_000).len();
+    assert!((21..=26).contains(&count), "{count} heartbeats in two and a half hours");
+}
+
+#[test]
+fn m2_a_session_timeout_that_is_told_late_counts_from_then_on() {
+    let mut hand = Hand::knowing(None);
+    hand.keeps_waiting = true;
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    hand.settles_with(&[0]);
+    let from = hand.now;
+    assert_eq!(hand.member.valid_until(), Some(from + Duration::from_secs(45)));
+    let id = hand.describes.take().unwrap();
+    hand.member.handle_answer(hand.now, id, described(Some(10_000)));
+    assert_eq!(hand.member.valid_until(), Some(from + Duration::from_secs(10)));
+    hand.now = from + Duration::from_secs(10);
+    hand.member.handle_timeout(hand.now);
+    assert!(hand.events().iter().any(|event| matches!(event, Event::Lost { .. })));
+}
+
+/// The broker waits until it knows what was revoked, not until all that it gives instead has been taken.
+#[test]
+fn f4_a_topic_without_a_name_does_not_end_what_is_owned() {
+    let mut hand = Hand::knowing(None);
+    hand.member.subscribe(hand.now, topics(&["a", "b"]));
+    hand.settles_with(&[0, 1]);
+    hand.waits();
+    hand.says().unwrap();
+    let one = |topic| TopicPartitions { topic_id: id(topic), partitions: vec![0] };
+    let assignment = Some(Assignment { topic_partitions: vec![one("a"), one("b")] });
+    hand.hears(ConsumerGroupHeartbeatResponse { assignment, ..beat(2, None) });
+    hand.events();
+    hand.releases();
+    let said = hand.says().unwrap();
+    assert!(said.topic_partitions.is_some(), "what is left");
+    hand.hears(beat(2, None));
+    // The metadata is late, by more than max.poll.interval.ms.
+    hand.beats_for(400_000);
+    assert!(hand.member.valid_until().unwrap() > hand.now, "a-0 is still ours");
+}

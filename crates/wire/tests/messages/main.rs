@@ -1,0 +1,8 @@
+//! The messages: what is read is what was written, what a real broker says they are, and what a hostile one may send.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on ends")]
+
+mod consumer_protocol;
+mod hostile;
+mod round_trip;
+mod sample;
+mod schema;

@@ -1,0 +1,180 @@
+//! Fetch: versions, sessions, long polls.
+
+use std::time::Duration;
+
+use kafka_protocol::messages::{
+    fetch_request::{FetchPartition, ForgottenTopic, ReplicaState},
+    *,
+};
+use uuid::Uuid;
+
+use super::verbs::*;
+use crate::differential::{
+    batch::Batch,
+    talk::{Talk, s},
+};
+
+pub(crate) fn versions(talk: &mut Talk) {
+    let line = talk.connect("a");
+    let topic = topic(talk, line, "fetch", 2, &[]);
+    for values in [["a", "b"], ["c", "d"], ["e", "f"]] {
+        produce(talk, line, &topic, &Batch::of(&values));
+    }
+    let nobody = Topic { name: "unknown".into(), id: Uuid::from_u128(3) };
+    for version in 4..=18 {
+        for offset in [0, 1, 2, 5, 6, 7, -1] {
+            talk.ask(line, version, fetching(version, &topic, from(offset)));
+        }
+        talk.ask(line, version, fetching(version, &topic, from(0).with_partition(9)));
+        talk.ask(line, version, fetching(version, &topic, from(0).with_partition(1)));
+        talk.ask(line, version, fetching(version, &nobody, from(0)));
+        talk.ask(line, version, fetching(version, &topic, from(0).with_partition_max_bytes(1)));
+        talk.ask(line, version, fetching(version, &topic, from(0).with_partition_max_bytes(80)));
+        talk.ask(line, version, fetching(version, &topic, from(0).with_partition_max_bytes(160)));
+        talk.ask(line, version, fetching(version, &topic, from(2)).with_max_bytes(1));
+        talk.ask(line, version, fetching(version, &topic, from(2)).with_max_bytes(0));
+        talk.ask(line, version, fetching(version, &topic, from(0)).with_isolation_level(1));
+        if version >= 9 {
+            for epoch in [0, 1] {
+                talk.ask(line, version, fetching(version, &topic, from(0).with_current_leader_epoch(epoch)));
+            }
+        }
+        if version >= 12 {
+            for (epoch, offset) in [(0, 0), (0, 6), (0, 7), (3, 0), (-1, 3)] {
+                let partition = from(offset).with_current_leader_epoch(0).with_last_fetched_epoch(epoch);
+                talk.ask(line, version, fetching(version, &topic, partition));
+            }
+            talk.ask(line, version, fetching(version, &topic, from(0)).with_cluster_id(Some(s("another"))));
+        }
+    }
+    // Several partitions share the bytes.
+    for version in [12, 13] {
+        let both = vec![from(0), from(0).with_partition(1), from(2).with_partition(0)];
+        let mut request = fetching(version, &topic, from(0));
+        request.topics = vec![topic_to_fetch(version, &topic, both)];
+        talk.ask(line, version, request.clone());
+        request.max_bytes = 50;
+        talk.ask(line, version, request);
+    }
+    // Who says to be a broker.
+    talk.ask(line, 12, fetching(12, &topic, from(0)).with_replica_id(BrokerId(7)));
+    let replica = ReplicaState::default().with_replica_id(BrokerId(7)).with_replica_epoch(1);
+    talk.ask(line, 16, fetching(16, &topic, from(0)).with_replica_state(replica));
+}
+
+pub(crate) fn sessions(talk: &mut Talk) {
+    let line = talk.connect("a");
+    let a = topic(talk, line, "session-a", 2, &[]);
+    let b = topic(talk, line, "session-b", 1, &[]);
+    let gone = topic(talk, line, "session-gone", 1, &[]);
+    for topic in [&a, &b] {
+        produce(talk, line, topic, &Batch::of(&["a", "b"]));
+    }
+    for version in [7, 11, 12, 13, 15, 17] {
+        let of = |session: i32, epoch: i32, topics: Vec<(&Topic, Vec<FetchPartition>)>| {
+            let mut request =
+                fetching(version, &a, from(0)).with_session_id(session).with_session_epoch(epoch);
+            request.topics = topics
+                .into_iter()
+                .map(|(topic, partitions)| topic_to_fetch(version, topic, partitions))
+                .collect();
+            request.max_wait_ms = 10;
+            request
+        };
+        let forget = |topic: &Topic, partitions: &[i32]| {
+            let forgotten = ForgottenTopic::default().with_partitions(partitions.to_vec());
+            if version < 13 {
+                forgotten.with_topic(s(&topic.name))
+            } else {
+                forgotten.with_topic_id(topic.id)
+            }
+        };
+        let all = vec![(&a, vec![from(0), from(0).with_partition(1)]), (&b, vec![from(0)])];
+        let id = talk.ask(line, version, of(0, 0, all)).session_id;
+        talk.ask(line, version, of(id, 1, vec![]));
+        talk.ask(line, version, of(id, 2, vec![(&a, vec![from(2)]), (&b, vec![from(2)])]));
+        talk.ask(line, version, of(id, 3, vec![]));
+        produce(talk, line, &a, &Batch::of(&["c"]));
+        talk.ask(line, version, of(id, 4, vec![]));
+        talk.ask(line, version, of(id, 4, vec![]));
+        talk.ask(line, version, of(id, 9, vec![]));
+        talk.ask(line, version, of(id + 1, 1, vec![]));
+        talk.ask(line, version, of(id, 5, vec![]).with_forgotten_topics_data(vec![forget(&a, &[0])]));
+        talk.ask(line, version, of(id, 6, vec![(&a, vec![from(99)])]));
+        talk.ask(line, version, of(id, 7, vec![]));
+        talk.ask(line, version, of(id, 8, vec![(&a, vec![from(1), from(0).with_partition(7)])]));
+        talk.ask(
+            line,
+            version,
+            of(id, 9, vec![]).with_forgotten_topics_data(vec![forget(&a, &[0, 1, 7]), forget(&b, &[0])]),
+        );
+        talk.ask(line, version, of(id, 10, vec![]));
+        talk.ask(line, version, of(id, 1, vec![]));
+        // A new one in the place of the old, closed again.
+        let id = talk.ask(line, version, of(0, 0, vec![(&b, vec![from(0)])])).session_id;
+        let again = talk.ask(line, version, of(id, 0, vec![(&b, vec![from(0)])])).session_id;
+        talk.ask(line, version, of(id, 1, vec![]));
+        talk.ask(line, version, of(again, 1, vec![]));
+        talk.ask(line, version, of(again, -1, vec![]));
+        talk.ask(line, version, of(again, 1, vec![]));
+        talk.ask(line, version, of(again, 2, vec![]));
+        talk.ask(line, version, of(0, -1, vec![(&b, vec![from(0)])]));
+        talk.ask(line, version, of(0, 0, vec![]));
+        talk.ask(line, version, of(0, 5, vec![]));
+    }
+    // A session is of ids or of names.
+    for (one, two) in [(12, 13), (13, 12)] {
+        let id = talk
+            .ask(line, one, fetching(one, &b, from(0)).with_session_id(0).with_session_epoch(0))
+            .session_id;
+        let mut request = fetching(two, &b, from(0)).with_session_id(id).with_session_epoch(1);
+        request.topics.clear();
+        talk.ask(line, two, request.clone());
+        request.session_epoch = 2;
+        talk.ask(line, one, request);
+    }
+    // A topic goes while a session asks for it.
+    let id =
+        talk.ask(line, 13, fetching(13, &gone, from(0)).with_session_id(0).with_session_epoch(0)).session_id;
+    talk.ask(
+        line,
+        5,
+        DeleteTopicsRequest::default().with_topic_names(vec![s("session-gone")]).with_timeout_ms(10_000),
+    );
+    talk.until(line, 12, metadata_of(&["session-gone"]), |answer| {
+        answer.topics.iter().all(|topic| topic.error_code == 3)
+    });
+    talk.pass(Duration::from_millis(300));
+    let mut request = fetching(13, &gone, from(0)).with_session_id(id).with_session_epoch(1);
+    request.topics.clear();
+    talk.ask(line, 13, request.clone());
+    request.session_epoch = 2;
+    talk.ask(line, 13, request);
+}
+
+pub(crate) fn long_polls(talk: &mut Talk) {
+    let line = talk.connect("a");
+    let other = talk.connect("b");
+    let topic = topic(talk, line, "poll", 2, &[]);
+    for version in [4, 12, 17] {
+        let at = |offset: i64| fetching(version, &topic, from(offset)).with_max_wait_ms(8000);
+        let end = talk.ask(other, 5, listing("poll", 0, -1)).topics[0].partitions[0].offset;
+        let waiting = talk.say(line, version, at(end));
+        talk.quiet(line);
+        produce(talk, other, &topic, &Batch::of(&["woken"]));
+        talk.hear(waiting);
+        // One batch is not enough, two are.
+        let waiting = talk.say(line, version, at(end + 1).with_min_bytes(100));
+        produce(talk, other, &topic, &Batch::of(&["first"]));
+        talk.quiet(line);
+        produce(talk, other, &topic, &Batch::of(&["second"]));
+        talk.hear(waiting);
+        // Out of patience, with less than wanted, and with nothing.
+        talk.ask(line, version, at(end + 1).with_min_bytes(10_000).with_max_wait_ms(50));
+        talk.ask(line, version, at(end + 3).with_max_wait_ms(50));
+        talk.ask(line, version, at(end + 3).with_max_wait_ms(0));
+        talk.ask(line, version, at(end + 3).with_min_bytes(0));
+        // An error does not wait.
+        talk.ask(line, version, at(9999));
+    }
+}
