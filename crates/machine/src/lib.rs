@@ -34,5 +34,5 @@ pub use metadata::{Metadata, MetadataConfig};
 pub use names::{
     BrokerId, InvalidTopic, LeaderEpoch, ParseTopicPartitionError, Position, Token, Topic, TopicPartition,
 };
-pub use offsets::{ListedOffset, OffsetSpec};
+pub use offsets::{ListedOffset, OffsetAndMetadata, OffsetSpec};
 pub use random::SplitMix64;

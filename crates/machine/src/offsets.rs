@@ -39,13 +39,68 @@ pub struct ListedOffset {
     pub leader_epoch: LeaderEpoch,
 }
 
-/// A committed offset and its metadata.
+/// A committed offset, or one to commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CommittedOffset {
-    /// The next offset to read, and the leader epoch of the record before it, if known.
-    pub position: Position,
-    /// The metadata of the commit.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct OffsetAndMetadata {
+    /// The next offset to read: all records before it are finished.
+    pub offset: i64,
+    /// The leader epoch of the record before it, where known.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub leader_epoch: LeaderEpoch,
+    /// The application's own metadata.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub metadata: String,
+}
+
+impl OffsetAndMetadata {
+    /// This is the next offset to read; neither a leader epoch nor metadata.
+    pub fn new(offset: i64) -> Self {
+        offset.into()
+    }
+
+    /// The same with this text beside it. A broker takes 4,096 bytes at most unless it is configured otherwise (`offset.metadata.max.bytes`).
+    #[must_use]
+    pub fn with_metadata(self, metadata: impl Into<String>) -> Self {
+        Self { metadata: metadata.into(), ..self }
+    }
+
+    /// The same with the leader epoch of the record before it (KIP-320).
+    #[must_use]
+    pub fn with_leader_epoch(self, leader_epoch: impl Into<LeaderEpoch>) -> Self {
+        Self { leader_epoch: leader_epoch.into(), ..self }
+    }
+
+    /// Without the metadata.
+    pub fn position(&self) -> Position {
+        Position { offset: self.offset, epoch: self.leader_epoch }
+    }
+}
+
+impl From<Position> for OffsetAndMetadata {
+    fn from(position: Position) -> Self {
+        Self { offset: position.offset, leader_epoch: position.epoch, metadata: String::new() }
+    }
+}
+
+impl From<i64> for OffsetAndMetadata {
+    /// This offset, with neither a leader epoch nor metadata.
+    fn from(offset: i64) -> Self {
+        Position::at(offset).into()
+    }
+}
+
+impl From<&i64> for OffsetAndMetadata {
+    fn from(offset: &i64) -> Self {
+        Self::from(*offset)
+    }
+}
+
+impl From<&Self> for OffsetAndMetadata {
+    fn from(offset: &Self) -> Self {
+        offset.clone()
+    }
 }
 
 /// Why a response has no offset of a partition.
@@ -127,12 +182,13 @@ pub fn committed_offsets(
     response: OffsetFetchResponse,
     group: &str,
     topic_of: impl Fn(String, Uuid) -> Option<Topic>,
-) -> Result<OffsetsByPartition<CommittedOffset>, ErrorCode> {
+) -> Result<OffsetsByPartition<OffsetAndMetadata>, ErrorCode> {
     let mut committed = OffsetsByPartition::new();
     let mut insert = |partition, code, at, epoch, metadata: Option<String>| {
         let offset = offset(code, at).map(|offset| {
-            offset.map(|offset| CommittedOffset {
-                position: Position { offset, epoch: known_epoch(epoch) },
+            offset.map(|offset| OffsetAndMetadata {
+                offset,
+                leader_epoch: known_epoch(epoch),
                 metadata: metadata.unwrap_or_default(),
             })
         });

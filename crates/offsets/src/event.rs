@@ -2,9 +2,7 @@
 
 use std::fmt;
 
-use offtake_machine::{
-    BrokerId, CallId, Identity, LeaderEpoch, Position, Token, TopicPartition, offsets::CommittedOffset,
-};
+use offtake_machine::{BrokerId, CallId, Identity, LeaderEpoch, Position, Token, TopicPartition};
 use offtake_wire::ErrorCode;
 
 use crate::{CommitId, CommitOutcome, PartitionError, QueryId, QueryOutcome};
@@ -138,75 +136,5 @@ impl fmt::Display for ResetReason {
             Self::TopicRecreated => "the topic was deleted and created again",
             Self::Asked => "asked for",
         })
-    }
-}
-
-/// A committed offset, or one to commit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[non_exhaustive]
-pub struct OffsetAndMetadata {
-    /// The next offset to read: all records before it are finished.
-    pub offset: i64,
-    /// The leader epoch of the record before it, where known.
-    #[cfg_attr(feature = "serde", serde(default))]
-    pub leader_epoch: LeaderEpoch,
-    /// The application's own metadata.
-    #[cfg_attr(feature = "serde", serde(default))]
-    pub metadata: String,
-}
-
-impl OffsetAndMetadata {
-    /// This is the next offset to read; neither a leader epoch nor metadata.
-    pub fn new(offset: i64) -> Self {
-        offset.into()
-    }
-
-    /// The same with this text beside it. A broker takes 4,096 bytes at most unless it is configured otherwise (`offset.metadata.max.bytes`).
-    #[must_use]
-    pub fn with_metadata(self, metadata: impl Into<String>) -> Self {
-        Self { metadata: metadata.into(), ..self }
-    }
-
-    /// The same with the leader epoch of the record before it (KIP-320).
-    #[must_use]
-    pub fn with_leader_epoch(self, leader_epoch: impl Into<LeaderEpoch>) -> Self {
-        Self { leader_epoch: leader_epoch.into(), ..self }
-    }
-
-    /// Without the metadata.
-    pub fn position(&self) -> Position {
-        Position { offset: self.offset, epoch: self.leader_epoch }
-    }
-}
-
-impl From<CommittedOffset> for OffsetAndMetadata {
-    fn from(committed: CommittedOffset) -> Self {
-        Self { metadata: committed.metadata, ..committed.position.into() }
-    }
-}
-
-impl From<Position> for OffsetAndMetadata {
-    fn from(position: Position) -> Self {
-        Self { offset: position.offset, leader_epoch: position.epoch, metadata: String::new() }
-    }
-}
-
-impl From<i64> for OffsetAndMetadata {
-    /// This offset, with neither a leader epoch nor metadata.
-    fn from(offset: i64) -> Self {
-        Position::at(offset).into()
-    }
-}
-
-impl From<&i64> for OffsetAndMetadata {
-    fn from(offset: &i64) -> Self {
-        Self::from(*offset)
-    }
-}
-
-impl From<&Self> for OffsetAndMetadata {
-    fn from(offset: &Self) -> Self {
-        offset.clone()
     }
 }

@@ -40,6 +40,7 @@ pub use assign::Assign;
 pub use commits::{Commit, CommitId, CommitOutcome, MAX_QUEUED_COMMITS};
 pub use config::{Config, ResetPolicy, StartAt};
 pub use error::{Cause, CommitError, FinishedError, PartitionError, QueryError, SeekError};
-pub use event::{Event, OffsetAndMetadata, ResetReason};
+pub use event::{Event, ResetReason};
 pub use machine::Offsets;
+pub use offtake_machine::OffsetAndMetadata;
 pub use queries::{QueryId, QueryOutcome};

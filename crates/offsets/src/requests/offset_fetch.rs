@@ -69,9 +69,6 @@ pub(crate) fn read(
     let api = ApiKey::OffsetFetch;
     let committed = committed_offsets(response, group, |name, id| ids.name(name, id))
         .map_err(|code| Cause::Refused { api, code })?;
-    let answers = committed.into_iter().map(|(of, committed)| {
-        let committed = committed.map(|committed| committed.map(OffsetAndMetadata::from));
-        (of, committed.map_err(|error| cause_of(api, error)))
-    });
-    Ok(answers.collect())
+    let cause = |error| cause_of(api, error);
+    Ok(committed.into_iter().map(|(of, committed)| (of, committed.map_err(cause))).collect())
 }
