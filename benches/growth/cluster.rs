@@ -3,8 +3,8 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use offtake::admin::{Admin, NewTopic};
 use offtake::{Config, Consumer};
+use offtake_admin::{Admin, NewTopic};
 use offtake_tests::{Kafka, V4_3_0};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;

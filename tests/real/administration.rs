@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use offtake::admin::{Admin, ErrorCode, MemberToRemove};
 use offtake::{Config, Error, ErrorKind, OffsetAndMetadata};
+use offtake_admin::{Admin, ErrorCode, MemberToRemove};
 use offtake_broker::{ApiKey, Cluster, Harm, Rule};
 use offtake_tests::{
     Boxed, Finished, JavaMember, JavaTool, Offtake, RecordSpec, V2_8_2, V3_9_1, V4_3_0, Version, shared,

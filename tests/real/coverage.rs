@@ -13,9 +13,11 @@ fn root() -> PathBuf {
 }
 
 /// Where the tests of a name lie.
-const PLACES: [(&str, &str); 14] = [
+const PLACES: [(&str, &str); 16] = [
+    ("admin", "crates/admin"),
     ("broker", "crates/broker"),
     ("cli", "crates/cli"),
+    ("client", "crates/client"),
     ("consumer", "crates/consumer"),
     ("differential", "tests/real/differential"),
     ("fetch", "crates/fetch"),

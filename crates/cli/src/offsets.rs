@@ -1,10 +1,7 @@
 //! `offtake offsets`: where the logs of topics begin and end, and where a time is in them.
 
-use offtake::{
-    TopicPartition,
-    admin::{Admin, OffsetSpec},
-    config::IsolationLevel,
-};
+use offtake::{TopicPartition, config::IsolationLevel};
+use offtake_admin::{Admin, OffsetSpec};
 use serde_json::json;
 
 use crate::{
@@ -17,7 +14,7 @@ use crate::{
 
 pub(crate) async fn run(common: &Common, args: Offsets) -> Result<(), Failure> {
     let config = setup::config(common)?;
-    let limit = config.default_api_timeout;
+    let limit = config.client.default_api_timeout;
     let mut admin = Admin::new(config)?;
     admin.within(limit);
     let mut output = Output::stdout();

@@ -34,9 +34,9 @@ pub(crate) fn config(common: &Common) -> Result<Config, Failure> {
 
 fn config_from(common: &Common, environment: &Environment) -> Result<Config, Failure> {
     let mut config = Config::default();
-    config.default_api_timeout = Duration::from_secs(10); // somebody waits at the prompt
+    config.client.default_api_timeout = Duration::from_secs(10); // somebody waits at the prompt
     config.allow_auto_create_topics = false; // a mistyped name should not leave a topic behind
-    "offtake".clone_into(&mut config.client_id);
+    "offtake".clone_into(&mut config.client.client_id);
     let mut mistakes = Vec::new();
     if let (None, Some(path)) = (&common.config, environment.default_file()) {
         set_from_file(&mut config, &path, &mut mistakes)?;
@@ -61,7 +61,7 @@ fn config_from(common: &Common, environment: &Environment) -> Result<Config, Fai
         return Err(Failure::Usage(mistakes.join("; ")));
     }
     if !config.is_given(BOOTSTRAP_SERVERS) {
-        config.bootstrap_servers = vec![("localhost".to_owned(), 9092)];
+        config.client.bootstrap_servers = vec![("localhost".to_owned(), 9092)];
     }
     Ok(config)
 }
@@ -71,7 +71,7 @@ const BOOTSTRAP_SERVERS: &str = "bootstrap.servers";
 /// What is wrong with a property, in the command's terms.
 fn mistake(error: &ConfigError) -> String {
     match error {
-        ConfigError::NotConsumers { name, owner } => {
+        ConfigError::Foreign { name, owner, .. } => {
             format!("property `{name}` is {owner}, and a consumer does not take it")
         }
         other => other.to_string(),
@@ -98,7 +98,7 @@ fn set_from_file(config: &mut Config, path: &Path, mistakes: &mut Vec<String>) -
     for (name, value) in parse_properties(&text).map_err(|error| usage(error.to_string()))? {
         match config.set(&name, &value) {
             Ok(()) => {}
-            Err(ConfigError::NotConsumers { .. } | ConfigError::Unknown { nearest: None, .. }) => {
+            Err(ConfigError::Foreign { .. } | ConfigError::Unknown { nearest: None, .. }) => {
                 unknown.push(name);
             }
             Err(error) => mistakes.push(format!("cannot use {shown}: {}", mistake(&error))),
@@ -235,11 +235,11 @@ mod tests {
     #[test]
     fn the_command_waits_ten_seconds_and_creates_no_topics_unless_told() {
         let config = of(&common(&[])).unwrap();
-        assert_eq!(config.default_api_timeout, Duration::from_secs(10));
+        assert_eq!(config.client.default_api_timeout, Duration::from_secs(10));
         assert!(!config.allow_auto_create_topics);
         let told = of(&common(&[("default.api.timeout.ms", "3000"), ("allow.auto.create.topics", "true")]));
         let told = told.unwrap();
-        assert_eq!(told.default_api_timeout, Duration::from_secs(3));
+        assert_eq!(told.client.default_api_timeout, Duration::from_secs(3));
         assert!(told.allow_auto_create_topics);
     }
 
@@ -265,7 +265,7 @@ mod tests {
         let default = default.to_str().unwrap();
         let of = |options: &Common, variables: &[(&str, &str)]| {
             let mut config = config_from(options, &environment(variables)).unwrap();
-            (config.bootstrap_servers.remove(0).0, config.client_id, config.client_rack)
+            (config.client.bootstrap_servers.remove(0).0, config.client.client_id, config.client.client_rack)
         };
         let is = |brokers: &str, client: &str, rack: &str| {
             (brokers.to_owned(), client.to_owned(), rack.to_owned())

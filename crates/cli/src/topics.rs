@@ -1,6 +1,6 @@
 //! `offtake topics`: what there is, and making and removing it.
 
-use offtake::admin::{Admin, BrokerId, NewTopic, TopicDescription};
+use offtake_admin::{Admin, BrokerId, NewTopic, TopicDescription};
 use serde_json::json;
 
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
 
 pub(crate) async fn run(common: &Common, args: Topics) -> Result<(), Failure> {
     let config = setup::config(common)?;
-    let limit = config.default_api_timeout;
+    let limit = config.client.default_api_timeout;
     let mut admin = Admin::new(config)?;
     admin.within(limit);
     let mut output = Output::stdout();

@@ -1,15 +1,15 @@
 //! From what was written to what is meant: a [`Consumer`].
 
-use std::{pin::Pin, sync::Arc, thread};
+use std::sync::Arc;
 
-use offtake_group::{Assignor, Strategy};
+pub use offtake_client::engine::EngineFuture;
+use offtake_client::engine::Spawn;
+use offtake_group::Assignor;
 use offtake_net::{Carrier, Dial};
 
 use crate::{
     config::{Config, ConfigError},
     consumer::Consumer,
-    delivery::Opener,
-    engine::driver,
     error::Result,
     event::{Event, Sink},
     ledgers::Ledgers,
@@ -18,6 +18,7 @@ use crate::{
 };
 
 mod properties;
+mod start;
 
 /// Puts a consumer together. Made by [`Consumer::builder`].
 pub struct Builder {
@@ -25,51 +26,27 @@ pub struct Builder {
     /// What is wrong with what was set so far.
     mistakes: Vec<ConfigError>,
     own: Vec<Arc<dyn Assignor>>,
-    parts: Parts,
-}
-
-/// The engine at work: ends when the consumer is closed or dropped.
-pub type EngineFuture = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
-
-/// What a consumer is told beside its configuration.
-pub(crate) struct Parts {
-    pub(crate) listener: Arc<dyn Listener>,
-    pub(crate) sink: Sink,
-    pub(crate) begin_at: Option<StartAt>,
+    listener: Arc<dyn Listener>,
+    sink: Sink,
+    begin_at: Option<StartAt>,
     /// Of records that are finished one by one.
-    pub(crate) ledgers: Option<Arc<Ledgers>>,
-    /// What a member of a classic group votes for.
-    pub(crate) assignors: Vec<Strategy>,
+    ledgers: Option<Arc<Ledgers>>,
     /// Who runs the engine, unless it gets a thread of its own.
-    pub(crate) spawn: Option<Box<dyn FnOnce(EngineFuture) + Send>>,
+    spawn: Option<Spawn>,
     /// How brokers are reached, unless by plain TCP.
-    pub(crate) dial: Option<Arc<dyn Dial>>,
+    dial: Option<Arc<dyn Dial>>,
     /// What carries requests, unless connections do.
-    pub(crate) carrier: Option<Box<dyn Carrier>>,
-    pub(crate) replay: Option<Replay>,
+    carrier: Option<Box<dyn Carrier>>,
+    replay: Option<Replay>,
     /// What decides when batches are opened ahead in a replay.
-    pub(crate) replay_ahead: Option<u64>,
-    /// Who opens batches ahead of the application.
-    pub(crate) opener: Opener,
+    replay_ahead: Option<u64>,
 }
 
 /// What else a consumer takes from outside: fixed, it does the same again.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Replay {
-    pub(crate) seed: u64,
-    pub(crate) wall_ms: i64,
-}
-
-impl Parts {
-    /// Whoever gives the engine to a runtime wants no threads of ours.
-    fn opener(&self) -> Opener {
-        let alone = thread::available_parallelism().is_ok_and(|threads| threads.get() == 1);
-        match (&self.replay, &self.spawn) {
-            (Some(_), _) => self.replay_ahead.map_or(Opener::Caller, Opener::Drawn),
-            (None, None) if !alone => Opener::Thread,
-            (None, _) => Opener::Nobody,
-        }
-    }
+struct Replay {
+    seed: u64,
+    wall_ms: i64,
 }
 
 /// The brokers to ask first, each as `host:port`: one text, separated by commas, or several.
@@ -129,45 +106,36 @@ impl std::fmt::Debug for Builder {
         f.debug_struct("Builder")
             .field("config", &self.config)
             .field("mistakes", &self.mistakes)
-            .field("parts", &self.parts)
+            .field("sink", &self.sink)
             .finish_non_exhaustive()
     }
 }
 
-impl std::fmt::Debug for Parts {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Parts").field("sink", &self.sink).finish_non_exhaustive()
+impl Consumer {
+    /// Starts to build a consumer that finds its cluster through these brokers, each `host:port`: one text with commas, or
+    /// several (`["a:9092", "b:9092"]`).
+    pub fn builder(bootstrap: impl Into<BootstrapServers>) -> Builder {
+        Builder::from_config(Config::default()).property("bootstrap.servers", bootstrap.into().0)
     }
 }
 
 impl Builder {
-    pub(crate) fn new(bootstrap: impl Into<BootstrapServers>) -> Self {
-        Self::from_config(Config::default()).property("bootstrap.servers", bootstrap.into().0)
-    }
-
     /// Starts from a configuration.
     pub fn from_config(config: Config) -> Self {
-        let parts = Parts {
+        Self {
+            config,
+            mistakes: Vec::new(),
+            own: Vec::new(),
             listener: Arc::new(Silent),
             sink: Sink::none(),
             begin_at: None,
             ledgers: None,
-            assignors: Vec::new(),
             spawn: None,
             dial: None,
             carrier: None,
             replay: None,
             replay_ahead: None,
-            opener: Opener::Nobody,
-        };
-        Self { config, mistakes: Vec::new(), own: Vec::new(), parts }
-    }
-
-    /// What it would be built of, for a consumer without an engine.
-    #[cfg(test)]
-    pub(crate) fn into_parts(self) -> Result<(Config, Parts)> {
-        ConfigError::all(self.mistakes)?;
-        Ok((self.config, self.parts))
+        }
     }
 
     /// Sets a property by its Java name (librdkafka's aliases are understood): `.property("max.poll.records", 100)`. What is
@@ -195,7 +163,7 @@ impl Builder {
 
     /// Who is told of rebalances, inside `poll`.
     pub fn listener(mut self, listener: impl Listener) -> Self {
-        self.parts.listener = Arc::new(listener);
+        self.listener = Arc::new(listener);
         self
     }
 
@@ -216,14 +184,14 @@ impl Builder {
     /// Who is told of everything that happens beside records. Called from the engine's thread and from `poll`; it must
     /// not block.
     pub fn events(mut self, sink: impl Fn(Event) + Send + Sync + 'static) -> Self {
-        self.parts.sink = Sink::to(sink);
+        self.sink = Sink::to(sink);
         self
     }
 
     /// Where an assigned partition begins for which the group has committed nothing, instead of where
     /// `auto.offset.reset` says.
     pub fn begin_at(mut self, start: impl Into<StartAt>) -> Self {
-        self.parts.begin_at = Some(start.into());
+        self.begin_at = Some(start.into());
         self
     }
 
@@ -240,7 +208,7 @@ impl Builder {
     /// ticket was dropped, is logged (WARN) and told ([`Event::Unfinished`]); [`Handle::unfinished`](crate::Handle::unfinished)
     /// says at any time what is open.
     pub fn finish_each(mut self) -> Self {
-        self.parts.ledgers = Some(Arc::default());
+        self.ledgers = Some(Arc::default());
         self
     }
 
@@ -254,13 +222,13 @@ impl Builder {
 
     /// Gives the engine to this function, which has to have it run by a tokio runtime until it ends.
     pub fn spawn_with(mut self, spawn: impl FnOnce(EngineFuture) + Send + 'static) -> Self {
-        self.parts.spawn = Some(Box::new(spawn));
+        self.spawn = Some(Box::new(spawn));
         self
     }
 
     /// Reaches brokers this way instead of by plain TCP: through a proxy, or into a cluster that runs in this process.
     pub fn dial(mut self, dial: Arc<dyn Dial>) -> Self {
-        self.parts.dial = Some(dial);
+        self.dial = Some(dial);
         self
     }
 
@@ -268,7 +236,7 @@ impl Builder {
     /// engines without any.
     #[doc(hidden)]
     pub fn carrier(mut self, carrier: Box<dyn Carrier>) -> Self {
-        self.parts.carrier = Some(carrier);
+        self.carrier = Some(carrier);
         self
     }
 
@@ -276,7 +244,7 @@ impl Builder {
     /// late and sometimes in the middle of it, drawn from this seed.
     #[doc(hidden)]
     pub fn replay_ahead(mut self, seed: u64) -> Self {
-        self.parts.replay_ahead = Some(seed);
+        self.replay_ahead = Some(seed);
         self
     }
 
@@ -284,7 +252,7 @@ impl Builder {
     /// wall clock shows `wall_ms` milliseconds since 1970 at the start. With time and brokers that do the same again, so
     /// does the consumer.
     pub fn replay(mut self, seed: u64, wall_ms: i64) -> Self {
-        self.parts.replay = Some(Replay { seed, wall_ms });
+        self.replay = Some(Replay { seed, wall_ms });
         self
     }
 
@@ -299,11 +267,6 @@ impl Builder {
     /// tokio says of it: build the runtime with `enable_time` or `enable_all`. Nobody can ask a runtime whether it has one.
     /// (The engine has its own, unless it is [spawned](Self::spawn_on).)
     pub async fn build(self) -> Result<Consumer> {
-        let Self { config, mistakes, .. } = &self;
-        config.validate_beside(mistakes.clone())?;
-        let config = self.config;
-        let assignors = config.assignors(&self.own)?;
-        let opener = self.parts.opener();
-        driver::start(Arc::new(config), Parts { assignors, opener, ..self.parts })
+        self.start()
     }
 }

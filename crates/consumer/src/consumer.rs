@@ -24,10 +24,9 @@ pub use self::{
 };
 use crate::{
     batches::Batches,
-    builder::{BootstrapServers, Builder, Parts},
     clock,
     config::Config,
-    delivery::{Delivery, Haul},
+    delivery::{Delivery, Haul, Opener},
     engine::command::{Command, Subscription},
     error::{Error, ErrorKind, Result},
     event::Sink,
@@ -35,6 +34,7 @@ use crate::{
     handle::Handle,
     health::Vitals,
     inbox::{Control, InboxReceiver, Taken},
+    ledgers::Ledgers,
     listener::Listener,
     next::Next,
     offsets::Assign,
@@ -114,13 +114,23 @@ impl std::fmt::Debug for ListenerBox {
     }
 }
 
+/// What a consumer is told beside its configuration.
+pub(crate) struct ConsumerParts {
+    pub(crate) listener: Arc<dyn Listener>,
+    pub(crate) sink: Sink,
+    /// Of records that are finished one by one.
+    pub(crate) ledgers: Option<Arc<Ledgers>>,
+    /// Who opens batches ahead of the application.
+    pub(crate) opener: Opener,
+}
+
 impl Consumer {
     pub(crate) fn new(
         commands: mpsc::UnboundedSender<Command>,
         config: Arc<Config>,
         shared: Arc<Shared>,
         vitals: Arc<Vitals>,
-        parts: Parts,
+        parts: ConsumerParts,
         inbox: InboxReceiver,
     ) -> Self {
         let delivery = Delivery::new(&config, parts.opener, parts.sink.clone());
@@ -154,12 +164,6 @@ impl Consumer {
             is_woken: false,
             subscribed: BTreeSet::new(),
         }
-    }
-
-    /// Starts to build a consumer that finds its cluster through these brokers, each `host:port`: one text with commas, or
-    /// several (`["a:9092", "b:9092"]`).
-    pub fn builder(bootstrap: impl Into<BootstrapServers>) -> Builder {
-        Builder::new(bootstrap)
     }
 
     /// The configuration it runs with.

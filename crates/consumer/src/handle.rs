@@ -20,7 +20,7 @@ use crate::{
         command::{Command, ListAt, Reply},
         not_assigned,
     },
-    error::{Error, ErrorKind, Result},
+    error::{self, Error, ErrorKind, Result},
     gauges::PartitionGauges,
     group_metadata::GroupMetadata,
     health::Vitals,
@@ -60,13 +60,13 @@ impl Handle {
     pub(crate) fn send(&self, command: Command) -> Result<()> {
         // The engine may not have heard yet that the consumer is gone.
         if self.inbox.is_gone() {
-            return Err(Error::closed());
+            return Err(error::closed());
         }
         self.commands.send(command).map_err(|_| self.inbox.ended())
     }
 
     pub(crate) fn deadline(&self) -> Instant {
-        clock::after(self.config.default_api_timeout)
+        clock::after(self.config.client.default_api_timeout)
     }
 
     // ---- commits -------------------------------------------------------------------------------------------------
@@ -79,7 +79,7 @@ impl Handle {
     /// `NotOwned` if a partition was given up since (nothing is sent for it), `CommitFailed` where the group refused;
     /// [`Error::commit_report`] tells partition by partition. `Misuse` of a consumer whose records are finished one by one.
     pub async fn commit(&self, records: &Records) -> Result<()> {
-        self.commit_within(records, self.config.default_api_timeout).await
+        self.commit_within(records, self.config.client.default_api_timeout).await
     }
 
     /// The same, retrying until `timeout` has passed.
@@ -139,7 +139,7 @@ impl Handle {
         &self,
         offsets: impl IntoIterator<Item = (P, O)>,
     ) -> Result<()> {
-        self.commit_offsets_within(offsets, self.config.default_api_timeout).await
+        self.commit_offsets_within(offsets, self.config.client.default_api_timeout).await
     }
 
     /// The same, retrying until `timeout` has passed.
@@ -357,7 +357,7 @@ impl Handle {
     }
 
     fn check_open(&self) -> Result<()> {
-        if self.is_closed() { Err(Error::closed()) } else { Ok(()) }
+        if self.is_closed() { Err(error::closed()) } else { Ok(()) }
     }
 
     // Read without a message: also from a listener, and while `poll` runs.

@@ -23,7 +23,12 @@ use offtake_group::RevocationId;
 use offtake_machine::{Position, Token, TopicPartition};
 use tokio::task::coop;
 
-use crate::{engine::command::Reply, error::Error, event::Event, gauges::PartitionGauges};
+use crate::{
+    engine::command::Reply,
+    error::{self, Error},
+    event::Event,
+    gauges::PartitionGauges,
+};
 
 /// A queue is not coalesced before it is as long as this.
 const MIN_COALESCED: usize = 256;
@@ -181,7 +186,7 @@ impl Inbox {
 
     /// Why there is no engine.
     pub(crate) fn ended(&self) -> Error {
-        if self.is_closing() { Error::closed() } else { Error::engine_ended() }
+        if self.is_closing() { error::closed() } else { error::engine_ended() }
     }
 
     pub(crate) fn send_control(&self, control: Control) {

@@ -167,7 +167,6 @@
 //!
 //! Not yet here: TLS and SASL (`security.protocol` other than `PLAINTEXT` is refused), producing, transactions.
 
-pub mod admin;
 /// Who of a classic group reads which partitions: Kafka's assignors, and what one of your own has to do with
 /// ([`Builder::assignor`]).
 pub mod assignor {
@@ -179,7 +178,6 @@ pub mod assignor {
 mod atomics;
 pub mod batches;
 pub mod builder;
-mod clock;
 mod committing;
 pub mod config;
 mod consumer;
@@ -198,7 +196,6 @@ mod ledgers;
 mod listener;
 mod next;
 mod offsets;
-mod one_or_many;
 mod partition_list;
 mod progress;
 mod rebalance;
@@ -208,16 +205,16 @@ mod ticket;
 mod view;
 mod waking;
 
+use offtake_client::{clock, one_or_many};
+
 pub use assignor::Assignor;
 pub use batches::{Batches, RecordBatch};
 pub use builder::{BootstrapServers, Builder};
-pub use committing::{CommitReport, Committing};
+pub use committing::Committing;
 pub use config::Config;
 pub use consumer::{
     CloseOptions, Consumer, ConsumerStream, GroupMembership, RecordStream, SubscriptionPattern,
 };
-pub use dial::Dial;
-pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, OwnershipChange, RebalanceCall, ResetReason, Stall};
 pub use group_metadata::GroupMetadata;
 pub use handle::Handle;
@@ -225,10 +222,21 @@ pub use health::{FailingBroker, Health, MembershipState, Unfinished};
 pub use listener::{Listener, ListenerError, ListenerFuture, Rebalance};
 pub use next::Next;
 pub use offsets::{Assign, OffsetAndMetadata, OffsetAndTimestamp, StartAt};
+/// ```no_run
+/// # async fn run(mut consumer: offtake::Consumer, topics: Vec<String>) -> Result<(), offtake::Error> {
+/// consumer.subscribe("orders").await?;
+/// consumer.subscribe(["orders", "returns"]).await?;
+/// consumer.subscribe(&topics).await?;
+/// consumer.pause(("orders", 0))?;
+/// consumer.pause(consumer.assignment())?;
+/// # Ok(())
+/// # }
+/// ```
+pub use offtake_client::OneOrMany;
+pub use offtake_client::{CommitReport, Dial, Error, ErrorKind, Result};
 pub use offtake_machine::{ParseTopicPartitionError, PartitionInfo, Position, Topic, TopicPartition};
 /// Kafka's error codes, which [`Error::code`] has.
 pub use offtake_wire::ErrorCode;
-pub use one_or_many::OneOrMany;
 pub use rebalance::Handover;
 pub use records::{Header, Headers, OwnedRecord, PartitionRecords, Record, Records, TimestampType};
 pub use ticket::Ticket;

@@ -50,21 +50,27 @@ fn seam9_every_call_may_take_for_ever() {
 type Set = (&'static str, fn(&mut Config));
 
 const SETTINGS: [Set; 12] = [
-    ("default_api_timeout", |config| config.default_api_timeout = EVER),
-    ("request_timeout", |config| config.request_timeout = EVER),
-    ("metadata_max_age", |config| config.metadata_max_age = EVER),
+    ("default_api_timeout", |config| config.client.default_api_timeout = EVER),
+    ("request_timeout", |config| config.client.request_timeout = EVER),
+    ("metadata_max_age", |config| config.client.metadata_max_age = EVER),
     ("max_poll_interval", |config| config.max_poll_interval = EVER),
     ("auto_commit_interval", |config| config.auto_commit_interval = EVER),
-    ("retry_backoff", |config| (config.retry_backoff, config.retry_backoff_max) = (EVER, EVER)),
-    ("retry_backoff_max", |config| config.retry_backoff_max = EVER),
-    ("reconnect_backoff", |config| (config.reconnect_backoff, config.reconnect_backoff_max) = (EVER, EVER)),
-    ("connections_max_idle", |config| config.connections_max_idle = Some(EVER)),
-    ("socket_connection_setup_timeout", |config| {
-        config.socket_connection_setup_timeout = EVER;
-        config.socket_connection_setup_timeout_max = EVER;
+    ("retry_backoff", |config| (config.client.retry_backoff, config.client.retry_backoff_max) = (EVER, EVER)),
+    ("retry_backoff_max", |config| config.client.retry_backoff_max = EVER),
+    ("reconnect_backoff", |config| {
+        (config.client.reconnect_backoff, config.client.reconnect_backoff_max) = (EVER, EVER)
     }),
-    ("socket_connection_setup_timeout_max", |config| config.socket_connection_setup_timeout_max = EVER),
-    ("metadata_recovery_rebootstrap_trigger", |config| config.metadata_recovery_rebootstrap_trigger = EVER),
+    ("connections_max_idle", |config| config.client.connections_max_idle = Some(EVER)),
+    ("socket_connection_setup_timeout", |config| {
+        config.client.socket_connection_setup_timeout = EVER;
+        config.client.socket_connection_setup_timeout_max = EVER;
+    }),
+    ("socket_connection_setup_timeout_max", |config| {
+        config.client.socket_connection_setup_timeout_max = EVER
+    }),
+    ("metadata_recovery_rebootstrap_trigger", |config| {
+        config.client.metadata_recovery_rebootstrap_trigger = EVER
+    }),
 ];
 
 /// Each of them alone, in both protocols: it reads, asks, commits and closes.

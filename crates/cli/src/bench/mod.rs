@@ -37,7 +37,7 @@ pub(crate) async fn run(common: &Common, args: Bench) -> Result<(), Failure> {
 
 async fn consume(common: &Common, args: BenchConsume) -> Result<(), Failure> {
     let config = config(common, &args)?;
-    let closing = config.default_api_timeout;
+    let closing = config.client.default_api_timeout;
     let mut stop = Stop::listen()?;
     let mut consumer = Builder::from_config(config).build().await?;
     let measured = match stop.or(begin(&mut consumer, &args)).await {

@@ -73,7 +73,7 @@ pub(crate) async fn run(common: &Common, args: Consume) -> Result<(), Failure> {
     let output = Output::stdout();
     let progress = Progress::new(output.is_terminal(), common.quiet);
     let printer = Printer::new(common.json, args.format.clone(), output.is_terminal());
-    let closing = consumer.config().default_api_timeout;
+    let closing = consumer.config().client.default_api_timeout;
     let commits = consumer.config().group_id.is_some() && consumer.config().enable_auto_commit;
     let idle = args.idle_timeout.map(|millis| Duration::from_millis(millis.unsigned_abs()));
     let mut reading =

@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use offtake::{
-    TopicPartition,
-    admin::{Admin, GroupDescription, GroupMember},
-};
+use offtake::TopicPartition;
+use offtake_admin::{Admin, GroupDescription, GroupMember};
 use serde_json::{Value, json};
 
 use super::lag::{self, Row};

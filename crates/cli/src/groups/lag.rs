@@ -5,11 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use offtake::{
-    OffsetAndMetadata, TopicPartition,
-    admin::{Admin, GroupDescription, GroupMember, OffsetSpec},
-    config::IsolationLevel,
-};
+use offtake::{OffsetAndMetadata, TopicPartition, config::IsolationLevel};
+use offtake_admin::{Admin, GroupDescription, GroupMember, OffsetSpec};
 use serde_json::{Value, json};
 
 use crate::{failure::Failure, text::table::Sheet};

@@ -7,7 +7,7 @@ mod plan;
 mod reset;
 mod scope;
 
-use offtake::admin::Admin;
+use offtake_admin::Admin;
 use serde_json::json;
 
 pub(crate) use scope::Scope;
@@ -22,7 +22,7 @@ use crate::{
 
 pub(crate) async fn run(common: &Common, args: Groups) -> Result<(), Failure> {
     let config = setup::config(common)?;
-    let limit = config.default_api_timeout;
+    let limit = config.client.default_api_timeout;
     let mut admin = Admin::new(config)?;
     admin.within(limit);
     let mut output = Output::stdout();

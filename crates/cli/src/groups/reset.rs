@@ -3,11 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use offtake::{
-    OffsetAndMetadata, TopicPartition,
-    admin::{Admin, ErrorCode, GroupDescription, OffsetSpec},
-    config::IsolationLevel,
-};
+use offtake::{OffsetAndMetadata, TopicPartition, config::IsolationLevel};
+use offtake_admin::{Admin, ErrorCode, GroupDescription, OffsetSpec};
 use serde_json::json;
 
 use super::{
@@ -225,7 +222,7 @@ fn print(group: &str, steps: &[Step], executed: &BTreeSet<TopicPartition>, json:
 
 #[cfg(test)]
 mod tests {
-    use offtake::admin::{BrokerId, GroupMember};
+    use offtake_admin::{BrokerId, GroupMember};
 
     use super::*;
 

@@ -5,7 +5,8 @@ use std::{
     str::FromStr,
 };
 
-use offtake::{TopicPartition, admin::TopicDescription};
+use offtake::TopicPartition;
+use offtake_admin::TopicDescription;
 
 use crate::failure::Failure;
 

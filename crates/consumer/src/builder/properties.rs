@@ -131,7 +131,8 @@ mod tests {
     use crate::{Consumer, config::Config};
 
     fn built(builder: Builder) -> Config {
-        builder.into_parts().unwrap().0
+        assert!(builder.mistakes.is_empty(), "{:?}", builder.mistakes);
+        builder.into_parts().0
     }
 
     #[test]
@@ -202,9 +203,9 @@ mod tests {
                 .property("isolation.level", IsolationLevel::ReadCommitted),
         );
         assert_eq!((config.max_poll_records, config.fetch_min_bytes), (5, 6));
-        assert_eq!((config.client_id.as_str(), config.enable_auto_commit), ("x", false));
+        assert_eq!((config.client.client_id.as_str(), config.enable_auto_commit), ("x", false));
         assert_eq!(config.isolation_level, IsolationLevel::ReadCommitted);
-        assert_eq!(config.bootstrap_servers.len(), 2);
+        assert_eq!(config.client.bootstrap_servers.len(), 2);
     }
 
     #[tokio::test]

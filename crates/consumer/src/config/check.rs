@@ -1,44 +1,18 @@
-//! Properties that exclude one another, as Java refuses them: all that are found, in one error.
+//! Properties that exclude one another, as Java refuses them.
 
 use std::time::Duration;
 
-use super::{Config, ConfigError, GroupProtocol, properties};
+use super::{Config, GroupProtocol, Properties};
 
 impl Config {
-    /// Refuses what cannot be meant: combinations that exclude one another, and numbers that only make sense together.
-    ///
-    /// # Errors
-    /// All of them at once ([`ConfigError::mistakes`]).
-    pub fn validate(&self) -> Result<(), ConfigError> {
-        self.validate_beside(Vec::new())
-    }
-
-    /// The same, of a configuration for which these mistakes were made: a value that was refused is not there, so what it
-    /// may be in conflict with is not known.
-    pub(crate) fn validate_beside(&self, mut mistakes: Vec<ConfigError>) -> Result<(), ConfigError> {
-        let refused: Vec<_> = mistakes
-            .iter()
-            .flat_map(ConfigError::mistakes)
-            .filter_map(ConfigError::property)
-            .map(|name| format!("`{}`", properties::canonical(name)))
-            .collect();
-        let mut conflicts = self.conflicts();
-        conflicts.retain(|text| !refused.iter().any(|name| text.contains(name)));
-        mistakes.extend(conflicts.into_iter().map(ConfigError::Conflict));
-        ConfigError::all(mistakes)
-    }
-
-    fn conflicts(&self) -> Vec<String> {
-        let mut conflicts = Vec::new();
-        if self.bootstrap_servers.is_empty() {
-            conflicts.push("`bootstrap.servers` is empty: give at least one `host:port`".to_owned());
-        }
+    pub(super) fn find_conflicts(&self) -> Vec<String> {
+        let mut conflicts = self.client.conflicts();
         self.check_group(&mut conflicts);
-        if self.fetch_max_wait >= self.request_timeout {
+        if self.fetch_max_wait >= self.client.request_timeout {
             conflicts.push(format!(
                 "`fetch.max.wait.ms` ({}) must be less than `request.timeout.ms` ({}): every idle fetch would time out",
                 self.fetch_max_wait.as_millis(),
-                self.request_timeout.as_millis()
+                self.client.request_timeout.as_millis()
             ));
         }
         conflicts

@@ -30,25 +30,6 @@ impl fmt::Display for AutoOffsetReset {
     }
 }
 
-/// What to do when none of the known brokers can be reached: `metadata.recovery.strategy` (KIP-899).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum MetadataRecoveryStrategy {
-    /// Go on trying them.
-    None,
-    /// Begin again from `bootstrap.servers`.
-    Rebootstrap,
-}
-
-impl fmt::Display for MetadataRecoveryStrategy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::None => f.write_str("none"),
-            Self::Rebootstrap => f.write_str("rebootstrap"),
-        }
-    }
-}
-
 /// A way to divide partitions among the members of a classic group: `partition.assignment.strategy`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]

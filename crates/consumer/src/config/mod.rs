@@ -33,44 +33,29 @@
 //! # }
 //! ```
 
-mod address;
 mod assignors;
 mod check;
 mod choices;
-mod error;
-mod file;
-mod foreign;
 mod java;
-mod nearest;
 mod other;
-mod properties;
 mod setters;
-mod sources;
 #[cfg(test)]
 mod tests;
-mod value;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
-pub use choices::{
-    AssignmentStrategy, AutoOffsetReset, GroupProtocol, IsolationLevel, MetadataRecoveryStrategy,
+pub use choices::{AssignmentStrategy, AutoOffsetReset, GroupProtocol, IsolationLevel};
+pub use offtake_client::config::{
+    ClientConfig, ConfigError, Ignored, MetadataRecoveryStrategy, Shown, parse_properties,
 };
-pub use error::{ConfigError, Shown};
-pub use file::parse_properties;
-pub use sources::Ignored;
-
-use properties::Meaning;
-use value::Value;
+use offtake_client::config::{Properties, Property};
 
 /// What a consumer is told. See the [module](self) for the names.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Config {
-    /// `bootstrap.servers`: the brokers to ask first, as host and port. Must not be empty.
-    pub bootstrap_servers: Vec<(String, u16)>,
-    /// `client.id`: what brokers call this client in their logs and quotas. Empty: a name is made.
-    pub client_id: String,
-    /// `client.rack`: where this client is, so that it may read from a replica nearby (KIP-392). Empty: unknown.
-    pub client_rack: String,
+    /// What every client is told: where the brokers are, and how long to wait for them.
+    pub client: ClientConfig,
 
     /// `group.id`: the group to be a member of, and whose offsets are committed. Without one, only hand assignment.
     pub group_id: Option<String>,
@@ -120,7 +105,9 @@ pub struct Config {
 
     /// `fetch.min.bytes`: 1. The broker waits until it has so many.
     pub fetch_min_bytes: u32,
-    /// `fetch.max.bytes`: 50 MiB in one response, unless the first batch alone is larger.
+    /// `fetch.max.bytes`: 50 MiB in one response, unless the first batch alone is larger. More than
+    /// `receive.message.max.bytes` raises that: see [`largest_response`](Self::largest_response). A partition whose next batch
+    /// comes in a larger response than that stops there ([`TooLarge`](crate::ErrorKind::TooLarge)).
     pub fetch_max_bytes: u32,
     /// `fetch.max.wait.ms`: 500 ms, how long the broker waits for `fetch.min.bytes`.
     pub fetch_max_wait: Duration,
@@ -146,53 +133,12 @@ pub struct Config {
     pub fetch_buffer_max_bytes: usize,
     /// `decompressed.batch.max.bytes`, ours: 64 MiB, the most that one batch may inflate to.
     pub decompressed_batch_max_bytes: usize,
-    /// `receive.message.max.bytes`, librdkafka's: 100 000 000, the largest response that is read. A larger
-    /// `fetch.max.bytes` raises it: see [`largest_response`](Self::largest_response). A partition whose next batch
-    /// comes in a larger one stops there ([`TooLarge`](crate::ErrorKind::TooLarge)).
-    pub receive_message_max_bytes: u32,
-
-    /// `request.timeout.ms`: 30 s for one answer of one broker.
-    pub request_timeout: Duration,
-    /// `default.api.timeout.ms`: 60 s for a call of the application, retries included.
-    pub default_api_timeout: Duration,
-    /// `retry.backoff.ms`: 100 ms before the first retry.
-    pub retry_backoff: Duration,
-    /// `retry.backoff.max.ms`: 1 s before the later ones.
-    pub retry_backoff_max: Duration,
-    /// `reconnect.backoff.ms`: 50 ms before the first attempt to connect again.
-    pub reconnect_backoff: Duration,
-    /// `reconnect.backoff.max.ms`: 1 s before the later ones.
-    pub reconnect_backoff_max: Duration,
-    /// `connections.max.idle.ms`: 9 min until an unused connection is closed; `None` (any negative number) for never.
-    pub connections_max_idle: Option<Duration>,
-    /// `socket.connection.setup.timeout.ms`: 10 s for the first attempt to connect.
-    pub socket_connection_setup_timeout: Duration,
-    /// `socket.connection.setup.timeout.max.ms`: 30 s for the later ones.
-    pub socket_connection_setup_timeout_max: Duration,
-    /// `send.buffer.bytes`: 128 KiB; `None` (-1) for what the system chooses.
-    pub send_buffer: Option<u32>,
-    /// `receive.buffer.bytes`: `None` (-1), what the system chooses and enlarges as needed. Not Java's 64 KiB, which
-    /// caps the speed of a connection over any distance.
-    pub receive_buffer: Option<u32>,
-    /// `metadata.max.age.ms`: 5 min, after which new partitions and topics are looked for.
-    pub metadata_max_age: Duration,
-    /// `metadata.recovery.strategy`: rebootstrap.
-    pub metadata_recovery_strategy: MetadataRecoveryStrategy,
-    /// `metadata.recovery.rebootstrap.trigger.ms`: 5 min without metadata (KIP-1102).
-    pub metadata_recovery_rebootstrap_trigger: Duration,
-
-    /// The properties that were set by name: a combination may be refused only because both were asked for.
-    given: BTreeSet<&'static str>,
-    /// What was set and has no effect, by name.
-    ignored: Vec<Ignored>,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
-            bootstrap_servers: Vec::new(),
-            client_id: String::new(),
-            client_rack: String::new(),
+            client: ClientConfig::default(),
             group_id: None,
             group_instance_id: None,
             group_protocol: GroupProtocol::Classic,
@@ -219,92 +165,56 @@ impl Default for Config {
             max_partition_fetch_bytes: 1 << 20,
             fetch_buffer_max_bytes: 32 << 20,
             decompressed_batch_max_bytes: 64 << 20,
-            receive_message_max_bytes: 100_000_000,
-            request_timeout: Duration::from_secs(30),
-            default_api_timeout: Duration::from_secs(60),
-            retry_backoff: Duration::from_millis(100),
-            retry_backoff_max: Duration::from_secs(1),
-            reconnect_backoff: Duration::from_millis(50),
-            reconnect_backoff_max: Duration::from_secs(1),
-            connections_max_idle: Some(Duration::from_secs(540)),
-            socket_connection_setup_timeout: Duration::from_secs(10),
-            socket_connection_setup_timeout_max: Duration::from_secs(30),
-            send_buffer: Some(128 << 10),
-            receive_buffer: None,
-            metadata_max_age: Duration::from_secs(300),
-            metadata_recovery_strategy: MetadataRecoveryStrategy::Rebootstrap,
-            metadata_recovery_rebootstrap_trigger: Duration::from_secs(300),
-            given: BTreeSet::new(),
-            ignored: Vec::new(),
         }
     }
 }
 
-impl Config {
-    /// Sets one property by its Java name or one of librdkafka's. What excludes one another is found by
-    /// [`validate`](Self::validate) later. One that is known and has no effect here is logged (WARN), and
-    /// [listed](Self::ignored).
-    ///
-    /// # Errors
-    /// An unknown name, or a value that the property does not take; the configuration is as before.
-    pub fn set(&mut self, name: &str, value: &str) -> Result<(), ConfigError> {
-        let Some(mut property) = properties::find(name.trim()) else { return Err(unknown(name.trim())) };
-        let value = Value { name: property.name, text: value, secret: properties::is_secret(property.name) };
-        if let Meaning::Is(other) = property.meaning {
-            property = properties::find(other).unwrap_or(property);
-        }
-        match property.meaning {
-            Meaning::Sets(set) => set(self, value)?,
-            Meaning::Is(_) => {}
-            Meaning::Ignored(why) => self.ignore(value.name, why),
-            Meaning::IgnoredUnless(fine, why) => {
-                if !fine.contains(&value.text()) {
-                    self.ignore(value.name, why);
-                }
-            }
-            Meaning::Only(fine, reason) => {
-                if !fine.contains(&value.text()) {
-                    return Err(ConfigError::Unsupported {
-                        name: value.name.to_owned(),
-                        reason: reason.to_owned(),
-                    });
-                }
-            }
-        }
-        self.given.insert(property.name);
-        Ok(())
+impl Properties for Config {
+    const CLIENT: &'static str = "a consumer";
+
+    fn own() -> &'static [&'static [Property<Self>]] {
+        const OWN: &[&[Property<Config>]] = &[java::JAVA, other::OTHER];
+        OWN
     }
 
+    fn client(&self) -> &ClientConfig {
+        &self.client
+    }
+
+    fn client_mut(&mut self) -> &mut ClientConfig {
+        &mut self.client
+    }
+
+    fn conflicts(&self) -> Vec<String> {
+        self.find_conflicts()
+    }
+}
+
+offtake_client::property_methods!(Config);
+
+impl Config {
     /// Whether this property was set by its name (or an alias of it), be it to its default.
     pub fn is_given(&self, name: &str) -> bool {
-        self.given.contains(name)
+        self.client.is_given(name)
+    }
+
+    /// The properties that were set and have no effect, with the reason: those that are known and change nothing here, and
+    /// those that were left out as not a consumer's.
+    pub fn ignored(&self) -> &[Ignored] {
+        self.client.ignored()
     }
 
     /// The largest response that is read, in bytes: `receive.message.max.bytes`, or room for `fetch.max.bytes`.
     pub fn largest_response(&self) -> usize {
         // Beside records: names and the headers of partitions.
         const MARGIN: u32 = 1 << 20;
-        self.receive_message_max_bytes.max(self.fetch_max_bytes.saturating_add(MARGIN)) as usize
-    }
-
-    /// What brokers are told: `client.id`, or a name of ours.
-    pub(crate) fn sent_client_id(&self) -> &str {
-        if self.client_id.is_empty() { "offtake" } else { &self.client_id }
-    }
-
-    /// Every name that [`set`](Self::set) knows.
-    pub fn known_names() -> impl Iterator<Item = &'static str> {
-        properties::all().map(|property| property.name)
+        self.client.receive_message_max_bytes.max(self.fetch_max_bytes.saturating_add(MARGIN)) as usize
     }
 }
 
-fn unknown(name: &str) -> ConfigError {
-    let shown = name.chars().take(128).flat_map(char::escape_debug).collect();
-    match foreign::owner(name) {
-        Some(owner) => ConfigError::NotConsumers { name: shown, owner },
-        None => {
-            let nearest = nearest::nearest(name, properties::all().map(|known| known.name));
-            ConfigError::Unknown { name: shown, nearest }
-        }
+/// The part of it that every client has.
+impl From<Config> for ClientConfig {
+    fn from(config: Config) -> Self {
+        config.client
     }
 }

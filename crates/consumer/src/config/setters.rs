@@ -2,18 +2,11 @@
 
 use super::{
     Config, ConfigError,
-    address::parse_servers,
-    choices::MetadataRecoveryStrategy,
     choices::{AssignmentStrategy, AutoOffsetReset, GroupProtocol, IsolationLevel},
-    value::{ENDLESS, Value, parse_iso_duration},
 };
+use offtake_client::config::{Value, parse_iso_duration};
 
 type Set = Result<(), ConfigError>;
-
-pub(super) fn servers(c: &mut Config, v: Value<'_>) -> Set {
-    c.bootstrap_servers = parse_servers(v.text).map_err(|expected| v.invalid(expected))?;
-    Ok(())
-}
 
 pub(super) fn group(c: &mut Config, v: Value<'_>) -> Set {
     c.group_id = Some(v.optional().ok_or_else(|| v.invalid("a name that is not empty"))?);
@@ -39,16 +32,6 @@ pub(super) fn protocol(c: &mut Config, v: Value<'_>) -> Set {
 
 pub(super) fn remote_assignor(c: &mut Config, v: Value<'_>) -> Set {
     c.group_remote_assignor = v.optional();
-    Ok(())
-}
-
-pub(super) fn client_id(c: &mut Config, v: Value<'_>) -> Set {
-    c.client_id = v.text().to_owned();
-    Ok(())
-}
-
-pub(super) fn client_rack(c: &mut Config, v: Value<'_>) -> Set {
-    c.client_rack = v.text().to_owned();
     Ok(())
 }
 
@@ -91,34 +74,9 @@ pub(super) fn isolation(c: &mut Config, v: Value<'_>) -> Set {
     Ok(())
 }
 
-/// Any negative number means never.
-pub(super) fn idle(c: &mut Config, v: Value<'_>) -> Set {
-    c.connections_max_idle = if v.number(i64::MIN, i64::MAX)? < 0 { None } else { Some(v.long_millis(0)?) };
-    Ok(())
-}
-
-pub(super) fn recovery(c: &mut Config, v: Value<'_>) -> Set {
-    c.metadata_recovery_strategy = v.word(&[
-        ("rebootstrap", MetadataRecoveryStrategy::Rebootstrap),
-        ("none", MetadataRecoveryStrategy::None),
-    ])?;
-    Ok(())
-}
-
-/// Bytes, or -1 for what the system chooses.
-pub(super) fn socket_buffer(v: Value<'_>) -> Result<Option<u32>, ConfigError> {
-    if v.text() == "-1" { Ok(None) } else { v.bytes(0).map(Some) }
-}
-
 /// librdkafka counts its queue in KiB.
 pub(super) fn queue_kbytes(c: &mut Config, v: Value<'_>) -> Set {
     let kib: usize = v.number(1, 2_097_151)?;
     c.fetch_buffer_max_bytes = kib.saturating_mul(1024);
-    Ok(())
-}
-
-/// librdkafka has -1 for "only when something asks for it".
-pub(super) fn refresh_interval(c: &mut Config, v: Value<'_>) -> Set {
-    c.metadata_max_age = if v.text() == "-1" { ENDLESS } else { v.millis(1)? };
     Ok(())
 }

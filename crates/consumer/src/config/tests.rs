@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+use offtake_client::config::{is_secret, owner};
+
 use super::*;
+
+mod sources;
 
 const SERVERS: (&str, &str) = ("bootstrap.servers", "localhost:9092");
 
@@ -60,35 +64,44 @@ fn java_names() -> Vec<String> {
 fn every_name_of_javas_consumer_is_known_once() {
     let names = java_names();
     assert_eq!(names.len(), 115);
-    for name in &names {
-        assert!(properties::find(name).is_some(), "{name}");
-    }
     let mut all: Vec<_> = Config::known_names().collect();
+    for name in &names {
+        assert!(all.contains(&name.as_str()), "{name}");
+    }
     all.sort_unstable();
     assert!(all.windows(2).all(|two| two[0] != two[1]), "a name twice");
 }
 
 #[test]
 fn aliases_lead_to_properties_that_exist_and_are_no_aliases() {
-    for property in properties::all() {
-        if let Meaning::Is(other) = property.meaning {
-            let other = properties::find(other).unwrap();
-            assert!(!matches!(other.meaning, Meaning::Is(_)), "{}", property.name);
+    let own: Vec<_> = Config::own().iter().copied().flatten().collect();
+    for property in &own {
+        if let Some(other) = property.alias_of() {
+            let other = own.iter().find(|property| property.name() == other).unwrap();
+            assert_eq!(other.alias_of(), None, "{}", property.name());
         }
+    }
+}
+
+/// So that another client that is given one of them knows whose it is.
+#[test]
+fn every_property_of_its_own_is_known_to_be_a_consumers() {
+    for property in Config::own().iter().copied().flatten() {
+        assert_eq!(owner(property.name()), Some("a consumer's"), "{}", property.name());
     }
 }
 
 #[test]
 fn the_defaults_are_javas_and_pass_the_check() {
     let config = with(&[]).unwrap();
-    let mut default = Config { bootstrap_servers: vec![("localhost".to_owned(), 9092)], ..Config::default() };
-    default.given.insert("bootstrap.servers");
+    let mut default = Config::default();
+    default.set(SERVERS.0, SERVERS.1).unwrap();
     assert_eq!(config, default);
     assert!(config.enable_auto_commit && config.check_crcs && config.allow_auto_create_topics);
     assert_eq!(config.auto_offset_reset, AutoOffsetReset::Latest);
     assert_eq!(config.isolation_level, IsolationLevel::ReadUncommitted);
     assert_eq!((config.fetch_max_bytes, config.max_partition_fetch_bytes), (52_428_800, 1_048_576));
-    assert_eq!(config.send_buffer, Some(131_072));
+    assert_eq!(config.client.send_buffer, Some(131_072));
 }
 
 #[test]
@@ -109,10 +122,10 @@ fn values_are_read_with_their_units() {
     assert_eq!(config.session_timeout, Duration::from_secs(10));
     assert_eq!(config.max_poll_records, 7);
     assert!(!config.enable_auto_commit);
-    assert_eq!((config.connections_max_idle, config.send_buffer), (None, None));
+    assert_eq!((config.client.connections_max_idle, config.client.send_buffer), (None, None));
     assert_eq!(config.auto_offset_reset, AutoOffsetReset::ByDuration(Duration::from_secs(36 * 3600)));
     assert_eq!(config.isolation_level, IsolationLevel::ReadCommitted);
-    assert!(config.metadata_max_age > Duration::from_secs(86_400 * 365));
+    assert!(config.client.metadata_max_age > Duration::from_secs(86_400 * 365));
     assert!(config.is_given("group.id") && !config.is_given("client.id"));
 }
 
@@ -132,13 +145,13 @@ fn librdkafkas_names_and_words_mean_what_they_mean_there() {
         ("enable.partition.eof", "false"),
     ])
     .unwrap();
-    assert_eq!(config.bootstrap_servers, [("a".to_owned(), 1), ("b".to_owned(), 2)]);
+    assert_eq!(config.client.bootstrap_servers, [("a".to_owned(), 1), ("b".to_owned(), 2)]);
     assert_eq!(config.fetch_max_wait, Duration::from_millis(100));
     assert_eq!(config.max_partition_fetch_bytes, 2000);
     assert_eq!(config.fetch_buffer_max_bytes, 1 << 20);
-    assert_eq!(config.request_timeout, Duration::from_secs(20));
-    assert_eq!(config.metadata_max_age, Duration::from_secs(60));
-    assert_eq!(config.receive_message_max_bytes, 60_000_000);
+    assert_eq!(config.client.request_timeout, Duration::from_secs(20));
+    assert_eq!(config.client.metadata_max_age, Duration::from_secs(60));
+    assert_eq!(config.client.receive_message_max_bytes, 60_000_000);
     assert!(!config.enable_auto_offset_store);
     for (word, reset) in [
         ("smallest", AutoOffsetReset::Earliest),
@@ -305,6 +318,6 @@ fn secrets_are_neither_kept_nor_shown() {
     let config = with(&[("sasl.jaas.config", "password=hunter2"), ("ssl.key.password", "hunter2")]).unwrap();
     assert!(!format!("{config:?}").contains("hunter2"));
     for name in java_names().iter().filter(|name| name.contains("password") || name.contains("secret")) {
-        assert!(properties::is_secret(name), "{name}");
+        assert!(is_secret(name), "{name}");
     }
 }

@@ -26,7 +26,7 @@ impl Consumer {
     /// the records will be delivered again, perhaps to another member. [`Error::commit_report`] tells partition by
     /// partition. `Misuse` of a consumer whose records are finished one by one.
     pub async fn commit(&mut self, records: &Records) -> Result<()> {
-        self.commit_within(records, self.handle.config.default_api_timeout).await
+        self.commit_within(records, self.handle.config.client.default_api_timeout).await
     }
 
     /// The same, retrying until `timeout` has passed.
@@ -40,7 +40,7 @@ impl Consumer {
     /// # Errors
     /// `Closed`, and `Misuse` as of [`commit`](Self::commit).
     pub fn commit_async(&mut self, records: &Records) -> Result<Committing> {
-        self.begin_commit(records, self.handle.config.default_api_timeout)
+        self.begin_commit(records, self.handle.config.client.default_api_timeout)
     }
 
     fn begin_commit(&mut self, records: &Records, timeout: Duration) -> Result<Committing> {
@@ -57,7 +57,7 @@ impl Consumer {
     /// Commits everything that is finished: what was stored or finished one by one, or with `enable.auto.offset.store` (the
     /// default) what `poll` has handed out so far.
     pub async fn commit_finished(&mut self) -> Result<()> {
-        self.commit_finished_within(self.handle.config.default_api_timeout).await
+        self.commit_finished_within(self.handle.config.client.default_api_timeout).await
     }
 
     /// The same, retrying until `timeout` has passed.
@@ -76,7 +76,7 @@ impl Consumer {
         &mut self,
         offsets: impl IntoIterator<Item = (P, O)>,
     ) -> Result<()> {
-        self.commit_offsets_within(offsets, self.handle.config.default_api_timeout).await
+        self.commit_offsets_within(offsets, self.handle.config.client.default_api_timeout).await
     }
 
     /// The same, retrying until `timeout` has passed.

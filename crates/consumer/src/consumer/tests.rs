@@ -14,6 +14,7 @@ use tokio::{sync::mpsc, time::advance};
 use super::*;
 use crate::{
     Event, Listener, ListenerFuture, OffsetAndTimestamp, Rebalance, StartAt, Ticket,
+    builder::Builder,
     engine::command::ListAt,
     gauges::PartitionGauges,
     inbox::{self, Data, InboxSender},
@@ -276,7 +277,7 @@ fn unanswered(
     build: impl FnOnce(Builder) -> Builder,
 ) -> (Consumer, Engine, mpsc::UnboundedReceiver<Command>) {
     let builder = build(Consumer::builder("localhost:9092").group("readers"));
-    let (config, parts) = builder.into_parts().unwrap();
+    let (config, parts, _) = builder.into_parts();
     let (commands, commanded) = mpsc::unbounded_channel();
     let (sender, receiver) = inbox::inbox();
     let shared = Arc::new(Shared::new(clock::now()));

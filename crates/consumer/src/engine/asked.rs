@@ -9,7 +9,7 @@ use offtake_offsets::{CommitId, QueryId, SeekError};
 use super::{
     Engine, Life, answer,
     command::{Answer, Command, LAST_SECOND, Reply, Subscription},
-    is_current, no_group, not_assigned, rooms,
+    is_current, machine_config, no_group, not_assigned,
     waiters::{Listing, Question, QuestionReply},
 };
 use crate::{
@@ -88,7 +88,8 @@ impl Engine {
                     missing_since: None,
                     reply,
                 };
-                let specs = partitions.into_iter().map(|(partition, at)| (partition, rooms::list_spec(at)));
+                let specs =
+                    partitions.into_iter().map(|(partition, at)| (partition, machine_config::list_spec(at)));
                 let id = self.offsets.list_offsets(now, specs, deadline);
                 self.ask(now, id, Question { topics, reply: QuestionReply::List(listing) });
             }
@@ -194,7 +195,7 @@ impl Engine {
             return Err(no_group("subscribe"));
         }
         if self.member.is_none() {
-            let config = rooms::group(&self.config, &self.assignors, self.seed ^ 4);
+            let config = machine_config::group(&self.config, &self.assignors, self.seed ^ 4);
             let member =
                 Member::new(config).map_err(|error| Error::new(ErrorKind::Config, error.to_string()))?;
             self.member = Some(member);

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use offtake_machine::{Identity, TopicPartition, coordinator, metadata};
 
-use super::{Engine, Life, Machine, is_current, rooms};
+use super::{Engine, Life, Machine, is_current, results};
 use crate::{
     error::{Error, ErrorKind},
     event::Event,
@@ -73,7 +73,7 @@ impl Engine {
             }
             coordinator::Event::Refused(code) => {
                 let group = self.config.group_id.as_deref().unwrap_or_default();
-                self.fail(rooms::coordinator_refused(group, code));
+                self.fail(results::coordinator_refused(group, code));
             }
             coordinator::Event::LookupFailed(error) => {
                 tracing::debug!(%error, "the group coordinator cannot be looked up; trying again");
@@ -134,7 +134,7 @@ impl Engine {
             }
             Said::Failed(error) => {
                 self.group_failed = true;
-                self.fail(rooms::group_failed(&error));
+                self.fail(results::group_failed(&error));
             }
             Said::CoordinatorFailing(what) => {
                 tracing::warn!(what, "the group coordinator does not answer as it should; trying again");
@@ -222,7 +222,7 @@ impl Engine {
             Said::PartitionFailed { partition, token, error, .. } => {
                 // It goes on nowhere: there is no record that a jump could be told ahead of.
                 self.outbox.take_jumps(&partition);
-                let (stops, told) = (error.stops(), rooms::offsets_failed(&partition, &error));
+                let (stops, told) = (error.stops(), results::offsets_failed(&partition, &error));
                 self.partition_failed(partition, token, told, stops);
             }
             Said::RefreshMetadata => self.metadata.refresh(now),
@@ -271,7 +271,7 @@ impl Engine {
                 self.offsets.validate(now, &partition, token, position);
             }
             Said::PartitionFailed { partition, token, error, .. } => {
-                let (stops, told) = (error.stops(), rooms::fetch_failed(&partition, &error));
+                let (stops, told) = (error.stops(), results::fetch_failed(&partition, &error));
                 self.partition_failed(partition, token, told, stops);
             }
             Said::Watermarks { partition, token, watermarks } => {
@@ -291,7 +291,7 @@ impl Engine {
             }
             Said::BrokerFailing { broker, error } => {
                 tracing::warn!(%broker, %error, "fetching fails; trying again");
-                self.sink.tell(|| Event::Error(rooms::broker_failing(broker, &error)));
+                self.sink.tell(|| Event::Error(results::broker_failing(broker, &error)));
             }
             Said::BrokerRecovered { broker } => tracing::info!(%broker, "fetching works again"),
         }

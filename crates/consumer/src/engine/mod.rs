@@ -1,37 +1,35 @@
 //! One consumer's engine: a machine of machines.
 //!
 //! Owns the metadata, the coordinator, the group's member, the offsets and the fetcher, and turns one's events into
-//! another's commands; none of them knows another. Like them it owns no socket and reads no clock: the [`driver`] does.
+//! another's commands; none of them knows another. Like them it owns no socket and reads no clock: the loop of
+//! `offtake-client` has both.
 //!
 //! A partition is always in exactly one hand: waiting in `offsets`, flowing in `fetch`, or gone.
 
 mod asked;
 pub(crate) mod command;
-pub(crate) mod driver;
+mod driven;
 mod events;
-mod hands;
 mod lookups;
+mod machine_config;
 mod membership_log;
 mod missing;
 mod outbox;
 mod ownership;
 mod reach;
-mod rooms;
+mod results;
 mod silence;
 mod subscriptions;
 mod topics;
 mod unfinished;
 mod waiters;
 
-pub(crate) use rooms::net_config;
-
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use offtake_fetch::Fetcher;
 use offtake_group::{GroupMembership, Member, RevocationId, Stage, Strategy};
 use offtake_machine::{
-    Answer, BrokerId, CallError, CallId, Cluster, Coordinator, Metadata, Target, Token, TopicPartition,
-    Transmit, earliest,
+    Answer, CallError, CallId, Coordinator, Metadata, Target, Token, TopicPartition, Transmit, earliest,
 };
 use offtake_net::Lane;
 use offtake_offsets::Offsets;
@@ -50,13 +48,13 @@ use self::{
     waiters::Waiters,
 };
 use crate::{
-    builder::Parts,
     config::{Config, IsolationLevel},
     error::{Error, ErrorKind, Result},
     event::{Event, Sink},
     gauges::PartitionGauges,
     health::{Loss, MembershipState, Vitals},
     inbox::Control,
+    ledgers::Ledgers,
     offsets::StartAt,
     partition_list::PartitionList,
     shared::Shared,
@@ -143,6 +141,20 @@ pub(crate) struct Engine {
     life: Life,
 }
 
+/// What an engine is told beside the configuration.
+#[derive(Debug)]
+pub(crate) struct EngineParts {
+    pub(crate) sink: Sink,
+    /// Where to begin where nothing is committed, if the application has said so.
+    pub(crate) begin_at: Option<StartAt>,
+    /// What to vote for in a classic group.
+    pub(crate) assignors: Vec<Strategy>,
+    /// Of records that are finished one by one.
+    pub(crate) ledgers: Option<Arc<Ledgers>>,
+    /// Whether nothing but a stopped process keeps the engine from running.
+    pub(crate) has_own_thread: bool,
+}
+
 impl Engine {
     pub(crate) fn new(
         now: Instant,
@@ -150,26 +162,26 @@ impl Engine {
         seed: u64,
         config: Arc<Config>,
         shared: Arc<Shared>,
-        parts: &Parts,
+        parts: EngineParts,
     ) -> Self {
-        let backoff = rooms::backoff(&config);
+        let backoff = config.client.backoff();
         let coordinator = config
             .group_id
             .as_ref()
-            .map(|group| Coordinator::new(group, config.request_timeout, backoff, seed ^ 1));
+            .map(|group| Coordinator::new(group, config.client.request_timeout, backoff, seed ^ 1));
         Self {
             seed,
-            begin_at: parts.begin_at.clone(),
-            assignors: parts.assignors.clone(),
-            metadata: Metadata::new(now, rooms::metadata(&config, seed)),
+            begin_at: parts.begin_at,
+            assignors: parts.assignors,
+            metadata: Metadata::new(now, config.client.metadata(config.allow_auto_create_topics, seed)),
             coordinator,
             member: None,
-            offsets: Offsets::new(rooms::offsets(&config, seed ^ 2, (now, wall_ms))),
-            fetch: Fetcher::new(rooms::fetch(&config, seed ^ 3)),
+            offsets: Offsets::new(machine_config::offsets(&config, seed ^ 2, (now, wall_ms))),
+            fetch: Fetcher::new(machine_config::fetch(&config, seed ^ 3)),
             subscriptions: Subscriptions::none(),
             missing: MissingTopics::default(),
             ownership: Ownership::default(),
-            waiters: Waiters::new(Lookups::new(&config.bootstrap_servers)),
+            waiters: Waiters::new(Lookups::new(&config.client.bootstrap_servers)),
             reach: Reach::default(),
             outbox: Outbox::default(),
             routes: BTreeMap::new(),
@@ -177,34 +189,15 @@ impl Engine {
             withdrawals: Vec::new(),
             group_failed: false,
             polled: None,
-            silence: Silence::default(),
+            silence: Silence::new(parts.has_own_thread),
             log: MembershipLog::default(),
-            unfinished: parts.ledgers.clone().map(|ledgers| UnfinishedWatch::new(now, ledgers)),
+            unfinished: parts.ledgers.map(|ledgers| UnfinishedWatch::new(now, ledgers)),
             vitals: Arc::new(Vitals::new(now, shared.clone())),
             life: Life::Open,
             config,
             shared,
-            sink: parts.sink.clone(),
+            sink: parts.sink,
         }
-    }
-
-    /// The newest view, if it changed since the last call.
-    pub(crate) fn changed_cluster(&mut self) -> Option<Arc<Cluster>> {
-        self.reach.take_new_cluster().then(|| self.metadata.cluster().clone())
-    }
-
-    /// A broker's address that came from elsewhere than the metadata.
-    pub(crate) fn found_broker(&mut self) -> Option<(BrokerId, String, u16)> {
-        self.reach.next_found()
-    }
-
-    /// Whether to start again from the bootstrap servers.
-    pub(crate) fn wants_rebootstrap(&mut self) -> bool {
-        self.reach.take_rebootstrap()
-    }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        matches!(self.life, Life::Closed)
     }
 
     // ---- the end -------------------------------------------------------------------------------------------------
@@ -405,11 +398,6 @@ impl Engine {
         self.next_tag = self.next_tag.wrapping_add(1);
         self.routes.insert(self.next_tag, Route { machine: room, id: transmit.id, to: transmit.to });
         Some((self.next_tag, lane, transmit))
-    }
-
-    /// The tag of a call that is not to be sent any more.
-    pub(crate) fn next_withdrawal(&mut self) -> Option<u64> {
-        self.withdrawals.pop()
     }
 
     /// A machine wants a call of its own back, if it has not been sent yet.

@@ -36,6 +36,12 @@ pub(super) struct Silence {
     warns: bool,
 }
 
+impl Silence {
+    pub(super) fn new(own_thread: bool) -> Self {
+        Self { own_thread, ..Self::default() }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Probe {
     #[default]
@@ -46,11 +52,6 @@ enum Probe {
 }
 
 impl Engine {
-    /// The engine has a thread of its own.
-    pub(crate) fn has_own_thread(&mut self) {
-        self.silence.own_thread = true;
-    }
-
     pub(super) fn runs_on(&mut self, runtime: runtime::Handle) {
         self.silence.runtime = Some(runtime);
     }
@@ -153,31 +154,5 @@ impl Engine {
             }
         };
         (silent, stall)
-    }
-}
-
-/// Carries a probe: spawns it, and hears of it.
-#[derive(Debug, Default)]
-pub(super) struct Probing(Option<tokio::sync::oneshot::Receiver<()>>);
-
-impl Probing {
-    pub(super) fn send(&mut self, runtime: &runtime::Handle) {
-        let (run, was_run) = tokio::sync::oneshot::channel();
-        runtime.spawn(async move {
-            let _ = run.send(());
-        });
-        self.0 = Some(was_run);
-    }
-
-    /// Ready when the runtime has run it; never if it will not.
-    pub(super) async fn answered(&mut self) {
-        let answer = match &mut self.0 {
-            Some(answer) => answer.await,
-            None => std::future::pending().await,
-        };
-        self.0 = None;
-        if answer.is_err() {
-            std::future::pending::<()>().await;
-        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use offtake_client::engine::Engine as _;
 use offtake_machine::{Position, Topic};
 use tokio::sync::oneshot;
 
@@ -9,18 +10,18 @@ use super::{
     command::{Command, Subscription},
     *,
 };
-use crate::{builder::Builder, clock, inbox::Data};
+use crate::{builder::Builder, clock, consumer::Consumer, inbox::Data};
 
 fn orders(partition: i32) -> TopicPartition {
     TopicPartition::new("orders", partition)
 }
 
 fn engine(build: impl FnOnce(Builder) -> Builder) -> (Engine, Instant) {
-    let (config, mut parts) = build(Builder::new("localhost:9092").group("readers")).into_parts().unwrap();
-    parts.assignors = config.assignors(&[]).unwrap();
+    let (config, _, parts) = build(Consumer::builder("localhost:9092").group("readers")).into_parts();
+    let parts = EngineParts { assignors: config.assignors(&[]).unwrap(), ..parts };
     let now = clock::now();
     let shared = Arc::new(Shared::new(now));
-    (Engine::new(now, 0, 7, config.into(), shared, &parts), now)
+    (Engine::new(now, 0, 7, config.into(), shared, parts), now)
 }
 
 impl Engine {

@@ -12,7 +12,7 @@ use offtake_wire::ErrorCode;
 use super::{
     command::Reply,
     lookups::{self, Lookups},
-    rooms,
+    results,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -108,7 +108,7 @@ impl Waiters {
         outcome: CommitOutcome,
         explain: impl Fn(Error) -> Error,
     ) -> Option<Error> {
-        let result = rooms::committed(outcome, explain);
+        let result = results::committed(outcome, explain);
         let error = match self.commits.remove(&id).flatten() {
             // Whoever has stopped waiting has not been told.
             Some(reply) => reply.send(result).err().and_then(Result::err)?,
@@ -170,11 +170,11 @@ impl Waiters {
 
     pub(super) fn question_done(&mut self, id: QueryId, outcome: QueryOutcome, cluster: &Cluster) {
         match self.questions.remove(&id).map(|question| question.reply) {
-            Some(QuestionReply::Committed(reply)) => drop(reply.send(rooms::committed_offsets(outcome))),
+            Some(QuestionReply::Committed(reply)) => drop(reply.send(results::committed_offsets(outcome))),
             Some(QuestionReply::List(listing)) => {
                 // It was waited for until the time was up.
                 let missing = listing.missing_since.and_then(|_| listing.missing(cluster));
-                let listed = rooms::listed_offsets(outcome).map_err(|error| missing.unwrap_or(error));
+                let listed = results::listed_offsets(outcome).map_err(|error| missing.unwrap_or(error));
                 let _ = listing.reply.send(listed);
             }
             None => {}

@@ -2,7 +2,7 @@ use offtake_fetch::{Charge, VisibleBatches};
 use offtake_machine::{Position, Token, TopicPartition};
 
 use super::*;
-use crate::error::{Error, ErrorKind};
+use crate::error::{self, Error, ErrorKind};
 
 fn failed(message: String) -> Control {
     Control::Failed(Error::new(ErrorKind::Unreachable, message))
@@ -159,7 +159,7 @@ fn i7_what_was_said_of_a_position_before_a_seek_is_coalesced_away_and_its_record
     let mut queue = VecDeque::from([
         started(0, 0, 1),
         chunk(0, 0),
-        Data::Failed { partition: orders(0), token: token(0), error: Error::closed() },
+        Data::Failed { partition: orders(0), token: token(0), error: error::closed() },
         Data::Sought { partition: orders(0), token: token(1), position: None },
         started(1, 0, 1),
         Data::Sought { partition: orders(0), token: token(2), position: None },
@@ -184,7 +184,7 @@ fn i7_only_what_was_said_before_the_last_seek_is_coalesced_away() {
         let partition = orders(0);
         [
             Data::Started { partition: partition.clone(), token, position: Position::at(5), jumps: vec![] },
-            Data::Failed { partition: partition.clone(), token, error: Error::closed() },
+            Data::Failed { partition: partition.clone(), token, error: error::closed() },
             Data::GiveBack { partition: partition.clone(), token },
             Data::GivenBack { partition: partition.clone(), token, accepted: true },
             Data::Sought { partition, token, position: None },

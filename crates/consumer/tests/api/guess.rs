@@ -7,10 +7,9 @@ use std::{
 };
 
 use offtake::{
-    Assign, CloseOptions, Consumer, Error, ErrorCode, ErrorKind, GroupMembership, OffsetAndMetadata,
+    Assign, CloseOptions, Consumer, ErrorCode, ErrorKind, GroupMembership, OffsetAndMetadata,
     OffsetAndTimestamp, OwnershipChange, StartAt, Topic, TopicPartition,
-    admin::{Admin, OffsetSpec},
-    config::{AssignmentStrategy, Config, ConfigError, IsolationLevel},
+    config::{AssignmentStrategy, ConfigError},
 };
 
 use crate::support::{A_WHILE, cluster, member, orders, read, reading};
@@ -257,30 +256,6 @@ async fn offsets_are_committed_and_asked_for_by_any_name_of_a_partition() {
 }
 
 #[tokio::test]
-async fn the_admin_client_takes_what_the_consumer_takes() -> Result<(), Error> {
-    let cluster = cluster().await;
-    let mut config = Config::default();
-    config.set("bootstrap.servers", &cluster.bootstrap()).unwrap();
-    let mut admin = Admin::new(config)?;
-    let (partition, read) = (orders(0), IsolationLevel::ReadUncommitted);
-
-    assert_eq!(admin.describe_topics("orders").await?.len(), 1);
-    assert_eq!(admin.describe_topics(&["orders".to_owned(), "returns".to_owned()]).await?.len(), 2);
-    assert_eq!(admin.list_offsets(("orders", 0), OffsetSpec::Latest, read).await?[&partition].offset, 10);
-    assert_eq!(admin.list_offsets(&[orders(0), orders(1)], OffsetSpec::Earliest, read).await?.len(), 2);
-    let altered = admin.alter_offsets("others", [(("orders", 0), 3), (("orders", 1), 4)]).await;
-    assert!(altered.len() == 2 && altered.values().all(Result::is_ok), "{altered:?}");
-    let of_group = admin.list_offsets_of_group("others").await?;
-    assert_eq!(of_group[&partition].offset, 3);
-    assert!(admin.alter_offsets("copy", &of_group).await.values().all(Result::is_ok));
-    assert!(admin.delete_offsets("others", &partition).await[&partition].is_ok());
-    assert_eq!(admin.list_offsets_of_group("others").await?.len(), 1);
-    assert_eq!(admin.list_offsets_of_group("copy").await?.len(), 2);
-    admin.close().await;
-    Ok(())
-}
-
-#[tokio::test]
 async fn records_that_are_taken_by_value_outlive_their_poll() {
     let cluster = cluster().await;
     let mut consumer = member(&cluster).build().await.unwrap();
@@ -339,26 +314,14 @@ fn what_tools_store_can_be_written_and_read() {
 
 #[tokio::test]
 async fn an_error_has_its_cause_and_its_kind_a_name() {
-    let refused = Admin::new(Config::default()).unwrap_err();
+    let refused = Consumer::builder(Vec::<String>::new()).build().await.unwrap_err();
     assert_eq!(
         (refused.kind(), refused.kind().to_string().as_str()),
         (ErrorKind::Config, "invalid configuration")
     );
     let cause = std::error::Error::source(&refused).unwrap();
     assert!(cause.is::<ConfigError>(), "{cause:?}");
-
-    // Nobody listens there any more.
-    let gone = cluster().await;
-    let mut config = Config::default();
-    config.set("bootstrap.servers", &gone.bootstrap()).unwrap();
-    gone.shutdown().await;
-    let mut admin = Admin::new(config).unwrap();
-    admin.within(Duration::from_millis(200));
-    let unreachable = admin.list_topics(false).await.unwrap_err();
-    assert_eq!(unreachable.kind(), ErrorKind::Unreachable, "{unreachable}");
-    let cause = std::error::Error::source(&unreachable).unwrap();
-    assert!(cause.to_string().contains("connection refused"), "{cause}");
-    assert_eq!(unreachable.code(), None::<ErrorCode>);
+    assert_eq!(refused.code(), None::<ErrorCode>);
 }
 
 /// What users build themselves, for tests of their own code, though it may grow.

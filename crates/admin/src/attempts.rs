@@ -1,0 +1,184 @@
+//! What went wrong with one attempt, and whether another may go better.
+
+use std::time::Duration;
+
+use offtake_machine::{Backoff, BackoffConfig, CallError, TopicPartition};
+use offtake_wire::ErrorCode;
+
+use offtake_client::{Error, ErrorKind, clock};
+
+/// Why an attempt failed.
+#[derive(Debug)]
+pub(super) struct AttemptError {
+    pub(super) error: Error,
+    pub(super) retry: Retry,
+}
+
+/// Whether to try again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Retry {
+    Never,
+    /// A few times: most likely it is so, but a broker that has just started says the same (FAILURES B1, B6).
+    AFewTimes,
+    /// Until the deadline: it passes.
+    UntilDeadline,
+}
+
+/// How often [`Retry::AFewTimes`] is believed.
+const A_FEW: u32 = 3;
+
+impl AttemptError {
+    /// No answer. `what` completes "cannot …".
+    pub(super) fn call(what: &str, error: CallError) -> Self {
+        let retry = if error.is_retriable() { Retry::UntilDeadline } else { Retry::Never };
+        let error = Error::from(error);
+        Self {
+            error: Error::new(error.kind(), format!("cannot {what}: {error}")).with_cause_of(&error),
+            retry,
+        }
+    }
+
+    /// The broker answered with an error. `said` is what it has to say about it.
+    pub(super) fn code(what: &str, code: ErrorCode, said: Option<&str>) -> Self {
+        let (_, _, hint) = judge(code);
+        Self::hinted(what, code, said, hint)
+    }
+
+    /// The same where what to do about it depends on what was asked.
+    pub(super) fn hinted(what: &str, code: ErrorCode, said: Option<&str>, hint: &str) -> Self {
+        let (kind, retry, _) = judge(code);
+        let said =
+            said.filter(|said| !said.is_empty()).map(|said| format!(" ({})", said.trim_end_matches('.')));
+        let said = said.unwrap_or_default();
+        let hint = if hint.is_empty() { String::new() } else { format!(": {hint}") };
+        Self { error: Error::new(kind, format!("cannot {what}: {code}{said}{hint}")).with_code(code), retry }
+    }
+
+    /// What no other attempt can change.
+    pub(super) fn never(error: Error) -> Self {
+        Self { error, retry: Retry::Never }
+    }
+
+    /// It concerns this partition alone.
+    pub(super) fn of(self, partition: &TopicPartition) -> Self {
+        Self { error: self.error.with_partition(partition.clone()), ..self }
+    }
+
+    /// The answer makes no sense.
+    pub(super) fn malformed(what: &str, why: &str) -> Self {
+        Self {
+            error: Error::new(ErrorKind::Malformed, format!("cannot {what}: {why}")),
+            retry: Retry::AFewTimes,
+        }
+    }
+}
+
+/// What kind of error a code is, whether it passes, and what to do about it.
+fn judge(code: ErrorCode) -> (ErrorKind, Retry, &'static str) {
+    use ErrorCode as E;
+    match code {
+        E::UnknownTopicOrPartition | E::UnknownTopicId => {
+            (ErrorKind::UnknownTopic, Retry::AFewTimes, "no such topic or partition")
+        }
+        E::InvalidTopicException => (ErrorKind::UnknownTopic, Retry::Never, "that is no name for a topic"),
+        E::TopicAuthorizationFailed | E::GroupAuthorizationFailed | E::ClusterAuthorizationFailed => {
+            (ErrorKind::Authorization, Retry::Never, "an ACL of the cluster forbids it")
+        }
+        E::GroupIdNotFound => (ErrorKind::Group, Retry::Never, "there is no such group"),
+        E::NonEmptyGroup => (
+            ErrorKind::Group,
+            Retry::Never,
+            "it has members: stop them, and wait until they have left or their sessions have ended",
+        ),
+        E::GroupSubscribedToTopic => (
+            ErrorKind::Group,
+            Retry::Never,
+            "a member of the group reads that topic: stop it, or let it subscribe to others",
+        ),
+        E::UnknownMemberId
+        | E::IllegalGeneration
+        | E::RebalanceInProgress
+        | E::FencedInstanceId
+        | E::StaleMemberEpoch => (ErrorKind::Group, Retry::Never, ""),
+        E::InvalidGroupId => (ErrorKind::Group, Retry::Never, "that is no name for a group"),
+        E::UnsupportedVersion => (ErrorKind::Unsupported, Retry::Never, ""),
+        E::TopicAlreadyExists => (ErrorKind::Misuse, Retry::Never, "delete it first, or use it"),
+        code if passes(code) => (ErrorKind::Timeout, Retry::UntilDeadline, ""),
+        _ => (ErrorKind::Misuse, Retry::Never, ""),
+    }
+}
+
+fn passes(code: ErrorCode) -> bool {
+    // Kafka does not call the first retriable, because it is another broker that has to be asked.
+    matches!(code, ErrorCode::NotController | ErrorCode::BrokerNotAvailable) || code.is_retriable()
+}
+
+/// The pauses between attempts, and how many there were.
+#[derive(Debug)]
+pub(super) struct Attempts {
+    backoff: Backoff,
+}
+
+impl Attempts {
+    pub(super) fn new(config: BackoffConfig) -> Self {
+        // One at a time and no herd: the jitter needs no seed of its own.
+        Self { backoff: Backoff::new(config, 1) }
+    }
+
+    /// Waits for the next attempt, or says why there is none.
+    pub(super) async fn after(
+        &mut self,
+        failure: AttemptError,
+        deadline: std::time::Instant,
+        limit: Duration,
+    ) -> Result<(), Error> {
+        let wait = self.backoff.next_wait();
+        match failure.retry {
+            Retry::Never => return Err(failure.error),
+            Retry::AFewTimes if self.backoff.failures() >= A_FEW => return Err(failure.error),
+            Retry::AFewTimes | Retry::UntilDeadline => {}
+        }
+        if clock::now() + wait >= deadline {
+            let seconds = (limit.as_secs_f64() * 10.0).round() / 10.0;
+            let hint = match failure.error.kind() {
+                ErrorKind::Unreachable => ": check the address, and that the broker is up",
+                _ => "",
+            };
+            let message = format!("{}; gave up after {seconds} s{hint}", failure.error);
+            let error = Error::new(failure.error.kind(), message).with_cause_of(&failure.error);
+            return Err(match failure.error.code() {
+                Some(code) => error.with_code(code),
+                None => error,
+            });
+        }
+        tracing::debug!("{}; trying again", failure.error);
+        clock::timeout(wait, std::future::pending::<()>()).await;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_topic_is_asked_for_a_few_times_and_a_missing_leader_until_the_deadline() {
+        assert_eq!(AttemptError::code("x", ErrorCode::UnknownTopicOrPartition, None).retry, Retry::AFewTimes);
+        assert_eq!(AttemptError::code("x", ErrorCode::LeaderNotAvailable, None).retry, Retry::UntilDeadline);
+        assert_eq!(AttemptError::code("x", ErrorCode::NotController, None).retry, Retry::UntilDeadline);
+        assert_eq!(AttemptError::code("x", ErrorCode::TopicAuthorizationFailed, None).retry, Retry::Never);
+    }
+
+    #[test]
+    fn the_sentence_has_what_was_tried_the_code_and_the_brokers_words() {
+        let failure = AttemptError::code(
+            "create topic `t`",
+            ErrorCode::TopicAlreadyExists,
+            Some("Topic 't' already exists."),
+        );
+        assert_eq!(
+            failure.error.to_string(),
+            "cannot create topic `t`: TOPIC_ALREADY_EXISTS (Topic 't' already exists): delete it first, or use it"
+        );
+    }
+}

@@ -1,0 +1,192 @@
+//! Requests and answers, one task's worth: no engine behind it.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use offtake_machine::{Answer, BackoffConfig, BrokerId, CallError, CallId, Cluster, Target, Topic, Transmit};
+use offtake_net::{Lane, Net};
+use offtake_wire::{
+    Api, ErrorCode, Request, Response,
+    messages::metadata::{MetadataRequest, MetadataRequestTopic},
+};
+
+use crate::attempts::{AttemptError, Attempts};
+use offtake_client::{ClientConfig, Result, clock};
+
+/// How long open connections may take to close.
+const CLOSING: Duration = Duration::from_millis(200);
+
+/// TopicSelection topics to look at.
+#[derive(Clone, Debug)]
+pub(super) enum TopicSelection {
+    None,
+    All,
+    Named(Vec<Topic>),
+}
+
+/// The connections, and the deadline arithmetic.
+#[derive(Debug)]
+pub(super) struct Calls {
+    net: Net,
+    next_tag: u64,
+    request_timeout: Duration,
+    backoff: BackoffConfig,
+}
+
+impl Calls {
+    pub(super) fn new(config: &ClientConfig) -> Self {
+        // Where the rotation over brokers begins matters to nobody.
+        let max_frame = config.receive_message_max_bytes as usize;
+        let net = Net::new(config.connections(max_frame, 1), config.bootstrap_servers.clone());
+        Self { net, next_tag: 0, request_timeout: config.request_timeout, backoff: config.backoff() }
+    }
+
+    pub(super) async fn close(self) {
+        self.net.close(clock::now() + CLOSING).await;
+    }
+
+    /// Makes attempts until one works, one fails for good, or the time is over.
+    pub(super) async fn retrying<T>(
+        &mut self,
+        deadline: Instant,
+        mut attempt: impl AsyncFnMut(&mut Self) -> Result<T, AttemptError>,
+    ) -> Result<T> {
+        let limit = deadline.saturating_duration_since(clock::now());
+        let mut attempts = Attempts::new(self.backoff);
+        loop {
+            match attempt(self).await {
+                Ok(done) => return Ok(done),
+                Err(failure) => attempts.after(failure, deadline, limit).await?,
+            }
+        }
+    }
+
+    /// One request, one answer. `what` completes "cannot …".
+    pub(super) async fn call<R>(
+        &mut self,
+        what: &str,
+        deadline: Instant,
+        to: Target,
+        request: R,
+    ) -> Result<R::Response, AttemptError>
+    where
+        R: Api + Into<Request>,
+        R::Response: TryFrom<Response>,
+    {
+        self.call_up_to(R::VERSIONS.max, what, deadline, to, request).await
+    }
+
+    /// The same in no higher version than this.
+    pub(super) async fn call_up_to<R>(
+        &mut self,
+        version: i16,
+        what: &str,
+        deadline: Instant,
+        to: Target,
+        request: R,
+    ) -> Result<R::Response, AttemptError>
+    where
+        R: Api + Into<Request>,
+        R::Response: TryFrom<Response>,
+    {
+        let tag = self.send(deadline, to, request.into(), Some(version));
+        let answer = self.answer(tag).await.map_err(|error| AttemptError::call(what, error))?;
+        answer
+            .response
+            .try_into()
+            .map_err(|_| AttemptError::malformed(what, "the answer is of another request"))
+    }
+
+    /// The same request to several brokers at once; answers in the order of `to`.
+    pub(super) async fn call_each<K, R>(
+        &mut self,
+        deadline: Instant,
+        requests: Vec<(K, BrokerId, R)>,
+    ) -> Vec<(K, BrokerId, Result<R::Response, CallError>)>
+    where
+        R: Api + Into<Request>,
+        R::Response: TryFrom<Response>,
+    {
+        let mut waiting = BTreeMap::new();
+        for (key, broker, request) in requests {
+            let tag = self.send(deadline, Target::Broker(broker), request.into(), None);
+            waiting.insert(tag, (key, broker));
+        }
+        let mut answered = Vec::new();
+        while !waiting.is_empty() {
+            let completion = self.net.next().await;
+            let Some((key, broker)) = waiting.remove(&completion.tag) else { continue };
+            let result = completion.result.and_then(|answer| {
+                let foreign = CallError::Disconnected {
+                    address: broker.to_string(),
+                    reason: "it answered another request".to_owned(),
+                };
+                answer.response.try_into().map_err(|_| foreign)
+            });
+            answered.push((key, broker, result));
+        }
+        answered
+    }
+
+    fn send(&mut self, deadline: Instant, to: Target, request: Request, max_version: Option<i16>) -> u64 {
+        self.next_tag = self.next_tag.wrapping_add(1);
+        let left = deadline.saturating_duration_since(clock::now());
+        // Zero would be refused unsent; the attempt that comes just too late may as well fail by itself.
+        let timeout = left.min(self.request_timeout).max(Duration::from_millis(1));
+        let id = CallId(self.next_tag);
+        self.net.send(self.next_tag, Lane::Control, Transmit { id, to, request, max_version, timeout });
+        self.next_tag
+    }
+
+    async fn answer(&mut self, tag: u64) -> Result<Answer, CallError> {
+        loop {
+            let completion = self.net.next().await;
+            if completion.tag == tag {
+                return completion.result;
+            }
+            // An answer that an abandoned future was waiting for.
+        }
+    }
+
+    /// The cluster as one broker sees it now, and an error for each topic that has one.
+    pub(super) async fn cluster(
+        &mut self,
+        what: &str,
+        deadline: Instant,
+        which: &TopicSelection,
+    ) -> Result<Cluster, AttemptError> {
+        let topics = match which {
+            TopicSelection::None => Some(Vec::new()),
+            TopicSelection::All => None,
+            TopicSelection::Named(names) => Some(
+                names
+                    .iter()
+                    .map(|name| MetadataRequestTopic {
+                        name: Some(name.as_str().to_owned()),
+                        ..MetadataRequestTopic::default()
+                    })
+                    .collect(),
+            ),
+        };
+        let request =
+            MetadataRequest { topics, allow_auto_topic_creation: false, ..MetadataRequest::default() };
+        let answer = self.call(what, deadline, Target::Any, request).await?;
+        if answer.error_code != ErrorCode::None {
+            return Err(AttemptError::code(what, answer.error_code, None));
+        }
+        let asked_all = matches!(which, TopicSelection::All);
+        let cluster = Cluster::from_response(answer, asked_all, &Cluster::default());
+        if cluster.brokers.is_empty() {
+            return Err(AttemptError::malformed(what, "the broker knows of no broker, not even of itself"));
+        }
+        self.net.update_brokers(&cluster);
+        Ok(cluster)
+    }
+
+    /// A broker that FindCoordinator named.
+    pub(super) fn learn(&mut self, broker: BrokerId, host: &str, port: u16) {
+        self.net.learn_broker(broker, host, port);
+    }
+}

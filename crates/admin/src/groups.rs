@@ -1,0 +1,112 @@
+//! TopicSelection groups there are.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use offtake_machine::{BrokerId, Target};
+use offtake_wire::{
+    ErrorCode,
+    messages::{
+        describe_groups::DescribeGroupsRequest,
+        list_groups::{ListGroupsRequest, ListedGroup},
+    },
+};
+
+use crate::{Admin, attempts::AttemptError, calls::TopicSelection};
+use offtake_client::Result;
+
+/// A group, as a broker lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GroupListing {
+    /// Its name.
+    pub group: String,
+    /// `Stable`, `Empty` and so on; empty where nobody says.
+    pub state: String,
+    /// `classic`, `consumer`, `share` or `streams`.
+    pub group_type: String,
+    /// The protocol that the members speak among themselves: `consumer`, `connect`; empty while there are none.
+    pub protocol_type: String,
+    /// The broker that coordinates it.
+    pub coordinator: BrokerId,
+}
+
+impl Admin {
+    /// All groups of the cluster, by name.
+    pub async fn list_groups(&mut self) -> Result<Vec<GroupListing>> {
+        const WHAT: &str = "list the groups";
+        let deadline = self.deadline();
+        let cluster = self
+            .calls
+            .retrying(deadline, async |calls| calls.cluster(WHAT, deadline, &TopicSelection::None).await)
+            .await?;
+        let mut left: Vec<BrokerId> = cluster.brokers.keys().copied().collect();
+        let mut groups = BTreeMap::new();
+        self.calls
+            .retrying(deadline, async |calls| {
+                let requests =
+                    left.iter().map(|broker| ((), *broker, ListGroupsRequest::default())).collect();
+                let mut failure = None;
+                for ((), broker, answer) in calls.call_each(deadline, requests).await {
+                    let what = format!("{WHAT} of {broker}");
+                    let answer = answer.map_err(|error| AttemptError::call(&what, error));
+                    match answer.map(|answer| (answer.error_code, answer.groups)) {
+                        Ok((ErrorCode::None, listed)) => {
+                            left.retain(|other| *other != broker);
+                            groups.extend(listed.into_iter().map(|group| {
+                                let listing = listing(group, broker);
+                                (listing.group.clone(), listing)
+                            }));
+                        }
+                        Ok((code, _)) => failure = Some(AttemptError::code(&what, code, None)),
+                        Err(failed) => failure = Some(failed),
+                    }
+                }
+                failure.map_or(Ok(()), Err)
+            })
+            .await?;
+        self.fill_in_states(deadline, &mut groups).await?;
+        Ok(groups.into_values().collect())
+    }
+
+    /// Brokers before 2.6 list groups without their states.
+    async fn fill_in_states(
+        &mut self,
+        deadline: Instant,
+        groups: &mut BTreeMap<String, GroupListing>,
+    ) -> Result<()> {
+        const WHAT: &str = "describe the groups";
+        let mut by_broker: BTreeMap<BrokerId, Vec<String>> = BTreeMap::new();
+        for listing in groups.values().filter(|listing| listing.state.is_empty()) {
+            by_broker.entry(listing.coordinator).or_default().push(listing.group.clone());
+        }
+        for (broker, names) in by_broker {
+            let described = self
+                .calls
+                .retrying(deadline, async |calls| {
+                    let request =
+                        DescribeGroupsRequest { groups: names.clone(), ..DescribeGroupsRequest::default() };
+                    calls.call(WHAT, deadline, Target::Broker(broker), request).await
+                })
+                .await?;
+            for group in described.groups {
+                if let Some(listing) = groups.get_mut(&group.group_id) {
+                    listing.state = group.group_state;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn listing(group: ListedGroup, coordinator: BrokerId) -> GroupListing {
+    // Brokers that do not say know nothing but classic groups.
+    let group_type =
+        if group.group_type.is_empty() { "classic".to_owned() } else { group.group_type.to_lowercase() };
+    GroupListing {
+        group: group.group_id,
+        state: group.group_state,
+        group_type,
+        protocol_type: group.protocol_type,
+        coordinator,
+    }
+}

@@ -1,0 +1,89 @@
+//! [`Admin`]: topics, groups and offsets of a Kafka cluster, as tools look at them.
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), offtake_admin::Error> {
+//! use offtake_admin::{Admin, ClientConfig};
+//!
+//! let config = ClientConfig::from_properties([("bootstrap.servers", "localhost:9092")])?;
+//! let mut admin = Admin::new(config)?;
+//! for topic in admin.list_topics(false).await? {
+//!     println!("{}: {} partitions", topic.name, topic.partitions.len());
+//! }
+//! admin.close().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Needs a tokio runtime; it lives in the caller's task and keeps nothing going between two calls. Each call ends within
+//! `default.api.timeout.ms`, retries included, or when [`within`](Admin::within) says; what passes by itself (a moved
+//! leader, a coordinator that loads) is waited for until then.
+
+mod attempts;
+mod calls;
+mod coordinator;
+mod describe;
+mod group_offsets;
+mod groups;
+mod offsets;
+mod outcomes;
+mod removal;
+mod topics;
+
+use std::time::{Duration, Instant};
+
+use crate::calls::Calls;
+use offtake_client::clock;
+
+/// Configuration by Java's names.
+pub mod config {
+    pub use offtake_client::config::{
+        ClientConfig, ConfigError, Ignored, MetadataRecoveryStrategy, Shown, parse_properties,
+    };
+}
+pub use config::ClientConfig;
+pub use describe::{GroupDescription, GroupMember};
+pub use groups::GroupListing;
+pub use offsets::{ListedOffset, OffsetSpec};
+pub use offtake_client::{Error, ErrorKind, OneOrMany, Result};
+pub use offtake_machine::{
+    BrokerId, IsolationLevel, OffsetAndMetadata, PartitionInfo, Topic, TopicPartition,
+};
+/// Kafka's error codes, which [`Error::code`] has.
+pub use offtake_wire::ErrorCode;
+pub use removal::MemberToRemove;
+pub use topics::{NewTopic, TopicDescription};
+
+/// A client for looking at a cluster, for creating and deleting topics, and for what groups have committed.
+#[derive(Debug)]
+pub struct Admin {
+    calls: Calls,
+    default_timeout: Duration,
+    /// Overrides `default.api.timeout.ms`.
+    deadline: Option<Instant>,
+}
+
+impl Admin {
+    /// With this configuration; a consumer's does too. No broker is asked yet.
+    ///
+    /// # Errors
+    /// `Config`, with the property and what it may be.
+    pub fn new(config: impl Into<ClientConfig>) -> Result<Self> {
+        let config = config.into();
+        config.validate()?;
+        Ok(Self { calls: Calls::new(&config), default_timeout: config.default_api_timeout, deadline: None })
+    }
+
+    /// Everything from now on ends within this, however many calls it takes.
+    pub fn within(&mut self, limit: Duration) {
+        self.deadline = Some(clock::after(limit));
+    }
+
+    /// Closes the connections.
+    pub async fn close(self) {
+        self.calls.close().await;
+    }
+
+    fn deadline(&self) -> Instant {
+        self.deadline.unwrap_or_else(|| clock::after(self.default_timeout))
+    }
+}

@@ -1,0 +1,185 @@
+//! Removing groups, and members from a group.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Instant,
+};
+
+use offtake_machine::BrokerId;
+use offtake_wire::{
+    ErrorCode,
+    messages::{
+        delete_groups::DeleteGroupsRequest,
+        leave_group::{LeaveGroupRequest, MemberIdentity},
+    },
+};
+
+use crate::{Admin, attempts::AttemptError, calls::Calls, coordinator, outcomes::Outcomes};
+use offtake_client::Result;
+
+/// A member that is to leave its group.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MemberToRemove {
+    /// A static one, by its `group.instance.id`.
+    Instance(String),
+    /// Any one, by the id that [`GroupMember`](super::GroupMember) has.
+    Member(String),
+}
+
+impl fmt::Display for MemberToRemove {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Instance(id) => write!(f, "the member with the instance id `{id}`"),
+            Self::Member(id) => write!(f, "member `{id}`"),
+        }
+    }
+}
+
+/// What the coordinator writes into its log about a removal (KIP-800).
+const REASON: &str = "removed by an administrator";
+
+impl Admin {
+    /// Deletes groups with all that they have committed: what became of each (KIP-229).
+    ///
+    /// # Errors
+    /// For each group by itself: `Group` if it has members or does not exist; its coordinator could not be reached or asked
+    /// within the timeout.
+    pub async fn delete_groups<G: Into<String>>(
+        &mut self,
+        groups: impl IntoIterator<Item = G>,
+    ) -> BTreeMap<String, Result<()>> {
+        let deadline = self.deadline();
+        let mut deleting =
+            Deleting { each: Outcomes::of(groups.into_iter().map(Into::into)), unclear: BTreeSet::new() };
+        let ended =
+            self.calls.retrying(deadline, async |calls| deleting.attempt(calls, deadline).await).await;
+        deleting.each.ended(ended)
+    }
+
+    /// Makes members leave a group of the classic protocol, as if they had said so themselves: what became of each
+    /// (KIP-345). A dynamic member that still runs joins again; a static one is told that it is fenced.
+    ///
+    /// # Errors
+    /// For each member by itself: `Group` if it is none; its coordinator could not be reached or asked within the timeout.
+    pub async fn remove_members(
+        &mut self,
+        group: &str,
+        members: impl IntoIterator<Item = MemberToRemove>,
+    ) -> BTreeMap<MemberToRemove, Result<()>> {
+        let deadline = self.deadline();
+        let mut each = Outcomes::of(members);
+        let ended = self
+            .calls
+            .retrying(deadline, async |calls| remove(calls, deadline, group, &mut each).await)
+            .await;
+        each.ended(ended)
+    }
+}
+
+/// Groups on their way out.
+struct Deleting {
+    each: Outcomes<String>,
+    /// Those of which an attempt ended without an answer: it may have worked.
+    unclear: BTreeSet<String>,
+}
+
+impl Deleting {
+    /// Asks each coordinator once.
+    async fn attempt(&mut self, calls: &mut Calls, deadline: Instant) -> Result<(), AttemptError> {
+        let mut by_coordinator: BTreeMap<BrokerId, Vec<String>> = BTreeMap::new();
+        for group in self.each.left() {
+            match coordinator::find(calls, deadline, &group).await {
+                Ok(place) => by_coordinator.entry(place.broker).or_default().push(group),
+                Err(failure) => self.each.complete(group, Err(failure)),
+            }
+        }
+        let request = |groups: &Vec<String>| DeleteGroupsRequest { groups_names: groups.clone() };
+        let requests =
+            by_coordinator.into_iter().map(|(broker, groups)| (groups.clone(), broker, request(&groups)));
+        let requests = requests.collect();
+        for (groups, _, answer) in calls.call_each(deadline, requests).await {
+            match answer {
+                Ok(answer) => {
+                    for result in answer.results {
+                        let became = self.became(&result.group_id, result.error_code);
+                        self.each.complete(result.group_id, became);
+                    }
+                }
+                Err(error) => {
+                    for group in groups {
+                        self.unclear.insert(group.clone());
+                        let failure = AttemptError::call(&deletion(&group), error.clone());
+                        self.each.complete(group, Err(failure));
+                    }
+                }
+            }
+        }
+        self.each.attempted("delete the groups")
+    }
+
+    fn became(&self, group: &str, code: ErrorCode) -> Result<(), AttemptError> {
+        match code {
+            ErrorCode::None => Ok(()),
+            ErrorCode::GroupIdNotFound if self.unclear.contains(group) => Ok(()),
+            code => Err(AttemptError::code(&deletion(group), code, None)),
+        }
+    }
+}
+
+fn deletion(group: &str) -> String {
+    format!("delete group `{group}`")
+}
+
+async fn remove(
+    calls: &mut Calls,
+    deadline: Instant,
+    group: &str,
+    each: &mut Outcomes<MemberToRemove>,
+) -> Result<(), AttemptError> {
+    let members = each.left();
+    if members.is_empty() {
+        return Ok(());
+    }
+    let what = format!("remove members of group `{group}`");
+    let to = coordinator::find(calls, deadline, group).await?.target();
+    let request = LeaveGroupRequest {
+        group_id: group.to_owned(),
+        members: members.iter().map(identity).collect(),
+        ..LeaveGroupRequest::default()
+    };
+    let answer = calls.call(&what, deadline, to, request).await?;
+    if answer.error_code != ErrorCode::None {
+        let refused = |one: &_| Err(AttemptError::code(&removal(one, group), answer.error_code, None));
+        each.complete_all(refused);
+        return each.attempted(&what);
+    }
+    for (nth, told) in answer.members.into_iter().enumerate() {
+        let by_instance = told.group_instance_id.clone().map(MemberToRemove::Instance);
+        // Brokers answer in the order of the request; not all of them repeat the instance id.
+        let asked = [by_instance, Some(MemberToRemove::Member(told.member_id)), members.get(nth).cloned()];
+        let Some(one) = asked.into_iter().flatten().find(|one| members.contains(one)) else { continue };
+        let became = match told.error_code {
+            ErrorCode::None => Ok(()),
+            ErrorCode::UnknownMemberId => {
+                let hint = "the group has no such member; its members can be described";
+                Err(AttemptError::hinted(&removal(&one, group), told.error_code, None, hint))
+            }
+            code => Err(AttemptError::code(&removal(&one, group), code, None)),
+        };
+        each.complete(one, became);
+    }
+    each.attempted(&what)
+}
+
+fn removal(member: &MemberToRemove, group: &str) -> String {
+    format!("remove {member} from group `{group}`")
+}
+
+fn identity(member: &MemberToRemove) -> MemberIdentity {
+    let (member_id, group_instance_id) = match member {
+        MemberToRemove::Instance(id) => (String::new(), Some(id.clone())),
+        MemberToRemove::Member(id) => (id.clone(), None),
+    };
+    MemberIdentity { member_id, group_instance_id, reason: Some(REASON.to_owned()) }
+}

@@ -1,0 +1,228 @@
+//! Topics: what there is, what to make, what to remove.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use offtake_machine::{Cluster, PartitionInfo, Target, Topic, TopicInfo};
+use offtake_wire::{
+    ErrorCode, Uuid,
+    messages::{
+        create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest},
+        delete_topics::{DeleteTopicState, DeleteTopicsRequest},
+    },
+};
+
+use crate::{
+    Admin,
+    attempts::{AttemptError, Retry},
+    calls::{Calls, TopicSelection},
+};
+use offtake_client::{Error, ErrorKind, OneOrMany, Result, clock};
+
+/// A topic and its partitions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TopicDescription {
+    /// Its name.
+    pub name: Topic,
+    /// Its id, as Kafka writes it; `None` where brokers have none (before 2.8).
+    pub id: Option<String>,
+    /// Whether it is one of Kafka's own.
+    pub internal: bool,
+    /// Its partitions by index.
+    pub partitions: BTreeMap<i32, PartitionInfo>,
+}
+
+/// A topic to create.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NewTopic {
+    /// Its name.
+    pub name: String,
+    /// How many partitions; `None` for the broker's default.
+    pub partitions: Option<i32>,
+    /// How many replicas of each; `None` for the broker's default.
+    pub replication: Option<i16>,
+    /// Settings such as `cleanup.policy`.
+    pub configs: Vec<(String, String)>,
+}
+
+impl Admin {
+    /// All topics; Kafka's own only if asked for.
+    pub async fn list_topics(&mut self, internal: bool) -> Result<Vec<TopicDescription>> {
+        let deadline = self.deadline();
+        let cluster = self
+            .calls
+            .retrying(deadline, async |calls| {
+                calls.cluster("list the topics", deadline, &TopicSelection::All).await
+            })
+            .await?;
+        let ours = cluster.topics.into_iter().filter(|(_, topic)| internal || !topic.internal);
+        Ok(ours.map(|(name, topic)| description(name, topic)).collect())
+    }
+
+    /// These topics.
+    ///
+    /// # Errors
+    /// `UnknownTopic` if one of them does not exist.
+    pub async fn describe_topics<S>(
+        &mut self,
+        topics: impl OneOrMany<Topic, S>,
+    ) -> Result<Vec<TopicDescription>> {
+        let deadline = self.deadline();
+        let topics = topics.into_items();
+        let mut cluster =
+            self.calls.retrying(deadline, async |calls| describe(calls, deadline, &topics).await).await?;
+        Ok(topics
+            .into_iter()
+            .filter_map(|name| Some((cluster.topics.remove(&name)?, name)))
+            .map(|(topic, name)| description(name, topic))
+            .collect())
+    }
+
+    /// Creates a topic, and waits until all of its partitions have a leader.
+    pub async fn create_topic(&mut self, topic: &NewTopic) -> Result<TopicDescription> {
+        let deadline = self.deadline();
+        let name: Topic = topic.name.as_str().into();
+        let what = format!("create topic `{name}`");
+        // Whether an attempt ended without an answer: then it may have worked.
+        let mut unclear = false;
+        self.calls
+            .retrying(deadline, async |calls| {
+                let request = CreateTopicsRequest {
+                    topics: vec![creatable(topic)],
+                    timeout_ms: millis_left(deadline),
+                    validate_only: false,
+                };
+                let to = controller(calls, &what, deadline).await?;
+                let answer =
+                    calls.call(&what, deadline, to, request).await.inspect_err(|_| unclear = true)?;
+                let Some(result) = answer.topics.into_iter().find(|result| result.name == topic.name) else {
+                    return Err(AttemptError::malformed(&what, "the answer leaves it out"));
+                };
+                match result.error_code {
+                    ErrorCode::None => Ok(()),
+                    ErrorCode::TopicAlreadyExists if unclear => Ok(()),
+                    code => Err(AttemptError::code(&what, code, result.error_message.as_deref())),
+                }
+            })
+            .await?;
+        let described = self
+            .calls
+            .retrying(deadline, async |calls| {
+                let described = describe(calls, deadline, std::slice::from_ref(&name)).await;
+                let mut cluster = described.map_err(|failure| match failure.retry {
+                    Retry::AFewTimes => AttemptError { retry: Retry::UntilDeadline, ..failure }, // the news is on its way
+                    Retry::Never | Retry::UntilDeadline => failure,
+                })?;
+                match cluster.topics.remove(&name) {
+                    Some(topic) if topic.partitions.values().all(|partition| partition.leader.is_some()) => {
+                        Ok(topic)
+                    }
+                    _ => Err(AttemptError::code(&what, ErrorCode::LeaderNotAvailable, None)),
+                }
+            })
+            .await?;
+        Ok(description(name, described))
+    }
+
+    /// Deletes a topic with all of its records, and waits until the cluster has forgotten it.
+    pub async fn delete_topic(&mut self, topic: &str) -> Result<()> {
+        let deadline = self.deadline();
+        let what = format!("delete topic `{topic}`");
+        let mut unclear = false;
+        self.calls
+            .retrying(deadline, async |calls| {
+                let request = DeleteTopicsRequest {
+                    topics: vec![DeleteTopicState {
+                        name: Some(topic.to_owned()),
+                        ..DeleteTopicState::default()
+                    }],
+                    topic_names: vec![topic.to_owned()],
+                    timeout_ms: millis_left(deadline),
+                };
+                let to = controller(calls, &what, deadline).await?;
+                let answer =
+                    calls.call(&what, deadline, to, request).await.inspect_err(|_| unclear = true)?;
+                match answer.responses.into_iter().next() {
+                    None => Err(AttemptError::malformed(&what, "the answer leaves it out")),
+                    Some(result) => match result.error_code {
+                        ErrorCode::None => Ok(()),
+                        ErrorCode::UnknownTopicOrPartition if unclear => Ok(()),
+                        code => Err(AttemptError::code(&what, code, result.error_message.as_deref())),
+                    },
+                }
+            })
+            .await?;
+        let name: Topic = topic.into();
+        self.calls
+            .retrying(deadline, async |calls| {
+                let cluster =
+                    calls.cluster(&what, deadline, &TopicSelection::Named(vec![name.clone()])).await?;
+                match cluster.topics.get(&name) {
+                    Some(still) if still.error == ErrorCode::None => {
+                        let error =
+                            Error::new(ErrorKind::Timeout, format!("topic `{name}` is still being deleted"));
+                        Err(AttemptError { error, retry: Retry::UntilDeadline })
+                    }
+                    _ => Ok(()),
+                }
+            })
+            .await
+    }
+}
+
+/// The topics, each of them without an error.
+pub(super) async fn describe(
+    calls: &mut Calls,
+    deadline: std::time::Instant,
+    topics: &[Topic],
+) -> Result<Cluster, AttemptError> {
+    let what = match topics {
+        [one] => format!("describe topic `{one}`"),
+        _ => "describe topics".to_owned(),
+    };
+    let cluster = calls.cluster(&what, deadline, &TopicSelection::Named(topics.to_vec())).await?;
+    for name in topics {
+        let what = format!("describe topic `{name}`");
+        match cluster.topics.get(name) {
+            None => return Err(AttemptError::malformed(&what, "the answer leaves it out")),
+            Some(topic) if topic.error != ErrorCode::None => {
+                return Err(AttemptError::code(&what, topic.error, None));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(cluster)
+}
+
+/// The broker that creates and deletes topics; a cluster without ZooKeeper names any, which passes it on.
+async fn controller(
+    calls: &mut Calls,
+    what: &str,
+    deadline: std::time::Instant,
+) -> Result<Target, AttemptError> {
+    let cluster = calls.cluster(what, deadline, &TopicSelection::None).await?;
+    let known = cluster.controller.filter(|id| cluster.brokers.contains_key(id));
+    known.map(Target::Broker).ok_or_else(|| AttemptError::code(what, ErrorCode::NotController, None))
+}
+
+fn creatable(topic: &NewTopic) -> CreatableTopic {
+    let configs = topic.configs.iter();
+    CreatableTopic {
+        name: topic.name.clone(),
+        num_partitions: topic.partitions.unwrap_or(-1),
+        replication_factor: topic.replication.unwrap_or(-1),
+        configs: configs
+            .map(|(name, value)| CreatableTopicConfig { name: name.clone(), value: Some(value.clone()) })
+            .collect(),
+        ..CreatableTopic::default()
+    }
+}
+
+fn description(name: Topic, topic: TopicInfo) -> TopicDescription {
+    let id = (topic.id != Uuid::ZERO).then(|| topic.id.to_string());
+    TopicDescription { name, id, internal: topic.internal, partitions: topic.partitions }
+}
+
+fn millis_left(deadline: std::time::Instant) -> i32 {
+    let left: Duration = deadline.saturating_duration_since(clock::now());
+    i32::try_from(left.as_millis()).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,76 @@
+//! Calls as users write them, on a cluster in this process.
+
+#![allow(clippy::unwrap_used)]
+#![allow(clippy::needless_borrows_for_generic_args)] // users do not know what is needless
+
+use std::time::Duration;
+
+use offtake_admin::{
+    Admin, ClientConfig, Error, ErrorCode, ErrorKind, IsolationLevel, OffsetSpec, TopicPartition,
+    config::ConfigError,
+};
+use offtake_broker::Cluster;
+
+/// Two topics of two partitions, ten records in each partition.
+async fn cluster() -> Cluster {
+    let cluster = Cluster::builder().topic("orders", 2).topic("returns", 2).start().await.unwrap();
+    for topic in ["orders", "returns"] {
+        for partition in [0, 1].repeat(10) {
+            cluster.produce(topic, partition, None, Some(b"value")).unwrap();
+        }
+    }
+    cluster
+}
+
+fn config(cluster: &Cluster) -> ClientConfig {
+    ClientConfig::from_properties([("bootstrap.servers", cluster.bootstrap())]).unwrap()
+}
+
+fn orders(partition: i32) -> TopicPartition {
+    TopicPartition::new("orders", partition)
+}
+
+#[tokio::test]
+async fn calls_take_one_or_many_by_value_or_by_reference() -> Result<(), Error> {
+    let cluster = cluster().await;
+    let mut admin = Admin::new(config(&cluster))?;
+    let (partition, read) = (orders(0), IsolationLevel::ReadUncommitted);
+
+    assert_eq!(admin.describe_topics("orders").await?.len(), 1);
+    assert_eq!(admin.describe_topics(&["orders".to_owned(), "returns".to_owned()]).await?.len(), 2);
+    assert_eq!(admin.list_offsets(("orders", 0), OffsetSpec::Latest, read).await?[&partition].offset, 10);
+    assert_eq!(admin.list_offsets(&[orders(0), orders(1)], OffsetSpec::Earliest, read).await?.len(), 2);
+    let altered = admin.alter_offsets("others", [(("orders", 0), 3), (("orders", 1), 4)]).await;
+    assert!(altered.len() == 2 && altered.values().all(Result::is_ok), "{altered:?}");
+    let of_group = admin.list_offsets_of_group("others").await?;
+    assert_eq!(of_group[&partition].offset, 3);
+    assert!(admin.alter_offsets("copy", &of_group).await.values().all(Result::is_ok));
+    assert!(admin.delete_offsets("others", &partition).await[&partition].is_ok());
+    assert_eq!(admin.list_offsets_of_group("others").await?.len(), 1);
+    assert_eq!(admin.list_offsets_of_group("copy").await?.len(), 2);
+    admin.close().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_error_has_its_cause_and_its_kind_a_name() {
+    let refused = Admin::new(ClientConfig::default()).unwrap_err();
+    assert_eq!(
+        (refused.kind(), refused.kind().to_string().as_str()),
+        (ErrorKind::Config, "invalid configuration")
+    );
+    let cause = std::error::Error::source(&refused).unwrap();
+    assert!(cause.is::<ConfigError>(), "{cause:?}");
+
+    // Nobody listens there any more.
+    let gone = cluster().await;
+    let config = config(&gone);
+    gone.shutdown().await;
+    let mut admin = Admin::new(config).unwrap();
+    admin.within(Duration::from_millis(200));
+    let unreachable = admin.list_topics(false).await.unwrap_err();
+    assert_eq!(unreachable.kind(), ErrorKind::Unreachable, "{unreachable}");
+    let cause = std::error::Error::source(&unreachable).unwrap();
+    assert!(cause.to_string().contains("connection refused"), "{cause}");
+    assert_eq!(unreachable.code(), None::<ErrorCode>);
+}

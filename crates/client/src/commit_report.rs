@@ -1,0 +1,82 @@
+//! [`CommitReport`]: what became of a commit that failed in part.
+
+use std::collections::BTreeMap;
+
+use offtake_machine::TopicPartition;
+
+use crate::error::{Error, Result};
+
+/// What became of each partition of a commit that failed, at least in part: [`Error::commit_report`].
+#[derive(Clone, Debug)]
+pub struct CommitReport {
+    outcomes: BTreeMap<TopicPartition, Result<()>>,
+}
+
+impl CommitReport {
+    /// Every partition, and why it was not committed if it was not.
+    pub fn iter(&self) -> impl Iterator<Item = (&TopicPartition, Result<(), &Error>)> {
+        self.outcomes.iter().map(|(partition, outcome)| (partition, outcome.as_ref().copied()))
+    }
+
+    /// The partitions that were committed.
+    pub fn committed(&self) -> impl Iterator<Item = &TopicPartition> {
+        self.iter().filter(|(_, outcome)| outcome.is_ok()).map(|(partition, _)| partition)
+    }
+
+    /// The partitions that were not, each with its reason.
+    pub fn failed(&self) -> impl Iterator<Item = (&TopicPartition, &Error)> {
+        self.iter().filter_map(|(partition, outcome)| Some((partition, outcome.err()?)))
+    }
+
+    /// The commit as a whole: an error if any partition failed. It is that of the partition that asks most of the
+    /// application, so that what looks retriable is so for every partition.
+    ///
+    /// # Errors
+    /// That one, with the report.
+    pub fn verdict(outcomes: BTreeMap<TopicPartition, Result<()>>) -> Result<()> {
+        let report = Self { outcomes };
+        let weight = |error: &Error| (error.is_fatal(), !error.is_retriable());
+        let mut worst: Option<&Error> = None;
+        for (_, error) in report.failed() {
+            if worst.is_none_or(|worst| weight(error) > weight(worst)) {
+                worst = Some(error);
+            }
+        }
+        let Some(worst) = worst.cloned() else { return Ok(()) };
+        let (failed, committed) = (report.failed().count(), report.committed().count());
+        Err(worst.with_report(report, failed, committed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    fn orders(partition: i32) -> TopicPartition {
+        TopicPartition::new("orders", partition)
+    }
+
+    fn error(kind: ErrorKind) -> Error {
+        Error::new(kind, format!("{kind:?}"))
+    }
+
+    /// What looks retriable is so for every partition.
+    #[test]
+    fn h5_a_commit_fails_with_what_asks_most_of_the_application_and_tells_of_each_partition() {
+        let (retriable, not_owned) = (error(ErrorKind::Timeout), error(ErrorKind::NotOwned));
+        assert!(retriable.is_retriable() && !not_owned.is_retriable());
+        for (first, second) in [(&retriable, &not_owned), (&not_owned, &retriable)] {
+            let outcomes =
+                [(orders(0), Err(first.clone())), (orders(1), Ok(())), (orders(2), Err(second.clone()))];
+            let failed = CommitReport::verdict(outcomes.into()).unwrap_err();
+            assert_eq!(failed.kind(), ErrorKind::NotOwned);
+            let report = failed.commit_report().unwrap();
+            assert!(report.committed().eq([&orders(1)]));
+            let failed: Vec<_> = report.failed().map(|(of, error)| (of.clone(), error.kind())).collect();
+            assert_eq!(failed, [(orders(0), first.kind()), (orders(2), second.kind())]);
+            assert_eq!(report.iter().count(), 3);
+        }
+        assert!(CommitReport::verdict([(orders(0), Ok(()))].into()).is_ok());
+    }
+}

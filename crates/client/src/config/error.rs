@@ -1,0 +1,162 @@
+//! What is wrong with a configuration.
+
+use std::fmt;
+
+/// Why a configuration was refused. The text says what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// No such property.
+    #[error("unknown property `{name}`: {}", suggestion(*.nearest))]
+    Unknown {
+        /// The name as it was given.
+        name: String,
+        /// The known name that was probably meant; `None` where none is spelled nearly like it.
+        nearest: Option<&'static str>,
+    },
+    /// The property belongs to another program that may share the file, such as a producer.
+    #[error(
+        "property `{name}` is {owner}, and {client} does not take it: remove it, or read these properties with \
+         `from_shared_properties`, which leaves such ones out"
+    )]
+    Foreign {
+        /// The name as it was given.
+        name: String,
+        /// Whose property it is, such as "a producer's".
+        owner: &'static str,
+        /// What was to take it, such as "a consumer".
+        client: &'static str,
+    },
+    /// The property exists, its value does not.
+    #[error("property `{name}` cannot be {value}: it takes {expected}")]
+    Invalid {
+        /// The property.
+        name: String,
+        /// The value, quoted; left out where it may be a secret.
+        value: Shown,
+        /// What it takes.
+        expected: String,
+    },
+    /// The property is one of Kafka's, and ignoring it would give other results than it asks for.
+    #[error("property `{name}` is not supported here: {reason}")]
+    Unsupported {
+        /// The property.
+        name: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// Properties that exclude one another.
+    #[error("{0}")]
+    Conflict(String),
+    /// The text of a `.properties` file is not well formed.
+    #[error("line {line}: {reason}")]
+    Syntax {
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A file that cannot be read.
+    #[error("cannot be read: {0}")]
+    Unreadable(String),
+    /// What is wrong with the properties of one place.
+    #[error("{place}: {error}")]
+    In {
+        /// The file, or the environment variable.
+        place: String,
+        /// What is wrong there.
+        error: Box<Self>,
+    },
+    /// Everything that is wrong, in the order in which it was given; at least two errors.
+    #[error("{} mistakes: {}", .0.len(), numbered(.0))]
+    Several(Vec<Self>),
+}
+
+impl ConfigError {
+    /// One error for all of `mistakes`; `Ok` if there are none.
+    pub fn all(mistakes: Vec<Self>) -> Result<(), Self> {
+        let mut flat = Vec::with_capacity(mistakes.len());
+        for mistake in mistakes {
+            match mistake {
+                Self::Several(several) => flat.extend(several),
+                single => flat.push(single),
+            }
+        }
+        match flat.len() {
+            0 | 1 => flat.pop().map_or(Ok(()), Err),
+            _ => Err(Self::Several(flat)),
+        }
+    }
+
+    /// Each mistake by itself: of [`Several`](Self::Several) all, of any other error just that.
+    pub fn mistakes(&self) -> &[Self] {
+        match self {
+            Self::Several(several) => several,
+            single => std::slice::from_ref(single),
+        }
+    }
+
+    /// The known property that it is about, as far as one can tell.
+    pub(crate) fn property(&self) -> Option<&str> {
+        match self {
+            Self::Unknown { nearest, .. } => *nearest,
+            Self::Invalid { name, .. } | Self::Unsupported { name, .. } => Some(name),
+            Self::In { error, .. } => error.property(),
+            Self::Foreign { .. }
+            | Self::Conflict(_)
+            | Self::Syntax { .. }
+            | Self::Unreadable(_)
+            | Self::Several(_) => None,
+        }
+    }
+
+    pub(crate) fn within(self, place: impl Into<String>) -> Self {
+        Self::In { place: place.into(), error: Box::new(self) }
+    }
+}
+
+fn suggestion(nearest: Option<&str>) -> String {
+    match nearest {
+        Some(nearest) => format!("did you mean `{nearest}`?"),
+        None => "neither a client of Kafka nor librdkafka has one of that name".to_owned(),
+    }
+}
+
+/// On one line, as logs want it.
+fn numbered(errors: &[ConfigError]) -> String {
+    let numbered = (1..).zip(errors).map(|(number, error)| format!("({number}) {error}"));
+    numbered.collect::<Vec<_>>().join("; ")
+}
+
+/// A value as an error may show it: quoted, shortened, without control characters.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Shown(String);
+
+impl Shown {
+    /// What was given.
+    pub(crate) fn value(text: &str) -> Self {
+        const LONGEST: usize = 80;
+        let mut shown: String = text.chars().take(LONGEST).flat_map(char::escape_debug).collect();
+        if text.chars().nth(LONGEST).is_some() {
+            shown.push('…');
+        }
+        Self(format!("`{shown}`"))
+    }
+
+    /// What nobody should read in a log.
+    pub(crate) fn secret() -> Self {
+        Self("what was given".to_owned())
+    }
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

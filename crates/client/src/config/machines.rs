@@ -1,0 +1,44 @@
+//! The configuration as the machines and the connections want it.
+
+use std::time::Duration;
+
+use offtake_machine::{BackoffConfig, MetadataConfig};
+
+use super::{ClientConfig, MetadataRecoveryStrategy};
+
+impl ClientConfig {
+    /// How long to wait before a retry.
+    pub fn backoff(&self) -> BackoffConfig {
+        BackoffConfig { base: self.retry_backoff, max: self.retry_backoff_max }
+    }
+
+    /// Of the machine that knows the cluster.
+    pub fn metadata(&self, allow_auto_topic_creation: bool, seed: u64) -> MetadataConfig {
+        let rebootstrap = self.metadata_recovery_strategy == MetadataRecoveryStrategy::Rebootstrap;
+        MetadataConfig {
+            request_timeout: self.request_timeout,
+            max_age: self.metadata_max_age,
+            backoff: self.backoff(),
+            allow_auto_topic_creation,
+            rebootstrap_after: rebootstrap.then_some(self.metadata_recovery_rebootstrap_trigger),
+            seed,
+        }
+    }
+
+    /// Of the connections. `max_frame` is the largest response that is read, in bytes.
+    pub fn connections(&self, max_frame: usize, seed: u64) -> offtake_net::Config {
+        offtake_net::Config {
+            client_id: self.sent_client_id().to_owned(),
+            connect_timeout: self.socket_connection_setup_timeout,
+            connect_timeout_max: self.socket_connection_setup_timeout_max,
+            handshake_timeout: self.request_timeout.min(Duration::from_secs(5)),
+            reconnect: BackoffConfig { base: self.reconnect_backoff, max: self.reconnect_backoff_max },
+            max_idle: self.connections_max_idle.unwrap_or(Duration::MAX),
+            send_buffer: self.send_buffer.map(|bytes| bytes as usize),
+            receive_buffer: self.receive_buffer.map(|bytes| bytes as usize),
+            max_frame,
+            seed,
+            ..offtake_net::Config::default()
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! What clients are told, under Java's names: [`ClientConfig`] has what every client has, and [`Properties`] makes a client's
+//! own configuration of it.
+//!
+//! A property keeps Kafka's name with `_` for `.` and its unit in its type: `request.timeout.ms` is
+//! [`request_timeout`](ClientConfig::request_timeout). Written as text, both Java's names and librdkafka's are understood; one
+//! that nobody knows is refused, with the one that was probably meant. Defaults are those of Java's clients 4.3; a line says
+//! where not. An error names all mistakes, not the first.
+
+mod address;
+mod error;
+mod file;
+mod foreign;
+mod machines;
+mod nearest;
+mod properties;
+mod setters;
+mod sources;
+mod table;
+mod value;
+
+use std::{collections::BTreeSet, fmt, time::Duration};
+
+pub use error::{ConfigError, Shown};
+pub use file::parse_properties;
+pub use foreign::owner;
+pub use properties::{Meaning, Properties, Property, is_secret, known_names, p, set, validate};
+pub use sources::{Ignored, Others, apply_env, apply_variables, from_file, from_properties};
+pub use value::{ENDLESS, Value, parse_iso_duration};
+
+/// What every client is told: where the brokers are, and how long to wait for them. See the [module](self) for the names.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClientConfig {
+    /// `bootstrap.servers`: the brokers to ask first, as host and port. Must not be empty.
+    pub bootstrap_servers: Vec<(String, u16)>,
+    /// `client.id`: what brokers call this client in their logs and quotas. Empty: a name is made.
+    pub client_id: String,
+    /// `client.rack`: where this client is, so that it may read from a replica nearby (KIP-392). Empty: unknown.
+    pub client_rack: String,
+
+    /// `request.timeout.ms`: 30 s for one answer of one broker.
+    pub request_timeout: Duration,
+    /// `default.api.timeout.ms`: 60 s for a call of the application, retries included.
+    pub default_api_timeout: Duration,
+    /// `retry.backoff.ms`: 100 ms before the first retry.
+    pub retry_backoff: Duration,
+    /// `retry.backoff.max.ms`: 1 s before the later ones.
+    pub retry_backoff_max: Duration,
+    /// `reconnect.backoff.ms`: 50 ms before the first attempt to connect again.
+    pub reconnect_backoff: Duration,
+    /// `reconnect.backoff.max.ms`: 1 s before the later ones.
+    pub reconnect_backoff_max: Duration,
+    /// `connections.max.idle.ms`: 9 min until an unused connection is closed; `None` (any negative number) for never.
+    pub connections_max_idle: Option<Duration>,
+    /// `socket.connection.setup.timeout.ms`: 10 s for the first attempt to connect.
+    pub socket_connection_setup_timeout: Duration,
+    /// `socket.connection.setup.timeout.max.ms`: 30 s for the later ones.
+    pub socket_connection_setup_timeout_max: Duration,
+    /// `send.buffer.bytes`: 128 KiB; `None` (-1) for what the system chooses.
+    pub send_buffer: Option<u32>,
+    /// `receive.buffer.bytes`: `None` (-1), what the system chooses and enlarges as needed. Not Java's 64 KiB, which
+    /// caps the speed of a connection over any distance.
+    pub receive_buffer: Option<u32>,
+    /// `receive.message.max.bytes`, librdkafka's: 100 000 000, the largest response that is read.
+    pub receive_message_max_bytes: u32,
+    /// `metadata.max.age.ms`: 5 min, after which new partitions and topics are looked for.
+    pub metadata_max_age: Duration,
+    /// `metadata.recovery.strategy`: rebootstrap.
+    pub metadata_recovery_strategy: MetadataRecoveryStrategy,
+    /// `metadata.recovery.rebootstrap.trigger.ms`: 5 min without metadata (KIP-1102).
+    pub metadata_recovery_rebootstrap_trigger: Duration,
+
+    /// The properties that were set by name: a combination may be refused only because both were asked for.
+    given: BTreeSet<&'static str>,
+    /// What was set and has no effect, by name.
+    ignored: Vec<Ignored>,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self {
+            bootstrap_servers: Vec::new(),
+            client_id: String::new(),
+            client_rack: String::new(),
+            request_timeout: Duration::from_secs(30),
+            default_api_timeout: Duration::from_secs(60),
+            retry_backoff: Duration::from_millis(100),
+            retry_backoff_max: Duration::from_secs(1),
+            reconnect_backoff: Duration::from_millis(50),
+            reconnect_backoff_max: Duration::from_secs(1),
+            connections_max_idle: Some(Duration::from_secs(540)),
+            socket_connection_setup_timeout: Duration::from_secs(10),
+            socket_connection_setup_timeout_max: Duration::from_secs(30),
+            send_buffer: Some(128 << 10),
+            receive_buffer: None,
+            receive_message_max_bytes: 100_000_000,
+            metadata_max_age: Duration::from_secs(300),
+            metadata_recovery_strategy: MetadataRecoveryStrategy::Rebootstrap,
+            metadata_recovery_rebootstrap_trigger: Duration::from_secs(300),
+            given: BTreeSet::new(),
+            ignored: Vec::new(),
+        }
+    }
+}
+
+impl Properties for ClientConfig {
+    const CLIENT: &'static str = "this client";
+
+    fn own() -> &'static [&'static [Property<Self>]] {
+        &[]
+    }
+
+    fn client(&self) -> &ClientConfig {
+        self
+    }
+
+    fn client_mut(&mut self) -> &mut ClientConfig {
+        self
+    }
+
+    fn conflicts(&self) -> Vec<String> {
+        let no_servers = "`bootstrap.servers` is empty: give at least one `host:port`";
+        Vec::from_iter(self.bootstrap_servers.is_empty().then(|| no_servers.to_owned()))
+    }
+}
+
+crate::property_methods!(ClientConfig);
+
+impl ClientConfig {
+    /// Whether this property was set by its name (or an alias of it), be it to its default; a client's own ones too.
+    pub fn is_given(&self, name: &str) -> bool {
+        self.given.contains(name)
+    }
+
+    /// The properties that were set and have no effect, with the reason: those that are known and change nothing here, and
+    /// those that were left out as another program's.
+    pub fn ignored(&self) -> &[Ignored] {
+        &self.ignored
+    }
+
+    /// What brokers are told: `client.id`, or a name of ours.
+    pub fn sent_client_id(&self) -> &str {
+        if self.client_id.is_empty() { "offtake" } else { &self.client_id }
+    }
+
+    /// `client.rack`, if it is known.
+    pub fn rack(&self) -> Option<String> {
+        Some(self.client_rack.clone()).filter(|rack| !rack.is_empty())
+    }
+
+    /// Notes that this property has no effect. True if that is news.
+    fn note_ignored(&mut self, name: &str, reason: String) -> bool {
+        let is_new = self.ignored.iter().all(|ignored| ignored.name != name);
+        if is_new {
+            self.ignored.push(Ignored { name: name.to_owned(), reason });
+        }
+        is_new
+    }
+
+    /// A property that is known and has no effect.
+    fn ignore(&mut self, name: &str, why: &str) {
+        if self.note_ignored(name, why.to_owned()) {
+            tracing::warn!("property `{name}` is ignored: {why}");
+        }
+    }
+}
+
+/// What to do when none of the known brokers can be reached: `metadata.recovery.strategy` (KIP-899).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MetadataRecoveryStrategy {
+    /// Go on trying them.
+    None,
+    /// Begin again from `bootstrap.servers`.
+    Rebootstrap,
+}
+
+impl fmt::Display for MetadataRecoveryStrategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::Rebootstrap => f.write_str("rebootstrap"),
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! What a property is, and the tables of all that a client knows: its own, and those of every client.
+//!
+//! A property is understood, or it is left out of account with a warning because nothing the user gets depends on it, or it
+//! is refused because something would.
+
+use super::{ClientConfig, ConfigError, Value, foreign, nearest, table};
+
+/// A client's configuration: properties of its own, beside those of [`ClientConfig`], which it contains.
+///
+/// [`property_methods!`](crate::property_methods) gives it the methods by which properties are set.
+pub trait Properties: Default + 'static {
+    /// What has these properties, as errors say it: `a consumer`.
+    const CLIENT: &'static str;
+
+    /// Its own properties.
+    fn own() -> &'static [&'static [Property<Self>]];
+
+    /// Those that every client has.
+    fn client(&self) -> &ClientConfig;
+
+    /// The same, to be changed.
+    fn client_mut(&mut self) -> &mut ClientConfig;
+
+    /// Everything that cannot be meant, each in a sentence: combinations that exclude one another, and numbers that only
+    /// make sense together. A property stands in backquotes.
+    fn conflicts(&self) -> Vec<String>;
+}
+
+/// A property of `C`.
+#[derive(Debug)]
+pub struct Property<C> {
+    name: &'static str,
+    meaning: Meaning<C>,
+}
+
+/// What a property does.
+#[derive(Debug)]
+pub enum Meaning<C> {
+    /// Sets a field.
+    Sets(fn(&mut C, Value<'_>) -> Result<(), ConfigError>),
+    /// Another name for this property, which lies in the same table or in another of the same client.
+    Is(&'static str),
+    /// Changes nothing that the user gets; why.
+    Ignored(&'static str),
+    /// The same, and not worth a word when it has one of these values.
+    IgnoredUnless(&'static [&'static str], &'static str),
+    /// Fine with one of these values, refused with any other; why.
+    Only(&'static [&'static str], &'static str),
+}
+
+/// A line of a table.
+pub const fn p<C>(name: &'static str, meaning: Meaning<C>) -> Property<C> {
+    Property { name, meaning }
+}
+
+impl<C> Property<C> {
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The name that it is an alias of.
+    pub fn alias_of(&self) -> Option<&'static str> {
+        match self.meaning {
+            Meaning::Is(other) => Some(other),
+            Meaning::Sets(_) | Meaning::Ignored(_) | Meaning::IgnoredUnless(..) | Meaning::Only(..) => None,
+        }
+    }
+}
+
+/// The property of this name in these tables.
+fn find<C>(tables: &[&'static [Property<C>]], name: &str) -> Option<&'static Property<C>> {
+    tables.iter().copied().flatten().find(|property| property.name == name)
+}
+
+/// The tables of the properties that every client has.
+const SHARED: &[&[Property<ClientConfig>]] = &[table::JAVA, table::OTHER];
+
+/// Every name that a client knows, aliases too.
+pub fn known_names<C: Properties>() -> impl Iterator<Item = &'static str> {
+    let own = C::own().iter().copied().flatten().map(Property::name);
+    own.chain(SHARED.iter().copied().flatten().map(Property::name))
+}
+
+/// The name that an alias stands for; any other name is its own.
+fn canonical<C: Properties>(name: &str) -> &str {
+    let own = find(C::own(), name).map(Property::alias_of);
+    own.or_else(|| find(SHARED, name).map(Property::alias_of)).flatten().unwrap_or(name)
+}
+
+/// Sets one property by its name.
+///
+/// # Errors
+/// An unknown name, or a value that the property does not take; the configuration is as before.
+pub fn set<C: Properties>(config: &mut C, name: &str, value: &str) -> Result<(), ConfigError> {
+    let name = name.trim();
+    let given = if find(C::own(), name).is_some() {
+        set_in(C::own(), config, C::client_mut, name, value)
+    } else {
+        set_in(SHARED, config.client_mut(), |client| client, name, value)
+    };
+    let Some(given) = given? else { return Err(unknown::<C>(name)) };
+    config.client_mut().given.insert(given);
+    Ok(())
+}
+
+/// Sets a property that one of these tables has: the name that it goes by. `None` if none has it.
+fn set_in<C>(
+    tables: &[&'static [Property<C>]],
+    config: &mut C,
+    client: impl Fn(&mut C) -> &mut ClientConfig,
+    name: &str,
+    value: &str,
+) -> Result<Option<&'static str>, ConfigError> {
+    let Some(mut property) = find(tables, name) else { return Ok(None) };
+    let value = Value { name: property.name, text: value, secret: is_secret(property.name) };
+    if let Meaning::Is(other) = property.meaning {
+        property = find(tables, other).unwrap_or(property);
+    }
+    match property.meaning {
+        Meaning::Sets(set) => set(config, value)?,
+        Meaning::Is(_) => {}
+        Meaning::Ignored(why) => client(config).ignore(value.name, why),
+        Meaning::IgnoredUnless(fine, why) => {
+            if !fine.contains(&value.text()) {
+                client(config).ignore(value.name, why);
+            }
+        }
+        Meaning::Only(fine, reason) => {
+            if !fine.contains(&value.text()) {
+                return Err(ConfigError::Unsupported {
+                    name: value.name.to_owned(),
+                    reason: reason.to_owned(),
+                });
+            }
+        }
+    }
+    Ok(Some(property.name))
+}
+
+fn unknown<C: Properties>(name: &str) -> ConfigError {
+    let shown = name.chars().take(128).flat_map(char::escape_debug).collect();
+    match foreign::owner(name) {
+        Some(owner) => ConfigError::Foreign { name: shown, owner, client: C::CLIENT },
+        None => ConfigError::Unknown { name: shown, nearest: nearest::nearest(name, known_names::<C>()) },
+    }
+}
+
+/// Refuses what cannot be meant, in a configuration for which these mistakes were made: a value that was refused is not there,
+/// so what it may be in conflict with is not known.
+///
+/// # Errors
+/// All of them at once ([`ConfigError::mistakes`]).
+pub fn validate<C: Properties>(config: &C, mut mistakes: Vec<ConfigError>) -> Result<(), ConfigError> {
+    let refused: Vec<_> = mistakes
+        .iter()
+        .flat_map(ConfigError::mistakes)
+        .filter_map(ConfigError::property)
+        .map(|name| format!("`{}`", canonical::<C>(name)))
+        .collect();
+    let mut conflicts = config.conflicts();
+    conflicts.retain(|text| !refused.iter().any(|name| text.contains(name)));
+    mistakes.extend(conflicts.into_iter().map(ConfigError::Conflict));
+    ConfigError::all(mistakes)
+}
+
+/// Whether its value must not be shown.
+pub fn is_secret(name: &str) -> bool {
+    name == "sasl.jaas.config"
+        || ["password", "passphrase", "secret", ".key", ".pem"].iter().any(|end| name.ends_with(end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aliases_lead_to_properties_that_exist_and_are_no_aliases() {
+        for property in SHARED.iter().copied().flatten() {
+            if let Some(other) = property.alias_of() {
+                assert_eq!(find(SHARED, other).unwrap().alias_of(), None, "{}", property.name);
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_that_every_client_has_is_called_another_programs() {
+        for name in known_names::<ClientConfig>() {
+            assert_eq!(foreign::owner(name), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! Where a configuration comes from: names and values, a file, the environment.
+
+use std::{env, ffi::OsString, fmt, fs::File, io::Read, path::Path};
+
+use super::{ConfigError, Properties, parse_properties, set, validate};
+
+/// A property that was set and has no effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ignored {
+    /// Its name, as it was given; of an environment variable the name that it was read as.
+    pub name: String,
+    /// Why it has none.
+    pub reason: String,
+}
+
+impl fmt::Display for Ignored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`: {}", self.name, self.reason)
+    }
+}
+
+/// What becomes of properties that are other programs'.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Others {
+    /// Each is a mistake.
+    Refused,
+    /// They are left out and listed as ignored.
+    LeftOut,
+}
+
+/// Larger files hold something else.
+const LARGEST_FILE: u64 = 1 << 20;
+
+/// What variables begin with.
+const PREFIX: &str = "KAFKA_";
+
+/// Gives a configuration that has [`Properties`](crate::config::Properties) the methods by which they are set and checked.
+#[macro_export]
+macro_rules! property_methods {
+    ($config:ty) => {
+        /// # Properties by name
+        impl $config {
+            /// Sets one property by its Java name or one of librdkafka's. What excludes one another is found by
+            /// [`validate`](Self::validate) later. One that is known and has no effect here is logged (WARN), and
+            /// listed ([`ClientConfig::ignored`]($crate::config::ClientConfig::ignored)).
+            ///
+            /// # Errors
+            /// An unknown name, or a value that the property does not take; the configuration is as before.
+            pub fn set(&mut self, name: &str, value: &str) -> Result<(), $crate::config::ConfigError> {
+                $crate::config::set(self, name, value)
+            }
+
+            /// Every name that [`set`](Self::set) knows.
+            pub fn known_names() -> impl Iterator<Item = &'static str> {
+                $crate::config::known_names::<Self>()
+            }
+
+            /// Refuses what cannot be meant: combinations that exclude one another, and numbers that only make sense
+            /// together.
+            ///
+            /// # Errors
+            /// All of them at once ([`ConfigError::mistakes`]($crate::config::ConfigError::mistakes)).
+            pub fn validate(&self) -> Result<(), $crate::config::ConfigError> {
+                $crate::config::validate(self, Vec::new())
+            }
+
+            /// The defaults, changed by these properties in turn (the last one of a name counts), and
+            /// [validated](Self::validate).
+            ///
+            /// # Errors
+            /// All mistakes at once ([`ConfigError::mistakes`]($crate::config::ConfigError::mistakes)), a property that is
+            /// another program's among them.
+            pub fn from_properties<N: AsRef<str>, V: AsRef<str>>(
+                properties: impl IntoIterator<Item = (N, V)>,
+            ) -> Result<Self, $crate::config::ConfigError> {
+                $crate::config::from_properties(properties, $crate::config::Others::Refused)
+            }
+
+            /// As [`from_properties`](Self::from_properties), of properties that other programs use too: what is another
+            /// client's, a serializer's, or nobody's that is known here is left out, logged in one line (INFO), and
+            /// listed ([`ClientConfig::ignored`]($crate::config::ClientConfig::ignored)).
+            ///
+            /// # Errors
+            /// All mistakes at once. A name that is nearly one of this client's is still a mistake: it was probably
+            /// misspelled.
+            pub fn from_shared_properties<N: AsRef<str>, V: AsRef<str>>(
+                properties: impl IntoIterator<Item = (N, V)>,
+            ) -> Result<Self, $crate::config::ConfigError> {
+                $crate::config::from_properties(properties, $crate::config::Others::LeftOut)
+            }
+
+            /// The defaults, changed by a Java `.properties` file in UTF-8
+            /// ([`parse_properties`]($crate::config::parse_properties) has the syntax), of 1 MiB at most.
+            ///
+            /// Whether all of it goes together is checked when the client is built, so that something can be set beside it.
+            ///
+            /// # Errors
+            /// The file and all mistakes in it, a property that is another program's among them.
+            pub fn from_file(path: impl AsRef<std::path::Path>) -> Result<Self, $crate::config::ConfigError> {
+                $crate::config::from_file(path.as_ref(), $crate::config::Others::Refused)
+            }
+
+            /// As [`from_file`](Self::from_file), of a file that other programs use too: see
+            /// [`from_shared_properties`](Self::from_shared_properties).
+            ///
+            /// # Errors
+            /// The file and all mistakes in it.
+            pub fn from_shared_file(
+                path: impl AsRef<std::path::Path>,
+            ) -> Result<Self, $crate::config::ConfigError> {
+                $crate::config::from_file(path.as_ref(), $crate::config::Others::LeftOut)
+            }
+
+            /// The defaults, changed by the environment: see [`apply_env`](Self::apply_env).
+            ///
+            /// # Errors
+            /// All mistakes at once, each with its variable.
+            pub fn from_env() -> Result<Self, $crate::config::ConfigError> {
+                let mut config = Self::default();
+                config.apply_env()?;
+                Ok(config)
+            }
+
+            /// Sets what the environment says: the variable of a property is `KAFKA_` and its name in capitals, with `_` for
+            /// `.` and `__` for `_`. `KAFKA_BOOTSTRAP_SERVERS` is `bootstrap.servers`, `KAFKA_REQUEST_TIMEOUT_MS` is
+            /// `request.timeout.ms`.
+            ///
+            /// Kafka's own scripts, its containers and Kubernetes set variables with this prefix too (`KAFKA_HEAP_OPTS`,
+            /// `KAFKA_SERVICE_HOST`): what is not this client's is left out and listed
+            /// ([`ClientConfig::ignored`]($crate::config::ClientConfig::ignored)). A variable that is empty counts as one
+            /// that is not set. Whether all of it goes together is checked when the client is built.
+            ///
+            /// # Errors
+            /// All mistakes at once, each with its variable. A name that is nearly one of this client's is one.
+            pub fn apply_env(&mut self) -> Result<(), $crate::config::ConfigError> {
+                $crate::config::apply_env(self)
+            }
+        }
+    };
+}
+
+/// The defaults, changed by these properties in turn, and validated.
+///
+/// # Errors
+/// All mistakes at once.
+pub fn from_properties<C: Properties, N: AsRef<str>, V: AsRef<str>>(
+    properties: impl IntoIterator<Item = (N, V)>,
+    others: Others,
+) -> Result<C, ConfigError> {
+    let mut config = C::default();
+    let mistakes = apply(&mut config, properties, others).err();
+    validate(&config, mistakes.into_iter().collect()).map(|()| config)
+}
+
+/// The defaults, changed by a Java `.properties` file.
+///
+/// # Errors
+/// The file and all mistakes in it.
+pub fn from_file<C: Properties>(path: &Path, others: Others) -> Result<C, ConfigError> {
+    let mut config = C::default();
+    let applied = read(path).and_then(|text| apply(&mut config, parse_properties(&text)?, others));
+    applied.map(|()| config).map_err(|error| error.within(path.display().to_string()))
+}
+
+/// Sets what the environment says.
+///
+/// # Errors
+/// All mistakes at once, each with its variable.
+pub fn apply_env<C: Properties>(config: &mut C) -> Result<(), ConfigError> {
+    apply_variables(config, env::vars_os())
+}
+
+/// Sets what these environment variables say.
+///
+/// # Errors
+/// All mistakes at once, each with its variable.
+pub fn apply_variables<C: Properties>(
+    config: &mut C,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<(), ConfigError> {
+    let mut mistakes = Vec::new();
+    for (variable, value) in variables {
+        let Some(variable) = variable.to_str() else { continue };
+        let Some(name) = property_of(variable).filter(|_| !value.is_empty()) else { continue };
+        let applied = match value.to_str() {
+            Some(value) => apply(config, [(name, value)], Others::LeftOut),
+            None => Err(ConfigError::Unreadable("its value is not UTF-8".to_owned())),
+        };
+        mistakes.extend(applied.err().map(|mistake| mistake.within(variable)));
+    }
+    ConfigError::all(mistakes)
+}
+
+fn apply<C: Properties, N: AsRef<str>, V: AsRef<str>>(
+    config: &mut C,
+    properties: impl IntoIterator<Item = (N, V)>,
+    others: Others,
+) -> Result<(), ConfigError> {
+    let mut left_out = Vec::new();
+    let mut mistakes = Vec::new();
+    let leave_out = |config: &mut C, name: String, reason: String| {
+        config.client_mut().note_ignored(&name, reason).then_some(name)
+    };
+    for (name, value) in properties {
+        match (set(config, name.as_ref(), value.as_ref()), others) {
+            (Err(ConfigError::Foreign { name, owner, .. }), Others::LeftOut) => {
+                left_out.extend(leave_out(config, name, format!("it is {owner}")));
+            }
+            (Err(ConfigError::Unknown { name, nearest: None }), Others::LeftOut) => {
+                left_out.extend(leave_out(config, name, "nothing is known by that name".to_owned()));
+            }
+            (Err(mistake), _) => mistakes.push(mistake),
+            (Ok(()), _) => {}
+        }
+    }
+    if !left_out.is_empty() {
+        tracing::info!("left out properties that are not {}'s: {}", C::CLIENT, left_out.join(", "));
+    }
+    ConfigError::all(mistakes)
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    let unreadable = |error: std::io::Error| ConfigError::Unreadable(error.to_string());
+    let file = File::open(path).map_err(unreadable)?;
+    let mut text = String::new();
+    file.take(LARGEST_FILE + 1).read_to_string(&mut text).map_err(unreadable)?;
+    if text.len() as u64 > LARGEST_FILE {
+        return Err(ConfigError::Unreadable("it is too large for a .properties file".to_owned()));
+    }
+    Ok(text)
+}
+
+/// The property that a variable stands for.
+fn property_of(variable: &str) -> Option<String> {
+    let name = variable.strip_prefix(PREFIX).filter(|name| !name.is_empty())?;
+    let words: Vec<_> = name.split("__").map(|part| part.to_lowercase().replace('_', ".")).collect();
+    Some(words.join("_"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ClientConfig;
+    use super::*;
+
+    #[test]
+    fn variables_are_properties_in_capitals() {
+        for (variable, name) in [
+            ("KAFKA_BOOTSTRAP_SERVERS", Some("bootstrap.servers")),
+            ("KAFKA_LOG__LEVEL", Some("log_level")),
+            ("KAFKA_", None),
+            ("MY_KAFKA_GROUP_ID", None),
+        ] {
+            assert_eq!(property_of(variable).as_deref(), name, "{variable}");
+        }
+    }
+
+    #[test]
+    fn a_consumers_property_is_refused_as_one_and_left_out_of_a_shared_file() {
+        let shared = [("bootstrap.servers", "b:1"), ("group.id", "g"), ("request.timeout.ms", "5000")];
+        let text = ClientConfig::from_properties(shared).unwrap_err().to_string();
+        assert!(text.starts_with("property `group.id` is a consumer's, and this client does not"), "{text}");
+        let config = ClientConfig::from_shared_properties(shared).unwrap();
+        assert_eq!(config.request_timeout, std::time::Duration::from_secs(5));
+        assert_eq!(config.ignored()[0].to_string(), "`group.id`: it is a consumer's");
+        assert!(config.is_given("request.timeout.ms") && !config.is_given("group.id"));
+        let misspelled = ClientConfig::from_shared_properties([("bootstrap.server", "b:1")]).unwrap_err();
+        assert!(misspelled.to_string().contains("did you mean `bootstrap.servers`?"), "{misspelled}");
+    }
+
+    #[test]
+    fn a_client_needs_to_know_a_broker() {
+        assert!(ClientConfig::default().validate().unwrap_err().to_string().contains("bootstrap.servers"));
+    }
+
+    #[test]
+    fn a_property_that_has_no_effect_is_listed_once() {
+        let mut config = ClientConfig::default();
+        for value in ["TLSv1.2", "TLSv1.3"] {
+            config.set("ssl.protocol", value).unwrap();
+        }
+        assert_eq!(config.ignored().len(), 1);
+    }
+}

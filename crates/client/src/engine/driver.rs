@@ -1,0 +1,119 @@
+//! The one loop that acts: it reads the clock, waits, and carries what an engine wants to the sockets and back.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use super::{Engine, Outputs, Transport, probe::Probe, transport::Io};
+use crate::clock;
+
+/// How long an engine waits for the first command before it asks a broker anything. Mostly that comes at once, and then
+/// the first question is about what is wanted.
+const FIRST_COMMAND: Duration = Duration::from_millis(1);
+
+/// How long open connections may take to close.
+const CLOSING: Duration = Duration::from_millis(200);
+
+/// Drives an engine until it is closed. Dropping the sender of its commands abandons it.
+pub async fn run<E, O>(
+    mut engine: E,
+    transport: Transport,
+    mut commands: mpsc::UnboundedReceiver<E::Command>,
+    mut outputs: O,
+) where
+    E: Engine,
+    O: Outputs<E::Output>,
+{
+    let mut io = transport.connect();
+    let mut abandoned = false;
+    let mut probe = Probe::default();
+    if let Ok(Some(command)) = tokio::time::timeout(FIRST_COMMAND, commands.recv()).await {
+        engine.handle_command(clock::now(), command);
+    }
+    loop {
+        let now = clock::now();
+        engine.handle_timeout(now);
+        drain(&mut engine, &mut io, &mut outputs, now);
+        if engine.is_closed() {
+            break;
+        }
+        if let Some(runtime) = engine.poll_probe(now) {
+            probe.send(&runtime);
+        }
+        // What became due by what has just happened is not late.
+        let wake = engine.poll_timeout().map(|at| at.max(now));
+        tokio::select! {
+            biased;
+            completion = io.next() => {
+                let now = woken(&mut engine, wake);
+                engine.handle_answer(now, completion.tag, completion.result);
+            }
+            command = commands.recv(), if !abandoned => {
+                let now = woken(&mut engine, wake);
+                // Time first: whether a consumer still owns anything is settled before anything is committed (FAILURES M4).
+                engine.handle_timeout(now);
+                match command {
+                    Some(command) => engine.handle_command(now, command),
+                    None => {
+                        abandoned = true;
+                        engine.handle_abandoned(now);
+                    }
+                }
+                while let Ok(command) = commands.try_recv() {
+                    engine.handle_command(now, command);
+                }
+            }
+            () = probe.answered() => engine.handle_probe_answered(clock::now()),
+            () = until(wake) => drop(woken(&mut engine, wake)),
+        }
+    }
+    io.close(clock::now() + CLOSING).await;
+}
+
+/// Now, after the engine has heard whether that is much later than it should be.
+fn woken(engine: &mut impl Engine, wake: Option<Instant>) -> Instant {
+    let now = clock::now();
+    if let Some(wake) = wake {
+        engine.handle_late_wakeup(now, now.saturating_duration_since(wake));
+    }
+    now
+}
+
+/// Carries out everything that the engine wants done now.
+fn drain<E: Engine>(engine: &mut E, io: &mut Io, outputs: &mut impl Outputs<E::Output>, now: Instant) {
+    loop {
+        let mut quiet = true;
+        while let Some(output) = engine.poll_output(now) {
+            quiet = false;
+            outputs.push(output);
+        }
+        outputs.flush();
+        if engine.take_rebootstrap() {
+            io.forget_brokers();
+        }
+        if let Some(cluster) = engine.take_changed_cluster() {
+            io.update_brokers(&cluster);
+        }
+        while let Some((broker, host, port)) = engine.poll_found_broker() {
+            io.learn_broker(broker, &host, port);
+        }
+        while let Some(tag) = engine.poll_withdrawal() {
+            io.withdraw(tag);
+        }
+        while let Some((tag, lane, transmit)) = engine.poll_transmit(now) {
+            quiet = false;
+            io.send(tag, lane, transmit);
+        }
+        if quiet {
+            break;
+        }
+    }
+}
+
+/// The loop waits; the machines say until when.
+async fn until(wake: Option<Instant>) {
+    match wake {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,40 @@
+//! Where the loop runs: on a thread of its own, or where the application says.
+
+use std::{pin::Pin, thread};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// The engine at work: ends when its client is closed or dropped.
+pub type EngineFuture = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
+
+/// Gives an engine to whoever runs it.
+pub type Spawn = Box<dyn FnOnce(EngineFuture) + Send>;
+
+/// Runs the loop by `spawn`, or on a thread of this name with a small runtime.
+///
+/// # Errors
+/// The runtime or the thread cannot be made.
+pub fn start(
+    spawn: Option<Spawn>,
+    thread: &str,
+    engine: impl Future<Output = ()> + Send + 'static,
+) -> Result<()> {
+    let Some(spawn) = spawn else { return start_thread(thread, engine) };
+    spawn(Box::pin(engine));
+    Ok(())
+}
+
+fn start_thread(name: &str, engine: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+    let cannot = |what: &str, error: std::io::Error| {
+        Error::new(ErrorKind::Config, format!("cannot start the engine's {what}: {error}")).caused_by(error)
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| cannot("runtime", error))?;
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || runtime.block_on(engine))
+        .map_err(|error| cannot("thread", error))?;
+    Ok(())
+}

@@ -1,0 +1,117 @@
+//! What carries an engine's requests: connections, or what a simulation puts in their place.
+
+use std::{fmt, future::poll_fn, sync::Arc, time::Instant};
+
+use offtake_machine::{BrokerId, Cluster, Transmit};
+use offtake_net::{Carrier, Completion, Dial, Lane, Net};
+
+use crate::config::ClientConfig;
+
+/// How brokers are reached. The connections are made by the loop, on the runtime that it runs on.
+pub struct Transport(Kind);
+
+enum Kind {
+    Net { config: Box<offtake_net::Config>, bootstrap: Vec<(String, u16)>, dial: Option<Arc<dyn Dial>> },
+    Carrier(Box<dyn Carrier>),
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::Net { config, bootstrap, .. } => f
+                .debug_struct("Net")
+                .field("config", config)
+                .field("bootstrap", bootstrap)
+                .finish_non_exhaustive(),
+            Kind::Carrier(_) => f.write_str("Carrier"),
+        }
+    }
+}
+
+impl Transport {
+    /// By connections: those that `dial` makes, or plain TCP. `max_frame` is the largest response that is read, in bytes.
+    pub fn connections(
+        config: &ClientConfig,
+        max_frame: usize,
+        seed: u64,
+        dial: Option<Arc<dyn Dial>>,
+    ) -> Self {
+        Self(Kind::Net {
+            config: Box::new(config.connections(max_frame, seed)),
+            bootstrap: config.bootstrap_servers.clone(),
+            dial,
+        })
+    }
+
+    /// By this instead of connections.
+    pub fn carrier(carrier: Box<dyn Carrier>) -> Self {
+        Self(Kind::Carrier(carrier))
+    }
+
+    pub(super) fn connect(self) -> Io {
+        match self.0 {
+            Kind::Net { config, bootstrap, dial: Some(dial) } => {
+                Io::Net(Box::new(Net::with_dial(*config, bootstrap, dial)))
+            }
+            Kind::Net { config, bootstrap, dial: None } => Io::Net(Box::new(Net::new(*config, bootstrap))),
+            Kind::Carrier(carrier) => Io::Carrier(carrier),
+        }
+    }
+}
+
+/// A transport at work.
+pub(super) enum Io {
+    Net(Box<Net>),
+    Carrier(Box<dyn Carrier>),
+}
+
+impl Io {
+    pub(super) fn send(&mut self, tag: u64, lane: Lane, transmit: Transmit) {
+        match self {
+            Self::Net(net) => net.send(tag, lane, transmit),
+            Self::Carrier(carrier) => carrier.send(tag, lane, transmit),
+        }
+    }
+
+    pub(super) fn withdraw(&mut self, tag: u64) {
+        match self {
+            Self::Net(net) => net.withdraw(tag),
+            Self::Carrier(carrier) => carrier.withdraw(tag),
+        }
+    }
+
+    pub(super) async fn next(&mut self) -> Completion {
+        match self {
+            Self::Net(net) => net.next().await,
+            Self::Carrier(carrier) => poll_fn(|cx| carrier.poll_next(cx)).await,
+        }
+    }
+
+    pub(super) fn update_brokers(&mut self, cluster: &Cluster) {
+        match self {
+            Self::Net(net) => net.update_brokers(cluster),
+            Self::Carrier(carrier) => carrier.update_brokers(cluster),
+        }
+    }
+
+    pub(super) fn learn_broker(&mut self, id: BrokerId, host: &str, port: u16) {
+        match self {
+            Self::Net(net) => net.learn_broker(id, host, port),
+            Self::Carrier(carrier) => carrier.learn_broker(id, host, port),
+        }
+    }
+
+    pub(super) fn forget_brokers(&mut self) {
+        match self {
+            Self::Net(net) => net.forget_brokers(),
+            Self::Carrier(carrier) => carrier.forget_brokers(),
+        }
+    }
+
+    pub(super) async fn close(self, deadline: Instant) {
+        match self {
+            Self::Net(net) => net.close(deadline).await,
+            Self::Carrier(carrier) => drop(carrier),
+        }
+    }
+}

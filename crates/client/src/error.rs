@@ -1,0 +1,244 @@
+//! What the application is told when the client cannot mend something itself.
+
+use std::{fmt, sync::Arc};
+
+use offtake_machine::{CallError, TopicPartition};
+use offtake_wire::ErrorCode;
+
+use crate::{commit_report::CommitReport, config::ConfigError};
+
+/// The result of everything that can fail here.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error, with what it concerns and a sentence that says what to do about it.
+///
+/// What the client can mend (a moved leader, a broker that restarts, a lost connection) never becomes one.
+#[derive(Clone, Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+    code: Option<ErrorCode>,
+    partition: Option<TopicPartition>,
+    report: Option<Arc<CommitReport>>,
+    cause: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+/// What a program can tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The configuration cannot be meant as written.
+    Config,
+    /// A call that the client's state does not allow, such as `assign` while a consumer is subscribed.
+    Misuse,
+    /// No broker could be reached within the timeout.
+    Unreachable,
+    /// Something answered that is no Kafka broker, or is one that expects TLS or SASL: waiting will not help.
+    NotKafka,
+    /// The brokers do not speak a request in any version that this client speaks.
+    Unsupported,
+    /// The topic or partition does not exist.
+    UnknownTopic,
+    /// An ACL forbids it.
+    Authorization,
+    /// The group refused this member, and will again: its message says what to change.
+    Group,
+    /// Another member took this one's `group.instance.id`.
+    Fenced,
+    /// The partition has no committed offset, or one that is out of range, and `auto.offset.reset` is `none`.
+    NoOffset,
+    /// A record batch is damaged. The partition stops before it; others go on. `Consumer::seek` past it to skip.
+    Corrupt,
+    /// A batch inflates to more than is allowed, or comes in an answer larger than any that is read
+    /// (`receive.message.max.bytes`). The partition stops before it; others go on. `Consumer::seek` past it to skip.
+    /// Without a partition: another answer of a broker that is larger.
+    TooLarge,
+    /// The commit was refused; its records may be delivered again.
+    CommitFailed,
+    /// The partition is no longer this consumer's: nothing was sent.
+    NotOwned,
+    /// It took longer than its timeout.
+    Timeout,
+    /// The client is closed, or its engine has ended: with the runtime that it was spawned on, or by a panic.
+    Closed,
+    /// A broker answered what makes no sense.
+    Malformed,
+}
+
+impl Error {
+    /// An error of this kind, with a sentence that says what to do about it.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), code: None, partition: None, report: None, cause: None }
+    }
+
+    /// A call that the client's state does not allow.
+    pub fn misuse(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Misuse, message)
+    }
+
+    /// The same with the code that the broker gave.
+    #[must_use]
+    pub fn with_code(self, code: ErrorCode) -> Self {
+        Self { code: Some(code), ..self }
+    }
+
+    /// The same, about this partition alone.
+    #[must_use]
+    pub fn with_partition(self, partition: TopicPartition) -> Self {
+        Self { partition: Some(partition), ..self }
+    }
+
+    /// What it comes from, for those who ask for the `source`. The message says all that a person needs without it.
+    #[must_use]
+    pub fn caused_by(self, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self { cause: Some(Arc::new(cause)), ..self }
+    }
+
+    /// The same cause as that of another error.
+    #[must_use]
+    pub fn with_cause_of(self, other: &Self) -> Self {
+        Self { cause: other.cause.clone(), ..self }
+    }
+
+    /// Speaks for a commit of which `failed` partitions failed, this one among them, and `committed` did not.
+    #[must_use]
+    pub(crate) fn with_report(mut self, report: CommitReport, failed: usize, committed: usize) -> Self {
+        if failed > 1 {
+            self.partition = None;
+            self.message = format!("{} (and {} more)", self.message, failed.saturating_sub(1));
+        }
+        if committed > 0 {
+            self.message = format!("{}; {committed} of its partitions were committed", self.message);
+        }
+        self.report = Some(Arc::new(report));
+        self
+    }
+
+    /// The same, with what it comes of.
+    #[must_use]
+    pub fn because(mut self, why: &str) -> Self {
+        self.message = format!("{}: {why}", self.message);
+        self
+    }
+
+    /// What kind of error this is.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// Kafka's code, where a broker gave one.
+    pub fn code(&self) -> Option<ErrorCode> {
+        self.code
+    }
+
+    /// The partition it concerns, if it concerns just one.
+    pub fn partition(&self) -> Option<&TopicPartition> {
+        self.partition.as_ref()
+    }
+
+    /// Of a commit that failed: what became of each of its partitions, for some of them may have been committed.
+    pub fn commit_report(&self) -> Option<&CommitReport> {
+        self.report.as_deref()
+    }
+
+    /// Whether the same call may succeed later though nothing changes on our side.
+    pub fn is_retriable(&self) -> bool {
+        match self.kind {
+            ErrorKind::Unreachable | ErrorKind::Timeout | ErrorKind::Malformed => true,
+            // What is too long stays so (FAILURES H13).
+            ErrorKind::CommitFailed => !matches!(
+                self.code,
+                Some(ErrorCode::OffsetMetadataTooLarge | ErrorCode::InvalidCommitOffsetSize)
+            ),
+            ErrorKind::Config
+            | ErrorKind::Misuse
+            | ErrorKind::NotKafka
+            | ErrorKind::Unsupported
+            | ErrorKind::UnknownTopic
+            | ErrorKind::Authorization
+            | ErrorKind::Group
+            | ErrorKind::Fenced
+            | ErrorKind::NoOffset
+            | ErrorKind::Corrupt
+            | ErrorKind::TooLarge
+            | ErrorKind::NotOwned
+            | ErrorKind::Closed => false,
+        }
+    }
+
+    /// Whether this client can do nothing more: close it, and start another once the cause is gone.
+    pub fn is_fatal(&self) -> bool {
+        matches!(
+            self.kind,
+            ErrorKind::Group
+                | ErrorKind::Fenced
+                | ErrorKind::NotKafka
+                | ErrorKind::Unsupported
+                | ErrorKind::Closed
+        )
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// The source is what the error comes from where that is an error of its own: a [`ConfigError`], what the system
+/// said, what became of a request. The message has already said it in words.
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.cause {
+            Some(cause) => Some(&**cause),
+            None => None,
+        }
+    }
+}
+
+impl From<ConfigError> for Error {
+    fn from(error: ConfigError) -> Self {
+        Self::new(ErrorKind::Config, error.to_string()).caused_by(error)
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Config => "invalid configuration",
+            Self::Misuse => "call not allowed in this state",
+            Self::Unreachable => "no broker can be reached",
+            Self::NotKafka => "not a Kafka broker",
+            Self::Unsupported => "not supported by the broker",
+            Self::UnknownTopic => "unknown topic or partition",
+            Self::Authorization => "not authorized",
+            Self::Group => "refused by the group",
+            Self::Fenced => "fenced by another member",
+            Self::NoOffset => "no valid offset",
+            Self::Corrupt => "corrupt record batch",
+            Self::TooLarge => "too large",
+            Self::CommitFailed => "commit failed",
+            Self::NotOwned => "partition not owned",
+            Self::Timeout => "timed out",
+            Self::Closed => "closed",
+            Self::Malformed => "malformed response",
+        })
+    }
+}
+
+impl From<CallError> for Error {
+    fn from(error: CallError) -> Self {
+        let kind = match &error {
+            CallError::Unreachable { not_kafka: true, .. } => ErrorKind::NotKafka,
+            CallError::Unreachable { .. }
+            | CallError::Disconnected { .. }
+            | CallError::Withdrawn
+            | CallError::UnknownBroker(_) => ErrorKind::Unreachable,
+            CallError::TimedOut { .. } => ErrorKind::Timeout,
+            CallError::Unsupported { .. } => ErrorKind::Unsupported,
+            CallError::Malformed { .. } => ErrorKind::Malformed,
+            CallError::TooLarge { .. } => ErrorKind::TooLarge,
+        };
+        Self::new(kind, error.to_string()).caused_by(error)
+    }
+}

@@ -1,0 +1,124 @@
+//! A consumer begins: its engine, the loop that drives that, and the handle, joined by channels.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+};
+
+use offtake_client::{
+    config,
+    engine::{self as driver, Outputs, Transport},
+};
+use tokio::sync::mpsc;
+use tracing::Instrument;
+
+use super::{Builder, Replay};
+use crate::{
+    clock,
+    config::Config,
+    consumer::{Consumer, ConsumerParts},
+    delivery::Opener,
+    engine::{Engine, EngineParts, command::Output},
+    error::Result,
+    inbox::{self, InboxSender, Taken},
+    shared::Shared,
+};
+
+impl Builder {
+    /// Starts an engine, on a thread of its own unless told otherwise, and gives it its handle.
+    pub(super) fn start(mut self) -> Result<Consumer> {
+        config::validate(&self.config, std::mem::take(&mut self.mistakes))?;
+        let assignors = self.config.assignors(&self.own)?;
+        let (spawn, dial, carrier) = (self.spawn.take(), self.dial.take(), self.carrier.take());
+        let opener = self.opener(spawn.is_some());
+        let Replay { seed, wall_ms } =
+            self.replay.unwrap_or_else(|| Replay { seed: clock::seed(), wall_ms: clock::wall_ms() });
+        let span = span(&self.config);
+        self.sink = self.sink.within(span.clone());
+        let (config, consumer, engine) = self.into_parts();
+        let (config, consumer, engine) = (
+            Arc::new(config),
+            ConsumerParts { opener, ..consumer },
+            EngineParts { assignors, has_own_thread: spawn.is_none(), ..engine },
+        );
+
+        let now = clock::now();
+        let shared = Arc::new(Shared::new(now));
+        let engine = Engine::new(now, wall_ms, seed, config.clone(), shared.clone(), engine);
+        let vitals = engine.vitals();
+        let transport = match carrier {
+            Some(carrier) => Transport::carrier(carrier),
+            None => Transport::connections(&config.client, config.largest_response(), seed, dial),
+        };
+        let (commands, commanded) = mpsc::unbounded_channel();
+        let (sender, inbox) = inbox::inbox();
+        let loop_ =
+            driver::run(engine, transport, commanded, ToInbox { inbox: sender, new: Taken::default() });
+        driver::start(spawn, "offtake-engine", loop_.instrument(span))?;
+        Ok(Consumer::new(commands, config, shared, vitals, consumer, inbox))
+    }
+
+    /// Who opens batches ahead of the application. An engine that was given to a runtime means that no thread is wanted.
+    fn opener(&self, is_spawned: bool) -> Opener {
+        let alone = thread::available_parallelism().is_ok_and(|threads| threads.get() == 1);
+        match self.replay {
+            Some(_) => self.replay_ahead.map_or(Opener::Caller, Opener::Drawn),
+            None if is_spawned || alone => Opener::Nobody,
+            None => Opener::Thread,
+        }
+    }
+
+    /// What the handle and the engine are made of, as far as the builder was told.
+    pub(crate) fn into_parts(self) -> (Config, ConsumerParts, EngineParts) {
+        let (sink, ledgers) = (self.sink, self.ledgers);
+        let consumer = ConsumerParts {
+            listener: self.listener,
+            sink: sink.clone(),
+            ledgers: ledgers.clone(),
+            opener: Opener::Nobody,
+        };
+        let engine = EngineParts {
+            sink,
+            begin_at: self.begin_at,
+            assignors: Vec::new(),
+            ledgers,
+            has_own_thread: false,
+        };
+        (self.config, consumer, engine)
+    }
+}
+
+/// Everything that this consumer logs is within it.
+fn span(config: &Config) -> tracing::Span {
+    // Consumers of one group and client id are still told apart.
+    static STARTED: AtomicU64 = AtomicU64::new(0);
+    let id = STARTED.fetch_add(1, Ordering::Relaxed) + 1;
+    tracing::info_span!("consumer", id, group = config.group_id, client_id = config.client.sent_client_id())
+}
+
+/// The loop's way to the handle. The inbox has no length of its own: it is coalesced, and bounded by the fetcher's budget.
+struct ToInbox {
+    inbox: InboxSender,
+    /// On its way into the inbox.
+    new: Taken,
+}
+
+impl Outputs<Output> for ToInbox {
+    fn push(&mut self, output: Output) {
+        match output {
+            Output::Control(control) => self.new.control.push_back(control),
+            Output::Data(data) => self.new.data.push_back(data),
+            Output::Answer(answer) => {
+                self.flush();
+                answer.send();
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        self.inbox.send(&mut self.new);
+    }
+}
