@@ -88,6 +88,8 @@ pub struct Consumer {
     /// [`Handle::wake`] was called, and no call has returned since.
     is_woken: bool,
     subscribed: BTreeSet<Topic>,
+    /// The fatal error that every `poll` fails with, until the group assigns again or the application begins anew.
+    fatal: Option<Error>,
 }
 
 /// What this end knows of its membership.
@@ -163,6 +165,7 @@ impl Consumer {
             in_poll: false,
             is_woken: false,
             subscribed: BTreeSet::new(),
+            fatal: None,
         }
     }
 
@@ -199,11 +202,18 @@ impl Consumer {
     /// for.
     ///
     /// # Errors
-    /// `Misuse` without a `group.id`, or while partitions are assigned by hand.
+    /// `Misuse` without a `group.id`, while partitions are assigned by hand, and for what looks like a pattern (`"^orders-"`),
+    /// which is [`subscribe_patterns`](Self::subscribe_patterns)'. `Closed` once a [`Handle`] has begun to close the consumer.
     pub async fn subscribe<S>(&mut self, topics: impl OneOrMany<Topic, S>) -> Result<()> {
         let topics = topics.into_items();
         if topics.is_empty() {
             return self.unsubscribe().await;
+        }
+        // As librdkafka has it. No topic's name can begin so.
+        if let Some(pattern) = topics.iter().find(|topic| topic.as_str().starts_with('^')) {
+            return Err(Error::misuse(format!(
+                "`{pattern}` is a pattern and no topic's name: subscribe to it with subscribe_patterns"
+            )));
         }
         let names = topics.iter().cloned().collect();
         self.subscribe_to(Subscription::Topics(topics)).await?;
@@ -215,7 +225,7 @@ impl Consumer {
     /// now or later. Internal topics do not match unless `exclude.internal.topics` is false.
     ///
     /// # Errors
-    /// `Config` for a pattern that is no regular expression.
+    /// `Config` for a pattern that is no regular expression; the others as of [`subscribe`](Self::subscribe).
     pub async fn subscribe_patterns<P: AsRef<str>>(
         &mut self,
         patterns: impl IntoIterator<Item = P>,
@@ -227,12 +237,15 @@ impl Consumer {
     }
 
     async fn subscribe_to(&mut self, to: Subscription) -> Result<()> {
+        self.check_not_closing()?;
         self.finish_leaving().await?;
+        self.keep_fatal();
         // Before the engine hears of it: what it says first may come with the answer.
         let before = std::mem::replace(&mut self.group, Group::Subscribed);
         let subscribed = self.handle.ask(|reply| Command::Subscribe { to, reply }).await;
-        if subscribed.is_err() {
-            self.group = before;
+        match &subscribed {
+            Ok(()) => self.fatal = None,
+            Err(_) => self.group = before,
         }
         subscribed
     }
@@ -244,12 +257,15 @@ impl Consumer {
     ///
     /// # Errors
     /// `Misuse` while topics are subscribed to; and that what was finished could not be committed, with the assignment made
-    /// all the same.
+    /// all the same. `Closed` once a [`Handle`] has begun to close the consumer.
     pub async fn assign<S>(&mut self, partitions: impl OneOrMany<Assign, S>) -> Result<()> {
         let partitions: Vec<_> = partitions.into_items().into_iter().map(Assign::into_parts).collect();
+        self.check_not_closing()?;
         self.finish_leaving().await?;
+        self.keep_fatal();
         let committed = self.commit_what_goes(&partitions).await;
         self.handle.ask(|reply| Command::Assign { partitions, reply }).await?;
+        self.fatal = None;
         // They are ours from here on: they can be paused, and asked for their position, before the first `poll`.
         self.inbox.take(&mut self.taken);
         let by_hand = |control: &Control| matches!(control, Control::Assigned { generation: None, .. });
@@ -260,6 +276,11 @@ impl Consumer {
             self.heed(control);
         }
         committed
+    }
+
+    /// A consumer that a handle closes, or has closed, begins nothing.
+    fn check_not_closing(&self) -> Result<()> {
+        if self.handle.inbox.is_closing() { Err(Error::closed()) } else { Ok(()) }
     }
 
     /// With another assignment by hand partitions are given up: there is a commit before, as by `unsubscribe`.
@@ -293,7 +314,8 @@ impl Consumer {
         let _ = self.finish_running(None).await;
         self.handle.ask(|reply| Command::Unsubscribe { reason: "the consumer unsubscribed", reply }).await?;
         // Everything that the engine said before its answer is of the time before.
-        self.inbox.take(&mut self.taken);
+        self.keep_fatal();
+        self.fatal = None;
         self.taken
             .control
             .retain(|control| matches!(control, Control::Wake | Control::Failed(_) | Control::Close { .. }));
@@ -328,7 +350,9 @@ impl Consumer {
     /// It must be called every `max.poll.interval.ms` while subscribed, or the group goes on without this member.
     ///
     /// # Errors
-    /// What the client cannot mend, once each. An error with a [`partition`](Error::partition) stops that one alone.
+    /// What the client cannot mend. An error with a [`partition`](Error::partition) stops that one alone, and comes once. A
+    /// [fatal](Error::is_fatal) one, as of a group that refuses this consumer, comes out of every call until its cause is gone,
+    /// or the application begins anew with [`subscribe`](Self::subscribe) or [`assign`](Self::assign).
     pub async fn poll(&mut self, timeout: Duration) -> Result<Records> {
         self.poll_for(timeout).await
     }
@@ -369,14 +393,16 @@ impl Consumer {
     /// The future may be dropped at any await.
     ///
     /// # Errors
-    /// What the client cannot mend, once each. An error with a [`partition`](Error::partition) stops that one alone.
+    /// As of [`poll`](Self::poll). `Closed` once the consumer has been closed by a [`Handle`], and in every call after that;
+    /// what that gives up comes out before it, as in a rebalance ([`Next::Revoking`]).
     pub async fn next(&mut self) -> Result<Next> {
         let polling = Polling { consumer: self };
         std::future::poll_fn(|cx| polling.consumer.poll_next(cx)).await
     }
 
-    /// The same as [`poll`](Self::poll) as a stream, without end: each item is what one `poll` would hand out, and taking the next says that
-    /// the last is finished.
+    /// The same as [`poll`](Self::poll) as a stream: each item is what one `poll` would hand out, and taking the next says that
+    /// the last is finished. It ends when a [`Handle`] has closed the consumer, or behind the error that says that its engine
+    /// has ended.
     pub fn stream(&mut self) -> RecordStream<'_> {
         RecordStream { polling: Polling { consumer: self }, has_ended: false }
     }

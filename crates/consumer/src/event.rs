@@ -137,6 +137,8 @@ impl Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stall {
+    /// `poll` has never been called, since whatever is subscribed to was subscribed to.
+    NeverPolled,
     /// `poll` is not called, though the runtime runs other tasks: the handler is slow, or waits for something.
     Handler,
     /// `poll` is not called, or does not return from a listener, and the runtime runs nothing else either: the handler
@@ -155,6 +157,7 @@ pub enum Stall {
 impl fmt::Display for Stall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NeverPolled => f.write_str("poll has not been called yet"),
             Self::Handler => f.write_str("the handler is slow"),
             Self::Blocked => f.write_str("the handler blocks its thread"),
             Self::Starved => f.write_str("poll was woken, but its task is not run"),

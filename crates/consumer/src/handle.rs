@@ -268,8 +268,9 @@ impl Handle {
     /// The topic's partitions and who leads them.
     ///
     /// # Errors
-    /// `UnknownTopic` or what kept the brokers from answering, after `default.api.timeout.ms`; at once where waiting
-    /// cannot help. `Closed`.
+    /// `UnknownTopic` once the brokers have said so twice, `retry.backoff.ms` apart, or with `allow.auto.create.topics` a second
+    /// at least, as a topic may just be created. What kept the brokers from answering, after `default.api.timeout.ms`; at once
+    /// where waiting cannot help. `Closed`.
     pub async fn partitions_for(&self, topic: impl Into<Topic>) -> Result<BTreeMap<i32, PartitionInfo>> {
         let topic = topic.into();
         let deadline = self.deadline();

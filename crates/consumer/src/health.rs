@@ -31,7 +31,7 @@ pub struct Health {
     pub is_running: bool,
     /// Where it stands with its group.
     pub membership: MembershipState,
-    /// For how long it has stood there.
+    /// For how long it has stood there; since this was first looked at, of one that is [closed](MembershipState::Closed).
     pub membership_age: Duration,
     /// The generation, or by KIP-848 the member epoch; `None` while it is no member.
     pub generation: Option<i32>,
@@ -64,16 +64,31 @@ impl Health {
     ///
     /// A member that takes part in a rebalance counts, as it keeps its place; so does one that was assigned no partition.
     pub fn is_ready(&self) -> bool {
-        let has_place = match self.membership {
-            MembershipState::Stable | MembershipState::Rebalancing => true,
-            MembershipState::AssignedByHand => self.assigned > 0,
-            MembershipState::None
-            | MembershipState::Joining
-            | MembershipState::NotPolled
-            | MembershipState::Leaving
-            | MembershipState::Failed => false,
+        self.why_not_ready().is_none()
+    }
+
+    /// Why it is not [ready](Self::is_ready), in a sentence for a person; `None` if it is.
+    pub fn why_not_ready(&self) -> Option<String> {
+        let limit = self.max_poll_interval.as_millis();
+        let why = match self.membership {
+            MembershipState::Stable | MembershipState::Rebalancing => None,
+            MembershipState::AssignedByHand if self.assigned > 0 => None,
+            MembershipState::AssignedByHand => Some("no partition is assigned".to_owned()),
+            MembershipState::NotSubscribed => Some("nothing is subscribed to or assigned".to_owned()),
+            MembershipState::Joining => Some("it is joining its group".to_owned()),
+            MembershipState::NotPolled => Some(format!(
+                "the application did not poll for max.poll.interval.ms ({limit}): it has left its group until it polls"
+            )),
+            MembershipState::Leaving => Some("it is leaving its group".to_owned()),
+            MembershipState::Failed => Some("the group refuses it: poll says why".to_owned()),
+            MembershipState::Closed => Some("the consumer is closed".to_owned()),
         };
-        self.is_running && has_place && self.cluster_error.is_none()
+        let unreachable =
+            || Some(format!("no broker can be asked about the cluster: {}", self.cluster_error.as_ref()?));
+        match (why, unreachable()) {
+            (Some(why), Some(unreachable)) => Some(format!("{why}; {unreachable}")),
+            (why, unreachable) => why.or(unreachable),
+        }
     }
 
     /// Whether waiting may help. For a liveness probe: if not, only another consumer, or another process, does.
@@ -83,7 +98,7 @@ impl Health {
     /// one that hangs. A cluster that does not answer is no reason.
     pub fn is_live(&self) -> bool {
         let is_subscribed =
-            !matches!(self.membership, MembershipState::None | MembershipState::AssignedByHand);
+            !matches!(self.membership, MembershipState::NotSubscribed | MembershipState::AssignedByHand);
         // One that has never polled is put out of its group in the same way.
         let is_late = self.last_poll.is_some_and(|age| age > self.max_poll_interval);
         let hangs = is_subscribed && (is_late || self.membership == MembershipState::NotPolled);
@@ -91,13 +106,51 @@ impl Health {
     }
 }
 
+/// In one line, for a probe's answer or a log.
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.why_not_ready() {
+            None => f.write_str("ready")?,
+            Some(why) => write!(f, "not ready, as {why}")?,
+        }
+        write!(f, "; {} for {}", self.membership, Age(self.membership_age))?;
+        if let Some(generation) = self.generation {
+            write!(f, ", generation {generation}")?;
+        }
+        let s = if self.assigned == 1 { "" } else { "s" };
+        write!(f, ", {} partition{s}", self.assigned)?;
+        for (what, age) in [("polled", self.last_poll), ("fetched", self.last_fetch)] {
+            match age {
+                Some(age) => write!(f, ", {what} {} ago", Age(age))?,
+                None => write!(f, ", never {what}")?,
+            }
+        }
+        for FailingBroker { id, .. } in &self.failing_brokers {
+            write!(f, ", broker {id} does not answer")?;
+        }
+        match self.oldest_unfinished {
+            Some(age) => write!(f, ", oldest unfinished record handed out {} ago", Age(age)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// To a tenth of a second.
+struct Age(Duration);
+
+impl fmt::Display for Age {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.1} s", self.0.as_secs_f64())
+    }
+}
+
 /// Where a consumer stands with its group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum MembershipState {
-    /// It is not subscribed.
+    /// Nothing is subscribed to, and nothing was assigned by hand.
     #[default]
-    None,
+    NotSubscribed,
     /// It reads partitions that it was assigned by hand, and is nobody's member.
     AssignedByHand,
     /// It is on its way into the group.
@@ -112,6 +165,24 @@ pub enum MembershipState {
     Leaving,
     /// The group refused it for good.
     Failed,
+    /// The consumer was closed or dropped, or its engine has ended.
+    Closed,
+}
+
+impl fmt::Display for MembershipState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotSubscribed => "not subscribed",
+            Self::AssignedByHand => "assigned by hand",
+            Self::Joining => "joining",
+            Self::Rebalancing => "rebalancing",
+            Self::Stable => "stable",
+            Self::NotPolled => "not polled",
+            Self::Leaving => "leaving",
+            Self::Failed => "failed",
+            Self::Closed => "closed",
+        })
+    }
 }
 
 /// A broker that did not answer the last request to it.
@@ -174,7 +245,7 @@ struct State {
     answering: BTreeSet<BrokerId>,
     failing: BTreeMap<BrokerId, CallError>,
     trouble: Option<CallError>,
-    /// Why partitions were lost, until they are revoked as they should be.
+    /// Why partitions were lost, until they are assigned anew or revoked as they should be.
     losses: BTreeMap<TopicPartition, Loss>,
 }
 
@@ -206,7 +277,7 @@ impl fmt::Display for Loss {
 impl Vitals {
     pub(crate) fn new(now: Instant, shared: Arc<Shared>) -> Self {
         let state = State {
-            membership: MembershipState::None,
+            membership: MembershipState::NotSubscribed,
             since: now,
             member: None,
             assigned: 0,
@@ -268,6 +339,9 @@ impl Vitals {
         trouble: Option<&CallError>,
     ) {
         let mut state = self.lock();
+        if state.membership == MembershipState::Closed {
+            return;
+        }
         if state.membership != membership {
             (state.membership, state.since) = (membership, now);
         }
@@ -277,14 +351,18 @@ impl Vitals {
         }
     }
 
+    pub(crate) fn membership(&self) -> MembershipState {
+        self.lock().membership
+    }
+
     /// These were lost.
     pub(crate) fn lost(&self, partitions: &[TopicPartition], loss: Loss) {
         let mut state = self.lock();
         state.losses.extend(partitions.iter().map(|partition| (partition.clone(), loss)));
     }
 
-    /// These were given up as they should be, whatever became of them before.
-    pub(crate) fn given_up(&self, partitions: &[TopicPartition]) {
+    /// These were assigned anew, or given up as they should be: that they were lost before explains nothing any more.
+    pub(crate) fn forget_losses(&self, partitions: &[TopicPartition]) {
         let mut state = self.lock();
         for partition in partitions {
             state.losses.remove(partition);
@@ -313,7 +391,15 @@ impl Vitals {
         oldest_unfinished: Option<Duration>,
     ) -> Health {
         let age = |at: Instant| now.saturating_duration_since(at);
-        let state = self.lock();
+        let mut state = self.lock();
+        if !is_running && state.membership != MembershipState::Closed {
+            // Whatever its engine still does, the consumer has nothing of it.
+            (state.membership, state.since) = (MembershipState::Closed, now);
+            (state.member, state.assigned, state.coordinator) = (None, 0, None);
+            state.answering.clear();
+            state.failing.clear();
+            state.trouble = None;
+        }
         let failing = |(broker, error): (&BrokerId, &CallError)| FailingBroker {
             id: broker.0,
             error: error.to_string(),

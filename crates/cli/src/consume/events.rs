@@ -116,6 +116,7 @@ fn line(event: &Event, at: i64) -> Value {
 
 fn stall_line(event: &str, since_poll: Duration, limit: Duration, stall: &Stall, at: i64) -> Value {
     let stall = match stall {
+        Stall::NeverPolled => "never polled",
         Stall::Handler => "handler",
         Stall::Blocked => "blocked",
         Stall::Starved => "starved",

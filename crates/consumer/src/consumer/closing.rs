@@ -9,6 +9,7 @@ use crate::{
     clock,
     engine::command::{Command, LAST_SECOND, Reply},
     error::{ErrorKind, Result},
+    health::MembershipState,
 };
 
 /// What closing takes at least, if it needs it: enough to hear of a commit from a broker nearby, or that there was none to make.
@@ -77,6 +78,7 @@ impl Consumer {
         let CloseOptions { timeout, group_membership } = options;
         let deadline = clock::after(timeout.max(A_MOMENT));
         let was_closing = self.inbox.set_closing();
+        self.closing_is_a_poll();
         // Without the time to wait for it, what can be done in a second is done behind our back, as when dropped.
         let by = deadline.max(clock::after(LAST_SECOND));
         let handed_over = self.hand_over(deadline, by, None).await;
@@ -85,6 +87,15 @@ impl Consumer {
             // A handle was faster.
             Err(error) if was_closing && error.kind() == ErrorKind::Closed => Ok(()),
             closed => handed_over.and(closed),
+        }
+    }
+
+    /// For as long as closing takes, the group does not wait for a `poll` of this member, which would be put out of it with what
+    /// is being committed. One that is out of it already is not to come back.
+    fn closing_is_a_poll(&self) {
+        if self.handle.vitals.membership() != MembershipState::NotPolled {
+            self.shared.poll_runs(clock::now());
+            self.shared.poll_waits(clock::now());
         }
     }
 

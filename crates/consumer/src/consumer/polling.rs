@@ -169,6 +169,9 @@ impl Consumer {
                 Poll::Pending if !self.inbox.is_empty() => return Poll::Pending,
                 Poll::Pending => {}
             }
+            if let Some(fatal) = self.fatal() {
+                return Poll::Ready(Err(fatal));
+            }
             // After a pause of the process, say: the engine finds out, and says when to look again (FAILURES M2, M4).
             if !self.shared.is_valid(clock::now()) {
                 return if self.is_woken { Poll::Ready(Ok(Item::Woken)) } else { Poll::Pending };
@@ -254,7 +257,7 @@ impl Drop for Polling<'_> {
 #[derive(Debug)]
 pub struct RecordStream<'a> {
     pub(super) polling: Polling<'a>,
-    /// The engine is gone, and that has been said.
+    /// The consumer is closed, or the error was handed out that says that there is no engine.
     pub(super) has_ended: bool,
 }
 
@@ -278,7 +281,7 @@ impl Stream for RecordStream<'_> {
 #[derive(Debug)]
 pub struct ConsumerStream {
     pub(super) consumer: Consumer,
-    /// The engine is gone, and that has been said.
+    /// The consumer is closed, or the error was handed out that says that there is no engine.
     pub(super) has_ended: bool,
 }
 
@@ -305,13 +308,16 @@ impl Stream for ConsumerStream {
 }
 
 impl Consumer {
-    /// The next item of a stream, which ends behind the error that says that there is no engine any more.
+    /// The next item of a stream, which ends once the consumer is closed, or behind the error that says that its engine has
+    /// ended by itself.
     fn poll_stream(&mut self, has_ended: &mut bool, cx: &mut Context<'_>) -> Poll<Option<Result<Records>>> {
         if *has_ended {
             return Poll::Ready(None);
         }
         let result = ready!(self.poll_haul(cx));
         *has_ended = matches!(&result, Err(error) if error.kind() == ErrorKind::Closed);
-        Poll::Ready(Some(result))
+        // That it ends is what whoever closed it wants; an engine that ends by itself is an error.
+        let is_end = *has_ended && self.handle.inbox.is_closing();
+        Poll::Ready((!is_end).then_some(result))
     }
 }

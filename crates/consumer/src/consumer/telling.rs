@@ -41,6 +41,7 @@ impl Consumer {
                 }
                 self.delivery.start(added);
                 self.generation = generation;
+                self.fatal = None;
                 let change = OwnershipChange { partitions, owned, generation };
                 self.sink.tell(|| Event::Assigned(change.clone()));
                 if generation.is_some() && !change.partitions.is_empty() {
@@ -74,9 +75,35 @@ impl Consumer {
             Control::Close { deadline, reply } => self.close_for_handle(deadline, reply),
             Control::Wake => self.is_woken = true,
             Control::LookAgain => {}
-            Control::Failed(error) => return Some(Err(error)),
+            Control::Failed(error) => {
+                if error.is_fatal() {
+                    self.fatal = Some(error.clone());
+                }
+                return Some(Err(error));
+            }
         }
         None
+    }
+
+    /// What every `poll` fails with. A consumer that reads by hand reads what it gets, whatever its group or some broker says.
+    pub(super) fn fatal(&mut self) -> Option<Error> {
+        if self.group == Group::Outside && !self.taken.data.is_empty() {
+            self.fatal = None;
+        }
+        self.fatal.clone()
+    }
+
+    /// Takes what has come. A fatal error among it ends with what the application begins now, or is told by every `poll` if it
+    /// cannot.
+    pub(super) fn keep_fatal(&mut self) {
+        self.inbox.take(&mut self.taken);
+        self.taken.control.retain(|control| match control {
+            Control::Failed(error) if error.is_fatal() => {
+                self.fatal = Some(error.clone());
+                false
+            }
+            _ => true,
+        });
     }
 
     /// Somebody else may have them already.

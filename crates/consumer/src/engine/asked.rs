@@ -26,16 +26,19 @@ impl Engine {
     pub(crate) fn handle_command(&mut self, now: Instant, command: Command) {
         match command {
             Command::Subscribe { to, reply } => {
-                let result = self.subscribe(now, to);
+                let result = self.check_open().and_then(|()| self.subscribe(now, to));
+                self.note_vitals(now);
                 self.outbox.answer(Answer::Done(reply, result));
             }
             Command::Assign { partitions, reply } => {
-                let result = self.assign(now, partitions);
+                let result = self.check_open().and_then(|()| self.assign(now, partitions));
+                self.note_vitals(now);
                 self.outbox.answer(Answer::Done(reply, result));
             }
             Command::Released(id) => self.released(now, id),
             Command::Unsubscribe { reason, reply } => {
                 self.give_up_everything(now, reason, GroupMembership::Default);
+                self.note_vitals(now);
                 self.outbox.answer(Answer::Done(reply, Ok(())));
             }
             Command::Seek { partition, at, reply } => {
@@ -180,6 +183,11 @@ impl Engine {
         self.want_topics(now);
     }
 
+    /// An engine that is on its way out begins nothing.
+    fn check_open(&self) -> Result<()> {
+        if matches!(self.life, Life::Open) { Ok(()) } else { Err(Error::closed()) }
+    }
+
     fn subscribe(&mut self, now: Instant, to: Subscription) -> Result<()> {
         if let Subscription::Topics(topics) = &to
             && let Some(error) = topics.iter().find_map(too_long)
@@ -234,6 +242,7 @@ impl Engine {
         let new: Vec<_> = new.into_iter().map(|(partition, at)| (partition.clone(), at.clone())).collect();
         let wanted: Vec<_> = wanted.into_keys().collect();
         tracing::info!(count = wanted.len(), partitions = %PartitionList(&wanted), "partitions assigned by hand");
+        self.vitals.forget_losses(&wanted);
         let gone = self.ownership.assign(wanted);
         self.stop(&gone);
         self.offsets.unassign(&gone);

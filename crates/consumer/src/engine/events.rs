@@ -50,10 +50,12 @@ impl Engine {
             metadata::Event::Updated => self.cluster_news(now),
             metadata::Event::RefreshFailed(error) => {
                 if self.reach.fails(error.clone()) {
-                    tracing::warn!(%error, "the cluster cannot be asked for metadata; trying again");
                     self.sink.tell(|| Event::Error(error.clone().into()));
                     if self.reach.is_hopeless() {
-                        self.fail(error.into());
+                        let then = "every poll fails until a broker answers: look at bootstrap.servers; trying again";
+                        self.fail_fatally(error.into(), then);
+                    } else {
+                        tracing::warn!(%error, "the cluster cannot be asked for metadata; trying again");
                     }
                 }
                 self.settle_lookups(now);
@@ -73,7 +75,11 @@ impl Engine {
             }
             coordinator::Event::Refused(code) => {
                 let group = self.config.group_id.as_deref().unwrap_or_default();
-                self.fail(results::coordinator_refused(group, code));
+                let error = results::coordinator_refused(group, code);
+                self.fail_fatally(
+                    error,
+                    "every poll of a subscribed consumer fails until then; trying again",
+                );
             }
             coordinator::Event::LookupFailed(error) => {
                 tracing::debug!(%error, "the group coordinator cannot be looked up; trying again");
@@ -86,6 +92,7 @@ impl Engine {
         match event {
             Said::Assigned { added, owned, generation } => {
                 self.log_assigned(&added, owned.len(), generation);
+                self.vitals.forget_losses(&added);
                 self.ownership.assign(owned);
                 self.want_topics(now);
                 let new = added.into_iter().map(|partition| {
@@ -102,7 +109,7 @@ impl Engine {
                 self.ownership.releases(id, partitions.clone(), release_by);
                 let owned = self.ownership.to_vec();
                 self.log_revoked(&partitions, owned.len());
-                self.vitals.given_up(&partitions);
+                self.vitals.forget_losses(&partitions);
                 self.outbox.control(Control::Revoke { id, partitions, owned, generation, release_by });
             }
             Said::Lost { id, partitions, generation } => {
@@ -134,7 +141,8 @@ impl Engine {
             }
             Said::Failed(error) => {
                 self.group_failed = true;
-                self.fail(results::group_failed(&error));
+                let then = "every poll fails from now on: mend the cause, then subscribe again or start anew";
+                self.fail_fatally(results::group_failed(&error), then);
             }
             Said::CoordinatorFailing(what) => {
                 tracing::warn!(what, "the group coordinator does not answer as it should; trying again");

@@ -9,8 +9,11 @@ use offtake_machine::{CallError, Cluster, PartitionInfo, Topic, earliest};
 use offtake_wire::ErrorCode;
 use regex::Regex;
 
-use super::{command::Reply, topics::matching};
-use crate::error::{Error, ErrorKind, Result};
+use super::{command::Reply, missing::is_missing, topics::matching};
+use crate::{
+    config::Config,
+    error::{Error, ErrorKind, Result},
+};
 
 #[derive(Debug)]
 pub(super) struct Lookups {
@@ -18,6 +21,8 @@ pub(super) struct Lookups {
     relist_at: Option<Instant>,
     /// Who is asked first, for the reader of an error.
     servers: String,
+    /// A topic that brokers have not known for so long does not exist.
+    sure_after: Duration,
 }
 
 #[derive(Debug)]
@@ -26,6 +31,8 @@ struct Lookup {
     deadline: Instant,
     /// How many times metadata had been asked for when the question came: what is newer counts.
     asked: u64,
+    /// Since when newer metadata has not had the topic, and by which request.
+    missing: Option<(Instant, u64)>,
 }
 
 /// What the questions are answered from.
@@ -41,6 +48,9 @@ pub(super) struct Known<'a> {
     pub(super) exclude_internal: bool,
 }
 
+/// A broker that creates topics by itself says that it does not know one while it does so.
+const CREATION: Duration = Duration::from_secs(1);
+
 /// How long a topic that is in no listing is waited for before the next is asked for.
 const RELIST: Duration = Duration::from_secs(1);
 
@@ -51,9 +61,15 @@ enum Question {
 }
 
 impl Lookups {
-    pub(super) fn new(bootstrap_servers: &[(String, u16)]) -> Self {
-        let servers: Vec<_> = bootstrap_servers.iter().map(|(host, port)| format!("{host}:{port}")).collect();
-        Self { waiting: Vec::new(), relist_at: None, servers: servers.join(",") }
+    pub(super) fn new(config: &Config) -> Self {
+        let servers = config.bootstrap_servers.iter().map(|(host, port)| format!("{host}:{port}"));
+        let creation = if config.allow_auto_create_topics { CREATION } else { Duration::ZERO };
+        Self {
+            waiting: Vec::new(),
+            relist_at: None,
+            servers: servers.collect::<Vec<_>>().join(","),
+            sure_after: config.retry_backoff.max(creation),
+        }
     }
 
     /// `asked`: how many times metadata has been asked for by now.
@@ -64,7 +80,8 @@ impl Lookups {
         deadline: Instant,
         reply: Reply<BTreeMap<i32, PartitionInfo>>,
     ) {
-        self.waiting.push(Lookup { question: Question::Partitions(topic, reply), deadline, asked });
+        let question = Question::Partitions(topic, reply);
+        self.waiting.push(Lookup { question, deadline, asked, missing: None });
     }
 
     /// In a listing that is asked for after this.
@@ -75,7 +92,8 @@ impl Lookups {
         deadline: Instant,
         reply: Reply<Vec<Topic>>,
     ) {
-        self.waiting.push(Lookup { question: Question::Matching(patterns, reply), deadline, asked });
+        let question = Question::Matching(patterns, reply);
+        self.waiting.push(Lookup { question, deadline, asked, missing: None });
     }
 
     /// The topics that somebody waits to hear of.
@@ -108,20 +126,24 @@ impl Lookups {
         for lookup in std::mem::take(&mut self.waiting) {
             let late = known.hopeless || now >= lookup.deadline;
             let is_newer = known.learnt > lookup.asked;
-            let Lookup { question, deadline, asked } = lookup;
+            let Lookup { question, deadline, asked, missing } = lookup;
             match question {
-                Question::Partitions(topic, reply) => match self.partitions_of(&topic, known, is_newer, late)
-                {
-                    Some(result) => drop(reply.send(result)),
-                    None => {
-                        misses |= known.cluster.lists_all;
-                        self.waiting.push(Lookup {
-                            question: Question::Partitions(topic, reply),
-                            deadline,
-                            asked,
-                        });
+                Question::Partitions(topic, reply) => {
+                    let is_missing = is_newer && is_missing(&topic, known.cluster);
+                    let missing = is_missing.then(|| missing.unwrap_or((now, known.learnt)));
+                    // Not by one answer alone.
+                    let is_sure = missing.is_some_and(|(since, learnt)| {
+                        known.learnt > learnt && now.saturating_duration_since(since) >= self.sure_after
+                    });
+                    match self.partitions_of(&topic, known, is_newer, late || is_sure) {
+                        Some(result) => drop(reply.send(result)),
+                        None => {
+                            misses |= known.cluster.lists_all;
+                            let question = Question::Partitions(topic, reply);
+                            self.waiting.push(Lookup { question, deadline, asked, missing });
+                        }
                     }
-                },
+                }
                 Question::Matching(patterns, reply) if known.cluster.lists_all && is_newer => {
                     let topics = matching(known.cluster, &patterns, known.exclude_internal);
                     let _ = reply.send(Ok(topics.into_iter().collect()));
@@ -129,7 +151,9 @@ impl Lookups {
                 Question::Matching(_, reply) if late => {
                     let _ = reply.send(Err(self.unanswered("the list of topics", known.trouble)));
                 }
-                question @ Question::Matching(..) => self.waiting.push(Lookup { question, deadline, asked }),
+                question @ Question::Matching(..) => {
+                    self.waiting.push(Lookup { question, deadline, asked, missing });
+                }
             }
         }
         // Who keeps a list of all topics asks for no topic by its name.
@@ -217,7 +241,7 @@ mod tests {
 
     #[test]
     fn b7_topics_that_match_are_those_of_a_listing_that_was_asked_for_after_the_question() {
-        let mut lookups = Lookups::new(&[]);
+        let mut lookups = Lookups::new(&Config::default());
         let (reply, mut answer) = oneshot::channel();
         // The third request is on its way.
         lookups.matching(vec![Regex::new("^o.*$").unwrap()], 3, after(60), reply);
@@ -231,7 +255,7 @@ mod tests {
     /// A consumer that keeps a list of all topics asks for none by its name.
     #[test]
     fn b1_a_topic_that_no_listing_has_yet_is_asked_for_again_and_is_unknown_in_the_end() {
-        let mut lookups = Lookups::new(&[]);
+        let mut lookups = Lookups::new(&Config::default());
         let (empty, full) = (cluster(&[], true), cluster(&["new"], true));
         let deadline = after(60);
         for (found, expected) in [(&full, true), (&empty, false)] {
@@ -245,5 +269,51 @@ mod tests {
             assert!(expected || kind == Err(ErrorKind::UnknownTopic));
         }
         assert_eq!(lookups.poll_timeout(), None);
+    }
+
+    /// One answer may come of a broker that has just started, or that is creating the topic.
+    #[test]
+    fn b1_a_topic_is_unknown_once_brokers_have_said_so_twice_and_for_long_enough() {
+        let mut missing = cluster(&["ordrs"], false);
+        if let Some(info) = missing.topics.get_mut("ordrs") {
+            info.error = ErrorCode::UnknownTopicOrPartition;
+        }
+        for (allow_auto_create_topics, backoff_ms, sure_ms) in
+            [(false, 100, 100), (true, 100, 1000), (true, 2000, 2000)]
+        {
+            let mut config = Config::default();
+            config.retry_backoff = Duration::from_millis(backoff_ms);
+            config.allow_auto_create_topics = allow_auto_create_topics;
+            let mut lookups = Lookups::new(&config);
+            let (reply, mut answer) = oneshot::channel();
+            let began = after(0);
+            let at = |ms| began + Duration::from_millis(ms);
+            lookups.partitions("ordrs".into(), 3, after(60), reply);
+            assert!(!lookups.settle(at(0), known(&missing, 3)), "it was asked for before the question came");
+            assert!(!lookups.settle(at(10), known(&missing, 4)));
+            assert!(!lookups.settle(at(10 + sure_ms), known(&missing, 4)), "one answer, however old");
+            assert!(!lookups.settle(at(9 + sure_ms), known(&missing, 5)), "soon after the first");
+            assert!(lookups.settle(at(10 + sure_ms), known(&missing, 6)));
+            assert_eq!(answer.try_recv().unwrap().unwrap_err().kind(), ErrorKind::UnknownTopic);
+        }
+    }
+
+    #[test]
+    fn b1_a_topic_that_comes_and_goes_is_missing_from_when_it_went() {
+        let gone = cluster(&[], true);
+        let mut half = cluster(&["new"], true);
+        if let Some(info) = half.topics.get_mut("new") {
+            info.error = ErrorCode::LeaderNotAvailable;
+        }
+        let mut lookups = Lookups::new(&Config::default());
+        let (reply, mut answer) = oneshot::channel();
+        let began = after(0);
+        let at = |seconds| began + Duration::from_secs(seconds);
+        lookups.partitions("new".into(), 1, after(60), reply);
+        assert!(!lookups.settle(at(0), known(&gone, 2)));
+        assert!(!lookups.settle(at(5), known(&half, 3)), "it is there, and has no leader yet");
+        assert!(!lookups.settle(at(6), known(&gone, 4)));
+        assert!(lookups.settle(at(7), known(&gone, 5)));
+        assert!(answer.try_recv().unwrap().is_err());
     }
 }

@@ -61,7 +61,8 @@ impl MissingTopics {
     }
 }
 
-fn is_missing(topic: &Topic, cluster: &Cluster) -> bool {
+/// Whether the brokers have said that there is no such topic.
+pub(super) fn is_missing(topic: &Topic, cluster: &Cluster) -> bool {
     match cluster.topics.get(topic) {
         Some(info) => {
             matches!(info.error, ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId)

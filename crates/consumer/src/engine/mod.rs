@@ -181,7 +181,7 @@ impl Engine {
             subscriptions: Subscriptions::none(),
             missing: MissingTopics::default(),
             ownership: Ownership::default(),
-            waiters: Waiters::new(Lookups::new(&config.client.bootstrap_servers)),
+            waiters: Waiters::new(Lookups::new(&config)),
             reach: Reach::default(),
             outbox: Outbox::default(),
             routes: BTreeMap::new(),
@@ -500,7 +500,7 @@ impl Engine {
             _ if self.group_failed => MembershipState::Failed,
             (_, Subscription::Assigned) => MembershipState::AssignedByHand,
             (Some(Stage::Leaving), Subscription::None) => MembershipState::Leaving,
-            (_, Subscription::None) => MembershipState::None,
+            (_, Subscription::None) => MembershipState::NotSubscribed,
             // Subscribed: what keeps it out is that the topics are not known yet, or that it has to leave first.
             (None | Some(Stage::Outside | Stage::Joining | Stage::Leaving), _) => MembershipState::Joining,
             (Some(Stage::Unpolled), _) => MembershipState::NotPolled,
@@ -517,6 +517,12 @@ impl Engine {
             self.coordinator.as_ref().and_then(Coordinator::broker),
             self.reach.trouble(),
         );
+    }
+
+    /// Every `poll` fails with this for now; what to do about it is logged, once.
+    fn fail_fatally(&mut self, error: Error, then: &str) {
+        tracing::error!("{error}; {then}");
+        self.fail(error);
     }
 
     /// The application is told, from `poll`; nothing stops.

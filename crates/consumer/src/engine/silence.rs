@@ -89,7 +89,8 @@ impl Engine {
         if self.silence.probe != Probe::Wanted {
             return None;
         }
-        self.silence.probe = Probe::Sent(now);
+        // Where no poll has been on a runtime there is nothing to probe.
+        self.silence.probe = if self.silence.runtime.is_some() { Probe::Sent(now) } else { Probe::Answered };
         self.silence.runtime.clone()
     }
 
@@ -147,10 +148,11 @@ impl Engine {
             if self.silence.own_thread { Stall::Stopped { gap } } else { Stall::Blocked }
         } else {
             match (self.shared.application(), self.silence.probe) {
+                (Application::Never, _) => Stall::NeverPolled,
                 (Application::Woken(_), _) => Stall::Starved,
                 (Application::Running(_), _) => Stall::Blocked,
                 (_, Probe::Sent(at)) if now.saturating_duration_since(at) >= PROBE => Stall::Blocked,
-                (Application::Never | Application::Away(_) | Application::Waiting, _) => Stall::Handler,
+                (Application::Away(_) | Application::Waiting, _) => Stall::Handler,
             }
         };
         (silent, stall)

@@ -58,9 +58,15 @@ impl Subscriptions {
         &self.kind
     }
 
-    /// Replaces what was subscribed to, when so many requests for metadata have left. What was known of the topics' partitions
-    /// stays known.
+    /// Replaces what was subscribed to, when so many requests for metadata have left. What was known of the partitions of topics
+    /// that stay is still known; a topic that is left, and subscribed to again, begins as a new one.
     pub(super) fn replace(&mut self, kind: Subscription, asked: u64) {
+        match &kind {
+            Subscription::Topics(topics) => self.at_subscribe.retain(|topic, _| topics.contains(topic)),
+            Subscription::None | Subscription::Assigned => self.at_subscribe.clear(),
+            // Which topics stay the first listing says.
+            Subscription::Patterns(_) | Subscription::BrokerPattern(_) => {}
+        }
         self.kind = kind;
         self.catalog_seen = false;
         self.asked_before = asked;
@@ -113,6 +119,9 @@ impl Subscriptions {
         };
         let by_pattern = matches!(self.kind, Subscription::Patterns(_) | Subscription::BrokerPattern(_));
         let is_later = by_pattern && std::mem::replace(&mut self.catalog_seen, true);
+        if by_pattern && !is_later {
+            self.at_subscribe.retain(|topic, _| topics.contains(topic));
+        }
         let is_missing_now = cluster.lists_all && learnt > self.asked_before;
         for name in &topics {
             let info = cluster.topics.get(name);
@@ -323,6 +332,35 @@ mod tests {
         subscriptions.replace(names(), 2);
         subscriptions.resolve(&three, 3, true);
         assert!(!subscriptions.was_born_later(&third), "it was there");
+    }
+
+    #[test]
+    fn b4_a_topic_that_was_left_and_is_subscribed_to_again_begins_as_a_new_one() {
+        let shows =
+            |orders| cluster(&[("orders", ErrorCode::None, orders), ("payments", ErrorCode::None, 1)]);
+        let both = || Subscription::Topics(vec!["orders".into(), "payments".into()]);
+        let others = || Subscription::Topics(vec!["payments".into()]);
+        let pattern = |pattern: &str| Subscription::Patterns(vec![Regex::new(pattern).unwrap()]);
+        let added = TopicPartition::new("orders", 2);
+        for (first, meanwhile, again) in [
+            (both(), others(), both()),
+            (both(), Subscription::Assigned, both()),
+            (pattern("^.*$"), pattern("^p.*$"), pattern("^.*$")),
+            (both(), pattern("^p.*$"), both()),
+            (pattern("^.*$"), others(), both()),
+        ] {
+            let what = format!("{first:?}, then {meanwhile:?}, then {again:?}");
+            let mut subscriptions = Subscriptions::none();
+            subscriptions.replace(first, 0);
+            subscriptions.resolve(&shows(2), 1, true);
+            subscriptions.replace(meanwhile, 1);
+            subscriptions.resolve(&shows(3), 2, true);
+            subscriptions.replace(again, 2);
+            subscriptions.resolve(&shows(3), 3, true);
+            assert!(!subscriptions.was_born_later(&added), "{what}");
+            subscriptions.resolve(&shows(4), 4, true);
+            assert!(subscriptions.was_born_later(&TopicPartition::new("orders", 3)), "{what}");
+        }
     }
 
     #[test]

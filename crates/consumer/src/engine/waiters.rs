@@ -249,7 +249,7 @@ mod tests {
     }
 
     fn waiters() -> Waiters {
-        Waiters::new(Lookups::new(&[]))
+        Waiters::new(Lookups::new(&crate::config::Config::default()))
     }
 
     #[test]

@@ -6,7 +6,7 @@ use offtake::{Consumer, Error, ErrorKind, MembershipState, Position, StartAt, To
 use offtake_broker::{ApiKey, Harm, Rule};
 use tokio::time::{sleep, timeout};
 
-use crate::support::{cluster, member, poll_until, virtually};
+use crate::support::{A_MOMENT, Log, cluster, member, poll_until, read, virtually};
 
 const SOON: Duration = Duration::from_secs(8);
 
@@ -107,5 +107,110 @@ fn what_was_lost_because_nobody_polled_says_so() {
         consumer.unsubscribe().await.unwrap();
         let error = handle.pause([place]).unwrap_err();
         assert!(!error.to_string().contains("max.poll.interval.ms"), "that is over: {error}");
+    });
+}
+
+#[test]
+fn a_group_that_refuses_the_consumer_is_told_by_every_poll_until_it_subscribes_again() {
+    virtually(async {
+        let (log, _guard) = Log::start();
+        let cluster = cluster(1).await;
+        let mut consumer = member(&cluster, "c").build().await.unwrap();
+        consumer.subscribe("orders").await.unwrap();
+        read(&mut consumer, 3).await;
+        cluster.arm(Rule::on(ApiKey::Heartbeat, Harm::Fail(82)).once()); // FENCED_INSTANCE_ID
+        let refused = loop {
+            if let Err(error) = consumer.poll(A_MOMENT).await {
+                break error;
+            }
+        };
+        assert_eq!(refused.kind(), ErrorKind::Fenced, "{refused}");
+        for _ in 0..3 {
+            assert_eq!(consumer.poll(A_MOMENT).await.unwrap_err().to_string(), refused.to_string());
+            assert_eq!(consumer.next().await.unwrap_err().to_string(), refused.to_string());
+        }
+        assert!(consumer.assign(("orders", 0)).await.is_err(), "it is still subscribed");
+        assert!(consumer.poll(A_MOMENT).await.is_err(), "nothing has begun anew");
+        let told = log.with("ERROR");
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].contains(&refused.to_string()) && told[0].contains("subscribe again"), "{told:?}");
+
+        consumer.subscribe("orders").await.unwrap();
+        poll_until(&mut consumer, |consumer| consumer.assignment().len() == 1).await;
+        cluster.produce("orders", 0, None, Some(b"after")).unwrap();
+        read(&mut consumer, 1).await;
+    });
+}
+
+#[test]
+fn who_is_refused_can_read_by_hand() {
+    virtually(async {
+        let cluster = cluster(1).await;
+        let mut consumer = member(&cluster, "c").enable_auto_commit(false).build().await.unwrap();
+        let refuses = cluster.arm(Rule::on(ApiKey::JoinGroup, Harm::Fail(81))); // GROUP_MAX_SIZE_REACHED
+        consumer.subscribe("orders").await.unwrap();
+        while consumer.poll(A_MOMENT).await.is_ok() {}
+        cluster.disarm(refuses);
+        consumer.unsubscribe().await.unwrap();
+        consumer.assign([("orders", 0, 0)]).await.unwrap();
+        read(&mut consumer, 3).await;
+    });
+}
+
+#[test]
+fn a_group_that_lets_the_consumer_in_after_all_ends_its_error() {
+    virtually(async {
+        let cluster = cluster(1).await;
+        let refuses = cluster.arm(Rule::on(ApiKey::FindCoordinator, Harm::Fail(30))); // GROUP_AUTHORIZATION_FAILED
+        let mut consumer = member(&cluster, "c").build().await.unwrap();
+        consumer.subscribe("orders").await.unwrap();
+        while consumer.poll(A_MOMENT).await.is_ok() {}
+        for _ in 0..3 {
+            sleep(Duration::from_secs(1)).await;
+            assert_eq!(consumer.poll(A_MOMENT).await.unwrap_err().kind(), ErrorKind::Group);
+        }
+        cluster.disarm(refuses);
+        let let_in = timeout(Duration::from_secs(60), async {
+            loop {
+                match consumer.poll(A_MOMENT).await {
+                    Ok(records) => break records.len(),
+                    Err(_) => sleep(A_MOMENT).await,
+                }
+            }
+        });
+        let early = let_in.await.unwrap();
+        read(&mut consumer, 3 - early).await;
+        // It has no say in what is read by hand: told once.
+        let refuses = cluster.arm(Rule::on(ApiKey::FindCoordinator, Harm::Fail(30)));
+        let mut by_hand = member(&cluster, "h").build().await.unwrap();
+        by_hand.assign([("orders", 0, 0)]).await.unwrap();
+        let (mut records, mut errors) = (0, 0);
+        for _ in 0..100 {
+            match by_hand.poll(A_MOMENT).await {
+                Ok(some) => records += some.len(),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Group, "{error}");
+                    errors += 1;
+                    sleep(A_MOMENT).await;
+                    cluster.produce("orders", 0, None, Some(b"more")).unwrap();
+                }
+            }
+        }
+        assert!(errors <= 2 && records == 3 + errors, "{records} records, {errors} errors");
+        cluster.disarm(refuses);
+    });
+}
+
+#[test]
+fn the_partitions_of_a_topic_that_does_not_exist_are_refused_as_soon_as_that_is_sure() {
+    virtually(async {
+        let cluster = cluster(2).await;
+        let consumer = member(&cluster, "c").allow_auto_create_topics(false).build().await.unwrap();
+        let began = tokio::time::Instant::now();
+        let error = consumer.partitions_for("ordrs").await.unwrap_err();
+        let took = began.elapsed();
+        assert_eq!(error.kind(), ErrorKind::UnknownTopic, "{error}");
+        assert!(took >= Duration::from_millis(80) && took < Duration::from_secs(1), "{took:?}");
+        assert_eq!(consumer.partitions_for("orders").await.unwrap().len(), 2);
     });
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use offtake::{Handle, MembershipState};
+use offtake::{Event, Handle, MembershipState, Stall};
 use offtake_broker::{ApiKey, Harm, Rule};
 
-use crate::support::{A_MOMENT, cluster, member, poll_for, poll_until, read, virtually};
+use crate::support::{A_MOMENT, Events, Log, cluster, member, poll_for, poll_until, read, virtually};
 
 fn probes(handle: &Handle) -> (bool, bool) {
     let health = handle.health();
@@ -21,12 +21,18 @@ fn a_member_is_ready_once_it_has_joined_and_not_when_it_is_closed() {
         let health = handle.health();
         assert_eq!(
             (health.membership, health.last_poll, health.last_fetch),
-            (MembershipState::None, None, None)
+            (MembershipState::NotSubscribed, None, None)
         );
         assert_eq!(probes(&handle), (false, true), "nothing to do yet");
 
         let held = cluster.arm(Rule::on(ApiKey::JoinGroup, Harm::Hold));
+        assert_eq!(
+            health.why_not_ready().unwrap(),
+            "nothing is subscribed to or assigned",
+            "and so it was when it was asked"
+        );
         consumer.subscribe(["orders"]).await.unwrap();
+        assert_eq!(handle.health().membership, MembershipState::Joining, "before anything was polled");
         poll_for(&mut consumer, Duration::from_secs(2)).await;
         let health = handle.health();
         assert_eq!((health.membership, health.generation), (MembershipState::Joining, None));
@@ -48,12 +54,33 @@ fn a_member_is_ready_once_it_has_joined_and_not_when_it_is_closed() {
         assert_eq!((health.answering_brokers.as_slice(), health.failing_brokers.len()), (&[1][..], 0));
         assert_eq!(health.oldest_unfinished, None);
         assert_eq!(probes(&handle), (true, true));
+        assert_eq!(health.why_not_ready(), None);
+        let line = health.to_string();
+        assert!(
+            line.starts_with("ready; stable for ")
+                && line.contains(", generation 1, 3 partitions, polled 0.0 s ago"),
+            "{line}"
+        );
 
         consumer.unsubscribe().await.unwrap();
-        assert_eq!(handle.health().assigned, 0);
+        let health = handle.health();
+        assert_eq!(health.assigned, 0);
+        assert!(
+            matches!(health.membership, MembershipState::Leaving | MembershipState::NotSubscribed),
+            "{health}"
+        );
         assert_eq!(probes(&handle), (false, true));
         consumer.close(Duration::from_secs(10)).await.unwrap();
-        assert!(!handle.health().is_running);
+        let health = handle.health();
+        assert!(!health.is_running);
+        assert_eq!(
+            (health.membership, health.assigned, health.member_id.as_deref()),
+            (MembershipState::Closed, 0, None)
+        );
+        assert!(
+            health.to_string().starts_with("not ready, as the consumer is closed; closed for "),
+            "{health}"
+        );
         assert_eq!(probes(&handle), (false, false));
     });
 }
@@ -82,6 +109,45 @@ fn what_is_assigned_by_hand_is_ready_without_a_group() {
         let health = consumer.handle().health();
         assert_eq!((health.membership, health.assigned), (MembershipState::AssignedByHand, 1));
         assert_eq!((health.is_ready(), health.is_live()), (true, true));
+    });
+}
+
+#[test]
+fn a_close_that_takes_long_is_closed_when_it_ends_and_warns_of_no_poll() {
+    virtually(async {
+        let (log, _guard) = Log::start();
+        let cluster = cluster(1).await;
+        let limit = Duration::from_secs(10);
+        let mut consumer = member(&cluster, "c").max_poll_interval(limit).build().await.unwrap();
+        consumer.subscribe(["orders"]).await.unwrap();
+        read(&mut consumer, 3).await;
+        let handle = consumer.handle();
+        cluster.crash(1);
+        consumer.close(2 * limit).await.unwrap_err();
+        assert_eq!(handle.health().membership, MembershipState::Closed);
+        assert!(log.with("max.poll.interval.ms").is_empty(), "{:#?}", log.lines());
+    });
+}
+
+#[test]
+fn of_an_application_that_never_polled_nothing_else_is_said() {
+    virtually(async {
+        let (log, _guard) = Log::start();
+        let (cluster, events) = (cluster(1).await, Events::default());
+        let limit = Duration::from_secs(20);
+        let mut consumer = events.of(member(&cluster, "c")).max_poll_interval(limit).build().await.unwrap();
+        consumer.subscribe(["orders"]).await.unwrap();
+        tokio::time::sleep(2 * limit).await;
+        let said = log.with("max.poll.interval.ms");
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert!(said.iter().all(|line| line.contains("poll has not been called yet")), "{said:?}");
+        let told = |event: &Event| {
+            matches!(event, Event::PollIntervalWarning { stall, .. } | Event::PollIntervalExceeded { stall, .. }
+                if *stall == Stall::NeverPolled)
+        };
+        assert_eq!(events.count(told), 2);
+        let why = consumer.handle().health().why_not_ready().unwrap();
+        assert!(why.contains("did not poll for max.poll.interval.ms (20000)"), "{why}");
     });
 }
 
