@@ -35,6 +35,7 @@ use crate::{
     health::Vitals,
     inbox::{Control, InboxReceiver, Taken},
     ledgers::Ledgers,
+    ledger::Refusal,
     listener::Listener,
     next::Next,
     offsets::Assign,
@@ -323,7 +324,7 @@ impl Consumer {
             self.delivery.take_in(data);
         }
         let owned: Vec<_> = self.delivery.owned().cloned().collect();
-        self.give_up(&owned);
+        self.give_up(&owned, Refusal::Revoked);
         self.subscribed.clear();
         self.generation = None;
         self.group = Group::Outside;

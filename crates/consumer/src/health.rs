@@ -374,6 +374,13 @@ impl Vitals {
         self.lock().losses.clear();
     }
 
+    /// Why these were lost, if that is known.
+    pub(crate) fn loss_of(&self, partitions: &[TopicPartition]) -> Option<Arc<str>> {
+        let state = self.lock();
+        let loss = partitions.iter().find_map(|partition| state.losses.get(partition))?;
+        Some(loss.to_string().into())
+    }
+
     /// Says why the partition is not assigned, if it was lost.
     pub(crate) fn explain(&self, error: Error) -> Error {
         let loss = error.partition().filter(|_| error.kind() == ErrorKind::NotOwned);

@@ -24,13 +24,28 @@ pub(crate) struct Ledger(Mutex<State>);
 #[derive(Debug)]
 enum Life {
     Open,
-    /// The partition was given up or sought elsewhere: nothing counts any more.
-    Closed,
+    /// Nothing counts any more.
+    Closed(Refusal),
     /// The log was cut off at this offset: what lies before it counts in the ledger that follows, and nothing else does.
     CutOff {
         at: i64,
         next: Arc<Ledger>,
     },
+}
+
+/// Why it does not count that a record is finished.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The partition was revoked, or given up by the application.
+    Revoked,
+    /// The partition was lost; why, if that is known.
+    Lost(Option<Arc<str>>),
+    /// The application sought elsewhere, or the topic was created again.
+    Sought,
+    /// The cluster has lost the record.
+    Truncated,
+    /// The consumer was closed or dropped.
+    ConsumerClosed,
 }
 
 #[derive(Debug)]
@@ -132,9 +147,19 @@ impl Ledger {
                 state.finish(from, to);
                 true
             }
-            Life::Closed => false,
+            Life::Closed(_) => false,
             Life::CutOff { at, .. } if from >= *at => false,
             Life::CutOff { at, next } => next.finish(from, to.min(*at)),
+        }
+    }
+
+    /// Why it does not count that the record of this offset is finished; `None` if it does.
+    pub(crate) fn refusal(&self, offset: i64) -> Option<Refusal> {
+        match &self.lock().life {
+            Life::Open => None,
+            Life::Closed(refusal) => Some(refusal.clone()),
+            Life::CutOff { at, .. } if offset >= *at => Some(Refusal::Truncated),
+            Life::CutOff { next, .. } => next.refusal(offset),
         }
     }
 
@@ -164,7 +189,7 @@ impl Ledger {
                 }
             }
             Life::CutOff { at, next } if offset < *at => next.ticket_dropped(offset),
-            Life::Open | Life::CutOff { .. } | Life::Closed => {}
+            Life::Open | Life::CutOff { .. } | Life::Closed(_) => {}
         }
     }
 
@@ -173,10 +198,17 @@ impl Ledger {
         let mut state = self.lock();
         let dropped = std::mem::take(&mut state.dropped);
         state.dropped = dropped.into_iter().filter(|offset| !state.is_finished(*offset)).collect();
-        let between = |from: i64, to: i64| u64::try_from(to.saturating_sub(from)).unwrap_or(0);
         let finished: u64 = state.islands.iter().map(|(from, to)| between(*from, *to)).sum();
         let count = between(state.finished, state.handed).saturating_sub(finished);
         (count > 0).then(|| Open { first: state.finished, count, dropped: state.dropped.first().copied() })
+    }
+
+    /// What is finished and cannot be committed, as the record before it is not finished: that record's offset, and how many
+    /// there are behind it.
+    pub(crate) fn held_back(&self) -> Option<(i64, u64)> {
+        let state = self.lock();
+        let count = state.islands.iter().map(|(from, to)| between(*from, *to)).sum();
+        (count > 0).then_some((state.finished, count))
     }
 
     /// How many dropped tickets it keeps in mind.
@@ -191,13 +223,17 @@ impl Ledger {
         self.lock().islands.len()
     }
 
-    /// Nothing counts from here on; up to where all was finished. Every `finish` that was told true is in it.
-    pub(crate) fn close(&self) -> Option<Position> {
+    /// Nothing counts from here on, for this reason; up to where all was finished. Every `finish` that was told true is in it.
+    pub(crate) fn close(&self, refusal: Refusal) -> Option<Position> {
         let mut state = self.lock();
-        state.life = Life::Closed;
+        state.life = Life::Closed(refusal);
         state.islands.clear();
         state.position()
     }
+}
+
+fn between(from: i64, to: i64) -> u64 {
+    u64::try_from(to.saturating_sub(from)).unwrap_or(0)
 }
 
 /// What lies between these offsets, from one up to the other.

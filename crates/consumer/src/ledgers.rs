@@ -19,7 +19,7 @@ use crate::{
     batches::RecordBatch,
     clock,
     health::Unfinished,
-    ledger::{Ledger, Open},
+    ledger::{Ledger, Open, Refusal},
     progress::Passed,
     records::{PartitionRecords, Spot},
 };
@@ -29,6 +29,9 @@ pub(crate) type Positions = Vec<(TopicPartition, Token, Position)>;
 
 #[derive(Debug, Default)]
 pub(crate) struct Ledgers(Mutex<BTreeMap<TopicPartition, Kept>>);
+
+/// So many partitions are named in a line.
+const MOST_SHOWN: usize = 8;
 
 #[derive(Debug)]
 struct Kept {
@@ -127,7 +130,7 @@ impl Ledgers {
             }
             old => {
                 if let Some(old) = old {
-                    old.ledger.close();
+                    old.ledger.close(Refusal::Sought);
                 }
                 let ledger = Arc::new(Ledger::starting_at(from));
                 let handed = HandOuts([(from, now)].into());
@@ -149,6 +152,33 @@ impl Ledgers {
         unfinished.collect()
     }
 
+    /// Logs what is finished of these partitions and comes again all the same, as they are about to be given up.
+    pub(crate) fn log_held_back(&self, partitions: &[TopicPartition]) {
+        let kept = self.lock();
+        let held_back: Vec<_> = partitions
+            .iter()
+            .filter_map(|partition| Some((partition, kept.get(partition)?.ledger.held_back()?)))
+            .collect();
+        drop(kept);
+        if held_back.is_empty() {
+            return;
+        }
+        let count: u64 = held_back.iter().map(|(_, (_, count))| count).sum();
+        let shown = held_back.iter().take(MOST_SHOWN);
+        let mut which = shown
+            .map(|(partition, (first, count))| format!("{partition} from offset {first} ({count} finished)"))
+            .collect::<Vec<_>>()
+            .join(", ");
+        if let left @ 1.. = held_back.len().saturating_sub(MOST_SHOWN) {
+            which = format!("{which} and {left} more");
+        }
+        tracing::info!(
+            count,
+            partitions = held_back.len(),
+            "finished records come again, as a record before them is not finished: {which}"
+        );
+    }
+
     /// The cluster has moved this partition back to this offset: what lies before it is still to be finished.
     pub(crate) fn cut_off(&self, partition: &TopicPartition, token: Token, at: i64) {
         if let Some(kept) = self.lock().get_mut(partition).filter(|kept| kept.token == token) {
@@ -157,11 +187,11 @@ impl Ledgers {
     }
 
     /// Nothing that is said of these partitions' records counts any more.
-    pub(crate) fn close(&self, partitions: &[TopicPartition]) {
+    pub(crate) fn close(&self, partitions: &[TopicPartition], why: &Refusal) {
         let mut kept = self.lock();
         for partition in partitions {
             if let Some(kept) = kept.remove(partition) {
-                kept.ledger.close();
+                kept.ledger.close(why.clone());
             }
         }
     }
@@ -169,7 +199,7 @@ impl Ledgers {
     /// The consumer ends: nothing counts any more.
     pub(crate) fn close_all(&self) {
         for kept in std::mem::take(&mut *self.lock()).into_values() {
-            kept.ledger.close();
+            kept.ledger.close(Refusal::ConsumerClosed);
         }
     }
 
@@ -179,7 +209,7 @@ impl Ledgers {
         let mut positions = Positions::new();
         for partition in partitions {
             if let Some(mut kept) = kept.remove(partition) {
-                let finished = kept.ledger.close();
+                let finished = kept.ledger.close(Refusal::Revoked);
                 positions.extend(kept.news(partition, finished));
             }
         }

@@ -17,6 +17,7 @@ use crate::{
     delivery::Part,
     engine::command::Command,
     handle::Handle,
+    ledger::Refusal,
     ledgers::{Ledgers, Positions},
     records::Spot,
 };
@@ -146,12 +147,12 @@ impl Progress {
     }
 
     /// No longer ours: nothing of it will be committed.
-    pub(crate) fn forget(&mut self, partitions: &[TopicPartition]) {
+    pub(crate) fn forget(&mut self, partitions: &[TopicPartition], why: &Refusal) {
         if partitions.is_empty() {
             return;
         }
         if let Finishing::Each(ledgers) = &self.by {
-            ledgers.close(partitions);
+            ledgers.close(partitions, why);
         }
         for partition in partitions {
             self.finished.remove(partition);
@@ -172,7 +173,7 @@ impl Progress {
             }
             Finishing::ByPoll | Finishing::ByStore => {
                 let partitions: Vec<_> = back.iter().map(|(partition, ..)| partition.clone()).collect();
-                self.forget(&partitions);
+                self.forget(&partitions, &Refusal::Truncated);
             }
         }
     }
@@ -299,7 +300,7 @@ mod tests {
         progress.finish(at(0, 5));
         progress.finish(at(1, 5));
         progress.go_on(vec![Passed { from: 9, to: at(0, 12) }, Passed { from: 9, to: at(1, 12) }]);
-        progress.forget(&[TopicPartition::new("orders", 0)]);
+        progress.forget(&[TopicPartition::new("orders", 0)], &Refusal::Revoked);
         progress.finish(at(0, 9));
         progress.finish(at(1, 9));
         progress.go_on(Vec::new());
@@ -308,8 +309,8 @@ mod tests {
         assert_eq!(told, [(0, 9), (1, 12)]);
         let mut progress = Progress::new(Finishing::ByPoll);
         progress.handed = vec![at(0, 3), at(1, 4)];
-        progress.forget(&[]);
-        progress.forget(&[TopicPartition::new("orders", 0)]);
+        progress.forget(&[], &Refusal::Revoked);
+        progress.forget(&[TopicPartition::new("orders", 0)], &Refusal::Revoked);
         progress.go_on(Vec::new());
         let news = progress.news().unwrap();
         let told: Vec<_> = news.iter().map(|(of, _, position)| (of.partition, position.offset)).collect();
@@ -320,7 +321,7 @@ mod tests {
     fn h14_nothing_of_an_earlier_assignment_is_reported_for_a_later_one() {
         let mut progress = Progress::new(Finishing::ByStore);
         progress.finish(spot(9));
-        progress.forget(&[TopicPartition::new("orders", 0)]);
+        progress.forget(&[TopicPartition::new("orders", 0)], &Refusal::Revoked);
         progress.finish(Spot { token: Token { assignment: 2, seek: 0 }, ..spot(3) });
         assert_eq!(reported(&mut progress), Some(3));
         progress.finish(spot(20));

@@ -271,7 +271,9 @@ impl Release {
 
     /// What was finished one by one until now is all that counts; the answer to its commit, if there is one.
     fn settle(&self) -> Option<oneshot::Receiver<Result<()>>> {
-        let (settling, handle) = self.with(|inner| Some((inner.settling.take()?, inner.handle.clone())))?;
+        let (settling, handle, sink) =
+            self.with(|inner| Some((inner.settling.take()?, inner.handle.clone(), inner.sink.clone())))?;
+        sink.log(|| settling.ledgers.log_held_back(&settling.partitions));
         settling.settle(&handle)
     }
 

@@ -247,7 +247,7 @@ impl<'a> Record<'a> {
     /// the longest unbroken run of finished records. Saying it again changes nothing.
     ///
     /// # Errors
-    /// `NotOwned` if the partition was given up or sought elsewhere since: the record comes again, to whoever owns it
+    /// `NotOwned`, with the reason, if the partition was given up or sought elsewhere since: the record comes again, to whoever owns it
     /// then. `Misuse` of a consumer whose records are not finished one by one.
     pub fn finish(&self) -> Result<()> {
         let offset = self.offset();

@@ -6,7 +6,7 @@ use offtake_machine::TopicPartition;
 
 use crate::{
     error::{Error, ErrorKind, Result},
-    ledger::Ledger,
+    ledger::{Ledger, Refusal},
 };
 
 /// The right to say that one record is finished, apart from the record: small, and at home on any thread. Made by
@@ -51,7 +51,7 @@ impl Ticket {
     /// Says that the record is finished; see [`Record::finish`](crate::Record::finish).
     ///
     /// # Errors
-    /// `NotOwned` if the partition was given up or sought elsewhere since.
+    /// `NotOwned` if the partition was revoked, lost or sought elsewhere since, with the reason.
     pub fn finish(mut self) -> Result<()> {
         let ledger = self.ledger.take();
         finish(&self.partition, ledger.as_deref(), self.offset, self.offset.saturating_add(1))
@@ -64,9 +64,23 @@ pub(crate) fn finish(partition: &TopicPartition, ledger: Option<&Ledger>, from: 
     if ledger.finish(from, to) {
         return Ok(());
     }
-    let message = format!(
-        "{partition} was given up or sought elsewhere since offset {from} was handed out: it comes again"
-    );
+    let since = format!("since offset {from} was handed out");
+    let message = match ledger.refusal(from).unwrap_or(Refusal::Revoked) {
+        Refusal::Revoked => {
+            format!(
+                "{partition} was revoked or given up {since}: its record comes again, to whoever owns it now"
+            )
+        }
+        Refusal::Lost(Some(why)) => format!("{partition} was lost {since}: {why}"),
+        Refusal::Lost(None) => format!("{partition} was lost {since}: its record comes again"),
+        Refusal::Sought => format!("{partition} was sought elsewhere, or its topic created again, {since}"),
+        Refusal::Truncated => {
+            format!(
+                "the cluster has lost the record at offset {from} of {partition}; what is there now comes again"
+            )
+        }
+        Refusal::ConsumerClosed => format!("the consumer was closed {since} of {partition}: it comes again"),
+    };
     Err(Error::new(ErrorKind::NotOwned, message).with_partition(partition.clone()))
 }
 

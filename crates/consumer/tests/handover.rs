@@ -354,7 +354,7 @@ fn h2_what_is_finished_when_a_partition_is_given_up_is_committed_or_refused() {
             let ledger = ledger.clone();
             move || (ledger.finish(1, 2), ledger.finish(0, 1))
         });
-        let last = ledger.close();
+        let last = ledger.close(ledger::Refusal::Revoked);
         let (second, first) = worker.join().unwrap();
         let expected = match (first, second) {
             (true, true) => Some(Position::at(2)),
@@ -362,6 +362,6 @@ fn h2_what_is_finished_when_a_partition_is_given_up_is_committed_or_refused() {
         };
         assert_eq!(last, expected, "finished: {first}, {second}");
         assert!(second || !first);
-        assert_eq!(ledger.close(), last, "nothing counts after it");
+        assert_eq!(ledger.close(ledger::Refusal::Revoked), last, "nothing counts after it");
     });
 }

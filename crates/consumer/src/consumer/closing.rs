@@ -10,6 +10,7 @@ use crate::{
     engine::command::{Command, LAST_SECOND, Reply},
     error::{ErrorKind, Result},
     health::MembershipState,
+    ledger::Refusal,
 };
 
 /// What closing takes at least, if it needs it: enough to hear of a commit from a broker nearby, or that there was none to make.
@@ -114,7 +115,7 @@ impl Consumer {
             self.report_finished();
             let _ = self.handle.send(Command::CommitFinished { deadline: by, reply: None });
         }
-        self.give_up(&partitions);
+        self.give_up(&partitions, Refusal::ConsumerClosed);
         if let Some(command) = command {
             let _ = self.handle.send(command);
         }

@@ -16,6 +16,7 @@ use crate::{
     delivery::Haul,
     engine::command::Command,
     error::{ErrorKind, Result},
+    ledger::Refusal,
     next::Next,
     records::Records,
 };
@@ -232,7 +233,7 @@ impl Consumer {
 
     /// What was finished at positions that have been left is forgotten.
     pub(super) fn forget_moved(&mut self) {
-        self.progress.forget(&self.delivery.newly_sought());
+        self.progress.forget(&self.delivery.newly_sought(), &Refusal::Sought);
         let back = self.delivery.moved_back();
         self.progress.moved_back(&back);
         for (partition, token, _) in back {

@@ -18,6 +18,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     event::{Event, OwnershipChange, RebalanceCall},
     inbox::Control,
+    ledger::Refusal,
     listener::Rebalance,
     next::Next,
     rebalance::{Change, Handover, NOT_COMMITTED, Settling, Telling},
@@ -37,7 +38,7 @@ impl Consumer {
                         let kept: BTreeSet<_> = owned.iter().collect();
                         self.delivery.owned().filter(|held| !kept.contains(held)).cloned().collect()
                     };
-                    self.give_up(&gone);
+                    self.give_up(&gone, Refusal::Revoked);
                 }
                 self.delivery.start(added);
                 self.generation = generation;
@@ -108,7 +109,8 @@ impl Consumer {
 
     /// Somebody else may have them already.
     fn lose(&mut self, id: RevocationId, change: OwnershipChange) -> Running {
-        self.give_up(&change.partitions);
+        let why = self.handle.vitals.loss_of(&change.partitions);
+        self.give_up(&change.partitions, Refusal::Lost(why));
         self.tell(RebalanceCall::Lost, change, None, Some(Command::Released(id)))
     }
 
@@ -128,7 +130,7 @@ impl Consumer {
         self.group = Group::Leaving;
         let change = OwnershipChange { partitions, owned: Vec::new(), generation: self.generation };
         self.running = Some(if self.handle.is_engine_gone() {
-            self.give_up(&change.partitions);
+            self.give_up(&change.partitions, Refusal::ConsumerClosed);
             self.tell(RebalanceCall::Lost, change, None, None)
         } else {
             let longer =
@@ -243,14 +245,17 @@ impl Consumer {
     fn let_go(&mut self, release: &Release) {
         let change = release.change();
         if change.call != RebalanceCall::Assigned {
-            self.progress.forget(&change.of.partitions);
+            self.progress.forget(&change.of.partitions, &Refusal::Revoked);
             self.delivery.left(&change.of.partitions);
         }
     }
 
-    pub(super) fn give_up(&mut self, partitions: &[TopicPartition]) {
+    pub(super) fn give_up(&mut self, partitions: &[TopicPartition], why: Refusal) {
+        if let Some(ledgers) = self.progress.of_each() {
+            self.sink.log(|| ledgers.log_held_back(partitions));
+        }
         self.delivery.remove(partitions);
-        self.progress.forget(partitions);
+        self.progress.forget(partitions, &why);
         self.release_freed();
     }
 
@@ -273,7 +278,7 @@ impl Consumer {
         // By hand: nobody is told.
         let partitions: Vec<_> = self.delivery.owned().cloned().collect();
         let committed = if partitions.is_empty() { Ok(()) } else { self.commit_by_hand(deadline, by).await };
-        self.give_up(&partitions);
+        self.give_up(&partitions, Refusal::Revoked);
         if let Some(command) = command {
             self.handle.send(command)?;
         }

@@ -62,13 +62,13 @@ enum Question {
 
 impl Lookups {
     pub(super) fn new(config: &Config) -> Self {
-        let servers = config.bootstrap_servers.iter().map(|(host, port)| format!("{host}:{port}"));
+        let servers = config.client.bootstrap_servers.iter().map(|(host, port)| format!("{host}:{port}"));
         let creation = if config.allow_auto_create_topics { CREATION } else { Duration::ZERO };
         Self {
             waiting: Vec::new(),
             relist_at: None,
             servers: servers.collect::<Vec<_>>().join(","),
-            sure_after: config.retry_backoff.max(creation),
+            sure_after: config.client.retry_backoff.max(creation),
         }
     }
 
@@ -282,7 +282,7 @@ mod tests {
             [(false, 100, 100), (true, 100, 1000), (true, 2000, 2000)]
         {
             let mut config = Config::default();
-            config.retry_backoff = Duration::from_millis(backoff_ms);
+            config.client.retry_backoff = Duration::from_millis(backoff_ms);
             config.allow_auto_create_topics = allow_auto_create_topics;
             let mut lookups = Lookups::new(&config);
             let (reply, mut answer) = oneshot::channel();

@@ -93,7 +93,7 @@ fn the_leader_epoch_is_that_of_the_last_finished_record() {
 fn h2_h14_nothing_counts_after_the_end() {
     let ledger = ten();
     ledger.finish(10, 12);
-    assert_eq!(ledger.close(), Some(at(12, 1)));
+    assert_eq!(ledger.close(Refusal::Revoked), Some(at(12, 1)));
     assert!(!ledger.finish(12, 13));
     assert_eq!(done(&ledger), Some(12));
 }
@@ -120,7 +120,7 @@ fn l1_what_lies_before_a_cut_is_still_to_be_finished() {
     assert!(!before.finish(11, 12) && !after.finish(11, 12));
     last.finish(11, 12);
     assert_eq!(last.finished(), Some(at(12, 3)));
-    last.close();
+    last.close(Refusal::Revoked);
     assert!(!before.finish(10, 11), "with the last of them it is over");
 }
 
@@ -294,7 +294,7 @@ fn h2_h14_a_record_of_before_a_seek_or_of_an_earlier_owner_finishes_nothing() {
         let mut old = part(TOKEN, &[0, 1, 2], 3);
         ledgers.hand_out(&mut old);
         let ticket = old.iter().next().unwrap().ticket().unwrap();
-        ledgers.close(&[orders()]);
+        ledgers.close(&[orders()], &Refusal::Revoked);
         let mut new = part(token, &[0, 1, 2], 3);
         ledgers.hand_out(&mut new);
         assert_eq!(old.finish().unwrap_err().kind(), crate::ErrorKind::NotOwned);
@@ -365,7 +365,7 @@ fn h2_what_is_closed_is_that_partition_and_no_other() {
     there.partition.partition = 1;
     ledgers.hand_out(&mut here);
     ledgers.hand_out(&mut there);
-    ledgers.close(&[there.partition.clone()]);
+    ledgers.close(&[there.partition.clone()], &Refusal::Revoked);
     assert!(here.finish().is_ok() && there.finish().is_err());
     assert_eq!(told(&ledgers), Some((TOKEN, 2)));
 }
@@ -447,7 +447,7 @@ fn h2_h3_whatever_happens_what_is_told_is_the_unbroken_run_of_what_was_handed_ou
                         0 => token.after_seek(),
                         _ => Token { assignment: token.assignment + 1, seek: 0 },
                     };
-                    ledgers.close(&[orders()]);
+                    ledgers.close(&[orders()], &Refusal::Revoked);
                     open.clear();
                     (stretch, reach, known) = (stretch + 1, 10, None);
                 }
@@ -492,7 +492,7 @@ fn a_ticket_that_is_dropped_counts_where_its_record_does() {
     before.ticket_dropped(13);
     before.ticket_dropped(16);
     assert_eq!(after.open(), Some(Open { first: 12, count: 3, dropped: Some(13) }));
-    after.close();
+    after.close(Refusal::Revoked);
     after.ticket_dropped(12);
     let few = Ledger::starting_at(0);
     few.hand_out(0..1000, at(1000, 1));
@@ -525,4 +525,21 @@ fn hand_outs_are_known_to_the_second_and_never_many() {
     assert_eq!(handed.of(0), Some(began), "the one that holds up the others");
     let newest = handed.of(99_999).unwrap();
     assert!(newest > began && newest <= after(99_999_000));
+}
+
+#[test]
+fn what_is_finished_behind_a_record_that_is_not_is_counted_and_what_is_refused_has_its_reason() {
+    let ledger = ten();
+    assert_eq!((ledger.held_back(), ledger.refusal(10)), (None, None));
+    ledger.finish(10, 12);
+    assert_eq!(ledger.held_back(), None, "nothing is behind it");
+    ledger.finish(13, 15);
+    ledger.finish(19, 20);
+    assert_eq!(ledger.held_back(), Some((12, 3)));
+    let after = ledger.cut_off(14);
+    assert_eq!(after.held_back(), Some((12, 1)), "of what is left");
+    assert_eq!((ledger.refusal(14), ledger.refusal(13)), (Some(Refusal::Truncated), None));
+    let lost = Refusal::Lost(Some("the session expired".into()));
+    after.close(lost.clone());
+    assert_eq!(ledger.refusal(13), Some(lost));
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use offtake::{Consumer, Event, Ticket};
+use offtake::{Consumer, ErrorKind, Event, Ticket};
 
 use crate::support::{Events, Log, cluster, member, poll_for, virtually};
 
@@ -118,4 +118,61 @@ fn tickets_of_a_partition_that_is_gone_are_nobodys_loss() {
         poll_for(&mut consumer, 2 * LIMIT).await;
         assert_eq!((told(&events, true), told(&events, false)), (0, 0));
     });
+}
+
+#[test]
+fn finished_records_that_come_again_are_a_line_when_their_partition_is_given_up() {
+    virtually(async {
+        let (log, _guard) = Log::start();
+        let (mut consumer, mut tickets, _cluster) = taking(&Events::default(), 2).await;
+        // Of the first partition the first record stays open, of the second none.
+        let kept = tickets.remove(0);
+        tickets.into_iter().for_each(|ticket| ticket.finish().unwrap());
+        consumer.unsubscribe().await.unwrap();
+        let lines = log.with("finished records come again");
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].contains("orders-0 from offset 0 (2 finished)"), "{lines:?}");
+        assert!(lines[0].contains("INFO") && lines[0].contains("client_id=\"c\""), "{lines:?}");
+        let refused = kept.finish().unwrap_err();
+        assert!(refused.to_string().contains("orders-0 was revoked or given up since offset 0"), "{refused}");
+        assert_eq!(refused.kind(), ErrorKind::NotOwned);
+    });
+}
+
+#[test]
+fn a_ticket_that_is_refused_says_why() {
+    virtually(async {
+        let (mut consumer, mut tickets, _cluster) = taking(&Events::default(), 1).await;
+        let (late, last) = (tickets.remove(0), tickets.remove(0));
+        consumer.seek(("orders", 0), 2).await.unwrap();
+        let sought = tickets.remove(0).finish().unwrap_err();
+        assert!(sought.to_string().contains("orders-0 was sought elsewhere"), "{sought}");
+        read_again(&mut consumer, &mut tickets, 1).await;
+        let lost = tickets.remove(0);
+        tokio::time::sleep(2 * LIMIT).await;
+        read_again(&mut consumer, &mut tickets, 1).await;
+        let lost = lost.finish().unwrap_err();
+        assert!(
+            lost.to_string().contains(
+                "was lost since offset 2 was handed out: poll was not called for max.poll.interval.ms (60000)"
+            ),
+            "{lost}"
+        );
+        assert!(late.finish().unwrap_err().to_string().contains("sought"), "what came first");
+        consumer.close(LIMIT).await.unwrap();
+        assert!(tickets.remove(0).finish().unwrap_err().to_string().contains("was revoked or given up"));
+        assert!(last.finish().is_err());
+
+        let (consumer, mut tickets, _cluster) = taking(&Events::default(), 1).await;
+        drop(consumer);
+        let closed = tickets.remove(0).finish().unwrap_err();
+        assert!(closed.to_string().contains("the consumer was closed since offset 0"), "{closed}");
+    });
+}
+
+async fn read_again(consumer: &mut Consumer, tickets: &mut Vec<Ticket>, count: usize) {
+    while tickets.len() < count {
+        let records = consumer.poll(Duration::from_millis(100)).await.unwrap();
+        tickets.extend(records.iter().map(|record| record.ticket().unwrap()));
+    }
 }
