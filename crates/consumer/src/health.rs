@@ -355,6 +355,10 @@ impl Vitals {
         self.lock().membership
     }
 
+    pub(crate) fn member_id(&self) -> Option<String> {
+        self.lock().member.as_ref().map(|(member, _)| member.clone())
+    }
+
     /// These were lost.
     pub(crate) fn lost(&self, partitions: &[TopicPartition], loss: Loss) {
         let mut state = self.lock();

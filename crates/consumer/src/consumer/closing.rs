@@ -111,6 +111,7 @@ impl Consumer {
         }
         self.group = Group::Leaving;
         let partitions: Vec<_> = self.delivery.owned().cloned().collect();
+        self.log_giving_up(&partitions);
         if self.commits_by_itself() {
             self.report_finished();
             let _ = self.handle.send(Command::CommitFinished { deadline: by, reply: None });

@@ -21,6 +21,7 @@ use crate::{
     ledger::Refusal,
     listener::Rebalance,
     next::Next,
+    partition_list::PartitionList,
     rebalance::{Change, Handover, NOT_COMMITTED, Settling, Telling},
 };
 
@@ -128,6 +129,7 @@ impl Consumer {
             return false;
         }
         self.group = Group::Leaving;
+        self.log_giving_up(&partitions);
         let change = OwnershipChange { partitions, owned: Vec::new(), generation: self.generation };
         self.running = Some(if self.handle.is_engine_gone() {
             self.give_up(&change.partitions, Refusal::ConsumerClosed);
@@ -138,6 +140,20 @@ impl Consumer {
             self.revoke(change, Some(deadline), longer..=Duration::MAX, command.take())
         });
         true
+    }
+
+    /// Before the listener hears of it, or anything is committed.
+    pub(super) fn log_giving_up(&self, partitions: &[TopicPartition]) {
+        if partitions.is_empty() {
+            return;
+        }
+        let member = self.handle.vitals.member_id();
+        let is_closing = self.handle.inbox.is_closing();
+        let reason = if is_closing { "the consumer is being closed" } else { "the consumer unsubscribes" };
+        self.sink.log(|| {
+            let (count, partitions) = (partitions.len(), PartitionList(partitions));
+            tracing::info!(member, count, %partitions, reason, "partitions given up");
+        });
     }
 
     /// Nothing more of these is handed out; what is finished is committed if that is our task, within nine tenths of the time
@@ -277,6 +293,7 @@ impl Consumer {
         }
         // By hand: nobody is told.
         let partitions: Vec<_> = self.delivery.owned().cloned().collect();
+        self.log_giving_up(&partitions);
         let committed = if partitions.is_empty() { Ok(()) } else { self.commit_by_hand(deadline, by).await };
         self.give_up(&partitions, Refusal::Revoked);
         if let Some(command) = command {

@@ -149,6 +149,12 @@ impl Engine {
     pub(crate) fn abandon(&mut self, now: Instant, commits: bool) {
         if matches!(self.life, Life::Open) {
             let deadline = now + LAST_SECOND;
+            let owned = self.ownership.to_vec();
+            if !owned.is_empty() {
+                let count = owned.len();
+                let reason = "the consumer was dropped";
+                tracing::info!(member = self.log.member(), count, partitions = %PartitionList(&owned), reason, "partitions given up");
+            }
             if commits {
                 self.commit_finished(now, deadline, None);
             }
@@ -275,7 +281,7 @@ impl Engine {
             return;
         }
         let id = self.offsets.commit(now, offtake_offsets::Commit::Finished, deadline);
-        self.await_commit(id, reply);
+        self.await_commit(now, id, reply);
     }
 
     fn commit_these(
@@ -302,11 +308,11 @@ impl Engine {
             these.push((partition, token, offset));
         }
         let id = self.offsets.commit(now, offtake_offsets::Commit::Offsets(these), deadline);
-        self.await_commit(id, reply);
+        self.await_commit(now, id, reply);
     }
 
-    fn await_commit(&mut self, id: CommitId, reply: Option<Reply<()>>) {
-        self.waiters.await_commit(id, reply);
+    fn await_commit(&mut self, now: Instant, id: CommitId, reply: Option<Reply<()>>) {
+        self.waiters.await_commit(now, id, reply);
         let unawaited = self.waiters.unawaited();
         if !unawaited.is_empty() {
             self.waiters.merged(&self.offsets.merge_commits(&unawaited));

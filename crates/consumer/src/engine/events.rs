@@ -55,7 +55,7 @@ impl Engine {
                         let then = "every poll fails until a broker answers: look at bootstrap.servers; trying again";
                         self.fail_fatally(error.into(), then);
                     } else {
-                        tracing::warn!(%error, "the cluster cannot be asked for metadata; trying again");
+                        self.reach.log_failure(&error);
                     }
                 }
                 self.settle_lookups(now);
@@ -188,6 +188,11 @@ impl Engine {
         match event {
             Said::Start { partition, token, position } => {
                 let jumps = self.outbox.take_jumps(&partition);
+                let committed = self.offsets.committed_position(&partition);
+                if jumps.is_empty() && committed.is_some_and(|committed| committed.offset == position.offset)
+                {
+                    tracing::debug!(%partition, offset = position.offset, "starting at the committed offset");
+                }
                 // Given up, sought elsewhere, or stopped by the handle, while it was being found out.
                 if !self.ownership.contains(&partition)
                     || self.offsets.token_of(&partition) != Some(token)
@@ -249,9 +254,10 @@ impl Engine {
                 self.sink.tell(|| Event::Committed { offsets });
             }
             Said::CommitDone { id, outcome } => {
-                if let Some(error) = self.waiters.commit_done(id, outcome, |error| self.vitals.explain(error))
+                if let Some((error, began)) =
+                    self.waiters.commit_done(id, outcome, |error| self.vitals.explain(error))
                 {
-                    tracing::warn!(%error, "a commit that nobody waits for failed; the next to land ends this");
+                    self.log_unawaited_failure(now, &error, began);
                     self.sink.tell(|| Event::Error(error));
                 }
             }
@@ -260,6 +266,25 @@ impl Engine {
                 self.want_topics(now);
             }
         }
+    }
+
+    /// A commit that no call waits for has failed: the automatic one, or one that was not awaited. Said of the first of a series.
+    fn log_unawaited_failure(&self, now: Instant, error: &Error, began: Option<Instant>) {
+        let age = began
+            .map(|began| format!(", begun {:.1} s ago,", now.saturating_duration_since(began).as_secs_f64()));
+        let offset_of =
+            |position: Option<offtake_machine::Position>| position.map(|position| position.offset);
+        let of = error.partition();
+        let finished = offset_of(of.and_then(|partition| self.offsets.finished_position(partition)));
+        let committed = offset_of(of.and_then(|partition| self.offsets.committed_position(partition)));
+        tracing::warn!(
+            partition = of.map(tracing::field::display),
+            finished,
+            committed,
+            "a commit in the background{} failed: {error}; later commits go on trying, and this is not \
+             said again before one succeeds",
+            age.unwrap_or_default()
+        );
     }
 
     /// A position jumps: to be told at once, and again ahead of the first record from there.
@@ -298,10 +323,10 @@ impl Engine {
                 self.metadata.learn_leader(now, &partition, leader, epoch, address);
             }
             Said::BrokerFailing { broker, error } => {
-                tracing::warn!(%broker, %error, "fetching fails; trying again");
+                self.reach.log_fetch_failure(broker, &error);
                 self.sink.tell(|| Event::Error(results::broker_failing(broker, &error)));
             }
-            Said::BrokerRecovered { broker } => tracing::info!(%broker, "fetching works again"),
+            Said::BrokerRecovered { broker } => self.reach.log_fetch_recovery(broker),
         }
     }
 }

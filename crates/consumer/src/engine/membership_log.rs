@@ -16,11 +16,20 @@ const MOST_STARTS: usize = 8;
 
 #[derive(Debug, Default)]
 pub(super) struct MembershipLog {
-    /// The member and its generation, as the last line said.
-    joined: Option<(String, i32)>,
+    /// The member, as the last line said.
+    joined: Option<Joined>,
     starts: Vec<FirstStart>,
     /// When the first of them was noted.
     since: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Joined {
+    member: String,
+    /// By KIP-848 the member epoch.
+    generation: i32,
+    /// It has lost what it had, and joins anew.
+    is_out: bool,
 }
 
 #[derive(Debug)]
@@ -33,7 +42,7 @@ struct FirstStart {
 impl MembershipLog {
     /// The member, by the id that the last line named.
     pub(super) fn member(&self) -> Option<&str> {
-        self.joined.as_ref().map(|(member, _)| member.as_str())
+        self.joined.as_ref().map(|joined| joined.member.as_str())
     }
 
     /// This partition had no position, and starts there.
@@ -74,22 +83,30 @@ impl Engine {
         let id = member
             .identity()
             .map_or_else(|| self.log.member().unwrap_or_default().to_owned(), |identity| identity.member_id);
-        let is_new =
-            self.log.joined.as_ref().is_none_or(|joined| (joined.0.as_str(), joined.1) != (&id, generation));
-        if is_new {
-            let protocol = self.config.group_protocol;
-            let assignor = member.assignor();
-            match protocol {
-                GroupProtocol::Classic => {
-                    tracing::info!(member = id, generation, %protocol, assignor, "joined the group");
-                }
-                GroupProtocol::Consumer => {
-                    tracing::info!(member = id, epoch = generation, %protocol, assignor, "joined the group");
-                }
+        let same_member = self.log.joined.as_ref().filter(|joined| joined.member == id && !joined.is_out);
+        let (is_new, is_changed) =
+            (same_member.is_none(), same_member.is_none_or(|joined| joined.generation != generation));
+        let protocol = self.config.group_protocol;
+        let assignor = member.assignor();
+        match protocol {
+            // Each generation is joined.
+            GroupProtocol::Classic if is_changed => {
+                tracing::info!(member = id, generation, %protocol, assignor, "joined the group");
             }
+            GroupProtocol::Consumer if is_new => {
+                tracing::info!(member = id, epoch = generation, %protocol, assignor, "joined the group");
+            }
+            GroupProtocol::Consumer if is_changed => {
+                tracing::debug!(member = id, epoch = generation, "the member has a new epoch");
+            }
+            GroupProtocol::Classic | GroupProtocol::Consumer => {}
         }
-        tracing::info!(member = id, count = added.len(), partitions = %PartitionList(added), owned, "partitions assigned");
-        self.log.joined = Some((id, generation));
+        if added.is_empty() {
+            tracing::debug!(member = id, owned, "assignment unchanged");
+        } else {
+            tracing::info!(member = id, count = added.len(), partitions = %PartitionList(added), owned, "partitions assigned");
+        }
+        self.log.joined = Some(Joined { member: id, generation, is_out: false });
     }
 
     pub(super) fn log_revoked(&self, partitions: &[TopicPartition], owned: usize) {
@@ -97,14 +114,17 @@ impl Engine {
         tracing::info!(member, count, partitions = %PartitionList(partitions), owned, "partitions revoked");
     }
 
-    pub(super) fn log_lost(&self, partitions: &[TopicPartition], owned: usize) {
+    pub(super) fn log_lost(&mut self, partitions: &[TopicPartition], owned: usize) {
         let (member, count) = (self.log.member(), partitions.len());
-        tracing::info!(member, count, partitions = %PartitionList(partitions), owned,
+        tracing::warn!(member, count, partitions = %PartitionList(partitions), owned,
             "partitions lost: the group goes on without this member");
+        if let Some(joined) = &mut self.log.joined {
+            joined.is_out = true;
+        }
     }
 
     pub(super) fn log_left(&mut self) {
-        if let Some((member, _)) = self.log.joined.take() {
+        if let Some(Joined { member, .. }) = self.log.joined.take() {
             tracing::info!(member, "left the group");
         }
     }

@@ -56,7 +56,6 @@ use crate::{
     inbox::Control,
     ledgers::Ledgers,
     offsets::StartAt,
-    partition_list::PartitionList,
     shared::Shared,
 };
 
@@ -204,12 +203,6 @@ impl Engine {
 
     fn give_up_everything(&mut self, now: Instant, reason: &str, membership: GroupMembership) {
         self.subscriptions.clear();
-        let owned = self.ownership.to_vec();
-        if !owned.is_empty() {
-            let count = owned.len();
-            let member = self.log.member();
-            tracing::info!(member, count, partitions = %PartitionList(&owned), reason, "partitions given up");
-        }
         // What is still being revoked is no longer among the assigned: its queued commits must not outlive it either (FAILURES H2).
         let mut all = self.ownership.all_released();
         all.extend(self.ownership.clear());

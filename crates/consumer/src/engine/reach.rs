@@ -1,10 +1,11 @@
 //! How the cluster is reached: whether it answers, what is known of its brokers.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     time::{Duration, Instant},
 };
 
+use offtake_fetch::BrokerError;
 use offtake_machine::{BrokerId, CallError};
 
 #[derive(Debug, Default)]
@@ -13,6 +14,10 @@ pub(super) struct Reach {
     trouble: Option<CallError>,
     /// Whether any of that series would not go away by waiting.
     was_hopeless: bool,
+    /// Whether there was a line (WARN) of it.
+    is_logged: bool,
+    /// The brokers of which there was a line that fetching fails.
+    failing_fetches: BTreeSet<BrokerId>,
     /// Whether a broker has ever answered.
     ever: bool,
     new_brokers: VecDeque<(BrokerId, String, u16)>,
@@ -53,7 +58,39 @@ impl Reach {
         self.ever = true;
         self.has_new_cluster = true;
         self.was_hopeless = false;
+        if std::mem::take(&mut self.is_logged) {
+            tracing::info!("the cluster answers again");
+        }
         self.trouble.take().is_some()
+    }
+
+    /// The first failure of a series. Of a connection that broke or could not be made there is a line already, by its address: a
+    /// dead broker has one, unless no broker has ever answered.
+    pub(super) fn log_failure(&mut self, error: &CallError) {
+        if self.ever && is_logged_by_address(error) {
+            tracing::debug!(%error, "the cluster cannot be asked for metadata; trying again");
+        } else {
+            tracing::warn!(%error, "the cluster cannot be asked for metadata; trying again");
+            self.is_logged = true;
+        }
+    }
+
+    /// The same of a broker that is fetched from.
+    pub(super) fn log_fetch_failure(&mut self, broker: BrokerId, error: &BrokerError) {
+        if matches!(error, BrokerError::Call(error) if is_logged_by_address(error)) {
+            tracing::debug!(%broker, %error, "fetching fails; trying again");
+        } else {
+            tracing::warn!(%broker, %error, "fetching fails; trying again");
+            self.failing_fetches.insert(broker);
+        }
+    }
+
+    pub(super) fn log_fetch_recovery(&mut self, broker: BrokerId) {
+        if self.failing_fetches.remove(&broker) {
+            tracing::info!(%broker, "fetching works again");
+        } else {
+            tracing::debug!(%broker, "fetching works again");
+        }
     }
 
     /// True if this is news: the first failure of a series, and the first of it that will not go away by waiting.
@@ -120,6 +157,11 @@ impl Reach {
     pub(super) fn take_new_cluster(&mut self) -> bool {
         std::mem::take(&mut self.has_new_cluster)
     }
+}
+
+/// Whether the connection's own line says it (`offtake_net`): that it broke, or could not be made.
+fn is_logged_by_address(error: &CallError) -> bool {
+    matches!(error, CallError::Unreachable { .. } | CallError::Disconnected { .. })
 }
 
 #[cfg(test)]

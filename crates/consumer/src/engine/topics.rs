@@ -62,9 +62,7 @@ impl Engine {
     }
 
     pub(super) fn cluster_news(&mut self, now: Instant) {
-        if self.reach.cluster_is_known() {
-            tracing::info!("the cluster answers again");
-        }
+        self.reach.cluster_is_known();
         self.resolve_subscription(now);
         let cluster = self.metadata.cluster().clone();
         self.vitals.cluster_is(&cluster);

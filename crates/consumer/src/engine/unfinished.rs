@@ -61,10 +61,12 @@ impl Engine {
         let late = watch.look(now, limit);
         for (partition, Unfinished { count, first, age, dropped }) in late.iter().take(MOST_LINES) {
             match dropped {
-                Some(offset) => tracing::warn!(%partition, offset, ?age, count,
-                    "a record's ticket was dropped without finishing it: what follows in its partition is not committed"),
-                None => tracing::warn!(%partition, offset = first, ?age, count,
-                    "a record is not finished for long: what follows in its partition is not committed"),
+                Some(offset) => tracing::warn!(%partition, offset, count,
+                    "the ticket of the record at offset {offset} of {partition} was dropped without finishing it: nothing from there \
+                     on can be committed (the first record that is not finished was handed out {:.0} s ago)", age.as_secs_f64()),
+                None => tracing::warn!(%partition, offset = first, count,
+                    "the record at offset {first} of {partition} was handed out {:.0} s ago and is not finished: nothing from there \
+                     on can be committed", age.as_secs_f64()),
             }
         }
         if let more @ 1.. = late.len().saturating_sub(MOST_LINES) {

@@ -22,8 +22,8 @@ use crate::{
 
 #[derive(Debug)]
 pub(super) struct Waiters {
-    /// Commits under way, and who waits for them, if anybody.
-    commits: BTreeMap<CommitId, Option<Reply<()>>>,
+    /// Commits under way, since when, and who waits for them, if anybody.
+    commits: BTreeMap<CommitId, (Instant, Option<Reply<()>>)>,
     /// How many there may be before those are looked for whom nobody waits for any more.
     sweep_at: usize,
     /// Who waits for all of them to be over, and until when.
@@ -78,8 +78,8 @@ impl Waiters {
 
     // ---- commits -------------------------------------------------------------------------------------------------
 
-    pub(super) fn await_commit(&mut self, id: CommitId, reply: Option<Reply<()>>) {
-        self.commits.insert(id, reply);
+    pub(super) fn await_commit(&mut self, now: Instant, id: CommitId, reply: Option<Reply<()>>) {
+        self.commits.insert(id, (now, reply));
     }
 
     /// Commits that nobody waits for any more, once many are under way: each may be merged into a later one of its
@@ -93,7 +93,7 @@ impl Waiters {
         }
         self.sweep_at = next;
         let is_unawaited = |reply: &Option<Reply<()>>| reply.as_ref().is_none_or(Reply::is_closed);
-        self.commits.iter().filter(|(_, reply)| is_unawaited(reply)).map(|(id, _)| *id).collect()
+        self.commits.iter().filter(|(_, (_, reply))| is_unawaited(reply)).map(|(id, _)| *id).collect()
     }
 
     /// These have been merged into others.
@@ -101,21 +101,22 @@ impl Waiters {
         self.commits.retain(|id, _| !ids.contains(id));
     }
 
-    /// One is over. An error that nobody waited for is given back, the first of a series.
+    /// One is over. An error that nobody waited for is given back, the first of a series, and when that commit began.
     pub(super) fn commit_done(
         &mut self,
         id: CommitId,
         outcome: CommitOutcome,
         explain: impl Fn(Error) -> Error,
-    ) -> Option<Error> {
+    ) -> Option<(Error, Option<Instant>)> {
         let result = results::committed(outcome, explain);
-        let error = match self.commits.remove(&id).flatten() {
+        let (began, reply) = self.commits.remove(&id).unzip();
+        let error = match reply.flatten() {
             // Whoever has stopped waiting has not been told.
             Some(reply) => reply.send(result).err().and_then(Result::err)?,
             None => result.err()?,
         };
         let is_first = !std::mem::replace(&mut self.is_failing, true);
-        is_first.then_some(error)
+        is_first.then_some((error, began))
     }
 
     /// Offsets have been committed.
@@ -256,16 +257,16 @@ mod tests {
     fn h5_who_waits_for_a_commit_hears_of_it_and_otherwise_the_first_failure_is_told() {
         let mut waiters = waiters();
         let (reply, mut answer) = oneshot::channel();
-        waiters.await_commit(CommitId(1), Some(reply));
+        waiters.await_commit(crate::clock::now(), CommitId(1), Some(reply));
         assert!(waiters.commit_done(CommitId(1), refused(), as_it_is).is_none());
         assert!(answer.try_recv().is_ok_and(|result| result.is_err()));
         for id in 2..10 {
             let (reply, _) = oneshot::channel();
-            waiters.await_commit(CommitId(id), Some(reply));
+            waiters.await_commit(crate::clock::now(), CommitId(id), Some(reply));
             assert_eq!(waiters.commit_done(CommitId(id), refused(), as_it_is).is_some(), id == 2, "once");
         }
         waiters.commit_landed();
-        waiters.await_commit(CommitId(10), None);
+        waiters.await_commit(crate::clock::now(), CommitId(10), None);
         assert!(waiters.commit_done(CommitId(10), refused(), as_it_is).is_some(), "once more");
     }
 
@@ -275,7 +276,7 @@ mod tests {
         let mut awaited = Vec::new();
         for id in 0..100 {
             let (reply, answer) = oneshot::channel();
-            waiters.await_commit(CommitId(id), Some(reply));
+            waiters.await_commit(crate::clock::now(), CommitId(id), Some(reply));
             if id % 10 == 0 {
                 awaited.push(answer);
             }
@@ -293,7 +294,7 @@ mod tests {
         let awaited: Vec<_> = (0..1000)
             .map(|id| {
                 let (reply, answer) = oneshot::channel();
-                waiters.await_commit(CommitId(id), Some(reply));
+                waiters.await_commit(crate::clock::now(), CommitId(id), Some(reply));
                 assert!(waiters.unawaited().is_empty());
                 answer
             })
@@ -303,7 +304,7 @@ mod tests {
         }
         drop(awaited);
         let swept = (1000..1128).position(|id| {
-            waiters.await_commit(CommitId(id), None);
+            waiters.await_commit(crate::clock::now(), CommitId(id), None);
             !waiters.unawaited().is_empty()
         });
         assert_eq!(swept, Some(MIN_SWEPT - 1));
@@ -331,7 +332,7 @@ mod tests {
     fn h2_who_waits_for_all_commits_hears_when_the_last_is_over_or_time_is_up() {
         let mut waiters = waiters();
         let now = crate::clock::now();
-        waiters.await_commit(CommitId(1), None);
+        waiters.await_commit(crate::clock::now(), CommitId(1), None);
         let (reply, mut answer) = oneshot::channel();
         waiters.await_all_commits(crate::clock::after(std::time::Duration::from_secs(1)), reply);
         waiters.answer_all_commits(now);
@@ -339,7 +340,7 @@ mod tests {
         waiters.commit_done(CommitId(1), CommitOutcome::new(), as_it_is);
         waiters.answer_all_commits(now);
         assert!(answer.try_recv().is_ok_and(|result| result.is_ok()));
-        waiters.await_commit(CommitId(2), None);
+        waiters.await_commit(crate::clock::now(), CommitId(2), None);
         let (reply, mut answer) = oneshot::channel();
         waiters.await_all_commits(now, reply);
         waiters.answer_all_commits(now);
@@ -373,7 +374,7 @@ mod tests {
         let before_both = after(0);
         waiters.lookups.partitions("orders".into(), 0, before_both, reply);
         assert_eq!(waiters.poll_timeout(), Some(before_both));
-        waiters.await_commit(CommitId(1), None);
+        waiters.await_commit(crate::clock::now(), CommitId(1), None);
         waiters.answer_all_commits(first);
         assert_eq!(waiters.settling.len(), 1, "the second waits on");
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use offtake::{ErrorKind, Event};
+use offtake::{ErrorKind, Event, Listener, ListenerFuture, Rebalance};
 use offtake_broker::{ApiKey, Harm, Rule};
 
 use crate::support::{Events, Log, cluster, member, poll_for, poll_until, read, virtually};
@@ -86,6 +86,132 @@ fn by_the_consumer_protocol_a_join_names_its_epoch() {
 }
 
 #[test]
+fn a_new_epoch_is_no_join_and_nothing_new_is_no_assignment() {
+    for protocol in ["classic", "consumer"] {
+        virtually(async {
+            let (log, _guard) = Log::from(tracing::Level::DEBUG);
+            let cluster = cluster(1).await;
+            let builder = |id| member(&cluster, id).property("group.protocol", protocol);
+            let mut first = builder("first").build().await.unwrap();
+            first.subscribe(["orders"]).await.unwrap();
+            read(&mut first, 3).await;
+            first.commit_finished().await.unwrap();
+            let mut second = builder("second").build().await.unwrap();
+            second.subscribe(["orders"]).await.unwrap();
+            for _ in 0..100 {
+                first.poll(Duration::from_millis(50)).await.unwrap();
+                second.poll(Duration::from_millis(50)).await.unwrap();
+            }
+            let (none, some) = if first.assignment().is_empty() { (first, second) } else { (second, first) };
+            assert_eq!((none.assignment().len(), some.assignment().len()), (0, 1));
+            assert!(log.with("count=0").is_empty(), "{:#?}", log.with("count=0"));
+            assert!(!log.with("assignment unchanged").is_empty(), "{:#?}", log.lines());
+            let unchanged = log.with("assignment unchanged");
+            assert!(unchanged.iter().all(|line| line.contains("DEBUG")), "{unchanged:#?}");
+            if protocol == "consumer" {
+                assert_eq!(log.with("joined the group").len(), 2, "{:#?}", log.with("joined the group"));
+            }
+        });
+    }
+}
+
+#[test]
+fn a_committed_start_is_a_line_for_whoever_looks_closely() {
+    virtually(async {
+        let (log, _guard) = Log::from(tracing::Level::DEBUG);
+        let cluster = cluster(1).await;
+        let mut first = member(&cluster, "first").build().await.unwrap();
+        first.subscribe(["orders"]).await.unwrap();
+        read(&mut first, 3).await;
+        assert!(log.with("starting at the committed offset").is_empty());
+        first.commit_finished().await.unwrap();
+        first.close(A_WHILE).await.unwrap();
+        let mut second = member(&cluster, "second").build().await.unwrap();
+        second.subscribe(["orders"]).await.unwrap();
+        cluster.produce("orders", 0, None, Some(b"more")).unwrap();
+        read(&mut second, 1).await;
+        let starts = log.with("starting at the committed offset");
+        assert_eq!(starts.len(), 1, "{starts:?}");
+        assert!(
+            starts[0].contains("DEBUG") && starts[0].contains("partition=orders-0 offset=3"),
+            "{starts:?}"
+        );
+    });
+}
+
+/// What the listener logs is after it.
+#[test]
+fn a_revocation_is_a_line_before_the_application_is_told() {
+    struct Flushes;
+    impl Listener for Flushes {
+        fn revoked(&self, _: Rebalance) -> ListenerFuture {
+            tracing::info!("the application flushes");
+            Box::pin(async { Ok(()) })
+        }
+    }
+    virtually(async {
+        let (log, _guard) = Log::start();
+        let cluster = cluster(2).await;
+        let mut consumer = member(&cluster, "c").listener(Flushes).build().await.unwrap();
+        consumer.subscribe(["orders"]).await.unwrap();
+        read(&mut consumer, 6).await;
+        consumer.enforce_rebalance().await.unwrap();
+        poll_until(&mut consumer, |_| log.with("joined the group").len() == 2).await;
+        consumer.unsubscribe().await.unwrap();
+        consumer.subscribe(["orders"]).await.unwrap();
+        poll_until(&mut consumer, |consumer| consumer.assignment().len() == 2).await;
+        consumer.close(A_WHILE).await.unwrap();
+        let lines = log.lines();
+        let is_of_it = |line: &&String| {
+            ["partitions revoked", "given up", "flushes"].iter().any(|what| line.contains(what))
+        };
+        let said: Vec<_> = lines.iter().filter(is_of_it).collect();
+        let expected =
+            ["partitions revoked", "flushes", "unsubscribes", "flushes", "being closed", "flushes"];
+        assert_eq!(said.len(), expected.len(), "{said:#?}");
+        assert!(said.iter().zip(expected).all(|(line, what)| line.contains(what)), "{said:#?}");
+    });
+}
+
+#[test]
+fn a_broker_that_dies_is_one_warning() {
+    virtually(async {
+        let (log, _guard) = Log::start();
+        let cluster = cluster(1).await;
+        let mut consumer = member(&cluster, "c").property("metadata.max.age.ms", 1000).build().await.unwrap();
+        consumer.subscribe(["orders"]).await.unwrap();
+        read(&mut consumer, 3).await;
+        cluster.crash(1);
+        poll_for(&mut consumer, Duration::from_secs(20)).await;
+        let warned = log.with("WARN");
+        assert_eq!(warned.len(), 1, "{warned:#?}");
+        cluster.restart(1);
+        cluster.produce("orders", 0, None, Some(b"more")).unwrap();
+        read(&mut consumer, 1).await;
+        assert_eq!(log.with("answers again").len(), 1, "{:#?}", log.lines());
+        assert_eq!(log.with("WARN").len(), 1, "{:#?}", log.lines());
+    });
+}
+
+#[test]
+fn a_commit_that_fails_in_the_background_says_where_it_stands() {
+    virtually(async {
+        let (log, _guard) = Log::start();
+        let cluster = cluster(1).await;
+        let mut consumer = member(&cluster, "c").build().await.unwrap();
+        consumer.subscribe(["orders"]).await.unwrap();
+        read(&mut consumer, 3).await;
+        cluster.arm(Rule::on(ApiKey::OffsetCommit, Harm::Fail(30)).once()); // GROUP_AUTHORIZATION_FAILED
+        poll_for(&mut consumer, Duration::from_secs(20)).await;
+        let failed = log.with("in the background");
+        assert_eq!(failed.len(), 1, "{:#?}", log.lines());
+        for part in ["WARN", "the offset of orders-0 was not committed", "partition=orders-0 finished=3"] {
+            assert!(failed[0].contains(part), "{part} in {failed:?}");
+        }
+    });
+}
+
+#[test]
 fn what_is_assigned_by_hand_is_a_line_too() {
     virtually(async {
         let (log, _guard) = Log::start();
@@ -111,6 +237,7 @@ fn a_lost_assignment_is_a_line() {
         poll_until(&mut consumer, |_| log.with("joined the group").len() == 2).await;
         let lost = log.with("partitions lost");
         assert_eq!(lost.len(), 1, "{lost:?}");
+        assert!(lost[0].contains("WARN"), "{lost:?}");
         assert!(lost[0].contains("count=2 partitions=orders[0-1] owned=0"), "{lost:?}");
     });
 }

@@ -57,20 +57,24 @@ impl Events {
     }
 }
 
-/// What is logged on this thread, from INFO up.
+/// What is logged on this thread.
 #[derive(Clone, Default)]
 pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    /// Until the guard is dropped.
+    /// From INFO up, until the guard is dropped.
     pub(crate) fn start() -> (Self, tracing::subscriber::DefaultGuard) {
+        Self::from(tracing::Level::INFO)
+    }
+
+    pub(crate) fn from(level: tracing::Level) -> (Self, tracing::subscriber::DefaultGuard) {
         // While only one subscriber is known, tracing asks that of the thread on which a place that logs is met first: one
         // without any would turn the place off for all.
         static EVERYWHERE: Once = Once::new();
         EVERYWHERE
             .call_once(|| tracing::subscriber::set_global_default(tracing_subscriber::registry()).unwrap());
         let log = Self::default();
-        let to = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_ansi(false);
+        let to = tracing_subscriber::fmt().with_max_level(level).with_ansi(false);
         let to = to.without_time().with_target(false).with_writer(log.clone()).finish();
         let guard = tracing::subscriber::set_default(to);
         (log, guard)

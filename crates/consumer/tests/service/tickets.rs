@@ -54,9 +54,11 @@ fn what_is_open_can_be_asked_for_and_is_told_by_its_age_at_a_bounded_rate() {
 
         poll_for(&mut consumer, 3 * LIMIT).await;
         assert_eq!(told(&events, false), 3, "once in each max.poll.interval.ms");
-        let lines = log.with("a record is not finished for long");
+        let lines = log.with("and is not finished: nothing from there on can be committed");
         assert_eq!(lines.len(), 3, "{lines:?}");
         assert!(lines[0].contains("WARN") && lines[0].contains("partition=orders-0 offset=1"), "{lines:?}");
+        let words = "the record at offset 1 of orders-0 was handed out 6";
+        assert!(lines[0].contains(words), "about a minute ago: {lines:?}");
         assert!(lines[0].contains("client_id=\"c\""), "{lines:?}");
 
         kept.finish().unwrap();
@@ -78,7 +80,7 @@ fn a_dropped_ticket_is_told_within_seconds() {
         assert_eq!(consumer.handle().unfinished().values().next().unwrap().dropped, Some(1));
         poll_for(&mut consumer, Duration::from_secs(10)).await;
         assert_eq!(told(&events, true), 1);
-        let lines = log.with("ticket was dropped");
+        let lines = log.with("the ticket of the record at offset 1 of orders-0 was dropped");
         assert_eq!(lines.len(), 1, "{lines:?}");
         assert!(lines[0].contains("partition=orders-0 offset=1"), "{lines:?}");
     });
