@@ -55,6 +55,33 @@
 //! all that is needed where a client lets its way of dialling be replaced. A cluster's clock is tokio's, so that with
 //! `start_paused` hours of timeouts pass in no time.
 //!
+//! An `offtake` consumer lives by the same clock if its engine is on the test's own runtime (`spawn_on`) and its connections do not
+//! leave the process (`dial::InMemory`):
+//!
+//! ```ignore
+//! #[tokio::test(start_paused = true)]
+//! async fn a_service_survives_a_broker_that_is_gone_for_an_hour() {
+//!     let cluster = Cluster::builder().topic("orders", 1).in_memory().start().await.unwrap();
+//!     let inside = cluster.clone();
+//!     let mut consumer = offtake::Consumer::builder(cluster.bootstrap())
+//!         .group("billing")
+//!         .auto_offset_reset(offtake::AutoOffsetReset::Earliest)
+//!         .dial(Arc::new(offtake::dial::InMemory::new(move |port| inside.connect(port))))
+//!         .spawn_on(tokio::runtime::Handle::current()) // by default the engine has a thread, and the real clock
+//!         .build()
+//!         .await
+//!         .unwrap();
+//!     consumer.subscribe("orders").await.unwrap();
+//!     cluster.crash(1);
+//!     consumer.poll(Duration::from_secs(3600)).await.unwrap(); // takes no time
+//!     cluster.restart(1);
+//!     // …
+//! }
+//! ```
+//!
+//! It is not compiled here, as this crate knows no client; `offtake`'s example `faults` is a whole one. Of a cluster on loopback
+//! time has to be real: with the clock paused, timeouts would pass before its sockets are read.
+//!
 //! # Without a runtime
 //!
 //! [`Model`] is the cluster without sockets and clock. Frames and time go in, frames come out, and with one seed

@@ -13,7 +13,7 @@ use crate::{
     error::Result,
     event::{Event, Sink},
     ledgers::Ledgers,
-    listener::{Listener, Silent},
+    listener::{Listener, NoopListener},
     offsets::StartAt,
 };
 
@@ -117,6 +117,11 @@ impl Consumer {
     pub fn builder(bootstrap: impl Into<BootstrapServers>) -> Builder {
         Builder::from_config(Config::default()).property("bootstrap.servers", bootstrap.into().0)
     }
+
+    /// Starts to build a consumer with this configuration; the same as [`Builder::from_config`].
+    pub fn from_config(config: Config) -> Builder {
+        Builder::from_config(config)
+    }
 }
 
 impl Builder {
@@ -126,7 +131,7 @@ impl Builder {
             config,
             mistakes: Vec::new(),
             own: Vec::new(),
-            listener: Arc::new(Silent),
+            listener: Arc::new(NoopListener),
             sink: Sink::none(),
             begin_at: None,
             ledgers: None,

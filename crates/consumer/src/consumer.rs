@@ -32,7 +32,7 @@ use crate::{
     event::Sink,
     group_metadata::GroupMetadata,
     handle::Handle,
-    health::Vitals,
+    health::{Health, Vitals},
     inbox::{Control, InboxReceiver, Taken},
     ledgers::Ledgers,
     ledger::Refusal,
@@ -189,6 +189,11 @@ impl Consumer {
     /// As [`Handle::enforce_rebalance`].
     pub async fn enforce_rebalance(&self) -> Result<()> {
         self.handle.enforce_rebalance().await
+    }
+
+    /// How it fares; the same as [`Handle::health`], which a probe can ask while `poll` runs.
+    pub fn health(&self) -> Health {
+        self.handle.health()
     }
 
     /// Speaks to this consumer from other tasks.

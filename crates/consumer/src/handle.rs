@@ -26,7 +26,7 @@ use crate::{
     health::Vitals,
     inbox::{Control, Inbox},
     ledgers::Ledgers,
-    offsets::{OffsetAndMetadata, OffsetAndTimestamp, StartAt},
+    offsets::{OffsetAndMetadata, OffsetAndTimestamp, OffsetToCommit, StartAt},
     one_or_many::OneOrMany,
     records::{Delivered, Records, Spot},
     view::Viewer,
@@ -127,7 +127,7 @@ impl Handle {
         Err(Error::new(ErrorKind::NotOwned, message).with_partition(partition.clone()))
     }
 
-    /// Commits exactly these offsets, `[(&partition, 42)]`, `[(("orders", 0), 42)]`, or with an [`OffsetAndMetadata`] each,
+    /// Commits exactly these offsets, `(&partition, 42)`, `[(("orders", 0), 42)]`, or with an [`OffsetAndMetadata`] each,
     /// retrying for `default.api.timeout.ms`.
     ///
     /// # Errors
@@ -135,21 +135,18 @@ impl Handle {
     /// or beyond where it was sought: nobody has been given the records between, and nobody would be. (To skip them on
     /// purpose, [`seek`](Self::seek) there first.) `NotOwned` if a partition is not assigned to this consumer (nothing is sent
     /// then), `CommitFailed` where the group refused; [`Error::commit_report`] tells partition by partition.
-    pub async fn commit_offsets<P: Into<TopicPartition>, O: Into<OffsetAndMetadata>>(
-        &self,
-        offsets: impl IntoIterator<Item = (P, O)>,
-    ) -> Result<()> {
+    pub async fn commit_offsets<S>(&self, offsets: impl OneOrMany<OffsetToCommit, S>) -> Result<()> {
         self.commit_offsets_within(offsets, self.config.client.default_api_timeout).await
     }
 
     /// The same, retrying until `timeout` has passed.
-    pub async fn commit_offsets_within<P: Into<TopicPartition>, O: Into<OffsetAndMetadata>>(
+    pub async fn commit_offsets_within<S>(
         &self,
-        offsets: impl IntoIterator<Item = (P, O)>,
+        offsets: impl OneOrMany<OffsetToCommit, S>,
         timeout: Duration,
     ) -> Result<()> {
-        let offsets: Vec<_> = converted(offsets);
-        for (partition, offset) in &offsets {
+        let offsets = offsets.into_items();
+        for OffsetToCommit { partition, offset } in &offsets {
             let known = self.view.gauges(partition).and_then(|gauges| gauges.known_position());
             let Some(position) = known.filter(|position| offset.offset > *position) else { continue };
             let message = format!(
@@ -158,7 +155,8 @@ impl Handle {
             );
             return Err(Error::misuse(message).with_partition(partition.clone()));
         }
-        let offsets = offsets.into_iter().map(|(partition, offset)| (partition, None, offset)).collect();
+        let offsets = offsets.into_iter();
+        let offsets = offsets.map(|OffsetToCommit { partition, offset }| (partition, None, offset)).collect();
         let deadline = clock::after(timeout);
         self.ask(|reply| Command::CommitThese { offsets, deadline, reply: Some(reply) }).await
     }
@@ -386,6 +384,11 @@ impl Handle {
     /// position is not known.
     pub fn lag(&self, partition: impl Into<TopicPartition>) -> Option<u64> {
         self.view.gauges(&partition.into())?.lag()
+    }
+
+    /// The [`lag`](Self::lag) of every partition that is [assigned](Self::assignment).
+    pub fn lags(&self) -> BTreeMap<TopicPartition, Option<u64>> {
+        self.view.lags()
     }
 
     // ---- the group -----------------------------------------------------------------------------------------------

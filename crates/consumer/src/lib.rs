@@ -211,7 +211,7 @@ pub use assignor::Assignor;
 pub use batches::{Batches, RecordBatch};
 pub use builder::{BootstrapServers, Builder};
 pub use committing::Committing;
-pub use config::Config;
+pub use config::{AutoOffsetReset, Config};
 pub use consumer::{
     CloseOptions, Consumer, ConsumerStream, GroupMembership, RecordStream, SubscriptionPattern,
 };
@@ -221,7 +221,7 @@ pub use handle::Handle;
 pub use health::{FailingBroker, Health, MembershipState, Unfinished};
 pub use listener::{Listener, ListenerError, ListenerFuture, Rebalance};
 pub use next::Next;
-pub use offsets::{Assign, OffsetAndMetadata, OffsetAndTimestamp, StartAt};
+pub use offsets::{Assign, OffsetAndMetadata, OffsetAndTimestamp, OffsetToCommit, StartAt};
 /// ```no_run
 /// # async fn run(mut consumer: offtake::Consumer, topics: Vec<String>) -> Result<(), offtake::Error> {
 /// consumer.subscribe("orders").await?;

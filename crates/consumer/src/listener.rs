@@ -1,6 +1,6 @@
 //! Being told of a rebalance, in time to do something about it.
 
-use std::{future::Future, pin::Pin, time::Instant};
+use std::{future::Future, pin::Pin, sync::Arc, time::Instant};
 
 use offtake_machine::TopicPartition;
 
@@ -70,8 +70,23 @@ pub trait Listener: Send + Sync + 'static {
     }
 }
 
+/// One that the application keeps a part in.
+impl<L: Listener + ?Sized> Listener for Arc<L> {
+    fn assigned(&self, rebalance: Rebalance) -> ListenerFuture {
+        L::assigned(self, rebalance)
+    }
+
+    fn revoked(&self, rebalance: Rebalance) -> ListenerFuture {
+        L::revoked(self, rebalance)
+    }
+
+    fn lost(&self, rebalance: Rebalance) -> ListenerFuture {
+        L::lost(self, rebalance)
+    }
+}
+
 /// A listener that does nothing.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Silent;
+pub(crate) struct NoopListener;
 
-impl Listener for Silent {}
+impl Listener for NoopListener {}

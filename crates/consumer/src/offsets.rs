@@ -1,7 +1,21 @@
 //! Offsets as the application writes and reads them.
 
-use offtake_machine::Position;
+use offtake_machine::{Position, TopicPartition};
 pub use offtake_offsets::{Assign, OffsetAndMetadata, StartAt};
+
+/// What `commit_offsets` takes ([`OneOrMany`](crate::OneOrMany)): a partition and the offset to commit, which is that of the next
+/// record to read. Made of a pair: `(&partition, 42)`, `(("orders", 0), 42)`, or with an [`OffsetAndMetadata`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OffsetToCommit {
+    pub(crate) partition: TopicPartition,
+    pub(crate) offset: OffsetAndMetadata,
+}
+
+impl<P: Into<TopicPartition>, O: Into<OffsetAndMetadata>> From<(P, O)> for OffsetToCommit {
+    fn from((partition, offset): (P, O)) -> Self {
+        Self { partition: partition.into(), offset: offset.into() }
+    }
+}
 
 /// Where a search by time, or for an end of a log, arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

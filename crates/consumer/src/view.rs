@@ -52,6 +52,15 @@ impl Viewer {
         owned.unwrap_or_default()
     }
 
+    /// The lag of each partition that is handed out.
+    pub(crate) fn lags(&self) -> BTreeMap<TopicPartition, Option<u64>> {
+        let lags = self.read(|gauges| {
+            let owned = gauges.iter().filter(|(_, gauges)| !gauges.is_leaving());
+            owned.map(|(partition, gauges)| (partition.clone(), gauges.lag())).collect()
+        });
+        lags.unwrap_or_default()
+    }
+
     /// Also of a partition that is being revoked.
     pub(crate) fn gauges(&self, partition: &TopicPartition) -> Option<Arc<PartitionGauges>> {
         self.read(|gauges| gauges.get(partition).cloned()).flatten()

@@ -10,13 +10,13 @@ use crate::config::{AssignmentStrategy, AutoOffsetReset, GroupProtocol, Isolatio
 /// Kafka's name. Durations count in whole milliseconds.
 impl Builder {
     /// `group.id`: join this consumer group. Without one, partitions are assigned by hand only.
-    pub fn group(self, group: &str) -> Self {
-        self.property("group.id", group)
+    pub fn group(self, group: impl Into<String>) -> Self {
+        self.property("group.id", group.into())
     }
 
     /// `group.instance.id`: a name that survives restarts, for static membership (KIP-345). Default: none.
-    pub fn group_instance_id(self, id: &str) -> Self {
-        self.property("group.instance.id", id)
+    pub fn group_instance_id(self, id: impl Into<String>) -> Self {
+        self.property("group.instance.id", id.into())
     }
 
     /// `group.protocol`: how members agree on who reads what. Default: classic.
@@ -34,14 +34,14 @@ impl Builder {
         self.property("partition.assignment.strategy", names.join(","))
     }
 
-    /// `client.id`: what brokers call this client in their logs and quotas. Default: a name is made.
-    pub fn client_id(self, id: &str) -> Self {
-        self.property("client.id", id)
+    /// `client.id`: what brokers call this client in their logs and quotas. Default: empty; `offtake` is sent then.
+    pub fn client_id(self, id: impl Into<String>) -> Self {
+        self.property("client.id", id.into())
     }
 
     /// `client.rack`: where this client is, so that it may read from a replica nearby (KIP-392). Default: unknown.
-    pub fn client_rack(self, rack: &str) -> Self {
-        self.property("client.rack", rack)
+    pub fn client_rack(self, rack: impl Into<String>) -> Self {
+        self.property("client.rack", rack.into())
     }
 
     /// `auto.offset.reset`: where to begin where nothing is committed. Default: latest.

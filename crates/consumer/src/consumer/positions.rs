@@ -12,7 +12,7 @@ use crate::{
     engine::{command::Command, not_assigned},
     error::{Error, ErrorKind, Result},
     handle::known_offset,
-    offsets::{OffsetAndMetadata, OffsetAndTimestamp, StartAt},
+    offsets::{OffsetAndMetadata, OffsetAndTimestamp, OffsetToCommit, StartAt},
     one_or_many::OneOrMany,
     records::{Delivered, Records},
 };
@@ -68,21 +68,19 @@ impl Consumer {
         self.handle.ask(|reply| Command::CommitFinished { deadline, reply: Some(reply) }).await
     }
 
-    /// Commits exactly these offsets, `[(&partition, 42)]`, `[(("orders", 0), 42)]`, or with an [`OffsetAndMetadata`] each, retrying for `default.api.timeout.ms`.
+    /// Commits exactly these offsets, `(&partition, 42)`, `[(("orders", 0), 42)]`, or with an [`OffsetAndMetadata`] each, retrying
+    /// for `default.api.timeout.ms`.
     ///
     /// # Errors
     /// As [`Handle::commit_offsets`](crate::Handle::commit_offsets).
-    pub async fn commit_offsets<P: Into<TopicPartition>, O: Into<OffsetAndMetadata>>(
-        &mut self,
-        offsets: impl IntoIterator<Item = (P, O)>,
-    ) -> Result<()> {
+    pub async fn commit_offsets<S>(&mut self, offsets: impl OneOrMany<OffsetToCommit, S>) -> Result<()> {
         self.commit_offsets_within(offsets, self.handle.config.client.default_api_timeout).await
     }
 
     /// The same, retrying until `timeout` has passed.
-    pub async fn commit_offsets_within<P: Into<TopicPartition>, O: Into<OffsetAndMetadata>>(
+    pub async fn commit_offsets_within<S>(
         &mut self,
-        offsets: impl IntoIterator<Item = (P, O)>,
+        offsets: impl OneOrMany<OffsetToCommit, S>,
         timeout: Duration,
     ) -> Result<()> {
         self.handle.commit_offsets_within(offsets, timeout).await

@@ -7,9 +7,9 @@ use std::{
 };
 
 use offtake::{
-    Assign, CloseOptions, Consumer, ErrorCode, ErrorKind, GroupMembership, OffsetAndMetadata,
-    OffsetAndTimestamp, OwnershipChange, StartAt, Topic, TopicPartition,
-    config::{AssignmentStrategy, ConfigError},
+    Assign, AutoOffsetReset, CloseOptions, Consumer, Error, ErrorCode, ErrorKind, GroupMembership,
+    OffsetAndMetadata, OffsetAndTimestamp, OwnershipChange, StartAt, Topic, TopicPartition,
+    config::{AssignmentStrategy, Config, ConfigError, IsolationLevel},
 };
 
 use crate::support::{A_WHILE, cluster, member, orders, read, reading};
@@ -347,4 +347,42 @@ fn what_may_grow_can_be_built() {
     };
     assert_eq!(iterate(&offtake::Records::default(), &mut decompressor), 0);
     let _ = (run, offtake::dial::Tcp::default());
+}
+
+#[tokio::test]
+async fn what_looks_like_a_pattern_is_refused_and_the_call_for_it_named() {
+    let cluster = cluster().await;
+    let mut consumer = member(&cluster).build().await.unwrap();
+    let refused = consumer.subscribe(["returns", "^ord.*"]).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Misuse);
+    assert!(refused.to_string().contains("subscribe_patterns"), "{refused}");
+    consumer.subscribe_patterns(["^ord.*"]).await.unwrap();
+    read(&mut consumer, 20).await;
+}
+
+#[tokio::test]
+async fn a_configuration_begins_a_consumer_and_names_may_be_owned() {
+    let cluster = cluster().await;
+    let mut config = Config::default();
+    config.set("bootstrap.servers", &cluster.bootstrap()).unwrap();
+    let group = String::from("guess");
+    let builder = Consumer::from_config(config).group(&group).client_id(group.clone()).client_rack("r1");
+    let mut consumer = builder.auto_offset_reset(AutoOffsetReset::Earliest).build().await.unwrap();
+    assert_eq!(
+        (consumer.config().group_id.as_deref(), consumer.config().client_id.as_str()),
+        (Some("guess"), "guess")
+    );
+    consumer.subscribe("orders").await.unwrap();
+    read(&mut consumer, 20).await;
+    assert!(consumer.health().is_ready());
+    let handle = consumer.handle();
+    assert_eq!(handle.lags(), consumer.lags());
+    assert_eq!(handle.lags().into_values().collect::<Vec<_>>(), [Some(0), Some(0)]);
+    consumer.commit_offsets((("orders", 0), 3)).await.unwrap();
+    handle.commit_offsets((orders(1), 4)).await.unwrap();
+    let committed = consumer.committed([orders(0), orders(1)]).await.unwrap();
+    let offsets: Vec<_> = committed.values().map(|committed| committed.offset).collect();
+    assert_eq!(offsets, [3, 4]);
+    consumer.close(A_WHILE).await.unwrap();
+    assert!(handle.lags().is_empty());
 }

@@ -127,7 +127,7 @@ async fn a_handle_closes_what_polls_and_everything_that_closing_does_is_done() {
     let cluster = cluster().await;
     let heard = Heard::default();
     let mut consumer = member(&cluster)
-        .listener(heard.clone())
+        .listener(Arc::new(heard.clone()))
         .property("auto.commit.interval.ms", "3600000")
         .build()
         .await
