@@ -236,7 +236,8 @@ async fn a_consumer_that_is_being_closed_begins_nothing() {
     let mut consumer = reading(&cluster).await;
     let handle = consumer.handle();
     let mut closing = Box::pin(handle.close(A_WHILE));
-    poll_fn(|cx| std::task::Poll::Ready(assert!(closing.as_mut().poll(cx).is_pending()))).await;
+    let is_pending = poll_fn(|cx| std::task::Poll::Ready(closing.as_mut().poll(cx).is_pending())).await;
+    assert!(is_pending, "nobody polls");
     async fn begins(consumer: &mut Consumer) {
         let refused = [
             consumer.subscribe("returns").await.unwrap_err(),
