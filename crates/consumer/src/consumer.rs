@@ -1,10 +1,10 @@
 //! The consumer: the handle that the application holds.
 
+mod changes;
 pub(crate) mod closing;
 mod pattern;
 mod polling;
 mod positions;
-mod telling;
 
 use std::{
     collections::BTreeSet,
@@ -41,7 +41,7 @@ use crate::{
     offsets::Assign,
     one_or_many::OneOrMany,
     progress::{Finishing, Progress},
-    rebalance::{Release, Running, Told},
+    rebalance::{Notified, PendingChange, Running},
     records::Records,
     shared::Shared,
     waking::Waking,
@@ -67,14 +67,14 @@ pub struct Consumer {
     listener: ListenerBox,
     sink: Sink,
     inbox: InboxReceiver,
-    /// Taken out of the inbox, and not heeded yet.
+    /// Taken out of the inbox, and not handled yet.
     taken: Taken,
     delivery: Delivery,
     progress: Progress,
     /// A rebalance whose listener has not ended yet: it goes on in the next `poll`.
     running: Option<Running>,
-    /// A change that was handed out as a value, and has perhaps been released.
-    handed: Option<Release>,
+    /// A change that was handed out as a value, and has perhaps ended.
+    handed_out: Option<PendingChange>,
     /// Whether the call that runs takes changes as values.
     as_values: bool,
     waking: Waking,
@@ -155,7 +155,7 @@ impl Consumer {
             delivery,
             progress: Progress::new(finishing),
             running: None,
-            handed: None,
+            handed_out: None,
             as_values: false,
             waking: Waking::default(),
             runtime: None,
@@ -279,7 +279,7 @@ impl Consumer {
         self.taken.control = others;
         let assigned: std::collections::VecDeque<Control> = assigned;
         for control in assigned {
-            self.heed(control);
+            self.handle_control(control);
         }
         committed
     }
@@ -305,7 +305,7 @@ impl Consumer {
         let deadline = self.handle.deadline();
         let (reply, _) = oneshot::channel();
         let command = Command::Unsubscribe { reason: "the consumer unsubscribed", reply };
-        let handed_over = self.hand_over(deadline, deadline, Some(command)).await;
+        let handed_over = self.revoke_all(deadline, deadline, Some(command)).await;
         self.group = Group::Leaving;
         self.finish_leaving().await?;
         handed_over
@@ -393,7 +393,7 @@ impl Consumer {
     ///
     /// In place of [`poll`](Self::poll), for those who prefer a `match` to a [`Listener`](crate::Listener): the same
     /// machinery behind it, and the same rules. Calling it again says that the records handed out before are finished
-    /// (unless `enable.auto.offset.store` is off), and releases partitions that were to be handed over. What `unsubscribe`
+    /// (unless `enable.auto.offset.store` is off), and gives up partitions that were being revoked. What `unsubscribe`
     /// and `close` give up, they give up without a value; a listener hears of that, and of nothing that comes out here.
     ///
     /// The future may be dropped at any await.

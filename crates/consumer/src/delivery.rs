@@ -305,7 +305,7 @@ impl Delivery {
         self.ahead.returns(now);
         let opened = self.turns.front().and_then(|partition| self.flows.get(partition));
         if opened.map_or(0, Flow::opened_records) <= self.most || !self.ahead.is_at_work() {
-            self.take_back();
+            self.end_handed_out();
         }
     }
 
@@ -328,11 +328,11 @@ impl Delivery {
     }
 
     /// What is being opened ahead comes back. What it was of may be gone meanwhile.
-    fn take_back(&mut self) {
-        let Some(back) = self.ahead.take_back() else { return };
+    fn end_handed_out(&mut self) {
+        let Some(back) = self.ahead.end_handed_out() else { return };
         let mut lenders = self.flows.get_mut(&back.partition).into_iter().flat_map(Flow::lenders);
         if let Some(reader) = lenders.find(|reader| reader.has_lent(back.id)) {
-            reader.take_back(back.reading);
+            reader.end_handed_out(back.reading);
         }
     }
 

@@ -21,7 +21,7 @@ pub(crate) struct PartitionGauges {
     high_watermark: AtomicI64,
     last_stable_offset: AtomicI64,
     is_paused: AtomicBool,
-    /// No longer handed out, but not released yet.
+    /// No longer handed out, but still assigned until its revocation ends.
     is_leaving: AtomicBool,
 }
 
@@ -124,7 +124,7 @@ impl PartitionGauges {
         self.is_paused.load(Ordering::Acquire)
     }
 
-    /// Nothing more of it is handed out; it is released soon.
+    /// Nothing more of it is handed out: it is being revoked.
     pub(crate) fn set_leaving(&self) {
         self.is_leaving.store(true, Ordering::Release);
     }

@@ -280,7 +280,7 @@ impl Handle {
     /// Reads on from elsewhere, an offset or any other [`StartAt`]; the next record handed out is the one there. May be called as soon as the partition is
     /// assigned, also from a listener. A paused partition stays paused.
     ///
-    /// A partition that is being revoked is still assigned until it is released (the listener has ended), as in Java: nothing
+    /// A partition that is being revoked is still assigned until that is over (the listener has ended), as in Java: nothing
     /// more of it is handed out, but a commit of what is finished commits where it was sought to.
     ///
     /// # Errors
@@ -373,7 +373,7 @@ impl Handle {
     }
 
     /// The offset that `poll` hands out next; `None` while it is not known yet, or the partition is not the consumer's.
-    /// Of a partition that is being revoked: the offset after the last record that was handed out, until it is released.
+    /// Of a partition that is being revoked: the offset after the last record that was handed out, until that is over.
     pub fn position(&self, partition: impl Into<TopicPartition>) -> Option<i64> {
         self.view.gauges(&partition.into())?.position()
     }

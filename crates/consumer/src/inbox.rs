@@ -50,7 +50,7 @@ pub(crate) enum Control {
         owned: Vec<TopicPartition>,
         generation: i32,
         /// When the group waits no longer.
-        release_by: Option<Instant>,
+        revoke_by: Option<Instant>,
     },
     Lost {
         id: RevocationId,

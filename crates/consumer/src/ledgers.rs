@@ -204,7 +204,11 @@ impl Ledgers {
     }
 
     /// Closes these; what was finished in them is told, if that is news.
-    pub(crate) fn settle(&self, partitions: &[TopicPartition], tell: impl FnOnce(Positions)) -> bool {
+    pub(crate) fn close_and_report(
+        &self,
+        partitions: &[TopicPartition],
+        tell: impl FnOnce(Positions),
+    ) -> bool {
         let mut kept = self.lock();
         let mut positions = Positions::new();
         for partition in partitions {

@@ -1,4 +1,4 @@
-//! A rebalance as `poll` carries it out: commit, then tell the application, then release. A value that is polled, so that a
+//! A rebalance as `poll` carries it out: commit, then tell the application, then tell the engine that it is done. A value that is polled, so that a
 //! `poll` which is dropped in the middle leaves it where it was, for the next one to go on with.
 
 use std::{
@@ -32,28 +32,28 @@ pub(crate) struct Running {
     commit: Option<oneshot::Receiver<Result<()>>>,
     /// It was not answered in time.
     is_uncommitted: bool,
-    telling: Telling,
+    notification: Notification,
     /// What the listener ended with; what was finished while it ran is being committed.
     listened: Option<Result<()>>,
     alarm: clock::Alarm,
-    release: Release,
+    pending: PendingChange,
 }
 
 /// How the application hears of it.
-pub(crate) enum Telling {
+pub(crate) enum Notification {
     Listener(SyncFuture),
     /// As a value, which `next` hands out.
     Value,
 }
 
 /// What comes of it.
-pub(crate) enum Told {
+pub(crate) enum Notified {
     /// The listener has ended; the error is its own.
     Listened(Result<()>),
     /// The same; what was finished could not be committed in time. Whoever polls has nothing to do about that, as the records
     /// come again, to whoever owns them next; whoever closes wants to know.
     Uncommitted(Result<()>),
-    /// To be handed out. It is released by whoever gets it.
+    /// To be handed out. Whoever gets it ends the change.
     Value,
 }
 
@@ -69,26 +69,26 @@ impl SyncFuture {
     }
 }
 
-impl Telling {
+impl Notification {
     pub(crate) fn listener(future: ListenerFuture) -> Self {
         Self::Listener(SyncFuture(Mutex::new(future)))
     }
 }
 
 impl Running {
-    pub(crate) fn new(telling: Telling, release: Release) -> Self {
+    pub(crate) fn new(notification: Notification, pending: PendingChange) -> Self {
         let alarm = clock::Alarm::default();
-        Self { commit: None, is_uncommitted: false, telling, listened: None, alarm, release }
+        Self { commit: None, is_uncommitted: false, notification, listened: None, alarm, pending }
     }
 
     /// Whether the application is to hear of it as a value.
     pub(crate) fn is_value(&self) -> bool {
-        matches!(self.telling, Telling::Value)
+        matches!(self.notification, Notification::Value)
     }
 
     /// The same, and the application hears of it so.
-    pub(crate) fn telling(self, telling: Telling) -> Self {
-        Self { telling, ..self }
+    pub(crate) fn notification(self, notification: Notification) -> Self {
+        Self { notification, ..self }
     }
 
     /// The same, once this is answered.
@@ -96,23 +96,23 @@ impl Running {
         Self { commit: Some(commit), ..self }
     }
 
-    pub(crate) fn release(&self) -> &Release {
-        &self.release
+    pub(crate) fn pending(&self) -> &PendingChange {
+        &self.pending
     }
 
     /// Ready when the listener has ended or its time is up, and the engine knows it; or when there is a value to hand
     /// out.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Told> {
-        let is_late = self.alarm.poll(cx, self.release.deadline()).is_ready();
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Notified> {
+        let is_late = self.alarm.poll(cx, self.pending.deadline()).is_ready();
         ready!(self.poll_commit(cx, is_late));
-        let listened = match (&mut self.telling, self.listened.take()) {
-            (Telling::Value, _) => return Poll::Ready(Told::Value),
-            (Telling::Listener(_), Some(listened)) => listened,
-            (Telling::Listener(listener), None) => match listen(listener, cx) {
+        let listened = match (&mut self.notification, self.listened.take()) {
+            (Notification::Value, _) => return Poll::Ready(Notified::Value),
+            (Notification::Listener(_), Some(listened)) => listened,
+            (Notification::Listener(listener), None) => match listen(listener, cx) {
                 Poll::Pending if !is_late => return Poll::Pending,
-                Poll::Pending => Err(self.release.overdue()),
+                Poll::Pending => Err(self.pending.overdue()),
                 Poll::Ready(listened) => {
-                    self.commit = self.release.settle();
+                    self.commit = self.pending.close_ledgers();
                     listened
                 }
             },
@@ -124,9 +124,9 @@ impl Running {
         Poll::Ready(self.ended(listened))
     }
 
-    fn ended(&self, listened: Result<()>) -> Told {
-        self.release.end();
-        if self.is_uncommitted { Told::Uncommitted(listened) } else { Told::Listened(listened) }
+    fn ended(&self, listened: Result<()>) -> Notified {
+        self.pending.end();
+        if self.is_uncommitted { Notified::Uncommitted(listened) } else { Notified::Listened(listened) }
     }
 
     fn poll_commit(&mut self, cx: &mut Context<'_>, is_late: bool) -> Poll<()> {
@@ -135,11 +135,11 @@ impl Running {
                 Poll::Pending if !is_late => return Poll::Pending,
                 Poll::Ready(Ok(Err(error))) => {
                     self.is_uncommitted |= error.kind() == ErrorKind::Timeout;
-                    self.release.not_committed(error);
+                    self.pending.not_committed(error);
                 }
                 Poll::Pending => {
                     self.is_uncommitted = true;
-                    self.release.not_committed(Error::new(ErrorKind::Timeout, NOT_COMMITTED));
+                    self.pending.not_committed(Error::new(ErrorKind::Timeout, NOT_COMMITTED));
                 }
                 Poll::Ready(_) => {}
             }
@@ -149,20 +149,20 @@ impl Running {
     }
 
     /// It is not waited for any longer. A listener that has not been called yet has one step: it hears of every change.
-    pub(crate) fn give_up(&mut self) -> Told {
+    pub(crate) fn give_up(&mut self) -> Notified {
         let commits = self.commit.take().is_some();
         if commits {
             self.is_uncommitted = true;
-            self.release.not_committed(Error::new(ErrorKind::Timeout, NOT_COMMITTED));
+            self.pending.not_committed(Error::new(ErrorKind::Timeout, NOT_COMMITTED));
         }
-        let listened = match (&mut self.telling, self.listened.take()) {
+        let listened = match (&mut self.notification, self.listened.take()) {
             (_, Some(listened)) => listened,
-            (Telling::Value, None) => Ok(()),
-            (Telling::Listener(listener), None) => {
+            (Notification::Value, None) => Ok(()),
+            (Notification::Listener(listener), None) => {
                 match listen(listener, &mut Context::from_waker(Waker::noop())) {
                     Poll::Ready(listened) => listened,
                     Poll::Pending if commits => Ok(()), // it had no time of its own
-                    Poll::Pending => Err(self.release.overdue()),
+                    Poll::Pending => Err(self.pending.overdue()),
                 }
             }
         };
@@ -184,7 +184,7 @@ fn listen(future: &mut SyncFuture, cx: &mut Context<'_>) -> Poll<Result<()>> {
 
 /// The end of a change of ownership, which comes once, from whoever is first: the listener, the value, or the consumer.
 #[derive(Clone)]
-pub(crate) struct Release(Arc<Mutex<Inner>>);
+pub(crate) struct PendingChange(Arc<Mutex<Inner>>);
 
 struct Inner {
     change: Change,
@@ -192,23 +192,23 @@ struct Inner {
     sink: Sink,
     /// What the engine is told.
     command: Option<Command>,
-    settling: Option<Settling>,
+    ledgers: Option<OpenLedgers>,
     is_over: bool,
 }
 
-/// Partitions whose records are finished one by one: what is finished of them counts until they are released.
-pub(crate) struct Settling {
+/// Partitions whose records are finished one by one: what is finished of them counts until the change ends.
+pub(crate) struct OpenLedgers {
     pub(crate) ledgers: Arc<Ledgers>,
     pub(crate) partitions: Vec<TopicPartition>,
     /// How long the last commit may take, if that is our task.
     pub(crate) commit_within: Option<Duration>,
 }
 
-impl Settling {
+impl OpenLedgers {
     /// Nothing more counts. The answer to the last commit, if there is anything to commit.
-    fn settle(self, handle: &Handle) -> Option<oneshot::Receiver<Result<()>>> {
+    fn close(self, handle: &Handle) -> Option<oneshot::Receiver<Result<()>>> {
         let tell = |positions| drop(handle.send(Command::Finished { positions }));
-        let news = self.ledgers.settle(&self.partitions, tell);
+        let news = self.ledgers.close_and_report(&self.partitions, tell);
         let deadline = clock::after(self.commit_within.filter(|_| news)?);
         let (reply, answer) = oneshot::channel();
         handle.send(Command::CommitFinished { deadline, reply: Some(reply) }).ok()?;
@@ -231,15 +231,15 @@ impl Change {
     }
 }
 
-impl Release {
+impl PendingChange {
     pub(crate) fn new(
         change: Change,
         handle: Handle,
         sink: Sink,
         command: Option<Command>,
-        settling: Option<Settling>,
+        ledgers: Option<OpenLedgers>,
     ) -> Self {
-        Self(Arc::new(Mutex::new(Inner { change, handle, sink, command, settling, is_over: false })))
+        Self(Arc::new(Mutex::new(Inner { change, handle, sink, command, ledgers, is_over: false })))
     }
 
     fn with<T>(&self, what: impl FnOnce(&mut Inner) -> T) -> T {
@@ -270,16 +270,16 @@ impl Release {
     }
 
     /// What was finished one by one until now is all that counts; the answer to its commit, if there is one.
-    fn settle(&self) -> Option<oneshot::Receiver<Result<()>>> {
-        let (settling, handle, sink) =
-            self.with(|inner| Some((inner.settling.take()?, inner.handle.clone(), inner.sink.clone())))?;
-        sink.log(|| settling.ledgers.log_held_back(&settling.partitions));
-        settling.settle(&handle)
+    fn close_ledgers(&self) -> Option<oneshot::Receiver<Result<()>>> {
+        let (open, handle, sink) =
+            self.with(|inner| Some((inner.ledgers.take()?, inner.handle.clone(), inner.sink.clone())))?;
+        sink.log(|| open.ledgers.log_held_back(&open.partitions));
+        open.close(&handle)
     }
 
     /// Tells what follows, once; also of a listener that took too long.
     pub(crate) fn end(&self) {
-        drop(self.settle());
+        drop(self.close_ledgers());
         let Some((change, sink, handle, command)) = self.with(|inner| {
             let first = !mem::replace(&mut inner.is_over, true);
             first.then(|| {
@@ -309,31 +309,31 @@ impl Release {
     }
 }
 
-impl fmt::Debug for Release {
+impl fmt::Debug for PendingChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Release")
+        f.write_str("PendingChange")
     }
 }
 
-/// Partitions to be let go of, as [`Consumer::next`](crate::Consumer::next) hands them out. Nothing more of them comes;
-/// dropping this, [`done`](Self::done), or the next call of `next` or `poll` releases them, whichever is first: forgetting
+/// Partitions to be given up, as [`Consumer::next`](crate::Consumer::next) hands them out. Nothing more of them comes;
+/// dropping this, [`done`](Self::done), or the next call of `next` or `poll` gives them up, whichever is first: forgetting
 /// it holds up nobody.
 ///
 /// Of a [`Revoking`](crate::Next::Revoking), what is finished can be committed until then, with the consumer or with
 /// [`consumer`](Self::consumer).
 /// Commits that are not awaited, and with [`finish_each`](crate::Builder::finish_each) the automatic commit of what was
-/// finished meanwhile, go out with the release; if they do not get through in time, those records are read again.
+/// finished meanwhile, go out with that; if they do not get through in time, those records are read again.
 #[derive(Debug)]
-#[must_use = "dropping it releases the partitions"]
+#[must_use = "dropping it gives the partitions up"]
 pub struct Handover {
     change: Change,
-    release: Release,
+    pending: PendingChange,
     handle: Handle,
 }
 
 impl Handover {
-    pub(crate) fn new(release: Release, handle: Handle) -> Self {
-        Self { change: release.change(), release, handle }
+    pub(crate) fn new(pending: PendingChange, handle: Handle) -> Self {
+        Self { change: pending.change(), pending, handle }
     }
 
     /// Those that change hands; never empty.
@@ -351,7 +351,7 @@ impl Handover {
         self.change.of.generation
     }
 
-    /// Until when they have to be released: [`Rebalance::deadline`](crate::Rebalance::deadline).
+    /// Until when they have to be given up: [`Rebalance::deadline`](crate::Rebalance::deadline).
     pub fn deadline(&self) -> Instant {
         self.change.deadline
     }
@@ -361,22 +361,22 @@ impl Handover {
         &self.handle
     }
 
-    /// Releases them.
+    /// Gives them up.
     pub fn done(self) {}
 }
 
 impl Drop for Handover {
     fn drop(&mut self) {
-        self.release.end();
+        self.pending.end();
     }
 }
 
 impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match (&self.commit, &self.telling) {
+        f.write_str(match (&self.commit, &self.notification) {
             (Some(_), _) => "Running(committing)",
-            (None, Telling::Listener(_)) => "Running(listening)",
-            (None, Telling::Value) => "Running(value)",
+            (None, Notification::Listener(_)) => "Running(listening)",
+            (None, Notification::Value) => "Running(value)",
         })
     }
 }

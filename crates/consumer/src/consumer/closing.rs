@@ -82,7 +82,7 @@ impl Consumer {
         self.closing_is_a_poll();
         // Without the time to wait for it, what can be done in a second is done behind our back, as when dropped.
         let by = deadline.max(clock::after(LAST_SECOND));
-        let handed_over = self.hand_over(deadline, by, None).await;
+        let handed_over = self.revoke_all(deadline, by, None).await;
         let closed = self.handle.ask(|reply| Command::Close { deadline: by, group_membership, reply });
         match clock::timeout_at(deadline, closed).await.unwrap_or(Ok(())) {
             // A handle was faster.

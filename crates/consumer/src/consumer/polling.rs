@@ -62,7 +62,7 @@ impl Consumer {
         self.shared.poll_runs(clock::now());
         self.as_values = as_values;
         if !as_values {
-            self.tell_listener();
+            self.notify_listener();
         }
         if !self.in_poll {
             self.in_poll = true;
@@ -86,7 +86,7 @@ impl Consumer {
     }
 
     fn begin_poll(&mut self) {
-        self.take_back();
+        self.end_handed_out();
         if let Ok(runtime) = runtime::Handle::try_current()
             && self.runtime.replace(runtime.id()) != Some(runtime.id())
         {
@@ -151,13 +151,13 @@ impl Consumer {
         loop {
             if let Some(running) = &mut self.running {
                 let told = ready!(running.poll(cx));
-                match self.told(told) {
+                match self.on_notified(told) {
                     Some(told) => return Poll::Ready(told.map(Item::Told)),
                     None => continue,
                 }
             }
             if let Some(control) = self.taken.control.pop_front() {
-                match self.heed(control) {
+                match self.handle_control(control) {
                     Some(told) => return Poll::Ready(told.map(Item::Told)),
                     None => continue,
                 }

@@ -116,7 +116,7 @@ impl Consumer {
     /// [`Handle`](crate::Handle)). A paused partition stays paused. [`position`](Self::position) says at once where a seek
     /// to an offset has led.
     ///
-    /// A partition that is being revoked is still assigned until it is released (the listener has ended, or the next call of
+    /// A partition that is being revoked is still assigned until that is over (the listener has ended, or the next call of
     /// [`next`](Self::next) is made), as in Java: nothing more of it is handed out, but a commit of what is finished commits
     /// where it was sought to.
     ///
@@ -173,7 +173,7 @@ impl Consumer {
     }
 
     /// The offset that `poll` hands out next; `None` while it is not known yet, or the partition is not ours. Of a partition that
-    /// is being revoked: the offset after the last record that was handed out, until it is released.
+    /// is being revoked: the offset after the last record that was handed out, until that is over.
     pub fn position(&self, partition: impl Into<TopicPartition>) -> Option<i64> {
         let partition = partition.into();
         self.delivery.position(&partition).or_else(|| self.handle.position(partition))

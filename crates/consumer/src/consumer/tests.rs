@@ -126,10 +126,10 @@ impl Engine {
         self.send([Control::Assigned { added: added.collect(), owned, generation }], started);
     }
 
-    fn revokes(&self, partitions: &[i32], release_by: Option<Instant>) {
+    fn revokes(&self, partitions: &[i32], revoke_by: Option<Instant>) {
         let partitions = partitions.iter().map(|index| orders(*index)).collect();
         let id = RevocationId(7);
-        self.send([Control::Revoke { id, partitions, owned: vec![], generation: 1, release_by }], []);
+        self.send([Control::Revoke { id, partitions, owned: vec![], generation: 1, revoke_by }], []);
     }
 
     fn loses(&self, partitions: &[i32]) {
@@ -209,7 +209,7 @@ async fn answers(mut commands: mpsc::UnboundedReceiver<Command>, log: Log, held:
                 log.say("enforce rebalance");
                 let _ = reply.send(Ok(()));
             }
-            Command::Released(id) => log.say(format!("released {}", id.0)),
+            Command::RevocationDone(id) => log.say(format!("revocation done {}", id.0)),
             Command::Finished { positions } => {
                 for (partition, _, position) in positions {
                     log.say(format!("finished {}@{}", name(&partition), position.offset));

@@ -144,7 +144,7 @@ impl Job {
     }
 
     /// As far as it has come; `None` if it was lost.
-    fn take_back(&self) -> Option<Reading> {
+    fn end_handed_out(&self) -> Option<Reading> {
         self.wanted.store(true, Ordering::Relaxed);
         let mut stage = self.stage();
         loop {
@@ -225,7 +225,7 @@ impl Ahead {
         };
         let job = Arc::new(Job::new(reading, amount));
         match self.opener {
-            Opener::Thread => self.hand_over(&job),
+            Opener::Thread => self.revoke_all(&job),
             Opener::Drawn(_) if schedule == Some(Schedule::Late) => {}
             Opener::Caller | Opener::Drawn(_) => {
                 job.run(&mut Decompressor::with_limit(self.decompression_limit));
@@ -255,7 +255,7 @@ impl Ahead {
         self.loan.is_some()
     }
 
-    fn hand_over(&mut self, job: &Arc<Job>) {
+    fn revoke_all(&mut self, job: &Arc<Job>) {
         if self.thread.is_none() {
             self.thread = start(self.decompression_limit);
         }
@@ -272,9 +272,9 @@ impl Ahead {
     }
 
     /// What was given away, if anything was.
-    pub(super) fn take_back(&mut self) -> Option<Back> {
+    pub(super) fn end_handed_out(&mut self) -> Option<Back> {
         let Loan { id, partition, job, in_the_middle } = self.loan.take()?;
-        let mut reading = job.take_back();
+        let mut reading = job.end_handed_out();
         if let Some(reading) = reading.as_mut().filter(|_| in_the_middle) {
             let mut decompressor = Decompressor::with_limit(self.decompression_limit);
             reading.opens_one(&mut decompressor, self.amount);

@@ -136,7 +136,7 @@ impl ChunkReader {
     }
 
     /// What was given away is back; or lost, and is read again.
-    pub(super) fn take_back(&mut self, reading: Option<Reading>) {
+    pub(super) fn end_handed_out(&mut self, reading: Option<Reading>) {
         if let Source::Away { from, .. } = self.source {
             self.source = reading.map_or(Source::Chunk { from }, Source::Here);
         }

@@ -35,7 +35,7 @@ impl Engine {
                 self.note_vitals(now);
                 self.outbox.answer(Answer::Done(reply, result));
             }
-            Command::Released(id) => self.released(now, id),
+            Command::RevocationDone(id) => self.on_revocation_done(now, id),
             Command::Unsubscribe { reason, reply } => {
                 self.give_up_everything(now, reason, GroupMembership::Default);
                 self.note_vitals(now);
@@ -108,14 +108,14 @@ impl Engine {
                 if is_unlisted {
                     self.metadata.refresh_now(now);
                 }
-                self.settle_lookups(now);
+                self.answer_lookups(now);
             }
             Command::Matching { patterns, deadline, reply } => {
                 // As the cluster is now: a listing that was asked for before does not count.
                 self.waiters.lookups.matching(patterns, self.metadata.requests_sent(), deadline, reply);
                 self.want_topics(now);
                 self.metadata.refresh_now(now);
-                self.settle_lookups(now);
+                self.answer_lookups(now);
             }
             Command::Stop { partition, token } => {
                 // Sought meanwhile: what flows now is something else.
@@ -319,7 +319,7 @@ impl Engine {
         }
     }
 
-    /// A member that has lost its partitions has no identity before the application has released them: whoever asks
+    /// A member that has lost its partitions has no identity before the application has given them up: whoever asks
     /// cannot commit for partitions that it does not know to be gone.
     fn group_metadata(&self, now: Instant) -> Result<GroupMetadata> {
         let Some(group_id) = self.config.group_id.clone() else { return Err(no_group("group_metadata")) };
@@ -366,7 +366,7 @@ impl Engine {
         match &mut self.life {
             Life::Open => {}
             // It is on its way already: whoever asks now hears when it is over.
-            Life::Settling { reply: waiting, .. } | Life::Closing { reply: waiting, .. } => {
+            Life::AwaitingCommits { reply: waiting, .. } | Life::Closing { reply: waiting, .. } => {
                 *waiting = waiting.take().or(reply);
                 return;
             }
@@ -374,8 +374,8 @@ impl Engine {
         }
         // Half of the time, so that there is some left to leave the group in.
         let until = now + deadline.saturating_duration_since(now) / 2;
-        self.life = Life::Settling { until, deadline, membership, reply };
-        self.settle_close(now);
+        self.life = Life::AwaitingCommits { until, deadline, membership, reply };
+        self.advance_close(now);
     }
 }
 

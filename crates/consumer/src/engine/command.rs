@@ -54,7 +54,7 @@ pub(crate) enum Command {
         reply: Reply<()>,
     },
     /// The application is done with this revoke or loss.
-    Released(RevocationId),
+    RevocationDone(RevocationId),
     /// Gives up everything and leaves the group; the listener has run.
     Unsubscribe {
         reason: &'static str,

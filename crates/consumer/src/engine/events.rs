@@ -14,30 +14,30 @@ use crate::{
 
 impl Engine {
     /// Until no machine has anything to tell.
-    pub(super) fn carry_events(&mut self, now: Instant) {
+    pub(super) fn route_events(&mut self, now: Instant) {
         loop {
             let mut quiet = true;
             while let Some(event) = self.metadata.poll_event() {
                 quiet = false;
-                self.metadata_says(now, event);
+                self.on_metadata_event(now, event);
             }
             while let Some(event) = self.coordinator.as_mut().and_then(|coordinator| coordinator.poll_event())
             {
                 quiet = false;
-                self.coordinator_says(event);
+                self.on_coordinator_event(event);
             }
             while let Some(event) = self.member.as_mut().and_then(|member| member.poll_event()) {
                 quiet = false;
-                self.member_says(now, event);
+                self.on_member_event(now, event);
             }
             self.follow_member(now);
             while let Some(event) = self.offsets.poll_event() {
                 quiet = false;
-                self.offsets_say(now, event);
+                self.on_offsets_event(now, event);
             }
             while let Some(event) = self.fetch.poll_event() {
                 quiet = false;
-                self.fetch_says(now, event);
+                self.on_fetch_event(now, event);
             }
             if quiet {
                 break;
@@ -45,9 +45,9 @@ impl Engine {
         }
     }
 
-    fn metadata_says(&mut self, now: Instant, event: metadata::Event) {
+    fn on_metadata_event(&mut self, now: Instant, event: metadata::Event) {
         match event {
-            metadata::Event::Updated => self.cluster_news(now),
+            metadata::Event::Updated => self.on_cluster_update(now),
             metadata::Event::RefreshFailed(error) => {
                 if self.reach.fails(error.clone()) {
                     self.sink.tell(|| Event::Error(error.clone().into()));
@@ -58,7 +58,7 @@ impl Engine {
                         self.reach.log_failure(&error);
                     }
                 }
-                self.settle_lookups(now);
+                self.answer_lookups(now);
             }
             metadata::Event::Rebootstrap => {
                 tracing::warn!("starting again from the bootstrap servers");
@@ -67,7 +67,7 @@ impl Engine {
         }
     }
 
-    fn coordinator_says(&mut self, event: coordinator::Event) {
+    fn on_coordinator_event(&mut self, event: coordinator::Event) {
         match event {
             coordinator::Event::Found { broker, host, port } => {
                 tracing::debug!(%broker, host, port, "found the group coordinator");
@@ -87,7 +87,7 @@ impl Engine {
         }
     }
 
-    fn member_says(&mut self, now: Instant, event: offtake_group::Event) {
+    fn on_member_event(&mut self, now: Instant, event: offtake_group::Event) {
         use offtake_group::Event as Said;
         match event {
             Said::Assigned { added, owned, generation } => {
@@ -105,32 +105,32 @@ impl Engine {
             Said::Revoke { id, partitions, generation } => {
                 self.stop(&partitions);
                 self.ownership.remove(&partitions);
-                let release_by = self.member.as_ref().and_then(offtake_group::Member::revoke_by);
-                self.ownership.releases(id, partitions.clone(), release_by);
+                let revoke_by = self.member.as_ref().and_then(offtake_group::Member::revoke_by);
+                self.ownership.begin_revocation(id, partitions.clone(), revoke_by);
                 let owned = self.ownership.to_vec();
                 self.log_revoked(&partitions, owned.len());
                 self.vitals.forget_losses(&partitions);
-                self.outbox.control(Control::Revoke { id, partitions, owned, generation, release_by });
+                self.outbox.control(Control::Revoke { id, partitions, owned, generation, revoke_by });
             }
             Said::Lost { id, partitions, generation } => {
                 self.stop(&partitions);
                 self.offsets.unassign(&partitions);
                 self.ownership.remove(&partitions);
-                // What was being released is gone with the rest.
-                let releasing = self.releasing_is_lost();
+                // What was being revoked is gone with the rest.
+                let revoking = self.lose_revoking();
                 let loss = self.loss(now);
                 self.vitals.lost(&partitions, loss);
-                self.vitals.lost(&releasing, loss);
+                self.vitals.lost(&revoking, loss);
                 let owned = self.ownership.to_vec();
                 self.log_lost(&partitions, owned.len());
                 self.outbox.control(Control::Lost { id, partitions, owned, generation });
             }
             Said::CoordinatorLost(broker) => self.coordinator_lost(now, broker),
-            Said::PollIntervalWarning { since } => self.poll_interval_nears(since),
+            Said::PollIntervalWarning { since } => self.on_poll_interval_near(since),
             Said::PollIntervalExceeded => {
-                let releasing = self.releasing_is_lost();
-                self.vitals.lost(&releasing, self.loss(now));
-                let event = self.poll_interval_exceeded(now);
+                let revoking = self.lose_revoking();
+                self.vitals.lost(&revoking, self.loss(now));
+                let event = self.on_poll_interval_exceeded(now);
                 self.outbox.control(Control::PollIntervalExceeded(event));
             }
             Said::Left => {
@@ -175,7 +175,7 @@ impl Engine {
         self.offsets.set_identity(identity);
         // A listener that waits for a commit would wait for the group, which we join again when the listener has ended.
         if member.is_some_and(offtake_group::Member::is_out_until_revoked) {
-            let gone = self.releasing_is_lost();
+            let gone = self.lose_revoking();
             self.vitals.lost(&gone, self.loss(now));
         }
         if self.shared.set_validity(now, validity) {
@@ -183,7 +183,7 @@ impl Engine {
         }
     }
 
-    fn offsets_say(&mut self, now: Instant, event: offtake_offsets::Event) {
+    fn on_offsets_event(&mut self, now: Instant, event: offtake_offsets::Event) {
         use offtake_offsets::Event as Said;
         match event {
             Said::Start { partition, token, position } => {
@@ -293,7 +293,7 @@ impl Engine {
         self.outbox.jumps(partition, event);
     }
 
-    fn fetch_says(&mut self, now: Instant, event: offtake_fetch::Event) {
+    fn on_fetch_event(&mut self, now: Instant, event: offtake_fetch::Event) {
         use offtake_fetch::Event as Said;
         match event {
             Said::OutOfRange { partition, token, position } => {

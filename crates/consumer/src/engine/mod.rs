@@ -82,7 +82,7 @@ struct Route {
 enum Life {
     Open,
     /// Waits for the commits that are under way (FAILURES N6).
-    Settling {
+    AwaitingCommits {
         until: Instant,
         deadline: Instant,
         membership: GroupMembership,
@@ -204,7 +204,7 @@ impl Engine {
     fn give_up_everything(&mut self, now: Instant, reason: &str, membership: GroupMembership) {
         self.subscriptions.clear();
         // What is still being revoked is no longer among the assigned: its queued commits must not outlive it either (FAILURES H2).
-        let mut all = self.ownership.all_released();
+        let mut all = self.ownership.end_all_revocations();
         all.extend(self.ownership.clear());
         self.vitals.gave_up_everything();
         self.group_failed = false;
@@ -215,8 +215,8 @@ impl Engine {
         }
     }
 
-    fn settle_close(&mut self, now: Instant) {
-        if let Life::Settling { until, deadline, membership, reply } = &mut self.life
+    fn advance_close(&mut self, now: Instant) {
+        if let Life::AwaitingCommits { until, deadline, membership, reply } = &mut self.life
             && (!self.waiters.has_commits() || now >= *until)
         {
             let (deadline, membership, reply) = (*deadline, *membership, reply.take());
@@ -266,8 +266,8 @@ impl Engine {
         }
     }
 
-    fn released(&mut self, now: Instant, id: RevocationId) {
-        let gone = self.ownership.released(id);
+    fn on_revocation_done(&mut self, now: Instant, id: RevocationId) {
+        let gone = self.ownership.end_revocation(id);
         self.stop(&gone);
         self.offsets.unassign(&gone);
         if let Some(member) = &mut self.member {
@@ -276,8 +276,8 @@ impl Engine {
     }
 
     /// The group waits no longer for what is being revoked: a commit of it would be refused, and is.
-    fn releasing_is_lost(&mut self) -> Vec<TopicPartition> {
-        let gone = self.ownership.all_released();
+    fn lose_revoking(&mut self) -> Vec<TopicPartition> {
+        let gone = self.ownership.end_all_revocations();
         self.offsets.unassign(&gone);
         gone
     }
@@ -311,15 +311,15 @@ impl Engine {
         }
         self.offsets.handle_timeout(now);
         self.fetch.handle_timeout(now);
-        self.settle_lookups(now);
-        if self.ownership.release_by().is_some_and(|by| by <= now) {
-            let gone = self.releasing_is_lost();
+        self.answer_lookups(now);
+        if self.ownership.revoke_by().is_some_and(|by| by <= now) {
+            let gone = self.lose_revoking();
             self.vitals.lost(&gone, self.loss(now));
         }
-        self.settle_silence(now);
+        self.warn_of_silence(now);
         self.look_for_coordinator(now);
         self.watch_unfinished(now);
-        self.settle_close(now);
+        self.advance_close(now);
     }
 
     /// A group whose coordinator is nowhere waits for it; the application hears of that.
@@ -350,7 +350,7 @@ impl Engine {
         if let (Some(at), Some(member)) = (news, &mut self.member) {
             self.polled = Some(at);
             member.on_poll(at);
-            self.silence_ends(at);
+            self.on_poll(at);
         }
     }
 
@@ -445,7 +445,7 @@ impl Engine {
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let closing = match &self.life {
-            Life::Settling { until: at, .. } | Life::Closing { deadline: at, .. } => Some(*at),
+            Life::AwaitingCommits { until: at, .. } | Life::Closing { deadline: at, .. } => Some(*at),
             Life::Open | Life::Closed => None,
         };
         earliest([
@@ -456,7 +456,7 @@ impl Engine {
             self.fetch.poll_timeout(),
             self.waiters.poll_timeout(),
             self.reach.poll_timeout(),
-            self.ownership.release_by(),
+            self.ownership.revoke_by(),
             self.silence_timeout(),
             self.log.poll_timeout(),
             self.unfinished.as_ref().map(UnfinishedWatch::poll_timeout),
@@ -467,11 +467,11 @@ impl Engine {
     /// What the handle is to get, after every event of every machine has been carried to the others.
     pub(crate) fn poll_output(&mut self, now: Instant) -> Option<Output> {
         if self.outbox.is_empty() {
-            self.carry_events(now);
+            self.route_events(now);
             self.log_starts(now);
-            self.settle_close(now);
+            self.advance_close(now);
             // Closing has its own consequences.
-            self.carry_events(now);
+            self.route_events(now);
             self.waiters.answer_all_commits(now);
             while let Some(chunk) = self.fetch.take() {
                 self.outbox.chunk(chunk);

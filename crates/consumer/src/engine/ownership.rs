@@ -12,10 +12,10 @@ use crate::gauges::PartitionGauges;
 pub(super) struct Ownership {
     /// What is assigned now, by the group or by hand, and its gauges from when it has begun.
     assigned: BTreeMap<TopicPartition, Option<Arc<PartitionGauges>>>,
-    /// What the handle is to release: the partitions of each revoke that it was told of.
-    releasing: BTreeMap<RevocationId, Vec<TopicPartition>>,
+    /// The partitions of each revocation that the handle was told of and has not ended.
+    revoking: BTreeMap<RevocationId, Vec<TopicPartition>>,
     /// When the group waits for it no longer, as the handle was told: the group may wait longer by now.
-    release_by: Option<Instant>,
+    revoke_by: Option<Instant>,
 }
 
 impl Ownership {
@@ -98,33 +98,33 @@ impl Ownership {
 
     // ---- on its way out ------------------------------------------------------------------------------------------
 
-    /// The handle is told to release these.
-    pub(super) fn releases(
+    /// The handle is told to give these up.
+    pub(super) fn begin_revocation(
         &mut self,
         id: RevocationId,
         partitions: Vec<TopicPartition>,
         by: Option<Instant>,
     ) {
-        self.releasing.insert(id, partitions);
-        self.release_by = by;
+        self.revoking.insert(id, partitions);
+        self.revoke_by = by;
     }
 
-    /// The application is done with this change. Gives the partitions that it was to release; nothing the second time.
-    pub(super) fn released(&mut self, id: RevocationId) -> Vec<TopicPartition> {
-        let gone = self.releasing.remove(&id).unwrap_or_default();
-        self.release_by = self.release_by.filter(|_| !self.releasing.is_empty());
+    /// The application is done with this change. Gives the partitions of it; nothing the second time.
+    pub(super) fn end_revocation(&mut self, id: RevocationId) -> Vec<TopicPartition> {
+        let gone = self.revoking.remove(&id).unwrap_or_default();
+        self.revoke_by = self.revoke_by.filter(|_| !self.revoking.is_empty());
         gone
     }
 
-    /// Whatever is to be released is so, or is lost.
-    pub(super) fn all_released(&mut self) -> Vec<TopicPartition> {
-        self.release_by = None;
-        std::mem::take(&mut self.releasing).into_values().flatten().collect()
+    /// Whatever is being revoked is given up, or is lost.
+    pub(super) fn end_all_revocations(&mut self) -> Vec<TopicPartition> {
+        self.revoke_by = None;
+        std::mem::take(&mut self.revoking).into_values().flatten().collect()
     }
 
     /// When the group waits no longer.
-    pub(super) fn release_by(&self) -> Option<Instant> {
-        self.release_by
+    pub(super) fn revoke_by(&self) -> Option<Instant> {
+        self.revoke_by
     }
 }
 
@@ -162,14 +162,14 @@ mod tests {
     fn a_release_is_a_value_and_counts_once() {
         let mut ownership = Ownership::default();
         let by = crate::clock::now();
-        ownership.releases(RevocationId(1), vec![orders(0)], Some(by));
-        ownership.releases(RevocationId(2), vec![orders(1)], Some(by));
-        assert!(ownership.released(RevocationId(7)).is_empty(), "nobody was told of it");
-        assert_eq!(ownership.released(RevocationId(1)), [orders(0)]);
-        assert!(ownership.released(RevocationId(1)).is_empty(), "it was over");
-        assert_eq!(ownership.release_by(), Some(by), "the other is not");
-        assert_eq!(ownership.all_released(), [orders(1)]);
-        assert_eq!(ownership.release_by(), None);
+        ownership.begin_revocation(RevocationId(1), vec![orders(0)], Some(by));
+        ownership.begin_revocation(RevocationId(2), vec![orders(1)], Some(by));
+        assert!(ownership.end_revocation(RevocationId(7)).is_empty(), "nobody was told of it");
+        assert_eq!(ownership.end_revocation(RevocationId(1)), [orders(0)]);
+        assert!(ownership.end_revocation(RevocationId(1)).is_empty(), "it was over");
+        assert_eq!(ownership.revoke_by(), Some(by), "the other is not");
+        assert_eq!(ownership.end_all_revocations(), [orders(1)]);
+        assert_eq!(ownership.revoke_by(), None);
     }
     /// I11: however two calls cross on their way here, what the gauges say last is what holds.
     #[test]
@@ -208,11 +208,11 @@ mod tests {
     fn with_the_last_release_nothing_has_a_deadline_any_more() {
         let mut ownership = Ownership::default();
         let by = crate::clock::now();
-        ownership.releases(RevocationId(1), vec![orders(0)], Some(by));
-        ownership.released(RevocationId(7));
-        assert_eq!(ownership.release_by(), Some(by), "that was another");
-        ownership.released(RevocationId(1));
-        assert_eq!(ownership.release_by(), None);
+        ownership.begin_revocation(RevocationId(1), vec![orders(0)], Some(by));
+        ownership.end_revocation(RevocationId(7));
+        assert_eq!(ownership.revoke_by(), Some(by), "that was another");
+        ownership.end_revocation(RevocationId(1));
+        assert_eq!(ownership.revoke_by(), None);
     }
 
     #[test]

@@ -71,7 +71,7 @@ impl Engine {
     }
 
     /// The application has polled. That may have been a while ago, and be known only now.
-    pub(super) fn silence_ends(&mut self, polled: Instant) {
+    pub(super) fn on_poll(&mut self, polled: Instant) {
         (self.silence.probe, self.silence.since) = (Probe::Idle, None);
         if self.silence.ran_again.is_none_or(|at| at <= polled) {
             self.silence.gap = Duration::ZERO;
@@ -79,7 +79,7 @@ impl Engine {
     }
 
     /// It is getting late: said as soon as the runtime has run a probe, or has not.
-    pub(super) fn poll_interval_nears(&mut self, since: Instant) {
+    pub(super) fn on_poll_interval_near(&mut self, since: Instant) {
         (self.silence.since, self.silence.warns) = (Some(since), true);
         self.silence.probe = Probe::Wanted;
     }
@@ -99,7 +99,7 @@ impl Engine {
         if matches!(self.silence.probe, Probe::Sent(_)) {
             self.silence.probe = Probe::Answered;
         }
-        self.settle_silence(now);
+        self.warn_of_silence(now);
     }
 
     pub(super) fn silence_timeout(&self) -> Option<Instant> {
@@ -109,7 +109,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn settle_silence(&mut self, now: Instant) {
+    pub(super) fn warn_of_silence(&mut self, now: Instant) {
         let waits = match self.silence.probe {
             Probe::Wanted => true,
             Probe::Sent(at) => now.saturating_duration_since(at) < PROBE,
@@ -122,18 +122,18 @@ impl Engine {
         // It may have polled at the last moment: then there is nothing to warn of any more.
         let Some(since) = self.silence.since else { return };
         let limit = self.config.max_poll_interval;
-        let (since_poll, stall) = self.judge(now, since, limit / 5 * 4);
+        let (since_poll, stall) = self.diagnose(now, since, limit / 5 * 4);
         tracing::warn!(?since_poll, ?limit, %stall, "max.poll.interval.ms is near, and poll is not called");
         self.sink.tell(|| Event::PollIntervalWarning { since_poll, limit, stall });
     }
 
     /// Too late: what to say of it.
-    pub(super) fn poll_interval_exceeded(&mut self, now: Instant) -> Event {
+    pub(super) fn on_poll_interval_exceeded(&mut self, now: Instant) -> Event {
         let limit = self.config.max_poll_interval;
         let since = self.silence.since.or(self.polled).or_else(|| now.checked_sub(limit)).unwrap_or(now);
         // A warning has been overtaken.
         self.silence.warns = false;
-        let (since_poll, stall) = self.judge(now, since, limit);
+        let (since_poll, stall) = self.diagnose(now, since, limit);
         tracing::warn!(?since_poll, ?limit, %stall, "poll was not called for max.poll.interval.ms: leaving the group");
         let event = Event::PollIntervalExceeded { since_poll, limit, stall };
         self.sink.tell(|| event.clone());
@@ -141,7 +141,7 @@ impl Engine {
     }
 
     /// How long it has been silent, and why it has been for `limit`.
-    fn judge(&self, now: Instant, since: Instant, limit: Duration) -> (Duration, Stall) {
+    fn diagnose(&self, now: Instant, since: Instant, limit: Duration) -> (Duration, Stall) {
         let silent = now.saturating_duration_since(since);
         let gap = self.silence.gap;
         let stall = if !gap.is_zero() && silent.saturating_sub(gap) < limit {

@@ -106,14 +106,14 @@ fn i7_nothing_flows_of_what_is_given_up_and_what_waited_to_be_said_of_it_is_forg
 fn i7_nothing_flows_of_what_is_released_and_a_release_counts_once() {
     let (mut engine, now) = engine(|builder| builder);
     engine.assigned(now, &[0, 1]);
-    engine.ownership.releases(RevocationId(3), vec![orders(0)], None);
-    engine.handle_command(now, Command::Released(RevocationId(4)));
+    engine.ownership.begin_revocation(RevocationId(3), vec![orders(0)], None);
+    engine.handle_command(now, Command::RevocationDone(RevocationId(4)));
     assert!(engine.is_flowing(0), "that is another");
-    engine.handle_command(now, Command::Released(RevocationId(3)));
+    engine.handle_command(now, Command::RevocationDone(RevocationId(3)));
     assert!(!engine.is_flowing(0) && engine.is_flowing(1));
     engine.assigned(now, &[1]);
     engine.assigned(now, &[0, 1]);
-    engine.handle_command(now, Command::Released(RevocationId(3)));
+    engine.handle_command(now, Command::RevocationDone(RevocationId(3)));
     assert!(engine.is_flowing(0), "it is ours anew");
 }
 

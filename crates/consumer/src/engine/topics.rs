@@ -61,7 +61,7 @@ impl Engine {
         if rest.is_empty() { topics } else { rest }
     }
 
-    pub(super) fn cluster_news(&mut self, now: Instant) {
+    pub(super) fn on_cluster_update(&mut self, now: Instant) {
         self.reach.cluster_is_known();
         self.resolve_subscription(now);
         let cluster = self.metadata.cluster().clone();
@@ -85,7 +85,7 @@ impl Engine {
         }
         self.fetch.handle_cluster(now, &cluster);
         self.offsets.handle_cluster(now, &cluster);
-        self.settle_lookups(now);
+        self.answer_lookups(now);
         if matches!(self.subscriptions.kind(), Subscription::BrokerPattern(_)) {
             // The listing may have served its purpose.
             self.want_topics(now);
@@ -93,7 +93,7 @@ impl Engine {
     }
 
     /// Answers the questions about topics that can be answered now. What nobody asks about any more is forgotten.
-    pub(super) fn settle_lookups(&mut self, now: Instant) {
+    pub(super) fn answer_lookups(&mut self, now: Instant) {
         let known = Known {
             cluster: self.metadata.cluster(),
             learnt: self.metadata.view_request(),

@@ -110,7 +110,7 @@ fn p5_no_change_of_ownership_is_coalesced() {
         partitions: owned.clone(),
         owned: Vec::new(),
         generation: 999,
-        release_by: None,
+        revoke_by: None,
     };
     send(&sender, [revoke], []);
     let mut left = all(&mut receiver).control;

@@ -384,9 +384,9 @@ fn what_was_finished_while_it_was_handed_over_is_told_last() {
     ledgers.hand_out(&mut records);
     records.finish().unwrap();
     let mut last = None;
-    assert!(ledgers.settle(&[orders()], |positions| last = Some(positions[0].2.offset)));
+    assert!(ledgers.close_and_report(&[orders()], |positions| last = Some(positions[0].2.offset)));
     assert_eq!(last, Some(2));
-    assert!(!ledgers.settle(&[orders()], |_| panic!("there is no news")));
+    assert!(!ledgers.close_and_report(&[orders()], |_| panic!("there is no news")));
 }
 
 /// Any order of finishing, of records from any time, between hand-outs, seeks, revokes and moves back by the cluster: what

@@ -105,5 +105,5 @@ async fn d9_a_listener_hears_of_a_revoke_whose_commit_closing_does_not_wait_for(
     settle().await;
     let said = said_of_change(&engine);
     assert_eq!(said.iter().filter(|what| *what == "revoked 1").count(), 2, "each partition once: {said:?}");
-    assert!(said.contains(&"released 7".to_owned()), "{said:?}");
+    assert!(said.contains(&"revocation done 7".to_owned()), "{said:?}");
 }

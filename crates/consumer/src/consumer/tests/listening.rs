@@ -44,7 +44,7 @@ async fn d9_a_listener_that_fails_or_panics_is_told_once_and_its_partitions_are_
         assert_eq!(error.kind(), ErrorKind::Misuse);
         assert!(error.to_string().contains(&format!("the rebalance listener {what}")), "{error}");
         settle().await;
-        assert_eq!(said_of_change(&engine), ["commit finished", "released 7"]);
+        assert_eq!(said_of_change(&engine), ["commit finished", "revocation done 7"]);
         assert!(consumer.poll(NONE).await.unwrap().is_empty());
     }
 }
@@ -55,7 +55,7 @@ async fn d9_what_a_listener_failed_with_while_it_was_waited_for_comes_out_of_uns
     engine.revokes(&[0], None);
     assert!(consumer.poll(NONE).await.unwrap().is_empty());
     assert_eq!(consumer.unsubscribe().await.unwrap_err().kind(), ErrorKind::Misuse);
-    assert_eq!(said(&engine), ["commit finished", "released 7", "unsubscribe", "unsubscribe"]);
+    assert_eq!(said(&engine), ["commit finished", "revocation done 7", "unsubscribe", "unsubscribe"]);
     consumer.subscribe(["orders"]).await.unwrap();
 }
 
@@ -124,7 +124,7 @@ async fn n1_a_close_waits_for_a_rebalance_under_way_and_no_longer_than_it_may() 
         settle().await;
         let said = said(&engine);
         assert!(said.contains(&"revoked 1".to_owned()), "{said:?}");
-        assert!(said.contains(&"released 7".to_owned()), "{said:?}");
+        assert!(said.contains(&"revocation done 7".to_owned()), "{said:?}");
     }
 }
 
@@ -178,8 +178,8 @@ async fn h2_what_is_finished_until_the_listener_has_ended_is_committed_before_th
         beside(consumer.poll(Duration::from_secs(2)), meanwhile).await.unwrap();
         settle().await;
         match after {
-            true => assert_eq!(said(&engine), ["released 7"]),
-            false => assert_eq!(said(&engine), ["finished orders-0@2", "released 7"]),
+            true => assert_eq!(said(&engine), ["revocation done 7"]),
+            false => assert_eq!(said(&engine), ["finished orders-0@2", "revocation done 7"]),
         }
         assert_eq!(late.finish().unwrap_err().kind(), ErrorKind::NotOwned);
         other.finish().unwrap();
@@ -202,7 +202,7 @@ async fn h2_where_nothing_was_finished_meanwhile_nothing_is_committed_again() {
     engine.revokes(&[0], None);
     consumer.poll(Duration::from_secs(2)).await.unwrap();
     settle().await;
-    assert_eq!(said_of_change(&engine), ["commit finished", "released 7"]);
+    assert_eq!(said_of_change(&engine), ["commit finished", "revocation done 7"]);
 }
 
 /// What is lost may belong to somebody else already: there is nothing more to be told of it.
@@ -215,7 +215,7 @@ async fn h2_of_what_is_lost_nothing_counts_though_it_is_finished_one_by_one() {
     engine.loses(&[0]);
     consumer.poll(Duration::from_secs(1)).await.unwrap();
     settle().await;
-    assert_eq!(said(&engine), ["released 8"]);
+    assert_eq!(said(&engine), ["revocation done 8"]);
     assert_eq!(records.iter().last().unwrap().finish().unwrap_err().kind(), ErrorKind::NotOwned);
 }
 
@@ -235,10 +235,10 @@ async fn a_change_as_a_value_says_what_changes_and_until_when() {
     assert!(matches!(consumer.next().await, Ok(Next::Records(_))), "nothing has come with that");
     for (seconds, limit) in [(None, 300), (Some(10), 10), (Some(1000), 300)] {
         let began = clock::now();
-        let release_by = seconds.map(|seconds| clock::after(Duration::from_secs(seconds)));
+        let revoke_by = seconds.map(|seconds| clock::after(Duration::from_secs(seconds)));
         let (partitions, owned) = (vec![orders(0)], vec![orders(1)]);
         let id = RevocationId(7);
-        engine.send([Control::Revoke { id, partitions, owned, generation: 6, release_by }], []);
+        engine.send([Control::Revoke { id, partitions, owned, generation: 6, revoke_by }], []);
         let Ok(Next::Revoking(value)) = consumer.next().await else { panic!("a revoke") };
         assert_eq!((value.partitions(), value.owned()), (&[orders(0)][..], &[orders(1)][..]));
         assert_eq!((value.generation(), value.deadline() - began), (Some(6), Duration::from_secs(limit)));
@@ -247,7 +247,7 @@ async fn a_change_as_a_value_says_what_changes_and_until_when() {
         said(&engine);
         value.done();
         settle().await;
-        assert_eq!(said(&engine), ["released 7"]);
+        assert_eq!(said(&engine), ["revocation done 7"]);
     }
     engine.loses(&[1]);
     let Ok(Next::Lost(value)) = consumer.next().await else { panic!("a loss") };
@@ -256,7 +256,7 @@ async fn a_change_as_a_value_says_what_changes_and_until_when() {
     assert!(said(&engine).is_empty());
     drop(value);
     settle().await;
-    assert_eq!(said(&engine), ["released 8"]);
+    assert_eq!(said(&engine), ["revocation done 8"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -390,8 +390,10 @@ async fn h2_what_is_finished_while_a_change_is_held_as_a_value_is_committed_with
         assert_eq!(records.iter().last().unwrap().finish().unwrap_err().kind(), ErrorKind::NotOwned);
         settle().await;
         match commits {
-            true => assert_eq!(said(&engine), ["finished orders-0@2", "commit finished", "released 7"]),
-            false => assert_eq!(said(&engine), ["finished orders-0@2", "released 7"]),
+            true => {
+                assert_eq!(said(&engine), ["finished orders-0@2", "commit finished", "revocation done 7"])
+            }
+            false => assert_eq!(said(&engine), ["finished orders-0@2", "revocation done 7"]),
         }
         assert_eq!(told.take(), ["revoked 1"]);
         consumer.poll(NONE).await.unwrap();

@@ -24,7 +24,7 @@ async fn h2_before_a_revoke_what_is_finished_is_committed_then_the_listener_runs
     };
     let records = beside(consumer.poll(ALL), meanwhile).await.unwrap();
     settle().await;
-    assert_eq!(said(&engine), ["revoked over", "released 7"]);
+    assert_eq!(said(&engine), ["revoked over", "revocation done 7"]);
     let got: Vec<_> = records.iter().map(|record| (record.partition(), record.offset())).collect();
     assert_eq!(got, [(1, 0)], "nothing more of what was revoked");
     assert_eq!(consumer.assignment(), [orders(1)]);
@@ -46,7 +46,7 @@ async fn h2_with_manual_commits_those_under_way_are_over_before_the_listener_run
     };
     beside(consumer.poll(Duration::from_secs(2)), meanwhile).await.unwrap();
     settle().await;
-    assert_eq!(said(&engine), ["revoked 2", "revoked over", "released 7"]);
+    assert_eq!(said(&engine), ["revoked 2", "revoked over", "revocation done 7"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -57,7 +57,7 @@ async fn h2_what_is_lost_is_not_committed() {
     engine.loses(&[0, 1]);
     consumer.poll(Duration::from_secs(1)).await.unwrap();
     settle().await;
-    assert_eq!(said(&engine), ["lost 2", "lost over", "released 8"]);
+    assert_eq!(said(&engine), ["lost 2", "lost over", "revocation done 8"]);
     assert_eq!(consumer.assignment().len(), 0);
     consumer.commit_finished().await.unwrap();
     settle().await;
@@ -72,7 +72,7 @@ async fn d9_a_listener_that_misses_the_deadline_is_left_and_the_poll_says_so() {
     let error = consumer.poll(ALL).await.unwrap_err();
     assert_eq!((error.kind(), clock::now()), (ErrorKind::Timeout, by));
     settle().await;
-    assert_eq!(said_of_change(&engine), ["commit finished", "revoked 1", "released 7"]);
+    assert_eq!(said_of_change(&engine), ["commit finished", "revoked 1", "revocation done 7"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -90,7 +90,10 @@ async fn h2_a_commit_that_is_not_answered_in_time_is_told_and_fails_no_poll() {
     consumer.poll(Duration::from_secs(11)).await.unwrap();
     settle().await;
     assert_eq!(*told.lock().unwrap(), [NOT_COMMITTED]);
-    assert_eq!(said_of_change(&engine), ["commit finished", "revoked 1", "revoked over", "released 7"]);
+    assert_eq!(
+        said_of_change(&engine),
+        ["commit finished", "revoked 1", "revoked over", "revocation done 7"]
+    );
 }
 
 /// A poll that is dropped in the middle of a rebalance leaves it to the next, with the same listener's future.
@@ -104,7 +107,7 @@ async fn d9_a_rebalance_goes_on_in_the_next_poll_and_the_listener_runs_once() {
     assert_eq!(said(&engine), ["commit finished", "revoked 1"]);
     consumer.poll(Duration::from_secs(2)).await.unwrap();
     settle().await;
-    assert_eq!(said_of_change(&engine), ["revoked over", "released 7"]);
+    assert_eq!(said_of_change(&engine), ["revoked over", "revocation done 7"]);
 }
 
 /// D9: a poll that was dropped may be gone on with on another runtime, though that one's timers are not the first one's.
@@ -149,7 +152,7 @@ async fn next_hands_a_change_out_and_the_call_after_it_releases() {
     engine.brings(1, 0, 1);
     assert!(matches!(consumer.next().await, Ok(Next::Records(records)) if records.len() == 1));
     settle().await;
-    assert_eq!(said(&engine), ["released 7"]);
+    assert_eq!(said(&engine), ["revocation done 7"]);
     drop(revoking);
     settle().await;
     assert!(said(&engine).is_empty(), "once");
@@ -170,7 +173,11 @@ async fn d9_a_change_that_next_was_to_hand_out_is_the_listeners_where_something_
         }
         settle().await;
         let said = said_of_change(&engine);
-        assert_eq!(said[..4], ["commit finished", "revoked 1", "revoked over", "released 7"], "{said:?}");
+        assert_eq!(
+            said[..4],
+            ["commit finished", "revoked 1", "revoked over", "revocation done 7"],
+            "{said:?}"
+        );
     }
 }
 
@@ -186,5 +193,5 @@ async fn d9_m1_what_the_group_waits_for_no_longer_is_lost() {
     settle().await;
     let mut said = said_of_change(&engine);
     said.retain(|what| !what.starts_with("finished"));
-    assert_eq!(said, ["lost 1", "lost over", "released 7"], "and nothing is committed");
+    assert_eq!(said, ["lost 1", "lost over", "revocation done 7"], "and nothing is committed");
 }

@@ -191,7 +191,7 @@ fn no_more_is_opened_ahead_than_four_polls_or_two_mebibytes() {
         sim.take_in(chunk(0, 2000, &batches));
         sim.poll().unwrap().unwrap();
         sim.delivery.application_leaves(crate::clock::now());
-        sim.delivery.take_back();
+        sim.delivery.end_handed_out();
         let waiting =
             sim.delivery.flows.get_mut(&orders()).unwrap().lenders().next().unwrap().opened().count();
         assert_eq!(waiting, opened, "{most} records a poll");

@@ -1,4 +1,4 @@
-//! What the engine tells, heeded: partitions come, and go once the application has been told, by its listener or as a
+//! Changes of ownership: partitions are assigned, and given up once the application has been told, by its listener or as a
 //! value.
 
 use std::{
@@ -11,7 +11,7 @@ use offtake_group::RevocationId;
 use offtake_machine::TopicPartition;
 use tokio::sync::oneshot;
 
-use super::{Consumer, Group, Release, Running, Told};
+use super::{Consumer, Group, Notified, PendingChange, Running};
 use crate::{
     clock,
     engine::command::{CLOSING_COMMIT, Command},
@@ -22,12 +22,12 @@ use crate::{
     listener::Rebalance,
     next::Next,
     partition_list::PartitionList,
-    rebalance::{Change, Handover, NOT_COMMITTED, Settling, Telling},
+    rebalance::{Change, Handover, NOT_COMMITTED, Notification, OpenLedgers},
 };
 
 impl Consumer {
     /// What of it comes out of `poll` or `next`, if anything.
-    pub(super) fn heed(&mut self, control: Control) -> Option<Result<Next>> {
+    pub(super) fn handle_control(&mut self, control: Control) -> Option<Result<Next>> {
         match control {
             // Of a group that this end has left.
             Control::Assigned { generation: Some(_), .. } | Control::Revoke { .. } | Control::Lost { .. }
@@ -50,21 +50,20 @@ impl Consumer {
                     if self.as_values {
                         return Some(Ok(Next::Assigned(change)));
                     }
-                    self.running = Some(self.tell(RebalanceCall::Assigned, change, None, None));
+                    self.running = Some(self.notify(RebalanceCall::Assigned, change, None, None));
                 }
             }
             // The group has gone on: it waits for nothing, and would take no commit.
-            Control::Revoke { id, partitions, owned, generation, release_by: Some(by) }
+            Control::Revoke { id, partitions, owned, generation, revoke_by: Some(by) }
                 if by <= clock::now() =>
             {
                 self.running =
                     Some(self.lose(id, OwnershipChange { partitions, owned, generation: Some(generation) }));
             }
-            Control::Revoke { id, partitions, owned, generation, release_by } => {
+            Control::Revoke { id, partitions, owned, generation, revoke_by } => {
                 let change = OwnershipChange { partitions, owned, generation: Some(generation) };
-                let command = Some(Command::Released(id));
-                self.running =
-                    Some(self.revoke(change, release_by, Duration::ZERO..=CLOSING_COMMIT, command));
+                let command = Some(Command::RevocationDone(id));
+                self.running = Some(self.revoke(change, revoke_by, Duration::ZERO..=CLOSING_COMMIT, command));
             }
             Control::Lost { id, partitions, owned, generation } => {
                 self.running =
@@ -112,7 +111,7 @@ impl Consumer {
     fn lose(&mut self, id: RevocationId, change: OwnershipChange) -> Running {
         let why = self.handle.vitals.loss_of(&change.partitions);
         self.give_up(&change.partitions, Refusal::Lost(why));
-        self.tell(RebalanceCall::Lost, change, None, Some(Command::Released(id)))
+        self.notify(RebalanceCall::Lost, change, None, Some(Command::RevocationDone(id)))
     }
 
     /// A member that leaves begins to revoke all that it owns, as in a rebalance; it loses it where the engine has ended before,
@@ -133,7 +132,7 @@ impl Consumer {
         let change = OwnershipChange { partitions, owned: Vec::new(), generation: self.generation };
         self.running = Some(if self.handle.is_engine_gone() {
             self.give_up(&change.partitions, Refusal::ConsumerClosed);
-            self.tell(RebalanceCall::Lost, change, None, None)
+            self.notify(RebalanceCall::Lost, change, None, None)
         } else {
             let longer =
                 if by > deadline { by.saturating_duration_since(clock::now()) } else { Duration::ZERO };
@@ -162,13 +161,13 @@ impl Consumer {
     pub(super) fn revoke(
         &mut self,
         change: OwnershipChange,
-        release_by: Option<Instant>,
+        revoke_by: Option<Instant>,
         commit_within: RangeInclusive<Duration>,
         command: Option<Command>,
     ) -> Running {
         self.delivery.leave(&change.partitions);
-        let running = self.tell(RebalanceCall::Revoked, change, release_by, command);
-        let change = running.release().change();
+        let running = self.notify(RebalanceCall::Revoked, change, revoke_by, command);
+        let change = running.pending().change();
         let within = (change.limit() / 10 * 9).clamp(*commit_within.start(), *commit_within.end());
         let deadline = clock::later(change.began, within);
         let (reply, answer) = oneshot::channel();
@@ -183,7 +182,7 @@ impl Consumer {
         running.after(answer)
     }
 
-    fn tell(
+    fn notify(
         &self,
         call: RebalanceCall,
         of: OwnershipChange,
@@ -193,29 +192,33 @@ impl Consumer {
         let began = clock::now();
         let longest = clock::later(began, self.handle.config.max_poll_interval);
         let deadline = until.map_or(longest, |until| until.min(longest));
-        let telling = if self.as_values { Telling::Value } else { self.listening(call, &of, deadline) };
-        let settling =
-            self.progress.of_each().filter(|_| call == RebalanceCall::Revoked).map(|ledgers| Settling {
+        let notification =
+            if self.as_values { Notification::Value } else { self.listening(call, &of, deadline) };
+        let ledgers =
+            self.progress.of_each().filter(|_| call == RebalanceCall::Revoked).map(|ledgers| OpenLedgers {
                 ledgers: ledgers.clone(),
                 partitions: of.partitions.clone(),
                 commit_within: self.commits_by_itself().then_some(CLOSING_COMMIT),
             });
         let change = Change { call, of, began, deadline };
-        Running::new(telling, Release::new(change, self.handle.clone(), self.sink.clone(), command, settling))
+        Running::new(
+            notification,
+            PendingChange::new(change, self.handle.clone(), self.sink.clone(), command, ledgers),
+        )
     }
 
     /// A change that a dropped `next` was to hand out is the listener's where something else goes on with it.
-    pub(super) fn tell_listener(&mut self) {
-        let Some(change) = self.running.as_ref().filter(|it| it.is_value()).map(|it| it.release().change())
+    pub(super) fn notify_listener(&mut self) {
+        let Some(change) = self.running.as_ref().filter(|it| it.is_value()).map(|it| it.pending().change())
         else {
             return;
         };
-        let telling = self.listening(change.call, &change.of, change.deadline);
-        self.running = self.running.take().map(|running| running.telling(telling));
+        let notification = self.listening(change.call, &change.of, change.deadline);
+        self.running = self.running.take().map(|running| running.notification(notification));
     }
 
     /// The listener's future; its first step too is taken inside `poll`, where a panic is contained (FAILURES D9).
-    fn listening(&self, call: RebalanceCall, change: &OwnershipChange, deadline: Instant) -> Telling {
+    fn listening(&self, call: RebalanceCall, change: &OwnershipChange, deadline: Instant) -> Notification {
         let rebalance = Rebalance {
             partitions: change.partitions.clone(),
             owned: change.owned.clone(),
@@ -224,7 +227,7 @@ impl Consumer {
             deadline,
         };
         let listener = self.listener.0.clone();
-        Telling::listener(Box::pin(async move {
+        Notification::listener(Box::pin(async move {
             match call {
                 RebalanceCall::Assigned => listener.assigned(rebalance).await,
                 RebalanceCall::Revoked => listener.revoked(rebalance).await,
@@ -233,33 +236,33 @@ impl Consumer {
         }))
     }
 
-    /// What comes of a change that the application has been told of.
-    pub(super) fn told(&mut self, told: Told) -> Option<Result<Next>> {
-        let release = self.running.take()?.release().clone();
-        match told {
-            Told::Listened(listened) | Told::Uncommitted(listened) => {
-                self.let_go(&release);
+    /// The application has been told of a change: what comes out of `poll` or `next` for that, if anything.
+    pub(super) fn on_notified(&mut self, notified: Notified) -> Option<Result<Next>> {
+        let pending = self.running.take()?.pending().clone();
+        match notified {
+            Notified::Listened(listened) | Notified::Uncommitted(listened) => {
+                self.forget_given_up(&pending);
                 listened.err().map(Err)
             }
-            Told::Value => {
-                self.handed = Some(release.clone());
-                let is_lost = release.change().call == RebalanceCall::Lost;
-                let value = Handover::new(release, self.handle.clone());
+            Notified::Value => {
+                self.handed_out = Some(pending.clone());
+                let is_lost = pending.change().call == RebalanceCall::Lost;
+                let value = Handover::new(pending, self.handle.clone());
                 Some(Ok(if is_lost { Next::Lost(value) } else { Next::Revoking(value) }))
             }
         }
     }
 
-    /// What was handed out as a value is released, if that has not happened yet.
-    pub(super) fn take_back(&mut self) {
-        if let Some(release) = self.handed.take() {
-            release.end();
-            self.let_go(&release);
+    /// Ends a change that was handed out as a value, if that has not happened yet.
+    pub(super) fn end_handed_out(&mut self) {
+        if let Some(pending) = self.handed_out.take() {
+            pending.end();
+            self.forget_given_up(&pending);
         }
     }
 
-    fn let_go(&mut self, release: &Release) {
-        let change = release.change();
+    fn forget_given_up(&mut self, pending: &PendingChange) {
+        let change = pending.change();
         if change.call != RebalanceCall::Assigned {
             self.progress.forget(&change.of.partitions, &Refusal::Revoked);
             self.delivery.left(&change.of.partitions);
@@ -277,7 +280,7 @@ impl Consumer {
 
     /// Revokes everything that is owned, as a rebalance would: commit, listener, then the command to the engine, which is
     /// sent in any case. It is waited for until `deadline`; the engine goes on with the commit until `by`, where that is later.
-    pub(super) async fn hand_over(
+    pub(super) async fn revoke_all(
         &mut self,
         deadline: Instant,
         by: Instant,
@@ -320,15 +323,15 @@ impl Consumer {
 
     /// Until what the application is being told of is over, or the time is up: its own, or `until`.
     pub(super) async fn finish_running(&mut self, until: Option<Instant>) -> Result<()> {
-        self.take_back();
-        self.tell_listener();
+        self.end_handed_out();
+        self.notify_listener();
         let Some(running) = &mut self.running else { return Ok(()) };
-        let until = until.unwrap_or(running.release().change().deadline);
+        let until = until.unwrap_or(running.pending().change().deadline);
         let told = clock::timeout_at(until, std::future::poll_fn(|cx| running.poll(cx))).await;
         let told = told.unwrap_or_else(|| running.give_up());
-        let is_uncommitted = matches!(told, Told::Uncommitted(_));
-        let told = self.told(told);
-        self.take_back();
+        let is_uncommitted = matches!(told, Notified::Uncommitted(_));
+        let told = self.on_notified(told);
+        self.end_handed_out();
         match told {
             Some(Err(error)) => Err(error),
             _ if is_uncommitted => Err(Error::new(ErrorKind::Timeout, NOT_COMMITTED)),
