@@ -28,7 +28,7 @@ use crate::{
     config::Config,
     delivery::{Delivery, Haul, Opener},
     engine::command::{Command, Subscription},
-    error::{Error, ErrorKind, Result},
+    error::{self, Error, ErrorKind, Result},
     event::Sink,
     group_metadata::GroupMetadata,
     handle::Handle,
@@ -286,7 +286,7 @@ impl Consumer {
 
     /// A consumer that a handle closes, or has closed, begins nothing.
     fn check_not_closing(&self) -> Result<()> {
-        if self.handle.inbox.is_closing() { Err(Error::closed()) } else { Ok(()) }
+        if self.handle.inbox.is_closing() { Err(error::closed()) } else { Ok(()) }
     }
 
     /// With another assignment by hand partitions are given up: there is a commit before, as by `unsubscribe`.

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     config::GroupProtocol,
-    error::{Error, ErrorKind, Result},
+    error::{self, Error, ErrorKind, Result},
     group_metadata::GroupMetadata,
     handle::known_offset,
     inbox::Data,
@@ -191,7 +191,7 @@ impl Engine {
 
     /// An engine that is on its way out begins nothing.
     fn check_open(&self) -> Result<()> {
-        if matches!(self.life, Life::Open) { Ok(()) } else { Err(Error::closed()) }
+        if matches!(self.life, Life::Open) { Ok(()) } else { Err(error::closed()) }
     }
 
     fn subscribe(&mut self, now: Instant, to: Subscription) -> Result<()> {
