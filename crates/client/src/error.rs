@@ -53,6 +53,9 @@ pub enum ErrorKind {
     /// (`receive.message.max.bytes`). The partition stops before it; others go on. `Consumer::seek` past it to skip.
     /// Without a partition: another answer of a broker that is larger.
     TooLarge,
+    /// A record batch is compressed with a codec that this program was built without: build `offtake` with the cargo feature that the
+    /// message names. The partition stops before it; others go on. Seek past it to skip.
+    MissingCodec,
     /// The commit was refused; its records may be delivered again.
     CommitFailed,
     /// The partition is no longer this consumer's: nothing was sent.
@@ -161,6 +164,7 @@ impl Error {
             | ErrorKind::NoOffset
             | ErrorKind::Corrupt
             | ErrorKind::TooLarge
+            | ErrorKind::MissingCodec
             | ErrorKind::NotOwned
             | ErrorKind::Closed => false,
         }
@@ -217,6 +221,7 @@ impl fmt::Display for ErrorKind {
             Self::NoOffset => "no valid offset",
             Self::Corrupt => "corrupt record batch",
             Self::TooLarge => "too large",
+            Self::MissingCodec => "codec not built in",
             Self::CommitFailed => "commit failed",
             Self::NotOwned => "partition not owned",
             Self::Timeout => "timed out",

@@ -7,11 +7,12 @@ pub use offtake_wire::records::Decompressor;
 use offtake_wire::records::{self as wire, Batch, Payload, RecordError};
 
 use crate::{
-    error::{Error, ErrorKind, Result},
+    error::{Error, Result},
     event::Event,
     ledger::Ledger,
     records::{Delivered, PartitionRecords, Spot},
     ticket,
+    unreadable::error_kind,
 };
 
 /// What one [`poll_batches`](crate::Consumer::poll_batches) handed out: batches of one or more partitions, each partition's
@@ -128,7 +129,7 @@ impl RecordBatch {
     ///
     /// # Errors
     /// `Corrupt` if the batch is not what its producer should have written, though its checksum is right; `TooLarge` if it
-    /// unpacks to more than the decompressor's limit. It tells the offsets: the consumer has gone on behind them, and a
+    /// unpacks to more than the decompressor's limit; `MissingCodec` if this program was built without its codec. It tells the offsets: the consumer has gone on behind them, and a
     /// commit would pass over them. Seek to [`first_offset`](Self::first_offset) to stay.
     pub fn open(&self, decompressor: &mut Decompressor) -> Result<PartitionRecords> {
         let run = self.run(decompressor).map_err(|error| self.unreadable(&error))?;
@@ -190,14 +191,13 @@ impl RecordBatch {
     }
 
     fn unreadable(&self, error: &RecordError) -> Error {
-        let kind = if error.is_too_large() { ErrorKind::TooLarge } else { ErrorKind::Corrupt };
         let (first, last) = (error.first_offset().max(self.from), error.last_offset());
         let message = format!(
             "{}: the batch with the offsets {first} to {last} cannot be read: {error}; seek to {} to stay before it, \
              or go on without it",
             self.partition, self.from
         );
-        Error::new(kind, message).with_partition(self.partition.clone())
+        Error::new(error_kind(error), message).with_partition(self.partition.clone())
     }
 }
 

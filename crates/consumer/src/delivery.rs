@@ -28,13 +28,14 @@ use offtake_wire::records::{Crc, Decompressor, RecordError};
 use crate::{
     config::Config,
     engine::command::Command,
-    error::{Error, ErrorKind, Result},
+    error::{Error, Result},
     event::{Event, Sink},
     gauges::PartitionGauges,
     handle::Handle,
     inbox::Data,
     progress::Passed,
     records::Spot,
+    unreadable::error_kind,
     view::{View, Viewer},
 };
 
@@ -475,10 +476,9 @@ impl Delivery {
 
 fn unreadable(partition: &TopicPartition, error: &RecordError) -> Error {
     let (first, last) = (error.first_offset(), error.last_offset());
-    let kind = if error.is_too_large() { ErrorKind::TooLarge } else { ErrorKind::Corrupt };
     let next = last.saturating_add(1);
     Error::new(
-        kind,
+        error_kind(error),
         format!("{partition}: offsets {first} to {last} cannot be read: {error}; the partition stops there, seek to {next} to go on without them"),
     )
     .with_partition(partition.clone())

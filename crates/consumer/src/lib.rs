@@ -84,7 +84,6 @@
 //!   that is no record, also of an application that does not poll, and why ([`Stall`]).
 //! - [`Handle`] speaks to a consumer from other tasks; [`Handle::health`] is for readiness and liveness probes.
 //! - [`dial`] reaches clusters in other ways than by plain TCP, one in the test's own process for one.
-//! - The feature `serde` serializes what tools store: [`TopicPartition`], [`OffsetAndMetadata`], [`GroupMetadata`].
 //! - The folder `examples` has a service that ends with SIGTERM, a web service, a flush on revoke, a topic read to its end,
 //!   many threads, and a test with faults.
 //! - What it does is logged through `tracing`, within a span `consumer{id, group, client_id}`: a line (INFO) for each join, assignment,
@@ -165,6 +164,15 @@
 //! The futures here need a tokio runtime with its timer; the engine brings its own unless
 //! [`spawn_on`](Builder::spawn_on) says otherwise.
 //!
+//! # Features
+//!
+//! | | default | what it is for |
+//! |---|---|---|
+//! | `gzip`, `snappy`, `lz4`, `zstd` | yes | reading batches in that codec; without it their partition stops with [`ErrorKind::MissingCodec`] |
+//! | `serde` | no | `Serialize` and `Deserialize` for [`TopicPartition`], [`OffsetAndMetadata`], [`GroupMetadata`], … |
+//!
+//! Only `zstd` needs a C compiler: `default-features = false, features = ["gzip", "snappy", "lz4"]` builds without one.
+//!
 //! Not yet here: TLS and SASL (`security.protocol` other than `PLAINTEXT` is refused), producing, transactions.
 
 /// Who of a classic group reads which partitions: Kafka's assignors, and what one of your own has to do with
@@ -202,6 +210,7 @@ mod rebalance;
 pub mod records;
 mod shared;
 mod ticket;
+mod unreadable;
 mod view;
 mod waking;
 

@@ -6,7 +6,7 @@ use offtake_wire::records::{BatchBuilder, Compression};
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::{Batches, RecordBatch, Records, health::Vitals, inbox::InboxReceiver};
+use crate::{Batches, ErrorKind, RecordBatch, Records, health::Vitals, inbox::InboxReceiver};
 
 mod ahead;
 mod errors;

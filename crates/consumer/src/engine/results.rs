@@ -11,6 +11,7 @@ use offtake_wire::ErrorCode;
 use crate::{
     error::{Error, ErrorKind, Result},
     offsets::{OffsetAndMetadata, OffsetAndTimestamp},
+    unreadable::error_kind,
 };
 
 /// What became of a commit, partition by partition (FAILURES H5).
@@ -117,8 +118,7 @@ pub(super) fn offsets_failed(partition: &TopicPartition, error: &offtake_offsets
 pub(super) fn fetch_failed(partition: &TopicPartition, error: &offtake_fetch::PartitionError) -> Error {
     use offtake_fetch::PartitionError as Failed;
     let (kind, code, advice) = match error {
-        Failed::Records(fault) if fault.is_too_large() => (ErrorKind::TooLarge, None, past(error)),
-        Failed::Records(_) => (ErrorKind::Corrupt, None, past(error)),
+        Failed::Records(fault) => (error_kind(fault), None, past(error)),
         Failed::NoProgress { .. } => (ErrorKind::TooLarge, None, "; the partition stops there".to_owned()),
         Failed::TooLarge { size, .. } => {
             let raise = format!("; raise receive.message.max.bytes to at least {size}, or seek past it");

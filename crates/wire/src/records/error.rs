@@ -4,7 +4,7 @@
 
 use thiserror::Error;
 
-use super::compression::CodecError;
+use super::compression::{CodecError, Compression};
 
 /// Records that cannot be read: the offsets they would have had, and why.
 ///
@@ -41,6 +41,14 @@ impl RecordError {
     /// Whether the batch is sound but larger, once inflated, than the reader allows.
     pub fn is_too_large(&self) -> bool {
         matches!(self.fault, RecordFault::Codec(CodecError::TooLarge { .. }))
+    }
+
+    /// The codec that the batch needs and that this program was built without.
+    pub fn missing_codec(&self) -> Option<Compression> {
+        match self.fault {
+            RecordFault::Codec(CodecError::NotBuiltIn { codec }) => Some(codec),
+            _ => None,
+        }
     }
 
     /// Whether the broker sent less than one whole batch, so that asking again for more may help.

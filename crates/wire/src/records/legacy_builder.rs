@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::compression::{Compression, compress};
+use super::compression::{Compression, compress, write_wrong_lz4_checksum};
 use super::legacy::LOG_APPEND_TIME;
 
 /// A message to write. Offsets are written as they are: relative ones in a v1 wrapper are the caller's.
@@ -63,13 +63,8 @@ pub fn legacy_wrapper(
     let mut compressed = Vec::new();
     // A codec that fails leaves an empty value, which no reader accepts.
     let _ = compress(codec, inner, &mut compressed);
-    if (magic, codec) == (0, Compression::Lz4)
-        && let Some(header) = compressed.get(..6)
-    {
-        let wrong = (twox_hash::XxHash32::oneshot(0, header) >> 8) as u8;
-        if let Some(checksum) = compressed.get_mut(6) {
-            *checksum = wrong;
-        }
+    if (magic, codec) == (0, Compression::Lz4) {
+        write_wrong_lz4_checksum(&mut compressed);
     }
     let attributes = codec.id() as i8 | if append_time { LOG_APPEND_TIME } else { 0 };
     legacy_set(magic, &[LegacyMessage { offset, timestamp, attributes, key: None, value: Some(&compressed) }])

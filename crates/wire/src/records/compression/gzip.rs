@@ -82,9 +82,8 @@ fn header(input: &mut &[u8]) -> Option<()> {
     Some(())
 }
 
-pub(super) fn deflate(input: &[u8], out: &mut Vec<u8>) -> Option<()> {
+pub(super) fn deflate(input: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
     let mut encoder = flate2::write::GzEncoder::new(out, flate2::Compression::default());
-    encoder.write_all(input).ok()?;
-    encoder.finish().ok()?;
-    Some(())
+    encoder.write_all(input).and_then(|()| encoder.finish()).map_err(|_| Fault::Setup)?;
+    Ok(())
 }

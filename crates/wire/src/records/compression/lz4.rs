@@ -8,16 +8,7 @@ use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
 use twox_hash::XxHash32;
 
 use super::super::varint::{take, take_slice};
-use super::{Fault, Output};
-
-/// Whether the checksum of a frame's header has to be right.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Lz4Checksum {
-    /// Message format 1 and later.
-    Required,
-    /// Message format 0, whose writers covered the wrong bytes with it (KAFKA-3160).
-    Ignored,
-}
+use super::{Fault, Lz4Checksum, Output};
 
 const MAGIC: [u8; 4] = 0x184d_2204_u32.to_le_bytes();
 const VERSION: u8 = 0x40;
@@ -154,10 +145,17 @@ impl Frame {
     }
 }
 
-pub(super) fn deflate(input: &[u8], out: &mut Vec<u8>) -> Option<()> {
+pub(super) fn deflate(input: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
     let info = FrameInfo::new().block_mode(BlockMode::Independent).block_size(BlockSize::Max64KB);
     let mut encoder = FrameEncoder::with_frame_info(info, out);
-    encoder.write_all(input).ok()?;
-    encoder.finish().ok()?;
-    Some(())
+    encoder.write_all(input).map_err(|_| Fault::Setup)?;
+    encoder.finish().map_err(|_| Fault::Setup)?;
+    Ok(())
+}
+
+/// Gives the frame the header checksum that old Kafka computed: over the magic number, too (KAFKA-3160).
+pub(in super::super) fn write_wrong_checksum(frame: &mut [u8]) {
+    if let Some((header, [checksum, ..])) = frame.split_at_mut_checked(6) {
+        *checksum = (XxHash32::oneshot(0, header) >> 8) as u8;
+    }
 }

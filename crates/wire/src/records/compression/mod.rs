@@ -2,12 +2,30 @@
 //!
 //! No size that the data claims is trusted: allocations follow from the bytes that are really there, and the
 //! limit holds for all of a batch together.
+//!
+//! Each codec is a cargo feature, which this list of modules alone knows of.
 
+#[allow(dead_code, reason = "which of it is needed depends on the features")]
+mod absent;
+#[allow(dead_code, reason = "each codec needs a part of it")]
 mod buffers;
+#[cfg(feature = "gzip")]
 mod gzip;
+#[cfg(feature = "lz4")]
 mod lz4;
+#[cfg(feature = "snappy")]
 mod snappy;
+#[cfg(feature = "zstd")]
 mod zstd;
+
+#[cfg(not(feature = "gzip"))]
+use absent as gzip;
+#[cfg(not(feature = "lz4"))]
+use absent as lz4;
+#[cfg(not(feature = "snappy"))]
+use absent as snappy;
+#[cfg(not(feature = "zstd"))]
+use absent as zstd;
 
 use std::fmt;
 
@@ -15,7 +33,7 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use buffers::{Buffers, Output};
-pub use lz4::Lz4Checksum;
+pub(super) use lz4::write_wrong_checksum as write_wrong_lz4_checksum;
 
 /// The compression of a batch's records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -66,8 +84,18 @@ impl fmt::Display for Compression {
     }
 }
 
-/// Why data cannot be decompressed.
+/// Whether the checksum of an lz4 frame's header has to be right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Lz4Checksum {
+    /// Message format 1 and later.
+    Required,
+    /// Message format 0, whose writers covered the wrong bytes with it (KAFKA-3160).
+    Ignored,
+}
+
+/// Why data cannot be compressed or decompressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum CodecError {
     /// Not what the codec writes.
     #[error("{codec} data is corrupt: {reason}")]
@@ -91,6 +119,12 @@ pub enum CodecError {
         /// The codec.
         codec: Compression,
     },
+    /// The codec was left out of this program.
+    #[error("{codec} is not built in: build with the cargo feature \"{codec}\"")]
+    NotBuiltIn {
+        /// The codec; the feature has its name.
+        codec: Compression,
+    },
 }
 
 /// What a codec finds wrong; it becomes a [`CodecError`] with the codec's name.
@@ -99,6 +133,18 @@ enum Fault {
     Corrupt(&'static str),
     TooLarge,
     Setup,
+    NotBuiltIn,
+}
+
+impl Fault {
+    fn of(self, codec: Compression, limit: usize) -> CodecError {
+        match self {
+            Self::Corrupt(reason) => CodecError::Corrupt { codec, reason },
+            Self::TooLarge => CodecError::TooLarge { codec, limit },
+            Self::Setup => CodecError::Setup { codec },
+            Self::NotBuiltIn => CodecError::NotBuiltIn { codec },
+        }
+    }
 }
 
 /// Decompresses batches. Keeps its contexts and buffers from one batch to the next.
@@ -110,8 +156,8 @@ pub struct Decompressor {
     limit: usize,
     buffers: Buffers,
     gzip: gzip::Inflater,
-    snappy: snap::raw::Decoder,
-    zstd: Option<::zstd::bulk::Decompressor<'static>>,
+    snappy: snappy::Inflater,
+    zstd: zstd::Inflater,
 }
 
 impl Decompressor {
@@ -129,8 +175,8 @@ impl Decompressor {
             limit,
             buffers: Buffers::default(),
             gzip: gzip::Inflater::default(),
-            snappy: snap::raw::Decoder::new(),
-            zstd: None,
+            snappy: snappy::Inflater::default(),
+            zstd: zstd::Inflater::default(),
         }
     }
 
@@ -146,11 +192,8 @@ impl Decompressor {
         input: &[u8],
         checksum: Lz4Checksum,
     ) -> Result<Bytes, CodecError> {
-        self.unpack(codec, input, checksum).map_err(|fault| match fault {
-            Fault::Corrupt(reason) => CodecError::Corrupt { codec, reason },
-            Fault::TooLarge => CodecError::TooLarge { codec, limit: self.limit },
-            Fault::Setup => CodecError::Setup { codec },
-        })
+        let limit = self.limit;
+        self.unpack(codec, input, checksum).map_err(|fault| fault.of(codec, limit))
     }
 
     fn unpack(&mut self, codec: Compression, input: &[u8], checksum: Lz4Checksum) -> Result<Bytes, Fault> {
@@ -165,9 +208,9 @@ impl Decompressor {
                 output.advance(input.len())?;
             }
             Compression::Gzip => self.gzip.inflate(input, &mut output)?,
-            Compression::Snappy => snappy::inflate(&mut self.snappy, input, &mut output)?,
+            Compression::Snappy => self.snappy.inflate(input, &mut output)?,
             Compression::Lz4 => lz4::inflate(input, checksum, &mut output)?,
-            Compression::Zstd => zstd::inflate(&mut self.zstd, input, &mut output)?,
+            Compression::Zstd => self.zstd.inflate(input, &mut output)?,
         }
         Ok(output.finish())
     }
@@ -190,12 +233,45 @@ pub fn compress(codec: Compression, input: &[u8], out: &mut Vec<u8>) -> Result<(
     match codec {
         Compression::None => {
             out.extend_from_slice(input);
-            Some(())
+            Ok(())
         }
         Compression::Gzip => gzip::deflate(input, out),
         Compression::Snappy => snappy::deflate(input, out),
         Compression::Lz4 => lz4::deflate(input, out),
         Compression::Zstd => zstd::deflate(input, out),
     }
-    .ok_or(CodecError::Setup { codec })
+    .map_err(|fault| fault.of(codec, usize::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By the features of this build; `scripts/test` runs it with all of them and with none.
+    fn is_built_in(codec: Compression) -> bool {
+        match codec {
+            Compression::None => true,
+            Compression::Gzip => cfg!(feature = "gzip"),
+            Compression::Snappy => cfg!(feature = "snappy"),
+            Compression::Lz4 => cfg!(feature = "lz4"),
+            Compression::Zstd => cfg!(feature = "zstd"),
+        }
+    }
+
+    #[test]
+    fn a_codec_works_both_ways_or_says_that_it_is_not_built_in() {
+        for codec in Compression::ALL {
+            let mut packed = Vec::new();
+            let compressed = compress(codec, b"some data", &mut packed);
+            let decompressed = Decompressor::new().decompress(codec, &packed, Lz4Checksum::Required);
+            if is_built_in(codec) {
+                assert_eq!((compressed, decompressed), (Ok(()), Ok(Bytes::from_static(b"some data"))));
+            } else {
+                let error = CodecError::NotBuiltIn { codec };
+                assert_eq!((compressed, decompressed), (Err(error), Err(error)));
+                let advice = format!("build with the cargo feature \"{}\"", codec.name());
+                assert!(error.to_string().contains(&advice), "{error}");
+            }
+        }
+    }
 }

@@ -13,50 +13,60 @@ const BLOCK: usize = 32 << 10;
 /// The densest element copies 64 bytes and takes three, so no block can hold more than this many times its size.
 const DENSEST: usize = 22;
 
-pub(super) fn inflate(decoder: &mut Decoder, mut input: &[u8], output: &mut Output<'_>) -> Result<(), Fault> {
-    if !input.starts_with(&MAGIC) {
-        return block(decoder, input, output);
-    }
-    while !input.is_empty() {
-        // Streams may follow one another, so the header may come again between blocks.
-        if let Some(rest) = input.strip_prefix(&MAGIC) {
-            input = rest;
-            take::<8>(&mut input).ok_or(Fault::Corrupt("frame header cut short"))?;
-            continue;
+#[derive(Default)]
+pub(super) struct Inflater {
+    decoder: Decoder,
+}
+
+impl Inflater {
+    pub(super) fn inflate(&mut self, mut input: &[u8], output: &mut Output<'_>) -> Result<(), Fault> {
+        if !input.starts_with(&MAGIC) {
+            return self.block(input, output);
         }
-        let size = take(&mut input).map(i32::from_be_bytes).and_then(|size| usize::try_from(size).ok());
-        let size = size.ok_or(Fault::Corrupt("bad block length"))?;
-        let data = take_slice(&mut input, size).ok_or(Fault::Corrupt("block beyond the end"))?;
-        block(decoder, data, output)?;
+        while !input.is_empty() {
+            // Streams may follow one another, so the header may come again between blocks.
+            if let Some(rest) = input.strip_prefix(&MAGIC) {
+                input = rest;
+                take::<8>(&mut input).ok_or(Fault::Corrupt("frame header cut short"))?;
+                continue;
+            }
+            let size = take(&mut input).map(i32::from_be_bytes).and_then(|size| usize::try_from(size).ok());
+            let size = size.ok_or(Fault::Corrupt("bad block length"))?;
+            let data = take_slice(&mut input, size).ok_or(Fault::Corrupt("block beyond the end"))?;
+            self.block(data, output)?;
+        }
+        Ok(())
     }
-    Ok(())
+
+    fn block(&mut self, data: &[u8], output: &mut Output<'_>) -> Result<(), Fault> {
+        if data.is_empty() {
+            return Err(Fault::Corrupt("empty block"));
+        }
+        let size = decompress_len(data).map_err(|_| Fault::Corrupt("bad block header"))?;
+        if size > data.len().saturating_mul(DENSEST) {
+            return Err(Fault::Corrupt("block claims more than it can hold"));
+        }
+        if size > output.allowed() {
+            return Err(Fault::TooLarge);
+        }
+        let room = output.room(size)?.get_mut(..size).ok_or(Fault::TooLarge)?;
+        let written = self.decoder.decompress(data, room).map_err(|_| Fault::Corrupt("bad block"))?;
+        output.advance(written)
+    }
 }
 
-fn block(decoder: &mut Decoder, data: &[u8], output: &mut Output<'_>) -> Result<(), Fault> {
-    if data.is_empty() {
-        return Err(Fault::Corrupt("empty block"));
-    }
-    let size = decompress_len(data).map_err(|_| Fault::Corrupt("bad block header"))?;
-    if size > data.len().saturating_mul(DENSEST) {
-        return Err(Fault::Corrupt("block claims more than it can hold"));
-    }
-    if size > output.allowed() {
-        return Err(Fault::TooLarge);
-    }
-    let room = output.room(size)?.get_mut(..size).ok_or(Fault::TooLarge)?;
-    let written = decoder.decompress(data, room).map_err(|_| Fault::Corrupt("bad block"))?;
-    output.advance(written)
-}
-
-pub(super) fn deflate(input: &[u8], out: &mut Vec<u8>) -> Option<()> {
+pub(super) fn deflate(input: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
     let mut encoder = Encoder::new();
     let mut packed = vec![0; max_compress_len(BLOCK)];
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&VERSIONS);
     for block in input.chunks(BLOCK) {
-        let size = encoder.compress(block, &mut packed).ok()?;
-        out.extend_from_slice(&u32::try_from(size).ok()?.to_be_bytes());
-        out.extend_from_slice(packed.get(..size)?);
+        let size = encoder.compress(block, &mut packed).map_err(|_| Fault::Setup)?;
+        let (Ok(length), Some(data)) = (u32::try_from(size), packed.get(..size)) else {
+            return Err(Fault::Setup);
+        };
+        out.extend_from_slice(&length.to_be_bytes());
+        out.extend_from_slice(data);
     }
-    Some(())
+    Ok(())
 }

@@ -14,22 +14,25 @@ const LARGEST_BLOCK: usize = 128 << 10;
 /// What Kafka uses when nothing else is asked for.
 const LEVEL: i32 = 3;
 
-pub(super) fn inflate(
-    context: &mut Option<Decompressor<'static>>,
-    input: &[u8],
-    output: &mut Output<'_>,
-) -> Result<(), Fault> {
-    let bound = bound(input).ok_or(Fault::Corrupt("bad frame"))?;
-    let size = bound.min(output.allowed());
-    let context = match context {
-        Some(context) => context,
-        None => context.insert(Decompressor::new().map_err(|_| Fault::Setup)?),
-    };
-    let room = output.room(size)?;
-    match context.decompress_to_buffer(input, room.get_mut(..size).ok_or(Fault::TooLarge)?) {
-        Ok(written) => output.advance(written),
-        Err(_) if bound > size => Err(Fault::TooLarge),
-        Err(_) => Err(Fault::Corrupt("bad block")),
+#[derive(Default)]
+pub(super) struct Inflater {
+    context: Option<Decompressor<'static>>,
+}
+
+impl Inflater {
+    pub(super) fn inflate(&mut self, input: &[u8], output: &mut Output<'_>) -> Result<(), Fault> {
+        let bound = bound(input).ok_or(Fault::Corrupt("bad frame"))?;
+        let size = bound.min(output.allowed());
+        let context = match &mut self.context {
+            Some(context) => context,
+            None => self.context.insert(Decompressor::new().map_err(|_| Fault::Setup)?),
+        };
+        let room = output.room(size)?;
+        match context.decompress_to_buffer(input, room.get_mut(..size).ok_or(Fault::TooLarge)?) {
+            Ok(written) => output.advance(written),
+            Err(_) if bound > size => Err(Fault::TooLarge),
+            Err(_) => Err(Fault::Corrupt("bad block")),
+        }
     }
 }
 
@@ -84,7 +87,7 @@ fn bound(mut input: &[u8]) -> Option<usize> {
     Some(bound)
 }
 
-pub(super) fn deflate(input: &[u8], out: &mut Vec<u8>) -> Option<()> {
-    out.extend_from_slice(&zstd::bulk::compress(input, LEVEL).ok()?);
-    Some(())
+pub(super) fn deflate(input: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+    out.extend_from_slice(&zstd::bulk::compress(input, LEVEL).map_err(|_| Fault::Setup)?);
+    Ok(())
 }
