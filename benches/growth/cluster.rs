@@ -67,8 +67,8 @@ fn embedded(brokers: i32, partitions: i32) -> Result<Cluster, String> {
     let (say, said) = mpsc::channel();
     std::thread::spawn(move || {
         let serving = async {
-            let config =
-                offtake_broker::Config { wall_ms: micros() / 1000, ..offtake_broker::Config::default() };
+            let mut config = offtake_broker::Config::default();
+            config.wall_ms = micros() / 1000;
             let builder =
                 offtake_broker::Cluster::builder().config(config).brokers(brokers).topic(TOPIC, partitions);
             let cluster = builder.start().await.map_err(|error| error.to_string())?;

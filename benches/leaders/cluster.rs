@@ -22,11 +22,9 @@ impl Cluster {
         let (say, said) = mpsc::channel();
         std::thread::spawn(move || {
             let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-            let config = Config {
-                wall_ms: i64::try_from(since.as_millis()).unwrap_or_default(),
-                min_session_timeout: Duration::from_secs(1),
-                ..Config::default()
-            };
+            let mut config = Config::default();
+            config.wall_ms = i64::try_from(since.as_millis()).unwrap_or_default();
+            config.min_session_timeout = Duration::from_secs(1);
             let builder =
                 offtake_broker::Cluster::builder().config(config).brokers(3).topic(TOPIC, partitions);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -17,7 +17,8 @@ use serde_json::json;
 use crate::library::{A_MOMENT, program};
 
 async fn cluster() -> Cluster {
-    let config = Config { observe: true, ..Config::default() };
+    let mut config = Config::default();
+    config.observe = true;
     let cluster = Cluster::builder().config(config).topic("orders", 2).start().await.unwrap();
     for value in 0..10_u8 {
         cluster.produce("orders", i32::from(value % 2), None, Some(&[value])).unwrap();

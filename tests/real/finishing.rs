@@ -8,7 +8,7 @@ use offtake::{
     Builder, Consumer, Error, ErrorKind, Event, Listener, ListenerFuture, Next, OffsetAndMetadata,
     OwnedRecord, Position, Rebalance, ResetReason, StartAt, Ticket, TopicPartition,
 };
-use offtake_broker::{ApiKey, Cluster, Config, Harm, Rewrite, Rule};
+use offtake_broker::{ApiKey, Cluster, Harm, Rewrite, Rule};
 use offtake_tests::{Boxed, JavaTool, RecordSpec, V2_8_2, V4_3_0, shared, unique};
 
 use crate::library::{A_MOMENT, at, filled, program};
@@ -18,9 +18,7 @@ const CLOSING: Duration = Duration::from_secs(5);
 
 /// In the box, with so many records in each of two partitions.
 async fn cluster(each: u8) -> Cluster {
-    let config = Config { brokers: 1, ..Config::default() };
-    let cluster =
-        Cluster::builder().config(config).topic("orders", 2).topic("bills", 1).start().await.unwrap();
+    let cluster = Cluster::builder().topic("orders", 2).topic("bills", 1).start().await.unwrap();
     for value in 0..each {
         for partition in 0..2 {
             cluster.produce("orders", partition, None, Some(&[value])).unwrap();

@@ -22,6 +22,7 @@ use offtake_client::{Error, ErrorKind, Result};
 
 /// A group and its members.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct GroupDescription {
     /// Its name.
     pub group: String,
@@ -46,7 +47,8 @@ pub struct GroupDescription {
 }
 
 /// A member of a group.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct GroupMember {
     /// The id that the coordinator or the member chose.
     pub member_id: String,
@@ -65,6 +67,31 @@ pub struct GroupMember {
     pub partitions: Vec<TopicPartition>,
     /// What it is to have once others have given it up, under KIP-848.
     pub target: Option<Vec<TopicPartition>>,
+}
+
+impl GroupDescription {
+    /// A group of which only its name and its coordinator are set: for tests of what is made of descriptions.
+    pub fn new(group: impl Into<String>, coordinator: BrokerId) -> Self {
+        Self {
+            group: group.into(),
+            state: String::new(),
+            group_type: String::new(),
+            protocol_type: String::new(),
+            assignor: None,
+            epoch: None,
+            coordinator,
+            host: String::new(),
+            port: 0,
+            members: Vec::new(),
+        }
+    }
+}
+
+impl GroupMember {
+    /// A member of which only its id is set: for tests of what is made of descriptions.
+    pub fn new(member_id: impl Into<String>) -> Self {
+        Self { member_id: member_id.into(), ..Self::default() }
+    }
 }
 
 impl Admin {

@@ -20,6 +20,7 @@ use offtake_client::{Error, ErrorKind, OneOrMany, Result, clock};
 
 /// A topic and its partitions.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct TopicDescription {
     /// Its name.
     pub name: Topic,
@@ -29,6 +30,13 @@ pub struct TopicDescription {
     pub internal: bool,
     /// Its partitions by index.
     pub partitions: BTreeMap<i32, PartitionInfo>,
+}
+
+impl TopicDescription {
+    /// A topic with these partitions, without an id, that is not Kafka's own: for tests of what is made of descriptions.
+    pub fn new(name: impl Into<Topic>, partitions: BTreeMap<i32, PartitionInfo>) -> Self {
+        Self { name: name.into(), id: None, internal: false, partitions }
+    }
 }
 
 /// A topic to create.

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 /// What may be set about a cluster. Names and defaults are those of Kafka's `server.properties`, except where a line says
-/// why not.
+/// why not. Begin with the default, and set what differs.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Config {
     /// How many brokers; they are numbered from 1.
     pub brokers: i32,

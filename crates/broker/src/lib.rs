@@ -116,6 +116,7 @@ mod connection;
 mod face;
 mod fetch;
 mod groups;
+mod kafka;
 mod log;
 mod model;
 mod nodes;
@@ -125,14 +126,11 @@ mod request;
 mod topics;
 mod transactions;
 
-pub use armed::{Answered, Corrupt, Harm, Often, Rewrite, Rule, RuleId, Vintage};
+pub use armed::{Corrupt, Harm, Often, Rewrite, Rule, RuleId, Vintage};
 pub use config::Config;
 pub use connection::{ConnectionId, Output};
 pub use face::{Builder, Cluster};
+pub use kafka::{ApiKey, KafkaError};
 pub use log::NewRecord;
 pub use model::Model;
 pub use observe::Observed;
-
-/// The protocol as the cluster speaks it: the types that rules name.
-pub use kafka_protocol;
-pub use kafka_protocol::messages::ApiKey;

@@ -60,7 +60,8 @@ async fn answers_on_loopback_however_the_bytes_arrive() {
 
 #[tokio::test]
 async fn a_frame_that_is_too_long_or_negative_ends_the_connection() {
-    let config = Config { max_frame: 1000, ..Config::default() };
+    let mut config = Config::default();
+    config.max_frame = 1000;
     let cluster = Cluster::builder().config(config).in_memory().start().await.unwrap();
     for length in [1001, i32::MAX, -1] {
         let mut stream = cluster.connect_to(1).unwrap();

@@ -18,13 +18,11 @@ pub(crate) async fn run(args: Broker) -> Result<(), Failure> {
     let mut stop = Stop::listen()?;
     let listen = address(&args.listen).await?;
     let brokers = args.nodes;
-    let config = Config {
-        auto_create_topics: args.auto_create_topics,
-        seed: u64::from(std::process::id()), // another run hands out other ids
-        consumer_heartbeat_interval: Duration::from_millis(args.heartbeat_interval),
-        wall_ms: jiff::Timestamp::now().as_millisecond(),
-        ..Config::default()
-    };
+    let mut config = Config::default();
+    config.auto_create_topics = args.auto_create_topics;
+    config.seed = u64::from(std::process::id()); // another run hands out other ids
+    config.consumer_heartbeat_interval = Duration::from_millis(args.heartbeat_interval);
+    config.wall_ms = jiff::Timestamp::now().as_millisecond();
     let mut cluster = Cluster::builder().config(config).brokers(brokers).listen(listen);
     for (topic, partitions) in args.topics {
         cluster = cluster.topic(topic, partitions);

@@ -244,13 +244,7 @@ mod tests {
     /// 10,000 partitions, all of them at broker 1.
     fn large() -> Cluster {
         let broker = |id| (BrokerId(id), Broker { host: format!("b{id}"), port: 9092, rack: None });
-        let led = PartitionInfo {
-            leader: Some(BrokerId(1)),
-            epoch: Some(5),
-            replicas: vec![],
-            isr: vec![],
-            offline: vec![],
-        };
+        let led = PartitionInfo::new(Some(BrokerId(1)), Some(5));
         let partitions = (0..10_000).map(|index| (index, led.clone())).collect();
         let info = TopicInfo { id: Uuid([7; 16]), error: ErrorCode::None, internal: false, partitions };
         Cluster {

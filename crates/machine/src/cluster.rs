@@ -58,6 +58,7 @@ impl TopicInfo {
 
 /// A partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PartitionInfo {
     /// Its leader, if it has one.
     pub leader: Option<BrokerId>,
@@ -69,6 +70,13 @@ pub struct PartitionInfo {
     pub isr: Vec<BrokerId>,
     /// The replicas that are offline.
     pub offline: Vec<BrokerId>,
+}
+
+impl PartitionInfo {
+    /// A partition with this leader in this epoch; nothing is known of its replicas.
+    pub fn new(leader: Option<BrokerId>, epoch: LeaderEpoch) -> Self {
+        Self { leader, epoch, replicas: Vec::new(), isr: Vec::new(), offline: Vec::new() }
+    }
 }
 
 impl Cluster {

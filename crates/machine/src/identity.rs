@@ -4,6 +4,7 @@ use std::fmt;
 
 /// How the members of a group agree on their assignments: `group.protocol`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum GroupProtocol {
     /// JoinGroup and SyncGroup; one of the members assigns.
     Classic,

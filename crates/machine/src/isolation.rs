@@ -4,6 +4,7 @@ use std::fmt;
 
 /// Which records of transactions are handed out: `isolation.level`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum IsolationLevel {
     /// All of them, those of aborted transactions included.
     #[default]

@@ -74,8 +74,10 @@ fn report(compared: &Compared) {
 #[test]
 fn kafka_4_3_and_the_box_answer_the_same() {
     let real = held_with_real();
-    let racks = vec!["rack-1".to_owned()]; // as every real broker of these tests has one
-    let boxed = held_with(Boxed::new(Config { wall_ms: batch::today(), racks, ..Config::default() }));
+    let mut config = Config::default();
+    config.wall_ms = batch::today();
+    config.racks = vec!["rack-1".to_owned()]; // as every real broker of these tests has one
+    let boxed = held_with(Boxed::new(config));
     let compared = compare(&real, &boxed, ALLOWED);
     println!("What may differ:");
     for (at, entry) in ALLOWED.iter().enumerate() {

@@ -408,7 +408,7 @@ impl Strike<'_> {
 
 /// Strikes members only: their `client.id` begins with `m`.
 fn arm(state: &mut State, class: &'static str, api: i16, does: Does, times: u32) -> Option<RuleId> {
-    let api = ApiKey::try_from(api).ok()?;
+    let api = offtake_broker::ApiKey::from_number(api)?;
     let rule = state.model.arm(Rule::on(api, does).client("m").times(u64::from(times)));
     state.armed.push((class, rule));
     Some(rule)

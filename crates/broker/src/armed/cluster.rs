@@ -2,10 +2,8 @@
 
 use std::time::Instant;
 
-use kafka_protocol::messages::ApiKey;
-
 use super::Vintage;
-use crate::{connection::ConnectionId, model::Model};
+use crate::{connection::ConnectionId, kafka::ApiKey, model::Model};
 
 impl Model {
     /// A broker dies, as by `kill -9`: its connections close, and dials are refused. After
@@ -136,7 +134,7 @@ impl Model {
     /// the highest below the lowest it does not know the API. Other APIs stay as they are.
     pub fn limit_versions(&mut self, broker: i32, limits: &[(ApiKey, i16, i16)]) {
         for (api, min, max) in limits {
-            self.arms.versions.insert((broker, *api as i16), (*min, *max));
+            self.arms.versions.insert((broker, api.number()), (*min, *max));
         }
     }
 

@@ -24,7 +24,6 @@ use std::{
 use bytes::Bytes;
 use kafka_protocol::messages::{ApiKey, RequestKind};
 
-pub use rewrite::Answered;
 pub use rule::{Corrupt, Harm, Often, Rewrite, Rule};
 pub use vintage::Vintage;
 

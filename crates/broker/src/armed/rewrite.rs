@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::{
     messages::{
-        ApiKey, ResponseKind,
+        ResponseKind,
         fetch_response::{AbortedTransaction, PartitionData},
         metadata_response::MetadataResponseBroker,
     },
@@ -19,23 +19,19 @@ use crate::topics::Topics;
 
 /// What a [`Rewrite`] may know about the request that is answered.
 #[derive(Debug)]
-pub struct Answered<'a> {
-    /// The broker that answers.
-    pub broker: i32,
-    /// What was asked.
-    pub api: ApiKey,
+pub(super) struct Answered<'a> {
     /// The version of the answer.
-    pub version: i16,
+    pub(super) version: i16,
     /// Random, from the cluster's seed.
-    pub drawn: u64,
+    pub(super) drawn: u64,
     /// The rule's topic.
-    pub topic: Option<&'a str>,
+    pub(super) topic: Option<&'a str>,
     pub(super) topics: &'a Topics,
 }
 
 impl Answered<'_> {
     /// Whether the rule is about the topic with this name or, where the name is empty, this id.
-    pub fn concerns(&self, name: &str, id: Uuid) -> bool {
+    pub(super) fn concerns(&self, name: &str, id: Uuid) -> bool {
         let Some(wanted) = self.topic else { return true };
         wanted == name || (!id.is_nil() && self.topics.name_of(id) == Some(wanted))
     }

@@ -7,9 +7,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use kafka_protocol::messages::{ApiKey, ResponseKind};
+use kafka_protocol::messages::ResponseKind;
 
 use super::rewrite::Answered;
+use crate::kafka::ApiKey;
 
 /// Which requests are harmed, and how. Plain data: clone it, keep it, arm it again.
 ///
@@ -18,6 +19,7 @@ use super::rewrite::Answered;
 /// change its answer change it.
 #[derive(Clone, Debug)]
 #[must_use = "a rule does nothing before it is given to `arm`"]
+#[non_exhaustive]
 pub struct Rule {
     /// Only requests of this API.
     pub api: Option<ApiKey>,
@@ -42,6 +44,7 @@ pub struct Rule {
 
 /// Which of the requests that a rule is about it strikes.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Often {
     /// All.
     Every,
@@ -138,7 +141,7 @@ pub struct Rewrite {
 impl Rewrite {
     /// Whatever `change` makes of the answer. `name` is for logs. What cannot be encoded in the version that was asked
     /// closes the connection.
-    pub fn new(
+    pub(super) fn new(
         name: &'static str,
         change: impl Fn(&mut ResponseKind, &Answered<'_>) + Send + Sync + 'static,
     ) -> Self {

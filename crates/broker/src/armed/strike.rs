@@ -148,8 +148,6 @@ impl Model {
 
     fn change(&mut self, context: &Context, rule: &Rule, response: &mut ResponseKind) {
         let answered = Answered {
-            broker: context.broker,
-            api: context.key,
             version: context.version,
             drawn: self.arms.random.next(),
             topic: rule.topic.as_deref(),
@@ -179,7 +177,7 @@ impl Model {
         let mut struck = Vec::new();
         for (id, armed) in &mut self.arms.rules {
             let rule = &armed.rule;
-            let about = rule.api.is_none_or(|api| api == context.key)
+            let about = rule.api.is_none_or(|api| api.number() == context.key as i16)
                 && rule.broker.is_none_or(|broker| broker == context.broker)
                 && rule.client.as_ref().is_none_or(|prefix| {
                     context.client_id.as_ref().is_some_and(|client| client.starts_with(prefix.as_str()))

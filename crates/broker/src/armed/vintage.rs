@@ -1,8 +1,6 @@
 //! [`Vintage`]: what brokers of older releases speak.
 
-use kafka_protocol::messages::ApiKey;
-
-use crate::api::VERSIONS;
+use crate::{api::VERSIONS, kafka::ApiKey};
 
 /// A release of Kafka, by the versions of the APIs that its brokers advertise.
 ///
@@ -35,8 +33,9 @@ impl Vintage {
             HIGHEST.iter().find(|(known, _)| *known == key).and_then(|(_, row)| row.get(column).copied())
         };
         let ranges = VERSIONS.iter().filter_map(|(key, min, max)| {
-            let highest = highest(*key)?;
-            (highest < *max).then_some((*key, *min, highest))
+            let key = ApiKey::from_number(*key as i16)?;
+            let highest = highest(key)?;
+            (highest < *max).then_some((key, *min, highest))
         });
         ranges.collect()
     }

@@ -11,13 +11,13 @@ mod wire;
 use std::{io, sync::Arc};
 
 use bytes::Bytes;
-use kafka_protocol::error::ResponseError;
 use tokio::{io::DuplexStream, time::Instant as Clock};
 
 pub use builder::Builder;
 
 use crate::{
     armed::{Rule, RuleId},
+    kafka::KafkaError,
     log::NewRecord,
     model::Model,
 };
@@ -104,7 +104,7 @@ impl Cluster {
     ///
     /// # Errors
     /// Kafka's, as CreateTopics would answer.
-    pub fn create_topic(&self, name: &str, partitions: i32) -> Result<(), ResponseError> {
+    pub fn create_topic(&self, name: &str, partitions: i32) -> Result<(), KafkaError> {
         self.with(|model, _| model.create_topic(name, partitions, -1, &[]))
     }
 
@@ -118,7 +118,7 @@ impl Cluster {
         partition: i32,
         key: Option<&[u8]>,
         value: Option<&[u8]>,
-    ) -> Result<i64, ResponseError> {
+    ) -> Result<i64, KafkaError> {
         let (key, value) = (key.map(Bytes::copy_from_slice), value.map(Bytes::copy_from_slice));
         self.append(topic, partition, &[NewRecord { key, value, ..NewRecord::default() }])
     }
@@ -127,7 +127,7 @@ impl Cluster {
     ///
     /// # Errors
     /// Kafka's, as Produce would answer.
-    pub fn append(&self, topic: &str, partition: i32, records: &[NewRecord]) -> Result<i64, ResponseError> {
+    pub fn append(&self, topic: &str, partition: i32, records: &[NewRecord]) -> Result<i64, KafkaError> {
         self.with(|model, _| model.append_records(topic, partition, records))
     }
 

@@ -8,10 +8,11 @@ use super::{
     records::Entry,
     validate::Rules,
 };
-use crate::model::Model;
+use crate::{kafka::KafkaError, model::Model};
 
 /// One record for [`Model::append_records`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NewRecord {
     /// Key.
     pub key: Option<Bytes>,
@@ -23,10 +24,47 @@ pub struct NewRecord {
     pub timestamp: Option<i64>,
 }
 
+impl NewRecord {
+    /// With this value, of now; without key and headers.
+    pub fn new(value: impl Into<Bytes>) -> Self {
+        Self { value: Some(value.into()), ..Self::default() }
+    }
+
+    /// Without a value: the key is deleted where the topic is compacted.
+    pub fn tombstone(key: impl Into<Bytes>) -> Self {
+        Self { key: Some(key.into()), ..Self::default() }
+    }
+
+    /// With this key.
+    pub fn key(self, key: impl Into<Bytes>) -> Self {
+        Self { key: Some(key.into()), ..self }
+    }
+
+    /// With one header more.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<Bytes>) -> Self {
+        self.headers.push((name.into(), Some(value.into())));
+        self
+    }
+
+    /// Of this moment, in milliseconds since 1970.
+    pub fn timestamp(self, timestamp: i64) -> Self {
+        Self { timestamp: Some(timestamp), ..self }
+    }
+}
+
 impl Model {
     /// Appends records as one batch, without a producer: the offset of the first, or the code that a Produce with these
     /// records would be refused with.
     pub fn append_records(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        records: &[NewRecord],
+    ) -> Result<i64, KafkaError> {
+        self.append_unproduced(topic, partition, records).map_err(KafkaError::new)
+    }
+
+    fn append_unproduced(
         &mut self,
         topic: &str,
         partition: i32,

@@ -6,7 +6,7 @@ use kafka_protocol::error::ResponseError;
 use uuid::Uuid;
 
 use super::{Partition, Refusal, Topic, names, settings};
-use crate::{log::Log, model::Model, nodes::INTERNAL_PARTITIONS};
+use crate::{kafka::KafkaError, log::Log, model::Model, nodes::INTERNAL_PARTITIONS};
 
 /// Where groups keep what they committed.
 pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
@@ -24,7 +24,7 @@ impl Model {
         partitions: i32,
         replication_factor: i16,
         configs: &[(&str, &str)],
-    ) -> Result<(), ResponseError> {
+    ) -> Result<(), KafkaError> {
         let configs = configs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         self.check_new_topic(name)
             .and_then(|()| settings::check_all(&configs))
@@ -32,15 +32,16 @@ impl Model {
             .map(|replicas| {
                 self.insert_topic(name, replicas, configs);
             })
-            .map_err(|refusal| refusal.error)
+            .map_err(|refusal| KafkaError::new(refusal.error))
     }
 
     /// Deletes a topic and all that is in it.
     ///
     /// # Errors
     /// Kafka's code: there is none of that name.
-    pub fn delete_topic(&mut self, name: &str) -> Result<(), ResponseError> {
-        let topic = self.topics.all.remove(name).ok_or(ResponseError::UnknownTopicOrPartition)?;
+    pub fn delete_topic(&mut self, name: &str) -> Result<(), KafkaError> {
+        let missing = KafkaError::new(ResponseError::UnknownTopicOrPartition);
+        let topic = self.topics.all.remove(name).ok_or(missing)?;
         self.topics.names.remove(&topic.id);
         self.topics_changed();
         for partition in indices(topic.partitions.len()) {
@@ -53,8 +54,8 @@ impl Model {
     ///
     /// # Errors
     /// Kafka's code: there is no such topic, or it has as many already.
-    pub fn add_partitions(&mut self, name: &str, total: i32) -> Result<(), ResponseError> {
-        let replicas = self.place_more(name, total).map_err(|refusal| refusal.error)?;
+    pub fn add_partitions(&mut self, name: &str, total: i32) -> Result<(), KafkaError> {
+        let replicas = self.place_more(name, total).map_err(|refusal| KafkaError::new(refusal.error))?;
         self.grow_topic(name, replicas);
         Ok(())
     }

@@ -1,6 +1,5 @@
 //! The embedded cluster, as the demo uses it.
 
-use bytes::Bytes;
 use offtake_broker::{Cluster, NewRecord};
 
 use crate::failure::Failure;
@@ -39,14 +38,10 @@ impl Source {
 
     /// The record's offset; it is in the log when this returns.
     pub(super) fn produce(&self, topic: &str, partition: i32, letter: Letter) -> Result<i64, Failure> {
-        let text = |text: String| Some(Bytes::from(text.into_bytes()));
-        let headers = letter.headers.into_iter().map(|(name, value)| (name.to_owned(), text(value)));
-        let record = NewRecord {
-            key: Some(letter.key.into()),
-            value: Some(letter.value.into()),
-            headers: headers.collect(),
-            timestamp: None,
-        };
+        let mut record = NewRecord::new(letter.value).key(letter.key);
+        for (name, value) in letter.headers {
+            record = record.header(name, value);
+        }
         let appended = self.cluster.with(|model, _| model.append_records(topic, partition, &[record]));
         let refused = |error| {
             Failure::failed(format!("the embedded broker took no record for {topic}-{partition}: {error}"))

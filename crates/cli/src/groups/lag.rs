@@ -124,16 +124,8 @@ mod tests {
     fn a_partition_has_a_row_if_it_is_committed_or_owned() {
         let of = |index| TopicPartition::new("orders", index);
         let offset = |offset: i64| OffsetAndMetadata::new(offset);
-        let member = GroupMember {
-            member_id: "m".to_owned(),
-            instance_id: None,
-            client_id: "c".to_owned(),
-            host: "/h".to_owned(),
-            member_type: None,
-            epoch: None,
-            partitions: vec![of(1), of(2)],
-            target: None,
-        };
+        let mut member = GroupMember::new("m");
+        member.partitions = vec![of(1), of(2)];
         let members = [member];
         let committed = BTreeMap::from([(of(0), offset(7)), (of(1), offset(3))]);
         let rows: Vec<_> = pair(&committed, &members)

@@ -227,28 +227,11 @@ mod tests {
     use super::*;
 
     fn group(state: &str, protocol_type: &str, members: usize) -> GroupDescription {
-        let member = GroupMember {
-            member_id: "m".to_owned(),
-            instance_id: None,
-            client_id: String::new(),
-            host: String::new(),
-            member_type: None,
-            epoch: None,
-            partitions: Vec::new(),
-            target: None,
-        };
-        GroupDescription {
-            group: "g".to_owned(),
-            state: state.to_owned(),
-            group_type: "classic".to_owned(),
-            protocol_type: protocol_type.to_owned(),
-            assignor: None,
-            epoch: None,
-            coordinator: BrokerId(1),
-            host: "b".to_owned(),
-            port: 9092,
-            members: vec![member; members],
-        }
+        let mut group = GroupDescription::new("g", BrokerId(1));
+        group.state = state.to_owned();
+        group.protocol_type = protocol_type.to_owned();
+        group.members = vec![GroupMember::new("m"); members];
+        group
     }
 
     #[test]

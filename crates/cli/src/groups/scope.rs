@@ -85,19 +85,8 @@ mod tests {
     }
 
     fn topic(name: &str, partitions: i32) -> TopicDescription {
-        let info = offtake::PartitionInfo {
-            leader: None,
-            epoch: None,
-            replicas: Vec::new(),
-            isr: Vec::new(),
-            offline: Vec::new(),
-        };
-        TopicDescription {
-            name: name.into(),
-            id: None,
-            internal: false,
-            partitions: (0..partitions).map(|index| (index, info.clone())).collect(),
-        }
+        let info = offtake::PartitionInfo::new(None, None);
+        TopicDescription::new(name, (0..partitions).map(|index| (index, info.clone())).collect())
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! The command in an operator's day, against the embedded broker.
 use std::process::{Command, Output};
 
-use bytes::Bytes;
 use offtake_broker::{Cluster, NewRecord};
 use serde_json::{Value, json};
 
@@ -199,13 +198,8 @@ async fn committed_offsets_are_exported_and_restored() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_what_was_asked_for_is_printed_and_the_rest_counts_as_read() {
     let at = At::start().await;
-    let header = |name: &str, value: &str| (name.to_owned(), Some(Bytes::copy_from_slice(value.as_bytes())));
-    let traced = NewRecord {
-        value: Some(Bytes::from_static(b"traced")),
-        headers: vec![header("trace", "abc"), header("x", "1")],
-        timestamp: Some(1_700_000_000_000),
-        ..NewRecord::default()
-    };
+    let traced =
+        NewRecord::new("traced").header("trace", "abc").header("x", "1").timestamp(1_700_000_000_000);
     at.cluster.append("orders", 1, &[traced]).unwrap();
     let printed = |options: &str| {
         let read = at.run(&format!("consume orders --until latest -f %p:%o\\n {options}"));

@@ -31,9 +31,10 @@ impl Config {
         if self.max_poll_records == 0 {
             conflicts.push("`max.poll.records` must be 1 at least".to_owned());
         }
-        match self.group_protocol {
-            GroupProtocol::Classic => self.check_classic(conflicts),
-            GroupProtocol::Consumer => self.check_consumer(conflicts),
+        if self.group_protocol == GroupProtocol::Consumer {
+            self.check_consumer(conflicts);
+        } else {
+            self.check_classic(conflicts);
         }
     }
 

@@ -99,7 +99,7 @@ impl Engine {
             GroupProtocol::Consumer if is_changed => {
                 tracing::debug!(member = id, epoch = generation, "the member has a new epoch");
             }
-            GroupProtocol::Classic | GroupProtocol::Consumer => {}
+            _ => {}
         }
         if added.is_empty() {
             tracing::debug!(member = id, owned, "assignment unchanged");

@@ -175,8 +175,7 @@ mod tests {
 
     fn cluster(topics: &[(&str, ErrorCode, i32)]) -> Cluster {
         let topics = topics.iter().map(|(name, error, partitions)| {
-            let info =
-                PartitionInfo { leader: None, epoch: None, replicas: vec![], isr: vec![], offline: vec![] };
+            let info = PartitionInfo::new(None, None);
             let partitions = (0..*partitions).map(|index| (index, info.clone())).collect();
             let id = Uuid::ZERO;
             (Topic::from(*name), TopicInfo { id, error: *error, internal: false, partitions })

@@ -98,16 +98,10 @@ impl Rig {
 
     /// Partitions 0.. of a topic at these leaders, epoch 5.
     pub(crate) fn topic(mut self, name: &str, leaders: &[i32]) -> Self {
-        let partitions = leaders.iter().zip(0..).map(|(leader, index)| {
-            let info = PartitionInfo {
-                leader: BrokerId::known(*leader),
-                epoch: Some(5),
-                replicas: vec![],
-                isr: vec![],
-                offline: vec![],
-            };
-            (index, info)
-        });
+        let partitions = leaders
+            .iter()
+            .zip(0..)
+            .map(|(leader, index)| (index, PartitionInfo::new(BrokerId::known(*leader), Some(5))));
         let info = TopicInfo {
             id: id_of(name),
             error: ErrorCode::None,

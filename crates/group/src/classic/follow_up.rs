@@ -87,8 +87,7 @@ mod tests {
     use crate::assignor::{BuiltIn, encode_assignment};
 
     fn cluster(partitions: i32) -> Cluster {
-        let info =
-            PartitionInfo { leader: None, epoch: None, replicas: vec![], isr: vec![], offline: vec![] };
+        let info = PartitionInfo::new(None, None);
         let partitions = (0..partitions).map(|index| (index, info.clone())).collect();
         let topic = TopicInfo { id: Uuid::ZERO, error: ErrorCode::None, internal: false, partitions };
         Cluster { topics: [("t".into(), topic)].into(), ..Cluster::default() }

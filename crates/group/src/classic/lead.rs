@@ -244,9 +244,10 @@ mod tests {
             (BrokerId(*id), Broker { host: "h".into(), port: 1, rack })
         };
         let partition = |(index, at): (usize, &i32)| {
-            let replicas = vec![BrokerId(*at)];
-            let isr = replicas.clone();
-            (index as i32, PartitionInfo { leader: None, epoch: None, replicas, isr, offline: vec![] })
+            let mut info = PartitionInfo::new(None, None);
+            info.replicas = vec![BrokerId(*at)];
+            info.isr = info.replicas.clone();
+            (index as i32, info)
         };
         let partitions = replicas.iter().enumerate().map(partition).collect();
         let topic = TopicInfo { id: Uuid::ZERO, error: ErrorCode::None, internal: false, partitions };

@@ -151,8 +151,7 @@ fn topics(names: &[&str]) -> BTreeSet<Topic> {
 }
 
 fn cluster(topics: &[(&str, i32)]) -> Cluster {
-    let partition =
-        PartitionInfo { leader: None, epoch: None, replicas: vec![], isr: vec![], offline: vec![] };
+    let partition = PartitionInfo::new(None, None);
     let info = |count: i32| TopicInfo {
         id: Uuid::ZERO,
         error: if count > 0 { ErrorCode::None } else { ErrorCode::UnknownTopicOrPartition },

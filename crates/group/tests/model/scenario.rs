@@ -133,13 +133,7 @@ impl Scenario {
     }
 
     pub fn with_partitions(mut self, partitions: i32) -> Self {
-        let info = PartitionInfo {
-            leader: Some(BrokerId(1)),
-            epoch: None,
-            replicas: vec![],
-            isr: vec![],
-            offline: vec![],
-        };
+        let info = PartitionInfo::new(Some(BrokerId(1)), None);
         let info = TopicInfo {
             id: TOPIC_ID,
             error: ErrorCode::None,

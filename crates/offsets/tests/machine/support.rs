@@ -55,13 +55,7 @@ pub(crate) fn config(now: Instant) -> Config {
 /// Two brokers; `orders` with four partitions, even ones led by broker 1, odd ones by broker 2, all in epoch 5.
 pub(crate) fn cluster() -> Cluster {
     let broker = |host: &str| Broker { host: host.into(), port: 9092, rack: None };
-    let partition = |index: i32| PartitionInfo {
-        leader: Some(BrokerId(1 + index % 2)),
-        epoch: Some(5),
-        replicas: vec![],
-        isr: vec![],
-        offline: vec![],
-    };
+    let partition = |index: i32| PartitionInfo::new(Some(BrokerId(1 + index % 2)), Some(5));
     let info = TopicInfo {
         id: Uuid([7; 16]),
         error: ErrorCode::None,

@@ -144,7 +144,7 @@ const SECOND: Duration = Duration::from_secs(1);
 #[test]
 fn a_dropped_request_silences_its_connection_and_no_other() {
     let mut net = Net::new(Config::default());
-    let rule = net.model.arm(Rule::on(ApiKey::ApiVersions, Harm::Drop).nth(2));
+    let rule = net.model.arm(Rule::on(crate::ApiKey::ApiVersions, Harm::Drop).nth(2));
     let (a, b) = (net.connect(1), net.connect(1));
     let first = net.hello(a);
     net.hello(a);
@@ -185,7 +185,7 @@ fn a_held_answer_was_made_before_its_release_and_a_held_request_is_answered_afte
         let a = net.connect(1);
         net.hello(a);
         assert_eq!((net.outs(), net.model.held(rule)), (vec![], 1));
-        net.model.limit_versions(1, &[(ApiKey::Fetch, 4, 12)]);
+        net.model.limit_versions(1, &[(crate::ApiKey::Fetch, 4, 12)]);
         net.model.release(net.now, rule);
         let answer: kafka_protocol::messages::ApiVersionsResponse = net.response(ApiKey::ApiVersions, 0);
         let fetch = answer.api_keys.iter().find(|api| api.api_key == 1).unwrap();
@@ -239,7 +239,7 @@ fn reset_and_lost_answers_close_the_connection() {
 #[test]
 fn a_request_that_fails_never_reaches_its_handler() {
     let mut net = Net::new(Config::default());
-    net.model.arm(Rule::on(ApiKey::OffsetCommit, Harm::Fail(16)).topic("orders").group("g"));
+    net.model.arm(Rule::on(crate::ApiKey::OffsetCommit, Harm::Fail(16)).topic("orders").group("g"));
     let partition = OffsetCommitRequestPartition::default().with_partition_index(3);
     let topic = OffsetCommitRequestTopic::default()
         .with_name(TopicName(StrBytes::from_static_str("orders")))
@@ -259,7 +259,7 @@ fn a_request_that_fails_never_reaches_its_handler() {
 fn conditions_narrow_a_rule() {
     let mut net = Net::new(Config { brokers: 2, ..Config::default() });
     let (from, until) = (net.now + SECOND, net.now + 2 * SECOND);
-    let rule = Rule::on(ApiKey::Heartbeat, Harm::Fail(27)).broker(2).client("app-").group("g");
+    let rule = Rule::on(crate::ApiKey::Heartbeat, Harm::Fail(27)).broker(2).client("app-").group("g");
     let rule = net.model.arm(rule.between(from, until).times(2));
     let beat = |group: &'static str| {
         RequestKind::Heartbeat(
@@ -393,7 +393,7 @@ fn wrong_but_legal_fetches() {
 fn corrupt_records_are_of_the_rules_topic_and_under_its_checksum() {
     for seed in 0..50 {
         let mut net = Net::new(Config { seed, ..Config::default() });
-        net.model.arm(Rule::on(ApiKey::Fetch, Harm::Corrupt(Corrupt::Records)).topic("b"));
+        net.model.arm(Rule::on(crate::ApiKey::Fetch, Harm::Corrupt(Corrupt::Records)).topic("b"));
         let a = net.connect(1);
         net.answer(a, 12, &fetch(&["a", "b"]), fetched(&["a", "b"]));
         let said: FetchResponse = net.response(ApiKey::Fetch, 12);
@@ -408,7 +408,7 @@ fn corrupt_records_are_of_the_rules_topic_and_under_its_checksum() {
 #[test]
 fn a_fetch_within_a_session_is_struck_when_its_answer_carries_the_topic() {
     let mut net = Net::new(Config::default());
-    let rule = net.model.arm(Rule::on(ApiKey::Fetch, Harm::Fail(6)).topic("b"));
+    let rule = net.model.arm(Rule::on(crate::ApiKey::Fetch, Harm::Fail(6)).topic("b"));
     let a = net.connect(1);
     net.answer(a, 12, &fetch(&[]), fetched(&["a"]));
     net.frames();
@@ -503,7 +503,7 @@ fn an_older_broker_speaks_less() {
         |key: ApiKey| said.api_keys.iter().find(|api| api.api_key == key as i16).map(|api| api.max_version);
     assert_eq!(highest(ApiKey::Fetch), Some(12));
     assert_eq!(highest(ApiKey::ConsumerGroupHeartbeat), None);
-    net.model.arm(Rule::on(ApiKey::Fetch, Harm::Fail(6)));
+    net.model.arm(Rule::on(crate::ApiKey::Fetch, Harm::Fail(6)));
     let asked = net.ask(new, "test", 13, &RequestKind::Fetch(FetchRequest::default()));
     assert_eq!(net.outs(), [Out::Answer(asked)]);
     net.ask(old, "test", 13, &RequestKind::Fetch(FetchRequest::default()));

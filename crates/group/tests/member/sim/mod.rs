@@ -234,12 +234,7 @@ impl Sim {
             id: topic_id(topic),
             error: ErrorCode::None,
             internal: false,
-            partitions: (0..count)
-                .map(|p| {
-                    let leader = Some(BrokerId(1));
-                    (p, PartitionInfo { leader, epoch: None, replicas: vec![], isr: vec![], offline: vec![] })
-                })
-                .collect(),
+            partitions: (0..count).map(|p| (p, PartitionInfo::new(Some(BrokerId(1)), None))).collect(),
         };
         Cluster {
             topics: self.topics.iter().map(|(t, n)| (t.clone(), info(t, *n))).collect(),
