@@ -132,21 +132,21 @@ impl RecordBatch {
     /// unpacks to more than the decompressor's limit; `MissingCodec` if this program was built without its codec. It tells the offsets: the consumer has gone on behind them, and a
     /// commit would pass over them. Seek to [`first_offset`](Self::first_offset) to stay.
     pub fn open(&self, decompressor: &mut Decompressor) -> Result<PartitionRecords> {
-        let run = self.run(decompressor).map_err(|error| self.unreadable(&error))?;
+        let slice = self.slice(decompressor).map_err(|error| self.unreadable(&error))?;
         if let Some(ledger) = &self.ledger {
-            ledger.skip_holes(self.from, run.iter().map(|record| record.offset()), self.end().offset);
+            ledger.skip_holes(self.from, slice.iter().map(|record| record.offset()), self.end().offset);
         }
         Ok(PartitionRecords {
             partition: self.partition.clone(),
             token: self.token,
             leader_epoch: self.leader_epoch(),
-            run,
+            slice,
             next: self.next,
             ledger: self.ledger.clone(),
         })
     }
 
-    fn run(&self, decompressor: &mut Decompressor) -> Result<wire::RecordSlice, RecordError> {
+    fn slice(&self, decompressor: &mut Decompressor) -> Result<wire::RecordSlice, RecordError> {
         let opened;
         let (payload, mut at) = match &self.contents {
             Contents::Packed(batch) => {
@@ -159,7 +159,7 @@ impl RecordBatch {
             Contents::Begun { payload, at, .. } => (payload, *at),
         };
         match payload.take(&mut at, usize::MAX) {
-            (run, None) => Ok(run),
+            (slice, None) => Ok(slice),
             (_, Some(error)) => Err(error),
         }
     }

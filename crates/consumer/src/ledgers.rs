@@ -88,7 +88,7 @@ impl Ledgers {
         let Some(first) = part.iter().next().map(|record| record.offset()) else { return };
         let ledger = self.of(&part.partition, part.token, first, |ledger| ledger.handed() <= first);
         // What follows without a record may be of a later leader epoch: a commit in between is of the records' own.
-        let end = Position { offset: part.run.next_offset(), epoch: part.leader_epoch };
+        let end = Position { offset: part.slice.next_offset(), epoch: part.leader_epoch };
         ledger.hand_out(part.iter().map(|record| record.offset()), end);
         ledger.pass(end.offset, part.next);
         part.ledger = Some(ledger);

@@ -1,6 +1,6 @@
 //! Records as the application reads them: views into what the broker sent.
 
-use std::{iter::FusedIterator, sync::Arc};
+use std::{fmt, iter::FusedIterator, slice, sync::Arc};
 
 use bytes::Bytes;
 use offtake_machine::{Position, Token, TopicPartition};
@@ -52,7 +52,7 @@ impl Records {
     }
 
     /// The runs of consecutive records that they came in. A partition may have several, in offset order.
-    pub fn partitions(&self) -> std::slice::Iter<'_, PartitionRecords> {
+    pub fn partitions(&self) -> slice::Iter<'_, PartitionRecords> {
         self.parts.iter()
     }
 }
@@ -82,7 +82,7 @@ pub struct PartitionRecords {
     pub(crate) partition: TopicPartition,
     pub(crate) token: Token,
     pub(crate) leader_epoch: Option<i32>,
-    pub(crate) run: wire::RecordSlice,
+    pub(crate) slice: wire::RecordSlice,
     /// Where reading goes on after them: past compacted and control records too.
     pub(crate) next: Position,
     /// Where it is kept account of which of them are finished, if that is done one by one.
@@ -112,12 +112,12 @@ impl PartitionRecords {
 
     /// How many records.
     pub fn len(&self) -> usize {
-        self.run.len()
+        self.slice.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.run.is_empty()
+        self.slice.is_empty()
     }
 
     /// Says that all of them are finished; see [`Record::finish`].
@@ -128,7 +128,7 @@ impl PartitionRecords {
 
     /// The records, in offset order.
     pub fn iter(&self) -> PartitionIter<'_> {
-        PartitionIter { of: self, records: self.run.iter() }
+        PartitionIter { of: self, rows: self.slice.rows().iter() }
     }
 }
 
@@ -156,13 +156,18 @@ impl IntoIterator for PartitionRecords {
 const SMALL: usize = 4096;
 
 /// A record: a view into its batch. Nothing is copied until [`detach`](Self::detach).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Record<'a> {
     of: &'a PartitionRecords,
-    record: wire::Record<'a>,
+    row: &'a wire::Row,
 }
 
 impl<'a> Record<'a> {
+    #[inline]
+    fn view(&self) -> wire::Record<'a> {
+        self.of.slice.record(self.row)
+    }
+
     /// The topic's name.
     pub fn topic(&self) -> &'a str {
         self.of.topic()
@@ -181,36 +186,36 @@ impl<'a> Record<'a> {
     /// The record's offset.
     #[inline]
     pub fn offset(&self) -> i64 {
-        self.record.offset()
+        self.view().offset()
     }
 
     /// Milliseconds since 1970, as [`timestamp_type`](Self::timestamp_type) says; -1 where there is none.
     #[inline]
     pub fn timestamp(&self) -> i64 {
-        self.record.timestamp()
+        self.view().timestamp()
     }
 
     /// Who gave the timestamp.
     pub fn timestamp_type(&self) -> TimestampType {
-        self.record.timestamp_type()
+        self.view().timestamp_type()
     }
 
     /// The key; `None` where it is null, which differs from empty.
     #[inline]
     pub fn key(&self) -> Option<&'a [u8]> {
-        self.record.key()
+        self.view().key()
     }
 
     /// The value; `None` where it is null: a tombstone in a compacted topic.
     #[inline]
     pub fn value(&self) -> Option<&'a [u8]> {
-        self.record.value()
+        self.view().value()
     }
 
     /// The headers, in order, duplicates kept; read when asked for.
     #[inline]
     pub fn headers(&self) -> Headers<'a> {
-        self.record.headers()
+        self.view().headers()
     }
 
     /// The leader epoch under which it was written, where the format has it.
@@ -221,15 +226,15 @@ impl<'a> Record<'a> {
     /// The record on its own. Up to 4 KiB are copied, so that a small record that is kept keeps nothing else in memory;
     /// a larger one shares the memory that it came in.
     pub fn detach(&self) -> OwnedRecord {
-        let record = if self.record.size() <= SMALL { self.record.copy() } else { self.record.detach() };
-        self.owning(record)
+        let view = self.view();
+        self.owning(if view.size() <= SMALL { view.copy() } else { view.detach() })
     }
 
     /// The record on its own, sharing the memory that it came in, however small it is: for records that are soon done with.
     /// Its batch stays in memory as long as it does, and with a batch that was not packed all that one answer brought
     /// (`fetch.max.bytes`).
     pub fn detach_shared(&self) -> OwnedRecord {
-        self.owning(self.record.detach())
+        self.owning(self.view().detach())
     }
 
     fn owning(&self, record: wire::OwnedRecord) -> OwnedRecord {
@@ -264,6 +269,12 @@ impl<'a> Record<'a> {
 
     pub(crate) fn token(&self) -> Token {
         self.of.token
+    }
+}
+
+impl fmt::Debug for Record<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record").field("partition", &self.of.partition).field("record", &self.view()).finish()
     }
 }
 
@@ -391,7 +402,7 @@ impl Delivered for PartitionRecords {
 #[derive(Clone, Debug)]
 pub struct PartitionIter<'a> {
     of: &'a PartitionRecords,
-    records: wire::RecordSliceIter<'a>,
+    rows: slice::Iter<'a, wire::Row>,
 }
 
 impl<'a> Iterator for PartitionIter<'a> {
@@ -399,12 +410,24 @@ impl<'a> Iterator for PartitionIter<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Record<'a>> {
-        let record = self.records.next()?;
-        Some(Record { of: self.of, record })
+        let row = self.rows.next()?;
+        Some(Record { of: self.of, row })
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.records.size_hint()
+        self.rows.size_hint()
+    }
+
+    #[inline]
+    fn nth(&mut self, n: usize) -> Option<Record<'a>> {
+        let row = self.rows.nth(n)?;
+        Some(Record { of: self.of, row })
+    }
+
+    #[inline]
+    fn fold<B, F: FnMut(B, Record<'a>) -> B>(self, init: B, mut each: F) -> B {
+        let of = self.of;
+        self.rows.fold(init, |so_far, row| each(so_far, Record { of, row }))
     }
 }
 
@@ -414,7 +437,7 @@ impl FusedIterator for PartitionIter<'_> {}
 /// The records of one [`Records`].
 #[derive(Clone, Debug)]
 pub struct Iter<'a> {
-    parts: std::slice::Iter<'a, PartitionRecords>,
+    parts: slice::Iter<'a, PartitionRecords>,
     current: Option<PartitionIter<'a>>,
     left: usize,
 }
@@ -435,6 +458,12 @@ impl<'a> Iterator for Iter<'a> {
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         (self.left, Some(self.left))
+    }
+
+    #[inline]
+    fn fold<B, F: FnMut(B, Record<'a>) -> B>(self, init: B, mut each: F) -> B {
+        let begun = self.current.into_iter().flatten().fold(init, &mut each);
+        self.parts.fold(begun, |so_far, part| part.iter().fold(so_far, &mut each))
     }
 }
 

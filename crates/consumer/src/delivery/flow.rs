@@ -229,21 +229,21 @@ impl Flow {
                 }
                 continue;
             };
-            let (run, failed) = batch.payload.take(&mut batch.at, most);
-            let next = Position { offset: run.next_offset(), epoch: batch.leader_epoch };
+            let (slice, failed) = batch.payload.take(&mut batch.at, most);
+            let next = Position { offset: slice.next_offset(), epoch: batch.leader_epoch };
             let leader_epoch = batch.leader_epoch;
             if failed.is_some() || batch.payload.count_from(batch.at) == 0 {
                 open.batch = None;
                 open.failed = failed;
             }
-            if run.is_empty() {
+            if slice.is_empty() {
                 continue;
             }
             return Ok(Next::Part(PartitionRecords {
                 partition: partition.clone(),
                 token: self.token,
                 leader_epoch,
-                run,
+                slice,
                 next: self.hands_out(next, partition, opening),
                 ledger: None,
             }));

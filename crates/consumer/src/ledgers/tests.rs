@@ -214,10 +214,10 @@ fn unopened(token: Token, offsets: &[i64], next: i64) -> RecordBatch {
 fn part(token: Token, offsets: &[i64], next: i64) -> PartitionRecords {
     let payload = batch(offsets).open(&mut Decompressor::default()).unwrap();
     let mut at = payload.records().at();
-    let (run, failed) = payload.take(&mut at, 1000);
-    assert!(failed.is_none() && run.len() == offsets.len());
+    let (slice, failed) = payload.take(&mut at, 1000);
+    assert!(failed.is_none() && slice.len() == offsets.len());
     let next = Position { offset: next, epoch: Some(3) };
-    PartitionRecords { partition: orders(), token, leader_epoch: Some(3), run, next, ledger: None }
+    PartitionRecords { partition: orders(), token, leader_epoch: Some(3), slice, next, ledger: None }
 }
 
 fn spot(token: Token, next: i64) -> Spot {

@@ -24,9 +24,9 @@ fn batch() -> Batch {
 fn part(next: i64) -> PartitionRecords {
     let payload = batch().open(&mut Decompressor::default()).unwrap();
     let mut at = payload.records().at();
-    let (run, _) = payload.take(&mut at, 1000);
+    let (slice, _) = payload.take(&mut at, 1000);
     let next = Position { offset: next, epoch: Some(7) };
-    PartitionRecords { partition: payments(), token: TOKEN, leader_epoch: Some(6), run, next, ledger: None }
+    PartitionRecords { partition: payments(), token: TOKEN, leader_epoch: Some(6), slice, next, ledger: None }
 }
 
 #[test]

@@ -2,15 +2,18 @@
 //!
 //! [`Payload`] holds the decompressed records of a batch, and what they inherit from the batch. It owns its bytes and is cheap
 //! to clone. [`Records`] iterates over it and checks each record; [`PayloadPosition`] says how far, so that a batch can be
-//! handed out in parts. [`Payload::take`] checks records once and returns a [`RecordSlice`], which is read without a `Result`.
+//! handed out in parts. [`Payload::take`] checks records once, notes in a [`Row`] where the parts of each stand, and returns a
+//! [`RecordSlice`], which is read without a `Result` and without decoding anything again.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::batch::{RecordBatch, TimestampType};
 use super::compression::{Compression, Decompressor, Lz4Checksum};
 use super::error::{RecordError, RecordFault};
-use super::record::{Headers, Record, field};
-use super::varint::{take, take_slice, varint, varlong};
+use super::record::{Field, Headers, Record, Row, field_len};
+use super::varint::{Word, take, take_slice, varint, varlong};
 
 /// The decompressed records of one batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,17 +69,17 @@ impl Payload {
     /// Takes up to `most` records and moves `at` behind them. The error, if any, belongs to the record after the slice, and comes
     /// again at the next call.
     pub fn take(&self, at: &mut PayloadPosition, most: usize) -> (RecordSlice, Option<RecordError>) {
-        let from = *at;
-        let mut records = self.records_from(from);
-        let mut error = records.check(most).err();
-        // The bytes behind the last record are looked at with it, lest a run that ends there hide them.
+        let mut records = self.records_from(*at);
+        let most = most.min(records.left as usize);
+        // A false count reserves no more than there are bytes for.
+        let mut rows = Vec::with_capacity(most.min(records.rest.len() / SMALLEST_RECORD));
+        let mut error = records.check_into(&mut rows, most).err();
+        // The bytes behind the last record are looked at with it, lest a slice that ends there hide them.
         if error.is_none() && records.left == 0 {
             error = records.next().and_then(Result::err);
         }
         *at = records.at();
-        let run =
-            RecordSlice { payload: self.clone(), from, count: at.index.saturating_sub(from.index), to: *at };
-        (run, error)
+        (RecordSlice { payload: self.clone(), rows: Arc::new(rows), to: *at }, error)
     }
 
     /// The offset the batch begins with.
@@ -124,21 +127,24 @@ impl Payload {
     }
 
     #[inline(always)]
-    fn offset(&self, delta: i32) -> i64 {
+    pub(super) fn offset(&self, delta: i32) -> i64 {
         // Cannot wrap: every delta is within -1..=last_offset_delta, which was added when the batch was checked.
         self.base_offset.wrapping_add(i64::from(delta))
     }
 
     /// Timestamps wrap, as they do for every Kafka client.
-    #[inline(always)]
-    fn timestamp(&self, delta: i64) -> i64 {
+    #[inline]
+    pub(super) fn timestamp(&self, delta: impl FnOnce() -> i64) -> i64 {
         match self.timestamp_type {
-            TimestampType::CreateTime => self.base_timestamp.wrapping_add(delta),
+            TimestampType::CreateTime => self.base_timestamp.wrapping_add(delta()),
             TimestampType::LogAppendTime => self.max_timestamp,
             TimestampType::NoTimestampType => -1,
         }
     }
 }
+
+/// Bytes of a record with neither key nor value nor headers, its length included.
+const SMALLEST_RECORD: usize = 7;
 
 /// A position between two records of a payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -193,10 +199,14 @@ impl<'a> Records<'a> {
 
     /// Skips the records before `offset`, so that none of them is handed out.
     pub fn skip_to(&mut self, offset: i64) -> Result<(), RecordError> {
+        // No record lies before the batch.
+        if offset <= self.payload.base_offset {
+            return Ok(());
+        }
         loop {
             let before = self.clone();
             match self.next() {
-                Some(Ok(record)) if record.offset < offset => {}
+                Some(Ok(record)) if record.offset() < offset => {}
                 Some(Ok(_)) => {
                     *self = before;
                     return Ok(());
@@ -208,13 +218,17 @@ impl<'a> Records<'a> {
     }
 
     /// Checks up to `most` records, and moves behind them.
-    fn check(&mut self, most: usize) -> Result<(), RecordError> {
+    fn check_into(&mut self, rows: &mut Vec<Row>, most: usize) -> Result<(), RecordError> {
         // In locals, which stay in registers.
         let (mut rest, mut previous, mut left) = (self.rest, self.previous, self.left);
         let mut fault = None;
-        for _ in 0..most.min(left as usize) {
-            match decode(self.payload, rest, previous) {
-                Ok((_, delta, behind)) => (rest, previous, left) = (behind, delta, left - 1),
+        for _ in 0..most {
+            let short = check_short(self.payload, rest, previous);
+            match short.map_or_else(|| check(self.payload, rest, previous), Ok) {
+                Ok((row, behind)) => {
+                    (rest, previous, left) = (behind, row.delta, left.saturating_sub(1));
+                    rows.push(row);
+                }
                 Err(found) => {
                     fault = Some(found);
                     break;
@@ -241,35 +255,75 @@ impl<'a> Records<'a> {
     }
 }
 
-/// The record at the front, its offset delta, and what lies behind it.
+/// As [`check`], for a record like most, which has lengths of at most three bytes; `None` for any other, and for one with a
+/// fault. What stands before the key, and the length of the value, are read in one go each.
 #[inline(always)]
-fn decode<'a>(
-    payload: &'a Payload,
-    mut rest: &'a [u8],
-    previous: i32,
-) -> Result<(Record<'a>, i32, &'a [u8]), RecordFault> {
+fn check_short<'a>(payload: &Payload, rest: &'a [u8], previous: i32) -> Option<(Row, &'a [u8])> {
+    let record = payload.bytes.len().wrapping_sub(rest.len());
+    let mut lead = Word::front(rest)?;
+    let length = lead.varint()?;
+    let end = lead.read.checked_add(usize::try_from(length).ok()?)?;
+    lead.skip(); // attributes
+    let _timestamp = lead.varint()?;
+    let delta = lead.varint()?;
+    let key = lead.varint()?;
+    let key_at = lead.whole()?;
+    let key_end = key_at.checked_add(usize::try_from(key).unwrap_or(0))?;
+    let mut middle = Word::front(rest.get(key_end..)?)?;
+    let value = middle.varint()?;
+    let value_at = key_end.checked_add(middle.read)?;
+    let value_end = value_at.checked_add(usize::try_from(value).unwrap_or(0))?;
+    let (body, behind) = rest.split_at_checked(end)?;
+    let mut headers = body.get(value_end..)?;
+    let is_whole = match headers {
+        [0] => true,
+        _ => varint(&mut headers).is_some_and(|count| Headers::are_whole(count, headers)),
+    };
+    let is_sound = is_whole && key >= -1 && value >= -1 && delta > previous && delta <= payload.last_offset_delta;
+    let at = |within: usize| record.wrapping_add(within) as u32;
+    let key = Field { at: at(key_at), len: key };
+    let value = Field { at: at(value_at), len: value };
+    is_sound.then_some((Row { delta, record: at(0), key, value }, behind))
+}
+
+/// Checks the record at the front: where its parts stand, and what lies behind it.
+#[inline(always)]
+fn check<'a>(payload: &Payload, rest: &'a [u8], previous: i32) -> Result<(Row, &'a [u8]), RecordFault> {
+    let total = payload.bytes.len();
+    // A position in the payload, by what follows it. It fits: see `Decompressor::MAX_LIMIT`.
+    let at = |following: usize| total.wrapping_sub(following) as u32;
+    let record = at(rest.len());
+    let mut rest = rest;
     let body = varint(&mut rest).and_then(|length| take_slice(&mut rest, usize::try_from(length).ok()?));
     let body = &mut body.ok_or(RecordFault::RecordLength)?;
+    let behind = rest.len();
     let lead = (|| {
         let _attributes = take::<1>(body)?;
-        Some((varlong(body)?, varint(body)?))
+        let _timestamp = varlong(body)?;
+        varint(body)
     })();
-    let (timestamp, delta) = lead.ok_or(RecordFault::RecordLength)?;
-    let key = field(body).ok_or(RecordFault::FieldLength)?;
-    let value = field(body).ok_or(RecordFault::FieldLength)?;
+    let delta = lead.ok_or(RecordFault::RecordLength)?;
+    let mut field = || {
+        let len = field_len(body)?;
+        let field = Field { at: at(behind + body.len()), len };
+        take_slice(body, usize::try_from(len).unwrap_or(0))?;
+        Some(field)
+    };
+    let key = field().ok_or(RecordFault::FieldLength)?;
+    let value = field().ok_or(RecordFault::FieldLength)?;
     let header_count = varint(body).ok_or(RecordFault::RecordLength)?;
-    let headers = Headers::check(header_count, body).ok_or(if header_count == 0 {
-        RecordFault::RecordLength // bytes behind a record without headers
-    } else {
-        RecordFault::Headers
-    })?;
-
+    if !Headers::are_whole(header_count, body) {
+        return Err(if header_count == 0 {
+            RecordFault::RecordLength // bytes behind a record without headers
+        } else {
+            RecordFault::Headers
+        });
+    }
     let last = payload.last_offset_delta;
     if delta <= previous || delta > last {
         return Err(RecordFault::NonMonotonic { delta, previous, last });
     }
-    let (offset, timestamp) = (payload.offset(delta), payload.timestamp(timestamp));
-    Ok((Record { payload, offset, timestamp, key, value, headers }, delta, rest))
+    Ok((Row { delta, record, key, value }, rest))
 }
 
 impl<'a> Iterator for Records<'a> {
@@ -281,11 +335,11 @@ impl<'a> Iterator for Records<'a> {
             let extra = self.rest.len();
             return (extra > 0).then(|| Err(self.fail(RecordFault::BytesLeft(extra))));
         }
-        match decode(self.payload, self.rest, self.previous) {
-            Ok((record, delta, behind)) => {
-                (self.rest, self.previous) = (behind, delta);
+        match check(self.payload, self.rest, self.previous) {
+            Ok((row, behind)) => {
+                (self.rest, self.previous) = (behind, row.delta);
                 self.left -= 1;
-                Some(Ok(record))
+                Some(Ok(Record { payload: self.payload, row }))
             }
             Err(fault) => Some(Err(self.fail(fault))),
         }
@@ -294,24 +348,23 @@ impl<'a> Iterator for Records<'a> {
 
 impl std::iter::FusedIterator for Records<'_> {}
 
-/// Consecutive records of one batch that have been checked.
+/// Consecutive records of one batch that have been checked. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct RecordSlice {
     payload: Payload,
-    from: PayloadPosition,
+    rows: Arc<Vec<Row>>,
     to: PayloadPosition,
-    count: u32,
 }
 
 impl RecordSlice {
     /// How many records.
     pub fn len(&self) -> usize {
-        self.count as usize
+        self.rows.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.count == 0
+        self.rows.is_empty()
     }
 
     /// The next offset after the slice: the one after the batch if the slice reaches the last record.
@@ -324,11 +377,22 @@ impl RecordSlice {
         &self.payload
     }
 
+    /// Where the parts of each record stand: to hold a record in fewer bytes than a [`Record`] has.
+    #[inline]
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// The record of a row of this slice. A row of another yields bytes that are not a record's, but no others than the batch's.
+    #[inline]
+    pub fn record(&self, row: &Row) -> Record<'_> {
+        Record { payload: &self.payload, row: *row }
+    }
+
     /// The records.
     #[inline]
     pub fn iter(&self) -> RecordSliceIter<'_> {
-        let rest = self.payload.bytes.get(self.from.byte..).unwrap_or_default();
-        RecordSliceIter { payload: &self.payload, rest, left: self.count }
+        RecordSliceIter { slice: self, rows: self.rows.iter() }
     }
 }
 
@@ -344,9 +408,8 @@ impl<'a> IntoIterator for &'a RecordSlice {
 /// Iterates over a [`RecordSlice`], whose bytes were checked before, so that nothing can fail.
 #[derive(Debug, Clone)]
 pub struct RecordSliceIter<'a> {
-    payload: &'a Payload,
-    rest: &'a [u8],
-    left: u32,
+    slice: &'a RecordSlice,
+    rows: std::slice::Iter<'a, Row>,
 }
 
 impl<'a> Iterator for RecordSliceIter<'a> {
@@ -354,19 +417,11 @@ impl<'a> Iterator for RecordSliceIter<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Record<'a>> {
-        self.left = self.left.checked_sub(1)?;
-        let length = varint(&mut self.rest)?;
-        let body = &mut take_slice(&mut self.rest, usize::try_from(length).ok()?)?;
-        let _attributes = take::<1>(body)?;
-        let timestamp = self.payload.timestamp(varlong(body)?);
-        let offset = self.payload.offset(varint(body)?);
-        let (key, value) = (field(body)?, field(body)?);
-        let headers = Headers::checked(varint(body)?, body);
-        Some(Record { payload: self.payload, offset, timestamp, key, value, headers })
+        self.rows.next().map(|row| self.slice.record(row))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left as usize, Some(self.left as usize))
+        self.rows.size_hint()
     }
 }
 

@@ -33,5 +33,5 @@ pub use cursor::{Payload, PayloadPosition, RecordSlice, RecordSliceIter, Records
 pub use error::{RecordError, RecordFault};
 pub use legacy::LegacyBatch;
 pub use legacy_builder::{LegacyMessage, legacy_set, legacy_wrapper};
-pub use record::{Header, Headers, OwnedRecord, Record};
+pub use record::{Header, Headers, OwnedRecord, Record, Row};
 pub use set::{AnyBatchHeader, Batch, Batches};

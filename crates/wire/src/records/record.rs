@@ -4,28 +4,49 @@ use bytes::Bytes;
 
 use super::batch::TimestampType;
 use super::cursor::Payload;
-use super::varint::{take_slice, varint};
+use super::varint::{take, take_slice, varint, varlong};
+
+/// Where the parts of one record stand in the bytes of its [`Payload`], noted when it was checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// The record's offset less the batch's first.
+    pub(super) delta: i32,
+    /// The record, from its length on.
+    pub(super) record: u32,
+    pub(super) key: Field,
+    pub(super) value: Field,
+}
+
+/// A key or a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Field {
+    pub(super) at: u32,
+    /// Negative if it is null.
+    pub(super) len: i32,
+}
 
 /// A record, as a view into the payload it was read from. Nothing is copied; headers are decoded when looked at.
 #[derive(Clone, Copy)]
 pub struct Record<'a> {
     pub(super) payload: &'a Payload,
-    pub(super) offset: i64,
-    pub(super) timestamp: i64,
-    pub(super) key: Option<&'a [u8]>,
-    pub(super) value: Option<&'a [u8]>,
-    pub(super) headers: Headers<'a>,
+    pub(super) row: Row,
 }
 
 impl<'a> Record<'a> {
     /// Where in the partition the record stands.
+    #[inline]
     pub fn offset(&self) -> i64 {
-        self.offset
+        self.payload.offset(self.row.delta)
     }
 
     /// Milliseconds since the epoch, as [`timestamp_type`](Self::timestamp_type) means them; -1 if there are none.
     pub fn timestamp(&self) -> i64 {
-        self.timestamp
+        self.payload.timestamp(|| {
+            let mut lead = self.payload.as_bytes().get(self.row.record as usize..).unwrap_or_default();
+            let _length = varint(&mut lead);
+            let _attributes = take::<1>(&mut lead);
+            varlong(&mut lead).unwrap_or(0)
+        })
     }
 
     /// Who gave the timestamp.
@@ -34,18 +55,33 @@ impl<'a> Record<'a> {
     }
 
     /// The key; an empty one is not the same as none.
+    #[inline]
     pub fn key(&self) -> Option<&'a [u8]> {
-        self.key
+        self.field(self.row.key)
     }
 
     /// The value; none is a tombstone, an empty one is not.
+    #[inline]
     pub fn value(&self) -> Option<&'a [u8]> {
-        self.value
+        self.field(self.row.value)
     }
 
     /// The headers in the order they were written, duplicates kept.
+    #[inline]
     pub fn headers(&self) -> Headers<'a> {
-        self.headers
+        let Field { at, len } = self.row.value;
+        let value_end = (at as usize).saturating_add(usize::try_from(len).unwrap_or(0));
+        let mut rest = self.payload.as_bytes().get(value_end..).unwrap_or_default();
+        let count = varint(&mut rest).and_then(|count| u32::try_from(count).ok());
+        Headers { rest, left: count.unwrap_or(0) }
+    }
+
+    /// Their bytes, without their count.
+    fn header_bytes(&self) -> &'a [u8] {
+        let headers = self.headers();
+        let mut behind = headers;
+        behind.by_ref().for_each(drop);
+        headers.rest.get(..headers.rest.len().saturating_sub(behind.rest.len())).unwrap_or_default()
     }
 
     /// The batch it was read from.
@@ -58,31 +94,37 @@ impl<'a> Record<'a> {
     pub fn detach(&self) -> OwnedRecord {
         let bytes = self.payload.as_bytes();
         let shared = |part: &[u8]| bytes.slice_ref(part);
-        self.owning(self.key.map(shared), self.value.map(shared), shared(self.headers.rest))
+        self.owning(self.key().map(shared), self.value().map(shared), shared(self.header_bytes()))
     }
 
     /// A record that outlives its batch, in memory of its own.
     pub fn copy(&self) -> OwnedRecord {
-        let (key, value) = (self.key.unwrap_or_default(), self.value.unwrap_or_default());
-        let mut own = Bytes::from([key, value, self.headers.rest].concat());
+        let (key, value) = (self.key().unwrap_or_default(), self.value().unwrap_or_default());
+        let mut own = Bytes::from([key, value, self.header_bytes()].concat());
         let (key, value) = (own.split_to(key.len()), own.split_to(value.len()));
-        self.owning(self.key.map(|_| key), self.value.map(|_| value), own)
+        self.owning(self.key().map(|_| key), self.value().map(|_| value), own)
     }
 
     /// Bytes of key, value and headers.
     pub fn size(&self) -> usize {
         let of = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
-        of(self.key).saturating_add(of(self.value)).saturating_add(self.headers.rest.len())
+        of(self.key()).saturating_add(of(self.value())).saturating_add(self.header_bytes().len())
+    }
+
+    #[inline]
+    fn field(&self, Field { at, len }: Field) -> Option<&'a [u8]> {
+        let (at, len) = (at as usize, usize::try_from(len).ok()?);
+        Some(self.payload.as_bytes().get(at..at.saturating_add(len)).unwrap_or_default())
     }
 
     fn owning(&self, key: Option<Bytes>, value: Option<Bytes>, headers: Bytes) -> OwnedRecord {
         OwnedRecord {
-            offset: self.offset,
-            timestamp: self.timestamp,
+            offset: self.offset(),
+            timestamp: self.timestamp(),
             timestamp_type: self.timestamp_type(),
             key,
             value,
-            header_count: self.headers.left,
+            header_count: self.headers().left,
             headers,
         }
     }
@@ -91,11 +133,11 @@ impl<'a> Record<'a> {
 impl std::fmt::Debug for Record<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Record")
-            .field("offset", &self.offset)
-            .field("timestamp", &self.timestamp)
-            .field("key", &self.key)
-            .field("value", &self.value)
-            .field("headers", &self.headers)
+            .field("offset", &self.offset())
+            .field("timestamp", &self.timestamp())
+            .field("key", &self.key())
+            .field("value", &self.value())
+            .field("headers", &self.headers())
             .finish()
     }
 }
@@ -103,12 +145,12 @@ impl std::fmt::Debug for Record<'_> {
 /// Two records are equal if all that was written is; which batch they stand in does not matter.
 impl PartialEq for Record<'_> {
     fn eq(&self, other: &Self) -> bool {
-        self.offset == other.offset
-            && self.timestamp == other.timestamp
+        self.offset() == other.offset()
+            && self.timestamp() == other.timestamp()
             && self.timestamp_type() == other.timestamp_type()
-            && self.key == other.key
-            && self.value == other.value
-            && self.headers.eq(other.headers)
+            && self.key() == other.key()
+            && self.value() == other.value()
+            && self.headers().eq(other.headers())
     }
 }
 
@@ -175,34 +217,24 @@ impl<'a> Header<'a> {
 /// The headers of a record, decoded one by one. They were found whole when the record was read.
 #[derive(Clone, Copy, Default)]
 pub struct Headers<'a> {
+    /// From the next one on; what lies behind the last is not looked at.
     rest: &'a [u8],
     left: u32,
 }
 
 impl<'a> Headers<'a> {
-    /// `rest` is what follows the header count in a record. `None` if that is not exactly `count` headers, each with
-    /// a key.
+    /// Whether `rest`, which follows the header count in a record, is exactly `count` headers, each with a key.
     #[inline]
-    pub(super) fn check(count: i32, rest: &'a [u8]) -> Option<Self> {
-        if count == 0 && rest.is_empty() {
-            return Some(Self { rest, left: 0 });
+    pub(super) fn are_whole(count: i32, rest: &[u8]) -> bool {
+        if count == 0 {
+            return rest.is_empty();
         }
-        let left = u32::try_from(count).ok()?;
         // A header takes two bytes or more, so a count beyond that is false before anything is read.
-        if left as usize > rest.len() / 2 {
-            return None;
-        }
+        let Some(count) = usize::try_from(count).ok().filter(|count| *count <= rest.len() / 2) else {
+            return false;
+        };
         let mut walk = rest;
-        for _ in 0..left {
-            header(&mut walk)?;
-        }
-        walk.is_empty().then_some(Self { rest, left })
-    }
-
-    /// The same of what was checked before.
-    #[inline(always)]
-    pub(super) fn checked(count: i32, rest: &'a [u8]) -> Self {
-        Self { rest, left: u32::try_from(count).unwrap_or(0) }
+        (0..count).all(|_| header(&mut walk).is_some()) && walk.is_empty()
     }
 
     /// The first header with this key, if there is one.
@@ -211,6 +243,7 @@ impl<'a> Headers<'a> {
     }
 }
 
+#[inline]
 fn header<'a>(rest: &mut &'a [u8]) -> Option<Header<'a>> {
     let key = field(rest)??;
     let value = field(rest)?;
@@ -219,13 +252,17 @@ fn header<'a>(rest: &mut &'a [u8]) -> Option<Header<'a>> {
 
 /// A length and as many bytes; -1 stands for none.
 #[inline(always)]
-pub(super) fn field<'a>(rest: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
-    let length = varint(rest)?;
-    match usize::try_from(length) {
+fn field<'a>(rest: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
+    match usize::try_from(field_len(rest)?) {
         Ok(length) => take_slice(rest, length).map(Some),
-        Err(_) if length == -1 => Some(None),
-        Err(_) => None,
+        Err(_) => Some(None),
     }
+}
+
+/// The length of a key or a value; -1 stands for none, and nothing else is less than 0.
+#[inline(always)]
+pub(super) fn field_len(rest: &mut &[u8]) -> Option<i32> {
+    varint(rest).filter(|length| *length >= -1)
 }
 
 impl<'a> Iterator for Headers<'a> {

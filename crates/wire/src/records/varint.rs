@@ -65,6 +65,59 @@ pub(super) fn varlong(buf: &mut &[u8]) -> Option<i64> {
     Some((raw >> 1) as i64 ^ -((raw & 1) as i64))
 }
 
+/// The next eight bytes in a register, to read several short varints without looking at the end of the slice for each.
+pub(super) struct Word {
+    bytes: u64,
+    /// Bytes that were read.
+    pub(super) read: usize,
+}
+
+impl Word {
+    /// `None` if there are fewer.
+    #[inline(always)]
+    pub(super) fn front(buf: &[u8]) -> Option<Self> {
+        buf.first_chunk().map(|bytes| Self { bytes: u64::from_le_bytes(*bytes), read: 0 })
+    }
+
+    #[inline(always)]
+    fn take(&mut self, bytes: usize) {
+        self.bytes = self.bytes.checked_shr(8 * bytes as u32).unwrap_or(0);
+        self.read += bytes;
+    }
+
+    /// Skips a byte.
+    #[inline(always)]
+    pub(super) fn skip(&mut self) {
+        self.take(1);
+    }
+
+    /// A zigzag varint of at most three bytes; `None` if it is longer. What lies beyond the word reads as 0: see
+    /// [`whole`](Self::whole).
+    #[inline(always)]
+    pub(super) fn varint(&mut self) -> Option<i32> {
+        let word = self.bytes as u32;
+        let raw = if word & 0x80 == 0 {
+            self.take(1);
+            word & 0x7f
+        } else if word & 0x8000 == 0 {
+            self.take(2);
+            word & 0x7f | word >> 1 & 0x3f80
+        } else if word & 0x80_0000 == 0 {
+            self.take(3);
+            word & 0x7f | word >> 1 & 0x3f80 | word >> 2 & 0x1f_c000
+        } else {
+            return None;
+        };
+        Some((raw >> 1) as i32 ^ -((raw & 1) as i32))
+    }
+
+    /// How many bytes were read, if all were in the word.
+    #[inline(always)]
+    pub(super) fn whole(&self) -> Option<usize> {
+        (self.read <= size_of::<u64>()).then_some(self.read)
+    }
+}
+
 #[inline(never)]
 fn long(buf: &mut &[u8], most: u32) -> Option<u64> {
     let mut value = 0u64;
@@ -116,6 +169,26 @@ mod tests {
                 assert_eq!((varint(&mut buf), buf.len()), (Some(narrow), 0));
             }
         }
+    }
+
+    #[test]
+    fn short_varints_read_from_a_word_are_those_read_from_a_slice() {
+        for value in (0..22).flat_map(|shift| [1i32 << shift, (1 << shift) - 1, -(1 << shift), -1 - (1 << shift)]) {
+            let mut out = Vec::new();
+            put_varint(&mut out, value);
+            put_varint(&mut out, -7);
+            let length = out.len();
+            out.resize(8, 0xff);
+            let mut word = Word::front(&out).unwrap();
+            match length {
+                ..=4 => assert_eq!((word.varint(), word.varint(), word.whole()), (Some(value), Some(-7), Some(length))),
+                _ => assert_eq!(word.varint(), None),
+            }
+        }
+        assert!(Word::front(&[0; 7]).is_none());
+        let mut word = Word::front(&[0; 8]).unwrap();
+        (0..9).for_each(|_| word.skip());
+        assert_eq!(word.whole(), None, "beyond its end");
     }
 
     #[test]

@@ -164,15 +164,18 @@ impl Decompressor {
     /// The default limit of a decompressed batch: 64 MiB.
     pub const DEFAULT_LIMIT: usize = 64 << 20;
 
+    /// The largest limit: a record's length is 31 bits wide, and so is that of a batch that is not compressed.
+    pub const MAX_LIMIT: usize = i32::MAX as usize;
+
     /// With the default limit.
     pub fn new() -> Self {
         Self::with_limit(Self::DEFAULT_LIMIT)
     }
 
-    /// No batch may inflate to more than `limit` bytes.
+    /// No batch may inflate to more than `limit` bytes, nor to more than [`MAX_LIMIT`](Self::MAX_LIMIT).
     pub fn with_limit(limit: usize) -> Self {
         Self {
-            limit,
+            limit: limit.min(Self::MAX_LIMIT),
             buffers: Buffers::default(),
             gzip: gzip::Inflater::default(),
             snappy: snappy::Inflater::default(),
