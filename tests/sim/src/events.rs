@@ -162,6 +162,11 @@ pub(crate) enum What {
         who: Who,
     },
 
+    /// What an engine asked a broker, or was answered; only where the events are shown (`--events`).
+    Wire {
+        text: String,
+    },
+
     // ---- the application ------------------------------------------------------------------------------------------
     Started {
         who: Who,
@@ -355,7 +360,11 @@ pub(crate) struct Event {
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:>10.3} {:?}", self.at.as_secs_f64(), self.what)
+        let at = self.at.as_secs_f64();
+        match &self.what {
+            What::Wire { text } => write!(f, "{at:>10.3} Wire {text}"),
+            what => write!(f, "{at:>10.3} {what:?}"),
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! The arena: consumers against the cluster in a box, in virtual time, from a seed.
 //!
 //! ```text
-//! simulate --seed S            one run, with its events        simulate --count N [--from S] [--jobs J]    many
+//! simulate --seed S            one run                         simulate --count N [--from S] [--jobs J]    many
+//! simulate --seed S --events   and all that happened in it, with what engines and brokers said to one another
 //! simulate --count N --with WHAT   of them those with twins, subscriptions, hand, resets, addresses, …
 //! simulate --plan FILE         a saved plan (--plans: a folder) simulate --shrink S                         a small one
 //! simulate --json S            the plan of a seed, to be saved
@@ -25,6 +26,7 @@ mod random;
 mod run;
 mod shrink;
 mod swarm;
+mod wire;
 mod world;
 
 use std::process::ExitCode;
@@ -83,7 +85,7 @@ fn command(arguments: &[String]) -> Option<bool> {
 }
 
 fn one(plan: &Plan, events: bool) -> bool {
-    let outcome = run::guarded(plan);
+    let outcome = if events { run::traced(plan) } else { run::guarded(plan) };
     if events {
         println!("{plan:#?}");
         for event in &outcome.events {

@@ -42,22 +42,22 @@ impl Outcome {
     pub(crate) fn hash(&self) -> u64 {
         // The standard library's hasher has fixed keys when made like this: the same in every process.
         let mut hasher = DefaultHasher::new();
-        for event in &self.events {
+        for event in self.events.iter().filter(|event| !matches!(event.what, What::Wire { .. })) {
             event.to_string().hash(&mut hasher);
         }
         hasher.finish()
     }
 }
 
-/// Carries out a plan.
-pub(crate) fn run(plan: &Plan) -> Outcome {
+/// Carries out a plan. With `wire`, the events have what engines and brokers say to one another.
+fn run(plan: &Plan, wire: bool) -> Outcome {
     let plan = Arc::new(plan.clone());
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
     let Ok(runtime) = runtime else {
         unreachable!("a runtime without I/O needs nothing that can be missing")
     };
     crate::panics::last();
-    let mut outcome = runtime.block_on(arena(plan));
+    let mut outcome = runtime.block_on(arena(plan, wire));
     drop(runtime);
     // An engine that panics takes nobody with it: only the hook hears of it (SAFE17).
     if let Some(text) = crate::panics::last() {
@@ -66,21 +66,24 @@ pub(crate) fn run(plan: &Plan) -> Outcome {
     outcome
 }
 
-async fn arena(plan: Arc<Plan>) -> Outcome {
+async fn arena(plan: Arc<Plan>, wire: bool) -> Outcome {
     let start = clock::now();
     let log = Log::new(start);
-    let mut config = Config::default();
-    config.brokers = plan.brokers;
-    if plan.racks {
-        config.racks = (1..=plan.brokers).map(rack).collect();
-    }
-    config.seed = plan.seed;
-    config.replication_factor = i16::try_from(plan.brokers).unwrap_or(1);
-    config.initial_rebalance_delay = ms(plan.initial_rebalance_delay);
-    config.consumer_session_timeout = ms(plan.session_timeout);
-    config.consumer_heartbeat_interval = ms(1_000);
-    config.observe = true;
-    let mut model = Model::new(start, config);
+    let _listening = wire.then(|| crate::wire::listen(log.clone()));
+    let mut model = Model::new(
+        start,
+        Config {
+            brokers: plan.brokers,
+            racks: if plan.racks { (1..=plan.brokers).map(rack).collect() } else { Vec::new() },
+            seed: plan.seed,
+            replication_factor: i16::try_from(plan.brokers).unwrap_or(1),
+            initial_rebalance_delay: ms(plan.initial_rebalance_delay),
+            consumer_session_timeout: ms(plan.session_timeout),
+            consumer_heartbeat_interval: ms(1_000),
+            observe: true,
+            ..Config::default()
+        },
+    );
     nemesis::create_topics(&mut model, &plan);
     let world = World::new(model, log.clone(), plan.seed, plan.latency);
     world.lock().partial_writes = plan.partial_writes;
@@ -314,7 +317,16 @@ fn marks(plan: &Plan, events: &[Event]) -> BTreeMap<&'static str, u64> {
 
 /// Catches what escapes from a run: the arena goes on with the next seed.
 pub(crate) fn guarded(plan: &Plan) -> Outcome {
-    let caught = std::panic::catch_unwind(AssertUnwindSafe(|| run(plan)));
+    caught(|| run(plan, false))
+}
+
+/// The same, and its events have what engines and brokers say to one another.
+pub(crate) fn traced(plan: &Plan) -> Outcome {
+    caught(|| run(plan, true))
+}
+
+fn caught(run: impl FnOnce() -> Outcome) -> Outcome {
+    let caught = std::panic::catch_unwind(AssertUnwindSafe(run));
     caught.unwrap_or_else(|_| {
         let text = crate::panics::last().unwrap_or_else(|| "the run panicked".to_owned());
         Outcome {
