@@ -41,17 +41,23 @@ impl Dial for Road {
 
     fn connect<'a>(&'a self, host: &'a str, address: SocketAddr) -> DialFuture<'a, Box<dyn ByteStream>> {
         Box::pin(async move {
-            // Who moved is found where it listens now; its old address has nobody.
-            let broker =
-                self.world.lock().broker_at(host, address.port()).ok_or(io::ErrorKind::ConnectionRefused)?;
+            // A broker that moved is found where it listens now; its old address has nobody.
+            let listens =
+                || self.world.lock().broker_at(host, address.port()).ok_or(io::ErrorKind::ConnectionRefused);
+            listens()?;
             let there_and_back = {
                 let mut state = self.world.lock();
                 state.one_way() + state.one_way()
             };
             clock::sleep(there_and_back).await;
-            while let Some(until) = self.wall(broker) {
-                clock::sleep_until(until).await;
-            }
+            // Another may listen there by the time that the connection is made.
+            let broker = loop {
+                let broker = listens()?;
+                match self.wall(broker) {
+                    Some(until) => clock::sleep_until(until).await,
+                    None => break broker,
+                }
+            };
             let line = self.world.with(|state, now| state.open_line(now, self.who, broker));
             let line = line.ok_or(io::ErrorKind::ConnectionRefused)?;
             let stream = Stream { world: self.world.clone(), member: self.who.member, line };
