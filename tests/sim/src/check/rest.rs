@@ -70,7 +70,10 @@ impl Rest {
                 self.members.insert(member.clone(), *who);
             }
             What::Request { api: JOIN, client, .. } => {
-                self.joining.extend(Who::parse(client).map(|who| (who, at)));
+                // One that gave up a JoinGroup which was never answered has waited since the first.
+                if let Some(who) = Who::parse(client) {
+                    self.joining.entry(who).or_insert(at);
+                }
             }
             What::Request { api: SYNC, client, .. } => self.joined(Who::parse(client)),
             What::MemberGone { member, .. } => self.joined(self.members.get(member).copied()),
@@ -187,6 +190,9 @@ mod tests {
         let asks = |api| What::Request { broker: 1, api, client: M0.to_string() };
         let joins = Forged::begun().tell(asks(11)).tell(What::Healed).written(10..12, 0);
         polls(joins.clone(), 200).holds();
+        // It was never answered, and asks again.
+        polls(polls(joins.clone(), 60).tell(asks(11)), 160).holds();
+        polls(polls(joins.clone(), 60).tell(asks(14)).tell(asks(11)), 160).is_found("LIVE2");
         polls(waits.clone().tell(asks(11)), 200).is_found("LIVE2");
         polls(joins.tell(asks(14)), 200).is_found("LIVE2");
         // Nothing was said of better times yet.
