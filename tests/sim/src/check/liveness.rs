@@ -87,8 +87,13 @@ impl Liveness {
             {
                 let who = self.members.get(member).filter(|who| !self.ended.contains(who));
                 let told = |who: &&Who| *why == "session" && self.outdated.contains(who);
-                // It does not join again while its application does not poll.
-                let stalls = |who: &&Who| *why == "rebalance" && stalls_throughout(plan, who.member, at);
+                // While its application does not poll it does not join again; and a static member of the classic protocols says
+                // nothing more, so that its session ends (KIP-345).
+                let stalls = |who: &&Who| {
+                    let mine = &plan.members[who.member];
+                    let falls_silent = mine.instance_id && !mine.consumer_protocol;
+                    (*why == "rebalance" || falls_silent) && stalls_throughout(plan, who.member, at)
+                };
                 let who =
                     who.filter(|who| ["session", "rebalance"].contains(why) && !told(who) && !stalls(who));
                 if let Some(who) = who {
@@ -201,12 +206,17 @@ mod tests {
     fn live6_nobody_is_put_out_where_nothing_is_wrong() {
         let gone = What::MemberGone { member: M0.to_string(), why: "session" };
         Forged::begun().tell(gone.clone()).is_found("LIVE6");
-        Forged::begun().fault(1, Harm::MoveCoordinator { to: 1 }).tell(gone).holds();
+        Forged::begun().fault(1, Harm::MoveCoordinator { to: 1 }).tell(gone.clone()).holds();
         // Its application has not polled for as long as a rebalance may take.
         let out = What::MemberGone { member: M0.to_string(), why: "rebalance" };
         let stalls = |lasts| Forged::begun().fault(1, Harm::Stall { member: 0, lasts }).wait(65_000);
         stalls(70_000).tell(out.clone()).holds();
         stalls(50_000).tell(out).is_found("LIVE6");
+        // A static member does not leave then, and its session ends.
+        stalls(70_000).tell(gone.clone()).is_found("LIVE6");
+        let is_static = |lasts| stalls(lasts).planned(|plan| plan.members[0].instance_id = true);
+        is_static(70_000).tell(gone.clone()).holds();
+        is_static(50_000).tell(gone).is_found("LIVE6");
     }
 
     #[test]
