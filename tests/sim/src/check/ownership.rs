@@ -51,6 +51,8 @@ pub(super) struct Ownership {
     gone: BTreeMap<Who, (Duration, Why)>,
     /// When the coordinator last gave them anything, and all that they may hold since.
     granted: BTreeMap<Who, Duration>,
+    /// In which generation that was.
+    generations: BTreeMap<Who, i32>,
     allowed: BTreeMap<Who, Vec<Place>>,
     /// Who was last given anything by a classic group, which a consumer group may have followed.
     classic: BTreeSet<Who>,
@@ -93,9 +95,10 @@ impl Ownership {
                 self.members.insert(member.clone(), *who);
                 self.names.insert(*who, member.clone());
             }
-            What::GroupAssigned { member, places, .. } => {
+            What::GroupAssigned { member, places, generation } => {
                 if let Some(who) = self.members.get(member) {
                     self.granted.insert(*who, at);
+                    self.generations.insert(*who, *generation);
                     self.named.extend(places.iter().map(|place| ((*who, place.clone()), at)));
                     self.allowed.insert(*who, places.clone());
                     if !plan.members[who.member].consumer_protocol {
@@ -285,13 +288,17 @@ impl Ownership {
     }
 
     /// Whether a member of the classic protocols may still have a partition that is another's. A classic group that becomes a
-    /// consumer group takes over what its members were last assigned, or were to be when the consumer group before it ended.
-    /// What they still have beyond that counts as free: Kafka waits for nobody.
+    /// consumer group takes over what its members were last assigned, or were to be when the consumer group before it ended. (Of
+    /// a generation that began and whose leader never said who gets what, that is nothing.) What they still have beyond that
+    /// counts as free: Kafka waits for nobody.
     fn is_converted(&self, plan: &Plan, spoken: &Spoken, who: Who, place: &Place) -> bool {
         let named = self.named.get(&(who, place.clone())).copied().unwrap_or_default();
         let lets_go = self.allowed.get(&who).is_some_and(|places| !places.contains(place));
         let converted = self.classic.contains(&who) && lets_go && !spoken.is_classic();
-        (converted || spoken.was_classic_after(named)) && !plan.members[who.member].consumer_protocol
+        let missed = self.generations.get(&who).is_some_and(|given| *given < spoken.converted_in());
+        let unassigned = self.classic.contains(&who) && missed && !spoken.is_classic();
+        (converted || unassigned || spoken.was_classic_after(named))
+            && !plan.members[who.member].consumer_protocol
     }
 
     /// Whether this member commits what was so given to another while it has it: Kafka asks a commit only for the member's
@@ -581,6 +588,19 @@ mod tests {
         // It never was a classic group in between, or has given the partition anew since.
         begun().tell(nothing(M1)).tell(nothing(M0)).joins(M1, 3).is_found("SAFE6");
         classic.tell(nothing(M1)).granted(M0, 3).joins(M1, 3).is_found("SAFE6");
+    }
+
+    #[test]
+    fn safe6_a_consumer_group_takes_over_nothing_of_a_generation_that_nobody_was_assigned_in() {
+        let migrating = |plan: &mut crate::plan::Plan| {
+            plan.protocol = crate::plan::Protocol::Migrating;
+            plan.members[1].consumer_protocol = true;
+        };
+        let begun = || Forged::begun().planned(migrating).starts(M1);
+        // The classic group is in generation 2 by then.
+        begun().granted(M1, 3).assigned(M1, 3).holds();
+        begun().granted(M1, 2).assigned(M1, 2).is_found("SAFE6");
+        begun().granted(M0, 2).granted(M1, 3).assigned(M1, 3).is_found("SAFE6");
     }
 
     #[test]

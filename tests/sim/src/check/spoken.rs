@@ -18,6 +18,8 @@ pub(super) struct Spoken {
     /// When the last of them went.
     downgraded: Option<Duration>,
     downgrade: Downgrade,
+    /// The generation in which the classic group was that the consumer group was made of.
+    converted_in: i32,
 }
 
 /// What becomes of the rebalance with which a group that turned classic begins. Kafka keeps it in memory: a coordinator that
@@ -39,10 +41,14 @@ impl Spoken {
             What::Named { who, member } => {
                 self.members.insert(member.clone(), *who);
             }
-            What::GroupAssigned { member, .. } => {
+            What::GroupAssigned { member, generation, .. } => {
                 self.downgrade = Downgrade::None;
                 let who = self.members.get(member);
                 if who.is_some_and(|who| plan.members[who.member].consumer_protocol) {
+                    if self.modern.is_empty() {
+                        // Its first member of KIP-848 made that generation the group's epoch, and the next one of it.
+                        self.converted_in = *generation - 1;
+                    }
                     self.modern.insert(member.clone());
                 }
             }
@@ -68,6 +74,11 @@ impl Spoken {
 
     pub(super) fn is_classic(&self) -> bool {
         self.modern.is_empty()
+    }
+
+    /// In which generation the group was when it became a consumer group.
+    pub(super) fn converted_in(&self) -> i32 {
+        self.converted_in
     }
 
     /// Whether it became a classic group after this time, and a consumer group again.
