@@ -140,6 +140,11 @@ pub(crate) enum What {
         refused: bool,
     },
 
+    /// A client closed a connection that it had opened.
+    Disconnected {
+        who: Who,
+    },
+
     // ---- the wire, as a member's end of it -------------------------------------------------------------------------
     /// An OffsetCommit left; `epoch` is the leader epoch that it names, negative where it names none.
     CommitSent {
@@ -309,6 +314,7 @@ impl What {
     pub(crate) fn who(&self) -> Option<Who> {
         match self {
             Self::Dialled { who, .. }
+            | Self::Disconnected { who }
             | Self::CommitSent { who, .. }
             | Self::Named { who, .. }
             | Self::HeartbeatSent { who }

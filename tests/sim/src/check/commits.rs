@@ -17,7 +17,7 @@ impl Records {
         (who, place, offset, epoch): (Who, &Place, i64, i32),
         complaints: &mut Complaints,
     ) {
-        let dials = self.dials.get(&who).copied().unwrap_or_default();
+        let connections = self.connections.get(&who).copied().unwrap_or_default();
         let cuts = scene.ledger.log(place).map_or(0, |log| log.cuts.len());
         let reader = self.reader(who, place);
         let by_hand = epoch < 0 && scene.plan.members[who.member].commits == Commits::Listener;
@@ -44,12 +44,13 @@ impl Records {
         // One that was noted since is over: this is another, though it says the same.
         let before = of.sent.get(&offset).copied();
         let before = before.filter(|sent| sent.who == who && !of.was_noted(offset, sent.last));
-        let (dials, first) = before.map_or((dials, scene.at), |sent| (sent.dials, sent.first));
+        let (connections, first) =
+            before.map_or((connections, scene.at), |sent| (sent.connections, sent.first));
         let last = scene.at;
         // Of two that are on their way either may arrive.
         let oldest = before.map_or(incarnation, |sent| sent.incarnation.min(incarnation));
         let sent =
-            Sent { who, dials, first, last, incarnation: oldest, settled, of_a_topic_known_to_be_gone };
+            Sent { who, connections, first, last, incarnation: oldest, settled, of_a_topic_known_to_be_gone };
         of.sent.insert(offset, sent);
         let Some(log) = scene.ledger.log(place) else { return };
         let begin = of.begin.unwrap_or(0).max(log.start).max(of.checked);

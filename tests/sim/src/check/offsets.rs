@@ -33,8 +33,8 @@ impl Noted {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sent {
     pub(super) who: Who,
-    /// How often it had dialled the first time.
-    pub(super) dials: u64,
+    /// How many connections it had opened or closed the first time.
+    pub(super) connections: u64,
     pub(super) first: Duration,
     pub(super) last: Duration,
     /// Of which incarnation of the log it speaks.
@@ -149,7 +149,7 @@ impl Offsets {
     pub(super) fn was_given_up(&self, offset: i64, newer: i64) -> bool {
         let (older, newer) = (self.sent.get(&offset), self.sent.get(&newer));
         older.zip(newer).is_some_and(|(older, newer)| {
-            older.who == newer.who && older.dials < newer.dials && older.last <= newer.first
+            older.who == newer.who && older.connections < newer.connections && older.last <= newer.first
         })
     }
 }

@@ -36,8 +36,8 @@ pub(super) struct Records {
     reached: BTreeSet<Who>,
     /// While it was stopped, it learned nothing.
     frozen: BTreeMap<usize, Duration>,
-    /// How often each has dialled.
-    pub(super) dials: BTreeMap<Who, u64>,
+    /// How many connections each has opened or closed.
+    pub(super) connections: BTreeMap<Who, u64>,
     pub(super) groups: BTreeMap<Place, Offsets>,
     pub(super) readers: BTreeMap<(Who, Place), Reader>,
     members: BTreeMap<String, Who>,
@@ -89,11 +89,12 @@ impl Records {
                 }
             }
             What::Dialled { who, refused, .. } => {
-                *self.dials.entry(*who).or_default() += 1;
+                *self.connections.entry(*who).or_default() += 1;
                 if !refused && self.reached.insert(*who) {
                     self.awake.insert(*who, at);
                 }
             }
+            What::Disconnected { who } => *self.connections.entry(*who).or_default() += 1,
             What::Named { who, member } => {
                 self.members.insert(member.clone(), *who);
             }

@@ -151,7 +151,9 @@ impl Direct {
                 tag,
                 CallError::TimedOut { address: address(broker), api, after: timeout },
             );
-            if let Some(line) = self.world.lock().lines.get_mut(&line) {
+            let mut state = self.world.lock();
+            state.disconnected(line);
+            if let Some(line) = state.lines.get_mut(&line) {
                 line.end = Some(End::Reset);
             }
         }

@@ -322,6 +322,13 @@ impl State {
         Some(self.next_line)
     }
 
+    /// A member closes its end of a connection.
+    fn disconnected(&self, line: u64) {
+        if let Some(line) = self.lines.get(&line) {
+            self.log.tell(What::Disconnected { who: line.who });
+        }
+    }
+
     /// Connections between a member and a broker break, whatever was on its way.
     pub(crate) fn reset_lines(&mut self, member: usize, broker: i32) {
         let hit: Vec<u64> = self

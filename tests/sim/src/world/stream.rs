@@ -87,6 +87,7 @@ impl AsyncWrite for Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         let mut state = self.world.lock();
+        state.disconnected(self.line);
         state.travel(clock::now(), Step::CloseAtBroker { line: self.line });
         drop(state);
         self.world.stir.notify_one();
