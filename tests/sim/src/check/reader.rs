@@ -352,6 +352,16 @@ mod tests {
     }
 
     #[test]
+    fn safe3_what_was_fetched_of_a_topic_that_was_deleted_is_handed_out_no_more() {
+        let latest =
+            Forged::begun().planned(|plan| plan.reset = crate::plan::Reset::Latest).written(10..15, 0);
+        let went = |forged: Forged| forged.reset(M0, Some(15), 20).written(20..22, 1);
+        went(latest.clone().recreated().wait(5).written(0..20, 1)).handed(M0, 20..22, 1).holds();
+        // What a truncation left is.
+        went(latest.truncated(12).wait(5).written(12..20, 1)).handed(M0, 20..22, 1).is_found("SAFE3");
+    }
+
+    #[test]
     fn safe4_it_begins_where_nobody_told_it_to() {
         let joins = |forged: Forged| forged.written(0..3, 0).joins(M0, 1);
         joins(Forged::new()).handed(M0, 2..3, 0).is_found("SAFE4");

@@ -100,7 +100,9 @@ impl Records {
         }
         let reader = self.reader(who, place);
         if !reader.gone {
-            reader.told_to_go(from, to, log.cuts.len());
+            // What was fetched of a topic that was deleted since is handed out no more: it leaves from wherever it is.
+            let of_a_former_topic = cut.is_some_and(|cut| log.cuts.iter().skip(cut).any(|cut| cut.recreated));
+            reader.told_to_go(from.filter(|_| !of_a_former_topic), to, log.cuts.len());
         }
     }
 
