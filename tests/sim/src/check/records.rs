@@ -347,10 +347,17 @@ impl Records {
     }
 }
 
+/// How many partitions there may have been by now: those that topics are created with, and those that were added.
+pub(super) fn most_partitions(plan: &Plan, at: Duration) -> u32 {
+    let created = plan.topics.iter().map(|topic| u32::try_from(topic.partitions).unwrap_or(0)).sum::<u32>();
+    let added =
+        plan.faults.iter().filter(|fault| matches!(fault.what, Harm::Grow { .. }) && ms(fault.at) <= at);
+    created + u32::try_from(added.count()).unwrap_or(0)
+}
+
 /// How many partitions may have been without epochs by now: an answer is of all of them.
 fn told_no_epochs(plan: &Plan, at: Duration) -> u32 {
-    let partitions =
-        plan.topics.iter().map(|topic| u32::try_from(topic.partitions).unwrap_or(0)).sum::<u32>();
+    let partitions = most_partitions(plan, at);
     let struck = plan.faults.iter().filter(|fault| ms(fault.at) <= at);
     struck
         .map(|fault| match fault.what {

@@ -7,7 +7,7 @@ use super::{
     Complaints,
     ledger::{Cut, Log},
     reader::Reader,
-    records::{KNOWS_TOPICS, Records, Scene},
+    records::{KNOWS_TOPICS, Records, Scene, most_partitions},
 };
 use crate::{
     clock::ms,
@@ -17,7 +17,7 @@ use crate::{
 
 /// How many partitions may have been answered so by now.
 fn undefined_epochs(plan: &Plan, at: Duration) -> u32 {
-    let most = plan.topics.iter().map(|topic| u32::try_from(topic.partitions).unwrap_or(0)).sum::<u32>();
+    let most = most_partitions(plan, at);
     let struck = plan.faults.iter().filter(|fault| ms(fault.at) <= at);
     struck
         .map(|fault| match fault.what {
@@ -262,3 +262,8 @@ mod tests {
         Forged::begun().fault(9_000, odd()).reset(M0, Some(10), 0).is_found("SAFE13");
     }
 }
+        // A partition that was added was answered so too.
+        let twice = |forged: Forged| forged.reset(M0, Some(10), 0).reset(M0, Some(10), 0);
+        let grown = |at| Forged::begun().fault(1, odd()).fault(at, Harm::Grow { topic: 0 });
+        twice(grown(1)).holds();
+        twice(grown(9_000)).is_found("SAFE13");
