@@ -75,6 +75,11 @@ impl Log {
         self.cuts.iter().enumerate().filter(move |(_, cut)| cut.concerns(position))
     }
 
+    /// What comes after its last record.
+    pub(super) fn end(&self) -> i64 {
+        self.records.keys().next_back().map_or(self.start, |last| last + 1)
+    }
+
     /// A record that was taken away.
     pub(super) fn former(&self, offset: i64, id: u64) -> Option<&Former> {
         self.former.get(&offset)?.iter().find(|former| former.record.id == id)
@@ -124,6 +129,8 @@ pub(super) struct Ledger {
     /// handed out.
     departed: BTreeMap<Place, Log>,
     outcomes: BTreeMap<u64, bool>,
+    /// When each topic was deleted, and perhaps created again.
+    deletions: BTreeMap<Arc<str>, Vec<Duration>>,
     /// Those that the topics are created with.
     born: BTreeSet<Place>,
 }
@@ -134,7 +141,8 @@ impl Ledger {
             plan.topics.iter().flat_map(|topic| (0..topic.partitions).map(|n| Place::new(&topic.name, n)));
         let born: BTreeSet<Place> = places.collect();
         let logs = born.iter().map(|place| (place.clone(), Log::default())).collect();
-        Self { logs, departed: BTreeMap::new(), outcomes: BTreeMap::new(), born }
+        let (departed, outcomes, deletions) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { logs, departed, outcomes, deletions, born }
     }
 
     pub(super) fn places(&self) -> impl Iterator<Item = &Place> {
@@ -206,6 +214,7 @@ impl Ledger {
                 }
             }
             What::Recreated { topic } => {
+                self.deletions.entry(topic.clone()).or_default().push(event.at);
                 for (place, log) in self.logs.iter_mut().filter(|(place, _)| place.topic == *topic) {
                     log.cut_whole(event.at);
                     log.start = 0;
@@ -220,9 +229,16 @@ impl Ledger {
             What::Grown { topic, partitions } => {
                 for number in 0..*partitions {
                     let place = Place::new(topic, number);
-                    let before = self.departed.remove(&place).unwrap_or_default();
-                    let late = Log { born_late: Some(event.at), ..before };
-                    self.logs.entry(place).or_insert(late);
+                    if self.logs.contains_key(&place) {
+                        continue;
+                    }
+                    let mut log = self.departed.remove(&place).unwrap_or_default();
+                    log.born_late = Some(event.at);
+                    // A member that knows a former topic of that name takes the partition for one of that.
+                    let last = log.cuts.last().map_or(Duration::ZERO, |cut| cut.at);
+                    let missed = self.deletions.get(topic).into_iter().flatten().filter(|at| **at > last);
+                    missed.for_each(|at| log.cut_whole(*at));
+                    self.logs.insert(place, log);
                 }
             }
             _ => {}
@@ -231,6 +247,7 @@ impl Ledger {
 
     /// The topic is gone for good: nothing of it is due, and what was read of it may still be handed out.
     fn delete(&mut self, at: Duration, topic: &Arc<str>) {
+        self.deletions.entry(topic.clone()).or_default().push(at);
         for (place, log) in self.logs.iter_mut().filter(|(place, _)| place.topic == *topic) {
             log.cut_whole(at);
             self.departed.insert(place.clone(), std::mem::take(log));

@@ -192,6 +192,24 @@ mod tests {
     }
 
     #[test]
+    #[test]
+    fn safe13_a_partition_that_was_added_to_a_topic_that_was_created_again_is_of_a_former_one_to_who_knows_that()
+     {
+        let added = crate::events::Place { partition: 1, ..orders() };
+        let begins = |forged: Forged| {
+            let grown = What::Grown { topic: "orders".into(), partitions: 2 };
+            let granted =
+                What::GroupAssigned { member: M0.to_string(), generation: 2, places: vec![added.clone()] };
+            let assigned = What::Assigned { who: M0, places: vec![added.clone()], generation: 2 };
+            let reason = "the topic was deleted and created again".to_owned();
+            let reset = What::Reset { who: M0, at: added.clone(), from: Some(10), to: 0, reason };
+            forged.tell(grown).tell(granted).tell(assigned).tell(reset)
+        };
+        begins(Forged::new().starts(M0).recreated().wait(5)).holds();
+        begins(Forged::new().recreated().wait(5).starts(M0)).is_found("SAFE13");
+        begins(Forged::new().starts(M0)).is_found("SAFE13");
+    }
+
     fn safe13_who_names_the_epoch_of_what_it_kept_is_told_of_a_cut_since_then() {
         let sought = |forged: Forged, to: i64, epoch: i32| {
             forged.tell(What::Sought { who: M1, at: orders(), to, epoch })
