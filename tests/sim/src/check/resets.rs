@@ -33,12 +33,22 @@ enum Tells {
     Truncation,
 }
 
-/// The cut that a reader which stands there is told of, if there is one that it had not heard of.
-fn hears_of(reader: &mut Reader, log: &Log, position: i64, started: Duration, of: Tells) -> Option<usize> {
+/// The cut that a reader which stands there, and is told to go elsewhere, is told of, if there is one that it had not heard of.
+fn hears_of(
+    reader: &mut Reader,
+    log: &Log,
+    (position, to): (i64, Option<i64>),
+    started: Duration,
+    of: Tells,
+) -> Option<usize> {
     let is_news = |(number, cut): &(usize, &Cut)| {
         *number >= reader.told || (cut.recreated && started <= cut.at && !reader.heard.contains(number))
     };
     let (number, cut) = log.cuts_below(position).find(is_news)?;
+    // An answer that was on its way when the log was cut names an offset that was cut off too: of that cut it is still to hear.
+    if !cut.recreated && to.is_some_and(|to| cut.end < to && log.end() < to) {
+        return Some(number);
+    }
     // A topic's new id is another piece of news than epochs of it that do not fit.
     if cut.recreated && of == Tells::Reset {
         reader.heard.insert(number);
@@ -61,7 +71,7 @@ impl Records {
         let reader = self.reader(who, place);
         let since = reader.asks_since();
         let policy_decides = std::mem::take(&mut reader.policy_decides);
-        let cut = from.and_then(|from| hears_of(reader, log, from, started, Tells::Reset));
+        let cut = from.and_then(|from| hears_of(reader, log, (from, Some(to)), started, Tells::Reset));
         let of = self.groups.entry(place.clone()).or_default();
         let mut cause = match from {
             None => of.since(since).any(|noted| noted.offset.is_none()),
@@ -117,7 +127,7 @@ impl Records {
         let started = self.started.get(&who).copied().unwrap_or(at);
         self.begins(scene, who, place);
         let reader = self.reader(who, place);
-        let cut = hears_of(reader, log, from, started, Tells::Truncation);
+        let cut = hears_of(reader, log, (from, to), started, Tells::Truncation);
         if cut.is_none() {
             let text = format!("{who} was told that {place} was truncated at {from}, and it was not");
             complaints.add("SAFE13", at, text);
@@ -144,7 +154,7 @@ mod tests {
     use super::super::forge::{Forged, M0, M1, orders};
     use crate::{
         events::What,
-        plan::{Harm, Odd},
+        plan::{Harm, Odd, Reset},
     };
 
     fn told(forged: Forged, from: i64, to: i64) -> Forged {
@@ -183,16 +193,6 @@ mod tests {
     }
 
     #[test]
-    fn safe13_nothing_is_committed_is_true_when_it_was_asked() {
-        Forged::begun().revoked(M0).joins(M1, 2).reset(M1, None, 0).is_found("SAFE13");
-        // The plan of seed 1019291: asked before the former owner's commit arrived.
-        let asked = Forged::new().written(0..2, 0).joins(M0, 1).reset(M0, None, 0).reads(M0, 0..2, 0);
-        let asked = asked.starts(M1).granted(M1, 2).commits(M0, 2).revoked(M0).assigned(M1, 2);
-        asked.reset(M1, None, 0).holds();
-    }
-
-    #[test]
-    #[test]
     fn safe13_a_partition_that_was_added_to_a_topic_that_was_created_again_is_of_a_former_one_to_who_knows_that()
      {
         let added = crate::events::Place { partition: 1, ..orders() };
@@ -210,6 +210,16 @@ mod tests {
         begins(Forged::new().starts(M0)).is_found("SAFE13");
     }
 
+    #[test]
+    fn safe13_nothing_is_committed_is_true_when_it_was_asked() {
+        Forged::begun().revoked(M0).joins(M1, 2).reset(M1, None, 0).is_found("SAFE13");
+        // The plan of seed 1019291: asked before the former owner's commit arrived.
+        let asked = Forged::new().written(0..2, 0).joins(M0, 1).reset(M0, None, 0).reads(M0, 0..2, 0);
+        let asked = asked.starts(M1).granted(M1, 2).commits(M0, 2).revoked(M0).assigned(M1, 2);
+        asked.reset(M1, None, 0).holds();
+    }
+
+    #[test]
     fn safe13_who_names_the_epoch_of_what_it_kept_is_told_of_a_cut_since_then() {
         let sought = |forged: Forged, to: i64, epoch: i32| {
             forged.tell(What::Sought { who: M1, at: orders(), to, epoch })
@@ -231,6 +241,17 @@ mod tests {
         let once = told(Forged::begun().truncated(5), 10, 5);
         once.holds();
         once.wait(100).written(5..9, 1).handed(M0, 5..9, 1).reset(M0, Some(9), 0).is_found("SAFE13");
+    }
+
+    #[test]
+    fn safe13_a_reset_that_crossed_a_cut_has_not_heard_of_it() {
+        let odd = Harm::Odd { which: Odd::UndefinedEpoch, times: 1 };
+        let latest = Forged::begun().fault(1, odd).planned(|plan| plan.reset = Reset::Latest);
+        let cut = latest.written(10..15, 0).truncated(3);
+        // The end was told before the log was cut.
+        told(cut.clone().reset(M0, Some(10), 15), 15, 3).holds();
+        // Or after.
+        told(cut.wait(5).written(3..15, 1).reset(M0, Some(10), 15), 15, 3).is_found("SAFE13");
     }
 
     #[test]
@@ -276,12 +297,12 @@ mod tests {
         let struck = Forged::begun().fault(1, odd()).reset(M0, Some(10), 0);
         struck.holds();
         struck.reset(M0, Some(10), 0).is_found("SAFE13");
-        // One that strikes later excuses nothing now.
-        Forged::begun().fault(9_000, odd()).reset(M0, Some(10), 0).is_found("SAFE13");
-    }
-}
         // A partition that was added was answered so too.
         let twice = |forged: Forged| forged.reset(M0, Some(10), 0).reset(M0, Some(10), 0);
         let grown = |at| Forged::begun().fault(1, odd()).fault(at, Harm::Grow { topic: 0 });
         twice(grown(1)).holds();
         twice(grown(9_000)).is_found("SAFE13");
+        // One that strikes later excuses nothing now.
+        Forged::begun().fault(9_000, odd()).reset(M0, Some(10), 0).is_found("SAFE13");
+    }
+}
