@@ -278,7 +278,7 @@ fn h13_metadata_comes_back_as_it_was_and_too_much_of_it_fails_for_good() {
         let of = shared(version);
         let topic = filled(of, 2, 5, "none");
         program(async {
-            let consumer = Consumer::builder(of.kafka.bootstrap()).group(&unique("group"));
+            let consumer = Consumer::builder(of.kafka.bootstrap()).group(unique("group"));
             let consumer = consumer.property("default.api.timeout.ms", "15000");
             let mut consumer = consumer.property("enable.auto.commit", "false").build().await.unwrap();
             consumer.assign([at(&topic, 0), at(&topic, 1)]).await.unwrap();
@@ -522,7 +522,7 @@ fn l1_a_position_that_jumps_is_told_between_the_records_before_and_after() {
         let (place, mut story) = (at(&topic, 0), Vec::new());
         let told = Arc::new(Mutex::new(0));
         let count = told.clone();
-        let builder = Consumer::builder(of.kafka.bootstrap()).group(&unique("group")).events(move |event| {
+        let builder = Consumer::builder(of.kafka.bootstrap()).group(unique("group")).events(move |event| {
             *count.lock().unwrap() += i32::from(matches!(event, Event::Reset { .. }));
         });
         let mut consumer = builder.property("auto.offset.reset", "earliest").build().await.unwrap();

@@ -471,13 +471,6 @@ impl Handle {
     }
 }
 
-/// Offsets to commit, however the caller has them.
-pub(crate) fn converted<P: Into<TopicPartition>, O: Into<OffsetAndMetadata>>(
-    offsets: impl IntoIterator<Item = (P, O)>,
-) -> Vec<(TopicPartition, OffsetAndMetadata)> {
-    offsets.into_iter().map(|(partition, offset)| (partition.into(), offset.into())).collect()
-}
-
 /// Where a seek leads, if no broker has to be asked.
 pub(crate) fn known_offset(at: &StartAt) -> Option<Position> {
     match at {

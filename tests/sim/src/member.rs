@@ -89,7 +89,7 @@ impl Life {
         let (plan, member, who) = (&self.plan, self.member(), self.who);
         let set = |yes: bool| if yes { "true" } else { "false" };
         let mut builder = Consumer::builder(crate::world::BOOTSTRAP)
-            .group(&plan.group_of(who.member))
+            .group(plan.group_of(who.member))
             .property("client.id", who)
             .property("max.poll.interval.ms", plan.max_poll_interval)
             .property("max.poll.records", member.max_poll_records)

@@ -70,20 +70,18 @@ async fn arena(plan: Arc<Plan>, wire: bool) -> Outcome {
     let start = clock::now();
     let log = Log::new(start);
     let _listening = wire.then(|| crate::wire::listen(log.clone()));
-    let mut model = Model::new(
-        start,
-        Config {
-            brokers: plan.brokers,
-            racks: if plan.racks { (1..=plan.brokers).map(rack).collect() } else { Vec::new() },
-            seed: plan.seed,
-            replication_factor: i16::try_from(plan.brokers).unwrap_or(1),
-            initial_rebalance_delay: ms(plan.initial_rebalance_delay),
-            consumer_session_timeout: ms(plan.session_timeout),
-            consumer_heartbeat_interval: ms(1_000),
-            observe: true,
-            ..Config::default()
-        },
-    );
+    let mut config = Config::default();
+    config.brokers = plan.brokers;
+    if plan.racks {
+        config.racks = (1..=plan.brokers).map(rack).collect();
+    }
+    config.seed = plan.seed;
+    config.replication_factor = i16::try_from(plan.brokers).unwrap_or(1);
+    config.initial_rebalance_delay = ms(plan.initial_rebalance_delay);
+    config.consumer_session_timeout = ms(plan.session_timeout);
+    config.consumer_heartbeat_interval = ms(1_000);
+    config.observe = true;
+    let mut model = Model::new(start, config);
     nemesis::create_topics(&mut model, &plan);
     let world = World::new(model, log.clone(), plan.seed, plan.latency);
     world.lock().partial_writes = plan.partial_writes;

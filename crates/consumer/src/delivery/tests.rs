@@ -32,8 +32,7 @@ impl Sim {
     }
 
     fn opened_by(opener: Opener, most: usize) -> Self {
-        let mut config = Config::default();
-        config.max_poll_records = most;
+        let config = Config { max_poll_records: most, ..Config::default() };
         let delivery = Delivery::new(&config, opener, Sink::none());
         let (sender, commands) = mpsc::unbounded_channel();
         let (_, inbox) = crate::inbox::inbox();

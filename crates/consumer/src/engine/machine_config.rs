@@ -50,11 +50,10 @@ pub(super) fn group(config: &Config, assignors: &[Strategy], seed: u64) -> offta
     let group = config.group_id.clone().unwrap_or_default();
     offtake_group::Config {
         instance_id: config.group_instance_id.clone(),
-        protocol: match config.group_protocol {
-            GroupProtocol::Classic => offtake_group::Protocol::Classic,
-            GroupProtocol::Consumer => {
-                offtake_group::Protocol::Consumer { remote_assignor: config.group_remote_assignor.clone() }
-            }
+        protocol: if config.group_protocol == GroupProtocol::Consumer {
+            offtake_group::Protocol::Consumer { remote_assignor: config.group_remote_assignor.clone() }
+        } else {
+            offtake_group::Protocol::Classic
         },
         session_timeout: config.session_timeout,
         heartbeat_interval: config.heartbeat_interval,

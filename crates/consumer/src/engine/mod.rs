@@ -357,7 +357,7 @@ impl Engine {
 
     pub(crate) fn handle_answer(&mut self, now: Instant, tag: u64, result: Result<Answer, CallError>) {
         let Some(Route { machine, id, to }) = self.routes.remove(&tag) else { return };
-        wire_log::answer(self.config.sent_client_id(), tag, &result);
+        wire_log::answer(self.config.client.sent_client_id(), tag, &result);
         match &result {
             Ok(answer) => {
                 self.reach.answered();
@@ -391,7 +391,7 @@ impl Engine {
     pub(crate) fn poll_transmit(&mut self, now: Instant) -> Option<(u64, Lane, Transmit)> {
         let (room, lane, transmit) = self.next_transmit(now)?;
         self.next_tag = self.next_tag.wrapping_add(1);
-        wire_log::request(self.config.sent_client_id(), self.next_tag, room, &transmit);
+        wire_log::request(self.config.client.sent_client_id(), self.next_tag, room, &transmit);
         self.routes.insert(self.next_tag, Route { machine: room, id: transmit.id, to: transmit.to });
         Some((self.next_tag, lane, transmit))
     }

@@ -7,9 +7,9 @@ use std::{
 };
 
 use offtake::{
-    Assign, AutoOffsetReset, CloseOptions, Consumer, Error, ErrorCode, ErrorKind, GroupMembership,
+    Assign, AutoOffsetReset, CloseOptions, Consumer, ErrorCode, ErrorKind, GroupMembership,
     OffsetAndMetadata, OffsetAndTimestamp, OwnershipChange, StartAt, Topic, TopicPartition,
-    config::{AssignmentStrategy, Config, ConfigError, IsolationLevel},
+    config::{AssignmentStrategy, Config, ConfigError},
 };
 
 use crate::support::{A_WHILE, cluster, member, orders, read, reading};
@@ -369,7 +369,7 @@ async fn a_configuration_begins_a_consumer_and_names_may_be_owned() {
     let builder = Consumer::from_config(config).group(&group).client_id(group.clone()).client_rack("r1");
     let mut consumer = builder.auto_offset_reset(AutoOffsetReset::Earliest).build().await.unwrap();
     assert_eq!(
-        (consumer.config().group_id.as_deref(), consumer.config().client_id.as_str()),
+        (consumer.config().group_id.as_deref(), consumer.config().client.client_id.as_str()),
         (Some("guess"), "guess")
     );
     consumer.subscribe("orders").await.unwrap();

@@ -279,7 +279,8 @@ fn check_short<'a>(payload: &Payload, rest: &'a [u8], previous: i32) -> Option<(
         [0] => true,
         _ => varint(&mut headers).is_some_and(|count| Headers::are_whole(count, headers)),
     };
-    let is_sound = is_whole && key >= -1 && value >= -1 && delta > previous && delta <= payload.last_offset_delta;
+    let is_sound =
+        is_whole && key >= -1 && value >= -1 && delta > previous && delta <= payload.last_offset_delta;
     let at = |within: usize| record.wrapping_add(within) as u32;
     let key = Field { at: at(key_at), len: key };
     let value = Field { at: at(value_at), len: value };

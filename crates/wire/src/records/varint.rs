@@ -173,7 +173,9 @@ mod tests {
 
     #[test]
     fn short_varints_read_from_a_word_are_those_read_from_a_slice() {
-        for value in (0..22).flat_map(|shift| [1i32 << shift, (1 << shift) - 1, -(1 << shift), -1 - (1 << shift)]) {
+        for value in
+            (0..22).flat_map(|shift| [1i32 << shift, (1 << shift) - 1, -(1 << shift), -1 - (1 << shift)])
+        {
             let mut out = Vec::new();
             put_varint(&mut out, value);
             put_varint(&mut out, -7);
@@ -181,7 +183,10 @@ mod tests {
             out.resize(8, 0xff);
             let mut word = Word::front(&out).unwrap();
             match length {
-                ..=4 => assert_eq!((word.varint(), word.varint(), word.whole()), (Some(value), Some(-7), Some(length))),
+                ..=4 => assert_eq!(
+                    (word.varint(), word.varint(), word.whole()),
+                    (Some(value), Some(-7), Some(length))
+                ),
                 _ => assert_eq!(word.varint(), None),
             }
         }
