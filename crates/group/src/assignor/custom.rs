@@ -13,6 +13,7 @@ use offtake_machine::{Topic, TopicPartition};
 use super::{
     Assignor, BuiltIn, MemberAssignment, Members, Partitions, RebalanceProtocol,
     claims::Claims,
+    index::{IndexVec, MemberIndex, PartitionIndex},
     numbered::{Group, Plan},
 };
 
@@ -89,7 +90,7 @@ pub(super) fn assign(
     let (mut plan, mut user_data) = validated(&group, &claims, answer, &mut fault);
     if assignor.protocol() == RebalanceProtocol::Cooperative {
         let moving = claims.moving(&group, &plan);
-        for planned in &mut plan {
+        for planned in plan.iter_mut() {
             planned.retain(|partition| !moving.get(*partition).copied().unwrap_or(false));
         }
     }
@@ -107,10 +108,10 @@ fn validated(
     answer: BTreeMap<String, MemberAssignment>,
     fault: &mut AssignorFault,
 ) -> (Plan, BTreeMap<String, Bytes>) {
-    let mut owner: Vec<Option<usize>> = vec![None; group.partitions()];
+    let mut owner: IndexVec<PartitionIndex, Option<MemberIndex>> = IndexVec::filled(None, group.partitions());
     let mut user_data = BTreeMap::new();
     for (id, given) in answer {
-        let member = group.members.binary_search_by(|member| member.id.cmp(&id)).ok();
+        let member = group.member(&id);
         for partition in given.partitions {
             let Some(number) = group.number(&partition) else {
                 fault.unknown.push(partition);
@@ -131,9 +132,9 @@ fn validated(
         user_data.extend(given.user_data.map(|bytes| (id, bytes)));
     }
     let mut plan = group.empty_plan();
-    for (partition, owner) in owner.into_iter().enumerate() {
+    for (partition, owner) in owner.into_entries() {
         match owner {
-            Some(owner) => plan.get_mut(owner).into_iter().for_each(|planned| planned.push(partition)),
+            Some(owner) => plan.change(owner, |planned| planned.push(partition)),
             None => fault.left_out.extend(group.name(partition)),
         }
     }

@@ -26,6 +26,7 @@ use offtake_machine::{Topic, TopicPartition};
 
 mod claims;
 mod custom;
+mod index;
 mod java;
 mod numbered;
 mod partitions;

@@ -2,19 +2,19 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::{Claims, Group, Plan};
+use super::{Claims, Group, IndexVec, MemberIndex, PartitionIndex, Plan, RackIndex};
 
 /// The plan, and the partitions that their owners have to revoke first. `rack_aware`: racks matter.
 pub(super) fn assign(
     group: &Group<'_>,
-    java_order: &[usize],
+    java_order: &[MemberIndex],
     claims: &Claims,
     rack_aware: bool,
-) -> (Plan, Vec<bool>) {
+) -> (Plan, IndexVec<PartitionIndex, bool>) {
     let members = group.members.len();
     let partitions = group.partitions();
     let (Some(low), Some(rest)) = (partitions.checked_div(members), partitions.checked_rem(members)) else {
-        return (Plan::new(), Vec::new());
+        return (Plan::new(), IndexVec::new());
     };
     let mut distribution = Distribution {
         group,
@@ -24,8 +24,8 @@ pub(super) fn assign(
         may_be_above: rest,
         above: 0,
         plan: group.empty_plan(),
-        given_up: vec![None; partitions],
-        withheld: vec![false; partitions],
+        given_up: IndexVec::filled(None, partitions),
+        withheld: IndexVec::filled(false, partitions),
         below_low: Vec::new(),
         at_low: VecDeque::new(),
     };
@@ -34,11 +34,11 @@ pub(super) fn assign(
     distribution.at_low.make_contiguous().sort_unstable();
     if rack_aware {
         // Partitions with the fewest rack-local members come first.
-        let mut in_rack = vec![0usize; group.racks.count];
-        for rack in (0..members).filter_map(|member| group.racks.of_member(member)) {
-            in_rack.get_mut(rack).into_iter().for_each(|count| *count += 1);
+        let mut in_rack: IndexVec<RackIndex, usize> = IndexVec::filled(0, group.racks.count);
+        for rack in group.members.indices().filter_map(|member| group.racks.of_member(member)) {
+            in_rack.change(rack, |count| *count += 1);
         }
-        let local_members = |partition: &usize| -> usize {
+        let local_members = |partition: &PartitionIndex| -> usize {
             let racks = group.racks.of_partition(*partition);
             racks.iter().filter_map(|rack| in_rack.get(*rack)).sum()
         };
@@ -59,17 +59,17 @@ struct Distribution<'a> {
     above: usize,
     plan: Plan,
     /// The previous owner of each partition that was given up.
-    given_up: Vec<Option<usize>>,
-    withheld: Vec<bool>,
+    given_up: IndexVec<PartitionIndex, Option<MemberIndex>>,
+    withheld: IndexVec<PartitionIndex, bool>,
     /// Members with fewer than `low` partitions, and members with `low` that may get one more.
-    below_low: Vec<usize>,
-    at_low: VecDeque<usize>,
+    below_low: Vec<MemberIndex>,
+    at_low: VecDeque<MemberIndex>,
 }
 
 impl Distribution<'_> {
     /// Members keep what they own, up to the quota. Returns the free partitions.
-    fn keep_what_is_owned(&mut self, java_order: &[usize], rack_aware: bool) -> Vec<usize> {
-        let mut kept = vec![false; self.group.partitions()];
+    fn keep_what_is_owned(&mut self, java_order: &[MemberIndex], rack_aware: bool) -> Vec<PartitionIndex> {
+        let mut kept = IndexVec::filled(false, self.group.partitions());
         for &member in java_order {
             let mut owned = Vec::with_capacity(self.claims.of(member).len());
             for &partition in self.claims.of(member) {
@@ -97,13 +97,11 @@ impl Distribution<'_> {
                 owned.drain(keep..).for_each(|partition| self.give_up(partition, member));
             }
             for partition in &owned {
-                kept.get_mut(*partition).into_iter().for_each(|kept| *kept = true);
+                kept.set(*partition, true);
             }
-            if let Some(list) = self.plan.get_mut(member) {
-                *list = owned;
-            }
+            self.plan.set(member, owned);
         }
-        kept.into_iter().enumerate().filter(|(_, kept)| !kept).map(|(partition, _)| partition).collect()
+        kept.into_entries().filter(|(_, kept)| !kept).map(|(partition, _)| partition).collect()
     }
 
     fn count_one_above(&mut self) {
@@ -113,17 +111,15 @@ impl Distribution<'_> {
         }
     }
 
-    fn give_up(&mut self, partition: usize, by: usize) {
-        self.given_up.get_mut(partition).into_iter().for_each(|owner| *owner = Some(by));
+    fn give_up(&mut self, partition: PartitionIndex, by: MemberIndex) {
+        self.given_up.set(partition, Some(by));
     }
 
     /// Returns how many partitions the member has then.
-    fn give(&mut self, partition: usize, subscriber: usize) -> usize {
+    fn give(&mut self, partition: PartitionIndex, subscriber: MemberIndex) -> usize {
         let moves = self.given_up.get(partition).copied().flatten().is_some_and(|owner| owner != subscriber);
-        if (moves || self.claims.disputed(partition))
-            && let Some(withheld) = self.withheld.get_mut(partition)
-        {
-            *withheld = true;
+        if moves || self.claims.disputed(partition) {
+            self.withheld.set(partition, true);
         }
         let Some(list) = self.plan.get_mut(subscriber) else { return 0 };
         list.push(partition);
@@ -131,24 +127,27 @@ impl Distribution<'_> {
     }
 
     /// Free partitions go, in turn, to rack-local members below the quota, and then to those at it. Returns the rest.
-    fn assign_rack_local(&mut self, free: Vec<usize>) -> Vec<usize> {
+    fn assign_rack_local(&mut self, free: Vec<PartitionIndex>) -> Vec<PartitionIndex> {
         let group = self.group;
-        let rack_of = |member: usize| group.racks.of_member(member);
+        let rack_of = |member: MemberIndex| group.racks.of_member(member);
         // For each rack, positions in `below_low` of members that are still below.
-        let mut below = vec![BTreeSet::new(); self.group.racks.count];
+        let mut below: IndexVec<RackIndex, BTreeSet<usize>> =
+            IndexVec::filled(BTreeSet::new(), self.group.racks.count);
         for (place, member) in self.below_low.iter().enumerate() {
-            let rack = rack_of(*member).and_then(|rack| below.get_mut(rack));
-            rack.into_iter().for_each(|rack| rack.extend([place]));
+            if let Some(rack) = rack_of(*member) {
+                below.change(rack, |places| places.extend([place]));
+            }
         }
         // The members at the quota, in order; and for each rack, positions among them.
-        let mut at_low: Vec<Option<usize>> = Vec::new();
-        let mut at_low_in: Vec<VecDeque<usize>> = vec![VecDeque::new(); self.group.racks.count];
-        let add_at_low =
-            |member: usize, at_low: &mut Vec<Option<usize>>, racks: &mut Vec<VecDeque<usize>>| {
-                let rack = rack_of(member).and_then(|rack| racks.get_mut(rack));
-                rack.into_iter().for_each(|rack| rack.push_back(at_low.len()));
-                at_low.push(Some(member));
-            };
+        let mut at_low: Vec<Option<MemberIndex>> = Vec::new();
+        let mut at_low_in: IndexVec<RackIndex, VecDeque<usize>> =
+            IndexVec::filled(VecDeque::new(), self.group.racks.count);
+        let add_at_low = |member, at_low: &mut Vec<_>, racks: &mut IndexVec<_, VecDeque<usize>>| {
+            if let Some(rack) = rack_of(member) {
+                racks.change(rack, |places| places.push_back(at_low.len()));
+            }
+            at_low.push(Some(member));
+        };
         for member in std::mem::take(&mut self.at_low) {
             add_at_low(member, &mut at_low, &mut at_low_in);
         }
@@ -168,8 +167,10 @@ impl Distribution<'_> {
                 turn = place + 1;
                 if self.give(partition, subscriber) >= self.low {
                     is_below.get_mut(place).into_iter().for_each(|below| *below = false);
-                    if let Some(places) = rack_of(subscriber).and_then(|rack| below.get_mut(rack)) {
-                        places.remove(&place);
+                    if let Some(rack) = rack_of(subscriber) {
+                        below.change(rack, |places| {
+                            places.remove(&place);
+                        });
                     }
                     if self.low < self.high && self.above < self.may_be_above {
                         add_at_low(subscriber, &mut at_low, &mut at_low_in);
@@ -202,7 +203,7 @@ impl Distribution<'_> {
         left
     }
 
-    fn assign_any(&mut self, free: Vec<usize>) {
+    fn assign_any(&mut self, free: Vec<PartitionIndex>) {
         let mut turn = 0;
         for partition in free {
             turn = if turn < self.below_low.len() { turn } else { 0 };

@@ -6,6 +6,7 @@
 
 use super::{
     claims::{Claims, NO_GENERATION},
+    index::{IndexVec, Indices, MemberIndex, PartitionIndex, RackIndex, TopicIndex, indices},
     java,
     numbered::{Group, Plan},
 };
@@ -29,7 +30,7 @@ const MAX_ROUNDS: usize = 8;
 pub(super) fn assign(group: &mut Group<'_>, moves: Moves) -> Plan {
     let java_order = group.java_order();
     let rack_aware =
-        group.racks.count > 0 && group.racks.matter(0..group.members.len(), 0..group.partitions());
+        group.racks.count > 0 && group.racks.matter(group.members.indices(), indices(0..group.partitions()));
     let plan = round(group, &java_order, moves, rack_aware);
     if !rack_aware || moves == Moves::AtOnce {
         return plan;
@@ -45,10 +46,10 @@ pub(super) fn assign(group: &mut Group<'_>, moves: Moves) -> Plan {
 /// Whether the rounds after this one, with the same members, end with one that moves nothing. If subscriptions differ, one round may
 /// move a partition to a member in a better rack, and the next may move it on for the balance, again and again: the group would
 /// rebalance for ever. Java's algorithm has no such check.
-fn converges(group: &mut Group<'_>, java_order: &[usize], plan: &Plan) -> bool {
+fn converges(group: &mut Group<'_>, java_order: &[MemberIndex], plan: &Plan) -> bool {
     let mut before = plan.clone();
     for _ in 0..MAX_ROUNDS {
-        for (member, owned) in group.members.iter_mut().zip(&before) {
+        for (member, owned) in group.members.iter_mut().zip(before.iter()) {
             member.owned.clone_from(owned);
             member.generation = Some(0);
         }
@@ -62,16 +63,17 @@ fn converges(group: &mut Group<'_>, java_order: &[usize], plan: &Plan) -> bool {
 }
 
 /// One round of assignment. Its lists are sorted.
-fn round(group: &Group<'_>, java_order: &[usize], moves: Moves, rack_aware: bool) -> Plan {
+fn round(group: &Group<'_>, java_order: &[MemberIndex], moves: Moves, rack_aware: bool) -> Plan {
     let claims = Claims::resolve(group, java_order);
     let (mut plan, withheld) = if group.same_subscription {
         equal::assign(group, java_order, &claims, rack_aware)
     } else {
         let plan = unequal::assign(group, java_order, &claims, rack_aware);
-        let withheld = if moves == Moves::AfterRevocation { claims.moving(group, &plan) } else { Vec::new() };
+        let withheld =
+            if moves == Moves::AfterRevocation { claims.moving(group, &plan) } else { IndexVec::new() };
         (plan, withheld)
     };
-    for list in &mut plan {
+    for list in plan.iter_mut() {
         if moves == Moves::AfterRevocation {
             list.retain(|partition| !withheld.get(*partition).copied().unwrap_or(false));
         }

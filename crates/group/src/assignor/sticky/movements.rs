@@ -3,23 +3,23 @@
 
 use std::collections::HashMap;
 
-use super::{Group, java};
+use super::{Group, IndexVec, MemberIndex, PartitionIndex, TopicIndex, java};
 
 /// Topic, source and target member of a move.
-type Between = (usize, usize, usize);
+type Between = (TopicIndex, MemberIndex, MemberIndex);
 
 pub(super) struct Movements {
     /// The original owner of each moved partition.
-    from: Vec<Option<usize>>,
+    from: IndexVec<PartitionIndex, Option<MemberIndex>>,
     between: HashMap<Between, Moved>,
     /// Java's hashes of the topic names.
-    hashes: Vec<i32>,
+    hashes: IndexVec<TopicIndex, i32>,
 }
 
 #[derive(Default)]
 struct Moved {
     /// In order of insertion.
-    partitions: Vec<usize>,
+    partitions: Vec<PartitionIndex>,
     /// The most there ever were at once: the size of Java's hash table, and so its order, depends on it.
     most: usize,
 }
@@ -27,18 +27,24 @@ struct Moved {
 impl Movements {
     pub(super) fn new(group: &Group<'_>) -> Self {
         Self {
-            from: vec![None; group.partitions()],
+            from: IndexVec::filled(None, group.partitions()),
             between: HashMap::new(),
             hashes: group.topics.iter().map(|topic| java::hash_of_str(topic.name.as_str())).collect(),
         }
     }
 
-    fn came_from(&self, partition: usize) -> Option<usize> {
+    fn came_from(&self, partition: PartitionIndex) -> Option<MemberIndex> {
         self.from.get(partition).copied().flatten()
     }
 
     /// The partition to move to `to` when `partition` is to leave `owner`: one to move back, if there is any.
-    pub(super) fn instead_of(&self, group: &Group<'_>, partition: usize, owner: usize, to: usize) -> usize {
+    pub(super) fn instead_of(
+        &self,
+        group: &Group<'_>,
+        partition: PartitionIndex,
+        owner: MemberIndex,
+        to: MemberIndex,
+    ) -> PartitionIndex {
         let topic = group.topic_of(partition);
         let from = self.came_from(partition).unwrap_or(owner);
         let back = self.between.get(&(topic, to, from));
@@ -46,7 +52,13 @@ impl Movements {
         back.and_then(|moved| moved.first(group, hash)).unwrap_or(partition)
     }
 
-    pub(super) fn record_move(&mut self, group: &Group<'_>, partition: usize, owner: usize, to: usize) {
+    pub(super) fn record_move(
+        &mut self,
+        group: &Group<'_>,
+        partition: PartitionIndex,
+        owner: MemberIndex,
+        to: MemberIndex,
+    ) {
         let topic = group.topic_of(partition);
         let source = match self.came_from(partition) {
             None => owner,
@@ -62,7 +74,7 @@ impl Movements {
             }
         };
         let away = source != to;
-        self.from.get_mut(partition).into_iter().for_each(|from| *from = away.then_some(source));
+        self.from.set(partition, away.then_some(source));
         if away {
             let moved = self.between.entry((topic, source, to)).or_default();
             moved.partitions.push(partition);
@@ -72,7 +84,7 @@ impl Movements {
 }
 
 impl Moved {
-    fn first(&self, group: &Group<'_>, topic_hash: i32) -> Option<usize> {
+    fn first(&self, group: &Group<'_>, topic_hash: i32) -> Option<PartitionIndex> {
         self.partitions.iter().copied().min_by_key(|p| {
             let index = i32::try_from(group.index_of(*p)).unwrap_or(0);
             java::bucket(java::hash_of_partition(topic_hash, index), self.most)

@@ -3,16 +3,24 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
-use super::{Claims, Group, NO_GENERATION, Plan, movements::Movements};
+use super::{
+    Claims, Group, IndexVec, Indices, MemberIndex, NO_GENERATION, PartitionIndex, Plan, TopicIndex,
+    movements::Movements,
+};
 
 /// The most moves per partition and member. Balancing takes far fewer; this bounds the work if it never ends.
 const MOVES_EACH: usize = 16;
 
 /// `rack_aware`: racks matter.
-pub(super) fn assign(group: &Group<'_>, java_order: &[usize], claims: &Claims, rack_aware: bool) -> Plan {
+pub(super) fn assign(
+    group: &Group<'_>,
+    java_order: &[MemberIndex],
+    claims: &Claims,
+    rack_aware: bool,
+) -> Plan {
     let mut state = AssignmentState::new(group);
     let mut released_any = false;
-    for member in 0..group.members.len() {
+    for member in group.members.indices() {
         for &partition in claims.of(member) {
             if !group.subscribes(member, group.topic_of(partition))
                 || rack_aware && group.racks.mismatch(member, partition)
@@ -29,14 +37,16 @@ pub(super) fn assign(group: &Group<'_>, java_order: &[usize], claims: &Claims, r
 
 /// The owner of each partition before the newest generation: the partition rather moves back there than to a third member. Empty
 /// if all claims are of the newest generation.
-fn previous_owners(group: &Group<'_>, java_order: &[usize]) -> Vec<Option<usize>> {
-    let generation = |member: usize| {
+fn previous_owners(group: &Group<'_>, java_order: &[MemberIndex]) -> Owners {
+    let generation = |member: MemberIndex| {
         group.members.get(member).and_then(|member| member.generation).unwrap_or(NO_GENERATION)
     };
     let newest = java_order.iter().map(|member| generation(*member)).max().unwrap_or(NO_GENERATION);
-    let mut previous: Vec<Option<usize>> = Vec::new();
+    let mut previous: Owners = IndexVec::new();
     for &number in java_order.iter().filter(|member| generation(**member) < newest) {
-        previous.resize(group.partitions(), None);
+        if previous.len() == 0 {
+            previous = IndexVec::filled(None, group.partitions());
+        }
         for &partition in group.members.get(number).map_or(&[][..], |member| &member.owned) {
             let Some(before) = previous.get_mut(partition) else { continue };
             let newer = before.is_none_or(|other| generation(number) > generation(other));
@@ -49,16 +59,22 @@ fn previous_owners(group: &Group<'_>, java_order: &[usize]) -> Vec<Option<usize>
     previous
 }
 
+/// The owner of each partition.
+type Owners = IndexVec<PartitionIndex, Option<MemberIndex>>;
+
+/// How many partitions each member has.
+type Sizes = IndexVec<MemberIndex, usize>;
+
 /// Members in order of their number of partitions, then by name. Entries that are out of date are skipped.
 #[derive(Default)]
-struct Queue(BinaryHeap<Reverse<(usize, usize)>>);
+struct Queue(BinaryHeap<Reverse<(usize, MemberIndex)>>);
 
 impl Queue {
-    fn of(members: impl Iterator<Item = usize>, sizes: &[usize]) -> Self {
+    fn of(members: impl Iterator<Item = MemberIndex>, sizes: &Sizes) -> Self {
         Self(members.filter_map(|member| Some(Reverse((*sizes.get(member)?, member)))).collect())
     }
 
-    fn first(&mut self, sizes: &[usize]) -> Option<(usize, usize)> {
+    fn first(&mut self, sizes: &Sizes) -> Option<(usize, MemberIndex)> {
         loop {
             let Reverse((size, member)) = *self.0.peek()?;
             if sizes.get(member) == Some(&size) {
@@ -68,7 +84,7 @@ impl Queue {
         }
     }
 
-    fn changed(&mut self, member: usize, sizes: &[usize]) {
+    fn changed(&mut self, member: MemberIndex, sizes: &Sizes) {
         self.0.extend(sizes.get(member).map(|size| Reverse((*size, member))));
     }
 }
@@ -77,10 +93,9 @@ impl Queue {
 struct AssignmentState<'a> {
     group: &'a Group<'a>,
     /// The members that subscribe to each topic.
-    subscribers: Vec<Vec<usize>>,
-    owner: Vec<Option<usize>>,
-    /// How many partitions each member has.
-    size: Vec<usize>,
+    subscribers: IndexVec<TopicIndex, Vec<MemberIndex>>,
+    owner: Owners,
+    size: Sizes,
     movements: Movements,
     moves_left: usize,
 }
@@ -91,48 +106,46 @@ impl<'a> AssignmentState<'a> {
         let partitions = group.partitions();
         Self {
             group,
-            subscribers: group.subscribers(&(0..members).collect::<Vec<_>>()),
-            owner: vec![None; partitions],
-            size: vec![0; members],
+            subscribers: group.subscribers(group.members.indices()),
+            owner: IndexVec::filled(None, partitions),
+            size: IndexVec::filled(0, members),
             movements: Movements::new(group),
             moves_left: partitions.saturating_add(members).saturating_mul(MOVES_EACH),
         }
     }
 
-    fn size(&self, member: usize) -> usize {
+    fn size(&self, member: MemberIndex) -> usize {
         self.size.get(member).copied().unwrap_or(0)
     }
 
-    fn owner(&self, partition: usize) -> Option<usize> {
+    fn owner(&self, partition: PartitionIndex) -> Option<MemberIndex> {
         self.owner.get(partition).copied().flatten()
     }
 
-    fn subscribers(&self, topic: usize) -> &[usize] {
+    fn subscribers(&self, topic: TopicIndex) -> &[MemberIndex] {
         self.subscribers.get(topic).map_or(&[], Vec::as_slice)
     }
 
-    fn give(&mut self, partition: usize, to: usize) {
+    fn give(&mut self, partition: PartitionIndex, to: MemberIndex) {
         let before = self.owner.get_mut(partition).and_then(|owner| owner.replace(to));
-        if let Some(size) = before.and_then(|before| self.size.get_mut(before)) {
-            *size = size.saturating_sub(1);
+        if let Some(before) = before {
+            self.size.change(before, |size| *size = size.saturating_sub(1));
         }
-        if let Some(size) = self.size.get_mut(to) {
-            *size = size.saturating_add(1);
-        }
+        self.size.change(to, |size| *size = size.saturating_add(1));
     }
 
-    fn balance(&mut self, previous: &[Option<usize>], released_any: bool, rack_aware: bool) {
+    fn balance(&mut self, previous: &Owners, released_any: bool, rack_aware: bool) {
         let fresh = self.size.iter().all(|size| *size == 0);
         // Topics with few subscribers come first.
-        let mut topics: Vec<usize> = (0..self.group.topics.len()).collect();
+        let mut topics: Vec<TopicIndex> = self.group.topics.indices().collect();
         topics.sort_by_key(|topic| (self.subscribers(*topic).len(), *topic));
-        let was_free: Vec<bool> = self.owner.iter().map(Option::is_none).collect();
+        let was_free: IndexVec<PartitionIndex, bool> = self.owner.iter().map(Option::is_none).collect();
         if rack_aware {
             topics.iter().for_each(|topic| self.assign_rack_local(*topic));
         }
         topics.iter().for_each(|topic| self.assign_any(*topic));
 
-        let involved: Vec<usize> = self.involved();
+        let involved = self.involved();
         let before = (self.owner.clone(), self.score(&involved));
         topics.retain(|topic| self.subscribers(*topic).len() > 1);
         if !released_any {
@@ -141,7 +154,7 @@ impl<'a> AssignmentState<'a> {
         let reassigned = self.reassign(&topics, previous, |_| true);
         if !fresh && reassigned && self.score(&involved) >= before.1 {
             // The moves have not improved the balance: they are undone.
-            for (partition, owner) in before.0.into_iter().enumerate() {
+            for (partition, owner) in before.0.into_entries() {
                 if let Some(owner) = owner.filter(|owner| self.owner(partition) != Some(*owner)) {
                     self.give(partition, owner);
                 }
@@ -149,12 +162,12 @@ impl<'a> AssignmentState<'a> {
         }
     }
 
-    fn partitions_of(&self, topic: usize) -> std::ops::Range<usize> {
-        self.group.topics.get(topic).map_or(0..0, |topic| topic.partitions())
+    fn partitions_of(&self, topic: TopicIndex) -> Indices<PartitionIndex> {
+        self.group.partitions_of(topic)
     }
 
     /// Gives the free partitions of a topic to the subscribers with the fewest.
-    fn assign_any(&mut self, topic: usize) {
+    fn assign_any(&mut self, topic: TopicIndex) {
         let mut queue = None;
         for partition in self.partitions_of(topic).filter(|p| self.owner(*p).is_none()).collect::<Vec<_>>() {
             let subscribers = self.subscribers.get(topic).map_or(&[][..], Vec::as_slice);
@@ -167,49 +180,50 @@ impl<'a> AssignmentState<'a> {
     }
 
     /// The same, but only to subscribers in a rack with a replica or without a rack.
-    fn assign_rack_local(&mut self, topic: usize) {
+    fn assign_rack_local(&mut self, topic: TopicIndex) {
         let racks = &self.group.racks;
         // The last queue has the members without a rack.
-        let mut queues: Vec<Queue> = Vec::new();
+        let mut queues: IndexVec<_, Queue> = IndexVec::new();
         for partition in self.partitions_of(topic).filter(|p| self.owner(*p).is_none()).collect::<Vec<_>>() {
-            if queues.is_empty() {
-                let mut members = vec![Vec::new(); racks.count + 1];
+            if queues.len() == 0 {
+                let mut members = racks.with_nowhere(Vec::new());
                 for subscriber in self.subscribers(topic) {
-                    let rack = members.get_mut(racks.of_member(*subscriber).unwrap_or(racks.count));
-                    rack.into_iter().for_each(|rack| rack.push(*subscriber));
+                    let rack = racks.of_member(*subscriber).unwrap_or(racks.nowhere());
+                    members.change(rack, |members| members.push(*subscriber));
                 }
-                queues = members.into_iter().map(|rack| Queue::of(rack.into_iter(), &self.size)).collect();
+                let queue = |members: Vec<_>| Queue::of(members.into_iter(), &self.size);
+                queues = members.into_entries().map(|(_, members)| queue(members)).collect();
             }
-            let racks = racks.of_partition(partition).iter().copied().chain([racks.count]);
+            let racks = racks.of_partition(partition).iter().copied().chain([racks.nowhere()]);
             let first = racks.filter_map(|rack| Some((queues.get_mut(rack)?.first(&self.size)?, rack))).min();
             if let Some(((_, subscriber), rack)) = first {
                 self.give(partition, subscriber);
-                queues.get_mut(rack).into_iter().for_each(|queue| queue.changed(subscriber, &self.size));
+                queues.change(rack, |queue| queue.changed(subscriber, &self.size));
             }
         }
     }
 
     /// The members that may still get or lose partitions.
-    fn involved(&self) -> Vec<usize> {
-        let shared = |topic: usize| self.subscribers(topic).len() > 1;
-        let mut holds_shared = vec![false; self.size.len()];
-        for (partition, owner) in self.owner.iter().enumerate() {
+    fn involved(&self) -> Vec<MemberIndex> {
+        let shared = |topic: TopicIndex| self.subscribers(topic).len() > 1;
+        let mut holds_shared = IndexVec::filled(false, self.size.len());
+        for (partition, owner) in self.owner.entries() {
             if shared(self.group.topic_of(partition))
-                && let Some(holds) = owner.and_then(|owner| holds_shared.get_mut(owner))
+                && let Some(owner) = owner
             {
-                *holds = true;
+                holds_shared.set(*owner, true);
             }
         }
-        let most = |member: usize| -> usize {
+        let most = |member: MemberIndex| -> usize {
             self.group.topics_of(member).iter().map(|topic| self.partitions_of(*topic).len()).sum()
         };
-        let members = holds_shared.into_iter().enumerate();
+        let members = holds_shared.into_entries();
         let involved = members.filter(|(member, holds)| *holds || self.size(*member) < most(*member));
         involved.map(|(member, _)| member).collect()
     }
 
     /// The sum of the differences of all pairs: zero if all members have the same number.
-    fn score(&self, involved: &[usize]) -> usize {
+    fn score(&self, involved: &[MemberIndex]) -> usize {
         let mut sizes: Vec<usize> = involved.iter().map(|member| self.size(*member)).collect();
         sizes.sort_unstable();
         let mut below = 0usize;
@@ -224,9 +238,9 @@ impl<'a> AssignmentState<'a> {
     /// Moves partitions to members with at least two fewer, until there are none. Returns whether any moved.
     fn reassign(
         &mut self,
-        topics: &[usize],
-        previous: &[Option<usize>],
-        may_move: impl Fn(usize) -> bool,
+        topics: &[TopicIndex],
+        previous: &Owners,
+        may_move: impl Fn(PartitionIndex) -> bool,
     ) -> bool {
         let mut any = false;
         loop {
@@ -243,9 +257,9 @@ impl<'a> AssignmentState<'a> {
 
     fn reassign_topic(
         &mut self,
-        topic: usize,
-        previous: &[Option<usize>],
-        may_move: impl Fn(usize) -> bool,
+        topic: TopicIndex,
+        previous: &Owners,
+        may_move: impl Fn(PartitionIndex) -> bool,
     ) -> bool {
         let sizes = self.subscribers(topic).iter().map(|subscriber| self.size(*subscriber));
         let Some(mut least) = sizes.min() else { return false };
@@ -282,9 +296,9 @@ impl<'a> AssignmentState<'a> {
 
     fn plan(&self) -> Plan {
         let mut plan = self.group.empty_plan();
-        for (partition, owner) in self.owner.iter().enumerate() {
-            if let Some(list) = owner.and_then(|owner| plan.get_mut(owner)) {
-                list.push(partition);
+        for (partition, owner) in self.owner.entries() {
+            if let Some(owner) = owner {
+                plan.change(*owner, |list| list.push(partition));
             }
         }
         plan
