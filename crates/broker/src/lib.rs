@@ -55,8 +55,8 @@
 //! all that is needed where a client lets its way of dialling be replaced. A cluster's clock is tokio's, so that with
 //! `start_paused` hours of timeouts pass in no time.
 //!
-//! An `offtake` consumer lives by the same clock if its engine is on the test's own runtime (`spawn_on`) and its connections do not
-//! leave the process (`dial::InMemory`):
+//! An `offtake` consumer lives by the same clock if its engine is on the test's own runtime (`spawn_on`) and its connections do
+//! not leave the process (`dial::InMemory`):
 //!
 //! ```ignore
 //! #[tokio::test(start_paused = true)]

@@ -277,8 +277,8 @@ impl Handle {
 
     // ---- what is read --------------------------------------------------------------------------------------------
 
-    /// Reads on from elsewhere, an offset or any other [`StartAt`]; the next record handed out is the one there. May be called as soon as the partition is
-    /// assigned, also from a listener. A paused partition stays paused.
+    /// Reads on from elsewhere, an offset or any other [`StartAt`]; the next record handed out is the one there. May be called as
+    /// soon as the partition is assigned, also from a listener. A paused partition stays paused.
     ///
     /// A partition that is being revoked is still assigned until that is over (the listener has ended), as in Java: nothing
     /// more of it is handed out, but a commit of what is finished commits where it was sought to.
@@ -413,10 +413,10 @@ impl Handle {
 
     // ---- the end -------------------------------------------------------------------------------------------------
 
-    /// Closes the consumer from elsewhere: as [`Consumer::close`](crate::Consumer::close), but inside of its `poll`, on the task that calls
-    /// it. That commits what is finished if `enable.auto.commit` is on, runs the listener's `revoked`, leaves the group, and
-    /// then fails with `Closed`, as every later call does; a stream ends. The records of the last `poll` count as finished
-    /// where the next `poll` would have said so. A consumer that is closed already stays so, and this is `Ok`.
+    /// Closes the consumer from elsewhere: as [`Consumer::close`](crate::Consumer::close), but inside of its `poll`, on the task
+    /// that calls it. That commits what is finished if `enable.auto.commit` is on, runs the listener's `revoked`, leaves the
+    /// group, and then fails with `Closed`, as every later call does; a stream ends. The records of the last `poll` count as
+    /// finished where the next `poll` would have said so. A consumer that is closed already stays so, and this is `Ok`.
     ///
     /// A listener that waits for this waits in vain, for `poll` waits for the listener.
     ///

@@ -199,7 +199,8 @@ pub struct FailingBroker {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Unfinished {
-    /// How many they are. Of batches that were not opened yet ([`poll_batches`](crate::Consumer::poll_batches)) each offset counts.
+    /// How many they are. Of batches that were not opened yet ([`poll_batches`](crate::Consumer::poll_batches)) each offset
+    /// counts.
     pub count: u64,
     /// The offset of the first: what comes before it may be committed.
     pub first: i64,

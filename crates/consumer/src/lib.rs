@@ -86,8 +86,9 @@
 //! - [`dial`] reaches clusters in other ways than by plain TCP, one in the test's own process for one.
 //! - The folder `examples` has a service that ends with SIGTERM, a web service, a flush on revoke, a topic read to its end,
 //!   many threads, and a test with faults.
-//! - What it does is logged through `tracing`, within a span `consumer{id, group, client_id}`: a line (INFO) for each join, assignment,
-//!   revocation and loss, one (WARN) when trouble begins and one (INFO) when it ends.
+//! - What it does is logged through `tracing`, within a span `consumer{id, group, client_id}`: a line (INFO) for each join,
+//!   assignment and revocation, one (WARN) for a loss and when trouble begins, one (INFO) when that ends, and one (ERROR) when
+//!   nothing goes on without you.
 //!
 //! # What is finished
 //!

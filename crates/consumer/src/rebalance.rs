@@ -1,5 +1,5 @@
-//! A rebalance as `poll` carries it out: commit, then tell the application, then tell the engine that it is done. A value that is polled, so that a
-//! `poll` which is dropped in the middle leaves it where it was, for the next one to go on with.
+//! A rebalance as `poll` carries it out: commit, then tell the application, then tell the engine that it is done. A value that is
+//! polled, so that a `poll` which is dropped in the middle leaves it where it was, for the next one to go on with.
 
 use std::{
     fmt, mem,

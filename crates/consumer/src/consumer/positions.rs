@@ -111,8 +111,8 @@ impl Consumer {
         Ok(())
     }
 
-    /// Reads on from elsewhere, an offset or any other [`StartAt`]; the next record handed out is the one there. Records fetched before are not handed out
-    /// after. May be called as soon as the partition is assigned, also from a listener (through its
+    /// Reads on from elsewhere, an offset or any other [`StartAt`]; the next record handed out is the one there. Records fetched
+    /// before are not handed out after. May be called as soon as the partition is assigned, also from a listener (through its
     /// [`Handle`](crate::Handle)). A paused partition stays paused. [`position`](Self::position) says at once where a seek
     /// to an offset has led.
     ///

@@ -151,9 +151,9 @@ impl Engine {
             let deadline = now + LAST_SECOND;
             let owned = self.ownership.to_vec();
             if !owned.is_empty() {
-                let count = owned.len();
+                let (member, count) = (self.log.member(), owned.len());
                 let reason = "the consumer was dropped";
-                tracing::info!(member = self.log.member(), count, partitions = %PartitionList(&owned), reason, "partitions given up");
+                tracing::info!(member, count, partitions = %PartitionList(&owned), reason, "partitions given up");
             }
             if commits {
                 self.commit_finished(now, deadline, None);

@@ -11,8 +11,8 @@ use offtake_wire::ErrorCode;
 /// How long a topic may be missing before anybody is told: it may be about to be created.
 const WORTH_TELLING: Duration = Duration::from_secs(5);
 
-/// The most frequent mistake of a first day is a topic's name, or the address of another cluster. Waiting for the topic is right all
-/// the same, since it may come.
+/// The most frequent mistake of a first day is a topic's name, or the address of another cluster. Waiting for the topic is right
+/// all the same, since it may come.
 #[derive(Debug, Default)]
 pub(super) struct MissingTopics(BTreeMap<Topic, Missing>);
 

@@ -204,7 +204,8 @@ impl Engine {
 
     fn give_up_everything(&mut self, now: Instant, reason: &str, membership: GroupMembership) {
         self.subscriptions.clear();
-        // What is still being revoked is no longer among the assigned: its queued commits must not outlive it either (FAILURES H2).
+        // What is still being revoked is no longer among the assigned: its queued commits must not outlive it either
+        // (FAILURES H2).
         let mut all = self.ownership.end_all_revocations();
         all.extend(self.ownership.clear());
         self.vitals.gave_up_everything();

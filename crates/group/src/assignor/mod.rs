@@ -152,8 +152,8 @@ impl BuiltIn {
 
     /// The assignment of all members.
     ///
-    /// In a cooperative rebalance a partition that moves is assigned to nobody in this round. Its owner revokes it and joins again,
-    /// and then it is assigned.
+    /// In a cooperative rebalance a partition that moves is assigned to nobody in this round. Its owner revokes it and joins
+    /// again, and then it is assigned.
     pub fn assign(self, partitions: &Partitions, members: &Members) -> Assignment {
         let mut group = Group::new(partitions, members);
         let plan = match self {

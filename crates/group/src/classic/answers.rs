@@ -393,8 +393,8 @@ impl Classic {
         self.retry(now, CallKind::Step, why);
     }
 
-    /// Repeats the call, after a wait. A SyncGroup is followed by a JoinGroup, as the generation may be over by then. After a failed
-    /// heartbeat, an outstanding JoinGroup or SyncGroup goes on waiting, unless the coordinator
+    /// Repeats the call, after a wait. A SyncGroup is followed by a JoinGroup, as the generation may be over by then. After a
+    /// failed heartbeat, an outstanding JoinGroup or SyncGroup goes on waiting, unless the coordinator
     /// [has moved](Self::follow_coordinator).
     pub(super) fn retry(&mut self, now: Instant, kind: CallKind, why: &str) {
         let at = self.core.retry_at(now, self.state_name(), why);

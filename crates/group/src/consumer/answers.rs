@@ -80,7 +80,8 @@ impl Consumer {
         }
         let session_timeout = self.core.config.session_timeout;
         if let Ok(wanted @ 1..) = u64::try_from(answer.heartbeat_interval_ms) {
-            // A member that sends heartbeats more rarely than the session allows is removed, whatever the broker said (FAILURES INPUT51).
+            // A member that sends heartbeats more rarely than the session allows is removed, whatever the broker said
+            // (FAILURES INPUT51).
             let longest = (session_timeout / 3).max(SHORTEST_INTERVAL);
             self.interval = Duration::from_millis(wanted).clamp(SHORTEST_INTERVAL, longest);
         }

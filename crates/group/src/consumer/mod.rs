@@ -17,7 +17,8 @@
 //!   (FAILURES F4, F7);
 //! - only the newest target counts; one that arrives during a revocation replaces the one before (FAILURES F7);
 //! - after a heartbeat without an answer the next one is full (FAILURES F14), and a member that joins owns nothing;
-//! - the member makes its id itself and keeps it (KIP-1082); the broker sets the epoch, and only positive ones count (FAILURES F6).
+//! - the member makes its id itself and keeps it (KIP-1082); the broker sets the epoch, and only positive ones count
+//!   (FAILURES F6).
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,8 +1,8 @@
 //! `sticky` and `cooperative-sticky`: balanced, and moving as few partitions as possible.
 //!
 //! If all members subscribe to the same topics, quotas decide ([`equal`]). Otherwise partitions are assigned and then moved while
-//! that improves the balance ([`unequal`]). Where racks matter (KIP-881), no member keeps a partition without a replica in its rack,
-//! and free partitions go first to members with a replica in their rack. Balance comes before racks.
+//! that improves the balance ([`unequal`]). Where racks matter (KIP-881), no member keeps a partition without a replica in its
+//! rack, and free partitions go first to members with a replica in their rack. Balance comes before racks.
 
 use super::{
     claims::{Claims, NO_GENERATION},
@@ -43,9 +43,9 @@ pub(super) fn assign(group: &mut Group<'_>, moves: Moves) -> Plan {
     round(group, &java_order, moves, false)
 }
 
-/// Whether the rounds after this one, with the same members, end with one that moves nothing. If subscriptions differ, one round may
-/// move a partition to a member in a better rack, and the next may move it on for the balance, again and again: the group would
-/// rebalance for ever. Java's algorithm has no such check.
+/// Whether the rounds after this one, with the same members, end with one that moves nothing. If subscriptions differ, one round
+/// may move a partition to a member in a better rack, and the next may move it on for the balance, again and again: the group
+/// would rebalance for ever. Java's algorithm has no such check.
 fn converges(group: &mut Group<'_>, java_order: &[MemberIndex], plan: &Plan) -> bool {
     let mut before = plan.clone();
     for _ in 0..MAX_ROUNDS {

@@ -1,5 +1,5 @@
-//! The moves during balancing. They keep two members from swapping partitions of one topic: instead of moving a second partition the
-//! other way, the first one is moved back.
+//! The moves during balancing. They keep two members from swapping partitions of one topic: instead of moving a second partition
+//! the other way, the first one is moved back.
 
 use std::collections::HashMap;
 
