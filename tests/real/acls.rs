@@ -48,7 +48,14 @@ impl Application {
                     self.read.entry(record.topic().to_owned()).or_default().push(record.offset());
                 }
             }
-            Err(error) => self.errors.push(error),
+            // A fatal one comes out of every poll: whoever polls on takes a break.
+            Err(error) => {
+                let is_new = self.errors.last().is_none_or(|last| last.to_string() != error.to_string());
+                if is_new || !error.is_fatal() {
+                    self.errors.push(error);
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
         }
     }
 
