@@ -168,6 +168,9 @@ impl Fetcher {
                     ErrorCode::FetchSessionIdNotFound => node.session.forget(),
                     _ => node.session.restart(),
                 }
+                // The broker knows topics by id no more, or anew: a topic may have been created again meanwhile, and only the
+                // metadata shows that.
+                self.refresh |= code == ErrorCode::FetchSessionTopicIdError;
                 // A session may be lost at any time: a full request follows at once (FAILURES I1), but only once.
                 node.refusals = node.refusals.saturating_add(1);
                 if node.refusals > 1 {

@@ -98,6 +98,19 @@ fn i1_an_unknown_session_is_opened_anew_at_once() {
     }
 }
 
+/// Java does so too. A broker that was downgraded reads by name, whichever topic has that.
+#[test]
+fn b3_a_session_whose_topics_are_named_otherwise_now_refreshes_the_metadata() {
+    for (code, refreshes) in
+        [(ErrorCode::FetchSessionTopicIdError, true), (ErrorCode::InvalidFetchSessionEpoch, false)]
+    {
+        let mut rig = in_session();
+        let asked = rig.ask();
+        rig.answer(&asked, refusal(code));
+        assert_eq!(rig.events().contains(&Event::RefreshMetadata), refreshes, "{code}");
+    }
+}
+
 #[test]
 fn i1_a_broker_that_refuses_every_session_is_not_asked_without_pause() {
     let mut rig = in_session();
