@@ -216,13 +216,15 @@ impl Offsets {
         if news.is_empty() {
             return;
         }
-        let (mut gone, mut given) = (Vec::new(), Vec::new());
+        let (mut gone, mut given, mut unsure) = (Vec::new(), Vec::new(), Vec::new());
         for (partition, state) in self.partitions.iter_mut().filter(|(it, _)| news.contains(&it.topic)) {
             let id = self.topic_ids.get(&partition.topic).copied();
             if state.is_by_id {
                 given.push((partition.clone(), state.topic_id == id));
             } else if state.topic_id.is_some() && state.topic_id != id {
                 gone.push(partition.clone());
+            } else if state.topic_id.is_none() && state.resolving().is_some() {
+                unsure.extend(state.asked_by_name.take().map(|otherwise| (partition.clone(), otherwise)));
             }
             if !state.is_by_id {
                 state.topic_id = id;
@@ -230,6 +232,13 @@ impl Offsets {
         }
         for partition in gone {
             self.switch_log(now, partition);
+        }
+        // What was committed before the id was known may be of another topic: it is asked for again.
+        for (partition, otherwise) in unsure {
+            if let Some(state) = self.partitions.get_mut(&partition) {
+                state.committed = None;
+            }
+            self.resolve(&partition, Lookup::Committed { otherwise }, true, None, None);
         }
         self.check_topics_by_id(given);
     }

@@ -13,6 +13,9 @@ pub(crate) struct Partition {
     pub(crate) topic_id: Option<Uuid>,
     /// Whether the group gave the partition by that id (KIP-848). Then it never becomes another topic's.
     pub(crate) is_by_id: bool,
+    /// Where to start without a committed offset, if that was asked for while the topic's id was not known: the answer may be
+    /// about a topic that had the name before.
+    pub(crate) asked_by_name: Option<Place>,
     /// Tokens from before this seek are of a log that no longer exists.
     pub(crate) first_seek_of_log: u64,
     pub(crate) phase: Phase,
@@ -96,6 +99,7 @@ impl Partition {
             token,
             topic_id,
             is_by_id,
+            asked_by_name: None,
             first_seek_of_log: 0,
             phase: Phase::Stopped,
             finished: None,

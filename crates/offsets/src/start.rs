@@ -37,6 +37,9 @@ impl Offsets {
 
     /// Starts at `at`, after an assignment or a seek.
     pub(crate) fn resolve_start(&mut self, now: Instant, partition: &TopicPartition, at: StartAt) {
+        if let Some(state) = self.partitions.get_mut(partition) {
+            state.asked_by_name = None;
+        }
         let (committed, place) = at.parts();
         match (committed, &self.config.group) {
             (true, Some(_)) => {
@@ -235,12 +238,14 @@ impl Offsets {
         group: &str,
         cluster: &Cluster,
     ) -> Option<Transmit> {
-        let partitions: Vec<_> = self
-            .ready(now)
-            .into_iter()
-            .filter(|(_, lookup)| matches!(lookup, Lookup::Committed { .. }))
-            .map(|(partition, _)| partition)
-            .collect();
+        let mut partitions = Vec::new();
+        for (partition, lookup) in self.ready(now) {
+            let Lookup::Committed { otherwise } = lookup else { continue };
+            if let Some(state) = self.partitions.get_mut(&partition) {
+                state.asked_by_name = state.topic_id.is_none().then_some(otherwise);
+            }
+            partitions.push(partition);
+        }
         if partitions.is_empty() {
             return None;
         }

@@ -44,6 +44,31 @@ fn unknown_topic_ids_keep_the_request_at_names() {
     assert_eq!(sim.events(), expected);
 }
 
+/// The topic may have been created again since: by its id, the group has nothing committed in it.
+#[test]
+fn b3_what_was_committed_before_the_topic_was_known_is_asked_for_again() {
+    let mut sim = Sim::new(|c| c.reset = ResetPolicy::Earliest);
+    let known = std::mem::take(&mut sim.cluster);
+    sim.assign([(orders(0), StartAt::Committed)]);
+    let load = sim.transmit();
+    assert_eq!(load.max_version, Some(9));
+    sim.answer(&load, 7, fetched([(orders(0), 4, 5, ErrorCode::None)]));
+    sim.quiet();
+    assert_eq!(sim.events(), [Event::RefreshMetadata], "the leader is not known");
+    sim.cluster = known;
+    sim.offsets.handle_cluster(sim.now, &sim.cluster);
+    let load = sim.transmit();
+    assert_eq!(load.max_version, None, "by id");
+    sim.answer(&load, 7, fetched([(orders(0), -1, -1, ErrorCode::None)]));
+    let list = sim.transmit();
+    assert_eq!(list_specs(&list), [(orders(0), 5, -2)]);
+    // Once: what is said of a topic that is known stands.
+    sim.offsets.handle_cluster(sim.now, &sim.cluster);
+    sim.answer(&list, 7, lists(orders(0), 0));
+    assert!(sim.events().contains(&start(&sim, 0, at(0, 5))));
+    sim.quiet();
+}
+
 #[test]
 fn only_a_member_of_a_kip_848_group_asks_as_one() {
     let ask = |protocol| {
