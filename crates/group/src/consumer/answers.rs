@@ -12,10 +12,10 @@ use offtake_wire::{
     messages::consumer_group_heartbeat::{Assignment, ConsumerGroupHeartbeatResponse},
 };
 
-use super::{Consumer, state::State};
+use super::{Consumer, requests::STATIC_LEAVE, state::State};
 use crate::{
     call::{CoordinatorCall, Sent},
-    core::Verdict,
+    core::{AfterLeaving, Verdict},
     event::GroupError,
 };
 
@@ -127,9 +127,12 @@ impl Consumer {
                     let instance_id = self.core.instance_id();
                     Verdict::Fail(GroupError::UnreleasedInstanceId { group: group(), instance_id })
                 }
-                since => {
-                    self.unreleased_since = Some(since.unwrap_or(now));
-                    Verdict::Retry
+                Some(_) => Verdict::Retry,
+                // The owner may be this member, as the coordinator knows it: its session has ended only here, or not yet there.
+                // Only a member that leaves for a while can take its own place; from another the request is refused.
+                None => {
+                    self.unreleased_since = Some(now);
+                    return self.start_leaving(now, STATIC_LEAVE, AfterLeaving::Join);
                 }
             },
             // One of several topics: the membership stays, and the broker assigns what may be read (FAILURES B8, O5).

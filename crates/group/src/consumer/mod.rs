@@ -84,7 +84,7 @@ pub(crate) struct Consumer {
     revoking_since: Option<Instant>,
     /// The epoch of the last `Assigned` event.
     announced_epoch: Option<i32>,
-    /// Since when another process has the instance id.
+    /// Since when another process, or this member before its session ended, has the instance id.
     unreleased_since: Option<Instant>,
 }
 

@@ -422,6 +422,35 @@ fn g6_an_instance_id_in_use_is_waited_for_as_long_as_the_session_of_this_group()
     assert!(matches!(failed, Some(Event::Failed(GroupError::UnreleasedInstanceId { .. }))), "{failed:?}");
 }
 
+/// Its session ended here while the coordinator was away, which gave every member another one when it came back.
+#[test]
+fn g6_a_member_that_comes_back_before_the_coordinator_misses_it_takes_its_own_place() {
+    let mut hand = Hand::knowing(Some("i"));
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    hand.settles_with(&[0]);
+    while !hand.events().iter().any(|event| matches!(event, Event::Lost { .. })) {
+        hand.says();
+        hand.waits();
+    }
+    hand.releases();
+    let epoch = |hand: &mut Hand| {
+        loop {
+            if let Some(beat) = hand.says() {
+                return beat.member_epoch;
+            }
+            hand.waits();
+        }
+    };
+    assert_eq!(epoch(&mut hand), 0);
+    hand.hears(refused(ErrorCode::UnreleasedInstanceId));
+    assert_eq!(epoch(&mut hand), -2, "it leaves for a while");
+    hand.hears(refused(ErrorCode::None));
+    assert_eq!(epoch(&mut hand), 0);
+    // Another process has the id all the same: that one is waited for.
+    hand.hears(refused(ErrorCode::UnreleasedInstanceId));
+    assert_eq!(epoch(&mut hand), 0);
+}
+
 /// A coordinator that takes over gives every member another session, a crashed predecessor too.
 #[test]
 fn g6_an_instance_id_in_use_is_waited_for_anew_when_the_coordinator_changes() {
