@@ -17,7 +17,7 @@ use crate::{
     events::{Event, Log, What, Who},
     member::{Ended, Life, Orders},
     nemesis,
-    plan::{Kind, Plan},
+    plan::{Commits, Harm, Kind, Plan},
     producer::Producer,
     world::World,
 };
@@ -193,9 +193,29 @@ fn patience(plan: &Plan) -> Duration {
         Kind::Transactional { late, .. } => producer.batches * late,
         Kind::Plain => 0,
     });
-    let processing = processing + late.max().unwrap_or(0);
+    let processing = processing + late.max().unwrap_or(0) + refused_commits(plan);
     let slow = plan.members.iter().map(|member| member.poll_timeout + member.listener.0).max().unwrap_or(0);
     ms(session + rebalance + request_timeouts + backoffs + 5_000 + processing + 20 * (slow + plan.latency.1))
+}
+
+/// A topic is deleted that a member reads by hand, which goes on with what it has fetched: each commit of that is tried again a
+/// few times before it fails, and the member that waits for it hands out nothing else meanwhile.
+fn refused_commits(plan: &Plan) -> u64 {
+    const TRIED_FOR: u64 = 3_000;
+    let deleted = plan.faults.iter().filter_map(|fault| match fault.what {
+        Harm::Delete { topic } => Some(topic),
+        _ => None,
+    });
+    let written = |topic: usize| {
+        let producers = plan.producers.iter().filter(move |producer| producer.topic == topic);
+        producers.map(|producer| producer.batches * producer.records).sum::<u64>()
+    };
+    let written: u64 = deleted.map(written).sum();
+    let waits = plan.members.iter().filter(|member| member.by_hand && member.commits == Commits::Sync);
+    waits
+        .map(|member| written.div_ceil(u64::from(member.max_poll_records).max(1)) * TRIED_FOR)
+        .max()
+        .unwrap_or(0)
 }
 
 /// What the nemesis and the members share.
