@@ -120,7 +120,10 @@ impl Records {
             What::Request { api: OFFSET_FETCH, client, .. } => {
                 let asks = Who::parse(client);
                 for (_, reader) in self.readers.iter_mut().filter(|((who, _), _)| Some(*who) == asks) {
-                    reader.gone = false;
+                    if std::mem::take(&mut reader.gone) {
+                        // What it was still told of the last time is of that.
+                        reader.known = false;
+                    }
                 }
             }
             What::Crashed { who } | What::CloseEnds { who } => {

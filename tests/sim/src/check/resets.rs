@@ -257,6 +257,16 @@ mod tests {
     #[test]
     fn safe13_a_recreation_excuses_one_reset_and_not_two() {
         let once = Forged::begun().recreated().written(0..5, 1).reset(M0, Some(10), 0).handed(M0, 0..3, 1);
+    #[test]
+    fn safe13_what_is_told_after_a_revocation_is_told_again_the_next_time() {
+        let late = told(Forged::begun().truncated(5).wait(5).revoked(M0), 10, 5);
+        let asks = What::Request { broker: 1, api: 9, client: M0.to_string() };
+        let again = late.clone().granted(M0, 2).tell(asks).assigned(M0, 2);
+        told(again.clone(), 10, 5).holds();
+        told(told(again, 10, 5), 10, 5).is_found("SAFE13");
+        told(late, 10, 5).is_found("SAFE13");
+    }
+
         once.holds();
         once.reset(M0, Some(3), 0).is_found("SAFE13");
     }
