@@ -66,6 +66,8 @@ pub(super) struct Offsets {
     pub(super) begin: Option<i64>,
     /// Where that was before an operator set the group back.
     pub(super) set_back: Option<i64>,
+    /// Where that was before a member went on, by the name, in a topic that was created again.
+    pub(super) passed_by_name: Option<Option<i64>>,
     /// The same of the log before each cut.
     pub(super) began: BTreeMap<usize, Option<i64>>,
     /// The commit that was last on its way.
@@ -91,6 +93,20 @@ impl Offsets {
     /// Whether who begins at what is committed could not see it if the log was cut before.
     pub(super) fn hides_cuts(&self) -> bool {
         self.blind || self.history.last().is_some_and(|noted| noted.of_a_former_topic)
+    }
+
+    /// A member that has not heard that the topic was created again goes on in the new one, at an offset of the one before: what
+    /// lies before that it does not read until it hears of it.
+    pub(super) fn passes_by_name(&mut self, to: i64) {
+        self.passed_by_name.get_or_insert(self.begin);
+        self.begin = self.begin.max(Some(to));
+    }
+
+    /// It has heard: all of the new topic is due.
+    pub(super) fn hears_of_the_new_topic(&mut self, to: i64) {
+        if let Some(begin) = self.passed_by_name.take() {
+            (self.begin, self.checked) = (begin, self.checked.min(to));
+        }
     }
 
     /// An operator set the committed offset: what it passes over is not due, and what it goes back to is read again.

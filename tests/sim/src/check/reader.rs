@@ -137,6 +137,20 @@ impl Reader {
         }
     }
 
+    /// Whether it goes on at this offset in a topic that was created again, at that of the one before, as it has not heard of it.
+    pub(super) fn passes_by_name(&self, log: &Log, offset: i64) -> bool {
+        let mut cuts = log.cuts.iter().enumerate().skip(self.incarnation.max(self.told));
+        self.begun
+            && self.stands.iter().any(|(next, _)| *next <= offset)
+            && cuts.any(|(number, cut)| cut.recreated && !self.heard.contains(&number))
+    }
+
+    /// It does: it stands there.
+    pub(super) fn goes_on_by_name(&mut self, offset: i64) {
+        let used = self.stands.iter().map(|(_, used)| *used).min().unwrap_or(0);
+        self.stands.insert((offset, used));
+    }
+
     /// Whether it was handed something, or sought, since it was given the partition.
     pub(super) fn has_begun(&self) -> bool {
         self.begun

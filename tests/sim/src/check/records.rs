@@ -19,7 +19,7 @@ use super::{
 use crate::{
     clock::ms,
     events::{Event, Place, What, Who},
-    plan::{Harm, Odd, Plan},
+    plan::{Fault, Harm, Odd, Plan},
 };
 
 /// Before which no member can be told where it is to begin.
@@ -198,7 +198,7 @@ impl Records {
                     of.began.insert(cuts.saturating_sub(1), of.begin);
                     (of.leader_epoch, of.checked, of.begin, of.blind, of.rewound) =
                         (-1, 0, None, false, None);
-                    of.set_back = None;
+                    (of.set_back, of.passed_by_name) = (None, None);
                 }
             }
             What::Forgotten => {
@@ -311,6 +311,11 @@ impl Records {
             self.unseen_cuts += 1;
             of.begin = of.begin.max(Some(start));
         }
+        if current.is_some() && reads_by_name(plan, at) && reader.passes_by_name(log, offset) {
+            // A broker that reads by name says nothing of another topic, nor does anybody else before newer metadata.
+            of.passes_by_name(offset);
+            reader.goes_on_by_name(offset);
+        }
         let starts: Vec<i64> = of.since(reader.asks_since()).filter_map(|noted| noted.offset).collect();
         let spot = Spot { offset, cuts, read_committed };
         if let Some(wrong) = reader.handed(ledger, log, spot, starts) {
@@ -370,6 +375,12 @@ fn told_no_epochs(plan: &Plan, at: Duration) -> u32 {
         .sum()
 }
 
+/// Whether there has been a broker so old that it is asked for records by a topic's name (before version 13 of Fetch).
+fn reads_by_name(plan: &Plan, at: Duration) -> bool {
+    let struck = |fault: &Fault| matches!(fault.what, Harm::Vintage { which: 0, .. }) && ms(fault.at) <= at;
+    plan.faults.iter().any(struck)
+}
+
 /// What was committed of the log before a cut, beyond the cut, if reading seems to have begun there.
 fn hidden_start(of: &Offsets, reader: &Reader, log: &Log, offset: i64) -> Option<i64> {
     let truncated = |noted: &Noted, start: i64| {
@@ -409,6 +420,25 @@ mod tests {
             .reads(M0, 12..14, 2)
             .commits(M0, 14)
             .is_found("SAFE1");
+    }
+
+    #[test]
+    fn safe1_safe3_who_reads_by_name_goes_on_in_a_topic_that_was_created_again() {
+        let older = |which| Forged::begun().fault(1, Harm::Vintage { broker: 1, which });
+        let again = |which| older(which).recreated().wait(5).written(0..12, 1);
+        let passed = |which| again(which).reads(M0, 10..12, 1).commits(M0, 12);
+        passed(0).holds();
+        // From where its position was a marker.
+        again(0).reads(M0, 11..12, 1).commits(M0, 12).holds();
+        again(1).handed(M0, 11..12, 1).is_found("SAFE3");
+        passed(1).is_found("SAFE1");
+        // When it has heard of it, all is due.
+        let heard = passed(0).reset(M0, Some(12), 0).reads(M0, 0..3, 1);
+        heard.clone().commits(M0, 3).holds();
+        heard.clone().commits(M0, 5).is_found("SAFE1");
+        heard.handed(M0, 11..12, 1).is_found("SAFE3");
+        // Nothing was created again.
+        older(0).written(10..12, 0).handed(M0, 11..12, 0).is_found("SAFE3");
     }
 
     fn in_a_transaction(committed: Option<bool>) -> Forged {

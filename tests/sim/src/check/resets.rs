@@ -73,6 +73,9 @@ impl Records {
         let policy_decides = std::mem::take(&mut reader.policy_decides);
         let cut = from.and_then(|from| hears_of(reader, log, (from, Some(to)), started, Tells::Reset));
         let of = self.groups.entry(place.clone()).or_default();
+        if cut.is_some_and(|cut| log.cuts[cut].recreated) {
+            of.hears_of_the_new_topic(to);
+        }
         let mut cause = match from {
             None => of.since(since).any(|noted| noted.offset.is_none()),
             // Who goes to where it stands goes nowhere.
@@ -255,9 +258,6 @@ mod tests {
     }
 
     #[test]
-    fn safe13_a_recreation_excuses_one_reset_and_not_two() {
-        let once = Forged::begun().recreated().written(0..5, 1).reset(M0, Some(10), 0).handed(M0, 0..3, 1);
-    #[test]
     fn safe13_what_is_told_after_a_revocation_is_told_again_the_next_time() {
         let late = told(Forged::begun().truncated(5).wait(5).revoked(M0), 10, 5);
         let asks = What::Request { broker: 1, api: 9, client: M0.to_string() };
@@ -267,6 +267,9 @@ mod tests {
         told(late, 10, 5).is_found("SAFE13");
     }
 
+    #[test]
+    fn safe13_a_recreation_excuses_one_reset_and_not_two() {
+        let once = Forged::begun().recreated().written(0..5, 1).reset(M0, Some(10), 0).handed(M0, 0..3, 1);
         once.holds();
         once.reset(M0, Some(3), 0).is_found("SAFE13");
     }
