@@ -25,9 +25,9 @@ pub use self::{
 use crate::{
     batches::Batches,
     clock,
+    command::{Command, Subscription},
     config::Config,
     delivery::{Delivery, Haul, Opener},
-    engine::command::{Command, Subscription},
     error::{self, Error, ErrorKind, Result},
     event::Sink,
     group_metadata::GroupMetadata,

@@ -26,14 +26,14 @@ use offtake_machine::{Position, Token, TopicPartition};
 use offtake_wire::records::{Crc, Decompressor, RecordError};
 
 use crate::{
+    command::Command,
     config::Config,
-    engine::command::Command,
     error::{Error, Result},
     event::{Event, Sink},
     gauges::PartitionGauges,
     handle::Handle,
     inbox::Data,
-    progress::Passed,
+    passed::Passed,
     records::Spot,
     unreadable::error_kind,
     view::{View, Viewer},

@@ -1,5 +1,7 @@
 //! The consumer from other tasks, and from inside a listener.
 
+mod health;
+
 use std::{
     collections::BTreeMap,
     sync::{
@@ -9,17 +11,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake_machine::{PartitionInfo, Position, Token, Topic, TopicPartition};
+use offtake_machine::{PartitionInfo, Token, Topic, TopicPartition};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     clock,
+    command::{A_MOMENT, Command, ListAt, Reply},
     config::Config,
-    consumer::closing::A_MOMENT,
-    engine::{
-        command::{Command, ListAt, Reply},
-        not_assigned,
-    },
     error::{self, Error, ErrorKind, Result},
     gauges::PartitionGauges,
     group_metadata::GroupMetadata,
@@ -337,7 +335,7 @@ impl Handle {
         self.check_open()?;
         let found = partitions.into_iter().map(|partition| {
             let gauges = self.view.gauges(&partition).filter(|gauges| !gauges.is_leaving());
-            let gauges = gauges.ok_or_else(|| self.vitals.explain(not_assigned(&partition)))?;
+            let gauges = gauges.ok_or_else(|| self.vitals.explain(error::not_assigned(&partition)))?;
             Ok((partition, gauges))
         });
         self.show_paused(found.collect::<Result<_>>()?, is_paused)
@@ -468,13 +466,5 @@ impl Handle {
         self.check_open()?;
         self.inbox.send_control(Control::Wake);
         Ok(())
-    }
-}
-
-/// Where a seek leads, if no broker has to be asked.
-pub(crate) fn known_offset(at: &StartAt) -> Option<Position> {
-    match at {
-        StartAt::Offset(position) => Some(*position),
-        _ => None,
     }
 }

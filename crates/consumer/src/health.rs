@@ -10,13 +10,11 @@ use std::{
 use offtake_machine::{BrokerId, CallError, Cluster, Target, TopicPartition};
 
 use crate::{
-    clock,
     error::{Error, ErrorKind},
-    handle::Handle,
     shared::Shared,
 };
 
-/// How a consumer fares, as of the call of [`Handle::health`].
+/// How a consumer fares, as of the call of [`Handle::health`](crate::Handle::health).
 ///
 /// ```no_run
 /// # fn probes(consumer: &offtake::Consumer) {
@@ -210,23 +208,6 @@ pub struct Unfinished {
     pub dropped: Option<i64>,
 }
 
-impl Handle {
-    /// How the consumer fares. Cheap, and asks nobody: also from a probe that comes every second.
-    pub fn health(&self) -> Health {
-        let now = clock::now();
-        let is_running = !self.inbox.is_gone() && !self.commands.is_closed();
-        let unfinished = self.ledgers.as_ref().map(|ledgers| ledgers.unfinished(now)).unwrap_or_default();
-        let oldest_unfinished = unfinished.values().map(|unfinished| unfinished.age).max();
-        self.vitals.health(now, is_running, self.config.max_poll_interval, oldest_unfinished)
-    }
-
-    /// The records that were handed out and are not finished, by partition. Empty for a consumer whose records are not finished
-    /// [one by one](crate::Builder::finish_each).
-    pub fn unfinished(&self) -> BTreeMap<TopicPartition, Unfinished> {
-        self.ledgers.as_ref().map(|ledgers| ledgers.unfinished(clock::now())).unwrap_or_default()
-    }
-}
-
 /// What the engine notes for others to read.
 #[derive(Debug)]
 pub(crate) struct Vitals {
@@ -295,7 +276,7 @@ impl Vitals {
     /// Of a consumer without an engine.
     #[cfg(test)]
     pub(crate) fn of_nobody() -> Arc<Self> {
-        let now = clock::now();
+        let now = crate::clock::now();
         Arc::new(Self::new(now, Arc::new(Shared::new(now))))
     }
 
@@ -395,7 +376,7 @@ impl Vitals {
         }
     }
 
-    fn health(
+    pub(crate) fn health(
         &self,
         now: Instant,
         is_running: bool,

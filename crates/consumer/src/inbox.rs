@@ -21,14 +21,16 @@ use std::{
 use offtake_fetch::Chunk;
 use offtake_group::RevocationId;
 use offtake_machine::{Position, Token, TopicPartition};
-use tokio::task::coop;
+use tokio::{sync::oneshot, task::coop};
 
 use crate::{
-    engine::command::Reply,
-    error::{self, Error},
+    error::{self, Error, Result},
     event::Event,
     gauges::PartitionGauges,
 };
+
+/// Answers one call of the application.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
 
 /// A queue is not coalesced before it is as long as this.
 const MIN_COALESCED: usize = 256;

@@ -20,7 +20,7 @@ use crate::{
     clock,
     health::Unfinished,
     ledger::{Ledger, Open, Refusal},
-    progress::Passed,
+    passed::Passed,
     records::{PartitionRecords, Spot},
 };
 

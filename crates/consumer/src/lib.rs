@@ -187,6 +187,7 @@ pub mod assignor {
 mod atomics;
 pub mod batches;
 pub mod builder;
+mod command;
 mod committing;
 pub mod config;
 mod consumer;
@@ -206,6 +207,7 @@ mod listener;
 mod next;
 mod offsets;
 mod partition_list;
+mod passed;
 mod progress;
 mod rebalance;
 pub mod records;

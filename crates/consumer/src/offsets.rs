@@ -56,3 +56,11 @@ impl From<OffsetAndTimestamp> for OffsetAndMetadata {
         Position { offset: found.offset, epoch: found.leader_epoch }.into()
     }
 }
+
+/// Where a seek leads, if no broker has to be asked.
+pub(crate) fn known_offset(at: &StartAt) -> Option<Position> {
+    match at {
+        StartAt::Offset(position) => Some(*position),
+        _ => None,
+    }
+}

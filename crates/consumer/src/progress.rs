@@ -14,22 +14,14 @@ use std::{
 use offtake_machine::{Position, Token, TopicPartition};
 
 use crate::{
+    command::Command,
     delivery::Part,
-    engine::command::Command,
     handle::Handle,
     ledger::Refusal,
     ledgers::{Ledgers, Positions},
+    passed::Passed,
     records::Spot,
 };
-
-/// A position that moved though there was nothing to hand out: over control and aborted batches, and emptied ones.
-#[derive(Clone, Debug)]
-pub(crate) struct Passed {
-    /// Where it stood before.
-    pub(crate) from: i64,
-    /// Where it stands.
-    pub(crate) to: Spot,
-}
 
 /// Who says what is finished.
 #[derive(Clone, Debug)]

@@ -14,17 +14,14 @@ use tokio::sync::oneshot;
 
 use crate::{
     clock,
-    engine::command::Command,
-    error::{Error, ErrorKind, Result},
+    command::Command,
+    error::{Error, ErrorKind, NOT_COMMITTED, Result},
     event::{Event, OwnershipChange, RebalanceCall, Sink},
     handle::Handle,
     ledgers::Ledgers,
     listener::{ListenerError, ListenerFuture},
     partition_list::PartitionList,
 };
-
-/// Of a commit that the coordinator does not answer.
-pub(crate) const NOT_COMMITTED: &str = "the coordinator did not confirm the last commit in time: what was finished since the one before may be read again";
 
 /// A change of ownership that the application is being told of.
 pub(crate) struct Running {

@@ -18,10 +18,11 @@ use tracing::Instrument;
 use super::{Builder, Replay};
 use crate::{
     clock,
+    command::Output,
     config::Config,
     consumer::{Consumer, ConsumerParts},
     delivery::Opener,
-    engine::{Engine, EngineParts, command::Output},
+    engine::{Engine, EngineParts},
     error::Result,
     inbox::{self, InboxSender, Taken},
     shared::Shared,

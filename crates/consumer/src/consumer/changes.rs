@@ -14,15 +14,15 @@ use tokio::sync::oneshot;
 use super::{Consumer, Group, Notified, PendingChange, Running};
 use crate::{
     clock,
-    engine::command::{CLOSING_COMMIT, Command},
-    error::{Error, ErrorKind, Result},
+    command::{CLOSING_COMMIT, Command},
+    error::{Error, ErrorKind, NOT_COMMITTED, Result},
     event::{Event, OwnershipChange, RebalanceCall},
     inbox::Control,
     ledger::Refusal,
     listener::Rebalance,
     next::Next,
     partition_list::PartitionList,
-    rebalance::{Change, Handover, NOT_COMMITTED, Notification, OpenLedgers},
+    rebalance::{Change, Handover, Notification, OpenLedgers},
 };
 
 impl Consumer {

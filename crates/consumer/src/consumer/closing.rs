@@ -7,14 +7,11 @@ pub use offtake_group::GroupMembership;
 use super::{Consumer, Group};
 use crate::{
     clock,
-    engine::command::{Command, LAST_SECOND, Reply},
+    command::{A_MOMENT, Command, LAST_SECOND, Reply},
     error::{ErrorKind, Result},
     health::MembershipState,
     ledger::Refusal,
 };
-
-/// What closing takes at least, if it needs it: enough to hear of a commit from a broker nearby, or that there was none to make.
-pub(crate) const A_MOMENT: Duration = Duration::from_millis(50);
 
 /// How a consumer is closed (KIP-1092).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use std::fmt;
 
 use super::Consumer;
 use crate::{
+    command::Subscription,
     config::GroupProtocol,
-    engine::command::Subscription,
     error::{Error, Result},
 };
 

@@ -13,8 +13,8 @@ use tokio::runtime;
 use super::Consumer;
 use crate::{
     clock,
+    command::Command,
     delivery::Haul,
-    engine::command::Command,
     error::{ErrorKind, Result},
     ledger::Refusal,
     next::Next,

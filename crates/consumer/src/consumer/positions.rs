@@ -8,11 +8,10 @@ use tokio::sync::oneshot;
 use super::{Consumer, compile};
 use crate::{
     clock,
+    command::Command,
     committing::Committing,
-    engine::{command::Command, not_assigned},
-    error::{Error, ErrorKind, Result},
-    handle::known_offset,
-    offsets::{OffsetAndMetadata, OffsetAndTimestamp, OffsetToCommit, StartAt},
+    error::{Error, ErrorKind, Result, not_assigned},
+    offsets::{OffsetAndMetadata, OffsetAndTimestamp, OffsetToCommit, StartAt, known_offset},
     one_or_many::OneOrMany,
     records::{Delivered, Records},
 };

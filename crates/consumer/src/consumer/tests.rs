@@ -15,10 +15,10 @@ use super::*;
 use crate::{
     Event, Listener, ListenerFuture, OffsetAndTimestamp, Rebalance, StartAt, Ticket,
     builder::Builder,
-    engine::command::ListAt,
+    command::ListAt,
+    error::NOT_COMMITTED,
     gauges::PartitionGauges,
     inbox::{self, Data, InboxSender},
-    rebalance::NOT_COMMITTED,
 };
 
 mod closing;

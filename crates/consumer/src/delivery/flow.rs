@@ -17,7 +17,7 @@ use crate::{
     error::Error,
     event::Event,
     gauges::PartitionGauges,
-    progress::Passed,
+    passed::Passed,
     records::{PartitionRecords, Spot},
 };
 

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use offtake_fetch::Chunk;
 use offtake_machine::{Position, Token, TopicPartition};
 
-use crate::{event::Event, progress::Passed};
+use crate::{event::Event, passed::Passed};
 
 /// Positions that moved otherwise than by handing out, and chunks that go back.
 #[derive(Debug, Default)]

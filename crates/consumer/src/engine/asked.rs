@@ -7,18 +7,16 @@ use offtake_machine::{Position, Token, Topic, TopicPartition};
 use offtake_offsets::{CommitId, QueryId, SeekError};
 
 use super::{
-    Engine, Life, answer,
-    command::{Answer, Command, LAST_SECOND, Reply, Subscription},
-    is_current, machine_config, no_group, not_assigned,
+    Engine, Life, answer, is_current, machine_config, no_group,
     waiters::{Listing, Question, QuestionReply},
 };
 use crate::{
+    command::{Answer, Command, LAST_SECOND, Reply, Subscription},
     config::GroupProtocol,
-    error::{self, Error, ErrorKind, Result},
+    error::{self, Error, ErrorKind, Result, not_assigned},
     group_metadata::GroupMetadata,
-    handle::known_offset,
     inbox::Data,
-    offsets::{OffsetAndMetadata, StartAt},
+    offsets::{OffsetAndMetadata, StartAt, known_offset},
     partition_list::PartitionList,
 };
 

@@ -9,10 +9,8 @@ use offtake_machine::{Answer, BrokerId, CallError, Cluster, Transmit};
 use offtake_net::Lane;
 use tokio::runtime;
 
-use super::{
-    Engine, Life,
-    command::{Command, Output},
-};
+use super::{Engine, Life};
+use crate::command::{Command, Output};
 
 impl offtake_client::engine::Engine for Engine {
     type Command = Command;

@@ -9,8 +9,9 @@ use offtake_machine::{CallError, Cluster, PartitionInfo, Topic, earliest};
 use offtake_wire::ErrorCode;
 use regex::Regex;
 
-use super::{command::Reply, missing::is_missing, topics::matching};
+use super::{missing::is_missing, topics::matching};
 use crate::{
+    command::Reply,
     config::Config,
     error::{Error, ErrorKind, Result},
 };

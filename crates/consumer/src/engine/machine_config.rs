@@ -5,7 +5,7 @@ use std::time::Instant;
 use offtake_group::Strategy;
 use offtake_machine::OffsetSpec;
 
-use super::command::ListAt;
+use crate::command::ListAt;
 use crate::config::{AutoOffsetReset, Config, GroupProtocol};
 
 pub(super) fn fetch(config: &Config, seed: u64) -> offtake_fetch::Config {

@@ -7,7 +7,6 @@
 //! A partition is always in exactly one hand: waiting in `offsets`, flowing in `fetch`, or gone.
 
 mod asked;
-pub(crate) mod command;
 mod driven;
 mod events;
 mod lookups;
@@ -36,7 +35,6 @@ use offtake_net::Lane;
 use offtake_offsets::Offsets;
 
 use self::{
-    command::{Output, Reply, Subscription},
     lookups::Lookups,
     membership_log::MembershipLog,
     missing::MissingTopics,
@@ -49,6 +47,7 @@ use self::{
     waiters::Waiters,
 };
 use crate::{
+    command::{Output, Reply, Subscription},
     config::{Config, IsolationLevel},
     error::{Error, ErrorKind, Result},
     event::{Event, Sink},
@@ -548,11 +547,6 @@ fn answer(reply: Option<Reply<()>>, result: Result<()>) {
 
 fn no_group(what: &str) -> Error {
     Error::misuse(format!("{what} needs a consumer group: set group.id"))
-}
-
-pub(crate) fn not_assigned(partition: &TopicPartition) -> Error {
-    Error::new(ErrorKind::NotOwned, format!("{partition} is not assigned to this consumer"))
-        .with_partition(partition.clone())
 }
 
 /// Whether the membership is known to last.

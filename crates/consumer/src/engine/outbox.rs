@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use offtake_fetch::{Chunk, Start};
 use offtake_machine::{Position, Token, TopicPartition};
 
-use super::command::{Answer, Output};
 use crate::{
+    command::{Answer, Output},
     error::Error,
     event::Event,
     inbox::{Control, Data},

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use offtake_machine::{Cluster, Topic, TopicPartition};
 use offtake_wire::{ErrorCode, Uuid};
 
-use super::{command::Subscription, topics::matching};
+use super::topics::matching;
+use crate::command::Subscription;
 
 #[derive(Debug)]
 pub(super) struct Subscriptions {

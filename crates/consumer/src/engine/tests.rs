@@ -6,11 +6,14 @@ use offtake_client::engine::Engine as _;
 use offtake_machine::{Position, Topic};
 use tokio::sync::oneshot;
 
-use super::{
-    command::{Command, Subscription},
-    *,
+use super::*;
+use crate::{
+    builder::Builder,
+    clock,
+    command::{self, Command},
+    consumer::Consumer,
+    inbox::Data,
 };
-use crate::{builder::Builder, clock, consumer::Consumer, inbox::Data};
 
 fn orders(partition: i32) -> TopicPartition {
     TopicPartition::new("orders", partition)

@@ -9,11 +9,10 @@ use regex::Regex;
 
 use super::{
     Engine,
-    command::Subscription,
     lookups::{self, Known},
     missing::Looked,
 };
-use crate::{config::GroupProtocol, event::Event};
+use crate::{command::Subscription, config::GroupProtocol, event::Event};
 
 impl Engine {
     /// Which topics are kept fresh: what is subscribed to and assigned, and what somebody asks about just now.

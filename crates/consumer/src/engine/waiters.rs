@@ -10,14 +10,13 @@ use offtake_offsets::{CommitId, CommitOutcome, QueryId, QueryOutcome};
 use offtake_wire::ErrorCode;
 
 use super::{
-    command::Reply,
     lookups::{self, Lookups},
     results,
 };
 use crate::{
-    error::{Error, ErrorKind, Result},
+    command::Reply,
+    error::{Error, ErrorKind, NOT_COMMITTED, Result},
     offsets::{OffsetAndMetadata, OffsetAndTimestamp},
-    rebalance::NOT_COMMITTED,
 };
 
 #[derive(Debug)]

@@ -7,5 +7,6 @@
 mod examples;
 mod guess;
 mod handle;
+mod layers;
 mod memory;
 mod support;

@@ -9,17 +9,14 @@ use offtake_fetch::Charge;
 use offtake_group::{GroupMembership, RevocationId};
 use offtake_machine::{PartitionInfo, Position, Token, Topic, TopicPartition};
 use regex::Regex;
-use tokio::sync::oneshot;
 
+pub(crate) use crate::inbox::Reply;
 use crate::{
     error::Result,
     group_metadata::GroupMetadata,
     inbox::{Control, Data},
     offsets::{OffsetAndMetadata, OffsetAndTimestamp, StartAt},
 };
-
-/// Answers one command.
-pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
 
 /// What may be subscribed to.
 #[derive(Clone, Debug)]
@@ -194,3 +191,5 @@ impl Answer {
 pub(crate) const LAST_SECOND: Duration = Duration::from_secs(1);
 /// How long a listener's or a closing commit may take when nobody said.
 pub(crate) const CLOSING_COMMIT: Duration = Duration::from_secs(10);
+/// What closing takes at least, if it needs it: enough to hear of a commit from a broker nearby, or that there was none to make.
+pub(crate) const A_MOMENT: Duration = Duration::from_millis(50);
