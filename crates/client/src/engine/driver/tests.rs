@@ -1,0 +1,194 @@
+//! The loop with an engine that writes down what it hears, and a carrier that answers each call with a failure.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+};
+
+use offtake_machine::{Answer, BrokerId, CallError, CallId, Cluster, Target, Transmit};
+use offtake_net::{Carrier, Completion, Lane};
+use offtake_wire::messages::metadata::MetadataRequest;
+
+use super::*;
+
+/// What happened, in order.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    fn note(&self, what: impl Into<String>) {
+        self.0.lock().unwrap().push(what.into());
+    }
+
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+/// Sends one request for each command, and is closed half a second after its handle has gone.
+struct Recorder {
+    log: Log,
+    outputs: VecDeque<&'static str>,
+    requests: VecDeque<u64>,
+    closes_at: Option<Instant>,
+    is_closed: bool,
+}
+
+impl Engine for Recorder {
+    type Command = u64;
+    type Output = &'static str;
+
+    fn handle_command(&mut self, _: Instant, command: u64) {
+        self.log.note(format!("command {command}"));
+        self.outputs.push_back("heard");
+        self.requests.push_back(command);
+    }
+
+    fn handle_abandoned(&mut self, now: Instant) {
+        self.log.note("abandoned");
+        self.closes_at = Some(now + Duration::from_millis(500));
+    }
+
+    fn handle_answer(&mut self, _: Instant, tag: u64, result: Result<Answer, CallError>) {
+        self.log.note(format!("answer {tag}: {}", result.is_ok()));
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        if !self.is_closed && self.closes_at.is_some_and(|at| at <= now) {
+            self.log.note("closed");
+            self.is_closed = true;
+        }
+    }
+
+    fn handle_late_wakeup(&mut self, _: Instant, by: Duration) {
+        if by > Duration::from_secs(1) {
+            self.log.note(format!("late by {} s", by.as_secs()));
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.closes_at
+    }
+
+    fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    fn poll_output(&mut self, _: Instant) -> Option<&'static str> {
+        self.outputs.pop_front()
+    }
+
+    fn take_rebootstrap(&mut self) -> bool {
+        false
+    }
+
+    fn take_changed_cluster(&mut self) -> Option<Arc<Cluster>> {
+        None
+    }
+
+    fn poll_found_broker(&mut self) -> Option<(BrokerId, String, u16)> {
+        None
+    }
+
+    fn poll_withdrawal(&mut self) -> Option<u64> {
+        None
+    }
+
+    fn poll_transmit(&mut self, _: Instant) -> Option<(u64, Lane, Transmit)> {
+        let tag = self.requests.pop_front()?;
+        let transmit = Transmit {
+            id: CallId(tag),
+            to: Target::Any,
+            request: MetadataRequest::default().into(),
+            max_version: None,
+            timeout: Duration::from_secs(1),
+        };
+        Some((tag, Lane::Control, transmit))
+    }
+}
+
+struct Failing {
+    log: Log,
+    waiting: VecDeque<u64>,
+}
+
+impl Carrier for Failing {
+    fn send(&mut self, tag: u64, _: Lane, _: Transmit) {
+        self.log.note(format!("request {tag}"));
+        self.waiting.push_back(tag);
+    }
+
+    fn withdraw(&mut self, _: u64) {}
+
+    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Completion> {
+        match self.waiting.pop_front() {
+            Some(tag) => Poll::Ready(Completion { tag, result: Err(CallError::Withdrawn) }),
+            None => Poll::Pending,
+        }
+    }
+
+    fn update_brokers(&mut self, _: &Cluster) {}
+
+    fn learn_broker(&mut self, _: BrokerId, _: &str, _: u16) {}
+
+    fn forget_brokers(&mut self) {}
+}
+
+impl Outputs<&'static str> for Log {
+    fn push(&mut self, output: &'static str) {
+        self.note(output);
+    }
+
+    fn flush(&mut self) {}
+}
+
+fn start(log: &Log) -> (mpsc::UnboundedSender<u64>, impl Future<Output = ()>) {
+    let engine = Recorder {
+        log: log.clone(),
+        outputs: VecDeque::new(),
+        requests: VecDeque::new(),
+        closes_at: None,
+        is_closed: false,
+    };
+    let transport = Transport::carrier(Box::new(Failing { log: log.clone(), waiting: VecDeque::new() }));
+    let (commands, commanded) = mpsc::unbounded_channel();
+    (commands, run(engine, transport, commanded, log.clone()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_is_answered_to_the_handle_before_its_request_goes_and_an_abandoned_engine_ends() {
+    let log = Log::default();
+    let (commands, running) = start(&log);
+    for command in [1, 2] {
+        commands.send(command).unwrap();
+    }
+    drop(commands);
+    running.await;
+    let expected = [
+        "command 1",
+        "heard",
+        "request 1",
+        "answer 1: false",
+        "command 2",
+        "heard",
+        "request 2",
+        "answer 2: false",
+        "abandoned",
+        "closed",
+    ];
+    assert_eq!(log.take(), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_hears_that_it_was_woken_late_before_it_acts() {
+    let log = Log::default();
+    let (commands, running) = start(&log);
+    drop(commands);
+    let mut running = std::pin::pin!(running);
+    let until_it_waits = tokio::time::timeout(Duration::from_millis(100), &mut running);
+    assert!(until_it_waits.await.is_err());
+    tokio::time::advance(Duration::from_secs(60)).await; // nobody polls the loop meanwhile
+    running.await;
+    assert_eq!(log.take(), ["abandoned", "late by 59 s", "closed"]);
+}
