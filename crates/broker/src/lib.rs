@@ -134,3 +134,8 @@ pub use kafka::{ApiKey, KafkaError};
 pub use log::NewRecord;
 pub use model::Model;
 pub use observe::Observed;
+
+/// What the README shows compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

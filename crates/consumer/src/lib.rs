@@ -84,6 +84,9 @@
 //!   that is no record, also of an application that does not poll, and why ([`Stall`]).
 //! - [`Handle`] speaks to a consumer from other tasks; [`Handle::health`] is for readiness and liveness probes.
 //! - [`dial`] reaches clusters in other ways than by plain TCP, one in the test's own process for one.
+//! - Those who come from another client find its calls and properties, and what is different, in
+//!   [from Java](https://github.com/offtake/offtake/blob/main/docs/from-java.md) and
+//!   [from rust-rdkafka](https://github.com/offtake/offtake/blob/main/docs/from-rust-rdkafka.md).
 //! - The folder `examples` has a service that ends with SIGTERM, a web service, a flush on revoke, a topic read to its end,
 //!   many threads, and a test with faults.
 //! - What it does is logged through `tracing`, within a span `consumer{id, group, client_id}`: a line (INFO) for each join,
@@ -252,3 +255,14 @@ pub use offtake_wire::ErrorCode;
 pub use rebalance::Handover;
 pub use records::{Header, Headers, OwnedRecord, PartitionRecords, Record, Records, TimestampType};
 pub use ticket::Ticket;
+
+/// What the README and the guides show compiles.
+#[cfg(doctest)]
+mod shown {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../../docs/from-java.md")]
+    struct FromJava;
+    #[doc = include_str!("../../../docs/from-rust-rdkafka.md")]
+    struct FromRdkafka;
+}

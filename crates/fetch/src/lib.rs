@@ -22,3 +22,8 @@ pub use event::{BrokerError, Event, PartitionError};
 pub use fetcher::{Fetcher, Start};
 pub use memory::{Charge, READER_OVERHEAD};
 pub use partition::Watermarks;
+
+/// What the README shows compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

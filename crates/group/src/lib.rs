@@ -259,3 +259,8 @@ impl Member {
         either!(&self.0, machine => machine.state_name())
     }
 }
+
+/// What the README shows compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

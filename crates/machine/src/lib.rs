@@ -36,3 +36,8 @@ pub use names::{
 };
 pub use offsets::{ListedOffset, OffsetAndMetadata, OffsetSpec};
 pub use random::SplitMix64;
+
+/// What the README shows compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -44,3 +44,8 @@ pub use config::Config;
 pub use dial::{Dial, DialFuture, Stream, Tcp};
 pub use net::Net;
 pub use shared::Stats;
+
+/// What the README shows compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

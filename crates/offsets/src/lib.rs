@@ -44,3 +44,8 @@ pub use event::{Event, ResetReason};
 pub use machine::Offsets;
 pub use offtake_machine::OffsetAndMetadata;
 pub use queries::{QueryId, QueryOutcome};
+
+/// What the README shows compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -64,3 +64,8 @@ pub use request::{ApiKey, Request, Response};
 pub use shape::{FieldShape, Kind, Shape};
 pub use uuid::{ParseUuidError, Uuid};
 pub use writer::Writer;
+
+/// What the README shows compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
