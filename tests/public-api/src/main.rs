@@ -1,0 +1,165 @@
+//! The public interfaces of the crates that users name, as text: `tests/public-api/*.txt`. A change of one is seen in review, and
+//! is never an accident. `scripts/api` compares, `scripts/api renew` writes them anew.
+//!
+//! What is public is read from the pages that rustdoc has written, for there a user finds it: every item at every path, also
+//! those that other crates of ours define, with its declaration, methods and traits. So no nightly compiler is needed.
+//! A page that is not understood is an error, never an empty entry.
+
+mod page;
+
+use std::{fs, path::Path, process::ExitCode};
+
+const USAGE: &str = "usage: offtake-public-api compare|renew DOC-FOLDER SNAPSHOT-FOLDER CRATE…";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[String]) -> Result<(), String> {
+    let [what, docs, snapshots, crates @ ..] = arguments else { return Err(USAGE.to_owned()) };
+    if crates.is_empty() || !["compare", "renew"].contains(&what.as_str()) {
+        return Err(USAGE.to_owned());
+    }
+    let mut differences = Vec::new();
+    for name in crates {
+        let found = interface(&Path::new(docs).join(name.replace('-', "_")))?;
+        let path = Path::new(snapshots).join(format!("{name}.txt"));
+        if what == "renew" {
+            fs::write(&path, found).map_err(|error| format!("{}: {error}", path.display()))?;
+            continue;
+        }
+        let before = read(&path)?;
+        differences.extend(difference(&before, &found).map(|lines| format!("{name}:\n{lines}")));
+    }
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "{}The public interface has changed. If that is meant: scripts/api renew, and a line in CHANGELOG.md.",
+        differences.concat()
+    ))
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// The interface of the crate whose pages are in `folder`, item by item.
+fn interface(folder: &Path) -> Result<String, String> {
+    let index = read(&folder.join("all.html"))?;
+    let mut items: Vec<_> = page::links(&index).collect();
+    items.sort_unstable();
+    if items.is_empty() {
+        return Err(format!("{} lists no item", folder.join("all.html").display()));
+    }
+    let mut text = String::new();
+    for link in items {
+        let path = folder.join(link);
+        let item = page::item(link, &read(&path)?).map_err(|error| format!("{}: {error}", path.display()))?;
+        text.push_str(&item);
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+/// The lines that only one of them has, each below the item that it belongs to.
+fn difference(before: &str, after: &str) -> Option<String> {
+    let (old, new) = (lines(before), lines(after));
+    let gone = old.iter().filter(|line| !new.contains(line)).map(|(item, line)| (item, '-', line));
+    let come = new.iter().filter(|line| !old.contains(line)).map(|(item, line)| (item, '+', line));
+    let mut changed: Vec<_> = gone.chain(come).collect();
+    changed.sort_by_key(|(item, ..)| *item);
+    let told: String = changed.iter().map(|(item, sign, line)| format!("{sign} {item}: {line}\n")).collect();
+    match before == after {
+        true => None,
+        // The same lines in another order, or another number of times.
+        false if told.is_empty() => Some("the order of the lines\n".to_owned()),
+        false => Some(told),
+    }
+}
+
+/// Each line with the item that it is about.
+fn lines(text: &str) -> Vec<(&str, &str)> {
+    let mut item = "";
+    let mut lines = Vec::new();
+    for line in text.lines().filter(|line| !line.is_empty()) {
+        match line.strip_prefix("    ") {
+            Some(line) => lines.push((item, line)),
+            None => item = line,
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The calls that a guide names, `Consumer::poll`.
+    fn calls(guide: &str) -> BTreeSet<(&str, &str)> {
+        let code = guide.split('`').skip(1).step_by(2);
+        code.filter_map(|code| code.split_once("::"))
+            .filter(|(of, call)| {
+                let is_name = |text: &str| text.chars().all(|c| c.is_alphanumeric() || c == '_');
+                of.starts_with(char::is_uppercase) && is_name(of) && is_name(call)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_call_that_the_guides_name_exists() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let interface = read(&folder.join("offtake.txt")).unwrap();
+        let lines = lines(&interface);
+        let ends = |item: &str, name: &str| item.rsplit([':', ' ']).next() == Some(name);
+        let exists = |of: &str, call: &str| {
+            lines.iter().any(|(item, line)| {
+                let line = line.trim_start();
+                ends(item, of)
+                    && (line.contains(&format!("fn {call}("))
+                        || line.contains(&format!("fn {call}<"))
+                        || line.trim_end_matches(',') == call
+                        || line.starts_with(&format!("{call} {{"))
+                        || line.starts_with(&format!("{call}(")))
+            })
+        };
+        // What the other client calls its own.
+        let foreign = [
+            "ClientConfig",
+            "ConsumerContext",
+            "ClientContext",
+            "StreamConsumer",
+            "BaseConsumer",
+            "BorrowedMessage",
+            "CommitMode",
+        ];
+        for guide in ["from-java.md", "from-rust-rdkafka.md"] {
+            let text = read(&folder.join("../../docs").join(guide)).unwrap();
+            let named: Vec<_> = calls(&text).into_iter().filter(|(of, _)| !foreign.contains(of)).collect();
+            assert!(named.len() > 40, "{guide}: {named:?}");
+            for (of, call) in named {
+                assert!(exists(of, call), "{guide}: {of}::{call}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_that_came_or_went_is_told_with_its_item() {
+        let before = "struct A\n    pub fn one()\n    pub fn two()\n\nstruct B\n    pub fn one()\n";
+        assert_eq!(difference(before, before), None);
+        let after = "struct A\n    pub fn one()\n\nstruct B\n    pub fn one()\n    pub fn two()\n";
+        assert_eq!(
+            difference(before, after).as_deref(),
+            Some("- struct A: pub fn two()\n+ struct B: pub fn two()\n")
+        );
+    }
+}
