@@ -101,6 +101,9 @@
 //! # Ok::<(), &str>(())
 //! ```
 //!
+//! Without the feature `zstd` (on by default) no C compiler is needed. Produce with a batch in zstd is then refused, and so is
+//! what a test appends to a topic with `compression.type=zstd`.
+//!
 //! What there is not: records on disk, replication as such (a replica has what its leader has), security, quotas other than
 //! [`Harm::Throttle`]; ACLs, reassignments, share groups, message formats 0 and 1. `__consumer_offsets` and
 //! `__transaction_state` are listed and read as empty. Settings of groups, metrics and loggers are accepted and change

@@ -58,7 +58,7 @@ impl Codec {
             Self::None => return Some(packed.clone()),
             Self::Gzip => read_all(flate2::read::MultiGzDecoder::new(packed.as_ref()))?,
             Self::Lz4 => read_all(lz4_flex::frame::FrameDecoder::new(packed.as_ref()))?,
-            Self::Zstd => read_all(zstd::stream::read::Decoder::new(packed.as_ref()).ok()?)?,
+            Self::Zstd => unpack_zstd(packed)?,
             Self::Snappy => unpack_snappy(packed)?,
         };
         Some(plain.into())
@@ -84,9 +84,30 @@ impl Codec {
                 encoder.write_all(plain).ok()?;
                 encoder.finish().ok()
             }
-            Self::Zstd => zstd::stream::encode_all(plain, 3).ok(),
+            Self::Zstd => pack_zstd(plain),
         }
     }
+}
+
+#[cfg(feature = "zstd")]
+fn unpack_zstd(packed: &[u8]) -> Option<Vec<u8>> {
+    read_all(zstd::stream::read::Decoder::new(packed).ok()?)
+}
+
+#[cfg(feature = "zstd")]
+fn pack_zstd(plain: &[u8]) -> Option<Vec<u8>> {
+    zstd::stream::encode_all(plain, 3).ok()
+}
+
+/// Not built in: no batch can be read.
+#[cfg(not(feature = "zstd"))]
+fn unpack_zstd(_: &[u8]) -> Option<Vec<u8>> {
+    None
+}
+
+#[cfg(not(feature = "zstd"))]
+fn pack_zstd(_: &[u8]) -> Option<Vec<u8>> {
+    None
 }
 
 fn read_all(reader: impl Read) -> Option<Vec<u8>> {

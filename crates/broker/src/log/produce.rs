@@ -285,7 +285,8 @@ fn check_records(version: i16, records: Option<&Bytes>) -> Result<Batch, Respons
         return Err(ResponseError::InvalidRecord);
     }
     let batch = Batch::read(bytes).ok_or(ResponseError::CorruptMessage)?;
-    if version < 7 && batch.header.attributes & 7 == ZSTD {
+    let has_zstd = version >= 7 && cfg!(feature = "zstd");
+    if batch.header.attributes & 7 == ZSTD && !has_zstd {
         return Err(ResponseError::UnsupportedCompressionType);
     }
     match batches.next() {
