@@ -76,7 +76,8 @@ fn done(consumer: Consumer, mut tally: Tally) -> Tally {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Watch {
     Nothing,
-    Sleep,
+    /// Milliseconds after as many thousand records.
+    Sleep(u64),
     Latency,
     First,
 }
@@ -99,7 +100,8 @@ struct Tally {
 impl Tally {
     fn begin(mode: &str, wanted: u64) -> Self {
         let watch = match mode {
-            "sleep" => Watch::Sleep,
+            "sleep-1" => Watch::Sleep(1),
+            "sleep-5" => Watch::Sleep(5),
             "latency" => Watch::Latency,
             "read" | "batches" => Watch::Nothing,
             _ => Watch::First,
@@ -133,7 +135,9 @@ impl Tally {
         let header = |(key, value): (&[u8], Option<&[u8]>)| key.len() + value.map_or(0, <[u8]>::len);
         self.headers += record.headers().map(|each| header((each.key, each.value))).sum::<usize>();
         match self.watch {
-            Watch::Sleep if self.records.is_multiple_of(1000) => std::thread::sleep(Duration::from_millis(1)),
+            Watch::Sleep(ms) if self.records.is_multiple_of(1000 * ms) => {
+                std::thread::sleep(Duration::from_millis(ms));
+            }
             Watch::Latency if self.records > WARM_UP => {
                 self.late.extend(produced(value).map(|at| micros() - at));
             }

@@ -3,7 +3,11 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Row {
     Small,
+    /// A record a batch, as producers send them that do not linger.
+    Single,
     Plain,
+    /// Over many partitions.
+    Many,
     JsonNone,
     JsonLz4,
     JsonZstd,
@@ -17,9 +21,11 @@ pub(crate) const PARTITIONS: i32 = 6;
 const HEADER_BYTES: u64 = 68;
 
 impl Row {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Small,
+        Self::Single,
         Self::Plain,
+        Self::Many,
         Self::JsonNone,
         Self::JsonLz4,
         Self::JsonZstd,
@@ -30,7 +36,9 @@ impl Row {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Small => "100-none",
+            Self::Single => "100-single",
             Self::Plain => "1k-none",
+            Self::Many => "1k-many",
             Self::JsonNone => "json-none",
             Self::JsonLz4 => "json-lz4",
             Self::JsonZstd => "json-zstd",
@@ -41,7 +49,7 @@ impl Row {
 
     pub(crate) fn codec(self) -> &'static str {
         match self {
-            Self::Small | Self::Plain | Self::JsonNone => "none",
+            Self::Small | Self::Single | Self::Plain | Self::Many | Self::JsonNone => "none",
             Self::JsonLz4 => "lz4",
             Self::JsonZstd => "zstd",
             Self::JsonSnappy => "snappy",
@@ -51,17 +59,30 @@ impl Row {
 
     /// Whether it has JSON values, keys and headers; else it has values of letters.
     pub(crate) fn is_json(self) -> bool {
-        !matches!(self, Self::Small | Self::Plain)
+        !matches!(self, Self::Small | Self::Single | Self::Plain | Self::Many)
+    }
+
+    pub(crate) fn partitions(self) -> i32 {
+        if self == Self::Many { 100 } else { PARTITIONS }
+    }
+
+    /// Of a batch, at most; 0 for a record each.
+    pub(crate) fn batch_bytes(self) -> u32 {
+        if self == Self::Single { 0 } else { 64 << 10 }
     }
 
     /// Bytes of a value.
     pub(crate) fn size(self) -> u64 {
-        if self == Self::Small { 100 } else { 1024 }
+        if matches!(self, Self::Small | Self::Single) { 100 } else { 1024 }
     }
 
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a handful of millions")]
     pub(crate) fn count(self, scale: f64) -> u64 {
-        let millions = if self == Self::Small { 5.0 } else { 1.0 };
+        let millions = match self {
+            Self::Small => 5.0,
+            Self::Single => 0.2,
+            _ => 1.0,
+        };
         (millions * 1e6 * scale) as u64
     }
 

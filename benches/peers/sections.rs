@@ -18,6 +18,14 @@ use crate::topics::Topic;
 const STARTS: [&str; 3] = ["start-assign", "start-classic", "start-consumer"];
 /// Of the sections that look at two topics only.
 const TWO: [Row; 2] = [Row::Plain, Row::JsonLz4];
+/// Applications that sleep: how many milliseconds after as many thousand records, and reading what.
+const RHYTHMS: [(&str, &str, Row); 5] = [
+    ("1k-none, 1 ms", "sleep-1", Row::Plain),
+    ("1k-none, 5 ms", "sleep-5", Row::Plain),
+    ("1k-many, 5 ms", "sleep-5", Row::Many),
+    ("json-lz4, 1 ms", "sleep-1", Row::JsonLz4),
+    ("json-lz4, 5 ms", "sleep-5", Row::JsonLz4),
+];
 /// Records a second, one for each partition at a time, while latencies are taken.
 const RATE: u32 = 1000;
 
@@ -79,6 +87,7 @@ impl Bench<'_> {
     /// Everything from the beginning.
     fn all_of(&mut self, system: System, topic: &Topic, pinned: bool) -> Result<Reading, String> {
         let mut job = self.job("read", "tuned", &topic.name, topic.records);
+        job.partitions = topic.row.partitions();
         match system {
             System::Offtake => read_ours(&job.bootstrap, topic, pinned),
             System::Floor => {
@@ -147,19 +156,20 @@ impl Bench<'_> {
     }
 
     fn overlap(&mut self) -> Result<(), String> {
-        for row in TWO {
+        for (name, mode, row) in RHYTHMS {
             let topic = self.topic(row)?;
-            let (name, millions) = (row.name(), millions(topic.records));
+            let millions = millions(topic.records);
             self.alternate(Section::Overlap, name, |bench, system| {
-                let job = bench.job("sleep", "tuned", &topic.name, topic.records);
+                let mut job = bench.job(mode, "tuned", &topic.name, topic.records);
+                job.partitions = row.partitions();
                 let reading = read(&system.line(bench.settings, &job), false, Some(&topic))?;
                 bench.figures.add("overlap", name, system, 1000.0 * millions / reading.seconds);
                 bench.figures.add("overlap-flowing", name, system, 1000.0 * millions / reading.flowing);
                 Ok(())
             });
         }
-        let title = "Thousand records a second, for an application that sleeps 1 ms after each 1,000";
-        self.figures.print(title, "overlap", &names(&TWO), self.systems);
+        let title = "Thousand records a second, for an application that sleeps so long after as many thousand";
+        self.figures.print(title, "overlap", &RHYTHMS.map(|(name, ..)| name.to_owned()), self.systems);
         Ok(())
     }
 

@@ -52,7 +52,7 @@ pub(crate) struct Settings {
 pub(crate) const USAGE: &str = "\
 peers [--cost] [--pinned] [--overlap] [--latency] [--start] [--waste] [--all] [--runs 5]
       [--systems floor,java,librdkafka,franz-go,krafka,krafka-default,rskafka,barnabas,offtake]
-      [--rows 100-none,1k-none,json-none,json-lz4,json-zstd,json-snappy,json-gzip] [--scale 1.0] [--records 20000]
+      [--rows 100-none,100-single,1k-none,1k-many,json-none,json-lz4,json-zstd,json-snappy,json-gzip] [--scale 1.0] [--records 20000]
       [--keep FOLDER] [--out figures.csv] [--programs FOLDER]";
 
 impl Settings {

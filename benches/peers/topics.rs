@@ -6,7 +6,7 @@ use offtake_tests::{JavaTool, Offtake};
 use serde_json::{Value, json};
 
 use crate::broker::Broker;
-use crate::rows::{PARTITIONS, Row};
+use crate::rows::Row;
 use crate::settings::Settings;
 use crate::system::{bench_consume, java};
 
@@ -39,7 +39,7 @@ impl Topic {
         let name = format!("peers-{}-{records}", row.name());
         if !is_full(tool, &name, records) {
             eprintln!("peers: filling {name}");
-            tool.create_topic(&name, PARTITIONS, &[]);
+            tool.create_topic(&name, row.partitions(), &[]);
             fill(settings, broker, &name, row, records)?;
         }
         let sums = tool.checksum(&[&name], row.is_json());
@@ -90,11 +90,12 @@ fn fill(settings: &Settings, broker: &Broker, name: &str, row: Row, records: u64
     let words = [
         broker.kafka().direct(),
         name.to_owned(),
-        PARTITIONS.to_string(),
+        row.partitions().to_string(),
         records.to_string(),
         row.size().to_string(),
         kind.to_owned(),
         row.codec().to_owned(),
+        row.batch_bytes().to_string(),
     ];
     let (program, words) = java(settings, "Fill", words.map(Into::into).into());
     let done = Offtake::new(words).instead(program).patience(PATIENCE).run();

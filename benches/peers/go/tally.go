@@ -19,7 +19,7 @@ type tally struct {
 	began, flowing                  time.Time
 	user, sys                       float64
 	wanted, records, bytes, headers int64
-	first                           int64
+	first, sleeps                   int64
 	late                            []int64
 }
 
@@ -28,7 +28,9 @@ func begin(mode string, wanted int64) *tally {
 		wanted += warmUp
 	}
 	user, sys, _ := usage()
-	return &tally{mode: mode, began: time.Now(), user: user, sys: sys, wanted: wanted}
+	// Milliseconds, after as many thousand records.
+	sleeps, _ := strconv.ParseInt(strings.TrimPrefix(mode, "sleep-"), 10, 64)
+	return &tally{mode: mode, sleeps: sleeps, began: time.Now(), user: user, sys: sys, wanted: wanted}
 }
 
 func (t *tally) add(key, headers int, value []byte) {
@@ -45,9 +47,9 @@ func (t *tally) add(key, headers int, value []byte) {
 
 func (t *tally) look(value []byte) {
 	switch {
-	case t.mode == "sleep":
-		if t.records%1000 == 0 {
-			time.Sleep(time.Millisecond)
+	case strings.HasPrefix(t.mode, "sleep-"):
+		if t.records%(1000*t.sleeps) == 0 {
+			time.Sleep(time.Duration(t.sleeps) * time.Millisecond)
 		}
 	case t.mode == "latency":
 		if t.records > warmUp {

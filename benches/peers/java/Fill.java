@@ -7,9 +7,9 @@ import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 
 /**
- * Fills a topic for benches/peers: {@code BOOTSTRAP TOPIC PARTITIONS COUNT SIZE bytes|json CODEC}. {@code bytes}: values of
+ * Fills a topic for benches/peers: {@code BOOTSTRAP TOPIC PARTITIONS COUNT SIZE bytes|json CODEC BATCH}. {@code bytes}: values of
  * random letters, no key; {@code json}: values that are orders, a key, and two headers (68 bytes a record). Batches
- * of 64 KiB, packed by Java; the same arguments give the same bytes. Records are dealt out in turn by eights.
+ * of {@code BATCH} bytes, or of one record if that is 0, packed by Java; the same arguments give the same bytes. Records are dealt out in turn by eights.
  */
 public final class Fill {
     private static final String[] NAMES = {"Ada", "Grace", "Edsger", "Barbara", "Donald", "Leslie", "Frances", "Ken", "Radia", "Tony"};
@@ -32,8 +32,8 @@ public final class Fill {
         config.put("key.serializer", ByteArraySerializer.class.getName());
         config.put("value.serializer", ByteArraySerializer.class.getName());
         config.put("compression.type", args[6]);
-        config.put("batch.size", "65536");
-        config.put("linger.ms", "1000");
+        config.put("batch.size", args[7]);
+        config.put("linger.ms", args[7].equals("0") ? "0" : "1000");
         config.put("buffer.memory", Integer.toString(64 << 20));
         AtomicReference<Exception> failure = new AtomicReference<>();
         SplittableRandom random = new SplittableRandom(1);

@@ -20,7 +20,7 @@ import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 /**
  * Java's consumer for benches/peers: {@code MODE SETTINGS BOOTSTRAP TOPIC PARTITIONS COUNT}, as benches/README.md describes
  * them. Tuned: {@code max.poll.records=10000} and {@code receive.buffer.bytes} left to the system. {@code read} and
- * {@code sleep} read everything twice, with two consumers; the line is about the second pass, when the JVM is warm, and
+ * {@code sleep-…} read everything twice, with two consumers; the line is about the second pass, when the JVM is warm, and
  * {@code cold_seconds} and {@code cold_cpu} about the first.
  */
 public final class Peer {
@@ -29,6 +29,8 @@ public final class Peer {
 
     private final String mode;
     private final long wanted;
+    /** Milliseconds, after as many thousand records. */
+    private final long sleeps;
     private final long began = System.nanoTime();
     private final double[] used = processorTime();
     private long records, bytes, headers, first, flowing, last;
@@ -37,13 +39,14 @@ public final class Peer {
 
     private Peer(String mode, long count) {
         this.mode = mode;
+        this.sleeps = mode.startsWith("sleep-") ? Long.parseLong(mode.substring("sleep-".length())) : 0;
         this.wanted = mode.equals("latency") ? count + WARM_UP : count;
     }
 
     public static void main(String[] args) throws IOException {
         if (args.length != 6) throw new IllegalArgumentException("usage: Peer MODE tuned|default BOOTSTRAP TOPIC PARTITIONS COUNT");
         String cold = "";
-        if (args[0].equals("read") || args[0].equals("sleep")) {
+        if (args[0].equals("read") || args[0].startsWith("sleep")) {
             Peer pass = new Peer(args[0], Long.parseLong(args[5]));
             pass.run(args);
             double[] now = processorTime();
@@ -83,7 +86,7 @@ public final class Peer {
             for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofSeconds(1))) add(record);
         }
         last = System.nanoTime();
-        if (mode.equals("read") || mode.equals("sleep")) consumer.close(CloseOptions.timeout(Duration.ZERO));
+        if (mode.equals("read") || sleeps > 0) consumer.close(CloseOptions.timeout(Duration.ZERO));
     }
 
     private double seconds() {
@@ -101,8 +104,8 @@ public final class Peer {
     }
 
     private void look(byte[] value) {
-        if (mode.equals("sleep")) {
-            if (records % 1000 == 0) pause();
+        if (sleeps > 0) {
+            if (records % (1000 * sleeps) == 0) pause(sleeps);
         } else if (mode.equals("latency")) {
             if (records > WARM_UP) {
                 String text = new String(value, StandardCharsets.US_ASCII);
@@ -114,9 +117,9 @@ public final class Peer {
         }
     }
 
-    private static void pause() {
+    private static void pause(long ms) {
         try {
-            Thread.sleep(1);
+            Thread.sleep(ms);
         } catch (InterruptedException nobodyDoes) {
             throw new IllegalStateException(nobodyDoes);
         }

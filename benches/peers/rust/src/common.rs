@@ -12,8 +12,8 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub enum Mode {
     /// Everything from the beginning, by manual assignment of all partitions.
     Read,
-    /// The same for an application that sleeps 1 ms after each 1,000 records.
-    Sleep,
+    /// The same for an application that sleeps so many milliseconds after as many thousand records.
+    Sleep(u64),
     /// What is produced from now on; the third word of each value says when, in microseconds since the epoch.
     Latency,
     /// Until the first record: by manual assignment, or as a member of a group of either protocol.
@@ -40,7 +40,8 @@ impl Job {
         };
         let mode = match mode.as_str() {
             "read" => Mode::Read,
-            "sleep" => Mode::Sleep,
+            "sleep-1" => Mode::Sleep(1),
+            "sleep-5" => Mode::Sleep(5),
             "latency" => Mode::Latency,
             "start-assign" => Mode::StartAssign,
             "start-classic" => Mode::StartClassic,
@@ -119,7 +120,9 @@ impl Tally {
 
     fn look(&mut self, value: &[u8]) {
         match self.mode {
-            Mode::Sleep if self.records.is_multiple_of(1000) => std::thread::sleep(Duration::from_millis(1)),
+            Mode::Sleep(ms) if self.records.is_multiple_of(1000 * ms) => {
+                std::thread::sleep(Duration::from_millis(ms));
+            }
             Mode::Latency if self.records > WARM_UP => {
                 self.late.extend(produced(value).map(|at| micros() - at))
             }

@@ -41,7 +41,7 @@ fn main() -> Result<(), Failure> {
         consumer.assign(&all)?;
     }
     match job.mode {
-        Mode::Read | Mode::Sleep => by_the_batch(&consumer, &mut tally)?,
+        Mode::Read | Mode::Sleep(_) => by_the_batch(&consumer, &mut tally)?,
         _ => one_by_one(&consumer, &mut tally)?,
     }
     tally.end()
