@@ -57,14 +57,14 @@ impl Reader {
         let mut segment = at;
         while let Some(head) = batches.peek() {
             let after = at.saturating_add(head.size()).min(records.len());
-            let visible =
-                match self.is_visible(from, &head, &records.slice(at..after), high_watermark, &mut aborted) {
-                    Ok(visible) => visible,
-                    Err(error) => {
-                        outcome.error = Some(error);
-                        break;
-                    }
-                };
+            let bytes = || records.slice(at..after);
+            let visible = match self.is_visible(from, &head, bytes, high_watermark, &mut aborted) {
+                Ok(visible) => visible,
+                Err(error) => {
+                    outcome.error = Some(error);
+                    break;
+                }
+            };
             if !visible {
                 outcome.visible.push(records.slice(segment..at));
                 segment = after;
@@ -73,7 +73,7 @@ impl Reader {
                 outcome.next = Position { offset: head.next_offset(), epoch: epoch(&head) };
             }
             at = after;
-            batches.skip_batch();
+            batches.skip_batch(&head);
         }
         outcome.visible.push(records.slice(segment..at));
         if outcome.error.is_none() {
@@ -88,23 +88,23 @@ impl Reader {
         &mut self,
         from: Position,
         head: &AnyBatchHeader,
-        bytes: &Bytes,
+        bytes: impl FnOnce() -> Bytes,
         high_watermark: i64,
         aborted: &mut AbortedTransactions,
     ) -> Result<bool, RecordError> {
         let old = head.last_offset() < from.offset;
         let visible = match head {
             AnyBatchHeader::V2(header) if header.is_control() => {
-                self.control(header, bytes, aborted)?;
+                self.control(header, bytes(), aborted)?;
                 false
             }
             AnyBatchHeader::V2(header) if self.read_committed && aborted.is_aborted(header) => {
-                self.verify(bytes)?;
+                self.verify(bytes())?;
                 false
             }
             // A length that is a lie must not move the position.
             _ if !old && high_watermark > 0 && head.last_offset() >= high_watermark => {
-                self.verify(bytes)?;
+                self.verify(bytes())?;
                 true
             }
             AnyBatchHeader::V2(_) | AnyBatchHeader::Legacy { .. } => true,
@@ -115,7 +115,7 @@ impl Reader {
     fn control(
         &mut self,
         header: &BatchHeader,
-        bytes: &Bytes,
+        bytes: Bytes,
         aborted: &mut AbortedTransactions,
     ) -> Result<(), RecordError> {
         let Some(batch) = self.verify(bytes)? else { return Ok(()) };
@@ -127,8 +127,8 @@ impl Reader {
         Ok(())
     }
 
-    fn verify(&self, bytes: &Bytes) -> Result<Option<Batch>, RecordError> {
-        Batches::new(bytes.clone(), self.crc).next().transpose()
+    fn verify(&self, bytes: Bytes) -> Result<Option<Batch>, RecordError> {
+        Batches::new(bytes, self.crc).next().transpose()
     }
 }
 

@@ -1,6 +1,6 @@
 //! A v2 record batch: a header of 61 bytes, and the records, compressed or not.
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use super::compression::Compression;
 use super::error::{RecordError, RecordFault};
@@ -233,7 +233,7 @@ impl RecordBatch {
             Framed::CutShort { .. } => Ok(None),
             Framed::Whole { magic: 2, size, .. } => {
                 let batch = Self::verify(buf.slice(..size), crc)?;
-                *buf = buf.slice(size..);
+                buf.advance(size);
                 Ok(Some(batch))
             }
             Framed::Whole { base, magic, .. } => Err(unknown_magic(base, magic)),
@@ -274,8 +274,14 @@ impl RecordBatch {
     }
 
     /// The records as they came, compressed or not.
-    pub(super) fn raw_records(&self) -> Bytes {
-        self.bytes.slice(HEADER.min(self.bytes.len())..)
+    pub(super) fn raw_records(&self) -> &[u8] {
+        self.bytes.get(HEADER..).unwrap_or_default()
+    }
+
+    /// The same, without copying them.
+    pub(super) fn into_raw_records(mut self) -> Bytes {
+        self.bytes.advance(HEADER.min(self.bytes.len()));
+        self.bytes
     }
 }
 

@@ -29,24 +29,25 @@ pub struct Payload {
 
 impl Payload {
     /// Decompresses `batch`; uncompressed records are not copied.
-    pub(super) fn open(batch: &RecordBatch, decompressor: &mut Decompressor) -> Result<Self, RecordError> {
+    pub(super) fn open(batch: RecordBatch, decompressor: &mut Decompressor) -> Result<Self, RecordError> {
+        let header = *batch.header();
         let raw = batch.raw_records();
         let bytes = match batch.compression() {
             // Nothing was compressed: a codec need not have an empty form.
-            _ if batch.count() == 0 && raw.is_empty() => raw,
-            Compression::None => raw,
+            _ if header.count() == 0 && raw.is_empty() => batch.into_raw_records(),
+            Compression::None => batch.into_raw_records(),
             codec => decompressor
-                .decompress(codec, &raw, Lz4Checksum::Required)
-                .map_err(|error| batch.error(error.into()))?,
+                .decompress(codec, raw, Lz4Checksum::Required)
+                .map_err(|error| header.error(error.into()))?,
         };
         Ok(Self {
             bytes,
-            base_offset: batch.base_offset(),
-            last_offset_delta: batch.last_offset_delta(),
-            base_timestamp: batch.base_timestamp(),
-            max_timestamp: batch.max_timestamp(),
-            timestamp_type: batch.timestamp_type(),
-            count: batch.count(),
+            base_offset: header.base_offset(),
+            last_offset_delta: header.last_offset_delta(),
+            base_timestamp: header.base_timestamp(),
+            max_timestamp: header.max_timestamp(),
+            timestamp_type: header.timestamp_type(),
+            count: header.count(),
         })
     }
 
@@ -71,15 +72,25 @@ impl Payload {
     pub fn take(&self, at: &mut PayloadPosition, most: usize) -> (RecordSlice, Option<RecordError>) {
         let mut records = self.records_from(*at);
         let most = most.min(records.left as usize);
-        // A false count reserves no more than there are bytes for.
-        let mut rows = Vec::with_capacity(most.min(records.rest.len() / SMALLEST_RECORD));
-        let mut error = records.check_into(&mut rows, most).err();
+        let mut rows = Rows::Few(None);
+        let mut error = match most {
+            // Producers that do not linger send batches of one record.
+            0 | 1 => records.check(most, |row| rows = Rows::Few(Some(row))),
+            most => {
+                // A false count reserves no more than there are bytes for.
+                let mut many = Vec::with_capacity(most.min(records.rest.len() / SMALLEST_RECORD));
+                let checked = records.check(most, |row| many.push(row));
+                rows = Rows::Many(Arc::new(many));
+                checked
+            }
+        }
+        .err();
         // The bytes behind the last record are looked at with it, lest a slice that ends there hide them.
         if error.is_none() && records.left == 0 {
             error = records.next().and_then(Result::err);
         }
         *at = records.at();
-        (RecordSlice { payload: self.clone(), rows: Arc::new(rows), to: *at }, error)
+        (RecordSlice { payload: self.clone(), rows, to: *at }, error)
     }
 
     /// The offset the batch begins with.
@@ -217,8 +228,9 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// Checks up to `most` records, and moves behind them.
-    fn check_into(&mut self, rows: &mut Vec<Row>, most: usize) -> Result<(), RecordError> {
+    /// Checks up to `most` records, passes on where their parts stand, and moves behind them.
+    #[inline]
+    fn check(&mut self, most: usize, mut each: impl FnMut(Row)) -> Result<(), RecordError> {
         // In locals, which stay in registers.
         let (mut rest, mut previous, mut left) = (self.rest, self.previous, self.left);
         let mut fault = None;
@@ -227,7 +239,7 @@ impl<'a> Records<'a> {
             match short.map_or_else(|| check(self.payload, rest, previous), Ok) {
                 Ok((row, behind)) => {
                     (rest, previous, left) = (behind, row.delta, left.saturating_sub(1));
-                    rows.push(row);
+                    each(row);
                 }
                 Err(found) => {
                     fault = Some(found);
@@ -353,19 +365,26 @@ impl std::iter::FusedIterator for Records<'_> {}
 #[derive(Debug, Clone)]
 pub struct RecordSlice {
     payload: Payload,
-    rows: Arc<Vec<Row>>,
+    rows: Rows,
     to: PayloadPosition,
+}
+
+#[derive(Debug, Clone)]
+enum Rows {
+    /// One at most, for which nothing is allocated.
+    Few(Option<Row>),
+    Many(Arc<Vec<Row>>),
 }
 
 impl RecordSlice {
     /// How many records.
     pub fn len(&self) -> usize {
-        self.rows.len()
+        self.rows().len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.rows().is_empty()
     }
 
     /// The next offset after the slice: the one after the batch if the slice reaches the last record.
@@ -381,7 +400,10 @@ impl RecordSlice {
     /// Where the parts of each record stand: to hold a record in fewer bytes than a [`Record`] has.
     #[inline]
     pub fn rows(&self) -> &[Row] {
-        &self.rows
+        match &self.rows {
+            Rows::Few(row) => row.as_slice(),
+            Rows::Many(rows) => rows,
+        }
     }
 
     /// The record of a row of this slice. A row of another yields bytes that are not a record's, but no others than the batch's.
@@ -393,7 +415,7 @@ impl RecordSlice {
     /// The records.
     #[inline]
     pub fn iter(&self) -> RecordSliceIter<'_> {
-        RecordSliceIter { slice: self, rows: self.rows.iter() }
+        RecordSliceIter { slice: self, rows: self.rows().iter() }
     }
 }
 

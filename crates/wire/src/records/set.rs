@@ -1,6 +1,6 @@
 //! The records field of a fetched partition: batches end to end, of any message format, the last perhaps cut short.
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use super::batch::{BatchHeader, Crc, HEADER, RecordBatch, unknown_magic};
 use super::compression::Decompressor;
@@ -114,6 +114,14 @@ impl Batch {
     /// Decompresses its records. Uncompressed v2 records are not copied.
     pub fn open(&self, decompressor: &mut Decompressor) -> Result<Payload, RecordError> {
         match self {
+            Self::V2(batch) => Payload::open(batch.clone(), decompressor),
+            Self::Legacy(batch) => batch.open(decompressor),
+        }
+    }
+
+    /// The same, for a batch that is not needed any more.
+    pub fn into_payload(self, decompressor: &mut Decompressor) -> Result<Payload, RecordError> {
+        match self {
             Self::V2(batch) => Payload::open(batch, decompressor),
             Self::Legacy(batch) => batch.open(decompressor),
         }
@@ -195,7 +203,7 @@ impl Batches {
         }
         match frame(&self.rest).ok()? {
             Framed::Whole { magic: 2, .. } => {
-                let header = BatchHeader::peek(&self.rest).ok()??;
+                let header = BatchHeader::parse(&self.rest)?.checked().ok()?;
                 self.in_order(header.base_offset(), header.last_offset()).ok()?;
                 Some(AnyBatchHeader::V2(header))
             }
@@ -207,12 +215,14 @@ impl Batches {
         }
     }
 
-    /// Skips the batch that [`peek`](Self::peek) returns, without verifying its checksum. Does nothing if there is none.
-    pub fn skip_batch(&mut self) {
-        if let Some(head) = self.peek() {
-            self.rest = self.rest.slice(head.size().min(self.rest.len())..);
-            self.previous = Some(head.last_offset());
-        }
+    /// Skips the batch of which [`peek`](Self::peek) has returned the header, without verifying its checksum.
+    pub fn skip_batch(&mut self, header: &AnyBatchHeader) {
+        self.skip(header.size(), header.last_offset());
+    }
+
+    fn skip(&mut self, size: usize, last_offset: i64) {
+        self.rest.advance(size.min(self.rest.len()));
+        self.previous = Some(last_offset);
     }
 
     /// The bytes not read yet. At the end: those of a batch that was cut short.
@@ -246,8 +256,7 @@ impl Batches {
             Framed::Whole { base, magic, .. } => return Err(unknown_magic(base, magic)),
         };
         self.in_order(batch.base_offset(), batch.last_offset())?;
-        self.previous = Some(batch.last_offset());
-        self.rest = self.rest.slice(batch.size().min(self.rest.len())..);
+        self.skip(batch.size(), batch.last_offset());
         Ok(Some(batch))
     }
 }
