@@ -168,7 +168,8 @@ impl Bench<'_> {
                 Ok(())
             });
         }
-        let title = "Thousand records a second, for an application that sleeps so long after as many thousand";
+        let title =
+            "Thousand records a second, for an application that sleeps so long after as many thousand";
         self.figures.print(title, "overlap", &RHYTHMS.map(|(name, ..)| name.to_owned()), self.systems);
         Ok(())
     }

@@ -1,16 +1,16 @@
 //! From chunks to records: what is buffered on the application's side, and handing it out.
 //!
 //! Each batch's checksum is verified, and the batch inflated, here: once, on the thread that reads the records, or for one
-//! that takes its time [ahead] of it. What belongs to an assignment or a position that is no longer ours is dropped, never handed out.
+//! that takes its time [ahead](prefetch) of it. What belongs to an assignment or a position that is no longer ours is dropped, never handed out.
 //!
 //! Partitions take turns, a chunk each, as in Kafka's own consumer: one output has records of as many as have something.
 
-mod ahead;
+mod chunk_batches;
 mod chunk_reader;
 mod flow;
 mod haul;
 mod moved;
-mod reading;
+mod prefetch;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -39,12 +39,12 @@ use crate::{
     view::{View, Viewer},
 };
 
-use ahead::Ahead;
-pub(crate) use ahead::Opener;
 use chunk_reader::Lending;
 use flow::{Flow, Next, Opening, State, Turn};
 pub(crate) use haul::{Haul, Part};
 use moved::Moved;
+use prefetch::Ahead;
+pub(crate) use prefetch::Opener;
 
 /// Everything that is ours, and what is buffered of it.
 #[derive(Debug)]

@@ -6,8 +6,8 @@ use offtake_fetch::Chunk;
 use offtake_wire::records::{Crc, Decompressor, RecordError};
 
 use super::{
-    ahead::{Ahead, LoanId},
-    reading::{Amount, OpenBatch, Reading, Upcoming},
+    chunk_batches::{Amount, OpenBatch, Reading, Upcoming},
+    prefetch::{Ahead, LoanId},
 };
 
 /// A chunk, and how far it has been opened.

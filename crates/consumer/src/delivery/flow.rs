@@ -7,10 +7,10 @@ use offtake_machine::{Position, Token, TopicPartition};
 use offtake_wire::records::{Crc, Decompressor, RecordError};
 
 use super::{
-    ahead::Ahead,
+    chunk_batches::{Amount, OpenBatch, Upcoming},
     chunk_reader::{ChunkReader, Lending},
     moved::Moved,
-    reading::{Amount, OpenBatch, Upcoming},
+    prefetch::Ahead,
 };
 use crate::{
     batches::{Contents, RecordBatch},

@@ -18,7 +18,7 @@ use std::{
 use offtake_machine::TopicPartition;
 use offtake_wire::records::Decompressor;
 
-use super::reading::{Amount, Reading};
+use super::chunk_batches::{Amount, Reading};
 
 /// How long an application must stay away between two calls, on average, for two threads to be better than one.
 const WORTHWHILE: Duration = Duration::from_micros(200);

@@ -8,11 +8,11 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::{Batches, ErrorKind, RecordBatch, Records, health::Vitals, inbox::InboxReceiver};
 
-mod ahead;
 mod errors;
 mod jumps;
 mod memory;
 mod pauses;
+mod prefetch;
 mod turns;
 
 const TOKEN: Token = Token { assignment: 1, seek: 0 };
