@@ -125,6 +125,7 @@ mod tests {
         let of = |index| TopicPartition::new("orders", index);
         let offset = |offset: i64| OffsetAndMetadata::new(offset);
         let mut member = GroupMember::new("m");
+        (member.client_id, member.host) = ("c".to_owned(), "/h".to_owned());
         member.partitions = vec![of(1), of(2)];
         let members = [member];
         let committed = BTreeMap::from([(of(0), offset(7)), (of(1), offset(3))]);
