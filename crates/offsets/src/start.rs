@@ -242,7 +242,8 @@ impl Offsets {
         for (partition, lookup) in self.ready(now) {
             let Lookup::Committed { otherwise } = lookup else { continue };
             if let Some(state) = self.partitions.get_mut(&partition) {
-                state.asked_by_name = state.topic_id.is_none().then_some(otherwise);
+                let is_known = cluster.topic_id(partition.topic.as_str()).is_some();
+                state.asked_by_name = (!is_known).then_some(otherwise);
             }
             partitions.push(partition);
         }
