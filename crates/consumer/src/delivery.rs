@@ -1,7 +1,7 @@
 //! From chunks to records: what is buffered on the application's side, and handing it out.
 //!
 //! Each batch's checksum is verified, and the batch inflated, here: once, on the thread that reads the records, or for one
-//! that takes its time [ahead](prefetch) of it. What belongs to an assignment or a position that is no longer ours is dropped, never handed out.
+//! that takes its time, or asks for it, [ahead](prefetch) of it. What belongs to an assignment or a position that is no longer ours is dropped, never handed out.
 //!
 //! Partitions take turns, a chunk each, as in Kafka's own consumer: one output has records of as many as have something.
 
@@ -39,12 +39,11 @@ use crate::{
     view::{View, Viewer},
 };
 
-use chunk_reader::Lending;
 use flow::{Flow, Next, Opening, State, Turn};
 pub(crate) use haul::{Haul, Part};
 use moved::Moved;
-use prefetch::Ahead;
 pub(crate) use prefetch::Opener;
+use prefetch::{MAX_CHUNKS, Prefetcher};
 
 /// Everything that is ours, and what is buffered of it.
 #[derive(Debug)]
@@ -63,7 +62,7 @@ pub(crate) struct Delivery {
     moved: Moved,
     /// The number of the output that is being made.
     output: u64,
-    ahead: Ahead,
+    prefetcher: Prefetcher,
     decompressor: Decompressor,
     crc: Crc,
     most: usize,
@@ -82,7 +81,11 @@ impl Delivery {
             seen_resumes: 0,
             moved: Moved::default(),
             output: 0,
-            ahead: Ahead::new(opener, config.max_poll_records, config.decompressed_batch_max_bytes),
+            prefetcher: Prefetcher::new(
+                opener,
+                config.decompression_threads,
+                config.decompressed_batch_max_bytes,
+            ),
             decompressor: Decompressor::with_limit(config.decompressed_batch_max_bytes),
             crc: if config.check_crcs { Crc::Check } else { Crc::Trust },
             most: config.max_poll_records,
@@ -301,39 +304,39 @@ impl Delivery {
         std::iter::from_fn(|| self.next_jump()).collect()
     }
 
-    /// The application comes for more.
+    /// The application polls again.
     pub(crate) fn application_returns(&mut self, now: Instant) {
-        self.ahead.returns(now);
-        let opened = self.turns.front().and_then(|partition| self.flows.get(partition));
-        if opened.map_or(0, Flow::opened_records) <= self.most || !self.ahead.is_at_work() {
-            self.end_handed_out();
-        }
+        self.prefetcher.application_returns(now);
     }
 
-    /// It is busy with what it was handed. If that takes its time, what follows is opened meanwhile.
+    /// Whether more than is buffered could be opened ahead.
+    pub(crate) fn wants_more(&self) -> bool {
+        self.turns.len() < MAX_CHUNKS && self.prefetcher.wanted() > 0
+    }
+
+    /// The application is busy with what it was handed. What follows is opened meanwhile, if that is worth it.
     pub(crate) fn application_leaves(&mut self, now: Instant) {
-        self.ahead.leaves(now);
-        let Some(amount) = self.ahead.wants() else { return };
-        let crc = self.crc;
-        for partition in &self.turns {
-            let Some(flow) = self.flows.get_mut(partition).filter(|flow| !flow.is_held()) else { continue };
-            if flow.lend(crc, amount, &mut self.ahead) != Lending::NothingLeft {
+        self.prefetcher.application_leaves(now);
+        let mut room = self.prefetcher.wanted();
+        let mut chunks = MAX_CHUNKS;
+        // Partitions take turns, a chunk each.
+        for nth in 0..MAX_CHUNKS {
+            let before = chunks;
+            for partition in self.turns.iter().take(MAX_CHUNKS) {
+                if room == 0 || chunks == 0 {
+                    return;
+                }
+                let Some(flow) = self.flows.get_mut(partition).filter(|flow| !flow.is_held()) else {
+                    continue;
+                };
+                if let Some(bytes) = flow.submit(nth, self.crc, &mut self.prefetcher) {
+                    room = room.saturating_sub(bytes);
+                    chunks -= 1;
+                }
+            }
+            if chunks == before {
                 return;
             }
-        }
-    }
-
-    /// Whether nothing waits to be opened.
-    pub(crate) fn is_drained(&self) -> bool {
-        self.turns.is_empty()
-    }
-
-    /// What is being opened ahead comes back. What it was of may be gone meanwhile.
-    fn end_handed_out(&mut self) {
-        let Some(back) = self.ahead.end_handed_out() else { return };
-        let mut lenders = self.flows.get_mut(&back.partition).into_iter().flat_map(Flow::lenders);
-        if let Some(reader) = lenders.find(|reader| reader.has_lent(back.id)) {
-            reader.end_handed_out(back.reading);
         }
     }
 
@@ -365,21 +368,33 @@ impl Delivery {
             }
             let mut opening =
                 Opening { crc: self.crc, decompressor: &mut self.decompressor, moved: &mut self.moved };
-            let is_in_output = flow.last_output == self.output;
             let chunks_done = flow.chunks_done;
-            match H::Part::next(flow, &partition, left, &mut opening) {
-                Ok(Next::Part(part)) => {
-                    flow.last_output = self.output;
-                    left = left.saturating_sub(part.records());
-                    haul.push(part);
-                    // A partition's turn lasts for a chunk; what is no record waits for no other partition.
+            let next = loop {
+                let part = match H::Part::next(flow, &partition, left, &mut opening) {
+                    Ok(Next::Part(part)) => part,
+                    other => break Some(other),
+                };
+                flow.last_output = self.output;
+                left = left.saturating_sub(part.records());
+                haul.push(part);
+                // A partition's turn lasts for a chunk, and that for many parts if its batches are small.
+                if left == 0 || !flow.is_open() || flow.chunks_done != chunks_done {
+                    break None;
+                }
+            };
+            flow.show();
+            let is_in_output = flow.last_output == self.output;
+            match next {
+                None => {
+                    // What is no record waits for no other partition.
                     let first = flow.is_open() && flow.chunks_done == chunks_done || flow.tells_next();
-                    flow.show();
                     self.requeue(partition, first);
                 }
-                Ok(Next::Nothing) => flow.show(),
-                Ok(Next::Jump) if is_in_output || jumps_apart && !haul.is_empty() => waiting.push(partition),
-                Ok(Next::Jump) => {
+                Some(Ok(Next::Part(_) | Next::Nothing)) => {}
+                Some(Ok(Next::Jump)) if is_in_output || jumps_apart && !haul.is_empty() => {
+                    waiting.push(partition)
+                }
+                Some(Ok(Next::Jump)) => {
                     flow.jump(&partition, &mut self.moved);
                     flow.show();
                     self.requeue(partition, !jumps_apart);
@@ -387,15 +402,15 @@ impl Delivery {
                         break;
                     }
                 }
-                Ok(Next::Failed) if !haul.is_empty() => waiting.push(partition),
-                Ok(Next::Failed) => failed = flow.take_error(),
+                Some(Ok(Next::Failed)) if !haul.is_empty() => waiting.push(partition),
+                Some(Ok(Next::Failed)) => failed = flow.take_error(),
                 // An error in what is no longer there is none.
-                Err(error) if flow.was_cut_off(error.first_offset()) => {
+                Some(Err(error)) if flow.was_cut_off(error.first_offset()) => {
                     flow.drop_cut_off(error.first_offset(), &mut self.moved);
                     self.requeue(partition, true);
                 }
-                Err(_) if !haul.is_empty() => waiting.push(partition),
-                Err(error) => {
+                Some(Err(_)) if !haul.is_empty() => waiting.push(partition),
+                Some(Err(error)) => {
                     flow.state = State::Stopped;
                     flow.drop_buffered(&mut self.moved);
                     let token = flow.token;

@@ -55,6 +55,7 @@ const CONSUMER: &[&str] = &[
     "consume.callback.max.messages",
     "coordinator.query.interval.ms",
     "decompressed.batch.max.bytes",
+    "decompression.threads",
     "enable.auto.offset.store",
     "enable.partition.eof",
     "fetch.buffer.max.bytes",

@@ -68,7 +68,7 @@ impl Builder {
         match self.replay {
             Some(_) => self.replay_ahead.map_or(Opener::Caller, Opener::Drawn),
             None if is_spawned || alone => Opener::Nobody,
-            None => Opener::Thread,
+            None => Opener::Threads,
         }
     }
 

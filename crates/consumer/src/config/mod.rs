@@ -122,8 +122,9 @@ pub struct Config {
     /// - two buffers of answers that have been read, kept for the next ones, each of up to half of the bound, until
     ///   sixteen answers below 128 KiB in a row say that nothing much is coming;
     /// - what is unpacked: the batch that is being handed out, and for an application that takes its time between two
-    ///   polls 4 MiB and two batches ahead of it (`decompressed.batch.max.bytes` each); paused partitions keep nothing
-    ///   unpacked. 8 MiB of buffers to unpack into are kept;
+    ///   polls, or asks for `decompression.threads`, 8 MiB ahead of it and a batch for each thread
+    ///   (`decompressed.batch.max.bytes` each); paused partitions keep nothing unpacked. For each thread that unpacks, the
+    ///   application's among them, 4 MiB of buffers to unpack into are kept;
     /// - the answers and unpacked batches that records in the application's hands lie in: those of the last poll, and whatever
     ///   it keeps. These do not hold up fetching, or an application that collects records would wait for ever;
     /// - some 5 KiB a partition, and the program.
@@ -133,6 +134,11 @@ pub struct Config {
     pub fetch_buffer_max_bytes: usize,
     /// `decompressed.batch.max.bytes`, ours: 64 MiB, the most that one batch may inflate to.
     pub decompressed_batch_max_bytes: usize,
+    /// `decompression.threads`, ours: 0. So many threads verify and decompress batches ahead of [`poll`](crate::Consumer::poll), which
+    /// hands out the records in order as ever: for more compressed records a second than one thread can decompress, at some more
+    /// processor time for each. With 0 one thread does so for an application that stays away between two polls, and none for one
+    /// that polls again at once.
+    pub decompression_threads: usize,
 }
 
 impl Default for Config {
@@ -165,6 +171,7 @@ impl Default for Config {
             max_partition_fetch_bytes: 1 << 20,
             fetch_buffer_max_bytes: 32 << 20,
             decompressed_batch_max_bytes: 64 << 20,
+            decompression_threads: 0,
         }
     }
 }

@@ -15,6 +15,7 @@ pub(super) static OTHER: &[Property<Config>] = &[
         "decompressed.batch.max.bytes",
         Sets(|c, v| v.large_bytes(1).map(|n| c.decompressed_batch_max_bytes = n)),
     ),
+    p("decompression.threads", Sets(|c, v| v.number(0, 64).map(|n| c.decompression_threads = n))),
     p("enable.auto.offset.store", Sets(|c, v| v.boolean().map(|yes| c.enable_auto_offset_store = yes))),
     // librdkafka: other names for the same
     p("fetch.wait.max.ms", Is("fetch.max.wait.ms")),

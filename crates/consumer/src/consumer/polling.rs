@@ -221,7 +221,7 @@ impl Consumer {
 
     /// The application is busy from here on.
     fn leave(&mut self) {
-        if self.delivery.is_drained() {
+        if self.delivery.wants_more() {
             // What has come meanwhile can be opened ahead, unless there is something to heed first.
             self.inbox.take(&mut self.taken);
             if self.taken.control.is_empty() {

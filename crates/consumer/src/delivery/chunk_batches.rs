@@ -5,9 +5,11 @@ use std::{collections::VecDeque, iter::Peekable};
 use offtake_fetch::{ReadBatches, VisibleBatches};
 use offtake_wire::records::{self as wire, Batch, Crc, Decompressor, Payload, RecordError};
 
-/// What is left to be read of a chunk. Knows nothing of the consumer: its batches may be [opened](Self::opens_one) on any thread.
+use super::prefetch::{Counted, OpenBytes};
+
+/// What is left to be read of a chunk. Knows nothing of the consumer: its batches may be [opened](Self::open_ahead) on any thread.
 #[derive(Debug)]
-pub(super) struct Reading {
+pub(super) struct ChunkBatches {
     batches: Peekable<ReadBatches>,
     /// Records below it are not for the application.
     from: i64,
@@ -23,6 +25,8 @@ pub(super) struct OpenBatch {
     pub(super) payload: Payload,
     pub(super) at: wire::PayloadPosition,
     pub(super) leader_epoch: Option<i32>,
+    /// What it counts as while it is open ahead.
+    pub(super) _counted: Option<Counted>,
 }
 
 /// What comes next of a chunk.
@@ -32,33 +36,7 @@ pub(super) enum Upcoming {
     Packed(Batch),
 }
 
-/// How much to open before it is asked for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Amount {
-    pub(super) records: usize,
-    pub(super) bytes: usize,
-}
-
-impl OpenBatch {
-    /// That are left in it.
-    pub(super) fn records(&self) -> usize {
-        usize::try_from(self.payload.count_from(self.at)).unwrap_or(usize::MAX)
-    }
-}
-
-impl Amount {
-    /// What is wanted beside these, if anything.
-    pub(super) fn less<'a>(self, opened: impl IntoIterator<Item = &'a OpenBatch>) -> Option<Self> {
-        let mut left = self;
-        for batch in opened {
-            left.records = left.records.saturating_sub(batch.records());
-            left.bytes = left.bytes.saturating_sub(batch.payload.as_bytes().len());
-        }
-        (left.records > 0 && left.bytes > 0).then_some(left)
-    }
-}
-
-impl Reading {
+impl ChunkBatches {
     /// Of the records at `from` and above it.
     pub(super) fn of(batches: VisibleBatches, from: i64, crc: Crc) -> Self {
         Self { batches: batches.read(crc).peekable(), from, opened: VecDeque::new(), failed: None }
@@ -104,13 +82,16 @@ impl Reading {
         }
     }
 
-    /// The next one, to be handed out later. False if so much waits already, or nothing is left to open.
-    pub(super) fn opens_one(&mut self, decompressor: &mut Decompressor, amount: Amount) -> bool {
-        if self.failed.is_some() || amount.less(&self.opened).is_none() || !self.has_unopened() {
+    /// Opens the next one, to be handed out later. False if nothing is left to open.
+    pub(super) fn open_ahead(&mut self, decompressor: &mut Decompressor, open: &OpenBytes) -> bool {
+        if self.failed.is_some() || !self.has_unopened() {
             return false;
         }
         match self.open_next(decompressor) {
-            Ok(batch) => self.opened.extend(batch),
+            Ok(batch) => self.opened.extend(batch.map(|batch| {
+                let counted = open.count(batch.payload.as_bytes().len());
+                OpenBatch { _counted: Some(counted), ..batch }
+            })),
             Err(failed) => self.failed = Some(failed),
         }
         true
@@ -121,8 +102,10 @@ impl Reading {
         self.failed.is_some()
     }
 
-    pub(super) fn opened(&self) -> impl Iterator<Item = &OpenBatch> {
-        self.opened.iter()
+    /// Bytes of the batches that are opened.
+    #[cfg(test)]
+    pub(super) fn open_bytes(&self) -> usize {
+        self.opened.iter().map(|batch| batch.payload.as_bytes().len()).sum()
     }
 
     pub(super) fn take_opened(&mut self) -> VecDeque<OpenBatch> {
@@ -132,11 +115,12 @@ impl Reading {
     fn open_next(&mut self, decompressor: &mut Decompressor) -> Result<Option<OpenBatch>, RecordError> {
         let Some(batch) = self.batches.next() else { return Ok(None) };
         let batch = batch?;
-        let payload = batch.open(decompressor)?;
+        let leader_epoch = batch.leader_epoch();
+        let payload = batch.into_payload(decompressor)?;
         let mut records = payload.records();
         // A fetch may begin in the middle of a batch (FAILURES J8).
         records.skip_to(self.from)?;
         let at = records.at();
-        Ok(Some(OpenBatch { at, leader_epoch: batch.leader_epoch(), payload }))
+        Ok(Some(OpenBatch { at, leader_epoch, payload, _counted: None }))
     }
 }

@@ -6,8 +6,8 @@ use offtake_fetch::Chunk;
 use offtake_wire::records::{Crc, Decompressor, RecordError};
 
 use super::{
-    chunk_batches::{Amount, OpenBatch, Reading, Upcoming},
-    prefetch::{Ahead, LoanId},
+    chunk_batches::{ChunkBatches, OpenBatch, Upcoming},
+    prefetch::{InFlight, Prefetcher},
 };
 
 /// A chunk, and how far it has been opened.
@@ -23,14 +23,14 @@ pub(super) struct ChunkReader {
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "there is one a chunk, and that is boxed")]
 enum Source {
-    /// The chunk, from this offset on: nothing was opened, or what was given away to be opened has not come back.
+    /// The chunk, from this offset on: nothing has been read of it.
     Chunk {
         from: i64,
     },
-    Here(Reading),
-    /// Given away, to be [opened ahead](super::ahead). Should it not come back, the chunk is read again from this offset on.
-    Away {
-        loan: LoanId,
+    Here(ChunkBatches),
+    /// Submitted, to be [opened ahead](super::prefetch). If that fails, the chunk is read again from this offset on.
+    InFlight {
+        chunk: InFlight,
         from: i64,
     },
 }
@@ -40,21 +40,27 @@ impl ChunkReader {
         Self { source: Source::Chunk { from: chunk.fetch_offset }, chunk, opened: VecDeque::new() }
     }
 
-    /// What is here to read from. What was given away and is needed now is read again.
-    fn reading(&mut self, crc: Crc) -> &mut Reading {
-        if let Source::Chunk { from } | Source::Away { from, .. } = self.source {
-            self.source = Source::Here(Reading::of(self.chunk.batches.clone(), from, crc));
-        }
+    /// What is left to read. What was submitted is taken back.
+    fn batches(&mut self, crc: Crc) -> &mut ChunkBatches {
+        let from_chunk = |chunk: &Chunk, from| ChunkBatches::of(chunk.batches.clone(), from, crc);
+        let here = match std::mem::replace(&mut self.source, Source::Chunk { from: 0 }) {
+            Source::Here(batches) => batches,
+            Source::Chunk { from } => from_chunk(&self.chunk, from),
+            Source::InFlight { chunk, from } => {
+                chunk.take_back().unwrap_or_else(|| from_chunk(&self.chunk, from))
+            }
+        };
+        self.source = Source::Here(here);
         match &mut self.source {
-            Source::Here(reading) => reading,
+            Source::Here(batches) => batches,
             // It was replaced above.
-            Source::Chunk { .. } | Source::Away { .. } => unreachable!("the source is here"),
+            Source::Chunk { .. } | Source::InFlight { .. } => unreachable!("the source is here"),
         }
     }
 
     /// Passes over what is empty; whether a record may be left, or an error to be told.
     pub(super) fn skip_empty(&mut self, crc: Crc) -> bool {
-        !self.opened.is_empty() || self.reading(crc).has_more()
+        !self.opened.is_empty() || self.batches(crc).has_more()
     }
 
     pub(super) fn next_opened(
@@ -64,7 +70,7 @@ impl ChunkReader {
     ) -> Result<Option<OpenBatch>, RecordError> {
         match self.opened.pop_front() {
             Some(batch) => Ok(Some(batch)),
-            None => self.reading(crc).next_opened(decompressor),
+            None => self.batches(crc).next_opened(decompressor),
         }
     }
 
@@ -72,83 +78,52 @@ impl ChunkReader {
     pub(super) fn next(&mut self, crc: Crc) -> Result<Option<Upcoming>, RecordError> {
         match self.opened.pop_front() {
             Some(batch) => Ok(Some(Upcoming::Opened(batch))),
-            None => self.reading(crc).next(),
+            None => self.batches(crc).next(),
         }
     }
 
-    /// Gives it away to be opened ahead, unless so much is opened already. Everything below `handed_out` has been handed out.
-    pub(super) fn lend(
-        &mut self,
-        handed_out: Option<i64>,
-        crc: Crc,
-        amount: Amount,
-        to: &mut Ahead,
-    ) -> Lending {
-        if let (Source::Chunk { from }, Some(at)) = (&mut self.source, handed_out) {
-            *from = at.max(*from);
-        }
-        let reading = self.reading(crc);
-        if reading.has_failed() {
-            return Lending::Enough;
-        }
-        if !reading.has_unopened() {
-            return Lending::NothingLeft;
-        }
-        let ahead = reading.take_opened();
-        self.opened.extend(ahead);
-        let Some(wanted) = amount.less(&self.opened) else { return Lending::Enough };
-        let begun = self.opened.back().map(|batch| batch.payload.next_offset());
-        let from = begun.or(handed_out).unwrap_or(self.chunk.fetch_offset);
-        if let Source::Here(reading) = std::mem::replace(&mut self.source, Source::Chunk { from }) {
-            let loan = to.lend(&self.chunk.partition, reading, wanted);
-            self.source = Source::Away { loan, from };
-        }
-        Lending::Lent
+    /// Submits what is left of it to be opened ahead, unless that has been done or nothing is left. Everything below
+    /// `handed_out` has been handed out.
+    pub(super) fn submit(&mut self, handed_out: Option<i64>, crc: Crc, to: &mut Prefetcher) {
+        let from = match &self.source {
+            Source::InFlight { chunk, .. } if chunk.is_under_way() => return,
+            Source::Chunk { from } => handed_out.map_or(*from, |at| at.max(*from)),
+            Source::InFlight { .. } | Source::Here(_) => {
+                let batches = self.batches(crc);
+                if batches.has_failed() || !batches.has_unopened() {
+                    return;
+                }
+                let opened = batches.take_opened();
+                self.opened.extend(opened);
+                let begun = self.opened.back().map(|batch| batch.payload.next_offset());
+                begun.or(handed_out).unwrap_or(self.chunk.fetch_offset)
+            }
+        };
+        self.source = match std::mem::replace(&mut self.source, Source::Chunk { from }) {
+            Source::Here(batches) => Source::InFlight { chunk: to.submit(batches), from },
+            Source::Chunk { .. } => {
+                let batches = ChunkBatches::of(self.chunk.batches.clone(), from, crc);
+                Source::InFlight { chunk: to.submit(batches), from }
+            }
+            Source::InFlight { chunk, from } => Source::InFlight { chunk, from },
+        };
     }
 
-    /// Drops what is opened, and what was given away to be opened: it is opened again when it is handed out. Everything below
+    /// Drops what is opened, and what was submitted to be opened: it is opened again when it is handed out. Everything below
     /// `handed_out` has been.
     pub(super) fn drop_opened(&mut self, handed_out: i64) {
         self.opened = VecDeque::new();
         self.source = Source::Chunk { from: handed_out.max(self.chunk.fetch_offset) };
     }
 
-    /// Records that can be handed out without opening anything.
-    pub(super) fn opened_records(&self) -> usize {
-        self.all_opened().map(OpenBatch::records).fold(0, usize::saturating_add)
-    }
-
-    fn all_opened(&self) -> impl Iterator<Item = &OpenBatch> {
-        let here = match &self.source {
-            Source::Here(reading) => Some(reading.opened()),
-            Source::Chunk { .. } | Source::Away { .. } => None,
-        };
-        self.opened.iter().chain(here.into_iter().flatten())
-    }
-
+    /// Bytes of the batches that are opened.
     #[cfg(test)]
-    pub(super) fn opened(&self) -> impl Iterator<Item = &OpenBatch> {
-        self.all_opened()
+    pub(super) fn open_bytes(&self) -> usize {
+        let ahead = match &self.source {
+            Source::Chunk { .. } => 0,
+            Source::Here(batches) => batches.open_bytes(),
+            Source::InFlight { chunk, .. } => chunk.open_bytes(),
+        };
+        self.opened.iter().map(|batch| batch.payload.as_bytes().len()).sum::<usize>() + ahead
     }
-
-    pub(super) fn has_lent(&self, asked: LoanId) -> bool {
-        matches!(self.source, Source::Away { loan, .. } if loan == asked)
-    }
-
-    /// What was given away is back; or lost, and is read again.
-    pub(super) fn end_handed_out(&mut self, reading: Option<Reading>) {
-        if let Source::Away { from, .. } = self.source {
-            self.source = reading.map_or(Source::Chunk { from }, Source::Here);
-        }
-    }
-}
-
-/// What came of the attempt to give something away to be opened ahead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lending {
-    Lent,
-    /// As much as is wanted is opened already, or nothing behind can be opened.
-    Enough,
-    /// Everything is opened.
-    NothingLeft,
 }

@@ -7,10 +7,10 @@ use offtake_machine::{Position, Token, TopicPartition};
 use offtake_wire::records::{Crc, Decompressor, RecordError};
 
 use super::{
-    chunk_batches::{Amount, OpenBatch, Upcoming},
-    chunk_reader::{ChunkReader, Lending},
+    chunk_batches::{OpenBatch, Upcoming},
+    chunk_reader::ChunkReader,
     moved::Moved,
-    prefetch::Ahead,
+    prefetch::Prefetcher,
 };
 use crate::{
     batches::{Contents, RecordBatch},
@@ -265,7 +265,7 @@ impl Flow {
                 (None, None) => open.reader.next(opening.crc),
             };
             let contents = match upcoming {
-                Ok(Some(Upcoming::Opened(OpenBatch { payload, at, leader_epoch }))) => {
+                Ok(Some(Upcoming::Opened(OpenBatch { payload, at, leader_epoch, .. }))) => {
                     Contents::Begun { payload, at, leader_epoch }
                 }
                 Ok(Some(Upcoming::Packed(batch))) => Contents::Packed(batch),
@@ -389,28 +389,25 @@ impl Flow {
 
     // ---- what is opened ahead ------------------------------------------------------------------------------------
 
-    /// What follows in the chunk that is being handed out, or the next one, is given away to be opened ahead.
-    pub(super) fn lend(&mut self, crc: Crc, amount: Amount, to: &mut Ahead) -> Lending {
-        let position = self.position.map(|position| position.offset);
-        if let Some(open) = &mut self.open {
-            let lending = open.lend(position, crc, amount, to);
-            if lending != Lending::NothingLeft {
-                return lending;
+    /// Has what follows in the `nth` chunk opened ahead: the one that is being handed out, or one behind it. How many bytes
+    /// that will take, by a first estimate; `None` if there is no such chunk.
+    pub(super) fn submit(&mut self, nth: usize, crc: Crc, to: &mut Prefetcher) -> Option<usize> {
+        let is_open = usize::from(self.open.is_some());
+        let (reader, handed_out) = match (&mut self.open, nth) {
+            (Some(open), 0) => {
+                if open.failed.is_some() {
+                    return None;
+                }
+                let begun = open.batch.as_ref().map(|batch| batch.payload.next_offset());
+                (&mut open.reader, begun.or(self.position.map(|position| position.offset)))
             }
-        }
-        match self.queue.front_mut() {
-            Some(Entry::Chunk(next)) => next.lend(None, crc, amount, to),
-            Some(Entry::Jump { .. } | Entry::Failed(_)) | None => Lending::NothingLeft,
-        }
-    }
-
-    /// Records of the chunk that is being handed out that are opened.
-    pub(super) fn opened_records(&self) -> usize {
-        let of = |open: &Open| {
-            let begun = open.batch.as_ref().map_or(0, OpenBatch::records);
-            begun.saturating_add(open.reader.opened_records())
+            _ => match self.queue.get_mut(nth.saturating_sub(is_open)) {
+                Some(Entry::Chunk(reader)) => (reader, None),
+                Some(Entry::Jump { .. } | Entry::Failed(_)) | None => return None,
+            },
         };
-        self.open.as_ref().map_or(0, of)
+        reader.submit(handed_out, crc, to);
+        Some(reader.chunk.charge.bytes())
     }
 
     /// Nothing of it is handed out for now: what is opened is dropped. No more of it is held then than was fetched, which is
@@ -421,8 +418,10 @@ impl Flow {
             open.batch = None;
             open.reader.drop_opened(position.unwrap_or(open.reader.chunk.fetch_offset));
         }
-        if let Some(Entry::Chunk(next)) = self.queue.front_mut() {
-            next.drop_opened(next.chunk.fetch_offset);
+        for entry in &mut self.queue {
+            if let Entry::Chunk(reader) = entry {
+                reader.drop_opened(reader.chunk.fetch_offset);
+            }
         }
     }
 
@@ -430,22 +429,13 @@ impl Flow {
     #[cfg(test)]
     pub(super) fn unpacked(&self) -> usize {
         let begun = self.open.iter().filter_map(|open| open.batch.as_ref());
+        let begun: usize = begun.map(|batch| batch.payload.as_bytes().len()).sum();
         let queued = self.queue.iter().filter_map(|entry| match entry {
             Entry::Chunk(reader) => Some(reader.as_ref()),
             Entry::Jump { .. } | Entry::Failed(_) => None,
         });
         let readers = self.open.iter().map(|open| open.reader.as_ref()).chain(queued);
-        let batches = begun.chain(readers.flat_map(ChunkReader::opened));
-        batches.map(|batch| batch.payload.as_bytes().len()).sum()
-    }
-
-    /// Those that may have given something away.
-    pub(super) fn lenders(&mut self) -> impl Iterator<Item = &mut ChunkReader> {
-        let next = self.queue.front_mut().and_then(|entry| match entry {
-            Entry::Chunk(reader) => Some(reader.as_mut()),
-            Entry::Jump { .. } | Entry::Failed(_) => None,
-        });
-        self.open.iter_mut().map(|open| open.reader.as_mut()).chain(next)
+        begun + readers.map(ChunkReader::open_bytes).sum::<usize>()
     }
 }
 
@@ -462,13 +452,5 @@ impl Open {
     /// Passes over what is empty; whether a record may be left, or an error to be told.
     fn has_more(&mut self, crc: Crc) -> bool {
         self.batch.is_some() || self.failed.is_some() || self.reader.skip_empty(crc)
-    }
-
-    fn lend(&mut self, position: Option<i64>, crc: Crc, amount: Amount, to: &mut Ahead) -> Lending {
-        if self.failed.is_some() {
-            return Lending::Enough;
-        }
-        let begun = self.batch.as_ref().map(|batch| batch.payload.next_offset());
-        self.reader.lend(begun.or(position), crc, amount, to)
     }
 }

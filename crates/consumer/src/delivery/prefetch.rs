@@ -1,39 +1,43 @@
-//! Batches opened on a thread of their own, while the application is busy with those before.
+//! Batches opened before they are asked for, on threads of their own: verified and decompressed.
 //!
-//! To check and to inflate is most of what reading costs. Whoever comes back at once does it better itself, with the bytes in
-//! its own core's cache; whoever takes its time finds its next records opened. Nothing waits for that thread to begin: what
-//! it has not begun is taken back. Who comes back while it is at work, and has not enough opened, waits for the batch in
-//! hand, as it would if it opened that itself, and for no other.
+//! If the application polls again at once, opening them on its own thread is faster, with the bytes in its own core's cache. If
+//! it stays away between two polls, or has asked for `decompression.threads`, chunks are submitted in the order in which they
+//! will be handed out. The application never waits for a thread to begin: a chunk that no thread has begun is taken back. One that a
+//! thread is at work on is waited for only if nothing of it is open, and for no longer than the batch in hand takes.
+//!
+//! What is open ahead is bounded in bytes, whichever partitions it is of.
 
 use std::{
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc,
     },
     thread,
     time::{Duration, Instant},
 };
 
-use offtake_machine::TopicPartition;
 use offtake_wire::records::Decompressor;
 
-use super::chunk_batches::{Amount, Reading};
+use super::chunk_batches::ChunkBatches;
 
-/// How long an application must stay away between two calls, on average, for two threads to be better than one.
+/// How long an application must stay away between two polls, on average, for two threads to be better than one.
 const WORTHWHILE: Duration = Duration::from_micros(200);
 /// A longer absence counts as this.
 const LONG: Duration = Duration::from_millis(10);
-/// What is opened and waits of one chunk, in polls and in bytes; and one batch.
-const MOST_POLLS: usize = 4;
-const MOST_BYTES: usize = 2 << 20;
+/// The average is over about so many polls: an application may work through several and be away after the last of them.
+const POLLS: u32 = 16;
+/// What is open ahead, in bytes; each thread may exceed it by a batch.
+const MAX_OPEN: usize = 8 << 20;
+/// Chunks that are looked at, or submitted, at a time.
+pub(super) const MAX_CHUNKS: usize = 32;
 
 /// Who opens batches ahead.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Opener {
-    /// A thread, from when it is needed first.
-    Thread,
-    /// Whoever polls, at once: what a thread does, but the same again each time.
+    /// Threads, from when they are needed first.
+    Threads,
+    /// The task that polls, at once: what a thread does, but the same again each time.
     Caller,
     /// As a thread would that is early, late or in the middle of it, by a number for each time; but the same again each time.
     Drawn(u64),
@@ -44,86 +48,82 @@ pub(crate) enum Opener {
     Loser,
 }
 
-/// How far a thread that opens batches ahead has come when they are wanted back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Schedule {
-    /// Through.
-    Early,
-    /// Nowhere.
-    Late,
-    /// One batch is open, and it is at work on the next.
-    Begun,
-}
-
-/// Names what was given away to be opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct LoanId(u64);
-
 #[derive(Debug)]
-pub(super) struct Ahead {
+pub(super) struct Prefetcher {
     opener: Opener,
-    thread: Option<mpsc::Sender<Arc<Job>>>,
+    /// Whether batches are opened ahead of an application that polls again at once, too.
+    always: bool,
+    threads: usize,
+    jobs: Option<mpsc::Sender<Arc<Job>>>,
     decompression_limit: usize,
-    amount: Amount,
-    loan: Option<Loan>,
-    loans: u64,
+    open: OpenBytes,
+    submitted: u64,
     /// When the application was handed something last.
     left_at: Option<Instant>,
-    /// How long it has stayed away of late.
+    /// How long it has stayed away between two polls, on average.
     away: Duration,
 }
 
-/// What was given away.
+/// The bytes of all batches that are open ahead.
+#[derive(Clone, Debug, Default)]
+pub(super) struct OpenBytes(Arc<AtomicUsize>);
+
+/// Counts a batch that is open ahead for as long as it lives.
 #[derive(Debug)]
-pub(super) struct Back {
-    pub(super) id: LoanId,
-    pub(super) partition: TopicPartition,
-    /// `None` if it was lost.
-    pub(super) reading: Option<Reading>,
+pub(super) struct Counted {
+    bytes: usize,
+    of: OpenBytes,
 }
 
-#[derive(Debug)]
-struct Loan {
-    id: LoanId,
-    partition: TopicPartition,
-    job: Arc<Job>,
-    /// A drawn schedule is in the middle of it: whoever wants it back waits for one more batch.
-    in_the_middle: bool,
+impl OpenBytes {
+    fn room(&self) -> usize {
+        MAX_OPEN.saturating_sub(self.0.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn count(&self, bytes: usize) -> Counted {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+        Counted { bytes, of: self.clone() }
+    }
 }
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.of.0.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// A chunk that was submitted. Dropping it says that its batches are not wanted any more.
+#[derive(Debug)]
+pub(super) struct InFlight(Arc<Job>);
 
 #[derive(Debug)]
 struct Job {
     stage: Mutex<Stage>,
-    /// Notified when it is no longer at work.
+    /// Notified when a thread is no longer at work on it.
     settled: Condvar,
-    /// The application is back.
+    /// It is to be given back after the batch in hand.
     wanted: AtomicBool,
-    amount: Amount,
+    open: OpenBytes,
 }
 
 #[derive(Debug)]
 enum Stage {
-    Waits(Reading),
+    Waiting(ChunkBatches),
     AtWork,
-    Done(Reading),
-    /// Taken back; or lost.
+    Done(ChunkBatches),
+    /// Taken back, or not wanted any more; or the thread failed.
     Over,
 }
 
 impl Job {
-    fn new(reading: Reading, amount: Amount) -> Self {
-        let stage = Mutex::new(Stage::Waits(reading));
-        Self { stage, settled: Condvar::new(), wanted: AtomicBool::new(false), amount }
-    }
-
     fn stage(&self) -> MutexGuard<'_, Stage> {
         self.stage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn begin(&self) -> Option<Reading> {
+    fn begin(&self) -> Option<ChunkBatches> {
         let mut stage = self.stage();
         match std::mem::replace(&mut *stage, Stage::AtWork) {
-            Stage::Waits(reading) => Some(reading),
+            Stage::Waiting(batches) => Some(batches),
             other => {
                 *stage = other;
                 None
@@ -131,39 +131,27 @@ impl Job {
         }
     }
 
-    /// Does it, unless it has been taken back.
-    fn run(&self, decompressor: &mut Decompressor) {
-        let Some(mut reading) = self.begin() else { return };
-        let unless_done = Loses(self);
-        let mut more = true;
-        while more && !self.wanted.load(Ordering::Relaxed) {
-            more = reading.opens_one(decompressor, self.amount);
+    /// Opens up to `most` batches, unless the chunk has been taken back.
+    fn run(&self, decompressor: &mut Decompressor, most: usize) {
+        let Some(mut batches) = self.begin() else { return };
+        let unless_done = AbandonOnDrop(self);
+        let mut left = most;
+        while left > 0
+            && self.open.room() > 0
+            && !self.wanted.load(Ordering::Relaxed)
+            && batches.open_ahead(decompressor, &self.open)
+        {
+            left -= 1;
         }
-        *self.stage() = Stage::Done(reading);
+        *self.stage() = Stage::Done(batches);
         drop(unless_done);
-    }
-
-    /// As far as it has come; `None` if it was lost.
-    fn end_handed_out(&self) -> Option<Reading> {
-        self.wanted.store(true, Ordering::Relaxed);
-        let mut stage = self.stage();
-        loop {
-            match std::mem::replace(&mut *stage, Stage::Over) {
-                Stage::Waits(reading) | Stage::Done(reading) => return Some(reading),
-                Stage::Over => return None,
-                Stage::AtWork => {
-                    *stage = Stage::AtWork;
-                    stage = self.settled.wait(stage).unwrap_or_else(PoisonError::into_inner);
-                }
-            }
-        }
     }
 }
 
-/// Whoever waits for a job hears of it however it ends.
-struct Loses<'a>(&'a Job);
+/// However a job ends, whoever waits for it hears of that.
+struct AbandonOnDrop<'a>(&'a Job);
 
-impl Drop for Loses<'_> {
+impl Drop for AbandonOnDrop<'_> {
     fn drop(&mut self) {
         let mut stage = self.0.stage();
         if matches!(*stage, Stage::AtWork) {
@@ -173,125 +161,152 @@ impl Drop for Loses<'_> {
     }
 }
 
-impl Ahead {
-    /// For an application that is handed `most` records at a time.
-    pub(super) fn new(opener: Opener, most: usize, decompression_limit: usize) -> Self {
-        let amount = Amount { records: most.saturating_mul(MOST_POLLS), bytes: MOST_BYTES };
+impl InFlight {
+    /// The chunk's batches, as far as they are opened; `None` if the thread failed.
+    pub(super) fn take_back(self) -> Option<ChunkBatches> {
+        let job = &self.0;
+        job.wanted.store(true, Ordering::Relaxed);
+        let mut stage = job.stage();
+        loop {
+            match std::mem::replace(&mut *stage, Stage::Over) {
+                Stage::Waiting(batches) | Stage::Done(batches) => return Some(batches),
+                Stage::Over => return None,
+                Stage::AtWork => {
+                    *stage = Stage::AtWork;
+                    stage = job.settled.wait(stage).unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+        }
+    }
+
+    /// Whether a thread has it, or will.
+    pub(super) fn is_under_way(&self) -> bool {
+        matches!(*self.0.stage(), Stage::Waiting(_) | Stage::AtWork)
+    }
+
+    /// Bytes of the batches that are opened.
+    #[cfg(test)]
+    pub(super) fn open_bytes(&self) -> usize {
+        match &*self.0.stage() {
+            Stage::Done(batches) => batches.open_bytes(),
+            Stage::Waiting(_) | Stage::AtWork | Stage::Over => 0,
+        }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.wanted.store(true, Ordering::Relaxed);
+        let mut stage = self.0.stage();
+        if !matches!(*stage, Stage::AtWork) {
+            *stage = Stage::Over;
+        }
+    }
+}
+
+impl Prefetcher {
+    /// With so many `threads` for an application that has asked for some; with none, one thread for an application that stays away.
+    pub(super) fn new(opener: Opener, threads: usize, decompression_limit: usize) -> Self {
+        let opener = match opener {
+            Opener::Nobody if threads > 0 => Opener::Threads,
+            opener => opener,
+        };
         Self {
             opener,
-            thread: None,
+            always: threads > 0,
+            threads: threads.max(1),
+            jobs: None,
             decompression_limit,
-            amount,
-            loan: None,
-            loans: 0,
+            open: OpenBytes::default(),
+            submitted: 0,
             left_at: None,
             away: Duration::ZERO,
         }
     }
 
     /// The application has been handed something.
-    pub(super) fn leaves(&mut self, now: Instant) {
+    pub(super) fn application_leaves(&mut self, now: Instant) {
         self.left_at = Some(now);
     }
 
-    /// It is back.
-    pub(super) fn returns(&mut self, now: Instant) {
+    /// The application is back.
+    pub(super) fn application_returns(&mut self, now: Instant) {
         if let Some(left_at) = self.left_at.take() {
             let away = now.saturating_duration_since(left_at).min(LONG);
-            self.away = (self.away * 3 + away) / 4;
+            self.away = (self.away * (POLLS - 1) + away) / POLLS;
         }
     }
 
-    /// Whether something should be given away, and how much is then wanted.
-    pub(super) fn wants(&self) -> Option<Amount> {
+    /// Bytes of batches that should be opened now, beside those that are.
+    pub(super) fn wanted(&self) -> usize {
         let pays = match self.opener {
-            Opener::Thread => self.away >= WORTHWHILE,
+            Opener::Threads => self.always || self.away >= WORTHWHILE,
             Opener::Caller | Opener::Drawn(_) => true,
             Opener::Nobody => false,
             #[cfg(test)]
             Opener::Loser => true,
         };
-        (pays && self.loan.is_none()).then_some(self.amount)
+        if pays { self.open.room() } else { 0 }
     }
 
-    /// Gives it away. Without a thread to give it to it is back at once.
-    pub(super) fn lend(&mut self, partition: &TopicPartition, reading: Reading, amount: Amount) -> LoanId {
-        self.loans = self.loans.wrapping_add(1);
-        let id = LoanId(self.loans);
-        let schedule = self.schedule();
-        let amount = match schedule {
-            Some(Schedule::Begun) => Amount { records: 1, ..amount },
-            _ => amount,
-        };
-        let job = Arc::new(Job::new(reading, amount));
+    /// Has these opened. Without a thread they stay as they are.
+    pub(super) fn submit(&mut self, batches: ChunkBatches) -> InFlight {
+        self.submitted = self.submitted.wrapping_add(1);
+        let job = Arc::new(Job {
+            stage: Mutex::new(Stage::Waiting(batches)),
+            settled: Condvar::new(),
+            wanted: AtomicBool::new(false),
+            open: self.open.clone(),
+        });
         match self.opener {
-            Opener::Thread => self.revoke_all(&job),
-            Opener::Drawn(_) if schedule == Some(Schedule::Late) => {}
-            Opener::Caller | Opener::Drawn(_) => {
-                job.run(&mut Decompressor::with_limit(self.decompression_limit));
+            Opener::Threads => self.hand_over(&job),
+            Opener::Caller => self.run(&job, usize::MAX),
+            Opener::Drawn(seed) => {
+                // All of it in time, nothing, or one batch.
+                let mixed = (seed ^ self.submitted).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+                match (mixed >> 60) % 3 {
+                    0 => self.run(&job, usize::MAX),
+                    1 => {}
+                    _ => self.run(&job, 1),
+                }
             }
             Opener::Nobody => {}
             #[cfg(test)]
-            Opener::Loser => drop((job.begin(), Loses(&job))),
+            Opener::Loser => drop((job.begin(), AbandonOnDrop(&job))),
         }
-        let in_the_middle = schedule == Some(Schedule::Begun);
-        self.loan = Some(Loan { id, partition: partition.clone(), job, in_the_middle });
-        id
+        InFlight(job)
     }
 
-    /// When what is given away now is opened, if that is drawn.
-    fn schedule(&self) -> Option<Schedule> {
-        let Opener::Drawn(seed) = self.opener else { return None };
-        let mixed = (seed ^ self.loans).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        Some(match (mixed >> 60) % 3 {
-            0 => Schedule::Early,
-            1 => Schedule::Late,
-            _ => Schedule::Begun,
-        })
+    fn run(&self, job: &Job, most: usize) {
+        job.run(&mut Decompressor::with_limit(self.decompression_limit), most);
     }
 
-    #[cfg(test)]
-    pub(super) fn is_lending(&self) -> bool {
-        self.loan.is_some()
-    }
-
-    fn revoke_all(&mut self, job: &Arc<Job>) {
-        if self.thread.is_none() {
-            self.thread = start(self.decompression_limit);
+    fn hand_over(&mut self, job: &Arc<Job>) {
+        if self.jobs.is_none() {
+            self.jobs = start(self.threads, self.decompression_limit);
         }
-        let taken = self.thread.as_ref().is_some_and(|thread| thread.send(job.clone()).is_ok());
+        let taken = self.jobs.as_ref().is_some_and(|jobs| jobs.send(job.clone()).is_ok());
         if !taken {
             self.opener = Opener::Nobody;
         }
     }
-
-    /// Whether somebody is at work for us.
-    pub(super) fn is_at_work(&self) -> bool {
-        let is_at_work = |loan: &Loan| loan.in_the_middle || matches!(*loan.job.stage(), Stage::AtWork);
-        self.loan.as_ref().is_some_and(is_at_work)
-    }
-
-    /// What was given away, if anything was.
-    pub(super) fn end_handed_out(&mut self) -> Option<Back> {
-        let Loan { id, partition, job, in_the_middle } = self.loan.take()?;
-        let mut reading = job.end_handed_out();
-        if let Some(reading) = reading.as_mut().filter(|_| in_the_middle) {
-            let mut decompressor = Decompressor::with_limit(self.decompression_limit);
-            reading.opens_one(&mut decompressor, self.amount);
-        }
-        Some(Back { id, partition, reading })
-    }
 }
 
-/// Ends when the consumer does.
-fn start(decompression_limit: usize) -> Option<mpsc::Sender<Arc<Job>>> {
-    let (jobs, given) = mpsc::channel::<Arc<Job>>();
-    let work = move || {
-        let mut decompressor = Decompressor::with_limit(decompression_limit);
-        while let Ok(job) = given.recv() {
-            job.run(&mut decompressor);
-        }
-    };
-    let thread = thread::Builder::new().name("offtake-ahead".to_owned()).spawn(work);
-    thread.inspect_err(|error| tracing::debug!(%error, "no thread to open batches ahead")).ok().map(|_| jobs)
+/// Threads that end when the consumer does; `None` if there are none to be had.
+fn start(threads: usize, decompression_limit: usize) -> Option<mpsc::Sender<Arc<Job>>> {
+    let (sender, jobs) = mpsc::channel::<Arc<Job>>();
+    let jobs = Arc::new(Mutex::new(jobs));
+    let started = (0..threads).filter(|_| {
+        let jobs = jobs.clone();
+        let work = move || {
+            let mut decompressor = Decompressor::with_limit(decompression_limit);
+            let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            while let Ok(job) = next() {
+                job.run(&mut decompressor, usize::MAX);
+            }
+        };
+        let thread = thread::Builder::new().name("offtake-open".to_owned()).spawn(work);
+        thread.inspect_err(|error| tracing::debug!(%error, "no thread to open batches ahead")).is_ok()
+    });
+    (started.count() > 0).then_some(sender)
 }

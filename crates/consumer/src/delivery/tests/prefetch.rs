@@ -3,7 +3,7 @@
 use super::*;
 
 const OPENERS: [Opener; 5] =
-    [Opener::Nobody, Opener::Caller, Opener::Thread, Opener::Drawn(7), Opener::Loser];
+    [Opener::Nobody, Opener::Caller, Opener::Threads, Opener::Drawn(7), Opener::Loser];
 
 /// A small generator: the same numbers each time.
 struct Dice(u64);
@@ -143,7 +143,7 @@ fn live(seed: u64, opener: Opener) {
             None => log.sees_nothing(),
         }
         if !whole {
-            if sim.delivery.is_drained() {
+            if sim.delivery.wants_more() {
                 log.fetch(&mut dice).into_iter().for_each(|chunk| sim.take_in(chunk));
             }
             sim.delivery.application_leaves(now);
@@ -165,35 +165,60 @@ fn safe1_h1_whoever_opens_ahead_nothing_is_lost_or_repeated_even_if_it_fails() {
 
 #[test]
 fn an_application_that_comes_back_at_once_opens_its_batches_itself() {
-    let mut sim = Sim::opened_by(Opener::Thread, 2);
+    let mut sim = Sim::opened_by(Opener::Threads, 2);
     sim.take_in(chunk(0, 60, &(0..60).map(|offset| packed(offset, 1)).collect::<Vec<_>>()));
     let mut now = crate::clock::now();
-    let mut lent = |sim: &mut Sim, away: Duration| {
+    let mut opens_ahead = |sim: &mut Sim, away: Duration| {
         sim.poll().unwrap().unwrap();
         sim.delivery.application_leaves(now);
-        let lends = sim.delivery.ahead.is_lending();
+        let opens = sim.delivery.prefetcher.wanted() > 0;
         now += away;
         sim.delivery.application_returns(now);
-        lends
+        opens
     };
-    assert!(!lent(&mut sim, Duration::from_micros(50)));
-    assert!(!lent(&mut sim, Duration::from_micros(50)));
-    assert!(!lent(&mut sim, Duration::from_millis(5)), "it has been quick so far");
-    assert!(lent(&mut sim, Duration::from_millis(5)));
-    assert!(lent(&mut sim, Duration::from_micros(1)), "once quick is not quick");
+    assert!(!opens_ahead(&mut sim, Duration::from_micros(50)));
+    assert!(!opens_ahead(&mut sim, Duration::from_millis(5)), "it has been quick so far");
+    for _ in 0..8 {
+        assert!(opens_ahead(&mut sim, Duration::from_micros(50)), "it was away for long, and may be again");
+    }
+    assert!((0..10).any(|_| !opens_ahead(&mut sim, Duration::ZERO)), "it is quick again");
 }
 
 #[test]
-fn no_more_is_opened_ahead_than_four_polls_or_two_mebibytes() {
-    let batches: Vec<_> = (0..20).map(|n| packed(n * 100, 100)).collect(); // 400 kB each
-    for (most, opened) in [(5, 1), (30, 2), (500, 6)] {
-        let mut sim = Sim::opened_by(Opener::Caller, most);
-        sim.take_in(chunk(0, 2000, &batches));
-        sim.poll().unwrap().unwrap();
-        sim.delivery.application_leaves(crate::clock::now());
-        sim.delivery.end_handed_out();
-        let waiting =
-            sim.delivery.flows.get_mut(&orders()).unwrap().lenders().next().unwrap().opened().count();
-        assert_eq!(waiting, opened, "{most} records a poll");
+fn an_application_that_asks_for_threads_has_them_however_quick_it_is() {
+    let mut config = Config::default();
+    assert_eq!(Delivery::new(&config, Opener::Threads, Sink::none()).prefetcher.wanted(), 0);
+    config.decompression_threads = 2;
+    for opener in [Opener::Threads, Opener::Nobody] {
+        assert!(Delivery::new(&config, opener, Sink::none()).prefetcher.wanted() > 0, "{opener:?}");
+    }
+}
+
+/// 100 records in 400 kB are a batch; eight mebibytes, and the batch that goes beyond them, are 21.
+#[test]
+fn p1_no_more_is_opened_ahead_than_eight_mebibytes_and_a_batch_of_however_many_chunks() {
+    for chunks in [1, 4] {
+        for most in [5, 500] {
+            let mut sim = Sim::opened_by(Opener::Caller, most);
+            for at in 0..chunks {
+                let batches: Vec<_> =
+                    (0..40 / chunks).map(|n| packed(at * 4000 / chunks + n * 100, 100)).collect();
+                sim.take_in(chunk(at * 4000 / chunks, (at + 1) * 4000 / chunks, &batches));
+            }
+            let open = |sim: &Sim| sim.delivery.flows[&orders()].unpacked();
+            sim.poll().unwrap().unwrap();
+            let begun = open(&sim);
+            sim.delivery.application_leaves(crate::clock::now());
+            let ahead = open(&sim) - begun;
+            assert!((8 << 20..(8 << 20) + 410_000).contains(&ahead), "{ahead} B, {most} records a poll");
+            sim.delivery.application_leaves(crate::clock::now());
+            assert_eq!(open(&sim) - begun, ahead);
+            let mut seen = most.min(500);
+            while let Some(offsets) = sim.poll() {
+                seen += offsets.unwrap().len();
+            }
+            assert_eq!(seen, 4000);
+            assert_eq!(sim.delivery.prefetcher.wanted(), 8 << 20, "nothing is counted any more");
+        }
     }
 }
