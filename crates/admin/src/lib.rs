@@ -87,3 +87,8 @@ impl Admin {
         self.deadline.unwrap_or_else(|| clock::after(self.default_timeout))
     }
 }
+
+/// What the README shows compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

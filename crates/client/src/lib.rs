@@ -21,3 +21,8 @@ pub use config::{ClientConfig, ConfigError};
 pub use dial::Dial;
 pub use error::{Error, ErrorKind, Result};
 pub use one_or_many::OneOrMany;
+
+/// What the README shows compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
