@@ -352,7 +352,7 @@ impl Consumer {
     /// Records, at most `max.poll.records` of them, as soon as there are any; none after `timeout`.
     ///
     /// Calling it again says that the records of the last call are finished, unless `enable.auto.offset.store` is off or
-    /// records are finished one by one ([`finish_each`](Builder::finish_each)).
+    /// records are finished one by one ([`finish_each`](crate::Builder::finish_each)).
     /// It must be called every `max.poll.interval.ms` while subscribed, or the group goes on without this member.
     ///
     /// # Errors
@@ -368,7 +368,7 @@ impl Consumer {
     ///
     /// Everything else is as with `poll`, and the two may be mixed. Calling it again says that what the batches hold is
     /// finished, whether they were opened or not: who hands them to other threads turns that off
-    /// (`enable.auto.offset.store`, [`finish_each`](Builder::finish_each)) or waits for them first.
+    /// (`enable.auto.offset.store`, [`finish_each`](crate::Builder::finish_each)) or waits for them first.
     ///
     /// # Errors
     /// As of [`poll`](Self::poll). What is wrong inside of a batch is told by [`RecordBatch::open`](crate::RecordBatch::open).
