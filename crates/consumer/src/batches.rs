@@ -10,7 +10,7 @@ use crate::{
     error::{Error, Result},
     event::Event,
     ledger::Ledger,
-    records::{Delivered, PartitionRecords, Spot},
+    records::{Delivered, PartitionRecords, RecordPosition},
     ticket,
     unreadable::error_kind,
 };
@@ -202,7 +202,7 @@ impl RecordBatch {
 }
 
 impl Delivered for RecordBatch {
-    fn spot(&self) -> Spot {
-        Spot { partition: self.partition.clone(), token: self.token, next: self.next }
+    fn record_position(&self) -> RecordPosition {
+        RecordPosition { partition: self.partition.clone(), token: self.token, next: self.next }
     }
 }

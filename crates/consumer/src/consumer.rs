@@ -27,7 +27,7 @@ use crate::{
     clock,
     command::{Command, Subscription},
     config::Config,
-    delivery::{Delivery, Haul, Opener},
+    delivery::{Delivery, Opener, PollOutput},
     error::{self, Error, ErrorKind, Result},
     event::Sink,
     group_metadata::GroupMetadata,
@@ -376,11 +376,11 @@ impl Consumer {
         self.poll_for(timeout).await
     }
 
-    async fn poll_for<H: Haul>(&mut self, timeout: Duration) -> Result<H> {
+    async fn poll_for<H: PollOutput>(&mut self, timeout: Duration) -> Result<H> {
         let polling = Polling { consumer: self };
-        let next = std::future::poll_fn(|cx| polling.consumer.poll_haul(cx));
+        let next = std::future::poll_fn(|cx| polling.consumer.poll_output(cx));
         match clock::timeout(timeout, next).await {
-            Some(haul) => haul,
+            Some(output) => output,
             None => {
                 polling.consumer.release_freed();
                 polling.consumer.is_woken = false;

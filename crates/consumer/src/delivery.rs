@@ -8,8 +8,8 @@
 mod chunk_batches;
 mod chunk_reader;
 mod flow;
-mod haul;
 mod moved;
+mod poll_output;
 mod prefetch;
 
 use std::{
@@ -34,14 +34,14 @@ use crate::{
     handle::Handle,
     inbox::Data,
     passed::Passed,
-    records::Spot,
+    records::RecordPosition,
     unreadable::error_kind,
     view::{View, Viewer},
 };
 
 use flow::{Flow, Next, Opening, State, Turn};
-pub(crate) use haul::{Haul, Part};
 use moved::Moved;
+pub(crate) use poll_output::{Part, PollOutput};
 pub(crate) use prefetch::Opener;
 use prefetch::{MAX_CHUNKS, Prefetcher};
 
@@ -61,7 +61,7 @@ pub(crate) struct Delivery {
     seen_resumes: u64,
     moved: Moved,
     /// The number of the output that is being made.
-    output: u64,
+    output_number: u64,
     prefetcher: Prefetcher,
     decompressor: Decompressor,
     crc: Crc,
@@ -80,7 +80,7 @@ impl Delivery {
             resumes: Arc::default(),
             seen_resumes: 0,
             moved: Moved::default(),
-            output: 0,
+            output_number: 0,
             prefetcher: Prefetcher::new(
                 opener,
                 config.decompression_threads,
@@ -177,7 +177,7 @@ impl Delivery {
     }
 
     /// Whether the application has sought to before this since it was handed out, or it is of a log that is gone.
-    pub(crate) fn is_sought_before(&self, place: &Spot) -> bool {
+    pub(crate) fn is_sought_before(&self, place: &RecordPosition) -> bool {
         let flow = self.flows.get(&place.partition).filter(|flow| flow.token != place.token);
         flow.is_some_and(|flow| flow.position.is_none_or(|position| position.offset < place.next.offset))
     }
@@ -284,7 +284,7 @@ impl Delivery {
     // ---- records -------------------------------------------------------------------------------------------------
 
     /// Nothing, but jumps of partitions of which nothing is buffered.
-    pub(crate) fn nothing<H: Haul>(&mut self) -> H {
+    pub(crate) fn nothing<H: PollOutput>(&mut self) -> H {
         let mut nothing = H::default();
         nothing.set_jumps(self.jumps());
         nothing
@@ -346,10 +346,14 @@ impl Delivery {
     ///
     /// A jump comes ahead of the records behind it, an error behind the records before it: what of a partition comes behind
     /// either waits for the next output, with the first turn. No other partition waits with it.
-    pub(crate) fn hand_out<H: Haul>(&mut self, handle: &Handle, jumps_apart: bool) -> Option<Result<H>> {
+    pub(crate) fn hand_out<H: PollOutput>(
+        &mut self,
+        handle: &Handle,
+        jumps_apart: bool,
+    ) -> Option<Result<H>> {
         self.unpark_resumed();
-        self.output = self.output.wrapping_add(1);
-        let mut haul = H::default();
+        self.output_number = self.output_number.wrapping_add(1);
+        let mut output = H::default();
         let mut left = self.most;
         let mut waiting = Vec::new();
         let mut failed = None;
@@ -374,16 +378,16 @@ impl Delivery {
                     Ok(Next::Part(part)) => part,
                     other => break Some(other),
                 };
-                flow.last_output = self.output;
+                flow.last_output = self.output_number;
                 left = left.saturating_sub(part.records());
-                haul.push(part);
+                output.push(part);
                 // A partition's turn lasts for a chunk, and that for many parts if its batches are small.
                 if left == 0 || !flow.is_open() || flow.chunks_done != chunks_done {
                     break None;
                 }
             };
             flow.show();
-            let is_in_output = flow.last_output == self.output;
+            let is_in_output = flow.last_output == self.output_number;
             match next {
                 None => {
                     // What is no record waits for no other partition.
@@ -391,7 +395,7 @@ impl Delivery {
                     self.requeue(partition, first);
                 }
                 Some(Ok(Next::Part(_) | Next::Nothing)) => {}
-                Some(Ok(Next::Jump)) if is_in_output || jumps_apart && !haul.is_empty() => {
+                Some(Ok(Next::Jump)) if is_in_output || jumps_apart && !output.is_empty() => {
                     waiting.push(partition)
                 }
                 Some(Ok(Next::Jump)) => {
@@ -402,14 +406,14 @@ impl Delivery {
                         break;
                     }
                 }
-                Some(Ok(Next::Failed)) if !haul.is_empty() => waiting.push(partition),
+                Some(Ok(Next::Failed)) if !output.is_empty() => waiting.push(partition),
                 Some(Ok(Next::Failed)) => failed = flow.take_error(),
                 // An error in what is no longer there is none.
                 Some(Err(error)) if flow.was_cut_off(error.first_offset()) => {
                     flow.drop_cut_off(error.first_offset(), &mut self.moved);
                     self.requeue(partition, true);
                 }
-                Some(Err(_)) if !haul.is_empty() => waiting.push(partition),
+                Some(Err(_)) if !output.is_empty() => waiting.push(partition),
                 Some(Err(error)) => {
                     flow.state = State::Stopped;
                     flow.drop_buffered(&mut self.moved);
@@ -428,12 +432,12 @@ impl Delivery {
         if let Some(error) = failed {
             return Some(Err(error));
         }
-        if haul.is_empty() {
+        if output.is_empty() {
             // A jump that is told apart is behind nothing.
-            return (jumps_apart && !self.moved.jumps.is_empty()).then_some(Ok(haul));
+            return (jumps_apart && !self.moved.jumps.is_empty()).then_some(Ok(output));
         }
-        haul.set_jumps(self.jumps());
-        Some(Ok(haul))
+        output.set_jumps(self.jumps());
+        Some(Ok(output))
     }
 
     fn requeue(&mut self, partition: TopicPartition, first: bool) {

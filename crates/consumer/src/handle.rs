@@ -26,7 +26,7 @@ use crate::{
     ledgers::Ledgers,
     offsets::{OffsetAndMetadata, OffsetAndTimestamp, OffsetToCommit, StartAt},
     one_or_many::OneOrMany,
-    records::{Delivered, Records, Spot},
+    records::{Delivered, RecordPosition, Records},
     view::Viewer,
 };
 
@@ -97,10 +97,16 @@ impl Handle {
     ) -> Result<Vec<(TopicPartition, Option<Token>, OffsetAndMetadata)>> {
         self.check_up_to("commit")?;
         let last: BTreeMap<_, _> = records.parts.iter().map(|part| (&part.partition, part)).collect();
-        let spots: Vec<_> = last.into_values().map(Delivered::spot).collect();
-        spots.iter().try_for_each(|spot| self.check_not_moved_back(spot))?;
-        let offset = |spot: Spot| (spot.partition, Some(spot.token), OffsetAndMetadata::from(spot.next));
-        Ok(spots.into_iter().map(offset).collect())
+        let record_positions: Vec<_> = last.into_values().map(Delivered::record_position).collect();
+        record_positions.iter().try_for_each(|record_position| self.check_not_moved_back(record_position))?;
+        let offset = |record_position: RecordPosition| {
+            (
+                record_position.partition,
+                Some(record_position.token),
+                OffsetAndMetadata::from(record_position.next),
+            )
+        };
+        Ok(record_positions.into_iter().map(offset).collect())
     }
 
     /// That all up to a record is finished cannot be said of a consumer whose records are finished one by one.
@@ -114,9 +120,10 @@ impl Handle {
     }
 
     /// Of records that the cluster has lost, and reads anew from an earlier offset, nothing can be said any more.
-    pub(crate) fn check_not_moved_back(&self, spot: &Spot) -> Result<()> {
-        let (partition, next) = (&spot.partition, spot.next.offset);
-        let position = self.view.gauges(partition).and_then(|gauges| gauges.position_under(spot.token));
+    pub(crate) fn check_not_moved_back(&self, record_position: &RecordPosition) -> Result<()> {
+        let (partition, next) = (&record_position.partition, record_position.next.offset);
+        let position =
+            self.view.gauges(partition).and_then(|gauges| gauges.position_under(record_position.token));
         if position.is_none_or(|position| position >= next) {
             return Ok(());
         }

@@ -21,7 +21,7 @@ use crate::{
     health::Unfinished,
     ledger::{Ledger, Open, Refusal},
     passed::Passed,
-    records::{PartitionRecords, Spot},
+    records::{PartitionRecords, RecordPosition},
 };
 
 /// What is finished, as the engine is told.
@@ -106,7 +106,7 @@ impl Ledgers {
 
     /// The position moved though there was nothing to hand out.
     pub(crate) fn pass(&self, passed: Passed) {
-        let Spot { partition, token, next } = passed.to;
+        let RecordPosition { partition, token, next } = passed.to;
         self.of(&partition, token, passed.from, |_| true).pass(passed.from, next);
     }
 

@@ -20,7 +20,7 @@ use crate::{
     ledger::Refusal,
     ledgers::{Ledgers, Positions},
     passed::Passed,
-    records::Spot,
+    records::RecordPosition,
 };
 
 /// Who says what is finished.
@@ -38,7 +38,7 @@ pub(crate) enum Finishing {
 pub(crate) struct Progress {
     by: Finishing,
     /// Handed out by the last `poll`.
-    handed: Vec<Spot>,
+    handed: Vec<RecordPosition>,
     finished: BTreeMap<TopicPartition, (Token, Position)>,
     /// Passed behind records that are not finished yet; of each partition the last.
     passed: BTreeMap<TopicPartition, Passed>,
@@ -66,7 +66,7 @@ impl Progress {
             Finishing::ByStore => {}
             Finishing::ByPoll => {
                 for part in parts {
-                    let place = part.spot();
+                    let place = part.record_position();
                     // A partition's later run supersedes its earlier one.
                     match self.handed.last_mut().filter(|last| last.partition == place.partition) {
                         Some(last) => *last = place,
@@ -121,8 +121,8 @@ impl Progress {
     }
 
     /// Everything up to here is finished.
-    pub(crate) fn finish(&mut self, place: Spot) {
-        let Spot { partition, token, next } = place;
+    pub(crate) fn finish(&mut self, place: RecordPosition) {
+        let RecordPosition { partition, token, next } = place;
         match self.finished.get_mut(&partition) {
             // Later tokens win; under the same one it only grows.
             Some((held, position)) if *held > token || (*held == token && position.offset >= next.offset) => {
@@ -208,8 +208,12 @@ mod tests {
 
     const TOKEN: Token = Token { assignment: 1, seek: 0 };
 
-    fn spot(offset: i64) -> Spot {
-        Spot { partition: TopicPartition::new("orders", 0), token: TOKEN, next: Position::at(offset) }
+    fn record_position(offset: i64) -> RecordPosition {
+        RecordPosition {
+            partition: TopicPartition::new("orders", 0),
+            token: TOKEN,
+            next: Position::at(offset),
+        }
     }
 
     fn reported(progress: &mut Progress) -> Option<i64> {
@@ -219,12 +223,15 @@ mod tests {
     #[test]
     fn h3_what_is_passed_over_waits_for_what_was_handed_out_before_it() {
         let mut progress = Progress::new(Finishing::ByStore);
-        progress.pass(vec![Passed { from: 10, to: spot(12) }, Passed { from: 12, to: spot(13) }], false);
+        progress.pass(
+            vec![Passed { from: 10, to: record_position(12) }, Passed { from: 12, to: record_position(13) }],
+            false,
+        );
         assert_eq!(reported(&mut progress), None, "records up to 10 are not finished");
-        progress.finish(spot(9));
+        progress.finish(record_position(9));
         progress.pass(Vec::new(), false);
         assert_eq!(reported(&mut progress), Some(9));
-        progress.finish(spot(10));
+        progress.finish(record_position(10));
         progress.pass(Vec::new(), false);
         assert_eq!(reported(&mut progress), Some(13));
     }
@@ -232,17 +239,17 @@ mod tests {
     #[test]
     fn h1_what_is_finished_does_not_go_back_under_one_token() {
         let mut progress = Progress::new(Finishing::ByStore);
-        progress.finish(spot(9));
-        progress.finish(spot(4));
+        progress.finish(record_position(9));
+        progress.finish(record_position(4));
         assert_eq!(reported(&mut progress), Some(9));
         assert_eq!(reported(&mut progress), None, "no news");
     }
 
     #[test]
     fn i7_what_is_passed_over_before_a_seek_is_not_finished_by_what_is_finished_after_it() {
-        let later = |offset| Spot { token: TOKEN.after_seek(), ..spot(offset) };
+        let later = |offset| RecordPosition { token: TOKEN.after_seek(), ..record_position(offset) };
         let mut progress = Progress::new(Finishing::ByStore);
-        progress.go_on(vec![Passed { from: 10, to: spot(12) }]);
+        progress.go_on(vec![Passed { from: 10, to: record_position(12) }]);
         progress.finish(later(11));
         progress.go_on(Vec::new());
         assert_eq!(reported(&mut progress), Some(11));
@@ -258,12 +265,12 @@ mod tests {
     #[test]
     fn h3_between_two_places_that_were_passed_over_there_may_be_records() {
         let mut progress = Progress::new(Finishing::ByStore);
-        progress.go_on(vec![Passed { from: 10, to: spot(12) }]);
-        progress.go_on(vec![Passed { from: 15, to: spot(18) }]);
-        progress.finish(spot(12));
+        progress.go_on(vec![Passed { from: 10, to: record_position(12) }]);
+        progress.go_on(vec![Passed { from: 15, to: record_position(18) }]);
+        progress.finish(record_position(12));
         progress.go_on(Vec::new());
         assert_eq!(reported(&mut progress), Some(12), "12 to 14 are not finished");
-        progress.finish(spot(15));
+        progress.finish(record_position(15));
         progress.go_on(Vec::new());
         assert_eq!(reported(&mut progress), Some(18));
     }
@@ -271,23 +278,28 @@ mod tests {
     #[test]
     fn i7_what_is_finished_before_a_seek_finishes_nothing_that_is_passed_over_after_it() {
         let mut progress = Progress::new(Finishing::ByStore);
-        progress.finish(spot(9));
-        progress.go_on(vec![Passed { from: 3, to: Spot { token: TOKEN.after_seek(), ..spot(5) } }]);
+        progress.finish(record_position(9));
+        progress.go_on(vec![Passed {
+            from: 3,
+            to: RecordPosition { token: TOKEN.after_seek(), ..record_position(5) },
+        }]);
         assert_eq!(progress.news().unwrap()[0].1, TOKEN);
     }
 
     #[test]
     fn i7_what_is_finished_after_a_seek_back_counts_though_more_was_finished_before() {
         let mut progress = Progress::new(Finishing::ByStore);
-        progress.finish(spot(9));
-        progress.finish(Spot { token: TOKEN.after_seek(), ..spot(4) });
+        progress.finish(record_position(9));
+        progress.finish(RecordPosition { token: TOKEN.after_seek(), ..record_position(4) });
         assert_eq!(reported(&mut progress), Some(4));
     }
 
     #[test]
     fn h14_only_what_is_given_up_is_forgotten_and_all_of_that() {
-        let at =
-            |partition, offset| Spot { partition: TopicPartition::new("orders", partition), ..spot(offset) };
+        let at = |partition, offset| RecordPosition {
+            partition: TopicPartition::new("orders", partition),
+            ..record_position(offset)
+        };
         let mut progress = Progress::new(Finishing::ByStore);
         progress.finish(at(0, 5));
         progress.finish(at(1, 5));
@@ -312,11 +324,11 @@ mod tests {
     #[test]
     fn h14_nothing_of_an_earlier_assignment_is_reported_for_a_later_one() {
         let mut progress = Progress::new(Finishing::ByStore);
-        progress.finish(spot(9));
+        progress.finish(record_position(9));
         progress.forget(&[TopicPartition::new("orders", 0)], &Refusal::Revoked);
-        progress.finish(Spot { token: Token { assignment: 2, seek: 0 }, ..spot(3) });
+        progress.finish(RecordPosition { token: Token { assignment: 2, seek: 0 }, ..record_position(3) });
         assert_eq!(reported(&mut progress), Some(3));
-        progress.finish(spot(20));
+        progress.finish(record_position(20));
         assert_eq!(reported(&mut progress), None, "the old owner's word counts no more");
     }
 }

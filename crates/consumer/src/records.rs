@@ -360,21 +360,21 @@ impl OwnedRecord {
 /// [`Record::finish`].)
 pub trait Delivered {
     #[doc(hidden)]
-    fn spot(&self) -> Spot;
+    fn record_position(&self) -> RecordPosition;
 }
 
 /// Where a record stood, and under which ownership it was delivered.
 #[doc(hidden)]
 #[derive(Clone, Debug)]
-pub struct Spot {
+pub struct RecordPosition {
     pub(crate) partition: TopicPartition,
     pub(crate) token: Token,
     pub(crate) next: Position,
 }
 
 impl Delivered for Record<'_> {
-    fn spot(&self) -> Spot {
-        Spot {
+    fn record_position(&self) -> RecordPosition {
+        RecordPosition {
             partition: self.of.partition.clone(),
             token: self.token(),
             next: Position { offset: self.offset().saturating_add(1), epoch: self.leader_epoch() },
@@ -383,8 +383,8 @@ impl Delivered for Record<'_> {
 }
 
 impl Delivered for OwnedRecord {
-    fn spot(&self) -> Spot {
-        Spot {
+    fn record_position(&self) -> RecordPosition {
+        RecordPosition {
             partition: self.partition.clone(),
             token: self.token(),
             next: Position { offset: self.offset().saturating_add(1), epoch: self.leader_epoch },
@@ -393,8 +393,8 @@ impl Delivered for OwnedRecord {
 }
 
 impl Delivered for PartitionRecords {
-    fn spot(&self) -> Spot {
-        Spot { partition: self.partition.clone(), token: self.token, next: self.next }
+    fn record_position(&self) -> RecordPosition {
+        RecordPosition { partition: self.partition.clone(), token: self.token, next: self.next }
     }
 }
 

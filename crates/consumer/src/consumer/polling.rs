@@ -14,7 +14,7 @@ use super::Consumer;
 use crate::{
     clock,
     command::Command,
-    delivery::Haul,
+    delivery::PollOutput,
     error::{ErrorKind, Result},
     ledger::Refusal,
     next::Next,
@@ -26,20 +26,20 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(100);
 
 /// What one poll comes to.
 pub(super) enum Item<H> {
-    Haul(H),
+    Output(H),
     /// [`Handle::wake`](crate::Handle::wake).
     Woken,
-    Told(Next),
+    Change(Next),
 }
 
 impl Consumer {
     /// Changes are the listener's here, and events the sink's.
-    pub(super) fn poll_haul<H: Haul>(&mut self, cx: &mut Context<'_>) -> Poll<Result<H>> {
+    pub(super) fn poll_output<H: PollOutput>(&mut self, cx: &mut Context<'_>) -> Poll<Result<H>> {
         loop {
             let result = match ready!(self.poll_item(cx, false)) {
-                Ok(Item::Haul(haul)) => Ok(haul),
+                Ok(Item::Output(output)) => Ok(output),
                 Ok(Item::Woken) => Ok(H::default()),
-                Ok(Item::Told(_)) => continue,
+                Ok(Item::Change(_)) => continue,
                 Err(error) => Err(error),
             };
             self.is_woken = false;
@@ -52,13 +52,13 @@ impl Consumer {
         let item = ready!(self.poll_item(cx, true));
         self.is_woken = false;
         Poll::Ready(item.map(|item| match item {
-            Item::Haul(records) => Next::Records(records),
+            Item::Output(records) => Next::Records(records),
             Item::Woken => Next::Records(Records::default()),
-            Item::Told(told) => told,
+            Item::Change(change) => change,
         }))
     }
 
-    fn poll_item<H: Haul>(&mut self, cx: &mut Context<'_>, as_values: bool) -> Poll<Result<Item<H>>> {
+    fn poll_item<H: PollOutput>(&mut self, cx: &mut Context<'_>, as_values: bool) -> Poll<Result<Item<H>>> {
         self.shared.poll_runs(clock::now());
         self.as_values = as_values;
         if !as_values {
@@ -76,8 +76,8 @@ impl Consumer {
         };
         self.end_poll();
         self.release_freed();
-        if let Ok(Item::Haul(haul)) = &mut item {
-            self.progress.hand_out(haul.parts());
+        if let Ok(Item::Output(output)) = &mut item {
+            self.progress.hand_out(output.parts());
             if H::OPENED {
                 self.leave();
             }
@@ -136,7 +136,7 @@ impl Consumer {
     }
 
     /// Everything that happens inside `poll`. All of its state is in `self`: it may be left at any point.
-    fn next_item<H: Haul>(&mut self, cx: &mut Context<'_>) -> Poll<Result<Item<H>>> {
+    fn next_item<H: PollOutput>(&mut self, cx: &mut Context<'_>) -> Poll<Result<Item<H>>> {
         self.commit_if_due();
         loop {
             match self.next_but_commits(cx) {
@@ -147,18 +147,18 @@ impl Consumer {
         }
     }
 
-    fn next_but_commits<H: Haul>(&mut self, cx: &mut Context<'_>) -> Poll<Result<Item<H>>> {
+    fn next_but_commits<H: PollOutput>(&mut self, cx: &mut Context<'_>) -> Poll<Result<Item<H>>> {
         loop {
             if let Some(running) = &mut self.running {
                 let told = ready!(running.poll(cx));
                 match self.on_notified(told) {
-                    Some(told) => return Poll::Ready(told.map(Item::Told)),
+                    Some(told) => return Poll::Ready(told.map(Item::Change)),
                     None => continue,
                 }
             }
             if let Some(control) = self.taken.control.pop_front() {
                 match self.handle_control(control) {
-                    Some(told) => return Poll::Ready(told.map(Item::Told)),
+                    Some(told) => return Poll::Ready(told.map(Item::Change)),
                     None => continue,
                 }
             }
@@ -179,14 +179,14 @@ impl Consumer {
             }
             self.take_in_data();
             if let Some(jump) = self.as_values.then(|| self.delivery.next_jump()).flatten() {
-                return Poll::Ready(Ok(Item::Told(Next::Event(jump))));
+                return Poll::Ready(Ok(Item::Change(Next::Event(jump))));
             }
             let handed_out: Option<Result<H>> = self.delivery.hand_out(&self.handle, self.as_values);
             self.forget_moved();
             match handed_out {
                 // A jump, which is a value of its own.
-                Some(Ok(haul)) if self.as_values && haul.is_empty() => {}
-                Some(Ok(haul)) => return Poll::Ready(Ok(Item::Haul(haul))),
+                Some(Ok(output)) if self.as_values && output.is_empty() => {}
+                Some(Ok(output)) => return Poll::Ready(Ok(Item::Output(output))),
                 Some(Err(error)) => return Poll::Ready(Err(error)),
                 None => {
                     self.finish_passed();
@@ -315,7 +315,7 @@ impl Consumer {
         if *has_ended {
             return Poll::Ready(None);
         }
-        let result = ready!(self.poll_haul(cx));
+        let result = ready!(self.poll_output(cx));
         *has_ended = matches!(&result, Err(error) if error.kind() == ErrorKind::Closed);
         // That it ends is what whoever closed it wants; an engine that ends by itself is an error.
         let is_end = *has_ended && self.handle.inbox.is_closing();

@@ -45,7 +45,7 @@ impl Consumer {
     fn begin_commit(&mut self, records: &Records, timeout: Duration) -> Result<Committing> {
         let offsets = self.handle.offsets_behind(records)?;
         for part in &records.parts {
-            self.progress.finish(part.spot());
+            self.progress.finish(part.record_position());
         }
         let deadline = clock::after(timeout);
         let (reply, answer) = oneshot::channel();
@@ -94,7 +94,7 @@ impl Consumer {
     /// position back before it. `Misuse` of a consumer whose records are finished one by one.
     pub fn store(&mut self, delivered: &impl Delivered) -> Result<()> {
         self.handle.check_up_to("store")?;
-        let place = delivered.spot();
+        let place = delivered.record_position();
         if !self.delivery.owns(&place.partition, place.token) {
             return Err(self.handle.vitals.explain(not_assigned(&place.partition)));
         }

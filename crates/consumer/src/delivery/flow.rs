@@ -18,7 +18,7 @@ use crate::{
     event::Event,
     gauges::PartitionGauges,
     passed::Passed,
-    records::{PartitionRecords, Spot},
+    records::{PartitionRecords, RecordPosition},
 };
 
 #[derive(Debug)]
@@ -330,7 +330,7 @@ impl Flow {
             if self.position.is_none_or(|position| position.offset < next.offset) {
                 let from = self.position.map_or(next.offset, |position| position.offset);
                 self.position = Some(next);
-                let to = Spot { partition: partition.clone(), token: self.token, next };
+                let to = RecordPosition { partition: partition.clone(), token: self.token, next };
                 opening.moved.over.push(Passed { from, to });
             }
             opening.moved.freed.push(reader.chunk);

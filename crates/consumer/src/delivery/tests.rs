@@ -185,8 +185,9 @@ fn batches_are_handed_out_whole_and_opened_anywhere() {
     sim.take_in(chunk(1, 12, &[batch(0, 3), packed(3, 3), emptied(6, 2), batch(8, 2)]));
     let batches = sim.poll_batches().unwrap().unwrap();
     assert_eq!(sim.delivery.position(&orders()), Some(6), "as many as begin before four records");
-    let spots: Vec<_> = batches.iter().map(|batch| (batch.first_offset(), batch.next_offset())).collect();
-    assert_eq!(spots, [(1, 3), (3, 6)]);
+    let record_positions: Vec<_> =
+        batches.iter().map(|batch| (batch.first_offset(), batch.next_offset())).collect();
+    assert_eq!(record_positions, [(1, 3), (3, 6)]);
     let opened: Vec<_> = batches.into_iter().map(open).collect();
     assert_eq!(opened, [vec![1, 2], vec![3, 4, 5]], "and nothing before the fetch offset (J8)");
     let last = sim.poll_batches().unwrap().unwrap().remove(0);

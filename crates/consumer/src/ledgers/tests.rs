@@ -220,8 +220,8 @@ fn part(token: Token, offsets: &[i64], next: i64) -> PartitionRecords {
     PartitionRecords { partition: orders(), token, leader_epoch: Some(3), slice, next, ledger: None }
 }
 
-fn spot(token: Token, next: i64) -> Spot {
-    Spot { partition: orders(), token, next: Position { offset: next, epoch: Some(3) } }
+fn record_position(token: Token, next: i64) -> RecordPosition {
+    RecordPosition { partition: orders(), token, next: Position { offset: next, epoch: Some(3) } }
 }
 
 fn told(ledgers: &Ledgers) -> Option<(Token, i64)> {
@@ -317,7 +317,7 @@ fn h3_what_is_handed_out_later_goes_on_where_it_was_and_is_told_once() {
     assert_eq!(told(&ledgers), None, "that was told before");
     let (one, other) = (first.ledger.as_ref().unwrap(), second.ledger.as_ref().unwrap());
     assert!(Arc::ptr_eq(one, other), "it is the same stretch of the log");
-    ledgers.pass(Passed { from: 5, to: spot(TOKEN, 8) });
+    ledgers.pass(Passed { from: 5, to: record_position(TOKEN, 8) });
     second.finish().unwrap();
     assert_eq!(told(&ledgers), Some((TOKEN, 8)));
 }

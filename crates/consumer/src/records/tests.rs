@@ -81,12 +81,12 @@ fn a_small_record_is_copied_and_a_large_one_shares_the_memory_that_it_came_in() 
 fn j3_the_last_records_spot_is_its_own_and_the_whole_parts_lies_behind_what_follows() {
     let part = part(15);
     let last = part.iter().last().unwrap();
-    for spot in [last.spot(), last.detach().spot()] {
-        assert_eq!((spot.partition, spot.token), (payments(), TOKEN));
-        assert_eq!(spot.next, Position { offset: 13, epoch: Some(6) });
+    for record_position in [last.record_position(), last.detach().record_position()] {
+        assert_eq!((record_position.partition, record_position.token), (payments(), TOKEN));
+        assert_eq!(record_position.next, Position { offset: 13, epoch: Some(6) });
     }
-    assert_eq!(part.spot().next, Position { offset: 15, epoch: Some(7) });
-    assert_eq!((part.spot().partition, part.spot().token), (payments(), TOKEN));
+    assert_eq!(part.record_position().next, Position { offset: 15, epoch: Some(7) });
+    assert_eq!((part.record_position().partition, part.record_position().token), (payments(), TOKEN));
     assert_eq!((part.topic(), part.partition(), part.next_offset()), ("payments", 3, 15));
     assert_eq!((part.topic_partition(), part.len(), part.is_empty()), (&payments(), 3, false));
 }
@@ -144,7 +144,7 @@ fn a_batch_says_where_it_is_from_and_how_much_it_holds() {
     assert_eq!((whole.topic(), whole.partition(), whole.topic_partition()), ("payments", 3, &payments()));
     assert_eq!((whole.first_offset(), whole.next_offset(), whole.count()), (10, 15, 3));
     assert_eq!((whole.leader_epoch(), whole.end()), (Some(6), Position { offset: 13, epoch: Some(6) }));
-    assert_eq!((whole.spot().token, whole.spot().next.offset), (TOKEN, 15));
+    assert_eq!((whole.record_position().token, whole.record_position().next.offset), (TOKEN, 15));
     assert_eq!(whole.open(&mut Decompressor::default()).unwrap().len(), 3);
     let mut batches = crate::Batches::default();
     assert!(batches.is_empty());

@@ -11,7 +11,7 @@ use offtake_machine::TopicPartition;
 use offtake_wire::records::RecordError;
 
 /// Parts of partitions, and the jumps ahead of them.
-pub(crate) trait Haul: Default {
+pub(crate) trait PollOutput: Default {
     type Part: Part;
 
     /// Whether batches are opened for it.
@@ -38,7 +38,7 @@ pub(crate) trait Part: Delivered + Sized {
     ) -> Result<Next<Self>, RecordError>;
 }
 
-impl Haul for Records {
+impl PollOutput for Records {
     type Part = PartitionRecords;
 
     const OPENED: bool = true;
@@ -60,7 +60,7 @@ impl Haul for Records {
     }
 }
 
-impl Haul for Batches {
+impl PollOutput for Batches {
     type Part = RecordBatch;
 
     const OPENED: bool = false;
