@@ -122,9 +122,9 @@ pub struct Config {
     /// - two buffers of answers that have been read, kept for the next ones, each of up to half of the bound, until
     ///   sixteen answers below 128 KiB in a row say that nothing much is coming;
     /// - what is unpacked: the batch that is being handed out, and for an application that takes its time between two
-    ///   polls, or asks for `decompression.threads`, 8 MiB ahead of it and a batch for each thread
-    ///   (`decompressed.batch.max.bytes` each); paused partitions keep nothing unpacked. For each thread that unpacks, the
-    ///   application's among them, 4 MiB of buffers to unpack into are kept;
+    ///   polls, or asks for `decompression.threads`, 6 MiB ahead of it and a batch for each thread
+    ///   (`decompressed.batch.max.bytes` each); paused partitions keep nothing unpacked. Of buffers to unpack into, the application's
+    ///   thread keeps 4 MiB and each other 8 MiB;
     /// - the answers and unpacked batches that records in the application's hands lie in: those of the last poll, and whatever
     ///   it keeps. These do not hold up fetching, or an application that collects records would wait for ever;
     /// - some 5 KiB a partition, and the program.

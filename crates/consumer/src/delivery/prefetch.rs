@@ -28,7 +28,9 @@ const LONG: Duration = Duration::from_millis(10);
 /// The average is over about so many polls: an application may work through several and be away after the last of them.
 const POLLS: u32 = 16;
 /// What is open ahead, in bytes; each thread may exceed it by a batch.
-const MAX_OPEN: usize = 8 << 20;
+const MAX_OPEN: usize = 6 << 20;
+/// Bytes of buffers to decompress into that each thread keeps: what is open, and what is being handed out, comes back to it.
+const KEPT: usize = 8 << 20;
 /// Chunks that are looked at, or submitted, at a time.
 pub(super) const MAX_CHUNKS: usize = 32;
 
@@ -299,7 +301,7 @@ fn start(threads: usize, decompression_limit: usize) -> Option<mpsc::Sender<Arc<
     let started = (0..threads).filter(|_| {
         let jobs = jobs.clone();
         let work = move || {
-            let mut decompressor = Decompressor::with_limit(decompression_limit);
+            let mut decompressor = Decompressor::with_limit(decompression_limit).keeping(KEPT);
             let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
             while let Ok(job) = next() {
                 job.run(&mut decompressor, usize::MAX);

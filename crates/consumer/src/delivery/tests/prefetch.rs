@@ -194,9 +194,9 @@ fn an_application_that_asks_for_threads_has_them_however_quick_it_is() {
     }
 }
 
-/// 100 records in 400 kB are a batch; eight mebibytes, and the batch that goes beyond them, are 21.
+/// 100 records in 400 kB are a batch; six mebibytes, and the batch that goes beyond them, are 16.
 #[test]
-fn p1_no_more_is_opened_ahead_than_eight_mebibytes_and_a_batch_of_however_many_chunks() {
+fn p1_no_more_is_opened_ahead_than_six_mebibytes_and_a_batch_of_however_many_chunks() {
     for chunks in [1, 4] {
         for most in [5, 500] {
             let mut sim = Sim::opened_by(Opener::Caller, most);
@@ -210,7 +210,7 @@ fn p1_no_more_is_opened_ahead_than_eight_mebibytes_and_a_batch_of_however_many_c
             let begun = open(&sim);
             sim.delivery.application_leaves(crate::clock::now());
             let ahead = open(&sim) - begun;
-            assert!((8 << 20..(8 << 20) + 410_000).contains(&ahead), "{ahead} B, {most} records a poll");
+            assert!((6 << 20..(6 << 20) + 410_000).contains(&ahead), "{ahead} B, {most} records a poll");
             sim.delivery.application_leaves(crate::clock::now());
             assert_eq!(open(&sim) - begun, ahead);
             let mut seen = most.min(500);
@@ -218,7 +218,7 @@ fn p1_no_more_is_opened_ahead_than_eight_mebibytes_and_a_batch_of_however_many_c
                 seen += offsets.unwrap().len();
             }
             assert_eq!(seen, 4000);
-            assert_eq!(sim.delivery.prefetcher.wanted(), 8 << 20, "nothing is counted any more");
+            assert_eq!(sim.delivery.prefetcher.wanted(), 6 << 20, "nothing is counted any more");
         }
     }
 }

@@ -8,19 +8,30 @@ use bytes::{Bytes, BytesMut};
 
 use super::Fault;
 
-/// Bytes of the buffers kept, and the largest of them.
+/// Bytes of the buffers kept unless more are asked for, and the largest of them.
 const KEPT: usize = 4 << 20;
 const LARGEST_KEPT: usize = 1 << 20;
 const SMALLEST: usize = 64 << 10;
 /// A buffer is given away only if at least one part in this many is output.
 const DENSITY: usize = 4;
 
-#[derive(Default)]
 pub(super) struct Buffers {
     kept: Vec<Bytes>,
+    most: usize,
+}
+
+impl Default for Buffers {
+    fn default() -> Self {
+        Self::keeping(KEPT)
+    }
 }
 
 impl Buffers {
+    /// At most so many bytes.
+    pub(super) fn keeping(most: usize) -> Self {
+        Self { kept: Vec::new(), most }
+    }
+
     fn get(&mut self, size: usize) -> BytesMut {
         let fits = |buffer: &Bytes| buffer.len() >= size && buffer.is_unique();
         // The newest is the likeliest to be in the processor's cache.
@@ -37,7 +48,7 @@ impl Buffers {
             return;
         }
         self.kept.push(buffer.clone());
-        while self.kept.iter().map(Bytes::len).sum::<usize>() > KEPT {
+        while self.kept.iter().map(Bytes::len).sum::<usize>() > self.most {
             self.kept.remove(0);
         }
     }

@@ -150,7 +150,7 @@ impl Fault {
 /// Decompresses batches. Keeps its contexts and buffers from one batch to the next.
 ///
 /// A buffer that was given out is used again once the last handle to it (payload, record, detached record) is gone; at
-/// most 4 MiB of buffers, none above 1 MiB, wait for that, so what is kept is bounded too. One `Decompressor` belongs
+/// most 4 MiB of buffers (see [`keeping`](Self::keeping)), none above 1 MiB, wait for that, so what is kept is bounded too. One `Decompressor` belongs
 /// to the thread that reads records.
 pub struct Decompressor {
     limit: usize,
@@ -181,6 +181,12 @@ impl Decompressor {
             snappy: snappy::Inflater::default(),
             zstd: zstd::Inflater::default(),
         }
+    }
+
+    /// Keeps up to so many bytes of buffers instead of 4 MiB: for one whose output is held for a while.
+    pub fn keeping(mut self, bytes: usize) -> Self {
+        self.buffers = Buffers::keeping(bytes);
+        self
     }
 
     /// The limit.
