@@ -47,6 +47,8 @@ pub(super) struct Reader {
     pub(super) policy_decides: bool,
     /// Records before this many cuts it has surely read beyond.
     pub(super) beyond: usize,
+    /// Where its application sought, with the epoch of what it keeps, until something is handed out from there.
+    sought: Option<i64>,
     /// Given up, and not yet asked about anew: what is still told of it says nothing of the next time.
     pub(super) gone: bool,
 }
@@ -190,7 +192,14 @@ impl Reader {
     /// The application chose the position, and said of which incarnation of the log it is: what was cut off since it is told.
     pub(super) fn sought_in(&mut self, to: i64, incarnation: usize) {
         self.sought(to);
+        self.sought = Some(to);
         (self.known, self.told, self.incarnation) = (true, incarnation, incarnation);
+    }
+
+    /// Whether what it is told is about where it stood before its application sought elsewhere: the two crossed. That happens
+    /// once for each seek.
+    pub(super) fn crosses_a_seek(&mut self, from: i64) -> bool {
+        self.sought.take_if(|to| *to != from).is_some()
     }
 
     /// It is handed a record. `starts` are the committed offsets that it may have begun at.
@@ -202,6 +211,7 @@ impl Reader {
         starts: impl IntoIterator<Item = i64>,
     ) -> Option<Wrong> {
         let Spot { offset, cuts, read_committed } = spot;
+        self.sought = None;
         if cuts < self.has_committed {
             // It only happened to pass there: it is still handed what it was fetched before.
             self.has_committed = 0;

@@ -130,6 +130,9 @@ impl Records {
         let started = self.started.get(&who).copied().unwrap_or(at);
         self.begins(scene, who, place);
         let reader = self.reader(who, place);
+        if log.cuts_below(from).next().is_some() && reader.crosses_a_seek(from) {
+            return;
+        }
         let cut = hears_of(reader, log, (from, to), started, Tells::Truncation);
         if cut.is_none() {
             let text = format!("{who} was told that {place} was truncated at {from}, and it was not");
@@ -232,6 +235,12 @@ mod tests {
         let over = cut.reads(M0, 5..7, 1).commits(M0, 7).revoked(M0).joins(M1, 2);
         let news = What::TruncationTold { who: M1, at: orders(), from: 10, to: Some(5) };
         sought(over.clone(), 10, 0).tell(news.clone()).handed(M1, 5..7, 1).holds();
+        // What is told of where it stood before it sought says nothing of where it stands now; that comes once.
+        let crosses = What::TruncationTold { who: M1, at: orders(), from: 7, to: Some(5) };
+        let crossed = || sought(over.clone(), 10, 0).tell(crosses.clone());
+        crossed().tell(news.clone()).handed(M1, 5..7, 1).holds();
+        crossed().tell(crosses.clone()).tell(news.clone()).is_found("SAFE13");
+        crossed().tell(news.clone()).tell(news.clone()).is_found("SAFE13");
         // Where it said that what it kept is of that log, there is nothing to be told.
         sought(over.clone(), 10, 1).tell(news).is_found("SAFE13");
         // It was not told, and reads on in another log; and it was, once.
