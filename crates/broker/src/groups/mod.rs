@@ -201,11 +201,15 @@ impl Model {
         let ours = self
             .groups
             .all
-            .iter_mut()
+            .iter()
             .filter(|(name, group)| group.home.or_else(|| nodes.home_of(name)) == Some(broker));
-        for (_, group) in ours {
-            if let Members::Classic(classic) = &mut group.members {
-                classic.sessions_begin_at(until);
+        let ours: Vec<String> = ours.map(|(name, _)| name.clone()).collect();
+        for name in ours {
+            let timeout = self.consumer_session_timeout(&name);
+            match self.groups.all.get_mut(&name).map(|group| &mut group.members) {
+                Some(Members::Classic(classic)) => classic.sessions_begin_at(until),
+                Some(Members::Consumer(consumer)) => consumer.sessions_begin_at(until, timeout),
+                Some(Members::None) | None => {}
             }
         }
     }

@@ -150,6 +150,22 @@ fn a_classic_member_that_is_told_to_join_and_does_not_is_fenced() {
     assert_eq!(sim.classic_beat(&id, 3), E::UnknownMemberId.code());
 }
 
+/// Its heartbeats are let pass meanwhile, and renew nothing.
+#[test]
+fn the_session_of_a_classic_member_begins_anew_when_its_consumer_group_is_loaded() {
+    let mut sim = Sim::new().topic("t", 2);
+    sim.told(&join("a", &["t"]));
+    let id = sim.classic_join("", &[]).member_id.to_string();
+    sim.classic_join(&id, &[]);
+    assert_eq!(sim.classic_sync(&id, 3), Ok(vec![]));
+    sim.pass(Duration::from_secs(20));
+    sim.model.load_groups(sim.now, 1, Duration::from_secs(1));
+    sim.pass(Duration::from_secs(15));
+    assert_eq!(sim.classic_beat(&id, 3), 0);
+    sim.pass(Duration::from_secs(31));
+    assert_eq!(sim.classic_beat(&id, 3), E::UnknownMemberId.code());
+}
+
 #[test]
 fn a_classic_group_is_taken_over_with_what_its_members_have() {
     let mut sim = Sim::new().topic("t", 2);

@@ -105,6 +105,15 @@ impl Consumer {
         self.members.values().filter_map(Member::next_timeout).min()
     }
 
+    /// Sessions that run begin anew at `from`, which is when their coordinator will have loaded the group. Members of the
+    /// classic protocol have their own timeout.
+    pub(crate) fn sessions_begin_at(&mut self, from: Instant, timeout: Duration) {
+        for member in self.members.values_mut() {
+            let timeout = member.classic.as_ref().map_or(timeout, |classic| classic.session_timeout);
+            member.session = member.session.map(|at| at.max(from + timeout));
+        }
+    }
+
     // ---- offsets -------------------------------------------------------------------------------------------------
 
     /// Whether a member may commit anything at all in this epoch. An epoch behind the member's own passes here, to be
