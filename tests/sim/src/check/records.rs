@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -32,6 +33,9 @@ pub(super) struct Records {
     pub(super) started: BTreeMap<Who, Duration>,
     /// The same, less the time at the beginning that it was stopped, or reached no broker.
     pub(super) awake: BTreeMap<Who, Duration>,
+    /// What each is subscribed to, if not to everything, and since when to a topic that it had not been subscribed to before.
+    subscribed: BTreeMap<Who, BTreeSet<Arc<str>>>,
+    pub(super) subscribed_since: BTreeMap<(Who, Arc<str>), Duration>,
     /// Those that have reached a broker.
     reached: BTreeSet<Who>,
     /// While it was stopped, it learned nothing.
@@ -76,6 +80,20 @@ impl Records {
             What::Started { who } => {
                 self.started.insert(*who, at);
                 self.awake.insert(*who, at);
+                // Another life begins with what the one before was subscribed to.
+                let mut changes = scene.plan.members[who.member].resubscribes.iter();
+                if let Some(last) = changes.rfind(|change| ms(change.at) <= at) {
+                    let names =
+                        last.topics.iter().map(|topic| scene.plan.topics[*topic].name.as_str().into());
+                    self.subscribed.insert(*who, names.collect());
+                }
+            }
+            What::Resubscribed { who, topics } => {
+                let before = self.subscribed.insert(*who, topics.iter().cloned().collect());
+                let is_new =
+                    |topic: &&Arc<str>| before.as_ref().is_some_and(|before| !before.contains(*topic));
+                let new = topics.iter().filter(is_new).map(|topic| ((*who, topic.clone()), at));
+                self.subscribed_since.extend(new);
             }
             What::Frozen { who } => {
                 self.frozen.insert(who.member, at);

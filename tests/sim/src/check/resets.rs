@@ -97,6 +97,9 @@ impl Records {
         }
         if cause && plan.reset == Reset::Latest {
             let awake = self.awake.get(&who).copied().unwrap_or(at);
+            // One that left the topic and comes back to it begins it as a new one.
+            let back = self.subscribed_since.get(&(who, place.topic.clone())).copied();
+            let awake = back.map_or(awake, |back| back.max(awake));
             let born_before_its_eyes = log.born_late.is_some_and(|born| born > awake + KNOWS_TOPICS);
             if from.is_none() && born_before_its_eyes && to > log.start && who.member == 0 {
                 let text = format!(
@@ -196,6 +199,29 @@ mod tests {
         // It had reached no broker for long.
         begins_at_the_end(4_000, false).holds();
         begins_at_the_end(4_000, true).is_found("SAFE13");
+    }
+
+    #[test]
+    fn safe13_a_partition_that_was_added_while_it_was_not_subscribed_to_the_topic_is_an_old_one() {
+        let added = crate::events::Place { partition: 1, ..orders() };
+        let subscribes = |forged: Forged, to: &str| {
+            forged.tell(What::Resubscribed { who: M0, topics: vec![to.into()] }).wait(3_000)
+        };
+        let begins_at_the_end = |before: &str| {
+            let begun = Forged::new().planned(|plan| plan.reset = Reset::Latest).starts(M0);
+            let begun = begun.tell(What::Dialled { who: M0, broker: 1, refused: false });
+            let grown = What::Grown { topic: "orders".into(), partitions: 2 };
+            let written = What::Appended { at: added.clone(), offset: 0, id: 1, transaction: 0 };
+            let back = subscribes(subscribes(begun, before).tell(grown).tell(written), "orders");
+            let granted =
+                What::GroupAssigned { member: M0.to_string(), generation: 2, places: vec![added.clone()] };
+            let assigned = What::Assigned { who: M0, places: vec![added.clone()], generation: 2 };
+            let reason = "nothing is committed".to_owned();
+            let reset = What::Reset { who: M0, at: added.clone(), from: None, to: 1, reason };
+            back.tell(granted).tell(assigned).tell(reset)
+        };
+        begins_at_the_end("bills").holds();
+        begins_at_the_end("orders").is_found("SAFE13");
     }
 
     #[test]
