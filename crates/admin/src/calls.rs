@@ -18,7 +18,7 @@ use offtake_client::{ClientConfig, Result, clock};
 /// How long open connections may take to close.
 const CLOSING: Duration = Duration::from_millis(200);
 
-/// TopicSelection topics to look at.
+/// Which topics to look at.
 #[derive(Clone, Debug)]
 pub(super) enum TopicSelection {
     None,

@@ -58,7 +58,7 @@ pub struct GroupMember {
     pub client_id: String,
     /// Where it connects from.
     pub host: String,
-    /// TopicSelection protocol it speaks, `classic` or `consumer`: while a group moves to KIP-848 it has members of both. `None` where
+    /// Which protocol it speaks, `classic` or `consumer`: while a group moves to KIP-848 it has members of both. `None` where
     /// nobody says (brokers before 4.0, of groups of KIP-848).
     pub member_type: Option<String>,
     /// The epoch that it has reached, under KIP-848; behind the group's while it has yet to give up or take over.

@@ -1,4 +1,4 @@
-//! TopicSelection groups there are.
+//! Which groups there are.
 
 use std::{collections::BTreeMap, time::Instant};
 

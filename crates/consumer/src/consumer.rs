@@ -245,7 +245,7 @@ impl Consumer {
     async fn subscribe_to(&mut self, to: Subscription) -> Result<()> {
         self.check_not_closing()?;
         self.finish_leaving().await?;
-        self.keep_fatal();
+        self.take_fatal_errors();
         // Before the engine hears of it: what it says first may come with the answer.
         let before = std::mem::replace(&mut self.group, Group::Subscribed);
         let subscribed = self.handle.ask(|reply| Command::Subscribe { to, reply }).await;
@@ -268,7 +268,7 @@ impl Consumer {
         let partitions: Vec<_> = partitions.into_items().into_iter().map(Assign::into_parts).collect();
         self.check_not_closing()?;
         self.finish_leaving().await?;
-        self.keep_fatal();
+        self.take_fatal_errors();
         let committed = self.commit_what_goes(&partitions).await;
         self.handle.ask(|reply| Command::Assign { partitions, reply }).await?;
         self.fatal = None;
@@ -320,7 +320,7 @@ impl Consumer {
         let _ = self.finish_running(None).await;
         self.handle.ask(|reply| Command::Unsubscribe { reason: "the consumer unsubscribed", reply }).await?;
         // Everything that the engine said before its answer is of the time before.
-        self.keep_fatal();
+        self.take_fatal_errors();
         self.fatal = None;
         self.taken
             .control

@@ -60,8 +60,10 @@ pub(crate) enum Control {
         owned: Vec<TopicPartition>,
         generation: i32,
     },
-    /// To be returned from `poll`, once. It stops no partition.
+    /// To be returned from `poll`. It stops no partition.
     Failed(Error),
+    /// What refused the consumer lets it in again: an error of before stands no more.
+    Recovered,
     /// What `next` tells of it.
     PollIntervalExceeded(Event),
     /// A handle closes the consumer: everything is given up, and then the engine ends.
@@ -315,6 +317,7 @@ impl Queues {
 /// Removes what says nothing beside what comes after it, and errors that say the same as one before.
 fn coalesce_control(queue: &mut VecDeque<Control>) {
     let (mut looks, mut wakes, mut says_what_is_owned, mut errors) = (false, false, false, 0_usize);
+    let mut recovers = false;
     let mut kept: Vec<Control> = mem::take(queue)
         .into_iter()
         .rev()
@@ -330,9 +333,11 @@ fn coalesce_control(queue: &mut VecDeque<Control>) {
                 true
             }
             Control::Failed(_) => {
+                recovers = false;
                 errors = errors.saturating_add(1);
                 errors <= MAX_ERRORS
             }
+            Control::Recovered => !mem::replace(&mut recovers, true),
             Control::PollIntervalExceeded(_) | Control::Close { .. } => true,
         })
         .collect();
@@ -340,6 +345,11 @@ fn coalesce_control(queue: &mut VecDeque<Control>) {
     let mut told = BTreeSet::new();
     kept.retain(|control| match control {
         Control::Failed(error) => told.insert((error.partition().cloned(), error.to_string())),
+        // These end a fatal error: what is said again afterwards stands again.
+        Control::Assigned { .. } | Control::Recovered => {
+            told.clear();
+            true
+        }
         _ => true,
     });
     *queue = kept.into();

@@ -152,6 +152,8 @@ impl Partition {
     pub(crate) fn mark_started(&mut self, position: Position, fresh: bool) {
         self.phase = Phase::Fetching;
         self.started = Some(position);
+        // Whatever id the topic turns out to have, it is read on from here.
+        self.asked_by_name = None;
         if fresh {
             // Records before the start were not asked for, so they count as finished.
             self.finished = Some(position);

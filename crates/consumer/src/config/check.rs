@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Config, GroupProtocol, Properties};
+use super::{Config, GroupProtocol, MAX_DECOMPRESSION_THREADS, Properties};
 
 impl Config {
     pub(super) fn find_conflicts(&self) -> Vec<String> {
@@ -27,6 +27,9 @@ impl Config {
         }
         if self.group_id.is_none() && self.enable_auto_commit && self.is_given("enable.auto.commit") {
             conflicts.push("`enable.auto.commit=true` needs a `group.id` to commit for".to_owned());
+        }
+        if self.decompression_threads > MAX_DECOMPRESSION_THREADS {
+            conflicts.push(format!("`decompression.threads` must be {MAX_DECOMPRESSION_THREADS} at most"));
         }
         if self.max_poll_records == 0 {
             conflicts.push("`max.poll.records` must be 1 at least".to_owned());

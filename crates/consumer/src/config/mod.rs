@@ -50,6 +50,9 @@ pub use offtake_client::config::{
 };
 use offtake_client::config::{Properties, Property};
 
+/// The most threads that decompress ahead.
+const MAX_DECOMPRESSION_THREADS: usize = 64;
+
 /// What a consumer is told. See the [module](self) for the names.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]

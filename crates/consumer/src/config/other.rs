@@ -1,6 +1,6 @@
 //! A consumer's properties that are ours, and librdkafka's where they differ from Java's.
 
-use super::{Config, setters::queue_kbytes};
+use super::{Config, MAX_DECOMPRESSION_THREADS, setters::queue_kbytes};
 use offtake_client::config::{
     Meaning::{Ignored, Is, Only, Sets},
     Property, p,
@@ -15,7 +15,10 @@ pub(super) static OTHER: &[Property<Config>] = &[
         "decompressed.batch.max.bytes",
         Sets(|c, v| v.large_bytes(1).map(|n| c.decompressed_batch_max_bytes = n)),
     ),
-    p("decompression.threads", Sets(|c, v| v.number(0, 64).map(|n| c.decompression_threads = n))),
+    p(
+        "decompression.threads",
+        Sets(|c, v| v.number(0, MAX_DECOMPRESSION_THREADS).map(|n| c.decompression_threads = n)),
+    ),
     p("enable.auto.offset.store", Sets(|c, v| v.boolean().map(|yes| c.enable_auto_offset_store = yes))),
     // librdkafka: other names for the same
     p("fetch.wait.max.ms", Is("fetch.max.wait.ms")),

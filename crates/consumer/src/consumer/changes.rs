@@ -76,8 +76,10 @@ impl Consumer {
             Control::Close { deadline, reply } => self.close_for_handle(deadline, reply),
             Control::Wake => self.is_woken = true,
             Control::LookAgain => {}
+            Control::Recovered => self.fatal = None,
             Control::Failed(error) => {
-                if error.is_fatal() {
+                // A group has no say in what is read by hand.
+                if error.is_fatal() && (self.group == Group::Subscribed || error.kind() != ErrorKind::Group) {
                     self.fatal = Some(error.clone());
                 }
                 return Some(Err(error));
@@ -87,7 +89,7 @@ impl Consumer {
     }
 
     /// What every `poll` fails with. A consumer that reads by hand reads what it gets, whatever its group or some broker says.
-    pub(super) fn fatal(&mut self) -> Option<Error> {
+    pub(super) fn current_fatal(&mut self) -> Option<Error> {
         if self.group == Group::Outside && !self.taken.data.is_empty() {
             self.fatal = None;
         }
@@ -96,11 +98,15 @@ impl Consumer {
 
     /// Takes what has come. A fatal error among it ends with what the application begins now, or is told by every `poll` if it
     /// cannot.
-    pub(super) fn keep_fatal(&mut self) {
+    pub(super) fn take_fatal_errors(&mut self) {
         self.inbox.take(&mut self.taken);
         self.taken.control.retain(|control| match control {
             Control::Failed(error) if error.is_fatal() => {
                 self.fatal = Some(error.clone());
+                false
+            }
+            Control::Recovered => {
+                self.fatal = None;
                 false
             }
             _ => true,

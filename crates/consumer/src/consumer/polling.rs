@@ -170,7 +170,7 @@ impl Consumer {
                 Poll::Pending if !self.inbox.is_empty() => return Poll::Pending,
                 Poll::Pending => {}
             }
-            if let Some(fatal) = self.fatal() {
+            if let Some(fatal) = self.current_fatal() {
                 return Poll::Ready(Err(fatal));
             }
             // After a pause of the process, say: the engine finds out, and says when to look again (FAILURES M2, M4).

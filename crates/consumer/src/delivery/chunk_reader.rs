@@ -83,15 +83,15 @@ impl ChunkReader {
     }
 
     /// Submits what is left of it to be opened ahead, unless that has been done or nothing is left. Everything below
-    /// `handed_out` has been handed out.
-    pub(super) fn submit(&mut self, handed_out: Option<i64>, crc: Crc, to: &mut Prefetcher) {
+    /// `handed_out` has been handed out. Whether anything of it is being opened then.
+    pub(super) fn submit(&mut self, handed_out: Option<i64>, crc: Crc, to: &mut Prefetcher) -> bool {
         let from = match &self.source {
-            Source::InFlight { chunk, .. } if chunk.is_under_way() => return,
+            Source::InFlight { chunk, .. } if chunk.is_under_way() => return true,
             Source::Chunk { from } => handed_out.map_or(*from, |at| at.max(*from)),
             Source::InFlight { .. } | Source::Here(_) => {
                 let batches = self.batches(crc);
                 if batches.has_failed() || !batches.has_unopened() {
-                    return;
+                    return false;
                 }
                 let opened = batches.take_opened();
                 self.opened.extend(opened);
@@ -107,6 +107,7 @@ impl ChunkReader {
             }
             Source::InFlight { chunk, from } => Source::InFlight { chunk, from },
         };
+        true
     }
 
     /// Drops what is opened, and what was submitted to be opened: it is opened again when it is handed out. Everything below

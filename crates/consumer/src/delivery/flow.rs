@@ -406,8 +406,8 @@ impl Flow {
                 Some(Entry::Jump { .. } | Entry::Failed(_)) | None => return None,
             },
         };
-        reader.submit(handed_out, crc, to);
-        Some(reader.chunk.charge.bytes())
+        let is_under_way = reader.submit(handed_out, crc, to);
+        Some(if is_under_way { reader.chunk.charge.bytes() } else { 0 })
     }
 
     /// Nothing of it is handed out for now: what is opened is dropped. No more of it is held then than was fetched, which is

@@ -53,6 +53,7 @@ impl Engine {
                     self.sink.tell(|| Event::Error(error.clone().into()));
                     if self.reach.is_hopeless() {
                         let then = "every poll fails until a broker answers: look at bootstrap.servers; trying again";
+                        self.reach.logged();
                         self.fail_fatally(error.into(), then);
                     } else {
                         self.reach.log_failure(&error);
@@ -72,6 +73,7 @@ impl Engine {
             coordinator::Event::Found { broker, host, port } => {
                 tracing::debug!(%broker, host, port, "found the group coordinator");
                 self.reach.found(broker, host, port);
+                self.recovered();
             }
             coordinator::Event::Refused(code) => {
                 let group = self.config.group_id.as_deref().unwrap_or_default();

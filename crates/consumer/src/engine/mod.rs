@@ -129,6 +129,8 @@ pub(crate) struct Engine {
     withdrawals: Vec<u64>,
     /// The group will not have us; only the application's next word changes that (FAILURES G1, D10).
     group_failed: bool,
+    /// A fatal error was told that ends when the coordinator, or any broker, answers.
+    is_refused: bool,
     /// When `poll` ran last, as the member knows.
     polled: Option<Instant>,
     silence: Silence,
@@ -187,6 +189,7 @@ impl Engine {
             next_tag: 0,
             withdrawals: Vec::new(),
             group_failed: false,
+            is_refused: false,
             polled: None,
             silence: Silence::new(parts.has_own_thread),
             log: MembershipLog::default(),
@@ -518,7 +521,15 @@ impl Engine {
     /// Every `poll` fails with this for now; what to do about it is logged, once.
     fn fail_fatally(&mut self, error: Error, then: &str) {
         tracing::error!("{error}; {then}");
+        self.is_refused = true;
         self.fail(error);
+    }
+
+    /// Who refused us answers: but for what the group has said, that error stands no more.
+    fn recovered(&mut self) {
+        if std::mem::take(&mut self.is_refused) && !self.group_failed {
+            self.outbox.control(Control::Recovered);
+        }
     }
 
     /// The application is told, from `poll`; nothing stops.

@@ -75,6 +75,11 @@ impl Reach {
         }
     }
 
+    /// One that was logged as fatal, and ends all the same.
+    pub(super) fn logged(&mut self) {
+        self.is_logged = true;
+    }
+
     /// The same of a broker that is fetched from.
     pub(super) fn log_fetch_failure(&mut self, broker: BrokerId, error: &BrokerError) {
         if matches!(error, BrokerError::Call(error) if is_logged_by_address(error)) {

@@ -61,7 +61,9 @@ impl Engine {
     }
 
     pub(super) fn on_cluster_update(&mut self, now: Instant) {
-        self.reach.cluster_is_known();
+        if self.reach.cluster_is_known() {
+            self.recovered();
+        }
         self.resolve_subscription(now);
         let cluster = self.metadata.cluster().clone();
         self.vitals.cluster_is(&cluster);

@@ -127,13 +127,13 @@ impl Consumer {
                     let instance_id = self.core.instance_id();
                     Verdict::Fail(GroupError::UnreleasedInstanceId { group: group(), instance_id })
                 }
-                Some(_) => Verdict::Retry,
                 // The owner may be this member, as the coordinator knows it: its session has ended only here, or not yet there.
                 // Only a member that leaves for a while can take its own place; from another the request is refused.
-                None => {
+                None if matches!(self.state, State::Joining { .. }) => {
                     self.unreleased_since = Some(now);
                     return self.start_leaving(now, STATIC_LEAVE, AfterLeaving::Join);
                 }
+                Some(_) | None => Verdict::Retry,
             },
             // One of several topics: the membership stays, and the broker assigns what may be read (FAILURES B8, O5).
             ErrorCode::TopicAuthorizationFailed => Verdict::Retry,

@@ -149,6 +149,7 @@ impl Consumer {
         self.partitions = Reconciliation::default();
         if let State::Leaving { then, .. } = &mut self.state {
             *then = AfterLeaving::Outside;
+            self.unreleased_since = None;
             return;
         }
         // The broker may have received a heartbeat that joins.

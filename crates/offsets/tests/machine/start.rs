@@ -69,6 +69,22 @@ fn b3_what_was_committed_before_the_topic_was_known_is_asked_for_again() {
     sim.quiet();
 }
 
+/// The brokers are upgraded while it is read: its topic gets an id just as its leader is away.
+#[test]
+fn b3_what_is_read_already_is_not_asked_for_again_when_its_topic_gets_an_id() {
+    let mut sim = Sim::new(|c| c.reset = ResetPolicy::Latest);
+    let known = std::mem::take(&mut sim.cluster);
+    sim.assign([(orders(0), StartAt::Committed)]);
+    let load = sim.transmit();
+    sim.answer(&load, 7, fetched([(orders(0), 4, -1, ErrorCode::None)]));
+    assert_eq!(sim.events(), [start(&sim, 0, Position::at(4))], "no epoch: it starts at once");
+    sim.offsets.validate(sim.now, &orders(0), sim.token(0), at(90, 5));
+    sim.cluster = known;
+    sim.offsets.handle_cluster(sim.now, &sim.cluster);
+    let asked = sim.transmit();
+    assert_ne!(asked.request.api_key(), ApiKey::OffsetFetch, "the position stands: {asked:?}");
+}
+
 #[test]
 fn only_a_member_of_a_kip_848_group_asks_as_one() {
     let ask = |protocol| {
