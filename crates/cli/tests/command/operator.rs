@@ -1,5 +1,9 @@
 //! The command in an operator's day, against the embedded broker.
-use std::process::{Command, Output};
+use std::{
+    net::TcpListener,
+    process::{Command, Output},
+    time::{Duration, Instant},
+};
 
 use offtake_broker::{Cluster, NewRecord};
 use serde_json::{Value, json};
@@ -270,12 +274,28 @@ async fn what_can_be_deleted_is_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_topic_that_is_waited_for_is_named_meanwhile() {
+async fn a_topic_that_does_not_exist_ends_the_command_soon_with_one_line() {
     let at = At::start().await;
-    let read = at.run("consume nosuch -X default.api.timeout.ms=2500");
+    let began = Instant::now();
+    let read = at.run("consume nosuch");
+    let lines: Vec<_> = read.stderr.lines().collect();
+    assert!(
+        read.code == Some(1) && matches!(lines[..], [only] if only.contains("nosuch does not exist")),
+        "{read:?}"
+    );
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_topic_that_is_waited_for_is_named_meanwhile() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap(); // it accepts, and says nothing
+    let read = done(&mut offtake(&format!(
+        "consume orders -b {} -X default.api.timeout.ms=2500",
+        silent.local_addr().unwrap()
+    )));
     assert_eq!(read.code, Some(1), "{read:?}");
     let waiting =
-        read.stderr.lines().position(|line| line.contains("told about nosuch yet; waiting up to 2.5s"));
+        read.stderr.lines().position(|line| line.contains("told about orders yet; waiting up to 2.5s"));
     assert!(waiting.is_some_and(|line| line + 1 < read.stderr.lines().count()), "{read:?}");
 }
 
