@@ -118,7 +118,8 @@ mod tests {
     #[test]
     fn every_call_that_the_guides_name_exists() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let interface = read(&folder.join("offtake.txt")).unwrap();
+        let interface =
+            ["offtake.txt", "offtake-admin.txt"].map(|file| read(&folder.join(file)).unwrap()).concat();
         let lines = lines(&interface);
         let ends = |item: &str, name: &str| item.rsplit([':', ' ']).next() == Some(name);
         let exists = |of: &str, call: &str| {
