@@ -339,7 +339,14 @@ impl Ownership {
         let begun =
             since.clone().map(|(joined, _)| joined).chain(self.left.iter().filter(|left| **left > granted));
         let waited = begun.into_iter().any(|begun| *begun + timeout <= at);
-        member.instance_id && !member.consumer_protocol && waited && since.all(|(_, joiner)| *joiner != who)
+        // Its request may be the one that was lost on its way.
+        let is_lost = |joined: &Duration| {
+            plan.faults
+                .iter()
+                .any(|fault| matches!(fault.what, Harm::Drop { api: JOIN, .. } if ms(fault.at) <= *joined))
+        };
+        let has_joined = since.any(|(joined, joiner)| *joiner == who && !is_lost(joined));
+        member.instance_id && !member.consumer_protocol && waited && !has_joined
     }
 
     fn assigned(
@@ -566,7 +573,13 @@ mod tests {
         rebalanced.clone().joins(M1, 2).holds();
         // It has joined again meanwhile.
         let joins = What::Request { broker: 1, api: 11, client: M0.to_string() };
-        rebalanced.tell(joins).joins(M1, 2).is_found("SAFE6");
+        rebalanced.clone().tell(joins.clone()).joins(M1, 2).is_found("SAFE6");
+        // Or has not, as its request was lost.
+        let lost = |at| {
+            rebalanced.clone().fault(at, Harm::Drop { api: 11, times: 1 }).tell(joins.clone()).joins(M1, 2)
+        };
+        lost(1).holds();
+        lost(10 * timeout).is_found("SAFE6");
         // No rebalance has lasted so long.
         begun().wait(timeout).joins(M1, 2).is_found("SAFE6");
     }
