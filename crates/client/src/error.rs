@@ -170,7 +170,8 @@ impl Error {
         }
     }
 
-    /// Whether this client can do nothing more: close it, and start another once the cause is gone.
+    /// Whether nothing goes on without you: mend the cause, then begin anew (`subscribe` or `assign` of a consumer), or close it and start
+    /// another.
     pub fn is_fatal(&self) -> bool {
         matches!(
             self.kind,

@@ -46,7 +46,7 @@ pub async fn serve(listener: TcpListener, consumer: Handle) -> io::Result<()> {
 async fn answer(path: &str, consumer: &Handle) -> Result<String, offtake::Error> {
     match path {
         "/lag" => {
-            let lag = |partition| format!("{partition} {}\n", consumer.lag(&partition).unwrap_or_default());
+            let lag = |partition| format!("{partition} {:?}\n", consumer.lag(&partition)); // None: not known
             Ok(consumer.assignment().into_iter().map(lag).collect())
         }
         "/pause" => consumer.pause_all().map(|()| "paused\n".to_owned()),

@@ -218,7 +218,7 @@ impl Consumer {
         // As librdkafka has it. No topic's name can begin so.
         if let Some(pattern) = topics.iter().find(|topic| topic.as_str().starts_with('^')) {
             return Err(Error::misuse(format!(
-                "`{pattern}` is a pattern and no topic's name: subscribe to it with subscribe_patterns"
+                "`{pattern}` is a pattern and no topic's name: subscribe to it with subscribe_patterns, where the whole name has to match (`^orders-` is `orders-.*`)"
             )));
         }
         let names = topics.iter().cloned().collect();

@@ -176,7 +176,7 @@ impl Handle {
         self.check_open()?;
         let Some(ledgers) = &self.ledgers else {
             return Err(Error::misuse(
-                "commit_finished through a handle needs a consumer that was built with finish_each: call the consumer's own",
+                "commit_finished through a handle needs a consumer that was built with finish_each: call the consumer's own, or in a listener commit_offsets",
             ));
         };
         ledgers.report(|positions| drop(self.send(Command::Finished { positions })));

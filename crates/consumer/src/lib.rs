@@ -95,12 +95,12 @@
 //!
 //! # What is finished
 //!
-//! Only what is finished is committed, by interval (`enable.auto.commit`), by [`commit_finished`](Consumer::commit_finished)
-//! or when partitions are given up. Who says what is finished is chosen once, for the whole consumer:
+//! What you [`commit`](Consumer::commit) is committed. Otherwise only what is finished is, by interval (`enable.auto.commit`), by
+//! [`commit_finished`](Consumer::commit_finished) or when partitions are given up. Who says what is finished is chosen once, for the whole consumer:
 //!
 //! | | says that | of use |
 //! |---|---|---|
-//! | the next [`poll`](Consumer::poll) (default) | all that was handed out is finished | one loop that processes before it polls again |
+//! | the next [`poll`](Consumer::poll), or [`close`](Consumer::close) (default) | all that was handed out is finished | one loop that processes before it polls again |
 //! | [`store`](Consumer::store) (`enable.auto.offset.store=false`) | all **up to** this record is finished | records are processed in order, but outlive the loop's turn |
 //! | [`Record::finish`] ([`Builder::finish_each`]) | **this** record is finished | records are processed by many tasks, and end in any order |
 //!

@@ -133,11 +133,10 @@ impl Records {
         let started = self.started.get(&who).copied().unwrap_or(at);
         self.begins(scene, who, place);
         let reader = self.reader(who, place);
-        if log.cuts_below(from).next().is_some() && reader.crosses_a_seek(from) {
-            return;
-        }
-        let cut = hears_of(reader, log, (from, to), started, Tells::Truncation);
-        if cut.is_none() {
+        // Or it has read ahead since it sought, and does go there.
+        let crosses = log.cuts_below(from).next().is_some() && reader.crosses_a_seek(from);
+        let cut = if crosses { None } else { hears_of(reader, log, (from, to), started, Tells::Truncation) };
+        if cut.is_none() && !crosses {
             let text = format!("{who} was told that {place} was truncated at {from}, and it was not");
             complaints.add("SAFE13", at, text);
         }
