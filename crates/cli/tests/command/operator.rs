@@ -274,6 +274,7 @@ async fn what_can_be_deleted_is_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[allow(clippy::disallowed_methods, reason = "a process is watched from outside")]
 async fn a_topic_that_does_not_exist_ends_the_command_soon_with_one_line() {
     let at = At::start().await;
     let began = Instant::now();

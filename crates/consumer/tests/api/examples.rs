@@ -107,7 +107,7 @@ async fn a_handle_is_the_state_of_a_web_service() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = tokio::spawn(http_state::serve(listener, consumer.handle()));
-    assert_eq!(get(&address, "/lag").await, "orders-0 0\norders-1 0\n");
+    assert_eq!(get(&address, "/lag").await, "orders-0 Some(0)\norders-1 Some(0)\n");
     assert_eq!(get(&address, "/pause").await, "paused\n");
     assert_eq!(consumer.paused().len(), 2);
     assert_eq!(get(&address, "/resume").await, "resumed\n");
