@@ -7,7 +7,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 
-pub use offtake_net::{Dial, DialFuture, Stream as ByteStream, Tcp};
+pub use offtake_net::{ByteStream, Dial, DialFuture, Tcp};
 
 /// Connections without sockets, into a cluster that runs in this process: a function gives the stream to the broker that
 /// has a port. Names do not matter and are not resolved.

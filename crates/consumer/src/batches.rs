@@ -129,8 +129,8 @@ impl RecordBatch {
     ///
     /// # Errors
     /// `Corrupt` if the batch is not what its producer should have written, though its checksum is right; `TooLarge` if it
-    /// unpacks to more than the decompressor's limit; `MissingCodec` if this program was built without its codec. It tells the offsets: the consumer has gone on behind them, and a
-    /// commit would pass over them. Seek to [`first_offset`](Self::first_offset) to stay.
+    /// unpacks to more than the decompressor's limit; `MissingCodec` if this program was built without its codec. It tells the offsets:
+    /// the consumer has gone on behind them, and a commit would pass over them. Seek to [`first_offset`](Self::first_offset) to stay.
     pub fn open(&self, decompressor: &mut Decompressor) -> Result<PartitionRecords> {
         let slice = self.slice(decompressor).map_err(|error| self.unreadable(&error))?;
         if let Some(ledger) = &self.ledger {

@@ -1,7 +1,8 @@
 //! From chunks to records: what is buffered on the application's side, and handing it out.
 //!
 //! Each batch's checksum is verified, and the batch inflated, here: once, on the thread that reads the records, or for one
-//! that takes its time, or asks for it, [ahead](prefetch) of it. What belongs to an assignment or a position that is no longer ours is dropped, never handed out.
+//! that takes its time, or asks for it, [ahead](prefetch) of it. What belongs to an assignment or a position that is
+//! no longer ours is dropped, never handed out.
 //!
 //! Partitions take turns, a chunk each, as in Kafka's own consumer: one output has records of as many as have something.
 

@@ -96,7 +96,8 @@
 //! # What is finished
 //!
 //! What you [`commit`](Consumer::commit) is committed. Otherwise only what is finished is, by interval (`enable.auto.commit`), by
-//! [`commit_finished`](Consumer::commit_finished) or when partitions are given up. Who says what is finished is chosen once, for the whole consumer:
+//! [`commit_finished`](Consumer::commit_finished) or when partitions are given up. Who says what is finished is chosen
+//! once, for the whole consumer:
 //!
 //! | | says that | of use |
 //! |---|---|---|

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::{
     address::Address,
     address_state::DialPlan,
-    dial::Stream,
+    dial::ByteStream,
     frames::describe_io_error,
     handshake::{ConnectError, Handshake, HandshakeError, run_handshake},
     inbox::sleep_until,
@@ -98,7 +98,7 @@ async fn dial(
     address: &Address,
     socket: SocketAddr,
     within: Duration,
-) -> Result<Box<dyn Stream>, ConnectError> {
+) -> Result<Box<dyn ByteStream>, ConnectError> {
     count(&shared.counters.dials, 1);
     match timeout(within, shared.dial.connect(&address.host, socket)).await {
         Ok(Ok(stream)) => Ok(stream),

@@ -15,7 +15,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use crate::{
     clock,
     config::Config,
-    dial::Stream,
+    dial::ByteStream,
     frames::{Frames, ReadError},
     shared::{Shared, count},
 };
@@ -103,7 +103,7 @@ pub(crate) enum HandshakeError {
 
 /// A connection after the exchange of ApiVersions.
 pub(crate) struct Handshake {
-    pub(crate) stream: Box<dyn Stream>,
+    pub(crate) stream: Box<dyn ByteStream>,
     pub(crate) frames: Frames,
     pub(crate) ranges: VersionRanges,
     /// The version of ApiVersions that worked.
@@ -115,7 +115,7 @@ pub(crate) struct Handshake {
 /// Asks for ApiVersions in `version`, or in an older one if the broker names one.
 pub(crate) async fn run_handshake(
     shared: &std::sync::Arc<Shared>,
-    mut stream: Box<dyn Stream>,
+    mut stream: Box<dyn ByteStream>,
     mut version: i16,
 ) -> Result<Handshake, HandshakeError> {
     let timeout = shared.config.handshake_timeout;
@@ -165,7 +165,7 @@ fn step_down(refusal: &ApiVersionsResponse, from: i16) -> i16 {
 
 async fn exchange(
     shared: &Shared,
-    stream: &mut Box<dyn Stream>,
+    stream: &mut Box<dyn ByteStream>,
     frames: &mut Frames,
     correlation: i32,
     version: i16,

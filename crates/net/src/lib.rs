@@ -41,7 +41,7 @@ mod throttle;
 pub use call::{Completion, Lane};
 pub use carrier::Carrier;
 pub use config::Config;
-pub use dial::{Dial, DialFuture, Stream, Tcp};
+pub use dial::{ByteStream, Dial, DialFuture, Tcp};
 pub use net::Net;
 pub use shared::Stats;
 

@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, sync::Arc};
 
 use offtake_machine::{BrokerId, Target};
-use offtake_net::{Config, Dial, DialFuture, Lane, Net, Stream};
+use offtake_net::{ByteStream, Config, Dial, DialFuture, Lane, Net};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
@@ -107,7 +107,7 @@ impl Dial for Panics {
     fn resolve<'a>(&'a self, _: &'a str, _: u16) -> DialFuture<'a, Vec<SocketAddr>> {
         Box::pin(async { panic!("on purpose") })
     }
-    fn connect<'a>(&'a self, _: &'a str, _: SocketAddr) -> DialFuture<'a, Box<dyn Stream>> {
+    fn connect<'a>(&'a self, _: &'a str, _: SocketAddr) -> DialFuture<'a, Box<dyn ByteStream>> {
         Box::pin(async { Err(io::ErrorKind::ConnectionRefused.into()) })
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use offtake_machine::{Answer, Broker, BrokerId, CallError, CallId, Cluster, Target, Transmit};
-use offtake_net::{Completion, Config, Lane, Net, Stream};
+use offtake_net::{ByteStream, Completion, Config, Lane, Net};
 use offtake_wire::{
     ApiKey, ApiVersionsResponse, ErrorCode, FetchRequest, FetchResponse, HeartbeatRequest, HeartbeatResponse,
     JoinGroupResponse, LeaveGroupResponse, MetadataRequest, MetadataResponse, OffsetCommitResponse,
@@ -15,11 +15,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// One connection, as the broker sees it.
 pub(crate) struct Peer {
-    stream: Box<dyn Stream>,
+    stream: Box<dyn ByteStream>,
 }
 
 impl Peer {
-    pub(crate) fn new(stream: impl Stream + 'static) -> Self {
+    pub(crate) fn new(stream: impl ByteStream + 'static) -> Self {
         Self { stream: Box::new(stream) }
     }
 

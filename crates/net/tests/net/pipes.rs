@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use offtake_net::{Config, Dial, DialFuture, Net, Stream};
+use offtake_net::{ByteStream, Config, Dial, DialFuture, Net};
 use tokio::{io::DuplexStream, sync::mpsc, time::Instant};
 
 use crate::peer::Peer;
@@ -107,10 +107,10 @@ impl Dial for World {
         })
     }
 
-    fn connect<'a>(&'a self, _host: &'a str, to: SocketAddr) -> DialFuture<'a, Box<dyn Stream>> {
+    fn connect<'a>(&'a self, _host: &'a str, to: SocketAddr) -> DialFuture<'a, Box<dyn ByteStream>> {
         Box::pin(async move {
             match self.dial(to) {
-                Some(Ok(near)) => Ok(Box::new(near) as Box<dyn Stream>),
+                Some(Ok(near)) => Ok(Box::new(near) as Box<dyn ByteStream>),
                 Some(Err(refused)) => Err(refused),
                 None => std::future::pending().await,
             }

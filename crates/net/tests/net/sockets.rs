@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, sync::Arc};
 
 use offtake_machine::{BackoffConfig, CallError, Target};
-use offtake_net::{Config, Dial, DialFuture, Lane, Net, Stream, Tcp};
+use offtake_net::{ByteStream, Config, Dial, DialFuture, Lane, Net, Tcp};
 use offtake_wire::{FetchResponse, Response, messages::fetch};
 use tokio::{
     io::AsyncReadExt,
@@ -155,7 +155,7 @@ impl Dial for Names {
     fn resolve<'a>(&'a self, _: &'a str, _: u16) -> DialFuture<'a, Vec<SocketAddr>> {
         Box::pin(async { Ok(self.0.clone()) })
     }
-    fn connect<'a>(&'a self, host: &'a str, to: SocketAddr) -> DialFuture<'a, Box<dyn Stream>> {
+    fn connect<'a>(&'a self, host: &'a str, to: SocketAddr) -> DialFuture<'a, Box<dyn ByteStream>> {
         Box::pin(async move { Tcp::default().connect(host, to).await })
     }
 }

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use offtake_machine::{BackoffConfig, CallError, Target};
-use offtake_net::{Config, Dial, DialFuture, Lane, Net, Stream};
+use offtake_net::{ByteStream, Config, Dial, DialFuture, Lane, Net};
 use offtake_wire::{
     ApiKey, HeartbeatResponse, JoinGroupRequest, LeaveGroupRequest, MetadataResponse, OffsetCommitRequest,
     OffsetFetchRequest, Request, SyncGroupRequest,
@@ -329,9 +329,9 @@ async fn what_is_sent_over_a_stream_that_buffers_arrives() {
             self.0.resolve(host, port)
         }
 
-        fn connect<'a>(&'a self, host: &'a str, to: SocketAddr) -> DialFuture<'a, Box<dyn Stream>> {
+        fn connect<'a>(&'a self, host: &'a str, to: SocketAddr) -> DialFuture<'a, Box<dyn ByteStream>> {
             let stream = self.0.connect(host, to);
-            Box::pin(async move { Ok(Box::new(BufStream::new(stream.await?)) as Box<dyn Stream>) })
+            Box::pin(async move { Ok(Box::new(BufStream::new(stream.await?)) as Box<dyn ByteStream>) })
         }
     }
 

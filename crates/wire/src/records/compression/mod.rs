@@ -150,7 +150,8 @@ impl Fault {
 /// Decompresses batches. Keeps its contexts and buffers from one batch to the next.
 ///
 /// A buffer that was given out is used again once the last handle to it (payload, record, detached record) is gone; at
-/// most 4 MiB of buffers (see [`keeping`](Self::keeping)), none above 1 MiB, wait for that, so what is kept is bounded too. One `Decompressor` belongs
+/// most 4 MiB of buffers (see [`keeping`](Self::keeping)), none above 1 MiB, wait for that, so what is kept is bounded too. One
+/// `Decompressor` belongs
 /// to the thread that reads records.
 pub struct Decompressor {
     limit: usize,
