@@ -94,7 +94,7 @@ fn kafka_4_3_and_the_box_answer_the_same() {
 
 /// What the scripts compare does not change by itself.
 #[test]
-#[ignore = "for work on the scripts: two boots of Kafka"]
+#[ignore = "for work on the scripts, and in scripts/test full: two boots of Kafka"]
 fn kafka_answers_the_same_twice() {
     let one = held_with_real();
     let kafka = real();
