@@ -85,12 +85,14 @@ messages! {
     sync_group: SyncGroupRequest, SyncGroupResponse;
     describe_groups: DescribeGroupsRequest, DescribeGroupsResponse;
     list_groups: ListGroupsRequest, ListGroupsResponse;
+    sasl_handshake: SaslHandshakeRequest, SaslHandshakeResponse;
     api_versions: ApiVersionsRequest, ApiVersionsResponse;
     create_topics: CreateTopicsRequest, CreateTopicsResponse;
     delete_topics: DeleteTopicsRequest, DeleteTopicsResponse;
     init_producer_id: InitProducerIdRequest, InitProducerIdResponse;
     offset_for_leader_epoch: OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse;
     describe_configs: DescribeConfigsRequest, DescribeConfigsResponse;
+    sasl_authenticate: SaslAuthenticateRequest, SaslAuthenticateResponse;
     delete_groups: DeleteGroupsRequest, DeleteGroupsResponse;
     offset_delete: OffsetDeleteRequest, OffsetDeleteResponse;
     consumer_group_heartbeat: ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse;

@@ -23,6 +23,7 @@ pub(crate) fn throttle_time(response: &Response) -> Duration {
         Response::SyncGroup(r) => r.throttle_time_ms,
         Response::DescribeGroups(r) => r.throttle_time_ms,
         Response::ListGroups(r) => r.throttle_time_ms,
+        Response::SaslHandshake(_) | Response::SaslAuthenticate(_) => 0, // they have none
         Response::ApiVersions(r) => r.throttle_time_ms,
         Response::CreateTopics(r) => r.throttle_time_ms,
         Response::DeleteTopics(r) => r.throttle_time_ms,

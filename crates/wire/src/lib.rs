@@ -11,6 +11,7 @@
 //! - byte fields of a decoded message are slices of the frame that it came in;
 //! - a decoded message encodes to an equal one, in both directions and every version.
 
+mod auth_bytes;
 mod consumer_protocol;
 mod error;
 mod error_code;
@@ -25,6 +26,7 @@ mod shape;
 mod uuid;
 mod writer;
 
+pub use auth_bytes::AuthBytes;
 pub use consumer_protocol::{ConsumerProtocolAssignment, ConsumerProtocolSubscription, TopicPartition};
 pub use error::{DecodeError, EncodeError};
 pub use error_code::ErrorCode;
@@ -57,6 +59,8 @@ pub use messages::{
     offset_fetch::{OffsetFetchRequest, OffsetFetchResponse},
     offset_for_leader_epoch::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse},
     produce::{ProduceRequest, ProduceResponse},
+    sasl_authenticate::{SaslAuthenticateRequest, SaslAuthenticateResponse},
+    sasl_handshake::{SaslHandshakeRequest, SaslHandshakeResponse},
     sync_group::{SyncGroupRequest, SyncGroupResponse},
 };
 pub use reader::Reader;

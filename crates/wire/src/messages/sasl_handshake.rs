@@ -1,0 +1,18 @@
+//! SaslHandshake: which SASL mechanism the connection will authenticate with (KIP-43, KIP-152).
+
+use crate::{ErrorCode, message::message};
+
+message! {
+    0..=1;
+
+    /// Chooses a mechanism. In version 0 the mechanism's own bytes follow, outside of any request.
+    pub struct SaslHandshakeRequest {
+        mechanism: String,
+    }
+
+    /// The mechanisms that the listener takes: what it says in any case.
+    pub struct SaslHandshakeResponse {
+        error_code: ErrorCode,
+        mechanisms: Vec<String>,
+    }
+}
