@@ -34,6 +34,7 @@ mod inbox;
 mod net;
 mod outgoing;
 mod route;
+mod secret;
 mod shared;
 mod shutdown;
 mod throttle;
@@ -43,6 +44,7 @@ pub use carrier::Carrier;
 pub use config::Config;
 pub use dial::{ByteStream, Dial, DialFuture, Tcp};
 pub use net::Net;
+pub use secret::Secret;
 pub use shared::Stats;
 
 /// What the README shows compiles.
