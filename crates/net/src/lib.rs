@@ -34,6 +34,7 @@ mod inbox;
 mod net;
 mod outgoing;
 mod route;
+pub mod sasl;
 mod secret;
 mod shared;
 mod shutdown;

@@ -1,0 +1,233 @@
+//! SASL: the mechanisms by which a client authenticates.
+//!
+//! A [`Sasl`] is a mechanism with the source of its credentials. [`Sasl::begin`] asks the source, and makes an [`Exchange`]: one
+//! authentication on one connection, a state machine without socket and clock. [`Exchange::step`] takes what the broker sent and says
+//! what to send next. Whoever drives it puts the bytes into SaslAuthenticate requests (KIP-152), and gives a refusal to
+//! [`Exchange::refused`].
+//!
+//! Always true:
+//! - credentials are asked for at each authentication, so that new ones work without a restart;
+//! - nothing that a broker sends makes a step panic, or take longer than reading it. The one long computation, SCRAM's key
+//!   derivation, is handed out as a [`Derivation`], has a bound, and is done once for all connections of a client;
+//! - an authentication is done only when the broker has proved what its mechanism lets it prove;
+//! - secrets are in no `Debug`, no error and no log, and are overwritten when they are dropped.
+
+mod credentials;
+mod derivation;
+mod error;
+mod plain;
+mod scram;
+
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+
+pub use self::{
+    credentials::{Credentials, ProviderFuture, UserPassword},
+    derivation::{Derivation, Derived},
+    error::{ProviderError, SaslError, SaslErrorKind},
+};
+use self::{derivation::KeyCache, error::Context, scram::Hash};
+use crate::secret::Secret;
+
+/// A challenge that is longer is refused unread. Kafka's own have a few hundred bytes.
+const MAX_CHALLENGE: usize = 64 * 1024;
+
+/// A SASL mechanism and the source of its credentials. Clones are cheap and share what was derived or fetched.
+#[derive(Clone)]
+pub struct Sasl(Arc<Mechanism>);
+
+enum Mechanism {
+    Plain { credentials: Box<dyn Credentials> },
+    Scram { hash: Hash, credentials: Box<dyn Credentials>, keys: Arc<KeyCache> },
+}
+
+impl Sasl {
+    /// PLAIN (RFC 4616): the broker learns the password, so that it should be used over TLS only.
+    pub fn plain(credentials: impl Credentials) -> Self {
+        Self::new(Mechanism::Plain { credentials: Box::new(credentials) })
+    }
+
+    /// SCRAM-SHA-256 (RFC 5802, RFC 7677): the password stays here, and the broker proves that it knows it too.
+    pub fn scram_sha256(credentials: impl Credentials) -> Self {
+        Self::scram(Hash::Sha256, credentials)
+    }
+
+    /// SCRAM-SHA-512: as [`scram_sha256`](Self::scram_sha256), with a longer hash.
+    pub fn scram_sha512(credentials: impl Credentials) -> Self {
+        Self::scram(Hash::Sha512, credentials)
+    }
+
+    fn scram(hash: Hash, credentials: impl Credentials) -> Self {
+        Self::new(Mechanism::Scram { hash, credentials: Box::new(credentials), keys: Arc::default() })
+    }
+
+    fn new(mechanism: Mechanism) -> Self {
+        Self(Arc::new(mechanism))
+    }
+
+    /// The mechanism's name, as SaslHandshake and `sasl.mechanism` have it.
+    pub fn mechanism(&self) -> &'static str {
+        match &*self.0 {
+            Mechanism::Plain { .. } => "PLAIN",
+            Mechanism::Scram { hash, .. } => hash.mechanism(),
+        }
+    }
+
+    /// As whom it authenticates, where that is known before the credentials are asked for.
+    pub fn user(&self) -> Option<String> {
+        match &*self.0 {
+            Mechanism::Plain { credentials } | Mechanism::Scram { credentials, .. } => credentials.user(),
+        }
+    }
+
+    /// Begins an authentication at the broker `host`. Asks for the credentials anew. It may be dropped at any time.
+    ///
+    /// # Errors
+    /// [`SaslErrorKind::Credentials`] if there are none, or such that the mechanism cannot send.
+    pub async fn begin(&self, host: &str) -> Result<Exchange, SaslError> {
+        let _ = host; // for mechanisms whose messages name the broker
+        let mechanism = self.mechanism();
+        match &*self.0 {
+            Mechanism::Plain { credentials } => {
+                let login = fetch(mechanism, &**credentials).await?;
+                let context = Context::new(mechanism, Some(login.user.clone()), login.password.clone());
+                let message = plain::message(&context, &login)?;
+                Ok(Exchange::new(context, State::Plain(plain::Exchange::new(message))))
+            }
+            Mechanism::Scram { hash, credentials, keys } => {
+                let login = fetch(mechanism, &**credentials).await?;
+                let context = Context::new(mechanism, Some(login.user.clone()), login.password.clone());
+                let nonce = scram::nonce(&context)?;
+                let exchange = scram::Exchange::new(&context, *hash, login, nonce, keys.clone())?;
+                Ok(Exchange::new(context, State::Scram(exchange)))
+            }
+        }
+    }
+}
+
+async fn fetch(mechanism: &'static str, from: &dyn Credentials) -> Result<UserPassword, SaslError> {
+    from.fetch().await.map_err(|error| SaslError::no_credentials(mechanism, &error))
+}
+
+/// Two are equal if they are clones of one another.
+impl PartialEq for Sasl {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Sasl {}
+
+impl fmt::Debug for Sasl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sasl").field("mechanism", &self.mechanism()).field("user", &self.user()).finish()
+    }
+}
+
+/// What an [`Exchange`] wants next.
+pub enum Step {
+    /// Send this to the broker, and give what it answers to [`Exchange::step`]. The memory is overwritten when the last clone of the
+    /// bytes is dropped.
+    Send(Bytes),
+    /// Run this where it may take a second of a processor, and give the result to [`Exchange::derived`].
+    Derive(Derivation),
+    /// The connection is authenticated.
+    Done,
+}
+
+/// Without the bytes, which may be the password.
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Send(_) => f.write_str("Send(..)"),
+            Self::Derive(derivation) => f.debug_tuple("Derive").field(derivation).finish(),
+            Self::Done => f.write_str("Done"),
+        }
+    }
+}
+
+/// One authentication on one connection.
+///
+/// Drive it by [`step`](Self::step), first with `None`, then with what the broker answers to each message, until it is
+/// [`Step::Done`]. After an error it is over.
+pub struct Exchange {
+    context: Context,
+    state: State,
+}
+
+enum State {
+    Plain(plain::Exchange),
+    Scram(scram::Exchange),
+}
+
+impl Exchange {
+    fn new(context: Context, state: State) -> Self {
+        Self { context, state }
+    }
+
+    /// The mechanism's name.
+    pub fn mechanism(&self) -> &'static str {
+        self.context.mechanism
+    }
+
+    /// As whom it authenticates, if the mechanism tells.
+    pub fn user(&self) -> Option<&str> {
+        self.context.user.as_deref()
+    }
+
+    /// The next step, after what the broker sent: `None` at the beginning.
+    ///
+    /// # Errors
+    /// [`SaslErrorKind::BadServer`] if the message breaks the mechanism's rules, [`SaslErrorKind::Refused`] if it is a refusal.
+    pub fn step(&mut self, challenge: Option<&[u8]>) -> Result<Step, SaslError> {
+        let context = &self.context;
+        if let Some(length) = challenge.map(<[u8]>::len).filter(|&length| length > MAX_CHALLENGE) {
+            return Err(context.bad_server(format!("its message has {length} bytes")));
+        }
+        match &mut self.state {
+            State::Plain(exchange) => exchange.step(context, challenge),
+            State::Scram(exchange) => exchange.step(context, challenge),
+        }
+    }
+
+    /// The next step, after a [`Step::Derive`].
+    ///
+    /// # Errors
+    /// [`SaslErrorKind::BadServer`] if no derivation was asked for.
+    pub fn derived(&mut self, derived: Derived) -> Result<Step, SaslError> {
+        match &mut self.state {
+            State::Scram(exchange) => exchange.derived(&self.context, derived),
+            State::Plain(_) => Err(self.context.bad_server("nothing was to be derived")),
+        }
+    }
+
+    /// The error when the broker refuses: `said` is the message of its answer. It is cut and stripped of control characters, and left
+    /// out if it repeats the secret.
+    pub fn refused(&self, said: Option<&str>) -> SaslError {
+        self.context.refused(said.unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange")
+            .field("mechanism", &self.mechanism())
+            .field("user", &self.user())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Bytes that are overwritten when their last clone is dropped.
+fn zeroed_after_use(bytes: zeroize::Zeroizing<Vec<u8>>) -> Bytes {
+    Bytes::from_owner(bytes)
+}
+
+/// Whether `text` contains the secret.
+fn repeats(text: &str, secret: &Secret) -> bool {
+    let secret = secret.expose();
+    !secret.is_empty() && text.as_bytes().windows(secret.len()).any(|window| window == secret)
+}
+
+#[cfg(test)]
+mod tests;
