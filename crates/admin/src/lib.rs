@@ -44,9 +44,10 @@ pub use config::ClientConfig;
 pub use describe::{GroupDescription, GroupMember};
 pub use groups::GroupListing;
 pub use offsets::{ListedOffset, OffsetSpec};
-pub use offtake_client::{Error, ErrorKind, OneOrMany, Result};
+pub use offtake_client::{CommitReport, Error, ErrorKind, OneOrMany, Result};
 pub use offtake_machine::{
-    BrokerId, IsolationLevel, OffsetAndMetadata, PartitionInfo, Topic, TopicPartition,
+    BrokerId, InvalidTopic, IsolationLevel, OffsetAndMetadata, ParseTopicPartitionError, PartitionInfo,
+    Position, Topic, TopicPartition,
 };
 /// Kafka's error codes, which [`Error::code`] has.
 pub use offtake_wire::ErrorCode;

@@ -232,6 +232,7 @@ impl fmt::Display for ErrorKind {
     }
 }
 
+#[doc(hidden)] // for the engines of clients
 impl From<CallError> for Error {
     fn from(error: CallError) -> Self {
         let kind = match &error {

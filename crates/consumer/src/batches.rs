@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use offtake_machine::{Position, Token, TopicPartition};
-pub use offtake_wire::records::Decompressor;
 use offtake_wire::records::{self as wire, Batch, Payload, RecordError};
 
 use crate::{
@@ -14,6 +13,39 @@ use crate::{
     ticket,
     unreadable::error_kind,
 };
+
+/// Opens batches ([`RecordBatch::open`]). It keeps buffers and the state of the codecs to use them again, so each thread has one of its own.
+#[derive(Debug, Default)]
+pub struct Decompressor(wire::Decompressor);
+
+impl Decompressor {
+    /// The default limit of an opened batch: 64 MiB.
+    pub const DEFAULT_LIMIT: usize = wire::Decompressor::DEFAULT_LIMIT;
+
+    /// The largest limit: 2 GiB less one byte, the longest batch that the format allows.
+    pub const MAX_LIMIT: usize = wire::Decompressor::MAX_LIMIT;
+
+    /// With the default limit.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// No batch may inflate to more than `limit` bytes, nor to more than [`MAX_LIMIT`](Self::MAX_LIMIT).
+    pub fn with_limit(limit: usize) -> Self {
+        Self(wire::Decompressor::with_limit(limit))
+    }
+
+    /// Keeps up to so many bytes of buffers instead of 4 MiB: for an application that holds many opened batches at a time.
+    #[must_use]
+    pub fn keeping(self, bytes: usize) -> Self {
+        Self(self.0.keeping(bytes))
+    }
+
+    /// The limit, in bytes.
+    pub fn limit(&self) -> usize {
+        self.0.limit()
+    }
+}
 
 /// What one [`poll_batches`](crate::Consumer::poll_batches) handed out: batches of one or more partitions, each partition's
 /// in offset order.
@@ -132,7 +164,7 @@ impl RecordBatch {
     /// unpacks to more than the decompressor's limit; `MissingCodec` if this program was built without its codec. It tells the offsets:
     /// the consumer has gone on behind them, and a commit would pass over them. Seek to [`first_offset`](Self::first_offset) to stay.
     pub fn open(&self, decompressor: &mut Decompressor) -> Result<PartitionRecords> {
-        let slice = self.slice(decompressor).map_err(|error| self.unreadable(&error))?;
+        let slice = self.slice(&mut decompressor.0).map_err(|error| self.unreadable(&error))?;
         if let Some(ledger) = &self.ledger {
             ledger.skip_holes(self.from, slice.iter().map(|record| record.offset()), self.end().offset);
         }
@@ -146,7 +178,7 @@ impl RecordBatch {
         })
     }
 
-    fn slice(&self, decompressor: &mut Decompressor) -> Result<wire::RecordSlice, RecordError> {
+    fn slice(&self, decompressor: &mut wire::Decompressor) -> Result<wire::RecordSlice, RecordError> {
         let opened;
         let (payload, mut at) = match &self.contents {
             Contents::Packed(batch) => {

@@ -250,7 +250,9 @@ pub use offsets::{Assign, OffsetAndMetadata, OffsetAndTimestamp, OffsetToCommit,
 /// ```
 pub use offtake_client::OneOrMany;
 pub use offtake_client::{CommitReport, Dial, Error, ErrorKind, Result};
-pub use offtake_machine::{ParseTopicPartitionError, PartitionInfo, Position, Topic, TopicPartition};
+pub use offtake_machine::{
+    BrokerId, InvalidTopic, ParseTopicPartitionError, PartitionInfo, Position, Topic, TopicPartition,
+};
 /// Kafka's error codes, which [`Error::code`] has.
 pub use offtake_wire::ErrorCode;
 pub use rebalance::Handover;

@@ -74,6 +74,7 @@ fixed! {
     Uuid = uuid, 16, Uuid;
 }
 
+#[doc(hidden)] // applications see the code, and not how it is encoded
 impl Field for ErrorCode {
     fn min_size(_: Encoding) -> usize {
         2

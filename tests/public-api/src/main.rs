@@ -4,10 +4,19 @@
 //! What is public is read from the pages that rustdoc has written, for there a user finds it: every item at every path, also
 //! those that other crates of ours define, with its declaration, methods and traits. So no nightly compiler is needed.
 //! A page that is not understood is an error, never an empty entry.
+//!
+//! A crate shows what it names at a path of its own too: a user of `offtake` does not depend on `offtake-wire`. So does whoever
+//! depends on `std`, `bytes` and the few others in [`SHARED`].
 
 mod page;
 
 use std::{fs, path::Path, process::ExitCode};
+
+/// Whose types everybody has, or names in a dependency of their own.
+const SHARED: [&str; 8] = ["alloc", "bytes", "core", "futures_core", "serde", "serde_core", "std", "tokio"];
+
+/// The crate that only our own ones use. These depend on what it names.
+const INTERNAL: &str = "offtake-client";
 
 const USAGE: &str = "usage: offtake-public-api compare|renew DOC-FOLDER SNAPSHOT-FOLDER CRATE…";
 
@@ -28,15 +37,26 @@ fn run(arguments: &[String]) -> Result<(), String> {
         return Err(USAGE.to_owned());
     }
     let mut differences = Vec::new();
+    let mut hidden = Vec::new();
     for name in crates {
-        let found = interface(&Path::new(docs).join(name.replace('-', "_")))?;
+        let folder = Path::new(docs).join(name.replace('-', "_"));
+        let found = interface(&folder)?;
         let path = Path::new(snapshots).join(format!("{name}.txt"));
+        if name != INTERNAL {
+            hidden.extend(unnameable(name, &folder)?);
+        }
         if what == "renew" {
             fs::write(&path, found).map_err(|error| format!("{}: {error}", path.display()))?;
             continue;
         }
         let before = read(&path)?;
         differences.extend(difference(&before, &found).map(|lines| format!("{name}:\n{lines}")));
+    }
+    if !hidden.is_empty() {
+        return Err(format!(
+            "{}Re-export it from that crate, or take it out of the interface (`#[doc(hidden)]`, if only our own crates use it).",
+            hidden.concat()
+        ));
     }
     if differences.is_empty() {
         return Ok(());
@@ -51,22 +71,43 @@ fn read(path: &Path) -> Result<String, String> {
     fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// The interface of the crate whose pages are in `folder`, item by item.
-fn interface(folder: &Path) -> Result<String, String> {
+/// The pages in `folder`, each with the link that leads to it.
+fn pages(folder: &Path) -> Result<Vec<(String, String)>, String> {
     let index = read(&folder.join("all.html"))?;
     let mut items: Vec<_> = page::links(&index).collect();
     items.sort_unstable();
     if items.is_empty() {
         return Err(format!("{} lists no item", folder.join("all.html").display()));
     }
+    items.into_iter().map(|link| Ok((link.to_owned(), read(&folder.join(link))?))).collect()
+}
+
+/// The interface of the crate whose pages are in `folder`, item by item.
+fn interface(folder: &Path) -> Result<String, String> {
     let mut text = String::new();
-    for link in items {
-        let path = folder.join(link);
-        let item = page::item(link, &read(&path)?).map_err(|error| format!("{}: {error}", path.display()))?;
+    for (link, page) in pages(folder)? {
+        let item = page::item(&link, &page).map_err(|error| format!("{link}: {error}"))?;
         text.push_str(&item);
         text.push('\n');
     }
     Ok(text)
+}
+
+/// Types and traits in the interface of this crate that those who depend on it alone cannot name, a line for each.
+fn unnameable(name: &str, folder: &Path) -> Result<Vec<String>, String> {
+    let own = name.replace('-', "_");
+    let mut lines = Vec::new();
+    for (link, page) in pages(folder)? {
+        let named = page::names(&link, &page).map_err(|error| format!("{link}: {error}"))?;
+        let foreign = named.filter(|path| {
+            let root = path.split("::").next().unwrap_or(path);
+            root != own && !SHARED.contains(&root)
+        });
+        lines
+            .extend(foreign.map(|path| format!("{name}: {link} names {path}, which {name} does not have\n")));
+    }
+    lines.dedup();
+    Ok(lines)
 }
 
 /// The lines that only one of them has, each below the item that it belongs to.

@@ -28,10 +28,19 @@ pub(crate) fn item(link: &str, page: &str) -> Result<String, String> {
     Ok(format!("{kind} {modules}{name}\n{body}"))
 }
 
+/// The types and traits that an item's interface names, by the path where they are defined: `offtake_wire::error::DecodeError`.
+pub(crate) fn names<'a>(link: &str, page: &'a str) -> Result<impl Iterator<Item = &'a str>, String> {
+    let (_, file) = link.rsplit_once('/').unwrap_or(("", link));
+    let (kind, _) = file.split_once('.').ok_or("no page of an item")?;
+    let heads: Vec<_> = headers(page).filter(|header| is_interface(kind, header)).collect();
+    let code = std::iter::once(declaration_html(page)?).chain(heads.into_iter().map(|header| header.code));
+    // A link has the title "struct offtake_wire::Reader".
+    let titles = code.flat_map(|code| code.split("title=\"").skip(1));
+    Ok(titles.filter_map(|rest| rest.split_once('"')?.0.rsplit_once(' ')).map(|(_, path)| path))
+}
+
 fn declaration(page: &str) -> Result<String, String> {
-    const BEGIN: &str = "<pre class=\"rust item-decl\"><code>";
-    let (_, rest) = page.split_once(BEGIN).ok_or("it has no declaration")?;
-    let (code, _) = rest.split_once("</code></pre>").ok_or("its declaration does not end")?;
+    let code = declaration_html(page)?;
     // Long declarations are folded, with a summary such as "Show 18 variants".
     let mut unfolded = String::new();
     for (at, part) in code.split("<summary").enumerate() {
@@ -42,6 +51,13 @@ fn declaration(page: &str) -> Result<String, String> {
         });
     }
     Ok(text(&unfolded.replace("</div>", "\n")).trim_end().to_owned())
+}
+
+fn declaration_html(page: &str) -> Result<&str, String> {
+    const BEGIN: &str = "<pre class=\"rust item-decl\"><code>";
+    let (_, rest) = page.split_once(BEGIN).ok_or("it has no declaration")?;
+    let (code, _) = rest.split_once("</code></pre>").ok_or("its declaration does not end")?;
+    Ok(code)
 }
 
 /// The head of a method or an implementation.
@@ -131,6 +147,20 @@ mod tests {
         ];
         let expected: String = lines.iter().map(|line| format!("{line}\n")).collect();
         assert_eq!(item("records/enum.Kind.html", PAGE), Ok(expected));
+    }
+
+    #[test]
+    fn the_names_of_a_page_are_those_of_its_interface() {
+        let page = concat!(
+            "<pre class=\"rust item-decl\"><code>pub struct A(<a class=\"struct\" title=\"struct b::c::D\">D</a>);</code></pre>",
+            "<h2 id=\"implementations\" class=\"x\"><p><a title=\"struct only::Told\">Told</a></p>",
+            "<section id=\"method.e\" class=\"method\"><h4 class=\"code-header\">pub fn e() -&gt; <a title=\"enum f::G\">G</a></h4>",
+            "<h2 id=\"trait-implementations\" class=\"x\">",
+            "<section id=\"impl-H\" class=\"impl\"><h3 class=\"code-header\">impl <a title=\"trait h::H\">H</a> for A</h3>",
+            "<section id=\"method.i\" class=\"method trait-impl\"><h4 class=\"code-header\">fn i(<a title=\"struct j::J\">J</a>)</h4>",
+        );
+        let names: Vec<_> = names("struct.A.html", page).unwrap().collect();
+        assert_eq!(names, ["b::c::D", "f::G", "h::H"]);
     }
 
     #[test]

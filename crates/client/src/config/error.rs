@@ -74,7 +74,7 @@ pub enum ConfigError {
 
 impl ConfigError {
     /// One error for all of `mistakes`; `Ok` if there are none.
-    pub fn all(mistakes: Vec<Self>) -> Result<(), Self> {
+    pub(super) fn all(mistakes: Vec<Self>) -> Result<(), Self> {
         let mut flat = Vec::with_capacity(mistakes.len());
         for mistake in mistakes {
             match mistake {

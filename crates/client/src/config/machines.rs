@@ -6,6 +6,7 @@ use offtake_machine::{BackoffConfig, MetadataConfig};
 
 use super::{ClientConfig, MetadataRecoveryStrategy};
 
+#[doc(hidden)] // for the engines of clients: what they give is of crates that applications do not see
 impl ClientConfig {
     /// How long to wait before a retry.
     pub fn backoff(&self) -> BackoffConfig {

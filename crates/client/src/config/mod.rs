@@ -102,6 +102,7 @@ impl Default for ClientConfig {
     }
 }
 
+#[doc(hidden)] // applications have the methods of `property_methods!`
 impl Properties for ClientConfig {
     const CLIENT: &'static str = "this client";
 

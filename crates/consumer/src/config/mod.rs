@@ -179,6 +179,7 @@ impl Default for Config {
     }
 }
 
+#[doc(hidden)] // applications have the methods of `property_methods!`
 impl Properties for Config {
     const CLIENT: &'static str = "a consumer";
 

@@ -141,7 +141,7 @@ fn packed(base: i64, count: i64) -> Bytes {
 /// The offsets of a batch's records, opened on another thread.
 #[expect(clippy::disallowed_methods, reason = "that it goes to another thread is what is shown")]
 fn open(batch: RecordBatch) -> Vec<i64> {
-    let opened = std::thread::spawn(move || batch.open(&mut Decompressor::new()));
+    let opened = std::thread::spawn(move || batch.open(&mut crate::batches::Decompressor::new()));
     opened.join().unwrap().unwrap().iter().map(|record| record.offset()).collect()
 }
 

@@ -270,7 +270,7 @@ fn h3_a_batch_that_is_not_opened_is_not_finished_and_where_it_has_no_record_noth
     ledgers.hand_out_unopened(&mut whole);
     let told = || told(&ledgers).map(|(_, offset)| offset);
     assert_eq!(told(), None);
-    let records = whole.open(&mut Decompressor::new()).unwrap();
+    let records = whole.open(&mut crate::batches::Decompressor::new()).unwrap();
     records.iter().next().unwrap().finish().unwrap();
     assert_eq!(told(), Some(8));
     records.iter().nth(1).unwrap().finish().unwrap();

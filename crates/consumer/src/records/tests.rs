@@ -145,7 +145,7 @@ fn a_batch_says_where_it_is_from_and_how_much_it_holds() {
     assert_eq!((whole.first_offset(), whole.next_offset(), whole.count()), (10, 15, 3));
     assert_eq!((whole.leader_epoch(), whole.end()), (Some(6), Position { offset: 13, epoch: Some(6) }));
     assert_eq!((whole.record_position().token, whole.record_position().next.offset), (TOKEN, 15));
-    assert_eq!(whole.open(&mut Decompressor::default()).unwrap().len(), 3);
+    assert_eq!(whole.open(&mut crate::batches::Decompressor::default()).unwrap().len(), 3);
     let mut batches = crate::Batches::default();
     assert!(batches.is_empty());
     batches.parts.extend([whole.clone(), whole]);

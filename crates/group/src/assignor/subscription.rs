@@ -7,11 +7,9 @@ use std::{
 
 use bytes::Bytes;
 use offtake_machine::{Topic, TopicPartition};
-use offtake_wire::{
-    ConsumerProtocolSubscription, DecodeError, EncodeError, TopicPartition as OfTopic, Writer,
-};
+use offtake_wire::{ConsumerProtocolSubscription, EncodeError, TopicPartition as OfTopic, Writer};
 
-use super::{BuiltIn, Strategy, Subscriptions};
+use super::{BuiltIn, Strategy};
 
 /// The newest version of subscription and assignment. Older members read the part that they know.
 pub(super) const VERSION: i16 = 3;
@@ -32,18 +30,6 @@ pub struct MemberSubscription {
     /// The user data of a custom assignor
     /// ([`Assignor::subscription_user_data`](super::Assignor::subscription_user_data)).
     pub user_data: Option<Bytes>,
-}
-
-impl MemberSubscription {
-    /// Reads what a member sent with its JoinGroup. Invalid entries are left out; only bytes that cannot be decoded are an
-    /// error. [`Subscriptions`] reads those of many members.
-    pub fn decode(
-        assignor: &Strategy,
-        instance_id: Option<String>,
-        bytes: Bytes,
-    ) -> Result<Self, DecodeError> {
-        Subscriptions::default().decode(assignor, instance_id, bytes)
-    }
 }
 
 /// What a member sends to the leader.
@@ -109,12 +95,20 @@ fn write_previous(partitions: &BTreeSet<TopicPartition>, generation: i32) -> Res
 
 #[cfg(test)]
 mod tests {
-    use offtake_wire::ConsumerProtocolAssignment;
+    use offtake_wire::{ConsumerProtocolAssignment, DecodeError};
 
     use super::{
-        super::{MemberAssignment, decode_assignment, encode_assignment},
+        super::{MemberAssignment, Subscriptions, decode_assignment, encode_assignment},
         *,
     };
+
+    fn decode(
+        assignor: &Strategy,
+        instance_id: Option<String>,
+        bytes: Bytes,
+    ) -> Result<MemberSubscription, DecodeError> {
+        Subscriptions::default().decode(assignor, instance_id, bytes)
+    }
 
     fn claim<'a>(topics: &'a BTreeSet<Topic>, last: &'a BTreeSet<TopicPartition>) -> Claim<'a> {
         Claim {
@@ -136,7 +130,7 @@ mod tests {
         let last: BTreeSet<_> = [TopicPartition::new("a", 0)].into();
         for assignor in BuiltIn::ALL {
             let bytes = encode_subscription(&assignor.into(), &claim(&topics, &last)).unwrap();
-            let read = MemberSubscription::decode(&assignor.into(), Some("i".into()), bytes).unwrap();
+            let read = decode(&assignor.into(), Some("i".into()), bytes).unwrap();
             assert_eq!(*read.topics, topics);
             assert_eq!(read.rack.as_deref(), Some("here"));
             assert_eq!(read.instance_id.as_deref(), Some("i"));
@@ -166,11 +160,10 @@ mod tests {
         }
         .encode_versioned(VERSION)
         .unwrap();
-        let read =
-            MemberSubscription::decode(&BuiltIn::CooperativeSticky.into(), None, bytes.clone()).unwrap();
+        let read = decode(&BuiltIn::CooperativeSticky.into(), None, bytes.clone()).unwrap();
         assert_eq!(*read.topics, [Topic::from("a")].into());
         assert_eq!((read.owned, read.generation), (vec![TopicPartition::new("a", 0)], None));
-        let read = MemberSubscription::decode(&BuiltIn::Sticky.into(), None, bytes).unwrap();
+        let read = decode(&BuiltIn::Sticky.into(), None, bytes).unwrap();
         assert_eq!((read.owned, read.generation), (vec![], None), "user data cut short claims nothing");
     }
 
@@ -183,7 +176,7 @@ mod tests {
         }
         .encode_versioned(1)
         .unwrap();
-        let read = MemberSubscription::decode(&BuiltIn::CooperativeSticky.into(), None, bytes).unwrap();
+        let read = decode(&BuiltIn::CooperativeSticky.into(), None, bytes).unwrap();
         assert_eq!(read.generation, Some(9));
     }
 
@@ -194,7 +187,7 @@ mod tests {
         let first = second.slice(..second.len() - 4);
         let bytes = ConsumerProtocolSubscription { user_data: Some(first), ..Default::default() };
         let bytes = bytes.encode_versioned(0).unwrap();
-        let read = MemberSubscription::decode(&BuiltIn::Sticky.into(), None, bytes).unwrap();
+        let read = decode(&BuiltIn::Sticky.into(), None, bytes).unwrap();
         assert_eq!((read.owned, read.generation), (last.into_iter().collect(), None));
     }
 
@@ -237,7 +230,7 @@ mod tests {
         for version in 0..=VERSION {
             let bytes = whole.encode_versioned(version).unwrap();
             let decoded = ConsumerProtocolSubscription::decode_versioned(bytes.clone()).unwrap();
-            let read = MemberSubscription::decode(&custom, None, bytes.clone()).unwrap();
+            let read = decode(&custom, None, bytes.clone()).unwrap();
             assert!(read.topics.iter().map(Topic::as_str).eq(["a", "b"]), "{version}");
             assert_eq!(read.user_data, decoded.user_data);
             let owned = read.owned.iter().map(|tp| (tp.topic.as_str(), tp.partition));
@@ -247,18 +240,16 @@ mod tests {
             assert_eq!(read.generation, Some(decoded.generation_id).filter(|generation| *generation >= 0));
             assert_eq!(read.rack, decoded.rack_id);
             for end in 0..bytes.len() {
-                let cut = MemberSubscription::decode(&custom, None, bytes.slice(..end));
+                let cut = decode(&custom, None, bytes.slice(..end));
                 assert_eq!(
                     cut.is_err(),
                     ConsumerProtocolSubscription::decode_versioned(bytes.slice(..end)).is_err()
                 );
             }
             let newer = [&[0, 9], &bytes[2..], b"and more"].concat();
-            assert_eq!(MemberSubscription::decode(&custom, None, newer.into()).is_ok(), version == VERSION);
+            assert_eq!(decode(&custom, None, newer.into()).is_ok(), version == VERSION);
         }
-        assert!(
-            MemberSubscription::decode(&custom, None, Bytes::from_static(&[255, 255, 0, 0, 0, 0])).is_err()
-        );
+        assert!(decode(&custom, None, Bytes::from_static(&[255, 255, 0, 0, 0, 0])).is_err());
     }
 
     struct Mine;

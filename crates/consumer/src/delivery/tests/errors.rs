@@ -56,7 +56,7 @@ fn j1_j5_a_damaged_batch_stops_its_partition_and_one_that_cannot_be_unpacked_say
     sim.take_in(chunk(0, 9, &[batch(0, 3), packed(3, 3), damaged(&batch(6, 3))]));
     let batches = sim.poll_batches().unwrap().unwrap();
     assert_eq!(batches.len(), 2);
-    let error = batches[1].open(&mut Decompressor::with_limit(1000)).unwrap_err();
+    let error = batches[1].open(&mut crate::batches::Decompressor::with_limit(1000)).unwrap_err();
     assert_eq!((error.kind(), error.partition()), (ErrorKind::TooLarge, Some(&orders())));
     assert!(error.to_string().contains("seek to 3"), "{error}");
     assert_eq!(sim.poll_batches().unwrap().unwrap_err().kind(), ErrorKind::Corrupt);
