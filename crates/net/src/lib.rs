@@ -39,6 +39,8 @@ mod secret;
 mod shared;
 mod shutdown;
 mod throttle;
+#[cfg(feature = "_tls")]
+pub mod tls;
 
 pub use call::{Completion, Lane};
 pub use carrier::Carrier;

@@ -17,4 +17,6 @@ mod pipes;
 mod routing;
 mod sockets;
 mod time;
+#[cfg(feature = "_tls")]
+mod tls;
 mod withdraw;

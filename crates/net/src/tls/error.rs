@@ -1,0 +1,203 @@
+//! What is wrong with the settings of TLS, and why a handshake failed.
+
+use std::{io, sync::Arc};
+
+use rustls::{
+    AlertDescription, CertificateError, Error, InvalidMessage, OtherError, PeerIncompatible, PeerMisbehaved,
+};
+
+use super::material::Client;
+
+/// What is wrong with a setting of TLS, or with the file that it names. The text says what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("property `{property}`: {reason}")]
+#[non_exhaustive]
+pub struct TlsConfigError {
+    /// The property.
+    pub property: &'static str,
+    /// What is wrong with it, and what to do.
+    pub reason: String,
+}
+
+impl TlsConfigError {
+    pub(super) fn new(property: &'static str, reason: impl Into<String>) -> Self {
+        Self { property, reason: reason.into() }
+    }
+}
+
+/// Why there is no TLS connection, or no more.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+#[non_exhaustive]
+pub struct TlsError {
+    /// A sentence that follows "cannot connect to host:port: ", and says what to do where we can know it.
+    pub reason: String,
+    /// Whether waiting cannot help: somebody has to change a setting or a certificate.
+    pub is_final: bool,
+}
+
+impl TlsError {
+    /// Waiting cannot help.
+    pub(super) fn lasting(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), is_final: true }
+    }
+
+    /// Waiting may help.
+    pub(super) fn passing(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), is_final: false }
+    }
+
+    /// As the verifier of certificates returns it.
+    pub(super) fn into_rustls(self) -> Error {
+        Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(self))))
+    }
+}
+
+/// Why a read or a write of a TLS connection failed, if TLS is why. With TLS 1.3 this is how a broker that refuses our certificate
+/// says so: the handshake is over for us when it looks at it.
+pub fn describe_alert(error: &io::Error) -> Option<TlsError> {
+    error.get_ref()?.downcast_ref::<TlsError>().cloned()
+}
+
+/// Why this handshake failed.
+pub(super) fn describe_handshake(error: &io::Error, client: &Client) -> TlsError {
+    match tls_cause(error) {
+        Some(cause) => describe(cause, client),
+        // A broker's PLAINTEXT listener takes our first bytes for a length that is too large, and closes the connection.
+        None => match error.kind() {
+            io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe => TlsError::passing(
+                "the broker closed the connection during the TLS handshake, as a listener does that speaks no TLS: compare \
+                 `security.protocol` and the port with the broker's `listeners`",
+            ),
+            _ => TlsError::passing(format!(
+                "the TLS handshake failed: {}",
+                crate::frames::describe_io_error(error)
+            )),
+        },
+    }
+}
+
+/// The same error, if TLS is not why; else one that [`describe_alert`] knows.
+pub(super) fn describe_io(error: io::Error, client: &Client) -> io::Error {
+    match tls_cause(&error) {
+        Some(cause) => io::Error::new(error.kind(), describe(cause, client)),
+        None => error,
+    }
+}
+
+fn tls_cause(error: &io::Error) -> Option<&Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+fn describe(error: &Error, client: &Client) -> TlsError {
+    match error {
+        Error::InvalidCertificate(CertificateError::Other(OtherError(other))) => {
+            match other.downcast_ref::<TlsError>() {
+                Some(error) => error.clone(),
+                None => TlsError::lasting(format!("the broker's certificate is not accepted: {other}")),
+            }
+        }
+        Error::AlertReceived(alert) => describe_refusal(*alert, client),
+        Error::PeerIncompatible(
+            PeerIncompatible::ServerDoesNotSupportTls12Or13
+            | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
+            | PeerIncompatible::Tls12NotOffered
+            | PeerIncompatible::Tls12NotOfferedOrEnabled,
+        ) => no_common_version(client),
+        Error::PeerIncompatible(
+            PeerIncompatible::NoCipherSuitesInCommon | PeerIncompatible::NoKxGroupsInCommon,
+        )
+        | Error::PeerMisbehaved(PeerMisbehaved::SelectedUnofferedCipherSuite) => no_common_cipher(client),
+        Error::InvalidMessage(
+            InvalidMessage::InvalidContentType
+            | InvalidMessage::UnknownProtocolVersion
+            | InvalidMessage::MessageTooLarge
+            | InvalidMessage::InvalidEmptyPayload,
+        ) => TlsError::lasting(
+            "what answers there does not speak TLS: compare `security.protocol` and the port with the broker's `listeners`",
+        ),
+        other => TlsError::passing(format!("TLS failed: {other}")),
+    }
+}
+
+/// What a broker means by an alert. It looks at nothing of ours but the versions, the suites and our certificate.
+fn describe_refusal(alert: AlertDescription, client: &Client) -> TlsError {
+    use AlertDescription as A;
+    match (alert, &client.identity) {
+        (A::ProtocolVersion, _) => no_common_version(client),
+        (A::InsufficientSecurity, _) => no_common_cipher(client),
+        (A::CertificateRequired | A::BadCertificate | A::CertificateUnknown, None) => TlsError::lasting(
+            "the broker requires a client certificate (`ssl.client.auth=required`): set `ssl.keystore.location`",
+        ),
+        (A::CertificateRequired, Some(identity)) => TlsError::lasting(format!(
+            "the broker requires a client certificate and takes none that is signed like ours ({identity})"
+        )),
+        (A::UnknownCA, Some(identity)) => TlsError::lasting(format!(
+            "the broker does not trust who issued our certificate ({identity}): have its issuer added to the broker's \
+             `ssl.truststore.location`, or set `ssl.keystore.location` to another"
+        )),
+        (A::CertificateExpired, Some(identity)) => TlsError::lasting(format!(
+            "the broker refused our certificate as not valid now ({identity}): renew it in `ssl.keystore.location`"
+        )),
+        (
+            A::BadCertificate
+            | A::CertificateUnknown
+            | A::CertificateRevoked
+            | A::UnsupportedCertificate
+            | A::AccessDenied
+            | A::DecryptError,
+            Some(identity),
+        ) => TlsError::lasting(format!(
+            "the broker refused our certificate ({identity}) with the alert {}: its log says why; \
+             `ssl.keystore.location` says which one is shown",
+            name(alert)
+        )),
+        (A::HandshakeFailure, None) => TlsError::lasting(format!(
+            "the broker refused the TLS handshake: it has no cipher suite in common with us ({}), or requires a client \
+             certificate (`ssl.keystore.location`)",
+            client.versions
+        )),
+        (A::HandshakeFailure, Some(identity)) => TlsError::lasting(format!(
+            "the broker refused the TLS handshake: it has no cipher suite in common with us ({}), or does not accept our \
+             certificate ({identity})",
+            client.versions
+        )),
+        (A::UnrecognisedName, _) => TlsError::lasting(
+            "the broker, or a proxy before it, knows no host of this name (SNI): connect by one of its own names",
+        ),
+        (alert, _) => TlsError::passing(format!(
+            "the broker ended TLS with the alert {}: its log says why",
+            name(alert)
+        )),
+    }
+}
+
+fn no_common_version(client: &Client) -> TlsError {
+    TlsError::lasting(format!(
+        "the broker speaks no version of TLS that we offer ({}): compare `ssl.enabled.protocols` here and there",
+        client.versions
+    ))
+}
+
+fn no_common_cipher(client: &Client) -> TlsError {
+    TlsError::lasting(format!(
+        "the broker has no cipher suite in common with us ({}): compare `ssl.cipher.suites` here and there",
+        client.versions
+    ))
+}
+
+/// As the RFCs write it: `certificate_unknown`.
+fn name(alert: AlertDescription) -> String {
+    let Some(camel) = alert.as_str() else { return u8::from(alert).to_string() };
+    let mut name = String::new();
+    for (at, c) in camel.char_indices() {
+        if at > 0 && c.is_ascii_uppercase() && !name.ends_with("_c") {
+            name.push('_');
+        }
+        name.push(c.to_ascii_lowercase());
+    }
+    name
+}

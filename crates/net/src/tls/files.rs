@@ -1,0 +1,95 @@
+//! Files that may change: read whole, up to a limit, and told apart by what the system says about them.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use zeroize::Zeroizing;
+
+use super::TlsConfigError;
+
+/// Larger files hold something else.
+const LARGEST: u64 = 16 << 20;
+/// A file that is written twice within the resolution of its times looks the same: so long after a change it may have changed again.
+const RESOLUTION: Duration = Duration::from_secs(2);
+
+/// The whole of a file.
+pub(super) fn read(property: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsConfigError> {
+    let error =
+        |why: String| TlsConfigError::new(property, format!("`{}` cannot be read: {why}", path.display()));
+    let metadata = fs::metadata(path).map_err(|e| error(describe(&e)))?;
+    if !metadata.is_file() {
+        return Err(error("it is no file".to_owned())); // which a pipe would keep us waiting for
+    }
+    if metadata.len() > LARGEST {
+        return Err(error(format!("it has more than {LARGEST} bytes")));
+    }
+    let mut bytes =
+        Zeroizing::new(Vec::with_capacity(usize::try_from(metadata.len() + 1).unwrap_or_default()));
+    let file = File::open(path).map_err(|e| error(describe(&e)))?;
+    file.take(LARGEST).read_to_end(&mut bytes).map_err(|e| error(describe(&e)))?;
+    Ok(bytes)
+}
+
+fn describe(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        io::ErrorKind::PermissionDenied => "this process may not read it".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// What the system says about some files at one time.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    files: Vec<Option<Stamp>>,
+    taken: SystemTime,
+}
+
+/// What changes with a file. `None` where the system has no such thing.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp {
+    modified: Option<SystemTime>,
+    length: u64,
+    /// Inode and time of its last change, which also a copied modification time cannot hide.
+    identity: Option<(u64, i64, i64)>,
+}
+
+impl Snapshot {
+    /// Of these files, which may not be there.
+    pub(super) fn take(paths: &[PathBuf], now: SystemTime) -> Self {
+        let files = paths.iter().map(|path| fs::metadata(path).ok().map(|metadata| Stamp::of(&metadata)));
+        Self { files: files.collect(), taken: now }
+    }
+
+    /// Whether the files have surely not changed between `earlier` and this.
+    pub(super) fn is_same(&self, earlier: &Self) -> bool {
+        self.files == earlier.files
+            && earlier.files.iter().flatten().all(|stamp| stamp.is_settled(earlier.taken))
+    }
+}
+
+impl Stamp {
+    fn of(metadata: &fs::Metadata) -> Self {
+        #[cfg(unix)]
+        let identity = {
+            use std::os::unix::fs::MetadataExt;
+            Some((metadata.ino(), metadata.ctime(), metadata.ctime_nsec()))
+        };
+        #[cfg(not(unix))]
+        let identity = None;
+        Self { modified: metadata.modified().ok(), length: metadata.len(), identity }
+    }
+
+    fn is_settled(&self, now: SystemTime) -> bool {
+        let changed = self.identity.and_then(|(_, seconds, _)| {
+            SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(u64::try_from(seconds).ok()?))
+        });
+        changed
+            .or(self.modified)
+            .is_some_and(|changed| now.duration_since(changed).is_ok_and(|ago| ago >= RESOLUTION))
+    }
+}

@@ -1,0 +1,182 @@
+//! Our own certificate and its key.
+
+use std::{path::PathBuf, sync::Arc};
+
+use pkcs8::{EncryptedPrivateKeyInfoRef, pkcs5::EncryptionScheme};
+use rustls::{
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer},
+    sign::{CertifiedKey, SigningKey},
+};
+use zeroize::Zeroizing;
+
+use super::{
+    Identity, Pem, Source, TlsConfigError,
+    certificate::Certificate,
+    files,
+    pem::{self, PemError, Section},
+};
+use crate::Secret;
+
+const KEY_PASSWORD: &str = "ssl.key.password";
+/// The most rounds of PBKDF2 for a key: what takes a second or two.
+const MOST_ITERATIONS: u32 = 10_000_000;
+/// The most memory for scrypt.
+const MOST_MEMORY: u64 = 1 << 30;
+
+/// Reads the key and its certificate.
+pub(super) fn read(identity: &Identity, provider: &CryptoProvider) -> Result<CertifiedKey, TlsConfigError> {
+    match identity {
+        Identity::Pem { chain, key, key_password } => {
+            let key_text = key.read()?;
+            let sections = pem::sections(&key_text).map_err(|error| key.error(error))?;
+            let signer = signer(key, private_key(key, &sections, key_password.as_ref())?, provider)?;
+            let chain_text = chain.read()?;
+            let sections = pem::sections(&chain_text).map_err(|error| chain.error(error))?;
+            let certificates: Vec<_> = sections
+                .iter()
+                .filter(|section| section.label.ends_with("CERTIFICATE"))
+                .map(|section| CertificateDer::from(section.der.to_vec()))
+                .collect();
+            if certificates.is_empty() {
+                return Err(chain.problem("has no certificate"));
+            }
+            certified(&certificates, signer).ok_or_else(|| {
+                chain.problem(&format!(
+                    "has no certificate of the key that {} has (`{}`)",
+                    key.name(),
+                    key.property
+                ))
+            })
+        }
+    }
+}
+
+/// The first key among the sections.
+fn private_key(
+    from: &Pem,
+    sections: &[Section<'_>],
+    password: Option<&Secret>,
+) -> Result<PrivateKeyDer<'static>, TlsConfigError> {
+    for Section { label, der } in sections {
+        return Ok(match *label {
+            "PRIVATE KEY" => PrivatePkcs8KeyDer::from(der.to_vec()).into(),
+            "RSA PRIVATE KEY" => PrivatePkcs1KeyDer::from(der.to_vec()).into(),
+            "EC PRIVATE KEY" => PrivateSec1KeyDer::from(der.to_vec()).into(),
+            "ENCRYPTED PRIVATE KEY" => {
+                PrivatePkcs8KeyDer::from(decrypted(from, der, password)?.to_vec()).into()
+            }
+            _ => continue,
+        });
+    }
+    Err(from.problem("has no private key (PKCS8, PKCS1 or SEC1)"))
+}
+
+fn decrypted(
+    from: &Pem,
+    der: &[u8],
+    password: Option<&Secret>,
+) -> Result<Zeroizing<Vec<u8>>, TlsConfigError> {
+    let Some(password) = password else {
+        let reason = format!("it is not set, and the private key of {} is encrypted", from.name());
+        return Err(TlsConfigError::new(KEY_PASSWORD, reason));
+    };
+    let unknown = || {
+        from.problem(
+            "has a private key that is encrypted in a way that is not supported: convert it with \
+             `openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD -out NEW`",
+        )
+    };
+    let encrypted = EncryptedPrivateKeyInfoRef::try_from(der).map_err(|_| unknown())?;
+    let EncryptionScheme::Pbes2(scheme) = &encrypted.encryption_algorithm else { return Err(unknown()) };
+    let rounds = scheme.kdf.pbkdf2().map_or(0, |params| params.iteration_count);
+    let memory = scheme.kdf.scrypt().map_or(0, |params| {
+        128u64.saturating_mul(params.cost_parameter).saturating_mul(params.block_size.into())
+    });
+    if rounds > MOST_ITERATIONS || memory > MOST_MEMORY {
+        return Err(from.problem("has a private key that takes too long to decrypt"));
+    }
+    match encrypted.decrypt(password.expose()) {
+        Ok(key) => Ok(Zeroizing::new(key.as_bytes().to_vec())),
+        Err(_) => Err(TlsConfigError::new(
+            KEY_PASSWORD,
+            format!("it does not decrypt the private key of {}", from.name()),
+        )),
+    }
+}
+
+fn signer(
+    from: &Pem,
+    key: PrivateKeyDer<'static>,
+    provider: &CryptoProvider,
+) -> Result<Arc<dyn SigningKey>, TlsConfigError> {
+    provider.key_provider.load_private_key(key).map_err(|_| from.problem(UNUSABLE_KEY))
+}
+
+const UNUSABLE_KEY: &str = "has a private key that cannot be used: it takes RSA of 2048 bits or more, ECDSA on P-256 or P-384, and \
+                            Ed25519";
+
+/// The key with the certificate that belongs to it, and those that lead from there to an authority; whatever their order.
+fn certified(certificates: &[CertificateDer<'static>], key: Arc<dyn SigningKey>) -> Option<CertifiedKey> {
+    let public = key.public_key();
+    let all = || certificates.iter().filter_map(|der| Some((der, Certificate::parse(der)?)));
+    let (own, mut last) =
+        all().find(|(_, own)| public.as_ref().is_none_or(|public| own.public_key == public.as_ref()))?;
+    let mut chain = vec![own.clone()];
+    while !last.is_self_issued()
+        && let Some((der, issuer)) = all().find(|(_, issuer)| issuer.raw_subject == last.raw_issuer)
+        && !chain.contains(der)
+    {
+        chain.push(der.clone());
+        last = issuer;
+    }
+    Some(CertifiedKey::new(chain, key))
+}
+
+impl Identity {
+    /// The files that it is read from.
+    pub(super) fn paths(&self) -> Vec<PathBuf> {
+        match self {
+            Self::Pem { chain, key, .. } => [chain.paths(), key.paths()].concat(),
+        }
+    }
+
+    /// By which a warning calls it.
+    pub(super) fn property(&self) -> &'static str {
+        match self {
+            Self::Pem { chain, .. } => chain.property,
+        }
+    }
+}
+
+impl Pem {
+    pub(super) fn read(&self) -> Result<Zeroizing<Vec<u8>>, TlsConfigError> {
+        match &self.source {
+            Source::File(path) => files::read(self.property, path),
+            Source::Inline(text) => Ok(Zeroizing::new(text.expose().to_vec())),
+        }
+    }
+
+    pub(super) fn paths(&self) -> Vec<PathBuf> {
+        match &self.source {
+            Source::File(path) => vec![path.clone()],
+            Source::Inline(_) => Vec::new(),
+        }
+    }
+
+    /// As a sentence calls it.
+    pub(super) fn name(&self) -> String {
+        match &self.source {
+            Source::File(path) => format!("`{}`", path.display()),
+            Source::Inline(_) => "the text".to_owned(),
+        }
+    }
+
+    pub(super) fn error(&self, error: PemError) -> TlsConfigError {
+        self.problem(&format!("is not PEM as it should be: {error}"))
+    }
+
+    pub(super) fn problem(&self, what: &str) -> TlsConfigError {
+        TlsConfigError::new(self.property, format!("{} {what}", self.name()))
+    }
+}

@@ -1,0 +1,204 @@
+//! [`Material`]: what was made of the certificates and keys, and is made anew when their files change.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use rustls::{
+    ClientConfig,
+    client::WebPkiServerVerifier,
+    crypto::CryptoProvider,
+    sign::{CertifiedKey, SingleCertAndKey},
+};
+
+use super::{
+    TlsConfig, TlsConfigError,
+    certificate::{Certificate, utc},
+    files::Snapshot,
+    identity,
+    trust::Roots,
+    verifier::Verifier,
+    versions::{self, Versions},
+};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// So long before our certificate ends we say so.
+const ENDS_SOON: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// What connections are made with.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) rustls: Arc<ClientConfig>,
+    /// Our certificate, as errors call it.
+    pub(super) identity: Option<String>,
+    /// The versions we offer, as errors call them.
+    pub(super) versions: &'static str,
+}
+
+/// What was made of the certificates and keys.
+#[derive(Debug)]
+pub(super) struct Material {
+    config: TlsConfig,
+    provider: Arc<CryptoProvider>,
+    versions: Versions,
+    trust: Part<Roots>,
+    identity: Option<Part<CertifiedKey>>,
+    client: Arc<Client>,
+    /// When our certificate ends.
+    ending: Option<Ending>,
+}
+
+/// What was made of some files.
+#[derive(Debug)]
+struct Part<T> {
+    value: Arc<T>,
+    paths: Vec<PathBuf>,
+    /// The files when they were last read, in vain or not.
+    snapshot: Snapshot,
+    /// What is wrong with what they contain now, as it was logged.
+    complaint: Option<TlsConfigError>,
+}
+
+#[derive(Debug)]
+struct Ending {
+    not_after: SystemTime,
+    warned: Option<SystemTime>,
+}
+
+impl Material {
+    pub(super) fn read(config: TlsConfig, now: SystemTime) -> Result<Self, TlsConfigError> {
+        let versions = Versions::of(&config)?;
+        let provider = Arc::new(versions::provider(&config, versions)?);
+        let trust = Part::read(config.trust.paths(), now, || Roots::read(&config.trust))?;
+        let identity = match &config.identity {
+            Some(identity) => {
+                Some(Part::read(identity.paths(), now, || identity::read(identity, &provider))?)
+            }
+            None => None,
+        };
+        let client = Arc::new(client(&config, &provider, versions, &trust, identity.as_ref())?);
+        let ending = identity.as_ref().and_then(Ending::of);
+        Ok(Self { config, provider, versions, trust, identity, client, ending })
+    }
+
+    pub(super) fn client(&self) -> Arc<Client> {
+        Arc::clone(&self.client)
+    }
+
+    /// Whether [`refresh`](Self::refresh) has files to look at.
+    pub(super) fn has_files(&self) -> bool {
+        !self.trust.paths.is_empty()
+            || self.identity.as_ref().is_some_and(|identity| !identity.paths.is_empty())
+    }
+
+    /// Reads again what changed. What cannot be read any more stays as it is.
+    pub(super) fn refresh(&mut self, now: SystemTime) {
+        let mut changed = self.trust.refresh(now, || Roots::read(&self.config.trust));
+        if let (Some(part), Some(identity)) = (&mut self.identity, &self.config.identity)
+            && part.refresh(now, || identity::read(identity, &self.provider))
+        {
+            self.ending = Ending::of(part);
+            changed = true;
+        }
+        if !changed {
+            return;
+        }
+        match client(&self.config, &self.provider, self.versions, &self.trust, self.identity.as_ref()) {
+            Ok(client) => self.client = Arc::new(client),
+            Err(error) => {
+                tracing::warn!(%error, "the TLS files have changed and cannot be used together; the old ones stay in use")
+            }
+        }
+    }
+
+    /// Warns, once a day, of a certificate of ours that ends soon.
+    pub(super) fn warn_of_ending(&mut self, now: SystemTime) {
+        let (Some(ending), Some(identity)) = (&mut self.ending, &self.config.identity) else { return };
+        let is_soon = ending.not_after.duration_since(now).is_ok_and(|left| left > ENDS_SOON);
+        let was_said =
+            ending.warned.is_some_and(|warned| now.duration_since(warned).is_ok_and(|ago| ago < DAY));
+        if is_soon || was_said {
+            return;
+        }
+        ending.warned = Some(now);
+        let name = self.client.identity.as_deref().unwrap_or_default();
+        let end = ending.not_after.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        tracing::warn!(
+            "our own certificate ({name}) {} on {}: renew it in `{}`",
+            if now < ending.not_after { "ends" } else { "ended" },
+            utc(i64::try_from(end).unwrap_or(i64::MAX)),
+            identity.property(),
+        );
+    }
+}
+
+impl<T> Part<T> {
+    fn read(
+        paths: Vec<PathBuf>,
+        now: SystemTime,
+        read: impl FnOnce() -> Result<T, TlsConfigError>,
+    ) -> Result<Self, TlsConfigError> {
+        let snapshot = Snapshot::take(&paths, now); // before it reads: what changes meanwhile is read again
+        Ok(Self { value: Arc::new(read()?), paths, snapshot, complaint: None })
+    }
+
+    /// Whether there is a new value.
+    fn refresh(&mut self, now: SystemTime, read: impl FnOnce() -> Result<T, TlsConfigError>) -> bool {
+        let snapshot = Snapshot::take(&self.paths, now);
+        if snapshot.is_same(&self.snapshot) {
+            return false;
+        }
+        self.snapshot = snapshot;
+        match read() {
+            Ok(value) => {
+                self.value = Arc::new(value);
+                self.complaint = None;
+                true
+            }
+            Err(error) => {
+                if self.complaint.as_ref() != Some(&error) {
+                    tracing::warn!(%error, "a TLS file has changed and cannot be used; what it had before stays in use");
+                }
+                self.complaint = Some(error);
+                false
+            }
+        }
+    }
+}
+
+impl Ending {
+    fn of(identity: &Part<CertifiedKey>) -> Option<Self> {
+        let own = Certificate::parse(identity.value.cert.first()?)?;
+        let since = Duration::from_secs(u64::try_from(own.not_after).unwrap_or_default());
+        Some(Self { not_after: UNIX_EPOCH.checked_add(since)?, warned: None })
+    }
+}
+
+fn client(
+    config: &TlsConfig,
+    provider: &Arc<CryptoProvider>,
+    versions: Versions,
+    trust: &Part<Roots>,
+    identity: Option<&Part<CertifiedKey>>,
+) -> Result<Client, TlsConfigError> {
+    let roots = Arc::new(trust.value.store.clone());
+    let webpki = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider)).build();
+    let webpki = webpki.map_err(|error| TlsConfigError::new("ssl.truststore.location", error.to_string()))?;
+    let verifier = Verifier::new(Arc::clone(&trust.value), webpki, config.verification);
+    let builder = ClientConfig::builder_with_provider(Arc::clone(provider))
+        .with_protocol_versions(&versions.supported())
+        .map_err(|error| TlsConfigError::new("ssl.cipher.suites", error.to_string()))?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let rustls = match identity {
+        Some(part) => {
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(&part.value))))
+        }
+        None => builder.with_no_client_auth(),
+    };
+    let own = identity.and_then(|part| Certificate::parse(part.value.cert.first()?));
+    let identity = own.map(|own| format!("`{}`, issued by `{}`", own.subject, own.issuer));
+    Ok(Client { rustls: Arc::new(rustls), identity, versions: versions.name() })
+}

@@ -1,0 +1,130 @@
+//! TLS, by rustls: [`Tls`] makes an encrypted connection of any other.
+//!
+//! Certificates are verified, host names too, unless [`Verification`] says otherwise. TLS 1.2 and 1.3 are spoken, and nothing
+//! older. Sessions are resumed as long as no file changes.
+//!
+//! The files of certificates and keys are looked at for each new connection, and read again when they have changed. One that
+//! cannot be used then is logged (WARN) once, and what it had before stays in use. A certificate of our own that ends within 14
+//! days, or has ended, is logged (WARN) once a day, when a connection is made.
+
+mod certificate;
+mod config;
+mod error;
+mod files;
+mod identity;
+mod material;
+mod pem;
+mod stream;
+mod trust;
+mod verifier;
+mod versions;
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
+};
+
+use rustls::pki_types::ServerName;
+use tokio::{io::BufReader, task::spawn_blocking};
+use tokio_rustls::TlsConnector;
+
+pub use config::{Identity, Pem, Source, TlsConfig, Trust, Verification};
+pub use error::{TlsConfigError, TlsError, describe_alert};
+
+use self::{
+    error::describe_handshake,
+    material::{Client, Material},
+    stream::TlsStream,
+};
+use crate::dial::ByteStream;
+
+/// How many encrypted bytes are read at once.
+const READ_AHEAD: usize = 32 * 1024;
+
+/// Makes encrypted connections. Clones are the same one.
+#[derive(Clone)]
+pub struct Tls(Arc<Shared>);
+
+struct Shared {
+    material: Mutex<Material>,
+    /// Whether files may change.
+    has_files: bool,
+}
+
+impl Tls {
+    /// Reads the certificates and keys that are configured, and those that the system trusts. It blocks for that: some
+    /// milliseconds, or a second where a key is encrypted well.
+    ///
+    /// # Errors
+    /// What is wrong with a setting, a file or a password.
+    pub fn new(config: TlsConfig) -> Result<Self, TlsConfigError> {
+        let mut material = Material::read(config, wall_clock())?;
+        material.warn_of_ending(wall_clock());
+        Ok(Self(Arc::new(Shared { has_files: material.has_files(), material: Mutex::new(material) })))
+    }
+
+    /// Makes an encrypted connection to `host`, a name or an address, over one that is made. Takes as long as the peer: the
+    /// caller drops the future when its time is over.
+    ///
+    /// # Errors
+    /// Why there is none, in a sentence. With TLS 1.3 a broker that refuses our certificate says so only when something is read:
+    /// [`describe_alert`].
+    pub async fn connect(
+        &self,
+        host: &str,
+        stream: Box<dyn ByteStream>,
+    ) -> Result<Box<dyn ByteStream>, TlsError> {
+        let name = server_name(host)?;
+        let client = self.current().await;
+        let connector = TlsConnector::from(Arc::clone(&client.rustls));
+        match connector.connect(name, BufReader::with_capacity(READ_AHEAD, stream)).await {
+            Ok(stream) => Ok(Box::new(TlsStream::new(stream, client))),
+            Err(error) => Err(describe_handshake(&error, &client)),
+        }
+    }
+
+    /// What to connect with, of the files as they are now. They are read where blocking harms nobody.
+    async fn current(&self) -> Arc<Client> {
+        if self.0.has_files {
+            let shared = Arc::clone(&self.0);
+            // A runtime that ends runs nothing any more; it makes no connection either.
+            let _ = spawn_blocking(move || shared.with(|material| material.refresh(wall_clock()))).await;
+        }
+        self.0.with(|material| {
+            material.warn_of_ending(wall_clock());
+            material.client()
+        })
+    }
+}
+
+impl Shared {
+    fn with<T>(&self, act: impl FnOnce(&mut Material) -> T) -> T {
+        act(&mut self.material.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls").finish_non_exhaustive()
+    }
+}
+
+/// The host as certificates have it: without the dot that ends a full name, the brackets or the zone of an IPv6 address.
+fn server_name(host: &str) -> Result<ServerName<'static>, TlsError> {
+    let bare = host.strip_suffix('.').unwrap_or(host);
+    let bare = bare.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(bare);
+    let bare = if bare.contains(':') { bare.split('%').next().unwrap_or(bare) } else { bare };
+    ServerName::try_from(bare.to_owned()).map_err(|_| {
+        TlsError::lasting("its host is neither a name nor an address that a certificate could be for")
+    })
+}
+
+/// Certificates end by the calendar.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "certificates and files are dated by the calendar, and nothing waits for it"
+)]
+fn wall_clock() -> SystemTime {
+    SystemTime::now()
+}

@@ -1,0 +1,8 @@
+//! TLS against rustls's own server, in memory: certificates are made for each test.
+
+mod authority;
+mod identity;
+mod rotation;
+mod server;
+mod trust;
+mod wire;

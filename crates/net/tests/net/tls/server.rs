@@ -1,0 +1,145 @@
+//! A TLS server in memory.
+
+use std::sync::Arc;
+
+use offtake_net::{
+    ByteStream,
+    tls::{Tls, TlsConfig, TlsError},
+};
+use rustls::{
+    HandshakeKind, RootCertStore, ServerConfig, SupportedProtocolVersion,
+    crypto::CryptoProvider,
+    server::WebPkiClientVerifier,
+    version::{TLS12, TLS13},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+    task::JoinHandle,
+};
+use tokio_rustls::TlsAcceptor;
+
+use super::authority::{Authority, Issued};
+
+/// A server, which sends back what it reads.
+#[derive(Clone)]
+pub(super) struct Server(TlsAcceptor);
+
+/// What a server learned of a client: the name that was asked for, how the handshake went, and whose certificate was shown.
+pub(super) struct Seen {
+    pub(super) name: Option<String>,
+    pub(super) kind: Option<HandshakeKind>,
+    pub(super) certificate: Option<Vec<u8>>,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Clients<'a> {
+    Anybody,
+    Of(&'a Authority),
+}
+
+pub(super) fn provider() -> Arc<CryptoProvider> {
+    #[cfg(feature = "aws-lc-rs")]
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    #[cfg(not(feature = "aws-lc-rs"))]
+    let provider = rustls::crypto::ring::default_provider();
+    Arc::new(provider)
+}
+
+impl Server {
+    pub(super) fn new(issued: &Issued) -> Self {
+        Self::of(issued, Clients::Anybody, &[&TLS12, &TLS13])
+    }
+
+    pub(super) fn of(
+        issued: &Issued,
+        clients: Clients<'_>,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Self {
+        Self::with(issued, clients, versions, provider())
+    }
+
+    pub(super) fn with(
+        issued: &Issued,
+        clients: Clients<'_>,
+        versions: &[&'static SupportedProtocolVersion],
+        provider: Arc<CryptoProvider>,
+    ) -> Self {
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(versions)
+            .unwrap();
+        let builder = match clients {
+            Clients::Anybody => builder.with_no_client_auth(),
+            Clients::Of(authority) => {
+                let mut roots = RootCertStore::empty();
+                roots.add(authority.der()).unwrap();
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+                builder.with_client_cert_verifier(verifier)
+            }
+        };
+        let config = builder.with_single_cert(issued.chain.clone(), issued.key_der()).unwrap();
+        Self(TlsAcceptor::from(Arc::new(config)))
+    }
+
+    /// Serves one client: sends back what it sends until it says goodbye.
+    pub(super) fn serve(&self, stream: DuplexStream) -> JoinHandle<std::io::Result<Seen>> {
+        let acceptor = self.0.clone();
+        tokio::spawn(async move {
+            let mut stream = acceptor.accept(stream).await?;
+            let seen = {
+                let (_, session) = stream.get_ref();
+                Seen {
+                    name: session.server_name().map(str::to_owned),
+                    kind: session.handshake_kind(),
+                    certificate: session.peer_certificates().map(|chain| chain[0].to_vec()),
+                }
+            };
+            let mut buffer = vec![0; 64 * 1024];
+            loop {
+                match stream.read(&mut buffer).await? {
+                    0 => break,
+                    n => stream.write_all(&buffer[..n]).await?,
+                }
+                stream.flush().await?;
+            }
+            stream.shutdown().await?;
+            Ok(seen)
+        })
+    }
+
+    /// Connects and has one message sent back; what the server saw of it.
+    pub(super) async fn meet(&self, tls: &Tls, host: &str) -> Result<Seen, TlsError> {
+        let (near, far) = duplex(8 * 1024);
+        let serving = self.serve(far);
+        let mut stream = tls.connect(host, Box::new(near)).await?;
+        echo(&mut stream, 100_000).await.map_err(|error| {
+            offtake_net::tls::describe_alert(&error).unwrap_or_else(|| panic!("not TLS's: {error}"))
+        })?;
+        stream.shutdown().await.unwrap();
+        assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0);
+        Ok(serving.await.unwrap().unwrap())
+    }
+
+    /// Why a client of this configuration cannot connect.
+    pub(super) async fn refuses(&self, config: TlsConfig, host: &str) -> TlsError {
+        match self.meet(&Tls::new(config).unwrap(), host).await {
+            Ok(_) => panic!("connected"),
+            Err(error) => error,
+        }
+    }
+}
+
+/// Sends so many bytes and reads them back.
+pub(super) async fn echo(stream: &mut Box<dyn ByteStream>, length: usize) -> std::io::Result<()> {
+    let sent: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+    let mut received = vec![0; length];
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let (read, written) = tokio::join!(reader.read_exact(&mut received), async {
+        writer.write_all(&sent).await?;
+        writer.flush().await
+    });
+    read?;
+    written?;
+    assert!(sent == received);
+    Ok(())
+}

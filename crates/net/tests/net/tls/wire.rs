@@ -1,0 +1,115 @@
+//! Peers that do not speak as we do.
+
+use std::sync::Arc;
+
+use offtake_net::tls::{Tls, TlsConfig, describe_alert};
+use rustls::version::{TLS12, TLS13};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, duplex},
+    net::{TcpListener, TcpStream},
+};
+
+use super::{
+    authority::Authority,
+    server::{Clients, Server, echo, provider},
+};
+
+const HOST: &str = "broker-1.example";
+
+#[tokio::test]
+async fn versions_without_a_common_one_say_so() {
+    let authority = Authority::new("Test CA");
+    let issued = authority.issue(&[HOST]);
+    for (theirs, ours, says) in [(&TLS13, "TLSv1.2", "only TLS 1.2"), (&TLS12, "TLSv1.3", "only TLS 1.3")] {
+        let server = Server::of(&issued, Clients::Anybody, &[theirs]);
+        let config = TlsConfig { enabled_protocols: vec![ours.to_owned()], ..authority.trusted() };
+        let error = server.refuses(config, HOST).await;
+        assert!(error.is_final && error.reason.contains("no version of TLS that we offer"), "{error}");
+        assert!(error.reason.contains(says), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn suites_without_a_common_one_say_so() {
+    let authority = Authority::new("Test CA");
+    let mut one = provider().as_ref().clone();
+    one.cipher_suites.retain(|suite| suite.suite() == rustls::CipherSuite::TLS13_AES_128_GCM_SHA256);
+    let server = Server::with(&authority.issue(&[HOST]), Clients::Anybody, &[&TLS13], Arc::new(one));
+    let config =
+        TlsConfig { cipher_suites: vec!["TLS_AES_256_GCM_SHA384".to_owned()], ..authority.trusted() };
+    let error = server.refuses(config, HOST).await;
+    assert!(error.is_final && error.reason.contains("no cipher suite in common with us"), "{error}");
+}
+
+/// A Kafka broker's PLAINTEXT listener takes the first bytes for a length, and closes the connection without reading the rest.
+#[tokio::test]
+async fn a_listener_that_speaks_no_tls_is_told_from_others() {
+    let tls = Tls::new(Authority::new("Test CA").trusted()).unwrap();
+    for says in [None, Some(&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..])] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let peer = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.read_exact(&mut [0; 4]).await.unwrap();
+            match says {
+                None => drop(stream),
+                Some(bytes) => {
+                    stream.write_all(bytes).await.unwrap();
+                    while stream.read(&mut [0; 1024]).await.is_ok_and(|n| n > 0) {}
+                }
+            }
+        });
+        let error = tls.connect(HOST, Box::new(stream)).await.err().unwrap();
+        assert!(
+            error.reason.contains("speaks no TLS") || error.reason.contains("does not speak TLS"),
+            "{error}"
+        );
+        assert!(error.reason.contains("`security.protocol`"), "{error}");
+        assert_eq!(error.is_final, says.is_some(), "a broker that stops closes connections, too");
+        peer.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_cut_ends_as_any_other() {
+    let authority = Authority::new("Test CA");
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = Server::new(&authority.issue(&[HOST]));
+    let (mut near, far) = duplex(1 << 16);
+    let serving = server.serve(far);
+    // A proxy between them, which ends without a farewell.
+    let proxy = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let _ = tokio::io::copy_bidirectional(&mut stream, &mut near).await;
+    });
+    let tls = Tls::new(authority.trusted()).unwrap();
+    let mut stream = tls.connect(HOST, Box::new(TcpStream::connect(address).await.unwrap())).await.unwrap();
+    echo(&mut stream, 1000).await.unwrap();
+    proxy.abort();
+    assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0);
+    assert!(serving.await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn a_connect_that_is_dropped_leaves_nothing_behind() {
+    let authority = Authority::new("Test CA");
+    let tls = Tls::new(authority.trusted()).unwrap();
+    let (near, mut far) = duplex(1 << 16);
+    let mut connecting = Box::pin(tls.connect(HOST, Box::new(near)));
+    tokio::select! {
+        biased;
+        _ = &mut connecting => panic!("nobody answers"),
+        read = far.read_u8() => assert_eq!(read.unwrap(), 22, "a handshake has begun"),
+    }
+    drop(connecting);
+    let mut rest = Vec::new();
+    far.read_to_end(&mut rest).await.unwrap();
+    Server::new(&authority.issue(&[HOST])).meet(&tls, HOST).await.unwrap();
+}
+
+#[test]
+fn other_errors_are_not_tls() {
+    assert_eq!(describe_alert(&std::io::Error::other("disk full")), None);
+    assert_eq!(describe_alert(&std::io::ErrorKind::ConnectionReset.into()), None);
+}
