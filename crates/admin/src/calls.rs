@@ -36,11 +36,11 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    pub(super) fn new(config: &ClientConfig) -> Self {
+    pub(super) fn new(config: &ClientConfig) -> Result<Self> {
         // Where the rotation over brokers begins matters to nobody.
         let max_frame = config.receive_message_max_bytes as usize;
-        let net = Net::new(config.connections(max_frame, 1), config.bootstrap_servers.clone());
-        Self { net, next_tag: 0, request_timeout: config.request_timeout, backoff: config.backoff() }
+        let net = Net::new(config.connections(max_frame, 1)?, config.bootstrap_servers.clone());
+        Ok(Self { net, next_tag: 0, request_timeout: config.request_timeout, backoff: config.backoff() })
     }
 
     pub(super) async fn close(self) {

@@ -71,7 +71,7 @@ impl Admin {
     pub fn new(config: impl Into<ClientConfig>) -> Result<Self> {
         let config = config.into();
         config.validate()?;
-        Ok(Self { calls: Calls::new(&config), default_timeout: config.default_api_timeout, deadline: None })
+        Ok(Self { calls: Calls::new(&config)?, default_timeout: config.default_api_timeout, deadline: None })
     }
 
     /// Everything from now on ends within this, however many calls it takes.

@@ -35,6 +35,9 @@ pub enum ErrorKind {
     Unreachable,
     /// Something answered that is no Kafka broker, or is one that expects TLS or SASL: waiting will not help.
     NotKafka,
+    /// TLS or SASL refused the connection, and will again: the message says what to change. After connections that were accepted, only
+    /// when none has been for a minute, for credentials may be changed one side after the other.
+    Authentication,
     /// The brokers do not speak a request in any version that this client speaks.
     Unsupported,
     /// The topic or partition does not exist.
@@ -156,6 +159,7 @@ impl Error {
             ErrorKind::Config
             | ErrorKind::Misuse
             | ErrorKind::NotKafka
+            | ErrorKind::Authentication
             | ErrorKind::Unsupported
             | ErrorKind::UnknownTopic
             | ErrorKind::Authorization
@@ -178,6 +182,7 @@ impl Error {
             ErrorKind::Group
                 | ErrorKind::Fenced
                 | ErrorKind::NotKafka
+                | ErrorKind::Authentication
                 | ErrorKind::Unsupported
                 | ErrorKind::Closed
         )
@@ -214,6 +219,7 @@ impl fmt::Display for ErrorKind {
             Self::Misuse => "call not allowed in this state",
             Self::Unreachable => "no broker can be reached",
             Self::NotKafka => "not a Kafka broker",
+            Self::Authentication => "authentication failed",
             Self::Unsupported => "not supported by the broker",
             Self::UnknownTopic => "unknown topic or partition",
             Self::Authorization => "not authorized",
@@ -237,7 +243,9 @@ impl From<CallError> for Error {
     fn from(error: CallError) -> Self {
         let kind = match &error {
             CallError::Unreachable { not_kafka: true, .. } => ErrorKind::NotKafka,
+            CallError::Authentication { is_final: true, .. } => ErrorKind::Authentication,
             CallError::Unreachable { .. }
+            | CallError::Authentication { .. }
             | CallError::Disconnected { .. }
             | CallError::Withdrawn
             | CallError::UnknownBroker(_) => ErrorKind::Unreachable,

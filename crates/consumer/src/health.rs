@@ -419,7 +419,10 @@ impl Vitals {
 /// Whether the broker did not answer at all; an answer that is of no use is one.
 fn is_of_broker(error: &CallError) -> bool {
     match error {
-        CallError::Unreachable { .. } | CallError::Disconnected { .. } | CallError::TimedOut { .. } => true,
+        CallError::Unreachable { .. }
+        | CallError::Authentication { .. }
+        | CallError::Disconnected { .. }
+        | CallError::TimedOut { .. } => true,
         CallError::Unsupported { .. }
         | CallError::Malformed { .. }
         | CallError::TooLarge { .. }

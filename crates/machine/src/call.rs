@@ -75,6 +75,16 @@ pub enum CallError {
         /// Whether something that is no Kafka broker answered: waiting does not help.
         not_kafka: bool,
     },
+    /// No secured connection could be made: TLS or SASL refused it.
+    #[error("cannot connect to {address}: {reason}")]
+    Authentication {
+        /// The broker's address.
+        address: String,
+        /// What was refused and what to do about it, ready for a person. It holds no secret.
+        reason: String,
+        /// Whether waiting does not help. False while it may: credentials may be about to change on one side or the other.
+        is_final: bool,
+    },
     /// The connection ended before the answer came. The broker may or may not have carried out the request.
     #[error("{address} closed the connection: {reason}")]
     Disconnected {
@@ -139,6 +149,7 @@ impl CallError {
     pub fn is_retriable(&self) -> bool {
         match self {
             Self::Unreachable { not_kafka, .. } => !not_kafka,
+            Self::Authentication { is_final, .. } => !is_final,
             Self::Disconnected { .. }
             | Self::TimedOut { .. }
             | Self::Malformed { .. }
@@ -152,6 +163,7 @@ impl CallError {
     pub fn loses_coordinator(&self) -> bool {
         match self {
             Self::Unreachable { .. }
+            | Self::Authentication { .. }
             | Self::Disconnected { .. }
             | Self::TimedOut { .. }
             | Self::UnknownBroker(_) => true,

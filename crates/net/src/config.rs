@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use offtake_machine::BackoffConfig;
 
+use crate::security::Security;
+
 /// The settings of connections. The defaults are those of Kafka's Java client, except where a field says why not.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -33,6 +35,8 @@ pub struct Config {
     /// `receive.message.max.bytes`: the largest frame that is read. It should exceed `fetch.max.bytes`, as the first batch of a
     /// response may do so (KIP-74).
     pub max_frame: usize,
+    /// `security.protocol` and what belongs to it.
+    pub security: Security,
     /// Whether a response with bytes left over is malformed. Tests say yes; for brokers that are newer than this client it is no.
     pub strict: bool,
     /// Seeds the jitter of backoffs and where the rotation over brokers begins.
@@ -53,6 +57,7 @@ impl Default for Config {
             send_buffer: Some(128 * 1024),
             receive_buffer: None,
             max_frame: 100 * 1024 * 1024,
+            security: Security::default(),
             strict: false,
             seed: 0,
         }

@@ -16,7 +16,7 @@ use std::{
 
 use bytes::Bytes;
 use offtake_machine::{Answer, CallError};
-use offtake_wire::{ApiKey, DecodeError, decode_response, encode_request, frame};
+use offtake_wire::{ApiKey, DecodeError, Request, decode_response, encode_request, frame};
 use tokio::{
     io::{AsyncWriteExt, ReadHalf, WriteHalf},
     time::Instant,
@@ -32,6 +32,7 @@ use crate::{
     handshake::{ConnectError, Handshake, VersionRanges},
     inbox::{Inbox, InboxEvent, Reporter},
     outgoing::Outgoing,
+    renewal::Renewal,
     shared::{Shared, count},
     throttle,
 };
@@ -40,6 +41,10 @@ use crate::{
 const PIPELINE: usize = 64;
 /// How long to sleep when nothing is due: the timer needs a value.
 const LONG: Duration = Duration::from_secs(24 * 3600);
+
+/// To follow "closed the connection: before answering".
+const FIRST_REQUEST: &str =
+    " the first request; the listener may expect SASL: set security.protocol to SASL_PLAINTEXT or SASL_SSL";
 
 /// Makes the connection, serves it, and reports why it ended.
 pub(crate) async fn run(shared: Arc<Shared>, reporter: Reporter, mut inbox: Inbox, plan: DialPlan) {
@@ -58,7 +63,7 @@ pub(crate) async fn run(shared: Arc<Shared>, reporter: Reporter, mut inbox: Inbo
     let why = match established {
         Err(InboxEvent::Closing) => return,
         Err(InboxEvent::Retired | InboxEvent::Calls) => CloseReason::Retired,
-        Ok(Err(error)) => CloseReason::Unreachable(reporter.unreachable(error.reason, error.not_kafka)),
+        Ok(Err(error)) => CloseReason::Unreachable(error.into_call_error(reporter.address())),
         Ok(Ok((handshake, via))) => {
             let ranges = Arc::new(handshake.ranges.clone());
             reporter
@@ -86,8 +91,9 @@ struct Connection<'a> {
     writer: WriteHalf<Box<dyn ByteStream>>,
     frames: Frames,
     out: Outgoing,
-    /// Calls that are written, or about to be, in the order in which they will be answered.
+    /// What is written, or about to be, in the order in which it will be answered.
     waiting: VecDeque<Waiting>,
+    renewal: Renewal,
     next_correlation: i32,
     /// The end of the throttle that the broker asked for (KIP-219).
     throttled_until: Option<Instant>,
@@ -97,12 +103,21 @@ struct Connection<'a> {
 }
 
 struct Waiting {
-    tag: u64,
+    of: Asker,
     correlation: i32,
     api: ApiKey,
     version: i16,
     timeout: Duration,
     deadline: Instant,
+}
+
+/// Who waits for an answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asker {
+    /// The call with this tag.
+    Call(u64),
+    /// The connection itself, which authenticates anew.
+    Renewal,
 }
 
 impl<'a> Connection<'a> {
@@ -114,6 +129,9 @@ impl<'a> Connection<'a> {
         handshake: Handshake,
     ) -> Self {
         let (reader, writer) = tokio::io::split(handshake.stream);
+        let seed = shared.config.seed.wrapping_add(reporter.from.serial);
+        let sasl = shared.config.security.sasl.clone();
+        let renewal = Renewal::new(sasl, &reporter.from.address.host, seed, handshake.session);
         let mut connection = Self {
             shared,
             reporter,
@@ -124,6 +142,7 @@ impl<'a> Connection<'a> {
             frames: handshake.frames,
             out: Outgoing::default(),
             waiting: VecDeque::new(),
+            renewal,
             next_correlation: handshake.next_correlation,
             throttled_until: None,
             active: clock::now(),
@@ -140,6 +159,9 @@ impl<'a> Connection<'a> {
             let now = clock::now();
             if let Some(end) = self.expire(now).await {
                 return Some(end);
+            }
+            if !self.is_idle() {
+                self.renewal.begin_if_due(now);
             }
             self.start_queued(now).await;
             if !self.inbox.is_open && self.is_idle() {
@@ -166,6 +188,15 @@ impl<'a> Connection<'a> {
                         return None;
                     }
                 },
+                request = self.renewal.next_request() => {
+                    let end = match request {
+                        Ok(request) => self.ask_for_renewal(&request),
+                        Err(error) => Some(self.refused(error).await),
+                    };
+                    if end.is_some() {
+                        return end;
+                    }
+                }
                 frame = self.frames.next(&mut self.reader) => {
                     let end = match frame {
                         Ok(frame) => self.answered(frame).await,
@@ -189,7 +220,12 @@ impl<'a> Connection<'a> {
         let unthrottled = self.throttled_until.filter(|_| !self.inbox.queue.is_empty());
         let idle = if self.is_idle() { self.active.checked_add(self.shared.config.max_idle) } else { None };
         let late = self.waiting.iter().map(|call| call.deadline).min();
-        [late, self.inbox.deadline(), unthrottled, idle].into_iter().flatten().min().unwrap_or(now + LONG)
+        let renewal = if self.is_idle() { None } else { self.renewal.begins_at().filter(|at| *at > now) };
+        [late, self.inbox.deadline(), unthrottled, renewal, idle]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(now + LONG)
     }
 
     /// Fails calls that are late. A late call that was written ends the connection (FAILURES A2), as its response could still
@@ -204,7 +240,8 @@ impl<'a> Connection<'a> {
             let mut others = VecDeque::new();
             for call in std::mem::take(&mut self.waiting) {
                 if call.deadline <= now {
-                    self.reporter.complete(call.tag, Err(self.timed_out(call.api, call.timeout))).await;
+                    let error = self.timed_out(call.api, call.timeout);
+                    self.answer(call.of, Err(error)).await;
                 } else {
                     others.push_back(call);
                 }
@@ -220,6 +257,9 @@ impl<'a> Connection<'a> {
     async fn start_queued(&mut self, now: Instant) {
         self.throttled_until = self.throttled_until.filter(|until| *until > now);
         self.inbox.drop_withdrawn();
+        if self.renewal.holds_calls(now) {
+            return;
+        }
         let throttled = self.throttled_until.is_some();
         while self.waiting.len() < PIPELINE {
             let may_go = |call: &Call| !throttled || throttle::is_exempt(&call.request);
@@ -232,20 +272,53 @@ impl<'a> Connection<'a> {
     }
 
     fn encode(&mut self, call: &Call) -> Result<(), CallError> {
-        let api = call.request.api_key();
+        let (of, timeout, deadline) = (Asker::Call(call.tag), call.timeout, call.deadline);
+        self.push(of, &call.request, call.max_version, timeout, deadline)
+    }
+
+    fn push(
+        &mut self,
+        of: Asker,
+        request: &Request,
+        max_version: Option<i16>,
+        timeout: Duration,
+        deadline: Instant,
+    ) -> Result<(), CallError> {
+        let api = request.api_key();
         let unsupported = || CallError::Unsupported { address: self.reporter.address(), api };
-        let version = self.ranges.pick(api, call.max_version).ok_or_else(unsupported)?;
+        let version = self.ranges.pick(api, max_version).ok_or_else(unsupported)?;
         let correlation = self.next_correlation;
         let client_id = Some(self.shared.config.client_id.as_str());
-        let frame = encode_request(correlation, client_id, version, &call.request).map_err(|error| {
+        let frame = encode_request(correlation, client_id, version, request).map_err(|error| {
             tracing::error!(%api, version, %error, "a request does not fit the version that the broker speaks");
             unsupported()
         })?;
         self.next_correlation = correlation.checked_add(1).unwrap_or(0);
-        let (tag, timeout, deadline) = (call.tag, call.timeout, call.deadline);
-        self.waiting.push_back(Waiting { tag, correlation, api, version, timeout, deadline });
+        self.waiting.push_back(Waiting { of, correlation, api, version, timeout, deadline });
         self.out.push(frame);
         Ok(())
+    }
+
+    /// Writes a request of SASL. It is answered behind what is outstanding, which may take as long as it is given.
+    fn ask_for_renewal(&mut self, request: &Request) -> Option<CloseReason> {
+        let timeout = self.shared.config.handshake_timeout;
+        let behind = self.waiting.iter().map(|call| call.deadline).max();
+        let deadline = clock::after(behind.unwrap_or_else(clock::now), timeout);
+        let pushed = self.push(Asker::Renewal, request, None, timeout, deadline);
+        pushed.err().map(CloseReason::Unreachable)
+    }
+
+    /// The connection cannot be used any longer, as it could not authenticate anew.
+    async fn refused(&mut self, error: ConnectError) -> CloseReason {
+        self.fail_waiting(error.reason.clone()).await;
+        CloseReason::Unreachable(error.into_call_error(self.reporter.address()))
+    }
+
+    async fn answer(&mut self, of: Asker, result: Result<Answer, CallError>) {
+        match of {
+            Asker::Call(tag) => self.reporter.complete(tag, result).await,
+            Asker::Renewal => {}
+        }
     }
 
     /// A frame was read. Returns the reason if that ends the connection.
@@ -275,10 +348,16 @@ impl<'a> Connection<'a> {
             }
         }
         self.has_answered = true;
+        let Asker::Call(tag) = call.of else {
+            return match self.renewal.on_response(decoded.response) {
+                Ok(request) => request.and_then(|request| self.ask_for_renewal(&request)),
+                Err(error) => Some(self.refused(error).await),
+            };
+        };
         self.throttle_for(throttle::throttle_time(&decoded.response));
         let (from, version, memory) = (self.reporter.broker(), call.version, self.frames.memory());
         let answer = Answer { from, version, memory, response: decoded.response };
-        self.reporter.complete(call.tag, Ok(answer)).await;
+        self.reporter.complete(tag, Ok(answer)).await;
         None
     }
 
@@ -303,7 +382,7 @@ impl<'a> Connection<'a> {
         }
         let mut reason = end.to_string();
         if matches!(end, ReadError::Closed) && !self.has_answered {
-            reason.push_str(" the first request; the listener may expect SASL, which is not supported yet");
+            reason.push_str(FIRST_REQUEST);
         }
         self.fail_waiting(reason).await
     }
@@ -311,7 +390,7 @@ impl<'a> Connection<'a> {
     async fn malformed(&mut self, call: &Waiting, source: DecodeError) -> CloseReason {
         let reason = format!("its answer to {} was malformed", call.api);
         let error = CallError::Malformed { address: self.reporter.address(), api: call.api, source };
-        self.reporter.complete(call.tag, Err(error)).await;
+        self.answer(call.of, Err(error)).await;
         self.fail_waiting(reason).await
     }
 
@@ -319,7 +398,7 @@ impl<'a> Connection<'a> {
     async fn too_large(&mut self, call: &Waiting, size: usize, limit: usize) -> CloseReason {
         let (address, api) = (self.reporter.address(), call.api);
         let reason = format!("given up: its answer to {api} has {size} bytes, {limit} at most are read");
-        self.reporter.complete(call.tag, Err(CallError::TooLarge { address, api, size, limit })).await;
+        self.answer(call.of, Err(CallError::TooLarge { address, api, size, limit })).await;
         self.fail_waiting(reason).await;
         CloseReason::TooLarge
     }
@@ -327,7 +406,10 @@ impl<'a> Connection<'a> {
     /// Fails each outstanding call.
     async fn fail_waiting(&mut self, reason: String) -> CloseReason {
         for call in self.waiting.drain(..) {
-            self.reporter.complete(call.tag, Err(self.reporter.disconnected(reason.clone()))).await;
+            let error = self.reporter.disconnected(reason.clone());
+            if let Asker::Call(tag) = call.of {
+                self.reporter.complete(tag, Err(error)).await;
+            }
         }
         CloseReason::Broken(reason)
     }

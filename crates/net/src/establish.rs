@@ -1,4 +1,5 @@
-//! Makes a connection: waits for the reconnect backoff, resolves the name, dials its addresses in turn, and asks for ApiVersions.
+//! Makes a connection: waits for the reconnect backoff, resolves the name, dials its addresses in turn, begins TLS, asks for
+//! ApiVersions, and authenticates.
 
 use std::{
     net::SocketAddr,
@@ -39,7 +40,7 @@ pub(crate) async fn establish(
         match connect(shared, address, socket, plan, accepted).await {
             Ok(handshake) => return Ok((handshake, socket)),
             // The next address may do better (FAILURES A8); what answered says more than what did not.
-            Err(new) if new.accepted || !error.accepted => error = new,
+            Err(new) if new.is_accepted() || !error.is_accepted() => error = new,
             Err(_) => {}
         }
     }
@@ -83,14 +84,20 @@ async fn connect(
         accepted.store(false, Relaxed);
         let stream = dial(shared, address, socket, plan.connect_timeout).await?;
         accepted.store(true, Relaxed);
+        let stream = encrypt(shared, address, stream).await?;
         match run_handshake(shared, stream, version).await {
-            Ok(handshake) => return Ok(handshake),
+            Ok(mut handshake) => {
+                if let Some(sasl) = &shared.config.security.sasl {
+                    handshake.session = handshake.authenticate(shared, sasl, &address.host).await?;
+                }
+                return Ok(handshake);
+            }
             Err(HandshakeError::Closed) if version > 0 => {}
             Err(HandshakeError::Closed) => break,
             Err(HandshakeError::Final(error)) => return Err(error),
         }
     }
-    Err(ConnectError::closed())
+    Err(ConnectError::closed(shared.config.security.is_encrypted()))
 }
 
 async fn dial(
@@ -105,6 +112,35 @@ async fn dial(
         Ok(Err(error)) => Err(ConnectError::unreachable(describe_io_error(&error))),
         Err(_) => Err(ConnectError::unreachable(took_too_long("connecting", within))),
     }
+}
+
+/// Begins TLS, if the connection is to be encrypted.
+#[cfg(feature = "_tls")]
+async fn encrypt(
+    shared: &Shared,
+    address: &Address,
+    stream: Box<dyn ByteStream>,
+) -> Result<Box<dyn ByteStream>, ConnectError> {
+    let Some(tls) = &shared.config.security.tls else { return Ok(stream) };
+    let within = shared.config.handshake_timeout;
+    match timeout(within, tls.connect(&address.host, stream)).await {
+        Ok(encrypted) => Ok(encrypted?),
+        Err(_) => Err(ConnectError::broker(format!(
+            "accepted the connection but did not finish the TLS handshake within {} ms; the port may not speak TLS: set \
+             security.protocol to PLAINTEXT or SASL_PLAINTEXT for it",
+            within.as_millis()
+        ))),
+    }
+}
+
+#[cfg(not(feature = "_tls"))]
+#[expect(clippy::unused_async, reason = "as with TLS")]
+async fn encrypt(
+    _shared: &Shared,
+    _address: &Address,
+    stream: Box<dyn ByteStream>,
+) -> Result<Box<dyn ByteStream>, ConnectError> {
+    Ok(stream)
 }
 
 pub(crate) fn took_too_long(what: &str, limit: Duration) -> String {

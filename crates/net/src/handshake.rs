@@ -1,22 +1,27 @@
-//! The handshake of each connection: the exchange of ApiVersions, and the errors when the peer is no Kafka broker.
+//! The handshake of each connection: the exchange of ApiVersions, SASL, and the errors when the peer is no Kafka broker.
 //!
 //! KIP-35, KIP-511. Versions are negotiated on every connection, as a broker may have been up- or downgraded meanwhile
 //! (FAILURES Q2). They are kept as ranges, as brokers drop old versions too (FAILURES Q3).
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use bytes::Bytes;
+use offtake_machine::CallError;
 use offtake_wire::{
-    ApiKey, ApiVersionsRequest, ApiVersionsResponse, ErrorCode, FrameError, Versions, decode_api_response,
-    encode_api_request, frame,
+    ApiKey, ApiVersionsRequest, ApiVersionsResponse, ErrorCode, FrameError, Request, Response, Versions,
+    decode_api_response, decode_response, encode_api_request, encode_request, frame,
 };
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use crate::{
+    authenticate::{Authentication, Next},
     clock,
     config::Config,
     dial::ByteStream,
-    frames::{Frames, ReadError},
+    frames::{Frames, ReadError, describe_io_error},
+    renewal::Session,
+    sasl::Sasl,
+    security::alert,
     shared::{Shared, count},
 };
 
@@ -56,32 +61,68 @@ impl VersionRanges {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ConnectError {
     pub(crate) reason: String,
-    /// Whether something answered that is no Kafka broker.
-    pub(crate) not_kafka: bool,
-    /// Whether something accepted the connection. Such an error says more than that another address did not.
-    pub(crate) accepted: bool,
+    pub(crate) failure: ConnectFailure,
+}
+
+/// What kind of failure it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ConnectFailure {
+    /// Nothing accepted a connection.
+    Unreachable,
+    /// A broker did, and could not be talked to.
+    Broker,
+    /// Something did that is no Kafka broker.
+    NotKafka,
+    /// A broker did, and TLS or SASL refused.
+    Authentication { is_final: bool },
 }
 
 impl ConnectError {
     /// Nothing accepted a connection.
     pub(crate) fn unreachable(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), not_kafka: false, accepted: false }
+        Self { reason: reason.into(), failure: ConnectFailure::Unreachable }
     }
 
-    fn broker(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), not_kafka: false, accepted: true }
+    pub(crate) fn broker(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), failure: ConnectFailure::Broker }
     }
 
     fn not_kafka(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), not_kafka: true, accepted: true }
+        Self { reason: reason.into(), failure: ConnectFailure::NotKafka }
+    }
+
+    /// TLS or SASL refused; for good, if waiting does not help.
+    pub(crate) fn authentication(reason: impl Into<String>, is_final: bool) -> Self {
+        Self { reason: reason.into(), failure: ConnectFailure::Authentication { is_final } }
+    }
+
+    /// Whether something accepted the connection. Such an error says more than that another address did not.
+    pub(crate) fn is_accepted(&self) -> bool {
+        self.failure != ConnectFailure::Unreachable
+    }
+
+    /// As the answer to a call.
+    pub(crate) fn into_call_error(self, address: String) -> CallError {
+        let Self { reason, failure } = self;
+        match failure {
+            ConnectFailure::Authentication { is_final } => {
+                CallError::Authentication { address, reason, is_final }
+            }
+            ConnectFailure::NotKafka => CallError::Unreachable { address, reason, not_kafka: true },
+            ConnectFailure::Unreachable | ConnectFailure::Broker => {
+                CallError::Unreachable { address, reason, not_kafka: false }
+            }
+        }
     }
 
     /// The peer accepted the connection and closed it instead of answering ApiVersions, in every version.
-    pub(crate) fn closed() -> Self {
-        Self::broker(
-            "closed the connection during the first request; it may expect TLS or SASL: use a PLAINTEXT listener, \
-             others are not supported yet",
-        )
+    pub(crate) fn closed(is_encrypted: bool) -> Self {
+        Self::broker(if is_encrypted {
+            "closed the connection during the first request"
+        } else {
+            "closed the connection during the first request; the listener may expect TLS: set security.protocol to SSL or \
+             SASL_SSL, or use a plaintext port"
+        })
     }
 
     /// The peer accepted the connection and did not answer.
@@ -110,6 +151,8 @@ pub(crate) struct Handshake {
     pub(crate) api_versions_version: i16,
     pub(crate) next_correlation: i32,
     pub(crate) throttle_time_ms: i32,
+    /// Of one that has authenticated, if it ends.
+    pub(crate) session: Option<Session>,
 }
 
 /// Asks for ApiVersions in `version`, or in an older one if the broker names one.
@@ -143,6 +186,7 @@ pub(crate) async fn run_handshake(
                     api_versions_version: version,
                     next_correlation: MAX_VERSION_ATTEMPTS,
                     throttle_time_ms,
+                    session: None,
                 });
             }
             ErrorCode::UnsupportedVersion if version > 0 => version = step_down(&response, version),
@@ -156,6 +200,71 @@ pub(crate) async fn run_handshake(
     Err(HandshakeError::Final(ConnectError::broker(
         "supports no version of ApiVersions that this client speaks",
     )))
+}
+
+impl Handshake {
+    /// Asks something and waits for the answer. A broker that closes the connection instead has not refused: that is a fault.
+    async fn ask(&mut self, shared: &Shared, request: &Request) -> Result<Response, ConnectError> {
+        let (api, correlation) = (request.api_key(), self.next_correlation);
+        self.next_correlation += 1;
+        let version = self.ranges.pick(api, None).ok_or_else(|| {
+            ConnectError::broker(format!(
+                "supports no version of {api} that this client speaks, so that SASL cannot be used"
+            ))
+        })?;
+        let client_id = Some(shared.config.client_id.as_str());
+        let frame = encode_request(correlation, client_id, version, request)
+            .map_err(|error| ConnectError::unreachable(format!("{api} cannot be sent: {error}")))?;
+        let during = |reason: &dyn std::fmt::Display| {
+            ConnectError::broker(format!("closed the connection during {api}: {reason}"))
+        };
+        let answered = async {
+            send(&mut self.stream, &frame).await.map_err(|error| during(&describe_io_error(&error)))?;
+            count(&shared.counters.bytes_out, frame.len());
+            self.frames.next(&mut self.stream).await.map_err(|end| during(&end))
+        };
+        let timeout = shared.config.handshake_timeout;
+        let answer = tokio::time::timeout(timeout, answered).await.map_err(|_| {
+            ConnectError::broker(format!("did not answer {api} within {} ms", timeout.as_millis()))
+        })??;
+        if frame::correlation_id(&answer) != Ok(correlation) {
+            return Err(ConnectError::broker(format!(
+                "answered {api} under another number than it was asked"
+            )));
+        }
+        let decoded = decode_response(answer, api, version)
+            .map_err(|error| ConnectError::broker(format!("its answer to {api} is malformed ({error})")))?;
+        Ok(decoded.response)
+    }
+
+    /// Authenticates. What it gives ends with the session that it begins.
+    pub(crate) async fn authenticate(
+        &mut self,
+        shared: &Shared,
+        sasl: &Sasl,
+        host: &str,
+    ) -> Result<Option<Session>, ConnectError> {
+        self.frames.set_cap(MAX_API_VERSIONS_FRAME);
+        let (mut authentication, mut request) = Authentication::begin(sasl, host).await?;
+        loop {
+            let response = self.ask(shared, &request).await?;
+            let mut next = authentication.on_response(response)?;
+            if let Next::Derive(derivation) = next {
+                let computed = tokio::task::spawn_blocking(move || derivation.run()).await;
+                let derived = computed.map_err(|_| ConnectError::broker("an error in this client"))?;
+                next = authentication.derived(derived)?;
+            }
+            match next {
+                Next::Ask(again) => request = again,
+                Next::Derive(_) => return Err(ConnectError::broker("SASL goes round in circles")),
+                Next::Accepted(lifetime) => {
+                    self.frames.set_cap(shared.config.max_frame);
+                    let seed = shared.config.seed.wrapping_add(shared.counters.dials.load(Relaxed));
+                    return Ok(lifetime.map(|lifetime| Session::new(clock::now(), lifetime, seed)));
+                }
+            }
+        }
+    }
 }
 
 /// The newest version that both support, if the response names one; else version 0.
@@ -174,6 +283,9 @@ async fn exchange(
     send(stream, &request).await.map_err(|_| HandshakeError::Closed)?;
     count(&shared.counters.bytes_out, request.len());
     frames.next(stream).await.map_err(|end| match end {
+        ReadError::Io(error) if alert(&error).is_some() => {
+            alert(&error).map_or(HandshakeError::Closed, HandshakeError::Final)
+        }
         ReadError::Closed | ReadError::Cut { .. } | ReadError::Io(_) => HandshakeError::Closed,
         ReadError::Frame(error) => {
             HandshakeError::Final(ConnectError::not_kafka(describe_frame_error(&error)))
@@ -222,7 +334,7 @@ fn describe_frame_error(error: &FrameError) -> String {
     match error {
         FrameError::Http => "it speaks HTTP, not the Kafka protocol; check the port".to_owned(),
         FrameError::TlsAlert => {
-            "it answers with TLS: set security.protocol=SSL (not supported yet) or use the plaintext port"
+            "it answers with TLS: set security.protocol to SSL or SASL_SSL, or use a plaintext port"
                 .to_owned()
         }
         FrameError::TlsHandshake => {

@@ -13,13 +13,14 @@
 //! - memory for a frame grows with the bytes received, never with the length claimed;
 //! - while nothing happens, nothing runs.
 //!
-//! Plain text only, unless [`Dial`] adds TLS. The configuration refuses every `security.protocol` but `PLAINTEXT`, so that no
-//! connection is taken for an encrypted one.
+//! [`Security`] says how connections are secured: by TLS, which checks who the broker is, and by SASL, which tells it who we are. By
+//! default they are in clear.
 //!
 //! Needs a tokio runtime with I/O and time; a current-thread one is enough.
 
 mod address;
 mod address_state;
+mod authenticate;
 mod call;
 mod carrier;
 mod clock;
@@ -33,9 +34,11 @@ mod handshake;
 mod inbox;
 mod net;
 mod outgoing;
+mod renewal;
 mod route;
 pub mod sasl;
 mod secret;
+mod security;
 mod shared;
 mod shutdown;
 mod throttle;
@@ -48,6 +51,7 @@ pub use config::Config;
 pub use dial::{ByteStream, Dial, DialFuture, Tcp};
 pub use net::Net;
 pub use secret::Secret;
+pub use security::Security;
 pub use shared::Stats;
 
 /// What the README shows compiles.

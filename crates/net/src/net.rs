@@ -1,5 +1,6 @@
 //! [`Net`]: all connections of one client.
 
+mod acceptance;
 mod dispatch;
 mod events;
 
@@ -8,6 +9,7 @@ use std::{
     sync::Arc,
 };
 
+use acceptance::Acceptance;
 use offtake_machine::{BrokerId, CallError, Cluster, Transmit};
 use offtake_wire::ApiKey;
 use tokio::{
@@ -50,6 +52,7 @@ pub struct Net {
     running: HashMap<Id, Arc<ConnectionInfo>>,
     events: (mpsc::Sender<Event>, mpsc::Receiver<Event>),
     closing: ShutdownSignal,
+    acceptance: Acceptance,
     next_serial: u64,
     rotation: u64,
 }
@@ -109,6 +112,7 @@ impl Net {
             running: HashMap::new(),
             events: mpsc::channel(EVENTS),
             closing: ShutdownSignal::default(),
+            acceptance: Acceptance::default(),
             next_serial: 0,
             rotation,
         }

@@ -163,9 +163,12 @@ fn call(error: &CallError) -> Report {
     match error {
         CallError::Unsupported { .. } | CallError::TooLarge { .. } => Report::Immediately,
         CallError::Malformed { .. } => Report::AfterRetries,
-        CallError::Unreachable { not_kafka, .. } if *not_kafka => Report::AfterRetries,
+        CallError::Unreachable { not_kafka: true, .. } | CallError::Authentication { is_final: true, .. } => {
+            Report::AfterRetries
+        }
         // `net` and `metadata` report brokers that cannot be reached.
         CallError::Unreachable { .. }
+        | CallError::Authentication { .. }
         | CallError::Disconnected { .. }
         | CallError::TimedOut { .. }
         | CallError::Withdrawn

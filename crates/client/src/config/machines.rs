@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use offtake_machine::{BackoffConfig, MetadataConfig};
 
-use super::{ClientConfig, MetadataRecoveryStrategy};
+use super::{ClientConfig, ConfigError, MetadataRecoveryStrategy};
 
 #[doc(hidden)] // for the engines of clients: what they give is of crates that applications do not see
 impl ClientConfig {
@@ -26,9 +26,13 @@ impl ClientConfig {
         }
     }
 
-    /// Of the connections. `max_frame` is the largest response that is read, in bytes.
-    pub fn connections(&self, max_frame: usize, seed: u64) -> offtake_net::Config {
-        offtake_net::Config {
+    /// Of the connections. `max_frame` is the largest response that is read, in bytes. Reads the files that `security.protocol` needs.
+    ///
+    /// # Errors
+    /// What is wrong with such a file, or with a property of TLS or SASL.
+    pub fn connections(&self, max_frame: usize, seed: u64) -> Result<offtake_net::Config, ConfigError> {
+        Ok(offtake_net::Config {
+            security: self.security.build()?,
             client_id: self.sent_client_id().to_owned(),
             connect_timeout: self.socket_connection_setup_timeout,
             connect_timeout_max: self.socket_connection_setup_timeout_max,
@@ -40,6 +44,6 @@ impl ClientConfig {
             max_frame,
             seed,
             ..offtake_net::Config::default()
-        }
+        })
     }
 }

@@ -13,6 +13,7 @@ mod foreign;
 mod machines;
 mod nearest;
 mod properties;
+mod security;
 mod setters;
 mod sources;
 mod table;
@@ -24,6 +25,7 @@ pub use error::{ConfigError, Shown};
 pub use file::parse_properties;
 pub use foreign::owner;
 pub use properties::{Meaning, Properties, Property, is_secret, known_names, p, set, validate};
+pub use security::{SecurityConfig, SecurityProtocol};
 pub use sources::{Ignored, Others, apply_env, apply_variables, from_file, from_properties};
 pub use value::{ENDLESS, Value, parse_iso_duration};
 
@@ -68,6 +70,8 @@ pub struct ClientConfig {
     pub metadata_recovery_strategy: MetadataRecoveryStrategy,
     /// `metadata.recovery.rebootstrap.trigger.ms`: 5 min without metadata (KIP-1102).
     pub metadata_recovery_rebootstrap_trigger: Duration,
+    /// `security.protocol`, and the properties of TLS and SASL.
+    pub security: SecurityConfig,
 
     /// The properties that were set by name: a combination may be refused only because both were asked for.
     given: BTreeSet<&'static str>,
@@ -96,6 +100,7 @@ impl Default for ClientConfig {
             metadata_max_age: Duration::from_secs(300),
             metadata_recovery_strategy: MetadataRecoveryStrategy::Rebootstrap,
             metadata_recovery_rebootstrap_trigger: Duration::from_secs(300),
+            security: SecurityConfig::default(),
             given: BTreeSet::new(),
             ignored: Vec::new(),
         }
@@ -120,7 +125,9 @@ impl Properties for ClientConfig {
 
     fn conflicts(&self) -> Vec<String> {
         let no_servers = "`bootstrap.servers` is empty: give at least one `host:port`";
-        Vec::from_iter(self.bootstrap_servers.is_empty().then(|| no_servers.to_owned()))
+        let mut conflicts = Vec::from_iter(self.bootstrap_servers.is_empty().then(|| no_servers.to_owned()));
+        conflicts.extend(self.security.conflicts());
+        conflicts
     }
 }
 

@@ -3,7 +3,7 @@
 //! A property is understood, or it is left out of account with a warning because nothing the user gets depends on it, or it
 //! is refused because something would.
 
-use super::{ClientConfig, ConfigError, Value, foreign, nearest, table};
+use super::{ClientConfig, ConfigError, Shown, Value, foreign, nearest, table};
 
 /// A client's configuration: properties of its own, beside those of [`ClientConfig`], which it contains.
 ///
@@ -38,6 +38,8 @@ pub struct Property<C> {
 pub enum Meaning<C> {
     /// Sets a field.
     Sets(fn(&mut C, Value<'_>) -> Result<(), ConfigError>),
+    /// Is one of TLS or SASL.
+    Secures,
     /// Another name for this property, which lies in the same table or in another of the same client.
     Is(&'static str),
     /// Changes nothing that the user gets; why.
@@ -63,7 +65,11 @@ impl<C> Property<C> {
     pub fn alias_of(&self) -> Option<&'static str> {
         match self.meaning {
             Meaning::Is(other) => Some(other),
-            Meaning::Sets(_) | Meaning::Ignored(_) | Meaning::IgnoredUnless(..) | Meaning::Only(..) => None,
+            Meaning::Sets(_)
+            | Meaning::Secures
+            | Meaning::Ignored(_)
+            | Meaning::IgnoredUnless(..)
+            | Meaning::Only(..) => None,
         }
     }
 }
@@ -94,6 +100,13 @@ fn canonical<C: Properties>(name: &str) -> &str {
 /// An unknown name, or a value that the property does not take; the configuration is as before.
 pub fn set<C: Properties>(config: &mut C, name: &str, value: &str) -> Result<(), ConfigError> {
     let name = name.trim();
+    if let Some(provider) = config.client_mut().security.set_provider(name, value) {
+        return provider.map_err(|expected| ConfigError::Invalid {
+            name: name.to_owned(),
+            value: Shown::value(value),
+            expected,
+        });
+    }
     let given = if find(C::own(), name).is_some() {
         set_in(C::own(), config, C::client_mut, name, value)
     } else {
@@ -113,12 +126,16 @@ fn set_in<C>(
     value: &str,
 ) -> Result<Option<&'static str>, ConfigError> {
     let Some(mut property) = find(tables, name) else { return Ok(None) };
-    let value = Value { name: property.name, text: value, secret: is_secret(property.name) };
+    let written = value;
+    let resolved = client(config).security.resolve(property.name, written)?;
+    let text = resolved.as_ref().map_or(written, |resolved| resolved.expose_str().unwrap_or_default());
+    let value = Value { name: property.name, text, secret: resolved.is_some() || is_secret(property.name) };
     if let Meaning::Is(other) = property.meaning {
         property = find(tables, other).unwrap_or(property);
     }
     match property.meaning {
         Meaning::Sets(set) => set(config, value)?,
+        Meaning::Secures => client(config).security.put(property.name, written)?,
         Meaning::Is(_) => {}
         Meaning::Ignored(why) => client(config).ignore(value.name, why),
         Meaning::IgnoredUnless(fine, why) => {

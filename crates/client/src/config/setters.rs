@@ -1,7 +1,7 @@
 //! The properties whose values need more than a number: lists, words, names.
 
 use super::{
-    ClientConfig, ConfigError, MetadataRecoveryStrategy,
+    ClientConfig, ConfigError, MetadataRecoveryStrategy, SecurityProtocol,
     address::parse_servers,
     value::{ENDLESS, Value},
 };
@@ -45,5 +45,12 @@ pub(super) fn socket_buffer(v: Value<'_>) -> Result<Option<u32>, ConfigError> {
 /// librdkafka has -1 for "only when something asks for it".
 pub(super) fn refresh_interval(c: &mut ClientConfig, v: Value<'_>) -> Set {
     c.metadata_max_age = if v.text() == "-1" { ENDLESS } else { v.millis(1)? };
+    Ok(())
+}
+
+pub(super) fn security_protocol(c: &mut ClientConfig, v: Value<'_>) -> Set {
+    use SecurityProtocol::{Plaintext, SaslPlaintext, SaslSsl, Ssl};
+    let words = [Plaintext, Ssl, SaslPlaintext, SaslSsl].map(|protocol| (protocol.to_string(), protocol));
+    c.security.protocol = v.word(&words.each_ref().map(|(word, protocol)| (word.as_str(), *protocol)))?;
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::{fmt, future::poll_fn, sync::Arc, time::Instant};
 use offtake_machine::{BrokerId, Cluster, Transmit};
 use offtake_net::{Carrier, Completion, Dial, Lane, Net};
 
-use crate::config::ClientConfig;
+use crate::config::{ClientConfig, ConfigError};
 
 /// How brokers are reached. The connections are made by the loop, on the runtime that it runs on.
 pub struct Transport(Kind);
@@ -30,17 +30,20 @@ impl fmt::Debug for Transport {
 
 impl Transport {
     /// By connections: those that `dial` makes, or plain TCP. `max_frame` is the largest response that is read, in bytes.
+    ///
+    /// # Errors
+    /// What is wrong with a property of TLS or SASL, or with the file that it names.
     pub fn connections(
         config: &ClientConfig,
         max_frame: usize,
         seed: u64,
         dial: Option<Arc<dyn Dial>>,
-    ) -> Self {
-        Self(Kind::Net {
-            config: Box::new(config.connections(max_frame, seed)),
+    ) -> Result<Self, ConfigError> {
+        Ok(Self(Kind::Net {
+            config: Box::new(config.connections(max_frame, seed)?),
             bootstrap: config.bootstrap_servers.clone(),
             dial,
-        })
+        }))
     }
 
     /// By this instead of connections.

@@ -52,7 +52,7 @@ impl Builder {
         let vitals = engine.vitals();
         let transport = match carrier {
             Some(carrier) => Transport::carrier(carrier),
-            None => Transport::connections(&config.client, config.largest_response(), seed, dial),
+            None => Transport::connections(&config.client, config.largest_response(), seed, dial)?,
         };
         let (commands, commanded) = mpsc::unbounded_channel();
         let (sender, inbox) = inbox::inbox();

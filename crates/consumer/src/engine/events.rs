@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use offtake_machine::{Identity, TopicPartition, coordinator, metadata};
+use offtake_machine::{CallError, Identity, TopicPartition, coordinator, metadata};
 
 use super::{Engine, Life, Machine, is_current, results};
 use crate::{
@@ -52,7 +52,14 @@ impl Engine {
                 if self.reach.fails(error.clone()) {
                     self.sink.tell(|| Event::Error(error.clone().into()));
                     if self.reach.is_hopeless() {
-                        let then = "every poll fails until a broker answers: look at bootstrap.servers; trying again";
+                        let then = match error {
+                            CallError::Authentication { .. } => {
+                                "every poll fails until a broker accepts; trying again"
+                            }
+                            _ => {
+                                "every poll fails until a broker answers: look at bootstrap.servers; trying again"
+                            }
+                        };
                         self.reach.logged();
                         self.fail_fatally(error.into(), then);
                     } else {

@@ -111,7 +111,11 @@ impl Reach {
 
     /// Whether the trouble will not go away by waiting.
     pub(super) fn is_hopeless(&self) -> bool {
-        !self.ever && self.trouble.as_ref().is_some_and(|error| !error.is_retriable())
+        self.trouble.as_ref().is_some_and(|error| match error {
+            // Net knows of the connections that were accepted, and for how long none has been.
+            CallError::Authentication { is_final, .. } => *is_final,
+            error => !self.ever && !error.is_retriable(),
+        })
     }
 
     /// Whether somebody needs a coordinator that is not known. A cluster that does not answer at all is told of as such.
@@ -166,7 +170,10 @@ impl Reach {
 
 /// Whether the connection's own line says it (`offtake_net`): that it broke, or could not be made.
 fn is_logged_by_address(error: &CallError) -> bool {
-    matches!(error, CallError::Unreachable { .. } | CallError::Disconnected { .. })
+    matches!(
+        error,
+        CallError::Unreachable { .. } | CallError::Authentication { .. } | CallError::Disconnected { .. }
+    )
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ impl Net {
                 if let Some(connection) = connection {
                     connection.ranges = Some(ranges);
                 }
+                self.acceptance.accepted();
                 if let Some(address_state) = self.addresses.get_mut(&from.address) {
                     address_state.connected(via, api_versions_version);
                 }
@@ -37,6 +38,8 @@ impl Net {
                     unsent.append(&mut connection.undelivered);
                     self.connections.remove(&key);
                 }
+                let is_connected = self.connections.values().any(|connection| connection.ranges.is_some());
+                let why = self.acceptance.judge(clock::now(), is_connected, why);
                 self.ended(&from, &why);
                 for call in unsent {
                     self.redispatch(&from, &why, call);
@@ -48,7 +51,9 @@ impl Net {
     /// A connection was closed.
     fn ended(&mut self, from: &ConnectionInfo, why: &CloseReason) {
         let reason = match why {
-            CloseReason::Unreachable(CallError::Unreachable { reason, .. }) => reason.clone(),
+            CloseReason::Unreachable(
+                CallError::Unreachable { reason, .. } | CallError::Authentication { reason, .. },
+            ) => reason.clone(),
             CloseReason::Unreachable(error) => error.to_string(),
             CloseReason::Broken(reason) => reason.clone(),
             CloseReason::Idle | CloseReason::Retired | CloseReason::TooLarge => {

@@ -9,6 +9,7 @@
     reason = "tests play the rest of the world"
 )]
 
+mod authentication;
 mod chaos;
 mod closing;
 mod greeting;

@@ -109,7 +109,7 @@ async fn a5_strangers_are_recognised_by_their_first_bytes() {
         (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], "it speaks HTTP, not the Kafka protocol; check the port"),
         (
             &[0x15, 3, 3, 0, 2, 2, 0x46],
-            "it answers with TLS: set security.protocol=SSL (not supported yet) or use",
+            "it answers with TLS: set security.protocol to SSL or SASL_SSL, or use a plaintext port",
         ),
         (b"SSH-2.0-OpenSSH_9.6\r\n", "what answers there is not the Kafka protocol; check the port"),
         (&[0xff, 0xff, 0xff, 0xff, 1, 2], "what answers there is not the Kafka protocol; check the port"),
@@ -124,9 +124,9 @@ async fn a5_strangers_are_recognised_by_their_first_bytes() {
 }
 
 #[tokio::test]
-async fn a5_a_port_that_hangs_up_may_expect_tls_or_sasl_or_be_starting() {
+async fn a5_a_port_that_hangs_up_may_expect_tls_or_be_starting() {
     let error = stranger(b"").await;
-    let sentence = "closed the connection during the first request; it may expect TLS or SASL";
+    let sentence = "closed the connection during the first request; the listener may expect TLS";
     assert!(error.to_string().contains(sentence), "{error}");
     assert!(!is_not_kafka(&error), "a broker that is being restarted does the same");
 }

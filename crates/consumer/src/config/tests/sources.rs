@@ -87,7 +87,7 @@ fn a_shared_file_is_read_for_what_is_a_consumers() {
     let ignored: Vec<_> = config.ignored().iter().map(|ignored| ignored.name.as_str()).collect();
     assert_eq!(
         ignored,
-        ["linger.ms", "schema.registry.url", "ssl.protocol", "spring.application.name"],
+        ["linger.ms", "schema.registry.url", "spring.application.name"],
         "what has no effect, whyever"
     );
     assert_eq!(config.ignored()[0].to_string(), "`linger.ms`: it is a producer's");

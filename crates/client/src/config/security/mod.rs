@@ -1,0 +1,152 @@
+//! [`SecurityConfig`]: `security.protocol`, and the properties of TLS and SASL.
+
+mod providers;
+mod sasl;
+mod setting;
+#[cfg(feature = "_tls")]
+mod ssl;
+
+use std::{collections::BTreeMap, fmt};
+
+use offtake_net::{Security, sasl::Sasl};
+use providers::Providers;
+use setting::Setting;
+
+use super::ConfigError;
+
+/// How connections are secured, by Java's properties and librdkafka's: [`ClientConfig::set`](super::ClientConfig::set) fills it.
+///
+/// Values may refer to config providers (KIP-297, KIP-421) that `config.providers` names: `${file:/path:key}`,
+/// `${directory:/path:key}`, `${env:NAME}`. Those of passwords and of `sasl.jaas.config` are looked up again at every authentication,
+/// so that a new one is used without a restart.
+#[derive(Clone, Default, PartialEq)]
+pub struct SecurityConfig {
+    /// `security.protocol`: PLAINTEXT.
+    pub protocol: SecurityProtocol,
+    /// What encrypts, instead of what the properties `ssl.*` say. With it connections are encrypted, whatever `security.protocol` is.
+    #[cfg(feature = "_tls")]
+    pub tls: Option<offtake_net::tls::Tls>,
+    /// Who the broker is told we are, instead of what the properties `sasl.*` say: with credentials from a source of your own, for
+    /// instance. With it connections authenticate, whatever `security.protocol` is.
+    pub sasl: Option<Sasl>,
+    /// What else was set, by name.
+    settings: BTreeMap<&'static str, Setting>,
+    providers: Providers,
+}
+
+/// What protects a connection: `security.protocol`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SecurityProtocol {
+    /// Nothing.
+    #[default]
+    Plaintext,
+    /// TLS.
+    Ssl,
+    /// SASL, in clear.
+    SaslPlaintext,
+    /// SASL over TLS.
+    SaslSsl,
+}
+
+impl SecurityProtocol {
+    /// Whether connections are encrypted.
+    pub fn has_tls(self) -> bool {
+        matches!(self, Self::Ssl | Self::SaslSsl)
+    }
+
+    /// Whether the client authenticates by SASL.
+    pub fn has_sasl(self) -> bool {
+        matches!(self, Self::SaslPlaintext | Self::SaslSsl)
+    }
+}
+
+impl fmt::Display for SecurityProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Plaintext => "PLAINTEXT",
+            Self::Ssl => "SSL",
+            Self::SaslPlaintext => "SASL_PLAINTEXT",
+            Self::SaslSsl => "SASL_SSL",
+        })
+    }
+}
+
+impl SecurityConfig {
+    /// Sets a property of TLS or SASL.
+    pub(super) fn put(&mut self, name: &'static str, written: &str) -> Result<(), ConfigError> {
+        let resolved = self.resolve(name, written)?;
+        self.settings.insert(name, Setting::new(written, resolved, &self.providers));
+        Ok(())
+    }
+
+    /// `config.providers` and what belongs to it; `None` if the name is another's.
+    pub(super) fn set_provider(&mut self, name: &str, value: &str) -> Option<Result<(), String>> {
+        Providers::takes(name).then(|| self.providers.set(name, value))
+    }
+
+    /// The value with its references replaced; `None` if it has none.
+    pub(super) fn resolve(
+        &self,
+        name: &str,
+        written: &str,
+    ) -> Result<Option<offtake_net::Secret>, ConfigError> {
+        self.providers
+            .resolve(written)
+            .map_err(|reason| ConfigError::Conflict(format!("property `{name}`: {reason}")))
+    }
+
+    /// What cannot be meant, as far as can be told without reading a file.
+    pub(super) fn conflicts(&self) -> Vec<String> {
+        let sasl = self.build_sasl().err();
+        self.tls_conflict().into_iter().chain(sasl).collect()
+    }
+
+    /// What connections need. Reads the files that the properties name.
+    ///
+    /// # Errors
+    /// What is wrong with a property or with the file that it names, in a sentence.
+    pub fn build(&self) -> Result<Security, ConfigError> {
+        let unused = self.unused();
+        if !unused.is_empty() {
+            let (protocol, unused) = (self.protocol, unused.join(", "));
+            tracing::warn!("these properties have no effect with security.protocol={protocol}: {unused}");
+        }
+        let mut security = Security::default();
+        #[cfg(feature = "_tls")]
+        {
+            security.tls = self.build_tls()?;
+        }
+        security.sasl = self.build_sasl().map_err(ConfigError::Conflict)?;
+        Ok(security)
+    }
+
+    /// What cannot be meant of TLS: that there is to be any.
+    #[cfg(not(feature = "_tls"))]
+    fn tls_conflict(&self) -> Option<String> {
+        let without = "`security.protocol` asks for TLS, and this program was built without: build it with the cargo feature `tls` of `offtake`";
+        self.protocol.has_tls().then(|| without.to_owned())
+    }
+
+    /// What was set and has no effect under this `security.protocol`.
+    fn unused(&self) -> Vec<&'static str> {
+        let (has_tls, has_sasl) = (self.protocol.has_tls(), self.protocol.has_sasl());
+        let is_used = |name: &str| if name.starts_with("sasl.") { has_sasl } else { has_tls };
+        self.settings.keys().copied().filter(|name| !is_used(name)).collect()
+    }
+
+    fn get(&self, name: &str) -> Option<&Setting> {
+        self.settings.get(name).filter(|setting| !setting.text().is_empty())
+    }
+}
+
+/// Without any value: it may be a secret.
+impl fmt::Debug for SecurityConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SecurityConfig")
+            .field("protocol", &self.protocol)
+            .field("sasl", &self.sasl)
+            .field("set", &self.settings.keys())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,53 @@
+//! [`Setting`]: the value of a property of TLS or SASL.
+
+use std::fmt;
+
+use offtake_net::Secret;
+
+use super::providers::Providers;
+
+/// The value of a property of TLS or SASL: perhaps a secret, so it does not show itself; perhaps one that stands elsewhere and may
+/// change there.
+#[derive(Clone, PartialEq)]
+pub(super) struct Setting {
+    /// What it was when it was set.
+    value: Secret,
+    /// What was written, if it refers to a config provider.
+    reference: Option<(Secret, Providers)>,
+}
+
+impl Setting {
+    pub(super) fn new(written: &str, resolved: Option<Secret>, providers: &Providers) -> Self {
+        match resolved {
+            Some(value) => Self { value, reference: Some((written.into(), providers.clone())) },
+            None => Self { value: written.into(), reference: None },
+        }
+    }
+
+    /// As text, without white space around it.
+    pub(super) fn text(&self) -> &str {
+        self.value.expose_str().unwrap_or_default().trim()
+    }
+
+    #[cfg(feature = "_tls")]
+    pub(super) fn secret(&self) -> Secret {
+        self.value.clone()
+    }
+
+    /// What it is now: a config provider is asked again. May read a file.
+    pub(super) fn current(&self) -> Result<Secret, String> {
+        match &self.reference {
+            None => Ok(self.value.clone()),
+            Some((written, providers)) => {
+                let written = written.expose_str().unwrap_or_default();
+                Ok(providers.resolve(written)?.unwrap_or_else(|| self.value.clone()))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.reference.is_some() { "Setting(a reference)" } else { "Setting(***)" })
+    }
+}

@@ -1,0 +1,144 @@
+//! `ssl.*`: whom to trust, and what to show.
+
+use offtake_net::tls::{Identity, Pem, Source, Tls, TlsConfig, Trust, Verification};
+
+use super::SecurityConfig;
+use crate::config::ConfigError;
+
+impl SecurityConfig {
+    /// What encrypts, if connections are to be encrypted. Reads the files that the properties name.
+    pub(super) fn build_tls(&self) -> Result<Option<Tls>, ConfigError> {
+        if let Some(tls) = &self.tls {
+            return Ok(Some(tls.clone()));
+        }
+        if !self.protocol.has_tls() {
+            return Ok(None);
+        }
+        let config = self.tls_config().map_err(ConfigError::Conflict)?;
+        if let Some(warning) = config.verification.warning() {
+            tracing::warn!("{warning}");
+        }
+        Tls::new(config).map(Some).map_err(|error| ConfigError::Conflict(error.to_string()))
+    }
+
+    /// What cannot be meant, as far as can be told without reading a file.
+    pub(super) fn tls_conflict(&self) -> Option<String> {
+        if self.protocol.has_tls() && self.tls.is_none() { self.tls_config().err() } else { None }
+    }
+
+    /// What the properties say, or why it cannot be meant.
+    fn tls_config(&self) -> Result<TlsConfig, String> {
+        let list = |name| {
+            let text = self.text(name).unwrap_or_default();
+            text.split(',').map(str::trim).filter(|element| !element.is_empty()).map(str::to_owned).collect()
+        };
+        Ok(TlsConfig {
+            trust: self.trust()?,
+            identity: self.identity()?,
+            verification: self.verification()?,
+            protocol: self.text("ssl.protocol").map(str::to_owned),
+            enabled_protocols: list("ssl.enabled.protocols"),
+            cipher_suites: list("ssl.cipher.suites"),
+        })
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.get(name).map(|setting| setting.text())
+    }
+
+    fn trust(&self) -> Result<Trust, String> {
+        let given = self.one_of(&[
+            "ssl.truststore.certificates",
+            "ssl.truststore.location",
+            "ssl.ca.pem",
+            "ssl.ca.location",
+        ])?;
+        match given {
+            None => Ok(Trust::System),
+            Some("ssl.ca.location") if self.text("ssl.ca.location") == Some("probe") => Ok(Trust::System),
+            Some(property) => Ok(Trust::Pem(self.pem(property))),
+        }
+    }
+
+    fn identity(&self) -> Result<Option<Identity>, String> {
+        let chain = self.one_of(&[
+            "ssl.keystore.certificate.chain",
+            "ssl.keystore.location",
+            "ssl.certificate.pem",
+            "ssl.certificate.location",
+        ])?;
+        let key =
+            self.one_of(&["ssl.keystore.key", "ssl.keystore.location", "ssl.key.pem", "ssl.key.location"])?;
+        let key_password = || self.get("ssl.key.password").map(|setting| setting.secret());
+        match (chain, key) {
+            (None, None) => Ok(None),
+            (Some(chain), Some(key)) => {
+                let (chain, key) = (self.pem(chain), self.pem(key));
+                Ok(Some(Identity::Pem { chain, key, key_password: key_password() }))
+            }
+            (Some(chain), None) => {
+                Err(format!("`{chain}` is set, and the certificate's key is not: {}", key_of(chain)))
+            }
+            (None, Some(key)) => {
+                Err(format!("`{key}` is set, and the key's certificate is not: {}", chain_of(key)))
+            }
+        }
+    }
+
+    fn verification(&self) -> Result<Verification, String> {
+        match self.text("enable.ssl.certificate.verification").map(str::to_ascii_lowercase).as_deref() {
+            None | Some("true") => {}
+            Some("false") => return Ok(Verification::Off),
+            Some(_) => return Err("`enable.ssl.certificate.verification` takes true or false".to_owned()),
+        }
+        // Java switches it off by an empty value, librdkafka by `none`.
+        let algorithm =
+            self.settings.get("ssl.endpoint.identification.algorithm").map(|setting| setting.text());
+        match algorithm.map(str::to_ascii_lowercase).as_deref() {
+            None | Some("https") => Ok(Verification::Full),
+            Some("" | "none") => Ok(Verification::WithoutHostName),
+            Some(_) => {
+                Err("`ssl.endpoint.identification.algorithm` takes https, or nothing, which switches it off"
+                    .to_owned())
+            }
+        }
+    }
+
+    /// The property of these that is set: one at most.
+    fn one_of(&self, names: &[&'static str]) -> Result<Option<&'static str>, String> {
+        let mut given = names.iter().copied().filter(|name| self.get(name).is_some());
+        match (given.next(), given.next()) {
+            (Some(one), Some(another)) => {
+                Err(format!("`{one}` and `{another}` say the same thing twice: keep one of them"))
+            }
+            (one, _) => Ok(one),
+        }
+    }
+
+    fn pem(&self, property: &'static str) -> Pem {
+        let source = match self.get(property) {
+            Some(setting) if property.ends_with(".location") => Source::File(setting.text().into()),
+            Some(setting) => Source::Inline(setting.secret()),
+            None => Source::Inline(offtake_net::Secret::from("")),
+        };
+        Pem { property, source }
+    }
+}
+
+/// What goes with a certificate.
+fn key_of(chain: &str) -> &'static str {
+    if chain.starts_with("ssl.keystore") {
+        "set `ssl.keystore.key`"
+    } else {
+        "set `ssl.key.location` or `ssl.key.pem`"
+    }
+}
+
+/// What goes with a key.
+fn chain_of(key: &str) -> &'static str {
+    if key.starts_with("ssl.keystore") {
+        "set `ssl.keystore.certificate.chain`"
+    } else {
+        "set `ssl.certificate.location` or `ssl.certificate.pem`"
+    }
+}

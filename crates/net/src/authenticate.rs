@@ -1,0 +1,146 @@
+//! [`Authentication`]: one SASL authentication as requests and responses (KIP-43, KIP-152), for a new connection and for one that
+//! authenticates anew before its session ends (KIP-368).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use offtake_wire::{
+    AuthBytes, ErrorCode, Request, Response, SaslAuthenticateRequest, SaslAuthenticateResponse,
+    SaslHandshakeRequest, SaslHandshakeResponse,
+};
+use tokio::time::timeout;
+
+use crate::{
+    establish::took_too_long,
+    handshake::ConnectError,
+    sasl::{Derivation, Derived, Exchange, Sasl, SaslError, Step},
+};
+
+/// How long the credentials may take to come: a token endpoint may have to be asked.
+const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(30);
+/// No mechanism takes so many steps.
+const MAX_STEPS: u32 = 16;
+
+/// One authentication.
+#[derive(Debug)]
+pub(crate) struct Authentication {
+    mechanism: &'static str,
+    exchange: Exchange,
+    steps: u32,
+}
+
+/// What follows.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// The broker is to be asked this.
+    Ask(Request),
+    /// This is to be computed, where it blocks nobody.
+    Derive(Derivation),
+    /// The broker has accepted, for so long if it says so.
+    Accepted(Option<Duration>),
+}
+
+impl Authentication {
+    /// Asks for the credentials, which may have changed since the last time. Also the first request.
+    pub(crate) async fn begin(sasl: &Sasl, host: &str) -> Result<(Self, Request), ConnectError> {
+        let mechanism = sasl.mechanism();
+        let exchange = match timeout(CREDENTIALS_TIMEOUT, sasl.begin(host)).await {
+            Ok(exchange) => exchange?,
+            Err(_) => {
+                let what = format!("getting the credentials for SASL {mechanism}");
+                return Err(ConnectError::authentication(took_too_long(&what, CREDENTIALS_TIMEOUT), false));
+            }
+        };
+        let request = SaslHandshakeRequest { mechanism: mechanism.to_owned() };
+        Ok((Self { mechanism, exchange, steps: 0 }, request.into()))
+    }
+
+    /// The broker answered.
+    pub(crate) fn on_response(&mut self, response: Response) -> Result<Next, ConnectError> {
+        match response {
+            Response::SaslHandshake(response) => self.on_mechanisms(&response),
+            Response::SaslAuthenticate(response) => self.on_step(response),
+            other => Err(ConnectError::broker(format!("answered SASL with {}", other.api_key()))),
+        }
+    }
+
+    /// What was to be computed.
+    pub(crate) fn derived(&mut self, derived: Derived) -> Result<Next, ConnectError> {
+        let step = self.exchange.derived(derived)?;
+        self.follow(step, None)
+    }
+
+    fn on_mechanisms(&mut self, response: &SaslHandshakeResponse) -> Result<Next, ConnectError> {
+        let mechanism = self.mechanism;
+        match response.error_code {
+            ErrorCode::None => {
+                let step = self.exchange.step(None)?;
+                self.follow(step, None)
+            }
+            ErrorCode::UnsupportedSaslMechanism => Err(refused(format!(
+                "the listener does not take SASL {mechanism}; it takes {}: set sasl.mechanism to one of them",
+                listed(&response.mechanisms)
+            ))),
+            ErrorCode::IllegalSaslState => Err(refused(format!(
+                "the listener does not take SASL ({mechanism} was asked for): use security.protocol=PLAINTEXT or SSL, or \
+                 a port that takes SASL"
+            ))),
+            other => Err(ConnectError::broker(format!("answered SaslHandshake with {other}"))),
+        }
+    }
+
+    fn on_step(&mut self, response: SaslAuthenticateResponse) -> Result<Next, ConnectError> {
+        match response.error_code {
+            ErrorCode::None => {
+                let lifetime = u64::try_from(response.session_lifetime_ms).unwrap_or(0);
+                let lifetime = (lifetime > 0).then(|| Duration::from_millis(lifetime));
+                let step = self.exchange.step(Some(&response.auth_bytes.0))?;
+                self.follow(step, lifetime)
+            }
+            _ => Err(self.exchange.refused(response.error_message.as_deref()).into()),
+        }
+    }
+
+    fn follow(&mut self, step: Step, lifetime: Option<Duration>) -> Result<Next, ConnectError> {
+        self.steps += 1;
+        match step {
+            Step::Send(_) if self.steps > MAX_STEPS => Err(ConnectError::broker(format!(
+                "asks for more than {MAX_STEPS} steps of SASL {}",
+                self.mechanism
+            ))),
+            Step::Send(bytes) => Ok(Next::Ask(authenticate_request(bytes))),
+            Step::Derive(derivation) => Ok(Next::Derive(derivation)),
+            Step::Done => Ok(Next::Accepted(lifetime)),
+        }
+    }
+}
+
+fn authenticate_request(bytes: Bytes) -> Request {
+    SaslAuthenticateRequest { auth_bytes: AuthBytes(bytes) }.into()
+}
+
+impl From<SaslError> for ConnectError {
+    fn from(error: SaslError) -> Self {
+        Self::authentication(error.reason(), !error.is_retriable())
+    }
+}
+
+/// The broker refuses us, and will again.
+fn refused(reason: String) -> ConnectError {
+    ConnectError::authentication(reason, true)
+}
+
+/// At most so much of what a broker says is shown.
+const SHOWN: usize = 512;
+
+/// What a broker said, fit for a terminal.
+fn shown(said: &str) -> String {
+    said.chars()
+        .take(SHOWN)
+        .flat_map(|c| if c.is_control() { c.escape_debug().collect() } else { vec![c] })
+        .collect()
+}
+
+fn listed(mechanisms: &[String]) -> String {
+    if mechanisms.is_empty() { "none".to_owned() } else { shown(&mechanisms.join(", ")) }
+}

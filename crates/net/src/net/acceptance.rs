@@ -1,0 +1,93 @@
+//! [`Acceptance`]: whether a refusal by TLS or SASL is final.
+
+use std::time::Duration;
+
+use offtake_machine::CallError;
+use tokio::time::Instant;
+
+use crate::{call::CloseReason, clock};
+
+/// How long refusals are retried after the last connection that was accepted has ended: credentials and certificates are changed one
+/// side after the other.
+const GRACE: Duration = Duration::from_secs(60);
+
+/// Whether brokers have accepted this client's credentials.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Acceptance {
+    /// Not yet: a refusal is final.
+    #[default]
+    Never,
+    /// They have, and nothing was refused since while no connection was open.
+    Accepted,
+    /// They had. Without an open connection, a refusal is final from this time on.
+    RefusedUntil(Instant),
+}
+
+impl Acceptance {
+    /// A connection was made.
+    pub(super) fn accepted(&mut self) {
+        *self = Self::Accepted;
+    }
+
+    /// A connection ended, or could not be made. `is_connected`: whether another is open.
+    pub(super) fn judge(&mut self, now: Instant, is_connected: bool, why: CloseReason) -> CloseReason {
+        let CloseReason::Unreachable(CallError::Authentication { address, reason, is_final: true }) = why
+        else {
+            return why;
+        };
+        let is_final = match *self {
+            Self::Never => true,
+            Self::Accepted | Self::RefusedUntil(_) if is_connected => {
+                *self = Self::Accepted;
+                false
+            }
+            Self::Accepted => {
+                *self = Self::RefusedUntil(clock::after(now, GRACE));
+                false
+            }
+            Self::RefusedUntil(end) => end <= now,
+        };
+        CloseReason::Unreachable(CallError::Authentication { address, reason, is_final })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_final(acceptance: &mut Acceptance, now: Instant, is_connected: bool) -> bool {
+        let (address, reason) = ("b:9092".to_owned(), "refused".to_owned());
+        let why = CloseReason::Unreachable(CallError::Authentication { address, reason, is_final: true });
+        match acceptance.judge(now, is_connected, why) {
+            CloseReason::Unreachable(CallError::Authentication { is_final, .. }) => is_final,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_final_at_the_start() {
+        let mut acceptance = Acceptance::default();
+        assert!(is_final(&mut acceptance, clock::now(), false));
+        assert!(is_final(&mut acceptance, clock::now(), false));
+    }
+
+    #[test]
+    fn later_it_is_final_when_no_connection_has_been_accepted_for_a_minute() {
+        let (mut acceptance, start) = (Acceptance::default(), clock::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        acceptance.accepted();
+        assert!(!is_final(&mut acceptance, at(1000), true), "others live");
+        assert!(!is_final(&mut acceptance, at(2000), false), "the last one has just ended");
+        assert!(!is_final(&mut acceptance, at(2059), false));
+        assert!(is_final(&mut acceptance, at(2060), false));
+        acceptance.accepted();
+        assert!(!is_final(&mut acceptance, at(3000), false), "the minute begins anew");
+    }
+
+    #[test]
+    fn what_is_no_refusal_stays_as_it_is() {
+        let mut acceptance = Acceptance::default();
+        let why = acceptance.judge(clock::now(), false, CloseReason::Broken("cut".to_owned()));
+        assert!(matches!(why, CloseReason::Broken(reason) if reason == "cut"));
+    }
+}
