@@ -136,7 +136,7 @@ impl Classic {
             before.map(|before| (before.session, before.last_stable_at, before.pacer, before.rejoin_reason));
         let (mut session, last_stable_at, pacer, rejoin_reason) = before.unwrap_or_default();
         session.restart(now, config.session_timeout);
-        let membership = Box::new(Membership {
+        let mut membership = Box::new(Membership {
             generation: join.generation_id,
             lead: leads.then(|| Lead::new(assignor.clone(), join.members)),
             follow_up: if leads { FollowUp::None } else { FollowUp::of_follower(&assignor) },
@@ -149,6 +149,8 @@ impl Classic {
             last_stable_at,
             rejoin_reason,
         });
+        // The generation began after the JoinGroup was sent, and the next rebalance after that.
+        membership.stable_at(sent.at);
         let (plan, at) = match (leads, join.skip_assignment) {
             (false, _) => (SyncPlan::Send(Vec::new()), now),
             (true, true) => (SyncPlan::Keep, now),

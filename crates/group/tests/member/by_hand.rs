@@ -965,6 +965,22 @@ fn safe6_what_is_kept_while_a_join_waits_is_kept_no_longer_than_the_group_would_
     assert_eq!(hand.member.valid_until(), Some(undisturbed + Duration::from_secs(300)));
 }
 
+/// The JoinGroup may have been answered long ago: the next rebalance waits for this member since then. Found by the arena (5213095).
+#[test]
+fn d4_a_rebalance_that_follows_at_once_waits_for_who_joined_the_one_before() {
+    let mut hand = waits_to_join();
+    let joined_at = hand.now;
+    for _ in 0..97 {
+        hand.waits_and_polls(BEAT);
+        hand.sends();
+        hand.hears(beat(ErrorCode::RebalanceInProgress));
+    }
+    hand.hears(joined(2, "leader", "me", vec![]));
+    hand.syncs();
+    hand.hears(SyncGroupResponse { error_code: ErrorCode::RebalanceInProgress, ..assigned(&[]) });
+    assert_eq!(hand.member.valid_until(), Some(joined_at + Duration::from_secs(300)));
+}
+
 #[test]
 fn safe6_a_heartbeat_while_syncing_that_renews_no_session_renews_nothing() {
     let mut hand = waits_to_join();
