@@ -122,8 +122,9 @@ impl Consumer {
                 return self.lose_membership(now);
             }
             ErrorCode::UnreleasedInstanceId => match self.unreleased_since {
-                // A crashed process has it no longer than its session (FAILURES G6).
-                Some(since) if since + self.core.config.session_timeout <= now => {
+                // A crashed process has it no longer than its session, which a coordinator that restarts between two heartbeats
+                // begins again (FAILURES G6).
+                Some(since) if since + 2 * self.core.config.session_timeout <= now => {
                     let instance_id = self.core.instance_id();
                     Verdict::Fail(GroupError::UnreleasedInstanceId { group: group(), instance_id })
                 }

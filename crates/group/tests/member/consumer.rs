@@ -356,12 +356,14 @@ fn c4_a_coordinator_that_fails_over_in_time_costs_nothing() {
 }
 
 #[test]
-fn g6_an_instance_id_in_use_is_waited_for_as_long_as_a_session_and_no_longer() {
+fn g6_an_instance_id_in_use_is_waited_for_twice_as_long_as_a_session_and_no_longer() {
     let mut sim = modern(20);
     let a = sim.join_static("i");
     sim.settle();
     let twin = sim.join_static("i");
-    sim.run(sim.session() + 5_000);
+    sim.run(2 * sim.session() - 5_000);
+    assert!(sim.failure(twin).is_none());
+    sim.run(10_000);
     assert!(matches!(sim.failure(twin), Some(GroupError::UnreleasedInstanceId { .. })));
     assert_eq!(sim.has(a), 4);
 

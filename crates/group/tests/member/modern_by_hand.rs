@@ -411,13 +411,15 @@ fn joins_in_vain(hand: &mut Hand, code: ErrorCode, lasts: Duration) -> Option<Ev
     None
 }
 
+/// A coordinator that restarts between two heartbeats gives a crashed predecessor another session, and nobody says so. Found by the
+/// arena (5106413).
 #[test]
-fn g6_an_instance_id_in_use_is_waited_for_as_long_as_the_session_of_this_group() {
+fn g6_an_instance_id_in_use_is_waited_for_twice_as_long_as_the_session_of_this_group() {
     let mut hand = Hand::knowing(Some("i"));
     hand.session_ms = Some(300_000);
     hand.member.subscribe(hand.now, topics(&["a"]));
     let in_use = ErrorCode::UnreleasedInstanceId;
-    assert_eq!(joins_in_vain(&mut hand, in_use, Duration::from_secs(290)), None);
+    assert_eq!(joins_in_vain(&mut hand, in_use, Duration::from_secs(590)), None);
     let failed = joins_in_vain(&mut hand, in_use, Duration::from_secs(20));
     assert!(matches!(failed, Some(Event::Failed(GroupError::UnreleasedInstanceId { .. }))), "{failed:?}");
 }
@@ -458,12 +460,12 @@ fn g6_an_instance_id_in_use_is_waited_for_anew_when_the_coordinator_changes() {
     hand.session_ms = Some(300_000);
     hand.member.subscribe(hand.now, topics(&["a"]));
     let in_use = ErrorCode::UnreleasedInstanceId;
-    assert_eq!(joins_in_vain(&mut hand, in_use, Duration::from_secs(290)), None);
+    assert_eq!(joins_in_vain(&mut hand, in_use, Duration::from_secs(590)), None);
     while hand.says().is_none() {
         hand.waits();
     }
     hand.hears(refused(ErrorCode::NotCoordinator));
-    assert_eq!(joins_in_vain(&mut hand, in_use, Duration::from_secs(290)), None);
+    assert_eq!(joins_in_vain(&mut hand, in_use, Duration::from_secs(590)), None);
     let failed = joins_in_vain(&mut hand, in_use, Duration::from_secs(20));
     assert!(matches!(failed, Some(Event::Failed(GroupError::UnreleasedInstanceId { .. }))), "{failed:?}");
 }
