@@ -69,6 +69,8 @@ pub(super) struct Ownership {
     recreated: BTreeMap<Arc<str>, Duration>,
     /// When a coordinator last lost all that it knew of the group.
     forgotten: Option<Duration>,
+    /// When a coordinator last loaded the group. Who waited to join waited at the one before.
+    loaded: Option<Duration>,
     /// They were named before the topic was created again, and were told of it afterwards: what they have is the former one.
     former: BTreeSet<(Who, Place)>,
     listening: BTreeMap<Who, u32>,
@@ -146,6 +148,7 @@ impl Ownership {
             What::Recreated { topic } => {
                 self.recreated.insert(topic.clone(), at);
             }
+            What::GroupLoaded => self.loaded = Some(at),
             What::Forgotten => {
                 self.forgotten = Some(at);
                 for who in self.names.keys() {
@@ -333,7 +336,7 @@ impl Ownership {
     /// was before it had anything.
     fn is_passed_over(&self, plan: &Plan, at: Duration, who: Who) -> bool {
         let member = &plan.members[who.member];
-        let granted = self.granted.get(&who).copied().unwrap_or_default();
+        let granted = self.granted.get(&who).copied().max(self.loaded).unwrap_or_default();
         let timeout = Duration::from_millis(plan.max_poll_interval);
         let mut since = self.joins.iter().filter(|(joined, _)| *joined > granted);
         let begun =
@@ -580,6 +583,12 @@ mod tests {
         };
         lost(1).holds();
         lost(10 * timeout).is_found("SAFE6");
+        // Where it waited to join, another coordinator loaded the group, of which all have to ask again.
+        let joined = |who: Who| What::Request { broker: 1, api: 11, client: who.to_string() };
+        let moved = |forged: Forged| forged.tell(joins.clone()).tell(What::GroupLoaded).tell(joined(M1));
+        moved(begun()).wait(timeout).joins(M1, 2).holds();
+        moved(begun()).tell(joins.clone()).wait(timeout).joins(M1, 2).is_found("SAFE6");
+        moved(begun()).joins(M1, 2).is_found("SAFE6");
         // No rebalance has lasted so long.
         begun().wait(timeout).joins(M1, 2).is_found("SAFE6");
     }
