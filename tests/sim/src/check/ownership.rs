@@ -368,13 +368,10 @@ impl Ownership {
         // (What it is handed all the same is judged when it is handed out.)
         let outdated = self.gone.contains_key(&who);
         // KIP-848 gives partitions by topic id. What it last named before the topic was created again is of the former one,
-        // whoever has the new one meanwhile: an application that stalls hears of it late, and next that it is gone. Members of
-        // the classic protocols in such a group have what they were given, by name, before it was created again.
-        let of = match plan.members[who.member].consumer_protocol {
-            true => self.named.get(&(who, place.clone())).copied(),
-            false if spoken.is_classic() => None,
-            false => self.granted.get(&who).copied(),
-        };
+        // whoever has the new one meanwhile: an application that stalls hears of it late, and next that it is gone. So have
+        // members of the classic protocols in such a group, by its name.
+        let by_id = plan.members[who.member].consumer_protocol || !spoken.is_classic();
+        let of = self.named.get(&(who, place.clone())).copied().filter(|_| by_id);
         let recreated = self.recreated.get(&place.topic).copied();
         let former = recreated.filter(|recreated| of.is_some_and(|of| of <= *recreated));
         for (other, (theirs, since)) in holders.iter().filter(|_| !outdated && former.is_none()) {
@@ -657,6 +654,14 @@ mod tests {
         let both = |forged: Forged| forged.granted(M1, 3).assigned(M1, 3).handed(M0, 0..1, 1);
         both(late(begun.clone())).holds();
         both(late(begun.clone()).granted(M0, 3)).is_found("SAFE6");
+        // By then it has been told already that it has it no more.
+        let nothing = What::GroupAssigned { member: M0.to_string(), generation: 3, places: Vec::new() };
+        let given = || begun.clone().starts(M0).granted(M0, 2);
+        let taken = |forged: Forged| forged.wait(5).tell(nothing.clone());
+        taken(given().recreated()).assigned(M0, 2).granted(M1, 3).assigned(M1, 3).holds();
+        taken(given().recreated()).granted(M1, 3).assigned(M1, 3).assigned(M0, 2).holds();
+        taken(given()).assigned(M0, 2).granted(M1, 3).assigned(M1, 3).is_found("SAFE6");
+        taken(given()).granted(M1, 3).assigned(M1, 3).assigned(M0, 2).is_found("SAFE6");
         // A member of KIP-848 knows which topic its partition is of.
         let by_id = begun.planned(|plan| plan.members[0].consumer_protocol = true);
         both(late(by_id)).is_found("SAFE6");
