@@ -158,6 +158,11 @@ impl Reader {
         self.begun
     }
 
+    /// Whether it was given the partition, and told nothing of where it begins.
+    pub(super) fn is_to_begin(&self) -> bool {
+        !self.begun && self.moves.is_empty() && !self.policy_decides
+    }
+
     /// Where it was told to go, if it may not stand there yet.
     pub(super) fn is_to_go(&self) -> Option<i64> {
         self.moves.last().filter(|_| !self.has_gone()).map(|step| step.to)

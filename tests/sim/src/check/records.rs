@@ -138,15 +138,15 @@ impl Records {
             What::Request { api: OFFSET_FETCH, client, .. } => {
                 let asks = Who::parse(client);
                 for (_, reader) in self.readers.iter_mut().filter(|((who, _), _)| Some(*who) == asks) {
-                    if std::mem::take(&mut reader.gone) {
-                        // What it was still told of the last time is of that.
+                    // What it was still told of the last time is of that. And what was committed since it was given the
+                    // partition it is told now.
+                    if std::mem::take(&mut reader.gone) || reader.is_to_begin() {
                         reader.known = false;
                     }
                 }
             }
-            What::Crashed { who } | What::CloseEnds { who } => {
-                self.readers.retain(|(reader, _), _| reader != who);
-            }
+            // A consumer that was dropped reads on while it finishes in the background, with what it knows.
+            What::CloseEnds { who } => self.readers.retain(|(reader, _), _| reader != who),
             What::Reset { who, at: place, from, to, reason } => {
                 self.reset(scene, (*who, place, *from, *to, reason), complaints);
             }

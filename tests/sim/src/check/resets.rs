@@ -33,6 +33,12 @@ enum Tells {
     Truncation,
 }
 
+/// Whether an answer that says to go there was on its way when the log was cut, as that was cut off too: of this cut the reader is
+/// still to hear.
+fn cut_meanwhile(log: &Log, cut: &Cut, to: i64) -> bool {
+    !cut.recreated && cut.end < to && log.end() < to
+}
+
 /// The cut that a reader which stands there, and is told to go elsewhere, is told of, if there is one that it had not heard of.
 fn hears_of(
     reader: &mut Reader,
@@ -45,8 +51,7 @@ fn hears_of(
         *number >= reader.told || (cut.recreated && started <= cut.at && !reader.heard.contains(number))
     };
     let (number, cut) = log.cuts_below(position).find(is_news)?;
-    // An answer that was on its way when the log was cut names an offset that was cut off too: of that cut it is still to hear.
-    if !cut.recreated && to.is_some_and(|to| cut.end < to && log.end() < to) {
+    if to.is_some_and(|to| cut_meanwhile(log, cut, to)) {
         return Some(number);
     }
     // A topic's new id is another piece of news than epochs of it that do not fit.
@@ -71,6 +76,11 @@ impl Records {
         let reader = self.reader(who, place);
         let since = reader.asks_since();
         let policy_decides = std::mem::take(&mut reader.policy_decides);
+        if from.is_none()
+            && let Some(cut) = log.cuts.iter().rposition(|cut| cut_meanwhile(log, cut, to))
+        {
+            reader.told = reader.told.min(cut);
+        }
         let cut = from.and_then(|from| hears_of(reader, log, (from, Some(to)), started, Tells::Reset));
         let of = self.groups.entry(place.clone()).or_default();
         if cut.is_some_and(|cut| log.cuts[cut].recreated) {
@@ -289,6 +299,37 @@ mod tests {
         told(cut.clone().reset(M0, Some(10), 15), 15, 3).holds();
         // Or after.
         told(cut.wait(5).written(3..15, 1).reset(M0, Some(10), 15), 15, 3).is_found("SAFE13");
+    }
+
+    #[test]
+    fn safe13_who_begins_at_an_end_that_is_cut_off_while_it_is_told_hears_of_it_later() {
+        let latest =
+            || Forged::new().planned(|plan| plan.reset = Reset::Latest).written(0..10, 0).truncated(3);
+        let begins = |forged: Forged| forged.joins(M0, 1).reset(M0, None, 10);
+        told(begins(latest()), 10, 3).holds();
+        told(told(begins(latest()), 10, 3), 10, 3).is_found("SAFE13");
+        // That is the end of the log as it was cut.
+        told(begins(latest().wait(5).written(3..15, 1)), 10, 3).is_found("SAFE13");
+    }
+
+    #[test]
+    fn safe13_a_consumer_that_was_dropped_still_hears_of_a_cut() {
+        let read = Forged::new().written(0..10, 0).joins(M0, 1).reset(M0, None, 0).reads(M0, 0..10, 0);
+        let dropped = read.tell(What::Crashed { who: M0 });
+        told(dropped.clone().truncated(5), 10, 5).holds();
+        told(told(dropped.clone().truncated(5), 10, 5), 10, 5).is_found("SAFE13");
+        told(dropped, 10, 5).is_found("SAFE13");
+    }
+
+    #[test]
+    fn safe13_what_is_committed_of_a_former_topic_is_told_who_asks_after_that() {
+        let read = Forged::new().written(0..10, 0).joins(M1, 1).reset(M1, None, 0).reads(M1, 0..10, 0);
+        let given = read.recreated().wait(5).sends(M1, 10).starts(M0).granted(M0, 2).assigned(M0, 2);
+        let asks = |forged: Forged| forged.tell(What::Request { broker: 1, api: 9, client: M0.to_string() });
+        let noted = given.noted(M1, 10);
+        told(asks(noted.clone()), 10, 0).holds();
+        told(told(asks(noted.clone()), 10, 0), 10, 0).is_found("SAFE13");
+        told(noted, 10, 0).is_found("SAFE13");
     }
 
     #[test]
