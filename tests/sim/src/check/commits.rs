@@ -104,8 +104,9 @@ impl Records {
         let goes_back = of.rewound.is_some_and(|rewound| rewound.to <= offset);
         let given_up = committed.is_some_and(|before| of.was_given_up(offset, before));
         let excused = goes_back || given_up || taken || of.is_stale() || of_a_former_log;
-        // Markers and aborted records between the two make no difference.
-        let back = |before: &i64| log.records.range(offset..*before).any(|(_, record)| ledger.is_due(record));
+        // Markers and aborted records between the two make no difference, nor what was written there after a cut.
+        let stood = of.incarnation();
+        let back = |before: &i64| ledger.any_due(log, (offset, *before), stood);
         if let Some(before) = committed.filter(|before| offset < *before).filter(back)
             && !excused
         {
@@ -140,9 +141,12 @@ impl Records {
             stale: taken || of_a_former_log,
             of_a_former_topic,
         });
+        // An application that commits by hand where it stands says nothing of the markers which the consumer had passed: nor of
+        // their epoch.
+        let steps_back = of.blind && committed.is_some_and(|before| offset < before);
         let was_on_its_way = sent.is_some_and(|sent| of.sought_at.is_some_and(|sought| sent.last <= sought));
         if !of_a_former_log && !was_on_its_way {
-            of.leader_epoch = leader_epoch.max(of.leader_epoch);
+            of.leader_epoch = if steps_back { leader_epoch } else { leader_epoch.max(of.leader_epoch) };
         }
     }
 
@@ -326,6 +330,32 @@ mod tests {
         };
         noted(noted(Forged::begun(), 10, 3), 10, 2).is_found("SAFE8");
         noted(noted(Forged::begun(), 10, 3), 10, 4).holds();
+    }
+
+    #[test]
+    fn safe8_by_hand_an_application_commits_before_the_markers_that_its_consumer_passed() {
+        let noted = |forged: Forged, offset: i64, leader_epoch: i32| {
+            let (member, at) = (M0.to_string(), orders());
+            let committed = What::Committed { member, generation: 1, at, offset, leader_epoch };
+            forged.sends_of_epoch(M0, offset, leader_epoch).tell(committed)
+        };
+        let begun = || Forged::begun().planned(|plan| plan.members[0].commits = Commits::Listener);
+        // At 10 and 11 there are markers, the second of the next epoch. Who goes on from before them reads of the first.
+        let passed = || noted(begun(), 12, 1);
+        noted(noted(passed(), 10, -1), 11, 0).holds();
+        noted(noted(passed(), 12, -1), 13, 0).is_found("SAFE8");
+        noted(passed(), 10, 0).is_found("SAFE8");
+    }
+
+    #[test]
+    fn safe8_what_is_written_where_a_marker_was_cut_off_was_not_committed_before() {
+        let begun = |until: i64| {
+            let begun = Forged::begun().planned(|plan| plan.members[0].commits = Commits::Listener);
+            begun.written(10..until, 0).reads(M0, 10..until, 0).commits(M0, 11)
+        };
+        let cut = |until: i64| begun(until).truncated(10).wait(5).written(10..11, 1).commits(M0, 10);
+        cut(10).holds();
+        cut(11).is_found("SAFE8");
     }
 
     #[test]

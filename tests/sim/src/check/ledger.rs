@@ -180,6 +180,11 @@ impl Ledger {
             .min()
     }
 
+    /// Whether any record in `from..to` has to be processed, in the log as it was after so many cuts.
+    pub(super) fn any_due(&self, log: &Log, (from, to): (i64, i64), cuts: usize) -> bool {
+        log.incarnation(from, to, cuts).any(|(_, record)| self.is_due(record))
+    }
+
     pub(super) fn feed(&mut self, event: &Event) {
         match &event.what {
             What::Appended { at, offset, id, transaction } => {

@@ -86,6 +86,11 @@ impl Offsets {
         self.history.last().and_then(|noted| noted.offset)
     }
 
+    /// Of which incarnation of the log that is.
+    pub(super) fn incarnation(&self) -> usize {
+        self.history.last().map_or(usize::MAX, |noted| noted.incarnation)
+    }
+
     pub(super) fn is_stale(&self) -> bool {
         self.history.last().is_some_and(|noted| noted.stale)
     }
