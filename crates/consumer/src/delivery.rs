@@ -34,6 +34,7 @@ use crate::{
     gauges::PartitionGauges,
     handle::Handle,
     inbox::Data,
+    offsets::StartAt,
     passed::Passed,
     records::RecordPosition,
     unreadable::error_kind,
@@ -175,6 +176,18 @@ impl Delivery {
 
     pub(crate) fn lag(&self, partition: &TopicPartition) -> Option<u64> {
         self.flows.get(partition)?.gauges.lag()
+    }
+
+    /// A place that the application seeks to. An offset without an epoch at which the partition stands gets the epoch of the
+    /// record before it, so that the leader is asked whether its log was truncated since (KIP-320).
+    pub(crate) fn with_epoch(&self, partition: &TopicPartition, at: StartAt) -> StartAt {
+        let stands = self.flows.get(partition).and_then(|flow| flow.position);
+        match (&at, stands) {
+            (StartAt::Offset(to), Some(stands)) if *to == Position::at(stands.offset) => {
+                StartAt::Offset(stands)
+            }
+            _ => at,
+        }
     }
 
     /// Whether the application has sought to before this since it was handed out, or it is of a log that is gone.

@@ -285,6 +285,10 @@ impl Handle {
     /// Reads on from elsewhere, an offset or any other [`StartAt`]; the next record handed out is the one there. May be called as
     /// soon as the partition is assigned, also from a listener. A paused partition stays paused.
     ///
+    /// An offset for which the application names no leader epoch is read from whatever log the leader has now, as in Java. But
+    /// where everything before is finished the epoch is known: there a truncation of the log is found, and an
+    /// [event](crate::Event::Truncated) tells it (KIP-320).
+    ///
     /// A partition that is being revoked is still assigned until that is over (the listener has ended), as in Java: nothing
     /// more of it is handed out, but a commit of what is finished commits where it was sought to.
     ///

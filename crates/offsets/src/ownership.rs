@@ -62,7 +62,8 @@ impl Offsets {
     }
 
     /// Continues at another place, under a new token. The caller has stopped the partition in `fetch`. Lookups from before no
-    /// longer count.
+    /// longer count. An offset without an epoch up to which everything is finished gets the epoch of that, so that the leader is
+    /// asked whether its log was truncated since (KIP-320).
     pub fn seek(
         &mut self,
         now: Instant,
@@ -92,6 +93,12 @@ impl Offsets {
         state.token = state.token.after_seek();
         state.no_progress_count = 0;
         let token = state.token;
+        let at = match (&at, state.finished) {
+            (StartAt::Offset(to), Some(finished)) if *to == Position::at(finished.offset) => {
+                StartAt::Offset(finished)
+            }
+            _ => at,
+        };
         if let (false, Place::Offset(position)) = at.parts()
             && state.finished.is_some_and(|finished| finished.offset > position.offset)
         {

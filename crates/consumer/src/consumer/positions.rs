@@ -115,6 +115,10 @@ impl Consumer {
     /// [`Handle`](crate::Handle)). A paused partition stays paused. [`position`](Self::position) says at once where a seek
     /// to an offset has led.
     ///
+    /// An offset for which the application names no leader epoch is read from whatever log the leader has now, as in Java. But
+    /// where the partition stands, or everything before is finished, the epoch is known: there a truncation of the log is
+    /// found, and an [event](crate::Event::Truncated) tells it (KIP-320).
+    ///
     /// A partition that is being revoked is still assigned until that is over (the listener has ended, or the next call of
     /// [`next`](Self::next) is made), as in Java: nothing more of it is handed out, but a commit of what is finished commits
     /// where it was sought to.
@@ -122,7 +126,8 @@ impl Consumer {
     /// # Errors
     /// `NotOwned` if the partition is not assigned to this consumer, `Misuse` for a negative offset.
     pub async fn seek(&mut self, partition: impl Into<TopicPartition>, at: impl Into<StartAt>) -> Result<()> {
-        let (partition, at) = (partition.into(), at.into());
+        let partition = partition.into();
+        let at = self.delivery.with_epoch(&partition, at.into());
         let known = known_offset(&at);
         let token =
             self.handle.ask(|reply| Command::Seek { partition: partition.clone(), at, reply }).await?;

@@ -332,6 +332,31 @@ fn l8_a_seek_by_a_handle_shows_at_once_and_what_was_fetched_before_it_does_not_c
     assert_eq!((sim.handle.position(orders()), sim.freed()), (Some(50), 1000));
 }
 
+/// Found by the arena (5251980): the application tries again where a partition stopped, and the log is truncated meanwhile.
+#[test]
+fn l3_a_seek_to_where_it_stands_keeps_the_epoch_of_what_was_read_before() {
+    let mut sim = Sim::handing_out(500);
+    sim.take_in(chunk(0, 3, &[batch(0, 3)]));
+    let epoch_of = |sim: &Sim, to: Position| match sim.delivery.with_epoch(&orders(), StartAt::Offset(to)) {
+        StartAt::Offset(at) if at.offset == to.offset => at.epoch,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(epoch_of(&sim, Position::at(0)), None, "nothing was read before it");
+    sim.poll().unwrap().unwrap();
+    assert_eq!(epoch_of(&sim, Position::at(3)), Some(3));
+    assert_eq!(epoch_of(&sim, Position::at(2)), None);
+    assert_eq!(
+        epoch_of(&sim, Position { offset: 3, epoch: Some(2) }),
+        Some(2),
+        "the application knows better"
+    );
+    // It may be tried more than once.
+    sim.delivery.sought(&orders(), TOKEN.after_seek(), Some(Position { offset: 3, epoch: Some(3) }));
+    assert_eq!(epoch_of(&sim, Position::at(3)), Some(3));
+    sim.delivery.remove(&[orders()]);
+    assert_eq!(epoch_of(&sim, Position::at(3)), None);
+}
+
 /// L8: what a poll has noted of the place before a seek, or of an earlier owner, is nobody's any more.
 #[test]
 fn l8_what_was_passed_over_moved_back_or_told_before_a_seek_is_dropped() {

@@ -51,6 +51,27 @@ fn b3_what_is_committed_in_a_topic_that_is_gone_is_not_compared_with_the_one_of_
     assert_eq!(sim.events()[0], reset);
 }
 
+/// An application goes back to where it had finished, and the log was truncated meanwhile. Found by the arena (5265928).
+#[test]
+fn l3_a_seek_to_where_everything_is_finished_is_compared_with_the_leader_too() {
+    let (mut sim, token) = Sim::flowing(|_| {});
+    sim.offsets.mark_finished(&orders(0), token, at(90, 4)).unwrap();
+    sim.offsets.seek(sim.now, &orders(0), StartAt::Offset(Position::at(90))).unwrap();
+    let ask = sim.transmit();
+    assert_eq!(epoch_specs(&ask), [(orders(0), 5, 4)]);
+    assert_eq!(sim.offsets.finished_position(&orders(0)), Some(at(90, 4)));
+    sim.answer(&ask, 4, ends(orders(0), 4, 80, ErrorCode::None));
+    assert!(matches!(sim.events()[..], [Event::Truncated { from: 90, .. }, ..]));
+    // The epoch of another offset, or one that the application names itself, is not ours to say.
+    for to in [Position::at(91), at(80, 3)] {
+        let token = sim.offsets.seek(sim.now, &orders(0), StartAt::Offset(to)).unwrap();
+        match to.epoch {
+            None => assert_eq!(sim.events(), [Event::Start { partition: orders(0), token, position: to }]),
+            Some(_) => assert_eq!(epoch_specs(&sim.transmit()), [(orders(0), 5, 3)]),
+        }
+    }
+}
+
 /// The application has met a damaged batch in what it holds.
 #[test]
 fn j1_a_partition_that_is_stopped_while_it_is_validated_begins_nowhere_before_a_seek() {
