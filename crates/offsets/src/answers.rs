@@ -95,7 +95,10 @@ impl Offsets {
             self.highest_committed.insert(partition.clone(), position.offset);
         }
         self.look_up_next(partition, Lookup::Validation { position });
-        self.start_without_epoch(partition, position);
+        // An offset that was asked for by name waits for the topic's id, as it may be another topic's (FAILURES B3).
+        if !self.was_asked_by_name(partition) {
+            self.start_without_epoch(partition, position);
+        }
     }
 
     pub(crate) fn on_list_offsets(&mut self, now: Instant, id: CallId, answer: Result<Answer, CallError>) {

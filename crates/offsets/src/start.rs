@@ -152,6 +152,11 @@ impl Offsets {
         }
     }
 
+    /// Whether its committed offset was asked for while the topic's id was not known.
+    pub(crate) fn was_asked_by_name(&self, partition: &TopicPartition) -> bool {
+        self.partitions.get(partition).is_some_and(|state| state.asked_by_name.is_some())
+    }
+
     /// Starts at once if the position has no epoch: then there is nothing to validate.
     pub(crate) fn start_without_epoch(&mut self, partition: &TopicPartition, position: Position) {
         if position.epoch.is_none() {
@@ -267,9 +272,12 @@ impl Offsets {
         let mut lost = Vec::new();
         for (partition, lookup) in self.ready(now) {
             let place = cluster.leader(&partition).zip(cluster.partition(&partition));
+            let is_listed = cluster.partition(&partition).is_some();
             match (lookup, place) {
                 (Lookup::Committed { .. }, _) => {}
-                (Lookup::Validation { position }, _) if position.epoch.is_none() => {
+                (Lookup::Validation { position }, _)
+                    if position.epoch.is_none() && (is_listed || !self.was_asked_by_name(&partition)) =>
+                {
                     self.start(&partition, position)
                 }
                 (_, None) => lost.push(partition),
