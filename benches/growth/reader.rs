@@ -31,7 +31,7 @@ async fn read(bootstrap: &str, topic: &str, partitions: i32, window: Duration) -
     let began = Instant::now();
     let dial = Counting::default();
     let counts = Arc::clone(&dial.counts);
-    let mut consumer = Consumer::builder(bootstrap).dial(Arc::new(dial)).build().await?;
+    let mut consumer = Consumer::builder(bootstrap).dial(dial).build().await?;
     stand_at_end(&mut consumer, topic, partitions).await?;
     println!("{}", json!({ "ready_ms": began.elapsed().as_millis() as u64 }));
     idle(&mut consumer, SETTLING).await?;

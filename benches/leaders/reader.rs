@@ -45,7 +45,7 @@ async fn read(bootstrap: &str, partitions: usize, window: Duration) -> Result<()
                 counted.fetch_add(1, Ordering::Relaxed);
             }
         });
-    let mut consumer = builder.dial(Arc::new(dial)).build().await?;
+    let mut consumer = builder.dial(dial).build().await?;
     consumer.subscribe([TOPIC]).await?;
     loop {
         consumer.poll(Duration::from_millis(100)).await?;

@@ -501,7 +501,7 @@ async fn tell_of(consumer: &mut Consumer, of: &TopicPartition, until: i64, story
     let mut come = false;
     while !come {
         let records = consumer.poll(A_MOMENT).await.unwrap();
-        for event in records.jumps() {
+        for event in records.resets() {
             if let Event::Reset { from, to, reason, skipped, .. } = event {
                 story.push(format!("reset from {from:?} to {to}: {reason:?}, {skipped:?} skipped"));
             }
@@ -515,7 +515,7 @@ async fn tell_of(consumer: &mut Consumer, of: &TopicPartition, until: i64, story
 }
 
 #[test]
-fn l1_a_position_that_jumps_is_told_between_the_records_before_and_after() {
+fn l1_a_position_that_is_reset_is_told_between_the_records_before_and_after() {
     program(async {
         let of = shared(V4_3_0);
         let topic = filled(of, 1, 20, "none");

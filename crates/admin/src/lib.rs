@@ -71,6 +71,7 @@ impl Admin {
     pub fn new(config: impl Into<ClientConfig>) -> Result<Self> {
         let config = config.into();
         config.validate()?;
+        config.log_ignored();
         Ok(Self { calls: Calls::new(&config)?, default_timeout: config.default_api_timeout, deadline: None })
     }
 

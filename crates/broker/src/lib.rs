@@ -66,7 +66,7 @@
 //!     let mut consumer = offtake::Consumer::builder(cluster.bootstrap())
 //!         .group("billing")
 //!         .auto_offset_reset(offtake::AutoOffsetReset::Earliest)
-//!         .dial(Arc::new(offtake::dial::InMemory::new(move |port| inside.connect(port))))
+//!         .dial(offtake::dial::InMemory::new(move |port| inside.connect(port)))
 //!         .spawn_on(tokio::runtime::Handle::current()) // by default the engine has a thread, and the real clock
 //!         .build()
 //!         .await

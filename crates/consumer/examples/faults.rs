@@ -22,7 +22,7 @@ pub async fn run() -> Result<(), Box<dyn Error>> {
     let mut consumer = Consumer::builder(cluster.bootstrap().as_str())
         .group("service")
         .property("auto.offset.reset", "earliest")
-        .dial(Arc::new(InMemory::new(move |port| inside.connect(port))))
+        .dial(InMemory::new(move |port| inside.connect(port)))
         .spawn_on(tokio::runtime::Handle::current()) // so that it lives by the same clock
         .build()
         .await?;

@@ -46,11 +46,11 @@ pub async fn run(
                 }
             }
             Ok(Next::Revoking(revoking)) => {
-                for partition in revoking.partitions() {
+                for partition in &revoking.partitions {
                     flush(partition, collected.remove(partition).unwrap_or_default()).await?;
                 }
             } // dropping `revoking` hands them over
-            Ok(Next::Lost(lost)) => lost.partitions().iter().for_each(|gone| drop(collected.remove(gone))),
+            Ok(Next::Lost(lost)) => lost.partitions.iter().for_each(|gone| drop(collected.remove(gone))),
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::Closed => return Ok(()),
             Err(error) => return Err(error),

@@ -52,7 +52,7 @@ impl Decompressor {
 #[derive(Clone, Debug, Default)]
 pub struct Batches {
     pub(crate) parts: Vec<RecordBatch>,
-    pub(crate) jumps: Vec<Event>,
+    pub(crate) resets: Vec<Event>,
 }
 
 impl Batches {
@@ -66,9 +66,9 @@ impl Batches {
         self.parts.is_empty()
     }
 
-    /// Positions that have jumped ahead of these batches; see [`Records::jumps`](crate::Records::jumps).
-    pub fn jumps(&self) -> &[Event] {
-        &self.jumps
+    /// Resets and truncations of positions ahead of these batches; see [`Records::resets`](crate::Records::resets).
+    pub fn resets(&self) -> &[Event] {
+        &self.resets
     }
 
     /// The batches.

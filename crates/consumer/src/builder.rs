@@ -232,8 +232,8 @@ impl Builder {
     }
 
     /// Reaches brokers this way instead of by plain TCP: through a proxy, or into a cluster that runs in this process.
-    pub fn dial(mut self, dial: Arc<dyn Dial>) -> Self {
-        self.dial = Some(dial);
+    pub fn dial(mut self, dial: impl Dial) -> Self {
+        self.dial = Some(Arc::new(dial));
         self
     }
 

@@ -12,8 +12,8 @@ use crate::{
     event::{Event, Sink},
 };
 
-/// A commit under way, made by [`Consumer::commit_async`](crate::Consumer::commit_async). It goes on whether or not this
-/// is awaited, and ends by itself within `default.api.timeout.ms`.
+/// A commit under way, made by [`Consumer::commit_async`](crate::Consumer::commit_async) or
+/// [`Consumer::commit_offsets_async`](crate::Consumer::commit_offsets_async). It goes on whether or not this is awaited, and ends by itself within `default.api.timeout.ms`.
 ///
 /// Dropped without having been awaited to its end, it tells a failure as [`Event::Error`].
 #[derive(Debug)]

@@ -209,9 +209,9 @@ impl Delivery {
                 }
                 _ => self.moved.freed.push(chunk),
             },
-            Data::Started { partition, token, position, jumps } => {
+            Data::Started { partition, token, position, resets } => {
                 if let Some(flow) = Self::current(&mut self.flows, &partition, token) {
-                    flow.started(position, jumps, &mut self.moved);
+                    flow.started(position, resets, &mut self.moved);
                     flow.show();
                     self.queue_up(partition);
                 }
@@ -297,25 +297,25 @@ impl Delivery {
 
     // ---- records -------------------------------------------------------------------------------------------------
 
-    /// Nothing, but jumps of partitions of which nothing is buffered.
+    /// Nothing, but resets of partitions of which nothing is buffered.
     pub(crate) fn nothing<H: PollOutput>(&mut self) -> H {
         let mut nothing = H::default();
-        nothing.set_jumps(self.jumps());
+        nothing.set_resets(self.resets());
         nothing
     }
 
-    pub(crate) fn next_jump(&mut self) -> Option<Event> {
-        while let Some((token, jump)) = self.moved.jumps.pop_front() {
-            let flow = jump.partition().and_then(|partition| self.flows.get(partition));
+    pub(crate) fn next_reset(&mut self) -> Option<Event> {
+        while let Some((token, reset)) = self.moved.resets.pop_front() {
+            let flow = reset.partition().and_then(|partition| self.flows.get(partition));
             if flow.is_some_and(|flow| flow.token == token) {
-                return Some(jump);
+                return Some(reset);
             }
         }
         None
     }
 
-    fn jumps(&mut self) -> Vec<Event> {
-        std::iter::from_fn(|| self.next_jump()).collect()
+    fn resets(&mut self) -> Vec<Event> {
+        std::iter::from_fn(|| self.next_reset()).collect()
     }
 
     /// The application polls again.
@@ -355,15 +355,15 @@ impl Delivery {
     }
 
     /// Up to `max.poll.records` of what is buffered, and of batches as many as begin below that; `None` if there is
-    /// nothing. Where jumps are told apart from records, none are handed out with one: it waits to be
-    /// [taken](Self::next_jump).
+    /// nothing. Where resets are told apart from records, none are handed out with one: it waits to be
+    /// [taken](Self::next_reset).
     ///
-    /// A jump comes ahead of the records behind it, an error behind the records before it: what of a partition comes behind
+    /// A reset comes ahead of the records behind it, an error behind the records before it: what of a partition comes behind
     /// either waits for the next output, with the first turn. No other partition waits with it.
     pub(crate) fn hand_out<H: PollOutput>(
         &mut self,
         handle: &Handle,
-        jumps_apart: bool,
+        resets_apart: bool,
     ) -> Option<Result<H>> {
         self.unpark_resumed();
         self.output_number = self.output_number.wrapping_add(1);
@@ -409,14 +409,14 @@ impl Delivery {
                     self.requeue(partition, first);
                 }
                 Some(Ok(Next::Part(_) | Next::Nothing)) => {}
-                Some(Ok(Next::Jump)) if is_in_output || jumps_apart && !output.is_empty() => {
+                Some(Ok(Next::Reset)) if is_in_output || resets_apart && !output.is_empty() => {
                     waiting.push(partition)
                 }
-                Some(Ok(Next::Jump)) => {
-                    flow.jump(&partition, &mut self.moved);
+                Some(Ok(Next::Reset)) => {
+                    flow.reset(&partition, &mut self.moved);
                     flow.show();
-                    self.requeue(partition, !jumps_apart);
-                    if jumps_apart {
+                    self.requeue(partition, !resets_apart);
+                    if resets_apart {
                         break;
                     }
                 }
@@ -447,10 +447,10 @@ impl Delivery {
             return Some(Err(error));
         }
         if output.is_empty() {
-            // A jump that is told apart is behind nothing.
-            return (jumps_apart && !self.moved.jumps.is_empty()).then_some(Ok(output));
+            // A reset that is told apart is behind nothing.
+            return (resets_apart && !self.moved.resets.is_empty()).then_some(Ok(output));
         }
-        output.set_jumps(self.jumps());
+        output.set_resets(self.resets());
         Some(Ok(output))
     }
 

@@ -9,7 +9,7 @@
 /// ```
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use std::{sync::Arc, time::Duration};
+/// use std::time::Duration;
 /// use offtake::{Consumer, dial::InMemory};
 /// use offtake_broker::Cluster;
 ///
@@ -17,7 +17,7 @@
 /// cluster.produce("orders", 0, None, Some(b"one"))?;
 /// let inside = cluster.clone();
 /// let mut consumer = Consumer::builder(cluster.bootstrap())
-///     .dial(Arc::new(InMemory::new(move |port| inside.connect(port))))
+///     .dial(InMemory::new(move |port| inside.connect(port)))
 ///     .spawn_on(tokio::runtime::Handle::current())
 ///     .build()
 ///     .await?;

@@ -25,7 +25,7 @@ pub enum Event {
         offsets: Vec<(TopicPartition, i64)>,
     },
     /// A position had no record to go on from, and `auto.offset.reset` (or [`begin_at`](crate::Builder::begin_at)) chose
-    /// another; or the application asked for the policy. Told at once; [`Records::jumps`](crate::Records::jumps) has it in
+    /// another; or the application asked for the policy. Told at once; [`Records::resets`](crate::Records::resets) has it in
     /// order with the records.
     Reset {
         /// Where.
@@ -36,12 +36,12 @@ pub enum Event {
         to: i64,
         /// Why.
         reason: ResetReason,
-        /// How many offsets were jumped over, and will not be read; `None` where the two positions cannot be compared:
+        /// How many offsets were skipped, and will not be read; `None` where the two positions cannot be compared:
         /// there was none before, or it belonged to another log.
         skipped: Option<u64>,
     },
     /// The log is shorter than what was read of it: records were lost by the cluster (KIP-320). Told at once;
-    /// [`Records::jumps`](crate::Records::jumps) has it in order with the records.
+    /// [`Records::resets`](crate::Records::resets) has it in order with the records.
     Truncated {
         /// Where.
         partition: TopicPartition,
@@ -195,7 +195,7 @@ pub struct OwnershipChange {
     pub partitions: Vec<TopicPartition>,
     /// What is held after it.
     pub owned: Vec<TopicPartition>,
-    /// The group's generation; `None` for a hand assignment.
+    /// The group's generation, or with `group.protocol=consumer` the member's epoch; `None` for a hand assignment.
     pub generation: Option<i32>,
 }
 

@@ -150,6 +150,16 @@ impl Handle {
         offsets: impl OneOrMany<OffsetToCommit, S>,
         timeout: Duration,
     ) -> Result<()> {
+        let offsets = self.check_offsets(offsets)?;
+        let deadline = clock::after(timeout);
+        self.ask(|reply| Command::CommitThese { offsets, deadline, reply: Some(reply) }).await
+    }
+
+    /// What to commit, if nothing of it lies beyond what the application was given.
+    pub(crate) fn check_offsets<S>(
+        &self,
+        offsets: impl OneOrMany<OffsetToCommit, S>,
+    ) -> Result<Vec<(TopicPartition, Option<Token>, OffsetAndMetadata)>> {
         let offsets = offsets.into_items();
         for OffsetToCommit { partition, offset } in &offsets {
             let known = self.view.gauges(partition).and_then(|gauges| gauges.known_position());
@@ -161,9 +171,7 @@ impl Handle {
             return Err(Error::misuse(message).with_partition(partition.clone()));
         }
         let offsets = offsets.into_iter();
-        let offsets = offsets.map(|OffsetToCommit { partition, offset }| (partition, None, offset)).collect();
-        let deadline = clock::after(timeout);
-        self.ask(|reply| Command::CommitThese { offsets, deadline, reply: Some(reply) }).await
+        Ok(offsets.map(|OffsetToCommit { partition, offset }| (partition, None, offset)).collect())
     }
 
     /// Commits what is finished by now of a consumer whose records are finished one by one; from a listener too, when

@@ -86,7 +86,7 @@ pub(crate) enum Data {
         token: Token,
         position: Position,
         /// How it came to be here, if not by reading on: [`Event::Truncated`], [`Event::Reset`].
-        jumps: Vec<Event>,
+        resets: Vec<Event>,
     },
     Records(Chunk),
     /// The partition stops here, behind all that came before.
@@ -384,19 +384,19 @@ fn coalesce_data(queue: &mut VecDeque<Data>) {
             Data::GiveBack { ref partition, ref token } if is_stale(partition, token) => continue,
             Data::GivenBack { ref partition, ref token, .. } if is_stale(partition, token) => continue,
             Data::Started { ref partition, ref token, .. } if is_stale(partition, token) => continue,
-            Data::Started { partition, token, position, mut jumps } => {
+            Data::Started { partition, token, position, mut resets } => {
                 let before = starts.get(&partition).and_then(|at| kept.get_mut(*at));
-                if let Some(Data::Started { token: old, position: at, jumps: told, .. }) = before
+                if let Some(Data::Started { token: old, position: at, resets: told, .. }) = before
                     && *old == token
                 {
                     *at = position;
-                    told.append(&mut jumps);
-                    // Of jumps without end only the last are told.
-                    let excess = told.len().saturating_sub(MAX_JUMPS);
+                    told.append(&mut resets);
+                    // Of resets without end only the last are told.
+                    let excess = told.len().saturating_sub(MAX_RESETS);
                     told.drain(..excess);
                 } else {
                     starts.insert(partition.clone(), kept.len());
-                    kept.push_back(Data::Started { partition, token, position, jumps });
+                    kept.push_back(Data::Started { partition, token, position, resets });
                 }
             }
             Data::Records(chunk) => {
@@ -415,8 +415,8 @@ fn coalesce_data(queue: &mut VecDeque<Data>) {
     *queue = kept;
 }
 
-/// Jumps of one partition that are told if it starts again and again without a record.
-const MAX_JUMPS: usize = 16;
+/// Resets of one partition that are told if it starts again and again without a record.
+const MAX_RESETS: usize = 16;
 
 #[cfg(test)]
 mod tests;

@@ -65,9 +65,9 @@
 //!         }
 //!         Next::Assigned(change) => println!("also reading {:?}", change.partitions),
 //!         Next::Revoking(revoking) => {
-//!             flush(revoking.partitions()).await; // still ours, until `revoking` is dropped
+//!             flush(&revoking.partitions).await; // still ours, until `revoking` is dropped
 //!         }
-//!         Next::Lost(lost) => println!("no longer reading {:?}", lost.partitions()),
+//!         Next::Lost(lost) => println!("no longer reading {:?}", lost.partitions),
 //!         Next::Event(Event::Reset { partition, to, .. }) => println!("{partition} goes on at {to}"),
 //!         _ => {}
 //!     }

@@ -19,7 +19,7 @@ pub struct Rebalance {
     pub partitions: Vec<TopicPartition>,
     /// Those held after the change.
     pub owned: Vec<TopicPartition>,
-    /// The group's generation.
+    /// The group's generation; with `group.protocol=consumer` the member's epoch.
     pub generation: i32,
     /// To commit, seek or pause from within the listener, and to read positions and lag. It holds no lock.
     pub consumer: Handle,

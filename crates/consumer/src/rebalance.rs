@@ -317,45 +317,41 @@ impl fmt::Debug for PendingChange {
 /// it holds up nobody.
 ///
 /// Of a [`Revoking`](crate::Next::Revoking), what is finished can be committed until then, with the consumer or with
-/// [`consumer`](Self::consumer).
+/// [`consumer`](field@Self::consumer).
 /// Commits that are not awaited, and with [`finish_each`](crate::Builder::finish_each) the automatic commit of what was
 /// finished meanwhile, go out with that; if they do not get through in time, those records are read again.
 #[derive(Debug)]
 #[must_use = "dropping it gives the partitions up"]
+#[non_exhaustive]
 pub struct Handover {
-    change: Change,
+    /// Those that change hands; never empty.
+    pub partitions: Vec<TopicPartition>,
+    /// Those held after the change.
+    pub owned: Vec<TopicPartition>,
+    /// The group's generation; with `group.protocol=consumer` the member's epoch.
+    pub generation: i32,
+    /// To commit, and to read positions and lag, from wherever this goes.
+    pub consumer: Handle,
+    deadline: Instant,
     pending: PendingChange,
-    handle: Handle,
 }
 
 impl Handover {
     pub(crate) fn new(pending: PendingChange, handle: Handle) -> Self {
-        Self { change: pending.change(), pending, handle }
-    }
-
-    /// Those that change hands; never empty.
-    pub fn partitions(&self) -> &[TopicPartition] {
-        &self.change.of.partitions
-    }
-
-    /// Those held after the change.
-    pub fn owned(&self) -> &[TopicPartition] {
-        &self.change.of.owned
-    }
-
-    /// The group's generation.
-    pub fn generation(&self) -> Option<i32> {
-        self.change.of.generation
+        let Change { of, deadline, .. } = pending.change();
+        Self {
+            partitions: of.partitions,
+            owned: of.owned,
+            generation: of.generation.unwrap_or_default(),
+            consumer: handle,
+            deadline,
+            pending,
+        }
     }
 
     /// Until when they have to be given up: [`Rebalance::deadline`](crate::Rebalance::deadline).
     pub fn deadline(&self) -> Instant {
-        self.change.deadline
-    }
-
-    /// To commit, and to read positions and lag, from wherever this goes.
-    pub fn consumer(&self) -> &Handle {
-        &self.handle
+        self.deadline
     }
 
     /// Gives them up.

@@ -21,7 +21,7 @@ use crate::{
 pub struct Records {
     pub(crate) parts: Vec<PartitionRecords>,
     pub(crate) len: usize,
-    pub(crate) jumps: Vec<Event>,
+    pub(crate) resets: Vec<Event>,
 }
 
 impl Records {
@@ -40,10 +40,10 @@ impl Records {
         self.len == 0
     }
 
-    /// Positions that have jumped ahead of these records, and behind all that was handed out before: [`Event::Reset`] and
+    /// Resets and truncations of positions after all that was handed out before, and ahead of these records: [`Event::Reset`] and
     /// [`Event::Truncated`]. There may be some without any record.
-    pub fn jumps(&self) -> &[Event] {
-        &self.jumps
+    pub fn resets(&self) -> &[Event] {
+        &self.resets
     }
 
     /// All records, partition by partition.

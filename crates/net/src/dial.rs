@@ -1,6 +1,6 @@
 //! [`Dial`]: resolves names and makes connections. TLS, proxies and tests implement it.
 
-use std::{fmt, io, net::SocketAddr, pin::Pin, time::Duration};
+use std::{fmt, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
@@ -26,6 +26,17 @@ pub trait Dial: fmt::Debug + Send + Sync + 'static {
 
     /// A connection to `address`, one of those that `host` resolved to (and by which a TLS certificate would be checked).
     fn connect<'a>(&'a self, host: &'a str, address: SocketAddr) -> DialFuture<'a, Box<dyn ByteStream>>;
+}
+
+/// One that several clients share.
+impl<D: Dial + ?Sized> Dial for Arc<D> {
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> DialFuture<'a, Vec<SocketAddr>> {
+        D::resolve(self, host, port)
+    }
+
+    fn connect<'a>(&'a self, host: &'a str, address: SocketAddr) -> DialFuture<'a, Box<dyn ByteStream>> {
+        D::connect(self, host, address)
+    }
 }
 
 /// Plain TCP with the system's resolver, `TCP_NODELAY` and keepalive.

@@ -624,8 +624,7 @@ impl Life {
 
     /// A change as a value.
     async fn takes(&self, call: Call, change: Handover) {
-        let (who, places, generation) =
-            (self.who, places(change.partitions()), change.generation().unwrap_or(-1));
+        let (who, places, generation) = (self.who, places(&change.partitions), change.generation);
         self.tell(What::ListenerBegins { who, call, places, generation });
         // Whoever polls may drop this in the middle: then too the partitions are released, and that is the end of it.
         let _ends = Ends { life: self, call };

@@ -156,18 +156,27 @@ impl ClientConfig {
     }
 
     /// Notes that this property has no effect. True if that is news.
-    fn note_ignored(&mut self, name: &str, reason: String) -> bool {
+    fn note_ignored(&mut self, name: &str, reason: String, is_left_out: bool) -> bool {
         let is_new = self.ignored.iter().all(|ignored| ignored.name != name);
         if is_new {
-            self.ignored.push(Ignored { name: name.to_owned(), reason });
+            self.ignored.push(Ignored { name: name.to_owned(), reason, is_left_out });
         }
         is_new
     }
 
     /// A property that is known and has no effect.
     fn ignore(&mut self, name: &str, why: &str) {
-        if self.note_ignored(name, why.to_owned()) {
-            tracing::warn!("property `{name}` is ignored: {why}");
+        self.note_ignored(name, why.to_owned(), false);
+    }
+
+    /// Logs which properties have no effect, all in one line (WARN). Those that were left out as another program's were logged
+    /// then.
+    #[doc(hidden)] // for clients, when they start
+    pub fn log_ignored(&self) {
+        let ignored = self.ignored.iter().filter(|ignored| !ignored.is_left_out);
+        let ignored: Vec<_> = ignored.map(ToString::to_string).collect();
+        if !ignored.is_empty() {
+            tracing::warn!("these properties have no effect: {}", ignored.join("; "));
         }
     }
 }

@@ -12,6 +12,8 @@ pub struct Ignored {
     pub name: String,
     /// Why it has none.
     pub reason: String,
+    /// It is another program's, or nobody's: it was left out, and that was logged.
+    pub(super) is_left_out: bool,
 }
 
 impl fmt::Display for Ignored {
@@ -42,8 +44,9 @@ macro_rules! property_methods {
         /// # Properties by name
         impl $config {
             /// Sets one property by its Java name or one of librdkafka's. What excludes one another is found by
-            /// [`validate`](Self::validate) later. One that is known and has no effect here is logged (WARN), and
-            /// listed ([`ClientConfig::ignored`]($crate::config::ClientConfig::ignored)).
+            /// [`validate`](Self::validate) later. One that is known and has no effect here is listed
+            /// ([`ClientConfig::ignored`]($crate::config::ClientConfig::ignored)); a client that starts logs them all in one
+            /// line (WARN).
             ///
             /// # Errors
             /// An unknown name, or a value that the property does not take; the configuration is as before.
@@ -200,7 +203,7 @@ fn apply<C: Properties, N: AsRef<str>, V: AsRef<str>>(
     let mut left_out = Vec::new();
     let mut mistakes = Vec::new();
     let leave_out = |config: &mut C, name: String, reason: String| {
-        config.client_mut().note_ignored(&name, reason).then_some(name)
+        config.client_mut().note_ignored(&name, reason, true).then_some(name)
     };
     // What the others may refer to comes first.
     let (providers, others_of_it): (Vec<_>, Vec<_>) =

@@ -39,6 +39,7 @@ impl Builder {
             self.replay.unwrap_or_else(|| Replay { seed: clock::seed(), wall_ms: clock::wall_ms() });
         let span = span(&self.config);
         self.sink = self.sink.within(span.clone());
+        self.sink.log(|| self.config.client.log_ignored());
         let (config, consumer, engine) = self.into_parts();
         let (config, consumer, engine) = (
             Arc::new(config),

@@ -178,13 +178,13 @@ impl Consumer {
                 return if self.is_woken { Poll::Ready(Ok(Item::Woken)) } else { Poll::Pending };
             }
             self.take_in_data();
-            if let Some(jump) = self.as_values.then(|| self.delivery.next_jump()).flatten() {
-                return Poll::Ready(Ok(Item::Change(Next::Event(jump))));
+            if let Some(reset) = self.as_values.then(|| self.delivery.next_reset()).flatten() {
+                return Poll::Ready(Ok(Item::Change(Next::Event(reset))));
             }
             let handed_out: Option<Result<H>> = self.delivery.hand_out(&self.handle, self.as_values);
             self.forget_moved();
             match handed_out {
-                // A jump, which is a value of its own.
+                // A reset, which is a value of its own.
                 Some(Ok(output)) if self.as_values && output.is_empty() => {}
                 Some(Ok(output)) => return Poll::Ready(Ok(Item::Output(output))),
                 Some(Err(error)) => return Poll::Ready(Err(error)),

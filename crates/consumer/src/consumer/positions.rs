@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use offtake_machine::{PartitionInfo, Topic, TopicPartition};
+use offtake_machine::{PartitionInfo, Token, Topic, TopicPartition};
 use tokio::sync::oneshot;
 
 use super::{Consumer, compile};
@@ -47,6 +47,14 @@ impl Consumer {
         for part in &records.parts {
             self.progress.finish(part.record_position());
         }
+        self.send_commit(offsets, timeout)
+    }
+
+    fn send_commit(
+        &self,
+        offsets: Vec<(TopicPartition, Option<Token>, OffsetAndMetadata)>,
+        timeout: Duration,
+    ) -> Result<Committing> {
         let deadline = clock::after(timeout);
         let (reply, answer) = oneshot::channel();
         self.handle.send(Command::CommitThese { offsets, deadline, reply: Some(reply) })?;
@@ -83,6 +91,18 @@ impl Consumer {
         timeout: Duration,
     ) -> Result<()> {
         self.handle.commit_offsets_within(offsets, timeout).await
+    }
+
+    /// The same without waiting, as [`commit_async`](Self::commit_async) does.
+    ///
+    /// # Errors
+    /// `Closed`, and `Misuse` as of [`commit_offsets`](Self::commit_offsets). The rest comes with the outcome.
+    pub fn commit_offsets_async<S>(
+        &mut self,
+        offsets: impl OneOrMany<OffsetToCommit, S>,
+    ) -> Result<Committing> {
+        let offsets = self.handle.check_offsets(offsets)?;
+        self.send_commit(offsets, self.handle.config.client.default_api_timeout)
     }
 
     /// Says that everything **up to and including** this is finished: the next commit, by interval or by

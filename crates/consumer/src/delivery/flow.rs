@@ -63,7 +63,7 @@ pub(super) enum Turn {
 enum Entry {
     Chunk(Box<ChunkReader>),
     /// The position goes on here.
-    Jump {
+    Reset {
         to: Position,
         events: Vec<Event>,
     },
@@ -94,8 +94,8 @@ pub(crate) struct Opening<'a> {
 /// What comes next of a partition.
 pub(crate) enum Next<P> {
     Part(P),
-    /// Its position jumps.
-    Jump,
+    /// Its position is reset.
+    Reset,
     /// It stops, and says why.
     Failed,
     Nothing,
@@ -127,12 +127,12 @@ impl Flow {
         self.open.is_some()
     }
 
-    /// Whether a jump or an error comes next.
+    /// Whether a reset or an error comes next.
     pub(super) fn tells_next(&self) -> bool {
-        self.open.is_none() && matches!(self.queue.front(), Some(Entry::Jump { .. } | Entry::Failed(_)))
+        self.open.is_none() && matches!(self.queue.front(), Some(Entry::Reset { .. } | Entry::Failed(_)))
     }
 
-    /// Whether records wait that are not to be handed out now. What is no record is told all the same: a jump, an error.
+    /// Whether records wait that are not to be handed out now. What is no record is told all the same: a reset, an error.
     pub(super) fn is_held(&self) -> bool {
         let has_records_first = self.open.is_some() || matches!(self.queue.front(), Some(Entry::Chunk(_)));
         self.state == State::GivingBack || self.gauges.is_paused() && has_records_first
@@ -150,13 +150,13 @@ impl Flow {
     // ---- what comes ----------------------------------------------------------------------------------------------
 
     /// Reading starts, or goes on elsewhere.
-    pub(super) fn started(&mut self, position: Position, jumps: Vec<Event>, moved: &mut Moved) {
+    pub(super) fn started(&mut self, position: Position, resets: Vec<Event>, moved: &mut Moved) {
         if self.position.is_none() {
             self.position = Some(position);
-            moved.jump(self.token, jumps);
-        } else if !jumps.is_empty() {
+            moved.reset(self.token, resets);
+        } else if !resets.is_empty() {
             // It is told behind what was buffered before it.
-            self.queue.push_back(Entry::Jump { to: position, events: jumps });
+            self.queue.push_back(Entry::Reset { to: position, events: resets });
         }
     }
 
@@ -191,18 +191,18 @@ impl Flow {
         Some(from)
     }
 
-    /// What was offered was accepted: it comes again from the position on, and so does an error behind it. Jumps are told
+    /// What was offered was accepted: it comes again from the position on, and so does an error behind it. Resets are told
     /// where they were to be told.
     pub(super) fn given_back(&mut self, moved: &mut Moved) {
         self.state = State::Reading;
-        let jumps = |entry: &mut Entry| match entry {
-            Entry::Jump { events, .. } => std::mem::take(events),
+        let resets = |entry: &mut Entry| match entry {
+            Entry::Reset { events, .. } => std::mem::take(events),
             Entry::Chunk(_) | Entry::Failed(_) => Vec::new(),
         };
-        let events: Vec<_> = self.queue.iter_mut().flat_map(jumps).collect();
+        let events: Vec<_> = self.queue.iter_mut().flat_map(resets).collect();
         self.drop_buffered(moved);
         if let Some(to) = self.position.filter(|_| !events.is_empty()) {
-            self.queue.push_back(Entry::Jump { to, events });
+            self.queue.push_back(Entry::Reset { to, events });
         }
     }
 
@@ -292,7 +292,7 @@ impl Flow {
 
     fn next_without_record<P>(&self) -> Next<P> {
         match self.queue.front() {
-            Some(Entry::Jump { .. }) => Next::Jump,
+            Some(Entry::Reset { .. }) => Next::Reset,
             Some(Entry::Failed(_)) => Next::Failed,
             Some(Entry::Chunk(_)) | None => Next::Nothing,
         }
@@ -311,7 +311,7 @@ impl Flow {
         self.position.unwrap_or(end)
     }
 
-    /// Up to the next record, or the next jump or error.
+    /// Up to the next record, or the next reset or error.
     fn pass(&mut self, partition: &TopicPartition, opening: &mut Opening<'_>) {
         loop {
             let Some(open) = &mut self.open else {
@@ -338,13 +338,13 @@ impl Flow {
         }
     }
 
-    /// The position jumps to where the cluster has moved it.
-    pub(super) fn jump(&mut self, partition: &TopicPartition, moved: &mut Moved) {
-        if let Some(Entry::Jump { .. }) = self.queue.front()
-            && let Some(Entry::Jump { to, events }) = self.queue.pop_front()
+    /// The position goes to where the cluster has moved it.
+    pub(super) fn reset(&mut self, partition: &TopicPartition, moved: &mut Moved) {
+        if let Some(Entry::Reset { .. }) = self.queue.front()
+            && let Some(Entry::Reset { to, events }) = self.queue.pop_front()
         {
             self.moves_to(partition, to, moved);
-            moved.jump(self.token, events);
+            moved.reset(self.token, events);
         }
     }
 
@@ -369,7 +369,7 @@ impl Flow {
     }
 
     fn cut_at(&self, at: i64) -> Option<usize> {
-        self.queue.iter().position(|entry| matches!(entry, Entry::Jump { to, .. } if to.offset <= at))
+        self.queue.iter().position(|entry| matches!(entry, Entry::Reset { to, .. } if to.offset <= at))
     }
 
     pub(super) fn drop_cut_off(&mut self, at: i64, moved: &mut Moved) {
@@ -403,7 +403,7 @@ impl Flow {
             }
             _ => match self.queue.get_mut(nth.saturating_sub(is_open)) {
                 Some(Entry::Chunk(reader)) => (reader, None),
-                Some(Entry::Jump { .. } | Entry::Failed(_)) | None => return None,
+                Some(Entry::Reset { .. } | Entry::Failed(_)) | None => return None,
             },
         };
         let is_under_way = reader.submit(handed_out, crc, to);
@@ -432,7 +432,7 @@ impl Flow {
         let begun: usize = begun.map(|batch| batch.payload.as_bytes().len()).sum();
         let queued = self.queue.iter().filter_map(|entry| match entry {
             Entry::Chunk(reader) => Some(reader.as_ref()),
-            Entry::Jump { .. } | Entry::Failed(_) => None,
+            Entry::Reset { .. } | Entry::Failed(_) => None,
         });
         let readers = self.open.iter().map(|open| open.reader.as_ref()).chain(queued);
         begun + readers.map(ChunkReader::open_bytes).sum::<usize>()
@@ -443,7 +443,7 @@ impl Entry {
     fn into_chunk(self) -> Option<Chunk> {
         match self {
             Self::Chunk(reader) => Some(reader.chunk),
-            Self::Jump { .. } | Self::Failed(_) => None,
+            Self::Reset { .. } | Self::Failed(_) => None,
         }
     }
 }

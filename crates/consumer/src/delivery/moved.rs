@@ -18,7 +18,7 @@ pub(super) struct Moved {
     /// Back, by the cluster, and to where.
     pub(super) back: Vec<(TopicPartition, Token, i64)>,
     /// Ahead of what is handed out next.
-    pub(super) jumps: VecDeque<(Token, Event)>,
+    pub(super) resets: VecDeque<(Token, Event)>,
     /// By the application.
     pub(super) sought: Vec<TopicPartition>,
     /// What is offered to be given back, and from where it is then to be read.
@@ -34,7 +34,7 @@ impl Moved {
         self.back.push((partition.clone(), token, to));
     }
 
-    pub(super) fn jump(&mut self, token: Token, events: Vec<Event>) {
-        self.jumps.extend(events.into_iter().map(|event| (token, event)));
+    pub(super) fn reset(&mut self, token: Token, events: Vec<Event>) {
+        self.resets.extend(events.into_iter().map(|event| (token, event)));
     }
 }

@@ -10,7 +10,7 @@ use crate::{
 use offtake_machine::TopicPartition;
 use offtake_wire::records::RecordError;
 
-/// Parts of partitions, and the jumps ahead of them.
+/// Parts of partitions, and the resets ahead of them.
 pub(crate) trait PollOutput: Default {
     type Part: Part;
 
@@ -20,7 +20,7 @@ pub(crate) trait PollOutput: Default {
     fn push(&mut self, part: Self::Part);
     fn parts(&mut self) -> &mut [Self::Part];
     fn is_empty(&self) -> bool;
-    fn set_jumps(&mut self, jumps: Vec<Event>);
+    fn set_resets(&mut self, resets: Vec<Event>);
 }
 
 /// Consecutive records of one partition.
@@ -55,8 +55,8 @@ impl PollOutput for Records {
         Self::is_empty(self)
     }
 
-    fn set_jumps(&mut self, jumps: Vec<Event>) {
-        self.jumps = jumps;
+    fn set_resets(&mut self, resets: Vec<Event>) {
+        self.resets = resets;
     }
 }
 
@@ -77,8 +77,8 @@ impl PollOutput for Batches {
         Self::is_empty(self)
     }
 
-    fn set_jumps(&mut self, jumps: Vec<Event>) {
-        self.jumps = jumps;
+    fn set_resets(&mut self, resets: Vec<Event>) {
+        self.resets = resets;
     }
 }
 

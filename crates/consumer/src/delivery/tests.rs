@@ -9,10 +9,10 @@ use super::*;
 use crate::{Batches, ErrorKind, RecordBatch, Records, health::Vitals, inbox::InboxReceiver};
 
 mod errors;
-mod jumps;
 mod memory;
 mod pauses;
 mod prefetch;
+mod resets;
 mod turns;
 
 const TOKEN: Token = Token { assignment: 1, seek: 0 };
@@ -60,9 +60,9 @@ impl Sim {
         partition
     }
 
-    fn started(&mut self, partition: TopicPartition, at: i64, jumps: Vec<Event>) {
+    fn started(&mut self, partition: TopicPartition, at: i64, resets: Vec<Event>) {
         let position = Position::at(at);
-        self.delivery.take_in(Data::Started { partition, token: TOKEN, position, jumps });
+        self.delivery.take_in(Data::Started { partition, token: TOKEN, position, resets });
     }
 
     fn take_in(&mut self, chunk: Chunk) {
@@ -247,7 +247,7 @@ fn safe14_lag_counts_to_the_newest_end_that_the_isolation_level_sees() {
         sim.delivery.start(vec![(orders(), gauges.clone())]);
         let token = gauges.token();
         let position = Position::at(0);
-        sim.delivery.take_in(Data::Started { partition: orders(), token, position, jumps: vec![] });
+        sim.delivery.take_in(Data::Started { partition: orders(), token, position, resets: vec![] });
         assert_eq!(sim.delivery.lag(&orders()), None, "nobody has told where the log ends");
         gauges.set_watermarks(ends_at(3, 3));
         sim.take_in(Chunk { token, ..chunk(0, 3, &[batch(0, 3)]) });
@@ -281,7 +281,7 @@ fn safe14_k5_nothing_is_left_when_the_last_record_has_been_handed_out() {
     }
 }
 
-fn jump(from: i64, to: i64) -> Event {
+fn reset(from: i64, to: i64) -> Event {
     Event::Reset {
         partition: orders(),
         from: Some(from),
@@ -293,19 +293,19 @@ fn jump(from: i64, to: i64) -> Event {
 
 impl Sim {
     /// A restart, behind the chunks that came before it.
-    fn jump(&mut self, from: i64, to: i64) {
-        self.started(orders(), to, vec![jump(from, to)]);
+    fn reset(&mut self, from: i64, to: i64) {
+        self.started(orders(), to, vec![reset(from, to)]);
     }
 
-    /// The offsets that one poll gets, and where the positions lead that have jumped ahead of them.
-    fn poll_and_jumps(&mut self) -> (Vec<i64>, Vec<i64>) {
+    /// The offsets that one poll gets, and where the positions lead that were reset ahead of them.
+    fn poll_and_resets(&mut self) -> (Vec<i64>, Vec<i64>) {
         let to = |event: &Event| match event {
             Event::Reset { to, .. } => *to,
             other => panic!("{other:?}"),
         };
         let handed_out = self.delivery.hand_out(&self.handle, false);
         let records: Records = handed_out.map_or_else(|| self.delivery.nothing(), |records| records.unwrap());
-        (records.iter().map(|record| record.offset()).collect(), records.jumps().iter().map(to).collect())
+        (records.iter().map(|record| record.offset()).collect(), records.resets().iter().map(to).collect())
     }
 }
 
@@ -368,13 +368,13 @@ fn l8_what_was_passed_over_moved_back_or_told_before_a_seek_is_dropped() {
         sim.take_in(chunk(4, 9, &[emptied(4, 5)]));
         assert!(sim.poll().is_none());
         assert_eq!((sim.delivery.moved.over.len(), sim.delivery.moved.back.len()), (1, 1));
-        let jump = Event::Truncated { partition: orders(), from: 9, to: Some(8), epoch: None };
-        sim.delivery.moved.jump(TOKEN, vec![jump]);
+        let reset = Event::Truncated { partition: orders(), from: 9, to: Some(8), epoch: None };
+        sim.delivery.moved.reset(TOKEN, vec![reset]);
         match gone {
             false => sim.seek(TOKEN.after_seek(), Some(100)),
             true => sim.delivery.remove(&[orders()]),
         }
         assert!(sim.delivery.passed().is_empty() && sim.delivery.moved_back().is_empty());
-        assert!(sim.delivery.next_jump().is_none());
+        assert!(sim.delivery.next_reset().is_none());
     }
 }

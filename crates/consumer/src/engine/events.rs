@@ -196,9 +196,9 @@ impl Engine {
         use offtake_offsets::Event as Said;
         match event {
             Said::Start { partition, token, position } => {
-                let jumps = self.outbox.take_jumps(&partition);
+                let resets = self.outbox.take_resets(&partition);
                 let committed = self.offsets.committed_position(&partition);
-                if jumps.is_empty() && committed.is_some_and(|committed| committed.offset == position.offset)
+                if resets.is_empty() && committed.is_some_and(|committed| committed.offset == position.offset)
                 {
                     tracing::debug!(%partition, offset = position.offset, "starting at the committed offset");
                 }
@@ -210,7 +210,7 @@ impl Engine {
                     return;
                 }
                 let start = self.fetch.start(now, partition.clone(), token, position);
-                self.outbox.started(partition, token, start, jumps);
+                self.outbox.started(partition, token, start, resets);
             }
             Said::LogGone { partition, token } => {
                 if self.offsets.token_of(&partition) == Some(token)
@@ -234,16 +234,16 @@ impl Engine {
                     None => self.log.note_start(now, partition.clone(), to, reason),
                 }
                 let event = Event::Reset { partition: partition.clone(), from, to, reason, skipped };
-                self.jumps(partition, event);
+                self.on_reset(partition, event);
             }
             Said::Truncated { partition, from, to, epoch, .. } => {
                 tracing::warn!(%partition, from, ?to, ?epoch, "the log was truncated");
                 let event = Event::Truncated { partition: partition.clone(), from, to, epoch };
-                self.jumps(partition, event);
+                self.on_reset(partition, event);
             }
             Said::PartitionFailed { partition, token, error, .. } => {
-                // It goes on nowhere: there is no record that a jump could be told ahead of.
-                self.outbox.take_jumps(&partition);
+                // It goes on nowhere: there is no record that a reset could be told ahead of.
+                self.outbox.take_resets(&partition);
                 let (stops, told) = (error.stops(), results::offsets_failed(&partition, &error));
                 self.partition_failed(partition, token, told, stops);
             }
@@ -296,10 +296,10 @@ impl Engine {
         );
     }
 
-    /// A position jumps: to be told at once, and again ahead of the first record from there.
-    fn jumps(&mut self, partition: TopicPartition, event: Event) {
+    /// A position was reset, or its log truncated: to be told at once, and again ahead of the first record from there.
+    fn on_reset(&mut self, partition: TopicPartition, event: Event) {
         self.sink.tell(|| event.clone());
-        self.outbox.jumps(partition, event);
+        self.outbox.push_reset(partition, event);
     }
 
     fn on_fetch_event(&mut self, now: Instant, event: offtake_fetch::Event) {

@@ -15,8 +15,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     outputs: VecDeque<Output>,
-    /// Positions that jump, until the partitions start there.
-    jumps: Vec<(TopicPartition, Event)>,
+    /// Resets and truncations of positions, until the partitions start there.
+    resets: Vec<(TopicPartition, Event)>,
     /// What is said of a partition behind chunks that may still lie in the fetcher.
     behind: BTreeMap<TopicPartition, VecDeque<Behind>>,
 }
@@ -24,7 +24,7 @@ pub(super) struct Outbox {
 #[derive(Debug)]
 enum Behind {
     /// Ahead of the chunks of this start and later ones.
-    Started { start: Start, token: Token, jumps: Vec<Event> },
+    Started { start: Start, token: Token, resets: Vec<Event> },
     /// Behind all chunks.
     Failed { token: Token, error: Error },
 }
@@ -33,8 +33,8 @@ impl Behind {
     fn of(self, partition: &TopicPartition) -> Output {
         let partition = partition.clone();
         Output::Data(match self {
-            Self::Started { start: Start { position, .. }, token, jumps } => {
-                Data::Started { partition, token, position, jumps }
+            Self::Started { start: Start { position, .. }, token, resets } => {
+                Data::Started { partition, token, position, resets }
             }
             Self::Failed { token, error } => Data::Failed { partition, token, error },
         })
@@ -55,13 +55,13 @@ impl Outbox {
     }
 
     /// Said when the partition starts.
-    pub(super) fn jumps(&mut self, partition: TopicPartition, event: Event) {
-        self.jumps.push((partition, event));
+    pub(super) fn push_reset(&mut self, partition: TopicPartition, event: Event) {
+        self.resets.push((partition, event));
     }
 
     /// What was said of a partition just before it starts, or stops.
-    pub(super) fn take_jumps(&mut self, partition: &TopicPartition) -> Vec<Event> {
-        self.jumps.extract_if(.., |(of, _)| of == partition).map(|(_, event)| event).collect()
+    pub(super) fn take_resets(&mut self, partition: &TopicPartition) -> Vec<Event> {
+        self.resets.extract_if(.., |(of, _)| of == partition).map(|(_, event)| event).collect()
     }
 
     /// The fetcher goes on here.
@@ -70,9 +70,9 @@ impl Outbox {
         partition: TopicPartition,
         token: Token,
         start: Start,
-        jumps: Vec<Event>,
+        resets: Vec<Event>,
     ) {
-        self.behind.entry(partition).or_default().push_back(Behind::Started { start, token, jumps });
+        self.behind.entry(partition).or_default().push_back(Behind::Started { start, token, resets });
     }
 
     /// The partition stops.
@@ -83,11 +83,11 @@ impl Outbox {
     /// What waits to be said of it belongs to an assignment or a position that is over.
     pub(super) fn forget(&mut self, partition: &TopicPartition) {
         self.behind.remove(partition);
-        self.jumps.retain(|(of, _)| of != partition);
+        self.resets.retain(|(of, _)| of != partition);
     }
 
     /// The handle has given back what it held, and the partition is read again from `to`, which lies before the chunks that
-    /// were dropped: an error behind them comes again, and jumps lead no further than there.
+    /// were dropped: an error behind them comes again, and resets lead no further than there.
     pub(super) fn rewind(&mut self, partition: &TopicPartition, to: Position) {
         let Some(behind) = self.behind.get_mut(partition) else { return };
         behind.retain_mut(|behind| match behind {
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn l1_a_jump_leads_no_further_than_what_is_read_again() {
+    fn l1_a_reset_leads_no_further_than_what_is_read_again() {
         for (to, position) in [(20, 20), (80, 50)] {
             let mut outbox = Outbox::default();
             outbox.started(orders(), TOKEN, Start { start_id: 2, position: Position::at(50) }, vec![]);
@@ -214,26 +214,26 @@ mod tests {
     fn i7_of_another_partition_nothing_is_forgotten_or_taken() {
         let other = TopicPartition::new("orders", 1);
         let truncated = |from| Event::Truncated { partition: orders(), from, to: None, epoch: None };
-        let from = |jumps: Vec<Event>| -> Vec<i64> {
+        let from = |resets: Vec<Event>| -> Vec<i64> {
             let from = |event| match event {
                 Event::Truncated { from, .. } => from,
                 event => panic!("{event:?}"),
             };
-            jumps.into_iter().map(from).collect()
+            resets.into_iter().map(from).collect()
         };
         let mut outbox = Outbox::default();
         for (of, from) in [(&other, 1), (&orders(), 2), (&other, 3), (&orders(), 4)] {
-            outbox.jumps(of.clone(), truncated(from));
+            outbox.push_reset(of.clone(), truncated(from));
         }
-        assert_eq!(from(outbox.take_jumps(&other)), [1, 3]);
-        assert!(outbox.take_jumps(&other).is_empty(), "once");
+        assert_eq!(from(outbox.take_resets(&other)), [1, 3]);
+        assert!(outbox.take_resets(&other).is_empty(), "once");
         for of in [&orders(), &other] {
-            outbox.jumps(of.clone(), truncated(5));
+            outbox.push_reset(of.clone(), truncated(5));
             outbox.failed(of.clone(), TOKEN, Error::new(ErrorKind::Corrupt, "damaged"));
         }
         outbox.forget(&other);
-        assert!(outbox.take_jumps(&other).is_empty());
-        assert_eq!(from(outbox.take_jumps(&orders())), [2, 4, 5]);
+        assert!(outbox.take_resets(&other).is_empty());
+        assert_eq!(from(outbox.take_resets(&orders())), [2, 4, 5]);
         outbox.settle(|_| false);
         assert_eq!(all(&mut outbox), ["failed"], "the one that was not forgotten");
     }

@@ -21,7 +21,7 @@ fn inside(cluster: &Cluster) -> Builder {
     Consumer::builder(&servers)
         .group("inside")
         .property("auto.offset.reset", "earliest")
-        .dial(Arc::new(InMemory::new(move |port| cluster.connect(port))))
+        .dial(InMemory::new(move |port| cluster.connect(port)))
         .spawn_on(Handle::current())
 }
 
@@ -65,7 +65,7 @@ async fn what_refuses_a_connection_is_dialled_again() {
         0..3 => Err(io::ErrorKind::ConnectionRefused.into()),
         _ => cluster.connect(port),
     });
-    let builder = Consumer::builder(&servers).dial(Arc::new(dial)).spawn_on(Handle::current());
+    let builder = Consumer::builder(&servers).dial(dial).spawn_on(Handle::current());
     let mut consumer = builder.build().await.unwrap();
     consumer.assign([("orders", 0, 0)]).await.unwrap();
     assert_eq!(consumer.poll(AN_HOUR).await.unwrap().len(), 1);
@@ -74,7 +74,7 @@ async fn what_refuses_a_connection_is_dialled_again() {
 
     let nobody =
         InMemory::new(|_| Err::<tokio::io::DuplexStream, _>(io::ErrorKind::ConnectionRefused.into()));
-    let builder = Consumer::builder("nobody:1").dial(Arc::new(nobody)).spawn_on(Handle::current());
+    let builder = Consumer::builder("nobody:1").dial(nobody).spawn_on(Handle::current());
     let consumer = builder.build().await.unwrap();
     let error = consumer.end_offsets(("orders", 0)).await.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Unreachable), "{error}");

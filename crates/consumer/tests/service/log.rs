@@ -14,6 +14,26 @@ fn is_error(event: &Event, kind: ErrorKind) -> bool {
 }
 
 #[test]
+fn properties_without_effect_are_one_line_of_each_client_that_starts_with_them() {
+    virtually(async {
+        let (log, _guard) = Log::start();
+        let cluster = cluster(1).await;
+        let builder = member(&cluster, "first").properties([
+            ("key.deserializer", "org.apache.kafka.common.serialization.StringDeserializer"),
+            ("metrics.num.samples", "3"),
+        ]);
+        assert_eq!(log.lines(), [""; 0], "no client has started");
+        let consumer = builder.build().await.unwrap();
+        let ignored = log.with("these properties have no effect");
+        assert_eq!(ignored.len(), 1, "{ignored:?}");
+        for part in ["WARN", "client_id=\"first\"", "`key.deserializer`: ", "; `metrics.num.samples`: "] {
+            assert!(ignored[0].contains(part), "{part} in {ignored:?}");
+        }
+        drop(consumer);
+    });
+}
+
+#[test]
 fn a_day_is_a_line_for_each_join_assignment_revocation_and_start_and_each_names_its_consumer() {
     virtually(async {
         let (log, _guard) = Log::start();

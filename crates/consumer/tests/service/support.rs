@@ -37,7 +37,7 @@ pub(crate) fn member(cluster: &Cluster, client_id: &str) -> Builder {
     Consumer::builder(cluster.bootstrap())
         .group("readers")
         .client_id(client_id)
-        .dial(Arc::new(InMemory::new(move |port| inside.connect(port))))
+        .dial(InMemory::new(move |port| inside.connect(port)))
         .spawn_on(tokio::runtime::Handle::current())
         .property("auto.offset.reset", "earliest")
 }

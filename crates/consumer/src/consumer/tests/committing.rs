@@ -86,6 +86,25 @@ async fn h3_with_manual_commits_nothing_is_committed_by_itself() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn h3_given_offsets_are_committed_without_a_wait_and_none_beyond_what_was_handed_out() {
+    let (mut consumer, engine) =
+        member(|builder| builder.property("enable.auto.commit", "false"), &[0]).await;
+    engine.brings(0, 0, 3);
+    consumer.poll(NONE).await.unwrap();
+    let beyond = consumer.commit_offsets_async((orders(0), 4)).unwrap_err();
+    assert_eq!((beyond.kind(), beyond.partition()), (ErrorKind::Misuse, Some(&orders(0))));
+    drop(consumer.commit_offsets_async((orders(0), 2)).unwrap());
+    let committing = consumer.commit_offsets_async([(orders(0), 3)]).unwrap();
+    settle().await;
+    assert_eq!(
+        said(&engine),
+        ["commit orders-0@2", "commit orders-0@3"],
+        "awaited or not, and the refused one never"
+    );
+    committing.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn h3_what_is_stored_is_finished_and_what_is_only_polled_is_not() {
     let (mut consumer, engine) =
         member(|builder| builder.property("enable.auto.offset.store", "false"), &[0]).await;

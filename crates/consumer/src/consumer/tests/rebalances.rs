@@ -143,7 +143,7 @@ async fn next_hands_a_change_out_and_the_call_after_it_releases() {
     assert!(matches!(consumer.next().await, Ok(Next::Records(records)) if records.len() == 3));
     engine.revokes(&[0], None);
     let Ok(Next::Revoking(revoking)) = consumer.next().await else { panic!("a revoke") };
-    assert_eq!(revoking.partitions(), [orders(0)]);
+    assert_eq!(revoking.partitions, [orders(0)]);
     assert_eq!(consumer.position(orders(0)), Some(3), "where to commit");
     assert_eq!(consumer.handle().position(orders(0)), Some(3));
     assert_eq!(said(&engine), ["finished orders-0@3", "commit finished"]);

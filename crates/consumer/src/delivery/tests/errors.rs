@@ -65,19 +65,19 @@ fn j1_j5_a_damaged_batch_stops_its_partition_and_one_that_cannot_be_unpacked_say
 }
 
 #[test]
-fn l1_j1_whoever_is_told_an_error_finds_the_position_where_the_jump_led() {
+fn l1_j1_whoever_is_told_an_error_finds_the_position_where_the_reset_led() {
     for to in [3, 50] {
         let mut sim = Sim::handing_out(500);
         sim.take_in(chunk(0, 9, &[batch(0, 9)]));
-        sim.jump(9, to);
+        sim.reset(9, to);
         sim.fails(orders());
         assert_eq!(sim.delivery.position(&orders()), Some(0), "what is buffered comes first");
-        assert_eq!(sim.poll_and_jumps(), ((0..9).collect(), vec![]));
+        assert_eq!(sim.poll_and_resets(), ((0..9).collect(), vec![]));
         sim.poll().unwrap().unwrap_err();
         assert_eq!(sim.delivery.position(&orders()), Some(to));
         let back = usize::from(to < 9);
         assert_eq!(sim.delivery.moved_back().len(), back, "what was finished is another log's");
-        assert_eq!(sim.poll_and_jumps(), (vec![], vec![to]), "once");
+        assert_eq!(sim.poll_and_resets(), (vec![], vec![to]), "once");
         sim.take_in(chunk(to, to + 3, &[batch(to, 3)]));
         assert!(sim.poll().is_none(), "the partition has stopped");
     }
@@ -88,10 +88,10 @@ fn l1_j1_what_cannot_be_read_of_a_log_that_is_gone_stops_nothing() {
     let mut sim = Sim::handing_out(500);
     sim.take_in(chunk(0, 9, &[batch(0, 3), damaged(&batch(3, 3)), batch(6, 3)]));
     sim.take_in(chunk(9, 12, &[batch(9, 3)]));
-    sim.jump(12, 2);
+    sim.reset(12, 2);
     sim.take_in(Chunk { start_id: 2, ..chunk(2, 5, &[batch(2, 3)]) });
-    assert_eq!(sim.poll_and_jumps(), (vec![0, 1, 2], vec![]));
-    assert_eq!(sim.poll_and_jumps(), (vec![2, 3, 4], vec![2]));
+    assert_eq!(sim.poll_and_resets(), (vec![0, 1, 2], vec![]));
+    assert_eq!(sim.poll_and_resets(), (vec![2, 3, 4], vec![2]));
     assert_eq!(sim.delivery.moved_back().len(), 1);
     assert!(sim.poll().is_none());
     assert_eq!(sim.freed(), 3000, "each chunk once");
@@ -104,19 +104,19 @@ fn safe1_l1_nothing_of_a_log_that_is_gone_is_handed_out_behind_what_could_not_be
     let mut sim = Sim::handing_out(500);
     sim.take_in(chunk(0, 6, &[batch(0, 3), damaged(&batch(3, 3))]));
     sim.take_in(chunk(6, 9, &[batch(6, 3)]));
-    sim.jump(9, 0);
-    assert_eq!(sim.poll_and_jumps(), (vec![0, 1, 2], vec![]));
-    assert_eq!(sim.poll_and_jumps(), (vec![], vec![0]));
+    sim.reset(9, 0);
+    assert_eq!(sim.poll_and_resets(), (vec![0, 1, 2], vec![]));
+    assert_eq!(sim.poll_and_resets(), (vec![], vec![0]));
     assert_eq!(sim.freed(), 2000);
     sim.take_in(Chunk { start_id: 2, ..chunk(0, 3, &[batch(0, 3)]) });
-    assert_eq!(sim.poll_and_jumps(), (vec![0, 1, 2], vec![]));
+    assert_eq!(sim.poll_and_resets(), (vec![0, 1, 2], vec![]));
 }
 
 #[test]
 fn l1_j1_what_cannot_be_read_before_the_cut_still_stops_the_partition() {
     let mut sim = Sim::handing_out(500);
     sim.take_in(chunk(0, 9, &[damaged(&batch(0, 3)), batch(3, 6)]));
-    sim.jump(9, 3);
+    sim.reset(9, 3);
     sim.take_in(Chunk { start_id: 2, ..chunk(3, 6, &[batch(3, 3)]) });
     assert!(sim.poll().unwrap().is_err());
     assert_eq!(sim.delivery.position(&orders()), Some(0));

@@ -65,25 +65,25 @@ fn i12_what_is_buffered_of_a_paused_partition_is_given_back_and_comes_again() {
 fn i12_what_is_not_taken_back_is_handed_out() {
     let mut sim = Sim::handing_out(500);
     sim.take_in(chunk(0, 2, &[batch(0, 2)]));
-    sim.started(orders(), 10, vec![jump(2, 10)]);
+    sim.started(orders(), 10, vec![reset(2, 10)]);
     sim.handle.pause([orders()]).unwrap();
     assert!(sim.give_back().is_some());
     sim.delivery.take_in(Data::GivenBack { partition: orders(), token: TOKEN, accepted: false });
     assert!(sim.poll().is_none(), "it is paused");
     sim.handle.resume([orders()]).unwrap();
-    assert_eq!(sim.poll_and_jumps(), (vec![0, 1], vec![]));
-    assert_eq!(sim.poll_and_jumps(), (vec![], vec![10]));
+    assert_eq!(sim.poll_and_resets(), (vec![0, 1], vec![]));
+    assert_eq!(sim.poll_and_resets(), (vec![], vec![10]));
 }
 
-/// Given back are the records before a jump; that it happened is told all the same.
+/// Given back are the records before a reset; that it happened is told all the same.
 #[test]
-fn i12_l1_a_jump_is_told_though_the_records_around_it_were_given_back() {
+fn i12_l1_a_reset_is_told_though_the_records_around_it_were_given_back() {
     let mut sim = Sim::handing_out(500);
     sim.take_in(chunk(0, 2, &[batch(0, 2)]));
-    sim.started(orders(), 10, vec![jump(2, 10)]);
+    sim.started(orders(), 10, vec![reset(2, 10)]);
     sim.handle.pause([orders()]).unwrap();
     assert_eq!(sim.give_back(), Some(Position::at(0)));
     sim.delivery.take_in(Data::GivenBack { partition: orders(), token: TOKEN, accepted: true });
-    assert_eq!(sim.poll_and_jumps(), (vec![], vec![10]));
-    assert_eq!(sim.delivery.position(&orders()), Some(0), "what lay before the jump is read again");
+    assert_eq!(sim.poll_and_resets(), (vec![], vec![10]));
+    assert_eq!(sim.delivery.position(&orders()), Some(0), "what lay before the reset is read again");
 }

@@ -14,16 +14,16 @@ fn l3_a_position_that_was_moved_back_is_told_before_what_comes_again() {
 }
 
 #[test]
-fn l1_a_jump_is_told_behind_what_was_fetched_before_it_and_ahead_of_what_comes_after() {
+fn l1_a_reset_is_told_behind_what_was_fetched_before_it_and_ahead_of_what_comes_after() {
     for to in [0, 4, 50] {
         let mut sim = Sim::handing_out(500);
         sim.take_in(chunk(0, 6, &[batch(0, 6)]));
         sim.take_in(chunk(6, 9, &[batch(6, 3)]));
-        sim.jump(9, to);
+        sim.reset(9, to);
         sim.take_in(Chunk { start_id: 2, ..chunk(to, to + 3, &[batch(to, 3)]) });
-        assert_eq!(sim.poll_and_jumps(), ((0..9).collect(), vec![]), "to {to}");
+        assert_eq!(sim.poll_and_resets(), ((0..9).collect(), vec![]), "to {to}");
         assert!(sim.delivery.moved_back().is_empty(), "to {to}");
-        assert_eq!(sim.poll_and_jumps(), (vec![to, to + 1, to + 2], vec![to]));
+        assert_eq!(sim.poll_and_resets(), (vec![to, to + 1, to + 2], vec![to]));
         assert_eq!(sim.delivery.moved_back().len(), usize::from(to < 9));
     }
 }
@@ -33,17 +33,18 @@ fn l1_the_first_start_and_a_log_without_records_are_told_of_too() {
     let mut sim = Sim::handing_out(500);
     let token = TOKEN.after_seek();
     sim.seek(token, None);
-    let started = |to, jumps| Data::Started { partition: orders(), token, position: Position::at(to), jumps };
-    sim.delivery.take_in(started(7, vec![jump(0, 7)]));
+    let started =
+        |to, resets| Data::Started { partition: orders(), token, position: Position::at(to), resets };
+    sim.delivery.take_in(started(7, vec![reset(0, 7)]));
     assert_eq!(sim.delivery.position(&orders()), Some(7), "at once: nothing can lie before it");
     sim.take_in(Chunk { token, ..chunk(7, 9, &[batch(7, 2)]) });
-    assert_eq!(sim.poll_and_jumps(), (vec![7, 8], vec![7]));
-    sim.delivery.take_in(started(20, vec![jump(9, 20)]));
-    assert_eq!(sim.poll_and_jumps(), (vec![], vec![20]));
-    assert_eq!(sim.poll_and_jumps(), (vec![], vec![]), "once");
-    sim.delivery.take_in(started(30, vec![jump(20, 30)]));
+    assert_eq!(sim.poll_and_resets(), (vec![7, 8], vec![7]));
+    sim.delivery.take_in(started(20, vec![reset(9, 20)]));
+    assert_eq!(sim.poll_and_resets(), (vec![], vec![20]));
+    assert_eq!(sim.poll_and_resets(), (vec![], vec![]), "once");
+    sim.delivery.take_in(started(30, vec![reset(20, 30)]));
     sim.seek(token.after_seek(), Some(4));
-    assert_eq!(sim.poll_and_jumps(), (vec![], vec![]), "a seek comes first (L8)");
+    assert_eq!(sim.poll_and_resets(), (vec![], vec![]), "a seek comes first (L8)");
     assert_eq!(sim.delivery.position(&orders()), Some(4));
 }
 
@@ -54,7 +55,7 @@ fn b3_safe1_what_was_passed_over_before_a_move_back_does_not_count() {
     sim.take_in(chunk(0, 3, &[batch(0, 3)]));
     sim.poll().unwrap().unwrap();
     sim.take_in(chunk(3, 9, &[]));
-    sim.jump(9, 0);
+    sim.reset(9, 0);
     sim.take_in(Chunk { start_id: 2, ..chunk(0, 2, &[batch(0, 2)]) });
     assert_eq!(sim.poll().unwrap().unwrap(), [0, 1]);
     assert_eq!(sim.delivery.moved_back(), [(orders(), TOKEN, 0)]);
@@ -62,44 +63,44 @@ fn b3_safe1_what_was_passed_over_before_a_move_back_does_not_count() {
 }
 
 #[test]
-fn l1_a_jump_of_one_partition_does_not_shorten_the_output_of_others() {
+fn l1_a_reset_of_one_partition_does_not_shorten_the_output_of_others() {
     let mut sim = Sim::handing_out(500);
     let others: Vec<_> = (1..4).map(|partition| sim.assign(partition)).collect();
     for partition in [orders()].iter().chain(&others) {
         sim.take_in(of(partition, chunk(0, 2, &[batch(0, 2)])));
-        sim.started(partition.clone(), 10, vec![jump(2, 10)]);
+        sim.started(partition.clone(), 10, vec![reset(2, 10)]);
         sim.take_in(of(partition, chunk(10, 12, &[batch(10, 2)])));
     }
-    assert_eq!(sim.poll_and_jumps(), ([0, 1].repeat(4), vec![]), "what comes before the jumps");
-    assert_eq!(sim.poll_and_jumps(), ([10, 11].repeat(4), vec![10; 4]), "and what comes behind them");
+    assert_eq!(sim.poll_and_resets(), ([0, 1].repeat(4), vec![]), "what comes before the resets");
+    assert_eq!(sim.poll_and_resets(), ([10, 11].repeat(4), vec![10; 4]), "and what comes behind them");
 }
 
-/// With changes as values each jump is one, ahead of the records behind it.
+/// With changes as values each reset is one, ahead of the records behind it.
 #[test]
-fn l1_jumps_that_are_told_apart_come_ahead_of_their_records_and_do_not_cut_those_of_others() {
+fn l1_resets_that_are_told_apart_come_ahead_of_their_records_and_do_not_cut_those_of_others() {
     let mut sim = Sim::handing_out(500);
     let others: Vec<_> = (1..4).map(|partition| sim.assign(partition)).collect();
     for partition in &others {
-        sim.started(partition.clone(), 10, vec![jump(0, 10)]);
+        sim.started(partition.clone(), 10, vec![reset(0, 10)]);
         sim.take_in(of(partition, chunk(10, 12, &[batch(10, 2)])));
     }
     sim.take_in(chunk(0, 2, &[batch(0, 2)]));
-    let (mut jumps, mut outputs) = (0, Vec::new());
+    let (mut resets, mut outputs) = (0, Vec::new());
     while let Some(output) = sim.delivery.hand_out::<Records>(&sim.handle, true) {
-        while sim.delivery.next_jump().is_some() {
-            jumps += 1;
+        while sim.delivery.next_reset().is_some() {
+            resets += 1;
         }
         let records = output.unwrap();
         if !records.is_empty() {
-            outputs.push((jumps, records.len()));
+            outputs.push((resets, records.len()));
         }
     }
-    assert_eq!(outputs, [(3, 8)], "all jumps, then all records");
+    assert_eq!(outputs, [(3, 8)], "all resets, then all records");
 }
 
 /// What a listener hears of last is that the partition is gone.
 #[test]
-fn l1_a_jump_of_a_partition_that_is_gone_is_not_told_with_the_records_of_others() {
+fn l1_a_reset_of_a_partition_that_is_gone_is_not_told_with_the_records_of_others() {
     let mut sim = Sim::handing_out(500);
     let other = TopicPartition::new("orders", 1);
     sim.delivery.start(vec![(other.clone(), Arc::new(PartitionGauges::new(TOKEN, false)))]);
@@ -112,6 +113,6 @@ fn l1_a_jump_of_a_partition_that_is_gone_is_not_told_with_the_records_of_others(
     sim.delivery.leave(std::slice::from_ref(&other));
     sim.delivery.left(std::slice::from_ref(&other));
     sim.take_in(chunk(0, 3, &[batch(0, 3)]));
-    let (records, jumps) = sim.poll_and_jumps();
-    assert_eq!((records, jumps), (vec![0, 1, 2], vec![]));
+    let (records, resets) = sim.poll_and_resets();
+    assert_eq!((records, resets), (vec![0, 1, 2], vec![]));
 }
