@@ -3,12 +3,10 @@
 //!
 //! `cargo run -p offtake --example faults`
 
-use std::{collections::BTreeMap, error::Error, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, error::Error, time::Duration};
 
-use offtake::{Consumer, dial::InMemory};
+use offtake::{AutoOffsetReset, Consumer, ErrorCode, dial::InMemory};
 use offtake_broker::{ApiKey, Cluster, Harm, Rule};
-
-const REBALANCE_IN_PROGRESS: i16 = 27;
 
 #[tokio::main(flavor = "current_thread", start_paused = true)]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -21,7 +19,7 @@ pub async fn run() -> Result<(), Box<dyn Error>> {
     let inside = cluster.clone();
     let mut consumer = Consumer::builder(cluster.bootstrap().as_str())
         .group("service")
-        .property("auto.offset.reset", "earliest")
+        .auto_offset_reset(AutoOffsetReset::Earliest)
         .dial(InMemory::new(move |port| inside.connect(port)))
         .spawn_on(tokio::runtime::Handle::current()) // so that it lives by the same clock
         .build()
@@ -29,7 +27,8 @@ pub async fn run() -> Result<(), Box<dyn Error>> {
     consumer.subscribe("orders").await?;
 
     let lost = cluster.arm(Rule::on(ApiKey::OffsetCommit, Harm::ApplyThenLose).nth(2));
-    let rebalance = cluster.arm(Rule::on(ApiKey::Heartbeat, Harm::Fail(REBALANCE_IN_PROGRESS)).nth(3));
+    let in_progress = Harm::Fail(ErrorCode::RebalanceInProgress.code());
+    let rebalance = cluster.arm(Rule::on(ApiKey::Heartbeat, in_progress).nth(3));
     let mut seen = BTreeMap::new();
     for round in 0..30_i64 {
         for partition in 0..2 {

@@ -1,36 +1,37 @@
 //! Records are collected and written in batches, as to object storage. What is collected of a partition is written, and
-//! committed, before the partition goes to another member.
+//! committed, before the partition goes to another member, and before the program ends (Ctrl-C).
 //!
 //! `cargo run -p offtake --example flush_on_revoke localhost:9092`
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use offtake::{Consumer, Error, ErrorKind, Next, OwnedRecord, TopicPartition};
+use offtake::{AutoOffsetReset, Consumer, Error, ErrorKind, Next, OwnedRecord, Result, TopicPartition};
 
 #[tokio::main]
-async fn main() -> Result<(), Error> {
-    let servers = std::env::args().nth(1).unwrap_or("localhost:9092".to_owned());
-    run(consumer(&servers).await?, |partition, records| println!("{partition}: {} written", records.len()))
-        .await
+async fn main() -> Result<()> {
+    let mut consumer = consumer(&std::env::args().nth(1).unwrap_or("localhost:9092".to_owned())).await?;
+    let (handle, limit) = (consumer.handle(), Duration::from_secs(10));
+    let stop = async {
+        tokio::signal::ctrl_c().await.map_err(|error| Error::misuse(error.to_string()))?;
+        handle.close(limit).await
+    };
+    let ended = tokio::try_join!(run(&mut consumer, |of, these| println!("{of}: {}", these.len())), stop);
+    consumer.close(limit).await.and(ended).map(drop) // closed already, unless something failed
 }
 
 /// One that commits only what it is told to.
-pub async fn consumer(servers: &str) -> Result<Consumer, Error> {
-    let builder = Consumer::builder(servers).group("archive").property("auto.offset.reset", "earliest");
-    let mut consumer = builder.property("enable.auto.commit", "false").build().await?;
+pub async fn consumer(servers: &str) -> Result<Consumer> {
+    let builder = Consumer::builder(servers).group("archive").auto_offset_reset(AutoOffsetReset::Earliest);
+    let mut consumer = builder.enable_auto_commit(false).build().await?;
     consumer.subscribe("orders").await?;
     Ok(consumer)
 }
 
 /// Until a handle closes the consumer.
-pub async fn run(
-    mut consumer: Consumer,
-    mut write: impl FnMut(&TopicPartition, Vec<OwnedRecord>),
-) -> Result<(), Error> {
-    const ENOUGH: usize = 10_000;
+pub async fn run(consumer: &mut Consumer, write: impl Fn(&TopicPartition, Vec<OwnedRecord>)) -> Result<()> {
     let handle = consumer.handle();
     let mut collected = BTreeMap::<TopicPartition, Vec<OwnedRecord>>::new();
-    let mut flush = async |partition: &TopicPartition, records: Vec<OwnedRecord>| {
+    let flush = async |partition: &TopicPartition, records: Vec<OwnedRecord>| {
         let Some(last) = records.last().map(OwnedRecord::offset) else { return Ok(()) };
         write(partition, records);
         handle.commit_offsets([(partition, last + 1)]).await
@@ -41,7 +42,7 @@ pub async fn run(
                 for record in records {
                     collected.entry(record.topic_partition().clone()).or_default().push(record);
                 }
-                for (partition, full) in collected.iter_mut().filter(|(_, these)| these.len() >= ENOUGH) {
+                for (partition, full) in collected.iter_mut().filter(|(_, these)| these.len() >= 10_000) {
                     flush(partition, std::mem::take(full)).await?;
                 }
             }

@@ -7,7 +7,7 @@
 
 use std::{error::Error, sync::mpsc, thread, time::Duration};
 
-use offtake::{Consumer, ErrorKind, Record, RecordBatch, batches::Decompressor};
+use offtake::{AutoOffsetReset, Consumer, ErrorKind, Record, RecordBatch, batches::Decompressor};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -17,7 +17,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 /// One whose batches are finished one by one.
 pub async fn consumer(servers: &str) -> Result<Consumer, offtake::Error> {
-    let builder = Consumer::builder(servers).group("threads").property("auto.offset.reset", "earliest");
+    let builder = Consumer::builder(servers).group("threads").auto_offset_reset(AutoOffsetReset::Earliest);
     let mut consumer = builder.finish_each().build().await?;
     consumer.subscribe("orders").await?;
     Ok(consumer)

@@ -4,7 +4,7 @@
 
 use std::{error::Error, time::Duration};
 
-use offtake::{Consumer, Record};
+use offtake::{AutoOffsetReset, Consumer, Record};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main]
@@ -16,8 +16,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
 /// Until SIGTERM.
 pub async fn run(servers: &str, mut handle: impl FnMut(&Record<'_>)) -> Result<(), Box<dyn Error>> {
     let mut terminate = signal(SignalKind::terminate())?;
-    let mut consumer =
-        Consumer::builder(servers).group("service").property("auto.offset.reset", "earliest").build().await?;
+    let builder = Consumer::builder(servers).group("service").auto_offset_reset(AutoOffsetReset::Earliest);
+    let mut consumer = builder.build().await?;
     consumer.subscribe("orders").await?;
 
     let ended = loop {

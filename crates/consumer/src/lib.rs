@@ -5,9 +5,13 @@
 //! # fn stopping() -> bool { true }
 //! # async fn run() -> Result<(), offtake::Error> {
 //! use std::time::Duration;
-//! use offtake::Consumer;
+//! use offtake::{AutoOffsetReset, Consumer};
 //!
-//! let mut consumer = Consumer::builder("localhost:9092").group("orders").build().await?;
+//! let mut consumer = Consumer::builder("localhost:9092")
+//!     .group("orders")
+//!     .auto_offset_reset(AutoOffsetReset::Earliest) // where a group begins that has committed nothing
+//!     .build()
+//!     .await?;
 //! consumer.subscribe("orders").await?;
 //! while !stopping() {
 //!     let records = consumer.poll(Duration::from_millis(500)).await?;
@@ -22,29 +26,40 @@
 //! ```
 //!
 //! The shortest code is the safe one: nothing is committed that was not handed out and finished, and what the client can
-//! mend (a moved leader, a restarted broker, a lost connection) never reaches this loop.
+//! mend (a moved leader, a restarted broker, a lost connection) never reaches this loop. A consumer that is dropped instead of
+//! closed commits what was finished before the last `poll`, and leaves the group, in the background.
 //!
 //! # Changes of ownership
 //!
 //! Two styles, the same machinery. A [`Listener`] is called inside `poll`, with time to commit:
 //!
 //! ```no_run
-//! # async fn flush(_: &[offtake::TopicPartition]) {}
+//! # async fn write(_: Vec<offtake::OwnedRecord>) {}
 //! # async fn run() -> Result<(), offtake::Error> {
-//! use offtake::{Consumer, Listener, ListenerFuture, Rebalance};
+//! # use std::{collections::BTreeMap, sync::{Arc, Mutex}};
+//! use offtake::{Consumer, Listener, ListenerFuture, OwnedRecord, Rebalance, TopicPartition};
 //!
-//! struct Flushing;
+//! /// What was read and is not written yet: the loop that polls adds to it.
+//! type Unwritten = Arc<Mutex<BTreeMap<TopicPartition, Vec<OwnedRecord>>>>;
 //!
-//! impl Listener for Flushing {
+//! struct Flush(Unwritten);
+//!
+//! impl Listener for Flush {
 //!     fn revoked(&self, rebalance: Rebalance) -> ListenerFuture {
+//!         let unwritten = Arc::clone(&self.0); // the future owns what it uses
 //!         Box::pin(async move {
-//!             flush(&rebalance.partitions).await; // still ours, until this future ends
+//!             for partition in &rebalance.partitions {
+//!                 let records = unwritten.lock().unwrap().remove(partition).unwrap_or_default();
+//!                 write(records).await; // the partition is still ours, until this future ends
+//!             }
 //!             Ok(())
 //!         })
 //!     }
 //! }
 //!
-//! let builder = Consumer::builder("localhost:9092").group("orders").listener(Flushing);
+//! let unwritten = Unwritten::default();
+//! let flush = Flush(Arc::clone(&unwritten));
+//! let builder = Consumer::builder("localhost:9092").group("orders").listener(flush);
 //! # Ok(())
 //! # }
 //! ```
@@ -80,11 +95,12 @@
 //! - [`Consumer`] reads topics as a member of a group ([`subscribe`](Consumer::subscribe)) or partitions by hand
 //!   ([`assign`](Consumer::assign)); its futures may be dropped at any await.
 //! - [`config::Config`] knows Java's property names and librdkafka's.
-//! - [`Listener`] is told of rebalances, inside `poll`, or [`Consumer::next`] hands them out; [`Event`]s tell of everything
-//!   that is no record, also of an application that does not poll, and why ([`Stall`]).
-//! - [`Handle`] speaks to a consumer from other tasks; [`Handle::health`] is for readiness and liveness probes.
-//! - [`dial`] reaches clusters in other ways than by plain TCP, one in the test's own process for one.
-//! - Those who come from another client find its calls and properties, and what is different, in
+//! - [`Listener`] is called inside `poll` when partitions change hands; [`Consumer::next`] hands out the same as values.
+//! - [`Event`]s report everything that is no record: a position that was reset, for example, or that the application does not
+//!   poll, and why ([`Stall`]).
+//! - [`Handle`] has the calls that other tasks may make; [`Handle::health`] is for readiness and liveness probes.
+//! - [`dial`] has other ways to a cluster than plain TCP: a test's cluster can be in its own process.
+//! - For those who know another client: its calls and properties, and what is different, are in
 //!   [from Java](https://github.com/offtake/offtake/blob/main/docs/from-java.md) and
 //!   [from rust-rdkafka](https://github.com/offtake/offtake/blob/main/docs/from-rust-rdkafka.md).
 //! - The folder `examples` has a service that ends with SIGTERM, a web service, a flush on revoke, a topic read to its end,
@@ -108,16 +124,20 @@
 //! ```no_run
 //! # async fn handle(_: offtake::OwnedRecord) {}
 //! # async fn run() -> Result<(), offtake::Error> {
-//! # use std::time::Duration;
+//! # use std::{sync::Arc, time::Duration};
 //! # use offtake::Consumer;
+//! # use tokio::sync::Semaphore;
 //! let mut consumer = Consumer::builder("localhost:9092").group("orders").finish_each().build().await?;
 //! consumer.subscribe("orders").await?;
+//! let permits = Arc::new(Semaphore::new(100)); // so many records are handled at a time
 //! loop {
 //!     for record in &consumer.poll(Duration::from_millis(500)).await? {
 //!         let (ticket, record) = (record.ticket()?, record.detach());
+//!         let permit = Arc::clone(&permits).acquire_owned().await; // heartbeats go on meanwhile
 //!         tokio::spawn(async move {
 //!             handle(record).await;
 //!             let _ = ticket.finish(); // refused if the partition has changed hands: the record comes again elsewhere
+//!             drop(permit);
 //!         });
 //!     }
 //! }
@@ -126,11 +146,11 @@
 //!
 //! # On many threads
 //!
-//! Unpacking is most of what reading costs. Whoever takes its time between two polls finds its next records unpacked by a
-//! thread of the consumer's own (not with [`spawn_on`](Builder::spawn_on)), which begins when the application proves slow.
-//! [`poll_batches`](Consumer::poll_batches) leaves it to whoever has the time: a
-//! [`RecordBatch`] knows nothing of the consumer and is opened on any thread. Batches of one partition go to the same thread
-//! where its order matters.
+//! Most of what reading costs is to verify and decompress batches. While the application is away between two polls, a thread of
+//! the consumer's own does that for the next records (not with [`spawn_on`](Builder::spawn_on)); with
+//! [`decompression.threads`](config::Config::decompression_threads) several threads do it all the time.
+//! [`poll_batches`](Consumer::poll_batches) hands out whole batches instead. A [`RecordBatch`] is independent of the consumer, and any
+//! thread can open it. Where the order within a partition matters, give all its batches to the same thread.
 //!
 //! ```no_run
 //! # fn handle(_: offtake::Record<'_>) {}

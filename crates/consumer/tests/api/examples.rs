@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use offtake::{Consumer, TopicPartition};
+use offtake::{Consumer, OwnedRecord, TopicPartition};
 use offtake_broker::Cluster;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -121,13 +121,14 @@ async fn a_handle_is_the_state_of_a_web_service() {
 #[tokio::test]
 async fn what_is_collected_is_written_before_its_partition_goes() {
     let cluster = cluster().await;
-    let consumer = flush_on_revoke::consumer(&cluster.bootstrap()).await.unwrap();
+    let mut consumer = flush_on_revoke::consumer(&cluster.bootstrap()).await.unwrap();
     let handle = consumer.handle();
     let written = Arc::new(Mutex::new(Vec::<(TopicPartition, usize)>::new()));
     let into = Arc::clone(&written);
-    let task = tokio::spawn(flush_on_revoke::run(consumer, move |partition, records| {
+    let write = move |partition: &TopicPartition, records: Vec<OwnedRecord>| {
         into.lock().unwrap().push((partition.clone(), records.len()));
-    }));
+    };
+    let task = tokio::spawn(async move { flush_on_revoke::run(&mut consumer, write).await });
     let began = Instant::now();
     while [0, 1].iter().any(|index| handle.position(("orders", *index)) != Some(10)) {
         assert!(began.elapsed() < A_WHILE);
