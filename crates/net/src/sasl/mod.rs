@@ -15,10 +15,13 @@
 mod credentials;
 mod derivation;
 mod error;
+mod oauthbearer;
 mod plain;
+mod refresh;
 mod scram;
+mod token;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 
@@ -26,8 +29,11 @@ pub use self::{
     credentials::{Credentials, ProviderFuture, UserPassword},
     derivation::{Derivation, Derived},
     error::{ProviderError, SaslError, SaslErrorKind},
+    oauthbearer::Extensions,
+    refresh::Refresh,
+    token::{Claim, Token, TokenFile, TokenProvider, UnsecuredToken},
 };
-use self::{derivation::KeyCache, error::Context, scram::Hash};
+use self::{derivation::KeyCache, error::Context, refresh::TokenCache, scram::Hash};
 use crate::secret::Secret;
 
 /// A challenge that is longer is refused unread. Kafka's own have a few hundred bytes.
@@ -40,6 +46,7 @@ pub struct Sasl(Arc<Mechanism>);
 enum Mechanism {
     Plain { credentials: Box<dyn Credentials> },
     Scram { hash: Hash, credentials: Box<dyn Credentials>, keys: Arc<KeyCache> },
+    OAuthBearer { tokens: TokenCache, extensions: Extensions },
 }
 
 impl Sasl {
@@ -62,6 +69,17 @@ impl Sasl {
         Self::new(Mechanism::Scram { hash, credentials: Box::new(credentials), keys: Arc::default() })
     }
 
+    /// OAUTHBEARER (RFC 7628): the broker gets a token that somebody else has issued, so that it should be used over TLS only. The
+    /// token is kept for all connections, and fetched anew ahead of its end, by the defaults of [`Refresh`].
+    pub fn oauthbearer(tokens: impl TokenProvider) -> Self {
+        Self::oauthbearer_with(tokens, Extensions::default(), Refresh::default())
+    }
+
+    /// As [`oauthbearer`](Self::oauthbearer), with what goes to the broker beside the token, and when a new token is fetched.
+    pub fn oauthbearer_with(tokens: impl TokenProvider, extensions: Extensions, refresh: Refresh) -> Self {
+        Self::new(Mechanism::OAuthBearer { tokens: TokenCache::new(tokens, refresh), extensions })
+    }
+
     fn new(mechanism: Mechanism) -> Self {
         Self(Arc::new(mechanism))
     }
@@ -71,6 +89,7 @@ impl Sasl {
         match &*self.0 {
             Mechanism::Plain { .. } => "PLAIN",
             Mechanism::Scram { hash, .. } => hash.mechanism(),
+            Mechanism::OAuthBearer { .. } => "OAUTHBEARER",
         }
     }
 
@@ -78,6 +97,7 @@ impl Sasl {
     pub fn user(&self) -> Option<String> {
         match &*self.0 {
             Mechanism::Plain { credentials } | Mechanism::Scram { credentials, .. } => credentials.user(),
+            Mechanism::OAuthBearer { .. } => None,
         }
     }
 
@@ -101,6 +121,15 @@ impl Sasl {
                 let nonce = scram::nonce(&context)?;
                 let exchange = scram::Exchange::new(&context, *hash, login, nonce, keys.clone())?;
                 Ok(Exchange::new(context, State::Scram(exchange)))
+            }
+            Mechanism::OAuthBearer { tokens, extensions } => {
+                let token = tokens
+                    .token(wall_clock())
+                    .await
+                    .map_err(|error| SaslError::no_credentials(mechanism, &error))?;
+                let context = Context::new(mechanism, oauthbearer::principal(&token), token.value().clone());
+                let message = oauthbearer::message(&context, &token, extensions)?;
+                Ok(Exchange::new(context, State::OAuthBearer(oauthbearer::Exchange::new(message))))
             }
         }
     }
@@ -159,6 +188,7 @@ pub struct Exchange {
 enum State {
     Plain(plain::Exchange),
     Scram(scram::Exchange),
+    OAuthBearer(oauthbearer::Exchange),
 }
 
 impl Exchange {
@@ -188,6 +218,7 @@ impl Exchange {
         match &mut self.state {
             State::Plain(exchange) => exchange.step(context, challenge),
             State::Scram(exchange) => exchange.step(context, challenge),
+            State::OAuthBearer(exchange) => exchange.step(context, challenge),
         }
     }
 
@@ -198,14 +229,20 @@ impl Exchange {
     pub fn derived(&mut self, derived: Derived) -> Result<Step, SaslError> {
         match &mut self.state {
             State::Scram(exchange) => exchange.derived(&self.context, derived),
-            State::Plain(_) => Err(self.context.bad_server("nothing was to be derived")),
+            State::Plain(_) | State::OAuthBearer(_) => {
+                Err(self.context.bad_server("nothing was to be derived"))
+            }
         }
     }
 
     /// The error when the broker refuses: `said` is the message of its answer. It is cut and stripped of control characters, and left
     /// out if it repeats the secret.
     pub fn refused(&self, said: Option<&str>) -> SaslError {
-        self.context.refused(said.unwrap_or_default())
+        let said = said.unwrap_or_default();
+        match &self.state {
+            State::Plain(_) | State::Scram(_) => self.context.refused(said),
+            State::OAuthBearer(exchange) => exchange.refused(&self.context, said),
+        }
     }
 }
 
@@ -216,6 +253,12 @@ impl fmt::Debug for Exchange {
             .field("user", &self.user())
             .finish_non_exhaustive()
     }
+}
+
+/// The time of day, by which tokens end.
+#[expect(clippy::disallowed_methods, reason = "tokens and signatures carry the time of day, not the loop's")]
+fn wall_clock() -> SystemTime {
+    SystemTime::now()
 }
 
 /// Bytes that are overwritten when their last clone is dropped.
@@ -230,4 +273,5 @@ fn repeats(text: &str, secret: &Secret) -> bool {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "how long hostile messages take is measured")]
 mod tests;

@@ -432,5 +432,114 @@ async fn input52_no_bytes_of_a_broker_make_a_step_panic_or_linger() {
 }
 
 fn mechanisms() -> Vec<Sasl> {
-    vec![Sasl::plain(alice()), Sasl::scram_sha256(alice()), Sasl::scram_sha512(alice())]
+    vec![
+        Sasl::plain(alice()),
+        Sasl::scram_sha256(alice()),
+        Sasl::scram_sha512(alice()),
+        Sasl::oauthbearer(Token::new("aa.bb.cc")),
+    ]
+}
+
+/// The example of RFC 7628, section 4.1.
+#[tokio::test]
+async fn oauthbearer_sends_the_token_and_what_goes_with_it() {
+    let sasl = Sasl::oauthbearer_with(
+        Token::new("vF9dft4qmTc2Nvb3RlckBhbHRhdmlzdGEuY29tCg=="),
+        Extensions::new([("host", "server.example.com"), ("port", "143")]).unwrap(),
+        Refresh::default(),
+    );
+    assert_eq!(
+        sent(begin(&sasl).await.step(None)),
+        "n,,\x01auth=Bearer vF9dft4qmTc2Nvb3RlckBhbHRhdmlzdGEuY29tCg==\x01host=server.example.com\x01port=143\x01\x01"
+    );
+    let mut exchange = begin(&Sasl::oauthbearer(Token::new("a.b-c_d"))).await;
+    assert_eq!(sent(exchange.step(None)), "n,,\x01auth=Bearer a.b-c_d\x01\x01");
+    assert!(matches!(exchange.step(Some(b"")).unwrap(), Step::Done));
+}
+
+#[tokio::test]
+async fn oauthbearer_acknowledges_a_refusal_and_says_why() {
+    let refusals = [
+        (
+            r#"{"status":"invalid_token","scope":"example_scope","openid-configuration":"https://example.com/x"}"#,
+            "refused it: invalid_token, scope: example_scope, openid-configuration: https://example.com/x",
+        ),
+        ("no JSON\nat all", "refused it: no JSON at all"),
+        (r#"{"status":"bad a.b-c_d"}"#, "not shown"),
+    ];
+    for (refusal, reason) in refusals {
+        let mut exchange = begin(&Sasl::oauthbearer(Token::new("a.b-c_d"))).await;
+        sent(exchange.step(None));
+        assert_eq!(sent(exchange.step(Some(refusal.as_bytes()))), "\x01");
+        for error in [exchange.refused(Some(refusal)), exchange.step(Some(b"")).unwrap_err()] {
+            assert_eq!(error.kind(), SaslErrorKind::Refused);
+            assert!(error.to_string().contains(reason), "{error}");
+        }
+    }
+    let mut exchange = begin(&Sasl::oauthbearer(Token::new("a.b-c_d"))).await;
+    sent(exchange.step(None));
+    let error = exchange.refused(Some(r#"{"status":"invalid_token"}"#));
+    assert_eq!(error.to_string(), "SASL OAUTHBEARER: the broker refused it: invalid_token");
+}
+
+#[tokio::test]
+async fn extensions_and_tokens_that_cannot_be_sent_are_refused() {
+    for (name, value, reason) in [
+        ("auth", "x", "auth"),
+        ("", "x", "letters"),
+        ("a1", "x", "letters"),
+        ("a", "", "empty"),
+        ("a", "x\x01y", "printable"),
+        ("a", "ä-secret", "printable"),
+    ] {
+        let error = Extensions::new([(name, value)]).unwrap_err().to_string();
+        assert!(error.contains(reason) && !error.contains("secret"), "{name}={value}: {error}");
+    }
+    for token in ["", "a b", "a\x01b", "ä", "a\n"] {
+        let error = Sasl::oauthbearer(Token::new(token)).begin("").await.unwrap_err();
+        assert_eq!(error.kind(), SaslErrorKind::Credentials { is_retriable: false }, "{token}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn an_unsecured_token_is_a_jwt_that_ends() {
+    let provider = UnsecuredToken::new("älice")
+        .with_claim("scope", vec!["a".to_owned(), "b".to_owned()])
+        .with_lifetime(Duration::from_secs(600));
+    let token = provider.fetch().await.unwrap();
+    assert_eq!(token.principal(), Some("älice"));
+    let left = token.expires().unwrap().duration_since(wall_clock()).unwrap().as_secs();
+    assert!((590..=600).contains(&left), "{left}");
+    let text = token.value().expose_str().unwrap();
+    let parts: Vec<&str> = text.split('.').collect();
+    assert_eq!((parts.len(), parts[2]), (3, ""));
+    let mut exchange = begin(&Sasl::oauthbearer(provider)).await;
+    assert_eq!(exchange.user(), Some("älice"));
+    assert!(sent(exchange.step(None)).starts_with("n,,\x01auth=Bearer eyJ"));
+}
+
+#[tokio::test]
+async fn a_token_file_is_read_at_each_authentication() {
+    let folder = std::env::temp_dir().join(format!("offtake-token-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("token");
+    let sasl = Sasl::oauthbearer(TokenFile::new(&path));
+    let error = sasl.begin("").await.unwrap_err();
+    assert!(error.is_retriable() && error.to_string().contains("cannot read"), "{error}");
+    for token in ["one", "two"] {
+        std::fs::write(&path, format!("  {token}\n")).unwrap();
+        assert_eq!(sent(begin(&sasl).await.step(None)), format!("n,,\x01auth=Bearer {token}\x01\x01"));
+    }
+    let ended = UnsecuredToken::new("alice").with_lifetime(Duration::ZERO).fetch().await.unwrap();
+    for (content, reason) in [
+        (b" \n".to_vec(), "is empty"),
+        (vec![b'x'; (1 << 20) + 1], "more than 1048576 bytes"),
+        (ended.value().expose().to_vec(), "ended"),
+    ] {
+        std::fs::write(&path, content).unwrap();
+        let error = sasl.begin("").await.unwrap_err();
+        assert!(error.to_string().contains(reason), "{error}");
+        assert!(error.is_retriable(), "{error}");
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
 }

@@ -1,0 +1,369 @@
+//! [`TokenCache`]: one token for all connections of a client, fetched anew ahead of its end.
+//!
+//! No timer runs. A connection that authenticates asks for the token. If a new one is due, it waits for that, and falls back on the
+//! old one if there is none in time. Brokers end a session with its token (KIP-368), so that connections ask before the end.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use tokio::{sync::watch, time::timeout};
+
+use super::{
+    error::ProviderError,
+    token::{Token, TokenProvider},
+};
+
+/// A provider that takes longer is given up.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
+/// While the old token lasts, so long a connection waits for the new one.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// While the old token lasts, so long after a failure the provider is asked again.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
+/// A token that ends within this is not used any more: it has to reach the broker.
+const LAST_MOMENT: Duration = Duration::from_secs(2);
+/// A fetch may die with the runtime that began it; another one takes its place.
+const MAX_FETCHES: usize = 3;
+
+/// When a token is fetched anew: Java's `sasl.login.refresh.*`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refresh {
+    /// `sasl.login.refresh.window.factor`: after this part of the token's life. 0.5 to 1; default 0.8.
+    pub window_factor: f64,
+    /// `sasl.login.refresh.window.jitter`: up to this part of its life later, by chance. 0 to 0.25; default 0.05.
+    pub window_jitter: f64,
+    /// `sasl.login.refresh.min.period.seconds`: at least so long after the previous one. 0 to 900 s; default 60 s.
+    pub min_period: Duration,
+    /// `sasl.login.refresh.buffer.seconds`: at least so long before the token's end. 0 to 3,600 s; default 300 s. If the token does not
+    /// last for `min_period` and `buffer`, neither counts.
+    pub buffer: Duration,
+}
+
+impl Default for Refresh {
+    fn default() -> Self {
+        Self {
+            window_factor: 0.8,
+            window_jitter: 0.05,
+            min_period: Duration::from_secs(60),
+            buffer: Duration::from_secs(300),
+        }
+    }
+}
+
+impl Refresh {
+    /// When a token that was fetched `now` and ends at `expires` is to be fetched anew. `chance` is between 0 and 1.
+    fn due(&self, now: SystemTime, expires: SystemTime, chance: f64) -> SystemTime {
+        let life = expires.duration_since(now).unwrap_or_default();
+        let part = (self.window_factor + self.window_jitter * chance).clamp(0.0, 1.0);
+        let mut after = life.mul_f64(part);
+        if let Some(unbuffered) = life.checked_sub(self.buffer)
+            && self.min_period <= unbuffered
+        {
+            after = after.min(unbuffered).max(self.min_period);
+        }
+        now + after.min(life)
+    }
+}
+
+/// The token of one client, and how it is kept fresh.
+pub(super) struct TokenCache(Arc<Shared>);
+
+struct Shared {
+    provider: Box<dyn TokenProvider>,
+    refresh: Refresh,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    kept: Option<Kept>,
+    fetch: Option<Fetch>,
+}
+
+struct Kept {
+    token: Token,
+    expires: SystemTime,
+    /// From then on a new one is due.
+    due: SystemTime,
+}
+
+/// A fetch under way. It ends with a result, or without one if its task was ended.
+type Fetch = watch::Receiver<Option<Result<Token, ProviderError>>>;
+
+impl TokenCache {
+    pub(super) fn new(provider: impl TokenProvider, refresh: Refresh) -> Self {
+        Self(Arc::new(Shared { provider: Box::new(provider), refresh, state: Mutex::default() }))
+    }
+
+    /// A token that is good `now`.
+    pub(super) async fn token(&self, now: SystemTime) -> Result<Token, ProviderError> {
+        for _ in 0..MAX_FETCHES {
+            let (mut fetch, old) = match self.0.look_up(now) {
+                LookUp::Kept(token) => return Ok(token),
+                LookUp::Fetching { fetch, old } => (fetch, old),
+            };
+            let wait = fetch.wait_for(Option::is_some);
+            let ended = match old {
+                None => wait.await,
+                Some(old) => match timeout(PATIENCE, wait).await {
+                    Ok(Ok(result)) if matches!(&*result, Some(Ok(_))) => Ok(result),
+                    _ => return Ok(old),
+                },
+            };
+            if let Ok(result) = ended
+                && let Some(result) = &*result
+            {
+                return result.clone();
+            }
+        }
+        Err(ProviderError::retriable("the request for a token was ended again and again"))
+    }
+}
+
+enum LookUp {
+    Kept(Token),
+    /// A new token is due. `old` is there if it can still be used.
+    Fetching {
+        fetch: Fetch,
+        old: Option<Token>,
+    },
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn look_up(self: &Arc<Self>, now: SystemTime) -> LookUp {
+        let mut state = self.state();
+        let old = match &state.kept {
+            Some(kept) if now < kept.due => return LookUp::Kept(kept.token.clone()),
+            Some(kept) if now + LAST_MOMENT < kept.expires => Some(kept.token.clone()),
+            _ => None,
+        };
+        // A fetch whose task was ended is closed without a result.
+        if let Some(fetch) = state.fetch.as_ref().filter(|fetch| fetch.has_changed().is_ok()) {
+            return LookUp::Fetching { fetch: fetch.clone(), old };
+        }
+        let fetch = self.begin_fetch(now);
+        state.fetch = Some(fetch.clone());
+        LookUp::Fetching { fetch, old }
+    }
+
+    /// Asks the provider in a task of its own, so that a connection that is given up does not end it.
+    #[expect(clippy::disallowed_methods, reason = "the fetch outlives the connection that needs it first")]
+    fn begin_fetch(self: &Arc<Self>, now: SystemTime) -> Fetch {
+        let (result, fetch) = watch::channel(None);
+        let shared = self.clone();
+        tokio::spawn(async move {
+            let fetched = match timeout(FETCH_TIMEOUT, shared.provider.fetch()).await {
+                Ok(fetched) => fetched,
+                Err(_) => Err(ProviderError::retriable(format!(
+                    "the token provider did not answer within {} s",
+                    FETCH_TIMEOUT.as_secs()
+                ))),
+            };
+            shared.end_fetch(now, &fetched);
+            result.send_replace(Some(fetched));
+        });
+        fetch
+    }
+
+    fn end_fetch(&self, now: SystemTime, fetched: &Result<Token, ProviderError>) {
+        let mut state = self.state();
+        state.fetch = None;
+        match fetched {
+            Ok(token) => {
+                state.kept = token.expires().map(|expires| Kept {
+                    token: token.clone(),
+                    expires,
+                    due: self.refresh.due(now, expires, chance()),
+                });
+            }
+            Err(error) => {
+                if let Some(kept) = state.kept.as_mut().filter(|kept| now + LAST_MOMENT < kept.expires) {
+                    let left = kept.expires.duration_since(now).unwrap_or_default().as_secs();
+                    tracing::warn!(%error, left_s = left, "no new token yet; the old one is used while it lasts");
+                    kept.due = (now + RETRY_AFTER).min(kept.expires);
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for TokenCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenCache").field("refresh", &self.0.refresh).finish_non_exhaustive()
+    }
+}
+
+/// A number between 0 and 1, so that the clients of a service do not all refresh at once.
+fn chance() -> f64 {
+    let mut bytes = [0; 2];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => f64::from(u16::from_be_bytes(bytes)) / f64::from(u16::MAX),
+        Err(_) => 0.5,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000 + seconds)
+    }
+
+    #[test]
+    fn a_token_is_due_as_java_says() {
+        let refresh = Refresh::default();
+        let due =
+            |life, chance| refresh.due(at(0), at(life), chance).duration_since(at(0)).unwrap().as_secs();
+        assert_eq!(due(3600, 0.0), 2880, "after 0.8 of its life");
+        assert_eq!(due(3600, 1.0), 3060, "and up to 0.05 later");
+        assert_eq!(due(1000, 0.0), 700, "300 s before its end");
+        assert_eq!(due(360, 0.0), 60, "not before 60 s");
+        assert_eq!(due(300, 0.0), 240, "it does not last for both");
+        assert_eq!(due(0, 0.0), 0);
+        assert_eq!(refresh.due(at(100), at(0), 0.5), at(100), "it has ended already");
+    }
+
+    /// A provider that counts, and answers as the test says.
+    fn counting(
+        answer: impl Fn(usize) -> Result<Token, ProviderError> + Send + Sync + 'static,
+    ) -> (Arc<AtomicUsize>, impl TokenProvider) {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let provider = {
+            let asked = asked.clone();
+            move || {
+                let result = answer(asked.fetch_add(1, Relaxed));
+                async move {
+                    tokio::task::yield_now().await;
+                    result
+                }
+            }
+        };
+        (asked, provider)
+    }
+
+    fn numbered(number: usize, expires: SystemTime) -> Token {
+        Token::new(format!("token{number}")).with_expiry(Some(expires))
+    }
+
+    fn value(token: Result<Token, ProviderError>) -> String {
+        token.unwrap().value().expose_str().unwrap().to_owned()
+    }
+
+    #[tokio::test]
+    async fn ten_connections_fetch_one_token() {
+        let (asked, provider) = counting(|number| Ok(numbered(number, at(3600))));
+        let cache = TokenCache::new(provider, Refresh::default());
+        let tokens = async { tokio::join!(cache.token(at(0)), cache.token(at(0)), cache.token(at(0))) }.await;
+        assert_eq!([value(tokens.0), value(tokens.1), value(tokens.2)], ["token0"; 3]);
+        for _ in 0..7 {
+            assert_eq!(value(cache.token(at(2879)).await), "token0");
+        }
+        assert_eq!(asked.load(Relaxed), 1);
+        assert_eq!(value(cache.token(at(3300)).await), "token1", "ahead of its end");
+    }
+
+    #[tokio::test]
+    async fn a_token_that_does_not_tell_its_end_is_used_once() {
+        let (asked, provider) = counting(|_| Ok(Token::new("opaque")));
+        let cache = TokenCache::new(provider, Refresh::default());
+        cache.token(at(0)).await.unwrap();
+        cache.token(at(0)).await.unwrap();
+        assert_eq!(asked.load(Relaxed), 2);
+    }
+
+    #[tokio::test]
+    async fn the_old_token_is_used_while_there_is_no_new_one() {
+        let (asked, provider) = counting(|number| match number {
+            0 => Ok(numbered(0, at(3600))),
+            1..4 => Err(ProviderError::retriable("the endpoint is down")),
+            _ => Ok(numbered(number, at(7200))),
+        });
+        let cache = TokenCache::new(provider, Refresh::default());
+        assert_eq!(value(cache.token(at(0)).await), "token0");
+        assert_eq!(value(cache.token(at(3100)).await), "token0");
+        assert_eq!(value(cache.token(at(3105)).await), "token0");
+        assert_eq!(asked.load(Relaxed), 2, "the provider is left alone for a while");
+        assert_eq!(value(cache.token(at(3110)).await), "token0");
+        assert_eq!(asked.load(Relaxed), 3);
+        let error = cache.token(at(3599)).await.unwrap_err();
+        assert!(error.to_string().contains("is down") && error.is_retriable(), "{error}");
+        assert_eq!(value(cache.token(at(3599)).await), "token4");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_provider_that_is_silent_costs_a_connection_five_seconds_while_the_old_token_lasts() {
+        let calls = AtomicUsize::new(0);
+        let cache = TokenCache::new(
+            move || {
+                let number = calls.fetch_add(1, Relaxed);
+                async move {
+                    if number > 0 {
+                        std::future::pending::<()>().await;
+                    }
+                    Ok(numbered(number, at(3600)))
+                }
+            },
+            Refresh::default(),
+        );
+        assert_eq!(value(cache.token(at(0)).await), "token0");
+        let begun = crate::clock::now();
+        assert_eq!(value(cache.token(at(3300)).await), "token0");
+        assert_eq!(crate::clock::now() - begun, PATIENCE);
+        let error = cache.token(at(3600)).await.unwrap_err();
+        assert!(error.to_string().contains("60 s"), "{error}");
+        assert_eq!(crate::clock::now() - begun, FETCH_TIMEOUT, "it was one request all the time");
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_gives_up_does_not_end_the_fetch() {
+        let (asked, provider) = counting(|number| Ok(numbered(number, at(3600))));
+        let cache = TokenCache::new(provider, Refresh::default());
+        tokio::select! {
+            biased;
+            _ = cache.token(at(0)) => panic!("the provider yields first"),
+            () = std::future::ready(()) => {}
+        }
+        assert_eq!(value(cache.token(at(0)).await), "token0");
+        assert_eq!(asked.load(Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn a_provider_that_panics_is_asked_again() {
+        let (asked, provider) = counting(|number| {
+            assert!(number > 0, "the first request dies");
+            Ok(numbered(number, at(0) + HOUR))
+        });
+        let cache = TokenCache::new(provider, Refresh::default());
+        assert_eq!(value(cache.token(at(0)).await), "token1");
+        assert_eq!(asked.load(Relaxed), 2);
+    }
+
+    #[test]
+    fn a_fetch_that_died_with_its_runtime_is_begun_anew() {
+        let (asked, provider) = counting(|number| Ok(numbered(number, at(3600))));
+        let cache = TokenCache::new(provider, Refresh::default());
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let first = runtime();
+        first.block_on(async {
+            tokio::select! {
+                biased;
+                _ = cache.token(at(0)) => panic!("the provider yields first"),
+                () = std::future::ready(()) => {}
+            }
+        });
+        drop(first);
+        assert!(runtime().block_on(cache.token(at(0))).is_ok());
+        assert!(asked.load(Relaxed) >= 1);
+    }
+}
