@@ -89,12 +89,17 @@ impl ProviderError {
 pub(super) struct Context {
     pub(super) mechanism: &'static str,
     pub(super) user: Option<String>,
-    secret: Secret,
+    secrets: Vec<Secret>,
 }
 
 impl Context {
     pub(super) fn new(mechanism: &'static str, user: Option<String>, secret: Secret) -> Self {
-        Self { mechanism, user, secret }
+        Self { mechanism, user, secrets: vec![secret] }
+    }
+
+    /// Nor must they contain this.
+    pub(super) fn add_secret(&mut self, secret: Secret) {
+        self.secrets.push(secret);
     }
 
     pub(super) fn refused(&self, said: &str) -> SaslError {
@@ -117,7 +122,7 @@ impl Context {
 
     /// What a broker said, fit for an error.
     pub(super) fn shown(&self, said: &str) -> String {
-        if repeats(said, &self.secret) {
+        if self.secrets.iter().any(|secret| repeats(said, secret)) {
             return "(its message repeats the secret and is not shown)".to_owned();
         }
         printable(said)

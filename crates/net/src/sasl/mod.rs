@@ -12,11 +12,15 @@
 //! - an authentication is done only when the broker has proved what its mechanism lets it prove;
 //! - secrets are in no `Debug`, no error and no log, and are overwritten when they are dropped.
 
+mod aws;
+mod calendar;
 mod credentials;
 mod derivation;
 mod error;
+mod jaas;
+mod msk_iam;
 mod oauthbearer;
-mod plain;
+mod one_message;
 mod refresh;
 mod scram;
 mod token;
@@ -25,15 +29,20 @@ use std::{fmt, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 
+use self::{
+    aws::AwsKeys, derivation::KeyCache, error::Context, one_message::Answer, refresh::Refreshing,
+    scram::Hash, token::Tokens,
+};
 pub use self::{
+    aws::{AwsCredentials, AwsCredentialsProvider, AwsEnvironment, AwsProfile},
     credentials::{Credentials, ProviderFuture, UserPassword},
     derivation::{Derivation, Derived},
     error::{ProviderError, SaslError, SaslErrorKind},
+    jaas::{Jaas, JaasError, LoginModule},
     oauthbearer::Extensions,
     refresh::Refresh,
     token::{Claim, Token, TokenFile, TokenProvider, UnsecuredToken},
 };
-use self::{derivation::KeyCache, error::Context, refresh::TokenCache, scram::Hash};
 use crate::secret::Secret;
 
 /// A challenge that is longer is refused unread. Kafka's own have a few hundred bytes.
@@ -46,7 +55,8 @@ pub struct Sasl(Arc<Mechanism>);
 enum Mechanism {
     Plain { credentials: Box<dyn Credentials> },
     Scram { hash: Hash, credentials: Box<dyn Credentials>, keys: Arc<KeyCache> },
-    OAuthBearer { tokens: TokenCache, extensions: Extensions },
+    OAuthBearer { tokens: Refreshing<Token>, extensions: Extensions },
+    AwsMskIam { keys: Refreshing<AwsCredentials>, region: Option<String> },
 }
 
 impl Sasl {
@@ -77,7 +87,17 @@ impl Sasl {
 
     /// As [`oauthbearer`](Self::oauthbearer), with what goes to the broker beside the token, and when a new token is fetched.
     pub fn oauthbearer_with(tokens: impl TokenProvider, extensions: Extensions, refresh: Refresh) -> Self {
-        Self::new(Mechanism::OAuthBearer { tokens: TokenCache::new(tokens, refresh), extensions })
+        Self::new(Mechanism::OAuthBearer {
+            tokens: Refreshing::new(Tokens::new(tokens), refresh),
+            extensions,
+        })
+    }
+
+    /// AWS_MSK_IAM, the mechanism of Amazon MSK: a signature by keys of AWS, which do not leave this process. `region` is the cluster's;
+    /// if it is `None`, it is read from the name of each broker, then from `AWS_REGION`, `AWS_DEFAULT_REGION` and the profile.
+    pub fn aws_msk_iam(credentials: impl AwsCredentialsProvider, region: Option<String>) -> Self {
+        let keys = Refreshing::new(AwsKeys::new(credentials), Refresh::default());
+        Self::new(Mechanism::AwsMskIam { keys, region })
     }
 
     fn new(mechanism: Mechanism) -> Self {
@@ -90,6 +110,7 @@ impl Sasl {
             Mechanism::Plain { .. } => "PLAIN",
             Mechanism::Scram { hash, .. } => hash.mechanism(),
             Mechanism::OAuthBearer { .. } => "OAUTHBEARER",
+            Mechanism::AwsMskIam { .. } => "AWS_MSK_IAM",
         }
     }
 
@@ -97,7 +118,7 @@ impl Sasl {
     pub fn user(&self) -> Option<String> {
         match &*self.0 {
             Mechanism::Plain { credentials } | Mechanism::Scram { credentials, .. } => credentials.user(),
-            Mechanism::OAuthBearer { .. } => None,
+            Mechanism::OAuthBearer { .. } | Mechanism::AwsMskIam { .. } => None,
         }
     }
 
@@ -106,14 +127,13 @@ impl Sasl {
     /// # Errors
     /// [`SaslErrorKind::Credentials`] if there are none, or such that the mechanism cannot send.
     pub async fn begin(&self, host: &str) -> Result<Exchange, SaslError> {
-        let _ = host; // for mechanisms whose messages name the broker
         let mechanism = self.mechanism();
         match &*self.0 {
             Mechanism::Plain { credentials } => {
                 let login = fetch(mechanism, &**credentials).await?;
                 let context = Context::new(mechanism, Some(login.user.clone()), login.password.clone());
-                let message = plain::message(&context, &login)?;
-                Ok(Exchange::new(context, State::Plain(plain::Exchange::new(message))))
+                let message = one_message::plain(&context, &login)?;
+                Ok(Exchange::one_message(context, message, Answer::Empty))
             }
             Mechanism::Scram { hash, credentials, keys } => {
                 let login = fetch(mechanism, &**credentials).await?;
@@ -124,12 +144,30 @@ impl Sasl {
             }
             Mechanism::OAuthBearer { tokens, extensions } => {
                 let token = tokens
-                    .token(wall_clock())
+                    .get(wall_clock())
                     .await
                     .map_err(|error| SaslError::no_credentials(mechanism, &error))?;
                 let context = Context::new(mechanism, oauthbearer::principal(&token), token.value().clone());
                 let message = oauthbearer::message(&context, &token, extensions)?;
                 Ok(Exchange::new(context, State::OAuthBearer(oauthbearer::Exchange::new(message))))
+            }
+            Mechanism::AwsMskIam { keys, region } => {
+                let now = wall_clock();
+                let keys =
+                    keys.get(now).await.map_err(|error| SaslError::no_credentials(mechanism, &error))?;
+                let user = Some(keys.access_key_id.clone());
+                let mut context = Context::new(mechanism, user, keys.secret_access_key.clone());
+                if let Some(token) = &keys.session_token {
+                    context.add_secret(token.clone());
+                }
+                let region = match region.as_deref().or_else(|| msk_iam::region_of(host)) {
+                    Some(region) => region.to_owned(),
+                    None => aws::default_region().await.ok_or_else(|| {
+                        context.cannot_send("neither the broker's name nor AWS_REGION tells the region")
+                    })?,
+                };
+                let message = msk_iam::message(&keys, &region, host.trim_end_matches('.'), now);
+                Ok(Exchange::one_message(context, message, Answer::Something))
             }
         }
     }
@@ -186,7 +224,7 @@ pub struct Exchange {
 }
 
 enum State {
-    Plain(plain::Exchange),
+    OneMessage(one_message::Exchange),
     Scram(scram::Exchange),
     OAuthBearer(oauthbearer::Exchange),
 }
@@ -194,6 +232,10 @@ enum State {
 impl Exchange {
     fn new(context: Context, state: State) -> Self {
         Self { context, state }
+    }
+
+    fn one_message(context: Context, message: Bytes, answer: Answer) -> Self {
+        Self::new(context, State::OneMessage(one_message::Exchange::new(message, answer)))
     }
 
     /// The mechanism's name.
@@ -216,7 +258,7 @@ impl Exchange {
             return Err(context.bad_server(format!("its message has {length} bytes")));
         }
         match &mut self.state {
-            State::Plain(exchange) => exchange.step(context, challenge),
+            State::OneMessage(exchange) => exchange.step(context, challenge),
             State::Scram(exchange) => exchange.step(context, challenge),
             State::OAuthBearer(exchange) => exchange.step(context, challenge),
         }
@@ -229,7 +271,7 @@ impl Exchange {
     pub fn derived(&mut self, derived: Derived) -> Result<Step, SaslError> {
         match &mut self.state {
             State::Scram(exchange) => exchange.derived(&self.context, derived),
-            State::Plain(_) | State::OAuthBearer(_) => {
+            State::OneMessage(_) | State::OAuthBearer(_) => {
                 Err(self.context.bad_server("nothing was to be derived"))
             }
         }
@@ -240,7 +282,7 @@ impl Exchange {
     pub fn refused(&self, said: Option<&str>) -> SaslError {
         let said = said.unwrap_or_default();
         match &self.state {
-            State::Plain(_) | State::Scram(_) => self.context.refused(said),
+            State::OneMessage(_) | State::Scram(_) => self.context.refused(said),
             State::OAuthBearer(exchange) => exchange.refused(&self.context, said),
         }
     }

@@ -1,20 +1,16 @@
-//! [`TokenCache`]: one token for all connections of a client, fetched anew ahead of its end.
+//! [`Refreshing`]: one token, or one set of keys, for all connections of a client, fetched anew ahead of its end.
 //!
-//! No timer runs. A connection that authenticates asks for the token. If a new one is due, it waits for that, and falls back on the
+//! No timer runs. A connection that authenticates asks for it. If a new one is due, it waits for that, and falls back on the
 //! old one if there is none in time. Brokers end a session with its token (KIP-368), so that connections ask before the end.
 
 use std::{
-    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
 use tokio::{sync::watch, time::timeout};
 
-use super::{
-    error::ProviderError,
-    token::{Token, TokenProvider},
-};
+use super::{ProviderFuture, error::ProviderError};
 
 /// A provider that takes longer is given up.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
@@ -67,41 +63,55 @@ impl Refresh {
     }
 }
 
+/// What ends at a time.
+pub(super) trait Expiring: Clone + Send + Sync + 'static {
+    /// What it is, for messages.
+    const NAME: &'static str;
+
+    /// When it ends. What has no end that is known is used once.
+    fn expires(&self) -> Option<SystemTime>;
+}
+
+/// A provider of a public kind, as one that is kept here.
+pub(super) trait Source<T>: Send + Sync + 'static {
+    fn fetch(&self) -> ProviderFuture<'_, T>;
+}
+
 /// The token of one client, and how it is kept fresh.
-pub(super) struct TokenCache(Arc<Shared>);
+pub(super) struct Refreshing<T>(Arc<Shared<T>>);
 
-struct Shared {
-    provider: Box<dyn TokenProvider>,
+struct Shared<T> {
+    source: Box<dyn Source<T>>,
     refresh: Refresh,
-    state: Mutex<State>,
+    state: Mutex<State<T>>,
 }
 
-#[derive(Default)]
-struct State {
-    kept: Option<Kept>,
-    fetch: Option<Fetch>,
+struct State<T> {
+    kept: Option<Kept<T>>,
+    fetch: Option<Fetch<T>>,
 }
 
-struct Kept {
-    token: Token,
+struct Kept<T> {
+    value: T,
     expires: SystemTime,
     /// From then on a new one is due.
     due: SystemTime,
 }
 
 /// A fetch under way. It ends with a result, or without one if its task was ended.
-type Fetch = watch::Receiver<Option<Result<Token, ProviderError>>>;
+type Fetch<T> = watch::Receiver<Option<Result<T, ProviderError>>>;
 
-impl TokenCache {
-    pub(super) fn new(provider: impl TokenProvider, refresh: Refresh) -> Self {
-        Self(Arc::new(Shared { provider: Box::new(provider), refresh, state: Mutex::default() }))
+impl<T: Expiring> Refreshing<T> {
+    pub(super) fn new(source: impl Source<T>, refresh: Refresh) -> Self {
+        let state = Mutex::new(State { kept: None, fetch: None });
+        Self(Arc::new(Shared { source: Box::new(source), refresh, state }))
     }
 
-    /// A token that is good `now`.
-    pub(super) async fn token(&self, now: SystemTime) -> Result<Token, ProviderError> {
+    /// One that is good `now`.
+    pub(super) async fn get(&self, now: SystemTime) -> Result<T, ProviderError> {
         for _ in 0..MAX_FETCHES {
             let (mut fetch, old) = match self.0.look_up(now) {
-                LookUp::Kept(token) => return Ok(token),
+                LookUp::Kept(value) => return Ok(value),
                 LookUp::Fetching { fetch, old } => (fetch, old),
             };
             let wait = fetch.wait_for(Option::is_some);
@@ -118,29 +128,29 @@ impl TokenCache {
                 return result.clone();
             }
         }
-        Err(ProviderError::retriable("the request for a token was ended again and again"))
+        Err(ProviderError::retriable(format!("the request for {} was ended again and again", T::NAME)))
     }
 }
 
-enum LookUp {
-    Kept(Token),
-    /// A new token is due. `old` is there if it can still be used.
+enum LookUp<T> {
+    Kept(T),
+    /// A new one is due. `old` is there if it can still be used.
     Fetching {
-        fetch: Fetch,
-        old: Option<Token>,
+        fetch: Fetch<T>,
+        old: Option<T>,
     },
 }
 
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl<T: Expiring> Shared<T> {
+    fn state(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn look_up(self: &Arc<Self>, now: SystemTime) -> LookUp {
+    fn look_up(self: &Arc<Self>, now: SystemTime) -> LookUp<T> {
         let mut state = self.state();
         let old = match &state.kept {
-            Some(kept) if now < kept.due => return LookUp::Kept(kept.token.clone()),
-            Some(kept) if now + LAST_MOMENT < kept.expires => Some(kept.token.clone()),
+            Some(kept) if now < kept.due => return LookUp::Kept(kept.value.clone()),
+            Some(kept) if now + LAST_MOMENT < kept.expires => Some(kept.value.clone()),
             _ => None,
         };
         // A fetch whose task was ended is closed without a result.
@@ -154,14 +164,15 @@ impl Shared {
 
     /// Asks the provider in a task of its own, so that a connection that is given up does not end it.
     #[expect(clippy::disallowed_methods, reason = "the fetch outlives the connection that needs it first")]
-    fn begin_fetch(self: &Arc<Self>, now: SystemTime) -> Fetch {
+    fn begin_fetch(self: &Arc<Self>, now: SystemTime) -> Fetch<T> {
         let (result, fetch) = watch::channel(None);
         let shared = self.clone();
         tokio::spawn(async move {
-            let fetched = match timeout(FETCH_TIMEOUT, shared.provider.fetch()).await {
+            let fetched = match timeout(FETCH_TIMEOUT, shared.source.fetch()).await {
                 Ok(fetched) => fetched,
                 Err(_) => Err(ProviderError::retriable(format!(
-                    "the token provider did not answer within {} s",
+                    "the provider of {} did not answer within {} s",
+                    T::NAME,
                     FETCH_TIMEOUT.as_secs()
                 ))),
             };
@@ -171,13 +182,13 @@ impl Shared {
         fetch
     }
 
-    fn end_fetch(&self, now: SystemTime, fetched: &Result<Token, ProviderError>) {
+    fn end_fetch(&self, now: SystemTime, fetched: &Result<T, ProviderError>) {
         let mut state = self.state();
         state.fetch = None;
         match fetched {
-            Ok(token) => {
-                state.kept = token.expires().map(|expires| Kept {
-                    token: token.clone(),
+            Ok(value) => {
+                state.kept = value.expires().map(|expires| Kept {
+                    value: value.clone(),
                     expires,
                     due: self.refresh.due(now, expires, chance()),
                 });
@@ -185,17 +196,11 @@ impl Shared {
             Err(error) => {
                 if let Some(kept) = state.kept.as_mut().filter(|kept| now + LAST_MOMENT < kept.expires) {
                     let left = kept.expires.duration_since(now).unwrap_or_default().as_secs();
-                    tracing::warn!(%error, left_s = left, "no new token yet; the old one is used while it lasts");
+                    tracing::warn!(%error, left_s = left, "cannot renew {}; what there is is used while it lasts", T::NAME);
                     kept.due = (now + RETRY_AFTER).min(kept.expires);
                 }
             }
         }
-    }
-}
-
-impl fmt::Debug for TokenCache {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenCache").field("refresh", &self.0.refresh).finish_non_exhaustive()
     }
 }
 
@@ -213,6 +218,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
     use super::*;
+    use crate::sasl::{Token, TokenProvider, token::Tokens};
 
     const HOUR: Duration = Duration::from_secs(3600);
 
@@ -263,22 +269,22 @@ mod tests {
     #[tokio::test]
     async fn ten_connections_fetch_one_token() {
         let (asked, provider) = counting(|number| Ok(numbered(number, at(3600))));
-        let cache = TokenCache::new(provider, Refresh::default());
-        let tokens = async { tokio::join!(cache.token(at(0)), cache.token(at(0)), cache.token(at(0))) }.await;
+        let cache = Refreshing::new(Tokens::new(provider), Refresh::default());
+        let tokens = async { tokio::join!(cache.get(at(0)), cache.get(at(0)), cache.get(at(0))) }.await;
         assert_eq!([value(tokens.0), value(tokens.1), value(tokens.2)], ["token0"; 3]);
         for _ in 0..7 {
-            assert_eq!(value(cache.token(at(2879)).await), "token0");
+            assert_eq!(value(cache.get(at(2879)).await), "token0");
         }
         assert_eq!(asked.load(Relaxed), 1);
-        assert_eq!(value(cache.token(at(3300)).await), "token1", "ahead of its end");
+        assert_eq!(value(cache.get(at(3300)).await), "token1", "ahead of its end");
     }
 
     #[tokio::test]
     async fn a_token_that_does_not_tell_its_end_is_used_once() {
         let (asked, provider) = counting(|_| Ok(Token::new("opaque")));
-        let cache = TokenCache::new(provider, Refresh::default());
-        cache.token(at(0)).await.unwrap();
-        cache.token(at(0)).await.unwrap();
+        let cache = Refreshing::new(Tokens::new(provider), Refresh::default());
+        cache.get(at(0)).await.unwrap();
+        cache.get(at(0)).await.unwrap();
         assert_eq!(asked.load(Relaxed), 2);
     }
 
@@ -289,23 +295,23 @@ mod tests {
             1..4 => Err(ProviderError::retriable("the endpoint is down")),
             _ => Ok(numbered(number, at(7200))),
         });
-        let cache = TokenCache::new(provider, Refresh::default());
-        assert_eq!(value(cache.token(at(0)).await), "token0");
-        assert_eq!(value(cache.token(at(3100)).await), "token0");
-        assert_eq!(value(cache.token(at(3105)).await), "token0");
+        let cache = Refreshing::new(Tokens::new(provider), Refresh::default());
+        assert_eq!(value(cache.get(at(0)).await), "token0");
+        assert_eq!(value(cache.get(at(3100)).await), "token0");
+        assert_eq!(value(cache.get(at(3105)).await), "token0");
         assert_eq!(asked.load(Relaxed), 2, "the provider is left alone for a while");
-        assert_eq!(value(cache.token(at(3110)).await), "token0");
+        assert_eq!(value(cache.get(at(3110)).await), "token0");
         assert_eq!(asked.load(Relaxed), 3);
-        let error = cache.token(at(3599)).await.unwrap_err();
+        let error = cache.get(at(3599)).await.unwrap_err();
         assert!(error.to_string().contains("is down") && error.is_retriable(), "{error}");
-        assert_eq!(value(cache.token(at(3599)).await), "token4");
+        assert_eq!(value(cache.get(at(3599)).await), "token4");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_provider_that_is_silent_costs_a_connection_five_seconds_while_the_old_token_lasts() {
         let calls = AtomicUsize::new(0);
-        let cache = TokenCache::new(
-            move || {
+        let cache = Refreshing::new(
+            Tokens::new(move || {
                 let number = calls.fetch_add(1, Relaxed);
                 async move {
                     if number > 0 {
@@ -313,14 +319,14 @@ mod tests {
                     }
                     Ok(numbered(number, at(3600)))
                 }
-            },
+            }),
             Refresh::default(),
         );
-        assert_eq!(value(cache.token(at(0)).await), "token0");
+        assert_eq!(value(cache.get(at(0)).await), "token0");
         let begun = crate::clock::now();
-        assert_eq!(value(cache.token(at(3300)).await), "token0");
+        assert_eq!(value(cache.get(at(3300)).await), "token0");
         assert_eq!(crate::clock::now() - begun, PATIENCE);
-        let error = cache.token(at(3600)).await.unwrap_err();
+        let error = cache.get(at(3600)).await.unwrap_err();
         assert!(error.to_string().contains("60 s"), "{error}");
         assert_eq!(crate::clock::now() - begun, FETCH_TIMEOUT, "it was one request all the time");
     }
@@ -328,13 +334,13 @@ mod tests {
     #[tokio::test]
     async fn a_connection_that_gives_up_does_not_end_the_fetch() {
         let (asked, provider) = counting(|number| Ok(numbered(number, at(3600))));
-        let cache = TokenCache::new(provider, Refresh::default());
+        let cache = Refreshing::new(Tokens::new(provider), Refresh::default());
         tokio::select! {
             biased;
-            _ = cache.token(at(0)) => panic!("the provider yields first"),
+            _ = cache.get(at(0)) => panic!("the provider yields first"),
             () = std::future::ready(()) => {}
         }
-        assert_eq!(value(cache.token(at(0)).await), "token0");
+        assert_eq!(value(cache.get(at(0)).await), "token0");
         assert_eq!(asked.load(Relaxed), 1);
     }
 
@@ -344,26 +350,26 @@ mod tests {
             assert!(number > 0, "the first request dies");
             Ok(numbered(number, at(0) + HOUR))
         });
-        let cache = TokenCache::new(provider, Refresh::default());
-        assert_eq!(value(cache.token(at(0)).await), "token1");
+        let cache = Refreshing::new(Tokens::new(provider), Refresh::default());
+        assert_eq!(value(cache.get(at(0)).await), "token1");
         assert_eq!(asked.load(Relaxed), 2);
     }
 
     #[test]
     fn a_fetch_that_died_with_its_runtime_is_begun_anew() {
         let (asked, provider) = counting(|number| Ok(numbered(number, at(3600))));
-        let cache = TokenCache::new(provider, Refresh::default());
+        let cache = Refreshing::new(Tokens::new(provider), Refresh::default());
         let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let first = runtime();
         first.block_on(async {
             tokio::select! {
                 biased;
-                _ = cache.token(at(0)) => panic!("the provider yields first"),
+                _ = cache.get(at(0)) => panic!("the provider yields first"),
                 () = std::future::ready(()) => {}
             }
         });
         drop(first);
-        assert!(runtime().block_on(cache.token(at(0))).is_ok());
+        assert!(runtime().block_on(cache.get(at(0))).is_ok());
         assert!(asked.load(Relaxed) >= 1);
     }
 }

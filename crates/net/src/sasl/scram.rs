@@ -44,7 +44,7 @@ impl Hash {
         }
     }
 
-    fn digest(self, bytes: &[u8]) -> Zeroizing<Vec<u8>> {
+    pub(super) fn digest(self, bytes: &[u8]) -> Zeroizing<Vec<u8>> {
         Zeroizing::new(match self {
             Self::Sha256 => Sha256::digest(bytes).to_vec(),
             Self::Sha512 => Sha512::digest(bytes).to_vec(),

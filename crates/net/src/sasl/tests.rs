@@ -16,7 +16,7 @@ fn alice() -> UserPassword {
 }
 
 async fn begin(sasl: &Sasl) -> Exchange {
-    sasl.begin("broker.example").await.unwrap()
+    sasl.begin("b-1.x.y.c2.kafka.eu-west-1.amazonaws.com").await.unwrap()
 }
 
 fn sent(step: Result<Step, SaslError>) -> String {
@@ -542,4 +542,49 @@ async fn a_token_file_is_read_at_each_authentication() {
         assert!(error.is_retriable(), "{error}");
     }
     std::fs::remove_dir_all(&folder).unwrap();
+}
+
+fn msk() -> Sasl {
+    let keys = AwsCredentials::new("AKIA", "hunter2").with_session_token("sessiontoken");
+    Sasl::aws_msk_iam(keys, None)
+}
+
+#[tokio::test]
+async fn aws_msk_iam_sends_a_signed_request() {
+    let mut exchange = msk().begin("b-1.x.y.c2.kafka.eu-west-1.amazonaws.com.").await.unwrap();
+    assert_eq!((exchange.mechanism(), exchange.user()), ("AWS_MSK_IAM", Some("AKIA")));
+    let message: serde_json::Value = serde_json::from_str(&sent(exchange.step(None))).unwrap();
+    let text = |name: &str| message[name].as_str().unwrap_or_else(|| panic!("no {name}")).to_owned();
+    assert_eq!(text("version"), "2020_10_22");
+    assert_eq!(text("host"), "b-1.x.y.c2.kafka.eu-west-1.amazonaws.com");
+    assert_eq!(text("action"), "kafka-cluster:Connect");
+    assert_eq!(text("x-amz-algorithm"), "AWS4-HMAC-SHA256");
+    assert_eq!(text("x-amz-expires"), "900");
+    assert_eq!(text("x-amz-signedheaders"), "host");
+    assert_eq!(text("x-amz-security-token"), "sessiontoken");
+    let date = text("x-amz-date");
+    let scope = format!("AKIA/{}/eu-west-1/kafka-cluster/aws4_request", &date[..8]);
+    assert_eq!(text("x-amz-credential"), scope);
+    assert_eq!(text("x-amz-signature").len(), 64);
+    assert!(text("user-agent").starts_with("offtake/"));
+    assert_eq!(message.as_object().unwrap().len(), 11);
+    assert!(!message.to_string().contains("hunter2"));
+    let answer = br#"{"version":"2020_10_22","request-id":"4f1c"}"#;
+    assert!(matches!(exchange.step(Some(answer)).unwrap(), Step::Done));
+}
+
+#[tokio::test]
+async fn aws_msk_iam_needs_an_answer_and_a_region() {
+    let mut exchange = msk().begin("b-1.kafka.eu-west-1.amazonaws.com").await.unwrap();
+    sent(exchange.step(None));
+    let error = exchange.step(Some(b"")).unwrap_err();
+    assert!(error.to_string().contains("answer is empty"), "{error}");
+    let error = exchange.refused(Some("[1f2e]: Access denied with sessiontoken"));
+    assert_eq!(error.kind(), SaslErrorKind::Refused);
+    assert!(!error.to_string().contains("sessiontoken"), "{error}");
+    let error = exchange.refused(Some("[1f2e]: Access denied"));
+    assert_eq!(error.to_string(), "SASL AWS_MSK_IAM as AKIA: the broker refused it: [1f2e]: Access denied");
+    let elsewhere = Sasl::aws_msk_iam(AwsCredentials::new("AKIA", "s"), Some("eu-north-1".to_owned()));
+    let mut exchange = elsewhere.begin("localhost").await.unwrap();
+    assert!(sent(exchange.step(None)).contains("/eu-north-1/kafka-cluster/"));
 }

@@ -12,7 +12,13 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use super::{ProviderFuture, error::ProviderError, oauthbearer::Extensions, wall_clock};
+use super::{
+    ProviderFuture,
+    error::ProviderError,
+    oauthbearer::Extensions,
+    refresh::{Expiring, Source},
+    wall_clock,
+};
 use crate::secret::Secret;
 
 /// A file or an answer with a token is read up to here.
@@ -121,6 +127,29 @@ where
     }
 }
 
+impl Expiring for Token {
+    const NAME: &'static str = "the token";
+
+    fn expires(&self) -> Option<SystemTime> {
+        self.expires
+    }
+}
+
+/// A provider of tokens as a [`Source`].
+pub(super) struct Tokens(Box<dyn TokenProvider>);
+
+impl Tokens {
+    pub(super) fn new(provider: impl TokenProvider) -> Self {
+        Self(Box::new(provider))
+    }
+}
+
+impl Source<Token> for Tokens {
+    fn fetch(&self) -> ProviderFuture<'_, Token> {
+        self.0.fetch()
+    }
+}
+
 /// A file with a token and nothing else but white space, which somebody else keeps fresh. It is read at every authentication. Java's
 /// name for it: `sasl.oauthbearer.token.endpoint.url=file:///…`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -187,8 +216,11 @@ pub struct UnsecuredToken {
 impl UnsecuredToken {
     /// A token for `principal` that lasts an hour.
     pub fn new(principal: impl Into<String>) -> Self {
-        let claims = Map::from_iter([("sub".to_owned(), Value::String(principal.into()))]);
-        Self { claims, lifetime: Duration::from_secs(3600) }
+        Self::without_claims().with_claim("sub", principal.into())
+    }
+
+    pub(super) fn without_claims() -> Self {
+        Self { claims: Map::new(), lifetime: Duration::from_secs(3600) }
     }
 
     /// Another claim: a text, a number, or a list of texts.
