@@ -26,7 +26,9 @@ pub use file::parse_properties;
 pub use foreign::owner;
 pub use properties::{Meaning, Properties, Property, is_secret, known_names, p, set, validate};
 pub use security::{SecurityConfig, SecurityProtocol};
-pub use sources::{Ignored, Others, apply_env, apply_variables, from_file, from_properties};
+pub use sources::{
+    Ignored, Others, apply_env, apply_variables, from_file, from_properties, is_of_providers, warn_of_readers,
+};
 pub use value::{ENDLESS, Value, parse_iso_duration};
 
 /// What every client is told: where the brokers are, and how long to wait for them. See the [module](self) for the names.

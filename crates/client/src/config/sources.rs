@@ -2,7 +2,7 @@
 
 use std::{env, ffi::OsString, fmt, fs::File, io::Read, path::Path};
 
-use super::{ConfigError, Properties, parse_properties, set, validate};
+use super::{ConfigError, Properties, is_secret, parse_properties, set, validate};
 
 /// A property that was set and has no effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,7 +162,11 @@ pub fn from_properties<C: Properties, N: AsRef<str>, V: AsRef<str>>(
 /// The file and all mistakes in it.
 pub fn from_file<C: Properties>(path: &Path, others: Others) -> Result<C, ConfigError> {
     let mut config = C::default();
-    let applied = read(path).and_then(|text| apply(&mut config, parse_properties(&text)?, others));
+    let applied = read(path).and_then(|text| {
+        let properties = parse_properties(&text)?;
+        warn_of_readers(path, &properties);
+        apply(&mut config, properties, others)
+    });
     applied.map(|()| config).map_err(|error| error.within(path.display().to_string()))
 }
 
@@ -205,10 +209,9 @@ fn apply<C: Properties, N: AsRef<str>, V: AsRef<str>>(
     let leave_out = |config: &mut C, name: String, reason: String| {
         config.client_mut().note_ignored(&name, reason, true).then_some(name)
     };
-    // What the others may refer to comes first.
-    let (providers, others_of_it): (Vec<_>, Vec<_>) =
-        properties.into_iter().partition(|(name, _)| name.as_ref().trim().starts_with("config.providers"));
-    for (name, value) in providers.into_iter().chain(others_of_it) {
+    let mut properties: Vec<_> = properties.into_iter().collect();
+    properties.sort_by_key(|(name, _)| !is_of_providers(name.as_ref()));
+    for (name, value) in properties {
         match (set(config, name.as_ref(), value.as_ref()), others) {
             (Err(ConfigError::Foreign { name, owner, .. }), Others::LeftOut) => {
                 left_out.extend(leave_out(config, name, format!("it is {owner}")));
@@ -224,6 +227,29 @@ fn apply<C: Properties, N: AsRef<str>, V: AsRef<str>>(
         tracing::info!("left out properties that are not {}'s: {}", C::CLIENT, left_out.join(", "));
     }
     ConfigError::all(mistakes)
+}
+
+/// Warns of a file with secrets that every user of the machine may read.
+#[cfg(unix)]
+pub fn warn_of_readers(path: &Path, properties: &[(String, String)]) {
+    use std::os::unix::fs::PermissionsExt;
+
+    const OTHERS_READ: u32 = 0o004;
+    let secret = properties.iter().find(|(name, value)| is_secret(name) && !value.trim().is_empty());
+    let mode = path.metadata().map_or(0, |metadata| metadata.permissions().mode());
+    if let Some((name, _)) = secret.filter(|_| mode & OTHERS_READ != 0) {
+        let path = path.display();
+        tracing::warn!("every user of this machine can read {path}, which has secrets (`{name}`): `chmod o-r {path}`");
+    }
+}
+
+/// Warns of a file with secrets that every user of the machine may read, where files have readers.
+#[cfg(not(unix))]
+pub fn warn_of_readers(_path: &Path, _properties: &[(String, String)]) {}
+
+/// Whether it says where values stand: it has to be set before the properties whose values do.
+pub fn is_of_providers(name: &str) -> bool {
+    name.trim().starts_with("config.providers")
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {
