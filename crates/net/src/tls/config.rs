@@ -31,6 +31,8 @@ pub enum Trust {
     System,
     /// The certificates of this PEM text. A directory is read as OpenSSL does: files that are named by a hash.
     Pem(Pem),
+    /// The trusted certificates of this file.
+    Keystore(Keystore),
 }
 
 /// What proves to brokers who we are: a private key, its certificate, and those that lead to an authority.
@@ -43,6 +45,13 @@ pub enum Identity {
         /// The key: PKCS8, encrypted PKCS8, PKCS1 or SEC1.
         key: Pem,
         /// `ssl.key.password`, of an encrypted key.
+        key_password: Option<Secret>,
+    },
+    /// The first key of this file that has a certificate.
+    Keystore {
+        /// The file.
+        keystore: Keystore,
+        /// `ssl.key.password`, if it is not the file's; PKCS12 has only one.
         key_password: Option<Secret>,
     },
 }
@@ -63,6 +72,18 @@ pub enum Source {
     File(PathBuf),
     /// Here.
     Inline(Secret),
+}
+
+/// A file of Java's `keytool`: PKCS12 or JKS, whichever it turns out to be. It is read again after it changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keystore {
+    /// The property that says so, by which errors call it: `ssl.truststore.location`, `ssl.keystore.location`.
+    pub property: &'static str,
+    /// Where it is.
+    pub path: PathBuf,
+    /// `ssl.truststore.password` or `ssl.keystore.password`. Without one the trusted certificates of a JKS file are taken as they
+    /// are, as Java does: nobody notices whether the file was changed.
+    pub password: Option<Secret>,
 }
 
 /// How much of a broker's certificate is verified.

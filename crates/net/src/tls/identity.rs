@@ -14,6 +14,7 @@ use super::{
     Identity, Pem, Source, TlsConfigError,
     certificate::Certificate,
     files,
+    keystore::KeyWithCertificates,
     pem::{self, PemError, Section},
 };
 use crate::Secret;
@@ -30,7 +31,8 @@ pub(super) fn read(identity: &Identity, provider: &CryptoProvider) -> Result<Cer
         Identity::Pem { chain, key, key_password } => {
             let key_text = key.read()?;
             let sections = pem::sections(&key_text).map_err(|error| key.error(error))?;
-            let signer = signer(key, private_key(key, &sections, key_password.as_ref())?, provider)?;
+            let private_key = private_key(key, &sections, key_password.as_ref())?;
+            let signer = signer(private_key, provider).ok_or_else(|| key.problem(UNUSABLE_KEY))?;
             let chain_text = chain.read()?;
             let sections = pem::sections(&chain_text).map_err(|error| chain.error(error))?;
             let certificates: Vec<_> = sections
@@ -48,6 +50,21 @@ pub(super) fn read(identity: &Identity, provider: &CryptoProvider) -> Result<Cer
                     key.property
                 ))
             })
+        }
+        Identity::Keystore { keystore, key_password } => {
+            let mut is_usable = false;
+            for KeyWithCertificates { key, certificates } in keystore.keys(key_password.as_ref())? {
+                let Some(signer) = signer(key.into(), provider) else { continue };
+                is_usable = true;
+                if let Some(certified) = certified(&certificates, signer) {
+                    return Ok(certified);
+                }
+            }
+            Err(keystore.problem(if is_usable {
+                "has no certificate of its private key"
+            } else {
+                UNUSABLE_KEY
+            }))
         }
     }
 }
@@ -105,12 +122,8 @@ fn decrypted(
     }
 }
 
-fn signer(
-    from: &Pem,
-    key: PrivateKeyDer<'static>,
-    provider: &CryptoProvider,
-) -> Result<Arc<dyn SigningKey>, TlsConfigError> {
-    provider.key_provider.load_private_key(key).map_err(|_| from.problem(UNUSABLE_KEY))
+fn signer(key: PrivateKeyDer<'static>, provider: &CryptoProvider) -> Option<Arc<dyn SigningKey>> {
+    provider.key_provider.load_private_key(key).ok()
 }
 
 const UNUSABLE_KEY: &str = "has a private key that cannot be used: it takes RSA of 2048 bits or more, ECDSA on P-256 or P-384, and \
@@ -138,6 +151,7 @@ impl Identity {
     pub(super) fn paths(&self) -> Vec<PathBuf> {
         match self {
             Self::Pem { chain, key, .. } => [chain.paths(), key.paths()].concat(),
+            Self::Keystore { keystore, .. } => vec![keystore.path.clone()],
         }
     }
 
@@ -145,6 +159,7 @@ impl Identity {
     pub(super) fn property(&self) -> &'static str {
         match self {
             Self::Pem { chain, .. } => chain.property,
+            Self::Keystore { keystore, .. } => keystore.property,
         }
     }
 }

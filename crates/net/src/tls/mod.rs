@@ -12,6 +12,8 @@ mod config;
 mod error;
 mod files;
 mod identity;
+mod jks;
+mod keystore;
 mod material;
 mod pem;
 mod stream;
@@ -29,7 +31,7 @@ use rustls::pki_types::ServerName;
 use tokio::{io::BufReader, task::spawn_blocking};
 use tokio_rustls::TlsConnector;
 
-pub use config::{Identity, Pem, Source, TlsConfig, Trust, Verification};
+pub use config::{Identity, Keystore, Pem, Source, TlsConfig, Trust, Verification};
 pub use error::{TlsConfigError, TlsError, describe_alert};
 
 use self::{

@@ -16,7 +16,9 @@ pub(super) struct Section<'a> {
 /// Why a text is not PEM.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum PemError {
-    #[error("it is not text")]
+    #[error(
+        "it is not text (where it is PKCS12 or JKS, `ssl.truststore.type` or `ssl.keystore.type` has to say so)"
+    )]
     NotText,
     #[error("its `{0}` has no end")]
     NoEnd(String),

@@ -36,6 +36,10 @@ impl Roots {
                 let certificates = certificates.map(|section| CertificateDer::from(section.der.to_vec()));
                 Self::of(pem.property, &pem.name(), certificates.collect(), None)
             }
+            Trust::Keystore(keystore) => {
+                let what = format!("`{}`", keystore.path.display());
+                Self::of(keystore.property, &what, keystore.trusted()?, None)
+            }
         }
     }
 
@@ -114,6 +118,7 @@ impl Trust {
         match self {
             Self::System => Vec::new(),
             Self::Pem(pem) => pem.paths(),
+            Self::Keystore(keystore) => vec![keystore.path.clone()],
         }
     }
 }

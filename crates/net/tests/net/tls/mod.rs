@@ -1,6 +1,7 @@
 //! TLS against rustls's own server, in memory: certificates are made for each test.
 
 mod authority;
+mod formats;
 mod identity;
 mod rotation;
 mod server;

@@ -9,7 +9,8 @@ use offtake_net::{
 use rustls::{
     HandshakeKind, RootCertStore, ServerConfig, SupportedProtocolVersion,
     crypto::CryptoProvider,
-    server::WebPkiClientVerifier,
+    pki_types::{CertificateDer, pem::PemObject},
+    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
     version::{TLS12, TLS13},
 };
 use tokio::{
@@ -35,6 +36,8 @@ pub(super) struct Seen {
 pub(super) enum Clients<'a> {
     Anybody,
     Of(&'a Authority),
+    /// Of the authority of this certificate.
+    OfPem(&'a str),
 }
 
 pub(super) fn provider() -> Arc<CryptoProvider> {
@@ -43,6 +46,15 @@ pub(super) fn provider() -> Arc<CryptoProvider> {
     #[cfg(not(feature = "aws-lc-rs"))]
     let provider = rustls::crypto::ring::default_provider();
     Arc::new(provider)
+}
+
+fn verifier(
+    authority: CertificateDer<'static>,
+    provider: Arc<CryptoProvider>,
+) -> Arc<dyn ClientCertVerifier> {
+    let mut roots = RootCertStore::empty();
+    roots.add(authority).unwrap();
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap()
 }
 
 impl Server {
@@ -69,12 +81,10 @@ impl Server {
             .unwrap();
         let builder = match clients {
             Clients::Anybody => builder.with_no_client_auth(),
-            Clients::Of(authority) => {
-                let mut roots = RootCertStore::empty();
-                roots.add(authority.der()).unwrap();
-                let verifier =
-                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
-                builder.with_client_cert_verifier(verifier)
+            Clients::Of(authority) => builder.with_client_cert_verifier(verifier(authority.der(), provider)),
+            Clients::OfPem(pem) => {
+                let der = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+                builder.with_client_cert_verifier(verifier(der, provider))
             }
         };
         let config = builder.with_single_cert(issued.chain.clone(), issued.key_der()).unwrap();

@@ -1,0 +1,173 @@
+//! JKS, the older of Java's formats: reads certificates and keys, and checks the password by which the whole is protected.
+//!
+//! A file is `FEEDFEED`, a version, a count, so many entries, and a SHA-1 of the password, a fixed text and all bytes before. A key
+//! is protected by a second password, which is often the same: XOR with a chain of SHA-1. It is not much of a protection, so
+//! such files should be readable by nobody else.
+
+use pkcs8::der::{
+    AnyRef, Reader, SliceReader,
+    asn1::{ObjectIdentifier, OctetStringRef},
+};
+use sha1::{Digest, Sha1};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+/// What such a file begins with.
+pub(super) const MAGIC: [u8; 4] = [0xfe, 0xed, 0xfe, 0xed];
+
+const SALT: &[u8] = b"Mighty Aphrodite";
+const DIGEST: usize = 20;
+/// How Java calls the protection of keys.
+const KEY_PROTECTOR: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.42.2.17.1.1");
+
+/// What a file contains.
+#[derive(Debug, Default)]
+pub(super) struct Entries<'a> {
+    /// Certificates that are trusted.
+    pub(super) trusted: Vec<&'a [u8]>,
+    pub(super) keys: Vec<KeyEntry<'a>>,
+}
+
+/// A key, still protected, and its certificates.
+#[derive(Debug)]
+pub(super) struct KeyEntry<'a> {
+    protected: &'a [u8],
+    pub(super) chain: Vec<&'a [u8]>,
+}
+
+/// Why a file cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum JksError {
+    #[error("it is cut short")]
+    Cut,
+    #[error("it is damaged: {0} bytes are left over")]
+    LeftOver(usize),
+    #[error("its version is {0}: 1 and 2 exist")]
+    Version(u32),
+    #[error("it has an entry of an unknown kind, {0}")]
+    Kind(u32),
+    #[error("its key is protected in a way that is not supported")]
+    Protection,
+    /// Or the file was changed.
+    #[error("the password is another")]
+    Password,
+}
+
+impl<'a> Entries<'a> {
+    /// All entries of a file. Without a password nobody notices whether it was changed.
+    pub(super) fn read(file: &'a [u8], password: Option<&str>) -> Result<Self, JksError> {
+        let (signed, digest) = file.split_last_chunk::<DIGEST>().ok_or(JksError::Cut)?;
+        if let Some(password) = password {
+            let expected = Sha1::new()
+                .chain_update(&*utf16(password))
+                .chain_update(SALT)
+                .chain_update(signed)
+                .finalize();
+            if !bool::from(expected.as_slice().ct_eq(digest)) {
+                return Err(JksError::Password);
+            }
+        }
+        let mut rest = Bytes(signed);
+        rest.take(MAGIC.len())?;
+        let version = rest.u32()?;
+        if !(1..=2).contains(&version) {
+            return Err(JksError::Version(version));
+        }
+        let mut entries = Self::default();
+        for _ in 0..rest.u32()? {
+            let kind = rest.u32()?;
+            rest.text()?; // its alias
+            rest.take(8)?; // when it was made
+            match kind {
+                1 => {
+                    let protected = rest.block()?;
+                    let mut chain = Vec::new();
+                    for _ in 0..rest.u32()? {
+                        chain.extend(rest.certificate(version)?);
+                    }
+                    entries.keys.push(KeyEntry { protected, chain });
+                }
+                2 => entries.trusted.extend(rest.certificate(version)?),
+                other => return Err(JksError::Kind(other)),
+            }
+        }
+        if rest.0.is_empty() { Ok(entries) } else { Err(JksError::LeftOver(rest.0.len())) }
+    }
+}
+
+impl KeyEntry<'_> {
+    /// The key as PKCS8.
+    pub(super) fn reveal(&self, password: &str) -> Result<Zeroizing<Vec<u8>>, JksError> {
+        let protected = protected(self.protected).ok_or(JksError::Protection)?;
+        let (salt, rest) = protected.split_first_chunk::<DIGEST>().ok_or(JksError::Protection)?;
+        let (encrypted, digest) = rest.split_last_chunk::<DIGEST>().ok_or(JksError::Protection)?;
+        let password = utf16(password);
+        let mut key = Zeroizing::new(encrypted.to_vec());
+        let mut pad = Zeroizing::new(*salt);
+        for block in key.chunks_mut(DIGEST) {
+            *pad = Sha1::new().chain_update(&*password).chain_update(*pad).finalize().into();
+            block.iter_mut().zip(pad.iter()).for_each(|(byte, pad)| *byte ^= pad);
+        }
+        let expected = Sha1::new().chain_update(&*password).chain_update(&*key).finalize();
+        if bool::from(expected.as_slice().ct_eq(digest)) { Ok(key) } else { Err(JksError::Password) }
+    }
+}
+
+/// What the DER around a protected key says is protected in Java's way.
+fn protected(der: &[u8]) -> Option<&[u8]> {
+    let mut reader = SliceReader::new(der).ok()?;
+    let (algorithm, bytes) = reader
+        .sequence(|info| {
+            let algorithm = info.sequence(|algorithm| {
+                let name: ObjectIdentifier = algorithm.decode()?;
+                let _parameters: Option<AnyRef<'_>> = algorithm.decode()?;
+                Ok::<_, pkcs8::der::Error>(name)
+            })?;
+            let bytes: &OctetStringRef = info.decode()?;
+            Ok::<_, pkcs8::der::Error>((algorithm, bytes.as_bytes()))
+        })
+        .ok()?;
+    (algorithm == KEY_PROTECTOR).then_some(bytes)
+}
+
+/// A password as Java turns it into bytes.
+fn utf16(password: &str) -> Zeroizing<Vec<u8>> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(2 * password.len()));
+    password.encode_utf16().for_each(|unit| bytes.extend(unit.to_be_bytes()));
+    bytes
+}
+
+/// What is left to read. Nothing is allocated for a length, so none has to be plausible.
+struct Bytes<'a>(&'a [u8]);
+
+impl<'a> Bytes<'a> {
+    fn take(&mut self, length: usize) -> Result<&'a [u8], JksError> {
+        let (taken, rest) = self.0.split_at_checked(length).ok_or(JksError::Cut)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn u32(&mut self) -> Result<u32, JksError> {
+        let (bytes, rest) = self.0.split_first_chunk().ok_or(JksError::Cut)?;
+        self.0 = rest;
+        Ok(u32::from_be_bytes(*bytes))
+    }
+
+    fn block(&mut self) -> Result<&'a [u8], JksError> {
+        let length = self.u32()?;
+        self.take(usize::try_from(length).map_err(|_| JksError::Cut)?)
+    }
+
+    fn text(&mut self) -> Result<&'a [u8], JksError> {
+        let (length, rest) = self.0.split_first_chunk().ok_or(JksError::Cut)?;
+        self.0 = rest;
+        self.take(u16::from_be_bytes(*length).into())
+    }
+
+    /// `None` if it is of a kind that is not X.509.
+    fn certificate(&mut self, version: u32) -> Result<Option<&'a [u8]>, JksError> {
+        let is_x509 = version == 1 || matches!(self.text()?, b"X.509" | b"X509");
+        let certificate = self.block()?;
+        Ok(is_x509.then_some(certificate))
+    }
+}

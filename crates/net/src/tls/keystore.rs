@@ -1,0 +1,301 @@
+//! [`Keystore`]s: PKCS12 and JKS, told apart by their first bytes, as Java does whatever the type in the configuration says.
+
+use p12_keystore::Pkcs12Archive;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+
+use super::{
+    Keystore, TlsConfigError, files,
+    jks::{self, Entries, JksError},
+};
+use crate::Secret;
+
+/// A key as PKCS8, and certificates among which there should be its own.
+pub(super) struct KeyWithCertificates {
+    pub(super) key: PrivatePkcs8KeyDer<'static>,
+    pub(super) certificates: Vec<CertificateDer<'static>>,
+}
+
+/// The property of a file's password.
+#[derive(Clone, Copy)]
+enum Password {
+    Truststore,
+    Keystore,
+}
+
+impl Password {
+    fn property(self) -> &'static str {
+        match self {
+            Self::Truststore => "ssl.truststore.password",
+            Self::Keystore => "ssl.keystore.password",
+        }
+    }
+
+    /// The property that tells a PEM file from these.
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Truststore => "ssl.truststore.type=PEM",
+            Self::Keystore => "ssl.keystore.type=PEM",
+        }
+    }
+}
+
+enum Format {
+    Pkcs12,
+    Jks,
+}
+
+impl Keystore {
+    /// The certificates that are trusted.
+    pub(super) fn trusted(&self) -> Result<Vec<CertificateDer<'static>>, TlsConfigError> {
+        self.trusted_in(&files::read(self.property, &self.path)?)
+    }
+
+    fn trusted_in(&self, file: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsConfigError> {
+        let of = Password::Truststore;
+        let trusted: Vec<_> = match self.format(file, of)? {
+            Format::Jks => {
+                let entries =
+                    Entries::read(file, self.text(of)?).map_err(|error| self.jks_error(error, of))?;
+                entries.trusted.into_iter().map(|der| CertificateDer::from(der.to_vec())).collect()
+            }
+            Format::Pkcs12 => {
+                let archive = self.archive(file, of)?;
+                // Java marks what is trusted; other tools write nothing else into such a file.
+                let all = archive.keys.is_empty() && !archive.certs.iter().any(|bag| bag.trusted);
+                let trusted = archive.certs.iter().filter(|bag| all || bag.trusted);
+                trusted.map(|bag| CertificateDer::from(bag.cert.as_der().to_vec())).collect()
+            }
+        };
+        if trusted.is_empty() {
+            return Err(self.problem(
+                "has no trusted certificate: import those of the authorities that issue brokers' certificates with \
+                 `keytool -importcert`",
+            ));
+        }
+        Ok(trusted)
+    }
+
+    /// The keys that are in it, with their certificates.
+    pub(super) fn keys(
+        &self,
+        key_password: Option<&Secret>,
+    ) -> Result<Vec<KeyWithCertificates>, TlsConfigError> {
+        self.keys_in(&files::read(self.property, &self.path)?, key_password)
+    }
+
+    fn keys_in(
+        &self,
+        file: &[u8],
+        key_password: Option<&Secret>,
+    ) -> Result<Vec<KeyWithCertificates>, TlsConfigError> {
+        let of = Password::Keystore;
+        let keys: Vec<_> = match self.format(file, of)? {
+            Format::Jks => {
+                let entries =
+                    Entries::read(file, self.text(of)?).map_err(|error| self.jks_error(error, of))?;
+                let (property, password) = match key_password {
+                    Some(password) => ("ssl.key.password", text("ssl.key.password", password)?),
+                    None => (of.property(), self.text(of)?.unwrap_or_default()),
+                };
+                let keys = entries.keys.into_iter().map(|entry| {
+                    let key = entry.reveal(password).map_err(|error| match error {
+                        JksError::Password => TlsConfigError::new(
+                            property,
+                            format!(
+                                "it is not the password of the key in `{}`, which `ssl.key.password` sets if it is not the \
+                                 file's own",
+                                self.path.display()
+                            ),
+                        ),
+                        other => self.jks_error(other, of),
+                    })?;
+                    let certificates = entry.chain.into_iter().map(|der| CertificateDer::from(der.to_vec()));
+                    Ok(KeyWithCertificates {
+                        key: PrivatePkcs8KeyDer::from(key.to_vec()),
+                        certificates: certificates.collect(),
+                    })
+                });
+                keys.collect::<Result<_, TlsConfigError>>()?
+            }
+            Format::Pkcs12 => {
+                let archive = self.archive(file, of)?;
+                let certificates: Vec<_> = archive
+                    .certs
+                    .iter()
+                    .map(|bag| CertificateDer::from(bag.cert.as_der().to_vec()))
+                    .collect();
+                let keys = archive.keys.iter().map(|bag| KeyWithCertificates {
+                    key: PrivatePkcs8KeyDer::from(bag.key.as_der().to_vec()),
+                    certificates: certificates.clone(),
+                });
+                keys.collect()
+            }
+        };
+        if keys.is_empty() { Err(self.problem("has no private key")) } else { Ok(keys) }
+    }
+
+    fn format(&self, bytes: &[u8], of: Password) -> Result<Format, TlsConfigError> {
+        match bytes {
+            bytes if bytes.starts_with(&jks::MAGIC) => Ok(Format::Jks),
+            [0x30, 0x80, ..] => Err(self.convert("is PKCS12 in BER, which is not supported")),
+            [0x30, ..] => Ok(Format::Pkcs12),
+            [0xce, 0xce, 0xce, 0xce, ..] => Err(self.convert("is JCEKS, which is not supported")),
+            bytes if bytes.windows(11).take(4096).any(|window| window == b"-----BEGIN ") => {
+                Err(self.problem(&format!("is PEM: set `{}`", of.kind())))
+            }
+            _ => Err(self.problem("is neither PKCS12 nor JKS")),
+        }
+    }
+
+    fn archive(&self, bytes: &[u8], of: Password) -> Result<Pkcs12Archive, TlsConfigError> {
+        use p12_keystore::error::Error as E;
+        let password = self.text(of)?;
+        Pkcs12Archive::from_pkcs12(bytes, password.unwrap_or_default()).map_err(|error| match error {
+            E::MacError(_) | E::Pkcs5Error(_) | E::UnpadError | E::InvalidPrivateKey => {
+                self.wrong_password(of)
+            }
+            E::UnsupportedEncryptionScheme | E::UnsupportedMacAlgorithm => {
+                self.convert("is encrypted in a way that is not supported")
+            }
+            E::InvalidParameters => self.convert("takes too long to decrypt"),
+            other => self.problem(&format!("is not PKCS12 as it should be ({other})")),
+        })
+    }
+
+    fn jks_error(&self, error: JksError, of: Password) -> TlsConfigError {
+        match error {
+            JksError::Password => self.wrong_password(of),
+            other => self.problem(&format!("is not JKS as it should be: {other}")),
+        }
+    }
+
+    fn wrong_password(&self, of: Password) -> TlsConfigError {
+        let reason = match self.password {
+            Some(_) => format!("it is not the password of `{}`, or the file is damaged", self.path.display()),
+            None => format!("it is not set, and `{}` has one", self.path.display()),
+        };
+        TlsConfigError::new(of.property(), reason)
+    }
+
+    fn text(&self, of: Password) -> Result<Option<&str>, TlsConfigError> {
+        self.password.as_ref().map(|password| text(of.property(), password)).transpose()
+    }
+
+    fn convert(&self, what: &str) -> TlsConfigError {
+        self.problem(&format!(
+            "{what}: convert it with `keytool -importkeystore -srckeystore OLD -destkeystore NEW -deststoretype PKCS12`"
+        ))
+    }
+
+    pub(super) fn problem(&self, what: &str) -> TlsConfigError {
+        TlsConfigError::new(self.property, format!("`{}` {what}", self.path.display()))
+    }
+}
+
+fn text<'a>(property: &'static str, password: &'a Secret) -> Result<&'a str, TlsConfigError> {
+    password.expose_str().ok_or_else(|| TlsConfigError::new(property, "it is not text (UTF-8)"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fixture(name: &str) -> Vec<u8> {
+        std::fs::read(format!("{}/tests/net/tls/data/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+    }
+
+    fn keystore(password: Option<&str>) -> Keystore {
+        Keystore {
+            property: "ssl.keystore.location",
+            path: "file".into(),
+            password: password.map(Secret::from),
+        }
+    }
+
+    /// All that was read, to be compared.
+    fn contents(keystore: &Keystore, file: &[u8]) -> Option<Vec<Vec<u8>>> {
+        let keys = keystore.keys_in(file, Some(&Secret::from("keykey"))).ok();
+        let trusted = keystore.trusted_in(file).ok();
+        let keys = keys.into_iter().flatten().flat_map(|entry| {
+            let certificates = entry.certificates.into_iter().map(|der| der.to_vec());
+            [entry.key.secret_pkcs8_der().to_vec()].into_iter().chain(certificates)
+        });
+        let all: Vec<_> = keys.chain(trusted.into_iter().flatten().map(|der| der.to_vec())).collect();
+        (!all.is_empty()).then_some(all)
+    }
+
+    #[test]
+    fn a_file_that_is_cut_is_refused_wherever_it_was_cut() {
+        for name in
+            ["java.jks", "java-trust.jks", "openssl-cheap.p12", "openssl-plain.p12", "java-trust-plain.p12"]
+        {
+            let file = fixture(name);
+            for password in [Some("changeit"), None] {
+                let keystore = keystore(password);
+                for length in 0..file.len() {
+                    assert!(
+                        contents(&keystore, &file[..length]).is_none(),
+                        "{name}: {length} of {} bytes",
+                        file.len()
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_changed_byte_is_noticed_where_a_password_protects_the_file() {
+        let keystore = keystore(Some("changeit"));
+        for name in ["java.jks", "java-trust.jks", "openssl-cheap.p12"] {
+            let mut file = fixture(name);
+            let whole = contents(&keystore, &file).unwrap();
+            for at in 0..file.len() {
+                for flip in [0x01, 0x80] {
+                    file[at] ^= flip;
+                    let read = contents(&keystore, &file);
+                    assert!(read.is_none_or(|read| read == whole), "{name}: byte {at} ^ {flip}");
+                    file[at] ^= flip;
+                }
+            }
+        }
+    }
+
+    /// Nothing is verified here before it is read: it may be read or refused, in bounded time, and nothing else.
+    #[test]
+    fn a_changed_byte_does_no_harm_where_nothing_protects_the_file() {
+        for (name, password) in [
+            ("java.jks", None),
+            ("java-trust.jks", None),
+            ("java-trust-plain.p12", None),
+            ("openssl-plain.p12", None),
+            ("openssl-nomac.p12", Some("changeit")),
+        ] {
+            let keystore = keystore(password);
+            let mut file = fixture(name);
+            let mut refused = 0;
+            for at in 0..file.len() {
+                for flip in [0x01, 0x80] {
+                    file[at] ^= flip;
+                    refused += usize::from(contents(&keystore, &file).is_none());
+                    file[at] ^= flip;
+                }
+            }
+            assert!(refused > 0, "{name}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_cannot_be_cost_nothing() {
+        let mut file = fixture("java.jks");
+        file[8..12].copy_from_slice(&[0xff; 4]); // so many entries
+        assert_eq!(contents(&keystore(None), &file), None);
+        let mut file = fixture("java-trust.jks");
+        let length = file.len() - 20 - fixture_certificate_length() - 4;
+        file[length..length + 4].copy_from_slice(&[0xff; 4]); // so long a certificate
+        assert_eq!(Entries::read(&file, None).unwrap_err(), JksError::Cut);
+    }
+
+    fn fixture_certificate_length() -> usize {
+        Entries::read(&fixture("java-trust.jks"), None).unwrap().trusted[0].len()
+    }
+}
