@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use offtake::config::{Config, ConfigError, parse_properties};
+use offtake::config::{Config, ConfigError, is_of_providers, is_secret, parse_properties, warn_of_readers};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use crate::{args::Common, failure::Failure};
@@ -49,7 +49,14 @@ fn config_from(common: &Common, environment: &Environment) -> Result<Config, Fai
     if let Some(path) = &common.config {
         set_from_file(&mut config, path, &mut mistakes)?;
     }
-    for (name, value) in &common.properties {
+    let mut properties: Vec<_> = common.properties.iter().collect();
+    properties.sort_by_key(|(name, _)| !is_of_providers(name));
+    for (name, value) in properties {
+        if is_secret(name) && !value.contains("${") {
+            tracing::warn!(
+                "-X {name}: others on this machine can see a command's arguments; put it into a file (--config) or a variable"
+            );
+        }
         if let Err(error) = config.set(name, value) {
             mistakes.push(format!("-X: {}", mistake(&error)));
         }
@@ -95,7 +102,10 @@ fn set_from_file(config: &mut Config, path: &Path, mistakes: &mut Vec<String>) -
     }
     let text = fs::read_to_string(path).map_err(|error| usage(error.to_string()))?;
     let mut unknown = Vec::new();
-    for (name, value) in parse_properties(&text).map_err(|error| usage(error.to_string()))? {
+    let mut properties = parse_properties(&text).map_err(|error| usage(error.to_string()))?;
+    warn_of_readers(path, &properties);
+    properties.sort_by_key(|(name, _)| !is_of_providers(name));
+    for (name, value) in properties {
         match config.set(&name, &value) {
             Ok(()) => {}
             Err(ConfigError::Foreign { .. } | ConfigError::Unknown { nearest: None, .. }) => {
@@ -150,6 +160,7 @@ impl Environment {
             }
         }
         all.extend(named("OFFTAKE_BROKERS"));
+        all.sort_by_key(|(_, name, _)| !is_of_providers(name));
         all
     }
 }

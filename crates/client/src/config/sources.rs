@@ -239,7 +239,9 @@ pub fn warn_of_readers(path: &Path, properties: &[(String, String)]) {
     let mode = path.metadata().map_or(0, |metadata| metadata.permissions().mode());
     if let Some((name, _)) = secret.filter(|_| mode & OTHERS_READ != 0) {
         let path = path.display();
-        tracing::warn!("every user of this machine can read {path}, which has secrets (`{name}`): `chmod o-r {path}`");
+        tracing::warn!(
+            "every user of this machine can read {path}, which has secrets (`{name}`): `chmod o-r {path}`"
+        );
     }
 }
 

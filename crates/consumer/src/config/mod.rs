@@ -46,7 +46,8 @@ use std::time::Duration;
 
 pub use choices::{AssignmentStrategy, AutoOffsetReset, GroupProtocol, IsolationLevel};
 pub use offtake_client::config::{
-    ClientConfig, ConfigError, Ignored, MetadataRecoveryStrategy, Shown, parse_properties,
+    ClientConfig, ConfigError, Ignored, MetadataRecoveryStrategy, SecurityConfig, SecurityProtocol, Shown,
+    is_of_providers, is_secret, parse_properties, warn_of_readers,
 };
 use offtake_client::config::{Properties, Property};
 

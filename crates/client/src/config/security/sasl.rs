@@ -40,8 +40,14 @@ impl SecurityConfig {
     }
 
     fn login(&self, mechanism: &str) -> Result<Login, String> {
-        let source = match (self.get("sasl.jaas.config"), self.get("sasl.username"), self.get("sasl.password")) {
-            (Some(jaas), None, None) => LoginSource::Jaas { jaas: jaas.clone(), mechanism: mechanism.to_owned() },
+        let source = match (
+            self.get("sasl.jaas.config"),
+            self.get("sasl.username"),
+            self.get("sasl.password"),
+        ) {
+            (Some(jaas), None, None) => {
+                LoginSource::Jaas { jaas: jaas.clone(), mechanism: mechanism.to_owned() }
+            }
             (None, Some(user), Some(password)) => {
                 LoginSource::Two { user: user.clone(), password: password.clone() }
             }
@@ -157,7 +163,9 @@ fn unsecured(config: &str) -> Result<UnsecuredToken, String> {
                 lifetime = Some(Duration::from_secs(seconds.into()));
             }
             _ => {
-                return Err("`sasl.oauthbearer.config` takes principal=NAME and lifeSeconds=N here".to_owned());
+                return Err(
+                    "`sasl.oauthbearer.config` takes principal=NAME and lifeSeconds=N here".to_owned()
+                );
             }
         }
     }

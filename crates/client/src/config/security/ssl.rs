@@ -1,6 +1,6 @@
 //! `ssl.*`: whom to trust, and what to show.
 
-use offtake_net::tls::{Identity, Pem, Source, Tls, TlsConfig, Trust, Verification};
+use offtake_net::tls::{Identity, Keystore, Pem, Source, Tls, TlsConfig, Trust, Verification};
 
 use super::SecurityConfig;
 use crate::config::ConfigError;
@@ -56,6 +56,9 @@ impl SecurityConfig {
         match given {
             None => Ok(Trust::System),
             Some("ssl.ca.location") if self.text("ssl.ca.location") == Some("probe") => Ok(Trust::System),
+            Some("ssl.truststore.location") if !self.is_pem("ssl.truststore.type")? => {
+                Ok(Trust::Keystore(self.keystore("ssl.truststore.location", "ssl.truststore.password")))
+            }
             Some(property) => Ok(Trust::Pem(self.pem(property))),
         }
     }
@@ -72,6 +75,12 @@ impl SecurityConfig {
         let key_password = || self.get("ssl.key.password").map(|setting| setting.secret());
         match (chain, key) {
             (None, None) => Ok(None),
+            (Some("ssl.keystore.location"), Some("ssl.keystore.location"))
+                if !self.is_pem("ssl.keystore.type")? =>
+            {
+                let keystore = self.keystore("ssl.keystore.location", "ssl.keystore.password");
+                Ok(Some(Identity::Keystore { keystore, key_password: key_password() }))
+            }
             (Some(chain), Some(key)) => {
                 let (chain, key) = (self.pem(chain), self.pem(key));
                 Ok(Some(Identity::Pem { chain, key, key_password: key_password() }))
@@ -113,6 +122,20 @@ impl SecurityConfig {
             }
             (one, _) => Ok(one),
         }
+    }
+
+    /// Whether a store is PEM rather than JKS or PKCS12, which tell themselves apart.
+    fn is_pem(&self, property: &str) -> Result<bool, String> {
+        match self.text(property).map(str::to_ascii_uppercase).as_deref() {
+            Some("PEM") => Ok(true),
+            None | Some("JKS" | "PKCS12") => Ok(false),
+            Some(_) => Err(format!("`{property}` takes JKS, PKCS12 or PEM")),
+        }
+    }
+
+    fn keystore(&self, property: &'static str, password: &str) -> Keystore {
+        let path = self.text(property).unwrap_or_default().into();
+        Keystore { property, path, password: self.get(password).map(|setting| setting.secret()) }
     }
 
     fn pem(&self, property: &'static str) -> Pem {
