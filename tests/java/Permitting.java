@@ -1,6 +1,10 @@
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.util.List;
 import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.ScramCredentialInfo;
+import org.apache.kafka.clients.admin.ScramMechanism;
+import org.apache.kafka.clients.admin.UserScramCredentialAlteration;
+import org.apache.kafka.clients.admin.UserScramCredentialUpsertion;
 import org.apache.kafka.common.acl.AccessControlEntry;
 import org.apache.kafka.common.acl.AclBinding;
 import org.apache.kafka.common.acl.AclOperation;
@@ -27,6 +31,16 @@ final class Permitting {
     static ObjectNode permit(Tool.Call call) throws Exception {
         Admin admin = Clients.admin(call.bootstrap);
         admin.deleteAcls(List.of(refusal(call).toFilter())).all().get();
+        return Tool.JSON.createObjectNode();
+    }
+
+    /** A user of SCRAM: {@code name}, {@code password}, {@code mechanism} (SCRAM-SHA-256), {@code iterations}. */
+    static ObjectNode user(Tool.Call call) throws Exception {
+        ScramMechanism mechanism = ScramMechanism.fromMechanismName(call.text("mechanism"));
+        ScramCredentialInfo info = new ScramCredentialInfo(mechanism, Integer.parseInt(call.text("iterations")));
+        UserScramCredentialAlteration user =
+            new UserScramCredentialUpsertion(call.text("name"), info, call.text("password"));
+        Clients.admin(call.bootstrap).alterUserScramCredentials(List.of(user)).all().get();
         return Tool.JSON.createObjectNode();
     }
 

@@ -117,6 +117,7 @@ public final class Tool {
             case "compact" -> Compacting::compact;
             case "forbid" -> Permitting::forbid;
             case "permit" -> Permitting::permit;
+            case "user" -> Permitting::user;
             case "forget" -> Clients::forget;
             case "ping" -> call -> JSON.createObjectNode();
             default -> throw new IllegalArgumentException("no such command: " + name);

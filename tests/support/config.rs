@@ -17,6 +17,8 @@ pub(crate) struct Addresses {
     /// Where brokers and Java's tools go, past any proxy.
     pub(crate) internal: u16,
     pub(crate) controller: u16,
+    /// More listeners for clients: name, protocol and port.
+    pub(crate) others: Vec<(String, String, u16)>,
 }
 
 /// What all brokers of a cluster have in common.
@@ -35,13 +37,20 @@ impl Cluster {
     pub(crate) fn properties_of(&self, node: &Addresses, data: &Path) -> String {
         let copies = self.nodes.len().min(3);
         let in_sync = if copies == 1 { 1 } else { 2 };
-        let Addresses { id, port, advertised, internal, controller } = node;
+        let Addresses { id, port, advertised, internal, controller, others } = node;
         let mut lines = String::new();
         let mut set = |key: &str, value: &dyn std::fmt::Display| {
             writeln!(lines, "{key}={value}").expect("a String can be written to");
         };
-        let clients = format!("PLAINTEXT://127.0.0.1:{port},INTERNAL://127.0.0.1:{internal}");
+        let mut clients = format!("PLAINTEXT://127.0.0.1:{port},INTERNAL://127.0.0.1:{internal}");
         let mut protocols = String::from("PLAINTEXT:PLAINTEXT,INTERNAL:PLAINTEXT");
+        let mut known_as = format!("PLAINTEXT://{advertised},INTERNAL://127.0.0.1:{internal}");
+        for (name, protocol, port) in others {
+            let listener = format!(",{name}://127.0.0.1:{port}");
+            clients.push_str(&listener);
+            known_as.push_str(&listener);
+            protocols.push_str(&format!(",{name}:{protocol}"));
+        }
         match self.zookeeper {
             Some(zookeeper) => {
                 set("broker.id", id);
@@ -67,10 +76,7 @@ impl Cluster {
             }
         }
         set("listener.security.protocol.map", &protocols);
-        set(
-            "advertised.listeners",
-            &format_args!("PLAINTEXT://{advertised},INTERNAL://127.0.0.1:{internal}"),
-        );
+        set("advertised.listeners", &known_as);
         set("inter.broker.listener.name", &"INTERNAL");
         set("log.dirs", &data.display());
         // For clients that say where they are; nobody else sees a difference.

@@ -395,6 +395,13 @@ impl JavaTool {
         self.ask("permit", json!({ "operation": operation, "resource": resource, "name": name }));
     }
 
+    /// Makes a user of SCRAM, or changes its password.
+    pub fn user(&self, name: &str, password: &str, mechanism: &str, iterations: u32) {
+        let iterations = iterations.to_string();
+        let user = json!({ "name": name, "password": password, "mechanism": mechanism, "iterations": iterations });
+        self.ask("user", user);
+    }
+
     /// What Java's assignor of that name makes of a group, without a broker; see `tests/java/Assigning.java`.
     pub fn assign(&self, assignor: &str, topics: &[(&str, i32)], members: Value) -> Value {
         let topics: Map<String, Value> =

@@ -65,6 +65,8 @@ pub struct Builder {
     version: Version,
     brokers: usize,
     properties: Vec<(String, String)>,
+    listeners: Vec<(String, String)>,
+    jvm: Vec<String>,
     proxied: bool,
 }
 
@@ -84,6 +86,19 @@ impl Builder {
     /// A line of `server.properties`, of every broker; it wins over what we set.
     pub fn property(mut self, key: &str, value: impl ToString) -> Self {
         self.properties.push((key.into(), value.to_string()));
+        self
+    }
+
+    /// One more listener for clients, of this name and protocol (`SASL_SSL`): [`Kafka::listener`] says where it is. What it needs is
+    /// set by [`property`](Self::property), `listener.name.<name>.…`.
+    pub fn listener(mut self, name: &str, protocol: &str) -> Self {
+        self.listeners.push((name.into(), protocol.into()));
+        self
+    }
+
+    /// An option of the brokers' JVM.
+    pub fn jvm(mut self, option: &str) -> Self {
+        self.jvm.push(option.into());
         self
     }
 
@@ -117,6 +132,11 @@ impl Builder {
                     advertised: format!("127.0.0.1:{advertised}"),
                     internal: free_port(),
                     controller: free_port(),
+                    others: self
+                        .listeners
+                        .iter()
+                        .map(|(name, protocol)| (name.clone(), protocol.clone(), free_port()))
+                        .collect(),
                 }
             })
             .collect();
@@ -128,8 +148,8 @@ impl Builder {
             zookeeper: zookeeper.as_ref().map(|zookeeper| zookeeper.port),
             properties: self.properties,
         };
-        let brokers: Vec<Broker> =
-            cluster.nodes.iter().map(|node| Broker::prepare(&home, &folder, &cluster, node)).collect();
+        let prepare = |node| Broker::prepare(&home, &folder, &cluster, node, &self.jvm);
+        let brokers: Vec<Broker> = cluster.nodes.iter().map(prepare).collect();
         brokers.iter().for_each(Broker::launch);
         brokers.iter().for_each(|broker| broker.wait(cluster.nodes.len()));
         Kafka { version: self.version, cluster, brokers, proxies, folder, _zookeeper: zookeeper }
@@ -151,7 +171,7 @@ pub struct Kafka {
 impl Kafka {
     /// One broker of 4.3.0 unless told otherwise.
     pub fn builder() -> Builder {
-        Builder { version: Version::V4_3_0, brokers: 1, properties: Vec::new(), proxied: false }
+        Builder { version: Version::V4_3_0, brokers: 1, properties: Vec::new(), listeners: Vec::new(), jvm: Vec::new(), proxied: false }
     }
 
     /// Which Kafka this is.
@@ -163,6 +183,15 @@ impl Kafka {
     pub fn bootstrap(&self) -> String {
         let all: Vec<&str> = self.cluster.nodes.iter().map(|node| node.advertised.as_str()).collect();
         all.join(",")
+    }
+
+    /// The same for one of the [`listener`](Builder::listener)s.
+    pub fn listener(&self, name: &str) -> String {
+        let of = |node: &Addresses| {
+            let (.., port) = node.others.iter().find(|(of, ..)| of == name).expect("a listener of that name");
+            format!("127.0.0.1:{port}")
+        };
+        self.cluster.nodes.iter().map(of).collect::<Vec<_>>().join(",")
     }
 
     /// The same past any proxy, on the listener of the brokers themselves.
@@ -233,13 +262,14 @@ pub struct Broker {
     port: u16,
     home: Mutex<PathBuf>,
     folder: PathBuf,
+    jvm: Vec<String>,
     /// With ZooKeeper a broker that comes back too early finds the registration of its past self, and ends.
     relaunched: bool,
     process: Mutex<Option<Process>>,
 }
 
 impl Broker {
-    fn prepare(home: &Path, cluster_folder: &Path, cluster: &Cluster, node: &Addresses) -> Self {
+    fn prepare(home: &Path, cluster_folder: &Path, cluster: &Cluster, node: &Addresses, jvm: &[String]) -> Self {
         let folder = cluster_folder.join(format!("broker-{}", node.id));
         let data = folder.join("data");
         std::fs::create_dir_all(&data).expect("a folder for the broker");
@@ -256,6 +286,7 @@ impl Broker {
             port: node.port,
             home: Mutex::new(home.into()),
             folder,
+            jvm: jvm.to_vec(),
             relaunched,
             process: Mutex::new(None),
         }
@@ -339,7 +370,7 @@ impl Broker {
         );
         let home = self.home.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let mut command = java::jvm(&home, "256m");
-        command.arg("kafka.Kafka").arg(self.folder.join("server.properties")).current_dir(&self.folder);
+        command.args(&self.jvm).arg("kafka.Kafka").arg(self.folder.join("server.properties")).current_dir(&self.folder);
         *process = Some(Process::start_logging(&mut command, &self.log()));
     }
 
