@@ -65,6 +65,11 @@ impl Snapshot {
         Self { files: files.collect(), taken: now }
     }
 
+    /// Whether nothing tells that the files have changed since `earlier`.
+    pub(super) fn looks_same(&self, earlier: &Self) -> bool {
+        self.files == earlier.files
+    }
+
     /// Whether the files have surely not changed between `earlier` and this.
     pub(super) fn is_same(&self, earlier: &Self) -> bool {
         self.files == earlier.files
@@ -88,8 +93,9 @@ impl Stamp {
         let changed = self.identity.and_then(|(_, seconds, _)| {
             SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(u64::try_from(seconds).ok()?))
         });
-        changed
-            .or(self.modified)
-            .is_some_and(|changed| now.duration_since(changed).is_ok_and(|ago| ago >= RESOLUTION))
+        changed.or(self.modified).is_some_and(|changed| {
+            let apart = now.duration_since(changed).unwrap_or_else(|future| future.duration());
+            apart >= RESOLUTION
+        })
     }
 }

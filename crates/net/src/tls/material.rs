@@ -48,6 +48,17 @@ pub(super) struct Material {
     client: Arc<Client>,
     /// When our certificate ends.
     ending: Option<Ending>,
+    /// What became of changed files, and is not logged yet.
+    news: Vec<News>,
+}
+
+/// What became of changed files.
+#[derive(Debug)]
+enum News {
+    /// What they have now is in use.
+    Read,
+    /// What they had before stays in use.
+    Refused(TlsConfigError),
 }
 
 /// What was made of some files.
@@ -80,7 +91,7 @@ impl Material {
         };
         let client = Arc::new(client(&config, &provider, versions, &trust, identity.as_ref())?);
         let ending = identity.as_ref().and_then(Ending::of);
-        Ok(Self { config, provider, versions, trust, identity, client, ending })
+        Ok(Self { config, provider, versions, trust, identity, client, ending, news: Vec::new() })
     }
 
     pub(super) fn client(&self) -> Arc<Client> {
@@ -95,26 +106,37 @@ impl Material {
 
     /// Reads again what changed. What cannot be read any more stays as it is.
     pub(super) fn refresh(&mut self, now: SystemTime) {
-        let mut changed = self.trust.refresh(now, || Roots::read(&self.config.trust));
+        let news = &mut self.news;
+        let mut changed = self.trust.refresh(now, news, || Roots::read(&self.config.trust));
         if let (Some(part), Some(identity)) = (&mut self.identity, &self.config.identity)
-            && part.refresh(now, || identity::read(identity, &self.provider))
+            && part.refresh(now, news, || identity::read(identity, &self.provider))
         {
             self.ending = Ending::of(part);
             changed = true;
         }
-        if !changed {
-            return;
-        }
-        match client(&self.config, &self.provider, self.versions, &self.trust, self.identity.as_ref()) {
-            Ok(client) => self.client = Arc::new(client),
-            Err(error) => {
-                tracing::warn!(%error, "the TLS files have changed and cannot be used together; the old ones stay in use")
+        if changed {
+            match client(&self.config, &self.provider, self.versions, &self.trust, self.identity.as_ref()) {
+                Ok(client) => self.client = Arc::new(client),
+                Err(error) => news.push(News::Refused(error)),
             }
         }
     }
 
+    /// Logs what is new: that files changed, and that our certificate ends.
+    pub(super) fn log(&mut self, now: SystemTime) {
+        for news in self.news.drain(..) {
+            match news {
+                News::Read => tracing::info!("a TLS file has changed, and is used for new connections"),
+                News::Refused(error) => tracing::warn!(
+                    "a TLS file has changed and cannot be used, what it had before stays in use: {error}"
+                ),
+            }
+        }
+        self.warn_of_ending(now);
+    }
+
     /// Warns, once a day, of a certificate of ours that ends soon.
-    pub(super) fn warn_of_ending(&mut self, now: SystemTime) {
+    fn warn_of_ending(&mut self, now: SystemTime) {
         let (Some(ending), Some(identity)) = (&mut self.ending, &self.config.identity) else { return };
         let is_soon = ending.not_after.duration_since(now).is_ok_and(|left| left > ENDS_SOON);
         let was_said =
@@ -145,21 +167,29 @@ impl<T> Part<T> {
     }
 
     /// Whether there is a new value.
-    fn refresh(&mut self, now: SystemTime, read: impl FnOnce() -> Result<T, TlsConfigError>) -> bool {
+    fn refresh(
+        &mut self,
+        now: SystemTime,
+        news: &mut Vec<News>,
+        read: impl FnOnce() -> Result<T, TlsConfigError>,
+    ) -> bool {
         let snapshot = Snapshot::take(&self.paths, now);
         if snapshot.is_same(&self.snapshot) {
             return false;
         }
+        let is_known = snapshot.looks_same(&self.snapshot);
         self.snapshot = snapshot;
         match read() {
             Ok(value) => {
                 self.value = Arc::new(value);
-                self.complaint = None;
+                if self.complaint.take().is_some() || !is_known {
+                    news.push(News::Read);
+                }
                 true
             }
             Err(error) => {
                 if self.complaint.as_ref() != Some(&error) {
-                    tracing::warn!(%error, "a TLS file has changed and cannot be used; what it had before stays in use");
+                    news.push(News::Refused(error.clone()));
                 }
                 self.complaint = Some(error);
                 false

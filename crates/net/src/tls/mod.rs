@@ -62,7 +62,7 @@ impl Tls {
     /// What is wrong with a setting, a file or a password.
     pub fn new(config: TlsConfig) -> Result<Self, TlsConfigError> {
         let mut material = Material::read(config, wall_clock())?;
-        material.warn_of_ending(wall_clock());
+        material.log(wall_clock());
         Ok(Self(Arc::new(Shared { has_files: material.has_files(), material: Mutex::new(material) })))
     }
 
@@ -94,7 +94,7 @@ impl Tls {
             let _ = spawn_blocking(move || shared.with(|material| material.refresh(wall_clock()))).await;
         }
         self.0.with(|material| {
-            material.warn_of_ending(wall_clock());
+            material.log(wall_clock());
             material.client()
         })
     }

@@ -3,6 +3,7 @@
 mod authority;
 mod formats;
 mod identity;
+mod log;
 mod rotation;
 mod server;
 mod trust;

@@ -11,6 +11,7 @@ use rustls::{
     crypto::CryptoProvider,
     pki_types::{CertificateDer, pem::PemObject},
     server::{WebPkiClientVerifier, danger::ClientCertVerifier},
+    sign::{CertifiedKey, SingleCertAndKey},
     version::{TLS12, TLS13},
 };
 use tokio::{
@@ -50,11 +51,11 @@ pub(super) fn provider() -> Arc<CryptoProvider> {
 
 fn verifier(
     authority: CertificateDer<'static>,
-    provider: Arc<CryptoProvider>,
+    provider: &Arc<CryptoProvider>,
 ) -> Arc<dyn ClientCertVerifier> {
     let mut roots = RootCertStore::empty();
     roots.add(authority).unwrap();
-    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap()
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider)).build().unwrap()
 }
 
 impl Server {
@@ -81,13 +82,16 @@ impl Server {
             .unwrap();
         let builder = match clients {
             Clients::Anybody => builder.with_no_client_auth(),
-            Clients::Of(authority) => builder.with_client_cert_verifier(verifier(authority.der(), provider)),
+            Clients::Of(authority) => builder.with_client_cert_verifier(verifier(authority.der(), &provider)),
             Clients::OfPem(pem) => {
                 let der = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
-                builder.with_client_cert_verifier(verifier(der, provider))
+                builder.with_client_cert_verifier(verifier(der, &provider))
             }
         };
-        let config = builder.with_single_cert(issued.chain.clone(), issued.key_der()).unwrap();
+        // rustls would compare the two, for which it reads no certificate of version 1.
+        let key = provider.key_provider.load_private_key(issued.key_der()).unwrap();
+        let own = SingleCertAndKey::from(CertifiedKey::new(issued.chain.clone(), key));
+        let config = builder.with_cert_resolver(Arc::new(own));
         Self(TlsAcceptor::from(Arc::new(config)))
     }
 

@@ -2,9 +2,10 @@
 
 use offtake_net::tls::{Tls, TlsConfig, Trust, Verification};
 use rcgen::{ExtendedKeyUsagePurpose, date_time_ymd};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use super::{
-    authority::{Authority, file, inline, self_signed},
+    authority::{Authority, Issued, file, inline, self_signed},
     server::Server,
 };
 
@@ -187,4 +188,45 @@ fn what_can_be_read_of_several_certificates_is_trusted() {
     );
     let trust = Trust::Pem(inline("ssl.ca.pem", &text));
     Tls::new(TlsConfig { trust, ..Default::default() }).unwrap();
+}
+
+/// What the system trusts depends on it, and it may trust nobody.
+#[tokio::test]
+async fn without_a_truststore_the_system_decides() {
+    match Tls::new(TlsConfig::default()) {
+        Ok(tls) => {
+            let server = Server::new(&Authority::new("Test CA").issue(&["broker-1.example"]));
+            let error = server.meet(&tls, "broker-1.example").await.err().unwrap();
+            assert!(
+                error.reason.contains("`CN=Test CA`, which is not trusted: set `ssl.truststore.location`"),
+                "{error}"
+            );
+        }
+        Err(error) => {
+            assert_eq!(error.property, "ssl.truststore.location");
+            assert!(error.reason.contains("ca-certificates"), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_of_version_1_is_refused_with_the_reason() {
+    let (pem, key) = (include_str!("data/v1.pem"), include_str!("data/ec-pkcs8.pem"));
+    let issued = Issued {
+        chain: vec![CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()],
+        chain_pem: pem.to_owned(),
+        key: rcgen::KeyPair::from_pem(key).unwrap(),
+    };
+    let error = Server::new(&issued).refuses(Authority::new("Test CA").trusted(), "v1").await;
+    assert!(error.is_final && error.reason.contains("X.509 version 1, which names no hosts"), "{error}");
+}
+
+#[tokio::test]
+async fn an_authority_in_place_of_a_brokers_certificate_is_told_apart() {
+    let authority = Authority::new("Test CA");
+    let below = authority.issue_as(&["broker-1.example"], |params| {
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    });
+    let error = Server::new(&below).refuses(authority.trusted(), "broker-1.example").await;
+    assert!(error.is_final && error.reason.contains("shows an authority's own certificate"), "{error}");
 }
