@@ -12,14 +12,20 @@
 //! - an authentication is done only when the broker has proved what its mechanism lets it prove;
 //! - secrets are in no `Debug`, no error and no log, and are overwritten when they are dropped.
 
+#[cfg(feature = "oidc")]
+mod assertion;
 mod aws;
 mod calendar;
 mod credentials;
 mod derivation;
 mod error;
+#[cfg(feature = "_http")]
+mod http;
 mod jaas;
 mod msk_iam;
 mod oauthbearer;
+#[cfg(feature = "oidc")]
+mod oidc;
 mod one_message;
 mod refresh;
 mod scram;
@@ -29,6 +35,11 @@ use std::{fmt, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 
+#[cfg(feature = "oidc")]
+pub use self::{
+    assertion::{Algorithm, Assertion, SignedAssertion},
+    oidc::{Grant, Oidc, TokenEndpoint},
+};
 use self::{
     aws::AwsKeys, derivation::KeyCache, error::Context, one_message::Answer, refresh::Refreshing,
     scram::Hash, token::Tokens,

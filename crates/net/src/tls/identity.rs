@@ -69,6 +69,18 @@ pub(super) fn read(identity: &Identity, provider: &CryptoProvider) -> Result<Cer
     }
 }
 
+/// Reads a key alone.
+#[cfg(feature = "oidc")]
+pub(super) fn read_key(
+    pem: &Pem,
+    password: Option<&Secret>,
+    provider: &CryptoProvider,
+) -> Result<Arc<dyn SigningKey>, TlsConfigError> {
+    let text = pem.read()?;
+    let sections = pem::sections(&text).map_err(|error| pem.error(error))?;
+    signer(pem, private_key(pem, &sections, password)?, provider)
+}
+
 /// The first key among the sections.
 fn private_key(
     from: &Pem,

@@ -131,6 +131,17 @@ fn server_name(host: &str) -> Result<ServerName<'static>, TlsError> {
     })
 }
 
+/// A key that signs, from PEM text. It blocks to read the file, and to decrypt the key.
+#[cfg(feature = "oidc")]
+pub(crate) fn signing_key(
+    pem: &Pem,
+    password: Option<&crate::Secret>,
+) -> Result<Arc<dyn rustls::sign::SigningKey>, TlsConfigError> {
+    let config = TlsConfig::default();
+    let provider = versions::provider(&config, versions::Versions::of(&config)?)?;
+    identity::read_key(pem, password, &provider)
+}
+
 /// Certificates end by the calendar.
 #[expect(
     clippy::disallowed_methods,

@@ -1,0 +1,300 @@
+//! [`HttpClient`]: requests to a token endpoint or to AWS. No redirects, no proxies; all that comes back has bounds.
+
+use std::{net::IpAddr, pin::pin, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::{
+    Method, Request, Response, Uri,
+    body::Incoming,
+    client::conn::http1,
+    header::{HeaderName, HeaderValue},
+};
+use hyper_util::rt::TokioIo;
+use tokio::time::{Instant, timeout};
+use zeroize::Zeroizing;
+
+use super::{error::ProviderError, token::MAX_TOKEN, zeroed_after_use};
+use crate::{
+    clock,
+    dial::{ByteStream, Dial, Tcp},
+    inbox::sleep_until,
+    tls::{Tls, TlsConfig, TlsConfigError},
+};
+
+/// So many bytes of headers are read.
+const MAX_HEADERS: usize = 64 * 1024;
+
+/// Makes a connection for each request: tokens are fetched some times an hour at most.
+pub(super) struct HttpClient {
+    tcp: Tcp,
+    tls: Tls,
+    /// For the name, the connection and TLS together.
+    connect_timeout: Duration,
+    /// For the answer, from the request to its last byte.
+    read_timeout: Duration,
+}
+
+/// Where requests go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Endpoint {
+    is_https: bool,
+    host: String,
+    port: u16,
+    path: String,
+}
+
+/// What came back.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) body: Zeroizing<Vec<u8>>,
+    /// Where a redirect would lead.
+    location: Option<String>,
+}
+
+/// Headers with values that are no secret, or are: none is logged.
+pub(super) type Headers = Vec<(&'static str, Zeroizing<String>)>;
+
+impl Endpoint {
+    /// An `https` URL, or an `http` one if `may_be_plain` says so of its host.
+    pub(super) fn parse(url: &str, may_be_plain: impl Fn(&str) -> bool) -> Result<Self, String> {
+        let uri: Uri = url.trim().parse().map_err(|_| "it is not an https URL".to_owned())?;
+        let authority = uri.authority().ok_or("it has no host")?;
+        if authority.as_str().contains('@') {
+            return Err("it contains a user name".to_owned());
+        }
+        let host = authority.host().trim_matches(['[', ']']).to_owned();
+        let is_https = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") if may_be_plain(&host) => false,
+            Some("http") => return Err(format!("secrets go to {host} over https only")),
+            _ => return Err("it begins with neither https nor http".to_owned()),
+        };
+        if host.is_empty() {
+            return Err("it has no host".to_owned());
+        }
+        let port = authority.port_u16().unwrap_or(if is_https { 443 } else { 80 });
+        let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        Ok(Self { is_https, host, port, path })
+    }
+
+    /// The same server, another path.
+    #[cfg(feature = "msk-iam")]
+    pub(super) fn with_path(&self, path: impl Into<String>) -> Self {
+        Self { path: path.into(), ..self.clone() }
+    }
+
+    /// As messages call it: without its query, which may have secrets.
+    pub(super) fn shown(&self) -> String {
+        let scheme = if self.is_https { "https" } else { "http" };
+        let path = self.path.split('?').next().unwrap_or_default();
+        format!("{scheme}://{}{path}", self.authority())
+    }
+
+    fn authority(&self) -> String {
+        let (host, port) = (&self.host, self.port);
+        let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        match (self.is_https, port) {
+            (true, 443) | (false, 80) => host,
+            _ => format!("{host}:{port}"),
+        }
+    }
+}
+
+/// Whether bytes for this host do not leave the machine.
+pub(super) fn is_loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+impl HttpClient {
+    pub(super) fn new(
+        tls: TlsConfig,
+        connect_timeout: Duration,
+        read_timeout: Duration,
+    ) -> Result<Self, TlsConfigError> {
+        Ok(Self { tcp: Tcp::default(), tls: Tls::new(tls)?, connect_timeout, read_timeout })
+    }
+
+    /// One request.
+    pub(super) async fn call(
+        &self,
+        method: Method,
+        to: &Endpoint,
+        headers: Headers,
+        body: Zeroizing<Vec<u8>>,
+    ) -> Result<Answer, ProviderError> {
+        let request = request(method, to, headers, body)?;
+        let stream = match timeout(self.connect_timeout, self.connect(to)).await {
+            Ok(stream) => stream?,
+            Err(_) => return Err(took_too_long("connecting to", to, self.connect_timeout)),
+        };
+        match timeout(self.read_timeout, exchange(stream, request)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(reason)) => Err(ProviderError::retriable(format!("{} broke off: {reason}", to.shown()))),
+            Err(_) => Err(took_too_long("the answer of", to, self.read_timeout)),
+        }
+    }
+
+    async fn connect(&self, to: &Endpoint) -> Result<Box<dyn ByteStream>, ProviderError> {
+        let unreachable =
+            |error| ProviderError::retriable(format!("cannot connect to {}: {error}", to.shown()));
+        let addresses = self.tcp.resolve(&to.host, to.port).await.map_err(unreachable)?;
+        let mut last = std::io::Error::other("the name resolves to no address");
+        for address in addresses {
+            match self.tcp.connect(&to.host, address).await {
+                Ok(stream) if to.is_https => {
+                    return self.tls.connect(&to.host, stream).await.map_err(|error| {
+                        let reason = format!("cannot connect to {}: {error}", to.shown());
+                        if error.is_final {
+                            ProviderError::new(reason)
+                        } else {
+                            ProviderError::retriable(reason)
+                        }
+                    });
+                }
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error,
+            }
+        }
+        Err(unreachable(last))
+    }
+}
+
+fn took_too_long(what: &str, to: &Endpoint, limit: Duration) -> ProviderError {
+    ProviderError::retriable(format!("{what} {} took longer than {} ms", to.shown(), limit.as_millis()))
+}
+
+fn request(
+    method: Method,
+    to: &Endpoint,
+    headers: Headers,
+    body: Zeroizing<Vec<u8>>,
+) -> Result<Request<Full<Bytes>>, ProviderError> {
+    let unusable = |what: &str| ProviderError::new(format!("{what} cannot be sent in an HTTP request"));
+    let mut request = Request::builder()
+        .method(method)
+        .uri(&to.path)
+        .body(Full::new(zeroed_after_use(body)))
+        .map_err(|_| unusable("the path"))?;
+    let own = [("host", to.authority()), ("connection", "close".to_owned())];
+    for (name, value) in own.into_iter().map(|(name, value)| (name, Zeroizing::new(value))).chain(headers) {
+        let mut value = HeaderValue::from_str(&value).map_err(|_| unusable(name))?;
+        value.set_sensitive(true);
+        request.headers_mut().insert(HeaderName::from_static(name), value);
+    }
+    Ok(request)
+}
+
+async fn exchange(stream: Box<dyn ByteStream>, request: Request<Full<Bytes>>) -> Result<Answer, String> {
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(MAX_HEADERS);
+    let (mut sender, connection) =
+        builder.handshake(TokioIo::new(stream)).await.map_err(|error| describe(&error))?;
+    let answer = async {
+        let response = sender.send_request(request).await.map_err(|error| describe(&error))?;
+        read(response).await
+    };
+    let (mut answer, mut connection) = (pin!(answer), pin!(connection));
+    let mut is_open = true;
+    loop {
+        tokio::select! {
+            biased;
+            answer = &mut answer => return answer,
+            // It moves the bytes. When it has ended, the answer is whole, or never will be.
+            _ = &mut connection, if is_open => is_open = false,
+        }
+    }
+}
+
+async fn read(response: Response<Incoming>) -> Result<Answer, String> {
+    let status = response.status().as_u16();
+    let location = response.headers().get("location").and_then(|to| to.to_str().ok()).map(str::to_owned);
+    let mut incoming = response.into_body();
+    let mut body = Zeroizing::new(Vec::new());
+    while let Some(frame) = incoming.frame().await {
+        let frame = frame.map_err(|error| describe(&error))?;
+        let Some(data) = frame.data_ref() else { continue };
+        if (body.len() + data.len()) as u64 > MAX_TOKEN {
+            return Err(format!("its answer has more than {MAX_TOKEN} bytes"));
+        }
+        body.extend_from_slice(data);
+    }
+    Ok(Answer { status, body, location })
+}
+
+fn describe(error: &hyper::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+impl Answer {
+    /// The body of a success. What else there is of the answer is for `explain`, which says what the body of a failure says.
+    pub(super) fn success(
+        self,
+        from: &Endpoint,
+        explain: impl Fn(&[u8]) -> Option<String>,
+    ) -> Result<Zeroizing<Vec<u8>>, ProviderError> {
+        let status = self.status;
+        match status {
+            200 | 201 => Ok(self.body),
+            300..400 => {
+                let to = self.location.unwrap_or_default();
+                Err(ProviderError::new(format!("{} redirects to {to}: set that URL", from.shown())))
+            }
+            _ => {
+                let why = explain(&self.body).map(|why| format!(": {why}")).unwrap_or_default();
+                let reason = format!("{} answers {status}{why}", from.shown());
+                Err(if is_final(status) {
+                    ProviderError::new(reason)
+                } else {
+                    ProviderError::retriable(reason)
+                })
+            }
+        }
+    }
+}
+
+/// Those that Java does not try again.
+fn is_final(status: u16) -> bool {
+    matches!(status, 400..=407 | 409..=415 | 501 | 505)
+}
+
+/// Java's `sasl.login.retry.backoff.ms` and `sasl.login.retry.backoff.max.ms`: between two requests, doubling; and for how long
+/// it is tried at all.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Retries {
+    pub(super) backoff: Duration,
+    pub(super) limit: Duration,
+}
+
+impl Retries {
+    /// The attempts of one request.
+    pub(super) fn begin(self) -> Attempts {
+        Attempts { deadline: clock::after(clock::now(), self.limit), backoff: self.backoff.max(MIN_BACKOFF) }
+    }
+}
+
+/// No provider is asked more often.
+const MIN_BACKOFF: Duration = Duration::from_millis(10);
+
+/// How long a request is tried, and what is waited next.
+pub(super) struct Attempts {
+    deadline: Instant,
+    backoff: Duration,
+}
+
+impl Attempts {
+    /// Waits before the next attempt; false if there is to be none.
+    pub(super) async fn wait_after(&mut self, error: &ProviderError) -> bool {
+        let now = clock::now();
+        if !error.is_retriable() || now >= self.deadline {
+            return false;
+        }
+        tracing::debug!(%error, "will be tried again");
+        sleep_until(Some(clock::after(now, self.backoff).min(self.deadline))).await;
+        self.backoff = self.backoff.saturating_mul(2);
+        true
+    }
+}
