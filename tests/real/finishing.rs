@@ -169,7 +169,7 @@ fn h8_a_seek_while_partitions_are_revoked_counts_for_a_commit_and_for_nothing_af
             let mut begins = None;
             while begins.is_none() {
                 if let Ok(Ok(Next::Revoking(revoking))) = tokio::time::timeout(A_MOMENT, first.next()).await {
-                    for partition in revoking.partitions() {
+                    for partition in &revoking.partitions {
                         first.seek(partition.clone(), StartAt::Offset(3.into())).await.unwrap();
                     }
                     if commits {

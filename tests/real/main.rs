@@ -34,6 +34,7 @@ mod refusals;
 mod replicas;
 mod rough;
 mod seams;
+mod security;
 mod specimens;
 mod statics;
 mod strangers;

@@ -648,8 +648,8 @@ fn m7_dropped_futures_of_next_lose_nothing() {
                     owned.extend(change.partitions);
                 }
                 Next::Revoking(gone) | Next::Lost(gone) => {
-                    assert!(gone.partitions().iter().all(|place| owned.contains(place)));
-                    owned.retain(|place| !gone.partitions().contains(place));
+                    assert!(gone.partitions.iter().all(|place| owned.contains(place)));
+                    owned.retain(|place| !gone.partitions.contains(place));
                 }
                 _ => {}
             }

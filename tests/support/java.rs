@@ -398,7 +398,8 @@ impl JavaTool {
     /// Makes a user of SCRAM, or changes its password.
     pub fn user(&self, name: &str, password: &str, mechanism: &str, iterations: u32) {
         let iterations = iterations.to_string();
-        let user = json!({ "name": name, "password": password, "mechanism": mechanism, "iterations": iterations });
+        let user =
+            json!({ "name": name, "password": password, "mechanism": mechanism, "iterations": iterations });
         self.ask("user", user);
     }
 

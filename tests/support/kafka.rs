@@ -171,7 +171,14 @@ pub struct Kafka {
 impl Kafka {
     /// One broker of 4.3.0 unless told otherwise.
     pub fn builder() -> Builder {
-        Builder { version: Version::V4_3_0, brokers: 1, properties: Vec::new(), listeners: Vec::new(), jvm: Vec::new(), proxied: false }
+        Builder {
+            version: Version::V4_3_0,
+            brokers: 1,
+            properties: Vec::new(),
+            listeners: Vec::new(),
+            jvm: Vec::new(),
+            proxied: false,
+        }
     }
 
     /// Which Kafka this is.
@@ -269,7 +276,13 @@ pub struct Broker {
 }
 
 impl Broker {
-    fn prepare(home: &Path, cluster_folder: &Path, cluster: &Cluster, node: &Addresses, jvm: &[String]) -> Self {
+    fn prepare(
+        home: &Path,
+        cluster_folder: &Path,
+        cluster: &Cluster,
+        node: &Addresses,
+        jvm: &[String],
+    ) -> Self {
         let folder = cluster_folder.join(format!("broker-{}", node.id));
         let data = folder.join("data");
         std::fs::create_dir_all(&data).expect("a folder for the broker");
@@ -370,7 +383,11 @@ impl Broker {
         );
         let home = self.home.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let mut command = java::jvm(&home, "256m");
-        command.args(&self.jvm).arg("kafka.Kafka").arg(self.folder.join("server.properties")).current_dir(&self.folder);
+        command
+            .args(&self.jvm)
+            .arg("kafka.Kafka")
+            .arg(self.folder.join("server.properties"))
+            .current_dir(&self.folder);
         *process = Some(Process::start_logging(&mut command, &self.log()));
     }
 

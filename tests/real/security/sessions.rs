@@ -1,0 +1,1 @@
+//! Sessions that end, and credentials that change, while a consumer reads.
