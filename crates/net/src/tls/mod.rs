@@ -16,6 +16,7 @@ mod jks;
 mod keystore;
 mod material;
 mod pem;
+mod read_ahead;
 mod stream;
 mod trust;
 mod verifier;
@@ -28,7 +29,7 @@ use std::{
 };
 
 use rustls::pki_types::ServerName;
-use tokio::{io::BufReader, task::spawn_blocking};
+use tokio::task::spawn_blocking;
 use tokio_rustls::TlsConnector;
 
 pub use config::{Identity, Keystore, Pem, Source, TlsConfig, Trust, Verification};
@@ -37,12 +38,10 @@ pub use error::{TlsConfigError, TlsError, describe_alert};
 use self::{
     error::describe_handshake,
     material::{Client, Material},
+    read_ahead::ReadAhead,
     stream::TlsStream,
 };
 use crate::dial::ByteStream;
-
-/// How many encrypted bytes are read at once.
-const READ_AHEAD: usize = 32 * 1024;
 
 /// Makes encrypted connections. Clones are the same one.
 #[derive(Clone)]
@@ -80,7 +79,7 @@ impl Tls {
         let name = server_name(host)?;
         let client = self.current().await;
         let connector = TlsConnector::from(Arc::clone(&client.rustls));
-        match connector.connect(name, BufReader::with_capacity(READ_AHEAD, stream)).await {
+        match connector.connect(name, ReadAhead::new(stream)).await {
             Ok(stream) => Ok(Box::new(TlsStream::new(stream, client))),
             Err(error) => Err(describe_handshake(&error, &client)),
         }

@@ -7,13 +7,13 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{error::describe_io, material::Client};
+use super::{describe_alert, error::describe_io, material::Client, read_ahead::ReadAhead};
 use crate::dial::ByteStream;
 
-/// What lies beneath: rustls asks for 4 KiB at a time, the system is asked for more.
-pub(super) type Beneath = BufReader<Box<dyn ByteStream>>;
+/// What lies beneath.
+type Beneath = ReadAhead<Box<dyn ByteStream>>;
 
 /// An encrypted connection. Its errors say what TLS is about.
 pub(super) struct TlsStream {
@@ -24,6 +24,17 @@ pub(super) struct TlsStream {
 impl TlsStream {
     pub(super) fn new(inner: tokio_rustls::client::TlsStream<Beneath>, client: Arc<Client>) -> Self {
         Self { inner, client }
+    }
+
+    /// What the peer said before it closed the connection, which a write finds closed: why it refuses our certificate, perhaps.
+    fn refusal(&mut self, cx: &mut Context<'_>) -> Option<io::Error> {
+        match Pin::new(&mut self.inner).poll_read(cx, &mut ReadBuf::new(&mut [])) {
+            Poll::Ready(Err(error)) => {
+                let described = describe_io(error, &self.client);
+                describe_alert(&described).is_some().then_some(described)
+            }
+            Poll::Ready(Ok(())) | Poll::Pending => None,
+        }
     }
 }
 
@@ -44,7 +55,9 @@ impl AsyncRead for TlsStream {
 impl AsyncWrite for TlsStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let result = ready!(Pin::new(&mut self.inner).poll_write(cx, buf));
-        Poll::Ready(result.map_err(|error| describe_io(error, &self.client)))
+        Poll::Ready(
+            result.map_err(|error| self.refusal(cx).unwrap_or_else(|| describe_io(error, &self.client))),
+        )
     }
 
     fn poll_write_vectored(
@@ -53,7 +66,9 @@ impl AsyncWrite for TlsStream {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let result = ready!(Pin::new(&mut self.inner).poll_write_vectored(cx, bufs));
-        Poll::Ready(result.map_err(|error| describe_io(error, &self.client)))
+        Poll::Ready(
+            result.map_err(|error| self.refusal(cx).unwrap_or_else(|| describe_io(error, &self.client))),
+        )
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,8 +1,9 @@
 //! Who we are: mutual TLS.
 
-use offtake_net::tls::{Identity, Tls, TlsConfig};
+use offtake_net::tls::{Identity, Tls, TlsConfig, describe_alert};
 use rcgen::date_time_ymd;
 use rustls::version::{TLS12, TLS13};
+use tokio::io::{AsyncWriteExt, duplex};
 
 use super::{
     authority::{Authority, inline},
@@ -68,4 +69,19 @@ async fn a_broker_that_refuses_our_certificate_says_why() {
             assert!(error.is_final && error.reason.contains(says), "{version:?}: {error}");
         }
     }
+}
+
+/// The broker has closed the connection when we write: what it said before is read all the same.
+#[tokio::test]
+async fn a_refusal_is_heard_by_who_writes() {
+    let authority = Authority::new("Test CA");
+    let server = Server::of(&authority.issue(&[HOST]), Clients::Of(&authority), &[&TLS13]);
+    let (near, far) = duplex(1 << 16);
+    let serving = server.serve(far);
+    let tls = Tls::new(authority.trusted()).unwrap();
+    let mut stream = tls.connect(HOST, Box::new(near)).await.unwrap();
+    assert!(serving.await.unwrap().is_err());
+    let error = stream.write_all(&[0; 100]).await.unwrap_err();
+    let described = describe_alert(&error).unwrap_or_else(|| panic!("{error}"));
+    assert!(described.reason.contains("requires a client certificate"), "{described}");
 }
