@@ -1,6 +1,6 @@
 //! [`AwsCredentials`] and where they come from: fixed ones, the environment, profile files, a provider of one's own.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, time::SystemTime};
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::SystemTime};
 
 use super::{
     ProviderFuture,
@@ -108,43 +108,79 @@ impl Source<AwsCredentials> for AwsKeys {
     }
 }
 
+/// The environment variables that are set and not empty: of the process, or of a test.
+#[derive(Clone)]
+pub(super) struct Variables(Arc<Look>);
+
+type Look = dyn Fn(&str) -> Option<String> + Send + Sync;
+
+impl Variables {
+    #[cfg(test)]
+    pub(super) fn of(variables: &[(&str, &str)]) -> Self {
+        let variables: BTreeMap<String, String> =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Self(Arc::new(move |name| variables.get(name).cloned()))
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<String> {
+        (self.0)(name).filter(|value| !value.is_empty())
+    }
+
+    pub(super) fn needed(&self, name: &str) -> Result<String, ProviderError> {
+        self.get(name)
+            .ok_or_else(|| ProviderError::new(format!("the environment variable {name} is not set")))
+    }
+}
+
+impl Default for Variables {
+    fn default() -> Self {
+        Self(Arc::new(|name| std::env::var(name).ok()))
+    }
+}
+
+/// They may be secret.
+impl fmt::Debug for Variables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Variables(..)")
+    }
+}
+
 /// The environment variables `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AwsEnvironment;
 
-impl AwsCredentialsProvider for AwsEnvironment {
-    fn fetch(&self) -> ProviderFuture<'_, AwsCredentials> {
-        Box::pin(std::future::ready(from_environment(&variable)))
+impl AwsEnvironment {
+    pub(super) fn keys(variables: &Variables) -> Result<AwsCredentials, ProviderError> {
+        let needed = |name| variables.needed(name);
+        let keys = AwsCredentials::new(needed("AWS_ACCESS_KEY_ID")?, needed("AWS_SECRET_ACCESS_KEY")?);
+        Ok(AwsCredentials { session_token: variables.get("AWS_SESSION_TOKEN").map(Secret::from), ..keys })
     }
 }
 
-fn from_environment(variable: &dyn Fn(&str) -> Option<String>) -> Result<AwsCredentials, ProviderError> {
-    let missing = |name| ProviderError::new(format!("the environment variable {name} is not set"));
-    let id = variable("AWS_ACCESS_KEY_ID").ok_or_else(|| missing("AWS_ACCESS_KEY_ID"))?;
-    let secret = variable("AWS_SECRET_ACCESS_KEY").ok_or_else(|| missing("AWS_SECRET_ACCESS_KEY"))?;
-    Ok(AwsCredentials {
-        session_token: variable("AWS_SESSION_TOKEN").map(Secret::from),
-        ..AwsCredentials::new(id, secret)
-    })
-}
-
-/// An environment variable that is set and not empty.
-pub(super) fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
+impl AwsCredentialsProvider for AwsEnvironment {
+    fn fetch(&self) -> ProviderFuture<'_, AwsCredentials> {
+        Box::pin(std::future::ready(Self::keys(&Variables::default())))
+    }
 }
 
 /// The keys of a profile in `~/.aws/credentials` or `~/.aws/config`, or where `AWS_SHARED_CREDENTIALS_FILE` and `AWS_CONFIG_FILE` say.
 /// The files are read at each authentication. Only keys are understood: no roles, no single sign-on, and no commands are run.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct AwsProfile {
     name: Option<String>,
     files: Option<[PathBuf; 2]>,
+    variables: Variables,
 }
 
 impl AwsProfile {
     /// The profile `name`; `None` is `AWS_PROFILE`, or `default`.
     pub fn new(name: Option<String>) -> Self {
-        Self { name, files: None }
+        Self { name, ..Self::default() }
+    }
+
+    pub(super) fn with_variables(mut self, variables: Variables) -> Self {
+        self.variables = variables;
+        self
     }
 
     /// Reads these files instead of the usual ones: one of credentials, one of configuration.
@@ -155,16 +191,19 @@ impl AwsProfile {
     }
 
     fn name(&self) -> String {
-        self.name.clone().or_else(|| variable("AWS_PROFILE")).unwrap_or_else(|| "default".to_owned())
+        self.name
+            .clone()
+            .or_else(|| self.variables.get("AWS_PROFILE"))
+            .unwrap_or_else(|| "default".to_owned())
     }
 
     fn files(&self) -> Result<[PathBuf; 2], ProviderError> {
         if let Some(files) = &self.files {
             return Ok(files.clone());
         }
-        let file = |name, usual| match variable(name) {
+        let file = |name, usual| match self.variables.get(name) {
             Some(path) => Ok(PathBuf::from(path)),
-            None => match variable("HOME").or_else(|| variable("USERPROFILE")) {
+            None => match self.variables.get("HOME").or_else(|| self.variables.get("USERPROFILE")) {
                 Some(home) => Ok(PathBuf::from(home).join(".aws").join(usual)),
                 None => Err(ProviderError::new(format!("neither {name} nor HOME is set"))),
             },
@@ -283,7 +322,8 @@ impl AwsCredentialsProvider for AwsProfile {
 
 /// Where the region comes from if a broker's name does not tell it: `AWS_REGION`, `AWS_DEFAULT_REGION`, the profile.
 pub(super) async fn default_region() -> Option<String> {
-    if let Some(region) = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")) {
+    let variables = Variables::default();
+    if let Some(region) = variables.get("AWS_REGION").or_else(|| variables.get("AWS_DEFAULT_REGION")) {
         return Some(region);
     }
     let profile = AwsProfile::default().settings().await.ok()?;
@@ -377,11 +417,7 @@ s3 =
     #[test]
     fn the_environment_has_keys() {
         let all = [("AWS_ACCESS_KEY_ID", "AKIA"), ("AWS_SECRET_ACCESS_KEY", "s"), ("AWS_SESSION_TOKEN", "t")];
-        let from = |count: usize| {
-            from_environment(&|name| {
-                all[..count].iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
-            })
-        };
+        let from = |count: usize| AwsEnvironment::keys(&Variables::of(&all[..count]));
         assert_eq!(from(3), Ok(keys("AKIA", "s", Some("t"))));
         assert_eq!(from(2), Ok(keys("AKIA", "s", None)));
         assert!(from(1).unwrap_err().to_string().contains("AWS_SECRET_ACCESS_KEY is not set"));

@@ -12,7 +12,7 @@ pub(super) fn basic(time: SystemTime) -> String {
     format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "msk-iam"))]
 /// Reads `2026-01-31T23:59:59Z`, with or without a fraction of a second.
 pub(super) fn parse(text: &str) -> Option<SystemTime> {
     let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
@@ -30,13 +30,13 @@ pub(super) fn parse(text: &str) -> Option<SystemTime> {
     fits.then(|| UNIX_EPOCH + std::time::Duration::from_secs(seconds))
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "msk-iam"))]
 fn number(digits: &str) -> Option<u64> {
     let is_short = (1..=4).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
     is_short.then(|| digits.parse().ok())?
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "msk-iam"))]
 /// Days from 1970 to a date of the Gregorian calendar. The year is counted from March, so that the leap day is its last.
 fn days(year: u64, month: u64, day: u64) -> u64 {
     let year = if month <= 2 { year.saturating_sub(1) } else { year };

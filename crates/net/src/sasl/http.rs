@@ -11,14 +11,12 @@ use hyper::{
     header::{HeaderName, HeaderValue},
 };
 use hyper_util::rt::TokioIo;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::{error::ProviderError, token::MAX_TOKEN, zeroed_after_use};
 use crate::{
-    clock,
     dial::{ByteStream, Dial, Tcp},
-    inbox::sleep_until,
     tls::{Tls, TlsConfig, TlsConfigError},
 };
 
@@ -28,7 +26,8 @@ const MAX_HEADERS: usize = 64 * 1024;
 /// Makes a connection for each request: tokens are fetched some times an hour at most.
 pub(super) struct HttpClient {
     tcp: Tcp,
-    tls: Tls,
+    /// For `https`.
+    tls: Option<Tls>,
     /// For the name, the connection and TLS together.
     connect_timeout: Duration,
     /// For the answer, from the request to its last byte.
@@ -91,7 +90,7 @@ impl Endpoint {
         format!("{scheme}://{}{path}", self.authority())
     }
 
-    fn authority(&self) -> String {
+    pub(super) fn authority(&self) -> String {
         let (host, port) = (&self.host, self.port);
         let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
         match (self.is_https, port) {
@@ -107,12 +106,23 @@ pub(super) fn is_loopback(host: &str) -> bool {
 }
 
 impl HttpClient {
+    /// Reads what TLS needs, which may block.
     pub(super) fn new(
         tls: TlsConfig,
         connect_timeout: Duration,
         read_timeout: Duration,
     ) -> Result<Self, TlsConfigError> {
-        Ok(Self { tcp: Tcp::default(), tls: Tls::new(tls)?, connect_timeout, read_timeout })
+        Ok(Self { tcp: Tcp::default(), tls: Some(Tls::new(tls)?), connect_timeout, read_timeout })
+    }
+
+    /// A client for one endpoint, with the authorities that the system trusts if it needs them.
+    #[cfg(feature = "msk-iam")]
+    pub(super) async fn for_endpoint(to: &Endpoint, limit: Duration) -> Result<Self, ProviderError> {
+        if !to.is_https {
+            return Ok(Self { tcp: Tcp::default(), tls: None, connect_timeout: limit, read_timeout: limit });
+        }
+        let made = tokio::task::spawn_blocking(move || Self::new(TlsConfig::default(), limit, limit));
+        made.await.map_err(ProviderError::retriable)?.map_err(ProviderError::new)
     }
 
     /// One request.
@@ -142,8 +152,8 @@ impl HttpClient {
         let mut last = std::io::Error::other("the name resolves to no address");
         for address in addresses {
             match self.tcp.connect(&to.host, address).await {
-                Ok(stream) if to.is_https => {
-                    return self.tls.connect(&to.host, stream).await.map_err(|error| {
+                Ok(stream) if let (true, Some(tls)) = (to.is_https, &self.tls) => {
+                    return tls.connect(&to.host, stream).await.map_err(|error| {
                         let reason = format!("cannot connect to {}: {error}", to.shown());
                         if error.is_final {
                             ProviderError::new(reason)
@@ -259,42 +269,4 @@ impl Answer {
 /// Those that Java does not try again.
 fn is_final(status: u16) -> bool {
     matches!(status, 400..=407 | 409..=415 | 501 | 505)
-}
-
-/// Java's `sasl.login.retry.backoff.ms` and `sasl.login.retry.backoff.max.ms`: between two requests, doubling; and for how long
-/// it is tried at all.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Retries {
-    pub(super) backoff: Duration,
-    pub(super) limit: Duration,
-}
-
-impl Retries {
-    /// The attempts of one request.
-    pub(super) fn begin(self) -> Attempts {
-        Attempts { deadline: clock::after(clock::now(), self.limit), backoff: self.backoff.max(MIN_BACKOFF) }
-    }
-}
-
-/// No provider is asked more often.
-const MIN_BACKOFF: Duration = Duration::from_millis(10);
-
-/// How long a request is tried, and what is waited next.
-pub(super) struct Attempts {
-    deadline: Instant,
-    backoff: Duration,
-}
-
-impl Attempts {
-    /// Waits before the next attempt; false if there is to be none.
-    pub(super) async fn wait_after(&mut self, error: &ProviderError) -> bool {
-        let now = clock::now();
-        if !error.is_retriable() || now >= self.deadline {
-            return false;
-        }
-        tracing::debug!(%error, "will be tried again");
-        sleep_until(Some(clock::after(now, self.backoff).min(self.deadline))).await;
-        self.backoff = self.backoff.saturating_mul(2);
-        true
-    }
 }

@@ -71,7 +71,7 @@ impl LoginModule {
 pub struct JaasError(String);
 
 impl JaasError {
-    fn new(reason: impl Into<String>) -> Self {
+    pub(super) fn new(reason: impl Into<String>) -> Self {
         Self(reason.into())
     }
 

@@ -15,6 +15,9 @@
 #[cfg(feature = "oidc")]
 mod assertion;
 mod aws;
+mod aws_default;
+#[cfg(feature = "msk-iam")]
+mod aws_remote;
 mod calendar;
 mod credentials;
 mod derivation;
@@ -28,6 +31,8 @@ mod oauthbearer;
 mod oidc;
 mod one_message;
 mod refresh;
+#[cfg(feature = "oidc")]
+mod retries;
 mod scram;
 mod token;
 
@@ -35,6 +40,8 @@ use std::{fmt, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 
+#[cfg(feature = "msk-iam")]
+pub use self::aws_remote::{AwsContainer, AwsInstance, AwsRole, AwsWebIdentity};
 #[cfg(feature = "oidc")]
 pub use self::{
     assertion::{Algorithm, Assertion, SignedAssertion},
@@ -46,6 +53,7 @@ use self::{
 };
 pub use self::{
     aws::{AwsCredentials, AwsCredentialsProvider, AwsEnvironment, AwsProfile},
+    aws_default::AwsDefault,
     credentials::{Credentials, ProviderFuture, UserPassword},
     derivation::{Derivation, Derived},
     error::{ProviderError, SaslError, SaslErrorKind},

@@ -13,7 +13,7 @@ const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// How long the broker may take to read the message, in seconds.
 const LIFETIME: u32 = 900;
 /// The SHA-256 of nothing: the request has no body.
-const NO_BODY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+pub(super) const NO_BODY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 /// The message: the parts of a signed request as a JSON object.
 pub(super) fn message(credentials: &AwsCredentials, region: &str, host: &str, now: SystemTime) -> Bytes {
@@ -99,6 +99,14 @@ impl Request<'_> {
         let signature = hex(&Hash::Sha256.hmac(&key, &[to_sign.as_bytes()]));
         parameters.push(("X-Amz-Signature".to_owned(), Zeroizing::new(signature)));
         parameters
+    }
+}
+
+#[cfg(feature = "msk-iam")]
+impl Request<'_> {
+    /// The whole query, encoded.
+    pub(super) fn signed_query(&self, credentials: &AwsCredentials, now: SystemTime) -> Zeroizing<String> {
+        canonical_query(&self.presign(credentials, now))
     }
 }
 

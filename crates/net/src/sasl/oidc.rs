@@ -11,8 +11,9 @@ use super::{
     ProviderFuture,
     assertion::Assertion,
     error::{ProviderError, printable},
-    http::{Answer, Endpoint, Headers, HttpClient, Retries, is_loopback},
+    http::{Answer, Endpoint, Headers, HttpClient, is_loopback},
     repeats,
+    retries::Retries,
     token::{Token, TokenProvider},
     wall_clock,
 };
