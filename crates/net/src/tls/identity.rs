@@ -78,7 +78,8 @@ pub(super) fn read_key(
 ) -> Result<Arc<dyn SigningKey>, TlsConfigError> {
     let text = pem.read()?;
     let sections = pem::sections(&text).map_err(|error| pem.error(error))?;
-    signer(pem, private_key(pem, &sections, password)?, provider)
+    let key = private_key(pem, &sections, password)?;
+    signer(key, provider).ok_or_else(|| pem.problem(UNUSABLE_KEY))
 }
 
 /// The first key among the sections.
