@@ -13,10 +13,11 @@ use tokio::task::spawn_blocking;
 use super::{error::ProviderError, token::read_small_file};
 use crate::{
     secret::Secret,
-    tls::{Pem, Source, signing_key},
+    tls::{Pem, Source, TlsConfigError, signing_key},
 };
 
 const KEY_FILE: &str = "sasl.oauthbearer.assertion.private.key.file";
+const PASSPHRASE: &str = "sasl.oauthbearer.assertion.private.key.passphrase";
 
 /// Where an assertion comes from. Files are read for each one.
 #[derive(Clone, Debug)]
@@ -123,7 +124,7 @@ impl SignedAssertion {
         let pem = Pem { property: KEY_FILE, source: Source::File(self.private_key_file.clone()) };
         let (passphrase, algorithm) = (self.passphrase.clone(), self.algorithm);
         let signed = spawn_blocking(move || {
-            let key = signing_key(&pem, passphrase.as_ref()).map_err(ProviderError::new)?;
+            let key = signing_key(&pem, passphrase.as_ref()).map_err(key_error)?;
             let signer = key.choose_scheme(&[algorithm.scheme()]).ok_or_else(|| {
                 let name = algorithm.name();
                 ProviderError::new(format!("{KEY_FILE}: the key is not one for {name}"))
@@ -157,6 +158,12 @@ impl Assertion {
             Self::Signed(assertion) => assertion.make(now).await,
         }
     }
+}
+
+/// An error of TLS, by the properties of assertions.
+fn key_error(error: TlsConfigError) -> ProviderError {
+    let property = if error.property == KEY_FILE { KEY_FILE } else { PASSPHRASE };
+    ProviderError::new(format!("property `{property}`: {}", error.reason))
 }
 
 async fn read_template(path: PathBuf) -> Result<(Map<String, Value>, Map<String, Value>), ProviderError> {

@@ -46,6 +46,40 @@ eCTeOyATS9k/B4Z+pdpKtNsMsHwTS9wq77LbJPnCFx8EYK97nUUpRxYZJx6C4Cy0
 Aa76XS0J42Oevs2i4klJbA19
 -----END PRIVATE KEY-----
 ";
+
+/// The same, encrypted by `openssl pkcs8 -topk8 -v2 aes-256-cbc` with the passphrase "open sesame".
+const ENCRYPTED_KEY: &str = "-----BEGIN ENCRYPTED PRIVATE KEY-----
+MIIFLTBXBgkqhkiG9w0BBQ0wSjApBgkqhkiG9w0BBQwwHAQIF0Pg9eMzaAkCAggA
+MAwGCCqGSIb3DQIJBQAwHQYJYIZIAWUDBAEqBBB3ZpbI0kr0vIgrgeZJcsd0BIIE
+0BjfJAbm7oKl1W4ag5/bN6edqRo+MuewvrOZNTMNBUDWsq30VLWaUsags5JSB7aC
+ik7CC5qzjKIK664yM9f/wB+qFVwQjnTKGomU5UgLoLp9g6Ltcj5wOkQ7bai5Q6Zp
+SCT6ht3rrvYhg0qDVXiC8OdDVJ9dkDxQMc/3A8PifoYaL1Kglg+iXiwHpM0/us1f
+lztPE4Ie3awfAJG34AAUNI59RLBHh+VbH87nOyiZXArog7hqlArLjhX4sUu7FraQ
+GrwTBmKldAUIDji8A5L7o6dK8aforSo0EaSfC8XdSq6AVXXvnpKHZLzgXE1O2bhm
+Nx+mexHx+0o75TGsvtp3bOLzjF1FF6S/E5NVoB7qwCggqFi5s1N0aK1nkHc8nVkx
+aS5ZmllX09e+MwJCpIAnmrUjeYEDqo/pK599wrapC+8lkpaXtkHuzHxsuKRiz2hf
+2UVc/9pThtz8FI0zsCt7XEWr/5+E0zRn5QLPiMeYexIHvwnprN1GfKWtgZFvDx0G
+0f2yUyWKTh3CaI5vfAwg1Sn0GtWP2hXcltdzzp8XdQmnOBPbilc6tWtFXZ1NprnQ
+hvExy94huLIBes1eZBW4Wg05kVgZtgY9UDgiw/c2jgJwv2LDn68ePcxFlhVCR/ch
+zxOqf/uobwTzbAEVl4E6fOzD2FK1Ns/AJcIwJbzySLamqHqBWIOI2R7WLh9o1xdB
+jWMUXy2kEPNuX46/DddbdlKXwoY90zrX4EpD8r5W2A1mSldGUTMfMCGXRhSqGXbZ
+eh1gjpBhME6VJ5bgbxWeAtAOsEeqweNOEadIbKQPf0KshBfvGHx98STGQUQ8L3AE
+crdbytEtrUpdFyZyoMfrwdFAhkbRxFaeNUJKgzTEEru+ciZPHcrtuaaF1uMS4xGW
+Dmsi2st7pQSL7qReNGYFJc92IUTgGiB5nK0VaACFUhGQWtKA0w2ZFclZpr8BOrGI
+1InQxC+6qTdQHbT5T9ymn6xQG/5LV4V0e2Tkx5LwhqmkarpG/Z6UjjswKolVbZB2
+kCTcqo0p0R7fou6PkVmMdKADV9GTWnReciU/70J4p2c6tbXDMUrSvs4RDJcwE8tW
+DwOSg4FmL3JUlhOzJO5sToZJC5170r6u1UkRq6Enn2btuVIFEGCNDcUy5EDLRpwn
+B6qvl/k1BTxo3idD3/IQjgLZMiaZxOkSmTVEmoUeMjyzGMAxdkCsxFldHQblzmpf
+72kWgNs/hFPmnfgkuDuoEfv00kRgObGMx0rkf8GXx1C1AN2sue6dpG/lNRKmIq7B
+Fdn4LEjKzFbCSvmMoLl89VXmrll+Qcqkg2Z0hhkmUir2Y2f+BmKR699oUbd22Nm8
+avtV1E4Ca5365nyfNiE8qwDlunZUJBT1j7c8eAYwToGNVjfIjbyoEaiTEo0Io5AU
+kpTrh/2B+uFByqUnLh5hUinXdDdJa93u+N7Xn/ejPFHVRSllIReCA47nZWVfpAKD
+rfs1WU1k7SrdQEZEqt/Hgy2DH9mmjT1NmCzHZqaqHjyAWmCjlpQIX8Gk5RhIdL6R
+l6V0zN+UnfCgELjFU9vTwd/pTGVvXzRU+usc/IdZDm99SvEx4KkMPzmmawsK/dNX
+a6zJsQYxSO3l+e/2Z6G0To5ASIlWmwjlBHbedLpcSy99
+-----END ENCRYPTED PRIVATE KEY-----
+";
+
 const SECRET: &str = "hunter2 &=+";
 
 /// A server that gives each connection the next answer, and keeps the requests.
@@ -447,6 +481,16 @@ async fn an_assertion_that_cannot_be_made_is_said() {
     assert!(error.contains("not one for ES256"), "{error}");
     let error = made(SignedAssertion::new("/nowhere/key.pem")).await;
     assert!(error.contains("sasl.oauthbearer.assertion.private.key.file"), "{error}");
+    let locked = files.write("locked.pem", ENCRYPTED_KEY);
+    for passphrase in [None, Some(Secret::from("open barley"))] {
+        let error = made(SignedAssertion { passphrase, ..SignedAssertion::new(&locked) }).await;
+        assert!(error.contains("sasl.oauthbearer.assertion.private.key.passphrase"), "{error}");
+        assert!(!error.contains("ssl.key.password") && !error.contains("barley"), "{error}");
+    }
+    let passphrase = Some(Secret::from("open sesame"));
+    let assertion = Box::new(SignedAssertion { passphrase, ..SignedAssertion::new(&locked) });
+    let jwt = Assertion::Signed(assertion).get(wall_clock()).await.unwrap();
+    assert!(is_signed_by(rsa.clone(), jwt.expose_str().unwrap(), Algorithm::Rs256));
     for text in ["[]", "{", r#"{"header":5}"#] {
         let template_file = Some(files.write("template", text));
         let error = made(SignedAssertion { template_file, ..SignedAssertion::new(&rsa) }).await;
