@@ -383,7 +383,8 @@ impl Ownership {
             if self.gone.contains_key(other) {
                 continue;
             }
-            if self.is_converted(plan, spoken, *other, place) {
+            // Either may have what it was given before that, also one that hears of it late.
+            if self.is_converted(plan, spoken, *other, place) || self.is_converted(plan, spoken, who, place) {
                 continue;
             }
             // A consumer group that began anew takes in a classic member by the name that it has, and does not ask what it has.
@@ -607,6 +608,14 @@ mod tests {
         // It never was a classic group in between, or has given the partition anew since.
         begun().tell(nothing(M1)).tell(nothing(M0)).joins(M1, 3).is_found("SAFE6");
         classic.tell(nothing(M1)).granted(M0, 3).joins(M1, 3).is_found("SAFE6");
+        // The application of the first hears only then that it has been given it.
+        let late = || {
+            let given = Forged::new().planned(migrating).starts(M0).granted(M0, 1).tell(nothing(M0));
+            given.starts(M1).granted(M1, 3).assigned(M1, 3)
+        };
+        late().assigned(M0, 1).holds();
+        late().granted(M0, 4).assigned(M0, 4).is_found("SAFE6");
+        late().planned(|plan| plan.members[1].consumer_protocol = false).assigned(M0, 1).is_found("SAFE6");
     }
 
     #[test]
