@@ -72,9 +72,10 @@ pub(crate) enum What {
         at: Place,
         start: i64,
     },
-    /// An unclean election: the log ends here now, and goes on in this leader epoch.
+    /// An unclean election: the log ended at `from`, ends at `end` now, and goes on in this leader epoch.
     Truncated {
         at: Place,
+        from: i64,
         end: i64,
         epoch: i32,
     },

@@ -335,9 +335,10 @@ impl Strike<'_> {
 
     /// Another leads, whose log ends at `end`.
     fn elect(&self, model: &mut Model, (topic, partition): (&str, i32), leader: i32, end: i64) {
+        let from = model.offsets_of(topic, partition).map_or(0, |(_, high, _)| high);
         let end = model.elect_unclean(topic, partition, leader, end);
         if let Some((end, epoch)) = end.zip(model.leader_epoch_of(topic, partition)) {
-            self.tell(What::Truncated { at: Place::new(topic, partition), end, epoch });
+            self.tell(What::Truncated { at: Place::new(topic, partition), from, end, epoch });
         }
     }
 

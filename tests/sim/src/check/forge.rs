@@ -189,9 +189,19 @@ impl Forged {
 
     /// The first truncation begins leader epoch 1.
     pub(super) fn truncated(self, end: i64) -> Self {
+        let written = self.events.iter().filter_map(|event| match &event.what {
+            What::Appended { offset, .. } => Some(offset + 1),
+            _ => None,
+        });
+        let from = written.max().unwrap_or(0);
+        self.truncated_from(from, end)
+    }
+
+    /// The same of a log that ended with markers.
+    pub(super) fn truncated_from(self, from: i64, end: i64) -> Self {
         let before = self.events.iter().filter(|event| matches!(event.what, What::Truncated { .. })).count();
         let epoch = i32::try_from(before).unwrap_or(0) + 1;
-        self.tell(What::Truncated { at: orders(), end, epoch })
+        self.tell(What::Truncated { at: orders(), from, end, epoch })
     }
 
     pub(super) fn recreated(self) -> Self {

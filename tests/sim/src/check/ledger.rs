@@ -38,6 +38,8 @@ pub(super) struct Former {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cut {
     pub(super) at: Duration,
+    /// Where the log ended before.
+    pub(super) from: i64,
     pub(super) end: i64,
     /// The leader epoch that it began.
     pub(super) epoch: i32,
@@ -95,7 +97,7 @@ impl Log {
 
     /// The topic was deleted, and perhaps created again.
     fn cut_whole(&mut self, at: Duration) {
-        self.cut(Cut { at, end: 0, epoch: 0, recreated: true });
+        self.cut(Cut { at, from: self.end(), end: 0, epoch: 0, recreated: true });
     }
 
     /// Of which incarnation a position is that names this leader epoch (KIP-320): the one before the first cut below it that
@@ -206,9 +208,9 @@ impl Ledger {
                     log.records.range_mut(..*start).for_each(|(_, record)| record.gone = true);
                 }
             }
-            What::Truncated { at, end, epoch } => {
+            What::Truncated { at, from, end, epoch } => {
                 if let Some(log) = self.logs.get_mut(at) {
-                    log.cut(Cut { at: event.at, end: *end, epoch: *epoch, recreated: false });
+                    log.cut(Cut { at: event.at, from: *from, end: *end, epoch: *epoch, recreated: false });
                     // With the end of the log the marker of the transaction that it ends with may be gone: whatever its
                     // producer ends next then ends it too, well or not.
                     let last = log.records.values().next_back().map_or(0, |record| record.transaction);

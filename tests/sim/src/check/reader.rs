@@ -147,8 +147,30 @@ impl Reader {
             && cuts.any(|(number, cut)| cut.recreated && !self.heard.contains(&number))
     }
 
+    /// Where it stood beyond a cut that it has not heard of, if it goes on from there: as far as it can have come in the log before,
+    /// and nothing that it may not pass over lies between that and the record in the log as it is.
+    pub(super) fn goes_on_unseen(&self, ledger: &Ledger, log: &Log, spot: Spot) -> Option<i64> {
+        let Spot { offset, cuts, read_committed } = spot;
+        let hole =
+            |from: i64, to: i64, cuts: usize| ledger.first_unskippable(log, (from, to), cuts, read_committed);
+        let leads_here = |from: i64| from <= offset && hole(from, offset, cuts).is_none();
+        let unseen = || log.cuts.iter().enumerate().skip(self.told).filter(|(_, cut)| !cut.recreated);
+        let stands = || self.stands.iter().map(|(next, _)| *next);
+        let concerned = |next: i64| unseen().any(|(_, cut)| cut.concerns(next));
+        if !self.begun || stands().any(|next| !concerned(next) && leads_here(next)) {
+            return None;
+        }
+        let beyond = |next: i64| {
+            unseen().find_map(|(number, cut)| {
+                let last = hole(next, cut.from, number).unwrap_or(cut.from);
+                [next, last].into_iter().find(|at| *at <= cut.from && cut.concerns(*at) && leads_here(*at))
+            })
+        };
+        stands().find_map(beyond)
+    }
+
     /// It does: it stands there.
-    pub(super) fn goes_on_by_name(&mut self, offset: i64) {
+    pub(super) fn goes_on_at(&mut self, offset: i64) {
         let used = self.stands.iter().map(|(_, used)| *used).min().unwrap_or(0);
         self.stands.insert((offset, used));
     }

@@ -332,10 +332,19 @@ impl Records {
         if current.is_some() && reads_by_name(plan, at) && reader.passes_by_name(log, offset) {
             // A broker that reads by name says nothing of another topic, nor does anybody else before newer metadata.
             of.passes_by_name(offset);
-            reader.goes_on_by_name(offset);
+            reader.goes_on_at(offset);
         }
         let starts: Vec<i64> = of.since(reader.asks_since()).filter_map(|noted| noted.offset).collect();
         let spot = Spot { offset, cuts, read_committed };
+        if current.is_some()
+            && self.unseen_cuts < told_no_epochs(plan, at)
+            && let Some(stood) = reader.goes_on_unseen(ledger, log, spot)
+        {
+            // Nor does one that stands there already.
+            self.unseen_cuts += 1;
+            of.begin = of.begin.max(Some(stood));
+            reader.goes_on_at(stood);
+        }
         if let Some(wrong) = reader.handed(ledger, log, spot, starts) {
             complaints.add(wrong.rule, at, format!("{who}, {place}: {}", wrong.text));
         }
@@ -438,6 +447,29 @@ mod tests {
             .reads(M0, 12..14, 2)
             .commits(M0, 14)
             .is_found("SAFE1");
+    }
+
+    #[test]
+    fn safe1_safe3_who_was_told_no_epochs_goes_on_beyond_a_cut() {
+        let odd = |at: u64| Forged::begun().fault(at, Harm::Odd { which: Odd::NoEpochs, times: 1 });
+        let cut = |forged: Forged| forged.truncated(5).wait(5).written(5..12, 1);
+        let reads = |forged: Forged| cut(forged).reads(M0, 10..12, 1).commits(M0, 12);
+        reads(odd(1)).holds();
+        reads(odd(60_000)).is_found("SAFE1");
+        reads(Forged::begun()).is_found("SAFE1");
+        cut(odd(1)).handed(M0, 11..12, 1).is_found("SAFE3");
+        // Once for each partition that there was to tell of.
+        let again = reads(odd(1)).truncated(7).wait(5).written(7..15, 2).reads(M0, 12..15, 2);
+        again.commits(M0, 15).is_found("SAFE1");
+        // Behind a marker, which was cut off.
+        let marked = |forged: Forged, from: i64| {
+            forged.truncated_from(from, 10).wait(5).written(10..14, 1).handed(M0, 11..14, 1)
+        };
+        marked(odd(1), 11).holds();
+        marked(odd(1), 10).is_found("SAFE3");
+        marked(Forged::begun(), 11).is_found("SAFE3");
+        // It stands before the cut.
+        odd(1).truncated_from(11, 10).wait(5).written(10..14, 1).reads(M0, 10..14, 1).commits(M0, 14).holds();
     }
 
     #[test]
