@@ -23,6 +23,7 @@ mod reader;
 pub mod records;
 mod request;
 mod shape;
+mod table;
 mod uuid;
 mod writer;
 

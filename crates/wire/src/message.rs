@@ -11,6 +11,8 @@
 //! What a version does not carry reads as the default. Writing it is an error, so that nothing is sent, unless it
 //! has its default, or the table says how it is left out: `ignorable`, as in Kafka's schemas; `or other`, where the
 //! field `other` says the same in that version and is set; `optional`, where we do without it. Defaults are Kafka's.
+//!
+//! The macro only lists the fields of a struct. What is done with them is ordinary code, in `table.rs`.
 
 use std::fmt::Debug;
 
@@ -212,112 +214,47 @@ macro_rules! message {
             }
         }
 
+        impl $crate::table::Table for $name {
+            #[inline(always)]
+            fn visit<V: $crate::table::Visitor<Self>>(visitor: &mut V) -> Result<(), V::Error> {
+                $(visitor.visit($crate::table::TableField {
+                    name: stringify!($field),
+                    what: concat!(stringify!($name), ".", stringify!($field)),
+                    spec: const { $crate::message::spec!($($($spec)*)?) },
+                    default: || -> $ty { $crate::message::default!($($default)?) },
+                    get: |message| &message.$field,
+                    get_mut: |message| &mut message.$field,
+                    is_said_elsewhere: |_message| $crate::message::said_elsewhere!(_message; $($($spec)*)?),
+                })?;)*
+                Ok(())
+            }
+        }
+
         impl $crate::Message for $name {
             const NAME: &'static str = stringify!($name);
             const VERSIONS: $crate::Versions = $crate::Versions::new($min, $max);
             const FLEXIBLE: i16 = $flexible;
 
             fn shape(version: i16) -> $crate::Shape {
-                let encoding = $crate::Encoding { version, flexible: version >= Self::FLEXIBLE };
-                let mut fields = Vec::new();
-                $({
-                    const SPEC: $crate::message::FieldSpec = $crate::message::spec!($($($spec)*)?);
-                    let kind = if SPEC.in_order(encoding) {
-                        Some(<$ty as $crate::Field>::kind(encoding))
-                    } else {
-                        SPEC.in_tags(encoding).map(|_| <$ty as $crate::Field>::kind_tagged(encoding))
-                    };
-                    if let Some(kind) = kind {
-                        let kind = if SPEC.refuses_null(encoding) { kind.with_null(false) } else { kind };
-                        let (name, tag, ignorable) = (stringify!($field), SPEC.tag, SPEC.ignorable);
-                        fields.push($crate::FieldShape { name, tag, kind, ignorable });
-                    }
-                })*
-                fields.sort_by_key(|field| field.tag); // stable: tagged ones last
-                $crate::Shape { flexible: encoding.flexible, fields }
+                $crate::table::shape::<Self>($crate::Encoding { version, flexible: version >= Self::FLEXIBLE })
             }
         }
 
         impl $crate::Field for $name {
             fn min_size(encoding: $crate::Encoding) -> usize {
-                usize::from(encoding.flexible) $( + {
-                    const SPEC: $crate::message::FieldSpec = $crate::message::spec!($($($spec)*)?);
-                    if SPEC.in_order(encoding) { <$ty as $crate::Field>::min_size(encoding) } else { 0 }
-                } )*
+                $crate::table::min_size::<Self>(encoding)
             }
 
             fn read(r: &mut $crate::Reader, encoding: $crate::Encoding) -> Result<Self, $crate::DecodeError> {
-                let mut message = Self::default();
-                $({
-                    const SPEC: $crate::message::FieldSpec = $crate::message::spec!($($($spec)*)?);
-                    if SPEC.in_order(encoding) {
-                        let what = concat!(stringify!($name), ".", stringify!($field));
-                        r.set_context(what);
-                        message.$field = <$ty as $crate::Field>::read(r, encoding)?;
-                        if SPEC.refuses_null(encoding) && $crate::Field::is_null(&message.$field) {
-                            return Err($crate::DecodeError::Null { what });
-                        }
-                    }
-                })*
-                if encoding.flexible {
-                    r.tagged_fields(|tag, r| {
-                        $({
-                            const SPEC: $crate::message::FieldSpec = $crate::message::spec!($($($spec)*)?);
-                            if SPEC.in_tags(encoding) == Some(tag) {
-                                r.set_context(concat!(stringify!($name), ".", stringify!($field)));
-                                message.$field = <$ty as $crate::Field>::read_tagged(r, encoding)?;
-                                return Ok(true);
-                            }
-                        })*
-                        Ok(false)
-                    })?;
-                }
-                Ok(message)
+                $crate::table::read(r, encoding)
             }
 
             fn write(&self, w: &mut $crate::Writer, encoding: $crate::Encoding) -> Result<(), $crate::EncodeError> {
-                $({
-                    const SPEC: $crate::message::FieldSpec = $crate::message::spec!($($($spec)*)?);
-                    if SPEC.in_order(encoding) {
-                        let what = concat!(stringify!($name), ".", stringify!($field));
-                        if SPEC.refuses_null(encoding) && $crate::Field::is_null(&self.$field) {
-                            return Err($crate::EncodeError::Null { what, version: encoding.version });
-                        }
-                        w.set_context(what);
-                        $crate::Field::write(&self.$field, w, encoding)?;
-                    }
-                    if SPEC.must_be_default(encoding) {
-                        let default: $ty = $crate::message::default!($($default)?);
-                        let said = $crate::message::said_elsewhere!(self; $($($spec)*)?);
-                        if self.$field != default && !said {
-                            let what = concat!(stringify!($name), ".", stringify!($field));
-                            return Err($crate::EncodeError::NotInVersion { what, version: encoding.version });
-                        }
-                    }
-                })*
-                if encoding.flexible {
-                    #[allow(unused_mut, reason = "most structs have no tagged fields")]
-                    let mut tagged = Vec::new();
-                    $({
-                        const SPEC: $crate::message::FieldSpec = $crate::message::spec!($($($spec)*)?);
-                        if let Some(tag) = SPEC.in_tags(encoding) {
-                            let default: $ty = $crate::message::default!($($default)?);
-                            if self.$field != default {
-                                let mut value = $crate::Writer::new();
-                                value.set_context(concat!(stringify!($name), ".", stringify!($field)));
-                                $crate::Field::write_tagged(&self.$field, &mut value, encoding)?;
-                                tagged.push((tag, value));
-                            }
-                        }
-                    })*
-                    w.tagged_fields(&tagged)?;
-                }
-                Ok(())
+                $crate::table::write(self, w, encoding)
             }
 
             fn kind(encoding: $crate::Encoding) -> $crate::Kind {
-                let shape = <Self as $crate::Message>::shape(encoding.version);
-                $crate::Kind::Struct { shape, nullable: false }
+                $crate::Kind::Struct { shape: $crate::table::shape::<Self>(encoding), nullable: false }
             }
         }
     )+};
