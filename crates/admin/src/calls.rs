@@ -2,11 +2,12 @@
 
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use offtake_machine::{Answer, BackoffConfig, BrokerId, CallError, CallId, Cluster, Target, Topic, Transmit};
-use offtake_net::{Lane, Net};
+use offtake_net::{Dial, Lane, Net};
 use offtake_wire::{
     Api, ErrorCode, Request, Response,
     messages::metadata::{MetadataRequest, MetadataRequestTopic},
@@ -36,10 +37,15 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    pub(super) fn new(config: &ClientConfig) -> Result<Self> {
+    /// With connections that `dial` makes, or plain TCP.
+    pub(super) fn new(config: &ClientConfig, dial: Option<Arc<dyn Dial>>) -> Result<Self> {
         // Where the rotation over brokers begins matters to nobody.
-        let max_frame = config.receive_message_max_bytes as usize;
-        let net = Net::new(config.connections(max_frame, 1)?, config.bootstrap_servers.clone());
+        let connections = config.connections(config.receive_message_max_bytes as usize, 1)?;
+        let bootstrap = config.bootstrap_servers.clone();
+        let net = match dial {
+            Some(dial) => Net::with_dial(connections, bootstrap, dial),
+            None => Net::new(connections, bootstrap),
+        };
         Ok(Self { net, next_tag: 0, request_timeout: config.request_timeout, backoff: config.backoff() })
     }
 

@@ -29,7 +29,10 @@ mod outcomes;
 mod removal;
 mod topics;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crate::calls::Calls;
 use offtake_client::clock;
@@ -40,11 +43,32 @@ pub mod config {
         ClientConfig, ConfigError, Ignored, MetadataRecoveryStrategy, Shown, parse_properties,
     };
 }
+/// How brokers are reached, where plain TCP will not do: what [`Admin::with_dial`] takes.
+///
+/// With `offtake-broker` a test needs no network, and with tokio's clock paused no time either:
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use offtake_admin::{Admin, ClientConfig, dial::InMemory};
+/// use offtake_broker::Cluster;
+///
+/// let cluster = Cluster::builder().topic("orders", 6).in_memory().start().await?;
+/// let config = ClientConfig::from_properties([("bootstrap.servers", cluster.bootstrap())])?;
+/// let inside = cluster.clone();
+/// let mut admin = Admin::with_dial(config, InMemory::new(move |port| inside.connect(port)))?;
+/// assert_eq!(admin.describe_topics("orders").await?[0].partitions.len(), 6);
+/// # Ok(())
+/// # }
+/// ```
+pub mod dial {
+    pub use offtake_client::dial::{ByteStream, Dial, DialFuture, InMemory, Tcp};
+}
 pub use config::ClientConfig;
 pub use describe::{GroupDescription, GroupMember};
 pub use groups::GroupListing;
 pub use offsets::{ListedOffset, OffsetSpec};
-pub use offtake_client::{CommitReport, Error, ErrorKind, OneOrMany, Result};
+pub use offtake_client::{CommitReport, Dial, Error, ErrorKind, OneOrMany, Result};
 pub use offtake_machine::{
     BrokerId, InvalidTopic, IsolationLevel, OffsetAndMetadata, ParseTopicPartitionError, PartitionInfo,
     Position, Topic, TopicPartition,
@@ -69,10 +93,23 @@ impl Admin {
     /// # Errors
     /// `Config`, with the property and what it may be.
     pub fn new(config: impl Into<ClientConfig>) -> Result<Self> {
-        let config = config.into();
+        Self::start(&config.into(), None)
+    }
+
+    /// The same, and brokers are reached this way instead of by plain TCP: through a proxy, or into a cluster that runs in this
+    /// process ([`dial::InMemory`]).
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_dial(config: impl Into<ClientConfig>, dial: impl Dial) -> Result<Self> {
+        Self::start(&config.into(), Some(Arc::new(dial)))
+    }
+
+    fn start(config: &ClientConfig, dial: Option<Arc<dyn Dial>>) -> Result<Self> {
         config.validate()?;
         config.log_ignored();
-        Ok(Self { calls: Calls::new(&config)?, default_timeout: config.default_api_timeout, deadline: None })
+        let calls = Calls::new(config, dial)?;
+        Ok(Self { calls, default_timeout: config.default_api_timeout, deadline: None })
     }
 
     /// Everything from now on ends within this, however many calls it takes.

@@ -11,6 +11,15 @@ use offtake_admin::{
 };
 use offtake_broker::Cluster;
 
+#[allow(dead_code, unreachable_pub)]
+#[path = "../examples/in_memory.rs"]
+mod in_memory;
+
+#[tokio::test(start_paused = true)]
+async fn a_tool_is_tested_without_a_network_and_in_virtual_time() {
+    in_memory::run().await.unwrap();
+}
+
 /// Two topics of two partitions, ten records in each partition.
 async fn cluster() -> Cluster {
     let cluster = Cluster::builder().topic("orders", 2).topic("returns", 2).start().await.unwrap();
