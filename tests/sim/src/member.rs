@@ -629,7 +629,7 @@ impl Life {
         // Whoever polls may drop this in the middle: then too the partitions are released, and that is the end of it.
         let _ends = Ends { life: self, call };
         let change = change;
-        self.hears(call, change.partitions(), change.consumer()).await;
+        self.hears(call, &change.partitions, &change.consumer).await;
     }
 
     /// Takes its time, and commits if that is how it commits.
