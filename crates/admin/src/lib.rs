@@ -64,6 +64,10 @@ pub mod config {
 pub mod dial {
     pub use offtake_client::dial::{ByteStream, Dial, DialFuture, InMemory, Tcp};
 }
+/// How connections are secured, where properties will not do: what [`ClientConfig::security`] takes.
+pub mod security {
+    pub use offtake_client::security::*;
+}
 pub use config::ClientConfig;
 pub use describe::{GroupDescription, GroupMember};
 pub use groups::GroupListing;

@@ -15,6 +15,7 @@ pub mod dial;
 pub mod engine;
 pub mod error;
 pub mod one_or_many;
+pub mod security;
 
 pub use commit_report::CommitReport;
 pub use config::{ClientConfig, ConfigError};

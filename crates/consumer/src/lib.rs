@@ -194,11 +194,14 @@
 //! | | default | what it is for |
 //! |---|---|---|
 //! | `gzip`, `snappy`, `lz4`, `zstd` | yes | reading batches in that codec; without it their partition stops with [`ErrorKind::MissingCodec`] |
+//! | `tls` | yes | `security.protocol=SSL` and `SASL_SSL`, by rustls with the cryptography of `ring` |
+//! | `aws-lc-rs`, `fips` | no | the same with the cryptography of AWS-LC, or of its FIPS module |
+//! | `oidc`, `msk-iam` | no | tokens for OAUTHBEARER from an OpenID Connect provider; keys for AWS_MSK_IAM from containers, instances and roles |
 //! | `serde` | no | `Serialize` and `Deserialize` for [`TopicPartition`], [`OffsetAndMetadata`], [`GroupMetadata`], … |
 //!
-//! Only `zstd` needs a C compiler: `default-features = false, features = ["gzip", "snappy", "lz4"]` builds without one.
+//! Only `zstd` and `tls` need a C compiler: `default-features = false, features = ["gzip", "snappy", "lz4"]` builds without one.
 //!
-//! Not yet here: TLS and SASL (`security.protocol` other than `PLAINTEXT` is refused), producing, transactions.
+//! Not yet here: GSSAPI (Kerberos), producing, transactions.
 
 /// Who of a classic group reads which partitions: Kafka's assignors, and what one of your own has to do with
 /// ([`Builder::assignor`]).
@@ -235,6 +238,7 @@ mod passed;
 mod progress;
 mod rebalance;
 pub mod records;
+pub mod security;
 mod shared;
 mod ticket;
 mod unreadable;

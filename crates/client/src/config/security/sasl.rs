@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use offtake_net::sasl::{
-    AwsEnvironment, AwsProfile, Credentials, Extensions, Jaas, ProviderError, ProviderFuture, Refresh, Sasl,
-    Token, TokenFile, TokenProvider, UnsecuredToken, UserPassword,
+    AwsDefault, Credentials, Extensions, Jaas, ProviderError, ProviderFuture, Refresh, Sasl, Token,
+    TokenFile, TokenProvider, UnsecuredToken, UserPassword,
 };
 
 use super::{SecurityConfig, setting::Setting};
@@ -128,21 +128,11 @@ impl SecurityConfig {
     }
 
     fn aws_msk_iam(&self) -> Result<Sasl, String> {
-        let jaas = self.jaas("AWS_MSK_IAM")?;
-        let option = |name: &str| jaas.as_ref().and_then(|jaas| jaas.text(name)).map(str::to_owned);
-        if option("awsRoleArn").is_some() {
-            return Err("`sasl.jaas.config`: awsRoleArn is not supported here: assume the role outside and give its keys by a \
-                        profile or the environment"
-                .to_owned());
-        }
-        let region = option("awsStsRegion");
-        Ok(match option("awsProfileName") {
-            Some(name) => Sasl::aws_msk_iam(AwsProfile::new(Some(name)), region),
-            None if std::env::var_os("AWS_ACCESS_KEY_ID").is_some() => {
-                Sasl::aws_msk_iam(AwsEnvironment, region)
-            }
-            None => Sasl::aws_msk_iam(AwsProfile::new(None), region),
-        })
+        let keys = match self.jaas("AWS_MSK_IAM")? {
+            Some(jaas) => AwsDefault::from_jaas(&jaas).map_err(|error| error.to_string())?,
+            None => AwsDefault::new(),
+        };
+        Ok(Sasl::aws_msk_iam(keys, None))
     }
 }
 

@@ -1,0 +1,21 @@
+//! How connections are secured, where properties will not do: credentials from a source of your own ([`Credentials`], [`TokenProvider`],
+//! [`AwsCredentialsProvider`]), and TLS from values instead of files.
+//!
+//! Most programs set the properties `security.protocol`, `ssl.*` and `sasl.*` ([`SecurityConfig`]) and need nothing of this.
+
+pub use offtake_net::Secret;
+#[cfg(feature = "oidc")]
+pub use offtake_net::sasl::{Algorithm, Assertion, Grant, Oidc, SignedAssertion, TokenEndpoint};
+#[cfg(feature = "msk-iam")]
+pub use offtake_net::sasl::{AwsContainer, AwsInstance, AwsRole, AwsWebIdentity};
+pub use offtake_net::sasl::{
+    AwsCredentials, AwsCredentialsProvider, AwsDefault, AwsEnvironment, AwsProfile, Claim, Credentials,
+    Extensions, ProviderError, ProviderFuture, Refresh, Sasl, Token, TokenFile, TokenProvider,
+    UnsecuredToken, UserPassword,
+};
+#[cfg(feature = "_tls")]
+pub use offtake_net::tls::{
+    Identity, Keystore, Pem, Source, Tls, TlsConfig, TlsConfigError, Trust, Verification,
+};
+
+pub use crate::config::{SecurityConfig, SecurityProtocol};
