@@ -16,6 +16,7 @@ use crate::{
     node::Node,
     partition::{Partition, State},
     read::Reader,
+    routing::Routing,
 };
 
 /// Fetches started partitions from all brokers at once, within one memory budget.
@@ -42,19 +43,9 @@ pub struct Fetcher {
     pub(crate) nodes: BTreeMap<BrokerId, Node>,
     /// The broker of the last request: the next in order is asked next.
     pub(crate) last_broker: Option<BrokerId>,
-    /// The brokers of the newest metadata.
-    pub(crate) brokers: BTreeSet<BrokerId>,
     /// Paused partitions, and the assignment they were paused in: a seek keeps the pause, a new owner does not (FAILURES E10).
-    pub(crate) paused: BTreeMap<TopicPartition, u64>,
-    /// Started partitions whose broker has not been looked up yet.
-    pub(crate) unrouted: BTreeSet<TopicPartition>,
-    /// How many look-ups there were in total.
-    pub(crate) routings: u64,
-    /// Partitions without a known leader.
-    pub(crate) leaderless: BTreeSet<TopicPartition>,
-    pub(crate) lookup: Backoff,
-    /// When to ask for metadata again, while a partition has no leader.
-    pub(crate) lookup_at: Option<Instant>,
+    paused: BTreeMap<TopicPartition, u64>,
+    pub(crate) routing: Routing,
     pub(crate) timers: BTreeSet<(Instant, TopicPartition)>,
     /// Chunks that may be taken, in order of arrival.
     ready: BTreeMap<u64, TopicPartition>,
@@ -88,13 +79,8 @@ impl Fetcher {
             partitions: BTreeMap::new(),
             nodes: BTreeMap::new(),
             last_broker: None,
-            brokers: BTreeSet::new(),
             paused: BTreeMap::new(),
-            unrouted: BTreeSet::new(),
-            routings: 0,
-            leaderless: BTreeSet::new(),
-            lookup: Backoff::new(config.backoff, config.seed),
-            lookup_at: None,
+            routing: Routing::new(config.backoff, config.seed),
             timers: BTreeSet::new(),
             ready: BTreeMap::new(),
             arrivals: 0,
@@ -139,7 +125,7 @@ impl Fetcher {
             self.out_of_range(&tp);
         }
         self.reschedule(&tp);
-        self.unrouted.insert(tp);
+        self.routing.add(tp);
         Start { start_id, position }
     }
 
@@ -172,8 +158,7 @@ impl Fetcher {
     /// Returns the position after the last chunk that was taken.
     pub fn stop(&mut self, tp: &TopicPartition) -> Option<Position> {
         let mut partition = self.partitions.remove(tp)?;
-        self.unrouted.remove(tp);
-        self.leaderless.remove(tp);
+        self.routing.forget(tp);
         if let Some(at) = partition.timer {
             self.timers.remove(&(at, tp.clone()));
         }
@@ -304,7 +289,7 @@ impl Fetcher {
         if partition.state == State::Stopped {
             // The error that stopped it lies behind what is fetched again, and will be met again.
             partition.state = State::Fetching;
-            self.unrouted.insert(tp.clone());
+            self.routing.add(tp.clone());
         }
     }
 
@@ -342,15 +327,14 @@ impl Fetcher {
             let Some((_, tp)) = self.timers.pop_first() else { break };
             self.on_timer(now, &tp);
         }
-        if self.lookup_at.is_some_and(|at| at <= now) {
-            self.look_up(now);
-        }
+        self.refresh |= self.routing.handle_timeout(now);
         self.give_up_overdue(now);
     }
 
     /// When to come back.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let timers = [self.timers.first().map(|(at, _)| *at), self.lookup_at, self.next_call_at()];
+        let timers =
+            [self.timers.first().map(|(at, _)| *at), self.routing.poll_timeout(), self.next_call_at()];
         earliest(timers)
     }
 

@@ -34,10 +34,8 @@ impl Fetcher {
         if self.closing {
             return self.close_next(now);
         }
-        if !self.unrouted.is_empty() {
-            if self.brokers.is_empty() {
-                self.brokers = cluster.brokers.keys().copied().collect();
-            }
+        if self.routing.has_unrouted() {
+            self.routing.learn_first_brokers(cluster);
             self.route_all(now, cluster);
         }
         let broker = match self.next_due(now) {
@@ -256,7 +254,7 @@ impl Fetcher {
         for tp in self.partitions.keys().cloned().collect::<Vec<_>>() {
             self.stop(&tp);
         }
-        self.lookup_at = None;
+        self.routing.end();
         self.refresh = false;
         self.nodes.retain(|_, node| {
             node.in_flight = None;

@@ -330,7 +330,7 @@ impl Fetcher {
 
     /// The leader names a preferred read replica (KIP-392).
     fn prefer_replica(&mut self, now: Instant, tp: &TopicPartition, broker: BrokerId) {
-        let known = self.brokers.contains(&broker);
+        let known = self.routing.knows(broker);
         let Some(partition) = self.partitions.get_mut(tp).filter(|it| it.state == State::Fetching) else {
             return;
         };

@@ -1,8 +1,11 @@
 //! Chooses the broker to fetch a partition from: its leader, a replica nearby, or none for the moment.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
-use offtake_machine::{BrokerId, Cluster, TopicPartition};
+use offtake_machine::{Backoff, BackoffConfig, BrokerId, Cluster, TopicPartition};
 
 use crate::{
     Event, Fetcher,
@@ -20,15 +23,113 @@ const FIRST_WITHOUT_RACK: Duration = Duration::from_secs(2);
 /// Each partition may hold so many full responses, however many partitions there are: mostly few of them have records to read.
 const MAX_BUFFERED_RESPONSES: usize = 4;
 
+/// The partitions that have no broker to be fetched from: their broker was not looked up yet, or they have no leader.
+#[derive(Debug)]
+pub(crate) struct Routing {
+    /// The brokers of the newest metadata.
+    brokers: BTreeSet<BrokerId>,
+    /// Started partitions whose broker has not been looked up yet.
+    unrouted: BTreeSet<TopicPartition>,
+    /// How many look-ups there were in total.
+    lookups: u64,
+    /// Partitions without a known leader.
+    leaderless: BTreeSet<TopicPartition>,
+    backoff: Backoff,
+    /// When to ask for metadata again, while a partition has no leader.
+    refresh_at: Option<Instant>,
+}
+
+impl Routing {
+    pub(crate) fn new(backoff: BackoffConfig, seed: u64) -> Self {
+        Self {
+            brokers: BTreeSet::new(),
+            unrouted: BTreeSet::new(),
+            lookups: 0,
+            leaderless: BTreeSet::new(),
+            backoff: Backoff::new(backoff, seed),
+            refresh_at: None,
+        }
+    }
+
+    /// The partition's broker is to be looked up.
+    pub(crate) fn add(&mut self, tp: TopicPartition) {
+        self.unrouted.insert(tp);
+    }
+
+    /// The partition is not fetched any more.
+    pub(crate) fn forget(&mut self, tp: &TopicPartition) {
+        self.unrouted.remove(tp);
+        self.leaderless.remove(tp);
+    }
+
+    pub(crate) fn has_unrouted(&self) -> bool {
+        !self.unrouted.is_empty()
+    }
+
+    fn next_unrouted(&mut self) -> Option<TopicPartition> {
+        let next = self.unrouted.pop_first()?;
+        self.lookups = self.lookups.saturating_add(1);
+        Some(next)
+    }
+
+    /// Before the first metadata was handed in.
+    pub(crate) fn learn_first_brokers(&mut self, cluster: &Cluster) {
+        if self.brokers.is_empty() {
+            self.learn_brokers(cluster);
+        }
+    }
+
+    fn learn_brokers(&mut self, cluster: &Cluster) {
+        self.brokers = cluster.brokers.keys().copied().collect();
+    }
+
+    /// Whether the newest metadata has this broker.
+    pub(crate) fn knows(&self, broker: BrokerId) -> bool {
+        self.brokers.contains(&broker)
+    }
+
+    /// All brokers have been looked up. Whether to ask for metadata now, as a partition has no leader (FAILURES B1, B5).
+    fn looked_up(&mut self, now: Instant) -> bool {
+        if self.leaderless.is_empty() {
+            self.refresh_at = None;
+            self.backoff.reset();
+            return false;
+        }
+        let is_first = self.refresh_at.is_none();
+        if is_first {
+            self.refresh_at = Some(now + self.backoff.next_wait());
+        }
+        is_first
+    }
+
+    /// Whether to ask for metadata again: after a growing pause, for as long as a partition has no leader.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) -> bool {
+        let is_due = self.refresh_at.is_some_and(|at| at <= now);
+        if is_due {
+            self.refresh_at = Some(now + self.backoff.next_wait());
+        }
+        is_due
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.refresh_at
+    }
+
+    /// Nothing is fetched any more.
+    pub(crate) fn end(&mut self) {
+        self.refresh_at = None;
+    }
+}
+
 impl Fetcher {
     /// The metadata has changed: partitions move to the sessions of their leaders.
     pub fn handle_cluster(&mut self, now: Instant, cluster: &Cluster) {
         if self.closing {
             return;
         }
-        self.brokers = cluster.brokers.keys().copied().collect();
+        self.routing.learn_brokers(cluster);
         let changed = self.partitions.iter().filter(|(tp, partition)| self.changes(tp, partition, cluster));
-        self.unrouted.extend(changed.map(|(tp, _)| tp.clone()).collect::<Vec<_>>());
+        self.routing.unrouted.extend(changed.map(|(tp, _)| tp.clone()).collect::<Vec<_>>());
         self.route_all(now, cluster);
         for node in self.nodes.values_mut() {
             // Ids have become known: from now on topics may go by id (FAILURES I13).
@@ -37,8 +138,8 @@ impl Fetcher {
                 node.session.restart();
             }
         }
-        self.nodes
-            .retain(|id, node| node.is_active() || !node.over_share.is_empty() || self.brokers.contains(id));
+        let routing = &self.routing;
+        self.nodes.retain(|id, node| node.is_active() || !node.over_share.is_empty() || routing.knows(*id));
     }
 
     /// Whether the metadata has news of the partition. Most updates have news of few.
@@ -48,27 +149,15 @@ impl Fetcher {
         cluster.leader(tp) != partition.leader
             || (info.epoch.is_some() && info.epoch != partition.leader_epoch)
             || differs(cluster.topic_id(tp.topic.as_str()), partition.topic_id)
-            || partition.replica.is_some_and(|replica| !self.brokers.contains(&replica.broker))
+            || partition.replica.is_some_and(|replica| !self.routing.knows(replica.broker))
     }
 
     /// Looks up the brokers of partitions that were started since the last time.
     pub(crate) fn route_all(&mut self, now: Instant, cluster: &Cluster) {
-        while let Some(tp) = self.unrouted.pop_first() {
-            self.routings = self.routings.saturating_add(1);
+        while let Some(tp) = self.routing.next_unrouted() {
             self.route(&tp, cluster);
         }
-        if self.leaderless.is_empty() {
-            self.lookup_at = None;
-            self.lookup.reset();
-        } else if self.lookup_at.is_none() {
-            self.look_up(now);
-        }
-    }
-
-    /// Asks for metadata, and again after a pause, for as long as a partition has no leader (FAILURES B1, B5).
-    pub(crate) fn look_up(&mut self, now: Instant) {
-        self.refresh = true;
-        self.lookup_at = Some(now + self.lookup.next_wait());
+        self.refresh |= self.routing.looked_up(now);
     }
 
     fn route(&mut self, tp: &TopicPartition, cluster: &Cluster) {
@@ -82,7 +171,7 @@ impl Fetcher {
                 if !old.is_zero() {
                     // Another log, since the topic was deleted and created again: `offsets` stops it here, and starts it anew.
                     partition.state = State::AwaitingStart;
-                    self.leaderless.remove(tp);
+                    self.routing.leaderless.remove(tp);
                     return self.reschedule(tp);
                 }
             }
@@ -95,7 +184,7 @@ impl Fetcher {
             let moved = leader != partition.leader;
             partition.leader = leader;
             partition.leader_epoch = info.epoch.or(partition.leader_epoch);
-            if advanced || moved || partition.replica.is_some_and(|it| !self.brokers.contains(&it.broker)) {
+            if advanced || moved || partition.replica.is_some_and(|it| !self.routing.knows(it.broker)) {
                 partition.replica = None;
             }
             if advanced || moved {
@@ -110,9 +199,9 @@ impl Fetcher {
         }
         // Metadata that leaves the partition out says nothing about it (FAILURES B5).
         if partition.leader.is_some() {
-            self.leaderless.remove(tp);
+            self.routing.leaderless.remove(tp);
         } else {
-            self.leaderless.insert(tp.clone());
+            self.routing.leaderless.insert(tp.clone());
         }
         self.reschedule(tp);
     }
@@ -265,11 +354,11 @@ mod tests {
             fetcher.start(now, TopicPartition::new("a", partition), token, Position::at(0));
         }
         fetcher.handle_cluster(now, &cluster);
-        let mut routed = fetcher.routings;
+        let mut routed = fetcher.routing.lookups;
         assert_eq!(routed, 10_000);
         let mut costs = |fetcher: &mut Fetcher, cluster: &Cluster| {
             fetcher.handle_cluster(now, cluster);
-            fetcher.routings - std::mem::replace(&mut routed, fetcher.routings)
+            fetcher.routing.lookups - std::mem::replace(&mut routed, fetcher.routing.lookups)
         };
         assert_eq!(costs(&mut fetcher, &cluster), 0, "nothing has changed");
         // What a broker that goes down tells in one answer, by way of the metadata.
