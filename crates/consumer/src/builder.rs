@@ -11,7 +11,7 @@ use crate::{
     config::{Config, ConfigError},
     consumer::Consumer,
     error::Result,
-    event::{Event, Sink},
+    event::{Event, Reporter},
     ledgers::Ledgers,
     listener::{Listener, NoopListener},
     offsets::StartAt,
@@ -27,7 +27,7 @@ pub struct Builder {
     mistakes: Vec<ConfigError>,
     own: Vec<Arc<dyn Assignor>>,
     listener: Arc<dyn Listener>,
-    sink: Sink,
+    reporter: Reporter,
     begin_at: Option<StartAt>,
     /// Of records that are finished one by one.
     ledgers: Option<Arc<Ledgers>>,
@@ -106,7 +106,7 @@ impl std::fmt::Debug for Builder {
         f.debug_struct("Builder")
             .field("config", &self.config)
             .field("mistakes", &self.mistakes)
-            .field("sink", &self.sink)
+            .field("reporter", &self.reporter)
             .finish_non_exhaustive()
     }
 }
@@ -132,7 +132,7 @@ impl Builder {
             mistakes: Vec::new(),
             own: Vec::new(),
             listener: Arc::new(NoopListener),
-            sink: Sink::none(),
+            reporter: Reporter::none(),
             begin_at: None,
             ledgers: None,
             spawn: None,
@@ -188,8 +188,8 @@ impl Builder {
 
     /// Who is told of everything that happens beside records. Called from the engine's thread and from `poll`; it must
     /// not block.
-    pub fn events(mut self, sink: impl Fn(Event) + Send + Sync + 'static) -> Self {
-        self.sink = Sink::to(sink);
+    pub fn events(mut self, handler: impl Fn(Event) + Send + Sync + 'static) -> Self {
+        self.reporter = Reporter::to(handler);
         self
     }
 

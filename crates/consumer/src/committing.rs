@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     error::{self, Result},
-    event::{Event, Sink},
+    event::{Event, Reporter},
 };
 
 /// A commit under way, made by [`Consumer::commit_async`](crate::Consumer::commit_async) or
@@ -19,12 +19,12 @@ use crate::{
 #[derive(Debug)]
 pub struct Committing {
     answer: oneshot::Receiver<Result<()>>,
-    sink: Sink,
+    reporter: Reporter,
 }
 
 impl Committing {
-    pub(crate) fn new(answer: oneshot::Receiver<Result<()>>, sink: Sink) -> Self {
-        Self { answer, sink }
+    pub(crate) fn new(answer: oneshot::Receiver<Result<()>>, reporter: Reporter) -> Self {
+        Self { answer, reporter }
     }
 }
 
@@ -43,7 +43,7 @@ impl Drop for Committing {
     fn drop(&mut self) {
         self.answer.close();
         if let Ok(Err(error)) = self.answer.try_recv() {
-            self.sink.tell(|| Event::Error(error));
+            self.reporter.report(|| Event::Error(error));
         }
     }
 }
@@ -62,11 +62,11 @@ mod tests {
         Error::new(kind, format!("{kind:?}"))
     }
 
-    /// A commit with this answer, and what the sink is told.
+    /// A commit with this answer, and what the reporter is told.
     fn answered(answer: Option<Result<()>>) -> (Committing, Arc<Mutex<Vec<ErrorKind>>>) {
         let told = Arc::new(Mutex::new(Vec::new()));
         let into = told.clone();
-        let sink = Sink::to(move |event| match event {
+        let reporter = Reporter::to(move |event| match event {
             Event::Error(error) => into.lock().unwrap().push(error.kind()),
             other => panic!("{other:?}"),
         });
@@ -74,7 +74,7 @@ mod tests {
         if let Some(answer) = answer {
             reply.send(answer).unwrap();
         }
-        (Committing::new(receiver, sink), told)
+        (Committing::new(receiver, reporter), told)
     }
 
     #[test]

@@ -29,7 +29,7 @@ use crate::{
     config::Config,
     delivery::{Delivery, Opener, PollOutput},
     error::{self, Error, ErrorKind, Result},
-    event::Sink,
+    event::Reporter,
     group_metadata::GroupMetadata,
     handle::Handle,
     health::{Health, Vitals},
@@ -40,11 +40,11 @@ use crate::{
     next::Next,
     offsets::Assign,
     one_or_many::OneOrMany,
+    poll_waker::PollWaker,
     progress::{Finishing, Progress},
     rebalance::{Notified, PendingChange, Running},
     records::Records,
     shared::Shared,
-    waking::Waking,
 };
 
 /// A Kafka consumer.
@@ -65,7 +65,7 @@ pub struct Consumer {
     handle: Handle,
     shared: Arc<Shared>,
     listener: ListenerBox,
-    sink: Sink,
+    reporter: Reporter,
     inbox: InboxReceiver,
     /// Taken out of the inbox, and not handled yet.
     taken: Taken,
@@ -77,7 +77,7 @@ pub struct Consumer {
     handed_out: Option<PendingChange>,
     /// Whether the call that runs takes changes as values.
     as_values: bool,
-    waking: Waking,
+    waker: PollWaker,
     /// Where `poll` was called last.
     runtime: Option<tokio::runtime::Id>,
     generation: Option<i32>,
@@ -120,7 +120,7 @@ impl std::fmt::Debug for ListenerBox {
 /// What a consumer is told beside its configuration.
 pub(crate) struct ConsumerParts {
     pub(crate) listener: Arc<dyn Listener>,
-    pub(crate) sink: Sink,
+    pub(crate) reporter: Reporter,
     /// Of records that are finished one by one.
     pub(crate) ledgers: Option<Arc<Ledgers>>,
     /// Who opens batches ahead of the application.
@@ -136,7 +136,7 @@ impl Consumer {
         parts: ConsumerParts,
         inbox: InboxReceiver,
     ) -> Self {
-        let delivery = Delivery::new(&config, parts.opener, parts.sink.clone());
+        let delivery = Delivery::new(&config, parts.opener, parts.reporter.clone());
         let ledgers = parts.ledgers;
         let (view, resumes) = (delivery.viewer(), delivery.resumes());
         let handle = Handle { commands, config, inbox: inbox.shared(), view, resumes, ledgers, vitals };
@@ -149,7 +149,7 @@ impl Consumer {
             handle,
             shared,
             listener: ListenerBox(parts.listener),
-            sink: parts.sink,
+            reporter: parts.reporter,
             inbox,
             taken: Taken::default(),
             delivery,
@@ -157,7 +157,7 @@ impl Consumer {
             running: None,
             handed_out: None,
             as_values: false,
-            waking: Waking::default(),
+            waker: PollWaker::default(),
             runtime: None,
             generation: None,
             group: Group::Outside,

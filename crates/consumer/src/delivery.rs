@@ -30,7 +30,7 @@ use crate::{
     command::Command,
     config::Config,
     error::{Error, Result},
-    event::{Event, Sink},
+    event::{Event, Reporter},
     gauges::PartitionGauges,
     handle::Handle,
     inbox::Data,
@@ -68,11 +68,11 @@ pub(crate) struct Delivery {
     decompressor: Decompressor,
     crc: Crc,
     most: usize,
-    sink: Sink,
+    reporter: Reporter,
 }
 
 impl Delivery {
-    pub(crate) fn new(config: &Config, opener: Opener, sink: Sink) -> Self {
+    pub(crate) fn new(config: &Config, opener: Opener, reporter: Reporter) -> Self {
         Self {
             flows: BTreeMap::new(),
             leaving: BTreeMap::new(),
@@ -91,7 +91,7 @@ impl Delivery {
             decompressor: Decompressor::with_limit(config.decompressed_batch_max_bytes),
             crc: if config.check_crcs { Crc::Check } else { Crc::Trust },
             most: config.max_poll_records,
-            sink,
+            reporter,
         }
     }
 
@@ -434,7 +434,7 @@ impl Delivery {
                     let token = flow.token;
                     let error = unreadable(&partition, &error);
                     // Found here: of what the engine has found it has told at once.
-                    self.sink.tell(|| Event::Error(error.clone()));
+                    self.reporter.report(|| Event::Error(error.clone()));
                     failed = Some(error);
                     let _ = handle.send(Command::Stop { partition, token });
                 }

@@ -208,14 +208,14 @@ impl OwnershipChange {
 
 /// Where a consumer's events and its log lines go.
 #[derive(Clone)]
-pub(crate) struct Sink {
+pub(crate) struct Reporter {
     /// Takes the events. Called from the engine's thread or from within `poll`; must not block.
     handler: Option<Arc<dyn Fn(Event) + Send + Sync>>,
     /// The consumer's own, so that the lines of many consumers in one process can be told apart.
     span: Span,
 }
 
-impl Sink {
+impl Reporter {
     pub(crate) fn none() -> Self {
         Self { handler: None, span: Span::none() }
     }
@@ -234,7 +234,7 @@ impl Sink {
         self.span.in_scope(write);
     }
 
-    pub(crate) fn tell(&self, event: impl FnOnce() -> Event) {
+    pub(crate) fn report(&self, event: impl FnOnce() -> Event) {
         if let Some(handler) = &self.handler {
             let event = event();
             let handle = || self.span.in_scope(|| handler(event));
@@ -246,8 +246,8 @@ impl Sink {
     }
 }
 
-impl fmt::Debug for Sink {
+impl fmt::Debug for Reporter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.handler.is_some() { "Sink(set)" } else { "Sink(none)" })
+        f.write_str(if self.handler.is_some() { "Reporter(to a handler)" } else { "Reporter(log only)" })
     }
 }

@@ -235,6 +235,7 @@ mod next;
 mod offsets;
 mod partition_list;
 mod passed;
+mod poll_waker;
 mod progress;
 mod rebalance;
 pub mod records;
@@ -243,7 +244,6 @@ mod shared;
 mod ticket;
 mod unreadable;
 mod view;
-mod waking;
 
 use offtake_client::{clock, one_or_many};
 

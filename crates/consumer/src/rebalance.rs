@@ -16,7 +16,7 @@ use crate::{
     clock,
     command::Command,
     error::{Error, ErrorKind, NOT_COMMITTED, Result},
-    event::{Event, OwnershipChange, RebalanceCall, Sink},
+    event::{Event, OwnershipChange, RebalanceCall, Reporter},
     handle::Handle,
     ledgers::Ledgers,
     listener::{ListenerError, ListenerFuture},
@@ -186,7 +186,7 @@ pub(crate) struct PendingChange(Arc<Mutex<Inner>>);
 struct Inner {
     change: Change,
     handle: Handle,
-    sink: Sink,
+    reporter: Reporter,
     /// What the engine is told.
     command: Option<Command>,
     ledgers: Option<OpenLedgers>,
@@ -232,11 +232,11 @@ impl PendingChange {
     pub(crate) fn new(
         change: Change,
         handle: Handle,
-        sink: Sink,
+        reporter: Reporter,
         command: Option<Command>,
         ledgers: Option<OpenLedgers>,
     ) -> Self {
-        Self(Arc::new(Mutex::new(Inner { change, handle, sink, command, ledgers, is_over: false })))
+        Self(Arc::new(Mutex::new(Inner { change, handle, reporter, command, ledgers, is_over: false })))
     }
 
     fn with<T>(&self, what: impl FnOnce(&mut Inner) -> T) -> T {
@@ -253,9 +253,9 @@ impl PendingChange {
 
     /// What was finished is read again, by whoever owns it next.
     fn not_committed(&self, error: Error) {
-        let sink = self.with(|inner| inner.sink.clone());
-        sink.log(|| tracing::warn!(%error, "the commit before a revoke failed"));
-        sink.tell(|| Event::Error(error));
+        let reporter = self.with(|inner| inner.reporter.clone());
+        reporter.log(|| tracing::warn!(%error, "the commit before a revoke failed"));
+        reporter.report(|| Event::Error(error));
     }
 
     fn overdue(&self) -> Error {
@@ -268,19 +268,19 @@ impl PendingChange {
 
     /// What was finished one by one until now is all that counts; the answer to its commit, if there is one.
     fn close_ledgers(&self) -> Option<oneshot::Receiver<Result<()>>> {
-        let (open, handle, sink) =
-            self.with(|inner| Some((inner.ledgers.take()?, inner.handle.clone(), inner.sink.clone())))?;
-        sink.log(|| open.ledgers.log_held_back(&open.partitions));
+        let (open, handle, reporter) =
+            self.with(|inner| Some((inner.ledgers.take()?, inner.handle.clone(), inner.reporter.clone())))?;
+        reporter.log(|| open.ledgers.log_held_back(&open.partitions));
         open.close(&handle)
     }
 
     /// Tells what follows, once; also of a listener that took too long.
     pub(crate) fn end(&self) {
         drop(self.close_ledgers());
-        let Some((change, sink, handle, command)) = self.with(|inner| {
+        let Some((change, reporter, handle, command)) = self.with(|inner| {
             let first = !mem::replace(&mut inner.is_over, true);
             first.then(|| {
-                (inner.change.clone(), inner.sink.clone(), inner.handle.clone(), inner.command.take())
+                (inner.change.clone(), inner.reporter.clone(), inner.handle.clone(), inner.command.take())
             })
         }) else {
             return;
@@ -288,17 +288,17 @@ impl PendingChange {
         let is_late = clock::now() >= change.deadline;
         if is_late {
             let (call, limit) = (change.call, change.limit());
-            sink.log(|| {
+            reporter.log(|| {
                 tracing::warn!(%call, ?limit, partitions = %PartitionList(&change.of.partitions),
                     "the rebalance listener did not end in time; what it was to revoke is lost");
             });
             let partitions = change.of.partitions.clone();
-            sink.tell(|| Event::RebalanceOverdue { call, partitions, limit });
+            reporter.report(|| Event::RebalanceOverdue { call, partitions, limit });
         }
         match change.call {
             RebalanceCall::Assigned => {}
-            RebalanceCall::Revoked if !is_late => sink.tell(|| Event::Revoked(change.of)),
-            RebalanceCall::Revoked | RebalanceCall::Lost => sink.tell(|| Event::Lost(change.of)),
+            RebalanceCall::Revoked if !is_late => reporter.report(|| Event::Revoked(change.of)),
+            RebalanceCall::Revoked | RebalanceCall::Lost => reporter.report(|| Event::Lost(change.of)),
         }
         if let Some(command) = command {
             let _ = handle.send(command);

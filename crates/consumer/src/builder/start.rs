@@ -38,8 +38,8 @@ impl Builder {
         let Replay { seed, wall_ms } =
             self.replay.unwrap_or_else(|| Replay { seed: clock::seed(), wall_ms: clock::wall_ms() });
         let span = span(&self.config);
-        self.sink = self.sink.within(span.clone());
-        self.sink.log(|| self.config.client.log_ignored());
+        self.reporter = self.reporter.within(span.clone());
+        self.reporter.log(|| self.config.client.log_ignored());
         let (config, consumer, engine) = self.into_parts();
         let (config, consumer, engine) = (
             Arc::new(config),
@@ -75,15 +75,15 @@ impl Builder {
 
     /// What the handle and the engine are made of, as far as the builder was told.
     pub(crate) fn into_parts(self) -> (Config, ConsumerParts, EngineParts) {
-        let (sink, ledgers) = (self.sink, self.ledgers);
+        let (reporter, ledgers) = (self.reporter, self.ledgers);
         let consumer = ConsumerParts {
             listener: self.listener,
-            sink: sink.clone(),
+            reporter: reporter.clone(),
             ledgers: ledgers.clone(),
             opener: Opener::Nobody,
         };
         let engine = EngineParts {
-            sink,
+            reporter,
             begin_at: self.begin_at,
             assignors: Vec::new(),
             ledgers,

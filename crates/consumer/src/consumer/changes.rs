@@ -45,7 +45,7 @@ impl Consumer {
                 self.generation = generation;
                 self.fatal = None;
                 let change = OwnershipChange { partitions, owned, generation };
-                self.sink.tell(|| Event::Assigned(change.clone()));
+                self.reporter.report(|| Event::Assigned(change.clone()));
                 if generation.is_some() && !change.partitions.is_empty() {
                     if self.as_values {
                         return Some(Ok(Next::Assigned(change)));
@@ -155,7 +155,7 @@ impl Consumer {
         let member = self.handle.vitals.member_id();
         let is_closing = self.handle.inbox.is_closing();
         let reason = if is_closing { "the consumer is being closed" } else { "the consumer unsubscribes" };
-        self.sink.log(|| {
+        self.reporter.log(|| {
             let (count, partitions) = (partitions.len(), PartitionList(partitions));
             tracing::info!(member, count, %partitions, reason, "partitions given up");
         });
@@ -209,7 +209,7 @@ impl Consumer {
         let change = Change { call, of, began, deadline };
         Running::new(
             notification,
-            PendingChange::new(change, self.handle.clone(), self.sink.clone(), command, ledgers),
+            PendingChange::new(change, self.handle.clone(), self.reporter.clone(), command, ledgers),
         )
     }
 
@@ -277,7 +277,7 @@ impl Consumer {
 
     pub(super) fn give_up(&mut self, partitions: &[TopicPartition], why: Refusal) {
         if let Some(ledgers) = self.progress.of_each() {
-            self.sink.log(|| ledgers.log_held_back(partitions));
+            self.reporter.log(|| ledgers.log_held_back(partitions));
         }
         self.delivery.remove(partitions);
         self.progress.forget(partitions, &why);

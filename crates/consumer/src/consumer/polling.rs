@@ -33,7 +33,7 @@ pub(super) enum Item<H> {
 }
 
 impl Consumer {
-    /// Changes are the listener's here, and events the sink's.
+    /// Changes are the listener's here, and events the event handler's.
     pub(super) fn poll_output<H: PollOutput>(&mut self, cx: &mut Context<'_>) -> Poll<Result<H>> {
         loop {
             let result = match ready!(self.poll_item(cx, false)) {
@@ -69,7 +69,7 @@ impl Consumer {
             self.delivery.application_returns(clock::now());
             self.begin_poll();
         }
-        let waker = self.waking.of(cx.waker(), &self.shared);
+        let waker = self.waker.of(cx.waker(), &self.shared);
         let Poll::Ready(mut item) = self.next_item::<H>(&mut Context::from_waker(&waker)) else {
             self.shared.poll_waits(clock::now());
             return Poll::Pending;

@@ -58,7 +58,7 @@ impl Consumer {
         let deadline = clock::after(timeout);
         let (reply, answer) = oneshot::channel();
         self.handle.send(Command::CommitThese { offsets, deadline, reply: Some(reply) })?;
-        Ok(Committing::new(answer, self.sink.clone()))
+        Ok(Committing::new(answer, self.reporter.clone()))
     }
 
     /// Commits everything that is finished: what was stored or finished one by one, or with `enable.auto.offset.store` (the

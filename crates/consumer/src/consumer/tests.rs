@@ -464,10 +464,10 @@ async fn m4_nothing_is_handed_out_while_ownership_is_not_known_to_hold() {
 #[tokio::test(start_paused = true)]
 async fn j1_an_error_that_stops_a_partition_is_told_to_the_sink_by_whoever_finds_it() {
     let log = Log::default();
-    let sink = log.clone();
+    let into = log.clone();
     let tells = move |event| {
         if let Event::Error(error) = event {
-            sink.say(error.to_string());
+            into.say(error.to_string());
         }
     };
     let (mut consumer, engine) = joined(logged(log, |builder| builder.events(tells)), &[0, 1]).await;

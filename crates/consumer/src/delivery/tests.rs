@@ -33,7 +33,7 @@ impl Sim {
 
     fn opened_by(opener: Opener, most: usize) -> Self {
         let config = Config { max_poll_records: most, ..Config::default() };
-        let delivery = Delivery::new(&config, opener, Sink::none());
+        let delivery = Delivery::new(&config, opener, Reporter::none());
         let (sender, commands) = mpsc::unbounded_channel();
         let (_, inbox) = crate::inbox::inbox();
         let handle = Handle {

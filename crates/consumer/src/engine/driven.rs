@@ -5,11 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake_machine::{Answer, BrokerId, CallError, Cluster, Transmit};
+use offtake_group::Member;
+use offtake_machine::{Answer, BrokerId, CallError, Cluster, Coordinator, Transmit, earliest};
 use offtake_net::Lane;
 use tokio::runtime;
 
-use super::{Engine, Life};
+use super::{Engine, Life, Machine, Route, unfinished::UnfinishedWatch, wire_log};
 use crate::command::{Command, Output};
 
 impl offtake_client::engine::Engine for Engine {
@@ -17,7 +18,7 @@ impl offtake_client::engine::Engine for Engine {
     type Output = Output;
 
     fn handle_command(&mut self, now: Instant, command: Command) {
-        Self::handle_command(self, now, command);
+        self.on_command(now, command);
     }
 
     fn handle_abandoned(&mut self, now: Instant) {
@@ -25,11 +26,58 @@ impl offtake_client::engine::Engine for Engine {
     }
 
     fn handle_answer(&mut self, now: Instant, tag: u64, result: Result<Answer, CallError>) {
-        Self::handle_answer(self, now, tag, result);
+        let Some(Route { machine, id, to }) = self.routes.remove(&tag) else { return };
+        wire_log::answer(self.config.client.sent_client_id(), tag, &result);
+        match &result {
+            Ok(answer) => {
+                self.reach.answered();
+                self.vitals.answered(now, answer.from, machine == Machine::Fetch);
+            }
+            Err(error) => self.vitals.not_answered(to, error),
+        }
+        match machine {
+            Machine::Metadata => self.metadata.handle_answer(now, id, result),
+            Machine::Coordinator => {
+                if let Some(coordinator) = &mut self.coordinator {
+                    coordinator.handle_answer(now, id, result);
+                }
+            }
+            Machine::Group => {
+                if let Some(member) = &mut self.member {
+                    member.handle_answer(now, id, result);
+                }
+                // It may have become the leader, who needs the metadata of all members' topics, or have been assigned a
+                // topic that we know by no name yet (FAILURES F4).
+                self.want_topics(now);
+                if self.member.as_ref().is_some_and(|member| !member.unnamed_topic_ids().is_empty()) {
+                    self.metadata.refresh(now);
+                }
+            }
+            Machine::Offsets => self.offsets.handle_answer(now, id, result),
+            Machine::Fetch => self.fetch.handle_answer(now, id, result),
+        }
     }
 
     fn handle_timeout(&mut self, now: Instant) {
-        Self::handle_timeout(self, now);
+        self.sync_polls(now);
+        self.metadata.handle_timeout(now);
+        if let Some(coordinator) = &mut self.coordinator {
+            coordinator.handle_timeout(now);
+        }
+        if let Some(member) = &mut self.member {
+            member.handle_timeout(now);
+        }
+        self.offsets.handle_timeout(now);
+        self.fetch.handle_timeout(now);
+        self.answer_lookups(now);
+        if self.ownership.revoke_by().is_some_and(|by| by <= now) {
+            let gone = self.lose_revoking();
+            self.vitals.lost(&gone, self.loss(now));
+        }
+        self.warn_of_silence(now);
+        self.look_for_coordinator(now);
+        self.watch_unfinished(now);
+        self.advance_close(now);
     }
 
     fn handle_late_wakeup(&mut self, now: Instant, by: Duration) {
@@ -37,15 +85,46 @@ impl offtake_client::engine::Engine for Engine {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        Self::poll_timeout(self)
+        let closing = match &self.life {
+            Life::AwaitingCommits { until: at, .. } | Life::Closing { deadline: at, .. } => Some(*at),
+            Life::Open | Life::Closed => None,
+        };
+        earliest([
+            self.metadata.poll_timeout(),
+            self.coordinator.as_ref().and_then(Coordinator::poll_timeout),
+            self.member.as_ref().and_then(Member::poll_timeout),
+            self.offsets.poll_timeout(),
+            self.fetch.poll_timeout(),
+            self.waiters.poll_timeout(),
+            self.reach.poll_timeout(),
+            self.ownership.revoke_by(),
+            self.silence_timeout(),
+            self.log.poll_timeout(),
+            self.unfinished.as_ref().map(UnfinishedWatch::poll_timeout),
+            closing,
+        ])
     }
 
     fn is_closed(&self) -> bool {
         matches!(self.life, Life::Closed)
     }
 
+    /// What the handle is to get, after every event of every machine has been carried to the others.
     fn poll_output(&mut self, now: Instant) -> Option<Output> {
-        Self::poll_output(self, now)
+        if self.outbox.is_empty() {
+            self.route_events(now);
+            self.log_starts(now);
+            self.advance_close(now);
+            // Closing has its own consequences.
+            self.route_events(now);
+            self.waiters.answer_all_commits(now);
+            while let Some(chunk) = self.fetch.take() {
+                self.outbox.chunk(chunk);
+            }
+            self.outbox.settle(|partition| self.fetch.has_chunks(partition));
+            self.note_vitals(now);
+        }
+        self.outbox.pop()
     }
 
     fn take_rebootstrap(&mut self) -> bool {
@@ -65,7 +144,11 @@ impl offtake_client::engine::Engine for Engine {
     }
 
     fn poll_transmit(&mut self, now: Instant) -> Option<(u64, Lane, Transmit)> {
-        Self::poll_transmit(self, now)
+        let (machine, lane, transmit) = self.next_transmit(now)?;
+        self.next_tag = self.next_tag.wrapping_add(1);
+        wire_log::request(self.config.client.sent_client_id(), self.next_tag, machine, &transmit);
+        self.routes.insert(self.next_tag, Route { machine, id: transmit.id, to: transmit.to });
+        Some((self.next_tag, lane, transmit))
     }
 
     fn poll_probe(&mut self, now: Instant) -> Option<runtime::Handle> {

@@ -50,7 +50,7 @@ impl Engine {
             metadata::Event::Updated => self.on_cluster_update(now),
             metadata::Event::RefreshFailed(error) => {
                 if self.reach.fails(error.clone()) {
-                    self.sink.tell(|| Event::Error(error.clone().into()));
+                    self.reporter.report(|| Event::Error(error.clone().into()));
                     if self.reach.is_hopeless() {
                         let then = match error {
                             CallError::Authentication { .. } => {
@@ -97,9 +97,9 @@ impl Engine {
     }
 
     fn on_member_event(&mut self, now: Instant, event: offtake_group::Event) {
-        use offtake_group::Event as Said;
+        use offtake_group::Event as GroupEvent;
         match event {
-            Said::Assigned { added, owned, generation } => {
+            GroupEvent::Assigned { added, owned, generation } => {
                 self.log_assigned(&added, owned.len(), generation);
                 self.vitals.forget_losses(&added);
                 self.ownership.assign(owned);
@@ -111,7 +111,7 @@ impl Engine {
                 let new = new.collect();
                 self.begin(now, new, Some(generation));
             }
-            Said::Revoke { id, partitions, generation } => {
+            GroupEvent::Revoke { id, partitions, generation } => {
                 self.stop(&partitions);
                 self.ownership.remove(&partitions);
                 let revoke_by = self.member.as_ref().and_then(offtake_group::Member::revoke_by);
@@ -121,7 +121,7 @@ impl Engine {
                 self.vitals.forget_losses(&partitions);
                 self.outbox.control(Control::Revoke { id, partitions, owned, generation, revoke_by });
             }
-            Said::Lost { id, partitions, generation } => {
+            GroupEvent::Lost { id, partitions, generation } => {
                 self.stop(&partitions);
                 self.offsets.unassign(&partitions);
                 self.ownership.remove(&partitions);
@@ -134,33 +134,33 @@ impl Engine {
                 self.log_lost(&partitions, owned.len());
                 self.outbox.control(Control::Lost { id, partitions, owned, generation });
             }
-            Said::CoordinatorLost(broker) => self.coordinator_lost(now, broker),
-            Said::PollIntervalWarning { since } => self.on_poll_interval_near(since),
-            Said::PollIntervalExceeded => {
+            GroupEvent::CoordinatorLost(broker) => self.coordinator_lost(now, broker),
+            GroupEvent::PollIntervalWarning { since } => self.on_poll_interval_near(since),
+            GroupEvent::PollIntervalExceeded => {
                 let revoking = self.lose_revoking();
                 self.vitals.lost(&revoking, self.loss(now));
                 let event = self.on_poll_interval_exceeded(now);
                 self.outbox.control(Control::PollIntervalExceeded(event));
             }
-            Said::Left => {
+            GroupEvent::Left => {
                 self.log_left();
                 if let Life::Closing { left, .. } = &mut self.life {
                     *left = true;
                 }
             }
-            Said::Failed(error) => {
+            GroupEvent::Failed(error) => {
                 self.group_failed = true;
                 let then = "every poll fails from now on: mend the cause, then subscribe again or start anew";
                 self.fail_fatally(results::group_failed(&error), then);
             }
-            Said::CoordinatorFailing(what) => {
+            GroupEvent::CoordinatorFailing(what) => {
                 tracing::warn!(what, "the group coordinator does not answer as it should; trying again");
-                self.sink.tell(|| {
+                self.reporter.report(|| {
                     let message = format!("the group coordinator does not answer as it should: {what}");
                     Event::Error(Error::new(ErrorKind::Unreachable, message))
                 });
             }
-            Said::CoordinatorRecovered => tracing::info!("the group coordinator answers again"),
+            GroupEvent::CoordinatorRecovered => tracing::info!("the group coordinator answers again"),
         }
     }
 
@@ -193,9 +193,9 @@ impl Engine {
     }
 
     fn on_offsets_event(&mut self, now: Instant, event: offtake_offsets::Event) {
-        use offtake_offsets::Event as Said;
+        use offtake_offsets::Event as OffsetsEvent;
         match event {
-            Said::Start { partition, token, position } => {
+            OffsetsEvent::Start { partition, token, position } => {
                 let resets = self.outbox.take_resets(&partition);
                 let committed = self.offsets.committed_position(&partition);
                 if resets.is_empty() && committed.is_some_and(|committed| committed.offset == position.offset)
@@ -212,21 +212,21 @@ impl Engine {
                 let start = self.fetch.start(now, partition.clone(), token, position);
                 self.outbox.started(partition, token, start, resets);
             }
-            Said::LogGone { partition, token } => {
+            OffsetsEvent::LogGone { partition, token } => {
                 if self.offsets.token_of(&partition) == Some(token)
                     && let Some(position) = self.fetch.stop(&partition)
                 {
                     self.offsets.on_topic_recreated(now, &partition, token, position);
                 }
             }
-            Said::NewLog { partition, token } => {
+            OffsetsEvent::NewLog { partition, token } => {
                 // As after a seek: nothing of the old log is handed out any more.
                 self.fetch.stop(&partition);
                 self.outbox.forget(&partition);
                 self.ownership.is_another_log(&partition, token);
                 self.outbox.data(Data::Sought { partition, token, position: None });
             }
-            Said::Reset { partition, from, to, reason, skipped, .. } => {
+            OffsetsEvent::Reset { partition, from, to, reason, skipped, .. } => {
                 match from {
                     Some(from) => {
                         tracing::warn!(%partition, from, to, skipped, %reason, "the position was reset")
@@ -236,41 +236,41 @@ impl Engine {
                 let event = Event::Reset { partition: partition.clone(), from, to, reason, skipped };
                 self.on_reset(partition, event);
             }
-            Said::Truncated { partition, from, to, epoch, .. } => {
+            OffsetsEvent::Truncated { partition, from, to, epoch, .. } => {
                 tracing::warn!(%partition, from, ?to, ?epoch, "the log was truncated");
                 let event = Event::Truncated { partition: partition.clone(), from, to, epoch };
                 self.on_reset(partition, event);
             }
-            Said::PartitionFailed { partition, token, error, .. } => {
+            OffsetsEvent::PartitionFailed { partition, token, error, .. } => {
                 // It goes on nowhere: there is no record that a reset could be told ahead of.
                 self.outbox.take_resets(&partition);
                 let (stops, told) = (error.stops(), results::offsets_failed(&partition, &error));
                 self.partition_failed(partition, token, told, stops);
             }
-            Said::RefreshMetadata => self.metadata.refresh(now),
-            Said::Withdraw(call) => self.withdraw(Machine::Offsets, call),
-            Said::CoordinatorLost(broker) => self.coordinator_lost(now, broker),
-            Said::MembershipRefused { code, identity } => {
+            OffsetsEvent::RefreshMetadata => self.metadata.refresh(now),
+            OffsetsEvent::Withdraw(call) => self.withdraw(Machine::Offsets, call),
+            OffsetsEvent::CoordinatorLost(broker) => self.coordinator_lost(now, broker),
+            OffsetsEvent::MembershipRefused { code, identity } => {
                 if let Some(member) = &mut self.member {
                     member.on_commit_refused(now, code, &identity);
                 }
             }
-            Said::Committed { offsets } => {
+            OffsetsEvent::Committed { offsets } => {
                 if let Some(coordinator) = &mut self.coordinator {
                     coordinator.on_response();
                 }
                 self.waiters.commit_landed();
-                self.sink.tell(|| Event::Committed { offsets });
+                self.reporter.report(|| Event::Committed { offsets });
             }
-            Said::CommitDone { id, outcome } => {
+            OffsetsEvent::CommitDone { id, outcome } => {
                 if let Some((error, began)) =
                     self.waiters.commit_done(id, outcome, |error| self.vitals.explain(error))
                 {
                     self.log_unawaited_failure(now, &error, began);
-                    self.sink.tell(|| Event::Error(error));
+                    self.reporter.report(|| Event::Error(error));
                 }
             }
-            Said::QueryDone { id, outcome } => {
+            OffsetsEvent::QueryDone { id, outcome } => {
                 self.waiters.question_done(id, outcome, self.metadata.cluster());
                 self.want_topics(now);
             }
@@ -298,44 +298,44 @@ impl Engine {
 
     /// A position was reset, or its log truncated: to be told at once, and again ahead of the first record from there.
     fn on_reset(&mut self, partition: TopicPartition, event: Event) {
-        self.sink.tell(|| event.clone());
+        self.reporter.report(|| event.clone());
         self.outbox.push_reset(partition, event);
     }
 
     fn on_fetch_event(&mut self, now: Instant, event: offtake_fetch::Event) {
-        use offtake_fetch::Event as Said;
+        use offtake_fetch::Event as FetchEvent;
         match event {
-            Said::OutOfRange { partition, token, position } => {
+            FetchEvent::OutOfRange { partition, token, position } => {
                 self.offsets.on_out_of_range(now, &partition, token, position);
             }
-            Said::Validate { partition, token, position }
-            | Said::Diverged { partition, token, position, .. } => {
+            FetchEvent::Validate { partition, token, position }
+            | FetchEvent::Diverged { partition, token, position, .. } => {
                 self.offsets.validate(now, &partition, token, position);
             }
-            Said::PartitionFailed { partition, token, error, .. } => {
+            FetchEvent::PartitionFailed { partition, token, error, .. } => {
                 let (stops, told) = (error.stops(), results::fetch_failed(&partition, &error));
                 self.partition_failed(partition, token, told, stops);
             }
-            Said::Watermarks { partition, token, watermarks } => {
+            FetchEvent::Watermarks { partition, token, watermarks } => {
                 self.ownership.learn_watermarks(&partition, token, watermarks);
             }
-            Said::Reclaim { partition, token } => {
+            FetchEvent::Reclaim { partition, token } => {
                 self.outbox.data(Data::GiveBack { partition, token });
             }
-            Said::Rewound { partition, token, position } => {
+            FetchEvent::Rewound { partition, token, position } => {
                 if self.offsets.token_of(&partition) == Some(token) {
                     self.outbox.rewind(&partition, position);
                 }
             }
-            Said::RefreshMetadata => self.metadata.refresh(now),
-            Said::LeaderHint { partition, leader, epoch, address } => {
+            FetchEvent::RefreshMetadata => self.metadata.refresh(now),
+            FetchEvent::LeaderHint { partition, leader, epoch, address } => {
                 self.metadata.learn_leader(now, &partition, leader, epoch, address);
             }
-            Said::BrokerFailing { broker, error } => {
+            FetchEvent::BrokerFailing { broker, error } => {
                 self.reach.log_fetch_failure(broker, &error);
-                self.sink.tell(|| Event::Error(results::broker_failing(broker, &error)));
+                self.reporter.report(|| Event::Error(results::broker_failing(broker, &error)));
             }
-            Said::BrokerRecovered { broker } => self.reach.log_fetch_recovery(broker),
+            FetchEvent::BrokerRecovered { broker } => self.reach.log_fetch_recovery(broker),
         }
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! A partition is always in exactly one hand: waiting in `offsets`, flowing in `fetch`, or gone.
 
-mod asked;
+mod commands;
 mod driven;
 mod events;
 mod lookups;
@@ -28,9 +28,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use offtake_fetch::Fetcher;
 use offtake_group::{GroupMembership, Member, RevocationId, Stage, Strategy};
-use offtake_machine::{
-    Answer, CallError, CallId, Coordinator, Metadata, Target, Token, TopicPartition, Transmit, earliest,
-};
+use offtake_machine::{CallId, Coordinator, Metadata, Target, Token, TopicPartition, Transmit};
 use offtake_net::Lane;
 use offtake_offsets::Offsets;
 
@@ -47,10 +45,10 @@ use self::{
     waiters::Waiters,
 };
 use crate::{
-    command::{Output, Reply, Subscription},
+    command::{Reply, Subscription},
     config::{Config, IsolationLevel},
     error::{Error, ErrorKind, Result},
-    event::{Event, Sink},
+    event::{Event, Reporter},
     gauges::PartitionGauges,
     health::{Loss, MembershipState, Vitals},
     inbox::Control,
@@ -102,7 +100,7 @@ enum Life {
 pub(crate) struct Engine {
     config: Arc<Config>,
     shared: Arc<Shared>,
-    sink: Sink,
+    reporter: Reporter,
     seed: u64,
     /// Where to begin where nothing is committed, if the application has said so.
     begin_at: Option<StartAt>,
@@ -145,7 +143,7 @@ pub(crate) struct Engine {
 /// What an engine is told beside the configuration.
 #[derive(Debug)]
 pub(crate) struct EngineParts {
-    pub(crate) sink: Sink,
+    pub(crate) reporter: Reporter,
     /// Where to begin where nothing is committed, if the application has said so.
     pub(crate) begin_at: Option<StartAt>,
     /// What to vote for in a classic group.
@@ -198,7 +196,7 @@ impl Engine {
             life: Life::Open,
             config,
             shared,
-            sink: parts.sink,
+            reporter: parts.reporter,
         }
     }
 
@@ -304,28 +302,6 @@ impl Engine {
 
     // ---- the clock, answers, what to send ------------------------------------------------------------------------
 
-    pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        self.sync_polls(now);
-        self.metadata.handle_timeout(now);
-        if let Some(coordinator) = &mut self.coordinator {
-            coordinator.handle_timeout(now);
-        }
-        if let Some(member) = &mut self.member {
-            member.handle_timeout(now);
-        }
-        self.offsets.handle_timeout(now);
-        self.fetch.handle_timeout(now);
-        self.answer_lookups(now);
-        if self.ownership.revoke_by().is_some_and(|by| by <= now) {
-            let gone = self.lose_revoking();
-            self.vitals.lost(&gone, self.loss(now));
-        }
-        self.warn_of_silence(now);
-        self.look_for_coordinator(now);
-        self.watch_unfinished(now);
-        self.advance_close(now);
-    }
-
     /// A group whose coordinator is nowhere waits for it; the application hears of that.
     fn look_for_coordinator(&mut self, now: Instant) {
         let is_wanted =
@@ -336,7 +312,7 @@ impl Engine {
                 let message = "the cluster names no coordinator for the group; trying again: look whether the partitions of \
                                __consumer_offsets have leaders";
                 tracing::warn!("{message}");
-                self.sink.tell(|| Event::Error(Error::new(ErrorKind::Unreachable, message)));
+                self.reporter.report(|| Event::Error(Error::new(ErrorKind::Unreachable, message)));
             }
             Some(CoordinatorNews::Found)
                 if self.coordinator.as_ref().is_some_and(|it| it.broker().is_some()) =>
@@ -356,47 +332,6 @@ impl Engine {
             member.on_poll(at);
             self.on_poll(at);
         }
-    }
-
-    pub(crate) fn handle_answer(&mut self, now: Instant, tag: u64, result: Result<Answer, CallError>) {
-        let Some(Route { machine, id, to }) = self.routes.remove(&tag) else { return };
-        wire_log::answer(self.config.client.sent_client_id(), tag, &result);
-        match &result {
-            Ok(answer) => {
-                self.reach.answered();
-                self.vitals.answered(now, answer.from, machine == Machine::Fetch);
-            }
-            Err(error) => self.vitals.not_answered(to, error),
-        }
-        match machine {
-            Machine::Metadata => self.metadata.handle_answer(now, id, result),
-            Machine::Coordinator => {
-                if let Some(coordinator) = &mut self.coordinator {
-                    coordinator.handle_answer(now, id, result);
-                }
-            }
-            Machine::Group => {
-                if let Some(member) = &mut self.member {
-                    member.handle_answer(now, id, result);
-                }
-                // It may have become the leader, who needs the metadata of all members' topics, or have been assigned a
-                // topic that we know by no name yet (FAILURES F4).
-                self.want_topics(now);
-                if self.member.as_ref().is_some_and(|member| !member.unnamed_topic_ids().is_empty()) {
-                    self.metadata.refresh(now);
-                }
-            }
-            Machine::Offsets => self.offsets.handle_answer(now, id, result),
-            Machine::Fetch => self.fetch.handle_answer(now, id, result),
-        }
-    }
-
-    pub(crate) fn poll_transmit(&mut self, now: Instant) -> Option<(u64, Lane, Transmit)> {
-        let (room, lane, transmit) = self.next_transmit(now)?;
-        self.next_tag = self.next_tag.wrapping_add(1);
-        wire_log::request(self.config.client.sent_client_id(), self.next_tag, room, &transmit);
-        self.routes.insert(self.next_tag, Route { machine: room, id: transmit.id, to: transmit.to });
-        Some((self.next_tag, lane, transmit))
     }
 
     /// A machine wants a call of its own back, if it has not been sent yet.
@@ -449,45 +384,6 @@ impl Engine {
         Some((Machine::Fetch, lane, transmit))
     }
 
-    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let closing = match &self.life {
-            Life::AwaitingCommits { until: at, .. } | Life::Closing { deadline: at, .. } => Some(*at),
-            Life::Open | Life::Closed => None,
-        };
-        earliest([
-            self.metadata.poll_timeout(),
-            self.coordinator.as_ref().and_then(Coordinator::poll_timeout),
-            self.member.as_ref().and_then(Member::poll_timeout),
-            self.offsets.poll_timeout(),
-            self.fetch.poll_timeout(),
-            self.waiters.poll_timeout(),
-            self.reach.poll_timeout(),
-            self.ownership.revoke_by(),
-            self.silence_timeout(),
-            self.log.poll_timeout(),
-            self.unfinished.as_ref().map(UnfinishedWatch::poll_timeout),
-            closing,
-        ])
-    }
-
-    /// What the handle is to get, after every event of every machine has been carried to the others.
-    pub(crate) fn poll_output(&mut self, now: Instant) -> Option<Output> {
-        if self.outbox.is_empty() {
-            self.route_events(now);
-            self.log_starts(now);
-            self.advance_close(now);
-            // Closing has its own consequences.
-            self.route_events(now);
-            self.waiters.answer_all_commits(now);
-            while let Some(chunk) = self.fetch.take() {
-                self.outbox.chunk(chunk);
-            }
-            self.outbox.settle(|partition| self.fetch.has_chunks(partition));
-            self.note_vitals(now);
-        }
-        self.outbox.pop()
-    }
-
     pub(crate) fn vitals(&self) -> Arc<Vitals> {
         self.vitals.clone()
     }
@@ -535,7 +431,7 @@ impl Engine {
     /// The application is told, from `poll`; nothing stops.
     fn fail(&mut self, error: Error) {
         tracing::debug!(%error, "the application is told");
-        self.sink.tell(|| Event::Error(error.clone()));
+        self.reporter.report(|| Event::Error(error.clone()));
         self.outbox.control(Control::Failed(error));
     }
 
@@ -545,7 +441,7 @@ impl Engine {
             self.fail(error);
             return;
         }
-        self.sink.tell(|| Event::Error(error.clone()));
+        self.reporter.report(|| Event::Error(error.clone()));
         self.outbox.failed(partition, token, error);
     }
 }

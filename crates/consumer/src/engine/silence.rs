@@ -66,7 +66,7 @@ impl Engine {
         self.silence.ran_again = Some(now);
         if self.silence.own_thread {
             tracing::warn!(gap = ?by, "the process did not run: it was suspended, or the machine had no time for it");
-            self.sink.tell(|| Event::ProcessStopped { gap: by });
+            self.reporter.report(|| Event::ProcessStopped { gap: by });
         }
     }
 
@@ -124,7 +124,7 @@ impl Engine {
         let limit = self.config.max_poll_interval;
         let (since_poll, stall) = self.diagnose(now, since, limit / 5 * 4);
         tracing::warn!(?since_poll, ?limit, %stall, "max.poll.interval.ms is near, and poll is not called");
-        self.sink.tell(|| Event::PollIntervalWarning { since_poll, limit, stall });
+        self.reporter.report(|| Event::PollIntervalWarning { since_poll, limit, stall });
     }
 
     /// Too late: what to say of it.
@@ -136,7 +136,7 @@ impl Engine {
         let (since_poll, stall) = self.diagnose(now, since, limit);
         tracing::warn!(?since_poll, ?limit, %stall, "poll was not called for max.poll.interval.ms: leaving the group");
         let event = Event::PollIntervalExceeded { since_poll, limit, stall };
-        self.sink.tell(|| event.clone());
+        self.reporter.report(|| event.clone());
         event
     }
 

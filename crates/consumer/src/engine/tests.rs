@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     builder::Builder,
     clock,
-    command::{self, Command},
+    command::{self, Command, Output},
     consumer::Consumer,
     inbox::Data,
 };

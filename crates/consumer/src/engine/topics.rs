@@ -79,7 +79,7 @@ impl Engine {
         for topic in missing {
             let error = lookups::refused(&topic, ErrorCode::UnknownTopicOrPartition);
             tracing::warn!(%topic, "{error}; waiting for it");
-            self.sink.tell(|| Event::Error(error));
+            self.reporter.report(|| Event::Error(error));
         }
         if let Some(member) = &mut self.member {
             member.handle_cluster(now, &cluster);

@@ -74,7 +74,7 @@ impl Engine {
         }
         for (partition, Unfinished { count, first, age, dropped }) in late {
             let (offset, ticket_dropped) = (dropped.unwrap_or(first), dropped.is_some());
-            self.sink.tell(|| Event::Unfinished { partition, offset, age, count, ticket_dropped });
+            self.reporter.report(|| Event::Unfinished { partition, offset, age, count, ticket_dropped });
         }
     }
 }

@@ -15,7 +15,7 @@ const ORDER: [&str; 34] = [
     "delivery",
     "handle",
     "engine",
-    "waking",
+    "poll_waker",
     "view",
     "command",
     "inbox",

@@ -1,4 +1,4 @@
-//! What the listener and the sink of events hear of changes of ownership, and what comes of a listener that fails.
+//! What the listener and the event handler hear of changes of ownership, and what comes of a listener that fails.
 
 use super::*;
 

@@ -78,10 +78,10 @@ async fn d9_a_listener_that_misses_the_deadline_is_left_and_the_poll_says_so() {
 #[tokio::test(start_paused = true)]
 async fn h2_a_commit_that_is_not_answered_in_time_is_told_and_fails_no_poll() {
     let told = Arc::new(Mutex::new(Vec::new()));
-    let sink = Arc::clone(&told);
+    let into = Arc::clone(&told);
     let tells = move |event| {
         if let Event::Error(error) = event {
-            sink.lock().unwrap().push(error.to_string());
+            into.lock().unwrap().push(error.to_string());
         }
     };
     let (mut consumer, engine) = hearing(|builder| builder.events(tells), Duration::ZERO).await;

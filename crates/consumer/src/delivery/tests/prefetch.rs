@@ -187,10 +187,10 @@ fn an_application_that_comes_back_at_once_opens_its_batches_itself() {
 #[test]
 fn an_application_that_asks_for_threads_has_them_however_quick_it_is() {
     let mut config = Config::default();
-    assert_eq!(Delivery::new(&config, Opener::Threads, Sink::none()).prefetcher.wanted(), 0);
+    assert_eq!(Delivery::new(&config, Opener::Threads, Reporter::none()).prefetcher.wanted(), 0);
     config.decompression_threads = 2;
     for opener in [Opener::Threads, Opener::Nobody] {
-        assert!(Delivery::new(&config, opener, Sink::none()).prefetcher.wanted() > 0, "{opener:?}");
+        assert!(Delivery::new(&config, opener, Reporter::none()).prefetcher.wanted() > 0, "{opener:?}");
     }
 }
 

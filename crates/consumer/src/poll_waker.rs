@@ -12,17 +12,17 @@ use crate::{clock, shared::Shared};
 
 /// The waker of the task that polls, behind one that notes it. Made anew only when another task polls.
 #[derive(Debug, Default)]
-pub(crate) struct Waking(Option<(Arc<Noting>, Waker)>);
+pub(crate) struct PollWaker(Option<(Arc<NotingWaker>, Waker)>);
 
 #[derive(Debug)]
-struct Noting {
+struct NotingWaker {
     shared: Arc<Shared>,
     task: Waker,
     /// Whether that task is the one that polls.
     current: AtomicBool,
 }
 
-impl Wake for Noting {
+impl Wake for NotingWaker {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
@@ -35,7 +35,7 @@ impl Wake for Noting {
     }
 }
 
-impl Waking {
+impl PollWaker {
     /// What to poll with in place of `task`.
     pub(crate) fn of(&mut self, task: &Waker, shared: &Arc<Shared>) -> Waker {
         if let Some((noting, waker)) = &self.0 {
@@ -45,7 +45,7 @@ impl Waking {
             noting.current.store(false, Ordering::Relaxed);
         }
         let (shared, current) = (shared.clone(), AtomicBool::new(true));
-        let noting = Arc::new(Noting { shared, task: task.clone(), current });
+        let noting = Arc::new(NotingWaker { shared, task: task.clone(), current });
         let waker = Waker::from(noting.clone());
         self.0 = Some((noting, waker.clone()));
         waker
@@ -126,10 +126,10 @@ mod tests {
     fn m1_only_the_waker_of_the_task_that_polls_says_that_it_is_woken() {
         let (shared, _) = shared();
         let shared = Arc::new(shared);
-        let mut waking = Waking::default();
+        let mut waking = PollWaker::default();
         // Tasks are told apart by their wakers.
         let task = || {
-            Waker::from(Arc::new(Noting {
+            Waker::from(Arc::new(NotingWaker {
                 shared: shared.clone(),
                 task: Waker::noop().clone(),
                 current: AtomicBool::new(false),

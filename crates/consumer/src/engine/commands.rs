@@ -1,4 +1,4 @@
-//! What the handle asks.
+//! The commands of the handle.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -21,7 +21,7 @@ use crate::{
 };
 
 impl Engine {
-    pub(crate) fn handle_command(&mut self, now: Instant, command: Command) {
+    pub(super) fn on_command(&mut self, now: Instant, command: Command) {
         match command {
             Command::Subscribe { to, reply } => {
                 let result = self.check_open().and_then(|()| self.subscribe(now, to));
