@@ -6,7 +6,11 @@ use rustls::{
     AlertDescription, CertificateError, Error, InvalidMessage, OtherError, PeerIncompatible, PeerMisbehaved,
 };
 
-use super::material::Client;
+use super::{
+    certificate::utc,
+    material::{Client, OwnCertificate, seconds},
+    wall_clock,
+};
 
 /// What is wrong with a setting of TLS, or with the file that it names. The text says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -126,54 +130,70 @@ fn describe(error: &Error, client: &Client) -> TlsError {
 /// What a broker means by an alert. It looks at nothing of ours but the versions, the suites and our certificate.
 fn describe_refusal(alert: AlertDescription, client: &Client) -> TlsError {
     use AlertDescription as A;
-    match (alert, &client.identity) {
+    match (alert, &client.own) {
         (A::ProtocolVersion, _) => no_common_version(client),
         (A::InsufficientSecurity, _) => no_common_cipher(client),
-        (A::CertificateRequired | A::BadCertificate | A::CertificateUnknown, None) => TlsError::lasting(
-            "the broker requires a client certificate (`ssl.client.auth=required`): set `ssl.keystore.location`",
-        ),
-        (A::CertificateRequired, Some(identity)) => TlsError::lasting(format!(
-            "the broker requires a client certificate and takes none that is signed like ours ({identity})"
-        )),
-        (A::UnknownCA, Some(identity)) => TlsError::lasting(format!(
-            "the broker does not trust who issued our certificate ({identity}): have its issuer added to the broker's \
-             `ssl.truststore.location`, or set `ssl.keystore.location` to another"
-        )),
-        (A::CertificateExpired, Some(identity)) => TlsError::lasting(format!(
-            "the broker refused our certificate as not valid now ({identity}): renew it in `ssl.keystore.location`"
-        )),
-        (
-            A::BadCertificate
-            | A::CertificateUnknown
-            | A::CertificateRevoked
-            | A::UnsupportedCertificate
-            | A::AccessDenied
-            | A::DecryptError,
-            Some(identity),
-        ) => TlsError::lasting(format!(
-            "the broker refused our certificate ({identity}) with the alert {}: its log says why; \
-             `ssl.keystore.location` says which one is shown",
-            name(alert)
-        )),
-        (A::HandshakeFailure, None) => TlsError::lasting(format!(
-            "the broker refused the TLS handshake: it has no cipher suite in common with us ({}), or requires a client \
-             certificate (`ssl.keystore.location`)",
-            client.versions
-        )),
-        (A::HandshakeFailure, Some(identity)) => TlsError::lasting(format!(
-            "the broker refused the TLS handshake: it has no cipher suite in common with us ({}), or does not accept our \
-             certificate ({identity})",
-            client.versions
+        (A::HandshakeFailure, own) => TlsError::lasting(format!(
+            "the broker refused the TLS handshake: it has no cipher suite in common with us ({OFFER}), or {}",
+            match own {
+                None => "requires a client certificate (`ssl.keystore.location`)".to_owned(),
+                Some(own) => format!("does not accept our certificate ({})", own.name),
+            }
         )),
         (A::UnrecognisedName, _) => TlsError::lasting(
             "the broker, or a proxy before it, knows no host of this name (SNI): connect by one of its own names",
         ),
+        (A::CertificateRequired | A::BadCertificate | A::CertificateUnknown, None) => TlsError::lasting(
+            "the broker requires a client certificate (`ssl.client.auth=required`): set `ssl.keystore.location`",
+        ),
+        (
+            A::CertificateRequired
+            | A::BadCertificate
+            | A::CertificateUnknown
+            | A::UnknownCA
+            | A::CertificateExpired
+            | A::CertificateRevoked
+            | A::UnsupportedCertificate
+            | A::AccessDenied
+            | A::DecryptError,
+            Some(own),
+        ) => TlsError::lasting(refused(alert, own)),
         (alert, _) => TlsError::passing(format!(
             "the broker ended TLS with the alert {}: its log says why",
             name(alert)
         )),
     }
 }
+
+/// Why a broker refused our certificate. Java's brokers say `certificate_unknown`, whatever the reason is.
+fn refused(alert: AlertDescription, own: &OwnCertificate) -> String {
+    use AlertDescription as A;
+    let OwnCertificate { name: own_name, not_after, property } = own;
+    match alert {
+        _ if *not_after < seconds(wall_clock()) => format!(
+            "the broker refused our certificate ({own_name}), which ended on {}: renew it in `{property}`",
+            utc(*not_after)
+        ),
+        A::CertificateExpired => format!(
+            "the broker refused our certificate ({own_name}) as not valid now: compare the clocks, or renew it in `{property}`"
+        ),
+        A::CertificateRequired => format!(
+            "the broker requires a client certificate and takes none that is signed like ours ({own_name}): set another in \
+             `{property}`"
+        ),
+        A::UnknownCA | A::CertificateUnknown => format!(
+            "the broker refused our certificate ({own_name}), probably as it does not trust who issued it: have that authority \
+             added to the broker's `ssl.truststore.location`, or set another certificate in `{property}`"
+        ),
+        _ => format!(
+            "the broker refused our certificate ({own_name}) with the alert {}: its log says why; set another in `{property}`",
+            name(alert)
+        ),
+    }
+}
+
+/// What we can do without more words: all that rustls supports.
+const OFFER: &str = "AES-GCM and ChaCha20-Poly1305, or what `ssl.cipher.suites` leaves of them";
 
 fn no_common_version(client: &Client) -> TlsError {
     TlsError::lasting(format!(
@@ -184,7 +204,7 @@ fn no_common_version(client: &Client) -> TlsError {
 
 fn no_common_cipher(client: &Client) -> TlsError {
     TlsError::lasting(format!(
-        "the broker has no cipher suite in common with us ({}): compare `ssl.cipher.suites` here and there",
+        "the broker has no cipher suite in common with us ({OFFER}; {}): compare `ssl.cipher.suites` here and there",
         client.versions
     ))
 }

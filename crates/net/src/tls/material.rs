@@ -24,17 +24,27 @@ use super::{
 };
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
-/// So long before our certificate ends we say so.
-const ENDS_SOON: Duration = Duration::from_secs(14 * 24 * 3600);
+/// So long before our certificate ends we say so, in seconds.
+const ENDS_SOON: i64 = 14 * 24 * 3600;
 
 /// What connections are made with.
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) rustls: Arc<ClientConfig>,
-    /// Our certificate, as errors call it.
-    pub(super) identity: Option<String>,
+    pub(super) own: Option<OwnCertificate>,
     /// The versions we offer, as errors call them.
     pub(super) versions: &'static str,
+}
+
+/// What errors say about our certificate.
+#[derive(Debug)]
+pub(super) struct OwnCertificate {
+    /// It and its issuer.
+    pub(super) name: String,
+    /// Seconds since 1970.
+    pub(super) not_after: i64,
+    /// Where it was set.
+    pub(super) property: &'static str,
 }
 
 /// What was made of the certificates and keys.
@@ -46,8 +56,8 @@ pub(super) struct Material {
     trust: Part<Roots>,
     identity: Option<Part<CertifiedKey>>,
     client: Arc<Client>,
-    /// When our certificate ends.
-    ending: Option<Ending>,
+    /// When we said that our certificate ends.
+    warned: Option<SystemTime>,
     /// What became of changed files, and is not logged yet.
     news: Vec<News>,
 }
@@ -72,12 +82,6 @@ struct Part<T> {
     complaint: Option<TlsConfigError>,
 }
 
-#[derive(Debug)]
-struct Ending {
-    not_after: SystemTime,
-    warned: Option<SystemTime>,
-}
-
 impl Material {
     pub(super) fn read(config: TlsConfig, now: SystemTime) -> Result<Self, TlsConfigError> {
         let versions = Versions::of(&config)?;
@@ -90,8 +94,7 @@ impl Material {
             None => None,
         };
         let client = Arc::new(client(&config, &provider, versions, &trust, identity.as_ref())?);
-        let ending = identity.as_ref().and_then(Ending::of);
-        Ok(Self { config, provider, versions, trust, identity, client, ending, news: Vec::new() })
+        Ok(Self { config, provider, versions, trust, identity, client, warned: None, news: Vec::new() })
     }
 
     pub(super) fn client(&self) -> Arc<Client> {
@@ -111,7 +114,7 @@ impl Material {
         if let (Some(part), Some(identity)) = (&mut self.identity, &self.config.identity)
             && part.refresh(now, news, || identity::read(identity, &self.provider))
         {
-            self.ending = Ending::of(part);
+            self.warned = None; // it is another
             changed = true;
         }
         if changed {
@@ -137,21 +140,20 @@ impl Material {
 
     /// Warns, once a day, of a certificate of ours that ends soon.
     fn warn_of_ending(&mut self, now: SystemTime) {
-        let (Some(ending), Some(identity)) = (&mut self.ending, &self.config.identity) else { return };
-        let is_soon = ending.not_after.duration_since(now).is_ok_and(|left| left > ENDS_SOON);
+        let Some(own) = &self.client.own else { return };
+        let left = own.not_after.saturating_sub(seconds(now));
         let was_said =
-            ending.warned.is_some_and(|warned| now.duration_since(warned).is_ok_and(|ago| ago < DAY));
-        if is_soon || was_said {
+            self.warned.is_some_and(|warned| now.duration_since(warned).is_ok_and(|ago| ago < DAY));
+        if left > ENDS_SOON || was_said {
             return;
         }
-        ending.warned = Some(now);
-        let name = self.client.identity.as_deref().unwrap_or_default();
-        let end = ending.not_after.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        self.warned = Some(now);
         tracing::warn!(
-            "our own certificate ({name}) {} on {}: renew it in `{}`",
-            if now < ending.not_after { "ends" } else { "ended" },
-            utc(i64::try_from(end).unwrap_or(i64::MAX)),
-            identity.property(),
+            "our own certificate ({}) {} on {}: renew it in `{}`",
+            own.name,
+            if left > 0 { "ends" } else { "ended" },
+            utc(own.not_after),
+            own.property,
         );
     }
 }
@@ -198,12 +200,10 @@ impl<T> Part<T> {
     }
 }
 
-impl Ending {
-    fn of(identity: &Part<CertifiedKey>) -> Option<Self> {
-        let own = Certificate::parse(identity.value.cert.first()?)?;
-        let since = Duration::from_secs(u64::try_from(own.not_after).unwrap_or_default());
-        Some(Self { not_after: UNIX_EPOCH.checked_add(since)?, warned: None })
-    }
+/// Seconds since 1970.
+pub(super) fn seconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 fn client(
@@ -229,6 +229,10 @@ fn client(
         None => builder.with_no_client_auth(),
     };
     let own = identity.and_then(|part| Certificate::parse(part.value.cert.first()?));
-    let identity = own.map(|own| format!("`{}`, issued by `{}`", own.subject, own.issuer));
-    Ok(Client { rustls: Arc::new(rustls), identity, versions: versions.name() })
+    let own = own.zip(config.identity.as_ref()).map(|(own, identity)| OwnCertificate {
+        name: format!("`{}`, issued by `{}`", own.subject, own.issuer),
+        not_after: own.not_after,
+        property: identity.property(),
+    });
+    Ok(Client { rustls: Arc::new(rustls), own, versions: versions.name() })
 }

@@ -61,12 +61,19 @@ async fn a_broker_that_refuses_our_certificate_says_why() {
     for version in [&TLS12, &TLS13] {
         let server = Server::of(&authority.issue(&[HOST]), Clients::Of(&authority), &[version]);
         for (client, says) in [
-            (&stranger, "does not trust who issued our certificate (`CN=client-1`, issued by `CN=Other CA`)"),
-            (&expired, "refused our certificate as not valid now (`CN=client-2`, issued by `CN=Test CA`)"),
+            (
+                &stranger,
+                "(`CN=client-1`, issued by `CN=Other CA`), probably as it does not trust who issued it",
+            ),
+            (
+                &expired,
+                "(`CN=client-2`, issued by `CN=Test CA`), which ended on 2020-01-01 00:00 UTC: renew it in",
+            ),
         ] {
             let config = TlsConfig { identity: Some(client.identity()), ..authority.trusted() };
             let error = server.refuses(config, HOST).await;
             assert!(error.is_final && error.reason.contains(says), "{version:?}: {error}");
+            assert!(error.reason.contains("`ssl.keystore.certificate.chain`"), "{version:?}: {error}");
         }
     }
 }
