@@ -292,19 +292,7 @@ impl Commits {
         backoffs: &BackoffSchedule,
     ) -> CommitResults {
         let mut results = CommitResults::default();
-        let asked = |queue: &VecDeque<QueuedCommit>| {
-            queue.front().is_some_and(|entry| entry.retry.outstanding == Some(call))
-        };
-        let partitions: Vec<_> = self
-            .queues
-            .iter()
-            .filter(|(_, queue)| asked(queue))
-            .map(|(partition, _)| partition.clone())
-            .collect();
-        for partition in partitions {
-            let Some(mut entry) = self.queues.get_mut(&partition).and_then(VecDeque::pop_front) else {
-                continue;
-            };
+        for (partition, mut entry) in self.take_outstanding(call) {
             let answer = match &mut answers {
                 Ok(answers) => answers
                     .remove(&partition)
@@ -317,40 +305,20 @@ impl Commits {
                     Ok(())
                 }
                 Err(cause) => {
-                    let (remedy, next) = for_commit(&cause);
-                    if !results.remedies.contains(&(remedy, cause.code())) {
-                        results.remedies.push((remedy, cause.code()));
-                    }
-                    let next = match next {
-                        Retrying::AFewTimes if entry.retry.failures() >= REPORT_AFTER => Retrying::Never,
-                        // A standalone consumer has no other identity to retry with.
-                        Retrying::WithNewIdentity if asked_as.member_id.is_empty() => Retrying::Never,
-                        // It is not the current identity that was refused.
-                        Retrying::Never
-                            if remedy == Remedy::Membership && we_are.is_some_and(|we| we != asked_as) =>
-                        {
-                            Retrying::UntilDeadline
-                        }
-                        next => next,
-                    };
-                    match (&entry.by, next) {
-                        (RequestedBy::Application(ids), _) if ids.is_empty() => Ok(()),
-                        (_, _) if entry.disowned => Err(CommitError::NotOwned),
-                        (RequestedBy::AutoCommit, Retrying::Never) => {
-                            results.auto_failed.insert(partition.clone(), Err(CommitError::Failed(cause)));
+                    let next = results.note_refusal(&cause, asked_as, we_are, entry.retry.failures());
+                    match entry.after_refusal(next, cause) {
+                        AfterRefusal::Complete(result) => result,
+                        AfterRefusal::AutoFailed(error) => {
+                            results.auto_failed.insert(partition.clone(), Err(error));
                             Ok(())
                         }
-                        (RequestedBy::AutoCommit, next) => {
+                        AfterRefusal::AutoRetry(cause) => {
                             let a_few_times = next == Retrying::AFewTimes;
                             let partition = partition.clone();
                             results.auto_retries.push(AutoFailure { partition, cause, a_few_times });
                             Ok(())
                         }
-                        (RequestedBy::Application(_), Retrying::Never) => Err(CommitError::Failed(cause)),
-                        (
-                            RequestedBy::Application(_),
-                            Retrying::UntilDeadline | Retrying::AFewTimes | Retrying::WithNewIdentity,
-                        ) => {
+                        AfterRefusal::Retry(cause) => {
                             entry.refused_as = (next == Retrying::WithNewIdentity).then(|| asked_as.clone());
                             entry.retry.failed(now, cause, backoffs, false);
                             self.queues.entry(partition).or_default().push_front(entry);
@@ -363,6 +331,16 @@ impl Commits {
         }
         self.queues.retain(|_, queue| !queue.is_empty());
         results
+    }
+
+    /// Takes out the commits that this call carried.
+    fn take_outstanding(&mut self, call: CallId) -> Vec<(TopicPartition, QueuedCommit)> {
+        let queues = self.queues.iter_mut();
+        let outstanding = queues.filter_map(|(partition, queue)| {
+            let is_of_it = queue.front()?.retry.outstanding == Some(call);
+            Some((partition.clone(), is_of_it.then(|| queue.pop_front()).flatten()?))
+        });
+        outstanding.collect()
     }
 
     /// The call was never sent. What is still ours and wanted goes with the next one; whether an automatic commit, which is made
@@ -398,7 +376,63 @@ impl Commits {
     }
 }
 
+impl CommitResults {
+    /// Notes what a refusal asks of the machines, once; whether a commit that has failed `failures` times before is retried.
+    fn note_refusal(
+        &mut self,
+        cause: &Cause,
+        asked_as: &Identity,
+        we_are: Option<&Identity>,
+        failures: u32,
+    ) -> Retrying {
+        let (remedy, next) = for_commit(cause);
+        if !self.remedies.contains(&(remedy, cause.code())) {
+            self.remedies.push((remedy, cause.code()));
+        }
+        match next {
+            Retrying::AFewTimes if failures >= REPORT_AFTER => Retrying::Never,
+            // A standalone consumer has no other identity to retry with.
+            Retrying::WithNewIdentity if asked_as.member_id.is_empty() => Retrying::Never,
+            // It is not the current identity that was refused.
+            Retrying::Never if remedy == Remedy::Membership && we_are.is_some_and(|we| we != asked_as) => {
+                Retrying::UntilDeadline
+            }
+            next => next,
+        }
+    }
+}
+
+/// What becomes of a commit that was refused.
+enum AfterRefusal {
+    /// It is over, with this result for those who asked for it.
+    Complete(Result<(), CommitError>),
+    /// An automatic one is over.
+    AutoFailed(CommitError),
+    /// An automatic one is made again.
+    AutoRetry(Cause),
+    /// It is sent again.
+    Retry(Cause),
+}
+
 impl QueuedCommit {
+    fn after_refusal(&self, next: Retrying, cause: Cause) -> AfterRefusal {
+        match (&self.by, next) {
+            (RequestedBy::Application(ids), _) if ids.is_empty() => AfterRefusal::Complete(Ok(())),
+            (_, _) if self.disowned => AfterRefusal::Complete(Err(CommitError::NotOwned)),
+            (RequestedBy::AutoCommit, Retrying::Never) => {
+                AfterRefusal::AutoFailed(CommitError::Failed(cause))
+            }
+            (RequestedBy::AutoCommit, _) => AfterRefusal::AutoRetry(cause),
+            (RequestedBy::Application(_), Retrying::Never) => {
+                AfterRefusal::Complete(Err(CommitError::Failed(cause)))
+            }
+            (
+                RequestedBy::Application(_),
+                Retrying::UntilDeadline | Retrying::AFewTimes | Retrying::WithNewIdentity,
+            ) => AfterRefusal::Retry(cause),
+        }
+    }
+
     fn new(by: RequestedBy, token: Token, offset: OffsetAndMetadata) -> Self {
         Self { by, token, disowned: false, offset, retry: Retry::default(), refused_as: None }
     }
