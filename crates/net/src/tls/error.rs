@@ -8,7 +8,8 @@ use rustls::{
 
 use super::{
     certificate::utc,
-    material::{Client, OwnCertificate, seconds},
+    material::{Client, OwnCertificate},
+    published::seconds,
     wall_clock,
 };
 

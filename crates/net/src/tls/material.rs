@@ -1,10 +1,6 @@
 //! [`Material`]: what was made of the certificates and keys, and is made anew when their files change.
 
-use std::{
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{path::PathBuf, sync::Arc, time::SystemTime};
 
 use rustls::{
     ClientConfig,
@@ -15,17 +11,14 @@ use rustls::{
 
 use super::{
     TlsConfig, TlsConfigError,
-    certificate::{Certificate, utc},
+    certificate::Certificate,
     files::Snapshot,
     identity,
+    published::News,
     trust::Roots,
     verifier::Verifier,
     versions::{self, Versions},
 };
-
-const DAY: Duration = Duration::from_secs(24 * 3600);
-/// So long before our certificate ends we say so, in seconds.
-const ENDS_SOON: i64 = 14 * 24 * 3600;
 
 /// What connections are made with.
 #[derive(Debug)]
@@ -56,19 +49,6 @@ pub(super) struct Material {
     trust: Part<Roots>,
     identity: Option<Part<CertifiedKey>>,
     client: Arc<Client>,
-    /// When we said that our certificate ends.
-    warned: Option<SystemTime>,
-    /// What became of changed files, and is not logged yet.
-    news: Vec<News>,
-}
-
-/// What became of changed files.
-#[derive(Debug)]
-enum News {
-    /// What they have now is in use.
-    Read,
-    /// What they had before stays in use.
-    Refused(TlsConfigError),
 }
 
 /// What was made of some files.
@@ -94,7 +74,7 @@ impl Material {
             None => None,
         };
         let client = Arc::new(client(&config, &provider, versions, &trust, identity.as_ref())?);
-        Ok(Self { config, provider, versions, trust, identity, client, warned: None, news: Vec::new() })
+        Ok(Self { config, provider, versions, trust, identity, client })
     }
 
     pub(super) fn client(&self) -> Arc<Client> {
@@ -107,15 +87,12 @@ impl Material {
             || self.identity.as_ref().is_some_and(|identity| !identity.paths.is_empty())
     }
 
-    /// Reads again what changed. What cannot be read any more stays as it is.
-    pub(super) fn refresh(&mut self, now: SystemTime) {
-        let news = &mut self.news;
-        let mut changed = self.trust.refresh(now, news, || Roots::read(&self.config.trust));
-        if let (Some(part), Some(identity)) = (&mut self.identity, &self.config.identity)
-            && part.refresh(now, news, || identity::read(identity, &self.provider))
-        {
-            self.warned = None; // it is another
-            changed = true;
+    /// Reads again what changed, and says what became of it. What cannot be read any more stays as it is.
+    pub(super) fn refresh(&mut self, now: SystemTime) -> Vec<News> {
+        let mut news = Vec::new();
+        let mut changed = self.trust.refresh(now, &mut news, || Roots::read(&self.config.trust));
+        if let (Some(part), Some(identity)) = (&mut self.identity, &self.config.identity) {
+            changed |= part.refresh(now, &mut news, || identity::read(identity, &self.provider));
         }
         if changed {
             match client(&self.config, &self.provider, self.versions, &self.trust, self.identity.as_ref()) {
@@ -123,38 +100,7 @@ impl Material {
                 Err(error) => news.push(News::Refused(error)),
             }
         }
-    }
-
-    /// Logs what is new: that files changed, and that our certificate ends.
-    pub(super) fn log(&mut self, now: SystemTime) {
-        for news in self.news.drain(..) {
-            match news {
-                News::Read => tracing::info!("a TLS file has changed, and is used for new connections"),
-                News::Refused(error) => tracing::warn!(
-                    "a TLS file has changed and cannot be used, what it had before stays in use: {error}"
-                ),
-            }
-        }
-        self.warn_of_ending(now);
-    }
-
-    /// Warns, once a day, of a certificate of ours that ends soon.
-    fn warn_of_ending(&mut self, now: SystemTime) {
-        let Some(own) = &self.client.own else { return };
-        let left = own.not_after.saturating_sub(seconds(now));
-        let was_said =
-            self.warned.is_some_and(|warned| now.duration_since(warned).is_ok_and(|ago| ago < DAY));
-        if left > ENDS_SOON || was_said {
-            return;
-        }
-        self.warned = Some(now);
-        tracing::warn!(
-            "our own certificate ({}) {} on {}: renew it in `{}`",
-            own.name,
-            if left > 0 { "ends" } else { "ended" },
-            utc(own.not_after),
-            own.property,
-        );
+        news
     }
 }
 
@@ -198,12 +144,6 @@ impl<T> Part<T> {
             }
         }
     }
-}
-
-/// Seconds since 1970.
-pub(super) fn seconds(time: SystemTime) -> i64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 fn client(

@@ -16,6 +16,7 @@ mod jks;
 mod keystore;
 mod material;
 mod pem;
+mod published;
 mod read_ahead;
 mod stream;
 mod trust;
@@ -24,7 +25,7 @@ mod versions;
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::SystemTime,
 };
 
@@ -38,6 +39,7 @@ pub use error::{TlsConfigError, TlsError, describe_alert};
 use self::{
     error::describe_handshake,
     material::{Client, Material},
+    published::{News, Published},
     read_ahead::ReadAhead,
     stream::TlsStream,
 };
@@ -48,6 +50,8 @@ use crate::dial::ByteStream;
 pub struct Tls(Arc<Shared>);
 
 struct Shared {
+    published: Mutex<Published>,
+    /// Locked where blocking harms nobody, for as long as files are read.
     material: Mutex<Material>,
     /// Whether files may change.
     has_files: bool,
@@ -60,9 +64,21 @@ impl Tls {
     /// # Errors
     /// What is wrong with a setting, a file or a password.
     pub fn new(config: TlsConfig) -> Result<Self, TlsConfigError> {
-        let mut material = Material::read(config, wall_clock())?;
-        material.log(wall_clock());
-        Ok(Self(Arc::new(Shared { has_files: material.has_files(), material: Mutex::new(material) })))
+        let material = Material::read(config, wall_clock())?;
+        let tls = Self(Arc::new(Shared {
+            has_files: material.has_files(),
+            published: Mutex::new(Published::new(material.client())),
+            material: Mutex::new(material),
+        }));
+        tls.warn_of_ending();
+        Ok(tls)
+    }
+
+    /// Logs (WARN) that our own certificate ends within 14 days, or has ended; once a day, however often it is called.
+    /// [`connect`](Self::connect) does so, too, but connections may live longer than that.
+    pub fn warn_of_ending(&self) {
+        let news = lock(&self.0.published).take_news(wall_clock());
+        news.into_iter().for_each(News::log);
     }
 
     /// Makes an encrypted connection to `host`, a name or an address, over one that is made. Takes as long as the peer: the
@@ -90,19 +106,23 @@ impl Tls {
         if self.0.has_files {
             let shared = Arc::clone(&self.0);
             // A runtime that ends runs nothing any more; it makes no connection either.
-            let _ = spawn_blocking(move || shared.with(|material| material.refresh(wall_clock()))).await;
+            let _ = spawn_blocking(move || shared.refresh()).await;
         }
-        self.0.with(|material| {
-            material.log(wall_clock());
-            material.client()
-        })
+        self.warn_of_ending();
+        lock(&self.0.published).client()
     }
 }
 
 impl Shared {
-    fn with<T>(&self, act: impl FnOnce(&mut Material) -> T) -> T {
-        act(&mut self.material.lock().unwrap_or_else(PoisonError::into_inner))
+    fn refresh(&self) {
+        let mut material = lock(&self.material);
+        let news = material.refresh(wall_clock());
+        lock(&self.published).update(material.client(), news);
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Two are equal if they are clones of one another.

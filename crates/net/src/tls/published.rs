@@ -1,0 +1,94 @@
+//! [`Published`]: what connections take of the [`Material`](super::material::Material), and what is to be logged of it.
+//!
+//! Its lock is never held for longer than it takes to copy a pointer, while files are read under that of the material.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use super::{TlsConfigError, certificate::utc, material::Client};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// So long before our certificate ends we say so, in seconds.
+const ENDS_SOON: i64 = 14 * 24 * 3600;
+
+/// What is to be logged.
+#[derive(Debug)]
+pub(super) enum News {
+    /// Files have changed, and what they have now is in use.
+    Read,
+    /// Files have changed, and what they had before stays in use.
+    Refused(TlsConfigError),
+    /// Our certificate ends soon, or has ended.
+    Ends { client: Arc<Client>, ended: bool },
+}
+
+impl News {
+    pub(super) fn log(self) {
+        match self {
+            Self::Read => tracing::info!("a TLS file has changed, and is used for new connections"),
+            Self::Refused(error) => {
+                tracing::warn!(
+                    "a TLS file has changed and cannot be used, what it had before stays in use: {error}"
+                );
+            }
+            Self::Ends { client, ended } => {
+                let Some(own) = &client.own else { return };
+                tracing::warn!(
+                    "our own certificate ({}) {} on {}: renew it in `{}`",
+                    own.name,
+                    if ended { "ended" } else { "ends" },
+                    utc(own.not_after),
+                    own.property,
+                );
+            }
+        }
+    }
+}
+
+/// What connections are made with, and what is not logged yet: it is logged by those who make them, on their threads.
+#[derive(Debug)]
+pub(super) struct Published {
+    client: Arc<Client>,
+    news: Vec<News>,
+    /// When we said that our certificate ends.
+    warned: Option<SystemTime>,
+}
+
+impl Published {
+    pub(super) fn new(client: Arc<Client>) -> Self {
+        Self { client, news: Vec::new(), warned: None }
+    }
+
+    pub(super) fn update(&mut self, client: Arc<Client>, news: Vec<News>) {
+        if !Arc::ptr_eq(&client, &self.client) {
+            self.warned = None; // our certificate may be another
+        }
+        self.client = client;
+        self.news.extend(news);
+    }
+
+    pub(super) fn client(&self) -> Arc<Client> {
+        Arc::clone(&self.client)
+    }
+
+    /// What is to be logged now: what became of changed files, and, once a day, that our certificate ends.
+    pub(super) fn take_news(&mut self, now: SystemTime) -> Vec<News> {
+        let mut news = std::mem::take(&mut self.news);
+        let left = self.client.own.as_ref().map(|own| own.not_after.saturating_sub(seconds(now)));
+        let was_said =
+            self.warned.is_some_and(|warned| now.duration_since(warned).is_ok_and(|ago| ago < DAY));
+        if let Some(left) = left.filter(|left| *left <= ENDS_SOON && !was_said) {
+            self.warned = Some(now);
+            news.push(News::Ends { client: self.client(), ended: left <= 0 });
+        }
+        news
+    }
+}
+
+/// Since 1970.
+pub(super) fn seconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
