@@ -2,16 +2,15 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use pkcs8::{EncryptedPrivateKeyInfoRef, pkcs5::EncryptionScheme};
+use pkcs8::{EncryptedPrivateKeyInfoRef, SecretDocument, pkcs5::EncryptionScheme};
 use rustls::{
-    crypto::CryptoProvider,
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer},
     sign::{CertifiedKey, SigningKey},
 };
 use zeroize::Zeroizing;
 
 use super::{
-    Identity, Pem, Source, TlsConfigError,
+    Identity, Pem, Source, TlsConfigError, backend,
     certificate::Certificate,
     files,
     keystore::KeyWithCertificates,
@@ -26,13 +25,13 @@ const MOST_ITERATIONS: u32 = 10_000_000;
 const MOST_MEMORY: u64 = 1 << 30;
 
 /// Reads the key and its certificate.
-pub(super) fn read(identity: &Identity, provider: &CryptoProvider) -> Result<CertifiedKey, TlsConfigError> {
+pub(super) fn read(identity: &Identity) -> Result<CertifiedKey, TlsConfigError> {
     match identity {
         Identity::Pem { chain, key, key_password } => {
             let key_text = key.read()?;
             let sections = pem::sections(&key_text).map_err(|error| key.error(error))?;
             let private_key = private_key(key, &sections, key_password.as_ref())?;
-            let signer = signer(private_key, provider).ok_or_else(|| key.problem(UNUSABLE_KEY))?;
+            let signer = backend::signing_key(&private_key).ok_or_else(|| key.problem(UNUSABLE_KEY))?;
             let chain_text = chain.read()?;
             let sections = pem::sections(&chain_text).map_err(|error| chain.error(error))?;
             let certificates: Vec<_> = sections
@@ -54,7 +53,7 @@ pub(super) fn read(identity: &Identity, provider: &CryptoProvider) -> Result<Cer
         Identity::Keystore { keystore, key_password } => {
             let mut is_usable = false;
             for KeyWithCertificates { key, certificates } in keystore.keys(key_password.as_ref())? {
-                let Some(signer) = signer(key.into(), provider) else { continue };
+                let Some(signer) = backend::signing_key(&key) else { continue };
                 is_usable = true;
                 if let Some(certified) = certified(&certificates, signer) {
                     return Ok(certified);
@@ -71,15 +70,11 @@ pub(super) fn read(identity: &Identity, provider: &CryptoProvider) -> Result<Cer
 
 /// Reads a key alone.
 #[cfg(feature = "oidc")]
-pub(super) fn read_key(
-    pem: &Pem,
-    password: Option<&Secret>,
-    provider: &CryptoProvider,
-) -> Result<Arc<dyn SigningKey>, TlsConfigError> {
+pub(super) fn read_key(pem: &Pem, password: Option<&Secret>) -> Result<Arc<dyn SigningKey>, TlsConfigError> {
     let text = pem.read()?;
     let sections = pem::sections(&text).map_err(|error| pem.error(error))?;
     let key = private_key(pem, &sections, password)?;
-    signer(key, provider).ok_or_else(|| pem.problem(UNUSABLE_KEY))
+    backend::signing_key(&key).ok_or_else(|| pem.problem(UNUSABLE_KEY))
 }
 
 /// The first key among the sections.
@@ -87,26 +82,22 @@ fn private_key(
     from: &Pem,
     sections: &[Section<'_>],
     password: Option<&Secret>,
-) -> Result<PrivateKeyDer<'static>, TlsConfigError> {
+) -> Result<Zeroizing<PrivateKeyDer<'static>>, TlsConfigError> {
     for Section { label, der } in sections {
-        return Ok(match *label {
+        return Ok(Zeroizing::new(match *label {
             "PRIVATE KEY" => PrivatePkcs8KeyDer::from(der.to_vec()).into(),
             "RSA PRIVATE KEY" => PrivatePkcs1KeyDer::from(der.to_vec()).into(),
             "EC PRIVATE KEY" => PrivateSec1KeyDer::from(der.to_vec()).into(),
             "ENCRYPTED PRIVATE KEY" => {
-                PrivatePkcs8KeyDer::from(decrypted(from, der, password)?.to_vec()).into()
+                PrivatePkcs8KeyDer::from(decrypted(from, der, password)?.as_bytes().to_vec()).into()
             }
             _ => continue,
-        });
+        }));
     }
     Err(from.problem("has no private key (PKCS8, PKCS1 or SEC1)"))
 }
 
-fn decrypted(
-    from: &Pem,
-    der: &[u8],
-    password: Option<&Secret>,
-) -> Result<Zeroizing<Vec<u8>>, TlsConfigError> {
+fn decrypted(from: &Pem, der: &[u8], password: Option<&Secret>) -> Result<SecretDocument, TlsConfigError> {
     let Some(password) = password else {
         let reason = format!("it is not set, and the private key of {} is encrypted", from.name());
         return Err(TlsConfigError::new(KEY_PASSWORD, reason));
@@ -126,17 +117,9 @@ fn decrypted(
     if rounds > MOST_ITERATIONS || memory > MOST_MEMORY {
         return Err(from.problem("has a private key that takes too long to decrypt"));
     }
-    match encrypted.decrypt(password.expose()) {
-        Ok(key) => Ok(Zeroizing::new(key.as_bytes().to_vec())),
-        Err(_) => Err(TlsConfigError::new(
-            KEY_PASSWORD,
-            format!("it does not decrypt the private key of {}", from.name()),
-        )),
-    }
-}
-
-fn signer(key: PrivateKeyDer<'static>, provider: &CryptoProvider) -> Option<Arc<dyn SigningKey>> {
-    provider.key_provider.load_private_key(key).ok()
+    encrypted.decrypt(password.expose()).map_err(|_| {
+        TlsConfigError::new(KEY_PASSWORD, format!("it does not decrypt the private key of {}", from.name()))
+    })
 }
 
 const UNUSABLE_KEY: &str = "has a private key that cannot be used: it takes RSA of 2048 bits or more, ECDSA on P-256 or P-384, and \

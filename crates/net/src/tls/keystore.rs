@@ -1,7 +1,8 @@
 //! [`Keystore`]s: PKCS12 and JKS, told apart by their first bytes, as Java does whatever the type in the configuration says.
 
 use p12_keystore::Pkcs12Archive;
-use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use zeroize::Zeroizing;
 
 use super::{
     Keystore, TlsConfigError, files,
@@ -11,7 +12,7 @@ use crate::Secret;
 
 /// A key as PKCS8, and certificates among which there should be its own.
 pub(super) struct KeyWithCertificates {
-    pub(super) key: PrivatePkcs8KeyDer<'static>,
+    pub(super) key: Zeroizing<PrivateKeyDer<'static>>,
     pub(super) certificates: Vec<CertificateDer<'static>>,
 }
 
@@ -111,7 +112,7 @@ impl Keystore {
                     })?;
                     let certificates = entry.chain.into_iter().map(|der| CertificateDer::from(der.to_vec()));
                     Ok(KeyWithCertificates {
-                        key: PrivatePkcs8KeyDer::from(key.to_vec()),
+                        key: pkcs8(&key),
                         certificates: certificates.collect(),
                     })
                 });
@@ -125,7 +126,7 @@ impl Keystore {
                     .map(|bag| CertificateDer::from(bag.cert.as_der().to_vec()))
                     .collect();
                 let keys = archive.keys.iter().map(|bag| KeyWithCertificates {
-                    key: PrivatePkcs8KeyDer::from(bag.key.as_der().to_vec()),
+                    key: pkcs8(bag.key.as_der()),
                     certificates: certificates.clone(),
                 });
                 keys.collect()
@@ -192,6 +193,10 @@ impl Keystore {
     }
 }
 
+fn pkcs8(key: &[u8]) -> Zeroizing<PrivateKeyDer<'static>> {
+    Zeroizing::new(PrivatePkcs8KeyDer::from(key.to_vec()).into())
+}
+
 fn text<'a>(property: &'static str, password: &'a Secret) -> Result<&'a str, TlsConfigError> {
     password.expose_str().ok_or_else(|| TlsConfigError::new(property, "it is not text (UTF-8)"))
 }
@@ -218,7 +223,7 @@ mod tests {
         let trusted = keystore.trusted_in(file).ok();
         let keys = keys.into_iter().flatten().flat_map(|entry| {
             let certificates = entry.certificates.into_iter().map(|der| der.to_vec());
-            [entry.key.secret_pkcs8_der().to_vec()].into_iter().chain(certificates)
+            [entry.key.secret_der().to_vec()].into_iter().chain(certificates)
         });
         let all: Vec<_> = keys.chain(trusted.into_iter().flatten().map(|der| der.to_vec())).collect();
         (!all.is_empty()).then_some(all)

@@ -68,9 +68,7 @@ impl Material {
         let provider = Arc::new(versions::provider(&config, versions)?);
         let trust = Part::read(config.trust.paths(), now, || Roots::read(&config.trust))?;
         let identity = match &config.identity {
-            Some(identity) => {
-                Some(Part::read(identity.paths(), now, || identity::read(identity, &provider))?)
-            }
+            Some(identity) => Some(Part::read(identity.paths(), now, || identity::read(identity))?),
             None => None,
         };
         let client = Arc::new(client(&config, &provider, versions, &trust, identity.as_ref())?);
@@ -92,7 +90,7 @@ impl Material {
         let mut news = Vec::new();
         let mut changed = self.trust.refresh(now, &mut news, || Roots::read(&self.config.trust));
         if let (Some(part), Some(identity)) = (&mut self.identity, &self.config.identity) {
-            changed |= part.refresh(now, &mut news, || identity::read(identity, &self.provider));
+            changed |= part.refresh(now, &mut news, || identity::read(identity));
         }
         if changed {
             match client(&self.config, &self.provider, self.versions, &self.trust, self.identity.as_ref()) {

@@ -7,6 +7,7 @@
 //! cannot be used then is logged (WARN) once, and what it had before stays in use. A certificate of our own that ends within 14
 //! days, or has ended, is logged (WARN) once a day, when a connection is made.
 
+mod backend;
 mod certificate;
 mod config;
 mod error;
@@ -156,9 +157,7 @@ pub(crate) fn signing_key(
     pem: &Pem,
     password: Option<&crate::Secret>,
 ) -> Result<Arc<dyn rustls::sign::SigningKey>, TlsConfigError> {
-    let config = TlsConfig::default();
-    let provider = versions::provider(&config, versions::Versions::of(&config)?)?;
-    identity::read_key(pem, password, &provider)
+    identity::read_key(pem, password)
 }
 
 /// Certificates end by the calendar.

@@ -6,7 +6,7 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 
-use super::{TlsConfig, TlsConfigError};
+use super::{TlsConfig, TlsConfigError, backend};
 
 /// Known, and not supported here.
 const OLD: [&str; 6] = ["TLSv1", "TLSv1.1", "SSLv2Hello", "SSLv2", "SSLv3", "SSL"];
@@ -69,12 +69,9 @@ fn unknown_version(property: &'static str, name: &str) -> TlsConfigError {
     TlsConfigError::new(property, reason)
 }
 
-/// What does the cryptography: `aws-lc-rs` if it was built in, else `ring`; with these cipher suites.
+/// What does the cryptography, with the cipher suites that are asked for.
 pub(super) fn provider(config: &TlsConfig, versions: Versions) -> Result<CryptoProvider, TlsConfigError> {
-    #[cfg(feature = "aws-lc-rs")]
-    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
-    #[cfg(not(feature = "aws-lc-rs"))]
-    let mut provider = rustls::crypto::ring::default_provider();
+    let mut provider = backend::provider();
     if !config.cipher_suites.is_empty() {
         provider.cipher_suites = cipher_suites(&config.cipher_suites, &provider.cipher_suites, versions)?;
     }
