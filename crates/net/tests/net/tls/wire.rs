@@ -1,12 +1,13 @@
 //! Peers that do not speak as we do.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use offtake_net::tls::{Tls, TlsConfig, describe_alert};
 use rustls::version::{TLS12, TLS13};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, duplex},
     net::{TcpListener, TcpStream},
+    time::timeout,
 };
 
 use super::{
@@ -112,4 +113,50 @@ async fn a_connect_that_is_dropped_leaves_nothing_behind() {
 fn other_errors_are_not_tls() {
     assert_eq!(describe_alert(&std::io::Error::other("disk full")), None);
     assert_eq!(describe_alert(&std::io::ErrorKind::ConnectionReset.into()), None);
+}
+
+/// Whatever is changed on the way, nothing is taken for the broker: the handshake fails, or waits until its time is over.
+#[tokio::test(start_paused = true)]
+async fn a_changed_byte_of_a_handshake_never_goes_unnoticed() {
+    let authority = Authority::new("Test CA");
+    let issued = authority.issue(&[HOST]);
+    for (version, name) in [(&TLS12, "TLSv1.2"), (&TLS13, "TLSv1.3")] {
+        let server = Server::of(&issued, Clients::Anybody, &[version]);
+        let config = TlsConfig { enabled_protocols: vec![name.to_owned()], ..authority.trusted() };
+        for at in (0_usize..).step_by(11) {
+            let tls = Tls::new(config.clone()).unwrap();
+            let ((near, mut middle), (mut inner, far)) = (duplex(1 << 16), duplex(1 << 16));
+            let serving = server.serve(far);
+            let proxy = tokio::spawn(async move {
+                let (mut seen, mut buffer) = (0, [0; 4096]);
+                loop {
+                    let mut back = [0; 4096];
+                    tokio::select! {
+                        read = middle.read(&mut buffer) => match read.unwrap_or(0) {
+                            0 => return,
+                            n => drop(inner.write_all(&buffer[..n]).await),
+                        },
+                        read = inner.read(&mut back) => match read.unwrap_or(0) {
+                            0 => return,
+                            n => {
+                                if let Some(byte) = at.checked_sub(seen).and_then(|at| back[..n].get_mut(at)) {
+                                    *byte ^= 0x41;
+                                }
+                                seen += n;
+                                let _ = middle.write_all(&back[..n]).await;
+                            }
+                        },
+                    }
+                }
+            });
+            let connected = timeout(Duration::from_secs(10), tls.connect(HOST, Box::new(near))).await;
+            let is_whole = matches!(connected, Ok(Ok(_)));
+            proxy.abort();
+            serving.abort();
+            if is_whole {
+                assert!(at > 500, "{name}: byte {at} of the handshake was changed");
+                break; // the handshake was over before
+            }
+        }
+    }
 }
