@@ -8,6 +8,7 @@ pub mod codec;
 pub mod differential;
 pub mod frame;
 pub mod group;
+pub mod keystore;
 pub mod message;
 pub mod meter;
 pub mod records;
@@ -18,4 +19,10 @@ mod frame_pool;
 #[path = "../../crates/net/src/frames.rs"]
 #[allow(dead_code, reason = "net's own; the target needs a part of it")]
 mod frames;
+#[path = "../../crates/net/src/tls/jks.rs"]
+#[allow(dead_code, reason = "net's own; the target needs a part of it")]
+mod jks;
+#[path = "../../crates/net/src/tls/pem.rs"]
+#[allow(dead_code, reason = "net's own; the target needs a part of it")]
+mod pem;
 mod shared; // `frames` looks for it at the root

@@ -4,9 +4,10 @@
 //! cargo run --manifest-path fuzz/Cargo.toml --example seeds
 //! ```
 //!
-//! Three sources: a message with something in every field, for each version in which an API changed; sets that Java
-//! wrote; and bad input, each named by its id in `docs/failures.md`.
+//! Four sources: a message with something in every field, for each version in which an API changed; sets that Java
+//! wrote; key stores and PEM of Java and OpenSSL; and bad input, each named by its id in `docs/failures.md`.
 
+mod keystores;
 mod messages;
 mod records;
 #[path = "../../../crates/wire/tests/messages/sample.rs"]
@@ -61,6 +62,7 @@ fn main() {
     records::batches(&mut corpora);
     records::legacy(&mut corpora);
     records::codecs(&mut corpora);
+    keystores::files(&mut corpora);
     corpora.sweep().expect("the corpora can be written");
     println!("{} seeds", corpora.written.len());
 }
