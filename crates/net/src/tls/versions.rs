@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_that_are_not_safe_are_refused_when_nothing_else_is_left() {
+    fn sec1_versions_that_are_not_safe_are_refused_when_nothing_else_is_left() {
         assert!(versions(Some("TLSv1.2"), &["TLSv1.3"]).unwrap_err().contains("no version is left"));
         assert!(versions(None, &["TLSv1.1"]).unwrap_err().contains("no version is left"));
         assert!(versions(Some("TLSv1.1"), &[]).unwrap_err().contains("TLSv1.1 is not safe any more"));

@@ -149,7 +149,7 @@ async fn a_certificate_that_is_not_for_servers_is_refused() {
 }
 
 #[tokio::test]
-async fn without_verification_anybody_is_connected_to_and_the_warning_says_so() {
+async fn sec1_without_verification_anybody_is_connected_to_and_the_warning_says_so() {
     let server = Server::new(&self_signed("somebody.else", false));
     let config = TlsConfig { verification: Verification::Off, ..Authority::new("Test CA").trusted() };
     assert!(config.verification.warning().unwrap().contains("not verified"));

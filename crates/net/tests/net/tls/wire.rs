@@ -44,7 +44,7 @@ async fn suites_without_a_common_one_say_so() {
 
 /// A Kafka broker's PLAINTEXT listener takes the first bytes for a length, and closes the connection without reading the rest.
 #[tokio::test]
-async fn a_listener_that_speaks_no_tls_is_told_from_others() {
+async fn sec1_a_listener_that_speaks_no_tls_is_told_from_others() {
     let tls = Tls::new(Authority::new("Test CA").trusted()).unwrap();
     for says in [None, Some(&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..])] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -117,7 +117,7 @@ fn other_errors_are_not_tls() {
 
 /// Whatever is changed on the way, nothing is taken for the broker: the handshake fails, or waits until its time is over.
 #[tokio::test(start_paused = true)]
-async fn a_changed_byte_of_a_handshake_never_goes_unnoticed() {
+async fn sec1_a_changed_byte_of_a_handshake_never_goes_unnoticed() {
     let authority = Authority::new("Test CA");
     let issued = authority.issue(&[HOST]);
     for (version, name) in [(&TLS12, "TLSv1.2"), (&TLS13, "TLSv1.3")] {
