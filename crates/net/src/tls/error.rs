@@ -58,8 +58,8 @@ impl TlsError {
     }
 }
 
-/// Why a read or a write of a TLS connection failed, if TLS is why. With TLS 1.3 this is how a broker that refuses our certificate
-/// says so: the handshake is over for us when it looks at it.
+/// Why a read or a write of a TLS connection failed, if an alert of the broker's is why. With TLS 1.3 this is how a broker that
+/// refuses our certificate says so: the handshake is over for us when it looks at it.
 pub fn describe_alert(error: &io::Error) -> Option<TlsError> {
     error.get_ref()?.downcast_ref::<TlsError>().cloned()
 }
@@ -85,10 +85,13 @@ pub(super) fn describe_handshake(error: &io::Error, client: &Client) -> TlsError
     }
 }
 
-/// The same error, if TLS is not why; else one that [`describe_alert`] knows.
+/// What ended a connection that was made: an alert becomes an error that [`describe_alert`] knows.
 pub(super) fn describe_io(error: io::Error, client: &Client) -> io::Error {
     match tls_cause(&error) {
-        Some(cause) => io::Error::new(error.kind(), describe(cause, client)),
+        Some(Error::AlertReceived(alert)) => io::Error::new(error.kind(), describe_refusal(*alert, client)),
+        Some(other) => {
+            io::Error::new(error.kind(), format!("the TLS connection was damaged on the way ({other})"))
+        }
         None => error,
     }
 }

@@ -1,11 +1,17 @@
 //! Peers that do not speak as we do.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use offtake_net::tls::{Tls, TlsConfig, describe_alert};
 use rustls::version::{TLS12, TLS13};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, duplex},
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
     net::{TcpListener, TcpStream},
     time::timeout,
 };
@@ -109,10 +115,58 @@ async fn a_connect_that_is_dropped_leaves_nothing_behind() {
     Server::new(&authority.issue(&[HOST])).meet(&tls, HOST).await.unwrap();
 }
 
+#[tokio::test]
+async fn a_connection_that_is_damaged_is_not_taken_for_a_refusal() {
+    let authority = Authority::new("Test CA");
+    let server = Server::new(&authority.issue(&[HOST]));
+    let tls = Tls::new(authority.trusted()).unwrap();
+    for nth in [0, 30] {
+        let ((near, middle), (inner, far)) = (duplex(1 << 16), duplex(1 << 16));
+        let serving = server.serve(far);
+        let damage = Arc::new(AtomicBool::new(false));
+        let damages = Arc::clone(&damage);
+        let proxy = tokio::spawn(proxy(middle, inner, move |_, bytes| {
+            if damages.load(Relaxed) {
+                bytes[nth] ^= 0x41; // of a record's header, or of what it contains
+            }
+        }));
+        let mut stream = tls.connect(HOST, Box::new(near)).await.unwrap();
+        echo(&mut stream, 1000).await.unwrap();
+        damage.store(true, Relaxed);
+        let error = echo(&mut stream, 1000).await.unwrap_err();
+        assert!(error.to_string().contains("damaged on the way"), "{error}");
+        assert_eq!(describe_alert(&error), None, "it may do better the next time");
+        drop(stream);
+        assert!(serving.await.unwrap().is_err());
+        proxy.await.unwrap();
+    }
+}
+
 #[test]
 fn other_errors_are_not_tls() {
     assert_eq!(describe_alert(&std::io::Error::other("disk full")), None);
     assert_eq!(describe_alert(&std::io::ErrorKind::ConnectionReset.into()), None);
+}
+
+/// Carries bytes between a client and a server. It may change those of the server, given how many came before.
+async fn proxy(mut client: DuplexStream, mut server: DuplexStream, mut change: impl FnMut(usize, &mut [u8])) {
+    let (mut seen, mut there, mut back) = (0, [0; 4096], [0; 4096]);
+    loop {
+        tokio::select! {
+            read = client.read(&mut there) => match read.unwrap_or(0) {
+                0 => return,
+                n => drop(server.write_all(&there[..n]).await),
+            },
+            read = server.read(&mut back) => match read.unwrap_or(0) {
+                0 => return,
+                n => {
+                    change(seen, &mut back[..n]);
+                    seen += n;
+                    let _ = client.write_all(&back[..n]).await;
+                }
+            },
+        }
+    }
 }
 
 /// Whatever is changed on the way, nothing is taken for the broker: the handshake fails, or waits until its time is over.
@@ -125,30 +179,12 @@ async fn sec1_a_changed_byte_of_a_handshake_never_goes_unnoticed() {
         let config = TlsConfig { enabled_protocols: vec![name.to_owned()], ..authority.trusted() };
         for at in (0_usize..).step_by(11) {
             let tls = Tls::new(config.clone()).unwrap();
-            let ((near, mut middle), (mut inner, far)) = (duplex(1 << 16), duplex(1 << 16));
+            let ((near, middle), (inner, far)) = (duplex(1 << 16), duplex(1 << 16));
             let serving = server.serve(far);
-            let proxy = tokio::spawn(async move {
-                let (mut seen, mut buffer) = (0, [0; 4096]);
-                loop {
-                    let mut back = [0; 4096];
-                    tokio::select! {
-                        read = middle.read(&mut buffer) => match read.unwrap_or(0) {
-                            0 => return,
-                            n => drop(inner.write_all(&buffer[..n]).await),
-                        },
-                        read = inner.read(&mut back) => match read.unwrap_or(0) {
-                            0 => return,
-                            n => {
-                                if let Some(byte) = at.checked_sub(seen).and_then(|at| back[..n].get_mut(at)) {
-                                    *byte ^= 0x41;
-                                }
-                                seen += n;
-                                let _ = middle.write_all(&back[..n]).await;
-                            }
-                        },
-                    }
-                }
-            });
+            let proxy = tokio::spawn(proxy(middle, inner, move |from, bytes| {
+                let byte = at.checked_sub(from).and_then(|at| bytes.get_mut(at));
+                byte.into_iter().for_each(|byte| *byte ^= 0x41);
+            }));
             let connected = timeout(Duration::from_secs(10), tls.connect(HOST, Box::new(near))).await;
             let is_whole = matches!(connected, Ok(Ok(_)));
             proxy.abort();
