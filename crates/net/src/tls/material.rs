@@ -166,6 +166,10 @@ fn client(
         }
         None => builder.with_no_client_auth(),
     };
+    if cfg!(feature = "fips") && !rustls.fips() {
+        let reason = "with these the cryptography would not be what FIPS 140 approves, which this build is for (feature `fips`)";
+        return Err(TlsConfigError::new("ssl.cipher.suites", reason));
+    }
     let own = identity.and_then(|part| Certificate::parse(part.value.cert.first()?));
     let own = own.zip(config.identity.as_ref()).map(|(own, identity)| OwnCertificate {
         name: format!("`{}`, issued by `{}`", own.subject, own.issuer),
