@@ -12,6 +12,7 @@ pub mod keystore;
 pub mod message;
 pub mod meter;
 pub mod records;
+pub mod sasl;
 pub mod select;
 
 #[path = "../../crates/net/src/frame_pool.rs"]

@@ -12,6 +12,7 @@ mod messages;
 mod records;
 #[path = "../../../crates/wire/tests/messages/sample.rs"]
 mod sample;
+mod sasl;
 
 use std::{
     collections::BTreeSet,
@@ -63,6 +64,8 @@ fn main() {
     records::legacy(&mut corpora);
     records::codecs(&mut corpora);
     keystores::files(&mut corpora);
+    sasl::exchanges(&mut corpora);
+    sasl::configurations(&mut corpora);
     corpora.sweep().expect("the corpora can be written");
     println!("{} seeds", corpora.written.len());
 }

@@ -335,9 +335,8 @@ impl Tokens<'_> {
             }
         }
         match self.next()? {
-            (_, Token::Word(mut value) | Token::Quoted(mut value)) => {
-                Ok(Secret::from(std::mem::take(&mut *value)))
-            }
+            // A copy of its own size: the buffer has room for the whole text.
+            (_, Token::Word(value) | Token::Quoted(value)) => Ok(Secret::from(value.as_slice())),
             (at, _) => Err(JaasError::at(at, &format!("an option has no value: {QUOTE_IT}"))),
         }
     }
