@@ -152,21 +152,27 @@ impl HttpClient {
         let mut last = std::io::Error::other("the name resolves to no address");
         for address in addresses {
             match self.tcp.connect(&to.host, address).await {
-                Ok(stream) if let (true, Some(tls)) = (to.is_https, &self.tls) => {
-                    return tls.connect(&to.host, stream).await.map_err(|error| {
-                        let reason = format!("cannot connect to {}: {error}", to.shown());
-                        if error.is_final {
-                            ProviderError::new(reason)
-                        } else {
-                            ProviderError::retriable(reason)
-                        }
-                    });
-                }
-                Ok(stream) => return Ok(stream),
+                Ok(stream) => return self.encrypt(to, stream).await,
                 Err(error) => last = error,
             }
         }
         Err(unreachable(last))
+    }
+
+    async fn encrypt(
+        &self,
+        to: &Endpoint,
+        stream: Box<dyn ByteStream>,
+    ) -> Result<Box<dyn ByteStream>, ProviderError> {
+        let tls = match (to.is_https, &self.tls) {
+            (false, _) => return Ok(stream),
+            (true, Some(tls)) => tls,
+            (true, None) => return Err(ProviderError::new(format!("{} needs TLS", to.shown()))),
+        };
+        tls.connect(&to.host, stream).await.map_err(|error| {
+            let reason = format!("cannot connect to {}: {error}", to.shown());
+            if error.is_final { ProviderError::new(reason) } else { ProviderError::retriable(reason) }
+        })
     }
 }
 
