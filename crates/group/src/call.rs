@@ -45,6 +45,10 @@ impl CoordinatorCall {
         if self.call.take(id) { self.sent.take() } else { None }
     }
 
+    pub(crate) fn awaits(&self, id: CallId) -> bool {
+        self.call.awaits(id)
+    }
+
     /// When it was sent and to which broker, if the answer is outstanding.
     pub(crate) fn sent(&self) -> Option<Sent> {
         self.sent.filter(|_| self.call.is_sent())

@@ -5,7 +5,7 @@ use std::{
     time::Instant,
 };
 
-use offtake_machine::{BrokerId, TopicPartition};
+use offtake_machine::{BrokerId, CallId, TopicPartition};
 use offtake_wire::ErrorCode;
 
 /// What happened to a member. Each event has to be acted upon before the next is taken.
@@ -58,6 +58,9 @@ pub enum Event {
     CoordinatorFailing(String),
     /// Calls to the coordinator succeed again.
     CoordinatorRecovered,
+    /// This call is given up. If it was not sent yet, it must not be sent: a JoinGroup that waits for its connection until the broker
+    /// is the coordinator again would count, though the member has gone on since.
+    Withdraw(CallId),
 }
 
 impl Event {
@@ -77,7 +80,8 @@ impl Event {
             | Self::Left
             | Self::Failed(_)
             | Self::CoordinatorFailing(_)
-            | Self::CoordinatorRecovered => None,
+            | Self::CoordinatorRecovered
+            | Self::Withdraw(_) => None,
         }
     }
 }

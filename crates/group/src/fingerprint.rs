@@ -30,7 +30,7 @@ impl Member {
     /// which takes two members of one configuration for the same if their futures are.
     #[doc(hidden)]
     pub fn fingerprint(&self, now: Instant, grain: Duration, state: &mut impl Hasher) {
-        match &self.0 {
+        match &self.machine {
             Machine::Classic(machine) => {
                 machine.fingerprint(&Relative { now, grain, longest: machine.longest_timeout() }, state);
             }

@@ -45,7 +45,11 @@ use consumer::Consumer;
 
 /// One member of one group, by either protocol.
 #[derive(Clone, Debug)]
-pub struct Member(Machine);
+pub struct Member {
+    machine: Machine,
+    /// Sent, and not answered.
+    outstanding: Vec<CallId>,
+}
 
 /// Where a member stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -86,15 +90,16 @@ impl Member {
     /// A member that has not joined yet.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         config.check()?;
-        Ok(Self(match config.protocol {
+        let machine = match config.protocol {
             Protocol::Classic => Machine::Classic(Box::new(Classic::new(config))),
             Protocol::Consumer { .. } => Machine::Consumer(Box::new(Consumer::new(config))),
-        }))
+        };
+        Ok(Self { machine, outstanding: Vec::new() })
     }
 
     /// Subscribes to topics: joins, or joins again if they are others than before. The same topics change nothing.
     pub fn subscribe(&mut self, now: Instant, topics: BTreeSet<Topic>) {
-        match &mut self.0 {
+        match &mut self.machine {
             Machine::Classic(machine) => machine.subscribe(now, topics),
             Machine::Consumer(machine) => machine.subscribe(now, topics, ""),
         }
@@ -104,7 +109,7 @@ impl Member {
     /// pattern replaces subscribed topics, and [`subscribe`](Self::subscribe) replaces the pattern. The membership fails if the
     /// pattern is invalid, or with the classic protocol, which has no patterns.
     pub fn subscribe_pattern(&mut self, now: Instant, pattern: &str) {
-        match &mut self.0 {
+        match &mut self.machine {
             Machine::Classic(machine) => machine.refuse_pattern(),
             Machine::Consumer(machine) => machine.subscribe(now, BTreeSet::new(), pattern),
         }
@@ -113,7 +118,7 @@ impl Member {
     /// Leaves, or only stops sending heartbeats (KIP-1092). The application has given up all partitions already.
     /// [`Event::Left`] follows, at the latest after `request.timeout.ms`.
     pub fn leave(&mut self, now: Instant, reason: &str, membership: GroupMembership) {
-        match &mut self.0 {
+        match &mut self.machine {
             Machine::Classic(machine) => machine.leave(now, reason, membership),
             // The consumer protocol has no reasons.
             Machine::Consumer(machine) => machine.leave(now, membership),
@@ -123,7 +128,7 @@ impl Member {
     /// The application asks for a rebalance (KIP-568). A member of a classic group joins again, unless it is joining already. With
     /// the consumer protocol only the coordinator decides, and nothing changes.
     pub fn enforce_rebalance(&mut self, now: Instant) {
-        match &mut self.0 {
+        match &mut self.machine {
             Machine::Classic(machine) => machine.enforce_rebalance(now),
             Machine::Consumer(_) => {}
         }
@@ -131,33 +136,34 @@ impl Member {
 
     /// The metadata has changed. The leader joins again if the group's topics have more or fewer partitions than it assigned.
     pub fn handle_cluster(&mut self, now: Instant, cluster: &Cluster) {
-        either!(&mut self.0, machine => machine.handle_cluster(now, cluster));
+        either!(&mut self.machine, machine => machine.handle_cluster(now, cluster));
     }
 
     /// The answer to a call.
     pub fn handle_answer(&mut self, now: Instant, id: CallId, answer: Result<Answer, CallError>) {
-        either!(&mut self.0, machine => machine.handle_answer(now, id, answer));
+        self.outstanding.retain(|call| *call != id);
+        either!(&mut self.machine, machine => machine.handle_answer(now, id, answer));
     }
 
     /// The time of [`poll_timeout`](Self::poll_timeout) has come.
     pub fn handle_timeout(&mut self, now: Instant) {
-        either!(&mut self.0, machine => machine.handle_timeout(now));
+        either!(&mut self.machine, machine => machine.handle_timeout(now));
     }
 
     /// The application polls. Call this also while a poll waits: an application that waits for records is not slow.
     pub fn on_poll(&mut self, now: Instant) {
-        either!(&mut self.0, machine => machine.on_poll(now));
+        either!(&mut self.machine, machine => machine.on_poll(now));
     }
 
     /// The application has given up the partitions of the [`Event::Revoke`] or [`Event::Lost`] with this id. After the last open
     /// one the member joins again, or tells the coordinator what it still owns. An id that is not open changes nothing.
     pub fn revocation_done(&mut self, now: Instant, id: RevocationId) {
-        either!(&mut self.0, machine => machine.revocation_done(now, id));
+        either!(&mut self.machine, machine => machine.revocation_done(now, id));
     }
 
     /// A commit with `identity` was refused with `code`. This is ignored if the identity has changed since.
     pub fn on_commit_refused(&mut self, now: Instant, code: ErrorCode, identity: &Identity) {
-        either!(&mut self.0, machine => machine.on_commit_refused(now, code, identity));
+        either!(&mut self.machine, machine => machine.on_commit_refused(now, code, identity));
     }
 
     /// The next request.
@@ -167,28 +173,40 @@ impl Member {
         coordinator: Option<BrokerId>,
         cluster: &Cluster,
     ) -> Option<Transmit> {
-        either!(&mut self.0, machine => machine.poll_transmit(now, coordinator, cluster))
+        let transmit =
+            either!(&mut self.machine, machine => machine.poll_transmit(now, coordinator, cluster))?;
+        self.outstanding.push(transmit.id);
+        Some(transmit)
     }
 
     /// When to call again.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        either!(&self.0, machine => machine.poll_timeout())
+        either!(&self.machine, machine => machine.poll_timeout())
     }
 
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
-        either!(&mut self.0, machine => machine.poll_event())
+        let event = either!(&mut self.machine, machine => machine.poll_event());
+        event.or_else(|| self.take_given_up().map(Event::Withdraw))
+    }
+
+    /// A call of which no answer is awaited any more.
+    fn take_given_up(&mut self) -> Option<CallId> {
+        let machine = &self.machine;
+        let is_given_up = |id: &CallId| !either!(machine, machine => machine.awaits(*id));
+        let at = self.outstanding.iter().position(is_given_up)?;
+        Some(self.outstanding.swap_remove(at))
     }
 
     /// Whether the coordinator is needed.
     pub fn wants_coordinator(&self) -> bool {
-        either!(&self.0, machine => machine.wants_coordinator())
+        either!(&self.machine, machine => machine.wants_coordinator())
     }
 
     /// The topics of all members, if this member is the leader. It needs their metadata even if it does not subscribe to them;
     /// the assignment waits for it for a bounded time.
     pub fn group_topics(&self) -> Option<&BTreeSet<Topic>> {
-        match &self.0 {
+        match &self.machine {
             Machine::Classic(machine) => machine.group_topics(),
             Machine::Consumer(_) => None,
         }
@@ -197,7 +215,7 @@ impl Member {
     /// Consumer protocol: the ids of assigned topics whose names are not known yet. Their partitions are added when
     /// [`handle_cluster`](Self::handle_cluster) brings the names.
     pub fn unnamed_topic_ids(&self) -> Vec<Uuid> {
-        match &self.0 {
+        match &self.machine {
             Machine::Classic(_) => Vec::new(),
             Machine::Consumer(machine) => machine.unnamed_topic_ids(),
         }
@@ -206,7 +224,7 @@ impl Member {
     /// Consumer protocol: the topic ids of the owned partitions. A topic that was deleted and created again is another topic, and
     /// none of it is owned before the group assigns it.
     pub fn topic_ids(&self) -> BTreeMap<Topic, Uuid> {
-        match &self.0 {
+        match &self.machine {
             Machine::Classic(_) => BTreeMap::new(),
             Machine::Consumer(machine) => machine.topic_ids(),
         }
@@ -214,41 +232,41 @@ impl Member {
 
     /// The identity to commit with. `None` while commits would be refused.
     pub fn identity(&self) -> Option<Identity> {
-        either!(&self.0, machine => machine.identity())
+        either!(&self.machine, machine => machine.identity())
     }
 
     /// The owned partitions, including those that are being revoked.
     pub fn owned(&self) -> &BTreeSet<TopicPartition> {
-        either!(&self.0, machine => machine.owned())
+        either!(&self.machine, machine => machine.owned())
     }
 
     /// Until when records of [`owned`](Self::owned) partitions may be handed out, by the last heartbeat that the coordinator
     /// accepted. `None` if this is no member: then nothing may be.
     pub fn valid_until(&self) -> Option<Instant> {
-        either!(&self.0, machine => machine.valid_until())
+        either!(&self.machine, machine => machine.valid_until())
     }
 
     /// When a revocation has to be done, at the latest: then the group continues without this member. `None` while the group is
     /// not known to wait.
     pub fn revoke_by(&self) -> Option<Instant> {
-        either!(&self.0, machine => machine.revoke_by())
+        either!(&self.machine, machine => machine.revoke_by())
     }
 
     /// Whether the group continues without this member, which joins again when all revocations are done. Partitions that are
     /// being revoked cannot be committed any more, although no [`Event::Lost`] reports them a second time.
     pub fn is_out_until_revoked(&self) -> bool {
-        either!(&self.0, machine => machine.is_out_until_revoked())
+        either!(&self.machine, machine => machine.is_out_until_revoked())
     }
 
     /// Where it stands.
     pub fn stage(&self) -> Stage {
-        either!(&self.0, machine => machine.stage())
+        either!(&self.machine, machine => machine.stage())
     }
 
     /// The assignor that the members of a classic group agreed on, while this one is a member; by the consumer protocol the
     /// one that the broker was asked for, if any.
     pub fn assignor(&self) -> Option<&str> {
-        match &self.0 {
+        match &self.machine {
             Machine::Classic(machine) => machine.assignor(),
             Machine::Consumer(machine) => machine.assignor(),
         }
@@ -256,7 +274,7 @@ impl Member {
 
     /// The name of its state, for people.
     pub fn state_name(&self) -> &'static str {
-        either!(&self.0, machine => machine.state_name())
+        either!(&self.machine, machine => machine.state_name())
     }
 }
 

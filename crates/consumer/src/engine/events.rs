@@ -161,6 +161,7 @@ impl Engine {
                 });
             }
             GroupEvent::CoordinatorRecovered => tracing::info!("the group coordinator answers again"),
+            GroupEvent::Withdraw(call) => self.withdraw(Machine::Group, call),
         }
     }
 

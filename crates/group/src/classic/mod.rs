@@ -28,7 +28,7 @@
 use std::{collections::BTreeSet, mem, time::Instant};
 
 use offtake_machine::{
-    BrokerId, Cluster, GroupProtocol, Identity, Topic, TopicPartition, Transmit, earliest,
+    BrokerId, CallId, Cluster, GroupProtocol, Identity, Topic, TopicPartition, Transmit, earliest,
 };
 use offtake_wire::ErrorCode;
 
@@ -272,6 +272,10 @@ impl Classic {
 
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
         self.core.outbox.pop()
+    }
+
+    pub(crate) fn awaits(&self, id: CallId) -> bool {
+        self.state.calls().any(|call| call.awaits(id))
     }
 
     pub(crate) fn wants_coordinator(&self) -> bool {

@@ -26,7 +26,8 @@ use std::{
 };
 
 use offtake_machine::{
-    BrokerId, Cluster, GroupProtocol, Identity, SplitMix64, Target, Topic, TopicPartition, Transmit, earliest,
+    BrokerId, CallId, Cluster, GroupProtocol, Identity, SplitMix64, Target, Topic, TopicPartition, Transmit,
+    earliest,
 };
 use offtake_wire::{ErrorCode, Uuid};
 
@@ -294,6 +295,11 @@ impl Consumer {
 
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
         self.core.outbox.pop()
+    }
+
+    pub(crate) fn awaits(&self, id: CallId) -> bool {
+        self.session_timeout.awaits(id)
+            || self.state.heartbeat().is_some_and(|heartbeat| heartbeat.awaits(id))
     }
 
     pub(crate) fn wants_coordinator(&self) -> bool {

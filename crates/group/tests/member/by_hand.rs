@@ -106,6 +106,7 @@ impl Hand {
     /// What the application hears; which release is which is [remembered](Self::releases) here.
     fn events(&mut self) -> Vec<Event> {
         let mut events: Vec<Event> = std::iter::from_fn(|| self.member.poll_event()).collect();
+        events.retain(|event| !matches!(event, Event::Withdraw(_)));
         self.open.extend(events.iter().filter_map(Event::revocation));
         for event in &mut events {
             if let Event::Revoke { id, .. } | Event::Lost { id, .. } = event {
@@ -963,6 +964,24 @@ fn safe6_what_is_kept_while_a_join_waits_is_kept_no_longer_than_the_group_would_
         hand.hears(beat(ErrorCode::RebalanceInProgress));
     }
     assert_eq!(hand.member.valid_until(), Some(undisturbed + Duration::from_secs(300)));
+}
+
+/// It waits for its connection, and would be sent when that broker is the coordinator again. Found by the arena (6110959).
+#[test]
+fn safe6_a_join_that_is_given_up_is_withdrawn() {
+    let mut hand = waits_to_join();
+    let given_up = hand.step.unwrap();
+    assert_eq!(hand.member.poll_event(), None, "it is still waited for");
+    let elsewhere = hand.member.poll_transmit(hand.now, Some(BrokerId(4)), &hand.cluster).unwrap();
+    assert!(matches!(elsewhere.request, Request::JoinGroup(_)));
+    assert_eq!(hand.member.poll_event(), Some(Event::Withdraw(given_up)));
+    assert_eq!(hand.member.poll_event(), None, "once");
+    let error = CallError::Withdrawn;
+    hand.member.handle_answer(hand.now, given_up, Err(error));
+    hand.step = Some(elsewhere.id);
+    hand.hears(joined(2, "leader", "me", vec![]));
+    hand.syncs();
+    assert_eq!(hand.events(), [], "what is answered is not given up");
 }
 
 /// The JoinGroup may have been answered long ago: the next rebalance waits for this member since then. Found by the arena (5213095).

@@ -107,7 +107,8 @@ impl Hand {
     }
 
     fn events(&mut self) -> Vec<Event> {
-        let events: Vec<Event> = std::iter::from_fn(|| self.member.poll_event()).collect();
+        let mut events: Vec<Event> = std::iter::from_fn(|| self.member.poll_event()).collect();
+        events.retain(|event| !matches!(event, Event::Withdraw(_)));
         self.open.extend(events.iter().filter_map(Event::revocation));
         events
     }
@@ -409,6 +410,30 @@ fn joins_in_vain(hand: &mut Hand, code: ErrorCode, lasts: Duration) -> Option<Ev
         hand.waits();
     }
     None
+}
+
+#[test]
+fn safe6_a_heartbeat_that_is_given_up_is_withdrawn() {
+    let mut hand = Hand::knowing(None);
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    hand.says().unwrap();
+    let given_up = hand.outstanding.unwrap();
+    assert_eq!(hand.member.poll_event(), None, "it is still waited for");
+    hand.member.leave(hand.now, "closing", GroupMembership::Default);
+    let withdrawn =
+        std::iter::from_fn(|| hand.member.poll_event()).any(|event| event == Event::Withdraw(given_up));
+    assert!(withdrawn, "the member leaves: it must not join later");
+    // The group's settings are not asked for in vain either.
+    let mut hand = Hand::knowing(None);
+    hand.keeps_waiting = true;
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    hand.says().unwrap();
+    assert_eq!(hand.member.poll_event(), None);
+    hand.member.leave(hand.now, "closing", GroupMembership::Default);
+    let events: Vec<_> = std::iter::from_fn(|| hand.member.poll_event()).collect();
+    for call in [hand.describes, hand.outstanding] {
+        assert!(events.contains(&Event::Withdraw(call.unwrap())), "{events:?}");
+    }
 }
 
 /// A coordinator that restarts between two heartbeats gives a crashed predecessor another session, and nobody says so. Found by the

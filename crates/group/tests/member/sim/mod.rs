@@ -709,6 +709,8 @@ impl Sim {
             Event::Failed(error) => note(Saw::Failed(error)),
             Event::CoordinatorFailing(_) => note(Saw::Trouble),
             Event::CoordinatorRecovered => note(Saw::Recovered),
+            // All that is sent is on its way at once.
+            Event::Withdraw(_) => {}
         }
     }
 

@@ -164,7 +164,8 @@ impl World {
             | Event::PollIntervalExceeded
             | Event::Left
             | Event::CoordinatorFailing(_)
-            | Event::CoordinatorRecovered => {}
+            | Event::CoordinatorRecovered
+            | Event::Withdraw(_) => {}
         }
     }
 
