@@ -966,6 +966,23 @@ fn safe6_what_is_kept_while_a_join_waits_is_kept_no_longer_than_the_group_would_
     assert_eq!(hand.member.valid_until(), Some(undisturbed + Duration::from_secs(300)));
 }
 
+/// KIP-568.
+#[test]
+fn an_application_may_ask_for_a_rebalance() {
+    let mut hand = Hand::new(config(Assignor::CooperativeSticky));
+    hand.member.enforce_rebalance(hand.now);
+    assert_eq!(hand.joins().reason.as_deref(), Some("subscribed"), "it is about to join in any case");
+    hand.hears(joined(1, "leader", "me", vec![]));
+    hand.syncs();
+    hand.hears(assigned(&[0]));
+    hand.events();
+    assert!(hand.sends().is_none());
+    hand.member.enforce_rebalance(hand.now);
+    assert_eq!(hand.joins().reason.as_deref(), Some("the application asked for a rebalance"));
+    hand.member.enforce_rebalance(hand.now);
+    assert!(hand.sends().is_none(), "it is joining already");
+}
+
 /// It waits for its connection, and would be sent when that broker is the coordinator again. Found by the arena (6110959).
 #[test]
 fn safe6_a_join_that_is_given_up_is_withdrawn() {
