@@ -3,6 +3,8 @@
 //!
 //! `cargo run -p offtake-admin --example in_memory`
 
+#![allow(clippy::disallowed_methods)] // a rule of this workspace
+
 use std::{error::Error, time::Duration};
 
 use offtake_admin::{Admin, ClientConfig, ErrorCode, IsolationLevel, OffsetSpec, dial::InMemory};
