@@ -28,6 +28,8 @@ pub(super) struct HttpClient {
     tcp: Tcp,
     /// For `https`.
     tls: Option<Tls>,
+    /// Where its properties of TLS stand, as errors of TLS name them as for brokers.
+    tls_properties: Option<&'static str>,
     /// For the name, the connection and TLS together.
     connect_timeout: Duration,
     /// For the answer, from the request to its last byte.
@@ -106,22 +108,28 @@ pub(super) fn is_loopback(host: &str) -> bool {
 }
 
 impl HttpClient {
-    /// Reads what TLS needs, which may block.
+    /// A client for one endpoint. Reads what TLS needs if the endpoint has it, which may block.
     pub(super) fn new(
+        to: &Endpoint,
         tls: TlsConfig,
         connect_timeout: Duration,
         read_timeout: Duration,
     ) -> Result<Self, TlsConfigError> {
-        Ok(Self { tcp: Tcp::default(), tls: Some(Tls::new(tls)?), connect_timeout, read_timeout })
+        let tls = if to.is_https { Some(Tls::new(tls)?) } else { None };
+        Ok(Self { tcp: Tcp::default(), tls, tls_properties: None, connect_timeout, read_timeout })
+    }
+
+    /// Says so in errors of TLS.
+    #[cfg(feature = "oidc")]
+    pub(super) fn with_tls_properties(self, whose: &'static str) -> Self {
+        Self { tls_properties: Some(whose), ..self }
     }
 
     /// A client for one endpoint, with the authorities that the system trusts if it needs them.
     #[cfg(feature = "msk-iam")]
     pub(super) async fn for_endpoint(to: &Endpoint, limit: Duration) -> Result<Self, ProviderError> {
-        if !to.is_https {
-            return Ok(Self { tcp: Tcp::default(), tls: None, connect_timeout: limit, read_timeout: limit });
-        }
-        let made = tokio::task::spawn_blocking(move || Self::new(TlsConfig::default(), limit, limit));
+        let to = to.clone();
+        let made = tokio::task::spawn_blocking(move || Self::new(&to, TlsConfig::default(), limit, limit));
         made.await.map_err(ProviderError::retriable)?.map_err(ProviderError::new)
     }
 
@@ -170,7 +178,8 @@ impl HttpClient {
             (true, None) => return Err(ProviderError::new(format!("{} needs TLS", to.shown()))),
         };
         tls.connect(&to.host, stream).await.map_err(|error| {
-            let reason = format!("cannot connect to {}: {error}", to.shown());
+            let whose = self.tls_properties.map(|whose| format!(" ({whose})")).unwrap_or_default();
+            let reason = format!("cannot connect to {}{whose}: {error}", to.shown());
             if error.is_final { ProviderError::new(reason) } else { ProviderError::retriable(reason) }
         })
     }

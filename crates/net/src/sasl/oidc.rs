@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use super::{
     ProviderFuture,
     assertion::Assertion,
+    credentials::Credentials,
     error::{ProviderError, printable},
     http::{Answer, Endpoint, Headers, HttpClient, is_loopback},
     repeats,
@@ -35,7 +36,7 @@ pub struct TokenEndpoint {
     pub retry_backoff: Duration,
     /// `sasl.login.retry.backoff.max.ms`: for how long a request is tried again; default 10 s.
     pub retry_backoff_max: Duration,
-    /// Whose certificates are trusted; by default those that the system trusts.
+    /// Whose certificates are trusted; by default those that the system trusts. For an `https` URL only.
     pub tls: TlsConfig,
 }
 
@@ -51,18 +52,32 @@ impl TokenEndpoint {
             tls: TlsConfig::default(),
         }
     }
+
+    /// Whether the URL is one that tokens may come from. Reads no file.
+    ///
+    /// # Errors
+    /// If it is not, in one sentence with the name of the property.
+    pub fn check(&self) -> Result<(), ProviderError> {
+        self.parse().map(drop)
+    }
+
+    fn parse(&self) -> Result<Endpoint, ProviderError> {
+        Endpoint::parse(&self.url, is_loopback)
+            .map_err(|reason| ProviderError::new(format!("sasl.oauthbearer.token.endpoint.url: {reason}")))
+    }
 }
 
+/// Errors of TLS name the cluster's properties, which are not those of the endpoint.
+const TLS_PROPERTIES: &str = "its `ssl.*` are options in `sasl.jaas.config`, or `https.ca.location`";
+
 /// What is shown to the endpoint for a token.
-#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Grant {
     /// The client's id and secret: `client_credentials` (KIP-768).
     ClientSecret {
-        /// `sasl.oauthbearer.client.credentials.client.id`
-        client_id: String,
-        /// `sasl.oauthbearer.client.credentials.client.secret`
-        client_secret: Secret,
+        /// The id and the secret (`sasl.oauthbearer.client.credentials.client.id` and `.client.secret`), which are asked for at each
+        /// request, so that a new secret is used without a restart: a fixed [`UserPassword`](super::UserPassword), or another source.
+        client: Box<dyn Credentials>,
         /// `sasl.oauthbearer.scope`
         scope: Option<String>,
         /// `sasl.oauthbearer.header.urlencode`: whether id and secret are percent-encoded in the header, as RFC 6749 says and few
@@ -87,6 +102,18 @@ pub enum Grant {
     },
 }
 
+/// Without ids and secrets.
+impl std::fmt::Debug for Grant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (name, scope) = match self {
+            Self::ClientSecret { scope, .. } => ("ClientSecret", scope),
+            Self::ClientAssertion { scope, .. } => ("ClientAssertion", scope),
+            Self::JwtBearer { scope, .. } => ("JwtBearer", scope),
+        };
+        f.debug_struct(name).field("scope", scope).finish_non_exhaustive()
+    }
+}
+
 /// A provider of tokens that asks a token endpoint.
 pub struct Oidc {
     http: HttpClient,
@@ -102,25 +129,15 @@ impl std::fmt::Debug for Oidc {
 }
 
 impl Oidc {
-    /// Checks the settings. Nothing is sent yet.
+    /// Checks the settings, and reads the files that TLS needs. Nothing is sent yet.
     ///
     /// # Errors
     /// One sentence, with the name of the property.
     pub fn new(endpoint: TokenEndpoint, grant: Grant) -> Result<Self, ProviderError> {
-        let parsed = Endpoint::parse(&endpoint.url, is_loopback)
-            .map_err(|reason| ProviderError::new(format!("sasl.oauthbearer.token.endpoint.url: {reason}")))?;
-        if let Grant::ClientSecret { client_id, client_secret, .. } = &grant {
-            let needed = [
-                (client_id.trim().is_empty(), "client.id"),
-                (client_secret.expose().trim_ascii().is_empty(), "client.secret"),
-            ];
-            if let Some((_, name)) = needed.into_iter().find(|(is_missing, _)| *is_missing) {
-                let reason = format!("sasl.oauthbearer.client.credentials.{name} is not set");
-                return Err(ProviderError::new(reason));
-            }
-        }
-        let http = HttpClient::new(endpoint.tls, endpoint.connect_timeout, endpoint.read_timeout)
-            .map_err(ProviderError::new)?;
+        let parsed = endpoint.parse()?;
+        let http = HttpClient::new(&parsed, endpoint.tls, endpoint.connect_timeout, endpoint.read_timeout)
+            .map_err(|error| ProviderError::new(format!("TLS of the token endpoint: {error}")))?
+            .with_tls_properties(TLS_PROPERTIES);
         Ok(Self {
             http,
             endpoint: parsed,
@@ -188,9 +205,15 @@ struct Asked {
 impl Asked {
     async fn of(grant: &Grant, now: SystemTime) -> Result<Self, ProviderError> {
         match grant {
-            Grant::ClientSecret { client_id, client_secret, scope, urlencode_header } => {
-                let secret = client_secret.expose().trim_ascii();
-                let authorization = basic(client_id.trim().as_bytes(), secret, *urlencode_header);
+            Grant::ClientSecret { client, scope, urlencode_header } => {
+                let client = client.fetch().await?;
+                let (id, secret) = (client.user.trim(), client.password.expose().trim_ascii());
+                let needed = [(id.is_empty(), "client.id"), (secret.is_empty(), "client.secret")];
+                if let Some((_, name)) = needed.into_iter().find(|(is_missing, _)| *is_missing) {
+                    let reason = format!("sasl.oauthbearer.client.credentials.{name} is not set");
+                    return Err(ProviderError::new(reason));
+                }
+                let authorization = basic(id.as_bytes(), secret, *urlencode_header);
                 let form = form(&[("grant_type", Some("client_credentials")), ("scope", scope.as_deref())]);
                 Ok(Self { authorization: Some(authorization), form, secret: Secret::from(secret) })
             }

@@ -1,5 +1,6 @@
 //! [`SecurityConfig`]: `security.protocol`, and the properties of TLS and SASL.
 
+mod oauthbearer;
 mod providers;
 mod sasl;
 mod setting;
@@ -98,7 +99,7 @@ impl SecurityConfig {
 
     /// What cannot be meant, as far as can be told without reading a file.
     pub(super) fn conflicts(&self) -> Vec<String> {
-        let sasl = self.build_sasl().err();
+        let sasl = self.sasl_conflict();
         self.tls_conflict().into_iter().chain(sasl).collect()
     }
 
@@ -131,7 +132,8 @@ impl SecurityConfig {
     /// What was set and has no effect under this `security.protocol`.
     fn unused(&self) -> Vec<&'static str> {
         let (has_tls, has_sasl) = (self.protocol.has_tls(), self.protocol.has_sasl());
-        let is_used = |name: &str| if name.starts_with("sasl.") { has_sasl } else { has_tls };
+        let is_of_sasl = |name: &str| name.starts_with("sasl.") || name.starts_with("https.");
+        let is_used = |name: &str| if is_of_sasl(name) { has_sasl } else { has_tls };
         self.settings.keys().copied().filter(|name| !is_used(name)).collect()
     }
 

@@ -1,42 +1,120 @@
 //! `sasl.*`: the mechanism and the credentials.
 
-use std::time::Duration;
+#[cfg(feature = "oidc")]
+use offtake_net::Secret;
+use offtake_net::sasl::{AwsDefault, Credentials, Jaas, ProviderError, ProviderFuture, Sasl, UserPassword};
 
-use offtake_net::sasl::{
-    AwsDefault, Credentials, Extensions, Jaas, ProviderError, ProviderFuture, Refresh, Sasl, Token,
-    TokenFile, TokenProvider, UnsecuredToken, UserPassword,
-};
-
-use super::{SecurityConfig, setting::Setting};
+#[cfg(feature = "oidc")]
+use super::oauthbearer::{CLIENT_ID, CLIENT_SECRET};
+use super::{SecurityConfig, oauthbearer::OAuthBearer, setting::Setting};
 
 /// Those that are supported.
 const MECHANISMS: &str = "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER or AWS_MSK_IAM";
 
+/// A mechanism as the properties describe it.
+enum Mechanism {
+    Ready(Sasl),
+    /// It may need files, which have not been read.
+    OAuthBearer(OAuthBearer),
+}
+
+/// Properties that name classes of Java's, the classes that do what is done here anyway, and what to do about others.
+const CLASSES: [(&str, &[&str], &str); 4] = [
+    (
+        "sasl.login.callback.handler.class",
+        &[
+            "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginCallbackHandler",
+            "org.apache.kafka.common.security.oauthbearer.secured.OAuthBearerLoginCallbackHandler",
+            "org.apache.kafka.common.security.oauthbearer.internals.unsecured.OAuthBearerUnsecuredLoginCallbackHandler",
+        ],
+        "leave it out, or set OAuthBearerLoginCallbackHandler for a token endpoint; credentials or tokens from a source of your \
+         own can be given in code",
+    ),
+    (
+        "sasl.client.callback.handler.class",
+        &[
+            "software.amazon.msk.auth.iam.IAMClientCallbackHandler",
+            "org.apache.kafka.common.security.authenticator.SaslClientCallbackHandler",
+            "org.apache.kafka.common.security.oauthbearer.internals.OAuthBearerSaslClientCallbackHandler",
+        ],
+        "leave it out; credentials from a source of your own can be given in code",
+    ),
+    (
+        "sasl.login.class",
+        &[
+            "org.apache.kafka.common.security.authenticator.DefaultLogin",
+            "org.apache.kafka.common.security.oauthbearer.internals.OAuthBearerRefreshingLogin",
+        ],
+        "leave it out",
+    ),
+    (
+        "sasl.oauthbearer.jwt.validator.class",
+        &[
+            "org.apache.kafka.common.security.oauthbearer.DefaultJwtValidator",
+            "org.apache.kafka.common.security.oauthbearer.ClientJwtValidator",
+            "org.apache.kafka.common.security.oauthbearer.BrokerJwtValidator",
+        ],
+        "leave it out: tokens are validated by the broker",
+    ),
+];
+
 impl SecurityConfig {
-    /// The mechanism with its credentials, if there is to be one; or what is wrong with the properties.
+    /// The mechanism with its credentials, if there is to be one; or what is wrong with the properties or the files that they name.
     pub(super) fn build_sasl(&self) -> Result<Option<Sasl>, String> {
+        match self.mechanism()? {
+            None => Ok(None),
+            Some(Mechanism::Ready(sasl)) => Ok(Some(sasl)),
+            Some(Mechanism::OAuthBearer(described)) => described.build().map(Some),
+        }
+    }
+
+    /// What cannot be meant, as far as can be told without reading a file.
+    pub(super) fn sasl_conflict(&self) -> Option<String> {
+        self.mechanism().err()
+    }
+
+    fn mechanism(&self) -> Result<Option<Mechanism>, String> {
         match &self.sasl {
-            Some(sasl) => Ok(Some(sasl.clone())),
-            None if self.protocol.has_sasl() => self.sasl_of_properties().map(Some),
+            Some(sasl) => Ok(Some(Mechanism::Ready(sasl.clone()))),
+            None if self.protocol.has_sasl() => self.mechanism_of_properties().map(Some),
             None => Ok(None),
         }
     }
 
-    fn sasl_of_properties(&self) -> Result<Sasl, String> {
+    fn mechanism_of_properties(&self) -> Result<Mechanism, String> {
         let Some(mechanism) = self.get("sasl.mechanism") else {
             return Err(format!(
                 "`sasl.mechanism` is not set, and Java's default GSSAPI is not supported here: set it to {MECHANISMS}"
             ));
         };
+        self.check_classes()?;
         let mechanism = mechanism.text().to_ascii_uppercase();
-        match mechanism.as_str() {
+        let sasl = match mechanism.as_str() {
             "PLAIN" => self.login(&mechanism).map(Sasl::plain),
             "SCRAM-SHA-256" => self.login(&mechanism).map(Sasl::scram_sha256),
             "SCRAM-SHA-512" => self.login(&mechanism).map(Sasl::scram_sha512),
-            "OAUTHBEARER" => self.oauthbearer(),
+            "OAUTHBEARER" => return self.oauthbearer().map(Mechanism::OAuthBearer),
             "AWS_MSK_IAM" => self.aws_msk_iam(),
             _ => Err(format!("`sasl.mechanism` {mechanism} is not supported here: it takes {MECHANISMS}")),
+        };
+        sasl.map(Mechanism::Ready)
+    }
+
+    /// Refuses classes of Java's whose work is not done here. They are not quoted: a password may have got there.
+    fn check_classes(&self) -> Result<(), String> {
+        for (property, known, remedy) in CLASSES {
+            let Some(class) = self.get(property) else { continue };
+            let class = class.text();
+            if is_class(class, "software.amazon.msk.auth.iam.IAMOAuthBearerLoginCallbackHandler") {
+                return Err(format!(
+                    "`{property}` is IAM over OAUTHBEARER: set `sasl.mechanism` to AWS_MSK_IAM, which the same brokers take"
+                ));
+            }
+            if !known.iter().any(|known| is_class(class, known)) {
+                return Err(format!("`{property}` is a class of Java that is not supported here: {remedy}"));
+            }
         }
+        Ok(())
     }
 
     fn login(&self, mechanism: &str) -> Result<Login, String> {
@@ -62,69 +140,11 @@ impl SecurityConfig {
                 ));
             }
         };
-        let user = source.current()?.user;
-        Ok(Login { source, user })
+        Login::new(source)
     }
 
-    fn jaas(&self, mechanism: &str) -> Result<Option<Jaas>, String> {
+    pub(super) fn jaas(&self, mechanism: &str) -> Result<Option<Jaas>, String> {
         self.get("sasl.jaas.config").map(|setting| parse_jaas(setting.text(), mechanism)).transpose()
-    }
-
-    fn oauthbearer(&self) -> Result<Sasl, String> {
-        let jaas = self.jaas("OAUTHBEARER")?;
-        let (extensions, refresh) = (self.extensions(jaas.as_ref())?, self.refresh()?);
-        let make = |tokens: Tokens| Sasl::oauthbearer_with(tokens, extensions, refresh);
-        if let Some(url) = self.get("sasl.oauthbearer.token.endpoint.url") {
-            return match url.text().strip_prefix("file://") {
-                Some(path) => Ok(make(Tokens::File(TokenFile::new(path)))),
-                None => Err(NO_OIDC.to_owned()),
-            };
-        }
-        if let Some(token) =
-            jaas.as_ref().map(Jaas::unsecured_token).transpose().map_err(|error| error.to_string())?.flatten()
-        {
-            return Ok(make(Tokens::Unsecured(token)));
-        }
-        if let Some(config) = self.get("sasl.oauthbearer.config") {
-            return unsecured(config.text()).map(|token| make(Tokens::Unsecured(token)));
-        }
-        Err("SASL OAUTHBEARER needs a source of tokens: give `sasl.oauthbearer.token.endpoint.url=file:///path/of/the/token`, \
-             or one of your own in code"
-            .to_owned())
-    }
-
-    fn extensions(&self, jaas: Option<&Jaas>) -> Result<Extensions, String> {
-        let of_librdkafka = self.get("sasl.oauthbearer.extensions").map(|setting| setting.text());
-        match (jaas, of_librdkafka) {
-            (_, Some(text)) => {
-                let pairs = text.split(',').map(str::trim).filter(|pair| !pair.is_empty());
-                let pairs = pairs.map(|pair| {
-                    pair.split_once('=').ok_or("`sasl.oauthbearer.extensions` takes name=value,name=value")
-                });
-                Extensions::new(pairs.collect::<Result<Vec<_>, _>>()?).map_err(|error| error.to_string())
-            }
-            (Some(jaas), None) => jaas.extensions().map_err(|error| error.to_string()),
-            (None, None) => Ok(Extensions::default()),
-        }
-    }
-
-    fn refresh(&self) -> Result<Refresh, String> {
-        let mut refresh = Refresh::default();
-        let number = |name: &str, least: f64, most: f64, default: f64| match self.get(name) {
-            None => Ok(default),
-            Some(setting) => match setting.text().parse::<f64>() {
-                Ok(number) if (least..=most).contains(&number) => Ok(number),
-                _ => Err(format!("property `{name}` takes a number from {least} to {most}")),
-            },
-        };
-        refresh.window_factor = number("sasl.login.refresh.window.factor", 0.5, 1.0, refresh.window_factor)?;
-        refresh.window_jitter = number("sasl.login.refresh.window.jitter", 0.0, 0.25, refresh.window_jitter)?;
-        let seconds = |name, most, default: Duration| {
-            number(name, 0.0, most, default.as_secs_f64()).map(Duration::from_secs_f64)
-        };
-        refresh.min_period = seconds("sasl.login.refresh.min.period.seconds", 900.0, refresh.min_period)?;
-        refresh.buffer = seconds("sasl.login.refresh.buffer.seconds", 3600.0, refresh.buffer)?;
-        Ok(refresh)
     }
 
     fn aws_msk_iam(&self) -> Result<Sasl, String> {
@@ -136,34 +156,9 @@ impl SecurityConfig {
     }
 }
 
-const NO_OIDC: &str = "`sasl.oauthbearer.token.endpoint.url` has to be a file (`file:///path/of/the/token`): tokens are not fetched by \
-                       HTTP here; a source of tokens of your own can be given in code";
-
-/// librdkafka's unsecured tokens, for tests: `principal=alice lifeSeconds=600`.
-fn unsecured(config: &str) -> Result<UnsecuredToken, String> {
-    let mut token = None;
-    let mut lifetime = None;
-    for pair in config.split_whitespace() {
-        match pair.split_once('=') {
-            Some(("principal", name)) if !name.is_empty() => token = Some(UnsecuredToken::new(name)),
-            Some(("lifeSeconds", seconds)) => {
-                let seconds = seconds
-                    .parse::<u32>()
-                    .map_err(|_| "`sasl.oauthbearer.config`: lifeSeconds is not a number")?;
-                lifetime = Some(Duration::from_secs(seconds.into()));
-            }
-            _ => {
-                return Err(
-                    "`sasl.oauthbearer.config` takes principal=NAME and lifeSeconds=N here".to_owned()
-                );
-            }
-        }
-    }
-    let token = token.ok_or("`sasl.oauthbearer.config` has no principal=NAME")?;
-    Ok(match lifetime {
-        Some(lifetime) => token.with_lifetime(lifetime),
-        None => token,
-    })
+/// Whether it is this class, in its own package or shaded into another.
+fn is_class(name: &str, class: &str) -> bool {
+    name.strip_suffix(class).is_some_and(|shaded| shaded.is_empty() || shaded.ends_with('.'))
 }
 
 fn parse_jaas(text: &str, mechanism: &str) -> Result<Jaas, String> {
@@ -172,32 +167,38 @@ fn parse_jaas(text: &str, mechanism: &str) -> Result<Jaas, String> {
     Ok(jaas)
 }
 
-/// Where tokens come from, by properties.
-enum Tokens {
-    File(TokenFile),
-    Unsecured(UnsecuredToken),
-}
-
-impl TokenProvider for Tokens {
-    fn fetch(&self) -> ProviderFuture<'_, Token> {
-        match self {
-            Self::File(file) => file.fetch(),
-            Self::Unsecured(token) => token.fetch(),
-        }
-    }
-}
-
 /// A user and a password by properties: looked up again whenever they are needed, as a config provider may give new ones.
-struct Login {
+pub(super) struct Login {
     source: LoginSource,
     /// As it was at the start.
     user: String,
 }
 
+impl Login {
+    /// Looks the credentials up once, so that what is missing is said at the start.
+    pub(super) fn new(source: LoginSource) -> Result<Self, String> {
+        let user = source.current()?.user;
+        Ok(Self { source, user })
+    }
+}
+
 #[derive(Clone)]
-enum LoginSource {
-    Jaas { jaas: Setting, mechanism: String },
-    Two { user: Setting, password: Setting },
+pub(super) enum LoginSource {
+    Jaas {
+        jaas: Setting,
+        mechanism: String,
+    },
+    Two {
+        user: Setting,
+        password: Setting,
+    },
+    /// The id and the secret of a client of a token endpoint: properties, or else the options of JAAS that Java had before.
+    #[cfg(feature = "oidc")]
+    Client {
+        jaas: Option<Setting>,
+        id: Option<Setting>,
+        secret: Option<Setting>,
+    },
 }
 
 impl LoginSource {
@@ -214,7 +215,32 @@ impl LoginSource {
                 let user = user.expose_str().ok_or("`sasl.username` is not UTF-8")?;
                 Ok(UserPassword::new(user, password))
             }
+            #[cfg(feature = "oidc")]
+            Self::Client { jaas, id, secret } => {
+                let jaas = jaas.as_ref().map(Setting::current).transpose()?;
+                let jaas = jaas.as_ref().and_then(Secret::expose_str);
+                let jaas = jaas.map(|text| parse_jaas(text, "OAUTHBEARER")).transpose()?;
+                let of_jaas = |name| jaas.as_ref().and_then(|jaas| jaas.option(name)).cloned();
+                let find = |setting: &Option<Setting>, property, option| {
+                    let set = setting.as_ref().map(Setting::current).transpose()?;
+                    let found = set.or_else(|| of_jaas(option));
+                    found.filter(|value| !value.expose().trim_ascii().is_empty()).ok_or_else(|| {
+                        format!("`{property}` is not set, nor the option {option} in `sasl.jaas.config`: the token endpoint asks for it")
+                    })
+                };
+                let id = find(id, CLIENT_ID, "clientId")?;
+                let secret = find(secret, CLIENT_SECRET, "clientSecret")?;
+                let id = id.expose_str().ok_or_else(|| format!("`{CLIENT_ID}` is not UTF-8"))?;
+                Ok(UserPassword::new(id, secret))
+            }
         }
+    }
+
+    /// Whether there is a secret of a client.
+    #[cfg(feature = "oidc")]
+    pub(super) fn has_secret(&self, jaas: Option<&Jaas>) -> bool {
+        let Self::Client { secret, .. } = self else { return false };
+        secret.is_some() || jaas.is_some_and(|jaas| jaas.text("clientSecret").is_some())
     }
 }
 

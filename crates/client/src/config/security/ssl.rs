@@ -27,7 +27,7 @@ impl SecurityConfig {
     }
 
     /// What the properties say, or why it cannot be meant.
-    fn tls_config(&self) -> Result<TlsConfig, String> {
+    pub(super) fn tls_config(&self) -> Result<TlsConfig, String> {
         let list = |name| {
             let text = self.text(name).unwrap_or_default();
             text.split(',').map(str::trim).filter(|element| !element.is_empty()).map(str::to_owned).collect()
@@ -42,7 +42,7 @@ impl SecurityConfig {
         })
     }
 
-    fn text(&self, name: &str) -> Option<&str> {
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.get(name).map(|setting| setting.text())
     }
 

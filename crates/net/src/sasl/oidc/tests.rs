@@ -12,7 +12,7 @@ use tokio::{
 use super::*;
 use crate::{
     clock,
-    sasl::{Algorithm, SignedAssertion, UnsecuredToken},
+    sasl::{Algorithm, SignedAssertion, UnsecuredToken, UserPassword},
     tls::{Pem, Source, Trust, signing_key},
 };
 
@@ -146,8 +146,7 @@ fn endpoint(url: &str) -> TokenEndpoint {
 
 fn client_secret(scope: Option<&str>, urlencode_header: bool) -> Grant {
     Grant::ClientSecret {
-        client_id: " my client ".to_owned(),
-        client_secret: Secret::from(SECRET),
+        client: Box::new(UserPassword::new(" my client ", SECRET)),
         scope: scope.map(str::to_owned),
         urlencode_header,
     }
@@ -318,16 +317,39 @@ async fn settings_that_cannot_work_are_refused_at_once() {
     {
         assert!(Oidc::new(endpoint(url), client_secret(None, false)).is_ok(), "{url}");
     }
-    for (client_id, client_secret, name) in [(" ", "x", "client.id"), ("x", " ", "client.secret")] {
-        let grant = Grant::ClientSecret {
-            client_id: client_id.to_owned(),
-            client_secret: Secret::from(client_secret),
-            scope: None,
-            urlencode_header: false,
-        };
-        let error = Oidc::new(endpoint("https://idp.example.com"), grant).unwrap_err().to_string();
-        assert_eq!(error, format!("sasl.oauthbearer.client.credentials.{name} is not set"));
+    for url in ["http://127.0.0.1:1", "https://idp.example.com/token"] {
+        assert_eq!(endpoint(url).check().err().map(|error| error.to_string()), None, "{url}");
     }
+    assert!(endpoint("http://idp.example.com/token").check().is_err());
+}
+
+#[tokio::test]
+async fn without_an_id_or_a_secret_nothing_is_sent() {
+    for (id, secret, name) in [(" ", "x", "client.id"), ("x", " ", "client.secret")] {
+        let client = Box::new(UserPassword::new(id, secret));
+        let grant = Grant::ClientSecret { client, scope: None, urlencode_header: false };
+        let error = Oidc::new(endpoint("http://127.0.0.1:1"), grant).unwrap().fetch().await.unwrap_err();
+        assert_eq!(error.to_string(), format!("sasl.oauthbearer.client.credentials.{name} is not set"));
+    }
+}
+
+/// A secret that is changed at the provider and in its source: the next request has the new one.
+#[tokio::test]
+async fn the_secret_is_asked_for_at_each_request() {
+    let server = Server::start([success(), success()]).await;
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    let client = Box::new(move || {
+        let nth = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        async move { Ok(UserPassword::new("me", format!("secret{nth}"))) }
+    });
+    let grant = Grant::ClientSecret { client, scope: None, urlencode_header: false };
+    assert_eq!(format!("{grant:?}"), "ClientSecret { scope: None, .. }");
+    let oidc = Oidc::new(endpoint(&server.url), grant).unwrap();
+    oidc.fetch().await.unwrap();
+    oidc.fetch().await.unwrap();
+    let requests = server.requests().await;
+    let sent: Vec<String> = requests.iter().map(|request| authorization(request)).collect();
+    assert_eq!(sent, ["me:secret0", "me:secret1"]);
 }
 
 #[tokio::test]
@@ -357,6 +379,7 @@ async fn https_is_verified() {
     });
     let error = fetch(&url).await.unwrap_err();
     assert!(error.to_string().contains("cannot connect to https://localhost:"), "{error}");
+    assert!(error.to_string().contains("options in `sasl.jaas.config`, or `https.ca.location`"), "{error}");
     let source = Source::Inline(Secret::from(cert.pem()));
     let trust = Trust::Pem(Pem { property: "ssl.truststore.certificates", source });
     let trusting = TokenEndpoint { tls: TlsConfig { trust, ..TlsConfig::default() }, ..endpoint(&url) };
