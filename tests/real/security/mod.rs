@@ -1,11 +1,16 @@
 //! Secured listeners of real Kafka, reached by Java's own settings as they are written for Java.
 
+mod idp;
+mod keycloak;
+mod msk_iam;
+mod oidc;
 mod refusals;
 mod sessions;
 mod table;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use offtake_tests::{Builder, JavaTool, Kafka, Offtake, RecordSpec, Version};
 use rcgen::{
@@ -158,6 +163,14 @@ impl Secured {
             .args(["--brokers", &self.kafka.listener(listener)])
             .args(["--config", &settings.display().to_string()])
     }
+}
+
+/// The folder of what `scripts/security-fetch` fetches.
+pub(crate) fn fetched(what: &str) -> PathBuf {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/security-fetch");
+    let done = Command::new(script).arg(what).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).unwrap().trim().into()
 }
 
 /// Java's settings of a mechanism, as its documentation has them.

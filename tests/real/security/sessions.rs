@@ -17,7 +17,7 @@ const SPAN: Duration = Duration::from_secs(20);
 const RATE: u32 = 200;
 
 /// A member of the group, on a thread of its own: what it read, when, and what it was told.
-struct Reader {
+pub(super) struct Reader {
     read: Arc<Mutex<Vec<(i32, i64, Instant)>>>,
     told: Arc<Mutex<Vec<Event>>>,
     stop: Arc<AtomicBool>,
@@ -68,7 +68,7 @@ impl Reader {
 
 /// Records come for a while and `change` is done in the middle; three members read them all, each once, without a rebalance after the
 /// first.
-fn all_is_read_once(secured: &Secured, readers: Vec<Reader>, topic: &str, change: impl FnOnce()) {
+pub(super) fn all_is_read_once(secured: &Secured, readers: Vec<Reader>, topic: &str, change: impl FnOnce()) {
     let mut change = Some(change);
     let (start, mut sent) = (Instant::now(), 0);
     while start.elapsed() < SPAN {
@@ -110,7 +110,12 @@ fn all_is_read_once(secured: &Secured, readers: Vec<Reader>, topic: &str, change
     assert_eq!(seen.len(), sent as usize, "each record is read");
 }
 
-fn members(secured: &Secured, listener: &str, topic: &str, properties: &[(&str, String)]) -> Vec<Reader> {
+pub(super) fn members(
+    secured: &Secured,
+    listener: &str,
+    topic: &str,
+    properties: &[(&str, String)],
+) -> Vec<Reader> {
     let properties: Vec<(String, String)> =
         properties.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
     (0..3).map(|_| Reader::start(secured.kafka.listener(listener), topic, properties.clone())).collect()
