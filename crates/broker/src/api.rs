@@ -5,6 +5,7 @@ use kafka_protocol::{
     error::ResponseError,
     messages::{
         ApiKey, ApiVersionsRequest, ApiVersionsResponse, RequestKind, ResponseHeader, ResponseKind,
+        SaslAuthenticateResponse, SaslHandshakeResponse,
         api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey},
     },
     protocol::{Encodable, StrBytes, decode_request_header_from_buffer},
@@ -32,6 +33,7 @@ pub(crate) const VERSIONS: &[(ApiKey, i16, i16)] = &[
     (ApiKey::SyncGroup, 0, 5),
     (ApiKey::DescribeGroups, 0, 6),
     (ApiKey::ListGroups, 0, 5),
+    (ApiKey::SaslHandshake, 0, 1),
     (ApiKey::ApiVersions, 0, 4),
     (ApiKey::CreateTopics, 2, 7),
     (ApiKey::DeleteTopics, 1, 6),
@@ -43,6 +45,7 @@ pub(crate) const VERSIONS: &[(ApiKey, i16, i16)] = &[
     (ApiKey::EndTxn, 0, 5),
     (ApiKey::TxnOffsetCommit, 0, 5),
     (ApiKey::DescribeConfigs, 1, 4),
+    (ApiKey::SaslAuthenticate, 0, 2),
     (ApiKey::CreatePartitions, 0, 3),
     (ApiKey::DeleteGroups, 0, 2),
     (ApiKey::IncrementalAlterConfigs, 0, 1),
@@ -157,6 +160,19 @@ impl Model {
             R::TxnOffsetCommit(request) => self.handle_txn_offset_commit(context, request),
             R::DescribeTransactions(request) => self.handle_describe_transactions(context, request),
             R::ListTransactions(request) => self.handle_list_transactions(context, request),
+            // Listeners that take SASL answer it themselves (`face::secure`), unless the connection is authenticated already.
+            R::SaslHandshake(_) => {
+                let code = self.tell_refused(context, ResponseError::IllegalSaslState);
+                SaslHandshakeResponse::default().with_error_code(code).into()
+            }
+            R::SaslAuthenticate(_) => {
+                let code = self.tell_refused(context, ResponseError::IllegalSaslState);
+                let why = "SaslAuthenticate request received after successful authentication";
+                SaslAuthenticateResponse::default()
+                    .with_error_code(code)
+                    .with_error_message(Some(StrBytes::from_static_str(why)))
+                    .into()
+            }
             // Not in the table above, so never asked.
             _ => Reply::Close,
         }

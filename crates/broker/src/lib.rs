@@ -82,6 +82,33 @@
 //! It is not compiled here, as this crate knows no client; `offtake`'s example `faults` is a whole one. Of a cluster on loopback
 //! time has to be real: with the clock paused, timeouts would pass before its sockets are read.
 //!
+//! # Secured
+//!
+//! [`Builder::sasl_user`] makes the brokers take SASL (PLAIN, SCRAM, OAUTHBEARER with unsecured tokens) and nothing else before it;
+//! [`Builder::session_lifetime`] makes sessions end, so that clients have to authenticate anew (KIP-368). With the feature `tls`,
+//! `Builder::tls` encrypts, by an authority that is made at the start or by certificates of your own. Both are there in memory, too.
+//! Users may come, go and change their passwords at any time:
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::time::Duration;
+//! use offtake_broker::{Cluster, SaslMechanism};
+//!
+//! let cluster = Cluster::builder()
+//!     .sasl_user(SaslMechanism::ScramSha512, "alice", "first")
+//!     .session_lifetime(Duration::from_secs(3))
+//!     .start()
+//!     .await?;
+//! // … the service under test reads, with security.protocol=SASL_PLAINTEXT …
+//! cluster.set_sasl_user(SaslMechanism::ScramSha512, "alice", "second");
+//! # cluster.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Rules do not strike the requests of SASL on such a listener; the model never sees them.
+//!
 //! # Without a runtime
 //!
 //! [`Model`] is the cluster without sockets and clock. Frames and time go in, frames come out, and with one seed
@@ -104,8 +131,8 @@
 //! Without the feature `zstd` (on by default) no C compiler is needed. Produce with a batch in zstd is then refused, and so is
 //! what a test appends to a topic with `compression.type=zstd`.
 //!
-//! What there is not: records on disk, replication as such (a replica has what its leader has), security, quotas other than
-//! [`Harm::Throttle`]; ACLs, reassignments, share groups, message formats 0 and 1. `__consumer_offsets` and
+//! What there is not: records on disk, replication as such (a replica has what its leader has), quotas other than
+//! [`Harm::Throttle`]; client certificates, ACLs, delegation tokens, reassignments, share groups, message formats 0 and 1. `__consumer_offsets` and
 //! `__transaction_state` are listed and read as empty. Settings of groups, metrics and loggers are accepted and change
 //! nothing. OffsetCommit and OffsetFetch end at version 9 and ListOffsets at 10, as `kafka-protocol` does. Requests are taken
 //! at their word: a client that means harm can make the process allocate what it claims, so listen on loopback.
@@ -132,7 +159,9 @@ mod transactions;
 pub use armed::{Corrupt, Harm, Often, Rewrite, Rule, RuleId, Vintage};
 pub use config::Config;
 pub use connection::{ConnectionId, Output};
-pub use face::{Builder, Cluster};
+#[cfg(feature = "tls")]
+pub use face::Tls;
+pub use face::{Builder, Cluster, SaslMechanism};
 pub use kafka::{ApiKey, KafkaError};
 pub use log::NewRecord;
 pub use model::Model;

@@ -245,6 +245,21 @@ impl Model {
         self.connections.open.get(&connection).map_or(0, |open| open.waiting.len())
     }
 
+    /// Whether a frame of this connection would be answered at once: nothing waits before it, and the broker is not paused.
+    pub(crate) fn is_idle(&self, connection: ConnectionId) -> bool {
+        self.connections.open.get(&connection).is_some_and(|open| {
+            let paused = self.nodes.all.get(&open.broker).is_none_or(|node| node.paused);
+            !open.busy && open.waiting.is_empty() && !paused
+        })
+    }
+
+    /// Whether the broker at the other end of a connection speaks this version of an API.
+    pub(crate) fn speaks(&self, connection: ConnectionId, api: ApiKey, version: i16) -> bool {
+        let broker = self.connections.open.get(&connection).map(|open| open.broker);
+        let range = broker.and_then(|broker| self.arms.versions_of(broker, api));
+        range.is_some_and(|(min, max)| (min..=max).contains(&version))
+    }
+
     /// Whether a request about a group or a transactional id came to the right broker.
     pub(crate) fn coordinates(&self, context: &Context, key: &str) -> bool {
         self.coordinator_of(key) == Some(context.broker)

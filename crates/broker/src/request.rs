@@ -87,4 +87,6 @@ reply_from! {
     IncrementalAlterConfigs(IncrementalAlterConfigsResponse),
     DescribeCluster(DescribeClusterResponse),
     DescribeTopicPartitions(DescribeTopicPartitionsResponse),
+    SaslHandshake(SaslHandshakeResponse),
+    SaslAuthenticate(SaslAuthenticateResponse),
 }

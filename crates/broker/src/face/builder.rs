@@ -1,21 +1,33 @@
 //! [`Builder`]: what may be said of a cluster before it starts.
 
 use std::{
-    io,
+    fmt, io,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     sync::Arc,
+    time::Duration,
 };
 
-use super::{Cluster, Inner, listen, now, shared::Shared};
+#[cfg(feature = "tls")]
+use super::secure::Tls;
+use super::{
+    Cluster, Inner, listen, now,
+    secure::{Sasl, SaslMechanism},
+    shared::{Secured, Shared},
+};
 use crate::{config::Config, model::Model};
 
 /// What may be said of a cluster before it starts.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "nothing runs before `start`"]
 pub struct Builder {
     config: Config,
     topics: Vec<(String, i32)>,
     place: Place,
+    #[cfg(feature = "tls")]
+    tls: Option<Tls>,
+    /// Mechanism, name and password.
+    users: Vec<(SaslMechanism, String, String)>,
+    session_lifetime: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +40,15 @@ enum Place {
 impl Default for Builder {
     fn default() -> Self {
         let place = Place::Sockets(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0));
-        Self { config: Config::default(), topics: Vec::new(), place }
+        Self {
+            config: Config::default(),
+            topics: Vec::new(),
+            place,
+            #[cfg(feature = "tls")]
+            tls: None,
+            users: Vec::new(),
+            session_lifetime: None,
+        }
     }
 }
 
@@ -63,16 +83,45 @@ impl Builder {
         Self { place: Place::Memory, ..self }
     }
 
+    /// Brokers speak TLS, also on connections in memory ([`Cluster::connect`] gives the stream that TLS is to be spoken on).
+    #[cfg(feature = "tls")]
+    pub fn tls(self, tls: Tls) -> Self {
+        Self { tls: Some(tls), ..self }
+    }
+
+    /// A user that may log in by this mechanism; connections have to authenticate then, and may by any mechanism that has a user.
+    /// For OAUTHBEARER the password does not matter. [`Cluster::set_sasl_user`] changes it later.
+    pub fn sasl_user(
+        mut self,
+        mechanism: SaslMechanism,
+        name: impl Into<String>,
+        password: impl Into<String>,
+    ) -> Self {
+        self.users.push((mechanism, name.into(), password.into()));
+        self
+    }
+
+    /// `connections.max.reauth.ms`: for how long a connection may be used before it has to authenticate anew (KIP-368), in whole
+    /// milliseconds. Without it only tokens of OAUTHBEARER end.
+    pub fn session_lifetime(self, lifetime: Duration) -> Self {
+        Self { session_lifetime: Some(lifetime), ..self }
+    }
+
     /// Starts it on the current tokio runtime.
     ///
     /// # Errors
-    /// The system's, where a broker cannot listen; `InvalidInput` for a topic that Kafka would not create.
+    /// The system's, where a broker cannot listen; `InvalidInput` for a topic that Kafka would not create,
+    /// or a certificate that cannot be used.
     ///
     /// # Panics
     /// Outside a tokio runtime.
     #[expect(clippy::unused_async, reason = "says that it needs a runtime, and leaves room to wait in")]
     pub async fn start(self) -> io::Result<Cluster> {
         let now = now();
+        let mut sasl = Sasl::new(self.session_lifetime, self.config.seed);
+        for (mechanism, name, password) in &self.users {
+            sasl.set_user(*mechanism, name, password);
+        }
         let mut model = Model::new(now, self.config);
         let brokers: Vec<i32> = model.brokers().map(|(id, ..)| id).collect();
         let mut listeners = Vec::new();
@@ -107,10 +156,32 @@ impl Builder {
             Place::Memory => None,
             Place::Sockets(first) => Some(first.ip()),
         };
-        let shared = Arc::new(Shared::new(model, bind));
+        let secured = Secured {
+            #[cfg(feature = "tls")]
+            tls: match self.tls {
+                Some(tls) => Some(tls.listener(model.brokers().map(|(_, host, ..)| host.to_owned()))?),
+                None => None,
+            },
+            sasl: sasl.into(),
+        };
+        let shared = Arc::new(Shared::new(model, bind, secured));
         shared.start_clock();
         listen::start(&shared, listeners)?;
         Ok(Cluster { inner: Arc::new(Inner { shared }) })
+    }
+}
+
+/// Without passwords.
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let users: Vec<_> = self.users.iter().map(|(mechanism, name, _)| (mechanism, name)).collect();
+        f.debug_struct("Builder")
+            .field("config", &self.config)
+            .field("topics", &self.topics)
+            .field("place", &self.place)
+            .field("users", &users)
+            .field("session_lifetime", &self.session_lifetime)
+            .finish_non_exhaustive()
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod builder;
 mod listen;
+mod secure;
 mod shared;
 mod wire;
 
@@ -14,6 +15,9 @@ use bytes::Bytes;
 use tokio::{io::DuplexStream, time::Instant as Clock};
 
 pub use builder::Builder;
+pub use secure::SaslMechanism;
+#[cfg(feature = "tls")]
+pub use secure::Tls;
 
 use crate::{
     armed::{Rule, RuleId},
@@ -98,6 +102,24 @@ impl Cluster {
     pub fn connect_to(&self, broker: i32) -> io::Result<DuplexStream> {
         let port = self.port(broker).ok_or(io::ErrorKind::ConnectionRefused)?;
         self.connect(port)
+    }
+
+    /// The certificate in PEM of the authority that clients have to trust, if the brokers have one of their own
+    /// (`Tls::generated`).
+    #[cfg(feature = "tls")]
+    pub fn authority(&self) -> Option<&str> {
+        self.inner.shared.secured.tls.as_ref()?.authority.as_deref()
+    }
+
+    /// A user may log in by this mechanism from now on, and by no other password than this. The first one makes the brokers take
+    /// SASL on new connections. Whoever is logged in stays so until the session ends.
+    pub fn set_sasl_user(&self, mechanism: SaslMechanism, name: &str, password: &str) {
+        self.inner.shared.sasl().set_user(mechanism, name, password);
+    }
+
+    /// A user may not log in by this mechanism any more.
+    pub fn remove_sasl_user(&self, mechanism: SaslMechanism, name: &str) {
+        self.inner.shared.sasl().users.remove(mechanism, name);
     }
 
     /// Creates a topic with the cluster's replication factor.

@@ -13,7 +13,12 @@ use tokio::{
     sync::{Notify, mpsc, watch},
 };
 
-use super::now;
+#[cfg(feature = "tls")]
+use super::secure::Listener;
+use super::{
+    now,
+    secure::{Gate, Now, Sasl, Verdict},
+};
 use crate::{
     connection::{ConnectionId, Output},
     model::Model,
@@ -31,6 +36,17 @@ pub(super) struct Shared {
     /// Where brokers listen, unless they are in memory.
     pub(super) bind: Option<IpAddr>,
     pub(super) max_frame: usize,
+    pub(super) secured: Secured,
+    /// Something was done: what waits for a connection to be idle looks again.
+    pub(super) done: Notify,
+}
+
+/// How the listeners are secured.
+#[derive(Debug)]
+pub(super) struct Secured {
+    #[cfg(feature = "tls")]
+    pub(super) tls: Option<Listener>,
+    pub(super) sasl: Mutex<Sasl>,
 }
 
 #[derive(Debug)]
@@ -54,7 +70,7 @@ pub(super) struct Line {
 }
 
 impl Shared {
-    pub(super) fn new(model: Model, bind: Option<IpAddr>) -> Self {
+    pub(super) fn new(model: Model, bind: Option<IpAddr>, secured: Secured) -> Self {
         let max_frame = model.config.max_frame;
         let state = State { model, lines: BTreeMap::new(), wakes: None, ports: BTreeMap::new() };
         Self {
@@ -64,7 +80,14 @@ impl Shared {
             end: watch::Sender::new(false),
             bind,
             max_frame,
+            secured,
+            done: Notify::new(),
         }
+    }
+
+    /// A look at the model that changes nothing.
+    pub(super) fn look<T>(&self, what: impl FnOnce(&Model) -> T) -> T {
+        what(&self.lock().model)
     }
 
     pub(super) fn with<T>(&self, what: impl FnOnce(&mut Model, Instant) -> T) -> T {
@@ -90,6 +113,23 @@ impl Shared {
             state.lines.remove(&connection);
             state.model.disconnect(now, connection);
         });
+    }
+
+    pub(super) fn sasl(&self) -> MutexGuard<'_, Sasl> {
+        self.secured.sasl.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a new connection has to pass, if it has to authenticate.
+    pub(super) fn gate(&self) -> Option<Gate> {
+        self.sasl().is_on().then(Gate::new)
+    }
+
+    /// What becomes of a frame at the gate.
+    pub(super) fn judge(&self, connection: ConnectionId, gate: &mut Gate, frame: &Bytes) -> Verdict {
+        let now = Now { clock: now(), wall_ms: wall_ms() };
+        let state = self.lock();
+        let speaks = |api, version| state.model.speaks(connection, api, version);
+        gate.judge(now, &mut self.sasl(), frame, speaks)
     }
 
     /// Says of each port that is listened on whether it still should be, and gives those that nobody listens on yet, with
@@ -151,6 +191,7 @@ impl Shared {
         if state.model.poll_timeout().is_some_and(|due| due <= now) {
             state.model.handle_timeout(now);
             state.drain();
+            self.done.notify_waiters();
         }
         state.wakes = state.model.poll_timeout();
         state.wakes
@@ -169,6 +210,7 @@ impl Shared {
             (None, _) => false,
         };
         drop(state);
+        self.done.notify_waiters();
         if earlier {
             self.earlier.notify_one();
         }
@@ -195,4 +237,11 @@ impl State {
             }
         }
     }
+}
+
+/// The time of day, in milliseconds since 1970.
+#[expect(clippy::disallowed_methods, reason = "tokens are made by others, who go by the real time of day")]
+fn wall_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -9,8 +9,8 @@ mod groups;
 mod transactions;
 
 use kafka_protocol::messages::{
-    ApiVersionsResponse, FindCoordinatorResponse, RequestKind, ResponseKind,
-    find_coordinator_response::Coordinator,
+    ApiVersionsResponse, FindCoordinatorResponse, RequestKind, ResponseKind, SaslAuthenticateResponse,
+    SaslHandshakeResponse, find_coordinator_response::Coordinator,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -23,6 +23,10 @@ pub(super) fn answer(request: &RequestKind, version: i16, code: i16) -> Option<R
     use ResponseKind as A;
     Some(match request {
         R::ApiVersions(_) => A::ApiVersions(ApiVersionsResponse::default().with_error_code(code)),
+        R::SaslHandshake(_) => A::SaslHandshake(SaslHandshakeResponse::default().with_error_code(code)),
+        R::SaslAuthenticate(_) => {
+            A::SaslAuthenticate(SaslAuthenticateResponse::default().with_error_code(code))
+        }
         R::FindCoordinator(r) => {
             let nowhere = StrBytes::default;
             let answer = FindCoordinatorResponse::default();
