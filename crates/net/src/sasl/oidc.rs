@@ -1,7 +1,5 @@
 //! [`Oidc`]: tokens from the token endpoint of an OAuth 2.0 or OpenID Connect provider (KIP-768, KIP-1139, KIP-1258).
 
-mod properties;
-
 use std::time::{Duration, SystemTime};
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
