@@ -43,11 +43,14 @@ pub(crate) struct Renewal {
     state: State,
 }
 
+/// An authentication and its first request, once the credentials are there.
+type Prepared = Pin<Box<dyn Future<Output = Result<(Authentication, Request), ConnectError>> + Send>>;
+
 enum State {
     /// Not under way.
     Resting,
     /// The credentials are asked for; calls go on.
-    Preparing(Pin<Box<dyn Future<Output = Result<(Authentication, Request), ConnectError>> + Send>>),
+    Preparing(Prepared),
     /// The broker is being asked; calls wait.
     Asking(Authentication),
     /// Something is computed on another thread; calls wait.

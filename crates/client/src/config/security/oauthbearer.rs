@@ -17,6 +17,7 @@ pub(super) struct OAuthBearer {
 }
 
 /// Where tokens come from.
+#[allow(clippy::large_enum_variant, reason = "made once, at the start, and taken apart at once")]
 enum TokenSource {
     File(TokenFile),
     Unsecured(UnsecuredToken),

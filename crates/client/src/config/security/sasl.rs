@@ -12,6 +12,7 @@ use super::{SecurityConfig, oauthbearer::OAuthBearer, setting::Setting};
 const MECHANISMS: &str = "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER or AWS_MSK_IAM";
 
 /// A mechanism as the properties describe it.
+#[allow(clippy::large_enum_variant, reason = "made once, at the start, and taken apart at once")]
 enum Mechanism {
     Ready(Sasl),
     /// It may need files, which have not been read.
