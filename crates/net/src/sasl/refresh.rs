@@ -52,8 +52,8 @@ impl Refresh {
     /// When a token that was fetched `now` and ends at `expires` is to be fetched anew. `chance` is between 0 and 1.
     fn due(&self, now: SystemTime, expires: SystemTime, chance: f64) -> SystemTime {
         let life = expires.duration_since(now).unwrap_or_default();
-        let part = (self.window_factor + self.window_jitter * chance).clamp(0.0, 1.0);
-        let mut after = life.mul_f64(part);
+        let part = self.window_factor + self.window_jitter * chance;
+        let mut after = Duration::try_from_secs_f64(life.as_secs_f64() * part).unwrap_or(life);
         if let Some(unbuffered) = life.checked_sub(self.buffer)
             && self.min_period <= unbuffered
         {
@@ -238,6 +238,11 @@ mod tests {
         assert_eq!(due(300, 0.0), 240, "it does not last for both");
         assert_eq!(due(0, 0.0), 0);
         assert_eq!(refresh.due(at(100), at(0), 0.5), at(100), "it has ended already");
+        for window_factor in [f64::NAN, f64::INFINITY, -1.0, 7.0] {
+            let odd = Refresh { window_factor, ..Refresh::default() };
+            let due = odd.due(at(0), at(3600), 0.5);
+            assert!((at(60)..=at(3300)).contains(&due), "{window_factor}: {due:?}");
+        }
     }
 
     /// A provider that counts, and answers as the test says.

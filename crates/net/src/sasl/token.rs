@@ -241,7 +241,7 @@ impl UnsecuredToken {
         let issued = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut claims = self.claims.clone();
         claims.insert("iat".to_owned(), issued.as_secs().into());
-        claims.insert("exp".to_owned(), (issued + self.lifetime).as_secs_f64().into());
+        claims.insert("exp".to_owned(), issued.saturating_add(self.lifetime).as_secs_f64().into());
         let claims = URL_SAFE_NO_PAD.encode(Value::Object(claims).to_string());
         Token::new(format!("{}.{claims}.", URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#)))
     }
