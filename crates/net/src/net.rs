@@ -121,6 +121,7 @@ impl Net {
     /// The metadata was refreshed. A broker that moved gets new connections; calls outstanding on the old ones are still
     /// answered there. A broker that is gone keeps its connections until they end.
     pub fn update_brokers(&mut self, cluster: &Cluster) {
+        self.shared.config.security.warn_of_ending(); // connections may last longer than a certificate
         for known in self.brokers.values_mut() {
             known.listed = false;
         }

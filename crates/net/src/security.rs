@@ -25,6 +25,14 @@ impl Security {
         #[cfg(not(feature = "_tls"))]
         false
     }
+
+    /// Warns of a certificate of our own that ends soon, once a day at most.
+    pub(crate) fn warn_of_ending(&self) {
+        #[cfg(feature = "_tls")]
+        if let Some(tls) = &self.tls {
+            tls.warn_of_ending();
+        }
+    }
 }
 
 #[cfg(feature = "_tls")]
