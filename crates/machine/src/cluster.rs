@@ -141,6 +141,11 @@ fn brokers(of: Vec<MetadataResponseBroker>) -> BTreeMap<BrokerId, Broker> {
     brokers
 }
 
+/// Partitions are numbered from 0 without a gap, so that whoever assigns them makes room for all up to the last. An answer that leaves
+/// partitions out is tolerated as long as so many are missing, or as many as are there; what is numbered higher is left out
+/// (FAILURES INPUT21).
+const MISSING_PARTITIONS: usize = 64;
+
 /// A topic from a broker's answer, given what was known. An older epoch never replaces a newer one of the same topic.
 fn merge(
     known: Option<&TopicInfo>,
@@ -150,9 +155,13 @@ fn merge(
     partitions: Vec<MetadataResponsePartition>,
 ) -> TopicInfo {
     let known = known.filter(|known| known.id == id);
+    let end = partitions.len().saturating_mul(2).saturating_add(MISSING_PARTITIONS);
     let mut infos = BTreeMap::new();
-    for partition in partitions.into_iter().filter(|partition| partition.partition_index >= 0) {
+    for partition in partitions {
         let index = partition.partition_index;
+        if usize::try_from(index).map_or(true, |index| index >= end) {
+            continue;
+        }
         let ids = |ids: Vec<i32>| ids.into_iter().filter_map(BrokerId::known).collect();
         let mut info = PartitionInfo {
             leader: BrokerId::known(partition.leader_id)

@@ -234,11 +234,13 @@ fn input20_input21_entries_that_cannot_be_are_dropped() {
             ..Default::default()
         });
     }
-    response.topics[0].partitions.push(wire::MetadataResponsePartition {
-        partition_index: -1,
-        leader_id: 1,
-        ..Default::default()
-    });
+    for partition_index in [-1, i32::MIN, i32::MAX, 1_000_000] {
+        response.topics[0].partitions.push(wire::MetadataResponsePartition {
+            partition_index,
+            leader_id: 1,
+            ..Default::default()
+        });
+    }
     sim.told(response);
     let ids: Vec<_> = sim.metadata.cluster().brokers.keys().map(|id| id.0).collect();
     assert_eq!(ids, [1, 2]);
