@@ -128,12 +128,12 @@ fn java_reads_with_the_same_file(secured: &Secured, idp: &Idp, topic: &str) {
 
 /// What the endpoint or the broker refuses, said at once and without a secret or a token in it.
 fn refusals(secured: &Secured, idp: &Idp, args: &str) {
-    let refused = |name: &str, text: String, sentence: &str| {
+    let refused = |code: i32, name: &str, text: String, sentence: &str| {
         let settings = secured.settings(&format!("{name}.properties"), &text);
         let done = secured.offtake(SASL_CLEAR, &settings, args).run();
         let said = done.stderr.join("\n");
         println!("{name}: {:?}: {}", done.elapsed, done.last_line());
-        assert_eq!(done.code, Some(1), "{name}: {said}");
+        assert_eq!(done.code, Some(code), "{name}: {said}");
         assert!(said.contains(sentence), "{name}: {said}");
         for secret in [SECRET, "PASSWORD-THAT-NOBODY-MAY-SEE", "eyJ"] {
             assert!(!said.contains(secret), "{name}: {said}");
@@ -141,6 +141,7 @@ fn refusals(secured: &Secured, idp: &Idp, args: &str) {
         assert!(done.elapsed < Duration::from_secs(8), "{name}: {:?}", done.elapsed);
     };
     refused(
+        1,
         "wrong-secret",
         java(idp, "PASSWORD-THAT-NOBODY-MAY-SEE"),
         "answers 401: invalid_client: Invalid client or secret",
@@ -148,18 +149,19 @@ fn refusals(secured: &Secured, idp: &Idp, args: &str) {
     let handler = java(idp, SECRET)
         .replace(&format!("{PACKAGE}.OAuthBearerLoginCallbackHandler"), "com.example.Handler");
     refused(
+        2,
         "handler",
         handler,
         "`sasl.login.callback.handler.class` is a class of Java that is not supported here",
     );
     let nowhere =
         java(idp, SECRET).replace("/token\n", "/nowhere\n").replace("http://127.0.0.1", "http://192.0.2.1");
-    refused("in-clear", nowhere, "over https only");
+    refused(2, "in-clear", nowhere, "over https only");
     idp.set_audience("somebody else");
-    refused("audience", java(idp, SECRET), "SASL OAUTHBEARER as reader: the broker refused it");
+    refused(1, "audience", java(idp, SECRET), "SASL OAUTHBEARER as reader: the broker refused it");
     idp.set_audience(AUDIENCE);
     idp.sign_with_an_unknown_key();
-    refused("signature", java(idp, SECRET), "SASL OAUTHBEARER as reader: the broker refused it");
+    refused(1, "signature", java(idp, SECRET), "SASL OAUTHBEARER as reader: the broker refused it");
 }
 
 #[test]
