@@ -47,9 +47,11 @@ use std::time::Duration;
 pub use choices::{AssignmentStrategy, AutoOffsetReset, GroupProtocol, IsolationLevel};
 pub use offtake_client::config::{
     ClientConfig, ConfigError, Ignored, MetadataRecoveryStrategy, SecurityConfig, SecurityProtocol, Shown,
-    is_of_providers, is_secret, parse_properties, warn_of_readers,
+    parse_properties,
 };
 use offtake_client::config::{Properties, Property};
+#[doc(hidden)] // for the command
+pub use offtake_client::config::{is_of_providers, is_secret, warn_of_readers};
 
 /// The most threads that decompress ahead.
 const MAX_DECOMPRESSION_THREADS: usize = 64;

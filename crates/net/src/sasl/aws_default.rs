@@ -33,6 +33,7 @@ impl AwsDefault {
         Self::default()
     }
 
+    #[doc(hidden)] // for our own crates
     /// What the options of an `IAMLoginModule` say: `awsProfileName`, `awsRoleArn`, `awsRoleSessionName`, `awsRoleExternalId`,
     /// `awsRoleAccessKeyId`, `awsRoleSecretAccessKey`, `awsRoleSessionToken` and `awsStsRegion`. Others are left aside.
     ///

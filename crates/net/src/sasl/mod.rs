@@ -141,6 +141,7 @@ impl Sasl {
         }
     }
 
+    #[doc(hidden)] // for our own crates
     /// Begins an authentication at the broker `host`. Asks for the credentials anew. It may be dropped at any time.
     ///
     /// # Errors

@@ -82,6 +82,7 @@ impl Tls {
         news.into_iter().for_each(News::log);
     }
 
+    #[doc(hidden)] // for our own crates
     /// Makes an encrypted connection to `host`, a name or an address, over one that is made. Takes as long as the peer: the
     /// caller drops the future when its time is over.
     ///

@@ -103,6 +103,7 @@ impl SecurityConfig {
         self.tls_conflict().into_iter().chain(sasl).collect()
     }
 
+    #[doc(hidden)] // for our own crates
     /// What connections need. Reads the files that the properties name.
     ///
     /// # Errors
