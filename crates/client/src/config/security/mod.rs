@@ -20,6 +20,13 @@ use super::ConfigError;
 /// Values may refer to config providers (KIP-297, KIP-421) that `config.providers` names: `${file:/path:key}`,
 /// `${directory:/path:key}`, `${env:NAME}`. Those of passwords and of `sasl.jaas.config` are looked up again at every authentication,
 /// so that a new one is used without a restart.
+///
+/// OAUTHBEARER takes its tokens from `sasl.oauthbearer.token.endpoint.url`: a file (`file:///path`), or with the cargo feature `oidc` an OAuth
+/// or OpenID Connect provider, over `https` or on loopback. The provider is shown a client's id and secret
+/// (`sasl.oauthbearer.client.credentials.client.id` and `.client.secret`, librdkafka's `sasl.oauthbearer.client.id` and `.client.secret`, or
+/// `clientId` and `clientSecret` in `sasl.jaas.config`; KIP-768), or an assertion (`sasl.oauthbearer.assertion.*`; KIP-1139, KIP-1258). As in
+/// Java, `ssl.*` is about brokers: what the provider's certificate is verified with are options of the same names in `sasl.jaas.config`, or
+/// librdkafka's `https.ca.location` and `https.ca.pem`; by default the authorities that the system trusts.
 #[derive(Clone, Default, PartialEq)]
 pub struct SecurityConfig {
     /// `security.protocol`: PLAINTEXT.
