@@ -198,7 +198,7 @@ fn keycloaks_tokens_are_asked_for_by_secret_and_by_assertion_and_renewed_while_a
         (
             "somebody else's assertion",
             forms[1].1.replace("claim.iss=signer", "claim.iss=nobody"),
-            "answers 401",
+            "answers 400: invalid_client: Client authentication with signed JWT failed",
         ),
     ];
     for (name, text, sentence) in refused {
