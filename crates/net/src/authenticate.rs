@@ -13,11 +13,11 @@ use tokio::time::timeout;
 use crate::{
     establish::took_too_long,
     handshake::ConnectError,
-    sasl::{Derivation, Derived, Exchange, Sasl, SaslError, Step},
+    sasl::{Derivation, Derived, Exchange, Sasl, SaslError, SaslErrorKind, Step},
 };
 
 /// How long the credentials may take to come: a token endpoint may have to be asked.
-const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(30);
+const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(20);
 /// No mechanism takes so many steps.
 const MAX_STEPS: u32 = 16;
 
@@ -27,6 +27,8 @@ pub(crate) struct Authentication {
     mechanism: &'static str,
     exchange: Exchange,
     steps: u32,
+    /// Of a connection that has authenticated before.
+    is_renewal: bool,
 }
 
 /// What follows.
@@ -42,7 +44,11 @@ pub(crate) enum Next {
 
 impl Authentication {
     /// Asks for the credentials, which may have changed since the last time. Also the first request.
-    pub(crate) async fn begin(sasl: &Sasl, host: &str) -> Result<(Self, Request), ConnectError> {
+    pub(crate) async fn begin(
+        sasl: &Sasl,
+        host: &str,
+        is_renewal: bool,
+    ) -> Result<(Self, Request), ConnectError> {
         let mechanism = sasl.mechanism();
         let exchange = match timeout(CREDENTIALS_TIMEOUT, sasl.begin(host)).await {
             Ok(exchange) => exchange?,
@@ -52,7 +58,7 @@ impl Authentication {
             }
         };
         let request = SaslHandshakeRequest { mechanism: mechanism.to_owned() };
-        Ok((Self { mechanism, exchange, steps: 0 }, request.into()))
+        Ok((Self { mechanism, exchange, steps: 0, is_renewal }, request.into()))
     }
 
     /// The broker answered.
@@ -77,11 +83,14 @@ impl Authentication {
                 let step = self.exchange.step(None)?;
                 self.follow(step, None)
             }
-            ErrorCode::UnsupportedSaslMechanism => Err(refused(format!(
+            ErrorCode::UnsupportedSaslMechanism => Err(ConnectError::refused(format!(
                 "the listener does not take SASL {mechanism}; it takes {}: set sasl.mechanism to one of them",
                 listed(&response.mechanisms)
             ))),
-            ErrorCode::IllegalSaslState => Err(refused(format!(
+            ErrorCode::IllegalSaslState if self.is_renewal => {
+                Err(ConnectError::broker("takes no new authentication on this connection yet"))
+            }
+            ErrorCode::IllegalSaslState => Err(ConnectError::refused(format!(
                 "the listener does not take SASL ({mechanism} was asked for): use security.protocol=PLAINTEXT or SSL, or \
                  a port that takes SASL"
             ))),
@@ -97,7 +106,10 @@ impl Authentication {
                 let step = self.exchange.step(Some(&response.auth_bytes.0))?;
                 self.follow(step, lifetime)
             }
-            _ => Err(self.exchange.refused(response.error_message.as_deref()).into()),
+            ErrorCode::SaslAuthenticationFailed => {
+                Err(self.exchange.refused(response.error_message.as_deref()).into())
+            }
+            other => Err(ConnectError::broker(format!("answered SaslAuthenticate with {other}"))),
         }
     }
 
@@ -121,13 +133,11 @@ fn authenticate_request(bytes: Bytes) -> Request {
 
 impl From<SaslError> for ConnectError {
     fn from(error: SaslError) -> Self {
-        Self::authentication(error.reason(), !error.is_retriable())
+        match error.kind() {
+            SaslErrorKind::Refused => Self::refused(error.reason()),
+            _ => Self::authentication(error.reason(), !error.is_retriable()),
+        }
     }
-}
-
-/// The broker refuses us, and will again.
-fn refused(reason: String) -> ConnectError {
-    ConnectError::authentication(reason, true)
 }
 
 /// At most so much of what a broker says is shown.

@@ -23,6 +23,8 @@ pub struct Config {
     /// How long a new connection waits for the response to ApiVersions: 5 s. Java waits for `request.timeout.ms`, which hides for
     /// half a minute that a port is silent. A broker that needs longer is tried again at the next dial.
     pub handshake_timeout: Duration,
+    /// How long a broker may take for each answer of SASL: 30 s. It may have to ask somebody else.
+    pub authentication_timeout: Duration,
     /// `reconnect.backoff.ms` and `reconnect.backoff.max.ms`: between two dials of one address after a failure.
     pub reconnect: BackoffConfig,
     /// `connections.max.idle.ms`: a connection that carried nothing for so long is closed.
@@ -52,6 +54,7 @@ impl Default for Config {
             connect_timeout: Duration::from_secs(10),
             connect_timeout_max: Duration::from_secs(30),
             handshake_timeout: Duration::from_secs(5),
+            authentication_timeout: Duration::from_secs(30),
             reconnect: BackoffConfig { base: Duration::from_millis(50), max: Duration::from_secs(1) },
             max_idle: Duration::from_secs(540),
             send_buffer: Some(128 * 1024),

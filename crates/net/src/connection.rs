@@ -4,15 +4,7 @@
 //! unexpected or cannot be read, or when a call is late; each outstanding call then fails with the reason. A connection is
 //! never repaired: [`Net`](crate::Net) makes another.
 
-use std::{
-    collections::VecDeque,
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::{collections::VecDeque, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use offtake_machine::{Answer, CallError};
@@ -32,6 +24,7 @@ use crate::{
     handshake::{ConnectError, Handshake, VersionRanges},
     inbox::{Inbox, InboxEvent, Reporter},
     outgoing::Outgoing,
+    phase::PhaseCell,
     renewal::Renewal,
     shared::{Shared, count},
     throttle,
@@ -48,17 +41,16 @@ const FIRST_REQUEST: &str =
 
 /// Makes the connection, serves it, and reports why it ended.
 pub(crate) async fn run(shared: Arc<Shared>, reporter: Reporter, mut inbox: Inbox, plan: DialPlan) {
-    let accepted = AtomicBool::new(false);
+    let phase = PhaseCell::default();
     let last = plan.last_reason.clone();
-    let reason = |call: &Call| match &last {
-        _ if accepted.load(Relaxed) => ConnectError::silent(call.timeout).reason,
-        Some(last) => last.clone(),
-        None => took_too_long("connecting", call.timeout),
+    let reason = |call: &Call| {
+        let so_far = phase.get().took_too_long(call.timeout).or_else(|| last.clone());
+        so_far.unwrap_or_else(|| took_too_long("connecting", call.timeout))
     };
     let established = tokio::select! {
         biased;
         came = inbox.accept_calls(&reporter, reason) => Err(came),
-        established = establish(&shared, &reporter.from.address, &plan, &accepted) => Ok(established),
+        established = establish(&shared, &reporter.from.address, &plan, &phase) => Ok(established),
     };
     let why = match established {
         Err(InboxEvent::Closing) => return,
@@ -146,7 +138,7 @@ impl<'a> Connection<'a> {
             next_correlation: handshake.next_correlation,
             throttled_until: None,
             active: clock::now(),
-            has_answered: false,
+            has_answered: shared.config.security.sasl.is_some(),
         };
         connection.throttle_for(throttle::clamped(handshake.throttle_time_ms));
         connection
@@ -190,7 +182,7 @@ impl<'a> Connection<'a> {
                 },
                 request = self.renewal.next_request() => {
                     let end = match request {
-                        Ok(request) => self.ask_for_renewal(&request),
+                        Ok(request) => self.ask_for_renewal(&request).await,
                         Err(error) => Some(self.refused(error).await),
                     };
                     if end.is_some() {
@@ -300,12 +292,15 @@ impl<'a> Connection<'a> {
     }
 
     /// Writes a request of SASL. It is answered behind what is outstanding, which may take as long as it is given.
-    fn ask_for_renewal(&mut self, request: &Request) -> Option<CloseReason> {
-        let timeout = self.shared.config.handshake_timeout;
+    async fn ask_for_renewal(&mut self, request: &Request) -> Option<CloseReason> {
+        let timeout = self.shared.config.authentication_timeout;
         let behind = self.waiting.iter().map(|call| call.deadline).max();
-        let deadline = clock::after(behind.unwrap_or_else(clock::now), timeout);
-        let pushed = self.push(Asker::Renewal, request, None, timeout, deadline);
-        pushed.err().map(CloseReason::Unreachable)
+        // A broker that throttles us reads nothing meanwhile.
+        let answered_from = behind.max(self.throttled_until).unwrap_or_else(clock::now);
+        let deadline = clock::after(answered_from, timeout);
+        let error = self.push(Asker::Renewal, request, None, timeout, deadline).err()?;
+        self.fail_waiting(error.to_string()).await;
+        Some(CloseReason::Unreachable(error))
     }
 
     /// The connection cannot be used any longer, as it could not authenticate anew.
@@ -350,7 +345,8 @@ impl<'a> Connection<'a> {
         self.has_answered = true;
         let Asker::Call(tag) = call.of else {
             return match self.renewal.on_response(decoded.response) {
-                Ok(request) => request.and_then(|request| self.ask_for_renewal(&request)),
+                Ok(Some(request)) => self.ask_for_renewal(&request).await,
+                Ok(None) => None,
                 Err(error) => Some(self.refused(error).await),
             };
         };

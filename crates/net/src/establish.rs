@@ -1,14 +1,7 @@
 //! Makes a connection: waits for the reconnect backoff, resolves the name, dials its addresses in turn, begins TLS, asks for
 //! ApiVersions, and authenticates.
 
-use std::{
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::time::timeout;
 
@@ -17,30 +10,32 @@ use crate::{
     address_state::DialPlan,
     dial::ByteStream,
     frames::describe_io_error,
-    handshake::{ConnectError, Handshake, HandshakeError, run_handshake},
+    handshake::{ConnectError, ConnectFailure, Handshake, HandshakeError, run_handshake},
     inbox::sleep_until,
+    phase::{Phase, PhaseCell},
     shared::{Shared, count},
 };
 
 /// At most so many addresses of one name are tried.
 const ADDRESSES: usize = 16;
 
-/// Makes the connection. `accepted` is set while a peer has accepted it and not yet answered.
+/// Makes the connection. `phase` says how far it is.
 pub(crate) async fn establish(
     shared: &Arc<Shared>,
     address: &Address,
     plan: &DialPlan,
-    accepted: &AtomicBool,
+    phase: &PhaseCell,
 ) -> Result<(Handshake, SocketAddr), ConnectError> {
     if plan.not_before.is_some() {
         sleep_until(plan.not_before).await;
     }
     let mut error = ConnectError::unreachable("the name resolves to no address");
     for socket in resolve(shared, address, plan).await? {
-        match connect(shared, address, socket, plan, accepted).await {
+        match connect(shared, address, socket, plan, phase).await {
             Ok(handshake) => return Ok((handshake, socket)),
-            // The next address may do better (FAILURES A8); what answered says more than what did not.
-            Err(new) if new.is_accepted() || !error.is_accepted() => error = new,
+            Err(new) if new.failure == ConnectFailure::Refused => return Err(new),
+            // The next address may do better (FAILURES A8).
+            Err(new) if new.weight() >= error.weight() => error = new,
             Err(_) => {}
         }
     }
@@ -78,16 +73,18 @@ async fn connect(
     address: &Address,
     socket: SocketAddr,
     plan: &DialPlan,
-    accepted: &AtomicBool,
+    phase: &PhaseCell,
 ) -> Result<Handshake, ConnectError> {
     for version in [plan.api_versions_version, 0] {
-        accepted.store(false, Relaxed);
+        phase.set(Phase::Connecting);
         let stream = dial(shared, address, socket, plan.connect_timeout).await?;
-        accepted.store(true, Relaxed);
+        phase.set(Phase::Encrypting);
         let stream = encrypt(shared, address, stream).await?;
+        phase.set(Phase::Negotiating);
         match run_handshake(shared, stream, version).await {
             Ok(mut handshake) => {
                 if let Some(sasl) = &shared.config.security.sasl {
+                    phase.set(Phase::Authenticating);
                     handshake.session = handshake.authenticate(shared, sasl, &address.host).await?;
                 }
                 return Ok(handshake);

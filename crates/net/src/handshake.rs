@@ -73,8 +73,10 @@ pub(crate) enum ConnectFailure {
     Broker,
     /// Something did that is no Kafka broker.
     NotKafka,
-    /// A broker did, and TLS or SASL refused.
+    /// A broker did, and TLS or SASL failed.
     Authentication { is_final: bool },
+    /// A broker did, and refused our credentials: no other address of its name is asked.
+    Refused,
 }
 
 impl ConnectError {
@@ -96,9 +98,20 @@ impl ConnectError {
         Self { reason: reason.into(), failure: ConnectFailure::Authentication { is_final } }
     }
 
-    /// Whether something accepted the connection. Such an error says more than that another address did not.
-    pub(crate) fn is_accepted(&self) -> bool {
-        self.failure != ConnectFailure::Unreachable
+    /// A broker refused our credentials.
+    pub(crate) fn refused(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), failure: ConnectFailure::Refused }
+    }
+
+    /// How much it says, beside the error of another address: what answered says more than what did not.
+    pub(crate) fn weight(&self) -> u8 {
+        match self.failure {
+            ConnectFailure::Unreachable => 0,
+            ConnectFailure::Broker | ConnectFailure::NotKafka => 1,
+            ConnectFailure::Authentication { is_final: false } => 2,
+            ConnectFailure::Authentication { is_final: true } => 3,
+            ConnectFailure::Refused => 4,
+        }
     }
 
     /// As the answer to a call.
@@ -108,6 +121,7 @@ impl ConnectError {
             ConnectFailure::Authentication { is_final } => {
                 CallError::Authentication { address, reason, is_final }
             }
+            ConnectFailure::Refused => CallError::Authentication { address, reason, is_final: true },
             ConnectFailure::NotKafka => CallError::Unreachable { address, reason, not_kafka: true },
             ConnectFailure::Unreachable | ConnectFailure::Broker => {
                 CallError::Unreachable { address, reason, not_kafka: false }
@@ -223,7 +237,7 @@ impl Handshake {
             count(&shared.counters.bytes_out, frame.len());
             self.frames.next(&mut self.stream).await.map_err(|end| during(&end))
         };
-        let timeout = shared.config.handshake_timeout;
+        let timeout = shared.config.authentication_timeout;
         let answer = tokio::time::timeout(timeout, answered).await.map_err(|_| {
             ConnectError::broker(format!("did not answer {api} within {} ms", timeout.as_millis()))
         })??;
@@ -245,7 +259,7 @@ impl Handshake {
         host: &str,
     ) -> Result<Option<Session>, ConnectError> {
         self.frames.set_cap(MAX_API_VERSIONS_FRAME);
-        let (mut authentication, mut request) = Authentication::begin(sasl, host).await?;
+        let (mut authentication, mut request) = Authentication::begin(sasl, host, false).await?;
         loop {
             let response = self.ask(shared, &request).await?;
             let mut next = authentication.on_response(response)?;
@@ -280,13 +294,12 @@ async fn exchange(
     version: i16,
 ) -> Result<Bytes, HandshakeError> {
     let request = api_versions_request(&shared.config, correlation, version)?;
-    send(stream, &request).await.map_err(|_| HandshakeError::Closed)?;
+    let failed = |error: &std::io::Error| alert(error).map_or(HandshakeError::Closed, HandshakeError::Final);
+    send(stream, &request).await.map_err(|error| failed(&error))?;
     count(&shared.counters.bytes_out, request.len());
     frames.next(stream).await.map_err(|end| match end {
-        ReadError::Io(error) if alert(&error).is_some() => {
-            alert(&error).map_or(HandshakeError::Closed, HandshakeError::Final)
-        }
-        ReadError::Closed | ReadError::Cut { .. } | ReadError::Io(_) => HandshakeError::Closed,
+        ReadError::Io(error) => failed(&error),
+        ReadError::Closed | ReadError::Cut { .. } => HandshakeError::Closed,
         ReadError::Frame(error) => {
             HandshakeError::Final(ConnectError::not_kafka(describe_frame_error(&error)))
         }

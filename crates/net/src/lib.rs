@@ -34,6 +34,7 @@ mod handshake;
 mod inbox;
 mod net;
 mod outgoing;
+mod phase;
 mod renewal;
 mod route;
 pub mod sasl;

@@ -16,6 +16,9 @@ use crate::{
 /// How soon credentials that could not be had are asked for again while the session lives, at most and at least.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(50));
 
+/// Brokers take no second authentication within a second, and one that says otherwise must not keep us busy.
+const SHORTEST: Duration = Duration::from_millis(1100);
+
 /// How long a connection may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Session {
@@ -23,6 +26,8 @@ pub(crate) struct Session {
     renew_at: Instant,
     /// The broker closes the connection at the first request after this.
     ends: Instant,
+    /// Whether there was a line (WARN) that credentials are missing.
+    is_warned: bool,
 }
 
 impl Session {
@@ -30,7 +35,11 @@ impl Session {
     pub(crate) fn new(now: Instant, lifetime: Duration, seed: u64) -> Self {
         let thousandths = 850 + u32::try_from(SplitMix64::new(seed).next_u64() % 101).unwrap_or(0);
         let renew_after = (lifetime / 1000).saturating_mul(thousandths);
-        Self { renew_at: clock::after(now, renew_after), ends: clock::after(now, lifetime) }
+        Self {
+            renew_at: clock::after(now, renew_after.max(SHORTEST)),
+            ends: clock::after(now, lifetime),
+            is_warned: false,
+        }
     }
 }
 
@@ -78,7 +87,8 @@ impl Renewal {
             && session.renew_at <= now
         {
             let (sasl, host) = (sasl.clone(), self.host.clone());
-            self.state = State::Preparing(Box::pin(async move { Authentication::begin(&sasl, &host).await }));
+            self.state =
+                State::Preparing(Box::pin(async move { Authentication::begin(&sasl, &host, true).await }));
         }
     }
 
@@ -162,7 +172,11 @@ impl Renewal {
         let again = clock::after(now, (left / 4).min(RETRY.0).max(RETRY.1));
         match &mut self.session {
             Some(session) if session.ends > again => {
-                tracing::warn!(host = %self.host, reason = error.reason, "cannot authenticate anew yet; trying again");
+                if std::mem::replace(&mut session.is_warned, true) {
+                    tracing::debug!(host = %self.host, reason = error.reason, "cannot authenticate anew yet");
+                } else {
+                    tracing::warn!(host = %self.host, reason = error.reason, "cannot authenticate anew yet; trying again");
+                }
                 session.renew_at = again;
                 Ok(())
             }

@@ -36,6 +36,7 @@ impl ClientConfig {
             client_id: self.sent_client_id().to_owned(),
             connect_timeout: self.socket_connection_setup_timeout,
             connect_timeout_max: self.socket_connection_setup_timeout_max,
+            authentication_timeout: self.request_timeout,
             handshake_timeout: self.request_timeout.min(Duration::from_secs(5)),
             reconnect: BackoffConfig { base: self.reconnect_backoff, max: self.reconnect_backoff_max },
             max_idle: self.connections_max_idle.unwrap_or(Duration::MAX),

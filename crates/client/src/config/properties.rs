@@ -103,7 +103,8 @@ pub fn set<C: Properties>(config: &mut C, name: &str, value: &str) -> Result<(),
     if let Some(provider) = config.client_mut().security.set_provider(name, value) {
         return provider.map_err(|expected| ConfigError::Invalid {
             name: name.to_owned(),
-            value: Shown::value(value),
+            // A provider's own settings may be what opens a vault.
+            value: if name.ends_with(".class") { Shown::value(value) } else { Shown::secret() },
             expected,
         });
     }

@@ -187,6 +187,11 @@ pub fn apply_variables<C: Properties>(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<(), ConfigError> {
     let mut mistakes = Vec::new();
+    let mut variables: Vec<_> = variables.into_iter().collect();
+    let is_of_providers = |variable: &OsString| {
+        variable.to_str().and_then(property_of).is_some_and(|name| is_of_providers(&name))
+    };
+    variables.sort_by_key(|(variable, _)| !is_of_providers(variable));
     for (variable, value) in variables {
         let Some(variable) = variable.to_str() else { continue };
         let Some(name) = property_of(variable).filter(|_| !value.is_empty()) else { continue };

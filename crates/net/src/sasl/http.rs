@@ -265,7 +265,11 @@ impl Answer {
         match status {
             200 | 201 => Ok(self.body),
             300..400 => {
+                // What follows may be signed, or name somebody.
                 let to = self.location.unwrap_or_default();
+                let to = to.split(['?', '#']).next().unwrap_or_default();
+                let to =
+                    to.split_once("://").map_or(to, |(_, rest)| rest).rsplit('@').next().unwrap_or_default();
                 Err(ProviderError::new(format!("{} redirects to {to}: set that URL", from.shown())))
             }
             _ => {

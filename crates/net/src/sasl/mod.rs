@@ -10,7 +10,8 @@
 //! - nothing that a broker sends makes a step panic, or take longer than reading it. The one long computation, SCRAM's key
 //!   derivation, is handed out as a [`Derivation`], has a bound, and is done once for all connections of a client;
 //! - an authentication is done only when the broker has proved what its mechanism lets it prove;
-//! - secrets are in no `Debug`, no error and no log, and are overwritten when they are dropped.
+//! - secrets are in no `Debug`, no error and no log. Those that are kept are overwritten when they are dropped; the frame that carries one to
+//!   the broker is not, nor is what a library makes of a token's answer.
 
 #[cfg(feature = "oidc")]
 mod assertion;

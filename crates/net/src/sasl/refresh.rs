@@ -98,6 +98,12 @@ struct Kept<T> {
     due: SystemTime,
 }
 
+/// How long a new one is waited for while the old one lasts: it must not end meanwhile.
+fn patience<T: Expiring>(old: &T, now: SystemTime) -> Duration {
+    let left = old.expires().and_then(|expires| expires.duration_since(now).ok()).unwrap_or_default();
+    left.saturating_sub(LAST_MOMENT).min(PATIENCE)
+}
+
 /// A fetch under way. It ends with a result, or without one if its task was ended.
 type Fetch<T> = watch::Receiver<Option<Result<T, ProviderError>>>;
 
@@ -117,7 +123,7 @@ impl<T: Expiring> Refreshing<T> {
             let wait = fetch.wait_for(Option::is_some);
             let ended = match old {
                 None => wait.await,
-                Some(old) => match timeout(PATIENCE, wait).await {
+                Some(old) => match timeout(patience(&old, now), wait).await {
                     Ok(Ok(result)) if matches!(&*result, Some(Ok(_))) => Ok(result),
                     _ => return Ok(old),
                 },

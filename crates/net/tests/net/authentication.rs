@@ -28,6 +28,7 @@ fn plain() -> Config {
 fn with(sasl: Sasl) -> Config {
     let mut config = config();
     config.security.sasl = Some(sasl);
+    config.authentication_timeout = secs(5);
     config
 }
 
@@ -162,6 +163,64 @@ async fn a_broker_that_is_silent_during_sasl_is_given_up_after_the_handshake_tim
     assert_eq!(start.elapsed(), secs(5));
     assert!(error.to_string().contains("did not answer SaslHandshake within 5000 ms"), "{error}");
     peer.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_of_the_broker_during_sasl_is_no_refusal() {
+    for code in [ErrorCode::UnknownServerError, ErrorCode::RequestTimedOut] {
+        let world = World::new();
+        let mut peers = world.listen(1);
+        tokio::spawn(async move {
+            let mut peer = peers.recv().await.unwrap();
+            peer.greet().await;
+            let (header, _) = peer.request().await.unwrap();
+            peer.answer(&header, SaslHandshakeResponse::default()).await;
+            let (header, _) = peer.request().await.unwrap();
+            peer.answer(&header, SaslAuthenticateResponse { error_code: code, ..Default::default() }).await;
+        });
+        let error = net(&world, plain()).call(Target::Any, metadata()).await.unwrap_err();
+        assert!(error.is_retriable() && error.to_string().contains("SaslAuthenticate"), "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_of_one_address_is_not_hidden_by_another() {
+    let world = World::new();
+    world.name("broker", &[1, 2]);
+    let (mut refusing, mut closing) = (world.listen(1), world.listen(2));
+    tokio::spawn(async move { refusing.recv().await.unwrap().refuse().await });
+    tokio::spawn(async move { drop(closing.recv().await) });
+    let mut net = world.net(plain(), &[("broker", 9092)]);
+    let error = net.call(Target::Any, metadata()).await.unwrap_err();
+    assert!(matches!(error, CallError::Authentication { is_final: true, .. }), "{error}");
+    assert_eq!(world.dialled(), [1], "the password is offered once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_a_broker_makes_too_short_does_not_keep_us_busy() {
+    let world = World::new();
+    let mut peers = world.listen(1);
+    let seen = Seen::default();
+    let log = seen.clone();
+    tokio::spawn(async move {
+        let mut peer = peers.recv().await.unwrap();
+        peer.authenticate(1).await;
+        while let Some((header, request)) = peer.request().await {
+            log.lock().unwrap().push(request.api_key());
+            match request {
+                Request::SaslHandshake(_) => drop(peer.accept((header, request), 1).await),
+                _ => peer.answer(&header, empty(&request)).await,
+            }
+        }
+    });
+    let mut net = net(&world, plain());
+    let start = Instant::now();
+    while start.elapsed() < secs(10) {
+        net.call(Target::Any, fetch()).await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    let again = seen.lock().unwrap().iter().filter(|api| **api == ApiKey::SaslHandshake).count();
+    assert!((8..=10).contains(&again), "{again}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -29,9 +29,10 @@ impl Setting {
         self.value.expose_str().unwrap_or_default().trim()
     }
 
+    /// Without white space around it, as Java takes passwords.
     #[cfg(feature = "_tls")]
     pub(super) fn secret(&self) -> Secret {
-        self.value.clone()
+        Secret::from(self.text())
     }
 
     /// What it is now: a config provider is asked again. May read a file.
