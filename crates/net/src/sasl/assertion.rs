@@ -32,7 +32,7 @@ pub enum Assertion {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SignedAssertion {
-    /// `sasl.oauthbearer.assertion.private.key.file`: PEM, PKCS8, PKCS1 or SEC1.
+    /// `sasl.oauthbearer.assertion.private.key.file`: PEM, PKCS8, PKCS1 or SEC 1.
     pub private_key_file: PathBuf,
     /// `sasl.oauthbearer.assertion.private.key.passphrase`, of an encrypted key.
     pub passphrase: Option<Secret>,

@@ -42,7 +42,7 @@ pub enum Identity {
     Pem {
         /// The certificates.
         chain: Pem,
-        /// The key: PKCS8, encrypted PKCS8, PKCS1 or SEC1.
+        /// The key: PKCS8, encrypted PKCS8, PKCS1 or SEC 1.
         key: Pem,
         /// `ssl.key.password`, of an encrypted key.
         key_password: Option<Secret>,

@@ -38,7 +38,7 @@ impl Tls {
         Self(Source::Made)
     }
 
-    /// This certificate, with those that lead from it to an authority, and its private key (PKCS8, PKCS1 or SEC1), all in PEM.
+    /// This certificate, with those that lead from it to an authority, and its private key (PKCS8, PKCS1 or SEC 1), all in PEM.
     pub fn from_pem(chain: impl Into<String>, key: impl Into<String>) -> Self {
         Self(Source::Given { chain: chain.into(), key: key.into() })
     }
