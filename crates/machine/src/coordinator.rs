@@ -10,6 +10,7 @@ use std::{
 
 use offtake_wire::{ErrorCode, FindCoordinatorRequest, FindCoordinatorResponse, Response};
 
+use crate::broker_text::broker_text;
 use crate::{
     backoff::{Backoff, BackoffConfig},
     call::{Answer, Call, CallError, CallId, CallIds, Target, Transmit},
@@ -225,7 +226,7 @@ pub fn found_coordinator(
             Ok(CoordinatorAddress { broker, host, port })
         }
         (ErrorCode::None, ..) => Err((ErrorCode::CoordinatorNotAvailable, None)),
-        (code, ..) => Err((code, message)),
+        (code, ..) => Err((code, message.as_deref().map(broker_text))),
     }
 }
 

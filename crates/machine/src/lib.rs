@@ -12,6 +12,7 @@
 //! is then answered by [`CallError::Withdrawn`], any other as if nothing had been asked.
 
 pub mod backoff;
+mod broker_text;
 pub mod call;
 pub mod clock;
 pub mod cluster;
@@ -24,6 +25,7 @@ pub mod offsets;
 pub mod random;
 
 pub use backoff::{Backoff, BackoffConfig};
+pub use broker_text::broker_text;
 pub use call::{Answer, Call, CallError, CallId, CallIds, Target, Transmit};
 pub use clock::{after, earliest};
 pub use cluster::{Broker, Cluster, PartitionInfo, TopicInfo};

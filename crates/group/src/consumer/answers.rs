@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake_machine::{Answer, CallError, CallId};
+use offtake_machine::{Answer, CallError, CallId, broker_text};
 use offtake_wire::{
     ErrorCode, Response, Uuid,
     messages::consumer_group_heartbeat::{Assignment, ConsumerGroupHeartbeatResponse},
@@ -110,7 +110,7 @@ impl Consumer {
 
     fn on_error_code(&mut self, now: Instant, sent: Sent, answer: ConsumerGroupHeartbeatResponse) {
         let group = || self.core.config.group.clone();
-        let (code, words) = (answer.error_code, answer.error_message);
+        let (code, words) = (answer.error_code, answer.error_message.as_deref().map(broker_text));
         if code != ErrorCode::UnreleasedInstanceId {
             // With another coordinator the session of the process before a restart starts again.
             self.unreleased_since = None;
