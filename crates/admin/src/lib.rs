@@ -26,6 +26,7 @@ mod group_offsets;
 mod groups;
 mod offsets;
 mod outcomes;
+pub mod probe;
 mod removal;
 mod topics;
 

@@ -61,6 +61,11 @@ impl Authentication {
         Ok((Self { mechanism, exchange, steps: 0, is_renewal }, request.into()))
     }
 
+    /// As whom, if the mechanism tells.
+    pub(crate) fn user(&self) -> Option<String> {
+        self.exchange.user().map(shown)
+    }
+
     /// The broker answered.
     pub(crate) fn on_response(&mut self, response: Response) -> Result<Next, ConnectError> {
         match response {
@@ -144,7 +149,7 @@ impl From<SaslError> for ConnectError {
 const SHOWN: usize = 512;
 
 /// What a broker said, fit for a terminal.
-fn shown(said: &str) -> String {
+pub(crate) fn shown(said: &str) -> String {
     said.chars()
         .take(SHOWN)
         .flat_map(|c| if c.is_control() { c.escape_debug().collect() } else { vec![c] })

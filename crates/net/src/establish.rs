@@ -8,11 +8,13 @@ use tokio::time::timeout;
 use crate::{
     address::Address,
     address_state::DialPlan,
+    clock,
     dial::ByteStream,
     frames::describe_io_error,
     handshake::{ConnectError, ConnectFailure, Handshake, HandshakeError, run_handshake},
     inbox::sleep_until,
     phase::{Phase, PhaseCell},
+    probe::{Connected, Findings},
     shared::{Shared, count},
 };
 
@@ -31,7 +33,7 @@ pub(crate) async fn establish(
     }
     let mut error = ConnectError::unreachable("the name resolves to no address");
     for socket in resolve(shared, address, plan).await? {
-        match connect(shared, address, socket, plan, phase).await {
+        match connect(shared, address, socket, plan, phase, None).await {
             Ok(handshake) => return Ok((handshake, socket)),
             Err(new) if new.failure == ConnectFailure::Refused => return Err(new),
             // The next address may do better (FAILURES A8).
@@ -43,7 +45,7 @@ pub(crate) async fn establish(
 }
 
 /// All addresses of the name, the one that worked last time first (client.dns.lookup=use_all_dns_ips).
-async fn resolve(
+pub(crate) async fn resolve(
     shared: &Shared,
     address: &Address,
     plan: &DialPlan,
@@ -67,25 +69,34 @@ async fn resolve(
     Ok(sockets)
 }
 
-/// Tries one address. A broker that closes the connection at our version of ApiVersions is asked again in version 0 (FAILURES Q1).
-async fn connect(
+/// Tries one address, and notes what it finds there. A broker that closes the connection at our version of ApiVersions is asked again in version 0 (FAILURES Q1).
+pub(crate) async fn connect(
     shared: &Arc<Shared>,
     address: &Address,
     socket: SocketAddr,
     plan: &DialPlan,
     phase: &PhaseCell,
+    mut findings: Option<&mut Findings>,
 ) -> Result<Handshake, ConnectError> {
     for version in [plan.api_versions_version, 0] {
         phase.set(Phase::Connecting);
+        let began = clock::now();
         let stream = dial(shared, address, socket, plan.connect_timeout).await?;
+        if let Some(found) = findings.as_deref_mut() {
+            found.connected = Some(Connected { address: socket, took: began.elapsed() });
+        }
         phase.set(Phase::Encrypting);
-        let stream = encrypt(shared, address, stream).await?;
+        let stream = encrypt(shared, address, stream, findings.as_deref_mut()).await?;
         phase.set(Phase::Negotiating);
         match run_handshake(shared, stream, version).await {
             Ok(mut handshake) => {
+                if let Some(found) = findings.as_deref_mut() {
+                    found.versions =
+                        handshake.ranges.iter().map(|(api, both)| (api.name(), both.min, both.max)).collect();
+                }
                 if let Some(sasl) = &shared.config.security.sasl {
                     phase.set(Phase::Authenticating);
-                    handshake.session = handshake.authenticate(shared, sasl, &address.host).await?;
+                    handshake.authenticate(shared, sasl, &address.host, findings).await?;
                 }
                 return Ok(handshake);
             }
@@ -117,11 +128,18 @@ async fn encrypt(
     shared: &Shared,
     address: &Address,
     stream: Box<dyn ByteStream>,
+    findings: Option<&mut Findings>,
 ) -> Result<Box<dyn ByteStream>, ConnectError> {
     let Some(tls) = &shared.config.security.tls else { return Ok(stream) };
     let within = shared.config.handshake_timeout;
-    match timeout(within, tls.connect(&address.host, stream)).await {
-        Ok(encrypted) => Ok(encrypted?),
+    match timeout(within, tls.handshake(&address.host, stream)).await {
+        Ok(encrypted) => {
+            let stream = encrypted?;
+            if let Some(found) = findings {
+                found.tls = Some(stream.facts());
+            }
+            Ok(Box::new(stream))
+        }
         Err(_) => Err(ConnectError::broker(format!(
             "accepted the connection but did not finish the TLS handshake within {} ms; the port may not speak TLS: set \
              security.protocol to PLAINTEXT or SASL_PLAINTEXT for it",
@@ -136,6 +154,7 @@ async fn encrypt(
     _shared: &Shared,
     _address: &Address,
     stream: Box<dyn ByteStream>,
+    _findings: Option<&mut Findings>,
 ) -> Result<Box<dyn ByteStream>, ConnectError> {
     Ok(stream)
 }

@@ -19,6 +19,7 @@ use crate::{
     config::Config,
     dial::ByteStream,
     frames::{Frames, ReadError, describe_io_error},
+    probe::{self, Findings, Login},
     renewal::Session,
     sasl::Sasl,
     security::alert,
@@ -47,6 +48,11 @@ impl VersionRanges {
     /// The versions that both support.
     pub(crate) fn of(&self, api: ApiKey) -> Option<Versions> {
         self.0.get(&api).copied()
+    }
+
+    /// All of them, by API.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ApiKey, Versions)> {
+        self.0.iter().map(|(api, versions)| (*api, *versions))
     }
 
     /// The newest of them, up to `max`.
@@ -218,10 +224,15 @@ pub(crate) async fn run_handshake(
 
 impl Handshake {
     /// Asks something and waits for the answer. A broker that closes the connection instead has not refused: that is a fault.
-    async fn ask(&mut self, shared: &Shared, request: &Request) -> Result<Response, ConnectError> {
+    pub(crate) async fn ask(
+        &mut self,
+        shared: &Shared,
+        request: &Request,
+        max_version: Option<i16>,
+    ) -> Result<Response, ConnectError> {
         let (api, correlation) = (request.api_key(), self.next_correlation);
         self.next_correlation += 1;
-        let version = self.ranges.pick(api, None).ok_or_else(|| {
+        let version = self.ranges.pick(api, max_version).ok_or_else(|| {
             ConnectError::broker(format!(
                 "supports no version of {api} that this client speaks, so that SASL cannot be used"
             ))
@@ -251,17 +262,21 @@ impl Handshake {
         Ok(decoded.response)
     }
 
-    /// Authenticates. What it gives ends with the session that it begins.
+    /// Authenticates, and notes what it finds.
     pub(crate) async fn authenticate(
         &mut self,
         shared: &Shared,
         sasl: &Sasl,
         host: &str,
-    ) -> Result<Option<Session>, ConnectError> {
+        mut findings: Option<&mut Findings>,
+    ) -> Result<(), ConnectError> {
         self.frames.set_cap(MAX_API_VERSIONS_FRAME);
         let (mut authentication, mut request) = Authentication::begin(sasl, host, false).await?;
         loop {
-            let response = self.ask(shared, &request).await?;
+            let response = self.ask(shared, &request, None).await?;
+            if let (Some(found), Response::SaslHandshake(answer)) = (findings.as_deref_mut(), &response) {
+                found.mechanisms = Some(probe::shown(&answer.mechanisms));
+            }
             let mut next = authentication.on_response(response)?;
             if let Next::Derive(derivation) = next {
                 let computed = tokio::task::spawn_blocking(move || derivation.run()).await;
@@ -274,7 +289,15 @@ impl Handshake {
                 Next::Accepted(lifetime) => {
                     self.frames.set_cap(shared.config.max_frame);
                     let seed = shared.config.seed.wrapping_add(shared.counters.dials.load(Relaxed));
-                    return Ok(lifetime.map(|lifetime| Session::new(clock::now(), lifetime, seed)));
+                    self.session = lifetime.map(|lifetime| Session::new(clock::now(), lifetime, seed));
+                    if let Some(found) = findings {
+                        found.login = Some(Login {
+                            mechanism: sasl.mechanism(),
+                            user: authentication.user(),
+                            session_lifetime: lifetime,
+                        });
+                    }
+                    return Ok(());
                 }
             }
         }

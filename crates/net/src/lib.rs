@@ -35,6 +35,7 @@ mod inbox;
 mod net;
 mod outgoing;
 mod phase;
+pub mod probe;
 mod renewal;
 mod route;
 pub mod sasl;

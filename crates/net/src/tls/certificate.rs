@@ -1,11 +1,15 @@
 //! What errors and warnings say about a certificate.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use x509_parser::{
     certificate::X509Certificate,
     extensions::GeneralName,
     time::ASN1Time,
     x509::{X509Name, X509Version},
 };
+
+use crate::probe::CertificateFacts;
 
 /// The most that is shown of a name, in characters. It is the peer's to choose.
 const LONGEST: usize = 200;
@@ -54,9 +58,27 @@ impl Certificate {
         })
     }
 
+    /// As tools are told of it.
+    pub(super) fn into_facts(self) -> CertificateFacts {
+        CertificateFacts {
+            subject: self.subject,
+            issuer: self.issuer,
+            not_before: moment(self.not_before),
+            not_after: moment(self.not_after),
+            hosts: self.hosts,
+        }
+    }
+
     pub(super) fn is_self_issued(&self) -> bool {
         self.raw_subject == self.raw_issuer
     }
+}
+
+fn moment(seconds: i64) -> SystemTime {
+    let distance = Duration::from_secs(seconds.unsigned_abs());
+    let moment =
+        if seconds < 0 { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) };
+    moment.unwrap_or(UNIX_EPOCH)
 }
 
 fn hosts(certificate: &X509Certificate<'_>) -> (Vec<String>, bool) {

@@ -94,11 +94,20 @@ impl Tls {
         host: &str,
         stream: Box<dyn ByteStream>,
     ) -> Result<Box<dyn ByteStream>, TlsError> {
+        Ok(Box::new(self.handshake(host, stream).await?))
+    }
+
+    /// The same, as what can be asked for what it found.
+    pub(crate) async fn handshake(
+        &self,
+        host: &str,
+        stream: Box<dyn ByteStream>,
+    ) -> Result<TlsStream, TlsError> {
         let name = server_name(host)?;
         let client = self.current().await;
         let connector = TlsConnector::from(Arc::clone(&client.rustls));
         match connector.connect(name, ReadAhead::new(stream)).await {
-            Ok(stream) => Ok(Box::new(TlsStream::new(stream, client))),
+            Ok(stream) => Ok(TlsStream::new(stream, client)),
             Err(error) => Err(describe_handshake(&error, &client)),
         }
     }

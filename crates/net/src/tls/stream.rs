@@ -7,16 +7,23 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use rustls::ProtocolVersion;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{describe_alert, error::describe_io, material::Client, read_ahead::ReadAhead};
-use crate::dial::ByteStream;
+use super::{
+    certificate::Certificate, describe_alert, error::describe_io, material::Client, read_ahead::ReadAhead,
+    versions::iana_name,
+};
+use crate::{dial::ByteStream, probe::TlsFacts};
+
+/// At most so many certificates are described.
+const MOST_CERTIFICATES: usize = 16;
 
 /// What lies beneath.
 type Beneath = ReadAhead<Box<dyn ByteStream>>;
 
 /// An encrypted connection. Its errors say what TLS is about.
-pub(super) struct TlsStream {
+pub(crate) struct TlsStream {
     inner: tokio_rustls::client::TlsStream<Beneath>,
     client: Arc<Client>,
 }
@@ -24,6 +31,25 @@ pub(super) struct TlsStream {
 impl TlsStream {
     pub(super) fn new(inner: tokio_rustls::client::TlsStream<Beneath>, client: Arc<Client>) -> Self {
         Self { inner, client }
+    }
+
+    /// What the handshake agreed on, and whom it showed.
+    pub(crate) fn facts(&self) -> TlsFacts {
+        let (_, session) = self.inner.get_ref();
+        let version = match session.protocol_version() {
+            Some(ProtocolVersion::TLSv1_3) => "TLSv1.3".to_owned(),
+            Some(ProtocolVersion::TLSv1_2) => "TLSv1.2".to_owned(),
+            other => format!("{other:?}"),
+        };
+        let suite = session.negotiated_cipher_suite().map(|suite| iana_name(suite.suite()));
+        let chain = session.peer_certificates().unwrap_or_default();
+        let certificates =
+            chain.iter().filter_map(|der| Certificate::parse(der)).map(Certificate::into_facts);
+        TlsFacts {
+            version,
+            cipher_suite: suite.unwrap_or_default(),
+            certificates: certificates.take(MOST_CERTIFICATES).collect(),
+        }
     }
 
     /// What the peer said before it closed the connection, which a write finds closed: why it refuses our certificate, perhaps.

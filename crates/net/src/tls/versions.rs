@@ -120,7 +120,7 @@ fn by_name(name: &str) -> Option<CipherSuite> {
 }
 
 /// rustls has a name of its own for those of TLS 1.3.
-fn iana_name(suite: CipherSuite) -> String {
+pub(super) fn iana_name(suite: CipherSuite) -> String {
     let name = suite.as_str().unwrap_or_default();
     name.strip_prefix("TLS13_").map_or(name.to_owned(), |rest| format!("TLS_{rest}"))
 }
