@@ -7,6 +7,9 @@ use clap::{
     builder::NonEmptyStringValueParser, error::ErrorKind,
 };
 
+use offtake::security::Secret;
+use offtake_broker::SaslMechanism;
+
 use crate::{
     groups::Scope,
     hints,
@@ -149,6 +152,8 @@ pub(crate) enum Command {
     Offsets(Offsets),
     /// List, describe or delete consumer groups, or reset their committed offsets
     Groups(Groups),
+    /// Look into why a client cannot read: connect to every broker and tell what is found, step by step; changes nothing
+    Doctor(Doctor),
     /// Run an in-memory Kafka cluster for testing
     Broker(Broker),
     /// Run benchmarks
@@ -434,6 +439,23 @@ pub(crate) struct ResetTo {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = DOCTOR)]
+pub(crate) struct Doctor {
+    /// Also whether this topic is there and may be read (repeatable)
+    #[arg(short, long = "topic", value_name = "TOPIC", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) topics: Vec<String>,
+    /// Also whether this group may be joined (repeatable)
+    #[arg(short, long = "group", value_name = "GROUP", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) groups: Vec<String>,
+}
+
+const DOCTOR: &str = "\
+Exit status: 0 all is fine, 1 a step failed (the last line on stderr says the first of them).
+
+Each step is a line, or with --json an object: broker, step, ok, detail. Of a broker nothing follows a step that failed.
+The clocks of brokers are not compared: Kafka's protocol does not tell them.";
+
+#[derive(Debug, Args)]
 pub(crate) struct Broker {
     /// Where the first broker listens; port 0 takes a free one
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
@@ -451,6 +473,35 @@ pub(crate) struct Broker {
     /// group.consumer.heartbeat.interval.ms for KIP-848 groups; below the session timeout of 45 s
     #[arg(long, value_name = "MS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(100..45_000))]
     pub(crate) heartbeat_interval: u64,
+    /// Speak TLS only, by an authority that is made at the start and that clients have to trust
+    #[cfg(feature = "tls")]
+    #[arg(long)]
+    pub(crate) tls: bool,
+    /// Write the certificate of that authority to this file, as PEM
+    #[cfg(feature = "tls")]
+    #[arg(long, value_name = "FILE", requires = "tls")]
+    pub(crate) tls_ca: Option<PathBuf>,
+    /// Let in only who authenticates: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER with unsecured tokens (repeatable)
+    #[arg(long = "sasl", value_name = "MECHANISM", requires = "users")]
+    pub(crate) mechanisms: Vec<SaslMechanism>,
+    /// Who may log in, by each of the mechanisms (repeatable). OAUTHBEARER needs no password
+    #[arg(long = "user", value_name = "NAME:PASSWORD", value_parser = user, requires = "mechanisms")]
+    pub(crate) users: Vec<User>,
+}
+
+/// Who may log in. Does not print the password.
+#[derive(Clone, Debug)]
+pub(crate) struct User {
+    pub(crate) name: String,
+    pub(crate) password: Secret,
+}
+
+fn user(text: &str) -> Result<User, String> {
+    let (name, password) = text.split_once(':').unwrap_or((text, ""));
+    if name.is_empty() {
+        return Err("the user's name is missing: write it as NAME:PASSWORD".to_owned());
+    }
+    Ok(User { name: name.to_owned(), password: Secret::from(password) })
 }
 
 fn partition(text: &str) -> Result<i32, String> {
@@ -595,6 +646,20 @@ mod tests {
     }
 
     #[test]
+    fn a_cluster_to_try_things_against_may_be_secured() {
+        let line = "offtake broker --sasl PLAIN --sasl SCRAM-SHA-512 --user alice:a:b --user bob";
+        let Command::Broker(broker) = parsed(line).unwrap().command else { panic!("another command") };
+        assert_eq!(broker.mechanisms, [SaslMechanism::Plain, SaslMechanism::ScramSha512]);
+        let users: Vec<_> = broker
+            .users
+            .iter()
+            .map(|user| (user.name.as_str(), user.password.expose_str().unwrap()))
+            .collect();
+        assert_eq!(users, [("alice", "a:b"), ("bob", "")]);
+        assert!(!format!("{broker:?}").contains("a:b"));
+    }
+
+    #[test]
     fn what_makes_no_sense_is_a_usage_error() {
         for line in [
             "offtake",
@@ -626,6 +691,12 @@ mod tests {
             "offtake broker --topic orders:none",
             "offtake broker --topic :3",
             "offtake broker --nodes 0",
+            "offtake broker --sasl PLAIN",
+            "offtake broker --user alice:wonder",
+            "offtake broker --sasl GSSAPI --user alice:wonder",
+            "offtake broker --sasl PLAIN --user :wonder",
+            "offtake broker --tls-ca ca.pem",
+            "offtake doctor orders",
             "offtake broker --heartbeat-interval 0",
             "offtake nosuch",
         ] {

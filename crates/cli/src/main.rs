@@ -9,6 +9,7 @@ mod broker;
 mod clock;
 mod consume;
 mod demo;
+mod doctor;
 mod documents;
 mod failure;
 mod groups;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
                 Command::Topics(args) => topics::run(&common, args).await,
                 Command::Offsets(args) => offsets::run(&common, args).await,
                 Command::Groups(args) => groups::run(&common, args).await,
+                Command::Doctor(args) => doctor::run(&common, args).await,
                 Command::Broker(args) => broker::run(args).await,
                 Command::Bench(args) => bench::run(&common, args).await,
                 Command::Completions(args) => documents::completions(&args),

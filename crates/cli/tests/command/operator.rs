@@ -46,7 +46,7 @@ impl At {
 }
 
 /// The command without a cluster; nothing in the environment says where one is.
-fn offtake(args: &str) -> Command {
+pub(crate) fn offtake(args: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_offtake"));
     for (name, _) in std::env::vars_os() {
         if name.to_str().is_some_and(|name| name.starts_with("OFFTAKE_") || name.starts_with("KAFKA_")) {
@@ -59,13 +59,13 @@ fn offtake(args: &str) -> Command {
 
 /// How a command ended.
 #[derive(Debug)]
-struct Done {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
+pub(crate) struct Done {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
-fn done(command: &mut Command) -> Done {
+pub(crate) fn done(command: &mut Command) -> Done {
     let Output { status, stdout, stderr } = command.output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Done { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
@@ -79,7 +79,7 @@ impl Done {
 
     /// It was refused as wrong usage, in these words.
     #[track_caller]
-    fn refused(&self, words: &str) {
+    pub(crate) fn refused(&self, words: &str) {
         assert_eq!((self.code, self.stdout.as_str()), (Some(2), ""), "{self:?}");
         assert!(self.stderr.contains(words), "{words}: {}", self.stderr);
     }

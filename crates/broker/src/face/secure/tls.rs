@@ -70,7 +70,7 @@ fn invalid(what: &str, error: &dyn fmt::Display) -> io::Error {
 type Made = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>, Option<String>);
 
 fn made(hosts: impl IntoIterator<Item = String>) -> Result<Made, rcgen::Error> {
-    let mut params = params("Offtake embedded broker's authority");
+    let mut params = params("Offtake embedded broker CA");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;

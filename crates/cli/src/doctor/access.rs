@@ -1,0 +1,143 @@
+//! What this client may do with a topic and a group. Nothing is changed: brokers say what is allowed (KIP-430).
+
+use std::time::{Duration, Instant};
+
+use offtake_admin::{
+    ErrorCode,
+    probe::{Connection, Operations, Probe},
+};
+
+use super::steps::{Address, Step};
+use crate::clock::now;
+
+/// How long a coordinator that is not there yet is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Until it is asked for again.
+const PAUSE: Duration = Duration::from_millis(100);
+
+const UNSAID: &str = "the broker does not say what may be done with it";
+
+pub(super) async fn topic(connection: &mut Connection, topic: &str, user: Option<&str>) -> Step {
+    let found = match connection.topic(topic).await {
+        Ok(found) => found,
+        Err(failure) => return Step::failed("topic", format!("{topic}: the broker {}", failure.reason)),
+    };
+    let (count, s) = (found.partitions, if found.partitions == 1 { "" } else { "s" });
+    match found.error {
+        ErrorCode::None => {}
+        ErrorCode::TopicAuthorizationFailed => return lacking("Describe", "topic", topic, user),
+        ErrorCode::UnknownTopicOrPartition => {
+            return Step::failed(
+                "topic",
+                format!("{topic} does not exist; `offtake topics` lists those that do"),
+            );
+        }
+        code => return Step::failed("topic", format!("{topic}: the broker answered {code}")),
+    }
+    if found.operations.is_some_and(|operations| !operations.can_read()) {
+        return lacking("Read", "topic", topic, user);
+    }
+    if !found.leaderless.is_empty() {
+        let leaderless: Vec<_> = found.leaderless.iter().map(ToString::to_string).collect();
+        return Step::failed(
+            "topic",
+            format!(
+                "{topic}: of {count} partition{s} these have no leader: {}; the brokers that have their replicas are down",
+                leaderless.join(", ")
+            ),
+        );
+    }
+    Step::ok("topic", format!("{topic}: {count} partition{s}; {}", allowed(found.operations)))
+}
+
+/// A cluster makes the topic of its groups when the first group is asked for, and a coordinator that moved reads it.
+pub(super) async fn group(
+    probe: &Probe,
+    connection: &mut Connection,
+    group: &str,
+    user: Option<&str>,
+) -> Step {
+    let deadline = now() + PATIENCE;
+    loop {
+        match look_at_group(probe, connection, group, user).await {
+            Ok(step) => return step,
+            Err(step) if now() >= deadline => return step,
+            Err(_) => sleep_until(now() + PAUSE).await,
+        }
+    }
+}
+
+/// An error is a step that may turn out otherwise a little later.
+async fn look_at_group(
+    probe: &Probe,
+    connection: &mut Connection,
+    group: &str,
+    user: Option<&str>,
+) -> Result<Step, Step> {
+    let (id, address) = match connection.coordinator(group).await {
+        Ok(Ok((id, host, port))) => (id, Address { host, port }),
+        Ok(Err(ErrorCode::GroupAuthorizationFailed)) => return Ok(lacking("Describe", "group", group, user)),
+        Ok(Err(code)) => {
+            let step = Step::failed(
+                "group",
+                format!(
+                    "{group}: its coordinator is not known ({code}); look whether `__consumer_offsets` has a leader for each \
+                     partition (`offtake topics describe __consumer_offsets`)"
+                ),
+            );
+            return if code.is_retriable() { Err(step) } else { Ok(step) };
+        }
+        Err(failure) => return Ok(Step::failed("group", format!("{group}: the broker {}", failure.reason))),
+    };
+    let at = |said: &str| {
+        Step::failed("group", format!("{group}: its coordinator, broker {id} at {address}, {said}"))
+    };
+    let findings = probe.connect(&address.host, address.port).await;
+    let Some(mut coordinator) = findings.connection else {
+        let reason = findings.failure.map_or(String::new(), |failure| failure.reason);
+        return Ok(at(&format!("cannot be used: {reason}")));
+    };
+    let found = match coordinator.group(group).await {
+        Ok(found) => found,
+        Err(failure) => return Ok(at(&failure.reason)),
+    };
+    match found.error {
+        ErrorCode::None | ErrorCode::GroupIdNotFound => {}
+        ErrorCode::GroupAuthorizationFailed => return Ok(lacking("Describe", "group", group, user)),
+        code if code.is_retriable() => return Err(at(&format!("answered {code}"))),
+        code => return Ok(at(&format!("answered {code}"))),
+    }
+    if found.operations.is_some_and(|operations| !operations.can_read()) {
+        return Ok(lacking("Read", "group", group, user));
+    }
+    let allowed = allowed(found.operations);
+    Ok(Step::ok("group", format!("{group}: coordinated by broker {id} at {address}; {allowed}")))
+}
+
+/// The command is its own loop here.
+async fn sleep_until(at: Instant) {
+    tokio::time::sleep_until(at.into()).await;
+}
+
+fn allowed(operations: Option<Operations>) -> String {
+    match operations {
+        Some(operations) if operations.can_describe() => "Read and Describe are allowed".to_owned(),
+        Some(_) => "Read is allowed".to_owned(),
+        None => UNSAID.to_owned(),
+    }
+}
+
+/// An ACL is missing. Read implies Describe, so that it is the one to ask for.
+fn lacking(operation: &str, kind: &'static str, name: &str, user: Option<&str>) -> Step {
+    let (who, principal) = match user {
+        Some(user) => (format!("User:{user}"), format!("User:{user}")),
+        None => ("this client".to_owned(), "User:NAME".to_owned()),
+    };
+    Step::failed(
+        kind,
+        format!(
+            "{name}: {who} lacks {operation}; it needs an ACL, as by `kafka-acls --add --allow-principal {principal} \
+             --operation Read --{kind} {name}`"
+        ),
+    )
+}
