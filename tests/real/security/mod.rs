@@ -1,5 +1,6 @@
 //! Secured listeners of real Kafka, reached by Java's own settings as they are written for Java.
 
+mod doctor;
 mod idp;
 mod keycloak;
 mod msk_iam;
