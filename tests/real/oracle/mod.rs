@@ -154,7 +154,7 @@ fn every_message_in_every_version_is_the_same_to_both() {
         ("InitProducerIdRequest", 6),
     ];
     assert_eq!(compared.missing, missing);
-    assert_eq!(compared.samples, (2 * 156 - missing.len()) * (SAMPLES as usize + 1));
+    assert_eq!(compared.samples, (2 * 161 - missing.len()) * (SAMPLES as usize + 1));
 }
 
 #[test]
