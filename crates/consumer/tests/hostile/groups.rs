@@ -126,7 +126,8 @@ fn input50_assignments_of_its_own() {
 /// What a broker assigns by KIP-848.
 #[test]
 fn input50_assignments_by_the_broker() {
-    let changes: [(&str, fn(&mut Assignment)); 4] = [
+    type Change = fn(&mut Assignment);
+    let changes: [(&str, Change); 4] = [
         ("twice", |assignment| assignment.topic_partitions.extend_from_within(..)),
         ("topics without an id", |assignment| {
             let topic = TopicPartitions { topic_id: Uuid::ZERO, partitions: vec![0, 1] };

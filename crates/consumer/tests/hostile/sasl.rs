@@ -100,8 +100,11 @@ fn nonce(said: &[u8]) -> String {
     said.split(',').find_map(|field| field.strip_prefix("r=")).unwrap().to_owned()
 }
 
+/// A server's first message, for the nonce of the client.
+type FirstMessage = Box<dyn Fn(String) -> Vec<u8> + Send + Sync>;
+
 /// What the server says first, given the client's nonce.
-fn first_messages() -> Vec<(&'static str, Box<dyn Fn(String) -> Vec<u8> + Send + Sync>)> {
+fn first_messages() -> Vec<(&'static str, FirstMessage)> {
     let salt = "W22ZaJ0SNY7soEsUEjb6gQ==";
     vec![
         ("nothing", Box::new(|_| Vec::new())),

@@ -45,10 +45,13 @@ const MOST_LINES: usize = 60;
 /// would be the largest part; the largest that is sent here has 16 MiB.
 const MOST_MEMORY: usize = 400 << 10;
 
+/// What takes the place of an answer, if anything does.
+type Replace = Box<dyn Fn(&Answer) -> Option<Vec<u8>> + Send + Sync>;
+
 /// How a broker is hostile.
 pub(crate) enum Means {
     /// Answers are replaced on their way.
-    Lie(Box<dyn Fn(&Answer) -> Option<Vec<u8>> + Send + Sync>),
+    Lie(Replace),
     /// The embedded broker does it.
     Rule(Rule),
 }

@@ -36,6 +36,9 @@ fn net(world: &Arc<World>, config: Config) -> Net {
     world.net(config, &[("10.0.0.1", 9092)])
 }
 
+/// What the peer of a connection saw, in order.
+type Seen = Arc<Mutex<Vec<ApiKey>>>;
+
 impl Peer {
     /// Greets, and takes PLAIN: what the client sent.
     async fn authenticate(&mut self, lifetime_ms: i64) -> Bytes {
@@ -66,6 +69,18 @@ impl Peer {
             (ErrorCode::SaslAuthenticationFailed, Some("Invalid password".to_owned()));
         self.answer(&header, SaslAuthenticateResponse { error_code, error_message, ..Default::default() })
             .await;
+    }
+
+    /// Authenticates, then answers everything with an empty answer of its kind, and every authentication anew.
+    async fn serve_sessions(mut self, lifetime_ms: i64, seen: Seen) {
+        self.authenticate(lifetime_ms).await;
+        while let Some((header, request)) = self.request().await {
+            seen.lock().unwrap().push(request.api_key());
+            match request {
+                Request::SaslHandshake(_) => drop(self.accept((header, request), lifetime_ms).await),
+                _ => self.answer(&header, empty(&request)).await,
+            }
+        }
     }
 
     async fn serve_one(&mut self) -> ApiKey {
@@ -202,17 +217,7 @@ async fn a_session_that_a_broker_makes_too_short_does_not_keep_us_busy() {
     let mut peers = world.listen(1);
     let seen = Seen::default();
     let log = seen.clone();
-    tokio::spawn(async move {
-        let mut peer = peers.recv().await.unwrap();
-        peer.authenticate(1).await;
-        while let Some((header, request)) = peer.request().await {
-            log.lock().unwrap().push(request.api_key());
-            match request {
-                Request::SaslHandshake(_) => drop(peer.accept((header, request), 1).await),
-                _ => peer.answer(&header, empty(&request)).await,
-            }
-        }
-    });
+    tokio::spawn(async move { peers.recv().await.unwrap().serve_sessions(1, log).await });
     let mut net = net(&world, plain());
     let start = Instant::now();
     while start.elapsed() < secs(10) {
@@ -243,9 +248,6 @@ async fn another_mechanism_and_a_listener_without_sasl_are_told_apart() {
         peer.await.unwrap();
     }
 }
-
-/// What the peer of a connection saw, in order.
-type Seen = Arc<Mutex<Vec<ApiKey>>>;
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_authenticates_anew_before_its_session_ends_and_loses_no_call() {
@@ -292,17 +294,7 @@ async fn an_idle_connection_authenticates_anew_with_its_next_call() {
     let mut peers = world.listen(1);
     let seen = Seen::default();
     let log = seen.clone();
-    tokio::spawn(async move {
-        let mut peer = peers.recv().await.unwrap();
-        peer.authenticate(10_000).await;
-        while let Some((header, request)) = peer.request().await {
-            log.lock().unwrap().push(request.api_key());
-            match request {
-                Request::SaslHandshake(_) => drop(peer.accept((header, request), 10_000).await),
-                _ => peer.answer(&header, empty(&request)).await,
-            }
-        }
-    });
+    tokio::spawn(async move { peers.recv().await.unwrap().serve_sessions(10_000, log).await });
     let mut net = net(&world, plain());
     net.call(Target::Any, metadata()).await.unwrap();
     tokio::time::sleep(secs(60)).await;
