@@ -50,7 +50,8 @@ pub enum ErrorKind {
     Fenced,
     /// The partition has no committed offset, or one that is out of range, and `auto.offset.reset` is `none`.
     NoOffset,
-    /// A record batch is damaged. The partition stops before it; others go on. `Consumer::seek` past it to skip.
+    /// A record batch is damaged, or the broker sends no whole one. The partition stops before it; others go on.
+    /// `Consumer::seek` past it to skip.
     Corrupt,
     /// A batch inflates to more than is allowed, or comes in an answer larger than any that is read
     /// (`receive.message.max.bytes`). The partition stops before it; others go on. `Consumer::seek` past it to skip.

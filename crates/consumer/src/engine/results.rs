@@ -119,7 +119,7 @@ pub(super) fn fetch_failed(partition: &TopicPartition, error: &offtake_fetch::Pa
     use offtake_fetch::PartitionError as Failed;
     let (kind, code, advice) = match error {
         Failed::Records(fault) => (error_kind(fault), None, past(error)),
-        Failed::NoProgress { .. } => (ErrorKind::TooLarge, None, "; the partition stops there".to_owned()),
+        Failed::NoProgress { .. } => (ErrorKind::Corrupt, None, "; the partition stops there".to_owned()),
         Failed::TooLarge { size, .. } => {
             let raise = format!("; raise receive.message.max.bytes to at least {size}, or seek past it");
             (ErrorKind::TooLarge, None, format!("{raise}; the partition stops there"))
