@@ -268,8 +268,12 @@ impl Answer {
                 // What follows may be signed, or name somebody.
                 let to = self.location.unwrap_or_default();
                 let to = to.split(['?', '#']).next().unwrap_or_default();
-                let to =
-                    to.split_once("://").map_or(to, |(_, rest)| rest).rsplit('@').next().unwrap_or_default();
+                let to = match to.split_once("://") {
+                    Some((scheme, rest)) => {
+                        format!("{scheme}://{}", rest.rsplit('@').next().unwrap_or_default())
+                    }
+                    None => to.to_owned(), // a path of the same server
+                };
                 Err(ProviderError::new(format!("{} redirects to {to}: set that URL", from.shown())))
             }
             _ => {
