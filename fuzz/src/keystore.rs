@@ -1,14 +1,21 @@
 //! Target `keystore`: a JKS file gives what is in it or is refused, with or without its password, and one that was mended after a
-//! change is read like any other; PEM gives its sections, each once.
+//! change is read like any other; PEM gives its sections, each once. So does PKCS12, within its budget, and what is read of a
+//! certificate is a part of it.
 
 use sha1::{Digest, Sha1};
 
 use crate::{
+    certificate::Certificate,
     jks::{Entries, JksError},
-    meter, pem,
+    meter,
+    pbe::Budget,
+    pem,
+    pkcs12::{Contents, Pkcs12Error},
 };
 
 const PASSWORD: &str = "changeit";
+/// Of hashing, for one input.
+const ROUNDS: u32 = 500;
 
 /// A file.
 pub fn run(file: &[u8]) {
@@ -29,6 +36,37 @@ pub fn run(file: &[u8]) {
         let begun = file.windows(5).filter(|window| window == b"BEGIN").count();
         assert!(found <= begun);
     }
+    for password in ["", PASSWORD] {
+        // scrypt takes what its budget allows.
+        let read = meter::within(64 * size + (2 << 20), || {
+            Contents::read(file, password, Budget { rounds: ROUNDS, memory: 1 << 20 })
+        });
+        let nothing = Contents::read(file, password, Budget { rounds: 0, memory: 0 });
+        match (read, nothing) {
+            (Ok(contents), _) => {
+                let certificates = contents.certificates.iter().map(|stored| stored.der.len());
+                assert!(contents.keys.iter().map(|key| key.len()).chain(certificates).sum::<usize>() <= size);
+                contents.certificates.iter().for_each(|stored| certificate(&stored.der));
+            }
+            (Err(error), Err(other)) => assert!(error == other || other == Pkcs12Error::TakesTooLong),
+            (Err(error), Ok(_)) => panic!("{error:?} with a budget, and not without"),
+        }
+    }
+    certificate(file);
+}
+
+/// One cut short is none, and what is compared and shown of one was in it.
+fn certificate(der: &[u8]) {
+    let read = meter::within(64 * der.len() + (16 << 10), || Certificate::parse(der));
+    let Some(read) = read else { return };
+    for raw in [&read.raw_subject, &read.raw_issuer, &read.public_key] {
+        assert!(der.windows(raw.len()).any(|part| part == raw));
+    }
+    assert!(read.hosts.len() <= 8);
+    for text in read.hosts.iter().chain([&read.subject, &read.issuer]) {
+        assert!(!text.chars().any(char::is_control) && text.chars().count() <= 10 * 200 + 1);
+    }
+    assert!(der.split_last().is_none_or(|(_, cut)| Certificate::parse(cut).is_none()));
 }
 
 /// How many certificates are trusted, and of each key its certificates and whether `keykey` reveals it.

@@ -15,6 +15,15 @@ pub mod records;
 pub mod sasl;
 pub mod select;
 
+#[path = "../../crates/net/src/calendar.rs"]
+#[allow(dead_code, reason = "net's own; the target needs a part of it")]
+mod calendar;
+#[path = "../../crates/net/src/tls/certificate.rs"]
+#[allow(dead_code, reason = "net's own; the target needs a part of it")]
+mod certificate;
+#[path = "../../crates/net/src/tls/der.rs"]
+#[allow(dead_code, reason = "net's own; the target needs a part of it")]
+mod der;
 #[path = "../../crates/net/src/frame_pool.rs"]
 mod frame_pool;
 #[path = "../../crates/net/src/frames.rs"]
@@ -23,7 +32,13 @@ mod frames;
 #[path = "../../crates/net/src/tls/jks.rs"]
 #[allow(dead_code, reason = "net's own; the target needs a part of it")]
 mod jks;
+#[path = "../../crates/net/src/tls/pbe.rs"]
+#[allow(dead_code, reason = "net's own; the target needs a part of it")]
+mod pbe;
 #[path = "../../crates/net/src/tls/pem.rs"]
 #[allow(dead_code, reason = "net's own; the target needs a part of it")]
 mod pem;
+#[path = "../../crates/net/src/tls/pkcs12.rs"]
+#[allow(dead_code, reason = "net's own; the target needs a part of it")]
+mod pkcs12;
 mod shared; // `frames` looks for it at the root

@@ -21,6 +21,7 @@
 mod address;
 mod address_state;
 mod authenticate;
+mod calendar;
 mod call;
 mod carrier;
 mod clock;

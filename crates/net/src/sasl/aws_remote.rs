@@ -9,14 +9,13 @@ use zeroize::Zeroizing;
 use super::{
     ProviderFuture,
     aws::{AwsCredentials, AwsCredentialsProvider, Variables},
-    calendar,
     error::{ProviderError, printable},
     http::{Endpoint, Headers, HttpClient, is_loopback},
     msk_iam::{NO_BODY, Request, encode},
     token::read_small_file,
     wall_clock,
 };
-use crate::secret::Secret;
+use crate::{calendar, secret::Secret};
 
 /// For the Security Token Service: to connect, and to answer.
 const STS_TIMEOUT: Duration = Duration::from_secs(10);

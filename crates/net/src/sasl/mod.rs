@@ -19,7 +19,6 @@ mod aws;
 mod aws_default;
 #[cfg(feature = "msk-iam")]
 mod aws_remote;
-mod calendar;
 mod credentials;
 mod derivation;
 mod error;

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use super::{aws::AwsCredentials, calendar, scram::Hash, zeroed_after_use};
+use super::{aws::AwsCredentials, scram::Hash, zeroed_after_use};
+use crate::calendar;
 
 const SERVICE: &str = "kafka-cluster";
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";

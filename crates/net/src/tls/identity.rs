@@ -2,7 +2,6 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use pkcs8::{EncryptedPrivateKeyInfoRef, SecretDocument, pkcs5::EncryptionScheme};
 use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer},
     sign::{CertifiedKey, SigningKey},
@@ -12,17 +11,15 @@ use zeroize::Zeroizing;
 use super::{
     Identity, Pem, Source, TlsConfigError, backend,
     certificate::Certificate,
+    der::{Elements, SEQUENCE},
     files,
     keystore::KeyWithCertificates,
+    pbe::{self, Budget, PbeError},
     pem::{self, PemError, Section},
 };
 use crate::Secret;
 
 const KEY_PASSWORD: &str = "ssl.key.password";
-/// The most rounds of PBKDF2 for a key: what takes a second or two.
-const MOST_ITERATIONS: u32 = 10_000_000;
-/// The most memory for scrypt.
-const MOST_MEMORY: u64 = 1 << 30;
 
 /// Reads the key and its certificate.
 pub(super) fn read(identity: &Identity) -> Result<CertifiedKey, TlsConfigError> {
@@ -89,7 +86,7 @@ fn private_key(
             "RSA PRIVATE KEY" => PrivatePkcs1KeyDer::from(der.to_vec()).into(),
             "EC PRIVATE KEY" => PrivateSec1KeyDer::from(der.to_vec()).into(),
             "ENCRYPTED PRIVATE KEY" => {
-                PrivatePkcs8KeyDer::from(decrypted(from, der, password)?.as_bytes().to_vec()).into()
+                PrivatePkcs8KeyDer::from(decrypted(from, der, password)?.to_vec()).into()
             }
             _ => continue,
         }));
@@ -97,28 +94,32 @@ fn private_key(
     Err(from.problem("has no private key (PKCS8, PKCS1 or SEC1)"))
 }
 
-fn decrypted(from: &Pem, der: &[u8], password: Option<&Secret>) -> Result<SecretDocument, TlsConfigError> {
+fn decrypted(
+    from: &Pem,
+    der: &[u8],
+    password: Option<&Secret>,
+) -> Result<Zeroizing<Vec<u8>>, TlsConfigError> {
     let Some(password) = password else {
         let reason = format!("it is not set, and the private key of {} is encrypted", from.name());
         return Err(TlsConfigError::new(KEY_PASSWORD, reason));
     };
-    let unknown = || {
-        from.problem(
+    let password =
+        password.expose_str().ok_or_else(|| TlsConfigError::new(KEY_PASSWORD, "it is not text (UTF-8)"))?;
+    let decrypted = pbe::encrypted_key(der).ok_or(PbeError::Unsupported).and_then(|(algorithm, key)| {
+        let key = pbe::decrypt(algorithm, key, password, &mut Budget::new())?;
+        Elements::inside(&key, SEQUENCE).ok_or(PbeError::Password)?; // a wrong password may go unnoticed until here
+        Ok(key)
+    });
+    decrypted.map_err(|error| match error {
+        PbeError::Unsupported => from.problem(
             "has a private key that is encrypted in a way that is not supported: convert it with \
              `openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD -out NEW`",
-        )
-    };
-    let encrypted = EncryptedPrivateKeyInfoRef::try_from(der).map_err(|_| unknown())?;
-    let EncryptionScheme::Pbes2(scheme) = &encrypted.encryption_algorithm else { return Err(unknown()) };
-    let rounds = scheme.kdf.pbkdf2().map_or(0, |params| params.iteration_count);
-    let memory = scheme.kdf.scrypt().map_or(0, |params| {
-        128u64.saturating_mul(params.cost_parameter).saturating_mul(params.block_size.into())
-    });
-    if rounds > MOST_ITERATIONS || memory > MOST_MEMORY {
-        return Err(from.problem("has a private key that takes too long to decrypt"));
-    }
-    encrypted.decrypt(password.expose()).map_err(|_| {
-        TlsConfigError::new(KEY_PASSWORD, format!("it does not decrypt the private key of {}", from.name()))
+        ),
+        PbeError::TakesTooLong => from.problem("has a private key that takes too long to decrypt"),
+        PbeError::Password => {
+            let reason = format!("it does not decrypt the private key of {}", from.name());
+            TlsConfigError::new(KEY_PASSWORD, reason)
+        }
     })
 }
 

@@ -4,21 +4,22 @@
 //! is protected by a second password, which is often the same: XOR with a chain of SHA-1. It is not much of a protection, so
 //! such files should be readable by nobody else.
 
-use pkcs8::der::{
-    AnyRef, Reader, SliceReader,
-    asn1::{ObjectIdentifier, OctetStringRef},
-};
 use sha1::{Digest, Sha1};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
+
+use super::{
+    der::OID,
+    pbe::{encrypted_key, utf16},
+};
 
 /// What such a file begins with.
 pub(super) const MAGIC: [u8; 4] = [0xfe, 0xed, 0xfe, 0xed];
 
 const SALT: &[u8] = b"Mighty Aphrodite";
 const DIGEST: usize = 20;
-/// How Java calls the protection of keys.
-const KEY_PROTECTOR: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.42.2.17.1.1");
+/// How Java calls the protection of keys: 1.3.6.1.4.1.42.2.17.1.1.
+const KEY_PROTECTOR: &[u8] = b"\x2b\x06\x01\x04\x01\x2a\x02\x11\x01\x01";
 
 /// What a file contains.
 #[derive(Debug, Default)]
@@ -115,26 +116,8 @@ impl KeyEntry<'_> {
 
 /// What the DER around a protected key says is protected in Java's way.
 fn protected(der: &[u8]) -> Option<&[u8]> {
-    let mut reader = SliceReader::new(der).ok()?;
-    let (algorithm, bytes) = reader
-        .sequence(|info| {
-            let algorithm = info.sequence(|algorithm| {
-                let name: ObjectIdentifier = algorithm.decode()?;
-                let _parameters: Option<AnyRef<'_>> = algorithm.decode()?;
-                Ok::<_, pkcs8::der::Error>(name)
-            })?;
-            let bytes: &OctetStringRef = info.decode()?;
-            Ok::<_, pkcs8::der::Error>((algorithm, bytes.as_bytes()))
-        })
-        .ok()?;
-    (algorithm == KEY_PROTECTOR).then_some(bytes)
-}
-
-/// A password as Java turns it into bytes.
-fn utf16(password: &str) -> Zeroizing<Vec<u8>> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(2 * password.len()));
-    password.encode_utf16().for_each(|unit| bytes.extend(unit.to_be_bytes()));
-    bytes
+    let (mut algorithm, bytes) = encrypted_key(der)?;
+    (algorithm.value(OID)? == KEY_PROTECTOR).then_some(bytes)
 }
 
 /// What is left to read. Nothing is allocated for a length, so none has to be plausible.

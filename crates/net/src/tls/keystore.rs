@@ -1,12 +1,13 @@
 //! [`Keystore`]s: PKCS12 and JKS, told apart by their first bytes, as Java does whatever the type in the configuration says.
 
-use p12_keystore::Pkcs12Archive;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use zeroize::Zeroizing;
 
 use super::{
     Keystore, TlsConfigError, files,
     jks::{self, Entries, JksError},
+    pbe::Budget,
+    pkcs12::{Contents, Pkcs12Error},
 };
 use crate::Secret;
 
@@ -60,11 +61,11 @@ impl Keystore {
                 entries.trusted.into_iter().map(|der| CertificateDer::from(der.to_vec())).collect()
             }
             Format::Pkcs12 => {
-                let archive = self.archive(file, of)?;
+                let Contents { keys, certificates } = self.contents(file, of)?;
                 // Java marks what is trusted; other tools write nothing else into such a file.
-                let all = archive.keys.is_empty() && !archive.certs.iter().any(|bag| bag.trusted);
-                let trusted = archive.certs.iter().filter(|bag| all || bag.trusted);
-                trusted.map(|bag| CertificateDer::from(bag.cert.as_der().to_vec())).collect()
+                let all = keys.is_empty() && !certificates.iter().any(|stored| stored.is_trusted);
+                let trusted = certificates.into_iter().filter(|stored| all || stored.is_trusted);
+                trusted.map(|stored| CertificateDer::from(stored.der)).collect()
             }
         };
         if trusted.is_empty() {
@@ -119,16 +120,12 @@ impl Keystore {
                 keys.collect::<Result<_, TlsConfigError>>()?
             }
             Format::Pkcs12 => {
-                let archive = self.archive(file, of)?;
-                let certificates: Vec<_> = archive
-                    .certs
+                let Contents { keys, certificates } = self.contents(file, of)?;
+                let certificates: Vec<_> =
+                    certificates.into_iter().map(|stored| CertificateDer::from(stored.der)).collect();
+                let keys = keys
                     .iter()
-                    .map(|bag| CertificateDer::from(bag.cert.as_der().to_vec()))
-                    .collect();
-                let keys = archive.keys.iter().map(|bag| KeyWithCertificates {
-                    key: pkcs8(bag.key.as_der()),
-                    certificates: certificates.clone(),
-                });
+                    .map(|key| KeyWithCertificates { key: pkcs8(key), certificates: certificates.clone() });
                 keys.collect()
             }
         };
@@ -148,18 +145,13 @@ impl Keystore {
         }
     }
 
-    fn archive(&self, bytes: &[u8], of: Password) -> Result<Pkcs12Archive, TlsConfigError> {
-        use p12_keystore::error::Error as E;
-        let password = self.text(of)?;
-        Pkcs12Archive::from_pkcs12(bytes, password.unwrap_or_default()).map_err(|error| match error {
-            E::MacError(_) | E::Pkcs5Error(_) | E::UnpadError | E::InvalidPrivateKey => {
-                self.wrong_password(of)
-            }
-            E::UnsupportedEncryptionScheme | E::UnsupportedMacAlgorithm => {
-                self.convert("is encrypted in a way that is not supported")
-            }
-            E::InvalidParameters => self.convert("takes too long to decrypt"),
-            other => self.problem(&format!("is not PKCS12 as it should be ({other})")),
+    fn contents(&self, file: &[u8], of: Password) -> Result<Contents, TlsConfigError> {
+        let password = self.text(of)?.unwrap_or_default();
+        Contents::read(file, password, Budget::new()).map_err(|error| match error {
+            Pkcs12Error::Password => self.wrong_password(of),
+            Pkcs12Error::Unsupported => self.convert("is encrypted in a way that is not supported"),
+            Pkcs12Error::TakesTooLong => self.convert("takes too long to decrypt"),
+            Pkcs12Error::Damaged => self.problem("is not PKCS12 as it should be: it is cut short or damaged"),
         })
     }
 

@@ -10,13 +10,16 @@
 mod backend;
 mod certificate;
 mod config;
+mod der;
 mod error;
 mod files;
 mod identity;
 mod jks;
 mod keystore;
 mod material;
+mod pbe;
 mod pem;
+mod pkcs12;
 mod published;
 mod read_ahead;
 mod stream;

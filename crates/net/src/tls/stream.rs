@@ -11,10 +11,17 @@ use rustls::ProtocolVersion;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
-    certificate::Certificate, describe_alert, error::describe_io, material::Client, read_ahead::ReadAhead,
+    certificate::{Certificate, moment},
+    describe_alert,
+    error::describe_io,
+    material::Client,
+    read_ahead::ReadAhead,
     versions::iana_name,
 };
-use crate::{dial::ByteStream, probe::TlsFacts};
+use crate::{
+    dial::ByteStream,
+    probe::{CertificateFacts, TlsFacts},
+};
 
 /// At most so many certificates are described.
 const MOST_CERTIFICATES: usize = 16;
@@ -43,8 +50,7 @@ impl TlsStream {
         };
         let suite = session.negotiated_cipher_suite().map(|suite| iana_name(suite.suite()));
         let chain = session.peer_certificates().unwrap_or_default();
-        let certificates =
-            chain.iter().filter_map(|der| Certificate::parse(der)).map(Certificate::into_facts);
+        let certificates = chain.iter().filter_map(|der| Certificate::parse(der)).map(facts);
         TlsFacts {
             version,
             cipher_suite: suite.unwrap_or_default(),
@@ -61,6 +67,17 @@ impl TlsStream {
             }
             Poll::Ready(Ok(())) | Poll::Pending => None,
         }
+    }
+}
+
+/// As tools are told of it.
+fn facts(certificate: Certificate) -> CertificateFacts {
+    CertificateFacts {
+        subject: certificate.subject,
+        issuer: certificate.issuer,
+        not_before: moment(certificate.not_before),
+        not_after: moment(certificate.not_after),
+        hosts: certificate.hosts,
     }
 }
 

@@ -72,6 +72,7 @@ async fn keys_are_read_in_every_format() {
         ("rsa-aes128-sha1.pem", Some("keykey")),
         ("rsa-3des.pem", Some("keykey")),
         ("rsa-scrypt.pem", Some("keykey")),
+        ("rsa-pbes1.pem", Some("keykey")),
         ("rsa-pkcs8.pem", Some("nobody needs it")),
     ] {
         is_accepted(pem(key, password), key).await;
@@ -99,7 +100,7 @@ fn keys_that_cannot_be_read_say_what_to_do() {
         ("rsa-aes256.pem", Some("wrong"), "ssl.key.password", "it does not decrypt the private key of"),
         ("rsa-scrypt.pem", Some("wrong"), "ssl.key.password", "it does not decrypt the private key of"),
         ("rsa-proc-type.pem", Some("keykey"), "ssl.key.location", "openssl pkcs8 -topk8"),
-        ("rsa-pbes1.pem", Some("keykey"), "ssl.key.location", "openssl pkcs8 -topk8 -v2 aes-256-cbc"),
+        ("rsa-pbes1.pem", Some("wrong"), "ssl.key.password", "it does not decrypt the private key of"),
         ("ca.pem", None, "ssl.key.location", "has no private key"),
         ("java.p12", None, "ssl.key.location", "`ssl.keystore.type`"),
     ] {

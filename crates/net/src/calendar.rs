@@ -1,11 +1,11 @@
-//! Times of day as AWS writes them: `20260131T235959Z` and `2026-01-31T23:59:59Z`.
+//! The calendar: of certificates, and of times as AWS writes them (`20260131T235959Z` and `2026-01-31T23:59:59Z`).
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const DAY: u64 = 86_400;
 
 /// `20260131T235959Z`. Times before 1970 are 1970.
-pub(super) fn basic(time: SystemTime) -> String {
+pub(crate) fn basic(time: SystemTime) -> String {
     let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let (year, month, day) = date(seconds / DAY);
     let (hour, minute, second) = (seconds % DAY / 3600, seconds % 3600 / 60, seconds % 60);
@@ -14,7 +14,7 @@ pub(super) fn basic(time: SystemTime) -> String {
 
 #[cfg(any(test, feature = "msk-iam"))]
 /// Reads `2026-01-31T23:59:59Z`, with or without a fraction of a second.
-pub(super) fn parse(text: &str) -> Option<SystemTime> {
+pub(crate) fn parse(text: &str) -> Option<SystemTime> {
     let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
     let mut date = date.split('-').map(number);
     let (year, month, day) = (date.next()??, date.next()??, date.next()??);
@@ -36,16 +36,16 @@ fn number(digits: &str) -> Option<u64> {
     is_short.then(|| digits.parse().ok())?
 }
 
-#[cfg(any(test, feature = "msk-iam"))]
+#[cfg(any(test, feature = "_tls"))]
 /// Days from 1970 to a date of the Gregorian calendar. The year is counted from March, so that the leap day is its last.
-fn days(year: u64, month: u64, day: u64) -> u64 {
+pub(crate) fn days(year: u64, month: u64, day: u64) -> u64 {
     let year = if month <= 2 { year.saturating_sub(1) } else { year };
     let months = (month + 9) % 12;
     (year * 365 + year / 4 - year / 100 + year / 400 + (months * 153 + 2) / 5 + day).saturating_sub(719_469)
 }
 
 /// The date so many days after 1970.
-fn date(days: u64) -> (u64, u64, u64) {
+pub(crate) fn date(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let era = days / 146_097; // of 400 years
     let day = days % 146_097;
