@@ -4,6 +4,8 @@
 //! Most programs set the properties `security.protocol`, `ssl.*` and `sasl.*` ([`SecurityConfig`]) and need nothing of this.
 
 pub use offtake_net::Secret;
+#[cfg(feature = "gssapi")]
+pub use offtake_net::sasl::Kerberos;
 #[cfg(feature = "oidc")]
 pub use offtake_net::sasl::{Algorithm, Assertion, Grant, Oidc, SignedAssertion, TokenEndpoint};
 #[cfg(feature = "msk-iam")]

@@ -22,9 +22,13 @@ mod aws_remote;
 mod credentials;
 mod derivation;
 mod error;
+#[cfg(feature = "gssapi")]
+mod gssapi;
 #[cfg(feature = "_http")]
 mod http;
 mod jaas;
+#[cfg(feature = "gssapi")]
+mod kerberos;
 mod msk_iam;
 mod oauthbearer;
 #[cfg(feature = "oidc")]
@@ -42,6 +46,8 @@ use bytes::Bytes;
 
 #[cfg(feature = "msk-iam")]
 pub use self::aws_remote::{AwsContainer, AwsInstance, AwsRole, AwsWebIdentity};
+#[cfg(feature = "gssapi")]
+pub use self::kerberos::Kerberos;
 #[cfg(feature = "oidc")]
 pub use self::{
     assertion::{Algorithm, Assertion, SignedAssertion},
@@ -72,10 +78,27 @@ const MAX_CHALLENGE: usize = 64 * 1024;
 pub struct Sasl(Arc<Mechanism>);
 
 enum Mechanism {
-    Plain { credentials: Box<dyn Credentials> },
-    Scram { hash: Hash, credentials: Box<dyn Credentials>, keys: Arc<KeyCache> },
-    OAuthBearer { tokens: Refreshing<Token>, extensions: Extensions },
-    AwsMskIam { keys: Refreshing<AwsCredentials>, region: Option<String> },
+    Plain {
+        credentials: Box<dyn Credentials>,
+    },
+    Scram {
+        hash: Hash,
+        credentials: Box<dyn Credentials>,
+        keys: Arc<KeyCache>,
+    },
+    OAuthBearer {
+        tokens: Refreshing<Token>,
+        extensions: Extensions,
+    },
+    AwsMskIam {
+        keys: Refreshing<AwsCredentials>,
+        region: Option<String>,
+    },
+    #[cfg(feature = "gssapi")]
+    Gssapi {
+        tickets: kerberos::Tickets,
+        user: Option<String>,
+    },
 }
 
 impl Sasl {
@@ -119,6 +142,14 @@ impl Sasl {
         Self::new(Mechanism::AwsMskIam { keys, region })
     }
 
+    /// GSSAPI (RFC 4752): Kerberos 5. No key leaves this process, and the broker proves who it is, too. Nothing that follows is encrypted or
+    /// signed, so that it should be used over TLS.
+    #[cfg(feature = "gssapi")]
+    pub fn gssapi(kerberos: Kerberos) -> Self {
+        let user = kerberos.user();
+        Self::new(Mechanism::Gssapi { tickets: kerberos::Tickets::new(kerberos), user })
+    }
+
     fn new(mechanism: Mechanism) -> Self {
         Self(Arc::new(mechanism))
     }
@@ -130,6 +161,8 @@ impl Sasl {
             Mechanism::Scram { hash, .. } => hash.mechanism(),
             Mechanism::OAuthBearer { .. } => "OAUTHBEARER",
             Mechanism::AwsMskIam { .. } => "AWS_MSK_IAM",
+            #[cfg(feature = "gssapi")]
+            Mechanism::Gssapi { .. } => "GSSAPI",
         }
     }
 
@@ -138,6 +171,8 @@ impl Sasl {
         match &*self.0 {
             Mechanism::Plain { credentials } | Mechanism::Scram { credentials, .. } => credentials.user(),
             Mechanism::OAuthBearer { .. } | Mechanism::AwsMskIam { .. } => None,
+            #[cfg(feature = "gssapi")]
+            Mechanism::Gssapi { user, .. } => user.clone(),
         }
     }
 
@@ -188,6 +223,15 @@ impl Sasl {
                 };
                 let message = msk_iam::message(&keys, &region, host.trim_end_matches('.'), now);
                 Ok(Exchange::one_message(context, message, Answer::Something))
+            }
+            #[cfg(feature = "gssapi")]
+            Mechanism::Gssapi { tickets, .. } => {
+                let (user, kerberos, token) = tickets
+                    .introduce(host)
+                    .await
+                    .map_err(|error| SaslError::no_credentials(mechanism, &error))?;
+                let context = Context::new(mechanism, Some(user), Secret::from(""));
+                Ok(Exchange::new(context, State::Gssapi(Box::new(gssapi::Exchange::new(kerberos, token)))))
             }
         }
     }
@@ -247,6 +291,8 @@ enum State {
     OneMessage(one_message::Exchange),
     Scram(scram::Exchange),
     OAuthBearer(oauthbearer::Exchange),
+    #[cfg(feature = "gssapi")]
+    Gssapi(Box<gssapi::Exchange>),
 }
 
 impl Exchange {
@@ -281,6 +327,8 @@ impl Exchange {
             State::OneMessage(exchange) => exchange.step(context, challenge),
             State::Scram(exchange) => exchange.step(context, challenge),
             State::OAuthBearer(exchange) => exchange.step(context, challenge),
+            #[cfg(feature = "gssapi")]
+            State::Gssapi(exchange) => exchange.step(context, challenge),
         }
     }
 
@@ -294,6 +342,8 @@ impl Exchange {
             State::OneMessage(_) | State::OAuthBearer(_) => {
                 Err(self.context.bad_server("nothing was to be derived"))
             }
+            #[cfg(feature = "gssapi")]
+            State::Gssapi(_) => Err(self.context.bad_server("nothing was to be derived")),
         }
     }
 
@@ -304,6 +354,8 @@ impl Exchange {
         match &self.state {
             State::OneMessage(_) | State::Scram(_) => self.context.refused(said),
             State::OAuthBearer(exchange) => exchange.refused(&self.context, said),
+            #[cfg(feature = "gssapi")]
+            State::Gssapi(_) => self.context.refused(said),
         }
     }
 }

@@ -1,0 +1,87 @@
+//! GSSAPI (RFC 4752): both sides prove who they are by Kerberos, then agree on what protects the rest: nothing, which is all that
+//! Kafka's brokers know. What encrypts is TLS.
+
+use std::mem;
+
+use bytes::Bytes;
+use krb5::{ClientError, InitiatorContext};
+
+use super::{
+    Step,
+    error::{Context, SaslError},
+};
+
+/// The bit of a message of the broker's, and of our answer, that stands for "nothing protects what follows".
+const NO_LAYER: u8 = 1;
+/// Our answer: nothing protects what follows, we take no protected message of any size, and we act as whom the ticket names.
+const CHOICE: [u8; 4] = [NO_LAYER, 0, 0, 0];
+
+/// One authentication.
+pub(super) enum Exchange {
+    Unsent {
+        context: InitiatorContext,
+        token: Bytes,
+    },
+    /// The broker has our ticket, and is to prove that it can read it.
+    Introduced(InitiatorContext),
+    /// The broker has proved who it is, and is to say by what the rest may be protected.
+    Proved(InitiatorContext),
+    /// We have chosen.
+    Chosen,
+    Over,
+}
+
+impl Exchange {
+    /// `token` is the first message of `context`.
+    pub(super) fn new(context: InitiatorContext, token: Vec<u8>) -> Self {
+        Self::Unsent { context, token: token.into() }
+    }
+
+    pub(super) fn step(&mut self, context: &Context, challenge: Option<&[u8]>) -> Result<Step, SaslError> {
+        match (mem::replace(self, Self::Over), challenge) {
+            (Self::Unsent { context, token }, None | Some([])) => {
+                *self = Self::Introduced(context);
+                Ok(Step::Send(token))
+            }
+            (Self::Unsent { .. }, Some(_)) => Err(context.bad_server("it speaks first")),
+            (Self::Introduced(mut kerberos), Some(proof)) => {
+                kerberos.step(proof).map_err(|error| no_proof(context, &error))?;
+                *self = Self::Proved(kerberos);
+                Ok(Step::Send(Bytes::new()))
+            }
+            (Self::Proved(kerberos), Some(offer)) => {
+                let answer = choose(&kerberos, offer).map_err(|reason| context.bad_server(reason))?;
+                *self = Self::Chosen;
+                Ok(Step::Send(answer.into()))
+            }
+            (Self::Chosen, Some([])) => Ok(Step::Done),
+            (Self::Chosen, Some(_)) => Err(context.bad_server("it answers more than yes")),
+            (Self::Introduced(_) | Self::Proved(_) | Self::Chosen, None) | (Self::Over, _) => {
+                Err(context.bad_server("it goes on after the end"))
+            }
+        }
+    }
+}
+
+fn no_proof(context: &Context, error: &ClientError) -> SaslError {
+    match error {
+        // A message of the broker's own Kerberos library: it is not sealed, so that anybody may have written it.
+        ClientError::Kdc { .. } => context.refused(&error.to_string()),
+        _ => context.bad_server(format!(
+            "it does not prove that it is the one that the ticket is for ({error}); another program may listen there"
+        )),
+    }
+}
+
+/// Our choice among what the broker offers: a byte of bits, and three of a size that does not matter without protection.
+fn choose(kerberos: &InitiatorContext, offer: &[u8]) -> Result<Vec<u8>, String> {
+    let tokens = kerberos.per_message_tokens().map_err(|error| error.to_string())?;
+    let offered = tokens.verify_wrap_unsealed(offer).map_err(|error| error.to_string())?.message;
+    let [layers, _, _, _] = offered[..] else {
+        return Err(format!("its offer has {} bytes", offered.len()));
+    };
+    if layers & NO_LAYER == 0 {
+        return Err("it wants to protect messages by Kerberos, which no Kafka broker does".to_owned());
+    }
+    tokens.emit_wrap_unsealed(kerberos.send_seq(), &CHOICE, 0).map_err(|error| error.to_string())
+}
