@@ -197,11 +197,12 @@
 //! | `tls` | yes | `security.protocol=SSL` and `SASL_SSL`, by rustls with the cryptography of `ring` |
 //! | `aws-lc-rs`, `fips` | no | the same with the cryptography of AWS-LC, or of its FIPS module |
 //! | `oidc`, `msk-iam` | no | tokens for OAUTHBEARER from an OpenID Connect provider; keys for AWS_MSK_IAM from containers, instances and roles |
+//! | `gssapi` | no | SASL GSSAPI: Kerberos 5 with a keytab or a ticket cache, in Rust |
 //! | `serde` | no | `Serialize` and `Deserialize` for [`TopicPartition`], [`OffsetAndMetadata`], [`GroupMetadata`], … |
 //!
 //! Only `zstd` and `tls` need a C compiler: `default-features = false, features = ["gzip", "snappy", "lz4"]` builds without one.
 //!
-//! Not yet here: GSSAPI (Kerberos), producing, transactions.
+//! Not yet here: producing, transactions.
 
 /// Who of a classic group reads which partitions: Kafka's assignors, and what one of your own has to do with
 /// ([`Builder::assignor`]).

@@ -97,6 +97,17 @@ pub(super) fn of(found: &Findings, is_advertised: bool) -> Vec<Step> {
             }
             ProbeStep::Tls => ("tls", None),
             ProbeStep::Versions => ("versions", None),
+            _ if failure.reason.contains("SASL GSSAPI")
+                && failure.reason.contains("the broker refused it") =>
+            {
+                (
+                    "authenticate",
+                    Some(
+                        "the KDC gave a ticket that the broker does not take: its keytab may be older than its principal's key, or its \
+                         clock differ (the broker's log says which)",
+                    ),
+                )
+            }
             _ if failure.reason.contains("the broker refused it") => (
                 "authenticate",
                 Some(

@@ -64,10 +64,10 @@ pub(super) static JAVA: &[Property<ClientConfig>] = &[
     p("sasl.login.retry.backoff.ms", Secures),
     p("sasl.login.retry.backoff.max.ms", Secures),
     p("sasl.kerberos.service.name", Secures),
-    p("sasl.kerberos.kinit.cmd", Secures),
-    p("sasl.kerberos.min.time.before.relogin", Secures),
-    p("sasl.kerberos.ticket.renew.jitter", Secures),
-    p("sasl.kerberos.ticket.renew.window.factor", Secures),
+    p("sasl.kerberos.kinit.cmd", IgnoredUnless(&["", "/usr/bin/kinit"], NO_KINIT)),
+    p("sasl.kerberos.min.time.before.relogin", IgnoredUnless(&["60000"], NO_KINIT)),
+    p("sasl.kerberos.ticket.renew.jitter", IgnoredUnless(&["0.05"], NO_KINIT)),
+    p("sasl.kerberos.ticket.renew.window.factor", IgnoredUnless(&["0.8", "0.80"], NO_KINIT)),
     p("sasl.oauthbearer.token.endpoint.url", Secures),
     p("sasl.oauthbearer.scope", Secures),
     p("sasl.oauthbearer.scope.claim.name", Secures),
@@ -120,6 +120,8 @@ pub(super) static JAVA: &[Property<ClientConfig>] = &[
 ];
 
 const NO_METRICS: &str = "metrics are read from the client, not pushed or reported by it";
+const NO_KINIT: &str =
+    "no program is run: tickets are got with the keytab in time, and those in a cache are renewed by others";
 const RUSTLS: &str = "rustls, which does TLS here, chooses this itself";
 const OWN_WAY: &str = "the client chooses this itself";
 

@@ -1,5 +1,6 @@
 //! [`SecurityConfig`]: `security.protocol`, and the properties of TLS and SASL.
 
+mod kerberos;
 mod oauthbearer;
 mod providers;
 mod sasl;
@@ -27,6 +28,11 @@ use super::ConfigError;
 /// `clientId` and `clientSecret` in `sasl.jaas.config`; KIP-768), or an assertion (`sasl.oauthbearer.assertion.*`; KIP-1139, KIP-1258). As in
 /// Java, `ssl.*` is about brokers: what the provider's certificate is verified with are options of the same names in `sasl.jaas.config`, or
 /// librdkafka's `https.ca.location` and `https.ca.pem`; by default the authorities that the system trusts.
+///
+/// GSSAPI needs the cargo feature `gssapi`. Its tickets are got with a keytab (`useKeyTab=true`, `keyTab` and `principal` of
+/// `Krb5LoginModule` in `sasl.jaas.config`, or librdkafka's `sasl.kerberos.keytab` and `sasl.kerberos.principal`), or read from the cache
+/// that `kinit` fills (`useTicketCache=true`, perhaps `ticketCache`; or neither property). `sasl.kerberos.service.name` is `kafka` by
+/// default. It is the mechanism if `sasl.mechanism` is not set, and one of these is.
 #[derive(Clone, Default, PartialEq)]
 pub struct SecurityConfig {
     /// `security.protocol`: PLAINTEXT.

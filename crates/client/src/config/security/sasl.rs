@@ -9,7 +9,7 @@ use super::oauthbearer::{CLIENT_ID, CLIENT_SECRET};
 use super::{SecurityConfig, oauthbearer::OAuthBearer, setting::Setting};
 
 /// Those that are supported.
-const MECHANISMS: &str = "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER or AWS_MSK_IAM";
+const MECHANISMS: &str = "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER, AWS_MSK_IAM or GSSAPI";
 
 /// A mechanism as the properties describe it.
 #[allow(clippy::large_enum_variant, reason = "made once, at the start, and taken apart at once")]
@@ -36,6 +36,7 @@ const CLASSES: [(&str, &[&str], &str); 4] = [
         &[
             "software.amazon.msk.auth.iam.IAMClientCallbackHandler",
             "org.apache.kafka.common.security.authenticator.SaslClientCallbackHandler",
+            "org.apache.kafka.common.security.kerberos.KerberosClientCallbackHandler",
             "org.apache.kafka.common.security.oauthbearer.internals.OAuthBearerSaslClientCallbackHandler",
         ],
         "leave it out; credentials from a source of your own can be given in code",
@@ -44,6 +45,7 @@ const CLASSES: [(&str, &[&str], &str); 4] = [
         "sasl.login.class",
         &[
             "org.apache.kafka.common.security.authenticator.DefaultLogin",
+            "org.apache.kafka.common.security.kerberos.KerberosLogin",
             "org.apache.kafka.common.security.oauthbearer.internals.OAuthBearerRefreshingLogin",
         ],
         "leave it out",
@@ -83,19 +85,19 @@ impl SecurityConfig {
     }
 
     fn mechanism_of_properties(&self) -> Result<Mechanism, String> {
-        let Some(mechanism) = self.get("sasl.mechanism") else {
-            return Err(format!(
-                "`sasl.mechanism` is not set, and Java's default GSSAPI is not supported here: set it to {MECHANISMS}"
-            ));
+        let mechanism = match self.get("sasl.mechanism") {
+            Some(mechanism) => mechanism.text().to_ascii_uppercase(),
+            None if self.means_gssapi() => "GSSAPI".to_owned(),
+            None => return Err(format!("`sasl.mechanism` is not set: set it to {MECHANISMS}")),
         };
         self.check_classes()?;
-        let mechanism = mechanism.text().to_ascii_uppercase();
         let sasl = match mechanism.as_str() {
             "PLAIN" => self.login(&mechanism).map(Sasl::plain),
             "SCRAM-SHA-256" => self.login(&mechanism).map(Sasl::scram_sha256),
             "SCRAM-SHA-512" => self.login(&mechanism).map(Sasl::scram_sha512),
             "OAUTHBEARER" => return self.oauthbearer().map(Mechanism::OAuthBearer),
             "AWS_MSK_IAM" => self.aws_msk_iam(),
+            "GSSAPI" => self.gssapi(),
             _ => Err(format!("`sasl.mechanism` {mechanism} is not supported here: it takes {MECHANISMS}")),
         };
         sasl.map(Mechanism::Ready)
