@@ -2,6 +2,7 @@
 
 mod doctor;
 mod idp;
+mod kerberos;
 mod keycloak;
 mod msk_iam;
 mod oidc;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use offtake::security::Sasl;
 use offtake::{Consumer, Event};
 use offtake_tests::{RecordSpec, V4_3_0};
 
@@ -25,7 +26,8 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    fn start(bootstrap: String, topic: &str, properties: Vec<(String, String)>) -> Self {
+    /// `sasl`: instead of what the properties say.
+    fn start(bootstrap: String, topic: &str, properties: Vec<(String, String)>, sasl: Option<Sasl>) -> Self {
         let (read, told, stop) = (Arc::default(), Arc::default(), Arc::new(AtomicBool::new(false)));
         let (topic, log, events, end) =
             (topic.to_owned(), Arc::clone(&read), Arc::clone(&told), Arc::clone(&stop));
@@ -36,6 +38,7 @@ impl Reader {
                 .property("auto.offset.reset", "earliest")
                 .property("partition.assignment.strategy", "cooperative-sticky")
                 .properties(properties)
+                .configure(|config| config.client.security.sasl = sasl)
                 .events(move |event| told.lock().unwrap().push(event))
                 .build()
                 .await
@@ -116,9 +119,30 @@ pub(super) fn members(
     topic: &str,
     properties: &[(&str, String)],
 ) -> Vec<Reader> {
+    start(secured, listener, topic, properties, || None)
+}
+
+/// With credentials by value.
+pub(super) fn members_with(
+    secured: &Secured,
+    listener: &str,
+    topic: &str,
+    sasl: impl Fn() -> Sasl,
+) -> Vec<Reader> {
+    start(secured, listener, topic, &[], || Some(sasl()))
+}
+
+fn start(
+    secured: &Secured,
+    listener: &str,
+    topic: &str,
+    properties: &[(&str, String)],
+    sasl: impl Fn() -> Option<Sasl>,
+) -> Vec<Reader> {
     let properties: Vec<(String, String)> =
         properties.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-    (0..3).map(|_| Reader::start(secured.kafka.listener(listener), topic, properties.clone())).collect()
+    let one = |_| Reader::start(secured.kafka.listener(listener), topic, properties.clone(), sasl());
+    (0..3).map(one).collect()
 }
 
 #[test]
