@@ -201,7 +201,10 @@ fn kafka_4_3_is_read_with_a_keytab_and_with_tickets_and_each_refusal_has_its_sen
     // A network's fault: it is tried until the time of the call is over.
     let away = format!("{good}default.api.timeout.ms=3000\n");
     let said = refused(&away, "nobody.conf");
-    assert!(said.contains("no KDC of OFFTAKE.TEST answers"), "{said}");
+    assert!(
+        said.contains("check `kdc` in krb5.conf, and that it is up") && !said.contains("--brokers"),
+        "{said}"
+    );
     // The broker's own keytab is old.
     kdc.renew(BROKER, "unused.keytab");
     let said = refused(&good, "krb5.conf");

@@ -268,6 +268,7 @@ struct Login {
     by: Arc<Held>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "there is one for all connections, behind an `Arc`")]
 enum Held {
     /// The ticket of the realm.
     Realm { kdc: AsyncKdcClient, ticket: Credentials },
@@ -396,9 +397,9 @@ fn no_service_ticket(error: &ClientError, service: &Principal) -> ProviderError 
 /// What goes wrong with any request.
 fn no_answer(error: &ClientError, realm: &str) -> ProviderError {
     match error {
-        ClientError::Unreachable { realm, last } => {
-            ProviderError::retriable(format!("no KDC of {realm} answers: {last}"))
-        }
+        ClientError::Unreachable { realm, last } => ProviderError::retriable(format!(
+            "no KDC of {realm} answers ({last}): check `kdc` in krb5.conf, and that it is up"
+        )),
         ClientError::Config(error) => no_kdc(error),
         ClientError::Kdc { code: CLOCK_SKEW, .. } => ProviderError::new(
             "the KDC says that this machine's clock and its own are too far apart (5 minutes, as a rule)",

@@ -444,7 +444,7 @@ async fn a_kdc_that_is_away_is_asked_again_later() {
     let closed = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let realm = Realm::new(&format!("  kdc = 127.0.0.1:{closed}"));
     let (said, is_retriable) = refused(realm.by_keytab()).await;
-    assert!(said.starts_with("no KDC of EXAMPLE.COM answers: ") && is_retriable, "{said}");
+    assert!(said.starts_with("no KDC of EXAMPLE.COM answers (") && is_retriable, "{said}");
 }
 
 /// It takes connections and datagrams, and says nothing: there is an end before connections give up waiting for credentials.
@@ -456,5 +456,8 @@ async fn a_kdc_that_is_silent_is_given_up_in_time() {
     let realm = Realm::new(&format!("  kdc = 127.0.0.1:{port}"));
     let refused = tokio::time::timeout(Duration::from_secs(20), refused(realm.by_keytab())).await;
     let (said, is_retriable) = refused.expect("an answer");
-    assert!(said.starts_with("no KDC of EXAMPLE.COM answers: timed out") && is_retriable, "{said}");
+    assert!(
+        said.starts_with("no KDC of EXAMPLE.COM answers (timed out): check `kdc`") && is_retriable,
+        "{said}"
+    );
 }
