@@ -23,7 +23,6 @@ const BROKER: &str = "kafka/127.0.0.1";
 
 /// A KDC in a process of its own, which ends with it.
 struct Kdc {
-    port: u16,
     folder: TempDir,
     process: Child,
     pipes: Mutex<(ChildStdin, BufReader<ChildStdout>)>,
@@ -45,7 +44,7 @@ impl Kdc {
             .spawn()
             .unwrap();
         let (ask, answers) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
-        let kdc = Self { port, folder, process, pipes: Mutex::new((ask, BufReader::new(answers))) };
+        let kdc = Self { folder, process, pipes: Mutex::new((ask, BufReader::new(answers))) };
         kdc.is_done();
         fs::write(kdc.path("krb5.conf"), kdc.conf(port)).unwrap();
         kdc
