@@ -2,13 +2,14 @@ import java.io.BufferedReader;
 import java.io.File;
 import java.io.InputStreamReader;
 import java.nio.charset.StandardCharsets;
+import java.util.UUID;
 import org.apache.kerby.kerberos.kerb.server.KdcConfigKey;
 import org.apache.kerby.kerberos.kerb.server.SimpleKdcServer;
 
 /**
  * A KDC until stdin ends: {@code REALM PORT FOLDER SECONDS}, where a ticket lasts for so many seconds. It does what lines on stdin say,
- * and answers each with {@code ok}: {@code add NAME KEYTAB}, {@code remove NAME}, {@code login NAME KEYTAB CACHE} (as kinit). The first
- * {@code ok} is that it is up.
+ * and answers each with {@code ok}: {@code add NAME KEYTAB}, {@code rekey NAME KEYTAB}, {@code remove NAME}, {@code login NAME KEYTAB CACHE}
+ * (as kinit). The first {@code ok} is that it is up.
  */
 public class Kdc {
     public static void main(String[] args) throws Exception {
@@ -30,6 +31,10 @@ public class Kdc {
             switch (words[0]) {
                 case "add" -> {
                     kdc.createPrincipal(words[1]);
+                    kdc.exportPrincipal(words[1], new File(words[2]));
+                }
+                case "rekey" -> {
+                    kdc.getKadmin().changePassword(words[1], UUID.randomUUID().toString());
                     kdc.exportPrincipal(words[1], new File(words[2]));
                 }
                 case "remove" -> kdc.deletePrincipal(words[1]);

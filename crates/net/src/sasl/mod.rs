@@ -11,7 +11,7 @@
 //!   derivation, is handed out as a [`Derivation`], has a bound, and is done once for all connections of a client;
 //! - an authentication is done only when the broker has proved what its mechanism lets it prove;
 //! - secrets are in no `Debug`, no error and no log. Those that are kept are overwritten when they are dropped; the frame that carries one to
-//!   the broker is not, nor is what a library makes of a token's answer.
+//!   the broker is not, nor is what a library makes of a token's answer or of Kerberos's keys.
 
 #[cfg(feature = "oidc")]
 mod assertion;
