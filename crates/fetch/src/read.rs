@@ -13,8 +13,8 @@ use offtake_wire::records::{
 
 use crate::chunk::VisibleBatches;
 
-/// How far beyond the high watermark of its own response a batch may end (FAILURES INPUT39). The leader reads its watermark
-/// first and the log a moment later; what it appends in between is far less than this.
+/// How far beyond the high watermark of its own response a batch may end (FAILURES INPUT39). The broker reads its watermark
+/// first and the log a moment later; what it appends in between is far less than this, and has no gaps.
 const MAX_BEYOND_WATERMARK: i64 = 1 << 24;
 
 /// What the batches of a records field amount to.
@@ -53,6 +53,9 @@ impl Reader {
         let mut outcome = ReadOutcome { visible: VisibleBatches::default(), next: from, error: None };
         let end = high_watermark.max(from.offset).saturating_add(MAX_BEYOND_WATERMARK);
         let mut batches = Batches::new(records.clone(), Crc::Trust).ending_before(end);
+        if high_watermark > 0 {
+            batches = batches.gapless_from(high_watermark);
+        }
         let mut at: usize = 0;
         let mut segment = at;
         while let Some(head) = batches.peek() {

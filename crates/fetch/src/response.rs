@@ -368,22 +368,31 @@ impl Fetcher {
         match outcome.error {
             // The broker sends the rest of the batch when it is asked from here (KIP-74).
             Some(error) if error.is_cut_short() && moved => {}
+            // What follows is asked for from here, and the watermark with it.
+            Some(error) if error.is_beyond_the_end() && moved => {}
             Some(error) if error.is_cut_short() => {
                 self.failed(tp, PartitionError::NoProgress { offset: from.offset });
+            }
+            Some(error) if error.is_beyond_the_end() => {
+                // A follower's watermark may come late (KIP-392); the next answer has a new one (FAILURES INPUT39).
+                self.fails_in_the_end(reply.now, tp, PartitionError::Records(error));
             }
             Some(error) => self.failed(tp, PartitionError::Records(error)),
             None if moved => {}
             None => {
                 // Only batches from before the position (FAILURES INPUT27).
-                let tries = self
-                    .pause_after_trouble(reply.now, tp)
-                    .map_or(0, |partition| partition.backoff.failures());
-                if tries >= REPORT_AFTER {
-                    self.failed(tp, PartitionError::NoProgress { offset: from.offset });
-                }
+                self.fails_in_the_end(reply.now, tp, PartitionError::NoProgress { offset: from.offset });
             }
         }
         self.reschedule(tp);
+    }
+
+    /// Asks again after a pause; reports the error when that has happened several times in a row.
+    fn fails_in_the_end(&mut self, now: Instant, tp: &TopicPartition, error: PartitionError) {
+        let tries = self.pause_after_trouble(now, tp).map_or(0, |partition| partition.backoff.failures());
+        if tries >= REPORT_AFTER {
+            self.failed(tp, error);
+        }
     }
 
     /// Reports the error, and stops the partition if asking again is of no use.

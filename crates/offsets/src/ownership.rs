@@ -131,6 +131,11 @@ impl Offsets {
     ) {
         self.advance_clock(now);
         if let Some(not_before) = self.take_from_fetch(now, partition, token, position) {
+            // What moved the position there may move it there again, and at once.
+            let backoffs = self.backoffs.next_round();
+            let times = self.partitions.get_mut(partition).map_or(0, |state| state.out_of_range_again(now));
+            let again = times.checked_sub(1).map(|failures| after(now, backoffs.after(failures)));
+            let not_before = not_before.max(again);
             let reason = ResetReason::OutOfRange;
             self.apply_reset_policy(now, partition, reason, Some(position.offset), false, not_before);
         }

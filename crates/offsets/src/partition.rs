@@ -1,9 +1,15 @@
 //! One assigned partition: its phase, and its finished and committed positions.
 
+use std::time::{Duration, Instant};
+
 use offtake_machine::{OffsetSpec, Position, Token};
 use offtake_wire::Uuid;
 
 use crate::{ResetReason, config::Place, retry::Retry};
+
+/// Positions that are out of range so soon after one another are the broker's fault: an honest one says where its log begins and
+/// ends, and a log is not deleted at once as fast as it is read (FAILURES INPUT39).
+const SOON_OUT_OF_RANGE: Duration = Duration::from_secs(10);
 
 /// A partition while it is assigned.
 #[derive(Debug)]
@@ -33,6 +39,8 @@ pub(crate) struct Partition {
     pub(crate) started: Option<Position>,
     /// How often in a row `fetch` gave it back at the position where it started.
     pub(crate) no_progress_count: u32,
+    /// When its position was last out of range, and how often in a row that happened soon after the time before.
+    out_of_range: Option<(Instant, u32)>,
 }
 
 /// What happens with a partition.
@@ -109,6 +117,7 @@ impl Partition {
             commit_failures: 0,
             started: None,
             no_progress_count: 0,
+            out_of_range: None,
         }
     }
 
@@ -146,6 +155,18 @@ impl Partition {
     pub(crate) fn returned_at(&mut self, position: Position) {
         self.no_progress_count =
             if self.started == Some(position) { self.no_progress_count.saturating_add(1) } else { 0 };
+    }
+
+    /// Its position is out of range: how often in a row that has happened within [`SOON_OUT_OF_RANGE`] of the time before.
+    pub(crate) fn out_of_range_again(&mut self, now: Instant) -> u32 {
+        let times = match self.out_of_range {
+            Some((last, times)) if now.saturating_duration_since(last) < SOON_OUT_OF_RANGE => {
+                times.saturating_add(1)
+            }
+            _ => 0,
+        };
+        self.out_of_range = Some((now, times));
+        times
     }
 
     /// The partition is given to `fetch` at `position`.

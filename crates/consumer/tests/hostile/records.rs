@@ -279,6 +279,26 @@ fn input38_to_input42_offsets() {
             bytes(&three(first).last_offset_delta(delta))
         })));
     }
+    // Beyond the high watermark, by as much as one that was read too early allows and by less: of records, and of nothing.
+    for delta in [1_000, (1 << 24) - 1] {
+        rows.push(stops(row(&format!("INPUT39: the last is {delta} from the first"), move |first, _| {
+            bytes(&three(first).last_offset_delta(delta))
+        })));
+        // Neither can be told from a log before the records are read; nothing may spin.
+        let three_of_many = row(&format!("INPUT39: {delta} records that are three"), move |first, _| {
+            let mut batch = bytes(&three(first).last_offset_delta(delta));
+            batch[57..61].copy_from_slice(&(delta + 1).to_be_bytes());
+            mended(batch)
+        });
+        let name = format!("INPUT39: the last is {delta} from the first, as is the watermark");
+        let far = in_partition(&name, move |partition, records| {
+            let first = BatchHeader::peek(records).unwrap().unwrap().base_offset();
+            partition.records = Some(bytes(&three(first).last_offset_delta(delta)).into());
+            partition.high_watermark = i64::MAX;
+            partition.last_stable_offset = i64::MAX;
+        });
+        rows.extend([three_of_many, far].map(|row| row.outcome(Outcome::Misleads)));
+    }
     for base in [i64::MAX, i64::MAX - 2, -1, i64::MIN] {
         let name = format!("INPUT40: the first is {base}");
         rows.push(stops(row(&name, move |first, _| with(first, 0, &base.to_be_bytes()))));

@@ -200,17 +200,46 @@ fn input27_batches_from_before_the_position_are_skipped_silently() {
 
 #[test]
 fn input39_a_false_last_offset_does_not_make_the_position_jump() {
-    let (mut rig, asked) = asked();
-    answer(&mut rig, &asked, build(0, 5, |builder| builder.last_offset_delta(i32::MAX)));
-    assert!(matches!(fault(&mut rig), RecordFault::BeyondTheEnd { .. }));
-    assert_eq!(position(&rig), 0);
-    // Inside what a watermark read too early allows, the checksum has to vouch for it.
+    // Five records that end at 1000, where the log ends, or beyond. The watermark may have been read too early.
+    for delta in [1_000, (1 << 24) - 1, i32::MAX] {
+        let (mut rig, mut asked) = asked();
+        let far = build(0, 5, |builder| builder.last_offset_delta(delta));
+        for _ in 0..2 {
+            answer(&mut rig, &asked, far.clone());
+            assert_eq!(rig.told(), []);
+            assert!(rig.sent().is_none(), "not without a pause");
+            rig.pass_ms(1_000);
+            asked = rig.ask();
+        }
+        answer(&mut rig, &asked, far);
+        assert!(matches!(fault(&mut rig), RecordFault::BeyondTheEnd { .. }));
+        assert_eq!(position(&rig), 0);
+    }
+    // The checksum has to vouch for one that has no gaps.
     let (mut rig, asked) = asked_at(0, IsolationLevel::ReadUncommitted);
     let mut bad = batch(0, 5).to_vec();
     bad[23..27].copy_from_slice(&5_000i32.to_be_bytes());
+    bad[57..61].copy_from_slice(&5_001i32.to_be_bytes());
     answer(&mut rig, &asked, bad.into());
     assert!(matches!(fault(&mut rig), RecordFault::WrongCrc { .. }));
     assert_eq!(position(&rig), 0);
+}
+
+#[test]
+fn input39_a_watermark_that_was_read_before_the_log_costs_nothing() {
+    // Appended since: there is a record for each offset.
+    let (mut rig, asked) = asked_at(998, IsolationLevel::ReadUncommitted);
+    answer(&mut rig, &asked, batch(998, 5));
+    assert_eq!((rig.drain(), position(&rig)), (vec![("a-0".to_owned(), (998..1003).collect())], 1003));
+    // A follower whose watermark comes late: the next answer has it.
+    let (mut rig, asked) = asked_at(998, IsolationLevel::ReadUncommitted);
+    let compacted = build(998, 2, |builder| builder.last_offset_delta(4));
+    answer(&mut rig, &asked, compacted.clone());
+    rig.pass_ms(1_000);
+    let asked = rig.ask();
+    let data = PartitionData { high_watermark: 1003, ..data(0, compacted) };
+    rig.answer(&asked, response(7, vec![("a", vec![data])]));
+    assert_eq!((rig.drain(), position(&rig)), (vec![("a-0".to_owned(), vec![998, 999])], 1003));
 }
 
 #[test]

@@ -55,6 +55,12 @@ impl RecordError {
     pub fn is_cut_short(&self) -> bool {
         matches!(self.fault, RecordFault::CutShort { .. })
     }
+
+    /// Whether the batch ends beyond what the log was said to contain. That may have been said too early, so that asking again may
+    /// help.
+    pub fn is_beyond_the_end(&self) -> bool {
+        matches!(self.fault, RecordFault::BeyondTheEnd { .. })
+    }
 }
 
 /// Why records cannot be read.

@@ -175,6 +175,8 @@ pub struct Batches {
     rest: Bytes,
     crc: Crc,
     end: Option<i64>,
+    /// From here on batches must not have gaps.
+    gapless_from: Option<i64>,
     /// The last offset of the batch before.
     previous: Option<i64>,
     failed: bool,
@@ -183,7 +185,7 @@ pub struct Batches {
 impl Batches {
     /// Reads `records`, the records field of a fetched partition.
     pub fn new(records: Bytes, crc: Crc) -> Self {
-        Self { rest: records, crc, end: None, previous: None, failed: false }
+        Self { rest: records, crc, end: None, gapless_from: None, previous: None, failed: false }
     }
 
     /// Refuses batches that reach `end` or beyond it, so that a false `lastOffsetDelta` cannot make the position
@@ -196,6 +198,15 @@ impl Batches {
         self
     }
 
+    /// Refuses batches of format 2 that reach `offset` or beyond it and have fewer records than offsets.
+    ///
+    /// Records leave gaps in a batch when the log is compacted, which happens below the high watermark only. A batch that was
+    /// appended since the watermark was read has a record for each of its offsets, so that its length vouches for its last offset.
+    pub fn gapless_from(mut self, offset: i64) -> Self {
+        self.gapless_from = Some(offset);
+        self
+    }
+
     /// The header of the next batch, without verifying its checksum; `None` where [`next`](Self::next) would end or fail.
     pub fn peek(&self) -> Option<AnyBatchHeader> {
         if self.failed {
@@ -205,6 +216,7 @@ impl Batches {
             Framed::Whole { magic: 2, .. } => {
                 let header = BatchHeader::parse(&self.rest)?.checked().ok()?;
                 self.in_order(header.base_offset(), header.last_offset()).ok()?;
+                self.gapless(&header).ok()?;
                 Some(AnyBatchHeader::V2(header))
             }
             Framed::Whole { base, magic: 0 | 1, size } => {
@@ -240,6 +252,15 @@ impl Batches {
         Ok(())
     }
 
+    fn gapless(&self, header: &BatchHeader) -> Result<(), RecordError> {
+        let (base, last) = (header.base_offset(), header.last_offset());
+        let offsets = i64::from(header.last_offset_delta()).saturating_add(1);
+        match self.gapless_from.filter(|end| last >= *end && i64::from(header.count()) < offsets) {
+            Some(end) => Err(RecordError::new(base, last, RecordFault::BeyondTheEnd { last, end })),
+            None => Ok(()),
+        }
+    }
+
     fn advance(&mut self) -> Result<Option<Batch>, RecordError> {
         let batch = match frame(&self.rest)? {
             Framed::CutShort { base, need } if self.previous.is_none() && !self.rest.is_empty() => {
@@ -256,6 +277,9 @@ impl Batches {
             Framed::Whole { base, magic, .. } => return Err(unknown_magic(base, magic)),
         };
         self.in_order(batch.base_offset(), batch.last_offset())?;
+        if let Batch::V2(batch) = &batch {
+            self.gapless(batch.header())?;
+        }
         self.skip(batch.size(), batch.last_offset());
         Ok(Some(batch))
     }

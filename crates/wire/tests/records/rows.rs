@@ -274,7 +274,14 @@ fn input39_last_offset_delta_must_reach_the_records_and_not_the_end_of_the_log()
     assert_eq!(bounded.peek(), None);
     let error = bounded.next().unwrap().unwrap_err();
     assert_eq!(*error.fault(), RecordFault::BeyondTheEnd { last: 1_000_000, end: 1_000_000 });
-    assert!(Batches::new(far, Crc::Check).ending_before(1_000_001).all(|batch| batch.is_ok()));
+    assert!(Batches::new(far.clone(), Crc::Check).ending_before(1_000_001).all(|batch| batch.is_ok()));
+    // Its three records fill three offsets, not a million and one.
+    let mut gapless = Batches::new(far.clone(), Crc::Check).gapless_from(1_000_000);
+    assert_eq!(gapless.peek(), None);
+    let error = gapless.next().unwrap().unwrap_err();
+    assert!(error.is_beyond_the_end(), "{error}");
+    assert!(Batches::new(far, Crc::Check).gapless_from(1_000_001).all(|batch| batch.is_ok()));
+    assert!(Batches::new(bytes(&abc(5)), Crc::Check).gapless_from(0).all(|batch| batch.is_ok()));
 }
 
 #[test]
