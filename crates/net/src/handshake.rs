@@ -3,13 +3,18 @@
 //! KIP-35, KIP-511. Versions are negotiated on every connection, as a broker may have been up- or downgraded meanwhile
 //! (FAILURES Q2). They are kept as ranges, as brokers drop old versions too (FAILURES Q3).
 
-use std::{collections::BTreeMap, sync::atomic::Ordering::Relaxed, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::Ordering::Relaxed,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use offtake_machine::CallError;
 use offtake_wire::{
     ApiKey, ApiVersionsRequest, ApiVersionsResponse, ErrorCode, FrameError, Request, Response, Versions,
     decode_api_response, decode_response, encode_api_request, encode_request, frame,
+    messages::api_versions::ApiVersion,
 };
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
@@ -191,12 +196,10 @@ pub(crate) async fn run_handshake(
             .map_err(|_| HandshakeError::Final(ConnectError::silent(timeout)))??;
         let response = read(frame, correlation, version)?;
         match response.error_code {
-            ErrorCode::None if response.api_keys.is_empty() => {
-                return Err(HandshakeError::Final(ConnectError::broker(
-                    "answered ApiVersions with an empty list",
-                )));
-            }
             ErrorCode::None => {
+                check(&response).map_err(|wrong| {
+                    HandshakeError::Final(ConnectError::broker(format!("answered ApiVersions with {wrong}")))
+                })?;
                 frames.set_cap(shared.config.max_frame);
                 let (ranges, throttle_time_ms) = (VersionRanges::new(&response), response.throttle_time_ms);
                 return Ok(Handshake {
@@ -304,6 +307,33 @@ impl Handshake {
     }
 }
 
+/// What every broker supports, in whatever versions.
+const OF_EVERY_BROKER: [ApiKey; 2] = [ApiKey::Metadata, ApiKey::Fetch];
+
+/// Says what makes no sense in the answer. It would be believed for as long as the connection lives, so that a damaged one costs
+/// less as a failed handshake, which is tried again.
+fn check(response: &ApiVersionsResponse) -> Result<(), String> {
+    if response.api_keys.is_empty() {
+        return Err("an empty list".to_owned());
+    }
+    let mut seen = BTreeSet::new();
+    for theirs in &response.api_keys {
+        let ApiVersion { api_key, min_version, max_version } = *theirs;
+        if min_version < 0 || min_version > max_version {
+            let api =
+                ApiKey::from_code(api_key).map_or_else(|| format!("API {api_key}"), |api| api.to_string());
+            return Err(format!("{api} in the versions {min_version} to {max_version}, which no broker has"));
+        }
+        if !seen.insert(api_key) {
+            return Err(format!("API {api_key} twice, as no broker does"));
+        }
+    }
+    match OF_EVERY_BROKER.into_iter().find(|api| !seen.contains(&api.code())) {
+        Some(api) => Err(format!("a list without {api}, as no broker does; check the port")),
+        None => Ok(()),
+    }
+}
+
 /// The newest version that both support, if the response names one; else version 0.
 fn step_down(refusal: &ApiVersionsResponse, from: i16) -> i16 {
     VersionRanges::new(refusal).pick(ApiKey::ApiVersions, Some(from - 1)).unwrap_or(0)
@@ -384,8 +414,6 @@ fn describe_frame_error(error: &FrameError) -> String {
 
 #[cfg(test)]
 mod tests {
-    use offtake_wire::messages::api_versions::ApiVersion;
-
     use super::*;
 
     fn speaks(list: &[(i16, i16, i16)]) -> ApiVersionsResponse {
@@ -407,6 +435,23 @@ mod tests {
         assert_eq!(ranges.pick(ApiKey::Metadata, None), None, "newer than we speak");
         assert_eq!(ranges.pick(ApiKey::JoinGroup, None), None, "not listed");
         assert_eq!(ranges.pick(ApiKey::Heartbeat, None), Some(2), "a negative minimum does no harm");
+    }
+
+    #[test]
+    fn input51_versions_that_no_broker_has_are_not_believed() {
+        let wrong = |list: &[(i16, i16, i16)]| check(&speaks(list)).unwrap_err();
+        assert_eq!(check(&speaks(&[(1, 4, 17), (3, 0, 13), (9999, 0, i16::MAX)])), Ok(()));
+        assert_eq!(wrong(&[]), "an empty list");
+        assert_eq!(
+            wrong(&[(3, 0, 13), (18, 0, 4)]),
+            "a list without Fetch, as no broker does; check the port"
+        );
+        assert_eq!(wrong(&[(1, 4, 17), (3, 5, 4)]), "Metadata in the versions 5 to 4, which no broker has");
+        assert_eq!(
+            wrong(&[(1, 4, 17), (9999, -1, 4)]),
+            "API 9999 in the versions -1 to 4, which no broker has"
+        );
+        assert_eq!(wrong(&[(1, 4, 17), (3, 0, 4), (1, 4, 17)]), "API 1 twice, as no broker does");
     }
 
     #[test]

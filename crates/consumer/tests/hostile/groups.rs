@@ -62,15 +62,18 @@ fn input50_subscriptions_of_others() {
         join.members.extend_from_within(..);
         answer.with(join)
     }));
-    rows.push(
-        Row::on(ApiKey::JoinGroup, "INPUT50: it leads a group without members", |answer| {
-            let Response::JoinGroup(mut join) = answer.response() else { panic!("{}", answer.api) };
-            join.members.clear();
-            answer.with(join)
-        })
-        .outcome(Outcome::Misleads)
-        .mended_within(std::time::Duration::from_secs(700)),
-    ); // it assigns nothing to nobody, and no broker says that this is over
+    rows.push(Row::on(ApiKey::JoinGroup, "INPUT50: it leads a group without members", |answer| {
+        let Response::JoinGroup(mut join) = answer.response() else { panic!("{}", answer.api) };
+        join.members.clear();
+        answer.with(join)
+    }));
+    rows.push(Row::on(ApiKey::JoinGroup, "INPUT50: it leads a group of others", |answer| {
+        let Response::JoinGroup(mut join) = answer.response() else { panic!("{}", answer.api) };
+        for member in &mut join.members {
+            member.member_id.push('x');
+        }
+        answer.with(join)
+    }));
     rows.push(Row::on(ApiKey::JoinGroup, "INPUT50: a protocol that nobody offered", |answer| {
         let Response::JoinGroup(mut join) = answer.response() else { panic!("{}", answer.api) };
         join.protocol_name = Some("none-of-ours".to_owned());

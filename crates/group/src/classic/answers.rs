@@ -124,9 +124,14 @@ impl Classic {
                 "the group rebalanced without this member",
             );
         }
+        let leads = join.leader == join.member_id;
+        if leads && !join.skip_assignment && !join.members.iter().any(|of| of.member_id == join.member_id) {
+            // Its own assignment would be empty, and no coordinator says that this is over.
+            self.member_id = join.member_id;
+            return self.retry(now, CallKind::Step, "a JoinGroup answer that does not list the leader");
+        }
         let State::Joining { sent_subscription, membership: before, .. } = &mut self.state else { return };
         let (sent_subscription, before) = (mem::take(sent_subscription), before.take());
-        let leads = join.leader == join.member_id;
         self.member_id = join.member_id;
         // A member that joins a generation which it is in already does not renew its session.
         let previous_generation = before.as_ref().map(|membership| membership.generation);

@@ -189,6 +189,28 @@ async fn q4_a_greeting_refused_with_a_code_nobody_knows_is_unreachable_and_diall
 }
 
 #[tokio::test(start_paused = true)]
+async fn input51_versions_that_no_broker_has_are_asked_for_again() {
+    let world = World::new();
+    let mut peers = world.listen(1);
+    tokio::spawn(async move {
+        for wrong in [versions(&[(ApiKey::Fetch, 9, 8)]), versions(&[(ApiKey::Metadata, -1, 4)])] {
+            peers.recv().await.unwrap().greet_with(wrong).await;
+        }
+        let mut without = versions(&[]);
+        without.api_keys.retain(|api| api.api_key != ApiKey::Fetch.code());
+        peers.recv().await.unwrap().greet_with(without).await;
+        peers.recv().await.unwrap().serve().await;
+    });
+    let mut net = world.net(config(), &[("10.0.0.1", 9092)]);
+    for says in ["Fetch in the versions 9 to 8", "Metadata in the versions -1 to 4", "a list without Fetch"] {
+        let error = net.call(Target::Any, metadata()).await.unwrap_err();
+        assert!(error.to_string().contains(&format!("answered ApiVersions with {says}")), "{error}");
+        assert!(error.is_retriable());
+    }
+    net.call(Target::Any, metadata()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn input4_an_answer_with_another_correlation_id_ends_the_connection_for_all() {
     let world = World::new();
     let mut peers = world.listen(1);
