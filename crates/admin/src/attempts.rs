@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use offtake_machine::{Backoff, BackoffConfig, CallError, TopicPartition};
+use offtake_machine::{Backoff, BackoffConfig, CallError, TopicPartition, broker_text};
 use offtake_wire::ErrorCode;
 
 use offtake_client::{Error, ErrorKind, clock};
@@ -47,9 +47,11 @@ impl AttemptError {
     /// The same where what to do about it depends on what was asked.
     pub(super) fn hinted(what: &str, code: ErrorCode, said: Option<&str>, hint: &str) -> Self {
         let (kind, retry, _) = judge(code);
-        let said =
-            said.filter(|said| !said.is_empty()).map(|said| format!(" ({})", said.trim_end_matches('.')));
-        let said = said.unwrap_or_default();
+        let said = said.map(broker_text).unwrap_or_default();
+        let said = match said.trim_end_matches('.') {
+            "" => String::new(),
+            said => format!(" ({said})"),
+        };
         let hint = if hint.is_empty() { String::new() } else { format!(": {hint}") };
         Self { error: Error::new(kind, format!("cannot {what}: {code}{said}{hint}")).with_code(code), retry }
     }
@@ -180,5 +182,16 @@ mod tests {
             failure.error.to_string(),
             "cannot create topic `t`: TOPIC_ALREADY_EXISTS (Topic 't' already exists): delete it first, or use it"
         );
+    }
+
+    #[test]
+    fn what_a_broker_says_cannot_steer_a_terminal_or_fill_it() {
+        let said = |words: &str| {
+            AttemptError::code("create orders", ErrorCode::PolicyViolation, Some(words)).error.to_string()
+        };
+        assert!(said("too small.").ends_with(" (too small)"), "{}", said("too small."));
+        assert!(said("\u{1b}[2J\rtoo\u{202e} small").ends_with(" ([2Jtoo small)"));
+        assert!(said(&"x".repeat(100_000)).len() < 700);
+        assert_eq!(said(""), said("\n."));
     }
 }

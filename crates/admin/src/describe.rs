@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use offtake_machine::{BrokerId, CoordinatorAddress, TopicPartition};
+use offtake_machine::{BrokerId, CoordinatorAddress, TopicPartition, broker_text};
 use offtake_wire::{
     ConsumerProtocolAssignment, ErrorCode,
     messages::{
@@ -159,7 +159,7 @@ async fn missing(
         }
         other => AttemptError::never(Error::new(
             ErrorKind::Group,
-            format!("cannot {what}: it is a {other} group, and this is for consumer groups"),
+            format!("cannot {what}: it is a {} group, and this is for consumer groups", broker_text(other)),
         )),
     })
 }
