@@ -155,6 +155,17 @@ pub struct AwsRole {
 }
 
 const SESSION_NAME: &str = "offtake";
+/// What the Security Token Service says, with the status 400, when it is to be asked again later.
+const PASSING: [&str; 8] = [
+    "Throttling",
+    "ThrottlingException",
+    "ThrottledException",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "TooManyRequestsException",
+    "IDPCommunicationError", // it could not ask the provider of the identity
+];
 const STS_VERSION: &str = "2011-06-15";
 
 impl AwsRole {
@@ -233,10 +244,14 @@ impl Sts {
             headers.push(("content-type", Zeroizing::new(form.to_owned())));
         }
         let answer = http.call(method, &at, headers, body).await?;
-        let body = answer.success(&at, |body| {
+        let mut passes = false;
+        let answer = answer.success(&at, |body| {
             let text = String::from_utf8_lossy(body);
-            Some(printable(&format!("{}: {}", tag(&text, "Code")?, tag(&text, "Message")?)))
-        })?;
+            let code = tag(&text, "Code")?;
+            passes = PASSING.contains(&code);
+            Some(printable(&format!("{code}: {}", tag(&text, "Message")?)))
+        });
+        let body = answer.map_err(|error| if passes { ProviderError::retriable(error) } else { error })?;
         let text = text_of(&at, body)?;
         let needed = |name| {
             let missing = || ProviderError::new(format!("the answer of {} has no {name}", at.shown()));

@@ -259,7 +259,7 @@ impl Answer {
     pub(super) fn success(
         self,
         from: &Endpoint,
-        explain: impl Fn(&[u8]) -> Option<String>,
+        explain: impl FnOnce(&[u8]) -> Option<String>,
     ) -> Result<Zeroizing<Vec<u8>>, ProviderError> {
         let status = self.status;
         match status {

@@ -54,8 +54,13 @@ pub use self::{
     oidc::{Grant, Oidc, TokenEndpoint},
 };
 use self::{
-    aws::AwsKeys, derivation::KeyCache, error::Context, one_message::Answer, refresh::Refreshing,
-    scram::Hash, token::Tokens,
+    aws::AwsKeys,
+    derivation::KeyCache,
+    error::Context,
+    one_message::Answer,
+    refresh::{Expiring, Refreshing},
+    scram::Hash,
+    token::Tokens,
 };
 pub use self::{
     aws::{AwsCredentials, AwsCredentialsProvider, AwsEnvironment, AwsProfile},
@@ -204,12 +209,14 @@ impl Sasl {
                     .map_err(|error| SaslError::no_credentials(mechanism, &error))?;
                 let context = Context::new(mechanism, oauthbearer::principal(&token), token.value().clone());
                 let message = oauthbearer::message(&context, &token, extensions)?;
-                Ok(Exchange::new(context, State::OAuthBearer(oauthbearer::Exchange::new(message))))
+                let exchange = oauthbearer::Exchange::new(message);
+                Ok(Exchange::new(context, State::OAuthBearer(exchange)).of(tokens, token))
             }
             Mechanism::AwsMskIam { keys, region } => {
                 let now = wall_clock();
+                let kept = keys;
                 let keys =
-                    keys.get(now).await.map_err(|error| SaslError::no_credentials(mechanism, &error))?;
+                    kept.get(now).await.map_err(|error| SaslError::no_credentials(mechanism, &error))?;
                 let user = Some(keys.access_key_id.clone());
                 let mut context = Context::new(mechanism, user, keys.secret_access_key.clone());
                 if let Some(token) = &keys.session_token {
@@ -222,7 +229,7 @@ impl Sasl {
                     })?,
                 };
                 let message = msk_iam::message(&keys, &region, host.trim_end_matches('.'), now);
-                Ok(Exchange::one_message(context, message, Answer::Something))
+                Ok(Exchange::one_message(context, message, Answer::Something).of(kept, keys))
             }
             #[cfg(feature = "gssapi")]
             Mechanism::Gssapi { tickets, .. } => {
@@ -285,7 +292,11 @@ impl fmt::Debug for Step {
 pub struct Exchange {
     context: Context,
     state: State,
+    /// Tells where the credentials came from that they were refused.
+    on_refusal: Option<OnRefusal>,
 }
+
+type OnRefusal = Box<dyn Fn() + Send + Sync>;
 
 enum State {
     OneMessage(one_message::Exchange),
@@ -297,7 +308,13 @@ enum State {
 
 impl Exchange {
     fn new(context: Context, state: State) -> Self {
-        Self { context, state }
+        Self { context, state, on_refusal: None }
+    }
+
+    /// `value` came from `kept`, which fetches another one if it is refused.
+    fn of<T: Expiring>(self, kept: &Refreshing<T>, value: T) -> Self {
+        let kept = kept.clone();
+        Self { on_refusal: Some(Box::new(move || kept.refused(&value, wall_clock()))), ..self }
     }
 
     fn one_message(context: Context, message: Bytes, answer: Answer) -> Self {
@@ -323,13 +340,17 @@ impl Exchange {
         if let Some(length) = challenge.map(<[u8]>::len).filter(|&length| length > MAX_CHALLENGE) {
             return Err(context.bad_server(format!("its message has {length} bytes")));
         }
-        match &mut self.state {
+        let step = match &mut self.state {
             State::OneMessage(exchange) => exchange.step(context, challenge),
             State::Scram(exchange) => exchange.step(context, challenge),
             State::OAuthBearer(exchange) => exchange.step(context, challenge),
-            #[cfg(feature = "gssapi")]
+#[cfg(feature = "gssapi")]
             State::Gssapi(exchange) => exchange.step(context, challenge),
+        };
+        if step.as_ref().is_err_and(|error| error.kind() == SaslErrorKind::Refused) {
+            self.tell_source();
         }
+        step
     }
 
     /// The next step, after a [`Step::Derive`].
@@ -350,12 +371,20 @@ impl Exchange {
     /// The error when the broker refuses: `said` is the message of its answer. It is cut and stripped of control characters, and left
     /// out if it repeats the secret.
     pub fn refused(&self, said: Option<&str>) -> SaslError {
+        self.tell_source();
         let said = said.unwrap_or_default();
         match &self.state {
             State::OneMessage(_) | State::Scram(_) => self.context.refused(said),
             State::OAuthBearer(exchange) => exchange.refused(&self.context, said),
             #[cfg(feature = "gssapi")]
             State::Gssapi(_) => self.context.refused(said),
+        }
+    }
+
+    /// The credentials were refused.
+    fn tell_source(&self) {
+        if let Some(tell) = &self.on_refusal {
+            tell();
         }
     }
 }

@@ -1,6 +1,6 @@
 //! [`Refreshing`]: one token, or one set of keys, for all connections of a client, fetched anew ahead of its end.
 //!
-//! No timer runs. A connection that authenticates asks for it. If a new one is due, it waits for that, and falls back on the
+//! No timer runs. A connection that authenticates asks for it. One that a broker refuses is due for a new one. If a new one is due, it waits for that, and falls back on the
 //! old one if there is none in time. Brokers end a session with its token (KIP-368), so that connections ask before the end.
 
 use std::{
@@ -16,7 +16,8 @@ use super::{ProviderFuture, error::ProviderError};
 const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
 /// While the old token lasts, so long a connection waits for the new one.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// While the old token lasts, so long after a failure the provider is asked again.
+/// While the old token lasts, so long after a failure the provider is asked again; and for one that is refused, so long after it was
+/// fetched.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 /// A token that ends within this is not used any more: it has to reach the broker.
 const LAST_MOMENT: Duration = Duration::from_secs(2);
@@ -64,7 +65,7 @@ impl Refresh {
 }
 
 /// What ends at a time.
-pub(super) trait Expiring: Clone + Send + Sync + 'static {
+pub(super) trait Expiring: Clone + PartialEq + Send + Sync + 'static {
     /// What it is, for messages.
     const NAME: &'static str;
 
@@ -93,6 +94,7 @@ struct State<T> {
 
 struct Kept<T> {
     value: T,
+    fetched: SystemTime,
     expires: SystemTime,
     /// From then on a new one is due.
     due: SystemTime,
@@ -135,6 +137,21 @@ impl<T: Expiring> Refreshing<T> {
             }
         }
         Err(ProviderError::retriable(format!("the request for {} was ended again and again", T::NAME)))
+    }
+
+    /// A broker has refused it `now`: the provider may have another, as it was revoked or its key changed. Until then it stays in use, for
+    /// the broker may be the one that is behind.
+    pub(super) fn refused(&self, value: &T, now: SystemTime) {
+        let mut state = self.0.state();
+        if let Some(kept) = state.kept.as_mut().filter(|kept| kept.value == *value) {
+            kept.due = kept.due.min(now.max(kept.fetched + RETRY_AFTER));
+        }
+    }
+}
+
+impl<T> Clone for Refreshing<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
     }
 }
 
@@ -195,6 +212,7 @@ impl<T: Expiring> Shared<T> {
             Ok(value) => {
                 state.kept = value.expires().map(|expires| Kept {
                     value: value.clone(),
+                    fetched: now,
                     expires,
                     due: self.refresh.due(now, expires, chance()),
                 });
@@ -316,6 +334,25 @@ mod tests {
         let error = cache.get(at(3599)).await.unwrap_err();
         assert!(error.to_string().contains("is down") && error.is_retriable(), "{error}");
         assert_eq!(value(cache.get(at(3599)).await), "token4");
+    }
+
+    #[tokio::test]
+    async fn one_that_is_refused_is_fetched_anew_but_not_at_once_again() {
+        let (asked, provider) = counting(|number| match number {
+            2 => Err(ProviderError::retriable("the endpoint is down")),
+            number => Ok(numbered(number, at(3600))),
+        });
+        let cache = Refreshing::new(Tokens::new(provider), Refresh::default());
+        let first = cache.get(at(0)).await.unwrap();
+        cache.refused(&first, at(5));
+        assert_eq!(value(cache.get(at(9)).await), "token0", "it has just been fetched");
+        assert_eq!(value(cache.get(at(10)).await), "token1");
+        cache.refused(&first, at(100));
+        assert_eq!(value(cache.get(at(100)).await), "token1", "another one was refused");
+        cache.refused(&numbered(1, at(3600)), at(100));
+        assert_eq!(value(cache.get(at(100)).await), "token1", "there is no other");
+        assert_eq!(value(cache.get(at(110)).await), "token3");
+        assert_eq!(asked.load(Relaxed), 4);
     }
 
     #[tokio::test(start_paused = true)]

@@ -156,6 +156,25 @@ async fn a_web_identity_becomes_a_role() {
 }
 
 #[tokio::test]
+async fn throttling_passes_and_a_refusal_does_not() {
+    let said = |code: &str| {
+        let error =
+            format!("<Error><Type>Sender</Type><Code>{code}</Code><Message>Rate exceeded</Message></Error>");
+        let answer: &'static str = format!("<ErrorResponse>{error}</ErrorResponse>").leak();
+        ("400 Bad Request", answer)
+    };
+    let server =
+        Server::start(vec![said("Throttling"), said("IDPCommunicationError"), said("AccessDenied")]).await;
+    let variables = Variables::of(&[("AWS_ENDPOINT_URL_STS", &server.url)]);
+    let role = AwsRole::new("arn:aws:iam::1:role/x");
+    for passes in [true, true, false] {
+        let error = role.assume(&AwsCredentials::new("AKIA", "secretkey"), &variables).await.unwrap_err();
+        assert_eq!(error.is_retriable(), passes, "{error}");
+        assert!(error.to_string().ends_with(": Rate exceeded"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_role_is_assumed_with_a_signed_request() {
     let server = Server::start(vec![("200 OK", ASSUMED)]).await;
     let variables = Variables::of(&[("AWS_ENDPOINT_URL_STS", &server.url)]);
