@@ -29,7 +29,8 @@ pub enum Trust {
     /// The authorities that the system trusts, as read at the start.
     #[default]
     System,
-    /// The certificates of this PEM text. A directory is read as OpenSSL does: files that are named by a hash.
+    /// The certificates of this PEM text. A directory is read as OpenSSL does: files that are named by a hash; it is read again after
+    /// one of them changed, came or went.
     Pem(Pem),
     /// The trusted certificates of this file.
     Keystore(Keystore),
@@ -101,7 +102,7 @@ pub enum Verification {
 }
 
 impl Verification {
-    /// What to warn of at every start; `None` with [`Full`](Self::Full).
+    /// What [`Tls::new`](super::Tls::new) warns of; `None` with [`Full`](Self::Full).
     pub fn warning(self) -> Option<&'static str> {
         match self {
             Self::Full => None,

@@ -13,6 +13,8 @@ use super::TlsConfigError;
 
 /// Larger files hold something else.
 const LARGEST: u64 = 16 << 20;
+/// Of so many files in a folder it is seen that they change in place; of more, only that some come and go.
+const MOST_IN_A_FOLDER: usize = 4_096;
 /// A file that is written twice within the resolution of its times looks the same: so long after a change it may have changed again.
 const RESOLUTION: Duration = Duration::from_secs(2);
 
@@ -59,10 +61,17 @@ struct Stamp {
 }
 
 impl Snapshot {
-    /// Of these files, which may not be there.
+    /// Of these files, which may not be there, and of the files in these folders.
     pub(super) fn take(paths: &[PathBuf], now: SystemTime) -> Self {
-        let files = paths.iter().map(|path| fs::metadata(path).ok().map(|metadata| Stamp::of(&metadata)));
-        Self { files: files.collect(), taken: now }
+        let mut files = Vec::new();
+        for path in paths {
+            let metadata = fs::metadata(path).ok();
+            files.push(metadata.as_ref().map(Stamp::of));
+            if metadata.is_some_and(|metadata| metadata.is_dir()) {
+                files.extend(in_folder(path));
+            }
+        }
+        Self { files, taken: now }
     }
 
     /// Whether nothing tells that the files have changed since `earlier`.
@@ -75,6 +84,14 @@ impl Snapshot {
         self.files == earlier.files
             && earlier.files.iter().flatten().all(|stamp| stamp.is_settled(earlier.taken))
     }
+}
+
+/// Of the files in a folder, in an order that does not depend on the system.
+fn in_folder(folder: &Path) -> impl Iterator<Item = Option<Stamp>> + use<> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut paths: Vec<_> = entries.take(MOST_IN_A_FOLDER).map(|entry| entry.path()).collect();
+    paths.sort_unstable();
+    paths.into_iter().map(|path| fs::metadata(path).ok().as_ref().map(Stamp::of))
 }
 
 impl Stamp {
@@ -97,5 +114,24 @@ impl Stamp {
             let apart = now.duration_since(changed).unwrap_or_else(|future| future.duration());
             apart >= RESOLUTION
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_in_a_folder_that_changes_in_place_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("0a1b2c3d.0");
+        fs::write(&file, "one").unwrap();
+        let paths = [folder.path().to_owned(), folder.path().join("none")];
+        let now = SystemTime::UNIX_EPOCH;
+        let first = Snapshot::take(&paths, now);
+        assert!(Snapshot::take(&paths, now).looks_same(&first));
+        // The folder itself stays as it is.
+        fs::write(&file, "another").unwrap();
+        assert!(!Snapshot::take(&paths, now).looks_same(&first));
     }
 }

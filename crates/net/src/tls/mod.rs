@@ -63,11 +63,14 @@ struct Shared {
 
 impl Tls {
     /// Reads the certificates and keys that are configured, and those that the system trusts. It blocks for that: some
-    /// milliseconds, or a second where a key is encrypted well.
+    /// milliseconds, or a second where a key is encrypted well. Logs a warning (WARN) if brokers are not verified as they should be.
     ///
     /// # Errors
     /// What is wrong with a setting, a file or a password.
     pub fn new(config: TlsConfig) -> Result<Self, TlsConfigError> {
+        if let Some(warning) = config.verification.warning() {
+            tracing::warn!("{warning}");
+        }
         let material = Material::read(config, wall_clock())?;
         let tls = Self(Arc::new(Shared {
             has_files: material.has_files(),

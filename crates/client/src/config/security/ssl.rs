@@ -15,9 +15,6 @@ impl SecurityConfig {
             return Ok(None);
         }
         let config = self.tls_config().map_err(ConfigError::Conflict)?;
-        if let Some(warning) = config.verification.warning() {
-            tracing::warn!("{warning}");
-        }
         Tls::new(config).map(Some).map_err(|error| ConfigError::Conflict(error.to_string()))
     }
 
