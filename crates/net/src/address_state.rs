@@ -20,7 +20,19 @@ pub(crate) struct AddressState {
     last_good: Option<SocketAddr>,
     /// Why the last connection failed.
     last_reason: Option<String>,
+    first_answer: FirstAnswer,
 }
+
+/// Whether a call was ever answered there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FirstAnswer {
+    Had,
+    /// So many connections in a row were closed at their first call.
+    Missed(u32),
+}
+
+/// What closes so many connections at their first call expects SASL: a broker does not do that otherwise.
+const MISSED_FOR_SASL: u32 = 2;
 
 /// How to make the next connection to an address.
 #[derive(Clone, Debug)]
@@ -31,6 +43,8 @@ pub(crate) struct DialPlan {
     pub(crate) last_good: Option<SocketAddr>,
     /// Why the last connection failed, for calls that time out while they wait for the next.
     pub(crate) last_reason: Option<String>,
+    /// Whether connections without SASL have been closed there at their first call, and none has not.
+    pub(crate) expects_sasl: bool,
 }
 
 impl AddressState {
@@ -41,6 +55,14 @@ impl AddressState {
             api_versions_version: None,
             last_good: None,
             last_reason: None,
+            first_answer: FirstAnswer::Missed(0),
+        }
+    }
+
+    /// A connection without SASL was closed at its first call.
+    pub(crate) fn closed_at_first_call(&mut self) {
+        if let FirstAnswer::Missed(times) = &mut self.first_answer {
+            *times = times.saturating_add(1);
         }
     }
 
@@ -66,6 +88,7 @@ impl AddressState {
     /// It answered a call. A handshake alone does not count: a port that answers ApiVersions and then closes must not be dialled
     /// without pause.
     pub(crate) fn worked(&mut self, address: &Address) {
+        self.first_answer = FirstAnswer::Had;
         if self.is_failing() {
             tracing::info!(%address, "answers again");
             self.backoff.reset();
@@ -93,6 +116,7 @@ impl AddressState {
             api_versions_version: self.api_versions_version.unwrap_or(ApiKey::ApiVersions.versions().max),
             last_good: self.last_good,
             last_reason: self.last_reason.clone(),
+            expects_sasl: matches!(self.first_answer, FirstAnswer::Missed(times) if times >= MISSED_FOR_SASL),
         }
     }
 }

@@ -177,4 +177,6 @@ pub(crate) enum CloseReason {
     Unreachable(CallError),
     /// It was made and broke.
     Broken(String),
+    /// It was made without SASL, and the broker closed it at its first call.
+    ClosedAtFirstCall(String),
 }

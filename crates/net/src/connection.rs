@@ -39,10 +39,14 @@ const LONG: Duration = Duration::from_secs(24 * 3600);
 const FIRST_REQUEST: &str =
     " the first request; the listener may expect SASL: set security.protocol to SASL_PLAINTEXT or SASL_SSL";
 
+/// To follow "cannot connect to host:port: ", when that has happened again and again.
+const EXPECTS_SASL: &str = "closes each connection at the first request, as a listener does that expects SASL: set security.protocol to \
+                            SASL_PLAINTEXT or SASL_SSL";
+
 /// Makes the connection, serves it, and reports why it ended.
 pub(crate) async fn run(shared: Arc<Shared>, reporter: Reporter, mut inbox: Inbox, plan: DialPlan) {
     let phase = PhaseCell::default();
-    let last = plan.last_reason.clone();
+    let (last, expects_sasl) = (plan.last_reason.clone(), plan.expects_sasl);
     let reason = |call: &Call| {
         let so_far = phase.get().took_too_long(call.timeout).or_else(|| last.clone());
         so_far.unwrap_or_else(|| took_too_long("connecting", call.timeout))
@@ -65,7 +69,10 @@ pub(crate) async fn run(shared: Arc<Shared>, reporter: Reporter, mut inbox: Inbo
                     api_versions_version: handshake.api_versions_version,
                 })
                 .await;
-            match Connection::new(&shared, &reporter, &mut inbox, ranges, handshake).serve().await {
+            match Connection::new(&shared, &reporter, &mut inbox, ranges, handshake, expects_sasl)
+                .serve()
+                .await
+            {
                 Some(end) => end,
                 None => return,
             }
@@ -92,6 +99,8 @@ struct Connection<'a> {
     /// When a call or a response last came.
     active: Instant,
     has_answered: bool,
+    /// Whether those before this one were closed at their first call.
+    expects_sasl: bool,
 }
 
 struct Waiting {
@@ -119,6 +128,7 @@ impl<'a> Connection<'a> {
         inbox: &'a mut Inbox,
         ranges: Arc<VersionRanges>,
         handshake: Handshake,
+        expects_sasl: bool,
     ) -> Self {
         let (reader, writer) = tokio::io::split(handshake.stream);
         let seed = shared.config.seed.wrapping_add(reporter.from.serial);
@@ -139,6 +149,7 @@ impl<'a> Connection<'a> {
             throttled_until: None,
             active: clock::now(),
             has_answered: shared.config.security.sasl.is_some(),
+            expects_sasl,
         };
         connection.throttle_for(throttle::clamped(handshake.throttle_time_ms));
         connection
@@ -376,11 +387,19 @@ impl<'a> Connection<'a> {
         {
             return self.too_large(&call, length, cap).await;
         }
-        let mut reason = end.to_string();
-        if matches!(end, ReadError::Closed) && !self.has_answered {
-            reason.push_str(FIRST_REQUEST);
+        let reason = end.to_string();
+        if !matches!(end, ReadError::Closed) || self.has_answered {
+            return self.fail_waiting(reason).await;
         }
-        self.fail_waiting(reason).await
+        let reason = format!("{reason}{FIRST_REQUEST}");
+        if self.expects_sasl {
+            let (address, why) = (self.reporter.address(), EXPECTS_SASL.to_owned());
+            let error = CallError::Authentication { address, reason: why, is_final: true };
+            self.fail_waiting_with(&error).await;
+        } else {
+            self.fail_waiting_with(&self.reporter.disconnected(reason.clone())).await;
+        }
+        CloseReason::ClosedAtFirstCall(reason)
     }
 
     async fn malformed(&mut self, call: &Waiting, source: DecodeError) -> CloseReason {
@@ -401,13 +420,16 @@ impl<'a> Connection<'a> {
 
     /// Fails each outstanding call.
     async fn fail_waiting(&mut self, reason: String) -> CloseReason {
+        self.fail_waiting_with(&self.reporter.disconnected(reason.clone())).await;
+        CloseReason::Broken(reason)
+    }
+
+    async fn fail_waiting_with(&mut self, error: &CallError) {
         for call in self.waiting.drain(..) {
-            let error = self.reporter.disconnected(reason.clone());
             if let Asker::Call(tag) = call.of {
-                self.reporter.complete(tag, Err(error)).await;
+                self.reporter.complete(tag, Err(error.clone())).await;
             }
         }
-        CloseReason::Broken(reason)
     }
 
     /// Writes what was sent, without waiting for responses.

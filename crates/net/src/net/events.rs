@@ -55,13 +55,16 @@ impl Net {
                 CallError::Unreachable { reason, .. } | CallError::Authentication { reason, .. },
             ) => reason.clone(),
             CloseReason::Unreachable(error) => error.to_string(),
-            CloseReason::Broken(reason) => reason.clone(),
+            CloseReason::Broken(reason) | CloseReason::ClosedAtFirstCall(reason) => reason.clone(),
             CloseReason::Idle | CloseReason::Retired | CloseReason::TooLarge => {
                 return tracing::debug!(address = %from.address, lane = ?from.lane, ?why, "connection closed");
             }
         };
         if let Some(address_state) = self.addresses.get_mut(&from.address) {
             address_state.failed(clock::now(), &from.address, &reason);
+            if matches!(why, CloseReason::ClosedAtFirstCall(_)) {
+                address_state.closed_at_first_call();
+            }
         }
         if let Endpoint::Broker(id) = from.endpoint
             && self.brokers.get(&id).is_some_and(|known| !known.listed && known.address == from.address)
@@ -89,13 +92,17 @@ impl Net {
                 }
                 call.last_error.unwrap_or_else(|| error.clone())
             }
-            CloseReason::Idle | CloseReason::Retired | CloseReason::TooLarge | CloseReason::Broken(_)
+            CloseReason::Idle
+            | CloseReason::Retired
+            | CloseReason::TooLarge
+            | CloseReason::Broken(_)
+            | CloseReason::ClosedAtFirstCall(_)
                 if !call.requeued =>
             {
                 call.requeued = true;
                 return self.dispatch(now, call);
             }
-            CloseReason::Broken(reason) => {
+            CloseReason::Broken(reason) | CloseReason::ClosedAtFirstCall(reason) => {
                 CallError::Disconnected { address: from.address.to_string(), reason: reason.clone() }
             }
             CloseReason::Idle | CloseReason::Retired | CloseReason::TooLarge => CallError::Disconnected {

@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use crate::{
-    peer::{Peer, Speaks, broker, cluster, config, encoded, fetch, heartbeat, metadata, ms, secs},
+    peer::{Peer, Speaks, broker, cluster, config, empty, encoded, fetch, heartbeat, metadata, ms, secs},
     pipes::World,
 };
 
@@ -96,11 +96,38 @@ async fn a3_a_port_that_greets_and_then_hangs_up_is_dialled_with_pauses_too() {
     });
     let mut net = world.net(config(), &[("10.0.0.1", 9092)]);
     let begin = Instant::now();
-    for _ in 0..20 {
+    for nth in 0..20 {
         let error = net.call(Target::Any, metadata()).await.unwrap_err();
-        assert!(error.to_string().contains("SASL"), "{error}");
+        assert!(error.to_string().contains("set security.protocol to SASL_PLAINTEXT or SASL_SSL"), "{error}");
+        assert_eq!(error.is_retriable(), nth < 2, "a broker that is being stopped does it once: {error}");
+        if nth == 2 {
+            assert!(begin.elapsed() < secs(1), "{:?}", begin.elapsed());
+        }
     }
     assert!(begin.elapsed() >= secs(12), "{:?}", begin.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_has_answered_and_then_hangs_up_does_not_expect_sasl() {
+    let world = World::new();
+    let mut peers = world.listen(1);
+    tokio::spawn(async move {
+        let mut peer = peers.recv().await.unwrap();
+        peer.greet().await;
+        let (header, request) = peer.request().await.unwrap();
+        peer.answer(&header, empty(&request)).await;
+        drop(peer);
+        while let Some(mut peer) = peers.recv().await {
+            peer.greet().await;
+            peer.request().await;
+        }
+    });
+    let mut net = world.net(config(), &[("10.0.0.1", 9092)]);
+    net.call(Target::Any, metadata()).await.unwrap();
+    for _ in 0..5 {
+        let error = net.call(Target::Any, metadata()).await.unwrap_err();
+        assert!(error.is_retriable(), "{error}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
