@@ -6,6 +6,7 @@
 
 pub mod codec;
 pub mod differential;
+pub mod engine;
 pub mod frame;
 pub mod group;
 pub mod keystore;
@@ -41,4 +42,10 @@ mod pem;
 #[path = "../../crates/net/src/tls/pkcs12.rs"]
 #[allow(dead_code, reason = "net's own; the target needs a part of it")]
 mod pkcs12;
+#[path = "../../crates/consumer/tests/hostile/peer.rs"]
+#[allow(dead_code, clippy::unwrap_used, clippy::disallowed_methods, reason = "a test's own; the target needs a part of it")]
+mod peer;
+#[path = "../../crates/consumer/tests/hostile/script.rs"]
+#[allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test's own")]
+mod script;
 mod shared; // `frames` looks for it at the root

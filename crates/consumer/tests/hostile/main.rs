@@ -21,3 +21,5 @@ mod peer;
 mod records;
 mod sasl;
 mod scene;
+mod script;
+mod scripts;

@@ -268,6 +268,13 @@ struct Login {
     by: Arc<Held>,
 }
 
+/// Whether they came of one login.
+impl PartialEq for Login {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.by, &other.by)
+    }
+}
+
 #[expect(clippy::large_enum_variant, reason = "there is one for all connections, behind an `Arc`")]
 enum Held {
     /// The ticket of the realm.

@@ -6,7 +6,7 @@ use krb5::{EncType, KerberosContext, Key, ServiceKey};
 use tempfile::TempDir;
 
 use super::{
-    super::{Exchange, Sasl, SaslError, SaslErrorKind, Step, calendar},
+    super::{Exchange, Sasl, SaslError, SaslErrorKind, Step},
     *,
 };
 

@@ -1,0 +1,22 @@
+//! The saved inputs of the fuzz target `engine`, and what it has found.
+
+use std::{fs, path::Path};
+
+use crate::{scene::virtually, script};
+
+/// Each in a thread of its own, that says when it spins.
+fn play(name: &str, input: Vec<u8>) {
+    let played = virtually(async move { script::play(&input).await });
+    assert_eq!(played, Ok(()), "{name}");
+}
+
+#[test]
+fn the_saved_scripts_of_hostile_brokers() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/engine");
+    let mut files: Vec<_> = fs::read_dir(corpus).unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    assert!(files.len() >= 40, "{} scripts", files.len());
+    for file in files {
+        play(&file.display().to_string(), fs::read(&file).unwrap());
+    }
+}
