@@ -4,7 +4,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use offtake::{Error, ErrorKind, config::Config};
+use offtake::{
+    Builder, Error, ErrorKind,
+    config::Config,
+    security::{AwsCredentials, Extensions, ProviderError, Sasl, Secret, Token, UserPassword},
+};
 use offtake_wire::{
     ApiVersionsResponse, AuthBytes, ErrorCode, Request, Response, SaslAuthenticateResponse,
     SaslHandshakeResponse, messages::api_versions::ApiVersion,
@@ -59,14 +63,25 @@ fn challenge(bytes: impl Into<Bytes>) -> SaslAuthenticateResponse {
 
 /// Reads for so long: what was read, and the errors.
 async fn read(mechanism: &str, peer: &Peer, time: Duration) -> (usize, Vec<Error>) {
+    let mechanism = mechanism.to_owned();
+    let with_password = |builder: Builder| {
+        let builder =
+            builder.property("security.protocol", "SASL_PLAINTEXT").property("sasl.mechanism", mechanism);
+        builder.property("sasl.username", "alice").property("sasl.password", SECRET)
+    };
+    read_with(peer, time, with_password).await
+}
+
+/// The same, secured as this says.
+async fn read_with(
+    peer: &Peer,
+    time: Duration,
+    secure: impl FnOnce(Builder) -> Builder,
+) -> (usize, Vec<Error>) {
     let wakeups = std::sync::Arc::default();
     let cluster = peer.cluster();
     cluster.produce("orders", 0, None, Some(b"one")).unwrap();
-    let builder = member(cluster, peer, &wakeups)
-        .property("security.protocol", "SASL_PLAINTEXT")
-        .property("sasl.mechanism", mechanism)
-        .property("sasl.username", "alice")
-        .property("sasl.password", SECRET);
+    let builder = secure(member(cluster, peer, &wakeups));
     is_kept(&format!("{builder:?} {builder:#?}"));
     let mut consumer = builder.build().await.unwrap();
     is_kept(&format!("{consumer:?} {consumer:#?} {:?}", consumer.handle()));
@@ -205,6 +220,76 @@ fn a_broker_that_repeats_the_password_does_not_put_it_into_our_errors() {
     assert_eq!(played, Ok(()));
 }
 
+/// A source of secrets, each with what shows it.
+type Secured = fn() -> Sasl;
+
+#[test]
+fn a_token_and_the_keys_of_aws_are_not_shown() {
+    let aws = || AwsCredentials::new("AKIA", SECRET).with_session_token(SECRET);
+    let extensions = Extensions::new([("tenant", SECRET)]).unwrap();
+    for text in [
+        format!("{:?}", Token::new(SECRET).with_extensions(extensions.clone())),
+        format!("{:#?}", aws()),
+        format!("{:?} {extensions:?}", UserPassword::new("alice", SECRET)),
+        format!("{:?}", Sasl::oauthbearer(Token::new(SECRET))),
+        format!("{:?}", Sasl::aws_msk_iam(aws(), None)),
+    ] {
+        is_kept(&text);
+    }
+    let secured: [Secured; 4] = [
+        || Sasl::oauthbearer(Token::new(SECRET)),
+        || {
+            Sasl::oauthbearer(|| async {
+                Ok::<_, ProviderError>(Token::new(format!("header.{SECRET}.signature")))
+            })
+        },
+        || {
+            let keys = AwsCredentials::new("AKIA", SECRET).with_session_token(SECRET);
+            Sasl::aws_msk_iam(keys, Some("eu-west-1".to_owned()))
+        },
+        || Sasl::plain(|| async { Ok(UserPassword::new("alice", Secret::from(SECRET))) }),
+    ];
+    for sasl in secured {
+        // One that accepts, one that refuses, and two that repeat what they were told.
+        for how in 0..4 {
+            let played = virtually(async move {
+                let log = Log::from(tracing::Level::TRACE);
+                let peer = Peer::new(&cluster().await);
+                serve(&peer, move |said| answer(how, said));
+                let with = |builder: Builder| {
+                    builder.configure(move |config| config.client.security.sasl = Some(sasl()))
+                };
+                let (records, errors) = read_with(&peer, Duration::from_secs(5), with).await;
+                let log = log.lines().join("\n");
+                // The last is what a broker says that accepts a signature of AWS, and no other mechanism.
+                assert!(matches!(how, 0 | 3) || records == 0, "{records} records after a refusal");
+                assert!(
+                    how != 1 || errors.iter().any(|error| error.kind() == ErrorKind::Authentication),
+                    "{errors:?}"
+                );
+                assert!(log.lines().count() > 3, "there is a log: {log}");
+                is_kept(&log);
+            });
+            assert_eq!(played, Ok(()), "{how}");
+        }
+    }
+}
+
+fn answer(how: u8, said: &[u8]) -> SaslAuthenticateResponse {
+    let said = String::from_utf8_lossy(said);
+    match how {
+        // Whatever a mechanism asks for before it is done: nothing, or something.
+        0 if said.contains("x-amz") => challenge(r#"{"version":"2020_10_22"}"#),
+        0 => challenge(""),
+        1 | 2 => SaslAuthenticateResponse {
+            error_code: ErrorCode::SaslAuthenticationFailed,
+            error_message: (how == 2).then(|| format!("wrong: {said}")),
+            ..Default::default()
+        },
+        _ => challenge(format!(r#"{{"status":"invalid_token","scope":"{said} {SECRET}"}}"#)),
+    }
+}
+
 #[test]
 fn input51_session_lifetimes() {
     for lifetime in [0, -1, i64::MIN, 1, 1000, i64::MAX] {
@@ -254,6 +339,25 @@ fn no_secret_of_a_configuration_is_shown() {
                 ("security.protocol", "SASL_SSL"),
                 ("sasl.mechanism", mechanism),
                 ("sasl.jaas.config", jaas),
+            ]);
+        }
+    }
+    let client = format!("clientId=\"c\" clientSecret=\"{SECRET}\" tenant=\"t\"");
+    let oauth = jaas("oauthbearer.OAuthBearerLoginModule", &client);
+    for url in ["http://127.0.0.1:1/token", "https://localhost:1/token", "file:///no/such/file", "no url"] {
+        for (property, value) in [
+            ("sasl.jaas.config", oauth.as_str()),
+            ("sasl.oauthbearer.client.credentials.client.secret", SECRET),
+            ("sasl.oauthbearer.client.secret", SECRET),
+            ("sasl.oauthbearer.assertion.private.key.passphrase", SECRET),
+            ("sasl.oauthbearer.extensions", SECRET),
+        ] {
+            check(&[
+                ("security.protocol", "SASL_SSL"),
+                ("sasl.mechanism", "OAUTHBEARER"),
+                ("sasl.oauthbearer.token.endpoint.url", url),
+                ("sasl.oauthbearer.client.credentials.client.id", "c"),
+                (property, value),
             ]);
         }
     }
