@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Instant};
 
 use bytes::Bytes;
-use offtake_machine::{Answer, Broker, BrokerId, Call, CallError, CallId, Topic, TopicPartition};
+use offtake_machine::{Answer, Broker, BrokerId, Call, CallError, CallId, Topic, TopicPartition, is_host};
 use offtake_wire::{
     ErrorCode, Response,
     messages::fetch::{FetchResponse, FetchableTopicResponse, NodeEndpoint, PartitionData},
@@ -469,7 +469,7 @@ impl Fetcher {
         let address =
             endpoints.iter().find(|endpoint| endpoint.node_id == hint.leader_id).and_then(|endpoint| {
                 let port = u16::try_from(endpoint.port).ok().filter(|port| *port > 0)?;
-                let host = Some(endpoint.host.clone()).filter(|host| !host.is_empty())?;
+                let host = Some(endpoint.host.clone()).filter(|host| is_host(host))?;
                 Some(Broker { host, port, rack: endpoint.rack.clone() })
             });
         self.events.push_back(Event::LeaderHint {

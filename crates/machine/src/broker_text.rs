@@ -10,6 +10,16 @@ pub fn broker_text(words: &str) -> String {
     words.chars().take(SHOWN).filter(|c| !steers(*c)).collect()
 }
 
+/// The longest name that DNS has, with its last dot, in bytes.
+const LONGEST_HOST: usize = 254;
+
+/// Whether what a broker says is its host, or another's, could be one: it goes into errors and logs, and to the resolver.
+#[must_use]
+pub fn is_host(text: &str) -> bool {
+    let odd = |c: char| steers(c) || c.is_whitespace();
+    !text.is_empty() && text.len() <= LONGEST_HOST && !text.contains(odd)
+}
+
 fn steers(c: char) -> bool {
     c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
@@ -17,6 +27,23 @@ fn steers(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_has_no_characters_that_steer_and_an_end() {
+        for host in [
+            "localhost",
+            "10.0.0.1",
+            "fe80::1%eth0",
+            "broker-1.example.",
+            "_b.svc.cluster.local",
+            "bücher.example",
+        ] {
+            assert!(is_host(host), "{host}");
+        }
+        for odd in ["", " ", "127.0.0\u{8}\u{4}", "a b", "a\nb", "\u{202e}moc", &"x".repeat(255)] {
+            assert!(!is_host(odd), "{odd:?}");
+        }
+    }
 
     #[test]
     fn nothing_of_it_moves_a_cursor_or_fills_a_screen() {

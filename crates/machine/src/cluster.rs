@@ -7,7 +7,10 @@ use offtake_wire::{
     messages::metadata::{MetadataResponseBroker, MetadataResponsePartition},
 };
 
-use crate::names::{BrokerId, LeaderEpoch, Topic, TopicPartition, known_epoch};
+use crate::{
+    broker_text::is_host,
+    names::{BrokerId, LeaderEpoch, Topic, TopicPartition, known_epoch},
+};
 
 /// Brokers, topics and leaders, from the newest metadata.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -133,8 +136,7 @@ fn brokers(of: Vec<MetadataResponseBroker>) -> BTreeMap<BrokerId, Broker> {
     let mut brokers = BTreeMap::new();
     for broker in of {
         let port = u16::try_from(broker.port).ok().filter(|port| *port > 0);
-        if let (Some(id), Some(port), false) = (BrokerId::known(broker.node_id), port, broker.host.is_empty())
-        {
+        if let (Some(id), Some(port), true) = (BrokerId::known(broker.node_id), port, is_host(&broker.host)) {
             brokers.entry(id).or_insert(Broker { host: broker.host, port, rack: broker.rack });
         }
     }

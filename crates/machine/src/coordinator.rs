@@ -10,7 +10,7 @@ use std::{
 
 use offtake_wire::{ErrorCode, FindCoordinatorRequest, FindCoordinatorResponse, Response};
 
-use crate::broker_text::broker_text;
+use crate::broker_text::{broker_text, is_host};
 use crate::{
     backoff::{Backoff, BackoffConfig},
     call::{Answer, Call, CallError, CallId, CallIds, Target, Transmit},
@@ -222,7 +222,7 @@ pub fn found_coordinator(
         None => (response.error_code, response.error_message, response.node_id, response.host, response.port),
     };
     match (code, BrokerId::known(node), u16::try_from(port)) {
-        (ErrorCode::None, Some(broker), Ok(port)) if port > 0 && !host.is_empty() => {
+        (ErrorCode::None, Some(broker), Ok(port)) if port > 0 && is_host(&host) => {
             Ok(CoordinatorAddress { broker, host, port })
         }
         (ErrorCode::None, ..) => Err((ErrorCode::CoordinatorNotAvailable, None)),
