@@ -4,3 +4,4 @@
 mod demo;
 mod doctor;
 mod operator;
+mod secrets;
