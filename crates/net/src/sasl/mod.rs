@@ -344,7 +344,7 @@ impl Exchange {
             State::OneMessage(exchange) => exchange.step(context, challenge),
             State::Scram(exchange) => exchange.step(context, challenge),
             State::OAuthBearer(exchange) => exchange.step(context, challenge),
-#[cfg(feature = "gssapi")]
+            #[cfg(feature = "gssapi")]
             State::Gssapi(exchange) => exchange.step(context, challenge),
         };
         if step.as_ref().is_err_and(|error| error.kind() == SaslErrorKind::Refused) {

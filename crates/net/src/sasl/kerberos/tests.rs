@@ -5,6 +5,8 @@ use std::{fs, net::UdpSocket};
 use krb5::{EncType, KerberosContext, Key, ServiceKey};
 use tempfile::TempDir;
 
+use crate::calendar;
+
 use super::{
     super::{Exchange, Sasl, SaslError, SaslErrorKind, Step},
     *,
