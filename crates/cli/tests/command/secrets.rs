@@ -192,7 +192,7 @@ async fn tokens_and_the_keys_of_aws_are_not_shown() {
     let key = folder.path().join("key.pem");
     fs::write(&key, format!("-----BEGIN PRIVATE KEY-----\n{SECRET}\n-----END PRIVATE KEY-----\n")).unwrap();
 
-    let mut of_aws = |name: &str| {
+    let of_aws = |name: &str| {
         let mut command = consume(&cluster, Talk::Trace);
         command.args(protocol).arg("sasl.mechanism=AWS_MSK_IAM").args(aws).env("AWS_REGION", "eu-west-1");
         match name {
