@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use offtake_tests::{Kafka, V4_3_0};
+use offtake_tests::{Builder, Kafka, V4_3_0};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose};
 
 use crate::as_shipped::as_shipped;
 use crate::settings::Settings;
@@ -17,7 +18,12 @@ pub(crate) struct Broker {
     kafka: Option<Kafka>,
     keep: bool,
     data: PathBuf,
+    /// Of the authority that issued its certificate, where clients come over TLS.
+    authority: Option<PathBuf>,
 }
+
+/// The listener for TLS.
+const TLS: &str = "TLS";
 
 impl Broker {
     pub(crate) fn start(settings: &Settings) -> Result<Self, String> {
@@ -26,13 +32,30 @@ impl Broker {
         if let Some(data) = &kept {
             builder = builder.property("log.dirs", data.display());
         }
+        let secured = settings.tls.then(secure).transpose()?;
+        if let Some((key, chain, _)) = &secured {
+            builder = with_tls(builder, key, chain);
+        }
         let kafka = builder.start();
+        let authority = secured.map(|(.., authority)| {
+            let file = kafka.folder().join("authority.pem");
+            fs::write(&file, authority).map(|()| file).map_err(|error| error.to_string())
+        });
+        let authority = authority.transpose()?;
         let data = kept.clone().unwrap_or_else(|| kafka.folder().join("broker-1/data"));
-        Ok(Self { kafka: Some(kafka), keep: kept.is_some(), data })
+        Ok(Self { kafka: Some(kafka), keep: kept.is_some(), data, authority })
     }
 
     pub(crate) fn kafka(&self) -> &Kafka {
         self.kafka.as_ref().unwrap_or_else(|| unreachable!("it is taken when this is dropped"))
+    }
+
+    /// Where clients connect to: `HOST:PORT`, or `HOST:PORT+FILE` for TLS with an authority's certificate.
+    pub(crate) fn bootstrap(&self) -> String {
+        match &self.authority {
+            Some(authority) => format!("{}+{}", self.kafka().listener(TLS), authority.display()),
+            None => self.kafka().direct(),
+        }
     }
 
     /// Bytes of all batches of a topic.
@@ -73,6 +96,29 @@ impl Drop for Broker {
             kafka.broker(1).stop(); // so that its logs need no recovery next time
         }
     }
+}
+
+/// A key, its certificate, and that of the authority which issued it: P-256 and ECDSA, in PEM.
+fn secure() -> Result<(String, String, String), String> {
+    let issue = || {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
+        let key = KeyPair::generate()?;
+        let certificate = CertificateParams::new(["127.0.0.1".to_owned()])?.signed_by(&key, &authority)?;
+        Ok((key.serialize_pem(), certificate.pem(), authority.pem()))
+    };
+    issue().map_err(|error: rcgen::Error| format!("no certificate: {error}"))
+}
+
+fn with_tls(builder: Builder, key: &str, chain: &str) -> Builder {
+    let inline = |pem: &str| pem.replace('\n', "\\n");
+    builder
+        .listener(TLS, "SSL")
+        .property("ssl.keystore.type", "PEM")
+        .property("ssl.keystore.key", inline(key))
+        .property("ssl.keystore.certificate.chain", inline(chain))
 }
 
 /// A data folder of a broker of its own, formatted when it is new.

@@ -80,7 +80,7 @@ impl Bench<'_> {
     }
 
     fn job(&self, mode: &'static str, settings: &'static str, topic: &str, count: u64) -> Job {
-        let bootstrap = self.broker.kafka().direct();
+        let bootstrap = self.broker.bootstrap();
         Job { mode, settings, bootstrap, topic: topic.to_owned(), partitions: PARTITIONS, count }
     }
 

@@ -37,6 +37,8 @@ pub(crate) struct Settings {
     pub(crate) runs: u32,
     pub(crate) systems: Vec<System>,
     pub(crate) rows: Vec<Row>,
+    /// Whether clients come over TLS.
+    pub(crate) tls: bool,
     /// Of the records that each row has.
     pub(crate) scale: f64,
     /// Records that the latency is taken of.
@@ -50,7 +52,7 @@ pub(crate) struct Settings {
 }
 
 pub(crate) const USAGE: &str = "\
-peers [--cost] [--pinned] [--overlap] [--latency] [--start] [--waste] [--all] [--runs 5]
+peers [--cost] [--pinned] [--overlap] [--latency] [--start] [--waste] [--all] [--tls] [--runs 5]
       [--systems floor,java,librdkafka,franz-go,krafka,krafka-default,rskafka,barnabas,offtake]
       [--rows 100-none,100-single,1k-none,1k-many,json-none,json-lz4,json-zstd,json-snappy,json-gzip] [--scale 1.0] [--records 20000]
       [--keep FOLDER] [--out figures.csv] [--programs FOLDER]";
@@ -62,6 +64,7 @@ impl Settings {
             runs: 5,
             systems: System::ALL.into(),
             rows: Row::ALL.into(),
+            tls: false,
             scale: 1.0,
             records: 20_000,
             keep: None,
@@ -72,6 +75,10 @@ impl Settings {
             let flag = argument.strip_prefix("--").unwrap_or_default();
             if flag == "all" {
                 settings.sections = Section::ALL.into();
+                continue;
+            }
+            if flag == "tls" {
+                settings.tls = true;
                 continue;
             }
             if let Some(section) = Section::ALL.iter().find(|section| section.name() == flag) {
@@ -94,6 +101,9 @@ impl Settings {
         }
         if settings.sections.is_empty() {
             settings.sections.push(Section::Cost);
+        }
+        if settings.tls && settings.sections.iter().any(|of| !matches!(of, Section::Cost | Section::Pinned)) {
+            return Err("--tls goes with --cost and --pinned".into());
         }
         if settings.runs == 0 || !(settings.scale > 0.0 && settings.scale <= 100.0) {
             return Err("--runs must be 1 at least, and --scale between 0 and 100".into());

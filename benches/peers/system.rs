@@ -88,6 +88,11 @@ impl System {
         }
     }
 
+    /// Whether its program here speaks TLS.
+    fn knows_tls(self) -> bool {
+        matches!(self, Self::Floor | Self::Java | Self::Librdkafka | Self::FranzGo | Self::Offtake)
+    }
+
     /// The file that its program is built to.
     fn file(self) -> Option<&'static str> {
         match self {
@@ -104,6 +109,9 @@ impl System {
 
     /// Why it cannot be measured here, if so.
     pub(crate) fn obstacle(self, settings: &Settings) -> Option<String> {
+        if settings.tls && !self.knows_tls() {
+            return Some("its program here has no TLS".to_owned());
+        }
         let file = settings.programs.join(self.file()?);
         (!file.is_file()).then(|| format!("{} is not there: it could not be built", file.display()))
     }
@@ -143,7 +151,15 @@ pub(crate) fn bench_consume(bootstrap: &str, topic: &str, headers: bool) -> Line
     const SCRIPT: &str = "TIMEFORMAT='%3R %3U %3S'; time setpriv --pdeathsig KILL \"$@\"";
     let mut words: Vec<OsString> = ["-c", SCRIPT, "time"].map(Into::into).into();
     words.push(Offtake::path().into());
-    words.extend(["bench", "consume", topic, "--json", "--brokers", bootstrap].map(Into::into));
+    let (address, authority) = match bootstrap.split_once('+') {
+        Some((address, authority)) => (address, Some(authority)),
+        None => (bootstrap, None),
+    };
+    words.extend(["bench", "consume", topic, "--json", "--brokers", address].map(Into::into));
+    if let Some(authority) = authority {
+        let trust = format!("ssl.truststore.location={authority}");
+        words.extend(["-X", "security.protocol=SSL", "-X", "ssl.truststore.type=PEM", "-X", &trust].map(Into::into));
+    }
     words.extend(headers.then(|| "--headers".into()));
     ("bash".into(), words)
 }

@@ -60,7 +60,7 @@ impl Topic {
 
     /// `offtake bench consume` must find what Java finds.
     pub(crate) fn verify(&self, broker: &Broker) -> Result<(), String> {
-        let (program, words) = bench_consume(&broker.kafka().direct(), &self.name, self.row.is_json());
+        let (program, words) = bench_consume(&broker.bootstrap(), &self.name, self.row.is_json());
         let done = Offtake::new(words).instead(program).patience(PATIENCE).run();
         let found: Value =
             done.stdout.first().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();

@@ -4,8 +4,11 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -22,7 +25,17 @@ func main() {
 	if mode == "latency" {
 		from = kgo.NewOffset().AtEnd()
 	}
-	options := []kgo.Opt{kgo.SeedBrokers(os.Args[3]), kgo.ConsumeResetOffset(from)}
+	address, authority, secured := strings.Cut(os.Args[3], "+")
+	options := []kgo.Opt{kgo.SeedBrokers(address), kgo.ConsumeResetOffset(from)}
+	if secured {
+		pem, err := os.ReadFile(authority)
+		if err != nil {
+			fail(err.Error())
+		}
+		roots := x509.NewCertPool()
+		roots.AppendCertsFromPEM(pem)
+		options = append(options, kgo.DialTLSConfig(&tls.Config{RootCAs: roots}))
+	}
 	if tuned {
 		options = append(options, kgo.WithPools(&pool{}))
 	}

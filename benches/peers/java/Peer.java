@@ -62,7 +62,13 @@ public final class Peer {
 
     private void run(String[] args) {
         Properties config = new Properties();
-        config.put("bootstrap.servers", args[2]);
+        String[] address = args[2].split("\\+", 2);
+        config.put("bootstrap.servers", address[0]);
+        if (address.length == 2) {
+            config.put("security.protocol", "SSL");
+            config.put("ssl.truststore.type", "PEM");
+            config.put("ssl.truststore.location", address[1]);
+        }
         config.put("key.deserializer", ByteArrayDeserializer.class.getName());
         config.put("value.deserializer", ByteArrayDeserializer.class.getName());
         config.put("auto.offset.reset", mode.equals("latency") ? "latest" : "earliest");

@@ -1,6 +1,7 @@
 //! What every rival has in common: its command line, what it counts, and the line that it prints.
 //!
-//! `PROGRAM MODE SETTINGS BOOTSTRAP TOPIC PARTITIONS COUNT`; benches/README.md says what modes and settings mean.
+//! `PROGRAM MODE SETTINGS BOOTSTRAP TOPIC PARTITIONS COUNT`; benches/README.md says what modes and settings mean. BOOTSTRAP is
+//! `HOST:PORT`, or `HOST:PORT+FILE` for TLS with an authority's certificate.
 #![allow(dead_code, reason = "no rival needs all of it")]
 #![allow(clippy::disallowed_methods, reason = "a stopwatch reads the clock, and an application may sleep")]
 
@@ -56,6 +57,14 @@ impl Job {
             partitions: partitions.parse()?,
             count: count.parse()?,
         })
+    }
+
+    /// Where to connect to, and the file with the authority's certificate if it is TLS.
+    pub fn address(&self) -> (&str, Option<&str>) {
+        match self.bootstrap.split_once('+') {
+            Some((address, authority)) => (address, Some(authority)),
+            None => (&self.bootstrap, None),
+        }
     }
 
     /// Whether to begin where the log ends.

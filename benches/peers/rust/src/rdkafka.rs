@@ -21,7 +21,11 @@ fn main() -> Result<(), Failure> {
     let job = Job::from_args()?;
     let mut tally = Tally::begin(&job);
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", &job.bootstrap).set("group.id", job.group());
+    let (address, authority) = job.address();
+    config.set("bootstrap.servers", address).set("group.id", job.group());
+    if let Some(authority) = authority {
+        config.set("security.protocol", "ssl").set("ssl.ca.location", authority);
+    }
     config.set("auto.offset.reset", "earliest").set("enable.auto.commit", "false");
     if job.tuned {
         config.set("queued.min.messages", "10000000").set("fetch.queue.backoff.ms", "1");

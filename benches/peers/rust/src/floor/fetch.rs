@@ -1,7 +1,6 @@
 //! Fetch, version 12, without a session.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
 
 use crate::common::Failure;
 use crate::read;
@@ -60,7 +59,7 @@ fn length(frame: &mut Vec<u8>, length: usize) {
 
 /// Sends a request, and reads the whole answer behind its length into a buffer that only ever grows.
 pub fn exchange<'a>(
-    mut stream: &TcpStream,
+    stream: &mut (impl Read + Write),
     request: &[u8],
     answer: &'a mut Vec<u8>,
 ) -> Result<&'a [u8], Failure> {
