@@ -137,6 +137,12 @@ const NOTICED_AFTER: Duration = Duration::from_millis(100);
 /// About 25 days: i32::MAX ms, the most that a request can carry.
 const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
 
+/// An assignment of more partitions is not believed (FAILURES INPUT50): whoever made it, a consumer could not read them. Fetch requests and
+/// lookups of offsets would be larger than brokers take, and each would keep the engine busy for a second.
+pub(crate) const MOST_ASSIGNED: usize = 200_000;
+/// What is said of it.
+pub(crate) const TOO_MANY: &str = "the assignment has more partitions than one consumer can read";
+
 /// Milliseconds for a request, clamped to i32::MAX (FAILURES D13).
 pub(crate) fn millis(duration: Duration) -> i32 {
     i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)

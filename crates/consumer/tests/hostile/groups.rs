@@ -113,6 +113,10 @@ fn input50_assignments_of_its_own() {
             let partitions: Vec<i32> = (0..1000).collect();
             assigned(&partitions).encode_versioned(0).unwrap().to_vec()
         }),
+        ("a million partitions", {
+            let partitions: Vec<i32> = (0..1_000_000).collect();
+            assigned(&partitions).encode_versioned(0).unwrap().to_vec()
+        }),
     ];
     let rows = assignments.map(|(what, assignment)| {
         Row::on(ApiKey::SyncGroup, format!("INPUT50: an assignment of {what}"), move |answer| {
@@ -130,7 +134,7 @@ fn input50_assignments_of_its_own() {
 #[test]
 fn input50_assignments_by_the_broker() {
     type Change = fn(&mut Assignment);
-    let changes: [(&str, Change); 4] = [
+    let changes: [(&str, Change); 5] = [
         ("twice", |assignment| assignment.topic_partitions.extend_from_within(..)),
         ("topics without an id", |assignment| {
             let topic = TopicPartitions { topic_id: Uuid::ZERO, partitions: vec![0, 1] };
@@ -144,6 +148,11 @@ fn input50_assignments_by_the_broker() {
         ("a thousand partitions", |assignment| {
             for topic in &mut assignment.topic_partitions {
                 topic.partitions.extend(2..1000);
+            }
+        }),
+        ("a million partitions", |assignment| {
+            for topic in &mut assignment.topic_partitions {
+                topic.partitions.extend(2..1_000_000);
             }
         }),
     ];

@@ -4,9 +4,7 @@
 //! Always: nothing panics, nothing spins (requests, connections and wake-ups per second of virtual time are counted), the log is not
 //! flooded, every error is one sentence, and when the broker answers as it should again, everything is read, once and in order.
 //!
-//! One row is not here: INPUT12 is about the `kafka-protocol` crate, which the client does not use. One is here only in part, as the
-//! client falls short: of INPUT50 assignments of a million partitions, which take an unoptimized engine more than a minute (here they have
-//! a thousand).
+//! One row is not here: INPUT12 is about the `kafka-protocol` crate, which the client does not use.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 #![allow(

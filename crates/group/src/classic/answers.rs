@@ -27,7 +27,7 @@ use super::{
 use crate::{
     assignor::{MemberAssignment, decode_assignment},
     call::{CoordinatorCall, Sent},
-    config::millis,
+    config::{MOST_ASSIGNED, TOO_MANY, millis},
     core::Verdict,
     event::{Event, GroupError},
 };
@@ -204,6 +204,11 @@ impl Classic {
                     membership.restore_leader_state(marker, &self.subscription);
                 }
                 match assignment(sync.assignment) {
+                    Ok(assigned) if assigned.partitions.len() > MOST_ASSIGNED => {
+                        let partitions = assigned.partitions.len();
+                        tracing::warn!(group = %self.core.config.group, partitions, most = MOST_ASSIGNED, "{TOO_MANY}: joining again");
+                        self.rejoin_after_failure(now, TOO_MANY);
+                    }
                     Ok(assigned) => self.on_assignment(now, sent, assigned),
                     Err(error) => {
                         tracing::warn!(group = %self.core.config.group, %error, "unreadable assignment: joining again");

@@ -15,6 +15,7 @@ use offtake_wire::{
 use super::{Consumer, requests::STATIC_LEAVE, state::State};
 use crate::{
     call::{CoordinatorCall, Sent},
+    config::{MOST_ASSIGNED, TOO_MANY},
     core::{AfterLeaving, Verdict},
     event::GroupError,
 };
@@ -66,6 +67,9 @@ impl Consumer {
     }
 
     fn on_heartbeat(&mut self, now: Instant, sent: Sent, answer: ConsumerGroupHeartbeatResponse) {
+        if answer.assignment.as_ref().is_some_and(|assignment| size(assignment) > MOST_ASSIGNED) {
+            return self.retry(now, TOO_MANY);
+        }
         // No other process has the instance id.
         self.unreleased_since = None;
         if answer.member_epoch <= 0 && matches!(self.state, State::Joining { .. }) {
@@ -182,6 +186,10 @@ const USE_CLASSIC: &str =
     "; group.protocol=consumer needs Kafka 4.0 or newer, group.protocol=classic does not";
 const NO_PATTERNS: &str =
     "its consumer protocol has no patterns (KIP-848, Kafka 4.0); subscribe_patterns matches in the client";
+
+fn size(assignment: &Assignment) -> usize {
+    assignment.topic_partitions.iter().map(|topic| topic.partitions.len()).sum()
+}
 
 /// The partitions of an assignment, each once (FAILURES F5).
 fn partitions(assignment: Assignment) -> BTreeSet<(Uuid, i32)> {

@@ -284,6 +284,17 @@ fn input50_an_assignment_that_cannot_be_read_is_asked_for_again() {
 }
 
 #[test]
+fn input50_an_assignment_of_a_million_partitions_is_asked_for_again() {
+    let mut hand = Hand::new(config(Assignor::CooperativeSticky));
+    hand.joins();
+    hand.hears(joined(1, "leader", "me", vec![]));
+    hand.syncs();
+    hand.hears(assigned(&(0..1_000_000).collect::<Vec<_>>()));
+    assert_eq!(hand.events(), []);
+    assert_eq!(hand.joins().member_id, "me");
+}
+
+#[test]
 fn f5_an_assignment_that_names_a_partition_twice_assigns_it_once() {
     let mut hand = Hand::new(config(Assignor::CooperativeSticky));
     hand.joins();

@@ -560,6 +560,19 @@ fn live3_a_long_interval_makes_the_quick_heartbeats_no_more() {
 }
 
 #[test]
+fn input50_an_assignment_of_a_million_partitions_is_not_believed() {
+    let mut hand = Hand::knowing(None);
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    hand.says().unwrap();
+    hand.hears(beat(1, Some(&(0..1_000_000).collect::<Vec<_>>())));
+    assert_eq!(hand.events(), []);
+    hand.now += Duration::from_secs(5);
+    assert!(hand.says().unwrap().topic_partitions.is_some(), "it is asked for again, in full");
+    hand.hears(beat(1, Some(&[0])));
+    assert!(matches!(hand.events().as_slice(), [Event::Assigned { .. }]));
+}
+
+#[test]
 fn m2_a_session_timeout_that_is_told_late_counts_from_then_on() {
     let mut hand = Hand::knowing(None);
     hand.keeps_waiting = true;
