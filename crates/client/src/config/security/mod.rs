@@ -20,7 +20,7 @@ use super::ConfigError;
 ///
 /// Values may refer to config providers (KIP-297, KIP-421) that `config.providers` names: `${file:/path:key}`,
 /// `${directory:/path:key}`, `${env:NAME}`. Those of passwords and of `sasl.jaas.config` are looked up again at every authentication,
-/// so that a new one is used without a restart.
+/// so that a new one is used without a restart. SASL extensions (KIP-342), in `sasl.jaas.config` too, are read once, at the start.
 ///
 /// OAUTHBEARER takes its tokens from `sasl.oauthbearer.token.endpoint.url`: a file (`file:///path`), or with the cargo feature `oidc` an OAuth
 /// or OpenID Connect provider, over `https` or on loopback. The provider is shown a client's id and secret
