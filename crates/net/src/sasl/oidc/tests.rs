@@ -243,7 +243,7 @@ async fn what_does_not_pass_is_said_at_once() {
         (
             "HTTP/1.1 302 Found\r\nlocation: http://169.254.169.254/x\r\ncontent-length: 0\r\n\r\n"
                 .to_owned(),
-            "redirects to 169.254.169.254/x: set that URL",
+            "redirects to http://169.254.169.254/x: set that URL",
         ),
     ];
     for (answer, reason) in cases {
