@@ -191,7 +191,7 @@ pub(crate) fn virtually(body: impl Future<Output = ()> + Send + 'static) -> Resu
             tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async { tokio::time::timeout(Duration::from_secs(7200), body).await.unwrap() });
     });
-    if ends.recv_timeout(Duration::from_secs(60)) == Err(mpsc::RecvTimeoutError::Timeout) {
+    if ends.recv_timeout(Duration::from_secs(180)) == Err(mpsc::RecvTimeoutError::Timeout) {
         return Err("it spins".to_owned());
     }
     runs.join().map_err(|panic| match panic.downcast::<String>() {
