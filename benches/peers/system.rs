@@ -158,7 +158,9 @@ pub(crate) fn bench_consume(bootstrap: &str, topic: &str, headers: bool) -> Line
     words.extend(["bench", "consume", topic, "--json", "--brokers", address].map(Into::into));
     if let Some(authority) = authority {
         let trust = format!("ssl.truststore.location={authority}");
-        words.extend(["-X", "security.protocol=SSL", "-X", "ssl.truststore.type=PEM", "-X", &trust].map(Into::into));
+        words.extend(
+            ["-X", "security.protocol=SSL", "-X", "ssl.truststore.type=PEM", "-X", &trust].map(Into::into),
+        );
     }
     words.extend(headers.then(|| "--headers".into()));
     ("bash".into(), words)

@@ -64,6 +64,17 @@ impl Verifier {
         Ok(ServerCertVerified::assertion())
     }
 
+    /// Whoever is on the way could show a certificate of its own: without verification its signature says nothing.
+    fn signature(
+        &self,
+        verify: impl FnOnce(&WebPkiServerVerifier) -> Result<HandshakeSignatureValid, Error>,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        match self.verification {
+            Verification::Off => Ok(HandshakeSignatureValid::assertion()),
+            Verification::Full | Verification::WithoutHostName => verify(&self.webpki),
+        }
+    }
+
     fn explain(&self, why: &CertificateError, shown: &Shown<'_>) -> TlsError {
         use CertificateError as C;
         let Some(own) = Certificate::parse(shown.certificate) else {
@@ -233,12 +244,7 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        match self.verification {
-            Verification::Off => Ok(HandshakeSignatureValid::assertion()), // whoever is on the way could show its own
-            Verification::Full | Verification::WithoutHostName => {
-                self.webpki.verify_tls12_signature(message, certificate, signed)
-            }
-        }
+        self.signature(|webpki| webpki.verify_tls12_signature(message, certificate, signed))
     }
 
     fn verify_tls13_signature(
@@ -247,12 +253,7 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        match self.verification {
-            Verification::Off => Ok(HandshakeSignatureValid::assertion()),
-            Verification::Full | Verification::WithoutHostName => {
-                self.webpki.verify_tls13_signature(message, certificate, signed)
-            }
-        }
+        self.signature(|webpki| webpki.verify_tls13_signature(message, certificate, signed))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

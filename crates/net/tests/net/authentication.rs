@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex,
-    atomic::{AtomicU32, Ordering::Relaxed},
+    atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
 };
 
 use bytes::Bytes;
@@ -383,6 +383,45 @@ async fn a_refusal_of_a_session_that_lives_ends_the_connection_and_its_queue_goe
     }
     assert!(failed <= 1, "{failed}");
     assert_eq!(world.dialled(), [1, 1]);
+}
+
+/// All that shares a thread with the connection goes on: the machines, and the heartbeats of other connections.
+#[tokio::test]
+async fn nothing_waits_for_the_keys_of_scram_but_its_own_connection() {
+    let turns = Arc::new(AtomicU64::new(0));
+    let others = tokio::spawn({
+        let turns = turns.clone();
+        async move {
+            loop {
+                turns.fetch_add(1, Relaxed);
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+    let world = World::new();
+    let mut peers = world.listen(1);
+    let peer = tokio::spawn(async move {
+        let mut peer = peers.recv().await.unwrap();
+        peer.greet().await;
+        let (header, _) = peer.request().await.unwrap();
+        peer.answer(&header, SaslHandshakeResponse::default()).await;
+        let (header, request) = peer.request().await.unwrap();
+        let Request::SaslAuthenticate(asked) = request else { panic!("{request:?}") };
+        let first = String::from_utf8(asked.auth_bytes.0.to_vec()).unwrap();
+        let nonce = first.split_once("r=").unwrap().1;
+        let challenge = AuthBytes(Bytes::from(format!("r={nonce}x,s=c2FsdA==,i=50000")));
+        peer.answer(&header, SaslAuthenticateResponse { auth_bytes: challenge, ..Default::default() }).await;
+        let before = turns.load(Relaxed);
+        let (_, request) = peer.request().await.unwrap();
+        assert!(matches!(request, Request::SaslAuthenticate(_)), "its proof: {request:?}");
+        turns.load(Relaxed) - before
+    });
+    let mut config = with(Sasl::scram_sha256(UserPassword::new("alice", "hunter2")));
+    config.authentication_timeout = secs(600);
+    net(&world, config).call(Target::Any, metadata()).await.unwrap_err(); // the peer says no more
+    let turns = peer.await.unwrap();
+    others.abort();
+    assert!(turns > 1000, "50,000 rounds, and {turns} turns of the others meanwhile");
 }
 
 #[tokio::test(start_paused = true)]
