@@ -17,7 +17,7 @@ pub mod sasl;
 pub mod select;
 
 #[path = "../../crates/net/src/calendar.rs"]
-#[allow(dead_code, reason = "net's own; the target needs a part of it")]
+#[allow(dead_code, unexpected_cfgs, reason = "net's own; the target needs a part of it")]
 mod calendar;
 #[path = "../../crates/net/src/tls/certificate.rs"]
 #[allow(dead_code, reason = "net's own; the target needs a part of it")]
