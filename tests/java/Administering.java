@@ -70,6 +70,15 @@ final class Administering {
         admin.incrementalAlterConfigs(Map.of(new ConfigResource(ConfigResource.Type.TOPIC, topic), changes)).all().get();
     }
 
+    /** {@code configs} of {@code broker}, as it runs. */
+    static ObjectNode alterBroker(Tool.Call call) throws Exception {
+        List<AlterConfigOp> changes = call.map("configs").entrySet().stream()
+            .map(each -> new AlterConfigOp(new ConfigEntry(each.getKey(), each.getValue()), AlterConfigOp.OpType.SET)).toList();
+        ConfigResource broker = new ConfigResource(ConfigResource.Type.BROKER, Long.toString(call.number("broker", 1)));
+        Clients.admin(call.bootstrap).incrementalAlterConfigs(Map.of(broker, changes)).all().get();
+        return Tool.JSON.createObjectNode();
+    }
+
     static ObjectNode describeTopic(Tool.Call call) throws Exception {
         TopicDescription topic = describe(Clients.admin(call.bootstrap), call.text("topic"));
         ObjectNode done = Tool.JSON.createObjectNode().put("topic", topic.name()).put("topic_id", topic.topicId().toString());

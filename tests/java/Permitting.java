@@ -34,6 +34,18 @@ final class Permitting {
         return Tool.JSON.createObjectNode();
     }
 
+    /** {@code principal} may do it, where nobody may do what nobody allowed. */
+    static ObjectNode grant(Tool.Call call) throws Exception {
+        Clients.admin(call.bootstrap).createAcls(List.of(permission(call))).all().get();
+        return Tool.JSON.createObjectNode();
+    }
+
+    /** Ends a grant. */
+    static ObjectNode withdraw(Tool.Call call) throws Exception {
+        Clients.admin(call.bootstrap).deleteAcls(List.of(permission(call).toFilter())).all().get();
+        return Tool.JSON.createObjectNode();
+    }
+
     /** A user of SCRAM: {@code name}, {@code password}, {@code mechanism} (SCRAM-SHA-256), {@code iterations}. */
     static ObjectNode user(Tool.Call call) throws Exception {
         ScramMechanism mechanism = ScramMechanism.fromMechanismName(call.text("mechanism"));
@@ -46,6 +58,11 @@ final class Permitting {
 
     private static AclBinding refusal(Tool.Call call) {
         return binding(call, "User:ANONYMOUS", AclOperation.valueOf(call.text("operation")), AclPermissionType.DENY);
+    }
+
+    private static AclBinding permission(Tool.Call call) {
+        AclOperation operation = AclOperation.valueOf(call.text("operation"));
+        return binding(call, call.text("principal"), operation, AclPermissionType.ALLOW);
     }
 
     private static AclBinding binding(Tool.Call call, String who, AclOperation operation, AclPermissionType type) {

@@ -104,6 +104,7 @@ public final class Tool {
             case "delete_topic" -> Administering::deleteTopic;
             case "create_partitions" -> Administering::createPartitions;
             case "alter_configs" -> Administering::alterConfigs;
+            case "alter_broker" -> Administering::alterBroker;
             case "describe_topic" -> Administering::describeTopic;
             case "delete_records" -> Administering::deleteRecords;
             case "list_offsets" -> Administering::listOffsets;
@@ -117,6 +118,8 @@ public final class Tool {
             case "compact" -> Compacting::compact;
             case "forbid" -> Permitting::forbid;
             case "permit" -> Permitting::permit;
+            case "grant" -> Permitting::grant;
+            case "withdraw" -> Permitting::withdraw;
             case "user" -> Permitting::user;
             case "forget" -> Clients::forget;
             case "ping" -> call -> JSON.createObjectNode();

@@ -11,16 +11,21 @@ use crate::flow::PATIENCE;
 use crate::library::{A_MOMENT, program};
 
 /// A consumer that is polled whatever comes of it, and all that came of it.
-struct Application {
-    consumer: Consumer,
+pub(crate) struct Application {
+    pub(crate) consumer: Consumer,
     /// Offsets by topic, in order; topics here have one partition.
-    read: BTreeMap<String, Vec<i64>>,
-    errors: Vec<Error>,
-    told: Arc<Mutex<Vec<Event>>>,
+    pub(crate) read: BTreeMap<String, Vec<i64>>,
+    pub(crate) errors: Vec<Error>,
+    pub(crate) told: Arc<Mutex<Vec<Event>>>,
 }
 
 impl Application {
     async fn start(of: &Lease, group: &str, protocol: &str, topics: &[String]) -> Self {
+        let builder = Consumer::builder(of.kafka.bootstrap());
+        Self::start_with(builder, group, protocol, topics).await
+    }
+
+    pub(crate) async fn start_with(builder: Builder, group: &str, protocol: &str, topics: &[String]) -> Self {
         let told = Arc::new(Mutex::new(Vec::new()));
         let events = Arc::clone(&told);
         let properties: &[(&str, &str)] = match protocol {
@@ -32,7 +37,7 @@ impl Application {
             ("metadata.max.age.ms", "1000"),
             ("auto.commit.interval.ms", "1000"),
         ];
-        let builder = Consumer::builder(of.kafka.bootstrap()).group(group);
+        let builder = builder.group(group);
         let set = |builder: Builder, (name, value): &(&str, &str)| builder.property(name, value);
         let builder = properties.iter().chain(&common).fold(builder, set);
         let builder = builder.events(move |event| events.lock().unwrap().push(event));
@@ -41,7 +46,7 @@ impl Application {
         Self { consumer, read: BTreeMap::new(), errors: Vec::new(), told }
     }
 
-    async fn poll(&mut self) {
+    pub(crate) async fn poll(&mut self) {
         match self.consumer.poll(Duration::from_millis(100)).await {
             Ok(records) => {
                 for record in &records {
@@ -59,7 +64,7 @@ impl Application {
         }
     }
 
-    async fn poll_for(&mut self, span: Duration) {
+    pub(crate) async fn poll_for(&mut self, span: Duration) {
         let began = Instant::now();
         while began.elapsed() < span {
             self.poll().await;
@@ -67,7 +72,7 @@ impl Application {
     }
 
     /// Polls until of each of these topics so many records have come, each once and in order.
-    async fn wait_read(&mut self, topics: &[String], each: i64) {
+    pub(crate) async fn wait_read(&mut self, topics: &[String], each: i64) {
         let deadline = Instant::now() + PATIENCE;
         let count = |read: &BTreeMap<String, Vec<i64>>, of: &String| read.get(of).map_or(0, Vec::len) as i64;
         while topics.iter().any(|topic| count(&self.read, topic) < each) {
@@ -80,7 +85,7 @@ impl Application {
     }
 
     /// What was told so far of the ownership of partitions beside what was first assigned.
-    fn changes(&self) -> Vec<Event> {
+    pub(crate) fn changes(&self) -> Vec<Event> {
         let told = self.told.lock().unwrap();
         let change = |event: &&Event| matches!(event, Event::Revoked(_) | Event::Lost(_));
         told.iter().filter(change).cloned().collect()
@@ -88,7 +93,7 @@ impl Application {
 
     /// One refusal of this topic, with Kafka's reason, and no other error, from `poll`. Among the events that of commits may
     /// be another, and none is told again.
-    fn assert_told_once(&self, topic: &str) {
+    pub(crate) fn assert_told_once(&self, topic: &str) {
         let [error] = self.errors.as_slice() else {
             panic!("told {} times: {:?}", self.errors.len(), self.errors)
         };

@@ -15,6 +15,7 @@ mod contract;
 mod coverage;
 mod death;
 mod deploy;
+mod descriptors;
 mod differential;
 mod finishing;
 mod flow;

@@ -183,6 +183,11 @@ impl Running {
         signal(self.process.id(), name);
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Whether it has not ended.
     pub fn is_running(&mut self) -> bool {
         self.process.ended().is_none()

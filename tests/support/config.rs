@@ -17,8 +17,18 @@ pub(crate) struct Addresses {
     /// Where brokers and Java's tools go, past any proxy.
     pub(crate) internal: u16,
     pub(crate) controller: u16,
-    /// More listeners for clients: name, protocol and port.
-    pub(crate) others: Vec<(String, String, u16)>,
+    /// More listeners for clients.
+    pub(crate) others: Vec<Listener>,
+}
+
+/// One more listener for clients.
+#[derive(Debug, Clone)]
+pub(crate) struct Listener {
+    pub(crate) name: String,
+    pub(crate) protocol: String,
+    pub(crate) port: u16,
+    /// The port that clients are told to go to: `port`, or that of a proxy before it.
+    pub(crate) advertised: u16,
 }
 
 /// What all brokers of a cluster have in common.
@@ -45,10 +55,9 @@ impl Cluster {
         let mut clients = format!("PLAINTEXT://127.0.0.1:{port},INTERNAL://127.0.0.1:{internal}");
         let mut protocols = String::from("PLAINTEXT:PLAINTEXT,INTERNAL:PLAINTEXT");
         let mut known_as = format!("PLAINTEXT://{advertised},INTERNAL://127.0.0.1:{internal}");
-        for (name, protocol, port) in others {
-            let listener = format!(",{name}://127.0.0.1:{port}");
-            clients.push_str(&listener);
-            known_as.push_str(&listener);
+        for Listener { name, protocol, port, advertised } in others {
+            clients.push_str(&format!(",{name}://127.0.0.1:{port}"));
+            known_as.push_str(&format!(",{name}://127.0.0.1:{advertised}"));
             protocols.push_str(&format!(",{name}:{protocol}"));
         }
         match self.zookeeper {

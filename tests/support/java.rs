@@ -308,6 +308,13 @@ impl JavaTool {
         self.ask("alter_configs", json!({ "topic": topic, "configs": configs }));
     }
 
+    /// Sets configs of a broker while it runs. Java waits until the cluster has taken them; the broker follows soon.
+    pub fn alter_broker(&self, broker: i32, configs: &[(&str, &str)]) {
+        let configs: Map<String, Value> =
+            configs.iter().map(|(key, value)| ((*key).into(), json!(value))).collect();
+        self.ask("alter_broker", json!({ "broker": broker, "configs": configs }));
+    }
+
     /// `topic`, `topic_id`, `partitions`: `{partition, leader, replicas, isr}` each.
     pub fn describe_topic(&self, topic: &str) -> Value {
         self.ask("describe_topic", json!({ "topic": topic }))
@@ -393,6 +400,20 @@ impl JavaTool {
     /// Ends a [`forbid`](Self::forbid).
     pub fn permit(&self, operation: &str, resource: &str, name: &str) {
         self.ask("permit", json!({ "operation": operation, "resource": resource, "name": name }));
+    }
+
+    /// Allows `operation` on a `resource` of that name to a principal (`User:alice`), on a cluster that allows nothing else.
+    pub fn grant(&self, principal: &str, operation: &str, resource: &str, name: &str) {
+        let args =
+            json!({ "principal": principal, "operation": operation, "resource": resource, "name": name });
+        self.ask("grant", args);
+    }
+
+    /// Ends a [`grant`](Self::grant).
+    pub fn withdraw(&self, principal: &str, operation: &str, resource: &str, name: &str) {
+        let args =
+            json!({ "principal": principal, "operation": operation, "resource": resource, "name": name });
+        self.ask("withdraw", args);
     }
 
     /// Makes a user of SCRAM, or changes its password.

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use crate::config::{Addresses, Cluster, uuid};
+use crate::bytes_proxy::BytesProxy;
+use crate::config::{Addresses, Cluster, Listener, uuid};
 use crate::ports::free_port;
 use crate::probe::brokers_known_to;
 use crate::process::Process;
@@ -68,6 +69,7 @@ pub struct Builder {
     listeners: Vec<(String, String)>,
     jvm: Vec<String>,
     proxied: bool,
+    listeners_proxied: bool,
 }
 
 impl Builder {
@@ -109,6 +111,12 @@ impl Builder {
         self
     }
 
+    /// Puts a [`BytesProxy`] before each [`listener`](Self::listener) of each broker, and has the brokers advertise it.
+    pub fn proxied_listeners(mut self) -> Self {
+        self.listeners_proxied = true;
+        self
+    }
+
     /// Boots it, and returns when every broker answers and knows of all the others.
     pub fn start(self) -> Kafka {
         static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -117,6 +125,18 @@ impl Builder {
         let home = self.version.home();
         let proxies: Vec<Proxy> =
             (0..self.brokers).filter(|_| self.proxied).map(|_| Proxy::listen()).collect();
+        let mut listener_proxies = Vec::new();
+        let mut listener = |id: i32, (name, protocol): &(String, String)| {
+            let port = free_port();
+            let mut advertised = port;
+            if self.listeners_proxied {
+                let proxy = BytesProxy::listen();
+                proxy.to(port);
+                advertised = proxy.port();
+                listener_proxies.push((id, name.clone(), proxy));
+            }
+            Listener { name: name.clone(), protocol: protocol.clone(), port, advertised }
+        };
         let nodes: Vec<Addresses> = (1..)
             .take(self.brokers)
             .map(|id| (id, free_port()))
@@ -132,11 +152,7 @@ impl Builder {
                     advertised: format!("127.0.0.1:{advertised}"),
                     internal: free_port(),
                     controller: free_port(),
-                    others: self
-                        .listeners
-                        .iter()
-                        .map(|(name, protocol)| (name.clone(), protocol.clone(), free_port()))
-                        .collect(),
+                    others: self.listeners.iter().map(|each| listener(id, each)).collect(),
                 }
             })
             .collect();
@@ -152,7 +168,15 @@ impl Builder {
         let brokers: Vec<Broker> = cluster.nodes.iter().map(prepare).collect();
         brokers.iter().for_each(Broker::launch);
         brokers.iter().for_each(|broker| broker.wait(cluster.nodes.len()));
-        Kafka { version: self.version, cluster, brokers, proxies, folder, _zookeeper: zookeeper }
+        Kafka {
+            version: self.version,
+            cluster,
+            brokers,
+            proxies,
+            listener_proxies,
+            folder,
+            _zookeeper: zookeeper,
+        }
     }
 }
 
@@ -164,6 +188,8 @@ pub struct Kafka {
     // Fields are dropped in this order: brokers first, then what they lean on.
     brokers: Vec<Broker>,
     proxies: Vec<Proxy>,
+    /// By node id and name of the listener.
+    listener_proxies: Vec<(i32, String, BytesProxy)>,
     folder: PathBuf,
     _zookeeper: Option<ZooKeeper>,
 }
@@ -178,6 +204,7 @@ impl Kafka {
             listeners: Vec::new(),
             jvm: Vec::new(),
             proxied: false,
+            listeners_proxied: false,
         }
     }
 
@@ -195,8 +222,8 @@ impl Kafka {
     /// The same for one of the [`listener`](Builder::listener)s.
     pub fn listener(&self, name: &str) -> String {
         let of = |node: &Addresses| {
-            let (.., port) = node.others.iter().find(|(of, ..)| of == name).expect("a listener of that name");
-            format!("127.0.0.1:{port}")
+            let found = node.others.iter().find(|of| of.name == name).expect("a listener of that name");
+            format!("127.0.0.1:{}", found.advertised)
         };
         self.cluster.nodes.iter().map(of).collect::<Vec<_>>().join(",")
     }
@@ -231,6 +258,14 @@ impl Kafka {
         let at = self.brokers.iter().position(|broker| broker.id == id);
         at.and_then(|at| self.proxies.get(at))
             .unwrap_or_else(|| panic!("broker {id} has no proxy: say .proxied()"))
+    }
+
+    /// The proxy before a listener of a broker of a cluster with [`proxied_listeners`](Builder::proxied_listeners).
+    pub fn listener_proxy(&self, id: i32, name: &str) -> &BytesProxy {
+        let found = self.listener_proxies.iter().find(|(of, listener, _)| *of == id && listener == name);
+        let (.., proxy) =
+            found.unwrap_or_else(|| panic!("{name} of broker {id} has no proxy: say .proxied_listeners()"));
+        proxy
     }
 
     /// Logs, configuration and data.

@@ -38,6 +38,7 @@
 )]
 
 mod boxed;
+mod bytes_proxy;
 mod command;
 mod config;
 mod dice;
@@ -55,6 +56,7 @@ mod shared;
 mod slow;
 
 pub use boxed::Boxed;
+pub use bytes_proxy::{ByteHarm, BytesProxy, Sender};
 pub use command::{Finished, Offtake, Running};
 pub use dice::Dice;
 pub use growing::Growing;

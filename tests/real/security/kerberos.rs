@@ -11,7 +11,7 @@ use offtake::security::{Kerberos, Sasl};
 use offtake_tests::{V4_3_0, free_port};
 use tempfile::TempDir;
 
-use super::sessions::{all_is_read_once, members_with};
+use super::sessions::all_is_read_once_as;
 use super::{Secured, fetched};
 use crate::records::by_partition;
 
@@ -217,12 +217,10 @@ fn sessions_and_tickets_are_renewed_and_a_key_is_changed_under_load_and_nothing_
     let kdc = Kdc::start(Duration::from_secs(12));
     kdc.add("alice", "alice.keytab");
     let secured = kdc.brokers(3);
-    let topic = secured.tool.create_topic("orders", 6, &[]);
     let by_keytab = || {
         Sasl::gssapi(
             Kerberos::keytab("alice", kdc.path("alice.keytab")).with_config_file(kdc.path("krb5.conf")),
         )
     };
-    let readers = members_with(&secured, LISTENER, &topic, by_keytab);
-    all_is_read_once(&secured, readers, &topic, || kdc.rekey("alice", "alice.keytab"));
+    all_is_read_once_as(&secured, LISTENER, by_keytab, || kdc.rekey("alice", "alice.keytab"));
 }

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::idp::{AUDIENCE, SECRET, jwk};
 use super::oidc::validates;
-use super::sessions::{all_is_read_once, members};
+use super::sessions::all_is_read_once;
 use super::{Authority, SASL_CLEAR, SASL_TLS, Secured, fetched};
 use crate::records::by_partition;
 
@@ -209,20 +209,14 @@ fn keycloaks_tokens_are_asked_for_by_secret_and_by_assertion_and_renewed_while_a
         assert_eq!(done.code, Some(1), "{name}: {said}");
         assert!(said.contains(sentence) && !said.contains(SECRET) && !said.contains("eyJ"), "{name}: {said}");
     }
-    let topic = secured.tool.create_topic("more", 6, &[]);
-    let readers = members(
-        &secured,
-        SASL_CLEAR,
-        &topic,
-        &[
-            ("security.protocol", "SASL_PLAINTEXT".to_owned()),
-            ("sasl.mechanism", "OAUTHBEARER".to_owned()),
-            ("sasl.oauthbearer.method", "oidc".to_owned()),
-            ("sasl.oauthbearer.token.endpoint.url", keycloak.token_url()),
-            ("sasl.oauthbearer.client.id", "reader".to_owned()),
-            ("sasl.oauthbearer.client.secret", SECRET.to_owned()),
-            ("https.ca.location", keycloak.path("ca.pem").display().to_string()),
-        ],
-    );
-    all_is_read_once(&secured, readers, &topic, || {});
+    let properties = [
+        ("security.protocol", "SASL_PLAINTEXT".to_owned()),
+        ("sasl.mechanism", "OAUTHBEARER".to_owned()),
+        ("sasl.oauthbearer.method", "oidc".to_owned()),
+        ("sasl.oauthbearer.token.endpoint.url", keycloak.token_url()),
+        ("sasl.oauthbearer.client.id", "reader".to_owned()),
+        ("sasl.oauthbearer.client.secret", SECRET.to_owned()),
+        ("https.ca.location", keycloak.path("ca.pem").display().to_string()),
+    ];
+    all_is_read_once(&secured, SASL_CLEAR, &properties, || {});
 }

@@ -1,18 +1,23 @@
 //! Secured listeners of real Kafka, reached by Java's own settings as they are written for Java.
 
+mod bytes;
 mod doctor;
 mod idp;
 mod kerberos;
 mod keycloak;
 mod msk_iam;
 mod oidc;
+mod permissions;
+mod readers;
 mod refusals;
+mod rotation;
 mod sessions;
 mod table;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use offtake_tests::{Builder, JavaTool, Kafka, Offtake, RecordSpec, Version};
 use rcgen::{
@@ -34,6 +39,8 @@ const SASL_CLEAR: &str = "SASLCLEAR";
 pub(crate) struct Secured {
     pub(crate) kafka: Kafka,
     pub(crate) tool: JavaTool,
+    /// Who has issued the certificates of the brokers and of `client.pem`.
+    pub(crate) authority: Authority,
     folder: TempDir,
 }
 
@@ -56,6 +63,17 @@ impl Authority {
     pub(crate) fn issue(&self, name: &str, hosts: &[&str], until: i32) -> String {
         let mut params = params(name);
         params.not_after = date_time_ymd(until, 12, 31);
+        self.sign(params, hosts)
+    }
+
+    /// The same, until then.
+    pub(crate) fn issue_until(&self, name: &str, hosts: &[&str], until: SystemTime) -> String {
+        let mut params = params(name);
+        params.not_after = date_time_ymd(1970, 1, 1) + until.duration_since(UNIX_EPOCH).unwrap();
+        self.sign(params, hosts)
+    }
+
+    fn sign(&self, mut params: CertificateParams, hosts: &[&str]) -> String {
         let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
         params.subject_alt_names = CertificateParams::new(hosts).unwrap().subject_alt_names;
         let key = KeyPair::generate().unwrap();
@@ -127,7 +145,7 @@ impl Secured {
         for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-512"] {
             tool.user("alice", PASSWORD, mechanism, 8192);
         }
-        Self { kafka, tool, folder }
+        Self { kafka, tool, authority: ours, folder }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

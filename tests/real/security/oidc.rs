@@ -7,7 +7,7 @@ use std::time::Duration;
 use offtake_tests::{Builder, V3_9_1, V4_3_0, Version};
 
 use super::idp::{AUDIENCE, CLIENT, Idp, SECRET};
-use super::sessions::{all_is_read_once, members};
+use super::sessions::all_is_read_once;
 use super::{SASL_CLEAR, SASL_TLS, Secured};
 use crate::records::by_partition;
 
@@ -184,25 +184,16 @@ fn tokens_keys_and_the_clients_secret_are_rotated_while_a_group_reads() {
         validates(builder, idp.issuer(), &idp.jwks_url())
             .property("listener.name.saslclear.connections.max.reauth.ms", 3000)
     });
-    let topic = secured.tool.create_topic("orders", 6, &[]);
     let file = secured.settings("secrets.properties", "secret=first\n");
-    let readers = members(
-        &secured,
-        SASL_CLEAR,
-        &topic,
-        &[
-            ("config.providers", "file".to_owned()),
-            ("security.protocol", "SASL_PLAINTEXT".to_owned()),
-            ("sasl.mechanism", "OAUTHBEARER".to_owned()),
-            ("sasl.oauthbearer.token.endpoint.url", idp.token_url()),
-            ("sasl.oauthbearer.client.credentials.client.id", CLIENT.to_owned()),
-            (
-                "sasl.oauthbearer.client.credentials.client.secret",
-                format!("${{file:{}:secret}}", file.display()),
-            ),
-        ],
-    );
-    all_is_read_once(&secured, readers, &topic, || {
+    let properties = [
+        ("config.providers", "file".to_owned()),
+        ("security.protocol", "SASL_PLAINTEXT".to_owned()),
+        ("sasl.mechanism", "OAUTHBEARER".to_owned()),
+        ("sasl.oauthbearer.token.endpoint.url", idp.token_url()),
+        ("sasl.oauthbearer.client.credentials.client.id", CLIENT.to_owned()),
+        ("sasl.oauthbearer.client.credentials.client.secret", format!("${{file:{}:secret}}", file.display())),
+    ];
+    all_is_read_once(&secured, SASL_CLEAR, &properties, || {
         fs::write(&file, "secret=second\n").unwrap();
         idp.rotate("second");
     });

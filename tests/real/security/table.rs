@@ -50,6 +50,48 @@ fn kafka_4_3_is_read_by_every_protocol_and_mechanism() {
     every_way_in(V4_3_0);
 }
 
+/// A file that Java's own console consumer reads with, taken as it is: a trust store of `keytool` and a line of JAAS.
+#[test]
+fn a_client_properties_of_javas_is_used_as_it_is() {
+    let secured = Secured::start(V4_3_0);
+    let topic = secured.topic("orders", 200);
+    let store = secured.path("kafka.client.truststore.p12");
+    let keytool = Command::new("keytool")
+        .args(["-importcert", "-noprompt", "-alias", "CARoot", "-storepass", "changeit"])
+        .arg("-file")
+        .arg(secured.path("ca.pem"))
+        .arg("-keystore")
+        .arg(&store)
+        .output()
+        .unwrap();
+    assert!(keytool.status.success(), "{keytool:?}");
+    let quoted = PASSWORD.replace('"', "\\\\\"");
+    let text = format!(
+        "# As written for kafka-console-consumer.\nsecurity.protocol=SASL_SSL\nsasl.mechanism=SCRAM-SHA-512\n\
+         sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required \\\n    username=\"alice\" \\\n    \
+         password=\"{quoted}\";\n\nssl.truststore.location={}\nssl.truststore.password=changeit\n\
+         ssl.endpoint.identification.algorithm=https\n\ngroup.id=console\nauto.offset.reset=earliest\n\
+         key.deserializer=org.apache.kafka.common.serialization.ByteArrayDeserializer\n\
+         value.deserializer=org.apache.kafka.common.serialization.ByteArrayDeserializer\n",
+        store.display()
+    );
+    let settings = secured.settings("client.properties", &text);
+    let bootstrap = secured.kafka.listener(SASL_TLS);
+    let args = format!(
+        "--bootstrap-server {bootstrap} --topic {topic} --command-config {} --from-beginning --max-messages 200",
+        settings.display()
+    );
+    let mut java =
+        secured.tool.program("org.apache.kafka.tools.consumer.ConsoleConsumer", &args).run().stdout;
+    let ours = secured
+        .offtake(SASL_TLS, &settings, &format!("consume {topic} --from earliest --until latest"))
+        .run();
+    assert_eq!(ours.code, Some(0), "{:#?}", ours.stderr);
+    let mut ours = ours.stdout;
+    (java.sort_unstable(), ours.sort_unstable());
+    assert_eq!((ours.len(), ours), (200, java));
+}
+
 /// The stores that `keytool` makes, by default and of the old format.
 #[test]
 fn trust_stores_of_keytool_are_read() {
