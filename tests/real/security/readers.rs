@@ -59,7 +59,8 @@ impl Reader {
             (Arc::clone(&read), Arc::clone(&told), Arc::clone(&owned), Arc::clone(&stop));
         let (group, topic) = (group.to_owned(), topic.to_owned());
         let run = async move {
-            let (log, events): (Arc<Mutex<Vec<Read>>>, Arc<Mutex<Vec<(Instant, Event)>>>) = (log, events);
+            let log: Arc<Mutex<Vec<Read>>> = log;
+            let events: Arc<Mutex<Vec<(Instant, Event)>>> = events;
             let (count, end): (Arc<AtomicUsize>, Arc<AtomicBool>) = (count, end);
             let mut consumer = Consumer::builder(bootstrap)
                 .group(group)

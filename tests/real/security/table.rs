@@ -88,7 +88,8 @@ fn a_client_properties_of_javas_is_used_as_it_is() {
         .run();
     assert_eq!(ours.code, Some(0), "{:#?}", ours.stderr);
     let mut ours = ours.stdout;
-    (java.sort_unstable(), ours.sort_unstable());
+    java.sort_unstable();
+    ours.sort_unstable();
     assert_eq!((ours.len(), ours), (200, java));
 }
 
