@@ -63,41 +63,6 @@ fn run(body: impl Future<Output = ()>) {
     runtime.block_on(body);
 }
 
-/// Without READ it has no DESCRIBE either: to the reader the topic is not there.
-#[test]
-fn o5_reading_goes_on_when_the_right_to_read_a_topic_is_given_back() {
-    let mut of = Guarded::start();
-    for protocol in ["classic", "consumer"] {
-        of.renew();
-        run(async {
-            of.fill();
-            let mut application = of.application(protocol).await;
-            application.wait_read(&of.topics, 5).await;
-            application.poll().await; // what was read is finished
-            application.consumer.commit_finished().await.unwrap();
-            let (stays, goes) = of.topics.split_at(1);
-            of.secured.tool.withdraw(PRINCIPAL, "READ", "TOPIC", &goes[0]);
-            let deadline = Instant::now() + PATIENCE;
-            while application.errors.is_empty() {
-                assert!(Instant::now() < deadline, "poll says nothing: {:?}", application.told);
-                application.poll().await;
-            }
-            of.fill();
-            application.wait_read(stays, 10).await;
-            application.poll_for(Duration::from_secs(3)).await;
-            application.assert_told_once(&goes[0]);
-            assert!(application.changes().is_empty(), "{protocol}: {:?}", application.changes());
-            of.secured.tool.grant(PRINCIPAL, "READ", "TOPIC", &goes[0]);
-            let given = Instant::now();
-            application.wait_read(&of.topics, 10).await;
-            println!("{protocol}: it reads on {:?} after the right is back", given.elapsed());
-            application.assert_told_once(&goes[0]);
-            assert!(application.changes().is_empty(), "{protocol}: {:?}", application.changes());
-            application.consumer.close(PATIENCE).await.unwrap();
-        });
-    }
-}
-
 /// `poll` fails for as long as the group may not be read, and the program subscribes again once it may.
 #[test]
 fn c6_a_program_that_subscribes_again_goes_on_when_the_right_to_read_its_group_is_given_back() {
