@@ -30,6 +30,7 @@ mod oracle;
 mod partitions;
 mod patience;
 mod patterns;
+mod producing;
 mod records;
 mod refusals;
 mod replicas;

@@ -61,7 +61,7 @@ fn fill(version: Version) -> Vec<String> {
 }
 
 /// Bytes that neither compress nor read as text.
-fn noise(length: usize, seed: u64) -> Vec<u8> {
+pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let step = |_| {
         state ^= state << 13;
@@ -73,7 +73,7 @@ fn noise(length: usize, seed: u64) -> Vec<u8> {
 }
 
 /// Small records of every shape, over two of three partitions; timestamps neither rise nor stay apart.
-fn shapes(topic: &str, seed: u8) -> Vec<RecordSpec> {
+pub(crate) fn shapes(topic: &str, seed: u8) -> Vec<RecordSpec> {
     let to = |partition: i32| RecordSpec::to(topic).partition(partition);
     let mut all = vec![
         to(0),

@@ -8,12 +8,18 @@ use serde_json::{Value, json};
 /// (partition, timestamp).
 #[derive(Debug, Clone)]
 pub struct RecordSpec {
-    topic: String,
-    partition: Option<i32>,
-    timestamp: Option<i64>,
-    key: Option<Vec<u8>>,
-    value: Option<Vec<u8>>,
-    headers: Vec<(String, Option<Vec<u8>>)>,
+    /// The topic.
+    pub topic: String,
+    /// The partition, if it names one.
+    pub partition: Option<i32>,
+    /// CreateTime in milliseconds.
+    pub timestamp: Option<i64>,
+    /// The key.
+    pub key: Option<Vec<u8>>,
+    /// The value.
+    pub value: Option<Vec<u8>>,
+    /// The headers in order.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
 impl RecordSpec {

@@ -66,6 +66,10 @@ pub enum ErrorKind {
     NotOwned,
     /// It took longer than its timeout.
     Timeout,
+    /// A record was sent, and nobody said whether it was written: it may be. Sent again, it may be there twice.
+    OutcomeUnknown,
+    /// The broker refuses the record as it is: the message says why. It was not written.
+    Refused,
     /// The client is closed, or its engine has ended: with the runtime that it was spawned on, or by a panic.
     Closed,
     /// A broker answered what makes no sense.
@@ -171,6 +175,8 @@ impl Error {
             | ErrorKind::TooLarge
             | ErrorKind::MissingCodec
             | ErrorKind::NotOwned
+            | ErrorKind::OutcomeUnknown
+            | ErrorKind::Refused
             | ErrorKind::Closed => false,
         }
     }
@@ -233,6 +239,8 @@ impl fmt::Display for ErrorKind {
             Self::CommitFailed => "commit failed",
             Self::NotOwned => "partition not owned",
             Self::Timeout => "timed out",
+            Self::OutcomeUnknown => "outcome unknown",
+            Self::Refused => "refused by the broker",
             Self::Closed => "closed",
             Self::Malformed => "malformed response",
         })

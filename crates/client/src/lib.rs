@@ -8,6 +8,7 @@
 //! - [`engine`]: the loop that drives a client's engine. Engines decide, without socket and clock; the loop has both.
 //! - [`clock`]: the only place that reads a clock.
 
+pub mod bootstrap;
 pub mod clock;
 mod commit_report;
 pub mod config;
@@ -17,6 +18,7 @@ pub mod error;
 pub mod one_or_many;
 pub mod security;
 
+pub use bootstrap::BootstrapServers;
 pub use commit_report::CommitReport;
 pub use config::{ClientConfig, ConfigError};
 pub use dial::Dial;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-pub use offtake_client::engine::EngineFuture;
 use offtake_client::engine::Spawn;
+pub use offtake_client::{bootstrap::BootstrapServers, engine::EngineFuture};
 use offtake_group::Assignor;
 use offtake_net::{Carrier, Dial};
 
@@ -49,58 +49,6 @@ struct Replay {
     wall_ms: i64,
 }
 
-/// The brokers to ask first, each as `host:port`: one text, separated by commas, or several.
-#[derive(Clone, Debug)]
-pub struct BootstrapServers(String);
-
-impl From<&str> for BootstrapServers {
-    fn from(servers: &str) -> Self {
-        Self(servers.to_owned())
-    }
-}
-
-impl From<String> for BootstrapServers {
-    fn from(servers: String) -> Self {
-        Self(servers)
-    }
-}
-
-impl From<&String> for BootstrapServers {
-    fn from(servers: &String) -> Self {
-        Self(servers.clone())
-    }
-}
-
-impl<S: AsRef<str>> From<&[S]> for BootstrapServers {
-    fn from(servers: &[S]) -> Self {
-        Self(servers.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(","))
-    }
-}
-
-impl<S: AsRef<str>, const N: usize> From<[S; N]> for BootstrapServers {
-    fn from(servers: [S; N]) -> Self {
-        Self::from(servers.as_slice())
-    }
-}
-
-impl<S: AsRef<str>, const N: usize> From<&[S; N]> for BootstrapServers {
-    fn from(servers: &[S; N]) -> Self {
-        Self::from(servers.as_slice())
-    }
-}
-
-impl<S: AsRef<str>> From<Vec<S>> for BootstrapServers {
-    fn from(servers: Vec<S>) -> Self {
-        Self::from(servers.as_slice())
-    }
-}
-
-impl<S: AsRef<str>> From<&Vec<S>> for BootstrapServers {
-    fn from(servers: &Vec<S>) -> Self {
-        Self::from(servers.as_slice())
-    }
-}
-
 impl std::fmt::Debug for Builder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Builder")
@@ -115,7 +63,7 @@ impl Consumer {
     /// Starts to build a consumer that finds its cluster through these brokers, each `host:port`: one text with commas, or
     /// several (`["a:9092", "b:9092"]`).
     pub fn builder(bootstrap: impl Into<BootstrapServers>) -> Builder {
-        Builder::from_config(Config::default()).property("bootstrap.servers", bootstrap.into().0)
+        Builder::from_config(Config::default()).property("bootstrap.servers", bootstrap.into())
     }
 
     /// Starts to build a consumer with this configuration; the same as [`Builder::from_config`].

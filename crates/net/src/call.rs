@@ -27,10 +27,12 @@ pub enum Lane {
     Join,
     /// Long polls.
     Fetch,
+    /// Records that are written: megabytes, and answered when all replicas have them.
+    Produce,
 }
 
 impl Lane {
-    pub(crate) const ALL: [Self; 4] = [Self::Control, Self::Group, Self::Join, Self::Fetch];
+    pub(crate) const ALL: [Self; 5] = [Self::Control, Self::Group, Self::Join, Self::Fetch, Self::Produce];
 
     /// The lane of a request by what it is: whether it may wait at the broker is a matter of the protocol.
     pub fn of(request: &Request) -> Self {
@@ -42,6 +44,7 @@ impl Lane {
             | ApiKey::OffsetCommit
             | ApiKey::OffsetFetch => Self::Group,
             ApiKey::Fetch => Self::Fetch,
+            ApiKey::Produce => Self::Produce,
             _ => Self::Control,
         }
     }

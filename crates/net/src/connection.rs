@@ -8,7 +8,7 @@ use std::{collections::VecDeque, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use offtake_machine::{Answer, CallError};
-use offtake_wire::{ApiKey, DecodeError, Request, decode_response, encode_request, frame};
+use offtake_wire::{ApiKey, DecodeError, ProduceResponse, Request, decode_response, encode_request, frame};
 use tokio::{
     io::{AsyncWriteExt, ReadHalf, WriteHalf},
     time::Instant,
@@ -268,7 +268,10 @@ impl<'a> Connection<'a> {
             let may_go = |call: &Call| !throttled || throttle::is_exempt(&call.request);
             let Some(at) = self.inbox.queue.iter().position(may_go) else { return };
             let Some(call) = self.inbox.queue.remove(at).filter(|call| call.state.begin()) else { continue };
-            if let Err(error) = self.encode(&call) {
+            if asks_for_no_answer(&call.request) {
+                let written = self.push_unanswered(&call);
+                self.reporter.complete(call.tag, written).await;
+            } else if let Err(error) = self.encode(&call) {
                 self.reporter.complete(call.tag, Err(error)).await;
             }
         }
@@ -287,6 +290,23 @@ impl<'a> Connection<'a> {
         timeout: Duration,
         deadline: Instant,
     ) -> Result<(), CallError> {
+        let (frame, correlation, version) = self.frame(request, max_version)?;
+        let api = request.api_key();
+        self.waiting.push_back(Waiting { of, correlation, api, version, timeout, deadline });
+        self.out.push(frame);
+        Ok(())
+    }
+
+    /// Writes a request that the broker does not answer: it counts as carried out.
+    fn push_unanswered(&mut self, call: &Call) -> Result<Answer, CallError> {
+        let (frame, _, version) = self.frame(&call.request, call.max_version)?;
+        self.out.push(frame);
+        let response = ProduceResponse::default().into();
+        Ok(Answer { from: self.reporter.broker(), version, memory: 0, response })
+    }
+
+    /// A request's frame, its correlation id and its version.
+    fn frame(&mut self, request: &Request, max_version: Option<i16>) -> Result<(Bytes, i32, i16), CallError> {
         let api = request.api_key();
         let unsupported = || CallError::Unsupported { address: self.reporter.address(), api };
         let version = self.ranges.pick(api, max_version).ok_or_else(unsupported)?;
@@ -297,9 +317,7 @@ impl<'a> Connection<'a> {
             unsupported()
         })?;
         self.next_correlation = correlation.checked_add(1).unwrap_or(0);
-        self.waiting.push_back(Waiting { of, correlation, api, version, timeout, deadline });
-        self.out.push(frame);
-        Ok(())
+        Ok((frame, correlation, version))
     }
 
     /// Writes a request of SASL. It is answered behind what is outstanding, which may take as long as it is given.
@@ -447,4 +465,9 @@ impl<'a> Connection<'a> {
     fn timed_out(&self, api: ApiKey, after: Duration) -> CallError {
         CallError::TimedOut { address: self.reporter.address(), api, after }
     }
+}
+
+/// Whether a broker says nothing to it: a Produce request with `acks=0`.
+fn asks_for_no_answer(request: &Request) -> bool {
+    matches!(request, Request::Produce(produce) if produce.acks == 0)
 }

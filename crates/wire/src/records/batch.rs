@@ -10,7 +10,7 @@ use super::varint;
 /// Bytes of a v2 header.
 pub(super) const HEADER: usize = 61;
 /// Where the part that the checksum covers begins: at the attributes.
-const CHECKED: usize = 21;
+pub(super) const CHECKED: usize = 21;
 
 pub(super) const CODEC_MASK: i16 = 0x07;
 pub(super) const LOG_APPEND_TIME: i16 = 0x08;

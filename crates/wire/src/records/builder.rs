@@ -5,7 +5,8 @@ use thiserror::Error;
 
 use super::batch::{CONTROL, DELETE_HORIZON, HEADER, LOG_APPEND_TIME, TRANSACTIONAL};
 use super::compression::{CodecError, Compression, compress};
-use super::varint::{put_varint, put_varlong};
+use super::encode::RecordToWrite;
+use super::header::HeaderToWrite;
 
 /// Records that do not fit into a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -40,7 +41,6 @@ pub struct BatchBuilder {
     log_append_time: Option<i64>,
     producer: (i64, i16, i32),
     records: Vec<u8>,
-    scratch: Vec<u8>,
     count: i32,
     next_delta: i32,
     last_offset_delta: Option<i32>,
@@ -61,7 +61,6 @@ impl BatchBuilder {
             log_append_time: None,
             producer: (-1, -1, -1),
             records: Vec::new(),
-            scratch: Vec::new(),
             count: 0,
             next_delta: 0,
             last_offset_delta: None,
@@ -155,24 +154,18 @@ impl BatchBuilder {
         timestamp: i64,
         key: Option<&[u8]>,
         value: Option<&[u8]>,
-        headers: impl ExactSizeIterator<Item = (&'a [u8], Option<&'a [u8]>)>,
+        headers: impl ExactSizeIterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone,
     ) -> &mut Self {
         let base = *self.base_timestamp.get_or_insert(timestamp);
         self.max_timestamp = self.max_timestamp.max(Some(timestamp));
-        let mut body = std::mem::take(&mut self.scratch);
-        body.clear();
-        body.push(0);
-        put_varlong(&mut body, timestamp.wrapping_sub(base));
-        put_varint(&mut body, delta);
-        let mut fits = put_field(&mut body, key) && put_field(&mut body, value);
-        fits &= put_length(&mut body, headers.len());
-        for (key, value) in headers {
-            fits &= put_field(&mut body, Some(key)) && put_field(&mut body, value);
+        let timestamp_delta = timestamp.wrapping_sub(base);
+        let record = RecordToWrite { offset_delta: delta, timestamp_delta, key, value, headers };
+        match record.len() {
+            Some(len) => record.put(&mut self.records, len),
+            None => self.too_large = true,
         }
-        fits &= put_field(&mut self.records, Some(&body));
-        self.scratch = body;
         self.push_encoded(&[], 1);
-        self.too_large |= !fits || self.count == i32::MAX;
+        self.too_large |= self.count == i32::MAX;
         self.next_delta = delta.wrapping_add(1);
         self
     }
@@ -200,52 +193,23 @@ impl BatchBuilder {
         if self.too_large {
             return Err(BuildError::TooLarge);
         }
-        let mut out = Vec::with_capacity(HEADER.saturating_add(self.records.len()));
         let append_time = if self.log_append_time.is_some() { LOG_APPEND_TIME } else { 0 };
-        let attributes = self.flags | append_time | i16::from(self.compression.id());
-        let last_delta = self.last_offset_delta.unwrap_or(self.next_delta.wrapping_sub(1)).to_be_bytes();
-        let max_timestamp = self.log_append_time.or(self.max_timestamp).unwrap_or(-1);
-        let (producer_id, producer_epoch, base_sequence) = self.producer;
-
-        let mut checked = Vec::with_capacity(HEADER);
-        checked.extend_from_slice(&attributes.to_be_bytes());
-        checked.extend_from_slice(&last_delta);
-        checked.extend_from_slice(&self.base_timestamp.unwrap_or(-1).to_be_bytes());
-        checked.extend_from_slice(&max_timestamp.to_be_bytes());
-        checked.extend_from_slice(&producer_id.to_be_bytes());
-        checked.extend_from_slice(&producer_epoch.to_be_bytes());
-        checked.extend_from_slice(&base_sequence.to_be_bytes());
-        checked.extend_from_slice(&self.claimed_count.unwrap_or(self.count).to_be_bytes());
+        let header = HeaderToWrite {
+            base_offset: self.base_offset,
+            leader_epoch: self.leader_epoch,
+            attributes: self.flags | append_time,
+            last_offset_delta: self.last_offset_delta.unwrap_or(self.next_delta.wrapping_sub(1)),
+            base_timestamp: self.base_timestamp.unwrap_or(-1),
+            max_timestamp: self.log_append_time.or(self.max_timestamp).unwrap_or(-1),
+            producer: self.producer,
+            count: self.claimed_count.unwrap_or(self.count),
+        };
         // A batch without records is written without a codec, as the cleaner does.
         let codec = if self.records.is_empty() { Compression::None } else { self.compression };
-        compress(codec, &self.records, &mut checked)?;
-
-        // Leader epoch, magic and checksum stand between the length and what is checked.
-        let length = i32::try_from(checked.len().saturating_add(9)).map_err(|_| BuildError::TooLarge)?;
-        out.extend_from_slice(&self.base_offset.to_be_bytes());
-        out.extend_from_slice(&length.to_be_bytes());
-        out.extend_from_slice(&self.leader_epoch.to_be_bytes());
-        out.push(2);
-        out.extend_from_slice(&crc32c::crc32c(&checked).to_be_bytes());
-        out.extend_from_slice(&checked);
+        let mut out = Vec::with_capacity(HEADER.saturating_add(self.records.len()));
+        out.resize(HEADER, 0);
+        compress(codec, &self.records, &mut out)?;
+        header.write(codec, &mut out)?;
         Ok(out.into())
     }
-}
-
-fn put_length(out: &mut Vec<u8>, length: usize) -> bool {
-    let Ok(length) = i32::try_from(length) else { return false };
-    put_varint(out, length);
-    true
-}
-
-fn put_field(out: &mut Vec<u8>, field: Option<&[u8]>) -> bool {
-    let Some(field) = field else {
-        put_varint(out, -1);
-        return true;
-    };
-    let fits = put_length(out, field.len());
-    if fits {
-        out.extend_from_slice(field);
-    }
-    fits
 }

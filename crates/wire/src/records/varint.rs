@@ -141,6 +141,17 @@ pub(super) fn put_varlong(out: &mut Vec<u8>, value: i64) {
     put_raw(out, (value << 1 ^ value >> 63) as u64);
 }
 
+/// The bytes that [`put_varint`] appends.
+pub(super) fn varint_len(value: i32) -> usize {
+    varlong_len(value.into())
+}
+
+/// The bytes that [`put_varlong`] appends.
+pub(super) fn varlong_len(value: i64) -> usize {
+    let raw = (value << 1 ^ value >> 63) as u64;
+    (64 - (raw | 1).leading_zeros()).div_ceil(7) as usize
+}
+
 fn put_raw(out: &mut Vec<u8>, mut raw: u64) {
     while raw >= 0x80 {
         out.push(raw as u8 | 0x80);
@@ -152,6 +163,22 @@ fn put_raw(out: &mut Vec<u8>, mut raw: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lengths_are_told_as_they_are_written() {
+        for bits in 0..64 {
+            for value in [1_i64 << bits, (1_i64 << bits).wrapping_sub(1), -(1_i64 << bits >> 1)] {
+                let mut out = Vec::new();
+                put_varlong(&mut out, value);
+                assert_eq!(out.len(), varlong_len(value), "{value}");
+                if let Ok(value) = i32::try_from(value) {
+                    out.clear();
+                    put_varint(&mut out, value);
+                    assert_eq!(out.len(), varint_len(value), "{value}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn every_width_of_varint_comes_back() {

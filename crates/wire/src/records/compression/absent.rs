@@ -15,7 +15,7 @@ pub(super) fn inflate(_: &[u8], _: Lz4Checksum, _: &mut Output<'_>) -> Result<()
     Err(Fault::NotBuiltIn)
 }
 
-pub(super) fn deflate(_: &[u8], _: &mut Vec<u8>) -> Result<(), Fault> {
+pub(super) fn deflate(_: Option<i32>, _: &[u8], _: &mut Vec<u8>) -> Result<(), Fault> {
     Err(Fault::NotBuiltIn)
 }
 

@@ -82,8 +82,10 @@ fn header(input: &mut &[u8]) -> Option<()> {
     Some(())
 }
 
-pub(super) fn deflate(input: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
-    let mut encoder = flate2::write::GzEncoder::new(out, flate2::Compression::default());
+pub(super) fn deflate(level: Option<i32>, input: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+    let level = level.and_then(|level| u32::try_from(level.min(9)).ok());
+    let level = level.map_or_else(flate2::Compression::default, flate2::Compression::new);
+    let mut encoder = flate2::write::GzEncoder::new(out, level);
     encoder.write_all(input).and_then(|()| encoder.finish()).map_err(|_| Fault::Setup)?;
     Ok(())
 }

@@ -145,7 +145,7 @@ impl Frame {
     }
 }
 
-pub(super) fn deflate(input: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+pub(super) fn deflate(_: Option<i32>, input: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
     let info = FrameInfo::new().block_mode(BlockMode::Independent).block_size(BlockSize::Max64KB);
     let mut encoder = FrameEncoder::with_frame_info(info, out);
     encoder.write_all(input).map_err(|_| Fault::Setup)?;

@@ -240,15 +240,26 @@ impl fmt::Debug for Decompressor {
 
 /// Compresses `input`, appending to `out`. Snappy is framed as Xerial's library does, since brokers expect that.
 pub fn compress(codec: Compression, input: &[u8], out: &mut Vec<u8>) -> Result<(), CodecError> {
+    compress_at(codec, None, input, out)
+}
+
+/// [`compress`] at this level of the codec (gzip: 0 to 9, zstd: its own; a level out of range is the nearest); `None` for its default. Snappy
+/// has no levels, and of lz4 only the fast one is written.
+pub(in crate::records) fn compress_at(
+    codec: Compression,
+    level: Option<i32>,
+    input: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), CodecError> {
     match codec {
         Compression::None => {
             out.extend_from_slice(input);
             Ok(())
         }
-        Compression::Gzip => gzip::deflate(input, out),
-        Compression::Snappy => snappy::deflate(input, out),
-        Compression::Lz4 => lz4::deflate(input, out),
-        Compression::Zstd => zstd::deflate(input, out),
+        Compression::Gzip => gzip::deflate(level, input, out),
+        Compression::Snappy => snappy::deflate(level, input, out),
+        Compression::Lz4 => lz4::deflate(level, input, out),
+        Compression::Zstd => zstd::deflate(level, input, out),
     }
     .map_err(|fault| fault.of(codec, usize::MAX))
 }

@@ -55,7 +55,7 @@ impl Inflater {
     }
 }
 
-pub(super) fn deflate(input: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+pub(super) fn deflate(_: Option<i32>, input: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
     let mut encoder = Encoder::new();
     let mut packed = vec![0; max_compress_len(BLOCK)];
     out.extend_from_slice(&MAGIC);

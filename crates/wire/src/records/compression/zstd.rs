@@ -87,7 +87,7 @@ fn bound(mut input: &[u8]) -> Option<usize> {
     Some(bound)
 }
 
-pub(super) fn deflate(input: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
-    out.extend_from_slice(&zstd::bulk::compress(input, LEVEL).map_err(|_| Fault::Setup)?);
+pub(super) fn deflate(level: Option<i32>, input: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+    out.extend_from_slice(&zstd::bulk::compress(input, level.unwrap_or(LEVEL)).map_err(|_| Fault::Setup)?);
     Ok(())
 }

@@ -1,0 +1,199 @@
+//! A slot: the batches of one partition that wait to be sent.
+
+use std::{collections::VecDeque, sync::Arc, time::Instant};
+
+use offtake_machine::TopicPartition;
+use offtake_wire::records::{BatchWriter, BuildError, SealedBatch};
+
+use super::batch::{Batch, BatchInfo, FilledBatch, OpenBatch, Serial};
+use crate::{ProducerRecord, delivery::Seat};
+
+/// The number of a slot. Slots are never given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct SlotId(pub(super) usize);
+
+impl SlotId {
+    /// The slot with this place.
+    pub(crate) fn at(index: usize) -> Self {
+        Self(index)
+    }
+
+    /// Its place in a list of all slots.
+    pub(crate) fn index(self) -> usize {
+        self.0
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) partition: TopicPartition,
+    pub(super) open: Option<OpenBatch>,
+    /// Those that take no more records, oldest first.
+    closed: VecDeque<Closed>,
+    /// What compression leaves of a batch, as far as seen: 1 is all of it.
+    ratio: f32,
+    /// The size of the last batch, which the next one is made room for.
+    last_size: usize,
+}
+
+#[derive(Debug)]
+enum Closed {
+    Filled(BatchInfo, BatchWriter),
+    /// The task that filled it compresses it.
+    Compressing(BatchInfo),
+    Sealed(Batch),
+    /// It cannot be sealed; so many bytes are in it.
+    Failed(BatchInfo, BuildError, usize),
+}
+
+/// A batch that the engine took.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    /// To be sealed first.
+    Filled(BatchInfo, BatchWriter),
+    Sealed(Batch),
+    /// It cannot be sealed; so many bytes were in it.
+    Failed(BatchInfo, BuildError, usize),
+}
+
+impl Slot {
+    pub(super) fn new(partition: TopicPartition) -> Self {
+        Self { partition, open: None, closed: VecDeque::new(), ratio: 1.0, last_size: 0 }
+    }
+
+    /// Whether the open batch, if there is one, is too full for so many bytes more.
+    pub(super) fn has_no_room(&self, bytes: usize, batch_size: usize) -> bool {
+        let Some(open) = &self.open else { return false };
+        let packed = (open.writer.size() as f32 * self.ratio) as usize;
+        packed.saturating_add(bytes.max(1)) > batch_size
+    }
+
+    /// Opens a batch, and makes room in it for no more than `most`.
+    pub(super) fn begin(&mut self, serial: Serial, due: Instant, deadline: Instant, most: usize) {
+        let info = BatchInfo { serial, order: (serial, 0), outcome: Arc::default(), deadline };
+        let writer = BatchWriter::with_capacity(self.last_size.min(most));
+        self.open = Some(OpenBatch { info, due, writer });
+    }
+
+    /// Writes a record into the open batch. Returns its seat and the bytes that it takes.
+    pub(super) fn push(
+        &mut self,
+        record: &ProducerRecord<'_>,
+        timestamp: i64,
+    ) -> Result<(Seat, usize), BuildError> {
+        let open = self.open.as_mut().ok_or(BuildError::TooLarge)?;
+        let (before, index) = (open.writer.size(), open.writer.count().unsigned_abs());
+        open.writer.push(timestamp, record.key, record.value, record.headers.iter().copied())?;
+        let seat = Seat { outcome: open.info.outcome.clone(), index, timestamp };
+        Ok((seat, open.writer.size().saturating_sub(before)))
+    }
+
+    /// The open batch takes no more records. With `hands_out` the caller seals it.
+    pub(super) fn close_open(&mut self, at: SlotId, hands_out: bool) -> Option<FilledBatch> {
+        let OpenBatch { info, writer, .. } = self.open.take()?;
+        self.last_size = writer.size();
+        if !hands_out {
+            self.closed.push_back(Closed::Filled(info, writer));
+            return None;
+        }
+        let serial = info.serial;
+        self.closed.push_back(Closed::Compressing(info));
+        Some(FilledBatch { slot: at, serial, writer })
+    }
+
+    /// The batch that was handed out was sealed. Returns how many bytes less it takes.
+    pub(super) fn sealed(
+        &mut self,
+        serial: Serial,
+        sealed: Result<SealedBatch, (BuildError, usize)>,
+    ) -> usize {
+        let is_it =
+            |closed: &&mut Closed| matches!(closed, Closed::Compressing(info) if info.serial == serial);
+        let Some(closed) = self.closed.iter_mut().find(is_it) else { return 0 };
+        let Closed::Compressing(info) = &*closed else { return 0 };
+        let info = info.clone();
+        let batch = match sealed {
+            Ok(sealed) => Batch::new(info, sealed),
+            Err((error, size)) => {
+                *closed = Closed::Failed(info, error, size);
+                return 0;
+            }
+        };
+        let (freed, ratio) = (batch.freed(), batch.ratio());
+        *closed = Closed::Sealed(batch);
+        self.learn_ratio(ratio);
+        freed
+    }
+
+    /// A worse ratio counts at once, a better one by and by: a batch that grows too large has to be split.
+    pub(super) fn learn_ratio(&mut self, seen: f32) {
+        self.ratio = if seen > self.ratio { seen.min(1.0) } else { self.ratio * 0.9 + seen * 0.1 };
+    }
+
+    /// The oldest batch, if it can be taken: nothing overtakes one that is being compressed.
+    pub(super) fn take(&mut self) -> Option<Taken> {
+        match self.closed.pop_front() {
+            Some(Closed::Filled(info, writer)) => Some(Taken::Filled(info, writer)),
+            Some(Closed::Sealed(batch)) => Some(Taken::Sealed(batch)),
+            Some(Closed::Failed(info, error, size)) => Some(Taken::Failed(info, error, size)),
+            Some(compressing @ Closed::Compressing(_)) => {
+                self.closed.push_front(compressing);
+                None
+            }
+            None => {
+                let OpenBatch { info, writer, .. } = self.open.take()?;
+                self.last_size = writer.size();
+                Some(Taken::Filled(info, writer))
+            }
+        }
+    }
+
+    /// The oldest batch.
+    pub(super) fn oldest(&self) -> Option<Serial> {
+        let closed = self.closed.front().map(|closed| match closed {
+            Closed::Filled(info, _) | Closed::Compressing(info) | Closed::Failed(info, ..) => info.serial,
+            Closed::Sealed(batch) => batch.info.serial,
+        });
+        closed.or_else(|| self.open.as_ref().map(|open| open.info.serial))
+    }
+
+    /// Whether the oldest batch is to be taken: the one that is open only when it is due, or when `all` is wanted.
+    pub(super) fn is_ready(&self, now: Instant, all: bool) -> bool {
+        match self.closed.front() {
+            Some(closed) => !matches!(closed, Closed::Compressing(_)),
+            None => self.open.as_ref().is_some_and(|open| all || open.due <= now),
+        }
+    }
+
+    /// Takes out everything.
+    pub(super) fn take_all(&mut self) -> Vec<BatchInfo> {
+        let closed = std::mem::take(&mut self.closed).into_iter().map(|closed| match closed {
+            Closed::Filled(info, _) | Closed::Compressing(info) | Closed::Failed(info, ..) => info,
+            Closed::Sealed(batch) => batch.info,
+        });
+        closed.chain(self.open.take().map(|open| open.info)).collect()
+    }
+
+    /// The most bytes that the oldest batch takes in a request.
+    pub(super) fn size_of_next(&self) -> usize {
+        match self.closed.front() {
+            Some(Closed::Filled(_, writer)) => writer.size(),
+            Some(Closed::Sealed(batch)) => batch.sealed.size(),
+            Some(Closed::Compressing(_) | Closed::Failed(..)) => 0,
+            None => self.open.as_ref().map_or(0, |open| open.writer.size()),
+        }
+    }
+
+    pub(super) fn is_open(&self, serial: Serial) -> bool {
+        self.open.as_ref().is_some_and(|open| open.info.serial == serial)
+    }
+
+    /// Batches that wait.
+    pub(super) fn queue_length(&self) -> usize {
+        self.closed.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_none() && self.closed.is_empty()
+    }
+}

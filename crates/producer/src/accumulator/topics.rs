@@ -1,0 +1,217 @@
+//! The topics that records are sent to, and the records that wait until something is known of theirs.
+
+use std::{
+    collections::{BTreeSet, HashMap, VecDeque},
+    mem,
+    sync::Arc,
+    time::Instant,
+};
+
+use offtake_client::{Error, Result};
+use offtake_machine::{SplitMix64, Topic};
+
+use super::SlotId;
+use crate::{delivery::Place, partitioner::Sticky, record::OwnedRecord};
+
+/// A record that waits for its place in a batch.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    /// Its number among all that ever waited.
+    pub(super) number: u64,
+    /// The most that it takes in a batch.
+    pub(super) bytes: usize,
+    pub(super) until: Instant,
+    pub(super) topic: Topic,
+    pub(super) record: OwnedRecord,
+    pub(super) place: Arc<Place>,
+}
+
+/// What the metadata says of a topic.
+#[derive(Clone, Debug)]
+pub(crate) enum TopicState {
+    /// It has so many partitions; those of the list have no leader.
+    Known { partitions: u32, leaderless: BTreeSet<i32> },
+    /// Nothing is sent to it.
+    Refused(Error),
+}
+
+#[derive(Debug)]
+struct TopicQueues {
+    name: Topic,
+    state: Option<TopicState>,
+    /// By partition.
+    slots: Vec<Option<SlotId>>,
+    sticky: Sticky,
+    /// Records that wait for what is known of it.
+    waiting: VecDeque<Waiting>,
+    was_used: bool,
+    /// Nothing was sent to it for long: the metadata is not asked about it. Its slots stay, since the numbers of a partition's batches go on.
+    is_forgotten: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Topics {
+    by_name: HashMap<Topic, TopicQueues>,
+    random: SplitMix64,
+    /// There is something to ask the metadata for.
+    has_news: bool,
+    /// Topics that records wait for.
+    awaited: BTreeSet<Topic>,
+}
+
+impl Topics {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            by_name: HashMap::new(),
+            random: SplitMix64::new(seed),
+            has_news: false,
+            awaited: BTreeSet::new(),
+        }
+    }
+
+    /// A record is sent to this topic.
+    pub(super) fn note_use(&mut self, name: &str) -> Result<()> {
+        if let Some(topic) = self.by_name.get_mut(name) {
+            topic.was_used = true;
+            self.has_news |= mem::take(&mut topic.is_forgotten);
+            return Ok(());
+        }
+        let topic = Topic::from(name);
+        topic.check().map_err(|error| Error::misuse(error.to_string()))?;
+        self.has_news = true;
+        let queues = TopicQueues {
+            name: topic.clone(),
+            state: None,
+            slots: Vec::new(),
+            sticky: Sticky::new(self.random.next_u64()),
+            waiting: VecDeque::new(),
+            was_used: true,
+            is_forgotten: false,
+        };
+        self.by_name.insert(topic, queues);
+        Ok(())
+    }
+
+    /// A topic that is used, by its one name.
+    pub(super) fn name(&self, name: &str) -> Topic {
+        self.by_name.get(name).map_or_else(|| Topic::from(name), |topic| topic.name.clone())
+    }
+
+    /// How many partitions it has, if that is known.
+    pub(super) fn partitions(&self, name: &str) -> Result<Option<u32>> {
+        match self.by_name.get(name).and_then(|topic| topic.state.as_ref()) {
+            Some(TopicState::Known { partitions, .. }) => Ok(Some(*partitions)),
+            Some(TopicState::Refused(error)) => Err(error.clone()),
+            None => Ok(None),
+        }
+    }
+
+    /// The partition for a record without a key. `queue`: how many batches wait in a slot.
+    pub(super) fn sticky_partition(&mut self, name: &str, queue: impl Fn(SlotId) -> usize) -> Option<i32> {
+        let TopicQueues { state, slots, sticky, .. } = self.by_name.get_mut(name)?;
+        let Some(TopicState::Known { partitions, leaderless }) = state else { return None };
+        let all = 0..partitions.cast_signed();
+        let length = |partition: i32| {
+            let slot = usize::try_from(partition).ok().and_then(|at| slots.get(at).copied().flatten());
+            (partition, slot.map_or(0, &queue))
+        };
+        let available = all.clone().filter(|partition| !leaderless.contains(partition)).map(length);
+        sticky.partition(available).or_else(|| sticky.partition(all.map(length)))
+    }
+
+    /// A record of so many bytes went to the partition that was chosen last.
+    pub(super) fn appended(&mut self, name: &str, bytes: usize, batch_size: usize, batch_is_full: bool) {
+        if let Some(topic) = self.by_name.get_mut(name) {
+            topic.sticky.appended(bytes, batch_size, batch_is_full);
+        }
+    }
+
+    /// The slot of this partition, made if there is none.
+    pub(super) fn slot(
+        &mut self,
+        name: &str,
+        partition: i32,
+        make: impl FnOnce(Topic) -> SlotId,
+    ) -> Option<SlotId> {
+        let topic = self.by_name.get_mut(name)?;
+        let at = usize::try_from(partition).ok()?;
+        if topic.slots.len() <= at {
+            topic.slots.resize(at.saturating_add(1), None);
+        }
+        let slot = topic.slots.get_mut(at)?;
+        Some(*slot.get_or_insert_with(|| make(topic.name.clone())))
+    }
+
+    /// Keeps a record until its topic is known, or has the partition that the record names.
+    pub(super) fn wait(&mut self, waiting: Waiting) {
+        if let Some(topic) = self.by_name.get_mut(&waiting.topic) {
+            self.has_news |= topic.state.is_some();
+            self.awaited.insert(waiting.topic.clone());
+            topic.waiting.push_back(waiting);
+        }
+    }
+
+    /// What the metadata says of a topic: the records that waited for that.
+    pub(super) fn learn(&mut self, name: &Topic, state: TopicState) -> Option<VecDeque<Waiting>> {
+        let topic = self.by_name.get_mut(name)?;
+        topic.state = Some(state);
+        self.awaited.remove(name);
+        let waiting = mem::take(&mut topic.waiting);
+        Some(waiting)
+    }
+
+    pub(super) fn has_news(&self) -> bool {
+        self.has_news
+    }
+
+    pub(super) fn take_news(&mut self) -> bool {
+        mem::take(&mut self.has_news)
+    }
+
+    /// Those that the metadata is to be asked about.
+    pub(super) fn names(&self) -> BTreeSet<Topic> {
+        self.by_name.values().filter(|topic| !topic.is_forgotten).map(|topic| topic.name.clone()).collect()
+    }
+
+    /// Forgets topics that were not used since the last call and have nothing in their slots. Whether there were any.
+    pub(super) fn forget_idle(&mut self, is_idle: impl Fn(SlotId) -> bool) -> bool {
+        let mut any = false;
+        for topic in self.by_name.values_mut().filter(|topic| !topic.is_forgotten) {
+            let is_used = mem::take(&mut topic.was_used) || !topic.waiting.is_empty();
+            if !is_used && topic.slots.iter().flatten().all(|slot| is_idle(*slot)) {
+                topic.is_forgotten = true;
+                topic.state = None;
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// The oldest record of each topic that waits for what is known of that.
+    pub(super) fn first_waiting(&self) -> impl Iterator<Item = &Waiting> {
+        self.awaited.iter().filter_map(|name| self.by_name.get(name)?.waiting.front())
+    }
+
+    /// Those that have waited too long.
+    pub(super) fn take_expired(&mut self, now: Instant) -> Vec<Waiting> {
+        let mut expired = Vec::new();
+        for name in &self.awaited {
+            let Some(topic) = self.by_name.get_mut(name) else { continue };
+            while topic.waiting.front().is_some_and(|first| first.until <= now) {
+                expired.extend(topic.waiting.pop_front());
+            }
+        }
+        self.awaited.retain(|name| self.by_name.get(name).is_some_and(|topic| !topic.waiting.is_empty()));
+        expired
+    }
+
+    /// All that wait.
+    pub(super) fn take_waiting(&mut self) -> Vec<Waiting> {
+        self.awaited.clear();
+        self.by_name.values_mut().flat_map(|topic| mem::take(&mut topic.waiting)).collect()
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.first_waiting().map(|first| first.until).min()
+    }
+}

@@ -1,0 +1,181 @@
+//! From what was written to what is meant: a [`Producer`].
+
+use std::{sync::Arc, time::Duration};
+
+use offtake_client::{
+    Dial, Result, clock, config,
+    engine::{self as driver, EngineFuture, Outputs, Spawn, Transport},
+};
+use offtake_net::Carrier;
+use tokio::sync::mpsc;
+use tracing::Instrument;
+
+use crate::{
+    Partitioner, Producer,
+    accumulator::{Accumulator, Shared},
+    config::{Acks, Compression, Config, ConfigError},
+    engine::Engine,
+};
+
+/// Puts a producer together. Made by [`Producer::builder`].
+pub struct Builder {
+    config: Config,
+    /// What is wrong with what was set so far.
+    mistakes: Vec<ConfigError>,
+    partitioner: Option<Arc<dyn Partitioner>>,
+    spawn: Option<Spawn>,
+    dial: Option<Arc<dyn Dial>>,
+    carrier: Option<Box<dyn Carrier>>,
+    replay: Option<(u64, i64)>,
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder")
+            .field("config", &self.config)
+            .field("mistakes", &self.mistakes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Builder {
+    /// A producer with this configuration.
+    pub fn from_config(config: Config) -> Self {
+        Self {
+            config,
+            mistakes: Vec::new(),
+            partitioner: None,
+            spawn: None,
+            dial: None,
+            carrier: None,
+            replay: None,
+        }
+    }
+
+    /// Sets one property by Java's or librdkafka's name. What is wrong with it is told by [`build`](Self::build).
+    pub fn property(mut self, name: &str, value: impl ToString) -> Self {
+        if let Err(error) = self.config.set(name, &value.to_string()) {
+            self.mistakes.push(error);
+        }
+        self
+    }
+
+    /// Sets properties by name.
+    pub fn properties<N: AsRef<str>, V: ToString>(
+        self,
+        properties: impl IntoIterator<Item = (N, V)>,
+    ) -> Self {
+        properties.into_iter().fold(self, |builder, (name, value)| builder.property(name.as_ref(), value))
+    }
+
+    /// Changes the configuration by its fields.
+    pub fn configure(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
+    /// `client.id`: what brokers call this client in their logs and quotas. Default: empty; `offtake` is sent then.
+    pub fn client_id(self, id: impl Into<String>) -> Self {
+        self.property("client.id", id.into())
+    }
+
+    /// `acks`: whose word makes a record written. Default: all.
+    pub fn acks(self, acks: Acks) -> Self {
+        self.property("acks", acks)
+    }
+
+    /// `compression.type`: how batches are compressed. Default: none.
+    pub fn compression(self, codec: Compression) -> Self {
+        self.property("compression.type", codec)
+    }
+
+    /// `linger.ms`: how long a batch that is not full waits for more records. Default: 5 ms.
+    pub fn linger(self, linger: Duration) -> Self {
+        self.property("linger.ms", linger.as_millis())
+    }
+
+    /// `batch.size`: the bytes of one partition in one batch. Default: 16 KiB.
+    pub fn batch_size(self, bytes: usize) -> Self {
+        self.property("batch.size", bytes)
+    }
+
+    /// `delivery.timeout.ms`: how long a record may take to be written, retries included. Default: 2 min.
+    pub fn delivery_timeout(self, timeout: Duration) -> Self {
+        self.property("delivery.timeout.ms", timeout.as_millis())
+    }
+
+    /// Chooses partitions by this, where a record names none, before its key does.
+    pub fn partitioner(mut self, partitioner: impl Partitioner) -> Self {
+        self.partitioner = Some(Arc::new(partitioner));
+        self
+    }
+
+    /// Runs the engine on this runtime rather than on a thread of its own. The runtime needs its time and I/O drivers.
+    pub fn spawn_on(self, runtime: tokio::runtime::Handle) -> Self {
+        self.spawn_with(move |engine| drop(runtime.spawn(engine)))
+    }
+
+    /// Gives the engine to this function, which has to have it run by a tokio runtime until it ends.
+    pub fn spawn_with(mut self, spawn: impl FnOnce(EngineFuture) + Send + 'static) -> Self {
+        self.spawn = Some(Box::new(spawn));
+        self
+    }
+
+    /// Reaches brokers this way instead of by plain TCP: through a proxy, or into a cluster that runs in this process.
+    pub fn dial(mut self, dial: impl Dial) -> Self {
+        self.dial = Some(Arc::new(dial));
+        self
+    }
+
+    /// Carries requests by this instead of by connections: the simulation of this project's own tests does.
+    #[doc(hidden)]
+    pub fn carrier(mut self, carrier: Box<dyn Carrier>) -> Self {
+        self.carrier = Some(carrier);
+        self
+    }
+
+    /// For tests: all that is random comes from `seed`, and the wall clock shows `wall_ms` milliseconds since 1970 at the start.
+    pub fn replay(mut self, seed: u64, wall_ms: i64) -> Self {
+        self.replay = Some((seed, wall_ms));
+        self
+    }
+
+    /// Checks the configuration and starts the engine. No broker is asked before the first record is sent.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config), with everything that is wrong: each property, and what it may be.
+    pub async fn build(self) -> Result<Producer> {
+        self.start()
+    }
+
+    fn start(mut self) -> Result<Producer> {
+        config::validate(&self.config, std::mem::take(&mut self.mistakes))?;
+        self.config.client.log_ignored();
+        let (seed, wall_ms) = self.replay.unwrap_or_else(|| (clock::seed(), clock::wall_ms()));
+        let now = clock::now();
+        let accumulator = Accumulator::new(&self.config, self.partitioner.take(), seed);
+        let shared = Arc::new(Shared::new(accumulator));
+        let engine = Engine::new(now, &self.config, shared.clone(), seed);
+        let client = &self.config.client;
+        let transport = match self.carrier.take() {
+            Some(carrier) => Transport::carrier(carrier),
+            None => {
+                let largest = client.receive_message_max_bytes as usize;
+                Transport::connections(client, largest, seed, self.dial.take())?
+            }
+        };
+        let (commands, commanded) = mpsc::unbounded_channel();
+        let span = tracing::info_span!("producer", client_id = client.sent_client_id());
+        let engine = driver::run(engine, transport, commanded, Nothing).instrument(span);
+        driver::start(self.spawn.take(), "offtake-producer", engine)?;
+        Ok(Producer::new(shared, commands, (wall_ms, now)))
+    }
+}
+
+/// An engine that has nothing for its handle.
+struct Nothing;
+
+impl Outputs<()> for Nothing {
+    fn push(&mut self, (): ()) {}
+    fn flush(&mut self) {}
+}

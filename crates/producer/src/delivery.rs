@@ -1,0 +1,213 @@
+//! [`Delivery`]: what becomes of one record.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+use offtake_client::{Error, ErrorKind, Result};
+use offtake_machine::TopicPartition;
+
+/// Where a record was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecordMetadata {
+    /// The topic and the partition.
+    pub partition: TopicPartition,
+    /// Its offset. `None` with `acks=0`, and for a record that the broker found it has already but does not say where (it remembers the
+    /// last five batches).
+    pub offset: Option<i64>,
+    /// Its timestamp in milliseconds since 1970: its own, or the broker's where the topic has `message.timestamp.type=LogAppendTime`.
+    pub timestamp: i64,
+}
+
+/// A record on its way: ends when it is written, or will not be.
+///
+/// The record is sent whether this is awaited, kept or dropped; records of one partition are sent in the order of the calls of
+/// [`send`](crate::Producer::send).
+///
+/// # Errors
+/// What `send` says.
+#[derive(Debug)]
+#[must_use = "a record that could not be sent says so here alone"]
+pub struct Delivery(State);
+
+#[derive(Debug)]
+enum State {
+    /// There is no batch for it yet.
+    Waiting(Arc<Place>),
+    /// It has this number in its batch.
+    InBatch {
+        outcome: Arc<BatchOutcome>,
+        index: u32,
+        timestamp: i64,
+    },
+    Refused(Error),
+}
+
+impl Delivery {
+    pub(crate) fn waiting(place: Arc<Place>) -> Self {
+        Self(State::Waiting(place))
+    }
+
+    pub(crate) fn refused(error: Error) -> Self {
+        Self(State::Refused(error))
+    }
+
+    pub(crate) fn in_batch(seat: Seat) -> Self {
+        let Seat { outcome, index, timestamp } = seat;
+        Self(State::InBatch { outcome, index, timestamp })
+    }
+}
+
+impl Future for Delivery {
+    type Output = Result<RecordMetadata>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            match &self.0 {
+                State::Waiting(place) => match place.poll(cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(seat)) => *self = Self::in_batch(seat),
+                    Poll::Ready(Err(error)) => *self = Self::refused(error),
+                },
+                State::InBatch { outcome, index, timestamp } => return outcome.poll(cx, *index, *timestamp),
+                State::Refused(error) => return Poll::Ready(Err(error.clone())),
+            }
+        }
+    }
+}
+
+/// A record's place in a batch.
+#[derive(Clone, Debug)]
+pub(crate) struct Seat {
+    pub(crate) outcome: Arc<BatchOutcome>,
+    pub(crate) index: u32,
+    pub(crate) timestamp: i64,
+}
+
+/// The place in a batch that a record waits for.
+#[derive(Debug, Default)]
+pub(crate) struct Place(Mutex<PlaceState>);
+
+#[derive(Debug, Default)]
+enum PlaceState {
+    #[default]
+    Nobody,
+    Wanted(Waker),
+    Given(Result<Seat>),
+}
+
+impl Place {
+    /// Gives the record its place, or says why it gets none.
+    pub(crate) fn give(&self, seat: Result<Seat>) {
+        let before = std::mem::replace(&mut *lock(&self.0), PlaceState::Given(seat));
+        if let PlaceState::Wanted(waker) = before {
+            waker.wake();
+        }
+    }
+
+    fn poll(&self, cx: &Context<'_>) -> Poll<Result<Seat>> {
+        let mut state = lock(&self.0);
+        if let PlaceState::Given(seat) = &*state {
+            return Poll::Ready(seat.clone());
+        }
+        *state = PlaceState::Wanted(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+/// What becomes of a batch, and who waits to hear of it.
+#[derive(Debug, Default)]
+pub(crate) struct BatchOutcome(Mutex<OutcomeState>);
+
+#[derive(Debug)]
+enum OutcomeState {
+    /// Those that wait, by the number of their record.
+    Pending(Vec<Option<Waker>>),
+    Ended(Outcome),
+}
+
+impl Default for OutcomeState {
+    fn default() -> Self {
+        Self::Pending(Vec::new())
+    }
+}
+
+/// How a batch ended.
+#[derive(Clone, Debug)]
+pub(crate) enum Outcome {
+    Written {
+        partition: TopicPartition,
+        base_offset: Option<i64>,
+        /// Where the topic has the broker's time.
+        append_time: Option<i64>,
+    },
+    Failed(Error),
+    /// Some of its records are at fault, by their number; the others fail with them.
+    Refused {
+        at_fault: Vec<(u32, Error)>,
+        others: Error,
+    },
+    /// It went on as several: the number of the first record of each.
+    Split(Vec<(u32, Arc<BatchOutcome>)>),
+}
+
+impl BatchOutcome {
+    /// The first outcome counts.
+    pub(crate) fn end(&self, outcome: Outcome) {
+        let mut state = lock(&self.0);
+        let OutcomeState::Pending(waiting) = &mut *state else { return };
+        let waiting = std::mem::take(waiting);
+        *state = OutcomeState::Ended(outcome);
+        drop(state);
+        for waker in waiting.into_iter().flatten() {
+            waker.wake();
+        }
+    }
+
+    fn poll(&self, cx: &Context<'_>, index: u32, timestamp: i64) -> Poll<Result<RecordMetadata>> {
+        let mut state = lock(&self.0);
+        let (part, first) = match &mut *state {
+            OutcomeState::Pending(waiting) => {
+                let at = index as usize;
+                if waiting.len() <= at {
+                    waiting.resize(at.saturating_add(1), None);
+                }
+                if let Some(waker) = waiting.get_mut(at) {
+                    *waker = Some(cx.waker().clone());
+                }
+                return Poll::Pending;
+            }
+            OutcomeState::Ended(Outcome::Written { partition, base_offset, append_time }) => {
+                return Poll::Ready(Ok(RecordMetadata {
+                    partition: partition.clone(),
+                    offset: base_offset.map(|base| base.saturating_add(i64::from(index))),
+                    timestamp: append_time.unwrap_or(timestamp),
+                }));
+            }
+            OutcomeState::Ended(Outcome::Failed(error)) => return Poll::Ready(Err(error.clone())),
+            OutcomeState::Ended(Outcome::Refused { at_fault, others }) => {
+                let own = at_fault.iter().find(|(at, _)| *at == index).map(|(_, error)| error);
+                return Poll::Ready(Err(own.unwrap_or(others).clone()));
+            }
+            OutcomeState::Ended(Outcome::Split(parts)) => {
+                match parts.iter().rev().find(|(first, _)| *first <= index) {
+                    Some((first, part)) => (part.clone(), *first),
+                    None => {
+                        let error = Error::new(ErrorKind::Closed, "the record is in no part of its batch");
+                        return Poll::Ready(Err(error));
+                    }
+                }
+            }
+        };
+        drop(state);
+        part.poll(cx, index.saturating_sub(first), timestamp)
+    }
+}
+
+/// A panic elsewhere leaves what these hold whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

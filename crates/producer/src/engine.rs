@@ -1,0 +1,282 @@
+//! The producer's engine: it turns one machine's events into another's commands, and is driven by the loop of `offtake-client`.
+
+mod driven;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use offtake_client::{Error, ErrorKind, Result};
+use offtake_machine::{CallId, Metadata, Topic, after, metadata};
+use offtake_wire::ErrorCode;
+use tokio::sync::oneshot;
+
+use crate::{
+    Config,
+    accumulator::{FlushMark, Shared, TopicState},
+    identity::Identity,
+    sender::{self, Sender},
+};
+
+/// What the handle asks for.
+pub(crate) enum Command {
+    /// There is something new in the accumulator.
+    Look,
+    /// Answered when all that was sent before it has an outcome.
+    Flush(oneshot::Sender<()>),
+    /// Takes nothing more, and ends when all has an outcome, or at the deadline.
+    Close { deadline: Instant, done: oneshot::Sender<Result<()>> },
+}
+
+/// The engine.
+pub(crate) struct Engine {
+    shared: Arc<Shared>,
+    metadata: Metadata,
+    identity: Identity,
+    sender: Sender,
+    /// Whose answer a tag is.
+    routes: HashMap<u64, (Machine, CallId)>,
+    next_tag: u64,
+    flushes: Vec<(FlushMark, oneshot::Sender<()>)>,
+    life: Life,
+    is_cluster_new: bool,
+    rebootstraps: bool,
+    max_idle: Duration,
+    /// When to look for topics that nothing is sent to any more.
+    idle_check: Instant,
+    wanted: BTreeSet<Topic>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Machine {
+    Metadata,
+    Identity,
+    Sender,
+}
+
+enum Life {
+    Open,
+    Closing { deadline: Option<Instant>, done: Vec<oneshot::Sender<Result<()>>> },
+    Closed,
+}
+
+impl Engine {
+    pub(crate) fn new(now: Instant, config: &Config, shared: Arc<Shared>, seed: u64) -> Self {
+        let client = &config.client;
+        Self {
+            shared,
+            // A topic that a record is sent to is made, if the broker makes topics (`auto.create.topics.enable`).
+            metadata: Metadata::new(now, client.metadata(true, seed)),
+            identity: Identity::new(client.request_timeout, client.backoff(), seed.wrapping_add(1)),
+            sender: Sender::new(config, seed.wrapping_add(2)),
+            routes: HashMap::new(),
+            next_tag: 0,
+            flushes: Vec::new(),
+            life: Life::Open,
+            is_cluster_new: false,
+            rebootstraps: false,
+            max_idle: config.metadata_max_idle,
+            idle_check: after(now, config.metadata_max_idle),
+            wanted: BTreeSet::new(),
+        }
+    }
+
+    /// What the accumulator has that is new.
+    fn look(&mut self, now: Instant) {
+        let mut accumulator = self.shared.lock();
+        accumulator.engine_is_awake();
+        accumulator.expire_waiting(now);
+        let ready = accumulator.take_ready(now);
+        let has_news = accumulator.take_topic_news();
+        let topics = has_news.then(|| accumulator.topics());
+        drop(accumulator);
+        if let Some(topics) = topics {
+            self.want(now, topics);
+        }
+        if !ready.is_empty() {
+            self.sender.ready(ready, &self.shared, self.metadata.cluster());
+        }
+        if self.sender.wants_identity() {
+            self.identity.want(now);
+        }
+    }
+
+    /// The topics that records are sent to. Known ones are asked about again if a record waits for a partition that they lack.
+    fn want(&mut self, now: Instant, topics: BTreeSet<Topic>) {
+        if topics == self.wanted {
+            self.metadata.refresh(now);
+        } else {
+            self.wanted = topics.clone();
+            self.metadata.want_topics(now, topics);
+        }
+    }
+
+    fn forget_idle_topics(&mut self, now: Instant) {
+        if self.idle_check > now {
+            return;
+        }
+        self.idle_check = after(now, self.max_idle);
+        let mut accumulator = self.shared.lock();
+        let sender = &self.sender;
+        if accumulator.forget_idle_topics(|slot| sender.is_idle(slot)) {
+            let topics = accumulator.topics();
+            drop(accumulator);
+            self.want(now, topics);
+        }
+    }
+
+    /// Carries what one machine says to the others.
+    fn route_events(&mut self, now: Instant) {
+        while let Some(event) = self.metadata.poll_event() {
+            match event {
+                metadata::Event::Updated => self.learn_cluster(now),
+                metadata::Event::Rebootstrap => self.rebootstraps = true,
+                metadata::Event::RefreshFailed(error) if !error.is_retriable() => {
+                    self.fail(now, error.into())
+                }
+                metadata::Event::RefreshFailed(error) => {
+                    tracing::debug!(%error, "the metadata could not be refreshed");
+                }
+            }
+        }
+        match self.identity.take_result() {
+            Some(Ok(identity)) => self.sender.identify(identity),
+            Some(Err(error)) => self.fail(now, error),
+            None => {}
+        }
+        while let Some(event) = self.sender.poll_event() {
+            match event {
+                sender::Event::RefreshMetadata => self.metadata.refresh(now),
+                sender::Event::IdentityLost => self.identity.want(now),
+                sender::Event::LeaderMoved { partition, leader, epoch, at } => {
+                    self.metadata.learn_leader(now, &partition, leader, epoch, at);
+                }
+            }
+        }
+        self.end_flushes();
+        self.advance_close(now);
+    }
+
+    fn learn_cluster(&mut self, now: Instant) {
+        self.is_cluster_new = true;
+        let cluster = self.metadata.cluster().clone();
+        let mut accumulator = self.shared.lock();
+        for (name, topic) in &cluster.topics {
+            let state = match topic.error {
+                ErrorCode::None => {
+                    let leaderless = topic.partitions.iter().filter(|(_, info)| info.leader.is_none());
+                    TopicState::Known {
+                        // Partitions are numbered from 0; one that was left out has no leader.
+                        partitions: topic
+                            .partitions
+                            .last_key_value()
+                            .map_or(0, |(last, _)| last.unsigned_abs().saturating_add(1)),
+                        leaderless: leaderless.map(|(index, _)| *index).collect(),
+                    }
+                }
+                ErrorCode::TopicAuthorizationFailed => TopicState::Refused(
+                    Error::new(
+                        ErrorKind::Authorization,
+                        format!("this client may not see topic {name} (DESCRIBE), nor write to it"),
+                    )
+                    .with_code(topic.error),
+                ),
+                ErrorCode::InvalidTopicException => TopicState::Refused(
+                    Error::new(ErrorKind::UnknownTopic, format!("no topic can be called {name}"))
+                        .with_code(topic.error),
+                ),
+                _ => continue,
+            };
+            accumulator.learn_topic(now, name, state);
+        }
+        drop(accumulator);
+        self.sender.learn_leaders(&cluster);
+        // Records that waited to learn of their topic have their places.
+        self.look(now);
+    }
+
+    fn end_flushes(&mut self) {
+        if self.flushes.is_empty() {
+            return;
+        }
+        let mut accumulator = self.shared.lock();
+        let mut open = Vec::new();
+        for (mut mark, done) in self.flushes.drain(..) {
+            if accumulator.is_flushed(&mut mark) {
+                let _ = done.send(());
+            } else {
+                open.push((mark, done));
+            }
+        }
+        drop(accumulator);
+        self.flushes = open;
+    }
+
+    /// Nothing will be written any more, for this reason.
+    fn fail(&mut self, now: Instant, error: Error) {
+        tracing::error!(%error, "the producer has ended");
+        self.shared.lock().close(error.clone());
+        self.end_rest(now, &error);
+        if let Life::Closing { done, .. } = std::mem::replace(&mut self.life, Life::Open) {
+            for done in done {
+                let _ = done.send(Err(error.clone()));
+            }
+            self.life = Life::Closed;
+        }
+    }
+
+    /// Everything that has no outcome has this one.
+    fn end_rest(&mut self, now: Instant, why: &Error) {
+        self.sender.end_all(now, why, &self.shared);
+        let ended = self.shared.lock().take_all();
+        for info in ended {
+            info.outcome.end(crate::delivery::Outcome::Failed(why.clone()));
+        }
+        self.flushes.clear();
+    }
+
+    fn close(&mut self, now: Instant, deadline: Option<Instant>, done: Option<oneshot::Sender<Result<()>>>) {
+        self.shared.lock().close_for_good();
+        match &mut self.life {
+            Life::Closed => {
+                if let Some(done) = done {
+                    let _ = done.send(Ok(()));
+                }
+            }
+            Life::Closing { deadline: before, done: waiting } => {
+                *before = match (*before, deadline) {
+                    (Some(before), Some(deadline)) => Some(before.min(deadline)),
+                    (before, deadline) => before.or(deadline),
+                };
+                waiting.extend(done);
+            }
+            Life::Open => self.life = Life::Closing { deadline, done: Vec::from_iter(done) },
+        }
+        self.look(now);
+    }
+
+    fn advance_close(&mut self, now: Instant) {
+        let Life::Closing { deadline, .. } = &self.life else { return };
+        let is_done = self.shared.lock().is_empty();
+        let is_late = deadline.is_some_and(|deadline| deadline <= now);
+        if !is_done && !is_late {
+            return;
+        }
+        let result = if is_done {
+            Ok(())
+        } else {
+            let text = "the producer was closed before the record was written";
+            self.end_rest(now, &Error::new(ErrorKind::Closed, text));
+            let text =
+                "not everything was written before the producer had to close; each send tells of itself";
+            Err(Error::new(ErrorKind::Timeout, text))
+        };
+        if let Life::Closing { done, .. } = std::mem::replace(&mut self.life, Life::Closed) {
+            for done in done {
+                let _ = done.send(result.clone());
+            }
+        }
+    }
+}

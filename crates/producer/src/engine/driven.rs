@@ -1,0 +1,114 @@
+//! The engine as the loop drives it.
+
+use std::{
+    mem,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use offtake_machine::{Answer, BrokerId, CallError, Cluster, Transmit, earliest};
+use offtake_net::Lane;
+
+use super::{Command, Engine, Life, Machine};
+
+impl offtake_client::engine::Engine for Engine {
+    type Command = Command;
+    type Output = ();
+
+    fn handle_command(&mut self, now: Instant, command: Command) {
+        match command {
+            Command::Look => {}
+            Command::Flush(done) => {
+                let mark = self.shared.lock().flush();
+                self.flushes.push((mark, done));
+            }
+            Command::Close { deadline, done } => self.close(now, Some(deadline), Some(done)),
+        }
+        self.look(now);
+    }
+
+    fn handle_abandoned(&mut self, now: Instant) {
+        self.close(now, None, None);
+    }
+
+    fn handle_answer(&mut self, now: Instant, tag: u64, result: Result<Answer, CallError>) {
+        let Some((machine, id)) = self.routes.remove(&tag) else { return };
+        match machine {
+            Machine::Metadata => self.metadata.handle_answer(now, id, result),
+            Machine::Identity => self.identity.handle_answer(now, id, result),
+            Machine::Sender => {
+                let cluster = self.metadata.cluster().clone();
+                self.sender.handle_answer(now, id, result, &self.shared, &cluster);
+                // Records that waited for memory may have filled batches.
+                self.look(now);
+            }
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.metadata.handle_timeout(now);
+        self.identity.handle_timeout(now);
+        self.sender.handle_timeout(now, &self.shared);
+        self.forget_idle_topics(now);
+        self.look(now);
+        self.advance_close(now);
+    }
+
+    fn handle_late_wakeup(&mut self, _now: Instant, _by: Duration) {}
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        let closing = match &self.life {
+            Life::Closing { deadline, .. } => *deadline,
+            Life::Open | Life::Closed => None,
+        };
+        earliest([
+            self.metadata.poll_timeout(),
+            self.identity.poll_timeout(),
+            self.sender.poll_timeout(),
+            self.shared.lock().poll_timeout(),
+            Some(self.idle_check),
+            closing,
+        ])
+    }
+
+    fn is_closed(&self) -> bool {
+        matches!(self.life, Life::Closed)
+    }
+
+    /// The handle gets nothing by this way: each record hears of itself.
+    fn poll_output(&mut self, now: Instant) -> Option<()> {
+        self.route_events(now);
+        None
+    }
+
+    fn take_rebootstrap(&mut self) -> bool {
+        mem::take(&mut self.rebootstraps)
+    }
+
+    fn take_changed_cluster(&mut self) -> Option<Arc<Cluster>> {
+        mem::take(&mut self.is_cluster_new).then(|| self.metadata.cluster().clone())
+    }
+
+    fn poll_found_broker(&mut self) -> Option<(BrokerId, String, u16)> {
+        None
+    }
+
+    fn poll_withdrawal(&mut self) -> Option<u64> {
+        None
+    }
+
+    fn poll_transmit(&mut self, now: Instant) -> Option<(u64, Lane, Transmit)> {
+        let cluster = self.metadata.cluster().clone();
+        let (machine, lane, transmit) = if let Some(transmit) = self.metadata.poll_transmit(now) {
+            (Machine::Metadata, Lane::Control, transmit)
+        } else if let Some(transmit) = self.identity.poll_transmit(now) {
+            (Machine::Identity, Lane::Control, transmit)
+        } else {
+            // Metadata must not stand behind megabytes of records.
+            (Machine::Sender, Lane::Produce, self.sender.poll_transmit(now, &self.shared, &cluster)?)
+        };
+        self.next_tag = self.next_tag.wrapping_add(1);
+        self.routes.insert(self.next_tag, (machine, transmit.id));
+        Some((self.next_tag, lane, transmit))
+    }
+}

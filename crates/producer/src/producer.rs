@@ -1,0 +1,133 @@
+//! [`Producer`]: the handle.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use offtake_client::{BootstrapServers, Error, ErrorKind, Result, clock};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    Builder, Config, ProducerRecord,
+    accumulator::{FilledBatch, Shared, seal},
+    delivery::Delivery,
+    engine::Command,
+};
+
+/// Writes records to Kafka. Clones are the same producer; any task may send by it.
+///
+/// Dropped, the last clone leaves what was sent to the engine, which goes on until each record is written or `delivery.timeout.ms` is over,
+/// as long as the program runs. [`close`](Self::close) waits for that.
+#[derive(Clone)]
+pub struct Producer {
+    shared: Arc<Shared>,
+    commands: mpsc::UnboundedSender<Command>,
+    /// The wall clock, read once, and when that was.
+    wall: (i64, Instant),
+}
+
+impl std::fmt::Debug for Producer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Producer").finish_non_exhaustive()
+    }
+}
+
+impl Producer {
+    /// A producer for these brokers, with the defaults of [`Config`].
+    pub fn builder(bootstrap: impl Into<BootstrapServers>) -> Builder {
+        Builder::from_config(Config::default()).property("bootstrap.servers", bootstrap.into())
+    }
+
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        commands: mpsc::UnboundedSender<Command>,
+        wall: (i64, Instant),
+    ) -> Self {
+        Self { shared, commands, wall }
+    }
+
+    /// Sends a record. It is in its batch, or in line for one, when this returns; the [`Delivery`] tells where it was written.
+    ///
+    /// ```no_run
+    /// # async fn run() -> Result<(), offtake_producer::Error> {
+    /// use offtake_producer::{Producer, ProducerRecord};
+    ///
+    /// let producer = Producer::builder("localhost:9092").build().await?;
+    /// let written = producer.send(ProducerRecord::to("orders").key("7").value("paid")).await?;
+    /// println!("{} at {:?}", written.partition, written.offset);
+    /// producer.close(std::time::Duration::from_secs(10)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// Records of one partition are written in the order of the calls, whether deliveries are awaited or not: to fill batches, send many and
+    /// await them later.
+    ///
+    /// # Errors
+    /// By the delivery:
+    /// - `TooLarge`: the record is larger than `max.request.size`, `buffer.memory` or what the topic takes. It was not sent.
+    /// - `Timeout`: `buffer.memory` stayed full, or nothing was known of the topic, for `max.block.ms`; or the record was not written
+    ///   within `delivery.timeout.ms`. It was not written.
+    /// - `OutcomeUnknown`: it was sent, and nobody said whether it was written. It may be.
+    /// - `Authorization`, `UnknownTopic`, `Refused`, `Misuse`: it was not written, and will not be if it is sent again as it is.
+    /// - `MissingCodec`: `compression.type` is not built in.
+    /// - `Closed`, or what ended the producer (`Unsupported`, `NotKafka`, `Authentication`).
+    pub fn send(&self, record: ProducerRecord<'_>) -> Delivery {
+        let now = clock::now();
+        let timestamp = record.timestamp.unwrap_or_else(|| self.wall_ms(now));
+        if timestamp < 0 {
+            let text = format!("the timestamp {timestamp} is before 1970: Kafka takes none below 0");
+            return Delivery::refused(Error::misuse(text));
+        }
+        let mut accumulator = self.shared.lock();
+        let appended = accumulator.append(now, &record, timestamp);
+        let codec = accumulator.codec();
+        drop(accumulator);
+        let mut wakes_engine = appended.wakes_engine;
+        if let Some(FilledBatch { slot, serial, writer }) = appended.filled {
+            let sealed = seal(writer, codec);
+            wakes_engine |= self.shared.lock().sealed(slot, serial, sealed);
+        }
+        if wakes_engine && self.commands.send(Command::Look).is_err() {
+            self.shared.lock().close(ended());
+        }
+        appended.delivery
+    }
+
+    /// Sends everything that was given to [`send`](Self::send) before, without waiting for `linger.ms`, and waits until each of it has an
+    /// outcome, which its [`Delivery`] tells.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub async fn flush(&self) -> Result<()> {
+        let (done, is_done) = oneshot::channel();
+        self.commands.send(Command::Flush(done)).map_err(|_| ended())?;
+        is_done.await.map_err(|_| ended())
+    }
+
+    /// Takes no more records, of any clone; writes what there is, and ends. What is not written within `timeout` fails: with `Closed` if it
+    /// was not sent, with `OutcomeUnknown` if it may be written.
+    ///
+    /// # Errors
+    /// `Timeout`: not everything has an outcome. What ended the producer before.
+    pub async fn close(&self, timeout: Duration) -> Result<()> {
+        let (done, is_done) = oneshot::channel();
+        let close = Command::Close { deadline: clock::after(timeout), done };
+        if self.commands.send(close).is_err() {
+            return Ok(());
+        }
+        is_done.await.unwrap_or(Ok(()))
+    }
+
+    /// Milliseconds since 1970. The clock that does not jump gives them, from the start on.
+    fn wall_ms(&self, now: Instant) -> i64 {
+        let (start_ms, start) = self.wall;
+        let since = now.saturating_duration_since(start).as_millis();
+        start_ms.saturating_add(i64::try_from(since).unwrap_or(i64::MAX))
+    }
+}
+
+fn ended() -> Error {
+    Error::new(ErrorKind::Closed, "the producer is closed")
+}

@@ -1,0 +1,372 @@
+//! [`Sender`]: the machine that sends batches and hears what becomes of them.
+//!
+//! Each partition's batches are sent in order, up to `max.in.flight.requests.per.connection` requests at once to its leader. With idempotence
+//! (KIP-98) each carries a sequence, under an epoch of the producer's id, and keeps it from one attempt to the next, so that what a broker
+//! has already is not written again:
+//!
+//! - The first batch of an epoch goes alone: a broker that knows nothing of the producer takes any first sequence, so that a second batch could
+//!   be taken after the first was refused, which could then never be written.
+//! - What is sent again goes alone and in order.
+//! - When a batch is given up, those behind it have a gap before them. When all that was sent has an outcome, the partition goes on in a new
+//!   epoch, with sequences from 0 (KIP-360). While one may have been written, it is asked for again under its old number first.
+
+mod answers;
+mod partition;
+mod request;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use offtake_client::{Error, ErrorKind};
+use offtake_machine::{
+    Answer, BackoffConfig, Broker as BrokerAddress, BrokerId, CallError, CallId, CallIds, Cluster,
+    TopicPartition, Transmit, earliest,
+};
+
+use crate::{
+    Config,
+    accumulator::{BatchInfo, Serial, Shared, SlotId, Taken, seal_failed},
+    config::Acks,
+    delivery::Outcome,
+};
+use partition::{Next, Partition};
+
+/// What a producer is known by to brokers (KIP-98).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ProducerIdentity {
+    pub(crate) id: i64,
+    pub(crate) epoch: i16,
+}
+
+/// What the sender tells the engine.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Event {
+    /// Somebody else leads this partition now.
+    LeaderMoved { partition: TopicPartition, leader: BrokerId, epoch: i32, at: Option<BrokerAddress> },
+    /// The view of the cluster is stale.
+    RefreshMetadata,
+    /// The epochs of the identity are used up, or the cluster does not know it: another one is needed.
+    IdentityLost,
+}
+
+#[derive(Clone, Debug)]
+struct SenderConfig {
+    acks: Acks,
+    is_idempotent: bool,
+    max_in_flight: usize,
+    retries: u32,
+    max_request_size: usize,
+    request_timeout: Duration,
+    delivery_timeout: Duration,
+    backoff: BackoffConfig,
+    seed: u64,
+}
+
+/// The machine.
+pub(crate) struct Sender {
+    config: SenderConfig,
+    identity: Option<ProducerIdentity>,
+    /// By slot.
+    partitions: Vec<Partition>,
+    brokers: BTreeMap<BrokerId, Broker>,
+    /// Slots that wait for the end of a pause.
+    paused: BTreeSet<(Instant, SlotId)>,
+    ids: CallIds,
+    sent: HashMap<CallId, Sent>,
+    events: VecDeque<Event>,
+}
+
+/// A request without an answer.
+#[derive(Debug)]
+struct Sent {
+    broker: BrokerId,
+    batches: Vec<(SlotId, Serial)>,
+}
+
+#[derive(Debug, Default)]
+struct Broker {
+    in_flight: usize,
+    /// Slots with something to send to it, in turn.
+    ready: VecDeque<SlotId>,
+}
+
+impl Sender {
+    pub(crate) fn new(config: &Config, seed: u64) -> Self {
+        Self {
+            config: SenderConfig {
+                acks: config.acks,
+                is_idempotent: config.is_idempotent(),
+                max_in_flight: config.max_in_flight_requests,
+                retries: config.retries,
+                max_request_size: config.max_request_size,
+                request_timeout: config.client.request_timeout,
+                delivery_timeout: config.total_timeout(),
+                backoff: config.client.backoff(),
+                seed,
+            },
+            identity: None,
+            partitions: Vec::new(),
+            brokers: BTreeMap::new(),
+            paused: BTreeSet::new(),
+            ids: CallIds::default(),
+            sent: HashMap::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// The producer is known by this from now on. Partitions with batches under another one end those first.
+    pub(crate) fn identify(&mut self, identity: ProducerIdentity) {
+        self.identity = Some(identity);
+        self.look_at_all();
+    }
+
+    /// The leaders may have changed.
+    pub(crate) fn learn_leaders(&mut self, cluster: &Cluster) {
+        for partition in &mut self.partitions {
+            partition.leader = cluster.leader(&partition.partition);
+        }
+        self.look_at_all();
+    }
+
+    fn look_at_all(&mut self) {
+        for at in 0..self.partitions.len() {
+            self.look_at(SlotId::at(at));
+        }
+    }
+
+    /// There is something to send in these slots.
+    pub(crate) fn ready(&mut self, slots: Vec<SlotId>, shared: &Shared, cluster: &Cluster) {
+        for slot in slots {
+            while self.partitions.len() <= slot.index() {
+                let at = SlotId::at(self.partitions.len());
+                let Some(partition) = shared.lock().partition(at).cloned() else { return };
+                let leader = cluster.leader(&partition);
+                let seed = self.config.seed.wrapping_add(at.index() as u64);
+                self.partitions.push(Partition::new(partition, leader, self.config.backoff, seed));
+            }
+            if let Some(partition) = self.partitions.get_mut(slot.index()) {
+                partition.has_more = true;
+            }
+            self.look_at(slot);
+        }
+    }
+
+    /// Puts a slot among those of its leader's, if it may have something to send. One without a leader waits for the metadata.
+    fn look_at(&mut self, slot: SlotId) {
+        let Some(partition) = self.partitions.get_mut(slot.index()) else { return };
+        if partition.is_queued || !partition.has_work() {
+            return;
+        }
+        match partition.leader {
+            Some(leader) => {
+                partition.is_queued = true;
+                self.brokers.entry(leader).or_default().ready.push_back(slot);
+            }
+            None => self.wants_metadata(),
+        }
+    }
+
+    fn wants_metadata(&mut self) {
+        if self.events.back() != Some(&Event::RefreshMetadata) {
+            self.events.push_back(Event::RefreshMetadata);
+        }
+    }
+
+    /// The clock moved.
+    pub(crate) fn handle_timeout(&mut self, now: Instant, shared: &Shared) {
+        while let Some((until, slot)) = self.paused.first().copied()
+            && until <= now
+        {
+            self.paused.pop_first();
+            if let Some(partition) = self.partitions.get_mut(slot.index()) {
+                partition.paused_until = None;
+            }
+            self.look_at(slot);
+        }
+        loop {
+            let mut accumulator = shared.lock();
+            let Some((slot, serial)) = accumulator.take_overdue(now) else { return };
+            let taken = accumulator.take_if(slot, serial);
+            drop(accumulator);
+            match taken {
+                Some(taken) => self.expired_before_it_was_sent(now, slot, taken, shared),
+                None => self.expired(now, slot, serial, shared),
+            }
+        }
+    }
+
+    fn expired_before_it_was_sent(&mut self, now: Instant, slot: SlotId, taken: Taken, shared: &Shared) {
+        let (info, bytes, error) = match taken {
+            Taken::Filled(info, writer) => (info, writer.size(), None),
+            Taken::Sealed(batch) => (batch.info.clone(), batch.held(), None),
+            Taken::Failed(info, error, bytes) => (info, bytes, Some(seal_failed(&error))),
+        };
+        let error = error.unwrap_or_else(|| self.too_late(slot, None, false));
+        self.give_up(now, slot, &info, bytes, Outcome::Failed(error), shared);
+    }
+
+    /// A batch whose time is over, which was sent before or waits to be sent again.
+    fn expired(&mut self, now: Instant, slot: SlotId, serial: Serial, shared: &Shared) {
+        let Some(partition) = self.partitions.get_mut(slot.index()) else { return };
+        if let Some(shipment) = partition.take_retry(serial) {
+            let error = self.too_late(slot, shipment.trouble.as_deref(), shipment.may_be_written);
+            let (info, bytes) = (shipment.batch.info.clone(), shipment.batch.held());
+            self.give_up(now, slot, &info, bytes, Outcome::Failed(error), shared);
+            self.look_at(slot);
+        } else if let Some(info) = partition.abandon(serial) {
+            // Its bytes stay until the answer comes, or the connection ends.
+            let error = self.too_late(slot, None, true);
+            info.outcome.end(Outcome::Failed(error));
+            shared.lock().finished(&info, slot);
+        }
+    }
+
+    fn too_late(&self, slot: SlotId, trouble: Option<&str>, may_be_written: bool) -> Error {
+        let partition = self.partitions.get(slot.index()).map(|partition| partition.partition.clone());
+        let name = partition.as_ref().map(ToString::to_string).unwrap_or_default();
+        let limit = self.config.delivery_timeout.as_millis();
+        let why = match trouble {
+            Some(trouble) => trouble.to_owned(),
+            None if may_be_written => "no answer came".to_owned(),
+            None => match self.partitions.get(slot.index()).map(|partition| partition.leader) {
+                Some(None) => "it has no leader".to_owned(),
+                Some(Some(leader)) if self.is_idle_for_want_of_identity() => {
+                    format!("{leader} was not asked, as the cluster gave this producer no id")
+                }
+                Some(Some(leader)) => format!("{leader} takes no more requests"),
+                None => "its turn did not come".to_owned(),
+            },
+        };
+        let error = if may_be_written {
+            let text = format!(
+                "{name}: nobody said within {limit} ms (`delivery.timeout.ms`) whether the record was written; it may be: {why}"
+            );
+            Error::new(ErrorKind::OutcomeUnknown, text)
+        } else {
+            let text = format!(
+                "{name}: the record was not written within {limit} ms (`delivery.timeout.ms`): {why}"
+            );
+            Error::new(ErrorKind::Timeout, text)
+        };
+        partition.into_iter().fold(error, Error::with_partition)
+    }
+
+    fn is_idle_for_want_of_identity(&self) -> bool {
+        self.config.is_idempotent && self.identity.is_none()
+    }
+
+    /// A batch has this outcome, and its bytes are free.
+    fn give_up(
+        &mut self,
+        now: Instant,
+        slot: SlotId,
+        info: &BatchInfo,
+        bytes: usize,
+        outcome: Outcome,
+        shared: &Shared,
+    ) {
+        info.outcome.end(outcome);
+        let mut accumulator = shared.lock();
+        accumulator.finished(info, slot);
+        accumulator.release(now, bytes);
+    }
+
+    /// What to send.
+    pub(crate) fn poll_transmit(
+        &mut self,
+        now: Instant,
+        shared: &Shared,
+        cluster: &Cluster,
+    ) -> Option<Transmit> {
+        if self.is_idle_for_want_of_identity() {
+            return None;
+        }
+        let brokers: Vec<_> = self.brokers.keys().copied().collect();
+        brokers.into_iter().find_map(|broker| self.next_request(now, broker, shared, cluster))
+    }
+
+    /// When to call again.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        earliest([self.paused.first().map(|(until, _)| *until)])
+    }
+
+    /// What happened.
+    pub(crate) fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Whether nothing of this slot is on its way.
+    pub(crate) fn is_idle(&self, slot: SlotId) -> bool {
+        self.partitions.get(slot.index()).is_none_or(Partition::is_idle)
+    }
+
+    /// Whether a producer's id is needed that is not there.
+    pub(crate) fn wants_identity(&self) -> bool {
+        self.is_idle_for_want_of_identity()
+    }
+
+    /// Everything that is not written has this outcome, and nothing more is sent.
+    pub(crate) fn end_all(&mut self, now: Instant, why: &Error, shared: &Shared) {
+        for at in 0..self.partitions.len() {
+            let slot = SlotId::at(at);
+            let Some(partition) = self.partitions.get_mut(at) else { return };
+            for (info, bytes, may_be_written) in partition.end_all() {
+                let error = if may_be_written {
+                    let text = format!("{why}; whether the record was written is not known");
+                    Error::new(ErrorKind::OutcomeUnknown, text)
+                } else {
+                    why.clone()
+                };
+                self.give_up(now, slot, &info, bytes, Outcome::Failed(error), shared);
+            }
+        }
+        self.sent.clear();
+    }
+
+    /// The answer to a Produce request, or why there is none.
+    pub(crate) fn handle_answer(
+        &mut self,
+        now: Instant,
+        id: CallId,
+        answer: Result<Answer, CallError>,
+        shared: &Shared,
+        cluster: &Cluster,
+    ) {
+        let Some(sent) = self.sent.remove(&id) else { return };
+        if let Some(broker) = self.brokers.get_mut(&sent.broker) {
+            broker.in_flight = broker.in_flight.saturating_sub(1);
+        }
+        self.answered(now, sent, answer, shared, cluster);
+    }
+
+    /// What this slot sends next, if anything.
+    fn next_of(&mut self, slot: SlotId) -> Option<Next> {
+        let (is_idempotent, identity) = (self.config.is_idempotent, self.identity);
+        let partition = self.partitions.get_mut(slot.index())?;
+        let next = partition.next(is_idempotent, identity)?;
+        if let Next::NewEpoch = next {
+            match identity.and_then(ProducerIdentity::bumped) {
+                Some(bumped) => {
+                    self.identity = Some(bumped);
+                    partition.begin_epoch(bumped);
+                    return partition.next(is_idempotent, Some(bumped));
+                }
+                None => {
+                    self.identity = None;
+                    self.events.push_back(Event::IdentityLost);
+                    return None;
+                }
+            }
+        }
+        Some(next)
+    }
+}
+
+impl ProducerIdentity {
+    /// The next epoch, if there is one.
+    fn bumped(self) -> Option<Self> {
+        Some(Self { epoch: self.epoch.checked_add(1)?, ..self })
+    }
+}

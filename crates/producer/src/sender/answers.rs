@@ -1,0 +1,340 @@
+//! What becomes of the batches of a request.
+
+use std::time::Instant;
+
+use offtake_client::{Error, ErrorKind};
+use offtake_machine::{
+    Answer, Broker as BrokerAddress, BrokerId, CallError, Cluster, TopicPartition, after, broker_text,
+};
+use offtake_wire::{
+    ErrorCode, ProduceResponse, Response, Uuid,
+    messages::produce::{NodeEndpoint, PartitionProduceResponse},
+    records::BatchWriter,
+};
+
+use super::{Event, Sender, Sent, partition::Shipment};
+use crate::{
+    accumulator::{Batch, Codec, Shared, SlotId, seal},
+    config::Acks,
+    delivery::Outcome,
+};
+
+/// What a broker's answer means for a batch.
+enum Verdict {
+    Written {
+        base_offset: Option<i64>,
+        append_time: Option<i64>,
+    },
+    /// To be sent again.
+    Again {
+        trouble: String,
+        may_be_written: bool,
+        is_stale: bool,
+    },
+    /// The broker does not know the batches before it, so that it takes none behind them (KIP-360).
+    OutOfOrder {
+        trouble: String,
+    },
+    /// Larger than the topic takes.
+    TooLarge(Error),
+    /// It will not be written.
+    Refused(Outcome),
+}
+
+impl Sender {
+    pub(super) fn answered(
+        &mut self,
+        now: Instant,
+        sent: Sent,
+        answer: Result<Answer, CallError>,
+        shared: &Shared,
+        cluster: &Cluster,
+    ) {
+        let mut response = match answer {
+            Ok(Answer { response: Response::Produce(response), .. }) => Ok(response),
+            Ok(_) => Err(("its answer was to another question".to_owned(), true)),
+            Err(
+                error @ (CallError::Unsupported { .. } | CallError::Authentication { is_final: true, .. }),
+            ) => {
+                return self.refused(now, sent, &Error::from(error), shared);
+            }
+            Err(error @ CallError::Unreachable { not_kafka: true, .. }) => {
+                return self.refused(now, sent, &Error::from(error), shared);
+            }
+            Err(error) => Err((error.to_string(), may_have_arrived(&error))),
+        };
+        for (slot, serial) in sent.batches {
+            let Some(partition) = self.partitions.get_mut(slot.index()) else { continue };
+            let Some(shipment) = partition.take_in_flight(serial) else { continue };
+            let name = partition.partition.clone();
+            let verdict = match &mut response {
+                // It is on its way, and nothing more will be heard of it.
+                Ok(_) if self.config.acks == Acks::None => {
+                    Verdict::Written { base_offset: None, append_time: None }
+                }
+                Ok(response) => match take_answer(response, &name, cluster) {
+                    Some(told) => {
+                        self.learn_leader(&name, &told, &response.node_endpoints);
+                        verdict(&name, told, shipment.batch.sealed.count())
+                    }
+                    None => Verdict::Again {
+                        trouble: format!("{} left it out of its answer", sent.broker),
+                        may_be_written: true,
+                        is_stale: false,
+                    },
+                },
+                Err((trouble, may_be_written)) => Verdict::Again {
+                    trouble: trouble.clone(),
+                    may_be_written: *may_be_written,
+                    is_stale: true,
+                },
+            };
+            self.judge(now, slot, shipment, verdict, shared);
+            self.look_at(slot);
+        }
+    }
+
+    /// A broker named the leader (KIP-951).
+    fn learn_leader(
+        &mut self,
+        of: &TopicPartition,
+        told: &PartitionProduceResponse,
+        endpoints: &[NodeEndpoint],
+    ) {
+        let Some(current) = &told.current_leader else { return };
+        let Some(leader) = BrokerId::known(current.leader_id) else { return };
+        let at = endpoints.iter().find(|node| node.node_id == current.leader_id).and_then(|node| {
+            let port = u16::try_from(node.port).ok().filter(|port| *port > 0)?;
+            Some(BrokerAddress { host: node.host.clone(), port, rack: node.rack.clone() })
+        });
+        let (partition, epoch) = (of.clone(), current.leader_epoch);
+        self.events.push_back(Event::LeaderMoved { partition, leader, epoch, at });
+    }
+
+    fn judge(
+        &mut self,
+        now: Instant,
+        slot: SlotId,
+        mut shipment: Shipment,
+        verdict: Verdict,
+        shared: &Shared,
+    ) {
+        let Some(partition) = self.partitions.get_mut(slot.index()) else { return };
+        let retries_left = shipment.attempts <= self.config.retries;
+        match verdict {
+            Verdict::Written { base_offset, append_time } => {
+                partition.proven(shipment.stamp);
+                partition.backoff.reset();
+                let outcome =
+                    Outcome::Written { partition: partition.partition.clone(), base_offset, append_time };
+                self.end(now, slot, &shipment, outcome, shared);
+            }
+            Verdict::Again { .. } | Verdict::OutOfOrder { .. } if shipment.is_abandoned => {
+                // Its outcome was told: it may be written, and is not sent again.
+                partition.gap(shipment.stamp);
+                self.end(now, slot, &shipment, Outcome::Failed(Error::misuse("told before")), shared);
+            }
+            Verdict::Again { trouble, may_be_written, is_stale } if retries_left => {
+                shipment.may_be_written |= may_be_written;
+                self.pause(now, slot, shipment, trouble);
+                if is_stale {
+                    self.wants_metadata();
+                }
+            }
+            Verdict::OutOfOrder { trouble } if self.config.is_idempotent && retries_left => {
+                // A broker that had the batch would have known it by its number.
+                shipment.may_be_written = false;
+                if partition.is_first(&shipment.batch.info) {
+                    partition.gap(shipment.stamp);
+                }
+                self.pause(now, slot, shipment, trouble);
+            }
+            Verdict::Again { trouble, may_be_written, .. } => {
+                partition.gap(shipment.stamp);
+                let name = &partition.partition;
+                let error = if may_be_written || shipment.may_be_written {
+                    let text = format!("{name}: whether the record was written is not known: {trouble}");
+                    Error::new(ErrorKind::OutcomeUnknown, text)
+                } else {
+                    let text =
+                        format!("{name}: the record was not written, and `retries` are used up: {trouble}");
+                    Error::new(ErrorKind::Timeout, text)
+                };
+                let error = error.with_partition(name.clone());
+                self.end(now, slot, &shipment, Outcome::Failed(error), shared);
+            }
+            Verdict::OutOfOrder { trouble } => {
+                partition.gap(shipment.stamp);
+                let name = &partition.partition;
+                let text = format!("{name}: the record was not written: {trouble}");
+                let error = Error::new(ErrorKind::Refused, text).with_partition(name.clone());
+                self.end(now, slot, &shipment, Outcome::Failed(error), shared);
+            }
+            Verdict::TooLarge(error) => {
+                partition.gap(shipment.stamp);
+                if shipment.is_abandoned || !self.split(now, slot, &shipment, shared) {
+                    self.end(now, slot, &shipment, Outcome::Failed(error), shared);
+                }
+            }
+            Verdict::Refused(outcome) => {
+                partition.gap(shipment.stamp);
+                self.end(now, slot, &shipment, outcome, shared);
+            }
+        }
+    }
+
+    /// A batch is sent again after a pause of its partition.
+    fn pause(&mut self, now: Instant, slot: SlotId, mut shipment: Shipment, trouble: String) {
+        let Some(partition) = self.partitions.get_mut(slot.index()) else { return };
+        tracing::debug!(partition = %partition.partition, attempts = shipment.attempts, trouble, "a batch is sent again");
+        shipment.trouble = Some(trouble);
+        partition.send_again(shipment);
+        if partition.paused_until.is_none() {
+            let until = after(now, partition.backoff.next_wait());
+            partition.paused_until = Some(until);
+            self.paused.insert((until, slot));
+        }
+    }
+
+    fn end(&mut self, now: Instant, slot: SlotId, shipment: &Shipment, outcome: Outcome, shared: &Shared) {
+        self.give_up(now, slot, &shipment.batch.info, shipment.batch.held(), outcome, shared);
+    }
+
+    /// No broker will take any of these.
+    fn refused(&mut self, now: Instant, sent: Sent, error: &Error, shared: &Shared) {
+        for (slot, serial) in sent.batches {
+            let Some(partition) = self.partitions.get_mut(slot.index()) else { continue };
+            let Some(shipment) = partition.take_in_flight(serial) else { continue };
+            let error = error.clone().with_partition(partition.partition.clone());
+            self.judge(now, slot, shipment, Verdict::Refused(Outcome::Failed(error)), shared);
+            self.look_at(slot);
+        }
+    }
+
+    /// Sends the two halves of a batch in its place. False if it cannot be halved.
+    fn split(&mut self, now: Instant, slot: SlotId, shipment: &Shipment, shared: &Shared) -> bool {
+        let info = &shipment.batch.info;
+        let codec = shared.lock().codec();
+        let Some([first, second]) = halves(&shipment.batch, codec) else { return false };
+        let middle = first.count().unsigned_abs();
+        let mut accumulator = shared.lock();
+        let parts = [(0, first), (middle, second)]
+            .map(|(at, sealed)| Batch::new(accumulator.begin_part(slot, info, at), sealed));
+        let outcomes = [0, middle].into_iter().zip(parts.iter().map(|part| part.info.outcome.clone()));
+        let outcomes = outcomes.collect();
+        let held: usize = parts.iter().map(Batch::held).sum();
+        accumulator.finished(info, slot);
+        accumulator.hold(held);
+        accumulator.release(now, shipment.batch.held());
+        drop(accumulator);
+        info.outcome.end(Outcome::Split(outcomes));
+        let Some(partition) = self.partitions.get_mut(slot.index()) else { return true };
+        for batch in parts {
+            partition.send_again(Shipment {
+                batch,
+                stamp: shipment.stamp,
+                attempts: 0,
+                may_be_written: false,
+                trouble: None,
+                is_abandoned: false,
+            });
+        }
+        true
+    }
+}
+
+/// The records of a batch, in two. `None` if there is one record, or they cannot be read.
+fn halves(batch: &Batch, codec: Codec) -> Option<[offtake_wire::records::SealedBatch; 2]> {
+    use offtake_wire::records::{Batches, Crc, Decompressor};
+
+    let middle = usize::try_from(batch.sealed.count() / 2).ok().filter(|middle| *middle > 0)?;
+    let opened = Batches::new(batch.sealed.bytes().clone(), Crc::Trust).next()?.ok()?;
+    let payload = opened.open(&mut Decompressor::with_limit(Decompressor::MAX_LIMIT)).ok()?;
+    let mut writers = [BatchWriter::with_capacity(0), BatchWriter::with_capacity(0)];
+    for (at, record) in payload.records().enumerate() {
+        let record = record.ok()?;
+        let headers: Vec<_> = record.headers().map(|header| (header.key, header.value)).collect();
+        let [first, second] = &mut writers;
+        let writer = if at < middle { first } else { second };
+        writer.push(record.timestamp(), record.key(), record.value(), headers.into_iter()).ok()?;
+    }
+    let [first, second] = writers;
+    Some([seal(first, codec).ok()?, seal(second, codec).ok()?])
+}
+
+/// Whether a request may have been carried out though there is no answer.
+fn may_have_arrived(error: &CallError) -> bool {
+    match error {
+        CallError::Unreachable { .. }
+        | CallError::Authentication { .. }
+        | CallError::Withdrawn
+        | CallError::UnknownBroker(_)
+        | CallError::Unsupported { .. } => false,
+        CallError::Disconnected { .. }
+        | CallError::TimedOut { .. }
+        | CallError::Malformed { .. }
+        | CallError::TooLarge { .. } => true,
+    }
+}
+
+/// What the response says of this partition.
+fn take_answer(
+    response: &mut ProduceResponse,
+    of: &TopicPartition,
+    cluster: &Cluster,
+) -> Option<PartitionProduceResponse> {
+    let id = cluster.topic_id(of.topic.as_str());
+    let topic = response.responses.iter_mut().find(|topic| {
+        topic.name == of.topic.as_str() || (topic.topic_id != Uuid::ZERO && Some(topic.topic_id) == id)
+    })?;
+    let at = topic.partition_responses.iter().position(|told| told.index == of.partition)?;
+    Some(topic.partition_responses.swap_remove(at))
+}
+
+fn verdict(of: &TopicPartition, told: PartitionProduceResponse, count: i32) -> Verdict {
+    let code = told.error_code;
+    let message = told.error_message.as_deref().map(broker_text);
+    let why = || message.as_ref().map_or_else(|| code.to_string(), |text| format!("{code}: {text}"));
+    let refused = |kind: ErrorKind, text: String| {
+        Error::new(kind, format!("{of}: {text}")).with_code(code).with_partition(of.clone())
+    };
+    match code {
+        ErrorCode::None => Verdict::Written {
+            base_offset: Some(told.base_offset).filter(|offset| *offset >= 0),
+            append_time: Some(told.log_append_time_ms).filter(|time| *time >= 0),
+        },
+        ErrorCode::DuplicateSequenceNumber => Verdict::Written { base_offset: None, append_time: None },
+        ErrorCode::OutOfOrderSequenceNumber
+        | ErrorCode::UnknownProducerId
+        | ErrorCode::InvalidProducerEpoch => Verdict::OutOfOrder { trouble: why() },
+        ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge => {
+            let what = if count == 1 { "the record" } else { "its batch" };
+            let text = format!("{what} is larger than the topic takes (`max.message.bytes`): {}", why());
+            Verdict::TooLarge(refused(ErrorKind::TooLarge, text))
+        }
+        ErrorCode::TopicAuthorizationFailed | ErrorCode::ClusterAuthorizationFailed => {
+            let text = format!("this client may not write to it: {}", why());
+            Verdict::Refused(Outcome::Failed(refused(ErrorKind::Authorization, text)))
+        }
+        ErrorCode::InvalidRecord if !told.record_errors.is_empty() => {
+            let at_fault = told.record_errors.iter().filter_map(|fault| {
+                let index = u32::try_from(fault.batch_index).ok()?;
+                let said = fault.batch_index_error_message.as_deref().map_or_else(&why, broker_text);
+                Some((index, refused(ErrorKind::Refused, format!("the broker refuses the record: {said}"))))
+            });
+            let at_fault = at_fault.collect();
+            let text = "the record was not written, because the broker refuses another one of its batch: send it again".to_owned();
+            Verdict::Refused(Outcome::Refused { at_fault, others: refused(ErrorKind::Refused, text) })
+        }
+        // It stands in the leader's log already.
+        code if code.is_retriable() => Verdict::Again {
+            trouble: why(),
+            may_be_written: !matches!(code, ErrorCode::NotEnoughReplicas | ErrorCode::CorruptMessage),
+            is_stale: true,
+        },
+        _ => {
+            let text = format!("the broker refuses the batch: {}", why());
+            Verdict::Refused(Outcome::Failed(refused(ErrorKind::Refused, text)))
+        }
+    }
+}

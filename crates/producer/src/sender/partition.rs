@@ -1,0 +1,225 @@
+//! What was sent of one partition, and what may be sent next.
+
+use std::{collections::VecDeque, mem, time::Instant};
+
+use offtake_machine::{Backoff, BackoffConfig, BrokerId, TopicPartition};
+use offtake_wire::records::ProducerStamp;
+
+use super::ProducerIdentity;
+use crate::accumulator::{Batch, BatchInfo, Serial};
+
+#[derive(Debug)]
+pub(super) struct Partition {
+    pub(super) partition: TopicPartition,
+    pub(super) leader: Option<BrokerId>,
+    /// Whether it is among those of its leader's that have something to send.
+    pub(super) is_queued: bool,
+    /// Whether there may be more in the accumulator.
+    pub(super) has_more: bool,
+    pub(super) paused_until: Option<Instant>,
+    pub(super) backoff: Backoff,
+    /// To be sent again, oldest first.
+    pub(super) retries: VecDeque<Shipment>,
+    pub(super) in_flight: VecDeque<Shipment>,
+    sequences: Sequences,
+}
+
+/// A batch that was sent.
+#[derive(Debug)]
+pub(super) struct Shipment {
+    pub(super) batch: Batch,
+    pub(super) stamp: ProducerStamp,
+    /// How often it was sent.
+    pub(super) attempts: u32,
+    /// Whether an attempt may have written it.
+    pub(super) may_be_written: bool,
+    /// Why it was not written, the last time.
+    pub(super) trouble: Option<String>,
+    /// Its time was over while it was on its way: its outcome was told.
+    pub(super) is_abandoned: bool,
+}
+
+/// The numbers of a partition's batches (KIP-98).
+#[derive(Debug, Default)]
+enum Sequences {
+    /// No batch was numbered.
+    #[default]
+    None,
+    Epoch {
+        identity: ProducerIdentity,
+        next: i32,
+        /// Whether the leader took a batch of this epoch.
+        is_proven: bool,
+        /// Whether a batch was given up: nothing more is taken under these numbers.
+        has_gap: bool,
+    },
+}
+
+/// What may be sent next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// The retry with this place.
+    Retry(usize),
+    /// A batch from the accumulator.
+    New,
+    /// Nothing before the partition goes on in a new epoch.
+    NewEpoch,
+}
+
+impl Partition {
+    pub(super) fn new(
+        partition: TopicPartition,
+        leader: Option<BrokerId>,
+        backoff: BackoffConfig,
+        seed: u64,
+    ) -> Self {
+        Self {
+            partition,
+            leader,
+            is_queued: false,
+            has_more: true,
+            paused_until: None,
+            backoff: Backoff::new(backoff, seed),
+            retries: VecDeque::new(),
+            in_flight: VecDeque::new(),
+            sequences: Sequences::None,
+        }
+    }
+
+    /// Whether there may be something to send, though not at once.
+    pub(super) fn has_work(&self) -> bool {
+        (self.has_more || !self.retries.is_empty()) && self.paused_until.is_none()
+    }
+
+    /// Whether nothing of it is on its way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.retries.is_empty() && self.in_flight.is_empty()
+    }
+
+    /// What may be sent now.
+    pub(super) fn next(&mut self, is_idempotent: bool, identity: Option<ProducerIdentity>) -> Option<Next> {
+        if self.paused_until.is_some() {
+            return None;
+        }
+        if !is_idempotent {
+            return if self.retries.is_empty() { self.new_batch() } else { Some(Next::Retry(0)) };
+        }
+        let is_quiet = self.in_flight.is_empty();
+        let (is_proven, has_gap) = match &self.sequences {
+            Sequences::Epoch { is_proven, has_gap, .. } => (*is_proven, *has_gap),
+            Sequences::None => (false, false),
+        };
+        if has_gap {
+            // What may have been written is asked for under its old number.
+            return match self.retries.iter().position(|shipment| shipment.may_be_written) {
+                _ if !is_quiet => None,
+                Some(at) => Some(Next::Retry(at)),
+                None => Some(Next::NewEpoch),
+            };
+        }
+        if !self.retries.is_empty() {
+            return is_quiet.then_some(Next::Retry(0));
+        }
+        if is_quiet && let Some(identity) = identity {
+            self.adopt(identity);
+            return self.new_batch();
+        }
+        if is_proven { self.new_batch() } else { None }
+    }
+
+    fn new_batch(&self) -> Option<Next> {
+        self.has_more.then_some(Next::New)
+    }
+
+    /// With nothing on its way, a partition goes on under the newest identity.
+    fn adopt(&mut self, newest: ProducerIdentity) {
+        match &self.sequences {
+            Sequences::Epoch { identity, .. } if identity.id == newest.id => {}
+            Sequences::Epoch { .. } | Sequences::None => self.begin_epoch(newest),
+        }
+    }
+
+    /// All batches that wait are numbered anew.
+    pub(super) fn begin_epoch(&mut self, identity: ProducerIdentity) {
+        self.sequences = Sequences::Epoch { identity, next: 0, is_proven: false, has_gap: false };
+        let mut retries = mem::take(&mut self.retries);
+        for shipment in &mut retries {
+            shipment.stamp = self.number(shipment.batch.sealed.count());
+        }
+        self.retries = retries;
+    }
+
+    /// The numbers for the next batch.
+    pub(super) fn number(&mut self, count: i32) -> ProducerStamp {
+        let Sequences::Epoch { identity, next, .. } = &mut self.sequences else { return ProducerStamp::NONE };
+        let stamp = ProducerStamp { id: identity.id, epoch: identity.epoch, base_sequence: *next };
+        // After the largest comes 0.
+        *next = next
+            .checked_add(count)
+            .unwrap_or_else(|| count.saturating_sub(i32::MAX - *next).saturating_sub(1));
+        stamp
+    }
+
+    /// The leader has a batch of this epoch.
+    pub(super) fn proven(&mut self, stamp: ProducerStamp) {
+        if let Sequences::Epoch { identity, is_proven, .. } = &mut self.sequences
+            && (identity.id, identity.epoch) == (stamp.id, stamp.epoch)
+        {
+            *is_proven = true;
+        }
+    }
+
+    /// A batch with these numbers will not be written: those behind it cannot be under theirs.
+    pub(super) fn gap(&mut self, stamp: ProducerStamp) {
+        if let Sequences::Epoch { identity, has_gap, .. } = &mut self.sequences
+            && (identity.id, identity.epoch) == (stamp.id, stamp.epoch)
+        {
+            *has_gap = true;
+        }
+    }
+
+    /// Whether none of the batches before this one is on its way or waits to be sent again.
+    pub(super) fn is_first(&self, info: &BatchInfo) -> bool {
+        self.in_flight.iter().chain(&self.retries).all(|shipment| shipment.batch.info.order >= info.order)
+    }
+
+    /// Takes a batch off those that are on their way.
+    pub(super) fn take_in_flight(&mut self, serial: Serial) -> Option<Shipment> {
+        let at = self.in_flight.iter().position(|shipment| shipment.batch.info.serial == serial)?;
+        self.in_flight.remove(at)
+    }
+
+    /// Takes a batch off those that wait to be sent again. It had a number, which is now missing.
+    pub(super) fn take_retry(&mut self, serial: Serial) -> Option<Shipment> {
+        let at = self.retries.iter().position(|shipment| shipment.batch.info.serial == serial)?;
+        let shipment = self.retries.remove(at)?;
+        self.gap(shipment.stamp);
+        Some(shipment)
+    }
+
+    /// A batch waits to be sent again, in the order of the batches.
+    pub(super) fn send_again(&mut self, shipment: Shipment) {
+        let order = shipment.batch.info.order;
+        let at = self.retries.iter().position(|other| other.batch.info.order > order);
+        self.retries.insert(at.unwrap_or(self.retries.len()), shipment);
+    }
+
+    /// The outcome of a batch that is on its way was told.
+    pub(super) fn abandon(&mut self, serial: Serial) -> Option<BatchInfo> {
+        let shipment = self.in_flight.iter_mut().find(|shipment| shipment.batch.info.serial == serial)?;
+        shipment.is_abandoned = true;
+        Some(shipment.batch.info.clone())
+    }
+
+    /// Everything that was sent or waits to be sent again, whose outcome was not told: how many bytes it holds, and whether it may be
+    /// written.
+    pub(super) fn end_all(&mut self) -> Vec<(BatchInfo, usize, bool)> {
+        let in_flight = mem::take(&mut self.in_flight).into_iter().map(|shipment| (shipment, true));
+        let retries = mem::take(&mut self.retries).into_iter().map(|shipment| {
+            let may_be_written = shipment.may_be_written;
+            (shipment, may_be_written)
+        });
+        let all = in_flight.chain(retries);
+        all.map(|(shipment, may)| (shipment.batch.info.clone(), shipment.batch.held(), may)).collect()
+    }
+}

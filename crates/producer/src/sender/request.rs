@@ -1,0 +1,200 @@
+//! Requests: one batch of each partition that has something to send to a broker.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use offtake_machine::{BrokerId, Cluster, Target, TopicPartition, Transmit};
+use offtake_wire::{
+    ProduceRequest, Uuid,
+    messages::produce::{PartitionProduceData, TopicProduceData},
+};
+
+use super::{
+    Sender, Sent,
+    partition::{Next, Shipment},
+};
+use crate::{
+    accumulator::{Batch, Serial, Shared, SlotId, Taken, seal, seal_failed},
+    delivery::Outcome,
+};
+
+/// The last version in which topics go by their names.
+const NAMES: i16 = 12;
+
+impl Sender {
+    /// The next request for this broker, if it takes one more and there is something to send.
+    pub(super) fn next_request(
+        &mut self,
+        now: Instant,
+        to: BrokerId,
+        shared: &Shared,
+        cluster: &Cluster,
+    ) -> Option<Transmit> {
+        let broker = self.brokers.get(&to)?;
+        if broker.in_flight >= self.config.max_in_flight {
+            return None;
+        }
+        let mut body = Body::default();
+        let mut batches = Vec::new();
+        // Each slot has one turn, and one that does not fit keeps its place.
+        for _ in 0..broker.ready.len() {
+            let Some(slot) = self.brokers.get_mut(&to).and_then(|broker| broker.ready.pop_front()) else {
+                break;
+            };
+            let Some(partition) = self.partitions.get_mut(slot.index()) else { continue };
+            partition.is_queued = false;
+            if partition.leader != Some(to) {
+                self.look_at(slot);
+                continue;
+            }
+            let room = self.config.max_request_size.saturating_sub(body.bytes);
+            match self.next_batch(now, slot, (!batches.is_empty()).then_some(room), shared) {
+                NextBatch::Sent(serial, bytes) => {
+                    if let Some(partition) = self.partitions.get(slot.index()) {
+                        body.add(&partition.partition, bytes, cluster);
+                    }
+                    batches.push((slot, serial));
+                    self.look_at(slot);
+                }
+                NextBatch::Nothing => {}
+                NextBatch::DoesNotFit => {
+                    if let (Some(partition), Some(broker)) =
+                        (self.partitions.get_mut(slot.index()), self.brokers.get_mut(&to))
+                    {
+                        partition.is_queued = true;
+                        broker.ready.push_front(slot);
+                    }
+                    break;
+                }
+            }
+        }
+        if batches.is_empty() {
+            return None;
+        }
+        let id = self.ids.next_id();
+        if let Some(broker) = self.brokers.get_mut(&to) {
+            broker.in_flight = broker.in_flight.saturating_add(1);
+        }
+        self.sent.insert(id, Sent { broker: to, batches });
+        let timeout = self.config.request_timeout;
+        let request = ProduceRequest {
+            transactional_id: None,
+            acks: self.config.acks.on_the_wire(),
+            timeout_ms: i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX),
+            topic_data: body.topics,
+        };
+        let max_version = body.lacks_ids.then_some(NAMES);
+        Some(Transmit { id, to: Target::Broker(to), request: request.into(), max_version, timeout })
+    }
+
+    /// The next batch of a slot, if one may be sent and takes no more than `room`.
+    fn next_batch(&mut self, now: Instant, slot: SlotId, room: Option<usize>, shared: &Shared) -> NextBatch {
+        loop {
+            let Some(next) = self.next_of(slot) else { return NextBatch::Nothing };
+            let Some(partition) = self.partitions.get_mut(slot.index()) else { return NextBatch::Nothing };
+            match next {
+                Next::Retry(at) => {
+                    let Some(shipment) = partition.retries.get(at) else { return NextBatch::Nothing };
+                    if room.is_some_and(|room| shipment.batch.sealed.size() > room) {
+                        return NextBatch::DoesNotFit;
+                    }
+                    let Some(shipment) = partition.retries.remove(at) else { return NextBatch::Nothing };
+                    return partition.ship(shipment);
+                }
+                Next::New => {
+                    let taken = {
+                        let mut accumulator = shared.lock();
+                        if room.is_some_and(|room| accumulator.size_of_next(slot) > room) {
+                            return NextBatch::DoesNotFit;
+                        }
+                        let taken = accumulator.take(slot);
+                        partition.has_more = accumulator.is_ready_now(now, slot);
+                        taken
+                    };
+                    let Some(taken) = taken else { return NextBatch::Nothing };
+                    let Some(batch) = self.sealed(now, slot, taken, shared) else { continue };
+                    let Some(partition) = self.partitions.get_mut(slot.index()) else {
+                        return NextBatch::Nothing;
+                    };
+                    let stamp = partition.number(batch.sealed.count());
+                    return partition.ship(Shipment {
+                        batch,
+                        stamp,
+                        attempts: 0,
+                        may_be_written: false,
+                        trouble: None,
+                        is_abandoned: false,
+                    });
+                }
+                Next::NewEpoch => return NextBatch::Nothing,
+            }
+        }
+    }
+
+    /// A batch that was taken, sealed. One that cannot be has its outcome.
+    fn sealed(&mut self, now: Instant, slot: SlotId, taken: Taken, shared: &Shared) -> Option<Batch> {
+        let (info, error, bytes) = match taken {
+            Taken::Sealed(batch) => return Some(batch),
+            Taken::Failed(info, error, bytes) => (info, error, bytes),
+            Taken::Filled(info, writer) => {
+                let codec = shared.lock().codec();
+                match seal(writer, codec) {
+                    Ok(sealed) => {
+                        let batch = Batch::new(info, sealed);
+                        shared.lock().was_sealed(now, slot, &batch);
+                        return Some(batch);
+                    }
+                    Err((error, bytes)) => (info, error, bytes),
+                }
+            }
+        };
+        self.give_up(now, slot, &info, bytes, Outcome::Failed(seal_failed(&error)), shared);
+        None
+    }
+}
+
+enum NextBatch {
+    /// This one was put into the request, with these bytes.
+    Sent(Serial, Bytes),
+    Nothing,
+    DoesNotFit,
+}
+
+impl super::Partition {
+    /// Sends a batch, under the number that it has.
+    fn ship(&mut self, mut shipment: Shipment) -> NextBatch {
+        let bytes = shipment.batch.sealed.stamped(shipment.stamp);
+        let serial = shipment.batch.info.serial;
+        shipment.attempts = shipment.attempts.saturating_add(1);
+        self.in_flight.push_back(shipment);
+        NextBatch::Sent(serial, bytes)
+    }
+}
+
+/// The body of a request.
+#[derive(Default)]
+struct Body {
+    topics: Vec<TopicProduceData>,
+    bytes: usize,
+    /// Whether a topic goes by its name alone.
+    lacks_ids: bool,
+}
+
+impl Body {
+    fn add(&mut self, partition: &TopicPartition, records: Bytes, cluster: &Cluster) {
+        self.bytes = self.bytes.saturating_add(records.len());
+        let data = PartitionProduceData { index: partition.partition, records: Some(records) };
+        let name = partition.topic.as_str();
+        if let Some(topic) = self.topics.iter_mut().find(|topic| topic.name == name) {
+            topic.partition_data.push(data);
+            return;
+        }
+        let id = cluster.topic_id(name);
+        self.lacks_ids |= id.is_none();
+        self.topics.push(TopicProduceData {
+            name: name.to_owned(),
+            topic_id: id.unwrap_or(Uuid::ZERO),
+            partition_data: vec![data],
+        });
+    }
+}

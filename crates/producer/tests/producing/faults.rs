@@ -1,0 +1,222 @@
+//! Whatever happens on the way, a record is written once and in order, or its sender is told the truth.
+
+use std::collections::BTreeMap;
+
+use offtake_broker::{ApiKey, Cluster, Config, Harm, Rule};
+use offtake_producer::{ErrorKind, Producer, ProducerRecord, config::Compression};
+
+use crate::support::{Log, cluster, logs, outcomes, producer, secs};
+
+const NOT_LEADER: i16 = 6;
+const NOT_ENOUGH_REPLICAS_AFTER_APPEND: i16 = 20;
+
+/// Sends so many numbered records to four partitions, a few at a time.
+async fn send(
+    producer: &Producer,
+    count: usize,
+) -> Vec<Result<offtake_producer::RecordMetadata, offtake_producer::Error>> {
+    let mut deliveries = Vec::new();
+    for n in 0..count {
+        let partition = i32::try_from(n % 4).unwrap();
+        deliveries
+            .push(producer.send(ProducerRecord::to("orders").partition(partition).value(&n.to_string())));
+        if n % 20 == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    }
+    outcomes(deliveries).await
+}
+
+/// Each of these numbers once, in order, in its partition.
+fn assert_once_in_order(logs: &BTreeMap<i32, Log>, count: usize) {
+    for (partition, log) in logs {
+        let read: Vec<usize> = log.iter().map(|(_, value)| value.parse().unwrap()).collect();
+        let sent: Vec<usize> = (0..count).filter(|n| n % 4 == usize::try_from(*partition).unwrap()).collect();
+        assert_eq!(read, sent, "partition {partition}");
+    }
+}
+
+async fn survives(name: &str, rules: Vec<Rule>) {
+    let cluster = cluster().await;
+    let ids: Vec<_> = rules.into_iter().map(|rule| cluster.arm(rule)).collect();
+    let producer =
+        producer(&cluster).batch_size(300).property("request.timeout.ms", 2000).build().await.unwrap();
+    let outcomes = send(&producer, 4000).await;
+    for outcome in &outcomes {
+        assert!(outcome.is_ok(), "{name}: {outcome:?}");
+    }
+    for id in ids {
+        assert!(cluster.hits(id) > 3, "{name}: it struck {} times", cluster.hits(id));
+        cluster.disarm(id);
+    }
+    assert_once_in_order(&logs(&cluster, "orders").await, 4000);
+}
+
+fn on(harm: Harm) -> Rule {
+    Rule::on(ApiKey::Produce, harm).probably(0.1)
+}
+
+#[tokio::test(start_paused = true)]
+async fn k7_answers_that_are_lost_write_nothing_twice() {
+    survives("lost", vec![on(Harm::ApplyThenLose)]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_that_end_lose_nothing() {
+    survives("reset", vec![on(Harm::Reset)]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn brokers_that_fall_silent_lose_nothing_and_write_nothing_twice() {
+    survives("silent", vec![on(Harm::Drop), on(Harm::Swallow)]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusals_that_pass_keep_the_order() {
+    survives("refused", vec![on(Harm::Fail(NOT_LEADER)), on(Harm::Fail(NOT_ENOUGH_REPLICAS_AFTER_APPEND))])
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn everything_at_once_keeps_the_order() {
+    let rules = vec![
+        on(Harm::ApplyThenLose),
+        on(Harm::Reset),
+        on(Harm::Fail(NOT_LEADER)),
+        on(Harm::Delay(secs(1))),
+        Rule::on(ApiKey::Metadata, Harm::Reset).probably(0.2),
+    ];
+    survives("everything", rules).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn leaders_that_move_and_brokers_that_die_keep_the_order() {
+    let cluster = cluster().await;
+    let producer = producer(&cluster).batch_size(300).build().await.unwrap();
+    let moves = async {
+        for round in 0..40_i32 {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            let to = round % 3 + 1;
+            cluster.with(|model, _| model.move_leader("orders", round % 4, to)).unwrap();
+            if round % 8 == 7 {
+                cluster.crash(to);
+                tokio::time::sleep(secs(1)).await;
+                cluster.restart(to);
+            }
+        }
+    };
+    let (outcomes, ()) = tokio::join!(send(&producer, 4000), moves);
+    for outcome in &outcomes {
+        assert!(outcome.is_ok(), "{outcome:?}");
+    }
+    assert_once_in_order(&logs(&cluster, "orders").await, 4000);
+}
+
+/// A broker that knows nothing of a producer takes any first sequence: what comes behind a first batch that was refused must not be on its way.
+#[tokio::test(start_paused = true)]
+async fn the_first_batches_of_200_topics_are_written_though_each_is_refused_once() {
+    let mut config = Config::default();
+    config.auto_create_topics = true;
+    let cluster = Cluster::builder().brokers(3).config(config).in_memory().start().await.unwrap();
+    let rules: Vec<_> = (0..200)
+        .map(|n| {
+            cluster.arm(Rule::on(ApiKey::Produce, Harm::Fail(NOT_LEADER)).topic(format!("topic-{n}")).once())
+        })
+        .collect();
+    let producer = producer(&cluster).batch_size(100).linger(secs(0)).build().await.unwrap();
+    let mut deliveries = Vec::new();
+    for n in 0..200 {
+        let topic = format!("topic-{n}");
+        for value in 0..20 {
+            let value = format!("{value} {}", "x".repeat(50));
+            deliveries.push(producer.send(ProducerRecord::to(&topic).partition(0).value(&value)));
+        }
+    }
+    for (at, outcome) in outcomes(deliveries).await.into_iter().enumerate() {
+        assert_eq!(outcome.unwrap().offset, Some(i64::try_from(at % 20).unwrap()));
+    }
+    assert!(rules.into_iter().all(|rule| cluster.hits(rule) == 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outcome_that_nobody_told_is_told_as_unknown_and_what_follows_is_written_once() {
+    for (harm, is_written) in [(Harm::Swallow, true), (Harm::Drop, false)] {
+        let cluster = cluster().await;
+        let producer = producer(&cluster)
+            .property("request.timeout.ms", 5000)
+            .delivery_timeout(secs(12))
+            .build()
+            .await
+            .unwrap();
+        let to = |value| ProducerRecord::to("orders").partition(0).value(value);
+        producer.send(to("first")).await.unwrap();
+        let rule = cluster.arm(Rule::on(ApiKey::Produce, harm));
+        let error = producer.send(to("second")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{error}");
+        cluster.disarm(rule);
+        producer.send(to("third")).await.unwrap();
+        let log: Vec<_> = logs(&cluster, "orders").await[&0].iter().map(|(_, value)| value.clone()).collect();
+        let expected: &[&str] = if is_written { &["first", "second", "third"] } else { &["first", "third"] };
+        assert_eq!(log, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_never_sent_is_told_as_not_written() {
+    let cluster = cluster().await;
+    let producer = producer(&cluster).delivery_timeout(secs(40)).build().await.unwrap();
+    let to = |value| ProducerRecord::to("orders").partition(0).value(value);
+    producer.send(to("first")).await.unwrap();
+    for broker in 1..=3 {
+        cluster.crash(broker);
+    }
+    let error = producer.send(to("second")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    for broker in 1..=3 {
+        cluster.restart(broker);
+    }
+    producer.send(to("third")).await.unwrap();
+    let log: Vec<_> = logs(&cluster, "orders").await[&0].iter().map(|(_, value)| value.clone()).collect();
+    assert_eq!(log, ["first", "third"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_producer_that_the_broker_does_not_know_goes_on_in_a_new_epoch() {
+    const UNKNOWN_PRODUCER_ID: i16 = 59;
+    const OUT_OF_ORDER: i16 = 45;
+    for code in [UNKNOWN_PRODUCER_ID, OUT_OF_ORDER] {
+        let cluster = cluster().await;
+        let producer = producer(&cluster).batch_size(300).build().await.unwrap();
+        let rule = cluster.arm(Rule::on(ApiKey::Produce, Harm::Fail(code)).probably(0.05));
+        let outcomes = send(&producer, 4000).await;
+        assert!(outcomes.iter().all(Result::is_ok));
+        assert!(cluster.hits(rule) > 3);
+        cluster.disarm(rule);
+        assert_once_in_order(&logs(&cluster, "orders").await, 4000);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_is_too_large_is_halved_until_it_fits() {
+    let mut config = Config::default();
+    config.max_message_bytes = 300;
+    let cluster = Cluster::builder().config(config).topic("orders", 4).in_memory().start().await.unwrap();
+    for codec in [Compression::None, Compression::Lz4] {
+        let producer = producer(&cluster).batch_size(10_000).compression(codec).build().await.unwrap();
+        let outcomes = send(&producer, 1000).await;
+        for (n, outcome) in outcomes.iter().enumerate() {
+            assert!(outcome.is_ok(), "{n}: {outcome:?}");
+        }
+        if codec == Compression::None {
+            let large = "x".repeat(400);
+            let error =
+                producer.send(ProducerRecord::to("orders").partition(0).value(&large)).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
+        }
+        let logs = logs(&cluster, "orders").await;
+        let halves = logs
+            .into_iter()
+            .map(|(partition, log)| (partition, log.into_iter().rev().take(250).rev().collect()));
+        assert_once_in_order(&halves.collect(), 1000);
+    }
+}

@@ -1,0 +1,226 @@
+//! Records that our producer writes, as Java's consumer reads them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use offtake_admin::{Admin, ClientConfig, NewTopic};
+use offtake_producer::{Builder, Delivery, Producer, ProducerRecord, RecordMetadata};
+use offtake_tests::{
+    RecordSpec, Shared, V2_8_2, V3_9_1, V4_3_0, Version, shared, three_brokers_behind_proxies, unique,
+};
+use serde_json::Value;
+
+use crate::library::program;
+use crate::records::by_partition;
+use crate::specimens::{CODECS, noise, shapes};
+
+fn producer(of: &Shared) -> Builder {
+    Producer::builder(of.kafka.bootstrap())
+}
+
+fn record(of: &RecordSpec) -> ProducerRecord<'_> {
+    let record = ProducerRecord::to(&of.topic).maybe_key(of.key.as_deref()).maybe_value(of.value.as_deref());
+    let record = of.partition.into_iter().fold(record, ProducerRecord::partition);
+    let record = of.timestamp.into_iter().fold(record, ProducerRecord::timestamp);
+    of.headers.iter().fold(record, |record, (name, value)| record.maybe_header(name, value.as_deref()))
+}
+
+async fn written(deliveries: Vec<Delivery>) -> Vec<RecordMetadata> {
+    let mut written = Vec::new();
+    for delivery in deliveries {
+        written.push(delivery.await.unwrap());
+    }
+    written
+}
+
+/// What Java's consumer reads of a topic, without the topic's name.
+fn read(at: &Shared, topic: &str) -> BTreeMap<i32, Vec<Value>> {
+    let all = by_partition(at.tool.read(&[topic], "read_committed"));
+    let nameless = |mut record: Value| {
+        record["topic"] = Value::Null;
+        record
+    };
+    let logs = all
+        .into_iter()
+        .map(|((_, partition), records)| (partition, records.into_iter().map(nameless).collect()));
+    logs.collect()
+}
+
+fn what_java_reads_is_what_java_writes(version: Version) {
+    let at = shared(version);
+    let new = |name: &str| at.tool.create_topic(&unique(name), 3, &[("max.message.bytes", "2000000")]);
+    for codec in CODECS {
+        let (javas, ours) = (new("javas"), new("ours"));
+        at.tool.produce_in(codec, &shapes(&javas, 0));
+        program(async {
+            let builder = producer(at).property("compression.type", codec);
+            let producer = builder.property("max.request.size", 2_000_000).build().await.unwrap();
+            let specs = shapes(&ours, 0);
+            let written = written(specs.iter().map(|spec| producer.send(record(spec))).collect()).await;
+            let mut next = BTreeMap::new();
+            for metadata in written {
+                let next = next.entry(metadata.partition.partition).or_insert(0);
+                assert_eq!(metadata.offset, Some(*next));
+                *next += 1;
+            }
+            producer.close(Duration::from_secs(10)).await.unwrap();
+        });
+        assert_eq!(read(at, &ours), read(at, &javas), "{codec}");
+    }
+}
+
+#[test]
+fn java_reads_of_ours_what_it_reads_of_its_own_on_kafka_4_3() {
+    what_java_reads_is_what_java_writes(V4_3_0);
+}
+
+#[test]
+fn java_reads_of_ours_what_it_reads_of_its_own_on_kafka_3_9() {
+    what_java_reads_is_what_java_writes(V3_9_1);
+}
+
+#[test]
+fn java_reads_of_ours_what_it_reads_of_its_own_on_kafka_2_8() {
+    what_java_reads_is_what_java_writes(V2_8_2);
+}
+
+#[test]
+fn keys_go_where_javas_producer_puts_them() {
+    const KEYS: u64 = 100_000;
+    let at = shared(V4_3_0);
+    let (javas, ours) = (unique("javas"), unique("ours"));
+    for topic in [&javas, &ours] {
+        at.tool.create_topic(topic, 17, &[]);
+    }
+    let key = |n: u64| noise(usize::try_from(n % 40).unwrap(), n);
+    let specs = |topic: &str| {
+        (0..KEYS).map(|n| RecordSpec::to(topic).key(key(n)).value(n.to_string())).collect::<Vec<_>>()
+    };
+    for chunk in specs(&javas).chunks(20_000) {
+        at.tool.produce(chunk);
+    }
+    program(async {
+        let producer = producer(at).build().await.unwrap();
+        for chunk in specs(&ours).chunks(20_000) {
+            written(chunk.iter().map(|spec| producer.send(record(spec))).collect()).await;
+        }
+    });
+    let places = |topic: &str| {
+        let mut places = BTreeMap::new();
+        for (partition, records) in read(at, topic) {
+            for record in records {
+                places.insert(record["value"].as_str().unwrap().to_owned(), partition);
+            }
+        }
+        places
+    };
+    let (javas, ours) = (places(&javas), places(&ours));
+    assert_eq!(ours.len() as u64, KEYS);
+    assert!(ours == javas, "each key in the same partition");
+}
+
+/// Java's own producer hangs on this in one of five topics.
+#[test]
+fn the_first_records_of_200_fresh_topics_are_written_with_five_requests_on_their_way() {
+    let at = shared(V4_3_0);
+    let topics: Vec<_> = (0..200).map(|_| unique("fresh")).collect();
+    program(async {
+        let producer =
+            producer(at).property("batch.size", 200).property("linger.ms", 0).build().await.unwrap();
+        let config = ClientConfig::from_properties([("bootstrap.servers", at.kafka.bootstrap())]).unwrap();
+        let mut admin = Admin::new(config).unwrap();
+        let mut deliveries = Vec::new();
+        for name in topics {
+            let topic = NewTopic { name, partitions: Some(1), replication: None, configs: Vec::new() };
+            admin.create_topic(&topic).await.unwrap();
+            for n in 0..10 {
+                let value = format!("{n} {}", "x".repeat(100));
+                deliveries.push(producer.send(ProducerRecord::to(&topic.name).partition(0).value(&value)));
+            }
+        }
+        for (at, metadata) in written(deliveries).await.into_iter().enumerate() {
+            assert_eq!(metadata.offset, Some((at % 10) as i64), "{}", metadata.partition);
+        }
+    });
+}
+
+/// Numbered records to four partitions of a topic, until told to stop: how many.
+async fn sends_until(producer: &Producer, topic: &str, stop: tokio::sync::oneshot::Receiver<()>) -> usize {
+    let mut deliveries = Vec::new();
+    let mut stop = std::pin::pin!(stop);
+    let mut pause = tokio::time::interval(Duration::from_millis(2));
+    loop {
+        tokio::select! {
+            _ = &mut stop => break,
+            _ = pause.tick() => {}
+        }
+        for _ in 0..20 {
+            let n = deliveries.len();
+            let partition = (n % 4) as i32;
+            deliveries
+                .push(producer.send(ProducerRecord::to(topic).partition(partition).value(&n.to_string())));
+        }
+    }
+    written(deliveries).await.len()
+}
+
+fn each_once_in_order(at: &Shared, topic: &str, count: usize) {
+    for (partition, records) in read(at, topic) {
+        let read: Vec<usize> =
+            records.iter().map(|record| record["value"].as_str().unwrap().parse().unwrap()).collect();
+        let sent: Vec<usize> = (0..count).filter(|n| n % 4 == partition as usize).collect();
+        assert!(
+            read == sent,
+            "partition {partition}: {} of {} records, each once and in order",
+            read.len(),
+            sent.len()
+        );
+    }
+}
+
+#[test]
+fn k7_connections_that_are_cut_all_the_time_write_each_record_once_and_in_order() {
+    let at = three_brokers_behind_proxies();
+    let topic = at.tool.create_topic(&unique("cut"), 4, &[]);
+    let count = program(async {
+        let producer = producer(&at).property("batch.size", 500).build().await.unwrap();
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let cuts = async {
+            for _ in 0..60 {
+                tokio::time::sleep(Duration::from_millis(120)).await;
+                at.kafka.brokers().iter().for_each(|broker| at.kafka.proxy(broker.id()).cut_all());
+            }
+            stop.send(()).unwrap();
+        };
+        let (count, ()) = tokio::join!(sends_until(&producer, &topic, stopped), cuts);
+        producer.close(Duration::from_secs(30)).await.unwrap();
+        count
+    });
+    each_once_in_order(&at, &topic, count);
+}
+
+#[test]
+fn brokers_that_are_killed_and_leaders_that_move_write_each_record_once_and_in_order() {
+    let at = three_brokers_behind_proxies();
+    let topic = at.tool.create_topic(&unique("killed"), 4, &[("min.insync.replicas", "2")]);
+    let count = program(async {
+        let producer = producer(&at).property("batch.size", 500).build().await.unwrap();
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let kills = async {
+            for nth in 0..2 {
+                tokio::time::sleep(Duration::from_millis(1500)).await;
+                let leader = tokio::task::block_in_place(|| at.tool.leader(&topic, nth));
+                let broker = at.kafka.broker(leader);
+                tokio::task::block_in_place(|| {
+                    broker.kill9();
+                    broker.start();
+                });
+            }
+            stop.send(()).unwrap();
+        };
+        let (count, ()) = tokio::join!(sends_until(&producer, &topic, stopped), kills);
+        producer.close(Duration::from_secs(60)).await.unwrap();
+        count
+    });
+    each_once_in_order(&at, &topic, count);
+}
