@@ -20,7 +20,7 @@ pub(crate) struct Cluster {
 
 enum Kind {
     Real {
-        _kafka: Kafka,
+        _kafka: Box<Kafka>,
     },
     /// Runs on a thread of its own until this is dropped.
     Embedded {
@@ -39,7 +39,7 @@ impl Cluster {
         let bootstrap = kafka.bootstrap();
         let leader = runtime()?.block_on(create(&bootstrap, count)).map_err(|error| error.to_string())?;
         let leader_port = kafka.broker(leader).port();
-        Ok(Self { kind: Kind::Real { _kafka: kafka }, bootstrap, leader_port })
+        Ok(Self { kind: Kind::Real { _kafka: Box::new(kafka) }, bootstrap, leader_port })
     }
 
     pub(crate) fn bootstrap(&self) -> String {

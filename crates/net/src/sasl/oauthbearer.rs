@@ -115,14 +115,13 @@ fn read_refusal(context: &Context, bytes: &[u8]) -> String {
     let Ok(Value::Object(object)) = serde_json::from_slice(bytes) else {
         return context.shown(&String::from_utf8_lossy(bytes));
     };
-    let mut said = Vec::new();
-    for (name, value) in &object {
-        match (name.as_str(), value) {
-            ("status", Value::String(status)) => said.insert(0, status.clone()),
-            (_, Value::String(value)) => said.push(format!("{name}: {value}")),
-            _ => {}
-        }
-    }
+    // Whether an object keeps the order of its fields is a feature of the crate, which another part of a program may choose.
+    let fields: BTreeMap<&str, &str> =
+        object.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_str()?))).collect();
+    let others =
+        fields.iter().filter(|(name, _)| **name != "status").map(|(name, value)| format!("{name}: {value}"));
+    let said: Vec<String> =
+        fields.get("status").map(|status| (*status).to_owned()).into_iter().chain(others).collect();
     context.shown(&said.join(", "))
 }
 

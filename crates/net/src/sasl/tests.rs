@@ -462,7 +462,7 @@ async fn oauthbearer_acknowledges_a_refusal_and_says_why() {
     let refusals = [
         (
             r#"{"status":"invalid_token","scope":"example_scope","openid-configuration":"https://example.com/x"}"#,
-            "refused it: invalid_token, scope: example_scope, openid-configuration: https://example.com/x",
+            "refused it: invalid_token, openid-configuration: https://example.com/x, scope: example_scope",
         ),
         ("no JSON\nat all", "refused it: no JSON at all"),
         (r#"{"status":"bad a.b-c_d"}"#, "not shown"),
