@@ -179,7 +179,7 @@ fn each_once_in_order(at: &Shared, topic: &str, count: usize) {
 }
 
 #[test]
-fn k7_connections_that_are_cut_all_the_time_write_each_record_once_and_in_order() {
+fn connections_that_are_cut_all_the_time_write_each_record_once_and_in_order() {
     let at = three_brokers_behind_proxies();
     let topic = at.tool.create_topic(&unique("cut"), 4, &[]);
     let count = program(async {

@@ -57,7 +57,7 @@ fn on(harm: Harm) -> Rule {
 }
 
 #[tokio::test(start_paused = true)]
-async fn k7_answers_that_are_lost_write_nothing_twice() {
+async fn answers_that_are_lost_write_nothing_twice() {
     survives("lost", vec![on(Harm::ApplyThenLose)]).await;
 }
 
