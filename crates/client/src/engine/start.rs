@@ -26,7 +26,7 @@ pub fn start(
 
 fn start_thread(name: &str, engine: impl Future<Output = ()> + Send + 'static) -> Result<()> {
     let cannot = |what: &str, error: std::io::Error| {
-        Error::new(ErrorKind::Config, format!("cannot start the engine's {what}: {error}")).caused_by(error)
+        Error::new(ErrorKind::Closed, format!("cannot start the engine's {what}: {error}")).caused_by(error)
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

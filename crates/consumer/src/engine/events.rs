@@ -260,7 +260,7 @@ impl Engine {
                 if let Some(coordinator) = &mut self.coordinator {
                     coordinator.on_response();
                 }
-                self.waiters.commit_landed();
+                self.waiters.commit_landed(offsets.iter().map(|(partition, _)| partition));
                 self.reporter.report(|| Event::Committed { offsets });
             }
             OffsetsEvent::CommitDone { id, outcome } => {

@@ -29,8 +29,8 @@ pub(super) struct Waiters {
     settling: Vec<(Instant, Reply<()>)>,
     questions: BTreeMap<QueryId, Question>,
     pub(super) lookups: Lookups,
-    /// Whether a commit has failed that nobody waited for, and none has landed since.
-    is_failing: bool,
+    /// The partitions of commits that failed while nobody waited for them, and that were not committed since.
+    failing: BTreeSet<TopicPartition>,
 }
 
 /// What `offsets` was asked, and for whom.
@@ -71,7 +71,7 @@ impl Waiters {
             settling: Vec::new(),
             questions: BTreeMap::new(),
             lookups,
-            is_failing: false,
+            failing: BTreeSet::new(),
         }
     }
 
@@ -107,6 +107,8 @@ impl Waiters {
         outcome: CommitOutcome,
         explain: impl Fn(Error) -> Error,
     ) -> Option<(Error, Option<Instant>)> {
+        let failed = outcome.iter().filter(|(_, result)| result.is_err());
+        let failed: Vec<TopicPartition> = failed.map(|(partition, _)| partition.clone()).collect();
         let result = results::committed(outcome, explain);
         let (began, reply) = self.commits.remove(&id).unzip();
         let error = match reply.flatten() {
@@ -114,13 +116,19 @@ impl Waiters {
             Some(reply) => reply.send(result).err().and_then(Result::err)?,
             None => result.err()?,
         };
-        let is_first = !std::mem::replace(&mut self.is_failing, true);
-        is_first.then_some((error, began))
+        let before = self.failing.len();
+        self.failing.extend(failed);
+        (self.failing.len() > before).then_some((error, began))
     }
 
-    /// Offsets have been committed.
-    pub(super) fn commit_landed(&mut self) {
-        self.is_failing = false;
+    /// Offsets of these have been committed.
+    pub(super) fn commit_landed<'a>(&mut self, partitions: impl Iterator<Item = &'a TopicPartition>) {
+        if self.failing.is_empty() {
+            return;
+        }
+        for partition in partitions {
+            self.failing.remove(partition);
+        }
     }
 
     pub(super) fn has_commits(&self) -> bool {
@@ -264,9 +272,15 @@ mod tests {
             waiters.await_commit(crate::clock::now(), CommitId(id), Some(reply));
             assert_eq!(waiters.commit_done(CommitId(id), refused(), as_it_is).is_some(), id == 2, "once");
         }
-        waiters.commit_landed();
+        waiters.commit_landed([&TopicPartition::new("returns", 0)].into_iter());
         waiters.await_commit(crate::clock::now(), CommitId(10), None);
-        assert!(waiters.commit_done(CommitId(10), refused(), as_it_is).is_some(), "once more");
+        assert!(
+            waiters.commit_done(CommitId(10), refused(), as_it_is).is_none(),
+            "another partition's success"
+        );
+        waiters.commit_landed([&TopicPartition::new("orders", 0)].into_iter());
+        waiters.await_commit(crate::clock::now(), CommitId(11), None);
+        assert!(waiters.commit_done(CommitId(11), refused(), as_it_is).is_some(), "once more");
     }
 
     #[test]
