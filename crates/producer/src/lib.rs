@@ -38,7 +38,9 @@ mod sender;
 pub use builder::Builder;
 pub use config::Config;
 pub use delivery::{Delivery, RecordMetadata};
-pub use offtake_client::{BootstrapServers, CommitReport, Dial, Error, ErrorKind, Result, engine::EngineFuture};
+pub use offtake_client::{
+    BootstrapServers, CommitReport, Dial, Error, ErrorKind, Result, engine::EngineFuture,
+};
 pub use offtake_machine::{InvalidTopic, ParseTopicPartitionError, Topic, TopicPartition};
 /// Kafka's error codes, which [`Error::code`] has.
 pub use offtake_wire::ErrorCode;
