@@ -6,7 +6,8 @@ use std::time::Duration;
 use offtake_admin::{Admin, ClientConfig, NewTopic};
 use offtake_producer::{Builder, Delivery, Producer, ProducerRecord, RecordMetadata};
 use offtake_tests::{
-    RecordSpec, Shared, V2_8_2, V3_9_1, V4_3_0, Version, shared, three_brokers_behind_proxies, unique,
+    Offtake, RecordSpec, Shared, V2_8_2, V3_9_1, V4_3_0, Version, shared, three_brokers_behind_proxies,
+    unique,
 };
 use serde_json::Value;
 
@@ -82,6 +83,38 @@ fn java_reads_of_ours_what_it_reads_of_its_own_on_kafka_3_9() {
 #[test]
 fn java_reads_of_ours_what_it_reads_of_its_own_on_kafka_2_8() {
     what_java_reads_is_what_java_writes(V2_8_2);
+}
+
+/// `consume --json | produce --json`: keys, nulls, headers with duplicates, bytes that are no text, timestamps.
+#[test]
+fn the_command_copies_a_topic_as_it_is() {
+    let at = shared(V4_3_0);
+    let new = |name: &str| at.tool.create_topic(&unique(name), 3, &[]);
+    let (from, to) = (new("from"), new("to"));
+    at.tool.produce_in("zstd", &shapes(&from, 4));
+    let consume = Offtake::new(["consume", "--json", "--until", "latest"]).args([&from]).brokers(&at.kafka);
+    let lines = consume.run().stdout.join("\n");
+    let produce = Offtake::new(["produce", "--json", "--keep-partition", "-z", "lz4"]).args([&to]);
+    let produced = produce.brokers(&at.kafka).stdin(lines).run();
+    assert_eq!(produced.code, Some(0), "{:?}", produced.stderr);
+    assert_eq!(read(at, &to), read(at, &from));
+}
+
+#[test]
+fn the_command_says_which_line_it_could_not_write_and_writes_those_before_it() {
+    let at = shared(V4_3_0);
+    let topic = at.tool.create_topic(&unique("lines"), 1, &[]);
+    let produce = |args: &[&str], lines: &str| {
+        Offtake::new(["produce"]).args(args).args([&topic]).brokers(&at.kafka).stdin(lines).run()
+    };
+    let reported = produce(&["-K", ":", "-H", "a=1", "--json-report"], "k:1\n\nk:2");
+    let offsets: Vec<_> = reported.json().iter().map(|report| report["offset"].as_i64().unwrap()).collect();
+    assert_eq!(offsets, [0, 1, 2]);
+    let broken = produce(&["--json"], "{\"value\":\"before\"}\nno JSON\n{\"value\":\"after\"}\n");
+    assert_eq!(broken.code, Some(1));
+    assert!(broken.last_line().contains("line 2"), "{:?}", broken.stderr);
+    let values: Vec<_> = read(at, &topic)[&0].iter().map(|record| record["value"].clone()).collect();
+    assert_eq!(values, ["1", "", "2", "before"]);
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod groups;
 mod hints;
 mod offsets;
 mod output;
+mod produce;
 mod setup;
 mod stop;
 mod text;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
             match command {
                 Command::Demo(args) => demo::run(&common, args).await,
                 Command::Consume(args) => consume::run(&common, args).await,
+                Command::Produce(args) => produce::run(&common, args).await,
                 Command::Topics(args) => topics::run(&common, args).await,
                 Command::Offsets(args) => offsets::run(&common, args).await,
                 Command::Groups(args) => groups::run(&common, args).await,

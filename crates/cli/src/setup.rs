@@ -12,6 +12,7 @@ use std::{
 };
 
 use offtake::config::{Config, ConfigError, is_of_providers, is_secret, parse_properties, warn_of_readers};
+use offtake_client::config::{self as properties, Properties};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use crate::{args::Common, failure::Failure};
@@ -36,41 +37,58 @@ fn config_from(common: &Common, environment: &Environment) -> Result<Config, Fai
     let mut config = Config::default();
     config.client.default_api_timeout = Duration::from_secs(10); // somebody waits at the prompt
     config.allow_auto_create_topics = false; // a mistyped name should not leave a topic behind
-    "offtake".clone_into(&mut config.client.client_id);
+    apply(&mut config, common, environment)?;
+    Ok(config)
+}
+
+/// The same of a producer: its defaults are Java's, but for 10 s of patience with what does not take records, and `localhost:9092`.
+pub(crate) fn producer_config(common: &Common) -> Result<offtake_producer::Config, Failure> {
+    let mut config = offtake_producer::Config::default();
+    config.max_block = Duration::from_secs(10); // somebody waits at the prompt
+    apply(&mut config, common, &Environment::of_process())?;
+    Ok(config)
+}
+
+/// Puts all that the command is told into a client's configuration.
+fn apply<C: Properties>(config: &mut C, common: &Common, environment: &Environment) -> Result<(), Failure> {
+    "offtake".clone_into(&mut config.client_mut().client_id);
     let mut mistakes = Vec::new();
     if let (None, Some(path)) = (&common.config, environment.default_file()) {
-        set_from_file(&mut config, &path, &mut mistakes)?;
+        set_from_file(config, &path, &mut mistakes)?;
     }
     for (variable, name, value) in environment.properties() {
-        if let Err(error) = config.set(&name, value) {
-            mistakes.push(format!("{variable}: {}", mistake(&error)));
+        match properties::set(config, &name, value) {
+            // Variables are there for all commands.
+            Ok(()) | Err(ConfigError::Foreign { .. }) => {}
+            Err(error) => mistakes.push(format!("{variable}: {}", mistake(&error))),
         }
     }
     if let Some(path) = &common.config {
-        set_from_file(&mut config, path, &mut mistakes)?;
+        set_from_file(config, path, &mut mistakes)?;
     }
-    let mut properties: Vec<_> = common.properties.iter().collect();
-    properties.sort_by_key(|(name, _)| !is_of_providers(name));
-    for (name, value) in properties {
+    let mut given: Vec<_> = common.properties.iter().collect();
+    given.sort_by_key(|(name, _)| !is_of_providers(name));
+    for (name, value) in given {
         if is_secret(name) && !value.contains("${") {
             tracing::warn!(
                 "-X {name}: others on this machine can see a command's arguments; put it into a file (--config) or a variable"
             );
         }
-        if let Err(error) = config.set(name, value) {
+        if let Err(error) = properties::set(config, name, value) {
             mistakes.push(format!("-X: {}", mistake(&error)));
         }
     }
-    if let Some(Err(error)) = common.brokers.as_ref().map(|brokers| config.set(BOOTSTRAP_SERVERS, brokers)) {
+    let brokers = common.brokers.as_ref().map(|brokers| properties::set(config, BOOTSTRAP_SERVERS, brokers));
+    if let Some(Err(error)) = brokers {
         mistakes.push(format!("--brokers: {}", mistake(&error)));
     }
     if !mistakes.is_empty() {
         return Err(Failure::Usage(mistakes.join("; ")));
     }
-    if !config.is_given(BOOTSTRAP_SERVERS) {
-        config.client.bootstrap_servers = vec![("localhost".to_owned(), 9092)];
+    if !config.client().is_given(BOOTSTRAP_SERVERS) {
+        config.client_mut().bootstrap_servers = vec![("localhost".to_owned(), 9092)];
     }
-    Ok(config)
+    Ok(())
 }
 
 const BOOTSTRAP_SERVERS: &str = "bootstrap.servers";
@@ -78,16 +96,20 @@ const BOOTSTRAP_SERVERS: &str = "bootstrap.servers";
 /// What is wrong with a property, in the command's terms.
 fn mistake(error: &ConfigError) -> String {
     match error {
-        ConfigError::Foreign { name, owner, .. } => {
-            format!("property `{name}` is {owner}, and a consumer does not take it")
+        ConfigError::Foreign { name, owner, client } => {
+            format!("property `{name}` is {owner}, and {client} does not take it")
         }
         other => other.to_string(),
     }
 }
 
-/// A Java `.properties` file. What is not a consumer's is left out, with a warning: such files are shared with producers and
-/// registries. A name that is nearly a consumer's is a mistake all the same.
-fn set_from_file(config: &mut Config, path: &Path, mistakes: &mut Vec<String>) -> Result<(), Failure> {
+/// A Java `.properties` file. What is not this client's is left out, with a warning: such files are shared with other clients and
+/// registries. A name that is nearly one of the client's is a mistake all the same.
+fn set_from_file<C: Properties>(
+    config: &mut C,
+    path: &Path,
+    mistakes: &mut Vec<String>,
+) -> Result<(), Failure> {
     let shown = path.display();
     let usage = |why: String| Failure::Usage(format!("cannot use {shown}: {why}"));
     let unreadable = |error: io::Error| match shown.to_string() {
@@ -102,11 +124,11 @@ fn set_from_file(config: &mut Config, path: &Path, mistakes: &mut Vec<String>) -
     }
     let text = fs::read_to_string(path).map_err(|error| usage(error.to_string()))?;
     let mut unknown = Vec::new();
-    let mut properties = parse_properties(&text).map_err(|error| usage(error.to_string()))?;
-    warn_of_readers(path, &properties);
-    properties.sort_by_key(|(name, _)| !is_of_providers(name));
-    for (name, value) in properties {
-        match config.set(&name, &value) {
+    let mut found = parse_properties(&text).map_err(|error| usage(error.to_string()))?;
+    warn_of_readers(path, &found);
+    found.sort_by_key(|(name, _)| !is_of_providers(name));
+    for (name, value) in found {
+        match properties::set(config, &name, &value) {
             Ok(()) => {}
             Err(ConfigError::Foreign { .. } | ConfigError::Unknown { nearest: None, .. }) => {
                 unknown.push(name);
@@ -115,7 +137,8 @@ fn set_from_file(config: &mut Config, path: &Path, mistakes: &mut Vec<String>) -
         }
     }
     if !unknown.is_empty() {
-        tracing::warn!("{shown}: ignored, as they are not properties of a consumer: {}", unknown.join(", "));
+        let client = C::CLIENT;
+        tracing::warn!("{shown}: ignored, as they are not properties of {client}: {}", unknown.join(", "));
     }
     Ok(())
 }

@@ -329,17 +329,27 @@ impl Accumulator {
 
     fn blocked(&self, topic: &str, for_topic: bool) -> Error {
         let waited = self.limits.max_block.as_millis();
-        let text = if for_topic {
-            format!(
-                "nothing is known of topic {topic}, or it has no such partition, after {waited} ms (`max.block.ms`)"
+        let (kind, text) = if !for_topic {
+            let limit = self.limits.buffer_memory;
+            let text = format!(
+                "`buffer.memory` ({limit} bytes) stayed full: records come faster than they are written"
+            );
+            (ErrorKind::Timeout, text)
+        } else if let Ok(Some(partitions)) = self.topics.partitions(topic) {
+            let text =
+                format!("topic {topic} has {partitions} partitions, and not the one that the record names");
+            (ErrorKind::UnknownTopic, text)
+        } else if self.topics.is_missing(topic) {
+            (
+                ErrorKind::UnknownTopic,
+                format!("topic {topic} does not exist, and the brokers did not make it"),
             )
         } else {
-            format!(
-                "`buffer.memory` ({} bytes) stayed full for {waited} ms (`max.block.ms`): records come faster than they are written",
-                self.limits.buffer_memory
-            )
+            let text =
+                format!("no broker told about topic {topic}: see whether `bootstrap.servers` can be reached");
+            (ErrorKind::Timeout, text)
         };
-        Error::new(ErrorKind::Timeout, text)
+        Error::new(kind, format!("{text} ({waited} ms, `max.block.ms`)"))
     }
 
     /// A batch that was handed out full is sealed, or cannot be. Whether the engine is to be told.
@@ -468,6 +478,11 @@ impl Accumulator {
         let Some(waiting) = self.topics.learn(topic, state) else { return };
         self.waiting.extend(waiting);
         self.place_waiting(now);
+    }
+
+    /// The metadata says that a topic does not exist. It may be made yet.
+    pub(crate) fn topic_is_missing(&mut self, topic: &Topic) {
+        self.topics.note_missing(topic);
     }
 
     /// Topics that are new, or that the metadata has to be asked about again.

@@ -187,6 +187,10 @@ impl Engine {
                     Error::new(ErrorKind::UnknownTopic, format!("no topic can be called {name}"))
                         .with_code(topic.error),
                 ),
+                ErrorCode::UnknownTopicOrPartition => {
+                    accumulator.topic_is_missing(name);
+                    continue;
+                }
                 _ => continue,
             };
             accumulator.learn_topic(now, name, state);

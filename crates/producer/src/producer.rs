@@ -67,10 +67,11 @@ impl Producer {
     /// # Errors
     /// By the delivery:
     /// - `TooLarge`: the record is larger than `max.request.size`, `buffer.memory` or what the topic takes. It was not sent.
-    /// - `Timeout`: `buffer.memory` stayed full, or nothing was known of the topic, for `max.block.ms`; or the record was not written
+    /// - `Timeout`: `buffer.memory` stayed full, or no broker told about the topic, for `max.block.ms`; or the record was not written
     ///   within `delivery.timeout.ms`. It was not written.
+    /// - `UnknownTopic`: the topic, or the partition that the record names, was not there for `max.block.ms`.
     /// - `OutcomeUnknown`: it was sent, and nobody said whether it was written. It may be.
-    /// - `Authorization`, `UnknownTopic`, `Refused`, `Misuse`: it was not written, and will not be if it is sent again as it is.
+    /// - `Authorization`, `Refused`, `Misuse`: it was not written, and will not be if it is sent again as it is.
     /// - `MissingCodec`: `compression.type` is not built in.
     /// - `Closed`, or what ended the producer (`Unsupported`, `NotKafka`, `Authentication`).
     pub fn send(&self, record: ProducerRecord<'_>) -> Delivery {

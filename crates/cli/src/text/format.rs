@@ -67,6 +67,19 @@ impl FromStr for Format {
     }
 }
 
+/// Text with its escapes, as bytes.
+pub(crate) fn unescaped(text: &str) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => bytes.push(escape(&mut chars)?),
+            other => bytes.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+    Ok(bytes)
+}
+
 fn token_piece(token: char) -> Option<Piece> {
     Some(match token {
         't' => Piece::Topic,

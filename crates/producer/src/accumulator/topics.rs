@@ -44,6 +44,8 @@ struct TopicQueues {
     sticky: Sticky,
     /// Records that wait for what is known of it.
     waiting: VecDeque<Waiting>,
+    /// Whether the brokers said that it does not exist.
+    is_missing: bool,
     was_used: bool,
     /// Nothing was sent to it for long: the metadata is not asked about it. Its slots stay, since the numbers of a partition's batches go on.
     is_forgotten: bool,
@@ -85,6 +87,7 @@ impl Topics {
             slots: Vec::new(),
             sticky: Sticky::new(self.random.next_u64()),
             waiting: VecDeque::new(),
+            is_missing: false,
             was_used: true,
             is_forgotten: false,
         };
@@ -155,9 +158,21 @@ impl Topics {
     pub(super) fn learn(&mut self, name: &Topic, state: TopicState) -> Option<VecDeque<Waiting>> {
         let topic = self.by_name.get_mut(name)?;
         topic.state = Some(state);
+        topic.is_missing = false;
         self.awaited.remove(name);
         let waiting = mem::take(&mut topic.waiting);
         Some(waiting)
+    }
+
+    /// The brokers say that there is no such topic.
+    pub(super) fn note_missing(&mut self, name: &Topic) {
+        if let Some(topic) = self.by_name.get_mut(name) {
+            topic.is_missing = true;
+        }
+    }
+
+    pub(super) fn is_missing(&self, name: &str) -> bool {
+        self.by_name.get(name).is_some_and(|topic| topic.is_missing)
     }
 
     pub(super) fn has_news(&self) -> bool {
