@@ -57,6 +57,8 @@ pub(crate) struct Accumulator {
     /// Batches whose outcome is not known, and by the end of their `delivery.timeout.ms`.
     unfinished: BTreeSet<Serial>,
     deadlines: BTreeSet<(Instant, Serial, SlotId)>,
+    /// Batches whose time was over while they were being compressed.
+    overdue_later: Vec<(SlotId, Serial)>,
     /// Everything is ready at once until these have ended.
     flushing: Option<Serial>,
     next_waiting: u64,
@@ -125,6 +127,7 @@ impl Accumulator {
             next_serial: Serial::FIRST,
             unfinished: BTreeSet::new(),
             deadlines: BTreeSet::new(),
+            overdue_later: Vec::new(),
             flushing: None,
             next_waiting: 0,
             wants_engine: false,
@@ -360,6 +363,12 @@ impl Accumulator {
         sealed: Result<SealedBatch, (BuildError, usize)>,
     ) -> bool {
         let Some(slot) = self.slots.get_mut(at.0) else { return false };
+        if let Some(overdue) = self.overdue_later.iter().position(|later| *later == (at, serial)) {
+            self.overdue_later.swap_remove(overdue);
+            if let Some(deadline) = slot.deadline_of(serial) {
+                self.deadlines.insert((deadline, serial, at));
+            }
+        }
         let freed = slot.sealed(serial, sealed);
         self.memory = self.memory.saturating_sub(freed);
         self.is_ready(at);
@@ -447,10 +456,18 @@ impl Accumulator {
         Some((at, serial))
     }
 
-    /// The oldest batch of a slot, if it is this one. One that is being compressed comes later.
-    pub(crate) fn take_if(&mut self, at: SlotId, serial: Serial) -> Option<Taken> {
-        let slot = self.slots.get_mut(at.0)?;
-        if slot.oldest() == Some(serial) { slot.take() } else { None }
+    /// Takes a batch whose time is over, if it was not sent. One that is being compressed is told of again when it was.
+    pub(crate) fn take_if(&mut self, at: SlotId, serial: Serial) -> Overdue {
+        let Some(slot) = self.slots.get_mut(at.0).filter(|slot| slot.oldest() == Some(serial)) else {
+            return Overdue::Sent;
+        };
+        match slot.take() {
+            Some(taken) => Overdue::Unsent(taken),
+            None => {
+                self.overdue_later.push((at, serial));
+                Overdue::Compressing
+            }
+        }
     }
 
     /// A batch that the engine took was sealed.
@@ -602,6 +619,14 @@ impl Accumulator {
             self.topics.poll_timeout(),
         ])
     }
+}
+
+/// Where a batch is whose time is over.
+pub(crate) enum Overdue {
+    /// It was not sent, and here it is.
+    Unsent(Taken),
+    Compressing,
+    Sent,
 }
 
 /// All that was given to a producer until some moment.

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake_client::{Error, ErrorKind, Result};
+use offtake_client::{Error, ErrorKind, Result, clock};
 use offtake_machine::{CallId, Metadata, Topic, after, metadata};
 use offtake_wire::ErrorCode;
 use tokio::sync::oneshot;
@@ -19,6 +19,9 @@ use crate::{
     identity::Identity,
     sender::{self, Sender},
 };
+
+/// `metadata.max.idle.ms` is at least this: Java's least.
+const SHORTEST_IDLE: Duration = Duration::from_secs(5);
 
 /// What the handle asks for.
 pub(crate) enum Command {
@@ -77,8 +80,8 @@ impl Engine {
             life: Life::Open,
             is_cluster_new: false,
             rebootstraps: false,
-            max_idle: config.metadata_max_idle,
-            idle_check: after(now, config.metadata_max_idle),
+            max_idle: config.metadata_max_idle.max(SHORTEST_IDLE),
+            idle_check: after(now, config.metadata_max_idle.max(SHORTEST_IDLE)),
             wanted: BTreeSet::new(),
         }
     }
@@ -282,5 +285,13 @@ impl Engine {
                 let _ = done.send(result.clone());
             }
         }
+    }
+}
+
+/// Whatever ends the engine, the end of its runtime or a panic too, each record hears of it.
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let text = "the producer's engine has ended, with the runtime that it was spawned on or by a panic";
+        self.end_rest(clock::now(), &Error::new(ErrorKind::Closed, text));
     }
 }

@@ -27,7 +27,7 @@ use offtake_machine::{
 
 use crate::{
     Config,
-    accumulator::{BatchInfo, Serial, Shared, SlotId, Taken, seal_failed},
+    accumulator::{BatchInfo, Overdue, Serial, Shared, SlotId, Taken, seal_failed},
     config::Acks,
     delivery::Outcome,
 };
@@ -124,8 +124,13 @@ impl Sender {
 
     /// The leaders may have changed.
     pub(crate) fn learn_leaders(&mut self, cluster: &Cluster) {
+        // A slot must not stay in the queue of a broker that leads it no more, and that may not answer.
+        for broker in self.brokers.values_mut() {
+            broker.ready.clear();
+        }
         for partition in &mut self.partitions {
             partition.leader = cluster.leader(&partition.partition);
+            partition.is_queued = false;
         }
         self.look_at_all();
     }
@@ -188,11 +193,12 @@ impl Sender {
         loop {
             let mut accumulator = shared.lock();
             let Some((slot, serial)) = accumulator.take_overdue(now) else { return };
-            let taken = accumulator.take_if(slot, serial);
+            let overdue = accumulator.take_if(slot, serial);
             drop(accumulator);
-            match taken {
-                Some(taken) => self.expired_before_it_was_sent(now, slot, taken, shared),
-                None => self.expired(now, slot, serial, shared),
+            match overdue {
+                Overdue::Unsent(taken) => self.expired_before_it_was_sent(now, slot, taken, shared),
+                Overdue::Sent => self.expired(now, slot, serial, shared),
+                Overdue::Compressing => return, // by the task that filled it, which is about to say so
             }
         }
     }

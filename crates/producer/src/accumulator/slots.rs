@@ -148,6 +148,14 @@ impl Slot {
         }
     }
 
+    /// When the time of a batch that is being compressed is over.
+    pub(super) fn deadline_of(&self, serial: Serial) -> Option<Instant> {
+        self.closed.iter().find_map(|closed| match closed {
+            Closed::Compressing(info) if info.serial == serial => Some(info.deadline),
+            _ => None,
+        })
+    }
+
     /// The oldest batch.
     pub(super) fn oldest(&self) -> Option<Serial> {
         let closed = self.closed.front().map(|closed| match closed {

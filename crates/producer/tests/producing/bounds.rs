@@ -84,3 +84,26 @@ async fn ten_thousand_partitions_get_their_records() {
     }
     producer.close(secs(10)).await.unwrap();
 }
+
+#[test]
+fn records_hear_that_the_runtime_of_their_engine_is_gone() {
+    let cluster_runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let engine_runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    cluster_runtime.block_on(async {
+        let cluster = cluster().await;
+        let producer = producer(&cluster).spawn_on(engine_runtime.handle().clone()).build().await.unwrap();
+        let to = || ProducerRecord::to("orders").partition(0).value("1");
+        producer.send(to()).await.unwrap();
+        cluster.arm(Rule::on(ApiKey::Produce, Harm::Drop));
+        let (sent, behind) = (producer.send(to()), producer.send(to()));
+        engine_runtime.shutdown_background();
+        for delivery in [sent, behind] {
+            let error = tokio::time::timeout(secs(20), delivery).await.unwrap().unwrap_err();
+            assert!(matches!(error.kind(), ErrorKind::Closed | ErrorKind::OutcomeUnknown), "{error}");
+        }
+        assert_eq!(producer.send(to()).await.unwrap_err().kind(), ErrorKind::Closed);
+        assert_eq!(producer.flush().await.unwrap_err().kind(), ErrorKind::Closed);
+    });
+}

@@ -220,3 +220,34 @@ async fn a_batch_that_is_too_large_is_halved_until_it_fits() {
         assert_once_in_order(&halves.collect(), 1000);
     }
 }
+
+/// Requests that the old leader keeps for itself must not hold up what the new one could take.
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_is_silent_holds_up_nothing_once_another_one_leads() {
+    let cluster = cluster().await;
+    let producer = producer(&cluster)
+        .property("max.in.flight.requests.per.connection", 1)
+        .property("metadata.max.age.ms", 1000)
+        .build()
+        .await
+        .unwrap();
+    let leaders = |model: &mut offtake_broker::Model, leader| {
+        for partition in 0..4 {
+            model.move_leader("orders", partition, leader).unwrap();
+        }
+    };
+    cluster.with(|model, _| leaders(model, 1));
+    let to = |partition| ProducerRecord::to("orders").partition(partition).value("1");
+    for partition in 0..4 {
+        producer.send(to(partition)).await.unwrap();
+    }
+    let rule = cluster.arm(Rule::on(ApiKey::Produce, Harm::Drop).broker(1));
+    let stuck = producer.send(to(0));
+    tokio::time::sleep(secs(1)).await;
+    let behind = producer.send(to(1));
+    tokio::time::sleep(secs(1)).await;
+    cluster.with(|model, _| leaders(model, 2));
+    tokio::time::timeout(secs(10), behind).await.expect("it goes to the new leader").unwrap();
+    stuck.await.unwrap();
+    cluster.disarm(rule);
+}
