@@ -25,10 +25,17 @@ pub(crate) struct AddressState {
 
 /// Whether a call was ever answered there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum FirstAnswer {
+pub(crate) enum FirstAnswer {
     Had,
     /// So many connections in a row were closed at their first call.
     Missed(u32),
+}
+
+impl FirstAnswer {
+    /// Whether connections without SASL have been closed there at their first call, and none has not.
+    pub(crate) fn expects_sasl(self) -> bool {
+        matches!(self, Self::Missed(times) if times >= MISSED_FOR_SASL)
+    }
 }
 
 /// What closes so many connections at their first call expects SASL: a broker does not do that otherwise.
@@ -43,8 +50,7 @@ pub(crate) struct DialPlan {
     pub(crate) last_good: Option<SocketAddr>,
     /// Why the last connection failed, for calls that time out while they wait for the next.
     pub(crate) last_reason: Option<String>,
-    /// Whether connections without SASL have been closed there at their first call, and none has not.
-    pub(crate) expects_sasl: bool,
+    pub(crate) first_answer: FirstAnswer,
 }
 
 impl AddressState {
@@ -116,7 +122,7 @@ impl AddressState {
             api_versions_version: self.api_versions_version.unwrap_or(ApiKey::ApiVersions.versions().max),
             last_good: self.last_good,
             last_reason: self.last_reason.clone(),
-            expects_sasl: matches!(self.first_answer, FirstAnswer::Missed(times) if times >= MISSED_FOR_SASL),
+            first_answer: self.first_answer,
         }
     }
 }

@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use crate::{
-    address_state::DialPlan,
+    address_state::{DialPlan, FirstAnswer},
     call::{Call, CloseReason, EventKind},
     clock,
     dial::ByteStream,
@@ -46,7 +46,7 @@ const EXPECTS_SASL: &str = "closes each connection at the first request, as a li
 /// Makes the connection, serves it, and reports why it ended.
 pub(crate) async fn run(shared: Arc<Shared>, reporter: Reporter, mut inbox: Inbox, plan: DialPlan) {
     let phase = PhaseCell::default();
-    let (last, expects_sasl) = (plan.last_reason.clone(), plan.expects_sasl);
+    let (last, first_answer) = (plan.last_reason.clone(), plan.first_answer);
     let reason = |call: &Call| {
         let so_far = phase.get().took_too_long(call.timeout).or_else(|| last.clone());
         so_far.unwrap_or_else(|| took_too_long("connecting", call.timeout))
@@ -69,7 +69,7 @@ pub(crate) async fn run(shared: Arc<Shared>, reporter: Reporter, mut inbox: Inbo
                     api_versions_version: handshake.api_versions_version,
                 })
                 .await;
-            match Connection::new(&shared, &reporter, &mut inbox, ranges, handshake, expects_sasl)
+            match Connection::new(&shared, &reporter, &mut inbox, ranges, handshake, first_answer)
                 .serve()
                 .await
             {
@@ -128,7 +128,7 @@ impl<'a> Connection<'a> {
         inbox: &'a mut Inbox,
         ranges: Arc<VersionRanges>,
         handshake: Handshake,
-        expects_sasl: bool,
+        first_answer: FirstAnswer,
     ) -> Self {
         let (reader, writer) = tokio::io::split(handshake.stream);
         let seed = shared.config.seed.wrapping_add(reporter.from.serial);
@@ -148,8 +148,9 @@ impl<'a> Connection<'a> {
             next_correlation: handshake.next_correlation,
             throttled_until: None,
             active: clock::now(),
-            has_answered: shared.config.security.sasl.is_some(),
-            expects_sasl,
+            // Where calls were answered before without SASL, none is expected.
+            has_answered: shared.config.security.sasl.is_some() || first_answer == FirstAnswer::Had,
+            expects_sasl: first_answer.expects_sasl(),
         };
         connection.throttle_for(throttle::clamped(handshake.throttle_time_ms));
         connection
