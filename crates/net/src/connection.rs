@@ -266,7 +266,12 @@ impl<'a> Connection<'a> {
         }
         let throttled = self.throttled_until.is_some();
         while self.waiting.len() < PIPELINE {
-            let may_go = |call: &Call| !throttled || throttle::is_exempt(&call.request);
+            // What nobody answers waits to be written, so that what is on its way has a bound.
+            let is_written = self.out.is_done();
+            let may_go = |call: &Call| {
+                (!throttled || throttle::is_exempt(&call.request))
+                    && (is_written || !asks_for_no_answer(&call.request))
+            };
             let Some(at) = self.inbox.queue.iter().position(may_go) else { return };
             let Some(call) = self.inbox.queue.remove(at).filter(|call| call.state.begin()) else { continue };
             if asks_for_no_answer(&call.request) {

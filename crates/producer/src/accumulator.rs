@@ -55,7 +55,8 @@ pub(crate) struct Accumulator {
     ready: Vec<SlotId>,
     next_serial: Serial,
     /// Batches whose outcome is not known, and by the end of their `delivery.timeout.ms`.
-    unfinished: BTreeSet<Serial>,
+    /// With the batch that a part was cut from first: it ends with that one.
+    unfinished: BTreeSet<(Serial, Serial)>,
     deadlines: BTreeSet<(Instant, Serial, SlotId)>,
     /// Batches whose time was over while they were being compressed.
     overdue_later: Vec<(SlotId, Serial)>,
@@ -256,8 +257,8 @@ impl Accumulator {
         if slot.open.is_none() {
             let serial = self.next_serial;
             self.next_serial = serial.next();
-            let deadline = after(now, delivery_timeout);
-            self.unfinished.insert(serial);
+            let deadline = slot.not_before(after(now, delivery_timeout));
+            self.unfinished.insert((serial, serial));
             self.deadlines.insert((deadline, serial, at));
             let due = after(now, linger);
             slot.begin(serial, due, deadline, bytes.max(batch_size));
@@ -431,7 +432,7 @@ impl Accumulator {
 
     /// The outcome of a batch was told.
     pub(crate) fn finished(&mut self, info: &BatchInfo, at: SlotId) {
-        self.unfinished.remove(&info.serial);
+        self.unfinished.remove(&(info.order.0, info.serial));
         self.deadlines.remove(&(info.deadline, info.serial, at));
     }
 
@@ -485,7 +486,7 @@ impl Accumulator {
         let order = (whole.order.0, whole.order.1.saturating_add(first));
         let serial = self.next_serial;
         self.next_serial = serial.next();
-        self.unfinished.insert(serial);
+        self.unfinished.insert((order.0, serial));
         self.deadlines.insert((deadline, serial, at));
         BatchInfo { serial, order, outcome: Arc::default(), deadline }
     }
@@ -494,6 +495,8 @@ impl Accumulator {
     pub(crate) fn learn_topic(&mut self, now: Instant, topic: &Topic, state: TopicState) {
         let Some(waiting) = self.topics.learn(topic, state) else { return };
         self.waiting.extend(waiting);
+        // Those for which there is no memory may have come later.
+        self.waiting.make_contiguous().sort_unstable_by_key(|waiting| waiting.number);
         self.place_waiting(now);
     }
 
@@ -598,11 +601,12 @@ impl Accumulator {
         }
         let before = *mark.batches_before.get_or_insert(self.next_serial);
         self.flushing = self.flushing.max(Some(before));
-        let is_flushed = self.unfinished.first().is_none_or(|first| *first >= before);
-        if self.unfinished.first().is_none_or(|first| self.flushing.is_some_and(|all| *first >= all)) {
-            self.flushing = None;
-        }
-        is_flushed
+        self.unfinished.first().is_none_or(|(first, _)| *first >= before)
+    }
+
+    /// Nobody waits for a flush any more.
+    pub(crate) fn no_flush_is_left(&mut self) {
+        self.flushing = None;
     }
 
     /// Whether nothing is left to be sent or heard of.

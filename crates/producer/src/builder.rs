@@ -140,7 +140,7 @@ impl Builder {
         self
     }
 
-    /// Checks the configuration and starts the engine. No broker is asked before the first record is sent.
+    /// Checks the configuration and starts the engine, which asks the brokers for an id. Whether they answer shows with the first record.
     ///
     /// # Errors
     /// [`ErrorKind::Config`](crate::ErrorKind::Config), with everything that is wrong: each property, and what it may be.
@@ -151,8 +151,9 @@ impl Builder {
     fn start(mut self) -> Result<Producer> {
         config::validate(&self.config, std::mem::take(&mut self.mistakes))?;
         self.config.client.log_ignored();
-        let (seed, wall_ms) = self.replay.unwrap_or_else(|| (clock::seed(), clock::wall_ms()));
         let now = clock::now();
+        let seed = self.replay.map_or_else(clock::seed, |(seed, _)| seed);
+        let wall = self.replay.map(|(_, wall_ms)| (wall_ms, now));
         let accumulator = Accumulator::new(&self.config, self.partitioner.take(), seed);
         let shared = Arc::new(Shared::new(accumulator));
         let engine = Engine::new(now, &self.config, shared.clone(), seed);
@@ -168,7 +169,7 @@ impl Builder {
         let span = tracing::info_span!("producer", client_id = client.sent_client_id());
         let engine = driver::run(engine, transport, commanded, Nothing).instrument(span);
         driver::start(self.spawn.take(), "offtake-producer", engine)?;
-        Ok(Producer::new(shared, commands, (wall_ms, now)))
+        Ok(Producer::new(shared, commands, wall))
     }
 }
 

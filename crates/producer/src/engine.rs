@@ -61,7 +61,12 @@ enum Machine {
 
 enum Life {
     Open,
-    Closing { deadline: Option<Instant>, done: Vec<oneshot::Sender<Result<()>>> },
+    /// Nothing will be written any more, for this reason. Nothing is asked either; the handle is still there.
+    Failed(Error),
+    Closing {
+        deadline: Option<Instant>,
+        done: Vec<oneshot::Sender<Result<()>>>,
+    },
     Closed,
 }
 
@@ -88,6 +93,9 @@ impl Engine {
 
     /// What the accumulator has that is new.
     fn look(&mut self, now: Instant) {
+        if matches!(self.life, Life::Failed(_) | Life::Closed) {
+            return;
+        }
         let mut accumulator = self.shared.lock();
         accumulator.engine_is_awake();
         accumulator.expire_waiting(now);
@@ -132,6 +140,16 @@ impl Engine {
 
     /// Carries what one machine says to the others.
     fn route_events(&mut self, now: Instant) {
+        // First those that change what the metadata has to say.
+        while let Some(event) = self.sender.poll_event() {
+            match event {
+                sender::Event::RefreshMetadata => self.metadata.refresh(now),
+                sender::Event::IdentityLost => self.identity.want(now),
+                sender::Event::LeaderMoved { partition, leader, epoch, at } => {
+                    self.metadata.learn_leader(now, &partition, leader, epoch, at);
+                }
+            }
+        }
         while let Some(event) = self.metadata.poll_event() {
             match event {
                 metadata::Event::Updated => self.learn_cluster(now),
@@ -148,15 +166,6 @@ impl Engine {
             Some(Ok(identity)) => self.sender.identify(identity),
             Some(Err(error)) => self.fail(now, error),
             None => {}
-        }
-        while let Some(event) = self.sender.poll_event() {
-            match event {
-                sender::Event::RefreshMetadata => self.metadata.refresh(now),
-                sender::Event::IdentityLost => self.identity.want(now),
-                sender::Event::LeaderMoved { partition, leader, epoch, at } => {
-                    self.metadata.learn_leader(now, &partition, leader, epoch, at);
-                }
-            }
         }
         self.end_flushes();
         self.advance_close(now);
@@ -217,16 +226,22 @@ impl Engine {
                 open.push((mark, done));
             }
         }
+        if open.is_empty() {
+            accumulator.no_flush_is_left();
+        }
         drop(accumulator);
         self.flushes = open;
     }
 
     /// Nothing will be written any more, for this reason.
     fn fail(&mut self, now: Instant, error: Error) {
+        if matches!(self.life, Life::Failed(_) | Life::Closed) {
+            return;
+        }
         tracing::error!(%error, "the producer has ended");
         self.shared.lock().close(error.clone());
         self.end_rest(now, &error);
-        if let Life::Closing { done, .. } = std::mem::replace(&mut self.life, Life::Open) {
+        if let Life::Closing { done, .. } = std::mem::replace(&mut self.life, Life::Failed(error.clone())) {
             for done in done {
                 let _ = done.send(Err(error.clone()));
             }
@@ -247,6 +262,12 @@ impl Engine {
     fn close(&mut self, now: Instant, deadline: Option<Instant>, done: Option<oneshot::Sender<Result<()>>>) {
         self.shared.lock().close_for_good();
         match &mut self.life {
+            Life::Failed(error) => {
+                if let Some(done) = done {
+                    let _ = done.send(Err(error.clone()));
+                }
+                self.life = Life::Closed;
+            }
             Life::Closed => {
                 if let Some(done) = done {
                     let _ = done.send(Ok(()));

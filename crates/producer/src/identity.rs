@@ -33,7 +33,7 @@ impl Identity {
 
     /// An id is wanted.
     pub(crate) fn want(&mut self, now: Instant) {
-        if self.call == Call::Idle {
+        if self.call == Call::Idle && self.result.is_none() {
             self.call = Call::Due(now);
         }
     }

@@ -23,8 +23,8 @@ use crate::{
 pub struct Producer {
     shared: Arc<Shared>,
     commands: mpsc::UnboundedSender<Command>,
-    /// The wall clock, read once, and when that was.
-    wall: (i64, Instant),
+    /// Of a replay: the wall clock at the start, and when that was.
+    wall: Option<(i64, Instant)>,
 }
 
 impl std::fmt::Debug for Producer {
@@ -42,7 +42,7 @@ impl Producer {
     pub(crate) fn new(
         shared: Arc<Shared>,
         commands: mpsc::UnboundedSender<Command>,
-        wall: (i64, Instant),
+        wall: Option<(i64, Instant)>,
     ) -> Self {
         Self { shared, commands, wall }
     }
@@ -121,9 +121,9 @@ impl Producer {
         is_done.await.unwrap_or(Ok(()))
     }
 
-    /// Milliseconds since 1970. The clock that does not jump gives them, from the start on.
+    /// Milliseconds since 1970.
     fn wall_ms(&self, now: Instant) -> i64 {
-        let (start_ms, start) = self.wall;
+        let Some((start_ms, start)) = self.wall else { return clock::wall_ms() };
         let since = now.saturating_duration_since(start).as_millis();
         start_ms.saturating_add(i64::try_from(since).unwrap_or(i64::MAX))
     }

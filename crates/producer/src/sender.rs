@@ -211,6 +211,9 @@ impl Sender {
         };
         let error = error.unwrap_or_else(|| self.too_late(slot, None, false));
         self.give_up(now, slot, &info, bytes, Outcome::Failed(error), shared);
+        if let Some(partition) = self.partitions.get_mut(slot.index()) {
+            partition.has_more = shared.lock().is_ready_now(now, slot);
+        }
     }
 
     /// A batch whose time is over, which was sent before or waits to be sent again.
@@ -350,14 +353,16 @@ impl Sender {
     /// What this slot sends next, if anything.
     fn next_of(&mut self, slot: SlotId) -> Option<Next> {
         let (is_idempotent, identity) = (self.config.is_idempotent, self.identity);
+        // One request at a time to a broker is one batch at a time of a partition, whoever leads it.
+        let alone = self.config.max_in_flight == 1;
         let partition = self.partitions.get_mut(slot.index())?;
-        let next = partition.next(is_idempotent, identity)?;
+        let next = partition.next(is_idempotent, alone, identity)?;
         if let Next::NewEpoch = next {
             match identity.and_then(ProducerIdentity::bumped) {
                 Some(bumped) => {
                     self.identity = Some(bumped);
                     partition.begin_epoch(bumped);
-                    return partition.next(is_idempotent, Some(bumped));
+                    return partition.next(is_idempotent, alone, Some(bumped));
                 }
                 None => {
                     self.identity = None;

@@ -55,8 +55,10 @@ pub(crate) async fn run(common: &Common, args: Produce) -> Result<(), Failure> {
     let drained = work.drain().await;
     let _ = work.producer.close(CLOSING).await;
     drained?;
-    work.output.flush()?;
-    work.verdict(end)
+    match work.output.flush() {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => work.verdict(end),
+    }
 }
 
 /// What the command line says of the producer, over what it says of every client.
@@ -199,7 +201,16 @@ impl Work {
                         "offset": metadata.offset,
                         "timestamp": metadata.timestamp,
                     }));
-                    if self.waiting.is_empty() { self.output.flush()? } else { self.output.spill()? }
+                    let written =
+                        if self.waiting.is_empty() { self.output.flush() } else { self.output.spill() };
+                    match written {
+                        // Nobody reads the reports any more; the records are wanted all the same.
+                        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+                            self.args.json_report = false;
+                            self.output.buffer().clear();
+                        }
+                        written => written?,
+                    }
                 }
             }
             Err(error) => {

@@ -34,6 +34,8 @@ pub(super) struct Slot {
     ratio: f32,
     /// The size of the last batch, which the next one is made room for.
     last_size: usize,
+    /// When the time of the last batch is over: not after that of the next.
+    last_deadline: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -58,7 +60,7 @@ pub(crate) enum Taken {
 
 impl Slot {
     pub(super) fn new(partition: TopicPartition) -> Self {
-        Self { partition, open: None, closed: VecDeque::new(), ratio: 1.0, last_size: 0 }
+        Self { partition, open: None, closed: VecDeque::new(), ratio: 1.0, last_size: 0, last_deadline: None }
     }
 
     /// Whether the open batch, if there is one, is too full for so many bytes more.
@@ -72,7 +74,13 @@ impl Slot {
     pub(super) fn begin(&mut self, serial: Serial, due: Instant, deadline: Instant, most: usize) {
         let info = BatchInfo { serial, order: (serial, 0), outcome: Arc::default(), deadline };
         let writer = BatchWriter::with_capacity(self.last_size.min(most));
+        self.last_deadline = Some(deadline);
         self.open = Some(OpenBatch { info, due, writer });
+    }
+
+    /// The earliest that the time of the next batch may be over, if there was one.
+    pub(super) fn not_before(&self, deadline: Instant) -> Instant {
+        self.last_deadline.map_or(deadline, |last| last.max(deadline))
     }
 
     /// Writes a record into the open batch. Returns its seat and the bytes that it takes.

@@ -75,7 +75,9 @@ impl Topics {
     pub(super) fn note_use(&mut self, name: &str) -> Result<()> {
         if let Some(topic) = self.by_name.get_mut(name) {
             topic.was_used = true;
-            self.has_news |= mem::take(&mut topic.is_forgotten);
+            // What was refused may have been allowed since.
+            let is_refused = matches!(topic.state, Some(TopicState::Refused(_)));
+            self.has_news |= mem::take(&mut topic.is_forgotten) || is_refused;
             return Ok(());
         }
         let topic = Topic::from(name);
@@ -113,6 +115,12 @@ impl Topics {
     pub(super) fn sticky_partition(&mut self, name: &str, queue: impl Fn(SlotId) -> usize) -> Option<i32> {
         let TopicQueues { state, slots, sticky, .. } = self.by_name.get_mut(name)?;
         let Some(TopicState::Known { partitions, leaderless }) = state else { return None };
+        if let Some(partition) = sticky.current()
+            && partition.unsigned_abs() < *partitions
+            && !leaderless.contains(&partition)
+        {
+            return Some(partition);
+        }
         let all = 0..partitions.cast_signed();
         let length = |partition: i32| {
             let slot = usize::try_from(partition).ok().and_then(|at| slots.get(at).copied().flatten());
@@ -148,7 +156,7 @@ impl Topics {
     /// Keeps a record until its topic is known, or has the partition that the record names.
     pub(super) fn wait(&mut self, waiting: Waiting) {
         if let Some(topic) = self.by_name.get_mut(&waiting.topic) {
-            self.has_news |= topic.state.is_some();
+            self.has_news |= topic.state.is_some() || mem::take(&mut topic.is_forgotten);
             self.awaited.insert(waiting.topic.clone());
             topic.waiting.push_back(waiting);
         }

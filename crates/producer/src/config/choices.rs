@@ -8,7 +8,8 @@ pub use offtake_wire::records::Compression;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Acks {
-    /// Nobody's: it counts as written when it is on its way, and its offset is never known. What is lost is lost.
+    /// Nobody's: it counts as written when it is on its way, and its offset is never known. What is lost is lost: all that goes to a
+    /// broker that leads no more, until the metadata is refreshed (`metadata.max.age.ms`).
     None,
     /// The leader's: lost if the leader is before a follower has it.
     Leader,

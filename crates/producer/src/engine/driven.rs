@@ -59,6 +59,7 @@ impl offtake_client::engine::Engine for Engine {
     fn poll_timeout(&self) -> Option<Instant> {
         let closing = match &self.life {
             Life::Closing { deadline, .. } => *deadline,
+            Life::Failed(_) => return None,
             Life::Open | Life::Closed => None,
         };
         earliest([
@@ -98,6 +99,9 @@ impl offtake_client::engine::Engine for Engine {
     }
 
     fn poll_transmit(&mut self, now: Instant) -> Option<(u64, Lane, Transmit)> {
+        if matches!(self.life, Life::Failed(_)) {
+            return None;
+        }
         let cluster = self.metadata.cluster().clone();
         let (machine, lane, transmit) = if let Some(transmit) = self.metadata.poll_transmit(now) {
             (Machine::Metadata, Lane::Control, transmit)

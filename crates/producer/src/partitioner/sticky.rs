@@ -16,6 +16,11 @@ impl Sticky {
         Self { random: SplitMix64::new(seed), partition: None, produced: 0 }
     }
 
+    /// The partition that is being filled, if there is one.
+    pub(crate) fn current(&self) -> Option<i32> {
+        self.partition
+    }
+
     /// The partition for the next record. `queues`: for each partition that may be chosen, how many batches wait for it; one with a longer
     /// queue is chosen less.
     pub(crate) fn partition(&mut self, queues: impl Iterator<Item = (i32, usize)> + Clone) -> Option<i32> {

@@ -41,6 +41,20 @@ enum Verdict {
     Refused(Outcome),
 }
 
+impl Verdict {
+    /// What the broker said, of a refusal.
+    fn said(&self) -> String {
+        match self {
+            Self::TooLarge(error)
+            | Self::Refused(Outcome::Failed(error) | Outcome::Refused { others: error, .. }) => {
+                error.to_string()
+            }
+            Self::Again { trouble, .. } | Self::OutOfOrder { trouble } => trouble.clone(),
+            Self::Written { .. } | Self::Refused(_) => String::new(),
+        }
+    }
+}
+
 impl Sender {
     pub(super) fn answered(
         &mut self,
@@ -170,6 +184,17 @@ impl Sender {
                 let error = Error::new(ErrorKind::Refused, text).with_partition(name.clone());
                 self.end(now, slot, &shipment, Outcome::Failed(error), shared);
             }
+            // An earlier attempt may have been taken, and its answer lost.
+            Verdict::TooLarge(_) | Verdict::Refused(_) if shipment.may_be_written => {
+                partition.gap(shipment.stamp);
+                let name = &partition.partition;
+                let said = verdict.said();
+                let text = format!(
+                    "{name}: the record may have been written by an earlier attempt; sent again, it is refused: {said}"
+                );
+                let error = Error::new(ErrorKind::OutcomeUnknown, text).with_partition(name.clone());
+                self.end(now, slot, &shipment, Outcome::Failed(error), shared);
+            }
             Verdict::TooLarge(error) => {
                 partition.gap(shipment.stamp);
                 if shipment.is_abandoned || !self.split(now, slot, &shipment, shared) {
@@ -232,6 +257,7 @@ impl Sender {
         for batch in parts {
             partition.send_again(Shipment {
                 batch,
+                sent_to: None,
                 stamp: shipment.stamp,
                 attempts: 0,
                 may_be_written: false,

@@ -28,6 +28,8 @@ pub(super) struct Partition {
 #[derive(Debug)]
 pub(super) struct Shipment {
     pub(super) batch: Batch,
+    /// The broker that it was sent to last.
+    pub(super) sent_to: Option<BrokerId>,
     pub(super) stamp: ProducerStamp,
     /// How often it was sent.
     pub(super) attempts: u32,
@@ -97,8 +99,16 @@ impl Partition {
     }
 
     /// What may be sent now.
-    pub(super) fn next(&mut self, is_idempotent: bool, identity: Option<ProducerIdentity>) -> Option<Next> {
-        if self.paused_until.is_some() {
+    /// `alone`: only with nothing else on its way.
+    pub(super) fn next(
+        &mut self,
+        is_idempotent: bool,
+        alone: bool,
+        identity: Option<ProducerIdentity>,
+    ) -> Option<Next> {
+        // What a former leader has may be written and not be told: what comes behind it at the new one would make it look as if it were not.
+        let is_elsewhere = self.in_flight.iter().any(|shipment| shipment.sent_to != self.leader);
+        if self.paused_until.is_some() || is_elsewhere || (alone && !self.in_flight.is_empty()) {
             return None;
         }
         if !is_idempotent {

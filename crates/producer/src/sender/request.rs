@@ -119,6 +119,7 @@ impl Sender {
                     let stamp = partition.number(batch.sealed.count());
                     return partition.ship(Shipment {
                         batch,
+                        sent_to: None,
                         stamp,
                         attempts: 0,
                         may_be_written: false,
@@ -166,6 +167,7 @@ impl super::Partition {
         let bytes = shipment.batch.sealed.stamped(shipment.stamp);
         let serial = shipment.batch.info.serial;
         shipment.attempts = shipment.attempts.saturating_add(1);
+        shipment.sent_to = self.leader;
         self.in_flight.push_back(shipment);
         NextBatch::Sent(serial, bytes)
     }

@@ -251,3 +251,72 @@ async fn a_leader_that_is_silent_holds_up_nothing_once_another_one_leads() {
     stuck.await.unwrap();
     cluster.disarm(rule);
 }
+
+/// What a former leader wrote and did not tell must not be taken for what was not written, because later batches stand behind it.
+#[tokio::test(start_paused = true)]
+async fn nothing_overtakes_what_a_former_leader_wrote_and_did_not_tell() {
+    for in_flight in [1, 5] {
+        let cluster = cluster().await;
+        let producer = producer(&cluster)
+            .property("max.in.flight.requests.per.connection", in_flight)
+            .property("metadata.max.age.ms", 1000)
+            .property("request.timeout.ms", 8000)
+            .linger(secs(0))
+            .build()
+            .await
+            .unwrap();
+        cluster.with(|model, _| model.move_leader("orders", 0, 1)).unwrap();
+        let send = |n: u32| producer.send(ProducerRecord::to("orders").partition(0).value(&n.to_string()));
+        send(0).await.unwrap();
+        let rule = cluster.arm(Rule::on(ApiKey::Produce, Harm::Swallow).broker(1));
+        let mut deliveries = Vec::new();
+        for n in 1..20 {
+            deliveries.push(send(n));
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        cluster.with(|model, _| model.move_leader("orders", 0, 2)).unwrap();
+        for n in 20..40 {
+            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+            deliveries.push(send(n));
+        }
+        for outcome in outcomes(deliveries).await {
+            outcome.unwrap();
+        }
+        cluster.disarm(rule);
+        let read: Vec<u32> =
+            logs(&cluster, "orders").await[&0].iter().map(|(_, value)| value.parse().unwrap()).collect();
+        assert_eq!(read, (0..40).collect::<Vec<_>>(), "{in_flight} in flight");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flush_waits_for_the_parts_of_a_batch_that_was_too_large() {
+    let mut config = Config::default();
+    config.max_message_bytes = 300;
+    let cluster = Cluster::builder().config(config).topic("orders", 1).in_memory().start().await.unwrap();
+    let producer = producer(&cluster).linger(secs(20)).build().await.unwrap();
+    producer.send(ProducerRecord::to("orders").value("0")).await.unwrap();
+    let deliveries: Vec<_> =
+        (0..200).map(|n| producer.send(ProducerRecord::to("orders").value(&n.to_string()))).collect();
+    producer.flush().await.unwrap();
+    for delivery in deliveries {
+        tokio::time::timeout(secs(0), delivery).await.expect("it has its outcome").unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_producer_that_gets_no_id_ends_once() {
+    const CLUSTER_AUTHORIZATION_FAILED: i16 = 31;
+    let cluster = cluster().await;
+    let rule = cluster.arm(Rule::on(ApiKey::InitProducerId, Harm::Fail(CLUSTER_AUTHORIZATION_FAILED)));
+    let producer = producer(&cluster).build().await.unwrap();
+    let error = producer.send(ProducerRecord::to("orders").value("1")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Authorization, "{error}");
+    tokio::time::sleep(secs(60)).await;
+    assert_eq!(cluster.hits(rule), 1, "it is not asked for again");
+    assert_eq!(
+        producer.send(ProducerRecord::to("orders").value("1")).await.unwrap_err().kind(),
+        error.kind()
+    );
+    assert_eq!(producer.close(secs(1)).await.unwrap_err().kind(), error.kind());
+}

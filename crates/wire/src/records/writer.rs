@@ -89,6 +89,7 @@ impl BatchWriter {
             let mut packed = Vec::with_capacity(HEADER.saturating_add(records.len() / 2));
             packed.resize(HEADER, 0);
             compress_at(codec, level, records, &mut packed)?;
+            packed.shrink_to_fit(); // who counts what is held counts its length
             batch = packed;
         }
         let header = HeaderToWrite {
