@@ -268,7 +268,7 @@ async fn nothing_overtakes_what_a_former_leader_wrote_and_did_not_tell() {
         cluster.with(|model, _| model.move_leader("orders", 0, 1)).unwrap();
         let send = |n: u32| producer.send(ProducerRecord::to("orders").partition(0).value(&n.to_string()));
         send(0).await.unwrap();
-        let rule = cluster.arm(Rule::on(ApiKey::Produce, Harm::Swallow).broker(1));
+        let rule = cluster.arm(Rule::on(ApiKey::Produce, Harm::Delay(secs(60))).broker(1));
         let mut deliveries = Vec::new();
         for n in 1..20 {
             deliveries.push(send(n));
