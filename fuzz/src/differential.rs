@@ -91,6 +91,10 @@ messages! {
     delete_topics: DeleteTopicsRequest, DeleteTopicsResponse;
     init_producer_id: InitProducerIdRequest, InitProducerIdResponse;
     offset_for_leader_epoch: OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse;
+    add_partitions_to_txn: AddPartitionsToTxnRequest, AddPartitionsToTxnResponse;
+    add_offsets_to_txn: AddOffsetsToTxnRequest, AddOffsetsToTxnResponse;
+    end_txn: EndTxnRequest, EndTxnResponse;
+    txn_offset_commit: TxnOffsetCommitRequest, TxnOffsetCommitResponse;
     describe_configs: DescribeConfigsRequest, DescribeConfigsResponse;
     sasl_authenticate: SaslAuthenticateRequest, SaslAuthenticateResponse;
     delete_groups: DeleteGroupsRequest, DeleteGroupsResponse;

@@ -38,6 +38,8 @@ pub use frame::{
 };
 pub use message::{Api, Message, Versions};
 pub use messages::{
+    add_offsets_to_txn::{AddOffsetsToTxnRequest, AddOffsetsToTxnResponse},
+    add_partitions_to_txn::{AddPartitionsToTxnRequest, AddPartitionsToTxnResponse},
     api_versions::{ApiVersionsRequest, ApiVersionsResponse},
     consumer_group_describe::{ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse},
     consumer_group_heartbeat::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse},
@@ -46,6 +48,7 @@ pub use messages::{
     delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse},
     describe_configs::{DescribeConfigsRequest, DescribeConfigsResponse},
     describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse},
+    end_txn::{EndTxnRequest, EndTxnResponse},
     fetch::{FetchRequest, FetchResponse},
     find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse},
     heartbeat::{HeartbeatRequest, HeartbeatResponse},
@@ -63,6 +66,7 @@ pub use messages::{
     sasl_authenticate::{SaslAuthenticateRequest, SaslAuthenticateResponse},
     sasl_handshake::{SaslHandshakeRequest, SaslHandshakeResponse},
     sync_group::{SyncGroupRequest, SyncGroupResponse},
+    txn_offset_commit::{TxnOffsetCommitRequest, TxnOffsetCommitResponse},
 };
 pub use reader::Reader;
 pub use request::{ApiKey, Request, Response};

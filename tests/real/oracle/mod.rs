@@ -137,6 +137,10 @@ fn every_message_in_every_version_is_the_same_to_both() {
         delete_topics: DeleteTopicsRequest, DeleteTopicsResponse;
         init_producer_id: InitProducerIdRequest, InitProducerIdResponse;
         offset_for_leader_epoch: OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse;
+        add_partitions_to_txn: AddPartitionsToTxnRequest, AddPartitionsToTxnResponse;
+        add_offsets_to_txn: AddOffsetsToTxnRequest, AddOffsetsToTxnResponse;
+        end_txn: EndTxnRequest, EndTxnResponse;
+        txn_offset_commit: TxnOffsetCommitRequest, TxnOffsetCommitResponse;
         describe_configs: DescribeConfigsRequest, DescribeConfigsResponse;
         sasl_authenticate: SaslAuthenticateRequest, SaslAuthenticateResponse;
         delete_groups: DeleteGroupsRequest, DeleteGroupsResponse;
@@ -154,7 +158,7 @@ fn every_message_in_every_version_is_the_same_to_both() {
         ("InitProducerIdRequest", 6),
     ];
     assert_eq!(compared.missing, missing);
-    assert_eq!(compared.samples, (2 * 161 - missing.len()) * (SAMPLES as usize + 1));
+    assert_eq!(compared.samples, (2 * 182 - missing.len()) * (SAMPLES as usize + 1));
 }
 
 #[test]
