@@ -218,19 +218,14 @@ impl Engine {
             return;
         }
         let mut accumulator = self.shared.lock();
-        let mut open = Vec::new();
-        for (mut mark, done) in self.flushes.drain(..) {
-            if accumulator.is_flushed(&mut mark) {
-                let _ = done.send(());
-            } else {
-                open.push((mark, done));
-            }
-        }
-        if open.is_empty() {
+        let ended: Vec<_> = self.flushes.extract_if(.., |(mark, _)| accumulator.is_flushed(mark)).collect();
+        if self.flushes.is_empty() {
             accumulator.no_flush_is_left();
         }
-        drop(accumulator);
-        self.flushes = open;
+        drop(accumulator); // a task that is woken may send the next record at once
+        for (_, done) in ended {
+            let _ = done.send(());
+        }
     }
 
     /// Nothing will be written any more, for this reason.

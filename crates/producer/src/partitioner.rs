@@ -29,6 +29,7 @@ pub trait Partitioner: Send + Sync + 'static {
     /// The partition for this record, which names none itself, of a topic with so many partitions; `None` leaves the choice to the producer.
     /// A number that the topic does not have makes the record wait, for `max.block.ms`, until it has.
     ///
-    /// It is called while other senders wait: it should not take long, and may not call the producer.
+    /// It is called while other senders wait: it should not take long, and may not call the producer. If it panics, the record is refused
+    /// (`Misuse`, by its delivery).
     fn partition(&self, record: &ProducerRecord<'_>, partitions: u32) -> Option<i32>;
 }

@@ -3,28 +3,14 @@
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     mem,
-    sync::Arc,
     time::Instant,
 };
 
 use offtake_client::{Error, Result};
 use offtake_machine::{SplitMix64, Topic};
 
-use super::SlotId;
-use crate::{delivery::Place, partitioner::Sticky, record::OwnedRecord};
-
-/// A record that waits for its place in a batch.
-#[derive(Debug)]
-pub(super) struct Waiting {
-    /// Its number among all that ever waited.
-    pub(super) number: u64,
-    /// The most that it takes in a batch.
-    pub(super) bytes: usize,
-    pub(super) until: Instant,
-    pub(super) topic: Topic,
-    pub(super) record: OwnedRecord,
-    pub(super) place: Arc<Place>,
-}
+use super::{SlotId, waiting::Waiting};
+use crate::partitioner::Sticky;
 
 /// What the metadata says of a topic.
 #[derive(Clone, Debug)]

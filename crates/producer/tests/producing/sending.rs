@@ -1,10 +1,17 @@
 //! What is sent is written: where it should be, in order, whole.
 
+use std::{
+    pin::pin,
+    sync::{Arc, mpsc},
+    task::{Context, Wake, Waker},
+};
+
 use offtake_broker::{Cluster, Config};
 use offtake_producer::{
-    ErrorKind, Partitioner, ProducerRecord,
+    ErrorKind, Partitioner, Producer, ProducerRecord,
     config::{Acks, Compression},
 };
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::support::{cluster, logs, outcomes, producer, secs};
 
@@ -80,6 +87,57 @@ async fn a_partitioner_of_ones_own_chooses_or_leaves_the_choice() {
     let named =
         producer.send(ProducerRecord::to("orders").key("mine").partition(0).value("2")).await.unwrap();
     assert_eq!(named.partition.partition, 0, "a record's own partition comes first");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partitioner_that_panics_refuses_its_record_and_no_other() {
+    struct Picky;
+    impl Partitioner for Picky {
+        fn partition(&self, record: &ProducerRecord<'_>, _: u32) -> Option<i32> {
+            assert!(record.key_bytes() != Some(b"bad"), "a key that it does not like");
+            None
+        }
+    }
+    let cluster = cluster().await;
+    let producer = producer(&cluster).partitioner(Picky).build().await.unwrap();
+    let to = |key| ProducerRecord::to("orders").key(key).value("1");
+    // The first ones wait for the topic: the engine calls the partitioner. The last one does not.
+    let waiting = ["good", "bad", "good"].map(|key| producer.send(to(key)));
+    let mut written = outcomes(Vec::from(waiting)).await;
+    written.push(producer.send(to("bad")).await);
+    written.push(producer.send(to("good")).await);
+    let is_written: Vec<_> = written.iter().map(Result::is_ok).collect();
+    assert_eq!(is_written, [true, false, true, false, true]);
+    for refused in written.into_iter().filter_map(Result::err) {
+        assert_eq!(refused.kind(), ErrorKind::Misuse);
+        assert!(refused.to_string().contains("partitioner panicked"), "{refused}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flush_ends_without_the_lock_that_senders_need() {
+    /// A task of an executor that runs it where it is woken: it sends the next record.
+    struct SendsInPlace(Producer, UnboundedSender<bool>);
+    impl Wake for SendsInPlace {
+        fn wake(self: Arc<Self>) {
+            let (producer, (done, is_done)) = (self.0.clone(), mpsc::channel());
+            std::thread::spawn(move || {
+                drop(producer.send(ProducerRecord::to("orders").value("2")));
+                let _ = done.send(());
+            });
+            let _ = self.1.send(is_done.recv_timeout(secs(5)).is_ok());
+        }
+    }
+    let cluster = cluster().await;
+    let producer = producer(&cluster).build().await.unwrap();
+    let sent = producer.send(ProducerRecord::to("orders").value("1"));
+    let (told, mut was_sent) = unbounded_channel();
+    let waker = Waker::from(Arc::new(SendsInPlace(producer.clone(), told)));
+    let mut flush = pin!(producer.flush());
+    assert!(flush.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    assert_eq!(was_sent.recv().await, Some(true), "the flush was ended while the accumulator was locked");
+    flush.await.unwrap();
+    sent.await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

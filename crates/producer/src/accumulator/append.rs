@@ -1,0 +1,219 @@
+//! What senders do: a record goes into a batch of its partition, or waits for its place.
+
+use std::{
+    mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Instant,
+};
+
+use offtake_client::{Error, ErrorKind, Result};
+use offtake_machine::{TopicPartition, after};
+use offtake_wire::records::{BatchWriter, BuildError, Compression, SealedBatch};
+
+use super::{
+    Accumulator, Limits,
+    batch::{FilledBatch, Serial},
+    slots::{Slot, SlotId},
+};
+use crate::{
+    ProducerRecord,
+    delivery::{Delivery, Seat},
+};
+
+/// What a batch costs beside its records.
+const BATCH_OVERHEAD: usize = 61;
+
+/// What became of a record that was given to the accumulator.
+pub(crate) struct Appended {
+    pub(crate) delivery: Delivery,
+    /// Whether the engine is to be told.
+    pub(crate) wakes_engine: bool,
+    /// A batch that was filled by it, to be compressed.
+    pub(crate) filled: Option<FilledBatch>,
+}
+
+/// Where a record could go, at this moment.
+pub(super) enum Found {
+    Slot(SlotId),
+    /// Its topic, or the partition that it names, is not known yet.
+    UnknownTopic,
+    NoMemory,
+}
+
+impl Accumulator {
+    /// Takes a record, into a batch if there is a place for it.
+    pub(crate) fn append(&mut self, now: Instant, record: &ProducerRecord<'_>, timestamp: i64) -> Appended {
+        let mut filled = None;
+        let delivery = self.try_append(now, record, timestamp, &mut filled).unwrap_or_else(Delivery::refused);
+        self.wants_engine |= self.topics.has_news();
+        Appended { delivery, wakes_engine: self.wakes_engine(), filled }
+    }
+
+    /// Whether the engine is to be told, now, that there is something to do.
+    fn wakes_engine(&mut self) -> bool {
+        mem::take(&mut self.wants_engine) && !mem::replace(&mut self.is_engine_woken, true)
+    }
+
+    fn try_append(
+        &mut self,
+        now: Instant,
+        record: &ProducerRecord<'_>,
+        timestamp: i64,
+        filled: &mut Option<FilledBatch>,
+    ) -> Result<Delivery> {
+        if let Some(why) = &self.closed {
+            return Err(why.clone());
+        }
+        let bytes = self.size_of(record)?;
+        self.topics.note_use(record.topic)?;
+        match self.find(record, bytes)? {
+            Found::UnknownTopic => self.wait(now, record, timestamp, bytes, true),
+            // Nothing overtakes what waits for memory.
+            Found::Slot(slot) if self.waiting.is_empty() => {
+                let (seat, full) = self.put(now, slot, record, timestamp, bytes, true)?;
+                *filled = full;
+                Ok(Delivery::in_batch(seat))
+            }
+            Found::NoMemory | Found::Slot(_) => self.wait(now, record, timestamp, bytes, false),
+        }
+    }
+
+    /// The most that a record takes in a batch.
+    fn size_of(&self, record: &ProducerRecord<'_>) -> Result<usize> {
+        let bytes = BatchWriter::most_bytes(record.key, record.value, record.headers.iter().copied());
+        let bytes = bytes.map(|bytes| bytes.saturating_add(BATCH_OVERHEAD)).unwrap_or(usize::MAX);
+        let limits = [
+            ("max.request.size", self.limits.max_request_size),
+            ("buffer.memory", self.limits.buffer_memory),
+        ];
+        for (name, limit) in limits {
+            if bytes > limit {
+                let text = format!("the record has {bytes} bytes, more than `{name}` ({limit}): raise that");
+                return Err(Error::new(ErrorKind::TooLarge, text));
+            }
+        }
+        Ok(bytes)
+    }
+
+    pub(super) fn find(&mut self, record: &ProducerRecord<'_>, bytes: usize) -> Result<Found> {
+        let Some(partitions) = self.topics.partitions(record.topic)? else { return Ok(Found::UnknownTopic) };
+        let partition = match self.chosen(record, partitions)? {
+            Some(partition) => partition,
+            None => {
+                let slots = &self.slots;
+                let adaptive = self.limits.adaptive;
+                let length =
+                    |slot: SlotId| if adaptive { slots.get(slot.0).map_or(0, Slot::queue_length) } else { 0 };
+                match self.topics.sticky_partition(record.topic, length) {
+                    Some(partition) => partition,
+                    None => return Ok(Found::UnknownTopic),
+                }
+            }
+        };
+        if u32::try_from(partition).map_or(true, |partition| partition >= partitions) {
+            return Ok(Found::UnknownTopic);
+        }
+        if self.memory > 0 && self.memory.saturating_add(bytes) > self.limits.buffer_memory {
+            return Ok(Found::NoMemory);
+        }
+        let slots = &mut self.slots;
+        let slot = self.topics.slot(record.topic, partition, |topic| {
+            slots.push(Slot::new(TopicPartition::new(topic, partition)));
+            SlotId(slots.len().saturating_sub(1))
+        });
+        Ok(slot.map_or(Found::UnknownTopic, Found::Slot))
+    }
+
+    /// The partition that the record itself, a partitioner or its key says.
+    fn chosen(&self, record: &ProducerRecord<'_>, partitions: u32) -> Result<Option<i32>> {
+        if let Some(partition) = record.partition {
+            if partition < 0 {
+                let text = format!("partition {partition} of {}: it cannot be negative", record.topic);
+                return Err(Error::misuse(text));
+            }
+            return Ok(Some(partition));
+        }
+        if let Some(own) = &self.partitioner {
+            // It is called by the engine, too, for records that have waited: the engine does not end with it.
+            let chosen = catch_unwind(AssertUnwindSafe(|| own.partition(record, partitions)));
+            let panicked = |_| Error::misuse("the partitioner panicked");
+            if let Some(partition) = chosen.map_err(panicked)? {
+                return Ok(Some(partition));
+            }
+        }
+        let key = record.key.filter(|_| !self.limits.ignore_keys);
+        Ok(key.map(|key| crate::partitioner::partition_of_key(key, partitions)))
+    }
+
+    /// Writes a record into the slot's open batch, or into a new one. With `seals` the caller seals what has become full.
+    pub(super) fn put(
+        &mut self,
+        now: Instant,
+        at: SlotId,
+        record: &ProducerRecord<'_>,
+        timestamp: i64,
+        bytes: usize,
+        seals: bool,
+    ) -> Result<(Seat, Option<FilledBatch>)> {
+        let Limits { batch_size, linger, delivery_timeout, compression, .. } = self.limits;
+        let seals = seals && compression != Compression::None;
+        let too_large = || Error::new(ErrorKind::TooLarge, "the record is larger than a batch can say");
+        let slot = self.slots.get_mut(at.0).ok_or_else(too_large)?;
+        let was_full = slot.has_no_room(bytes, batch_size);
+        let mut filled = if was_full { slot.close_open(at, seals) } else { None };
+        if slot.open.is_none() {
+            let serial = self.next_serial;
+            self.next_serial = serial.next();
+            let deadline = slot.not_before(after(now, delivery_timeout));
+            self.unfinished.insert((serial, serial));
+            self.deadlines.insert((deadline, serial, at));
+            let due = after(now, linger);
+            slot.begin(serial, due, deadline, bytes.max(batch_size));
+            self.wants_engine |= self.lingering.is_empty();
+            self.lingering.push_back((due, at, serial));
+            self.memory = self.memory.saturating_add(BATCH_OVERHEAD);
+        }
+        let (seat, added) = slot.push(record, timestamp).map_err(|_| too_large())?;
+        self.memory = self.memory.saturating_add(added);
+        // A batch that one record has filled has nothing to wait for; but one batch is sealed at a time.
+        let is_full = filled.is_none() && slot.has_no_room(0, batch_size);
+        if is_full {
+            filled = slot.close_open(at, seals);
+        }
+        if (was_full || is_full) && !seals || self.flushing.is_some() || linger.is_zero() {
+            self.is_ready(at);
+        }
+        if record.partition.is_none() && (record.key.is_none() || self.limits.ignore_keys) {
+            self.topics.appended(record.topic, added, batch_size, was_full || is_full);
+        }
+        Ok((seat, filled))
+    }
+
+    /// There is something in this slot for the engine to take.
+    pub(super) fn is_ready(&mut self, at: SlotId) {
+        if self.ready.last() != Some(&at) {
+            self.ready.push(at);
+        }
+        self.wants_engine = true;
+    }
+
+    /// A batch that was handed out full is sealed, or cannot be. Whether the engine is to be told.
+    pub(crate) fn sealed(
+        &mut self,
+        at: SlotId,
+        serial: Serial,
+        sealed: Result<SealedBatch, (BuildError, usize)>,
+    ) -> bool {
+        let Some(slot) = self.slots.get_mut(at.0) else { return false };
+        if let Some(overdue) = self.overdue_later.iter().position(|later| *later == (at, serial)) {
+            self.overdue_later.swap_remove(overdue);
+            if let Some(deadline) = slot.deadline_of(serial) {
+                self.deadlines.insert((deadline, serial, at));
+            }
+        }
+        let freed = slot.sealed(serial, sealed);
+        self.memory = self.memory.saturating_sub(freed);
+        self.is_ready(at);
+        self.wakes_engine()
+    }
+}

@@ -1,0 +1,110 @@
+use std::{
+    pin::pin,
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
+    task::{Context, Poll, Wake, Waker},
+};
+
+use offtake_client::{ErrorKind, Result};
+use offtake_machine::Topic;
+
+use super::*;
+use crate::{Delivery, ProducerRecord, RecordMetadata};
+
+/// A task of an executor that runs it where it is woken: there it would send the next record.
+struct RunsInPlace {
+    shared: Arc<Shared>,
+    runs: AtomicU32,
+}
+
+impl Wake for RunsInPlace {
+    fn wake(self: Arc<Self>) {
+        assert!(!self.shared.is_locked(), "woken while the accumulator is locked");
+        self.runs.fetch_add(1, Relaxed);
+    }
+}
+
+struct Bench {
+    now: Instant,
+    shared: Arc<Shared>,
+    task: Arc<RunsInPlace>,
+}
+
+impl Bench {
+    fn new(change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config::default();
+        change(&mut config);
+        let shared = Arc::new(Shared::new(Accumulator::new(&config, None, 1)));
+        let task = Arc::new(RunsInPlace { shared: shared.clone(), runs: AtomicU32::new(0) });
+        Self { now: offtake_client::clock::now(), shared, task }
+    }
+
+    fn send(&self, value: &[u8]) -> Delivery {
+        let record = ProducerRecord::to("orders").value(value);
+        self.shared.lock().append(self.now, &record, 0).delivery
+    }
+
+    fn learn(&self, partitions: u32) {
+        let state = TopicState::Known { partitions, leaderless: BTreeSet::new() };
+        self.shared.lock().learn_topic(self.now, &Topic::from("orders"), state);
+    }
+
+    fn poll(&self, delivery: &mut Delivery) -> Poll<Result<RecordMetadata>> {
+        pin!(delivery).poll(&mut Context::from_waker(&Waker::from(self.task.clone())))
+    }
+
+    fn poll_error(&self, delivery: &mut Delivery) -> ErrorKind {
+        match self.poll(delivery) {
+            Poll::Ready(Err(error)) => error.kind(),
+            other => panic!("not an error: {other:?}"),
+        }
+    }
+
+    fn runs(&self) -> u32 {
+        self.task.runs.load(Relaxed)
+    }
+}
+
+#[test]
+fn a_record_whose_topic_is_learnt_is_told_without_the_lock() {
+    let bench = Bench::new(|_| {});
+    let mut delivery = bench.send(b"1");
+    assert!(bench.poll(&mut delivery).is_pending());
+    bench.learn(4);
+    assert_eq!(bench.runs(), 1);
+    assert!(bench.poll(&mut delivery).is_pending(), "it is in its batch");
+}
+
+#[test]
+fn a_record_that_memory_was_found_for_is_told_without_the_lock() {
+    let bench = Bench::new(|config| config.buffer_memory = 1000);
+    bench.learn(1);
+    let first = bench.send(&[0; 600]);
+    bench.learn(1);
+    let mut second = bench.send(&[0; 600]);
+    assert!(bench.poll(&mut second).is_pending());
+    assert_eq!(bench.runs(), 0);
+    let held = bench.shared.lock().memory;
+    bench.shared.lock().release(bench.now, held);
+    assert_eq!(bench.runs(), 1);
+    drop(first);
+}
+
+#[test]
+fn a_record_that_waited_too_long_is_told_without_the_lock() {
+    let bench = Bench::new(|_| {});
+    let mut delivery = bench.send(b"1");
+    assert!(bench.poll(&mut delivery).is_pending());
+    bench.shared.lock().expire_waiting(bench.now + Duration::from_secs(60));
+    assert_eq!(bench.runs(), 1);
+    assert_eq!(bench.poll_error(&mut delivery), ErrorKind::Timeout);
+}
+
+#[test]
+fn a_record_that_the_end_refuses_is_told_without_the_lock() {
+    let bench = Bench::new(|_| {});
+    let mut delivery = bench.send(b"1");
+    assert!(bench.poll(&mut delivery).is_pending());
+    assert!(bench.shared.lock().take_all().is_empty());
+    assert_eq!(bench.runs(), 1);
+    assert_eq!(bench.poll_error(&mut delivery), ErrorKind::Closed);
+}

@@ -1,0 +1,134 @@
+//! Records that wait for their place: for what is known of their topic, or for memory.
+
+use std::{sync::Arc, time::Instant};
+
+use offtake_client::{Error, ErrorKind, Result};
+use offtake_machine::{Topic, after};
+
+use super::{Accumulator, append::Found};
+use crate::{
+    ProducerRecord,
+    delivery::{Delivery, Place},
+    record::OwnedRecord,
+};
+
+/// A record that waits for its place in a batch.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    /// Its number among all that ever waited.
+    pub(super) number: u64,
+    /// The most that it takes in a batch.
+    pub(super) bytes: usize,
+    pub(super) until: Instant,
+    pub(super) topic: Topic,
+    pub(super) record: OwnedRecord,
+    pub(super) place: Arc<Place>,
+}
+
+impl Accumulator {
+    /// Keeps a record that has no place yet.
+    pub(super) fn wait(
+        &mut self,
+        now: Instant,
+        record: &ProducerRecord<'_>,
+        timestamp: i64,
+        bytes: usize,
+        for_topic: bool,
+    ) -> Result<Delivery> {
+        if self.waiting_bytes.saturating_add(bytes) > self.limits.buffer_memory && self.waiting_bytes > 0 {
+            let text = format!(
+                "`buffer.memory` ({} bytes) is full, and as much waits for it already: await what was sent before sending more",
+                self.limits.buffer_memory
+            );
+            return Err(Error::new(ErrorKind::Timeout, text));
+        }
+        if self.limits.max_block.is_zero() {
+            return Err(self.blocked(record.topic, for_topic));
+        }
+        let place = Arc::new(Place::default());
+        let number = self.next_waiting;
+        self.next_waiting = number.saturating_add(1);
+        let waiting = Waiting {
+            number,
+            bytes,
+            until: after(now, self.limits.max_block),
+            topic: self.topics.name(record.topic),
+            record: OwnedRecord::new(record, timestamp),
+            place: place.clone(),
+        };
+        self.waiting_bytes = self.waiting_bytes.saturating_add(bytes);
+        // For the time when it has waited too long; and what is open now is sent, to make room.
+        self.wants_engine = true;
+        if for_topic {
+            self.topics.wait(waiting);
+        } else {
+            self.waiting.push_back(waiting);
+        }
+        Ok(Delivery::waiting(place))
+    }
+
+    pub(super) fn blocked(&self, topic: &str, for_topic: bool) -> Error {
+        let waited = self.limits.max_block.as_millis();
+        let (kind, text) = if !for_topic {
+            let limit = self.limits.buffer_memory;
+            let text = format!(
+                "`buffer.memory` ({limit} bytes) stayed full: records come faster than they are written"
+            );
+            (ErrorKind::Timeout, text)
+        } else if let Ok(Some(partitions)) = self.topics.partitions(topic) {
+            let text =
+                format!("topic {topic} has {partitions} partitions, and not the one that the record names");
+            (ErrorKind::UnknownTopic, text)
+        } else if self.topics.is_missing(topic) {
+            (
+                ErrorKind::UnknownTopic,
+                format!("topic {topic} does not exist, and the brokers did not make it"),
+            )
+        } else {
+            let text =
+                format!("no broker told about topic {topic}: see whether `bootstrap.servers` can be reached");
+            (ErrorKind::Timeout, text)
+        };
+        Error::new(kind, format!("{text} ({waited} ms, `max.block.ms`)"))
+    }
+
+    /// Gives those their places for which there is memory, in order.
+    pub(super) fn place_waiting(&mut self, now: Instant) {
+        while let Some(first) = self.waiting.pop_front() {
+            let record = first.record.borrow(first.topic.as_str());
+            let found = self.find(&record, first.bytes);
+            let seat = match found {
+                Ok(Found::NoMemory) => {
+                    drop(record);
+                    self.waiting.push_front(first);
+                    return;
+                }
+                Ok(Found::UnknownTopic) => {
+                    drop(record);
+                    self.topics.wait(first);
+                    continue;
+                }
+                Ok(Found::Slot(slot)) => self
+                    .put(now, slot, &record, first.record.timestamp, first.bytes, false)
+                    .map(|(seat, _)| seat),
+                Err(error) => Err(error),
+            };
+            self.waiting_bytes = self.waiting_bytes.saturating_sub(first.bytes);
+            self.placements.add(first.place, seat);
+        }
+    }
+
+    /// Records that have waited for `max.block.ms` are told so.
+    pub(crate) fn expire_waiting(&mut self, now: Instant) {
+        let mut expired = self.topics.take_expired(now);
+        let for_topic = expired.len();
+        while self.waiting.front().is_some_and(|first| first.until <= now) {
+            expired.extend(self.waiting.pop_front());
+        }
+        for (at, waiting) in expired.into_iter().enumerate() {
+            self.waiting_bytes = self.waiting_bytes.saturating_sub(waiting.bytes);
+            let error = self.blocked(waiting.topic.as_str(), at < for_topic);
+            self.placements.add(waiting.place, Err(error));
+        }
+    }
+}
