@@ -193,6 +193,16 @@ impl Model {
         response.into()
     }
 
+    /// The level that a feature has in this cluster, or of which this broker is.
+    fn level_of(&self, broker: i32, feature: &str, highest: i16) -> i16 {
+        if feature != TRANSACTIONS {
+            return highest;
+        }
+        // Brokers that do not answer with the next epoch are older than the feature.
+        let speaks = self.arms.versions_of(broker, ApiKey::EndTxn).is_some_and(|(_, newest)| newest >= 5);
+        if speaks { self.config.transaction_version.clamp(0, highest) } else { 0 }
+    }
+
     fn api_versions(&self, broker: i32) -> ApiVersionsResponse {
         let keys = VERSIONS
             .iter()
@@ -210,12 +220,16 @@ impl Model {
                 .with_min_version(*min)
                 .with_max_version(*max)
         });
-        let finalized =
-            FEATURES.iter().filter(|(feature, ..)| *feature != FIXED_VOTERS).map(|(feature, _, level)| {
+        // What is at level 0 is not told of.
+        let finalized = FEATURES.iter().filter(|(feature, ..)| *feature != FIXED_VOTERS);
+        let finalized = finalized
+            .map(|(feature, _, level)| (*feature, self.level_of(broker, feature, *level)))
+            .filter(|(_, level)| *level > 0)
+            .map(|(feature, level)| {
                 FinalizedFeatureKey::default()
                     .with_name(name(feature))
-                    .with_min_version_level(*level)
-                    .with_max_version_level(*level)
+                    .with_min_version_level(level)
+                    .with_max_version_level(level)
             });
         ApiVersionsResponse::default()
             .with_api_keys(keys)
@@ -238,6 +252,9 @@ const FEATURES: &[(&str, i16, i16)] = &[
 
 /// Not in use where the voters of the controllers' quorum are fixed.
 const FIXED_VOTERS: &str = "kraft.version";
+
+/// How transactions are spoken of (KIP-890).
+const TRANSACTIONS: &str = "transaction.version";
 
 /// In Kafka an offset of the metadata log; all that matters is that it never goes back.
 const FEATURES_EPOCH: i64 = 1;

@@ -49,6 +49,9 @@ pub struct Config {
     pub offset_metadata_max_bytes: usize,
     /// `socket.request.max.bytes`.
     pub max_frame: usize,
+    /// The level of the feature `transaction.version`: 2 has an epoch for each transaction (KIP-890), 0 and 1 do not. Brokers that are told to
+    /// be of [an earlier release](crate::Vintage) have 0.
+    pub transaction_version: i16,
     /// How long after a broker died its partitions get other leaders and its groups another coordinator: Kafka's
     /// `broker.session.timeout.ms`, there 9 s.
     pub failover: Duration,
@@ -79,6 +82,7 @@ impl Default for Config {
             max_message_bytes: 1_048_588,
             offset_metadata_max_bytes: 4096,
             max_frame: 100 * 1024 * 1024,
+            transaction_version: 2,
             failover: Duration::from_millis(500),
             observe: false,
         }

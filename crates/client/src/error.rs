@@ -46,7 +46,8 @@ pub enum ErrorKind {
     Authorization,
     /// The group refused this member, and will again: its message says what to change.
     Group,
-    /// Another member took this one's `group.instance.id`.
+    /// Another member took this one's `group.instance.id`; or another producer this one's `transactional.id`, or the coordinator aborted a
+    /// transaction that lasted longer than `transaction.timeout.ms`.
     Fenced,
     /// The partition has no committed offset, or one that is out of range, and `auto.offset.reset` is `none`.
     NoOffset,
@@ -67,7 +68,10 @@ pub enum ErrorKind {
     /// It took longer than its timeout.
     Timeout,
     /// A record was sent, and nobody said whether it was written: it may be. Sent again, it may be there twice.
+    /// Of a transaction: nobody said whether it was committed. It may be.
     OutcomeUnknown,
+    /// The transaction was not committed, and is aborted: what was sent of it is not seen by `read_committed` readers. Begin another.
+    TransactionAborted,
     /// The broker refuses the record as it is: the message says why. It was not written.
     Refused,
     /// The client is closed, or its engine has ended: with the runtime that it was spawned on, or by a panic.
@@ -161,6 +165,17 @@ impl Error {
                 self.code,
                 Some(ErrorCode::OffsetMetadataTooLarge | ErrorCode::InvalidCommitOffsetSize)
             ),
+            // The next one fares no better.
+            ErrorKind::TransactionAborted => !matches!(
+                self.code,
+                Some(
+                    ErrorCode::TopicAuthorizationFailed
+                        | ErrorCode::GroupAuthorizationFailed
+                        | ErrorCode::MessageTooLarge
+                        | ErrorCode::RecordListTooLarge
+                        | ErrorCode::InvalidRecord
+                )
+            ),
             ErrorKind::Config
             | ErrorKind::Misuse
             | ErrorKind::NotKafka
@@ -231,7 +246,7 @@ impl fmt::Display for ErrorKind {
             Self::UnknownTopic => "unknown topic or partition",
             Self::Authorization => "not authorized",
             Self::Group => "refused by the group",
-            Self::Fenced => "fenced by another member",
+            Self::Fenced => "fenced by another member or producer",
             Self::NoOffset => "no valid offset",
             Self::Corrupt => "corrupt record batch",
             Self::TooLarge => "too large",
@@ -240,6 +255,7 @@ impl fmt::Display for ErrorKind {
             Self::NotOwned => "partition not owned",
             Self::Timeout => "timed out",
             Self::OutcomeUnknown => "outcome unknown",
+            Self::TransactionAborted => "transaction aborted",
             Self::Refused => "refused by the broker",
             Self::Closed => "closed",
             Self::Malformed => "malformed response",

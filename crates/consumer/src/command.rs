@@ -7,13 +7,12 @@ use std::{
 
 use offtake_fetch::Charge;
 use offtake_group::{GroupMembership, RevocationId};
-use offtake_machine::{PartitionInfo, Position, Token, Topic, TopicPartition};
+use offtake_machine::{GroupMetadata, PartitionInfo, Position, Token, Topic, TopicPartition};
 use regex::Regex;
 
 pub(crate) use crate::inbox::Reply;
 use crate::{
     error::Result,
-    group_metadata::GroupMetadata,
     inbox::{Control, Data},
     offsets::{OffsetAndMetadata, OffsetAndTimestamp, StartAt},
 };

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake_machine::{Topic, TopicPartition};
+use offtake_machine::{GroupMetadata, Topic, TopicPartition};
 use regex::Regex;
 use tokio::sync::{mpsc, oneshot};
 
@@ -30,7 +30,6 @@ use crate::{
     delivery::{Delivery, Opener, PollOutput},
     error::{self, Error, ErrorKind, Result},
     event::Reporter,
-    group_metadata::GroupMetadata,
     handle::Handle,
     health::{Health, Vitals},
     inbox::{Control, InboxReceiver, Taken},

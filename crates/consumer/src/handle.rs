@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake_machine::{PartitionInfo, Token, Topic, TopicPartition};
+use offtake_machine::{GroupMetadata, PartitionInfo, Token, Topic, TopicPartition};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
@@ -20,7 +20,6 @@ use crate::{
     config::Config,
     error::{self, Error, ErrorKind, Result},
     gauges::PartitionGauges,
-    group_metadata::GroupMetadata,
     health::Vitals,
     inbox::{Control, Inbox},
     ledgers::Ledgers,

@@ -225,7 +225,6 @@ mod engine;
 mod error;
 mod event;
 mod gauges;
-mod group_metadata;
 mod handle;
 mod health;
 mod inbox;
@@ -257,7 +256,6 @@ pub use consumer::{
     CloseOptions, Consumer, ConsumerStream, GroupMembership, RecordStream, SubscriptionPattern,
 };
 pub use event::{Event, OwnershipChange, RebalanceCall, ResetReason, Stall};
-pub use group_metadata::GroupMetadata;
 pub use handle::Handle;
 pub use health::{FailingBroker, Health, MembershipState, Unfinished};
 pub use listener::{Listener, ListenerError, ListenerFuture, Rebalance};
@@ -276,7 +274,8 @@ pub use offsets::{Assign, OffsetAndMetadata, OffsetAndTimestamp, OffsetToCommit,
 pub use offtake_client::OneOrMany;
 pub use offtake_client::{CommitReport, Dial, Error, ErrorKind, Result};
 pub use offtake_machine::{
-    BrokerId, InvalidTopic, ParseTopicPartitionError, PartitionInfo, Position, Topic, TopicPartition,
+    BrokerId, GroupMetadata, GroupOffsets, InvalidTopic, ParseTopicPartitionError, PartitionInfo, Position,
+    Topic, TopicPartition,
 };
 /// Kafka's error codes, which [`Error::code`] has.
 pub use offtake_wire::ErrorCode;

@@ -1,4 +1,4 @@
-//! Which broker coordinates a group (FindCoordinator). It is looked up only while somebody needs it.
+//! Which broker coordinates a group, or the transactions of one id (FindCoordinator). It is looked up only while somebody needs it.
 //!
 //! A coordinator is forgotten when it answers that it is none, or when its connection ends. Neither changes the identity of
 //! the member. At most one call is outstanding; a lost one is sent again.
@@ -18,10 +18,10 @@ use crate::{
     names::BrokerId,
 };
 
-/// The coordinator of one group.
+/// The coordinator of one group, or of one transactional id.
 #[derive(Debug)]
 pub struct Coordinator {
-    group: String,
+    of: CoordinatorKey,
     request_timeout: Duration,
     backoff: Backoff,
     ids: CallIds,
@@ -30,6 +30,32 @@ pub struct Coordinator {
     reported: Option<ErrorCode>,
     events: VecDeque<Event>,
 }
+
+/// What a broker coordinates.
+#[derive(Debug)]
+enum CoordinatorKey {
+    Group(String),
+    Transactions(String),
+}
+
+impl CoordinatorKey {
+    fn name(&self) -> &str {
+        match self {
+            Self::Group(name) | Self::Transactions(name) => name,
+        }
+    }
+
+    fn request(&self) -> FindCoordinatorRequest {
+        let of_group = find_coordinator(self.name());
+        match self {
+            Self::Group(_) => of_group,
+            Self::Transactions(_) => FindCoordinatorRequest { key_type: TRANSACTIONS, ..of_group },
+        }
+    }
+}
+
+/// What FindCoordinator calls a transactional id's coordinator.
+const TRANSACTIONS: i8 = 1;
 
 #[derive(Debug)]
 enum State {
@@ -71,8 +97,22 @@ impl Coordinator {
         backoff: BackoffConfig,
         seed: u64,
     ) -> Self {
+        Self::of(CoordinatorKey::Group(group.into()), request_timeout, backoff, seed)
+    }
+
+    /// The coordinator of a transactional id (KIP-98), not looked up yet.
+    pub fn of_transactions(
+        id: impl Into<String>,
+        request_timeout: Duration,
+        backoff: BackoffConfig,
+        seed: u64,
+    ) -> Self {
+        Self::of(CoordinatorKey::Transactions(id.into()), request_timeout, backoff, seed)
+    }
+
+    fn of(of: CoordinatorKey, request_timeout: Duration, backoff: BackoffConfig, seed: u64) -> Self {
         Self {
-            group: group.into(),
+            of,
             request_timeout,
             backoff: Backoff::new(backoff, seed),
             ids: CallIds::default(),
@@ -119,7 +159,7 @@ impl Coordinator {
         }
         let again = match answer {
             Ok(Answer { response: Response::FindCoordinator(found), .. }) => {
-                match found_coordinator(found, &self.group) {
+                match found_coordinator(found, self.of.name()) {
                     Ok(CoordinatorAddress { broker, host, port }) => {
                         self.state = State::Known { broker };
                         self.reported = None;
@@ -165,7 +205,7 @@ impl Coordinator {
         Some(Transmit {
             id,
             to: Target::Any,
-            request: find_coordinator(&self.group).into(),
+            request: self.of.request().into(),
             max_version: None,
             timeout: self.request_timeout,
         })

@@ -30,7 +30,7 @@ pub use call::{Answer, Call, CallError, CallId, CallIds, Target, Transmit};
 pub use clock::{after, earliest};
 pub use cluster::{Broker, Cluster, PartitionInfo, TopicInfo};
 pub use coordinator::{Coordinator, CoordinatorAddress};
-pub use identity::{GroupProtocol, Identity};
+pub use identity::{GroupMetadata, GroupOffsets, GroupProtocol, Identity};
 pub use isolation::IsolationLevel;
 pub use metadata::{Metadata, MetadataConfig};
 pub use names::{

@@ -33,7 +33,7 @@ use waiting::Waiting;
 
 pub(crate) use batch::{Batch, BatchInfo, Codec, FilledBatch, Serial, seal, seal_failed};
 pub(crate) use draining::Overdue;
-pub(crate) use ending::FlushMark;
+pub(crate) use ending::{DroppedBatch, FlushMark};
 pub(crate) use shared::Shared;
 pub(crate) use slots::{SlotId, Taken};
 pub(crate) use topics::TopicState;
@@ -73,6 +73,12 @@ pub(crate) struct Accumulator {
     is_engine_woken: bool,
     /// Why nothing more is taken.
     closed: Option<Error>,
+    /// Why nothing more is taken for the transaction that is open, or that there is none.
+    shut: Option<Error>,
+    /// Batches that are not sent because of that.
+    dropped: Vec<DroppedBatch>,
+    /// Why a record of the open transaction was not taken, of the first.
+    fault: Option<Error>,
 }
 
 #[derive(Clone, Debug)]
@@ -87,6 +93,7 @@ struct Limits {
     compression_level: Option<i32>,
     ignore_keys: bool,
     adaptive: bool,
+    is_transactional: bool,
 }
 
 impl Accumulator {
@@ -102,6 +109,7 @@ impl Accumulator {
             compression_level: config.compression_level(),
             ignore_keys: config.partitioner_ignore_keys,
             adaptive: config.partitioner_adaptive,
+            is_transactional: config.transactional_id.is_some(),
         };
         Self {
             limits,
@@ -123,6 +131,9 @@ impl Accumulator {
             wants_engine: false,
             is_engine_woken: false,
             closed: None,
+            shut: None,
+            dropped: Vec::new(),
+            fault: None,
         }
     }
 }

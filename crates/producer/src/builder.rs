@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use offtake_client::{
-    Dial, Result, clock, config,
+    Dial, Error, ErrorKind, Result, clock, config,
     engine::{self as driver, EngineFuture, Outputs, Spawn, Transport},
 };
 use offtake_net::Carrier;
@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tracing::Instrument;
 
 use crate::{
-    Partitioner, Producer,
+    Partitioner, Producer, TransactionalProducer,
     accumulator::{Accumulator, Shared},
     config::{Acks, Compression, Config, ConfigError},
     engine::Engine,
@@ -104,6 +104,11 @@ impl Builder {
         self.property("delivery.timeout.ms", timeout.as_millis())
     }
 
+    /// `transactional.id`: by whom transactions are made ([`build_transactional`](Self::build_transactional)). Default: none.
+    pub fn transactional_id(self, id: impl Into<String>) -> Self {
+        self.property("transactional.id", id.into())
+    }
+
     /// Chooses partitions by this, where a record names none, before its key does.
     pub fn partitioner(mut self, partitioner: impl Partitioner) -> Self {
         self.partitioner = Some(Arc::new(partitioner));
@@ -145,7 +150,28 @@ impl Builder {
     /// # Errors
     /// [`ErrorKind::Config`](crate::ErrorKind::Config), with everything that is wrong: each property, and what it may be.
     pub async fn build(self) -> Result<Producer> {
+        if self.config.transactional_id.is_some() {
+            let text = "`transactional.id` makes a producer of transactions: build it by `build_transactional`, or leave the id out";
+            return Err(Error::new(ErrorKind::Config, text));
+        }
         self.start()
+    }
+
+    /// Checks the configuration, starts the engine, and waits until the coordinator of `transactional.id` knows the producer. An earlier one with
+    /// this id is fenced, and what it left open is aborted.
+    ///
+    /// # Errors
+    /// - [`ErrorKind::Config`]: something is wrong with the configuration, or `transactional.id` is missing; or the broker takes no
+    ///   `transaction.timeout.ms` of that length.
+    /// - `Timeout`: no coordinator answered within `max.block.ms`.
+    /// - `Authorization`: the ACLs do not allow the id (WRITE and DESCRIBE). `Authentication`, `NotKafka`, `Unsupported`.
+    pub async fn build_transactional(self) -> Result<TransactionalProducer> {
+        if self.config.transactional_id.is_none() {
+            config::validate(&self.config, self.mistakes)?;
+            let text = "a producer of transactions needs a `transactional.id`, the same after a restart";
+            return Err(Error::new(ErrorKind::Config, text));
+        }
+        TransactionalProducer::start(self.start()?).await
     }
 
     fn start(mut self) -> Result<Producer> {

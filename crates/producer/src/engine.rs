@@ -1,6 +1,7 @@
 //! The producer's engine: it turns one machine's events into another's commands, and is driven by the loop of `offtake-client`.
 
 mod driven;
+mod transactions;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -18,7 +19,11 @@ use crate::{
     accumulator::{FlushMark, Shared, TopicState},
     identity::Identity,
     sender::{self, Sender},
+    transaction::machine::{Part, TransactionConfig, Transactions},
 };
+
+use transactions::Transacting;
+pub(crate) use transactions::TransactionCommand;
 
 /// `metadata.max.idle.ms` is at least this: Java's least.
 const SHORTEST_IDLE: Duration = Duration::from_secs(5);
@@ -30,7 +35,11 @@ pub(crate) enum Command {
     /// Answered when all that was sent before it has an outcome.
     Flush(oneshot::Sender<()>),
     /// Takes nothing more, and ends when all has an outcome, or at the deadline.
-    Close { deadline: Instant, done: oneshot::Sender<Result<()>> },
+    Close {
+        deadline: Instant,
+        done: oneshot::Sender<Result<()>>,
+    },
+    Transaction(TransactionCommand),
 }
 
 /// The engine.
@@ -39,6 +48,8 @@ pub(crate) struct Engine {
     metadata: Metadata,
     identity: Identity,
     sender: Sender,
+    /// Of a transactional producer, whose id comes from here.
+    transacting: Option<Transacting>,
     /// Whose answer a tag is.
     routes: HashMap<u64, (Machine, CallId)>,
     next_tag: u64,
@@ -47,6 +58,7 @@ pub(crate) struct Engine {
     is_cluster_new: bool,
     rebootstraps: bool,
     max_idle: Duration,
+    delivery_timeout: Duration,
     /// When to look for topics that nothing is sent to any more.
     idle_check: Instant,
     wanted: BTreeSet<Topic>,
@@ -57,6 +69,7 @@ enum Machine {
     Metadata,
     Identity,
     Sender,
+    Transactions(Part),
 }
 
 enum Life {
@@ -79,6 +92,16 @@ impl Engine {
             metadata: Metadata::new(now, client.metadata(true, seed)),
             identity: Identity::new(client.request_timeout, client.backoff(), seed.wrapping_add(1)),
             sender: Sender::new(config, seed.wrapping_add(2)),
+            transacting: config.transactional_id.clone().map(|id| {
+                let config = TransactionConfig {
+                    id,
+                    timeout: config.transaction_timeout,
+                    max_block: config.max_block,
+                    request_timeout: client.request_timeout,
+                    backoff: client.backoff(),
+                };
+                Transacting::new(Transactions::new(now, config, seed.wrapping_add(3)))
+            }),
             routes: HashMap::new(),
             next_tag: 0,
             flushes: Vec::new(),
@@ -86,6 +109,7 @@ impl Engine {
             is_cluster_new: false,
             rebootstraps: false,
             max_idle: config.metadata_max_idle.max(SHORTEST_IDLE),
+            delivery_timeout: config.total_timeout(),
             idle_check: after(now, config.metadata_max_idle.max(SHORTEST_IDLE)),
             wanted: BTreeSet::new(),
         }
@@ -102,14 +126,19 @@ impl Engine {
         let ready = accumulator.take_ready(now);
         let has_news = accumulator.take_topic_news();
         let topics = has_news.then(|| accumulator.topics());
+        let fault = accumulator.take_fault();
         drop(accumulator);
+        if let Some(fault) = fault {
+            self.fail_transaction(now, fault);
+        }
+        self.drop_unsent(now);
         if let Some(topics) = topics {
             self.want(now, topics);
         }
         if !ready.is_empty() {
             self.sender.ready(ready, &self.shared, self.metadata.cluster());
         }
-        if self.sender.wants_identity() {
+        if self.sender.wants_identity() && self.transacting.is_none() {
             self.identity.want(now);
         }
     }
@@ -145,6 +174,17 @@ impl Engine {
             match event {
                 sender::Event::RefreshMetadata => self.metadata.refresh(now),
                 sender::Event::IdentityLost => self.identity.want(now),
+                sender::Event::WantsPartition(partition) => {
+                    if let Some(transacting) = &mut self.transacting {
+                        transacting.machine.add(now, partition);
+                    }
+                }
+                sender::Event::TransactionSent => {
+                    if let Some(transacting) = &mut self.transacting {
+                        transacting.machine.note_sent(now);
+                    }
+                }
+                sender::Event::BatchFailed(why) => self.fail_transaction(now, why),
                 sender::Event::LeaderMoved { partition, leader, epoch, at } => {
                     self.metadata.learn_leader(now, &partition, leader, epoch, at);
                 }
@@ -167,6 +207,7 @@ impl Engine {
             Some(Err(error)) => self.fail(now, error),
             None => {}
         }
+        self.route_transactions(now);
         self.end_flushes();
         self.advance_close(now);
     }
@@ -234,6 +275,9 @@ impl Engine {
             return;
         }
         tracing::error!(%error, "the producer has ended");
+        if let Some(transacting) = &mut self.transacting {
+            transacting.machine.stop(error.clone());
+        }
         self.shared.lock().close(error.clone());
         self.end_rest(now, &error);
         if let Life::Closing { done, .. } = std::mem::replace(&mut self.life, Life::Failed(error.clone())) {
@@ -277,12 +321,20 @@ impl Engine {
             }
             Life::Open => self.life = Life::Closing { deadline, done: Vec::from_iter(done) },
         }
+        // What was begun and not committed is aborted.
+        if let Some(transacting) =
+            self.transacting.as_mut().filter(|transacting| transacting.machine.is_open())
+        {
+            transacting.machine.end(now, false);
+        }
         self.look(now);
     }
 
     fn advance_close(&mut self, now: Instant) {
         let Life::Closing { deadline, .. } = &self.life else { return };
-        let is_done = self.shared.lock().is_empty();
+        let has_transaction =
+            self.transacting.as_ref().is_some_and(|transacting| !transacting.machine.is_idle());
+        let is_done = self.shared.lock().is_empty() && !has_transaction;
         let is_late = deadline.is_some_and(|deadline| deadline <= now);
         if !is_done && !is_late {
             return;

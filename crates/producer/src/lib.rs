@@ -34,6 +34,7 @@ mod partitioner;
 mod producer;
 mod record;
 mod sender;
+mod transaction;
 
 pub use builder::Builder;
 pub use config::Config;
@@ -41,12 +42,16 @@ pub use delivery::{Delivery, RecordMetadata};
 pub use offtake_client::{
     BootstrapServers, CommitReport, Dial, Error, ErrorKind, Result, engine::EngineFuture,
 };
-pub use offtake_machine::{InvalidTopic, ParseTopicPartitionError, Topic, TopicPartition};
+pub use offtake_machine::{
+    GroupMetadata, GroupOffsets, InvalidTopic, OffsetAndMetadata, ParseTopicPartitionError, Topic,
+    TopicPartition,
+};
 /// Kafka's error codes, which [`Error::code`] has.
 pub use offtake_wire::ErrorCode;
 pub use partitioner::Partitioner;
 pub use producer::Producer;
 pub use record::ProducerRecord;
+pub use transaction::{Transaction, TransactionDelivery, TransactionalProducer};
 
 /// How brokers are reached, where plain TCP will not do: what [`Builder::dial`] takes.
 pub mod dial {

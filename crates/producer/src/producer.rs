@@ -22,7 +22,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Producer {
     shared: Arc<Shared>,
-    commands: mpsc::UnboundedSender<Command>,
+    pub(crate) commands: mpsc::UnboundedSender<Command>,
     /// Of a replay: the wall clock at the start, and when that was.
     wall: Option<(i64, Instant)>,
 }
@@ -79,7 +79,9 @@ impl Producer {
         let timestamp = record.timestamp.unwrap_or_else(|| self.wall_ms(now));
         if timestamp < 0 {
             let text = format!("the timestamp {timestamp} is before 1970: Kafka takes none below 0");
-            return Delivery::refused(Error::misuse(text));
+            let error = Error::misuse(text);
+            self.shared.lock().note_fault(&error);
+            return Delivery::refused(error);
         }
         let mut accumulator = self.shared.lock();
         let appended = accumulator.append(now, &record, timestamp);

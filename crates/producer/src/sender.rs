@@ -13,6 +13,7 @@
 mod answers;
 mod partition;
 mod request;
+mod transaction;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -32,6 +33,7 @@ use crate::{
     delivery::Outcome,
 };
 use partition::{Next, Partition};
+use transaction::TransactionState;
 
 /// What a producer is known by to brokers (KIP-98).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +43,7 @@ pub(crate) struct ProducerIdentity {
 }
 
 /// What the sender tells the engine.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub(crate) enum Event {
     /// Somebody else leads this partition now.
     LeaderMoved { partition: TopicPartition, leader: BrokerId, epoch: i32, at: Option<BrokerAddress> },
@@ -49,12 +51,19 @@ pub(crate) enum Event {
     RefreshMetadata,
     /// The epochs of the identity are used up, or the cluster does not know it: another one is needed.
     IdentityLost,
+    /// The open transaction is to write to this partition, which it has to be [admitted](Sender::admit) to first.
+    WantsPartition(TopicPartition),
+    /// The first batch of the open transaction is about to be sent.
+    TransactionSent,
+    /// A part of the open transaction was not written, or may not have been.
+    BatchFailed(Error),
 }
 
 #[derive(Clone, Debug)]
 struct SenderConfig {
     acks: Acks,
     is_idempotent: bool,
+    transactional_id: Option<String>,
     max_in_flight: usize,
     retries: u32,
     max_request_size: usize,
@@ -68,6 +77,7 @@ struct SenderConfig {
 pub(crate) struct Sender {
     config: SenderConfig,
     identity: Option<ProducerIdentity>,
+    transaction: TransactionState,
     /// By slot.
     partitions: Vec<Partition>,
     brokers: BTreeMap<BrokerId, Broker>,
@@ -98,6 +108,7 @@ impl Sender {
             config: SenderConfig {
                 acks: config.acks,
                 is_idempotent: config.is_idempotent(),
+                transactional_id: config.transactional_id.clone(),
                 max_in_flight: config.max_in_flight_requests,
                 retries: config.retries,
                 max_request_size: config.max_request_size,
@@ -107,6 +118,7 @@ impl Sender {
                 seed,
             },
             identity: None,
+            transaction: TransactionState::default(),
             partitions: Vec::new(),
             brokers: BTreeMap::new(),
             paused: BTreeSet::new(),
@@ -174,7 +186,7 @@ impl Sender {
     }
 
     fn wants_metadata(&mut self) {
-        if self.events.back() != Some(&Event::RefreshMetadata) {
+        if !matches!(self.events.back(), Some(Event::RefreshMetadata)) {
             self.events.push_back(Event::RefreshMetadata);
         }
     }
@@ -226,8 +238,9 @@ impl Sender {
             self.look_at(slot);
         } else if let Some(info) = partition.abandon(serial) {
             // Its bytes stay until the answer comes, or the connection ends.
-            let error = self.too_late(slot, None, true);
-            info.outcome.end(Outcome::Failed(error));
+            let outcome = Outcome::Failed(self.too_late(slot, None, true));
+            self.note_outcome(&outcome);
+            info.outcome.end(outcome);
             shared.lock().finished(&info, slot);
         }
     }
@@ -276,6 +289,7 @@ impl Sender {
         outcome: Outcome,
         shared: &Shared,
     ) {
+        self.note_outcome(&outcome);
         info.outcome.end(outcome);
         let mut accumulator = shared.lock();
         accumulator.finished(info, slot);
@@ -289,7 +303,7 @@ impl Sender {
         shared: &Shared,
         cluster: &Cluster,
     ) -> Option<Transmit> {
-        if self.is_idle_for_want_of_identity() {
+        if self.is_idle_for_want_of_identity() || self.waits_for_transaction() {
             return None;
         }
         let brokers: Vec<_> = self.brokers.keys().copied().collect();
@@ -299,6 +313,10 @@ impl Sender {
     /// When to call again.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         earliest([self.paused.first().map(|(until, _)| *until)])
+    }
+
+    pub(crate) fn has_events(&self) -> bool {
+        !self.events.is_empty()
     }
 
     /// What happened.
@@ -352,17 +370,17 @@ impl Sender {
 
     /// What this slot sends next, if anything.
     fn next_of(&mut self, slot: SlotId) -> Option<Next> {
-        let (is_idempotent, identity) = (self.config.is_idempotent, self.identity);
+        let (numbering, identity) = (self.numbering(), self.identity);
         // One request at a time to a broker is one batch at a time of a partition, whoever leads it.
         let alone = self.config.max_in_flight == 1;
         let partition = self.partitions.get_mut(slot.index())?;
-        let next = partition.next(is_idempotent, alone, identity)?;
+        let next = partition.next(numbering, alone, identity)?;
         if let Next::NewEpoch = next {
             match identity.and_then(ProducerIdentity::bumped) {
                 Some(bumped) => {
                     self.identity = Some(bumped);
                     partition.begin_epoch(bumped);
-                    return partition.next(is_idempotent, alone, Some(bumped));
+                    return partition.next(numbering, alone, Some(bumped));
                 }
                 None => {
                     self.identity = None;

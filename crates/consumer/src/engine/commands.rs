@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use offtake_group::{GroupMembership, Member};
-use offtake_machine::{Position, Token, Topic, TopicPartition};
+use offtake_machine::{GroupMetadata, Position, Token, Topic, TopicPartition};
 use offtake_offsets::{CommitId, QueryId, SeekError};
 
 use super::{
@@ -14,7 +14,6 @@ use crate::{
     command::{Answer, Command, LAST_SECOND, Reply, Subscription},
     config::GroupProtocol,
     error::{self, Error, ErrorKind, Result, not_assigned},
-    group_metadata::GroupMetadata,
     inbox::Data,
     offsets::{OffsetAndMetadata, StartAt, known_offset},
     partition_list::PartitionList,
@@ -326,12 +325,7 @@ impl Engine {
         }
         let member = self.member.as_ref().filter(|member| is_current(member, now));
         match member.and_then(Member::identity) {
-            Some(identity) => Ok(GroupMetadata {
-                group_id,
-                generation_id: identity.generation,
-                member_id: identity.member_id,
-                group_instance_id: identity.instance_id,
-            }),
+            Some(identity) => Ok(GroupMetadata::of_member(group_id, identity)),
             None => {
                 let message = format!("this consumer is no member of group {group_id} now: poll until it is");
                 Err(Error::new(ErrorKind::NotOwned, message))

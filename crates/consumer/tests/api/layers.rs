@@ -29,7 +29,6 @@ const ORDER: [&str; 35] = [
     "ledger",
     "health",
     "event",
-    "group_metadata",
     "gauges",
     "shared",
     "atomics",

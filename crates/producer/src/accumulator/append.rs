@@ -44,7 +44,10 @@ impl Accumulator {
     /// Takes a record, into a batch if there is a place for it.
     pub(crate) fn append(&mut self, now: Instant, record: &ProducerRecord<'_>, timestamp: i64) -> Appended {
         let mut filled = None;
-        let delivery = self.try_append(now, record, timestamp, &mut filled).unwrap_or_else(Delivery::refused);
+        let delivery = self.try_append(now, record, timestamp, &mut filled).unwrap_or_else(|error| {
+            self.note_fault(&error);
+            Delivery::refused(error)
+        });
         self.wants_engine |= self.topics.has_news();
         Appended { delivery, wakes_engine: self.wakes_engine(), filled }
     }
@@ -61,7 +64,7 @@ impl Accumulator {
         timestamp: i64,
         filled: &mut Option<FilledBatch>,
     ) -> Result<Delivery> {
-        if let Some(why) = &self.closed {
+        if let Some(why) = self.closed.as_ref().or(self.shut.as_ref()) {
             return Err(why.clone());
         }
         let bytes = self.size_of(record)?;
@@ -213,6 +216,9 @@ impl Accumulator {
         }
         let freed = slot.sealed(serial, sealed);
         self.memory = self.memory.saturating_sub(freed);
+        if self.shut.is_some() {
+            self.drop_unsent(at);
+        }
         self.is_ready(at);
         self.wakes_engine()
     }

@@ -77,12 +77,18 @@ impl Batch {
 }
 
 /// How batches are sealed.
-pub(crate) type Codec = (Compression, Option<i32>);
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Codec {
+    pub(crate) compression: Compression,
+    pub(crate) level: Option<i32>,
+    /// Whether they are parts of transactions.
+    pub(crate) is_transactional: bool,
+}
 
 /// Seals a batch; the error comes with the bytes that it held.
-pub(crate) fn seal(writer: BatchWriter, (codec, level): Codec) -> Result<SealedBatch, (BuildError, usize)> {
+pub(crate) fn seal(writer: BatchWriter, codec: Codec) -> Result<SealedBatch, (BuildError, usize)> {
     let size = writer.size();
-    writer.seal(codec, level, false).map_err(|error| (error, size))
+    writer.seal(codec.compression, codec.level, codec.is_transactional).map_err(|error| (error, size))
 }
 
 /// Why a batch cannot be sealed.

@@ -68,7 +68,11 @@ impl Accumulator {
 
     /// How a batch that was taken is sealed.
     pub(crate) fn codec(&self) -> Codec {
-        (self.limits.compression, self.limits.compression_level)
+        Codec {
+            compression: self.limits.compression,
+            level: self.limits.compression_level,
+            is_transactional: self.limits.is_transactional,
+        }
     }
 
     /// The outcome of a batch was told.

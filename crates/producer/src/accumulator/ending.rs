@@ -1,11 +1,13 @@
 //! Flushes and the end: everything is sent at once, or nothing more is taken.
 
+use std::mem;
+
 use offtake_client::{Error, ErrorKind};
 
 use super::{
     Accumulator,
     batch::{BatchInfo, Serial},
-    slots::Slot,
+    slots::{Slot, SlotId},
     waiting::Waiting,
 };
 
@@ -17,6 +19,9 @@ pub(crate) struct FlushMark {
     /// The first batch that is of no account, once all those have their places.
     batches_before: Option<Serial>,
 }
+
+/// A batch that is not sent, and the bytes that it holds.
+pub(crate) type DroppedBatch = (SlotId, BatchInfo, usize);
 
 impl Accumulator {
     /// Everything that was given so far is ready at once. [`is_flushed`](Self::is_flushed) says when it has ended.
@@ -58,6 +63,57 @@ impl Accumulator {
     /// Nothing more is taken; what waits for a place still gets one.
     pub(crate) fn close_for_good(&mut self) {
         self.closed.get_or_insert_with(|| Error::new(ErrorKind::Closed, "the producer is closed"));
+    }
+
+    /// A record was not taken: the transaction that it belongs to cannot be committed without it.
+    pub(crate) fn note_fault(&mut self, error: &Error) {
+        if self.limits.is_transactional
+            && self.closed.is_none()
+            && self.shut.is_none()
+            && self.fault.is_none()
+        {
+            self.fault = Some(error.clone());
+            self.wants_engine = true;
+        }
+    }
+
+    /// Why a record of the open transaction was not taken, once.
+    pub(crate) fn take_fault(&mut self) -> Option<Error> {
+        self.fault.take()
+    }
+
+    /// A transaction is open: records are taken.
+    pub(crate) fn open_transaction(&mut self) {
+        self.shut = None;
+        self.fault = None;
+    }
+
+    /// Nothing more is taken of the transaction, for this reason, and what was not sent is [dropped](Self::take_dropped): of what is being
+    /// compressed, when that has ended.
+    pub(crate) fn shut(&mut self, why: Error) {
+        let why = self.shut.get_or_insert(why).clone();
+        for waiting in self.waiting.drain(..).chain(self.topics.take_waiting()) {
+            self.placements.add(waiting.place, Err(why.clone()));
+        }
+        self.waiting_bytes = 0;
+        for at in 0..self.slots.len() {
+            self.drop_unsent(SlotId::at(at));
+        }
+    }
+
+    /// What is left of a transaction that was shut.
+    pub(super) fn drop_unsent(&mut self, at: SlotId) {
+        let Some(slot) = self.slots.get_mut(at.index()) else { return };
+        while let Some(taken) = slot.take() {
+            let (info, bytes) = taken.held();
+            self.dropped.push((at, info, bytes));
+        }
+    }
+
+    /// Why the transaction was shut, and batches of it that are not sent, with the bytes that they hold.
+    pub(crate) fn take_dropped(&mut self) -> Option<(Error, Vec<DroppedBatch>)> {
+        let why = self.shut.clone().filter(|_| !self.dropped.is_empty())?;
+        Some((why, mem::take(&mut self.dropped)))
     }
 
     /// Takes out all that was not sent.

@@ -58,6 +58,20 @@ pub(crate) enum Taken {
     Failed(BatchInfo, BuildError, usize),
 }
 
+impl Taken {
+    /// The batch, and the bytes that it holds.
+    pub(crate) fn held(self) -> (BatchInfo, usize) {
+        match self {
+            Self::Filled(info, writer) => (info, writer.size()),
+            Self::Sealed(batch) => {
+                let bytes = batch.held();
+                (batch.info, bytes)
+            }
+            Self::Failed(info, _, bytes) => (info, bytes),
+        }
+    }
+}
+
 impl Slot {
     pub(super) fn new(partition: TopicPartition) -> Self {
         Self { partition, open: None, closed: VecDeque::new(), ratio: 1.0, last_size: 0, last_deadline: None }

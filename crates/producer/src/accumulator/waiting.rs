@@ -114,6 +114,9 @@ impl Accumulator {
                 Err(error) => Err(error),
             };
             self.waiting_bytes = self.waiting_bytes.saturating_sub(first.bytes);
+            if let Err(error) = &seat {
+                self.note_fault(error);
+            }
             self.placements.add(first.place, seat);
         }
     }
@@ -128,6 +131,7 @@ impl Accumulator {
         for (at, waiting) in expired.into_iter().enumerate() {
             self.waiting_bytes = self.waiting_bytes.saturating_sub(waiting.bytes);
             let error = self.blocked(waiting.topic.as_str(), at < for_topic);
+            self.note_fault(&error);
             self.placements.add(waiting.place, Err(error));
         }
     }

@@ -11,6 +11,11 @@ impl Config {
         if self.enable_idempotence && self.is_given("enable.idempotence") {
             conflicts.extend(self.excludes_idempotence());
         }
+        if self.transactional_id.is_some() && !self.is_idempotent() {
+            let why = self.excludes_idempotence().into_iter().next();
+            let why = why.unwrap_or_else(|| "it is set to false".to_owned());
+            conflicts.push(format!("`transactional.id` needs `enable.idempotence=true`: {why}"));
+        }
         if self.max_in_flight_requests == 0 {
             conflicts.push("`max.in.flight.requests.per.connection` must be 1 at least".to_owned());
         }

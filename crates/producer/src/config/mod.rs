@@ -58,6 +58,13 @@ pub struct Config {
     /// `request.timeout.ms` together; the default follows them.
     pub delivery_timeout: Duration,
 
+    /// `transactional.id`: none. By whom transactions are made: a producer that starts with it ends what another one with it began
+    /// ([`TransactionalProducer`](crate::TransactionalProducer)).
+    pub transactional_id: Option<String>,
+    /// `transaction.timeout.ms`: 60 s, after which the coordinator aborts a transaction, and fences its producer. At most the broker's
+    /// `transaction.max.timeout.ms`.
+    pub transaction_timeout: Duration,
+
     /// `compression.type`: none.
     pub compression: Compression,
     /// `compression.gzip.level`: 1 to 9, or the codec's own default.
@@ -87,6 +94,8 @@ impl Default for Config {
             max_block: Duration::from_secs(60),
             max_request_size: 1 << 20,
             delivery_timeout: Duration::from_secs(120),
+            transactional_id: None,
+            transaction_timeout: Duration::from_secs(60),
             compression: Compression::None,
             compression_gzip_level: None,
             compression_zstd_level: None,

@@ -47,9 +47,12 @@ pub(super) static JAVA: &[Property<Config>] = &[
         "interceptor.classes",
         Only(&[""], "a class cannot be loaded here; call your code where you call `send`"),
     ),
-    p("transactional.id", Only(&[""], NO_TRANSACTIONS)),
-    p("transaction.timeout.ms", Ignored(NO_TRANSACTIONS)),
-    p("transaction.two.phase.commit.enable", Only(&["false"], NO_TRANSACTIONS)),
+    p("transactional.id", Sets(transactional_id)),
+    p("transaction.timeout.ms", Sets(|c, v| v.millis(1).map(|ms| c.transaction_timeout = ms))),
+    p(
+        "transaction.two.phase.commit.enable",
+        Only(&["false"], "transactions are ended by their producer (no KIP-939)"),
+    ),
 ];
 
 pub(super) static OTHER: &[Property<Config>] = &[
@@ -87,12 +90,18 @@ const SERIALIZERS: &[&str] = &[
     "org.apache.kafka.common.serialization.BytesSerializer",
 ];
 const BYTES: &str = "records are given as bytes";
-const NO_TRANSACTIONS: &str = "this producer has no transactions yet";
 
 type Set = Result<(), ConfigError>;
 
 fn acks(c: &mut Config, v: Value<'_>) -> Set {
     c.acks = v.word(&[("all", Acks::All), ("-1", Acks::All), ("1", Acks::Leader), ("0", Acks::None)])?;
+    Ok(())
+}
+
+/// Java's clients take an empty one for a mistake; in a shared file it says that there is none.
+fn transactional_id(c: &mut Config, v: Value<'_>) -> Set {
+    let id = v.text();
+    c.transactional_id = (!id.is_empty()).then(|| id.to_owned());
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake_machine::{Answer, BrokerId, CallError, Cluster, Transmit, earliest};
+use offtake_machine::{Answer, BrokerId, CallError, Cluster, Transmit, after, earliest};
 use offtake_net::Lane;
 
 use super::{Command, Engine, Life, Machine};
@@ -23,12 +23,15 @@ impl offtake_client::engine::Engine for Engine {
                 self.flushes.push((mark, done));
             }
             Command::Close { deadline, done } => self.close(now, Some(deadline), Some(done)),
+            Command::Transaction(command) => self.handle_transaction_command(now, command),
         }
         self.look(now);
     }
 
     fn handle_abandoned(&mut self, now: Instant) {
-        self.close(now, None, None);
+        // The coordinator aborts a transaction that nobody ends when its time is over.
+        let deadline = self.transacting.is_some().then(|| after(now, self.delivery_timeout));
+        self.close(now, deadline, None);
     }
 
     fn handle_answer(&mut self, now: Instant, tag: u64, result: Result<Answer, CallError>) {
@@ -36,6 +39,11 @@ impl offtake_client::engine::Engine for Engine {
         match machine {
             Machine::Metadata => self.metadata.handle_answer(now, id, result),
             Machine::Identity => self.identity.handle_answer(now, id, result),
+            Machine::Transactions(part) => {
+                if let Some(transacting) = &mut self.transacting {
+                    transacting.machine.handle_answer(now, part, id, result);
+                }
+            }
             Machine::Sender => {
                 let cluster = self.metadata.cluster().clone();
                 self.sender.handle_answer(now, id, result, &self.shared, &cluster);
@@ -48,6 +56,9 @@ impl offtake_client::engine::Engine for Engine {
     fn handle_timeout(&mut self, now: Instant) {
         self.metadata.handle_timeout(now);
         self.identity.handle_timeout(now);
+        if let Some(transacting) = &mut self.transacting {
+            transacting.machine.handle_timeout(now);
+        }
         self.sender.handle_timeout(now, &self.shared);
         self.forget_idle_topics(now);
         self.look(now);
@@ -66,6 +77,7 @@ impl offtake_client::engine::Engine for Engine {
             self.metadata.poll_timeout(),
             self.identity.poll_timeout(),
             self.sender.poll_timeout(),
+            self.transacting.as_ref().and_then(|transacting| transacting.machine.poll_timeout()),
             self.shared.lock().poll_timeout(),
             Some(self.idle_check),
             closing,
@@ -91,7 +103,7 @@ impl offtake_client::engine::Engine for Engine {
     }
 
     fn poll_found_broker(&mut self) -> Option<(BrokerId, String, u16)> {
-        None
+        self.transacting.as_mut()?.take_found()
     }
 
     fn poll_withdrawal(&mut self) -> Option<u64> {
@@ -99,14 +111,31 @@ impl offtake_client::engine::Engine for Engine {
     }
 
     fn poll_transmit(&mut self, now: Instant) -> Option<(u64, Lane, Transmit)> {
-        if matches!(self.life, Life::Failed(_)) {
-            return None;
+        loop {
+            if matches!(self.life, Life::Failed(_)) {
+                return None;
+            }
+            let transmit = self.next_transmit(now);
+            // What the sender found that it needs first, another machine may ask for at once.
+            if transmit.is_some() || !self.sender.has_events() {
+                return transmit;
+            }
+            self.route_events(now);
         }
+    }
+}
+
+impl Engine {
+    fn next_transmit(&mut self, now: Instant) -> Option<(u64, Lane, Transmit)> {
         let cluster = self.metadata.cluster().clone();
         let (machine, lane, transmit) = if let Some(transmit) = self.metadata.poll_transmit(now) {
             (Machine::Metadata, Lane::Control, transmit)
         } else if let Some(transmit) = self.identity.poll_transmit(now) {
             (Machine::Identity, Lane::Control, transmit)
+        } else if let Some((part, transmit)) =
+            self.transacting.as_mut().and_then(|transacting| transacting.poll_transmit(now))
+        {
+            (Machine::Transactions(part), Lane::Control, transmit)
         } else {
             // Metadata must not stand behind megabytes of records.
             (Machine::Sender, Lane::Produce, self.sender.poll_transmit(now, &self.shared, &cluster)?)

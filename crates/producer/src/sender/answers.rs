@@ -133,8 +133,10 @@ impl Sender {
         verdict: Verdict,
         shared: &Shared,
     ) {
+        let given_up = self.given_up().cloned();
         let Some(partition) = self.partitions.get_mut(slot.index()) else { return };
         let retries_left = shipment.attempts <= self.config.retries;
+        let is_transactional = self.config.transactional_id.is_some();
         match verdict {
             Verdict::Written { base_offset, append_time } => {
                 partition.proven(shipment.stamp);
@@ -148,6 +150,11 @@ impl Sender {
                 partition.gap(shipment.stamp);
                 self.end(now, slot, &shipment, Outcome::Failed(Error::misuse("told before")), shared);
             }
+            Verdict::Again { .. } | Verdict::OutOfOrder { .. } if given_up.is_some() => {
+                partition.gap(shipment.stamp);
+                let why = given_up.unwrap_or_else(|| Error::misuse("given up"));
+                self.end(now, slot, &shipment, Outcome::Failed(why), shared);
+            }
             Verdict::Again { trouble, may_be_written, is_stale } if retries_left => {
                 shipment.may_be_written |= may_be_written;
                 self.pause(now, slot, shipment, trouble);
@@ -155,7 +162,11 @@ impl Sender {
                     self.wants_metadata();
                 }
             }
-            Verdict::OutOfOrder { trouble } if self.config.is_idempotent && retries_left => {
+            Verdict::OutOfOrder { trouble }
+                if self.config.is_idempotent
+                    && retries_left
+                    && !(is_transactional && partition.is_first(&shipment.batch.info)) =>
+            {
                 // A broker that had the batch would have known it by its number.
                 shipment.may_be_written = false;
                 if partition.is_first(&shipment.batch.info) {

@@ -57,6 +57,16 @@ enum Sequences {
     },
 }
 
+/// How batches are numbered, if at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Numbering {
+    None,
+    /// After a gap, a partition begins the next epoch by itself (KIP-360).
+    OwnEpochs,
+    /// Epochs come from the transactions' coordinator, and a gap ends a transaction.
+    GivenEpochs,
+}
+
 /// What may be sent next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
@@ -66,6 +76,12 @@ pub(super) enum Next {
     New,
     /// Nothing before the partition goes on in a new epoch.
     NewEpoch,
+}
+
+impl Sequences {
+    fn is_of(&self, of: ProducerIdentity) -> bool {
+        matches!(self, Self::Epoch { identity, .. } if *identity == of)
+    }
 }
 
 impl Partition {
@@ -102,7 +118,7 @@ impl Partition {
     /// `alone`: only with nothing else on its way.
     pub(super) fn next(
         &mut self,
-        is_idempotent: bool,
+        numbering: Numbering,
         alone: bool,
         identity: Option<ProducerIdentity>,
     ) -> Option<Next> {
@@ -111,7 +127,7 @@ impl Partition {
         if self.paused_until.is_some() || is_elsewhere || (alone && !self.in_flight.is_empty()) {
             return None;
         }
-        if !is_idempotent {
+        if numbering == Numbering::None {
             return if self.retries.is_empty() { self.new_batch() } else { Some(Next::Retry(0)) };
         }
         let is_quiet = self.in_flight.is_empty();
@@ -119,6 +135,15 @@ impl Partition {
             Sequences::Epoch { is_proven, has_gap, .. } => (*is_proven, *has_gap),
             Sequences::None => (false, false),
         };
+        if has_gap && numbering == Numbering::GivenEpochs {
+            // With nothing left of the transaction, the next one has another epoch.
+            let newest = identity.filter(|_| is_quiet && self.retries.is_empty())?;
+            if self.sequences.is_of(newest) {
+                return None;
+            }
+            self.begin_epoch(newest);
+            return self.new_batch();
+        }
         if has_gap {
             // What may have been written is asked for under its old number.
             return match self.retries.iter().position(|shipment| shipment.may_be_written) {
@@ -131,7 +156,7 @@ impl Partition {
             return is_quiet.then_some(Next::Retry(0));
         }
         if is_quiet && let Some(identity) = identity {
-            self.adopt(identity);
+            self.adopt(identity, numbering);
             return self.new_batch();
         }
         if is_proven { self.new_batch() } else { None }
@@ -142,9 +167,19 @@ impl Partition {
     }
 
     /// With nothing on its way, a partition goes on under the newest identity.
-    fn adopt(&mut self, newest: ProducerIdentity) {
+    fn adopt(&mut self, newest: ProducerIdentity, numbering: Numbering) {
         match &self.sequences {
-            Sequences::Epoch { identity, .. } if identity.id == newest.id => {}
+            Sequences::Epoch { identity, .. } if *identity == newest => {}
+            // The partition may be ahead of the others, or behind them.
+            Sequences::Epoch { identity, .. }
+                if numbering == Numbering::OwnEpochs && identity.id == newest.id => {}
+            // Its leader knows this producer, and takes no first batch of an epoch but the one with the first number.
+            Sequences::Epoch { identity, is_proven: true, has_gap: false, .. }
+                if identity.id == newest.id =>
+            {
+                self.begin_epoch(newest);
+                self.proven(ProducerStamp { id: newest.id, epoch: newest.epoch, base_sequence: 0 });
+            }
             Sequences::Epoch { .. } | Sequences::None => self.begin_epoch(newest),
         }
     }
@@ -205,6 +240,15 @@ impl Partition {
         let shipment = self.retries.remove(at)?;
         self.gap(shipment.stamp);
         Some(shipment)
+    }
+
+    /// Takes all that wait to be sent again. Their numbers are missing now.
+    pub(super) fn take_retries(&mut self) -> VecDeque<Shipment> {
+        let retries = mem::take(&mut self.retries);
+        for shipment in &retries {
+            self.gap(shipment.stamp);
+        }
+        retries
     }
 
     /// A batch waits to be sent again, in the order of the batches.

@@ -20,6 +20,8 @@ use crate::{
 
 /// The last version in which topics go by their names.
 const NAMES: i16 = 12;
+/// The last version that does not add its partitions to their transaction (KIP-890).
+const ANNOUNCED: i16 = 11;
 
 impl Sender {
     /// The next request for this broker, if it takes one more and there is something to send.
@@ -78,12 +80,16 @@ impl Sender {
         self.sent.insert(id, Sent { broker: to, batches });
         let timeout = self.config.request_timeout;
         let request = ProduceRequest {
-            transactional_id: None,
+            transactional_id: self.config.transactional_id.clone(),
             acks: self.config.acks.on_the_wire(),
             timeout_ms: i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX),
             topic_data: body.topics,
         };
-        let max_version = body.lacks_ids.then_some(NAMES);
+        let max_version = match (self.is_announced(), body.lacks_ids) {
+            (true, _) => Some(ANNOUNCED),
+            (false, true) => Some(NAMES),
+            (false, false) => None,
+        };
         Some(Transmit { id, to: Target::Broker(to), request: request.into(), max_version, timeout })
     }
 
@@ -91,6 +97,9 @@ impl Sender {
     fn next_batch(&mut self, now: Instant, slot: SlotId, room: Option<usize>, shared: &Shared) -> NextBatch {
         loop {
             let Some(next) = self.next_of(slot) else { return NextBatch::Nothing };
+            if next == Next::New && !self.may_begin(now, slot, shared) {
+                return NextBatch::Nothing;
+            }
             let Some(partition) = self.partitions.get_mut(slot.index()) else { return NextBatch::Nothing };
             match next {
                 Next::Retry(at) => {

@@ -7,3 +7,4 @@ mod bounds;
 mod faults;
 mod sending;
 mod support;
+mod transactions;

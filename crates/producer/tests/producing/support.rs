@@ -23,10 +23,20 @@ pub(crate) type Log = Vec<(i64, String)>;
 
 /// Everything in a topic, by partition.
 pub(crate) async fn logs(cluster: &Cluster, topic: &str) -> BTreeMap<i32, Log> {
+    read(cluster, topic, "read_uncommitted").await
+}
+
+/// What is committed of a topic, by partition.
+pub(crate) async fn committed_logs(cluster: &Cluster, topic: &str) -> BTreeMap<i32, Log> {
+    read(cluster, topic, "read_committed").await
+}
+
+async fn read(cluster: &Cluster, topic: &str, isolation: &str) -> BTreeMap<i32, Log> {
     let inside = cluster.clone();
     let mut consumer = Consumer::builder(cluster.bootstrap())
         .spawn_on(tokio::runtime::Handle::current())
         .dial(offtake::dial::InMemory::new(move |port| inside.connect(port)))
+        .property("isolation.level", isolation)
         .build()
         .await
         .unwrap();

@@ -1,0 +1,154 @@
+//! The engine's transactions: the machine, who waits for it, and what it means for what is sent.
+
+use std::{collections::HashMap, time::Instant};
+
+use offtake_client::{Error, Result};
+use offtake_machine::{BrokerId, GroupOffsets, Transmit};
+use tokio::sync::oneshot;
+
+use super::Engine;
+use crate::transaction::machine::{Event, Part, Protocol, Transactions};
+
+type Reply = oneshot::Sender<Result<()>>;
+
+/// What the handle asks of transactions.
+pub(crate) enum TransactionCommand {
+    /// Answered when a transaction could be begun.
+    AwaitReady(Reply),
+    Begin(Reply),
+    SendOffsets(GroupOffsets, Reply),
+    /// Without an answer where the handle is gone: then it is an abort.
+    End {
+        commits: bool,
+        done: Option<Reply>,
+    },
+}
+
+/// The machine of a transactional producer, and who waits for what.
+pub(super) struct Transacting {
+    pub(super) machine: Transactions,
+    begin: Option<Reply>,
+    end: Option<Reply>,
+    offsets: HashMap<u64, Reply>,
+    next_offsets: u64,
+    found: Vec<(BrokerId, String, u16)>,
+}
+
+impl Transacting {
+    pub(super) fn new(machine: Transactions) -> Self {
+        Self { machine, begin: None, end: None, offsets: HashMap::new(), next_offsets: 0, found: Vec::new() }
+    }
+
+    pub(super) fn take_found(&mut self) -> Option<(BrokerId, String, u16)> {
+        self.found.pop()
+    }
+
+    pub(super) fn poll_transmit(&mut self, now: Instant) -> Option<(Part, Transmit)> {
+        self.machine.poll_transmit(now)
+    }
+}
+
+impl Engine {
+    pub(super) fn handle_transaction_command(&mut self, now: Instant, command: TransactionCommand) {
+        let Some(transacting) = &mut self.transacting else { return };
+        let machine = &mut transacting.machine;
+        match command {
+            TransactionCommand::AwaitReady(done) => {
+                transacting.begin = Some(done);
+                machine.await_ready(now);
+            }
+            TransactionCommand::Begin(done) => {
+                transacting.begin = Some(done);
+                machine.begin(now);
+            }
+            TransactionCommand::SendOffsets(offsets, done) => {
+                let id = transacting.next_offsets;
+                transacting.next_offsets = id.wrapping_add(1);
+                transacting.offsets.insert(id, done);
+                machine.send_offsets(now, id, offsets);
+            }
+            TransactionCommand::End { commits, done } => {
+                transacting.end = done;
+                // Everything that was given is sent at once.
+                self.flushes.push((self.shared.lock().flush(), oneshot::channel().0));
+                // A record that was not taken says so before.
+                self.look(now);
+                if let Some(transacting) = &mut self.transacting {
+                    transacting.machine.end(now, commits);
+                }
+            }
+        }
+        self.route_transactions(now);
+    }
+
+    /// Carries what the machine says to the others, and what became of what was sent to the machine.
+    pub(super) fn route_transactions(&mut self, now: Instant) {
+        let Some(transacting) = &mut self.transacting else { return };
+        // Its records have their outcomes, and no answer is outstanding that could be about them.
+        if transacting.machine.awaits_quiet() && self.sender.is_quiet() && self.shared.lock().is_empty() {
+            transacting.machine.is_quiet(now);
+        }
+        while let Some(transacting) = &mut self.transacting
+            && let Some(event) = transacting.machine.poll_event()
+        {
+            match event {
+                Event::Identified(identity) => self.sender.identify(identity),
+                Event::Begun(result) => {
+                    let reply = transacting.begin.take();
+                    self.begun(now, result, reply);
+                }
+                Event::Added(partitions) => self.sender.admit(partitions),
+                Event::OffsetsSent(id, result) => {
+                    if let Some(reply) = transacting.offsets.remove(&id) {
+                        let _ = reply.send(result);
+                    }
+                }
+                Event::Failed(why) => {
+                    self.shared.lock().shut(why.clone());
+                    self.sender.give_up_transaction(now, &why, &self.shared);
+                    self.drop_unsent(now);
+                    self.route_transactions(now);
+                }
+                Event::Ended(result) => {
+                    if let Some(reply) = transacting.end.take() {
+                        let _ = reply.send(result);
+                    }
+                }
+                Event::Closed => self.sender.end_transaction(),
+                Event::Over(why) => self.fail(now, why),
+                Event::Found { broker, host, port } => transacting.found.push((broker, host, port)),
+            }
+        }
+    }
+
+    fn begun(&mut self, now: Instant, result: Result<Option<Protocol>>, reply: Option<Reply>) {
+        let opened = matches!(result, Ok(Some(_)));
+        if let Ok(Some(protocol)) = &result {
+            self.shared.lock().open_transaction();
+            self.sender.open_transaction(*protocol == Protocol::Announced);
+        }
+        let is_heard = reply.is_some_and(|reply| reply.send(result.map(drop)).is_ok());
+        // Whoever wanted it has gone.
+        if opened
+            && !is_heard
+            && let Some(transacting) = &mut self.transacting
+        {
+            transacting.machine.end(now, false);
+        }
+    }
+
+    /// Batches of a transaction that was given up.
+    pub(super) fn drop_unsent(&mut self, now: Instant) {
+        let dropped = self.shared.lock().take_dropped();
+        if let Some((why, batches)) = dropped {
+            self.sender.dropped(now, &why, batches, &self.shared);
+        }
+    }
+
+    /// The open transaction cannot be committed without what this is about.
+    pub(super) fn fail_transaction(&mut self, now: Instant, why: Error) {
+        if let Some(transacting) = &mut self.transacting {
+            transacting.machine.fail(now, why);
+        }
+    }
+}

@@ -1,0 +1,456 @@
+//! What coordinators answer, and what follows from it.
+
+use std::{mem, time::Instant};
+
+use offtake_client::{Error, ErrorKind};
+use offtake_machine::{Answer, CallError, CallId, TopicPartition, after, coordinator};
+use offtake_wire::{
+    AddPartitionsToTxnResponse, ApiVersionsResponse, EndTxnResponse, ErrorCode, InitProducerIdResponse,
+    Response, TxnOffsetCommitResponse,
+};
+
+use super::{Ask, Event, Part, Protocol, State, Transactions, aborted, unknown};
+use crate::sender::ProducerIdentity;
+
+/// The feature that says how transactions are spoken of (KIP-890, KIP-1022), and from which level on each has its own epoch.
+const FEATURE: (&str, i16) = ("transaction.version", 2);
+
+/// What a code means for the transaction.
+enum Verdict {
+    Done,
+    /// To be asked again, of this coordinator.
+    Again(String),
+    /// The same, in a moment.
+    AgainSoon(String),
+    /// Another broker is the coordinator.
+    Elsewhere(String),
+    /// The transaction cannot be committed; the next one may be.
+    Abort(Error),
+    /// There is no next one.
+    Over(Error),
+}
+
+impl Transactions {
+    /// The answer to a request, or why there is none.
+    pub(crate) fn handle_answer(
+        &mut self,
+        now: Instant,
+        part: Part,
+        id: CallId,
+        answer: Result<Answer, CallError>,
+    ) {
+        match part {
+            Part::Coordinator => self.coordinator.handle_answer(now, id, answer),
+            Part::GroupCoordinator => {
+                if let Some((_, coordinator)) = &mut self.group {
+                    coordinator.handle_answer(now, id, answer);
+                }
+            }
+            Part::Transaction => {
+                if self.call.take(id) {
+                    self.answered(now, answer);
+                }
+            }
+        }
+        self.take_coordinator_events(now);
+        self.advance(now);
+    }
+
+    pub(super) fn take_coordinator_events(&mut self, now: Instant) {
+        while let Some(event) = self.coordinator.poll_event() {
+            match event {
+                coordinator::Event::Found { broker, host, port } => {
+                    self.events.push_back(Event::Found { broker, host, port });
+                }
+                coordinator::Event::Refused(ErrorCode::TransactionalIdAuthorizationFailed) => {
+                    let error = self.not_allowed();
+                    self.end_for_good(error);
+                }
+                coordinator::Event::Refused(code) => {
+                    let text =
+                        format!("transactional id {}: its coordinator is not told: {code}", self.config.id);
+                    self.end_for_good(Error::new(ErrorKind::Refused, text).with_code(code));
+                }
+                coordinator::Event::LookupFailed(error) if !error.is_retriable() => {
+                    self.end_for_good(error.into());
+                }
+                coordinator::Event::LookupFailed(error) => self.note_trouble(&error.to_string()),
+            }
+        }
+        while let Some(event) = self.group.as_mut().and_then(|(_, coordinator)| coordinator.poll_event()) {
+            match event {
+                coordinator::Event::Found { broker, host, port } => {
+                    self.events.push_back(Event::Found { broker, host, port });
+                }
+                coordinator::Event::Refused(code) => {
+                    let group = self.group.as_ref().map(|(group, _)| group.as_str()).unwrap_or_default();
+                    let (kind, text) = match code {
+                        ErrorCode::GroupAuthorizationFailed => (
+                            ErrorKind::Authorization,
+                            format!("this client may not use group {group} (READ)"),
+                        ),
+                        _ => (
+                            ErrorKind::Refused,
+                            format!("the coordinator of group {group} is not told: {code}"),
+                        ),
+                    };
+                    self.fail(now, Error::new(kind, text).with_code(code));
+                }
+                coordinator::Event::LookupFailed(error) if !error.is_retriable() => {
+                    self.fail(now, error.into())
+                }
+                coordinator::Event::LookupFailed(error) => self.note_trouble(&error.to_string()),
+            }
+        }
+    }
+
+    /// Whoever waits is told of it when the time is over.
+    fn note_trouble(&mut self, trouble: &str) {
+        tracing::debug!(
+            transactional_id = self.config.id,
+            trouble,
+            "a request of a transaction is asked again"
+        );
+        let (work, end) = match &mut self.state {
+            State::Open(work) => (work, None),
+            State::Ending(work, end) => (work, Some(end)),
+            _ => return,
+        };
+        if let Some(sent) = work.offsets.front_mut() {
+            sent.trouble = Some(trouble.to_owned());
+        }
+        if let Some(end) = end {
+            end.trouble = Some(trouble.to_owned());
+        }
+    }
+
+    /// The broker that was asked last may be gone, or not be the coordinator any more.
+    pub(super) fn lose_coordinator(&mut self, now: Instant) {
+        let coordinator = match self.asked {
+            Ask::CommitOffsets => self.group.as_mut().map(|(_, coordinator)| coordinator),
+            _ => Some(&mut self.coordinator),
+        };
+        if let Some(coordinator) = coordinator
+            && let Some(broker) = coordinator.broker()
+        {
+            coordinator.on_lost(now, broker);
+        }
+    }
+
+    fn answered(&mut self, now: Instant, answer: Result<Answer, CallError>) {
+        let response = match answer {
+            Ok(answer) => answer.response,
+            Err(error @ CallError::Withdrawn) => return self.ask_again(now, &error.to_string()),
+            Err(error) if error.is_retriable() => {
+                if error.loses_coordinator() {
+                    self.lose_coordinator(now);
+                }
+                return self.ask_again(now, &error.to_string());
+            }
+            Err(error) => return self.end_for_good(error.into()),
+        };
+        match (self.asked, response) {
+            (Ask::Features, Response::ApiVersions(response)) => self.learn_features(now, &response),
+            (Ask::Identity, Response::InitProducerId(response)) => self.identified(now, &response),
+            (Ask::Partitions, Response::AddPartitionsToTxn(response)) => self.added(now, response),
+            (Ask::Offsets, Response::AddOffsetsToTxn(response)) => self.announced(now, response.error_code),
+            (Ask::CommitOffsets, Response::TxnOffsetCommit(response)) => self.offsets_taken(now, &response),
+            (Ask::End, Response::EndTxn(response)) => self.ended(now, &response),
+            (ask, _) => self.ask_again(now, &format!("its answer was to another question than {ask:?}")),
+        }
+    }
+
+    fn ask_again(&mut self, now: Instant, trouble: &str) {
+        self.note_trouble(trouble);
+        self.again(now);
+    }
+
+    /// Asks again where that may help. What is left is to be done, or hinders.
+    fn settle(&mut self, now: Instant, verdict: Verdict) -> bool {
+        match verdict {
+            Verdict::Done => {
+                self.backoff.reset();
+                self.coordinator_answered();
+                return true;
+            }
+            Verdict::Again(trouble) => self.ask_again(now, &trouble),
+            Verdict::AgainSoon(trouble) => {
+                self.note_trouble(&trouble);
+                self.again_soon(now);
+            }
+            Verdict::Elsewhere(trouble) => {
+                self.lose_coordinator(now);
+                self.ask_again(now, &trouble);
+            }
+            Verdict::Abort(error) => self.fail(now, error),
+            Verdict::Over(error) => self.end_for_good(error),
+        }
+        false
+    }
+
+    fn coordinator_answered(&mut self) {
+        match self.asked {
+            Ask::CommitOffsets => {
+                if let Some((_, coordinator)) = &mut self.group {
+                    coordinator.on_response();
+                }
+            }
+            _ => self.coordinator.on_response(),
+        }
+    }
+
+    fn verdict(&self, code: ErrorCode, what: &str) -> Verdict {
+        let text = || format!("{what}: {code}");
+        match code {
+            ErrorCode::None => Verdict::Done,
+            ErrorCode::NotCoordinator | ErrorCode::CoordinatorNotAvailable => Verdict::Elsewhere(text()),
+            ErrorCode::ConcurrentTransactions => Verdict::AgainSoon(text()),
+            ErrorCode::InvalidProducerEpoch | ErrorCode::ProducerFenced => Verdict::Over(self.fenced(code)),
+            ErrorCode::TransactionalIdAuthorizationFailed => Verdict::Over(self.not_allowed()),
+            ErrorCode::ClusterAuthorizationFailed => {
+                let text = "this client may not be an idempotent producer (IDEMPOTENT_WRITE on the cluster, before Kafka 2.8)";
+                Verdict::Over(Error::new(ErrorKind::Authorization, text).with_code(code))
+            }
+            ErrorCode::UnsupportedVersion => {
+                Verdict::Over(Error::new(ErrorKind::Unsupported, text()).with_code(code))
+            }
+            code if code.is_retriable() => Verdict::Again(text()),
+            ErrorCode::GroupAuthorizationFailed | ErrorCode::TopicAuthorizationFailed => {
+                Verdict::Abort(Error::new(ErrorKind::Authorization, text()).with_code(code))
+            }
+            ErrorCode::UnknownMemberId
+            | ErrorCode::IllegalGeneration
+            | ErrorCode::FencedInstanceId
+            | ErrorCode::StaleMemberEpoch
+            | ErrorCode::RebalanceInProgress => {
+                let text = format!("{what}: the group has rebalanced since ({code})");
+                Verdict::Abort(Error::new(ErrorKind::CommitFailed, text).with_code(code))
+            }
+            code => Verdict::Abort(Error::new(ErrorKind::Refused, text()).with_code(code)),
+        }
+    }
+
+    fn not_allowed(&self) -> Error {
+        let text = format!(
+            "this client may not use transactional id {} (WRITE, DESCRIBE): allow it",
+            self.config.id
+        );
+        Error::new(ErrorKind::Authorization, text).with_code(ErrorCode::TransactionalIdAuthorizationFailed)
+    }
+
+    fn fenced(&self, code: ErrorCode) -> Error {
+        let id = &self.config.id;
+        let timeout = self.config.timeout.as_millis();
+        let text = format!(
+            "transactional id {id}: another producer has begun with it, or a transaction was open for longer than `transaction.timeout.ms` \
+             ({timeout} ms) and was aborted: this producer can do nothing more; what it did not commit is aborted"
+        );
+        Error::new(ErrorKind::Fenced, text).with_code(code)
+    }
+
+    fn learn_features(&mut self, now: Instant, response: &ApiVersionsResponse) {
+        let verdict = self.verdict(response.error_code, "the versions of the coordinator");
+        if !self.settle(now, verdict) {
+            return;
+        }
+        let (feature, own_epochs) = FEATURE;
+        let level = response.finalized_features.iter().find(|known| known.name == feature);
+        let is_newer = level.is_some_and(|known| known.max_version_level >= own_epochs);
+        self.protocol = if is_newer { Protocol::EpochPerTransaction } else { Protocol::Announced };
+        if let State::Starting { knows_protocol } = &mut self.state {
+            *knows_protocol = true;
+        }
+    }
+
+    fn identified(&mut self, now: Instant, response: &InitProducerIdResponse) {
+        let id = &self.config.id;
+        let code = response.error_code;
+        let verdict = match code {
+            ErrorCode::None if response.producer_id < 0 || response.producer_epoch < 0 => {
+                Verdict::Again("the coordinator gave an id below 0".to_owned())
+            }
+            ErrorCode::InvalidTransactionTimeout => {
+                let timeout = self.config.timeout.as_millis();
+                let text = format!(
+                    "the broker does not take a `transaction.timeout.ms` of {timeout}: it may be as much as the broker's `transaction.max.timeout.ms`, \
+                     which is 900000 unless it was changed"
+                );
+                Verdict::Over(Error::new(ErrorKind::Config, text).with_code(code))
+            }
+            code => match self.verdict(code, &format!("transactional id {id} gets no producer id")) {
+                Verdict::Abort(error) => Verdict::Over(error),
+                verdict => verdict,
+            },
+        };
+        if !self.settle(now, verdict) {
+            return;
+        }
+        self.become_known_by(ProducerIdentity { id: response.producer_id, epoch: response.producer_epoch });
+        self.state = State::Ready;
+    }
+
+    fn become_known_by(&mut self, identity: ProducerIdentity) {
+        self.identity = Some(identity);
+        self.events.push_back(Event::Identified(identity));
+    }
+
+    fn added(&mut self, now: Instant, response: AddPartitionsToTxnResponse) {
+        let (State::Open(work) | State::Ending(work, _)) = &mut self.state else { return };
+        let asked = mem::take(&mut work.adding);
+        let mut left = asked.clone();
+        let (mut added, mut worst) = (Vec::new(), Verdict::Done);
+        for topic in response.results_by_topic_v3_and_below {
+            for told in topic.results_by_partition {
+                let Some(partition) = asked
+                    .iter()
+                    .find(|one| one.topic.as_str() == topic.name && one.partition == told.partition_index)
+                else {
+                    continue;
+                };
+                if told.partition_error_code == ErrorCode::None {
+                    left.remove(partition);
+                    added.push(partition.clone());
+                    continue;
+                }
+                let what = format!("{partition} is not added to the transaction");
+                let verdict =
+                    match (told.partition_error_code, self.verdict(told.partition_error_code, &what)) {
+                        // Another partition of the request hinders.
+                        (ErrorCode::OperationNotAttempted, _) => Verdict::Again(what),
+                        (_, Verdict::Abort(error)) => Verdict::Abort(error.with_partition(partition.clone())),
+                        (_, verdict) => verdict,
+                    };
+                worst = worst.or(verdict);
+            }
+        }
+        if !left.is_empty() {
+            worst = worst.or(Verdict::Again("partitions were left out of an answer".to_owned()));
+        }
+        let refuses = matches!(worst, Verdict::Abort(_) | Verdict::Over(_));
+        if let State::Open(work) | State::Ending(work, _) = &mut self.state
+            && !refuses
+        {
+            work.adding = left;
+        }
+        if !added.is_empty() {
+            self.events.push_back(Event::Added(added));
+        }
+        self.settle(now, worst);
+    }
+
+    fn announced(&mut self, now: Instant, code: ErrorCode) {
+        let verdict = self.verdict(code, "the offsets are not added to the transaction");
+        if self.settle(now, verdict)
+            && let State::Open(work) | State::Ending(work, _) = &mut self.state
+            && let Some(sent) = work.offsets.front_mut()
+        {
+            sent.is_announced = true;
+        }
+    }
+
+    fn offsets_taken(&mut self, now: Instant, response: &TxnOffsetCommitResponse) {
+        let (State::Open(work) | State::Ending(work, _)) = &self.state else { return };
+        let Some(sent) = work.offsets.front() else { return };
+        let told = |partition: &TopicPartition| {
+            let topic = response.topics.iter().find(|topic| topic.name == partition.topic.as_str())?;
+            let told = topic.partitions.iter().find(|told| told.partition_index == partition.partition)?;
+            Some(told.error_code)
+        };
+        let mut worst = Verdict::Done;
+        for partition in sent.offsets.offsets.keys() {
+            let verdict = match told(partition) {
+                Some(code) => self.verdict(code, &format!("the offset of {partition} is not taken")),
+                None => Verdict::Again(format!("{partition} was left out of an answer")),
+            };
+            let verdict = match verdict {
+                Verdict::Abort(error) => Verdict::Abort(error.with_partition(partition.clone())),
+                verdict => verdict,
+            };
+            worst = worst.or(verdict);
+        }
+        if self.settle(now, worst)
+            && let State::Open(work) | State::Ending(work, _) = &mut self.state
+            && let Some(sent) = work.offsets.pop_front()
+        {
+            self.events.push_back(Event::OffsetsSent(sent.id, Ok(())));
+        }
+    }
+
+    fn ended(&mut self, now: Instant, response: &EndTxnResponse) {
+        let code = response.error_code;
+        let State::Ending(work, end) = &mut self.state else { return };
+        let (commits, was_asked_before) = (end.commits, end.trouble.is_some());
+        let what =
+            if commits { "the transaction is not committed" } else { "the transaction is not aborted" };
+        match code {
+            ErrorCode::None => {
+                self.backoff.reset();
+                self.coordinator.on_response();
+                self.events.push_back(Event::Closed);
+                end.tell(&mut self.events, Ok(()));
+                let needs_epoch = work.needs_epoch && self.protocol == Protocol::Announced;
+                self.state =
+                    if needs_epoch { State::Starting { knows_protocol: false } } else { State::Ready };
+                if response.producer_id >= 0 && response.producer_epoch >= 0 {
+                    let identity =
+                        ProducerIdentity { id: response.producer_id, epoch: response.producer_epoch };
+                    self.become_known_by(identity);
+                }
+            }
+            // It says nothing about whether it was carried out.
+            ErrorCode::UnknownServerError => self.ask_again(now, &format!("{what}: {code}")),
+            // The coordinator knows no such transaction.
+            ErrorCode::InvalidTxnState
+            | ErrorCode::InvalidProducerIdMapping
+            | ErrorCode::UnknownProducerId => {
+                let timeout = self.config.timeout.as_millis();
+                let text = format!(
+                    "{what}: its coordinator does not have it ({code}); it aborts one that is open for longer than `transaction.timeout.ms` ({timeout} ms)"
+                );
+                let told = match commits {
+                    false => Ok(()),
+                    true if was_asked_before => Err(unknown(&text)),
+                    true => Err(aborted(&Error::new(ErrorKind::Refused, text).with_code(code))),
+                };
+                self.events.push_back(Event::Closed);
+                end.tell(&mut self.events, told);
+                self.state = State::Starting { knows_protocol: false };
+            }
+            code => {
+                match self.verdict(code, what) {
+                    // It was not committed, and is to be aborted.
+                    Verdict::Abort(error) if commits => {
+                        let State::Ending(work, end) = &mut self.state else { return };
+                        end.commits = false;
+                        end.deadline = Some(after(now, self.config.max_block));
+                        work.needs_epoch = true;
+                        let told =
+                            if was_asked_before { unknown(&error.to_string()) } else { aborted(&error) };
+                        end.tell(&mut self.events, Err(told));
+                        self.again(now);
+                    }
+                    Verdict::Abort(error) => self.ask_again(now, &error.to_string()),
+                    verdict => drop(self.settle(now, verdict)),
+                }
+            }
+        }
+    }
+}
+
+impl Verdict {
+    /// The worse of two.
+    fn or(self, other: Self) -> Self {
+        if other.rank() > self.rank() { other } else { self }
+    }
+
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Again(_) => 1,
+            Self::AgainSoon(_) => 2,
+            Self::Elsewhere(_) => 3,
+            Self::Abort(_) => 4,
+            Self::Over(_) => 5,
+        }
+    }
+}
