@@ -159,8 +159,8 @@ mod tests {
     #[test]
     fn every_call_that_the_guides_name_exists() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let interface =
-            ["offtake.txt", "offtake-admin.txt"].map(|file| read(&folder.join(file)).unwrap()).concat();
+        let files = ["offtake.txt", "offtake-admin.txt", "offtake-producer.txt"];
+        let interface = files.map(|file| read(&folder.join(file)).unwrap()).concat();
         let lines = lines(&interface);
         let ends = |item: &str, name: &str| item.rsplit([':', ' ']).next() == Some(name);
         let exists = |of: &str, call: &str| {
@@ -181,6 +181,8 @@ mod tests {
             "ClientContext",
             "StreamConsumer",
             "BaseConsumer",
+            "BaseProducer",
+            "ProducerContext",
             "BorrowedMessage",
             "CommitMode",
         ];
