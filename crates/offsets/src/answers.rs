@@ -18,11 +18,8 @@ use crate::{
 impl Offsets {
     /// The partitions that wait for the answer to this call.
     fn asked_in(&self, id: CallId) -> Vec<(TopicPartition, Lookup)> {
-        let waiting = self.resolving.iter().filter_map(|partition| {
-            let waiting = self.partitions.get(partition)?.resolving()?;
-            (waiting.retry.outstanding == Some(id)).then(|| (partition.clone(), waiting.lookup))
-        });
-        waiting.collect()
+        let asked = self.lookups.sent_in(id).into_iter();
+        asked.filter_map(|partition| self.lookup_of(&partition).map(|lookup| (partition, lookup))).collect()
     }
 
     pub(crate) fn on_offset_fetch(
@@ -73,6 +70,7 @@ impl Offsets {
                             self.partitions.get_mut(&partition).and_then(Partition::resolving_mut)
                     {
                         waiting.retry.retry_now();
+                        self.index_lookup(&partition);
                     }
                 }
             }
@@ -227,7 +225,9 @@ impl Offsets {
             Report::AfterRetries => waiting.retry.failures() >= REPORT_AFTER,
             Report::Immediately => true,
         };
-        if tell && !std::mem::replace(&mut waiting.is_reported, true) {
+        let tell = tell && !std::mem::replace(&mut waiting.is_reported, true);
+        self.index_lookup(partition);
+        if tell {
             let error = PartitionError::Unresolved(cause);
             self.emit(Event::PartitionFailed { partition: partition.clone(), token, error });
         }

@@ -27,6 +27,7 @@ mod committing;
 mod config;
 mod error;
 mod event;
+mod lookups;
 mod machine;
 mod ownership;
 mod partition;

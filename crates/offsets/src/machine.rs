@@ -16,6 +16,7 @@ use crate::{
     commits::Commits,
     committing::AutoCommit,
     event::ResetReason,
+    lookups::Lookups,
     partition::{Lookup, Partition, Phase, Resolving},
     queries::Queries,
     remedy::Remedy,
@@ -31,8 +32,10 @@ pub struct Offsets {
     /// The identity that commits are sent with. With `None` no commit is sent.
     pub(crate) identity: Option<Identity>,
     pub(crate) partitions: BTreeMap<TopicPartition, Partition>,
-    /// Partitions without a start offset: the only ones that `poll_transmit` looks at.
-    pub(crate) resolving: BTreeSet<TopicPartition>,
+    /// Partitions without a start offset.
+    pub(crate) lookups: Lookups,
+    /// Requests to leaders that are to be sent.
+    pub(crate) for_leaders: VecDeque<Transmit>,
     /// Partitions whose finished position is not committed.
     pub(crate) uncommitted: BTreeSet<TopicPartition>,
     pub(crate) commits: Commits,
@@ -47,7 +50,7 @@ pub struct Offsets {
     pub(crate) highest_committed: BTreeMap<TopicPartition, i64>,
     pub(crate) committed_regressions: u64,
     events: VecDeque<Event>,
-    clock: Instant,
+    pub(crate) clock: Instant,
     /// When `poll_transmit` last had nothing to send, if nothing has changed since.
     drained: Option<Instant>,
 }
@@ -91,7 +94,8 @@ impl Offsets {
             backoffs: BackoffSchedule::new(config.backoff, config.seed),
             identity: None,
             partitions: BTreeMap::new(),
-            resolving: BTreeSet::new(),
+            lookups: Lookups::default(),
+            for_leaders: VecDeque::new(),
             uncommitted: BTreeSet::new(),
             commits: Commits::default(),
             auto: AutoCommit::default(),
@@ -116,13 +120,16 @@ impl Offsets {
         }
         self.identity = identity;
         self.commits.retry_now();
-        for partition in &self.resolving {
+        let mut woken = Vec::new();
+        for partition in self.lookups.partitions() {
             if let Some(waiting) = self.partitions.get_mut(partition).and_then(Partition::resolving_mut)
                 && waiting.is_for_coordinator()
             {
                 waiting.retry.retry_now();
+                woken.push(partition.clone());
             }
         }
+        woken.iter().for_each(|partition| self.index_lookup(partition));
         self.mark_changed();
     }
 
@@ -150,7 +157,7 @@ impl Offsets {
 
     /// Whether the start offset of the partition is being looked up.
     pub fn is_resolving(&self, partition: &TopicPartition) -> bool {
-        self.resolving.contains(partition)
+        self.lookups.contains(partition)
     }
 
     /// Whether only the application can say where the partition continues.
@@ -167,15 +174,9 @@ impl Offsets {
     /// Whether anything is to be sent to the coordinator.
     pub fn wants_coordinator(&self) -> bool {
         self.config.group.is_some()
-            && (self.waiting_for_coordinator()
+            && (self.lookups.want_coordinator()
                 || self.queries.wants_coordinator()
                 || (self.identity.is_some() && (!self.commits.is_empty() || self.auto_commits())))
-    }
-
-    fn waiting_for_coordinator(&self) -> bool {
-        let waiting =
-            self.resolving.iter().filter_map(|partition| self.partitions.get(partition)?.resolving());
-        waiting.into_iter().any(|waiting| waiting.is_for_coordinator())
     }
 
     /// Whether an automatic commit is due and there is something to commit.
@@ -188,14 +189,18 @@ impl Offsets {
     /// The metadata has changed: partitions that wait for a leader may have one.
     pub fn handle_cluster(&mut self, now: Instant, cluster: &Cluster) {
         self.advance_clock(now);
-        for partition in &self.resolving {
+        let mut woken = Vec::new();
+        for partition in self.lookups.partitions() {
             let (Some(leader), Some(info)) = (cluster.leader(partition), cluster.partition(partition)) else {
                 continue;
             };
-            if let Some(waiting) = self.partitions.get_mut(partition).and_then(Partition::resolving_mut) {
-                waiting.retry.on_new_leader((leader, info.epoch));
+            if let Some(waiting) = self.partitions.get_mut(partition).and_then(Partition::resolving_mut)
+                && waiting.retry.on_new_leader((leader, info.epoch))
+            {
+                woken.push(partition.clone());
             }
         }
+        woken.iter().for_each(|partition| self.index_lookup(partition));
         self.queries.on_cluster(cluster);
         self.leave_what_is_gone(now, cluster);
     }
@@ -277,6 +282,7 @@ impl Offsets {
             if let Some(waiting) = state.resolving_mut() {
                 // The outstanding request is about the topic that had the name.
                 waiting.retry.answered();
+                self.index_lookup(&partition);
             }
             if is_named {
                 continue;
@@ -339,6 +345,7 @@ impl Offsets {
         cluster: &Cluster,
     ) -> Option<Transmit> {
         self.clock = now;
+        self.wake_lookups();
         let mut transmit = None;
         if let (Some(of), Some(group)) = (coordinator, self.config.group.clone()) {
             transmit = self.send_offset_fetch(now, of, &group, cluster);
@@ -362,10 +369,8 @@ impl Offsets {
     /// When to call again.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let Some(drained) = self.drained.filter(|_| self.events.is_empty()) else { return Some(self.clock) };
-        let waiting =
-            self.resolving.iter().filter_map(|partition| self.partitions.get(partition)?.resolving());
         earliest([
-            waiting.into_iter().filter_map(|waiting| waiting.retry.next_wakeup(drained)).min(),
+            self.lookups.next_wakeup(),
             self.calls.values().map(|call| call.deadline).min(),
             self.commits.next_wakeup(drained),
             self.queries.next_wakeup(drained),

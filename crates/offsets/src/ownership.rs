@@ -45,7 +45,7 @@ impl Offsets {
         self.mark_changed();
         for partition in partitions {
             if self.partitions.remove(partition).is_some() {
-                self.resolving.remove(partition);
+                self.index_lookup(partition);
                 self.uncommitted.remove(partition);
                 self.disown_commits(partition);
             }
@@ -117,7 +117,7 @@ impl Offsets {
             return false;
         };
         state.phase = Phase::Stopped;
-        self.resolving.remove(partition);
+        self.index_lookup(partition);
         true
     }
 

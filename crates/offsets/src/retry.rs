@@ -87,6 +87,11 @@ impl Retry {
         self.waits_for_metadata = waits_for_metadata;
     }
 
+    /// The earliest time of the next attempt, if it is not at once.
+    pub(crate) fn not_before(&self) -> Option<Instant> {
+        self.not_before
+    }
+
     /// The call was never sent, which is no failure.
     pub(crate) fn withdrawn(&mut self) {
         self.outstanding = None;

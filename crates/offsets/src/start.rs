@@ -63,7 +63,7 @@ impl Offsets {
             let retry = Retry::at(not_before);
             let waiting = Resolving { lookup, fresh, reset, is_reported: false, retry };
             state.phase = Phase::ResolvingPosition(Box::new(waiting));
-            self.resolving.insert(partition.clone());
+            self.index_lookup(partition);
         }
     }
 
@@ -72,6 +72,7 @@ impl Offsets {
         if let Some(waiting) = self.partitions.get_mut(partition).and_then(Partition::resolving_mut) {
             waiting.lookup = lookup;
             waiting.retry.answered();
+            self.index_lookup(partition);
         }
     }
 
@@ -182,7 +183,7 @@ impl Offsets {
         let (fresh, reset) = (*fresh, *reset);
         state.mark_started(position, fresh);
         let token = state.token;
-        self.resolving.remove(partition);
+        self.index_lookup(partition);
         self.update_uncommitted(partition);
         if let Some((reason, from)) = reset {
             let to = position.offset;
@@ -199,24 +200,13 @@ impl Offsets {
 
     // ---- requests ------------------------------------------------------------------------------------------------
 
-    /// The lookups that may be sent now.
-    fn ready(&self, now: Instant) -> Vec<(TopicPartition, Lookup)> {
-        let waiting = self.resolving.iter().filter(|partition| !self.is_replaced(partition));
-        waiting
-            .filter_map(|partition| Some((partition.clone(), self.ready_lookup(now, partition)?)))
-            .collect()
-    }
-
-    fn ready_lookup(&self, now: Instant, partition: &TopicPartition) -> Option<Lookup> {
-        let waiting = self.partitions.get(partition)?.resolving()?;
-        waiting.retry.is_ready(now).then_some(waiting.lookup)
+    pub(crate) fn lookup_of(&self, partition: &TopicPartition) -> Option<Lookup> {
+        self.partitions.get(partition)?.resolving().map(|waiting| waiting.lookup)
     }
 
     /// Refreshes the metadata while another topic has the name of an assigned one: the metadata may be old.
     fn refresh_replaced_topics(&mut self, now: Instant) {
-        let resting = self.resolving.iter().filter(|partition| self.is_replaced(partition));
-        let resting: Vec<_> =
-            resting.filter(|partition| self.ready_lookup(now, partition).is_some()).cloned().collect();
+        let resting = self.lookups.replaced();
         if resting.is_empty() {
             return;
         }
@@ -232,6 +222,7 @@ impl Offsets {
     fn sent(&mut self, partition: &TopicPartition, id: CallId, leader: Option<(BrokerId, LeaderEpoch)>) {
         if let Some(waiting) = self.partitions.get_mut(partition).and_then(Partition::resolving_mut) {
             waiting.retry.sent(id, leader);
+            self.index_lookup(partition);
         }
     }
 
@@ -244,8 +235,8 @@ impl Offsets {
         cluster: &Cluster,
     ) -> Option<Transmit> {
         let mut partitions = Vec::new();
-        for (partition, lookup) in self.ready(now) {
-            let Lookup::Committed { otherwise } = lookup else { continue };
+        for partition in self.lookups.ready_for_coordinator() {
+            let Some(Lookup::Committed { otherwise }) = self.lookup_of(&partition) else { continue };
             if let Some(state) = self.partitions.get_mut(&partition) {
                 let is_known = cluster.topic_id(partition.topic.as_str()).is_some();
                 state.asked_by_name = (!is_known).then_some(otherwise);
@@ -267,10 +258,18 @@ impl Offsets {
 
     /// One ListOffsets and one OffsetForLeaderEpoch for each leader, one after the other.
     pub(crate) fn send_leader_requests(&mut self, now: Instant, cluster: &Cluster) -> Option<Transmit> {
+        if self.for_leaders.is_empty() {
+            self.prepare_leader_requests(now, cluster);
+        }
+        self.for_leaders.pop_front()
+    }
+
+    fn prepare_leader_requests(&mut self, now: Instant, cluster: &Cluster) {
         self.refresh_replaced_topics(now);
         let mut leaders: BTreeMap<BrokerId, ForLeader> = BTreeMap::new();
         let mut lost = Vec::new();
-        for (partition, lookup) in self.ready(now) {
+        for partition in self.lookups.ready_for_leaders() {
+            let Some(lookup) = self.lookup_of(&partition) else { continue };
             let place = cluster.leader(&partition).zip(cluster.partition(&partition));
             let is_listed = cluster.partition(&partition).is_some();
             match (lookup, place) {
@@ -303,21 +302,26 @@ impl Offsets {
             self.lookup_failed(now, &partition, cause, &backoffs, remedy, weight);
             self.apply_remedy(remedy, None);
         }
-        let (of, ask) = leaders.pop_first()?;
-        let id = self.next_call();
-        let request = if ask.epochs.is_empty() {
-            for (partition, (epoch, _)) in &ask.list {
-                self.sent(partition, id, Some((of, *epoch)));
+        for (of, ForLeader { list, epochs }) in leaders {
+            if !epochs.is_empty() {
+                let id = self.next_call();
+                for (partition, (epoch, _)) in &epochs {
+                    self.sent(partition, id, Some((of, *epoch)));
+                }
+                let request = epoch_ends::request(&epochs);
+                let transmit = self.send(now, id, of, CallKind::EpochEnds, request.into(), None);
+                self.for_leaders.push_back(transmit);
             }
-            let request = list_offsets::request(&self.config, &ask.list);
-            return Some(self.send(now, id, of, CallKind::ListOffsets, request.into(), None));
-        } else {
-            for (partition, (epoch, _)) in &ask.epochs {
-                self.sent(partition, id, Some((of, *epoch)));
+            if !list.is_empty() {
+                let id = self.next_call();
+                for (partition, (epoch, _)) in &list {
+                    self.sent(partition, id, Some((of, *epoch)));
+                }
+                let request = list_offsets::request(&self.config, &list);
+                let transmit = self.send(now, id, of, CallKind::ListOffsets, request.into(), None);
+                self.for_leaders.push_back(transmit);
             }
-            epoch_ends::request(&ask.epochs)
-        };
-        Some(self.send(now, id, of, CallKind::EpochEnds, request.into(), None))
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::support::*;
-use offtake_machine::{BrokerId, CallError, GroupProtocol, Identity, Position, Token};
+use offtake_machine::{BrokerId, CallError, GroupProtocol, Identity, Position, Token, TopicPartition};
 use offtake_offsets::{
     Cause, Event, FinishedError, PartitionError, ResetPolicy, ResetReason, SeekError, StartAt,
 };
@@ -655,4 +655,27 @@ fn h9_there_is_no_place_below_zero() {
     sim.assign([(orders(1), below)]);
     let error = PartitionError::NegativeOffset(-1);
     assert_eq!(sim.events(), [Event::PartitionFailed { partition: orders(1), token: sim.token(1), error }]);
+}
+
+/// FAILURES INPUT50: an assignment may name partitions in their hundreds of thousands that nobody knows. What else happens is not to cost a look
+/// through all of them each time.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "what the machine costs is compared with what it costs")]
+fn input50_partitions_that_wait_cost_nothing_while_they_wait() {
+    const WAITING: i32 = 50_000;
+    let mut sim = Sim::new(|_| {});
+    sim.coordinator = None;
+    let begun = std::time::Instant::now();
+    // Half of them wait for a leader, half for the coordinator.
+    let place = |p| if p % 2 == 0 { StartAt::Earliest } else { StartAt::Committed };
+    sim.assign((0..WAITING).map(|p| (TopicPartition::new("unknown", p), place(p))));
+    sim.quiet();
+    let assigning = begun.elapsed();
+    let begun = std::time::Instant::now();
+    for _ in 0..WAITING {
+        sim.quiet();
+        assert!(sim.offsets.wants_coordinator());
+        assert!(sim.offsets.poll_timeout().is_some());
+        assert!(begun.elapsed() < assigning * 20, "each look costs as much as if all had just been assigned");
+    }
 }

@@ -1,0 +1,176 @@
+//! The partitions without a start offset, by what each waits for, so that nobody has to look through all of them to find the few whose
+//! turn it is: there may be hundreds of thousands, of topics that do not exist.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
+
+use offtake_machine::{CallId, TopicPartition};
+
+use crate::{Offsets, partition::Partition};
+
+/// All lookups of start offsets. A copy of what the partitions themselves say ([`Offsets::index_lookup`]).
+#[derive(Debug, Default)]
+pub(crate) struct Lookups {
+    all: BTreeMap<TopicPartition, Entry>,
+    /// To be sent to the coordinator, as soon as it is known.
+    for_coordinator: BTreeSet<TopicPartition>,
+    /// To be sent to their leaders.
+    for_leaders: BTreeSet<TopicPartition>,
+    /// Another topic has their name.
+    replaced: BTreeSet<TopicPartition>,
+    /// Not before these times.
+    later: BTreeSet<(Instant, TopicPartition)>,
+    sent: BTreeMap<CallId, BTreeSet<TopicPartition>>,
+    /// How many are the coordinator's, at whatever stage.
+    of_coordinator: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Entry {
+    is_for_coordinator: bool,
+    stage: Stage,
+}
+
+/// What a lookup waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Ready,
+    /// It is ready, but another topic has the name.
+    Replaced,
+    Later(Instant),
+    Sent(CallId),
+}
+
+impl Lookups {
+    /// All partitions without a start offset.
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = &TopicPartition> {
+        self.all.keys()
+    }
+
+    pub(crate) fn contains(&self, partition: &TopicPartition) -> bool {
+        self.all.contains_key(partition)
+    }
+
+    /// Whether any is the coordinator's to answer.
+    pub(crate) fn want_coordinator(&self) -> bool {
+        self.of_coordinator > 0
+    }
+
+    /// Those that are to be sent to the coordinator.
+    pub(crate) fn ready_for_coordinator(&self) -> Vec<TopicPartition> {
+        self.for_coordinator.iter().cloned().collect()
+    }
+
+    /// Those that are to be sent to their leaders.
+    pub(crate) fn ready_for_leaders(&self) -> Vec<TopicPartition> {
+        self.for_leaders.iter().cloned().collect()
+    }
+
+    /// Those that are ready while another topic has their name.
+    pub(crate) fn replaced(&self) -> Vec<TopicPartition> {
+        self.replaced.iter().cloned().collect()
+    }
+
+    /// Those that this call asked for.
+    pub(crate) fn sent_in(&self, call: CallId) -> Vec<TopicPartition> {
+        self.sent.get(&call).into_iter().flatten().cloned().collect()
+    }
+
+    /// When the next one becomes ready.
+    pub(crate) fn next_wakeup(&self) -> Option<Instant> {
+        self.later.first().map(|(at, _)| *at)
+    }
+
+    /// One whose wait is over.
+    fn waited_until(&self, now: Instant) -> Option<TopicPartition> {
+        self.later.first().filter(|(at, _)| *at <= now).map(|(_, partition)| partition.clone())
+    }
+
+    fn set(&mut self, partition: &TopicPartition, entry: Option<Entry>) {
+        let before = match entry {
+            Some(entry) => self.all.insert(partition.clone(), entry),
+            None => self.all.remove(partition),
+        };
+        if before == entry {
+            return;
+        }
+        if let Some(before) = before {
+            self.of_coordinator = self.of_coordinator.saturating_sub(usize::from(before.is_for_coordinator));
+            self.remove(partition, before);
+        }
+        if let Some(entry) = entry {
+            self.of_coordinator = self.of_coordinator.saturating_add(usize::from(entry.is_for_coordinator));
+            self.insert(partition.clone(), entry);
+        }
+    }
+
+    fn remove(&mut self, partition: &TopicPartition, entry: Entry) {
+        match entry.stage {
+            Stage::Ready if entry.is_for_coordinator => {
+                self.for_coordinator.remove(partition);
+            }
+            Stage::Ready => {
+                self.for_leaders.remove(partition);
+            }
+            Stage::Replaced => {
+                self.replaced.remove(partition);
+            }
+            Stage::Later(at) => {
+                self.later.remove(&(at, partition.clone()));
+            }
+            Stage::Sent(call) => {
+                if let Some(asked) = self.sent.get_mut(&call) {
+                    asked.remove(partition);
+                    if asked.is_empty() {
+                        self.sent.remove(&call);
+                    }
+                }
+            }
+        }
+    }
+
+    fn insert(&mut self, partition: TopicPartition, entry: Entry) {
+        match entry.stage {
+            Stage::Ready if entry.is_for_coordinator => {
+                self.for_coordinator.insert(partition);
+            }
+            Stage::Ready => {
+                self.for_leaders.insert(partition);
+            }
+            Stage::Replaced => {
+                self.replaced.insert(partition);
+            }
+            Stage::Later(at) => {
+                self.later.insert((at, partition));
+            }
+            Stage::Sent(call) => {
+                self.sent.entry(call).or_default().insert(partition);
+            }
+        }
+    }
+}
+
+impl Offsets {
+    /// The lookup of this partition has begun, changed or ended.
+    pub(crate) fn index_lookup(&mut self, partition: &TopicPartition) {
+        let entry = self.partitions.get(partition).and_then(Partition::resolving).map(|waiting| {
+            let stage = match (waiting.retry.outstanding, waiting.retry.not_before()) {
+                (Some(call), _) => Stage::Sent(call),
+                (None, Some(at)) if at > self.clock => Stage::Later(at),
+                (None, _) if self.is_replaced(partition) => Stage::Replaced,
+                (None, _) => Stage::Ready,
+            };
+            Entry { is_for_coordinator: waiting.is_for_coordinator(), stage }
+        });
+        self.lookups.set(partition, entry);
+    }
+
+    /// Lookups whose wait is over are ready.
+    pub(crate) fn wake_lookups(&mut self) {
+        while let Some(partition) = self.lookups.waited_until(self.clock) {
+            self.index_lookup(&partition);
+        }
+    }
+}
