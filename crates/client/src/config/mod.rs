@@ -24,7 +24,9 @@ use std::{collections::BTreeSet, fmt, time::Duration};
 pub use error::{ConfigError, Shown};
 pub use file::parse_properties;
 pub use foreign::owner;
-pub use properties::{Meaning, Properties, Property, is_secret, known_names, p, set, validate};
+pub use properties::{
+    Meaning, Properties, Property, ignored, is_given, is_secret, known_names, p, set, validate,
+};
 pub use security::{SecurityConfig, SecurityProtocol};
 pub use sources::{
     Ignored, Others, apply_env, apply_variables, from_file, from_properties, is_of_providers, warn_of_readers,
@@ -136,17 +138,6 @@ impl Properties for ClientConfig {
 crate::property_methods!(ClientConfig);
 
 impl ClientConfig {
-    /// Whether this property was set by its name (or an alias of it), be it to its default; a client's own ones too.
-    pub fn is_given(&self, name: &str) -> bool {
-        self.given.contains(name)
-    }
-
-    /// The properties that were set and have no effect, with the reason: those that are known and change nothing here, and
-    /// those that were left out as another program's.
-    pub fn ignored(&self) -> &[Ignored] {
-        &self.ignored
-    }
-
     /// What brokers are told: `client.id`, or a name of ours.
     pub fn sent_client_id(&self) -> &str {
         if self.client_id.is_empty() { "offtake" } else { &self.client_id }

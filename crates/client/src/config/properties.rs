@@ -3,7 +3,7 @@
 //! A property is understood, or it is left out of account with a warning because nothing the user gets depends on it, or it
 //! is refused because something would.
 
-use super::{ClientConfig, ConfigError, Shown, Value, foreign, nearest, table};
+use super::{ClientConfig, ConfigError, Ignored, Shown, Value, foreign, nearest, table};
 
 /// A client's configuration: properties of its own, beside those of [`ClientConfig`], which it contains.
 ///
@@ -86,6 +86,16 @@ const SHARED: &[&[Property<ClientConfig>]] = &[table::JAVA, table::OTHER];
 pub fn known_names<C: Properties>() -> impl Iterator<Item = &'static str> {
     let own = C::own().iter().copied().flatten().map(Property::name);
     own.chain(SHARED.iter().copied().flatten().map(Property::name))
+}
+
+/// Whether this property was set by its name or an alias of it.
+pub fn is_given<C: Properties>(config: &C, name: &str) -> bool {
+    config.client().given.contains(name)
+}
+
+/// The properties that were set and have no effect.
+pub fn ignored<C: Properties>(config: &C) -> &[Ignored] {
+    &config.client().ignored
 }
 
 /// The name that an alias stands for; any other name is its own.

@@ -45,13 +45,24 @@ macro_rules! property_methods {
         impl $config {
             /// Sets one property by its Java name or one of librdkafka's. What excludes one another is found by
             /// [`validate`](Self::validate) later. One that is known and has no effect here is listed
-            /// ([`ClientConfig::ignored`]($crate::config::ClientConfig::ignored)); a client that starts logs them all in one
+            /// ([`ignored`](Self::ignored)); a client that starts logs them all in one
             /// line (WARN).
             ///
             /// # Errors
             /// An unknown name, or a value that the property does not take; the configuration is as before.
             pub fn set(&mut self, name: &str, value: &str) -> Result<(), $crate::config::ConfigError> {
                 $crate::config::set(self, name, value)
+            }
+
+            /// Whether this property was set by its name (or an alias of it), be it to its default.
+            pub fn is_given(&self, name: &str) -> bool {
+                $crate::config::is_given(self, name)
+            }
+
+            /// The properties that were set and have no effect, with the reason: those that are known and change nothing here, and
+            /// those that were left out as another program's.
+            pub fn ignored(&self) -> &[$crate::config::Ignored] {
+                $crate::config::ignored(self)
             }
 
             /// Every name that [`set`](Self::set) knows.
@@ -82,7 +93,7 @@ macro_rules! property_methods {
 
             /// As [`from_properties`](Self::from_properties), of properties that other programs use too: what is another
             /// client's, a serializer's, or nobody's that is known here is left out, logged in one line (INFO), and
-            /// listed ([`ClientConfig::ignored`]($crate::config::ClientConfig::ignored)).
+            /// listed ([`ignored`](Self::ignored)).
             ///
             /// # Errors
             /// All mistakes at once. A name that is nearly one of this client's is still a mistake: it was probably
@@ -131,7 +142,7 @@ macro_rules! property_methods {
             ///
             /// Kafka's own scripts, its containers and Kubernetes set variables with this prefix too (`KAFKA_HEAP_OPTS`,
             /// `KAFKA_SERVICE_HOST`): what is not this client's is left out and listed
-            /// ([`ClientConfig::ignored`]($crate::config::ClientConfig::ignored)). A variable that is empty counts as one
+            /// ([`ignored`](Self::ignored)). A variable that is empty counts as one
             /// that is not set. Whether all of it goes together is checked when the client is built.
             ///
             /// # Errors

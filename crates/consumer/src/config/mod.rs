@@ -207,17 +207,6 @@ impl Properties for Config {
 offtake_client::property_methods!(Config);
 
 impl Config {
-    /// Whether this property was set by its name (or an alias of it), be it to its default.
-    pub fn is_given(&self, name: &str) -> bool {
-        self.client.is_given(name)
-    }
-
-    /// The properties that were set and have no effect, with the reason: those that are known and change nothing here, and
-    /// those that were left out as not a consumer's.
-    pub fn ignored(&self) -> &[Ignored] {
-        self.client.ignored()
-    }
-
     /// The largest response that is read, in bytes: `receive.message.max.bytes`, or room for `fetch.max.bytes`.
     pub fn largest_response(&self) -> usize {
         // Beside records: names and the headers of partitions.

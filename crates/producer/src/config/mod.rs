@@ -131,17 +131,6 @@ impl Properties for Config {
 offtake_client::property_methods!(Config);
 
 impl Config {
-    /// Whether this property was set by its name (or an alias of it), be it to its default.
-    pub fn is_given(&self, name: &str) -> bool {
-        self.client.is_given(name)
-    }
-
-    /// The properties that were set and have no effect, with the reason: those that are known and change nothing here, and
-    /// those that were left out as not a producer's.
-    pub fn ignored(&self) -> &[Ignored] {
-        self.client.ignored()
-    }
-
     /// Whether what is sent again is written once: `enable.idempotence`, or what the other properties leave of its default.
     pub fn is_idempotent(&self) -> bool {
         self.enable_idempotence
