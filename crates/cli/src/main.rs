@@ -22,18 +22,16 @@ mod stop;
 mod text;
 mod topics;
 
-use std::process::ExitCode;
+use std::{io, process::ExitCode};
 
 use args::{Cli, Command};
 use failure::Failure;
+use tokio::runtime::{Builder, Runtime};
 
 fn main() -> ExitCode {
     let Cli { common, command } = Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
     setup::logging(&common);
-    // The main thread runs the command; the worker is there for signals, which must be heard while it writes to a pipe
-    // that nobody reads.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let done = match runtime {
+    let done = match runtime() {
         Ok(runtime) => runtime.block_on(async {
             match command {
                 Command::Demo(args) => demo::run(&common, args).await,
@@ -55,4 +53,12 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
+}
+
+/// The main thread runs the command; the worker is there for signals, which must be heard while it writes to a pipe that nobody reads.
+fn runtime() -> io::Result<Runtime> {
+    // Where the last descriptors are wanted for its handler of signals, tokio panics. It takes six in all.
+    #[cfg(unix)]
+    drop((0..4).map(|_| std::os::unix::net::UnixStream::pair()).collect::<io::Result<Vec<_>>>()?);
+    Builder::new_multi_thread().worker_threads(1).enable_all().build()
 }

@@ -343,3 +343,15 @@ fn every_command_has_a_manual_page() {
     }
     done(&mut offtake("man groups nosuch")).refused("`offtake groups nosuch`");
 }
+
+/// With more of them a command starts, and what it cannot open then it says.
+#[cfg(unix)]
+#[test]
+fn p6_a_command_that_has_no_descriptors_for_its_runtime_says_so_in_one_line() {
+    for descriptors in 4..=10 {
+        let script = format!("ulimit -n {descriptors}; exec \"$0\" topics list");
+        let ended = done(Command::new("/bin/sh").args(["-c", &script, env!("CARGO_BIN_EXE_offtake")]));
+        assert_eq!((ended.code, ended.stderr.lines().count()), (Some(1), 1), "{descriptors}: {ended:?}");
+        assert!(ended.stderr.contains("cannot start the runtime: Too many open files"), "{ended:?}");
+    }
+}
