@@ -44,13 +44,13 @@ Where settings come from, the nearest first:
      some.name, then KAFKA_BOOTSTRAP_SERVERS
   3. the default file, unless --config is given: the one that OFFTAKE_CONFIG names
      (empty: none), else offtake/config.properties in $XDG_CONFIG_HOME or ~/.config
-  4. the defaults of Kafka's Java consumer, but default.api.timeout.ms=10000 and
+  4. the defaults of Kafka's Java clients, but default.api.timeout.ms=10000 and
      allow.auto.create.topics=false
 
 Exit status: 0 done, 1 failed (the last line on stderr says why), 2 wrong usage,
 130 interrupted twice.";
 
-/// Read Kafka topics and consumer groups.
+/// Read and write Kafka topics, and look after consumer groups.
 #[derive(Debug, Parser)]
 #[command(name = "offtake", version, long_version = BUILD, max_term_width = 110, propagate_version = true, after_long_help = SETTINGS)]
 pub(crate) struct Cli {
