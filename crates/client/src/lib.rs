@@ -9,6 +9,7 @@
 //! - [`clock`]: the only place that reads a clock.
 
 pub mod bootstrap;
+mod builder;
 pub mod clock;
 mod commit_report;
 pub mod config;

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use offtake_client::engine::Spawn;
+use offtake_client::{
+    Dial,
+    engine::{Carrier, Spawn},
+};
 pub use offtake_client::{bootstrap::BootstrapServers, engine::EngineFuture};
 use offtake_group::Assignor;
-use offtake_net::{Carrier, Dial};
 
 use crate::{
     config::{Config, ConfigError},
@@ -72,6 +74,8 @@ impl Consumer {
     }
 }
 
+offtake_client::builder_methods!(Builder, Config);
+
 impl Builder {
     /// Starts from a configuration.
     pub fn from_config(config: Config) -> Self {
@@ -89,29 +93,6 @@ impl Builder {
             replay: None,
             replay_ahead: None,
         }
-    }
-
-    /// Sets a property by its Java name (librdkafka's aliases are understood): `.property("max.poll.records", 100)`. What is
-    /// wrong with it, and with all others, is told by [`build`](Self::build); later properties override earlier ones.
-    pub fn property(mut self, name: &str, value: impl ToString) -> Self {
-        let set = self.config.set(name, &value.to_string());
-        self.mistakes.extend(set.err());
-        self
-    }
-
-    /// Sets properties by their Java names, in turn: see [`property`](Self::property). What is not a consumer's is refused;
-    /// [`Config::from_shared_properties`] leaves it out.
-    pub fn properties<N: AsRef<str>, V: ToString>(
-        self,
-        properties: impl IntoIterator<Item = (N, V)>,
-    ) -> Self {
-        properties.into_iter().fold(self, |builder, (name, value)| builder.property(name.as_ref(), value))
-    }
-
-    /// Changes the configuration by its fields.
-    pub fn configure(mut self, change: impl FnOnce(&mut Config)) -> Self {
-        change(&mut self.config);
-        self
     }
 
     /// Who is told of rebalances, inside `poll`.
@@ -171,26 +152,6 @@ impl Builder {
     /// tokio's panic, in its own task, and every call fails with [`ErrorKind::Closed`](crate::ErrorKind::Closed).
     pub fn spawn_on(self, runtime: tokio::runtime::Handle) -> Self {
         self.spawn_with(move |engine| drop(runtime.spawn(engine)))
-    }
-
-    /// Gives the engine to this function, which has to have it run by a tokio runtime until it ends.
-    pub fn spawn_with(mut self, spawn: impl FnOnce(EngineFuture) + Send + 'static) -> Self {
-        self.spawn = Some(Box::new(spawn));
-        self
-    }
-
-    /// Reaches brokers this way instead of by plain TCP: through a proxy, or into a cluster that runs in this process.
-    pub fn dial(mut self, dial: impl Dial) -> Self {
-        self.dial = Some(Arc::new(dial));
-        self
-    }
-
-    /// Carries requests by this instead of by connections: the simulation of this project's own tests does, to run
-    /// engines without any.
-    #[doc(hidden)]
-    pub fn carrier(mut self, carrier: Box<dyn Carrier>) -> Self {
-        self.carrier = Some(carrier);
-        self
     }
 
     /// For tests, beside [`replay`](Self::replay): batches are opened ahead as by a thread that is sometimes early, sometimes

@@ -4,9 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use offtake_client::{
     Dial, Error, ErrorKind, Result, clock, config,
-    engine::{self as driver, EngineFuture, Outputs, Spawn, Transport},
+    engine::{self as driver, Carrier, Outputs, Spawn, Transport},
 };
-use offtake_net::Carrier;
 use tokio::sync::mpsc;
 use tracing::Instrument;
 
@@ -38,6 +37,8 @@ impl std::fmt::Debug for Builder {
     }
 }
 
+offtake_client::builder_methods!(Builder, Config);
+
 impl Builder {
     /// A producer with this configuration.
     pub fn from_config(config: Config) -> Self {
@@ -50,28 +51,6 @@ impl Builder {
             carrier: None,
             replay: None,
         }
-    }
-
-    /// Sets one property by Java's or librdkafka's name. What is wrong with it is told by [`build`](Self::build).
-    pub fn property(mut self, name: &str, value: impl ToString) -> Self {
-        if let Err(error) = self.config.set(name, &value.to_string()) {
-            self.mistakes.push(error);
-        }
-        self
-    }
-
-    /// Sets properties by name.
-    pub fn properties<N: AsRef<str>, V: ToString>(
-        self,
-        properties: impl IntoIterator<Item = (N, V)>,
-    ) -> Self {
-        properties.into_iter().fold(self, |builder, (name, value)| builder.property(name.as_ref(), value))
-    }
-
-    /// Changes the configuration by its fields.
-    pub fn configure(mut self, change: impl FnOnce(&mut Config)) -> Self {
-        change(&mut self.config);
-        self
     }
 
     /// `client.id`: what brokers call this client in their logs and quotas. Default: empty; `offtake` is sent then.
@@ -118,25 +97,6 @@ impl Builder {
     /// Runs the engine on this runtime rather than on a thread of its own. The runtime needs its time and I/O drivers.
     pub fn spawn_on(self, runtime: tokio::runtime::Handle) -> Self {
         self.spawn_with(move |engine| drop(runtime.spawn(engine)))
-    }
-
-    /// Gives the engine to this function, which has to have it run by a tokio runtime until it ends.
-    pub fn spawn_with(mut self, spawn: impl FnOnce(EngineFuture) + Send + 'static) -> Self {
-        self.spawn = Some(Box::new(spawn));
-        self
-    }
-
-    /// Reaches brokers this way instead of by plain TCP: through a proxy, or into a cluster that runs in this process.
-    pub fn dial(mut self, dial: impl Dial) -> Self {
-        self.dial = Some(Arc::new(dial));
-        self
-    }
-
-    /// Carries requests by this instead of by connections: the simulation of this project's own tests does.
-    #[doc(hidden)]
-    pub fn carrier(mut self, carrier: Box<dyn Carrier>) -> Self {
-        self.carrier = Some(carrier);
-        self
     }
 
     /// For tests: all that is random comes from `seed`, and the wall clock shows `wall_ms` milliseconds since 1970 at the start.

@@ -18,6 +18,8 @@ use offtake_net::Lane;
 use tokio::runtime;
 
 pub use driver::run;
+#[doc(hidden)] // for `builder_methods!`
+pub use offtake_net::Carrier;
 pub use start::{EngineFuture, Spawn, start};
 pub use transport::Transport;
 

@@ -1,0 +1,60 @@
+//! [`builder_methods!`](crate::builder_methods): what the builders of all clients have.
+
+/// Gives a client's builder the methods that every client's has. It needs the fields `config`, `mistakes` (a list of
+/// [`ConfigError`](crate::ConfigError)), and `spawn`, `dial` and `carrier`, each of which may be none; and beside it in scope its
+/// `Config`.
+#[macro_export]
+macro_rules! builder_methods {
+    ($builder:ty, $config:ty) => {
+        /// # What every client's has
+        impl $builder {
+            /// Sets a property by its Java name or one of librdkafka's: `.property("request.timeout.ms", 5000)`. What is wrong with it, and
+            /// with all others, is told by [`build`](Self::build); later properties override earlier ones.
+            pub fn property(mut self, name: &str, value: impl ToString) -> Self {
+                let set = self.config.set(name, &value.to_string());
+                self.mistakes.extend(set.err());
+                self
+            }
+
+            /// Sets properties by name, in turn: see [`property`](Self::property). What is another program's is refused;
+            /// [`Config::from_shared_properties`] leaves it out.
+            pub fn properties<N: AsRef<str>, V: ToString>(
+                self,
+                properties: impl IntoIterator<Item = (N, V)>,
+            ) -> Self {
+                properties
+                    .into_iter()
+                    .fold(self, |builder, (name, value)| builder.property(name.as_ref(), value))
+            }
+
+            /// Changes the configuration by its fields.
+            pub fn configure(mut self, change: impl FnOnce(&mut $config)) -> Self {
+                change(&mut self.config);
+                self
+            }
+
+            /// Gives the engine to this function, which has to have it run by a tokio runtime until it ends.
+            pub fn spawn_with(
+                mut self,
+                spawn: impl FnOnce($crate::engine::EngineFuture) + Send + 'static,
+            ) -> Self {
+                self.spawn = Some(Box::new(spawn));
+                self
+            }
+
+            /// Reaches brokers this way instead of by plain TCP: through a proxy, or into a cluster that runs in this process.
+            pub fn dial(mut self, dial: impl $crate::Dial) -> Self {
+                self.dial = Some(std::sync::Arc::new(dial));
+                self
+            }
+
+            /// Carries requests by this instead of by connections: the simulation of this project's own tests does, to run engines
+            /// without any.
+            #[doc(hidden)]
+            pub fn carrier(mut self, carrier: Box<dyn $crate::engine::Carrier>) -> Self {
+                self.carrier = Some(carrier);
+                self
+            }
+        }
+    };
+}
