@@ -7,7 +7,7 @@ use std::{
 
 use offtake_fetch::Charge;
 use offtake_group::{GroupMembership, RevocationId};
-use offtake_machine::{GroupMetadata, PartitionInfo, Position, Token, Topic, TopicPartition};
+use offtake_machine::{GroupMetadata, GroupOffsets, PartitionInfo, Position, Token, Topic, TopicPartition};
 use regex::Regex;
 
 pub(crate) use crate::inbox::Reply;
@@ -130,6 +130,11 @@ pub(crate) enum Command {
         chunks: Vec<(TopicPartition, Charge)>,
     },
     /// As whom the group knows us.
+    /// As whom these may be committed in a transaction, if the partitions are still owned.
+    GroupOffsets {
+        offsets: Vec<(TopicPartition, Option<Token>, OffsetAndMetadata)>,
+        reply: Reply<GroupOffsets>,
+    },
     GroupMetadata {
         reply: Reply<GroupMetadata>,
     },

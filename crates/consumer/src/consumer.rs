@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake_machine::{GroupMetadata, Topic, TopicPartition};
+use offtake_machine::{GroupMetadata, GroupOffsets, Topic, TopicPartition};
 use regex::Regex;
 use tokio::sync::{mpsc, oneshot};
 
@@ -180,6 +180,14 @@ impl Consumer {
     /// As [`Handle::group_metadata`].
     pub async fn group_metadata(&self) -> Result<GroupMetadata> {
         self.handle.group_metadata().await
+    }
+
+    /// That these records are finished, for a producer that says so in a transaction (KIP-447).
+    ///
+    /// # Errors
+    /// As [`Handle::offsets_for_transaction`].
+    pub async fn offsets_for_transaction(&self, records: &Records) -> Result<GroupOffsets> {
+        self.handle.offsets_for_transaction(records).await
     }
 
     /// Asks the group for a rebalance (KIP-568).

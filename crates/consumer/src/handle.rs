@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake_machine::{GroupMetadata, PartitionInfo, Token, Topic, TopicPartition};
+use offtake_machine::{GroupMetadata, GroupOffsets, PartitionInfo, Token, Topic, TopicPartition};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
@@ -416,6 +416,23 @@ impl Handle {
     /// joined, during a rebalance of which it has lost its partitions, after it has left.
     pub async fn group_metadata(&self) -> Result<GroupMetadata> {
         self.ask(|reply| Command::GroupMetadata { reply }).await
+    }
+
+    /// That these records are finished, and all that came before them in their partitions, for a producer that says so in a transaction
+    /// (`Transaction::send_offsets` of `offtake-producer`): the offsets, and as whom this consumer commits them (KIP-447). Take it for the
+    /// transaction in which the records were handled: a group that rebalances later refuses it.
+    ///
+    /// # Errors
+    /// `NotOwned` if a partition was given up since, or the consumer is no member that may commit. `Misuse` without a `group.id`, with
+    /// `enable.auto.commit`, which would commit outside the transaction, and of a consumer whose records are finished one by one.
+    pub async fn offsets_for_transaction(&self, records: &Records) -> Result<GroupOffsets> {
+        if self.config.enable_auto_commit {
+            return Err(Error::misuse(
+                "this consumer commits by itself, outside of any transaction: set `enable.auto.commit` to false",
+            ));
+        }
+        let offsets = self.offsets_behind(records)?;
+        self.ask(|reply| Command::GroupOffsets { offsets, reply }).await
     }
 
     /// Asks the group for a rebalance (KIP-568): the member joins again, with the next `poll` where partitions have to be

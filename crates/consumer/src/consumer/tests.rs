@@ -202,6 +202,10 @@ async fn answers(mut commands: mpsc::UnboundedReceiver<Command>, log: Log, held:
                 log.say("close");
                 let _ = reply.send(Ok(()));
             }
+            Command::GroupOffsets { offsets, reply } => {
+                let offsets = offsets.into_iter().map(|(partition, _, offset)| (partition, offset));
+                let _ = reply.send(Ok(crate::GroupOffsets::new(crate::GroupMetadata::new("group"), offsets)));
+            }
             Command::GroupMetadata { reply } => {
                 let _ = reply.send(Ok(crate::GroupMetadata::new("group")));
             }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use offtake_group::{GroupMembership, Member};
-use offtake_machine::{GroupMetadata, Position, Token, Topic, TopicPartition};
+use offtake_machine::{GroupMetadata, GroupOffsets, Position, Token, Topic, TopicPartition};
 use offtake_offsets::{CommitId, QueryId, SeekError};
 
 use super::{
@@ -126,6 +126,9 @@ impl Engine {
                 for (partition, charge) in chunks {
                     self.fetch.release(now, &partition, charge);
                 }
+            }
+            Command::GroupOffsets { offsets, reply } => {
+                let _ = reply.send(self.group_offsets(now, offsets));
             }
             Command::GroupMetadata { reply } => {
                 let _ = reply.send(self.group_metadata(now));
@@ -314,6 +317,20 @@ impl Engine {
         if !unawaited.is_empty() {
             self.waiters.merged(&self.offsets.merge_commits(&unawaited));
         }
+    }
+
+    /// Who commits and what is taken at one moment: what is given up after it is refused by the group, which has another generation then.
+    fn group_offsets(
+        &self,
+        now: Instant,
+        offsets: Vec<(TopicPartition, Option<Token>, OffsetAndMetadata)>,
+    ) -> Result<GroupOffsets> {
+        let stale = offsets.iter().find(|(partition, token, _)| self.offsets.token_of(partition) != *token);
+        if let Some((partition, ..)) = stale {
+            return Err(self.vitals.explain(not_assigned(partition)));
+        }
+        let group = self.group_metadata(now)?;
+        Ok(GroupOffsets::new(group, offsets.into_iter().map(|(partition, _, offset)| (partition, offset))))
     }
 
     /// A member that has lost its partitions has no identity before the application has given them up: whoever asks

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use regex::Regex;
 
 /// From top to bottom.
-const ORDER: [&str; 35] = [
+const ORDER: [&str; 34] = [
     "builder",
     "consumer",
     "next",
