@@ -1,4 +1,11 @@
 //! [`Fetcher`]: the partitions that are fetched, their chunks, and the memory budget.
+//!
+//! What the application asks for is here; the modules below have the rest of its methods, and they alone see its fields.
+
+mod oversized;
+mod request;
+mod response;
+mod routing;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -16,8 +23,8 @@ use crate::{
     node::Node,
     partition::{Partition, State},
     read::Reader,
-    routing::Routing,
 };
+use routing::Routing;
 
 /// Fetches started partitions from all brokers at once, within one memory budget.
 ///
@@ -37,25 +44,25 @@ use crate::{
 /// KIP-74, KIP-98, KIP-227, KIP-320, KIP-392, KIP-516, KIP-951.
 #[derive(Debug)]
 pub struct Fetcher {
-    pub(crate) config: Config,
-    pub(crate) ids: CallIds,
-    pub(crate) partitions: BTreeMap<TopicPartition, Partition>,
-    pub(crate) nodes: BTreeMap<BrokerId, Node>,
+    config: Config,
+    ids: CallIds,
+    partitions: BTreeMap<TopicPartition, Partition>,
+    nodes: BTreeMap<BrokerId, Node>,
     /// The broker of the last request: the next in order is asked next.
-    pub(crate) last_broker: Option<BrokerId>,
+    last_broker: Option<BrokerId>,
     /// Paused partitions, and the assignment they were paused in: a seek keeps the pause, a new owner does not (FAILURES E10).
     paused: BTreeMap<TopicPartition, u64>,
-    pub(crate) routing: Routing,
-    pub(crate) timers: BTreeSet<(Instant, TopicPartition)>,
+    routing: Routing,
+    timers: BTreeSet<(Instant, TopicPartition)>,
     /// Chunks that may be taken, in order of arrival.
     ready: BTreeMap<u64, TopicPartition>,
     arrivals: u64,
     /// The memory of chunks, queued and taken. A chunk that was taken is held until it is released, also after its partition stopped.
-    pub(crate) memory: Memory,
-    pub(crate) reader: Reader,
-    pub(crate) events: VecDeque<Event>,
-    pub(crate) refresh: bool,
-    pub(crate) closing: bool,
+    memory: Memory,
+    reader: Reader,
+    events: VecDeque<Event>,
+    refresh: bool,
+    closing: bool,
     seeds: u64,
     starts: u64,
 }
@@ -280,7 +287,7 @@ impl Fetcher {
     }
 
     /// Moves the position back to `to`; a later one changes nothing.
-    pub(crate) fn move_back(&mut self, tp: &TopicPartition, to: Position) {
+    fn move_back(&mut self, tp: &TopicPartition, to: Position) {
         let Some(partition) = self.partitions.get_mut(tp) else { return };
         if to.offset < partition.position.offset {
             partition.tell_epoch = true;
@@ -348,7 +355,7 @@ impl Fetcher {
 
     /// Queues a chunk. One without visible batches only extends the chunk before it, so that a log of aborted transactions does
     /// not pile up chunks.
-    pub(crate) fn store(&mut self, from: Position, mut chunk: Chunk, frame: Frame, bytes: usize) {
+    fn store(&mut self, from: Position, mut chunk: Chunk, frame: Frame, bytes: usize) {
         let Some(partition) = self.partitions.get_mut(&chunk.partition) else { return };
         if chunk.batches.is_empty()
             && let Some(newest) = partition.queue.newest()
@@ -367,7 +374,7 @@ impl Fetcher {
     }
 
     /// A queued chunk is dropped.
-    pub(crate) fn dropped(&mut self, queued: &QueuedChunk) {
+    fn dropped(&mut self, queued: &QueuedChunk) {
         self.ready.remove(&queued.arrival);
         self.memory.release(queued.arrival);
     }
@@ -377,7 +384,7 @@ impl Fetcher {
         self.starts
     }
 
-    pub(crate) fn next_seed(&mut self) -> u64 {
+    fn next_seed(&mut self) -> u64 {
         self.seeds = self.seeds.wrapping_add(0x9E37_79B9_7F4A_7C15);
         self.seeds
     }

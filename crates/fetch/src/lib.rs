@@ -8,12 +8,8 @@ mod event;
 mod fetcher;
 mod memory;
 mod node;
-mod oversized;
 mod partition;
 mod read;
-mod request;
-mod response;
-mod routing;
 mod session;
 
 pub use chunk::{Chunk, ReadBatches, VisibleBatches};

@@ -7,11 +7,11 @@ use std::{
 
 use offtake_machine::{Backoff, BackoffConfig, BrokerId, Cluster, TopicPartition};
 
+use super::{Fetcher, request::size};
 use crate::{
-    Event, Fetcher,
+    Event,
     node::Node,
     partition::{Partition, State},
-    request::size,
 };
 
 /// Failures of preferred replicas in a row after which requests to the leader leave out the rack.
@@ -25,7 +25,7 @@ const MAX_BUFFERED_RESPONSES: usize = 4;
 
 /// The partitions that have no broker to be fetched from: their broker was not looked up yet, or they have no leader.
 #[derive(Debug)]
-pub(crate) struct Routing {
+pub(super) struct Routing {
     /// The brokers of the newest metadata.
     brokers: BTreeSet<BrokerId>,
     /// Started partitions whose broker has not been looked up yet.
@@ -40,7 +40,7 @@ pub(crate) struct Routing {
 }
 
 impl Routing {
-    pub(crate) fn new(backoff: BackoffConfig, seed: u64) -> Self {
+    pub(super) fn new(backoff: BackoffConfig, seed: u64) -> Self {
         Self {
             brokers: BTreeSet::new(),
             unrouted: BTreeSet::new(),
@@ -52,17 +52,17 @@ impl Routing {
     }
 
     /// The partition's broker is to be looked up.
-    pub(crate) fn add(&mut self, tp: TopicPartition) {
+    pub(super) fn add(&mut self, tp: TopicPartition) {
         self.unrouted.insert(tp);
     }
 
     /// The partition is not fetched any more.
-    pub(crate) fn forget(&mut self, tp: &TopicPartition) {
+    pub(super) fn forget(&mut self, tp: &TopicPartition) {
         self.unrouted.remove(tp);
         self.leaderless.remove(tp);
     }
 
-    pub(crate) fn has_unrouted(&self) -> bool {
+    pub(super) fn has_unrouted(&self) -> bool {
         !self.unrouted.is_empty()
     }
 
@@ -73,7 +73,7 @@ impl Routing {
     }
 
     /// Before the first metadata was handed in.
-    pub(crate) fn learn_first_brokers(&mut self, cluster: &Cluster) {
+    pub(super) fn learn_first_brokers(&mut self, cluster: &Cluster) {
         if self.brokers.is_empty() {
             self.learn_brokers(cluster);
         }
@@ -84,7 +84,7 @@ impl Routing {
     }
 
     /// Whether the newest metadata has this broker.
-    pub(crate) fn knows(&self, broker: BrokerId) -> bool {
+    pub(super) fn knows(&self, broker: BrokerId) -> bool {
         self.brokers.contains(&broker)
     }
 
@@ -103,7 +103,7 @@ impl Routing {
     }
 
     /// Whether to ask for metadata again: after a growing pause, for as long as a partition has no leader.
-    pub(crate) fn handle_timeout(&mut self, now: Instant) -> bool {
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> bool {
         let is_due = self.refresh_at.is_some_and(|at| at <= now);
         if is_due {
             self.refresh_at = Some(now + self.backoff.next_wait());
@@ -111,12 +111,12 @@ impl Routing {
         is_due
     }
 
-    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.refresh_at
     }
 
     /// Nothing is fetched any more.
-    pub(crate) fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         self.refresh_at = None;
     }
 }
@@ -153,7 +153,7 @@ impl Fetcher {
     }
 
     /// Looks up the brokers of partitions that were started since the last time.
-    pub(crate) fn route_all(&mut self, now: Instant, cluster: &Cluster) {
+    pub(super) fn route_all(&mut self, now: Instant, cluster: &Cluster) {
         while let Some(tp) = self.routing.next_unrouted() {
             self.route(&tp, cluster);
         }
@@ -207,7 +207,7 @@ impl Fetcher {
     }
 
     /// The leader refuses the position.
-    pub(crate) fn out_of_range(&mut self, tp: &TopicPartition) {
+    pub(super) fn out_of_range(&mut self, tp: &TopicPartition) {
         let Some(partition) = self.partitions.get_mut(tp) else { return };
         partition.state = State::AwaitingStart;
         self.events.push_back(Event::OutOfRange {
@@ -218,7 +218,7 @@ impl Fetcher {
     }
 
     /// Adds a partition to those that its broker is asked for, or removes it, as its state requires now.
-    pub(crate) fn reschedule(&mut self, tp: &TopicPartition) {
+    pub(super) fn reschedule(&mut self, tp: &TopicPartition) {
         let share = self.share();
         let paused = self.is_paused(tp);
         let Some(partition) = self.partitions.get(tp) else { return };
@@ -275,7 +275,7 @@ impl Fetcher {
     }
 
     /// The partition's timer is due: a backoff is over, or the lease of a preferred replica.
-    pub(crate) fn on_timer(&mut self, now: Instant, tp: &TopicPartition) {
+    pub(super) fn on_timer(&mut self, now: Instant, tp: &TopicPartition) {
         let Some(partition) = self.partitions.get_mut(tp) else { return };
         partition.timer = None;
         match partition.state {
@@ -289,7 +289,7 @@ impl Fetcher {
     }
 
     /// The partition failed: it is fetched again after a pause, or from a new leader.
-    pub(crate) fn pause_after_trouble(
+    pub(super) fn pause_after_trouble(
         &mut self,
         now: Instant,
         tp: &TopicPartition,
@@ -302,7 +302,7 @@ impl Fetcher {
 
     /// A preferred replica did not serve the partition: it is fetched from the leader, without an event (FAILURES I9). A leader that keeps
     /// naming such a replica is not told our rack for a while, so that it sends the records itself.
-    pub(crate) fn back_to_leader(&mut self, now: Instant, tp: &TopicPartition) {
+    pub(super) fn back_to_leader(&mut self, now: Instant, tp: &TopicPartition) {
         let Some(partition) = self.partitions.get_mut(tp) else { return };
         partition.replica = None;
         partition.replica_failures = partition.replica_failures.saturating_add(1);

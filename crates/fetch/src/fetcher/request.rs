@@ -9,8 +9,9 @@ use std::{
 use offtake_machine::{BrokerId, Call, Cluster, Target, Transmit};
 use offtake_wire::messages::fetch::FetchRequest;
 
+use super::Fetcher;
 use crate::{
-    Event, Fetcher,
+    Event,
     config::SHORTEST_WAIT,
     memory::Holder,
     node::{InFlight, Node},
@@ -229,7 +230,7 @@ impl Fetcher {
     }
 
     /// When the next call is due to be sent or given up. A call that waits for memory has no time.
-    pub(crate) fn next_call_at(&self) -> Option<Instant> {
+    pub(super) fn next_call_at(&self) -> Option<Instant> {
         let allowance = self.allowance();
         let time = |node: &Node| match node.call {
             Call::Idle => None,
@@ -321,7 +322,7 @@ impl Allowance {
     }
 }
 
-pub(crate) fn size(bytes: i32) -> usize {
+pub(super) fn size(bytes: i32) -> usize {
     usize::try_from(bytes).unwrap_or(0)
 }
 

@@ -10,8 +10,9 @@ use offtake_wire::{
     records::AbortedTransactions,
 };
 
+use super::Fetcher;
 use crate::{
-    BrokerError, Event, Fetcher, PartitionError, Watermarks,
+    BrokerError, Event, PartitionError, Watermarks,
     memory::Frame,
     node::InFlight,
     partition::{Replica, State},
@@ -19,7 +20,7 @@ use crate::{
 };
 
 /// Failures in a row after which the engine is told.
-pub(crate) const REPORT_AFTER: u32 = 3;
+pub(super) const REPORT_AFTER: u32 = 3;
 
 /// What follows from the error code of a partition.
 enum Remedy {
@@ -103,7 +104,7 @@ impl Fetcher {
     }
 
     /// Gives up calls that were never answered.
-    pub(crate) fn give_up_overdue(&mut self, now: Instant) {
+    pub(super) fn give_up_overdue(&mut self, now: Instant) {
         let overdue: Vec<_> = self
             .nodes
             .iter()
@@ -396,7 +397,7 @@ impl Fetcher {
     }
 
     /// Reports the error, and stops the partition if asking again is of no use.
-    pub(crate) fn failed(&mut self, tp: &TopicPartition, error: PartitionError) {
+    pub(super) fn failed(&mut self, tp: &TopicPartition, error: PartitionError) {
         let Some(partition) = self.partitions.get_mut(tp) else { return };
         if error.stops() {
             partition.state = State::Stopped;

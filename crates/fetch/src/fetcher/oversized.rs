@@ -9,11 +9,12 @@ use std::time::Instant;
 
 use offtake_machine::{BrokerId, Call, CallError};
 
-use crate::{BrokerError, Event, Fetcher, PartitionError, response::REPORT_AFTER};
+use super::{Fetcher, response::REPORT_AFTER};
+use crate::{BrokerError, Event, PartitionError};
 
 impl Fetcher {
     /// A response of `size` bytes was not read, as it exceeds `limit`.
-    pub(crate) fn too_large(
+    pub(super) fn too_large(
         &mut self,
         now: Instant,
         broker: BrokerId,
