@@ -9,8 +9,8 @@
 mod address;
 mod error;
 mod file;
-mod foreign;
 mod machines;
+pub mod names;
 mod nearest;
 mod properties;
 mod security;
@@ -23,7 +23,7 @@ use std::{collections::BTreeSet, fmt, time::Duration};
 
 pub use error::{ConfigError, Shown};
 pub use file::parse_properties;
-pub use foreign::owner;
+pub use names::owner;
 pub use properties::{
     Meaning, Properties, Property, ignored, is_given, is_secret, known_names, p, set, validate,
 };
@@ -114,6 +114,7 @@ impl Default for ClientConfig {
 #[doc(hidden)] // applications have the methods of `property_methods!`
 impl Properties for ClientConfig {
     const CLIENT: &'static str = "this client";
+    const NAMES: &'static [&'static [&'static str]] = &[]; // its tables are beside those lists
 
     fn own() -> &'static [&'static [Property<Self>]] {
         &[]

@@ -3,7 +3,7 @@
 //! A property is understood, or it is left out of account with a warning because nothing the user gets depends on it, or it
 //! is refused because something would.
 
-use super::{ClientConfig, ConfigError, Ignored, Shown, Value, foreign, nearest, table};
+use super::{ClientConfig, ConfigError, Ignored, Shown, Value, names, nearest, table};
 
 /// A client's configuration: properties of its own, beside those of [`ClientConfig`], which it contains.
 ///
@@ -11,6 +11,9 @@ use super::{ClientConfig, ConfigError, Ignored, Shown, Value, foreign, nearest, 
 pub trait Properties: Default + 'static {
     /// What has these properties, as errors say it: `a consumer`.
     const CLIENT: &'static str;
+
+    /// The lists that have the names of its own properties ([`names`](super::names)).
+    const NAMES: &'static [&'static [&'static str]];
 
     /// Its own properties.
     fn own() -> &'static [&'static [Property<Self>]];
@@ -50,8 +53,12 @@ pub enum Meaning<C> {
     Only(&'static [&'static str], &'static str),
 }
 
-/// A line of a table.
-pub const fn p<C>(name: &'static str, meaning: Meaning<C>) -> Property<C> {
+/// A line of a table. A program whose table has a name that [`Properties::NAMES`] has not is not built.
+#[expect(clippy::panic, reason = "tables are made by the compiler")]
+pub const fn p<C: Properties>(name: &'static str, meaning: Meaning<C>) -> Property<C> {
+    if !C::NAMES.is_empty() && !names::lists(C::NAMES, name) {
+        panic!("this property is not among the names of its client");
+    }
     Property { name, meaning }
 }
 
@@ -168,7 +175,7 @@ fn set_in<C>(
 
 fn unknown<C: Properties>(name: &str) -> ConfigError {
     let shown = name.chars().take(128).flat_map(char::escape_debug).collect();
-    match foreign::owner(name) {
+    match names::owner(name) {
         Some(owner) => ConfigError::Foreign { name: shown, owner, client: C::CLIENT },
         None => ConfigError::Unknown { name: shown, nearest: nearest::nearest(name, known_names::<C>()) },
     }
@@ -214,7 +221,7 @@ mod tests {
     #[test]
     fn nothing_that_every_client_has_is_called_another_programs() {
         for name in known_names::<ClientConfig>() {
-            assert_eq!(foreign::owner(name), None, "{name}");
+            assert_eq!(names::owner(name), None, "{name}");
         }
     }
 }

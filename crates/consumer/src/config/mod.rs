@@ -49,7 +49,7 @@ pub use offtake_client::config::{
     ClientConfig, ConfigError, Ignored, MetadataRecoveryStrategy, SecurityConfig, SecurityProtocol, Shown,
     parse_properties,
 };
-use offtake_client::config::{Properties, Property};
+use offtake_client::config::{Properties, Property, names};
 #[doc(hidden)] // for the command
 pub use offtake_client::config::{is_of_providers, is_secret, warn_of_readers};
 
@@ -185,6 +185,7 @@ impl Default for Config {
 #[doc(hidden)] // applications have the methods of `property_methods!`
 impl Properties for Config {
     const CLIENT: &'static str = "a consumer";
+    const NAMES: &'static [&'static [&'static str]] = &[names::CONSUMER];
 
     fn own() -> &'static [&'static [Property<Self>]] {
         const OWN: &[&[Property<Config>]] = &[java::JAVA, other::OTHER];

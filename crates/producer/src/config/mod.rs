@@ -25,7 +25,7 @@ pub use offtake_client::config::{
     ClientConfig, ConfigError, Ignored, MetadataRecoveryStrategy, SecurityConfig, SecurityProtocol, Shown,
     parse_properties,
 };
-use offtake_client::config::{Properties, Property};
+use offtake_client::config::{Properties, Property, names};
 
 /// What a producer is told. See the [module](self) for the names.
 #[derive(Clone, Debug, PartialEq)]
@@ -109,6 +109,7 @@ impl Default for Config {
 #[doc(hidden)] // applications have the methods of `property_methods!`
 impl Properties for Config {
     const CLIENT: &'static str = "a producer";
+    const NAMES: &'static [&'static [&'static str]] = &[names::CONSUMER, names::PRODUCER];
 
     fn own() -> &'static [&'static [Property<Self>]] {
         const OWN: &[&[Property<Config>]] = &[table::JAVA, table::OTHER];

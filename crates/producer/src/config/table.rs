@@ -64,7 +64,6 @@ pub(super) static OTHER: &[Property<Config>] = &[
     p("queue.buffering.max.messages", Ignored("`buffer.memory` is the bound")),
     p("message.max.bytes", Is("max.request.size")),
     p("message.timeout.ms", Is("delivery.timeout.ms")),
-    p("delivery.timeout", Is("delivery.timeout.ms")),
     p("compression.codec", Is("compression.type")),
     p("compression.level", Sets(level)),
     p("batch.num.messages", Ignored("`batch.size` is the bound")),

@@ -6,6 +6,14 @@ fn of(properties: &[(&str, &str)]) -> Result<Config, ConfigError> {
 }
 
 #[test]
+fn every_name_of_a_producers_means_something_to_it_but_a_callback_of_librdkafkas() {
+    let known: Vec<_> = Config::known_names().collect();
+    for name in names::PRODUCER {
+        assert_eq!(known.contains(name), *name != "msg_order_cmp", "{name}");
+    }
+}
+
+#[test]
 fn idempotence_is_off_where_its_default_is_excluded_and_refused_where_it_was_asked_for() {
     for excluding in [("acks", "1"), ("retries", "0"), ("max.in.flight.requests.per.connection", "6")] {
         assert!(!of(&[excluding]).unwrap().is_idempotent(), "{excluding:?}");

@@ -1,5 +1,7 @@
-//! Properties of other programs, which a file that several of them share may hold: recognised, so that nobody is told they
-//! were misspelled.
+//! The names of properties, by whose they are. A client that is given another program's, as a file that several share may hold
+//! them, says so, and not that they were misspelled.
+//!
+//! Those of our own clients are listed here and nowhere else: [`p`](super::p) takes no other name.
 
 /// Whose property this is, as in "is a producer's"; `None` for one that nobody is known to have.
 pub fn owner(name: &str) -> Option<&'static str> {
@@ -23,8 +25,35 @@ pub fn owner(name: &str) -> Option<&'static str> {
     }
 }
 
-/// Java's consumer, 4.3, without what every client has; then librdkafka's and ours.
-const CONSUMER: &[&str] = &[
+/// Whether one of these lists has the name.
+pub(super) const fn lists(mut lists: &[&[&str]], name: &str) -> bool {
+    while let Some((list, others)) = lists.split_first() {
+        let mut names = *list;
+        while let Some((listed, rest)) = names.split_first() {
+            if is_same(listed, name) {
+                return true;
+            }
+            names = rest;
+        }
+        lists = others;
+    }
+    false
+}
+
+/// `==`, which is not to be had before a program runs.
+const fn is_same(one: &str, other: &str) -> bool {
+    let (mut one, mut other) = (one.as_bytes(), other.as_bytes());
+    while let (Some((a, rest)), Some((b, others))) = (one.split_first(), other.split_first()) {
+        if *a != *b {
+            return false;
+        }
+        (one, other) = (rest, others);
+    }
+    one.is_empty() && other.is_empty()
+}
+
+/// A consumer's: Java's, 4.3, without what every client has; then librdkafka's and ours.
+pub const CONSUMER: &[&str] = &[
     "allow.auto.create.topics",
     "auto.commit.interval.ms",
     "auto.offset.reset",
@@ -73,8 +102,8 @@ const CONSUMER: &[&str] = &[
     "queued.min.messages",
 ];
 
-/// Java's producer, 4.3, without what every client or the consumer has; then librdkafka's.
-const PRODUCER: &[&str] = &[
+/// A producer's: Java's, 4.3, without what every client or the consumer has; then librdkafka's.
+pub const PRODUCER: &[&str] = &[
     "acks",
     "batch.size",
     "buffer.memory",
