@@ -9,7 +9,7 @@ use offtake_tests::{Dice, Kafka, Lease, three_brokers_behind_proxies, unique};
 use serde_json::Value;
 
 use super::cast::Member;
-use super::history::{Commit, History, Life};
+use super::history::{Commit, End, History, Life};
 use super::{MEMBERS, PARTITIONS, Protocol, SETTLED};
 use crate::flow::{self, PATIENCE, Production, wait_in_sync};
 
@@ -97,12 +97,28 @@ impl World {
     pub(super) fn bury(&mut self, at: usize, how: impl FnOnce(Member) -> Life) {
         let member = self.cast.remove(at);
         self.lives.push(how(member));
+        let refused = self.lives.iter().filter(|life| life.end == End::Refused).count();
+        let harmed = self.done().get("proxy: corrupt Fetch").copied().unwrap_or(0);
+        assert!(refused as u64 <= harmed, "{refused} members met a corrupt batch, and {harmed} were made");
+    }
+
+    /// Buries the members that have ended by themselves, as one does that was handed a corrupt batch; whether there were any.
+    pub(super) fn bury_refused(&mut self) -> bool {
+        let before = self.lives.len();
+        while let Some(at) = self.cast.iter_mut().position(Member::has_ended) {
+            self.bury(at, Member::give_up);
+        }
+        self.lives.len() > before
     }
 
     /// Waits until all that are awake hold everything among them, nothing twice, and read.
     pub(super) fn settle(&mut self) {
-        let began = Instant::now();
+        let mut began = Instant::now();
         loop {
+            if self.bury_refused() {
+                self.join();
+                began = Instant::now();
+            }
             let mut union = BTreeSet::new();
             let mut total = 0;
             let mut idle = false;
