@@ -320,3 +320,20 @@ fn a_group_without_a_coordinator_is_told_once_and_when_it_has_one() {
         assert_eq!(log.with("the group has a coordinator again").len(), 1);
     });
 }
+
+/// That the search is over, as nobody needs the group any more, is no coordinator.
+#[test]
+fn a_search_for_a_coordinator_that_nobody_needs_any_more_found_none() {
+    virtually(async {
+        let (log, _guard) = Log::start();
+        let cluster = cluster(1).await;
+        cluster.arm(Rule::on(ApiKey::FindCoordinator, Harm::Fail(15)));
+        let mut consumer = member(&cluster, "c").build().await.unwrap();
+        consumer.subscribe(["orders"]).await.unwrap();
+        poll_for(&mut consumer, A_WHILE).await;
+        assert_eq!(log.with("no coordinator for the group").len(), 1, "{:?}", log.lines());
+        consumer.unsubscribe().await.unwrap();
+        tokio::time::sleep(A_WHILE).await;
+        assert!(log.with("has a coordinator again").is_empty(), "{:?}", log.lines());
+    });
+}

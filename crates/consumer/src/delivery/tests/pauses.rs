@@ -41,6 +41,20 @@ fn i11_a_pause_by_a_handle_is_in_force_at_once_and_ends_with_the_assignment() {
     );
 }
 
+/// What is no record is told while the partition is paused, also when it had its turn with records and these are gone.
+#[test]
+fn i11_a_paused_partition_that_was_sought_tells_its_error_without_a_resume() {
+    let mut sim = Sim::handing_out(500);
+    sim.take_in(chunk(0, 2, &[batch(0, 2)]));
+    sim.handle.pause([orders()]).unwrap();
+    assert!(sim.poll().is_none());
+    sim.seek(TOKEN.after_seek(), Some(50));
+    assert!(sim.poll().is_none());
+    let error = Error::new(ErrorKind::Corrupt, "damaged").with_partition(orders());
+    sim.delivery.take_in(Data::Failed { partition: orders(), token: TOKEN.after_seek(), error });
+    assert_eq!(sim.poll().unwrap().unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
 #[test]
 fn i12_what_is_buffered_of_a_paused_partition_is_given_back_and_comes_again() {
     let mut sim = Sim::handing_out(2);
