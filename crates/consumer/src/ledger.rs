@@ -321,3 +321,16 @@ impl State {
         (self.finished > self.from).then_some(Position { offset: self.finished, epoch })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn j3_holes_are_what_lies_between_records_and_nothing_where_they_follow_one_another() {
+        assert_eq!(holes(5, [5, 6, 9], 12), [(7, 9), (10, 12)]);
+        assert_eq!(holes(5, [7], 8), [(5, 7)]);
+        assert_eq!(holes(5, [5, 6, 7], 8), []);
+        assert_eq!((holes(5, [], 5), holes(5, [], 6)), (vec![], vec![(5, 6)]));
+    }
+}

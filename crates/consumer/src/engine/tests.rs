@@ -15,6 +15,8 @@ use crate::{
     inbox::Data,
 };
 
+mod silence;
+
 fn orders(partition: i32) -> TopicPartition {
     TopicPartition::new("orders", partition)
 }
