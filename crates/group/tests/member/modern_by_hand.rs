@@ -322,6 +322,46 @@ fn e8_how_a_member_leaves_is_its_own_choice() {
     }
 }
 
+/// The broker may have taken it in, though nothing was heard of it.
+#[test]
+fn n1_a_member_leaves_the_group_that_its_first_heartbeat_may_have_reached() {
+    for (is_sent, is_given_up) in [(false, false), (true, false), (true, true)] {
+        let mut hand = Hand::knowing(None);
+        hand.member.subscribe(hand.now, topics(&["a"]));
+        if is_sent {
+            hand.says().unwrap();
+        }
+        let given_up = hand.now + Config::new("g").request_timeout;
+        while is_given_up && hand.now < given_up {
+            hand.waits();
+        }
+        hand.member.leave(hand.now, "the story says so", GroupMembership::Default);
+        let said = hand.says().map(|beat| beat.member_epoch);
+        assert_eq!(said, is_sent.then_some(-1), "sent: {is_sent}, given up: {is_given_up}");
+        if is_sent {
+            assert!(hand.events().iter().all(|event| *event != Event::Left), "before the broker knows");
+            hand.hears(beat(-1, None));
+        }
+        assert_eq!(hand.events(), [Event::Left]);
+    }
+}
+
+#[test]
+fn members_make_ids_that_differ_everywhere() {
+    let id_of = |seed| {
+        let mut hand = Hand::knowing(None);
+        let config =
+            Config { seed, protocol: Protocol::Consumer { remote_assignor: None }, ..Config::new("g") };
+        hand.member = Member::new(config).unwrap();
+        hand.member.subscribe(hand.now, topics(&["a"]));
+        hand.says().unwrap().member_id
+    };
+    let (one, other) = (id_of(1), id_of(2));
+    assert_eq!((one.len(), other.len()), (22, 22), "{one} {other}");
+    assert_ne!(one[..8], other[..8]);
+    assert_ne!(one[14..], other[14..]);
+}
+
 #[test]
 fn m2_the_session_timeout_that_is_learnt_counts() {
     let mut hand = Hand::knowing(None);
