@@ -165,17 +165,18 @@ impl Error {
                 self.code,
                 Some(ErrorCode::OffsetMetadataTooLarge | ErrorCode::InvalidCommitOffsetSize)
             ),
-            // The next one fares no better.
-            ErrorKind::TransactionAborted => !matches!(
-                self.code,
-                Some(
-                    ErrorCode::TopicAuthorizationFailed
-                        | ErrorCode::GroupAuthorizationFailed
-                        | ErrorCode::MessageTooLarge
-                        | ErrorCode::RecordListTooLarge
-                        | ErrorCode::InvalidRecord
+            // One that aborted for what will be the same the next time fares no better then.
+            ErrorKind::TransactionAborted => self.cause_kind().is_none_or(|cause| {
+                !matches!(
+                    cause,
+                    ErrorKind::Refused
+                        | ErrorKind::TooLarge
+                        | ErrorKind::Authorization
+                        | ErrorKind::Misuse
+                        | ErrorKind::UnknownTopic
+                        | ErrorKind::MissingCodec
                 )
-            ),
+            }),
             ErrorKind::Config
             | ErrorKind::Misuse
             | ErrorKind::NotKafka
@@ -194,6 +195,12 @@ impl Error {
             | ErrorKind::Refused
             | ErrorKind::Closed => false,
         }
+    }
+
+    /// The kind of the error that this one comes from.
+    fn cause_kind(&self) -> Option<ErrorKind> {
+        let cause: &(dyn std::error::Error + 'static) = &**self.cause.as_ref()?;
+        cause.downcast_ref::<Self>().map(Self::kind)
     }
 
     /// Whether nothing goes on without you: mend the cause, then begin anew (`subscribe` or `assign` of a consumer), or close it and start

@@ -51,9 +51,17 @@ impl TransactionalProducer {
 
     /// Waits until the coordinator knows the producer, which fences an earlier one.
     pub(crate) async fn start(producer: Producer) -> Result<Self> {
-        let this = Self { producer };
-        this.producer.ask(TransactionCommand::AwaitReady).await?;
+        let mut this = Self { producer };
+        this.ready().await?;
         Ok(this)
+    }
+
+    /// Waits until a transaction can be begun: until it is known what became of the one before.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin).
+    pub async fn ready(&mut self) -> Result<()> {
+        self.producer.ask(TransactionCommand::AwaitReady).await
     }
 
     /// Begins a transaction, once the one before has ended. Nothing is sent for that.

@@ -117,7 +117,8 @@ impl Member {
         let name = self.name;
         let (stdout, stderr) = (self.running.stdout().clone(), self.running.stderr().clone());
         let finished = self.running.finish(PATIENCE);
-        let has_refused = finished.code == Some(1) && finished.last_line().contains("the partition stops there");
+        let has_refused =
+            finished.code == Some(1) && finished.last_line().contains("the partition stops there");
         let end = if has_refused { End::Refused } else { meant };
         let code = match end {
             End::Left => Some(0),

@@ -192,7 +192,8 @@ impl Sender {
                 partition.gap(shipment.stamp);
                 let name = &partition.partition;
                 let text = format!("{name}: the record was not written: {trouble}");
-                let error = Error::new(ErrorKind::Refused, text).with_partition(name.clone());
+                let kind = if is_transactional { ErrorKind::TransactionAborted } else { ErrorKind::Refused };
+                let error = Error::new(kind, text).with_partition(name.clone());
                 self.end(now, slot, &shipment, Outcome::Failed(error), shared);
             }
             // An earlier attempt may have been taken, and its answer lost.
@@ -362,6 +363,19 @@ fn verdict(of: &TopicPartition, told: PartitionProduceResponse, count: i32) -> V
             let at_fault = at_fault.collect();
             let text = "the record was not written, because the broker refuses another one of its batch: send it again".to_owned();
             Verdict::Refused(Outcome::Refused { at_fault, others: refused(ErrorKind::Refused, text) })
+        }
+        ErrorCode::TransactionAbortable
+        | ErrorCode::InvalidTxnState
+        | ErrorCode::InvalidProducerIdMapping => {
+            let text = format!(
+                "the transaction that it is a part of has ended, perhaps after `transaction.timeout.ms`: {}",
+                why()
+            );
+            Verdict::Refused(Outcome::Failed(refused(ErrorKind::TransactionAborted, text)))
+        }
+        ErrorCode::ProducerFenced => {
+            let text = format!("another producer has begun with this `transactional.id`: {}", why());
+            Verdict::Refused(Outcome::Failed(refused(ErrorKind::Fenced, text)))
         }
         // It stands in the leader's log already.
         code if code.is_retriable() => Verdict::Again {

@@ -621,7 +621,7 @@ pub(super) fn aborted(why: &Error) -> Error {
         return why.clone();
     }
     let text = format!("the transaction is aborted, nothing of it is committed: {why}");
-    let mut error = Error::new(ErrorKind::TransactionAborted, text);
+    let mut error = Error::new(ErrorKind::TransactionAborted, text).caused_by(why.clone());
     if let Some(code) = why.code() {
         error = error.with_code(code);
     }

@@ -89,7 +89,11 @@ fn m1_a_runtime_that_runs_other_tasks_has_a_slow_handler_and_one_that_runs_none_
     assert_eq!(Silent::since(polled).on(&runtime).warns(8000, true), (eight, Stall::Handler));
     assert_eq!(Silent::since(polled).on(&runtime).warns(8000, false), (eight + PROBE, Stall::Blocked));
     let runs = |shared: &Shared, now| shared.poll_runs(now);
-    assert_eq!(Silent::since(runs).on(&runtime).warns(8000, true).1, Stall::Blocked, "a listener does not return");
+    assert_eq!(
+        Silent::since(runs).on(&runtime).warns(8000, true).1,
+        Stall::Blocked,
+        "a listener does not return"
+    );
     let woken = |shared: &Shared, now| {
         shared.poll_runs(now);
         shared.poll_waits(now);
@@ -175,7 +179,11 @@ fn m4_a_silence_that_is_that_long_only_as_the_process_was_stopped_says_so() {
     assert_eq!(told, [format!("{:?}", Event::ProcessStopped { gap: gap(4) })]);
     assert_eq!(silent.warns(9000, true).1, Stall::Stopped { gap: gap(4) });
     assert_eq!(stopped(true, &[2000, 1000]).0.warns(9000, true).1, Stall::Stopped { gap: gap(3) });
-    assert_eq!(stopped(true, &[1000]).0.warns(9000, true).1, Stall::Handler, "it was silent for 8 s beside that");
+    assert_eq!(
+        stopped(true, &[1000]).0.warns(9000, true).1,
+        Stall::Handler,
+        "it was silent for 8 s beside that"
+    );
     let (mut silent, told) = stopped(false, &[4000]);
     assert!(told.is_empty(), "its runtime may have been blocked: {told:?}");
     assert_eq!(silent.warns(9000, true).1, Stall::Blocked);
@@ -183,7 +191,9 @@ fn m4_a_silence_that_is_that_long_only_as_the_process_was_stopped_says_so() {
     assert!(told.is_empty(), "a hiccup: {told:?}");
     assert_eq!(silent.warns(8500, true).1, Stall::Handler);
     // A poll after it starts the time anew, one before it does not.
-    for (polled, stall) in [(6000, Stall::Handler), (5000, Stall::Handler), (4999, Stall::Stopped { gap: gap(4) })] {
+    for (polled, stall) in
+        [(6000, Stall::Handler), (5000, Stall::Handler), (4999, Stall::Stopped { gap: gap(4) })]
+    {
         let (mut silent, _) = stopped(true, &[4000]);
         silent.engine.on_poll(silent.at(polled));
         assert_eq!(silent.warns(9000, true).1, stall, "polled at {polled}");

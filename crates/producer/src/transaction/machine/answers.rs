@@ -226,6 +226,13 @@ impl Transactions {
                 let text = format!("{what}: the group has rebalanced since ({code})");
                 Verdict::Abort(Error::new(ErrorKind::CommitFailed, text).with_code(code))
             }
+            ErrorCode::TransactionAbortable
+            | ErrorCode::InvalidTxnState
+            | ErrorCode::InvalidProducerIdMapping
+            | ErrorCode::UnknownProducerId => {
+                let text = format!("the transaction is aborted, nothing of it is committed: {}", text());
+                Verdict::Abort(Error::new(ErrorKind::TransactionAborted, text).with_code(code))
+            }
             code => Verdict::Abort(Error::new(ErrorKind::Refused, text()).with_code(code)),
         }
     }
@@ -410,7 +417,7 @@ impl Transactions {
                 let told = match commits {
                     false => Ok(()),
                     true if was_asked_before => Err(unknown(&text)),
-                    true => Err(aborted(&Error::new(ErrorKind::Refused, text).with_code(code))),
+                    true => Err(Error::new(ErrorKind::TransactionAborted, text).with_code(code)),
                 };
                 self.events.push_back(Event::Closed);
                 end.tell(&mut self.events, told);

@@ -1,0 +1,207 @@
+#![doc = include_str!("../README.md")]
+
+use std::{collections::BTreeMap, mem, time::Duration};
+
+use offtake::{Consumer, Error, ErrorKind, Handle, Position, Records, Result, StartAt, TopicPartition};
+use offtake_producer::{ProducerRecord, Transaction, TransactionDelivery, TransactionalProducer};
+
+/// How long one poll waits. The next one follows.
+const POLL: Duration = Duration::from_secs(60);
+
+/// Where the records of a step begin, by partition.
+type Firsts = BTreeMap<TopicPartition, Position>;
+
+/// A consumer and a producer whose work is done in transactions, one for what a poll gives.
+///
+/// ```no_run
+/// # async fn run(mut once: offtake_exactly_once::ExactlyOnce) -> offtake::Result<()> {
+/// use offtake_producer::ProducerRecord;
+///
+/// while let Some(step) = once.next().await? {
+///     for record in step.records() {
+///         step.send(ProducerRecord::to("invoices").value(record.value().unwrap_or_default()));
+///     }
+///     step.commit().await?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// The group keeps its offsets; they are committed within the transactions (KIP-98, KIP-447), so that a record that was handled by a member
+/// which then lost its partition, stood still or crashed has no effect of it, and is handled by the next one.
+#[derive(Debug)]
+pub struct ExactlyOnce {
+    consumer: Consumer,
+    producer: TransactionalProducer,
+    /// What was handed out last, and is not known to be committed.
+    uncommitted: Firsts,
+}
+
+impl ExactlyOnce {
+    /// A loop of these two. The consumer may be subscribed already or later, by [`consumer`](Self::consumer).
+    ///
+    /// # Errors
+    /// `Misuse`: the consumer has no `group.id`, or commits by itself (`enable.auto.commit`), outside of the transactions.
+    pub fn new(consumer: Consumer, producer: TransactionalProducer) -> Result<Self> {
+        let config = consumer.config();
+        if config.group_id.is_none() {
+            return Err(Error::misuse(
+                "the consumer needs a `group.id`, whose offsets the transactions commit",
+            ));
+        }
+        if config.enable_auto_commit {
+            return Err(Error::misuse(
+                "this consumer commits by itself, outside of the transactions: set `enable.auto.commit` to false",
+            ));
+        }
+        Ok(Self { consumer, producer, uncommitted: Firsts::new() })
+    }
+
+    /// The consumer, to subscribe, or to look at it.
+    pub fn consumer(&mut self) -> &mut Consumer {
+        &mut self.consumer
+    }
+
+    /// Waits for records, and begins a transaction for them. `None` when the consumer was closed by its [`Handle`].
+    ///
+    /// What the step before did not commit comes again: this goes back to what is committed first, once it is decided what that is.
+    ///
+    /// # Errors
+    /// Those of [`Consumer::poll`], after which this may be called again as `poll` may. `Fenced`: another instance has taken the
+    /// `transactional.id`, or a transaction lasted longer than `transaction.timeout.ms`. What else ended the producer.
+    pub async fn next(&mut self) -> Result<Option<Step<'_>>> {
+        self.decided().await?;
+        self.go_back().await?;
+        let records = loop {
+            match self.consumer.poll(POLL).await {
+                Ok(records) if records.is_empty() => {}
+                Ok(records) => break records,
+                Err(error) if error.kind() == ErrorKind::Closed => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        };
+        self.uncommitted = firsts(&records);
+        let transaction = self.producer.begin().await?;
+        let handle = self.consumer.handle();
+        Ok(Some(Step { records, transaction, handle, uncommitted: &mut self.uncommitted }))
+    }
+
+    /// Waits until it is known what became of the transaction before.
+    async fn decided(&mut self) -> Result<()> {
+        loop {
+            match self.producer.ready().await {
+                Err(error) if error.kind() == ErrorKind::Timeout => {
+                    tracing::warn!(%error, "waits for the end of the transaction before");
+                }
+                ready => return ready,
+            }
+        }
+    }
+
+    /// Goes back to what is committed, in the partitions of the step before that are still this consumer's.
+    async fn go_back(&mut self) -> Result<()> {
+        while let Some((partition, first)) = self.uncommitted.first_key_value() {
+            let from = StartAt::committed_or(StartAt::Offset(*first));
+            match self.consumer.seek(partition, from).await {
+                Ok(()) => {}
+                // Whoever has it now begins at what is committed.
+                Err(error) if error.kind() == ErrorKind::NotOwned => {}
+                Err(error) => return Err(error),
+            }
+            self.uncommitted.pop_first();
+        }
+        Ok(())
+    }
+
+    /// Aborts what was not committed, leaves the group, and ends both.
+    ///
+    /// # Errors
+    /// `Timeout`: one of them took longer; it ends nevertheless.
+    pub async fn close(self, timeout: Duration) -> Result<()> {
+        let produced = self.producer.close(timeout).await;
+        self.consumer.close(timeout).await.and(produced)
+    }
+}
+
+/// Records, and the transaction in which they are handled. Dropped, it is aborted, and its records come again.
+#[derive(Debug)]
+#[must_use = "a step that is dropped is aborted, and its records come again"]
+pub struct Step<'a> {
+    records: Records,
+    transaction: Transaction<'a>,
+    handle: Handle,
+    uncommitted: &'a mut Firsts,
+}
+
+/// How a step ended.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Ended {
+    /// What was sent, and that the records are done, is committed.
+    Committed,
+    /// Nothing of it is committed, as the error says: the group has rebalanced, or something could not be written. The records come again, to
+    /// whoever owns their partitions.
+    Aborted(Error),
+    /// Nobody said whether it was committed. The next step waits until that is decided, and goes on behind these records if they are done.
+    Unknown(Error),
+}
+
+impl Step<'_> {
+    /// What was read.
+    pub fn records(&self) -> &Records {
+        &self.records
+    }
+
+    /// Sends a record within the transaction, as [`Transaction::send`] does. It need not be awaited: [`commit`](Self::commit) fails without it.
+    pub fn send(&self, record: ProducerRecord<'_>) -> TransactionDelivery {
+        self.transaction.send(record)
+    }
+
+    /// Commits what was sent, and that the records are done.
+    ///
+    /// # Errors
+    /// What will not be otherwise the next time: a record that is too large or not allowed (the step is aborted), and what ended the producer
+    /// or the consumer (`Fenced`, `Authorization`, `Closed`, …).
+    pub async fn commit(self) -> Result<Ended> {
+        let Self { records, transaction, handle, uncommitted } = self;
+        let committed = async {
+            let offsets = handle.offsets_for_transaction(&records).await?;
+            transaction.send_offsets(offsets).await?;
+            transaction.commit().await
+        };
+        match committed.await {
+            Ok(()) => {
+                drop(mem::take(uncommitted));
+                Ok(Ended::Committed)
+            }
+            Err(error) => match error.kind() {
+                ErrorKind::NotOwned | ErrorKind::Timeout => Ok(Ended::Aborted(error)),
+                ErrorKind::TransactionAborted if error.is_retriable() => Ok(Ended::Aborted(error)),
+                ErrorKind::OutcomeUnknown => Ok(Ended::Unknown(error)),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// Aborts: nothing of it is seen, and the records come again.
+    ///
+    /// # Errors
+    /// `Fenced`, and what else ended the producer.
+    pub async fn abort(self) -> Result<()> {
+        match self.transaction.abort().await {
+            Err(error) if error.kind() != ErrorKind::Timeout => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn firsts(records: &Records) -> Firsts {
+    let mut firsts = Firsts::new();
+    for part in records.partitions() {
+        if let Some(record) = part.iter().next() {
+            // A partition may come in several parts, the first one first.
+            firsts.entry(part.topic_partition().clone()).or_insert(Position::at(record.offset()));
+        }
+    }
+    firsts
+}

@@ -1,0 +1,186 @@
+//! A job that copies a topic: whatever happens on the way, each record is in the copy once.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use offtake::{Consumer, ErrorKind};
+use offtake_broker::{ApiKey, Cluster, Config, Harm, Rule};
+use offtake_exactly_once::{Ended, ExactlyOnce};
+use offtake_producer::{Producer, ProducerRecord, TransactionalProducer};
+
+const RECORDS: usize = 600;
+/// The clusters' clock at their start.
+const WALL_MS: i64 = 1_700_000_000_000;
+
+async fn cluster(transaction_version: i16) -> Cluster {
+    let mut config = Config::default();
+    config.transaction_version = transaction_version;
+    let cluster = Cluster::builder().config(config).brokers(3).topic("in", 6).topic("out", 3);
+    let cluster = cluster.in_memory().start().await.unwrap();
+    let inside = cluster.clone();
+    let producer = Producer::builder(cluster.bootstrap())
+        .replay(7, WALL_MS)
+        .spawn_on(tokio::runtime::Handle::current())
+        .dial(offtake_producer::dial::InMemory::new(move |port| inside.connect(port)))
+        .build()
+        .await
+        .unwrap();
+    let mut deliveries = Vec::new();
+    for n in 0..RECORDS {
+        let partition = i32::try_from(n % 6).unwrap();
+        deliveries.push(producer.send(ProducerRecord::to("in").partition(partition).value(&n.to_string())));
+    }
+    for delivery in deliveries {
+        delivery.await.unwrap();
+    }
+    producer.close(Duration::from_secs(60)).await.unwrap();
+    cluster
+}
+
+async fn consumer(cluster: &Cluster, protocol: &str) -> Consumer {
+    let inside = cluster.clone();
+    let builder = Consumer::builder(cluster.bootstrap())
+        .group("copy")
+        .spawn_on(tokio::runtime::Handle::current())
+        .dial(offtake::dial::InMemory::new(move |port| inside.connect(port)))
+        .property("enable.auto.commit", "false")
+        .property("auto.offset.reset", "earliest")
+        .property("max.poll.records", "20")
+        .property("request.timeout.ms", "2000")
+        .property("isolation.level", "read_committed");
+    let builder = match protocol {
+        "consumer" => builder.property("group.protocol", "consumer"),
+        assignor => {
+            builder.property("partition.assignment.strategy", assignor).property("session.timeout.ms", "6000")
+        }
+    };
+    builder.build().await.unwrap()
+}
+
+/// One instance of the job, as it is started anew each time.
+async fn copy(cluster: Cluster, protocol: &'static str, id: usize) -> offtake::Result<()> {
+    let mut consumer = consumer(&cluster, protocol).await;
+    consumer.subscribe("in").await?;
+    let inside = cluster.clone();
+    let producer = TransactionalProducer::builder(cluster.bootstrap(), format!("copy-{id}"))
+        .replay(7, WALL_MS)
+        .spawn_on(tokio::runtime::Handle::current())
+        .dial(offtake_producer::dial::InMemory::new(move |port| inside.connect(port)))
+        .property("request.timeout.ms", 2000)
+        .property("delivery.timeout.ms", 10_000)
+        .property("transaction.timeout.ms", 20_000)
+        .build_transactional()
+        .await?;
+    let mut once = ExactlyOnce::new(consumer, producer)?;
+    let mut steps = 0;
+    while let Some(step) = once.next().await? {
+        for record in step.records() {
+            step.send(ProducerRecord::to("out").value(record.value().unwrap_or_default()));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        steps += 1;
+        match steps % 7 {
+            3 => step.abort().await?,
+            5 => drop(step),
+            _ => match step.commit().await? {
+                Ended::Committed | Ended::Aborted(_) | Ended::Unknown(_) => {}
+                _ => unreachable!(),
+            },
+        }
+    }
+    Ok(())
+}
+
+/// How often each number stands in the output, as `isolation` shows it.
+async fn copied(cluster: &Cluster) -> BTreeMap<usize, usize> {
+    let inside = cluster.clone();
+    let mut consumer = Consumer::builder(cluster.bootstrap())
+        .spawn_on(tokio::runtime::Handle::current())
+        .dial(offtake::dial::InMemory::new(move |port| inside.connect(port)))
+        .property("isolation.level", "read_committed")
+        .build()
+        .await
+        .unwrap();
+    consumer.assign([("out", 0, 0), ("out", 1, 0), ("out", 2, 0)]).await.unwrap();
+    let mut copied = BTreeMap::new();
+    loop {
+        let records = consumer.poll(Duration::from_millis(500)).await.unwrap();
+        if records.is_empty() {
+            return copied;
+        }
+        for record in &records {
+            let number = std::str::from_utf8(record.value().unwrap()).unwrap().parse().unwrap();
+            *copied.entry(number).or_default() += 1;
+        }
+    }
+}
+
+async fn each_record_once(name: &str, protocol: &'static str, version: i16, rules: Vec<Rule>) {
+    let cluster = cluster(version).await;
+    let rules: Vec<_> = rules.into_iter().map(|rule| cluster.arm(rule)).collect();
+    let start = |id| tokio::spawn(copy(cluster.clone(), protocol, id));
+    let mut members: Vec<_> = (0..3).map(start).collect();
+    // Members die and come back, in turn; one that had an error is started again.
+    for turn in 0..9 {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        members[turn % 3].abort();
+        for (id, member) in members.iter_mut().enumerate() {
+            if member.is_finished() || id == turn % 3 {
+                *member = start(id);
+            }
+        }
+    }
+    for rule in rules {
+        cluster.disarm(rule);
+    }
+    for _ in 0..120 {
+        for (id, member) in members.iter_mut().enumerate() {
+            if member.is_finished() {
+                let ended = std::mem::replace(member, start(id)).await;
+                if let Ok(Err(error)) = ended {
+                    assert_eq!(error.kind(), ErrorKind::Fenced, "{name}: {error}");
+                }
+            }
+        }
+        if copied(&cluster).await.len() == RECORDS {
+            break;
+        }
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+    let copied = copied(&cluster).await;
+    let missing: Vec<_> = (0..RECORDS).filter(|number| !copied.contains_key(number)).take(20).collect();
+    let double: Vec<_> = copied.iter().filter(|(_, times)| **times > 1).take(20).collect();
+    assert!(missing.is_empty() && double.is_empty(), "{name}: missing {missing:?}, double {double:?}");
+    members.into_iter().for_each(|member| member.abort());
+}
+
+fn harms() -> Vec<Rule> {
+    let asked = [
+        ApiKey::InitProducerId,
+        ApiKey::AddPartitionsToTxn,
+        ApiKey::AddOffsetsToTxn,
+        ApiKey::TxnOffsetCommit,
+        ApiKey::EndTxn,
+        ApiKey::Produce,
+        ApiKey::OffsetFetch,
+    ];
+    let harms = [Harm::ApplyThenLose, Harm::Drop, Harm::Reset, Harm::Late(Duration::from_millis(700))];
+    asked.iter().flat_map(|api| harms.clone().map(|harm| Rule::on(*api, harm).probably(0.02))).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn safe11_k10_members_that_die_and_come_back_copy_each_record_once() {
+    for version in [0, 2] {
+        for protocol in ["range", "cooperative-sticky", "consumer"] {
+            each_record_once(&format!("{protocol}, {version}"), protocol, version, Vec::new()).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn safe11_k10_and_so_do_those_whose_brokers_fail_them() {
+    for version in [0, 2] {
+        for protocol in ["range", "cooperative-sticky", "consumer"] {
+            each_record_once(&format!("{protocol}, {version}, harmed"), protocol, version, harms()).await;
+        }
+    }
+}
