@@ -1,5 +1,8 @@
 //! A job that copies a topic: whatever happens on the way, each record is in the copy once.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::disallowed_methods)] // tests have tasks and deadlines of their own
+
 use std::{collections::BTreeMap, time::Duration};
 
 use offtake::{Consumer, ErrorKind};

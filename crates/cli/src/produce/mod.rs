@@ -5,6 +5,7 @@
 
 mod input;
 mod line;
+mod transactional;
 
 use std::{
     collections::VecDeque,
@@ -37,6 +38,9 @@ pub(crate) async fn run(common: &Common, args: Produce) -> Result<(), Failure> {
     let shape = line::Shape::of(common, &args);
     let mut stop = Stop::listen()?;
     let most_bytes = config.buffer_memory / 2;
+    if config.transactional_id.is_some() {
+        return transactional::run(config, args, shape, &mut stop, most_bytes).await;
+    }
     let producer = Builder::from_config(config).build().await?;
     let mut work = Work {
         producer,
@@ -65,7 +69,11 @@ pub(crate) async fn run(common: &Common, args: Produce) -> Result<(), Failure> {
 fn config(common: &Common, args: &Produce) -> Result<Config, Failure> {
     let mut config = setup::producer_config(common)?;
     let mut mistakes = Vec::new();
-    let given = [("--compression", "compression.type", &args.compression), ("--acks", "acks", &args.acks)];
+    let given = [
+        ("--compression", "compression.type", &args.compression),
+        ("--acks", "acks", &args.acks),
+        ("--transactional-id", "transactional.id", &args.transactional_id),
+    ];
     for (option, name, value) in given {
         if let Some(Err(error)) = value.as_ref().map(|value| config.set(name, value)) {
             mistakes.push(format!("{option}: {error}"));
@@ -120,7 +128,7 @@ impl Work {
                 return End::Done;
             }
             let has_room = self.waiting.len() < MOST_WAITING && self.waiting_bytes <= self.most_bytes;
-            let due = self.due();
+            let due = due(&self.args, self.began, self.sent);
             if has_room
                 && due.is_none()
                 && let Some((number, line)) = next.take()
@@ -158,29 +166,9 @@ impl Work {
         }
     }
 
-    /// When the next record may be sent, if that is not now.
-    fn due(&self) -> Option<Instant> {
-        let rate = self.args.rate.filter(|rate| *rate > 0)?;
-        let nanos = u128::from(self.sent) * 1_000_000_000 / u128::from(rate);
-        let due = self.began + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
-        (due > now()).then_some(due)
-    }
-
     fn send(&mut self, number: u64, line: &[u8]) -> Result<(), String> {
         let parsed = self.shape.parse(line)?;
-        let mut record = ProducerRecord::to(&self.args.topic)
-            .maybe_key(parsed.key.as_deref())
-            .maybe_value(parsed.value.as_deref());
-        for (key, value) in &parsed.headers {
-            record = record.maybe_header(key, value.as_deref());
-        }
-        for (key, value) in &self.args.headers {
-            record = record.header(key, value);
-        }
-        record = parsed.timestamp.into_iter().fold(record, ProducerRecord::timestamp);
-        let partition = self.args.partition.or(parsed.partition);
-        record = partition.into_iter().fold(record, ProducerRecord::partition);
-        let delivery = self.producer.send(record);
+        let delivery = self.producer.send(record(&self.args, &parsed));
         self.waiting.push_back(Waiting { line: number, bytes: line.len(), delivery });
         self.waiting_bytes = self.waiting_bytes.saturating_add(line.len());
         self.sent = self.sent.saturating_add(1);
@@ -195,12 +183,7 @@ impl Work {
             Ok(metadata) => {
                 self.written = self.written.saturating_add(1);
                 if self.args.json_report {
-                    self.output.json(&json!({
-                        "topic": metadata.partition.topic.as_str(),
-                        "partition": metadata.partition.partition,
-                        "offset": metadata.offset,
-                        "timestamp": metadata.timestamp,
-                    }));
+                    self.output.json(&report(&metadata));
                     let written =
                         if self.waiting.is_empty() { self.output.flush() } else { self.output.spill() };
                     match written {
@@ -249,6 +232,39 @@ impl Work {
             }
         }
     }
+}
+
+/// The record that a line says.
+fn record<'a>(args: &'a Produce, parsed: &'a line::Parsed<'_>) -> ProducerRecord<'a> {
+    let mut record =
+        ProducerRecord::to(&args.topic).maybe_key(parsed.key.as_deref()).maybe_value(parsed.value.as_deref());
+    for (key, value) in &parsed.headers {
+        record = record.maybe_header(key, value.as_deref());
+    }
+    for (key, value) in &args.headers {
+        record = record.header(key, value);
+    }
+    record = parsed.timestamp.into_iter().fold(record, ProducerRecord::timestamp);
+    let partition = args.partition.or(parsed.partition);
+    partition.into_iter().fold(record, ProducerRecord::partition)
+}
+
+/// What `--json-report` prints of a record.
+fn report(metadata: &RecordMetadata) -> serde_json::Value {
+    json!({
+        "topic": metadata.partition.topic.as_str(),
+        "partition": metadata.partition.partition,
+        "offset": metadata.offset,
+        "timestamp": metadata.timestamp,
+    })
+}
+
+/// When the next record may be sent, if that is not now.
+fn due(args: &Produce, began: Instant, sent: u64) -> Option<Instant> {
+    let rate = args.rate.filter(|rate| *rate > 0)?;
+    let nanos = u128::from(sent) * 1_000_000_000 / u128::from(rate);
+    let due = began + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+    (due > now()).then_some(due)
 }
 
 /// The outcome of the first that waits for one; never, if there is none.

@@ -1,0 +1,220 @@
+//! `offtake produce --transactional-id`: so many lines a transaction, the last with what is left.
+
+use std::{
+    collections::VecDeque,
+    io::ErrorKind::BrokenPipe,
+    time::{Duration, Instant},
+};
+
+use offtake_producer::{
+    Builder, Config, Error, RecordMetadata, Transaction, TransactionDelivery, TransactionalProducer,
+};
+
+use super::{
+    CLOSING, MOST_WAITING, due,
+    input::{Input, Line},
+    line::Shape,
+    record, report, until,
+};
+use crate::{args::Produce, clock::now, failure::Failure, output::Output, stop::Stop};
+
+pub(super) async fn run(
+    config: Config,
+    args: Produce,
+    shape: Shape,
+    stop: &mut Stop,
+    most_bytes: usize,
+) -> Result<(), Failure> {
+    let mut producer = tokio::select! {
+        biased;
+        () = stop.asked() => return Err(Failure::failed("stopped; nothing was read".to_owned())),
+        producer = Builder::from_config(config).build_transactional() => producer?,
+    };
+    let mut work = Work {
+        args,
+        shape,
+        most_bytes,
+        waiting: VecDeque::new(),
+        waiting_bytes: 0,
+        acknowledged: Vec::new(),
+        next: None,
+        sent: 0,
+        committed: 0,
+        began: now(),
+        output: Output::stdout(),
+    };
+    let mut input = Input::start()?;
+    let ended = work.write_all(&mut producer, &mut input, stop).await;
+    let closed = producer.close(CLOSING.max(Duration::from_secs(30))).await;
+    match work.output.flush() {
+        Err(error) if error.kind() != BrokenPipe => return Err(error.into()),
+        _ => {}
+    }
+    let committed = work.committed;
+    match ended? {
+        End::Done => closed.map_err(Failure::from),
+        End::Signal => Err(Failure::failed(format!(
+            "stopped; {committed} records are committed, and the open transaction is aborted"
+        ))),
+        End::Unreadable(line, why) => Err(Failure::failed(format!(
+            "line {line}: {why}; {committed} records before it are committed, and its transaction is aborted"
+        ))),
+    }
+}
+
+struct Work {
+    args: Produce,
+    shape: Shape,
+    /// So many bytes may wait for their outcomes.
+    most_bytes: usize,
+    /// What was sent of the open transaction, with its bytes.
+    waiting: VecDeque<(usize, TransactionDelivery)>,
+    waiting_bytes: usize,
+    /// What was acknowledged of it.
+    acknowledged: Vec<RecordMetadata>,
+    /// A line that was read and not sent.
+    next: Option<(u64, Line)>,
+    sent: u64,
+    committed: u64,
+    began: Instant,
+    output: Output,
+}
+
+/// Why no more lines are sent.
+enum End {
+    /// There are no more, or as many as were asked for.
+    Done,
+    Signal,
+    Unreadable(u64, String),
+}
+
+impl Work {
+    async fn write_all(
+        &mut self,
+        producer: &mut TransactionalProducer,
+        input: &mut Input,
+        stop: &mut Stop,
+    ) -> Result<End, Failure> {
+        loop {
+            // No transaction is open while nothing comes.
+            if self.is_enough() {
+                return Ok(End::Done);
+            }
+            if let Some(end) = self.read(input, stop).await {
+                return Ok(end);
+            }
+            let transaction = tokio::select! {
+                biased;
+                () = stop.asked() => return Ok(End::Signal),
+                transaction = producer.begin() => transaction?,
+            };
+            let before = self.sent;
+            let end = self.send_some(&transaction, input, stop).await;
+            match end {
+                Ok(end @ (None | Some(End::Done))) => {
+                    transaction.commit().await?;
+                    self.committed = self.committed.saturating_add(self.sent.saturating_sub(before));
+                    self.report_all().await?;
+                    if let Some(end) = end {
+                        return Ok(end);
+                    }
+                }
+                Ok(Some(end)) => {
+                    let _ = transaction.abort().await; // the verdict says what is committed
+                    return Ok(end);
+                }
+                Err(error) => {
+                    let _ = transaction.abort().await;
+                    return Err(error.into());
+                }
+            }
+        }
+    }
+
+    fn is_enough(&self) -> bool {
+        self.args.count.is_some_and(|count| self.sent >= count)
+    }
+
+    /// Waits for the next line, if none was read before.
+    async fn read(&mut self, input: &mut Input, stop: &mut Stop) -> Option<End> {
+        if self.next.is_some() {
+            return None;
+        }
+        tokio::select! {
+            biased;
+            () = stop.asked() => Some(End::Signal),
+            line = input.next() => {
+                self.next = line;
+                self.next.is_none().then_some(End::Done)
+            }
+        }
+    }
+
+    /// Sends as many lines as a transaction has; something ends it where there are fewer.
+    async fn send_some(
+        &mut self,
+        transaction: &Transaction<'_>,
+        input: &mut Input,
+        stop: &mut Stop,
+    ) -> Result<Option<End>, Error> {
+        for _ in 0..self.args.transaction_records.max(1) {
+            if self.is_enough() {
+                return Ok(Some(End::Done));
+            }
+            if let Some(end) = self.read(input, stop).await {
+                return Ok(Some(end));
+            }
+            let Some((number, line)) = self.next.take() else { return Ok(Some(End::Done)) };
+            let line = match line {
+                Ok(line) => line,
+                Err(error) => return Ok(Some(End::Unreadable(number, error.to_string()))),
+            };
+            let parsed = match self.shape.parse(&line) {
+                Ok(parsed) => parsed,
+                Err(why) => return Ok(Some(End::Unreadable(number, why))),
+            };
+            tokio::select! {
+                biased;
+                () = stop.asked() => return Ok(Some(End::Signal)),
+                () = until(due(&self.args, self.began, self.sent)) => {}
+            }
+            let delivery = transaction.send(record(&self.args, &parsed));
+            self.waiting.push_back((line.len(), delivery));
+            self.waiting_bytes = self.waiting_bytes.saturating_add(line.len());
+            self.sent = self.sent.saturating_add(1);
+            while self.waiting.len() >= MOST_WAITING || self.waiting_bytes > self.most_bytes {
+                self.take_outcome().await?;
+            }
+        }
+        Ok(None)
+    }
+
+    async fn take_outcome(&mut self) -> Result<(), Error> {
+        let Some((bytes, delivery)) = self.waiting.pop_front() else { return Ok(()) };
+        self.waiting_bytes = self.waiting_bytes.saturating_sub(bytes);
+        let metadata = delivery.await?;
+        if self.args.json_report {
+            self.acknowledged.push(metadata);
+        }
+        Ok(())
+    }
+
+    /// What is committed has its outcomes.
+    async fn report_all(&mut self) -> Result<(), Failure> {
+        while !self.waiting.is_empty() {
+            self.take_outcome().await?;
+        }
+        for metadata in self.acknowledged.drain(..) {
+            self.output.json(&report(&metadata));
+        }
+        match self.output.flush() {
+            // Nobody reads the reports any more; the records are wanted all the same.
+            Err(error) if error.kind() == BrokenPipe => {
+                self.args.json_report = false;
+                self.output.buffer().clear();
+                Ok(())
+            }
+            written => Ok(written?),
+        }
+    }
+}
