@@ -118,6 +118,35 @@ fn the_command_says_which_line_it_could_not_write_and_writes_those_before_it() {
 }
 
 #[test]
+fn the_command_writes_transactions_and_aborts_the_one_that_a_line_spoils() {
+    let at = shared(V4_3_0);
+    let topic = at.tool.create_topic(&unique("transactions"), 3, &[]);
+    let run = |lines: String, count: &str| {
+        Offtake::new(["produce", "--json", "--json-report", "--transactional-id", &topic])
+            .args(["--transaction-records", "1000", "-n", count, &topic])
+            .brokers(&at.kafka)
+            .stdin(lines)
+            .run()
+    };
+    let lines = |range: std::ops::Range<i32>| -> String {
+        range.map(|n| format!("{{\"value\":\"{n}\"}}\n")).collect()
+    };
+    let all = run(lines(0..2500), "5000");
+    assert_eq!((all.code, all.json().len()), (Some(0), 2500), "{:?}", all.stderr);
+    // The first 1,000 are whole, the next have a line that is none.
+    let spoiled = run(lines(2500..4000) + "nonsense\n" + &lines(4000..4100), "5000");
+    assert_eq!((spoiled.code, spoiled.json().len()), (Some(1), 1000), "{:?}", spoiled.stderr);
+    assert!(spoiled.last_line().contains("line 1501: "), "{:?}", spoiled.stderr);
+    assert!(spoiled.last_line().contains("1000 records before it are committed"), "{:?}", spoiled.stderr);
+    let none = run(String::new(), "5000");
+    assert_eq!((none.code, none.json().len()), (Some(0), 0), "{:?}", none.stderr);
+    let some = run(lines(0..100), "10");
+    assert_eq!((some.code, some.json().len()), (Some(0), 10), "{:?}", some.stderr);
+    let seen: usize = read(at, &topic).values().map(Vec::len).sum();
+    assert_eq!(seen, 3510);
+}
+
+#[test]
 fn keys_go_where_javas_producer_puts_them() {
     const KEYS: u64 = 100_000;
     let at = shared(V4_3_0);
