@@ -20,7 +20,7 @@ pub(crate) use consume::{Bench, BenchCommand, BenchConsume, Consume};
 pub(crate) use doctor::Doctor;
 pub(crate) use documents::{Completions, Man};
 pub(crate) use groups::{Groups, GroupsCommand, Reset};
-pub(crate) use produce::Produce;
+pub(crate) use produce::{BenchProduce, Produce};
 pub(crate) use topics::{Create, Offsets, Topics, TopicsCommand};
 
 use crate::hints;

@@ -2,7 +2,10 @@
 
 use clap::{Args, Subcommand, ValueEnum, builder::NonEmptyStringValueParser};
 
-use super::values::{count, partition};
+use super::{
+    BenchProduce,
+    values::{count, partition},
+};
 use crate::text::{format::Format, place::Place, time};
 
 #[derive(Debug, Args)]
@@ -113,6 +116,8 @@ pub(crate) struct Bench {
 pub(crate) enum BenchCommand {
     /// Read topics to the end as it was at the start, looking at every key and value
     Consume(BenchConsume),
+    /// Write records of words to a topic, and wait until each is acknowledged
+    Produce(BenchProduce),
 }
 
 #[derive(Debug, Args)]

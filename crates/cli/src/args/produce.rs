@@ -1,4 +1,4 @@
-//! `produce`.
+//! `produce`, and `bench produce`.
 
 use clap::{Args, builder::NonEmptyStringValueParser};
 
@@ -67,4 +67,26 @@ fn separator(text: &str) -> Result<Separator, String> {
 fn header(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE")?;
     Ok((key.to_owned(), value.to_owned()))
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchProduce {
+    /// The topic. Its records are kept: take one that may be deleted
+    #[arg(value_name = "TOPIC", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) topic: String,
+    /// Write N records
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 1_000_000, value_parser = count,
+        allow_negative_numbers = true)]
+    pub(crate) count: u64,
+    /// Bytes of a value, at most 16777216. Records have no key
+    #[arg(long, value_name = "BYTES", default_value_t = 100, value_parser = value_size, allow_negative_numbers = true)]
+    pub(crate) size: usize,
+    /// At most N records a second
+    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
+    pub(crate) rate: Option<u64>,
+}
+
+fn value_size(text: &str) -> Result<usize, String> {
+    let size = text.parse().ok().filter(|size| *size <= 16 << 20);
+    size.ok_or_else(|| "not a size: write a number of bytes, at most 16777216".to_owned())
 }

@@ -1,8 +1,10 @@
-//! `offtake bench consume`: how fast, at what cost, and whether everything came in order.
+//! `offtake bench consume`: how fast, at what cost, and whether everything came in order; [`produce`] is `offtake bench produce`.
 
+mod produce;
 mod tally;
 mod threads;
 mod usage;
+mod values;
 
 use std::{
     collections::BTreeMap,
@@ -32,6 +34,7 @@ const POLL: Duration = Duration::from_millis(100);
 pub(crate) async fn run(common: &Common, args: Bench) -> Result<(), Failure> {
     match args.what {
         BenchCommand::Consume(args) => consume(common, args).await,
+        BenchCommand::Produce(args) => produce::run(common, args).await,
     }
 }
 

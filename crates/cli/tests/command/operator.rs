@@ -2,10 +2,10 @@
 use std::{
     net::TcpListener,
     process::{Command, Output},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
-use offtake_broker::{Cluster, NewRecord};
+use offtake_broker::{Cluster, Config, NewRecord};
 use serde_json::{Value, json};
 
 /// A cluster, and the command pointed at it.
@@ -43,6 +43,13 @@ impl At {
         let plan = self.run(&format!("groups reset {group} --topic orders --to-latest --json")).json();
         plan.iter().filter_map(|row| row["from"].as_i64()).collect()
     }
+}
+
+/// A cluster whose wall clock shows what this machine's does: it takes no records of a later time.
+async fn today() -> Cluster {
+    let mut config = Config::default();
+    config.wall_ms = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis().try_into().unwrap();
+    Cluster::builder().config(config).start().await.unwrap()
 }
 
 /// The command without a cluster; nothing in the environment says where one is.
@@ -109,6 +116,39 @@ async fn a_measurement_moves_no_group() {
         assert_eq!(measured[0]["records"], 13, "it reads on from where the group stands");
         assert_eq!(at.committed("audit"), before);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_measurement_of_sending_says_is_in_the_topic() {
+    let at = At { cluster: today().await };
+    at.cluster.create_topic("load", 3).unwrap();
+    let mut written = 0;
+    for (more, records, size) in
+        [("-n 20000 --size 10", 20_000, 10), ("-n 40 --rate 400", 40, 100), ("-n 0", 0, 0)]
+    {
+        let measured =
+            &at.run(&format!("bench produce load --json -X compression.type=lz4 {more}")).json()[0];
+        assert_eq!(
+            (&measured["records"], &measured["bytes"]),
+            (&json!(records), &json!(records * size)),
+            "{more}"
+        );
+        let latency = ["latency_p50_ms", "latency_p99_ms"].map(|name| measured[name].as_f64());
+        assert_eq!(latency.map(|ms| ms.is_some_and(|ms| ms > 0.0)), [records > 0; 2], "{measured}");
+        if more.contains("--rate") {
+            assert!(measured["seconds"].as_f64().unwrap() >= 39.0 / 400.0, "{measured}");
+        }
+        written += records;
+        let read = &at.run("bench consume load --json").json()[0];
+        assert_eq!((&read["records"], &read["order_errors"]), (&json!(written), &json!(0)), "{more}");
+    }
+    assert_eq!(at.run("consume load -n 1 -p 0 -f %S").stdout, "10");
+    let refused = at.run("bench produce load -n 5 -X max.request.size=90");
+    assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), ""), "{refused:?}");
+    assert!(
+        refused.stderr.contains("record 1: ") && refused.stderr.contains("max.request.size"),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -251,12 +291,13 @@ fn nonsense_is_told_at_once_and_in_terms_of_what_was_written() {
         ("consume orders -p x", "write a number, 0 or more"),
         ("consume orders -n -1", "write 0 or more"),
         ("bench consume orders --threads 100000", "100000 is not in 0..=256"),
+        ("bench produce orders --size 16777217", "at most 16777216"),
         ("consume orders -e", "`--until latest`"),
         ("-C -t orders", "`offtake consume TOPIC`"),
     ] {
         done(&mut offtake(line)).refused(words);
     }
-    for line in ["consume", "topics describe", "topics delete", "offsets", "bench consume"] {
+    for line in ["consume", "topics describe", "topics delete", "offsets", "bench consume", "bench produce"] {
         done(offtake(line).arg("")).refused("<TOPIC>");
     }
 }
