@@ -2,7 +2,7 @@
 
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     task::{Context, Poll, Waker},
 };
 
@@ -120,19 +120,11 @@ impl Place {
 
 /// What becomes of a batch, and who waits to hear of it.
 #[derive(Debug, Default)]
-pub(crate) struct BatchOutcome(Mutex<OutcomeState>);
-
-#[derive(Debug)]
-enum OutcomeState {
-    /// Those that wait, by the number of their record.
-    Pending(Vec<Option<Waker>>),
-    Ended(Outcome),
-}
-
-impl Default for OutcomeState {
-    fn default() -> Self {
-        Self::Pending(Vec::new())
-    }
+pub(crate) struct BatchOutcome {
+    /// Written once. All records of the batch read it, without a lock.
+    ended: OnceLock<Outcome>,
+    /// Those that wait, by the number of their record: nobody does any more once it has ended.
+    waiting: Mutex<Vec<(u32, Waker)>>,
 }
 
 /// How a batch ended.
@@ -157,52 +149,61 @@ pub(crate) enum Outcome {
 impl BatchOutcome {
     /// The first outcome counts.
     pub(crate) fn end(&self, outcome: Outcome) {
-        let mut state = lock(&self.0);
-        let OutcomeState::Pending(waiting) = &mut *state else { return };
-        let waiting = std::mem::take(waiting);
-        *state = OutcomeState::Ended(outcome);
-        drop(state);
-        for waker in waiting.into_iter().flatten() {
+        let mut waiting = lock(&self.waiting);
+        if self.ended.set(outcome).is_err() {
+            return;
+        }
+        let woken = std::mem::take(&mut *waiting);
+        drop(waiting);
+        for (_, waker) in woken {
             waker.wake();
         }
     }
 
-    fn poll(&self, cx: &Context<'_>, index: u32, timestamp: i64) -> Poll<Result<RecordMetadata>> {
-        let mut state = lock(&self.0);
-        let (part, first) = match &mut *state {
-            OutcomeState::Pending(waiting) => {
-                let at = index as usize;
-                if waiting.len() <= at {
-                    waiting.resize(at.saturating_add(1), None);
+    /// The outcome; without one the task is woken when there is.
+    fn outcome(&self, cx: &Context<'_>, index: u32) -> Option<&Outcome> {
+        if let Some(outcome) = self.ended.get() {
+            return Some(outcome);
+        }
+        let mut waiting = lock(&self.waiting);
+        // It may have ended before the lock was taken.
+        if let Some(outcome) = self.ended.get() {
+            return Some(outcome);
+        }
+        match waiting.binary_search_by_key(&index, |(index, _)| *index) {
+            Ok(at) => {
+                if let Some((_, waker)) = waiting.get_mut(at) {
+                    waker.clone_from(cx.waker());
                 }
-                if let Some(waker) = waiting.get_mut(at) {
-                    *waker = Some(cx.waker().clone());
-                }
-                return Poll::Pending;
             }
-            OutcomeState::Ended(Outcome::Written { partition, base_offset, append_time }) => {
+            Err(at) => waiting.insert(at, (index, cx.waker().clone())),
+        }
+        None
+    }
+
+    fn poll(&self, cx: &Context<'_>, index: u32, timestamp: i64) -> Poll<Result<RecordMetadata>> {
+        let Some(outcome) = self.outcome(cx, index) else { return Poll::Pending };
+        let (part, first) = match outcome {
+            Outcome::Written { partition, base_offset, append_time } => {
                 return Poll::Ready(Ok(RecordMetadata {
                     partition: partition.clone(),
                     offset: base_offset.map(|base| base.saturating_add(i64::from(index))),
                     timestamp: append_time.unwrap_or(timestamp),
                 }));
             }
-            OutcomeState::Ended(Outcome::Failed(error)) => return Poll::Ready(Err(error.clone())),
-            OutcomeState::Ended(Outcome::Refused { at_fault, others }) => {
+            Outcome::Failed(error) => return Poll::Ready(Err(error.clone())),
+            Outcome::Refused { at_fault, others } => {
                 let own = at_fault.iter().find(|(at, _)| *at == index).map(|(_, error)| error);
                 return Poll::Ready(Err(own.unwrap_or(others).clone()));
             }
-            OutcomeState::Ended(Outcome::Split(parts)) => {
-                match parts.iter().rev().find(|(first, _)| *first <= index) {
-                    Some((first, part)) => (part.clone(), *first),
-                    None => {
-                        let error = Error::new(ErrorKind::Closed, "the record is in no part of its batch");
-                        return Poll::Ready(Err(error));
-                    }
+            Outcome::Split(parts) => match parts.iter().rev().find(|(first, _)| *first <= index) {
+                Some((first, part)) => (part, *first),
+                None => {
+                    let error = Error::new(ErrorKind::Closed, "the record is in no part of its batch");
+                    return Poll::Ready(Err(error));
                 }
-            }
+            },
         };
-        drop(state);
         part.poll(cx, index.saturating_sub(first), timestamp)
     }
 }

@@ -75,8 +75,7 @@ impl Producer {
     /// - `MissingCodec`: `compression.type` is not built in.
     /// - `Closed`, or what ended the producer (`Unsupported`, `NotKafka`, `Authentication`).
     pub fn send(&self, record: ProducerRecord<'_>) -> Delivery {
-        let now = clock::now();
-        let timestamp = record.timestamp.unwrap_or_else(|| self.wall_ms(now));
+        let timestamp = record.timestamp.unwrap_or_else(|| self.wall_ms());
         if timestamp < 0 {
             let text = format!("the timestamp {timestamp} is before 1970: Kafka takes none below 0");
             let error = Error::misuse(text);
@@ -84,7 +83,7 @@ impl Producer {
             return Delivery::refused(error);
         }
         let mut accumulator = self.shared.lock();
-        let appended = accumulator.append(now, &record, timestamp);
+        let appended = accumulator.append(&record, timestamp, clock::now);
         let codec = accumulator.codec();
         drop(accumulator);
         let mut wakes_engine = appended.wakes_engine;
@@ -124,9 +123,9 @@ impl Producer {
     }
 
     /// Milliseconds since 1970.
-    fn wall_ms(&self, now: Instant) -> i64 {
+    fn wall_ms(&self) -> i64 {
         let Some((start_ms, start)) = self.wall else { return clock::wall_ms() };
-        let since = now.saturating_duration_since(start).as_millis();
+        let since = clock::now().saturating_duration_since(start).as_millis();
         start_ms.saturating_add(i64::try_from(since).unwrap_or(i64::MAX))
     }
 }

@@ -14,6 +14,7 @@ use super::{
     Accumulator, Limits,
     batch::{FilledBatch, Serial},
     slots::{Slot, SlotId},
+    topics::TopicId,
 };
 use crate::{
     ProducerRecord,
@@ -42,9 +43,14 @@ pub(super) enum Found {
 
 impl Accumulator {
     /// Takes a record, into a batch if there is a place for it.
-    pub(crate) fn append(&mut self, now: Instant, record: &ProducerRecord<'_>, timestamp: i64) -> Appended {
+    pub(crate) fn append(
+        &mut self,
+        record: &ProducerRecord<'_>,
+        timestamp: i64,
+        now: impl FnOnce() -> Instant,
+    ) -> Appended {
         let mut filled = None;
-        let delivery = self.try_append(now, record, timestamp, &mut filled).unwrap_or_else(|error| {
+        let delivery = self.try_append(record, timestamp, now, &mut filled).unwrap_or_else(|error| {
             self.note_fault(&error);
             Delivery::refused(error)
         });
@@ -59,25 +65,25 @@ impl Accumulator {
 
     fn try_append(
         &mut self,
-        now: Instant,
         record: &ProducerRecord<'_>,
         timestamp: i64,
+        now: impl FnOnce() -> Instant,
         filled: &mut Option<FilledBatch>,
     ) -> Result<Delivery> {
         if let Some(why) = self.closed.as_ref().or(self.shut.as_ref()) {
             return Err(why.clone());
         }
         let bytes = self.size_of(record)?;
-        self.topics.note_use(record.topic)?;
-        match self.find(record, bytes)? {
-            Found::UnknownTopic => self.wait(now, record, timestamp, bytes, true),
+        let topic = self.topics.note_use(record.topic)?;
+        match self.find(topic, record, bytes)? {
+            Found::UnknownTopic => self.wait(now(), topic, record, timestamp, bytes, true),
             // Nothing overtakes what waits for memory.
             Found::Slot(slot) if self.waiting.is_empty() => {
-                let (seat, full) = self.put(now, slot, record, timestamp, bytes, true)?;
+                let (seat, full) = self.put(now, topic, slot, record, timestamp, bytes, true)?;
                 *filled = full;
                 Ok(Delivery::in_batch(seat))
             }
-            Found::NoMemory | Found::Slot(_) => self.wait(now, record, timestamp, bytes, false),
+            Found::NoMemory | Found::Slot(_) => self.wait(now(), topic, record, timestamp, bytes, false),
         }
     }
 
@@ -98,8 +104,13 @@ impl Accumulator {
         Ok(bytes)
     }
 
-    pub(super) fn find(&mut self, record: &ProducerRecord<'_>, bytes: usize) -> Result<Found> {
-        let Some(partitions) = self.topics.partitions(record.topic)? else { return Ok(Found::UnknownTopic) };
+    pub(super) fn find(
+        &mut self,
+        topic: TopicId,
+        record: &ProducerRecord<'_>,
+        bytes: usize,
+    ) -> Result<Found> {
+        let Some(partitions) = self.topics.partitions(topic)? else { return Ok(Found::UnknownTopic) };
         let partition = match self.chosen(record, partitions)? {
             Some(partition) => partition,
             None => {
@@ -107,7 +118,7 @@ impl Accumulator {
                 let adaptive = self.limits.adaptive;
                 let length =
                     |slot: SlotId| if adaptive { slots.get(slot.0).map_or(0, Slot::queue_length) } else { 0 };
-                match self.topics.sticky_partition(record.topic, length) {
+                match self.topics.sticky_partition(topic, length) {
                     Some(partition) => partition,
                     None => return Ok(Found::UnknownTopic),
                 }
@@ -120,7 +131,7 @@ impl Accumulator {
             return Ok(Found::NoMemory);
         }
         let slots = &mut self.slots;
-        let slot = self.topics.slot(record.topic, partition, |topic| {
+        let slot = self.topics.slot(topic, partition, |topic| {
             slots.push(Slot::new(TopicPartition::new(topic, partition)));
             SlotId(slots.len().saturating_sub(1))
         });
@@ -148,10 +159,16 @@ impl Accumulator {
         Ok(key.map(|key| crate::partitioner::partition_of_key(key, partitions)))
     }
 
-    /// Writes a record into the slot's open batch, or into a new one. With `seals` the caller seals what has become full.
+    /// Writes a record into the slot's open batch, or into a new one. With `seals` the caller seals what has become full. The clock is
+    /// read for a new batch only.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what was found of a record on the way here is not looked for again"
+    )]
     pub(super) fn put(
         &mut self,
-        now: Instant,
+        now: impl FnOnce() -> Instant,
+        topic: TopicId,
         at: SlotId,
         record: &ProducerRecord<'_>,
         timestamp: i64,
@@ -165,6 +182,7 @@ impl Accumulator {
         let was_full = slot.has_no_room(bytes, batch_size);
         let mut filled = if was_full { slot.close_open(at, seals) } else { None };
         if slot.open.is_none() {
+            let now = now();
             let serial = self.next_serial;
             self.next_serial = serial.next();
             let deadline = slot.not_before(after(now, delivery_timeout));
@@ -187,7 +205,7 @@ impl Accumulator {
             self.is_ready(at);
         }
         if record.partition.is_none() && (record.key.is_none() || self.limits.ignore_keys) {
-            self.topics.appended(record.topic, added, batch_size, was_full || is_full);
+            self.topics.appended(topic, added, batch_size, was_full || is_full);
         }
         Ok((seat, filled))
     }

@@ -40,7 +40,7 @@ impl Bench {
 
     fn send(&self, value: &[u8]) -> Delivery {
         let record = ProducerRecord::to("orders").value(value);
-        self.shared.lock().append(self.now, &record, 0).delivery
+        self.shared.lock().append(&record, 0, || self.now).delivery
     }
 
     fn learn(&self, partitions: u32) {

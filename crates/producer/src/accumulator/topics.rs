@@ -37,9 +37,16 @@ struct TopicQueues {
     is_forgotten: bool,
 }
 
+/// The number of a topic. Topics are never given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TopicId(usize);
+
 #[derive(Debug)]
 pub(super) struct Topics {
-    by_name: HashMap<Topic, TopicQueues>,
+    all: Vec<TopicQueues>,
+    by_name: HashMap<Topic, TopicId>,
+    /// The one that was used last: mostly the next record is for it, too, and it need not be looked up.
+    last: TopicId,
     random: SplitMix64,
     /// There is something to ask the metadata for.
     has_news: bool,
@@ -50,7 +57,9 @@ pub(super) struct Topics {
 impl Topics {
     pub(super) fn new(seed: u64) -> Self {
         Self {
+            all: Vec::new(),
             by_name: HashMap::new(),
+            last: TopicId(0),
             random: SplitMix64::new(seed),
             has_news: false,
             awaited: BTreeSet::new(),
@@ -58,13 +67,16 @@ impl Topics {
     }
 
     /// A record is sent to this topic.
-    pub(super) fn note_use(&mut self, name: &str) -> Result<()> {
-        if let Some(topic) = self.by_name.get_mut(name) {
+    pub(super) fn note_use(&mut self, name: &str) -> Result<TopicId> {
+        if let Some(id) = self.id(name)
+            && let Some(topic) = self.all.get_mut(id.0)
+        {
             topic.was_used = true;
             // What was refused may have been allowed since.
             let is_refused = matches!(topic.state, Some(TopicState::Refused(_)));
             self.has_news |= mem::take(&mut topic.is_forgotten) || is_refused;
-            return Ok(());
+            self.last = id;
+            return Ok(id);
         }
         let topic = Topic::from(name);
         topic.check().map_err(|error| Error::misuse(error.to_string()))?;
@@ -79,18 +91,38 @@ impl Topics {
             was_used: true,
             is_forgotten: false,
         };
-        self.by_name.insert(topic, queues);
-        Ok(())
+        let id = TopicId(self.all.len());
+        self.all.push(queues);
+        self.by_name.insert(topic, id);
+        self.last = id;
+        Ok(id)
     }
 
-    /// A topic that is used, by its one name.
-    pub(super) fn name(&self, name: &str) -> Topic {
-        self.by_name.get(name).map_or_else(|| Topic::from(name), |topic| topic.name.clone())
+    /// A topic that was used before.
+    fn id(&self, name: &str) -> Option<TopicId> {
+        match self.all.get(self.last.0) {
+            Some(last) if last.name.as_str() == name => Some(self.last),
+            _ => self.by_name.get(name).copied(),
+        }
+    }
+
+    fn get(&self, name: &str) -> Option<&TopicQueues> {
+        self.all.get(self.id(name)?.0)
+    }
+
+    fn get_mut(&mut self, name: &str) -> Option<&mut TopicQueues> {
+        let id = self.id(name)?;
+        self.all.get_mut(id.0)
+    }
+
+    /// Its name.
+    pub(super) fn name(&self, of: TopicId) -> Option<Topic> {
+        self.all.get(of.0).map(|topic| topic.name.clone())
     }
 
     /// How many partitions it has, if that is known.
-    pub(super) fn partitions(&self, name: &str) -> Result<Option<u32>> {
-        match self.by_name.get(name).and_then(|topic| topic.state.as_ref()) {
+    pub(super) fn partitions(&self, of: TopicId) -> Result<Option<u32>> {
+        match self.all.get(of.0).and_then(|topic| topic.state.as_ref()) {
             Some(TopicState::Known { partitions, .. }) => Ok(Some(*partitions)),
             Some(TopicState::Refused(error)) => Err(error.clone()),
             None => Ok(None),
@@ -98,8 +130,8 @@ impl Topics {
     }
 
     /// The partition for a record without a key. `queue`: how many batches wait in a slot.
-    pub(super) fn sticky_partition(&mut self, name: &str, queue: impl Fn(SlotId) -> usize) -> Option<i32> {
-        let TopicQueues { state, slots, sticky, .. } = self.by_name.get_mut(name)?;
+    pub(super) fn sticky_partition(&mut self, of: TopicId, queue: impl Fn(SlotId) -> usize) -> Option<i32> {
+        let TopicQueues { state, slots, sticky, .. } = self.all.get_mut(of.0)?;
         let Some(TopicState::Known { partitions, leaderless }) = state else { return None };
         if let Some(partition) = sticky.current()
             && partition.unsigned_abs() < *partitions
@@ -117,8 +149,8 @@ impl Topics {
     }
 
     /// A record of so many bytes went to the partition that was chosen last.
-    pub(super) fn appended(&mut self, name: &str, bytes: usize, batch_size: usize, batch_is_full: bool) {
-        if let Some(topic) = self.by_name.get_mut(name) {
+    pub(super) fn appended(&mut self, to: TopicId, bytes: usize, batch_size: usize, batch_is_full: bool) {
+        if let Some(topic) = self.all.get_mut(to.0) {
             topic.sticky.appended(bytes, batch_size, batch_is_full);
         }
     }
@@ -126,11 +158,11 @@ impl Topics {
     /// The slot of this partition, made if there is none.
     pub(super) fn slot(
         &mut self,
-        name: &str,
+        of: TopicId,
         partition: i32,
         make: impl FnOnce(Topic) -> SlotId,
     ) -> Option<SlotId> {
-        let topic = self.by_name.get_mut(name)?;
+        let topic = self.all.get_mut(of.0)?;
         let at = usize::try_from(partition).ok()?;
         if topic.slots.len() <= at {
             topic.slots.resize(at.saturating_add(1), None);
@@ -141,32 +173,31 @@ impl Topics {
 
     /// Keeps a record until its topic is known, or has the partition that the record names.
     pub(super) fn wait(&mut self, waiting: Waiting) {
-        if let Some(topic) = self.by_name.get_mut(&waiting.topic) {
+        if let Some(topic) = self.all.get_mut(waiting.topic.0) {
             self.has_news |= topic.state.is_some() || mem::take(&mut topic.is_forgotten);
-            self.awaited.insert(waiting.topic.clone());
+            self.awaited.insert(waiting.name.clone());
             topic.waiting.push_back(waiting);
         }
     }
 
     /// What the metadata says of a topic: the records that waited for that.
     pub(super) fn learn(&mut self, name: &Topic, state: TopicState) -> Option<VecDeque<Waiting>> {
-        let topic = self.by_name.get_mut(name)?;
+        self.awaited.remove(name);
+        let topic = self.get_mut(name.as_str())?;
         topic.state = Some(state);
         topic.is_missing = false;
-        self.awaited.remove(name);
-        let waiting = mem::take(&mut topic.waiting);
-        Some(waiting)
+        Some(mem::take(&mut topic.waiting))
     }
 
     /// The brokers say that there is no such topic.
     pub(super) fn note_missing(&mut self, name: &Topic) {
-        if let Some(topic) = self.by_name.get_mut(name) {
+        if let Some(topic) = self.get_mut(name.as_str()) {
             topic.is_missing = true;
         }
     }
 
-    pub(super) fn is_missing(&self, name: &str) -> bool {
-        self.by_name.get(name).is_some_and(|topic| topic.is_missing)
+    pub(super) fn is_missing(&self, of: TopicId) -> bool {
+        self.all.get(of.0).is_some_and(|topic| topic.is_missing)
     }
 
     pub(super) fn has_news(&self) -> bool {
@@ -179,13 +210,13 @@ impl Topics {
 
     /// Those that the metadata is to be asked about.
     pub(super) fn names(&self) -> BTreeSet<Topic> {
-        self.by_name.values().filter(|topic| !topic.is_forgotten).map(|topic| topic.name.clone()).collect()
+        self.all.iter().filter(|topic| !topic.is_forgotten).map(|topic| topic.name.clone()).collect()
     }
 
     /// Forgets topics that were not used since the last call and have nothing in their slots. Whether there were any.
     pub(super) fn forget_idle(&mut self, is_idle: impl Fn(SlotId) -> bool) -> bool {
         let mut any = false;
-        for topic in self.by_name.values_mut().filter(|topic| !topic.is_forgotten) {
+        for topic in self.all.iter_mut().filter(|topic| !topic.is_forgotten) {
             let is_used = mem::take(&mut topic.was_used) || !topic.waiting.is_empty();
             if !is_used && topic.slots.iter().flatten().all(|slot| is_idle(*slot)) {
                 topic.is_forgotten = true;
@@ -198,26 +229,29 @@ impl Topics {
 
     /// The oldest record of each topic that waits for what is known of that.
     pub(super) fn first_waiting(&self) -> impl Iterator<Item = &Waiting> {
-        self.awaited.iter().filter_map(|name| self.by_name.get(name)?.waiting.front())
+        self.awaited.iter().filter_map(|name| self.get(name.as_str())?.waiting.front())
     }
 
     /// Those that have waited too long.
     pub(super) fn take_expired(&mut self, now: Instant) -> Vec<Waiting> {
         let mut expired = Vec::new();
         for name in &self.awaited {
-            let Some(topic) = self.by_name.get_mut(name) else { continue };
+            let id = self.by_name.get(name);
+            let Some(topic) = id.and_then(|id| self.all.get_mut(id.0)) else { continue };
             while topic.waiting.front().is_some_and(|first| first.until <= now) {
                 expired.extend(topic.waiting.pop_front());
             }
         }
-        self.awaited.retain(|name| self.by_name.get(name).is_some_and(|topic| !topic.waiting.is_empty()));
+        let (all, by_name) = (&self.all, &self.by_name);
+        let queues = |name: &Topic| by_name.get(name).and_then(|id| all.get(id.0));
+        self.awaited.retain(|name| queues(name).is_some_and(|topic| !topic.waiting.is_empty()));
         expired
     }
 
     /// All that wait.
     pub(super) fn take_waiting(&mut self) -> Vec<Waiting> {
         self.awaited.clear();
-        self.by_name.values_mut().flat_map(|topic| mem::take(&mut topic.waiting)).collect()
+        self.all.iter_mut().flat_map(|topic| mem::take(&mut topic.waiting)).collect()
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use offtake_client::{Error, ErrorKind, Result};
 use offtake_machine::{Topic, after};
 
-use super::{Accumulator, append::Found};
+use super::{Accumulator, append::Found, topics::TopicId};
 use crate::{
     ProducerRecord,
     delivery::{Delivery, Place},
@@ -20,7 +20,8 @@ pub(super) struct Waiting {
     /// The most that it takes in a batch.
     pub(super) bytes: usize,
     pub(super) until: Instant,
-    pub(super) topic: Topic,
+    pub(super) topic: TopicId,
+    pub(super) name: Topic,
     pub(super) record: OwnedRecord,
     pub(super) place: Arc<Place>,
 }
@@ -30,6 +31,7 @@ impl Accumulator {
     pub(super) fn wait(
         &mut self,
         now: Instant,
+        topic: TopicId,
         record: &ProducerRecord<'_>,
         timestamp: i64,
         bytes: usize,
@@ -43,7 +45,7 @@ impl Accumulator {
             return Err(Error::new(ErrorKind::Timeout, text));
         }
         if self.limits.max_block.is_zero() {
-            return Err(self.blocked(record.topic, for_topic));
+            return Err(self.blocked(topic, record.topic, for_topic));
         }
         let place = Arc::new(Place::default());
         let number = self.next_waiting;
@@ -52,7 +54,8 @@ impl Accumulator {
             number,
             bytes,
             until: after(now, self.limits.max_block),
-            topic: self.topics.name(record.topic),
+            topic,
+            name: self.topics.name(topic).unwrap_or_else(|| Topic::from(record.topic)),
             record: OwnedRecord::new(record, timestamp),
             place: place.clone(),
         };
@@ -67,7 +70,7 @@ impl Accumulator {
         Ok(Delivery::waiting(place))
     }
 
-    pub(super) fn blocked(&self, topic: &str, for_topic: bool) -> Error {
+    pub(super) fn blocked(&self, id: TopicId, topic: &str, for_topic: bool) -> Error {
         let waited = self.limits.max_block.as_millis();
         let (kind, text) = if !for_topic {
             let limit = self.limits.buffer_memory;
@@ -75,11 +78,11 @@ impl Accumulator {
                 "`buffer.memory` ({limit} bytes) stayed full: records come faster than they are written"
             );
             (ErrorKind::Timeout, text)
-        } else if let Ok(Some(partitions)) = self.topics.partitions(topic) {
+        } else if let Ok(Some(partitions)) = self.topics.partitions(id) {
             let text =
                 format!("topic {topic} has {partitions} partitions, and not the one that the record names");
             (ErrorKind::UnknownTopic, text)
-        } else if self.topics.is_missing(topic) {
+        } else if self.topics.is_missing(id) {
             (
                 ErrorKind::UnknownTopic,
                 format!("topic {topic} does not exist, and the brokers did not make it"),
@@ -95,8 +98,8 @@ impl Accumulator {
     /// Gives those their places for which there is memory, in order.
     pub(super) fn place_waiting(&mut self, now: Instant) {
         while let Some(first) = self.waiting.pop_front() {
-            let record = first.record.borrow(first.topic.as_str());
-            let found = self.find(&record, first.bytes);
+            let record = first.record.borrow(first.name.as_str());
+            let found = self.find(first.topic, &record, first.bytes);
             let seat = match found {
                 Ok(Found::NoMemory) => {
                     drop(record);
@@ -109,7 +112,7 @@ impl Accumulator {
                     continue;
                 }
                 Ok(Found::Slot(slot)) => self
-                    .put(now, slot, &record, first.record.timestamp, first.bytes, false)
+                    .put(|| now, first.topic, slot, &record, first.record.timestamp, first.bytes, false)
                     .map(|(seat, _)| seat),
                 Err(error) => Err(error),
             };
@@ -130,7 +133,7 @@ impl Accumulator {
         }
         for (at, waiting) in expired.into_iter().enumerate() {
             self.waiting_bytes = self.waiting_bytes.saturating_sub(waiting.bytes);
-            let error = self.blocked(waiting.topic.as_str(), at < for_topic);
+            let error = self.blocked(waiting.topic, waiting.name.as_str(), at < for_topic);
             self.note_fault(&error);
             self.placements.add(waiting.place, Err(error));
         }
