@@ -8,9 +8,12 @@ use std::{collections::VecDeque, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use offtake_machine::{Answer, CallError};
-use offtake_wire::{ApiKey, DecodeError, ProduceResponse, Request, decode_response, encode_request, frame};
+use offtake_wire::{
+    ApiKey, DecodeError, ProduceResponse, Request, decode_response, encode_request, encode_request_parts,
+    frame,
+};
 use tokio::{
-    io::{AsyncWriteExt, ReadHalf, WriteHalf},
+    io::{AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf},
     time::Instant,
 };
 
@@ -296,34 +299,44 @@ impl<'a> Connection<'a> {
         timeout: Duration,
         deadline: Instant,
     ) -> Result<(), CallError> {
-        let (frame, correlation, version) = self.frame(request, max_version)?;
+        let (parts, correlation, version) = self.frame(request, max_version)?;
         let api = request.api_key();
         self.waiting.push_back(Waiting { of, correlation, api, version, timeout, deadline });
-        self.out.push(frame);
+        self.out.push(parts);
         Ok(())
     }
 
     /// Writes a request that the broker does not answer: it counts as carried out.
     fn push_unanswered(&mut self, call: &Call) -> Result<Answer, CallError> {
-        let (frame, _, version) = self.frame(&call.request, call.max_version)?;
-        self.out.push(frame);
+        let (parts, _, version) = self.frame(&call.request, call.max_version)?;
+        self.out.push(parts);
         let response = ProduceResponse::default().into();
         Ok(Answer { from: self.reporter.broker(), version, memory: 0, response })
     }
 
-    /// A request's frame, its correlation id and its version.
-    fn frame(&mut self, request: &Request, max_version: Option<i16>) -> Result<(Bytes, i32, i16), CallError> {
+    /// The parts of a request's frame, its correlation id and its version.
+    fn frame(
+        &mut self,
+        request: &Request,
+        max_version: Option<i16>,
+    ) -> Result<(Vec<Bytes>, i32, i16), CallError> {
         let api = request.api_key();
         let unsupported = || CallError::Unsupported { address: self.reporter.address(), api };
         let version = self.ranges.pick(api, max_version).ok_or_else(unsupported)?;
         let correlation = self.next_correlation;
         let client_id = Some(self.shared.config.client_id.as_str());
-        let frame = encode_request(correlation, client_id, version, request).map_err(|error| {
+        // A stream that writes one part at a time would send a small one by itself.
+        let encoded = if self.writer.is_write_vectored() {
+            encode_request_parts(correlation, client_id, version, request)
+        } else {
+            encode_request(correlation, client_id, version, request).map(|frame| vec![frame])
+        };
+        let parts = encoded.map_err(|error| {
             tracing::error!(%api, version, %error, "a request does not fit the version that the broker speaks");
             unsupported()
         })?;
         self.next_correlation = correlation.checked_add(1).unwrap_or(0);
-        Ok((frame, correlation, version))
+        Ok((parts, correlation, version))
     }
 
     /// Writes a request of SASL. It is answered behind what is outstanding, which may take as long as it is given.

@@ -11,48 +11,49 @@ use std::{
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-/// Frames in one write.
-const FRAMES_PER_WRITE: usize = 16;
+/// Parts of frames in one write.
+const PARTS_PER_WRITE: usize = 32;
 
-/// Frames to be written, the first perhaps in part. What is written may stay in a buffer of the stream's (TLS, a proxy), so
+/// Frames to be written, in parts, the first perhaps in part. What is written may stay in a buffer of the stream's (TLS, a proxy), so
 /// the last write is followed by a flush.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
-    frames: VecDeque<Bytes>,
+    parts: VecDeque<Bytes>,
     /// Whether something has been written that was not flushed.
     unflushed: bool,
 }
 
 impl Outgoing {
-    pub(crate) fn push(&mut self, frame: Bytes) {
-        self.frames.push_back(frame);
+    /// A frame. None of its parts is empty.
+    pub(crate) fn push(&mut self, parts: Vec<Bytes>) {
+        self.parts.extend(parts);
     }
 
     /// Whether nothing is left to write or to flush.
     pub(crate) fn is_done(&self) -> bool {
-        self.frames.is_empty() && !self.unflushed
+        self.parts.is_empty() && !self.unflushed
     }
 
     /// Writes as much as the stream takes at once, or flushes if everything is written. Returns the bytes written. Cancel-safe.
     pub(crate) async fn write<W: AsyncWrite + Unpin>(&mut self, to: &mut W) -> io::Result<usize> {
-        if self.frames.is_empty() {
+        if self.parts.is_empty() {
             to.flush().await?;
             self.unflushed = false;
             return Ok(0);
         }
-        let written = self.write_frames(to).await?;
+        let written = self.write_parts(to).await?;
         self.unflushed = true;
-        if self.frames.is_empty() {
+        if self.parts.is_empty() {
             self.flush_at_once(to).await?;
         }
         Ok(written)
     }
 
-    async fn write_frames<W: AsyncWrite + Unpin>(&mut self, to: &mut W) -> io::Result<usize> {
-        let mut slices = [IoSlice::new(&[]); FRAMES_PER_WRITE];
+    async fn write_parts<W: AsyncWrite + Unpin>(&mut self, to: &mut W) -> io::Result<usize> {
+        let mut slices = [IoSlice::new(&[]); PARTS_PER_WRITE];
         let mut used = 0;
-        for (slice, frame) in slices.iter_mut().zip(self.frames.iter()) {
-            *slice = IoSlice::new(frame);
+        for (slice, part) in slices.iter_mut().zip(self.parts.iter()) {
+            *slice = IoSlice::new(part);
             used += 1;
         }
         let written = to.write_vectored(slices.get(..used).unwrap_or_default()).await?;
@@ -60,13 +61,13 @@ impl Outgoing {
             return Err(io::ErrorKind::WriteZero.into());
         }
         let mut left = written;
-        while let Some(frame) = self.frames.front_mut() {
-            if left < frame.len() {
-                frame.advance(left);
+        while let Some(part) = self.parts.front_mut() {
+            if left < part.len() {
+                part.advance(left);
                 break;
             }
-            left -= frame.len();
-            self.frames.pop_front();
+            left -= part.len();
+            self.parts.pop_front();
         }
         Ok(written)
     }

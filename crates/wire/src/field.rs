@@ -137,7 +137,7 @@ impl Field for Bytes {
         r.bytes(encoding.flexible)
     }
     fn write(&self, w: &mut Writer, encoding: Encoding) -> Result<(), EncodeError> {
-        w.bytes(encoding.flexible, self)
+        w.nullable_shared_bytes(encoding.flexible, Some(self))
     }
     fn kind(_: Encoding) -> Kind {
         Kind::Bytes { nullable: false }
@@ -152,7 +152,7 @@ impl Field for Option<Bytes> {
         r.nullable_bytes(encoding.flexible)
     }
     fn write(&self, w: &mut Writer, encoding: Encoding) -> Result<(), EncodeError> {
-        w.nullable_bytes(encoding.flexible, self.as_deref())
+        w.nullable_shared_bytes(encoding.flexible, self.as_ref())
     }
     fn kind(_: Encoding) -> Kind {
         Kind::Bytes { nullable: true }

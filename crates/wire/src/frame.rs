@@ -104,7 +104,21 @@ pub fn encode_request(
     version: i16,
     request: &Request,
 ) -> Result<Bytes, EncodeError> {
-    request_frame(request.api_key(), correlation_id, client_id, version, |w| request.encode(w, version))
+    let w = Writer::frame();
+    request_frame(w, request.api_key(), correlation_id, client_id, version, |w| request.encode(w, version))?
+        .into_frame()
+}
+
+/// The same in the parts that it is written in, one after the other: large byte fields are not copied.
+pub fn encode_request_parts(
+    correlation_id: i32,
+    client_id: Option<&str>,
+    version: i16,
+    request: &Request,
+) -> Result<Vec<Bytes>, EncodeError> {
+    let w = Writer::frame_in_parts();
+    request_frame(w, request.api_key(), correlation_id, client_id, version, |w| request.encode(w, version))?
+        .into_frame_parts()
 }
 
 /// A whole frame, length included, of a request whose type is known.
@@ -114,7 +128,8 @@ pub fn encode_api_request<R: Api>(
     version: i16,
     request: &R,
 ) -> Result<Bytes, EncodeError> {
-    request_frame(R::KEY, correlation_id, client_id, version, |w| request.encode(w, version))
+    let w = Writer::frame();
+    request_frame(w, R::KEY, correlation_id, client_id, version, |w| request.encode(w, version))?.into_frame()
 }
 
 /// The correlation id with which every response begins.
@@ -167,13 +182,13 @@ pub fn encode_response(correlation_id: i32, version: i16, response: &Response) -
 }
 
 fn request_frame(
+    mut w: Writer,
     api: ApiKey,
     correlation_id: i32,
     client_id: Option<&str>,
     version: i16,
     body: impl FnOnce(&mut Writer) -> Result<(), EncodeError>,
-) -> Result<Bytes, EncodeError> {
-    let mut w = Writer::frame();
+) -> Result<Writer, EncodeError> {
     w.set_context("RequestHeader.client_id");
     w.i16(api.code());
     w.i16(version);
@@ -183,7 +198,7 @@ fn request_frame(
         w.tagged_fields(&[])?;
     }
     body(&mut w)?;
-    w.into_frame()
+    Ok(w)
 }
 
 fn response_frame<T>(

@@ -34,7 +34,7 @@ pub use error_code::ErrorCode;
 pub use field::{Encoding, Field};
 pub use frame::{
     Decoded, FrameError, RequestHeader, check_frame_len, decode_api_response, decode_request,
-    decode_response, encode_api_request, encode_request, encode_response,
+    decode_response, encode_api_request, encode_request, encode_request_parts, encode_response,
 };
 pub use message::{Api, Message, Versions};
 pub use messages::{

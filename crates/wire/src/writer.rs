@@ -7,10 +7,15 @@ use crate::{EncodeError, Uuid, reader::MAX_STRING};
 /// Kafka's lengths and counts are signed 32-bit numbers, in the compact form too.
 const MAX_LENGTH: usize = i32::MAX as usize;
 
+/// In parts, bytes of this length stay where they are. To copy fewer costs less than another part.
+const PART: usize = 2048;
+
 /// Appends to a buffer that becomes one frame or one embedded value.
 #[derive(Clone, Debug)]
 pub struct Writer {
     buf: BytesMut,
+    /// In parts: what is not in `buf`, each with the place there that it comes before.
+    parts: Option<Vec<(usize, Bytes)>>,
     what: &'static str,
 }
 
@@ -32,7 +37,7 @@ macro_rules! fixed {
 impl Writer {
     /// An empty one.
     pub fn new() -> Self {
-        Self { buf: BytesMut::new(), what: "message" }
+        Self { buf: BytesMut::new(), parts: None, what: "message" }
     }
 
     /// One that will be a frame: four bytes are kept for its length.
@@ -42,14 +47,44 @@ impl Writer {
         w
     }
 
+    /// The same for a frame whose large byte fields are not copied: [`into_frame_parts`](Self::into_frame_parts) has them as they are.
+    pub fn frame_in_parts() -> Self {
+        Self { parts: Some(Vec::new()), ..Self::frame() }
+    }
+
     /// The frame, with the length of what follows it in the bytes that [`frame`](Self::frame) kept.
     pub fn into_frame(mut self) -> Result<Bytes, EncodeError> {
+        self.write_frame_len()?;
+        Ok(self.into_bytes())
+    }
+
+    /// The same in the parts that it is written in, one after the other.
+    pub fn into_frame_parts(mut self) -> Result<Vec<Bytes>, EncodeError> {
+        self.write_frame_len()?;
+        Ok(self.into_parts())
+    }
+
+    /// None of them is empty.
+    fn into_parts(self) -> Vec<Bytes> {
+        let written = self.buf.freeze();
+        let mut all = Vec::new();
+        let mut begin = 0;
+        for (at, part) in self.parts.into_iter().flatten() {
+            all.extend([written.slice(begin..at), part]);
+            begin = at;
+        }
+        all.push(written.slice(begin..));
+        all.retain(|part| !part.is_empty());
+        all
+    }
+
+    fn write_frame_len(&mut self) -> Result<(), EncodeError> {
         self.what = "frame";
         let length = self.checked(self.len().saturating_sub(4), MAX_LENGTH)?;
         if let Some(prefix) = self.buf.first_chunk_mut::<4>() {
             *prefix = length.to_be_bytes();
         }
-        Ok(self.buf.freeze())
+        Ok(())
     }
 
     /// Names what is written next, for the error if there is one.
@@ -64,17 +99,21 @@ impl Writer {
 
     /// Bytes written.
     pub fn len(&self) -> usize {
-        self.buf.len()
+        let parts = self.parts.iter().flatten().map(|(_, part)| part.len());
+        self.buf.len().saturating_add(parts.sum())
     }
 
     /// Whether nothing has been written.
     pub fn is_empty(&self) -> bool {
-        self.buf.is_empty()
+        self.len() == 0
     }
 
     /// What was written.
     pub fn into_bytes(self) -> Bytes {
-        self.buf.freeze()
+        if self.parts.iter().flatten().next().is_none() {
+            return self.buf.freeze();
+        }
+        self.into_parts().concat().into()
     }
 
     fixed! {
@@ -151,6 +190,17 @@ impl Writer {
         Ok(())
     }
 
+    /// Bytes that others may hold, too, or null: in parts, many are not copied.
+    pub fn nullable_shared_bytes(&mut self, compact: bool, value: Option<&Bytes>) -> Result<(), EncodeError> {
+        let Some(value) = value.filter(|value| self.parts.is_some() && value.len() >= PART) else {
+            return self.nullable_bytes(compact, value.map(|value| &value[..]));
+        };
+        self.count(compact, Some(value.len()))?;
+        let at = self.buf.len();
+        self.parts.get_or_insert_default().push((at, value.clone()));
+        Ok(())
+    }
+
     /// Bytes.
     pub fn bytes(&mut self, compact: bool, value: &[u8]) -> Result<(), EncodeError> {
         self.nullable_bytes(compact, Some(value))
@@ -174,7 +224,7 @@ impl Writer {
             let size = self.checked(value.len(), MAX_LENGTH)?;
             self.unsigned_varint(*tag);
             self.unsigned_varint(size);
-            self.raw(&value.buf);
+            self.raw(&value.buf); // these are never in parts
         }
         Ok(())
     }

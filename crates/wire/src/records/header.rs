@@ -22,6 +22,13 @@ pub(super) struct HeaderToWrite {
 impl HeaderToWrite {
     /// Writes it over the first bytes of `batch`, which the records follow, compressed with `codec`.
     pub(super) fn write(&self, codec: Compression, batch: &mut [u8]) -> Result<(), BuildError> {
+        self.write_unchecked(codec, batch)?;
+        write_checksum(batch);
+        Ok(())
+    }
+
+    /// The same without the checksum, for a batch whose producer is not known yet: [`write_producer`] writes that, too.
+    pub(super) fn write_unchecked(&self, codec: Compression, batch: &mut [u8]) -> Result<(), BuildError> {
         // The length counts what follows it.
         let length = i32::try_from(batch.len().saturating_sub(12)).map_err(|_| BuildError::TooLarge)?;
         let (producer_id, producer_epoch, base_sequence) = self.producer;
@@ -40,7 +47,6 @@ impl HeaderToWrite {
         fields.put(base_sequence.to_be_bytes());
         fields.put(self.count.to_be_bytes());
         debug_assert_eq!(fields.at, HEADER);
-        write_checksum(batch);
         Ok(())
     }
 }
@@ -48,7 +54,7 @@ impl HeaderToWrite {
 /// Where a header has its producer's id, the epoch and the first sequence behind it.
 const PRODUCER: usize = 43;
 
-/// Writes another producer's id, epoch and first sequence over those of a whole batch.
+/// Writes a producer's id, epoch and first sequence over those of a whole batch, and its checksum.
 pub(super) fn write_producer(batch: &mut [u8], (id, epoch, base_sequence): (i64, i16, i32)) {
     let mut fields = Fields { batch, at: PRODUCER };
     fields.put(id.to_be_bytes());

@@ -102,8 +102,8 @@ impl BatchWriter {
             producer: ProducerStamp::NONE.as_tuple(),
             count: self.count,
         };
-        header.write(codec, &mut batch)?;
-        Ok(SealedBatch { bytes: batch.into(), count: self.count, stamp: ProducerStamp::NONE, uncompressed })
+        header.write_unchecked(codec, &mut batch)?;
+        Ok(SealedBatch { bytes: batch.into(), count: self.count, stamp: None, uncompressed })
     }
 }
 
@@ -132,20 +132,21 @@ impl ProducerStamp {
 pub struct SealedBatch {
     bytes: Bytes,
     count: i32,
-    stamp: ProducerStamp,
+    /// That of the last call of `stamped`. Before the first there is no checksum.
+    stamp: Option<ProducerStamp>,
     uncompressed: usize,
 }
 
 impl SealedBatch {
     /// The bytes to send, with this stamp. They are those of the last call if the stamp is.
     pub fn stamped(&mut self, stamp: ProducerStamp) -> Bytes {
-        if stamp != self.stamp {
+        if self.stamp != Some(stamp) {
             let bytes = std::mem::take(&mut self.bytes);
             // Bytes that are on their way already stay as they are.
             let mut bytes = bytes.try_into_mut().unwrap_or_else(|shared| BytesMut::from(shared.as_ref()));
             write_producer(&mut bytes, stamp.as_tuple());
             self.bytes = bytes.freeze();
-            self.stamp = stamp;
+            self.stamp = Some(stamp);
         }
         self.bytes.clone()
     }
@@ -165,7 +166,7 @@ impl SealedBatch {
         self.uncompressed
     }
 
-    /// The bytes to send, with the stamp that they have.
+    /// The bytes as they were stamped last; before that their checksum is none.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }

@@ -2,8 +2,11 @@
 //! the tables and on hostile variations of them.
 use bytes::Bytes;
 use offtake_wire::{
-    ApiKey, DecodeError, Decoded, Reader, Request, RequestHeader, Response, Shape, Writer, check_frame_len,
-    decode_request, decode_response, encode_request, encode_response, frame::correlation_id,
+    ApiKey, DecodeError, Decoded, ProduceRequest, Reader, Request, RequestHeader, Response, Shape, Uuid,
+    Writer, check_frame_len, decode_request, decode_response, encode_request, encode_request_parts,
+    encode_response,
+    frame::correlation_id,
+    messages::produce::{PartitionProduceData, TopicProduceData},
 };
 use proptest::prelude::*;
 
@@ -117,6 +120,8 @@ fn a_frame_comes_back_with_its_header() {
         match subject.decode(&body).unwrap() {
             Any::Request(request) => {
                 let frame = encode_request(-2, Some("me"), version, &request).unwrap();
+                let parts = encode_request_parts(-2, Some("me"), version, &request).unwrap();
+                assert_eq!(parts.concat(), frame, "{subject:?}");
                 assert_eq!(unframed(&frame).len(), 2 + 2 + 4 + 4 + headers.0 + body.len(), "{subject:?}");
                 let (header, read) = decode_request(unframed(&frame)).unwrap();
                 let client_id = Some("me".to_owned());
@@ -220,5 +225,20 @@ impl Damage {
             Self::Remove => drop(bytes.remove(at)),
             Self::Cut => bytes.truncate(at),
         }
+    }
+}
+
+#[test]
+fn records_are_written_from_where_they_lie() {
+    let records = Bytes::from(vec![7; 100_000]);
+    let data = vec![PartitionProduceData { index: 3, records: Some(records.clone()) }; 2];
+    let topic = TopicProduceData { name: "orders".to_owned(), topic_id: Uuid::ZERO, partition_data: data };
+    let request = ProduceRequest { transactional_id: None, acks: -1, timeout_ms: 1, topic_data: vec![topic] };
+    // Flexible versions have tagged fields behind the last records.
+    for (version, count) in [(8, 4), (12, 5)] {
+        let parts = encode_request_parts(1, None, version, &request.clone().into()).unwrap();
+        let places: Vec<_> = parts.iter().map(|part| part.as_ptr()).collect();
+        assert_eq!((parts.len(), places[1], places[3]), (count, records.as_ptr(), records.as_ptr()));
+        assert_eq!(parts.concat(), encode_request(1, None, version, &request.clone().into()).unwrap());
     }
 }
