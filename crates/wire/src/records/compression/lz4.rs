@@ -1,10 +1,10 @@
 //! LZ4 frames, block by block into the output itself: blocks may refer to those before them, and the header's
 //! checksum may be the one that old Kafka computed wrongly.
 
-use std::io::Write;
-
-use lz4_flex::block::{decompress_into, decompress_into_with_dict};
-use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
+use lz4_flex::block::{
+    CompressTable, compress_into_with_table, decompress_into, decompress_into_with_dict,
+    get_maximum_output_size,
+};
 use twox_hash::XxHash32;
 
 use super::super::varint::{take, take_slice};
@@ -21,6 +21,8 @@ const DICTIONARY: u8 = 0x01;
 /// What the format keeps for its future, in the flags and in the block descriptor.
 const RESERVED: [u8; 2] = [0x02, 0x8f];
 const STORED: u32 = 0x8000_0000;
+/// The most bytes of one block that we write.
+const BLOCK: usize = 64 << 10;
 /// How far back a block may refer.
 const WINDOW: usize = 64 << 10;
 /// No block can hold more than this many times its size.
@@ -146,16 +148,71 @@ impl Frame {
 }
 
 pub(super) fn deflate(_: Option<i32>, input: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
-    let info = FrameInfo::new().block_mode(BlockMode::Independent).block_size(BlockSize::Max64KB);
-    let mut encoder = FrameEncoder::with_frame_info(info, out);
-    encoder.write_all(input).map_err(|_| Fault::Setup)?;
-    encoder.finish().map_err(|_| Fault::Setup)?;
+    const FLAGS: [u8; 2] = [VERSION | INDEPENDENT, 4 << 4]; // blocks of up to 64 KiB
+    out.extend_from_slice(&MAGIC);
+    out.extend_from_slice(&FLAGS);
+    out.push((XxHash32::oneshot(0, &FLAGS) >> 8) as u8);
+    let mut table = CompressTable::default();
+    for block in input.chunks(BLOCK) {
+        put_block(block, &mut table, out).ok_or(Fault::Setup)?;
+    }
+    out.extend_from_slice(&[0; 4]);
     Ok(())
+}
+
+/// A block, from where the input lies to where the frame does: lz4_flex's own frames copy it twice in between. One that does not
+/// become smaller is stored as it is.
+fn put_block(block: &[u8], table: &mut CompressTable, out: &mut Vec<u8>) -> Option<()> {
+    let begin = out.len();
+    let data = begin.checked_add(4)?;
+    out.resize(data.checked_add(get_maximum_output_size(block.len()))?, 0);
+    let room = out.get_mut(data..)?;
+    let packed = compress_into_with_table(block, room, table).ok()?;
+    let (size, stored) = if packed < block.len() {
+        (packed, 0)
+    } else {
+        room.get_mut(..block.len())?.copy_from_slice(block);
+        (block.len(), STORED)
+    };
+    let size_field = u32::try_from(size).ok()? | stored;
+    *out.get_mut(begin..)?.first_chunk_mut()? = size_field.to_le_bytes();
+    out.truncate(data.checked_add(size)?);
+    Some(())
 }
 
 /// Gives the frame the header checksum that old Kafka computed: over the magic number, too (KAFKA-3160).
 pub(in super::super) fn write_wrong_checksum(frame: &mut [u8]) {
     if let Some((header, [checksum, ..])) = frame.split_at_mut_checked(6) {
         *checksum = (XxHash32::oneshot(0, header) >> 8) as u8;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    #[test]
+    fn frames_are_read_by_another_reader_too() {
+        let mut random = 1_u32;
+        let mut noise = move || {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (random >> 24) as u8
+        };
+        let noise: Vec<u8> = (0..200_000).map(|_| noise()).collect();
+        let text = b"placed paid packed ".repeat(11_000);
+        for input in [&noise, &text] {
+            for size in [0, 1, 100, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK - 7] {
+                let input = &input[..size];
+                let mut frame = b"before".to_vec();
+                deflate(None, input, &mut frame).unwrap();
+                let mut read = Vec::new();
+                lz4_flex::frame::FrameDecoder::new(&frame[6..]).read_to_end(&mut read).unwrap();
+                assert!(read == input, "{size}");
+                let most = size + 7 + 4 * (size.div_ceil(BLOCK) + 1);
+                assert!(frame.len() - 6 <= most, "{size}: {}", frame.len());
+            }
+        }
     }
 }
