@@ -212,10 +212,12 @@ impl Accumulator {
 
     /// There is something in this slot for the engine to take.
     pub(super) fn is_ready(&mut self, at: SlotId) {
-        if self.ready.last() != Some(&at) {
+        if let Some(slot) = self.slots.get_mut(at.0)
+            && !mem::replace(&mut slot.engine_knows, true)
+        {
             self.ready.push(at);
+            self.wants_engine = true;
         }
-        self.wants_engine = true;
     }
 
     /// A batch that was handed out full is sealed, or cannot be. Whether the engine is to be told.

@@ -29,11 +29,12 @@ impl Accumulator {
     pub(crate) fn take_ready(&mut self, now: Instant) -> Vec<SlotId> {
         let all = self.sends_all();
         while let Some((due, slot, serial)) = self.lingering.front() {
-            let is_open = self.slots.get(slot.0).is_some_and(|slot| slot.is_open(*serial));
-            if is_open && *due > now && !all {
+            let open = self.slots.get_mut(slot.0).filter(|slot| slot.is_open(*serial));
+            if open.is_some() && *due > now && !all {
                 break;
             }
-            if is_open {
+            if let Some(open) = open {
+                open.engine_knows = true;
                 self.ready.push(*slot);
             }
             self.lingering.pop_front();
@@ -46,9 +47,12 @@ impl Accumulator {
         self.slots.get_mut(at.0)?.take()
     }
 
-    /// Whether the oldest batch of this slot is to be taken now.
-    pub(crate) fn is_ready_now(&self, now: Instant, at: SlotId) -> bool {
-        self.slots.get(at.0).is_some_and(|slot| slot.is_ready(now, self.sends_all()))
+    /// Whether the oldest batch of this slot is to be taken now. If not, the engine is told when one is.
+    pub(crate) fn is_ready_now(&mut self, now: Instant, at: SlotId) -> bool {
+        let all = self.sends_all();
+        let Some(slot) = self.slots.get_mut(at.0) else { return false };
+        slot.engine_knows = slot.is_ready(now, all);
+        slot.engine_knows
     }
 
     /// The most bytes that the oldest batch of this slot takes in a request.

@@ -30,6 +30,8 @@ pub(super) struct Slot {
     pub(super) open: Option<OpenBatch>,
     /// Those that take no more records, oldest first.
     closed: VecDeque<Closed>,
+    /// Whether the engine knows that there is something to take, or is about to be told: it comes back by itself until there is nothing.
+    pub(super) engine_knows: bool,
     /// What compression leaves of a batch, as far as seen: 1 is all of it.
     ratio: f32,
     /// The size of the last batch, which the next one is made room for.
@@ -74,7 +76,15 @@ impl Taken {
 
 impl Slot {
     pub(super) fn new(partition: TopicPartition) -> Self {
-        Self { partition, open: None, closed: VecDeque::new(), ratio: 1.0, last_size: 0, last_deadline: None }
+        Self {
+            partition,
+            open: None,
+            closed: VecDeque::new(),
+            engine_knows: false,
+            ratio: 1.0,
+            last_size: 0,
+            last_deadline: None,
+        }
     }
 
     /// Whether the open batch, if there is one, is too full for so many bytes more.

@@ -108,3 +108,32 @@ fn a_record_that_the_end_refuses_is_told_without_the_lock() {
     assert_eq!(bench.runs(), 1);
     assert_eq!(bench.poll_error(&mut delivery), ErrorKind::Closed);
 }
+
+#[test]
+fn the_engine_is_woken_for_a_partition_once_until_it_has_taken_all_that_is_full() {
+    let bench = Bench::new(|config| config.batch_size = 150);
+    let wakes = || {
+        let record = ProducerRecord::to("orders").value(&[0; 60]);
+        let mut accumulator = bench.shared.lock();
+        accumulator.engine_is_awake();
+        accumulator.append(&record, 0, || bench.now).wakes_engine
+    };
+    let slot = SlotId::at(0);
+    let take_all = || {
+        let mut accumulator = bench.shared.lock();
+        let mut taken = 0;
+        while accumulator.is_ready_now(bench.now, slot) {
+            taken += usize::from(accumulator.take(slot).is_some());
+        }
+        taken
+    };
+    assert!(wakes(), "nothing is known of the topic");
+    assert!(bench.shared.lock().take_topic_news());
+    bench.learn(1);
+    for _ in 0..3 {
+        assert!(wakes(), "the open batch is full");
+        assert_eq!([wakes(), wakes(), wakes()], [false; 3]);
+        assert_eq!(bench.shared.lock().take_ready(bench.now), [slot]);
+        assert_eq!((take_all(), take_all()), (4, 0), "one is open");
+    }
+}
