@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What consumers cost: Offtake beside Java, librdkafka, franz-go, krafka, rskafka, barnabas and the floor, on the same
+# What consumers and producers cost: Offtake beside Java, librdkafka, franz-go, krafka, rskafka, barnabas and the floor, on the same
 # topics of one real Kafka, in turn. benches/README.md says what the tables mean.
 #
 #   benches/peers.sh --runs 5                                      CPU and memory, all topics
@@ -30,7 +30,7 @@ build() {
 
 rust() {
     CARGO_TARGET_DIR=$programs/rust cargo build --locked --release --manifest-path benches/peers/rust/Cargo.toml \
-        --features "$1" --bin "$1" && cp "$programs/rust/release/$1" "$programs/$1"
+        --features "$1" --bins && cp "$programs/rust/release/$1" "$programs/$1"
 }
 
 go_program() {
@@ -44,6 +44,7 @@ java_classes() {
 }
 
 for rival in floor rdkafka krafka rskafka barnabas; do build "$rival" rust "$rival"; done
+cp -f "$programs/rust/release/rdkafka-send" "$programs/" 2>/dev/null || rm -f "$programs/rdkafka-send"
 build franz-go go_program
 build java-classes java_classes
 

@@ -19,6 +19,7 @@ mod ours;
 mod reading;
 mod rows;
 mod sections;
+mod sending;
 mod settings;
 mod system;
 mod topics;

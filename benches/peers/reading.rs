@@ -79,6 +79,22 @@ pub(crate) fn read_ours(bootstrap: &str, topic: &Topic, pinned: bool) -> Result<
     if said["records"] != topic.records || said["bytes"] != topic.bytes {
         return Err(format!("exit status {:?}: {said} {}", done.code, done.stderr.join("; ")));
     }
+    timed(&done, &said)
+}
+
+/// `offtake bench produce`, its whole process.
+pub(crate) fn read_sent(line: &Line, pinned: bool, count: u64) -> Result<Reading, String> {
+    let done = run(line, pinned)?;
+    let said: Value =
+        done.stdout.first().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
+    if said["records"] != count {
+        return Err(format!("exit status {:?}: {said} {}", done.code, done.stderr.join("; ")));
+    }
+    timed(&done, &said)
+}
+
+/// A process of ours by its times and by what it says.
+fn timed(done: &Finished, said: &Value) -> Result<Reading, String> {
     let times = done.stderr.last().map(String::as_str).unwrap_or_default();
     let times: Vec<f64> = times.split(' ').filter_map(|time| time.parse().ok()).collect();
     let [real, user, sys] = times.as_slice() else {

@@ -47,6 +47,11 @@ impl Bench<'_> {
             Section::Latency => self.latency(),
             Section::Start => self.start(),
             Section::Waste => self.waste(),
+            Section::Send => {
+                self.send(section);
+                Ok(())
+            }
+            Section::SendPinned => self.on_own_cores(|bench| bench.send(section)),
         }
     }
 
@@ -63,7 +68,7 @@ impl Bench<'_> {
     }
 
     /// Runs `once` for each system that takes part, for all runs in turn; what fails is said and does not count.
-    fn alternate(
+    pub(crate) fn alternate(
         &mut self,
         section: Section,
         what: &str,
@@ -128,22 +133,29 @@ impl Bench<'_> {
         Ok(())
     }
 
-    fn pinned(&mut self) -> Result<(), String> {
+    /// Does something with the broker on a core of its own, and the clients on another.
+    fn on_own_cores(&mut self, work: impl FnOnce(&mut Self)) -> Result<(), String> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         if cores < 2 {
-            return Err("--pinned: broker and client need a core each".into());
+            return Err("pinned: broker and client need a core each".into());
         }
+        self.broker.pin(&BROKER_CORE.to_string())?;
+        work(self);
+        self.broker.pin(&format!("0-{}", cores - 1))
+    }
+
+    fn pinned(&mut self) -> Result<(), String> {
         for row in self.settings.rows.clone() {
             let topic = self.topic(row)?;
             let (name, millions) = (row.name(), millions(topic.records));
-            self.broker.pin(&BROKER_CORE.to_string())?;
-            self.alternate(Section::Pinned, name, |bench, system| {
-                let reading = bench.all_of(system, &topic, true)?;
-                bench.figures.add("pinned", name, system, 1000.0 * millions / reading.seconds);
-                bench.figures.add("pinned-flowing", name, system, 1000.0 * millions / reading.flowing);
-                Ok(())
-            });
-            self.broker.pin(&format!("0-{}", cores - 1))?;
+            self.on_own_cores(|bench| {
+                bench.alternate(Section::Pinned, name, |bench, system| {
+                    let reading = bench.all_of(system, &topic, true)?;
+                    bench.figures.add("pinned", name, system, 1000.0 * millions / reading.seconds);
+                    bench.figures.add("pinned-flowing", name, system, 1000.0 * millions / reading.flowing);
+                    Ok(())
+                });
+            })?;
         }
         let rows = names(&self.settings.rows);
         self.figures.print(

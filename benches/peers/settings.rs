@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::rows::Row;
+use crate::sending::Load;
 use crate::system::System;
 
 /// What is measured.
@@ -14,10 +15,21 @@ pub(crate) enum Section {
     Latency,
     Start,
     Waste,
+    Send,
+    SendPinned,
 }
 
 impl Section {
-    const ALL: [Self; 6] = [Self::Cost, Self::Pinned, Self::Overlap, Self::Latency, Self::Start, Self::Waste];
+    const ALL: [Self; 8] = [
+        Self::Cost,
+        Self::Pinned,
+        Self::Overlap,
+        Self::Latency,
+        Self::Start,
+        Self::Waste,
+        Self::Send,
+        Self::SendPinned,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -27,6 +39,8 @@ impl Section {
             Self::Latency => "latency",
             Self::Start => "start",
             Self::Waste => "waste",
+            Self::Send => "send",
+            Self::SendPinned => "send-pinned",
         }
     }
 }
@@ -37,6 +51,8 @@ pub(crate) struct Settings {
     pub(crate) runs: u32,
     pub(crate) systems: Vec<System>,
     pub(crate) rows: Vec<Row>,
+    /// What is sent.
+    pub(crate) loads: Vec<Load>,
     /// Whether clients come over TLS.
     pub(crate) tls: bool,
     /// Of the records that each row has.
@@ -52,9 +68,10 @@ pub(crate) struct Settings {
 }
 
 pub(crate) const USAGE: &str = "\
-peers [--cost] [--pinned] [--overlap] [--latency] [--start] [--waste] [--all] [--tls] [--runs 5]
+peers [--cost] [--pinned] [--overlap] [--latency] [--start] [--waste] [--send] [--send-pinned] [--all] [--tls] [--runs 5]
       [--systems floor,java,librdkafka,franz-go,krafka,krafka-default,rskafka,barnabas,offtake]
       [--rows 100-none,100-single,1k-none,1k-many,json-none,json-lz4,json-zstd,json-snappy,json-gzip] [--scale 1.0] [--records 20000]
+      [--loads 100-none,100-lz4,1k-none,1k-lz4,100-none-equal,100-lz4-equal,1k-none-equal,1k-lz4-equal]
       [--keep FOLDER] [--out figures.csv] [--programs FOLDER]";
 
 impl Settings {
@@ -64,6 +81,7 @@ impl Settings {
             runs: 5,
             systems: System::ALL.into(),
             rows: Row::ALL.into(),
+            loads: Load::ALL.into(),
             tls: false,
             scale: 1.0,
             records: 20_000,
@@ -90,6 +108,7 @@ impl Settings {
             match flag {
                 "runs" => settings.runs = number(&value)?,
                 "systems" => settings.systems = named(&value, &System::ALL, System::name)?,
+                "loads" => settings.loads = named(&value, &Load::ALL, Load::name)?,
                 "rows" => settings.rows = named(&value, &Row::ALL, Row::name)?,
                 "scale" => settings.scale = number(&value)?,
                 "records" => settings.records = number(&value)?,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use offtake_tests::{Offtake, V4_3_0};
 
+use crate::sending::SendJob;
 use crate::settings::{Section, Settings};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,6 +80,9 @@ impl System {
     pub(crate) fn takes_part(self, section: Section, mode: &str) -> bool {
         match (self, section) {
             (_, Section::Cost | Section::Pinned) => true,
+            (_, Section::Send | Section::SendPinned) => {
+                matches!(self, Self::Java | Self::Librdkafka | Self::FranzGo | Self::Offtake)
+            }
             (Self::Floor, _) => false,
             // Where all run with their defaults it would be there twice.
             (Self::KrafkaDefault, section) => section == Section::Overlap,
@@ -128,6 +132,23 @@ impl System {
             _ => (settings.programs.join(self.file().unwrap_or_default()), words),
         }
     }
+
+    /// What sends as `job` says.
+    pub(crate) fn send_line(self, settings: &Settings, job: &SendJob) -> Line {
+        let SendJob { load, bootstrap, topic, count } = job;
+        let how = if load.is_equal { "equal" } else { "default" };
+        let (size, count) = (load.size.to_string(), count.to_string());
+        let words = [how, bootstrap, topic, &size, load.codec, &count].map(OsString::from);
+        match self {
+            Self::Java => java(settings, "Send", words.into()),
+            Self::Librdkafka => (settings.programs.join("rdkafka-send"), words.into()),
+            Self::FranzGo => {
+                let words = std::iter::once("send".into()).chain(words).collect();
+                (settings.programs.join("franz-go"), words)
+            }
+            _ => bench_produce(job),
+        }
+    }
 }
 
 /// A class of `java/` with the clients of Kafka 4.3.0.
@@ -145,12 +166,32 @@ pub(crate) fn java(settings: &Settings, class: &str, words: Vec<OsString>) -> Li
     (command.get_program().into(), arguments)
 }
 
-/// `offtake bench consume`, with the times of its process as bash takes them (to the millisecond) in the last line of
-/// stderr: real, user, sys. It ends with bash, however that ends.
-pub(crate) fn bench_consume(bootstrap: &str, topic: &str, headers: bool) -> Line {
+/// The command, with the times of its process as bash takes them (to the millisecond) in the last line of stderr: real,
+/// user, sys. It ends with bash, however that ends.
+fn timed() -> Vec<OsString> {
     const SCRIPT: &str = "TIMEFORMAT='%3R %3U %3S'; time setpriv --pdeathsig KILL \"$@\"";
     let mut words: Vec<OsString> = ["-c", SCRIPT, "time"].map(Into::into).into();
     words.push(Offtake::path().into());
+    words
+}
+
+/// `offtake bench produce`.
+fn bench_produce(job: &SendJob) -> Line {
+    let SendJob { load, bootstrap, topic, count } = job;
+    let mut words = timed();
+    let (size, count) = (load.size.to_string(), count.to_string());
+    let codec = format!("compression.type={}", load.codec);
+    words.extend(["bench", "produce", topic, "--json", "--brokers", bootstrap].map(Into::into));
+    words.extend(["-n", &count, "--size", &size, "-X", &codec].map(Into::into));
+    if load.is_equal {
+        words.extend(["-X", "linger.ms=5", "-X", "batch.size=65536"].map(Into::into));
+    }
+    ("bash".into(), words)
+}
+
+/// `offtake bench consume`.
+pub(crate) fn bench_consume(bootstrap: &str, topic: &str, headers: bool) -> Line {
+    let mut words = timed();
     let (address, authority) = match bootstrap.split_once('+') {
         Some((address, authority)) => (address, Some(authority)),
         None => (bootstrap, None),

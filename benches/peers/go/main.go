@@ -15,6 +15,9 @@ import (
 )
 
 func main() {
+	if len(os.Args) == 8 && os.Args[1] == "send" {
+		send(os.Args[2:])
+	}
 	if len(os.Args) != 7 {
 		fail("usage: franz MODE tuned|default BOOTSTRAP TOPIC PARTITIONS COUNT")
 	}

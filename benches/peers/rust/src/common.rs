@@ -198,12 +198,12 @@ fn usage() -> libc::rusage {
 }
 
 /// Seconds of user and of system time of this process.
-fn processor_time() -> (f64, f64) {
+pub fn processor_time() -> (f64, f64) {
     let usage = usage();
     let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
     (seconds(usage.ru_utime), seconds(usage.ru_stime))
 }
 
-fn peak_kb() -> i64 {
+pub fn peak_kb() -> i64 {
     usage().ru_maxrss
 }
