@@ -34,8 +34,7 @@ impl Consumer {
             member_id: self.member_id.clone(),
             member_epoch: match &self.state {
                 State::Leaving { epoch, .. } => *epoch,
-                State::Joining { .. } => JOIN,
-                _ => self.epoch,
+                _ => self.epoch, // `JOIN` while this is no member
             },
             instance_id: self.core.config.instance_id.clone(),
             rack_id: self.core.config.rack.clone().filter(|_| full),

@@ -346,6 +346,22 @@ fn n1_a_member_leaves_the_group_that_its_first_heartbeat_may_have_reached() {
     }
 }
 
+/// G6: what only a member that joins can make of this answer says nothing to one that is in the group.
+#[test]
+fn g6_a_member_that_hears_of_an_unreleased_instance_id_stays_and_asks_again() {
+    let mut hand = Hand::knowing(Some("i"));
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    hand.settles_with(&[0]);
+    hand.waits();
+    assert_eq!(hand.says().unwrap().member_epoch, 1);
+    hand.hears(refused(ErrorCode::UnreleasedInstanceId));
+    hand.waits();
+    let again = hand.says().unwrap();
+    assert_eq!((again.member_epoch, again.topic_partitions.is_some()), (1, true), "in full, as a retry is");
+    hand.hears(beat(1, None));
+    assert_eq!((hand.events(), hand.member.state_name()), (vec![], "stable"));
+}
+
 #[test]
 fn members_make_ids_that_differ_everywhere() {
     let id_of = |seed| {
