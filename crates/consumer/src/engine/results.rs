@@ -191,3 +191,134 @@ fn coded(error: Error, code: Option<ErrorCode>) -> Error {
         None => error,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use offtake_offsets::Cause;
+    use offtake_wire::ApiKey;
+
+    use super::*;
+
+    fn orders() -> TopicPartition {
+        TopicPartition::new("orders", 0)
+    }
+
+    fn refused(code: ErrorCode) -> Cause {
+        Cause::Refused { api: ApiKey::OffsetCommit, code }
+    }
+
+    /// Its kind, its code, and what it says last: what may be done about it.
+    fn told(error: &Error) -> (ErrorKind, Option<ErrorCode>, String) {
+        assert_eq!(error.partition(), Some(&orders()), "{error}");
+        let text = error.to_string();
+        (error.kind(), error.code(), text.rsplit("; ").next().unwrap_or_default().to_owned())
+    }
+
+    #[test]
+    fn h5_an_offset_that_was_not_committed_says_what_may_be_done() {
+        use ErrorCode::{
+            FencedInstanceId, GroupAuthorizationFailed, OffsetMetadataTooLarge, TopicAuthorizationFailed,
+        };
+        let nothing = |error: &CommitError| format!("the offset of orders-0 was not committed: {error}");
+        let cases = [
+            (CommitError::NotOwned, ErrorKind::NotOwned, None, None),
+            (CommitError::NoGroup, ErrorKind::Misuse, None, None),
+            (CommitError::NegativeOffset(-1), ErrorKind::Misuse, None, None),
+            (CommitError::TimedOut(None), ErrorKind::Timeout, None, None),
+            (CommitError::QueueFull, ErrorKind::CommitFailed, None, None),
+            (
+                CommitError::MetadataTooLong(40_000),
+                ErrorKind::CommitFailed,
+                Some(OffsetMetadataTooLarge),
+                Some("shorten the metadata"),
+            ),
+            (
+                CommitError::Failed(refused(OffsetMetadataTooLarge)),
+                ErrorKind::CommitFailed,
+                Some(OffsetMetadataTooLarge),
+                Some("shorten the metadata, or raise the brokers' offset.metadata.max.bytes"),
+            ),
+            (
+                CommitError::Failed(refused(GroupAuthorizationFailed)),
+                ErrorKind::Authorization,
+                Some(GroupAuthorizationFailed),
+                None,
+            ),
+            (
+                CommitError::Failed(refused(TopicAuthorizationFailed)),
+                ErrorKind::Authorization,
+                Some(TopicAuthorizationFailed),
+                None,
+            ),
+            (CommitError::Failed(refused(FencedInstanceId)), ErrorKind::Fenced, Some(FencedInstanceId), None),
+        ];
+        for (error, kind, code, advice) in cases {
+            let said = told(&not_committed(&orders(), &error));
+            let advice = advice.map_or_else(|| nothing(&error), str::to_owned);
+            assert_eq!(said, (kind, code, advice), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn an_offset_that_is_not_known_has_the_kind_of_its_reason() {
+        let failed = |code| QueryError::Failed(refused(code));
+        for (error, kind) in [
+            (QueryError::NoGroup, ErrorKind::Misuse),
+            (QueryError::TimedOut(None), ErrorKind::Timeout),
+            (failed(ErrorCode::GroupAuthorizationFailed), ErrorKind::Authorization),
+            (failed(ErrorCode::TopicAuthorizationFailed), ErrorKind::Authorization),
+            (failed(ErrorCode::UnknownTopicOrPartition), ErrorKind::UnknownTopic),
+            (failed(ErrorCode::UnknownTopicId), ErrorKind::UnknownTopic),
+            (failed(ErrorCode::OffsetNotAvailable), ErrorKind::Timeout),
+        ] {
+            let outcome = QueryOutcome::Committed([(orders(), Err(error.clone()))].into());
+            let said = committed_offsets(outcome).unwrap_err();
+            assert_eq!((said.kind(), said.code()), (kind, error.code()), "{error:?}");
+            let outcome = QueryOutcome::Listed([(orders(), Err(error.clone()))].into());
+            assert_eq!(listed_offsets(outcome).unwrap_err().kind(), kind, "{error:?}");
+        }
+        let none = || [(orders(), Ok(None))].into();
+        assert!(committed_offsets(QueryOutcome::Committed(none())).unwrap().is_empty());
+        assert!(listed_offsets(QueryOutcome::Listed([(orders(), Ok(None))].into())).unwrap().is_empty());
+        assert_eq!(listed_offsets(QueryOutcome::Committed(none())).unwrap_err().kind(), ErrorKind::Malformed);
+    }
+
+    #[test]
+    fn a_partition_that_cannot_be_read_says_how_to_go_on() {
+        use offtake_fetch::PartitionError as Fetch;
+        use offtake_offsets::PartitionError as Start;
+        let starts = |error| told(&offsets_failed(&orders(), &error));
+        let seek = "seek to where it is to go on".to_owned();
+        assert_eq!(starts(Start::NoOffset), (ErrorKind::NoOffset, None, seek.clone()));
+        let truncated = Start::LogTruncated { from: 9, to: 5 };
+        assert_eq!(starts(truncated), (ErrorKind::NoOffset, None, seek.clone()));
+        let beyond = Start::OffsetOutOfRange { position: 9 };
+        assert_eq!(starts(beyond), (ErrorKind::NoOffset, Some(ErrorCode::OffsetOutOfRange), seek));
+        assert_eq!(starts(Start::NegativeOffset(-1)).0, ErrorKind::Misuse);
+        for (code, kind) in [
+            (ErrorCode::TopicAuthorizationFailed, ErrorKind::Authorization),
+            (ErrorCode::GroupAuthorizationFailed, ErrorKind::Authorization),
+            (ErrorCode::UnknownTopicOrPartition, ErrorKind::Unreachable),
+        ] {
+            let again = "trying again".to_owned();
+            assert_eq!(starts(Start::Unresolved(refused(code))), (kind, Some(code), again));
+        }
+
+        let fetches = |error| told(&fetch_failed(&orders(), &error));
+        let stops = "the partition stops there".to_owned();
+        let large = Fetch::TooLarge { offset: 7, size: 2000, limit: 1000 };
+        let text = fetch_failed(&orders(), &large).to_string();
+        assert!(
+            text.contains("; raise receive.message.max.bytes to at least 2000, or seek past it; "),
+            "{text}"
+        );
+        assert_eq!(fetches(large), (ErrorKind::TooLarge, None, stops.clone()));
+        assert_eq!(fetches(Fetch::NoProgress { offset: 7 }), (ErrorKind::Corrupt, None, stops));
+        for (code, kind) in [
+            (ErrorCode::TopicAuthorizationFailed, ErrorKind::Authorization),
+            (ErrorCode::UnknownServerError, ErrorKind::Malformed),
+        ] {
+            assert_eq!(fetches(Fetch::Refused(code)), (kind, Some(code), "trying again".to_owned()));
+        }
+    }
+}
