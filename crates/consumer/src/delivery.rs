@@ -501,6 +501,12 @@ impl Delivery {
         std::mem::take(&mut self.moved.sought)
     }
 
+    /// Bytes of what is unpacked, all partitions together.
+    #[cfg(test)]
+    pub(crate) fn unpacked(&self) -> usize {
+        self.flows.values().map(Flow::unpacked).sum()
+    }
+
     /// Chunks that are done with, since the last call: their memory may be used again.
     pub(crate) fn freed(&mut self) -> Vec<Chunk> {
         std::mem::take(&mut self.moved.freed)

@@ -283,6 +283,7 @@ fn unanswered(
 ) -> (Consumer, Engine, mpsc::UnboundedReceiver<Command>) {
     let builder = build(Consumer::builder("localhost:9092").group("readers"));
     let (config, parts, _) = builder.into_parts();
+    let parts = ConsumerParts { opener: Opener::Caller, ..parts };
     let (commands, commanded) = mpsc::unbounded_channel();
     let (sender, receiver) = inbox::inbox();
     let shared = Arc::new(Shared::new(clock::now()));

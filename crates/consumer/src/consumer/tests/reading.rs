@@ -63,3 +63,17 @@ async fn n4_a_stream_ends_with_its_engine_and_goes_on_after_any_other_error() {
     );
     assert!(item(&mut stream).await.is_none(), "it is said once");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_follows_is_opened_while_the_application_is_at_work() {
+    let (mut consumer, engine) = member(|builder| builder.property("max.poll.records", "3"), &[0]).await;
+    engine.brings(0, 0, 3);
+    assert_eq!(offsets(&mut consumer).await, [0, 1, 2]);
+    assert_eq!(consumer.delivery.unpacked(), 0, "there is nothing more");
+    for from in [3, 6] {
+        engine.brings(0, from, 3);
+    }
+    assert_eq!(offsets(&mut consumer).await, [3, 4, 5]);
+    assert!(consumer.delivery.unpacked() > 0);
+    assert_eq!(offsets(&mut consumer).await, [6, 7, 8]);
+}

@@ -2,13 +2,6 @@
 
 use super::*;
 
-impl Sim {
-    /// Bytes of what is unpacked, all partitions together.
-    fn unpacked(&self) -> usize {
-        self.delivery.flows.values().map(Flow::unpacked).sum()
-    }
-}
-
 /// 100 records in 400 kB, less than 1 kB packed.
 const UNPACKED: usize = 400_000;
 
@@ -29,11 +22,11 @@ fn p1_hundreds_of_paused_partitions_keep_nothing_that_is_unpacked() {
             sim.handle.pause([partition.clone()]).unwrap();
             sim.delivery.application_leaves(now);
             let most = (6 << 20) + 3 * UNPACKED; // what is opened ahead, and what is being handed out
-            assert!(sim.unpacked() < most, "{} B of paused partitions, {opener:?}", sim.unpacked());
+            assert!(sim.delivery.unpacked() < most, "{} B of paused partitions, {opener:?}", sim.delivery.unpacked());
         }
         sim.delivery.application_returns(now);
         assert_eq!(sim.poll_all(), [], "all are paused");
-        assert_eq!(sim.unpacked(), 0);
+        assert_eq!(sim.delivery.unpacked(), 0);
         assert_eq!(sim.freed(), 0, "what is packed is kept");
         sim.handle.resume(all.iter().cloned()).unwrap();
         for partition in &all {
