@@ -206,6 +206,13 @@ mod tests {
         assert_eq!(ok.check(), Ok(()));
         assert_eq!(Config::new("").check(), Err(ConfigError::NoGroup));
         assert_eq!(Config { assignors: vec![], ..ok.clone() }.check(), Err(ConfigError::NoAssignor));
+        for config in [
+            Config { session_timeout: Duration::ZERO, ..ok.clone() },
+            Config { rebalance_timeout: Duration::ZERO, ..ok.clone() },
+            Config { request_timeout: Duration::ZERO, ..ok.clone() },
+        ] {
+            assert_eq!(config.check(), Err(ConfigError::ZeroTimeout));
+        }
         let apart = |session, interval| {
             let (session_timeout, heartbeat_interval) =
                 (Duration::from_millis(session), Duration::from_millis(interval));

@@ -278,6 +278,8 @@ impl fmt::Display for Strategy {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[derive(Debug)]
@@ -302,5 +304,18 @@ mod tests {
         let topics = BTreeSet::from(["orders".into()]);
         assert_eq!(Strategy::custom(Telling).user_data(&topics), Some(Bytes::from_static(b"orders")));
         assert_eq!(Strategy::from(BuiltIn::Range).user_data(&topics), None);
+    }
+
+    /// The members of a group know an assignor by its name alone.
+    #[test]
+    fn assignors_of_one_name_are_the_same() {
+        let (telling, range) = (Strategy::custom(Telling), Strategy::from(BuiltIn::Range));
+        assert!(telling == Strategy::custom(Telling) && range == Strategy::from(BuiltIn::Range));
+        assert!(telling != range && range != Strategy::from(BuiltIn::RoundRobin));
+        let different = HashSet::from([telling.clone(), Strategy::custom(Telling), range.clone(), range]);
+        assert_eq!(different.len(), 2);
+        assert_eq!((format!("{telling:?}"), format!("{telling:>9}")), ("telling".into(), "  telling".into()));
+        let data = MemberAssignment::from(vec![TopicPartition::new("orders", 1)]);
+        assert_eq!((data.partitions.len(), data.user_data), (1, None));
     }
 }

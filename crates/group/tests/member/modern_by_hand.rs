@@ -346,6 +346,40 @@ fn n1_a_member_leaves_the_group_that_its_first_heartbeat_may_have_reached() {
     }
 }
 
+/// F2, F3: of a commit that was made under an earlier epoch nothing follows.
+#[test]
+fn f3_a_refused_commit_says_as_much_of_the_membership_as_a_heartbeat() {
+    use ErrorCode::{FencedInstanceId, FencedMemberEpoch, IllegalGeneration, StaleMemberEpoch, UnknownMemberId};
+    for code in [StaleMemberEpoch, IllegalGeneration, UnknownMemberId, FencedMemberEpoch, FencedInstanceId] {
+        let mut hand = Hand::knowing(None);
+        hand.member.subscribe(hand.now, topics(&["a"]));
+        hand.settles_with(&[0]);
+        hand.beats_for(30_000);
+        hand.events();
+        while hand.says().is_some() {
+            hand.hears(beat(1, None));
+        }
+        let now = hand.member.identity().unwrap();
+        let earlier = offtake_machine::Identity { generation: 0, ..now.clone() };
+        hand.member.on_commit_refused(hand.now, code, &earlier);
+        assert!(hand.says().is_none() && hand.events().is_empty(), "{code}: an earlier epoch");
+        hand.member.on_commit_refused(hand.now, code, &now);
+        let (events, said) = (hand.events(), hand.says().map(|beat| beat.member_epoch));
+        match code {
+            StaleMemberEpoch | IllegalGeneration => assert_eq!((events, said), (vec![], Some(1)), "{code}"),
+            FencedInstanceId => {
+                assert!(matches!(&events[..], [Event::Lost { .. }, Event::Failed(_)]), "{code}: {events:?}");
+                assert_eq!(hand.member.state_name(), "failed");
+            }
+            _ => {
+                assert!(matches!(&events[..], [Event::Lost { .. }]), "{code}: {events:?}");
+                hand.releases();
+                assert_eq!(hand.says().unwrap().member_epoch, 0, "{code}: it joins again");
+            }
+        }
+    }
+}
+
 /// G6: what only a member that joins can make of this answer says nothing to one that is in the group.
 #[test]
 fn g6_a_member_that_hears_of_an_unreleased_instance_id_stays_and_asks_again() {
