@@ -165,16 +165,16 @@ impl Error {
                 self.code,
                 Some(ErrorCode::OffsetMetadataTooLarge | ErrorCode::InvalidCommitOffsetSize)
             ),
-            // One that aborted for what will be the same the next time fares no better then.
             ErrorKind::TransactionAborted => self.cause_kind().is_none_or(|cause| {
-                !matches!(
+                matches!(
                     cause,
-                    ErrorKind::Refused
-                        | ErrorKind::TooLarge
-                        | ErrorKind::Authorization
-                        | ErrorKind::Misuse
-                        | ErrorKind::UnknownTopic
-                        | ErrorKind::MissingCodec
+                    ErrorKind::Timeout
+                        | ErrorKind::OutcomeUnknown
+                        | ErrorKind::Unreachable
+                        | ErrorKind::Malformed
+                        | ErrorKind::CommitFailed
+                        | ErrorKind::NotOwned
+                        | ErrorKind::TransactionAborted
                 )
             }),
             ErrorKind::Config

@@ -159,6 +159,21 @@ impl CallError {
         }
     }
 
+    /// Whether the broker may have carried out the request though there is no answer.
+    pub fn may_have_arrived(&self) -> bool {
+        match self {
+            Self::Unreachable { .. }
+            | Self::Authentication { .. }
+            | Self::Withdrawn
+            | Self::UnknownBroker(_)
+            | Self::Unsupported { .. } => false,
+            Self::Disconnected { .. }
+            | Self::TimedOut { .. }
+            | Self::Malformed { .. }
+            | Self::TooLarge { .. } => true,
+        }
+    }
+
     /// Whether the broker may be gone. If it was a group's coordinator, the coordinator has to be looked up again.
     pub fn loses_coordinator(&self) -> bool {
         match self {

@@ -167,9 +167,8 @@ impl Engine {
         }
     }
 
-    /// Carries what one machine says to the others.
-    fn route_events(&mut self, now: Instant) {
-        // First those that change what the metadata has to say.
+    /// Carries what the sender says to the others.
+    fn route_sender(&mut self, now: Instant) {
         while let Some(event) = self.sender.poll_event() {
             match event {
                 sender::Event::RefreshMetadata => self.metadata.refresh(now),
@@ -190,6 +189,12 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Carries what one machine says to the others.
+    fn route_events(&mut self, now: Instant) {
+        // First what changes what the metadata has to say.
+        self.route_sender(now);
         while let Some(event) = self.metadata.poll_event() {
             match event {
                 metadata::Event::Updated => self.learn_cluster(now),
@@ -276,7 +281,7 @@ impl Engine {
         }
         tracing::error!(%error, "the producer has ended");
         if let Some(transacting) = &mut self.transacting {
-            transacting.machine.stop(error.clone());
+            transacting.stop(error.clone());
         }
         self.shared.lock().close(error.clone());
         self.end_rest(now, &error);
@@ -360,6 +365,10 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         let text = "the producer's engine has ended, with the runtime that it was spawned on or by a panic";
-        self.end_rest(clock::now(), &Error::new(ErrorKind::Closed, text));
+        let why = Error::new(ErrorKind::Closed, text);
+        if let Some(transacting) = &mut self.transacting {
+            transacting.stop(why.clone());
+        }
+        self.end_rest(clock::now(), &why);
     }
 }

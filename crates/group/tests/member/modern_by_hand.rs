@@ -349,7 +349,9 @@ fn n1_a_member_leaves_the_group_that_its_first_heartbeat_may_have_reached() {
 /// F2, F3: of a commit that was made under an earlier epoch nothing follows.
 #[test]
 fn f3_a_refused_commit_says_as_much_of_the_membership_as_a_heartbeat() {
-    use ErrorCode::{FencedInstanceId, FencedMemberEpoch, IllegalGeneration, StaleMemberEpoch, UnknownMemberId};
+    use ErrorCode::{
+        FencedInstanceId, FencedMemberEpoch, IllegalGeneration, StaleMemberEpoch, UnknownMemberId,
+    };
     for code in [StaleMemberEpoch, IllegalGeneration, UnknownMemberId, FencedMemberEpoch, FencedInstanceId] {
         let mut hand = Hand::knowing(None);
         hand.member.subscribe(hand.now, topics(&["a"]));

@@ -238,6 +238,7 @@ impl Accumulator {
         self.memory = self.memory.saturating_sub(freed);
         if self.shut.is_some() {
             self.drop_unsent(at);
+            self.wants_engine = true;
         }
         self.is_ready(at);
         self.wakes_engine()

@@ -37,6 +37,8 @@ pub(super) struct OpenBatch {
     pub(super) info: BatchInfo,
     /// When `linger.ms` is over.
     pub(super) due: Instant,
+    /// Whether it is among those that the engine will look at by themselves.
+    pub(super) is_lingering: bool,
     pub(super) writer: BatchWriter,
 }
 

@@ -35,6 +35,7 @@ impl Accumulator {
             }
             if let Some(open) = open {
                 open.engine_knows = true;
+                open.stops_lingering();
                 self.ready.push(*slot);
             }
             self.lingering.pop_front();
@@ -52,6 +53,12 @@ impl Accumulator {
         let all = self.sends_all();
         let Some(slot) = self.slots.get_mut(at.0) else { return false };
         slot.engine_knows = slot.is_ready(now, all);
+        // It was looked at before its time, when everything was to be sent.
+        if !slot.engine_knows
+            && let Some((due, serial)) = slot.lingers_again()
+        {
+            self.lingering.push_front((due, at, serial));
+        }
         slot.engine_knows
     }
 

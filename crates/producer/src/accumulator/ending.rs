@@ -108,6 +108,7 @@ impl Accumulator {
             let (info, bytes) = taken.held();
             self.dropped.push((at, info, bytes));
         }
+        slot.engine_knows = false;
     }
 
     /// Why the transaction was shut, and batches of it that are not sent, with the bytes that they hold.

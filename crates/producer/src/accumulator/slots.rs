@@ -99,7 +99,7 @@ impl Slot {
         let info = BatchInfo { serial, order: (serial, 0), outcome: Arc::default(), deadline };
         let writer = BatchWriter::with_capacity(self.last_size.min(most));
         self.last_deadline = Some(deadline);
-        self.open = Some(OpenBatch { info, due, writer });
+        self.open = Some(OpenBatch { info, due, is_lingering: true, writer });
     }
 
     /// The earliest that the time of the next batch may be over, if there was one.
@@ -226,6 +226,20 @@ impl Slot {
 
     pub(super) fn is_open(&self, serial: Serial) -> bool {
         self.open.as_ref().is_some_and(|open| open.info.serial == serial)
+    }
+
+    /// The engine has looked at the open batch.
+    pub(super) fn stops_lingering(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.is_lingering = false;
+        }
+    }
+
+    /// When the open batch is due, if nobody will look at it by then, which somebody does now.
+    pub(super) fn lingers_again(&mut self) -> Option<(Instant, Serial)> {
+        let open = self.open.as_mut().filter(|open| !open.is_lingering)?;
+        open.is_lingering = true;
+        Some((open.due, open.info.serial))
     }
 
     /// Batches that wait.

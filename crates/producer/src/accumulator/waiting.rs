@@ -42,7 +42,9 @@ impl Accumulator {
                 "`buffer.memory` ({} bytes) is full, and as much waits for it already: await what was sent before sending more",
                 self.limits.buffer_memory
             );
-            return Err(Error::new(ErrorKind::Timeout, text));
+            // The same transaction would come to the same end.
+            let kind = if self.limits.is_transactional { ErrorKind::Misuse } else { ErrorKind::Timeout };
+            return Err(Error::new(kind, text));
         }
         if self.limits.max_block.is_zero() {
             return Err(self.blocked(topic, record.topic, for_topic));

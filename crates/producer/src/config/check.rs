@@ -16,6 +16,10 @@ impl Config {
             let why = why.unwrap_or_else(|| "it is set to false".to_owned());
             conflicts.push(format!("`transactional.id` needs `enable.idempotence=true`: {why}"));
         }
+        if self.transactional_id.is_some() && self.max_block.is_zero() {
+            let text = "`transactional.id` needs `max.block.ms` above 0: transactions are begun and ended within that";
+            conflicts.push(text.to_owned());
+        }
         if self.max_in_flight_requests == 0 {
             conflicts.push("`max.in.flight.requests.per.connection` must be 1 at least".to_owned());
         }

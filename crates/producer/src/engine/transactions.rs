@@ -1,6 +1,9 @@
 //! The engine's transactions: the machine, who waits for it, and what it means for what is sent.
 
-use std::{collections::HashMap, time::Instant};
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Instant,
+};
 
 use offtake_client::{Error, Result};
 use offtake_machine::{BrokerId, GroupOffsets, Transmit};
@@ -31,16 +34,39 @@ pub(super) struct Transacting {
     end: Option<Reply>,
     offsets: HashMap<u64, Reply>,
     next_offsets: u64,
-    found: Vec<(BrokerId, String, u16)>,
+    found: VecDeque<(BrokerId, String, u16)>,
 }
 
 impl Transacting {
     pub(super) fn new(machine: Transactions) -> Self {
-        Self { machine, begin: None, end: None, offsets: HashMap::new(), next_offsets: 0, found: Vec::new() }
+        Self {
+            machine,
+            begin: None,
+            end: None,
+            offsets: HashMap::new(),
+            next_offsets: 0,
+            found: VecDeque::new(),
+        }
+    }
+
+    /// The engine has ended, and with it whatever is waited for.
+    pub(super) fn stop(&mut self, why: Error) {
+        self.machine.stop(why);
+        while let Some(event) = self.machine.poll_event() {
+            let (reply, result) = match event {
+                Event::Begun(result) => (self.begin.take(), result.map(drop)),
+                Event::Ended(result) => (self.end.take(), result),
+                Event::OffsetsSent(id, result) => (self.offsets.remove(&id), result),
+                _ => continue,
+            };
+            if let Some(reply) = reply {
+                let _ = reply.send(result);
+            }
+        }
     }
 
     pub(super) fn take_found(&mut self) -> Option<(BrokerId, String, u16)> {
-        self.found.pop()
+        self.found.pop_front()
     }
 
     pub(super) fn poll_transmit(&mut self, now: Instant) -> Option<(Part, Transmit)> {
@@ -50,6 +76,9 @@ impl Transacting {
 
 impl Engine {
     pub(super) fn handle_transaction_command(&mut self, now: Instant, command: TransactionCommand) {
+        // What happened to the records before belongs to the transaction before.
+        self.look(now);
+        self.route_sender(now);
         let Some(transacting) = &mut self.transacting else { return };
         let machine = &mut transacting.machine;
         match command {
@@ -71,8 +100,6 @@ impl Engine {
                 transacting.end = done;
                 // Everything that was given is sent at once.
                 self.flushes.push((self.shared.lock().flush(), oneshot::channel().0));
-                // A record that was not taken says so before.
-                self.look(now);
                 if let Some(transacting) = &mut self.transacting {
                     transacting.machine.end(now, commits);
                 }
@@ -116,7 +143,7 @@ impl Engine {
                 }
                 Event::Closed => self.sender.end_transaction(),
                 Event::Over(why) => self.fail(now, why),
-                Event::Found { broker, host, port } => transacting.found.push((broker, host, port)),
+                Event::Found { broker, host, port } => transacting.found.push_back((broker, host, port)),
             }
         }
     }

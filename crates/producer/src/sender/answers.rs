@@ -1,6 +1,6 @@
 //! What becomes of the batches of a request.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use offtake_client::{Error, ErrorKind};
 use offtake_machine::{
@@ -19,6 +19,9 @@ use crate::{
     delivery::Outcome,
 };
 
+/// How long the coordinator of a transaction is given for the one before.
+const A_MOMENT: Duration = Duration::from_millis(20);
+
 /// What a broker's answer means for a batch.
 enum Verdict {
     Written {
@@ -30,6 +33,8 @@ enum Verdict {
         trouble: String,
         may_be_written: bool,
         is_stale: bool,
+        /// Whether a moment will do.
+        is_soon: bool,
     },
     /// The broker does not know the batches before it, so that it takes none behind them (KIP-360).
     OutOfOrder {
@@ -75,7 +80,7 @@ impl Sender {
             Err(error @ CallError::Unreachable { not_kafka: true, .. }) => {
                 return self.refused(now, sent, &Error::from(error), shared);
             }
-            Err(error) => Err((error.to_string(), may_have_arrived(&error))),
+            Err(error) => Err((error.to_string(), error.may_have_arrived())),
         };
         for (slot, serial) in sent.batches {
             let Some(partition) = self.partitions.get_mut(slot.index()) else { continue };
@@ -95,12 +100,14 @@ impl Sender {
                         trouble: format!("{} left it out of its answer", sent.broker),
                         may_be_written: true,
                         is_stale: false,
+                        is_soon: false,
                     },
                 },
                 Err((trouble, may_be_written)) => Verdict::Again {
                     trouble: trouble.clone(),
                     may_be_written: *may_be_written,
                     is_stale: true,
+                    is_soon: false,
                 },
             };
             self.judge(now, slot, shipment, verdict, shared);
@@ -155,9 +162,9 @@ impl Sender {
                 let why = given_up.unwrap_or_else(|| Error::misuse("given up"));
                 self.end(now, slot, &shipment, Outcome::Failed(why), shared);
             }
-            Verdict::Again { trouble, may_be_written, is_stale } if retries_left => {
+            Verdict::Again { trouble, may_be_written, is_stale, is_soon } if retries_left => {
                 shipment.may_be_written |= may_be_written;
-                self.pause(now, slot, shipment, trouble);
+                self.pause(now, slot, shipment, trouble, is_soon);
                 if is_stale {
                     self.wants_metadata();
                 }
@@ -172,7 +179,7 @@ impl Sender {
                 if partition.is_first(&shipment.batch.info) {
                     partition.gap(shipment.stamp);
                 }
-                self.pause(now, slot, shipment, trouble);
+                self.pause(now, slot, shipment, trouble, false);
             }
             Verdict::Again { trouble, may_be_written, .. } => {
                 partition.gap(shipment.stamp);
@@ -208,8 +215,16 @@ impl Sender {
                 self.end(now, slot, &shipment, Outcome::Failed(error), shared);
             }
             Verdict::TooLarge(error) => {
-                partition.gap(shipment.stamp);
-                if shipment.is_abandoned || !self.split(now, slot, &shipment, shared) {
+                // In a transaction the halves have the numbers of the whole.
+                if !is_transactional {
+                    partition.gap(shipment.stamp);
+                }
+                let is_split =
+                    given_up.is_none() && !shipment.is_abandoned && self.split(now, slot, &shipment, shared);
+                if !is_split {
+                    if let Some(partition) = self.partitions.get_mut(slot.index()) {
+                        partition.gap(shipment.stamp);
+                    }
                     self.end(now, slot, &shipment, Outcome::Failed(error), shared);
                 }
             }
@@ -221,13 +236,14 @@ impl Sender {
     }
 
     /// A batch is sent again after a pause of its partition.
-    fn pause(&mut self, now: Instant, slot: SlotId, mut shipment: Shipment, trouble: String) {
+    fn pause(&mut self, now: Instant, slot: SlotId, mut shipment: Shipment, trouble: String, is_soon: bool) {
         let Some(partition) = self.partitions.get_mut(slot.index()) else { return };
         tracing::debug!(partition = %partition.partition, attempts = shipment.attempts, trouble, "a batch is sent again");
         shipment.trouble = Some(trouble);
         partition.send_again(shipment);
         if partition.paused_until.is_none() {
-            let until = after(now, partition.backoff.next_wait());
+            let wait = partition.backoff.next_wait();
+            let until = after(now, if is_soon { wait.min(A_MOMENT) } else { wait });
             partition.paused_until = Some(until);
             self.paused.insert((until, slot));
         }
@@ -254,6 +270,7 @@ impl Sender {
         let codec = shared.lock().codec();
         let Some([first, second]) = halves(&shipment.batch, codec) else { return false };
         let middle = first.count().unsigned_abs();
+        let stamps = shipment.stamp.of_parts(first.count());
         let mut accumulator = shared.lock();
         let parts = [(0, first), (middle, second)]
             .map(|(at, sealed)| Batch::new(accumulator.begin_part(slot, info, at), sealed));
@@ -266,11 +283,11 @@ impl Sender {
         drop(accumulator);
         info.outcome.end(Outcome::Split(outcomes));
         let Some(partition) = self.partitions.get_mut(slot.index()) else { return true };
-        for batch in parts {
+        for (batch, stamp) in parts.into_iter().zip(stamps) {
             partition.send_again(Shipment {
                 batch,
                 sent_to: None,
-                stamp: shipment.stamp,
+                stamp,
                 attempts: 0,
                 may_be_written: false,
                 trouble: None,
@@ -298,21 +315,6 @@ fn halves(batch: &Batch, codec: Codec) -> Option<[offtake_wire::records::SealedB
     }
     let [first, second] = writers;
     Some([seal(first, codec).ok()?, seal(second, codec).ok()?])
-}
-
-/// Whether a request may have been carried out though there is no answer.
-fn may_have_arrived(error: &CallError) -> bool {
-    match error {
-        CallError::Unreachable { .. }
-        | CallError::Authentication { .. }
-        | CallError::Withdrawn
-        | CallError::UnknownBroker(_)
-        | CallError::Unsupported { .. } => false,
-        CallError::Disconnected { .. }
-        | CallError::TimedOut { .. }
-        | CallError::Malformed { .. }
-        | CallError::TooLarge { .. } => true,
-    }
 }
 
 /// What the response says of this partition.
@@ -377,11 +379,16 @@ fn verdict(of: &TopicPartition, told: PartitionProduceResponse, count: i32) -> V
             let text = format!("another producer has begun with this `transactional.id`: {}", why());
             Verdict::Refused(Outcome::Failed(refused(ErrorKind::Fenced, text)))
         }
+        // The coordinator is still about the transaction before: very common where each has an epoch of its own.
+        ErrorCode::ConcurrentTransactions => {
+            Verdict::Again { trouble: why(), may_be_written: false, is_stale: false, is_soon: true }
+        }
         // It stands in the leader's log already.
         code if code.is_retriable() => Verdict::Again {
             trouble: why(),
             may_be_written: !matches!(code, ErrorCode::NotEnoughReplicas | ErrorCode::CorruptMessage),
             is_stale: true,
+            is_soon: false,
         },
         _ => {
             let text = format!("the broker refuses the batch: {}", why());

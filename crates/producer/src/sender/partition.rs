@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, mem, time::Instant};
 
 use offtake_machine::{Backoff, BackoffConfig, BrokerId, TopicPartition};
-use offtake_wire::records::ProducerStamp;
+use offtake_wire::records::{ProducerStamp, next_sequence};
 
 use super::ProducerIdentity;
 use crate::accumulator::{Batch, BatchInfo, Serial};
@@ -198,10 +198,7 @@ impl Partition {
     pub(super) fn number(&mut self, count: i32) -> ProducerStamp {
         let Sequences::Epoch { identity, next, .. } = &mut self.sequences else { return ProducerStamp::NONE };
         let stamp = ProducerStamp { id: identity.id, epoch: identity.epoch, base_sequence: *next };
-        // After the largest comes 0.
-        *next = next
-            .checked_add(count)
-            .unwrap_or_else(|| count.saturating_sub(i32::MAX - *next).saturating_sub(1));
+        *next = next_sequence(*next, count);
         stamp
     }
 

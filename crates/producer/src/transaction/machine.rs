@@ -41,7 +41,8 @@ pub(crate) enum Part {
     /// Where the transactional id's coordinator is.
     Coordinator,
     /// Where the group's is.
-    GroupCoordinator,
+    /// Where the group's is; the number of the group among those of this producer.
+    GroupCoordinator(u32),
 }
 
 /// What happened.
@@ -90,11 +91,14 @@ pub(crate) struct Transactions {
     asked: Ask,
     backoff: Backoff,
     coordinator: Coordinator,
-    group: Option<(String, Coordinator)>,
+    group: Option<GroupCoordinator>,
+    groups: u32,
     identity: Option<ProducerIdentity>,
     protocol: Protocol,
     state: State,
     begin: Option<Begin>,
+    /// Why the coordinator gives no id, as far as known.
+    trouble: Option<String>,
     events: VecDeque<Event>,
 }
 
@@ -110,6 +114,14 @@ enum State {
     Over(Error),
 }
 
+/// The coordinator of the group whose offsets are sent.
+#[derive(Debug)]
+struct GroupCoordinator {
+    id: String,
+    number: u32,
+    coordinator: Coordinator,
+}
+
 /// How a transaction is to end.
 #[derive(Debug)]
 struct End {
@@ -118,11 +130,41 @@ struct End {
     is_quiet: bool,
     /// By when, once it is.
     deadline: Option<Instant>,
-    /// Whether EndTxn was asked, so that it may have been carried out.
-    is_asked: bool,
+    asked: Asked,
     /// Whether the caller knows all that it will be told.
     is_told: bool,
     trouble: Option<String>,
+}
+
+/// What may have become of EndTxn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// It was not carried out.
+    No,
+    /// It is on its way. `before`: one before may have been carried out.
+    InFlight { before: bool },
+    /// No answer said whether it was carried out.
+    Unanswered,
+}
+
+impl Asked {
+    /// It is sent.
+    fn sent(self) -> Self {
+        Self::InFlight { before: self.may_be_done() }
+    }
+
+    /// It was answered: not carried out.
+    fn refused(self) -> Self {
+        match self {
+            Self::InFlight { before: true } | Self::Unanswered => Self::Unanswered,
+            Self::InFlight { before: false } | Self::No => Self::No,
+        }
+    }
+
+    /// Whether any attempt may have been carried out.
+    fn may_be_done(self) -> bool {
+        self != Self::No
+    }
 }
 
 /// A caller who waits for its transaction, or for the producer to be ready for one.
@@ -159,10 +201,12 @@ impl Transactions {
             backoff: Backoff::new(config.backoff, seed),
             coordinator,
             group: None,
+            groups: 0,
             identity: None,
             protocol: Protocol::default(),
             state: State::Starting { knows_protocol: false },
             begin: None,
+            trouble: None,
             events: VecDeque::new(),
             config,
         }
@@ -179,6 +223,10 @@ impl Transactions {
     }
 
     fn wait_to_begin(&mut self, now: Instant, opens: bool) {
+        // Whoever was given the one that is open went away without it.
+        if self.is_open() {
+            self.end(now, false);
+        }
         self.begin = Some(Begin { opens, deadline: after(now, self.config.max_block) });
         self.advance(now);
     }
@@ -200,6 +248,9 @@ impl Transactions {
 
     /// These offsets are committed with the open transaction.
     pub(crate) fn send_offsets(&mut self, now: Instant, id: u64, offsets: GroupOffsets) {
+        if offsets.offsets.is_empty() {
+            return self.events.push_back(Event::OffsetsSent(id, Ok(())));
+        }
         let refusal = match &mut self.state {
             State::Open(Work { failed: Some(why), .. }) | State::Over(why) => why.clone(),
             State::Open(work) => {
@@ -237,7 +288,7 @@ impl Transactions {
         // A commit that was not asked for yet becomes an abort.
         if let State::Ending(_, end) = &mut self.state
             && end.commits
-            && !end.is_asked
+            && !end.asked.may_be_done()
         {
             end.commits = false;
             end.tell(&mut self.events, Err(why));
@@ -261,7 +312,7 @@ impl Transactions {
             }
         };
         let mut end =
-            End { commits, is_quiet: false, deadline: None, is_asked: false, is_told: false, trouble: None };
+            End { commits, is_quiet: false, deadline: None, asked: Asked::No, is_told: false, trouble: None };
         if commits && let Some(why) = work.failed.clone() {
             end.commits = false;
             end.tell(&mut self.events, Err(why));
@@ -277,6 +328,8 @@ impl Transactions {
     fn drop_work(&mut self) {
         let State::Ending(work, _) = &mut self.state else { return };
         work.wanted.clear();
+        // What is given up has a number, which will be missing.
+        work.needs_epoch = true;
         let why = Error::new(ErrorKind::TransactionAborted, "the transaction was aborted");
         for sent in mem::take(&mut work.offsets) {
             self.events.push_back(Event::OffsetsSent(sent.id, Err(why.clone())));
@@ -398,7 +451,7 @@ impl Transactions {
             State::Ending(work, mut end) => {
                 self.refuse_offsets(work, &why);
                 // One that was asked to commit, and never said whether it did, may have.
-                let told = match end.commits && end.is_asked && end.trouble.is_some() {
+                let told = match end.commits && end.asked.may_be_done() {
                     true => Err(unknown(&why.to_string())),
                     false => Err(why.clone()),
                 };
@@ -418,6 +471,15 @@ impl Transactions {
         }
     }
 
+    /// The request on its way may have been carried out, and nobody says so.
+    fn is_unanswered(&mut self) {
+        if self.asked == Ask::End
+            && let State::Ending(_, end) = &mut self.state
+        {
+            end.is_unanswered();
+        }
+    }
+
     fn again(&mut self, now: Instant) {
         self.call = Call::Due(after(now, self.backoff.next_wait()));
     }
@@ -434,12 +496,13 @@ impl Transactions {
     /// The clock moved.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         self.coordinator.handle_timeout(now);
-        if let Some((_, coordinator)) = &mut self.group {
-            coordinator.handle_timeout(now);
+        if let Some(group) = &mut self.group {
+            group.coordinator.handle_timeout(now);
         }
         self.take_coordinator_events(now);
         if self.call.is_overdue(now) {
             self.lose_coordinator(now);
+            self.is_unanswered();
             self.again(now);
         }
         if self.begin.is_some_and(|begin| begin.deadline <= now) {
@@ -461,8 +524,13 @@ impl Transactions {
             _ if self.coordinator.broker().is_none() => "no coordinator was found for it",
             _ => "its coordinator does not give it an id",
         };
+        let why = match &self.state {
+            State::Ending(_, end) => end.trouble.as_deref(),
+            _ => self.trouble.as_deref(),
+        };
+        let why = why.map(|why| format!(": {why}")).unwrap_or_default();
         let text = format!(
-            "transactional id {}: {what} ({waited} ms, `max.block.ms`); it goes on, and the next call may succeed",
+            "transactional id {}: {what}{why} ({waited} ms, `max.block.ms`); it goes on, and the next call may succeed",
             self.config.id
         );
         Error::new(ErrorKind::Timeout, text)
@@ -485,7 +553,7 @@ impl Transactions {
         let waited = self.config.max_block.as_millis();
         let why = end.trouble.as_deref().unwrap_or("its coordinator did not answer");
         let text = format!("{waited} ms (`max.block.ms`): {why}");
-        if end.commits && end.is_asked {
+        if end.commits && end.asked.may_be_done() {
             // It is asked until the answer is known, and a new epoch then keeps the next transaction apart from this one.
             work.needs_epoch = true;
             end.tell(&mut self.events, Err(unknown(&text)));
@@ -503,7 +571,7 @@ impl Transactions {
     /// A transaction that lasts too long is aborted by the coordinator, and its producer fenced.
     fn warn_of_timeout(&mut self, now: Instant) {
         let at = self.warns_at();
-        let State::Open(work) = &mut self.state else { return };
+        let (State::Open(work) | State::Ending(work, _)) = &mut self.state else { return };
         if at.is_some_and(|at| at <= now) {
             work.is_warned = true;
             tracing::warn!(
@@ -516,7 +584,7 @@ impl Transactions {
     }
 
     fn warns_at(&self) -> Option<Instant> {
-        let State::Open(work) = &self.state else { return None };
+        let (State::Open(work) | State::Ending(work, _)) = &self.state else { return None };
         let begun = work.begun.filter(|_| !work.is_warned)?;
         Some(after(begun, self.config.timeout.saturating_mul(4) / 5))
     }
@@ -531,7 +599,7 @@ impl Transactions {
         earliest([
             self.call.deadline().filter(|_| self.call.is_sent() || self.target().is_some()),
             self.coordinator.poll_timeout(),
-            self.group.as_ref().and_then(|(_, coordinator)| coordinator.poll_timeout()),
+            self.group.as_ref().and_then(|group| group.coordinator.poll_timeout()),
             self.begin.map(|begin| begin.deadline),
             offsets.map(|sent| sent.deadline),
             end,
@@ -547,9 +615,16 @@ impl Transactions {
     /// The coordinator that the next request goes to, if it is known.
     fn target(&self) -> Option<BrokerId> {
         match self.next_ask()? {
-            Ask::CommitOffsets => self.group.as_ref().and_then(|(_, coordinator)| coordinator.broker()),
+            Ask::CommitOffsets => self.wanted_group()?.coordinator.broker(),
             _ => self.coordinator.broker(),
         }
+    }
+
+    /// The coordinator of the group whose offsets are to be sent, if it was looked for.
+    fn wanted_group(&self) -> Option<&GroupCoordinator> {
+        let (State::Open(work) | State::Ending(work, _)) = &self.state else { return None };
+        let id = &work.offsets.front()?.offsets.group.group_id;
+        self.group.as_ref().filter(|group| group.id == *id)
     }
 
     /// What to send.
@@ -557,10 +632,10 @@ impl Transactions {
         if let Some(transmit) = self.coordinator.poll_transmit(now) {
             return Some((Part::Coordinator, transmit));
         }
-        if let Some((_, coordinator)) = &mut self.group
-            && let Some(transmit) = coordinator.poll_transmit(now)
+        if let Some(group) = &mut self.group
+            && let Some(transmit) = group.coordinator.poll_transmit(now)
         {
-            return Some((Part::GroupCoordinator, transmit));
+            return Some((Part::GroupCoordinator(group.number), transmit));
         }
         if !matches!(self.call, Call::Due(at) if at <= now) {
             return None;
@@ -573,8 +648,8 @@ impl Transactions {
             self.look_up(now, ask);
             return match ask {
                 Ask::CommitOffsets => {
-                    let (_, coordinator) = self.group.as_mut()?;
-                    Some((Part::GroupCoordinator, coordinator.poll_transmit(now)?))
+                    let group = self.group.as_mut()?;
+                    Some((Part::GroupCoordinator(group.number), group.coordinator.poll_transmit(now)?))
                 }
                 _ => Some((Part::Coordinator, self.coordinator.poll_transmit(now)?)),
             };
@@ -594,19 +669,27 @@ impl Transactions {
         let (State::Open(work) | State::Ending(work, _)) = &self.state else { return };
         let Some(sent) = work.offsets.front() else { return };
         let id = &sent.offsets.group.group_id;
-        let TransactionConfig { request_timeout, backoff, .. } = self.config;
-        let seed = self.seed.wrapping_add(2);
-        let is_it = self.group.as_ref().is_some_and(|(group, _)| group == id);
-        if !is_it {
-            self.group = Some((id.clone(), Coordinator::new(id.clone(), request_timeout, backoff, seed)));
+        if self.wanted_group().is_none() {
+            let TransactionConfig { request_timeout, backoff, .. } = self.config;
+            self.groups = self.groups.wrapping_add(1);
+            let seed = self.seed.wrapping_add(2);
+            let coordinator = Coordinator::new(id.clone(), request_timeout, backoff, seed);
+            self.group = Some(GroupCoordinator { id: id.clone(), number: self.groups, coordinator });
         }
-        if let Some((_, coordinator)) = &mut self.group {
-            coordinator.look_up(now);
+        if let Some(group) = &mut self.group {
+            group.coordinator.look_up(now);
         }
     }
 }
 
 impl End {
+    /// It was sent, and there is no answer that says whether it was carried out.
+    fn is_unanswered(&mut self) {
+        if self.asked.may_be_done() {
+            self.asked = Asked::Unanswered;
+        }
+    }
+
     /// Says how it ended, once.
     fn tell(&mut self, events: &mut VecDeque<Event>, result: Result<(), Error>) {
         if !mem::replace(&mut self.is_told, true) {

@@ -307,3 +307,133 @@ async fn what_a_transactional_id_excludes_is_refused() {
     assert_eq!(error.kind(), ErrorKind::Config, "{error}");
     assert!(error.to_string().contains("transaction.max.timeout.ms"), "{error}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn after_an_abort_of_what_waits_to_be_sent_again_the_next_is_written() {
+    for (at, cluster) in clusters().await.into_iter().enumerate() {
+        let mut producer = transactional(&cluster, "t").await;
+        for round in ["a", "b", "c"] {
+            let rule = cluster.arm(Rule::on(ApiKey::Produce, Harm::Fail(19))); // NOT_ENOUGH_REPLICAS
+            let transaction = producer.begin().await.unwrap();
+            let sent = transaction.send(order("given up"));
+            tokio::time::sleep(secs(2)).await;
+            match round {
+                "a" => transaction.abort().await.unwrap(),
+                _ => drop(transaction),
+            }
+            assert_eq!(sent.await.unwrap_err().kind(), ErrorKind::TransactionAborted, "{at}");
+            cluster.disarm(rule);
+            let began = tokio::time::Instant::now();
+            let transaction = producer.begin().await.unwrap();
+            // To the same partition, which lacks a number now.
+            transaction.send(ProducerRecord::to("orders").key("given up").value(round));
+            transaction.commit().await.unwrap();
+            assert!(began.elapsed() < secs(10), "{at}: {:?}", began.elapsed());
+        }
+        producer.close(secs(60)).await.unwrap();
+        assert_eq!(seen(&cluster).await, ["a", "b", "c"], "{at}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_is_too_large_is_halved_within_its_transaction() {
+    for (at, cluster) in clusters().await.into_iter().enumerate() {
+        let mut producer = transactional(&cluster, "t").await;
+        let mut expected = Vec::new();
+        for round in 0..3 {
+            let rule = cluster.arm(Rule::on(ApiKey::Produce, Harm::Fail(10)).times(3));
+            let transaction = producer.begin().await.unwrap();
+            for n in 0..40 {
+                let value = format!("{round}-{n:02}");
+                transaction.send(ProducerRecord::to("orders").partition(1).value(&value));
+                expected.push(value);
+            }
+            transaction.commit().await.unwrap_or_else(|error| panic!("{at}: {error}"));
+            assert_eq!(cluster.hits(rule), 3, "{at}");
+            cluster.disarm(rule);
+        }
+        producer.close(secs(60)).await.unwrap();
+        let log = committed_logs(&cluster, "orders").await.remove(&1).unwrap();
+        let read: Vec<_> = log.into_iter().map(|(_, value)| value).collect();
+        assert_eq!(read, expected, "{at}: once, and in order");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_begin_that_is_given_up_leaves_no_transaction_open() {
+    for (at, cluster) in clusters().await.into_iter().enumerate() {
+        let mut producer = transactional(&cluster, "t").await;
+        for polled in [false, true] {
+            let mut begin = Box::pin(producer.begin());
+            if polled {
+                let once =
+                    std::future::poll_fn(|cx| std::task::Poll::Ready(begin.as_mut().poll(cx).is_ready()));
+                assert!(!once.await);
+                // The engine has answered when it is dropped.
+                tokio::time::sleep(secs(1)).await;
+            }
+            drop(begin);
+            producer.ready().await.unwrap_or_else(|error| panic!("{at}: {error}"));
+            let transaction = producer.begin().await.unwrap();
+            transaction.send(order("x"));
+            transaction.commit().await.unwrap();
+        }
+        producer.close(secs(60)).await.unwrap();
+        assert_eq!(seen(&cluster).await, ["x", "x"], "{at}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_that_the_coordinator_does_not_know_does_not_hold_up_the_abort() {
+    for (at, cluster) in clusters().await.into_iter().enumerate() {
+        let mut producer = transactional(&cluster, "t").await;
+        let rule = cluster.arm(Rule::on(ApiKey::AddPartitionsToTxn, Harm::Fail(3))); // UNKNOWN_TOPIC_OR_PARTITION
+        let transaction = producer.begin().await.unwrap();
+        transaction.send(order("a"));
+        tokio::time::sleep(secs(2)).await;
+        transaction.abort().await.unwrap();
+        let transaction = producer.begin().await.unwrap();
+        transaction.abort().await.unwrap();
+        cluster.disarm(rule);
+        let transaction = producer.begin().await.unwrap();
+        transaction.send(order("b"));
+        transaction.commit().await.unwrap();
+        producer.close(secs(60)).await.unwrap();
+        assert_eq!(seen(&cluster).await, ["b"], "{at}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_offsets_are_no_offsets() {
+    for (at, cluster) in clusters().await.into_iter().enumerate() {
+        let mut producer = transactional(&cluster, "t").await;
+        let transaction = producer.begin().await.unwrap();
+        transaction.send_offsets(GroupOffsets::new(GroupMetadata::new("g"), [])).await.unwrap();
+        transaction.commit().await.unwrap_or_else(|error| panic!("{at}: {error}"));
+        producer.close(secs(60)).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_closed_says_so() {
+    for (at, cluster) in clusters().await.into_iter().enumerate() {
+        let mut producer = transactional(&cluster, "t").await;
+        let transaction = producer.begin().await.unwrap();
+        transaction.send(order("a"));
+        drop(transaction);
+        producer.close(secs(60)).await.unwrap_or_else(|error| panic!("{at}: {error}"));
+        // One that is dropped with a transaction open aborts that too.
+        let mut producer = transactional(&cluster, "t").await;
+        let transaction = producer.begin().await.unwrap();
+        transaction.send(order("b")).await.unwrap();
+        drop(transaction);
+        drop(producer);
+        tokio::time::sleep(secs(1)).await;
+        let mut producer = transactional(&cluster, "u").await;
+        let transaction = producer.begin().await.unwrap();
+        transaction.send(order("c"));
+        transaction.commit().await.unwrap();
+        producer.close(Duration::MAX).await.unwrap();
+        assert_eq!(seen(&cluster).await, ["c"], "{at}");
+    }
+}

@@ -38,4 +38,4 @@ pub use legacy::LegacyBatch;
 pub use legacy_builder::{LegacyMessage, legacy_set, legacy_wrapper};
 pub use record::{Header, Headers, OwnedRecord, Record, Row};
 pub use set::{AnyBatchHeader, Batch, Batches};
-pub use writer::{BatchWriter, ProducerStamp, SealedBatch};
+pub use writer::{BatchWriter, ProducerStamp, SealedBatch, next_sequence};

@@ -122,9 +122,22 @@ impl ProducerStamp {
     /// Of a producer that is not idempotent.
     pub const NONE: Self = Self { id: -1, epoch: -1, base_sequence: -1 };
 
+    /// Of the two parts of a batch that has this one, of which the first has so many records.
+    pub fn of_parts(self, first: i32) -> [Self; 2] {
+        [self, Self { base_sequence: next_sequence(self.base_sequence, first), ..self }]
+    }
+
     fn as_tuple(self) -> (i64, i16, i32) {
         (self.id, self.epoch, self.base_sequence)
     }
+}
+
+/// The sequence so many records after this one: after the largest comes 0.
+pub fn next_sequence(sequence: i32, count: i32) -> i32 {
+    if sequence < 0 {
+        return sequence; // of a producer that is not idempotent
+    }
+    sequence.checked_add(count).unwrap_or_else(|| count.saturating_sub(i32::MAX - sequence).saturating_sub(1))
 }
 
 /// A batch that takes no more records. What changes from one attempt to send it to the next is its [`ProducerStamp`].

@@ -22,7 +22,11 @@ fn p1_hundreds_of_paused_partitions_keep_nothing_that_is_unpacked() {
             sim.handle.pause([partition.clone()]).unwrap();
             sim.delivery.application_leaves(now);
             let most = (6 << 20) + 3 * UNPACKED; // what is opened ahead, and what is being handed out
-            assert!(sim.delivery.unpacked() < most, "{} B of paused partitions, {opener:?}", sim.delivery.unpacked());
+            assert!(
+                sim.delivery.unpacked() < most,
+                "{} B of paused partitions, {opener:?}",
+                sim.delivery.unpacked()
+            );
         }
         sim.delivery.application_returns(now);
         assert_eq!(sim.poll_all(), [], "all are paused");

@@ -9,7 +9,7 @@ use offtake_wire::{
     Response, TxnOffsetCommitResponse,
 };
 
-use super::{Ask, Event, Part, Protocol, State, Transactions, aborted, unknown};
+use super::{Ask, Asked, Event, Part, Protocol, State, Transactions, aborted, unknown};
 use crate::sender::ProducerIdentity;
 
 /// The feature that says how transactions are spoken of (KIP-890, KIP-1022), and from which level on each has its own epoch.
@@ -41,9 +41,9 @@ impl Transactions {
     ) {
         match part {
             Part::Coordinator => self.coordinator.handle_answer(now, id, answer),
-            Part::GroupCoordinator => {
-                if let Some((_, coordinator)) = &mut self.group {
-                    coordinator.handle_answer(now, id, answer);
+            Part::GroupCoordinator(number) => {
+                if let Some(group) = self.group.as_mut().filter(|group| group.number == number) {
+                    group.coordinator.handle_answer(now, id, answer);
                 }
             }
             Part::Transaction => {
@@ -77,13 +77,15 @@ impl Transactions {
                 coordinator::Event::LookupFailed(error) => self.note_trouble(&error.to_string()),
             }
         }
-        while let Some(event) = self.group.as_mut().and_then(|(_, coordinator)| coordinator.poll_event()) {
+        while let Some(event) = self.group.as_mut().and_then(|group| group.coordinator.poll_event()) {
             match event {
                 coordinator::Event::Found { broker, host, port } => {
                     self.events.push_back(Event::Found { broker, host, port });
                 }
+                // Of a transaction that has ended.
+                _ if self.wanted_group().is_none() => self.group = None,
                 coordinator::Event::Refused(code) => {
-                    let group = self.group.as_ref().map(|(group, _)| group.as_str()).unwrap_or_default();
+                    let group = self.group.take().map(|group| group.id).unwrap_or_default();
                     let (kind, text) = match code {
                         ErrorCode::GroupAuthorizationFailed => (
                             ErrorKind::Authorization,
@@ -97,7 +99,8 @@ impl Transactions {
                     self.fail(now, Error::new(kind, text).with_code(code));
                 }
                 coordinator::Event::LookupFailed(error) if !error.is_retriable() => {
-                    self.fail(now, error.into())
+                    self.group = None;
+                    self.fail(now, error.into());
                 }
                 coordinator::Event::LookupFailed(error) => self.note_trouble(&error.to_string()),
             }
@@ -114,7 +117,10 @@ impl Transactions {
         let (work, end) = match &mut self.state {
             State::Open(work) => (work, None),
             State::Ending(work, end) => (work, Some(end)),
-            _ => return,
+            _ => {
+                self.trouble = Some(trouble.to_owned());
+                return;
+            }
         };
         if let Some(sent) = work.offsets.front_mut() {
             sent.trouble = Some(trouble.to_owned());
@@ -127,7 +133,7 @@ impl Transactions {
     /// The broker that was asked last may be gone, or not be the coordinator any more.
     pub(super) fn lose_coordinator(&mut self, now: Instant) {
         let coordinator = match self.asked {
-            Ask::CommitOffsets => self.group.as_mut().map(|(_, coordinator)| coordinator),
+            Ask::CommitOffsets => self.group.as_mut().map(|group| &mut group.coordinator),
             _ => Some(&mut self.coordinator),
         };
         if let Some(coordinator) = coordinator
@@ -140,8 +146,12 @@ impl Transactions {
     fn answered(&mut self, now: Instant, answer: Result<Answer, CallError>) {
         let response = match answer {
             Ok(answer) => answer.response,
-            Err(error @ CallError::Withdrawn) => return self.ask_again(now, &error.to_string()),
             Err(error) if error.is_retriable() => {
+                if error.may_have_arrived() {
+                    self.is_unanswered();
+                } else {
+                    self.is_refused();
+                }
                 if error.loses_coordinator() {
                     self.lose_coordinator(now);
                 }
@@ -156,7 +166,19 @@ impl Transactions {
             (Ask::Offsets, Response::AddOffsetsToTxn(response)) => self.announced(now, response.error_code),
             (Ask::CommitOffsets, Response::TxnOffsetCommit(response)) => self.offsets_taken(now, &response),
             (Ask::End, Response::EndTxn(response)) => self.ended(now, &response),
-            (ask, _) => self.ask_again(now, &format!("its answer was to another question than {ask:?}")),
+            (ask, _) => {
+                self.is_unanswered();
+                self.ask_again(now, &format!("its answer was to another question than {ask:?}"));
+            }
+        }
+    }
+
+    /// EndTxn was not carried out this time.
+    fn is_refused(&mut self) {
+        if self.asked == Ask::End
+            && let State::Ending(_, end) = &mut self.state
+        {
+            end.asked = end.asked.refused();
         }
     }
 
@@ -191,8 +213,8 @@ impl Transactions {
     fn coordinator_answered(&mut self) {
         match self.asked {
             Ask::CommitOffsets => {
-                if let Some((_, coordinator)) = &mut self.group {
-                    coordinator.on_response();
+                if let Some(group) = &mut self.group {
+                    group.coordinator.on_response();
                 }
             }
             _ => self.coordinator.on_response(),
@@ -285,7 +307,9 @@ impl Transactions {
                 Verdict::Over(Error::new(ErrorKind::Config, text).with_code(code))
             }
             code => match self.verdict(code, &format!("transactional id {id} gets no producer id")) {
-                Verdict::Abort(error) => Verdict::Over(error),
+                Verdict::Abort(error) => {
+                    Verdict::Over(Error::new(ErrorKind::Refused, error.to_string()).with_code(code))
+                }
                 verdict => verdict,
             },
         };
@@ -302,6 +326,10 @@ impl Transactions {
     }
 
     fn added(&mut self, now: Instant, response: AddPartitionsToTxnResponse) {
+        let is_aborting = match &self.state {
+            State::Ending(work, end) => !end.commits || work.failed.is_some(),
+            _ => false,
+        };
         let (State::Open(work) | State::Ending(work, _)) = &mut self.state else { return };
         let asked = mem::take(&mut work.adding);
         let mut left = asked.clone();
@@ -317,6 +345,14 @@ impl Transactions {
                 if told.partition_error_code == ErrorCode::None {
                     left.remove(partition);
                     added.push(partition.clone());
+                    continue;
+                }
+                let is_unknown = matches!(
+                    told.partition_error_code,
+                    ErrorCode::UnknownTopicOrPartition | ErrorCode::OperationNotAttempted
+                );
+                if is_aborting && is_unknown {
+                    left.remove(partition);
                     continue;
                 }
                 let what = format!("{partition} is not added to the transaction");
@@ -386,7 +422,11 @@ impl Transactions {
     fn ended(&mut self, now: Instant, response: &EndTxnResponse) {
         let code = response.error_code;
         let State::Ending(work, end) = &mut self.state else { return };
-        let (commits, was_asked_before) = (end.commits, end.trouble.is_some());
+        match code {
+            ErrorCode::UnknownServerError => end.is_unanswered(),
+            _ => end.asked = end.asked.refused(),
+        }
+        let (commits, was_asked_before) = (end.commits, end.asked.may_be_done());
         let what =
             if commits { "the transaction is not committed" } else { "the transaction is not aborted" };
         match code {
@@ -395,7 +435,9 @@ impl Transactions {
                 self.coordinator.on_response();
                 self.events.push_back(Event::Closed);
                 end.tell(&mut self.events, Ok(()));
-                let needs_epoch = work.needs_epoch && self.protocol == Protocol::Announced;
+                // A request that was sent twice may still be on its way: it must not end the next one.
+                let is_late = work.needs_epoch || was_asked_before;
+                let needs_epoch = is_late && self.protocol == Protocol::Announced;
                 self.state =
                     if needs_epoch { State::Starting { knows_protocol: false } } else { State::Ready };
                 if response.producer_id >= 0 && response.producer_epoch >= 0 {
@@ -429,6 +471,7 @@ impl Transactions {
                     Verdict::Abort(error) if commits => {
                         let State::Ending(work, end) = &mut self.state else { return };
                         end.commits = false;
+                        end.asked = Asked::No;
                         end.deadline = Some(after(now, self.config.max_block));
                         work.needs_epoch = true;
                         let told =

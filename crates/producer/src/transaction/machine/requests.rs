@@ -78,7 +78,7 @@ impl Transactions {
             }
             Ask::End => {
                 let State::Ending(_, end) = &mut self.state else { return None };
-                end.is_asked = true;
+                end.asked = end.asked.sent();
                 let committed = end.commits;
                 let request = EndTxnRequest { transactional_id, producer_id, producer_epoch, committed };
                 return Some((request.into(), announced));
