@@ -168,7 +168,9 @@ impl Bench<'_> {
     }
 
     fn overlap(&mut self) -> Result<(), String> {
-        for (name, mode, row) in RHYTHMS {
+        let rows = &self.settings.rows;
+        let rhythms: Vec<_> = RHYTHMS.into_iter().filter(|(.., row)| rows.contains(row)).collect();
+        for (name, mode, row) in rhythms.iter().copied() {
             let topic = self.topic(row)?;
             let millions = millions(topic.records);
             self.alternate(Section::Overlap, name, |bench, system| {
@@ -182,7 +184,8 @@ impl Bench<'_> {
         }
         let title =
             "Thousand records a second, for an application that sleeps so long after as many thousand";
-        self.figures.print(title, "overlap", &RHYTHMS.map(|(name, ..)| name.to_owned()), self.systems);
+        let names: Vec<_> = rhythms.iter().map(|(name, ..)| (*name).to_owned()).collect();
+        self.figures.print(title, "overlap", &names, self.systems);
         Ok(())
     }
 
