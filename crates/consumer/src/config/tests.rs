@@ -311,6 +311,62 @@ fn a_field_set_by_hand_conflicts_like_a_property() {
     assert!(config.validate().is_err());
 }
 
+/// What a property cannot be set to, a field can; and the nearest that is right.
+#[test]
+fn fields_that_make_no_sense_are_refused_and_the_next_value_is_not() {
+    let (zero, least) = (Duration::ZERO, Duration::from_millis(1));
+    type Change = fn(&mut Config, bool);
+    let cases: [(&str, Change); 8] = [
+        ("must be 1 at least", |config, wrong| config.max_poll_records = usize::from(!wrong)),
+        ("`group.id` and `group.instance.id` cannot be empty", |config, wrong| {
+            config.group_id = Some(if wrong { " " } else { "g" }.to_owned());
+        }),
+        ("`group.id` and `group.instance.id` cannot be empty", |config, wrong| {
+            config.group_instance_id = Some(if wrong { "" } else { "i" }.to_owned());
+        }),
+        ("`decompression.threads` must be", |config, wrong| {
+            config.decompression_threads = MAX_DECOMPRESSION_THREADS + usize::from(wrong);
+        }),
+        ("`partition.assignment.strategy` is empty", |config, wrong| {
+            if wrong {
+                config.partition_assignment_strategy.clear();
+            }
+        }),
+        ("must be less than `request.timeout.ms`", |config, wrong| {
+            config.fetch_max_wait = config.client.request_timeout - Duration::from_millis(u64::from(!wrong));
+        }),
+        ("must be less than `session.timeout.ms`", |config, wrong| {
+            config.heartbeat_interval = config.session_timeout - Duration::from_millis(u64::from(!wrong));
+        }),
+        ("`group.remote.assignor` needs", |config, wrong| {
+            config.group_remote_assignor = wrong.then(|| "uniform".to_owned());
+        }),
+    ];
+    for (about, change) in cases {
+        for wrong in [true, false] {
+            let mut config = with(&[]).unwrap();
+            change(&mut config, wrong);
+            let found = config.validate().err().map(|error| error.to_string());
+            assert_eq!(found.is_some(), wrong, "{about}: {found:?}");
+            assert!(found.is_none_or(|found| found.contains(about)), "{about}");
+        }
+    }
+    for (heartbeat, session, poll) in [(zero, least, least), (zero, zero, least), (zero, least, zero)] {
+        for wrong in [true, false] {
+            let mut config = with(&[]).unwrap();
+            (config.heartbeat_interval, config.session_timeout, config.max_poll_interval) =
+                if wrong { (heartbeat, session, poll) } else { (least, 2 * least, least) };
+            let found = config.validate().err().map(|error| error.to_string());
+            assert_eq!(found.is_some(), wrong, "{found:?}");
+            let text = "`heartbeat.interval.ms`, `session.timeout.ms` and `max.poll.interval.ms` must be 1";
+            assert!(found.is_none_or(|found| found.contains(text)));
+        }
+    }
+    let mut config = with(&[]).unwrap();
+    config.max_poll_interval = zero;
+    assert!(config.validate().unwrap_err().to_string().contains("`max.poll.interval.ms` must be 1"));
+}
+
 #[test]
 fn secrets_are_neither_kept_nor_shown() {
     let config = with(&[("sasl.jaas.config", "password=hunter2"), ("ssl.key.password", "hunter2")]).unwrap();
