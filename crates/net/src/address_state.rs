@@ -26,20 +26,31 @@ pub(crate) struct AddressState {
 /// Whether a call was ever answered there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FirstAnswer {
+    Awaited,
     Had,
-    /// So many connections in a row were closed at their first call.
-    Missed(u32),
+    /// So many connections were closed at their first call, since then.
+    Missed {
+        times: u32,
+        since: Instant,
+    },
 }
 
 impl FirstAnswer {
-    /// Whether connections without SASL have been closed there at their first call, and none has not.
-    pub(crate) fn expects_sasl(self) -> bool {
-        matches!(self, Self::Missed(times) if times >= MISSED_FOR_SASL)
+    /// Whether connections without SASL have been closed there at their first call for long enough, and none has not.
+    pub(crate) fn expects_sasl(self, now: Instant) -> bool {
+        match self {
+            Self::Missed { times, since } => {
+                times >= MISSED_FOR_SASL && now.saturating_duration_since(since) >= MISSED_SO_LONG
+            }
+            Self::Awaited | Self::Had => false,
+        }
     }
 }
 
-/// What closes so many connections at their first call expects SASL: a broker does not do that otherwise.
+/// What closes so many connections at their first call, for so long, expects SASL. A broker that is being stopped closes some, too, and a
+/// network may lose a dozen on end.
 const MISSED_FOR_SASL: u32 = 2;
+const MISSED_SO_LONG: Duration = Duration::from_secs(10);
 
 /// How to make the next connection to an address.
 #[derive(Clone, Debug)]
@@ -61,14 +72,16 @@ impl AddressState {
             api_versions_version: None,
             last_good: None,
             last_reason: None,
-            first_answer: FirstAnswer::Missed(0),
+            first_answer: FirstAnswer::Awaited,
         }
     }
 
     /// A connection without SASL was closed at its first call.
-    pub(crate) fn closed_at_first_call(&mut self) {
-        if let FirstAnswer::Missed(times) = &mut self.first_answer {
-            *times = times.saturating_add(1);
+    pub(crate) fn closed_at_first_call(&mut self, now: Instant) {
+        match &mut self.first_answer {
+            FirstAnswer::Awaited => self.first_answer = FirstAnswer::Missed { times: 1, since: now },
+            FirstAnswer::Missed { times, .. } => *times = times.saturating_add(1),
+            FirstAnswer::Had => {}
         }
     }
 

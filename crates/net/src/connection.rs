@@ -42,7 +42,7 @@ const LONG: Duration = Duration::from_secs(24 * 3600);
 const FIRST_REQUEST: &str =
     " the first request; the listener may expect SASL: set security.protocol to SASL_PLAINTEXT or SASL_SSL";
 
-/// To follow "cannot connect to host:port: ", when that has happened again and again.
+/// To follow "cannot connect to host:port: ", when that has happened again and again for some seconds.
 const EXPECTS_SASL: &str = "closes each connection at the first request, as a listener does that expects SASL: set security.protocol to \
                             SASL_PLAINTEXT or SASL_SSL";
 
@@ -153,7 +153,7 @@ impl<'a> Connection<'a> {
             active: clock::now(),
             // Where calls were answered before without SASL, none is expected.
             has_answered: shared.config.security.sasl.is_some() || first_answer == FirstAnswer::Had,
-            expects_sasl: first_answer.expects_sasl(),
+            expects_sasl: first_answer.expects_sasl(clock::now()),
         };
         connection.throttle_for(throttle::clamped(handshake.throttle_time_ms));
         connection

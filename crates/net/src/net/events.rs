@@ -63,7 +63,7 @@ impl Net {
         if let Some(address_state) = self.addresses.get_mut(&from.address) {
             address_state.failed(clock::now(), &from.address, &reason);
             if matches!(why, CloseReason::ClosedAtFirstCall(_)) {
-                address_state.closed_at_first_call();
+                address_state.closed_at_first_call(clock::now());
             }
         }
         if let Endpoint::Broker(id) = from.endpoint

@@ -99,10 +99,10 @@ async fn a3_a_port_that_greets_and_then_hangs_up_is_dialled_with_pauses_too() {
     for nth in 0..20 {
         let error = net.call(Target::Any, metadata()).await.unwrap_err();
         assert!(error.to_string().contains("set security.protocol to SASL_PLAINTEXT or SASL_SSL"), "{error}");
-        assert_eq!(error.is_retriable(), nth < 2, "a broker that is being stopped does it once: {error}");
-        if nth == 2 {
-            assert!(begin.elapsed() < secs(1), "{:?}", begin.elapsed());
-        }
+        // A broker that is being stopped does it, or a network for a moment (found by the arena: 5301759).
+        let is_short = nth < 2 || begin.elapsed() < secs(10);
+        let is_long = begin.elapsed() >= secs(12);
+        assert!(if error.is_retriable() { !is_long } else { !is_short }, "after {:?}: {error}", begin.elapsed());
     }
     assert!(begin.elapsed() >= secs(12), "{:?}", begin.elapsed());
 }
