@@ -337,20 +337,3 @@ fn a_search_for_a_coordinator_that_nobody_needs_any_more_found_none() {
         assert!(log.with("has a coordinator again").is_empty(), "{:?}", log.lines());
     });
 }
-
-#[test]
-fn a_commit_beyond_the_end_of_the_log_is_warned_of_and_none_before_it() {
-    virtually(async {
-        let (log, _guard) = Log::start();
-        let cluster = cluster(1).await;
-        let builder = member(&cluster, "c").property("auto.offset.reset", "latest");
-        let mut consumer = builder.build().await.unwrap();
-        consumer.subscribe(["orders"]).await.unwrap();
-        poll_until(&mut consumer, |consumer| consumer.lag(("orders", 0)) == Some(0)).await;
-        for (offset, warnings) in [(1, 0), (3, 0), (4, 1)] {
-            consumer.commit_offsets((("orders", 0), offset)).await.unwrap();
-            let warned = log.with("beyond the end of the log");
-            assert_eq!(warned.len(), warnings, "{offset}: {warned:?}");
-        }
-    });
-}
