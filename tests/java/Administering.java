@@ -11,6 +11,8 @@ import java.util.function.BooleanSupplier;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.AlterConfigOp;
 import org.apache.kafka.clients.admin.ConfigEntry;
+import org.apache.kafka.clients.admin.FeatureUpdate;
+import org.apache.kafka.clients.admin.FinalizedVersionRange;
 import org.apache.kafka.clients.admin.ListOffsetsOptions;
 import org.apache.kafka.clients.admin.ListOffsetsResult.ListOffsetsResultInfo;
 import org.apache.kafka.clients.admin.NewPartitionReassignment;
@@ -19,6 +21,7 @@ import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.admin.RecordsToDelete;
 import org.apache.kafka.clients.admin.TopicDescription;
+import org.apache.kafka.clients.admin.UpdateFeaturesOptions;
 import org.apache.kafka.common.ElectionType;
 import org.apache.kafka.common.IsolationLevel;
 import org.apache.kafka.common.Node;
@@ -41,6 +44,27 @@ final class Administering {
         admin.createTopics(List.of(new NewTopic(topic, Optional.of(partitions), replication).configs(call.map("configs")))).all().get();
         await("topic " + topic + " has its leaders", () -> leaders(admin, topic) == partitions);
         return Tool.JSON.createObjectNode();
+    }
+
+    /** {@code feature}, {@code level}: what the cluster is to have finalized; 0 is without it. */
+    static ObjectNode setFeature(Tool.Call call) throws Exception {
+        Admin admin = Clients.admin(call.bootstrap);
+        String feature = call.text("feature");
+        short level = (short) call.number("level", 0);
+        boolean lower = level < finalized(admin, feature);
+        FeatureUpdate.UpgradeType way = lower ? FeatureUpdate.UpgradeType.SAFE_DOWNGRADE : FeatureUpdate.UpgradeType.UPGRADE;
+        admin.updateFeatures(Map.of(feature, new FeatureUpdate(level, way)), new UpdateFeaturesOptions()).all().get();
+        await("a broker tells of " + feature + " " + level, () -> finalized(admin, feature) == level);
+        return Tool.JSON.createObjectNode();
+    }
+
+    private static short finalized(Admin admin, String feature) {
+        try {
+            FinalizedVersionRange range = admin.describeFeatures().featureMetadata().get().finalizedFeatures().get(feature);
+            return range == null ? 0 : range.maxVersionLevel();
+        } catch (InterruptedException | ExecutionException failed) {
+            throw new IllegalStateException(failed);
+        }
     }
 
     static ObjectNode deleteTopic(Tool.Call call) throws Exception {

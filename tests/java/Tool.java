@@ -105,6 +105,7 @@ public final class Tool {
             case "create_partitions" -> Administering::createPartitions;
             case "alter_configs" -> Administering::alterConfigs;
             case "alter_broker" -> Administering::alterBroker;
+            case "set_feature" -> Administering::setFeature;
             case "describe_topic" -> Administering::describeTopic;
             case "delete_records" -> Administering::deleteRecords;
             case "list_offsets" -> Administering::listOffsets;

@@ -41,3 +41,4 @@ mod specimens;
 mod statics;
 mod strangers;
 mod support;
+mod transactions;
