@@ -12,6 +12,7 @@ mod chaos;
 mod commands;
 mod company;
 mod contract;
+mod copying;
 mod coverage;
 mod death;
 mod deploy;

@@ -1,0 +1,497 @@
+//! A job that copies a topic in transactions (`offtake-exactly-once`), while its members and its brokers are killed, stopped and started
+//! again: whatever happens, the copy has each record once.
+//!
+//! Members are processes. What they did not commit comes again, and one that lost its producer is started again, as a service is.
+//! With `OFFTAKE_CHAOS=full` each job goes on for ten minutes, `OFFTAKE_COPY_SECONDS` says otherwise.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use offtake::{Consumer, ErrorKind};
+use offtake_exactly_once::{Ended, ExactlyOnce};
+use offtake_producer::{ProducerRecord, TransactionalProducer};
+use offtake_tests::{
+    Dice, JavaTool, Kafka, Offtake, Running, Shared, V2_8_2, V3_9_1, Version, three_brokers, unique,
+};
+use serde_json::{Value, json};
+
+use crate::flow::{PATIENCE, Production};
+
+const PARTITIONS: i32 = 6;
+const SESSION: Duration = Duration::from_secs(6);
+const TRANSACTION: Duration = Duration::from_secs(8);
+/// A broker looks every ten seconds for transactions that have lasted too long.
+const PAST_ALL: Duration = Duration::from_secs(8 + 10 + 2);
+/// Between two batches of a partition of the input.
+const PACE: Duration = Duration::from_millis(100);
+/// How long a member takes over one transaction, so that harm often comes in the middle of one.
+const WORK: Duration = Duration::from_millis(30);
+/// How long all may take that is left to do when the harm is over.
+const REST: Duration = Duration::from_secs(180);
+
+/// One line of a member.
+fn tell(event: &str, records: usize, why: &str) {
+    println!("\n{}", json!({ "event": event, "records": records, "why": why }));
+}
+
+fn setting(name: &str) -> String {
+    std::env::var(name).expect("the tests after it set what it is")
+}
+
+async fn copies() -> offtake::Result<()> {
+    let mut consumer = Consumer::builder(setting("BOOTSTRAP"))
+        .group(setting("GROUP"))
+        .property("enable.auto.commit", "false")
+        .property("auto.offset.reset", "earliest")
+        .property("isolation.level", "read_committed")
+        .property("max.poll.records", 40)
+        .property("request.timeout.ms", 5000);
+    consumer = match setting("PROTOCOL").as_str() {
+        "consumer" => consumer.property("group.protocol", "consumer"),
+        assignor => consumer
+            .property("partition.assignment.strategy", assignor)
+            .property("session.timeout.ms", SESSION.as_millis())
+            .property("heartbeat.interval.ms", 500),
+    };
+    let mut consumer = consumer.build().await?;
+    consumer.subscribe(setting("INPUT")).await?;
+    let producer = TransactionalProducer::builder(setting("BOOTSTRAP"), setting("ID"))
+        .property("transaction.timeout.ms", TRANSACTION.as_millis())
+        .property("request.timeout.ms", 5000)
+        .property("compression.type", "lz4")
+        .build_transactional()
+        .await?;
+    let mut once = ExactlyOnce::new(consumer, producer)?;
+    tell("ready", 0, "");
+    let output = setting("OUTPUT");
+    for steps in 1_u64.. {
+        let step = match once.next().await {
+            Ok(Some(step)) => step,
+            Ok(None) => break,
+            Err(error) if error.is_fatal() => return Err(error),
+            Err(error) => {
+                tell("refused", 0, &error.to_string());
+                continue;
+            }
+        };
+        let records = step.records().len();
+        for record in step.records() {
+            let copy = ProducerRecord::to(&output).partition(record.partition());
+            step.send(copy.maybe_key(record.key()).maybe_value(record.value()));
+        }
+        tokio::time::sleep(WORK).await;
+        match steps % 32 {
+            10 => {
+                step.abort().await?;
+                tell("aborts", records, "");
+            }
+            20 => {
+                drop(step);
+                tell("drops", records, "");
+            }
+            _ => match step.commit().await? {
+                Ended::Committed => tell("committed", records, ""),
+                Ended::Aborted(why) => tell("aborted", records, &why.to_string()),
+                Ended::Unknown(why) => tell("unknown", records, &why.to_string()),
+                _ => tell("ended otherwise", records, ""),
+            },
+        }
+    }
+    Ok(())
+}
+
+/// Not a test: a member of the jobs below.
+#[test]
+#[ignore = "run by the tests after it, as a process that is killed"]
+fn a_member_that_copies() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    if let Err(error) = runtime.block_on(copies()) {
+        let event = match error.kind() {
+            ErrorKind::Fenced => "fenced",
+            ErrorKind::Timeout => "timeout",
+            _ => "failed",
+        };
+        tell(event, 0, &error.to_string());
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Ours,
+    /// Kafka's own TransactionalMessageCopier.
+    Java,
+}
+
+/// What is done to members and brokers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Deed {
+    /// `kill -9` of a member, and its return.
+    Kill,
+    /// `kill -9` of all members: what they have committed is looked at before they return.
+    KillAll,
+    /// SIGSTOP of a member past its session and its transaction, then SIGCONT.
+    Sleep,
+    /// The same, with another in its place when it comes back.
+    SleepReplaced,
+    /// `kill -9` of a broker, and its return.
+    KillBroker,
+    /// Every broker is stopped in good order and started, one after the other.
+    Roll,
+}
+
+const DEEDS: [Deed; 6] =
+    [Deed::Kill, Deed::Sleep, Deed::KillBroker, Deed::SleepReplaced, Deed::Roll, Deed::KillAll];
+
+struct Member {
+    kind: Kind,
+    id: String,
+    process: Running,
+}
+
+struct Job<'a> {
+    of: &'a Shared,
+    input: String,
+    output: String,
+    group: String,
+    protocol: &'a str,
+    members: Vec<Member>,
+    /// How often members said what, and how often it was done to them.
+    tally: BTreeMap<String, usize>,
+    /// What members said that ended, but not `committed`.
+    said: Vec<String>,
+}
+
+impl<'a> Job<'a> {
+    fn start(of: &'a Shared, protocol: &'a str, kinds: &[Kind]) -> Self {
+        let new = |name: &str| of.tool.create_topic(&unique(name), PARTITIONS, &[]);
+        let (input, output) = (new("input"), new("output"));
+        let group = unique("copying");
+        let mut job = Self {
+            of,
+            input,
+            output,
+            group,
+            protocol,
+            members: Vec::new(),
+            tally: BTreeMap::new(),
+            said: Vec::new(),
+        };
+        for kind in kinds {
+            let id = unique("copier");
+            let process = job.process(*kind, &id);
+            job.members.push(Member { kind: *kind, id, process });
+        }
+        job
+    }
+
+    fn process(&self, kind: Kind, id: &str) -> Running {
+        let Self { of, input, output, group, .. } = self;
+        if kind == Kind::Java {
+            let bootstrap = of.kafka.bootstrap();
+            let timeout = TRANSACTION.as_millis();
+            return of
+                .tool
+                .program(
+                    "org.apache.kafka.tools.TransactionalMessageCopier",
+                    &format!(
+                        "--broker-list {bootstrap} --input-topic {input} --input-partition 0 --output-topic {output} \
+                         --consumer-group {group} --transactional-id {id} --transaction-size 40 \
+                         --transaction-timeout {timeout} --enable-random-aborts --group-mode --use-group-metadata"
+                    ),
+                )
+                .start();
+        }
+        Offtake::new(["--ignored", "--exact", "copying::a_member_that_copies", "--nocapture"])
+            .instead(std::env::current_exe().unwrap())
+            .env("BOOTSTRAP", of.kafka.bootstrap())
+            .env("INPUT", input)
+            .env("OUTPUT", output)
+            .env("GROUP", group)
+            .env("ID", id)
+            .env("PROTOCOL", self.protocol)
+            .start()
+    }
+
+    fn count(&mut self, what: &str) {
+        *self.tally.entry(what.to_owned()).or_default() += 1;
+    }
+
+    /// Waits for the end of a process, and counts what it said.
+    fn bury(&mut self, kind: Kind, process: Running) -> Vec<String> {
+        let finished = process.finish(PATIENCE);
+        let mut last = Vec::new();
+        let lines = finished.stdout.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        for line in lines.filter(|line| kind == Kind::Ours && line["event"].is_string()) {
+            let event = line["event"].as_str().unwrap_or_default();
+            self.count(event);
+            if !["ready", "committed", "aborts", "drops"].contains(&event) {
+                self.said.push(line.to_string());
+            }
+            last.push(event.to_owned());
+        }
+        if kind == Kind::Java && finished.code.is_some() {
+            self.count("ends of Java's");
+            self.said.push(finished.stderr.last().cloned().unwrap_or_default());
+        }
+        last
+    }
+
+    /// Starts a member again, which has ended or ends now.
+    fn replace(&mut self, nth: usize) -> Running {
+        let Member { kind, id, .. } = &self.members[nth];
+        let process = self.process(*kind, id);
+        std::mem::replace(&mut self.members[nth].process, process)
+    }
+
+    fn start_ended(&mut self) {
+        for nth in 0..self.members.len() {
+            if !self.members[nth].process.is_running() {
+                let kind = self.members[nth].kind;
+                let ended = self.replace(nth);
+                self.bury(kind, ended);
+            }
+        }
+    }
+
+    /// Lets the job go on for a while.
+    fn go_on(&mut self, span: Duration) {
+        let until = Instant::now() + span;
+        while Instant::now() < until {
+            self.start_ended();
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    fn wait(&mut self, what: &str, starts: bool, mut holds: impl FnMut(&Self) -> Result<(), String>) {
+        let deadline = Instant::now() + REST;
+        while let Err(why) = holds(self) {
+            if starts {
+                self.start_ended();
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{what}: not within {REST:?}: {why}; {:?}, {:#?}",
+                self.tally,
+                self.said
+            );
+            std::thread::sleep(Duration::from_millis(250));
+        }
+    }
+
+    fn do_it(&mut self, deed: Deed, dice: &mut Dice) {
+        self.count(&format!("{deed:?}"));
+        let nth = dice.index(self.members.len());
+        match deed {
+            Deed::Kill => {
+                let kind = self.members[nth].kind;
+                self.members[nth].process.signal("KILL");
+                let ended = self.replace(nth);
+                self.bury(kind, ended);
+                self.go_on(Duration::from_secs(3 + dice.roll(6)));
+            }
+            Deed::KillAll => {
+                self.end_all();
+                self.agrees();
+                for nth in 0..self.members.len() {
+                    let kind = self.members[nth].kind;
+                    let ended = self.replace(nth);
+                    self.bury(kind, ended);
+                }
+                self.go_on(Duration::from_secs(5));
+            }
+            Deed::Sleep => {
+                self.members[nth].process.signal("STOP");
+                self.go_on(PAST_ALL);
+                self.members[nth].process.signal("CONT");
+                self.go_on(Duration::from_secs(3));
+            }
+            Deed::SleepReplaced => {
+                let kind = self.members[nth].kind;
+                self.members[nth].process.signal("STOP");
+                self.go_on(SESSION + Duration::from_secs(1));
+                let stopped = self.replace(nth);
+                self.go_on(Duration::from_secs(3));
+                stopped.signal("CONT");
+                let said = self.bury(kind, stopped);
+                if kind == Kind::Ours && said.iter().any(|event| event == "ready") {
+                    assert_eq!(said.last().map(String::as_str), Some("fenced"), "{said:?}");
+                }
+            }
+            Deed::KillBroker => {
+                let brokers = self.of.kafka.brokers();
+                let broker = dice.pick(brokers);
+                broker.kill9();
+                self.go_on(Duration::from_secs(1 + dice.roll(4)));
+                broker.start();
+                self.go_on(Duration::from_secs(3));
+            }
+            Deed::Roll => {
+                for broker in self.of.kafka.brokers() {
+                    broker.stop();
+                    broker.start();
+                    self.go_on(Duration::from_secs(2));
+                }
+            }
+        }
+    }
+
+    fn end_all(&mut self) {
+        for nth in 0..self.members.len() {
+            self.members[nth].process.signal("KILL");
+        }
+    }
+
+    fn ends(&self, topic: &str, isolation: &str) -> Vec<i64> {
+        self.of.tool.list_offsets(topic, "latest", isolation)
+    }
+
+    /// What the group has committed, by partition of the input.
+    fn committed(&self) -> Vec<i64> {
+        let all = self.of.tool.committed(&self.group);
+        (0..PARTITIONS).map(|index| all.get(&(self.input.clone(), index)).copied().unwrap_or(0)).collect()
+    }
+
+    /// Waits until no transaction is open: without members, those are aborted that were.
+    fn wait_decided(&mut self) {
+        self.wait("no transaction is open", false, |job| {
+            let (stable, all) =
+                (job.ends(&job.output, "read_committed"), job.ends(&job.output, "read_uncommitted"));
+            (stable == all).then_some(()).ok_or_else(|| format!("{stable:?} of {all:?} is decided"))
+        });
+    }
+
+    /// Without members: what is committed of the input is as many records as are in the output.
+    fn agrees(&mut self) {
+        self.wait_decided();
+        let args = json!({ "topics": [self.output], "isolation": "read_committed" });
+        let seen = self.of.tool.call("checksum", args).unwrap().1["records"].as_i64();
+        self.wait("offsets and output agree", false, |job| {
+            let committed: i64 = job.committed().into_iter().sum();
+            (Some(committed) == seen)
+                .then_some(())
+                .ok_or_else(|| format!("{committed} are committed, {seen:?} are in the output"))
+        });
+    }
+
+    /// Key and value of each record, by partition.
+    fn read(&self, topic: &str, isolation: &str) -> BTreeMap<i64, Vec<(Value, Value)>> {
+        let mut logs: BTreeMap<i64, Vec<_>> = BTreeMap::new();
+        for mut record in self.of.tool.read(&[topic], isolation) {
+            let partition = record["partition"].as_i64().unwrap_or(-1);
+            logs.entry(partition).or_default().push((record["key"].take(), record["value"].take()));
+        }
+        logs
+    }
+
+    /// What Java's consumers read at the end is the input, record by record.
+    fn judge(mut self) {
+        let ends = self.ends(&self.input, "read_uncommitted");
+        let began = Instant::now();
+        self.wait("all is copied", true, |job| {
+            let committed = job.committed();
+            (committed == ends).then_some(()).ok_or_else(|| format!("{committed:?} of {ends:?} is committed"))
+        });
+        let rest = began.elapsed();
+        self.end_all();
+        self.agrees();
+        for Member { kind, process, .. } in std::mem::take(&mut self.members) {
+            self.bury(kind, process);
+        }
+        let (from, to) =
+            (self.read(&self.input, "read_committed"), self.read(&self.output, "read_committed"));
+        let records: usize = from.values().map(Vec::len).sum();
+        let written: usize = self.read(&self.output, "read_uncommitted").values().map(Vec::len).sum();
+        println!(
+            "{:?}, {}: {records} records, {} more under read_uncommitted, all copied {rest:?} after the last harm; {:?}",
+            self.of.kafka.version(),
+            self.protocol,
+            written - records.min(written),
+            self.tally
+        );
+        println!("{:#?}", self.said);
+        for (partition, log) in &from {
+            let copy = to.get(partition).map(Vec::as_slice).unwrap_or_default();
+            let differs = log.iter().zip(copy).position(|(record, copy)| record != copy);
+            assert!(
+                differs.is_none() && log.len() == copy.len(),
+                "partition {partition}: {} records, {} in the copy; the first that differs: {:?}",
+                log.len(),
+                copy.len(),
+                differs.map(|at| (at, &log[at], &copy[at]))
+            );
+        }
+        assert_eq!(from.len(), to.len());
+        assert!(self.tally.get("committed").is_some_and(|times| *times > 0), "{:?}", self.tally);
+    }
+}
+
+/// How long the harm goes on beyond the deeds that each run does.
+fn span() -> Duration {
+    let given = std::env::var("OFFTAKE_COPY_SECONDS").ok().map(|seconds| seconds.parse().unwrap());
+    let is_full = std::env::var("OFFTAKE_CHAOS").is_ok_and(|size| size == "full");
+    Duration::from_secs(given.unwrap_or(if is_full { 600 } else { 0 }))
+}
+
+/// Does `deeds` while the job runs, and in a long run all there are, until its time is over.
+fn copies_each_record_once(of: &Shared, protocol: &str, kinds: &[Kind], deeds: &[Deed]) {
+    let seed = std::process::id().into();
+    println!("seed {seed}");
+    let mut dice = Dice::new(seed);
+    let mut job = Job::start(of, protocol, kinds);
+    let production = Production::paced(&of.tool, &job.input, PARTITIONS, PACE);
+    job.wait("the job has begun", true, |job| {
+        let committed = job.committed();
+        committed
+            .iter()
+            .all(|end| *end > 0)
+            .then_some(())
+            .ok_or_else(|| format!("{committed:?} is committed"))
+    });
+    let until = Instant::now() + span();
+    for deed in deeds {
+        job.do_it(*deed, &mut dice);
+    }
+    let mut all = DEEDS;
+    while Instant::now() < until {
+        dice.shuffle(&mut all);
+        for deed in all {
+            job.do_it(deed, &mut dice);
+        }
+    }
+    production.stop();
+    job.judge();
+}
+
+#[test]
+fn safe11_k10_a_job_whose_members_and_brokers_die_copies_each_record_once() {
+    let deeds = [Deed::Kill, Deed::SleepReplaced, Deed::KillBroker, Deed::KillAll];
+    copies_each_record_once(&three_brokers(), "cooperative-sticky", &[Kind::Ours; 3], &deeds);
+}
+
+#[test]
+fn safe11_k10_a_job_of_the_consumer_protocol_copies_each_record_once_though_brokers_restart() {
+    copies_each_record_once(&three_brokers(), "consumer", &[Kind::Ours; 3], &[Deed::Roll, Deed::Kill]);
+}
+
+#[test]
+fn safe11_k10_a_job_of_ours_and_javas_copies_each_record_once() {
+    let kinds = [Kind::Ours, Kind::Java, Kind::Ours, Kind::Java];
+    copies_each_record_once(&three_brokers(), "range", &kinds, &[Deed::Kill, Deed::Sleep]);
+}
+
+fn on_one_broker(version: Version) {
+    let kafka = Kafka::builder().version(version).start();
+    let tool = JavaTool::start(&kafka);
+    let of = Shared { kafka, tool };
+    copies_each_record_once(&of, "cooperative-sticky", &[Kind::Ours; 3], &[Deed::Kill, Deed::KillBroker]);
+}
+
+#[test]
+fn safe11_k10_a_job_on_kafka_3_9_copies_each_record_once() {
+    on_one_broker(V3_9_1);
+}
+
+#[test]
+fn safe11_k10_a_job_on_kafka_2_8_copies_each_record_once() {
+    on_one_broker(V2_8_2);
+}
