@@ -68,7 +68,8 @@ impl ExactlyOnce {
     ///
     /// # Errors
     /// Those of [`Consumer::poll`], after which this may be called again as `poll` may. `Fenced`: another instance has taken the
-    /// `transactional.id`, or a transaction lasted longer than `transaction.timeout.ms`. What else ended the producer.
+    /// `transactional.id`, or a transaction lasted longer than `transaction.timeout.ms` where `transaction.version` is below 2. What else ended
+    /// the producer.
     pub async fn next(&mut self) -> Result<Option<Step<'_>>> {
         self.decided().await?;
         self.go_back().await?;

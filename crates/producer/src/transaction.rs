@@ -87,7 +87,8 @@ impl TransactionalProducer {
 /// A transaction that is open. It ends with [`commit`](Self::commit) or [`abort`](Self::abort); dropped, it is aborted, and the next one waits
 /// for that.
 ///
-/// After `transaction.timeout.ms` the coordinator aborts it, and fences the producer; a warning is logged when four fifths of that are over.
+/// After `transaction.timeout.ms` the coordinator aborts it, and fences the producer where the cluster's `transaction.version` is below 2
+/// (KIP-890); a warning is logged when four fifths of that are over.
 #[derive(Debug)]
 #[must_use = "a transaction that is dropped is aborted"]
 pub struct Transaction<'a> {
@@ -123,11 +124,12 @@ impl Transaction<'_> {
     /// Dropped before it ends, this goes on, and nobody hears whether the transaction was committed: the next one waits for that.
     ///
     /// # Errors
-    /// - `TransactionAborted`: a record was not written, or offsets were not taken. Nothing of it is committed; the next transaction may be.
+    /// - `TransactionAborted`: a record was not written, offsets were not taken, or the transaction lasted longer than
+    ///   `transaction.timeout.ms`. Nothing of it is committed; the next transaction may be.
     /// - `OutcomeUnknown`: nobody said within `max.block.ms` whether it was committed. It may be. The next transaction waits until that is
     ///   decided.
-    /// - `Fenced`: another producer has begun with this `transactional.id`, or the transaction lasted longer than `transaction.timeout.ms`.
-    ///   Nothing of it is committed.
+    /// - `Fenced`: another producer has begun with this `transactional.id`, or, with a `transaction.version` below 2, the transaction lasted
+    ///   longer than `transaction.timeout.ms`. Nothing of it is committed.
     pub async fn commit(mut self) -> Result<()> {
         self.end(true).await
     }

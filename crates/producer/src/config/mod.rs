@@ -61,8 +61,8 @@ pub struct Config {
     /// `transactional.id`: none. By whom transactions are made: a producer that starts with it ends what another one with it began
     /// ([`TransactionalProducer`](crate::TransactionalProducer)).
     pub transactional_id: Option<String>,
-    /// `transaction.timeout.ms`: 60 s, after which the coordinator aborts a transaction, and fences its producer. At most the broker's
-    /// `transaction.max.timeout.ms`.
+    /// `transaction.timeout.ms`: 60 s, after which the coordinator aborts a transaction, and fences its producer if the cluster's
+    /// `transaction.version` is below 2 (KIP-890). At most the broker's `transaction.max.timeout.ms`.
     pub transaction_timeout: Duration,
 
     /// `compression.type`: none.
