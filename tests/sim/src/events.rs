@@ -93,6 +93,15 @@ pub(crate) enum What {
         partitions: i32,
     },
 
+    /// Who reads what is committed sees a copy of the record `id`, written by a member in its transaction with this number.
+    Copied {
+        at: Place,
+        offset: i64,
+        id: u64,
+        by: Who,
+        transaction: u64,
+    },
+
     // ---- the coordinator, as it sees it ---------------------------------------------------------------------------
     Committed {
         member: String,
@@ -266,6 +275,25 @@ pub(crate) enum What {
         message: String,
         fatal: bool,
     },
+    /// It writes copies of the records with these numbers, in its transaction with this number.
+    Copying {
+        who: Who,
+        transaction: u64,
+        ids: Vec<u64>,
+    },
+    /// What it was told of how the transaction ended.
+    CopyingEnded {
+        who: Who,
+        transaction: u64,
+        told: Told,
+    },
+    /// A call of its producer failed.
+    ProducerFailed {
+        who: Who,
+        call: &'static str,
+        kind: String,
+        message: String,
+    },
     CloseBegins {
         who: Who,
         timeout: Duration,
@@ -338,6 +366,9 @@ impl What {
             | Self::TruncationTold { who, .. }
             | Self::LagRead { who, .. }
             | Self::Failed { who, .. }
+            | Self::Copying { who, .. }
+            | Self::CopyingEnded { who, .. }
+            | Self::ProducerFailed { who, .. }
             | Self::CloseBegins { who, .. }
             | Self::CloseEnds { who }
             | Self::Crashed { who }
@@ -356,6 +387,16 @@ pub(crate) enum Call {
     Assigned,
     Revoked,
     Lost,
+}
+
+/// How a transaction ended, as its member knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    Committed,
+    /// Nothing of it is committed.
+    Aborted,
+    /// Nobody knows.
+    Unknown,
 }
 
 /// When, and what.

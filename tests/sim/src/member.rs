@@ -17,6 +17,7 @@ use offtake::{
 
 use crate::{
     clock::{self, ms},
+    copying::{self, Copier},
     events::{Call, Place, What, Who},
     plan::{self, Commits, Leave, Plan, Reset, Resubscribe},
     producer::ID,
@@ -25,7 +26,7 @@ use crate::{
 };
 
 /// For the last commit and for leaving.
-const CLOSE: Duration = Duration::from_secs(10);
+pub(crate) const CLOSE: Duration = Duration::from_secs(10);
 
 /// A member's standing orders.
 #[derive(Debug, Default)]
@@ -72,15 +73,15 @@ pub(crate) enum Ended {
 }
 
 impl Life {
-    fn member(&self) -> &plan::Member {
+    pub(crate) fn member(&self) -> &plan::Member {
         &self.plan.members[self.who.member]
     }
 
-    fn tell(&self, what: What) {
+    pub(crate) fn tell(&self, what: What) {
         self.world.log.tell(what);
     }
 
-    fn random(&self, stream: u64) -> Random {
+    pub(crate) fn random(&self, stream: u64) -> Random {
         let who = u64::try_from(self.who.member).unwrap_or(0) << 32 | u64::from(self.who.life);
         Random::new(self.plan.seed ^ who.wrapping_mul(0x5851_F42D_4C95_7F2D), stream)
     }
@@ -133,7 +134,7 @@ impl Life {
         let (world, index, seed) = (self.world.clone(), who.member, self.random(0).next());
         let told = self.clone();
         builder = if plan.connections {
-            builder.dial(Arc::new(Road { world: self.world.clone(), who }))
+            builder.dial(Arc::new(Road { world: self.world.clone(), who, produces: false }))
         } else {
             builder.carrier(Box::new(Direct::new(self.world.clone(), who, plan.brokers)))
         };
@@ -171,8 +172,24 @@ impl Life {
         self.tell(what);
     }
 
+    pub(crate) fn producer_failed(&self, call: &'static str, error: &Error) {
+        let (kind, message) = (format!("{:?}", error.kind()), error.to_string());
+        self.tell(What::ProducerFailed { who: self.who, call, kind, message });
+    }
+
     /// One life, to its end.
     pub(crate) async fn live(self, until: Option<(Duration, Leave)>) -> Ended {
+        // The producer first: with that, what an earlier life left open is aborted.
+        let copier = match &self.plan.copies {
+            Some(copies) => match Copier::build(&self, copies).await {
+                Ok(copier) => Some(copier),
+                Err(error) => {
+                    self.producer_failed("build", &error);
+                    return Ended::Failed;
+                }
+            },
+            None => None,
+        };
         self.tell(What::Started { who: self.who });
         let mut consumer = match self.build().await {
             Ok(consumer) => consumer,
@@ -189,6 +206,7 @@ impl Life {
             open: Vec::new(),
             turns: 0,
             changes: self.changes_to_come(),
+            copier,
             life: self,
         };
         loop {
@@ -274,7 +292,7 @@ impl Life {
         }
     }
 
-    fn failed(&self, call: &'static str, error: &Error) -> Ended {
+    pub(crate) fn failed(&self, call: &'static str, error: &Error) -> Ended {
         let (message, fatal) = (error.to_string(), error.is_fatal());
         let kind = format!("{:?}", error.kind());
         self.tell(What::Failed { who: self.who, call, kind, message, fatal });
@@ -293,6 +311,8 @@ struct Application {
     open: Vec<OwnedRecord>,
     turns: u64,
     changes: VecDeque<Resubscribe>,
+    /// What it writes with, if it does.
+    copier: Option<Copier>,
 }
 
 impl Application {
@@ -315,6 +335,13 @@ impl Application {
     /// Polls once and does what there is to do. False when the consumer can do nothing more.
     async fn turn(&mut self, consumer: &mut Consumer) -> bool {
         let who = self.life.who;
+        if let Some(copier) = &mut self.copier {
+            match copier.go_back(consumer).await {
+                copying::Next::Poll => {}
+                copying::Next::Wait => return true,
+                copying::Next::Over => return false,
+            }
+        }
         let timeout = ms(self.life.member().poll_timeout);
         self.life.tell(What::PollBegins { who, timeout });
         let began = clock::now();
@@ -383,6 +410,9 @@ impl Application {
 
     async fn process(&mut self, consumer: &mut Consumer, records: &offtake::Records) -> bool {
         let (who, commits) = (self.life.who, self.life.member().commits);
+        if let Some(copier) = &mut self.copier {
+            return copier.copy(consumer, records).await;
+        }
         if commits == Commits::Each {
             self.process_in_any_order(consumer, records, 20).await;
             return true;
@@ -529,6 +559,9 @@ impl Application {
                     && let Err(error) = consumer.unsubscribe().await
                 {
                     let _ = self.life.failed("unsubscribe", &error);
+                }
+                if let Some(copier) = self.copier {
+                    copier.close().await;
                 }
                 self.life.tell(What::CloseBegins { who, timeout: CLOSE });
                 let group_membership =
@@ -745,7 +778,7 @@ fn places(partitions: &[TopicPartition]) -> Vec<Place> {
 }
 
 /// Every record's value begins with its number; a tombstone has it in a header.
-fn id_of(value: &Option<&[u8]>, headers: Headers<'_>) -> u64 {
+pub(crate) fn id_of(value: &Option<&[u8]>, headers: Headers<'_>) -> u64 {
     let number = |bytes: &[u8]| bytes.get(..8)?.try_into().ok().map(u64::from_be_bytes);
     let id = match value {
         Some(value) => number(value),

@@ -14,10 +14,11 @@ use kafka_protocol::{
     },
     protocol::StrBytes,
 };
-use offtake_broker::{Corrupt, Harm as Does, Model, Rewrite, Rule, RuleId, Vintage};
+use offtake_broker::{Corrupt, Harm as Does, Model, Rewrite, Rule, RuleId};
 
 use crate::{
     clock::{self, ms},
+    copying,
     events::{Place, What, Who},
     legacy,
     plan::{Harm, Odd, Plan},
@@ -30,6 +31,7 @@ pub(crate) fn create_topics(model: &mut Model, plan: &Plan) {
     for topic in &plan.topics {
         create_topic(model, plan, topic);
     }
+    copying::prepare(model, plan);
 }
 
 fn create_topic(model: &mut Model, plan: &Plan, topic: &crate::plan::Topic) {
@@ -240,6 +242,13 @@ impl Strike<'_> {
                 return Some((ms(lasts), End::Restart(broker)));
             }
             Harm::MoveCoordinator { to } => state.model.move_coordinator(now, GROUP, to),
+            Harm::MoveTransactions { member, to } => {
+                state.model.move_coordinator(now, &self.plan.transactional_id(member), to);
+            }
+            Harm::MoveCopies { partition, to } => {
+                let _ = state.model.move_leader(copying::COPIES, partition, to);
+            }
+            Harm::HoldMarkers { lasts } => state.model.hold_markers(now + ms(lasts)),
             Harm::LoadGroups { broker } => state.model.load_groups(now, broker, ms(800)),
             Harm::ForgetGroup => {
                 state.model.forget_group(now, GROUP);
@@ -251,8 +260,7 @@ impl Strike<'_> {
             }
             Harm::EvictSessions { broker } => state.model.evict_fetch_sessions(broker),
             Harm::Vintage { broker, which } => {
-                let vintage = [Vintage::V2_8, Vintage::V3_3, Vintage::V3_9, Vintage::V4_0];
-                state.model.set_vintage(broker, vintage[usize::from(which) % vintage.len()]);
+                state.model.set_vintage(broker, copying::vintage_of(which));
                 state.model.close_connections(now, broker);
             }
             Harm::Crash { .. } => {}

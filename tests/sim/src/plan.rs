@@ -39,8 +39,26 @@ pub(crate) struct Plan {
     /// Each life of a member finds the wall clock elsewhere.
     #[serde(default)]
     pub(crate) clock_jumps: bool,
+    /// Members copy what they read, in transactions.
+    #[serde(default)]
+    pub(crate) copies: Option<Copies>,
     /// Producers and faults are over by then.
     pub(crate) calm: u64,
+}
+
+/// What members that read, process and write in transactions have in common.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Copies {
+    /// Of the topic that they write to.
+    pub(crate) partitions: i32,
+    /// The feature `transaction.version`: 2 has an epoch for each transaction (KIP-890).
+    pub(crate) transaction_version: i16,
+    /// All brokers are of this older release, as in [`Harm::Vintage`].
+    pub(crate) vintage: Option<u8>,
+    /// `transaction.timeout.ms`.
+    pub(crate) timeout: u64,
+    pub(crate) max_block: u64,
+    pub(crate) linger: u64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -120,6 +138,9 @@ pub(crate) struct Member {
     /// It was started by mistake with the `group.instance.id` of this other one, which may be running.
     #[serde(default)]
     pub(crate) twin_of: Option<usize>,
+    /// It has the `transactional.id` of this other one, which may be running.
+    #[serde(default)]
+    pub(crate) rival_of: Option<usize>,
     /// It assigns partitions by hand, those that its topics were created with, and commits for a group of its own.
     #[serde(default)]
     pub(crate) by_hand: bool,
@@ -156,6 +177,8 @@ pub(crate) enum Commits {
     Each,
     /// By hand, from within `revoked` and now and then.
     Listener,
+    /// With the copies of the records, in one transaction for each poll.
+    Transaction,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -368,6 +391,20 @@ pub(crate) enum Harm {
         packed: bool,
         times: u32,
     },
+    /// Another broker coordinates the transactions of a member.
+    MoveTransactions {
+        member: usize,
+        to: i32,
+    },
+    /// Another broker leads a partition of the topic of copies.
+    MoveCopies {
+        partition: i32,
+        to: i32,
+    },
+    /// Transactions that end get their markers only after so long.
+    HoldMarkers {
+        lasts: u64,
+    },
     /// The application does not poll for so long.
     Stall {
         member: usize,
@@ -484,6 +521,9 @@ pub(crate) const CLASSES: &[&str] = &[
     "committed offsets reset",
     "committed offsets deleted",
     "batch emptied by the cleaner",
+    "transaction coordinator moved",
+    "leader of copies moved",
+    "markers held back",
     "older message format",
     "odd answer: a fetched partition twice",
     "odd answer: a partition that was not asked for",
@@ -514,6 +554,10 @@ pub(crate) const HABITS: &[&str] = &[
     "assigned by hand",
     "opened ahead early or late",
     "wall clock jumped",
+    "copies committed",
+    "copies aborted",
+    "outcome of copies unknown",
+    "transactional id fenced",
 ];
 
 impl Plan {
@@ -541,6 +585,8 @@ impl Plan {
             "hand" => self.members.iter().any(|member| member.by_hand),
             "legacy" => fault(|harm| matches!(harm, Harm::Legacy { .. })),
             "ahead" => self.opens_ahead,
+            "copies" => self.copies.is_some(),
+            "rivals" => self.members.iter().any(|member| member.rival_of.is_some()),
             "resets" => fault(|harm| matches!(harm, Harm::ResetOffsets { .. } | Harm::DeleteOffsets { .. })),
             "addresses" => fault(|harm| matches!(harm, Harm::Comeback { .. } | Harm::Swap { .. })),
             "cleaning" => {
@@ -548,6 +594,16 @@ impl Plan {
             }
             _ => false,
         }
+    }
+
+    /// By whom a member's transactions are made.
+    pub(crate) fn transactional_id(&self, member: usize) -> String {
+        format!("copier-{}", self.members[member].rival_of.unwrap_or(member))
+    }
+
+    /// Whether these two processes have one `transactional.id`.
+    pub(crate) fn are_rivals(&self, one: usize, other: usize) -> bool {
+        one != other && self.transactional_id(one) == self.transactional_id(other)
     }
 
     pub(crate) fn has_a_twin(&self, member: usize) -> bool {
@@ -609,6 +665,9 @@ impl Harm {
             Self::Retain { .. } => "retention",
             Self::Compact { .. } => "compaction",
             Self::Stall { .. } => "application stalls",
+            Self::MoveTransactions { .. } => "transaction coordinator moved",
+            Self::MoveCopies { .. } => "leader of copies moved",
+            Self::HoldMarkers { .. } => "markers held back",
         }
     }
 }
@@ -623,6 +682,7 @@ impl Harm {
             | Self::Resolve { member, .. }
             | Self::Crash { member, .. }
             | Self::Freeze { member, .. }
+            | Self::MoveTransactions { member, .. }
             | Self::Stall { member, .. } => Some(*member),
             _ => None,
         }

@@ -14,7 +14,8 @@ use tokio::{runtime::Builder, task::JoinSet};
 use crate::{
     check::{Judge, Violation},
     clock::{self, ms},
-    events::{Event, Log, What, Who},
+    copying,
+    events::{Event, Log, Place, Told, What, Who},
     member::{Ended, Life, Orders},
     nemesis,
     plan::{Commits, Harm, Kind, Plan},
@@ -81,6 +82,9 @@ async fn arena(plan: Arc<Plan>, wire: bool) -> Outcome {
     config.consumer_session_timeout = ms(plan.session_timeout);
     config.consumer_heartbeat_interval = ms(1_000);
     config.observe = true;
+    if let Some(copies) = &plan.copies {
+        config.transaction_version = copies.transaction_version;
+    }
     let mut model = Model::new(start, config);
     nemesis::create_topics(&mut model, &plan);
     let world = World::new(model, log.clone(), plan.seed, plan.latency);
@@ -100,11 +104,15 @@ async fn arena(plan: Arc<Plan>, wire: bool) -> Outcome {
 
     let mut judge = Judge::new(plan.clone());
     let mut seen = 0;
+    let mut copies = copying::Reader::default();
     let deadline = ms(plan.calm) + patience(&plan);
     let calm = start + ms(plan.calm);
     let mut verdict = Verdict::Working;
     while verdict == Verdict::Working {
         clock::sleep(ms(100)).await;
+        if let Some(plan) = &plan.copies {
+            copies.read(&world, plan);
+        }
         show(&log, &mut judge, &mut seen);
         while producers.try_join_next().is_some() {}
         if !judge.is_content() {
@@ -113,6 +121,7 @@ async fn arena(plan: Arc<Plan>, wire: bool) -> Outcome {
             && producers.is_empty()
             && judge.unprocessed().is_empty()
             && judge.unowned().is_empty()
+            && judge.uncopied().is_empty()
         {
             verdict = Verdict::Quiet;
         } else if clock::now() > start + deadline {
@@ -123,12 +132,12 @@ async fn arena(plan: Arc<Plan>, wire: bool) -> Outcome {
         Verdict::Stuck => {
             let at = clock::now().saturating_duration_since(start);
             let (left, unowned) = (judge.unprocessed(), judge.unowned());
-            let open: Vec<_> = left
-                .iter()
-                .map(|(place, offset, count)| format!("{count} of {place} from {offset}"))
-                .collect();
+            let (left, uncopied) = (counted(&left), counted(&judge.uncopied()));
             let unowned: Vec<_> = unowned.iter().map(ToString::to_string).collect();
-            let text = format!("not processed: {open:?}; nobody holds {unowned:?}");
+            let mut text = format!("not processed: {left:?}; nobody holds {unowned:?}");
+            if plan.copies.is_some() {
+                text.push_str(&format!("; not copied and committed: {uncopied:?}"));
+            }
             judge.stuck(at, text);
         }
         Verdict::Quiet => {
@@ -138,6 +147,9 @@ async fn arena(plan: Arc<Plan>, wire: bool) -> Outcome {
             cast.orders.stop.store(true, Ordering::Relaxed);
             while members.join_next().await.is_some() {}
             clock::sleep(ms(2 * plan.latency.1 + 300)).await;
+            if let Some(plan) = &plan.copies {
+                copies.read(&world, plan);
+            }
             let connections = world.lock().open_lines();
             let alive = tokio::runtime::Handle::current().metrics().num_alive_tasks();
             log.tell(What::Over { tasks: alive.saturating_sub(1), connections });
@@ -155,6 +167,10 @@ async fn arena(plan: Arc<Plan>, wire: bool) -> Outcome {
     });
     let events = log.take();
     Outcome { marks: marks(&plan, &events), violations: judge.violations(), virtual_time, events }
+}
+
+fn counted(left: &[(Place, i64, usize)]) -> Vec<String> {
+    left.iter().map(|(place, offset, count)| format!("{count} of {place} from {offset}")).collect()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,9 +209,19 @@ fn patience(plan: &Plan) -> Duration {
         Kind::Transactional { late, .. } => producer.batches * late,
         Kind::Plain => 0,
     });
-    let processing = processing + late.max().unwrap_or(0) + refused_commits(plan);
+    let processing = processing + late.max().unwrap_or(0) + refused_commits(plan) + transactions(plan);
     let slow = plan.members.iter().map(|member| member.poll_timeout + member.listener.0).max().unwrap_or(0);
     ms(session + rebalance + request_timeouts + backoffs + 5_000 + processing + 20 * (slow + plan.latency.1))
+}
+
+/// What copying takes beside reading: a transaction for each record at worst, and at first those are waited for that members which died
+/// left open, or which cannot be committed any more.
+fn transactions(plan: &Plan) -> u64 {
+    let Some(copies) = &plan.copies else { return 0 };
+    let records = plan.producers.iter().map(|producer| producer.batches * producer.records * 3).sum::<u64>();
+    let each = 20 * plan.latency.1 + copies.linger + 50;
+    let handful = plan.members.iter().map(|member| u64::from(member.max_poll_records)).min().unwrap_or(1);
+    records / handful.clamp(1, 10) * each + 2 * (copies.timeout + copies.max_block) + plan.max_poll_interval
 }
 
 /// A topic is deleted that a member reads by hand, which goes on with what it has fetched: each commit of that is tried again a
@@ -323,6 +349,10 @@ fn marks(plan: &Plan, events: &[Event]) -> BTreeMap<&'static str, u64> {
             What::Failed { kind, fatal: true, .. } if kind == "Fenced" => "fenced by a twin",
             What::Failed { fatal: true, .. } => "fatal error",
             What::Ended { committed: false, .. } => "transaction aborted",
+            What::CopyingEnded { told: Told::Committed, .. } => "copies committed",
+            What::CopyingEnded { told: Told::Aborted, .. } => "copies aborted",
+            What::CopyingEnded { told: Told::Unknown, .. } => "outcome of copies unknown",
+            What::ProducerFailed { kind, .. } if kind == "Fenced" => "transactional id fenced",
             What::MemberGone { why, .. } => why,
             What::Delivered { .. } => "records delivered",
             What::CloseEnds { .. } => "closed",

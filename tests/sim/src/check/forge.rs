@@ -43,6 +43,7 @@ fn member() -> Member {
         keeps_offsets: false,
         resubscribes: Vec::new(),
         twin_of: None,
+        rival_of: None,
         by_hand: false,
     }
 }
@@ -83,6 +84,7 @@ impl Forged {
             partial_writes: false,
             opens_ahead: false,
             clock_jumps: false,
+            copies: None,
             calm: 10_000,
         };
         Self { plan, now: 0, events: Vec::new() }

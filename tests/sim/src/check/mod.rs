@@ -3,6 +3,7 @@
 //! A [`Judge`] is fed every event in order and remembers what it must; each file holds the rules of one subject.
 
 mod commits;
+mod copies;
 mod dials;
 mod errors;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use self::{
+    copies::Copies,
     dials::Dials,
     errors::Errors,
     hands::Hands,
@@ -83,6 +85,7 @@ pub(crate) struct Judge {
     spoken: Spoken,
     records: Records,
     hands: Hands,
+    copies: Copies,
     ownership: Ownership,
     requests: Requests,
     liveness: Liveness,
@@ -101,6 +104,7 @@ impl Judge {
             spoken: Spoken::default(),
             records: Records::default(),
             hands: Hands::default(),
+            copies: Copies::default(),
             ownership: Ownership::default(),
             requests: Requests::default(),
             liveness: Liveness::default(),
@@ -132,6 +136,7 @@ impl Judge {
             self.rest.feed(scene, &self.records, event, complaints);
             self.ownership.feed(&self.plan, (&self.ledger, &self.spoken), event, complaints);
         }
+        self.copies.feed(&self.plan, &self.ledger, event, complaints);
         self.requests.feed(&self.plan, event, complaints);
         self.liveness.feed(&self.plan, &self.spoken, event, complaints);
         self.errors.feed(&self.plan, event, complaints);
@@ -148,6 +153,11 @@ impl Judge {
         left.chain(self.hands.unprocessed(&self.ledger)).collect()
     }
 
+    /// What has no copy yet, or is not committed with it.
+    pub(crate) fn uncopied(&self) -> Vec<(Place, i64, usize)> {
+        if self.plan.copies.is_none() { Vec::new() } else { self.copies.left(&self.ledger) }
+    }
+
     /// Partitions that nobody holds.
     pub(crate) fn unowned(&self) -> Vec<Place> {
         if self.spoken.rebalance_is_forgotten() {
@@ -158,6 +168,9 @@ impl Judge {
 
     /// The bound was reached and this was still open.
     pub(crate) fn stuck(&mut self, at: Duration, text: String) {
+        if self.plan.copies.is_some() {
+            self.copies.judge(&self.ledger, at, &mut self.complaints);
+        }
         self.complaints.add("LIVE1", at, text);
     }
 

@@ -10,7 +10,11 @@ use super::{
     Complaints,
     records::{Records, Scene},
 };
-use crate::events::{Event, Place, What, Who};
+use crate::{
+    clock::ms,
+    events::{Event, Place, What, Who},
+    plan::Plan,
+};
 
 /// JoinGroup and SyncGroup.
 const JOIN: i16 = 11;
@@ -18,6 +22,11 @@ const SYNC: i16 = 14;
 
 /// A call that is never answered (10 s), twice the backoff, and finding a leader and a position.
 const LONGEST: Duration = Duration::from_secs(15);
+
+/// And a transaction that was left open keeps the offsets it is about from everybody until its time is over.
+fn longest(plan: &Plan) -> Duration {
+    LONGEST + plan.copies.as_ref().map_or(Duration::ZERO, |copies| ms(copies.timeout))
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Rest {
@@ -125,7 +134,7 @@ impl Rest {
     fn judge(&mut self, scene: Scene<'_>, records: &Records, who: Who, complaints: &mut Complaints) {
         let Some(healed) = self.healed else { return };
         let Some(idle) = self.idle.get(&who).map(|since| (*since).max(healed)) else { return };
-        if scene.at < idle + LONGEST {
+        if scene.at < idle + longest(scene.plan) {
             return;
         }
         // What it keeps it hands out while it waits for the others, but not for longer than the rebalance may take since it
@@ -138,7 +147,7 @@ impl Rest {
             if self.paused.contains(&key) || self.judged.contains(&key) {
                 continue;
             }
-            let before = scene.at.saturating_sub(LONGEST);
+            let before = scene.at.saturating_sub(longest(scene.plan));
             if let Some(offset) = records.oldest_unread(scene.plan, scene.ledger, (who, place), before) {
                 let text = format!(
                     "{who} polls and gets nothing for {} ms, and {place} has had offset {offset} for as long",

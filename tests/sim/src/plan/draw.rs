@@ -2,7 +2,7 @@
 //! meet and common ones do not drown them (`docs/failures.md`).
 
 use super::{
-    Commits, Fault, Harm, Kind, Leave, Member, Odd, Plan, Producer, Protocol, Reset, Resubscribe, Topic,
+    Commits, Copies, Fault, Harm, Kind, Leave, Member, Odd, Plan, Producer, Protocol, Reset, Resubscribe, Topic,
 };
 use crate::random::Random;
 
@@ -26,10 +26,18 @@ fn code_for(random: &mut Random, api: i16) -> i16 {
         18 => &[35],
         23 => &[6, 5, 3, 75, -1],
         68 => &[14, 15, 16, 25, 110],
+        0 => &[6, 6, 7, 3, 5, 13, 19],
+        22 => &[14, 15, 16, 51],
+        24 | 25 => &[14, 15, 16, 51],
+        26 => &[14, 15, 16, 51, -1],
+        28 => &[14, 15, 16, 7, 22, 25, 3],
         _ => &[-1],
     };
     *random.pick(codes)
 }
+
+/// Requests of a producer with transactions.
+const TRANSACTION_APIS: &[i16] = &[0, 0, 3, 10, 22, 22, 24, 25, 26, 26, 26, 28, 28];
 
 const ODDS: &[Odd] = &[
     Odd::FetchTwice,
@@ -67,6 +75,9 @@ const LEGACY: u64 = 10;
 /// In how many a thread that opens batches ahead is early or late, and in how many the wall clock jumps.
 const OPENS_AHEAD: u64 = 30;
 const CLOCK_JUMPS: u64 = 15;
+/// In how many members copy what they read, in transactions; and in how many of those two have one `transactional.id`.
+const COPY: u64 = 15;
+const RIVALS: u64 = 20;
 /// In how many the cleaner is busy.
 const CLEAN: u64 = 10;
 
@@ -135,6 +146,7 @@ impl Plan {
             partial_writes: false,
             opens_ahead: Random::new(seed, 18).percent(OPENS_AHEAD),
             clock_jumps: Random::new(seed, 19).percent(CLOCK_JUMPS),
+            copies: None,
             calm,
         };
         plan.keep_polling();
@@ -153,6 +165,7 @@ impl Plan {
             plan.draw_cleaning(&mut Random::new(seed, 15));
             plan.draw_hands(&mut Random::new(seed, 16));
             plan.draw_formats(&mut Random::new(seed, 17));
+            plan.draw_copies(&mut Random::new(seed, 21));
             plan.faults.sort_by_key(|fault| fault.at);
         }
         if seed % 40 == 23 {
@@ -381,6 +394,110 @@ impl Plan {
         self.keep_polling();
     }
 
+    /// All members write copies of what they read, in transactions. Nothing happens to the logs that is told as a reset: those are read again
+    /// or not at all, and nobody has promised anything of that.
+    fn draw_copies(&mut self, random: &mut Random) {
+        if !random.percent(COPY) {
+            return;
+        }
+        self.members.retain(|member| !member.by_hand);
+        while self.members.len() < 2 {
+            let number = u64::try_from(self.members.len()).unwrap_or(0);
+            self.members.push(member(random, number, self.protocol, self.calm, false));
+        }
+        let modern = matches!(self.protocol, Protocol::Consumer | Protocol::Migrating);
+        let vintage = if modern { None } else { *random.pick(&[None, None, Some(0), Some(1), Some(2)]) };
+        let timeout = *random.pick(&[10_000, 10_000, 30_000, 60_000]);
+        self.copies = Some(Copies {
+            partitions: i32::try_from(random.between(1, 3)).unwrap_or(1),
+            transaction_version: if vintage.is_some() { 0 } else { *random.pick(&[0, 2, 2]) },
+            vintage,
+            timeout,
+            max_block: *random.pick(&[3_000, 10_000, 20_000]),
+            linger: *random.pick(&[0, 0, 5, 100]),
+        });
+        self.reset = Reset::Earliest;
+        let has = self.members.len();
+        self.faults.retain(|fault| {
+            let stays = fault.what.member().is_none_or(|member| member < has);
+            stays && !matches!(
+                fault.what,
+                Harm::Recreate { .. }
+                    | Harm::Truncate { .. }
+                    | Harm::Elect { .. }
+                    | Harm::Delete { .. }
+                    | Harm::ResetOffsets { .. }
+                    | Harm::DeleteOffsets { .. }
+                    | Harm::ForgetGroup
+                    | Harm::Vintage { .. }
+                    | Harm::Odd { which: Odd::UndefinedEpoch, .. }
+            )
+        });
+        for member in &mut self.members {
+            (member.commits, member.read_committed, member.keeps_offsets) = (Commits::Transaction, true, false);
+            // What one poll hands out is done within the transaction's time.
+            let most = timeout / 3 / member.processing.1.max(1);
+            member.max_poll_records =
+                member.max_poll_records.max(3).min(u32::try_from(most).unwrap_or(u32::MAX));
+        }
+        self.keep_polling();
+        if random.percent(RIVALS) {
+            self.draw_rival(random);
+        }
+        if !self.faults.is_empty() {
+            for _ in 0..random.between(0, 8) {
+                let at = random.between(10, self.calm.saturating_sub(500));
+                let what = self.transaction_harm(random, self.calm - at);
+                self.faults.push(Fault { at, what });
+            }
+        }
+    }
+
+    /// A process that is started with the `transactional.id` of another, and is gone in the end: as long as both are there, none gets on.
+    fn draw_rival(&mut self, random: &mut Random) {
+        let first = random.below(self.members.len());
+        let joins = random.between(self.members[first].joins, self.calm - 1_000);
+        let how = *random.pick(&[Leave::Close, Leave::Drop]);
+        let rival = Member {
+            joins,
+            leaves: Some((random.between(joins, self.calm), how)),
+            returns: None,
+            instance_id: false,
+            twin_of: None,
+            rival_of: Some(first),
+            resubscribes: Vec::new(),
+            ..self.members[first].clone()
+        };
+        self.members.push(rival);
+    }
+
+    fn transaction_harm(&self, random: &mut Random, left: u64) -> Harm {
+        let api = *random.pick(TRANSACTION_APIS);
+        let broker = i32::try_from(random.between(1, u64::try_from(self.brokers).unwrap_or(1))).unwrap_or(1);
+        let member = random.below(self.members.len());
+        let partitions = self.copies.as_ref().map_or(1, |copies| copies.partitions);
+        let partition =
+            i32::try_from(random.between(1, u64::try_from(partitions).unwrap_or(1))).unwrap_or(1) - 1;
+        let few = u32::try_from(random.between(1, 3)).unwrap_or(1);
+        let short = random.between(1, left.min(3_000));
+        let long = random.between(1, left.min(40_000));
+        match random.below(16) {
+            0 | 1 => Harm::Lose { api, times: few },
+            2 => Harm::Drop { api, times: 1 },
+            3 => Harm::Held { api, lasts: left.min(8_000) },
+            4 => Harm::Late { api, by: short, times: few },
+            5 => Harm::Cut { api, after: random.below(60) },
+            6 => Harm::Swallow { api, times: 1 },
+            7 | 8 => Harm::Code { api, code: code_for(random, api), times: few },
+            9 | 10 => Harm::MoveTransactions { member, to: broker },
+            11 => Harm::MoveCopies { partition, to: broker },
+            12 => Harm::HoldMarkers { lasts: short },
+            13 => Harm::Freeze { member, lasts: long },
+            14 => Harm::Stall { member, lasts: long },
+            _ => Harm::Crash { member, returns: Some(random.between(0, 3_000)) },
+        }
+    }
+
     /// All drop a topic for a while, and an operator deletes what is committed of it.
     fn draw_deletion(&mut self, random: &mut Random) {
         if !random.percent(DELETE_OFFSETS) || self.topics.len() < 2 {
@@ -547,6 +664,7 @@ fn member(random: &mut Random, number: u64, protocol: Protocol, calm: u64, livel
         keeps_offsets: false,
         resubscribes: Vec::new(),
         twin_of: None,
+        rival_of: None,
         by_hand: false,
     }
 }

@@ -15,6 +15,8 @@ use crate::{clock, events::Who};
 pub(crate) struct Road {
     pub(crate) world: World,
     pub(crate) who: Who,
+    /// It is the member's producer's.
+    pub(crate) produces: bool,
 }
 
 impl fmt::Debug for Road {
@@ -58,7 +60,7 @@ impl Dial for Road {
                     None => break broker,
                 }
             };
-            let line = self.world.with(|state, now| state.open_line(now, self.who, broker));
+            let line = self.world.with(|state, now| state.open_line(now, (self.who, self.produces), broker));
             let line = line.ok_or(io::ErrorKind::ConnectionRefused)?;
             let stream = Stream { world: self.world.clone(), member: self.who.member, line };
             Ok(Box::new(stream) as Box<dyn ByteStream>)

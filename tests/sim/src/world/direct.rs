@@ -23,6 +23,8 @@ const BACKOFF: Duration = Duration::from_millis(50);
 pub(crate) struct Direct {
     world: World,
     who: Who,
+    /// It is the member's producer's.
+    produces: bool,
     brokers: Vec<i32>,
     bootstrap: i32,
     lines: BTreeMap<(i32, Lane), u64>,
@@ -49,6 +51,7 @@ impl Direct {
         Self {
             world,
             who,
+            produces: false,
             brokers: Vec::new(),
             bootstrap: brokers,
             lines: BTreeMap::new(),
@@ -58,6 +61,17 @@ impl Direct {
             sleep: None,
             turn: 0,
         }
+    }
+
+    /// Of the member's producer.
+    pub(crate) fn of_producer(world: World, who: Who, brokers: i32) -> Self {
+        let mut this = Self::new(world, who, brokers);
+        this.produces = true;
+        this
+    }
+
+    fn client(&self) -> String {
+        if self.produces { crate::copying::client_id(self.who) } else { self.who.to_string() }
     }
 
     fn fail(&mut self, after: Duration, tag: u64, error: CallError) {
@@ -74,7 +88,7 @@ impl Direct {
             self.lines.remove(&(broker, lane));
             self.lost(line);
         }
-        let line = self.world.with(|state, now| state.open_line(now, self.who, broker))?;
+        let line = self.world.with(|state, now| state.open_line(now, (self.who, self.produces), broker))?;
         self.lines.insert((broker, lane), line);
         Some(line)
     }
@@ -199,7 +213,7 @@ impl Carrier for Direct {
         };
         self.correlation = self.correlation.wrapping_add(1);
         let frame =
-            match frame::encode_request(self.correlation, Some(&self.who.to_string()), version, &request) {
+            match frame::encode_request(self.correlation, Some(&self.client()), version, &request) {
                 Ok(frame) => frame.slice(4..),
                 Err(error) => {
                     let reason = error.to_string();

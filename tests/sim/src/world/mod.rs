@@ -61,6 +61,8 @@ pub(crate) struct State {
 /// A connection, as the network sees it.
 struct Line {
     who: Who,
+    /// The member's producer's, not its consumer's.
+    produces: bool,
     broker: i32,
     connection: ConnectionId,
     /// What the member wrote of a frame that is not whole yet.
@@ -302,13 +304,16 @@ impl State {
     }
 
     /// A member's dial arrives: the new connection, unless it is refused.
-    fn open_line(&mut self, now: Instant, who: Who, broker: i32) -> Option<u64> {
+    fn open_line(&mut self, now: Instant, (who, produces): (Who, bool), broker: i32) -> Option<u64> {
         let connection = self.model.connect(now, broker, "127.0.0.1");
-        self.log.tell(What::Dialled { who, broker, refused: connection.is_none() });
+        if !produces {
+            self.log.tell(What::Dialled { who, broker, refused: connection.is_none() });
+        }
         let connection = connection?;
         self.next_line += 1;
         let line = Line {
             who,
+            produces,
             broker,
             connection,
             partial: BytesMut::new(),
@@ -324,7 +329,7 @@ impl State {
 
     /// A member closes its end of a connection.
     fn disconnected(&self, line: u64) {
-        if let Some(line) = self.lines.get(&line) {
+        if let Some(line) = self.lines.get(&line).filter(|line| !line.produces) {
             self.log.tell(What::Disconnected { who: line.who });
         }
     }

@@ -11,6 +11,7 @@ use crate::events::{Log, Place, What, Who};
 const OFFSET_COMMIT: i16 = 8;
 const HEARTBEAT: i16 = 12;
 const SYNC_GROUP: i16 = 14;
+const TXN_OFFSET_COMMIT: i16 = 28;
 const CONSUMER_GROUP_HEARTBEAT: i16 = 68;
 /// The epoch with which a static member leaves for a while.
 const STEPS_OUT: i32 = -2;
@@ -20,7 +21,7 @@ pub(super) fn request(log: &Log, who: Who, frame: &Bytes) {
     let Some(key) = frame.get(..2).and_then(|key| key.try_into().ok()).map(i16::from_be_bytes) else {
         return;
     };
-    if ![OFFSET_COMMIT, HEARTBEAT, SYNC_GROUP, CONSUMER_GROUP_HEARTBEAT].contains(&key) {
+    if ![OFFSET_COMMIT, HEARTBEAT, SYNC_GROUP, TXN_OFFSET_COMMIT, CONSUMER_GROUP_HEARTBEAT].contains(&key) {
         return;
     }
     let mut rest = frame.clone();
@@ -31,6 +32,15 @@ pub(super) fn request(log: &Log, who: Who, frame: &Bytes) {
     };
     match RequestKind::decode(key, &mut rest, header.request_api_version) {
         Ok(RequestKind::OffsetCommit(request)) => {
+            for topic in &request.topics {
+                for partition in &topic.partitions {
+                    let at = Place::new(&topic.name, partition.partition_index);
+                    let (offset, epoch) = (partition.committed_offset, partition.committed_leader_epoch);
+                    log.tell(What::CommitSent { who, at, offset, epoch });
+                }
+            }
+        }
+        Ok(RequestKind::TxnOffsetCommit(request)) => {
             for topic in &request.topics {
                 for partition in &topic.partitions {
                     let at = Place::new(&topic.name, partition.partition_index);

@@ -1,0 +1,291 @@
+//! SAFE11, exactly once: members that read, process and write in transactions. As a `read_committed` reader sees it each record has one copy, all
+//! copies of a transaction are there or none, and they are there if the offsets are committed, and only then. What a member was told of a
+//! transaction is what became of it. SAFE19: its producer gives up only for a reason.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use super::{Complaints, ledger::Ledger};
+use crate::{
+    clock::ms,
+    events::{Event, Place, Told, What, Who},
+    plan::{Harm, Plan},
+};
+
+/// A transaction of a member's life, by its number there.
+type Name = (Who, u64);
+
+#[derive(Debug, Default)]
+pub(super) struct Copies {
+    transactions: BTreeMap<Name, Transaction>,
+    /// In which transaction each record was copied, by its number.
+    seen: BTreeMap<u64, Name>,
+    committed: BTreeMap<Place, i64>,
+}
+
+#[derive(Debug, Default)]
+struct Transaction {
+    ids: BTreeSet<u64>,
+    told: Option<Told>,
+    seen: BTreeSet<u64>,
+}
+
+impl Copies {
+    pub(super) fn feed(
+        &mut self,
+        plan: &Plan,
+        ledger: &Ledger,
+        event: &Event,
+        complaints: &mut Complaints,
+    ) {
+        if plan.copies.is_none() {
+            return;
+        }
+        match &event.what {
+            What::Copying { who, transaction, ids } => {
+                let transaction = self.transactions.entry((*who, *transaction)).or_default();
+                transaction.ids.extend(ids);
+            }
+            What::CopyingEnded { who, transaction, told } => {
+                let name = (*who, *transaction);
+                let of = self.transactions.entry(name).or_default();
+                of.told = Some(*told);
+                if *told == Told::Aborted
+                    && let Some(id) = of.seen.first()
+                {
+                    complaints.add("SAFE11", event.at, is_seen_though_aborted(name, *id));
+                }
+            }
+            What::Copied { at, offset, id, by, transaction } => {
+                self.copied(event.at, (at, *offset, *id), (*by, *transaction), complaints);
+            }
+            What::Committed { at, offset, .. } => {
+                self.committed.insert(at.clone(), *offset);
+            }
+            What::ProducerFailed { who, call, kind, message } => {
+                if !is_for_the_application(plan, *who, kind, event.at) {
+                    let text = format!("{who}: its producer says {kind} ({call}): {message}");
+                    complaints.add("SAFE19", event.at, text);
+                }
+            }
+            What::Over { .. } => self.judge(ledger, event.at, complaints),
+            _ => {}
+        }
+    }
+
+    fn copied(
+        &mut self,
+        now: Duration,
+        (at, offset, id): (&Place, i64, u64),
+        name: Name,
+        complaints: &mut Complaints,
+    ) {
+        let (who, transaction) = name;
+        let here = format!("{at} offset {offset}, by {who} in its transaction {transaction}");
+        if let Some((who, transaction)) = self.seen.insert(id, name) {
+            let text =
+                format!("record {id} is copied a second time: {here}, and by {who} in its transaction {transaction}");
+            complaints.add("SAFE11", now, text);
+        }
+        let of = self.transactions.entry(name).or_default();
+        if !of.ids.contains(&id) {
+            complaints.add("SAFE11", now, format!("nobody copied record {id} so: {here}"));
+        }
+        of.seen.insert(id);
+        if of.told == Some(Told::Aborted) {
+            complaints.add("SAFE11", now, is_seen_though_aborted(name, id));
+        }
+    }
+
+    /// When no transaction is under way any more.
+    pub(super) fn judge(&self, ledger: &Ledger, now: Duration, complaints: &mut Complaints) {
+        for ((who, number), of) in &self.transactions {
+            let Some(missing) = of.ids.difference(&of.seen).next() else { continue };
+            if of.told == Some(Told::Committed) {
+                let text = format!("{who} was told that its transaction {number} is committed, and record {missing} is not seen");
+                complaints.add("SAFE11", now, text);
+            } else if let Some(id) = of.seen.first() {
+                let text = format!("of transaction {number} of {who} record {id} is seen, and {missing} is not");
+                complaints.add("SAFE11", now, text);
+            }
+        }
+        for place in ledger.places() {
+            let Some(log) = ledger.log(place) else { continue };
+            let committed = self.committed.get(place).copied().unwrap_or(0);
+            for (offset, record) in log.records.iter().filter(|(_, record)| ledger.is_due(record)) {
+                let (is_done, is_seen) = (*offset < committed, self.seen.contains_key(&record.id));
+                if is_done != is_seen {
+                    let (is, not) = if is_done { ("offset", "copy") } else { ("copy", "offset") };
+                    let text = format!("of {place} offset {offset} the {is} is committed, and the {not} is not: {committed} is");
+                    complaints.add("SAFE11", now, text);
+                    break;
+                }
+            }
+        }
+    }
+
+    /// What has no copy yet, or is not committed: a partition, the offset of the first such record, and how many there are.
+    pub(super) fn left(&self, ledger: &Ledger) -> Vec<(Place, i64, usize)> {
+        let mut left = Vec::new();
+        for place in ledger.places() {
+            let Some(log) = ledger.log(place) else { continue };
+            let committed = self.committed.get(place).copied().unwrap_or(0);
+            let is_left =
+                |offset: i64, id: u64| committed <= offset || !self.seen.contains_key(&id);
+            let mut due = log
+                .records
+                .iter()
+                .filter(|(offset, record)| ledger.is_due(record) && is_left(**offset, record.id));
+            if let Some((first, _)) = due.next() {
+                left.push((place.clone(), *first, due.count() + 1));
+            }
+        }
+        left
+    }
+}
+
+fn is_seen_though_aborted((who, transaction): Name, id: u64) -> String {
+    format!("{who} was told that its transaction {transaction} is aborted, and its copy of record {id} is seen")
+}
+
+/// Whether an error of a producer is one that a plan gives it.
+fn is_for_the_application(plan: &Plan, who: Who, kind: &str, at: Duration) -> bool {
+    let faults = || plan.faults.iter().filter(|fault| ms(fault.at) <= at);
+    match kind {
+        // The group rebalanced, or the consumer was put out of it.
+        "TransactionAborted" | "NotOwned" => true,
+        "Fenced" => {
+            let rivals = (0..plan.members.len()).any(|other| plan.are_rivals(who.member, other));
+            // The coordinator says the same of a transaction that was open for too long. And a producer that was killed, or given up,
+            // may still be heard after the next one.
+            rivals || faults().next().is_some()
+        }
+        "Timeout" | "OutcomeUnknown" => faults().next().is_some(),
+        "Refused" | "CommitFailed" => faults().any(|fault| matches!(fault.what, Harm::Code { .. } | Harm::Corrupt { .. })),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::forge::{Forged, M0, M1, orders};
+    use crate::{
+        events::{Place, Told, What, Who},
+        plan::{Copies, Harm},
+    };
+
+    fn copying(forged: Forged, who: Who, transaction: u64, ids: &[u64]) -> Forged {
+        forged.tell(What::Copying { who, transaction, ids: ids.to_vec() })
+    }
+
+    fn told(forged: Forged, who: Who, transaction: u64, told: Told) -> Forged {
+        forged.tell(What::CopyingEnded { who, transaction, told })
+    }
+
+    fn seen(forged: Forged, by: Who, transaction: u64, ids: &[u64]) -> Forged {
+        ids.iter().fold(forged, |forged, id| {
+            let at = Place::new("copies", 0);
+            forged.tell(What::Copied { at, offset: *id as i64, id: *id, by, transaction })
+        })
+    }
+
+    fn over(forged: Forged) -> Forged {
+        forged.tell(What::Over { tasks: 0, connections: 0 })
+    }
+
+    /// Ten records, of which the first member has read four.
+    fn begun() -> Forged {
+        let copies =
+            Copies { partitions: 1, transaction_version: 2, vintage: None, timeout: 10_000, max_block: 5_000, linger: 0 };
+        let planned = Forged::new().planned(|plan| plan.copies = Some(copies));
+        planned.written(0..4, 0).joins(M0, 1).reset(M0, None, 0).reads(M0, 0..4, 0)
+    }
+
+    /// All of it, in two transactions.
+    fn done() -> Forged {
+        let first = copying(begun(), M0, 1, &[0, 1]).sends(M0, 2).noted(M0, 2);
+        let first = seen(told(first, M0, 1, Told::Committed), M0, 1, &[0, 1]);
+        let second = copying(first, M0, 2, &[2, 3]).sends(M0, 4).noted(M0, 4);
+        seen(told(second, M0, 2, Told::Committed), M0, 2, &[2, 3])
+    }
+
+    #[test]
+    fn safe11_a_record_has_two_copies() {
+        over(done()).holds();
+        seen(copying(done(), M1, 1, &[3]), M1, 1, &[3]).is_found("SAFE11");
+        // The second was aborted: nobody sees it.
+        over(told(copying(done(), M1, 1, &[3]), M1, 1, Told::Aborted)).holds();
+    }
+
+    #[test]
+    fn safe11_a_copy_that_nobody_wrote() {
+        seen(copying(begun(), M0, 1, &[0, 1]), M0, 1, &[2]).is_found("SAFE11");
+        seen(copying(begun(), M0, 1, &[0, 1]), M0, 2, &[0]).is_found("SAFE11");
+        seen(copying(begun(), M0, 1, &[0, 1]), M0, 1, &[1]).holds();
+    }
+
+    #[test]
+    fn safe11_an_aborted_transaction_is_seen() {
+        let aborted = |forged| told(forged, M0, 1, Told::Aborted);
+        let begun = || copying(begun(), M0, 1, &[0]);
+        aborted(seen(begun(), M0, 1, &[0])).is_found("SAFE11");
+        seen(aborted(begun()), M0, 1, &[0]).is_found("SAFE11");
+        // Nobody knew.
+        told(seen(begun(), M0, 1, &[0]), M0, 1, Told::Unknown).holds();
+    }
+
+    #[test]
+    fn safe11_a_transaction_that_is_told_as_committed_is_not() {
+        let again = |ids: &[u64]| {
+            let lost = told(copying(begun(), M0, 1, &[0, 1, 2, 3]), M0, 1, Told::Committed);
+            over(seen(copying(lost, M0, 2, ids), M0, 2, ids).sends(M0, 4).noted(M0, 4))
+        };
+        again(&[0, 1, 2, 3]).is_found("SAFE11");
+        let once = |told_of| {
+            let forged = told(copying(begun(), M0, 1, &[0, 1, 2, 3]), M0, 1, told_of);
+            let again = copying(forged, M0, 2, &[0, 1, 2, 3]);
+            over(seen(again, M0, 2, &[0, 1, 2, 3]).sends(M0, 4).noted(M0, 4))
+        };
+        once(Told::Committed).is_found("SAFE11");
+        once(Told::Unknown).holds();
+        once(Told::Aborted).holds();
+    }
+
+    #[test]
+    fn safe11_half_of_a_transaction_is_seen() {
+        let half = seen(copying(begun(), M0, 1, &[0, 1, 2, 3]), M0, 1, &[0, 1]);
+        let rest = |name| over(seen(copying(half.clone(), M0, name, &[2, 3]), M0, name, &[2, 3]).sends(M0, 4).noted(M0, 4));
+        rest(2).is_found("SAFE11");
+        rest(1).holds();
+    }
+
+    #[test]
+    fn safe11_offsets_without_copies_and_copies_without_offsets() {
+        // Committed beyond what is copied, and copied beyond what is committed.
+        let first = || seen(copying(begun(), M0, 1, &[0, 1]), M0, 1, &[0, 1]);
+        over(first().sends(M0, 4).noted(M0, 4)).is_found("SAFE11");
+        over(first().sends(M0, 1).noted(M0, 1)).is_found("SAFE11");
+        over(first()).is_found("SAFE11");
+        over(first().sends(M0, 2).noted(M0, 2)).holds();
+        // What nobody has to read needs no copy.
+        let gone = first().tell(What::StartMoved { at: orders(), start: 4 });
+        over(gone.sends(M0, 4).noted(M0, 4)).holds();
+    }
+
+    #[test]
+    fn safe19_a_producer_gives_up_without_a_cause() {
+        let fails = |forged: Forged, kind: &str| {
+            let (kind, message) = (kind.to_owned(), "forged".to_owned());
+            forged.wait(10).tell(What::ProducerFailed { who: M0, call: "commit", kind, message })
+        };
+        fails(begun(), "Fenced").is_found("SAFE19");
+        fails(begun().planned(|plan| plan.members[1].rival_of = Some(0)), "Fenced").holds();
+        fails(begun().fault(1, Harm::Freeze { member: 0, lasts: 20_000 }), "Fenced").holds();
+        fails(begun(), "OutcomeUnknown").is_found("SAFE19");
+        fails(begun().fault(1, Harm::Lose { api: 26, times: 1 }), "OutcomeUnknown").holds();
+        fails(begun(), "TransactionAborted").holds();
+        fails(begun().fault(1, Harm::Lose { api: 26, times: 1 }), "Misuse").is_found("SAFE19");
+    }
+}

@@ -1,0 +1,311 @@
+//! Members that read, process and write in transactions: each record is written once more, to another topic, with its number in it, and the
+//! offsets are committed with that. And who reads what comes of it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Instant,
+};
+
+use bytes::Bytes;
+use kafka_protocol::{
+    messages::{
+        ApiKey, FetchRequest, RequestKind, ResponseKind, TopicName,
+        fetch_request::{FetchPartition, FetchTopic},
+        fetch_response::PartitionData,
+    },
+    protocol::StrBytes,
+    records::RecordBatchDecoder,
+};
+use offtake::{Consumer, Error, ErrorKind, Records, StartAt, TopicPartition};
+use offtake_broker::{Model, Vintage};
+use offtake_producer::{ProducerRecord, TransactionalProducer};
+
+use crate::{
+    clock::{self, ms},
+    events::{Place, Told, What, Who},
+    member::{CLOSE, Life, id_of, place},
+    plan::{Copies, Plan},
+    random::Random,
+    world::{Direct, Road, State, World},
+};
+
+/// The topic that they write to.
+pub(crate) const COPIES: &str = "copies";
+
+/// So many transactions in a hundred are aborted by the application, and so many are dropped.
+const ABORTED: u64 = 3;
+const DROPPED: u64 = 3;
+
+/// What a member's producer calls itself. Not as its consumer does: some rules count that one's requests.
+pub(crate) fn client_id(who: Who) -> String {
+    format!("{who}t")
+}
+
+/// The topic, and what brokers know of transactions.
+pub(crate) fn prepare(model: &mut Model, plan: &Plan) {
+    let Some(copies) = &plan.copies else { return };
+    let replicas = i16::try_from(plan.brokers).unwrap_or(1);
+    let created = model.create_topic(COPIES, copies.partitions, replicas, &[]);
+    debug_assert!(created.is_ok(), "{created:?}");
+    if let Some(vintage) = copies.vintage {
+        (1..=plan.brokers).for_each(|broker| model.set_vintage(broker, vintage_of(vintage)));
+    }
+}
+
+/// Brokers of an older release.
+pub(crate) fn vintage_of(which: u8) -> Vintage {
+    let vintages = [Vintage::V2_8, Vintage::V3_3, Vintage::V3_9, Vintage::V4_0];
+    vintages[usize::from(which) % vintages.len()]
+}
+
+/// Whether the application may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    Poll,
+    /// Not yet: what became of the transaction before is not known, or where it is to go on.
+    Wait,
+    /// The producer, or the consumer, can do nothing more.
+    Over,
+}
+
+/// What a member of this kind has beside its consumer.
+pub(crate) struct Copier {
+    life: Life,
+    random: Random,
+    producer: TransactionalProducer,
+    transactions: u64,
+    /// Where the records of the transaction before begin, unless they are committed.
+    uncommitted: BTreeMap<TopicPartition, i64>,
+}
+
+impl Copier {
+    pub(crate) async fn build(life: &Life, copies: &Copies) -> Result<Self, Error> {
+        let (plan, who, world) = (&life.plan, life.who, life.world.clone());
+        let builder = TransactionalProducer::builder(crate::world::BOOTSTRAP, plan.transactional_id(who.member))
+            .property("client.id", client_id(who))
+            .property("transaction.timeout.ms", copies.timeout)
+            .property("max.block.ms", copies.max_block)
+            .property("linger.ms", copies.linger)
+            .property("metadata.max.age.ms", plan.metadata_max_age)
+            .property("request.timeout.ms", "10000")
+            .property("delivery.timeout.ms", "20000");
+        let builder = if plan.connections {
+            builder.dial(Arc::new(Road { world: world.clone(), who, produces: true }))
+        } else {
+            builder.carrier(Box::new(Direct::of_producer(world.clone(), who, plan.brokers)))
+        };
+        let producer = builder
+            .replay(life.random(21).next(), plan.wall_clock(who.life))
+            .spawn_with(move |engine| drop(world.spawn(who.member, engine)))
+            .build_transactional()
+            .await?;
+        let (random, uncommitted) = (life.random(22), BTreeMap::new());
+        Ok(Self { life: life.clone(), random, producer, transactions: 0, uncommitted })
+    }
+
+    /// Goes back to what is committed, where the transaction before was not, once it is decided what that is.
+    pub(crate) async fn go_back(&mut self, consumer: &mut Consumer) -> Next {
+        if self.uncommitted.is_empty() {
+            return Next::Poll;
+        }
+        match self.producer.begin().await {
+            Ok(nothing) => drop(nothing),
+            Err(error) => {
+                self.life.producer_failed("begin", &error);
+                return if error.kind() == ErrorKind::Timeout { Next::Wait } else { Next::Over };
+            }
+        }
+        while let Some((partition, first)) = self.uncommitted.first_key_value() {
+            let from = StartAt::committed_or(StartAt::offset(*first));
+            match consumer.seek(partition, from).await {
+                Ok(()) => {
+                    let (who, at) = (self.life.who, place(partition));
+                    if let Some(to) = consumer.position(partition) {
+                        self.life.tell(What::Sought { who, at, to, epoch: -1 });
+                    }
+                }
+                // Whoever has it now begins at what is committed.
+                Err(error) if error.kind() == ErrorKind::NotOwned => {}
+                Err(error) => {
+                    let _ = self.life.failed("seek", &error);
+                    clock::sleep(ms(100)).await;
+                    return if error.is_fatal() { Next::Over } else { Next::Wait };
+                }
+            }
+            self.uncommitted.pop_first();
+        }
+        Next::Poll
+    }
+
+    /// Processes records, and writes what comes of them, in one transaction. False when the producer can do nothing more.
+    pub(crate) async fn copy(&mut self, consumer: &Consumer, records: &Records) -> bool {
+        if records.is_empty() {
+            return true;
+        }
+        for record in records {
+            self.uncommitted.entry(record.topic_partition().clone()).or_insert(record.offset());
+        }
+        let Self { life, random, producer, transactions, uncommitted } = self;
+        let who = life.who;
+        let transaction = match producer.begin().await {
+            Ok(transaction) => transaction,
+            Err(error) => {
+                life.producer_failed("begin", &error);
+                return error.kind() == ErrorKind::Timeout;
+            }
+        };
+        *transactions += 1;
+        let number = *transactions;
+        let ids = records.into_iter().map(|record| id_of(&record.value(), record.headers())).collect();
+        life.tell(What::Copying { who, transaction: number, ids });
+        let (low, high) = life.member().processing;
+        for record in records {
+            let takes = random.between(low, high);
+            if takes > 0 {
+                clock::sleep(ms(takes)).await;
+            }
+            let (at, offset) = (place(record.topic_partition()), record.offset());
+            let id = id_of(&record.value(), record.headers());
+            drop(transaction.send(ProducerRecord::to(COPIES).value(&value(id, who, number))));
+            life.tell(What::Processed { who, at, offset, id });
+        }
+        let ended = |told| life.tell(What::CopyingEnded { who, transaction: number, told });
+        if random.percent(DROPPED) {
+            drop(transaction);
+            ended(Told::Aborted);
+            return true;
+        }
+        let committed = async {
+            if random.percent(ABORTED) {
+                transaction.abort().await?;
+                return Ok(Told::Aborted);
+            }
+            let offsets = consumer.offsets_for_transaction(records).await?;
+            transaction.send_offsets(offsets).await?;
+            if random.percent(life.member().drops) {
+                let patience = ms(random.between(0, 50));
+                return match tokio::time::timeout(patience, transaction.commit()).await {
+                    Ok(committed) => committed.map(|()| Told::Committed),
+                    Err(_) => Ok(Told::Unknown),
+                };
+            }
+            transaction.commit().await.map(|()| Told::Committed)
+        };
+        match committed.await {
+            Ok(told) => {
+                ended(told);
+                if told == Told::Committed {
+                    uncommitted.clear();
+                }
+                true
+            }
+            Err(error) => {
+                // Where it is not said that it may be committed, it is not.
+                let told =
+                    if error.kind() == ErrorKind::OutcomeUnknown { Told::Unknown } else { Told::Aborted };
+                ended(told);
+                life.producer_failed("commit", &error);
+                let goes_on = [
+                    ErrorKind::TransactionAborted,
+                    ErrorKind::OutcomeUnknown,
+                    ErrorKind::NotOwned,
+                    ErrorKind::Timeout,
+                ];
+                goes_on.contains(&error.kind())
+            }
+        }
+    }
+
+    pub(crate) async fn close(self) {
+        if let Err(error) = self.producer.close(CLOSE).await {
+            self.life.producer_failed("close", &error);
+        }
+    }
+}
+
+/// Which record it is a copy of, and whose in which transaction.
+fn value(id: u64, who: Who, transaction: u64) -> Vec<u8> {
+    let member = u64::try_from(who.member).unwrap_or(u64::MAX);
+    [id, member, u64::from(who.life), transaction].into_iter().flat_map(u64::to_be_bytes).collect()
+}
+
+fn parse(value: &Bytes) -> Option<(u64, Who, u64)> {
+    let mut numbers = value.chunks(8).map(|bytes| Some(u64::from_be_bytes(bytes.try_into().ok()?)));
+    let mut number = || numbers.next().flatten();
+    let (id, member, life, transaction) = (number()?, number()?, number()?, number()?);
+    let who = Who { member: member.try_into().ok()?, life: life.try_into().ok()? };
+    Some((id, who, transaction))
+}
+
+/// Reads what is committed of the copies, as soon as it can be read. No part of Offtake is in it.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
+    next: BTreeMap<i32, i64>,
+    /// The producers of each partition whose transaction, there where it reads, is one that was aborted.
+    aborting: BTreeMap<i32, BTreeSet<i64>>,
+}
+
+impl Reader {
+    /// Tells of everything that can be read by now.
+    pub(crate) fn read(&mut self, world: &World, copies: &Copies) {
+        for partition in 0..copies.partitions {
+            world.with(|state, now| self.read_partition(state, now, partition));
+        }
+    }
+
+    fn read_partition(&mut self, state: &mut State, now: Instant, partition: i32) -> Option<()> {
+        let leader = state.model.leader_of(COPIES, partition)?;
+        let next = self.next.entry(partition).or_default();
+        let wanted = FetchPartition::default()
+            .with_partition(partition)
+            .with_fetch_offset(*next)
+            .with_partition_max_bytes(i32::MAX);
+        let topic = FetchTopic::default()
+            .with_topic(TopicName(StrBytes::from_static_str(COPIES)))
+            .with_partitions(vec![wanted]);
+        let request =
+            FetchRequest::default().with_max_bytes(i32::MAX).with_isolation_level(1).with_topics(vec![topic]);
+        let answer = state.ask(now, leader, (ApiKey::Fetch, 11), &RequestKind::Fetch(request))?;
+        let ResponseKind::Fetch(answer) = answer else { return None };
+        let data = answer.responses.into_iter().next()?.partitions.into_iter().next()?;
+        if data.error_code != 0 {
+            return None;
+        }
+        let aborting = self.aborting.entry(partition).or_default();
+        for (offset, value) in committed(data, next, aborting)? {
+            let (id, by, transaction) = parse(&value)?;
+            let at = Place::new(COPIES, partition);
+            state.log.tell(What::Copied { at, offset, id, by, transaction });
+        }
+        Some(())
+    }
+}
+
+/// Of what a partition's log has up to its last stable offset, the records of transactions that were committed.
+fn committed(
+    data: PartitionData,
+    next: &mut i64,
+    aborting: &mut BTreeSet<i64>,
+) -> Option<Vec<(i64, Bytes)>> {
+    let mut aborted: Vec<_> = data.aborted_transactions.unwrap_or_default();
+    aborted.sort_by_key(|aborted| std::cmp::Reverse(aborted.first_offset));
+    let sets = RecordBatchDecoder::decode_all(&mut data.records?).ok()?;
+    let mut seen = Vec::new();
+    for record in sets.into_iter().flat_map(|set| set.records) {
+        // The first batch may begin before what was asked for.
+        if record.offset < *next || record.offset >= data.last_stable_offset {
+            continue;
+        }
+        *next = record.offset + 1;
+        while let Some(one) = aborted.pop_if(|one| one.first_offset <= record.offset) {
+            aborting.insert(one.producer_id.0);
+        }
+        if record.control {
+            aborting.remove(&record.producer_id);
+        } else if !aborting.contains(&record.producer_id) {
+            seen.push((record.offset, record.value?));
+        }
+    }
+    Some(seen)
+}
